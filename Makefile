@@ -1,0 +1,4 @@
+check:
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	cargo test --lib

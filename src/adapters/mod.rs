@@ -1,0 +1,5 @@
+//! The outside world behind the ports: Route 53 with STS, the stores, the clock.
+
+pub mod clock;
+pub mod route53;
+pub mod store;

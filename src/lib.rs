@@ -1,0 +1,16 @@
+//! Zonefold: the coordinator between the Kubernetes clusters and the Route 53 accounts of a company.
+
+#![warn(missing_docs)]
+
+pub mod adapters;
+pub mod agent;
+pub mod api;
+pub mod app;
+pub mod broker;
+pub mod cli;
+pub mod config;
+pub mod core;
+pub mod emulator;
+pub mod ports;
+pub mod telemetry;
+pub mod wire;

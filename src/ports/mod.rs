@@ -1,0 +1,15 @@
+//! What the broker needs from the outside, as traits: a store, Route 53, a clock. Adapters implement them; nothing here does IO.
+
+mod dns;
+mod store;
+
+pub use dns::*;
+pub use store::*;
+
+use crate::core::time::Timestamp;
+
+/// The time of day. Waiting is tokio's affair, so a paused runtime and a clock that follows it make virtual time.
+pub trait Clock: Send + Sync {
+    /// Now, in milliseconds since the epoch.
+    fn now(&self) -> Timestamp;
+}

@@ -1,0 +1,394 @@
+//! What the broker keeps. One narrow interface, the same over PostgreSQL and SQLite.
+//!
+//! Each method is one transaction. Whatever a method has answered `Ok` for survives every crash but the disk's.
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::core::change::{Batch, Cause, Change};
+use crate::core::endpoint::{Endpoint, KeyHash, Version};
+use crate::core::ids::{AccountId, BatchId, ClusterId, EnvironmentId, Epoch, ZoneId};
+use crate::core::name::DnsName;
+use crate::core::record::{RawRecordSet, RecordKey, RecordType};
+use crate::core::time::Timestamp;
+use crate::core::verdict::Verdict;
+
+/// What can go wrong with a store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database cannot be reached or gave up; the operation may be tried again.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+    /// A row cannot be read back: a newer version wrote it, or the file is damaged.
+    #[error("the store holds a {what} that cannot be read: {reason}")]
+    Corrupt {
+        /// What kind of row, and which.
+        what: String,
+        /// Why.
+        reason: String,
+    },
+    /// The database refuses the statement (a defect of ours, or a schema from another version).
+    #[error("the store refused: {0}")]
+    Refused(String),
+}
+
+/// Who opens a session.
+#[derive(Clone, Debug)]
+pub struct SessionOpening {
+    /// The registered cluster.
+    pub cluster: ClusterId,
+    /// The UID of its namespace kube-system.
+    pub kube_system_uid: String,
+    /// The agent's instance.
+    pub instance_id: String,
+    /// Now.
+    pub at: Timestamp,
+}
+
+/// What opening a session answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SessionOpened {
+    /// The session has a new epoch; the older ones can commit nothing any more.
+    Welcome {
+        /// The new epoch.
+        epoch: Epoch,
+        /// Whether this cluster ever had a snapshot committed.
+        known: bool,
+    },
+    /// The cluster's name belongs to another kube-system UID.
+    IdentityConflict {
+        /// The UID that was first.
+        registered_uid: String,
+    },
+}
+
+/// One durable operation on the endpoints of a cluster.
+#[derive(Clone, Debug)]
+pub enum IngestOp {
+    /// Insert or replace. A key that is new gets the next arrival number; a known key keeps its own.
+    Put {
+        /// Hash of the key.
+        key: KeyHash,
+        /// Hash of the content.
+        version: Version,
+        /// The content.
+        endpoint: Endpoint,
+    },
+    /// Remove the key when the stored version is the one seen; none removes it whatever the version.
+    Del {
+        /// Hash of the key.
+        key: KeyHash,
+        /// The version that the agent saw last.
+        version_seen: Option<Version>,
+    },
+}
+
+/// The operations of one cluster that become durable together.
+#[derive(Clone, Debug)]
+pub struct IngestUnit {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// Its session's epoch; another one in the store fences the unit off.
+    pub epoch: Epoch,
+    /// The highest sequence number covered, for the record.
+    pub seq: u64,
+    /// Whether this completes a snapshot, after which the cluster is `known`.
+    pub completes_snapshot: bool,
+    /// The operations, in order.
+    pub ops: Vec<IngestOp>,
+}
+
+/// What became of a unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IngestOutcome {
+    /// Durable. `applied[i]` tells for each operation whether it changed anything, and the arrival number of a put.
+    Committed {
+        /// One for each operation.
+        applied: Vec<OpOutcome>,
+    },
+    /// A newer session exists: nothing of the unit was committed.
+    Fenced {
+        /// The epoch that the store has.
+        current: Epoch,
+    },
+}
+
+/// What became of one operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpOutcome {
+    /// The endpoint is stored under this arrival number.
+    Stored {
+        /// Rises with every new key of any cluster; decides who was first.
+        arrival: i64,
+    },
+    /// The endpoint is gone.
+    Removed,
+    /// The key was not there, or another version than the one seen was.
+    Unchanged,
+}
+
+/// One stored endpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EndpointRow {
+    /// Whose.
+    pub cluster: ClusterId,
+    /// Hash of the key.
+    pub key: KeyHash,
+    /// Hash of the content.
+    pub version: Version,
+    /// Who was first.
+    pub arrival: i64,
+    /// The content.
+    pub endpoint: Endpoint,
+    /// The stored verdict for this version, once there is one.
+    pub verdict: Option<Verdict>,
+    /// When the content was stored last.
+    pub updated_at: Timestamp,
+}
+
+/// A verdict to keep.
+#[derive(Clone, Debug)]
+pub struct VerdictRow {
+    /// Whose endpoint.
+    pub cluster: ClusterId,
+    /// Which.
+    pub key: KeyHash,
+    /// For which content; kept only when the store still has that version.
+    pub version: Version,
+    /// The verdict.
+    pub verdict: Verdict,
+}
+
+/// A cluster as the store knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterRow {
+    /// Its name.
+    pub cluster: ClusterId,
+    /// The UID of its namespace kube-system.
+    pub kube_system_uid: String,
+    /// The epoch of its newest session.
+    pub epoch: Epoch,
+    /// The instance that opened it.
+    pub instance_id: String,
+    /// The highest durable sequence number of that session.
+    pub last_seq: u64,
+    /// Whether a snapshot was ever committed.
+    pub known: bool,
+    /// When the session was opened.
+    pub session_at: Timestamp,
+}
+
+/// A zone as the store knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ZoneRow {
+    /// Its account.
+    pub account: AccountId,
+    /// Its environment.
+    pub environment: EnvironmentId,
+    /// Bare id.
+    pub zone: ZoneId,
+    /// The apex.
+    pub name: DnsName,
+    /// Private or public.
+    pub private: bool,
+    /// When its records were listed completely for the last time; none before the first time.
+    pub listed_at: Option<Timestamp>,
+}
+
+/// Who made a record set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ownership {
+    /// The cluster that holds the name, or held it when the set was written.
+    pub cluster: ClusterId,
+    /// The batch that wrote it.
+    pub batch: BatchId,
+}
+
+/// A record set as Route 53 holds it, with who made it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordRow {
+    /// Which.
+    pub key: RecordKey,
+    /// Exactly what was answered.
+    pub raw: RawRecordSet,
+    /// None: foreign, never touched.
+    pub owner: Option<Ownership>,
+    /// When it was seen or written.
+    pub observed_at: Timestamp,
+}
+
+/// A difference to the observed records of a zone.
+#[derive(Clone, Debug)]
+pub enum RecordWrite {
+    /// The set is there.
+    Put(RecordRow),
+    /// The set is gone.
+    Remove(RecordKey),
+}
+
+/// A name in a zone and the cluster that holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimRow {
+    /// The zone.
+    pub zone: ZoneId,
+    /// The owner name.
+    pub name: DnsName,
+    /// The holder.
+    pub cluster: ClusterId,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// A difference to the claims.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClaimWrite {
+    /// The name is held.
+    Hold(ClaimRow),
+    /// The name is free.
+    Release {
+        /// The zone.
+        zone: ZoneId,
+        /// The owner name.
+        name: DnsName,
+    },
+}
+
+/// How a batch ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum BatchOutcome {
+    /// Route 53 accepted it.
+    Applied {
+        /// The bare change id; none when it was found applied by reading back.
+        change_id: Option<String>,
+        /// AWS's request id.
+        request_id: Option<String>,
+    },
+    /// Route 53 refused it for its content: nothing of it was applied.
+    Refused {
+        /// The code.
+        code: String,
+        /// The message.
+        message: String,
+        /// AWS's request id.
+        request_id: Option<String>,
+    },
+    /// It was not applied, for another reason (throttled, busy, denied, not sent, found absent by reading back).
+    NotApplied {
+        /// Which.
+        reason: String,
+    },
+}
+
+/// A batch in the journal.
+#[derive(Clone, Debug)]
+pub struct BatchRow {
+    /// The batch as it was sent.
+    pub batch: Batch,
+    /// How it ended; none while nobody knows.
+    pub outcome: Option<BatchOutcome>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+}
+
+/// One change in the journal.
+#[derive(Clone, Debug)]
+pub struct ChangeRow {
+    /// Rises with every change; the cursor of a list.
+    pub id: i64,
+    /// Its batch.
+    pub batch: BatchId,
+    /// The account.
+    pub account: AccountId,
+    /// The zone.
+    pub zone: ZoneId,
+    /// Before, after and cause.
+    pub change: Change,
+    /// When it was planned.
+    pub planned_at: Timestamp,
+    /// How its batch ended.
+    pub outcome: Option<BatchOutcome>,
+}
+
+/// Which changes to list, newest first.
+#[derive(Clone, Debug, Default)]
+pub struct ChangeFilter {
+    /// Only of this owner name.
+    pub name: Option<DnsName>,
+    /// Only of this zone.
+    pub zone: Option<ZoneId>,
+    /// Only attributed to this cluster.
+    pub cluster: Option<ClusterId>,
+    /// Only with a smaller id than this.
+    pub before_id: Option<i64>,
+    /// How many at most.
+    pub limit: u32,
+}
+
+/// What the broker keeps; see the module's page.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Opens a session: raises the cluster's epoch, or refuses another kube-system UID.
+    async fn open_session(&self, opening: &SessionOpening) -> Result<SessionOpened, StoreError>;
+
+    /// Makes the units durable, all in one transaction; a fenced unit leaves the others alone.
+    async fn ingest(&self, units: &[IngestUnit], at: Timestamp) -> Result<Vec<IngestOutcome>, StoreError>;
+
+    /// All clusters that ever had a session.
+    async fn clusters(&self) -> Result<Vec<ClusterRow>, StoreError>;
+
+    /// Up to `limit` endpoints of all clusters with an arrival number above `after_arrival`, in that order.
+    async fn endpoints(&self, after_arrival: i64, limit: u32) -> Result<Vec<EndpointRow>, StoreError>;
+
+    /// Keeps verdicts; a verdict for a version that is no longer stored is dropped.
+    async fn save_verdicts(&self, verdicts: &[VerdictRow]) -> Result<(), StoreError>;
+
+    /// The zones of all accounts.
+    async fn zones(&self) -> Result<Vec<ZoneRow>, StoreError>;
+
+    /// Inserts or replaces zones by their id. A zone that discovery no longer finds stays until it is forgotten.
+    async fn save_zones(&self, zones: &[ZoneRow]) -> Result<(), StoreError>;
+
+    /// Up to `limit` observed records of a zone after a key, in list order.
+    async fn records(&self, zone: &ZoneId, after: Option<&RecordKey>, limit: u32) -> Result<Vec<RecordRow>, StoreError>;
+
+    /// Applies differences to the observed records of a zone; `listed_at` is kept with the zone when given.
+    async fn save_records(&self, zone: &ZoneId, writes: &[RecordWrite], listed_at: Option<Timestamp>) -> Result<(), StoreError>;
+
+    /// All claims of the given zones.
+    async fn claims(&self, zones: &[ZoneId]) -> Result<Vec<ClaimRow>, StoreError>;
+
+    /// Journals a batch before it is sent, with the claims that it rests on.
+    async fn begin_batch(&self, batch: &Batch, claims: &[ClaimWrite]) -> Result<(), StoreError>;
+
+    /// Completes a batch: its outcome, what is now observed, and the claims that ended with it.
+    async fn finish_batch(
+        &self,
+        batch: &Batch,
+        outcome: &BatchOutcome,
+        writes: &[RecordWrite],
+        claims: &[ClaimWrite],
+        at: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// The batches of an account without an outcome, oldest first: each has to be read back.
+    async fn open_batches(&self, account: &AccountId) -> Result<Vec<BatchRow>, StoreError>;
+
+    /// The journal, newest first.
+    async fn changes(&self, filter: &ChangeFilter) -> Result<Vec<ChangeRow>, StoreError>;
+
+    /// The causes of the newest change of a record set, for "why".
+    async fn last_cause(&self, zone: &ZoneId, name: &DnsName, rtype: RecordType) -> Result<Option<(BatchId, Cause)>, StoreError>;
+
+    /// Until when the account's tokens may have been spent; none for an account that was never called.
+    async fn spend_horizon(&self, account: &AccountId) -> Result<Option<Timestamp>, StoreError>;
+
+    /// Moves that point, before the tokens are spent.
+    async fn set_spend_horizon(&self, account: &AccountId, until: Timestamp) -> Result<(), StoreError>;
+
+    /// Checks the hash chain of an account's journal; answers the number of entries, or the first that does not fit.
+    async fn verify_journal(&self, account: &AccountId) -> Result<Result<u64, u64>, StoreError>;
+
+    /// Whether the database answers.
+    async fn ping(&self) -> Result<(), StoreError>;
+}
