@@ -99,6 +99,15 @@ impl<F: Ord + Clone> FairShare<F> {
         })
     }
 
+    /// The least that any of these flows was given: what to compare by when several queues share one memory and each holds
+    /// some of the flows.
+    pub fn least<'a>(&self, flows: impl Iterator<Item = &'a F>) -> Option<u64>
+    where
+        F: 'a,
+    {
+        flows.map(|flow| self.tally(flow)).min()
+    }
+
     fn tally(&self, flow: &F) -> u64 {
         self.tallies.get(flow).copied().unwrap_or(0).max(self.clock)
     }

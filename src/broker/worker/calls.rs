@@ -1,0 +1,265 @@
+//! What a worker starts and what comes back: the choice of the next call, and its end.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::discovery::ZoneListing;
+use super::view::Health;
+use super::{SPEND_AHEAD, Worker};
+use crate::core::budget::{ApiAction, Lane, Permit};
+use crate::core::change::Batch;
+use crate::core::ids::ZoneId;
+use crate::core::time::Timestamp;
+use crate::ports::{BatchOutcome, CallError, CallerIdentity, ChangeReceipt, ClaimWrite, RecordPage, StoreError};
+
+/// Something that runs beside the worker.
+pub type Call = BoxFuture<'static, Done>;
+
+/// What came back.
+pub enum Done {
+    /// Who the credentials belong to.
+    Identity(Result<CallerIdentity, CallError>),
+    /// One step of the discovery.
+    Zones(Result<ZoneListing, CallError>),
+    /// A page of records.
+    Page {
+        /// The zone.
+        zone: ZoneId,
+        /// The answer.
+        result: Result<RecordPage, CallError>,
+    },
+    /// A batch was answered, or could not be journalled.
+    Changed {
+        /// The batch.
+        batch: Box<Batch>,
+        /// The claims that were made durable with it.
+        claims: Vec<ClaimWrite>,
+        /// The answer.
+        result: Result<ChangeReceipt, CallError>,
+        /// When the call was sent.
+        sent_at: Timestamp,
+    },
+    /// A batch could not be journalled, so it was not sent.
+    NotJournalled {
+        /// The batch.
+        batch: Box<Batch>,
+        /// Why.
+        error: StoreError,
+    },
+    /// The end of a batch is durable.
+    Recorded {
+        /// The batch.
+        batch: Box<Batch>,
+        /// How it ended.
+        outcome: BatchOutcome,
+    },
+    /// Observed records are durable.
+    Saved {
+        /// The zone.
+        zone: ZoneId,
+    },
+    /// Whether a change is INSYNC.
+    Synced {
+        /// The zone.
+        zone: ZoneId,
+        /// The answer.
+        result: Result<bool, CallError>,
+    },
+    /// Nothing to do.
+    Nothing,
+}
+
+impl Worker {
+    /// Starts every call that can be started now; answers when to look again.
+    pub(super) async fn start_what_can_start(&mut self, now: Timestamp) -> Option<Timestamp> {
+        let mut wake = WakeAt::default();
+        match &self.health {
+            Health::Starting if !self.discovery.is_asking_identity() => self.ask_identity(),
+            Health::Starting => {}
+            Health::Parked { retry_at, .. } if *retry_at <= now && !self.discovery.is_asking_identity() => self.ask_identity(),
+            Health::Parked { retry_at, .. } => wake.at(*retry_at),
+            Health::Working => {
+                if !self.extend_spend_horizon(now).await {
+                    wake.at(now + crate::core::time::Millis(500));
+                    return wake.earliest();
+                }
+                self.retry_refused(now, &mut wake);
+                self.start_saves();
+                self.start_required_reads(now, &mut wake);
+                self.start_changes(now, &mut wake);
+                self.start_discovery(now, &mut wake);
+                self.start_spare_reads(now, &mut wake);
+            }
+        }
+        if self.dirty_view {
+            wake.at(self.published_at + super::VIEW_EVERY);
+        }
+        wake.earliest()
+    }
+
+    /// Makes durable until when tokens may be spent, before they are.
+    async fn extend_spend_horizon(&mut self, now: Timestamp) -> bool {
+        let margin = crate::core::time::Millis(SPEND_AHEAD.0 / 4);
+        if self.spend_horizon.is_some_and(|until| now + margin < until) || !self.wants_a_call(now) {
+            return true;
+        }
+        let until = now + SPEND_AHEAD;
+        match self.store.set_spend_horizon(&self.settings.account, until).await {
+            Ok(()) => {
+                self.spend_horizon = Some(until);
+                true
+            }
+            Err(error) => {
+                warn!(account = %self.settings.account, "no call is made while the store cannot note it: {error}");
+                false
+            }
+        }
+    }
+
+    /// Whether anything could be called for now; while nothing is, the store is left alone.
+    fn wants_a_call(&self, now: Timestamp) -> bool {
+        self.discovery.is_due(now)
+            || self.zones.values().any(|zone| {
+                zone.facts.visible
+                    && (!zone.backlog.is_empty()
+                        || !zone.searches.is_empty()
+                        || zone.reader.is_some()
+                        || !zone.unsettled.is_empty()
+                        || zone.listed_at.is_none()
+                        || zone.sweep_at <= now
+                        || zone.sync.as_ref().is_some_and(|sync| sync.ask_at <= now))
+            })
+    }
+
+    /// A permit, while the horizon covers the time at which it is spent.
+    pub(super) fn permit(&mut self, now: Timestamp, lane: Lane, action: ApiAction, changes: u32, wake: &mut WakeAt) -> Option<Permit> {
+        if self.spend_horizon.is_none_or(|until| until <= now) {
+            wake.at(now + crate::core::time::Millis(1));
+            return None;
+        }
+        match self.budget.try_take(now, lane, action, changes) {
+            Ok(permit) => {
+                self.metrics.called(action);
+                Some(permit)
+            }
+            Err(shortage) => {
+                if let Some(ready_at) = shortage.ready_at {
+                    wake.at(ready_at);
+                }
+                None
+            }
+        }
+    }
+
+    fn ask_identity(&mut self) {
+        self.discovery.asking_identity(true);
+        let provider = Arc::clone(&self.provider);
+        self.spawn(async move { Done::Identity(provider.identity().await) }.boxed());
+    }
+
+    fn retry_refused(&mut self, now: Timestamp, wake: &mut WakeAt) {
+        for zone_id in self.zone_ids() {
+            let Some(zone) = self.zones.get(&zone_id) else { continue };
+            if let Some(at) = zone.book.next_retry(now) {
+                wake.at(at);
+            }
+            let due: Vec<_> = zone.book.due_retries(now).into_iter().filter(|name| !zone.backlog.contains(name)).collect();
+            if !due.is_empty() && !zone.busy && zone.searches.is_empty() {
+                self.review(&zone_id, due, now);
+            }
+        }
+    }
+
+    fn start_saves(&mut self) {
+        let mut saves = vec![];
+        for (zone_id, zone) in &mut self.zones {
+            if !zone.busy && !zone.pending_writes.is_empty() {
+                zone.busy = true;
+                saves.push((zone_id.clone(), std::mem::take(&mut zone.pending_writes)));
+            }
+        }
+        for (zone, writes) in saves {
+            let (store, stop) = (Arc::clone(&self.store), self.shutdown.clone());
+            self.spawn(
+                async move {
+                    let saved = persist(&stop, "observed records", || store.save_records(&zone, &writes, None)).await;
+                    if saved { Done::Saved { zone } } else { Done::Nothing }
+                }
+                .boxed(),
+            );
+        }
+    }
+
+    /// Takes what came back.
+    pub(super) async fn finish(&mut self, done: Done) {
+        let now = self.clock.now();
+        self.dirty_view = true;
+        match done {
+            Done::Identity(result) => self.finish_identity(result, now),
+            Done::Zones(result) => self.finish_discovery(result, now).await,
+            Done::Page { zone, result } => self.finish_page(&zone, result, now),
+            Done::Changed { batch, claims, result, sent_at } => self.finish_change(*batch, claims, result, sent_at, now),
+            Done::NotJournalled { batch, error } => {
+                warn!(account = %self.settings.account, zone = %batch.zone, "a batch was not sent because it could not be journalled: {error}");
+                self.release(&batch.zone, now + crate::core::time::Millis(1_000));
+                let names = super::change::names_of(&batch);
+                self.review(&batch.zone, names, now);
+            }
+            Done::Recorded { batch, outcome } => self.finish_recorded(*batch, outcome, now),
+            Done::Saved { zone } => self.finish_saved(&zone, now),
+            Done::Synced { zone, result } => self.finish_sync(&zone, result, now),
+            Done::Nothing => {}
+        }
+    }
+
+    /// The zone is free again, for calls from a time on.
+    pub(super) fn release(&mut self, zone: &ZoneId, free_at: Timestamp) {
+        if let Some(zone) = self.zones.get_mut(zone) {
+            zone.busy = false;
+            zone.free_at = zone.free_at.max(free_at);
+        }
+    }
+}
+
+/// The earliest of several times.
+#[derive(Default)]
+pub struct WakeAt(Option<Timestamp>);
+
+impl WakeAt {
+    /// Wake at this time, if not before.
+    pub fn at(&mut self, time: Timestamp) {
+        self.0 = Some(self.0.map_or(time, |at| at.min(time)));
+    }
+
+    /// The earliest.
+    pub fn earliest(self) -> Option<Timestamp> {
+        self.0
+    }
+}
+
+/// Repeats a store operation until it succeeds or the worker stops; answers whether it succeeded. What is lost at a stop is
+/// found again by reading back.
+pub async fn persist<F, R, T>(stop: &CancellationToken, what: &str, operation: F) -> bool
+where
+    F: Fn() -> R,
+    R: Future<Output = Result<T, StoreError>>,
+{
+    let mut wait = Duration::from_millis(100);
+    loop {
+        match operation().await {
+            Ok(_) => return true,
+            Err(error) => warn!("{what} could not be stored, trying again: {error}"),
+        }
+        if stop.is_cancelled() {
+            return false;
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(Duration::from_secs(5));
+    }
+}

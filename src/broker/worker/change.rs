@@ -1,0 +1,502 @@
+//! From the backlog to one call, and what each answer means.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use tracing::{debug, error, info, warn};
+
+use super::calls::{Done, WakeAt, persist};
+use super::view::Health;
+use super::zone::unit_key;
+use super::{LONGEST_GAP, SHORTEST_GAP, SyncWatch, Trouble, Worker};
+use crate::core::budget::{ApiAction, Lane, Permit};
+use crate::core::change::{Batch, Unit};
+use crate::core::check::check;
+use crate::core::fair::Offer;
+use crate::core::fold::{Bisection, FoldLimits, Folder, Limit, NotAdded};
+use crate::core::ids::{BatchId, ZoneId};
+use crate::core::name::DnsName;
+use crate::core::record::RecordKey;
+use crate::core::refusal::{self, CulpritKind};
+use crate::core::time::{Millis, Timestamp};
+use crate::ports::{BatchOutcome, BatchRow, CallError, ChangeReceipt, ClaimWrite};
+
+/// While change tokens are short, a call is worth its request token when it carries what flows in during this time.
+const CARRY_MS: f64 = 200.0;
+
+/// The search for the poison of a refused batch. What is tried is planned anew each time; only which units are meant stays.
+pub struct Search {
+    bisection: Bisection,
+    keys: Vec<RecordKey>,
+    names: BTreeSet<DnsName>,
+}
+
+impl Search {
+    fn new(batch: &Batch, culprits: &[usize]) -> Self {
+        let keys: Vec<RecordKey> = batch.units.iter().filter_map(unit_key).cloned().collect();
+        let names = keys.iter().map(|key| key.name.clone()).collect();
+        Self { bisection: Bisection::new(&batch.units, culprits), keys, names }
+    }
+
+    /// Whether a name is part of the search, and therefore not of the backlog.
+    pub fn holds(&self, name: &DnsName) -> bool {
+        self.names.contains(name)
+    }
+
+    /// How many names are part of it.
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// The names that the search held.
+    pub fn into_names(self) -> BTreeSet<DnsName> {
+        self.names
+    }
+
+    fn next_keys(&self) -> Option<BTreeSet<&RecordKey>> {
+        let indices = self.bisection.next_try()?;
+        Some(indices.iter().filter_map(|index| self.keys.get(*index)).collect())
+    }
+}
+
+/// The names that a batch changes.
+pub fn names_of(batch: &Batch) -> BTreeSet<DnsName> {
+    batch.changes().map(|change| change.key.name.clone()).collect()
+}
+
+/// Why nothing could be built for a zone.
+enum Built {
+    Batch(Box<Batch>, Permit),
+    Nothing,
+}
+
+impl Worker {
+    /// Starts a batch in every zone that has something to send, the zone of the cluster that was given least first, as long
+    /// as there are tokens.
+    pub(super) fn start_changes(&mut self, now: Timestamp, wake: &mut WakeAt) {
+        let mut passed = BTreeSet::new();
+        while let Some(zone_id) = self.next_zone(now, &passed, wake) {
+            if !self.tokens_are_worth_a_call(&zone_id, now, wake) {
+                return;
+            }
+            match self.build(&zone_id, now, wake) {
+                Built::Batch(batch, permit) => self.send(*batch, permit, now),
+                Built::Nothing => {
+                    passed.insert(zone_id);
+                }
+            }
+        }
+    }
+
+    fn next_zone(&self, now: Timestamp, passed: &BTreeSet<ZoneId>, wake: &mut WakeAt) -> Option<ZoneId> {
+        let mut best: Option<(u64, Timestamp, &ZoneId)> = None;
+        for (zone_id, zone) in &self.zones {
+            let has_work = !zone.backlog.is_empty() || !zone.searches.is_empty();
+            let ready = zone.is_open(now) && zone.listed_at.is_some() && zone.unsettled.is_empty() && zone.reader.is_none();
+            if !has_work || zone.busy || passed.contains(zone_id) {
+                continue;
+            }
+            if let Some(trouble) = &zone.trouble
+                && trouble.retry_at > now
+            {
+                wake.at(trouble.retry_at);
+            }
+            if !ready {
+                continue;
+            }
+            if zone.free_at > now {
+                wake.at(zone.free_at);
+                continue;
+            }
+            let rank = self.share.least(zone.backlog.clusters()).unwrap_or(0);
+            if best.is_none_or(|(least, at, _)| (rank, zone.last_call_at) < (least, at)) {
+                best = Some((rank, zone.last_call_at, zone_id));
+            }
+        }
+        best.map(|(_, _, zone_id)| zone_id.clone())
+    }
+
+    /// A call takes a request token however little it carries, so while change tokens are short it waits until it can carry a
+    /// fair amount, or all there is.
+    fn tokens_are_worth_a_call(&mut self, zone_id: &ZoneId, now: Timestamp, wake: &mut WakeAt) -> bool {
+        let Some(zone) = self.zones.get(zone_id) else { return false };
+        let pending = zone.backlog.cost().max(1);
+        let Some(changes) = &self.settings.budget.changes else { return true };
+        let usable_per_second = changes.refill_per_second * (1.0 - self.settings.budget.reserve_share);
+        let worth = pending.min(((usable_per_second * CARRY_MS / 1_000.0) as u32).max(1));
+        match self.budget.ready_at(now, Lane::Changes, ApiAction::ChangeResourceRecordSets, worth) {
+            Some(at) if at <= now => true,
+            Some(at) => {
+                wake.at(at);
+                false
+            }
+            // More than the bucket holds: the fold takes less.
+            None => true,
+        }
+    }
+
+    fn build(&mut self, zone_id: &ZoneId, now: Timestamp, wake: &mut WakeAt) -> Built {
+        let tokens = self.budget.changes_available(now, Lane::Changes);
+        let units = match self.search_units(zone_id, tokens, now) {
+            Some(units) => units,
+            None => self.fair_units(zone_id, tokens, now),
+        };
+        if units.is_empty() {
+            return Built::Nothing;
+        }
+        let Some(zone) = self.zones.get(zone_id) else { return Built::Nothing };
+        let mut random = [0; 10];
+        self.rng.fill(&mut random);
+        let batch = Batch {
+            id: BatchId(uuid::Builder::from_unix_timestamp_millis(now.0.unsigned_abs(), &random).into_uuid()),
+            account: self.settings.account.clone(),
+            zone: zone_id.clone(),
+            planned_at: now,
+            wire: crate::core::fold::wire_order(&units),
+            units,
+        };
+        let names = names_of(&batch);
+        let settings = zone.book.settings;
+        if let Err(violations) = check(&batch, &zone.book.context, settings.policy, settings.drift, |key| zone.book.observed(key)) {
+            // A defect of ours: it is not sent, said loudly, and kept from being planned again until it changes.
+            let text = violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            error!(account = %batch.account, zone = %batch.zone, "a batch was not sent: {text}");
+            self.metrics.violated(&violations);
+            self.refuse_units(zone_id, &batch.units, &format!("Zonefold's own check refused the change: {text}"), now);
+            self.review(zone_id, names, now);
+            return Built::Nothing;
+        }
+        let paid = u32::try_from(batch.wire.len()).unwrap_or(u32::MAX);
+        match self.permit(now, Lane::Changes, ApiAction::ChangeResourceRecordSets, paid, wake) {
+            Some(permit) => Built::Batch(Box::new(batch), permit),
+            None => {
+                self.review(zone_id, names, now);
+                Built::Nothing
+            }
+        }
+    }
+
+    /// What the search for a poison tries next, every other turn of its zone; none when there is no search or it is the
+    /// backlog's turn.
+    fn search_units(&mut self, zone_id: &ZoneId, tokens: u32, now: Timestamp) -> Option<Vec<Unit>> {
+        loop {
+            let zone = self.zones.get_mut(zone_id)?;
+            let search = zone.searches.front_mut()?;
+            zone.search_turn = !zone.search_turn;
+            if !zone.search_turn && !zone.backlog.is_empty() {
+                return None;
+            }
+            zone.search_turn = true;
+            let Some(keys) = search.next_keys() else {
+                let names = std::mem::take(&mut search.names);
+                zone.searches.pop_front();
+                self.review(zone_id, names, now);
+                return None;
+            };
+            let names: BTreeSet<DnsName> = keys.iter().map(|key| key.name.clone()).collect();
+            let planned = names.iter().flat_map(|name| zone.book.units(name, now));
+            let units: Vec<Unit> = planned.filter(|unit| unit_key(unit).is_some_and(|key| keys.contains(key))).collect();
+            if units.is_empty() {
+                // What was suspected is no longer wanted, or is there by now.
+                search.bisection.applied();
+                continue;
+            }
+            let mut folder = Folder::new(FoldLimits::default(), tokens);
+            if units.iter().any(|unit| folder.try_add(unit).is_err()) {
+                // The suspects are tried together or the search learns nothing: wait for the tokens.
+                return Some(vec![]);
+            }
+            return Some(units);
+        }
+    }
+
+    /// A fair round over the clusters that wait for the zone.
+    fn fair_units(&mut self, zone_id: &ZoneId, tokens: u32, now: Timestamp) -> Vec<Unit> {
+        let Some(zone) = self.zones.get_mut(zone_id) else { return vec![] };
+        let mut folder = Folder::new(FoldLimits::default(), tokens);
+        let (mut units, mut too_large) = (vec![], vec![]);
+        let book = &zone.book;
+        let (queues, members) = zone.backlog.split();
+        let taken = self.share.take(queues, |cluster, queued| {
+            if !super::Backlog::is_member(members, cluster, &queued.item) {
+                return Offer::Take;
+            }
+            let (mut added, mut out_of_tokens) = (false, false);
+            let planned = book.units(&queued.item, now);
+            let nothing_left = planned.is_empty();
+            for unit in planned {
+                match folder.try_add(&unit) {
+                    Ok(()) => {
+                        added = true;
+                        units.push(unit);
+                    }
+                    Err(NotAdded::TooLarge(why)) => {
+                        added = true;
+                        too_large.push((unit, why.to_string()));
+                    }
+                    // A change that lacks tokens ends the round: small ones after it would starve it.
+                    Err(NotAdded::Full(limit)) => out_of_tokens |= limit == Limit::ChangeTokens,
+                }
+            }
+            match (added || nothing_left, out_of_tokens) {
+                (true, _) => Offer::Take,
+                (false, true) => Offer::Stop,
+                (false, false) => Offer::Skip,
+            }
+        });
+        for (cluster, name) in taken {
+            let (_, members) = zone.backlog.split();
+            if super::Backlog::is_member(members, &cluster, &name) {
+                zone.backlog.taken(&name);
+            }
+        }
+        for (unit, why) in too_large {
+            self.refuse_units(zone_id, std::slice::from_ref(&unit), &why, now);
+            self.review(zone_id, unit_key(&unit).map(|key| key.name.clone()), now);
+        }
+        units
+    }
+
+    fn refuse_units(&mut self, zone_id: &ZoneId, units: &[Unit], message: &str, now: Timestamp) {
+        if let Some(zone) = self.zones.get_mut(zone_id) {
+            units.iter().for_each(|unit| zone.book.refuse(unit, message.to_owned(), now));
+            self.metrics.refused(units.len());
+        }
+    }
+
+    /// Journals the batch, then calls. From here on nobody decides anything about it.
+    fn send(&mut self, batch: Batch, permit: Permit, now: Timestamp) {
+        let Some(zone) = self.zones.get_mut(&batch.zone) else { return };
+        zone.busy = true;
+        zone.last_call_at = now;
+        let claims = zone.book.claims_for(&batch);
+        let (store, provider, clock) = (Arc::clone(&self.store), Arc::clone(&self.provider), Arc::clone(&self.clock));
+        self.spawn(
+            async move {
+                if let Err(error) = store.begin_batch(&batch, &claims).await {
+                    return Done::NotJournalled { batch: Box::new(batch), error };
+                }
+                let sent_at = clock.now();
+                let result = provider.change_records(permit, &batch.zone, &format!("zonefold {}", batch.id), &batch.wire).await;
+                Done::Changed { batch: Box::new(batch), claims, result, sent_at }
+            }
+            .boxed(),
+        );
+    }
+
+    pub(super) fn finish_change(
+        &mut self,
+        batch: Batch,
+        claims: Vec<ClaimWrite>,
+        result: Result<ChangeReceipt, CallError>,
+        sent_at: Timestamp,
+        now: Timestamp,
+    ) {
+        if let Some(zone) = self.zones.get_mut(&batch.zone) {
+            zone.book.claims_kept(&claims);
+        }
+        match result {
+            Ok(receipt) => self.finish_applied(batch, receipt, sent_at, now),
+            Err(CallError::Refused { code, message, request_id }) => self.finish_refused(batch, code, message, request_id, now),
+            Err(CallError::Unknown { message }) => {
+                warn!(account = %batch.account, zone = %batch.zone, batch = %batch.id, "the outcome of a batch is unknown, reading it back: {message}");
+                self.metrics.unknown();
+                if let Some(zone) = self.zones.get_mut(&batch.zone) {
+                    zone.end_searches();
+                    zone.to_review.extend(names_of(&batch));
+                    zone.unsettled.push(BatchRow { batch: batch.clone(), outcome: None, finished_at: None });
+                }
+                self.release(&batch.zone, now);
+            }
+            Err(other) => {
+                self.not_applied(&batch.zone, &other, now);
+                self.record(batch, BatchOutcome::NotApplied { reason: other.to_string() }, vec![], vec![]);
+            }
+        }
+    }
+
+    fn finish_applied(&mut self, batch: Batch, receipt: ChangeReceipt, sent_at: Timestamp, now: Timestamp) {
+        self.budget.succeeded(now);
+        info!(
+            account = %batch.account, zone = %batch.zone, batch = %batch.id, changes = batch.wire.len(),
+            change_id = %receipt.change_id, request_id = receipt.request_id.as_deref().unwrap_or(""), took_ms = now.since(sent_at).0,
+            "batch applied"
+        );
+        for change in batch.changes() {
+            debug!(zone = %batch.zone, batch = %batch.id, key = %change.key, motive = ?change.cause.motive, cluster = %change.cause.cluster, "change applied");
+        }
+        self.metrics.applied(&batch);
+        let Some(zone) = self.zones.get_mut(&batch.zone) else { return };
+        zone.sequence += 1;
+        zone.trouble = None;
+        zone.gap = Millis((zone.gap.0 * 9 / 10).max(SHORTEST_GAP.0));
+        let sequence = zone.sequence;
+        let (writes, releases) = zone.book.applied(&batch, Some(&receipt.change_id), sequence, now);
+        zone.awaiting_sync.extend(names_of(&batch).into_iter().map(|name| (sequence, name)));
+        zone.latest_change = Some((receipt.change_id.clone(), sequence));
+        if zone.sync.is_none() {
+            let (change_id, sequence) = (receipt.change_id.clone(), sequence);
+            zone.sync = Some(SyncWatch { change_id, sequence, ask_at: now + Millis(2_000), asked: 0 });
+        }
+        if zone.search_turn
+            && let Some(search) = zone.searches.front_mut()
+            && names_of(&batch).iter().all(|name| search.holds(name))
+        {
+            search.bisection.applied();
+        }
+        let outcome = BatchOutcome::Applied { change_id: Some(receipt.change_id), request_id: receipt.request_id };
+        self.record(batch, outcome, writes, releases);
+    }
+
+    /// Refused for its content: nothing of it was applied. The culprits are named, or searched for; the rest goes out again.
+    fn finish_refused(&mut self, batch: Batch, code: String, message: String, request_id: Option<String>, now: Timestamp) {
+        self.budget.succeeded(now);
+        warn!(account = %batch.account, zone = %batch.zone, batch = %batch.id, code, "batch refused: {message}");
+        let culprits = refusal::culprits(&message);
+        let stale: BTreeSet<DnsName> = culprits
+            .iter()
+            .filter(|culprit| matches!(culprit.kind, CulpritKind::Exists | CulpritKind::NotFound | CulpritKind::Mismatch))
+            .filter_map(|culprit| culprit.name.clone())
+            .collect();
+        let blamed = blamed_units(&batch, &culprits);
+        let Some(zone) = self.zones.get_mut(&batch.zone) else { return };
+        let names = names_of(&batch);
+        let in_search = zone.search_turn && zone.searches.front().is_some_and(|search| names.iter().all(|name| search.holds(name)));
+        if !stale.is_empty() {
+            // Somebody else wrote: what is believed is wrong, so it is read before anything is decided.
+            zone.end_searches();
+            let reader = zone.reader.take().unwrap_or_default();
+            zone.reader = Some(reader.also(stale));
+        } else if let Some(search) = zone.searches.front_mut().filter(|_| in_search) {
+            let found_before = search.bisection.poison().len();
+            let indices = search.keys.iter().enumerate().filter(|(_, key)| blamed.iter().any(|unit| unit_key(unit) == Some(*key)));
+            let indices: Vec<usize> = indices.map(|(index, _)| index).collect();
+            search.bisection.refused(&indices);
+            let found: BTreeSet<RecordKey> = search.bisection.poison()[found_before..].iter().filter_map(|i| search.keys.get(*i)).cloned().collect();
+            let poison: Vec<Unit> = batch.units.iter().filter(|unit| unit_key(unit).is_some_and(|key| found.contains(key))).cloned().collect();
+            self.refuse_units(&batch.zone.clone(), &poison, &message, now);
+        } else if batch.units.len() == 1 {
+            self.refuse_units(&batch.zone.clone(), &batch.units, &message, now);
+        } else if !blamed.is_empty() {
+            self.refuse_units(&batch.zone.clone(), &blamed, &message, now);
+        } else {
+            zone.searches.push_back(Search::new(&batch, &[]));
+            names.iter().for_each(|name| zone.backlog.set(name, None));
+        }
+        self.record(batch, BatchOutcome::Refused { code, message, request_id }, vec![], vec![]);
+    }
+
+    /// What an answer that applied nothing means for the account and the zone.
+    pub(super) fn not_applied(&mut self, zone_id: &ZoneId, error: &CallError, now: Timestamp) {
+        match error {
+            CallError::Throttled => {
+                warn!(account = %self.settings.account, zone = %zone_id, "Route 53 throttled the account: slowing down");
+                self.metrics.throttled();
+                self.budget.throttled(now);
+            }
+            CallError::Busy => {
+                if let Some(zone) = self.zones.get_mut(zone_id) {
+                    zone.gap = Millis((zone.gap.0 * 2).min(LONGEST_GAP.0));
+                }
+            }
+            CallError::Expired => {
+                let provider = Arc::clone(&self.provider);
+                self.spawn(
+                    async move {
+                        provider.refresh_credentials().await;
+                        Done::Nothing
+                    }
+                    .boxed(),
+                );
+                self.trouble(zone_id, "the account's credentials had expired and are fetched again".to_owned(), Millis(1_000), now);
+            }
+            CallError::Denied { message } => {
+                self.metrics.denied();
+                self.trouble(zone_id, format!("AWS denies it: {message}"), Millis(30_000), now);
+            }
+            CallError::NotFound { message } => {
+                self.trouble(zone_id, format!("Route 53 does not know the zone: {message}"), Millis(60_000), now);
+                self.discovery.look_again(now);
+            }
+            CallError::NotSent { message } => {
+                self.trouble(zone_id, format!("Route 53 cannot be reached: {message}"), Millis(1_000), now);
+            }
+            CallError::Unknown { message } => {
+                self.trouble(zone_id, format!("Route 53 did not answer: {message}"), Millis(1_000), now);
+            }
+            CallError::Refused { message, .. } => {
+                self.trouble(zone_id, format!("Route 53 refused the question: {message}"), Millis(60_000), now);
+            }
+        }
+    }
+
+    /// Opens the zone's circuit: nothing is asked there until the time has come, and then once.
+    fn trouble(&mut self, zone_id: &ZoneId, message: String, first_wait: Millis, now: Timestamp) {
+        let jitter = self.rng.i64(0..=first_wait.0 / 4);
+        let Some(zone) = self.zones.get_mut(zone_id) else { return };
+        let failures = zone.trouble.as_ref().map_or(0, |trouble| trouble.failures) + 1;
+        let wait = Millis((first_wait.0 << (failures - 1).min(10)).min(900_000) + jitter);
+        warn!(account = %self.settings.account, zone = %zone_id, retry_in_ms = wait.0, "zone paused: {message}");
+        zone.trouble = Some(Trouble { message, failures, retry_at: now + wait });
+    }
+
+    /// Makes the end of a batch durable; the zone stays busy until it is.
+    pub(super) fn record(
+        &mut self,
+        batch: Batch,
+        outcome: BatchOutcome,
+        writes: Vec<crate::ports::RecordWrite>,
+        claims: Vec<ClaimWrite>,
+    ) {
+        let (store, clock, stop) = (Arc::clone(&self.store), Arc::clone(&self.clock), self.shutdown.clone());
+        if let Some(zone) = self.zones.get_mut(&batch.zone) {
+            zone.busy = true;
+        }
+        self.spawn(
+            async move {
+                let done = persist(&stop, "the end of a batch", || store.finish_batch(&batch, &outcome, &writes, &claims, clock.now())).await;
+                if done { Done::Recorded { batch: Box::new(batch), outcome } } else { Done::Nothing }
+            }
+            .boxed(),
+        );
+    }
+
+    pub(super) fn finish_recorded(&mut self, batch: Batch, outcome: BatchOutcome, now: Timestamp) {
+        let zone_id = batch.zone.clone();
+        let mut names = names_of(&batch);
+        if let Some(zone) = self.zones.get_mut(&zone_id) {
+            let gap = zone.gap;
+            let sent_a_change = !matches!(&outcome, BatchOutcome::Applied { change_id: None, .. });
+            zone.unsettled.retain(|row| row.batch.id != batch.id);
+            names.extend(std::mem::take(&mut zone.to_review));
+            if matches!(outcome, BatchOutcome::Applied { .. }) {
+                names.extend(zone.book.followers_of(names_of(&batch)));
+            }
+            self.release(&zone_id, if sent_a_change { now + gap } else { now });
+        }
+        self.review(&zone_id, names, now);
+    }
+
+    /// Whether the account may call at all.
+    pub(super) fn is_working(&self) -> bool {
+        matches!(self.health, Health::Working)
+    }
+}
+
+/// The units that a refusal names; of a name and type without a set identifier, all.
+fn blamed_units(batch: &Batch, culprits: &[refusal::Culprit]) -> Vec<Unit> {
+    let fits = |unit: &Unit| {
+        unit.changes.iter().any(|change| {
+            culprits.iter().any(|culprit| {
+                culprit.name.as_ref() == Some(&change.key.name)
+                    && culprit.rtype.is_none_or(|rtype| rtype == change.key.rtype)
+                    && culprit.set_identifier.as_ref().is_none_or(|set| change.key.set_identifier.as_deref() == Some(set))
+            })
+        })
+    };
+    let blamed: Vec<Unit> = batch.units.iter().filter(|unit| fits(unit)).cloned().collect();
+    // A refusal that names nothing of the batch, or something that it cannot place, names nobody.
+    let placed = culprits.iter().all(|culprit| culprit.name.is_some());
+    if placed { blamed } else { vec![] }
+}

@@ -1,0 +1,401 @@
+//! Reading what Route 53 holds: the first listing, the sweep for drift, and the reading back of what nobody knows.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use tracing::{info, warn};
+
+use super::calls::{Done, WakeAt, persist};
+use super::zone::Page;
+use super::{SyncWatch, Worker, ZoneWork, row_of};
+use crate::core::budget::{ApiAction, Lane, Permit};
+use crate::core::change::{Batch, Unit};
+use crate::core::ids::ZoneId;
+use crate::core::name::DnsName;
+use crate::core::record::{RawRecordSet, RecordKey, RecordType};
+use crate::core::time::{Millis, Timestamp};
+use crate::ports::{BatchOutcome, CallError, RecordCursor, RecordPage};
+
+/// The longest wait between two questions after one change.
+const LONGEST_ASK: Millis = Millis(20_000);
+/// After so many answers of PENDING a change is asked after no more; Route 53 propagates within a minute as a rule.
+const MOST_ASKS: u32 = 30;
+
+/// A walk through the pages of a zone: all of them, or as many as some names need.
+#[derive(Clone, Debug, Default)]
+pub struct Reader {
+    /// Where the next page starts; none for the zone's first record.
+    cursor: Option<RecordCursor>,
+    /// The first name that the next page speaks of.
+    from: Option<DnsName>,
+    /// Sets of that name that came with the page before.
+    carry: Vec<RawRecordSet>,
+    /// The names to read; none for all.
+    names: Option<BTreeSet<DnsName>>,
+}
+
+impl Reader {
+    /// All records of the zone.
+    pub fn whole() -> Self {
+        Self::default()
+    }
+
+    /// Some names only.
+    pub fn of(names: BTreeSet<DnsName>) -> Self {
+        let mut reader = Self { names: Some(names), ..Self::default() };
+        reader.go_to_first();
+        reader
+    }
+
+    /// These names too. A walk through the whole zone begins anew, since it may have passed them.
+    pub fn also(self, more: BTreeSet<DnsName>) -> Self {
+        match (self.names, self.from) {
+            (Some(mut names), _) => {
+                names.extend(more);
+                Self::of(names)
+            }
+            (None, None) if self.carry.is_empty() && self.cursor.is_none() => Self::of(more),
+            (None, _) => Self::whole(),
+        }
+    }
+
+    fn go_to_first(&mut self) {
+        if let Some(first) = self.names.as_ref().and_then(BTreeSet::first) {
+            // `A` is the first type in Route 53's order, so the page starts with the whole name.
+            self.cursor = Some(RecordCursor { name: first.as_str().to_owned(), rtype: RecordType::A.to_string(), set_identifier: None });
+            self.from = Some(first.clone());
+            self.carry.clear();
+        }
+    }
+
+    /// Takes a page: what it says of whole names, and whether the walk is over. A name that continues on the next page is
+    /// held back until it is whole.
+    fn take(&mut self, page: RecordPage) -> (Page, bool) {
+        let mut sets = std::mem::take(&mut self.carry);
+        sets.extend(page.sets);
+        let next = page.next.and_then(|cursor| DnsName::parse(&cursor.name).ok().map(|name| (cursor, name)));
+        let from = self.from.clone();
+        let Some((cursor, next_name)) = next else {
+            self.names = self.names.take().map(|_| BTreeSet::new());
+            return (Page { from, until: None, sets }, true);
+        };
+        let (of_next, whole): (Vec<_>, Vec<_>) = sets.into_iter().partition(|set| DnsName::parse(&set.name).as_ref() == Ok(&next_name));
+        let page = Page { from, until: Some(next_name.clone()), sets: whole };
+        self.carry = of_next;
+        self.cursor = Some(cursor);
+        self.from = Some(next_name.clone());
+        if let Some(names) = &mut self.names {
+            names.retain(|name| *name >= next_name);
+            match names.first() {
+                None => return (page, true),
+                Some(first) if *first > next_name => self.go_to_first(),
+                Some(_) => {}
+            }
+        }
+        (page, false)
+    }
+}
+
+impl Worker {
+    /// Reads that others wait for: the first listing of a zone, and the reading back of unknown outcomes.
+    pub(super) fn start_required_reads(&mut self, now: Timestamp, wake: &mut WakeAt) {
+        for zone_id in self.zone_ids() {
+            let Some(zone) = self.zones.get_mut(&zone_id) else { continue };
+            if zone.busy || !zone.is_open(now) {
+                if let Some(trouble) = &zone.trouble {
+                    wake.at(trouble.retry_at.max(now + Millis(1)));
+                }
+                continue;
+            }
+            if !zone.unsettled.is_empty() && zone.reader.is_none() {
+                let names = zone.unsettled.iter().flat_map(|row| super::change::names_of(&row.batch)).collect();
+                zone.reader = Some(Reader::of(names));
+            } else if zone.listed_at.is_none() && zone.reader.is_none() {
+                info!(account = %zone.facts.account, zone = %zone_id, name = %zone.facts.name, "listing the zone for the first time");
+                zone.reader = Some(Reader::whole());
+            }
+            let is_required = !zone.unsettled.is_empty() || zone.listed_at.is_none() || zone.reader.as_ref().is_some_and(|r| r.names.is_some());
+            if zone.reader.is_some() && is_required {
+                if let Some(permit) = self.permit(now, Lane::Changes, ApiAction::ListResourceRecordSets, 0, wake) {
+                    self.start_page(&zone_id, permit, now);
+                }
+            }
+        }
+    }
+
+    /// Reads that nobody waits for: the sweep for drift and GetChange, with tokens that are spare.
+    pub(super) fn start_spare_reads(&mut self, now: Timestamp, wake: &mut WakeAt) {
+        for zone_id in self.zone_ids() {
+            self.ask_after_change(&zone_id, now, wake);
+            let Some(zone) = self.zones.get_mut(&zone_id) else { continue };
+            if zone.listed_at.is_none() || !zone.facts.visible {
+                continue;
+            }
+            if zone.sweep_at > now && zone.reader.is_none() {
+                wake.at(zone.sweep_at);
+                continue;
+            }
+            // Changes go first: a sweep starts, and goes on, while its zone has none.
+            if zone.busy || !zone.is_open(now) || !zone.unsettled.is_empty() || (zone.reader.is_none() && !zone.backlog.is_empty()) {
+                continue;
+            }
+            if let Some(permit) = self.permit(now, Lane::Reads, ApiAction::ListResourceRecordSets, 0, wake) {
+                if let Some(zone) = self.zones.get_mut(&zone_id) {
+                    zone.reader.get_or_insert_with(Reader::whole);
+                }
+                self.start_page(&zone_id, permit, now);
+            }
+        }
+    }
+
+    fn start_page(&mut self, zone_id: &ZoneId, permit: Permit, now: Timestamp) {
+        let Some(zone) = self.zones.get_mut(zone_id) else { return };
+        let cursor = zone.reader.as_ref().and_then(|reader| reader.cursor.clone());
+        zone.busy = true;
+        zone.last_call_at = now;
+        let (provider, zone_id) = (Arc::clone(&self.provider), zone_id.clone());
+        self.spawn(
+            async move {
+                let result = provider.list_records(permit, &zone_id, cursor).await;
+                Done::Page { zone: zone_id, result }
+            }
+            .boxed(),
+        );
+    }
+
+    pub(super) fn finish_page(&mut self, zone_id: &ZoneId, result: Result<RecordPage, CallError>, now: Timestamp) {
+        let page = match result {
+            Ok(page) => page,
+            Err(error) => {
+                self.not_applied(zone_id, &error, now);
+                self.release(zone_id, now);
+                return;
+            }
+        };
+        self.budget.succeeded(now);
+        let drift_interval = self.settings.drift_interval;
+        let jitter = Millis(self.rng.i64(0..=drift_interval.0 / 10));
+        let Some(zone) = self.zones.get_mut(zone_id) else { return };
+        zone.trouble = None;
+        let Some(mut reader) = zone.reader.take() else {
+            self.release(zone_id, now);
+            return;
+        };
+        let whole = reader.names.is_none();
+        let (page, is_last) = reader.take(page);
+        let diff = zone.book.compare(&page, now);
+        let first_listing = zone.listed_at.is_none();
+        if !first_listing && zone.unsettled.is_empty() {
+            for key in &diff.drifted {
+                warn!(account = %zone.facts.account, zone = %zone_id, key = %key, policy = %zone.book.settings.drift, "somebody else changed a record set of ours");
+            }
+            self.metrics.drifted(diff.drifted.len());
+        }
+        zone.to_review.extend(diff.touched);
+        let mut listed = None;
+        if !is_last {
+            zone.reader = Some(reader);
+        } else if whole {
+            zone.listed_at = Some(now);
+            zone.sweep_at = now + drift_interval + jitter;
+            listed = Some(row_of(&zone.facts, Some(now)));
+            if first_listing {
+                info!(account = %zone.facts.account, zone = %zone_id, records = zone.book.counts().records, "zone listed");
+                zone.to_review.extend(zone.book.names());
+            }
+        }
+        let settled = if is_last { settle_batches(zone, now) } else { vec![] };
+        self.save_page(zone_id, diff.writes, listed.is_some().then_some(now), settled);
+    }
+
+    /// Makes a page durable, then the ends of the batches that it settled; the zone stays busy until then.
+    fn save_page(
+        &mut self,
+        zone_id: &ZoneId,
+        writes: Vec<crate::ports::RecordWrite>,
+        listed_at: Option<Timestamp>,
+        settled: Vec<Settled>,
+    ) {
+        let (store, stop, clock, zone) = (Arc::clone(&self.store), self.shutdown.clone(), Arc::clone(&self.clock), zone_id.clone());
+        self.spawn(
+            async move {
+                if !writes.is_empty() || listed_at.is_some() {
+                    let saved = persist(&stop, "a page of records", || store.save_records(&zone, &writes, listed_at)).await;
+                    if !saved {
+                        return Done::Nothing;
+                    }
+                }
+                for Settled { batch, outcome, writes, claims } in &settled {
+                    let done = persist(&stop, "the end of a batch", || store.finish_batch(batch, outcome, writes, claims, clock.now())).await;
+                    if !done {
+                        return Done::Nothing;
+                    }
+                }
+                Done::Saved { zone }
+            }
+            .boxed(),
+        );
+    }
+
+    /// A save is done: the names that it touched are looked at, unless something is still unknown.
+    pub(super) fn finish_saved(&mut self, zone_id: &ZoneId, now: Timestamp) {
+        self.release(zone_id, now);
+        let Some(zone) = self.zones.get_mut(zone_id) else { return };
+        if zone.listed_at.is_some() && zone.unsettled.is_empty() {
+            let mut names = std::mem::take(&mut zone.to_review);
+            names.extend(zone.book.followers_of(names.clone()));
+            self.review(zone_id, names, now);
+        }
+    }
+
+    fn ask_after_change(&mut self, zone_id: &ZoneId, now: Timestamp, wake: &mut WakeAt) {
+        let Some(sync) = self.zones.get(zone_id).and_then(|zone| zone.sync.clone()) else { return };
+        if sync.ask_at > now {
+            wake.at(sync.ask_at);
+            return;
+        }
+        let Some(permit) = self.permit(now, Lane::Reads, ApiAction::GetChange, 0, wake) else { return };
+        if let Some(zone) = self.zones.get_mut(zone_id)
+            && let Some(sync) = &mut zone.sync
+        {
+            // Not asked again before the answer; the answer sets the next time.
+            sync.ask_at = now + Millis(120_000);
+        }
+        let (provider, zone) = (Arc::clone(&self.provider), zone_id.clone());
+        self.spawn(
+            async move {
+                let result = provider.change_in_sync(permit, &sync.change_id).await;
+                Done::Synced { zone, result }
+            }
+            .boxed(),
+        );
+    }
+
+    pub(super) fn finish_sync(&mut self, zone_id: &ZoneId, result: Result<bool, CallError>, now: Timestamp) {
+        let Some(zone) = self.zones.get_mut(zone_id) else { return };
+        let Some(sync) = &mut zone.sync else { return };
+        sync.asked += 1;
+        let wait = Millis((2_000_i64 << sync.asked.min(8)).min(LONGEST_ASK.0));
+        let arrived = match result {
+            Ok(in_sync) => in_sync,
+            // Route 53 forgets changes; one that it no longer knows is long in sync.
+            Err(CallError::NotFound { .. }) => true,
+            Err(CallError::Throttled) => {
+                sync.ask_at = now + wait;
+                self.metrics.throttled();
+                self.budget.throttled(now);
+                return;
+            }
+            Err(_) => false,
+        };
+        if !arrived && sync.asked < MOST_ASKS {
+            sync.ask_at = now + wait;
+            return;
+        }
+        let up_to = sync.sequence;
+        zone.sync = zone
+            .latest_change
+            .clone()
+            .filter(|(_, sequence)| *sequence > up_to)
+            .map(|(change_id, sequence)| SyncWatch { change_id, sequence, ask_at: now, asked: 0 });
+        if !arrived {
+            return;
+        }
+        let (reached, later): (Vec<_>, Vec<_>) = std::mem::take(&mut zone.awaiting_sync).into_iter().partition(|(at, _)| *at <= up_to);
+        zone.awaiting_sync = later;
+        let names: BTreeSet<DnsName> = reached.into_iter().map(|(_, name)| name).collect();
+        let names: Vec<DnsName> = names.into_iter().filter(|name| zone.book.in_sync(name, up_to)).collect();
+        self.review(zone_id, names, now);
+    }
+}
+
+/// A batch whose outcome was found by reading back.
+struct Settled {
+    batch: Batch,
+    outcome: BatchOutcome,
+    writes: Vec<crate::ports::RecordWrite>,
+    claims: Vec<crate::ports::ClaimWrite>,
+}
+
+/// Decides the outcome of unsettled batches from what was read. A batch is applied whole or not at all, so one record set that
+/// is as only the batch can have made it tells for all; those that somebody else changed since count as drift.
+fn settle_batches(zone: &mut ZoneWork, now: Timestamp) -> Vec<Settled> {
+    let rows = std::mem::take(&mut zone.unsettled);
+    let mut settled = vec![];
+    for row in rows {
+        let batch = row.batch;
+        let is_now = |key: &RecordKey, wanted: &Option<RawRecordSet>| {
+            let held = zone.book.observed(key).filter(|observed| observed.is_there()).map(|observed| &observed.raw);
+            match (held, wanted) {
+                (None, None) => true,
+                (Some(held), Some(wanted)) => held == wanted || matches!((held.canonical(), wanted.canonical()), (Ok(a), Ok(b)) if a == b),
+                _ => false,
+            }
+        };
+        let applied = batch.changes().any(|change| is_now(&change.key, &change.after) && !is_now(&change.key, &change.before));
+        let (outcome, writes, claims) = if applied {
+            let units = batch.units.iter().filter_map(|unit| {
+                let changes: Vec<_> = unit.changes.iter().filter(|change| is_now(&change.key, &change.after)).cloned().collect();
+                (!changes.is_empty()).then_some(Unit { changes })
+            });
+            let arrived = Batch { units: units.collect(), ..batch.clone() };
+            zone.sequence += 1;
+            let (writes, claims) = zone.book.applied(&arrived, None, zone.sequence, now);
+            (BatchOutcome::Applied { change_id: None, request_id: None }, writes, claims)
+        } else {
+            (BatchOutcome::NotApplied { reason: "not found when read back".to_owned() }, vec![], vec![])
+        };
+        info!(zone = %batch.zone, batch = %batch.id, applied, "the outcome of a batch was read back");
+        zone.to_review.extend(super::change::names_of(&batch));
+        settled.push(Settled { batch, outcome, writes, claims });
+    }
+    settled
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::testkit::name;
+
+    fn set(name: &str) -> RawRecordSet {
+        RawRecordSet { name: name.into(), rtype: "A".into(), ttl_secs: Some(60), values: vec!["192.0.2.1".into()], ..RawRecordSet::default() }
+    }
+
+    fn page(names: &[&str], next: Option<&str>) -> RecordPage {
+        let next = next.map(|name| RecordCursor { name: name.into(), rtype: "TXT".into(), set_identifier: None });
+        RecordPage { sets: names.iter().map(|name| set(name)).collect(), next }
+    }
+
+    fn shown(page: &Page) -> (Option<String>, Option<String>, usize) {
+        (page.from.as_ref().map(ToString::to_string), page.until.as_ref().map(ToString::to_string), page.sets.len())
+    }
+
+    #[test]
+    fn a_name_that_continues_on_the_next_page_is_held_back_until_it_is_whole() {
+        let mut reader = Reader::whole();
+        let (first, last) = reader.take(page(&["a.example.com.", "b.example.com."], Some("b.example.com.")));
+        assert_eq!((shown(&first), last), ((None, Some("b.example.com".to_owned()), 1), false));
+        let (second, last) = reader.take(page(&["b.example.com.", "c.example.com."], None));
+        assert_eq!((shown(&second), last), ((Some("b.example.com".to_owned()), None, 3), true));
+    }
+
+    #[test]
+    fn reading_names_skips_what_lies_between() {
+        let mut reader = Reader::of([name("a.example.com"), name("m.example.com")].into());
+        assert_eq!(reader.cursor.as_ref().unwrap().name, "a.example.com.");
+        let (first, last) = reader.take(page(&["a.example.com.", "b.example.com."], Some("c.example.com.")));
+        assert_eq!((shown(&first), last), ((Some("a.example.com".to_owned()), Some("c.example.com".to_owned()), 2), false));
+        assert_eq!(reader.cursor.as_ref().unwrap().name, "m.example.com.");
+        let (_, last) = reader.take(page(&["m.example.com."], Some("n.example.com.")));
+        assert!(last, "nothing is left to read");
+    }
+
+    #[test]
+    fn a_sweep_that_is_joined_by_names_begins_anew() {
+        let mut sweep = Reader::whole();
+        sweep.take(page(&["a.example.com."], Some("b.example.com.")));
+        let joined = sweep.also([name("a.example.com")].into());
+        assert!(joined.cursor.is_none() && joined.names.is_none());
+    }
+}

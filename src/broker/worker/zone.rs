@@ -1,0 +1,606 @@
+//! The book of one zone: what clusters want at each name, what Route 53 holds there, and what follows from the two.
+//!
+//! Plain state and synchronous functions: nothing here calls, waits or reads a clock.
+
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{Hash, Hasher};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use crate::broker::feedback::{EndpointStatus, Progress};
+use crate::core::change::{Batch, Unit};
+use crate::core::claims::{Contribution, Settlement, ZoneContext, settle};
+use crate::core::endpoint::{EndpointKey, KeyHash};
+use crate::core::fold;
+use crate::core::ids::{BatchId, ClusterId};
+use crate::core::name::DnsName;
+use crate::core::plan::{BlockReason, Blocked, Drift, NamePlan, Observed, Ownership, PlanInput, plan};
+use crate::core::policy::ZoneSettings;
+use crate::core::record::{RawRecordSet, RecordKey, RecordType};
+use crate::core::time::{Millis, Timestamp};
+use crate::core::verdict::{Verdict, VerdictState};
+use crate::ports::{ClaimRow, ClaimWrite, RecordRow, RecordWrite};
+
+/// The first wait before something refused is tried again unchanged.
+const FIRST_RETRY: Millis = Millis::from_secs(30);
+/// The longest such wait.
+const LONGEST_RETRY: Millis = Millis::from_secs(3_600);
+/// How many endpoints of a name are remembered after they are gone, for the cause of the deletion.
+const MAX_DEPARTED: usize = 16;
+
+#[derive(Clone, Debug)]
+struct Claim {
+    cluster: ClusterId,
+    since: Timestamp,
+    durable: bool,
+}
+
+/// The change that brought a name where it is.
+#[derive(Clone, Debug)]
+struct Mark {
+    change_id: Option<String>,
+    sequence: u64,
+    in_sync: bool,
+}
+
+#[derive(Default)]
+struct NameState {
+    contributions: Vec<Contribution>,
+    claim: Option<Claim>,
+    observed: BTreeMap<RecordKey, Observed>,
+    departed: Vec<(ClusterId, EndpointKey)>,
+    mark: Option<Mark>,
+}
+
+impl NameState {
+    fn is_empty(&self) -> bool {
+        self.contributions.is_empty() && self.observed.is_empty() && self.claim.is_none()
+    }
+}
+
+/// Something that Route 53 refused for its content.
+#[derive(Clone, Debug)]
+struct Refusal {
+    fingerprint: u64,
+    failures: u32,
+    retry_at: Timestamp,
+    message: String,
+}
+
+/// What a look at a name came to.
+#[derive(Debug, Default)]
+pub struct Review {
+    /// The statuses of its endpoints.
+    pub statuses: Vec<(ClusterId, EndpointStatus)>,
+    /// What could be sent now: the cluster that it is for, and its cost in change tokens.
+    pub work: Option<(ClusterId, u32)>,
+    /// Sets that change hands without a call.
+    pub adopted: Vec<RecordWrite>,
+}
+
+/// A page of what Route 53 holds, from a name on.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The first name that the page can speak of; none for the zone's first.
+    pub from: Option<DnsName>,
+    /// The first name that it does not speak of; none when it reaches the end.
+    pub until: Option<DnsName>,
+    /// The sets.
+    pub sets: Vec<RawRecordSet>,
+}
+
+/// What a page differed in.
+#[derive(Debug, Default)]
+pub struct PageDiff {
+    /// For the store.
+    pub writes: Vec<RecordWrite>,
+    /// The names to look at again.
+    pub touched: BTreeSet<DnsName>,
+    /// Sets of ours that somebody else changed or removed.
+    pub drifted: Vec<RecordKey>,
+}
+
+/// How many of what a zone holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ZoneCounts {
+    /// Record sets observed.
+    pub records: usize,
+    /// Of those, made by Zonefold.
+    pub owned: usize,
+    /// Changes that Route 53 refused and that wait for their content to change.
+    pub refused: usize,
+    /// Sets of ours that somebody else changed or removed.
+    pub drifted: usize,
+}
+
+/// See the module's page.
+pub struct ZoneBook {
+    /// Account, zone and apex.
+    pub context: ZoneContext,
+    /// What may be done here.
+    pub settings: ZoneSettings,
+    names: BTreeMap<DnsName, NameState>,
+    waiting_for_target: HashMap<DnsName, BTreeSet<DnsName>>,
+    refusals: HashMap<RecordKey, Refusal>,
+    counts: ZoneCounts,
+}
+
+/// The first record key of a unit: what a unit is known by while its content changes.
+pub fn unit_key(unit: &Unit) -> Option<&RecordKey> {
+    unit.changes.first().map(|change| &change.key)
+}
+
+fn fingerprint(unit: &Unit) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for change in &unit.changes {
+        change.before.hash(&mut hasher);
+        change.after.hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+impl ZoneBook {
+    /// An empty book.
+    pub fn new(context: ZoneContext, settings: ZoneSettings) -> Self {
+        Self {
+            context,
+            settings,
+            names: BTreeMap::new(),
+            waiting_for_target: HashMap::new(),
+            refusals: HashMap::new(),
+            counts: ZoneCounts::default(),
+        }
+    }
+
+    /// Takes a stored claim at start.
+    pub fn load_claim(&mut self, row: ClaimRow) {
+        let claim = Claim { cluster: row.cluster, since: row.since, durable: true };
+        self.names.entry(row.name).or_default().claim = Some(claim);
+    }
+
+    /// Takes a stored record at start.
+    pub fn load_record(&mut self, row: RecordRow) {
+        let observed = Observed { raw: row.raw, owner: row.owner, drift: row.drift };
+        self.observe(row.key, Some(observed));
+    }
+
+    /// All names, for a look at everything.
+    pub fn names(&self) -> Vec<DnsName> {
+        self.names.keys().cloned().collect()
+    }
+
+    /// How many of what.
+    pub fn counts(&self) -> ZoneCounts {
+        ZoneCounts { refused: self.refusals.len(), ..self.counts }
+    }
+
+    /// Takes a contribution, newly or with new content.
+    pub fn contribute(&mut self, name: &DnsName, contribution: Contribution) {
+        let state = self.names.entry(name.clone()).or_default();
+        match state.contributions.iter_mut().find(|c| c.key == contribution.key && c.cluster == contribution.cluster) {
+            Some(old) => *old = contribution,
+            None => state.contributions.push(contribution),
+        }
+    }
+
+    /// Ends a contribution.
+    pub fn withdraw(&mut self, name: &DnsName, cluster: &ClusterId, key: &KeyHash, endpoint: EndpointKey) {
+        let Some(state) = self.names.get_mut(name) else { return };
+        state.contributions.retain(|c| !(c.key == *key && c.cluster == *cluster));
+        state.departed.retain(|(_, departed)| *departed != endpoint);
+        if state.departed.len() >= MAX_DEPARTED {
+            state.departed.remove(0);
+        }
+        state.departed.push((cluster.clone(), endpoint));
+    }
+
+    /// Looks at a name: who holds it, what is to be done, what its endpoints are told.
+    pub fn review(&mut self, name: &DnsName, now: Timestamp, pending_detail: &str, expected_at: Option<Timestamp>) -> Review {
+        let Some((settlement, plan)) = self.decide(name) else { return Review::default() };
+        self.settle_claim(name, &settlement, now);
+        self.follow_targets(name, &plan);
+        let (ready, refused) = self.sift(&plan.units, now);
+        let adopted = self.adopt(name, &settlement, &plan.adopted, now);
+        let mut review = Review { adopted, ..Review::default() };
+        let cost: u32 = ready.iter().map(|unit| fold::cost(unit).change_tokens).sum();
+        if let Some(cluster) = ready.first().and_then(|unit| unit.cluster()) {
+            review.work = Some((cluster.clone(), cost.max(1)));
+        }
+        review.statuses = self.statuses(name, &settlement, &plan.blocked, &ready, &refused, now, pending_detail, expected_at);
+        if self.names.get(name).is_some_and(NameState::is_empty) {
+            self.names.remove(name);
+        }
+        review
+    }
+
+    /// What could be sent for a name now, whole units.
+    pub fn units(&self, name: &DnsName, now: Timestamp) -> Vec<Unit> {
+        let Some((_, plan)) = self.decide(name) else { return vec![] };
+        let (ready, _) = self.sift(&plan.units, now);
+        ready.into_iter().cloned().collect()
+    }
+
+    fn decide(&self, name: &DnsName) -> Option<(Settlement, NamePlan)> {
+        let state = self.names.get(name)?;
+        let claimed_by = state.claim.as_ref().map(|claim| &claim.cluster);
+        let settlement = settle(&self.context, name, claimed_by, &state.contributions);
+        let departed: Vec<EndpointKey> = state.departed.iter().map(|(_, key)| key.clone()).collect();
+        let plan = plan(&PlanInput {
+            zone: &self.context,
+            policy: self.settings.policy,
+            drift: self.settings.drift,
+            name,
+            settlement: &settlement,
+            contributions: &state.contributions,
+            observed: &state.observed,
+            departed: &departed,
+            target_exists: &|target, rtype| self.holds(target, rtype),
+        });
+        Some((settlement, plan))
+    }
+
+    fn holds(&self, name: &DnsName, rtype: RecordType) -> bool {
+        self.names.get(name).is_some_and(|state| state.observed.iter().any(|(key, o)| key.rtype == rtype && o.is_there()))
+    }
+
+    fn settle_claim(&mut self, name: &DnsName, settlement: &Settlement, now: Timestamp) {
+        let Some(state) = self.names.get_mut(name) else { return };
+        let held = state.claim.as_ref().map(|claim| &claim.cluster);
+        match &settlement.holder {
+            Some(holder) if held != Some(holder) => {
+                state.claim = Some(Claim { cluster: holder.clone(), since: now, durable: false });
+            }
+            None if state.contributions.is_empty() && state.observed.values().all(|o| o.owner.is_none()) => state.claim = None,
+            _ => {}
+        }
+    }
+
+    fn follow_targets(&mut self, name: &DnsName, plan: &NamePlan) {
+        for blocked in &plan.blocked {
+            if let BlockReason::AliasTarget(target) = &blocked.why {
+                self.waiting_for_target.entry(target.clone()).or_default().insert(name.clone());
+            }
+        }
+    }
+
+    /// Parts units that may be sent from those that were refused as they are and whose time has not come.
+    fn sift<'a>(&self, units: &'a [Unit], now: Timestamp) -> (Vec<&'a Unit>, Vec<(&'a Unit, Refusal)>) {
+        let (mut ready, mut refused) = (vec![], vec![]);
+        for unit in units {
+            let refusal = unit_key(unit).and_then(|key| self.refusals.get(key));
+            match refusal {
+                Some(refusal) if refusal.fingerprint == fingerprint(unit) && now < refusal.retry_at => {
+                    refused.push((unit, refusal.clone()));
+                }
+                _ => ready.push(unit),
+            }
+        }
+        (ready, refused)
+    }
+
+    fn adopt(&mut self, name: &DnsName, settlement: &Settlement, keys: &[RecordKey], now: Timestamp) -> Vec<RecordWrite> {
+        let Some(holder) = settlement.holder.clone() else { return vec![] };
+        let Some(state) = self.names.get_mut(name) else { return vec![] };
+        let mut writes = vec![];
+        for key in keys {
+            if let Some(observed) = state.observed.get_mut(key) {
+                // No batch wrote it: the nil id says that it was taken over as it was.
+                observed.owner = Some(Ownership { cluster: holder.clone(), batch: BatchId(uuid::Uuid::nil()) });
+                observed.drift = None;
+                self.counts.owned += 1;
+                writes.push(RecordWrite::Put(row(key.clone(), observed, now)));
+            }
+        }
+        writes
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one status is made of all of these, in one place")]
+    fn statuses(
+        &self,
+        name: &DnsName,
+        settlement: &Settlement,
+        blocked: &[Blocked],
+        ready: &[&Unit],
+        refused: &[(&Unit, Refusal)],
+        now: Timestamp,
+        pending_detail: &str,
+        expected_at: Option<Timestamp>,
+    ) -> Vec<(ClusterId, EndpointStatus)> {
+        let Some(state) = self.names.get(name) else { return vec![] };
+        let concerns = |unit: &Unit, index: usize| {
+            unit.changes.iter().any(|change| settlement.desired.get(&change.key).is_some_and(|desired| desired.from.contains(&index)))
+        };
+        let judge = |index: usize, verdict: &Verdict| -> (Verdict, Option<Progress>) {
+            if verdict.state != VerdictState::Accepted {
+                return (verdict.clone(), None);
+            }
+            if let Some(blocked) = blocked.iter().find(|blocked| blocked.from.contains(&index)) {
+                return told_of_block(verdict, blocked);
+            }
+            if let Some((_, refusal)) = refused.iter().find(|(unit, _)| concerns(unit, index)) {
+                let progress = Progress::Refused { message: refusal.message.clone(), retry_at: refusal.retry_at };
+                return (verdict.clone(), Some(progress));
+            }
+            if ready.iter().any(|unit| concerns(unit, index)) {
+                return (verdict.clone(), Some(Progress::Pending { detail: pending_detail.to_owned(), expected_at }));
+            }
+            (verdict.clone(), Some(arrived(state.mark.as_ref())))
+        };
+        let told = settlement.verdicts.iter().filter_map(|(index, verdict)| {
+            let contribution = state.contributions.get(*index)?;
+            let (verdict, progress) = judge(*index, verdict);
+            let status = EndpointStatus {
+                endpoint: Arc::clone(&contribution.endpoint),
+                key: contribution.key,
+                version: contribution.version,
+                verdict,
+                progress,
+                at: now,
+            };
+            Some((contribution.cluster.clone(), status))
+        });
+        told.collect()
+    }
+
+    /// The claims that a batch rests on and that are not durable yet.
+    pub fn claims_for(&self, batch: &Batch) -> Vec<ClaimWrite> {
+        let names: BTreeSet<&DnsName> = batch.changes().map(|change| &change.key.name).collect();
+        let undurable = names.into_iter().filter_map(|name| {
+            let claim = self.names.get(name)?.claim.as_ref().filter(|claim| !claim.durable)?;
+            Some(ClaimWrite::Hold(ClaimRow {
+                zone: self.context.zone().clone(),
+                name: name.clone(),
+                cluster: claim.cluster.clone(),
+                since: claim.since,
+            }))
+        });
+        undurable.collect()
+    }
+
+    /// The claims were made durable.
+    pub fn claims_kept(&mut self, claims: &[ClaimWrite]) {
+        for claim in claims {
+            if let ClaimWrite::Hold(row) = claim
+                && let Some(held) = self.names.get_mut(&row.name).and_then(|state| state.claim.as_mut())
+                && held.cluster == row.cluster
+            {
+                held.durable = true;
+            }
+        }
+    }
+
+    /// Takes a batch that Route 53 applied: what is now observed, and the claims that end with it.
+    pub fn applied(&mut self, batch: &Batch, change_id: Option<&str>, sequence: u64, now: Timestamp) -> (Vec<RecordWrite>, Vec<ClaimWrite>) {
+        let mut writes = vec![];
+        for change in batch.changes() {
+            self.refusals.remove(&change.key);
+            match &change.after {
+                Some(raw) => {
+                    let owner = Ownership { cluster: change.cause.cluster.clone(), batch: batch.id };
+                    let observed = Observed { raw: raw.clone(), owner: Some(owner), drift: None };
+                    writes.push(RecordWrite::Put(row(change.key.clone(), &observed, now)));
+                    self.observe(change.key.clone(), Some(observed));
+                }
+                None => {
+                    writes.push(RecordWrite::Remove(change.key.clone()));
+                    self.observe(change.key.clone(), None);
+                }
+            }
+        }
+        let names: BTreeSet<DnsName> = batch.changes().map(|change| change.key.name.clone()).collect();
+        let mut releases = vec![];
+        for name in names {
+            let Some(state) = self.names.get_mut(&name) else { continue };
+            state.mark = Some(Mark { change_id: change_id.map(str::to_owned), sequence, in_sync: false });
+            state.departed.clear();
+            let free = state.contributions.is_empty() && state.observed.values().all(|o| o.owner.is_none());
+            if free && state.claim.take().is_some_and(|claim| claim.durable) {
+                releases.push(ClaimWrite::Release { zone: self.context.zone().clone(), name });
+            }
+        }
+        (writes, releases)
+    }
+
+    /// Names whose aliases wait for one of these names.
+    pub fn followers_of(&mut self, names: impl IntoIterator<Item = DnsName>) -> BTreeSet<DnsName> {
+        names.into_iter().filter_map(|name| self.waiting_for_target.remove(&name)).flatten().collect()
+    }
+
+    /// Everything up to a change is INSYNC; answers whether the name was waiting for that.
+    pub fn in_sync(&mut self, name: &DnsName, up_to: u64) -> bool {
+        match self.names.get_mut(name).and_then(|state| state.mark.as_mut()) {
+            Some(mark) if mark.sequence <= up_to && !mark.in_sync => {
+                mark.in_sync = true;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Everything that is held at start was accepted in an earlier life and is taken to be in sync.
+    pub fn mark_all_in_sync(&mut self) {
+        for state in self.names.values_mut() {
+            state.mark = Some(Mark { change_id: None, sequence: 0, in_sync: true });
+        }
+    }
+
+    /// Notes that Route 53 refused a unit for its content.
+    pub fn refuse(&mut self, unit: &Unit, message: String, now: Timestamp) {
+        let Some(key) = unit_key(unit) else { return };
+        let fingerprint = fingerprint(unit);
+        let failures = self.refusals.get(key).filter(|old| old.fingerprint == fingerprint).map_or(0, |old| old.failures) + 1;
+        let wait = Millis((FIRST_RETRY.0 << (failures - 1).min(16)).min(LONGEST_RETRY.0));
+        self.refusals.insert(key.clone(), Refusal { fingerprint, failures, retry_at: now + wait, message });
+    }
+
+    /// When the next refused unit may be tried again.
+    pub fn next_retry(&self, now: Timestamp) -> Option<Timestamp> {
+        self.refusals.values().map(|refusal| refusal.retry_at).filter(|at| *at > now).min()
+    }
+
+    /// The names with refused units whose time has come.
+    pub fn due_retries(&self, now: Timestamp) -> BTreeSet<DnsName> {
+        self.refusals.iter().filter(|(_, refusal)| refusal.retry_at <= now).map(|(key, _)| key.name.clone()).collect()
+    }
+
+    /// Takes a page of what Route 53 holds. The caller makes sure that no call on the zone was in flight beside it.
+    pub fn compare(&mut self, page: &Page, now: Timestamp) -> PageDiff {
+        let mut held: BTreeMap<RecordKey, RawRecordSet> = BTreeMap::new();
+        for raw in &page.sets {
+            // A type that Route 53 will have one day cannot be a record of ours, nor in the way of one.
+            if let Ok(key) = raw.key() {
+                held.insert(key, raw.clone());
+            }
+        }
+        let lower = page.from.clone().map_or(Bound::Unbounded, Bound::Included);
+        let upper = page.until.clone().map_or(Bound::Unbounded, Bound::Excluded);
+        let known: Vec<(RecordKey, Observed)> =
+            self.names.range((lower, upper)).flat_map(|(_, state)| state.observed.clone()).collect();
+        let mut diff = PageDiff::default();
+        for (key, observed) in known {
+            match held.remove(&key) {
+                Some(raw) if observed.is_there() && raw == observed.raw => {}
+                Some(raw) => self.differs(key, &observed, raw, now, &mut diff),
+                None => self.missing(key, observed, now, &mut diff),
+            }
+        }
+        for (key, raw) in held {
+            let observed = Observed { raw, owner: None, drift: None };
+            diff.writes.push(RecordWrite::Put(row(key.clone(), &observed, now)));
+            diff.touched.insert(key.name.clone());
+            self.observe(key, Some(observed));
+        }
+        diff
+    }
+
+    fn differs(&mut self, key: RecordKey, old: &Observed, raw: RawRecordSet, now: Timestamp, diff: &mut PageDiff) {
+        // Another spelling of the same, such as another order of values, is no drift.
+        let same = old.is_there() && matches!((raw.canonical(), old.raw.canonical()), (Ok(a), Ok(b)) if a == b);
+        let drift = if same { old.drift } else { old.owner.as_ref().map(|_| Drift::Changed) };
+        if drift.is_some() && !same {
+            diff.drifted.push(key.clone());
+        }
+        let observed = Observed { raw, owner: old.owner.clone(), drift };
+        diff.writes.push(RecordWrite::Put(row(key.clone(), &observed, now)));
+        diff.touched.insert(key.name.clone());
+        self.observe(key, Some(observed));
+    }
+
+    fn missing(&mut self, key: RecordKey, old: Observed, now: Timestamp, diff: &mut PageDiff) {
+        let wanted = self.names.get(&key.name).is_some_and(|state| !state.contributions.is_empty());
+        if old.owner.is_some() && wanted {
+            if old.drift != Some(Drift::Missing) {
+                diff.drifted.push(key.clone());
+                diff.touched.insert(key.name.clone());
+                let observed = Observed { drift: Some(Drift::Missing), ..old };
+                diff.writes.push(RecordWrite::Put(row(key.clone(), &observed, now)));
+                self.observe(key, Some(observed));
+            }
+            return;
+        }
+        diff.writes.push(RecordWrite::Remove(key.clone()));
+        diff.touched.insert(key.name.clone());
+        self.observe(key, None);
+    }
+
+    /// What is observed under a key; for the independent check.
+    pub fn observed(&self, key: &RecordKey) -> Option<&Observed> {
+        self.names.get(&key.name)?.observed.get(key)
+    }
+
+    /// The observed records after a key, in list order.
+    pub fn records(&self, after: Option<&RecordKey>, limit: usize) -> Vec<(RecordKey, Observed)> {
+        let lower = after.map_or(Bound::Unbounded, |key| Bound::Included(key.name.clone()));
+        let all = self.names.range((lower, Bound::Unbounded)).flat_map(|(_, state)| &state.observed);
+        all.filter(|(key, _)| after.is_none_or(|after| *key > after)).take(limit).map(|(k, o)| (k.clone(), o.clone())).collect()
+    }
+
+    /// Everything that is known of a name, for "why".
+    pub fn why(&self, name: &DnsName, now: Timestamp) -> Option<NameReport> {
+        let state = self.names.get(name)?;
+        let (settlement, plan) = self.decide(name)?;
+        let (ready, refused) = self.sift(&plan.units, now);
+        Some(NameReport {
+            holder: settlement.holder.clone(),
+            held_since: state.claim.as_ref().map(|claim| claim.since),
+            contributions: state.contributions.clone(),
+            desired: settlement.desired.values().map(|desired| desired.set.to_raw()).collect(),
+            observed: state.observed.values().cloned().collect(),
+            pending: ready.into_iter().cloned().collect(),
+            blocked: plan.blocked.iter().map(|blocked| blocked.message.clone()).collect(),
+            refused: refused.into_iter().map(|(_, refusal)| (refusal.message, refusal.retry_at)).collect(),
+        })
+    }
+
+    fn observe(&mut self, key: RecordKey, observed: Option<Observed>) {
+        let state = self.names.entry(key.name.clone()).or_default();
+        let old = match observed {
+            Some(new) => {
+                count(&mut self.counts, &new, |n| *n += 1);
+                state.observed.insert(key, new)
+            }
+            None => state.observed.remove(&key),
+        };
+        if let Some(old) = old {
+            count(&mut self.counts, &old, |n| *n -= 1);
+        }
+    }
+}
+
+/// Everything that is known of a name.
+#[derive(Clone, Debug)]
+pub struct NameReport {
+    /// Who holds it.
+    pub holder: Option<ClusterId>,
+    /// Since when.
+    pub held_since: Option<Timestamp>,
+    /// All contributions, of all clusters.
+    pub contributions: Vec<Contribution>,
+    /// What the holder's add up to.
+    pub desired: Vec<RawRecordSet>,
+    /// What Route 53 holds.
+    pub observed: Vec<Observed>,
+    /// What is to be sent.
+    pub pending: Vec<Unit>,
+    /// What is wanted and not sent, and why.
+    pub blocked: Vec<String>,
+    /// What Route 53 refused, and when it is tried again.
+    pub refused: Vec<(String, Timestamp)>,
+}
+
+fn count(counts: &mut ZoneCounts, observed: &Observed, step: impl Fn(&mut usize)) {
+    if observed.is_there() {
+        step(&mut counts.records);
+    }
+    if observed.owner.is_some() {
+        step(&mut counts.owned);
+    }
+    if observed.drift.is_some() {
+        step(&mut counts.drifted);
+    }
+}
+
+fn row(key: RecordKey, observed: &Observed, at: Timestamp) -> RecordRow {
+    RecordRow { key, raw: observed.raw.clone(), owner: observed.owner.clone(), drift: observed.drift, observed_at: at }
+}
+
+fn told_of_block(verdict: &Verdict, blocked: &Blocked) -> (Verdict, Option<Progress>) {
+    match (&blocked.why, blocked.why.verdict_reason()) {
+        (_, Some(reason)) => (Verdict::waiting(reason, blocked.message.clone(), verdict.placement.clone()), None),
+        (BlockReason::Drifted, None) => (verdict.clone(), Some(Progress::Drifted { message: blocked.message.clone() })),
+        (_, None) => (verdict.clone(), Some(Progress::Pending { detail: blocked.message.clone(), expected_at: None })),
+    }
+}
+
+fn arrived(mark: Option<&Mark>) -> Progress {
+    match mark {
+        Some(mark) if mark.in_sync => Progress::InSync { change_id: mark.change_id.clone() },
+        Some(mark) => Progress::Applied { change_id: mark.change_id.clone() },
+        None => Progress::Applied { change_id: None },
+    }
+}
+
+#[cfg(test)]
+#[path = "zone_tests.rs"]
+mod tests;
