@@ -13,6 +13,8 @@
 
 mod bucket;
 mod config;
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize};
 
