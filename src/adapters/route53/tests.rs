@@ -94,12 +94,11 @@ impl Script {
 
 async fn play(State(script): State<Arc<Script>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let host = parts.uri.host().unwrap_or_default().to_owned();
+    let to_sts = parts.uri.path() == "/";
     let body = String::from_utf8(to_bytes(body, usize::MAX).await.unwrap().to_vec()).unwrap();
     let authorization = parts.headers.get("authorization").map_or("", |value| value.to_str().unwrap()).to_owned();
     script.requests.lock().unwrap().push(format!("{} {} {authorization} {body}", parts.method, parts.uri));
-    let (calls, reply) =
-        if host.starts_with("sts.") { (&script.sts_calls, &script.sts) } else { (&script.route53_calls, &script.route53) };
+    let (calls, reply) = if to_sts { (&script.sts_calls, &script.sts) } else { (&script.route53_calls, &script.route53) };
     calls.fetch_add(1, Ordering::SeqCst);
     // STS takes a moment, so that callers meet.
     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -401,4 +400,44 @@ async fn an_account_keeps_its_provider_until_it_is_reached_differently() {
     assert!(!Arc::ptr_eq(&first, &providers.provider(&account).await.unwrap()));
     providers.set_accounts(vec![]);
     assert!(matches!(providers.provider(&account).await, Err(CallError::NotSent { .. })));
+}
+
+/// Serves the script on a port of its own and answers its URL.
+async fn served(script: &Arc<Script>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let router = Router::new().fallback(play).with_state(Arc::clone(script));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    url
+}
+
+#[tokio::test]
+async fn endpoints_and_credentials_of_the_environment_are_honoured() {
+    let (route53, sts) = (Script::new((200, ZONES)), Script::new((200, ZONES)));
+    let (route53_url, sts_url) = (served(&route53).await, served(&sts).await);
+    // Variables are set for a child, since a process of threads must not change its own.
+    let status = tokio::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "adapters::route53::tests::a_child_with_only_an_environment", "--ignored"])
+        .env("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+        .env("AWS_ENDPOINT_URL_ROUTE_53", route53_url)
+        .env("AWS_ENDPOINT_URL_STS", sts_url)
+        .env("AWS_ACCESS_KEY_ID", "AKIDENV")
+        .env("AWS_SECRET_ACCESS_KEY", "hush")
+        .env("AWS_REGION", "eu-west-1")
+        .stdout(std::process::Stdio::null())
+        .status()
+        .await
+        .unwrap();
+    assert!(status.success());
+    assert_eq!((sts.calls(), route53.calls()), ((1, 0), (0, 1)));
+    assert!(sts.last_request().contains("Credential=AKIDENV/"), "{}", sts.last_request());
+    assert!(sts.last_request().contains("/eu-west-1/sts/"), "{}", sts.last_request());
+}
+
+#[tokio::test]
+#[ignore = "a part of endpoints_and_credentials_of_the_environment_are_honoured"]
+async fn a_child_with_only_an_environment() {
+    let provider = provider_with(AwsOptions::default(), access(Some(ROLE))).await;
+    let page = provider.list_zones(permit(ApiAction::ListHostedZones, 0), None).await.unwrap();
+    assert_eq!(page.zones.len(), 1);
 }
