@@ -36,11 +36,7 @@ impl ConfigWatch {
     pub fn start(path: &Path, overrides: ConfigOverrides) -> Result<Self, ConfigError> {
         let (wake, changed) = mpsc::channel(1);
         let unwatchable = |error: notify::Error| ConfigError::Unwatchable { path: path.to_owned(), reason: error.to_string() };
-        // A full channel means that a wake-up is waiting already.
-        let mut watcher = notify::recommended_watcher(move |_| {
-            let _ = wake.try_send(());
-        })
-        .map_err(unwatchable)?;
+        let mut watcher = notify::recommended_watcher(move |event| wake_for(&event, &wake)).map_err(unwatchable)?;
         let folder = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
@@ -70,7 +66,7 @@ impl ConfigWatch {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                _ = self.changed.recv() => tokio::time::sleep(SETTLE_TIME).await,
+                Some(()) = self.changed.recv() => tokio::time::sleep(SETTLE_TIME).await,
                 () = tokio::time::sleep(self.rescan_interval) => {}
             }
             while self.changed.try_recv().is_ok() {}
@@ -112,6 +108,22 @@ impl ConfigWatch {
         if replaced {
             tracing::info!(file = %name, "a new configuration is in use");
         }
+    }
+}
+
+/// Wakes the loop, unless somebody has only looked: our own reading would wake us again for ever.
+fn wake_for(event: &notify::Result<notify::Event>, wake: &mpsc::Sender<()>) {
+    use notify::event::{AccessKind, AccessMode, EventKind};
+
+    let only_looked = match event {
+        Ok(event) => {
+            matches!(event.kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write))
+        }
+        Err(_) => false,
+    };
+    if !only_looked {
+        // A full channel means that a wake-up is waiting already.
+        let _ = wake.try_send(());
     }
 }
 
@@ -175,6 +187,22 @@ mod tests {
         folder.write("config.yaml", &format!("# a comment\n{}", with_environment("stage")));
         watch.reload();
         assert!(!seen.has_changed().unwrap());
+    }
+
+    #[test]
+    fn reading_the_file_does_not_wake_the_loop_and_writing_does() {
+        use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
+
+        let (wake, mut woken) = mpsc::channel(1);
+        for (kind, wakes) in [
+            (EventKind::Access(AccessKind::Open(AccessMode::Any)), false),
+            (EventKind::Access(AccessKind::Close(AccessMode::Read)), false),
+            (EventKind::Access(AccessKind::Close(AccessMode::Write)), true),
+            (EventKind::Modify(ModifyKind::Any), true),
+        ] {
+            wake_for(&Ok(notify::Event::new(kind)), &wake);
+            assert_eq!(woken.try_recv().is_ok(), wakes, "{kind:?}");
+        }
     }
 
     #[tokio::test]
