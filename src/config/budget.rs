@@ -10,6 +10,8 @@ use crate::core::budget::{ApiAction, BucketConfig, BudgetConfig};
 
 /// The highest share of an account's tokens that can be left to others.
 const MAX_RESERVE_PERCENT: f64 = 90.0;
+/// One token in a hundred seconds.
+const MIN_REFILL_PER_SECOND: f64 = 0.01;
 
 /// A set of limits that AWS publishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,7 +46,7 @@ pub struct BudgetEntry {
 pub struct BucketEntry {
     /// The tokens that it holds when full; at least one.
     pub capacity: f64,
-    /// The tokens that flow in each second; more than none.
+    /// The tokens that flow in each second; at least 0.01.
     pub refill_per_second: f64,
 }
 
@@ -61,11 +63,11 @@ impl BucketEntry {
                 "give at least 1",
             );
         }
-        if !(self.refill_per_second.is_finite() && self.refill_per_second > 0.0) {
+        if !(self.refill_per_second.is_finite() && self.refill_per_second >= MIN_REFILL_PER_SECOND) {
             problems.add(
                 at.key("refill_per_second"),
                 format!("with {} tokens a second the bucket never fills again", self.refill_per_second),
-                "give more than 0",
+                format!("give at least {MIN_REFILL_PER_SECOND}"),
             );
         }
     }
@@ -112,16 +114,19 @@ impl BudgetEntry {
         }
     }
 
-    /// A reserve that leaves less than one request would stop the account for ever.
+    /// A reserve that leaves less than one request of a bucket would stop the account, or an action, for ever.
     fn validate_what_is_left(&self, partition: Partition, at: &KeyPath, problems: &mut Problems) {
         let config = self.to_core(partition);
-        let ours = config.requests.capacity * (1.0 - config.reserve_share);
-        if ours < 1.0 {
-            problems.add(
-                at.key("reserve_percent"),
-                format!("of {} requests the reserve leaves {ours:.2}, less than one call", config.requests.capacity),
-                "lower reserve_percent, or raise requests.capacity",
-            );
+        let per_action = config.per_action.iter().map(|(action, bucket)| (format!("{action:?}"), bucket));
+        for (bucket_name, bucket) in std::iter::once(("all".to_owned(), &config.requests)).chain(per_action) {
+            let ours = bucket.capacity * (1.0 - config.reserve_share);
+            if ours < 1.0 {
+                problems.add(
+                    at.key("reserve_percent"),
+                    format!("of {} requests ({bucket_name}) the reserve leaves {ours:.2}, less than one call", bucket.capacity),
+                    "lower reserve_percent, or raise the bucket's capacity",
+                );
+            }
         }
     }
 }
