@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::adapters::clock::AnchoredClock;
 use crate::core::access::ExternalId;
-use crate::core::budget::ApiAction;
+use crate::core::budget::{ApiAction, Budget, BudgetConfig, Lane, StartLevel};
 use crate::core::change::Action;
 use crate::core::record::RawRecordSet;
 use crate::core::time::Timestamp;
@@ -144,7 +144,8 @@ async fn scripted(script: &Arc<Script>, access: AccountAccess) -> Arc<dyn DnsPro
 }
 
 fn permit(action: ApiAction, changes: u32) -> Permit {
-    Permit::for_test(action, changes)
+    let mut budget = Budget::new(&BudgetConfig::profile_2026(), StartLevel::Full, START);
+    budget.try_take(START, Lane::Urgent, action, changes).unwrap()
 }
 
 fn zone() -> ZoneId {
