@@ -9,6 +9,7 @@ use crate::core::change::{Batch, Cause, Change};
 use crate::core::endpoint::{Endpoint, KeyHash, Version};
 use crate::core::ids::{AccountId, BatchId, ClusterId, EnvironmentId, Epoch, ZoneId};
 use crate::core::name::DnsName;
+pub use crate::core::plan::{Drift, Ownership};
 use crate::core::record::{RawRecordSet, RecordKey, RecordType};
 use crate::core::time::Timestamp;
 use crate::core::verdict::Verdict;
@@ -195,15 +196,6 @@ pub struct ZoneRow {
     pub listed_at: Option<Timestamp>,
 }
 
-/// Who made a record set.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ownership {
-    /// The cluster that holds the name, or held it when the set was written.
-    pub cluster: ClusterId,
-    /// The batch that wrote it.
-    pub batch: BatchId,
-}
-
 /// A record set as Route 53 holds it, with who made it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordRow {
@@ -213,6 +205,8 @@ pub struct RecordRow {
     pub raw: RawRecordSet,
     /// None: foreign, never touched.
     pub owner: Option<Ownership>,
+    /// What somebody else did to it since we wrote it.
+    pub drift: Option<Drift>,
     /// When it was seen or written.
     pub observed_at: Timestamp,
 }

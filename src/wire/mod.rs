@@ -1,7 +1,12 @@
 //! The generated protobuf code, and the way from it to the core's types and back.
 
 /// Package `zonefold.v1`.
-#[expect(missing_docs, clippy::all, reason = "generated; the meaning of each message stands in the .proto file")]
+#[expect(
+    missing_docs,
+    clippy::all,
+    clippy::allow_attributes,
+    reason = "generated; the meaning of each message stands in the .proto file"
+)]
 pub mod v1 {
     tonic::include_proto!("zonefold.v1");
 }

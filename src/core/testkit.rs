@@ -1,0 +1,59 @@
+//! Builders for tests of the core and of the broker.
+
+use std::sync::Arc;
+
+use arcstr::ArcStr;
+
+use super::claims::{Contribution, ZoneContext};
+use super::endpoint::{Endpoint, EndpointKey};
+use super::ids::{AccountId, ClusterId, ZoneId};
+use super::name::DnsName;
+use super::verdict::Placement;
+use super::wish::interpret;
+
+/// A name.
+pub fn name(text: &str) -> DnsName {
+    DnsName::parse(text).unwrap()
+}
+
+/// A cluster.
+pub fn cluster(text: &str) -> ClusterId {
+    ClusterId::parse(text).unwrap()
+}
+
+/// The zone `Z1`, `example.com`, of the account 111111111111.
+pub fn zone_context() -> ZoneContext {
+    ZoneContext {
+        placement: Placement { account: AccountId::parse("111111111111").unwrap(), zone: ZoneId::parse("Z1").unwrap() },
+        apex: name("example.com"),
+        default_ttl_secs: 300,
+    }
+}
+
+/// An endpoint of the object `ingress/default/<object>`.
+pub fn endpoint(object: &str, dns_name: &str, record_type: &str, targets: &[&str]) -> Endpoint {
+    Endpoint {
+        key: EndpointKey {
+            source: "ingress".into(),
+            namespace: "default".into(),
+            object: object.into(),
+            dns_name: dns_name.into(),
+            record_type: record_type.into(),
+            set_identifier: "".into(),
+        },
+        targets: targets.iter().map(|t| ArcStr::from(*t)).collect(),
+        ..Endpoint::default()
+    }
+}
+
+/// The endpoint as a contribution of a cluster; without a wish when it is not valid.
+pub fn contribution(cluster_name: &str, arrival: i64, endpoint: Endpoint) -> Contribution {
+    Contribution {
+        cluster: cluster(cluster_name),
+        key: endpoint.key.hash(),
+        version: endpoint.version(),
+        arrival,
+        wish: interpret(&endpoint).ok().map(Arc::new),
+        endpoint: Arc::new(endpoint),
+    }
+}
