@@ -1,1 +1,175 @@
-//! To be written.
+//! The broker's configuration: one YAML file, taken whole or refused whole.
+//!
+//! Reading has three steps. YAML becomes the structs of this module, and whatever is not known is refused; options given on
+//! the command line or in the environment are laid over them ([`ConfigOverrides`]); then every section validates itself and
+//! says what is wrong at which path, and the path is looked up in the text, so that each problem has a file, a line and a
+//! column. [`ConfigWatch`] does the same again whenever the file changes, and keeps the old configuration when the new one is
+//! refused.
+
+mod account;
+mod budget;
+mod cluster;
+mod error;
+mod locate;
+mod secret;
+mod server;
+mod watch;
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+pub use account::{Account, ZoneEntry};
+pub use budget::{BucketEntry, BudgetEntry, BudgetProfile};
+pub use cluster::{Cluster, Environment};
+pub use error::{ConfigError, Place, Problem};
+pub use secret::Secret;
+pub use server::{Agents, Aws, Listen, Log, LogFormat, PlainText, StoreUrl};
+pub use watch::ConfigWatch;
+
+use error::{KeyPath, Problems};
+
+/// The whole configuration.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where the broker keeps what it knows.
+    pub store: StoreUrl,
+    /// Where it listens.
+    pub listen: Listen,
+    /// How agents prove themselves.
+    pub agents: Agents,
+    /// What joins clusters and accounts.
+    pub environments: Vec<Environment>,
+    /// The AWS accounts that are worked.
+    pub accounts: Vec<Account>,
+    /// The clusters that may publish.
+    pub clusters: Vec<Cluster>,
+    /// How AWS is called.
+    pub aws: Aws,
+    /// What is logged, and how.
+    pub log: Log,
+}
+
+/// Options from the command line or the environment. One that is given wins over the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConfigOverrides {
+    /// `ZONEFOLD_STORE`.
+    pub store: Option<String>,
+    /// `ZONEFOLD_LISTEN_GRPC`.
+    pub listen_grpc: Option<std::net::SocketAddr>,
+    /// `ZONEFOLD_LISTEN_HTTP`.
+    pub listen_http: Option<std::net::SocketAddr>,
+    /// `ZONEFOLD_AGENTS_TOKEN_FILE`; takes the place of a token in the file as well.
+    pub agents_token_file: Option<std::path::PathBuf>,
+    /// `ZONEFOLD_LOG_FORMAT`.
+    pub log_format: Option<LogFormat>,
+    /// `ZONEFOLD_LOG`.
+    pub log_filter: Option<String>,
+}
+
+impl ConfigOverrides {
+    /// Lays the given options over the configuration and answers the keys that they replaced, each with its variable.
+    fn apply(&self, config: &mut Config) -> Vec<(&'static str, &'static str)> {
+        let mut replaced = Vec::new();
+        if let Some(store) = &self.store {
+            config.store = StoreUrl::new(store);
+            replaced.push(("store", "ZONEFOLD_STORE"));
+        }
+        if let Some(address) = self.listen_grpc {
+            config.listen.grpc = address;
+            replaced.push(("listen.grpc", "ZONEFOLD_LISTEN_GRPC"));
+        }
+        if let Some(address) = self.listen_http {
+            config.listen.http = address;
+            replaced.push(("listen.http", "ZONEFOLD_LISTEN_HTTP"));
+        }
+        if let Some(path) = &self.agents_token_file {
+            config.agents = Agents { token: None, token_file: Some(path.clone()) };
+            replaced.push(("agents", "ZONEFOLD_AGENTS_TOKEN_FILE"));
+        }
+        if let Some(format) = self.log_format {
+            config.log.format = format;
+            replaced.push(("log.format", "ZONEFOLD_LOG_FORMAT"));
+        }
+        if let Some(filter) = &self.log_filter {
+            config.log.filter.clone_from(filter);
+            replaced.push(("log.filter", "ZONEFOLD_LOG"));
+        }
+        replaced
+    }
+}
+
+impl Config {
+    /// Reads a file.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::load_with(path, &ConfigOverrides::default())
+    }
+
+    /// Reads a file and lays options over it.
+    pub fn load_with(path: &Path, overrides: &ConfigOverrides) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        Self::parse_with(&text, &path.display().to_string(), overrides)
+    }
+
+    /// Reads a text; `source_name` stands for the file in what is said about it.
+    pub fn parse(text: &str, source_name: &str) -> Result<Self, ConfigError> {
+        Self::parse_with(text, source_name, &ConfigOverrides::default())
+    }
+
+    /// Reads a text and lays options over it.
+    pub fn parse_with(text: &str, source_name: &str, overrides: &ConfigOverrides) -> Result<Self, ConfigError> {
+        let mut config = locate::read(text).map_err(|problem| ConfigError::refused(source_name, vec![problem]))?;
+        let replaced = overrides.apply(&mut config);
+        let found = config.validate();
+        if found.is_empty() {
+            return Ok(config);
+        }
+        Err(ConfigError::refused(source_name, locate::place(found, text, &replaced)))
+    }
+
+    /// What is wrong with a configuration, wherever it came from. An empty list is a configuration that can be used.
+    fn validate(&self) -> Vec<error::Finding> {
+        let mut problems = Problems::default();
+        let root = KeyPath::default();
+        self.store.validate(&root.key("store"), &mut problems);
+        self.listen.validate(&root.key("listen"), &mut problems);
+        self.agents.validate(&root.key("agents"), &mut problems);
+        self.aws.validate(&root.key("aws"), &mut problems);
+        self.log.validate(&root.key("log"), &mut problems);
+        let environments = root.key("environments");
+        problems.unique(&environments, "name", "environments", self.environments.iter().map(|e| e.name.as_str()));
+        let accounts = root.key("accounts");
+        problems.unique(&accounts, "id", "accounts", self.accounts.iter().map(|account| account.id.as_str()));
+        problems.unique(&accounts, "name", "accounts", self.accounts.iter().map(|account| account.name.as_str()));
+        for (index, account) in self.accounts.iter().enumerate() {
+            let at = accounts.index(index);
+            account.validate(&at, &mut problems);
+            self.known_environment(&account.environment, &at, &mut problems);
+        }
+        let clusters = root.key("clusters");
+        problems.unique(&clusters, "name", "clusters", self.clusters.iter().map(|cluster| cluster.name.as_str()));
+        for (index, cluster) in self.clusters.iter().enumerate() {
+            let at = clusters.index(index);
+            cluster.validate(&at, &mut problems);
+            self.known_environment(&cluster.environment, &at, &mut problems);
+        }
+        problems.into_findings()
+    }
+
+    fn known_environment(&self, wanted: &crate::core::ids::EnvironmentId, at: &KeyPath, problems: &mut Problems) {
+        if self.environments.iter().any(|environment| environment.name == *wanted) {
+            return;
+        }
+        let known: Vec<&str> = self.environments.iter().map(|environment| environment.name.as_str()).collect();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        problems.add(
+            at.key("environment"),
+            format!("there is no environment {wanted}"),
+            format!("add it to environments, or name one that is there ({known})"),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests;

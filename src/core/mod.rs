@@ -1,6 +1,7 @@
 //! What Zonefold decides, as functions: state in, decision and report out. No async, no IO, no clock, no randomness, no
 //! globals, no logging; time is an argument.
 
+pub mod access;
 pub mod alias_zones;
 pub mod budget;
 pub mod change;
@@ -17,6 +18,7 @@ pub mod plan;
 pub mod policy;
 pub mod rdata;
 pub mod record;
+pub mod refusal;
 pub mod routing;
 pub mod time;
 pub mod verdict;

@@ -1,0 +1,48 @@
+//! The sections about environments and clusters.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::{KeyPath, Problems};
+use crate::core::ids::{ClusterId, EnvironmentId};
+use crate::core::policy::Visibility;
+
+/// An environment: clusters publish into the accounts of their own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Environment {
+    /// Its name.
+    pub name: EnvironmentId,
+}
+
+/// A cluster that may publish.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cluster {
+    /// The name that its agent gives.
+    pub name: ClusterId,
+    /// Its environment.
+    pub environment: EnvironmentId,
+    /// For people and for rules: region, team, ….
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// The kind of zones that its names go to.
+    #[serde(default)]
+    pub visibility: Visibility,
+}
+
+impl Cluster {
+    pub(super) fn validate(&self, at: &KeyPath, problems: &mut Problems) {
+        for key in self.labels.keys() {
+            let fits = (1..=63).contains(&key.len()) && key.chars().all(|c| c.is_ascii_alphanumeric() || "-_./".contains(c));
+            if !fits {
+                problems.add(
+                    at.key("labels").key(key),
+                    format!("{key:?} is not the key of a label"),
+                    "use 1 to 63 characters A-Z, a-z, 0-9 and -_./",
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! What is said about a configuration that cannot be used: where, why, and what to do.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{} cannot be read: {source}; give the path of a file that the broker may read", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file can be read, and its content cannot be used. Nothing of it is.
+    #[error("{}", Listed { source_name, problems })]
+    Refused {
+        /// The file.
+        source_name: String,
+        /// At least one.
+        problems: Vec<Problem>,
+    },
+    /// The file cannot be watched for changes.
+    #[error("{} cannot be watched: {reason}", path.display())]
+    Unwatchable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl ConfigError {
+    pub(super) fn refused(source_name: &str, problems: Vec<Problem>) -> Self {
+        Self::Refused { source_name: source_name.to_owned(), problems }
+    }
+
+    /// What is wrong with the content; empty when the file cannot be read or watched at all.
+    pub fn problems(&self) -> &[Problem] {
+        match self {
+            Self::Refused { problems, .. } => problems,
+            Self::Unreadable { .. } | Self::Unwatchable { .. } => &[],
+        }
+    }
+}
+
+struct Listed<'a> {
+    source_name: &'a str,
+    problems: &'a [Problem],
+}
+
+impl fmt::Display for Listed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.problems.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            match &problem.place {
+                Place::Text { line, column } => write!(f, "{}:{line}:{column}: ", self.source_name)?,
+                Place::Override { variable } => write!(f, "{variable} (environment or command line): ")?,
+            }
+            if !problem.path.is_empty() {
+                write!(f, "{}: ", problem.path)?;
+            }
+            write!(f, "{}; {}", problem.reason, problem.remedy)?;
+        }
+        Ok(())
+    }
+}
+
+/// Where a problem comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A place in the text, both counted from 1.
+    Text {
+        /// The line.
+        line: u64,
+        /// The column.
+        column: u64,
+    },
+    /// An option that was laid over the file.
+    Override {
+        /// Its environment variable.
+        variable: &'static str,
+    },
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where it comes from.
+    pub place: Place,
+    /// The key, such as `accounts[0].role_arn`; empty for a text that is no YAML.
+    pub path: String,
+    /// What is wrong.
+    pub reason: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+/// One step from a value to a part of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Key(String),
+    Index(usize),
+}
+
+/// The way from the whole configuration to one value.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct KeyPath(Vec<Step>);
+
+impl KeyPath {
+    pub(super) fn key(&self, key: &str) -> Self {
+        self.step(Step::Key(key.to_owned()))
+    }
+
+    pub(super) fn index(&self, index: usize) -> Self {
+        self.step(Step::Index(index))
+    }
+
+    pub(super) fn steps(&self) -> &[Step] {
+        &self.0
+    }
+
+    fn step(&self, step: Step) -> Self {
+        let mut steps = self.0.clone();
+        steps.push(step);
+        Self(steps)
+    }
+}
+
+impl fmt::Display for KeyPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, step) in self.0.iter().enumerate() {
+            match step {
+                Step::Key(key) if index == 0 => f.write_str(key)?,
+                Step::Key(key) => write!(f, ".{key}")?,
+                Step::Index(number) => write!(f, "[{number}]")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A problem whose place in the text has not been looked up yet.
+#[derive(Clone, Debug)]
+pub(super) struct Finding {
+    pub(super) path: KeyPath,
+    pub(super) reason: String,
+    pub(super) remedy: String,
+}
+
+/// Collects what the sections say about themselves.
+#[derive(Debug, Default)]
+pub(super) struct Problems(Vec<Finding>);
+
+impl Problems {
+    pub(super) fn add(&mut self, path: KeyPath, reason: impl Into<String>, remedy: impl Into<String>) {
+        self.0.push(Finding { path, reason: reason.into(), remedy: remedy.into() });
+    }
+
+    /// Reports every value that an earlier element of the list has already.
+    pub(super) fn unique<'a>(&mut self, list: &KeyPath, key: &str, what: &str, values: impl Iterator<Item = &'a str>) {
+        let mut first_index = BTreeMap::new();
+        for (index, value) in values.enumerate() {
+            match first_index.get(value) {
+                None => {
+                    first_index.insert(value, index);
+                }
+                Some(first) => self.add(
+                    list.index(index).key(key),
+                    format!("two {what} have the {key} {value}: {} is the other", list.index(*first)),
+                    "remove one of them, or give it another",
+                ),
+            }
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn into_findings(self) -> Vec<Finding> {
+        self.0
+    }
+}

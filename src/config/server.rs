@@ -1,0 +1,273 @@
+//! The sections about the broker itself: its store, its listeners, its agents' token, its calls to AWS, its log.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::error::{ConfigError, KeyPath, Place, Problem, Problems};
+use super::secret::Secret;
+
+/// Where the broker keeps what it knows: `sqlite:PATH` or `postgres://USER:PASSWORD@HOST/DATABASE`.
+///
+/// A password in it is not printed.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct StoreUrl(String);
+
+impl StoreUrl {
+    /// Takes the text; `validate` says whether it can be used.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The whole URL, password included, for the driver.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it names a PostgreSQL server.
+    pub fn is_postgres(&self) -> bool {
+        self.0.starts_with("postgres://") || self.0.starts_with("postgresql://")
+    }
+
+    pub(super) fn validate(&self, at: &KeyPath, problems: &mut Problems) {
+        let sqlite = self.0.strip_prefix("sqlite:").is_some_and(|path| !path.is_empty());
+        if !sqlite && !self.is_postgres() {
+            problems.add(
+                at.clone(),
+                "the store is neither SQLite nor PostgreSQL",
+                "write sqlite:PATH or postgres://USER@HOST/DATABASE",
+            );
+        }
+    }
+}
+
+impl Default for StoreUrl {
+    fn default() -> Self {
+        Self::new("sqlite:./zonefold-data/broker.db")
+    }
+}
+
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The user information ends at the last @ before the path; a query may hold a password as well.
+        let (body, query) = match self.0.split_once('?') {
+            Some((body, _)) => (body, "?***"),
+            None => (self.0.as_str(), ""),
+        };
+        if !self.is_postgres() {
+            return write!(f, "{body}{query}");
+        }
+        let (scheme, rest) = body.split_once("://").unwrap_or(("postgres", body));
+        match rest.rsplit_once('@') {
+            Some((user_info, host)) => {
+                let user = user_info.split(':').next().unwrap_or_default();
+                let password = if user_info.contains(':') { ":***" } else { "" };
+                write!(f, "{scheme}://{user}{password}@{host}{query}")
+            }
+            None => write!(f, "{scheme}://{rest}{query}"),
+        }
+    }
+}
+
+impl fmt::Debug for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for StoreUrl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Where listeners without TLS may be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PlainText {
+    /// On loopback addresses only.
+    #[default]
+    LoopbackOnly,
+    /// Anywhere, since something in front of the broker (a mesh, a load balancer) ends TLS.
+    BehindTlsProxy,
+}
+
+/// Where the broker listens. Port 0 takes any free one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Listen {
+    /// For agents.
+    pub grpc: SocketAddr,
+    /// For REST, health and metrics.
+    pub http: SocketAddr,
+    /// Where listeners without TLS may be.
+    pub plain_text: PlainText,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self {
+            grpc: SocketAddr::from((Ipv4Addr::LOCALHOST, 7443)),
+            http: SocketAddr::from((Ipv4Addr::LOCALHOST, 7080)),
+            plain_text: PlainText::default(),
+        }
+    }
+}
+
+impl Listen {
+    pub(super) fn validate(&self, at: &KeyPath, problems: &mut Problems) {
+        for (key, address) in [("grpc", self.grpc), ("http", self.http)] {
+            if self.plain_text == PlainText::LoopbackOnly && !address.ip().is_loopback() {
+                problems.add(
+                    at.key(key),
+                    format!("{address} is not a loopback address, and the listener has no TLS"),
+                    "listen on 127.0.0.1, or set listen.plain_text to behind-tls-proxy when something in front ends TLS",
+                );
+            }
+        }
+        if self.grpc == self.http && self.grpc.port() != 0 {
+            problems.add(at.key("http"), format!("grpc and http both listen on {}", self.http), "give one another port");
+        }
+    }
+}
+
+/// How agents prove themselves: a token that all of them share, here or in a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Agents {
+    /// The token itself.
+    pub token: Option<Secret>,
+    /// A file that holds the token; white space around it does not count. A relative path starts at the working directory.
+    pub token_file: Option<PathBuf>,
+}
+
+/// A token shorter than this can be guessed.
+const MIN_TOKEN_CHARS: usize = 16;
+
+impl Agents {
+    pub(super) fn validate(&self, at: &KeyPath, problems: &mut Problems) {
+        match (&self.token, &self.token_file) {
+            (Some(_), Some(_)) => {
+                problems.add(at.clone(), "both token and token_file are given", "keep one of them");
+            }
+            (None, None) => problems.add(
+                at.clone(),
+                "there is no token, so no agent could prove itself",
+                "add token_file with the path of a file that holds a long random text",
+            ),
+            (Some(token), None) if token.expose().trim().chars().count() < MIN_TOKEN_CHARS => problems.add(
+                at.key("token"),
+                format!("the token has fewer than {MIN_TOKEN_CHARS} characters"),
+                "use a long random text, for example of openssl rand -hex 32",
+            ),
+            _ => {}
+        }
+    }
+
+    /// The token, read from its file when it stands in one. It is read each time, so a rotated token is seen.
+    pub fn read_token(&self) -> Result<Secret, ConfigError> {
+        if let Some(token) = &self.token {
+            return Ok(Secret::new(token.expose().trim()));
+        }
+        let path = self.token_file.clone().unwrap_or_default();
+        let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
+        let token = text.trim();
+        if token.chars().count() < MIN_TOKEN_CHARS {
+            return Err(ConfigError::refused(
+                &path.display().to_string(),
+                vec![Problem {
+                    place: Place::Text { line: 1, column: 1 },
+                    path: String::new(),
+                    reason: format!("the token has fewer than {MIN_TOKEN_CHARS} characters"),
+                    remedy: "write a long random text into the file, for example of openssl rand -hex 32".to_owned(),
+                }],
+            ));
+        }
+        Ok(Secret::new(token))
+    }
+}
+
+/// How AWS is called.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Aws {
+    /// How long one attempt may take, in seconds; after that nobody knows whether it was applied, and it is read back.
+    pub attempt_timeout_secs: u64,
+}
+
+impl Default for Aws {
+    fn default() -> Self {
+        Self { attempt_timeout_secs: 30 }
+    }
+}
+
+impl Aws {
+    /// How long one attempt may take.
+    pub fn attempt_timeout(&self) -> Duration {
+        Duration::from_secs(self.attempt_timeout_secs)
+    }
+
+    pub(super) fn validate(&self, at: &KeyPath, problems: &mut Problems) {
+        if !(1..=300).contains(&self.attempt_timeout_secs) {
+            problems.add(
+                at.key("attempt_timeout_secs"),
+                format!("{} s is no time for one attempt", self.attempt_timeout_secs),
+                "give 1 to 300 seconds",
+            );
+        }
+    }
+}
+
+/// The form of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl std::str::FromStr for LogFormat {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            other => Err(format!("{other:?} is not a log format; write text or json")),
+        }
+    }
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// Its form.
+    pub format: LogFormat,
+    /// Directives of tracing's `EnvFilter`: `info`, `info,zonefold::broker=debug`.
+    pub filter: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::default(), filter: "info".to_owned() }
+    }
+}
+
+impl Log {
+    pub(super) fn validate(&self, at: &KeyPath, problems: &mut Problems) {
+        if let Err(error) = self.filter.parse::<tracing_subscriber::EnvFilter>() {
+            problems.add(
+                at.key("filter"),
+                format!("{:?} is not a log filter ({error})", self.filter),
+                "write a level, or directives like info,zonefold::broker=debug",
+            );
+        }
+    }
+}
