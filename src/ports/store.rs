@@ -204,6 +204,17 @@ pub struct Ownership {
     pub batch: BatchId,
 }
 
+/// What somebody else did to a record set of ours. (Added to the port by the owner of the broker at 20:36: keep it in a
+/// nullable text column `drift` of the records table. The definition moves to core::plan at merge; the name stays.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Drift {
+    /// It says something else than we wrote.
+    Changed,
+    /// It is gone; the raw form kept is the last that was there.
+    Missing,
+}
+
 /// A record set as Route 53 holds it, with who made it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordRow {
@@ -213,6 +224,8 @@ pub struct RecordRow {
     pub raw: RawRecordSet,
     /// None: foreign, never touched.
     pub owner: Option<Ownership>,
+    /// What somebody else did to it since we wrote it.
+    pub drift: Option<Drift>,
     /// When it was seen or written.
     pub observed_at: Timestamp,
 }
