@@ -22,9 +22,9 @@ pub(super) fn from_sqlx(error: sqlx::Error) -> StoreError {
         sqlx::Error::Configuration(_) | sqlx::Error::Encode(_) | sqlx::Error::InvalidArgument(_) => {
             StoreError::Refused(error.to_string())
         }
-        sqlx::Error::PoolTimedOut => {
-            StoreError::Unavailable("no connection became free in time; the database is slow, or too few connections are allowed".into())
-        }
+        sqlx::Error::PoolTimedOut => StoreError::Unavailable(
+            "no connection became free in time; the database is slow, or too few connections are allowed".into(),
+        ),
         other => StoreError::Unavailable(other.to_string()),
     }
 }

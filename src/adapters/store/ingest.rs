@@ -229,12 +229,8 @@ async fn update(
     changed: BTreeMap<i64, (Version, Option<&Endpoint>)>,
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    let mut input = Input::new(&[
-        ("arrival", Kind::Int),
-        ("updated_at", Kind::Int),
-        ("version", Kind::Bytes),
-        ("body", Kind::Text),
-    ]);
+    let mut input =
+        Input::new(&[("arrival", Kind::Int), ("updated_at", Kind::Int), ("version", Kind::Bytes), ("body", Kind::Text)]);
     for (arrival, (version, content)) in changed {
         input.push([arrival.into(), at.0.into(), version.0.into(), content.map(endpoint_body).transpose()?.into()]);
     }

@@ -108,13 +108,8 @@ pub(super) async fn begin(transaction: &mut Transaction, batch: &Batch, claims: 
     let clusters = intern_clusters(transaction, of_changes.chain(claim_clusters(claims))).await?;
     let entry = Entry::Intent { batch, claims: ClaimEntry::all(claims) };
     let seq = append(transaction, &batch.account, &entry).await?;
-    let arguments = [
-        batch_bytes(batch.id).into(),
-        batch.account.as_str().into(),
-        seq.into(),
-        zone.into(),
-        batch.planned_at.0.into(),
-    ];
+    let arguments =
+        [batch_bytes(batch.id).into(), batch.account.as_str().into(), seq.into(), zone.into(), batch.planned_at.0.into()];
     if transaction.execute(BEGIN, arguments).await? == 0 {
         return Err(StoreError::Refused(format!("batch {} was begun before; read back what became of it", batch.id)));
     }

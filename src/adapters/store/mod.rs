@@ -175,12 +175,7 @@ impl Store for SqlStore {
         in_transaction!(self.reading(), zones::records, zone, after, limit)
     }
 
-    async fn save_records(
-        &self,
-        zone: &ZoneId,
-        writes: &[RecordWrite],
-        listed_at: Option<Timestamp>,
-    ) -> Result<(), StoreError> {
+    async fn save_records(&self, zone: &ZoneId, writes: &[RecordWrite], listed_at: Option<Timestamp>) -> Result<(), StoreError> {
         if writes.is_empty() && listed_at.is_none() {
             return Ok(());
         }

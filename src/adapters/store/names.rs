@@ -20,7 +20,8 @@ pub(super) async fn intern_clusters<'a>(
     let mut found = cluster_numbers(transaction, &wanted).await?;
     if found.len() < wanted.len() {
         let missing = wanted.iter().copied().filter(|cluster| !found.contains_key(*cluster));
-        let add = "insert into cluster_names (name) select name from input where true order by name on conflict (name) do nothing";
+        let add =
+            "insert into cluster_names (name) select name from input where true order by name on conflict (name) do nothing";
         transaction.execute_bulk(add, names(missing.map(ClusterId::as_str))).await?;
         found = cluster_numbers(transaction, &wanted).await?;
     }

@@ -18,12 +18,8 @@ const RAISE: &str = "
 
 pub(super) async fn open(transaction: &mut Transaction, opening: &SessionOpening) -> Result<SessionOpened, StoreError> {
     let cluster = known(&intern_clusters(transaction, [&opening.cluster]).await?, &opening.cluster)?;
-    let arguments = [
-        cluster.into(),
-        opening.kube_system_uid.as_str().into(),
-        opening.instance_id.as_str().into(),
-        opening.at.0.into(),
-    ];
+    let arguments =
+        [cluster.into(), opening.kube_system_uid.as_str().into(), opening.instance_id.as_str().into(), opening.at.0.into()];
     if let Some(row) = transaction.fetch_optional(RAISE, arguments).await? {
         return Ok(SessionOpened::Welcome { epoch: Epoch(to_unsigned("epoch", row.int(0)?)?), known: row.int(1)? != 0 });
     }
@@ -54,10 +50,7 @@ pub(super) async fn clusters(transaction: &mut Transaction) -> Result<Vec<Cluste
         .collect()
 }
 
-pub(super) async fn spend_horizon(
-    transaction: &mut Transaction,
-    account: &AccountId,
-) -> Result<Option<Timestamp>, StoreError> {
+pub(super) async fn spend_horizon(transaction: &mut Transaction, account: &AccountId) -> Result<Option<Timestamp>, StoreError> {
     let query = "select until from spend_horizons where account = $1";
     let row = transaction.fetch_optional(query, [account.as_str().into()]).await?;
     row.map(|row| row.int(0).map(Timestamp)).transpose()

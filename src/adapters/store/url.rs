@@ -29,7 +29,9 @@ pub(super) enum Location {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreUrlError {
     /// Neither of the two kinds.
-    #[error("the store's address starts with neither sqlite: nor postgres://; write sqlite:PATH or postgres://USER@HOST/DATABASE")]
+    #[error(
+        "the store's address starts with neither sqlite: nor postgres://; write sqlite:PATH or postgres://USER@HOST/DATABASE"
+    )]
     UnknownKind,
     /// `sqlite:` and nothing after it.
     #[error("the store's address names no file; write sqlite:PATH, or sqlite::memory: for a store that ends with the process")]
