@@ -114,7 +114,7 @@ create table changes (
     rtype      text not null,
     change     text not null
 ) strict;
-create index changes_by_name on changes (name, id);
+create index changes_by_name on changes (name, zone_id, id);
 create index changes_by_zone on changes (zone_id, id);
 create index changes_by_cluster on changes (cluster_id, id);
 

@@ -4,6 +4,8 @@
 //! out breaks the chain from there on. The end of the chain is kept apart, so that cutting it short shows too. The text
 //! is stored as it was hashed: canonical means that nothing formats it again.
 
+use std::cmp::Ordering;
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -197,33 +199,42 @@ pub(super) async fn open(transaction: &mut Transaction, account: &AccountId) -> 
         .collect()
 }
 
-/// Walks the chain; the first number that is missing, or whose entry does not fit its hash, is the answer that is not good.
-///
-/// The end is read in the same statement as each page: entries that others append meanwhile fit the end that is read with them.
+/// One page of a chain with its end, read in one statement: entries that others append meanwhile fit the end beside them.
+const WALK: &str = "
+    select h.seq, h.hash, j.seq, j.hash, j.entry
+      from (select 1 as always) one
+      left join journal_heads h on h.account = $1
+      left join journal j on j.account = $1 and j.seq > $2
+     order by j.seq limit $3";
+
+/// Walks the chain; the answer that is not good is the first number that is missing, too much, or does not fit its hash.
 pub(super) async fn verify(transaction: &mut Transaction, account: &AccountId) -> Result<Result<u64, u64>, StoreError> {
     let (mut seq, mut before) = (0, genesis(account));
-    let page = "
-        select h.seq, h.hash, j.seq, j.hash, j.entry
-          from journal_heads h left join journal j on j.account = h.account and j.seq > $2
-         where h.account = $1 order by j.seq limit $3";
     loop {
-        let rows = transaction.fetch(page, [account.as_str().into(), seq.into(), WALK_ENTRIES.into()]).await?;
-        let mut end = None;
+        let rows = transaction.fetch(WALK, [account.as_str().into(), seq.into(), WALK_ENTRIES.into()]).await?;
+        let mut end = (0, genesis(account));
+        let mut walked = 0;
         for row in &rows {
-            end = Some((row.int(0)?, hash(row.bytes(1)?)?));
+            if let (Some(last), Some(bytes)) = (row.int_or_null(0)?, row.bytes_or_null(1)?) {
+                end = (last, hash(bytes)?);
+            }
             let Some(found) = row.int_or_null(2)? else { continue };
             let expected = link(&before, seq + 1, row.text(4)?);
             if found != seq + 1 || row.bytes(3)? != expected {
                 return Ok(Err(to_unsigned("journal entry", seq + 1)?));
             }
-            (seq, before) = (seq + 1, expected);
+            (seq, before, walked) = (seq + 1, expected, walked + 1);
         }
-        let more = rows.len() as i64 == WALK_ENTRIES;
-        if !more {
-            let number = to_unsigned("journal entry", seq)?;
-            // A chain that stops before its end was cut; one that goes on after it was made longer by somebody else.
-            let whole = end.unwrap_or((0, genesis(account))) == (seq, before);
-            return Ok(if whole { Ok(number) } else { Err(number + u64::from(end.is_none_or(|(last, _)| last > seq))) });
+        if walked < WALK_ENTRIES {
+            let at_fault = match end.0.cmp(&seq) {
+                Ordering::Less => Some(end.0 + 1),
+                Ordering::Greater => Some(seq + 1),
+                Ordering::Equal => (end.1 != before).then_some(seq),
+            };
+            return Ok(match at_fault {
+                Some(number) => Err(to_unsigned("journal entry", number)?),
+                None => Ok(to_unsigned("journal entry", seq)?),
+            });
         }
     }
 }

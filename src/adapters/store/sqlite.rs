@@ -125,3 +125,27 @@ pub(super) fn chunks(sql: &str, input: Input) -> impl Iterator<Item = (String, V
         Some((text, values.by_ref().take(rows * width).collect()))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_commit_is_on_the_disk_before_it_answers() {
+        let directory = std::env::temp_dir().join(format!("zonefold-sqlite-{}", uuid::Uuid::new_v4()));
+        let pools = open_file(&directory.join("zonefold.db"), &StoreOptions::default()).await.unwrap();
+        for pool in [&pools.writer, &pools.readers] {
+            let (journal, synchronous, foreign_keys): (String, i64, i64) = sqlx::query_as(
+                "select journal_mode, synchronous, foreign_keys
+                   from pragma_journal_mode, pragma_synchronous, pragma_foreign_keys",
+            )
+            .fetch_one(pool)
+            .await
+            .unwrap();
+            assert_eq!((journal.as_str(), synchronous, foreign_keys), ("wal", 2, 1), "2 is FULL");
+        }
+        let written = sqlx::query("update counters set value = 9").execute(&pools.readers).await;
+        assert!(written.is_err(), "a reader does not write");
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+}

@@ -136,7 +136,11 @@ const PUT_RECORDS: &str = "
        set observed_at = excluded.observed_at, owner_cluster = excluded.owner_cluster,
            owner_batch = excluded.owner_batch, drift = excluded.drift, raw = excluded.raw";
 
-const REMOVE_RECORDS: &str = "delete from records where (zone_id, sort_key) in (select zone_id, sort_key from input)";
+/// All rows are of one zone. SQLite looks up both columns of the key in this form; of a pair it would look up the first only
+/// and walk the zone.
+const REMOVE_RECORDS: &str = "
+    delete from records
+     where zone_id in (select zone_id from input) and sort_key in (select sort_key from input)";
 
 /// Applies differences to the records of a zone; the last write of a key counts.
 pub(super) async fn write_records(
@@ -226,7 +230,10 @@ const PUT_CLAIMS: &str = "
     select zone_id, name, cluster_id, since from input where true
     on conflict (zone_id, name) do update set cluster_id = excluded.cluster_id, since = excluded.since";
 
-const RELEASE_CLAIMS: &str = "delete from claims where (zone_id, name) in (select zone_id, name from input)";
+/// The first line finds the rows by their key, as for records; the second keeps to the pairs.
+const RELEASE_CLAIMS: &str = "
+    delete from claims where zone_id in (select zone_id from input) and name in (select name from input)
+       and exists (select 1 from input where input.zone_id = claims.zone_id and input.name = claims.name)";
 
 /// Applies differences to the claims; the last write of a name counts.
 pub(super) async fn write_claims(

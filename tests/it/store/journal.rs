@@ -14,6 +14,7 @@ on_both_databases!(
     the_journal_cannot_be_changed_or_deleted,
     tampering_with_an_entry_shows_at_its_number,
     a_chain_that_was_cut_short_shows,
+    a_chain_that_is_longer_than_its_end_shows,
     chains_of_accounts_grow_at_once,
 );
 
@@ -200,6 +201,18 @@ async fn a_chain_that_was_cut_short_shows(place: Place) {
     assert_eq!(place.open().await.verify_journal(&account()).await.unwrap(), Err(1));
     place.tamper("delete from journal_heads").await.unwrap();
     assert_eq!(place.open().await.verify_journal(&account()).await.unwrap(), Ok(0), "an empty one is whole");
+}
+
+async fn a_chain_that_is_longer_than_its_end_shows(place: Place) {
+    let store = twenty_entries(&place).await;
+    for (sql, at_fault) in [
+        ("update journal_heads set hash = (select hash from journal where seq = 2)", 20),
+        ("update journal_heads set seq = 17", 18),
+        ("delete from journal_heads", 1),
+    ] {
+        place.tamper(sql).await.unwrap();
+        assert_eq!(store.verify_journal(&account()).await.unwrap(), Err(at_fault), "{sql}");
+    }
 }
 
 async fn chains_of_accounts_grow_at_once(place: Place) {

@@ -10,6 +10,7 @@ on_both_databases!(
     a_record_set_reads_back_whole_and_the_last_write_counts,
     nothing_is_kept_about_a_zone_that_is_not_stored,
     claims_are_those_of_the_zones_asked_for,
+    a_claim_is_released_in_its_own_zone_only,
 );
 
 async fn a_zone_is_replaced_by_its_id_and_keeps_when_it_was_listed(place: Place) {
@@ -70,7 +71,7 @@ async fn a_record_set_reads_back_whole_and_the_last_write_counts(place: Place) {
     assert_eq!(store.records(&zone_id(), None, 10).await.unwrap(), [ours]);
     assert!(store.clusters().await.unwrap().is_empty(), "an owner is no session");
     store.save_records(&zone_id(), &[RecordWrite::Put(foreign.clone())], None).await.unwrap();
-    assert_eq!(store.records(&zone_id(), None, 10).await.unwrap(), [foreign.clone()]);
+    assert_eq!(store.records(&zone_id(), None, 10).await.unwrap(), std::slice::from_ref(&foreign));
     let writes = [RecordWrite::Put(foreign.clone()), RecordWrite::Remove(foreign.key)];
     store.save_records(&zone_id(), &writes, Some(Timestamp(9))).await.unwrap();
     assert!(store.records(&zone_id(), None, 10).await.unwrap().is_empty());
@@ -108,4 +109,21 @@ async fn claims_are_those_of_the_zones_asked_for(place: Place) {
     let writes = [ClaimWrite::Release { zone: zone_id(), name: one.name }, ClaimWrite::Hold(passed.clone()), release];
     store.begin_batch(&batch(2, &["a.example.com"]), &writes).await.unwrap();
     assert_eq!(store.claims(&[zone_id()]).await.unwrap(), [passed]);
+}
+
+async fn a_claim_is_released_in_its_own_zone_only(place: Place) {
+    let store = place.open().await;
+    store.save_zones(&[zone_row("Z1", "example.com"), zone_row("Z2", "example.com")]).await.unwrap();
+    let zones = ["Z1", "Z2"].map(|zone| ZoneId::parse(zone).unwrap());
+    let hold = |zone: &ZoneId, name: &str| {
+        let row = ClaimRow { zone: zone.clone(), name: dns(name), cluster: cluster("east"), since: Timestamp(1) };
+        ClaimWrite::Hold(row)
+    };
+    let (a, b) = ("a.example.com", "b.example.com");
+    let holds = [hold(&zones[0], a), hold(&zones[0], b), hold(&zones[1], a), hold(&zones[1], b)];
+    store.begin_batch(&batch(1, &[]), &holds).await.unwrap();
+    let release = |zone: &ZoneId, name: &str| ClaimWrite::Release { zone: zone.clone(), name: dns(name) };
+    store.begin_batch(&batch(2, &[]), &[release(&zones[0], a), release(&zones[1], b)]).await.unwrap();
+    let left = store.claims(&zones).await.unwrap().into_iter().map(|row| (row.zone, row.name)).collect::<Vec<_>>();
+    assert_eq!(left, [(zones[0].clone(), dns(b)), (zones[1].clone(), dns(a))]);
 }
