@@ -115,15 +115,16 @@ async fn a_claim_is_released_in_its_own_zone_only(place: Place) {
     let store = place.open().await;
     store.save_zones(&[zone_row("Z1", "example.com"), zone_row("Z2", "example.com")]).await.unwrap();
     let zones = ["Z1", "Z2"].map(|zone| ZoneId::parse(zone).unwrap());
-    let hold = |zone: &ZoneId, name: &str| {
-        let row = ClaimRow { zone: zone.clone(), name: dns(name), cluster: cluster("east"), since: Timestamp(1) };
-        ClaimWrite::Hold(row)
-    };
-    let (a, b) = ("a.example.com", "b.example.com");
-    let holds = [hold(&zones[0], a), hold(&zones[0], b), hold(&zones[1], a), hold(&zones[1], b)];
-    store.begin_batch(&batch(1, &[]), &holds).await.unwrap();
-    let release = |zone: &ZoneId, name: &str| ClaimWrite::Release { zone: zone.clone(), name: dns(name) };
-    store.begin_batch(&batch(2, &[]), &[release(&zones[0], a), release(&zones[1], b)]).await.unwrap();
-    let left = store.claims(&zones).await.unwrap().into_iter().map(|row| (row.zone, row.name)).collect::<Vec<_>>();
-    assert_eq!(left, [(zones[0].clone(), dns(b)), (zones[1].clone(), dns(a))]);
+    // Eight releases: as many as SQLite takes in one statement, where a pair could be mistaken for another.
+    let names: Vec<_> = (0..8).map(|number| dns(&format!("n{number}.example.com"))).collect();
+    let everywhere = zones.iter().flat_map(|zone| names.iter().map(move |name| (zone.clone(), name.clone())));
+    let holds =
+        everywhere.map(|(zone, name)| ClaimWrite::Hold(ClaimRow { zone, name, cluster: cluster("east"), since: Timestamp(1) }));
+    store.begin_batch(&batch(1, &[]), &holds.collect::<Vec<_>>()).await.unwrap();
+    let zone_of = |number: usize| zones[number / 4].clone();
+    let releases = (0..8).map(|number| ClaimWrite::Release { zone: zone_of(number), name: names[number].clone() });
+    store.begin_batch(&batch(2, &[]), &releases.collect::<Vec<_>>()).await.unwrap();
+    let left: Vec<_> = store.claims(&zones).await.unwrap().into_iter().map(|row| (row.zone, row.name)).collect();
+    let expected: Vec<_> = (0..8).map(|number| (zone_of(number), names[(number + 4) % 8].clone())).collect();
+    assert_eq!(left, expected);
 }
