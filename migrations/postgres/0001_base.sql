@@ -1,0 +1,126 @@
+-- Times are milliseconds since the Unix epoch. Hashes are 32 bytes. Names of clusters and ids of zones are kept once and
+-- referred to by number. Text that is compared or sorted is so by its bytes.
+
+create table counters (
+    name  text collate "C" not null primary key,
+    value bigint not null
+);
+
+-- The last arrival number given out. A row and not a sequence: a later commit never shows a smaller number.
+insert into counters (name, value) values ('arrival', 0);
+
+create table cluster_names (
+    id   integer generated always as identity primary key,
+    name text collate "C" not null unique
+);
+
+create table clusters (
+    cluster_id      integer primary key references cluster_names (id),
+    kube_system_uid text not null,
+    epoch           bigint not null,
+    instance_id     text not null,
+    last_seq        bigint not null,
+    known           bigint not null,
+    session_at      bigint not null
+) with (fillfactor = 70);
+
+-- Room is left in each page, so that a new version or verdict stays in it and touches no index.
+create table endpoints (
+    arrival    bigint not null,
+    updated_at bigint not null,
+    cluster_id integer not null references clusters (cluster_id),
+    key_hash   bytea not null,
+    version    bytea not null,
+    body       text not null,
+    verdict    text,
+    primary key (cluster_id, key_hash)
+) with (fillfactor = 85);
+create unique index endpoints_by_arrival on endpoints (arrival);
+
+create table zones (
+    id          integer generated always as identity primary key,
+    private     integer not null,
+    listed_at   bigint,
+    zone        text collate "C" not null unique,
+    account     text collate "C" not null,
+    environment text not null,
+    name        text not null
+);
+
+-- `sort_key` is the record key in the bytes whose order is Route 53's list order.
+create table records (
+    observed_at   bigint not null,
+    zone_id       integer not null references zones (id),
+    owner_cluster integer references cluster_names (id),
+    sort_key      bytea not null,
+    owner_batch   bytea,
+    drift         text,
+    raw           text not null,
+    primary key (zone_id, sort_key)
+);
+
+create table claims (
+    since      bigint not null,
+    zone_id    integer not null references zones (id),
+    cluster_id integer not null references cluster_names (id),
+    name       text collate "C" not null,
+    primary key (zone_id, name)
+);
+
+-- The journal: entries are appended, never changed. `hash` covers the hash before it, so nobody changes one unseen.
+create table journal (
+    seq     bigint not null,
+    account text collate "C" not null,
+    hash    bytea not null,
+    entry   text not null,
+    primary key (account, seq)
+);
+
+create function journal_is_append_only() returns trigger language plpgsql as $$
+begin
+    raise exception 'the journal is append-only: an entry cannot be changed or deleted';
+end
+$$;
+
+create trigger journal_is_not_changed before update or delete on journal
+    for each row execute function journal_is_append_only();
+create trigger journal_is_not_truncated before truncate on journal
+    for each statement execute function journal_is_append_only();
+
+-- Where each chain ends, so that cutting its tail off is noticed; also the lock under which an account's chain grows.
+create table journal_heads (
+    seq     bigint not null,
+    account text collate "C" not null primary key,
+    hash    bytea not null
+);
+
+-- What the journal says, in a form to query: made from it, and never read by it.
+create table batches (
+    journal_seq bigint not null,
+    planned_at  bigint not null,
+    finished_at bigint,
+    zone_id     integer not null references zones (id),
+    applied     integer,
+    batch_id    bytea not null primary key,
+    account     text collate "C" not null,
+    outcome     text
+);
+create index batches_open on batches (account, journal_seq) where outcome is null;
+
+create table changes (
+    id         bigint generated always as identity primary key,
+    zone_id    integer not null references zones (id),
+    cluster_id integer not null references cluster_names (id),
+    batch_id   bytea not null references batches (batch_id),
+    name       text collate "C" not null,
+    rtype      text not null,
+    change     text not null
+);
+create index changes_by_name on changes (name, zone_id, id);
+create index changes_by_zone on changes (zone_id, id);
+create index changes_by_cluster on changes (cluster_id, id);
+
+create table spend_horizons (
+    until   bigint not null,
+    account text collate "C" not null primary key
+);

@@ -1,0 +1,69 @@
+//! The journal's changes, to be asked: what happened, and why is a record set what it is.
+
+use super::codec::{self, from_json, parse};
+use super::transaction::Transaction;
+use super::value::{Row, Value};
+use crate::core::change::{Cause, Change};
+use crate::core::ids::{BatchId, ZoneId};
+use crate::core::name::DnsName;
+use crate::core::record::RecordType;
+use crate::core::time::Timestamp;
+use crate::ports::{ChangeFilter, ChangeRow, StoreError};
+
+const LIST: &str = "
+    select c.id, c.batch_id, b.account, z.zone, c.change, b.planned_at, b.outcome
+      from changes c join batches b on b.batch_id = c.batch_id join zones z on z.id = c.zone_id
+     where 1 = 1";
+
+pub(super) async fn list(transaction: &mut Transaction, filter: &ChangeFilter) -> Result<Vec<ChangeRow>, StoreError> {
+    let mut sql = LIST.to_owned();
+    let mut values: Vec<Value> = Vec::new();
+    let mut only = |condition: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            values.push(value);
+            sql.push_str(&condition.replace('#', &format!("${}", values.len())));
+        }
+    };
+    only(" and c.name = #", filter.name.as_ref().map(|name| name.as_str().into()));
+    only(" and c.zone_id = (select id from zones where zone = #)", filter.zone.as_ref().map(|zone| zone.as_str().into()));
+    only(
+        " and c.cluster_id = (select id from cluster_names where name = #)",
+        filter.cluster.as_ref().map(|cluster| cluster.as_str().into()),
+    );
+    only(" and c.id < #", filter.before_id.map(Value::from));
+    only(" order by c.id desc limit #", Some(i64::from(filter.limit).into()));
+    let rows = transaction.fetch_values(sql, values).await?;
+    rows.iter().map(change_row).collect()
+}
+
+fn change_row(row: &Row) -> Result<ChangeRow, StoreError> {
+    Ok(ChangeRow {
+        id: row.int(0)?,
+        batch: codec::batch_id(row.bytes(1)?)?,
+        account: parse("account id", row.text(2)?)?,
+        zone: parse("zone id", row.text(3)?)?,
+        change: from_json("change", row.text(4)?)?,
+        planned_at: Timestamp(row.int(5)?),
+        outcome: row.text_or_null(6)?.map(|text| from_json("batch outcome", text)).transpose()?,
+    })
+}
+
+/// A batch that is known to have changed nothing explains nothing, so it is passed over.
+const LAST_CAUSE: &str = "
+    select c.batch_id, c.change
+      from changes c join batches b on b.batch_id = c.batch_id
+     where c.name = $1 and c.zone_id = (select id from zones where zone = $2) and c.rtype = $3
+       and (b.applied is null or b.applied = 1)
+     order by c.id desc limit 1";
+
+pub(super) async fn last_cause(
+    transaction: &mut Transaction,
+    zone: &ZoneId,
+    name: &DnsName,
+    rtype: RecordType,
+) -> Result<Option<(BatchId, Cause)>, StoreError> {
+    let arguments = [name.as_str().into(), zone.as_str().into(), rtype.as_str().into()];
+    let Some(row) = transaction.fetch_optional(LAST_CAUSE, arguments).await? else { return Ok(None) };
+    let change: Change = from_json("change", row.text(1)?)?;
+    Ok(Some((codec::batch_id(row.bytes(0)?)?, change.cause)))
+}

@@ -1,0 +1,154 @@
+//! How values of the core stand in a column, and back.
+
+use std::collections::BTreeMap;
+
+use arcstr::ArcStr;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::error::corrupt;
+use crate::core::endpoint::{Endpoint, EndpointKey, KeyHash, Version};
+use crate::core::ids::BatchId;
+use crate::core::name::DnsName;
+use crate::core::record::{RecordKey, RecordType};
+use crate::ports::StoreError;
+
+/// JSON text, without spaces, fields in the order of their declaration: the same value always gives the same bytes.
+pub(super) fn to_json(value: &impl Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| StoreError::Refused(format!("a value cannot be written as JSON: {error}")))
+}
+
+/// Reads JSON text; `what` names the row in the error.
+pub(super) fn from_json<T: DeserializeOwned>(what: &str, text: &str) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|error| corrupt(what, error))
+}
+
+/// Reads an identifier or name.
+pub(super) fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(what: &str, text: &str) -> Result<T, StoreError> {
+    text.parse().map_err(|error| corrupt(what, error))
+}
+
+/// A number that is never negative, as the databases keep it.
+pub(super) fn to_signed(what: &str, number: u64) -> Result<i64, StoreError> {
+    i64::try_from(number).map_err(|_| StoreError::Refused(format!("{what} {number} is larger than the store takes")))
+}
+
+/// The way back of [`to_signed`].
+pub(super) fn to_unsigned(what: &str, number: i64) -> Result<u64, StoreError> {
+    u64::try_from(number).map_err(|_| corrupt(what, format_args!("{number} is negative")))
+}
+
+pub(super) fn key_hash(bytes: &[u8]) -> Result<KeyHash, StoreError> {
+    KeyHash::from_slice(bytes).ok_or_else(|| corrupt("key hash", format_args!("it has {} bytes", bytes.len())))
+}
+
+pub(super) fn version(bytes: &[u8]) -> Result<Version, StoreError> {
+    Version::from_slice(bytes).ok_or_else(|| corrupt("version", format_args!("it has {} bytes", bytes.len())))
+}
+
+pub(super) fn batch_bytes(id: BatchId) -> Vec<u8> {
+    id.0.as_bytes().to_vec()
+}
+
+pub(super) fn batch_id(bytes: &[u8]) -> Result<BatchId, StoreError> {
+    uuid::Uuid::from_slice(bytes).map(BatchId).map_err(|error| corrupt("batch id", error))
+}
+
+/// An endpoint as a JSON array: the names of the fields would be half of a million rows.
+type EndpointBody = (ArcStr, ArcStr, ArcStr, ArcStr, ArcStr, ArcStr, Vec<ArcStr>, Option<i64>, BTreeMap<ArcStr, ArcStr>);
+
+pub(super) fn endpoint_body(endpoint: &Endpoint) -> Result<String, StoreError> {
+    let key = &endpoint.key;
+    to_json(&(
+        &key.source,
+        &key.namespace,
+        &key.object,
+        &key.dns_name,
+        &key.record_type,
+        &key.set_identifier,
+        &endpoint.targets,
+        endpoint.ttl_secs,
+        &endpoint.properties,
+    ))
+}
+
+pub(super) fn endpoint(text: &str) -> Result<Endpoint, StoreError> {
+    let (source, namespace, object, dns_name, record_type, set_identifier, targets, ttl_secs, properties): EndpointBody =
+        from_json("endpoint", text)?;
+    let key = EndpointKey { source, namespace, object, dns_name, record_type, set_identifier };
+    Ok(Endpoint { key, targets, ttl_secs, properties })
+}
+
+/// A record key in bytes whose order is the key's own (Route 53's list order): the labels from the root, each with its dot,
+/// the type's mnemonic, and the set identifier behind a mark that tells none from empty. A canonical name holds no zero byte.
+pub(super) fn sort_key(key: &RecordKey) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(key.name.as_str().len() + 8);
+    for label in key.name.labels().rev() {
+        bytes.extend_from_slice(label.as_bytes());
+        bytes.push(b'.');
+    }
+    bytes.push(0);
+    bytes.extend_from_slice(key.rtype.as_str().as_bytes());
+    bytes.push(0);
+    if let Some(set) = &key.set_identifier {
+        bytes.push(1);
+        bytes.extend_from_slice(set.as_bytes());
+    }
+    bytes
+}
+
+pub(super) fn record_key(bytes: &[u8]) -> Result<RecordKey, StoreError> {
+    let damaged = || corrupt("record key", String::from_utf8_lossy(bytes));
+    let text = std::str::from_utf8(bytes).map_err(|_| damaged())?;
+    let mut parts = text.splitn(3, '\0');
+    let (Some(name), Some(rtype), Some(set)) = (parts.next(), parts.next(), parts.next()) else {
+        return Err(damaged());
+    };
+    let labels: Vec<&str> = name.trim_end_matches('.').rsplit('.').collect();
+    Ok(RecordKey {
+        name: DnsName::parse(&labels.join(".")).map_err(|error| corrupt("record key", error))?,
+        rtype: RecordType::parse(rtype).ok_or_else(damaged)?,
+        set_identifier: set.strip_prefix('\u{1}').map(ArcStr::from),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn any_key() -> impl Strategy<Value = RecordKey> {
+        let name = "[ab_*-]{1,2}(\\.[ab@]{1,2}){0,3}";
+        (name, 0..RecordType::ALL.len(), proptest::option::of("[ab\u{1}é]{0,2}")).prop_map(|(name, rtype, set)| RecordKey {
+            name: DnsName::parse(&name).unwrap(),
+            rtype: RecordType::ALL[rtype],
+            set_identifier: set.map(ArcStr::from),
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn the_bytes_of_a_record_key_sort_as_the_key_does(a in any_key(), b in any_key()) {
+            prop_assert_eq!(sort_key(&a).cmp(&sort_key(&b)), a.cmp(&b));
+            prop_assert_eq!(record_key(&sort_key(&a)).unwrap(), a);
+        }
+
+        #[test]
+        fn an_endpoint_reads_back_as_it_was_written(texts in proptest::collection::vec("\\PC{0,8}", 9), ttl in any::<Option<i64>>()) {
+            let mut texts = texts.into_iter().map(ArcStr::from);
+            let mut next = || texts.next().unwrap();
+            let key = EndpointKey {
+                source: next(), namespace: next(), object: next(), dns_name: next(), record_type: next(), set_identifier: next(),
+            };
+            let written = Endpoint { key, targets: vec![next()], ttl_secs: ttl, properties: [(next(), next())].into() };
+            prop_assert_eq!(endpoint(&endpoint_body(&written).unwrap()).unwrap(), written);
+        }
+    }
+
+    #[test]
+    fn a_damaged_record_key_is_an_error() {
+        for bytes in [&b""[..], b"com.", b"com.\0A", b"com.\0QQ\0", b"\xff\0A\0", b"\0A\0"] {
+            assert!(record_key(bytes).is_err(), "{bytes:?}");
+        }
+    }
+}

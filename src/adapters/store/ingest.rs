@@ -1,0 +1,292 @@
+//! Ingest: the endpoints of many streams made durable in one transaction.
+//!
+//! The rows concerned are read at once, the operations are applied to them in memory in their order, and the difference is
+//! written at once: three statements whatever the number of units.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::codec::{self, endpoint_body, parse, to_signed, to_unsigned};
+use super::transaction::Transaction;
+use super::value::{Input, Kind};
+use crate::core::endpoint::{Endpoint, KeyHash, Version};
+use crate::core::ids::{ClusterId, Epoch};
+use crate::core::time::Timestamp;
+use crate::ports::{IngestOp, IngestOutcome, IngestUnit, OpOutcome, StoreError};
+
+/// A cluster whose row is locked until the transaction ends.
+pub(super) struct LockedCluster {
+    pub(super) number: i64,
+    epoch: Epoch,
+}
+
+/// Locks the clusters that have a session, in the order of their numbers so that two transactions cannot block each other.
+pub(super) async fn lock_clusters<'a>(
+    transaction: &mut Transaction,
+    clusters: impl IntoIterator<Item = &'a ClusterId>,
+) -> Result<BTreeMap<ClusterId, LockedCluster>, StoreError> {
+    let wanted: BTreeSet<&ClusterId> = clusters.into_iter().collect();
+    let mut names = Input::new(&[("name", Kind::Text)]);
+    wanted.iter().for_each(|cluster| names.push([cluster.as_str().into()]));
+    let numbers = transaction.fetch_bulk("select n.id from input join cluster_names n on n.name = input.name", names).await?;
+    let numbers: BTreeSet<i64> = numbers.iter().map(|row| row.int(0)).collect::<Result<_, _>>()?;
+    let mut input = Input::new(&[("cluster_id", Kind::Int)]);
+    numbers.into_iter().for_each(|number| input.push([number.into()]));
+    let query = format!(
+        "select c.cluster_id, c.epoch, (select n.name from cluster_names n where n.id = c.cluster_id) from clusters c
+          where c.cluster_id in (select cluster_id from input) order by c.cluster_id{}",
+        transaction.for_update()
+    );
+    let rows = transaction.fetch_bulk(&query, input).await?;
+    rows.iter()
+        .map(|row| {
+            let epoch = Epoch(to_unsigned("epoch", row.int(1)?)?);
+            Ok((parse("cluster name", row.text(2)?)?, LockedCluster { number: row.int(0)?, epoch }))
+        })
+        .collect()
+}
+
+/// Makes the units durable. A unit of a cluster that never opened a session is fenced at epoch 0.
+pub(super) async fn ingest(
+    transaction: &mut Transaction,
+    units: &[IngestUnit],
+    at: Timestamp,
+) -> Result<Vec<IngestOutcome>, StoreError> {
+    let clusters = lock_clusters(transaction, units.iter().map(|unit| &unit.cluster)).await?;
+    let admitted = |unit: &IngestUnit| clusters.get(&unit.cluster).filter(|cluster| cluster.epoch == unit.epoch);
+    let mut fold = Fold::read(transaction, units, &admitted).await?;
+    let mut applied = Vec::with_capacity(units.len());
+    for unit in units {
+        applied.push(match admitted(unit) {
+            Some(cluster) => Ok(unit.ops.iter().map(|op| fold.apply(cluster.number, op)).collect::<Vec<_>>()),
+            None => Err(clusters.get(&unit.cluster).map_or(Epoch(0), |cluster| cluster.epoch)),
+        });
+    }
+    let first_new = take_arrivals(transaction, fold.new_arrivals).await?;
+    fold.write(transaction, first_new, at).await?;
+    record_progress(transaction, units, &admitted).await?;
+    let outcome = |unit: Result<Vec<Applied>, Epoch>| match unit {
+        Ok(ops) => IngestOutcome::Committed { applied: ops.into_iter().map(|op| op.outcome(first_new)).collect() },
+        Err(current) => IngestOutcome::Fenced { current },
+    };
+    Ok(applied.into_iter().map(outcome).collect())
+}
+
+/// An arrival number, or the place among those that this transaction takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Arrival {
+    Stored(i64),
+    New(i64),
+}
+
+impl Arrival {
+    fn number(self, first_new: i64) -> i64 {
+        match self {
+            Self::Stored(number) => number,
+            Self::New(place) => first_new + place,
+        }
+    }
+}
+
+/// What one operation did, before the new arrival numbers are known.
+enum Applied {
+    Stored(Arrival),
+    Removed,
+    Unchanged,
+}
+
+impl Applied {
+    fn outcome(self, first_new: i64) -> OpOutcome {
+        match self {
+            Self::Stored(arrival) => OpOutcome::Stored { arrival: arrival.number(first_new) },
+            Self::Removed => OpOutcome::Removed,
+            Self::Unchanged => OpOutcome::Unchanged,
+        }
+    }
+}
+
+/// One key while operations are applied to it.
+struct Slot<'a> {
+    stored: Option<(i64, Version)>,
+    now: Option<(Arrival, Version)>,
+    /// The content of `now`, when it is not the stored one.
+    content: Option<&'a Endpoint>,
+}
+
+/// The keys that a call touches.
+struct Fold<'a> {
+    slots: HashMap<(i64, KeyHash), Slot<'a>>,
+    new_arrivals: i64,
+}
+
+impl<'a> Fold<'a> {
+    /// Reads what is stored under the keys of the admitted units.
+    async fn read<'b>(
+        transaction: &mut Transaction,
+        units: &[IngestUnit],
+        admitted: &(impl Fn(&IngestUnit) -> Option<&'b LockedCluster> + Sync),
+    ) -> Result<Self, StoreError> {
+        let mut slots = HashMap::new();
+        let mut input = Input::new(&[("cluster_id", Kind::Int), ("key_hash", Kind::Bytes)]);
+        for unit in units {
+            let Some(cluster) = admitted(unit) else { continue };
+            for op in &unit.ops {
+                let key = (cluster.number, op_key(op));
+                if slots.insert(key, Slot { stored: None, now: None, content: None }).is_none() {
+                    input.push([key.0.into(), key.1.0.into()]);
+                }
+            }
+        }
+        let query = "
+            select e.cluster_id, e.key_hash, e.arrival, e.version
+              from input join endpoints e on e.cluster_id = input.cluster_id and e.key_hash = input.key_hash";
+        for row in transaction.fetch_bulk(query, input).await? {
+            let (arrival, version) = (row.int(2)?, codec::version(row.bytes(3)?)?);
+            if let Some(slot) = slots.get_mut(&(row.int(0)?, codec::key_hash(row.bytes(1)?)?)) {
+                slot.stored = Some((arrival, version));
+                slot.now = Some((Arrival::Stored(arrival), version));
+            }
+        }
+        Ok(Self { slots, new_arrivals: 0 })
+    }
+
+    fn apply(&mut self, cluster: i64, op: &'a IngestOp) -> Applied {
+        let Some(slot) = self.slots.get_mut(&(cluster, op_key(op))) else { return Applied::Unchanged };
+        match op {
+            IngestOp::Put { version, endpoint, .. } => {
+                let arrival = match slot.now {
+                    Some((arrival, held)) if held == *version => return Applied::Stored(arrival),
+                    Some((arrival, _)) => arrival,
+                    None => {
+                        self.new_arrivals += 1;
+                        Arrival::New(self.new_arrivals - 1)
+                    }
+                };
+                slot.now = Some((arrival, *version));
+                slot.content = Some(endpoint);
+                Applied::Stored(arrival)
+            }
+            IngestOp::Del { version_seen, .. } => match slot.now {
+                Some((_, held)) if version_seen.is_none_or(|seen| seen == held) => {
+                    slot.now = None;
+                    slot.content = None;
+                    Applied::Removed
+                }
+                _ => Applied::Unchanged,
+            },
+        }
+    }
+
+    /// Writes the difference between what was stored and what is now.
+    async fn write(self, transaction: &mut Transaction, first_new: i64, at: Timestamp) -> Result<(), StoreError> {
+        let mut gone = Vec::new();
+        let mut changed = BTreeMap::new();
+        let mut added = BTreeMap::new();
+        for ((cluster, key), slot) in &self.slots {
+            let same = matches!((slot.stored, slot.now), (Some((a, _)), Some((Arrival::Stored(b), _))) if a == b);
+            match (slot.stored, slot.now) {
+                (Some((arrival, _)), _) if !same => gone.push(arrival),
+                (Some((arrival, before)), Some((_, version))) if before != version => {
+                    changed.insert(arrival, (version, slot.content));
+                }
+                _ => {}
+            }
+            if let Some((arrival @ Arrival::New(_), version)) = slot.now {
+                added.insert(arrival.number(first_new), (*cluster, *key, version, slot.content));
+            }
+        }
+        delete(transaction, gone).await?;
+        update(transaction, changed, at).await?;
+        insert(transaction, added, at).await
+    }
+}
+
+fn op_key(op: &IngestOp) -> KeyHash {
+    match op {
+        IngestOp::Put { key, .. } | IngestOp::Del { key, .. } => *key,
+    }
+}
+
+/// Takes `count` numbers and answers the first. The row stays locked until the commit, so numbers become visible in their order.
+async fn take_arrivals(transaction: &mut Transaction, count: i64) -> Result<i64, StoreError> {
+    if count == 0 {
+        return Ok(0);
+    }
+    let take = "update counters set value = value + $1 where name = 'arrival' returning value";
+    let row = transaction.fetch_optional(take, [count.into()]).await?;
+    let row = row.ok_or_else(|| StoreError::Refused("the counter of arrivals is missing".to_owned()))?;
+    Ok(row.int(0)? - count + 1)
+}
+
+async fn delete(transaction: &mut Transaction, arrivals: Vec<i64>) -> Result<(), StoreError> {
+    let mut input = Input::new(&[("arrival", Kind::Int)]);
+    arrivals.into_iter().for_each(|arrival| input.push([arrival.into()]));
+    transaction.execute_bulk("delete from endpoints where arrival in (select arrival from input)", input).await?;
+    Ok(())
+}
+
+async fn update(
+    transaction: &mut Transaction,
+    changed: BTreeMap<i64, (Version, Option<&Endpoint>)>,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let mut input =
+        Input::new(&[("arrival", Kind::Int), ("updated_at", Kind::Int), ("version", Kind::Bytes), ("body", Kind::Text)]);
+    for (arrival, (version, content)) in changed {
+        input.push([arrival.into(), at.0.into(), version.0.into(), content.map(endpoint_body).transpose()?.into()]);
+    }
+    let update = "
+        update endpoints set version = input.version, body = input.body, updated_at = input.updated_at
+          from input where endpoints.arrival = input.arrival";
+    transaction.execute_bulk(update, input).await?;
+    Ok(())
+}
+
+async fn insert(
+    transaction: &mut Transaction,
+    added: BTreeMap<i64, (i64, KeyHash, Version, Option<&Endpoint>)>,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let mut input = Input::new(&[
+        ("arrival", Kind::Int),
+        ("cluster_id", Kind::Int),
+        ("updated_at", Kind::Int),
+        ("key_hash", Kind::Bytes),
+        ("version", Kind::Bytes),
+        ("body", Kind::Text),
+    ]);
+    for (arrival, (cluster, key, version, content)) in added {
+        let body = content.map(endpoint_body).transpose()?;
+        input.push([arrival.into(), cluster.into(), at.0.into(), key.0.into(), version.0.into(), body.into()]);
+    }
+    let insert = "
+        insert into endpoints (arrival, cluster_id, updated_at, key_hash, version, body)
+        select arrival, cluster_id, updated_at, key_hash, version, body from input";
+    transaction.execute_bulk(insert, input).await?;
+    Ok(())
+}
+
+/// Keeps each session's highest sequence number, and that a snapshot was completed.
+async fn record_progress<'b>(
+    transaction: &mut Transaction,
+    units: &[IngestUnit],
+    admitted: &(impl Fn(&IngestUnit) -> Option<&'b LockedCluster> + Sync),
+) -> Result<(), StoreError> {
+    let mut progress: BTreeMap<i64, (i64, i64)> = BTreeMap::new();
+    for unit in units {
+        let Some(cluster) = admitted(unit) else { continue };
+        let entry = progress.entry(cluster.number).or_default();
+        entry.0 = entry.0.max(to_signed("the sequence number", unit.seq)?);
+        entry.1 |= i64::from(unit.completes_snapshot);
+    }
+    let mut input = Input::new(&[("cluster_id", Kind::Int), ("seq", Kind::Int), ("known", Kind::Int)]);
+    for (cluster, (seq, known)) in progress {
+        input.push([cluster.into(), seq.into(), known.into()]);
+    }
+    let update = "
+        update clusters
+           set last_seq = case when input.seq > clusters.last_seq then input.seq else clusters.last_seq end,
+               known = case when input.known > clusters.known then input.known else clusters.known end
+          from input where clusters.cluster_id = input.cluster_id";
+    transaction.execute_bulk(update, input).await?;
+    Ok(())
+}

@@ -1,0 +1,256 @@
+//! The journal: what was intended and what came of it, in one hash chain for each account.
+//!
+//! An entry's hash is SHA-256 over the hash before it, its number and its text, so an entry that is changed, moved or taken
+//! out breaks the chain from there on. The end of the chain is kept apart, so that cutting it short shows too. The text
+//! is stored as it was hashed: canonical means that nothing formats it again.
+
+use std::cmp::Ordering;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::codec::{batch_bytes, from_json, to_json, to_unsigned};
+use super::error::corrupt;
+use super::names::{intern_clusters, known, zone_numbers};
+use super::transaction::Transaction;
+use super::value::{Input, Kind};
+use super::zones::{claim_clusters, claim_zones, record_clusters, write_claims, write_records};
+use crate::core::change::{Batch, Change};
+use crate::core::ids::{AccountId, BatchId, ClusterId};
+use crate::core::name::DnsName;
+use crate::core::time::Timestamp;
+use crate::ports::{BatchOutcome, BatchRow, ClaimWrite, RecordWrite, StoreError};
+
+/// Entries read at once while a chain is walked; each may hold a whole batch.
+const WALK_ENTRIES: i64 = 200;
+
+/// How a batch ends, and what ends with it.
+pub(super) struct Ending<'a> {
+    pub(super) outcome: &'a BatchOutcome,
+    pub(super) writes: &'a [RecordWrite],
+    pub(super) claims: &'a [ClaimWrite],
+    pub(super) at: Timestamp,
+}
+
+/// An entry as it is written.
+#[derive(Serialize)]
+#[serde(tag = "entry", rename_all = "snake_case")]
+enum Entry<'a> {
+    /// The batch is about to be sent.
+    Intent { batch: &'a Batch, claims: Vec<ClaimEntry<'a>> },
+    /// This became of it.
+    Outcome { batch: BatchId, at: Timestamp, outcome: &'a BatchOutcome, claims: Vec<ClaimEntry<'a>> },
+}
+
+/// A claim that begins or ends with a batch; no cluster: released.
+#[derive(Serialize)]
+struct ClaimEntry<'a> {
+    zone: &'a str,
+    name: &'a DnsName,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cluster: Option<&'a ClusterId>,
+}
+
+impl<'a> ClaimEntry<'a> {
+    fn all(writes: &'a [ClaimWrite]) -> Vec<Self> {
+        let entry = |write: &'a ClaimWrite| match write {
+            ClaimWrite::Hold(row) => Self { zone: row.zone.as_str(), name: &row.name, cluster: Some(&row.cluster) },
+            ClaimWrite::Release { zone, name } => Self { zone: zone.as_str(), name, cluster: None },
+        };
+        writes.iter().map(entry).collect()
+    }
+}
+
+/// The part of an intent that is read back.
+#[derive(Deserialize)]
+struct Intent {
+    batch: Batch,
+}
+
+type Hash = [u8; 32];
+
+/// The hash before an account's first entry. It names the account, so one account's chain is never another's.
+fn genesis(account: &AccountId) -> Hash {
+    Sha256::new_with_prefix(b"zonefold.v1.journal").chain_update(account.as_str()).finalize().into()
+}
+
+fn link(before: &Hash, seq: i64, entry: &str) -> Hash {
+    Sha256::new_with_prefix(before).chain_update(seq.to_be_bytes()).chain_update(entry).finalize().into()
+}
+
+fn hash(bytes: &[u8]) -> Result<Hash, StoreError> {
+    bytes.try_into().map_err(|_| corrupt("journal hash", format_args!("it has {} bytes", bytes.len())))
+}
+
+/// Appends one entry and answers its number. The chain's end is locked until the commit, so a chain never forks.
+async fn append(transaction: &mut Transaction, account: &AccountId, entry: &Entry<'_>) -> Result<i64, StoreError> {
+    let start = "insert into journal_heads (account, seq, hash) values ($1, 0, $2) on conflict (account) do nothing";
+    transaction.execute(start, [account.as_str().into(), genesis(account).into()]).await?;
+    let query = format!("select seq, hash from journal_heads where account = $1{}", transaction.for_update());
+    let head = transaction.fetch_optional(&query, [account.as_str().into()]).await?;
+    let head = head.ok_or_else(|| corrupt("journal", format_args!("the chain of {account} has no end")))?;
+    let (seq, text) = (head.int(0)? + 1, to_json(entry)?);
+    let hash = link(&hash(head.bytes(1)?)?, seq, &text);
+    let insert = "insert into journal (account, seq, hash, entry) values ($1, $2, $3, $4)";
+    transaction.execute(insert, [account.as_str().into(), seq.into(), hash.into(), text.into()]).await?;
+    let update = "update journal_heads set seq = $2, hash = $3 where account = $1";
+    transaction.execute(update, [account.as_str().into(), seq.into(), hash.into()]).await?;
+    Ok(seq)
+}
+
+const BEGIN: &str = "
+    insert into batches (batch_id, account, journal_seq, zone_id, planned_at) values ($1, $2, $3, $4, $5)
+    on conflict (batch_id) do nothing";
+
+/// Journals a batch and takes its claims. An id that was begun before is refused: it may be on its way already.
+pub(super) async fn begin(transaction: &mut Transaction, batch: &Batch, claims: &[ClaimWrite]) -> Result<(), StoreError> {
+    let zones = zone_numbers(transaction, claim_zones(claims).chain([&batch.zone])).await?;
+    let zone = known(&zones, &batch.zone)?;
+    let of_changes = batch.changes().map(|change| &change.cause.cluster);
+    let clusters = intern_clusters(transaction, of_changes.chain(claim_clusters(claims))).await?;
+    let entry = Entry::Intent { batch, claims: ClaimEntry::all(claims) };
+    let seq = append(transaction, &batch.account, &entry).await?;
+    let arguments =
+        [batch_bytes(batch.id).into(), batch.account.as_str().into(), seq.into(), zone.into(), batch.planned_at.0.into()];
+    if transaction.execute(BEGIN, arguments).await? == 0 {
+        return Err(StoreError::Refused(format!("batch {} was begun before; read back what became of it", batch.id)));
+    }
+    let mut input = Input::new(CHANGES);
+    for (ordinal, change) in (0..).zip(batch.changes()) {
+        let cluster = known(&clusters, &change.cause.cluster)?;
+        push_change(&mut input, ordinal, batch, zone, cluster, change)?;
+    }
+    transaction.execute_bulk(INSERT_CHANGES, input).await?;
+    write_claims(transaction, claims, &zones, &clusters).await
+}
+
+const CHANGES: &[(&str, Kind)] = &[
+    ("ordinal", Kind::Int),
+    ("batch_id", Kind::Bytes),
+    ("zone_id", Kind::Int),
+    ("cluster_id", Kind::Int),
+    ("name", Kind::Text),
+    ("rtype", Kind::Text),
+    ("change", Kind::Text),
+];
+
+const INSERT_CHANGES: &str = "
+    insert into changes (batch_id, zone_id, cluster_id, name, rtype, change)
+    select batch_id, zone_id, cluster_id, name, rtype, change from input order by ordinal";
+
+fn push_change(
+    input: &mut Input,
+    ordinal: i64,
+    batch: &Batch,
+    zone: i64,
+    cluster: i64,
+    change: &Change,
+) -> Result<(), StoreError> {
+    input.push([
+        ordinal.into(),
+        batch_bytes(batch.id).into(),
+        zone.into(),
+        cluster.into(),
+        change.key.name.as_str().into(),
+        change.key.rtype.as_str().into(),
+        to_json(change)?.into(),
+    ]);
+    Ok(())
+}
+
+/// Journals the outcome and applies what follows from it. The same outcome again changes nothing; another one is refused.
+pub(super) async fn finish(transaction: &mut Transaction, batch: &Batch, ending: &Ending<'_>) -> Result<(), StoreError> {
+    let zones = zone_numbers(transaction, claim_zones(ending.claims).chain([&batch.zone])).await?;
+    let owners = record_clusters(ending.writes).chain(claim_clusters(ending.claims));
+    let clusters = intern_clusters(transaction, owners).await?;
+    let query = format!("select outcome from batches where batch_id = $1{}", transaction.for_update());
+    let row = transaction.fetch_optional(&query, [batch_bytes(batch.id).into()]).await?;
+    let row = row.ok_or_else(|| StoreError::Refused(format!("batch {} was never begun", batch.id)))?;
+    if let Some(text) = row.text_or_null(0)? {
+        let before: BatchOutcome = from_json("batch outcome", text)?;
+        return if before == *ending.outcome {
+            Ok(())
+        } else {
+            Err(StoreError::Refused(format!("batch {} ended before, with another outcome", batch.id)))
+        };
+    }
+    let entry =
+        Entry::Outcome { batch: batch.id, at: ending.at, outcome: ending.outcome, claims: ClaimEntry::all(ending.claims) };
+    append(transaction, &batch.account, &entry).await?;
+    let applied = i64::from(matches!(ending.outcome, BatchOutcome::Applied { .. }));
+    let update = "update batches set outcome = $2, applied = $3, finished_at = $4 where batch_id = $1";
+    let arguments = [batch_bytes(batch.id).into(), to_json(ending.outcome)?.into(), applied.into(), ending.at.0.into()];
+    transaction.execute(update, arguments).await?;
+    write_records(transaction, known(&zones, &batch.zone)?, ending.writes, &clusters).await?;
+    write_claims(transaction, ending.claims, &zones, &clusters).await
+}
+
+/// The batches that nobody knows the outcome of, from their intents.
+pub(super) async fn open(transaction: &mut Transaction, account: &AccountId) -> Result<Vec<BatchRow>, StoreError> {
+    let query = "
+        select j.entry from batches b join journal j on j.account = b.account and j.seq = b.journal_seq
+         where b.account = $1 and b.outcome is null order by b.journal_seq";
+    let rows = transaction.fetch(query, [account.as_str().into()]).await?;
+    rows.iter()
+        .map(|row| {
+            let Intent { batch } = from_json("journal entry", row.text(0)?)?;
+            Ok(BatchRow { batch, outcome: None, finished_at: None })
+        })
+        .collect()
+}
+
+/// One page of a chain with its end, read in one statement: entries that others append meanwhile fit the end beside them.
+const WALK: &str = "
+    select h.seq, h.hash, j.seq, j.hash, j.entry
+      from (select 1 as always) one
+      left join journal_heads h on h.account = $1
+      left join journal j on j.account = $1 and j.seq > $2
+     order by j.seq limit $3";
+
+/// Walks the chain; the answer that is not good is the first number that is missing, too much, or does not fit its hash.
+pub(super) async fn verify(transaction: &mut Transaction, account: &AccountId) -> Result<Result<u64, u64>, StoreError> {
+    let (mut seq, mut before) = (0, genesis(account));
+    loop {
+        let rows = transaction.fetch(WALK, [account.as_str().into(), seq.into(), WALK_ENTRIES.into()]).await?;
+        let mut end = (0, genesis(account));
+        let mut walked = 0;
+        for row in &rows {
+            if let (Some(last), Some(bytes)) = (row.int_or_null(0)?, row.bytes_or_null(1)?) {
+                end = (last, hash(bytes)?);
+            }
+            let Some(found) = row.int_or_null(2)? else { continue };
+            let expected = link(&before, seq + 1, row.text(4)?);
+            if found != seq + 1 || row.bytes(3)? != expected {
+                return Ok(Err(to_unsigned("journal entry", seq + 1)?));
+            }
+            (seq, before, walked) = (seq + 1, expected, walked + 1);
+        }
+        if walked < WALK_ENTRIES {
+            let at_fault = match end.0.cmp(&seq) {
+                Ordering::Less => Some(end.0 + 1),
+                Ordering::Greater => Some(seq + 1),
+                Ordering::Equal => (end.1 != before).then_some(seq),
+            };
+            return Ok(match at_fault {
+                Some(number) => Err(to_unsigned("journal entry", number)?),
+                None => Ok(to_unsigned("journal entry", seq)?),
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_depends_on_account_place_and_text() {
+        let account = |digits: &str| AccountId::parse(digits).unwrap();
+        let base = genesis(&account("111111111111"));
+        assert_ne!(base, genesis(&account("222222222222")));
+        let first = link(&base, 1, "{}");
+        assert_ne!(first, link(&base, 2, "{}"));
+        assert_ne!(first, link(&base, 1, "{ }"));
+        assert_ne!(first, link(&first, 1, "{}"));
+    }
+}

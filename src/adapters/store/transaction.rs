@@ -1,0 +1,153 @@
+//! One transaction on either database: statements in, rows out.
+//!
+//! A statement is written once. `$1` stands for an argument in both, and a bulk statement reads its rows from a table named
+//! `input`, which is put before it: arrays and `unnest` in PostgreSQL, a list of `values` in SQLite.
+
+use sqlx::postgres::PgArguments;
+use sqlx::query::Query;
+use sqlx::sqlite::SqliteArguments;
+use sqlx::{AssertSqlSafe, Postgres, Sqlite};
+
+use super::error::from_sqlx;
+use super::value::{Input, Kind, Row, Value};
+use super::{postgres, sqlite};
+use crate::ports::StoreError;
+
+/// An open transaction; dropped without [`Transaction::commit`] it is rolled back.
+pub(super) enum Transaction {
+    Sqlite(sqlx::Transaction<'static, Sqlite>),
+    Postgres(sqlx::Transaction<'static, Postgres>),
+}
+
+impl Transaction {
+    /// Ends the transaction; when this answers, it is durable.
+    pub(super) async fn commit(self) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(transaction) => transaction.commit().await,
+            Self::Postgres(transaction) => transaction.commit().await,
+        }
+        .map_err(from_sqlx)
+    }
+
+    /// Runs a statement and answers how many rows it touched. `sql` is made of constants only.
+    pub(super) async fn execute<const N: usize>(&mut self, sql: &str, arguments: [Value; N]) -> Result<u64, StoreError> {
+        self.execute_values(sql.to_owned(), arguments.into()).await
+    }
+
+    /// Runs a query. `sql` is made of constants only.
+    pub(super) async fn fetch<const N: usize>(&mut self, sql: &str, arguments: [Value; N]) -> Result<Vec<Row>, StoreError> {
+        self.fetch_values(sql.to_owned(), arguments.into()).await
+    }
+
+    /// Runs a query of at most one row.
+    pub(super) async fn fetch_optional<const N: usize>(
+        &mut self,
+        sql: &str,
+        arguments: [Value; N],
+    ) -> Result<Option<Row>, StoreError> {
+        Ok(self.fetch(sql, arguments).await?.pop())
+    }
+
+    /// Runs a statement over the rows of `input`; nothing for no rows.
+    pub(super) async fn execute_bulk(&mut self, sql: &str, input: Input) -> Result<u64, StoreError> {
+        let mut touched = 0;
+        match self {
+            Self::Sqlite(_) => {
+                for (sql, values) in sqlite::chunks(sql, input) {
+                    touched += self.execute_values(sql, values).await?;
+                }
+            }
+            Self::Postgres(transaction) => {
+                for chunk in postgres::chunks(input) {
+                    let sql = chunk.statement(sql);
+                    let query = chunk.bind(sqlx::query(AssertSqlSafe(sql)));
+                    touched += query.execute(&mut **transaction).await.map_err(from_sqlx)?.rows_affected();
+                }
+            }
+        }
+        Ok(touched)
+    }
+
+    /// Runs a query over the rows of `input`; an order in it holds inside one chunk only.
+    pub(super) async fn fetch_bulk(&mut self, sql: &str, input: Input) -> Result<Vec<Row>, StoreError> {
+        let mut rows = Vec::new();
+        match self {
+            Self::Sqlite(_) => {
+                for (sql, values) in sqlite::chunks(sql, input) {
+                    rows.append(&mut self.fetch_values(sql, values).await?);
+                }
+            }
+            Self::Postgres(transaction) => {
+                for chunk in postgres::chunks(input) {
+                    let sql = chunk.statement(sql);
+                    let query = chunk.bind(sqlx::query(AssertSqlSafe(sql)));
+                    let found = query.fetch_all(&mut **transaction).await.map_err(from_sqlx)?;
+                    rows.extend(found.into_iter().map(Row::Postgres));
+                }
+            }
+        }
+        Ok(rows)
+    }
+
+    /// A query's end that keeps the read rows from changing until the commit. SQLite's one writer needs none.
+    pub(super) fn for_update(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "",
+            Self::Postgres(_) => " for update",
+        }
+    }
+
+    /// Runs a statement whose text and arguments were put together.
+    pub(super) async fn execute_values(&mut self, sql: String, values: Vec<Value>) -> Result<u64, StoreError> {
+        match self {
+            Self::Sqlite(transaction) => bind_sqlite(sqlx::query(AssertSqlSafe(sql)), values)
+                .execute(&mut **transaction)
+                .await
+                .map(|done| done.rows_affected()),
+            Self::Postgres(transaction) => bind_postgres(sqlx::query(AssertSqlSafe(sql)), values)
+                .execute(&mut **transaction)
+                .await
+                .map(|done| done.rows_affected()),
+        }
+        .map_err(from_sqlx)
+    }
+
+    /// Runs a query whose text and arguments were put together.
+    pub(super) async fn fetch_values(&mut self, sql: String, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
+        match self {
+            Self::Sqlite(transaction) => bind_sqlite(sqlx::query(AssertSqlSafe(sql)), values)
+                .fetch_all(&mut **transaction)
+                .await
+                .map(|rows| rows.into_iter().map(Row::Sqlite).collect()),
+            Self::Postgres(transaction) => bind_postgres(sqlx::query(AssertSqlSafe(sql)), values)
+                .fetch_all(&mut **transaction)
+                .await
+                .map(|rows| rows.into_iter().map(Row::Postgres).collect()),
+        }
+        .map_err(from_sqlx)
+    }
+}
+
+type SqliteQuery = Query<'static, Sqlite, SqliteArguments>;
+type PostgresQuery = Query<'static, Postgres, PgArguments>;
+
+fn bind_sqlite(query: SqliteQuery, values: Vec<Value>) -> SqliteQuery {
+    values.into_iter().fold(query, |query, value| match value {
+        Value::Int(value) => query.bind(value),
+        Value::Text(value) => query.bind(value),
+        Value::Bytes(value) => query.bind(value),
+    })
+}
+
+fn bind_postgres(query: PostgresQuery, values: Vec<Value>) -> PostgresQuery {
+    values.into_iter().fold(query, |query, value| match value {
+        Value::Int(value) => query.bind(value),
+        Value::Text(value) => query.bind(value),
+        Value::Bytes(value) => query.bind(value),
+    })
+}
+
+/// The names of the columns of `input`, separated by commas.
+pub(super) fn column_names(columns: &[(&'static str, Kind)]) -> String {
+    columns.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,208 @@
+//! The store over both databases: one suite, run twice. Each test is a function over a [`Place`], a fresh database.
+
+mod budget;
+mod crash;
+mod ingest;
+mod journal;
+mod model;
+mod opening;
+mod sessions;
+mod zones;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arcstr::ArcStr;
+use zonefold::adapters::store::{StoreOptions, open};
+use zonefold::core::change::{Batch, Cause, Change, Motive, Unit};
+use zonefold::core::endpoint::{Endpoint, EndpointKey};
+use zonefold::core::ids::{AccountId, BatchId, ClusterId, EnvironmentId, Epoch, ZoneId};
+use zonefold::core::name::DnsName;
+use zonefold::core::record::{RawRecordSet, RecordKey, RecordType};
+use zonefold::core::time::Timestamp;
+use zonefold::ports::{
+    IngestOp, IngestOutcome, IngestUnit, OpOutcome, SessionOpened, SessionOpening, Store, StoreError, ZoneRow,
+};
+
+/// A fresh database; a file goes with it.
+pub struct Place {
+    /// Its address.
+    pub url: String,
+    directory: Option<PathBuf>,
+}
+
+impl Place {
+    /// A SQLite file in a directory of its own.
+    pub fn sqlite() -> Self {
+        let directory = std::env::temp_dir().join(format!("zonefold-store-{}", uuid::Uuid::new_v4()));
+        Self { url: format!("sqlite:{}", directory.join("zonefold.db").display()), directory: Some(directory) }
+    }
+
+    /// A database of the test run's PostgreSQL server.
+    pub async fn postgres() -> Self {
+        Self { url: crate::support::postgres::database().await, directory: None }
+    }
+
+    /// The store there.
+    pub async fn open(&self) -> Arc<dyn Store> {
+        self.try_open().await.unwrap()
+    }
+
+    /// The store there, or why it cannot be opened.
+    pub async fn try_open(&self) -> Result<Arc<dyn Store>, StoreError> {
+        open(&self.url.parse()?, &StoreOptions { connections: 4, ..StoreOptions::default() }).await
+    }
+
+    /// Runs a statement past the store, as an operator with a shell would.
+    pub async fn tamper(&self, sql: &'static str) -> Result<(), sqlx::Error> {
+        use sqlx::{Connection as _, Executor as _};
+        match &self.directory {
+            Some(directory) => {
+                let file = sqlx::sqlite::SqliteConnectOptions::new().filename(directory.join("zonefold.db"));
+                let mut connection = sqlx::SqliteConnection::connect_with(&file).await?;
+                connection.execute(sql).await?;
+                connection.close().await
+            }
+            None => {
+                let mut connection = sqlx::PgConnection::connect(&self.url).await?;
+                connection.execute(sql).await?;
+                connection.close().await
+            }
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(directory) = &self.directory {
+            std::fs::remove_dir_all(directory).ok();
+        }
+    }
+}
+
+/// Makes of each function over a `Place` one test for each database.
+macro_rules! on_both_databases {
+    ($($name:ident),* $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name(crate::store::Place::sqlite()).await;
+            })*
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name(crate::store::Place::postgres().await).await;
+            })*
+        }
+    };
+}
+use on_both_databases;
+
+pub fn cluster(name: &str) -> ClusterId {
+    ClusterId::parse(name).unwrap()
+}
+
+pub fn account() -> AccountId {
+    AccountId::parse("111111111111").unwrap()
+}
+
+pub fn zone_id() -> ZoneId {
+    ZoneId::parse("Z1").unwrap()
+}
+
+pub fn dns(name: &str) -> DnsName {
+    DnsName::parse(name).unwrap()
+}
+
+/// The `number`th object's wish for one address.
+pub fn endpoint(number: usize, target: &str) -> Endpoint {
+    let key = EndpointKey {
+        source: "ingress".into(),
+        namespace: "shop".into(),
+        object: format!("web-{number}").into(),
+        dns_name: format!("web-{number}.example.com").into(),
+        record_type: "A".into(),
+        set_identifier: ArcStr::new(),
+    };
+    Endpoint { key, targets: vec![target.into()], ttl_secs: Some(60), properties: BTreeMap::new() }
+}
+
+pub fn put(endpoint: Endpoint) -> IngestOp {
+    IngestOp::Put { key: endpoint.key.hash(), version: endpoint.version(), endpoint }
+}
+
+pub fn del(endpoint: &Endpoint) -> IngestOp {
+    IngestOp::Del { key: endpoint.key.hash(), version_seen: Some(endpoint.version()) }
+}
+
+pub fn unit(cluster: &ClusterId, epoch: Epoch, seq: u64, ops: Vec<IngestOp>) -> IngestUnit {
+    IngestUnit { cluster: cluster.clone(), epoch, seq, completes_snapshot: false, ops }
+}
+
+/// A session that is welcome.
+pub async fn session(store: &dyn Store, cluster: &ClusterId) -> Epoch {
+    let opening = SessionOpening {
+        cluster: cluster.clone(),
+        kube_system_uid: format!("uid-{cluster}"),
+        instance_id: "agent-1".into(),
+        at: Timestamp(1),
+    };
+    match store.open_session(&opening).await.unwrap() {
+        SessionOpened::Welcome { epoch, .. } => epoch,
+        conflict => panic!("{conflict:?}"),
+    }
+}
+
+/// One unit's operations, committed.
+pub async fn commit(store: &dyn Store, cluster: &ClusterId, epoch: Epoch, ops: Vec<IngestOp>) -> Vec<OpOutcome> {
+    let outcome = store.ingest(&[unit(cluster, epoch, 1, ops)], Timestamp(10)).await.unwrap();
+    match outcome.into_iter().next() {
+        Some(IngestOutcome::Committed { applied }) => applied,
+        other => panic!("{other:?}"),
+    }
+}
+
+pub fn zone_row(zone: &str, name: &str) -> ZoneRow {
+    ZoneRow {
+        account: account(),
+        environment: EnvironmentId::parse("prod").unwrap(),
+        zone: ZoneId::parse(zone).unwrap(),
+        name: dns(name),
+        private: false,
+        listed_at: None,
+    }
+}
+
+pub fn record_key(name: &str) -> RecordKey {
+    RecordKey { name: dns(name), rtype: RecordType::A, set_identifier: None }
+}
+
+pub fn raw(name: &str, value: &str) -> RawRecordSet {
+    RawRecordSet {
+        name: dns(name).as_str().into(),
+        rtype: "A".into(),
+        ttl_secs: Some(60),
+        values: vec![value.into()],
+        ..RawRecordSet::default()
+    }
+}
+
+/// A batch that creates one address for each name.
+pub fn batch(number: u128, names: &[&str]) -> Batch {
+    let change = |name: &&str| Change {
+        key: record_key(name),
+        before: None,
+        after: Some(raw(name, "192.0.2.1")),
+        cause: Cause { motive: Motive::Wanted, cluster: cluster("east"), endpoints: vec![endpoint(1, "192.0.2.1").key] },
+    };
+    Batch {
+        id: BatchId(uuid::Uuid::from_u128(number)),
+        account: account(),
+        zone: zone_id(),
+        planned_at: Timestamp(100 + number as i64),
+        units: names.iter().map(|name| Unit { changes: vec![change(name)] }).collect(),
+        wire: vec![],
+    }
+}

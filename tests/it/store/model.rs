@@ -1,0 +1,230 @@
+//! The store against a model of maps in memory, under random operations.
+
+use std::collections::BTreeMap;
+
+use fastrand::Rng;
+use zonefold::core::endpoint::{KeyHash, Version};
+use zonefold::core::verdict::{Reason, Verdict};
+use zonefold::ports::{BatchOutcome, ClaimRow, ClaimWrite, EndpointRow, RecordRow, RecordWrite, VerdictRow};
+
+use super::*;
+
+on_both_databases!(the_store_does_what_the_model_does);
+
+const SEEDS: u64 = 6;
+const STEPS: i64 = 60;
+
+async fn the_store_does_what_the_model_does(place: Place) {
+    let store = place.open().await;
+    let mut model = Model::default();
+    store.save_zones(&[zone_row("Z1", "example.com")]).await.unwrap();
+    for seed in 0..SEEDS {
+        println!("seed {seed}");
+        let mut rng = Rng::with_seed(seed);
+        for step in 0..STEPS {
+            model.step(&*store, &mut rng, Timestamp(seed as i64 * STEPS + step)).await;
+        }
+        model.compare(&*store).await;
+    }
+}
+
+/// What the store should hold.
+#[derive(Default)]
+struct Model {
+    epochs: BTreeMap<ClusterId, Epoch>,
+    endpoints: BTreeMap<(ClusterId, KeyHash), EndpointRow>,
+    last_arrival: i64,
+    records: BTreeMap<RecordKey, RecordRow>,
+    claims: BTreeMap<DnsName, ClaimRow>,
+    open: Vec<Batch>,
+    batches: u128,
+    entries: u64,
+}
+
+fn some_cluster(rng: &mut Rng) -> ClusterId {
+    cluster(["east", "west", "north"][rng.usize(..3)])
+}
+
+fn some_name(rng: &mut Rng) -> String {
+    format!("{}.example.com", ["a", "b", "c", "*"][rng.usize(..4)])
+}
+
+fn some_endpoint(rng: &mut Rng) -> Endpoint {
+    endpoint(rng.usize(..12), ["192.0.2.1", "192.0.2.2"][rng.usize(..2)])
+}
+
+fn some_op(rng: &mut Rng) -> IngestOp {
+    let endpoint = some_endpoint(rng);
+    match rng.u8(..5) {
+        0 => IngestOp::Del { key: endpoint.key.hash(), version_seen: None },
+        1 => del(&endpoint),
+        _ => put(endpoint),
+    }
+}
+
+impl Model {
+    async fn step(&mut self, store: &dyn Store, rng: &mut Rng, at: Timestamp) {
+        match rng.u8(..10) {
+            0 => {
+                let cluster = some_cluster(rng);
+                let epoch = session(store, &cluster).await;
+                let held = self.epochs.entry(cluster).or_default();
+                *held = Epoch(held.0 + 1);
+                assert_eq!(epoch, *held);
+            }
+            1..=5 => self.ingest(store, rng, at).await,
+            6 => self.save_verdicts(store, rng).await,
+            7 => {
+                let writes: Vec<_> = (0..rng.usize(..6)).map(|_| self.record_write(rng, at)).collect();
+                store.save_records(&zone_id(), &writes, None).await.unwrap();
+            }
+            8 => self.begin(store, rng, at).await,
+            _ => self.finish(store, rng, at).await,
+        }
+    }
+
+    async fn ingest(&mut self, store: &dyn Store, rng: &mut Rng, at: Timestamp) {
+        let mut units = vec![];
+        for _ in 0..rng.usize(1..4) {
+            let cluster = some_cluster(rng);
+            let held = self.epochs.get(&cluster).copied().unwrap_or_default();
+            let epoch = if rng.u8(..6) == 0 { Epoch(held.0 + 1) } else { held };
+            units.push(unit(&cluster, epoch, rng.u64(..100), (0..rng.usize(..8)).map(|_| some_op(rng)).collect()));
+        }
+        let before = self.endpoints.clone();
+        let expected: Vec<_> = units.iter().map(|unit| self.apply(unit, at)).collect();
+        // What is after the call as it was before it was not written, whatever the operations between.
+        for (slot, row) in &mut self.endpoints {
+            if let Some(old) = before.get(slot)
+                && (old.arrival, old.version) == (row.arrival, row.version)
+            {
+                row.updated_at = old.updated_at;
+            }
+        }
+        assert_eq!(store.ingest(&units, at).await.unwrap(), expected);
+    }
+
+    fn apply(&mut self, unit: &IngestUnit, at: Timestamp) -> IngestOutcome {
+        match self.epochs.get(&unit.cluster) {
+            Some(epoch) if *epoch == unit.epoch => {
+                IngestOutcome::Committed { applied: unit.ops.iter().map(|op| self.apply_op(&unit.cluster, op, at)).collect() }
+            }
+            other => IngestOutcome::Fenced { current: other.copied().unwrap_or_default() },
+        }
+    }
+
+    fn apply_op(&mut self, cluster: &ClusterId, op: &IngestOp, at: Timestamp) -> OpOutcome {
+        match op {
+            IngestOp::Put { key, version, endpoint } => {
+                let slot = (cluster.clone(), *key);
+                let arrival = match self.endpoints.get(&slot) {
+                    Some(row) => row.arrival,
+                    None => {
+                        self.last_arrival += 1;
+                        self.last_arrival
+                    }
+                };
+                let row = self.endpoints.entry(slot).or_insert_with(|| EndpointRow {
+                    cluster: cluster.clone(),
+                    key: *key,
+                    version: Version([0; 32]),
+                    arrival,
+                    endpoint: endpoint.clone(),
+                    verdict: None,
+                    updated_at: at,
+                });
+                if row.version != *version {
+                    (row.version, row.endpoint, row.updated_at) = (*version, endpoint.clone(), at);
+                }
+                OpOutcome::Stored { arrival }
+            }
+            IngestOp::Del { key, version_seen } => {
+                let slot = (cluster.clone(), *key);
+                match self.endpoints.get(&slot) {
+                    Some(row) if version_seen.is_none_or(|seen| seen == row.version) => {
+                        self.endpoints.remove(&slot);
+                        OpOutcome::Removed
+                    }
+                    _ => OpOutcome::Unchanged,
+                }
+            }
+        }
+    }
+
+    async fn save_verdicts(&mut self, store: &dyn Store, rng: &mut Rng) {
+        let mut rows = vec![];
+        for _ in 0..rng.usize(1..8) {
+            let endpoint = some_endpoint(rng);
+            let verdict = Verdict::waiting(Reason::NoZone, format!("number {}", rng.u8(..)), None);
+            let row = VerdictRow { cluster: some_cluster(rng), key: endpoint.key.hash(), version: endpoint.version(), verdict };
+            if let Some(held) = self.endpoints.get_mut(&(row.cluster.clone(), row.key))
+                && held.version == row.version
+            {
+                held.verdict = Some(row.verdict.clone());
+            }
+            rows.push(row);
+        }
+        store.save_verdicts(&rows).await.unwrap();
+    }
+
+    fn record_write(&mut self, rng: &mut Rng, at: Timestamp) -> RecordWrite {
+        let name = some_name(rng);
+        let key = record_key(&name);
+        if rng.bool() {
+            self.records.remove(&key);
+            return RecordWrite::Remove(key);
+        }
+        let raw = raw(&name, ["192.0.2.1", "192.0.2.2"][rng.usize(..2)]);
+        let row = RecordRow { key: key.clone(), raw, owner: None, drift: None, observed_at: at };
+        self.records.insert(key, row.clone());
+        RecordWrite::Put(row)
+    }
+
+    fn claim_write(&mut self, rng: &mut Rng, at: Timestamp) -> ClaimWrite {
+        let name = dns(&some_name(rng));
+        if rng.bool() {
+            self.claims.remove(&name);
+            return ClaimWrite::Release { zone: zone_id(), name };
+        }
+        let row = ClaimRow { zone: zone_id(), name: name.clone(), cluster: some_cluster(rng), since: at };
+        self.claims.insert(name, row.clone());
+        ClaimWrite::Hold(row)
+    }
+
+    async fn begin(&mut self, store: &dyn Store, rng: &mut Rng, at: Timestamp) {
+        self.batches += 1;
+        let batch = batch(self.batches, &[&some_name(rng)]);
+        let claims: Vec<_> = (0..rng.usize(..3)).map(|_| self.claim_write(rng, at)).collect();
+        store.begin_batch(&batch, &claims).await.unwrap();
+        self.open.push(batch);
+        self.entries += 1;
+    }
+
+    async fn finish(&mut self, store: &dyn Store, rng: &mut Rng, at: Timestamp) {
+        if self.open.is_empty() {
+            return;
+        }
+        let batch = self.open.remove(rng.usize(..self.open.len()));
+        let outcome = BatchOutcome::NotApplied { reason: format!("number {}", rng.u8(..)) };
+        let writes: Vec<_> = (0..rng.usize(..3)).map(|_| self.record_write(rng, at)).collect();
+        let claims: Vec<_> = (0..rng.usize(..3)).map(|_| self.claim_write(rng, at)).collect();
+        store.finish_batch(&batch, &outcome, &writes, &claims, at).await.unwrap();
+        self.entries += 1;
+    }
+
+    async fn compare(&self, store: &dyn Store) {
+        let mut endpoints: Vec<_> = self.endpoints.values().cloned().collect();
+        endpoints.sort_by_key(|row| row.arrival);
+        assert_eq!(store.endpoints(0, 1_000).await.unwrap(), endpoints);
+        let records: Vec<_> = self.records.values().cloned().collect();
+        assert_eq!(store.records(&zone_id(), None, 1_000).await.unwrap(), records);
+        let mut claims = store.claims(&[zone_id()]).await.unwrap();
+        claims.sort_by(|a, b| a.name.cmp(&b.name));
+        assert_eq!(claims, self.claims.values().cloned().collect::<Vec<_>>());
+        let open = store.open_batches(&account()).await.unwrap();
+        assert_eq!(open.into_iter().map(|row| row.batch).collect::<Vec<_>>(), self.open);
+        assert_eq!(store.verify_journal(&account()).await.unwrap(), Ok(self.entries));
+        let epochs: BTreeMap<_, _> = store.clusters().await.unwrap().into_iter().map(|row| (row.cluster, row.epoch)).collect();
+        assert_eq!(epochs, self.epochs);
+    }
+}
