@@ -1,1 +1,2 @@
-//! To be written.
+//! The agent.
+pub mod sources;
