@@ -1,2 +1,5 @@
 //! The agent.
+pub mod index;
+pub mod outbox;
 pub mod sources;
+pub mod status;
