@@ -93,8 +93,6 @@ struct SourceEntry {
 #[derive(Default)]
 struct ObjectEntry {
     keys: BTreeSet<KeyHash>,
-    /// Why its source cannot be complete: a host that waits for its first targets.
-    waits: Option<String>,
     warnings: Vec<String>,
 }
 
@@ -102,6 +100,8 @@ struct ObjectEntry {
 pub struct Index {
     endpoints: BTreeMap<KeyHash, Held>,
     objects: BTreeMap<ObjectRef, ObjectEntry>,
+    /// Objects with a host that waits for its first targets, and why: their sources cannot be complete.
+    waiting: BTreeMap<ObjectRef, String>,
     digest: SetDigest,
     sources: BTreeMap<SourceKind, SourceEntry>,
 }
@@ -112,6 +112,7 @@ impl Index {
         Self {
             endpoints: BTreeMap::new(),
             objects: BTreeMap::new(),
+            waiting: BTreeMap::new(),
             digest: SetDigest::default(),
             sources: sources.into_iter().map(|kind| (kind, SourceEntry::default())).collect(),
         }
@@ -147,13 +148,17 @@ impl Index {
                 changes.extend(self.remove(hash, DelCause::HostRemoved));
             }
         }
-        entry.waits = self.first_unanchored(&unknown, &entry.keys);
+        match self.first_unanchored(&unknown, &entry.keys) {
+            Some(reason) => drop(self.waiting.insert(object.clone(), reason)),
+            None => drop(self.waiting.remove(object)),
+        }
         self.objects.insert(object.clone(), entry);
         changes
     }
 
     /// Takes note that an object was observed to be deleted.
     pub fn delete(&mut self, object: &ObjectRef) -> Vec<IndexChange> {
+        self.waiting.remove(object);
         let Some(entry) = self.objects.remove(object) else { return Vec::new() };
         entry.keys.into_iter().filter_map(|hash| self.remove(hash, DelCause::ObjectDeleted)).collect()
     }
@@ -189,10 +194,7 @@ impl Index {
     }
 
     fn health(&self, kind: SourceKind, entry: &SourceEntry) -> SourceHealth {
-        let waits = || {
-            let mut objects = self.objects.iter().filter(|(object, _)| object.source == kind);
-            objects.find_map(|(_, entry)| entry.waits.clone())
-        };
+        let waits = || self.waiting.iter().find(|(object, _)| object.source == kind).map(|(_, reason)| reason.clone());
         let not_listed = || (!entry.listed).then(|| "it was not read completely yet".to_owned());
         let last_error = entry.error.clone().or_else(not_listed).or_else(waits);
         SourceHealth { kind, synced: last_error.is_none(), last_error }

@@ -3,7 +3,12 @@
 pub mod convert;
 
 /// Package `zonefold.v1`.
-#[expect(missing_docs, clippy::all, reason = "generated; the meaning of each message stands in the .proto file")]
+#[expect(
+    missing_docs,
+    clippy::all,
+    clippy::allow_attributes,
+    reason = "generated; the meaning of each message stands in the .proto file"
+)]
 pub mod v1 {
     tonic::include_proto!("zonefold.v1");
 }

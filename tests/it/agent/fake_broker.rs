@@ -18,13 +18,16 @@ use zonefold::wire::v1::broker_message::Message as ToAgent;
 use zonefold::wire::v1::federation_server::{Federation, FederationServer};
 use zonefold::wire::v1::{self, welcome::Mode};
 
+/// Sends statuses to an agent that watches.
+pub type Watcher = UnboundedSender<Result<v1::StatusBatch, Status>>;
+
 type Out<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 pub const PLENTY: v1::Credits = v1::Credits { items: 10_000, bytes: 10_000_000 };
 
 struct Service {
     sessions: UnboundedSender<FakeSession>,
-    watchers: UnboundedSender<UnboundedSender<Result<v1::StatusBatch, Status>>>,
+    watchers: UnboundedSender<Watcher>,
     away: Arc<AtomicBool>,
 }
 
@@ -63,7 +66,7 @@ impl Federation for Service {
 /// The broker as a test holds it.
 pub struct FakeBroker {
     pub sessions: UnboundedReceiver<FakeSession>,
-    pub watchers: UnboundedReceiver<UnboundedSender<Result<v1::StatusBatch, Status>>>,
+    pub watchers: UnboundedReceiver<Watcher>,
     away: Arc<AtomicBool>,
     connect: UnboundedSender<Result<DuplexStream, io::Error>>,
 }
@@ -75,7 +78,7 @@ pub struct FakeSession {
     pub authorization: Option<String>,
 }
 
-fn service() -> (Service, UnboundedReceiver<FakeSession>, UnboundedReceiver<UnboundedSender<Result<v1::StatusBatch, Status>>>) {
+fn service() -> (Service, UnboundedReceiver<FakeSession>, UnboundedReceiver<Watcher>) {
     let (sessions, session_list) = unbounded_channel();
     let (watchers, watcher_list) = unbounded_channel();
     (Service { sessions, watchers, away: Arc::default() }, session_list, watcher_list)
