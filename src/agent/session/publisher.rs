@@ -389,3 +389,87 @@ fn sources(index: &Index) -> Vec<v1::SourceState> {
     };
     index.sources().into_iter().map(state).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::index::tests::{object, wants};
+    use crate::agent::sources::SourceKind;
+
+    fn live(mode: Mode) -> (Publisher, Index) {
+        let identity = Identity { cluster: "c".into(), kube_system_uid: "u".into(), instance_id: "i".into() };
+        let (mut publisher, mut index) = (Publisher::new(identity), Index::new([SourceKind::Service]));
+        let many: Vec<String> = (0..200).map(|n| format!("host{n}")).collect();
+        let many: Vec<(&str, &str)> = many.iter().map(|host| (host.as_str(), "192.0.2.1")).collect();
+        index.apply(&object("many"), &"f".into(), wants(&object("many"), &many));
+        publisher.hello(&index);
+        tell(&mut publisher, &index, welcome(mode)).unwrap();
+        (publisher, index)
+    }
+
+    fn welcome(mode: Mode) -> FromBroker {
+        let credits = Some(v1::Credits { items: 1_000, bytes: 1_000_000 });
+        FromBroker::Welcome(v1::Welcome { mode: mode.into(), credits, max_message_bytes: 1, ..v1::Welcome::default() })
+    }
+
+    fn tell(publisher: &mut Publisher, index: &Index, message: FromBroker) -> Result<Event, ProtocolError> {
+        publisher.receive(index, v1::BrokerMessage { message: Some(message) })
+    }
+
+    fn drain(publisher: &mut Publisher, index: &Index) -> Vec<ToBroker> {
+        std::iter::from_fn(|| publisher.next(index)).filter_map(|message| message.message).collect()
+    }
+
+    #[test]
+    fn the_keys_of_buckets_come_in_one_piece_before_any_change() {
+        let (mut publisher, mut index) = live(Mode::Diff);
+        assert!(matches!(drain(&mut publisher, &index)[..], [ToBroker::BucketDigests(_)]));
+        tell(&mut publisher, &index, FromBroker::BucketRequest(v1::BucketRequest { buckets: (0..256).collect() })).unwrap();
+        for change in index.apply(&object("late"), &"f".into(), wants(&object("late"), &[("late", "192.0.2.1")])) {
+            publisher.push(change);
+        }
+        let messages = drain(&mut publisher, &index);
+        let last: Vec<Option<bool>> =
+            messages.iter().map(|m| if let ToBroker::KeyVersions(k) = m { Some(k.last) } else { None }).collect();
+        assert!(last.len() > 3, "the keys need several messages of {MIN_MESSAGE_BYTES} bytes");
+        assert_eq!(last[last.len() - 2..], [Some(true), None]);
+        assert!(last[..last.len() - 2].iter().all(|last| *last == Some(false)));
+    }
+
+    #[test]
+    fn no_message_is_larger_than_the_broker_takes() {
+        let (mut publisher, index) = live(Mode::Snapshot);
+        let messages = drain(&mut publisher, &index);
+        assert!(messages.len() > 4);
+        for message in messages {
+            assert!(wrap(message).encoded_len() <= MIN_MESSAGE_BYTES + 16);
+        }
+    }
+
+    #[test]
+    fn what_breaks_the_protocol_is_named() {
+        let (mut publisher, index) = live(Mode::Resume);
+        assert_eq!(tell(&mut publisher, &index, welcome(Mode::Resume)), Err(ProtocolError::SecondWelcome));
+        let ack = FromBroker::Ack(v1::Ack { seq: 1, credits: None });
+        assert_eq!(tell(&mut publisher, &index, ack.clone()), Err(ProtocolError::AckOfUnsent { acked: 1, sent: 0 }));
+        let request = FromBroker::BucketRequest(v1::BucketRequest { buckets: vec![256] });
+        assert_eq!(tell(&mut publisher, &index, request), Err(ProtocolError::NoSuchBucket(256)));
+        let request = FromBroker::BodyRequest(v1::BodyRequest { key_hashes: Bytes::from_static(&[1]), last: true });
+        assert!(matches!(tell(&mut publisher, &index, request), Err(ProtocolError::Field(_))));
+        publisher.hello(&index);
+        assert_eq!(tell(&mut publisher, &index, ack), Err(ProtocolError::BeforeWelcome));
+        assert_eq!(tell(&mut publisher, &index, welcome(Mode::Unspecified)), Err(ProtocolError::UnknownMode(0)));
+    }
+
+    #[test]
+    fn a_heartbeat_compares_only_what_was_sent() {
+        let (mut publisher, mut index) = live(Mode::Resume);
+        publisher.heartbeat(&index);
+        assert!(matches!(drain(&mut publisher, &index)[..], [ToBroker::Heartbeat(_)]));
+        for change in index.delete(&object("many")) {
+            publisher.push(change);
+        }
+        publisher.heartbeat(&index);
+        assert!(matches!(publisher.next(&index).unwrap().message, Some(ToBroker::Ping(_))));
+    }
+}

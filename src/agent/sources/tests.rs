@@ -49,12 +49,17 @@ fn with_annotations(head: &str, annotations: &[(&str, &str)], rest: &str) -> Str
     format!("{head}\nmetadata:\n  name: web\n  annotations:\n{annotations}\n{rest}\n")
 }
 
+/// Annotations, the rest of the object, the endpoints, the hosts that wait.
+type Case<'a> = (&'a [(&'a str, &'a str)], String, &'a [&'a str], &'a [&'a str]);
+/// The same with what it shows.
+type NamedCase<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str, &'a [&'a str], &'a [&'a str]);
+
 const HOST: (&str, &str) = ("hostname", "www.example.com");
 
 #[test]
 fn a_service_publishes_what_its_type_offers() {
     let lb = "spec: {type: LoadBalancer, clusterIP: 10.0.0.1}\nstatus: {loadBalancer: {ingress: [{ip: 192.0.2.1}, {hostname: lb.example.net.}, {ip: '2001:db8::1'}]}}";
-    let cases: &[(&str, &[(&str, &str)], &str, &[&str], &[&str])] = &[
+    let cases: &[NamedCase] = &[
         ("nothing without annotation", &[], lb, &[], &[]),
         (
             "ip, name and IPv6 are three endpoints",
@@ -207,7 +212,7 @@ fn f5_publishes_only_what_has_an_address_in_use() {
     let spec = "spec: {host: a.example.com, hostAliases: [b.example.com]}";
     let addressed = "spec: {host: a.example.com, virtualServerAddress: 192.0.2.8}";
     let status = "status: {vsAddress: 192.0.2.7}";
-    let cases: &[(&[(&str, &str)], String, &[&str], &[&str])] = &[
+    let cases: &[Case] = &[
         (&[], format!("{spec}\n{status}"), &["a.example.com A 192.0.2.7", "b.example.com A 192.0.2.7"], &[]),
         (&[], format!("{addressed}\n{status}"), &["a.example.com A 192.0.2.8"], &[]),
         (
@@ -230,7 +235,7 @@ fn f5_publishes_only_what_has_an_address_in_use() {
 fn nginx_publishes_when_external_dns_is_enabled() {
     let head = "apiVersion: k8s.nginx.org/v1\nkind: VirtualServer";
     let status = "status: {externalEndpoints: [{ip: 192.0.2.7, ports: '[80,443]'}, {hostname: lb.example.net}]}";
-    let cases: &[(&[(&str, &str)], String, &[&str], &[&str])] = &[
+    let cases: &[Case] = &[
         (&[], format!("spec: {{host: a.example.com}}\n{status}"), &[], &[]),
         (
             &[],
