@@ -1,1 +1,229 @@
-//! To be written.
+//! The agent: reads what a cluster wants and publishes it to the broker, and shows what became of it.
+//!
+//! ```text
+//! manifests ─▶ sources (extract) ─▶ index ─▶ outbox ─▶ session ══ Publish ══▶ broker
+//!                                   http ◀─ statuses ◀══ WatchStatus ══
+//! ```
+//!
+//! [`Agent::build`] checks the configuration and binds the listener; [`Bound::run`] runs until it is told to stop, and drains.
+
+use std::future::IntoFuture as _;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::core::ids::{ClusterId, IdError};
+
+pub mod http;
+pub mod identity;
+pub mod index;
+pub mod manifests;
+pub mod outbox;
+pub mod session;
+pub mod shared;
+pub mod sources;
+pub mod status;
+
+pub use identity::{ClusterUid, IdentityError};
+use index::Index;
+use manifests::ManifestOptions;
+use session::Broker;
+use session::publisher::{Identity, Publisher};
+pub use shared::{Shared, State};
+use sources::{ExtractOptions, SourceKind};
+
+/// What the operator decides.
+#[derive(Clone)]
+pub struct AgentConfig {
+    /// The name under which the cluster is registered at the broker.
+    pub cluster: String,
+    /// The UID of the namespace kube-system, or the file that stands for it.
+    pub kube_system_uid: ClusterUid,
+    /// The broker's gRPC address: https, or http on this machine.
+    pub broker_url: String,
+    /// The token that proves the cluster; never logged.
+    pub token: Option<String>,
+    /// The certificate authority of the broker, in PEM; needed for https.
+    pub ca_pem: Option<Vec<u8>>,
+    /// The folder of manifests.
+    pub manifests: PathBuf,
+    /// The longest time between two readings of the folder.
+    pub rescan: Duration,
+    /// How objects are read.
+    pub extract: ExtractOptions,
+    /// Where the agent's own HTTP listens; none for nowhere.
+    pub listen: Option<SocketAddr>,
+}
+
+/// Why an agent cannot start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The cluster's name.
+    #[error(transparent)]
+    Cluster(#[from] IdError),
+    /// The cluster's UID, the broker's address or the token.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The listener.
+    #[error("the agent cannot listen on {address}: {reason}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// What the system said.
+        reason: io::Error,
+    },
+    /// A task ended that should not have.
+    #[error("the agent's task {task} ended before it was told to")]
+    TaskEnded {
+        /// Which task.
+        task: &'static str,
+    },
+    /// A task panicked.
+    #[error("a task of the agent died: {reason}")]
+    TaskDied {
+        /// What it said.
+        reason: String,
+    },
+}
+
+/// The way to build an agent.
+pub struct Agent;
+
+/// An agent that is bound and does nothing yet.
+pub struct Bound {
+    cluster: String,
+    broker: Broker,
+    manifests: ManifestOptions,
+    listener: Option<TcpListener>,
+    shared: Arc<Shared>,
+    random: fastrand::Rng,
+}
+
+/// A view of a running agent.
+#[derive(Clone)]
+pub struct AgentHandle {
+    shared: Arc<Shared>,
+    http: Option<SocketAddr>,
+}
+
+impl AgentHandle {
+    /// Where the agent's HTTP listens.
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.http
+    }
+
+    /// Looks at the state.
+    pub fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        self.shared.read(look)
+    }
+
+    /// The root digest and the count of what the cluster wants.
+    pub fn digest(&self) -> ([u8; 32], u64) {
+        self.read(|state| (state.index.digest().root(), state.index.digest().count()))
+    }
+
+    /// Whether the broker has made durable everything that the cluster wants.
+    pub fn is_converged(&self) -> bool {
+        self.read(|state| state.publisher.is_converged())
+    }
+
+    /// Waits until the state is as wanted; bound it with a timeout.
+    pub async fn wait_until(&self, wanted: impl FnMut(&State) -> bool) {
+        self.shared.wait_until(wanted).await;
+    }
+}
+
+impl Agent {
+    /// Checks the configuration and binds the listener.
+    pub async fn build(config: AgentConfig) -> Result<Bound, AgentError> {
+        let cluster = ClusterId::parse(&config.cluster)?.to_string();
+        let broker = identity::broker(&config.broker_url, config.token.as_deref(), config.ca_pem.as_deref())?;
+        let identity = Identity {
+            cluster: cluster.clone(),
+            kube_system_uid: config.kube_system_uid.read_or_make()?,
+            instance_id: uuid::Uuid::new_v4().to_string(),
+        };
+        let listener = match config.listen {
+            Some(address) => Some(TcpListener::bind(address).await.map_err(|reason| AgentError::Listen { address, reason })?),
+            None => None,
+        };
+        Ok(Bound {
+            cluster,
+            broker,
+            manifests: ManifestOptions { path: config.manifests, rescan: config.rescan, extract: config.extract },
+            listener,
+            shared: Shared::new(Index::new(SourceKind::ALL), Publisher::new(identity)),
+            random: fastrand::Rng::new(),
+        })
+    }
+}
+
+impl Bound {
+    /// A view that outlives the run.
+    pub fn handle(&self) -> AgentHandle {
+        AgentHandle { shared: self.shared.clone(), http: self.listener.as_ref().and_then(|l| l.local_addr().ok()) }
+    }
+
+    /// Runs until `shutdown`: the source stops first, the session waits for its last acknowledgements, the rest follows.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), AgentError> {
+        let Self { cluster, broker, manifests, listener, shared, mut random } = self;
+        let after_drain = CancellationToken::new();
+        let mut tasks: JoinSet<&'static str> = JoinSet::new();
+        let (of_source, of_status) = (shutdown.clone(), after_drain.clone());
+        let source_shared = shared.clone();
+        tasks.spawn(async move {
+            manifests::run(manifests, source_shared, of_source).await;
+            "manifests"
+        });
+        let status = session::watch_status(broker.clone(), cluster, shared.clone(), random.fork(), of_status);
+        tasks.spawn(async move {
+            status.await;
+            "status"
+        });
+        if let Some(listener) = listener {
+            let (routes, stop) = (http::router(shared.clone()), after_drain.clone());
+            tasks.spawn(async move {
+                let serving = axum::serve(listener, routes);
+                tokio::select! {
+                    ended = serving.into_future() => if let Err(error) = ended {
+                        tracing::error!(%error, "the agent's HTTP ended");
+                    },
+                    () = stop.cancelled() => {}
+                }
+                "http"
+            });
+        }
+        let of_session = shutdown.clone();
+        tasks.spawn(async move {
+            session::run(broker, shared, random, of_session).await;
+            "session"
+        });
+        let ended = watch(&mut tasks, &shutdown, &after_drain).await;
+        tasks.shutdown().await;
+        ended
+    }
+}
+
+/// Waits for all tasks; one that ends before `shutdown` ends the agent.
+async fn watch(
+    tasks: &mut JoinSet<&'static str>,
+    shutdown: &CancellationToken,
+    after_drain: &CancellationToken,
+) -> Result<(), AgentError> {
+    while let Some(ended) = tasks.join_next().await {
+        let task = ended.map_err(|error| AgentError::TaskDied { reason: error.to_string() })?;
+        if !shutdown.is_cancelled() {
+            return Err(AgentError::TaskEnded { task });
+        }
+        if task == "session" {
+            after_drain.cancel();
+        }
+    }
+    Ok(())
+}

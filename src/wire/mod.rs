@@ -1,5 +1,7 @@
 //! The generated protobuf code, and the way from it to the core's types and back.
 
+pub mod convert;
+
 /// Package `zonefold.v1`.
 #[expect(
     missing_docs,

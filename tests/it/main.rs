@@ -1,4 +1,5 @@
-//! The integration tests, in one binary.
+//! The integration tests: one binary, one module a subject.
 
+mod agent;
 mod store;
 mod support;

@@ -1,0 +1,173 @@
+//! The agent's own HTTP: alive, ready, metrics, and what it knows as JSON.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use axum::extract::State as Extract;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use serde::Serialize;
+
+use super::shared::{Shared, State};
+use super::status::{progress_name, verdict_name};
+use crate::core::endpoint::Endpoint;
+use crate::wire::v1;
+
+/// The routes of the agent.
+pub fn router(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .route("/endpoints", get(endpoints))
+        .route("/statuses", get(statuses))
+        .with_state(shared)
+}
+
+#[derive(Serialize)]
+struct Readiness {
+    ready: bool,
+    reasons: Vec<String>,
+}
+
+async fn ready(Extract(shared): Extract<Arc<Shared>>) -> Response {
+    let reasons = shared.read(|state| {
+        let unlisted = (!state.index.listed()).then(|| "the sources were not read completely yet".to_owned());
+        let away = (!state.publisher.is_live()).then(|| "there is no session with the broker".to_owned());
+        unlisted.into_iter().chain(away).collect::<Vec<_>>()
+    });
+    let code = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, Json(Readiness { ready: reasons.is_empty(), reasons })).into_response()
+}
+
+async fn metrics(Extract(shared): Extract<Arc<Shared>>) -> Response {
+    let mut text = String::new();
+    match encode(&mut text, &shared.read(registry)) {
+        Ok(()) => ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "the metrics could not be written");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+/// The figures are taken when they are asked for, so nothing has to be kept in step.
+fn registry(state: &State) -> Registry {
+    let mut registry = Registry::with_prefix("zonefold_agent");
+    let mut gauge = |name: &str, help: &str, value: usize| {
+        let gauge: Gauge = Gauge::default();
+        gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        registry.register(name, help, gauge);
+    };
+    gauge("endpoints", "Endpoints that the cluster wants", state.index.iter().count());
+    gauge(
+        "unacknowledged_endpoints",
+        "Endpoints with a change that the broker has not made durable",
+        state.publisher.outbox_len(),
+    );
+    gauge("connected", "1 while a session with the broker stands", usize::from(state.publisher.is_live()));
+    gauge("converged", "1 while the broker holds what the agent holds", usize::from(state.publisher.is_converged()));
+    gauge("warnings", "Things in objects that a person should look at", state.index.warnings().count());
+    gauge("session_epoch", "The number of the session", usize::try_from(state.publisher.epoch()).unwrap_or(usize::MAX));
+
+    let synced = Family::<[(&'static str, String); 1], Gauge>::default();
+    for source in state.index.sources() {
+        synced.get_or_create(&[("source", source.kind.to_string())]).set(i64::from(source.synced));
+    }
+    registry.register("source_synced", "1 while absence from the source means that something is not wanted", synced);
+    let verdicts = Family::<[(&'static str, &'static str); 2], Gauge>::default();
+    for status in state.statuses.iter() {
+        let labels = [("verdict", verdict_name(status.verdict())), ("progress", progress_name(status.progress()))];
+        verdicts.get_or_create(&labels).inc();
+    }
+    registry.register("statuses", "Endpoints by what became of them", verdicts);
+    registry
+}
+
+#[derive(Serialize)]
+struct EndpointView {
+    #[serde(flatten)]
+    endpoint: Endpoint,
+    version: String,
+    origin: String,
+    acked: bool,
+    status: Option<StatusView>,
+}
+
+#[derive(Serialize)]
+struct StatusView {
+    endpoint: BTreeMap<&'static str, String>,
+    verdict: &'static str,
+    progress: &'static str,
+    reason: String,
+    message: String,
+    account: String,
+    zone_id: String,
+    zone_name: String,
+    change_id: String,
+    at_ms: i64,
+    expected_ms: u64,
+    version: String,
+}
+
+async fn endpoints(Extract(shared): Extract<Arc<Shared>>) -> Response {
+    let views: Vec<EndpointView> = shared.read(|state| {
+        let view = |(hash, held): (&crate::core::endpoint::KeyHash, &super::index::Held)| EndpointView {
+            endpoint: held.endpoint.as_ref().clone(),
+            version: held.version.to_string(),
+            origin: held.origin.to_string(),
+            acked: state.publisher.is_acked(hash),
+            status: state.statuses.get(hash).map(StatusView::of),
+        };
+        state.index.iter().map(view).collect()
+    });
+    Json(views).into_response()
+}
+
+async fn statuses(Extract(shared): Extract<Arc<Shared>>) -> Response {
+    let views: Vec<StatusView> = shared.read(|state| state.statuses.iter().map(StatusView::of).collect());
+    Json(views).into_response()
+}
+
+impl StatusView {
+    fn of(status: &v1::EndpointStatus) -> Self {
+        let key = status.key.clone().unwrap_or_default();
+        let fields = [
+            ("source", key.source),
+            ("namespace", key.namespace),
+            ("object", key.object),
+            ("dns_name", key.dns_name),
+            ("record_type", key.record_type),
+            ("set_identifier", key.set_identifier),
+        ];
+        Self {
+            endpoint: fields.into(),
+            verdict: verdict_name(status.verdict()),
+            progress: progress_name(status.progress()),
+            reason: status.reason.clone(),
+            message: status.message.clone(),
+            account: status.account.clone(),
+            zone_id: status.zone_id.clone(),
+            zone_name: status.zone_name.clone(),
+            change_id: status.change_id.clone(),
+            at_ms: status.at_ms,
+            expected_ms: status.expected_ms,
+            version: hex(&status.version),
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

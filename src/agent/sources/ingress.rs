@@ -1,0 +1,44 @@
+//! Ingresses: the hosts of their rules and certificates, and those of the annotation.
+
+use arcstr::ArcStr;
+
+use super::annotations::{Annotations, normal_host};
+use super::object::{IngressSpec, LoadBalanced, Manifest};
+use super::service::addresses;
+use super::{Collector, Extraction, Pending, Unknown, unique};
+
+pub(super) fn extract(ingress: &Manifest<IngressSpec, LoadBalanced>) -> Extraction {
+    let annotations = Annotations::read(&ingress.annotations);
+    let mut collector = Collector::new(&ingress.reference, &annotations);
+    if annotations.foreign_controller {
+        return collector.finish();
+    }
+    let defined = defined_hosts(&ingress.spec);
+    let annotated = annotations.hostnames.iter().cloned();
+    let hosts = match annotations.ingress_hostname_source.as_deref() {
+        None => unique(defined.chain(annotated)),
+        Some("defined-hosts-only") => unique(defined),
+        Some("annotation-only") => unique(annotated),
+        Some(other) => {
+            // ExternalDNS would withdraw everything for a typing mistake.
+            let reason = format!(
+                "{} has the annotation ingress-hostname-source {other:?}: write defined-hosts-only or annotation-only; until then \
+                 what was published before stays",
+                ingress.reference
+            );
+            collector.warn(reason.clone());
+            return Extraction { unknown: Unknown::WholeObject(reason), ..collector.finish() };
+        }
+    };
+    let targets = match annotations.targets.as_slice() {
+        [] => addresses(&ingress.status.load_balancer.ingress),
+        targets => targets.to_vec(),
+    };
+    let reason = format!("{} has no address in status.loadBalancer yet: what was published before stays", ingress.reference);
+    collector.hosts(&hosts, &targets, &Pending::Status(reason));
+    collector.finish()
+}
+
+fn defined_hosts(spec: &IngressSpec) -> impl Iterator<Item = ArcStr> {
+    spec.rules.iter().map(|rule| &rule.host).chain(spec.tls.iter().flat_map(|tls| &tls.hosts)).map(|host| normal_host(host))
+}

@@ -1,0 +1,309 @@
+//! The fields of Kubernetes objects that are read. What is not named here may be anything.
+
+use std::collections::BTreeMap;
+
+use arcstr::ArcStr;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use super::{ObjectRef, SourceKind};
+
+/// Why a document is not an object that can be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ObjectError {
+    /// It has no `metadata.name`.
+    #[error("the {source_kind} has no metadata.name: give it one")]
+    NoName {
+        /// What it would be.
+        source_kind: SourceKind,
+    },
+    /// A field has another shape than Kubernetes gives it.
+    #[error("the {source_kind} cannot be read: {reason}")]
+    Shape {
+        /// What it would be.
+        source_kind: SourceKind,
+        /// What is wrong, and where in the object.
+        reason: String,
+    },
+}
+
+impl ObjectError {
+    /// The source whose object could not be read.
+    pub fn source_kind(&self) -> SourceKind {
+        match self {
+            Self::NoName { source_kind } | Self::Shape { source_kind, .. } => *source_kind,
+        }
+    }
+}
+
+/// An object of one of the kinds that are read.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "one for each SourceKind")]
+pub enum Object {
+    Service(Manifest<ServiceSpec, LoadBalanced>),
+    Ingress(Manifest<IngressSpec, LoadBalanced>),
+    DnsEndpoint(Manifest<DnsEndpointSpec, Ignored>),
+    F5VirtualServer(Manifest<F5Spec, F5Status>),
+    NginxVirtualServer(Manifest<NginxSpec, NginxStatus>),
+}
+
+impl Object {
+    /// Reads a document; none when its kind is not one that is read.
+    pub fn read(document: Value) -> Option<Result<Self, ObjectError>> {
+        let text = |field: &str| document.get(field).and_then(Value::as_str).unwrap_or("");
+        let source = SourceKind::of(text("apiVersion"), text("kind"))?;
+        Some(match source {
+            SourceKind::Service => Manifest::read(source, document).map(Self::Service),
+            SourceKind::Ingress => Manifest::read(source, document).map(Self::Ingress),
+            SourceKind::DnsEndpoint => Manifest::read(source, document).map(Self::DnsEndpoint),
+            SourceKind::F5VirtualServer => Manifest::read(source, document).map(Self::F5VirtualServer),
+            SourceKind::NginxVirtualServer => Manifest::read(source, document).map(Self::NginxVirtualServer),
+        })
+    }
+
+    /// What names the object.
+    pub fn reference(&self) -> &ObjectRef {
+        match self {
+            Self::Service(manifest) => &manifest.reference,
+            Self::Ingress(manifest) => &manifest.reference,
+            Self::DnsEndpoint(manifest) => &manifest.reference,
+            Self::F5VirtualServer(manifest) => &manifest.reference,
+            Self::NginxVirtualServer(manifest) => &manifest.reference,
+        }
+    }
+}
+
+/// One object: what names it, its annotations, and the parts of it that are read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Manifest<Spec, Status> {
+    /// What names it.
+    pub reference: ObjectRef,
+    /// All its annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// What is wanted.
+    pub spec: Spec,
+    /// What Kubernetes answered.
+    pub status: Status,
+}
+
+#[derive(Deserialize)]
+struct Raw<Spec: Default, Status: Default> {
+    #[serde(default, deserialize_with = "null_is_default")]
+    metadata: Metadata,
+    #[serde(default = "Spec::default", deserialize_with = "null_is_default", bound = "Spec: Deserialize<'de> + Default")]
+    spec: Spec,
+    #[serde(default = "Status::default", deserialize_with = "null_is_default", bound = "Status: Deserialize<'de> + Default")]
+    status: Status,
+}
+
+#[derive(Default, Deserialize)]
+struct Metadata {
+    #[serde(default, deserialize_with = "null_is_default")]
+    name: ArcStr,
+    #[serde(default, deserialize_with = "null_is_default")]
+    namespace: ArcStr,
+    #[serde(default, deserialize_with = "null_is_default")]
+    annotations: BTreeMap<String, Value>,
+}
+
+impl<Spec: DeserializeOwned + Default, Status: DeserializeOwned + Default> Manifest<Spec, Status> {
+    fn read(source_kind: SourceKind, document: Value) -> Result<Self, ObjectError> {
+        let raw: Raw<Spec, Status> =
+            serde_json::from_value(document).map_err(|error| ObjectError::Shape { source_kind, reason: error.to_string() })?;
+        let metadata = raw.metadata;
+        if metadata.name.is_empty() {
+            return Err(ObjectError::NoName { source_kind });
+        }
+        let namespace = if metadata.namespace.is_empty() { arcstr::literal!("default") } else { metadata.namespace };
+        Ok(Self {
+            reference: ObjectRef { source: source_kind, namespace, name: metadata.name },
+            annotations: metadata.annotations.into_iter().filter_map(|(key, value)| Some((key, scalar_text(value)?))).collect(),
+            spec: raw.spec,
+            status: raw.status,
+        })
+    }
+}
+
+/// People forget the quotes of `"60"` and `"true"`; Kubernetes would refuse them, a folder does not.
+fn scalar_text(value: Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(flag) => Some(flag.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+/// A status that is not read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Ignored;
+
+impl<'de> Deserialize<'de> for Ignored {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        serde::de::IgnoredAny::deserialize(deserializer).map(|_| Self)
+    }
+}
+
+macro_rules! slim {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $kind:ty,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        pub struct $name {
+            $($(#[$field_doc])* #[serde(default, deserialize_with = "null_is_default")] pub $field: $kind,)*
+        }
+    };
+}
+
+slim! {
+    /// `spec` of a Service.
+    ServiceSpec {
+        /// The type; empty means ClusterIP.
+        r#type: ArcStr,
+        /// `None` for a headless service.
+        #[serde(rename = "clusterIP")]
+        cluster_ip: ArcStr,
+        /// All families of the cluster IP.
+        #[serde(rename = "clusterIPs")]
+        cluster_ips: Vec<ArcStr>,
+        /// Addresses that nodes accept traffic on.
+        #[serde(rename = "externalIPs")]
+        external_ips: Vec<ArcStr>,
+        /// The name that an ExternalName service stands for.
+        external_name: ArcStr,
+    }
+}
+slim! {
+    /// `status` of what has a load balancer.
+    LoadBalanced {
+        /// The load balancer.
+        load_balancer: LoadBalancer,
+    }
+}
+slim! {
+    /// `status.loadBalancer`.
+    LoadBalancer {
+        /// Where it can be reached.
+        ingress: Vec<Address>,
+    }
+}
+slim! {
+    /// An address or a name; both are taken when both are there.
+    Address {
+        /// An address.
+        ip: ArcStr,
+        /// A name.
+        hostname: ArcStr,
+    }
+}
+slim! {
+    /// `spec` of an Ingress.
+    IngressSpec {
+        /// One rule a host.
+        rules: Vec<IngressRule>,
+        /// Certificates and the hosts that they are for.
+        tls: Vec<IngressTls>,
+    }
+}
+slim! {
+    /// One of `spec.rules`.
+    IngressRule {
+        /// The host; empty for every host.
+        host: ArcStr,
+    }
+}
+slim! {
+    /// One of `spec.tls`.
+    IngressTls {
+        /// The hosts.
+        hosts: Vec<ArcStr>,
+    }
+}
+slim! {
+    /// `spec` of a DNSEndpoint.
+    DnsEndpointSpec {
+        /// The wanted record sets.
+        endpoints: Vec<DnsEndpointEntry>,
+    }
+}
+slim! {
+    /// One of a DNSEndpoint's `spec.endpoints`.
+    DnsEndpointEntry {
+        /// The owner name.
+        dns_name: ArcStr,
+        /// The values.
+        targets: Vec<ArcStr>,
+        /// The type.
+        record_type: ArcStr,
+        /// The set identifier.
+        set_identifier: ArcStr,
+        /// Seconds; 0 for none.
+        #[serde(rename = "recordTTL")]
+        record_ttl: i64,
+        /// Routing and the like.
+        provider_specific: Vec<Property>,
+    }
+}
+slim! {
+    /// A property for the DNS provider.
+    Property {
+        /// Its name.
+        name: ArcStr,
+        /// Its value.
+        value: ArcStr,
+    }
+}
+slim! {
+    /// `spec` of F5's VirtualServer.
+    F5Spec {
+        /// The host.
+        host: ArcStr,
+        /// Further hosts.
+        host_aliases: Vec<ArcStr>,
+        /// The wanted address.
+        virtual_server_address: ArcStr,
+    }
+}
+slim! {
+    /// `status` of F5's VirtualServer.
+    F5Status {
+        /// The address in use; `None` while there is none.
+        vs_address: ArcStr,
+    }
+}
+slim! {
+    /// `spec` of NGINX's VirtualServer.
+    NginxSpec {
+        /// The host.
+        host: ArcStr,
+        /// What is wanted in DNS.
+        #[serde(rename = "externalDNS")]
+        external_dns: NginxExternalDns,
+    }
+}
+slim! {
+    /// `spec.externalDNS` of NGINX's VirtualServer. Its labels are for ExternalDNS alone.
+    NginxExternalDns {
+        /// Whether anything is.
+        enable: bool,
+        /// Seconds; 0 for none.
+        #[serde(rename = "recordTTL")]
+        record_ttl: i64,
+        /// The type; empty for what the targets are.
+        record_type: ArcStr,
+        /// Routing and the like.
+        provider_specific: Vec<Property>,
+    }
+}
+slim! {
+    /// `status` of NGINX's VirtualServer.
+    NginxStatus {
+        /// Where the controller can be reached.
+        external_endpoints: Vec<Address>,
+    }
+}
