@@ -5,7 +5,9 @@ use roxmltree::Node;
 use serde::{Deserialize, Serialize};
 
 use super::error::AwsError;
-use super::xml_read::{Occurs, Slot, boolean, bounded, children, document, enumeration, integer, root, text};
+use super::xml_read::{
+    Occurs, Slot, boolean, bounded, children, children_in_any_order, document, enumeration, integer, root, text,
+};
 use crate::core::record::{GeoLocation, GeoProximity, RawAlias, RawCidr, RawRecordSet, RecordType};
 
 /// What a change does.
@@ -200,7 +202,7 @@ pub(super) fn create_zone_request(body: &str) -> Result<CreateZoneRequest, AwsEr
         ("HostedZoneConfig", Optional),
         ("DelegationSetId", Optional),
     ];
-    let parts = children(root(&document, "CreateHostedZoneRequest")?, &slots)?;
+    let parts = children_in_any_order(root(&document, "CreateHostedZoneRequest")?, &slots)?;
     let vpc = match first(&parts, 1) {
         Some(node) => {
             let parts = children(node, &[("VPCRegion", Optional), ("VPCId", Optional)])?;

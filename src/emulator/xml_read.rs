@@ -89,6 +89,33 @@ pub(super) fn children<'a>(node: Node<'a, 'a>, slots: &[Slot]) -> Result<Vec<Vec
     Ok(found)
 }
 
+/// The children of an element whose schema does not ask for an order. The SDK for Rust writes CreateHostedZone out of the
+/// model's order and AWS takes it.
+pub(super) fn children_in_any_order<'a>(node: Node<'a, 'a>, slots: &[Slot]) -> Result<Vec<Vec<Node<'a, 'a>>>, AwsError> {
+    let mut found: Vec<Vec<Node<'a, 'a>>> = vec![Vec::new(); slots.len()];
+    for child in node.children().filter(Node::is_element) {
+        let name = child.tag_name().name();
+        let place = slots.iter().position(|(slot, _)| *slot == name);
+        match place.and_then(|place| found.get_mut(place)).filter(|nodes| nodes.is_empty()) {
+            Some(nodes) => nodes.push(child),
+            None => {
+                let rest = "No child element is expected at this point.";
+                return Err(invalid(&format!(
+                    "cvc-complex-type.2.4.d: Invalid content was found starting with element '{name}'. {rest}"
+                )));
+            }
+        }
+    }
+    match slots.iter().zip(&found).position(|((_, occurs), nodes)| *occurs == Occurs::Once && nodes.is_empty()) {
+        None => Ok(found),
+        Some(missing) => Err(invalid(&format!(
+            "cvc-complex-type.2.4.b: The content of element '{}' is not complete. {}",
+            node.tag_name().name(),
+            expected(&slots[missing..=missing])
+        ))),
+    }
+}
+
 /// The text of an element, as sent.
 pub(super) fn text<'a>(node: Node<'a, '_>) -> &'a str {
     node.text().unwrap_or("")

@@ -1,1 +1,6 @@
-fn main() {}
+//! The integration tests, one binary.
+
+mod emulator;
+mod emulator_dns;
+mod emulator_rows;
+mod emulator_support;
