@@ -14,7 +14,7 @@ use super::messages::{self, Subject};
 use super::names::read_name;
 use super::request::{ChangeAction, RecordChange, known_type};
 use super::values;
-use super::zone::{SetKey, Zone};
+use super::zone::{Effect, SetKey, Zone};
 use crate::core::ids::ZoneId;
 use crate::core::name::DnsName;
 use crate::core::record::{RawRecordSet, RecordType};
@@ -74,7 +74,7 @@ pub(super) fn apply(
     zone: &mut Zone,
     changes: &[RecordChange],
     rules: &Rules<'_>,
-) -> Result<(Vec<AppliedChange>, Vec<(SetKey, Option<Arc<RawRecordSet>>)>), AwsError> {
+) -> Result<(Vec<AppliedChange>, Effect), AwsError> {
     for change in changes {
         check_shape(change)?;
     }
@@ -226,7 +226,7 @@ fn check_health_checks(placed: &[Placed<'_>], rules: &Rules<'_>) -> Result<(), A
 /// A batch being applied, with what it takes to undo it.
 struct Run<'z> {
     zone: &'z mut Zone,
-    undo: Vec<(SetKey, Option<Arc<RawRecordSet>>)>,
+    undo: Effect,
     messages: Vec<String>,
 }
 

@@ -79,11 +79,14 @@ pub(super) struct Zone {
     propagating: VecDeque<Propagation>,
 }
 
+/// Sets by their key; none for one that is not there.
+pub(super) type Effect = Vec<(SetKey, Option<Arc<RawRecordSet>>)>;
+
 /// The effect of one batch on its way to the name servers.
 #[derive(Clone, Debug)]
 struct Propagation {
     due: Timestamp,
-    sets: Vec<(SetKey, Option<Arc<RawRecordSet>>)>,
+    sets: Effect,
 }
 
 /// Everything of a zone that a snapshot keeps.
@@ -155,7 +158,7 @@ impl Zone {
     }
 
     /// Sends the effect of a batch to the name servers.
-    pub fn propagate(&mut self, sets: Vec<(SetKey, Option<Arc<RawRecordSet>>)>, due: Timestamp) {
+    pub fn propagate(&mut self, sets: Effect, due: Timestamp) {
         self.propagating.push_back(Propagation { due, sets });
     }
 
@@ -218,7 +221,59 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn zone_with(labels: &[String]) -> Zone {
+        let mut zone = Zone::new(
+            ZoneId::parse("Z1").unwrap(),
+            AccountId::parse("111111111111").unwrap(),
+            DnsName::parse("example.com").unwrap(),
+            vec!["ns-1.example.net".to_owned()],
+        );
+        for (number, label) in labels.iter().enumerate() {
+            let Ok(name) = DnsName::parse(&format!("{label}.example.com")) else { continue };
+            let rtype = if number % 2 == 0 { RecordType::A } else { RecordType::Txt };
+            let set_identifier = (number % 3 == 0).then(|| ArcStr::from(format!("set-{}", number % 5)));
+            let set = RawRecordSet {
+                name: name.as_str().into(),
+                rtype: rtype.as_str().into(),
+                set_identifier: set_identifier.clone(),
+                ..RawRecordSet::default()
+            };
+            zone.records.insert(SetKey::new(&name, rtype, set_identifier), Arc::new(set));
+        }
+        zone
+    }
+
+    fn key_of(set: &RawRecordSet) -> SetKey {
+        let rtype = RecordType::parse(&set.rtype).unwrap();
+        SetKey::new(&DnsName::parse(&set.name).unwrap(), rtype, set.set_identifier.clone())
+    }
+
     proptest! {
+        #[test]
+        fn pages_put_together_are_the_whole_zone_in_the_order_of_names(
+            labels in proptest::collection::vec("[a-c0*_.@-]{1,5}", 0..60),
+            size in 1usize..9,
+        ) {
+            let zone = zone_with(&labels);
+            let mut listed = Vec::new();
+            let mut from = None;
+            loop {
+                let (page, next) = zone.page(from.as_ref(), size);
+                prop_assert!(page.len() <= size);
+                listed.extend(page);
+                match next {
+                    Some(set) => from = Some(key_of(&set)),
+                    None => break,
+                }
+            }
+            let dumped: Vec<_> = zone.records.values().cloned().collect();
+            prop_assert_eq!(&listed, &dumped);
+            let in_order = listed.is_sorted_by_key(|set| {
+                (DnsName::parse(&set.name).unwrap(), set.rtype.clone(), set.set_identifier.clone())
+            });
+            prop_assert!(in_order);
+        }
+
         #[test]
         fn keys_sort_like_names(a in "[a-c0*_.-]{1,8}", b in "[a-c0*_.-]{1,8}") {
             if let (Ok(a), Ok(b)) = (DnsName::parse(&a), DnsName::parse(&b)) {

@@ -439,6 +439,23 @@ fn wanted_message(row: &Row, fill: &[(&'static str, String)]) -> Option<String> 
     Some(if WITHOUT_BRACKETS.contains(&row.id.as_str()) { format!("[{message}]") } else { message })
 }
 
+/// What a list answers after a row's batch.
+fn check_stored(id: &str, emulator: &EmulatorHandle) {
+    let Ok(sets) = emulator.control().records(&ZONE.parse().unwrap(), View::Accepted) else { return };
+    let names: Vec<&str> = sets.iter().map(|set| set.name.as_str()).collect();
+    let targets: Vec<&str> = sets.iter().filter_map(|set| Some(set.alias.as_ref()?.name.as_str())).collect();
+    let weights: Vec<i64> = sets.iter().filter_map(|set| set.weight).collect();
+    match id {
+        "case-fold" => assert!(names.contains(&"upper.example.com."), "{names:?}"),
+        "wildcard-octal" => assert!(names.contains(&"\\052.example.com."), "{names:?}"),
+        "alias-case-fold" => assert_eq!(targets, ["upper.us-east-1.elb.amazonaws.com."]),
+        "weighted-independent-upsert" => assert_eq!(weights, [9, 1]),
+        "list-weighted-alias" => assert_eq!(weights, [255, 0], "in the order of the set identifiers"),
+        "replace-case-insensitive" => assert_eq!(names.len(), 3),
+        _ => {}
+    }
+}
+
 #[tokio::test]
 async fn every_captured_answer_is_given_word_for_word() {
     let rows = include_str!("../data/route53-errors.jsonl").lines().map(|line| serde_json::from_str::<Row>(line).unwrap());
@@ -473,6 +490,7 @@ async fn every_captured_answer_is_given_word_for_word() {
             },
         };
         checked += 1;
+        check_stored(id, &emulator);
         let got = (answered.status, answered.element("Code"));
         let got_message = answered.element("Message");
         let wanted = wanted_message(&row, &fill);
