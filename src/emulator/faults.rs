@@ -110,7 +110,7 @@ pub enum FaultEffect {
     },
     /// Somebody else writes to the zone of the call.
     ForeignWrite {
-        /// Before or after the call.
+        /// Before or after the call, whether it succeeds or not; not when it is throttled or denied.
         when: Moment,
         /// What is written.
         changes: Vec<RecordChange>,

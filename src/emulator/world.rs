@@ -192,11 +192,12 @@ impl World {
         }
         self.foreign_writes(call, begun, Moment::Before);
         let answer = match batch {
-            Some(batch) => self.change(call, batch?, begun, &caller, now),
+            Some(Ok(batch)) => self.change(call, batch, begun, &caller, now),
+            Some(Err(error)) => Err(error),
             None => operations::answer(self, call, &caller, begun, now),
-        }?;
+        };
         self.foreign_writes(call, begun, Moment::After);
-        Ok(answer)
+        answer
     }
 
     fn authenticate(&self, call: &Call, begun: &Begun, now: Timestamp) -> Result<Caller, AwsError> {

@@ -342,3 +342,36 @@ async fn a_snapshot_carries_the_zones_over_a_restart() {
     assert_eq!(second.control().records(&zone, View::Propagated).unwrap(), records);
     second.stop().await;
 }
+
+fn weighted(set: &str, ttl_secs: i64) -> RawRecordSet {
+    RawRecordSet {
+        name: "w.example.com".into(),
+        rtype: "A".into(),
+        ttl_secs: Some(ttl_secs),
+        values: vec!["192.0.2.1".into()],
+        set_identifier: Some(set.into()),
+        weight: Some(1),
+        ..RawRecordSet::default()
+    }
+}
+
+#[tokio::test]
+async fn a_refused_upsert_puts_back_what_it_would_have_replaced() {
+    let emulator = start(config()).await;
+    let (control, zone) = (emulator.control(), ZONE.parse().unwrap());
+    let change = |action, set| RecordChange { action, set };
+    let both = |action, ttl_secs| ["one", "two"].map(|set| change(action, weighted(set, ttl_secs)));
+    control.foreign_write(&zone, &both(ChangeAction::Create, 60)).unwrap();
+    let before = control.records(&zone, View::Accepted).unwrap();
+
+    let alone = change(ChangeAction::Upsert, weighted("one", 30));
+    let error = control.foreign_write(&zone, std::slice::from_ref(&alone)).unwrap_err().to_string();
+    assert!(error.contains("weighted sets must contain the same TTL"), "{error}");
+    let twice = control.foreign_write(&zone, &[alone.clone(), alone]).unwrap_err().to_string();
+    assert!(twice.contains("an invalid set of changes for a resource record set 'A w.example.com.'"), "{twice}");
+    assert_eq!(control.records(&zone, View::Accepted).unwrap(), before);
+
+    control.foreign_write(&zone, &both(ChangeAction::Upsert, 30)).unwrap();
+    assert!(control.records(&zone, View::Accepted).unwrap().iter().all(|set| set.weight.is_none() || set.ttl_secs == Some(30)));
+    emulator.stop().await;
+}
