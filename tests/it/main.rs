@@ -1,5 +1,7 @@
 //! The integration tests: one binary, one module a subject.
 
 mod agent;
+mod emulator;
+mod emulator_support;
 mod store;
 mod support;

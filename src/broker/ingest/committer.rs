@@ -102,7 +102,9 @@ impl Committer {
             Ok(outcomes) => self.tell(units, replies, outcomes).await,
             Err(error) if units.len() == 1 => {
                 error!(cluster = %units[0].cluster, "a unit cannot be stored: {error}");
-                replies.into_iter().for_each(|reply| drop(reply.send(Commit::Refused)));
+                for reply in replies {
+                    let _gone = reply.send(Commit::Refused);
+                }
             }
             Err(_) => {
                 // One unit of the group is at fault: each goes alone, so that only that one fails.

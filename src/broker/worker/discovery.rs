@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use super::calls::{Done, WakeAt};
 use super::view::Health;
-use super::{Discovered, UNSELECTED, Worker, ZoneWork, facts_of, row_of};
+use super::{Discovered, UNSELECTED, Worker, ZoneWork, row_of};
 use crate::core::budget::{ApiAction, Lane, Permit};
 use crate::core::ids::ZoneId;
 use crate::core::policy::{Visibility, needs_tags, settings_of};
@@ -266,9 +266,4 @@ impl Worker {
             self.review_all(&zone_id, now);
         }
     }
-}
-
-/// The facts of stored zones, for a directory that starts before any discovery.
-pub fn stored_facts(rows: &[crate::ports::ZoneRow]) -> Vec<ZoneFacts> {
-    rows.iter().map(facts_of).collect()
 }
