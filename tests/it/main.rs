@@ -2,6 +2,9 @@
 
 mod agent;
 mod emulator;
+mod emulator_control;
+mod emulator_dns;
+mod emulator_rows;
 mod emulator_support;
 mod store;
 mod support;
