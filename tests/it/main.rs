@@ -7,5 +7,6 @@ mod emulator_dns;
 mod emulator_rows;
 mod emulator_support;
 mod invariants;
+mod kill;
 mod store;
 mod support;
