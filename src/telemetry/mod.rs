@@ -27,6 +27,7 @@ pub enum TelemetryError {
 }
 
 /// Starts the log of this process. The first call decides; later ones change nothing, so tests may call it as they like.
+#[expect(clippy::disallowed_methods, reason = "the filter can be changed where no option is parsed")]
 pub fn init(log: &Log) -> Result<(), TelemetryError> {
     static STARTED: OnceLock<()> = OnceLock::new();
     let from_environment = std::env::var(FILTER_VARIABLE).ok().filter(|directives| !directives.trim().is_empty());

@@ -1,6 +1,6 @@
 //! What may import what. The table is the one of `ARCHITECTURE.md`.
 
-mod tree;
+pub mod tree;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
