@@ -85,8 +85,6 @@ struct Entry {
 struct ClusterEntries {
     entries: HashMap<KeyHash, Entry>,
     digest: SetDigest,
-    /// Endpoints without a placement: the ones to look at again when zones change.
-    unplaced: BTreeSet<KeyHash>,
 }
 
 /// See the module's page.
@@ -147,7 +145,7 @@ impl Directory {
         let entries = self.clusters.entry(row.cluster.clone()).or_default();
         entries.digest.insert(&row.key, &row.version);
         let entry = place.settle(entry, placement, Occasion::Review);
-        entries.keep(row.key, entry);
+        entries.entries.insert(row.key, entry);
     }
 
     /// Takes what was committed for a cluster.
@@ -205,22 +203,13 @@ impl Directory {
                 place.key = key;
                 let current = entry.placed.as_ref().map(|(placement, _)| placement.clone());
                 let entry = place.settle(entry, current, Occasion::Review);
-                entries.keep(key, entry);
+                entries.entries.insert(key, entry);
             }
         }
     }
 }
 
 impl ClusterEntries {
-    fn keep(&mut self, key: KeyHash, entry: Entry) {
-        if entry.placed.is_none() {
-            self.unplaced.insert(key);
-        } else {
-            self.unplaced.remove(&key);
-        }
-        self.entries.insert(key, entry);
-    }
-
     fn put(&mut self, place: &mut Place<'_>, version: Version, arrival: i64, endpoint: Endpoint) {
         let key = place.key;
         let mut entry = Entry { endpoint: Arc::new(endpoint), version, arrival, placed: None };
@@ -232,14 +221,13 @@ impl ClusterEntries {
         }
         self.digest.insert(&key, &version);
         let entry = place.settle(entry, current, Occasion::Written);
-        self.keep(key, entry);
+        self.entries.insert(key, entry);
     }
 
     fn delete(&mut self, place: &mut Place<'_>) {
         let key = place.key;
         let Some(old) = self.entries.remove(&key) else { return };
         self.digest.remove(&key, &old.version);
-        self.unplaced.remove(&key);
         place.withdraw(&old);
         place.effects.push(Effect::Forget { cluster: place.cluster.clone(), key });
     }
@@ -281,7 +269,10 @@ impl Place<'_> {
             Ok((_, elsewhere)) => {
                 let verdict = Verdict::waiting(
                     Reason::ZoneGone,
-                    format!("the endpoint now routes to the zone {}, and its records stay where they are: write the endpoint again to move it", elsewhere.zone),
+                    format!(
+                        "the endpoint now routes to the zone {}, and its records stay where they are: write the endpoint again to move it",
+                        elsewhere.zone
+                    ),
                     current.clone(),
                 );
                 self.freeze(&mut entry, current, verdict);
@@ -295,7 +286,10 @@ impl Place<'_> {
         let Some(settings) = self.settings.get(self.cluster) else {
             return Err(Verdict::waiting(
                 Reason::NoZone,
-                format!("the cluster {} is no longer registered at the broker: register it again, or remove its endpoints", self.cluster),
+                format!(
+                    "the cluster {} is no longer registered at the broker: register it again, or remove its endpoints",
+                    self.cluster
+                ),
                 current.cloned(),
             ));
         };

@@ -3,16 +3,21 @@
 //! The hub holds one status an endpoint, latest wins. A follower remembers the generation up to which it has read and asks for
 //! what is newer, so a slow one costs nothing and misses nothing but intermediate states.
 
+use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
 use serde::Serialize;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
+use tracing::warn;
 
 use crate::core::endpoint::{Endpoint, KeyHash, Version};
 use crate::core::ids::ClusterId;
 use crate::core::time::Timestamp;
 use crate::core::verdict::{Verdict, VerdictState};
+use crate::ports::{Store, VerdictRow};
 
 /// How far an accepted endpoint has come on its way to Route 53.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -220,9 +225,33 @@ impl ClusterBoard {
 #[derive(Default)]
 pub struct StatusHub {
     clusters: RwLock<HashMap<ClusterId, Arc<ClusterBoard>>>,
+    /// Verdicts on their way to the store.
+    verdicts: Option<mpsc::UnboundedSender<VerdictRow>>,
 }
 
 impl StatusHub {
+    /// A hub that passes every verdict on.
+    pub fn keeping(verdicts: mpsc::UnboundedSender<VerdictRow>) -> Self {
+        Self { verdicts: Some(verdicts), ..Self::default() }
+    }
+
+    /// Sets a status, and passes its verdict on when something is new.
+    pub fn set(&self, cluster: &ClusterId, status: EndpointStatus) {
+        let row =
+            VerdictRow { cluster: cluster.clone(), key: status.key, version: status.version, verdict: status.verdict.clone() };
+        if self.cluster(cluster).set(status)
+            && let Some(verdicts) = &self.verdicts
+        {
+            // The keeper lives as long as the broker; at its end verdicts are made anew from what is stored.
+            let _gone = verdicts.send(row);
+        }
+    }
+
+    /// Forgets an endpoint that is gone.
+    pub fn forget(&self, cluster: &ClusterId, key: &KeyHash) {
+        self.cluster(cluster).remove(key);
+    }
+
     /// The board of a cluster, made when it is asked for first.
     pub fn cluster(&self, cluster: &ClusterId) -> Arc<ClusterBoard> {
         if let Some(board) = self.clusters.read().unwrap_or_else(PoisonError::into_inner).get(cluster) {
@@ -230,6 +259,59 @@ impl StatusHub {
         }
         Arc::clone(self.clusters.write().unwrap_or_else(PoisonError::into_inner).entry(cluster.clone()).or_default())
     }
+}
+
+/// Keeps verdicts in the store, in bulk: what has not changed since it was kept is not written again.
+pub struct VerdictKeeper {
+    store: Arc<dyn Store>,
+    verdicts: mpsc::UnboundedReceiver<VerdictRow>,
+    kept: HashMap<(ClusterId, KeyHash), u64>,
+}
+
+/// Verdicts are gathered for this long before they are written.
+const KEEP_EVERY: Duration = Duration::from_millis(200);
+/// So many are written at once.
+const KEEP_AT_ONCE: usize = 5_000;
+
+impl VerdictKeeper {
+    /// A keeper, and the sender for the hub.
+    pub fn new(store: Arc<dyn Store>) -> (Self, mpsc::UnboundedSender<VerdictRow>) {
+        let (sender, verdicts) = mpsc::unbounded_channel();
+        (Self { store, verdicts, kept: HashMap::new() }, sender)
+    }
+
+    /// Notes what the store has already.
+    pub fn is_kept(&mut self, cluster: &ClusterId, key: KeyHash, version: Version, verdict: &Verdict) {
+        self.kept.insert((cluster.clone(), key), fingerprint(&version, verdict));
+    }
+
+    /// Keeps until the hub is gone.
+    pub async fn run(mut self) {
+        while let Some(first) = self.verdicts.recv().await {
+            // Others follow as a rule, and the latest of each is enough.
+            tokio::time::sleep(KEEP_EVERY).await;
+            let mut latest = HashMap::from([((first.cluster.clone(), first.key), first)]);
+            while let Ok(next) = self.verdicts.try_recv() {
+                latest.insert((next.cluster.clone(), next.key), next);
+            }
+            latest.retain(|id, row| {
+                self.kept.insert(id.clone(), fingerprint(&row.version, &row.verdict))
+                    != Some(fingerprint(&row.version, &row.verdict))
+            });
+            let rows: Vec<VerdictRow> = latest.into_values().collect();
+            for chunk in rows.chunks(KEEP_AT_ONCE) {
+                if let Err(error) = self.store.save_verdicts(chunk).await {
+                    warn!("verdicts could not be stored; they are made anew at the next start: {error}");
+                }
+            }
+        }
+    }
+}
+
+fn fingerprint(version: &Version, verdict: &Verdict) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (version, verdict.state, verdict.reason, &verdict.message, &verdict.placement).hash(&mut hasher);
+    hasher.finish()
 }
 
 #[cfg(test)]
@@ -240,7 +322,14 @@ mod tests {
 
     fn status(object: &str, verdict: Verdict) -> EndpointStatus {
         let endpoint = endpoint(object, "www.example.com", "A", &["192.0.2.1"]);
-        EndpointStatus { key: endpoint.key.hash(), version: endpoint.version(), endpoint: Arc::new(endpoint), verdict, progress: None, at: Timestamp(0) }
+        EndpointStatus {
+            key: endpoint.key.hash(),
+            version: endpoint.version(),
+            endpoint: Arc::new(endpoint),
+            verdict,
+            progress: None,
+            at: Timestamp(0),
+        }
     }
 
     #[test]

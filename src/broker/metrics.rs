@@ -83,17 +83,37 @@ impl BrokerMetrics {
         registry.register("zonefold_route53_calls", "Calls paid for, by action", metrics.calls.clone());
         registry.register("zonefold_route53_throttled", "Answers of Throttling", metrics.throttled.clone());
         registry.register("zonefold_route53_denied", "Answers of AccessDenied and its kin", metrics.denied.clone());
-        registry.register("zonefold_route53_unknown_outcomes", "Batches whose outcome had to be read back", metrics.unknown.clone());
+        registry.register(
+            "zonefold_route53_unknown_outcomes",
+            "Batches whose outcome had to be read back",
+            metrics.unknown.clone(),
+        );
         registry.register("zonefold_changes_refused", "Changes that Route 53 refused for their content", metrics.refused.clone());
         registry.register("zonefold_changes_applied", "Record changes that Route 53 applied", metrics.changes.clone());
         registry.register("zonefold_batches_applied", "Batches that Route 53 applied", metrics.batches.clone());
         registry.register("zonefold_drift_found", "Record sets of ours that somebody else changed", metrics.drifted.clone());
-        registry.register("zonefold_invariant_violations", "Batches that the independent check kept back", metrics.violations.clone());
+        registry.register(
+            "zonefold_invariant_violations",
+            "Batches that the independent check kept back",
+            metrics.violations.clone(),
+        );
         registry.register("zonefold_budget_tokens", "Our tokens left, by bucket", metrics.tokens.clone());
         registry.register("zonefold_pending_names", "Names with something to send", metrics.pending.clone());
-        registry.register("zonefold_refused_names", "Changes that wait because Route 53 refused them", metrics.refused_now.clone());
-        registry.register("zonefold_drifted_records", "Record sets that drifted and are not put back", metrics.drifted_now.clone());
-        registry.register("zonefold_account_working", "1 while the account is worked, 0 while it is parked", metrics.working.clone());
+        registry.register(
+            "zonefold_refused_names",
+            "Changes that wait because Route 53 refused them",
+            metrics.refused_now.clone(),
+        );
+        registry.register(
+            "zonefold_drifted_records",
+            "Record sets that drifted and are not put back",
+            metrics.drifted_now.clone(),
+        );
+        registry.register(
+            "zonefold_account_working",
+            "1 while the account is worked, 0 while it is parked",
+            metrics.working.clone(),
+        );
         registry.register("zonefold_ingested_operations", "Operations made durable", metrics.ingested.clone());
         registry.register("zonefold_ingest_commits", "Transactions of the ingest", metrics.commits.clone());
         registry.register("zonefold_sessions", "Sessions that are open", metrics.sessions.clone());

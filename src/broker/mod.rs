@@ -1,1 +1,398 @@
-//! To be written.
+//! The broker: takes what clusters want, decides who owns each name, and keeps Route 53 like that.
+//!
+//! ```text
+//! ingest (streams, group commit) ─▶ decider (directory: who wants what, where it goes) ─▶ worker, one an account
+//!                                                  statuses ◀─ feedback ◀──────────────────┘
+//! ```
+//!
+//! [`Broker::start`] loads the store and starts the tasks; [`BrokerHandle`] is how the API, the command line and the gRPC
+//! server reach it.
+
+pub mod decider;
+pub mod directory;
+pub mod feedback;
+pub mod ingest;
+pub mod metrics;
+pub mod worker;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::info;
+
+use crate::core::ids::{AccountId, ClusterId, ZoneId};
+use crate::core::name::DnsName;
+use crate::core::plan::Observed;
+use crate::core::record::RecordKey;
+use crate::ports::{CallError, ChangeFilter, ChangeRow, Clock, ClusterRow, DnsProviders, Store, StoreError};
+use decider::{Decider, SharedDirectory, ToDecider, part};
+use directory::{ClusterSettings, Directory};
+use feedback::{StatusCounts, StatusHub, VerdictKeeper};
+use ingest::{Committer, FederationService, Limits, ServiceParts};
+use metrics::BrokerMetrics;
+use worker::{AccountSettings, AccountView, Message, Query, WhyReport, Worker, WorkerHandle, WorkerParts};
+
+/// How many messages wait for a worker before the decider has to.
+const WORKER_QUEUE: usize = 256;
+/// Endpoints are loaded in pages of this size.
+const LOAD_PAGE: u32 = 10_000;
+
+/// What a broker is built from.
+pub struct BrokerParts {
+    /// The registered clusters.
+    pub clusters: HashMap<ClusterId, ClusterSettings>,
+    /// The accounts.
+    pub accounts: Vec<AccountSettings>,
+    /// The shared token of the agents.
+    pub token: watch::Receiver<Option<String>>,
+    /// What a session may take.
+    pub limits: Limits,
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// Route 53 and STS.
+    pub providers: Arc<dyn DnsProviders>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The figures.
+    pub metrics: BrokerMetrics,
+    /// The seed of all jitter.
+    pub seed: u64,
+}
+
+/// Why a broker cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// An account's client cannot be made.
+    #[error("the account {account} cannot be set up: {source}")]
+    Account {
+        /// Which.
+        account: AccountId,
+        /// Why.
+        source: CallError,
+    },
+}
+
+/// A broker that has started.
+pub struct Broker {
+    handle: BrokerHandle,
+    service: FederationService,
+    /// Sessions and status streams.
+    streams: TaskTracker,
+    streams_drain: CancellationToken,
+    workers_stop: CancellationToken,
+    hard_stop: CancellationToken,
+    tasks: tokio::task::JoinSet<&'static str>,
+}
+
+/// How to reach a broker.
+#[derive(Clone)]
+pub struct BrokerHandle {
+    /// The directory of endpoints and zones.
+    pub directory: SharedDirectory,
+    /// The latest status of every endpoint.
+    pub hub: Arc<StatusHub>,
+    /// The workers.
+    pub workers: Arc<BTreeMap<AccountId, WorkerHandle>>,
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    decider: mpsc::Sender<ToDecider>,
+    service: FederationService,
+}
+
+/// A cluster, for people.
+#[derive(Clone, Debug)]
+pub struct ClusterView {
+    /// Its name.
+    pub cluster: ClusterId,
+    /// What the configuration says; none for one that is no longer registered.
+    pub settings: Option<ClusterSettings>,
+    /// What the store says; none for one that never connected.
+    pub stored: Option<ClusterRow>,
+    /// Whether a session is open.
+    pub connected: bool,
+    /// How many endpoints are in which state.
+    pub counts: StatusCounts,
+}
+
+impl Broker {
+    /// Loads the store, then starts the workers, the decider and the committer.
+    ///
+    /// # Errors
+    /// The store cannot be read, or an account's client cannot be made.
+    pub async fn start(parts: BrokerParts) -> Result<Self, StartError> {
+        let (keeper, verdicts) = VerdictKeeper::new(Arc::clone(&parts.store));
+        let hub = Arc::new(StatusHub::keeping(verdicts));
+        let (directory, stored, keeper) = load(&parts, &hub, keeper).await?;
+        let (to_decider, decider_messages) = mpsc::channel(1_024);
+        let (discovered, mut discoveries) = mpsc::channel::<worker::Discovered>(64);
+        let workers_stop = CancellationToken::new();
+        let hard_stop = CancellationToken::new();
+        let mut tasks = tokio::task::JoinSet::new();
+        let workers = Arc::new(start_workers(&parts, stored, &hub, discovered, &workers_stop, &mut tasks).await?);
+
+        let decider = Decider {
+            directory: directory.clone(),
+            workers: (*workers).clone(),
+            hub: Arc::clone(&hub),
+            clock: Arc::clone(&parts.clock),
+        };
+        spawn(&mut tasks, "decider", decider.run(decider_messages));
+        spawn(&mut tasks, "verdicts", keeper.run());
+        let forward = to_decider.clone();
+        spawn(&mut tasks, "discoveries", async move {
+            while let Some(found) = discoveries.recv().await {
+                if forward.send(ToDecider::Discovered(found)).await.is_err() {
+                    break;
+                }
+            }
+        });
+        let (committer, commit) =
+            Committer::new(Arc::clone(&parts.store), Arc::clone(&parts.clock), to_decider.clone(), parts.metrics.clone());
+        spawn(&mut tasks, "committer", committer.run(hard_stop.clone()));
+
+        let (streams, streams_drain) = (TaskTracker::new(), CancellationToken::new());
+        let service_parts = ServiceParts {
+            token: parts.token,
+            store: Arc::clone(&parts.store),
+            clock: Arc::clone(&parts.clock),
+            committer: commit,
+            decider: to_decider.clone(),
+            directory: directory.clone(),
+            hub: Arc::clone(&hub),
+            workers: Arc::clone(&workers),
+            metrics: parts.metrics,
+            limits: parts.limits,
+            seed: parts.seed,
+        };
+        let service = FederationService::new(service_parts, streams.clone(), streams_drain.clone());
+        let handle = BrokerHandle {
+            directory,
+            hub,
+            workers,
+            store: parts.store,
+            clock: parts.clock,
+            decider: to_decider,
+            service: service.clone(),
+        };
+        Ok(Self { handle, service, streams, streams_drain, workers_stop, hard_stop, tasks })
+    }
+
+    /// How to reach it.
+    pub fn handle(&self) -> BrokerHandle {
+        self.handle.clone()
+    }
+
+    /// The gRPC service, to be served.
+    pub fn service(&self) -> FederationService {
+        self.service.clone()
+    }
+
+    /// Returns the name of a task that ended although nobody asked it to: the broker cannot go on then.
+    pub async fn task_died(&mut self) -> &'static str {
+        match self.tasks.join_next().await {
+            Some(Ok(name)) => name,
+            Some(Err(_)) => "a task that panicked",
+            None => "all tasks",
+        }
+    }
+
+    /// Drains: sessions get their last acks and GoAway, calls that run are recorded, then everything ends. A hard stop follows
+    /// at the deadline.
+    pub async fn stop(mut self, deadline: std::time::Duration) {
+        let hard_stop = self.hard_stop.clone();
+        let drain = async {
+            self.streams_drain.cancel();
+            self.streams.close();
+            self.streams.wait().await;
+            self.workers_stop.cancel();
+            while let Some(ended) = self.tasks.join_next().await {
+                if matches!(ended, Ok("worker")) {
+                    continue;
+                }
+                break;
+            }
+        };
+        if tokio::time::timeout(deadline, drain).await.is_err() {
+            info!("the drain took longer than its deadline; what is unfinished is read back at the next start");
+        }
+        hard_stop.cancel();
+        self.tasks.abort_all();
+    }
+}
+
+fn spawn(tasks: &mut tokio::task::JoinSet<&'static str>, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+    tasks.spawn(async move {
+        task.await;
+        name
+    });
+}
+
+/// Loads zones and endpoints into a directory; answers what that means for the workers.
+async fn load(
+    parts: &BrokerParts,
+    hub: &StatusHub,
+    mut keeper: VerdictKeeper,
+) -> Result<(SharedDirectory, BTreeMap<AccountId, Vec<directory::Effect>>, VerdictKeeper), StoreError> {
+    let mut directory = Directory::new(parts.clusters.clone());
+    let mut effects = vec![];
+    let mut by_account: BTreeMap<AccountId, Vec<_>> = BTreeMap::new();
+    for row in parts.store.zones().await? {
+        by_account.entry(row.account.clone()).or_default().push(worker::facts_of(&row));
+    }
+    for (account, facts) in by_account {
+        directory.discover(&account, facts, &mut effects);
+    }
+    let (mut after, mut loaded) = (0, 0);
+    loop {
+        let page = parts.store.endpoints(after, LOAD_PAGE).await?;
+        let Some(last) = page.last() else { break };
+        after = last.arrival;
+        loaded += page.len();
+        for row in page {
+            if let Some(verdict) = &row.verdict {
+                keeper.is_kept(&row.cluster, row.key, row.version, verdict);
+            }
+            directory.load(row, &mut effects);
+        }
+        info!(endpoints = loaded, "loading");
+    }
+    Ok((SharedDirectory::new(directory), part(effects, hub, &*parts.clock), keeper))
+}
+
+async fn start_workers(
+    parts: &BrokerParts,
+    mut stored: BTreeMap<AccountId, Vec<directory::Effect>>,
+    hub: &Arc<StatusHub>,
+    discovered: mpsc::Sender<worker::Discovered>,
+    stop: &CancellationToken,
+    tasks: &mut tokio::task::JoinSet<&'static str>,
+) -> Result<BTreeMap<AccountId, WorkerHandle>, StartError> {
+    let mut workers = BTreeMap::new();
+    for (index, settings) in parts.accounts.iter().enumerate() {
+        let account = settings.account.clone();
+        let provider = parts
+            .providers
+            .provider(&account)
+            .await
+            .map_err(|source| StartError::Account { account: account.clone(), source })?;
+        let worker_parts = WorkerParts {
+            settings: settings.clone(),
+            provider,
+            store: Arc::clone(&parts.store),
+            clock: Arc::clone(&parts.clock),
+            hub: Arc::clone(hub),
+            discovered: discovered.clone(),
+            metrics: parts.metrics.account(&account),
+            seed: parts.seed.wrapping_add(index as u64),
+        };
+        let effects = stored.remove(&account).unwrap_or_default();
+        let (worker, view) = Worker::load(worker_parts, effects, stop.clone()).await?;
+        let (messages, receiver) = mpsc::channel(WORKER_QUEUE);
+        spawn(tasks, "worker", worker.run(receiver));
+        workers.insert(account, WorkerHandle { messages, view });
+    }
+    Ok(workers)
+}
+
+impl BrokerHandle {
+    /// Takes another configuration of clusters and accounts. Accounts that are new or gone need a restart; the caller says so.
+    pub async fn reconfigure(&self, clusters: HashMap<ClusterId, ClusterSettings>, accounts: Vec<AccountSettings>) {
+        // A broker that stops takes no configuration any more.
+        let _stopping = self.decider.send(ToDecider::Reconfigure(clusters)).await;
+        for settings in accounts {
+            if let Some(worker) = self.workers.get(&settings.account) {
+                let _stopping = worker.messages.send(Message::Reconfigure(Box::new(settings))).await;
+            }
+        }
+    }
+
+    /// All accounts as their workers published them last.
+    pub fn accounts(&self) -> Vec<Arc<AccountView>> {
+        self.workers.values().map(|worker| Arc::clone(&worker.view.borrow())).collect()
+    }
+
+    /// All clusters, registered or stored.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn clusters(&self) -> Result<Vec<ClusterView>, StoreError> {
+        let mut stored: BTreeMap<ClusterId, ClusterRow> =
+            self.store.clusters().await?.into_iter().map(|row| (row.cluster.clone(), row)).collect();
+        let settings = self.directory.read(|directory| directory.settings().clone());
+        let open = self.service.open_sessions();
+        let mut names: Vec<ClusterId> = settings.keys().chain(stored.keys()).cloned().collect();
+        names.sort();
+        names.dedup();
+        let view = |cluster: ClusterId| ClusterView {
+            settings: settings.get(&cluster).cloned(),
+            stored: stored.remove(&cluster),
+            connected: open.contains_key(&cluster),
+            counts: self.hub.cluster(&cluster).counts(),
+            cluster,
+        };
+        Ok(names.into_iter().map(view).collect())
+    }
+
+    /// Observed records of a zone after a key; none for a zone that no worker has.
+    pub async fn records(&self, zone: &ZoneId, after: Option<RecordKey>, limit: usize) -> Option<Vec<(RecordKey, Observed)>> {
+        let account = self.directory.read(|directory| directory.zones().get(zone).map(|facts| facts.account.clone()))?;
+        let (reply, answer) = oneshot::channel();
+        let query = Query::Records { zone: zone.clone(), after, limit, reply };
+        self.workers.get(&account)?.messages.send(Message::Query(query)).await.ok()?;
+        answer.await.ok()?
+    }
+
+    /// Everything that is known of a name, from every account.
+    pub async fn why(&self, name: &DnsName) -> Vec<WhyReport> {
+        let mut reports = vec![];
+        for worker in self.workers.values() {
+            let (reply, answer) = oneshot::channel();
+            let query = Query::Why { name: name.clone(), reply };
+            if worker.messages.send(Message::Query(query)).await.is_ok()
+                && let Ok(found) = answer.await
+            {
+                reports.extend(found);
+            }
+        }
+        reports
+    }
+
+    /// The journal, newest first.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn changes(&self, filter: &ChangeFilter) -> Result<Vec<ChangeRow>, StoreError> {
+        self.store.changes(filter).await
+    }
+
+    /// Why the broker is not ready; empty when it is.
+    pub async fn not_ready(&self) -> Vec<String> {
+        let mut reasons = vec![];
+        if let Err(error) = self.store.ping().await {
+            reasons.push(error.to_string());
+        }
+        for account in self.accounts() {
+            if let worker::Health::Starting = account.health {
+                reasons.push(format!("the account {} ({}) is starting", account.account, account.name));
+            }
+        }
+        reasons
+    }
+
+    /// Returns when every account has nothing left to do. For tests and measurements.
+    pub async fn settled(&self) {
+        for worker in self.workers.values() {
+            let mut view = worker.view.clone();
+            // A worker that has ended is as settled as it will be.
+            let _ended = view.wait_for(|view| view.is_settled()).await;
+        }
+    }
+}

@@ -65,7 +65,8 @@ pub enum DriftPolicy {
     Repair,
     /// It is reported and left as it is.
     Alert,
-    /// What Route 53 holds now is taken over as wanted.
+    /// It is put back, and a record set that Zonefold did not make is taken over when a cluster wants its name and type: the
+    /// explicit adoption of a zone.
     Adopt,
 }
 

@@ -4,6 +4,11 @@
 
 mod agent;
 mod architecture;
+mod emulator;
+mod emulator_control;
+mod emulator_dns;
+mod emulator_rows;
+mod emulator_support;
 mod policy;
 mod store;
 mod support;

@@ -33,17 +33,13 @@ impl Backlog {
         }
     }
 
-    /// The queues, for a fair round. What was taken out of them has to be told with [`Backlog::taken`].
-    pub fn queues(&mut self) -> &mut BTreeMap<ClusterId, VecDeque<Queued<DnsName>>> {
-        &mut self.queues
-    }
-
     /// Whether a queue's entry is still meant.
     pub fn is_member(members: &HashMap<DnsName, (ClusterId, u32)>, cluster: &ClusterId, name: &DnsName) -> bool {
         members.get(name).is_some_and(|(queued_for, _)| queued_for == cluster)
     }
 
-    /// The queues and the members apart, for a round that looks at both.
+    /// The queues and the members apart, for a round that looks at both. What is taken out of a queue has to be told with
+    /// [`Backlog::taken`].
     pub fn split(&mut self) -> (&mut BTreeMap<ClusterId, VecDeque<Queued<DnsName>>>, &HashMap<DnsName, (ClusterId, u32)>) {
         (&mut self.queues, &self.members)
     }
@@ -102,7 +98,7 @@ mod tests {
         backlog.set(&name("b.example.com"), work("east", 1));
         backlog.set(&name("a.example.com"), work("east", 2));
         assert_eq!((backlog.len(), backlog.cost()), (2, 3));
-        assert_eq!(backlog.queues()[&cluster("east")].len(), 2);
+        assert_eq!(backlog.split().0[&cluster("east")].len(), 2);
         backlog.set(&name("a.example.com"), work("west", 2));
         let (queues, members) = backlog.split();
         assert!(!Backlog::is_member(members, &cluster("east"), &queues[&cluster("east")][0].item), "stale");

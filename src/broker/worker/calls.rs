@@ -138,7 +138,14 @@ impl Worker {
     }
 
     /// A permit, while the horizon covers the time at which it is spent.
-    pub(super) fn permit(&mut self, now: Timestamp, lane: Lane, action: ApiAction, changes: u32, wake: &mut WakeAt) -> Option<Permit> {
+    pub(super) fn permit(
+        &mut self,
+        now: Timestamp,
+        lane: Lane,
+        action: ApiAction,
+        changes: u32,
+        wake: &mut WakeAt,
+    ) -> Option<Permit> {
         if self.spend_horizon.is_none_or(|until| until <= now) {
             wake.at(now + crate::core::time::Millis(1));
             return None;

@@ -158,7 +158,8 @@ impl Worker {
         };
         let names = names_of(&batch);
         let settings = zone.book.settings;
-        if let Err(violations) = check(&batch, &zone.book.context, settings.policy, settings.drift, |key| zone.book.observed(key)) {
+        if let Err(violations) = check(&batch, &zone.book.context, settings.policy, settings.drift, |key| zone.book.observed(key))
+        {
             // A defect of ours: it is not sent, said loudly, and kept from being planned again until it changes.
             let text = violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
             error!(account = %batch.account, zone = %batch.zone, "a batch was not sent: {text}");
@@ -362,7 +363,8 @@ impl Worker {
         let blamed = blamed_units(&batch, &culprits);
         let Some(zone) = self.zones.get_mut(&batch.zone) else { return };
         let names = names_of(&batch);
-        let in_search = zone.search_turn && zone.searches.front().is_some_and(|search| names.iter().all(|name| search.holds(name)));
+        let in_search =
+            zone.search_turn && zone.searches.front().is_some_and(|search| names.iter().all(|name| search.holds(name)));
         if !stale.is_empty() {
             // Somebody else wrote: what is believed is wrong, so it is read before anything is decided.
             zone.end_searches();
@@ -370,11 +372,14 @@ impl Worker {
             zone.reader = Some(reader.also(stale));
         } else if let Some(search) = zone.searches.front_mut().filter(|_| in_search) {
             let found_before = search.bisection.poison().len();
-            let indices = search.keys.iter().enumerate().filter(|(_, key)| blamed.iter().any(|unit| unit_key(unit) == Some(*key)));
+            let indices =
+                search.keys.iter().enumerate().filter(|(_, key)| blamed.iter().any(|unit| unit_key(unit) == Some(*key)));
             let indices: Vec<usize> = indices.map(|(index, _)| index).collect();
             search.bisection.refused(&indices);
-            let found: BTreeSet<RecordKey> = search.bisection.poison()[found_before..].iter().filter_map(|i| search.keys.get(*i)).cloned().collect();
-            let poison: Vec<Unit> = batch.units.iter().filter(|unit| unit_key(unit).is_some_and(|key| found.contains(key))).cloned().collect();
+            let found: BTreeSet<RecordKey> =
+                search.bisection.poison()[found_before..].iter().filter_map(|i| search.keys.get(*i)).cloned().collect();
+            let poison: Vec<Unit> =
+                batch.units.iter().filter(|unit| unit_key(unit).is_some_and(|key| found.contains(key))).cloned().collect();
             self.refuse_units(&batch.zone.clone(), &poison, &message, now);
         } else if batch.units.len() == 1 {
             self.refuse_units(&batch.zone.clone(), &batch.units, &message, now);
@@ -409,7 +414,12 @@ impl Worker {
                     }
                     .boxed(),
                 );
-                self.trouble(zone_id, "the account's credentials had expired and are fetched again".to_owned(), Millis(1_000), now);
+                self.trouble(
+                    zone_id,
+                    "the account's credentials had expired and are fetched again".to_owned(),
+                    Millis(1_000),
+                    now,
+                );
             }
             CallError::Denied { message } => {
                 self.metrics.denied();
@@ -455,7 +465,9 @@ impl Worker {
         }
         self.spawn(
             async move {
-                let done = persist(&stop, "the end of a batch", || store.finish_batch(&batch, &outcome, &writes, &claims, clock.now())).await;
+                let done =
+                    persist(&stop, "the end of a batch", || store.finish_batch(&batch, &outcome, &writes, &claims, clock.now()))
+                        .await;
                 if done { Done::Recorded { batch: Box::new(batch), outcome } } else { Done::Nothing }
             }
             .boxed(),

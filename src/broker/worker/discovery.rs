@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use super::calls::{Done, WakeAt};
 use super::view::Health;
-use super::{Discovered, UNSELECTED, Worker, ZoneWork, facts_of, row_of};
+use super::{Discovered, UNSELECTED, Worker, ZoneWork, row_of};
 use crate::core::budget::{ApiAction, Lane, Permit};
 use crate::core::ids::ZoneId;
 use crate::core::policy::{Visibility, needs_tags, settings_of};
@@ -149,7 +149,11 @@ impl Worker {
                 if self.discovery.marker.is_some() {
                     return;
                 }
-                let zones = if needs_tags(&self.settings.rules) { self.discovery.found.iter().map(|zone| zone.id.clone()).collect() } else { vec![] };
+                let zones = if needs_tags(&self.settings.rules) {
+                    self.discovery.found.iter().map(|zone| zone.id.clone()).collect()
+                } else {
+                    vec![]
+                };
                 self.discovery.untagged = Some(zones);
             }
             ZoneListing::Tags(tags) => {
@@ -192,7 +196,9 @@ impl Worker {
         let mut facts = vec![];
         for zone in found {
             let zone_tags = tags.get(&zone.id).unwrap_or(&no_tags);
-            let Some(settings) = settings_of(&self.settings.rules, &zone.name, &zone.id, zone.private, zone_tags) else { continue };
+            let Some(settings) = settings_of(&self.settings.rules, &zone.name, &zone.id, zone.private, zone_tags) else {
+                continue;
+            };
             let zone_facts = ZoneFacts {
                 account: self.settings.account.clone(),
                 environment: self.settings.environment.clone(),
@@ -204,7 +210,8 @@ impl Worker {
             facts.push((zone_facts, *settings));
         }
         let changed: Vec<_> = facts.iter().filter(|(f, _)| self.zones.get(&f.zone).is_none_or(|zone| zone.facts != *f)).collect();
-        let rows: Vec<_> = changed.iter().map(|(f, _)| row_of(f, self.zones.get(&f.zone).and_then(|zone| zone.listed_at))).collect();
+        let rows: Vec<_> =
+            changed.iter().map(|(f, _)| row_of(f, self.zones.get(&f.zone).and_then(|zone| zone.listed_at))).collect();
         if !rows.is_empty()
             && let Err(error) = self.store.save_zones(&rows).await
         {
@@ -259,9 +266,4 @@ impl Worker {
             self.review_all(&zone_id, now);
         }
     }
-}
-
-/// The facts of stored zones, for a directory that starts before any discovery.
-pub fn stored_facts(rows: &[crate::ports::ZoneRow]) -> Vec<ZoneFacts> {
-    rows.iter().map(facts_of).collect()
 }

@@ -242,7 +242,11 @@ impl Worker {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub async fn load(parts: WorkerParts, stored: Vec<Effect>, shutdown: CancellationToken) -> Result<(Self, watch::Receiver<Arc<AccountView>>), StoreError> {
+    pub async fn load(
+        parts: WorkerParts,
+        stored: Vec<Effect>,
+        shutdown: CancellationToken,
+    ) -> Result<(Self, watch::Receiver<Arc<AccountView>>), StoreError> {
         let now = parts.clock.now();
         let account = parts.settings.account.clone();
         let start = match parts.store.spend_horizon(&account).await? {
@@ -325,7 +329,8 @@ impl Worker {
         let last = self.store.changes(&filter).await?.into_iter().next();
         if let Some(zone) = self.zones.get_mut(zone_id) {
             zone.book.mark_all_in_sync();
-            if let Some(crate::ports::BatchOutcome::Applied { change_id: Some(change_id), .. }) = last.and_then(|row| row.outcome) {
+            if let Some(crate::ports::BatchOutcome::Applied { change_id: Some(change_id), .. }) = last.and_then(|row| row.outcome)
+            {
                 zone.sync = Some(SyncWatch { change_id, sequence: 0, ask_at: now, asked: 0 });
             }
         }
@@ -444,7 +449,7 @@ impl Worker {
 
     fn tell(&self, statuses: Vec<(ClusterId, EndpointStatus)>) {
         for (cluster, status) in statuses {
-            self.hub.cluster(&cluster).set(status);
+            self.hub.set(&cluster, status);
         }
     }
 

@@ -63,7 +63,8 @@ impl Reader {
     fn go_to_first(&mut self) {
         if let Some(first) = self.names.as_ref().and_then(BTreeSet::first) {
             // `A` is the first type in Route 53's order, so the page starts with the whole name.
-            self.cursor = Some(RecordCursor { name: first.as_str().to_owned(), rtype: RecordType::A.to_string(), set_identifier: None });
+            self.cursor =
+                Some(RecordCursor { name: first.as_str().to_owned(), rtype: RecordType::A.to_string(), set_identifier: None });
             self.from = Some(first.clone());
             self.carry.clear();
         }
@@ -80,7 +81,8 @@ impl Reader {
             self.names = self.names.take().map(|_| BTreeSet::new());
             return (Page { from, until: None, sets }, true);
         };
-        let (of_next, whole): (Vec<_>, Vec<_>) = sets.into_iter().partition(|set| DnsName::parse(&set.name).as_ref() == Ok(&next_name));
+        let (of_next, whole): (Vec<_>, Vec<_>) =
+            sets.into_iter().partition(|set| DnsName::parse(&set.name).as_ref() == Ok(&next_name));
         let page = Page { from, until: Some(next_name.clone()), sets: whole };
         self.carry = of_next;
         self.cursor = Some(cursor);
@@ -115,7 +117,8 @@ impl Worker {
                 info!(account = %zone.facts.account, zone = %zone_id, name = %zone.facts.name, "listing the zone for the first time");
                 zone.reader = Some(Reader::whole());
             }
-            let is_required = !zone.unsettled.is_empty() || zone.listed_at.is_none() || zone.reader.as_ref().is_some_and(|r| r.names.is_some());
+            let is_required =
+                !zone.unsettled.is_empty() || zone.listed_at.is_none() || zone.reader.as_ref().is_some_and(|r| r.names.is_some());
             if zone.reader.is_some() && is_required {
                 if let Some(permit) = self.permit(now, Lane::Changes, ApiAction::ListResourceRecordSets, 0, wake) {
                     self.start_page(&zone_id, permit, now);
@@ -137,7 +140,11 @@ impl Worker {
                 continue;
             }
             // Changes go first: a sweep starts, and goes on, while its zone has none.
-            if zone.busy || !zone.is_open(now) || !zone.unsettled.is_empty() || (zone.reader.is_none() && !zone.backlog.is_empty()) {
+            if zone.busy
+                || !zone.is_open(now)
+                || !zone.unsettled.is_empty()
+                || (zone.reader.is_none() && !zone.backlog.is_empty())
+            {
                 continue;
             }
             if let Some(permit) = self.permit(now, Lane::Reads, ApiAction::ListResourceRecordSets, 0, wake) {
@@ -217,7 +224,8 @@ impl Worker {
         listed_at: Option<Timestamp>,
         settled: Vec<Settled>,
     ) {
-        let (store, stop, clock, zone) = (Arc::clone(&self.store), self.shutdown.clone(), Arc::clone(&self.clock), zone_id.clone());
+        let (store, stop, clock, zone) =
+            (Arc::clone(&self.store), self.shutdown.clone(), Arc::clone(&self.clock), zone_id.clone());
         self.spawn(
             async move {
                 if !writes.is_empty() || listed_at.is_some() {
@@ -227,7 +235,9 @@ impl Worker {
                     }
                 }
                 for Settled { batch, outcome, writes, claims } in &settled {
-                    let done = persist(&stop, "the end of a batch", || store.finish_batch(batch, outcome, writes, claims, clock.now())).await;
+                    let done =
+                        persist(&stop, "the end of a batch", || store.finish_batch(batch, outcome, writes, claims, clock.now()))
+                            .await;
                     if !done {
                         return Done::Nothing;
                     }
@@ -294,15 +304,17 @@ impl Worker {
             return;
         }
         let up_to = sync.sequence;
-        zone.sync = zone
-            .latest_change
-            .clone()
-            .filter(|(_, sequence)| *sequence > up_to)
-            .map(|(change_id, sequence)| SyncWatch { change_id, sequence, ask_at: now, asked: 0 });
+        zone.sync = zone.latest_change.clone().filter(|(_, sequence)| *sequence > up_to).map(|(change_id, sequence)| SyncWatch {
+            change_id,
+            sequence,
+            ask_at: now,
+            asked: 0,
+        });
         if !arrived {
             return;
         }
-        let (reached, later): (Vec<_>, Vec<_>) = std::mem::take(&mut zone.awaiting_sync).into_iter().partition(|(at, _)| *at <= up_to);
+        let (reached, later): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut zone.awaiting_sync).into_iter().partition(|(at, _)| *at <= up_to);
         zone.awaiting_sync = later;
         let names: BTreeSet<DnsName> = reached.into_iter().map(|(_, name)| name).collect();
         let names: Vec<DnsName> = names.into_iter().filter(|name| zone.book.in_sync(name, up_to)).collect();
@@ -329,7 +341,9 @@ fn settle_batches(zone: &mut ZoneWork, now: Timestamp) -> Vec<Settled> {
             let held = zone.book.observed(key).filter(|observed| observed.is_there()).map(|observed| &observed.raw);
             match (held, wanted) {
                 (None, None) => true,
-                (Some(held), Some(wanted)) => held == wanted || matches!((held.canonical(), wanted.canonical()), (Ok(a), Ok(b)) if a == b),
+                (Some(held), Some(wanted)) => {
+                    held == wanted || matches!((held.canonical(), wanted.canonical()), (Ok(a), Ok(b)) if a == b)
+                }
                 _ => false,
             }
         };
@@ -359,7 +373,13 @@ mod tests {
     use crate::core::testkit::name;
 
     fn set(name: &str) -> RawRecordSet {
-        RawRecordSet { name: name.into(), rtype: "A".into(), ttl_secs: Some(60), values: vec!["192.0.2.1".into()], ..RawRecordSet::default() }
+        RawRecordSet {
+            name: name.into(),
+            rtype: "A".into(),
+            ttl_secs: Some(60),
+            values: vec!["192.0.2.1".into()],
+            ..RawRecordSet::default()
+        }
     }
 
     fn page(names: &[&str], next: Option<&str>) -> RecordPage {

@@ -220,7 +220,11 @@ impl Worker {
             busy: zone.busy || zone.reader.is_some(),
             refused: counts.refused,
             drifted: counts.drifted,
-            trouble: zone.trouble.as_ref().filter(|trouble| trouble.retry_at + Millis(1) > now).map(|trouble| trouble.message.clone()),
+            trouble: zone
+                .trouble
+                .as_ref()
+                .filter(|trouble| trouble.retry_at + Millis(1) > now)
+                .map(|trouble| trouble.message.clone()),
         }
     }
 }

@@ -309,7 +309,9 @@ impl ZoneBook {
     ) -> Vec<(ClusterId, EndpointStatus)> {
         let Some(state) = self.names.get(name) else { return vec![] };
         let concerns = |unit: &Unit, index: usize| {
-            unit.changes.iter().any(|change| settlement.desired.get(&change.key).is_some_and(|desired| desired.from.contains(&index)))
+            unit.changes
+                .iter()
+                .any(|change| settlement.desired.get(&change.key).is_some_and(|desired| desired.from.contains(&index)))
         };
         let judge = |index: usize, verdict: &Verdict| -> (Verdict, Option<Progress>) {
             if verdict.state != VerdictState::Accepted {
@@ -371,7 +373,13 @@ impl ZoneBook {
     }
 
     /// Takes a batch that Route 53 applied: what is now observed, and the claims that end with it.
-    pub fn applied(&mut self, batch: &Batch, change_id: Option<&str>, sequence: u64, now: Timestamp) -> (Vec<RecordWrite>, Vec<ClaimWrite>) {
+    pub fn applied(
+        &mut self,
+        batch: &Batch,
+        change_id: Option<&str>,
+        sequence: u64,
+        now: Timestamp,
+    ) -> (Vec<RecordWrite>, Vec<ClaimWrite>) {
         let mut writes = vec![];
         for change in batch.changes() {
             self.refusals.remove(&change.key);

@@ -1,0 +1,16 @@
+//! The broker's end of the stream: sessions, durable commits, statuses back.
+//!
+//! ```text
+//! stream ─▶ receive ─▶ ordered work ─▶ committer (all streams, one transaction) ─▶ store ─▶ decider
+//!                            └──────── acks, after the commit ────────▶ stream
+//! ```
+
+mod committer;
+mod service;
+mod session;
+mod snapshot;
+mod status;
+
+pub use committer::{CommittedUnit, Committer, CommitterHandle};
+pub use service::{FederationService, ServiceParts};
+pub use session::Limits;

@@ -1,0 +1,340 @@
+//! The gRPC service: who may speak, and the life of a stream.
+
+use std::collections::{BTreeMap, HashMap};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::Stream;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::{Request, Response, Status, Streaming};
+use tracing::{info, warn};
+
+use super::committer::CommitterHandle;
+use super::session::{End, Limits, Session, State, barrier};
+use super::status;
+use crate::broker::decider::{SharedDirectory, ToDecider};
+use crate::broker::feedback::StatusHub;
+use crate::broker::metrics::BrokerMetrics;
+use crate::broker::worker::WorkerHandle;
+use crate::core::ids::{AccountId, ClusterId, Epoch};
+use crate::ports::{Clock, SessionOpened, SessionOpening, Store, StoreError};
+use crate::wire::v1::federation_server::Federation;
+use crate::wire::v1::{self, agent_message, broker_message, welcome};
+
+/// Hello has to come within this time.
+const HELLO_WITHIN: Duration = Duration::from_secs(10);
+/// Messages that wait for a slow reader; then its session waits too.
+const OUTBOUND: usize = 64;
+
+/// What the service is built from.
+pub struct ServiceParts {
+    /// The shared token; none lets anybody in, which only a test may want.
+    pub token: watch::Receiver<Option<String>>,
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Group commit.
+    pub committer: CommitterHandle,
+    /// The decider.
+    pub decider: mpsc::Sender<ToDecider>,
+    /// The directory.
+    pub directory: SharedDirectory,
+    /// The statuses.
+    pub hub: Arc<StatusHub>,
+    /// The workers.
+    pub workers: Arc<BTreeMap<AccountId, WorkerHandle>>,
+    /// The figures.
+    pub metrics: BrokerMetrics,
+    /// What a session may take.
+    pub limits: Limits,
+    /// The seed of the jitter.
+    pub seed: u64,
+}
+
+/// See the module's page.
+#[derive(Clone)]
+pub struct FederationService(Arc<Inner>);
+
+struct Inner {
+    parts: ServiceParts,
+    sessions: Mutex<HashMap<ClusterId, (Epoch, CancellationToken)>>,
+    rng: Mutex<fastrand::Rng>,
+    tracker: TaskTracker,
+    drain: CancellationToken,
+}
+
+impl FederationService {
+    /// The service; `tracker` waits for its sessions, `drain` ends them.
+    pub fn new(parts: ServiceParts, tracker: TaskTracker, drain: CancellationToken) -> Self {
+        let rng = Mutex::new(fastrand::Rng::with_seed(parts.seed));
+        Self(Arc::new(Inner { parts, sessions: Mutex::default(), rng, tracker, drain }))
+    }
+
+    /// The clusters with an open session, and its epoch.
+    pub fn open_sessions(&self) -> HashMap<ClusterId, Epoch> {
+        let sessions = self.0.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.iter().map(|(cluster, (epoch, _))| (cluster.clone(), *epoch)).collect()
+    }
+}
+
+impl Inner {
+    /// The identity of the caller. For now a token that all agents share.
+    #[expect(clippy::result_large_err, reason = "tonic's own error type")]
+    fn authenticate<T>(&self, request: &Request<T>) -> Result<(), Status> {
+        let Some(token) = self.parts.token.borrow().clone() else { return Ok(()) };
+        let given = request
+            .metadata()
+            .get("authorization")
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.strip_prefix("Bearer "));
+        match given {
+            Some(given) if same_secret(given, &token) => Ok(()),
+            Some(_) => Err(Status::unauthenticated(
+                "the token is not the broker's: give the agent the token of the broker's agents.token or agents.token_file",
+            )),
+            None => Err(Status::unauthenticated("no token was given: start the agent with --token-file or ZONEFOLD_TOKEN")),
+        }
+    }
+
+    #[expect(clippy::result_large_err, reason = "tonic's own error type")]
+    fn registered(&self, cluster: &str) -> Result<ClusterId, Status> {
+        let id = ClusterId::parse(cluster).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        if self.parts.directory.read(|directory| directory.settings().contains_key(&id)) {
+            return Ok(id);
+        }
+        Err(Status::permission_denied(format!(
+            "the cluster {id} is not registered at this broker: add it to `clusters` in the broker's configuration"
+        )))
+    }
+
+    /// Takes Hello, opens the session and says Welcome; then the session runs.
+    async fn serve(
+        self: Arc<Self>,
+        mut inbound: Streaming<v1::AgentMessage>,
+        outbound: mpsc::Sender<Result<v1::BrokerMessage, Status>>,
+    ) {
+        let opened = tokio::select! {
+            opened = self.open(&mut inbound, &outbound) => opened,
+            () = self.drain.cancelled() => Err(Status::unavailable("the broker shuts down: connect again")),
+        };
+        let (session, superseded) = match opened {
+            Ok(opened) => opened,
+            Err(status) => {
+                warn!(code = ?status.code(), "a session was refused: {}", status.message());
+                // The agent may have gone already.
+                let _gone = outbound.send(Err(status)).await;
+                return;
+            }
+        };
+        let (cluster, epoch) = (session.cluster.clone(), session.epoch);
+        self.parts.metrics.sessions.inc();
+        let (messages, received) = mpsc::channel(OUTBOUND);
+        let reader = tokio::spawn(read(inbound, messages, outbound.clone()));
+        let age = self.age();
+        let end = session.run(received, superseded, self.drain.clone(), age).await;
+        reader.abort();
+        self.parts.metrics.sessions.dec();
+        self.forget(&cluster, epoch);
+        self.say_goodbye(&cluster, epoch, end, &outbound).await;
+    }
+
+    async fn say_goodbye(
+        &self,
+        cluster: &ClusterId,
+        epoch: Epoch,
+        end: End,
+        outbound: &mpsc::Sender<Result<v1::BrokerMessage, Status>>,
+    ) {
+        match end {
+            End::Closed => info!(cluster = %cluster, epoch = epoch.0, "session closed"),
+            End::GoAway(reason, detail) => {
+                info!(cluster = %cluster, epoch = epoch.0, reason = reason.as_str_name(), "session ended: {detail}");
+                let reconnect_after_ms = if reason == v1::go_away::Reason::Drain { 500 } else { 0 };
+                let go_away = v1::GoAway { reason: reason as i32, reconnect_after_ms, detail };
+                let message = v1::BrokerMessage { message: Some(broker_message::Message::GoAway(go_away)) };
+                let _gone = outbound.send(Ok(message)).await;
+            }
+            End::Failed(status) => {
+                warn!(cluster = %cluster, epoch = epoch.0, code = ?status.code(), "session failed: {}", status.message());
+                let _gone = outbound.send(Err(status)).await;
+            }
+        }
+    }
+
+    async fn open(
+        &self,
+        inbound: &mut Streaming<v1::AgentMessage>,
+        outbound: &mpsc::Sender<Result<v1::BrokerMessage, Status>>,
+    ) -> Result<(Session, CancellationToken), Status> {
+        let first = tokio::time::timeout(HELLO_WITHIN, inbound.message())
+            .await
+            .map_err(|_| Status::deadline_exceeded("no Hello came within ten seconds"))??;
+        let Some(agent_message::Message::Hello(hello)) = first.and_then(|message| message.message) else {
+            return Err(Status::invalid_argument("the first message has to be Hello"));
+        };
+        let cluster = self.registered(&hello.cluster)?;
+        if hello.kube_system_uid.is_empty() {
+            return Err(Status::invalid_argument("Hello has no kube-system UID: it tells clusters of one name apart"));
+        }
+        let opening = SessionOpening {
+            cluster: cluster.clone(),
+            kube_system_uid: hello.kube_system_uid.clone(),
+            instance_id: hello.instance_id.clone(),
+            at: self.parts.clock.now(),
+        };
+        let (epoch, known) = match self.parts.store.open_session(&opening).await.map_err(store_status)? {
+            SessionOpened::Welcome { epoch, known } => (epoch, known),
+            SessionOpened::IdentityConflict { registered_uid } => {
+                warn!(cluster = %cluster, registered_uid, given_uid = %hello.kube_system_uid, "another cluster connects under this name: refused");
+                return Err(Status::failed_precondition(format!(
+                    "the name {cluster} belongs to the cluster with the kube-system UID {registered_uid}, and this one has {}: register this cluster under a name of its own",
+                    hello.kube_system_uid
+                )));
+            }
+        };
+        let superseded = self.supersede(&cluster, epoch);
+        barrier(&self.parts.decider).await.ok_or_else(|| Status::unavailable("the broker shuts down: connect again"))?;
+        let own = self.parts.directory.read(|directory| directory.digest(&cluster));
+        let resume = hello.resume.unwrap_or_default();
+        let mode = match known {
+            false => welcome::Mode::Snapshot,
+            true if own.root()[..] == resume.root_digest[..] => welcome::Mode::Resume,
+            true => welcome::Mode::Diff,
+        };
+        info!(cluster = %cluster, epoch = epoch.0, mode = mode.as_str_name(), endpoints = resume.count, agent = %hello.agent_version, "session opened");
+        let limits = self.parts.limits.clone();
+        let mut session = Session {
+            cluster,
+            epoch,
+            committer: self.parts.committer.clone(),
+            decider: self.parts.decider.clone(),
+            directory: self.parts.directory.clone(),
+            outbound: outbound.clone(),
+            limits: limits.clone(),
+            sources: BTreeMap::new(),
+            state: State::default(),
+        };
+        session.note_sources(&hello.sources);
+        let welcome = v1::Welcome {
+            epoch: epoch.0,
+            mode: mode as i32,
+            credits: Some(v1::Credits { items: limits.credit_items, bytes: limits.credit_bytes }),
+            policy_digest: bytes::Bytes::new(),
+            heartbeat_ms: limits.heartbeat.as_millis() as u64,
+            max_message_bytes: limits.max_message_bytes,
+            features: vec![],
+        };
+        let message = v1::BrokerMessage { message: Some(broker_message::Message::Welcome(welcome)) };
+        outbound.send(Ok(message)).await.map_err(|_| Status::cancelled("the agent has gone"))?;
+        Ok((session, superseded))
+    }
+
+    /// Notes the new session and tells an older one to go.
+    fn supersede(&self, cluster: &ClusterId, epoch: Epoch) -> CancellationToken {
+        let token = CancellationToken::new();
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let newest = sessions.get(cluster).is_none_or(|(other, _)| *other < epoch);
+        if newest {
+            if let Some((_, old)) = sessions.insert(cluster.clone(), (epoch, token.clone())) {
+                old.cancel();
+            }
+        } else {
+            token.cancel();
+        }
+        token
+    }
+
+    fn forget(&self, cluster: &ClusterId, epoch: Epoch) {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        if sessions.get(cluster).is_some_and(|(other, _)| *other == epoch) {
+            sessions.remove(cluster);
+        }
+    }
+
+    fn age(&self) -> Duration {
+        let least = self.parts.limits.least_age;
+        let jitter = self.rng.lock().unwrap_or_else(PoisonError::into_inner).f64();
+        least + least.mul_f64(jitter)
+    }
+}
+
+/// Reads the stream until it ends. What is not a message ends the session with a reason.
+async fn read(
+    mut inbound: Streaming<v1::AgentMessage>,
+    messages: mpsc::Sender<v1::AgentMessage>,
+    outbound: mpsc::Sender<Result<v1::BrokerMessage, Status>>,
+) {
+    loop {
+        match inbound.message().await {
+            Ok(Some(message)) => {
+                if messages.send(message).await.is_err() {
+                    return;
+                }
+            }
+            Ok(None) => return,
+            Err(status) => {
+                if status.code() == tonic::Code::OutOfRange {
+                    warn!("a message was larger than the broker takes: {}", status.message());
+                    let _gone = outbound
+                        .send(Err(Status::out_of_range(format!(
+                            "{}; send messages of at most the size that Welcome names",
+                            status.message()
+                        ))))
+                        .await;
+                }
+                return;
+            }
+        }
+    }
+}
+
+/// Compares in a time that does not depend on where the two differ.
+fn same_secret(given: &str, expected: &str) -> bool {
+    use sha2::{Digest, Sha256};
+    let (given, expected) = (Sha256::digest(given.as_bytes()), Sha256::digest(expected.as_bytes()));
+    given.iter().zip(expected.iter()).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
+}
+
+fn store_status(error: StoreError) -> Status {
+    match error {
+        StoreError::Unavailable(_) => Status::unavailable("the broker's store is unavailable: connect again later"),
+        other => {
+            warn!("a session could not be opened: {other}");
+            Status::internal("the broker's store refuses the session; see the broker's log")
+        }
+    }
+}
+
+type Outgoing<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Federation for FederationService {
+    type PublishStream = Outgoing<v1::BrokerMessage>;
+    type WatchStatusStream = Outgoing<v1::StatusBatch>;
+
+    async fn publish(&self, request: Request<Streaming<v1::AgentMessage>>) -> Result<Response<Self::PublishStream>, Status> {
+        self.0.authenticate(&request)?;
+        let (outbound, stream) = mpsc::channel(OUTBOUND);
+        let inner = Arc::clone(&self.0);
+        self.0.tracker.spawn(inner.serve(request.into_inner(), outbound));
+        // The headers go at once, whatever Hello will say.
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+
+    async fn watch_status(&self, request: Request<v1::WatchStatusRequest>) -> Result<Response<Self::WatchStatusStream>, Status> {
+        self.0.authenticate(&request)?;
+        let cluster = self.0.registered(&request.get_ref().cluster)?;
+        let (outbound, stream) = mpsc::channel(4);
+        let board = self.0.parts.hub.cluster(&cluster);
+        let clock = Arc::clone(&self.0.parts.clock);
+        let follow =
+            status::follow(board, Arc::clone(&self.0.parts.workers), outbound, self.0.drain.clone(), move || clock.now());
+        self.0.tracker.spawn(follow);
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+}

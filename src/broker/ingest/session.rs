@@ -1,0 +1,442 @@
+//! One session of one cluster: what arrives is worked in order, what is durable is acked.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::FuturesOrdered;
+use prost::Message as _;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use tracing::{info, warn};
+
+use super::committer::{Commit, CommitterHandle};
+use super::snapshot::Snapshot;
+use crate::broker::decider::{SharedDirectory, ToDecider};
+use crate::core::digest::SetDigest;
+use crate::core::endpoint::{Endpoint, KeyHash, Version};
+use crate::core::ids::{ClusterId, Epoch};
+use crate::core::verdict::{Reason, Verdict};
+use crate::ports::{IngestOp, IngestUnit};
+use crate::wire::convert::{key_hashes_to_wire, key_versions_from_wire, version_from_wire};
+use crate::wire::v1::{self, agent_message, broker_message, operation};
+
+/// What a session may take and send.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Operations that may be on their way without an ack.
+    pub credit_items: u32,
+    /// Bytes of them.
+    pub credit_bytes: u64,
+    /// The largest message.
+    pub max_message_bytes: u32,
+    /// How often the agent says what it holds; three of them without a word end the session.
+    pub heartbeat: Duration,
+    /// A session ends after a time between this and twice this, so that streams spread over replicas.
+    pub least_age: Duration,
+    /// The largest first snapshot, in endpoints.
+    pub snapshot_items: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            credit_items: 10_000,
+            credit_bytes: 8 << 20,
+            max_message_bytes: 1 << 20,
+            heartbeat: Duration::from_secs(10),
+            least_age: Duration::from_secs(1_800),
+            snapshot_items: 500_000,
+        }
+    }
+}
+
+/// How a session ends.
+#[derive(Debug)]
+pub enum End {
+    /// The stream is over.
+    Closed,
+    /// The agent is told to go, and why.
+    GoAway(v1::go_away::Reason, String),
+    /// The stream fails.
+    Failed(Status),
+}
+
+fn protocol(detail: impl Into<String>) -> End {
+    End::GoAway(v1::go_away::Reason::Protocol, detail.into())
+}
+
+struct InFlight {
+    seq: u64,
+    credits: v1::Credits,
+    commit: Commit,
+}
+
+/// See the module's page.
+pub struct Session {
+    pub(super) cluster: ClusterId,
+    pub(super) epoch: Epoch,
+    pub(super) committer: CommitterHandle,
+    pub(super) decider: mpsc::Sender<ToDecider>,
+    pub(super) directory: SharedDirectory,
+    pub(super) outbound: mpsc::Sender<Result<v1::BrokerMessage, Status>>,
+    pub(super) limits: Limits,
+    pub(super) sources: BTreeMap<String, bool>,
+    pub(super) state: State,
+}
+
+/// What a session remembers between messages.
+#[derive(Default)]
+pub struct State {
+    last_seq: u64,
+    in_flight: FuturesOrdered<futures::future::BoxFuture<'static, Option<InFlight>>>,
+    /// A diff goes on: the buckets that were asked for, and the keys that came.
+    diff: Option<Diff>,
+    snapshot: Option<Snapshot>,
+    /// Keys that the agent no longer names and whose source is not synced: kept, and not counted as a difference.
+    retained: HashMap<KeyHash, Version>,
+}
+
+#[derive(Default)]
+struct Diff {
+    buckets: BTreeSet<u8>,
+    named: HashMap<KeyHash, Version>,
+}
+
+impl Session {
+    /// Works what arrives until the stream ends, the session is superseded or the broker drains.
+    pub async fn run(
+        mut self,
+        mut inbound: mpsc::Receiver<v1::AgentMessage>,
+        superseded: CancellationToken,
+        drain: CancellationToken,
+        age: Duration,
+    ) -> End {
+        let too_old = tokio::time::sleep(age);
+        tokio::pin!(too_old);
+        let silence = (self.limits.heartbeat * 3).max(Duration::from_secs(5));
+        loop {
+            let has_room = self.state.in_flight.len() < 64;
+            let end = tokio::select! {
+                Some(acked) = self.state.in_flight.next(), if !self.state.in_flight.is_empty() => self.ack(acked).await.err(),
+                message = tokio::time::timeout(silence, inbound.recv()), if has_room => match message {
+                    Ok(Some(message)) => self.take(message).await.err(),
+                    Ok(None) => Some(End::Closed),
+                    Err(_) => Some(End::Failed(Status::deadline_exceeded("nothing was heard of the agent for three heartbeats"))),
+                },
+                () = superseded.cancelled() => Some(End::GoAway(v1::go_away::Reason::Superseded, format!("a newer session of {} was welcomed", self.cluster))),
+                () = drain.cancelled() => Some(End::GoAway(v1::go_away::Reason::Drain, "the broker shuts down".to_owned())),
+                () = &mut too_old => Some(End::GoAway(v1::go_away::Reason::SessionAge, String::new())),
+            };
+            let Some(end) = end else { continue };
+            // What was submitted is acked before the session ends, whatever the reason.
+            while let Some(acked) = self.state.in_flight.next().await {
+                if self.ack(acked).await.is_err() {
+                    break;
+                }
+            }
+            return end;
+        }
+    }
+
+    async fn take(&mut self, message: v1::AgentMessage) -> Result<(), End> {
+        match message.message {
+            Some(agent_message::Message::Changes(changes)) => self.take_changes(changes).await,
+            Some(agent_message::Message::BucketDigests(digests)) => self.take_digests(&digests.digests).await,
+            Some(agent_message::Message::KeyVersions(keys)) => self.take_keys(keys).await,
+            Some(agent_message::Message::SnapshotBegin(begin)) => self.begin_snapshot(begin),
+            Some(agent_message::Message::SnapshotChunk(chunk)) => self.take_chunk(chunk),
+            Some(agent_message::Message::SnapshotEnd(end)) => self.end_snapshot(end).await,
+            Some(agent_message::Message::Heartbeat(heartbeat)) => self.take_heartbeat(heartbeat).await,
+            Some(agent_message::Message::Ping(ping)) => {
+                self.say(broker_message::Message::Pong(v1::Pong { nonce: ping.nonce })).await
+            }
+            Some(agent_message::Message::Pong(_)) => Ok(()),
+            Some(agent_message::Message::Hello(_)) => {
+                Err(protocol("Hello was sent twice: open another stream for another session"))
+            }
+            None => Err(protocol("a message of a kind that this broker does not know: update the broker before the agent")),
+        }
+    }
+
+    async fn take_changes(&mut self, changes: v1::Changes) -> Result<(), End> {
+        self.next_seq(changes.seq)?;
+        let credits = v1::Credits {
+            items: u32::try_from(changes.operations.len()).unwrap_or(u32::MAX),
+            bytes: changes.operations.iter().map(|operation| operation.encoded_len() as u64).sum(),
+        };
+        let (mut ops, mut malformed) = (vec![], vec![]);
+        for operation in changes.operations {
+            match read_operation(operation) {
+                Ok(op) => ops.push(op),
+                Err(status) => malformed.push(*status),
+            }
+        }
+        if !malformed.is_empty() {
+            self.say(broker_message::Message::Verdicts(v1::Verdicts { verdicts: malformed })).await?;
+        }
+        for op in &ops {
+            let key = match op {
+                IngestOp::Put { key, .. } | IngestOp::Del { key, .. } => key,
+            };
+            self.state.retained.remove(key);
+        }
+        self.submit(changes.seq, ops, credits, false).await
+    }
+
+    pub(super) fn next_seq(&mut self, seq: u64) -> Result<(), End> {
+        if seq != self.state.last_seq + 1 {
+            return Err(protocol(format!("the sequence number {seq} came after {}: they rise by one", self.state.last_seq)));
+        }
+        self.state.last_seq = seq;
+        Ok(())
+    }
+
+    pub(super) async fn submit(
+        &mut self,
+        seq: u64,
+        ops: Vec<IngestOp>,
+        credits: v1::Credits,
+        completes_snapshot: bool,
+    ) -> Result<(), End> {
+        let unit = IngestUnit { cluster: self.cluster.clone(), epoch: self.epoch, seq, completes_snapshot, ops };
+        let Some(told) = self.committer.submit(unit).await else {
+            return Err(End::GoAway(v1::go_away::Reason::Drain, "the broker shuts down".to_owned()));
+        };
+        self.state.in_flight.push_back(Box::pin(async move { told.await.ok().map(|commit| InFlight { seq, credits, commit }) }));
+        Ok(())
+    }
+
+    async fn ack(&mut self, in_flight: Option<InFlight>) -> Result<(), End> {
+        match in_flight {
+            Some(InFlight { seq, credits, commit: Commit::Durable }) => {
+                // Deletions that the broker decided itself have no sequence number to be acked.
+                if seq == 0 {
+                    Ok(())
+                } else {
+                    self.say(broker_message::Message::Ack(v1::Ack { seq, credits: Some(credits) })).await
+                }
+            }
+            Some(InFlight { commit: Commit::Fenced, .. }) => Err(End::GoAway(
+                v1::go_away::Reason::Superseded,
+                format!("a newer session of {} was welcomed: nothing of this one is committed any more", self.cluster),
+            )),
+            Some(InFlight { commit: Commit::Refused, .. }) => {
+                Err(End::Failed(Status::internal("the store refuses the change; see the broker's log")))
+            }
+            None => {
+                Err(End::Failed(Status::unavailable("the broker stops before the change was durable; it is asked for again")))
+            }
+        }
+    }
+
+    /// Everything submitted so far is durable and in the directory when this returns.
+    async fn settle(&mut self) -> Result<(), End> {
+        while let Some(in_flight) = self.state.in_flight.next().await {
+            self.ack(in_flight).await?;
+        }
+        barrier(&self.decider).await.ok_or_else(|| End::GoAway(v1::go_away::Reason::Drain, "the broker shuts down".to_owned()))
+    }
+
+    /// What the agent should hold: what is durable, without what is kept for sources that are not synced.
+    fn expected(&self) -> SetDigest {
+        let mut digest = self.directory.read(|directory| directory.digest(&self.cluster));
+        for (key, version) in &self.state.retained {
+            digest.remove(key, version);
+        }
+        digest
+    }
+
+    async fn take_heartbeat(&mut self, heartbeat: v1::Heartbeat) -> Result<(), End> {
+        if heartbeat.through_seq != self.state.last_seq {
+            return Err(protocol(format!(
+                "a heartbeat speaks of {} and {} was the last",
+                heartbeat.through_seq, self.state.last_seq
+            )));
+        }
+        let newly_synced = self.note_sources(&heartbeat.sources);
+        self.settle().await?;
+        let retained_is_due = !self.state.retained.is_empty() && newly_synced;
+        let differs = self.expected().root()[..] != heartbeat.root_digest[..];
+        if (differs || retained_is_due) && self.state.diff.is_none() && self.state.snapshot.is_none() {
+            info!(cluster = %self.cluster, differs, "the agent holds something else than is durable: comparing");
+            self.state.diff = Some(Diff::default());
+            return self.say(broker_message::Message::DiffRequest(v1::DiffRequest {})).await;
+        }
+        self.say(broker_message::Message::Pong(v1::Pong { nonce: 0 })).await
+    }
+
+    /// Notes what the agent says of its sources; answers whether one became synced.
+    pub(super) fn note_sources(&mut self, sources: &[v1::SourceState]) -> bool {
+        let mut newly_synced = false;
+        for source in sources {
+            let before = self.sources.insert(source.kind.clone(), source.synced);
+            newly_synced |= source.synced && before != Some(true);
+            if !source.synced && before != Some(false) {
+                warn!(cluster = %self.cluster, source = %source.kind, "a source is not synced, its keys are kept: {}", source.last_error);
+            }
+        }
+        newly_synced
+    }
+
+    pub(super) fn is_synced(&self, source: &str) -> bool {
+        self.sources.get(source).copied().unwrap_or(false)
+    }
+
+    async fn take_digests(&mut self, digests: &[u8]) -> Result<(), End> {
+        self.settle().await?;
+        let own = self.directory.read(|directory| directory.digest(&self.cluster));
+        let Some(buckets) = own.differing(digests) else {
+            return Err(protocol(format!("{} bytes of bucket digests came and 8192 are 256 of them", digests.len())));
+        };
+        let request = v1::BucketRequest { buckets: buckets.iter().map(|bucket| u32::from(*bucket)).collect() };
+        self.state.retained.clear();
+        self.state.diff = (!buckets.is_empty()).then(|| Diff { buckets: buckets.into_iter().collect(), named: HashMap::new() });
+        self.say(broker_message::Message::BucketRequest(request)).await
+    }
+
+    async fn take_keys(&mut self, keys: v1::KeyVersions) -> Result<(), End> {
+        let entries = key_versions_from_wire(&keys.entries).map_err(|error| protocol(error.to_string()))?;
+        let Some(diff) = &mut self.state.diff else { return Err(protocol("keys came that nobody asked for")) };
+        diff.named.extend(entries.into_iter().filter(|(key, _)| diff.buckets.contains(&SetDigest::bucket_of(key))));
+        if !keys.last {
+            return Ok(());
+        }
+        self.settle().await?;
+        let diff = self.state.diff.take().unwrap_or_default();
+        let own = self.directory.read(|directory| directory.keys_in(&self.cluster, &diff.buckets));
+        let known: HashMap<&KeyHash, &Version> = own.iter().map(|(key, version, _)| (key, version)).collect();
+        let wanted: Vec<KeyHash> =
+            diff.named.iter().filter(|(key, version)| known.get(key) != Some(version)).map(|(key, _)| *key).collect();
+        let mut deletions = vec![];
+        for (key, version, endpoint) in &own {
+            if diff.named.contains_key(key) {
+                continue;
+            }
+            // Absence says something only where the source has looked at everything.
+            if self.is_synced(&endpoint.source) {
+                deletions.push(IngestOp::Del { key: *key, version_seen: Some(*version) });
+            } else {
+                self.state.retained.insert(*key, *version);
+            }
+        }
+        info!(cluster = %self.cluster, buckets = diff.buckets.len(), wanted = wanted.len(), gone = deletions.len(), kept = self.state.retained.len(), "compared");
+        if !deletions.is_empty() {
+            self.submit(0, deletions, v1::Credits::default(), false).await?;
+        }
+        self.request_bodies(&wanted).await
+    }
+
+    async fn request_bodies(&mut self, wanted: &[KeyHash]) -> Result<(), End> {
+        let per_message = (self.limits.max_message_bytes as usize / 2 / 32).max(1);
+        let mut chunks = wanted.chunks(per_message).peekable();
+        loop {
+            let chunk = chunks.next().unwrap_or_default();
+            let last = chunks.peek().is_none();
+            self.say(broker_message::Message::BodyRequest(v1::BodyRequest { key_hashes: key_hashes_to_wire(chunk), last }))
+                .await?;
+            if last {
+                return Ok(());
+            }
+        }
+    }
+
+    pub(super) async fn say(&mut self, message: broker_message::Message) -> Result<(), End> {
+        self.outbound.send(Ok(v1::BrokerMessage { message: Some(message) })).await.map_err(|_| End::Closed)
+    }
+
+    fn begin_snapshot(&mut self, begin: v1::SnapshotBegin) -> Result<(), End> {
+        self.next_seq(begin.seq)?;
+        if self.state.snapshot.is_some() {
+            return Err(protocol("a snapshot began inside another"));
+        }
+        if begin.count > self.limits.snapshot_items as u64 {
+            return Err(protocol(format!(
+                "the snapshot has {} endpoints and {} are taken at once: split the cluster's sources over several registered clusters",
+                begin.count, self.limits.snapshot_items
+            )));
+        }
+        self.state.snapshot = Some(Snapshot::new(begin));
+        Ok(())
+    }
+
+    fn take_chunk(&mut self, chunk: v1::SnapshotChunk) -> Result<(), End> {
+        let Some(snapshot) = &mut self.state.snapshot else { return Err(protocol("a part of a snapshot came before its begin")) };
+        snapshot.take(chunk).map_err(protocol)
+    }
+
+    async fn end_snapshot(&mut self, end: v1::SnapshotEnd) -> Result<(), End> {
+        let Some(snapshot) = self.state.snapshot.take() else { return Err(protocol("a snapshot ended before its begin")) };
+        self.note_sources(&end.sources);
+        self.settle().await?;
+        let seq = snapshot.seq();
+        let puts = snapshot.finish().map_err(protocol)?;
+        let named: HashSet<KeyHash> = puts.iter().map(|(key, ..)| *key).collect();
+        let own = self.directory.read(|directory| directory.keys_in(&self.cluster, &(0..=255).collect()));
+        let mut ops: Vec<IngestOp> = vec![];
+        for (key, version, endpoint) in own {
+            if !named.contains(&key) {
+                if self.is_synced(&endpoint.source) {
+                    ops.push(IngestOp::Del { key, version_seen: Some(version) });
+                } else {
+                    self.state.retained.insert(key, version);
+                }
+            }
+        }
+        ops.extend(puts.into_iter().map(|(key, version, endpoint)| IngestOp::Put { key, version, endpoint }));
+        info!(cluster = %self.cluster, endpoints = named.len(), "snapshot taken");
+        self.submit(seq, ops, v1::Credits::default(), true).await
+    }
+}
+
+/// Waits until everything that was committed before is in the directory; none when the broker stops.
+pub async fn barrier(decider: &mpsc::Sender<ToDecider>) -> Option<()> {
+    let (reply, told) = oneshot::channel();
+    decider.send(ToDecider::Barrier(reply)).await.ok()?;
+    told.await.ok()
+}
+
+/// Reads one operation; what cannot be stored gets a verdict of its own, and the rest goes on.
+fn read_operation(operation: v1::Operation) -> Result<IngestOp, Box<v1::EndpointStatus>> {
+    match operation.operation {
+        Some(operation::Operation::Put(put)) => {
+            read_put(put).map(|(key, version, endpoint)| IngestOp::Put { key, version, endpoint })
+        }
+        Some(operation::Operation::Del(del)) => {
+            let key: crate::core::endpoint::EndpointKey = del.key.clone().unwrap_or_default().into();
+            match version_from_wire("version_seen", &del.version_seen) {
+                _ if del.version_seen.is_empty() => Ok(IngestOp::Del { key: key.hash(), version_seen: None }),
+                Ok(version) => Ok(IngestOp::Del { key: key.hash(), version_seen: Some(version) }),
+                Err(error) => Err(malformed(del.key, del.version_seen, error.to_string())),
+            }
+        }
+        None => Err(malformed(None, bytes::Bytes::new(), "an operation of a kind that this broker does not know".to_owned())),
+    }
+}
+
+/// Reads one put and computes its hashes anew: what is stored is what was read.
+pub(super) fn read_put(put: v1::Put) -> Result<(KeyHash, Version, Endpoint), Box<v1::EndpointStatus>> {
+    let Some(wire) = put.endpoint else { return Err(malformed(None, put.version, "a put without an endpoint".to_owned())) };
+    let key = wire.key.clone();
+    let endpoint = Endpoint::try_from(wire).map_err(|error| malformed(key.clone(), put.version.clone(), error.to_string()))?;
+    let version = endpoint.version();
+    if put.version[..] != version.0[..] {
+        let text =
+            format!("the endpoint hashes to {version} and was sent as another version: agent and broker differ, update both");
+        return Err(malformed(key, put.version, text));
+    }
+    Ok((endpoint.key.hash(), version, endpoint))
+}
+
+fn malformed(key: Option<v1::EndpointKey>, version: bytes::Bytes, message: String) -> Box<v1::EndpointStatus> {
+    let verdict = Verdict::rejected(Reason::Malformed, message);
+    Box::new(v1::EndpointStatus {
+        key,
+        version,
+        verdict: v1::VerdictState::Rejected as i32,
+        reason: verdict.reason.as_str().to_owned(),
+        message: verdict.message,
+        ..v1::EndpointStatus::default()
+    })
+}

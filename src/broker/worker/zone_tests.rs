@@ -1,0 +1,169 @@
+use super::*;
+use crate::core::ids::BatchId;
+use crate::core::policy::{DriftPolicy, ZonePolicy};
+use crate::core::testkit::{cluster, contribution, endpoint, name, zone_context};
+
+const NOW: Timestamp = Timestamp(1_000_000);
+
+fn book() -> ZoneBook {
+    let settings = ZoneSettings { policy: ZonePolicy::Sync, drift: DriftPolicy::Repair, default_ttl_secs: 300 };
+    ZoneBook::new(zone_context(), settings)
+}
+
+fn wants(book: &mut ZoneBook, cluster_name: &str, arrival: i64, target: &str) -> Review {
+    let www = name("www.example.com");
+    book.contribute(&www, contribution(cluster_name, arrival, endpoint(cluster_name, "www.example.com", "A", &[target])));
+    book.review(&www, NOW, "", None)
+}
+
+fn leaves(book: &mut ZoneBook, cluster_name: &str) -> Review {
+    let key = endpoint(cluster_name, "www.example.com", "A", &[]).key;
+    book.withdraw(&name("www.example.com"), &cluster(cluster_name), &key.hash(), key);
+    book.review(&name("www.example.com"), NOW, "", None)
+}
+
+/// Sends everything that can be sent for the name, as Route 53 would take it.
+fn send(book: &mut ZoneBook) -> Vec<(Vec<RecordWrite>, Vec<ClaimWrite>)> {
+    let units = book.units(&name("www.example.com"), NOW);
+    if units.is_empty() {
+        return vec![];
+    }
+    let batch = Batch {
+        id: BatchId(uuid::Uuid::from_u128(7)),
+        account: zone_context().placement.account,
+        zone: zone_context().placement.zone,
+        planned_at: NOW,
+        wire: fold::wire_order(&units),
+        units,
+    };
+    let claims = book.claims_for(&batch);
+    book.claims_kept(&claims);
+    let (writes, releases) = book.applied(&batch, Some("C1"), 1, NOW);
+    vec![(writes, claims.into_iter().chain(releases).collect())]
+}
+
+fn progress(review: &Review) -> Vec<&'static str> {
+    review.statuses.iter().map(|(_, status)| status.progress.as_ref().map_or("none", Progress::as_str)).collect()
+}
+
+fn page(sets: Vec<RawRecordSet>) -> Page {
+    Page { from: None, until: None, sets }
+}
+
+fn raw(target: &str) -> RawRecordSet {
+    crate::core::wish::interpret(&endpoint("x", "www.example.com", "A", &[target]))
+        .unwrap()
+        .record_sets(zone_context().zone(), 300)[0]
+        .to_raw()
+}
+
+#[test]
+fn a_wish_becomes_a_change_and_then_nothing() {
+    let mut book = book();
+    let review = wants(&mut book, "east", 1, "192.0.2.1");
+    assert_eq!((progress(&review), review.work), (vec!["pending"], Some((cluster("east"), 1))));
+    let sent = send(&mut book);
+    assert!(matches!(sent[0].1[..], [ClaimWrite::Hold(_)]), "the claim is durable before the call");
+    let review = book.review(&name("www.example.com"), NOW, "", None);
+    assert_eq!((progress(&review), review.work), (vec!["applied"], None));
+    assert!(book.in_sync(&name("www.example.com"), 1));
+    assert_eq!(progress(&book.review(&name("www.example.com"), NOW, "", None)), ["in_sync"]);
+}
+
+#[test]
+fn a_name_passes_on_in_one_batch() {
+    let mut book = book();
+    wants(&mut book, "east", 1, "192.0.2.1");
+    send(&mut book);
+    wants(&mut book, "west", 2, "192.0.2.2");
+    leaves(&mut book, "east");
+    let units = book.units(&name("www.example.com"), NOW);
+    assert_eq!(units.len(), 1);
+    let change = &units[0].changes[0];
+    assert!(change.before.is_some() && change.after.is_some(), "no gap: DELETE and CREATE together");
+    assert_eq!((change.cause.motive, change.cause.cluster.as_str()), (crate::core::change::Motive::Passed, "west"));
+}
+
+#[test]
+fn the_last_one_out_releases_the_claim() {
+    let mut book = book();
+    wants(&mut book, "east", 1, "192.0.2.1");
+    send(&mut book);
+    leaves(&mut book, "east");
+    let sent = send(&mut book);
+    assert!(matches!(sent[0].1[..], [ClaimWrite::Release { .. }]), "{sent:?}");
+    assert!(matches!(sent[0].0[..], [RecordWrite::Remove(_)]));
+}
+
+#[test]
+fn a_refused_unit_waits_and_a_new_content_does_not() {
+    let mut book = book();
+    wants(&mut book, "east", 1, "192.0.2.1");
+    let unit = book.units(&name("www.example.com"), NOW).remove(0);
+    book.refuse(&unit, "no".to_owned(), NOW);
+    assert_eq!(progress(&book.review(&name("www.example.com"), NOW, "", None)), ["refused"]);
+    assert!(book.units(&name("www.example.com"), NOW).is_empty());
+    assert_eq!(book.next_retry(NOW), Some(NOW + FIRST_RETRY));
+    assert_eq!(book.units(&name("www.example.com"), NOW + FIRST_RETRY).len(), 1, "tried again after its wait");
+    book.refuse(&unit, "no".to_owned(), NOW);
+    assert_eq!(book.next_retry(NOW), Some(NOW + Millis(FIRST_RETRY.0 * 2)));
+    assert_eq!(progress(&wants(&mut book, "east", 1, "192.0.2.9")), ["pending"], "other content is tried at once");
+}
+
+#[test]
+fn a_page_that_says_what_is_known_changes_nothing() {
+    let mut book = book();
+    wants(&mut book, "east", 1, "192.0.2.1");
+    send(&mut book);
+    let diff = book.compare(&page(vec![raw("192.0.2.1")]), NOW);
+    assert!(diff.writes.is_empty() && diff.touched.is_empty());
+}
+
+#[test]
+fn drift_is_found_and_put_back() {
+    let mut book = book();
+    wants(&mut book, "east", 1, "192.0.2.1");
+    send(&mut book);
+    let diff = book.compare(&page(vec![raw("192.0.2.66")]), NOW);
+    assert_eq!(diff.drifted.len(), 1);
+    let units = book.units(&name("www.example.com"), NOW);
+    assert_eq!(units[0].changes[0].before, Some(raw("192.0.2.66")), "exactly what is there is swapped");
+    let diff = book.compare(&page(vec![]), NOW);
+    assert_eq!(diff.drifted.len(), 1);
+    assert!(book.units(&name("www.example.com"), NOW)[0].changes[0].before.is_none());
+}
+
+#[test]
+fn a_foreign_set_blocks_until_it_is_gone() {
+    let mut book = book();
+    book.compare(&page(vec![raw("192.0.2.66")]), NOW);
+    let review = wants(&mut book, "east", 1, "192.0.2.1");
+    assert_eq!(review.work, None);
+    assert_eq!(review.statuses[0].1.verdict.reason.as_str(), "FOREIGN_RECORD");
+    book.compare(&page(vec![]), NOW);
+    assert!(book.review(&name("www.example.com"), NOW, "", None).work.is_some());
+}
+
+#[test]
+fn a_page_speaks_only_of_its_range() {
+    let mut book = book();
+    wants(&mut book, "east", 1, "192.0.2.1");
+    send(&mut book);
+    let elsewhere = Page { from: None, until: Some(name("www.example.com")), sets: vec![] };
+    assert!(book.compare(&elsewhere, NOW).writes.is_empty());
+    assert_eq!(book.counts().records, 1);
+}
+
+#[test]
+fn another_order_of_values_is_no_drift() {
+    let mut book = book();
+    let www = name("www.example.com");
+    book.contribute(&www, contribution("east", 1, endpoint("east", "www.example.com", "A", &["192.0.2.1", "192.0.2.2"])));
+    book.review(&www, NOW, "", None);
+    send(&mut book);
+    let mut turned = book.records(None, 10)[0].1.raw.clone();
+    turned.values.reverse();
+    let diff = book.compare(&page(vec![turned.clone()]), NOW);
+    assert!(diff.drifted.is_empty() && book.units(&www, NOW).is_empty());
+    assert_eq!(book.records(None, 10)[0].1.raw, turned, "and the new spelling is what a DELETE has to say");
+}

@@ -1,0 +1,237 @@
+//! Every text with which Route 53 refuses a batch, in one place. The first part is as captured from AWS; the second is in the
+//! same manner, for cases of which no capture is known.
+
+use std::fmt::Display;
+
+/// The owner name, type and set identifier that a message speaks of.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// Canonical, with the final dot.
+    pub name: &'a str,
+    /// The type.
+    pub rtype: &'a str,
+    /// The set identifier, if any.
+    pub set_identifier: Option<&'a str>,
+}
+
+impl Subject<'_> {
+    /// `[name='…', type='…']`, with the set identifier where there is one.
+    fn brackets(&self) -> String {
+        let Subject { name, rtype, set_identifier } = self;
+        match set_identifier {
+            Some(set) => format!("[name='{name}', type='{rtype}', set identifier='{set}']"),
+            None => format!("[name='{name}', type='{rtype}']"),
+        }
+    }
+
+    fn set(&self) -> &str {
+        self.set_identifier.unwrap_or("null")
+    }
+}
+
+// As captured.
+
+pub(super) fn already_exists(of: &Subject<'_>) -> String {
+    format!("Tried to create resource record set {} but it already exists", of.brackets())
+}
+
+pub(super) fn not_found(of: &Subject<'_>) -> String {
+    format!("Tried to delete resource record set {} but it was not found", of.brackets())
+}
+
+pub(super) fn values_differ(of: &Subject<'_>) -> String {
+    format!("Tried to delete resource record set {} but the values provided do not match the current values", of.brackets())
+}
+
+pub(super) fn cname_over_others(name: &str, zone: &str) -> String {
+    format!(
+        "RRSet of type CNAME with DNS name {name} is not permitted as it conflicts with other records with the same DNS name \
+         in zone {zone}"
+    )
+}
+
+pub(super) fn over_cname(of: &Subject<'_>, zone: &str) -> String {
+    format!(
+        "RRSet of type {} with DNS name {} is not permitted because a conflicting RRSet of type CNAME with the same DNS name \
+         already exists in zone {zone}",
+        of.rtype, of.name
+    )
+}
+
+pub(super) fn cname_at_apex(name: &str, zone: &str) -> String {
+    format!("RRSet of type CNAME with DNS name {name} is not permitted at apex in zone {zone}")
+}
+
+pub(super) fn outside_zone(name: &str, zone: &str) -> String {
+    format!("RRSet with DNS name {name} is not permitted in zone {zone}")
+}
+
+/// `policy` is `weighted` in every capture; the other policies are assumed to read alike.
+pub(super) fn other_policy_exists(of: &Subject<'_>, policy: &str) -> String {
+    format!(
+        "RRSet with DNS name {}, type {}, SetIdentifier {} cannot be created as a non-{policy} set exists with the same name \
+         and type.",
+        of.name,
+        of.rtype,
+        of.set()
+    )
+}
+
+pub(super) fn simple_beside_others(of: &Subject<'_>) -> String {
+    format!(
+        "RRSet with DNS name {}, type {} cannot be created as other RRSets exist with the same name and type.",
+        of.name, of.rtype
+    )
+}
+
+pub(super) fn multivalue_beside_others(of: &Subject<'_>) -> String {
+    format!(
+        "RRSet with DNS name {}, type {}, SetIdentifier \"{}\" cannot be created because a non multivalue answer rrset exists \
+         with the same name and type.",
+        of.name,
+        of.rtype,
+        of.set()
+    )
+}
+
+pub(super) fn latency_region_taken(of: &Subject<'_>, region: &str) -> String {
+    format!(
+        "RRSet with DNS name {}, type {}, SetIdentifier {}, and Region Name={region} cannot be created because a latency \
+         RRSet with the same name, type and region already exists.",
+        of.name,
+        of.rtype,
+        of.set()
+    )
+}
+
+pub(super) fn weighted_ttl_differs(of: &Subject<'_>) -> String {
+    format!(
+        "RRSet with DNS name {} and type {}, SetIdentifier {} cannot be created as weighted sets must contain the same TTL.",
+        of.name,
+        of.rtype,
+        of.set()
+    )
+}
+
+pub(super) const PRIMARY_WITHOUT_HEALTH_CHECK: &str =
+    "A non-alias primary ResourceRecordSet must have an associated health check. No changes made.";
+
+pub(super) fn alias_outside_zone(target: &str, rtype: &str, target_zone: &str) -> String {
+    format!(
+        "Tried to create an alias that targets {target}, type {rtype} in zone {target_zone}, but the alias target name does \
+         not lie within the target zone"
+    )
+}
+
+pub(super) fn alias_target_missing(target: &str, rtype: &str, target_zone: &str) -> String {
+    format!("Tried to create an alias that targets {target}, type {rtype} in zone {target_zone}, but that target was not found")
+}
+
+pub(super) fn invalid_value(problem: &str, explanation: &str, value: &str) -> String {
+    format!("Invalid Resource Record: 'FATAL problem: {problem} ({explanation}) encountered with '{value}''")
+}
+
+pub(super) fn duplicate_value(value: &str) -> String {
+    format!("Duplicate Resource Record: '{value}'")
+}
+
+pub(super) fn duplicate_in_batch(rtype: &str, name: &str) -> String {
+    format!("The request contains an invalid set of changes for a resource record set '{rtype} {name}'")
+}
+
+pub(super) fn too_many_records(limit: usize) -> String {
+    format!("Number of records limit of {limit} exceeded.")
+}
+
+pub(super) fn too_many_characters(limit: usize) -> String {
+    format!("RDATA character limit of {limit} exceeded.")
+}
+
+pub(super) fn too_many_changes(limit: usize) -> String {
+    format!("Cannot have more than {limit} changes in a batch.")
+}
+
+pub(super) fn too_many_records_in_set(limit: usize) -> String {
+    format!("Cannot have more than {limit} records in a RRSet.")
+}
+
+pub(super) fn zone_full(zone_id: impl Display) -> String {
+    format!("Exceeded limit MAX_RRSETS_BY_ZONE for zone: {zone_id}")
+}
+
+/// `policy` is `weighted` in the capture; the other policies are assumed to read alike.
+pub(super) fn too_many_sets_of_policy(of: &Subject<'_>, policy: &str) -> String {
+    format!("Exceeded limit on number of {policy} RRSets for {}, type {} in this zone.", of.name, of.rtype)
+}
+
+pub(super) const ONE_SOA: &str = "A HostedZone must contain exactly one SOA record.";
+pub(super) const APEX_NS: &str = "A HostedZone must contain at least one NS record for the zone itself.";
+
+/// The tail of the texts about the shape of a change; name and type are as sent.
+pub(super) fn in_change(action: &str, sent_name: &str, rtype: &str, set_identifier: Option<&str>) -> String {
+    let set_identifier = set_identifier.unwrap_or("null");
+    format!("in Change with [Action={action}, Name={sent_name}, Type={rtype}, SetIdentifier={set_identifier}]")
+}
+
+pub(super) fn wrong_content(found: &str, in_change: &str) -> String {
+    format!(
+        "Invalid request: Expected exactly one of [AliasTarget, all of [TTL, and ResourceRecords], or TrafficPolicyInstanceId], \
+         but found {found} {in_change}"
+    )
+}
+
+pub(super) fn wrong_policy(found: &str, in_change: &str) -> String {
+    format!(
+        "Invalid request: Expected exactly one of [Weight, Region, Failover, GeoLocation, or MultiValueAnswer], but found \
+         {found} {in_change}"
+    )
+}
+
+pub(super) fn missing_set_identifier(in_change: &str) -> String {
+    format!("Invalid request: Missing field 'SetIdentifier' {in_change}")
+}
+
+pub(super) fn fatal_name(problem: &str, explanation: &str, at: &str) -> String {
+    format!("FATAL problem: {problem} ({explanation}) encountered with '{at}'")
+}
+
+pub(super) const ZONE_NOT_EMPTY: &str =
+    "The specified hosted zone contains non-required resource record sets  and so cannot be deleted.";
+
+// Assumed.
+
+pub(super) fn failover_role_taken(of: &Subject<'_>, role: &str) -> String {
+    format!(
+        "RRSet with DNS name {}, type {}, SetIdentifier {}, and Failover={role} cannot be created because a failover RRSet \
+         with the same name, type and role already exists.",
+        of.name,
+        of.rtype,
+        of.set()
+    )
+}
+
+pub(super) fn place_taken(of: &Subject<'_>) -> String {
+    format!(
+        "RRSet with DNS name {}, type {}, SetIdentifier {} cannot be created because a geolocation RRSet with the same name, \
+         type and location already exists.",
+        of.name,
+        of.rtype,
+        of.set()
+    )
+}
+
+pub(super) fn policy_not_for_type(of: &Subject<'_>, policy: &str) -> String {
+    format!("RRSet with DNS name {}, type {} cannot be used with the {policy} routing policy.", of.name, of.rtype)
+}
+
+pub(super) fn alias_not_for_type(of: &Subject<'_>) -> String {
+    format!("RRSet with DNS name {}, type {} cannot be an alias.", of.name, of.rtype)
+}
+
+pub(super) fn wildcard_ns(name: &str) -> String {
+    format!("RRSet of type NS with DNS name {name} is not permitted because NS records cannot have a wildcard name.")
+}
+
+pub(super) fn no_such_health_check(id: &str) -> String {
+    format!("No health check exists with the specified ID: {id}")
+}

@@ -1,0 +1,327 @@
+//! The request bodies that the emulator reads.
+
+use arcstr::ArcStr;
+use roxmltree::Node;
+use serde::{Deserialize, Serialize};
+
+use super::error::AwsError;
+use super::xml_read::{
+    Occurs, Slot, boolean, bounded, children, children_in_any_order, document, enumeration, integer, root, text,
+};
+use crate::core::record::{GeoLocation, GeoProximity, RawAlias, RawCidr, RawRecordSet, RecordType};
+
+/// What a change does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum ChangeAction {
+    /// Create if absent.
+    Create,
+    /// Delete if exactly this is there.
+    Delete,
+    /// Create or replace, whatever is there.
+    Upsert,
+}
+
+impl ChangeAction {
+    /// As it stands in a request.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "CREATE",
+            Self::Delete => "DELETE",
+            Self::Upsert => "UPSERT",
+        }
+    }
+}
+
+/// One element of a batch, as sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordChange {
+    /// What to do.
+    pub action: ChangeAction,
+    /// With which set; the name is as sent.
+    pub set: RawRecordSet,
+}
+
+/// The body of ChangeResourceRecordSets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ChangeRequest {
+    pub comment: Option<String>,
+    pub changes: Vec<RecordChange>,
+}
+
+/// The body of CreateHostedZone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct CreateZoneRequest {
+    pub name: String,
+    pub caller_reference: String,
+    pub comment: Option<String>,
+    pub private: bool,
+    pub vpc: Option<Vpc>,
+}
+
+/// A VPC of a private zone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vpc {
+    /// Its region.
+    pub region: String,
+    /// Its id.
+    pub id: String,
+}
+
+/// The body of ChangeTagsForResource.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct TagsRequest {
+    pub add: Vec<(String, String)>,
+    pub remove: Vec<String>,
+}
+
+use Occurs::{Many, Once, Optional};
+
+const REGION_CHARS: usize = 64;
+const TYPES: [&str; 17] =
+    ["SOA", "A", "TXT", "NS", "CNAME", "MX", "NAPTR", "PTR", "SRV", "SPF", "AAAA", "CAA", "DS", "TLSA", "SSHFP", "SVCB", "HTTPS"];
+const RECORD_SET: [Slot; 15] = [
+    ("Name", Once),
+    ("Type", Once),
+    ("SetIdentifier", Optional),
+    ("Weight", Optional),
+    ("Region", Optional),
+    ("GeoLocation", Optional),
+    ("Failover", Optional),
+    ("MultiValueAnswer", Optional),
+    ("TTL", Optional),
+    ("ResourceRecords", Optional),
+    ("AliasTarget", Optional),
+    ("HealthCheckId", Optional),
+    ("TrafficPolicyInstanceId", Optional),
+    ("CidrRoutingConfig", Optional),
+    ("GeoProximityLocation", Optional),
+];
+
+/// Reads the body of ChangeResourceRecordSets.
+pub(super) fn change_request(body: &str) -> Result<ChangeRequest, AwsError> {
+    let document = document(body)?;
+    let request = children(root(&document, "ChangeResourceRecordSetsRequest")?, &[("ChangeBatch", Once)])?;
+    let batch = children(only(&request, 0)?, &[("Comment", Optional), ("Changes", Once)])?;
+    let comment = first(&batch, 0).map(|node| bounded(node, 0, 256)).transpose()?.map(str::to_owned);
+    let changes = children(only(&batch, 1)?, &[("Change", Many)])?;
+    let changes = changes.first().map_or(&[][..], Vec::as_slice);
+    Ok(ChangeRequest { comment, changes: changes.iter().map(|node| change(*node)).collect::<Result<_, _>>()? })
+}
+
+fn change(node: Node<'_, '_>) -> Result<RecordChange, AwsError> {
+    let parts = children(node, &[("Action", Once), ("ResourceRecordSet", Once)])?;
+    let action = match enumeration(only(&parts, 0)?, &["CREATE", "DELETE", "UPSERT"])? {
+        "CREATE" => ChangeAction::Create,
+        "DELETE" => ChangeAction::Delete,
+        _ => ChangeAction::Upsert,
+    };
+    Ok(RecordChange { action, set: record_set(only(&parts, 1)?)? })
+}
+
+fn record_set(node: Node<'_, '_>) -> Result<RawRecordSet, AwsError> {
+    let parts = children(node, &RECORD_SET)?;
+    let mut set = RawRecordSet {
+        name: bounded(only(&parts, 0)?, 0, 1_024)?.into(),
+        rtype: enumeration(only(&parts, 1)?, &TYPES)?.into(),
+        set_identifier: shared(first(&parts, 2), 1, 128)?,
+        weight: first(&parts, 3).map(|node| integer(node, 0, 255)).transpose()?,
+        region: shared(first(&parts, 4), 1, REGION_CHARS)?,
+        geolocation: first(&parts, 5).map(geolocation).transpose()?,
+        multivalue_answer: first(&parts, 7).map(boolean).transpose()?,
+        ttl_secs: first(&parts, 8).map(|node| integer(node, 0, 2_147_483_647)).transpose()?,
+        alias: first(&parts, 10).map(alias).transpose()?,
+        health_check_id: shared(first(&parts, 11), 0, 64)?,
+        traffic_policy_instance_id: shared(first(&parts, 12), 1, 36)?,
+        cidr: first(&parts, 13).map(cidr).transpose()?,
+        geoproximity: first(&parts, 14).map(geoproximity).transpose()?,
+        ..RawRecordSet::default()
+    };
+    if let Some(node) = first(&parts, 6) {
+        set.failover = Some(enumeration(node, &["PRIMARY", "SECONDARY"])?.into());
+    }
+    if let Some(node) = first(&parts, 9) {
+        let records = children(node, &[("ResourceRecord", Many)])?;
+        for record in records.iter().flatten() {
+            let value = children(*record, &[("Value", Once)])?;
+            set.values.push(bounded(only(&value, 0)?, 0, 4_000)?.into());
+        }
+    }
+    Ok(set)
+}
+
+fn geolocation(node: Node<'_, '_>) -> Result<GeoLocation, AwsError> {
+    let parts = children(node, &[("ContinentCode", Optional), ("CountryCode", Optional), ("SubdivisionCode", Optional)])?;
+    Ok(GeoLocation {
+        continent_code: shared(first(&parts, 0), 2, 2)?,
+        country_code: shared(first(&parts, 1), 1, 2)?,
+        subdivision_code: shared(first(&parts, 2), 1, 3)?,
+    })
+}
+
+fn alias(node: Node<'_, '_>) -> Result<RawAlias, AwsError> {
+    let parts = children(node, &[("HostedZoneId", Once), ("DNSName", Once), ("EvaluateTargetHealth", Once)])?;
+    Ok(RawAlias {
+        zone_id: bounded(only(&parts, 0)?, 0, 32)?.into(),
+        name: bounded(only(&parts, 1)?, 0, 1_024)?.into(),
+        evaluate_target_health: boolean(only(&parts, 2)?)?,
+    })
+}
+
+fn cidr(node: Node<'_, '_>) -> Result<RawCidr, AwsError> {
+    let parts = children(node, &[("CollectionId", Once), ("LocationName", Once)])?;
+    Ok(RawCidr { collection_id: text(only(&parts, 0)?).into(), location_name: bounded(only(&parts, 1)?, 1, 16)?.into() })
+}
+
+fn geoproximity(node: Node<'_, '_>) -> Result<GeoProximity, AwsError> {
+    let slots = [("AWSRegion", Optional), ("LocalZoneGroup", Optional), ("Coordinates", Optional), ("Bias", Optional)];
+    let parts = children(node, &slots)?;
+    let coordinates = match first(&parts, 2) {
+        Some(node) => {
+            let parts = children(node, &[("Latitude", Once), ("Longitude", Once)])?;
+            Some((bounded(only(&parts, 0)?, 1, 6)?.into(), bounded(only(&parts, 1)?, 1, 7)?.into()))
+        }
+        None => None,
+    };
+    let bias = first(&parts, 3).map(|node| integer(node, -99, 99)).transpose()?;
+    Ok(GeoProximity {
+        aws_region: shared(first(&parts, 0), 1, REGION_CHARS)?,
+        local_zone_group: shared(first(&parts, 1), 1, REGION_CHARS)?,
+        coordinates,
+        bias: bias.and_then(|bias| i32::try_from(bias).ok()),
+    })
+}
+
+/// Reads the body of CreateHostedZone.
+pub(super) fn create_zone_request(body: &str) -> Result<CreateZoneRequest, AwsError> {
+    let document = document(body)?;
+    let slots = [
+        ("Name", Once),
+        ("VPC", Optional),
+        ("CallerReference", Once),
+        ("HostedZoneConfig", Optional),
+        ("DelegationSetId", Optional),
+    ];
+    let parts = children_in_any_order(root(&document, "CreateHostedZoneRequest")?, &slots)?;
+    let vpc = match first(&parts, 1) {
+        Some(node) => {
+            let parts = children(node, &[("VPCRegion", Optional), ("VPCId", Optional)])?;
+            let part = |at| first(&parts, at).map(|node| text(node).to_owned()).unwrap_or_default();
+            Some(Vpc { region: part(0), id: part(1) })
+        }
+        None => None,
+    };
+    let (comment, private) = match first(&parts, 3) {
+        Some(node) => {
+            let parts = children(node, &[("Comment", Optional), ("PrivateZone", Optional)])?;
+            let comment = first(&parts, 0).map(|node| bounded(node, 0, 256)).transpose()?.map(str::to_owned);
+            (comment, first(&parts, 1).map(boolean).transpose()?.unwrap_or(false))
+        }
+        None => (None, false),
+    };
+    Ok(CreateZoneRequest {
+        name: bounded(only(&parts, 0)?, 0, 1_024)?.to_owned(),
+        caller_reference: bounded(only(&parts, 2)?, 1, 128)?.to_owned(),
+        comment,
+        private: private || vpc.is_some(),
+        vpc,
+    })
+}
+
+/// Reads the body of ChangeTagsForResource.
+pub(super) fn tags_request(body: &str) -> Result<TagsRequest, AwsError> {
+    let document = document(body)?;
+    let slots = [("AddTags", Optional), ("RemoveTagKeys", Optional)];
+    let parts = children(root(&document, "ChangeTagsForResourceRequest")?, &slots)?;
+    let mut request = TagsRequest::default();
+    if let Some(node) = first(&parts, 0) {
+        for tag in children(node, &[("Tag", Many)])?.iter().flatten() {
+            let parts = children(*tag, &[("Key", Optional), ("Value", Optional)])?;
+            let part = |at, max| match first(&parts, at) {
+                Some(node) => bounded(node, 0, max).map(str::to_owned),
+                None => Ok(String::new()),
+            };
+            request.add.push((part(0, 128)?, part(1, 256)?));
+        }
+    }
+    if let Some(node) = first(&parts, 1) {
+        for key in children(node, &[("Key", Many)])?.iter().flatten() {
+            request.remove.push(bounded(*key, 0, 128)?.to_owned());
+        }
+    }
+    Ok(request)
+}
+
+/// Reads the body of ListTagsForResources.
+pub(super) fn tags_batch_request(body: &str) -> Result<Vec<String>, AwsError> {
+    let document = document(body)?;
+    let parts = children(root(&document, "ListTagsForResourcesRequest")?, &[("ResourceIds", Once)])?;
+    let ids = children(only(&parts, 0)?, &[("ResourceId", Many)])?;
+    Ok(ids.iter().flatten().map(|node| text(*node).to_owned()).collect())
+}
+
+fn first<'a>(parts: &[Vec<Node<'a, 'a>>], at: usize) -> Option<Node<'a, 'a>> {
+    parts.get(at).and_then(|nodes| nodes.first()).copied()
+}
+
+/// The node of a slot that `children` has found to be filled.
+fn only<'a>(parts: &[Vec<Node<'a, 'a>>], at: usize) -> Result<Node<'a, 'a>, AwsError> {
+    first(parts, at).ok_or_else(|| AwsError::invalid_input("Invalid XML"))
+}
+
+fn shared(node: Option<Node<'_, '_>>, min: usize, max: usize) -> Result<Option<ArcStr>, AwsError> {
+    node.map(|node| bounded(node, min, max).map(ArcStr::from)).transpose()
+}
+
+/// The type of a set whose type was read from a request.
+pub(super) fn known_type(set: &RawRecordSet) -> Result<RecordType, AwsError> {
+    RecordType::parse(&set.rtype).ok_or_else(|| AwsError::invalid_input(format!("Invalid XML ; unknown type {}", set.rtype)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(set: &str) -> String {
+        format!(
+            "<?xml version=\"1.0\"?><ChangeResourceRecordSetsRequest xmlns=\"https://route53.amazonaws.com/doc/2013-04-01/\">\
+             <ChangeBatch><Changes><Change><Action>CREATE</Action><ResourceRecordSet>{set}</ResourceRecordSet></Change>\
+             </Changes></ChangeBatch></ChangeResourceRecordSetsRequest>"
+        )
+    }
+
+    fn refusal(set: &str) -> String {
+        change_request(&batch(set)).unwrap_err().message
+    }
+
+    #[test]
+    fn elements_out_of_order_are_refused_with_what_may_stand_there() {
+        let message = refusal(
+            "<Name>a.example.com</Name><TTL>1</TTL><Type>A</Type><ResourceRecords><ResourceRecord><Value>192.0.2.1</Value>\
+             </ResourceRecord></ResourceRecords>",
+        );
+        assert_eq!(
+            message,
+            "Invalid XML ; cvc-complex-type.2.4.a: Invalid content was found starting with element 'TTL'. One of \
+             '{\"https://route53.amazonaws.com/doc/2013-04-01/\":Type}' is expected."
+        );
+    }
+
+    #[test]
+    fn numbers_outside_their_range_are_refused_by_the_schema() {
+        for (element, facet) in [
+            ("<TTL>2147483648</TTL>", "maxInclusive"),
+            ("<TTL>-1</TTL>", "minInclusive"),
+            ("<Weight>256</Weight>", "maxInclusive"),
+            ("<TTL>x</TTL>", "datatype"),
+        ] {
+            let message = refusal(&format!("<Name>a.example.com</Name><Type>A</Type>{element}"));
+            assert!(message.contains(&format!("cvc-{facet}-valid")), "{message}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_action_or_type_is_refused_with_the_enumeration() {
+        assert!(refusal("<Name>a</Name><Type>URI</Type>").contains("cvc-enumeration-valid: Value 'URI'"));
+    }
+}
