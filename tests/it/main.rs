@@ -4,6 +4,8 @@
 
 mod agent;
 mod architecture;
+mod deploy;
+mod docs;
 mod emulator;
 mod emulator_control;
 mod emulator_dns;
