@@ -28,12 +28,12 @@ pub enum TelemetryError {
 }
 
 /// Starts the log of this process. The first call decides; later ones change nothing, so tests may call it as they like.
-#[expect(clippy::disallowed_methods, reason = "the filter can be changed where no option is parsed")]
 pub fn init(log: &Log) -> Result<(), TelemetryError> {
     init_to(log, std::io::stderr)
 }
 
 /// Starts the log of this process, written elsewhere than to standard error.
+#[expect(clippy::disallowed_methods, reason = "the filter can be changed where no option is parsed")]
 pub fn init_to<W>(log: &Log, writer: W) -> Result<(), TelemetryError>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,

@@ -204,8 +204,7 @@ fn absolute(path: &[String], here: &[String]) -> Vec<String> {
 /// Reads `a::b::{c, d::e}` from `index`, adds each path with the token where it ends, and answers the token after it.
 fn path_tree(tokens: &[Token], mut index: usize, prefix: &mut Vec<String>, found: &mut Vec<(Vec<String>, usize)>) -> usize {
     let depth = prefix.len();
-    loop {
-        let Some(token) = tokens.get(index) else { break };
+    while let Some(token) = tokens.get(index) {
         if token.text == "{" {
             index += 1;
             while index < tokens.len() && tokens[index].text != "}" {
