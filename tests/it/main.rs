@@ -11,6 +11,7 @@ mod emulator_control;
 mod emulator_dns;
 mod emulator_rows;
 mod emulator_support;
+mod invariants;
 mod policy;
 mod store;
 mod support;
