@@ -1,6 +1,11 @@
 //! The integration tests: one binary, one module a subject.
 
+#![expect(clippy::disallowed_methods, reason = "a test sets the scene: it reads the environment and makes clients of its own")]
+
 mod agent;
+mod architecture;
+mod deploy;
+mod docs;
 mod emulator;
 mod emulator_control;
 mod emulator_dns;
@@ -8,5 +13,6 @@ mod emulator_rows;
 mod emulator_support;
 mod invariants;
 mod kill;
+mod policy;
 mod store;
 mod support;

@@ -84,7 +84,6 @@ impl FederationService {
 
 impl Inner {
     /// The identity of the caller. For now a token that all agents share.
-    #[expect(clippy::result_large_err, reason = "tonic's own error type")]
     fn authenticate<T>(&self, request: &Request<T>) -> Result<(), Status> {
         let Some(token) = self.parts.token.borrow().clone() else { return Ok(()) };
         let given = request
@@ -101,7 +100,6 @@ impl Inner {
         }
     }
 
-    #[expect(clippy::result_large_err, reason = "tonic's own error type")]
     fn registered(&self, cluster: &str) -> Result<ClusterId, Status> {
         let id = ClusterId::parse(cluster).map_err(|error| Status::invalid_argument(error.to_string()))?;
         if self.parts.directory.read(|directory| directory.settings().contains_key(&id)) {

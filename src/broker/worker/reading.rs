@@ -119,10 +119,11 @@ impl Worker {
             }
             let is_required =
                 !zone.unsettled.is_empty() || zone.listed_at.is_none() || zone.reader.as_ref().is_some_and(|r| r.names.is_some());
-            if zone.reader.is_some() && is_required {
-                if let Some(permit) = self.permit(now, Lane::Changes, ApiAction::ListResourceRecordSets, 0, wake) {
-                    self.start_page(&zone_id, permit, now);
-                }
+            if zone.reader.is_some()
+                && is_required
+                && let Some(permit) = self.permit(now, Lane::Changes, ApiAction::ListResourceRecordSets, 0, wake)
+            {
+                self.start_page(&zone_id, permit, now);
             }
         }
     }
