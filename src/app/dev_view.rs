@@ -68,9 +68,9 @@ pub fn banner(parts: &Parts) -> String {
         let _ = writeln!(text, "agent      http://{address}   {cluster}");
     }
     let _ = writeln!(text, "state      {}", parts.data.display());
-    let _ = writeln!(text, "try        dig @{} -p {} +short app.dev.example.com", at.dns.ip(), at.dns.port());
-    let _ = writeln!(text, "           edit {}/dev-east/app.yaml, then dig again", parts.clusters.display());
-    let _ = writeln!(text, "           zonefold why app.dev.example.com --broker http://{}", at.http);
+    let _ = writeln!(text, "try        dig @{} -p {} +short cafe.dev.example.com", at.dns.ip(), at.dns.port());
+    let _ = writeln!(text, "           edit {}/dev-west/nginx.yaml, then dig again", parts.clusters.display());
+    let _ = writeln!(text, "           zonefold why app.dev.example.com --broker http://{}   (two clusters want it)", at.http);
     text
 }
 

@@ -64,7 +64,7 @@ pub struct ConfigOverrides {
     pub agents_token_file: Option<std::path::PathBuf>,
     /// `ZONEFOLD_LOG_FORMAT`.
     pub log_format: Option<LogFormat>,
-    /// `ZONEFOLD_LOG`.
+    /// `ZONEFOLD_LOG_FILTER`.
     pub log_filter: Option<String>,
 }
 
@@ -94,7 +94,7 @@ impl ConfigOverrides {
         }
         if let Some(filter) = &self.log_filter {
             config.log.filter.clone_from(filter);
-            replaced.push(("log.filter", "ZONEFOLD_LOG"));
+            replaced.push(("log.filter", "ZONEFOLD_LOG_FILTER"));
         }
         replaced
     }

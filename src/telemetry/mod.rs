@@ -49,8 +49,9 @@ where
 }
 
 fn parse_filter(directives: &str) -> Result<EnvFilter, TelemetryError> {
+    // The emulator's DNS library tells of every query; who wants that names it.
     EnvFilter::builder()
-        .parse(directives)
+        .parse(if directives.contains("hickory") { directives.to_owned() } else { format!("hickory_server=warn,{directives}") })
         .map_err(|error| TelemetryError::Filter { directives: directives.to_owned(), reason: error.to_string() })
 }
 

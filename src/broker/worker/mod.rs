@@ -11,6 +11,7 @@
 mod backlog;
 mod calls;
 mod change;
+mod compare;
 mod discovery;
 mod reading;
 mod view;

@@ -7,7 +7,7 @@ use futures::FutureExt;
 use tracing::{info, warn};
 
 use super::calls::{Done, WakeAt, persist};
-use super::zone::Page;
+use super::compare::{Page, same};
 use super::{SyncWatch, Worker, ZoneWork, row_of};
 use crate::core::budget::{ApiAction, Lane, Permit};
 use crate::core::change::{Batch, Unit};
@@ -342,9 +342,7 @@ fn settle_batches(zone: &mut ZoneWork, now: Timestamp) -> Vec<Settled> {
             let held = zone.book.observed(key).filter(|observed| observed.is_there()).map(|observed| &observed.raw);
             match (held, wanted) {
                 (None, None) => true,
-                (Some(held), Some(wanted)) => {
-                    held == wanted || matches!((held.canonical(), wanted.canonical()), (Ok(a), Ok(b)) if a == b)
-                }
+                (Some(held), Some(wanted)) => same(held, wanted),
                 _ => false,
             }
         };
@@ -359,6 +357,7 @@ fn settle_batches(zone: &mut ZoneWork, now: Timestamp) -> Vec<Settled> {
             let (writes, claims) = zone.book.applied(&arrived, None, zone.sequence, now);
             (BatchOutcome::Applied { change_id: None, request_id: None }, writes, claims)
         } else {
+            zone.book.may_come_late(&batch, now);
             (BatchOutcome::NotApplied { reason: "not found when read back".to_owned() }, vec![], vec![])
         };
         info!(zone = %batch.zone, batch = %batch.id, applied, "the outcome of a batch was read back");

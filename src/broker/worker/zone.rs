@@ -15,7 +15,7 @@ use crate::core::endpoint::{EndpointKey, KeyHash};
 use crate::core::fold;
 use crate::core::ids::{BatchId, ClusterId};
 use crate::core::name::DnsName;
-use crate::core::plan::{BlockReason, Blocked, Drift, NamePlan, Observed, Ownership, PlanInput, plan};
+use crate::core::plan::{BlockReason, Blocked, NamePlan, Observed, Ownership, PlanInput, plan};
 use crate::core::policy::ZoneSettings;
 use crate::core::record::{RawRecordSet, RecordKey, RecordType};
 use crate::core::time::{Millis, Timestamp};
@@ -45,10 +45,10 @@ struct Mark {
 }
 
 #[derive(Default)]
-struct NameState {
-    contributions: Vec<Contribution>,
+pub(super) struct NameState {
+    pub(super) contributions: Vec<Contribution>,
     claim: Option<Claim>,
-    observed: BTreeMap<RecordKey, Observed>,
+    pub(super) observed: BTreeMap<RecordKey, Observed>,
     departed: Vec<(ClusterId, EndpointKey)>,
     mark: Option<Mark>,
 }
@@ -68,6 +68,14 @@ struct Refusal {
     message: String,
 }
 
+/// A record set that a lost call of ours may still create.
+#[derive(Clone, Debug)]
+pub(super) struct Late {
+    pub(super) raw: RawRecordSet,
+    pub(super) owner: Ownership,
+    pub(super) until: Timestamp,
+}
+
 /// What a look at a name came to.
 #[derive(Debug, Default)]
 pub struct Review {
@@ -77,28 +85,6 @@ pub struct Review {
     pub work: Option<(ClusterId, u32)>,
     /// Sets that change hands without a call.
     pub adopted: Vec<RecordWrite>,
-}
-
-/// A page of what Route 53 holds, from a name on.
-#[derive(Clone, Debug)]
-pub struct Page {
-    /// The first name that the page can speak of; none for the zone's first.
-    pub from: Option<DnsName>,
-    /// The first name that it does not speak of; none when it reaches the end.
-    pub until: Option<DnsName>,
-    /// The sets.
-    pub sets: Vec<RawRecordSet>,
-}
-
-/// What a page differed in.
-#[derive(Debug, Default)]
-pub struct PageDiff {
-    /// For the store.
-    pub writes: Vec<RecordWrite>,
-    /// The names to look at again.
-    pub touched: BTreeSet<DnsName>,
-    /// Sets of ours that somebody else changed or removed.
-    pub drifted: Vec<RecordKey>,
 }
 
 /// How many of what a zone holds.
@@ -120,9 +106,10 @@ pub struct ZoneBook {
     pub context: ZoneContext,
     /// What may be done here.
     pub settings: ZoneSettings,
-    names: BTreeMap<DnsName, NameState>,
+    pub(super) names: BTreeMap<DnsName, NameState>,
     waiting_for_target: HashMap<DnsName, BTreeSet<DnsName>>,
     refusals: HashMap<RecordKey, Refusal>,
+    pub(super) late: HashMap<RecordKey, Late>,
     counts: ZoneCounts,
 }
 
@@ -149,6 +136,7 @@ impl ZoneBook {
             names: BTreeMap::new(),
             waiting_for_target: HashMap::new(),
             refusals: HashMap::new(),
+            late: HashMap::new(),
             counts: ZoneCounts::default(),
         }
     }
@@ -200,6 +188,7 @@ impl ZoneBook {
         let Some((settlement, plan)) = self.decide(name) else { return Review::default() };
         self.settle_claim(name, &settlement, now);
         self.follow_targets(name, &plan);
+        self.forget_refusals(name, &plan);
         let (ready, refused) = self.sift(&plan.units, now);
         let adopted = self.adopt(name, &settlement, &plan.adopted, now);
         let mut review = Review { adopted, ..Review::default() };
@@ -261,6 +250,13 @@ impl ZoneBook {
             if let BlockReason::AliasTarget(target) = &blocked.why {
                 self.waiting_for_target.entry(target.clone()).or_default().insert(name.clone());
             }
+        }
+    }
+
+    /// What is no longer planned was refused in vain.
+    fn forget_refusals(&mut self, name: &DnsName, plan: &NamePlan) {
+        if !self.refusals.is_empty() {
+            self.refusals.retain(|key, _| key.name != *name || plan.units.iter().any(|unit| unit_key(unit) == Some(key)));
         }
     }
 
@@ -452,66 +448,6 @@ impl ZoneBook {
         self.refusals.iter().filter(|(_, refusal)| refusal.retry_at <= now).map(|(key, _)| key.name.clone()).collect()
     }
 
-    /// Takes a page of what Route 53 holds. The caller makes sure that no call on the zone was in flight beside it.
-    pub fn compare(&mut self, page: &Page, now: Timestamp) -> PageDiff {
-        let mut held: BTreeMap<RecordKey, RawRecordSet> = BTreeMap::new();
-        for raw in &page.sets {
-            // A type that Route 53 will have one day cannot be a record of ours, nor in the way of one.
-            if let Ok(key) = raw.key() {
-                held.insert(key, raw.clone());
-            }
-        }
-        let lower = page.from.clone().map_or(Bound::Unbounded, Bound::Included);
-        let upper = page.until.clone().map_or(Bound::Unbounded, Bound::Excluded);
-        let known: Vec<(RecordKey, Observed)> =
-            self.names.range((lower, upper)).flat_map(|(_, state)| state.observed.clone()).collect();
-        let mut diff = PageDiff::default();
-        for (key, observed) in known {
-            match held.remove(&key) {
-                Some(raw) if observed.is_there() && raw == observed.raw => {}
-                Some(raw) => self.differs(key, &observed, raw, now, &mut diff),
-                None => self.missing(key, observed, now, &mut diff),
-            }
-        }
-        for (key, raw) in held {
-            let observed = Observed { raw, owner: None, drift: None };
-            diff.writes.push(RecordWrite::Put(row(key.clone(), &observed, now)));
-            diff.touched.insert(key.name.clone());
-            self.observe(key, Some(observed));
-        }
-        diff
-    }
-
-    fn differs(&mut self, key: RecordKey, old: &Observed, raw: RawRecordSet, now: Timestamp, diff: &mut PageDiff) {
-        // Another spelling of the same, such as another order of values, is no drift.
-        let same = old.is_there() && matches!((raw.canonical(), old.raw.canonical()), (Ok(a), Ok(b)) if a == b);
-        let drift = if same { old.drift } else { old.owner.as_ref().map(|_| Drift::Changed) };
-        if drift.is_some() && !same {
-            diff.drifted.push(key.clone());
-        }
-        let observed = Observed { raw, owner: old.owner.clone(), drift };
-        diff.writes.push(RecordWrite::Put(row(key.clone(), &observed, now)));
-        diff.touched.insert(key.name.clone());
-        self.observe(key, Some(observed));
-    }
-
-    fn missing(&mut self, key: RecordKey, old: Observed, now: Timestamp, diff: &mut PageDiff) {
-        let wanted = self.names.get(&key.name).is_some_and(|state| !state.contributions.is_empty());
-        if old.owner.is_some() && wanted {
-            if old.drift != Some(Drift::Missing) {
-                diff.drifted.push(key.clone());
-                diff.touched.insert(key.name.clone());
-                let observed = Observed { drift: Some(Drift::Missing), ..old };
-                diff.writes.push(RecordWrite::Put(row(key.clone(), &observed, now)));
-                self.observe(key, Some(observed));
-            }
-            return;
-        }
-        diff.writes.push(RecordWrite::Remove(key.clone()));
-        diff.touched.insert(key.name.clone());
-        self.observe(key, None);
-    }
-
     /// What is observed under a key; for the independent check.
     pub fn observed(&self, key: &RecordKey) -> Option<&Observed> {
         self.names.get(&key.name)?.observed.get(key)
@@ -541,7 +477,7 @@ impl ZoneBook {
         })
     }
 
-    fn observe(&mut self, key: RecordKey, observed: Option<Observed>) {
+    pub(super) fn observe(&mut self, key: RecordKey, observed: Option<Observed>) {
         let state = self.names.entry(key.name.clone()).or_default();
         let old = match observed {
             Some(new) => {
@@ -589,7 +525,7 @@ fn count(counts: &mut ZoneCounts, observed: &Observed, step: impl Fn(&mut usize)
     }
 }
 
-fn row(key: RecordKey, observed: &Observed, at: Timestamp) -> RecordRow {
+pub(super) fn row(key: RecordKey, observed: &Observed, at: Timestamp) -> RecordRow {
     RecordRow { key, raw: observed.raw.clone(), owner: observed.owner.clone(), drift: observed.drift, observed_at: at }
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::broker::worker::compare::{LATE_FOR, Page};
 use crate::core::ids::BatchId;
 use crate::core::policy::{DriftPolicy, ZonePolicy};
 use crate::core::testkit::{cluster, contribution, endpoint, name, zone_context};
@@ -166,4 +167,42 @@ fn another_order_of_values_is_no_drift() {
     let diff = book.compare(&page(vec![turned.clone()]), NOW);
     assert!(diff.drifted.is_empty() && book.units(&www, NOW).is_empty());
     assert_eq!(book.records(None, 10)[0].1.raw, turned, "and the new spelling is what a DELETE has to say");
+}
+
+#[test]
+fn what_a_lost_call_of_ours_made_late_is_ours() {
+    let mut book = book();
+    let www = name("www.example.com");
+    wants(&mut book, "east", 1, "192.0.2.1");
+    let units = book.units(&www, NOW);
+    let batch = Batch {
+        id: BatchId(uuid::Uuid::from_u128(9)),
+        account: zone_context().placement.account,
+        zone: zone_context().placement.zone,
+        planned_at: NOW,
+        wire: fold::wire_order(&units),
+        units,
+    };
+    book.may_come_late(&batch, NOW);
+    book.compare(&page(vec![raw("192.0.2.1")]), NOW);
+    assert_eq!(book.records(None, 1)[0].1.owner.as_ref().map(|owner| owner.batch), Some(batch.id));
+    assert_eq!(progress(&book.review(&www, NOW, "", None)), ["applied"]);
+
+    // Something else at that key, or the same after a long time, is somebody else's.
+    for (target, at) in [("192.0.2.66", NOW), ("192.0.2.1", NOW + LATE_FOR)] {
+        let mut book = self::book();
+        book.may_come_late(&batch, NOW);
+        book.compare(&page(vec![raw(target)]), at);
+        assert_eq!(book.records(None, 1)[0].1.owner, None);
+    }
+}
+
+#[test]
+fn a_refusal_of_what_nobody_wants_any_more_is_forgotten() {
+    let mut book = book();
+    wants(&mut book, "east", 1, "192.0.2.1");
+    let unit = book.units(&name("www.example.com"), NOW).remove(0);
+    book.refuse(&unit, "no".to_owned(), NOW);
+    leaves(&mut book, "east");
+    assert_eq!(book.counts().refused, 0);
 }
