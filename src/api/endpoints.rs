@@ -1,0 +1,360 @@
+//! The endpoints: what clusters want, and what became of each.
+//!
+//! There may be a million, so a page is read in the order in which the directory keeps them (cluster, then key), and a filter
+//! that fits few looks at a bounded number of them in one request: such a page may be short, even empty, and still have a
+//! `next`.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::openapi::schema::Object;
+use utoipa::{IntoParams, ToSchema};
+
+use super::ApiState;
+use super::page::{Cursor, Limit, Page};
+use super::problem::{ApiError, Problem};
+use super::request::Params;
+use super::values::{EndpointSource, Placement, Time, reasons, verdict_states, words_of};
+use crate::broker::feedback::{EndpointStatus, Progress as BrokerProgress};
+use crate::core::endpoint::{Endpoint as CoreEndpoint, KeyHash};
+use crate::core::ids::ClusterId;
+use crate::core::name::DnsName;
+use crate::core::verdict::{Reason, Verdict as CoreVerdict, VerdictState};
+
+/// How many endpoints one request looks at.
+const LOOK_AT_MOST: usize = 20_000;
+/// How many are taken from the directory at a time, which is locked meanwhile.
+const CHUNK: usize = 1_000;
+
+/// One cluster's wish for one record set, and what became of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Endpoint {
+    /// The hash of its key: the same as long as object, name, type and set identifier are.
+    #[schema(example = "8c1f0f1a3b9be6f2f77dcb4fd5c2f9f4f6cf5dbb4a0d4b21b1a0a5ac3f0f8f11")]
+    pub id: String,
+    /// Whose.
+    #[schema(value_type = String, example = "dev-east")]
+    pub cluster: ClusterId,
+    /// What asks, and for which name.
+    #[serde(flatten)]
+    pub key: EndpointSource,
+    /// The wanted values, as written.
+    #[schema(example = json!(["192.0.2.1"]))]
+    pub targets: Vec<String>,
+    /// The wanted time to live in seconds; none for the zone's default.
+    #[schema(example = 300)]
+    pub ttl_secs: Option<i64>,
+    /// Provider-specific properties, by ExternalDNS's names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub properties: BTreeMap<String, String>,
+    /// The hash of its content.
+    pub version: String,
+    /// The broker's answer; null while it is being decided.
+    pub verdict: Option<Verdict>,
+    /// How far it has come; null unless it is accepted.
+    pub progress: Option<Progress>,
+    /// Where it was placed; null for nowhere.
+    pub placement: Option<Placement>,
+    /// Since when verdict and progress are what they are.
+    pub since: Option<Time>,
+}
+
+/// The broker's answer to an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Verdict {
+    /// Accepted, waiting for something else to change, or rejected until it is written differently.
+    #[schema(schema_with = verdict_states)]
+    pub state: VerdictState,
+    /// Why, for programs.
+    #[schema(schema_with = reasons)]
+    pub reason: Reason,
+    /// Why, for people: what happened, where, what to do. Empty when accepted.
+    pub message: String,
+}
+
+impl From<&CoreVerdict> for Verdict {
+    fn from(verdict: &CoreVerdict) -> Self {
+        Self { state: verdict.state, reason: verdict.reason, message: verdict.message.clone() }
+    }
+}
+
+/// How far an accepted endpoint has come on its way to Route 53.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum Progress {
+    /// Not there yet.
+    Pending {
+        /// What it waits for; empty for its turn.
+        detail: String,
+        /// When it is expected to go out; null when nobody can say.
+        expected_at: Option<Time>,
+    },
+    /// Route 53 accepted it.
+    Applied {
+        /// The change that did it, when it is known.
+        change_id: Option<String>,
+    },
+    /// Route 53 reports the change in sync on its name servers.
+    InSync {
+        /// The change that did it, when it is known.
+        change_id: Option<String>,
+    },
+    /// Route 53 refused it; it is tried again when its content changes, or later.
+    Refused {
+        /// Route 53's words.
+        message: String,
+        /// Not before this time.
+        retry_at: Time,
+    },
+    /// Somebody else changed the record set and the zone's drift policy leaves it so.
+    Drifted {
+        /// What to do.
+        message: String,
+    },
+}
+
+impl From<&BrokerProgress> for Progress {
+    fn from(progress: &BrokerProgress) -> Self {
+        match progress {
+            BrokerProgress::Pending { detail, expected_at } => {
+                Self::Pending { detail: detail.clone(), expected_at: expected_at.map(Time) }
+            }
+            BrokerProgress::Applied { change_id } => Self::Applied { change_id: change_id.clone() },
+            BrokerProgress::InSync { change_id } => Self::InSync { change_id: change_id.clone() },
+            BrokerProgress::Refused { message, retry_at } => {
+                Self::Refused { message: message.clone(), retry_at: Time(*retry_at) }
+            }
+            BrokerProgress::Drifted { message } => Self::Drifted { message: message.clone() },
+        }
+    }
+}
+
+/// The states of [`Progress`], to filter by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "one for each variant of Progress")]
+pub enum ProgressState {
+    Pending,
+    Applied,
+    InSync,
+    Refused,
+    Drifted,
+}
+
+impl ProgressState {
+    fn fits(self, progress: Option<&BrokerProgress>) -> bool {
+        let state = progress.map(|progress| match progress {
+            BrokerProgress::Pending { .. } => Self::Pending,
+            BrokerProgress::Applied { .. } => Self::Applied,
+            BrokerProgress::InSync { .. } => Self::InSync,
+            BrokerProgress::Refused { .. } => Self::Refused,
+            BrokerProgress::Drifted { .. } => Self::Drifted,
+        });
+        state == Some(self)
+    }
+}
+
+fn progress_states() -> Object {
+    let all =
+        [ProgressState::Pending, ProgressState::Applied, ProgressState::InSync, ProgressState::Refused, ProgressState::Drifted];
+    words_of("How far an accepted endpoint has come.", &all)
+}
+
+impl Endpoint {
+    /// Shows an endpoint with its status, once there is one.
+    pub fn new(cluster: &ClusterId, key: &KeyHash, endpoint: &CoreEndpoint, status: Option<&EndpointStatus>) -> Self {
+        let version = endpoint.version();
+        // A status of an earlier content says nothing of this one.
+        let status = status.filter(|status| status.version == version);
+        Self {
+            id: key.to_string(),
+            cluster: cluster.clone(),
+            key: EndpointSource::from(&endpoint.key),
+            targets: endpoint.targets.iter().map(ToString::to_string).collect(),
+            ttl_secs: endpoint.ttl_secs,
+            properties: endpoint.properties.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+            version: version.to_string(),
+            verdict: status.map(|status| Verdict::from(&status.verdict)),
+            progress: status.and_then(|status| status.progress.as_ref()).map(Progress::from),
+            placement: status.and_then(|status| status.verdict.placement.as_ref()).map(Placement::from),
+            since: status.map(|status| Time(status.at)),
+        }
+    }
+}
+
+/// A name to filter by. What was rejected because it is no name can be asked for as it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameFilter {
+    text: String,
+    name: Option<DnsName>,
+}
+
+impl NameFilter {
+    /// Endpoints that want this name, in any spelling.
+    pub fn new(text: &str) -> Self {
+        let name = DnsName::parse(text).ok();
+        let text = name.as_ref().map_or_else(|| text.to_ascii_lowercase(), ToString::to_string);
+        Self { text, name }
+    }
+
+    fn fits(&self, endpoint: &CoreEndpoint) -> bool {
+        let written = endpoint.key.dns_name.as_str();
+        let written = written.strip_suffix('.').unwrap_or(written);
+        if written.eq_ignore_ascii_case(&self.text) {
+            return true;
+        }
+        // Only Unicode and escapes have more than one spelling beside the case; all else is decided without reading the name.
+        let has_spellings = !written.is_ascii() || written.contains('\\');
+        has_spellings && self.name.as_ref().is_some_and(|name| DnsName::parse(written).is_ok_and(|written| written == *name))
+    }
+}
+
+impl<'de> Deserialize<'de> for NameFilter {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self::new(&String::deserialize(deserializer)?))
+    }
+}
+
+/// Which endpoints.
+#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ListParams {
+    /// Only of this cluster.
+    #[param(value_type = Option<String>, example = "dev-east")]
+    pub cluster: Option<ClusterId>,
+    /// Only with this verdict.
+    #[param(schema_with = verdict_states)]
+    pub state: Option<VerdictState>,
+    /// Only accepted ones that have come this far.
+    #[param(schema_with = progress_states)]
+    pub progress: Option<ProgressState>,
+    /// Only of this name, in any spelling.
+    #[param(value_type = Option<String>, example = "www.dev.example.com")]
+    pub name: Option<NameFilter>,
+    /// `next` of the page before.
+    #[param(value_type = Option<String>)]
+    pub cursor: Option<Cursor<Position>>,
+    /// How many at most.
+    #[serde(default)]
+    #[param(value_type = Option<usize>, minimum = 1, maximum = 1000, example = 100)]
+    pub limit: Limit,
+}
+
+impl ListParams {
+    fn looks_at_status(&self) -> bool {
+        self.state.is_some() || self.progress.is_some()
+    }
+
+    fn is_filter(&self) -> bool {
+        self.looks_at_status() || self.name.is_some()
+    }
+
+    fn fits(&self, status: Option<&EndpointStatus>) -> bool {
+        self.state.is_none_or(|state| status.is_some_and(|status| status.verdict.state == state))
+            && self.progress.is_none_or(|progress| progress.fits(status.and_then(|status| status.progress.as_ref())))
+    }
+}
+
+/// Where a page of endpoints ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    cluster: ClusterId,
+    key: [u8; 32],
+}
+
+/// All endpoints that fit, by cluster and key.
+///
+/// With a filter a page may hold fewer items than `limit`, even none, while `next` is not null: go on until it is.
+#[utoipa::path(get, path = "/api/v1/endpoints", operation_id = "list_endpoints", tag = "endpoints", params(ListParams),
+    responses(
+        (status = 200, description = "A page of endpoints.", body = Page<Endpoint>),
+        (status = 400, description = "A parameter is wrong.", body = Problem, content_type = "application/problem+json")))]
+pub async fn list(State(state): State<ApiState>, Params(params): Params<ListParams>) -> Result<Json<Page<Endpoint>>, ApiError> {
+    Ok(Json(page(&state, &params, LOOK_AT_MOST).await))
+}
+
+/// One page, after looking at no more than so many endpoints.
+pub(super) async fn page(state: &ApiState, params: &ListParams, look_at_most: usize) -> Page<Endpoint> {
+    let (directory, hub) = (&state.broker.directory, &state.broker.hub);
+    let start = params.cursor.as_ref().map(|cursor| &cursor.0);
+    let clusters: Vec<ClusterId> = directory.read(|directory| {
+        let from_here = |cluster: &&ClusterId| {
+            start.is_none_or(|start| **cluster >= start.cluster)
+                && params.cluster.as_ref().is_none_or(|wanted| wanted == *cluster)
+        };
+        directory.clusters().filter(from_here).cloned().collect()
+    });
+    let chunk = if params.is_filter() { CHUNK } else { params.limit.get() + 1 };
+    let (mut items, mut last, mut looked_at) = (vec![], None, 0);
+    for cluster in clusters {
+        let board = hub.cluster(&cluster);
+        let mut after = start.filter(|start| start.cluster == cluster).map(|start| KeyHash(start.key));
+        loop {
+            let entries = directory.read(|directory| directory.page(&cluster, after.as_ref(), chunk));
+            if entries.is_empty() {
+                break;
+            }
+            for (key, endpoint, version) in entries {
+                let here = Position { cluster: cluster.clone(), key: key.0 };
+                if looked_at == look_at_most {
+                    return Page { items, next: last.map(|last| Cursor(last).to_string()) };
+                }
+                looked_at += 1;
+                after = Some(key);
+                if params.name.as_ref().is_none_or(|name| name.fits(&endpoint)) {
+                    let status = board.get(&key).filter(|status| status.version == version);
+                    if params.fits(status.as_ref()) {
+                        if items.len() == params.limit.get() {
+                            return Page { items, next: last.map(|last| Cursor(last).to_string()) };
+                        }
+                        items.push(Endpoint::new(&cluster, &key, &endpoint, status.as_ref()));
+                    }
+                }
+                last = Some(here);
+            }
+            // A long look lets others have their turn.
+            tokio::task::yield_now().await;
+        }
+    }
+    Page { items, next: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::testkit::endpoint;
+
+    #[test]
+    fn a_name_is_found_in_any_spelling() {
+        let fits = |asked: &str, written: &str| NameFilter::new(asked).fits(&endpoint("web", written, "A", &["192.0.2.1"]));
+        assert!(fits("WWW.Example.com.", "www.example.com"));
+        assert!(fits("www.example.com", "www.example.com."));
+        assert!(fits("xn--bcher-kva.example.com", "bücher.example.com"));
+        assert!(fits("bücher.example.com", "xn--bcher-kva.example.com"));
+        assert!(fits("*.example.com", "\\052.example.com"));
+        assert!(!fits("www.example.com", "ww.example.com"));
+        let too_long = format!("{}.example.com", "a".repeat(64));
+        assert!(fits(&too_long, &too_long), "what is no name is found as it was written");
+    }
+
+    #[test]
+    fn a_status_of_an_earlier_content_is_not_shown() {
+        let (old, new) =
+            (endpoint("web", "www.example.com", "A", &["192.0.2.1"]), endpoint("web", "www.example.com", "A", &["192.0.2.2"]));
+        let status = EndpointStatus {
+            key: old.key.hash(),
+            version: old.version(),
+            verdict: CoreVerdict::rejected(Reason::InvalidTarget, "no"),
+            progress: None,
+            at: crate::core::time::Timestamp(0),
+            endpoint: std::sync::Arc::new(old.clone()),
+        };
+        let cluster = crate::core::testkit::cluster("east");
+        let show = |endpoint: &CoreEndpoint| Endpoint::new(&cluster, &endpoint.key.hash(), endpoint, Some(&status)).verdict;
+        assert!(show(&old).is_some());
+        assert_eq!(show(&new), None);
+    }
+}
