@@ -27,7 +27,7 @@ use crate::core::ids::{AccountId, ClusterId, ZoneId};
 use crate::core::name::DnsName;
 use crate::core::plan::Observed;
 use crate::core::record::RecordKey;
-use crate::ports::{CallError, ChangeFilter, ChangeRow, Clock, ClusterRow, DnsProviders, Store, StoreError};
+use crate::ports::{CallError, ChangeFilter, ChangeRow, Clock, ClusterRow, DnsProvider, DnsProviders, Store, StoreError};
 use decider::{Decider, SharedDirectory, ToDecider, part};
 use directory::{ClusterSettings, Directory};
 use feedback::{StatusCounts, StatusHub, VerdictKeeper};
@@ -304,12 +304,16 @@ async fn start_workers(
 
 impl BrokerHandle {
     /// Takes another configuration of clusters and accounts. Accounts that are new or gone need a restart; the caller says so.
-    pub async fn reconfigure(&self, clusters: HashMap<ClusterId, ClusterSettings>, accounts: Vec<AccountSettings>) {
+    pub async fn reconfigure(
+        &self,
+        clusters: HashMap<ClusterId, ClusterSettings>,
+        accounts: Vec<(AccountSettings, Arc<dyn DnsProvider>)>,
+    ) {
         // A broker that stops takes no configuration any more.
         let _stopping = self.decider.send(ToDecider::Reconfigure(clusters)).await;
-        for settings in accounts {
+        for (settings, provider) in accounts {
             if let Some(worker) = self.workers.get(&settings.account) {
-                let _stopping = worker.messages.send(Message::Reconfigure(Box::new(settings))).await;
+                let _stopping = worker.messages.send(Message::Reconfigure(Box::new(settings), provider)).await;
             }
         }
     }

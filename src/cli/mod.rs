@@ -1,1 +1,190 @@
-//! To be written.
+//! The command line. Every option is also an environment variable `ZONEFOLD_…`.
+
+pub mod client;
+pub mod output;
+pub mod status;
+pub mod why;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{ConfigOverrides, Log, LogFormat};
+
+/// The coordinator between many Kubernetes clusters and many Route 53 accounts.
+#[derive(Debug, Parser)]
+#[command(name = "zonefold", version, about, max_term_width = 110)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// One subcommand a role.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run everything on this machine: emulated AWS accounts, a broker, an agent for each example cluster
+    #[command(after_help = "Example:\n  zonefold dev\n  zonefold dev --data ./zonefold-data    # keeps its state over restarts")]
+    Dev(DevArgs),
+    /// Run the broker
+    #[command(after_help = "Example:\n  zonefold broker --config broker.yaml")]
+    Broker(BrokerArgs),
+    /// Run the agent of one cluster
+    #[command(
+        after_help = "Example:\n  zonefold agent --cluster dev-east --manifests ./manifests --broker http://127.0.0.1:7443 --token-file ./token"
+    )]
+    Agent(AgentArgs),
+    /// Run the emulator of Route 53 and STS
+    #[command(after_help = "Example:\n  zonefold emulator --config emulator.yaml --state ./emulator.json")]
+    Emulator(EmulatorArgs),
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, Args)]
+pub struct LogArgs {
+    /// Form of the log: text or json
+    #[arg(long, env = "ZONEFOLD_LOG_FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+    /// Directives such as info or info,zonefold::broker=debug
+    #[arg(long, env = "ZONEFOLD_LOG_FILTER", default_value = "info")]
+    pub log_filter: String,
+}
+
+impl LogArgs {
+    /// As the configuration would say it.
+    pub fn to_config(&self) -> Log {
+        Log { format: self.log_format, filter: self.log_filter.clone() }
+    }
+}
+
+/// Arguments of `zonefold dev`.
+#[derive(Debug, Args)]
+pub struct DevArgs {
+    /// Keep the state in this folder over restarts; without it a temporary folder is used and removed
+    #[arg(long, env = "ZONEFOLD_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// A folder with one folder of manifests for each cluster, named ENVIRONMENT-NAME (dev-, stage-, prod-)
+    #[arg(long, env = "ZONEFOLD_CLUSTERS", value_name = "DIR", default_value = "examples/clusters")]
+    pub clusters: PathBuf,
+    /// Listen on free ports instead of the usual ones
+    #[arg(long, env = "ZONEFOLD_FREE_PORTS")]
+    pub free_ports: bool,
+    /// Where the broker keeps what it knows; by default SQLite in the data folder
+    #[arg(long, env = "ZONEFOLD_STORE", value_name = "URL")]
+    pub store: Option<String>,
+    /// Log lines instead of the live view, also on a terminal
+    #[arg(long, env = "ZONEFOLD_PLAIN")]
+    pub plain: bool,
+    /// Write the addresses as JSON to this file once everything runs
+    #[arg(long, env = "ZONEFOLD_ADDRESSES_FILE", value_name = "FILE")]
+    pub addresses_file: Option<PathBuf>,
+    /// The log.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// Arguments of `zonefold broker`.
+#[derive(Debug, Args)]
+pub struct BrokerArgs {
+    /// The configuration file (YAML); it is read again when it changes
+    #[arg(long, env = "ZONEFOLD_CONFIG", value_name = "FILE")]
+    pub config: PathBuf,
+    /// Overrides `store`
+    #[arg(long, env = "ZONEFOLD_STORE", value_name = "URL")]
+    pub store: Option<String>,
+    /// Overrides `listen.grpc`
+    #[arg(long, env = "ZONEFOLD_LISTEN_GRPC", value_name = "ADDRESS")]
+    pub listen_grpc: Option<SocketAddr>,
+    /// Overrides `listen.http`
+    #[arg(long, env = "ZONEFOLD_LISTEN_HTTP", value_name = "ADDRESS")]
+    pub listen_http: Option<SocketAddr>,
+    /// Overrides `agents.token_file`
+    #[arg(long, env = "ZONEFOLD_AGENTS_TOKEN_FILE", value_name = "FILE")]
+    pub agents_token_file: Option<PathBuf>,
+    /// Overrides `log.format`
+    #[arg(long, env = "ZONEFOLD_LOG_FORMAT", value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+    /// Overrides `log.filter`
+    #[arg(long, env = "ZONEFOLD_LOG_FILTER", value_name = "FILTER")]
+    pub log_filter: Option<String>,
+}
+
+impl BrokerArgs {
+    /// What wins over the file.
+    pub fn overrides(&self) -> ConfigOverrides {
+        ConfigOverrides {
+            store: self.store.clone(),
+            listen_grpc: self.listen_grpc,
+            listen_http: self.listen_http,
+            agents_token_file: self.agents_token_file.clone(),
+            log_format: self.log_format,
+            log_filter: self.log_filter.clone(),
+        }
+    }
+}
+
+/// Arguments of `zonefold agent`.
+#[derive(Debug, Args)]
+pub struct AgentArgs {
+    /// The name under which the cluster is registered at the broker
+    #[arg(long, env = "ZONEFOLD_CLUSTER")]
+    pub cluster: String,
+    /// The folder of Kubernetes manifests
+    #[arg(long, env = "ZONEFOLD_MANIFESTS", value_name = "DIR")]
+    pub manifests: PathBuf,
+    /// The broker's gRPC address
+    #[arg(long, env = "ZONEFOLD_BROKER_GRPC", value_name = "URL", default_value = "http://127.0.0.1:7443")]
+    pub broker: String,
+    /// The token that proves the agent; better in a file
+    #[arg(long, env = "ZONEFOLD_TOKEN", hide_env_values = true, conflicts_with = "token_file")]
+    pub token: Option<String>,
+    /// A file that holds the token
+    #[arg(long, env = "ZONEFOLD_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// The certificate authority of the broker (PEM), for https
+    #[arg(long, env = "ZONEFOLD_CA_FILE", value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// The UID of the namespace kube-system; without it one is made once and kept in --uid-file
+    #[arg(long, env = "ZONEFOLD_KUBE_SYSTEM_UID", value_name = "UID")]
+    pub kube_system_uid: Option<String>,
+    /// Where the UID is kept when none is given
+    #[arg(long, env = "ZONEFOLD_UID_FILE", value_name = "FILE", default_value = "zonefold-cluster-uid")]
+    pub uid_file: PathBuf,
+    /// Publish ClusterIP services that have the hostname annotation (as ExternalDNS's --publish-internal-services)
+    #[arg(long, env = "ZONEFOLD_PUBLISH_INTERNAL_SERVICES")]
+    pub publish_internal_services: bool,
+    /// Read the whole folder again at least this often, in seconds
+    #[arg(long, env = "ZONEFOLD_RESCAN_SECS", value_name = "SECS", default_value_t = 60)]
+    pub rescan_secs: u64,
+    /// Health, metrics and endpoints
+    #[arg(long, env = "ZONEFOLD_AGENT_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:7081")]
+    pub listen: SocketAddr,
+    /// The log.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// Arguments of `zonefold emulator`.
+#[derive(Debug, Args)]
+pub struct EmulatorArgs {
+    /// The configuration file (YAML)
+    #[arg(long, env = "ZONEFOLD_EMULATOR_CONFIG", value_name = "FILE")]
+    pub config: PathBuf,
+    /// Keep zones and records in this file over restarts
+    #[arg(long, env = "ZONEFOLD_EMULATOR_STATE", value_name = "FILE")]
+    pub state: Option<PathBuf>,
+    /// The log.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_do_not_contradict_each_other() {
+        super::Cli::command().debug_assert();
+    }
+}

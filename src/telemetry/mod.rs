@@ -1,6 +1,7 @@
 //! What the program says about itself. Only the log for now: text for people or one JSON object a line, on standard error.
 
 use std::fmt;
+use std::io::IsTerminal as _;
 use std::sync::OnceLock;
 
 use tracing_subscriber::EnvFilter;
@@ -28,12 +29,20 @@ pub enum TelemetryError {
 
 /// Starts the log of this process. The first call decides; later ones change nothing, so tests may call it as they like.
 pub fn init(log: &Log) -> Result<(), TelemetryError> {
+    init_to(log, std::io::stderr)
+}
+
+/// Starts the log of this process, written elsewhere than to standard error.
+pub fn init_to<W>(log: &Log, writer: W) -> Result<(), TelemetryError>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
     static STARTED: OnceLock<()> = OnceLock::new();
     let from_environment = std::env::var(FILTER_VARIABLE).ok().filter(|directives| !directives.trim().is_empty());
     let filter = parse_filter(from_environment.as_deref().unwrap_or(&log.filter))?;
     STARTED.get_or_init(|| {
         // It fails only when another subscriber is there already, and that one stays.
-        let _ = subscriber(log.format, filter, std::io::stderr).try_init();
+        let _ = subscriber(log.format, filter, writer).try_init();
     });
     Ok(())
 }
@@ -49,8 +58,10 @@ where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     let registry = tracing_subscriber::registry().with(filter);
+    // Colours are for a person at a terminal; in a file or a pipe they are noise.
+    let colours = std::io::stderr().is_terminal();
     match format {
-        LogFormat::Text => Box::new(registry.with(tracing_subscriber::fmt::layer().with_writer(writer))),
+        LogFormat::Text => Box::new(registry.with(tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(writer))),
         LogFormat::Json => {
             let layer = tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(true);
             Box::new(registry.with(layer.with_writer(writer)))

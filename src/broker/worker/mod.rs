@@ -80,8 +80,8 @@ pub struct AccountSettings {
 pub enum Message {
     /// Contributions come and go.
     Effects(Vec<Effect>),
-    /// The configuration has changed.
-    Reconfigure(Box<AccountSettings>),
+    /// The configuration has changed, and with it perhaps the way to the account.
+    Reconfigure(Box<AccountSettings>, Arc<dyn DnsProvider>),
     /// Somebody asks.
     Query(Query),
 }
@@ -378,12 +378,19 @@ impl Worker {
                     self.review(&zone, names, now);
                 }
             }
-            Message::Reconfigure(settings) => self.reconfigure(*settings, now),
+            Message::Reconfigure(settings, provider) => self.reconfigure(*settings, provider, now),
             Message::Query(query) => self.answer(query, now),
         }
     }
 
-    fn reconfigure(&mut self, settings: AccountSettings, now: Timestamp) {
+    fn reconfigure(&mut self, settings: AccountSettings, provider: Arc<dyn DnsProvider>, now: Timestamp) {
+        if !Arc::ptr_eq(&self.provider, &provider) {
+            // Another way to the account: who it leads to is asked before anything is written.
+            self.provider = provider;
+            self.health = Health::Starting;
+            self.discovery.asking_identity(false);
+            self.dirty_view = true;
+        }
         if settings == self.settings {
             return;
         }
