@@ -9,7 +9,7 @@ use super::ApiState;
 use super::page::{Cursor, Limit, Page};
 use super::problem::{ApiError, Problem};
 use super::request::{NoParams, Params, identifier};
-use super::values::{Time, visibilities};
+use super::values::{Time, visibility_or_null};
 use crate::broker::ClusterView;
 use crate::broker::feedback::StatusCounts;
 use crate::core::ids::{ClusterId, EnvironmentId};
@@ -26,7 +26,7 @@ pub struct Cluster {
     #[schema(value_type = Option<String>, example = "dev")]
     pub environment: Option<EnvironmentId>,
     /// Which kind of zone its endpoints go to unless they say so themselves; none for one that is not registered.
-    #[schema(schema_with = visibilities)]
+    #[schema(schema_with = visibility_or_null)]
     pub visibility: Option<String>,
     /// Whether its agent has a session open.
     pub connected: bool,

@@ -9,14 +9,13 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Deserializer, Serialize};
-use utoipa::openapi::schema::Object;
 use utoipa::{IntoParams, ToSchema};
 
 use super::ApiState;
 use super::page::{Cursor, Limit, Page};
 use super::problem::{ApiError, Problem};
 use super::request::Params;
-use super::values::{EndpointSource, Placement, Time, reasons, verdict_states, words_of};
+use super::values::{EndpointSource, Placement, Time, reasons, verdict_states};
 use crate::broker::feedback::{EndpointStatus, Progress as BrokerProgress};
 use crate::core::endpoint::{Endpoint as CoreEndpoint, KeyHash};
 use crate::core::ids::ClusterId;
@@ -31,7 +30,7 @@ const CHUNK: usize = 1_000;
 /// One cluster's wish for one record set, and what became of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Endpoint {
-    /// The hash of its key: the same as long as object, name, type and set identifier are.
+    /// The hash of its key, the same as long as object, name, type and set identifier are; unique inside its cluster.
     #[schema(example = "8c1f0f1a3b9be6f2f77dcb4fd5c2f9f4f6cf5dbb4a0d4b21b1a0a5ac3f0f8f11")]
     pub id: String,
     /// Whose.
@@ -131,11 +130,32 @@ impl From<&BrokerProgress> for Progress {
     }
 }
 
+/// The states of [`Verdict`], to filter by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "one for each variant of VerdictState")]
+pub enum StateFilter {
+    Accepted,
+    Waiting,
+    Rejected,
+}
+
+impl StateFilter {
+    fn fits(self, status: Option<&EndpointStatus>) -> bool {
+        let state = status.map(|status| match status.verdict.state {
+            VerdictState::Accepted => Self::Accepted,
+            VerdictState::Waiting => Self::Waiting,
+            VerdictState::Rejected => Self::Rejected,
+        });
+        state == Some(self)
+    }
+}
+
 /// The states of [`Progress`], to filter by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "one for each variant of Progress")]
-pub enum ProgressState {
+pub enum ProgressFilter {
     Pending,
     Applied,
     InSync,
@@ -143,7 +163,7 @@ pub enum ProgressState {
     Drifted,
 }
 
-impl ProgressState {
+impl ProgressFilter {
     fn fits(self, progress: Option<&BrokerProgress>) -> bool {
         let state = progress.map(|progress| match progress {
             BrokerProgress::Pending { .. } => Self::Pending,
@@ -154,12 +174,6 @@ impl ProgressState {
         });
         state == Some(self)
     }
-}
-
-fn progress_states() -> Object {
-    let all =
-        [ProgressState::Pending, ProgressState::Applied, ProgressState::InSync, ProgressState::Refused, ProgressState::Drifted];
-    words_of("How far an accepted endpoint has come.", &all)
 }
 
 impl Endpoint {
@@ -226,11 +240,11 @@ pub struct ListParams {
     #[param(value_type = Option<String>, example = "dev-east")]
     pub cluster: Option<ClusterId>,
     /// Only with this verdict.
-    #[param(schema_with = verdict_states)]
-    pub state: Option<VerdictState>,
+    #[param(inline)]
+    pub state: Option<StateFilter>,
     /// Only accepted ones that have come this far.
-    #[param(schema_with = progress_states)]
-    pub progress: Option<ProgressState>,
+    #[param(inline)]
+    pub progress: Option<ProgressFilter>,
     /// Only of this name, in any spelling.
     #[param(value_type = Option<String>, example = "www.dev.example.com")]
     pub name: Option<NameFilter>,
@@ -244,16 +258,12 @@ pub struct ListParams {
 }
 
 impl ListParams {
-    fn looks_at_status(&self) -> bool {
-        self.state.is_some() || self.progress.is_some()
-    }
-
     fn is_filter(&self) -> bool {
-        self.looks_at_status() || self.name.is_some()
+        self.state.is_some() || self.progress.is_some() || self.name.is_some()
     }
 
     fn fits(&self, status: Option<&EndpointStatus>) -> bool {
-        self.state.is_none_or(|state| status.is_some_and(|status| status.verdict.state == state))
+        self.state.is_none_or(|state| state.fits(status))
             && self.progress.is_none_or(|progress| progress.fits(status.and_then(|status| status.progress.as_ref())))
     }
 }

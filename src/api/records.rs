@@ -9,7 +9,7 @@ use super::ApiState;
 use super::page::{Cursor, Limit, Page};
 use super::problem::{ApiError, Problem};
 use super::request::{Params, identifier};
-use super::values::{RecordSet, drifts, record_types};
+use super::values::{RecordSet, drift_or_null, record_types};
 use super::zones;
 use crate::core::ids::{BatchId, ClusterId, ZoneId};
 use crate::core::name::DnsName;
@@ -40,7 +40,7 @@ pub struct Record {
     #[schema(value_type = Option<String>, format = "uuid")]
     pub batch: Option<BatchId>,
     /// What somebody else did to it since we wrote it; none for nothing.
-    #[schema(schema_with = drifts)]
+    #[schema(schema_with = drift_or_null)]
     pub drift: Option<Drift>,
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
-use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
+use utoipa::openapi::schema::{Object, ObjectBuilder, SchemaType, Type};
 
 use crate::core::change::Cause as CoreCause;
 use crate::core::change::Motive;
@@ -50,8 +50,15 @@ fn words(description: &str, words: impl IntoIterator<Item = impl Into<String>>) 
     ObjectBuilder::new().schema_type(Type::String).description(Some(description)).enum_values(Some(words)).build()
 }
 
+/// A closed list of words, or null.
+fn or_null(mut words: Object) -> Object {
+    words.schema_type = SchemaType::from_iter([Type::String, Type::Null]);
+    words.enum_values.get_or_insert_default().push(serde_json::Value::Null);
+    words
+}
+
 /// Any values of a type that is written as a word.
-pub(super) fn words_of<T: Serialize>(description: &str, all: &[T]) -> Object {
+fn words_of<T: Serialize>(description: &str, all: &[T]) -> Object {
     let word = |value: &T| serde_json::to_value(value).ok()?.as_str().map(str::to_owned);
     words(description, all.iter().filter_map(word))
 }
@@ -89,8 +96,8 @@ pub(super) fn motives() -> Object {
     words_of("Why a change is made.", &[Motive::Wanted, Motive::Withdrawn, Motive::Passed, Motive::Repair, Motive::Adopt])
 }
 
-pub(super) fn drifts() -> Object {
-    words_of("What somebody else did to a record set of ours.", &[Drift::Changed, Drift::Missing])
+pub(super) fn drift_or_null() -> Object {
+    or_null(words_of("What somebody else did to a record set of ours; null for nothing.", &[Drift::Changed, Drift::Missing]))
 }
 
 pub(super) fn zone_policies() -> Object {
@@ -104,6 +111,13 @@ pub(super) fn drift_policies() -> Object {
 
 pub(super) fn visibilities() -> Object {
     words("Who can resolve the names of a zone.", ["public", "private"])
+}
+
+pub(super) fn visibility_or_null() -> Object {
+    or_null(words(
+        "The kind of zone that a cluster's endpoints go to; null for a cluster that is not registered.",
+        ["public", "private"],
+    ))
 }
 
 /// An account and a zone in it.
@@ -435,5 +449,8 @@ mod tests {
         let listed = serde_json::to_value(reasons()).unwrap();
         assert_eq!(listed["enum"][1], Reason::NoZone.as_str());
         assert_eq!(serde_json::to_value(drift_policies()).unwrap()["enum"].as_array().unwrap().len(), 3);
+        let drift = serde_json::to_value(drift_or_null()).unwrap();
+        assert_eq!(drift["enum"], serde_json::json!(["changed", "missing", null]));
+        assert_eq!(drift["type"], serde_json::json!(["string", "null"]));
     }
 }

@@ -1,5 +1,6 @@
 //! The REST API and the commands on top of it, over a whole broker.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -18,7 +19,7 @@ async fn every_endpoint_is_listed_with_its_verdict_and_progress() {
     let rig = Rig::with_story().await;
     let all = rig.all("/api/v1/endpoints", 2).await;
     assert_eq!(texts(&all, "cluster"), ["dev-east", "dev-east", "dev-east", "dev-east", "dev-west"]);
-    let ids: std::collections::BTreeSet<&str> = texts(&all, "id").into_iter().collect();
+    let ids: BTreeSet<(&str, &str)> = texts(&all, "cluster").into_iter().zip(texts(&all, "id")).collect();
     assert_eq!(ids.len(), 5, "pages in a row are all endpoints once");
 
     let web = &rig.all("/api/v1/endpoints?name=WWW.example.com.&cluster=dev-east", 100).await[0];

@@ -23,7 +23,7 @@ use zonefold::broker::directory::ClusterSettings;
 use zonefold::broker::feedback::StatusCounts;
 use zonefold::broker::ingest::Limits;
 use zonefold::broker::metrics::BrokerMetrics;
-use zonefold::broker::worker::AccountSettings;
+use zonefold::broker::worker::{AccountSettings, AccountView};
 use zonefold::broker::{Broker, BrokerHandle, BrokerParts};
 use zonefold::core::access::{AccountAccess, ExternalId, Partition, RoleArn};
 use zonefold::core::budget::BudgetConfig;
@@ -179,7 +179,12 @@ impl Rig {
             }
         };
         within_deadline("the endpoints are in the wanted states", settled).await;
-        within_deadline("everything is sent", self.handle.settled()).await;
+    }
+
+    /// Waits for what a worker publishes of its account.
+    pub async fn published(&self, account: &str, wanted: impl FnMut(&Arc<AccountView>) -> bool) {
+        let mut view = self.handle.workers[&AccountId::parse(account).unwrap()].view.clone();
+        within_deadline("the view is published", view.wait_for(wanted)).await.unwrap();
     }
 
     /// The story that most tests read: dev-east holds www, wants a name that is none and one outside every zone; dev-west
@@ -197,6 +202,7 @@ impl Rig {
         })
         .await;
         rig.publish("dev-west", &service("web", "www.example.com", "192.0.2.9"), |counts| counts.waiting == 1).await;
+        rig.published(aws::ACCOUNT, |view| view.zones[0].owned == 2 && view.is_settled()).await;
         rig
     }
 
