@@ -16,7 +16,8 @@ use super::page::{Cursor, Limit, Page};
 use super::problem::{ApiError, Problem};
 use super::request::Params;
 use super::values::{EndpointSource, Placement, Time, reasons, verdict_states};
-use crate::broker::feedback::{EndpointStatus, Progress as BrokerProgress};
+use crate::broker::decider::SharedDirectory;
+use crate::broker::feedback::{EndpointStatus, Progress as BrokerProgress, StatusHub};
 use crate::core::endpoint::{Endpoint as CoreEndpoint, KeyHash};
 use crate::core::ids::ClusterId;
 use crate::core::name::DnsName;
@@ -283,12 +284,16 @@ pub struct Position {
         (status = 200, description = "A page of endpoints.", body = Page<Endpoint>),
         (status = 400, description = "A parameter is wrong.", body = Problem, content_type = "application/problem+json")))]
 pub async fn list(State(state): State<ApiState>, Params(params): Params<ListParams>) -> Result<Json<Page<Endpoint>>, ApiError> {
-    Ok(Json(page(&state, &params, LOOK_AT_MOST).await))
+    Ok(Json(page(&state.broker.directory, &state.broker.hub, &params, LOOK_AT_MOST).await))
 }
 
 /// One page, after looking at no more than so many endpoints.
-pub(super) async fn page(state: &ApiState, params: &ListParams, look_at_most: usize) -> Page<Endpoint> {
-    let (directory, hub) = (&state.broker.directory, &state.broker.hub);
+pub(super) async fn page(
+    directory: &SharedDirectory,
+    hub: &StatusHub,
+    params: &ListParams,
+    look_at_most: usize,
+) -> Page<Endpoint> {
     let start = params.cursor.as_ref().map(|cursor| &cursor.0);
     let clusters: Vec<ClusterId> = directory.read(|directory| {
         let from_here = |cluster: &&ClusterId| {
@@ -334,8 +339,14 @@ pub(super) async fn page(state: &ApiState, params: &ListParams, look_at_most: us
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeSet, HashMap};
+    use std::sync::Arc;
+
     use super::*;
-    use crate::core::testkit::endpoint;
+    use crate::broker::directory::Directory;
+    use crate::core::testkit::{cluster, endpoint};
+    use crate::core::time::Timestamp;
+    use crate::ports::{IngestOp, OpOutcome};
 
     #[test]
     fn a_name_is_found_in_any_spelling() {
@@ -350,21 +361,80 @@ mod tests {
         assert!(fits(&too_long, &too_long), "what is no name is found as it was written");
     }
 
+    fn status(of: &CoreEndpoint, verdict: CoreVerdict) -> EndpointStatus {
+        EndpointStatus {
+            key: of.key.hash(),
+            version: of.version(),
+            verdict,
+            progress: None,
+            at: Timestamp(0),
+            endpoint: Arc::new(of.clone()),
+        }
+    }
+
     #[test]
     fn a_status_of_an_earlier_content_is_not_shown() {
-        let (old, new) =
-            (endpoint("web", "www.example.com", "A", &["192.0.2.1"]), endpoint("web", "www.example.com", "A", &["192.0.2.2"]));
-        let status = EndpointStatus {
-            key: old.key.hash(),
-            version: old.version(),
-            verdict: CoreVerdict::rejected(Reason::InvalidTarget, "no"),
-            progress: None,
-            at: crate::core::time::Timestamp(0),
-            endpoint: std::sync::Arc::new(old.clone()),
-        };
-        let cluster = crate::core::testkit::cluster("east");
-        let show = |endpoint: &CoreEndpoint| Endpoint::new(&cluster, &endpoint.key.hash(), endpoint, Some(&status)).verdict;
+        let target = |target| endpoint("web", "www.example.com", "A", &[target]);
+        let (old, new) = (target("192.0.2.1"), target("192.0.2.2"));
+        let status = status(&old, CoreVerdict::rejected(Reason::InvalidTarget, "no"));
+        let show =
+            |endpoint: &CoreEndpoint| Endpoint::new(&cluster("east"), &endpoint.key.hash(), endpoint, Some(&status)).verdict;
         assert!(show(&old).is_some());
         assert_eq!(show(&new), None);
+    }
+
+    /// Three clusters of 20 endpoints, every fifth of which is rejected.
+    fn stored() -> (SharedDirectory, StatusHub) {
+        let (mut directory, hub) = (Directory::new(HashMap::new()), StatusHub::default());
+        for name in ["a", "b", "c"] {
+            for index in 0..20 {
+                let endpoint = endpoint(&format!("web-{index}"), "www.example.com", "A", &["192.0.2.1"]);
+                let verdict = match index % 5 {
+                    0 => CoreVerdict::rejected(Reason::InvalidTarget, "no"),
+                    _ => CoreVerdict::waiting(Reason::NoZone, "no", None),
+                };
+                hub.set(&cluster(name), status(&endpoint, verdict));
+                let put = IngestOp::Put { key: endpoint.key.hash(), version: endpoint.version(), endpoint };
+                directory.commit(&cluster(name), vec![put], &[OpOutcome::Stored { arrival: index }], &mut vec![]);
+            }
+        }
+        (SharedDirectory::new(directory), hub)
+    }
+
+    /// All pages in a row, and how many there were.
+    async fn all(mut params: ListParams, look_at_most: usize) -> (Vec<Endpoint>, usize) {
+        let (directory, hub) = stored();
+        let (mut found, mut pages) = (vec![], 0);
+        loop {
+            let page = page(&directory, &hub, &params, look_at_most).await;
+            assert!(page.items.len() <= params.limit.get());
+            (found, pages) = ([found, page.items].concat(), pages + 1);
+            let Some(next) = page.next else { break };
+            params.cursor = Some(serde_json::from_value(next.into()).unwrap());
+        }
+        let once: BTreeSet<(&ClusterId, &str)> = found.iter().map(|e| (&e.cluster, e.id.as_str())).collect();
+        assert_eq!(once.len(), found.len(), "none comes twice");
+        (found, pages)
+    }
+
+    #[tokio::test]
+    async fn pages_in_a_row_are_everything_once_and_the_last_is_not_empty() {
+        let limit = |limit: &str| serde_json::from_value(limit.into()).unwrap();
+        for (size, pages) in [("1", 60), ("7", 9), ("20", 3), ("60", 1), ("1000", 1)] {
+            let (found, in_pages) = all(ListParams { limit: limit(size), ..ListParams::default() }, usize::MAX).await;
+            assert_eq!((found.len(), in_pages), (60, pages), "pages of {size}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_filter_finds_all_although_each_request_looks_at_few() {
+        let rejected = ListParams { state: Some(StateFilter::Rejected), ..ListParams::default() };
+        for look_at_most in [1, 7, 59, 60, 1_000] {
+            let (found, pages) = all(rejected.clone(), look_at_most).await;
+            assert_eq!(found.len(), 12);
+            assert_eq!(pages, 60_usize.div_ceil(look_at_most), "looking at {look_at_most}");
+        }
+        let of_one = ListParams { cluster: Some(cluster("b")), ..rejected };
+        assert_eq!(all(of_one, 3).await.0.len(), 4);
     }
 }

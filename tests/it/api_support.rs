@@ -107,10 +107,17 @@ impl Rig {
         let emulator = aws::start(zonefold::emulator::EmulatorConfig { clock: ClockMode::Real, ..aws::config() }).await;
         let foreign = vec![(ChangeAction::Create, aws::a_set("old.example.com", 60, &["192.0.2.77"]))];
         aws::change(&aws::route53(&emulator, aws::user()), foreign).await.unwrap();
+        let endpoint = emulator.endpoint_url();
+        let rig = Self::build(emulator, &endpoint).await;
+        within_deadline("both accounts are listed", rig.handle.settled()).await;
+        rig
+    }
 
+    /// A broker that has only just started, with AWS at this address.
+    pub async fn build(emulator: EmulatorHandle, endpoint: &str) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(AnchoredClock::system());
         let http_client = Some(aws_smithy_http_client::Builder::new().build_http());
-        let options = AwsOptions { http_client, ..AwsOptions::emulator(&emulator.endpoint_url(), aws::KEY, aws::SECRET) };
+        let options = AwsOptions { http_client, ..AwsOptions::emulator(endpoint, aws::KEY, aws::SECRET) };
         let accesses = vec![access(aws::ACCOUNT, None), access(aws::OTHER_ACCOUNT, Some(aws::ROLE))];
         let (token_sender, token) = watch::channel(Some(TOKEN.to_owned()));
         let mut registry = Registry::default();
@@ -136,7 +143,7 @@ impl Rig {
                 stop.clone().cancelled_owned(),
             );
         tokio::spawn(serving);
-        let rig = Self {
+        Self {
             routes: zonefold::api::router(handle.clone(), Arc::new(registry)),
             handle,
             _broker: broker,
@@ -145,9 +152,7 @@ impl Rig {
             grpc,
             folder: std::env::temp_dir().join(format!("zonefold-api-{}", uuid::Uuid::new_v4())),
             stop,
-        };
-        within_deadline("both accounts are listed", rig.handle.settled()).await;
-        rig
+        }
     }
 
     /// Runs an agent over these manifests, until its endpoints are in the states that are wanted.

@@ -174,7 +174,7 @@ async fn unplaced(state: &ApiState, name: &DnsName, zones: &[NameInZone]) -> Vec
         limit: Limit::largest(),
         ..endpoints::ListParams::default()
     };
-    let found = endpoints::page(state, &params, usize::MAX).await.items;
+    let found = endpoints::page(&state.broker.directory, &state.broker.hub, &params, usize::MAX).await.items;
     let placed: BTreeSet<(&ClusterId, &str)> = zones
         .iter()
         .flat_map(|zone| &zone.contributions)
