@@ -1,10 +1,97 @@
-//! The REST API.
+//! The broker over HTTP: health, metrics, and the resources under `/api/v1` that show what the broker knows.
+//!
+//! Everything here reads: from the workers' published views, from the directory, from the status hub and from the journal.
+//! One file holds one resource: its parameters, its representation, its handlers. What they share:
+//!
+//! * lists are `{ "items": [...], "next": cursor or null }` ([`page`]);
+//! * errors are RFC 9457 problem details ([`problem`]);
+//! * a parameter that is unknown or wrong is an error that says which and why ([`request`]);
+//! * times are RFC 3339 texts in UTC, ids are texts, names have no final dot ([`values`]).
+//!
+//! The description of all of it is made from the handlers and served at `/api/v1/openapi.json`.
+
+pub mod accounts;
+pub mod changes;
+pub mod clusters;
+pub mod endpoints;
+pub mod health;
+mod layers;
+pub mod names;
+pub mod page;
+pub mod problem;
+pub mod records;
+pub mod request;
+pub mod values;
+pub mod zones;
 
 use std::sync::Arc;
 
+use axum::{Json, Router, routing};
+use prometheus_client::registry::Registry;
+use utoipa::OpenApi as _;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
 use crate::broker::BrokerHandle;
 
-/// The routes.
-pub fn router(_handle: BrokerHandle, _registry: Arc<prometheus_client::registry::Registry>) -> axum::Router {
-    axum::Router::new()
+/// What every handler reaches.
+#[derive(Clone)]
+pub struct ApiState {
+    /// The broker.
+    pub broker: BrokerHandle,
+    /// The figures of the whole process.
+    pub registry: Arc<Registry>,
+}
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "Zonefold",
+        version = "v1",
+        description = "What the broker knows: which cluster wants which DNS name, who holds it, what Route 53 holds, and why.\n\n\
+            Lists page by cursor: pass `next` of one page as `cursor` of the next until it is null. Errors are problem details \
+            (RFC 9457). Times are RFC 3339 in UTC.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    tags(
+        (name = "names", description = "Why a name is what it is"),
+        (name = "endpoints", description = "What clusters want, and what became of it"),
+        (name = "clusters", description = "The registered Kubernetes clusters"),
+        (name = "accounts", description = "The AWS accounts with their budgets"),
+        (name = "zones", description = "The hosted zones and what they hold"),
+        (name = "changes", description = "The journal: what was changed, when, by which decision, and what AWS answered"),
+        (name = "operation", description = "Health and metrics")
+    )
+)]
+struct Description;
+
+fn described() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(health::alive))
+        .routes(routes!(health::ready))
+        .routes(routes!(health::metrics))
+        .routes(routes!(clusters::list))
+        .routes(routes!(clusters::get))
+        .routes(routes!(accounts::list))
+        .routes(routes!(accounts::get))
+        .routes(routes!(zones::list))
+        .routes(routes!(zones::get))
+        .routes(routes!(records::list))
+        .routes(routes!(endpoints::list))
+        .routes(routes!(changes::list))
+        .routes(routes!(names::get))
+}
+
+/// The description of the API, as it is served.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    described().split_for_parts().1
+}
+
+/// All routes, with the layers that every request passes.
+pub fn router(broker: BrokerHandle, registry: Arc<Registry>) -> Router {
+    let (routes, description) = described().split_for_parts();
+    let description = Arc::new(description);
+    let serve_description = move || std::future::ready(Json(Arc::clone(&description)));
+    let routes = routes.route("/api/v1/openapi.json", routing::get(serve_description));
+    layers::around(routes.with_state(ApiState { broker, registry }))
 }

@@ -28,6 +28,8 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Broker(args) => broker::run(args).await,
             Command::Agent(args) => agent::run(args).await,
             Command::Emulator(args) => emulator::run(args).await,
+            Command::Status(args) => crate::cli::status::run(args).await,
+            Command::Why(args) => crate::cli::why::run(args).await,
         };
         match result {
             Ok(code) => code,

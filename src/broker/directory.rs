@@ -4,6 +4,7 @@
 //! means for the account workers and for the endpoints' statuses. It holds the digests by which an agent resumes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::core::claims::Contribution;
@@ -83,7 +84,8 @@ struct Entry {
 
 #[derive(Default)]
 struct ClusterEntries {
-    entries: HashMap<KeyHash, Entry>,
+    /// In the order of the key hashes, so that a page starts where the last one ended.
+    entries: BTreeMap<KeyHash, Entry>,
     digest: SetDigest,
 }
 
@@ -128,13 +130,17 @@ impl Directory {
         self.clusters.get(cluster).map_or(0, |entries| entries.entries.len())
     }
 
-    /// A page of a cluster's endpoints by key hash.
+    /// The clusters that ever had an endpoint here.
+    pub fn clusters(&self) -> impl Iterator<Item = &ClusterId> {
+        self.clusters.keys()
+    }
+
+    /// A page of a cluster's endpoints by key hash; costs the page, not the cluster.
     pub fn page(&self, cluster: &ClusterId, after: Option<&KeyHash>, limit: usize) -> Vec<(KeyHash, Arc<Endpoint>, Version)> {
         let Some(entries) = self.clusters.get(cluster) else { return vec![] };
-        let mut keys: Vec<&KeyHash> = entries.entries.keys().filter(|key| after.is_none_or(|after| *key > after)).collect();
-        keys.sort();
-        let entry = |key: &KeyHash| entries.entries.get(key).map(|entry| (*key, Arc::clone(&entry.endpoint), entry.version));
-        keys.into_iter().take(limit).filter_map(entry).collect()
+        let lower = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let page = entries.entries.range::<KeyHash, _>((lower, Bound::Unbounded)).take(limit);
+        page.map(|(key, entry)| (*key, Arc::clone(&entry.endpoint), entry.version)).collect()
     }
 
     /// Takes a stored endpoint at start.

@@ -128,3 +128,21 @@ fn the_digest_follows_what_was_committed() {
     expected.insert(&web("").key.hash(), &web("192.0.2.2").version());
     assert_eq!(directory.digest(&cluster("east")).root(), expected.root());
 }
+
+#[test]
+fn pages_in_a_row_are_all_endpoints_once() {
+    let mut directory = directory(&[("Z1", "example.com")]);
+    for index in 0..25 {
+        put(&mut directory, endpoint(&format!("web-{index}"), "www.example.com", "A", &["192.0.2.1"]));
+    }
+    let (mut seen, mut after) = (vec![], None);
+    loop {
+        let page = directory.page(&cluster("east"), after.as_ref(), 10);
+        let Some((last, ..)) = page.last() else { break };
+        after = Some(*last);
+        seen.extend(page.into_iter().map(|(key, ..)| key));
+    }
+    assert_eq!(seen.len(), 25);
+    assert!(seen.is_sorted_by(|a, b| a < b), "{seen:?}");
+    assert_eq!(directory.clusters().collect::<Vec<_>>(), [&cluster("east")]);
+}

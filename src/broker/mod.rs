@@ -391,9 +391,16 @@ impl BrokerHandle {
         reasons
     }
 
-    /// Returns when every account has nothing left to do. For tests and measurements.
+    /// Returns when what was committed so far is decided and every account has nothing left to do. For tests and measurements.
     pub async fn settled(&self) {
+        // A broker that stops is as settled as it will be.
+        let _stopping = ingest::barrier(&self.decider).await;
         for worker in self.workers.values() {
+            // The last view may be older than what the worker was just told.
+            let (reply, published) = oneshot::channel();
+            if worker.messages.send(Message::Query(Query::Publish { reply })).await.is_ok() {
+                let _stopping = published.await;
+            }
             let mut view = worker.view.clone();
             // A worker that has ended is as settled as it will be.
             let _ended = view.wait_for(|view| view.is_settled()).await;

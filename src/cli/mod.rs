@@ -1,5 +1,10 @@
 //! The command line. Every option is also an environment variable `ZONEFOLD_…`.
 
+pub mod client;
+pub mod output;
+pub mod status;
+pub mod why;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -30,6 +35,12 @@ pub enum Command {
         after_help = "Example:\n  zonefold agent --cluster dev-east --manifests ./manifests --broker http://127.0.0.1:7443 --token-file ./token"
     )]
     Agent(AgentArgs),
+    /// Show accounts, zones, clusters, and the endpoints that are not fine
+    #[command(after_help = "Example:\n  zonefold status --cluster dev-east --watch")]
+    Status(status::StatusArgs),
+    /// Say why a name is what it is
+    #[command(after_help = "Example:\n  zonefold why app.dev.example.com")]
+    Why(why::WhyArgs),
     /// Run the emulator of Route 53 and STS
     #[command(after_help = "Example:\n  zonefold emulator --config emulator.yaml --state ./emulator.json")]
     Emulator(EmulatorArgs),

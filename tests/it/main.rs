@@ -3,6 +3,8 @@
 #![expect(clippy::disallowed_methods, reason = "a test sets the scene: it reads the environment and makes clients of its own")]
 
 mod agent;
+mod api;
+mod api_support;
 mod architecture;
 mod deploy;
 mod docs;

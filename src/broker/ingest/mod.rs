@@ -13,4 +13,4 @@ mod status;
 
 pub use committer::{CommittedUnit, Committer, CommitterHandle};
 pub use service::{FederationService, ServiceParts};
-pub use session::Limits;
+pub use session::{Limits, barrier};

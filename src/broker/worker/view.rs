@@ -131,6 +131,11 @@ pub enum Query {
         /// None when the zone is not known.
         reply: oneshot::Sender<Option<Vec<(RecordKey, Observed)>>>,
     },
+    /// Publish the view now.
+    Publish {
+        /// Told when it is published.
+        reply: oneshot::Sender<()>,
+    },
     /// Everything that is known of a name, zone by zone.
     Why {
         /// The owner name.
@@ -150,12 +155,16 @@ pub struct WhyReport {
 }
 
 impl Worker {
-    pub(super) fn answer(&self, query: Query, now: Timestamp) {
+    pub(super) fn answer(&mut self, query: Query, now: Timestamp) {
         // Who asked may have gone; then nobody is told.
         match query {
             Query::Records { zone, after, limit, reply } => {
                 let records = self.zones.get(&zone).map(|zone| zone.book.records(after.as_ref(), limit));
                 let _gone = reply.send(records);
+            }
+            Query::Publish { reply } => {
+                self.publish(now);
+                let _gone = reply.send(());
             }
             Query::Why { name, reply } => {
                 let reports = self.zones.values().filter_map(|zone| {

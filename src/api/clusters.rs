@@ -1,0 +1,150 @@
+//! The Kubernetes clusters: what the configuration says of each, its session, and how its endpoints fare.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::ApiState;
+use super::page::{Cursor, Limit, Page};
+use super::problem::{ApiError, Problem};
+use super::request::{NoParams, Params, identifier};
+use super::values::{Time, visibility_or_null};
+use crate::broker::ClusterView;
+use crate::broker::feedback::StatusCounts;
+use crate::core::ids::{ClusterId, EnvironmentId};
+
+/// One cluster.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Cluster {
+    /// The name under which it is registered.
+    #[schema(value_type = String, example = "dev-east")]
+    pub name: ClusterId,
+    /// Whether the configuration knows it. What an unregistered one left behind stays where it is.
+    pub registered: bool,
+    /// The environment that joins it with accounts; none for one that is not registered.
+    #[schema(value_type = Option<String>, example = "dev")]
+    pub environment: Option<EnvironmentId>,
+    /// Which kind of zone its endpoints go to unless they say so themselves; none for one that is not registered.
+    #[schema(schema_with = visibility_or_null)]
+    pub visibility: Option<String>,
+    /// Whether its agent has a session open.
+    pub connected: bool,
+    /// Its newest session; none before the first.
+    pub session: Option<Session>,
+    /// How its endpoints fare.
+    pub endpoints: EndpointCounts,
+}
+
+/// The newest session of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Session {
+    /// Rises with every session; older ones can commit nothing any more.
+    pub epoch: u64,
+    /// The agent's instance.
+    pub instance_id: String,
+    /// The UID of the cluster's namespace kube-system: another one under the same name is refused.
+    pub kube_system_uid: String,
+    /// When it was opened.
+    pub opened_at: Time,
+    /// The highest sequence number that is durable.
+    pub last_durable_seq: u64,
+    /// Whether a snapshot of the cluster was ever completed.
+    pub snapshot_taken: bool,
+}
+
+/// How many endpoints are in which state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EndpointCounts {
+    /// Stored.
+    pub stored: usize,
+    /// Accepted and on their way.
+    pub pending: usize,
+    /// Accepted by Route 53, in sync or not.
+    pub applied: usize,
+    /// Of those, in sync on its name servers.
+    pub in_sync: usize,
+    /// Waiting for something else to change.
+    pub waiting: usize,
+    /// Rejected by the broker.
+    pub rejected: usize,
+    /// Refused by Route 53, or changed by somebody else.
+    pub troubled: usize,
+}
+
+impl EndpointCounts {
+    fn new(stored: usize, counts: StatusCounts) -> Self {
+        let StatusCounts { endpoints: _, pending, applied, in_sync, waiting, rejected, troubled } = counts;
+        Self { stored, pending, applied, in_sync, waiting, rejected, troubled }
+    }
+}
+
+/// Which clusters.
+#[derive(Clone, Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ListParams {
+    /// `next` of the page before.
+    #[param(value_type = Option<String>)]
+    pub cursor: Option<Cursor<ClusterId>>,
+    /// How many at most.
+    #[serde(default)]
+    #[param(value_type = Option<usize>, minimum = 1, maximum = 1000, example = 100)]
+    pub limit: Limit,
+}
+
+fn show(state: &ApiState, view: ClusterView) -> Cluster {
+    let stored = state.broker.directory.read(|directory| directory.endpoint_count(&view.cluster));
+    Cluster {
+        registered: view.settings.is_some(),
+        environment: view.settings.as_ref().map(|settings| settings.environment.clone()),
+        visibility: view.settings.as_ref().map(|settings| settings.visibility.to_string()),
+        connected: view.connected,
+        session: view.stored.map(|row| Session {
+            epoch: row.epoch.0,
+            instance_id: row.instance_id,
+            kube_system_uid: row.kube_system_uid,
+            opened_at: Time(row.session_at),
+            last_durable_seq: row.last_seq,
+            snapshot_taken: row.known,
+        }),
+        endpoints: EndpointCounts::new(stored, view.counts),
+        name: view.cluster,
+    }
+}
+
+/// All clusters, by name.
+///
+/// Those that the configuration registers, and those that are only left in the store.
+#[utoipa::path(get, path = "/api/v1/clusters", operation_id = "list_clusters", tag = "clusters", params(ListParams), responses(
+    (status = 200, description = "A page of clusters.", body = Page<Cluster>),
+    (status = 400, description = "A parameter is wrong.", body = Problem, content_type = "application/problem+json"),
+    (status = 503, description = "The store does not answer.", body = Problem, content_type = "application/problem+json")))]
+pub async fn list(State(state): State<ApiState>, Params(params): Params<ListParams>) -> Result<Json<Page<Cluster>>, ApiError> {
+    let views = state.broker.clusters().await?;
+    let clusters = views.into_iter().map(|view| show(&state, view)).collect();
+    let after = params.cursor.map(|cursor| cursor.0);
+    Ok(Json(Page::of_sorted(clusters, after.as_ref(), params.limit, |cluster: &Cluster| cluster.name.clone())))
+}
+
+/// One cluster.
+#[utoipa::path(get, path = "/api/v1/clusters/{name}", operation_id = "get_cluster", tag = "clusters",
+    params(("name" = String, Path, description = "The name under which it is registered.", example = "dev-east")),
+    responses(
+        (status = 200, description = "The cluster.", body = Cluster),
+        (status = 400, description = "That is no cluster name.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such cluster.", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The store does not answer.", body = Problem, content_type = "application/problem+json")))]
+pub async fn get(
+    State(state): State<ApiState>,
+    Path(name): Path<String>,
+    Params(NoParams {}): Params<NoParams>,
+) -> Result<Json<Cluster>, ApiError> {
+    let name: ClusterId = identifier(&name)?;
+    let view = state.broker.clusters().await?.into_iter().find(|view| view.cluster == name);
+    view.map(|view| Json(show(&state, view))).ok_or_else(|| ApiError::NotFound {
+        kind: "cluster",
+        id: name.to_string(),
+        remedy: "/api/v1/clusters lists them, and clusters are registered in the broker's configuration",
+    })
+}

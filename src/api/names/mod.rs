@@ -1,0 +1,200 @@
+//! The one question that is always answered: why is this name what it is?
+//!
+//! The answer joins what the workers know of the name in each of their zones, what clusters want that found no zone, the
+//! journal, and, for the case that nobody wants the name yet, where it would go.
+
+mod summary;
+
+use std::collections::BTreeSet;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::ApiState;
+use super::changes::{Change, Difference};
+use super::endpoints::{self, Endpoint, NameFilter};
+use super::page::Limit;
+use super::problem::{ApiError, Problem};
+use super::records::Record;
+use super::request::{NoParams, Params, identifier};
+use super::values::{RecordSet, Time, ZoneReference, visibilities};
+use crate::broker::directory::Directory;
+use crate::broker::worker::WhyReport;
+use crate::core::claims::Contribution;
+use crate::core::ids::{ClusterId, EnvironmentId};
+use crate::core::name::DnsName;
+use crate::core::policy::Visibility;
+use crate::core::routing::RouteRequest;
+use crate::ports::ChangeFilter;
+
+/// How many changes of the name are shown.
+const LAST_CHANGES: u32 = 20;
+
+/// Everything that is known of a name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Name {
+    /// The name, in its one form.
+    #[schema(value_type = String, example = "www.dev.example.com")]
+    pub name: DnsName,
+    /// All of the following in a few sentences.
+    #[schema(
+        example = "www.dev.example.com is held by dev-east in the zone dev.example.com (public Z0EXAMPLE, account 111111111111) \
+        since 2026-07-30T09:15:00.250Z. ingress/shop/web asks for A 192.0.2.1, and that is what Route 53 holds."
+    )]
+    pub summary: String,
+    /// What each zone knows of it; one zone as a rule, two where a public and a private one share a name.
+    pub zones: Vec<NameInZone>,
+    /// Endpoints that want the name and are in no zone: their verdict says why.
+    pub unplaced: Vec<Endpoint>,
+    /// Where an endpoint of each environment would go.
+    pub routes: Vec<Route>,
+    /// The last changes, newest first.
+    pub changes: Vec<Change>,
+}
+
+/// A name in one zone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct NameInZone {
+    /// The zone.
+    pub zone: ZoneReference,
+    /// Why nothing is called in the zone now.
+    pub trouble: Option<String>,
+    /// Who holds the name; null for nobody.
+    pub holder: Option<Holder>,
+    /// What every cluster wants, in the order in which the endpoints came: the first one holds the name.
+    pub contributions: Vec<NameContribution>,
+    /// What the holder's endpoints add up to.
+    pub desired: Vec<RecordSet>,
+    /// What Route 53 holds.
+    pub observed: Vec<Record>,
+    /// What is to be sent.
+    pub pending: Vec<Difference>,
+    /// What is wanted and not sent, and why.
+    pub blocked: Vec<String>,
+    /// What Route 53 refused.
+    pub refused: Vec<Refusal>,
+}
+
+/// The holder of a name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Holder {
+    /// Which cluster.
+    #[schema(value_type = String, example = "dev-east")]
+    pub cluster: ClusterId,
+    /// Since when.
+    pub since: Option<Time>,
+}
+
+/// One endpoint at the name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct NameContribution {
+    /// Rises with every endpoint that came new: the smaller one was first.
+    pub arrival: i64,
+    /// The endpoint, with its verdict.
+    pub endpoint: Endpoint,
+}
+
+/// A change that Route 53 refused for its content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Refusal {
+    /// Route 53's words.
+    pub message: String,
+    /// It is tried again unchanged after this time, and at once when its content changes.
+    pub retry_at: Time,
+}
+
+/// Where an endpoint of an environment would go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Route {
+    /// The environment of the cluster.
+    #[schema(value_type = String, example = "dev")]
+    pub environment: EnvironmentId,
+    /// Public or private.
+    #[schema(schema_with = visibilities)]
+    pub visibility: String,
+    /// The zone; null for none.
+    pub zone: Option<ZoneReference>,
+    /// Why there is none, and which ones are near.
+    pub message: Option<String>,
+}
+
+/// Why a name is what it is.
+///
+/// Answers for every name, also for one that nobody wants: then `routes` says which zone would hold it, or which are near.
+#[utoipa::path(get, path = "/api/v1/names/{fqdn}", operation_id = "why_name", tag = "names",
+    params(("fqdn" = String, Path, description = "The name, in any spelling.", example = "www.dev.example.com")),
+    responses(
+        (status = 200, description = "Everything that is known of the name.", body = Name),
+        (status = 400, description = "That is no DNS name.", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The store does not answer.", body = Problem, content_type = "application/problem+json")))]
+pub async fn get(
+    State(state): State<ApiState>,
+    Path(fqdn): Path<String>,
+    Params(NoParams {}): Params<NoParams>,
+) -> Result<Json<Name>, ApiError> {
+    let name: DnsName = identifier(&fqdn)?;
+    let zones: Vec<NameInZone> = state.broker.why(&name).await.into_iter().map(|why| in_zone(&state, why)).collect();
+    let unplaced = unplaced(&state, &name, &zones).await;
+    let filter = ChangeFilter { name: Some(name.clone()), limit: LAST_CHANGES, ..ChangeFilter::default() };
+    let changes = state.broker.changes(&filter).await?.into_iter().map(Change::from).collect();
+    let routes = state.broker.directory.read(|directory| routes(directory, &name));
+    let mut answer = Name { name, summary: String::new(), zones, unplaced, routes, changes };
+    answer.summary = summary::of(&answer);
+    Ok(Json(answer))
+}
+
+fn in_zone(state: &ApiState, WhyReport { zone, report }: WhyReport) -> NameInZone {
+    let mut contributions: Vec<&Contribution> = report.contributions.iter().collect();
+    contributions.sort_by_key(|contribution| (contribution.arrival, contribution.key));
+    let show = |contribution: &Contribution| {
+        let status = state.broker.hub.cluster(&contribution.cluster).get(&contribution.key);
+        let endpoint = Endpoint::new(&contribution.cluster, &contribution.key, &contribution.endpoint, status.as_ref());
+        NameContribution { arrival: contribution.arrival, endpoint }
+    };
+    let observed = report.observed.iter().filter_map(|observed| Some(Record::new(&observed.raw.key().ok()?, observed)));
+    NameInZone {
+        zone: ZoneReference::from(&zone),
+        trouble: zone.trouble.clone(),
+        holder: report.holder.map(|cluster| Holder { cluster, since: report.held_since.map(Time) }),
+        contributions: contributions.into_iter().map(show).collect(),
+        desired: report.desired.iter().map(RecordSet::from).collect(),
+        observed: observed.collect(),
+        pending: report.pending.iter().flat_map(|unit| &unit.changes).map(Difference::from).collect(),
+        blocked: report.blocked,
+        refused: report.refused.into_iter().map(|(message, retry_at)| Refusal { message, retry_at: Time(retry_at) }).collect(),
+    }
+}
+
+/// Endpoints that want the name and contribute to no zone. Nothing is kept by name for them, so all endpoints are looked at.
+async fn unplaced(state: &ApiState, name: &DnsName, zones: &[NameInZone]) -> Vec<Endpoint> {
+    let params = endpoints::ListParams {
+        name: Some(NameFilter::new(&name.to_string())),
+        limit: Limit::largest(),
+        ..endpoints::ListParams::default()
+    };
+    let found = endpoints::page(&state.broker.directory, &state.broker.hub, &params, usize::MAX).await.items;
+    let placed: BTreeSet<(&ClusterId, &str)> = zones
+        .iter()
+        .flat_map(|zone| &zone.contributions)
+        .map(|contribution| (&contribution.endpoint.cluster, contribution.endpoint.id.as_str()))
+        .collect();
+    found.into_iter().filter(|endpoint| !placed.contains(&(&endpoint.cluster, endpoint.id.as_str()))).collect()
+}
+
+/// Asks routing for every environment that there is, and for both kinds of zone where both are in use.
+fn routes(directory: &Directory, name: &DnsName) -> Vec<Route> {
+    let of_zones = directory.zones().iter().map(|facts| (facts.environment.clone(), facts.visibility));
+    let of_clusters = directory.settings().values().map(|settings| (settings.environment.clone(), settings.visibility));
+    let kinds: BTreeSet<(EnvironmentId, Visibility)> = of_zones.chain(of_clusters).collect();
+    let route = |(environment, visibility): (EnvironmentId, Visibility)| {
+        let request = RouteRequest { environment: &environment, name, visibility, pinned: None, current: None };
+        let (zone, message) = match directory.zones().route(&request) {
+            Ok(placement) => (directory.zones().get(&placement.zone).map(ZoneReference::from), None),
+            Err(verdict) => (None, Some(verdict.message)),
+        };
+        Route { environment, visibility: visibility.to_string(), zone, message }
+    };
+    kinds.into_iter().map(route).collect()
+}

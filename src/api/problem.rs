@@ -1,0 +1,134 @@
+//! Errors as problem details (RFC 9457): `application/problem+json` with type, title, status and detail.
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+use utoipa::ToSchema;
+
+use crate::ports::StoreError;
+
+/// The media type of problem details.
+pub const MEDIA_TYPE: &str = "application/problem+json";
+
+/// Why a request cannot be answered.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// A parameter of the query is unknown, or its value is not one.
+    #[error("{0}")]
+    BadParameter(String),
+    /// The identifier in the path is not one.
+    #[error("{0}")]
+    BadPath(String),
+    /// There is no such thing.
+    #[error("there is no {kind} {id:?} here: {remedy}")]
+    NotFound {
+        /// What was looked for.
+        kind: &'static str,
+        /// Its identifier, as given.
+        id: String,
+        /// How to find one.
+        remedy: &'static str,
+    },
+    /// The store cannot be read.
+    #[error("the broker's store does not answer: try again; the broker's log says why")]
+    Store(#[from] StoreError),
+    /// The figures cannot be written down.
+    #[error("the metrics cannot be encoded")]
+    Metrics(#[from] std::fmt::Error),
+}
+
+impl ApiError {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::BadParameter(_) | Self::BadPath(_) => StatusCode::BAD_REQUEST,
+            Self::NotFound { .. } => StatusCode::NOT_FOUND,
+            Self::Store(StoreError::Unavailable(_)) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Store(_) | Self::Metrics(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::BadParameter(_) => "bad-parameter",
+            Self::BadPath(_) => "bad-path",
+            Self::NotFound { .. } => "not-found",
+            Self::Store(StoreError::Unavailable(_)) => "store-unavailable",
+            Self::Store(_) => "store-failed",
+            Self::Metrics(_) => "internal",
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        // The store's own words may name hosts and tables: they are for the log.
+        if let Self::Store(error) = &self {
+            warn!("a request could not be answered: {error}");
+        }
+        Problem::new(self.status(), self.kind(), self.to_string()).into_response()
+    }
+}
+
+/// What went wrong with a request (RFC 9457).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Problem {
+    /// What kind of problem this is, for programs; it does not change between releases.
+    #[serde(rename = "type")]
+    #[schema(example = "urn:zonefold:problem:not-found")]
+    pub kind: String,
+    /// The kind in words.
+    #[schema(example = "Not Found")]
+    pub title: String,
+    /// The HTTP status.
+    #[schema(example = 404)]
+    pub status: u16,
+    /// What happened here, and what to do.
+    #[schema(example = "there is no zone \"Z0EXAMPLE\" here: /api/v1/zones lists them")]
+    pub detail: String,
+}
+
+impl Problem {
+    /// A problem whose title is the status's own phrase.
+    pub fn new(status: StatusCode, kind: &str, detail: impl Into<String>) -> Self {
+        Self {
+            kind: format!("urn:zonefold:problem:{kind}"),
+            title: status.canonical_reason().unwrap_or("Error").to_owned(),
+            status: status.as_u16(),
+            detail: detail.into(),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(self)).into_response();
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_store_s_own_words_stay_in_the_log() {
+        let error = ApiError::from(StoreError::Unavailable("postgres://db.internal: connection refused".to_owned()));
+        assert!(!error.to_string().contains("db.internal"));
+        assert_eq!(error.into_response().status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+
+    #[test]
+    fn rfc9457_3_the_media_type_and_the_members() {
+        let response = ApiError::BadPath("x".to_owned()).into_response();
+        assert_eq!(response.headers()[header::CONTENT_TYPE], MEDIA_TYPE);
+        let problem = serde_json::to_value(Problem::new(StatusCode::NOT_FOUND, "not-found", "gone")).unwrap();
+        let expected = serde_json::json!({
+            "type": "urn:zonefold:problem:not-found", "title": "Not Found", "status": 404, "detail": "gone"
+        });
+        assert_eq!(problem, expected);
+    }
+}

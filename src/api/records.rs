@@ -1,0 +1,98 @@
+//! What a zone holds: Route 53's own record sets, and what Zonefold knows of each.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::ApiState;
+use super::page::{Cursor, Limit, Page};
+use super::problem::{ApiError, Problem};
+use super::request::{Params, identifier};
+use super::values::{RecordSet, drift_or_null, record_types};
+use super::zones;
+use crate::core::ids::{BatchId, ClusterId, ZoneId};
+use crate::core::name::DnsName;
+use crate::core::plan::{Drift, Observed};
+use crate::core::record::{RecordKey, RecordType};
+
+/// A record set of a zone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Record {
+    /// The owner name.
+    #[schema(value_type = String, example = "www.dev.example.com")]
+    pub name: DnsName,
+    /// The type.
+    #[serde(rename = "type")]
+    #[schema(schema_with = record_types)]
+    pub record_type: RecordType,
+    /// Tells apart the sets of one name and type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set_identifier: Option<String>,
+    /// Exactly what Route 53 holds; what it held last when the set is missing.
+    pub set: RecordSet,
+    /// Whether Zonefold made it or adopted it. What is not ours is never touched.
+    pub ours: bool,
+    /// The cluster that held the name when the set was written.
+    #[schema(value_type = Option<String>, example = "dev-east")]
+    pub owner: Option<ClusterId>,
+    /// The batch that wrote it; none for a set that was adopted as it was.
+    #[schema(value_type = Option<String>, format = "uuid")]
+    pub batch: Option<BatchId>,
+    /// What somebody else did to it since we wrote it; none for nothing.
+    #[schema(schema_with = drift_or_null)]
+    pub drift: Option<Drift>,
+}
+
+impl Record {
+    /// Shows what is observed under a key.
+    pub fn new(key: &RecordKey, observed: &Observed) -> Self {
+        let owner = observed.owner.as_ref();
+        Self {
+            name: key.name.clone(),
+            record_type: key.rtype,
+            set_identifier: key.set_identifier.as_ref().map(ToString::to_string),
+            set: RecordSet::from(&observed.raw),
+            ours: owner.is_some(),
+            owner: owner.map(|owner| owner.cluster.clone()),
+            batch: owner.map(|owner| owner.batch).filter(|batch| !batch.0.is_nil()),
+            drift: observed.drift,
+        }
+    }
+}
+
+/// Which records.
+#[derive(Clone, Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ListParams {
+    /// `next` of the page before.
+    #[param(value_type = Option<String>)]
+    pub cursor: Option<Cursor<RecordKey>>,
+    /// How many at most.
+    #[serde(default)]
+    #[param(value_type = Option<usize>, minimum = 1, maximum = 1000, example = 100)]
+    pub limit: Limit,
+}
+
+/// The record sets of a zone, in Route 53's list order.
+///
+/// They are those that Zonefold observed last: it lists a zone once, follows its own changes, and sweeps for drift.
+#[utoipa::path(get, path = "/api/v1/zones/{id}/records", operation_id = "list_records", tag = "zones",
+    params(("id" = String, Path, description = "The hosted zone's id, without `/hostedzone/`.", example = "Z0EXAMPLE"), ListParams),
+    responses(
+        (status = 200, description = "A page of record sets.", body = Page<Record>),
+        (status = 400, description = "The zone id or a parameter is wrong.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such zone.", body = Problem, content_type = "application/problem+json")))]
+pub async fn list(
+    State(state): State<ApiState>,
+    Path(id): Path<String>,
+    Params(params): Params<ListParams>,
+) -> Result<Json<Page<Record>>, ApiError> {
+    let id: ZoneId = identifier(&id)?;
+    let after = params.cursor.map(|cursor| cursor.0);
+    let records = state.broker.records(&id, after, params.limit.get() + 1).await.ok_or_else(|| zones::unknown(&id))?;
+    let page = Page::of_overfull(records, params.limit, |(key, _)| key.clone());
+    let items = page.items.iter().map(|(key, observed)| Record::new(key, observed)).collect();
+    Ok(Json(Page { items, next: page.next }))
+}

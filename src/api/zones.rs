@@ -1,0 +1,165 @@
+//! The hosted zones that Zonefold works, over all accounts.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::ApiState;
+use super::page::{Cursor, Limit, Page};
+use super::problem::{ApiError, Problem};
+use super::request::{NoParams, Params, identifier};
+use super::values::{Time, ZoneReference, drift_policies, visibilities, zone_policies};
+use crate::broker::worker::{AccountView, ZoneView};
+use crate::core::ids::{AccountId, EnvironmentId, ZoneId};
+use crate::core::name::DnsName;
+use crate::core::policy::{Visibility, ZonePolicy};
+
+/// One hosted zone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Zone {
+    /// Its id, without `/hostedzone/`.
+    #[schema(value_type = String, example = "Z0EXAMPLE")]
+    pub id: ZoneId,
+    /// Its apex.
+    #[schema(value_type = String, example = "dev.example.com")]
+    pub name: DnsName,
+    /// Its account.
+    #[schema(value_type = String, example = "111111111111")]
+    pub account: AccountId,
+    /// Its environment.
+    #[schema(value_type = String, example = "dev")]
+    pub environment: EnvironmentId,
+    /// Public or private.
+    #[schema(schema_with = visibilities)]
+    pub visibility: String,
+    /// Whether discovery still finds it. One that is gone is left alone, and so are the endpoints placed in it.
+    pub visible: bool,
+    /// What Zonefold may do there.
+    #[schema(schema_with = zone_policies)]
+    pub policy: ZonePolicy,
+    /// What becomes of a record set of ours that somebody else changed.
+    #[schema(schema_with = drift_policies)]
+    pub drift_policy: String,
+    /// When its records were last listed completely.
+    pub listed_at: Option<Time>,
+    /// Record sets observed.
+    pub records: usize,
+    /// Of those, made by Zonefold.
+    pub owned: usize,
+    /// Names with something to send.
+    pub pending: usize,
+    /// Whether a call or a save is under way.
+    pub busy: bool,
+    /// Changes that Route 53 refused and that wait for their content to change.
+    pub refused: usize,
+    /// Record sets of ours that somebody else changed or removed.
+    pub drifted: usize,
+    /// Why nothing is called there now.
+    pub trouble: Option<String>,
+}
+
+impl From<&ZoneView> for Zone {
+    fn from(view: &ZoneView) -> Self {
+        Self {
+            id: view.zone.clone(),
+            name: view.name.clone(),
+            account: view.account.clone(),
+            environment: view.environment.clone(),
+            visibility: Visibility::of(view.private).to_string(),
+            visible: view.visible,
+            policy: view.policy,
+            drift_policy: view.drift_policy.clone(),
+            listed_at: view.listed_at.map(Time),
+            records: view.records,
+            owned: view.owned,
+            pending: view.pending,
+            busy: view.busy,
+            refused: view.refused,
+            drifted: view.drifted,
+            trouble: view.trouble.clone(),
+        }
+    }
+}
+
+impl From<&ZoneView> for ZoneReference {
+    fn from(view: &ZoneView) -> Self {
+        Self {
+            id: view.zone.clone(),
+            name: view.name.clone(),
+            account: view.account.clone(),
+            environment: view.environment.clone(),
+            visibility: Visibility::of(view.private).to_string(),
+        }
+    }
+}
+
+/// Which zones.
+#[derive(Clone, Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ListParams {
+    /// Only of this environment.
+    #[param(value_type = Option<String>, example = "dev")]
+    pub environment: Option<EnvironmentId>,
+    /// Only of this account.
+    #[param(value_type = Option<String>, example = "111111111111")]
+    pub account: Option<AccountId>,
+    /// `next` of the page before.
+    #[param(value_type = Option<String>)]
+    pub cursor: Option<Cursor<ZoneId>>,
+    /// How many at most.
+    #[serde(default)]
+    #[param(value_type = Option<usize>, minimum = 1, maximum = 1000, example = 100)]
+    pub limit: Limit,
+}
+
+/// All zones, by id.
+#[utoipa::path(get, path = "/api/v1/zones", operation_id = "list_zones", tag = "zones", params(ListParams), responses(
+    (status = 200, description = "A page of zones.", body = Page<Zone>),
+    (status = 400, description = "A parameter is wrong.", body = Problem, content_type = "application/problem+json")))]
+pub async fn list(State(state): State<ApiState>, Params(params): Params<ListParams>) -> Result<Json<Page<Zone>>, ApiError> {
+    let accounts = state.broker.accounts();
+    Ok(Json(page(&accounts, &params)))
+}
+
+fn page(accounts: &[Arc<AccountView>], params: &ListParams) -> Page<Zone> {
+    let wanted = |zone: &&ZoneView| {
+        params.environment.as_ref().is_none_or(|environment| *environment == zone.environment)
+            && params.account.as_ref().is_none_or(|account| *account == zone.account)
+    };
+    let mut views: Vec<&ZoneView> = accounts.iter().flat_map(|account| &account.zones).filter(wanted).collect();
+    views.sort_by(|a, b| a.zone.cmp(&b.zone));
+    let after = params.cursor.as_ref().map(|cursor| &cursor.0);
+    let page = Page::of_sorted(views, after, params.limit, |view: &&ZoneView| view.zone.clone());
+    Page { items: page.items.into_iter().map(Zone::from).collect(), next: page.next }
+}
+
+/// One zone.
+#[utoipa::path(get, path = "/api/v1/zones/{id}", operation_id = "get_zone", tag = "zones",
+    params(("id" = String, Path, description = "The hosted zone's id, without `/hostedzone/`.", example = "Z0EXAMPLE")),
+    responses(
+        (status = 200, description = "The zone.", body = Zone),
+        (status = 400, description = "That is no zone id.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such zone.", body = Problem, content_type = "application/problem+json")))]
+pub async fn get(
+    State(state): State<ApiState>,
+    Path(id): Path<String>,
+    Params(NoParams {}): Params<NoParams>,
+) -> Result<Json<Zone>, ApiError> {
+    let id: ZoneId = identifier(&id)?;
+    let accounts = state.broker.accounts();
+    let found = accounts.iter().flat_map(|account| &account.zones).find(|view| view.zone == id);
+    found.map(|view| Json(Zone::from(view))).ok_or_else(|| unknown(&id))
+}
+
+/// The error for a zone that no account's worker has.
+pub(super) fn unknown(id: &ZoneId) -> ApiError {
+    ApiError::NotFound {
+        kind: "zone",
+        id: id.to_string(),
+        remedy: "/api/v1/zones lists those that the accounts' zone selectors take",
+    }
+}

@@ -1,0 +1,248 @@
+//! A small client of the broker's REST API, for the commands that show what the broker knows.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Uri, header};
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper_util::client::legacy::Client as HyperClient;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde::de::DeserializeOwned;
+
+use crate::api::page::Page;
+use crate::api::problem::Problem;
+
+/// Where a broker on this machine serves its API.
+pub const DEFAULT_BROKER: &str = "http://127.0.0.1:7080";
+
+/// How long a connection may take to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an answer may take; the broker itself gives up after 30 seconds.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
+/// The largest answer that is read.
+const MAX_ANSWER_BYTES: usize = 64 << 20;
+
+/// Why the broker did not answer as it should.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nothing answers there.
+    #[error(
+        "the broker at {broker} cannot be reached ({reason}): start it, or name another with --broker URL or ZONEFOLD_BROKER"
+    )]
+    Unreachable {
+        /// Where.
+        broker: BrokerUrl,
+        /// What happened.
+        reason: String,
+    },
+    /// It answered with an error.
+    #[error("the broker refused {path} ({status} {title}): {detail}")]
+    Refused {
+        /// What was asked for.
+        path: String,
+        /// The HTTP status.
+        status: u16,
+        /// The kind of problem in words.
+        title: String,
+        /// What happened, and what to do.
+        detail: String,
+    },
+    /// What answers there is not a broker, or one of another version.
+    #[error("what answers at {broker} for {path} is not a broker of this version ({reason}): check --broker URL")]
+    NotABroker {
+        /// Where.
+        broker: BrokerUrl,
+        /// What was asked for.
+        path: String,
+        /// What is wrong with the answer.
+        reason: String,
+    },
+}
+
+/// Why a text is not the address of a broker.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not the address of a broker's HTTP listener: write http://HOST:PORT, such as {DEFAULT_BROKER}")]
+pub struct BrokerUrlError {
+    text: String,
+}
+
+/// The address of a broker's HTTP listener: `http://HOST:PORT`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokerUrl(String);
+
+impl std::fmt::Display for BrokerUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::str::FromStr for BrokerUrl {
+    type Err = BrokerUrlError;
+
+    fn from_str(text: &str) -> Result<Self, BrokerUrlError> {
+        let refused = || BrokerUrlError { text: text.chars().take(200).collect() };
+        let uri: Uri = text.parse().map_err(|_| refused())?;
+        let authority = uri.authority().ok_or_else(refused)?;
+        // A user and a password would show up in errors, and nothing here asks for them.
+        if uri.scheme_str() != Some("http") || authority.as_str().contains('@') || uri.query().is_some() {
+            return Err(refused());
+        }
+        Ok(Self(text.trim_end_matches('/').to_owned()))
+    }
+}
+
+/// A broker's API as one calls it.
+pub struct Client {
+    broker: BrokerUrl,
+    http: HyperClient<HttpConnector, Empty<Bytes>>,
+}
+
+impl Client {
+    /// A client; nothing is called yet.
+    pub fn new(broker: BrokerUrl) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        Self { broker, http: HyperClient::builder(TokioExecutor::new()).build(connector) }
+    }
+
+    /// Reads one resource; `path` starts at the root and is encoded already.
+    ///
+    /// # Errors
+    /// The broker cannot be reached, refuses, or is none.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        let unreachable = |reason: String| ClientError::Unreachable { broker: self.broker.clone(), reason };
+        let not_a_broker =
+            |reason: String| ClientError::NotABroker { broker: self.broker.clone(), path: path.to_owned(), reason };
+        let request = Request::get(format!("{}{path}", self.broker))
+            .header(header::ACCEPT, "application/json")
+            .header(header::USER_AGENT, concat!("zonefold/", env!("CARGO_PKG_VERSION")))
+            .body(Empty::new())
+            .map_err(|error| not_a_broker(error.to_string()))?;
+        let answer = async {
+            let response = self.http.request(request).await.map_err(|error| unreachable(innermost(&error)))?;
+            let (head, body) = response.into_parts();
+            let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await.map_err(|error| not_a_broker(error.to_string()))?;
+            Ok((head.status, body.to_bytes()))
+        };
+        let (status, body) = tokio::time::timeout(ANSWER_TIMEOUT, answer)
+            .await
+            .map_err(|_| unreachable(format!("no answer within {} seconds", ANSWER_TIMEOUT.as_secs())))??;
+        if status.is_success() {
+            return serde_json::from_slice(&body).map_err(|error| not_a_broker(error.to_string()));
+        }
+        match serde_json::from_slice(&body) {
+            Ok(Problem { title, detail, .. }) => {
+                Err(ClientError::Refused { path: path.to_owned(), status: status.as_u16(), title, detail })
+            }
+            Err(_) => Err(not_a_broker(format!("it answered {status} without a problem's details"))),
+        }
+    }
+
+    /// Reads a whole list, page by page, up to so many items; also answers whether there are more.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn list<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        params: &[(&str, &str)],
+        most: usize,
+    ) -> Result<Listed<T>, ClientError> {
+        let mut items = vec![];
+        let mut cursor: Option<String> = None;
+        loop {
+            let mut query = String::from("?limit=1000");
+            for (name, value) in params.iter().copied().chain(cursor.as_deref().map(|cursor| ("cursor", cursor))) {
+                let _infallible = write!(query, "&{name}={}", encode(value));
+            }
+            let page: Page<T> = self.get(&format!("{path}{query}")).await?;
+            items.extend(page.items);
+            if items.len() > most || page.next.is_none() {
+                let more = items.len() > most || page.next.is_some();
+                items.truncate(most);
+                return Ok(Listed { items, more });
+            }
+            cursor = page.next;
+        }
+    }
+}
+
+/// A list as far as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed<T> {
+    /// Its items.
+    pub items: Vec<T>,
+    /// Whether there are more.
+    pub more: bool,
+}
+
+/// Errors wrap each other, and the last one says what the system said.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
+
+/// Encodes a text as one segment of a path or one value of a query (RFC 3986 §2.3: all but the unreserved characters).
+pub fn encode(text: &str) -> String {
+    text.bytes().fold(String::with_capacity(text.len()), |mut encoded, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            let _infallible = write!(encoded, "%{byte:02X}");
+        }
+        encoded
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc3986_2_3_only_unreserved_characters_stand_for_themselves() {
+        assert_eq!(encode("*.a-b_c~d.example.com"), "%2A.a-b_c~d.example.com");
+        assert_eq!(encode("a/b?c&d=ä"), "a%2Fb%3Fc%26d%3D%C3%A4");
+    }
+
+    #[test]
+    fn a_broker_s_address_is_plain_http_without_a_password() {
+        for good in ["http://127.0.0.1:7080", "http://broker.example.com", "http://[::1]:7080/"] {
+            assert!(!good.parse::<BrokerUrl>().unwrap().to_string().ends_with('/'), "{good}");
+        }
+        for bad in ["", "127.0.0.1:7080", "https://broker", "http://user:password@broker", "http://", "ftp://x", "/x"] {
+            assert!(bad.parse::<BrokerUrl>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_absent_broker_is_told_with_its_address_and_the_remedy() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url: BrokerUrl = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        drop(listener);
+        let error = Client::new(url.clone()).get::<Problem>("/healthz").await.unwrap_err().to_string();
+        assert!(error.contains(&url.to_string()) && error.contains("--broker"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_broker_is_told_apart_from_one_that_refuses() {
+        use axum::response::IntoResponse as _;
+        let refuses = || async { Problem::new(http::StatusCode::NOT_FOUND, "not-found", "no such zone").into_response() };
+        let routes = axum::Router::new()
+            .route("/other", axum::routing::get(|| async { "<html>" }))
+            .route("/refuses", axum::routing::get(refuses));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url: BrokerUrl = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let serving = tokio::spawn(async move { axum::serve(listener, routes).await });
+        let client = Client::new(url);
+        assert!(matches!(client.get::<Problem>("/other").await, Err(ClientError::NotABroker { .. })));
+        assert!(matches!(client.get::<Problem>("/nothing").await, Err(ClientError::NotABroker { .. })));
+        let refused = client.get::<Problem>("/refuses").await.unwrap_err().to_string();
+        assert!(refused.contains("404") && refused.contains("no such zone"), "{refused}");
+        serving.abort();
+    }
+}

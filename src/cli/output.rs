@@ -1,0 +1,67 @@
+//! What the commands that show something share: where the broker is, and how the answer is written.
+
+use std::io::{self, Write as _};
+
+use clap::{Args, ValueEnum};
+use comfy_table::{ContentArrangement, Table, presets};
+use serde::Serialize;
+
+use super::client::{BrokerUrl, DEFAULT_BROKER};
+
+/// Table for people or JSON for programs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs: one object on one line.
+    Json,
+}
+
+/// Arguments of every command that asks a broker.
+#[derive(Clone, Debug, Args)]
+pub struct ReadArgs {
+    /// The HTTP address of the broker
+    #[arg(long, env = "ZONEFOLD_BROKER", value_name = "URL", default_value = DEFAULT_BROKER)]
+    pub broker: BrokerUrl,
+    /// How the answer is written
+    #[arg(long, env = "ZONEFOLD_OUTPUT", value_enum, default_value_t)]
+    pub output: OutputFormat,
+    /// How many columns a table takes at most
+    #[arg(long, env = "ZONEFOLD_WIDTH", value_name = "COLUMNS", default_value_t = 140, value_parser = clap::value_parser!(u16).range(40..))]
+    pub width: u16,
+}
+
+impl ReadArgs {
+    /// Writes an answer to standard output, in the form that was asked for.
+    ///
+    /// # Errors
+    /// It cannot be written. A reader that has gone, such as `head`, is no error.
+    pub fn write<T: Serialize>(&self, answer: &T, render: impl FnOnce(&T, u16) -> String) -> anyhow::Result<()> {
+        let text = match self.output {
+            OutputFormat::Table => render(answer, self.width),
+            OutputFormat::Json => format!("{}\n", serde_json::to_string(answer)?),
+        };
+        let mut out = io::stdout().lock();
+        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A table with headers that wraps what is too long.
+pub fn table(width: u16, headers: &[&str]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::UTF8_HORIZONTAL_ONLY)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(width)
+        .set_header(headers.to_vec());
+    table
+}
+
+/// A heading, and what stands below it.
+pub fn section(heading: &str, body: impl std::fmt::Display) -> String {
+    format!("{heading}\n{body}\n\n")
+}

@@ -1,0 +1,175 @@
+//! `zonefold why NAME`: why a name is what it is.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::client::{Client, encode};
+use super::output::{ReadArgs, section, table};
+use super::status::state_of;
+use crate::api::changes::{Change, Difference, Outcome};
+use crate::api::endpoints::Endpoint;
+use crate::api::names::{Name, NameInZone};
+use crate::api::values::RecordSet;
+use crate::core::name::DnsName;
+
+/// Arguments of `zonefold why`.
+#[derive(Clone, Debug, Args)]
+pub struct WhyArgs {
+    /// The DNS name, in any spelling
+    #[arg(env = "ZONEFOLD_NAME", value_name = "NAME")]
+    pub name: DnsName,
+    /// Where the broker is, and how the answer is written.
+    #[command(flatten)]
+    pub read: ReadArgs,
+}
+
+/// Runs `zonefold why`; the exit code is 0 whenever the broker answered, since every name has an answer.
+///
+/// # Errors
+/// The broker cannot be reached, refuses, or is none; or the answer cannot be written.
+pub async fn run(args: WhyArgs) -> anyhow::Result<ExitCode> {
+    let client = Client::new(args.read.broker.clone());
+    let name: Name = client.get(&format!("/api/v1/names/{}", encode(&args.name.to_string()))).await?;
+    args.read.write(&name, render)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes an answer for people.
+pub fn render(name: &Name, width: u16) -> String {
+    let mut text = wrapped(&name.summary, usize::from(width));
+    text.push('\n');
+    for zone in &name.zones {
+        in_zone(zone, width, &mut text);
+    }
+    if !name.unplaced.is_empty() {
+        text += &section("IN NO ZONE", endpoints(name.unplaced.iter(), width));
+    }
+    if !name.changes.is_empty() {
+        text += &section("LAST CHANGES", changes(&name.changes, width));
+    }
+    text
+}
+
+fn in_zone(zone: &NameInZone, width: u16, text: &mut String) {
+    *text += &format!("ZONE {}\n", zone.zone);
+    match &zone.holder {
+        Some(holder) => {
+            let since = holder.since.map_or_else(String::new, |since| format!(" since {since}"));
+            *text += &format!("holder: {}{since}\n\n", holder.cluster);
+        }
+        None => *text += "holder: nobody\n\n",
+    }
+    if !zone.contributions.is_empty() {
+        let wishes = zone.contributions.iter().map(|contribution| &contribution.endpoint);
+        *text += &section("Contributions, the first to come first", endpoints(wishes, width));
+    }
+    *text += &section("Desired and observed", comparison(zone, width));
+    for (heading, lines) in [
+        ("On the way to Route 53", zone.pending.iter().map(difference).collect::<Vec<_>>()),
+        ("Not sent", zone.blocked.clone()),
+        (
+            "Refused by Route 53",
+            zone.refused.iter().map(|refusal| format!("{} (tried again at {})", refusal.message, refusal.retry_at)).collect(),
+        ),
+    ] {
+        if !lines.is_empty() {
+            *text += &section(heading, lines.iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n"));
+        }
+    }
+}
+
+fn endpoints<'a>(endpoints: impl Iterator<Item = &'a Endpoint>, width: u16) -> comfy_table::Table {
+    let mut rows = table(width, &["cluster", "object", "wants", "state", "why"]);
+    for endpoint in endpoints {
+        let (state, why) = state_of(endpoint);
+        let wants = format!("{} {}", endpoint.key.record_type, endpoint.targets.join(", "));
+        rows.add_row([endpoint.cluster.to_string(), endpoint.key.to_string(), wants, state, why]);
+    }
+    rows
+}
+
+/// Each record set once: what is wanted beside what is there.
+fn comparison(zone: &NameInZone, width: u16) -> comfy_table::Table {
+    let mut rows = table(width, &["desired", "observed", "whose"]);
+    let mut unmatched: Vec<&RecordSet> = zone.desired.iter().collect();
+    let same_key = |a: &RecordSet, b: &RecordSet| a.record_type == b.record_type && a.set_identifier == b.set_identifier;
+    for record in &zone.observed {
+        let desired = unmatched.iter().position(|set| same_key(set, &record.set)).map(|at| unmatched.remove(at));
+        let whose = match (&record.owner, record.drift) {
+            (_, Some(crate::core::plan::Drift::Missing)) => "ours, removed by somebody else".to_owned(),
+            (Some(owner), Some(_)) => format!("ours ({owner}), changed by somebody else"),
+            (Some(owner), None) => format!("ours ({owner})"),
+            (None, _) => "foreign".to_owned(),
+        };
+        let desired = desired.map_or_else(|| "nothing".to_owned(), with_ttl);
+        rows.add_row([desired, with_ttl(&record.set), whose]);
+    }
+    for set in unmatched {
+        rows.add_row([with_ttl(set), "nothing".to_owned(), String::new()]);
+    }
+    rows
+}
+
+fn with_ttl(set: &RecordSet) -> String {
+    set.ttl_secs.map_or_else(|| set.to_string(), |ttl_secs| format!("{set}, {ttl_secs} s"))
+}
+
+fn difference(change: &Difference) -> String {
+    let show = |set: &Option<RecordSet>| set.as_ref().map_or_else(|| "nothing".to_owned(), with_ttl);
+    format!("{} → {}", show(&change.before), show(&change.after))
+}
+
+fn changes(changes: &[Change], width: u16) -> comfy_table::Table {
+    let mut rows = table(width, &["planned at", "change", "because", "outcome"]);
+    for change in changes {
+        let cause = &change.difference.cause;
+        let motive = serde_json::to_value(cause.motive).ok().and_then(|motive| motive.as_str().map(str::to_owned));
+        let objects: Vec<String> = cause.endpoints.iter().map(ToString::to_string).collect();
+        let because = format!("{} by {} {}", motive.unwrap_or_default(), cause.cluster, objects.join(", "));
+        rows.add_row([change.planned_at.to_string(), difference(&change.difference), because, outcome(&change.outcome)]);
+    }
+    rows
+}
+
+fn outcome(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Open => "under way".to_owned(),
+        Outcome::Applied { change_id: Some(change_id), .. } => format!("applied as {change_id}"),
+        Outcome::Applied { change_id: None, .. } => "found applied".to_owned(),
+        Outcome::Refused { code, message, .. } => format!("refused: {code}: {message}"),
+        Outcome::NotApplied { reason } => format!("not applied: {reason}"),
+    }
+}
+
+/// Breaks a paragraph between words.
+fn wrapped(text: &str, width: usize) -> String {
+    let (mut lines, mut column) = (String::new(), 0);
+    for word in text.split_whitespace() {
+        let chars = word.chars().count();
+        if column > 0 && column + 1 + chars > width {
+            lines.push('\n');
+            column = 0;
+        } else if column > 0 {
+            lines.push(' ');
+            column += 1;
+        }
+        lines.push_str(word);
+        column += chars;
+    }
+    lines.push('\n');
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_paragraph_breaks_between_words_and_loses_none() {
+        let text = "one two three four five";
+        let lines = wrapped(text, 9);
+        assert_eq!(lines, "one two\nthree\nfour five\n");
+        assert_eq!(lines.split_whitespace().collect::<Vec<_>>(), text.split_whitespace().collect::<Vec<_>>());
+    }
+}
