@@ -17,4 +17,5 @@ mod invariants;
 mod kill;
 mod policy;
 mod store;
+mod stream;
 mod support;

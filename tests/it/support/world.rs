@@ -175,6 +175,11 @@ impl World {
         })
     }
 
+    /// Where agents connect.
+    pub fn grpc(&self) -> std::net::SocketAddr {
+        self.broker.as_ref().unwrap().grpc
+    }
+
     /// An agent on a folder of its own.
     pub async fn cluster(&self, cluster: &str) -> Cluster {
         Cluster::start(cluster, self.broker.as_ref().unwrap().grpc, &self.data.join(cluster)).await
