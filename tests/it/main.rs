@@ -6,5 +6,6 @@ mod emulator_control;
 mod emulator_dns;
 mod emulator_rows;
 mod emulator_support;
+mod main_job;
 mod store;
 mod support;
