@@ -1,6 +1,8 @@
 //! The integration tests: one binary, one module a subject.
 
 mod agent;
+mod bad_input;
+mod dev_walk;
 mod emulator;
 mod emulator_control;
 mod emulator_dns;

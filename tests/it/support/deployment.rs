@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -13,7 +13,8 @@ use super::network::{get_json, try_get};
 use super::process::{Process, zonefold};
 use super::wait::eventually;
 
-const TOKEN: &str = "a-token-that-all-agents-of-the-tests-share";
+/// What every agent proves itself with.
+pub const TOKEN: &str = "a-token-that-all-agents-of-the-tests-share";
 const LOG_FILTER: &str = "info,zonefold=trace,aws_config=debug,aws_smithy_runtime=debug";
 /// Pages that show what the broker knows. A page that is not there shows nothing.
 const PAGES: [&str; 8] = [
@@ -65,9 +66,8 @@ pub fn sqlite(folder: &TestFolder) -> String {
 }
 
 /// The broker as a process that finds AWS by its environment, as it would in production.
-pub async fn start_broker(folder: &TestFolder, aws: &Aws, configuration: &Value) -> Process {
-    let path = folder.write("broker.yaml", &serde_json::to_string_pretty(configuration).unwrap());
-    let mut command = zonefold(&folder.path(""), ["broker".as_ref(), "--config".as_ref(), path.as_os_str()]);
+pub fn start_broker(folder: &TestFolder, aws: &Aws, configuration: &Path) -> Process {
+    let mut command = zonefold(&folder.path(""), ["broker".as_ref(), "--config".as_ref(), configuration.as_os_str()]);
     command.env("AWS_ENDPOINT_URL", format!("http://{}", aws.tap.address)).env("AWS_REGION", "us-east-1");
     command.env("AWS_ACCESS_KEY_ID", &aws.key_id).env("AWS_SECRET_ACCESS_KEY", &aws.secret);
     Process::start("broker", command)
@@ -83,7 +83,8 @@ impl Deployment {
 
     /// A broker of a configuration.
     pub async fn start(folder: TestFolder, aws: &Aws, configuration: &Value) -> Self {
-        let mut broker = start_broker(&folder, aws, configuration).await;
+        let path = folder.write("broker.yaml", &serde_json::to_string_pretty(configuration).unwrap());
+        let mut broker = start_broker(&folder, aws, &path);
         let started = broker.says("broker started").await;
         let address = |name: &str| started[name].as_str().unwrap().parse().unwrap();
         Self { folder, broker, grpc: address("grpc"), http: address("http"), agents: BTreeMap::new() }
