@@ -10,7 +10,7 @@ use zonefold::wire::v1::agent_message::Message as FromAgent;
 use zonefold::wire::v1::broker_message::Message as ToAgent;
 use zonefold::wire::v1::federation_client::FederationClient;
 
-use crate::support::aws::{self, Aws};
+use crate::support::aws::{self, Aws, DEV_ZONE};
 use crate::support::deployment::{self, Deployment};
 use crate::support::folder::TestFolder;
 use crate::support::manifests::{annotated_service, dns_endpoint, service};
@@ -27,6 +27,9 @@ struct Wrong {
     says: [&'static str; 2],
 }
 
+const GOOD: &str = "good.dev.example.com";
+const TWICE: &str = "twice.dev.example.com";
+
 fn one(text: &str) -> Vec<String> {
     vec![text.to_owned()]
 }
@@ -34,100 +37,96 @@ fn one(text: &str) -> Vec<String> {
 fn wrong_manifests() -> Vec<Wrong> {
     let long_label = format!("{}.dev.example.com", "a".repeat(64));
     let many: Vec<String> = (0..401).map(|n| format!("10.0.{}.{}", n / 256, n % 256)).collect();
-    let weighted = |object, weight, address| {
-        annotated_service(object, "twice.dev.example.com", address, &[("set-identifier", "one"), ("aws-weight", weight)])
-    };
+    let weighted = |weight| vec![("set-identifier", "one"), ("aws-weight", weight)];
     let row = |object, rtype, manifest, verdict, reason, says| Wrong { object, rtype, manifest, verdict, reason, says };
+    let rejected = |object, rtype, manifest, reason, says| row(object, rtype, manifest, "rejected", reason, says);
+    let waiting = |object, rtype, manifest, reason, says| row(object, rtype, manifest, "waiting", reason, says);
     vec![
-        row("long-label", "A", service("long-label", &long_label, "192.0.2.1"), "rejected", "INVALID_NAME", ["64", "63"]),
-        row(
+        rejected(
+            "long-label",
+            "A",
+            service("long-label", &long_label, "192.0.2.1"),
+            "INVALID_NAME",
+            ["has 64 octets and a label takes 63", "shorten it"],
+        ),
+        rejected(
             "empty-label",
             "A",
             service("empty-label", "a..dev.example.com", "192.0.2.1"),
-            "rejected",
             "INVALID_NAME",
-            ["empty", "dot"],
+            ["\"a..dev.example.com\" has an empty label", "remove the extra dot"],
         ),
-        row(
+        rejected(
             "no-address",
             "A",
             dns_endpoint("no-address", "b.dev.example.com", "A", &one("not-an-address")),
-            "rejected",
             "INVALID_TARGET",
-            ["not-an-address", "IPv4"],
+            ["\"not-an-address\": it is no IPv4 address", "write four numbers"],
         ),
-        row(
+        rejected(
             "many-values",
             "A",
             dns_endpoint("many-values", "c.dev.example.com", "A", &many),
-            "rejected",
             "TOO_LARGE",
-            ["401", "400"],
+            ["401 values are given and a record set takes 400", "use fewer"],
         ),
-        row(
+        rejected(
             "long-text",
             "TXT",
             dns_endpoint("long-text", "d.dev.example.com", "TXT", &one(&"x".repeat(5_000))),
-            "rejected",
             "INVALID_TARGET",
-            ["50", "4000"],
+            ["Route 53 takes 4000 at most", "shorten it or spread it"],
         ),
-        row(
-            "apex-alias",
+        rejected(
+            "apex-name",
             "CNAME",
-            dns_endpoint("apex-alias", "dev.example.com", "CNAME", &one("www.example.net")),
-            "rejected",
+            dns_endpoint("apex-name", DEV_ZONE, "CNAME", &one("www.example.net")),
             "INVALID_TYPE",
-            ["apex", "alias"],
+            ["a CNAME cannot stand at the apex of the zone dev.example.com", "use an alias"],
         ),
-        row(
+        rejected(
+            "heavy",
+            "A",
+            annotated_service("heavy", "e.dev.example.com", "192.0.2.1", &weighted("300")),
+            "INVALID_ROUTING",
+            ["aws/weight is \"300\"", "write a whole number from 0 to 255"],
+        ),
+        waiting(
             "elsewhere",
             "A",
             service("elsewhere", "www.example.org", "192.0.2.1"),
-            "waiting",
             "NO_ZONE",
-            ["example.org", "dev.example.com"],
+            ["no zone of the environment dev holds www.example.org", "the nearest are dev.example.com. Create the zone"],
         ),
-        row(
-            "heavy",
-            "A",
-            annotated_service("heavy", "e.dev.example.com", "192.0.2.1", &[("set-identifier", "one"), ("aws-weight", "300")]),
-            "rejected",
-            "INVALID_ROUTING",
-            ["300", "255"],
-        ),
-        // Of two that do not go together the first stays; the second is named with `beside` or `twice` last, and comes later.
-        row(
+        // Of two that do not go together the first stays: `good` and `set-once` were there before.
+        waiting(
             "cname-beside",
             "CNAME",
-            dns_endpoint("cname-beside", "good.dev.example.com", "CNAME", &one("www.example.net")),
-            "waiting",
+            dns_endpoint("cname-beside", GOOD, "CNAME", &one("www.example.net")),
             "CONFLICT_IN_CLUSTER",
-            ["CNAME", "remove one"],
+            ["service/shop/good came first with good.dev.example.com A: a CNAME suffers no other", "Change or remove one"],
         ),
-        row(
+        waiting(
             "set-twice",
             "A",
-            weighted("set-twice", "20", "192.0.2.2"),
-            "waiting",
+            annotated_service("set-twice", TWICE, "192.0.2.2", &weighted("20")),
             "CONFLICT_IN_CLUSTER",
-            ["set identifier is used twice", "remove one"],
+            ["service/shop/set-once came first", "the set identifier is used twice. Change or remove one"],
         ),
     ]
 }
 
 async fn good_is_applied(aws: &Aws, site: &Deployment, address: &str) {
-    site.write("dev-east", "good.yaml", &service("good", "good.dev.example.com", address));
+    site.write("dev-east", "good.yaml", &service("good", GOOD, address));
     let wanted = Some((60, vec![address.to_owned()]));
-    eventually_equal("the good one arrives", wanted, async || aws.answer("dev", "good.dev.example.com", "A").await).await;
+    eventually_equal("the good one arrives", wanted, async || aws.answer("dev", GOOD, "A").await).await;
 }
 
 #[tokio::test]
 async fn a_wrong_manifest_gets_a_verdict_and_the_good_ones_beside_it_are_applied() {
     let (emulator, aws) = aws::emulated().await;
     let mut site = Deployment::on_sqlite(&aws).await;
-    let first =
-        annotated_service("set-once", "twice.dev.example.com", "192.0.2.3", &[("set-identifier", "one"), ("aws-weight", "10")]);
+    let first = annotated_service("set-once", TWICE, "192.0.2.3", &[("set-identifier", "one"), ("aws-weight", "10")]);
     site.agent("dev-east", &[("set-once.yaml", first)]).await;
     good_is_applied(&aws, &site, "192.0.2.10").await;
     site.applied("dev-east", "set-once", "A").await;
@@ -148,9 +147,8 @@ async fn a_wrong_manifest_gets_a_verdict_and_the_good_ones_beside_it_are_applied
         assert!(row.says.iter().all(|part| message.contains(part)), "{}: {message}", row.object);
     }
     good_is_applied(&aws, &site, "192.0.2.11").await;
-    let mut names = aws::names_beside_the_apex(&aws, "dev").await;
-    names.sort();
-    assert_eq!(names, ["good.dev.example.com.", "twice.dev.example.com."]);
+    let names = aws::names_beside_the_apex(&aws, "dev").await;
+    assert_eq!(names, [format!("{GOOD}."), format!("{TWICE}.")]);
     site.finish(&aws).await;
     emulator.stop().await;
 }
