@@ -24,6 +24,7 @@ pub fn shutdown() -> std::io::Result<CancellationToken> {
             _ = terminate.recv() => {}
         }
         warn!("stopped without draining; what was under way is read back at the next start");
+        #[expect(clippy::disallowed_methods, reason = "the operator has asked a second time not to wait")]
         std::process::exit(130);
     });
     Ok(token)

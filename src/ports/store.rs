@@ -65,7 +65,6 @@ pub enum SessionOpened {
 
 /// One durable operation on the endpoints of a cluster.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly all operations are puts, and a box for each would cost more")]
 pub enum IngestOp {
     /// Insert or replace. A key that is new gets the next arrival number; a known key keeps its own.
     Put {
@@ -214,6 +213,7 @@ pub struct RecordRow {
 
 /// A difference to the observed records of a zone.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all differences are puts, and a box for each would cost more")]
 pub enum RecordWrite {
     /// The set is there.
     Put(RecordRow),

@@ -36,6 +36,7 @@ pub fn init(log: &Log) -> Result<(), TelemetryError> {
 }
 
 /// Starts the log of this process, written elsewhere than to standard error.
+#[expect(clippy::disallowed_methods, reason = "the filter can be changed where no option is parsed")]
 pub fn init_to<W>(log: &Log, writer: W) -> Result<(), TelemetryError>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,

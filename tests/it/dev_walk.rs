@@ -70,6 +70,10 @@ async fn an_edited_manifest_is_what_dig_answers_and_a_restart_keeps_it() {
     let text = std::fs::read_to_string(&manifest).unwrap();
     write_whole(&manifest, &text.replace("192.0.2.10", "192.0.2.77"));
     answers(dns, APP, "192.0.2.77").await;
+    let manifest = clusters.join("dev-west/nginx.yaml");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    write_whole(&manifest, &text.replace("198.51.100.30", "198.51.100.99"));
+    answers(dns, "cafe.dev.example.com", "198.51.100.99").await;
     stop(dev).await;
 
     let (mut dev, dns) = start(&folder, &clusters).await;

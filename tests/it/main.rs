@@ -1,13 +1,21 @@
 //! The integration tests: one binary, one module a subject.
 
+#![expect(clippy::disallowed_methods, reason = "a test sets the scene: it reads the environment and makes clients of its own")]
+
 mod agent;
+mod architecture;
 mod bad_input;
+mod deploy;
 mod dev_walk;
+mod docs;
 mod emulator;
 mod emulator_control;
 mod emulator_dns;
 mod emulator_rows;
 mod emulator_support;
+mod invariants;
+mod kill;
 mod main_job;
+mod policy;
 mod store;
 mod support;

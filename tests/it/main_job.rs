@@ -39,7 +39,7 @@ async fn records_follow_manifests(aws: &Aws, site: &mut Deployment) {
     let shop = "shop.prod.example.com";
     site.agent("dev-east", &[("app.yaml", service("app", APP, "192.0.2.10"))]).await;
     site.agent("prod-east", &[("shop.yaml", service("shop", shop, "203.0.113.10"))]).await;
-    site.applied("dev-east", "app", "A").await;
+    assert_eq!(site.applied("dev-east", "app", "A").await["zone_name"], DEV_ZONE);
     site.applied("prod-east", "shop", "A").await;
     assert_eq!(aws.answer("dev", APP, "A").await, answer("192.0.2.10"));
     assert_eq!(aws.answer("prod", shop, "A").await, answer("203.0.113.10"));

@@ -182,6 +182,7 @@ impl AwsProviders {
         known.clients.entry(partition).or_insert_with(|| self.make_clients(partition)).clone()
     }
 
+    #[expect(clippy::disallowed_methods, reason = "the one place that makes clients: no retries, one HTTP connector")]
     fn make_clients(&self, partition: Partition) -> Clients {
         let mut route53 = aws_sdk_route53::config::Builder::from(&self.sdk_config)
             .region(Region::new(partition.route53_region()))

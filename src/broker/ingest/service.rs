@@ -19,8 +19,7 @@ use super::status;
 use crate::broker::decider::{SharedDirectory, ToDecider};
 use crate::broker::feedback::StatusHub;
 use crate::broker::metrics::BrokerMetrics;
-use crate::broker::worker::WorkerHandle;
-use crate::core::ids::{AccountId, ClusterId, Epoch};
+use crate::core::ids::{ClusterId, Epoch};
 use crate::ports::{Clock, SessionOpened, SessionOpening, Store, StoreError};
 use crate::wire::v1::federation_server::Federation;
 use crate::wire::v1::{self, agent_message, broker_message, welcome};
@@ -46,8 +45,6 @@ pub struct ServiceParts {
     pub directory: SharedDirectory,
     /// The statuses.
     pub hub: Arc<StatusHub>,
-    /// The workers.
-    pub workers: Arc<BTreeMap<AccountId, WorkerHandle>>,
     /// The figures.
     pub metrics: BrokerMetrics,
     /// What a session may take.
@@ -84,7 +81,6 @@ impl FederationService {
 
 impl Inner {
     /// The identity of the caller. For now a token that all agents share.
-    #[expect(clippy::result_large_err, reason = "tonic's own error type")]
     fn authenticate<T>(&self, request: &Request<T>) -> Result<(), Status> {
         let Some(token) = self.parts.token.borrow().clone() else { return Ok(()) };
         let given = request
@@ -101,7 +97,6 @@ impl Inner {
         }
     }
 
-    #[expect(clippy::result_large_err, reason = "tonic's own error type")]
     fn registered(&self, cluster: &str) -> Result<ClusterId, Status> {
         let id = ClusterId::parse(cluster).map_err(|error| Status::invalid_argument(error.to_string()))?;
         if self.parts.directory.read(|directory| directory.settings().contains_key(&id)) {
@@ -332,8 +327,7 @@ impl Federation for FederationService {
         let (outbound, stream) = mpsc::channel(4);
         let board = self.0.parts.hub.cluster(&cluster);
         let clock = Arc::clone(&self.0.parts.clock);
-        let follow =
-            status::follow(board, Arc::clone(&self.0.parts.workers), outbound, self.0.drain.clone(), move || clock.now());
+        let follow = status::follow(board, self.0.parts.directory.clone(), outbound, self.0.drain.clone(), move || clock.now());
         self.0.tracker.spawn(follow);
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }

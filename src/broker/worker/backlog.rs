@@ -6,12 +6,17 @@ use crate::core::fair::Queued;
 use crate::core::ids::ClusterId;
 use crate::core::name::DnsName;
 
+/// A queue a cluster.
+pub type Queues = BTreeMap<ClusterId, VecDeque<Queued<DnsName>>>;
+
+/// Which cluster a name waits for, and its cost. An entry of a queue that says otherwise is stale and passed over.
+pub type Members = HashMap<DnsName, (ClusterId, u32)>;
+
 /// A queue a cluster, each name once.
 #[derive(Default)]
 pub struct Backlog {
-    queues: BTreeMap<ClusterId, VecDeque<Queued<DnsName>>>,
-    /// Which cluster a name waits for, and its cost. An entry of a queue that says otherwise is stale and passed over.
-    members: HashMap<DnsName, (ClusterId, u32)>,
+    queues: Queues,
+    members: Members,
     cost: u64,
 }
 
@@ -34,13 +39,13 @@ impl Backlog {
     }
 
     /// Whether a queue's entry is still meant.
-    pub fn is_member(members: &HashMap<DnsName, (ClusterId, u32)>, cluster: &ClusterId, name: &DnsName) -> bool {
+    pub fn is_member(members: &Members, cluster: &ClusterId, name: &DnsName) -> bool {
         members.get(name).is_some_and(|(queued_for, _)| queued_for == cluster)
     }
 
     /// The queues and the members apart, for a round that looks at both. What is taken out of a queue has to be told with
     /// [`Backlog::taken`].
-    pub fn split(&mut self) -> (&mut BTreeMap<ClusterId, VecDeque<Queued<DnsName>>>, &HashMap<DnsName, (ClusterId, u32)>) {
+    pub fn split(&mut self) -> (&mut Queues, &Members) {
         (&mut self.queues, &self.members)
     }
 

@@ -12,7 +12,7 @@ use tracing::warn;
 use super::discovery::ZoneListing;
 use super::view::Health;
 use super::{SPEND_AHEAD, Worker};
-use crate::core::budget::{ApiAction, Lane, Permit};
+use crate::core::budget::{ApiAction, Lane, Paid, Permit};
 use crate::core::change::Batch;
 use crate::core::ids::ZoneId;
 use crate::core::time::Timestamp;
@@ -26,9 +26,16 @@ pub enum Done {
     /// Who the credentials belong to.
     Identity(Result<CallerIdentity, CallError>),
     /// One step of the discovery.
-    Zones(Result<ZoneListing, CallError>),
+    Zones {
+        /// What was paid for it.
+        paid: Paid,
+        /// The answer.
+        result: Result<ZoneListing, CallError>,
+    },
     /// A page of records.
     Page {
+        /// What was paid for it.
+        paid: Paid,
         /// The zone.
         zone: ZoneId,
         /// The answer.
@@ -36,6 +43,8 @@ pub enum Done {
     },
     /// A batch was answered, or could not be journalled.
     Changed {
+        /// What was paid for it.
+        paid: Paid,
         /// The batch.
         batch: Box<Batch>,
         /// The claims that were made durable with it.
@@ -47,6 +56,8 @@ pub enum Done {
     },
     /// A batch could not be journalled, so it was not sent.
     NotJournalled {
+        /// What was paid for it.
+        paid: Paid,
         /// The batch.
         batch: Box<Batch>,
         /// Why.
@@ -66,6 +77,8 @@ pub enum Done {
     },
     /// Whether a change is INSYNC.
     Synced {
+        /// What was paid for it.
+        paid: Paid,
         /// The zone.
         zone: ZoneId,
         /// The answer.
@@ -73,6 +86,20 @@ pub enum Done {
     },
     /// Nothing to do.
     Nothing,
+}
+
+impl Done {
+    /// What was paid for the call that came back.
+    fn paid(&self) -> Option<Paid> {
+        match self {
+            Self::Zones { paid, .. }
+            | Self::Page { paid, .. }
+            | Self::Changed { paid, .. }
+            | Self::NotJournalled { paid, .. }
+            | Self::Synced { paid, .. } => Some(*paid),
+            Self::Identity(_) | Self::Recorded { .. } | Self::Saved { .. } | Self::Nothing => None,
+        }
+    }
 }
 
 impl Worker {
@@ -207,12 +234,15 @@ impl Worker {
     pub(super) async fn finish(&mut self, done: Done) {
         let now = self.clock.now();
         self.dirty_view = true;
+        if let Some(paid) = done.paid() {
+            self.budget.settle(now, paid);
+        }
         match done {
             Done::Identity(result) => self.finish_identity(result, now),
-            Done::Zones(result) => self.finish_discovery(result, now).await,
-            Done::Page { zone, result } => self.finish_page(&zone, result, now),
-            Done::Changed { batch, claims, result, sent_at } => self.finish_change(*batch, claims, result, sent_at, now),
-            Done::NotJournalled { batch, error } => {
+            Done::Zones { result, .. } => self.finish_discovery(result, now).await,
+            Done::Page { zone, result, .. } => self.finish_page(&zone, result, now),
+            Done::Changed { batch, claims, result, sent_at, .. } => self.finish_change(*batch, claims, result, sent_at, now),
+            Done::NotJournalled { batch, error, .. } => {
                 warn!(account = %self.settings.account, zone = %batch.zone, "a batch was not sent because it could not be journalled: {error}");
                 self.release(&batch.zone, now + crate::core::time::Millis(1_000));
                 let names = super::change::names_of(&batch);
@@ -220,7 +250,7 @@ impl Worker {
             }
             Done::Recorded { batch, outcome } => self.finish_recorded(*batch, outcome, now),
             Done::Saved { zone } => self.finish_saved(&zone, now),
-            Done::Synced { zone, result } => self.finish_sync(&zone, result, now),
+            Done::Synced { zone, result, .. } => self.finish_sync(&zone, result, now),
             Done::Nothing => {}
         }
     }

@@ -273,14 +273,15 @@ impl Worker {
         zone.last_call_at = now;
         let claims = zone.book.claims_for(&batch);
         let (store, provider, clock) = (Arc::clone(&self.store), Arc::clone(&self.provider), Arc::clone(&self.clock));
+        let paid = permit.paid();
         self.spawn(
             async move {
                 if let Err(error) = store.begin_batch(&batch, &claims).await {
-                    return Done::NotJournalled { batch: Box::new(batch), error };
+                    return Done::NotJournalled { paid, batch: Box::new(batch), error };
                 }
                 let sent_at = clock.now();
                 let result = provider.change_records(permit, &batch.zone, &format!("zonefold {}", batch.id), &batch.wire).await;
-                Done::Changed { batch: Box::new(batch), claims, result, sent_at }
+                Done::Changed { paid, batch: Box::new(batch), claims, result, sent_at }
             }
             .boxed(),
         );

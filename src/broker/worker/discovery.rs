@@ -123,13 +123,18 @@ impl Worker {
     }
 
     fn start_zones(&mut self, permit: Permit) {
-        let (provider, marker) = (Arc::clone(&self.provider), self.discovery.marker.clone());
-        self.spawn(async move { Done::Zones(provider.list_zones(permit, marker).await.map(ZoneListing::Zones)) }.boxed());
+        let (provider, marker, paid) = (Arc::clone(&self.provider), self.discovery.marker.clone(), permit.paid());
+        self.spawn(
+            async move { Done::Zones { paid, result: provider.list_zones(permit, marker).await.map(ZoneListing::Zones) } }
+                .boxed(),
+        );
     }
 
     fn start_tags(&mut self, permit: Permit, zones: Vec<ZoneId>) {
-        let provider = Arc::clone(&self.provider);
-        self.spawn(async move { Done::Zones(provider.zone_tags(permit, &zones).await.map(ZoneListing::Tags)) }.boxed());
+        let (provider, paid) = (Arc::clone(&self.provider), permit.paid());
+        self.spawn(
+            async move { Done::Zones { paid, result: provider.zone_tags(permit, &zones).await.map(ZoneListing::Tags) } }.boxed(),
+        );
     }
 
     pub(super) async fn finish_discovery(&mut self, result: Result<ZoneListing, CallError>, now: Timestamp) {

@@ -119,10 +119,11 @@ impl Worker {
             }
             let is_required =
                 !zone.unsettled.is_empty() || zone.listed_at.is_none() || zone.reader.as_ref().is_some_and(|r| r.names.is_some());
-            if zone.reader.is_some() && is_required {
-                if let Some(permit) = self.permit(now, Lane::Changes, ApiAction::ListResourceRecordSets, 0, wake) {
-                    self.start_page(&zone_id, permit, now);
-                }
+            if zone.reader.is_some()
+                && is_required
+                && let Some(permit) = self.permit(now, Lane::Changes, ApiAction::ListResourceRecordSets, 0, wake)
+            {
+                self.start_page(&zone_id, permit, now);
             }
         }
     }
@@ -161,11 +162,11 @@ impl Worker {
         let cursor = zone.reader.as_ref().and_then(|reader| reader.cursor.clone());
         zone.busy = true;
         zone.last_call_at = now;
-        let (provider, zone_id) = (Arc::clone(&self.provider), zone_id.clone());
+        let (provider, zone_id, paid) = (Arc::clone(&self.provider), zone_id.clone(), permit.paid());
         self.spawn(
             async move {
                 let result = provider.list_records(permit, &zone_id, cursor).await;
-                Done::Page { zone: zone_id, result }
+                Done::Page { paid, zone: zone_id, result }
             }
             .boxed(),
         );
@@ -272,11 +273,11 @@ impl Worker {
             // Not asked again before the answer; the answer sets the next time.
             sync.ask_at = now + Millis(120_000);
         }
-        let (provider, zone) = (Arc::clone(&self.provider), zone_id.clone());
+        let (provider, zone, paid) = (Arc::clone(&self.provider), zone_id.clone(), permit.paid());
         self.spawn(
             async move {
                 let result = provider.change_in_sync(permit, &sync.change_id).await;
-                Done::Synced { zone, result }
+                Done::Synced { paid, zone, result }
             }
             .boxed(),
         );

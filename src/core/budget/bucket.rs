@@ -38,16 +38,19 @@ pub(super) struct Bucket {
     pub(super) capacity: i64,
     pub(super) refill: i64,
     pub(super) level: i64,
+    /// Taken by calls that are not answered yet: AWS may take those tokens as late as now, so its bucket may not have
+    /// refilled what they took. Until they are answered, ours does not either.
+    pub(super) in_flight: i64,
 }
 
 impl Bucket {
     /// The usable part, empty: the published bucket without the reserve and, where requests are counted, without one more
-    /// token, so that a request that is held up on its way and arrives together with the next does not overdraw.
+    /// token, so that a clock that is a little faster than AWS's does not overdraw.
     pub(super) fn usable(kind: Kind, published: BucketConfig, reserve_share: f64) -> Self {
         let ours = 1.0 - reserve_share.clamp(0.0, 1.0);
         let margin = if kind == Kind::Changes { 0 } else { TOKEN };
         let capacity = (whole(published.capacity * ours, TOKEN) - margin).max(TOKEN);
-        Self { kind, capacity, refill: whole(published.refill_per_second * ours, 1_000), level: 0 }
+        Self { kind, capacity, refill: whole(published.refill_per_second * ours, 1_000), level: 0, in_flight: 0 }
     }
 
     /// The refill under a ceiling. It never stops, or nothing would show that the throttling ended.
@@ -59,7 +62,8 @@ impl Bucket {
     /// Lets in what flows in `elapsed_ms`.
     pub(super) fn fill(&mut self, elapsed_ms: i64, ceiling: i64) {
         let inflow = self.effective_refill(ceiling).saturating_mul(elapsed_ms.max(0));
-        self.level = self.level.saturating_add(inflow).min(self.capacity);
+        let full = self.capacity - self.in_flight;
+        self.level = self.level.saturating_add(inflow).min(full.max(self.level));
     }
 
     /// What a call of an action with so many changes takes from this bucket.

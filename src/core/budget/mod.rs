@@ -71,7 +71,19 @@ pub struct Permit {
     changes: u32,
 }
 
+/// What a permit paid for, to settle it by when the call is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Paid {
+    action: ApiAction,
+    changes: u32,
+}
+
 impl Permit {
+    /// What it paid for.
+    pub fn paid(&self) -> Paid {
+        Paid { action: self.action, changes: self.changes }
+    }
+
     /// The action that was paid for.
     pub fn action(&self) -> ApiAction {
         self.action
@@ -180,8 +192,10 @@ impl Budget {
         self.fill(now);
         let old = std::mem::replace(&mut self.buckets, usable_buckets(config));
         for bucket in &mut self.buckets {
-            let level = old.iter().find(|old| old.kind == bucket.kind).map_or(0, |old| old.level);
-            bucket.level = level.min(bucket.capacity);
+            if let Some(old) = old.iter().find(|old| old.kind == bucket.kind) {
+                bucket.level = old.level.min(bucket.capacity);
+                bucket.in_flight = old.in_flight;
+            }
         }
     }
 
@@ -194,10 +208,22 @@ impl Budget {
         match longest_wait(&self.buckets, self.ceiling, lane, action, changes) {
             Wait::None => {
                 take(&mut self.buckets, action, changes);
+                put_in_flight(&mut self.buckets, action, changes);
                 Ok(Permit { action, changes })
             }
             Wait::Millis(bucket, wait_ms) => Err(Shortage { bucket, ready_at: Some(self.filled_at + Millis(wait_ms)) }),
             Wait::Forever(bucket) => Err(Shortage { bucket, ready_at: None }),
+        }
+    }
+
+    /// A call that was paid for has been answered, or will not be. When AWS took its tokens is not known, only that it was
+    /// between the taking here and now: until this is called they count as not yet taken there, so that calls that were held
+    /// up on their way and arrive with later ones overdraw nothing.
+    pub fn settle(&mut self, now: Timestamp, paid: Paid) {
+        self.fill(now);
+        for bucket in &mut self.buckets {
+            let need = bucket.need(paid.action, paid.changes);
+            bucket.in_flight = (bucket.in_flight - need).max(0);
         }
     }
 
@@ -331,5 +357,11 @@ fn longest_wait(buckets: &[Bucket], ceiling: i64, lane: Lane, action: ApiAction,
 fn take(buckets: &mut [Bucket], action: ApiAction, changes: u32) {
     for bucket in buckets {
         bucket.level -= bucket.need(action, changes);
+    }
+}
+
+fn put_in_flight(buckets: &mut [Bucket], action: ApiAction, changes: u32) {
+    for bucket in buckets {
+        bucket.in_flight += bucket.need(action, changes);
     }
 }

@@ -13,9 +13,16 @@ fn full(config: &BudgetConfig) -> Budget {
     Budget::new(config, StartLevel::Full, START)
 }
 
+/// A call that is answered in the moment in which it is sent.
+fn spend(budget: &mut Budget, now: Timestamp, lane: Lane, action: ApiAction, changes: u32) -> Result<Permit, Shortage> {
+    let permit = budget.try_take(now, lane, action, changes)?;
+    budget.settle(now, permit.paid());
+    Ok(permit)
+}
+
 /// How many calls of one kind go out at once.
 fn burst(budget: &mut Budget, now: Timestamp, lane: Lane, action: ApiAction, changes: u32) -> usize {
-    std::iter::from_fn(|| budget.try_take(now, lane, action, changes).ok()).take(100_000).count()
+    std::iter::from_fn(|| spend(budget, now, lane, action, changes).ok()).take(100_000).count()
 }
 
 fn level(budget: &mut Budget, now: Timestamp, bucket: &str) -> f64 {
@@ -79,7 +86,7 @@ fn changes_leave_some_change_tokens_for_urgent_ones_but_let_a_full_call_through(
     let mut budget = full(&BudgetConfig::profile_2026());
     assert_eq!(budget.changes_available(START, Lane::Changes), 1_176);
     assert_eq!(budget.changes_available(START, Lane::Urgent), 1_200);
-    budget.try_take(START, Lane::Changes, CHANGE, 1_000).unwrap();
+    spend(&mut budget, START, Lane::Changes, CHANGE, 1_000).unwrap();
     assert_eq!(budget.changes_available(START, Lane::Changes), 176);
     assert_eq!(full(&BudgetConfig::legacy()).changes_available(START, Lane::Changes), u32::MAX);
 }
@@ -88,7 +95,7 @@ fn changes_leave_some_change_tokens_for_urgent_ones_but_let_a_full_call_through(
 fn a_call_larger_than_the_bucket_is_never_ready_and_one_that_fills_it_is() {
     let mut budget = full(&BudgetConfig::profile_2026());
     assert_eq!(budget.ready_at(START, Lane::Changes, CHANGE, 1_201), None);
-    let shortage = budget.try_take(START, Lane::Changes, CHANGE, 1_201).unwrap_err();
+    let shortage = spend(&mut budget, START, Lane::Changes, CHANGE, 1_201).unwrap_err();
     assert_eq!(shortage, Shortage { bucket: "changes", ready_at: None });
     assert_eq!(budget.ready_at(START, Lane::Changes, CHANGE, 1_200), Some(START));
 }
@@ -224,7 +231,7 @@ proptest! {
         for (step, lane, action, changes) in schedule {
             now = now + Millis(step);
             latest = latest.max(now);
-            if budget.try_take(now, lane, action, changes).is_ok() {
+            if spend(&mut budget, now, lane, action, changes).is_ok() {
                 taken.push((latest.0, action, changes));
             }
         }
@@ -273,13 +280,40 @@ proptest! {
     }
 
     #[test]
+    fn calls_that_are_held_up_and_arrive_together_take_no_reserve(
+        config in any_config(),
+        // Each call: the pause before it, how long its answer takes, and when in that time AWS looks at it.
+        calls in vec((0i64..300, 0u32..60, 0i64..3_000, 0.0..=1.0f64), 1..60),
+    ) {
+        let mut budget = full(&config);
+        let (mut now, mut open, mut taken) = (START, Vec::<(Timestamp, Paid)>::new(), vec![]);
+        for (pause_ms, changes, answer_ms, looked_at) in calls {
+            now = now + Millis(pause_ms);
+            open.sort_by_key(|(answered_at, _)| *answered_at);
+            while open.first().is_some_and(|(answered_at, _)| *answered_at <= now) {
+                let (answered_at, paid) = open.remove(0);
+                budget.settle(answered_at, paid);
+            }
+            if let Ok(permit) = budget.try_take(now, Lane::Urgent, CHANGE, changes) {
+                open.push((now + Millis(answer_ms), permit.paid()));
+                taken.push((now.0 + (answer_ms as f64 * looked_at) as i64, CHANGE, changes));
+            }
+        }
+        taken.sort_by_key(|(at, ..)| *at);
+        let published = Published { config, taken };
+        for (lowest, reserve) in published.lowest_and_reserve() {
+            prop_assert!(lowest >= reserve - 1e-6, "down to {lowest} with a reserve of {reserve}");
+        }
+    }
+
+    #[test]
     fn a_call_takes_from_all_of_its_buckets_or_from_none(config in any_config(), schedule in any_schedule()) {
         let mut budget = full(&config);
         let mut now = START;
         for (step, lane, action, changes) in schedule {
             now = now + Millis(step);
             let before = budget.snapshot(now);
-            match budget.try_take(now, lane, action, changes) {
+            match spend(&mut budget, now, lane, action, changes) {
                 Ok(permit) => {
                     prop_assert_eq!((permit.action(), permit.changes()), (action, changes));
                     for (before, after) in before.buckets.iter().zip(&budget.snapshot(now).buckets) {
@@ -303,21 +337,21 @@ proptest! {
             let (mut budget, mut now) = (full(&config), START);
             for (step, lane, action, changes) in &schedule {
                 now = now + Millis(*step);
-                let _ = budget.try_take(now, *lane, *action, *changes);
+                let _ = spend(&mut budget, now, *lane, *action, *changes);
             }
             (budget, now)
         };
         let (mut budget, now) = run();
         match budget.ready_at(now, lane, action, changes) {
-            Some(ready) if ready == now => prop_assert!(budget.try_take(now, lane, action, changes).is_ok()),
+            Some(ready) if ready == now => prop_assert!(spend(&mut budget, now, lane, action, changes).is_ok()),
             Some(ready) => {
-                let early = budget.try_take(Timestamp(ready.0 - 1), lane, action, changes);
+                let early = spend(&mut budget, Timestamp(ready.0 - 1), lane, action, changes);
                 prop_assert_eq!(early.unwrap_err().ready_at, Some(ready));
-                prop_assert!(budget.try_take(ready, lane, action, changes).is_ok());
+                prop_assert!(spend(&mut budget, ready, lane, action, changes).is_ok());
             }
             None => {
                 let never = Timestamp(now.0 + 1_000_000_000);
-                prop_assert!(budget.try_take(never, lane, action, changes).is_err());
+                prop_assert!(spend(&mut budget, never, lane, action, changes).is_err());
             }
         }
     }
@@ -333,7 +367,7 @@ proptest! {
         let (mut budget, mut now) = (full(&config), START);
         for (step, lane, action, changes) in &schedule {
             now = now + Millis(step.abs());
-            let _ = budget.try_take(now, *lane, *action, *changes);
+            let _ = spend(&mut budget, now, *lane, *action, *changes);
         }
         for _ in 0..throttles {
             now = now + Millis(1_000);
@@ -347,7 +381,7 @@ proptest! {
         prop_assert!(calls > 1 || predicted == first);
         for call in 0..calls {
             now = budget.ready_at(now, Lane::Changes, CHANGE, part(call)).unwrap();
-            budget.try_take(now, Lane::Changes, CHANGE, part(call)).unwrap();
+            spend(&mut budget, now, Lane::Changes, CHANGE, part(call)).unwrap();
         }
         prop_assert_eq!(predicted, now);
     }

@@ -135,9 +135,9 @@ impl Deployment {
     }
 
     /// Waits until Route 53 has accepted what an endpoint wants.
-    pub async fn applied(&self, cluster: &str, object: &str, rtype: &str) {
+    pub async fn applied(&self, cluster: &str, object: &str, rtype: &str) -> Value {
         let applied = |status: &Value| matches!(status["progress"].as_str(), Some("applied" | "in_sync"));
-        self.status(cluster, object, rtype, applied).await;
+        self.status(cluster, object, rtype, applied).await
     }
 
     /// Stops everything, agents first, each cleanly; then looks for secrets in all that was said and shown.

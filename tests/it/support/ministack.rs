@@ -14,6 +14,10 @@ use super::wait::eventually;
 
 /// Makes the user, the roles and the zones with the AWS client that ministack brings along.
 const ACCOUNTS: &str = include_str!("ministack_accounts.py");
+/// What the documentation tells an operator to put on the role of an account, and on the broker.
+const ROLE_POLICY: &str = include_str!("../../../deploy/aws/account-role-policy.json");
+const ROLE_TRUST: &str = include_str!("../../../deploy/aws/account-role-trust.json");
+const BROKER_POLICY: &str = include_str!("../../../deploy/aws/broker-role-policy.json");
 /// The secret of every account's root, whose key id is the account's number.
 const ROOT_SECRET: &str = "ministack-root-secret";
 
@@ -46,13 +50,29 @@ pub async fn start() -> (Ministack, Aws) {
 }
 
 async fn make_accounts(folder: &TestFolder, endpoint: &str) -> Value {
+    let broker = format!("arn:aws:iam::{}:user/broker", aws::OPERATIONS);
     let accounts = aws::ACCOUNTS.map(|(id, environment, zone)| {
-        json!({ "id": id, "zone": zone, "role": aws::role(id), "external_id": aws::external_id(environment) })
+        let trust = filled_in(
+            ROLE_TRUST,
+            &[
+                ("arn:aws:iam::111122223333:role/zonefold-broker", &broker),
+                ("REPLACE-WITH-A-RANDOM-TEXT", &aws::external_id(environment)),
+            ],
+        );
+        json!({ "id": id, "zone": zone, "trust": trust, "policy": ROLE_POLICY })
     });
+    let broker_policy = filled_in(
+        BROKER_POLICY,
+        &[
+            ("arn:aws:iam::222233334444:role/zonefold", &aws::role(aws::DEV)),
+            ("arn:aws:iam::333344445555:role/zonefold", &aws::role(aws::PROD)),
+        ],
+    );
     let wanted = json!({
         "endpoint": endpoint,
         "root_secret": ROOT_SECRET,
         "operations": aws::OPERATIONS,
+        "broker_policy": broker_policy,
         "accounts": accounts,
     });
     let mut python = clean(program("python"), &folder.path(""));
@@ -60,6 +80,14 @@ async fn make_accounts(folder: &TestFolder, endpoint: &str) -> Value {
     let output = python.output().await.unwrap();
     assert!(output.status.success(), "ministack took no accounts: {}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// A document with its examples replaced, each of which has to be there.
+fn filled_in(document: &str, replacements: &[(&str, &str)]) -> String {
+    replacements.iter().fold(document.to_owned(), |text, (example, value)| {
+        assert!(text.contains(example), "{example} is not in {text}");
+        text.replace(example, value)
+    })
 }
 
 /// A program of the virtual environment that the setup makes.

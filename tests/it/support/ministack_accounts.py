@@ -20,42 +20,17 @@ def client(service, account):
     )
 
 
-def policy(*statements):
-    return json.dumps({"Version": "2012-10-17", "Statement": statements})
-
-
-operations = wanted["operations"]
-iam = client("iam", operations)
-user = iam.create_user(UserName="broker")["User"]["Arn"]
+iam = client("iam", wanted["operations"])
+iam.create_user(UserName="broker")
+iam.put_user_policy(UserName="broker", PolicyName="assume", PolicyDocument=wanted["broker_policy"])
 key = iam.create_access_key(UserName="broker")["AccessKey"]
-roles = [account["role"] for account in wanted["accounts"]]
-may_assume = {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": roles}
-iam.put_user_policy(UserName="broker", PolicyName="assume", PolicyDocument=policy(may_assume))
 
 zones = {}
 for account in wanted["accounts"]:
     iam = client("iam", account["id"])
-    route53 = client("route53", account["id"])
-    zone = route53.create_hosted_zone(Name=account["zone"], CallerReference=account["zone"])
-    zone_id = zone["HostedZone"]["Id"].rsplit("/", 1)[-1]
-    trust = {
-        "Effect": "Allow",
-        "Action": "sts:AssumeRole",
-        "Principal": {"AWS": user},
-        "Condition": {"StringEquals": {"sts:ExternalId": account["external_id"]}},
-    }
-    iam.create_role(RoleName="zonefold", AssumeRolePolicyDocument=policy(trust))
-    look = {
-        "Effect": "Allow",
-        "Action": ["route53:ListHostedZones", "route53:GetChange"],
-        "Resource": "*",
-    }
-    work = {
-        "Effect": "Allow",
-        "Action": ["route53:ListResourceRecordSets", "route53:ChangeResourceRecordSets"],
-        "Resource": f"arn:aws:route53:::hostedzone/{zone_id}",
-    }
-    iam.put_role_policy(RoleName="zonefold", PolicyName="records", PolicyDocument=policy(look, work))
-    zones[account["zone"]] = zone_id
+    iam.create_role(RoleName="zonefold", AssumeRolePolicyDocument=account["trust"])
+    iam.put_role_policy(RoleName="zonefold", PolicyName="records", PolicyDocument=account["policy"])
+    zone = client("route53", account["id"]).create_hosted_zone(Name=account["zone"], CallerReference=account["zone"])
+    zones[account["zone"]] = zone["HostedZone"]["Id"].rsplit("/", 1)[-1]
 
 json.dump({"key_id": key["AccessKeyId"], "secret": key["SecretAccessKey"], "zones": zones}, sys.stdout)

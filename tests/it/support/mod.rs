@@ -10,3 +10,4 @@ pub mod postgres;
 pub mod process;
 pub mod tap;
 pub mod wait;
+pub mod world;

@@ -55,8 +55,7 @@ fn elements(text: &str, name: &str) -> Vec<String> {
 
 async fn relay(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, kept: Option<Arc<Mutex<Vec<u8>>>>) {
     let mut buffer = vec![0; 16 * 1024];
-    loop {
-        let Ok(length @ 1..) = from.read(&mut buffer).await else { break };
+    while let Ok(length @ 1..) = from.read(&mut buffer).await {
         if let Some(kept) = &kept {
             kept.lock().unwrap().extend_from_slice(&buffer[..length]);
         }
