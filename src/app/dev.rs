@@ -38,6 +38,8 @@ const ACCOUNTS: [(&str, &str, &str); 3] = [
 /// The account of the broker's own user, who may assume the roles of the others.
 const OPERATIONS_ACCOUNT: &str = "999999999999";
 const KEY_ID: &str = "AKIAZONEFOLDDEV00001";
+/// How long an agent waits for the one before it.
+const AGENT_TURN: Duration = Duration::from_secs(5);
 /// Propagation of the emulated Route 53: short, so that in sync is seen soon.
 const PROPAGATION_MS: u64 = 2_000;
 
@@ -111,9 +113,9 @@ pub async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
     for (index, (cluster, folder)) in clusters.iter().enumerate() {
         let (handle, bound) =
             agent(cluster, folder, index, &ports, &data, broker.grpc, config.agents.read_token()?.expose()).await?;
-        agents.push((cluster.to_string(), handle.http_address()));
-        let stop = stop_agents.clone();
-        parts.spawn(async move { bound.run(stop).await.context("an agent") });
+        let before = agents.last().map(|(_, before): &(String, AgentHandle)| before.clone());
+        agents.push((cluster.to_string(), handle));
+        parts.spawn(run_agent(bound, before, stop_agents.clone()));
     }
     let stop_broker = CancellationToken::new();
     let serving = spawn_broker(broker, stop_broker.clone());
@@ -124,7 +126,7 @@ pub async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
         dns,
         grpc: broker_addresses.0,
         http: broker_addresses.1,
-        agents: agents.into_iter().filter_map(|(name, address)| Some((name, address?))).collect(),
+        agents: agents.into_iter().filter_map(|(name, agent)| Some((name, agent.http_address()?))).collect(),
     };
     if let Some(path) = &args.addresses_file {
         write_addresses(path, &addresses)?;
@@ -330,6 +332,19 @@ async fn agent(
     })
     .await?;
     Ok((bound.handle(), bound))
+}
+
+/// Runs an agent, after the one before it has published: a name that two clusters want goes to the first to come, and which
+/// one that is must not differ from one start to the next.
+async fn run_agent(agent: crate::agent::Bound, before: Option<AgentHandle>, stop: CancellationToken) -> anyhow::Result<()> {
+    if let Some(before) = before {
+        let published = before.wait_until(|state| state.publisher.is_converged());
+        tokio::select! {
+            _ = tokio::time::timeout(AGENT_TURN, published) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+    agent.run(stop).await.context("an agent")
 }
 
 fn write_addresses(path: &Path, addresses: &Addresses) -> anyhow::Result<()> {

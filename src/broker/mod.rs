@@ -167,7 +167,6 @@ impl Broker {
             decider: to_decider.clone(),
             directory: directory.clone(),
             hub: Arc::clone(&hub),
-            workers: Arc::clone(&workers),
             metrics: parts.metrics,
             limits: parts.limits,
             seed: parts.seed,

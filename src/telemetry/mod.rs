@@ -14,6 +14,9 @@ use crate::config::{Log, LogFormat};
 /// The variable whose directives win over those of the configuration.
 pub const FILTER_VARIABLE: &str = "ZONEFOLD_LOG";
 
+/// What is not said unless the directives name it: the library of the emulator's DNS writes two lines for every question.
+const QUIET: &str = "hickory_server=warn";
+
 /// Why there is no log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TelemetryError {
@@ -49,9 +52,9 @@ where
 }
 
 fn parse_filter(directives: &str) -> Result<EnvFilter, TelemetryError> {
-    // The emulator's DNS library tells of every query; who wants that names it.
     EnvFilter::builder()
-        .parse(if directives.contains("hickory") { directives.to_owned() } else { format!("hickory_server=warn,{directives}") })
+        // A later directive for the same target wins.
+        .parse(format!("{QUIET},{directives}"))
         .map_err(|error| TelemetryError::Filter { directives: directives.to_owned(), reason: error.to_string() })
 }
 
@@ -135,6 +138,19 @@ mod tests {
         let line: serde_json::Value = serde_json::from_str(text.trim_end()).unwrap();
         assert_eq!((line["message"].as_str(), line["zone"].as_str()), (Some("said"), Some("Z1")));
         assert_eq!(logged(LogFormat::Text).lines().count(), 1);
+    }
+
+    #[test]
+    fn every_question_of_dns_is_logged_only_when_somebody_asks_for_it() {
+        let shown = |directives: &str| {
+            let subscriber = subscriber(LogFormat::Text, parse_filter(directives).unwrap(), Captured::default());
+            tracing::subscriber::with_default(
+                subscriber,
+                || tracing::enabled!(target: "hickory_server::server", tracing::Level::INFO),
+            )
+        };
+        assert!(!shown("info"));
+        assert!(shown("info,hickory_server=info"));
     }
 
     #[test]

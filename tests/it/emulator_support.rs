@@ -1,6 +1,6 @@
 //! An emulator with two accounts, and the real AWS clients against it.
 
-use aws_sdk_route53::config::{BehaviorVersion, Credentials, Region, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_sdk_route53::config::{BehaviorVersion, Credentials, Region, retry::RetryConfig};
 use aws_sdk_route53::types::{Change, ChangeAction, ChangeBatch, ResourceRecord, ResourceRecordSet, RrType};
 use zonefold::core::ids::{AccountId, ZoneId};
 use zonefold::core::name::DnsName;
@@ -61,16 +61,7 @@ pub fn user() -> Credentials {
 }
 
 pub fn route53(emulator: &EmulatorHandle, credentials: Credentials) -> aws_sdk_route53::Client {
-    let config = aws_sdk_route53::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new("us-east-1"))
-        .retry_config(RetryConfig::disabled())
-        .timeout_config(TimeoutConfig::disabled())
-        .http_client(aws_smithy_http_client::Builder::new().build_http())
-        .endpoint_url(emulator.endpoint_url())
-        .credentials_provider(credentials)
-        .build();
-    aws_sdk_route53::Client::from_conf(config)
+    crate::support::aws::route53(&emulator.endpoint_url(), credentials)
 }
 
 pub fn sts(emulator: &EmulatorHandle, credentials: Credentials) -> aws_sdk_sts::Client {

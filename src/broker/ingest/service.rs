@@ -19,8 +19,7 @@ use super::status;
 use crate::broker::decider::{SharedDirectory, ToDecider};
 use crate::broker::feedback::StatusHub;
 use crate::broker::metrics::BrokerMetrics;
-use crate::broker::worker::WorkerHandle;
-use crate::core::ids::{AccountId, ClusterId, Epoch};
+use crate::core::ids::{ClusterId, Epoch};
 use crate::ports::{Clock, SessionOpened, SessionOpening, Store, StoreError};
 use crate::wire::v1::federation_server::Federation;
 use crate::wire::v1::{self, agent_message, broker_message, welcome};
@@ -46,8 +45,6 @@ pub struct ServiceParts {
     pub directory: SharedDirectory,
     /// The statuses.
     pub hub: Arc<StatusHub>,
-    /// The workers.
-    pub workers: Arc<BTreeMap<AccountId, WorkerHandle>>,
     /// The figures.
     pub metrics: BrokerMetrics,
     /// What a session may take.
@@ -330,8 +327,7 @@ impl Federation for FederationService {
         let (outbound, stream) = mpsc::channel(4);
         let board = self.0.parts.hub.cluster(&cluster);
         let clock = Arc::clone(&self.0.parts.clock);
-        let follow =
-            status::follow(board, Arc::clone(&self.0.parts.workers), outbound, self.0.drain.clone(), move || clock.now());
+        let follow = status::follow(board, self.0.parts.directory.clone(), outbound, self.0.drain.clone(), move || clock.now());
         self.0.tracker.spawn(follow);
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }

@@ -6,9 +6,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+use crate::broker::decider::SharedDirectory;
 use crate::broker::feedback::{ClusterBoard, EndpointStatus, Progress};
-use crate::broker::worker::WorkerHandle;
-use crate::core::ids::{AccountId, ZoneId};
+use crate::core::routing::ZoneTable;
 use crate::core::time::Timestamp;
 use crate::core::verdict::VerdictState;
 use crate::wire::convert::version_to_wire;
@@ -19,7 +19,7 @@ const STATUSES_PER_BATCH: usize = 500;
 /// Follows a board until the stream or the broker ends.
 pub async fn follow(
     board: Arc<ClusterBoard>,
-    workers: Arc<std::collections::BTreeMap<AccountId, WorkerHandle>>,
+    directory: SharedDirectory,
     outbound: mpsc::Sender<Result<v1::StatusBatch, Status>>,
     drain: CancellationToken,
     now: impl Fn() -> Timestamp + Send,
@@ -32,7 +32,9 @@ pub async fn follow(
         if !statuses.is_empty() || replay_done {
             replayed |= replay_done;
             let at = now();
-            let statuses = statuses.iter().map(|status| to_wire(status, &workers, at)).collect();
+            let names: Vec<String> =
+                directory.read(|directory| statuses.iter().map(|s| zone_name(s, directory.zones())).collect());
+            let statuses = statuses.iter().zip(names).map(|(status, zone_name)| to_wire(status, zone_name, at)).collect();
             if outbound.send(Ok(v1::StatusBatch { statuses, replay_done })).await.is_err() {
                 return;
             }
@@ -48,11 +50,7 @@ pub async fn follow(
     }
 }
 
-fn to_wire(
-    status: &EndpointStatus,
-    workers: &std::collections::BTreeMap<AccountId, WorkerHandle>,
-    now: Timestamp,
-) -> v1::EndpointStatus {
+fn to_wire(status: &EndpointStatus, zone_name: String, now: Timestamp) -> v1::EndpointStatus {
     let (progress, detail, change_id, expected_at) = match &status.progress {
         None => (v1::Progress::Unspecified, "", None, None),
         Some(Progress::Pending { detail, expected_at }) => (v1::Progress::Pending, detail.as_str(), None, *expected_at),
@@ -62,7 +60,6 @@ fn to_wire(
         Some(Progress::Drifted { message }) => (v1::Progress::Drifted, message.as_str(), None, None),
     };
     let placement = status.verdict.placement.as_ref();
-    let zone_name = placement.and_then(|placement| zone_name(workers, &placement.account, &placement.zone));
     v1::EndpointStatus {
         key: Some((&status.endpoint.key).into()),
         version: version_to_wire(&status.version),
@@ -76,18 +73,15 @@ fn to_wire(
         progress: progress as i32,
         account: placement.map(|p| p.account.to_string()).unwrap_or_default(),
         zone_id: placement.map(|p| p.zone.to_string()).unwrap_or_default(),
-        zone_name: zone_name.unwrap_or_default(),
+        zone_name,
         change_id: change_id.unwrap_or_default(),
         at_ms: status.at.0,
         expected_ms: expected_at.map_or(0, |at| at.since(now).0.unsigned_abs()),
     }
 }
 
-fn zone_name(
-    workers: &std::collections::BTreeMap<AccountId, WorkerHandle>,
-    account: &AccountId,
-    zone: &ZoneId,
-) -> Option<String> {
-    let view = workers.get(account)?.view.borrow();
-    view.zones.iter().find(|view| view.zone == *zone).map(|view| view.name.to_string())
+/// The apex of the zone where an endpoint was placed; the directory knows it before anything can be placed there.
+fn zone_name(status: &EndpointStatus, zones: &ZoneTable) -> String {
+    let zone = status.verdict.placement.as_ref().and_then(|placement| zones.get(&placement.zone));
+    zone.map(|facts| facts.name.to_string()).unwrap_or_default()
 }

@@ -1,4 +1,13 @@
 //! What several tests share.
 
+pub mod aws;
+pub mod deployment;
+pub mod folder;
+pub mod manifests;
+pub mod ministack;
+pub mod network;
 pub mod postgres;
+pub mod process;
+pub mod tap;
+pub mod wait;
 pub mod world;
