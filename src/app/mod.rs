@@ -3,6 +3,7 @@
 //! Each role is built (`build → Bound`, everything that can fail fails there), then run until a shutdown that drains.
 
 pub mod agent;
+pub mod bench;
 pub mod broker;
 pub mod dev;
 mod dev_view;
@@ -28,6 +29,7 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Broker(args) => broker::run(args).await,
             Command::Agent(args) => agent::run(args).await,
             Command::Emulator(args) => emulator::run(args).await,
+            Command::Bench(args) => bench::run(args).await,
         };
         match result {
             Ok(code) => code,
