@@ -1,6 +1,7 @@
 //! The integration tests: one binary, one module a subject.
 
 mod agent;
+mod bench;
 mod emulator;
 mod emulator_control;
 mod emulator_dns;

@@ -26,6 +26,9 @@ const GAP_JITTER_MS: u64 = 100;
 /// The longest that a single change may take before the benchmark gives up.
 const LONGEST: Millis = Millis::from_secs(120);
 
+/// The longest that the flood may take until it is durable.
+const FLOOD_AT_MOST: Duration = Duration::from_secs(600);
+
 /// What is printed; each figure is explained in [`crate::cli::bench::LATENCY_FIGURES`].
 #[derive(Debug, Default, Serialize)]
 pub struct LatencyFigures {
@@ -150,7 +153,8 @@ async fn flood(
         }
         anyhow::Ok(sent)
     };
-    let (durable_at, sent) = tokio::try_join!(pouring, trickling)?;
+    let both = async { tokio::try_join!(pouring, trickling) };
+    let (durable_at, sent) = tokio::time::timeout(FLOOD_AT_MOST, both).await.context("the flood was not taken in time")??;
     let all = latencies(stage, &sent).await?;
     let arriving: Vec<Sent> = sent.into_iter().filter(|sent| sent.at <= durable_at).collect();
     let arriving = if arriving.is_empty() { vec![] } else { latencies(stage, &arriving).await? };
