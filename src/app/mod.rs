@@ -3,6 +3,7 @@
 //! Each role is built (`build → Bound`, everything that can fail fails there), then run until a shutdown that drains.
 
 pub mod agent;
+pub mod bench;
 pub mod broker;
 pub mod dev;
 mod dev_view;
@@ -30,6 +31,7 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Emulator(args) => emulator::run(args).await,
             Command::Status(args) => crate::cli::status::run(args).await,
             Command::Why(args) => crate::cli::why::run(args).await,
+            Command::Bench(args) => bench::run(args).await,
         };
         match result {
             Ok(code) => code,

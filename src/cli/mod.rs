@@ -1,5 +1,6 @@
 //! The command line. Every option is also an environment variable `ZONEFOLD_…`.
 
+pub mod bench;
 pub mod client;
 pub mod output;
 pub mod status;
@@ -44,6 +45,9 @@ pub enum Command {
     /// Run the emulator of Route 53 and STS
     #[command(after_help = "Example:\n  zonefold emulator --config emulator.yaml --state ./emulator.json")]
     Emulator(EmulatorArgs),
+    /// Measure this machine: emulated AWS accounts, a broker and clusters in one process, over real sockets
+    #[command(after_help = "Example:\n  zonefold bench drain --operation create --profile 2026 --output json")]
+    Bench(bench::BenchArgs),
 }
 
 /// What is logged, and how.

@@ -7,6 +7,7 @@ mod api;
 mod api_support;
 mod architecture;
 mod bad_input;
+mod bench;
 mod deploy;
 mod dev_walk;
 mod docs;

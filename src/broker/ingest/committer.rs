@@ -12,8 +12,9 @@ use crate::broker::metrics::BrokerMetrics;
 use crate::core::ids::ClusterId;
 use crate::ports::{Clock, IngestOp, IngestOutcome, IngestUnit, OpOutcome, Store, StoreError};
 
-/// A transaction takes no more operations than this, so that an ack never waits long.
-const MOST_OPS: usize = 20_000;
+/// A transaction takes no further unit beyond so many operations: neither the ack of a quiet cluster nor the journal of a batch
+/// waits long behind the flood of a noisy one.
+const MOST_OPS: usize = 2_000;
 /// How many submissions wait at most before a stream has to.
 const QUEUE: usize = 1_024;
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -99,6 +100,35 @@ impl Done {
             | Self::Synced { paid, .. } => Some(*paid),
             Self::Identity(_) | Self::Recorded { .. } | Self::Saved { .. } | Self::Nothing => None,
         }
+    }
+}
+
+/// What runs beside a worker. Each is a task of its own and goes on while the worker waits for something else: it may hold the
+/// store's one connection for writing, and the worker may be waiting for that.
+#[derive(Default)]
+pub struct Running(JoinSet<Done>);
+
+impl Running {
+    /// Starts a call.
+    pub fn spawn(&mut self, call: Call) {
+        self.0.spawn(call);
+    }
+
+    /// What came back next; none when nothing runs.
+    pub async fn next(&mut self) -> Option<Done> {
+        let done = self.0.join_next().await?;
+        match done.map_err(JoinError::try_into_panic) {
+            Ok(done) => Some(done),
+            // A call that panicked is a defect whose extent nobody knows: the worker ends with it.
+            Err(Ok(panic)) => std::panic::resume_unwind(panic),
+            // Only a worker that is dropped cancels its calls.
+            Err(Err(_)) => Some(Done::Nothing),
+        }
+    }
+
+    /// Whether nothing runs.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 
@@ -298,5 +328,36 @@ where
         }
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(Duration::from_secs(5));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_goes_on_while_the_worker_waits_for_what_the_call_holds() {
+        let connection = Arc::new(tokio::sync::Mutex::new(()));
+        let mut running = Running::default();
+        let (held, is_held) = tokio::sync::oneshot::channel();
+        let call = {
+            let connection = Arc::clone(&connection);
+            async move {
+                let _connection = connection.lock().await;
+                let _ = held.send(());
+                tokio::task::yield_now().await;
+                Done::Nothing
+            }
+        };
+        running.spawn(call.boxed());
+        let waiting = async {
+            is_held.await.unwrap();
+            connection.lock().await
+        };
+        let got = tokio::time::timeout(Duration::from_secs(30), waiting).await;
+        assert!(got.is_ok(), "the worker waits for a connection that its own call holds");
+        drop(got);
+        assert!(matches!(running.next().await, Some(Done::Nothing)));
+        assert!(running.is_empty() && running.next().await.is_none());
     }
 }

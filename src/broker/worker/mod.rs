@@ -20,8 +20,6 @@ mod zone;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -43,7 +41,7 @@ use crate::core::time::{Millis, Timestamp};
 use crate::core::verdict::Placement;
 use crate::ports::{BatchRow, ChangeFilter, Clock, DnsProvider, Store, StoreError, ZoneRow};
 use backlog::Backlog;
-use calls::{Call, Done};
+use calls::{Call, Running};
 use change::Search;
 use reading::Reader;
 use zone::ZoneBook;
@@ -231,7 +229,7 @@ pub struct Worker {
     early: BTreeMap<ZoneId, Vec<Effect>>,
     discovery: discovery::Discovery,
     spend_horizon: Option<Timestamp>,
-    running: FuturesUnordered<futures::future::BoxFuture<'static, Done>>,
+    running: Running,
     view: watch::Sender<Arc<AccountView>>,
     published_at: Timestamp,
     dirty_view: bool,
@@ -271,7 +269,7 @@ impl Worker {
             early: BTreeMap::new(),
             discovery: discovery::Discovery::default(),
             spend_horizon: None,
-            running: FuturesUnordered::new(),
+            running: Running::default(),
             view,
             published_at: Timestamp(0),
             dirty_view: true,
@@ -502,7 +500,7 @@ impl Worker {
     }
 
     fn spawn(&mut self, call: Call) {
-        self.running.push(call);
+        self.running.spawn(call);
     }
 }
 

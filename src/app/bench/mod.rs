@@ -1,0 +1,63 @@
+//! `zonefold bench`: what the whole costs and how long it takes, on real parts.
+//!
+//! One process holds the emulator with its limits on, the broker on a SQLite file and the clusters' end of the protocol. All
+//! of them speak over loopback sockets: gRPC from the clusters, the AWS SDK's signed HTTP to Route 53 and STS. Times are those
+//! of the emulator's clock, to the millisecond; what Route 53 accepted, and when, is what its journal says.
+
+mod cluster;
+mod drain;
+mod figures;
+mod idle;
+mod latency;
+mod stage;
+
+use std::process::ExitCode;
+
+use anyhow::bail;
+
+use super::signal;
+use crate::cli::bench::{Bench, BenchArgs, CommonBenchArgs, DRAIN_FIGURES, IDLE_FIGURES, LATENCY_FIGURES};
+use crate::config::{Log, LogFormat};
+use crate::telemetry;
+
+/// Runs `zonefold bench`. The figures go to standard output, progress to standard error.
+///
+/// # Errors
+/// A part could not be started or died, or what was measured did not come to its end.
+pub async fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
+    start_log(common_of(&args.bench))?;
+    let shutdown = signal::shutdown()?;
+    let text = tokio::select! {
+        text = measure(&args.bench) => text?,
+        () = shutdown.cancelled() => bail!("stopped before there were figures"),
+    };
+    println!("{text}");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn common_of(bench: &Bench) -> &CommonBenchArgs {
+    match bench {
+        Bench::Drain(args) => &args.common,
+        Bench::Latency(args) => &args.common,
+        Bench::Idle(args) => &args.common,
+    }
+}
+
+async fn measure(bench: &Bench) -> anyhow::Result<String> {
+    match bench {
+        Bench::Drain(args) => figures::text(&drain::measure(args).await?, DRAIN_FIGURES, args.common.output),
+        Bench::Latency(args) => figures::text(&latency::measure(args).await?, LATENCY_FIGURES, args.common.output),
+        Bench::Idle(args) => figures::text(&idle::measure(args).await?, IDLE_FIGURES, args.common.output),
+    }
+}
+
+fn start_log(common: &CommonBenchArgs) -> anyhow::Result<()> {
+    telemetry::init(&Log { format: LogFormat::Text, filter: common.log_filter.clone() })?;
+    say(&format!("seed {}", common.seed));
+    Ok(())
+}
+
+/// Tells whoever waits how far it is.
+fn say(text: &str) {
+    eprintln!("bench: {text}");
+}

@@ -1,0 +1,392 @@
+//! The parts of a benchmark: one AWS account at the emulator, a broker on a SQLite file, and what clusters publish.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde_json::json;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::cluster::{Cluster, Held, SOURCE};
+use super::say;
+use crate::adapters::route53::AwsOptions;
+use crate::app::broker::{self, BrokerOptions, Reloader};
+use crate::broker::BrokerHandle;
+use crate::broker::worker::Health;
+use crate::cli::bench::{BenchProfile, BenchSignature, CommonBenchArgs};
+use crate::config::Config;
+use crate::core::budget::BudgetConfig;
+use crate::core::endpoint::{Endpoint, EndpointKey};
+use crate::core::ids::{AccountId, ClusterId};
+use crate::core::name::DnsName;
+use crate::core::time::{Millis, Timestamp};
+use crate::emulator::{
+    AccessKeyConfig, AccountConfig, AccountCounters, Control, CountersReport, Emulator, EmulatorConfig, EmulatorHandle,
+    JournalEntry, LimitsConfig, LimitsProfile, RoleConfig, Secret, SignatureMode, Snapshot, ZoneConfig,
+};
+
+/// The account whose zones are worked.
+const ACCOUNT: &str = "111111111111";
+/// The account of the broker's own user.
+const OPERATIONS_ACCOUNT: &str = "999999999999";
+const KEY_ID: &str = "AKIAZONEFOLDBENCH001";
+const EXTERNAL_ID: &str = "zonefold-bench";
+/// More than any run takes from a bucket.
+const PLENTY: f64 = 1e6;
+/// How often what has come of something is looked at; the times themselves are the journal's.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// What stays while brokers and emulators come and go: names, secrets and the folder.
+pub struct World {
+    /// The zones' names.
+    pub zones: Vec<DnsName>,
+    /// The clusters' names.
+    pub clusters: Vec<ClusterId>,
+    folder: Folder,
+    secret: String,
+    token: String,
+    seed: u64,
+    signature: BenchSignature,
+}
+
+/// What differs from one opening of a world to the next.
+#[derive(Clone, Copy)]
+pub struct Pace {
+    /// The buckets of the account; none for no limits.
+    pub profile: Option<BenchProfile>,
+    /// The part of them that is left to others.
+    pub reserve_percent: u8,
+    /// How often zones are looked for.
+    pub discovery_interval_secs: u32,
+    /// How often records are compared.
+    pub drift_interval_secs: u32,
+    /// How long a change stays PENDING.
+    pub propagation_ms: u64,
+}
+
+impl Pace {
+    /// The defaults of the broker and of Route 53 under these buckets.
+    pub fn of(profile: BenchProfile, reserve_percent: u8) -> Self {
+        Self {
+            profile: Some(profile),
+            reserve_percent,
+            discovery_interval_secs: 300,
+            drift_interval_secs: 600,
+            propagation_ms: 30_000,
+        }
+    }
+
+    /// No limits, to bring a world into the state from which something is measured.
+    pub fn unlimited() -> Self {
+        Self { profile: None, propagation_ms: 200, ..Self::of(BenchProfile::Since2026, 0) }
+    }
+}
+
+impl World {
+    /// Makes the folder, the names and the secrets.
+    ///
+    /// # Errors
+    /// The folder cannot be made.
+    pub fn new(common: &CommonBenchArgs, zones: u32, clusters: u32) -> anyhow::Result<Self> {
+        let zones = (0..zones).map(|zone| DnsName::parse(&format!("zone-{zone:03}.example.com"))).collect::<Result<_, _>>()?;
+        let clusters =
+            (0..clusters).map(|cluster| ClusterId::parse(format!("cluster-{cluster:04}"))).collect::<Result<_, _>>()?;
+        Ok(Self {
+            zones,
+            clusters,
+            folder: Folder::make(common.folder.as_deref())?,
+            secret: format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple()),
+            token: uuid::Uuid::new_v4().simple().to_string(),
+            seed: common.seed,
+            signature: common.signature,
+        })
+    }
+
+    /// Starts an emulator and a broker and waits until every zone has been listed.
+    ///
+    /// # Errors
+    /// A part cannot be started.
+    pub async fn open(&self, pace: Pace, zones: Option<Snapshot>) -> anyhow::Result<Stage<'_>> {
+        let emulator = Emulator::start(self.emulator_config(pace)?).await?;
+        let control = emulator.control();
+        if let Some(zones) = zones {
+            control.restore(zones)?;
+        }
+        let config = Arc::new(self.broker_config(pace, EXTERNAL_ID)?);
+        let aws = AwsOptions::emulator(&emulator.endpoint_url(), KEY_ID, &self.secret);
+        let bound = broker::build(&config, BrokerOptions { aws, ..BrokerOptions::default() }).await?;
+        let (grpc, handle, reloader) = (bound.grpc, bound.handle(), bound.reloader(Arc::clone(&config)));
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(bound.run(stop.clone()));
+        handle.settled().await;
+        let account = AccountId::parse(ACCOUNT)?;
+        Ok(Stage { world: self, pace, account, emulator, control, handle, reloader, grpc, stop, serving })
+    }
+
+    /// An A record set for a cluster; the serial number spreads names over the zones.
+    pub fn endpoint(&self, cluster: &ClusterId, purpose: &str, serial: u32, address: [u8; 2]) -> Endpoint {
+        let zone = &self.zones[serial as usize % self.zones.len()];
+        Endpoint {
+            key: EndpointKey {
+                source: SOURCE.into(),
+                namespace: "bench".into(),
+                object: format!("{purpose}-{serial}").into(),
+                dns_name: format!("{purpose}-{serial}.{cluster}.{zone}").into(),
+                record_type: "A".into(),
+                set_identifier: "".into(),
+            },
+            targets: vec![format!("10.{}.{}.{}", address[0], address[1], serial % 256).into()],
+            ttl_secs: Some(60),
+            ..Endpoint::default()
+        }
+    }
+
+    fn emulator_config(&self, pace: Pace) -> anyhow::Result<EmulatorConfig> {
+        let mut operations = AccountConfig::new(AccountId::parse(OPERATIONS_ACCOUNT)?);
+        operations.access_keys =
+            vec![AccessKeyConfig { id: KEY_ID.to_owned(), secret: Secret::new(&self.secret), user: "broker".to_owned() }];
+        let mut account = AccountConfig::new(AccountId::parse(ACCOUNT)?);
+        account.limits = LimitsConfig::of(match pace.profile {
+            Some(BenchProfile::Since2026) => LimitsProfile::Published2026,
+            Some(BenchProfile::Legacy) => LimitsProfile::Legacy,
+            None => LimitsProfile::Unlimited,
+        });
+        account.zones = self.zones.iter().cloned().map(ZoneConfig::public).collect();
+        account.roles = vec![RoleConfig {
+            trusted_principals: vec![format!("arn:aws:iam::{OPERATIONS_ACCOUNT}:user/broker")],
+            external_id: Some(EXTERNAL_ID.to_owned()),
+            ..RoleConfig::new(format!("arn:aws:iam::{ACCOUNT}:role/zonefold"))
+        }];
+        let signature = match self.signature {
+            BenchSignature::Verify => SignatureMode::Verify,
+            BenchSignature::Trust => SignatureMode::Trust,
+        };
+        Ok(EmulatorConfig {
+            accounts: vec![operations, account],
+            dns_listen: None,
+            signature,
+            propagation_ms: pace.propagation_ms,
+            seed: self.seed,
+            ..EmulatorConfig::default()
+        })
+    }
+
+    /// In the form that an operator would write: it goes through the same reading and checks.
+    fn broker_config(&self, pace: Pace, external_id: &str) -> anyhow::Result<Config> {
+        let plenty = json!({ "capacity": PLENTY, "refill_per_second": PLENTY });
+        let budget = match pace.profile {
+            Some(profile) => json!({ "profile": profile, "reserve_percent": pace.reserve_percent }),
+            None => json!({ "profile": "legacy", "reserve_percent": 0, "requests": plenty }),
+        };
+        let config = json!({
+            "store": format!("sqlite:{}", self.folder.0.join("broker.db").display()),
+            "listen": { "grpc": "127.0.0.1:0", "http": "127.0.0.1:0" },
+            "agents": { "token": self.token },
+            "environments": [{ "name": "bench" }],
+            "accounts": [{
+                "id": ACCOUNT, "name": "bench", "environment": "bench", "budget": budget,
+                "role_arn": format!("arn:aws:iam::{ACCOUNT}:role/zonefold"), "external_id": external_id,
+                "zones": [{ "name": "*" }],
+                "discovery_interval_secs": pace.discovery_interval_secs, "drift_interval_secs": pace.drift_interval_secs,
+            }],
+            "clusters": self.clusters.iter().map(|name| json!({ "name": name, "environment": "bench" })).collect::<Vec<_>>(),
+        });
+        Ok(Config::parse(&config.to_string(), "the benchmark's configuration")?)
+    }
+}
+
+/// A running emulator and broker.
+pub struct Stage<'w> {
+    /// What the broker is asked.
+    pub handle: BrokerHandle,
+    world: &'w World,
+    pace: Pace,
+    account: AccountId,
+    emulator: EmulatorHandle,
+    control: Control,
+    reloader: Reloader,
+    grpc: SocketAddr,
+    stop: CancellationToken,
+    serving: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Stage<'_> {
+    /// The emulator's time, by which everything is measured.
+    pub fn now(&self) -> Timestamp {
+        self.control.now()
+    }
+
+    /// Everything that the emulator counted.
+    pub fn counters(&self) -> CountersReport {
+        self.control.counters()
+    }
+
+    /// What it counted for the account.
+    pub fn account_counters(&self) -> AccountCounters {
+        self.counters().accounts.remove(&self.account).unwrap_or_default()
+    }
+
+    /// The batches that Route 53 applied, after a number.
+    pub fn journal(&self, after: u64) -> Vec<JournalEntry> {
+        self.control.journal(after)
+    }
+
+    /// The account's buckets as the broker is told of them.
+    ///
+    /// # Errors
+    /// The configuration is refused, which would be a defect.
+    pub fn budget(&self) -> anyhow::Result<BudgetConfig> {
+        let config = self.world.broker_config(self.pace, EXTERNAL_ID)?;
+        Ok(config.accounts.first().context("the configuration has no account")?.budget_config())
+    }
+
+    /// Opens the sessions of clusters, each with what it held before.
+    ///
+    /// # Errors
+    /// A session is refused.
+    pub async fn connect(&self, held: Vec<Held>) -> anyhow::Result<Vec<Cluster>> {
+        let mut held = held.into_iter();
+        let mut open = vec![];
+        for id in &self.world.clusters {
+            open.push(Cluster::connect(self.grpc, &self.world.token, id, held.next().unwrap_or_default()).await?);
+        }
+        Ok(open)
+    }
+
+    /// Returns when Route 53 was left alone for so long that every bucket, ours and AWS's, is full again.
+    ///
+    /// # Errors
+    /// It never is.
+    pub async fn full_buckets(&self) -> anyhow::Result<()> {
+        let budget = self.budget()?;
+        let buckets = budget.per_action.values().chain([&budget.requests]).chain(&budget.changes);
+        let fill_secs = buckets.map(|bucket| bucket.capacity / bucket.refill_per_second).fold(0.0, f64::max);
+        // An earlier life of the broker may have spent ahead of the clock.
+        let wanted = Millis((fill_secs * 1_000.0) as i64 + 2_500);
+        say(&format!("waiting {:.0} s for full buckets", wanted.0 as f64 / 1_000.0));
+        let (mut requests, mut since) = (self.account_counters().requests, self.now());
+        let give_up = self.now() + Millis::from_secs(300);
+        while self.now().since(since) < wanted {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let now = self.account_counters().requests;
+            if now != requests {
+                (requests, since) = (now, self.now());
+            }
+            if self.now() > give_up {
+                bail!("the broker did not leave the account alone within five minutes");
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the account's role one that cannot be assumed, and waits until the account is parked.
+    ///
+    /// # Errors
+    /// The configuration is refused, which would be a defect.
+    pub async fn park(&self) -> anyhow::Result<()> {
+        self.reloader.apply(&self.world.broker_config(self.pace, "not-the-external-id")?).await;
+        self.wait_for(Millis::from_secs(30), "the account is parked", |stage| {
+            stage.handle.accounts().iter().all(|account| matches!(account.health, Health::Parked { .. }))
+        })
+        .await
+    }
+
+    /// Puts the role right again: the account is worked at once.
+    ///
+    /// # Errors
+    /// The configuration is refused, which would be a defect.
+    pub async fn unpark(&self) -> anyhow::Result<()> {
+        self.reloader.apply(&self.world.broker_config(self.pace, EXTERNAL_ID)?).await;
+        Ok(())
+    }
+
+    /// Waits until something is so.
+    ///
+    /// # Errors
+    /// It is not so in time.
+    pub async fn wait_for(&self, at_most: Millis, what: &str, is_so: impl Fn(&Self) -> bool) -> anyhow::Result<()> {
+        let give_up = self.now() + at_most;
+        while !is_so(self) {
+            if self.now() > give_up {
+                bail!("within {} s it did not come to this: {what}", at_most.0 / 1_000);
+            }
+            if self.serving.is_finished() {
+                bail!("the broker ended; see the log with --log-filter info");
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        Ok(())
+    }
+
+    /// Stops the broker and the emulator; answers the emulator's zones.
+    ///
+    /// # Errors
+    /// The broker did not end well.
+    pub async fn close(self) -> anyhow::Result<Snapshot> {
+        self.stop.cancel();
+        self.serving.await.context("the broker's task")??;
+        let zones = self.control.snapshot();
+        self.emulator.stop().await;
+        Ok(zones)
+    }
+}
+
+/// Publishes each cluster's endpoints, all clusters at once, and returns when all of them are durable.
+///
+/// # Errors
+/// A session ended.
+pub async fn publish_all(clusters: &[Cluster], endpoints: &[Vec<Endpoint>]) -> anyhow::Result<()> {
+    let publishing = clusters.iter().zip(endpoints).map(async |(cluster, endpoints)| {
+        let last = cluster.publish(endpoints).await?;
+        cluster.durable(last).await
+    });
+    futures::future::try_join_all(publishing).await?;
+    Ok(())
+}
+
+/// Creates what the clusters want, without limits, and leaves everything as a later broker finds it.
+///
+/// # Errors
+/// A part failed, or not everything was applied.
+pub async fn prepare(world: &World, endpoints: &[Vec<Endpoint>]) -> anyhow::Result<(Snapshot, Vec<Held>)> {
+    let sets: usize = endpoints.iter().map(Vec::len).sum();
+    say(&format!("creating {sets} record sets without limits"));
+    let stage = world.open(Pace::unlimited(), None).await?;
+    let clusters = stage.connect(vec![]).await?;
+    publish_all(&clusters, endpoints).await?;
+    stage
+        .wait_for(Millis::from_secs(600), "all record sets are created", |stage| {
+            stage.account_counters().changes_applied == sets as u64
+        })
+        .await?;
+    stage.handle.settled().await;
+    let mut held = vec![];
+    for cluster in clusters {
+        held.push(cluster.leave().await);
+    }
+    Ok((stage.close().await?, held))
+}
+
+/// A folder that is removed at the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn make(inside: Option<&Path>) -> anyhow::Result<Self> {
+        let parent = inside.map_or_else(std::env::temp_dir, Path::to_owned);
+        let path = parent.join(format!("zonefold-bench-{}", uuid::Uuid::new_v4()));
+        std::fs::create_dir_all(&path)
+            .with_context(|| format!("the folder {} cannot be made: choose another with --folder", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            say(&format!("the folder {} could not be removed: {error}", self.0.display()));
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! The arguments of `zonefold bench`, and what each of its figures means.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde::Serialize;
+
+/// A figure that a benchmark prints.
+#[derive(Clone, Copy, Debug)]
+pub struct Figure {
+    /// Its key in the JSON object.
+    pub key: &'static str,
+    /// What it should be; empty for a figure that only explains others.
+    pub goal: &'static str,
+    /// What it means.
+    pub meaning: &'static str,
+}
+
+const fn figure(key: &'static str, goal: &'static str, meaning: &'static str) -> Figure {
+    Figure { key, goal, meaning }
+}
+
+/// The figures of `bench drain`.
+pub const DRAIN_FIGURES: &[Figure] = &[
+    figure("bench", "", "drain"),
+    figure("operation", "", "create or update; an update is a DELETE and a CREATE in one call, two changes"),
+    figure("profile", "", "the buckets of the account, at the emulator and in the broker's budget"),
+    figure("arrival", "", "whether all endpoints were durable before the account could be written"),
+    figure("seconds", "", "from the first batch that the emulator applied to the last, by the times of its journal"),
+    figure("limit_seconds", "", "what our part of the buckets allows: the largest of (needed - burst) / rate over the buckets"),
+    figure("ratio", "at most 1.05", "seconds / limit_seconds; null when the burst alone is enough"),
+    figure("throttled", "0", "calls that the emulator answered with Throttling"),
+    figure("calls", "", "calls of ChangeResourceRecordSets, refused ones too"),
+    figure("changes", "", "changes that the emulator applied"),
+    figure("needed_calls", "", "the fewest calls that can carry the changes: 1,000 records and 32,000 characters in each"),
+    figure("published_limit_seconds", "", "the same limit without our margin and reserve: what AWS's buckets would allow"),
+    figure("busy", "", "calls that met a zone still at work (PriorRequestNotComplete)"),
+    figure("requests", "", "all calls of Route 53 from the first publication on, reads too"),
+    figure("durable_seconds", "", "from the first publication to the last acknowledgement that an endpoint is durable"),
+    figure("wall_seconds", "", "from the first publication to the last applied batch, waiting for the account included"),
+    figure("endpoints", "", "endpoints published in the measured run"),
+    figure("clusters", "", "clusters that published, each over a gRPC session of its own"),
+    figure("zones", "", "hosted zones of the one account"),
+    figure("reserve_percent", "", "the part of the buckets that is left to others"),
+    figure("signature", "", "whether the emulator checked signatures"),
+    figure("seed", "", "the seed of names, addresses, ids and jitter"),
+];
+
+/// The figures of `bench latency`.
+pub const LATENCY_FIGURES: &[Figure] = &[
+    figure("bench", "", "latency"),
+    figure("idle_p50_ms", "at most 50", "half of the single changes on an idle broker took no longer"),
+    figure("idle_p99_ms", "at most 250", "99 of 100 of them took no longer"),
+    figure("idle_max_ms", "", "the slowest of them"),
+    figure("idle_samples", "", "how many of them"),
+    figure("flood_p50_ms", "", "half of the quiet cluster's changes under the flood took no longer"),
+    figure("flood_p99_ms", "at most 1000", "99 of 100 of them took no longer"),
+    figure("flood_max_ms", "", "the slowest of them"),
+    figure("flood_samples", "", "how many of them"),
+    figure("arriving_p99_ms", "", "of those sent while the flood was still arriving"),
+    figure("arriving_samples", "", "how many of those"),
+    figure("flood_endpoints", "", "endpoints that the noisy cluster published at once"),
+    figure("flood_durable_seconds", "", "how long it took until all of them were durable"),
+    figure("flood_applied", "", "how many of them were applied meanwhile: the noisy cluster is not starved either"),
+    figure("throttled", "", "calls that the emulator answered with Throttling"),
+    figure("busy", "", "calls that met a zone still at work (PriorRequestNotComplete)"),
+    figure("profile", "", "the buckets of the account, at the emulator and in the broker's budget"),
+    figure("zones", "", "hosted zones, used in turn"),
+    figure("reserve_percent", "", "the part of the buckets that is left to others"),
+    figure("signature", "", "whether the emulator checked signatures"),
+    figure("seed", "", "the seed of names, addresses, ids and jitter"),
+];
+
+/// The figures of `bench idle`.
+pub const IDLE_FIGURES: &[Figure] = &[
+    figure("bench", "", "idle"),
+    figure("clusters", "", "clusters with an open session, their heartbeats running"),
+    figure("requests_per_minute", "", "calls of Route 53 at the default intervals: what was counted, divided by `accelerated`"),
+    figure("writes_per_minute", "0", "calls of ChangeResourceRecordSets as counted, divided by nothing"),
+    figure("computed_requests_per_minute", "", "what the intervals and pages of 300 sets come to on paper, jitter left out"),
+    figure("counted_requests", "", "the calls of Route 53 in the measured time"),
+    figure("counted_by_action", "", "the same by action"),
+    figure("sts_calls", "", "calls of STS in the measured time: sessions last an hour, so as a rule none"),
+    figure("seconds", "", "the measured time"),
+    figure("accelerated", "", "by how much the intervals of the sweep for drift and of discovery were divided"),
+    figure("drift_interval_secs", "", "the sweep's interval as measured"),
+    figure("discovery_interval_secs", "", "the discovery's interval as measured"),
+    figure("zones", "", "hosted zones of the one account"),
+    figure("sets_per_zone", "", "record sets of ours in each"),
+    figure("throttled", "", "calls that the emulator answered with Throttling"),
+    figure("signature", "", "whether the emulator checked signatures"),
+    figure("seed", "", "the seed of names, addresses, ids and jitter"),
+];
+
+fn explained(examples: &str, figures: &[Figure]) -> String {
+    let width = figures.iter().map(|figure| figure.key.len()).max().unwrap_or(0);
+    let mut text = format!("Example:\n{examples}\nFigures:\n");
+    for Figure { key, goal, meaning } in figures {
+        let goal = if goal.is_empty() { String::new() } else { format!(" [goal: {goal}]") };
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "  {key:width$}  {meaning}{goal}");
+    }
+    text
+}
+
+/// Arguments of `zonefold bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// What to measure.
+    #[command(subcommand)]
+    pub bench: Bench,
+}
+
+/// The benchmarks.
+#[derive(Debug, Subcommand)]
+pub enum Bench {
+    /// How fast a backlog of many clusters goes out, against what the account's buckets allow
+    #[command(after_help = explained(
+        "  zonefold bench drain --operation create --profile 2026\n  zonefold bench drain --operation update --profile legacy --output json\n",
+        DRAIN_FIGURES
+    ))]
+    Drain(DrainArgs),
+    /// How long a single change takes from its publication until Route 53 has accepted it
+    #[command(after_help = explained("  zonefold bench latency\n  zonefold bench latency --flood 10000 --output json\n", LATENCY_FIGURES))]
+    Latency(LatencyArgs),
+    /// What a broker with nothing to do calls
+    #[command(after_help = explained(
+        "  zonefold bench idle --clusters 100\n  zonefold bench idle --accelerate 1 --seconds 1320    # the intervals as they are\n",
+        IDLE_FIGURES
+    ))]
+    Idle(IdleArgs),
+}
+
+/// The form of the figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BenchOutput {
+    /// A table for people.
+    Table,
+    /// One JSON object.
+    Json,
+}
+
+/// Whether the emulator checks signatures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BenchSignature {
+    /// Every request is signed again and compared, which costs the machine that also runs the broker.
+    Verify,
+    /// The access key alone says who calls.
+    Trust,
+}
+
+/// The buckets of the account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+pub enum BenchProfile {
+    /// 50 requests and 10 a second, 1,500 changes and 100 a second.
+    #[value(name = "2026")]
+    #[serde(rename = "2026")]
+    Since2026,
+    /// 5 requests a second.
+    #[value(name = "legacy")]
+    #[serde(rename = "legacy")]
+    Legacy,
+}
+
+/// What is done to the record sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DrainOperation {
+    /// New names.
+    Create,
+    /// Other targets of names that are there.
+    Update,
+}
+
+/// When the endpoints come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Arrival {
+    /// All are durable while the account's role cannot be assumed; then the role is put right.
+    Queued,
+    /// They stream in while the first are already sent.
+    Streaming,
+}
+
+/// What all benchmarks take.
+#[derive(Debug, Args)]
+pub struct CommonBenchArgs {
+    /// The form of the figures
+    #[arg(long, env = "ZONEFOLD_OUTPUT", value_enum, default_value = "table")]
+    pub output: BenchOutput,
+    /// The seed of names, addresses, ids and jitter
+    #[arg(long, env = "ZONEFOLD_BENCH_SEED", default_value_t = 1)]
+    pub seed: u64,
+    /// Whether the emulator checks signatures
+    #[arg(long, env = "ZONEFOLD_BENCH_SIGNATURE", value_enum, default_value = "verify")]
+    pub signature: BenchSignature,
+    /// Where to make the folder of the SQLite file, which is removed at the end; by default the system's temporary folder
+    #[arg(long, env = "ZONEFOLD_BENCH_FOLDER", value_name = "DIR")]
+    pub folder: Option<PathBuf>,
+    /// Directives of the log, such as info or error,zonefold::broker=debug
+    #[arg(long, env = "ZONEFOLD_LOG_FILTER", default_value = "error")]
+    pub log_filter: String,
+}
+
+/// Arguments of `zonefold bench drain`.
+#[derive(Debug, Args)]
+pub struct DrainArgs {
+    /// What is done to the record sets
+    #[arg(long, env = "ZONEFOLD_BENCH_OPERATION", value_enum, default_value = "create")]
+    pub operation: DrainOperation,
+    /// The buckets of the account
+    #[arg(long, env = "ZONEFOLD_BENCH_PROFILE", value_enum, default_value = "2026")]
+    pub profile: BenchProfile,
+    /// When the endpoints come
+    #[arg(long, env = "ZONEFOLD_BENCH_ARRIVAL", value_enum, default_value = "queued")]
+    pub arrival: Arrival,
+    /// How many endpoints; by default 10,000 to create or 5,000 to update
+    #[arg(long, env = "ZONEFOLD_BENCH_ENDPOINTS", value_parser = clap::value_parser!(u32).range(1..=90_000))]
+    pub endpoints: Option<u32>,
+    /// How many clusters publish them
+    #[arg(long, env = "ZONEFOLD_BENCH_CLUSTERS", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub clusters: u32,
+    /// How many hosted zones they go to
+    #[arg(long, env = "ZONEFOLD_BENCH_ZONES", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub zones: u32,
+    /// The part of the buckets that is left to others
+    #[arg(long, env = "ZONEFOLD_BENCH_RESERVE_PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=80))]
+    pub reserve_percent: u8,
+    /// What all benchmarks take.
+    #[command(flatten)]
+    pub common: CommonBenchArgs,
+}
+
+/// Arguments of `zonefold bench latency`.
+#[derive(Debug, Args)]
+pub struct LatencyArgs {
+    /// Single changes on the idle broker, one about every 300 ms in another zone each, so that neither a zone's pause after a
+    /// call nor the buckets are measured
+    #[arg(long, env = "ZONEFOLD_BENCH_SAMPLES", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub samples: u32,
+    /// Changes of the quiet cluster under the flood, one about every 400 ms from the flood's first moment on
+    #[arg(long, env = "ZONEFOLD_BENCH_FLOOD_SAMPLES", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub flood_samples: u32,
+    /// Endpoints that the noisy cluster publishes at once
+    #[arg(long, env = "ZONEFOLD_BENCH_FLOOD", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub flood: u32,
+    /// How many hosted zones
+    #[arg(long, env = "ZONEFOLD_BENCH_ZONES", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub zones: u32,
+    /// The buckets of the account
+    #[arg(long, env = "ZONEFOLD_BENCH_PROFILE", value_enum, default_value = "2026")]
+    pub profile: BenchProfile,
+    /// The part of the buckets that is left to others
+    #[arg(long, env = "ZONEFOLD_BENCH_RESERVE_PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=80))]
+    pub reserve_percent: u8,
+    /// What all benchmarks take.
+    #[command(flatten)]
+    pub common: CommonBenchArgs,
+}
+
+/// Arguments of `zonefold bench idle`.
+#[derive(Debug, Args)]
+pub struct IdleArgs {
+    /// How many clusters hold a session
+    #[arg(long, env = "ZONEFOLD_BENCH_CLUSTERS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub clusters: u32,
+    /// How many hosted zones
+    #[arg(long, env = "ZONEFOLD_BENCH_ZONES", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
+    pub zones: u32,
+    /// Record sets of ours in each zone
+    #[arg(long, env = "ZONEFOLD_BENCH_SETS", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=9_000))]
+    pub sets: u32,
+    /// How long to measure
+    #[arg(long, env = "ZONEFOLD_BENCH_SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub seconds: u32,
+    /// Divide the default intervals of the sweep (600 s) and of discovery (300 s) by this, so that a short time sees whole
+    /// rounds of both
+    #[arg(long, env = "ZONEFOLD_BENCH_ACCELERATE", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=60))]
+    pub accelerate: u32,
+    /// What all benchmarks take.
+    #[command(flatten)]
+    pub common: CommonBenchArgs,
+}

@@ -1,0 +1,34 @@
+//! `zonefold bench` as a process, with small numbers: what it prints, not how fast it is.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+fn figures(args: &[&str]) -> Value {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_zonefold")).arg("bench").args(args).args(["--output", "json"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text.lines().count(), 1, "one object and nothing else: {text}");
+    serde_json::from_str(&text).unwrap()
+}
+
+/// A queue that fits into the burst goes out with one call a zone.
+#[test]
+fn a_queued_drain_needs_no_call_more_than_it_has_to() {
+    let args = ["drain", "--operation", "update", "--profile", "legacy", "--endpoints", "40", "--clusters", "2", "--zones", "2"];
+    let figures = figures(&args);
+    let counts = ["calls", "needed_calls", "changes", "throttled", "busy"].map(|key| figures[key].as_u64());
+    assert_eq!(counts, [Some(2), Some(2), Some(80), Some(0), Some(0)], "{figures}");
+    assert!(figures["ratio"].is_null() && figures["limit_seconds"] == 0.0, "{figures}");
+}
+
+/// Two seconds of an idle broker: nothing is written, and whatever is read is counted.
+#[test]
+fn an_idle_broker_writes_nothing() {
+    let args = ["idle", "--clusters", "2", "--zones", "2", "--sets", "3", "--seconds", "2", "--accelerate", "60"];
+    let figures = figures(&args);
+    assert_eq!((figures["writes_per_minute"].as_f64(), figures["throttled"].as_u64()), (Some(0.0), Some(0)), "{figures}");
+    // Two zones of one page each every 600 s, and one list of zones every 300 s.
+    assert_eq!(figures["computed_requests_per_minute"], 0.4, "{figures}");
+}
