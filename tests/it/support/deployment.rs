@@ -96,6 +96,8 @@ impl Deployment {
         manifests.iter().for_each(|(name, text)| write_whole(&folder.join(name), text));
         let mut command = zonefold(&self.folder.path(""), ["agent", "--cluster", cluster, "--listen", "127.0.0.1:0"]);
         command.args(["--broker", &format!("http://{}", self.grpc), "--log-filter", LOG_FILTER]);
+        // Where the system has no watch left to give, the folder is still read soon.
+        command.args(["--rescan-secs", "5"]);
         command.arg("--token-file").arg(self.folder.path("token"));
         command.arg("--uid-file").arg(self.folder.path(&format!("{cluster}-uid")));
         command.arg("--manifests").arg(&folder);

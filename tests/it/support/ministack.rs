@@ -1,6 +1,6 @@
 //! ministack: an AWS that is not ours, with every check of its authorisation on.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -29,24 +29,43 @@ pub struct Ministack {
 /// Starts one with the accounts of [`aws`].
 pub async fn start() -> (Ministack, Aws) {
     let folder = TestFolder::new();
-    // Another process can take the port between the question and its use; then ministack ends, and the wait below says so.
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let mut command = clean(program("ministack"), &folder.path(""));
-    command.env("AUTH", "true").env("BIND_HOST", "127.0.0.1").env("GATEWAY_PORT", address.port().to_string());
-    command.env("AWS_ACCESS_KEY_ID", aws::OPERATIONS).env("AWS_SECRET_ACCESS_KEY", ROOT_SECRET);
-    command.env("SERVICES", "iam,sts,route53").env("TMPDIR", folder.folder("tmp"));
-    let process = Process::start("ministack", command);
-    eventually("ministack answers", async || match try_get(address, "/_ministack/health").await {
-        Ok((200, _)) => Ok(()),
-        other => Err(format!("{other:?}\n{}", process.output())),
-    })
-    .await;
+    let (process, address) = listening(&folder).await;
     let made = make_accounts(&folder, &format!("http://{address}")).await;
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let look = Look::Api { endpoint: format!("http://{address}"), root_secret: ROOT_SECRET.to_owned() };
     let key = (text(&made["key_id"]), text(&made["secret"]));
     let aws = Aws::new(address, (&key.0, &key.1), look, |name| text(&made["zones"][name])).await;
     (Ministack { _process: process, _folder: folder }, aws)
+}
+
+/// Starts it on a port of its own. Another process can take the port between the question and its use; then it ends, and
+/// another port is tried.
+async fn listening(folder: &TestFolder) -> (Process, SocketAddr) {
+    for _ in 0..5 {
+        let address = free_address();
+        let mut command = clean(program("ministack"), &folder.path(""));
+        command.env("AUTH", "true").env("BIND_HOST", "127.0.0.1").env("GATEWAY_PORT", address.port().to_string());
+        command.env("AWS_ACCESS_KEY_ID", aws::OPERATIONS).env("AWS_SECRET_ACCESS_KEY", ROOT_SECRET);
+        command.env("SERVICES", "iam,sts,route53").env("TMPDIR", folder.folder("tmp"));
+        let mut process = Process::start("ministack", command);
+        let answers = eventually("ministack answers", async || match try_get(address, "/_ministack/health").await {
+            Ok((200, _)) => Ok(true),
+            _ if process.has_ended() => Ok(false),
+            other => Err(format!("{other:?}\n{}", process.output())),
+        });
+        if answers.await {
+            return (process, address);
+        }
+        eprintln!("ministack ended:\n{}", process.output());
+    }
+    panic!("ministack does not start; its words stand above");
+}
+
+/// A free port below those that the system gives to connections, so that none of the other tests takes it meanwhile.
+fn free_address() -> SocketAddr {
+    let is_free = |address: &SocketAddr| TcpListener::bind(address).is_ok();
+    let random = || SocketAddr::from(([127, 0, 0, 1], fastrand::u16(10_000..32_000)));
+    std::iter::repeat_with(random).find(is_free).unwrap()
 }
 
 async fn make_accounts(folder: &TestFolder, endpoint: &str) -> Value {

@@ -52,6 +52,11 @@ impl Process {
         self.output.lock().unwrap().clone()
     }
 
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// The lines of its log.
     pub fn log(&self) -> Vec<Value> {
         self.output().lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
