@@ -44,12 +44,11 @@ pub(super) struct Bucket {
 }
 
 impl Bucket {
-    /// The usable part, empty: the published bucket without the reserve and, where requests are counted, without one more
-    /// token, so that a clock that is a little faster than AWS's does not overdraw.
+    /// The usable part, empty: the published bucket without the reserve and without one more token. Two clocks that count whole
+    /// milliseconds from different moments never agree on the last fraction of a token; this one is never asked for.
     pub(super) fn usable(kind: Kind, published: BucketConfig, reserve_share: f64) -> Self {
         let ours = 1.0 - reserve_share.clamp(0.0, 1.0);
-        let margin = if kind == Kind::Changes { 0 } else { TOKEN };
-        let capacity = (whole(published.capacity * ours, TOKEN) - margin).max(TOKEN);
+        let capacity = (whole(published.capacity * ours, TOKEN) - TOKEN).max(TOKEN);
         Self { kind, capacity, refill: whole(published.refill_per_second * ours, 1_000), level: 0, in_flight: 0 }
     }
 

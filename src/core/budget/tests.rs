@@ -30,12 +30,12 @@ fn level(budget: &mut Budget, now: Timestamp, bucket: &str) -> f64 {
 }
 
 #[test]
-fn the_usable_part_is_what_the_reserve_and_one_late_packet_leave() {
+fn the_usable_part_is_what_the_reserve_and_one_token_leave() {
     let shown = full(&BudgetConfig::profile_2026()).snapshot(START);
     let numbers: BTreeMap<_, _> = shown.buckets.iter().map(|b| (b.bucket, (b.tokens, b.capacity, b.refill_per_second))).collect();
     assert_eq!(numbers["requests"], (39.0, 39.0, 8.0));
     assert_eq!(numbers["ChangeResourceRecordSets"], (39.0, 39.0, 8.0));
-    assert_eq!(numbers["changes"], (1_200.0, 1_200.0, 80.0));
+    assert_eq!(numbers["changes"], (1_199.0, 1_199.0, 80.0));
     assert_eq!(numbers.len(), 7);
 
     let shown = full(&BudgetConfig::legacy()).snapshot(START);
@@ -84,20 +84,20 @@ fn every_lane_works_in_the_smallest_bucket() {
 #[test]
 fn changes_leave_some_change_tokens_for_urgent_ones_but_let_a_full_call_through() {
     let mut budget = full(&BudgetConfig::profile_2026());
-    assert_eq!(budget.changes_available(START, Lane::Changes), 1_176);
-    assert_eq!(budget.changes_available(START, Lane::Urgent), 1_200);
+    assert_eq!(budget.changes_available(START, Lane::Changes), 1_175);
+    assert_eq!(budget.changes_available(START, Lane::Urgent), 1_199);
     spend(&mut budget, START, Lane::Changes, CHANGE, 1_000).unwrap();
-    assert_eq!(budget.changes_available(START, Lane::Changes), 176);
+    assert_eq!(budget.changes_available(START, Lane::Changes), 175);
     assert_eq!(full(&BudgetConfig::legacy()).changes_available(START, Lane::Changes), u32::MAX);
 }
 
 #[test]
 fn a_call_larger_than_the_bucket_is_never_ready_and_one_that_fills_it_is() {
     let mut budget = full(&BudgetConfig::profile_2026());
-    assert_eq!(budget.ready_at(START, Lane::Changes, CHANGE, 1_201), None);
-    let shortage = spend(&mut budget, START, Lane::Changes, CHANGE, 1_201).unwrap_err();
+    assert_eq!(budget.ready_at(START, Lane::Changes, CHANGE, 1_200), None);
+    let shortage = spend(&mut budget, START, Lane::Changes, CHANGE, 1_200).unwrap_err();
     assert_eq!(shortage, Shortage { bucket: "changes", ready_at: None });
-    assert_eq!(budget.ready_at(START, Lane::Changes, CHANGE, 1_200), Some(START));
+    assert_eq!(budget.ready_at(START, Lane::Changes, CHANGE, 1_199), Some(START));
 }
 
 #[test]
