@@ -5,7 +5,8 @@ use std::process::Command;
 use serde_json::Value;
 
 fn figures(args: &[&str]) -> Value {
-    let output = Command::new(env!("CARGO_BIN_EXE_zonefold")).arg("bench").args(args).args(["--output", "json"]).output().unwrap();
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_zonefold")).arg("bench").args(args).args(["--output", "json"]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(text.lines().count(), 1, "one object and nothing else: {text}");
