@@ -270,8 +270,8 @@ pub struct VerdictKeeper {
 
 /// Verdicts are gathered for this long before they are written.
 const KEEP_EVERY: Duration = Duration::from_millis(200);
-/// So many are written at once.
-const KEEP_AT_ONCE: usize = 5_000;
+/// So many are written at once: the store's writer is free again soon for what somebody waits for.
+const KEEP_AT_ONCE: usize = 500;
 
 impl VerdictKeeper {
     /// A keeper, and the sender for the hub.
@@ -303,6 +303,7 @@ impl VerdictKeeper {
                 if let Err(error) = self.store.save_verdicts(chunk).await {
                     warn!("verdicts could not be stored; they are made anew at the next start: {error}");
                 }
+                tokio::task::yield_now().await;
             }
         }
     }

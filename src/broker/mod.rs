@@ -35,8 +35,10 @@ use ingest::{Committer, FederationService, Limits, ServiceParts};
 use metrics::BrokerMetrics;
 use worker::{AccountSettings, AccountView, Message, Query, WhyReport, Worker, WorkerHandle, WorkerParts};
 
-/// How many messages wait for a worker before the decider has to.
-const WORKER_QUEUE: usize = 256;
+/// How many messages wait for the decider, and for a worker, before who tells them has to wait. Few: what waits here waits in
+/// the order of the commits, and only before the commit do clusters take turns.
+const DECIDER_QUEUE: usize = 2;
+const WORKER_QUEUE: usize = 2;
 /// Endpoints are loaded in pages of this size.
 const LOAD_PAGE: u32 = 10_000;
 
@@ -131,7 +133,7 @@ impl Broker {
         let (keeper, verdicts) = VerdictKeeper::new(Arc::clone(&parts.store));
         let hub = Arc::new(StatusHub::keeping(verdicts));
         let (directory, stored, keeper) = load(&parts, &hub, keeper).await?;
-        let (to_decider, decider_messages) = mpsc::channel(1_024);
+        let (to_decider, decider_messages) = mpsc::channel(DECIDER_QUEUE);
         let (discovered, mut discoveries) = mpsc::channel::<worker::Discovered>(64);
         let workers_stop = CancellationToken::new();
         let hard_stop = CancellationToken::new();

@@ -1,5 +1,7 @@
-//! Group commit: whatever all streams have submitted while the last transaction ran goes into the next one.
+//! Group commit: whatever all streams have submitted while the last transaction ran goes into the next one, a unit of each
+//! cluster in turn.
 
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -60,6 +62,48 @@ impl CommitterHandle {
     }
 }
 
+/// What waits for a transaction. The clusters take turns, a unit each, so that a quiet one's change is in the next transaction
+/// whatever a noisy one has submitted; the units of one cluster keep their order. Bounded by the credits of the sessions.
+#[derive(Default)]
+struct Turns {
+    order: VecDeque<ClusterId>,
+    waiting: HashMap<ClusterId, VecDeque<Submission>>,
+}
+
+impl Turns {
+    fn push(&mut self, submission: Submission) {
+        let queue = self.waiting.entry(submission.unit.cluster.clone()).or_default();
+        if queue.is_empty() {
+            self.order.push_back(submission.unit.cluster.clone());
+        }
+        queue.push_back(submission);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
+    /// The units of the next transaction, and their operations.
+    fn take(&mut self) -> (Vec<Submission>, usize) {
+        let (mut group, mut ops) = (vec![], 0);
+        while ops < MOST_OPS
+            && let Some(cluster) = self.order.pop_front()
+        {
+            let Some(queue) = self.waiting.get_mut(&cluster) else { continue };
+            if let Some(submission) = queue.pop_front() {
+                ops += submission.unit.ops.len();
+                group.push(submission);
+            }
+            if queue.is_empty() {
+                self.waiting.remove(&cluster);
+            } else {
+                self.order.push_back(cluster);
+            }
+        }
+        (group, ops)
+    }
+}
+
 /// See the module's page.
 pub struct Committer {
     submissions: mpsc::Receiver<Submission>,
@@ -83,16 +127,16 @@ impl Committer {
 
     /// Commits until every handle is gone; a hard stop gives up on a store that does not answer.
     pub async fn run(mut self, hard_stop: CancellationToken) {
+        let mut turns = Turns::default();
         while let Some(first) = self.submissions.recv().await {
-            let mut ops = first.unit.ops.len();
-            let mut group = vec![first];
-            while ops < MOST_OPS
-                && let Ok(next) = self.submissions.try_recv()
-            {
-                ops += next.unit.ops.len();
-                group.push(next);
+            turns.push(first);
+            while !turns.is_empty() {
+                while let Ok(next) = self.submissions.try_recv() {
+                    turns.push(next);
+                }
+                let (group, ops) = turns.take();
+                self.commit(group, ops, &hard_stop).await;
             }
-            self.commit(group, ops, &hard_stop).await;
         }
     }
 
@@ -166,6 +210,51 @@ impl Committer {
         for (reply, commit) in told {
             // The stream may have ended; what is durable stays durable.
             let _gone = reply.send(commit);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::endpoint::KeyHash;
+    use crate::core::ids::Epoch;
+    use crate::core::testkit::cluster;
+
+    fn submission(cluster_name: &str, seq: u64, ops: usize) -> Submission {
+        let op = || IngestOp::Del { key: KeyHash([0; 32]), version_seen: None };
+        let ops = std::iter::repeat_with(op).take(ops).collect();
+        let unit = IngestUnit { cluster: cluster(cluster_name), epoch: Epoch(1), seq, completes_snapshot: false, ops };
+        Submission { unit, reply: oneshot::channel().0 }
+    }
+
+    fn taken(turns: &mut Turns) -> Vec<(String, u64)> {
+        turns.take().0.into_iter().map(|s| (s.unit.cluster.to_string(), s.unit.seq)).collect()
+    }
+
+    #[test]
+    fn a_quiet_cluster_s_unit_is_in_the_next_transaction() {
+        let mut turns = Turns::default();
+        (1..=100).for_each(|seq| turns.push(submission("noisy", seq, 500)));
+        taken(&mut turns);
+        turns.push(submission("quiet", 1, 1));
+        assert!(taken(&mut turns).contains(&("quiet".to_owned(), 1)));
+    }
+
+    #[test]
+    fn nothing_is_lost_and_each_cluster_keeps_its_order() {
+        let mut turns = Turns::default();
+        for seq in 1..=50 {
+            turns.push(submission("a", seq, 90));
+            turns.push(submission("b", seq, 7));
+        }
+        let mut all = vec![];
+        while !turns.is_empty() {
+            all.extend(taken(&mut turns));
+        }
+        for name in ["a", "b"] {
+            let seqs: Vec<u64> = all.iter().filter(|(cluster, _)| cluster == name).map(|(_, seq)| *seq).collect();
+            assert_eq!(seqs, (1..=50).collect::<Vec<_>>());
         }
     }
 }

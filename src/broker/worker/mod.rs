@@ -352,11 +352,6 @@ impl Worker {
                 message = messages.recv() => match message {
                     Some(message) => {
                         self.take(message);
-                        // Whatever waits is taken before anything is started: what is sent is what is wanted now.
-                        for _ in 0..1_024 {
-                            let Ok(message) = messages.try_recv() else { break };
-                            self.take(message);
-                        }
                     }
                     None if self.running.is_empty() => break,
                     None => self.shutdown.cancel(),
