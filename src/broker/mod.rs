@@ -37,8 +37,8 @@ use worker::{AccountSettings, AccountView, Message, Query, WhyReport, Worker, Wo
 
 /// How many messages wait for the decider, and for a worker, before who tells them has to wait. Few: what waits here waits in
 /// the order of the commits, and only before the commit do clusters take turns.
-const DECIDER_QUEUE: usize = 2;
-const WORKER_QUEUE: usize = 2;
+const DECIDER_QUEUE: usize = 1;
+const WORKER_QUEUE: usize = 1;
 /// Endpoints are loaded in pages of this size.
 const LOAD_PAGE: u32 = 10_000;
 

@@ -16,7 +16,7 @@ use crate::ports::{Clock, IngestOp, IngestOutcome, IngestUnit, OpOutcome, Store,
 
 /// A transaction takes no further unit beyond so many operations: neither the ack of a quiet cluster nor the journal of a batch
 /// waits long behind the flood of a noisy one.
-const MOST_OPS: usize = 2_000;
+const MOST_OPS: usize = 1_000;
 /// How many submissions wait at most before a stream has to.
 const QUEUE: usize = 1_024;
 

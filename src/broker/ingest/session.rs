@@ -42,7 +42,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            credit_items: 10_000,
+            // One unit of a cluster is worked whole, so this bounds what a quiet cluster's change can stand behind.
+            credit_items: 2_000,
             credit_bytes: 8 << 20,
             max_message_bytes: 1 << 20,
             heartbeat: Duration::from_secs(10),
