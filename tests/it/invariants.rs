@@ -5,7 +5,7 @@ use std::time::Duration;
 use zonefold::broker::feedback::Progress;
 use zonefold::core::change::Motive;
 use zonefold::core::policy::DriftPolicy;
-use zonefold::core::verdict::VerdictState;
+use zonefold::core::verdict::{Reason, VerdictState};
 use zonefold::emulator::*;
 use zonefold::ports::{BatchOutcome, ChangeFilter};
 
@@ -85,7 +85,7 @@ async fn i02_silence_deletes_nothing_and_an_observed_deletion_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn i02_a_zone_that_vanishes_and_comes_back_loses_nothing() {
+async fn i02_a_listing_of_zones_that_is_denied_deletes_nothing() {
     let mut world = World::start(Plan::default()).await;
     let east = world.cluster("east").await;
     east.wants("web", &[("www.example.com", "A", &["192.0.2.1"])]);
@@ -102,6 +102,36 @@ async fn i02_a_zone_that_vanishes_and_comes_back_loses_nothing() {
     world.settled().await;
     assert_eq!(world.our_batches().len(), batches);
     assert!(world.record("www.example.com", "A").is_some());
+    east.stop().await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i02_a_zone_that_vanishes_and_comes_back_loses_nothing() {
+    let world = World::start(Plan { discovery_interval_secs: 1, ..Plan::default() }).await;
+    let east = world.cluster("east").await;
+    east.wants("web", &[("www.example.com", "A", &["192.0.2.1"])]);
+    let is_there = |w: &World| w.statuses("east", "www.example.com").iter().any(is_applied);
+    world.until("it is there", is_there).await;
+    world.settled().await;
+    let batches = world.our_batches().len();
+    // The account answers, and its list is empty: nobody deleted the wish, so nothing of it may be taken away, neither now
+    // nor in the moment when the zone is found again.
+    let whole = world.control().snapshot();
+    let mut empty = serde_json::to_value(&whole).unwrap();
+    empty["zones"] = serde_json::json!([]);
+    world.control().restore(serde_json::from_value(empty).unwrap()).unwrap();
+    world
+        .until("the endpoint is told", |w| {
+            w.statuses("east", "www.example.com").iter().any(|s| s.verdict.reason == Reason::ZoneGone)
+        })
+        .await;
+    world.control().restore(whole).unwrap();
+    world.until("the zone is found again", is_there).await;
+    world.settled().await;
+    assert_eq!(world.our_batches().len(), batches, "nothing was written");
+    assert_eq!(world.values("www.example.com", "A"), ["192.0.2.1"]);
+    world.assert_clean();
     east.stop().await;
     world.stop().await;
 }
