@@ -5,6 +5,7 @@ use std::time::Duration;
 use zonefold::broker::feedback::Progress;
 use zonefold::core::change::Motive;
 use zonefold::core::policy::DriftPolicy;
+use zonefold::core::record::RecordType;
 use zonefold::core::verdict::{Reason, VerdictState};
 use zonefold::emulator::*;
 use zonefold::ports::{BatchOutcome, ChangeFilter};
@@ -328,6 +329,37 @@ async fn i07_a_name_passes_from_one_cluster_to_another_in_one_batch() {
     assert_eq!(last.changes.len(), 2, "the A goes and the CNAME comes together: {last:?}");
     let changes = world.broker().changes(&ChangeFilter { limit: 1, ..ChangeFilter::default() }).await.unwrap();
     assert!(changes[0].change.cause.cluster.as_str() == "west" || changes[0].change.after.is_none());
+    world.assert_clean();
+    east.stop().await;
+    west.stop().await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i07_a_hand_over_that_is_refused_leaves_what_is_there() {
+    let world = World::start(Plan::default()).await;
+    let (east, west) = (world.cluster("east").await, world.cluster("west").await);
+    east.wants("web", &[("www.example.com", "A", &["192.0.2.1"])]);
+    world.until("east has it", |w| w.values("www.example.com", "A") == ["192.0.2.1"]).await;
+    west.wants("web", &[("www.example.com", "CNAME", &["west.example.net"])]);
+    world.until("west waits", |w| w.statuses("west", "www.example.com").len() == 1).await;
+    // The refusal names the CNAME alone. Were the A a change of its own, it would now go without a successor.
+    let message = "RRSet with DNS name www.example.com., type CNAME is protected and cannot be changed: no".to_owned();
+    let effect = FaultEffect::PoisonRecord { name: name("www.example.com"), rtype: Some(RecordType::Cname), message };
+    let poison = world.fault(Action::ChangeResourceRecordSets, None, effect);
+    east.delete("web");
+    world
+        .until("west is refused", |w| {
+            w.statuses("west", "www.example.com").iter().any(|s| matches!(s.progress, Some(Progress::Refused { .. })))
+        })
+        .await;
+    world.settled().await;
+    assert_eq!(world.values("www.example.com", "A"), ["192.0.2.1"], "the name still resolves");
+    world.control().remove_fault(poison).unwrap();
+    west.wants("web", &[("www.example.com", "CNAME", &["mended.example.net"])]);
+    world.until("west has it", |w| w.values("www.example.com", "CNAME") == ["mended.example.net."]).await;
+    let last = world.our_batches().pop().unwrap();
+    assert_eq!(last.changes.len(), 2, "the A goes and the CNAME comes together: {last:?}");
     world.assert_clean();
     east.stop().await;
     west.stop().await;
