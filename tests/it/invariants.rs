@@ -405,8 +405,12 @@ async fn i09_the_steady_state_writes_nothing_and_reads_only_to_sweep() {
         counters.accounts.values().map(|account| account.requests).sum::<u64>()
     };
     let (batches, requests) = (world.our_batches().len(), count(&world));
-    // Two whole sweeps of the zone, one page each.
-    world.until("two sweeps went by", |w| count(w) >= requests + 2).await;
+    // Two whole sweeps of the zone, one page each, with the interval between them. It is measured from when the first one was
+    // seen, so half of it is asked for.
+    world.until("a sweep went by", |w| count(w) > requests).await;
+    let swept_at = tokio::time::Instant::now();
+    world.until("another sweep went by", |w| count(w) >= requests + 2).await;
+    assert!(swept_at.elapsed() >= Duration::from_secs(5), "the next sweep came after {:?}", swept_at.elapsed());
     assert_eq!(world.our_batches().len(), batches);
     let counters = world.control().counters();
     let others: Vec<_> = counters.requests.iter().filter(|r| format!("{:?}", r.action).contains("Change")).collect();
