@@ -258,6 +258,13 @@ mod tests {
     }
 
     #[test]
+    fn a_change_for_no_endpoint_is_found() {
+        let mut batch = batch(None, Some(raw("192.0.2.1")));
+        batch.units[0].changes[0].cause.endpoints.clear();
+        assert_eq!(verify(&batch, ZonePolicy::Sync, None), [Invariant::Attributable]);
+    }
+
+    #[test]
     fn a_call_over_the_limits_is_found() {
         let mut set = raw("192.0.2.1");
         set.values = (0..1_001).map(|i| format!("10.0.{}.{}", i / 256, i % 256).into()).collect();

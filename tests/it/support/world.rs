@@ -42,6 +42,7 @@ pub struct Plan {
     /// The account's `budget` section.
     pub budget: serde_json::Value,
     pub drift_interval_secs: u32,
+    pub discovery_interval_secs: u32,
     pub attempt_timeout: Duration,
 }
 
@@ -56,6 +57,7 @@ impl Default for Plan {
             process_ms: 0,
             budget: serde_json::json!({ "profile": "2026" }),
             drift_interval_secs: 3_600,
+            discovery_interval_secs: 300,
             attempt_timeout: Duration::from_secs(30),
         }
     }
@@ -120,6 +122,7 @@ pub fn broker_config(plan: &Plan, data: &Path) -> serde_json::Value {
             "zones": [{ "name": "*", "policy": plan.policy, "drift": plan.drift }],
             "budget": plan.budget,
             "drift_interval_secs": plan.drift_interval_secs,
+            "discovery_interval_secs": plan.discovery_interval_secs,
         }],
         "clusters": clusters,
     })
