@@ -19,11 +19,13 @@ test: setup format-check lint ## Install what the tests need, then check the for
 check: format-check lint ## The form, the lints and the unit tests: what to run before each commit
 	$(CARGO) test --locked --lib
 
-bench: ## Measure a release build: draining a backlog, the latency of one change, the cost of idling
+bench: ## Measure a release build: draining a backlog, the latency of one change, the cost of idling, the core alone
 	$(CARGO) build --locked --release
-	$(CARGO) run --locked --release --quiet -- bench drain
-	$(CARGO) run --locked --release --quiet -- bench latency
-	$(CARGO) run --locked --release --quiet -- bench idle
+	for operation in create update; do for profile in 2026 legacy; do \
+	  ./target/release/zonefold bench drain --operation $$operation --profile $$profile || exit 1; done; done
+	./target/release/zonefold bench latency
+	for clusters in 1 100; do ./target/release/zonefold bench idle --clusters $$clusters --seconds 198 || exit 1; done
+	$(CARGO) bench --locked --bench core
 
 setup: ## Install what the tests need and the machine does not have
 	@tests/setup.sh

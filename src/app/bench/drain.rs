@@ -255,9 +255,9 @@ mod tests {
     fn the_limit_is_that_of_the_slowest_bucket() {
         let mut since_2026 = BudgetConfig::profile_2026();
         since_2026.reserve_share = 0.0;
-        // (10,000 - 1,500) / 100
-        assert_eq!(limit_seconds(&since_2026, Need { calls: 10, changes: 10_000 }), 85.0);
-        // (1,000 - 49) / 10: one request is our margin.
+        // (10,000 - 1,499) / 100: one token of each bucket is our margin.
+        assert_eq!(limit_seconds(&since_2026, Need { calls: 10, changes: 10_000 }), 85.01);
+        // (1,000 - 49) / 10
         assert_eq!(limit_seconds(&since_2026, Need { calls: 1_000, changes: 1_000 }), 95.1);
         assert_eq!(limit_seconds(&since_2026, Need { calls: 10, changes: 1_000 }), 0.0);
         let mut legacy = BudgetConfig::legacy();
