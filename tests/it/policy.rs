@@ -211,7 +211,7 @@ fn tasks_are_started_where_somebody_waits_for_them() {
 }
 
 #[test]
-fn no_text_tells_of_this_machine_or_of_a_ticket() {
+fn no_unfinished_work_is_marked_in_the_texts() {
     let mut texts = tree::read(&root().join("src"));
     texts.extend(tree::read(&root().join("tests")));
     texts.remove("it/policy.rs");
