@@ -24,8 +24,7 @@ use crate::config::Config;
 use crate::core::ids::{AccountId, ClusterId};
 use crate::core::name::DnsName;
 use crate::emulator::{
-    AccessKeyConfig, AccountConfig, Control, Emulator, EmulatorConfig, LimitsConfig, LimitsProfile, RoleConfig, Secret,
-    ZoneConfig,
+    AccessKeyConfig, AccountConfig, Emulator, EmulatorConfig, LimitsConfig, LimitsProfile, RoleConfig, Secret, ZoneConfig,
 };
 use crate::telemetry;
 
@@ -155,7 +154,7 @@ pub async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
     keeping.abort();
     super::emulator::save(&control, &state);
     emulator_stop.cancel();
-    stop_emulator(emulating, &control).await;
+    stop_emulator(emulating).await;
     result.map(|()| ExitCode::SUCCESS)
 }
 
@@ -163,7 +162,7 @@ fn spawn_broker(broker: BoundBroker, stop: CancellationToken) -> tokio::task::Jo
     tokio::spawn(broker.run(stop))
 }
 
-async fn stop_emulator(emulating: tokio::task::JoinHandle<()>, _control: &Control) {
+async fn stop_emulator(emulating: tokio::task::JoinHandle<()>) {
     if tokio::time::timeout(Duration::from_secs(3), emulating).await.is_err() {
         info!("the emulator still answered somebody; it is cut");
     }

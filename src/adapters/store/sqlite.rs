@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sqlx::Connection as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 
 use super::error::{from_migration, from_sqlx};
@@ -39,7 +40,7 @@ pub(super) async fn open_file(path: &Path, options: &StoreOptions) -> Result<Sql
         .pragma("cache_size", "-65536")
         .pragma("temp_store", "memory")
         .pragma("wal_autocheckpoint", "4000");
-    let writer = pool(1, options).connect_with(connect.clone()).await.map_err(|error| unreadable(&path, error))?;
+    let writer = sound_only(pool(1, options)).connect_with(connect.clone()).await.map_err(|error| unreadable(&path, error))?;
     migrate_with_writer(&writer).await?;
     let readers = pool(options.connections.max(1), options).connect_lazy_with(connect.read_only(true));
     Ok(SqlitePools { writer, readers })
@@ -60,6 +61,18 @@ fn pool(connections: u32, options: &StoreOptions) -> SqlitePoolOptions {
         .idle_timeout(None)
         .max_lifetime(None)
         .test_before_acquire(false)
+}
+
+/// A pool that closes a connection which comes back inside a transaction. When the disk is full SQLite may end a transaction by
+/// itself; the driver then counts one that is no longer there, and every later `begin` on that connection would be refused.
+fn sound_only(pool: SqlitePoolOptions) -> SqlitePoolOptions {
+    pool.before_acquire(|connection, _| {
+        Box::pin(async move {
+            // A rollback that a dropped transaction asked for is carried out before this is answered.
+            connection.ping().await?;
+            Ok(!connection.is_in_transaction())
+        })
+    })
 }
 
 /// The migrations run inside one writing transaction: a second process that starts at once waits for it, then finds them done.
@@ -146,6 +159,19 @@ mod tests {
         }
         let written = sqlx::query("update counters set value = 9").execute(&pools.readers).await;
         assert!(written.is_err(), "a reader does not write");
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_transaction_that_sqlite_ended_itself_does_not_spoil_the_writer() {
+        let directory = std::env::temp_dir().join(format!("zonefold-sqlite-{}", uuid::Uuid::new_v4()));
+        let pools = open_file(&directory.join("zonefold.db"), &StoreOptions::default()).await.unwrap();
+        let mut transaction = pools.writer.begin_with("begin immediate").await.unwrap();
+        // What SQLite does by itself when the disk is full at the commit.
+        sqlx::query("rollback").execute(&mut *transaction).await.unwrap();
+        assert!(transaction.commit().await.is_err());
+        let transaction = pools.writer.begin_with("begin immediate").await.unwrap();
+        transaction.commit().await.unwrap();
         std::fs::remove_dir_all(directory).unwrap();
     }
 }
