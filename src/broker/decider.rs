@@ -107,8 +107,8 @@ pub fn part(effects: Vec<Effect>, hub: &StatusHub, clock: &dyn Clock) -> BTreeMa
             Effect::Contribute { ref placement, .. } | Effect::Withdraw { ref placement, .. } => {
                 by_account.entry(placement.account.clone()).or_default().push(effect);
             }
-            Effect::Judge { cluster, endpoint, key, version, verdict } => {
-                let status = EndpointStatus { endpoint, key, version, verdict, progress: None, at: clock.now() };
+            Effect::Judge { cluster, endpoint, key, version, arrival, verdict } => {
+                let status = EndpointStatus { endpoint, key, version, arrival, verdict, progress: None, at: clock.now() };
                 hub.set(&cluster, status);
             }
             Effect::Forget { cluster, key } => hub.forget(&cluster, &key),

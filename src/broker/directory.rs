@@ -62,6 +62,8 @@ pub enum Effect {
         key: KeyHash,
         /// Its content.
         version: Version,
+        /// Its arrival number.
+        arrival: i64,
         /// The verdict.
         verdict: Verdict,
     },
@@ -146,7 +148,7 @@ impl Directory {
     /// Takes a stored endpoint at start.
     pub fn load(&mut self, row: EndpointRow, effects: &mut Vec<Effect>) {
         let placement = row.verdict.as_ref().and_then(|verdict| verdict.placement.clone());
-        let entry = Entry { version: row.version, arrival: row.arrival, endpoint: Arc::new(row.endpoint), placed: None };
+        let entry = Entry { version: row.version, arrival: row.arrival, endpoint: Arc::new(row.endpoint.unpack()), placed: None };
         let mut place = Place { settings: &self.settings, zones: &self.zones, cluster: &row.cluster, key: row.key, effects };
         let entries = self.clusters.entry(row.cluster.clone()).or_default();
         entries.digest.insert(&row.key, &row.version);
@@ -162,7 +164,7 @@ impl Directory {
             match (op, outcome) {
                 (IngestOp::Put { key, version, endpoint }, OpOutcome::Stored { arrival }) => {
                     place.key = key;
-                    entries.put(&mut place, version, *arrival, endpoint);
+                    entries.put(&mut place, version, *arrival, endpoint.unpack());
                 }
                 (IngestOp::Del { key, .. }, OpOutcome::Removed) => {
                     place.key = key;
@@ -322,6 +324,7 @@ impl Place<'_> {
             endpoint: Arc::clone(&entry.endpoint),
             key: self.key,
             version: entry.version,
+            arrival: entry.arrival,
             verdict,
         });
     }

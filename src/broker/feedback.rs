@@ -79,6 +79,8 @@ pub struct EndpointStatus {
     pub key: KeyHash,
     /// The content that the status is about.
     pub version: Version,
+    /// Its arrival number.
+    pub arrival: i64,
     /// The broker's answer.
     pub verdict: Verdict,
     /// How far it came; none unless accepted.
@@ -237,8 +239,12 @@ impl StatusHub {
 
     /// Sets a status, and passes its verdict on when something is new.
     pub fn set(&self, cluster: &ClusterId, status: EndpointStatus) {
-        let row =
-            VerdictRow { cluster: cluster.clone(), key: status.key, version: status.version, verdict: status.verdict.clone() };
+        let row = VerdictRow {
+            cluster: cluster.clone(),
+            arrival: status.arrival,
+            version: status.version,
+            verdict: status.verdict.clone(),
+        };
         if self.cluster(cluster).set(status)
             && let Some(verdicts) = &self.verdicts
         {
@@ -265,7 +271,7 @@ impl StatusHub {
 pub struct VerdictKeeper {
     store: Arc<dyn Store>,
     verdicts: mpsc::UnboundedReceiver<VerdictRow>,
-    kept: HashMap<(ClusterId, KeyHash), u64>,
+    kept: HashMap<i64, u64>,
 }
 
 /// Verdicts are gathered for this long before they are written.
@@ -281,8 +287,8 @@ impl VerdictKeeper {
     }
 
     /// Notes what the store has already.
-    pub fn is_kept(&mut self, cluster: &ClusterId, key: KeyHash, version: Version, verdict: &Verdict) {
-        self.kept.insert((cluster.clone(), key), fingerprint(&version, verdict));
+    pub fn is_kept(&mut self, arrival: i64, version: Version, verdict: &Verdict) {
+        self.kept.insert(arrival, fingerprint(&version, verdict));
     }
 
     /// Keeps until the hub is gone.
@@ -290,13 +296,12 @@ impl VerdictKeeper {
         while let Some(first) = self.verdicts.recv().await {
             // Others follow as a rule, and the latest of each is enough.
             tokio::time::sleep(KEEP_EVERY).await;
-            let mut latest = HashMap::from([((first.cluster.clone(), first.key), first)]);
+            let mut latest = HashMap::from([(first.arrival, first)]);
             while let Ok(next) = self.verdicts.try_recv() {
-                latest.insert((next.cluster.clone(), next.key), next);
+                latest.insert(next.arrival, next);
             }
             latest.retain(|id, row| {
-                self.kept.insert(id.clone(), fingerprint(&row.version, &row.verdict))
-                    != Some(fingerprint(&row.version, &row.verdict))
+                self.kept.insert(*id, fingerprint(&row.version, &row.verdict)) != Some(fingerprint(&row.version, &row.verdict))
             });
             let rows: Vec<VerdictRow> = latest.into_values().collect();
             for chunk in rows.chunks(KEEP_AT_ONCE) {
@@ -326,6 +331,7 @@ mod tests {
         EndpointStatus {
             key: endpoint.key.hash(),
             version: endpoint.version(),
+            arrival: 1,
             endpoint: Arc::new(endpoint),
             verdict,
             progress: None,

@@ -259,7 +259,7 @@ async fn load(
         loaded += page.len();
         for row in page {
             if let Some(verdict) = &row.verdict {
-                keeper.is_kept(&row.cluster, row.key, row.version, verdict);
+                keeper.is_kept(row.arrival, row.version, verdict);
             }
             directory.load(row, &mut effects);
         }

@@ -15,6 +15,7 @@ use crate::core::endpoint::{EndpointKey, KeyHash};
 use crate::core::fold;
 use crate::core::ids::{BatchId, ClusterId};
 use crate::core::name::DnsName;
+use crate::core::packed::PackedRecord;
 use crate::core::plan::{BlockReason, Blocked, NamePlan, Observed, Ownership, PlanInput, plan};
 use crate::core::policy::ZoneSettings;
 use crate::core::record::{RawRecordSet, RecordKey, RecordType};
@@ -149,7 +150,7 @@ impl ZoneBook {
 
     /// Takes a stored record at start.
     pub fn load_record(&mut self, row: RecordRow) {
-        let observed = Observed { raw: row.raw, owner: row.owner, drift: row.drift };
+        let observed = Observed { raw: row.raw.unpack(&row.key), owner: row.owner, drift: row.drift };
         self.observe(row.key, Some(observed));
     }
 
@@ -332,6 +333,7 @@ impl ZoneBook {
                 endpoint: Arc::clone(&contribution.endpoint),
                 key: contribution.key,
                 version: contribution.version,
+                arrival: contribution.arrival,
                 verdict,
                 progress,
                 at: now,
@@ -526,7 +528,8 @@ fn count(counts: &mut ZoneCounts, observed: &Observed, step: impl Fn(&mut usize)
 }
 
 pub(super) fn row(key: RecordKey, observed: &Observed, at: Timestamp) -> RecordRow {
-    RecordRow { key, raw: observed.raw.clone(), owner: observed.owner.clone(), drift: observed.drift, observed_at: at }
+    let raw = PackedRecord::pack(&key, &observed.raw);
+    RecordRow { key, raw, owner: observed.owner.clone(), drift: observed.drift, observed_at: at }
 }
 
 fn told_of_block(verdict: &Verdict, blocked: &Blocked) -> (Verdict, Option<Progress>) {
