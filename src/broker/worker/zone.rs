@@ -8,6 +8,7 @@ use std::hash::{Hash, Hasher};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use super::refusals::{Refusal, Refusals};
 use crate::broker::feedback::{EndpointStatus, Progress};
 use crate::core::change::{Batch, Unit};
 use crate::core::claims::{Contribution, Settlement, ZoneContext, settle};
@@ -19,14 +20,10 @@ use crate::core::packed::PackedRecord;
 use crate::core::plan::{BlockReason, Blocked, NamePlan, Observed, Ownership, PlanInput, plan};
 use crate::core::policy::ZoneSettings;
 use crate::core::record::{RawRecordSet, RecordKey, RecordType};
-use crate::core::time::{Millis, Timestamp};
+use crate::core::time::Timestamp;
 use crate::core::verdict::{Verdict, VerdictState};
 use crate::ports::{ClaimRow, ClaimWrite, RecordRow, RecordWrite};
 
-/// The first wait before something refused is tried again unchanged.
-const FIRST_RETRY: Millis = Millis::from_secs(30);
-/// The longest such wait.
-const LONGEST_RETRY: Millis = Millis::from_secs(3_600);
 /// How many endpoints of a name are remembered after they are gone, for the cause of the deletion.
 const MAX_DEPARTED: usize = 16;
 
@@ -58,15 +55,6 @@ impl NameState {
     fn is_empty(&self) -> bool {
         self.contributions.is_empty() && self.observed.is_empty() && self.claim.is_none()
     }
-}
-
-/// Something that Route 53 refused for its content.
-#[derive(Clone, Debug)]
-struct Refusal {
-    fingerprint: u64,
-    failures: u32,
-    retry_at: Timestamp,
-    message: String,
 }
 
 /// A record set that a lost call of ours may still create.
@@ -109,7 +97,7 @@ pub struct ZoneBook {
     pub settings: ZoneSettings,
     pub(super) names: BTreeMap<DnsName, NameState>,
     waiting_for_target: HashMap<DnsName, BTreeSet<DnsName>>,
-    refusals: HashMap<RecordKey, Refusal>,
+    refusals: Refusals,
     pub(super) late: HashMap<RecordKey, Late>,
     counts: ZoneCounts,
 }
@@ -136,7 +124,7 @@ impl ZoneBook {
             settings,
             names: BTreeMap::new(),
             waiting_for_target: HashMap::new(),
-            refusals: HashMap::new(),
+            refusals: Refusals::default(),
             late: HashMap::new(),
             counts: ZoneCounts::default(),
         }
@@ -256,9 +244,7 @@ impl ZoneBook {
 
     /// What is no longer planned was refused in vain.
     fn forget_refusals(&mut self, name: &DnsName, plan: &NamePlan) {
-        if !self.refusals.is_empty() {
-            self.refusals.retain(|key, _| key.name != *name || plan.units.iter().any(|unit| unit_key(unit) == Some(key)));
-        }
+        self.refusals.retain(name, |key| plan.units.iter().any(|unit| unit_key(unit) == Some(key)));
     }
 
     /// Parts units that may be sent from those that were refused as they are and whose time has not come.
@@ -433,21 +419,19 @@ impl ZoneBook {
 
     /// Notes that Route 53 refused a unit for its content.
     pub fn refuse(&mut self, unit: &Unit, message: String, now: Timestamp) {
-        let Some(key) = unit_key(unit) else { return };
-        let fingerprint = fingerprint(unit);
-        let failures = self.refusals.get(key).filter(|old| old.fingerprint == fingerprint).map_or(0, |old| old.failures) + 1;
-        let wait = Millis((FIRST_RETRY.0 << (failures - 1).min(16)).min(LONGEST_RETRY.0));
-        self.refusals.insert(key.clone(), Refusal { fingerprint, failures, retry_at: now + wait, message });
+        if let Some(key) = unit_key(unit) {
+            self.refusals.refuse(key, fingerprint(unit), message, now);
+        }
     }
 
-    /// When the next refused unit may be tried again.
-    pub fn next_retry(&self, now: Timestamp) -> Option<Timestamp> {
-        self.refusals.values().map(|refusal| refusal.retry_at).filter(|at| *at > now).min()
+    /// When the next refused unit is to be tried again; it may lie in the past.
+    pub fn next_retry(&self) -> Option<Timestamp> {
+        self.refusals.next_retry()
     }
 
-    /// The names with refused units whose time has come.
-    pub fn due_retries(&self, now: Timestamp) -> BTreeSet<DnsName> {
-        self.refusals.iter().filter(|(_, refusal)| refusal.retry_at <= now).map(|(key, _)| key.name.clone()).collect()
+    /// The names with refused units whose time has come, each once: the caller looks at them.
+    pub fn take_due_retries(&mut self, now: Timestamp) -> BTreeSet<DnsName> {
+        self.refusals.take_due(now)
     }
 
     /// What is observed under a key; for the independent check.
