@@ -121,7 +121,12 @@ impl Store for TestStore {
     async fn changes(&self, _: &ChangeFilter) -> Result<Vec<ChangeRow>, StoreError> {
         Ok(vec![])
     }
-    async fn last_cause(&self, _: &ZoneId, _: &crate::core::name::DnsName, _: RecordType) -> Result<Option<(BatchId, Cause)>, StoreError> {
+    async fn last_cause(
+        &self,
+        _: &ZoneId,
+        _: &crate::core::name::DnsName,
+        _: RecordType,
+    ) -> Result<Option<(BatchId, Cause)>, StoreError> {
         Ok(None)
     }
     async fn spend_horizon(&self, _: &AccountId) -> Result<Option<Timestamp>, StoreError> {
@@ -243,12 +248,8 @@ impl World {
             listed_at: Some(START),
         });
         let rows: Vec<ZoneRow> = rows.collect();
-        let hosted = rows.iter().map(|row| HostedZone {
-            id: row.zone.clone(),
-            name: row.name.clone(),
-            private: false,
-            record_count: 2,
-        });
+        let hosted =
+            rows.iter().map(|row| HostedZone { id: row.zone.clone(), name: row.name.clone(), private: false, record_count: 2 });
         let provider = TestProvider {
             zones: hosted.collect(),
             clock: Arc::clone(&clock),
