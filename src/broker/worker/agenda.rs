@@ -234,13 +234,14 @@ impl Agenda {
     /// The zone whose turn it is for a change: that of the cluster that was given least, and of its zones the one that was
     /// called least lately. It costs a look at each cluster that waits.
     pub fn next_change(&self, share: &FairShare<ClusterId>, passed: &BTreeSet<ZoneId>) -> Option<ZoneId> {
-        let first = |zones: &BTreeSet<DueZone>| zones.iter().find(|(_, zone)| !passed.contains(zone)).cloned();
-        let of_nobody = first(&self.ready.of_nobody).map(|zone| (0, zone));
-        let of_clusters = self.ready.by_cluster.iter().filter_map(|(cluster, zones)| {
-            let given = share.least(std::iter::once(cluster)).unwrap_or(0);
-            first(zones).map(|zone| (given, zone))
-        });
-        of_nobody.into_iter().chain(of_clusters).min().map(|(_, (_, zone))| zone)
+        let mut best: Option<(u64, &DueZone)> = None;
+        let of_clusters = self.ready.by_cluster.iter().map(|(cluster, zones)| (Some(cluster), zones));
+        for (cluster, zones) in of_clusters.chain([(None, &self.ready.of_nobody)]) {
+            let given = share.least(cluster.into_iter()).unwrap_or(0);
+            let first = zones.iter().find(|(_, zone)| !passed.contains(zone)).map(|zone| (given, zone));
+            best = best.into_iter().chain(first).min();
+        }
+        best.map(|(_, (_, zone))| zone.clone())
     }
 
     /// Whether anything is due that takes a call.
@@ -346,6 +347,11 @@ impl Zones {
         let mut unseen = std::mem::take(&mut self.unseen);
         unseen.extend(self.touched.iter().cloned());
         unseen
+    }
+
+    /// Whether there are so many that nobody looks at all of them to check the agenda, not even a debug build.
+    pub fn are_many(&self) -> bool {
+        self.works.len() > 64
     }
 
     /// Whether the agenda says what a look at every zone would say.

@@ -1,7 +1,7 @@
 //! The worker of one account: the only writer of its zones.
 //!
 //! ```text
-//! effects ─▶ book (claims, plan) ─▶ backlog ─▶ fair round ─▶ fold ─▶ check ─▶ permit ─▶ journal ─▶ call ─▶ book ─▶ status
+//! effects ─▶ book (claims, plan) ─▶ backlog ─▶ fair round ─▶ fold ─▶ check ─▶ journal ─▶ permit ─▶ call ─▶ book ─▶ status
 //! ```
 //!
 //! One task owns all state of the account. It absorbs what changed, starts what can be started, and waits for the next thing
@@ -177,7 +177,7 @@ impl Worker {
                 Some(done) = self.running.next(), if !self.running.is_empty() => self.finish(done).await,
                 message = messages.recv() => match message {
                     Some(message) => self.take(message),
-                    None if self.running.is_empty() => break,
+                    None if self.running.is_empty() && !self.outgoing.is_waiting() => break,
                     None => self.shutdown.cancel(),
                 },
                 () = tokio::task::yield_now(), if self.loading.is_looking() && !stopping => {}
@@ -254,12 +254,12 @@ impl Worker {
 
     /// Looks at names again: claims, plans, statuses, and whether there is something to send.
     fn review(&mut self, zone_id: &ZoneId, names: impl IntoIterator<Item = DnsName>, now: Timestamp) {
-        let detail = self.pending_detail(zone_id, now);
-        let expected_at = self.expected_at(zone_id, now);
         if self.loading.is_taking() {
             // An endpoint that is not loaded yet looks like one that is gone. All names are looked at once all are loaded.
             return;
         }
+        let detail = self.pending_detail(zone_id, now);
+        let expected_at = self.expected_at(zone_id, now);
         let Some(zone) = self.zones.get_mut(zone_id) else { return };
         if !zone.unsettled.is_empty() {
             // What is there is not known yet; a plan made now could be wrong, and a status too.

@@ -22,16 +22,25 @@ pub const LONGEST_GAP: Millis = Millis(4_000);
 
 /// The state of a zone. What is to be done there follows from it alone; see [`super::agenda`].
 pub struct ZoneWork {
+    /// What is wanted and what is there.
     pub book: ZoneBook,
+    /// As discovery showed it last.
     pub facts: ZoneFacts,
+    /// Names with something to send.
     pub backlog: Backlog,
     /// Something runs in the zone.
     pub busy: bool,
+    /// No change is sent before.
     pub free_at: Timestamp,
+    /// The pause after a call.
     pub gap: Millis,
+    /// When the last call was begun.
     pub last_call_at: Timestamp,
+    /// The walk through its pages that is under way.
     pub reader: Option<Reader>,
+    /// When all of its records were listed last; none before the first time.
     pub listed_at: Option<Timestamp>,
+    /// When they are to be listed again.
     pub sweep_at: Timestamp,
     /// Batches whose outcome nobody knows: the zone is read back before anything else is sent.
     pub unsettled: Vec<BatchRow>,
@@ -39,11 +48,17 @@ pub struct ZoneWork {
     pub to_review: BTreeSet<DnsName>,
     /// Searches for poison; the first is worked.
     pub searches: VecDeque<Search>,
+    /// Whether the last batch was one of the search's.
     pub search_turn: bool,
+    /// Observed records that are to be made durable.
     pub pending_writes: Vec<RecordWrite>,
+    /// Why nothing is called there for a while.
     pub trouble: Option<Trouble>,
+    /// Rises with each change.
     pub sequence: u64,
+    /// The change that is asked after.
     pub sync: Option<SyncWatch>,
+    /// The latest change, by Route 53's id and by ours.
     pub latest_change: Option<(String, u64)>,
     /// Names by the change that has to be INSYNC for them, in the order of the changes.
     pub awaiting_sync: VecDeque<(u64, DnsName)>,
@@ -52,17 +67,24 @@ pub struct ZoneWork {
 /// A zone that cannot be worked now.
 #[derive(Clone, Debug)]
 pub struct Trouble {
+    /// What it is, for people.
     pub message: String,
+    /// How often in a row.
     pub failures: u32,
+    /// Nothing is called before.
     pub retry_at: Timestamp,
 }
 
 /// A change that is asked after with GetChange.
 #[derive(Clone, Debug)]
 pub struct SyncWatch {
+    /// Route 53's id.
     pub change_id: String,
+    /// By our own count.
     pub sequence: u64,
+    /// When it is asked after next.
     pub ask_at: Timestamp,
+    /// How often it was.
     pub asked: u32,
 }
 
