@@ -13,6 +13,7 @@ mod calls;
 mod change;
 mod compare;
 mod discovery;
+mod name_state;
 mod reading;
 mod view;
 mod zone;
@@ -28,7 +29,8 @@ pub use view::{AccountView, Health, Query, WhyReport, ZoneView};
 pub use zone::NameReport;
 
 use super::directory::Effect;
-use super::feedback::{EndpointStatus, StatusHub};
+use super::feedback::Feedback;
+use super::held::{Held, Status};
 use super::metrics::AccountMetrics;
 use crate::core::budget::{Budget, BudgetConfig, StartLevel};
 use crate::core::claims::ZoneContext;
@@ -39,7 +41,7 @@ use crate::core::policy::{DriftPolicy, Visibility, ZonePolicy, ZoneRule, ZoneSet
 use crate::core::routing::ZoneFacts;
 use crate::core::time::{Millis, Timestamp};
 use crate::core::verdict::Placement;
-use crate::ports::{BatchRow, ChangeFilter, Clock, DnsProvider, Store, StoreError, ZoneRow};
+use crate::ports::{BatchRow, ChangeFilter, Clock, DnsProvider, RecordRow, Store, StoreError, ZoneRow};
 use backlog::Backlog;
 use calls::{Call, Running};
 use change::Search;
@@ -105,7 +107,7 @@ pub struct WorkerParts {
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Where statuses go.
-    pub hub: Arc<StatusHub>,
+    pub feedback: Feedback,
     /// Where zones go.
     pub discovered: mpsc::Sender<Discovered>,
     /// Where figures go.
@@ -216,7 +218,7 @@ pub struct Worker {
     provider: Arc<dyn DnsProvider>,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
-    hub: Arc<StatusHub>,
+    feedback: Feedback,
     discovered: mpsc::Sender<Discovered>,
     metrics: AccountMetrics,
     rng: fastrand::Rng,
@@ -258,7 +260,7 @@ impl Worker {
             provider: parts.provider,
             store: parts.store,
             clock: parts.clock,
-            hub: parts.hub,
+            feedback: parts.feedback,
             discovered: parts.discovered,
             metrics: parts.metrics,
             rng: fastrand::Rng::with_seed(parts.seed),
@@ -295,13 +297,16 @@ impl Worker {
             let settings = settings.copied().unwrap_or(UNSELECTED);
             let mut zone = ZoneWork::new(facts, settings, row.listed_at, now);
             zone.sweep_at = row.listed_at.map_or(now, |at| at + self.settings.drift_interval);
-            let mut after = None;
+            let mut records = vec![];
             loop {
-                let page = store.records(&row.zone, after.as_ref(), 5_000).await?;
-                let Some(last) = page.last() else { break };
-                after = Some(last.key.clone());
-                page.into_iter().for_each(|record| zone.book.load_record(record));
+                let after = records.last().map(|record: &RecordRow| &record.key);
+                let page = store.records(&row.zone, after, 5_000).await?;
+                if page.is_empty() {
+                    break;
+                }
+                records.extend(page);
             }
+            zone.book.load_records(records.into_iter());
             self.zones.insert(row.zone.clone(), zone);
         }
         let ids: Vec<ZoneId> = rows.iter().map(|row| row.zone.clone()).collect();
@@ -326,12 +331,10 @@ impl Worker {
     async fn resume_sync(&mut self, zone_id: &ZoneId, now: Timestamp) -> Result<(), StoreError> {
         let filter = ChangeFilter { zone: Some(zone_id.clone()), limit: 1, ..ChangeFilter::default() };
         let last = self.store.changes(&filter).await?.into_iter().next();
-        if let Some(zone) = self.zones.get_mut(zone_id) {
-            zone.book.mark_all_in_sync();
-            if let Some(crate::ports::BatchOutcome::Applied { change_id: Some(change_id), .. }) = last.and_then(|row| row.outcome)
-            {
-                zone.sync = Some(SyncWatch { change_id, sequence: 0, ask_at: now, asked: 0 });
-            }
+        if let Some(zone) = self.zones.get_mut(zone_id)
+            && let Some(crate::ports::BatchOutcome::Applied { change_id: Some(change_id), .. }) = last.and_then(|row| row.outcome)
+        {
+            zone.sync = Some(SyncWatch { change_id, sequence: 0, ask_at: now, asked: 0 });
         }
         Ok(())
     }
@@ -400,22 +403,22 @@ impl Worker {
         for effect in effects {
             let zone_id = match &effect {
                 Effect::Contribute { placement, .. } | Effect::Withdraw { placement, .. } => placement.zone.clone(),
-                Effect::Judge { .. } | Effect::Forget { .. } => continue,
+                Effect::Judge { .. } => continue,
             };
             let Some(zone) = self.zones.get_mut(&zone_id) else {
                 self.early.entry(zone_id).or_default().push(effect);
                 continue;
             };
             match effect {
-                Effect::Contribute { name, contribution, .. } => {
-                    zone.book.contribute(&name, contribution);
+                Effect::Contribute { name, held, .. } => {
+                    zone.book.contribute(&name, held);
                     touched.entry(zone_id).or_default().insert(name);
                 }
-                Effect::Withdraw { name, cluster, key, endpoint, .. } => {
-                    zone.book.withdraw(&name, &cluster, &key, endpoint);
+                Effect::Withdraw { name, held, .. } => {
+                    zone.book.withdraw(&name, &held);
                     touched.entry(zone_id).or_default().insert(name);
                 }
-                Effect::Judge { .. } | Effect::Forget { .. } => {}
+                Effect::Judge { .. } => {}
             }
         }
         touched
@@ -445,12 +448,12 @@ impl Worker {
             statuses.extend(review.statuses);
         }
         self.dirty_view = true;
-        self.tell(statuses);
+        self.tell(statuses, now);
     }
 
-    fn tell(&self, statuses: Vec<(ClusterId, EndpointStatus)>) {
-        for (cluster, status) in statuses {
-            self.hub.set(&cluster, status);
+    fn tell(&self, statuses: Vec<(Held, Arc<Status>)>, now: Timestamp) {
+        for (held, status) in statuses {
+            self.feedback.tell(&held, status, now);
         }
     }
 
