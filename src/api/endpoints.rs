@@ -344,6 +344,7 @@ mod tests {
 
     use super::*;
     use crate::broker::directory::Directory;
+    use crate::core::packed::PackedEndpoint;
     use crate::core::testkit::{cluster, endpoint};
     use crate::core::time::Timestamp;
     use crate::ports::{IngestOp, OpOutcome};
@@ -365,6 +366,7 @@ mod tests {
         EndpointStatus {
             key: of.key.hash(),
             version: of.version(),
+            arrival: 1,
             verdict,
             progress: None,
             at: Timestamp(0),
@@ -394,7 +396,8 @@ mod tests {
                     _ => CoreVerdict::waiting(Reason::NoZone, "no", None),
                 };
                 hub.set(&cluster(name), status(&endpoint, verdict));
-                let put = IngestOp::Put { key: endpoint.key.hash(), version: endpoint.version(), endpoint };
+                let (key, version) = (endpoint.key.hash(), endpoint.version());
+                let put = IngestOp::Put { key, version, endpoint: PackedEndpoint::pack(&endpoint) };
                 directory.commit(&cluster(name), vec![put], &[OpOutcome::Stored { arrival: index }], &mut vec![]);
             }
         }

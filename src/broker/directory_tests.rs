@@ -1,4 +1,5 @@
 use super::*;
+use crate::core::packed::PackedEndpoint;
 use crate::core::testkit::{cluster, endpoint, name};
 
 fn facts(zone: &str, apex: &str) -> ZoneFacts {
@@ -31,7 +32,7 @@ fn discover(directory: &mut Directory, zones: &[(&str, &str)]) -> Vec<String> {
 }
 
 fn put(directory: &mut Directory, endpoint: Endpoint) -> Vec<String> {
-    let op = IngestOp::Put { key: endpoint.key.hash(), version: endpoint.version(), endpoint };
+    let op = IngestOp::Put { key: endpoint.key.hash(), version: endpoint.version(), endpoint: PackedEndpoint::pack(&endpoint) };
     apply(directory, op, OpOutcome::Stored { arrival: 1 })
 }
 
