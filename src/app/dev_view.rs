@@ -142,9 +142,7 @@ async fn frame(parts: &Parts, banner: &str, log: &[String]) -> String {
     let mut text = format!("zonefold dev   (Ctrl-C stops)\n\n{banner}\n{}\n", accounts_table(&parts.broker.accounts()));
     let clusters = parts.broker.clusters().await.unwrap_or_default();
     let _ = writeln!(text, "\n{}", clusters_table(&clusters));
-    let held = clusters
-        .iter()
-        .flat_map(|cluster| parts.broker.directory.read(|directory| directory.cluster(&cluster.cluster)).page(None, LOOK_AT));
+    let held = clusters.iter().flat_map(|cluster| parts.broker.endpoints(&cluster.cluster).page(None, LOOK_AT));
     let troubled: Vec<(Held, Arc<Status>)> =
         held.filter_map(|held| held.status().map(|status| (held, status))).filter(|(_, status)| is_troubled(status)).collect();
     for (held, status) in troubled.iter().take(TROUBLED) {
