@@ -15,6 +15,7 @@ pub mod feedback;
 pub mod held;
 pub mod ingest;
 pub mod metrics;
+mod start;
 pub mod worker;
 
 use std::collections::{BTreeMap, HashMap};
@@ -30,20 +31,19 @@ use crate::core::name::DnsName;
 use crate::core::plan::Observed;
 use crate::core::record::RecordKey;
 use crate::ports::{CallError, ChangeFilter, ChangeRow, Clock, ClusterRow, DnsProvider, DnsProviders, Store, StoreError};
-use decider::{Decider, SharedDirectory, ToDecider, part};
-use directory::{ClusterSettings, Directory, Loader};
+use decider::{Decider, SharedDirectory, ToDecider};
+use directory::{ClusterSettings, Directory};
 use endpoints::{ClusterEndpoints, StatusCounts};
 use feedback::{Feedback, VerdictKeeper};
 use ingest::{Committer, FederationService, Limits, ServiceParts};
 use metrics::BrokerMetrics;
-use worker::{AccountSettings, AccountView, Message, Query, WhyReport, Worker, WorkerHandle, WorkerParts};
+use start::Start;
+use worker::{AccountSettings, AccountView, Message, Query, WhyReport, WorkerHandle};
 
 /// How many messages wait for the decider, and for a worker, before who tells them has to wait. Few: what waits here waits in
 /// the order of the commits, and only before the commit do clusters take turns.
 const DECIDER_QUEUE: usize = 1;
 const WORKER_QUEUE: usize = 1;
-/// Endpoints are loaded in pages of this size.
-const LOAD_PAGE: u32 = 10_000;
 
 /// What a broker is built from.
 pub struct BrokerParts {
@@ -134,13 +134,14 @@ impl Broker {
         let (keeper, verdicts) = VerdictKeeper::new(Arc::clone(&parts.store));
         let directory = SharedDirectory::new(Directory::new(parts.clusters.clone()));
         let feedback = Feedback::new(directory.clone(), verdicts);
-        let stored = load(&parts, &directory, &feedback).await?;
         let (to_decider, decider_messages) = mpsc::channel(DECIDER_QUEUE);
         let (discovered, mut discoveries) = mpsc::channel::<worker::Discovered>(64);
         let workers_stop = CancellationToken::new();
         let hard_stop = CancellationToken::new();
         let mut tasks = tokio::task::JoinSet::new();
-        let workers = Arc::new(start_workers(&parts, stored, &feedback, discovered, &workers_stop, &mut tasks).await?);
+        let start = Start { parts: &parts, directory: &directory, feedback: &feedback };
+        let workers = Arc::new(start.workers(discovered, &workers_stop, &mut tasks).await?);
+        start.endpoints(&workers).await?;
 
         let decider =
             Decider { directory: directory.clone(), workers: (*workers).clone(), feedback, clock: Arc::clone(&parts.clock) };
@@ -230,74 +231,6 @@ fn spawn(tasks: &mut tokio::task::JoinSet<&'static str>, name: &'static str, tas
         task.await;
         name
     });
-}
-
-/// Loads zones and endpoints into the directory; answers what that means for the workers.
-async fn load(
-    parts: &BrokerParts,
-    shared: &SharedDirectory,
-    feedback: &Feedback,
-) -> Result<BTreeMap<AccountId, Vec<directory::Effect>>, StoreError> {
-    let mut effects = vec![];
-    let mut by_account: BTreeMap<AccountId, Vec<_>> = BTreeMap::new();
-    for row in parts.store.zones().await? {
-        by_account.entry(row.account.clone()).or_default().push(worker::facts_of(&row));
-    }
-    for (account, facts) in by_account {
-        shared.read(|directory| directory.discover(&account, facts, &mut effects));
-    }
-    let (mut after, mut loaded) = (0, 0);
-    let mut loader = Loader::default();
-    loop {
-        let page = parts.store.endpoints(after, LOAD_PAGE).await?;
-        let Some(last) = page.last() else { break };
-        after = last.arrival;
-        loaded += page.len();
-        shared.read(|directory| {
-            for row in page {
-                let kept = row.verdict.as_ref().map_or(0, feedback::fingerprint);
-                loader.take(directory, row, &mut effects).set_kept(kept);
-            }
-        });
-        info!(endpoints = loaded, "loading");
-    }
-    shared.read(|directory| loader.finish(directory));
-    Ok(part(effects, feedback, &*parts.clock))
-}
-
-async fn start_workers(
-    parts: &BrokerParts,
-    mut stored: BTreeMap<AccountId, Vec<directory::Effect>>,
-    feedback: &Feedback,
-    discovered: mpsc::Sender<worker::Discovered>,
-    stop: &CancellationToken,
-    tasks: &mut tokio::task::JoinSet<&'static str>,
-) -> Result<BTreeMap<AccountId, WorkerHandle>, StartError> {
-    let mut workers = BTreeMap::new();
-    for (index, settings) in parts.accounts.iter().enumerate() {
-        let account = settings.account.clone();
-        let provider = parts
-            .providers
-            .provider(&account)
-            .await
-            .map_err(|source| StartError::Account { account: account.clone(), source })?;
-        let worker_parts = WorkerParts {
-            settings: settings.clone(),
-            provider,
-            store: Arc::clone(&parts.store),
-            clock: Arc::clone(&parts.clock),
-            feedback: feedback.clone(),
-            discovered: discovered.clone(),
-            metrics: parts.metrics.account(&account),
-            seed: parts.seed.wrapping_add(index as u64),
-        };
-        let effects = stored.remove(&account).unwrap_or_default();
-        let (worker, view) = Worker::load(worker_parts, effects, stop.clone()).await?;
-        let (messages, receiver) = mpsc::channel(WORKER_QUEUE);
-        spawn(tasks, "worker", worker.run(receiver));
-        workers.insert(account, WorkerHandle { messages, view });
-    }
-    Ok(workers)
 }
 
 impl BrokerHandle {

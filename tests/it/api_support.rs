@@ -208,7 +208,7 @@ impl Rig {
         })
         .await;
         rig.publish("dev-west", &service("web", "www.example.com", "192.0.2.9"), |counts| counts.waiting == 1).await;
-        rig.published(aws::ACCOUNT, |view| view.zones[0].owned == 2 && view.is_settled()).await;
+        rig.published(aws::ACCOUNT, |view| view.zones.iter().all(|zone| zone.owned == 2) && view.is_settled()).await;
         rig
     }
 

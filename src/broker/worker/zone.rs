@@ -9,6 +9,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::name_state::{Claim, Mark, NameState, Sighting};
+use super::refusals::{Refusal, Refusals};
 use crate::broker::held::{Held, Progress, Status, StatusCache};
 use crate::core::change::{Batch, Unit};
 use crate::core::claims::{Settlement, ZoneContext, settle};
@@ -19,22 +20,9 @@ use crate::core::packed::PackedRecord;
 use crate::core::plan::{BlockReason, Blocked, NamePlan, Observed, Ownership, PlanInput, plan};
 use crate::core::policy::ZoneSettings;
 use crate::core::record::{RawRecordSet, RecordKey, RecordType};
-use crate::core::time::{Millis, Timestamp};
+use crate::core::time::Timestamp;
 use crate::core::verdict::{Verdict, VerdictState};
 use crate::ports::{ClaimRow, ClaimWrite, RecordRow, RecordWrite};
-
-/// The first wait before something refused is tried again unchanged.
-const FIRST_RETRY: Millis = Millis::from_secs(30);
-/// The longest such wait.
-const LONGEST_RETRY: Millis = Millis::from_secs(3_600);
-/// Something that Route 53 refused for its content.
-#[derive(Clone, Debug)]
-struct Refusal {
-    fingerprint: u64,
-    failures: u32,
-    retry_at: Timestamp,
-    message: String,
-}
 
 /// A record set that a lost call of ours may still create.
 #[derive(Clone, Debug)]
@@ -78,9 +66,7 @@ pub struct ZoneBook {
     /// Names whose claim is not in the store yet.
     unkept_claims: HashSet<DnsName>,
     waiting_for_target: HashMap<DnsName, BTreeSet<DnsName>>,
-    refusals: BTreeMap<RecordKey, Refusal>,
-    /// When each refused unit may be tried again, in that order.
-    retries: BTreeSet<(Timestamp, RecordKey)>,
+    refusals: Refusals,
     pub(super) late: HashMap<RecordKey, Late>,
     counts: ZoneCounts,
     statuses: StatusCache,
@@ -109,8 +95,7 @@ impl ZoneBook {
             names: BTreeMap::new(),
             unkept_claims: HashSet::new(),
             waiting_for_target: HashMap::new(),
-            refusals: BTreeMap::new(),
-            retries: BTreeSet::new(),
+            refusals: Refusals::default(),
             late: HashMap::new(),
             counts: ZoneCounts::default(),
             statuses: StatusCache::default(),
@@ -246,19 +231,7 @@ impl ZoneBook {
 
     /// What is no longer planned was refused in vain.
     fn forget_refusals(&mut self, name: &DnsName, plan: &NamePlan) {
-        // `A` without a set identifier is the first key of a name.
-        let first = RecordKey { name: name.clone(), rtype: RecordType::A, set_identifier: None };
-        let of_name = self.refusals.range(first..).map(|(key, _)| key).take_while(|key| key.name == *name);
-        let in_vain = of_name.filter(|key| !plan.units.iter().any(|unit| unit_key(unit) == Some(key)));
-        for key in in_vain.cloned().collect::<Vec<_>>() {
-            self.forget_refusal(&key);
-        }
-    }
-
-    fn forget_refusal(&mut self, key: &RecordKey) -> Option<Refusal> {
-        let refusal = self.refusals.remove(key)?;
-        self.retries.remove(&(refusal.retry_at, key.clone()));
-        Some(refusal)
+        self.refusals.retain(name, |key| plan.units.iter().any(|unit| unit_key(unit) == Some(key)));
     }
 
     /// Parts units that may be sent from those that were refused as they are and whose time has not come.
@@ -370,7 +343,7 @@ impl ZoneBook {
         let mut writes = vec![];
         let mut owner: Option<Arc<Ownership>> = None;
         for change in batch.changes() {
-            self.forget_refusal(&change.key);
+            self.refusals.remove(&change.key);
             match &change.after {
                 Some(raw) => {
                     let cluster = &change.cause.cluster;
@@ -414,22 +387,19 @@ impl ZoneBook {
 
     /// Notes that Route 53 refused a unit for its content.
     pub fn refuse(&mut self, unit: &Unit, message: String, now: Timestamp) {
-        let Some(key) = unit_key(unit) else { return };
-        let fingerprint = fingerprint(unit);
-        let failures = self.forget_refusal(key).filter(|old| old.fingerprint == fingerprint).map_or(0, |old| old.failures) + 1;
-        let wait = Millis((FIRST_RETRY.0 << (failures - 1).min(16)).min(LONGEST_RETRY.0));
-        self.retries.insert((now + wait, key.clone()));
-        self.refusals.insert(key.clone(), Refusal { fingerprint, failures, retry_at: now + wait, message });
+        if let Some(key) = unit_key(unit) {
+            self.refusals.refuse(key, fingerprint(unit), message, now);
+        }
     }
 
-    /// When the next refused unit may be tried again.
-    pub fn next_retry(&self, now: Timestamp) -> Option<Timestamp> {
-        self.retries.iter().map(|(at, _)| *at).find(|at| *at > now)
+    /// When the next refused unit is to be tried again; it may lie in the past.
+    pub fn next_retry(&self) -> Option<Timestamp> {
+        self.refusals.next_retry()
     }
 
-    /// The names with refused units whose time has come.
-    pub fn due_retries(&self, now: Timestamp) -> BTreeSet<DnsName> {
-        self.retries.iter().take_while(|(at, _)| *at <= now).map(|(_, key)| key.name.clone()).collect()
+    /// The names with refused units whose time has come, each once: the caller looks at them.
+    pub fn take_due_retries(&mut self, now: Timestamp) -> BTreeSet<DnsName> {
+        self.refusals.take_due(now)
     }
 
     /// What is observed under a key; for the independent check.

@@ -1,9 +1,11 @@
 use super::*;
 use crate::broker::worker::compare::{LATE_FOR, Page};
+use crate::broker::worker::refusals::FIRST_RETRY;
 use crate::core::ids::BatchId;
 use crate::core::packed::PackedEndpoint;
 use crate::core::policy::{DriftPolicy, ZonePolicy};
 use crate::core::testkit::{cluster, endpoint, name, zone_context};
+use crate::core::time::Millis;
 
 const NOW: Timestamp = Timestamp(1_000_000);
 
@@ -109,10 +111,10 @@ fn a_refused_unit_waits_and_a_new_content_does_not() {
     book.refuse(&unit, "no".to_owned(), NOW);
     assert_eq!(progress(&book.review(&name("www.example.com"), NOW, "", None)), ["refused"]);
     assert!(book.units(&name("www.example.com"), NOW).is_empty());
-    assert_eq!(book.next_retry(NOW), Some(NOW + FIRST_RETRY));
+    assert_eq!(book.next_retry(), Some(NOW + FIRST_RETRY));
     assert_eq!(book.units(&name("www.example.com"), NOW + FIRST_RETRY).len(), 1, "tried again after its wait");
     book.refuse(&unit, "no".to_owned(), NOW);
-    assert_eq!(book.next_retry(NOW), Some(NOW + Millis(FIRST_RETRY.0 * 2)));
+    assert_eq!(book.next_retry(), Some(NOW + Millis(FIRST_RETRY.0 * 2)));
     assert_eq!(progress(&wants(&mut book, "east", 1, "192.0.2.9")), ["pending"], "other content is tried at once");
 }
 

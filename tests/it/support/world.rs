@@ -284,7 +284,7 @@ impl World {
 }
 
 /// Whether the status says that Route 53 accepted it.
-pub fn is_applied(status: &Status) -> bool {
+pub fn is_applied(status: &Arc<Status>) -> bool {
     matches!(status.progress, Some(Progress::Applied { .. } | Progress::InSync { .. }))
 }
 
