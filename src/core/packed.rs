@@ -9,7 +9,7 @@ use std::fmt;
 use arcstr::ArcStr;
 use serde::{Deserialize, Serialize};
 
-use super::endpoint::{Endpoint, EndpointKey};
+use super::endpoint::{Endpoint, EndpointKey, KeyHash, Version, hash_content, hash_key};
 use super::record::{RawAlias, RawRecordSet, RecordKey};
 
 /// The version of the forms below.
@@ -109,6 +109,16 @@ impl<'a> EndpointView<'a> {
             record_type: self.record_type.into(),
             set_identifier: self.set_identifier.into(),
         }
+    }
+
+    /// The hash of the key.
+    pub fn key_hash(&self) -> KeyHash {
+        hash_key([self.source, self.namespace, self.object, self.dns_name, self.record_type, self.set_identifier])
+    }
+
+    /// The hash of the content.
+    pub fn version(&self) -> Version {
+        hash_content(&self.key_hash(), self.targets.clone(), self.ttl_secs, self.properties.iter().copied())
     }
 
     /// The whole endpoint.
@@ -327,6 +337,8 @@ mod tests {
         #[test]
         fn an_endpoint_comes_back_as_it_went_in(endpoint in endpoints()) {
             let packed = PackedEndpoint::pack(&endpoint);
+            prop_assert_eq!(packed.view().key_hash(), endpoint.key.hash());
+            prop_assert_eq!(packed.view().version(), endpoint.version());
             prop_assert_eq!(packed.unpack(), endpoint);
             prop_assert_eq!(PackedEndpoint::from_bytes(packed.as_bytes()).unwrap(), packed);
         }

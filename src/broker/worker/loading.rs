@@ -25,7 +25,7 @@ use crate::core::name::DnsName;
 use crate::core::policy::settings_of;
 use crate::core::routing::ZoneFacts;
 use crate::core::time::Timestamp;
-use crate::ports::{BatchOutcome, ChangeFilter, StoreError, ZoneRow};
+use crate::ports::{BatchOutcome, ChangeFilter, RecordRow, StoreError, ZoneRow};
 
 /// So many names are looked at between two messages.
 const LOOK_AT_ONCE: usize = 1_000;
@@ -105,7 +105,7 @@ impl Worker {
             provider: parts.provider,
             store: parts.store,
             clock: parts.clock,
-            hub: parts.hub,
+            feedback: parts.feedback,
             discovered: parts.discovered,
             metrics: parts.metrics,
             rng: fastrand::Rng::with_seed(parts.seed),
@@ -166,13 +166,16 @@ impl Worker {
             let settings = settings.copied().unwrap_or(UNSELECTED);
             let mut zone = ZoneWork::new(facts, settings, row.listed_at, now);
             zone.sweep_at = row.listed_at.map_or(now, |at| at + self.settings.drift_interval);
-            let mut after = None;
+            let mut records = vec![];
             loop {
-                let page = store.records(&row.zone, after.as_ref(), 5_000).await?;
-                let Some(last) = page.last() else { break };
-                after = Some(last.key.clone());
-                page.into_iter().for_each(|record| zone.book.load_record(record));
+                let after = records.last().map(|record: &RecordRow| &record.key);
+                let page = store.records(&row.zone, after, 5_000).await?;
+                if page.is_empty() {
+                    break;
+                }
+                records.extend(page);
             }
+            zone.book.load_records(records.into_iter());
             self.zones.insert(row.zone.clone(), zone);
         }
         let ids: Vec<ZoneId> = rows.iter().map(|row| row.zone.clone()).collect();
@@ -197,11 +200,10 @@ impl Worker {
     async fn resume_sync(&mut self, zone_id: &ZoneId, now: Timestamp) -> Result<(), StoreError> {
         let filter = ChangeFilter { zone: Some(zone_id.clone()), limit: 1, ..ChangeFilter::default() };
         let last = self.store.changes(&filter).await?.into_iter().next();
-        if let Some(zone) = self.zones.get_mut(zone_id) {
-            zone.book.mark_all_in_sync();
-            if let Some(BatchOutcome::Applied { change_id: Some(change_id), .. }) = last.and_then(|row| row.outcome) {
-                zone.sync = Some(SyncWatch { change_id, sequence: 0, ask_at: now, asked: 0 });
-            }
+        if let Some(zone) = self.zones.get_mut(zone_id)
+            && let Some(BatchOutcome::Applied { change_id: Some(change_id), .. }) = last.and_then(|row| row.outcome)
+        {
+            zone.sync = Some(SyncWatch { change_id, sequence: 0, ask_at: now, asked: 0 });
         }
         Ok(())
     }

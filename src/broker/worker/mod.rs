@@ -15,6 +15,7 @@ mod change;
 mod compare;
 mod discovery;
 mod loading;
+mod name_state;
 mod reading;
 mod refusals;
 mod sending;
@@ -35,7 +36,8 @@ pub use view::{AccountView, Health, Query, WhyReport, ZoneView, ZoneViews};
 pub use zone::NameReport;
 
 use super::directory::Effect;
-use super::feedback::{EndpointStatus, StatusHub};
+use super::feedback::Feedback;
+use super::held::{Held, Status};
 use super::metrics::AccountMetrics;
 use crate::core::budget::{Budget, BudgetConfig};
 use crate::core::fair::FairShare;
@@ -108,7 +110,7 @@ pub struct WorkerParts {
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Where statuses go.
-    pub hub: Arc<StatusHub>,
+    pub feedback: Feedback,
     /// Where zones go.
     pub discovered: mpsc::Sender<Discovered>,
     /// Where figures go.
@@ -132,7 +134,7 @@ pub struct Worker {
     provider: Arc<dyn DnsProvider>,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
-    hub: Arc<StatusHub>,
+    feedback: Feedback,
     discovered: mpsc::Sender<Discovered>,
     metrics: AccountMetrics,
     rng: fastrand::Rng,
@@ -226,22 +228,22 @@ impl Worker {
         for effect in effects {
             let zone_id = match &effect {
                 Effect::Contribute { placement, .. } | Effect::Withdraw { placement, .. } => placement.zone.clone(),
-                Effect::Judge { .. } | Effect::Forget { .. } => continue,
+                Effect::Judge { .. } => continue,
             };
             let Some(zone) = self.zones.get_mut(&zone_id) else {
                 self.early.entry(zone_id).or_default().push(effect);
                 continue;
             };
             match effect {
-                Effect::Contribute { name, contribution, .. } => {
-                    zone.book.contribute(&name, contribution);
+                Effect::Contribute { name, held, .. } => {
+                    zone.book.contribute(&name, held);
                     touched.entry(zone_id).or_default().insert(name);
                 }
-                Effect::Withdraw { name, cluster, key, endpoint, .. } => {
-                    zone.book.withdraw(&name, &cluster, &key, endpoint);
+                Effect::Withdraw { name, held, .. } => {
+                    zone.book.withdraw(&name, &held);
                     touched.entry(zone_id).or_default().insert(name);
                 }
-                Effect::Judge { .. } | Effect::Forget { .. } => {}
+                Effect::Judge { .. } => {}
             }
         }
         touched
@@ -275,12 +277,12 @@ impl Worker {
             statuses.extend(review.statuses);
         }
         self.dirty_view = true;
-        self.tell(statuses);
+        self.tell(statuses, now);
     }
 
-    fn tell(&self, statuses: Vec<(ClusterId, EndpointStatus)>) {
-        for (cluster, status) in statuses {
-            self.hub.set(&cluster, status);
+    fn tell(&self, statuses: Vec<(Held, Arc<Status>)>, now: Timestamp) {
+        for (held, status) in statuses {
+            self.feedback.tell(&held, status, now);
         }
     }
 

@@ -15,6 +15,7 @@ use crate::core::budget::{ApiAction, Lane, Permit};
 use crate::core::change::{Batch, Unit};
 use crate::core::ids::ZoneId;
 use crate::core::name::DnsName;
+use crate::core::plan::Observed;
 use crate::core::record::{RawRecordSet, RecordKey, RecordType};
 use crate::core::time::{Millis, Timestamp};
 use crate::ports::{BatchOutcome, CallError, RecordCursor, RecordPage};
@@ -335,10 +336,10 @@ fn settle_batches(zone: &mut ZoneWork, now: Timestamp) -> Vec<Settled> {
     for row in rows {
         let batch = row.batch;
         let is_now = |key: &RecordKey, wanted: &Option<RawRecordSet>| {
-            let held = zone.book.observed(key).filter(|observed| observed.is_there()).map(|observed| &observed.raw);
+            let held = zone.book.observed(key).filter(Observed::is_there).map(|observed| observed.raw);
             match (held, wanted) {
                 (None, None) => true,
-                (Some(held), Some(wanted)) => same(held, wanted),
+                (Some(held), Some(wanted)) => same(&held, wanted),
                 _ => false,
             }
         };

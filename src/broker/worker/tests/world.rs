@@ -8,17 +8,19 @@ use async_trait::async_trait;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::directory::Effect;
-use crate::broker::feedback::StatusHub;
+use crate::broker::decider::SharedDirectory;
+use crate::broker::directory::{Directory, Effect};
+use crate::broker::feedback::Feedback;
+use crate::broker::held::Held;
 use crate::broker::metrics::BrokerMetrics;
 use crate::broker::worker::{AccountSettings, AccountView, Discovered, Worker, WorkerParts};
 use crate::core::budget::{BucketConfig, BudgetConfig, Permit};
 use crate::core::change::{Batch, Cause, WireChange};
 use crate::core::ids::{AccountId, BatchId, EnvironmentId, ZoneId};
-use crate::core::packed::PackedRecord;
+use crate::core::packed::{PackedEndpoint, PackedRecord};
 use crate::core::policy::{DriftPolicy, ZonePolicy, ZoneRule, ZoneSelector, ZoneSettings};
 use crate::core::record::{RecordKey, RecordType};
-use crate::core::testkit::{cluster, contribution, endpoint, name, zone_context};
+use crate::core::testkit::{cluster, endpoint, name, zone_context};
 use crate::core::time::{Millis, Timestamp};
 use crate::core::verdict::Placement;
 use crate::ports::*;
@@ -216,7 +218,7 @@ pub fn wants(zone: usize, owner: &str, target: &str) -> Effect {
     Effect::Contribute {
         placement: Placement { account: account(), zone: zone_id(zone) },
         name: name(owner),
-        contribution: contribution("east", 1, endpoint("web", owner, "A", &[target])),
+        held: Held::new(cluster("east"), 1, &PackedEndpoint::pack(&endpoint("web", owner, "A", &[target]))),
     }
 }
 
@@ -286,7 +288,7 @@ impl World {
             provider: Arc::clone(&self.provider) as Arc<dyn DnsProvider>,
             store: Arc::clone(&self.store) as Arc<dyn Store>,
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
-            hub: Arc::new(StatusHub::default()),
+            feedback: Feedback::new(SharedDirectory::new(Directory::default()), mpsc::unbounded_channel().0),
             discovered,
             metrics: BrokerMetrics::default().account(&account()),
             seed: 7,
