@@ -13,11 +13,14 @@ use serde::Serialize;
 use tokio::sync::{Notify, mpsc};
 use tracing::warn;
 
+use crate::core::digest::SetDigest;
 use crate::core::endpoint::{Endpoint, KeyHash, Version};
 use crate::core::ids::ClusterId;
+use crate::core::status::StatusContent;
 use crate::core::time::Timestamp;
 use crate::core::verdict::{Verdict, VerdictState};
 use crate::ports::{Store, VerdictRow};
+use crate::wire::v1;
 
 /// How far an accepted endpoint has come on its way to Route 53.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -68,6 +71,26 @@ impl Progress {
             Self::Drifted { .. } => "drifted",
         }
     }
+
+    /// What it says beside the kind; empty for nothing.
+    pub fn detail(&self) -> &str {
+        match self {
+            Self::Pending { detail, .. } => detail,
+            Self::Refused { message, .. } | Self::Drifted { message } => message,
+            Self::Applied { .. } | Self::InSync { .. } => "",
+        }
+    }
+
+    /// The kind in the protocol.
+    pub const fn to_wire(&self) -> v1::Progress {
+        match self {
+            Self::Pending { .. } => v1::Progress::Pending,
+            Self::Applied { .. } => v1::Progress::Applied,
+            Self::InSync { .. } => v1::Progress::InSync,
+            Self::Refused { .. } => v1::Progress::Refused,
+            Self::Drifted { .. } => v1::Progress::Drifted,
+        }
+    }
 }
 
 /// The status of one endpoint.
@@ -90,6 +113,25 @@ pub struct EndpointStatus {
 impl EndpointStatus {
     fn says_the_same(&self, other: &Self) -> bool {
         self.version == other.version && self.verdict == other.verdict && self.progress == other.progress
+    }
+
+    /// What the agent compares; made of what goes over the wire.
+    pub fn content(&self) -> StatusContent<'_> {
+        let placement = self.verdict.placement.as_ref();
+        let detail = self.progress.as_ref().map_or("", Progress::detail);
+        StatusContent {
+            version: &self.version.0,
+            verdict: match self.verdict.state {
+                VerdictState::Accepted => v1::VerdictState::Accepted,
+                VerdictState::Waiting => v1::VerdictState::Waiting,
+                VerdictState::Rejected => v1::VerdictState::Rejected,
+            } as i32,
+            reason: self.verdict.reason.as_str(),
+            message: if detail.is_empty() { &self.verdict.message } else { detail },
+            progress: self.progress.as_ref().map_or(v1::Progress::Unspecified, Progress::to_wire) as i32,
+            account: placement.map_or("", |placement| placement.account.as_str()),
+            zone: placement.map_or("", |placement| placement.zone.as_str()),
+        }
     }
 }
 
@@ -135,7 +177,34 @@ struct Board {
     statuses: HashMap<KeyHash, (u64, EndpointStatus)>,
     by_generation: BTreeMap<u64, KeyHash>,
     counts: StatusCounts,
+    /// Over the keys and what their statuses say. Made when somebody compares for the first time, and kept from then on: a
+    /// start, in which most statuses change more than once, does not pay for it.
+    digest: Option<SetDigest>,
 }
+
+impl Board {
+    fn digest(&mut self) -> &SetDigest {
+        let statuses = &self.statuses;
+        self.digest.get_or_insert_with(|| {
+            let mut digest = SetDigest::default();
+            statuses.values().for_each(|(_, status)| digest.insert(&status.key, &status.content().hash()));
+            digest
+        })
+    }
+}
+
+/// Some statuses of a board.
+pub struct StatusPage {
+    /// They, oldest first.
+    pub statuses: Vec<EndpointStatus>,
+    /// The generation that they reach to.
+    pub reached: u64,
+    /// Whether the board holds nothing newer.
+    pub is_last: bool,
+}
+
+/// A page looks at so many statuses for each one that it may hold: the lock is held for moments, however few are wanted.
+const LOOKED_AT: usize = 16;
 
 /// The statuses of one cluster.
 #[derive(Default)]
@@ -160,6 +229,12 @@ impl ClusterBoard {
             }
             board.by_generation.remove(generation);
             board.counts.count(old, |n| *n -= 1);
+            if let Some(digest) = &mut board.digest {
+                digest.remove(&old.key, &old.content().hash());
+            }
+        }
+        if let Some(digest) = &mut board.digest {
+            digest.insert(&status.key, &status.content().hash());
         }
         board.generation += 1;
         board.counts.count(&status, |n| *n += 1);
@@ -177,7 +252,18 @@ impl ClusterBoard {
         if let Some((generation, old)) = board.statuses.remove(key) {
             board.by_generation.remove(&generation);
             board.counts.count(&old, |n| *n -= 1);
+            if let Some(digest) = &mut board.digest {
+                digest.remove(key, &old.content().hash());
+            }
         }
+    }
+
+    /// The buckets in which this board differs from what a follower holds, and the generation for which that was found; none
+    /// when `held` is not [`SetDigest::to_bytes`].
+    pub fn compare(&self, held: &[u8]) -> Option<(Vec<u8>, u64)> {
+        let mut board = self.lock();
+        let differing = board.digest().differing(held)?;
+        Some((differing, board.generation))
     }
 
     /// One status.
@@ -187,18 +273,27 @@ impl ClusterBoard {
 
     /// Up to `limit` statuses that are newer than a generation, oldest first, and the generation that they reach to.
     pub fn newer_than(&self, generation: u64, limit: usize) -> (Vec<EndpointStatus>, u64) {
+        let page = self.page(generation, limit, |_, _| true);
+        (page.statuses, page.reached)
+    }
+
+    /// Up to `limit` statuses that are newer than a generation and wanted by their own generation and key.
+    pub fn page(&self, generation: u64, limit: usize, wanted: impl Fn(u64, &KeyHash) -> bool) -> StatusPage {
         let board = self.lock();
-        let mut reached = generation;
-        let statuses = board
-            .by_generation
-            .range(generation + 1..)
-            .take(limit)
-            .filter_map(|(at, key)| {
-                reached = *at;
-                board.statuses.get(key).map(|(_, status)| status.clone())
-            })
-            .collect();
-        (statuses, reached)
+        let mut page = StatusPage { statuses: vec![], reached: generation, is_last: false };
+        let mut newer = board.by_generation.range(generation + 1..).take(limit.saturating_mul(LOOKED_AT));
+        while page.statuses.len() < limit
+            && let Some((at, key)) = newer.next()
+        {
+            page.reached = *at;
+            if wanted(*at, key)
+                && let Some((_, status)) = board.statuses.get(key)
+            {
+                page.statuses.push(status.clone());
+            }
+        }
+        page.is_last = board.by_generation.range(page.reached + 1..).next().is_none();
+        page
     }
 
     /// How many are in which state.
@@ -349,6 +444,59 @@ mod tests {
         assert_eq!(board.counts(), StatusCounts { endpoints: 2, waiting: 1, rejected: 1, ..StatusCounts::default() });
         board.remove(&status("a", waiting()).key);
         assert_eq!(board.counts().endpoints, 1);
+    }
+
+    #[test]
+    fn a_digest_follows_every_change_as_if_it_were_made_anew() {
+        let accepted = |progress| EndpointStatus {
+            progress: Some(progress),
+            ..status(
+                "a",
+                Verdict { state: VerdictState::Accepted, reason: Reason::Accepted, message: String::new(), placement: None },
+            )
+        };
+        let pending = |at| accepted(Progress::Pending { detail: String::new(), expected_at: Some(Timestamp(at)) });
+        let (board, nothing) = (ClusterBoard::default(), SetDigest::default().to_bytes());
+        assert_eq!(board.compare(&nothing).unwrap().0, Vec::<u8>::new());
+        assert_eq!(board.compare(&[0; 31]), None);
+        let differing_from_anew = |statuses: &[EndpointStatus]| {
+            let anew = ClusterBoard::default();
+            for status in statuses {
+                anew.set(status.clone());
+            }
+            let held = anew.lock().digest().to_bytes();
+            board.compare(&held).unwrap().0.len()
+        };
+        board.set(pending(1));
+        board.set(status("b", Verdict::rejected(Reason::InvalidName, "x")));
+        assert!(board.set(pending(2)), "the expectation is told");
+        assert_eq!(differing_from_anew(&[pending(9), status("b", Verdict::rejected(Reason::InvalidName, "x"))]), 0);
+        assert_eq!(differing_from_anew(&[pending(9), status("b", Verdict::rejected(Reason::InvalidName, "y"))]), 1);
+        board.set(accepted(Progress::Applied { change_id: Some("C1".to_owned()) }));
+        board.remove(&status("b", Verdict::rejected(Reason::InvalidName, "x")).key);
+        assert_eq!(differing_from_anew(&[accepted(Progress::Applied { change_id: None })]), 0);
+        assert_eq!(differing_from_anew(&[accepted(Progress::InSync { change_id: None })]), 1);
+    }
+
+    #[test]
+    fn a_page_skips_what_is_not_wanted_and_comes_to_its_end() {
+        let board = ClusterBoard::default();
+        let rejected = || Verdict::rejected(Reason::InvalidName, "x");
+        for n in 0..100 {
+            board.set(status(&format!("o{n}"), rejected()));
+        }
+        let (mut seen, mut generation, mut pages) = (vec![], 0, 0);
+        loop {
+            let page = board.page(generation, 2, |at, _| at % 40 == 0);
+            seen.extend(page.statuses.into_iter().map(|s| s.endpoint.key.object.to_string()));
+            generation = page.reached;
+            pages += 1;
+            if page.is_last {
+                break;
+            }
+        }
+        assert_eq!((seen, generation), (vec!["o39".to_owned(), "o79".to_owned()], 100));
+        assert!(pages > 2, "no page looks at everything");
     }
 
     #[tokio::test]

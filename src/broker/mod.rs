@@ -13,6 +13,7 @@ pub mod directory;
 pub mod feedback;
 pub mod ingest;
 pub mod metrics;
+pub mod progress;
 pub mod worker;
 
 use std::collections::{BTreeMap, HashMap};
@@ -27,18 +28,22 @@ use crate::core::ids::{AccountId, ClusterId, ZoneId};
 use crate::core::name::DnsName;
 use crate::core::plan::Observed;
 use crate::core::record::RecordKey;
+use crate::core::time::{Millis, Timestamp};
 use crate::ports::{CallError, ChangeFilter, ChangeRow, Clock, ClusterRow, DnsProvider, DnsProviders, Store, StoreError};
 use decider::{Decider, SharedDirectory, ToDecider, part};
 use directory::{ClusterSettings, Directory};
 use feedback::{StatusCounts, StatusHub, VerdictKeeper};
 use ingest::{Committer, FederationService, Limits, ServiceParts};
 use metrics::BrokerMetrics;
+use progress::{StartPhase, StartProgress};
 use worker::{AccountSettings, AccountView, Message, Query, WhyReport, Worker, WorkerHandle, WorkerParts};
 
 /// How many messages wait for the decider, and for a worker, before who tells them has to wait. Few: what waits here waits in
 /// the order of the commits, and only before the commit do clusters take turns.
 const DECIDER_QUEUE: usize = 1;
 const WORKER_QUEUE: usize = 1;
+/// An account that has not answered by then does not keep the broker from being ready.
+const ACCOUNTS_ANSWER_WITHIN: Millis = Millis(10_000);
 /// Endpoints are loaded in pages of this size.
 const LOAD_PAGE: u32 = 10_000;
 
@@ -62,6 +67,8 @@ pub struct BrokerParts {
     pub metrics: BrokerMetrics,
     /// The seed of all jitter.
     pub seed: u64,
+    /// Where the start says how far it is.
+    pub progress: Arc<StartProgress>,
 }
 
 /// Why a broker cannot start.
@@ -107,6 +114,7 @@ pub struct BrokerHandle {
     pub clock: Arc<dyn Clock>,
     decider: mpsc::Sender<ToDecider>,
     service: FederationService,
+    started_at: Timestamp,
 }
 
 /// A cluster, for people.
@@ -174,7 +182,9 @@ impl Broker {
             seed: parts.seed,
         };
         let service = FederationService::new(service_parts, streams.clone(), streams_drain.clone());
+        parts.progress.enter(StartPhase::Started, 0);
         let handle = BrokerHandle {
+            started_at: parts.clock.now(),
             directory,
             hub,
             workers,
@@ -245,25 +255,26 @@ async fn load(
     let mut directory = Directory::new(parts.clusters.clone());
     let mut effects = vec![];
     let mut by_account: BTreeMap<AccountId, Vec<_>> = BTreeMap::new();
+    parts.progress.enter(StartPhase::Zones, 0);
     for row in parts.store.zones().await? {
         by_account.entry(row.account.clone()).or_default().push(worker::facts_of(&row));
     }
     for (account, facts) in by_account {
         directory.discover(&account, facts, &mut effects);
     }
-    let (mut after, mut loaded) = (0, 0);
+    parts.progress.enter(StartPhase::Endpoints, 0);
+    let mut after = 0;
     loop {
         let page = parts.store.endpoints(after, LOAD_PAGE).await?;
         let Some(last) = page.last() else { break };
         after = last.arrival;
-        loaded += page.len();
+        parts.progress.advance(page.len() as u64);
         for row in page {
             if let Some(verdict) = &row.verdict {
                 keeper.is_kept(&row.cluster, row.key, row.version, verdict);
             }
             directory.load(row, &mut effects);
         }
-        info!(endpoints = loaded, "loading");
     }
     Ok((SharedDirectory::new(directory), part(effects, hub, &*parts.clock), keeper))
 }
@@ -277,6 +288,7 @@ async fn start_workers(
     tasks: &mut tokio::task::JoinSet<&'static str>,
 ) -> Result<BTreeMap<AccountId, WorkerHandle>, StartError> {
     let mut workers = BTreeMap::new();
+    parts.progress.enter(StartPhase::Accounts, parts.accounts.len() as u64);
     for (index, settings) in parts.accounts.iter().enumerate() {
         let account = settings.account.clone();
         let provider = parts
@@ -299,6 +311,7 @@ async fn start_workers(
         let (messages, receiver) = mpsc::channel(WORKER_QUEUE);
         spawn(tasks, "worker", worker.run(receiver));
         workers.insert(account, WorkerHandle { messages, view });
+        parts.progress.advance(1);
     }
     Ok(workers)
 }
@@ -378,11 +391,15 @@ impl BrokerHandle {
         self.store.changes(filter).await
     }
 
-    /// Why the broker is not ready; empty when it is.
+    /// Why the broker is not ready; empty when it is. Agents are served without AWS, so an account is waited for only until its
+    /// first answer, and not for longer than [`ACCOUNTS_ANSWER_WITHIN`].
     pub async fn not_ready(&self) -> Vec<String> {
         let mut reasons = vec![];
         if let Err(error) = self.store.ping().await {
             reasons.push(error.to_string());
+        }
+        if self.clock.now().since(self.started_at) > ACCOUNTS_ANSWER_WITHIN {
+            return reasons;
         }
         for account in self.accounts() {
             if let worker::Health::Starting = account.health {

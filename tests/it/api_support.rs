@@ -131,6 +131,7 @@ impl Rig {
             clock,
             metrics: BrokerMetrics::register(&mut registry),
             seed: 1,
+            progress: Arc::default(),
         };
         let broker = Broker::start(parts).await.unwrap();
         let (handle, stop) = (broker.handle(), CancellationToken::new());
