@@ -96,6 +96,9 @@ pub async fn follow(
                 () = drain.cancelled() => return,
                 () = outbound.closed() => return,
             }
+        } else {
+            // A page may hold nothing of what is wanted.
+            tokio::task::yield_now().await;
         }
     }
 }
