@@ -16,7 +16,7 @@ use super::page::{Cursor, Limit, Page};
 use super::problem::{ApiError, Problem};
 use super::request::Params;
 use super::values::{EndpointSource, Placement, Time, reasons, verdict_states};
-use crate::broker::decider::SharedDirectory;
+use crate::broker::directory::SharedDirectory;
 use crate::broker::held::{Held, Progress as BrokerProgress, Status};
 use crate::core::endpoint::KeyHash;
 use crate::core::ids::ClusterId;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
-use super::directory::{ClusterSettings, Directory, Effect};
+use super::directory::{ClusterSettings, Effect, SharedDirectory};
 use super::feedback::Feedback;
 use super::held::Status;
 use super::ingest::CommittedUnit;
@@ -24,22 +24,6 @@ pub enum ToDecider {
     Reconfigure(HashMap<ClusterId, ClusterSettings>),
     /// Answered when everything before it is in the directory.
     Barrier(oneshot::Sender<()>),
-}
-
-/// The directory, shared; only the decider tells it anything.
-#[derive(Clone)]
-pub struct SharedDirectory(Arc<Directory>);
-
-impl SharedDirectory {
-    /// Shares a directory.
-    pub fn new(directory: Directory) -> Self {
-        Self(Arc::new(directory))
-    }
-
-    /// Looks at it.
-    pub fn read<T>(&self, look: impl FnOnce(&Directory) -> T) -> T {
-        look(&self.0)
-    }
 }
 
 /// See the module's page.

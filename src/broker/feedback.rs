@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tracing::warn;
 
-use super::decider::SharedDirectory;
+use super::directory::SharedDirectory;
 use super::held::{Held, Status};
 use crate::core::time::Timestamp;
 use crate::core::verdict::Verdict;

@@ -12,7 +12,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::decider::{SharedDirectory, part};
+use super::decider::part;
+use super::directory::SharedDirectory;
 use super::directory::{Effect, Loader};
 use super::feedback::{Feedback, fingerprint};
 use super::progress::StartPhase;

@@ -13,7 +13,8 @@ use tracing::{info, warn};
 
 use super::committer::{Commit, CommitterHandle};
 use super::snapshot::Snapshot;
-use crate::broker::decider::{SharedDirectory, ToDecider};
+use crate::broker::decider::ToDecider;
+use crate::broker::directory::SharedDirectory;
 use crate::core::digest::SetDigest;
 use crate::core::endpoint::{Endpoint, KeyHash, Version};
 use crate::core::ids::{ClusterId, Epoch};

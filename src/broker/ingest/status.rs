@@ -4,7 +4,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use crate::broker::decider::SharedDirectory;
+use crate::broker::directory::SharedDirectory;
 use crate::broker::endpoints::Follower;
 use crate::broker::held::{Held, Progress};
 use crate::core::routing::ZoneTable;

@@ -313,7 +313,12 @@ impl Worker {
         let culprits = refusal::culprits(&message);
         let stale: BTreeSet<DnsName> = culprits
             .iter()
-            .filter(|culprit| matches!(culprit.kind, CulpritKind::Exists | CulpritKind::NotFound | CulpritKind::Mismatch))
+            .filter(|culprit| {
+                matches!(
+                    culprit.kind,
+                    CulpritKind::Exists | CulpritKind::NotFound | CulpritKind::Mismatch | CulpritKind::CnameConflict
+                )
+            })
             .filter_map(|culprit| culprit.name.clone())
             .collect();
         let blamed = blamed_units(&batch, &culprits);

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::decider::SharedDirectory;
+use crate::broker::directory::SharedDirectory;
 use crate::broker::directory::{Directory, Effect};
 use crate::broker::feedback::Feedback;
 use crate::broker::held::Held;
