@@ -130,7 +130,9 @@ impl Cluster {
             }
             outgoing.seq = 1;
             let root_digest = outgoing.held.root();
-            outgoing.send(ToBroker::SnapshotBegin(v1::SnapshotBegin { seq: 1, count: 0, root_digest })).await?;
+            outgoing
+                .send(ToBroker::SnapshotBegin(v1::SnapshotBegin { seq: 1, root_digest, ..v1::SnapshotBegin::default() }))
+                .await?;
             outgoing.send(ToBroker::SnapshotEnd(v1::SnapshotEnd { sources: sources() })).await?;
         }
         self.durable(1).await
@@ -263,7 +265,10 @@ async fn beat(outgoing: Arc<Mutex<Outgoing>>, every: Duration) {
 
 /// Reads the statuses, as an agent does; what they say is not measured.
 async fn watch_status(mut client: FederationClient<Channel>, token: String, id: ClusterId) {
-    let Ok(request) = signed(v1::WatchStatusRequest { cluster: id.to_string() }, &token) else { return };
+    let Ok(request) = signed(v1::WatchStatusRequest { cluster: id.to_string(), ..v1::WatchStatusRequest::default() }, &token)
+    else {
+        return;
+    };
     let Ok(statuses) = client.watch_status(request).await else { return };
     let mut statuses = statuses.into_inner();
     while let Ok(Some(_)) = statuses.message().await {}
