@@ -4,12 +4,13 @@
 //! by that, and before the agenda is asked the marked zones are looked at again, so no change of state can be forgotten and a
 //! look at the agenda costs what has changed, however many zones there are.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound::{Excluded, Unbounded};
 
 use super::work::ZoneWork;
 use crate::core::fair::FairShare;
 use crate::core::ids::{ClusterId, ZoneId};
+use crate::core::name::DnsName;
 use crate::core::time::Timestamp;
 
 /// What can be due in a zone.
@@ -275,6 +276,8 @@ pub struct Zones {
     /// Touched since somebody asked for those whose view may have changed.
     unseen: BTreeSet<ZoneId>,
     agenda: Agenda,
+    /// The zones of an apex: one that is public, and private ones.
+    by_apex: HashMap<DnsName, BTreeSet<ZoneId>>,
     /// How many zones were looked at: the cost of a wake.
     #[cfg(test)]
     looks: std::cell::Cell<usize>,
@@ -302,6 +305,7 @@ impl Zones {
     /// Takes a zone in.
     pub fn insert(&mut self, zone: ZoneId, work: ZoneWork) {
         self.touched.insert(zone.clone());
+        self.by_apex.entry(work.facts.name.clone()).or_default().insert(zone.clone());
         self.works.insert(zone, work);
     }
 
@@ -315,6 +319,12 @@ impl Zones {
     /// The ids of all, for what concerns the whole account.
     pub fn ids(&self) -> Vec<ZoneId> {
         self.all().map(|(zone, _)| zone.clone()).collect()
+    }
+
+    /// The zones that may hold a name: those whose apex it lies under. The apex of a zone never changes.
+    pub fn around(&self, name: &DnsName) -> BTreeSet<ZoneId> {
+        let apexes = std::iter::successors(Some(name.clone()), DnsName::parent);
+        apexes.filter_map(|apex| self.by_apex.get(&apex)).flatten().cloned().collect()
     }
 
     /// What is due, with all that has changed. Time that runs backwards is passed over.

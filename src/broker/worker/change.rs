@@ -9,7 +9,8 @@ use tracing::{debug, error, info, warn};
 use super::Worker;
 use super::backlog::Backlog;
 use super::calls::{Done, WakeAt};
-use super::sending::BUILT_AHEAD;
+use super::search::Search;
+use super::sending::{BUILT_AHEAD, names_of};
 use super::view::Health;
 use super::work::{LONGEST_GAP, SHORTEST_GAP, SyncWatch, Trouble};
 use super::zone::unit_key;
@@ -17,7 +18,7 @@ use crate::core::budget::{ApiAction, Lane};
 use crate::core::change::{Batch, Unit};
 use crate::core::check::check;
 use crate::core::fair::Offer;
-use crate::core::fold::{Bisection, FoldLimits, Folder, Limit, NotAdded};
+use crate::core::fold::{FoldLimits, Folder, Limit, NotAdded};
 use crate::core::ids::{BatchId, ZoneId};
 use crate::core::name::DnsName;
 use crate::core::record::RecordKey;
@@ -27,46 +28,6 @@ use crate::ports::{BatchOutcome, BatchRow, CallError, ChangeReceipt};
 
 /// While change tokens are short, a call is worth its request token when it carries what flows in during this time.
 const CARRY_MS: f64 = 200.0;
-
-/// The search for the poison of a refused batch. What is tried is planned anew each time; only which units are meant stays.
-pub struct Search {
-    bisection: Bisection,
-    keys: Vec<RecordKey>,
-    names: BTreeSet<DnsName>,
-}
-
-impl Search {
-    fn new(batch: &Batch, culprits: &[usize]) -> Self {
-        let keys: Vec<RecordKey> = batch.units.iter().filter_map(unit_key).cloned().collect();
-        let names = keys.iter().map(|key| key.name.clone()).collect();
-        Self { bisection: Bisection::new(&batch.units, culprits), keys, names }
-    }
-
-    /// Whether a name is part of the search, and therefore not of the backlog.
-    pub fn holds(&self, name: &DnsName) -> bool {
-        self.names.contains(name)
-    }
-
-    /// How many names are part of it.
-    pub fn len(&self) -> usize {
-        self.names.len()
-    }
-
-    /// The names that the search held.
-    pub fn into_names(self) -> BTreeSet<DnsName> {
-        self.names
-    }
-
-    fn next_keys(&self) -> Option<BTreeSet<&RecordKey>> {
-        let indices = self.bisection.next_try()?;
-        Some(indices.iter().filter_map(|index| self.keys.get(*index)).collect())
-    }
-}
-
-/// The names that a batch changes.
-pub fn names_of(batch: &Batch) -> BTreeSet<DnsName> {
-    batch.changes().map(|change| change.key.name.clone()).collect()
-}
 
 impl Worker {
     /// Journals a batch for every zone that has something to send, the zone of the cluster that was given least first, as long

@@ -16,8 +16,10 @@ mod compare;
 mod discovery;
 mod loading;
 mod name_state;
+mod reader;
 mod reading;
 mod refusals;
+mod search;
 mod sending;
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@
 //! store knows of. A batch is built when its tokens are there or will be by the time it is journalled; should they be gone then,
 //! it ends as not applied and what it was for is planned anew, with what has changed since.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use futures::FutureExt;
@@ -12,10 +12,10 @@ use tracing::{info, warn};
 
 use super::Worker;
 use super::calls::{Done, WakeAt, persist};
-use super::change::names_of;
 use crate::core::budget::{ApiAction, Lane, Permit};
 use crate::core::change::Batch;
 use crate::core::ids::ZoneId;
+use crate::core::name::DnsName;
 use crate::core::time::{Millis, Timestamp};
 use crate::ports::{BatchOutcome, ClaimWrite, RecordWrite, StoreError};
 
@@ -54,6 +54,11 @@ impl Outgoing {
     pub fn is_waiting(&self) -> bool {
         !self.journalled.is_empty()
     }
+}
+
+/// The names that a batch changes.
+pub fn names_of(batch: &Batch) -> BTreeSet<DnsName> {
+    batch.changes().map(|change| change.key.name.clone()).collect()
 }
 
 fn changes_of(batch: &Batch) -> u32 {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-use super::change::Search;
+use super::search::Search;
 use super::work::ZoneWork;
 use super::zone::NameReport;
 use super::{AccountSettings, VIEW_EVERY, Worker};
@@ -260,9 +260,11 @@ impl Worker {
                 let _gone = reply.send(());
             }
             Query::Why { name, reply } => {
-                let reports = self.zones.all().filter_map(|(_, zone)| {
-                    zone.book.why(&name, now).map(|report| WhyReport { zone: zone_view(zone, now), report })
-                });
+                let around = self.zones.around(&name);
+                let reports = around
+                    .iter()
+                    .filter_map(|zone| self.zones.get(zone))
+                    .filter_map(|zone| zone.book.why(&name, now).map(|report| WhyReport { zone: zone_view(zone, now), report }));
                 let _gone = reply.send(reports.collect());
             }
         }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use super::backlog::Backlog;
-use super::change::Search;
-use super::reading::Reader;
+use super::reader::Reader;
+use super::search::Search;
 use super::zone::ZoneBook;
 use crate::core::claims::ZoneContext;
 use crate::core::name::DnsName;

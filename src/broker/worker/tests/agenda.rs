@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::world::{account, www, zone_id};
 use crate::broker::worker::agenda::{Kind, Zones};
-use crate::broker::worker::reading::Reader;
+use crate::broker::worker::reader::Reader;
 use crate::broker::worker::work::{SyncWatch, Trouble, ZoneWork};
 use crate::core::fair::{FairShare, Queued};
 use crate::core::ids::{ClusterId, EnvironmentId, ZoneId};

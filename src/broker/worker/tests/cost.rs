@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::world::{World, drive, requests, wants, www, zone_id};
-use crate::broker::worker::{Message, Worker, ZoneView};
+use crate::broker::worker::{Message, Query, Worker, ZoneView};
+use crate::core::testkit::name;
 use crate::core::time::Millis;
 
 /// From a change that is told of to its answer in the journal, in an account with so many zones.
@@ -79,4 +80,17 @@ async fn a_trouble_that_is_over_leaves_the_view() {
     world.clock.advance(Millis::from_secs(60));
     worker.publish(worker.clock.now());
     assert_eq!(troubled(), 0);
+}
+
+#[tokio::test]
+async fn a_question_after_a_name_looks_at_the_zones_around_it() {
+    let mut world = World::new(1_000, requests(100.0, 50.0));
+    let (mut worker, _view) = world.idle_worker().await;
+    worker.take(Message::Effects(vec![wants(3, &www(3), "192.0.2.1")]));
+    worker.zones.take_looks();
+    let (reply, mut answer) = tokio::sync::oneshot::channel();
+    worker.take(Message::Query(Query::Why { name: name(&www(3)), reply }));
+    let reports = answer.try_recv().unwrap();
+    assert_eq!(reports.iter().map(|report| report.zone.zone.clone()).collect::<Vec<_>>(), [zone_id(3)]);
+    assert_eq!(worker.zones.take_looks(), 1);
 }
