@@ -205,7 +205,7 @@ async fn a_broker_that_still_loads_says_so_and_lets_agents_wait() {
     let mut world = World::start(Plan::default()).await;
     world.stop_broker().await;
     let (config, options) = world.broker_parts();
-    let listening = listen(&config, options).await.unwrap();
+    let listening = listen(&config, options).unwrap();
     let (grpc, http) = (listening.grpc, listening.http);
     assert!(http_get(http, "/healthz").await.starts_with("HTTP/1.1 200"));
     let ready = http_get(http, "/readyz").await;
@@ -238,7 +238,7 @@ async fn a_start_that_is_dropped_frees_its_ports_and_sends_agents_away() {
     let mut world = World::start(Plan::default()).await;
     world.stop_broker().await;
     let (config, options) = world.broker_parts();
-    let listening = listen(&config, options).await.unwrap();
+    let listening = listen(&config, options).unwrap();
     let grpc = listening.grpc;
     let mut raw = Raw::open_at(grpc, TOKEN).await.unwrap();
     drop(listening);
