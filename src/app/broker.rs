@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -39,6 +39,9 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(25);
 /// A gRPC message may be this much larger than what Welcome names, for its frame.
 const MESSAGE_SLACK: usize = 64 * 1024;
 
+/// Connections that may wait to be accepted: those of thousands of agents that come at once. The system's own limit
+/// (`net.core.somaxconn`, 4,096 on Linux) holds too; behind a full queue connections are reset.
+const LISTEN_BACKLOG: u32 = 4_096;
 /// How often a start that takes long says how far it is.
 const SAY_PROGRESS_EVERY: Duration = Duration::from_secs(5);
 /// What one connection may have on its way that nobody has read: on it are a cluster's Publish, which is bounded by credits too,
@@ -97,7 +100,7 @@ pub async fn run(args: BrokerArgs) -> anyhow::Result<ExitCode> {
     telemetry::init(&config.log)?;
     let shutdown = signal::shutdown()?;
     let aws = AwsOptions { attempt_timeout: config.aws.attempt_timeout(), ..AwsOptions::default() };
-    let listening = listen(&config, BrokerOptions { aws, ..BrokerOptions::default() }).await?;
+    let listening = listen(&config, BrokerOptions { aws, ..BrokerOptions::default() })?;
     info!(grpc = %listening.grpc, http = %listening.http, "listening; the broker starts");
     let bound = tokio::select! {
         bound = listening.start() => bound?,
@@ -129,16 +132,16 @@ pub async fn run(args: BrokerArgs) -> anyhow::Result<ExitCode> {
 /// # Errors
 /// What could not be opened, with the remedy.
 pub async fn build(config: &Config, options: BrokerOptions) -> anyhow::Result<BoundBroker> {
-    listen(config, options).await?.start().await
+    listen(config, options)?.start().await
 }
 
-/// Opens the ports, which answer from now on.
+/// Opens the ports, which answer from now on, on the runtime in which this is called.
 ///
 /// # Errors
 /// A port is taken, or the agents' token cannot be read.
-pub async fn listen(config: &Config, options: BrokerOptions) -> anyhow::Result<Listening<'_>> {
-    let grpc_listener = bind(config.listen.grpc, "listen.grpc").await?;
-    let http_listener = bind(config.listen.http, "listen.http").await?;
+pub fn listen(config: &Config, options: BrokerOptions) -> anyhow::Result<Listening<'_>> {
+    let grpc_listener = bind(config.listen.grpc, "listen.grpc")?;
+    let http_listener = bind(config.listen.http, "listen.http")?;
     let (grpc, http) = (grpc_listener.local_addr()?, http_listener.local_addr()?);
     let (token, token_seen) = watch::channel(Some(config.agents.read_token()?.expose().to_owned()));
     let (started, started_seen) = watch::channel(None);
@@ -256,10 +259,14 @@ impl Drop for Servers {
     }
 }
 
-async fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("{key}: cannot listen on {address}: stop what listens there, or choose another port"))
+fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
+    let listen = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(LISTEN_BACKLOG)
+    };
+    listen().with_context(|| format!("{key}: cannot listen on {address}: stop what listens there, or choose another port"))
 }
 
 fn clusters_of(config: &Config) -> HashMap<ClusterId, ClusterSettings> {

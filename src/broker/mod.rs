@@ -157,11 +157,16 @@ impl Broker {
         spawn(&mut tasks, "decider", decider.run(decider_messages));
         spawn(&mut tasks, "verdicts", keeper.run());
         let forward = to_decider.clone();
+        // A broker may have no account yet: then nobody holds the other end.
+        let none_yet = parts.accounts.is_empty().then(|| workers_stop.clone());
         spawn(&mut tasks, "discoveries", async move {
             while let Some(found) = discoveries.recv().await {
                 if forward.send(ToDecider::Discovered(found)).await.is_err() {
                     break;
                 }
+            }
+            if let Some(stop) = none_yet {
+                stop.cancelled().await;
             }
         });
         let (committer, commit) =
