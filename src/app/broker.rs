@@ -15,7 +15,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::signal;
+use super::{retention, signal};
 use crate::adapters::clock::AnchoredClock;
 use crate::adapters::route53::{AwsOptions, AwsProviders};
 use crate::adapters::store::{self, StoreOptions};
@@ -27,7 +27,7 @@ use crate::broker::worker::AccountSettings;
 use crate::broker::{Broker, BrokerHandle, BrokerParts};
 use crate::cli::BrokerArgs;
 use crate::config::{Config, ConfigWatch};
-use crate::core::ids::ClusterId;
+use crate::core::ids::{AccountId, ClusterId};
 use crate::ports::{Clock, DnsProviders};
 use crate::telemetry;
 use crate::wire::v1::federation_server::FederationServer;
@@ -48,6 +48,8 @@ pub struct BoundBroker {
     token: watch::Sender<Option<String>>,
     registry: Arc<Registry>,
     limits: Limits,
+    accounts: Vec<AccountId>,
+    journal_retention: Option<Duration>,
     grpc_listener: TcpListener,
     http_listener: TcpListener,
 }
@@ -128,6 +130,8 @@ pub async fn build(config: &Config, options: BrokerOptions) -> anyhow::Result<Bo
         token,
         registry: Arc::new(registry),
         limits: options.limits,
+        accounts: config.accounts.iter().map(|account| account.id.clone()).collect(),
+        journal_retention: config.journal.retention(),
         grpc_listener,
         http_listener,
     })
@@ -181,7 +185,9 @@ impl BoundBroker {
     /// # Errors
     /// A part of the broker ended that should not have.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Self { mut broker, grpc_listener, http_listener, registry, limits, token: _token, .. } = self;
+        let Self {
+            mut broker, grpc_listener, http_listener, registry, limits, token: _token, accounts, journal_retention, ..
+        } = self;
         let servers_stop = CancellationToken::new();
         let max_message = limits.max_message_bytes as usize + MESSAGE_SLACK;
         let service = FederationServer::new(broker.service()).max_decoding_message_size(max_message);
@@ -195,15 +201,19 @@ impl BoundBroker {
         let http = axum::serve(http_listener, router).with_graceful_shutdown(servers_stop.clone().cancelled_owned());
         let mut grpc = tokio::spawn(grpc);
         let mut http = tokio::spawn(http.into_future());
+        let handle = broker.handle();
+        let mut retention = tokio::spawn(retention::run(handle.store, handle.clock, accounts, journal_retention));
         let died = tokio::select! {
             () = shutdown.cancelled() => None,
             task = broker.task_died() => Some(task.to_owned()),
             ended = &mut grpc => Some(format!("the gRPC server: {ended:?}")),
             ended = &mut http => Some(format!("the HTTP server: {ended:?}")),
+            ended = &mut retention => Some(format!("the retention of the journal: {ended:?}")),
         };
         if let Some(task) = &died {
             error!("{task} ended unasked: the broker stops, to be started again");
         }
+        retention.abort();
         broker.stop(DRAIN_DEADLINE).await;
         servers_stop.cancel();
         for server in [grpc.abort_handle(), http.abort_handle()] {
@@ -236,8 +246,8 @@ pub struct Reloader {
 impl Reloader {
     /// Applies what can be applied, and says what needs a restart.
     pub async fn apply(&self, config: &Config) {
-        if config.store != self.first.store || config.listen != self.first.listen {
-            warn!("store and listen take effect at the next start");
+        if config.store != self.first.store || config.listen != self.first.listen || config.journal != self.first.journal {
+            warn!("store, listen and journal take effect at the next start");
         }
         match config.agents.read_token() {
             Ok(token) => drop(self.token.send_replace(Some(token.expose().to_owned()))),

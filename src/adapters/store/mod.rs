@@ -27,6 +27,7 @@ mod journal;
 mod migrate;
 mod names;
 mod postgres;
+mod precedence;
 mod retention;
 mod sessions;
 mod sqlite;
@@ -43,6 +44,7 @@ pub use self::url::{StoreUrl, StoreUrlError};
 
 use self::error::from_sqlx;
 use self::names::Numbered;
+use self::precedence::Precedence;
 use self::sqlite::SqlitePools;
 use self::transaction::Transaction;
 use self::url::Location;
@@ -89,7 +91,12 @@ pub async fn open(url: &StoreUrl, options: &StoreOptions) -> Result<Arc<dyn Stor
     };
     let place = |reason: String| format!("{url}: {reason}");
     match opened {
-        Ok(database) => Ok(Arc::new(SqlStore { database, clusters: names::cluster_names(), placements: names::placements() })),
+        Ok(database) => Ok(Arc::new(SqlStore {
+            database,
+            clusters: names::cluster_names(),
+            placements: names::placements(),
+            precedence: Precedence::default(),
+        })),
         Err(StoreError::Unavailable(reason)) => Err(StoreError::Unavailable(place(reason))),
         Err(StoreError::Corrupt { what, reason }) => Err(StoreError::Corrupt { what, reason: place(reason) }),
         Err(StoreError::Refused(reason)) => Err(StoreError::Refused(place(reason))),
@@ -106,6 +113,7 @@ struct SqlStore {
     database: Database,
     clusters: Numbered<ClusterId>,
     placements: Numbered<Placement>,
+    precedence: Precedence,
 }
 
 impl SqlStore {
@@ -148,6 +156,7 @@ impl Store for SqlStore {
         if units.is_empty() {
             return Ok(Vec::new());
         }
+        let _urgent = self.precedence.urgent();
         in_transaction!(self.writing(), ingest::ingest, units, at)
     }
 
@@ -162,6 +171,9 @@ impl Store for SqlStore {
     async fn save_verdicts(&self, verdicts: &[VerdictRow]) -> Result<(), StoreError> {
         if verdicts.is_empty() {
             return Ok(());
+        }
+        if let Database::Sqlite(_) = self.database {
+            self.precedence.give_way().await;
         }
         in_transaction!(self.writing(), endpoints::save_verdicts, &self.placements, verdicts)
     }
@@ -195,6 +207,7 @@ impl Store for SqlStore {
     }
 
     async fn begin_batch(&self, batch: &Batch, claims: &[ClaimWrite]) -> Result<(), StoreError> {
+        let _urgent = self.precedence.urgent();
         in_transaction!(self.writing(), journal::begin, batch, claims)
     }
 
@@ -207,6 +220,7 @@ impl Store for SqlStore {
         at: Timestamp,
     ) -> Result<(), StoreError> {
         let ending = journal::Ending { outcome, writes, claims, at };
+        let _urgent = self.precedence.urgent();
         in_transaction!(self.writing(), journal::finish, batch, &ending)
     }
 

@@ -49,7 +49,8 @@ pub(super) async fn prune(
     let bounds = [account.as_str().into(), begin.into(), furthest.into(), before.0.into()];
     let through = match transaction.fetch_optional(FIRST_KEPT, bounds).await? {
         Some(row) => row.int(0)? - 1,
-        None => last_finished(transaction, account, begin, furthest).await?,
+        None if is_only_tail(transaction, account, begin).await? => begin,
+        None => furthest,
     };
     if through <= begin {
         return Ok(0);
@@ -63,11 +64,10 @@ pub(super) async fn prune(
     Ok(cut)
 }
 
-/// A page that holds no intent tells no time: the records of earlier cuts alone are never a reason for another one.
-async fn last_finished(transaction: &mut Transaction, account: &AccountId, begin: i64, furthest: i64) -> Result<i64, StoreError> {
-    let query = "select 1 from batches where account = $1 and journal_seq > $2 and journal_seq <= $3 limit 1";
-    let found = transaction.fetch_optional(query, [account.as_str().into(), begin.into(), furthest.into()]).await?;
-    Ok(if found.is_some() { furthest } else { begin })
+/// Whether no batch begins behind the beginning: the record of a cut is no reason for another cut.
+async fn is_only_tail(transaction: &mut Transaction, account: &AccountId, begin: i64) -> Result<bool, StoreError> {
+    let query = "select 1 from batches where account = $1 and journal_seq > $2 limit 1";
+    Ok(transaction.fetch_optional(query, [account.as_str().into(), begin.into()]).await?.is_none())
 }
 
 /// The changes of the batches that are cut, the newest first.
