@@ -8,21 +8,14 @@
 //! journal says in the form to query, the newest change of each record set that left something there stays: it tells whose the
 //! record set is and why, however old it is.
 
-use super::codec::{from_json, to_unsigned};
-use super::journal::{Entry, Hash, append, hash, head};
+use super::codec::from_json;
+use super::journal::{Entry, anchor, append, head};
 use super::transaction::Transaction;
 use super::value::{Input, Kind};
 use crate::core::change::Change;
 use crate::core::ids::AccountId;
 use crate::core::time::Timestamp;
 use crate::ports::StoreError;
-
-/// Where an account's chain begins; none for one that was never cut.
-pub(super) async fn anchor(transaction: &mut Transaction, account: &AccountId) -> Result<Option<(i64, Hash)>, StoreError> {
-    let query = "select seq, hash from journal_anchors where account = $1";
-    let row = transaction.fetch_optional(query, [account.as_str().into()]).await?;
-    row.map(|row| Ok((row.int(0)?, hash(row.bytes(1)?)?))).transpose()
-}
 
 /// The first entry behind the anchor, up to a number, whose batch has to be kept.
 const FIRST_KEPT: &str = "
@@ -59,8 +52,8 @@ pub(super) async fn prune(
     transaction.execute(MOVE_ANCHOR, [account.as_str().into(), through.into()]).await?;
     let delete = "delete from journal where account = $1 and seq <= $2";
     let cut = transaction.execute(delete, [account.as_str().into(), through.into()]).await?;
-    let anchor = anchor(transaction, account).await?.map(|(_, hash)| hash).unwrap_or_default();
-    append(transaction, account, &Entry::cut(through, &anchor, at)).await?;
+    let moved = anchor(transaction, account).await?.map(|(_, hash)| hash).unwrap_or_default();
+    append(transaction, account, &Entry::cut(through, &moved, at)).await?;
     Ok(cut)
 }
 
@@ -107,9 +100,4 @@ async fn prune_changes(transaction: &mut Transaction, account: &AccountId, begin
     transaction.execute_bulk("delete from changes where id in (select id from input)", gone).await?;
     transaction.execute(DELETE_BATCHES, [account.as_str().into(), through.into()]).await?;
     Ok(())
-}
-
-/// The number of entries of a chain that begins behind `begin` and ends at `end`.
-pub(super) fn entries(begin: i64, end: i64) -> Result<u64, StoreError> {
-    to_unsigned("number of journal entries", end - begin)
 }

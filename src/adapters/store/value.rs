@@ -162,9 +162,9 @@ fn postgres_int(row: &PgRow, index: usize) -> Result<Option<i64>, StoreError> {
     if value.format() != PgValueFormat::Binary {
         return Err(refuse("it is not in the binary form"));
     }
-    match value.as_bytes().map_err(|error| refuse(&error.to_string()))? {
-        &[a, b, c, d] => Ok(Some(i32::from_be_bytes([a, b, c, d]).into())),
-        &[a, b, c, d, e, f, g, h] => Ok(Some(i64::from_be_bytes([a, b, c, d, e, f, g, h]))),
+    match *value.as_bytes().map_err(|error| refuse(&error.to_string()))? {
+        [a, b, c, d] => Ok(Some(i32::from_be_bytes([a, b, c, d]).into())),
+        [a, b, c, d, e, f, g, h] => Ok(Some(i64::from_be_bytes([a, b, c, d, e, f, g, h]))),
         _ => Err(refuse("it is no integer of four or eight octets")),
     }
 }
