@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::server::TcpIncoming;
 use tracing::{error, info, warn};
 
-use super::signal;
+use super::{retention, signal};
 use crate::adapters::clock::AnchoredClock;
 use crate::adapters::route53::{AwsOptions, AwsProviders};
 use crate::adapters::store::{self, StoreOptions};
@@ -29,7 +29,7 @@ use crate::broker::worker::AccountSettings;
 use crate::broker::{Broker, BrokerHandle, BrokerParts};
 use crate::cli::BrokerArgs;
 use crate::config::{Config, ConfigWatch};
-use crate::core::ids::ClusterId;
+use crate::core::ids::{AccountId, ClusterId};
 use crate::ports::{Clock, DnsProviders};
 use crate::telemetry;
 use crate::wire::v1::federation_server::FederationServer;
@@ -75,6 +75,8 @@ pub struct BoundBroker {
     broker: Broker,
     providers: Arc<AwsProviders>,
     token: watch::Sender<Option<String>>,
+    accounts: Vec<AccountId>,
+    journal_retention: Option<Duration>,
     servers: Servers,
 }
 
@@ -173,7 +175,9 @@ impl Listening<'_> {
         };
         front.open(broker.handle());
         started.send_replace(Some(broker.service()));
-        Ok(BoundBroker { grpc, http, broker, providers, token, servers })
+        let accounts = config.accounts.iter().map(|account| account.id.clone()).collect();
+        let journal_retention = config.journal.retention();
+        Ok(BoundBroker { grpc, http, broker, providers, token, accounts, journal_retention, servers })
     }
 }
 
@@ -311,15 +315,19 @@ impl BoundBroker {
     /// # Errors
     /// A part of the broker ended that should not have.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Self { mut broker, mut servers, token: _token, .. } = self;
+        let Self { mut broker, mut servers, token: _token, accounts, journal_retention, .. } = self;
+        let handle = broker.handle();
+        let mut retention = tokio::spawn(retention::run(handle.store, handle.clock, accounts, journal_retention));
         let died = tokio::select! {
             () = shutdown.cancelled() => None,
             task = broker.task_died() => Some(task.to_owned()),
             ended = servers.died() => Some(ended),
+            ended = &mut retention => Some(format!("the retention of the journal: {ended:?}")),
         };
         if let Some(task) = &died {
             error!("{task} ended unasked: the broker stops, to be started again");
         }
+        retention.abort();
         broker.stop(DRAIN_DEADLINE).await;
         servers.stop().await;
         info!("broker stopped");
@@ -341,8 +349,8 @@ pub struct Reloader {
 impl Reloader {
     /// Applies what can be applied, and says what needs a restart.
     pub async fn apply(&self, config: &Config) {
-        if config.store != self.first.store || config.listen != self.first.listen {
-            warn!("store and listen take effect at the next start");
+        if config.store != self.first.store || config.listen != self.first.listen || config.journal != self.first.journal {
+            warn!("store, listen and journal take effect at the next start");
         }
         match config.agents.read_token() {
             Ok(token) => drop(self.token.send_replace(Some(token.expose().to_owned()))),

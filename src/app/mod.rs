@@ -8,6 +8,7 @@ pub mod broker;
 pub mod dev;
 mod dev_view;
 pub mod emulator;
+mod retention;
 mod signal;
 
 use std::process::ExitCode;

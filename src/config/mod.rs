@@ -24,7 +24,7 @@ pub use budget::{BucketEntry, BudgetEntry, BudgetProfile};
 pub use cluster::{Cluster, Environment};
 pub use error::{ConfigError, Place, Problem};
 pub use secret::Secret;
-pub use server::{Agents, Aws, Listen, Log, LogFormat, PlainText, StoreUrl};
+pub use server::{Agents, Aws, Journal, Listen, Log, LogFormat, PlainText, StoreUrl};
 pub use watch::ConfigWatch;
 
 use error::{KeyPath, Problems};
@@ -47,6 +47,8 @@ pub struct Config {
     pub clusters: Vec<Cluster>,
     /// How AWS is called.
     pub aws: Aws,
+    /// How long the journal is kept.
+    pub journal: Journal,
     /// What is logged, and how.
     pub log: Log,
 }
@@ -136,6 +138,7 @@ impl Config {
         self.listen.validate(&root.key("listen"), &mut problems);
         self.agents.validate(&root.key("agents"), &mut problems);
         self.aws.validate(&root.key("aws"), &mut problems);
+        self.journal.validate(&root.key("journal"), &mut problems);
         self.log.validate(&root.key("log"), &mut problems);
         let environments = root.key("environments");
         problems.unique(&environments, "name", "environments", self.environments.iter().map(|e| e.name.as_str()));

@@ -222,6 +222,41 @@ impl Aws {
     }
 }
 
+/// How long the journal is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Journal {
+    /// Days after which a batch that ended leaves the journal; 0 keeps everything.
+    pub retention_days: u32,
+}
+
+/// A hundred years: more is meant to be 0.
+const MOST_RETENTION_DAYS: u32 = 36_500;
+
+impl Default for Journal {
+    /// A year, and the weeks in which an audit of that year takes place.
+    fn default() -> Self {
+        Self { retention_days: 400 }
+    }
+}
+
+impl Journal {
+    /// How long a batch is kept after its end; none for ever.
+    pub fn retention(&self) -> Option<Duration> {
+        (self.retention_days > 0).then(|| Duration::from_secs(u64::from(self.retention_days) * 24 * 60 * 60))
+    }
+
+    pub(super) fn validate(&self, at: &KeyPath, problems: &mut Problems) {
+        if self.retention_days > MOST_RETENTION_DAYS {
+            problems.add(
+                at.key("retention_days"),
+                format!("{} days are more than a hundred years", self.retention_days),
+                "give the days to keep the journal for, or 0 to keep all of it",
+            );
+        }
+    }
+}
+
 /// The form of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

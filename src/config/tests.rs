@@ -121,6 +121,7 @@ fn every_rule_names_the_line_the_key_and_a_remedy() {
             "clusters[0].environment",
             "no environment qa",
         ),
+        ("log: {", "journal: { retention_days: 40000 }\nlog: {", "journal.retention_days", "a hundred years"),
         ("filter: info", "filter: \"a=b=c\"", "log.filter", "not a log filter"),
     ];
     for (from, to, path, reason) in cases {

@@ -6,6 +6,7 @@ mod ingest;
 mod journal;
 mod model;
 mod opening;
+mod retention;
 mod sessions;
 mod zones;
 

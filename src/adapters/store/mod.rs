@@ -12,7 +12,8 @@
 //!   content stays until the next one is saved: its placement is what keeps a name in its zone across a restart. A key that
 //!   was deleted and comes back starts without one.
 //! * **The journal** ([`journal`]) is append-only, which triggers enforce, and hash-chained for each account. The tables
-//!   `batches` and `changes` are made from it in the same transaction, to be queried.
+//!   `batches` and `changes` are made from it in the same transaction, to be queried. Old entries are cut from its front
+//!   ([`retention`]), and the chain says so.
 //! * **Durability**: SQLite syncs its log at each commit, PostgreSQL is refused when `synchronous_commit` is off.
 //!
 //! Times are milliseconds; names of clusters and ids of zones are numbers inside the database.
@@ -26,6 +27,8 @@ mod journal;
 mod migrate;
 mod names;
 mod postgres;
+mod precedence;
+mod retention;
 mod sessions;
 mod sqlite;
 mod transaction;
@@ -40,14 +43,17 @@ use async_trait::async_trait;
 pub use self::url::{StoreUrl, StoreUrlError};
 
 use self::error::from_sqlx;
+use self::names::Numbered;
+use self::precedence::Precedence;
 use self::sqlite::SqlitePools;
 use self::transaction::Transaction;
 use self::url::Location;
 use crate::core::change::{Batch, Cause};
-use crate::core::ids::{AccountId, BatchId, ZoneId};
+use crate::core::ids::{AccountId, BatchId, ClusterId, ZoneId};
 use crate::core::name::DnsName;
 use crate::core::record::{RecordKey, RecordType};
 use crate::core::time::Timestamp;
+use crate::core::verdict::Placement;
 use crate::ports::{
     BatchOutcome, BatchRow, ChangeFilter, ChangeRow, ClaimRow, ClaimWrite, ClusterRow, EndpointRow, IngestOutcome, IngestUnit,
     RecordRow, RecordWrite, SessionOpened, SessionOpening, Store, StoreError, VerdictRow, ZoneRow,
@@ -85,7 +91,12 @@ pub async fn open(url: &StoreUrl, options: &StoreOptions) -> Result<Arc<dyn Stor
     };
     let place = |reason: String| format!("{url}: {reason}");
     match opened {
-        Ok(database) => Ok(Arc::new(SqlStore { database })),
+        Ok(database) => Ok(Arc::new(SqlStore {
+            database,
+            clusters: names::cluster_names(),
+            placements: names::placements(),
+            precedence: Precedence::default(),
+        })),
         Err(StoreError::Unavailable(reason)) => Err(StoreError::Unavailable(place(reason))),
         Err(StoreError::Corrupt { what, reason }) => Err(StoreError::Corrupt { what, reason: place(reason) }),
         Err(StoreError::Refused(reason)) => Err(StoreError::Refused(place(reason))),
@@ -100,6 +111,9 @@ enum Database {
 /// The port over either database.
 struct SqlStore {
     database: Database,
+    clusters: Numbered<ClusterId>,
+    placements: Numbered<Placement>,
+    precedence: Precedence,
 }
 
 impl SqlStore {
@@ -145,6 +159,7 @@ impl Store for SqlStore {
         if units.is_empty() {
             return Ok(Vec::new());
         }
+        let _urgent = self.precedence.urgent();
         in_transaction!(self.writing(), ingest::ingest, units, at)
     }
 
@@ -153,14 +168,17 @@ impl Store for SqlStore {
     }
 
     async fn endpoints(&self, after_arrival: i64, limit: u32) -> Result<Vec<EndpointRow>, StoreError> {
-        in_transaction!(self.reading(), endpoints::list, after_arrival, limit)
+        in_transaction!(self.reading(), endpoints::list, &self.clusters, &self.placements, after_arrival, limit)
     }
 
     async fn save_verdicts(&self, verdicts: &[VerdictRow]) -> Result<(), StoreError> {
         if verdicts.is_empty() {
             return Ok(());
         }
-        in_transaction!(self.writing(), endpoints::save_verdicts, verdicts)
+        if let Database::Sqlite(_) = self.database {
+            self.precedence.give_way().await;
+        }
+        in_transaction!(self.writing(), endpoints::save_verdicts, &self.placements, verdicts)
     }
 
     async fn zones(&self) -> Result<Vec<ZoneRow>, StoreError> {
@@ -171,11 +189,13 @@ impl Store for SqlStore {
         if zones.is_empty() {
             return Ok(());
         }
-        in_transaction!(self.writing(), zones::save, zones)
+        let saved = in_transaction!(self.writing(), zones::save, zones);
+        self.placements.forget();
+        saved
     }
 
     async fn records(&self, zone: &ZoneId, after: Option<&RecordKey>, limit: u32) -> Result<Vec<RecordRow>, StoreError> {
-        in_transaction!(self.reading(), zones::records, zone, after, limit)
+        in_transaction!(self.reading(), zones::records, &self.clusters, zone, after, limit)
     }
 
     async fn save_records(&self, zone: &ZoneId, writes: &[RecordWrite], listed_at: Option<Timestamp>) -> Result<(), StoreError> {
@@ -186,10 +206,11 @@ impl Store for SqlStore {
     }
 
     async fn claims(&self, zones: &[ZoneId]) -> Result<Vec<ClaimRow>, StoreError> {
-        in_transaction!(self.reading(), zones::claims, zones)
+        in_transaction!(self.reading(), zones::claims, &self.clusters, zones)
     }
 
     async fn begin_batch(&self, batch: &Batch, claims: &[ClaimWrite]) -> Result<(), StoreError> {
+        let _urgent = self.precedence.urgent();
         in_transaction!(self.writing(), journal::begin, batch, claims)
     }
 
@@ -202,6 +223,7 @@ impl Store for SqlStore {
         at: Timestamp,
     ) -> Result<(), StoreError> {
         let ending = journal::Ending { outcome, writes, claims, at };
+        let _urgent = self.precedence.urgent();
         in_transaction!(self.writing(), journal::finish, batch, &ending)
     }
 
@@ -227,6 +249,15 @@ impl Store for SqlStore {
 
     async fn verify_journal(&self, account: &AccountId) -> Result<Result<u64, u64>, StoreError> {
         in_transaction!(self.reading(), journal::verify, account)
+    }
+
+    async fn prune_journal(&self, account: &AccountId, before: Timestamp, most: u32, at: Timestamp) -> Result<u64, StoreError> {
+        let pruned: Result<u64, StoreError> = in_transaction!(self.writing(), retention::prune, account, before, most, at);
+        let pruned = pruned?;
+        if let (Database::Sqlite(pools), 1..) = (&self.database, pruned) {
+            pools.give_back_pages().await?;
+        }
+        Ok(pruned)
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use fastrand::Rng;
 use zonefold::core::endpoint::{KeyHash, Version};
-use zonefold::core::verdict::{Reason, Verdict};
+use zonefold::core::verdict::{Placement, Reason, Verdict};
 use zonefold::ports::{BatchOutcome, ClaimRow, ClaimWrite, EndpointRow, RecordRow, RecordWrite, VerdictRow};
 
 use super::*;
@@ -155,7 +155,13 @@ impl Model {
         let mut rows = vec![];
         for _ in 0..rng.usize(1..8) {
             let endpoint = some_endpoint(rng);
-            let verdict = Verdict::waiting(Reason::NoZone, format!("number {}", rng.u8(..)), None);
+            let verdict = match rng.u8(..4) {
+                0 => Verdict::accepted(Placement { account: account(), zone: zone_id() }),
+                // A zone that is not stored, and an account that is not its own.
+                1 => Verdict::accepted(Placement { account: account(), zone: ZoneId::parse("Z9").unwrap() }),
+                2 => Verdict::accepted(Placement { account: AccountId::parse("222222222222").unwrap(), zone: zone_id() }),
+                _ => Verdict::waiting(Reason::NoZone, format!("number {}", rng.u8(..)), None),
+            };
             let slot = (some_cluster(rng), endpoint.key.hash());
             let Some(held) = self.endpoints.get_mut(&slot) else { continue };
             if held.version == endpoint.version() {

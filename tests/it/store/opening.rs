@@ -2,7 +2,11 @@
 
 use super::*;
 
-on_both_databases!(stores_that_open_at_once_migrate_once, a_database_of_a_newer_version_is_refused);
+on_both_databases!(
+    stores_that_open_at_once_migrate_once,
+    a_database_of_a_newer_version_is_refused,
+    a_database_of_another_base_is_refused_with_what_to_do,
+);
 
 async fn stores_that_open_at_once_migrate_once(place: Place) {
     let opened = futures::future::join_all((0..6).map(|_| place.try_open())).await;
@@ -16,6 +20,18 @@ async fn a_database_of_a_newer_version_is_refused(place: Place) {
     place.tamper("update _sqlx_migrations set version = 9999").await.unwrap();
     let error = place.try_open().await.err().unwrap();
     assert!(matches!(&error, StoreError::Refused(text) if text.contains("newer version") && text.contains("9999")), "{error}");
+}
+
+async fn a_database_of_another_base_is_refused_with_what_to_do(place: Place) {
+    drop(place.open().await);
+    let other = if place.directory.is_some() {
+        "update _sqlx_migrations set checksum = x'00'"
+    } else {
+        "update _sqlx_migrations set checksum = '\\x00'"
+    };
+    place.tamper(other).await.unwrap();
+    let error = place.try_open().await.err().unwrap();
+    assert!(matches!(&error, StoreError::Refused(text) if text.contains("begin with an empty one")), "{error}");
 }
 
 #[tokio::test]

@@ -141,6 +141,9 @@ impl Store for TestStore {
     async fn verify_journal(&self, _: &AccountId) -> Result<Result<u64, u64>, StoreError> {
         Ok(Ok(0))
     }
+    async fn prune_journal(&self, _: &AccountId, _: Timestamp, _: u32, _: Timestamp) -> Result<u64, StoreError> {
+        Ok(0)
+    }
     async fn ping(&self) -> Result<(), StoreError> {
         Ok(())
     }

@@ -1,0 +1,48 @@
+//! Keeps the journal at its length: once an hour, what is older than the configuration says leaves it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use crate::core::ids::AccountId;
+use crate::core::time::Timestamp;
+use crate::ports::{Clock, Store};
+
+/// How often it is looked.
+const EVERY: Duration = Duration::from_secs(60 * 60);
+/// Entries that leave in one transaction: some milliseconds for whoever waits to write.
+const STEP_ENTRIES: u32 = 100;
+/// Between two steps others write.
+const BETWEEN_STEPS: Duration = Duration::from_millis(100);
+
+/// Prunes the journals of the accounts for ever; without a retention it only waits.
+pub async fn run(store: Arc<dyn Store>, clock: Arc<dyn Clock>, accounts: Vec<AccountId>, keep: Option<Duration>) {
+    let Some(keep) = keep else { return std::future::pending().await };
+    let keep_ms = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
+    loop {
+        for account in &accounts {
+            prune(&*store, &*clock, account, keep_ms).await;
+        }
+        tokio::time::sleep(EVERY).await;
+    }
+}
+
+async fn prune(store: &dyn Store, clock: &dyn Clock, account: &AccountId, keep_ms: i64) {
+    let mut pruned = 0;
+    loop {
+        let now = clock.now();
+        match store.prune_journal(account, Timestamp(now.0.saturating_sub(keep_ms)), STEP_ENTRIES, now).await {
+            Ok(0) => break,
+            Ok(step) => pruned += step,
+            Err(error) => {
+                warn!(account = %account, "the journal could not be cut; it is tried again in an hour: {error}");
+                break;
+            }
+        }
+        tokio::time::sleep(BETWEEN_STEPS).await;
+    }
+    if pruned > 0 {
+        info!(account = %account, entries = pruned, "journal entries beyond their retention were cut");
+    }
+}
