@@ -93,6 +93,77 @@ pub const IDLE_FIGURES: &[Figure] = &[
     figure("seed", "", "the seed of names, addresses, ids and jitter"),
 ];
 
+/// The figures of `bench ingest`.
+pub const INGEST_FIGURES: &[Figure] = &[
+    figure("bench", "", "ingest"),
+    figure("store", "", "the database of the broker, and of the raw insert"),
+    figure(
+        "endpoints_per_second",
+        "at least 50000",
+        "endpoints over the time from the first message sent to the last durable acknowledgement",
+    ),
+    figure(
+        "raw_per_second",
+        "",
+        "the same rows inserted by the driver alone, in transactions of the same size, into an empty database",
+    ),
+    figure("ratio", "at least 0.5", "endpoints_per_second / raw_per_second"),
+    figure("broker_cpu_us_per_endpoint", "", "microseconds of processor time of the broker's process for each endpoint"),
+    figure("seconds", "", "from the first message sent to the last durable acknowledgement"),
+    figure("raw_seconds", "", "the time of the raw insert"),
+    figure("commits", "", "transactions in which the endpoints became durable"),
+    figure("operations_per_commit", "", "endpoints in each, on average; the raw insert commits as many at once"),
+    figure("rss_mb", "", "resident memory of the broker's process at the end (VmRSS)"),
+    figure("endpoints", "", "endpoints that were published, all of them new"),
+    figure("clusters", "", "clusters that published at once, each over a gRPC connection of its own"),
+    figure("seed", "", "the seed of the fleet"),
+];
+
+/// The figures of `bench scale`.
+pub const SCALE_FIGURES: &[Figure] = &[
+    figure("bench", "", "scale"),
+    figure(
+        "rss_mb",
+        "at most 600",
+        "resident memory of the broker's process with all sessions open and nothing left to do (VmRSS)",
+    ),
+    figure("peak_rss_mb", "", "the most that it ever was before the restart (VmHWM)"),
+    figure(
+        "idle_cpu_percent",
+        "at most 2",
+        "processor time of the broker with nothing to do, at the default intervals, of one core",
+    ),
+    figure("cold_start_seconds", "at most 15", "from the start of the process over a full store until /readyz answers 200"),
+    figure("cold_rss_mb", "", "resident memory then, before a cluster has connected"),
+    figure("reconnect_seconds", "", "all clusters at once after that start, until the last has its Welcome and all statuses"),
+    figure(
+        "reconnect_bytes_per_cluster",
+        "at most 32768",
+        "bytes of a cluster's connection for that, both directions, on average",
+    ),
+    figure("reconnect_bytes_max", "", "the same for the cluster with the most"),
+    figure(
+        "change_cost_ratio",
+        "at most 1.1",
+        "change_cpu_us over that of small_endpoints endpoints in as many clusters, zones and accounts",
+    ),
+    figure("change_cpu_us", "", "processor time of the broker for one changed address, from its message to its being in sync"),
+    figure("small_change_cpu_us", "", "the same with small_endpoints endpoints"),
+    figure("fill_seconds", "", "from the first message sent until the last endpoint was in sync at the emulator"),
+    figure("durable_seconds", "", "of that, until all endpoints were durable"),
+    figure("fill_cpu_seconds", "", "processor time of the broker for the fill"),
+    figure("bytes_per_endpoint", "", "rss_mb over the endpoints, in bytes"),
+    figure("idle_seconds", "", "how long the idle broker was watched"),
+    figure("changes", "", "single changes of each fleet"),
+    figure("endpoints", "", "endpoints of the fleet"),
+    figure("record_sets", "", "record sets that they became"),
+    figure("clusters", "", "clusters, each with a session and a status stream"),
+    figure("zones", "", "hosted zones"),
+    figure("accounts", "", "AWS accounts"),
+    figure("small_endpoints", "", "endpoints of the small fleet"),
+    figure("seed", "", "the seed of the fleet"),
+];
+
 fn explained(examples: &str, figures: &[Figure]) -> String {
     let width = figures.iter().map(|figure| figure.key.len()).max().unwrap_or(0);
     let mut text = format!("Example:\n{examples}\nFigures:\n");
@@ -130,6 +201,18 @@ pub enum Bench {
         IDLE_FIGURES
     ))]
     Idle(IdleArgs),
+    /// How fast the endpoints of many clusters become durable, against a raw bulk insert of the same rows
+    #[command(after_help = explained(
+        "  zonefold bench ingest --store sqlite\n  zonefold bench ingest --store postgres --endpoints 1000000 --output json\n",
+        INGEST_FIGURES
+    ))]
+    Ingest(IngestArgs),
+    /// What a large fleet costs one broker: memory, start, reconnects, idling, and one change
+    #[command(after_help = explained(
+        "  zonefold bench scale\n  zonefold bench scale --clusters 100 --endpoints 100000 --zones 100 --accounts 10 --output json\n",
+        SCALE_FIGURES
+    ))]
+    Scale(ScaleArgs),
 }
 
 /// The form of the figures.
@@ -182,6 +265,16 @@ pub enum Arrival {
     Queued,
     /// They stream in while the first are already sent.
     Streaming,
+}
+
+/// The kind of database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StoreKind {
+    /// A file in the folder of the benchmark.
+    Sqlite,
+    /// A server: the one that is named, or one of Debian's that is started for the benchmark alone.
+    Postgres,
 }
 
 /// What all benchmarks take.
@@ -279,6 +372,63 @@ pub struct IdleArgs {
     /// rounds of both
     #[arg(long, env = "ZONEFOLD_BENCH_ACCELERATE", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=60))]
     pub accelerate: u32,
+    /// What all benchmarks take.
+    #[command(flatten)]
+    pub common: CommonBenchArgs,
+}
+
+/// Which database.
+#[derive(Debug, Args)]
+pub struct StoreArgs {
+    /// The kind of database
+    #[arg(long, env = "ZONEFOLD_BENCH_STORE", value_enum, default_value = "sqlite")]
+    pub store: StoreKind,
+    /// A PostgreSQL server whose user may make databases; without it one is started for the benchmark alone
+    #[arg(long, env = "ZONEFOLD_BENCH_POSTGRES_URL", hide_env_values = true, value_name = "URL")]
+    pub postgres_url: Option<String>,
+}
+
+/// Arguments of `zonefold bench ingest`.
+#[derive(Debug, Args)]
+pub struct IngestArgs {
+    /// The database.
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// How many endpoints are published
+    #[arg(long, env = "ZONEFOLD_BENCH_ENDPOINTS", default_value_t = 300_000, value_parser = clap::value_parser!(u32).range(1..=5_000_000))]
+    pub endpoints: u32,
+    /// How many clusters publish them, all at once
+    #[arg(long, env = "ZONEFOLD_BENCH_CLUSTERS", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub clusters: u32,
+    /// What all benchmarks take.
+    #[command(flatten)]
+    pub common: CommonBenchArgs,
+}
+
+/// Arguments of `zonefold bench scale`.
+#[derive(Debug, Args)]
+pub struct ScaleArgs {
+    /// How many clusters hold a session
+    #[arg(long, env = "ZONEFOLD_BENCH_CLUSTERS", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub clusters: u32,
+    /// How many endpoints they have together
+    #[arg(long, env = "ZONEFOLD_BENCH_ENDPOINTS", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..=5_000_000))]
+    pub endpoints: u32,
+    /// How many hosted zones there are
+    #[arg(long, env = "ZONEFOLD_BENCH_ZONES", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub zones: u32,
+    /// How many AWS accounts hold them
+    #[arg(long, env = "ZONEFOLD_BENCH_ACCOUNTS", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub accounts: u32,
+    /// How many endpoints the small fleet has, whose changes are the measure of the large one's
+    #[arg(long, env = "ZONEFOLD_BENCH_SMALL_ENDPOINTS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=5_000_000))]
+    pub small_endpoints: u32,
+    /// How many single changes are made in each fleet
+    #[arg(long, env = "ZONEFOLD_BENCH_CHANGES", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub changes: u32,
+    /// How long the idle broker is watched, in seconds
+    #[arg(long, env = "ZONEFOLD_BENCH_IDLE_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub idle_seconds: u32,
     /// What all benchmarks take.
     #[command(flatten)]
     pub common: CommonBenchArgs,

@@ -7,12 +7,16 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
+use http::uri::PathAndQuery;
+use prost::Message as _;
 use tokio::sync::{Mutex, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::{Channel, Endpoint as GrpcEndpoint};
+use tonic::transport::Channel;
 use tonic::{Request, Streaming};
 
+use super::connection::{self, AsEncoded, Traffic};
+use super::fleet::SOURCES;
 use crate::core::digest::SetDigest;
 use crate::core::endpoint::{Endpoint, KeyHash, Version};
 use crate::core::ids::ClusterId;
@@ -22,8 +26,8 @@ use crate::wire::v1::broker_message::Message as FromBroker;
 use crate::wire::v1::federation_client::FederationClient;
 use crate::wire::v1::{self, operation, welcome::Mode};
 
-/// The kind of source that the endpoints come from.
-pub const SOURCE: &str = "dnsendpoint";
+/// The call of [`FederationClient::publish`], for messages that are encoded already.
+const PUBLISH: &str = "/zonefold.v1.Federation/Publish";
 /// Operations of one message.
 const OPERATIONS: usize = 500;
 /// Messages that wait for the connection.
@@ -54,15 +58,54 @@ impl Held {
 
 /// What is sent, in order: a heartbeat's figures belong to the last sequence number before it.
 struct Outgoing {
-    messages: mpsc::Sender<v1::AgentMessage>,
+    messages: mpsc::Sender<Bytes>,
     seq: u64,
     held: Held,
 }
 
 impl Outgoing {
     async fn send(&self, message: ToBroker) -> anyhow::Result<()> {
-        self.messages.send(v1::AgentMessage { message: Some(message) }).await.context("the session has ended")
+        self.send_encoded(encoded(message)).await
     }
+
+    async fn send_encoded(&self, message: Bytes) -> anyhow::Result<()> {
+        self.messages.send(message).await.context("the session has ended")
+    }
+}
+
+fn encoded(message: ToBroker) -> Bytes {
+    v1::AgentMessage { message: Some(message) }.encode_to_vec().into()
+}
+
+/// Operations under one sequence number, encoded.
+pub struct Encoded {
+    seq: u64,
+    message: Bytes,
+    /// What it takes of the session's credits.
+    items: u32,
+    bytes: u32,
+    versions: Vec<(KeyHash, Version)>,
+}
+
+/// Encodes what a cluster publishes after the sequence number `after`; after first contact that is 1.
+///
+/// # Errors
+/// A message would be larger than a session takes.
+pub fn encode(endpoints: &[Endpoint], after: u64) -> anyhow::Result<Vec<Encoded>> {
+    (after + 1..).zip(endpoints.chunks(OPERATIONS)).map(|(seq, chunk)| encode_one(chunk, seq)).collect()
+}
+
+fn encode_one(endpoints: &[Endpoint], seq: u64) -> anyhow::Result<Encoded> {
+    let (mut operations, mut versions) = (vec![], vec![]);
+    for endpoint in endpoints {
+        let version = endpoint.version();
+        versions.push((endpoint.key.hash(), version));
+        let put = v1::Put { endpoint: Some(endpoint.into()), version: version_to_wire(&version) };
+        operations.push(v1::Operation { operation: Some(operation::Operation::Put(put)) });
+    }
+    let bytes = u32::try_from(operations.iter().map(prost::Message::encoded_len).sum::<usize>())?;
+    let items = u32::try_from(operations.len())?;
+    Ok(Encoded { seq, message: encoded(ToBroker::Changes(v1::Changes { seq, operations })), items, bytes, versions })
 }
 
 /// How far the broker has come.
@@ -72,6 +115,14 @@ struct Heard {
     ended: Option<String>,
 }
 
+/// What the status stream has said.
+#[derive(Clone, Copy, Default)]
+struct Watched {
+    replay_done: bool,
+    /// The newest status: of which content, and how far it is.
+    newest: Option<(Version, v1::Progress)>,
+}
+
 /// An open session.
 pub struct Cluster {
     id: ClusterId,
@@ -79,6 +130,8 @@ pub struct Cluster {
     items: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     heard: watch::Receiver<Heard>,
+    watched: watch::Receiver<Watched>,
+    traffic: Arc<Traffic>,
     // Reading, heartbeats and the status stream; they end with the session.
     _tasks: JoinSet<()>,
 }
@@ -89,25 +142,30 @@ impl Cluster {
     /// # Errors
     /// The broker cannot be reached, refuses the session, or does not hold what the cluster wants.
     pub async fn connect(broker: SocketAddr, token: &str, id: &ClusterId, held: Held) -> anyhow::Result<Self> {
-        let channel = GrpcEndpoint::from_shared(format!("http://{broker}"))?.connect().await?;
-        let mut client = FederationClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let traffic = Arc::new(Traffic::default());
+        let channel = connection::connect(broker, Arc::clone(&traffic)).await?;
+        let client = FederationClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
         let (messages, receiver) = mpsc::channel(QUEUE);
         let outgoing = Outgoing { messages, seq: 0, held };
         outgoing.send(ToBroker::Hello(hello(id, &outgoing.held))).await?;
-        let mut inbound = client.publish(signed(ReceiverStream::new(receiver), token)?).await?.into_inner();
+        let mut grpc = tonic::client::Grpc::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        grpc.ready().await?;
+        let request = signed(ReceiverStream::new(receiver), token)?;
+        let mut inbound = grpc.streaming(request, PathAndQuery::from_static(PUBLISH), AsEncoded).await?.into_inner();
         let Some(FromBroker::Welcome(welcome)) = inbound.message().await?.and_then(|message| message.message) else {
             bail!("the broker said something else than Welcome to {id}");
         };
         let mode = welcome.mode();
         let credits = welcome.credits.unwrap_or_default();
         let (told, heard) = watch::channel(Heard::default());
+        let (tell_status, watched) = watch::channel(Watched::default());
         let (items, bytes) = (semaphore(credits.items as usize), semaphore(usize::try_from(credits.bytes)?));
         let outgoing = Arc::new(Mutex::new(outgoing));
         let mut tasks = JoinSet::new();
         tasks.spawn(listen(inbound, told, Arc::clone(&outgoing), Arc::clone(&items), Arc::clone(&bytes)));
         tasks.spawn(beat(Arc::clone(&outgoing), Duration::from_millis(welcome.heartbeat_ms.max(1_000))));
-        tasks.spawn(watch_status(client, token.to_owned(), id.clone()));
-        let cluster = Self { id: id.clone(), outgoing, items, bytes, heard, _tasks: tasks };
+        tasks.spawn(watch_status(client, token.to_owned(), id.clone(), tell_status));
+        let cluster = Self { id: id.clone(), outgoing, items, bytes, heard, watched, traffic, _tasks: tasks };
         match mode {
             Mode::Resume => {}
             Mode::Snapshot => cluster.begin().await?,
@@ -143,24 +201,36 @@ impl Cluster {
     pub async fn publish(&self, endpoints: &[Endpoint]) -> anyhow::Result<u64> {
         let mut last = self.outgoing.lock().await.seq;
         for chunk in endpoints.chunks(OPERATIONS) {
-            let (mut operations, mut versions) = (vec![], vec![]);
-            for endpoint in chunk {
-                let version = endpoint.version();
-                versions.push((endpoint.key.hash(), version));
-                let put = v1::Put { endpoint: Some(endpoint.into()), version: version_to_wire(&version) };
-                operations.push(v1::Operation { operation: Some(operation::Operation::Put(put)) });
-            }
-            let bytes: usize = operations.iter().map(prost::Message::encoded_len).sum();
-            // An Ack gives the credits back.
-            self.items.acquire_many(u32::try_from(operations.len())?).await?.forget();
-            self.bytes.acquire_many(u32::try_from(bytes)?).await?.forget();
-            let mut outgoing = self.outgoing.lock().await;
-            outgoing.seq += 1;
-            last = outgoing.seq;
-            versions.into_iter().for_each(|(key, version)| outgoing.held.take(key, version));
-            outgoing.send(ToBroker::Changes(v1::Changes { seq: last, operations })).await?;
+            last += 1;
+            self.send(encode_one(chunk, last)?).await?;
         }
         Ok(last)
+    }
+
+    /// The same for messages that are encoded already.
+    ///
+    /// # Errors
+    /// The session has ended, or the messages do not follow what was sent before.
+    pub async fn publish_encoded(&self, messages: Vec<Encoded>) -> anyhow::Result<u64> {
+        let mut last = self.outgoing.lock().await.seq;
+        for message in messages {
+            last = message.seq;
+            self.send(message).await?;
+        }
+        Ok(last)
+    }
+
+    /// Sends one message as soon as the credits allow it; an Ack gives them back.
+    async fn send(&self, message: Encoded) -> anyhow::Result<()> {
+        self.items.acquire_many(message.items).await?.forget();
+        self.bytes.acquire_many(message.bytes).await?.forget();
+        let mut outgoing = self.outgoing.lock().await;
+        if message.seq != outgoing.seq + 1 {
+            bail!("the sequence number {} would follow {}: one task publishes at a time", message.seq, outgoing.seq);
+        }
+        outgoing.seq = message.seq;
+        message.versions.into_iter().for_each(|(key, version)| outgoing.held.take(key, version));
+        outgoing.send_encoded(message.message).await
     }
 
     /// Returns when the broker has acknowledged a sequence number.
@@ -176,6 +246,32 @@ impl Cluster {
         }
     }
 
+    /// Returns when the status stream has said all that there was.
+    ///
+    /// # Errors
+    /// The stream has ended.
+    pub async fn replayed(&self) -> anyhow::Result<()> {
+        self.watched.clone().wait_for(|watched| watched.replay_done).await.context("the status stream ended")?;
+        Ok(())
+    }
+
+    /// Returns when the newest status is of this content and has come so far, or farther.
+    ///
+    /// # Errors
+    /// The stream has ended.
+    pub async fn progressed(&self, version: Version, progress: v1::Progress) -> anyhow::Result<()> {
+        let reached = |watched: &Watched| {
+            watched.newest.is_some_and(|(of, now)| of == version && (now == progress || now == v1::Progress::InSync))
+        };
+        self.watched.clone().wait_for(reached).await.context("the status stream ended")?;
+        Ok(())
+    }
+
+    /// The bytes of its connection by now, in both directions.
+    pub fn traffic_bytes(&self) -> u64 {
+        self.traffic.bytes()
+    }
+
     /// Ends the session; answers what a later one resumes with.
     pub async fn leave(self) -> Held {
         self.outgoing.lock().await.held.clone()
@@ -187,7 +283,7 @@ fn semaphore(permits: usize) -> Arc<Semaphore> {
 }
 
 fn sources() -> Vec<v1::SourceState> {
-    vec![v1::SourceState { kind: SOURCE.to_owned(), synced: true, last_error: String::new() }]
+    SOURCES.map(|kind| v1::SourceState { kind: kind.to_owned(), synced: true, last_error: String::new() }).into()
 }
 
 fn hello(id: &ClusterId, held: &Held) -> v1::Hello {
@@ -261,10 +357,18 @@ async fn beat(outgoing: Arc<Mutex<Outgoing>>, every: Duration) {
     }
 }
 
-/// Reads the statuses, as an agent does; what they say is not measured.
-async fn watch_status(mut client: FederationClient<Channel>, token: String, id: ClusterId) {
+/// Reads the statuses, as an agent does.
+async fn watch_status(mut client: FederationClient<Channel>, token: String, id: ClusterId, told: watch::Sender<Watched>) {
     let Ok(request) = signed(v1::WatchStatusRequest { cluster: id.to_string() }, &token) else { return };
     let Ok(statuses) = client.watch_status(request).await else { return };
     let mut statuses = statuses.into_inner();
-    while let Ok(Some(_)) = statuses.message().await {}
+    while let Ok(Some(batch)) = statuses.message().await {
+        told.send_modify(|watched| {
+            watched.replay_done |= batch.replay_done;
+            for status in batch.statuses {
+                let version = Version::from_slice(&status.version);
+                watched.newest = version.map(|version| (version, status.progress())).or(watched.newest);
+            }
+        });
+    }
 }

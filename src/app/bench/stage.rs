@@ -1,7 +1,6 @@
 //! The parts of a benchmark: one AWS account at the emulator, a broker on a SQLite file, and what clusters publish.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +9,9 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::cluster::{Cluster, Held, SOURCE};
+use super::cluster::{Cluster, Held};
+use super::fleet::SOURCES;
+use super::folder::Folder;
 use super::say;
 use crate::adapters::route53::AwsOptions;
 use crate::app::broker::{self, BrokerOptions, Reloader};
@@ -131,7 +132,7 @@ impl World {
         let zone = &self.zones[serial as usize % self.zones.len()];
         Endpoint {
             key: EndpointKey {
-                source: SOURCE.into(),
+                source: SOURCES[0].into(),
                 namespace: "bench".into(),
                 object: format!("{purpose}-{serial}").into(),
                 dns_name: format!("{purpose}-{serial}.{cluster}.{zone}").into(),
@@ -182,7 +183,7 @@ impl World {
             None => json!({ "profile": "legacy", "reserve_percent": 0, "requests": plenty }),
         };
         let config = json!({
-            "store": format!("sqlite:{}", self.folder.0.join("broker.db").display()),
+            "store": format!("sqlite:{}", self.folder.path().join("broker.db").display()),
             "listen": { "grpc": "127.0.0.1:0", "http": "127.0.0.1:0" },
             "agents": { "token": self.token },
             "environments": [{ "name": "bench" }],
@@ -368,25 +369,4 @@ pub async fn prepare(world: &World, endpoints: &[Vec<Endpoint>]) -> anyhow::Resu
         held.push(cluster.leave().await);
     }
     Ok((stage.close().await?, held))
-}
-
-/// A folder that is removed at the end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn make(inside: Option<&Path>) -> anyhow::Result<Self> {
-        let parent = inside.map_or_else(std::env::temp_dir, Path::to_owned);
-        let path = parent.join(format!("zonefold-bench-{}", uuid::Uuid::new_v4()));
-        std::fs::create_dir_all(&path)
-            .with_context(|| format!("the folder {} cannot be made: choose another with --folder", path.display()))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            say(&format!("the folder {} could not be removed: {error}", self.0.display()));
-        }
-    }
 }
