@@ -27,9 +27,15 @@ pub const DRAIN_FIGURES: &[Figure] = &[
     figure("operation", "", "create or update; an update is a DELETE and a CREATE in one call, two changes"),
     figure("profile", "", "the buckets of the account, at the emulator and in the broker's budget"),
     figure("arrival", "", "whether all endpoints were durable before the account could be written"),
-    figure("seconds", "", "from the first batch that the emulator applied to the last, by the times of its journal"),
+    figure("accounts", "", "accounts that were drained at once, each with buckets and zones of its own"),
+    figure(
+        "seconds",
+        "",
+        "from the first batch that the emulator applied to the last, by its journal; of the account farthest from its limit",
+    ),
     figure("limit_seconds", "", "what our part of the buckets allows: the largest of (needed - burst) / rate over the buckets"),
     figure("ratio", "at most 1.05", "seconds / limit_seconds; null when the burst alone is enough"),
+    figure("mean_ratio", "", "the same over all accounts, on average"),
     figure("throttled", "0", "calls that the emulator answered with Throttling"),
     figure("calls", "", "calls of ChangeResourceRecordSets, refused ones too"),
     figure("changes", "", "changes that the emulator applied"),
@@ -39,9 +45,10 @@ pub const DRAIN_FIGURES: &[Figure] = &[
     figure("requests", "", "all calls of Route 53 from the first publication on, reads too"),
     figure("durable_seconds", "", "from the first publication to the last acknowledgement that an endpoint is durable"),
     figure("wall_seconds", "", "from the first publication to the last applied batch, waiting for the account included"),
-    figure("endpoints", "", "endpoints published in the measured run"),
+    figure("endpoints", "", "endpoints published in the measured run, for each account"),
     figure("clusters", "", "clusters that published, each over a gRPC session of its own"),
-    figure("zones", "", "hosted zones of the one account"),
+    figure("zones", "", "hosted zones of each account"),
+    figure("spread", "", "how the endpoints of an account are spread over its zones"),
     figure("reserve_percent", "", "the part of the buckets that is left to others"),
     figure("signature", "", "whether the emulator checked signatures"),
     figure("seed", "", "the seed of names, addresses, ids and jitter"),
@@ -66,6 +73,7 @@ pub const LATENCY_FIGURES: &[Figure] = &[
     figure("throttled", "", "calls that the emulator answered with Throttling"),
     figure("busy", "", "calls that met a zone still at work (PriorRequestNotComplete)"),
     figure("profile", "", "the buckets of the account, at the emulator and in the broker's budget"),
+    figure("clusters", "", "clusters with an open session; one is quiet, one is noisy, the others say nothing"),
     figure("zones", "", "hosted zones, used in turn"),
     figure("reserve_percent", "", "the part of the buckets that is left to others"),
     figure("signature", "", "whether the emulator checked signatures"),
@@ -277,6 +285,16 @@ pub enum StoreKind {
     Postgres,
 }
 
+/// How endpoints are spread over zones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ZoneSpread {
+    /// Each zone has as many.
+    Even,
+    /// Some zones are hot and some are cold.
+    Skewed,
+}
+
 /// What all benchmarks take.
 #[derive(Debug, Args)]
 pub struct CommonBenchArgs {
@@ -309,15 +327,21 @@ pub struct DrainArgs {
     /// When the endpoints come
     #[arg(long, env = "ZONEFOLD_BENCH_ARRIVAL", value_enum, default_value = "queued")]
     pub arrival: Arrival,
-    /// How many endpoints; by default 10,000 to create or 5,000 to update
+    /// How many AWS accounts are drained at once
+    #[arg(long, env = "ZONEFOLD_BENCH_ACCOUNTS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub accounts: u32,
+    /// How many endpoints for each account; by default 10,000 to create or 5,000 to update
     #[arg(long, env = "ZONEFOLD_BENCH_ENDPOINTS", value_parser = clap::value_parser!(u32).range(1..=90_000))]
     pub endpoints: Option<u32>,
     /// How many clusters publish them
     #[arg(long, env = "ZONEFOLD_BENCH_CLUSTERS", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub clusters: u32,
-    /// How many hosted zones they go to
+    /// How many hosted zones of each account they go to
     #[arg(long, env = "ZONEFOLD_BENCH_ZONES", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub zones: u32,
+    /// How they are spread over an account's zones
+    #[arg(long, env = "ZONEFOLD_BENCH_SPREAD", value_enum, default_value = "even")]
+    pub spread: ZoneSpread,
     /// The part of the buckets that is left to others
     #[arg(long, env = "ZONEFOLD_BENCH_RESERVE_PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=80))]
     pub reserve_percent: u8,
@@ -339,6 +363,9 @@ pub struct LatencyArgs {
     /// Endpoints that the noisy cluster publishes at once
     #[arg(long, env = "ZONEFOLD_BENCH_FLOOD", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub flood: u32,
+    /// How many clusters hold a session: a quiet one, a noisy one, and others that say nothing
+    #[arg(long, env = "ZONEFOLD_BENCH_CLUSTERS", default_value_t = 2, value_parser = clap::value_parser!(u32).range(2..=1_000))]
+    pub clusters: u32,
     /// How many hosted zones
     #[arg(long, env = "ZONEFOLD_BENCH_ZONES", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub zones: u32,
