@@ -54,14 +54,7 @@ fn cluster() -> ClusterId {
 }
 
 fn contribution(endpoint: Endpoint) -> Contribution {
-    Contribution {
-        cluster: cluster(),
-        key: endpoint.key.hash(),
-        version: endpoint.version(),
-        arrival: 1,
-        wish: interpret(&endpoint).ok().map(Arc::new),
-        endpoint: Arc::new(endpoint),
-    }
+    Contribution { cluster: cluster(), arrival: 1, wish: interpret(&endpoint).ok().map(Arc::new), endpoint: Arc::new(endpoint) }
 }
 
 /// What Route 53 holds of an endpoint that we made.

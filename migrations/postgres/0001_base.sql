@@ -31,7 +31,7 @@ create table endpoints (
     cluster_id integer not null references clusters (cluster_id),
     key_hash   bytea not null,
     version    bytea not null,
-    body       text not null,
+    body       bytea not null,
     verdict    text,
     primary key (cluster_id, key_hash)
 ) with (fillfactor = 85);
@@ -55,7 +55,7 @@ create table records (
     sort_key      bytea not null,
     owner_batch   bytea,
     drift         text,
-    raw           text not null,
+    raw           bytea not null,
     primary key (zone_id, sort_key)
 );
 

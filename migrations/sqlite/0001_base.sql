@@ -31,7 +31,7 @@ create table endpoints (
     updated_at integer not null,
     key_hash   blob not null,
     version    blob not null,
-    body       text not null,
+    body       blob not null,
     verdict    text
 ) strict;
 create unique index endpoints_by_key on endpoints (cluster_id, key_hash);
@@ -54,7 +54,7 @@ create table records (
     owner_cluster integer references cluster_names (id),
     owner_batch   blob,
     drift         text,
-    raw           text not null,
+    raw           blob not null,
     primary key (zone_id, sort_key)
 ) strict, without rowid;
 

@@ -11,7 +11,7 @@ use super::problem::{ApiError, Problem};
 use super::request::{NoParams, Params, identifier};
 use super::values::{Time, visibility_or_null};
 use crate::broker::ClusterView;
-use crate::broker::feedback::StatusCounts;
+use crate::broker::endpoints::StatusCounts;
 use crate::core::ids::{ClusterId, EnvironmentId};
 
 /// One cluster.

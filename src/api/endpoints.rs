@@ -17,8 +17,8 @@ use super::problem::{ApiError, Problem};
 use super::request::Params;
 use super::values::{EndpointSource, Placement, Time, reasons, verdict_states};
 use crate::broker::decider::SharedDirectory;
-use crate::broker::feedback::{EndpointStatus, Progress as BrokerProgress, StatusHub};
-use crate::core::endpoint::{Endpoint as CoreEndpoint, KeyHash};
+use crate::broker::held::{Held, Progress as BrokerProgress, Status};
+use crate::core::endpoint::KeyHash;
 use crate::core::ids::ClusterId;
 use crate::core::name::DnsName;
 use crate::core::verdict::{Reason, Verdict as CoreVerdict, VerdictState};
@@ -142,7 +142,7 @@ pub enum StateFilter {
 }
 
 impl StateFilter {
-    fn fits(self, status: Option<&EndpointStatus>) -> bool {
+    fn fits(self, status: Option<&Status>) -> bool {
         let state = status.map(|status| match status.verdict.state {
             VerdictState::Accepted => Self::Accepted,
             VerdictState::Waiting => Self::Waiting,
@@ -179,22 +179,21 @@ impl ProgressFilter {
 
 impl Endpoint {
     /// Shows an endpoint with its status, once there is one.
-    pub fn new(cluster: &ClusterId, key: &KeyHash, endpoint: &CoreEndpoint, status: Option<&EndpointStatus>) -> Self {
-        let version = endpoint.version();
-        // A status of an earlier content says nothing of this one.
-        let status = status.filter(|status| status.version == version);
+    pub fn new(held: &Held) -> Self {
+        let (view, status) = (held.view(), held.status());
+        let status = status.as_ref();
         Self {
-            id: key.to_string(),
-            cluster: cluster.clone(),
-            key: EndpointSource::from(&endpoint.key),
-            targets: endpoint.targets.iter().map(ToString::to_string).collect(),
-            ttl_secs: endpoint.ttl_secs,
-            properties: endpoint.properties.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
-            version: version.to_string(),
+            id: view.key_hash().to_string(),
+            cluster: held.cluster().clone(),
+            key: EndpointSource::from(&view.key()),
+            targets: view.targets.iter().map(ToString::to_string).collect(),
+            ttl_secs: view.ttl_secs,
+            properties: view.properties.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            version: view.version().to_string(),
             verdict: status.map(|status| Verdict::from(&status.verdict)),
             progress: status.and_then(|status| status.progress.as_ref()).map(Progress::from),
             placement: status.and_then(|status| status.verdict.placement.as_ref()).map(Placement::from),
-            since: status.map(|status| Time(status.at)),
+            since: status.map(|_| Time(held.since())),
         }
     }
 }
@@ -214,8 +213,7 @@ impl NameFilter {
         Self { text, name }
     }
 
-    fn fits(&self, endpoint: &CoreEndpoint) -> bool {
-        let written = endpoint.key.dns_name.as_str();
+    fn fits(&self, written: &str) -> bool {
         let written = written.strip_suffix('.').unwrap_or(written);
         if written.eq_ignore_ascii_case(&self.text) {
             return true;
@@ -263,7 +261,7 @@ impl ListParams {
         self.state.is_some() || self.progress.is_some() || self.name.is_some()
     }
 
-    fn fits(&self, status: Option<&EndpointStatus>) -> bool {
+    fn fits(&self, status: Option<&Status>) -> bool {
         self.state.is_none_or(|state| state.fits(status))
             && self.progress.is_none_or(|progress| progress.fits(status.and_then(|status| status.progress.as_ref())))
     }
@@ -284,49 +282,42 @@ pub struct Position {
         (status = 200, description = "A page of endpoints.", body = Page<Endpoint>),
         (status = 400, description = "A parameter is wrong.", body = Problem, content_type = "application/problem+json")))]
 pub async fn list(State(state): State<ApiState>, Params(params): Params<ListParams>) -> Result<Json<Page<Endpoint>>, ApiError> {
-    Ok(Json(page(&state.broker.directory, &state.broker.hub, &params, LOOK_AT_MOST).await))
+    Ok(Json(page(&state.broker.directory, &params, LOOK_AT_MOST).await))
 }
 
 /// One page, after looking at no more than so many endpoints.
-pub(super) async fn page(
-    directory: &SharedDirectory,
-    hub: &StatusHub,
-    params: &ListParams,
-    look_at_most: usize,
-) -> Page<Endpoint> {
+pub(super) async fn page(directory: &SharedDirectory, params: &ListParams, look_at_most: usize) -> Page<Endpoint> {
     let start = params.cursor.as_ref().map(|cursor| &cursor.0);
     let clusters: Vec<ClusterId> = directory.read(|directory| {
-        let from_here = |cluster: &&ClusterId| {
-            start.is_none_or(|start| **cluster >= start.cluster)
-                && params.cluster.as_ref().is_none_or(|wanted| wanted == *cluster)
+        let from_here = |cluster: &ClusterId| {
+            start.is_none_or(|start| *cluster >= start.cluster) && params.cluster.as_ref().is_none_or(|wanted| wanted == cluster)
         };
-        directory.clusters().filter(from_here).cloned().collect()
+        directory.clusters().into_iter().filter(from_here).collect()
     });
     let chunk = if params.is_filter() { CHUNK } else { params.limit.get() + 1 };
     let (mut items, mut last, mut looked_at) = (vec![], None, 0);
     for cluster in clusters {
-        let board = hub.cluster(&cluster);
+        let endpoints = directory.read(|directory| directory.cluster(&cluster));
         let mut after = start.filter(|start| start.cluster == cluster).map(|start| KeyHash(start.key));
         loop {
-            let entries = directory.read(|directory| directory.page(&cluster, after.as_ref(), chunk));
+            let entries = endpoints.page(after.as_ref(), chunk);
             if entries.is_empty() {
                 break;
             }
-            for (key, endpoint, version) in entries {
+            for held in entries {
+                let (view, status) = (held.view(), held.status());
+                let key = view.key_hash();
                 let here = Position { cluster: cluster.clone(), key: key.0 };
                 if looked_at == look_at_most {
                     return Page { items, next: last.map(|last| Cursor(last).to_string()) };
                 }
                 looked_at += 1;
                 after = Some(key);
-                if params.name.as_ref().is_none_or(|name| name.fits(&endpoint)) {
-                    let status = board.get(&key).filter(|status| status.version == version);
-                    if params.fits(status.as_ref()) {
-                        if items.len() == params.limit.get() {
-                            return Page { items, next: last.map(|last| Cursor(last).to_string()) };
-                        }
-                        items.push(Endpoint::new(&cluster, &key, &endpoint, status.as_ref()));
+                if params.name.as_ref().is_none_or(|name| name.fits(view.dns_name)) && params.fits(status.as_deref()) {
+                    if items.len() == params.limit.get() {
+                        return Page { items, next: last.map(|last| Cursor(last).to_string()) };
                     }
+                    items.push(Endpoint::new(&held));
                 }
                 last = Some(here);
             }
@@ -344,13 +335,14 @@ mod tests {
 
     use super::*;
     use crate::broker::directory::Directory;
+    use crate::core::packed::PackedEndpoint;
     use crate::core::testkit::{cluster, endpoint};
     use crate::core::time::Timestamp;
     use crate::ports::{IngestOp, OpOutcome};
 
     #[test]
     fn a_name_is_found_in_any_spelling() {
-        let fits = |asked: &str, written: &str| NameFilter::new(asked).fits(&endpoint("web", written, "A", &["192.0.2.1"]));
+        let fits = |asked: &str, written: &str| NameFilter::new(asked).fits(written);
         assert!(fits("WWW.Example.com.", "www.example.com"));
         assert!(fits("www.example.com", "www.example.com."));
         assert!(fits("xn--bcher-kva.example.com", "bücher.example.com"));
@@ -361,52 +353,32 @@ mod tests {
         assert!(fits(&too_long, &too_long), "what is no name is found as it was written");
     }
 
-    fn status(of: &CoreEndpoint, verdict: CoreVerdict) -> EndpointStatus {
-        EndpointStatus {
-            key: of.key.hash(),
-            version: of.version(),
-            verdict,
-            progress: None,
-            at: Timestamp(0),
-            endpoint: Arc::new(of.clone()),
-        }
-    }
-
-    #[test]
-    fn a_status_of_an_earlier_content_is_not_shown() {
-        let target = |target| endpoint("web", "www.example.com", "A", &[target]);
-        let (old, new) = (target("192.0.2.1"), target("192.0.2.2"));
-        let status = status(&old, CoreVerdict::rejected(Reason::InvalidTarget, "no"));
-        let show =
-            |endpoint: &CoreEndpoint| Endpoint::new(&cluster("east"), &endpoint.key.hash(), endpoint, Some(&status)).verdict;
-        assert!(show(&old).is_some());
-        assert_eq!(show(&new), None);
-    }
-
     /// Three clusters of 20 endpoints, every fifth of which is rejected.
-    fn stored() -> (SharedDirectory, StatusHub) {
-        let (mut directory, hub) = (Directory::new(HashMap::new()), StatusHub::default());
+    fn stored() -> SharedDirectory {
+        let directory = Directory::new(HashMap::new());
         for name in ["a", "b", "c"] {
             for index in 0..20 {
                 let endpoint = endpoint(&format!("web-{index}"), "www.example.com", "A", &["192.0.2.1"]);
+                let (key, version) = (endpoint.key.hash(), endpoint.version());
+                let put = IngestOp::Put { key, version, endpoint: PackedEndpoint::pack(&endpoint) };
+                directory.commit(&cluster(name), vec![put], &[OpOutcome::Stored { arrival: index }], &mut vec![]);
                 let verdict = match index % 5 {
                     0 => CoreVerdict::rejected(Reason::InvalidTarget, "no"),
                     _ => CoreVerdict::waiting(Reason::NoZone, "no", None),
                 };
-                hub.set(&cluster(name), status(&endpoint, verdict));
-                let put = IngestOp::Put { key: endpoint.key.hash(), version: endpoint.version(), endpoint };
-                directory.commit(&cluster(name), vec![put], &[OpOutcome::Stored { arrival: index }], &mut vec![]);
+                let endpoints = directory.cluster(&cluster(name));
+                endpoints.tell(&endpoints.get(&key).unwrap(), Arc::new(Status::of(verdict)), Timestamp(0));
             }
         }
-        (SharedDirectory::new(directory), hub)
+        SharedDirectory::new(directory)
     }
 
     /// All pages in a row, and how many there were.
     async fn all(mut params: ListParams, look_at_most: usize) -> (Vec<Endpoint>, usize) {
-        let (directory, hub) = stored();
+        let directory = stored();
         let (mut found, mut pages) = (vec![], 0);
         loop {
-            let page = page(&directory, &hub, &params, look_at_most).await;
+            let page = page(&directory, &params, look_at_most).await;
             assert!(page.items.len() <= params.limit.get());
             (found, pages) = ([found, page.items].concat(), pages + 1);
             let Some(next) = page.next else { break };

@@ -12,7 +12,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use super::dev::Parts;
 use crate::broker::ClusterView;
-use crate::broker::feedback::{EndpointStatus, Progress};
+use crate::broker::held::{Held, Progress, Status};
 use crate::broker::worker::{AccountView, Health};
 use crate::core::verdict::VerdictState;
 
@@ -22,6 +22,8 @@ const REDRAW: Duration = Duration::from_millis(500);
 const LOG_LINES: usize = 6;
 /// Endpoints with trouble that the live view shows.
 const TROUBLED: usize = 8;
+/// Endpoints of a cluster that are looked through for trouble.
+const LOOK_AT: usize = 5_000;
 
 /// The last lines of the log, for the live view.
 #[derive(Clone, Default)]
@@ -140,13 +142,11 @@ async fn frame(parts: &Parts, banner: &str, log: &[String]) -> String {
     let mut text = format!("zonefold dev   (Ctrl-C stops)\n\n{banner}\n{}\n", accounts_table(&parts.broker.accounts()));
     let clusters = parts.broker.clusters().await.unwrap_or_default();
     let _ = writeln!(text, "\n{}", clusters_table(&clusters));
-    let troubled: Vec<EndpointStatus> = clusters
-        .iter()
-        .flat_map(|cluster| parts.broker.hub.cluster(&cluster.cluster).newer_than(0, 5_000).0)
-        .filter(is_troubled)
-        .collect();
-    for status in troubled.iter().take(TROUBLED) {
-        let _ = writeln!(text, "\n{}  {}\n    {}", status.verdict.reason.as_str(), status.endpoint.key, message(status));
+    let held = clusters.iter().flat_map(|cluster| parts.broker.endpoints(&cluster.cluster).page(None, LOOK_AT));
+    let troubled: Vec<(Held, Arc<Status>)> =
+        held.filter_map(|held| held.status().map(|status| (held, status))).filter(|(_, status)| is_troubled(status)).collect();
+    for (held, status) in troubled.iter().take(TROUBLED) {
+        let _ = writeln!(text, "\n{}  {}\n    {}", status.verdict.reason.as_str(), held.key(), message(status));
     }
     if troubled.len() > TROUBLED {
         let _ = writeln!(text, "… and {} more: zonefold status", troubled.len() - TROUBLED);
@@ -158,12 +158,12 @@ async fn frame(parts: &Parts, banner: &str, log: &[String]) -> String {
     text
 }
 
-fn is_troubled(status: &EndpointStatus) -> bool {
+fn is_troubled(status: &Status) -> bool {
     status.verdict.state != VerdictState::Accepted
         || matches!(status.progress, Some(Progress::Refused { .. } | Progress::Drifted { .. }))
 }
 
-fn message(status: &EndpointStatus) -> &str {
+fn message(status: &Status) -> &str {
     match &status.progress {
         Some(Progress::Refused { message, .. } | Progress::Drifted { message }) => message,
         _ => &status.verdict.message,

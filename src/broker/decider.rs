@@ -1,13 +1,14 @@
 //! The one writer of the directory: takes what was committed and what was discovered, and passes on what follows.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
 use super::directory::{ClusterSettings, Directory, Effect};
-use super::feedback::{EndpointStatus, StatusHub};
+use super::feedback::Feedback;
+use super::held::Status;
 use super::ingest::CommittedUnit;
 use super::worker::{Discovered, Message, WorkerHandle};
 use crate::core::ids::{AccountId, ClusterId};
@@ -25,23 +26,19 @@ pub enum ToDecider {
     Barrier(oneshot::Sender<()>),
 }
 
-/// The directory, shared for reading; only the decider writes.
+/// The directory, shared; only the decider tells it anything.
 #[derive(Clone)]
-pub struct SharedDirectory(Arc<Mutex<Directory>>);
+pub struct SharedDirectory(Arc<Directory>);
 
 impl SharedDirectory {
     /// Shares a directory.
     pub fn new(directory: Directory) -> Self {
-        Self(Arc::new(Mutex::new(directory)))
+        Self(Arc::new(directory))
     }
 
-    /// Looks at it, briefly.
+    /// Looks at it.
     pub fn read<T>(&self, look: impl FnOnce(&Directory) -> T) -> T {
-        look(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn write<T>(&self, change: impl FnOnce(&mut Directory) -> T) -> T {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        look(&self.0)
     }
 }
 
@@ -52,7 +49,7 @@ pub struct Decider {
     /// The workers, by account.
     pub workers: BTreeMap<AccountId, WorkerHandle>,
     /// Where verdicts go.
-    pub hub: Arc<StatusHub>,
+    pub feedback: Feedback,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }
@@ -63,16 +60,16 @@ impl Decider {
         while let Some(message) = messages.recv().await {
             let mut effects = vec![];
             match message {
-                ToDecider::Committed(units) => self.directory.write(|directory| {
+                ToDecider::Committed(units) => self.directory.read(|directory| {
                     for unit in units {
                         directory.commit(&unit.cluster, unit.ops, &unit.outcomes, &mut effects);
                     }
                 }),
                 ToDecider::Discovered(discovered) => {
-                    self.directory.write(|directory| directory.discover(&discovered.account, discovered.zones, &mut effects));
+                    self.directory.read(|directory| directory.discover(&discovered.account, discovered.zones, &mut effects));
                 }
                 ToDecider::Reconfigure(settings) => {
-                    self.directory.write(|directory| directory.reconfigure(settings, &mut effects));
+                    self.directory.read(|directory| directory.reconfigure(settings, &mut effects));
                 }
                 ToDecider::Barrier(reply) => {
                     // Who asked may have gone.
@@ -84,7 +81,7 @@ impl Decider {
     }
 
     async fn pass_on(&self, effects: Vec<Effect>) {
-        for (account, effects) in part(effects, &self.hub, &*self.clock) {
+        for (account, effects) in part(effects, &self.feedback, &*self.clock) {
             match self.workers.get(&account) {
                 Some(worker) => {
                     if worker.messages.send(Message::Effects(effects)).await.is_err() {
@@ -99,19 +96,15 @@ impl Decider {
     }
 }
 
-/// Parts effects by account, in order, and tells the hub what concerns no account.
-pub fn part(effects: Vec<Effect>, hub: &StatusHub, clock: &dyn Clock) -> BTreeMap<AccountId, Vec<Effect>> {
+/// Parts effects by account, in order, and tells what concerns no account.
+pub fn part(effects: Vec<Effect>, feedback: &Feedback, clock: &dyn Clock) -> BTreeMap<AccountId, Vec<Effect>> {
     let mut by_account: BTreeMap<AccountId, Vec<Effect>> = BTreeMap::new();
     for effect in effects {
         match effect {
             Effect::Contribute { ref placement, .. } | Effect::Withdraw { ref placement, .. } => {
                 by_account.entry(placement.account.clone()).or_default().push(effect);
             }
-            Effect::Judge { cluster, endpoint, key, version, verdict } => {
-                let status = EndpointStatus { endpoint, key, version, verdict, progress: None, at: clock.now() };
-                hub.set(&cluster, status);
-            }
-            Effect::Forget { cluster, key } => hub.forget(&cluster, &key),
+            Effect::Judge { held, verdict } => feedback.tell(&held, Arc::new(Status::of(verdict)), clock.now()),
         }
     }
     by_account

@@ -1,15 +1,18 @@
 //! Every endpoint of every cluster, and where each one goes.
 //!
 //! The directory follows the store: it is told what was committed, in the order of the commits, and answers with what that
-//! means for the account workers and for the endpoints' statuses. It holds the digests by which an agent resumes.
+//! means for the account workers and for the endpoints' statuses. The decider alone tells it; everybody may look: at settings
+//! and zones as unchanging snapshots, at a cluster's endpoints a page at a time.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ops::Bound;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use crate::core::claims::Contribution;
+use arc_swap::ArcSwap;
+
+use super::endpoints::{ClusterEndpoints, LoadingEndpoints};
+use super::held::Held;
 use crate::core::digest::SetDigest;
-use crate::core::endpoint::{Endpoint, EndpointKey, KeyHash, Version};
+use crate::core::endpoint::{EndpointKey, KeyHash, Version};
 use crate::core::ids::{AccountId, ClusterId, EnvironmentId, ZoneId};
 use crate::core::name::DnsName;
 use crate::core::policy::Visibility;
@@ -17,6 +20,9 @@ use crate::core::routing::{RouteRequest, ZoneFacts, ZoneTable};
 use crate::core::verdict::{Placement, Reason, Verdict};
 use crate::core::wish::{Wish, interpret};
 use crate::ports::{EndpointRow, IngestOp, OpOutcome};
+
+/// How many endpoints a look at all of them copies at once.
+const LOOK_PAGE: usize = 1_000;
 
 /// What the configuration says of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,8 +42,8 @@ pub enum Effect {
         placement: Placement,
         /// The owner name.
         name: DnsName,
-        /// The contribution.
-        contribution: Contribution,
+        /// The endpoint.
+        held: Held,
     },
     /// An endpoint no longer contributes.
     Withdraw {
@@ -45,128 +51,150 @@ pub enum Effect {
         placement: Placement,
         /// The owner name.
         name: DnsName,
-        /// Whose.
-        cluster: ClusterId,
-        /// Hash of its key.
-        key: KeyHash,
-        /// Its key, for the cause of the deletion.
-        endpoint: EndpointKey,
+        /// The endpoint; its key is the cause of what is deleted.
+        held: Held,
     },
     /// A verdict that does not depend on the zone's other names.
     Judge {
-        /// Whose.
-        cluster: ClusterId,
         /// The endpoint.
-        endpoint: Arc<Endpoint>,
-        /// Hash of its key.
-        key: KeyHash,
-        /// Its content.
-        version: Version,
+        held: Held,
         /// The verdict.
         verdict: Verdict,
     },
-    /// The endpoint is gone: its status with it.
-    Forget {
-        /// Whose.
-        cluster: ClusterId,
-        /// Hash of its key.
-        key: KeyHash,
-    },
-}
-
-struct Entry {
-    endpoint: Arc<Endpoint>,
-    version: Version,
-    arrival: i64,
-    /// Where the endpoint contributes; the name goes with it so that a withdrawal finds it.
-    placed: Option<(Placement, DnsName)>,
-}
-
-#[derive(Default)]
-struct ClusterEntries {
-    /// In the order of the key hashes, so that a page starts where the last one ended.
-    entries: BTreeMap<KeyHash, Entry>,
-    digest: SetDigest,
 }
 
 /// See the module's page.
 #[derive(Default)]
 pub struct Directory {
-    settings: HashMap<ClusterId, ClusterSettings>,
-    zones: ZoneTable,
-    clusters: BTreeMap<ClusterId, ClusterEntries>,
+    settings: ArcSwap<HashMap<ClusterId, ClusterSettings>>,
+    zones: ArcSwap<ZoneTable>,
+    clusters: RwLock<BTreeMap<ClusterId, Arc<ClusterEndpoints>>>,
+    places: Mutex<Places>,
+    unplaced: Mutex<Unplaced>,
+}
+
+/// The places where endpoints contribute, numbered from 1 in the order of their first use in this process.
+#[derive(Default)]
+struct Places {
+    placements: Vec<Placement>,
+    numbers: HashMap<Placement, u32>,
+}
+
+impl Places {
+    fn number(&mut self, placement: &Placement) -> u32 {
+        if let Some(number) = self.numbers.get(placement) {
+            return *number;
+        }
+        self.placements.push(placement.clone());
+        // No more places than zones, and those number thousands.
+        let number = u32::try_from(self.placements.len()).unwrap_or(u32::MAX);
+        self.numbers.insert(placement.clone(), number);
+        number
+    }
+
+    fn of(&self, held: &Held) -> Option<Placement> {
+        let index = (held.place() as usize).checked_sub(1)?;
+        self.placements.get(index).cloned()
+    }
+}
+
+/// The endpoints that contribute nowhere, by the name that they want: as it is shown, or as it was written when it is none.
+#[derive(Default)]
+struct Unplaced(BTreeMap<String, Vec<Held>>);
+
+impl Unplaced {
+    fn key(written: &str) -> String {
+        DnsName::parse(written).map_or_else(|_| written.to_ascii_lowercase(), |name| name.to_string())
+    }
+
+    fn insert(&mut self, held: &Held) {
+        self.0.entry(Self::key(held.view().dns_name)).or_default().push(held.clone());
+    }
+
+    fn remove(&mut self, held: &Held) {
+        let key = Self::key(held.view().dns_name);
+        if let Some(there) = self.0.get_mut(&key) {
+            there.retain(|other| other.arrival() != held.arrival());
+            if there.is_empty() {
+                self.0.remove(&key);
+            }
+        }
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Directory {
     /// An empty directory for the configured clusters.
     pub fn new(settings: HashMap<ClusterId, ClusterSettings>) -> Self {
-        Self { settings, ..Self::default() }
+        Self { settings: ArcSwap::from_pointee(settings), ..Self::default() }
     }
 
     /// The registered clusters.
-    pub fn settings(&self) -> &HashMap<ClusterId, ClusterSettings> {
-        &self.settings
+    pub fn settings(&self) -> Arc<HashMap<ClusterId, ClusterSettings>> {
+        self.settings.load_full()
     }
 
     /// All zones.
-    pub fn zones(&self) -> &ZoneTable {
-        &self.zones
+    pub fn zones(&self) -> Arc<ZoneTable> {
+        self.zones.load_full()
     }
 
-    /// The digest of what is durable for a cluster.
-    pub fn digest(&self, cluster: &ClusterId) -> SetDigest {
-        self.clusters.get(cluster).map(|entries| entries.digest.clone()).unwrap_or_default()
+    /// The endpoints of a cluster, none at first.
+    pub fn cluster(&self, cluster: &ClusterId) -> Arc<ClusterEndpoints> {
+        if let Some(endpoints) = self.clusters.read().unwrap_or_else(PoisonError::into_inner).get(cluster) {
+            return Arc::clone(endpoints);
+        }
+        Arc::clone(self.clusters.write().unwrap_or_else(PoisonError::into_inner).entry(cluster.clone()).or_default())
     }
 
-    /// The keys and versions of a cluster in some buckets, with the source that each belongs to.
-    pub fn keys_in(&self, cluster: &ClusterId, buckets: &BTreeSet<u8>) -> Vec<(KeyHash, Version, EndpointKey)> {
-        let Some(entries) = self.clusters.get(cluster) else { return vec![] };
-        let in_buckets = entries.entries.iter().filter(|(key, _)| buckets.contains(&SetDigest::bucket_of(key)));
-        in_buckets.map(|(key, entry)| (*key, entry.version, entry.endpoint.key.clone())).collect()
+    /// The clusters that ever had an endpoint here, or were asked for.
+    pub fn clusters(&self) -> Vec<ClusterId> {
+        self.clusters.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 
     /// How many endpoints are stored for a cluster.
     pub fn endpoint_count(&self, cluster: &ClusterId) -> usize {
-        self.clusters.get(cluster).map_or(0, |entries| entries.entries.len())
+        self.cluster(cluster).len()
     }
 
-    /// The clusters that ever had an endpoint here.
-    pub fn clusters(&self) -> impl Iterator<Item = &ClusterId> {
-        self.clusters.keys()
+    /// The digest of what is durable for a cluster.
+    pub fn digest(&self, cluster: &ClusterId) -> SetDigest {
+        self.cluster(cluster).digest()
     }
 
-    /// A page of a cluster's endpoints by key hash; costs the page, not the cluster.
-    pub fn page(&self, cluster: &ClusterId, after: Option<&KeyHash>, limit: usize) -> Vec<(KeyHash, Arc<Endpoint>, Version)> {
-        let Some(entries) = self.clusters.get(cluster) else { return vec![] };
-        let lower = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let page = entries.entries.range::<KeyHash, _>((lower, Bound::Unbounded)).take(limit);
-        page.map(|(key, entry)| (*key, Arc::clone(&entry.endpoint), entry.version)).collect()
+    /// The keys and versions of a cluster in some buckets, with the source that each belongs to.
+    pub fn keys_in(&self, cluster: &ClusterId, buckets: &BTreeSet<u8>) -> Vec<(KeyHash, Version, EndpointKey)> {
+        let endpoints = self.cluster(cluster);
+        let held = buckets.iter().flat_map(|bucket| endpoints.bucket(*bucket));
+        held.map(|held| (held.key_hash(), held.version(), held.key())).collect()
     }
 
-    /// Takes a stored endpoint at start.
-    pub fn load(&mut self, row: EndpointRow, effects: &mut Vec<Effect>) {
-        let placement = row.verdict.as_ref().and_then(|verdict| verdict.placement.clone());
-        let entry = Entry { version: row.version, arrival: row.arrival, endpoint: Arc::new(row.endpoint), placed: None };
-        let mut place = Place { settings: &self.settings, zones: &self.zones, cluster: &row.cluster, key: row.key, effects };
-        let entries = self.clusters.entry(row.cluster.clone()).or_default();
-        entries.digest.insert(&row.key, &row.version);
-        let entry = place.settle(entry, placement, Occasion::Review);
-        entries.entries.insert(row.key, entry);
+    /// The endpoints that want a name and contribute to no zone.
+    pub fn unplaced(&self, name: &str) -> Vec<Held> {
+        locked(&self.unplaced).0.get(&Unplaced::key(name)).cloned().unwrap_or_default()
     }
 
     /// Takes what was committed for a cluster.
-    pub fn commit(&mut self, cluster: &ClusterId, ops: Vec<IngestOp>, outcomes: &[OpOutcome], effects: &mut Vec<Effect>) {
-        let mut place = Place { settings: &self.settings, zones: &self.zones, cluster, key: KeyHash([0; 32]), effects };
-        let entries = self.clusters.entry(cluster.clone()).or_default();
+    pub fn commit(&self, cluster: &ClusterId, ops: Vec<IngestOp>, outcomes: &[OpOutcome], effects: &mut Vec<Effect>) {
+        let endpoints = self.cluster(cluster);
+        let mut place = self.place(effects);
         for (op, outcome) in ops.into_iter().zip(outcomes) {
             match (op, outcome) {
                 (IngestOp::Put { key, version, endpoint }, OpOutcome::Stored { arrival }) => {
-                    place.key = key;
-                    entries.put(&mut place, version, *arrival, endpoint);
+                    let held = Held::new(cluster.clone(), *arrival, &endpoint);
+                    let old = endpoints.put(&key, &version, held.clone());
+                    let current = old.and_then(|old| place.leave(&old));
+                    place.settle(&held, current, Occasion::Written);
                 }
                 (IngestOp::Del { key, .. }, OpOutcome::Removed) => {
-                    place.key = key;
-                    entries.delete(&mut place);
+                    if let Some(old) = endpoints.remove(&key)
+                        && let Some(placement) = place.leave(&old)
+                    {
+                        place.withdraw(&old, placement);
+                    }
                 }
                 _ => {}
             }
@@ -175,67 +203,91 @@ impl Directory {
 
     /// Takes what discovery found of an account: its zones, all of them. A zone that is no longer found stays known and
     /// invisible.
-    pub fn discover(&mut self, account: &AccountId, found: Vec<ZoneFacts>, effects: &mut Vec<Effect>) {
+    pub fn discover(&self, account: &AccountId, found: Vec<ZoneFacts>, effects: &mut Vec<Effect>) {
+        let known = self.zones();
         let visible: BTreeSet<ZoneId> = found.iter().map(|facts| facts.zone.clone()).collect();
-        let gone: Vec<ZoneFacts> =
-            self.zones.iter().filter(|facts| facts.account == *account && !visible.contains(&facts.zone)).cloned().collect();
-        let mut changed = false;
-        for facts in found.into_iter().chain(gone.into_iter().map(|facts| ZoneFacts { visible: false, ..facts })) {
-            if self.zones.get(&facts.zone) != Some(&facts) {
-                changed = true;
-                self.zones.insert(facts);
-            }
+        let gone = known.iter().filter(|facts| facts.account == *account && !visible.contains(&facts.zone)).cloned();
+        let gone = gone.map(|facts| ZoneFacts { visible: false, ..facts });
+        let changed: Vec<ZoneFacts> =
+            found.into_iter().chain(gone).filter(|facts| known.get(&facts.zone) != Some(facts)).collect();
+        if changed.is_empty() {
+            return;
         }
-        if changed {
-            self.review(effects);
+        let zones: HashSet<ZoneId> = changed.iter().map(|facts| facts.zone.clone()).collect();
+        let mut table = ZoneTable::clone(&known);
+        changed.into_iter().for_each(|facts| table.insert(facts));
+        self.zones.store(Arc::new(table));
+        // What is placed in another zone stays where it is, so only these can fare otherwise now.
+        let concerned: HashSet<u32> = {
+            let places = locked(&self.places);
+            places.numbers.iter().filter(|(placement, _)| zones.contains(&placement.zone)).map(|(_, number)| *number).collect()
+        };
+        self.review(|_, held| held.place() == 0 || held.is_frozen() || concerned.contains(&held.place()), effects);
+    }
+
+    /// Takes other settings of clusters and looks again at the endpoints of those that changed.
+    pub fn reconfigure(&self, settings: HashMap<ClusterId, ClusterSettings>, effects: &mut Vec<Effect>) {
+        let before = self.settings();
+        if *before == settings {
+            return;
+        }
+        let changed: HashSet<ClusterId> =
+            self.clusters().into_iter().filter(|cluster| before.get(cluster) != settings.get(cluster)).collect();
+        self.settings.store(Arc::new(settings));
+        self.review(|cluster, _| changed.contains(cluster), effects);
+    }
+
+    /// Looks again at endpoints, because zones or settings have changed. What is placed stays placed.
+    fn review(&self, is_concerned: impl Fn(&ClusterId, &Held) -> bool, effects: &mut Vec<Effect>) {
+        let mut place = self.place(effects);
+        for cluster in self.clusters() {
+            let endpoints = self.cluster(&cluster);
+            let mut after = None;
+            loop {
+                let page = endpoints.page(after.as_ref(), LOOK_PAGE);
+                let Some(last) = page.last() else { break };
+                after = Some(last.key_hash());
+                for held in page.iter().filter(|held| is_concerned(&cluster, held)) {
+                    let current = place.leave(held);
+                    place.settle(held, current, Occasion::Review);
+                }
+            }
         }
     }
 
-    /// Takes other settings of clusters and looks at every endpoint again.
-    pub fn reconfigure(&mut self, settings: HashMap<ClusterId, ClusterSettings>, effects: &mut Vec<Effect>) {
-        if self.settings != settings {
-            self.settings = settings;
-            self.review(effects);
-        }
-    }
-
-    /// Looks at every endpoint again, because zones or settings have changed. What is placed stays placed.
-    fn review(&mut self, effects: &mut Vec<Effect>) {
-        for (cluster, entries) in &mut self.clusters {
-            let mut place = Place { settings: &self.settings, zones: &self.zones, cluster, key: KeyHash([0; 32]), effects };
-            let keys: Vec<KeyHash> = entries.entries.keys().copied().collect();
-            for key in keys {
-                let Some(entry) = entries.entries.remove(&key) else { continue };
-                place.key = key;
-                let current = entry.placed.as_ref().map(|(placement, _)| placement.clone());
-                let entry = place.settle(entry, current, Occasion::Review);
-                entries.entries.insert(key, entry);
-            }
+    fn place<'a>(&'a self, effects: &'a mut Vec<Effect>) -> Place<'a> {
+        Place {
+            settings: self.settings(),
+            zones: self.zones(),
+            places: locked(&self.places),
+            unplaced: locked(&self.unplaced),
+            effects,
         }
     }
 }
 
-impl ClusterEntries {
-    fn put(&mut self, place: &mut Place<'_>, version: Version, arrival: i64, endpoint: Endpoint) {
-        let key = place.key;
-        let mut entry = Entry { endpoint: Arc::new(endpoint), version, arrival, placed: None };
-        let mut current = None;
-        if let Some(old) = self.entries.remove(&key) {
-            self.digest.remove(&key, &old.version);
-            current = old.placed.as_ref().map(|(placement, _)| placement.clone());
-            entry.placed = old.placed;
-        }
-        self.digest.insert(&key, &version);
-        let entry = place.settle(entry, current, Occasion::Written);
-        self.entries.insert(key, entry);
+/// Takes the stored endpoints at start.
+#[derive(Default)]
+pub struct Loader {
+    clusters: BTreeMap<ClusterId, LoadingEndpoints>,
+}
+
+impl Loader {
+    /// Takes one and decides where it goes. The zones are known before.
+    pub fn take(&mut self, directory: &Directory, row: EndpointRow, effects: &mut Vec<Effect>) -> Held {
+        // All endpoints of a cluster share one text.
+        let cluster = self.clusters.get_key_value(&row.cluster).map_or(row.cluster, |(cluster, _)| cluster.clone());
+        let held = Held::new(cluster.clone(), row.arrival, &row.endpoint);
+        self.clusters.entry(cluster).or_default().push(&row.key, &row.version, held.clone());
+        let current = row.verdict.and_then(|verdict| verdict.placement);
+        directory.place(effects).settle(&held, current, Occasion::Review);
+        held
     }
 
-    fn delete(&mut self, place: &mut Place<'_>) {
-        let key = place.key;
-        let Some(old) = self.entries.remove(&key) else { return };
-        self.digest.remove(&key, &old.version);
-        place.withdraw(&old);
-        place.effects.push(Effect::Forget { cluster: place.cluster.clone(), key });
+    /// All are there.
+    pub fn finish(self, directory: &Directory) {
+        let loaded = self.clusters.into_iter().map(|(cluster, endpoints)| (cluster, Arc::new(endpoints.finish())));
+        *directory.clusters.write().unwrap_or_else(PoisonError::into_inner) = loaded.collect();
     }
 }
 
@@ -249,28 +301,36 @@ enum Occasion {
 }
 
 struct Place<'a> {
-    settings: &'a HashMap<ClusterId, ClusterSettings>,
-    zones: &'a ZoneTable,
-    cluster: &'a ClusterId,
-    key: KeyHash,
+    settings: Arc<HashMap<ClusterId, ClusterSettings>>,
+    zones: Arc<ZoneTable>,
+    places: MutexGuard<'a, Places>,
+    unplaced: MutexGuard<'a, Unplaced>,
     effects: &'a mut Vec<Effect>,
 }
 
 impl Place<'_> {
+    /// An endpoint, or this version of it, leaves the place that is answered; it stays there unless it is put elsewhere.
+    fn leave(&mut self, held: &Held) -> Option<Placement> {
+        let current = self.places.of(held);
+        if current.is_none() {
+            self.unplaced.remove(held);
+        }
+        current
+    }
+
     /// Decides where an endpoint goes and says what that changes.
-    fn settle(&mut self, mut entry: Entry, current: Option<Placement>, occasion: Occasion) -> Entry {
-        let routed = interpret(&entry.endpoint).and_then(|wish| {
-            let placement = self.route(&wish, current.as_ref())?;
-            Ok((wish, placement))
+    fn settle(&mut self, held: &Held, current: Option<Placement>, occasion: Occasion) {
+        let routed = interpret(&held.endpoint()).and_then(|wish| {
+            let placement = self.route(held.cluster(), &wish, current.as_ref())?;
+            Ok((wish.name, placement))
         });
         match routed {
-            Ok((wish, placement)) if occasion == Occasion::Written || current.as_ref().is_none_or(|c| *c == placement) => {
-                if entry.placed.as_ref().is_some_and(|(old, _)| *old != placement) {
-                    self.withdraw(&entry);
+            Ok((name, placement)) if occasion == Occasion::Written || current.as_ref().is_none_or(|c| *c == placement) => {
+                if let Some(old) = current.filter(|old| *old != placement) {
+                    self.withdraw(held, old);
                 }
-                let name = wish.name.clone();
-                self.contribute(&entry, &placement, &name, Some(Arc::new(wish)));
-                entry.placed = Some((placement, name));
+                held.set_frozen(false);
+                self.contribute(held, placement, name);
             }
             Ok((_, elsewhere)) => {
                 let verdict = Verdict::waiting(
@@ -281,20 +341,18 @@ impl Place<'_> {
                     ),
                     current.clone(),
                 );
-                self.freeze(&mut entry, current, verdict);
+                self.freeze(held, current, verdict);
             }
-            Err(verdict) => self.freeze(&mut entry, current, verdict),
+            Err(verdict) => self.freeze(held, current, verdict),
         }
-        entry
     }
 
-    fn route(&self, wish: &Wish, current: Option<&Placement>) -> Result<Placement, Verdict> {
-        let Some(settings) = self.settings.get(self.cluster) else {
+    fn route(&self, cluster: &ClusterId, wish: &Wish, current: Option<&Placement>) -> Result<Placement, Verdict> {
+        let Some(settings) = self.settings.get(cluster) else {
             return Err(Verdict::waiting(
                 Reason::NoZone,
                 format!(
-                    "the cluster {} is no longer registered at the broker: register it again, or remove its endpoints",
-                    self.cluster
+                    "the cluster {cluster} is no longer registered at the broker: register it again, or remove its endpoints"
                 ),
                 current.cloned(),
             ));
@@ -309,47 +367,30 @@ impl Place<'_> {
     }
 
     /// An endpoint that cannot be placed now: what an earlier version of it made stays.
-    fn freeze(&mut self, entry: &mut Entry, current: Option<Placement>, mut verdict: Verdict) {
-        if let Some(placement) = current
-            && let Ok(name) = DnsName::parse(&entry.endpoint.key.dns_name)
-        {
-            self.contribute(entry, &placement, &name, None);
-            verdict.placement = Some(placement.clone());
-            entry.placed = Some((placement, name));
+    fn freeze(&mut self, held: &Held, current: Option<Placement>, mut verdict: Verdict) {
+        held.set_frozen(true);
+        match current.zip(DnsName::parse(held.view().dns_name).ok()) {
+            Some((placement, name)) => {
+                verdict.placement = Some(placement.clone());
+                self.contribute(held, placement, name);
+            }
+            None => {
+                held.set_place(0);
+                self.unplaced.insert(held);
+            }
         }
-        self.effects.push(Effect::Judge {
-            cluster: self.cluster.clone(),
-            endpoint: Arc::clone(&entry.endpoint),
-            key: self.key,
-            version: entry.version,
-            verdict,
-        });
+        self.effects.push(Effect::Judge { held: held.clone(), verdict });
     }
 
-    fn contribute(&mut self, entry: &Entry, placement: &Placement, name: &DnsName, wish: Option<Arc<Wish>>) {
-        self.effects.push(Effect::Contribute {
-            placement: placement.clone(),
-            name: name.clone(),
-            contribution: Contribution {
-                cluster: self.cluster.clone(),
-                key: self.key,
-                version: entry.version,
-                arrival: entry.arrival,
-                endpoint: Arc::clone(&entry.endpoint),
-                wish,
-            },
-        });
+    fn contribute(&mut self, held: &Held, placement: Placement, name: DnsName) {
+        held.set_place(self.places.number(&placement));
+        self.effects.push(Effect::Contribute { placement, name, held: held.clone() });
     }
 
-    fn withdraw(&mut self, entry: &Entry) {
-        if let Some((placement, name)) = &entry.placed {
-            self.effects.push(Effect::Withdraw {
-                placement: placement.clone(),
-                name: name.clone(),
-                cluster: self.cluster.clone(),
-                key: self.key,
-                endpoint: entry.endpoint.key.clone(),
-            });
+    fn withdraw(&mut self, held: &Held, placement: Placement) {
+        // What was placed has a name that is one.
+        if let Ok(name) = DnsName::parse(held.view().dns_name) {
+            self.effects.push(Effect::Withdraw { placement, name, held: held.clone() });
         }
     }
 }

@@ -1,4 +1,6 @@
 use super::*;
+use crate::core::endpoint::Endpoint;
+use crate::core::packed::PackedEndpoint;
 use crate::core::testkit::{cluster, endpoint, name};
 
 fn facts(zone: &str, apex: &str) -> ZoneFacts {
@@ -18,28 +20,29 @@ fn settings(environment: &str) -> HashMap<ClusterId, ClusterSettings> {
 }
 
 fn directory(zones: &[(&str, &str)]) -> Directory {
-    let mut directory = Directory::new(settings("dev"));
-    discover(&mut directory, zones);
+    let directory = Directory::new(settings("dev"));
+    discover(&directory, zones);
     directory
 }
 
-fn discover(directory: &mut Directory, zones: &[(&str, &str)]) -> Vec<String> {
+fn discover(directory: &Directory, zones: &[(&str, &str)]) -> Vec<String> {
     let found = zones.iter().map(|(zone, apex)| facts(zone, apex)).collect();
     let mut effects = vec![];
     directory.discover(&AccountId::parse("111111111111").unwrap(), found, &mut effects);
     effects.iter().map(show).collect()
 }
 
-fn put(directory: &mut Directory, endpoint: Endpoint) -> Vec<String> {
-    let op = IngestOp::Put { key: endpoint.key.hash(), version: endpoint.version(), endpoint };
+fn put(directory: &Directory, endpoint: Endpoint) -> Vec<String> {
+    let (key, version) = (endpoint.key.hash(), endpoint.version());
+    let op = IngestOp::Put { key, version, endpoint: PackedEndpoint::pack(&endpoint) };
     apply(directory, op, OpOutcome::Stored { arrival: 1 })
 }
 
-fn delete(directory: &mut Directory, endpoint: &Endpoint) -> Vec<String> {
+fn delete(directory: &Directory, endpoint: &Endpoint) -> Vec<String> {
     apply(directory, IngestOp::Del { key: endpoint.key.hash(), version_seen: None }, OpOutcome::Removed)
 }
 
-fn apply(directory: &mut Directory, op: IngestOp, outcome: OpOutcome) -> Vec<String> {
+fn apply(directory: &Directory, op: IngestOp, outcome: OpOutcome) -> Vec<String> {
     let mut effects = vec![];
     directory.commit(&cluster("east"), vec![op], &[outcome], &mut effects);
     effects.iter().map(show).collect()
@@ -47,11 +50,10 @@ fn apply(directory: &mut Directory, op: IngestOp, outcome: OpOutcome) -> Vec<Str
 
 fn show(effect: &Effect) -> String {
     match effect {
-        Effect::Contribute { placement, contribution, .. } if contribution.wish.is_some() => format!("+{}", placement.zone),
-        Effect::Contribute { placement, .. } => format!("frozen {}", placement.zone),
+        Effect::Contribute { placement, held, .. } if held.is_frozen() => format!("frozen {}", placement.zone),
+        Effect::Contribute { placement, .. } => format!("+{}", placement.zone),
         Effect::Withdraw { placement, .. } => format!("-{}", placement.zone),
         Effect::Judge { verdict, .. } => verdict.reason.as_str().to_owned(),
-        Effect::Forget { .. } => "forget".to_owned(),
     }
 }
 
@@ -61,39 +63,39 @@ fn web(target: &str) -> Endpoint {
 
 #[test]
 fn an_endpoint_goes_to_its_zone_and_leaves_it_when_it_is_deleted() {
-    let mut directory = directory(&[("Z1", "example.com")]);
-    assert_eq!(put(&mut directory, web("192.0.2.1")), ["+Z1"]);
-    assert_eq!(delete(&mut directory, &web("192.0.2.1")), ["-Z1", "forget"]);
+    let directory = directory(&[("Z1", "example.com")]);
+    assert_eq!(put(&directory, web("192.0.2.1")), ["+Z1"]);
+    assert_eq!(delete(&directory, &web("192.0.2.1")), ["-Z1"]);
     assert!(directory.digest(&cluster("east")).is_empty());
 }
 
 #[test]
 fn an_endpoint_without_a_zone_waits_until_there_is_one() {
-    let mut directory = directory(&[]);
-    assert_eq!(put(&mut directory, web("192.0.2.1")), ["NO_ZONE"]);
-    assert_eq!(discover(&mut directory, &[("Z1", "example.com")]), ["+Z1"]);
+    let directory = directory(&[]);
+    assert_eq!(put(&directory, web("192.0.2.1")), ["NO_ZONE"]);
+    assert_eq!(discover(&directory, &[("Z1", "example.com")]), ["+Z1"]);
 }
 
 #[test]
 fn a_closer_zone_moves_nothing() {
-    let mut directory = directory(&[("Z1", "example.com")]);
-    put(&mut directory, web("192.0.2.1"));
-    assert_eq!(discover(&mut directory, &[("Z1", "example.com"), ("Z2", "www.example.com")]), ["+Z1"]);
-    assert_eq!(put(&mut directory, web("192.0.2.2")), ["+Z1"]);
+    let directory = directory(&[("Z1", "example.com")]);
+    put(&directory, web("192.0.2.1"));
+    assert!(discover(&directory, &[("Z1", "example.com"), ("Z2", "www.example.com")]).is_empty());
+    assert_eq!(put(&directory, web("192.0.2.2")), ["+Z1"]);
 }
 
 #[test]
 fn a_zone_that_vanishes_withdraws_nothing() {
-    let mut directory = directory(&[("Z1", "example.com")]);
-    put(&mut directory, web("192.0.2.1"));
-    assert_eq!(discover(&mut directory, &[]), ["frozen Z1", "ZONE_GONE"]);
-    assert_eq!(discover(&mut directory, &[("Z1", "example.com")]), ["+Z1"]);
+    let directory = directory(&[("Z1", "example.com")]);
+    put(&directory, web("192.0.2.1"));
+    assert_eq!(discover(&directory, &[]), ["frozen Z1", "ZONE_GONE"]);
+    assert_eq!(discover(&directory, &[("Z1", "example.com")]), ["+Z1"]);
 }
 
 #[test]
 fn a_cluster_that_is_no_longer_configured_withdraws_nothing() {
-    let mut directory = directory(&[("Z1", "example.com")]);
-    put(&mut directory, web("192.0.2.1"));
+    let directory = directory(&[("Z1", "example.com")]);
+    put(&directory, web("192.0.2.1"));
     let mut effects = vec![];
     directory.reconfigure(HashMap::new(), &mut effects);
     assert_eq!(effects.iter().map(show).collect::<Vec<_>>(), ["frozen Z1", "NO_ZONE"]);
@@ -104,26 +106,26 @@ fn a_cluster_that_is_no_longer_configured_withdraws_nothing() {
 
 #[test]
 fn a_rejected_version_stays_where_the_accepted_one_was() {
-    let mut directory = directory(&[("Z1", "example.com")]);
-    put(&mut directory, web("192.0.2.1"));
-    assert_eq!(put(&mut directory, web("nonsense")), ["frozen Z1", "INVALID_TARGET"]);
-    assert_eq!(put(&mut directory, web("192.0.2.2")), ["+Z1"]);
+    let directory = directory(&[("Z1", "example.com")]);
+    put(&directory, web("192.0.2.1"));
+    assert_eq!(put(&directory, web("nonsense")), ["frozen Z1", "INVALID_TARGET"]);
+    assert_eq!(put(&directory, web("192.0.2.2")), ["+Z1"]);
 }
 
 #[test]
 fn a_pin_moves_an_endpoint_because_it_was_written() {
-    let mut directory = directory(&[("Z1", "example.com"), ("Z2", "www.example.com")]);
+    let directory = directory(&[("Z1", "example.com"), ("Z2", "www.example.com")]);
     let mut pinned = web("192.0.2.1");
-    assert_eq!(put(&mut directory, pinned.clone()), ["+Z2"]);
+    assert_eq!(put(&directory, pinned.clone()), ["+Z2"]);
     pinned.properties.insert("aws/hosted-zone-id".into(), "Z1".into());
-    assert_eq!(put(&mut directory, pinned), ["-Z2", "+Z1"]);
+    assert_eq!(put(&directory, pinned), ["-Z2", "+Z1"]);
 }
 
 #[test]
 fn the_digest_follows_what_was_committed() {
-    let mut directory = directory(&[("Z1", "example.com")]);
-    put(&mut directory, web("192.0.2.1"));
-    put(&mut directory, web("192.0.2.2"));
+    let directory = directory(&[("Z1", "example.com")]);
+    put(&directory, web("192.0.2.1"));
+    put(&directory, web("192.0.2.2"));
     let mut expected = SetDigest::default();
     expected.insert(&web("").key.hash(), &web("192.0.2.2").version());
     assert_eq!(directory.digest(&cluster("east")).root(), expected.root());
@@ -131,18 +133,56 @@ fn the_digest_follows_what_was_committed() {
 
 #[test]
 fn pages_in_a_row_are_all_endpoints_once() {
-    let mut directory = directory(&[("Z1", "example.com")]);
+    let directory = directory(&[("Z1", "example.com")]);
     for index in 0..25 {
-        put(&mut directory, endpoint(&format!("web-{index}"), "www.example.com", "A", &["192.0.2.1"]));
+        put(&directory, endpoint(&format!("web-{index}"), "www.example.com", "A", &["192.0.2.1"]));
     }
     let (mut seen, mut after) = (vec![], None);
     loop {
-        let page = directory.page(&cluster("east"), after.as_ref(), 10);
-        let Some((last, ..)) = page.last() else { break };
-        after = Some(*last);
-        seen.extend(page.into_iter().map(|(key, ..)| key));
+        let page = directory.cluster(&cluster("east")).page(after.as_ref(), 10);
+        let Some(last) = page.last() else { break };
+        after = Some(last.key_hash());
+        seen.extend(page.iter().map(Held::key_hash));
     }
     assert_eq!(seen.len(), 25);
     assert!(seen.is_sorted_by(|a, b| a < b), "{seen:?}");
-    assert_eq!(directory.clusters().collect::<Vec<_>>(), [&cluster("east")]);
+    assert_eq!(directory.clusters(), [cluster("east")]);
+}
+
+#[test]
+fn what_contributes_nowhere_is_found_by_its_name() {
+    let directory = directory(&[("Z1", "example.com")]);
+    let elsewhere = |object: &str, name: &str| endpoint(object, name, "A", &["192.0.2.1"]);
+    put(&directory, web("192.0.2.1"));
+    put(&directory, elsewhere("a", "WWW.example.org."));
+    put(&directory, elsewhere("b", "..."));
+    let found = |name: &str| directory.unplaced(name).len();
+    assert_eq!((found("www.example.com"), found("www.example.org"), found("...")), (0, 1, 1));
+    discover(&directory, &[("Z1", "example.com"), ("Z2", "example.org")]);
+    assert_eq!(found("www.example.org"), 0, "it has found its zone");
+    delete(&directory, &elsewhere("b", "..."));
+    assert_eq!(found("..."), 0);
+}
+
+#[test]
+fn a_stored_placement_is_kept_at_start() {
+    let directory = directory(&[("Z1", "example.com"), ("Z2", "www.example.com")]);
+    let (endpoint, mut effects) = (web("192.0.2.1"), vec![]);
+    let mut loader = Loader::default();
+    let row = EndpointRow {
+        cluster: cluster("east"),
+        key: endpoint.key.hash(),
+        version: endpoint.version(),
+        arrival: 3,
+        verdict: Some(Verdict::accepted(Placement {
+            account: AccountId::parse("111111111111").unwrap(),
+            zone: ZoneId::parse("Z1").unwrap(),
+        })),
+        endpoint: PackedEndpoint::pack(&endpoint),
+        updated_at: crate::core::time::Timestamp(0),
+    };
+    loader.take(&directory, row, &mut effects);
+    loader.finish(&directory);
+    assert_eq!(effects.iter().map(show).collect::<Vec<_>>(), ["+Z1"]);
+    assert_eq!((directory.endpoint_count(&cluster("east")), directory.digest(&cluster("east")).count()), (1, 1));
 }

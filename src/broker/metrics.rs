@@ -202,8 +202,8 @@ impl AccountMetrics {
             family.get_or_create(&self.label).set(i64::try_from(value).unwrap_or(i64::MAX));
         };
         gauge(&self.all.pending, view.pending);
-        gauge(&self.all.refused_now, view.zones.iter().map(|zone| zone.refused).sum());
-        gauge(&self.all.drifted_now, view.zones.iter().map(|zone| zone.drifted).sum());
+        gauge(&self.all.refused_now, view.refused);
+        gauge(&self.all.drifted_now, view.drifted);
         gauge(&self.all.working, usize::from(view.health == Health::Working));
         for bucket in &view.budget.buckets {
             let label = BucketLabel { account: self.label.account.clone(), bucket: bucket.bucket.to_owned() };

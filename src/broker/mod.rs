@@ -10,9 +10,12 @@
 
 pub mod decider;
 pub mod directory;
+pub mod endpoints;
 pub mod feedback;
+pub mod held;
 pub mod ingest;
 pub mod metrics;
+mod start;
 pub mod worker;
 
 use std::collections::{BTreeMap, HashMap};
@@ -28,19 +31,19 @@ use crate::core::name::DnsName;
 use crate::core::plan::Observed;
 use crate::core::record::RecordKey;
 use crate::ports::{CallError, ChangeFilter, ChangeRow, Clock, ClusterRow, DnsProvider, DnsProviders, Store, StoreError};
-use decider::{Decider, SharedDirectory, ToDecider, part};
+use decider::{Decider, SharedDirectory, ToDecider};
 use directory::{ClusterSettings, Directory};
-use feedback::{StatusCounts, StatusHub, VerdictKeeper};
+use endpoints::{ClusterEndpoints, StatusCounts};
+use feedback::{Feedback, VerdictKeeper};
 use ingest::{Committer, FederationService, Limits, ServiceParts};
 use metrics::BrokerMetrics;
-use worker::{AccountSettings, AccountView, Message, Query, WhyReport, Worker, WorkerHandle, WorkerParts};
+use start::Start;
+use worker::{AccountSettings, AccountView, Message, Query, WhyReport, WorkerHandle};
 
 /// How many messages wait for the decider, and for a worker, before who tells them has to wait. Few: what waits here waits in
 /// the order of the commits, and only before the commit do clusters take turns.
 const DECIDER_QUEUE: usize = 1;
 const WORKER_QUEUE: usize = 1;
-/// Endpoints are loaded in pages of this size.
-const LOAD_PAGE: u32 = 10_000;
 
 /// What a broker is built from.
 pub struct BrokerParts {
@@ -97,8 +100,6 @@ pub struct Broker {
 pub struct BrokerHandle {
     /// The directory of endpoints and zones.
     pub directory: SharedDirectory,
-    /// The latest status of every endpoint.
-    pub hub: Arc<StatusHub>,
     /// The workers.
     pub workers: Arc<BTreeMap<AccountId, WorkerHandle>>,
     /// The store.
@@ -131,21 +132,19 @@ impl Broker {
     /// The store cannot be read, or an account's client cannot be made.
     pub async fn start(parts: BrokerParts) -> Result<Self, StartError> {
         let (keeper, verdicts) = VerdictKeeper::new(Arc::clone(&parts.store));
-        let hub = Arc::new(StatusHub::keeping(verdicts));
-        let (directory, stored, keeper) = load(&parts, &hub, keeper).await?;
+        let directory = SharedDirectory::new(Directory::new(parts.clusters.clone()));
+        let feedback = Feedback::new(directory.clone(), verdicts);
         let (to_decider, decider_messages) = mpsc::channel(DECIDER_QUEUE);
         let (discovered, mut discoveries) = mpsc::channel::<worker::Discovered>(64);
         let workers_stop = CancellationToken::new();
         let hard_stop = CancellationToken::new();
         let mut tasks = tokio::task::JoinSet::new();
-        let workers = Arc::new(start_workers(&parts, stored, &hub, discovered, &workers_stop, &mut tasks).await?);
+        let start = Start { parts: &parts, directory: &directory, feedback: &feedback };
+        let workers = Arc::new(start.workers(discovered, &workers_stop, &mut tasks).await?);
+        start.endpoints(&workers).await?;
 
-        let decider = Decider {
-            directory: directory.clone(),
-            workers: (*workers).clone(),
-            hub: Arc::clone(&hub),
-            clock: Arc::clone(&parts.clock),
-        };
+        let decider =
+            Decider { directory: directory.clone(), workers: (*workers).clone(), feedback, clock: Arc::clone(&parts.clock) };
         spawn(&mut tasks, "decider", decider.run(decider_messages));
         spawn(&mut tasks, "verdicts", keeper.run());
         let forward = to_decider.clone();
@@ -168,7 +167,6 @@ impl Broker {
             committer: commit,
             decider: to_decider.clone(),
             directory: directory.clone(),
-            hub: Arc::clone(&hub),
             metrics: parts.metrics,
             limits: parts.limits,
             seed: parts.seed,
@@ -176,7 +174,6 @@ impl Broker {
         let service = FederationService::new(service_parts, streams.clone(), streams_drain.clone());
         let handle = BrokerHandle {
             directory,
-            hub,
             workers,
             store: parts.store,
             clock: parts.clock,
@@ -236,73 +233,6 @@ fn spawn(tasks: &mut tokio::task::JoinSet<&'static str>, name: &'static str, tas
     });
 }
 
-/// Loads zones and endpoints into a directory; answers what that means for the workers.
-async fn load(
-    parts: &BrokerParts,
-    hub: &StatusHub,
-    mut keeper: VerdictKeeper,
-) -> Result<(SharedDirectory, BTreeMap<AccountId, Vec<directory::Effect>>, VerdictKeeper), StoreError> {
-    let mut directory = Directory::new(parts.clusters.clone());
-    let mut effects = vec![];
-    let mut by_account: BTreeMap<AccountId, Vec<_>> = BTreeMap::new();
-    for row in parts.store.zones().await? {
-        by_account.entry(row.account.clone()).or_default().push(worker::facts_of(&row));
-    }
-    for (account, facts) in by_account {
-        directory.discover(&account, facts, &mut effects);
-    }
-    let (mut after, mut loaded) = (0, 0);
-    loop {
-        let page = parts.store.endpoints(after, LOAD_PAGE).await?;
-        let Some(last) = page.last() else { break };
-        after = last.arrival;
-        loaded += page.len();
-        for row in page {
-            if let Some(verdict) = &row.verdict {
-                keeper.is_kept(&row.cluster, row.key, row.version, verdict);
-            }
-            directory.load(row, &mut effects);
-        }
-        info!(endpoints = loaded, "loading");
-    }
-    Ok((SharedDirectory::new(directory), part(effects, hub, &*parts.clock), keeper))
-}
-
-async fn start_workers(
-    parts: &BrokerParts,
-    mut stored: BTreeMap<AccountId, Vec<directory::Effect>>,
-    hub: &Arc<StatusHub>,
-    discovered: mpsc::Sender<worker::Discovered>,
-    stop: &CancellationToken,
-    tasks: &mut tokio::task::JoinSet<&'static str>,
-) -> Result<BTreeMap<AccountId, WorkerHandle>, StartError> {
-    let mut workers = BTreeMap::new();
-    for (index, settings) in parts.accounts.iter().enumerate() {
-        let account = settings.account.clone();
-        let provider = parts
-            .providers
-            .provider(&account)
-            .await
-            .map_err(|source| StartError::Account { account: account.clone(), source })?;
-        let worker_parts = WorkerParts {
-            settings: settings.clone(),
-            provider,
-            store: Arc::clone(&parts.store),
-            clock: Arc::clone(&parts.clock),
-            hub: Arc::clone(hub),
-            discovered: discovered.clone(),
-            metrics: parts.metrics.account(&account),
-            seed: parts.seed.wrapping_add(index as u64),
-        };
-        let effects = stored.remove(&account).unwrap_or_default();
-        let (worker, view) = Worker::load(worker_parts, effects, stop.clone()).await?;
-        let (messages, receiver) = mpsc::channel(WORKER_QUEUE);
-        spawn(tasks, "worker", worker.run(receiver));
-        workers.insert(account, WorkerHandle { messages, view });
-    }
-    Ok(workers)
-}
-
 impl BrokerHandle {
     /// Takes another configuration of clusters and accounts. Accounts that are new or gone need a restart; the caller says so.
     pub async fn reconfigure(
@@ -324,6 +254,11 @@ impl BrokerHandle {
         self.workers.values().map(|worker| Arc::clone(&worker.view.borrow())).collect()
     }
 
+    /// The endpoints of a cluster.
+    pub fn endpoints(&self, cluster: &ClusterId) -> Arc<ClusterEndpoints> {
+        self.directory.read(|directory| directory.cluster(cluster))
+    }
+
     /// All clusters, registered or stored.
     ///
     /// # Errors
@@ -340,7 +275,7 @@ impl BrokerHandle {
             settings: settings.get(&cluster).cloned(),
             stored: stored.remove(&cluster),
             connected: open.contains_key(&cluster),
-            counts: self.hub.cluster(&cluster).counts(),
+            counts: self.endpoints(&cluster).counts(),
             cluster,
         };
         Ok(names.into_iter().map(view).collect())

@@ -31,12 +31,12 @@ pub struct Violation {
 ///
 /// # Errors
 /// Everything that is wrong; a batch with an error is not sent.
-pub fn check<'a>(
+pub fn check(
     batch: &Batch,
     zone: &ZoneContext,
     policy: ZonePolicy,
     drift: DriftPolicy,
-    observed: impl Fn(&RecordKey) -> Option<&'a Observed>,
+    observed: impl Fn(&RecordKey) -> Option<Observed>,
 ) -> Result<(), Vec<Violation>> {
     let mut reader = Reader { batch, zone, policy, drift, violations: vec![] };
     reader.read_limits();
@@ -95,7 +95,7 @@ impl Reader<'_> {
         }
     }
 
-    fn replay<'o>(&mut self, observed: impl Fn(&RecordKey) -> Option<&'o Observed>) {
+    fn replay(&mut self, observed: impl Fn(&RecordKey) -> Option<Observed>) {
         let motives: BTreeMap<&RecordKey, Motive> =
             self.batch.changes().map(|change| (&change.key, change.cause.motive)).collect();
         let mut held: BTreeMap<RecordKey, Option<RawRecordSet>> = BTreeMap::new();
@@ -109,7 +109,7 @@ impl Reader<'_> {
             };
             self.read_place(&key);
             let before = observed(&key).filter(|o| o.is_there());
-            let now = held.entry(key.clone()).or_insert_with(|| before.map(|o| o.raw.clone()));
+            let now = held.entry(key.clone()).or_insert_with(|| before.as_ref().map(|o| o.raw.clone()));
             match (change.action, now.as_ref()) {
                 (Action::Create, Some(_)) => {
                     self.found(Invariant::CompareAndSwap, format!("{key} is created over what is there"));
@@ -117,7 +117,7 @@ impl Reader<'_> {
                 (Action::Create, None) => *now = Some(change.set.clone()),
                 (Action::Delete, Some(there)) if *there == change.set => {
                     *now = None;
-                    self.read_delete(&key, before, motives.get(&key).copied());
+                    self.read_delete(&key, before.as_ref(), motives.get(&key).copied());
                 }
                 (Action::Delete, _) => {
                     self.found(Invariant::CompareAndSwap, format!("{key} is deleted in another form than observed"));
@@ -203,7 +203,7 @@ mod tests {
     }
 
     fn verify(batch: &Batch, policy: ZonePolicy, observed: Option<Observed>) -> Vec<Invariant> {
-        match check(batch, &zone_context(), policy, DriftPolicy::Repair, |_| observed.as_ref()) {
+        match check(batch, &zone_context(), policy, DriftPolicy::Repair, |_| observed.clone()) {
             Ok(()) => vec![],
             Err(violations) => violations.into_iter().map(|v| v.invariant).collect(),
         }

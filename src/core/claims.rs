@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::endpoint::{Endpoint, KeyHash, Version};
+use super::endpoint::Endpoint;
 use super::ids::{ClusterId, ZoneId};
 use super::name::DnsName;
 use super::record::{RecordData, RecordKey, RecordSet, RecordType, RoutingPolicy};
@@ -18,11 +18,7 @@ use super::wish::{MAX_VALUES, Wish};
 pub struct Contribution {
     /// Whose.
     pub cluster: ClusterId,
-    /// Which endpoint.
-    pub key: KeyHash,
-    /// Which content.
-    pub version: Version,
-    /// Who was first.
+    /// Who was first; also which endpoint, since no two have one number.
     pub arrival: i64,
     /// The endpoint as written.
     pub endpoint: Arc<Endpoint>,
@@ -67,10 +63,7 @@ pub struct ZoneContext {
 /// Decides a name: who holds it and what that adds up to. The order of the contributions does not matter.
 pub fn settle(zone: &ZoneContext, name: &DnsName, claimed_by: Option<&ClusterId>, contributions: &[Contribution]) -> Settlement {
     let mut order: Vec<usize> = (0..contributions.len()).collect();
-    order.sort_by(|a, b| {
-        let (a, b) = (&contributions[*a], &contributions[*b]);
-        a.arrival.cmp(&b.arrival).then_with(|| a.key.cmp(&b.key))
-    });
+    order.sort_by_key(|index| contributions[*index].arrival);
     let mut settlement = Settlement::default();
     let mut oldest: Option<usize> = None;
     let mut valid = Vec::new();

@@ -30,12 +30,7 @@ pub struct EndpointKey {
 impl EndpointKey {
     /// SHA-256 over the fields with their lengths: the key on the wire and in the set digest.
     pub fn hash(&self) -> KeyHash {
-        let mut hasher = Sha256::new();
-        hasher.update(b"zonefold.v1.key");
-        for field in [&self.source, &self.namespace, &self.object, &self.dns_name, &self.record_type, &self.set_identifier] {
-            update_text(&mut hasher, field);
-        }
-        KeyHash(hasher.finalize().into())
+        hash_key([&self.source, &self.namespace, &self.object, &self.dns_name, &self.record_type, &self.set_identifier])
     }
 
     /// The object in the form of ExternalDNS's resource label: `ingress/default/web`.
@@ -106,26 +101,47 @@ pub struct Endpoint {
 impl Endpoint {
     /// SHA-256 over the key and the content; the order and repetition of targets do not matter.
     pub fn version(&self) -> Version {
-        let mut hasher = Sha256::new();
-        hasher.update(b"zonefold.v1.endpoint");
-        hasher.update(self.key.hash().0);
-        let mut targets: Vec<&ArcStr> = self.targets.iter().collect();
-        targets.sort();
-        targets.dedup();
-        update_count(&mut hasher, targets.len());
-        for target in targets {
-            update_text(&mut hasher, target);
-        }
-        // A missing TTL and every TTL are told apart by a flag byte.
-        hasher.update([u8::from(self.ttl_secs.is_some())]);
-        hasher.update(self.ttl_secs.unwrap_or(0).to_be_bytes());
-        update_count(&mut hasher, self.properties.len());
-        for (name, value) in &self.properties {
-            update_text(&mut hasher, name);
-            update_text(&mut hasher, value);
-        }
-        Version(hasher.finalize().into())
+        let targets = self.targets.iter().map(ArcStr::as_str).collect();
+        let properties = self.properties.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        hash_content(&self.key.hash(), targets, self.ttl_secs, properties)
     }
+}
+
+/// The hash of a key, given its fields in the order of their declaration.
+pub(super) fn hash_key(fields: [&str; 6]) -> KeyHash {
+    let mut hasher = Sha256::new();
+    hasher.update(b"zonefold.v1.key");
+    for field in fields {
+        update_text(&mut hasher, field);
+    }
+    KeyHash(hasher.finalize().into())
+}
+
+/// The version of a content; the properties come in the order of their names.
+pub(super) fn hash_content<'a>(
+    key: &KeyHash,
+    mut targets: Vec<&str>,
+    ttl_secs: Option<i64>,
+    properties: impl ExactSizeIterator<Item = (&'a str, &'a str)>,
+) -> Version {
+    let mut hasher = Sha256::new();
+    hasher.update(b"zonefold.v1.endpoint");
+    hasher.update(key.0);
+    targets.sort_unstable();
+    targets.dedup();
+    update_count(&mut hasher, targets.len());
+    for target in targets {
+        update_text(&mut hasher, target);
+    }
+    // A missing TTL and every TTL are told apart by a flag byte.
+    hasher.update([u8::from(ttl_secs.is_some())]);
+    hasher.update(ttl_secs.unwrap_or(0).to_be_bytes());
+    update_count(&mut hasher, properties.len());
+    for (name, value) in properties {
+        update_text(&mut hasher, name);
+        update_text(&mut hasher, value);
+    }
+    Version(hasher.finalize().into())
 }
 
 fn update_count(hasher: &mut Sha256, count: usize) {

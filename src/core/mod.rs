@@ -14,6 +14,7 @@ pub mod fold;
 pub mod ids;
 pub mod invariants;
 pub mod name;
+pub mod packed;
 pub mod plan;
 pub mod policy;
 pub mod rdata;

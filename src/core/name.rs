@@ -101,6 +101,11 @@ impl DnsName {
         &self.0
     }
 
+    /// The canonical text, shared.
+    pub fn text(&self) -> ArcStr {
+        self.0.clone()
+    }
+
     /// The labels from left to right, escaped, without the root.
     pub fn labels(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.0[..self.0.len() - 1].split('.')

@@ -81,6 +81,20 @@ impl RecordType {
         }
     }
 
+    /// The mnemonic as shared text; costs nothing.
+    pub fn text(self) -> ArcStr {
+        match self {
+            Self::A => arcstr::literal!("A"),
+            Self::Aaaa => arcstr::literal!("AAAA"),
+            Self::Caa => arcstr::literal!("CAA"),
+            Self::Cname => arcstr::literal!("CNAME"),
+            Self::Mx => arcstr::literal!("MX"),
+            Self::Srv => arcstr::literal!("SRV"),
+            Self::Txt => arcstr::literal!("TXT"),
+            rare => rare.as_str().into(),
+        }
+    }
+
     /// Reads a mnemonic in any case.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|t| t.as_str().eq_ignore_ascii_case(text))
@@ -274,8 +288,8 @@ impl RecordSet {
     /// The form in which the set is written to Route 53.
     pub fn to_raw(&self) -> RawRecordSet {
         let mut raw = RawRecordSet {
-            name: self.key.name.as_str().into(),
-            rtype: self.key.rtype.as_str().into(),
+            name: self.key.name.text(),
+            rtype: self.key.rtype.text(),
             set_identifier: self.key.set_identifier.clone(),
             health_check_id: self.health_check_id.clone(),
             ..RawRecordSet::default()

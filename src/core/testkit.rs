@@ -50,8 +50,6 @@ pub fn endpoint(object: &str, dns_name: &str, record_type: &str, targets: &[&str
 pub fn contribution(cluster_name: &str, arrival: i64, endpoint: Endpoint) -> Contribution {
     Contribution {
         cluster: cluster(cluster_name),
-        key: endpoint.key.hash(),
-        version: endpoint.version(),
         arrival,
         wish: interpret(&endpoint).ok().map(Arc::new),
         endpoint: Arc::new(endpoint),

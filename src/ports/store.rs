@@ -6,11 +6,12 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::core::change::{Batch, Cause, Change};
-use crate::core::endpoint::{Endpoint, KeyHash, Version};
+use crate::core::endpoint::{KeyHash, Version};
 use crate::core::ids::{AccountId, BatchId, ClusterId, EnvironmentId, Epoch, ZoneId};
 use crate::core::name::DnsName;
+use crate::core::packed::{PackedEndpoint, PackedRecord};
 pub use crate::core::plan::{Drift, Ownership};
-use crate::core::record::{RawRecordSet, RecordKey, RecordType};
+use crate::core::record::{RecordKey, RecordType};
 use crate::core::time::Timestamp;
 use crate::core::verdict::Verdict;
 
@@ -73,7 +74,7 @@ pub enum IngestOp {
         /// Hash of the content.
         version: Version,
         /// The content.
-        endpoint: Endpoint,
+        endpoint: PackedEndpoint,
     },
     /// Remove the key when the stored version is the one seen; none removes it whatever the version.
     Del {
@@ -140,7 +141,7 @@ pub struct EndpointRow {
     /// Who was first.
     pub arrival: i64,
     /// The content.
-    pub endpoint: Endpoint,
+    pub endpoint: PackedEndpoint,
     /// The stored verdict for this version, once there is one.
     pub verdict: Option<Verdict>,
     /// When the content was stored last.
@@ -152,8 +153,8 @@ pub struct EndpointRow {
 pub struct VerdictRow {
     /// Whose endpoint.
     pub cluster: ClusterId,
-    /// Which.
-    pub key: KeyHash,
+    /// Which, by its arrival number.
+    pub arrival: i64,
     /// For which content; kept only when the store still has that version.
     pub version: Version,
     /// The verdict.
@@ -202,7 +203,7 @@ pub struct RecordRow {
     /// Which.
     pub key: RecordKey,
     /// Exactly what was answered.
-    pub raw: RawRecordSet,
+    pub raw: PackedRecord,
     /// None: foreign, never touched.
     pub owner: Option<Ownership>,
     /// What somebody else did to it since we wrote it.
@@ -213,7 +214,6 @@ pub struct RecordRow {
 
 /// A difference to the observed records of a zone.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly all differences are puts, and a box for each would cost more")]
 pub enum RecordWrite {
     /// The set is there.
     Put(RecordRow),

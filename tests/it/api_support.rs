@@ -20,7 +20,7 @@ use zonefold::adapters::store;
 use zonefold::agent::sources::ExtractOptions;
 use zonefold::agent::{Agent, AgentConfig, ClusterUid};
 use zonefold::broker::directory::ClusterSettings;
-use zonefold::broker::feedback::StatusCounts;
+use zonefold::broker::endpoints::StatusCounts;
 use zonefold::broker::ingest::Limits;
 use zonefold::broker::metrics::BrokerMetrics;
 use zonefold::broker::worker::{AccountSettings, AccountView};
@@ -173,14 +173,15 @@ impl Rig {
         };
         let agent = Agent::build(config).await.unwrap();
         tokio::spawn(agent.run(self.stop.clone()));
-        let board = self.handle.hub.cluster(&ClusterId::parse(cluster).unwrap());
+        let endpoints = self.handle.endpoints(&ClusterId::parse(cluster).unwrap());
+        let mut follower = endpoints.follow();
         let settled = async {
             loop {
-                let (_, generation) = board.newer_than(0, usize::MAX);
-                if wanted(board.counts()) {
+                follower.news(usize::MAX);
+                if wanted(endpoints.counts()) {
                     return;
                 }
-                board.wait_newer_than(generation).await;
+                follower.wait().await;
             }
         };
         within_deadline("the endpoints are in the wanted states", settled).await;
@@ -207,7 +208,7 @@ impl Rig {
         })
         .await;
         rig.publish("dev-west", &service("web", "www.example.com", "192.0.2.9"), |counts| counts.waiting == 1).await;
-        rig.published(aws::ACCOUNT, |view| view.zones[0].owned == 2 && view.is_settled()).await;
+        rig.published(aws::ACCOUNT, |view| view.zones.iter().all(|zone| zone.owned == 2) && view.is_settled()).await;
         rig
     }
 

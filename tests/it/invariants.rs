@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use zonefold::broker::feedback::Progress;
+use zonefold::broker::held::Progress;
 use zonefold::core::change::Motive;
 use zonefold::core::policy::DriftPolicy;
 use zonefold::core::record::RecordType;
@@ -419,7 +419,7 @@ async fn i09_the_steady_state_writes_nothing_and_reads_only_to_sweep() {
         .until("all is in sync", |w| {
             ["east", "west"]
                 .iter()
-                .all(|c| w.broker().hub.cluster(&zonefold::core::ids::ClusterId::parse(c).unwrap()).counts().in_sync == 50)
+                .all(|c| w.broker().endpoints(&zonefold::core::ids::ClusterId::parse(c).unwrap()).counts().in_sync == 50)
         })
         .await;
     let count = |w: &World| {

@@ -19,6 +19,7 @@ use zonefold::core::change::{Batch, Cause, Change, Motive, Unit};
 use zonefold::core::endpoint::{Endpoint, EndpointKey};
 use zonefold::core::ids::{AccountId, BatchId, ClusterId, EnvironmentId, Epoch, ZoneId};
 use zonefold::core::name::DnsName;
+use zonefold::core::packed::{PackedEndpoint, PackedRecord};
 use zonefold::core::record::{RawRecordSet, RecordKey, RecordType};
 use zonefold::core::time::Timestamp;
 use zonefold::ports::{
@@ -130,7 +131,7 @@ pub fn endpoint(number: usize, target: &str) -> Endpoint {
 }
 
 pub fn put(endpoint: Endpoint) -> IngestOp {
-    IngestOp::Put { key: endpoint.key.hash(), version: endpoint.version(), endpoint }
+    IngestOp::Put { key: endpoint.key.hash(), version: endpoint.version(), endpoint: PackedEndpoint::pack(&endpoint) }
 }
 
 pub fn del(endpoint: &Endpoint) -> IngestOp {
@@ -187,6 +188,11 @@ pub fn raw(name: &str, value: &str) -> RawRecordSet {
         values: vec![value.into()],
         ..RawRecordSet::default()
     }
+}
+
+/// The same, as it is stored.
+pub fn packed(name: &str, value: &str) -> PackedRecord {
+    PackedRecord::pack(&record_key(name), &raw(name, value))
 }
 
 /// A batch that creates one address for each name.

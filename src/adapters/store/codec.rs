@@ -1,15 +1,14 @@
 //! How values of the core stand in a column, and back.
 
-use std::collections::BTreeMap;
-
 use arcstr::ArcStr;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::error::corrupt;
-use crate::core::endpoint::{Endpoint, EndpointKey, KeyHash, Version};
+use crate::core::endpoint::{KeyHash, Version};
 use crate::core::ids::BatchId;
 use crate::core::name::DnsName;
+use crate::core::packed::{PackedEndpoint, PackedRecord};
 use crate::core::record::{RecordKey, RecordType};
 use crate::ports::StoreError;
 
@@ -54,29 +53,12 @@ pub(super) fn batch_id(bytes: &[u8]) -> Result<BatchId, StoreError> {
     uuid::Uuid::from_slice(bytes).map(BatchId).map_err(|error| corrupt("batch id", error))
 }
 
-/// An endpoint as a JSON array: the names of the fields would be half of a million rows.
-type EndpointBody = (ArcStr, ArcStr, ArcStr, ArcStr, ArcStr, ArcStr, Vec<ArcStr>, Option<i64>, BTreeMap<ArcStr, ArcStr>);
-
-pub(super) fn endpoint_body(endpoint: &Endpoint) -> Result<String, StoreError> {
-    let key = &endpoint.key;
-    to_json(&(
-        &key.source,
-        &key.namespace,
-        &key.object,
-        &key.dns_name,
-        &key.record_type,
-        &key.set_identifier,
-        &endpoint.targets,
-        endpoint.ttl_secs,
-        &endpoint.properties,
-    ))
+pub(super) fn endpoint(bytes: &[u8]) -> Result<PackedEndpoint, StoreError> {
+    PackedEndpoint::from_bytes(bytes).map_err(|error| corrupt("endpoint", error))
 }
 
-pub(super) fn endpoint(text: &str) -> Result<Endpoint, StoreError> {
-    let (source, namespace, object, dns_name, record_type, set_identifier, targets, ttl_secs, properties): EndpointBody =
-        from_json("endpoint", text)?;
-    let key = EndpointKey { source, namespace, object, dns_name, record_type, set_identifier };
-    Ok(Endpoint { key, targets, ttl_secs, properties })
+pub(super) fn record_set(bytes: &[u8]) -> Result<PackedRecord, StoreError> {
+    PackedRecord::from_bytes(bytes).map_err(|error| corrupt("record set", error))
 }
 
 /// A record key in bytes whose order is the key's own (Route 53's list order): the labels from the root, each with its dot,
@@ -131,17 +113,6 @@ mod tests {
         fn the_bytes_of_a_record_key_sort_as_the_key_does(a in any_key(), b in any_key()) {
             prop_assert_eq!(sort_key(&a).cmp(&sort_key(&b)), a.cmp(&b));
             prop_assert_eq!(record_key(&sort_key(&a)).unwrap(), a);
-        }
-
-        #[test]
-        fn an_endpoint_reads_back_as_it_was_written(texts in proptest::collection::vec("\\PC{0,8}", 9), ttl in any::<Option<i64>>()) {
-            let mut texts = texts.into_iter().map(ArcStr::from);
-            let mut next = || texts.next().unwrap();
-            let key = EndpointKey {
-                source: next(), namespace: next(), object: next(), dns_name: next(), record_type: next(), set_identifier: next(),
-            };
-            let written = Endpoint { key, targets: vec![next()], ttl_secs: ttl, properties: [(next(), next())].into() };
-            prop_assert_eq!(endpoint(&endpoint_body(&written).unwrap()).unwrap(), written);
         }
     }
 

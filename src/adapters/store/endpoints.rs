@@ -6,7 +6,7 @@ use super::codec::{self, from_json, parse, to_json};
 use super::ingest::lock_clusters;
 use super::transaction::Transaction;
 use super::value::{Input, Kind};
-use crate::core::endpoint::{KeyHash, Version};
+use crate::core::endpoint::Version;
 use crate::core::ids::ClusterId;
 use crate::core::time::Timestamp;
 use crate::core::verdict::Verdict;
@@ -37,7 +37,7 @@ pub(super) async fn list(transaction: &mut Transaction, after_arrival: i64, limi
                 key: codec::key_hash(row.bytes(2)?)?,
                 version: codec::version(row.bytes(3)?)?,
                 arrival: row.int(4)?,
-                endpoint: codec::endpoint(row.text(5)?)?,
+                endpoint: codec::endpoint(row.bytes(5)?)?,
                 verdict: row.text_or_null(6)?.map(|text| from_json("verdict", text)).transpose()?,
                 updated_at: Timestamp(row.int(7)?),
             })
@@ -45,28 +45,24 @@ pub(super) async fn list(transaction: &mut Transaction, after_arrival: i64, limi
         .collect()
 }
 
-const VERDICTS: &[(&str, Kind)] =
-    &[("cluster_id", Kind::Int), ("key_hash", Kind::Bytes), ("version", Kind::Bytes), ("verdict", Kind::Text)];
+const VERDICTS: &[(&str, Kind)] = &[("arrival", Kind::Int), ("version", Kind::Bytes), ("verdict", Kind::Text)];
 
 /// A verdict that is stored already is not written again.
 const SAVE_VERDICTS: &str = "
     update endpoints set verdict = input.verdict from input
-     where endpoints.cluster_id = input.cluster_id and endpoints.key_hash = input.key_hash
-       and endpoints.version = input.version
+     where endpoints.arrival = input.arrival and endpoints.version = input.version
        and (endpoints.verdict is null or endpoints.verdict <> input.verdict)";
 
 pub(super) async fn save_verdicts(transaction: &mut Transaction, verdicts: &[VerdictRow]) -> Result<(), StoreError> {
     // The lock keeps two writers of the same endpoints from waiting for each other in a circle.
-    let clusters = lock_clusters(transaction, verdicts.iter().map(|row| &row.cluster)).await?;
-    let mut last: BTreeMap<(i64, KeyHash, Version), &Verdict> = BTreeMap::new();
+    lock_clusters(transaction, verdicts.iter().map(|row| &row.cluster)).await?;
+    let mut last: BTreeMap<(i64, Version), &Verdict> = BTreeMap::new();
     for row in verdicts {
-        if let Some(cluster) = clusters.get(&row.cluster) {
-            last.insert((cluster.number, row.key, row.version), &row.verdict);
-        }
+        last.insert((row.arrival, row.version), &row.verdict);
     }
     let mut input = Input::new(VERDICTS);
-    for ((cluster, key, version), verdict) in last {
-        input.push([cluster.into(), key.0.into(), version.0.into(), to_json(verdict)?.into()]);
+    for ((arrival, version), verdict) in last {
+        input.push([arrival.into(), version.0.into(), to_json(verdict)?.into()]);
     }
     transaction.execute_bulk(SAVE_VERDICTS, input).await?;
     Ok(())

@@ -5,11 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::codec::{self, endpoint_body, parse, to_signed, to_unsigned};
+use super::codec::{self, parse, to_signed, to_unsigned};
 use super::transaction::Transaction;
 use super::value::{Input, Kind};
-use crate::core::endpoint::{Endpoint, KeyHash, Version};
+use crate::core::endpoint::{KeyHash, Version};
 use crate::core::ids::{ClusterId, Epoch};
+use crate::core::packed::PackedEndpoint;
 use crate::core::time::Timestamp;
 use crate::ports::{IngestOp, IngestOutcome, IngestUnit, OpOutcome, StoreError};
 
@@ -109,7 +110,7 @@ struct Slot<'a> {
     stored: Option<(i64, Version)>,
     now: Option<(Arrival, Version)>,
     /// The content of `now`, when it is not the stored one.
-    content: Option<&'a Endpoint>,
+    content: Option<&'a PackedEndpoint>,
 }
 
 /// The keys that a call touches.
@@ -226,13 +227,13 @@ async fn delete(transaction: &mut Transaction, arrivals: Vec<i64>) -> Result<(),
 
 async fn update(
     transaction: &mut Transaction,
-    changed: BTreeMap<i64, (Version, Option<&Endpoint>)>,
+    changed: BTreeMap<i64, (Version, Option<&PackedEndpoint>)>,
     at: Timestamp,
 ) -> Result<(), StoreError> {
     let mut input =
-        Input::new(&[("arrival", Kind::Int), ("updated_at", Kind::Int), ("version", Kind::Bytes), ("body", Kind::Text)]);
+        Input::new(&[("arrival", Kind::Int), ("updated_at", Kind::Int), ("version", Kind::Bytes), ("body", Kind::Bytes)]);
     for (arrival, (version, content)) in changed {
-        input.push([arrival.into(), at.0.into(), version.0.into(), content.map(endpoint_body).transpose()?.into()]);
+        input.push([arrival.into(), at.0.into(), version.0.into(), content.map(|content| content.as_bytes().to_vec()).into()]);
     }
     let update = "
         update endpoints set version = input.version, body = input.body, updated_at = input.updated_at
@@ -243,7 +244,7 @@ async fn update(
 
 async fn insert(
     transaction: &mut Transaction,
-    added: BTreeMap<i64, (i64, KeyHash, Version, Option<&Endpoint>)>,
+    added: BTreeMap<i64, (i64, KeyHash, Version, Option<&PackedEndpoint>)>,
     at: Timestamp,
 ) -> Result<(), StoreError> {
     let mut input = Input::new(&[
@@ -252,10 +253,10 @@ async fn insert(
         ("updated_at", Kind::Int),
         ("key_hash", Kind::Bytes),
         ("version", Kind::Bytes),
-        ("body", Kind::Text),
+        ("body", Kind::Bytes),
     ]);
     for (arrival, (cluster, key, version, content)) in added {
-        let body = content.map(endpoint_body).transpose()?;
+        let body = content.map(|content| content.as_bytes().to_vec());
         input.push([arrival.into(), cluster.into(), at.0.into(), key.0.into(), version.0.into(), body.into()]);
     }
     let insert = "

@@ -80,7 +80,7 @@ pub(super) async fn records(
     rows.iter()
         .map(|row| {
             let key = codec::record_key(row.bytes(0)?)?;
-            let raw = from_json("record set", row.text(1)?)?;
+            let raw = codec::record_set(row.bytes(1)?)?;
             let drift = row.text_or_null(5)?.map(|text| from_json("drift", text)).transpose()?;
             Ok(RecordRow { key, raw, owner: owner(row)?, drift, observed_at: Timestamp(row.int(3)?) })
         })
@@ -126,7 +126,7 @@ const RECORD_PUTS: &[(&str, Kind)] = &[
     ("owner_cluster", Kind::Int),
     ("owner_batch", Kind::Bytes),
     ("drift", Kind::Text),
-    ("raw", Kind::Text),
+    ("raw", Kind::Bytes),
 ];
 
 const PUT_RECORDS: &str = "
@@ -174,7 +174,7 @@ pub(super) async fn write_records(
             owner.into(),
             batch.into(),
             drift.into(),
-            to_json(&row.raw)?.into(),
+            row.raw.as_bytes().to_vec().into(),
         ]);
     }
     transaction.execute_bulk(REMOVE_RECORDS, removals).await?;

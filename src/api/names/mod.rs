@@ -14,15 +14,14 @@ use utoipa::ToSchema;
 
 use super::ApiState;
 use super::changes::{Change, Difference};
-use super::endpoints::{self, Endpoint, NameFilter};
-use super::page::Limit;
+use super::endpoints::Endpoint;
 use super::problem::{ApiError, Problem};
 use super::records::Record;
 use super::request::{NoParams, Params, identifier};
 use super::values::{RecordSet, Time, ZoneReference, visibilities};
 use crate::broker::directory::Directory;
+use crate::broker::held::Held;
 use crate::broker::worker::WhyReport;
-use crate::core::claims::Contribution;
 use crate::core::ids::{ClusterId, EnvironmentId};
 use crate::core::name::DnsName;
 use crate::core::policy::Visibility;
@@ -135,8 +134,9 @@ pub async fn get(
     Params(NoParams {}): Params<NoParams>,
 ) -> Result<Json<Name>, ApiError> {
     let name: DnsName = identifier(&fqdn)?;
-    let zones: Vec<NameInZone> = state.broker.why(&name).await.into_iter().map(|why| in_zone(&state, why)).collect();
-    let unplaced = unplaced(&state, &name, &zones).await;
+    let zones: Vec<NameInZone> = state.broker.why(&name).await.into_iter().map(in_zone).collect();
+    let unplaced = state.broker.directory.read(|directory| directory.unplaced(&name.to_string()));
+    let unplaced = unplaced.iter().map(Endpoint::new).collect();
     let filter = ChangeFilter { name: Some(name.clone()), limit: LAST_CHANGES, ..ChangeFilter::default() };
     let changes = state.broker.changes(&filter).await?.into_iter().map(Change::from).collect();
     let routes = state.broker.directory.read(|directory| routes(directory, &name));
@@ -145,14 +145,10 @@ pub async fn get(
     Ok(Json(answer))
 }
 
-fn in_zone(state: &ApiState, WhyReport { zone, report }: WhyReport) -> NameInZone {
-    let mut contributions: Vec<&Contribution> = report.contributions.iter().collect();
-    contributions.sort_by_key(|contribution| (contribution.arrival, contribution.key));
-    let show = |contribution: &Contribution| {
-        let status = state.broker.hub.cluster(&contribution.cluster).get(&contribution.key);
-        let endpoint = Endpoint::new(&contribution.cluster, &contribution.key, &contribution.endpoint, status.as_ref());
-        NameContribution { arrival: contribution.arrival, endpoint }
-    };
+fn in_zone(WhyReport { zone, report }: WhyReport) -> NameInZone {
+    let mut contributions: Vec<&Held> = report.contributions.iter().collect();
+    contributions.sort_by_key(|held| held.arrival());
+    let show = |held: &Held| NameContribution { arrival: held.arrival(), endpoint: Endpoint::new(held) };
     let observed = report.observed.iter().filter_map(|observed| Some(Record::new(&observed.raw.key().ok()?, observed)));
     NameInZone {
         zone: ZoneReference::from(&zone),
@@ -167,31 +163,16 @@ fn in_zone(state: &ApiState, WhyReport { zone, report }: WhyReport) -> NameInZon
     }
 }
 
-/// Endpoints that want the name and contribute to no zone. Nothing is kept by name for them, so all endpoints are looked at.
-async fn unplaced(state: &ApiState, name: &DnsName, zones: &[NameInZone]) -> Vec<Endpoint> {
-    let params = endpoints::ListParams {
-        name: Some(NameFilter::new(&name.to_string())),
-        limit: Limit::largest(),
-        ..endpoints::ListParams::default()
-    };
-    let found = endpoints::page(&state.broker.directory, &state.broker.hub, &params, usize::MAX).await.items;
-    let placed: BTreeSet<(&ClusterId, &str)> = zones
-        .iter()
-        .flat_map(|zone| &zone.contributions)
-        .map(|contribution| (&contribution.endpoint.cluster, contribution.endpoint.id.as_str()))
-        .collect();
-    found.into_iter().filter(|endpoint| !placed.contains(&(&endpoint.cluster, endpoint.id.as_str()))).collect()
-}
-
 /// Asks routing for every environment that there is, and for both kinds of zone where both are in use.
 fn routes(directory: &Directory, name: &DnsName) -> Vec<Route> {
-    let of_zones = directory.zones().iter().map(|facts| (facts.environment.clone(), facts.visibility));
-    let of_clusters = directory.settings().values().map(|settings| (settings.environment.clone(), settings.visibility));
+    let (zones, settings) = (directory.zones(), directory.settings());
+    let of_zones = zones.iter().map(|facts| (facts.environment.clone(), facts.visibility));
+    let of_clusters = settings.values().map(|settings| (settings.environment.clone(), settings.visibility));
     let kinds: BTreeSet<(EnvironmentId, Visibility)> = of_zones.chain(of_clusters).collect();
     let route = |(environment, visibility): (EnvironmentId, Visibility)| {
         let request = RouteRequest { environment: &environment, name, visibility, pinned: None, current: None };
-        let (zone, message) = match directory.zones().route(&request) {
-            Ok(placement) => (directory.zones().get(&placement.zone).map(ZoneReference::from), None),
+        let (zone, message) = match zones.route(&request) {
+            Ok(placement) => (zones.get(&placement.zone).map(ZoneReference::from), None),
             Err(verdict) => (None, Some(verdict.message)),
         };
         Route { environment, visibility: visibility.to_string(), zone, message }

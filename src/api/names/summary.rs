@@ -154,7 +154,9 @@ mod tests {
     use crate::api::endpoints::Verdict;
     use crate::api::records::Record;
     use crate::api::values::{RecordSet, Time, ZoneReference};
+    use crate::broker::held::Held;
     use crate::core::ids::{AccountId, EnvironmentId, ZoneId};
+    use crate::core::packed::PackedEndpoint;
     use crate::core::testkit::{cluster, endpoint, name};
     use crate::core::time::Timestamp;
     use crate::core::verdict::Reason;
@@ -179,7 +181,7 @@ mod tests {
         Endpoint {
             verdict: Some(Verdict { state, reason, message: message.to_owned() }),
             progress: (state == VerdictState::Accepted).then_some(Progress::InSync { change_id: None }),
-            ..Endpoint::new(&cluster(of), &wanted.key.hash(), &wanted, None)
+            ..Endpoint::new(&Held::new(cluster(of), 1, &PackedEndpoint::pack(&wanted)))
         }
     }
 

@@ -17,7 +17,6 @@ use super::committer::CommitterHandle;
 use super::session::{End, Limits, Session, State, barrier};
 use super::status;
 use crate::broker::decider::{SharedDirectory, ToDecider};
-use crate::broker::feedback::StatusHub;
 use crate::broker::metrics::BrokerMetrics;
 use crate::core::ids::{ClusterId, Epoch};
 use crate::ports::{Clock, SessionOpened, SessionOpening, Store, StoreError};
@@ -43,8 +42,6 @@ pub struct ServiceParts {
     pub decider: mpsc::Sender<ToDecider>,
     /// The directory.
     pub directory: SharedDirectory,
-    /// The statuses.
-    pub hub: Arc<StatusHub>,
     /// The figures.
     pub metrics: BrokerMetrics,
     /// What a session may take.
@@ -325,9 +322,12 @@ impl Federation for FederationService {
         self.0.authenticate(&request)?;
         let cluster = self.0.registered(&request.get_ref().cluster)?;
         let (outbound, stream) = mpsc::channel(4);
-        let board = self.0.parts.hub.cluster(&cluster);
+        let endpoints = self.0.parts.directory.read(|directory| directory.cluster(&cluster));
         let clock = Arc::clone(&self.0.parts.clock);
-        let follow = status::follow(board, self.0.parts.directory.clone(), outbound, self.0.drain.clone(), move || clock.now());
+        let follow =
+            status::follow(endpoints.follow(), self.0.parts.directory.clone(), outbound, self.0.drain.clone(), move || {
+                clock.now()
+            });
         self.0.tracker.spawn(follow);
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }

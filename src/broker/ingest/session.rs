@@ -17,6 +17,7 @@ use crate::broker::decider::{SharedDirectory, ToDecider};
 use crate::core::digest::SetDigest;
 use crate::core::endpoint::{Endpoint, KeyHash, Version};
 use crate::core::ids::{ClusterId, Epoch};
+use crate::core::packed::PackedEndpoint;
 use crate::core::verdict::{Reason, Verdict};
 use crate::ports::{IngestOp, IngestUnit};
 use crate::wire::convert::{key_hashes_to_wire, key_versions_from_wire, version_from_wire};
@@ -417,7 +418,7 @@ fn read_operation(operation: v1::Operation) -> Result<IngestOp, Box<v1::Endpoint
 }
 
 /// Reads one put and computes its hashes anew: what is stored is what was read.
-pub(super) fn read_put(put: v1::Put) -> Result<(KeyHash, Version, Endpoint), Box<v1::EndpointStatus>> {
+pub(super) fn read_put(put: v1::Put) -> Result<(KeyHash, Version, PackedEndpoint), Box<v1::EndpointStatus>> {
     let Some(wire) = put.endpoint else { return Err(malformed(None, put.version, "a put without an endpoint".to_owned())) };
     let key = wire.key.clone();
     let endpoint = Endpoint::try_from(wire).map_err(|error| malformed(key.clone(), put.version.clone(), error.to_string()))?;
@@ -427,7 +428,7 @@ pub(super) fn read_put(put: v1::Put) -> Result<(KeyHash, Version, Endpoint), Box
             format!("the endpoint hashes to {version} and was sent as another version: agent and broker differ, update both");
         return Err(malformed(key, put.version, text));
     }
-    Ok((endpoint.key.hash(), version, endpoint))
+    Ok((endpoint.key.hash(), version, PackedEndpoint::pack(&endpoint)))
 }
 
 fn malformed(key: Option<v1::EndpointKey>, version: bytes::Bytes, message: String) -> Box<v1::EndpointStatus> {

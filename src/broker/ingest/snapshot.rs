@@ -2,13 +2,14 @@
 
 use super::session::read_put;
 use crate::core::digest::SetDigest;
-use crate::core::endpoint::{Endpoint, KeyHash, Version};
+use crate::core::endpoint::{KeyHash, Version};
+use crate::core::packed::PackedEndpoint;
 use crate::wire::v1;
 
 /// See the module's page.
 pub struct Snapshot {
     begin: v1::SnapshotBegin,
-    puts: Vec<(KeyHash, Version, Endpoint)>,
+    puts: Vec<(KeyHash, Version, PackedEndpoint)>,
     digest: SetDigest,
 }
 
@@ -44,7 +45,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// What is missing.
-    pub fn finish(self) -> Result<Vec<(KeyHash, Version, Endpoint)>, String> {
+    pub fn finish(self) -> Result<Vec<(KeyHash, Version, PackedEndpoint)>, String> {
         if self.puts.len() as u64 != self.begin.count {
             return Err(format!("the snapshot announced {} endpoints and holds {}", self.begin.count, self.puts.len()));
         }

@@ -10,13 +10,14 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::agenda::Kind;
 use super::discovery::ZoneListing;
 use super::view::Health;
 use super::{SPEND_AHEAD, Worker};
 use crate::core::budget::{ApiAction, Lane, Paid, Permit};
 use crate::core::change::Batch;
 use crate::core::ids::ZoneId;
-use crate::core::time::Timestamp;
+use crate::core::time::{Millis, Timestamp};
 use crate::ports::{BatchOutcome, CallError, CallerIdentity, ChangeReceipt, ClaimWrite, RecordPage, StoreError};
 
 /// Something that runs beside the worker.
@@ -42,27 +43,30 @@ pub enum Done {
         /// The answer.
         result: Result<RecordPage, CallError>,
     },
-    /// A batch was answered, or could not be journalled.
+    /// A batch is journalled.
+    Journalled {
+        /// The batch.
+        batch: Box<Batch>,
+        /// The claims that were made durable with it.
+        claims: Vec<ClaimWrite>,
+    },
+    /// A batch could not be journalled, so it is not sent.
+    NotJournalled {
+        /// The batch.
+        batch: Box<Batch>,
+        /// Why.
+        error: StoreError,
+    },
+    /// A batch was answered.
     Changed {
         /// What was paid for it.
         paid: Paid,
         /// The batch.
         batch: Box<Batch>,
-        /// The claims that were made durable with it.
-        claims: Vec<ClaimWrite>,
         /// The answer.
         result: Result<ChangeReceipt, CallError>,
         /// When the call was sent.
         sent_at: Timestamp,
-    },
-    /// A batch could not be journalled, so it was not sent.
-    NotJournalled {
-        /// What was paid for it.
-        paid: Paid,
-        /// The batch.
-        batch: Box<Batch>,
-        /// Why.
-        error: StoreError,
     },
     /// The end of a batch is durable.
     Recorded {
@@ -93,12 +97,15 @@ impl Done {
     /// What was paid for the call that came back.
     fn paid(&self) -> Option<Paid> {
         match self {
-            Self::Zones { paid, .. }
-            | Self::Page { paid, .. }
-            | Self::Changed { paid, .. }
-            | Self::NotJournalled { paid, .. }
-            | Self::Synced { paid, .. } => Some(*paid),
-            Self::Identity(_) | Self::Recorded { .. } | Self::Saved { .. } | Self::Nothing => None,
+            Self::Zones { paid, .. } | Self::Page { paid, .. } | Self::Changed { paid, .. } | Self::Synced { paid, .. } => {
+                Some(*paid)
+            }
+            Self::Identity(_)
+            | Self::Journalled { .. }
+            | Self::NotJournalled { .. }
+            | Self::Recorded { .. }
+            | Self::Saved { .. }
+            | Self::Nothing => None,
         }
     }
 }
@@ -135,23 +142,30 @@ impl Running {
 impl Worker {
     /// Starts every call that can be started now; answers when to look again.
     pub(super) async fn start_what_can_start(&mut self, now: Timestamp) -> Option<Timestamp> {
+        debug_assert!(self.zones.are_many() || self.zones.agenda_is_whole(now), "the agenda is not what the zones say");
         let mut wake = WakeAt::default();
+        if !self.is_working() {
+            self.give_back_journalled("the account is not called now");
+        }
         match &self.health {
             Health::Starting if !self.discovery.is_asking_identity() => self.ask_identity(),
             Health::Starting => {}
             Health::Parked { retry_at, .. } if *retry_at <= now && !self.discovery.is_asking_identity() => self.ask_identity(),
             Health::Parked { retry_at, .. } => wake.at(*retry_at),
+            Health::Working if !self.loading.is_done() => {}
             Health::Working => {
                 if !self.extend_spend_horizon(now).await {
-                    wake.at(now + crate::core::time::Millis(500));
+                    wake.at(now + Millis(500));
                     return wake.earliest();
                 }
-                self.retry_refused(now, &mut wake);
-                self.start_saves();
+                self.send_journalled(now, &mut wake);
+                self.retry_refused(now);
+                self.start_saves(now);
                 self.start_required_reads(now, &mut wake);
                 self.start_changes(now, &mut wake);
                 self.start_discovery(now, &mut wake);
                 self.start_spare_reads(now, &mut wake);
+                self.zones.agenda(now).next_at().into_iter().for_each(|at| wake.at(at));
             }
         }
         if self.dirty_view {
@@ -162,7 +176,7 @@ impl Worker {
 
     /// Makes durable until when tokens may be spent, before they are.
     async fn extend_spend_horizon(&mut self, now: Timestamp) -> bool {
-        let margin = crate::core::time::Millis(SPEND_AHEAD.0 / 4);
+        let margin = Millis(SPEND_AHEAD.0 / 4);
         if self.spend_horizon.is_some_and(|until| now + margin < until) || !self.wants_a_call(now) {
             return true;
         }
@@ -180,18 +194,8 @@ impl Worker {
     }
 
     /// Whether anything could be called for now; while nothing is, the store is left alone.
-    fn wants_a_call(&self, now: Timestamp) -> bool {
-        self.discovery.is_due(now)
-            || self.zones.values().any(|zone| {
-                zone.facts.visible
-                    && (!zone.backlog.is_empty()
-                        || !zone.searches.is_empty()
-                        || zone.reader.is_some()
-                        || !zone.unsettled.is_empty()
-                        || zone.listed_at.is_none()
-                        || zone.sweep_at <= now
-                        || zone.sync.as_ref().is_some_and(|sync| sync.ask_at <= now))
-            })
+    fn wants_a_call(&mut self, now: Timestamp) -> bool {
+        self.outgoing.is_waiting() || self.discovery.is_due(now) || self.zones.agenda(now).wants_a_call()
     }
 
     /// A permit, while the horizon covers the time at which it is spent.
@@ -203,22 +207,29 @@ impl Worker {
         changes: u32,
         wake: &mut WakeAt,
     ) -> Option<Permit> {
-        if self.spend_horizon.is_none_or(|until| until <= now) {
-            wake.at(now + crate::core::time::Millis(1));
-            return None;
-        }
-        match self.budget.try_take(now, lane, action, changes) {
-            Ok(permit) => {
-                self.metrics.called(action);
-                Some(permit)
-            }
-            Err(shortage) => {
-                if let Some(ready_at) = shortage.ready_at {
-                    wake.at(ready_at);
-                }
+        match self.try_permit(now, lane, action, changes) {
+            Ok(permit) => Some(permit),
+            Err(ready_at) => {
+                ready_at.into_iter().for_each(|at| wake.at(at));
                 None
             }
         }
+    }
+
+    /// A permit, or when to ask again; never when the call is larger than a bucket.
+    pub(super) fn try_permit(
+        &mut self,
+        now: Timestamp,
+        lane: Lane,
+        action: ApiAction,
+        changes: u32,
+    ) -> Result<Permit, Option<Timestamp>> {
+        if self.spend_horizon.is_none_or(|until| until <= now) {
+            return Err(Some(now + Millis(1)));
+        }
+        let permit = self.budget.try_take(now, lane, action, changes).map_err(|shortage| shortage.ready_at)?;
+        self.metrics.called(action);
+        Ok(permit)
     }
 
     fn ask_identity(&mut self) {
@@ -227,28 +238,25 @@ impl Worker {
         self.spawn(async move { Done::Identity(provider.identity().await) }.boxed());
     }
 
-    fn retry_refused(&mut self, now: Timestamp, wake: &mut WakeAt) {
-        for zone_id in self.zone_ids() {
-            let Some(zone) = self.zones.get(&zone_id) else { continue };
-            if let Some(at) = zone.book.next_retry(now) {
-                wake.at(at);
+    fn retry_refused(&mut self, now: Timestamp) {
+        let mut last = None;
+        while let Some(due) = self.zones.agenda(now).next_due(Kind::Retry, last.as_ref()) {
+            let Some(zone) = self.zones.get_mut(&due.1) else { return };
+            let mut names = zone.book.take_due_retries(now);
+            names.retain(|name| !zone.backlog.contains(name));
+            if !names.is_empty() {
+                self.review(&due.1, names, now);
             }
-            let due: Vec<_> = zone.book.due_retries(now).into_iter().filter(|name| !zone.backlog.contains(name)).collect();
-            if !due.is_empty() && !zone.busy && zone.searches.is_empty() {
-                self.review(&zone_id, due, now);
-            }
+            last = Some(due);
         }
     }
 
-    fn start_saves(&mut self) {
-        let mut saves = vec![];
-        for (zone_id, zone) in &mut self.zones {
-            if !zone.busy && !zone.pending_writes.is_empty() {
-                zone.busy = true;
-                saves.push((zone_id.clone(), std::mem::take(&mut zone.pending_writes)));
-            }
-        }
-        for (zone, writes) in saves {
+    fn start_saves(&mut self, now: Timestamp) {
+        let mut last = None;
+        while let Some(due) = self.zones.agenda(now).next_due(Kind::Save, last.as_ref()) {
+            let Some(zone) = self.zones.get_mut(&due.1) else { return };
+            zone.busy = true;
+            let (zone, writes) = (due.1.clone(), std::mem::take(&mut zone.pending_writes));
             let (store, stop) = (Arc::clone(&self.store), self.shutdown.clone());
             self.spawn(
                 async move {
@@ -257,6 +265,7 @@ impl Worker {
                 }
                 .boxed(),
             );
+            last = Some(due);
         }
     }
 
@@ -271,13 +280,9 @@ impl Worker {
             Done::Identity(result) => self.finish_identity(result, now),
             Done::Zones { result, .. } => self.finish_discovery(result, now).await,
             Done::Page { zone, result, .. } => self.finish_page(&zone, result, now),
-            Done::Changed { batch, claims, result, sent_at, .. } => self.finish_change(*batch, claims, result, sent_at, now),
-            Done::NotJournalled { batch, error, .. } => {
-                warn!(account = %self.settings.account, zone = %batch.zone, "a batch was not sent because it could not be journalled: {error}");
-                self.release(&batch.zone, now + crate::core::time::Millis(1_000));
-                let names = super::change::names_of(&batch);
-                self.review(&batch.zone, names, now);
-            }
+            Done::Journalled { batch, claims } => self.finish_journalled(batch, &claims, now),
+            Done::NotJournalled { batch, error } => self.finish_not_journalled(&batch, &error, now),
+            Done::Changed { batch, result, sent_at, .. } => self.finish_change(*batch, result, sent_at, now),
             Done::Recorded { batch, outcome } => self.finish_recorded(*batch, outcome, now),
             Done::Saved { zone } => self.finish_saved(&zone, now),
             Done::Synced { zone, result, .. } => self.finish_sync(&zone, result, now),

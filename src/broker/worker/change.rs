@@ -6,11 +6,14 @@ use std::sync::Arc;
 use futures::FutureExt;
 use tracing::{debug, error, info, warn};
 
-use super::calls::{Done, WakeAt, persist};
+use super::Worker;
+use super::backlog::Backlog;
+use super::calls::{Done, WakeAt};
+use super::sending::BUILT_AHEAD;
 use super::view::Health;
+use super::work::{LONGEST_GAP, SHORTEST_GAP, SyncWatch, Trouble};
 use super::zone::unit_key;
-use super::{LONGEST_GAP, SHORTEST_GAP, SyncWatch, Trouble, Worker};
-use crate::core::budget::{ApiAction, Lane, Permit};
+use crate::core::budget::{ApiAction, Lane};
 use crate::core::change::{Batch, Unit};
 use crate::core::check::check;
 use crate::core::fair::Offer;
@@ -20,7 +23,7 @@ use crate::core::name::DnsName;
 use crate::core::record::RecordKey;
 use crate::core::refusal::{self, CulpritKind};
 use crate::core::time::{Millis, Timestamp};
-use crate::ports::{BatchOutcome, BatchRow, CallError, ChangeReceipt, ClaimWrite};
+use crate::ports::{BatchOutcome, BatchRow, CallError, ChangeReceipt};
 
 /// While change tokens are short, a call is worth its request token when it carries what flows in during this time.
 const CARRY_MS: f64 = 200.0;
@@ -65,87 +68,75 @@ pub fn names_of(batch: &Batch) -> BTreeSet<DnsName> {
     batch.changes().map(|change| change.key.name.clone()).collect()
 }
 
-/// Why nothing could be built for a zone.
-enum Built {
-    Batch(Box<Batch>, Permit),
-    Nothing,
-}
-
 impl Worker {
-    /// Starts a batch in every zone that has something to send, the zone of the cluster that was given least first, as long
+    /// Journals a batch for every zone that has something to send, the zone of the cluster that was given least first, as long
     /// as there are tokens.
     pub(super) fn start_changes(&mut self, now: Timestamp, wake: &mut WakeAt) {
         let mut passed = BTreeSet::new();
-        while let Some(zone_id) = self.next_zone(now, &passed, wake) {
-            if !self.tokens_are_worth_a_call(&zone_id, now, wake) {
+        while self.zones.agenda(now).has_changes() && self.tokens_are_worth_a_call(1, now, wake) {
+            let next = self.zones.agenda(now).next_change(&self.share, &passed);
+            let Some(zone_id) = next else { return };
+            let pending = self.zones.get(&zone_id).map_or(0, |zone| zone.backlog.cost());
+            if !self.tokens_are_worth_a_call(pending, now, wake) {
                 return;
             }
-            match self.build(&zone_id, now, wake) {
-                Built::Batch(batch, permit) => self.send(*batch, permit, now),
-                Built::Nothing => {
+            match self.build(&zone_id, now) {
+                Some(batch) => self.journal(batch, now),
+                None => {
                     passed.insert(zone_id);
                 }
             }
         }
     }
 
-    fn next_zone(&self, now: Timestamp, passed: &BTreeSet<ZoneId>, wake: &mut WakeAt) -> Option<ZoneId> {
-        let mut best: Option<(u64, Timestamp, &ZoneId)> = None;
-        for (zone_id, zone) in &self.zones {
-            let has_work = !zone.backlog.is_empty() || !zone.searches.is_empty();
-            let ready = zone.is_open(now) && zone.listed_at.is_some() && zone.unsettled.is_empty() && zone.reader.is_none();
-            if !has_work || zone.busy || passed.contains(zone_id) {
-                continue;
-            }
-            if let Some(trouble) = &zone.trouble
-                && trouble.retry_at > now
-            {
-                wake.at(trouble.retry_at);
-            }
-            if !ready {
-                continue;
-            }
-            if zone.free_at > now {
-                wake.at(zone.free_at);
-                continue;
-            }
-            let rank = self.share.least(zone.backlog.clusters()).unwrap_or(0);
-            if best.is_none_or(|(least, at, _)| (rank, zone.last_call_at) < (least, at)) {
-                best = Some((rank, zone.last_call_at, zone_id));
-            }
-        }
-        best.map(|(_, _, zone_id)| zone_id.clone())
-    }
-
     /// A call takes a request token however little it carries, so while change tokens are short it waits until it can carry a
-    /// fair amount, or all there is.
-    fn tokens_are_worth_a_call(&mut self, zone_id: &ZoneId, now: Timestamp, wake: &mut WakeAt) -> bool {
-        let Some(zone) = self.zones.get(zone_id) else { return false };
-        let pending = zone.backlog.cost().max(1);
-        let Some(changes) = &self.settings.budget.changes else { return true };
-        let usable_per_second = changes.refill_per_second * (1.0 - self.settings.budget.reserve_share);
-        let worth = pending.min(((usable_per_second * CARRY_MS / 1_000.0) as u32).max(1));
-        match self.budget.ready_at(now, Lane::Changes, ApiAction::ChangeResourceRecordSets, worth) {
+    /// fair amount, or all there is. Tokens that journalled batches will take are not there any more; a request token may
+    /// arrive while the batch is journalled.
+    fn tokens_are_worth_a_call(&mut self, pending: u32, now: Timestamp, wake: &mut WakeAt) -> bool {
+        let action = ApiAction::ChangeResourceRecordSets;
+        let worth = match &self.settings.budget.changes {
+            Some(changes) => {
+                let usable_per_second = changes.refill_per_second * (1.0 - self.settings.budget.reserve_share);
+                pending.clamp(1, ((usable_per_second * CARRY_MS / 1_000.0) as u32).max(1))
+            }
+            None => 1,
+        };
+        let (calls, changes) = (self.outgoing.promised_calls(), self.outgoing.promised_changes());
+        match self.budget.all_ready_at(now, Lane::Changes, action, calls + 1, changes.saturating_add(worth)) {
             Some(at) if at <= now => true,
-            Some(at) => {
+            Some(at) if self.changes_left(now) < worth => {
                 wake.at(at);
                 false
             }
-            // More than the bucket holds: the fold takes less.
-            None => true,
+            Some(at) if at <= now + BUILT_AHEAD => true,
+            Some(at) => {
+                wake.at(Timestamp(at.0.saturating_sub(BUILT_AHEAD.0)));
+                false
+            }
+            // More than the bucket holds: the fold takes less. Of several, the others go first.
+            None => calls == 0,
         }
     }
 
-    fn build(&mut self, zone_id: &ZoneId, now: Timestamp, wake: &mut WakeAt) -> Built {
-        let tokens = self.budget.changes_available(now, Lane::Changes);
+    /// The change tokens that are there for a batch that is built now.
+    fn changes_left(&mut self, now: Timestamp) -> u32 {
+        match self.budget.changes_available(now, Lane::Changes) {
+            u32::MAX => u32::MAX,
+            available => available.saturating_sub(self.outgoing.promised_changes()),
+        }
+    }
+
+    /// The next batch of a zone; none when there is nothing that could be sent.
+    fn build(&mut self, zone_id: &ZoneId, now: Timestamp) -> Option<Batch> {
+        let tokens = self.changes_left(now);
         let units = match self.search_units(zone_id, tokens, now) {
             Some(units) => units,
             None => self.fair_units(zone_id, tokens, now),
         };
         if units.is_empty() {
-            return Built::Nothing;
+            return None;
         }
-        let Some(zone) = self.zones.get(zone_id) else { return Built::Nothing };
+        let zone = self.zones.get(zone_id)?;
         let mut random = [0; 10];
         self.rng.fill(&mut random);
         let batch = Batch {
@@ -156,26 +147,18 @@ impl Worker {
             wire: crate::core::fold::wire_order(&units),
             units,
         };
-        let names = names_of(&batch);
         let settings = zone.book.settings;
-        if let Err(violations) = check(&batch, &zone.book.context, settings.policy, settings.drift, |key| zone.book.observed(key))
-        {
-            // A defect of ours: it is not sent, said loudly, and kept from being planned again until it changes.
-            let text = violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-            error!(account = %batch.account, zone = %batch.zone, "a batch was not sent: {text}");
-            self.metrics.violated(&violations);
-            self.refuse_units(zone_id, &batch.units, &format!("Zonefold's own check refused the change: {text}"), now);
-            self.review(zone_id, names, now);
-            return Built::Nothing;
-        }
-        let paid = u32::try_from(batch.wire.len()).unwrap_or(u32::MAX);
-        match self.permit(now, Lane::Changes, ApiAction::ChangeResourceRecordSets, paid, wake) {
-            Some(permit) => Built::Batch(Box::new(batch), permit),
-            None => {
-                self.review(zone_id, names, now);
-                Built::Nothing
-            }
-        }
+        let Err(violations) = check(&batch, &zone.book.context, settings.policy, settings.drift, |key| zone.book.observed(key))
+        else {
+            return Some(batch);
+        };
+        // A defect of ours: it is not sent, said loudly, and kept from being planned again until it changes.
+        let text = violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        error!(account = %batch.account, zone = %batch.zone, "a batch was not sent: {text}");
+        self.metrics.violated(&violations);
+        self.refuse_units(zone_id, &batch.units, &format!("Zonefold's own check refused the change: {text}"), now);
+        self.review(zone_id, names_of(&batch), now);
+        None
     }
 
     /// What the search for a poison tries next, every other turn of its zone; none when there is no search or it is the
@@ -220,7 +203,7 @@ impl Worker {
         let book = &zone.book;
         let (queues, members) = zone.backlog.split();
         let taken = self.share.take(queues, |cluster, queued| {
-            if !super::Backlog::is_member(members, cluster, &queued.item) {
+            if !Backlog::is_member(members, cluster, &queued.item) {
                 return Offer::Take;
             }
             let (mut added, mut out_of_tokens) = (false, false);
@@ -247,10 +230,7 @@ impl Worker {
             }
         });
         for (cluster, name) in taken {
-            let (_, members) = zone.backlog.split();
-            if super::Backlog::is_member(members, &cluster, &name) {
-                zone.backlog.taken(&name);
-            }
+            zone.backlog.taken(&cluster, &name);
         }
         for (unit, why) in too_large {
             self.refuse_units(zone_id, std::slice::from_ref(&unit), &why, now);
@@ -266,38 +246,13 @@ impl Worker {
         }
     }
 
-    /// Journals the batch, then calls. From here on nobody decides anything about it.
-    fn send(&mut self, batch: Batch, permit: Permit, now: Timestamp) {
-        let Some(zone) = self.zones.get_mut(&batch.zone) else { return };
-        zone.busy = true;
-        zone.last_call_at = now;
-        let claims = zone.book.claims_for(&batch);
-        let (store, provider, clock) = (Arc::clone(&self.store), Arc::clone(&self.provider), Arc::clone(&self.clock));
-        let paid = permit.paid();
-        self.spawn(
-            async move {
-                if let Err(error) = store.begin_batch(&batch, &claims).await {
-                    return Done::NotJournalled { paid, batch: Box::new(batch), error };
-                }
-                let sent_at = clock.now();
-                let result = provider.change_records(permit, &batch.zone, &format!("zonefold {}", batch.id), &batch.wire).await;
-                Done::Changed { paid, batch: Box::new(batch), claims, result, sent_at }
-            }
-            .boxed(),
-        );
-    }
-
     pub(super) fn finish_change(
         &mut self,
         batch: Batch,
-        claims: Vec<ClaimWrite>,
         result: Result<ChangeReceipt, CallError>,
         sent_at: Timestamp,
         now: Timestamp,
     ) {
-        if let Some(zone) = self.zones.get_mut(&batch.zone) {
-            zone.book.claims_kept(&claims);
-        }
         match result {
             Ok(receipt) => self.finish_applied(batch, receipt, sent_at, now),
             Err(CallError::Refused { code, message, request_id }) => self.finish_refused(batch, code, message, request_id, now),
@@ -450,29 +405,6 @@ impl Worker {
         let wait = Millis((first_wait.0 << (failures - 1).min(10)).min(900_000) + jitter);
         warn!(account = %self.settings.account, zone = %zone_id, retry_in_ms = wait.0, "zone paused: {message}");
         zone.trouble = Some(Trouble { message, failures, retry_at: now + wait });
-    }
-
-    /// Makes the end of a batch durable; the zone stays busy until it is.
-    pub(super) fn record(
-        &mut self,
-        batch: Batch,
-        outcome: BatchOutcome,
-        writes: Vec<crate::ports::RecordWrite>,
-        claims: Vec<ClaimWrite>,
-    ) {
-        let (store, clock, stop) = (Arc::clone(&self.store), Arc::clone(&self.clock), self.shutdown.clone());
-        if let Some(zone) = self.zones.get_mut(&batch.zone) {
-            zone.busy = true;
-        }
-        self.spawn(
-            async move {
-                let done =
-                    persist(&stop, "the end of a batch", || store.finish_batch(&batch, &outcome, &writes, &claims, clock.now()))
-                        .await;
-                if done { Done::Recorded { batch: Box::new(batch), outcome } } else { Done::Nothing }
-            }
-            .boxed(),
-        );
     }
 
     pub(super) fn finish_recorded(&mut self, batch: Batch, outcome: BatchOutcome, now: Timestamp) {

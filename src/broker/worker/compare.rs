@@ -2,11 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
+use std::sync::Arc;
 
-use super::zone::{Late, ZoneBook, row};
+use super::name_state::Sighting;
+use super::zone::{Late, ZoneBook};
 use crate::core::change::Batch;
 use crate::core::name::DnsName;
-use crate::core::plan::{Drift, Observed, Ownership};
+use crate::core::packed::PackedRecord;
+use crate::core::plan::{Drift, Ownership};
 use crate::core::record::{RawRecordSet, RecordKey};
 use crate::core::time::{Millis, Timestamp};
 use crate::ports::RecordWrite;
@@ -49,9 +52,9 @@ impl ZoneBook {
     }
 
     /// Who made a set that was not expected: a call of ours that came late, or somebody else.
-    fn came_late(&mut self, key: &RecordKey, raw: &RawRecordSet, now: Timestamp) -> Option<Ownership> {
+    fn came_late(&mut self, key: &RecordKey, raw: &RawRecordSet, now: Timestamp) -> Option<Arc<Ownership>> {
         let late = self.late.get(key).filter(|late| late.until > now && same(&late.raw, raw))?;
-        let owner = late.owner.clone();
+        let owner = Arc::new(late.owner.clone());
         self.late.remove(key);
         Some(owner)
     }
@@ -67,58 +70,65 @@ impl ZoneBook {
         }
         let lower = page.from.clone().map_or(Bound::Unbounded, Bound::Included);
         let upper = page.until.clone().map_or(Bound::Unbounded, Bound::Excluded);
-        let known: Vec<(RecordKey, Observed)> =
-            self.names.range((lower, upper)).flat_map(|(_, state)| state.observed.clone()).collect();
+        let known: Vec<(RecordKey, Sighting)> = self
+            .names
+            .range((lower, upper))
+            .flat_map(|(name, state)| state.observed.as_slice().iter().map(|sighting| (sighting.key(name), sighting.clone())))
+            .collect();
         let mut diff = PageDiff::default();
-        for (key, observed) in known {
+        for (key, old) in known {
             match held.remove(&key) {
-                Some(raw) if observed.is_there() && raw == observed.raw => {}
-                Some(raw) => self.differs(key, &observed, raw, now, &mut diff),
-                None => self.missing(key, observed, now, &mut diff),
+                Some(raw) if old.is_there() && PackedRecord::pack(&key, &raw) == old.record => {}
+                Some(raw) => self.differs(key, &old, &raw, now, &mut diff),
+                None => self.missing(key, &old, now, &mut diff),
             }
         }
         for (key, raw) in held {
             let owner = self.came_late(&key, &raw, now);
-            let observed = Observed { raw, owner, drift: None };
-            diff.writes.push(RecordWrite::Put(row(key.clone(), &observed, now)));
-            diff.touched.insert(key.name.clone());
-            self.observe(key, Some(observed));
+            let (name, is_ours) = (key.name.clone(), owner.is_some());
+            let seen = Sighting::new(&key, PackedRecord::pack(&key, &raw), owner, None);
+            self.note(key, seen, now, &mut diff);
+            if let Some(state) = self.names.get_mut(&name).filter(|_| is_ours) {
+                state.came_late();
+            }
         }
         diff
     }
 
-    fn differs(&mut self, key: RecordKey, old: &Observed, raw: RawRecordSet, now: Timestamp, diff: &mut PageDiff) {
+    fn note(&mut self, key: RecordKey, seen: Sighting, now: Timestamp, diff: &mut PageDiff) {
+        diff.writes.push(RecordWrite::Put(seen.row(key.clone(), now)));
+        diff.touched.insert(key.name.clone());
+        self.observe(&key, Some(seen));
+    }
+
+    fn differs(&mut self, key: RecordKey, old: &Sighting, raw: &RawRecordSet, now: Timestamp, diff: &mut PageDiff) {
         // Another spelling of the same, such as another order of values, is no drift.
-        let unchanged = old.is_there() && same(&raw, &old.raw);
-        let (owner, drift) = match self.came_late(&key, &raw, now) {
+        let unchanged = old.is_there() && same(raw, &old.record.unpack(&key));
+        let (owner, drift) = match self.came_late(&key, raw, now) {
             Some(owner) => (Some(owner), None),
-            None if unchanged => (old.owner.clone(), old.drift),
+            None if unchanged => (old.owner.clone(), old.drift()),
             None => (old.owner.clone(), old.owner.as_ref().map(|_| Drift::Changed)),
         };
         if drift.is_some() && !unchanged {
             diff.drifted.push(key.clone());
         }
-        let observed = Observed { raw, owner, drift };
-        diff.writes.push(RecordWrite::Put(row(key.clone(), &observed, now)));
-        diff.touched.insert(key.name.clone());
-        self.observe(key, Some(observed));
+        let seen = Sighting::new(&key, PackedRecord::pack(&key, raw), owner, drift);
+        self.note(key, seen, now, diff);
     }
 
-    fn missing(&mut self, key: RecordKey, old: Observed, now: Timestamp, diff: &mut PageDiff) {
+    fn missing(&mut self, key: RecordKey, old: &Sighting, now: Timestamp, diff: &mut PageDiff) {
         let wanted = self.names.get(&key.name).is_some_and(|state| !state.contributions.is_empty());
         if old.owner.is_some() && wanted {
-            if old.drift != Some(Drift::Missing) {
+            if old.drift() != Some(Drift::Missing) {
                 diff.drifted.push(key.clone());
-                diff.touched.insert(key.name.clone());
-                let observed = Observed { drift: Some(Drift::Missing), ..old };
-                diff.writes.push(RecordWrite::Put(row(key.clone(), &observed, now)));
-                self.observe(key, Some(observed));
+                let seen = Sighting::new(&key, old.record.clone(), old.owner.clone(), Some(Drift::Missing));
+                self.note(key, seen, now, diff);
             }
             return;
         }
         diff.writes.push(RecordWrite::Remove(key.clone()));
         diff.touched.insert(key.name.clone());
-        self.observe(key, None);
+        self.observe(&key, None);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which account the credentials really belong to, and which zones it holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::FutureExt;
@@ -8,7 +8,8 @@ use tracing::{info, warn};
 
 use super::calls::{Done, WakeAt};
 use super::view::Health;
-use super::{Discovered, UNSELECTED, Worker, ZoneWork, row_of};
+use super::work::ZoneWork;
+use super::{Discovered, UNSELECTED, Worker, row_of};
 use crate::core::budget::{ApiAction, Lane, Permit};
 use crate::core::ids::ZoneId;
 use crate::core::policy::{Visibility, needs_tags, settings_of};
@@ -85,10 +86,7 @@ impl Worker {
                 }
                 self.failures = 0;
                 self.health = Health::Working;
-                for zone in self.zone_ids() {
-                    let waiting = self.zones.get(&zone).map(|zone| zone.backlog.names()).unwrap_or_default();
-                    self.review(&zone, waiting, now);
-                }
+                self.review_waiting(now);
             }
             Ok(identity) => self.park(
                 format!(
@@ -229,16 +227,17 @@ impl Worker {
         if first || !rows.is_empty() {
             info!(account = %self.settings.account, zones = facts.len(), new = rows.len(), "zones discovered");
         }
-        let visible: Vec<ZoneId> = facts.iter().map(|(f, _)| f.zone.clone()).collect();
+        let visible: BTreeSet<&ZoneId> = facts.iter().map(|(f, _)| &f.zone).collect();
+        let gone: Vec<ZoneId> =
+            self.zones.all().filter(|(id, zone)| zone.facts.visible && !visible.contains(id)).map(|(id, _)| id.clone()).collect();
         for (zone_facts, settings) in &facts {
             self.take_zone(zone_facts, *settings, now);
         }
-        for (zone_id, zone) in &mut self.zones {
-            if zone.facts.visible && !visible.contains(zone_id) {
-                warn!(account = %self.settings.account, zone = %zone_id, name = %zone.facts.name, "the zone is no longer visible: nothing is written there, nothing is removed");
-                zone.facts.visible = false;
-                zone.book.settings = UNSELECTED;
-            }
+        for zone_id in gone {
+            let Some(zone) = self.zones.get_mut(&zone_id) else { continue };
+            warn!(account = %self.settings.account, zone = %zone_id, name = %zone.facts.name, "the zone is no longer visible: nothing is written there, nothing is removed");
+            zone.facts.visible = false;
+            zone.book.settings = UNSELECTED;
         }
         let zones = facts.into_iter().map(|(facts, _)| facts).collect();
         // The directory takes it when it can; the worker goes on.
@@ -257,17 +256,23 @@ impl Worker {
 
     fn take_zone(&mut self, facts: &ZoneFacts, settings: crate::core::policy::ZoneSettings, now: Timestamp) {
         let zone_id = facts.zone.clone();
-        let known = self.zones.contains_key(&zone_id);
-        let zone = self.zones.entry(zone_id.clone()).or_insert_with(|| ZoneWork::new(facts.clone(), settings, None, now));
-        let differs = zone.facts != *facts || zone.book.settings != settings;
-        zone.facts = facts.clone();
-        zone.book.settings = settings;
-        zone.book.context.default_ttl_secs = settings.default_ttl_secs;
+        let known = self.zones.get(&zone_id).map(|zone| zone.facts != *facts || zone.book.settings != settings);
+        match known {
+            None => self.zones.insert(zone_id.clone(), ZoneWork::new(facts.clone(), settings, None, now)),
+            Some(false) => {}
+            Some(true) => {
+                if let Some(zone) = self.zones.get_mut(&zone_id) {
+                    zone.facts = facts.clone();
+                    zone.book.settings = settings;
+                    zone.book.context.default_ttl_secs = settings.default_ttl_secs;
+                }
+            }
+        }
         if let Some(early) = self.early.remove(&zone_id) {
             let touched = self.absorb_effects(early);
             touched.into_iter().for_each(|(zone, names)| self.review(&zone, names, now));
         }
-        if known && differs {
+        if known == Some(true) {
             self.review_all(&zone_id, now);
         }
     }

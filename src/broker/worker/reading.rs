@@ -6,13 +6,16 @@ use std::sync::Arc;
 use futures::FutureExt;
 use tracing::{info, warn};
 
+use super::agenda::Kind;
 use super::calls::{Done, WakeAt, persist};
 use super::compare::{Page, same};
-use super::{SyncWatch, Worker, ZoneWork, row_of};
+use super::work::{SyncWatch, ZoneWork};
+use super::{Worker, row_of};
 use crate::core::budget::{ApiAction, Lane, Permit};
 use crate::core::change::{Batch, Unit};
 use crate::core::ids::ZoneId;
 use crate::core::name::DnsName;
+use crate::core::plan::Observed;
 use crate::core::record::{RawRecordSet, RecordKey, RecordType};
 use crate::core::time::{Millis, Timestamp};
 use crate::ports::{BatchOutcome, CallError, RecordCursor, RecordPage};
@@ -46,6 +49,11 @@ impl Reader {
         let mut reader = Self { names: Some(names), ..Self::default() };
         reader.go_to_first();
         reader
+    }
+
+    /// Whether it walks through all records.
+    pub fn is_whole(&self) -> bool {
+        self.names.is_none()
     }
 
     /// These names too. A walk through the whole zone begins anew, since it may have passed them.
@@ -102,59 +110,53 @@ impl Reader {
 impl Worker {
     /// Reads that others wait for: the first listing of a zone, and the reading back of unknown outcomes.
     pub(super) fn start_required_reads(&mut self, now: Timestamp, wake: &mut WakeAt) {
-        for zone_id in self.zone_ids() {
-            let Some(zone) = self.zones.get_mut(&zone_id) else { continue };
-            if zone.busy || !zone.is_open(now) {
-                if let Some(trouble) = &zone.trouble {
-                    wake.at(trouble.retry_at.max(now + Millis(1)));
-                }
-                continue;
-            }
-            if !zone.unsettled.is_empty() && zone.reader.is_none() {
+        let mut last = None;
+        while let Some(due) = self.zones.agenda(now).next_due(Kind::Read, last.as_ref()) {
+            // What is too much for one is too much for all: each is one page.
+            let Some(permit) = self.permit(now, Lane::Changes, ApiAction::ListResourceRecordSets, 0, wake) else { return };
+            let Some(zone) = self.zones.get_mut(&due.1) else { return };
+            if zone.reader.is_none() && !zone.unsettled.is_empty() {
                 let names = zone.unsettled.iter().flat_map(|row| super::change::names_of(&row.batch)).collect();
                 zone.reader = Some(Reader::of(names));
-            } else if zone.listed_at.is_none() && zone.reader.is_none() {
-                info!(account = %zone.facts.account, zone = %zone_id, name = %zone.facts.name, "listing the zone for the first time");
+            } else if zone.reader.is_none() {
+                info!(account = %zone.facts.account, zone = %due.1, name = %zone.facts.name, "listing the zone for the first time");
                 zone.reader = Some(Reader::whole());
             }
-            let is_required =
-                !zone.unsettled.is_empty() || zone.listed_at.is_none() || zone.reader.as_ref().is_some_and(|r| r.names.is_some());
-            if zone.reader.is_some()
-                && is_required
-                && let Some(permit) = self.permit(now, Lane::Changes, ApiAction::ListResourceRecordSets, 0, wake)
-            {
-                self.start_page(&zone_id, permit, now);
+            self.start_page(&due.1, permit, now);
+            last = Some(due);
+        }
+    }
+
+    /// Reads that nobody waits for: the sweep for drift and GetChange, with tokens that are spare; whoever waited longest first.
+    pub(super) fn start_spare_reads(&mut self, now: Timestamp, wake: &mut WakeAt) {
+        let (mut last_ask, mut last_sweep) = (None, None);
+        let (mut may_ask, mut may_sweep) = (true, true);
+        loop {
+            let agenda = self.zones.agenda(now);
+            let ask = agenda.next_due(Kind::Ask, last_ask.as_ref()).filter(|_| may_ask);
+            let sweep = agenda.next_due(Kind::Sweep, last_sweep.as_ref()).filter(|_| may_sweep);
+            match (ask, sweep) {
+                (Some(ask), sweep) if sweep.as_ref().is_none_or(|sweep| ask <= *sweep) => {
+                    may_ask = self.ask_after_change(&ask.1, now, wake);
+                    last_ask = Some(ask);
+                }
+                (_, Some(sweep)) => {
+                    may_sweep = self.go_on_sweeping(&sweep.1, now, wake);
+                    last_sweep = Some(sweep);
+                }
+                _ => return,
             }
         }
     }
 
-    /// Reads that nobody waits for: the sweep for drift and GetChange, with tokens that are spare.
-    pub(super) fn start_spare_reads(&mut self, now: Timestamp, wake: &mut WakeAt) {
-        for zone_id in self.zone_ids() {
-            self.ask_after_change(&zone_id, now, wake);
-            let Some(zone) = self.zones.get_mut(&zone_id) else { continue };
-            if zone.listed_at.is_none() || !zone.facts.visible {
-                continue;
-            }
-            if zone.sweep_at > now && zone.reader.is_none() {
-                wake.at(zone.sweep_at);
-                continue;
-            }
-            // Changes go first: a sweep starts, and goes on, while its zone has none.
-            if zone.busy
-                || !zone.is_open(now)
-                || !zone.unsettled.is_empty()
-                || (zone.reader.is_none() && !zone.backlog.is_empty())
-            {
-                continue;
-            }
-            if let Some(permit) = self.permit(now, Lane::Reads, ApiAction::ListResourceRecordSets, 0, wake) {
-                if let Some(zone) = self.zones.get_mut(&zone_id) {
-                    zone.reader.get_or_insert_with(Reader::whole);
-                }
-                self.start_page(&zone_id, permit, now);
-            }
+    /// Reads the next page of a sweep; answers whether there was a token for it.
+    fn go_on_sweeping(&mut self, zone_id: &ZoneId, now: Timestamp, wake: &mut WakeAt) -> bool {
+        let Some(permit) = self.permit(now, Lane::Reads, ApiAction::ListResourceRecordSets, 0, wake) else { return false };
+        if let Some(zone) = self.zones.get_mut(zone_id) {
+            zone.reader.get_or_insert_with(Reader::whole);
         }
+        self.start_page(zone_id, permit, now);
+        true
     }
 
     fn start_page(&mut self, zone_id: &ZoneId, permit: Permit, now: Timestamp) {
@@ -190,7 +192,7 @@ impl Worker {
             self.release(zone_id, now);
             return;
         };
-        let whole = reader.names.is_none();
+        let whole = reader.is_whole();
         let (page, is_last) = reader.take(page);
         let diff = zone.book.compare(&page, now);
         let first_listing = zone.listed_at.is_none();
@@ -260,13 +262,10 @@ impl Worker {
         }
     }
 
-    fn ask_after_change(&mut self, zone_id: &ZoneId, now: Timestamp, wake: &mut WakeAt) {
-        let Some(sync) = self.zones.get(zone_id).and_then(|zone| zone.sync.clone()) else { return };
-        if sync.ask_at > now {
-            wake.at(sync.ask_at);
-            return;
-        }
-        let Some(permit) = self.permit(now, Lane::Reads, ApiAction::GetChange, 0, wake) else { return };
+    /// Asks whether a change is INSYNC; answers whether there was a token for it.
+    fn ask_after_change(&mut self, zone_id: &ZoneId, now: Timestamp, wake: &mut WakeAt) -> bool {
+        let Some(sync) = self.zones.get(zone_id).and_then(|zone| zone.sync.clone()) else { return true };
+        let Some(permit) = self.permit(now, Lane::Reads, ApiAction::GetChange, 0, wake) else { return false };
         if let Some(zone) = self.zones.get_mut(zone_id)
             && let Some(sync) = &mut zone.sync
         {
@@ -281,6 +280,7 @@ impl Worker {
             }
             .boxed(),
         );
+        true
     }
 
     pub(super) fn finish_sync(&mut self, zone_id: &ZoneId, result: Result<bool, CallError>, now: Timestamp) {
@@ -314,11 +314,8 @@ impl Worker {
         if !arrived {
             return;
         }
-        let (reached, later): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut zone.awaiting_sync).into_iter().partition(|(at, _)| *at <= up_to);
-        zone.awaiting_sync = later;
-        let names: BTreeSet<DnsName> = reached.into_iter().map(|(_, name)| name).collect();
-        let names: Vec<DnsName> = names.into_iter().filter(|name| zone.book.in_sync(name, up_to)).collect();
+        let reached = zone.take_reached(up_to);
+        let names: Vec<DnsName> = reached.into_iter().filter(|name| zone.book.in_sync(name, up_to)).collect();
         self.review(zone_id, names, now);
     }
 }
@@ -339,10 +336,10 @@ fn settle_batches(zone: &mut ZoneWork, now: Timestamp) -> Vec<Settled> {
     for row in rows {
         let batch = row.batch;
         let is_now = |key: &RecordKey, wanted: &Option<RawRecordSet>| {
-            let held = zone.book.observed(key).filter(|observed| observed.is_there()).map(|observed| &observed.raw);
+            let held = zone.book.observed(key).filter(Observed::is_there).map(|observed| observed.raw);
             match (held, wanted) {
                 (None, None) => true,
-                (Some(held), Some(wanted)) => same(held, wanted),
+                (Some(held), Some(wanted)) => same(&held, wanted),
                 _ => false,
             }
         };

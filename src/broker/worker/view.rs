@@ -1,8 +1,13 @@
 //! What others may see of a worker: a snapshot that is published now and then, and answers to questions.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use serde::Serialize;
 use tokio::sync::oneshot;
 
+use super::change::Search;
+use super::work::ZoneWork;
 use super::zone::NameReport;
 use super::{AccountSettings, VIEW_EVERY, Worker};
 use crate::core::budget::BudgetSnapshot;
@@ -69,6 +74,85 @@ pub struct ZoneView {
     pub trouble: Option<String>,
 }
 
+/// The zones of an account by their ids. What has not changed is shared from one view to the next.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct ZoneViews(Arc<Vec<Arc<ZoneView>>>);
+
+impl ZoneViews {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// One after the other.
+    pub fn iter(&self) -> impl Iterator<Item = &ZoneView> {
+        self.into_iter()
+    }
+
+    /// Puts a view in the place of the older one of its zone; answers that.
+    fn put(&mut self, view: ZoneView) -> Option<Arc<ZoneView>> {
+        let views = Arc::make_mut(&mut self.0);
+        match views.binary_search_by(|other| other.zone.cmp(&view.zone)) {
+            Ok(at) => views.get_mut(at).map(|old| std::mem::replace(old, Arc::new(view))),
+            Err(at) => {
+                views.insert(at, Arc::new(view));
+                None
+            }
+        }
+    }
+}
+
+impl<'a> IntoIterator for &'a ZoneViews {
+    type Item = &'a ZoneView;
+    type IntoIter = std::iter::Map<std::slice::Iter<'a, Arc<ZoneView>>, fn(&'a Arc<ZoneView>) -> &'a ZoneView>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter().map(Arc::as_ref)
+    }
+}
+
+/// The zones' views as they were published last, and their sums.
+#[derive(Default)]
+pub struct ViewBoard {
+    zones: ZoneViews,
+    pending: usize,
+    refused: usize,
+    drifted: usize,
+    /// When what troubles a zone is over, which changes its view without anything happening.
+    calm_at: BTreeSet<(Timestamp, ZoneId)>,
+}
+
+impl ViewBoard {
+    fn put(&mut self, view: ZoneView) {
+        self.pending += view.pending;
+        self.refused += view.refused;
+        self.drifted += view.drifted;
+        if let Some(old) = self.zones.put(view) {
+            self.pending -= old.pending;
+            self.refused -= old.refused;
+            self.drifted -= old.drifted;
+        }
+    }
+
+    fn take_calm(&mut self, now: Timestamp) -> Vec<ZoneId> {
+        let mut calm = vec![];
+        while let Some((at, zone)) = self.calm_at.pop_first() {
+            if at > now {
+                self.calm_at.insert((at, zone));
+                break;
+            }
+            calm.push(zone);
+        }
+        calm
+    }
+}
+
 /// One account, for people.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct AccountView {
@@ -84,10 +168,16 @@ pub struct AccountView {
     pub budget: BudgetSnapshot,
     /// Whether zones were discovered in this life of the broker.
     pub discovered: bool,
+    /// Whether what the store holds is still being taken in; nothing is written before.
+    pub loading: bool,
     /// Its zones.
-    pub zones: Vec<ZoneView>,
+    pub zones: ZoneViews,
     /// Names with something to send.
     pub pending: usize,
+    /// Changes that Route 53 refused.
+    pub refused: usize,
+    /// Sets of ours that somebody else changed.
+    pub drifted: usize,
     /// When all that is pending is expected to have gone out.
     pub drained_at: Option<Timestamp>,
     /// When this was true.
@@ -104,8 +194,11 @@ impl AccountView {
             health: Health::Starting,
             budget: BudgetSnapshot { buckets: vec![], ceiling: 1.0, throttles: 0 },
             discovered: false,
-            zones: vec![],
+            loading: true,
+            zones: ZoneViews::default(),
             pending: 0,
+            refused: 0,
+            drifted: 0,
             drained_at: None,
             at,
         }
@@ -114,7 +207,7 @@ impl AccountView {
     /// Whether everything that is known to be wanted is there, as far as it can be.
     pub fn is_settled(&self) -> bool {
         let zone_settled = |zone: &ZoneView| !zone.visible || (zone.listed_at.is_some() && zone.pending == 0 && !zone.busy);
-        self.health == Health::Working && self.discovered && self.zones.iter().all(zone_settled)
+        self.health == Health::Working && self.discovered && !self.loading && self.zones.iter().all(zone_settled)
     }
 }
 
@@ -167,8 +260,8 @@ impl Worker {
                 let _gone = reply.send(());
             }
             Query::Why { name, reply } => {
-                let reports = self.zones.values().filter_map(|zone| {
-                    zone.book.why(&name, now).map(|report| WhyReport { zone: self.zone_view(zone, now), report })
+                let reports = self.zones.all().filter_map(|(_, zone)| {
+                    zone.book.why(&name, now).map(|report| WhyReport { zone: zone_view(zone, now), report })
                 });
                 let _gone = reply.send(reports.collect());
             }
@@ -184,12 +277,20 @@ impl Worker {
     pub(super) fn publish(&mut self, now: Timestamp) {
         self.dirty_view = false;
         self.published_at = now;
-        let zones: Vec<ZoneView> = self.zones.values().map(|zone| self.zone_view(zone, now)).collect();
-        let pending = zones.iter().map(|zone| zone.pending).sum();
-        let changes: u64 = self.zones.values().map(|zone| u64::from(zone.backlog.cost())).sum();
-        let drained_at = (pending > 0 && self.is_working())
-            .then(|| self.budget.predict(now, 1, u32::try_from(changes).unwrap_or(u32::MAX)))
-            .filter(|at| at.0 < i64::MAX);
+        let changes = self.zones.agenda(now).cost();
+        let mut changed = self.zones.take_unseen();
+        changed.extend(self.board.take_calm(now));
+        for zone_id in changed {
+            let Some(zone) = self.zones.get(&zone_id) else { continue };
+            let view = zone_view(zone, now);
+            if let Some(trouble) = zone.trouble.as_ref().filter(|_| view.trouble.is_some()) {
+                self.board.calm_at.insert((trouble.retry_at + Millis(1), zone_id));
+            }
+            self.board.put(view);
+        }
+        let pending = self.board.pending;
+        let drained_at =
+            (pending > 0 && self.is_working()).then(|| self.budget.predict(now, 1, changes)).filter(|at| at.0 < i64::MAX);
         let view = AccountView {
             account: self.settings.account.clone(),
             name: self.settings.name.clone(),
@@ -197,8 +298,11 @@ impl Worker {
             health: self.health.clone(),
             budget: self.budget.snapshot(now),
             discovered: self.discovery.is_complete(),
-            zones,
+            loading: !self.loading.is_done(),
+            zones: self.board.zones.clone(),
             pending,
+            refused: self.board.refused,
+            drifted: self.board.drifted,
             drained_at,
             at: now,
         };
@@ -209,31 +313,31 @@ impl Worker {
             self.dirty_view = true;
         }
     }
+}
 
-    fn zone_view(&self, zone: &super::ZoneWork, now: Timestamp) -> ZoneView {
-        let counts = zone.book.counts();
-        let searched: usize = zone.searches.iter().map(super::Search::len).sum();
-        ZoneView {
-            zone: zone.facts.zone.clone(),
-            account: zone.facts.account.clone(),
-            environment: zone.facts.environment.clone(),
-            name: zone.facts.name.clone(),
-            private: zone.facts.visibility.is_private(),
-            visible: zone.facts.visible,
-            policy: zone.book.settings.policy,
-            drift_policy: zone.book.settings.drift.to_string(),
-            listed_at: zone.listed_at,
-            records: counts.records,
-            owned: counts.owned,
-            pending: zone.backlog.len() + searched + zone.to_review.len() + zone.unsettled.len(),
-            busy: zone.busy || zone.reader.is_some(),
-            refused: counts.refused,
-            drifted: counts.drifted,
-            trouble: zone
-                .trouble
-                .as_ref()
-                .filter(|trouble| trouble.retry_at + Millis(1) > now)
-                .map(|trouble| trouble.message.clone()),
-        }
+fn zone_view(zone: &ZoneWork, now: Timestamp) -> ZoneView {
+    let counts = zone.book.counts();
+    let searched: usize = zone.searches.iter().map(Search::len).sum();
+    ZoneView {
+        zone: zone.facts.zone.clone(),
+        account: zone.facts.account.clone(),
+        environment: zone.facts.environment.clone(),
+        name: zone.facts.name.clone(),
+        private: zone.facts.visibility.is_private(),
+        visible: zone.facts.visible,
+        policy: zone.book.settings.policy,
+        drift_policy: zone.book.settings.drift.to_string(),
+        listed_at: zone.listed_at,
+        records: counts.records,
+        owned: counts.owned,
+        pending: zone.backlog.len() + searched + zone.to_review.len() + zone.unsettled.len(),
+        busy: zone.busy || zone.reader.is_some(),
+        refused: counts.refused,
+        drifted: counts.drifted,
+        trouble: zone
+            .trouble
+            .as_ref()
+            .filter(|trouble| trouble.retry_at + Millis(1) > now)
+            .map(|trouble| trouble.message.clone()),
     }
 }

@@ -3,70 +3,26 @@
 //! Plain state and synchronous functions: nothing here calls, waits or reads a clock.
 
 use std::collections::hash_map::DefaultHasher;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use crate::broker::feedback::{EndpointStatus, Progress};
+use super::name_state::{Claim, Mark, NameState, Sighting};
+use super::refusals::{Refusal, Refusals};
+use crate::broker::held::{Held, Progress, Status, StatusCache};
 use crate::core::change::{Batch, Unit};
-use crate::core::claims::{Contribution, Settlement, ZoneContext, settle};
-use crate::core::endpoint::{EndpointKey, KeyHash};
+use crate::core::claims::{Settlement, ZoneContext, settle};
 use crate::core::fold;
 use crate::core::ids::{BatchId, ClusterId};
 use crate::core::name::DnsName;
+use crate::core::packed::PackedRecord;
 use crate::core::plan::{BlockReason, Blocked, NamePlan, Observed, Ownership, PlanInput, plan};
 use crate::core::policy::ZoneSettings;
 use crate::core::record::{RawRecordSet, RecordKey, RecordType};
-use crate::core::time::{Millis, Timestamp};
+use crate::core::time::Timestamp;
 use crate::core::verdict::{Verdict, VerdictState};
 use crate::ports::{ClaimRow, ClaimWrite, RecordRow, RecordWrite};
-
-/// The first wait before something refused is tried again unchanged.
-const FIRST_RETRY: Millis = Millis::from_secs(30);
-/// The longest such wait.
-const LONGEST_RETRY: Millis = Millis::from_secs(3_600);
-/// How many endpoints of a name are remembered after they are gone, for the cause of the deletion.
-const MAX_DEPARTED: usize = 16;
-
-#[derive(Clone, Debug)]
-struct Claim {
-    cluster: ClusterId,
-    since: Timestamp,
-    durable: bool,
-}
-
-/// The change that brought a name where it is.
-#[derive(Clone, Debug)]
-struct Mark {
-    change_id: Option<String>,
-    sequence: u64,
-    in_sync: bool,
-}
-
-#[derive(Default)]
-pub(super) struct NameState {
-    pub(super) contributions: Vec<Contribution>,
-    claim: Option<Claim>,
-    pub(super) observed: BTreeMap<RecordKey, Observed>,
-    departed: Vec<(ClusterId, EndpointKey)>,
-    mark: Option<Mark>,
-}
-
-impl NameState {
-    fn is_empty(&self) -> bool {
-        self.contributions.is_empty() && self.observed.is_empty() && self.claim.is_none()
-    }
-}
-
-/// Something that Route 53 refused for its content.
-#[derive(Clone, Debug)]
-struct Refusal {
-    fingerprint: u64,
-    failures: u32,
-    retry_at: Timestamp,
-    message: String,
-}
 
 /// A record set that a lost call of ours may still create.
 #[derive(Clone, Debug)]
@@ -80,7 +36,7 @@ pub(super) struct Late {
 #[derive(Debug, Default)]
 pub struct Review {
     /// The statuses of its endpoints.
-    pub statuses: Vec<(ClusterId, EndpointStatus)>,
+    pub statuses: Vec<(Held, Arc<Status>)>,
     /// What could be sent now: the cluster that it is for, and its cost in change tokens.
     pub work: Option<(ClusterId, u32)>,
     /// Sets that change hands without a call.
@@ -107,10 +63,13 @@ pub struct ZoneBook {
     /// What may be done here.
     pub settings: ZoneSettings,
     pub(super) names: BTreeMap<DnsName, NameState>,
+    /// Names whose claim is not in the store yet.
+    unkept_claims: HashSet<DnsName>,
     waiting_for_target: HashMap<DnsName, BTreeSet<DnsName>>,
-    refusals: HashMap<RecordKey, Refusal>,
+    refusals: Refusals,
     pub(super) late: HashMap<RecordKey, Late>,
     counts: ZoneCounts,
+    statuses: StatusCache,
 }
 
 /// The first record key of a unit: what a unit is known by while its content changes.
@@ -134,23 +93,42 @@ impl ZoneBook {
             context,
             settings,
             names: BTreeMap::new(),
+            unkept_claims: HashSet::new(),
             waiting_for_target: HashMap::new(),
-            refusals: HashMap::new(),
+            refusals: Refusals::default(),
             late: HashMap::new(),
             counts: ZoneCounts::default(),
+            statuses: StatusCache::default(),
         }
     }
 
     /// Takes a stored claim at start.
     pub fn load_claim(&mut self, row: ClaimRow) {
-        let claim = Claim { cluster: row.cluster, since: row.since, durable: true };
-        self.names.entry(row.name).or_default().claim = Some(claim);
+        self.names.entry(row.name).or_default().claim = Some(Claim { cluster: row.cluster, since: row.since });
     }
 
-    /// Takes a stored record at start.
-    pub fn load_record(&mut self, row: RecordRow) {
-        let observed = Observed { raw: row.raw, owner: row.owner, drift: row.drift };
-        self.observe(row.key, Some(observed));
+    /// Takes the stored records at start, all of them, in list order. The tree is built at once, so that its nodes are full.
+    pub fn load_records(&mut self, rows: impl Iterator<Item = RecordRow>) {
+        let mut names: Vec<(DnsName, NameState)> = vec![];
+        let mut owner: Option<Arc<Ownership>> = None;
+        for row in rows {
+            let RecordRow { key, raw, owner: owned_by, drift, .. } = row;
+            if owned_by.as_ref() != owner.as_deref() {
+                owner = owned_by.map(Arc::new);
+            }
+            let sighting = Sighting::new(&key, raw, owner.clone(), drift);
+            count(&mut self.counts, &sighting, |n| *n += 1);
+            match names.last_mut().filter(|(name, _)| *name == key.name) {
+                Some((_, state)) => drop(state.observe(&key, Some(sighting))),
+                None => {
+                    let mut state = NameState::default();
+                    state.observe(&key, Some(sighting));
+                    names.push((key.name, state));
+                }
+            }
+        }
+        let mut loaded: BTreeMap<DnsName, NameState> = names.into_iter().collect();
+        self.names.append(&mut loaded);
     }
 
     /// All names, for a look at everything.
@@ -164,23 +142,16 @@ impl ZoneBook {
     }
 
     /// Takes a contribution, newly or with new content.
-    pub fn contribute(&mut self, name: &DnsName, contribution: Contribution) {
-        let state = self.names.entry(name.clone()).or_default();
-        match state.contributions.iter_mut().find(|c| c.key == contribution.key && c.cluster == contribution.cluster) {
-            Some(old) => *old = contribution,
-            None => state.contributions.push(contribution),
-        }
+    pub fn contribute(&mut self, name: &DnsName, held: Held) {
+        let arrival = held.arrival();
+        self.names.entry(name.clone()).or_default().contributions.put(held, |old| old.arrival() == arrival);
     }
 
     /// Ends a contribution.
-    pub fn withdraw(&mut self, name: &DnsName, cluster: &ClusterId, key: &KeyHash, endpoint: EndpointKey) {
+    pub fn withdraw(&mut self, name: &DnsName, held: &Held) {
         let Some(state) = self.names.get_mut(name) else { return };
-        state.contributions.retain(|c| !(c.key == *key && c.cluster == *cluster));
-        state.departed.retain(|(_, departed)| *departed != endpoint);
-        if state.departed.len() >= MAX_DEPARTED {
-            state.departed.remove(0);
-        }
-        state.departed.push((cluster.clone(), endpoint));
+        state.contributions.remove(|other| other.arrival() == held.arrival());
+        state.depart(held.cluster().clone(), held.key());
     }
 
     /// Looks at a name: who holds it, what is to be done, what its endpoints are told.
@@ -190,13 +161,13 @@ impl ZoneBook {
         self.follow_targets(name, &plan);
         self.forget_refusals(name, &plan);
         let (ready, refused) = self.sift(&plan.units, now);
-        let adopted = self.adopt(name, &settlement, &plan.adopted, now);
+        let adopted = self.adopt(&settlement, &plan.adopted, now);
         let mut review = Review { adopted, ..Review::default() };
         let cost: u32 = ready.iter().map(|unit| fold::cost(unit).change_tokens).sum();
         if let Some(cluster) = ready.first().and_then(|unit| unit.cluster()) {
             review.work = Some((cluster.clone(), cost.max(1)));
         }
-        review.statuses = self.statuses(name, &settlement, &plan.blocked, &ready, &refused, now, pending_detail, expected_at);
+        review.statuses = self.statuses(name, &settlement, &plan.blocked, &ready, &refused, pending_detail, expected_at);
         if self.names.get(name).is_some_and(NameState::is_empty) {
             self.names.remove(name);
         }
@@ -213,24 +184,25 @@ impl ZoneBook {
     fn decide(&self, name: &DnsName) -> Option<(Settlement, NamePlan)> {
         let state = self.names.get(name)?;
         let claimed_by = state.claim.as_ref().map(|claim| &claim.cluster);
-        let settlement = settle(&self.context, name, claimed_by, &state.contributions);
-        let departed: Vec<EndpointKey> = state.departed.iter().map(|(_, key)| key.clone()).collect();
+        let contributions = state.to_contributions();
+        let settlement = settle(&self.context, name, claimed_by, &contributions);
         let plan = plan(&PlanInput {
             zone: &self.context,
             policy: self.settings.policy,
             drift: self.settings.drift,
             name,
             settlement: &settlement,
-            contributions: &state.contributions,
-            observed: &state.observed,
-            departed: &departed,
+            contributions: &contributions,
+            observed: &state.to_observed(name),
+            departed: &state.departed(),
             target_exists: &|target, rtype| self.holds(target, rtype),
         });
         Some((settlement, plan))
     }
 
     fn holds(&self, name: &DnsName, rtype: RecordType) -> bool {
-        self.names.get(name).is_some_and(|state| state.observed.iter().any(|(key, o)| key.rtype == rtype && o.is_there()))
+        let sightings = self.names.get(name).map(|state| state.observed.as_slice()).unwrap_or_default();
+        sightings.iter().any(|sighting| sighting.is_of(rtype) && sighting.is_there())
     }
 
     fn settle_claim(&mut self, name: &DnsName, settlement: &Settlement, now: Timestamp) {
@@ -238,9 +210,13 @@ impl ZoneBook {
         let held = state.claim.as_ref().map(|claim| &claim.cluster);
         match &settlement.holder {
             Some(holder) if held != Some(holder) => {
-                state.claim = Some(Claim { cluster: holder.clone(), since: now, durable: false });
+                state.claim = Some(Claim { cluster: holder.clone(), since: now });
+                self.unkept_claims.insert(name.clone());
             }
-            None if state.contributions.is_empty() && state.observed.values().all(|o| o.owner.is_none()) => state.claim = None,
+            None if state.contributions.is_empty() && state.owns_nothing() => {
+                state.claim = None;
+                self.unkept_claims.remove(name);
+            }
             _ => {}
         }
     }
@@ -255,9 +231,7 @@ impl ZoneBook {
 
     /// What is no longer planned was refused in vain.
     fn forget_refusals(&mut self, name: &DnsName, plan: &NamePlan) {
-        if !self.refusals.is_empty() {
-            self.refusals.retain(|key, _| key.name != *name || plan.units.iter().any(|unit| unit_key(unit) == Some(key)));
-        }
+        self.refusals.retain(name, |key| plan.units.iter().any(|unit| unit_key(unit) == Some(key)));
     }
 
     /// Parts units that may be sent from those that were refused as they are and whose time has not come.
@@ -275,34 +249,31 @@ impl ZoneBook {
         (ready, refused)
     }
 
-    fn adopt(&mut self, name: &DnsName, settlement: &Settlement, keys: &[RecordKey], now: Timestamp) -> Vec<RecordWrite> {
+    fn adopt(&mut self, settlement: &Settlement, keys: &[RecordKey], now: Timestamp) -> Vec<RecordWrite> {
         let Some(holder) = settlement.holder.clone() else { return vec![] };
-        let Some(state) = self.names.get_mut(name) else { return vec![] };
+        // No batch wrote it: the nil id says that it was taken over as it was.
+        let owner = Arc::new(Ownership { cluster: holder, batch: BatchId(uuid::Uuid::nil()) });
         let mut writes = vec![];
         for key in keys {
-            if let Some(observed) = state.observed.get_mut(key) {
-                // No batch wrote it: the nil id says that it was taken over as it was.
-                observed.owner = Some(Ownership { cluster: holder.clone(), batch: BatchId(uuid::Uuid::nil()) });
-                observed.drift = None;
-                self.counts.owned += 1;
-                writes.push(RecordWrite::Put(row(key.clone(), observed, now)));
-            }
+            let Some(record) = self.sighting(key).map(|sighting| sighting.record.clone()) else { continue };
+            let sighting = Sighting::new(key, record, Some(Arc::clone(&owner)), None);
+            writes.push(RecordWrite::Put(sighting.row(key.clone(), now)));
+            self.observe(key, Some(sighting));
         }
         writes
     }
 
     #[expect(clippy::too_many_arguments, reason = "one status is made of all of these, in one place")]
     fn statuses(
-        &self,
+        &mut self,
         name: &DnsName,
         settlement: &Settlement,
         blocked: &[Blocked],
         ready: &[&Unit],
         refused: &[(&Unit, Refusal)],
-        now: Timestamp,
         pending_detail: &str,
         expected_at: Option<Timestamp>,
-    ) -> Vec<(ClusterId, EndpointStatus)> {
+    ) -> Vec<(Held, Arc<Status>)> {
         let Some(state) = self.names.get(name) else { return vec![] };
         let concerns = |unit: &Unit, index: usize| {
             unit.changes
@@ -323,20 +294,13 @@ impl ZoneBook {
             if ready.iter().any(|unit| concerns(unit, index)) {
                 return (verdict.clone(), Some(Progress::Pending { detail: pending_detail.to_owned(), expected_at }));
             }
-            (verdict.clone(), Some(arrived(state.mark.as_ref())))
+            (verdict.clone(), Some(arrived(state.mark())))
         };
+        let cache = &mut self.statuses;
         let told = settlement.verdicts.iter().filter_map(|(index, verdict)| {
-            let contribution = state.contributions.get(*index)?;
+            let held = state.contributions.as_slice().get(*index)?.clone();
             let (verdict, progress) = judge(*index, verdict);
-            let status = EndpointStatus {
-                endpoint: Arc::clone(&contribution.endpoint),
-                key: contribution.key,
-                version: contribution.version,
-                verdict,
-                progress,
-                at: now,
-            };
-            Some((contribution.cluster.clone(), status))
+            Some((held, cache.share(Status { verdict, progress })))
         });
         told.collect()
     }
@@ -345,7 +309,7 @@ impl ZoneBook {
     pub fn claims_for(&self, batch: &Batch) -> Vec<ClaimWrite> {
         let names: BTreeSet<&DnsName> = batch.changes().map(|change| &change.key.name).collect();
         let undurable = names.into_iter().filter_map(|name| {
-            let claim = self.names.get(name)?.claim.as_ref().filter(|claim| !claim.durable)?;
+            let claim = self.names.get(name)?.claim.as_ref().filter(|_| self.unkept_claims.contains(name))?;
             Some(ClaimWrite::Hold(ClaimRow {
                 zone: self.context.zone().clone(),
                 name: name.clone(),
@@ -360,10 +324,10 @@ impl ZoneBook {
     pub fn claims_kept(&mut self, claims: &[ClaimWrite]) {
         for claim in claims {
             if let ClaimWrite::Hold(row) = claim
-                && let Some(held) = self.names.get_mut(&row.name).and_then(|state| state.claim.as_mut())
+                && let Some(held) = self.names.get(&row.name).and_then(|state| state.claim.as_ref())
                 && held.cluster == row.cluster
             {
-                held.durable = true;
+                self.unkept_claims.remove(&row.name);
             }
         }
     }
@@ -377,18 +341,23 @@ impl ZoneBook {
         now: Timestamp,
     ) -> (Vec<RecordWrite>, Vec<ClaimWrite>) {
         let mut writes = vec![];
+        let mut owner: Option<Arc<Ownership>> = None;
         for change in batch.changes() {
             self.refusals.remove(&change.key);
             match &change.after {
                 Some(raw) => {
-                    let owner = Ownership { cluster: change.cause.cluster.clone(), batch: batch.id };
-                    let observed = Observed { raw: raw.clone(), owner: Some(owner), drift: None };
-                    writes.push(RecordWrite::Put(row(change.key.clone(), &observed, now)));
-                    self.observe(change.key.clone(), Some(observed));
+                    let cluster = &change.cause.cluster;
+                    let owner = match &owner {
+                        Some(owner) if owner.cluster == *cluster => Arc::clone(owner),
+                        _ => Arc::clone(owner.insert(Arc::new(Ownership { cluster: cluster.clone(), batch: batch.id }))),
+                    };
+                    let sighting = Sighting::new(&change.key, PackedRecord::pack(&change.key, raw), Some(owner), None);
+                    writes.push(RecordWrite::Put(sighting.row(change.key.clone(), now)));
+                    self.observe(&change.key, Some(sighting));
                 }
                 None => {
                     writes.push(RecordWrite::Remove(change.key.clone()));
-                    self.observe(change.key.clone(), None);
+                    self.observe(&change.key, None);
                 }
             }
         }
@@ -396,10 +365,9 @@ impl ZoneBook {
         let mut releases = vec![];
         for name in names {
             let Some(state) = self.names.get_mut(&name) else { continue };
-            state.mark = Some(Mark { change_id: change_id.map(str::to_owned), sequence, in_sync: false });
-            state.departed.clear();
-            let free = state.contributions.is_empty() && state.observed.values().all(|o| o.owner.is_none());
-            if free && state.claim.take().is_some_and(|claim| claim.durable) {
+            state.applied(Mark { change_id: change_id.map(str::to_owned), sequence });
+            let free = state.contributions.is_empty() && state.owns_nothing();
+            if free && state.claim.take().is_some() && !self.unkept_claims.remove(&name) {
                 releases.push(ClaimWrite::Release { zone: self.context.zone().clone(), name });
             }
         }
@@ -411,53 +379,43 @@ impl ZoneBook {
         names.into_iter().filter_map(|name| self.waiting_for_target.remove(&name)).flatten().collect()
     }
 
-    /// Everything up to a change is INSYNC; answers whether the name was waiting for that.
+    /// Everything up to a change is INSYNC; answers whether the name was waiting for that. What is held at start was accepted
+    /// in an earlier life and is taken to be in sync.
     pub fn in_sync(&mut self, name: &DnsName, up_to: u64) -> bool {
-        match self.names.get_mut(name).and_then(|state| state.mark.as_mut()) {
-            Some(mark) if mark.sequence <= up_to && !mark.in_sync => {
-                mark.in_sync = true;
-                true
-            }
-            _ => false,
-        }
-    }
-
-    /// Everything that is held at start was accepted in an earlier life and is taken to be in sync.
-    pub fn mark_all_in_sync(&mut self) {
-        for state in self.names.values_mut() {
-            state.mark = Some(Mark { change_id: None, sequence: 0, in_sync: true });
-        }
+        self.names.get_mut(name).is_some_and(|state| state.in_sync(up_to))
     }
 
     /// Notes that Route 53 refused a unit for its content.
     pub fn refuse(&mut self, unit: &Unit, message: String, now: Timestamp) {
-        let Some(key) = unit_key(unit) else { return };
-        let fingerprint = fingerprint(unit);
-        let failures = self.refusals.get(key).filter(|old| old.fingerprint == fingerprint).map_or(0, |old| old.failures) + 1;
-        let wait = Millis((FIRST_RETRY.0 << (failures - 1).min(16)).min(LONGEST_RETRY.0));
-        self.refusals.insert(key.clone(), Refusal { fingerprint, failures, retry_at: now + wait, message });
+        if let Some(key) = unit_key(unit) {
+            self.refusals.refuse(key, fingerprint(unit), message, now);
+        }
     }
 
-    /// When the next refused unit may be tried again.
-    pub fn next_retry(&self, now: Timestamp) -> Option<Timestamp> {
-        self.refusals.values().map(|refusal| refusal.retry_at).filter(|at| *at > now).min()
+    /// When the next refused unit is to be tried again; it may lie in the past.
+    pub fn next_retry(&self) -> Option<Timestamp> {
+        self.refusals.next_retry()
     }
 
-    /// The names with refused units whose time has come.
-    pub fn due_retries(&self, now: Timestamp) -> BTreeSet<DnsName> {
-        self.refusals.iter().filter(|(_, refusal)| refusal.retry_at <= now).map(|(key, _)| key.name.clone()).collect()
+    /// The names with refused units whose time has come, each once: the caller looks at them.
+    pub fn take_due_retries(&mut self, now: Timestamp) -> BTreeSet<DnsName> {
+        self.refusals.take_due(now)
     }
 
     /// What is observed under a key; for the independent check.
-    pub fn observed(&self, key: &RecordKey) -> Option<&Observed> {
-        self.names.get(&key.name)?.observed.get(key)
+    pub fn observed(&self, key: &RecordKey) -> Option<Observed> {
+        self.sighting(key).map(|sighting| sighting.observed(key))
+    }
+
+    pub(super) fn sighting(&self, key: &RecordKey) -> Option<&Sighting> {
+        self.names.get(&key.name)?.sighting(key)
     }
 
     /// The observed records after a key, in list order.
     pub fn records(&self, after: Option<&RecordKey>, limit: usize) -> Vec<(RecordKey, Observed)> {
         let lower = after.map_or(Bound::Unbounded, |key| Bound::Included(key.name.clone()));
-        let all = self.names.range((lower, Bound::Unbounded)).flat_map(|(_, state)| &state.observed);
-        all.filter(|(key, _)| after.is_none_or(|after| *key > after)).take(limit).map(|(k, o)| (k.clone(), o.clone())).collect()
+        let all = self.names.range((lower, Bound::Unbounded)).flat_map(|(name, state)| state.to_observed(name));
+        all.filter(|(key, _)| after.is_none_or(|after| key > after)).take(limit).collect()
     }
 
     /// Everything that is known of a name, for "why".
@@ -468,24 +426,20 @@ impl ZoneBook {
         Some(NameReport {
             holder: settlement.holder.clone(),
             held_since: state.claim.as_ref().map(|claim| claim.since),
-            contributions: state.contributions.clone(),
+            contributions: state.contributions.as_slice().to_vec(),
             desired: settlement.desired.values().map(|desired| desired.set.to_raw()).collect(),
-            observed: state.observed.values().cloned().collect(),
+            observed: state.to_observed(name).into_values().collect(),
             pending: ready.into_iter().cloned().collect(),
             blocked: plan.blocked.iter().map(|blocked| blocked.message.clone()).collect(),
             refused: refused.into_iter().map(|(_, refusal)| (refusal.message, refusal.retry_at)).collect(),
         })
     }
 
-    pub(super) fn observe(&mut self, key: RecordKey, observed: Option<Observed>) {
-        let state = self.names.entry(key.name.clone()).or_default();
-        let old = match observed {
-            Some(new) => {
-                count(&mut self.counts, &new, |n| *n += 1);
-                state.observed.insert(key, new)
-            }
-            None => state.observed.remove(&key),
-        };
+    pub(super) fn observe(&mut self, key: &RecordKey, sighting: Option<Sighting>) {
+        if let Some(new) = &sighting {
+            count(&mut self.counts, new, |n| *n += 1);
+        }
+        let old = self.names.entry(key.name.clone()).or_default().observe(key, sighting);
         if let Some(old) = old {
             count(&mut self.counts, &old, |n| *n -= 1);
         }
@@ -500,7 +454,7 @@ pub struct NameReport {
     /// Since when.
     pub held_since: Option<Timestamp>,
     /// All contributions, of all clusters.
-    pub contributions: Vec<Contribution>,
+    pub contributions: Vec<Held>,
     /// What the holder's add up to.
     pub desired: Vec<RawRecordSet>,
     /// What Route 53 holds.
@@ -513,20 +467,16 @@ pub struct NameReport {
     pub refused: Vec<(String, Timestamp)>,
 }
 
-fn count(counts: &mut ZoneCounts, observed: &Observed, step: impl Fn(&mut usize)) {
-    if observed.is_there() {
+fn count(counts: &mut ZoneCounts, sighting: &Sighting, step: impl Fn(&mut usize)) {
+    if sighting.is_there() {
         step(&mut counts.records);
     }
-    if observed.owner.is_some() {
+    if sighting.owner.is_some() {
         step(&mut counts.owned);
     }
-    if observed.drift.is_some() {
+    if sighting.drift().is_some() {
         step(&mut counts.drifted);
     }
-}
-
-pub(super) fn row(key: RecordKey, observed: &Observed, at: Timestamp) -> RecordRow {
-    RecordRow { key, raw: observed.raw.clone(), owner: observed.owner.clone(), drift: observed.drift, observed_at: at }
 }
 
 fn told_of_block(verdict: &Verdict, blocked: &Blocked) -> (Verdict, Option<Progress>) {
@@ -539,9 +489,8 @@ fn told_of_block(verdict: &Verdict, blocked: &Blocked) -> (Verdict, Option<Progr
 
 fn arrived(mark: Option<&Mark>) -> Progress {
     match mark {
-        Some(mark) if mark.in_sync => Progress::InSync { change_id: mark.change_id.clone() },
         Some(mark) => Progress::Applied { change_id: mark.change_id.clone() },
-        None => Progress::Applied { change_id: None },
+        None => Progress::InSync { change_id: None },
     }
 }
 

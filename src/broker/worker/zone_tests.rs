@@ -1,8 +1,11 @@
 use super::*;
 use crate::broker::worker::compare::{LATE_FOR, Page};
+use crate::broker::worker::refusals::FIRST_RETRY;
 use crate::core::ids::BatchId;
+use crate::core::packed::PackedEndpoint;
 use crate::core::policy::{DriftPolicy, ZonePolicy};
-use crate::core::testkit::{cluster, contribution, endpoint, name, zone_context};
+use crate::core::testkit::{cluster, endpoint, name, zone_context};
+use crate::core::time::Millis;
 
 const NOW: Timestamp = Timestamp(1_000_000);
 
@@ -13,13 +16,17 @@ fn book() -> ZoneBook {
 
 fn wants(book: &mut ZoneBook, cluster_name: &str, arrival: i64, target: &str) -> Review {
     let www = name("www.example.com");
-    book.contribute(&www, contribution(cluster_name, arrival, endpoint(cluster_name, "www.example.com", "A", &[target])));
+    book.contribute(&www, held(cluster_name, arrival, &[target]));
     book.review(&www, NOW, "", None)
 }
 
-fn leaves(book: &mut ZoneBook, cluster_name: &str) -> Review {
-    let key = endpoint(cluster_name, "www.example.com", "A", &[]).key;
-    book.withdraw(&name("www.example.com"), &cluster(cluster_name), &key.hash(), key);
+fn held(cluster_name: &str, arrival: i64, targets: &[&str]) -> Held {
+    let endpoint = endpoint(cluster_name, "www.example.com", "A", targets);
+    Held::new(cluster(cluster_name), arrival, &PackedEndpoint::pack(&endpoint))
+}
+
+fn leaves(book: &mut ZoneBook, cluster_name: &str, arrival: i64) -> Review {
+    book.withdraw(&name("www.example.com"), &held(cluster_name, arrival, &[]));
     book.review(&name("www.example.com"), NOW, "", None)
 }
 
@@ -77,7 +84,7 @@ fn a_name_passes_on_in_one_batch() {
     wants(&mut book, "east", 1, "192.0.2.1");
     send(&mut book);
     wants(&mut book, "west", 2, "192.0.2.2");
-    leaves(&mut book, "east");
+    leaves(&mut book, "east", 1);
     let units = book.units(&name("www.example.com"), NOW);
     assert_eq!(units.len(), 1);
     let change = &units[0].changes[0];
@@ -90,7 +97,7 @@ fn the_last_one_out_releases_the_claim() {
     let mut book = book();
     wants(&mut book, "east", 1, "192.0.2.1");
     send(&mut book);
-    leaves(&mut book, "east");
+    leaves(&mut book, "east", 1);
     let sent = send(&mut book);
     assert!(matches!(sent[0].1[..], [ClaimWrite::Release { .. }]), "{sent:?}");
     assert!(matches!(sent[0].0[..], [RecordWrite::Remove(_)]));
@@ -104,10 +111,10 @@ fn a_refused_unit_waits_and_a_new_content_does_not() {
     book.refuse(&unit, "no".to_owned(), NOW);
     assert_eq!(progress(&book.review(&name("www.example.com"), NOW, "", None)), ["refused"]);
     assert!(book.units(&name("www.example.com"), NOW).is_empty());
-    assert_eq!(book.next_retry(NOW), Some(NOW + FIRST_RETRY));
+    assert_eq!(book.next_retry(), Some(NOW + FIRST_RETRY));
     assert_eq!(book.units(&name("www.example.com"), NOW + FIRST_RETRY).len(), 1, "tried again after its wait");
     book.refuse(&unit, "no".to_owned(), NOW);
-    assert_eq!(book.next_retry(NOW), Some(NOW + Millis(FIRST_RETRY.0 * 2)));
+    assert_eq!(book.next_retry(), Some(NOW + Millis(FIRST_RETRY.0 * 2)));
     assert_eq!(progress(&wants(&mut book, "east", 1, "192.0.2.9")), ["pending"], "other content is tried at once");
 }
 
@@ -159,7 +166,7 @@ fn a_page_speaks_only_of_its_range() {
 fn another_order_of_values_is_no_drift() {
     let mut book = book();
     let www = name("www.example.com");
-    book.contribute(&www, contribution("east", 1, endpoint("east", "www.example.com", "A", &["192.0.2.1", "192.0.2.2"])));
+    book.contribute(&www, held("east", 1, &["192.0.2.1", "192.0.2.2"]));
     book.review(&www, NOW, "", None);
     send(&mut book);
     let mut turned = book.records(None, 10)[0].1.raw.clone();
@@ -203,6 +210,6 @@ fn a_refusal_of_what_nobody_wants_any_more_is_forgotten() {
     wants(&mut book, "east", 1, "192.0.2.1");
     let unit = book.units(&name("www.example.com"), NOW).remove(0);
     book.refuse(&unit, "no".to_owned(), NOW);
-    leaves(&mut book, "east");
+    leaves(&mut book, "east", 1);
     assert_eq!(book.counts().refused, 0);
 }

@@ -65,11 +65,11 @@ impl Bucket {
         self.level = self.level.saturating_add(inflow).min(full.max(self.level));
     }
 
-    /// What a call of an action with so many changes takes from this bucket.
-    pub(super) fn need(&self, action: ApiAction, changes: u32) -> i64 {
+    /// What calls of an action that carry so many changes together take from this bucket.
+    pub(super) fn need(&self, action: ApiAction, calls: u32, changes: u32) -> i64 {
         match self.kind {
-            Kind::Requests => TOKEN,
-            Kind::Action(own) if own == action => TOKEN,
+            Kind::Requests => i64::from(calls) * TOKEN,
+            Kind::Action(own) if own == action => i64::from(calls) * TOKEN,
             Kind::Action(_) => 0,
             Kind::Changes => i64::from(changes) * TOKEN,
         }

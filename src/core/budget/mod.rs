@@ -205,7 +205,7 @@ impl Budget {
     /// Which bucket is short, and when the call can be paid for.
     pub fn try_take(&mut self, now: Timestamp, lane: Lane, action: ApiAction, changes: u32) -> Result<Permit, Shortage> {
         self.fill(now);
-        match longest_wait(&self.buckets, self.ceiling, lane, action, changes) {
+        match longest_wait(&self.buckets, self.ceiling, lane, action, 1, changes) {
             Wait::None => {
                 take(&mut self.buckets, action, changes);
                 put_in_flight(&mut self.buckets, action, changes);
@@ -222,7 +222,7 @@ impl Budget {
     pub fn settle(&mut self, now: Timestamp, paid: Paid) {
         self.fill(now);
         for bucket in &mut self.buckets {
-            let need = bucket.need(paid.action, paid.changes);
+            let need = bucket.need(paid.action, 1, paid.changes);
             bucket.in_flight = (bucket.in_flight - need).max(0);
         }
     }
@@ -230,8 +230,14 @@ impl Budget {
     /// When [`try_take`](Self::try_take) would succeed if nothing else is taken before; `now` when it would at once, none when
     /// the call is larger than a bucket.
     pub fn ready_at(&mut self, now: Timestamp, lane: Lane, action: ApiAction, changes: u32) -> Option<Timestamp> {
+        self.all_ready_at(now, lane, action, 1, changes)
+    }
+
+    /// When so many calls, which carry so many changes together, could all be paid for at once; as
+    /// [`ready_at`](Self::ready_at) otherwise.
+    pub fn all_ready_at(&mut self, now: Timestamp, lane: Lane, action: ApiAction, calls: u32, changes: u32) -> Option<Timestamp> {
         self.fill(now);
-        match longest_wait(&self.buckets, self.ceiling, lane, action, changes) {
+        match longest_wait(&self.buckets, self.ceiling, lane, action, calls, changes) {
             Wait::None => Some(now),
             Wait::Millis(_, wait_ms) => Some(self.filled_at + Millis(wait_ms)),
             Wait::Forever(_) => None,
@@ -301,7 +307,7 @@ impl Budget {
         let mut waited_ms = 0;
         for call in 0..simulated {
             let part = changes / calls + u32::from(call < changes % calls);
-            match longest_wait(&buckets, self.ceiling, Lane::Changes, ApiAction::ChangeResourceRecordSets, part) {
+            match longest_wait(&buckets, self.ceiling, Lane::Changes, ApiAction::ChangeResourceRecordSets, 1, part) {
                 Wait::None => {}
                 Wait::Millis(_, wait_ms) => {
                     buckets.iter_mut().for_each(|bucket| bucket.fill(wait_ms, self.ceiling));
@@ -339,11 +345,11 @@ enum Wait {
     Forever(&'static str),
 }
 
-fn longest_wait(buckets: &[Bucket], ceiling: i64, lane: Lane, action: ApiAction, changes: u32) -> Wait {
+fn longest_wait(buckets: &[Bucket], ceiling: i64, lane: Lane, action: ApiAction, calls: u32, changes: u32) -> Wait {
     let mut longest = Wait::None;
     for bucket in buckets {
         let name = bucket.kind.name();
-        let wanted_level = bucket.wanted_level(lane, bucket.need(action, changes));
+        let wanted_level = bucket.wanted_level(lane, bucket.need(action, calls, changes));
         match (wanted_level.and_then(|level| bucket.wait_ms(level, ceiling)), &longest) {
             (None, _) => return Wait::Forever(name),
             (Some(0), _) => {}
@@ -356,12 +362,12 @@ fn longest_wait(buckets: &[Bucket], ceiling: i64, lane: Lane, action: ApiAction,
 
 fn take(buckets: &mut [Bucket], action: ApiAction, changes: u32) {
     for bucket in buckets {
-        bucket.level -= bucket.need(action, changes);
+        bucket.level -= bucket.need(action, 1, changes);
     }
 }
 
 fn put_in_flight(buckets: &mut [Bucket], action: ApiAction, changes: u32) {
     for bucket in buckets {
-        bucket.in_flight += bucket.need(action, changes);
+        bucket.in_flight += bucket.need(action, 1, changes);
     }
 }

@@ -57,7 +57,7 @@ async fn an_outcome_brings_records_and_claims_with_it(place: Place) {
     store.begin_batch(&batch, &[ClaimWrite::Hold(claim.clone())]).await.unwrap();
     let row = RecordRow {
         key: record_key("a.example.com"),
-        raw: raw("a.example.com", "192.0.2.1"),
+        raw: packed("a.example.com", "192.0.2.1"),
         owner: None,
         drift: None,
         observed_at: Timestamp(2),

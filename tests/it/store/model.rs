@@ -156,13 +156,12 @@ impl Model {
         for _ in 0..rng.usize(1..8) {
             let endpoint = some_endpoint(rng);
             let verdict = Verdict::waiting(Reason::NoZone, format!("number {}", rng.u8(..)), None);
-            let row = VerdictRow { cluster: some_cluster(rng), key: endpoint.key.hash(), version: endpoint.version(), verdict };
-            if let Some(held) = self.endpoints.get_mut(&(row.cluster.clone(), row.key))
-                && held.version == row.version
-            {
-                held.verdict = Some(row.verdict.clone());
+            let slot = (some_cluster(rng), endpoint.key.hash());
+            let Some(held) = self.endpoints.get_mut(&slot) else { continue };
+            if held.version == endpoint.version() {
+                held.verdict = Some(verdict.clone());
             }
-            rows.push(row);
+            rows.push(VerdictRow { cluster: slot.0, arrival: held.arrival, version: endpoint.version(), verdict });
         }
         store.save_verdicts(&rows).await.unwrap();
     }
@@ -174,7 +173,7 @@ impl Model {
             self.records.remove(&key);
             return RecordWrite::Remove(key);
         }
-        let raw = raw(&name, ["192.0.2.1", "192.0.2.2"][rng.usize(..2)]);
+        let raw = packed(&name, ["192.0.2.1", "192.0.2.2"][rng.usize(..2)]);
         let row = RecordRow { key: key.clone(), raw, owner: None, drift: None, observed_at: at };
         self.records.insert(key, row.clone());
         RecordWrite::Put(row)

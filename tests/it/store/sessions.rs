@@ -67,7 +67,7 @@ async fn a_fenced_unit_leaves_the_others_alone(place: Place) {
     assert!(matches!(&outcome[1], IngestOutcome::Committed { applied } if applied.len() == 1));
     assert!(matches!(&outcome[3], IngestOutcome::Committed { applied } if applied.len() == 1));
     let rows = store.endpoints(0, 10).await.unwrap();
-    let stored: Vec<_> = rows.iter().map(|row| (row.cluster.as_str(), row.endpoint.key.object.as_str())).collect();
+    let stored: Vec<_> = rows.iter().map(|row| (row.cluster.as_str(), row.endpoint.view().object)).collect();
     assert_eq!(stored, [("west", "web-1"), ("east", "web-2")]);
 }
 

@@ -25,13 +25,9 @@ async fn a_zone_is_replaced_by_its_id_and_keeps_when_it_was_listed(place: Place)
 }
 
 fn record(name: &str, rtype: RecordType, set: Option<&str>) -> RecordRow {
-    RecordRow {
-        key: RecordKey { name: dns(name), rtype, set_identifier: set.map(ArcStr::from) },
-        raw: RawRecordSet { set_identifier: set.map(ArcStr::from), rtype: rtype.as_str().into(), ..raw(name, "value") },
-        owner: None,
-        drift: None,
-        observed_at: Timestamp(7),
-    }
+    let key = RecordKey { name: dns(name), rtype, set_identifier: set.map(ArcStr::from) };
+    let raw = RawRecordSet { set_identifier: set.map(ArcStr::from), rtype: rtype.as_str().into(), ..raw(name, "value") };
+    RecordRow { raw: PackedRecord::pack(&key, &raw), key, owner: None, drift: None, observed_at: Timestamp(7) }
 }
 
 async fn records_come_in_route_53s_list_order(place: Place) {

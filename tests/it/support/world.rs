@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
@@ -14,7 +15,7 @@ use zonefold::agent::sources::ExtractOptions;
 use zonefold::agent::{Agent, AgentConfig, AgentHandle, ClusterUid};
 use zonefold::app::broker::{BrokerOptions, build};
 use zonefold::broker::BrokerHandle;
-use zonefold::broker::feedback::{EndpointStatus, Progress};
+use zonefold::broker::held::{Held, Progress, Status};
 use zonefold::config::Config;
 use zonefold::core::ids::{AccountId, ClusterId, ZoneId};
 use zonefold::core::name::DnsName;
@@ -215,10 +216,9 @@ impl World {
     }
 
     /// The status of the endpoints of a cluster for a name.
-    pub fn statuses(&self, cluster: &str, owner: &str) -> Vec<EndpointStatus> {
-        let board = self.broker().hub.cluster(&ClusterId::parse(cluster).unwrap());
-        let (statuses, _) = board.newer_than(0, usize::MAX);
-        statuses.into_iter().filter(|status| status.endpoint.key.dns_name == owner).collect()
+    pub fn statuses(&self, cluster: &str, owner: &str) -> Vec<Arc<Status>> {
+        let held = self.broker().endpoints(&ClusterId::parse(cluster).unwrap()).page(None, usize::MAX);
+        held.iter().filter(|held| held.view().dns_name == owner).filter_map(Held::status).collect()
     }
 
     /// Waits until something holds.
@@ -248,9 +248,8 @@ impl World {
             let _ = writeln!(text, "{account:#?}");
         }
         for cluster in &self.plan.clusters {
-            let board = self.broker().hub.cluster(&ClusterId::parse(cluster).unwrap());
-            for status in board.newer_than(0, 50).0 {
-                let _ = writeln!(text, "{cluster}: {} {:?} {:?}", status.endpoint.key, status.verdict, status.progress);
+            for held in self.broker().endpoints(&ClusterId::parse(cluster).unwrap()).page(None, 50) {
+                let _ = writeln!(text, "{held:?}: {:?}", held.status());
             }
         }
         text
@@ -285,7 +284,7 @@ impl World {
 }
 
 /// Whether the status says that Route 53 accepted it.
-pub fn is_applied(status: &EndpointStatus) -> bool {
+pub fn is_applied(status: &Arc<Status>) -> bool {
     matches!(status.progress, Some(Progress::Applied { .. } | Progress::InSync { .. }))
 }
 

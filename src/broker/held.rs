@@ -1,0 +1,260 @@
+//! One endpoint as the broker holds it, a million times: its packed content, where it contributes, and what became of it.
+//!
+//! A [`Held`] is one allocation that the directory's index, the zone's book and the status streams share. The content never
+//! changes: another version of the endpoint is another `Held`. What may change is small and atomic, each with one writer: the
+//! decider writes where it contributes, the account's worker (or, for what concerns no account, the decider) its status.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
+
+use arc_swap::ArcSwapOption;
+use serde::Serialize;
+use triomphe::ThinArc;
+
+use crate::core::endpoint::{Endpoint, EndpointKey, KeyHash, Version};
+use crate::core::ids::ClusterId;
+use crate::core::packed::{EndpointView, PackedEndpoint};
+use crate::core::time::Timestamp;
+use crate::core::verdict::Verdict;
+
+/// How far an accepted endpoint has come on its way to Route 53.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "progress", rename_all = "snake_case")]
+pub enum Progress {
+    /// Not there yet; the text says what it waits for, when that is more than its turn.
+    Pending {
+        /// What it waits for; empty for its turn.
+        detail: String,
+        /// When it is expected to go out.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        expected_at: Option<Timestamp>,
+    },
+    /// Route 53 accepted it.
+    Applied {
+        /// The change that did it, when it is known.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        change_id: Option<String>,
+    },
+    /// Route 53 reports the change INSYNC on its name servers.
+    InSync {
+        /// The change that did it, when it is known.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        change_id: Option<String>,
+    },
+    /// Route 53 refused it; it is tried again when its content changes, or later.
+    Refused {
+        /// Route 53's words.
+        message: String,
+        /// Not before this time.
+        retry_at: Timestamp,
+    },
+    /// Somebody else changed the record set and the zone's drift policy leaves it so.
+    Drifted {
+        /// What to do.
+        message: String,
+    },
+}
+
+impl Progress {
+    /// The name in the API and the protocol.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Pending { .. } => "pending",
+            Self::Applied { .. } => "applied",
+            Self::InSync { .. } => "in_sync",
+            Self::Refused { .. } => "refused",
+            Self::Drifted { .. } => "drifted",
+        }
+    }
+}
+
+/// What became of an endpoint. Endpoints of which the same is to be said share one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The broker's answer.
+    pub verdict: Verdict,
+    /// How far it came; none unless accepted.
+    pub progress: Option<Progress>,
+}
+
+impl Status {
+    /// A verdict that comes with no progress.
+    pub fn of(verdict: Verdict) -> Self {
+        Self { verdict, progress: None }
+    }
+}
+
+/// Gives out one [`Status`] for what is said many times in a row.
+#[derive(Default)]
+pub struct StatusCache {
+    last: [Option<Arc<Status>>; 2],
+}
+
+impl StatusCache {
+    /// The status, shared when it is one of the last two.
+    pub fn share(&mut self, status: Status) -> Arc<Status> {
+        if let Some(same) = self.last.iter().flatten().find(|held| ***held == status) {
+            return Arc::clone(same);
+        }
+        let new = Arc::new(status);
+        self.last.swap(0, 1);
+        self.last[0] = Some(Arc::clone(&new));
+        new
+    }
+}
+
+struct Header {
+    cluster: ClusterId,
+    arrival: i64,
+    status: ArcSwapOption<Status>,
+    since: AtomicI64,
+    /// The number of the place where it contributes; 0 for none.
+    place: AtomicU32,
+    /// What the store has of the verdict, as [`Held::kept`] says.
+    kept: AtomicU32,
+    frozen: AtomicBool,
+    gone: AtomicBool,
+}
+
+/// See the module's page.
+#[derive(Clone)]
+pub struct Held(ThinArc<Header, u8>);
+
+impl Held {
+    /// Holds an endpoint under its arrival number.
+    pub fn new(cluster: ClusterId, arrival: i64, endpoint: &PackedEndpoint) -> Self {
+        let header = Header {
+            cluster,
+            arrival,
+            status: ArcSwapOption::empty(),
+            since: AtomicI64::new(0),
+            place: AtomicU32::new(0),
+            kept: AtomicU32::new(0),
+            frozen: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
+        };
+        Self(ThinArc::from_header_and_slice(header, endpoint.as_bytes()))
+    }
+
+    fn header(&self) -> &Header {
+        &self.0.header.header
+    }
+
+    /// Whose.
+    pub fn cluster(&self) -> &ClusterId {
+        &self.header().cluster
+    }
+
+    /// Who was first; the same for every version of an endpoint, and for no other endpoint.
+    pub fn arrival(&self) -> i64 {
+        self.header().arrival
+    }
+
+    /// The content, without a copy.
+    pub fn view(&self) -> EndpointView<'_> {
+        // A packed endpoint was shown to be readable when it was made.
+        EndpointView::read(&self.0.slice).unwrap_or_default()
+    }
+
+    /// The content.
+    pub fn endpoint(&self) -> Endpoint {
+        self.view().to_endpoint()
+    }
+
+    /// What names it inside its cluster.
+    pub fn key(&self) -> EndpointKey {
+        self.view().key()
+    }
+
+    /// The hash of the key, computed anew.
+    pub fn key_hash(&self) -> KeyHash {
+        self.view().key_hash()
+    }
+
+    /// The hash of the content, computed anew.
+    pub fn version(&self) -> Version {
+        self.view().version()
+    }
+
+    /// What became of it; none before anything was decided.
+    pub fn status(&self) -> Option<Arc<Status>> {
+        self.header().status.load_full()
+    }
+
+    /// Since when the status is so.
+    pub fn since(&self) -> Timestamp {
+        Timestamp(self.header().since.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn set_status(&self, status: Arc<Status>, at: Timestamp) {
+        self.header().since.store(at.0, Ordering::Relaxed);
+        self.header().status.store(Some(status));
+    }
+
+    /// The number of the place where it contributes; 0 for none.
+    pub(super) fn place(&self) -> u32 {
+        self.header().place.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_place(&self, place: u32) {
+        self.header().place.store(place, Ordering::Relaxed);
+    }
+
+    /// Whether it wins no name, while what an earlier version of it made is left alone: its content is rejected, or it
+    /// belongs elsewhere now. A typing error must not take a name off the air.
+    pub fn is_frozen(&self) -> bool {
+        self.header().frozen.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_frozen(&self, frozen: bool) {
+        self.header().frozen.store(frozen, Ordering::Relaxed);
+    }
+
+    /// Whether another version has taken its place, or none.
+    pub(super) fn is_gone(&self) -> bool {
+        self.header().gone.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_gone(&self) {
+        self.header().gone.store(true, Ordering::Release);
+    }
+
+    /// A fingerprint of the verdict that the store has; 0 for none.
+    pub(super) fn kept(&self) -> u32 {
+        self.header().kept.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_kept(&self, fingerprint: u32) {
+        self.header().kept.store(fingerprint, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} (arrival {})", self.key(), self.cluster(), self.arrival())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::testkit::{cluster, endpoint};
+    use crate::core::verdict::Reason;
+
+    #[test]
+    fn what_is_held_is_what_was_published() {
+        let endpoint = endpoint("web", "www.example.com", "A", &["192.0.2.1"]);
+        let held = Held::new(cluster("east"), 7, &PackedEndpoint::pack(&endpoint));
+        assert_eq!((held.endpoint(), held.arrival()), (endpoint.clone(), 7));
+        assert_eq!((held.key_hash(), held.version()), (endpoint.key.hash(), endpoint.version()));
+    }
+
+    #[test]
+    fn the_same_status_is_held_once() {
+        let mut cache = StatusCache::default();
+        let rejected = |message: &str| Status::of(Verdict::rejected(Reason::InvalidTarget, message));
+        let (one, two) = (cache.share(rejected("a")), cache.share(rejected("b")));
+        assert!(Arc::ptr_eq(&one, &cache.share(rejected("a"))) && Arc::ptr_eq(&two, &cache.share(rejected("b"))));
+    }
+}

@@ -1,0 +1,210 @@
+//! A worker's start: what the store holds of its account, then what clusters want there, and only then the first plan.
+//!
+//! Until all endpoints have been told of, one that is missing may not be loaded yet: nothing is planned, nothing is called but
+//! the check of the identity. Then all names are looked at, some at a time, and messages are taken in between.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::agenda::Zones;
+use super::calls::Running;
+use super::discovery::Discovery;
+use super::sending::Outgoing;
+use super::view::{AccountView, Health, ViewBoard};
+use super::work::{SyncWatch, ZoneWork};
+use super::{UNSELECTED, Worker, WorkerParts, facts_of};
+use crate::broker::directory::Effect;
+use crate::core::budget::{Budget, StartLevel};
+use crate::core::fair::FairShare;
+use crate::core::ids::ZoneId;
+use crate::core::name::DnsName;
+use crate::core::policy::settings_of;
+use crate::core::routing::ZoneFacts;
+use crate::core::time::Timestamp;
+use crate::ports::{BatchOutcome, ChangeFilter, RecordRow, StoreError, ZoneRow};
+
+/// So many names are looked at between two messages.
+const LOOK_AT_ONCE: usize = 1_000;
+
+/// How far a worker's start has come.
+pub enum Loading {
+    /// Contributions are being told of: they go into the books and nothing follows from them yet.
+    Taking,
+    /// All were told of: these names of the first zone are to be looked at, then all names of the other zones.
+    Looking {
+        /// Zones that nobody looked at yet.
+        zones: VecDeque<ZoneId>,
+        /// Names of the zone before them.
+        names: VecDeque<DnsName>,
+        /// The zone that these names are of.
+        zone: Option<ZoneId>,
+    },
+    /// Every name was looked at.
+    Done,
+}
+
+impl Loading {
+    /// Whether contributions may be missing.
+    pub fn is_taking(&self) -> bool {
+        matches!(self, Self::Taking)
+    }
+
+    /// Whether names are to be looked at.
+    pub fn is_looking(&self) -> bool {
+        matches!(self, Self::Looking { .. })
+    }
+
+    /// Whether changes may be made.
+    pub fn is_done(&self) -> bool {
+        matches!(self, Self::Done)
+    }
+}
+
+impl Worker {
+    /// Loads the account's zones, claims, records and open batches, takes the stored contributions, and plans everything once.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn load(
+        parts: WorkerParts,
+        stored: Vec<Effect>,
+        shutdown: CancellationToken,
+    ) -> Result<(Self, watch::Receiver<Arc<AccountView>>), StoreError> {
+        let (mut worker, viewed) = Self::load_books(parts, shutdown).await?;
+        worker.absorb_effects(stored);
+        worker.loaded();
+        while worker.loading.is_looking() {
+            worker.look_at_some();
+        }
+        worker.publish(worker.clock.now());
+        Ok((worker, viewed))
+    }
+
+    /// Loads the account's zones, claims, records and open batches. What clusters want there is told by messages, however many,
+    /// and then [`Message::Loaded`](super::Message::Loaded): until then nothing is planned and nothing is called.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn load_books(
+        parts: WorkerParts,
+        shutdown: CancellationToken,
+    ) -> Result<(Self, watch::Receiver<Arc<AccountView>>), StoreError> {
+        let now = parts.clock.now();
+        let account = parts.settings.account.clone();
+        let start = match parts.store.spend_horizon(&account).await? {
+            Some(spent_until) => StartLevel::Since(spent_until),
+            None => StartLevel::Full,
+        };
+        let (view, viewed) = watch::channel(Arc::new(AccountView::empty(&parts.settings, now)));
+        let mut worker = Self {
+            budget: Budget::new(&parts.settings.budget, start, now),
+            provider: parts.provider,
+            store: parts.store,
+            clock: parts.clock,
+            feedback: parts.feedback,
+            discovered: parts.discovered,
+            metrics: parts.metrics,
+            rng: fastrand::Rng::with_seed(parts.seed),
+            share: FairShare::default(),
+            health: Health::Starting,
+            failures: 0,
+            zones: Zones::default(),
+            loading: Loading::Taking,
+            early: BTreeMap::new(),
+            discovery: Discovery::default(),
+            spend_horizon: None,
+            outgoing: Outgoing::default(),
+            running: Running::default(),
+            view,
+            board: ViewBoard::default(),
+            published_at: Timestamp(0),
+            dirty_view: true,
+            settings: parts.settings,
+            shutdown,
+        };
+        worker.load_zones(now).await?;
+        worker.publish(now);
+        Ok((worker, viewed))
+    }
+
+    /// All stored contributions have been told of. Said twice it means nothing.
+    pub(super) fn loaded(&mut self) {
+        if self.loading.is_taking() {
+            self.loading = Loading::Looking { zones: self.zones.ids().into(), names: VecDeque::new(), zone: None };
+        }
+    }
+
+    /// Looks at the next names of a start.
+    pub(super) fn look_at_some(&mut self) {
+        let now = self.clock.now();
+        let Loading::Looking { zones, names, zone } = &mut self.loading else { return };
+        if names.is_empty() {
+            *zone = zones.pop_front();
+            let found = zone.as_ref().and_then(|zone| self.zones.get(zone)).map(|zone| zone.book.names());
+            *names = found.unwrap_or_default().into();
+        }
+        let Some(zone) = zone.clone() else {
+            self.loading = Loading::Done;
+            self.dirty_view = true;
+            return;
+        };
+        let some: Vec<DnsName> = names.drain(..names.len().min(LOOK_AT_ONCE)).collect();
+        self.review(&zone, some, now);
+    }
+
+    async fn load_zones(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        let store = Arc::clone(&self.store);
+        let rows: Vec<ZoneRow> = store.zones().await?.into_iter().filter(|row| row.account == self.settings.account).collect();
+        for row in &rows {
+            // Tags are not kept: a zone that only a tag selects is worked once discovery has seen it again.
+            let settings = settings_of(&self.settings.rules, &row.name, &row.zone, row.private, &BTreeMap::new());
+            let facts = ZoneFacts { visible: settings.is_some(), ..facts_of(row) };
+            let settings = settings.copied().unwrap_or(UNSELECTED);
+            let mut zone = ZoneWork::new(facts, settings, row.listed_at, now);
+            zone.sweep_at = row.listed_at.map_or(now, |at| at + self.settings.drift_interval);
+            let mut records = vec![];
+            loop {
+                let after = records.last().map(|record: &RecordRow| &record.key);
+                let page = store.records(&row.zone, after, 5_000).await?;
+                if page.is_empty() {
+                    break;
+                }
+                records.extend(page);
+            }
+            zone.book.load_records(records.into_iter());
+            self.zones.insert(row.zone.clone(), zone);
+        }
+        let ids: Vec<ZoneId> = rows.iter().map(|row| row.zone.clone()).collect();
+        for claim in store.claims(&ids).await? {
+            if let Some(zone) = self.zones.get_mut(&claim.zone) {
+                zone.book.load_claim(claim);
+            }
+        }
+        for batch in store.open_batches(&self.settings.account).await? {
+            if let Some(zone) = self.zones.get_mut(&batch.batch.zone) {
+                info!(zone = %batch.batch.zone, batch = %batch.batch.id, "a batch of an earlier life has no outcome: reading it back");
+                zone.unsettled.push(batch);
+            }
+        }
+        for zone in ids {
+            self.resume_sync(&zone, now).await?;
+        }
+        Ok(())
+    }
+
+    /// The last change of an earlier life may not have been in sync: it is asked after once more.
+    async fn resume_sync(&mut self, zone_id: &ZoneId, now: Timestamp) -> Result<(), StoreError> {
+        let filter = ChangeFilter { zone: Some(zone_id.clone()), limit: 1, ..ChangeFilter::default() };
+        let last = self.store.changes(&filter).await?.into_iter().next();
+        if let Some(zone) = self.zones.get_mut(zone_id)
+            && let Some(BatchOutcome::Applied { change_id: Some(change_id), .. }) = last.and_then(|row| row.outcome)
+        {
+            zone.sync = Some(SyncWatch { change_id, sequence: 0, ask_at: now, asked: 0 });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,93 @@
+//! A worker that is started while what clusters want is still being loaded.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::world::{World, drive, requests, wants, www};
+use crate::broker::worker::{AccountView, Message, Query, Worker};
+use crate::core::change::Action;
+use crate::core::time::Millis;
+
+async fn loading(world: &mut World) -> Worker {
+    Worker::load_books(world.parts(), CancellationToken::new()).await.unwrap().0
+}
+
+fn look_at_all(worker: &mut Worker) {
+    while worker.loading.is_looking() {
+        worker.look_at_some();
+    }
+}
+
+#[tokio::test]
+async fn before_everything_is_loaded_nothing_is_called_and_nothing_is_deleted() {
+    let mut world = World::new(2, requests(100.0, 50.0));
+    world.store.hold(0, &www(0), "192.0.2.1");
+    world.store.hold(1, &www(1), "192.0.2.2");
+    let mut worker = loading(&mut world).await;
+    drive(&mut worker).await;
+    worker.take(Message::Effects(vec![wants(0, &www(0), "192.0.2.1")]));
+    drive(&mut worker).await;
+    world.clock.advance(Millis::from_secs(60));
+    drive(&mut worker).await;
+    assert_eq!(world.calls(), ["identity"], "the other endpoint is not loaded yet, so it looks as if it were gone");
+    worker.take(Message::Effects(vec![wants(1, &www(1), "192.0.2.2")]));
+    worker.take(Message::Loaded);
+    drive(&mut worker).await;
+    assert_eq!(world.calls(), ["identity"], "the names are still being looked at");
+    look_at_all(&mut worker);
+    drive(&mut worker).await;
+    assert!(world.calls().contains(&"list_zones"));
+    assert!(!world.calls().contains(&"change_records"), "everything is as it should be");
+}
+
+#[tokio::test]
+async fn what_nobody_wants_when_everything_is_loaded_goes() {
+    let mut world = World::new(1, requests(100.0, 50.0));
+    world.store.hold(0, &www(0), "192.0.2.1");
+    let mut worker = loading(&mut world).await;
+    drive(&mut worker).await;
+    worker.take(Message::Loaded);
+    look_at_all(&mut worker);
+    drive(&mut worker).await;
+    let changes = world.provider.changes.lock().unwrap();
+    assert!(matches!(&changes[..], [(_, change)] if change.len() == 1 && change[0].action == Action::Delete), "{changes:?}");
+}
+
+/// What a running worker shows when it is asked.
+async fn shown(messages: &mpsc::Sender<Message>, view: &watch::Receiver<Arc<AccountView>>) -> Arc<AccountView> {
+    let (reply, published) = oneshot::channel();
+    messages.send(Message::Query(Query::Publish { reply })).await.unwrap();
+    published.await.unwrap();
+    Arc::clone(&view.borrow())
+}
+
+#[tokio::test]
+async fn a_start_takes_messages_while_it_looks_at_names() {
+    let mut world = World::new(1, requests(100.0, 50.0));
+    let names: Vec<String> = (0..5_000).map(|i| format!("n{i}.zone-00000.example.com")).collect();
+    let stop = CancellationToken::new();
+    let (worker, view) = Worker::load_books(world.parts(), stop.clone()).await.unwrap();
+    // Nothing is journalled, so what waits stays there to be counted.
+    world.store.journal.forget_permits(usize::MAX);
+    let (messages, receiver) = mpsc::channel(1);
+    let running = tokio::spawn(worker.run(receiver));
+    for some in names.chunks(1_000) {
+        let effects = some.iter().map(|owner| wants(0, owner, "192.0.2.1")).collect();
+        messages.send(Message::Effects(effects)).await.unwrap();
+    }
+    let before = shown(&messages, &view).await;
+    assert!(before.loading && !before.is_settled() && before.pending == 0);
+    messages.send(Message::Loaded).await.unwrap();
+    let mut answered = 0;
+    while shown(&messages, &view).await.loading {
+        answered += 1;
+    }
+    assert!(answered > 1, "nobody was answered while names were looked at");
+    messages.send(Message::Effects(vec![wants(0, "late.zone-00000.example.com", "192.0.2.2")])).await.unwrap();
+    assert!(shown(&messages, &view).await.pending >= 4_001, "a batch that is being journalled holds 1,000 at most");
+    stop.cancel();
+    world.store.journal.add_permits(1);
+    running.await.unwrap();
+}

@@ -1,0 +1,7 @@
+//! A worker alone, with a store and a Route 53 that note what they are told.
+
+mod agenda;
+mod cost;
+mod loading;
+mod sending;
+mod world;

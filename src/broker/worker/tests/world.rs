@@ -1,0 +1,333 @@
+//! The store, the Route 53 and the clock of these tests.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::broker::decider::SharedDirectory;
+use crate::broker::directory::{Directory, Effect};
+use crate::broker::feedback::Feedback;
+use crate::broker::held::Held;
+use crate::broker::metrics::BrokerMetrics;
+use crate::broker::worker::{AccountSettings, AccountView, Discovered, Worker, WorkerParts};
+use crate::core::budget::{BucketConfig, BudgetConfig, Permit};
+use crate::core::change::{Batch, Cause, WireChange};
+use crate::core::ids::{AccountId, BatchId, EnvironmentId, ZoneId};
+use crate::core::packed::{PackedEndpoint, PackedRecord};
+use crate::core::policy::{DriftPolicy, ZonePolicy, ZoneRule, ZoneSelector, ZoneSettings};
+use crate::core::record::{RecordKey, RecordType};
+use crate::core::testkit::{cluster, endpoint, name, zone_context};
+use crate::core::time::{Millis, Timestamp};
+use crate::core::verdict::Placement;
+use crate::ports::*;
+
+pub const START: Timestamp = Timestamp(1_000_000);
+
+pub struct TestClock(AtomicI64);
+
+impl TestClock {
+    pub fn advance(&self, span: Millis) {
+        self.0.fetch_add(span.0, Ordering::Relaxed);
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// A store that holds zones and records and notes how batches ended.
+pub struct TestStore {
+    zones: Vec<ZoneRow>,
+    records: Mutex<BTreeMap<ZoneId, Vec<RecordRow>>>,
+    claims: Mutex<Vec<ClaimRow>>,
+    pub outcomes: Mutex<Vec<BatchOutcome>>,
+    pub horizon: Mutex<Option<Timestamp>>,
+    /// One permit for each batch that may be journalled.
+    pub journal: Semaphore,
+    pub journalled: AtomicUsize,
+}
+
+impl TestStore {
+    /// A record set of the cluster east, with its claim.
+    pub fn hold(&self, zone: usize, owner: &str, target: &str) {
+        let wish = crate::core::wish::interpret(&endpoint("web", owner, "A", &[target])).unwrap();
+        let raw = wish.record_sets(&zone_id(zone), 300)[0].to_raw();
+        let key = raw.key().unwrap();
+        let packed = PackedRecord::pack(&key, &raw);
+        let ownership = Ownership { cluster: cluster("east"), batch: BatchId(uuid::Uuid::nil()) };
+        let row = RecordRow { key, raw: packed, owner: Some(ownership), drift: None, observed_at: START };
+        self.records.lock().unwrap().entry(zone_id(zone)).or_default().push(row);
+        let claim = ClaimRow { zone: zone_id(zone), name: name(owner), cluster: cluster("east"), since: START };
+        self.claims.lock().unwrap().push(claim);
+    }
+}
+
+#[async_trait]
+impl Store for TestStore {
+    async fn open_session(&self, _: &SessionOpening) -> Result<SessionOpened, StoreError> {
+        Err(StoreError::Refused("no sessions here".to_owned()))
+    }
+    async fn ingest(&self, _: &[IngestUnit], _: Timestamp) -> Result<Vec<IngestOutcome>, StoreError> {
+        Ok(vec![])
+    }
+    async fn clusters(&self) -> Result<Vec<ClusterRow>, StoreError> {
+        Ok(vec![])
+    }
+    async fn endpoints(&self, _: i64, _: u32) -> Result<Vec<EndpointRow>, StoreError> {
+        Ok(vec![])
+    }
+    async fn save_verdicts(&self, _: &[VerdictRow]) -> Result<(), StoreError> {
+        Ok(())
+    }
+    async fn zones(&self) -> Result<Vec<ZoneRow>, StoreError> {
+        Ok(self.zones.clone())
+    }
+    async fn save_zones(&self, _: &[ZoneRow]) -> Result<(), StoreError> {
+        Ok(())
+    }
+    async fn records(&self, zone: &ZoneId, after: Option<&RecordKey>, _: u32) -> Result<Vec<RecordRow>, StoreError> {
+        let rows = self.records.lock().unwrap().get(zone).cloned().unwrap_or_default();
+        Ok(rows.into_iter().filter(|row| after.is_none_or(|after| row.key > *after)).collect())
+    }
+    async fn save_records(&self, _: &ZoneId, _: &[RecordWrite], _: Option<Timestamp>) -> Result<(), StoreError> {
+        Ok(())
+    }
+    async fn claims(&self, _: &[ZoneId]) -> Result<Vec<ClaimRow>, StoreError> {
+        Ok(self.claims.lock().unwrap().clone())
+    }
+    async fn begin_batch(&self, _: &Batch, _: &[ClaimWrite]) -> Result<(), StoreError> {
+        self.journal.acquire().await.unwrap().forget();
+        self.journalled.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+    async fn finish_batch(
+        &self,
+        _: &Batch,
+        outcome: &BatchOutcome,
+        _: &[RecordWrite],
+        _: &[ClaimWrite],
+        _: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.outcomes.lock().unwrap().push(outcome.clone());
+        Ok(())
+    }
+    async fn open_batches(&self, _: &AccountId) -> Result<Vec<BatchRow>, StoreError> {
+        Ok(vec![])
+    }
+    async fn changes(&self, _: &ChangeFilter) -> Result<Vec<ChangeRow>, StoreError> {
+        Ok(vec![])
+    }
+    async fn last_cause(
+        &self,
+        _: &ZoneId,
+        _: &crate::core::name::DnsName,
+        _: RecordType,
+    ) -> Result<Option<(BatchId, Cause)>, StoreError> {
+        Ok(None)
+    }
+    async fn spend_horizon(&self, _: &AccountId) -> Result<Option<Timestamp>, StoreError> {
+        Ok(*self.horizon.lock().unwrap())
+    }
+    async fn set_spend_horizon(&self, _: &AccountId, until: Timestamp) -> Result<(), StoreError> {
+        *self.horizon.lock().unwrap() = Some(until);
+        Ok(())
+    }
+    async fn verify_journal(&self, _: &AccountId) -> Result<Result<u64, u64>, StoreError> {
+        Ok(Ok(0))
+    }
+    async fn ping(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+/// A Route 53 that takes everything.
+pub struct TestProvider {
+    zones: Vec<HostedZone>,
+    clock: Arc<TestClock>,
+    pub calls: Mutex<Vec<&'static str>>,
+    /// What was changed, and when it arrived.
+    pub changes: Mutex<Vec<(Timestamp, Vec<WireChange>)>>,
+}
+
+impl TestProvider {
+    fn called(&self, what: &'static str) {
+        self.calls.lock().unwrap().push(what);
+    }
+
+    /// The values that were created, call by call.
+    pub fn created(&self) -> Vec<Vec<String>> {
+        let created = |changes: &Vec<WireChange>| {
+            let creates = changes.iter().filter(|change| change.action == crate::core::change::Action::Create);
+            creates.flat_map(|change| change.set.values.iter().map(ToString::to_string)).collect()
+        };
+        self.changes.lock().unwrap().iter().map(|(_, changes)| created(changes)).collect()
+    }
+}
+
+#[async_trait]
+impl DnsProvider for TestProvider {
+    async fn identity(&self) -> Result<CallerIdentity, CallError> {
+        self.called("identity");
+        Ok(CallerIdentity { account: account(), arn: "arn:aws:iam::111111111111:role/zonefold".to_owned() })
+    }
+    async fn list_zones(&self, _: Permit, _: Option<String>) -> Result<ZonePage, CallError> {
+        self.called("list_zones");
+        Ok(ZonePage { zones: self.zones.clone(), next_marker: None })
+    }
+    async fn zone_tags(&self, _: Permit, _: &[ZoneId]) -> Result<BTreeMap<ZoneId, BTreeMap<String, String>>, CallError> {
+        self.called("zone_tags");
+        Ok(BTreeMap::new())
+    }
+    async fn list_records(&self, _: Permit, _: &ZoneId, _: Option<RecordCursor>) -> Result<RecordPage, CallError> {
+        self.called("list_records");
+        Ok(RecordPage::default())
+    }
+    async fn change_records(&self, _: Permit, _: &ZoneId, _: &str, changes: &[WireChange]) -> Result<ChangeReceipt, CallError> {
+        self.called("change_records");
+        self.changes.lock().unwrap().push((self.clock.now(), changes.to_vec()));
+        Ok(ChangeReceipt { change_id: "C1".to_owned(), in_sync: true, request_id: None })
+    }
+    async fn change_in_sync(&self, _: Permit, _: &str) -> Result<bool, CallError> {
+        self.called("change_in_sync");
+        Ok(true)
+    }
+    async fn refresh_credentials(&self) {}
+}
+
+pub fn account() -> AccountId {
+    zone_context().placement.account
+}
+
+pub fn zone_id(zone: usize) -> ZoneId {
+    ZoneId::parse(format!("Z{zone:05}")).unwrap()
+}
+
+/// `www` in a zone.
+pub fn www(zone: usize) -> String {
+    format!("www.zone-{zone:05}.example.com")
+}
+
+/// The cluster east wants an address at a name.
+pub fn wants(zone: usize, owner: &str, target: &str) -> Effect {
+    Effect::Contribute {
+        placement: Placement { account: account(), zone: zone_id(zone) },
+        name: name(owner),
+        held: Held::new(cluster("east"), 1, &PackedEndpoint::pack(&endpoint("web", owner, "A", &[target]))),
+    }
+}
+
+/// The account's requests, with no reserve but the budget's own margin of a token.
+pub fn requests(capacity: f64, refill_per_second: f64) -> BudgetConfig {
+    let requests = BucketConfig { capacity, refill_per_second };
+    BudgetConfig { requests, per_action: BTreeMap::new(), changes: None, reserve_share: 0.0 }
+}
+
+/// What a worker is made from, and what it works on.
+pub struct World {
+    pub store: Arc<TestStore>,
+    pub provider: Arc<TestProvider>,
+    pub clock: Arc<TestClock>,
+    budget: BudgetConfig,
+    discoveries: Option<mpsc::Receiver<Discovered>>,
+}
+
+impl World {
+    /// Zones that were all listed just now.
+    pub fn new(zones: usize, budget: BudgetConfig) -> Self {
+        let clock = Arc::new(TestClock(AtomicI64::new(START.0)));
+        let rows = (0..zones).map(|zone| ZoneRow {
+            account: account(),
+            environment: EnvironmentId::parse("dev").unwrap(),
+            zone: zone_id(zone),
+            name: name(&www(zone)[4..]),
+            private: false,
+            listed_at: Some(START),
+        });
+        let rows: Vec<ZoneRow> = rows.collect();
+        let hosted =
+            rows.iter().map(|row| HostedZone { id: row.zone.clone(), name: row.name.clone(), private: false, record_count: 2 });
+        let provider = TestProvider {
+            zones: hosted.collect(),
+            clock: Arc::clone(&clock),
+            calls: Mutex::default(),
+            changes: Mutex::default(),
+        };
+        let store = TestStore {
+            zones: rows,
+            records: Mutex::default(),
+            claims: Mutex::default(),
+            outcomes: Mutex::default(),
+            horizon: Mutex::default(),
+            journal: Semaphore::new(Semaphore::MAX_PERMITS),
+            journalled: AtomicUsize::new(0),
+        };
+        Self { store: Arc::new(store), provider: Arc::new(provider), clock, budget, discoveries: None }
+    }
+
+    pub fn parts(&mut self) -> WorkerParts {
+        let (discovered, discoveries) = mpsc::channel(16);
+        self.discoveries = Some(discoveries);
+        let settings = ZoneSettings { policy: ZonePolicy::Sync, drift: DriftPolicy::Repair, default_ttl_secs: 300 };
+        let selector = ZoneSelector { name: None, id: None, tags: BTreeMap::new(), visibility: None };
+        WorkerParts {
+            settings: AccountSettings {
+                account: account(),
+                name: "test".to_owned(),
+                environment: EnvironmentId::parse("dev").unwrap(),
+                budget: self.budget.clone(),
+                rules: vec![ZoneRule { selector, settings }],
+                discovery_interval: Millis::from_secs(300),
+                drift_interval: Millis::from_secs(600),
+            },
+            provider: Arc::clone(&self.provider) as Arc<dyn DnsProvider>,
+            store: Arc::clone(&self.store) as Arc<dyn Store>,
+            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
+            feedback: Feedback::new(SharedDirectory::new(Directory::default()), mpsc::unbounded_channel().0),
+            discovered,
+            metrics: BrokerMetrics::default().account(&account()),
+            seed: 7,
+        }
+    }
+
+    /// A worker that knows its account and its zones and has nothing to do.
+    pub async fn idle_worker(&mut self) -> (Worker, watch::Receiver<Arc<AccountView>>) {
+        let (mut worker, view) = Worker::load(self.parts(), vec![], CancellationToken::new()).await.unwrap();
+        drive(&mut worker).await;
+        assert!(worker.is_working() && worker.discovery.is_complete());
+        self.provider.calls.lock().unwrap().clear();
+        (worker, view)
+    }
+
+    pub fn calls(&self) -> Vec<&'static str> {
+        self.provider.calls.lock().unwrap().clone()
+    }
+}
+
+/// Lets a worker do all that it can do now.
+pub async fn drive(worker: &mut Worker) {
+    loop {
+        step(worker).await;
+        let Some(done) = worker.running.next().await else { return };
+        worker.finish(done).await;
+    }
+}
+
+/// One turn of the worker; answers when it wants the next.
+pub async fn step(worker: &mut Worker) -> Option<Timestamp> {
+    let now = worker.clock.now();
+    let wake = worker.start_what_can_start(now).await;
+    worker.publish_if_due(now);
+    wake
+}
+
+/// Takes what came back next.
+pub async fn take_next(worker: &mut Worker) {
+    let done = worker.running.next().await.unwrap();
+    worker.finish(done).await;
+}
