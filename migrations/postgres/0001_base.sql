@@ -24,15 +24,18 @@ create table clusters (
     session_at      bigint not null
 ) with (fillfactor = 70);
 
--- Room is left in each page, so that a new version or verdict stays in it and touches no index.
+-- Room is left in each page, so that a new version or verdict stays in it and touches no index. The cluster's row is locked
+-- by whoever writes here, so a foreign key would only check it again for each endpoint. A verdict is the number of the zone
+-- that accepts the endpoint, or text when it says more.
 create table endpoints (
-    arrival    bigint not null,
-    updated_at bigint not null,
-    cluster_id integer not null references clusters (cluster_id),
-    key_hash   bytea not null,
-    version    bytea not null,
-    body       bytea not null,
-    verdict    text,
+    arrival      bigint not null,
+    updated_at   bigint not null,
+    cluster_id   integer not null,
+    verdict_zone integer,
+    key_hash     bytea not null,
+    version      bytea not null,
+    body         bytea not null,
+    verdict      text,
     primary key (cluster_id, key_hash)
 ) with (fillfactor = 85);
 create unique index endpoints_by_arrival on endpoints (arrival);
@@ -67,7 +70,8 @@ create table claims (
     primary key (zone_id, name)
 );
 
--- The journal: entries are appended, never changed. `hash` covers the hash before it, so nobody changes one unseen.
+-- The journal: entries are appended, never changed. `hash` covers the hash before it, so nobody changes one unseen. Retention
+-- deletes from the front what the account's anchor covers.
 create table journal (
     seq     bigint not null,
     account text collate "C" not null,
@@ -76,8 +80,32 @@ create table journal (
     primary key (account, seq)
 );
 
+-- Where each chain begins once its front was cut: the last entry that is gone. The chain has an entry that says the same.
+create table journal_anchors (
+    seq     bigint not null,
+    account text collate "C" not null primary key,
+    hash    bytea not null
+);
+
+create function journal_anchors_move_on() returns trigger language plpgsql as $$
+begin
+    if tg_op = 'UPDATE' and new.seq > old.seq and new.account = old.account then
+        return new;
+    end if;
+    raise exception 'the journal is append-only: its beginning moves on, never back';
+end
+$$;
+
+create trigger journal_anchors_are_kept before update or delete on journal_anchors
+    for each row execute function journal_anchors_move_on();
+create trigger journal_anchors_are_not_truncated before truncate on journal_anchors
+    for each statement execute function journal_anchors_move_on();
+
 create function journal_is_append_only() returns trigger language plpgsql as $$
 begin
+    if tg_op = 'DELETE' and exists (select 1 from journal_anchors where account = old.account and seq >= old.seq) then
+        return old;
+    end if;
     raise exception 'the journal is append-only: an entry cannot be changed or deleted';
 end
 $$;
@@ -105,6 +133,7 @@ create table batches (
     account     text collate "C" not null,
     outcome     text
 );
+create index batches_by_account on batches (account, journal_seq);
 create index batches_open on batches (account, journal_seq) where outcome is null;
 
 create table changes (
@@ -119,6 +148,7 @@ create table changes (
 create index changes_by_name on changes (name, zone_id, id);
 create index changes_by_zone on changes (zone_id, id);
 create index changes_by_cluster on changes (cluster_id, id);
+create index changes_by_batch on changes (batch_id);
 
 create table spend_horizons (
     until   bigint not null,

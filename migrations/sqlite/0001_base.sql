@@ -24,15 +24,18 @@ create table clusters (
     session_at      integer not null
 ) strict;
 
--- In the order of arrival, so that a bulk insert appends; the index is as narrow as the key.
+-- In the order of arrival, so that a bulk insert appends; the index is as narrow as the key. The cluster's row is
+-- locked by whoever writes here, so a foreign key would only check it again for each endpoint. A verdict is the number of the
+-- zone that accepts the endpoint, or text when it says more.
 create table endpoints (
-    arrival    integer primary key,
-    cluster_id integer not null references clusters (cluster_id),
-    updated_at integer not null,
-    key_hash   blob not null,
-    version    blob not null,
-    body       blob not null,
-    verdict    text
+    arrival      integer primary key,
+    cluster_id   integer not null,
+    updated_at   integer not null,
+    verdict_zone integer,
+    key_hash     blob not null,
+    version      blob not null,
+    body         blob not null,
+    verdict      text
 ) strict;
 create unique index endpoints_by_key on endpoints (cluster_id, key_hash);
 
@@ -66,7 +69,8 @@ create table claims (
     primary key (zone_id, name)
 ) strict, without rowid;
 
--- The journal: entries are appended, never changed. `hash` covers the hash before it, so nobody changes one unseen.
+-- The journal: entries are appended, never changed. `hash` covers the hash before it, so nobody changes one unseen. Retention
+-- deletes from the front what the account's anchor covers.
 create table journal (
     account text not null,
     seq     integer not null,
@@ -80,7 +84,26 @@ begin
     select raise(abort, 'the journal is append-only: an entry cannot be changed');
 end;
 
+-- Where each chain begins once its front was cut: the last entry that is gone. The chain has an entry that says the same.
+create table journal_anchors (
+    account text not null primary key,
+    seq     integer not null,
+    hash    blob not null
+) strict, without rowid;
+
+create trigger journal_anchors_move_on before update on journal_anchors
+when new.seq <= old.seq or new.account <> old.account
+begin
+    select raise(abort, 'the journal is append-only: its beginning moves on, never back');
+end;
+
+create trigger journal_anchors_stay before delete on journal_anchors
+begin
+    select raise(abort, 'the journal is append-only: its beginning cannot be forgotten');
+end;
+
 create trigger journal_is_not_deleted before delete on journal
+when old.seq > coalesce((select seq from journal_anchors where account = old.account), 0)
 begin
     select raise(abort, 'the journal is append-only: an entry cannot be deleted');
 end;
@@ -103,6 +126,7 @@ create table batches (
     applied     integer,
     outcome     text
 ) strict, without rowid;
+create index batches_by_account on batches (account, journal_seq);
 create index batches_open on batches (account, journal_seq) where outcome is null;
 
 create table changes (
@@ -117,6 +141,7 @@ create table changes (
 create index changes_by_name on changes (name, zone_id, id);
 create index changes_by_zone on changes (zone_id, id);
 create index changes_by_cluster on changes (cluster_id, id);
+create index changes_by_batch on changes (batch_id);
 
 create table spend_horizons (
     account text not null primary key,

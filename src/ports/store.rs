@@ -381,8 +381,12 @@ pub trait Store: Send + Sync {
     /// Moves that point, before the tokens are spent.
     async fn set_spend_horizon(&self, account: &AccountId, until: Timestamp) -> Result<(), StoreError>;
 
-    /// Checks the hash chain of an account's journal; answers the number of entries, or the first that does not fit.
+    /// Checks the hash chain of an account's journal; answers the number of kept entries, or the first that does not fit.
     async fn verify_journal(&self, account: &AccountId) -> Result<Result<u64, u64>, StoreError>;
+
+    /// Cuts up to `most` entries from the front of an account's journal, of batches that ended before `before`; answers how many.
+    /// The chain stays verifiable and tells of the cut. The newest change of each record set that is still there stays too.
+    async fn prune_journal(&self, account: &AccountId, before: Timestamp, most: u32, at: Timestamp) -> Result<u64, StoreError>;
 
     /// Whether the database answers.
     async fn ping(&self) -> Result<(), StoreError>;

@@ -86,9 +86,13 @@ pub(super) fn record_key(bytes: &[u8]) -> Result<RecordKey, StoreError> {
     let (Some(name), Some(rtype), Some(set)) = (parts.next(), parts.next(), parts.next()) else {
         return Err(damaged());
     };
-    let labels: Vec<&str> = name.trim_end_matches('.').rsplit('.').collect();
+    let mut turned = String::with_capacity(name.len());
+    for label in name.strip_suffix('.').ok_or_else(damaged)?.rsplit('.') {
+        turned.push_str(label);
+        turned.push('.');
+    }
     Ok(RecordKey {
-        name: DnsName::parse(&labels.join(".")).map_err(|error| corrupt("record key", error))?,
+        name: DnsName::parse(&turned).map_err(|error| corrupt("record key", error))?,
         rtype: RecordType::parse(rtype).ok_or_else(damaged)?,
         set_identifier: set.strip_prefix('\u{1}').map(ArcStr::from),
     })

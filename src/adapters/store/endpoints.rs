@@ -2,68 +2,119 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::codec::{self, from_json, parse, to_json};
+use super::codec::{self, from_json, to_json};
 use super::ingest::lock_clusters;
+use super::names::{Numbered, numbered};
 use super::transaction::Transaction;
-use super::value::{Input, Kind};
+use super::value::{Input, Kind, Row};
 use crate::core::endpoint::Version;
 use crate::core::ids::ClusterId;
 use crate::core::time::Timestamp;
-use crate::core::verdict::Verdict;
+use crate::core::verdict::{Placement, Verdict, VerdictState};
 use crate::ports::{EndpointRow, StoreError, VerdictRow};
 
-const LIST: &str = "
-    select e.cluster_id, n.name, e.key_hash, e.version, e.arrival, e.body, e.verdict, e.updated_at
-      from endpoints e join cluster_names n on n.id = e.cluster_id
-     where e.arrival > $1 order by e.arrival limit $2";
+const COLUMNS: &[(&str, Kind)] = &[
+    ("cluster_id", Kind::Int),
+    ("key_hash", Kind::Bytes),
+    ("version", Kind::Bytes),
+    ("arrival", Kind::Int),
+    ("body", Kind::Bytes),
+    ("verdict_zone", Kind::Int),
+    ("verdict", Kind::Text),
+    ("updated_at", Kind::Int),
+];
 
-pub(super) async fn list(transaction: &mut Transaction, after_arrival: i64, limit: u32) -> Result<Vec<EndpointRow>, StoreError> {
-    let rows = transaction.fetch(LIST, [after_arrival.into(), i64::from(limit).into()]).await?;
-    // All rows of a cluster share one text.
-    let mut clusters: HashMap<i64, ClusterId> = HashMap::new();
+const LIST: &str = "
+    select cluster_id, key_hash, version, arrival, body, verdict_zone, verdict, updated_at
+      from endpoints where arrival > $1 order by arrival limit $2";
+
+pub(super) async fn list(
+    transaction: &mut Transaction,
+    clusters: &Numbered<ClusterId>,
+    placements: &Numbered<Placement>,
+    after_arrival: i64,
+    limit: u32,
+) -> Result<Vec<EndpointRow>, StoreError> {
+    let rows = transaction.fetch_many(COLUMNS, LIST, [after_arrival.into(), i64::from(limit).into()]).await?;
+    let numbers = |column: usize| rows.iter().filter_map(move |row| row.int_or_null(column).ok().flatten());
+    let clusters = clusters.covering(transaction, |held| numbers(0).all(|number| held.contains_key(&number))).await?;
+    let placements = placements.covering(transaction, |held| numbers(5).all(|number| held.contains_key(&number))).await?;
     rows.iter()
         .map(|row| {
-            let number = row.int(0)?;
-            let cluster = match clusters.get(&number) {
-                Some(cluster) => cluster.clone(),
-                None => {
-                    let cluster: ClusterId = parse("cluster name", row.text(1)?)?;
-                    clusters.insert(number, cluster.clone());
-                    cluster
-                }
-            };
             Ok(EndpointRow {
-                cluster,
-                key: codec::key_hash(row.bytes(2)?)?,
-                version: codec::version(row.bytes(3)?)?,
-                arrival: row.int(4)?,
-                endpoint: codec::endpoint(row.bytes(5)?)?,
-                verdict: row.text_or_null(6)?.map(|text| from_json("verdict", text)).transpose()?,
+                cluster: numbered("cluster", &clusters, row.int(0)?)?,
+                key: codec::key_hash(row.bytes(1)?)?,
+                version: codec::version(row.bytes(2)?)?,
+                arrival: row.int(3)?,
+                endpoint: codec::endpoint(row.bytes(4)?)?,
+                verdict: verdict(row, &placements)?,
                 updated_at: Timestamp(row.int(7)?),
             })
         })
         .collect()
 }
 
-const VERDICTS: &[(&str, Kind)] = &[("arrival", Kind::Int), ("version", Kind::Bytes), ("verdict", Kind::Text)];
+/// A verdict that says nothing but where is the number of the zone; any other is JSON.
+fn verdict(row: &Row, placements: &HashMap<i64, Placement>) -> Result<Option<Verdict>, StoreError> {
+    match row.int_or_null(5)? {
+        Some(zone) => Ok(Some(Verdict::accepted(numbered("zone", placements, zone)?))),
+        None => row.text_or_null(6)?.map(|text| from_json("verdict", text)).transpose(),
+    }
+}
 
-/// A verdict that is stored already is not written again.
-const SAVE_VERDICTS: &str = "
-    update endpoints set verdict = input.verdict from input
-     where endpoints.arrival = input.arrival and endpoints.version = input.version
-       and (endpoints.verdict is null or endpoints.verdict <> input.verdict)";
+/// Where a verdict accepts, when it says nothing else.
+fn plainly_at(verdict: &Verdict) -> Option<&Placement> {
+    let placement = verdict.placement.as_ref().filter(|_| verdict.state == VerdictState::Accepted)?;
+    (*verdict == Verdict::accepted(placement.clone())).then_some(placement)
+}
 
-pub(super) async fn save_verdicts(transaction: &mut Transaction, verdicts: &[VerdictRow]) -> Result<(), StoreError> {
+pub(super) const VERDICTS: &[(&str, Kind)] =
+    &[("arrival", Kind::Int), ("version", Kind::Bytes), ("verdict_zone", Kind::Int), ("verdict", Kind::Text)];
+
+/// A verdict that is stored already is not written again. The versions are not compared by equality: SQLite would walk all
+/// endpoints to look their versions up in a large `input`.
+pub(super) const SAVE_VERDICTS: &str = "
+    update endpoints set verdict_zone = input.verdict_zone, verdict = input.verdict from input
+     where endpoints.arrival = input.arrival and not (endpoints.version <> input.version)
+       and (endpoints.verdict_zone is distinct from input.verdict_zone or endpoints.verdict is distinct from input.verdict)";
+
+pub(super) async fn save_verdicts(
+    transaction: &mut Transaction,
+    placements: &Numbered<Placement>,
+    verdicts: &[VerdictRow],
+) -> Result<(), StoreError> {
     // The lock keeps two writers of the same endpoints from waiting for each other in a circle.
     lock_clusters(transaction, verdicts.iter().map(|row| &row.cluster)).await?;
     let mut last: BTreeMap<(i64, Version), &Verdict> = BTreeMap::new();
     for row in verdicts {
         last.insert((row.arrival, row.version), &row.verdict);
     }
+    let zones = zone_numbers(transaction, placements, last.values().copied()).await?;
     let mut input = Input::new(VERDICTS);
     for ((arrival, version), verdict) in last {
-        input.push([arrival.into(), version.0.into(), to_json(verdict)?.into()]);
+        let zone = plainly_at(verdict).and_then(|placement| zones.get(placement).copied());
+        let text = if zone.is_none() { Some(to_json(verdict)?) } else { None };
+        input.push([arrival.into(), version.0.into(), zone.into(), text.into()]);
     }
     transaction.execute_bulk(SAVE_VERDICTS, input).await?;
     Ok(())
+}
+
+/// The numbers of the zones that verdicts plainly accept at; one that is not stored, or of another account there, has none.
+async fn zone_numbers(
+    transaction: &mut Transaction,
+    placements: &Numbered<Placement>,
+    verdicts: impl Iterator<Item = &Verdict>,
+) -> Result<HashMap<Placement, i64>, StoreError> {
+    let mut wanted: HashMap<Placement, Option<i64>> =
+        verdicts.filter_map(plainly_at).map(|placement| (placement.clone(), None)).collect();
+    let count = wanted.len();
+    let enough = |held: &HashMap<i64, Placement>| held.values().filter(|held| wanted.contains_key(*held)).count() == count;
+    let held = placements.covering(transaction, enough).await?;
+    for (number, placement) in &*held {
+        if let Some(found) = wanted.get_mut(placement) {
+            *found = Some(*number);
+        }
+    }
+    Ok(wanted.into_iter().filter_map(|(placement, number)| Some((placement, number?))).collect())
 }

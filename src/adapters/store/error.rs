@@ -58,7 +58,7 @@ pub(super) fn from_migration(error: MigrateError) -> StoreError {
             "the database was written by a newer version of zonefold (migration {version} is unknown here); run that version or a newer one, or restore a backup"
         )),
         MigrateError::VersionMismatch(version) => StoreError::Refused(format!(
-            "migration {version} in the database is not the one of this version of zonefold; run the version that made the database"
+            "migration {version} in the database is not the one of this version of zonefold; run the version that made the database, or begin with an empty one: before the first release the base schema may change"
         )),
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => from_sqlx(error),
         other => StoreError::Refused(other.to_string()),

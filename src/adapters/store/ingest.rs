@@ -28,7 +28,8 @@ pub(super) async fn lock_clusters<'a>(
     let wanted: BTreeSet<&ClusterId> = clusters.into_iter().collect();
     let mut names = Input::new(&[("name", Kind::Text)]);
     wanted.iter().for_each(|cluster| names.push([cluster.as_str().into()]));
-    let numbers = transaction.fetch_bulk("select n.id from input join cluster_names n on n.name = input.name", names).await?;
+    let numbers =
+        transaction.fetch_bulk("select n.id from input cross join cluster_names n where n.name = input.name", names).await?;
     let numbers: BTreeSet<i64> = numbers.iter().map(|row| row.int(0)).collect::<Result<_, _>>()?;
     let mut input = Input::new(&[("cluster_id", Kind::Int)]);
     numbers.into_iter().for_each(|number| input.push([number.into()]));
@@ -113,6 +114,13 @@ struct Slot<'a> {
     content: Option<&'a PackedEndpoint>,
 }
 
+pub(super) const KEYS: &[(&str, Kind)] = &[("cluster_id", Kind::Int), ("key_hash", Kind::Bytes)];
+
+/// A `cross join` is not reordered by SQLite: for a large `input` it would rather walk all endpoints and look them up in there.
+pub(super) const FIND_KEYS: &str = "
+    select e.cluster_id, e.key_hash, e.arrival, e.version
+      from input cross join endpoints e where e.cluster_id = input.cluster_id and e.key_hash = input.key_hash";
+
 /// The keys that a call touches.
 struct Fold<'a> {
     slots: HashMap<(i64, KeyHash), Slot<'a>>,
@@ -127,7 +135,7 @@ impl<'a> Fold<'a> {
         admitted: &(impl Fn(&IngestUnit) -> Option<&'b LockedCluster> + Sync),
     ) -> Result<Self, StoreError> {
         let mut slots = HashMap::new();
-        let mut input = Input::new(&[("cluster_id", Kind::Int), ("key_hash", Kind::Bytes)]);
+        let mut input = Input::new(KEYS);
         for unit in units {
             let Some(cluster) = admitted(unit) else { continue };
             for op in &unit.ops {
@@ -137,10 +145,7 @@ impl<'a> Fold<'a> {
                 }
             }
         }
-        let query = "
-            select e.cluster_id, e.key_hash, e.arrival, e.version
-              from input join endpoints e on e.cluster_id = input.cluster_id and e.key_hash = input.key_hash";
-        for row in transaction.fetch_bulk(query, input).await? {
+        for row in transaction.fetch_bulk(FIND_KEYS, input).await? {
             let (arrival, version) = (row.int(2)?, codec::version(row.bytes(3)?)?);
             if let Some(slot) = slots.get_mut(&(row.int(0)?, codec::key_hash(row.bytes(1)?)?)) {
                 slot.stored = Some((arrival, version));

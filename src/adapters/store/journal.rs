@@ -1,7 +1,8 @@
 //! The journal: what was intended and what came of it, in one hash chain for each account.
 //!
 //! An entry's hash is SHA-256 over the hash before it, its number and its text, so an entry that is changed, moved or taken
-//! out breaks the chain from there on. The end of the chain is kept apart, so that cutting it short shows too. The text
+//! out breaks the chain from there on. The end of the chain is kept apart, so that cutting it short shows too, and so is its
+//! beginning once [`retention`] has cut it. The text
 //! is stored as it was hashed: canonical means that nothing formats it again.
 
 use std::cmp::Ordering;
@@ -12,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::codec::{batch_bytes, from_json, to_json, to_unsigned};
 use super::error::corrupt;
 use super::names::{intern_clusters, known, zone_numbers};
+use super::retention;
 use super::transaction::Transaction;
 use super::value::{Input, Kind};
 use super::zones::{claim_clusters, claim_zones, record_clusters, write_claims, write_records};
@@ -35,16 +37,39 @@ pub(super) struct Ending<'a> {
 /// An entry as it is written.
 #[derive(Serialize)]
 #[serde(tag = "entry", rename_all = "snake_case")]
-enum Entry<'a> {
+pub(super) enum Entry<'a> {
     /// The batch is about to be sent.
     Intent { batch: &'a Batch, claims: Vec<ClaimEntry<'a>> },
     /// This became of it.
     Outcome { batch: BatchId, at: Timestamp, outcome: &'a BatchOutcome, claims: Vec<ClaimEntry<'a>> },
+    /// Retention took everything away up to this entry, whose hash is the anchor of the rest.
+    Cut { through: i64, hash: String, at: Timestamp },
 }
+
+impl Entry<'_> {
+    /// A cut behind an entry.
+    pub(super) fn cut(through: i64, hash: &Hash, at: Timestamp) -> Self {
+        Self::Cut { through, hash: hex(hash), at }
+    }
+}
+
+fn hex(hash: &Hash) -> String {
+    hash.iter().map(|octet| format!("{octet:02x}")).collect()
+}
+
+/// What a cut says, read back.
+#[derive(Deserialize)]
+struct Cut {
+    through: i64,
+    hash: String,
+}
+
+/// How the text of a cut begins, and of nothing else.
+const CUT: &str = r#"{"entry":"cut","#;
 
 /// A claim that begins or ends with a batch; no cluster: released.
 #[derive(Serialize)]
-struct ClaimEntry<'a> {
+pub(super) struct ClaimEntry<'a> {
     zone: &'a str,
     name: &'a DnsName,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -67,7 +92,7 @@ struct Intent {
     batch: Batch,
 }
 
-type Hash = [u8; 32];
+pub(super) type Hash = [u8; 32];
 
 /// The hash before an account's first entry. It names the account, so one account's chain is never another's.
 fn genesis(account: &AccountId) -> Hash {
@@ -78,19 +103,25 @@ fn link(before: &Hash, seq: i64, entry: &str) -> Hash {
     Sha256::new_with_prefix(before).chain_update(seq.to_be_bytes()).chain_update(entry).finalize().into()
 }
 
-fn hash(bytes: &[u8]) -> Result<Hash, StoreError> {
+pub(super) fn hash(bytes: &[u8]) -> Result<Hash, StoreError> {
     bytes.try_into().map_err(|_| corrupt("journal hash", format_args!("it has {} bytes", bytes.len())))
 }
 
+/// The end of an account's chain, locked until the commit; none for one that has not begun.
+pub(super) async fn head(transaction: &mut Transaction, account: &AccountId) -> Result<Option<(i64, Hash)>, StoreError> {
+    let query = format!("select seq, hash from journal_heads where account = $1{}", transaction.for_update());
+    let row = transaction.fetch_optional(&query, [account.as_str().into()]).await?;
+    row.map(|row| Ok((row.int(0)?, hash(row.bytes(1)?)?))).transpose()
+}
+
 /// Appends one entry and answers its number. The chain's end is locked until the commit, so a chain never forks.
-async fn append(transaction: &mut Transaction, account: &AccountId, entry: &Entry<'_>) -> Result<i64, StoreError> {
+pub(super) async fn append(transaction: &mut Transaction, account: &AccountId, entry: &Entry<'_>) -> Result<i64, StoreError> {
     let start = "insert into journal_heads (account, seq, hash) values ($1, 0, $2) on conflict (account) do nothing";
     transaction.execute(start, [account.as_str().into(), genesis(account).into()]).await?;
-    let query = format!("select seq, hash from journal_heads where account = $1{}", transaction.for_update());
-    let head = transaction.fetch_optional(&query, [account.as_str().into()]).await?;
-    let head = head.ok_or_else(|| corrupt("journal", format_args!("the chain of {account} has no end")))?;
-    let (seq, text) = (head.int(0)? + 1, to_json(entry)?);
-    let hash = link(&hash(head.bytes(1)?)?, seq, &text);
+    let end = head(transaction, account).await?;
+    let (last, before) = end.ok_or_else(|| corrupt("journal", format_args!("the chain of {account} has no end")))?;
+    let (seq, text) = (last + 1, to_json(entry)?);
+    let hash = link(&before, seq, &text);
     let insert = "insert into journal (account, seq, hash, entry) values ($1, $2, $3, $4)";
     transaction.execute(insert, [account.as_str().into(), seq.into(), hash.into(), text.into()]).await?;
     let update = "update journal_heads set seq = $2, hash = $3 where account = $1";
@@ -199,17 +230,24 @@ pub(super) async fn open(transaction: &mut Transaction, account: &AccountId) -> 
         .collect()
 }
 
-/// One page of a chain with its end, read in one statement: entries that others append meanwhile fit the end beside them.
+/// One page of a chain with its end and its anchor, read in one statement: entries that others append meanwhile fit the end
+/// beside them.
 const WALK: &str = "
-    select h.seq, h.hash, j.seq, j.hash, j.entry
+    select h.seq, h.hash, j.seq, j.hash, j.entry, a.seq
       from (select 1 as always) one
       left join journal_heads h on h.account = $1
+      left join journal_anchors a on a.account = $1
       left join journal j on j.account = $1 and j.seq > $2
      order by j.seq limit $3";
 
-/// Walks the chain; the answer that is not good is the first number that is missing, too much, or does not fit its hash.
+/// Walks the chain from its anchor; the answer that is not good is the first number that is missing, too much, or does not fit
+/// its hash. An anchor that the chain does not name is a fault at the first kept number.
 pub(super) async fn verify(transaction: &mut Transaction, account: &AccountId) -> Result<Result<u64, u64>, StoreError> {
-    let (mut seq, mut before) = (0, genesis(account));
+    let number = |seq: i64| to_unsigned("journal entry", seq);
+    let begin = retention::anchor(transaction, account).await?;
+    let (first, mut before) = begin.unwrap_or((0, genesis(account)));
+    let mut seq = first;
+    let mut named = None;
     loop {
         let rows = transaction.fetch(WALK, [account.as_str().into(), seq.into(), WALK_ENTRIES.into()]).await?;
         let mut end = (0, genesis(account));
@@ -218,10 +256,17 @@ pub(super) async fn verify(transaction: &mut Transaction, account: &AccountId) -
             if let (Some(last), Some(bytes)) = (row.int_or_null(0)?, row.bytes_or_null(1)?) {
                 end = (last, hash(bytes)?);
             }
+            if row.int_or_null(5)? != begin.map(|(seq, _)| seq) {
+                return Err(StoreError::Unavailable("the journal was cut while it was verified; verify it again".to_owned()));
+            }
             let Some(found) = row.int_or_null(2)? else { continue };
-            let expected = link(&before, seq + 1, row.text(4)?);
+            let text = row.text(4)?;
+            let expected = link(&before, seq + 1, text);
             if found != seq + 1 || row.bytes(3)? != expected {
-                return Ok(Err(to_unsigned("journal entry", seq + 1)?));
+                return Ok(Err(number(seq + 1)?));
+            }
+            if text.starts_with(CUT) {
+                named = Some(from_json::<Cut>("journal entry", text)?);
             }
             (seq, before, walked) = (seq + 1, expected, walked + 1);
         }
@@ -229,13 +274,23 @@ pub(super) async fn verify(transaction: &mut Transaction, account: &AccountId) -
             let at_fault = match end.0.cmp(&seq) {
                 Ordering::Less => Some(end.0 + 1),
                 Ordering::Greater => Some(seq + 1),
-                Ordering::Equal => (end.1 != before).then_some(seq),
+                Ordering::Equal if end.1 != before => Some(seq),
+                Ordering::Equal => (!names_anchor(named.as_ref(), begin.as_ref())).then_some(first + 1),
             };
             return Ok(match at_fault {
-                Some(number) => Err(to_unsigned("journal entry", number)?),
-                None => Ok(to_unsigned("journal entry", seq)?),
+                Some(seq) => Err(number(seq)?),
+                None => Ok(retention::entries(first, seq)?),
             });
         }
+    }
+}
+
+/// Whether the newest cut of a chain is the one that its anchor stands for.
+fn names_anchor(cut: Option<&Cut>, anchor: Option<&(i64, Hash)>) -> bool {
+    match (cut, anchor) {
+        (None, None) => true,
+        (Some(cut), Some((seq, hash))) => cut.through == *seq && cut.hash == hex(hash),
+        _ => false,
     }
 }
 

@@ -12,7 +12,8 @@
 //!   content stays until the next one is saved: its placement is what keeps a name in its zone across a restart. A key that
 //!   was deleted and comes back starts without one.
 //! * **The journal** ([`journal`]) is append-only, which triggers enforce, and hash-chained for each account. The tables
-//!   `batches` and `changes` are made from it in the same transaction, to be queried.
+//!   `batches` and `changes` are made from it in the same transaction, to be queried. Old entries are cut from its front
+//!   ([`retention`]), and the chain says so.
 //! * **Durability**: SQLite syncs its log at each commit, PostgreSQL is refused when `synchronous_commit` is off.
 //!
 //! Times are milliseconds; names of clusters and ids of zones are numbers inside the database.
@@ -26,6 +27,7 @@ mod journal;
 mod migrate;
 mod names;
 mod postgres;
+mod retention;
 mod sessions;
 mod sqlite;
 mod transaction;
@@ -40,14 +42,16 @@ use async_trait::async_trait;
 pub use self::url::{StoreUrl, StoreUrlError};
 
 use self::error::from_sqlx;
+use self::names::Numbered;
 use self::sqlite::SqlitePools;
 use self::transaction::Transaction;
 use self::url::Location;
 use crate::core::change::{Batch, Cause};
-use crate::core::ids::{AccountId, BatchId, ZoneId};
+use crate::core::ids::{AccountId, BatchId, ClusterId, ZoneId};
 use crate::core::name::DnsName;
 use crate::core::record::{RecordKey, RecordType};
 use crate::core::time::Timestamp;
+use crate::core::verdict::Placement;
 use crate::ports::{
     BatchOutcome, BatchRow, ChangeFilter, ChangeRow, ClaimRow, ClaimWrite, ClusterRow, EndpointRow, IngestOutcome, IngestUnit,
     RecordRow, RecordWrite, SessionOpened, SessionOpening, Store, StoreError, VerdictRow, ZoneRow,
@@ -85,7 +89,7 @@ pub async fn open(url: &StoreUrl, options: &StoreOptions) -> Result<Arc<dyn Stor
     };
     let place = |reason: String| format!("{url}: {reason}");
     match opened {
-        Ok(database) => Ok(Arc::new(SqlStore { database })),
+        Ok(database) => Ok(Arc::new(SqlStore { database, clusters: names::cluster_names(), placements: names::placements() })),
         Err(StoreError::Unavailable(reason)) => Err(StoreError::Unavailable(place(reason))),
         Err(StoreError::Corrupt { what, reason }) => Err(StoreError::Corrupt { what, reason: place(reason) }),
         Err(StoreError::Refused(reason)) => Err(StoreError::Refused(place(reason))),
@@ -100,6 +104,8 @@ enum Database {
 /// The port over either database.
 struct SqlStore {
     database: Database,
+    clusters: Numbered<ClusterId>,
+    placements: Numbered<Placement>,
 }
 
 impl SqlStore {
@@ -150,14 +156,14 @@ impl Store for SqlStore {
     }
 
     async fn endpoints(&self, after_arrival: i64, limit: u32) -> Result<Vec<EndpointRow>, StoreError> {
-        in_transaction!(self.reading(), endpoints::list, after_arrival, limit)
+        in_transaction!(self.reading(), endpoints::list, &self.clusters, &self.placements, after_arrival, limit)
     }
 
     async fn save_verdicts(&self, verdicts: &[VerdictRow]) -> Result<(), StoreError> {
         if verdicts.is_empty() {
             return Ok(());
         }
-        in_transaction!(self.writing(), endpoints::save_verdicts, verdicts)
+        in_transaction!(self.writing(), endpoints::save_verdicts, &self.placements, verdicts)
     }
 
     async fn zones(&self) -> Result<Vec<ZoneRow>, StoreError> {
@@ -168,11 +174,13 @@ impl Store for SqlStore {
         if zones.is_empty() {
             return Ok(());
         }
-        in_transaction!(self.writing(), zones::save, zones)
+        let saved = in_transaction!(self.writing(), zones::save, zones);
+        self.placements.forget();
+        saved
     }
 
     async fn records(&self, zone: &ZoneId, after: Option<&RecordKey>, limit: u32) -> Result<Vec<RecordRow>, StoreError> {
-        in_transaction!(self.reading(), zones::records, zone, after, limit)
+        in_transaction!(self.reading(), zones::records, &self.clusters, zone, after, limit)
     }
 
     async fn save_records(&self, zone: &ZoneId, writes: &[RecordWrite], listed_at: Option<Timestamp>) -> Result<(), StoreError> {
@@ -183,7 +191,7 @@ impl Store for SqlStore {
     }
 
     async fn claims(&self, zones: &[ZoneId]) -> Result<Vec<ClaimRow>, StoreError> {
-        in_transaction!(self.reading(), zones::claims, zones)
+        in_transaction!(self.reading(), zones::claims, &self.clusters, zones)
     }
 
     async fn begin_batch(&self, batch: &Batch, claims: &[ClaimWrite]) -> Result<(), StoreError> {
@@ -224,6 +232,15 @@ impl Store for SqlStore {
 
     async fn verify_journal(&self, account: &AccountId) -> Result<Result<u64, u64>, StoreError> {
         in_transaction!(self.reading(), journal::verify, account)
+    }
+
+    async fn prune_journal(&self, account: &AccountId, before: Timestamp, most: u32, at: Timestamp) -> Result<u64, StoreError> {
+        let pruned: Result<u64, StoreError> = in_transaction!(self.writing(), retention::prune, account, before, most, at);
+        let pruned = pruned?;
+        if let (Database::Sqlite(pools), 1..) = (&self.database, pruned) {
+            pools.give_back_pages().await?;
+        }
+        Ok(pruned)
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

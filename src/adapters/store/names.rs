@@ -1,12 +1,79 @@
 //! The numbers that stand for clusters and zones.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 
 use super::codec::parse;
 use super::transaction::Transaction;
-use super::value::{Input, Kind};
+use super::value::{Input, Kind, Row};
 use crate::core::ids::{ClusterId, ZoneId};
+use crate::core::verdict::Placement;
 use crate::ports::StoreError;
+
+/// What the numbers stand for, kept from row to row: all rows share one text, and no query joins a name to each of them. A
+/// number is given out once, so what is held here stays true; a number that is not held is read.
+pub(super) struct Numbered<T> {
+    query: &'static str,
+    read: fn(&Row) -> Result<T, StoreError>,
+    held: ArcSwap<HashMap<i64, T>>,
+}
+
+/// The names of clusters.
+pub(super) fn cluster_names() -> Numbered<ClusterId> {
+    Numbered {
+        query: "select id, name from cluster_names",
+        read: |row| parse("cluster name", row.text(1)?),
+        held: ArcSwap::default(),
+    }
+}
+
+/// The zones with their accounts.
+pub(super) fn placements() -> Numbered<Placement> {
+    Numbered {
+        query: "select id, account, zone from zones",
+        read: |row| Ok(Placement { account: parse("account id", row.text(1)?)?, zone: parse("zone id", row.text(2)?)? }),
+        held: ArcSwap::default(),
+    }
+}
+
+impl<T: Clone> Numbered<T> {
+    /// What is held, read anew when it is not enough for the caller.
+    pub(super) async fn covering(
+        &self,
+        transaction: &mut Transaction,
+        is_enough: impl Fn(&HashMap<i64, T>) -> bool + Send,
+    ) -> Result<Arc<HashMap<i64, T>>, StoreError> {
+        let held = self.held.load_full();
+        if is_enough(&held) {
+            return Ok(held);
+        }
+        let rows = transaction.fetch(self.query, []).await?;
+        let mut read = HashMap::with_capacity(rows.len());
+        for row in &rows {
+            let number = row.int(0)?;
+            let value = match held.get(&number) {
+                Some(value) => value.clone(),
+                None => (self.read)(row)?,
+            };
+            read.insert(number, value);
+        }
+        let read = Arc::new(read);
+        self.held.store(Arc::clone(&read));
+        Ok(read)
+    }
+
+    /// Reads everything anew the next time.
+    pub(super) fn forget(&self) {
+        self.held.store(Arc::default());
+    }
+}
+
+/// What a number stands for.
+pub(super) fn numbered<T: Clone>(what: &str, held: &HashMap<i64, T>, number: i64) -> Result<T, StoreError> {
+    held.get(&number).cloned().ok_or_else(|| super::error::corrupt(what, format_args!("number {number} is not there")))
+}
 
 const NAMES: &[(&str, Kind)] = &[("name", Kind::Text)];
 
@@ -32,7 +99,7 @@ async fn cluster_numbers(
     transaction: &mut Transaction,
     clusters: &BTreeSet<&ClusterId>,
 ) -> Result<BTreeMap<ClusterId, i64>, StoreError> {
-    let query = "select c.name, c.id from input join cluster_names c on c.name = input.name";
+    let query = "select c.name, c.id from input cross join cluster_names c where c.name = input.name";
     let rows = transaction.fetch_bulk(query, names(clusters.iter().map(|cluster| cluster.as_str()))).await?;
     rows.iter().map(|row| Ok((parse("cluster name", row.text(0)?)?, row.int(1)?))).collect()
 }
@@ -43,7 +110,7 @@ pub(super) async fn zone_numbers<'a>(
     zones: impl IntoIterator<Item = &'a ZoneId>,
 ) -> Result<BTreeMap<ZoneId, i64>, StoreError> {
     let wanted: BTreeSet<&ZoneId> = zones.into_iter().collect();
-    let query = "select z.zone, z.id from input join zones z on z.zone = input.name";
+    let query = "select z.zone, z.id from input cross join zones z where z.zone = input.name";
     let rows = transaction.fetch_bulk(query, names(wanted.iter().map(|zone| zone.as_str()))).await?;
     rows.iter().map(|row| Ok((parse("zone id", row.text(0)?)?, row.int(1)?))).collect()
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sqlx::Connection as _;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 
 use super::error::{from_migration, from_sqlx};
 use super::transaction::column_names;
@@ -16,12 +16,29 @@ use crate::ports::StoreError;
 /// 32,766 parameters.
 const CHUNK_ROWS: [usize; 4] = [512, 64, 8, 1];
 
+/// Pages that a connection holds, in KiB below zero. The one that writes holds most of the index of a million keys, whose pages
+/// ingest visits at random; one that reads walks a page once, or a few of them for a look-up. What is not here is in the
+/// system's cache of files, which gives memory back when others need it: eight readers of 64 MiB would not.
+const WRITER_CACHE: &str = "-32768";
+const READER_CACHE: &str = "-2048";
+
 /// The pools of one database file.
 pub(super) struct SqlitePools {
     /// One connection: SQLite has one writer, and waiting here is fair where waiting for its lock is not.
     pub(super) writer: SqlitePool,
     /// Readers see the last commit and hinder nobody (WAL).
     pub(super) readers: SqlitePool,
+}
+
+/// Pages that go back to the disk in one step: a few milliseconds for whoever waits to write.
+const PAGES_GIVEN_BACK: u32 = 1_000;
+
+impl SqlitePools {
+    /// Gives some of the pages that hold nothing back to the disk; what is left is used again or given back the next time.
+    pub(super) async fn give_back_pages(&self) -> Result<(), StoreError> {
+        let statement = sqlx::AssertSqlSafe(format!("pragma incremental_vacuum({PAGES_GIVEN_BACK})"));
+        sqlx::query(statement).fetch_all(&self.writer).await.map(drop).map_err(from_sqlx)
+    }
 }
 
 /// Opens a file, made with its directory when missing, for its owner only.
@@ -37,12 +54,14 @@ pub(super) async fn open_file(path: &Path, options: &StoreOptions) -> Result<Sql
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
         .busy_timeout(Duration::from_millis(options.lock_wait_ms))
-        .pragma("cache_size", "-65536")
         .pragma("temp_store", "memory")
         .pragma("wal_autocheckpoint", "4000");
-    let writer = sound_only(pool(1, options)).connect_with(connect.clone()).await.map_err(|error| unreadable(&path, error))?;
+    // Pages that retention frees go back to the disk in small steps; said before the first table is made, or never.
+    let writing = connect.clone().auto_vacuum(SqliteAutoVacuum::Incremental).pragma("cache_size", WRITER_CACHE);
+    let writer = sound_only(pool(1, options)).connect_with(writing).await.map_err(|error| unreadable(&path, error))?;
     migrate_with_writer(&writer).await?;
-    let readers = pool(options.connections.max(1), options).connect_lazy_with(connect.read_only(true));
+    let readers =
+        pool(options.connections.max(1), options).connect_lazy_with(connect.pragma("cache_size", READER_CACHE).read_only(true));
     Ok(SqlitePools { writer, readers })
 }
 
@@ -141,6 +160,9 @@ pub(super) fn chunks(sql: &str, input: Input) -> impl Iterator<Item = (String, V
 
 #[cfg(test)]
 mod tests {
+    use super::super::transaction::Transaction;
+    use super::super::value::Kind;
+    use super::super::{endpoints, ingest};
     use super::*;
 
     #[tokio::test]
@@ -157,9 +179,54 @@ mod tests {
             .unwrap();
             assert_eq!((journal.as_str(), synchronous, foreign_keys), ("wal", 2, 1), "2 is FULL");
         }
+        let vacuum: i64 = sqlx::query_scalar("pragma auto_vacuum").fetch_one(&pools.writer).await.unwrap();
+        assert_eq!(vacuum, 2, "2 is incremental");
         let written = sqlx::query("update counters set value = 9").execute(&pools.readers).await;
         assert!(written.is_err(), "a reader does not write");
         std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[tokio::test]
+    async fn every_look_up_of_many_rows_goes_through_an_index() {
+        let pools = open_memory(&StoreOptions::default()).await.unwrap();
+        for (sql, columns) in [(ingest::FIND_KEYS, ingest::KEYS), (endpoints::SAVE_VERDICTS, endpoints::VERDICTS)] {
+            let mut input = Input::new(columns);
+            input.values.resize(columns.len() * CHUNK_ROWS[0], Value::Int(None));
+            let (statement, _) = chunks(sql, input).next().unwrap();
+            let plan = sqlx::query(sqlx::AssertSqlSafe(format!("explain query plan {statement}")));
+            let plan = plan.fetch_all(&pools.writer).await.unwrap();
+            let steps: Vec<String> = plan.iter().map(|step| sqlx::Row::get(step, 3)).collect();
+            let walks = |step: &&String| step.starts_with("SCAN") && !step.contains("input") && !step.contains("CONSTANT");
+            assert_eq!(steps.iter().find(walks), None, "{steps:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_page_of_rows_is_packed_and_read_as_it_is() {
+        const COLUMNS: &[(&str, Kind)] = &[("n", Kind::Int), ("b", Kind::Bytes), ("t", Kind::Text)];
+        let pools = open_memory(&StoreOptions::default()).await.unwrap();
+        let mut transaction = Transaction::Sqlite(pools.writer.begin().await.unwrap());
+        transaction.execute("create table t (n integer primary key, b blob, t text) strict", []).await.unwrap();
+        let mut rng = fastrand::Rng::with_seed(7);
+        let rows: Vec<(i64, Option<Vec<u8>>, Option<String>)> = (0..500)
+            .map(|number| {
+                let octets: Vec<u8> = (0..rng.usize(..40)).map(|_| rng.choice([0, b' ', b'7', 0xff, 0xc3]).unwrap()).collect();
+                let text: String = (0..rng.usize(..9)).map(|_| rng.char('\0'..)).collect();
+                (number - 250, rng.bool().then_some(octets), rng.bool().then_some(text))
+            })
+            .collect();
+        for (number, octets, text) in &rows {
+            let values = [(*number).into(), octets.clone().into(), text.clone().into()];
+            transaction.execute("insert into t values ($1, $2, $3)", values).await.unwrap();
+        }
+        let read = transaction.fetch_many(COLUMNS, "select n, b, t from t order by n desc limit $1", [499.into()]).await.unwrap();
+        assert_eq!(read.len(), 499);
+        for (row, (number, octets, text)) in read.iter().zip(rows.iter().rev()) {
+            assert_eq!(row.int(0).unwrap(), *number);
+            assert_eq!(row.bytes_or_null(1).unwrap(), octets.as_deref());
+            assert_eq!(row.text_or_null(2).unwrap(), text.as_deref());
+        }
+        assert!(transaction.fetch_many(COLUMNS, "select n, b, t from t where n > $1", [999.into()]).await.unwrap().is_empty());
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use sqlx::sqlite::SqliteArguments;
 use sqlx::{AssertSqlSafe, Postgres, Sqlite};
 
 use super::error::from_sqlx;
-use super::value::{Input, Kind, Row, Value};
+use super::value::{Input, Kind, Row, Value, pack_columns, unpack_rows};
 use super::{postgres, sqlite};
 use crate::ports::StoreError;
 
@@ -87,6 +87,23 @@ impl Transaction {
             }
         }
         Ok(rows)
+    }
+
+    /// Runs a query of these columns that may answer many rows, the cheapest way that each database has.
+    pub(super) async fn fetch_many<const N: usize>(
+        &mut self,
+        columns: &[(&'static str, Kind)],
+        sql: &str,
+        arguments: [Value; N],
+    ) -> Result<Vec<Row>, StoreError> {
+        if let Self::Postgres(_) = self {
+            return self.fetch(sql, arguments).await;
+        }
+        let answer = self.fetch_values(pack_columns(columns, sql), arguments.into()).await?;
+        match answer.first().map(|row| row.bytes_or_null(0)).transpose()?.flatten() {
+            Some(page) => unpack_rows(columns, page.to_vec()),
+            None => Ok(Vec::new()),
+        }
     }
 
     /// A query's end that keeps the read rows from changing until the commit. SQLite's one writer needs none.

@@ -1,9 +1,9 @@
 //! Zones, what was observed in them, and who holds the names in them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::codec::{self, from_json, parse, to_json};
-use super::names::{intern_clusters, known, zone_number, zone_numbers};
+use super::names::{Numbered, intern_clusters, known, numbered, zone_number, zone_numbers};
 use super::transaction::Transaction;
 use super::value::{Input, Kind, Row};
 use crate::core::ids::{ClusterId, ZoneId};
@@ -63,34 +63,46 @@ pub(super) async fn save(transaction: &mut Transaction, zones: &[ZoneRow]) -> Re
     Ok(())
 }
 
+const RECORD_COLUMNS: &[(&str, Kind)] = &[
+    ("sort_key", Kind::Bytes),
+    ("raw", Kind::Bytes),
+    ("owner_batch", Kind::Bytes),
+    ("observed_at", Kind::Int),
+    ("owner_cluster", Kind::Int),
+    ("drift", Kind::Text),
+];
+
 const RECORDS: &str = "
-    select r.sort_key, r.raw, r.owner_batch, r.observed_at, n.name, r.drift
-      from records r left join cluster_names n on n.id = r.owner_cluster
-     where r.zone_id = (select id from zones where zone = $1) and r.sort_key > $2
-     order by r.sort_key limit $3";
+    select sort_key, raw, owner_batch, observed_at, owner_cluster, drift from records
+     where zone_id = (select id from zones where zone = $1) and sort_key > $2
+     order by sort_key limit $3";
 
 pub(super) async fn records(
     transaction: &mut Transaction,
+    clusters: &Numbered<ClusterId>,
     zone: &ZoneId,
     after: Option<&RecordKey>,
     limit: u32,
 ) -> Result<Vec<RecordRow>, StoreError> {
     let after = after.map(codec::sort_key).unwrap_or_default();
-    let rows = transaction.fetch(RECORDS, [zone.as_str().into(), after.into(), i64::from(limit).into()]).await?;
+    let arguments = [zone.as_str().into(), after.into(), i64::from(limit).into()];
+    let rows = transaction.fetch_many(RECORD_COLUMNS, RECORDS, arguments).await?;
+    let owners = || rows.iter().filter_map(|row| row.int_or_null(4).ok().flatten());
+    let clusters = clusters.covering(transaction, |held| owners().all(|number| held.contains_key(&number))).await?;
     rows.iter()
         .map(|row| {
             let key = codec::record_key(row.bytes(0)?)?;
             let raw = codec::record_set(row.bytes(1)?)?;
             let drift = row.text_or_null(5)?.map(|text| from_json("drift", text)).transpose()?;
-            Ok(RecordRow { key, raw, owner: owner(row)?, drift, observed_at: Timestamp(row.int(3)?) })
+            Ok(RecordRow { key, raw, owner: owner(row, &clusters)?, drift, observed_at: Timestamp(row.int(3)?) })
         })
         .collect()
 }
 
-fn owner(row: &Row) -> Result<Option<Ownership>, StoreError> {
-    match (row.text_or_null(4)?, row.bytes_or_null(2)?) {
+fn owner(row: &Row, clusters: &HashMap<i64, ClusterId>) -> Result<Option<Ownership>, StoreError> {
+    match (row.int_or_null(4)?, row.bytes_or_null(2)?) {
         (Some(cluster), Some(batch)) => {
-            Ok(Some(Ownership { cluster: parse("cluster name", cluster)?, batch: codec::batch_id(batch)? }))
+            Ok(Some(Ownership { cluster: numbered("cluster", clusters, cluster)?, batch: codec::batch_id(batch)? }))
         }
         _ => Ok(None),
     }
@@ -182,28 +194,31 @@ pub(super) async fn write_records(
     Ok(())
 }
 
-pub(super) async fn claims(transaction: &mut Transaction, zones: &[ZoneId]) -> Result<Vec<ClaimRow>, StoreError> {
-    let numbers = zone_numbers(transaction, zones).await?;
-    let ids: BTreeMap<i64, &ZoneId> = numbers.iter().map(|(zone, number)| (*number, zone)).collect();
-    let mut input = Input::new(&[("zone_id", Kind::Int)]);
-    ids.keys().for_each(|number| input.push([(*number).into()]));
-    let query = "
-        select c.zone_id, c.name, n.name, c.since
-          from input join claims c on c.zone_id = input.zone_id join cluster_names n on n.id = c.cluster_id
-         order by c.zone_id, c.name";
-    let rows = transaction.fetch_bulk(query, input).await?;
-    rows.iter()
-        .map(|row| {
-            let number = row.int(0)?;
-            let zone = ids.get(&number).ok_or_else(|| super::error::corrupt("claim", format_args!("zone {number}")))?;
-            Ok(ClaimRow {
-                zone: (*zone).clone(),
-                name: parse("claimed name", row.text(1)?)?,
-                cluster: parse("cluster name", row.text(2)?)?,
-                since: Timestamp(row.int(3)?),
-            })
-        })
-        .collect()
+const CLAIM_COLUMNS: &[(&str, Kind)] = &[("name", Kind::Text), ("cluster_id", Kind::Int), ("since", Kind::Int)];
+
+const CLAIMS: &str = "select name, cluster_id, since from claims where zone_id = $1 order by name";
+
+pub(super) async fn claims(
+    transaction: &mut Transaction,
+    clusters: &Numbered<ClusterId>,
+    zones: &[ZoneId],
+) -> Result<Vec<ClaimRow>, StoreError> {
+    let mut claims = Vec::new();
+    for (zone, number) in zone_numbers(transaction, zones).await? {
+        let rows = transaction.fetch_many(CLAIM_COLUMNS, CLAIMS, [number.into()]).await?;
+        let holders = || rows.iter().filter_map(|row| row.int_or_null(1).ok().flatten());
+        let clusters = clusters.covering(transaction, |held| holders().all(|number| held.contains_key(&number))).await?;
+        claims.reserve(rows.len());
+        for row in &rows {
+            claims.push(ClaimRow {
+                zone: zone.clone(),
+                name: parse("claimed name", row.text(0)?)?,
+                cluster: numbered("cluster", &clusters, row.int(1)?)?,
+                since: Timestamp(row.int(2)?),
+            });
+        }
+    }
+    Ok(claims)
 }
 
 /// The clusters that the claims name.

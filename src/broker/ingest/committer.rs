@@ -14,9 +14,13 @@ use crate::broker::metrics::BrokerMetrics;
 use crate::core::ids::ClusterId;
 use crate::ports::{Clock, IngestOp, IngestOutcome, IngestUnit, OpOutcome, Store, StoreError};
 
-/// A transaction takes no further unit beyond so many operations: neither the ack of a quiet cluster nor the journal of a batch
-/// waits long behind the flood of a noisy one.
-const MOST_OPS: usize = 1_000;
+/// A transaction aims at this time: neither the ack of a quiet cluster nor the journal of a batch waits long behind the flood of
+/// a noisy one.
+const AIM: Duration = Duration::from_millis(40);
+/// A transaction takes no further unit beyond so many operations, however slow the disk is: fewer would not make its sync faster.
+const LEAST_OPS: usize = 1_000;
+/// However fast it is: what waits for the commit is in memory twice.
+const MOST_OPS: usize = 8_000;
 /// How many submissions wait at most before a stream has to.
 const QUEUE: usize = 1_024;
 
@@ -84,9 +88,9 @@ impl Turns {
     }
 
     /// The units of the next transaction, and their operations.
-    fn take(&mut self) -> (Vec<Submission>, usize) {
+    fn take(&mut self, most_ops: usize) -> (Vec<Submission>, usize) {
         let (mut group, mut ops) = (vec![], 0);
-        while ops < MOST_OPS
+        while ops < most_ops
             && let Some(cluster) = self.order.pop_front()
         {
             let Some(queue) = self.waiting.get_mut(&cluster) else { continue };
@@ -101,6 +105,21 @@ impl Turns {
             }
         }
         (group, ops)
+    }
+}
+
+/// How many operations the next transaction takes: as many as fit into [`AIM`], going by those before.
+struct GroupSize(usize);
+
+impl GroupSize {
+    /// Takes a measured transaction into account. One that was not full says nothing about a larger one.
+    fn measured(&mut self, ops: usize, took: Duration) {
+        if ops < self.0 {
+            return;
+        }
+        let fits = ops as f64 * AIM.as_secs_f64() / took.as_secs_f64().max(1e-6);
+        // Half way: one slow sync is no trend.
+        self.0 = ((self.0 as f64 + fits) / 2.0).clamp(LEAST_OPS as f64, MOST_OPS as f64) as usize;
     }
 }
 
@@ -128,23 +147,29 @@ impl Committer {
     /// Commits until every handle is gone; a hard stop gives up on a store that does not answer.
     pub async fn run(mut self, hard_stop: CancellationToken) {
         let mut turns = Turns::default();
+        let mut size = GroupSize(LEAST_OPS);
         while let Some(first) = self.submissions.recv().await {
             turns.push(first);
             while !turns.is_empty() {
                 while let Ok(next) = self.submissions.try_recv() {
                     turns.push(next);
                 }
-                let (group, ops) = turns.take();
-                self.commit(group, ops, &hard_stop).await;
+                let (group, ops) = turns.take(size.0);
+                if let Some(took) = self.commit(group, ops, &hard_stop).await {
+                    size.measured(ops, took);
+                }
             }
         }
     }
 
-    async fn commit(&self, group: Vec<Submission>, ops: usize, hard_stop: &CancellationToken) {
+    /// Commits a group and tells its streams; answers how long the store took for it as a whole.
+    async fn commit(&self, group: Vec<Submission>, ops: usize, hard_stop: &CancellationToken) -> Option<Duration> {
         let (units, replies): (Vec<_>, Vec<_>) = group.into_iter().map(|submission| (submission.unit, submission.reply)).unzip();
-        let Some(outcomes) = self.ingest(&units, ops, hard_stop).await else { return };
-        match outcomes {
-            Ok(outcomes) => self.tell(units, replies, outcomes).await,
+        match self.ingest(&units, ops, hard_stop).await? {
+            Ok((outcomes, took)) => {
+                self.tell(units, replies, outcomes).await;
+                return Some(took);
+            }
             Err(error) if units.len() == 1 => {
                 error!(cluster = %units[0].cluster, "a unit cannot be stored: {error}");
                 for reply in replies {
@@ -154,10 +179,12 @@ impl Committer {
             Err(_) => {
                 // One unit of the group is at fault: each goes alone, so that only that one fails.
                 for (unit, reply) in units.into_iter().zip(replies) {
-                    Box::pin(self.commit(vec![Submission { unit, reply }], 1, hard_stop)).await;
+                    let ops = unit.ops.len();
+                    Box::pin(self.commit(vec![Submission { unit, reply }], ops, hard_stop)).await;
                 }
             }
         }
+        None
     }
 
     /// Tries until the store answers; a refusal is an answer. None at a hard stop: nothing is acked then.
@@ -166,17 +193,18 @@ impl Committer {
         units: &[IngestUnit],
         ops: usize,
         hard_stop: &CancellationToken,
-    ) -> Option<Result<Vec<IngestOutcome>, StoreError>> {
+    ) -> Option<Result<(Vec<IngestOutcome>, Duration), StoreError>> {
         let mut wait = Duration::from_millis(50);
         loop {
             #[expect(clippy::disallowed_methods, reason = "a measured duration, not a point in time that anything is decided by")]
             let started = Instant::now();
             match self.store.ingest(units, self.clock.now()).await {
                 Ok(outcomes) => {
-                    self.metrics.committed(started.elapsed().as_secs_f64());
+                    let took = started.elapsed();
+                    self.metrics.committed(took.as_secs_f64());
                     self.metrics.ingested.inc_by(ops as u64);
-                    debug!(units = units.len(), ops, took_us = started.elapsed().as_micros(), "committed");
-                    return Some(Ok(outcomes));
+                    debug!(units = units.len(), ops, took_us = took.as_micros(), "committed");
+                    return Some(Ok((outcomes, took)));
                 }
                 Err(StoreError::Unavailable(reason)) => {
                     warn!("the store is unavailable, nothing is acked until it is back: {reason}")
@@ -229,7 +257,7 @@ mod tests {
     }
 
     fn taken(turns: &mut Turns) -> Vec<(String, u64)> {
-        turns.take().0.into_iter().map(|s| (s.unit.cluster.to_string(), s.unit.seq)).collect()
+        turns.take(LEAST_OPS).0.into_iter().map(|s| (s.unit.cluster.to_string(), s.unit.seq)).collect()
     }
 
     #[test]
@@ -239,6 +267,27 @@ mod tests {
         taken(&mut turns);
         turns.push(submission("quiet", 1, 1));
         assert!(taken(&mut turns).contains(&("quiet".to_owned(), 1)));
+    }
+
+    #[test]
+    fn a_transaction_grows_until_it_takes_its_time() {
+        // A sync of 5 ms and 10 µs an operation: 3,500 operations take 40 ms.
+        let took = |ops: usize| Duration::from_micros(5_000 + 10 * ops as u64);
+        let mut size = GroupSize(LEAST_OPS);
+        for _ in 0..50 {
+            size.measured(size.0, took(size.0));
+        }
+        assert!((3_400..3_600).contains(&size.0), "{}", size.0);
+        size.measured(10, took(10));
+        assert!((3_400..3_600).contains(&size.0), "a small one says nothing: {}", size.0);
+        for _ in 0..50 {
+            size.measured(size.0, took(size.0) * 4);
+        }
+        assert_eq!(size.0, LEAST_OPS, "a slow disk does not make it small");
+        for _ in 0..50 {
+            size.measured(size.0, Duration::ZERO);
+        }
+        assert_eq!(size.0, MOST_OPS, "a fast one does not make it endless");
     }
 
     #[test]

@@ -1,0 +1,115 @@
+//! How the journal stays of a bounded size: old entries are cut from the front of an account's chain.
+//!
+//! What is before the first kept entry is its anchor: a number and a hash, from which the chain is verified on. The triggers let
+//! entries go that the anchor covers, and no others; the anchor moves on and never back. Each cut is itself an entry of the
+//! chain that names the anchor, so an anchor that was moved by another hand does not fit what the chain says.
+//!
+//! An entry is kept as long as its batch is unfinished or ended not long enough ago, and so is everything behind it. Of what the
+//! journal says in the form to query, the newest change of each record set that left something there stays: it tells whose the
+//! record set is and why, however old it is.
+
+use super::codec::{from_json, to_unsigned};
+use super::journal::{Entry, Hash, append, hash, head};
+use super::transaction::Transaction;
+use super::value::{Input, Kind};
+use crate::core::change::Change;
+use crate::core::ids::AccountId;
+use crate::core::time::Timestamp;
+use crate::ports::StoreError;
+
+/// Where an account's chain begins; none for one that was never cut.
+pub(super) async fn anchor(transaction: &mut Transaction, account: &AccountId) -> Result<Option<(i64, Hash)>, StoreError> {
+    let query = "select seq, hash from journal_anchors where account = $1";
+    let row = transaction.fetch_optional(query, [account.as_str().into()]).await?;
+    row.map(|row| Ok((row.int(0)?, hash(row.bytes(1)?)?))).transpose()
+}
+
+/// The first entry behind the anchor, up to a number, whose batch has to be kept.
+const FIRST_KEPT: &str = "
+    select journal_seq from batches
+     where account = $1 and journal_seq > $2 and journal_seq <= $3 and (finished_at is null or finished_at >= $4)
+     order by journal_seq limit 1";
+
+const MOVE_ANCHOR: &str = "
+    insert into journal_anchors (account, seq, hash)
+    select account, seq, hash from journal where account = $1 and seq = $2
+    on conflict (account) do update set seq = excluded.seq, hash = excluded.hash";
+
+/// Cuts up to `most` entries whose batches ended before `before`; answers how many.
+pub(super) async fn prune(
+    transaction: &mut Transaction,
+    account: &AccountId,
+    before: Timestamp,
+    most: u32,
+    at: Timestamp,
+) -> Result<u64, StoreError> {
+    let Some((end, _)) = head(transaction, account).await? else { return Ok(0) };
+    let begin = anchor(transaction, account).await?.map_or(0, |(seq, _)| seq);
+    let furthest = end.min(begin + i64::from(most));
+    let bounds = [account.as_str().into(), begin.into(), furthest.into(), before.0.into()];
+    let through = match transaction.fetch_optional(FIRST_KEPT, bounds).await? {
+        Some(row) => row.int(0)? - 1,
+        None => last_finished(transaction, account, begin, furthest).await?,
+    };
+    if through <= begin {
+        return Ok(0);
+    }
+    prune_changes(transaction, account, begin, through).await?;
+    transaction.execute(MOVE_ANCHOR, [account.as_str().into(), through.into()]).await?;
+    let delete = "delete from journal where account = $1 and seq <= $2";
+    let cut = transaction.execute(delete, [account.as_str().into(), through.into()]).await?;
+    let anchor = anchor(transaction, account).await?.map(|(_, hash)| hash).unwrap_or_default();
+    append(transaction, account, &Entry::cut(through, &anchor, at)).await?;
+    Ok(cut)
+}
+
+/// A page that holds no intent tells no time: the records of earlier cuts alone are never a reason for another one.
+async fn last_finished(transaction: &mut Transaction, account: &AccountId, begin: i64, furthest: i64) -> Result<i64, StoreError> {
+    let query = "select 1 from batches where account = $1 and journal_seq > $2 and journal_seq <= $3 limit 1";
+    let found = transaction.fetch_optional(query, [account.as_str().into(), begin.into(), furthest.into()]).await?;
+    Ok(if found.is_some() { furthest } else { begin })
+}
+
+/// The changes of the batches that are cut, the newest first.
+const CUT_CHANGES: &str = "
+    select c.id, c.zone_id, c.name, c.rtype, c.change, b.applied
+      from batches b join changes c on c.batch_id = b.batch_id
+     where b.account = $1 and b.journal_seq > $2 and b.journal_seq <= $3
+     order by c.id desc";
+
+const DELETE_OLDER: &str = "
+    delete from changes where id in (
+        select c.id from input cross join changes c
+         where c.name = input.name and c.zone_id = input.zone_id and c.id < input.id and c.rtype = input.rtype)";
+
+/// A batch goes with the last of its changes.
+const DELETE_BATCHES: &str = "
+    delete from batches
+     where account = $1 and journal_seq <= $2
+       and not exists (select 1 from changes where changes.batch_id = batches.batch_id)";
+
+async fn prune_changes(transaction: &mut Transaction, account: &AccountId, begin: i64, through: i64) -> Result<(), StoreError> {
+    let rows = transaction.fetch(CUT_CHANGES, [account.as_str().into(), begin.into(), through.into()]).await?;
+    let mut gone = Input::new(&[("id", Kind::Int)]);
+    let mut newer = Input::new(&[("id", Kind::Int), ("zone_id", Kind::Int), ("name", Kind::Text), ("rtype", Kind::Text)]);
+    for row in &rows {
+        let id = row.int(0)?;
+        let change: Change = from_json("change", row.text(4)?)?;
+        let applied = row.int_or_null(5)? == Some(1);
+        if !applied || change.after.is_none() {
+            gone.push([id.into()]);
+        }
+        if applied {
+            newer.push([id.into(), row.int(1)?.into(), row.text(2)?.into(), row.text(3)?.into()]);
+        }
+    }
+    transaction.execute_bulk(DELETE_OLDER, newer).await?;
+    transaction.execute_bulk("delete from changes where id in (select id from input)", gone).await?;
+    transaction.execute(DELETE_BATCHES, [account.as_str().into(), through.into()]).await?;
+    Ok(())
+}
+
+/// The number of entries of a chain that begins behind `begin` and ends at `end`.
+pub(super) fn entries(begin: i64, end: i64) -> Result<u64, StoreError> {
+    to_unsigned("number of journal entries", end - begin)
+}
