@@ -172,6 +172,30 @@ pub const SCALE_FIGURES: &[Figure] = &[
     figure("seed", "", "the seed of the fleet"),
 ];
 
+/// The figures of `bench store`.
+pub const STORE_FIGURES: &[Figure] = &[
+    figure("bench", "", "store"),
+    figure("store", "", "the database"),
+    figure("database_mb", "", "MiB of the fleet's database: every endpoint stored, applied and journalled"),
+    figure("bytes_per_endpoint", "", "the same for each endpoint, in bytes"),
+    figure("tables_mb", "", "the same by table, its indexes included"),
+    figure("churned_mb", "", "MiB after a day's churn"),
+    figure("churned_tables_mb", "", "the same by table"),
+    figure("vacuumed_mb", "", "MiB after a vacuum then"),
+    figure("pruned_entries", "", "journal entries that were cut: all that ended before that day"),
+    figure("pruned_mb", "", "MiB after that and another vacuum"),
+    figure("churned_endpoints", "", "endpoints that the day touched: six tenths changed, two added, two removed"),
+    figure("fill_seconds", "", "how long the fleet took to be stored"),
+    figure("churn_seconds", "", "how long the day took"),
+    figure("vacuum_seconds", "", "how long the first vacuum took"),
+    figure("prune_seconds", "", "how long cutting the journal took"),
+    figure("endpoints", "", "endpoints of the fleet"),
+    figure("clusters", "", "clusters of the fleet"),
+    figure("zones", "", "hosted zones"),
+    figure("accounts", "", "AWS accounts"),
+    figure("seed", "", "the seed of the fleet"),
+];
+
 fn explained(examples: &str, figures: &[Figure]) -> String {
     let width = figures.iter().map(|figure| figure.key.len()).max().unwrap_or(0);
     let mut text = format!("Example:\n{examples}\nFigures:\n");
@@ -221,6 +245,12 @@ pub enum Bench {
         SCALE_FIGURES
     ))]
     Scale(ScaleArgs),
+    /// How large the database of a fleet is, at first and after a day's churn
+    #[command(after_help = explained(
+        "  zonefold bench store --store sqlite\n  zonefold bench store --store postgres --endpoints 200000 --output json\n",
+        STORE_FIGURES
+    ))]
+    Store(StoreBenchArgs),
 }
 
 /// The form of the figures.
@@ -456,6 +486,32 @@ pub struct ScaleArgs {
     /// How long the idle broker is watched, in seconds
     #[arg(long, env = "ZONEFOLD_BENCH_IDLE_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub idle_seconds: u32,
+    /// What all benchmarks take.
+    #[command(flatten)]
+    pub common: CommonBenchArgs,
+}
+
+/// Arguments of `zonefold bench store`.
+#[derive(Debug, Args)]
+pub struct StoreBenchArgs {
+    /// The database.
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// How many endpoints are stored
+    #[arg(long, env = "ZONEFOLD_BENCH_ENDPOINTS", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..=5_000_000))]
+    pub endpoints: u32,
+    /// How many clusters have them
+    #[arg(long, env = "ZONEFOLD_BENCH_CLUSTERS", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub clusters: u32,
+    /// How many hosted zones there are
+    #[arg(long, env = "ZONEFOLD_BENCH_ZONES", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub zones: u32,
+    /// How many AWS accounts hold them
+    #[arg(long, env = "ZONEFOLD_BENCH_ACCOUNTS", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub accounts: u32,
+    /// Which part of the endpoints a day touches, in per cent
+    #[arg(long, env = "ZONEFOLD_BENCH_CHURN_PERCENT", default_value_t = 10, value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub churn_percent: u8,
     /// What all benchmarks take.
     #[command(flatten)]
     pub common: CommonBenchArgs,
