@@ -134,13 +134,16 @@ impl Outbox {
         Some(v1::Changes { seq, operations })
     }
 
-    /// Everything up to `seq` is durable at the broker.
-    pub fn ack(&mut self, seq: u64) {
+    /// Everything up to `seq` is durable at the broker. Answers the keys whose deletion that was.
+    pub fn ack(&mut self, seq: u64) -> Vec<KeyHash> {
+        let mut deleted = Vec::new();
         while self.flights.front().is_some_and(|flight| flight.seq <= seq) {
             let Some(flight) = self.flights.pop_front() else { break };
             for hash in flight.keys {
                 let Some(slot) = self.slots.get_mut(&hash) else { continue };
-                slot.sent = None;
+                if matches!(slot.sent.take(), Some(IndexChange::Del { .. })) && slot.waiting.is_none() {
+                    deleted.push(hash);
+                }
                 if slot.waiting.is_some() {
                     self.ready.push_back(hash);
                 } else {
@@ -148,6 +151,7 @@ impl Outbox {
                 }
             }
         }
+        deleted
     }
 
     /// Whether nothing waits and nothing is on its way.

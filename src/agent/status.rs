@@ -2,13 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::core::endpoint::{EndpointKey, KeyHash};
+use bytes::Bytes;
+
+use crate::core::digest::SetDigest;
+use crate::core::endpoint::{EndpointKey, KeyHash, Version};
+use crate::core::status::StatusContent;
 use crate::wire::v1::{EndpointStatus, Progress, StatusBatch, VerdictState};
 
 /// The latest status of every endpoint.
 #[derive(Default)]
 pub struct StatusBook {
     latest: BTreeMap<KeyHash, EndpointStatus>,
+    /// Over the keys and what their statuses say: by it the broker finds what is new.
+    digest: SetDigest,
     /// The keys of a replay that goes on; none when there is none.
     replayed: Option<BTreeSet<KeyHash>>,
 }
@@ -23,7 +29,12 @@ pub struct Transition {
 }
 
 impl StatusBook {
-    /// Starts a replay: what it does not name is forgotten when it ends.
+    /// What is held, as a request to watch says it; empty for nothing.
+    pub fn held_digests(&self) -> Bytes {
+        if self.latest.is_empty() { Bytes::new() } else { Bytes::from(self.digest.to_bytes()) }
+    }
+
+    /// Starts a replay: what it does not name is forgotten when it ends, in the buckets that it covers.
     pub fn begin_replay(&mut self) {
         self.replayed = Some(BTreeSet::new());
     }
@@ -34,9 +45,22 @@ impl StatusBook {
         if batch.replay_done
             && let Some(replayed) = self.replayed.take()
         {
-            self.latest.retain(|hash, _| replayed.contains(hash));
+            let covered = batch.replay_scope.map(|scope| scope.buckets);
+            let is_covered = |hash| covered.as_ref().is_none_or(|buckets| buckets.contains(&SetDigest::bucket_of(hash)));
+            let gone: Vec<KeyHash> =
+                self.latest.keys().filter(|hash| is_covered(hash) && !replayed.contains(*hash)).copied().collect();
+            self.forget(&gone);
         }
         transitions
+    }
+
+    /// Forgets endpoints that are gone.
+    pub fn forget(&mut self, hashes: &[KeyHash]) {
+        for hash in hashes {
+            if let Some(status) = self.latest.remove(hash) {
+                self.digest.remove(hash, &said(&status));
+            }
+        }
     }
 
     /// Takes one status; none when it says what was known, is older, or names no endpoint.
@@ -47,10 +71,15 @@ impl StatusBook {
             replayed.insert(hash);
         }
         let before = self.latest.get(&hash);
-        if before.is_some_and(|before| status.at_ms < before.at_ms) {
+        // What a replay names is so, whatever the clock of the broker that says it.
+        if self.replayed.is_none() && before.is_some_and(|before| status.at_ms < before.at_ms) {
             return None;
         }
         let known = before.is_some_and(|before| same_meaning(before, &status));
+        if let Some(before) = before {
+            self.digest.remove(&hash, &said(before));
+        }
+        self.digest.insert(&hash, &said(&status));
         self.latest.insert(hash, status.clone());
         (!known).then_some(Transition { key, status })
     }
@@ -64,6 +93,20 @@ impl StatusBook {
     pub fn iter(&self) -> impl Iterator<Item = &EndpointStatus> {
         self.latest.values()
     }
+}
+
+/// The hash of what a status says, as the broker computes it too.
+fn said(status: &EndpointStatus) -> Version {
+    let content = StatusContent {
+        version: &status.version,
+        verdict: status.verdict,
+        reason: &status.reason,
+        message: &status.message,
+        progress: status.progress,
+        account: &status.account,
+        zone: &status.zone_id,
+    };
+    content.hash()
 }
 
 fn same_meaning(before: &EndpointStatus, after: &EndpointStatus) -> bool {
@@ -124,7 +167,44 @@ mod tests {
     }
 
     fn batch(statuses: &[EndpointStatus], replay_done: bool) -> StatusBatch {
-        StatusBatch { statuses: statuses.to_vec(), replay_done }
+        StatusBatch { statuses: statuses.to_vec(), replay_done, replay_scope: None }
+    }
+
+    fn hash_of(status: &EndpointStatus) -> KeyHash {
+        EndpointKey::from(status.key.clone().unwrap()).hash()
+    }
+
+    #[test]
+    fn a_replay_of_some_buckets_leaves_the_others_alone() {
+        let all: Vec<EndpointStatus> = (0..50).map(|n| status(&format!("host{n}"), 1, Progress::Applied)).collect();
+        let mut book = StatusBook::default();
+        assert!(book.held_digests().is_empty());
+        book.take(batch(&all, false));
+        let bucket = SetDigest::bucket_of(&hash_of(&all[0]));
+        let (inside, outside): (Vec<_>, Vec<_>) =
+            all.iter().cloned().partition(|status| SetDigest::bucket_of(&hash_of(status)) == bucket);
+        book.begin_replay();
+        let scope = v1::ReplayScope { buckets: vec![bucket].into() };
+        // The clock of the broker that is back is behind, and what it says is so all the same.
+        let back = status("host0", 0, Progress::InSync);
+        book.take(StatusBatch { statuses: vec![back.clone()], replay_done: true, replay_scope: Some(scope) });
+        assert_eq!(book.iter().count(), outside.len() + 1, "{} of {} were in the bucket", inside.len(), all.len());
+        assert_eq!(book.get(&hash_of(&back)).unwrap().progress(), Progress::InSync);
+        let mut anew = StatusBook::default();
+        anew.take(batch(&outside, false));
+        anew.take(batch(&[back], false));
+        assert_eq!(book.held_digests(), anew.held_digests());
+    }
+
+    #[test]
+    fn what_is_forgotten_leaves_no_trace() {
+        let mut book = StatusBook::default();
+        let a = status("a", 1, Progress::Applied);
+        book.take(batch(&[a.clone(), status("b", 1, Progress::Pending)], false));
+        let mut one = StatusBook::default();
+        one.take(batch(&[status("b", 7, Progress::Pending)], false));
+        book.forget(&[hash_of(&a)]);
+        assert_eq!(book.held_digests(), one.held_digests());
     }
 
     #[test]

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
+use prometheus_client::registry::Registry;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -32,7 +33,7 @@ pub async fn alive() -> &'static str {
     "ok"
 }
 
-/// Ready: the store answers and every account has been tried.
+/// Ready: the store is loaded and answers, and every account has been tried or had ten seconds for it.
 #[utoipa::path(get, path = "/readyz", operation_id = "ready", tag = "operation", responses(
     (status = 200, description = "The broker serves.", body = Readiness),
     (status = 503, description = "It does not, and why.", body = Readiness)))]
@@ -48,7 +49,12 @@ pub async fn ready(State(state): State<ApiState>) -> (StatusCode, Json<Readiness
         content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8"),
     (status = 500, description = "The figures cannot be encoded.", body = Problem, content_type = "application/problem+json")))]
 pub async fn metrics(State(state): State<ApiState>) -> Result<Response, ApiError> {
+    encode(&state.registry)
+}
+
+/// The figures as OpenMetrics text.
+pub(super) fn encode(registry: &Registry) -> Result<Response, ApiError> {
     let mut text = String::new();
-    prometheus_client::encoding::text::encode(&mut text, &state.registry)?;
+    prometheus_client::encoding::text::encode(&mut text, registry)?;
     Ok(([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response())
 }

@@ -14,6 +14,7 @@ pub mod accounts;
 pub mod changes;
 pub mod clusters;
 pub mod endpoints;
+pub mod front;
 pub mod health;
 mod layers;
 pub mod names;

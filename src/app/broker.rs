@@ -11,18 +11,20 @@ use anyhow::Context;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tonic::transport::server::TcpIncoming;
 use tracing::{error, info, warn};
 
 use super::signal;
 use crate::adapters::clock::AnchoredClock;
 use crate::adapters::route53::{AwsOptions, AwsProviders};
 use crate::adapters::store::{self, StoreOptions};
-use crate::api;
+use crate::api::front::Front;
 use crate::broker::directory::ClusterSettings;
-use crate::broker::ingest::Limits;
+use crate::broker::ingest::{FederationService, Limits, StartingService};
 use crate::broker::metrics::BrokerMetrics;
+use crate::broker::progress::StartProgress;
 use crate::broker::worker::AccountSettings;
 use crate::broker::{Broker, BrokerHandle, BrokerParts};
 use crate::cli::BrokerArgs;
@@ -37,6 +39,30 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(25);
 /// A gRPC message may be this much larger than what Welcome names, for its frame.
 const MESSAGE_SLACK: usize = 64 * 1024;
 
+/// How often a start that takes long says how far it is.
+const SAY_PROGRESS_EVERY: Duration = Duration::from_secs(5);
+/// What one connection may have on its way that nobody has read: on it are a cluster's Publish, which is bounded by credits too,
+/// and its WatchStatus.
+const STREAM_WINDOW_BYTES: u32 = 512 << 10;
+const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
+
+/// Both ports, answering while the broker starts: HTTP says how far it is, and agents wait.
+pub struct Listening<'a> {
+    /// Where agents connect.
+    pub grpc: SocketAddr,
+    /// REST, metrics, health.
+    pub http: SocketAddr,
+    /// How far the start is.
+    pub progress: Arc<StartProgress>,
+    config: &'a Config,
+    options: BrokerOptions,
+    metrics: BrokerMetrics,
+    front: Front,
+    token: watch::Sender<Option<String>>,
+    started: watch::Sender<Option<FederationService>>,
+    servers: Servers,
+}
+
 /// A broker with its ports open, its store loaded and its workers working.
 pub struct BoundBroker {
     /// Where agents connect.
@@ -46,10 +72,7 @@ pub struct BoundBroker {
     broker: Broker,
     providers: Arc<AwsProviders>,
     token: watch::Sender<Option<String>>,
-    registry: Arc<Registry>,
-    limits: Limits,
-    grpc_listener: TcpListener,
-    http_listener: TcpListener,
+    servers: Servers,
 }
 
 /// Everything about a broker that the configuration does not say.
@@ -74,7 +97,15 @@ pub async fn run(args: BrokerArgs) -> anyhow::Result<ExitCode> {
     telemetry::init(&config.log)?;
     let shutdown = signal::shutdown()?;
     let aws = AwsOptions { attempt_timeout: config.aws.attempt_timeout(), ..AwsOptions::default() };
-    let bound = build(&config, BrokerOptions { aws, ..BrokerOptions::default() }).await?;
+    let listening = listen(&config, BrokerOptions { aws, ..BrokerOptions::default() }).await?;
+    info!(grpc = %listening.grpc, http = %listening.http, "listening; the broker starts");
+    let bound = tokio::select! {
+        bound = listening.start() => bound?,
+        () = shutdown.cancelled() => {
+            info!("stopped while the broker started; nothing was under way");
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
     info!(grpc = %bound.grpc, http = %bound.http, accounts = config.accounts.len(), clusters = config.clusters.len(), "broker started");
     let reload = bound.reloader(Arc::clone(&config));
     let stop_watching = shutdown.clone();
@@ -93,44 +124,136 @@ pub async fn run(args: BrokerArgs) -> anyhow::Result<ExitCode> {
     result.map(|()| ExitCode::SUCCESS)
 }
 
-/// Opens the store and the ports and starts the broker.
+/// Opens the ports and the store and starts the broker.
 ///
 /// # Errors
 /// What could not be opened, with the remedy.
 pub async fn build(config: &Config, options: BrokerOptions) -> anyhow::Result<BoundBroker> {
+    listen(config, options).await?.start().await
+}
+
+/// Opens the ports, which answer from now on.
+///
+/// # Errors
+/// A port is taken, or the agents' token cannot be read.
+pub async fn listen(config: &Config, options: BrokerOptions) -> anyhow::Result<Listening<'_>> {
     let grpc_listener = bind(config.listen.grpc, "listen.grpc").await?;
     let http_listener = bind(config.listen.http, "listen.http").await?;
+    let (grpc, http) = (grpc_listener.local_addr()?, http_listener.local_addr()?);
+    let (token, token_seen) = watch::channel(Some(config.agents.read_token()?.expose().to_owned()));
+    let (started, started_seen) = watch::channel(None);
+    let mut registry = Registry::default();
+    let metrics = BrokerMetrics::register(&mut registry);
+    let progress = Arc::new(StartProgress::default());
+    let front = Front::new(Arc::clone(&progress), Arc::new(registry));
+    let service = StartingService::new(token_seen, started_seen, Arc::clone(&progress));
+    let servers = Servers::start((grpc_listener, service), (http_listener, front.router()), &options.limits);
+    Ok(Listening { grpc, http, progress, config, options, metrics, front, token, started, servers })
+}
+
+impl Listening<'_> {
+    /// Opens the store and starts the broker; from then on everything is served. Dropped before that it has done nothing.
+    ///
+    /// # Errors
+    /// What could not be opened, with the remedy.
+    pub async fn start(self) -> anyhow::Result<BoundBroker> {
+        let Self { grpc, http, progress, config, options, metrics, front, token, started, servers } = self;
+        let (broker, providers) = {
+            let starting = start(config, options, metrics, token.subscribe(), Arc::clone(&progress));
+            tokio::pin!(starting);
+            loop {
+                tokio::select! {
+                    started = &mut starting => break started?,
+                    () = tokio::time::sleep(SAY_PROGRESS_EVERY) => info!("the broker starts: {}", progress.describe()),
+                }
+            }
+        };
+        front.open(broker.handle());
+        started.send_replace(Some(broker.service()));
+        Ok(BoundBroker { grpc, http, broker, providers, token, servers })
+    }
+}
+
+async fn start(
+    config: &Config,
+    options: BrokerOptions,
+    metrics: BrokerMetrics,
+    token: watch::Receiver<Option<String>>,
+    progress: Arc<StartProgress>,
+) -> anyhow::Result<(Broker, Arc<AwsProviders>)> {
     let clock = options.clock.unwrap_or_else(|| Arc::new(AnchoredClock::system()));
     let store_url: store::StoreUrl = config.store.expose().parse()?;
     let store = store::open(&store_url, &StoreOptions::default()).await.context("the store cannot be opened")?;
     let access = config.accounts.iter().map(|account| account.access()).collect();
     let providers = Arc::new(AwsProviders::new(access, options.aws, Arc::clone(&clock)).await);
-    let (token, token_seen) = watch::channel(Some(config.agents.read_token()?.expose().to_owned()));
-    let mut registry = Registry::default();
-    let metrics = BrokerMetrics::register(&mut registry);
     let broker = Broker::start(BrokerParts {
         clusters: clusters_of(config),
         accounts: accounts_of(config),
-        token: token_seen,
-        limits: options.limits.clone(),
+        token,
+        limits: options.limits,
         store,
         providers: Arc::clone(&providers) as Arc<dyn DnsProviders>,
         clock,
         metrics,
         seed: fastrand::u64(..),
+        progress,
     })
     .await?;
-    Ok(BoundBroker {
-        grpc: grpc_listener.local_addr()?,
-        http: http_listener.local_addr()?,
-        broker,
-        providers,
-        token,
-        registry: Arc::new(registry),
-        limits: options.limits,
-        grpc_listener,
-        http_listener,
-    })
+    Ok((broker, providers))
+}
+
+/// The two servers; dropped they are cut.
+struct Servers {
+    stop: CancellationToken,
+    grpc: JoinHandle<Result<(), tonic::transport::Error>>,
+    http: JoinHandle<std::io::Result<()>>,
+}
+
+impl Servers {
+    fn start(grpc: (TcpListener, StartingService), http: (TcpListener, axum::Router), limits: &Limits) -> Self {
+        let stop = CancellationToken::new();
+        let max_message = limits.max_message_bytes as usize + MESSAGE_SLACK;
+        let service = FederationServer::new(grpc.1).max_decoding_message_size(max_message);
+        let incoming = TcpIncoming::from(grpc.0).with_nodelay(Some(true));
+        let grpc = tonic::transport::Server::builder()
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .http2_keepalive_interval(Some(Duration::from_secs(30)))
+            .add_service(service)
+            .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
+        let http = axum::serve(http.0, http.1).with_graceful_shutdown(stop.clone().cancelled_owned());
+        Self { grpc: tokio::spawn(grpc), http: tokio::spawn(http.into_future()), stop }
+    }
+
+    /// Returns what ended although nobody asked it to.
+    async fn died(&mut self) -> String {
+        tokio::select! {
+            ended = &mut self.grpc => format!("the gRPC server: {ended:?}"),
+            ended = &mut self.http => format!("the HTTP server: {ended:?}"),
+        }
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        for server in [self.grpc.abort_handle(), self.http.abort_handle()] {
+            let ended = async {
+                while !server.is_finished() {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            };
+            if tokio::time::timeout(Duration::from_secs(3), ended).await.is_err() {
+                warn!("clients still hold connections; they are cut");
+                server.abort();
+            }
+        }
+    }
+}
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        self.grpc.abort();
+        self.http.abort();
+    }
 }
 
 async fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
@@ -181,42 +304,17 @@ impl BoundBroker {
     /// # Errors
     /// A part of the broker ended that should not have.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Self { mut broker, grpc_listener, http_listener, registry, limits, token: _token, .. } = self;
-        let servers_stop = CancellationToken::new();
-        let max_message = limits.max_message_bytes as usize + MESSAGE_SLACK;
-        let service = FederationServer::new(broker.service()).max_decoding_message_size(max_message);
-        let grpc = tonic::transport::Server::builder()
-            .initial_stream_window_size(1 << 20)
-            .initial_connection_window_size(4 << 20)
-            .http2_keepalive_interval(Some(Duration::from_secs(30)))
-            .add_service(service)
-            .serve_with_incoming_shutdown(TcpListenerStream::new(grpc_listener), servers_stop.clone().cancelled_owned());
-        let router = api::router(broker.handle(), registry);
-        let http = axum::serve(http_listener, router).with_graceful_shutdown(servers_stop.clone().cancelled_owned());
-        let mut grpc = tokio::spawn(grpc);
-        let mut http = tokio::spawn(http.into_future());
+        let Self { mut broker, mut servers, token: _token, .. } = self;
         let died = tokio::select! {
             () = shutdown.cancelled() => None,
             task = broker.task_died() => Some(task.to_owned()),
-            ended = &mut grpc => Some(format!("the gRPC server: {ended:?}")),
-            ended = &mut http => Some(format!("the HTTP server: {ended:?}")),
+            ended = servers.died() => Some(ended),
         };
         if let Some(task) = &died {
             error!("{task} ended unasked: the broker stops, to be started again");
         }
         broker.stop(DRAIN_DEADLINE).await;
-        servers_stop.cancel();
-        for server in [grpc.abort_handle(), http.abort_handle()] {
-            let ended = async {
-                while !server.is_finished() {
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
-            };
-            if tokio::time::timeout(Duration::from_secs(3), ended).await.is_err() {
-                warn!("clients still hold connections; they are cut");
-                server.abort();
-            }
-        }
+        servers.stop().await;
         info!("broker stopped");
         match died {
             None => Ok(()),

@@ -3,7 +3,7 @@
 //! Everything is behind one lock a cluster, which nobody holds for longer than a page takes to copy: a reader delays the
 //! writer by microseconds, and two clusters not at all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -68,6 +68,9 @@ struct State {
     index: BTreeMap<ShortKey, Held>,
     digest: SetDigest,
     counts: StatusCounts,
+    /// Over the keys and what their statuses say. Made when somebody compares for the first time, and kept from then on: a
+    /// start, in which most statuses change more than once, does not pay for it.
+    statuses: Option<SetDigest>,
     /// What each follower has not been told yet; the latest of each endpoint is enough.
     untold: BTreeMap<u64, BTreeMap<ShortKey, Held>>,
     next_follower: u64,
@@ -80,10 +83,35 @@ impl State {
         self.digest.remove(key, &old.version());
         old.set_gone();
         if let Some(status) = old.status() {
-            self.counts.count(&status, |n| *n -= 1);
+            self.count_out(key, &old, &status);
         }
         self.untold.values_mut().for_each(|untold| drop(untold.remove(&short)));
         Some(old)
+    }
+
+    fn count_out(&mut self, key: &KeyHash, held: &Held, status: &Status) {
+        self.counts.count(status, |n| *n -= 1);
+        if let Some(statuses) = &mut self.statuses {
+            statuses.remove(key, &status.content(&held.version()).hash());
+        }
+    }
+
+    fn count_in(&mut self, key: &KeyHash, held: &Held, status: &Status) {
+        self.counts.count(status, |n| *n += 1);
+        if let Some(statuses) = &mut self.statuses {
+            statuses.insert(key, &status.content(&held.version()).hash());
+        }
+    }
+
+    fn statuses(&mut self) -> &SetDigest {
+        let index = &self.index;
+        self.statuses.get_or_insert_with(|| {
+            let mut digest = SetDigest::default();
+            for (held, status) in index.values().filter_map(|held| Some((held, held.status()?))) {
+                digest.insert(&held.key_hash(), &status.content(&held.version()).hash());
+            }
+            digest
+        })
     }
 }
 
@@ -149,9 +177,9 @@ impl ClusterEndpoints {
         }
         let before = held.status();
         if let Some(before) = before {
-            state.counts.count(&before, |n| *n -= 1);
+            state.count_out(&key, held, &before);
         }
-        state.counts.count(&status, |n| *n += 1);
+        state.count_in(&key, held, &status);
         held.set_status(status, at);
         let short = ShortKey::from(&key);
         state.untold.values_mut().for_each(|untold| drop(untold.insert(short, held.clone())));
@@ -176,9 +204,8 @@ impl ClusterEndpoints {
 
     /// The endpoints of one bucket of the digest.
     pub fn bucket(&self, bucket: u8) -> Vec<Held> {
-        let (mut first, mut last) = ([0; 16], [u8::MAX; 16]);
-        (first[0], last[0]) = (bucket, bucket);
-        self.lock().index.range(ShortKey(first)..=ShortKey(last)).map(|(_, held)| held.clone()).collect()
+        let (first, last) = bucket_bounds(bucket);
+        self.lock().index.range(first..=last).map(|(_, held)| held.clone()).collect()
     }
 
     /// How many are stored.
@@ -201,14 +228,60 @@ impl ClusterEndpoints {
         self.lock().counts
     }
 
-    /// Follows the statuses: all of them first, then each change.
-    pub fn follow(self: &Arc<Self>) -> Follower {
+    /// Follows the statuses: first those that the follower does not hold, then each change. `held` are the digests of what it
+    /// holds, as [`SetDigest::to_bytes`]; empty when it holds nothing. None when they are no digests.
+    pub fn follow(self: &Arc<Self>, held: &[u8]) -> Option<Follower> {
         let mut state = self.lock();
+        let differing = if held.is_empty() { None } else { Some(state.statuses().differing(held)?) };
         state.next_follower += 1;
         let id = state.next_follower;
+        // From here on every change is noted, so none falls between the comparison and the replay.
         state.untold.insert(id, BTreeMap::new());
-        Follower { endpoints: Arc::clone(self), id, replay: Some(None) }
+        let buckets = differing.clone().unwrap_or_else(|| (0..=u8::MAX).collect()).into();
+        Some(Follower { endpoints: Arc::clone(self), id, replay: Some(Replay { buckets, after: None, scope: differing }) })
     }
+}
+
+/// The first look of a follower.
+struct Replay {
+    /// The buckets that are left; the first may be begun.
+    buckets: VecDeque<u8>,
+    /// How far in the first.
+    after: Option<ShortKey>,
+    /// The buckets that differed; none when the follower held nothing.
+    scope: Option<Vec<u8>>,
+}
+
+impl Replay {
+    /// Takes the next endpoints with a status; looks at no more than so many.
+    fn take(&mut self, index: &BTreeMap<ShortKey, Held>, limit: usize) -> Vec<Held> {
+        let (mut taken, mut looked_at) = (vec![], 0);
+        while let Some(bucket) = self.buckets.front()
+            && looked_at < limit
+        {
+            let (first, last) = bucket_bounds(*bucket);
+            let lower = self.after.map_or(Bound::Included(first), Bound::Excluded);
+            let before = looked_at;
+            for (key, held) in index.range((lower, Bound::Included(last))).take(limit - looked_at) {
+                looked_at += 1;
+                self.after = Some(*key);
+                if held.status().is_some() {
+                    taken.push(held.clone());
+                }
+            }
+            if looked_at == before {
+                self.buckets.pop_front();
+                self.after = None;
+            }
+        }
+        taken
+    }
+}
+
+fn bucket_bounds(bucket: u8) -> (ShortKey, ShortKey) {
+    let (mut first, mut last) = ([0; 16], [u8::MAX; 16]);
+    (first[0], last[0]) = (bucket, bucket);
+    (ShortKey(first), ShortKey(last))
 }
 
 /// Reads the statuses of a cluster. A slow one costs a reference for each endpoint that has changed meanwhile, and misses
@@ -216,8 +289,8 @@ impl ClusterEndpoints {
 pub struct Follower {
     endpoints: Arc<ClusterEndpoints>,
     id: u64,
-    /// Where the first look at all of them goes on; none once it is over.
-    replay: Option<Option<ShortKey>>,
+    /// The first look, until it is over.
+    replay: Option<Replay>,
 }
 
 /// Statuses that are news to a follower.
@@ -226,6 +299,8 @@ pub struct News {
     pub endpoints: Vec<Held>,
     /// Whether they are the last of those that were there at first.
     pub replay_done: bool,
+    /// At the end of the replay: the buckets that it spoke of; none for all.
+    pub scope: Option<Vec<u8>>,
 }
 
 impl Follower {
@@ -233,13 +308,11 @@ impl Follower {
     pub fn news(&mut self, limit: usize) -> News {
         let mut guard = self.endpoints.lock();
         let state = &mut *guard;
-        if let Some(after) = self.replay {
-            let lower = after.map_or(Bound::Unbounded, Bound::Excluded);
-            let page: Vec<(&ShortKey, &Held)> = state.index.range((lower, Bound::Unbounded)).take(limit).collect();
-            let replay_done = page.len() < limit;
-            self.replay = if replay_done { None } else { Some(page.last().map(|(key, _)| **key)) };
-            let judged = page.into_iter().filter(|(_, held)| held.status().is_some());
-            return News { endpoints: judged.map(|(_, held)| held.clone()).collect(), replay_done };
+        if let Some(replay) = &mut self.replay {
+            let endpoints = replay.take(&state.index, limit);
+            let replay_done = replay.buckets.is_empty();
+            let scope = if replay_done { self.replay.take().and_then(|replay| replay.scope) } else { None };
+            return News { endpoints, replay_done, scope };
         }
         let mut endpoints = vec![];
         if let Some(untold) = state.untold.get_mut(&self.id) {
@@ -249,7 +322,7 @@ impl Follower {
                 endpoints.push(held);
             }
         }
-        News { endpoints, replay_done: false }
+        News { endpoints, replay_done: false, scope: None }
     }
 
     /// Returns when there is news.
@@ -316,7 +389,7 @@ mod tests {
         let (a, b) = (put(&endpoints, "a"), put(&endpoints, "b"));
         assert!(endpoints.tell(&a, rejected(), Timestamp(1)));
         assert!(!endpoints.tell(&a, rejected(), Timestamp(2)), "the same again says nothing new");
-        let mut follower = endpoints.follow();
+        let mut follower = endpoints.follow(&[]).unwrap();
         let first = follower.news(10);
         assert_eq!((objects(&first), first.replay_done), (vec!["a".to_owned()], true), "b was not judged yet");
         assert!(endpoints.tell(&b, rejected(), Timestamp(3)));
@@ -334,10 +407,41 @@ mod tests {
         for index in 0..25 {
             endpoints.tell(&put(&endpoints, &format!("web-{index}")), waiting(), Timestamp(1));
         }
-        let mut follower = endpoints.follow();
-        let pages: Vec<(usize, bool)> =
-            (0..3).map(|_| follower.news(10)).map(|news| (news.endpoints.len(), news.replay_done)).collect();
-        assert_eq!(pages, [(10, false), (10, false), (5, true)]);
+        let (mut follower, mut told) = (endpoints.follow(&[]).unwrap(), 0);
+        loop {
+            let news = follower.news(10);
+            assert!(news.endpoints.len() <= 10);
+            told += news.endpoints.len();
+            if news.replay_done {
+                assert_eq!(news.scope, None);
+                break;
+            }
+        }
+        assert_eq!(told, 25);
+        assert!(endpoints.follow(&[1, 2, 3]).is_none(), "that is no digest");
+    }
+
+    #[test]
+    fn who_holds_the_statuses_is_told_only_what_differs() {
+        let endpoints = Arc::new(ClusterEndpoints::default());
+        let all: Vec<Held> = (0..25).map(|index| put(&endpoints, &format!("web-{index}"))).collect();
+        all.iter().for_each(|held| assert!(endpoints.tell(held, waiting(), Timestamp(1))));
+        let mut own = SetDigest::default();
+        let insert = |own: &mut SetDigest, held: &Held| {
+            own.insert(&held.key_hash(), &held.status().unwrap().content(&held.version()).hash());
+        };
+        all.iter().for_each(|held| insert(&mut own, held));
+        let first = endpoints.follow(&own.to_bytes()).unwrap().news(100);
+        assert_eq!((first.endpoints.len(), first.replay_done, first.scope), (0, true, Some(vec![])));
+        // The digest follows what is told and what goes.
+        endpoints.tell(&all[3], rejected(), Timestamp(2));
+        endpoints.remove(&all[4].key_hash());
+        let news = endpoints.follow(&own.to_bytes()).unwrap().news(100);
+        let mut differing: Vec<u8> = [&all[3], &all[4]].map(|held| SetDigest::bucket_of(&held.key_hash())).to_vec();
+        differing.sort_unstable();
+        differing.dedup();
+        assert_eq!(news.scope, Some(differing));
+        assert!(objects(&news).contains(&"web-3".to_owned()) && news.endpoints.len() < 25);
     }
 
     #[test]
@@ -367,7 +471,7 @@ mod tests {
     async fn a_follower_is_woken() {
         let endpoints = Arc::new(ClusterEndpoints::default());
         let held = put(&endpoints, "a");
-        let mut follower = endpoints.follow();
+        let mut follower = endpoints.follow(&[]).unwrap();
         follower.news(10);
         let waiting_follower = tokio::spawn(async move { follower.wait().await });
         endpoints.tell(&held, rejected(), Timestamp(1));

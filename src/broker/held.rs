@@ -15,8 +15,10 @@ use triomphe::ThinArc;
 use crate::core::endpoint::{Endpoint, EndpointKey, KeyHash, Version};
 use crate::core::ids::ClusterId;
 use crate::core::packed::{EndpointView, PackedEndpoint};
+use crate::core::status::StatusContent;
 use crate::core::time::Timestamp;
-use crate::core::verdict::Verdict;
+use crate::core::verdict::{Verdict, VerdictState};
+use crate::wire::v1;
 
 /// How far an accepted endpoint has come on its way to Route 53.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -67,6 +69,26 @@ impl Progress {
             Self::Drifted { .. } => "drifted",
         }
     }
+
+    /// What it says to people; empty for nothing.
+    pub fn detail(&self) -> &str {
+        match self {
+            Self::Pending { detail, .. } => detail,
+            Self::Refused { message, .. } | Self::Drifted { message } => message,
+            Self::Applied { .. } | Self::InSync { .. } => "",
+        }
+    }
+
+    /// The kind in the protocol.
+    pub const fn to_wire(&self) -> v1::Progress {
+        match self {
+            Self::Pending { .. } => v1::Progress::Pending,
+            Self::Applied { .. } => v1::Progress::Applied,
+            Self::InSync { .. } => v1::Progress::InSync,
+            Self::Refused { .. } => v1::Progress::Refused,
+            Self::Drifted { .. } => v1::Progress::Drifted,
+        }
+    }
 }
 
 /// What became of an endpoint. Endpoints of which the same is to be said share one.
@@ -82,6 +104,25 @@ impl Status {
     /// A verdict that comes with no progress.
     pub fn of(verdict: Verdict) -> Self {
         Self { verdict, progress: None }
+    }
+
+    /// What the agent compares of the status of a version; made of what goes over the wire.
+    pub fn content<'a>(&'a self, version: &'a Version) -> StatusContent<'a> {
+        let placement = self.verdict.placement.as_ref();
+        let detail = self.progress.as_ref().map_or("", Progress::detail);
+        StatusContent {
+            version: &version.0,
+            verdict: match self.verdict.state {
+                VerdictState::Accepted => v1::VerdictState::Accepted,
+                VerdictState::Waiting => v1::VerdictState::Waiting,
+                VerdictState::Rejected => v1::VerdictState::Rejected,
+            } as i32,
+            reason: self.verdict.reason.as_str(),
+            message: if detail.is_empty() { &self.verdict.message } else { detail },
+            progress: self.progress.as_ref().map_or(v1::Progress::Unspecified, Progress::to_wire) as i32,
+            account: placement.map_or("", |placement| placement.account.as_str()),
+            zone: placement.map_or("", |placement| placement.zone.as_str()),
+        }
     }
 }
 

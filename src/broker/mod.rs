@@ -15,6 +15,7 @@ pub mod feedback;
 pub mod held;
 pub mod ingest;
 pub mod metrics;
+pub mod progress;
 mod start;
 pub mod worker;
 
@@ -30,6 +31,7 @@ use crate::core::ids::{AccountId, ClusterId, ZoneId};
 use crate::core::name::DnsName;
 use crate::core::plan::Observed;
 use crate::core::record::RecordKey;
+use crate::core::time::{Millis, Timestamp};
 use crate::ports::{CallError, ChangeFilter, ChangeRow, Clock, ClusterRow, DnsProvider, DnsProviders, Store, StoreError};
 use decider::{Decider, SharedDirectory, ToDecider};
 use directory::{ClusterSettings, Directory};
@@ -37,6 +39,7 @@ use endpoints::{ClusterEndpoints, StatusCounts};
 use feedback::{Feedback, VerdictKeeper};
 use ingest::{Committer, FederationService, Limits, ServiceParts};
 use metrics::BrokerMetrics;
+use progress::{StartPhase, StartProgress};
 use start::Start;
 use worker::{AccountSettings, AccountView, Message, Query, WhyReport, WorkerHandle};
 
@@ -44,6 +47,8 @@ use worker::{AccountSettings, AccountView, Message, Query, WhyReport, WorkerHand
 /// the order of the commits, and only before the commit do clusters take turns.
 const DECIDER_QUEUE: usize = 1;
 const WORKER_QUEUE: usize = 1;
+/// An account that has not answered by then does not keep the broker from being ready.
+const ACCOUNTS_ANSWER_WITHIN: Millis = Millis(10_000);
 
 /// What a broker is built from.
 pub struct BrokerParts {
@@ -65,6 +70,8 @@ pub struct BrokerParts {
     pub metrics: BrokerMetrics,
     /// The seed of all jitter.
     pub seed: u64,
+    /// Where the start says how far it is.
+    pub progress: Arc<StartProgress>,
 }
 
 /// Why a broker cannot start.
@@ -108,6 +115,7 @@ pub struct BrokerHandle {
     pub clock: Arc<dyn Clock>,
     decider: mpsc::Sender<ToDecider>,
     service: FederationService,
+    started_at: Timestamp,
 }
 
 /// A cluster, for people.
@@ -172,7 +180,9 @@ impl Broker {
             seed: parts.seed,
         };
         let service = FederationService::new(service_parts, streams.clone(), streams_drain.clone());
+        parts.progress.enter(StartPhase::Started, 0);
         let handle = BrokerHandle {
+            started_at: parts.clock.now(),
             directory,
             workers,
             store: parts.store,
@@ -313,11 +323,15 @@ impl BrokerHandle {
         self.store.changes(filter).await
     }
 
-    /// Why the broker is not ready; empty when it is.
+    /// Why the broker is not ready; empty when it is. Agents are served without AWS, so an account is waited for only until its
+    /// first answer, and not for longer than [`ACCOUNTS_ANSWER_WITHIN`].
     pub async fn not_ready(&self) -> Vec<String> {
         let mut reasons = vec![];
         if let Err(error) = self.store.ping().await {
             reasons.push(error.to_string());
+        }
+        if self.clock.now().since(self.started_at) > ACCOUNTS_ANSWER_WITHIN {
+            return reasons;
         }
         for account in self.accounts() {
             if let worker::Health::Starting = account.health {

@@ -10,11 +10,12 @@ use futures::{StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::decider::{SharedDirectory, part};
 use super::directory::{Effect, Loader};
 use super::feedback::{Feedback, fingerprint};
+use super::progress::StartPhase;
 use super::worker::{self, AccountSettings, Discovered, Message, Worker, WorkerHandle, WorkerParts};
 use super::{BrokerParts, StartError, WORKER_QUEUE, spawn};
 use crate::core::ids::AccountId;
@@ -40,6 +41,7 @@ impl Start<'_> {
         stop: &CancellationToken,
         tasks: &mut JoinSet<&'static str>,
     ) -> Result<BTreeMap<AccountId, WorkerHandle>, StartError> {
+        self.parts.progress.enter(StartPhase::Zones, 0);
         let mut by_account: BTreeMap<AccountId, Vec<_>> = BTreeMap::new();
         for row in self.parts.store.zones().await? {
             by_account.entry(row.account.clone()).or_default().push(worker::facts_of(&row));
@@ -48,6 +50,7 @@ impl Start<'_> {
             // There are no endpoints yet that this could concern.
             self.directory.read(|directory| directory.discover(&account, facts, &mut vec![]));
         }
+        self.parts.progress.enter(StartPhase::Accounts, self.parts.accounts.len() as u64);
         let accounts = (0_u64..).zip(&self.parts.accounts);
         let loading = accounts.map(|(index, settings)| self.load_books(settings, index, discovered.clone(), stop.clone()));
         let mut loaded = futures::stream::iter(loading).buffered(BOOKS_AT_ONCE);
@@ -55,6 +58,7 @@ impl Start<'_> {
         while let Some((account, worker, handle, receiver)) = loaded.try_next().await? {
             spawn(tasks, "worker", worker.run(receiver));
             workers.insert(account, handle);
+            self.parts.progress.advance(1);
         }
         Ok(workers)
     }
@@ -85,7 +89,8 @@ impl Start<'_> {
 
     /// Loads all endpoints and tells each worker of its own; then the workers begin to plan.
     pub(super) async fn endpoints(&self, workers: &BTreeMap<AccountId, WorkerHandle>) -> Result<(), StartError> {
-        let (mut loader, mut judged, mut loaded) = (Loader::default(), vec![], 0);
+        self.parts.progress.enter(StartPhase::Endpoints, 0);
+        let (mut loader, mut judged) = (Loader::default(), vec![]);
         let mut next = self.fetch(0);
         while let Some(page) = next.join_next().await {
             // An end that is none would make workers take endpoints for gone.
@@ -93,7 +98,7 @@ impl Start<'_> {
             let Some(last) = page.last() else { break };
             // The store reads the next page while this one is worked.
             next = self.fetch(last.arrival);
-            loaded += page.len();
+            self.parts.progress.advance(page.len() as u64);
             let mut effects = vec![];
             self.directory.read(|directory| {
                 for row in page {
@@ -103,7 +108,6 @@ impl Start<'_> {
             });
             judged.extend(effects.extract_if(.., |effect| matches!(effect, Effect::Judge { .. })));
             self.pass_on(workers, effects).await;
-            info!(endpoints = loaded, "loading");
         }
         self.directory.read(|directory| loader.finish(directory));
         // What is said of an endpoint is counted at its cluster, so the clusters are there first.
@@ -111,6 +115,14 @@ impl Start<'_> {
         for worker in workers.values() {
             // A worker that is gone is noticed by whoever waits for the tasks.
             let _gone = worker.messages.send(Message::Loaded).await;
+        }
+        // Every account works as soon as its own names are looked at. Agents are let in when all are: what became of their
+        // endpoints is known then, and what they know already is not sent again.
+        self.parts.progress.enter(StartPhase::Plans, workers.len() as u64);
+        for worker in workers.values() {
+            let mut view = worker.view.clone();
+            let _gone = view.wait_for(|view| !view.loading).await.is_err();
+            self.parts.progress.advance(1);
         }
         Ok(())
     }

@@ -21,6 +21,7 @@ pub mod rdata;
 pub mod record;
 pub mod refusal;
 pub mod routing;
+pub mod status;
 pub mod time;
 pub mod verdict;
 pub mod wish;

@@ -6,7 +6,6 @@
 
 use std::cmp::Ordering;
 use std::fmt;
-use std::iter;
 
 use arcstr::ArcStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -137,10 +136,25 @@ impl DnsName {
     pub fn label_count(&self) -> usize {
         self.labels().count()
     }
+}
 
-    fn order_bytes(&self) -> impl Iterator<Item = u8> {
-        self.labels().rev().flat_map(|label| label.bytes().chain(iter::once(b'.')))
-    }
+/// Compares two different canonical texts label by label from the root, each label with its dot.
+///
+/// Names of one zone end alike, so what they share is passed over from the right, octet by octet; only the first label that
+/// differs is looked at as a label.
+fn cmp_from_root(a: &[u8], b: &[u8]) -> Ordering {
+    let shared = a.iter().rev().zip(b.iter().rev()).take_while(|(a, b)| a == b).count();
+    // The label that the first difference lies in, from its start to its dot. The dot is in the shared part: both end with one.
+    let label = |name: &[u8]| -> (usize, usize) {
+        let differs_before = name.len() - shared;
+        let start = name[..differs_before].iter().rposition(|octet| *octet == b'.').map_or(0, |dot| dot + 1);
+        let end =
+            name[differs_before..].iter().position(|octet| *octet == b'.').map_or(name.len(), |dot| differs_before + dot + 1);
+        (start, end)
+    };
+    let ((a_start, a_end), (b_start, b_end)) = (label(a), label(b));
+    // Equal labels: one of the names ends here, and the shorter comes first.
+    a[a_start..a_end].cmp(&b[b_start..b_end]).then(a_start.cmp(&b_start))
 }
 
 fn empty_label(name: &str) -> NameError {
@@ -220,7 +234,7 @@ fn to_a_label(label: &str) -> Result<String, NameError> {
 
 impl Ord for DnsName {
     fn cmp(&self, other: &Self) -> Ordering {
-        if self.0 == other.0 { Ordering::Equal } else { self.order_bytes().cmp(other.order_bytes()) }
+        if self.0 == other.0 { Ordering::Equal } else { cmp_from_root(self.0.as_bytes(), other.0.as_bytes()) }
     }
 }
 
@@ -391,6 +405,16 @@ mod tests {
             let parsed = DnsName::parse(&escaped).unwrap();
             let again: String = octets.iter().map(|o| format!("\\{:03o}", o.to_ascii_lowercase())).collect();
             prop_assert_eq!(&DnsName::parse(&again).unwrap(), &parsed);
+        }
+
+        #[test]
+        fn the_order_is_that_of_the_reversed_labels_with_their_dots(
+            a in "[a-c*-]{0,3}(\\.[a-c*-]{1,3}){1,3}", b in "[a-c*-]{0,3}(\\.[a-c*-]{1,3}){1,3}", zone in "(\\.a|\\.com)?",
+        ) {
+            let reversed = |name: &DnsName| name.labels().rev().flat_map(|label| [label, "."]).collect::<String>();
+            if let (Ok(a), Ok(b)) = (DnsName::parse(&format!("{a}{zone}")), DnsName::parse(&format!("{b}{zone}"))) {
+                prop_assert_eq!(a.cmp(&b), reversed(&a).cmp(&reversed(&b)));
+            }
         }
 
         #[test]

@@ -323,8 +323,15 @@ pub struct ChangeFilter {
 /// What the broker keeps; see the module's page.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// Opens a session: raises the cluster's epoch, or refuses another kube-system UID.
-    async fn open_session(&self, opening: &SessionOpening) -> Result<SessionOpened, StoreError>;
+    /// Opens sessions, all in one transaction: raises each cluster's epoch, or refuses another kube-system UID. One answer for
+    /// each opening; a cluster that is named twice is opened twice, in the order of the openings.
+    async fn open_sessions(&self, openings: &[SessionOpening]) -> Result<Vec<SessionOpened>, StoreError>;
+
+    /// Opens one session.
+    async fn open_session(&self, opening: &SessionOpening) -> Result<SessionOpened, StoreError> {
+        let opened = self.open_sessions(std::slice::from_ref(opening)).await?;
+        opened.into_iter().next().ok_or_else(|| StoreError::Refused("a session was opened without an answer".to_owned()))
+    }
 
     /// Makes the units durable, all in one transaction; a fenced unit leaves the others alone.
     async fn ingest(&self, units: &[IngestUnit], at: Timestamp) -> Result<Vec<IngestOutcome>, StoreError>;

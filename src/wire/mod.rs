@@ -1,5 +1,6 @@
 //! The generated protobuf code, and the way from it to the core's types and back.
 
+pub mod codec;
 pub mod convert;
 
 /// Package `zonefold.v1`.

@@ -131,6 +131,7 @@ impl Rig {
             clock,
             metrics: BrokerMetrics::register(&mut registry),
             seed: 1,
+            progress: Arc::default(),
         };
         let broker = Broker::start(parts).await.unwrap();
         let (handle, stop) = (broker.handle(), CancellationToken::new());
@@ -174,7 +175,7 @@ impl Rig {
         let agent = Agent::build(config).await.unwrap();
         tokio::spawn(agent.run(self.stop.clone()));
         let endpoints = self.handle.endpoints(&ClusterId::parse(cluster).unwrap());
-        let mut follower = endpoints.follow();
+        let mut follower = endpoints.follow(&[]).unwrap();
         let settled = async {
             loop {
                 follower.news(usize::MAX);

@@ -24,9 +24,8 @@ const BANNED: [(&str, Option<(u64, u64)>); 11] = [
 const SINGLE: [&str; 8] = ["hyper", "h2", "http", "rustls", "ring", "axum", "tonic", "prost"];
 
 /// Files and folders that may start a task outside of a `JoinSet`, since they wait for it or end it themselves.
-const SPAWNERS: [(&str, &str); 3] = [
+const SPAWNERS: [(&str, &str); 2] = [
     ("app/", "the composition root: every task is waited for or ended when its role ends"),
-    ("broker/ingest/service.rs", "the reading half of a session, which the session itself aborts when it ends"),
     ("emulator/mod.rs", "the handle that it returns waits for the task"),
 ];
 

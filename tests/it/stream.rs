@@ -14,6 +14,8 @@ use zonefold::wire::v1::{self, agent_message::Message as Up, broker_message::Mes
 
 use crate::support::world::{Plan, TOKEN, World};
 
+mod reconnect;
+
 const UID: &str = "11111111-2222-3333-4444-555555555555";
 
 /// One stream, by hand.
@@ -23,15 +25,23 @@ struct Raw {
 }
 
 async fn client(world: &World) -> FederationClient<Channel> {
-    FederationClient::connect(format!("http://{}", world.grpc())).await.unwrap()
+    client_at(world.grpc()).await
+}
+
+async fn client_at(grpc: std::net::SocketAddr) -> FederationClient<Channel> {
+    FederationClient::connect(format!("http://{grpc}")).await.unwrap()
 }
 
 impl Raw {
     async fn open(world: &World, token: &str) -> Result<Self, Status> {
+        Self::open_at(world.grpc(), token).await
+    }
+
+    async fn open_at(grpc: std::net::SocketAddr, token: &str) -> Result<Self, Status> {
         let (up, outgoing) = mpsc::channel(64);
         let mut request = Request::new(ReceiverStream::new(outgoing));
         request.metadata_mut().insert("authorization", MetadataValue::try_from(format!("Bearer {token}")).unwrap());
-        let down = client(world).await.publish(request).await?.into_inner();
+        let down = client_at(grpc).await.publish(request).await?.into_inner();
         Ok(Self { up, down })
     }
 
@@ -79,6 +89,7 @@ impl Raw {
             seq: 1,
             count: digest.count(),
             root_digest: digest.root().to_vec().into(),
+            by_name: false,
         }))
         .await;
         self.say(Up::SnapshotChunk(v1::SnapshotChunk { puts: held.iter().map(put).collect() })).await;
@@ -119,6 +130,12 @@ fn digest(held: &[Endpoint]) -> SetDigest {
     let mut digest = SetDigest::default();
     held.iter().for_each(|endpoint| digest.insert(&endpoint.key.hash(), &endpoint.version()));
     digest
+}
+
+async fn watch(world: &World, held_digests: bytes::Bytes) -> Result<Streaming<v1::StatusBatch>, Status> {
+    let mut request = Request::new(v1::WatchStatusRequest { cluster: "east".to_owned(), held_digests });
+    request.metadata_mut().insert("authorization", MetadataValue::try_from(format!("Bearer {TOKEN}")).unwrap());
+    Ok(client(world).await.watch_status(request).await?.into_inner())
 }
 
 async fn refused(world: &World, token: &str, cluster: &str, uid: &str) -> Status {
@@ -246,7 +263,8 @@ async fn what_breaks_the_protocol_ends_the_session_with_a_reason_and_stores_noth
     // A snapshot that does not add up.
     let mut raw = Raw::open(&world, TOKEN).await.unwrap();
     raw.hello("east", UID, &[], true).await.unwrap();
-    raw.say(Up::SnapshotBegin(v1::SnapshotBegin { seq: 1, count: 1, root_digest: vec![0; 32].into() })).await;
+    let begin = v1::SnapshotBegin { seq: 1, count: 1, root_digest: vec![0; 32].into(), by_name: false };
+    raw.say(Up::SnapshotBegin(begin)).await;
     raw.say(Up::SnapshotChunk(v1::SnapshotChunk { puts: vec![put(&endpoint("a", "192.0.2.1"))] })).await;
     raw.say(Up::SnapshotEnd(v1::SnapshotEnd::default())).await;
     let (reason, detail) = raw.goes_away().await;
@@ -295,11 +313,9 @@ async fn watch_status_replays_everything_and_then_follows() {
     raw.snapshot(&held).await;
     world.until("a is there", |w| w.record("a.example.com", "A").is_some()).await;
     world.settled().await;
-    let mut request = Request::new(v1::WatchStatusRequest { cluster: "east".to_owned() });
-    request.metadata_mut().insert("authorization", MetadataValue::try_from(format!("Bearer {TOKEN}")).unwrap());
-    let mut statuses = client(&world).await.watch_status(request).await.unwrap().into_inner();
+    let mut statuses = watch(&world, bytes::Bytes::new()).await.unwrap();
     let replay = statuses.message().await.unwrap().unwrap();
-    assert!(replay.replay_done);
+    assert!(replay.replay_done && replay.replay_scope.is_none(), "who says nothing of what it holds gets all");
     let of = |object: &str| replay.statuses.iter().find(|s| s.key.as_ref().unwrap().object == object).unwrap().clone();
     assert_eq!((of("a").verdict(), of("bad").verdict()), (v1::VerdictState::Accepted, v1::VerdictState::Rejected));
     assert!(of("bad").reason == "INVALID_TARGET" && !of("bad").message.is_empty());

@@ -140,8 +140,11 @@ macro_rules! in_transaction {
 
 #[async_trait]
 impl Store for SqlStore {
-    async fn open_session(&self, opening: &SessionOpening) -> Result<SessionOpened, StoreError> {
-        in_transaction!(self.writing(), sessions::open, opening)
+    async fn open_sessions(&self, openings: &[SessionOpening]) -> Result<Vec<SessionOpened>, StoreError> {
+        if openings.is_empty() {
+            return Ok(Vec::new());
+        }
+        in_transaction!(self.writing(), sessions::open, openings)
     }
 
     async fn ingest(&self, units: &[IngestUnit], at: Timestamp) -> Result<Vec<IngestOutcome>, StoreError> {

@@ -1,32 +1,86 @@
 //! Clusters with their sessions, and how far each account's tokens may have been spent.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
 use super::codec::{parse, to_unsigned};
 use super::names::{intern_clusters, known};
 use super::transaction::Transaction;
+use super::value::{Input, Kind};
 use crate::core::ids::{AccountId, Epoch};
 use crate::core::time::Timestamp;
 use crate::ports::{ClusterRow, SessionOpened, SessionOpening, StoreError};
 
-/// Raises the epoch in one statement, which waits for every ingest that holds the row. Another UID changes nothing.
+/// Raises the epochs in one statement, which waits for every ingest that holds one of the rows. Another UID changes nothing. The
+/// order is that in which ingest locks them, so that the two cannot block each other.
 const RAISE: &str = "
     insert into clusters (cluster_id, kube_system_uid, epoch, instance_id, last_seq, known, session_at)
-    values ($1, $2, 1, $3, 0, 0, $4)
+    select cluster_id, kube_system_uid, 1, instance_id, 0, 0, session_at from input where true order by cluster_id
     on conflict (cluster_id) do update
        set epoch = clusters.epoch + 1, instance_id = excluded.instance_id, last_seq = 0, session_at = excluded.session_at
      where clusters.kube_system_uid = excluded.kube_system_uid
-    returning epoch, known";
+    returning cluster_id, epoch, known";
 
-pub(super) async fn open(transaction: &mut Transaction, opening: &SessionOpening) -> Result<SessionOpened, StoreError> {
-    let cluster = known(&intern_clusters(transaction, [&opening.cluster]).await?, &opening.cluster)?;
-    let arguments =
-        [cluster.into(), opening.kube_system_uid.as_str().into(), opening.instance_id.as_str().into(), opening.at.0.into()];
-    if let Some(row) = transaction.fetch_optional(RAISE, arguments).await? {
-        return Ok(SessionOpened::Welcome { epoch: Epoch(to_unsigned("epoch", row.int(0)?)?), known: row.int(1)? != 0 });
+/// Opens the sessions: a statement for all of them, and one more for each time that a cluster is named again.
+pub(super) async fn open(transaction: &mut Transaction, openings: &[SessionOpening]) -> Result<Vec<SessionOpened>, StoreError> {
+    let numbers = intern_clusters(transaction, openings.iter().map(|opening| &opening.cluster)).await?;
+    let mut waiting: Vec<(i64, usize)> = Vec::with_capacity(openings.len());
+    for (place, opening) in openings.iter().enumerate() {
+        waiting.push((known(&numbers, &opening.cluster)?, place));
     }
-    let query = "select kube_system_uid from clusters where cluster_id = $1";
-    let row = transaction.fetch_optional(query, [cluster.into()]).await?;
-    let row = row.ok_or_else(|| StoreError::Unavailable("a cluster vanished while its session was opened".to_owned()))?;
-    Ok(SessionOpened::IdentityConflict { registered_uid: row.text(0)?.to_owned() })
+    let mut opened: BTreeMap<usize, SessionOpened> = BTreeMap::new();
+    while !waiting.is_empty() {
+        let mut round: BTreeMap<i64, usize> = BTreeMap::new();
+        let mut later = Vec::new();
+        for (cluster, place) in waiting {
+            match round.entry(cluster) {
+                Entry::Vacant(free) => drop(free.insert(place)),
+                Entry::Occupied(_) => later.push((cluster, place)),
+            }
+        }
+        open_round(transaction, openings, &round, &mut opened).await?;
+        waiting = later;
+    }
+    Ok(opened.into_values().collect())
+}
+
+/// Opens sessions of clusters that are all different; `round` holds the place of each cluster's opening.
+async fn open_round(
+    transaction: &mut Transaction,
+    openings: &[SessionOpening],
+    round: &BTreeMap<i64, usize>,
+    opened: &mut BTreeMap<usize, SessionOpened>,
+) -> Result<(), StoreError> {
+    let mut input = Input::new(&[
+        ("cluster_id", Kind::Int),
+        ("session_at", Kind::Int),
+        ("kube_system_uid", Kind::Text),
+        ("instance_id", Kind::Text),
+    ]);
+    for (cluster, opening) in round.iter().filter_map(|(cluster, place)| Some((*cluster, openings.get(*place)?))) {
+        let (uid, instance) = (opening.kube_system_uid.as_str(), opening.instance_id.as_str());
+        input.push([cluster.into(), opening.at.0.into(), uid.into(), instance.into()]);
+    }
+    let mut refused = round.clone();
+    for row in transaction.fetch_bulk(RAISE, input).await? {
+        let epoch = Epoch(to_unsigned("epoch", row.int(1)?)?);
+        if let Some(place) = refused.remove(&row.int(0)?) {
+            opened.insert(place, SessionOpened::Welcome { epoch, known: row.int(2)? != 0 });
+        }
+    }
+    let mut input = Input::new(&[("cluster_id", Kind::Int)]);
+    refused.keys().for_each(|cluster| input.push([(*cluster).into()]));
+    let query = "select c.cluster_id, c.kube_system_uid from input join clusters c on c.cluster_id = input.cluster_id";
+    for row in transaction.fetch_bulk(query, input).await? {
+        if let Some(place) = refused.remove(&row.int(0)?) {
+            opened.insert(place, SessionOpened::IdentityConflict { registered_uid: row.text(1)?.to_owned() });
+        }
+    }
+    if refused.is_empty() {
+        Ok(())
+    } else {
+        Err(StoreError::Unavailable("a cluster vanished while its session was opened".to_owned()))
+    }
 }
 
 pub(super) async fn clusters(transaction: &mut Transaction) -> Result<Vec<ClusterRow>, StoreError> {

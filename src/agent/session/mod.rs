@@ -1,6 +1,7 @@
 //! The gRPC client: one session after the other for as long as the agent runs. What is said in a session is decided by
 //! [`publisher`]; here are the connection, the waiting and the ends.
 
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,6 +74,7 @@ enum End {
 /// Publishes until `shutdown`, then drains.
 pub async fn run(broker: Broker, shared: Arc<Shared>, random: fastrand::Rng, shutdown: CancellationToken) {
     let mut backoff = Backoff::new(random);
+    let mut away_since = Instant::now();
     tokio::select! {
         () = shutdown.cancelled() => return,
         listed = tokio::time::timeout(FIRST_SYNC, shared.wait_until(|state| state.index.listed())) => if listed.is_err() {
@@ -82,10 +84,12 @@ pub async fn run(broker: Broker, shared: Arc<Shared>, random: fastrand::Rng, shu
     loop {
         let started = Instant::now();
         let end = session(&broker, &shared, &shutdown).await;
-        shared.write(|state| state.publisher.disconnected());
-        backoff.session_lasted(started.elapsed());
+        if shared.write(|state| state.publisher.disconnected()) {
+            backoff.session_lasted(started.elapsed());
+            away_since = Instant::now();
+        }
         let Some((pace, at_least)) = explain(end) else { return };
-        let wait = at_least + backoff.next(pace);
+        let wait = at_least + backoff.next(pace, away_since.elapsed());
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = tokio::time::sleep(wait) => {}
@@ -125,7 +129,7 @@ fn explain(end: End) -> Option<(Pace, Duration)> {
                 }
                 None => {
                     tracing::info!(code = ?status.code(), reason, "the broker is away; trying again");
-                    soon
+                    if is_absent(&status) { Some((Pace::Absent, Duration::ZERO)) } else { soon }
                 }
             }
         }
@@ -134,6 +138,11 @@ fn explain(end: End) -> Option<(Pace, Duration)> {
             soon
         }
     }
+}
+
+/// Whether the connection could not be made.
+fn is_absent(status: &Status) -> bool {
+    std::iter::successors(status.source(), |error| (*error).source()).any(|error| error.is::<tonic::ConnectError>())
 }
 
 /// What a person has to do about a refusal; none when trying again is enough.
@@ -256,14 +265,15 @@ async fn receive(mut inbound: Streaming<v1::BrokerMessage>, shared: Arc<Shared>)
                 let epoch = shared.read(|state| state.publisher.epoch());
                 tracing::info!(epoch, mode = mode.as_str_name(), "the broker welcomed this agent");
             }
-            Ok(Event::Verdicts(statuses)) => take_statuses(&shared, v1::StatusBatch { statuses, replay_done: false }),
+            Ok(Event::Verdicts(statuses)) => take_statuses(&shared, v1::StatusBatch { statuses, ..v1::StatusBatch::default() }),
+            Ok(Event::Deleted(keys)) => shared.write(|state| state.statuses.forget(&keys)),
             Ok(Event::GoAway(go_away)) => return End::GoAway(go_away),
             Err(error) => return End::Lost(error.to_string()),
         }
     }
 }
 
-/// Follows `WatchStatus` until `shutdown`.
+/// Follows `WatchStatus` until `shutdown`, whenever there is a session: without one there is nobody to ask.
 pub async fn watch_status(
     broker: Broker,
     cluster: String,
@@ -273,6 +283,10 @@ pub async fn watch_status(
 ) {
     let mut backoff = Backoff::new(random);
     loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = shared.wait_until(|state| state.publisher.is_live()) => {}
+        }
         let started = Instant::now();
         tokio::select! {
             () = shutdown.cancelled() => return,
@@ -281,13 +295,14 @@ pub async fn watch_status(
         backoff.session_lasted(started.elapsed());
         tokio::select! {
             () = shutdown.cancelled() => return,
-            () = tokio::time::sleep(backoff.next(Pace::Normal)) => {}
+            () = tokio::time::sleep(backoff.next(Pace::Normal, Duration::ZERO)) => {}
         }
     }
 }
 
 async fn follow(broker: &Broker, cluster: &str, shared: &Shared) -> Status {
-    let request = broker.request(v1::WatchStatusRequest { cluster: cluster.to_owned() });
+    let held_digests = shared.read(|state| state.statuses.held_digests());
+    let request = broker.request(v1::WatchStatusRequest { cluster: cluster.to_owned(), held_digests });
     let mut stream = match broker.client().watch_status(request).await {
         Ok(response) => response.into_inner(),
         Err(status) => return status,

@@ -72,6 +72,8 @@ pub enum Event {
     Welcomed(Mode),
     /// Verdicts, to be shown.
     Verdicts(Vec<v1::EndpointStatus>),
+    /// Deletions that are durable: there is nothing to be known of these keys any more.
+    Deleted(Vec<KeyHash>),
     /// The broker ends the session.
     GoAway(v1::GoAway),
 }
@@ -160,10 +162,12 @@ impl Publisher {
         }))
     }
 
-    /// The session is over, however it ended.
-    pub fn disconnected(&mut self) {
+    /// The session is over, however it ended. Answers whether it ever stood.
+    pub fn disconnected(&mut self) -> bool {
+        let stood = matches!(self.phase, Phase::Live | Phase::Leaving);
         self.phase = Phase::Offline;
         self.settled = false;
+        stood
     }
 
     /// Takes a message of the broker.
@@ -177,7 +181,7 @@ impl Publisher {
                 return Ok(Event::GoAway(go_away));
             }
             _ if self.phase == Phase::Greeting => return Err(ProtocolError::BeforeWelcome),
-            FromBroker::Ack(ack) => self.acked(&ack)?,
+            FromBroker::Ack(ack) => return self.acked(&ack),
             FromBroker::DiffRequest(_) => self.start_diff(index),
             FromBroker::BucketRequest(request) => self.answer_buckets(index, &request)?,
             FromBroker::BodyRequest(request) => self.answer_bodies(index, &request)?,
@@ -218,18 +222,18 @@ impl Publisher {
         Ok(Event::Welcomed(mode))
     }
 
-    fn acked(&mut self, ack: &v1::Ack) -> Result<(), ProtocolError> {
+    fn acked(&mut self, ack: &v1::Ack) -> Result<Event, ProtocolError> {
         if ack.seq > self.last_seq {
             return Err(ProtocolError::AckOfUnsent { acked: ack.seq, sent: self.last_seq });
         }
         self.last_acked_seq = self.last_acked_seq.max(ack.seq);
-        self.outbox.ack(ack.seq);
+        let deleted = self.outbox.ack(ack.seq);
         self.outbox.grant(&ack.credits.unwrap_or_default());
         if self.snapshot.as_ref().is_some_and(|snapshot| snapshot.rest.is_none() && snapshot.seq <= ack.seq) {
             self.snapshot = None;
             self.settled = true;
         }
-        Ok(())
+        Ok(if deleted.is_empty() { Event::None } else { Event::Deleted(deleted) })
     }
 
     fn start_diff(&mut self, index: &Index) {
@@ -275,10 +279,12 @@ impl Publisher {
     fn start_snapshot(&mut self, index: &Index) {
         self.outbox.clear();
         self.last_seq += 1;
-        let begin = v1::SnapshotBegin { seq: self.last_seq, count: index.digest().count(), root_digest: root(index) };
-        self.control.push_back(ToBroker::SnapshotBegin(begin));
-        let rest = index.iter().map(|(_, held)| (held.endpoint.clone(), held.version)).collect();
-        self.snapshot = Some(Snapshot { seq: self.last_seq, rest: Some(rest) });
+        let (seq, count, root_digest) = (self.last_seq, index.digest().count(), root(index));
+        self.control.push_back(ToBroker::SnapshotBegin(v1::SnapshotBegin { seq, count, root_digest, by_name: true }));
+        let mut rest: Vec<(Arc<Endpoint>, Version)> =
+            index.iter().map(|(_, held)| (held.endpoint.clone(), held.version)).collect();
+        rest.sort_by(|(a, _), (b, _)| a.key.dns_name.cmp(&b.key.dns_name));
+        self.snapshot = Some(Snapshot { seq, rest: Some(rest.into()) });
     }
 
     /// The next message to send; none when there is nothing, or no credit.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -18,8 +18,9 @@ use tonic::{Request, Streaming};
 use super::connection::{self, AsEncoded, Traffic};
 use super::fleet::SOURCES;
 use crate::core::digest::SetDigest;
-use crate::core::endpoint::{Endpoint, KeyHash, Version};
+use crate::core::endpoint::{Endpoint, EndpointKey, KeyHash, Version};
 use crate::core::ids::ClusterId;
+use crate::core::status::StatusContent;
 use crate::wire::convert::version_to_wire;
 use crate::wire::v1::agent_message::Message as ToBroker;
 use crate::wire::v1::broker_message::Message as FromBroker;
@@ -35,15 +36,15 @@ const QUEUE: usize = 64;
 /// The largest status message that is read.
 const MAX_MESSAGE_BYTES: usize = 16 << 20;
 
-/// What the cluster wants, for a session that resumes.
+/// Hashes by key with their digest. What a cluster of a benchmark has published it never withdraws.
 #[derive(Clone, Default)]
-pub struct Held {
+struct Known {
     digest: SetDigest,
     versions: HashMap<KeyHash, Version>,
 }
 
-impl Held {
-    /// Takes an endpoint in, or its new content.
+impl Known {
+    /// Takes a key in, or its new content.
     fn take(&mut self, key: KeyHash, version: Version) {
         if let Some(old) = self.versions.insert(key, version) {
             self.digest.remove(&key, &old);
@@ -54,13 +55,25 @@ impl Held {
     fn root(&self) -> Bytes {
         Bytes::copy_from_slice(&self.digest.root())
     }
+
+    /// As a request to watch says it; empty for nothing.
+    fn digests(&self) -> Bytes {
+        if self.digest.is_empty() { Bytes::new() } else { self.digest.to_bytes().into() }
+    }
+}
+
+/// What the cluster wants and what it knows of it, for a session that resumes.
+#[derive(Clone, Default)]
+pub struct Held {
+    endpoints: Known,
+    statuses: Known,
 }
 
 /// What is sent, in order: a heartbeat's figures belong to the last sequence number before it.
 struct Outgoing {
     messages: mpsc::Sender<Bytes>,
     seq: u64,
-    held: Held,
+    held: Known,
 }
 
 impl Outgoing {
@@ -127,13 +140,14 @@ struct Watched {
 pub struct Cluster {
     id: ClusterId,
     outgoing: Arc<Mutex<Outgoing>>,
+    statuses: Arc<StdMutex<Known>>,
     items: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     heard: watch::Receiver<Heard>,
     watched: watch::Receiver<Watched>,
     traffic: Arc<Traffic>,
     // Reading, heartbeats and the status stream; they end with the session.
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 impl Cluster {
@@ -146,7 +160,7 @@ impl Cluster {
         let channel = connection::connect(broker, Arc::clone(&traffic)).await?;
         let client = FederationClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
         let (messages, receiver) = mpsc::channel(QUEUE);
-        let outgoing = Outgoing { messages, seq: 0, held };
+        let outgoing = Outgoing { messages, seq: 0, held: held.endpoints };
         outgoing.send(ToBroker::Hello(hello(id, &outgoing.held))).await?;
         let mut grpc = tonic::client::Grpc::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
         grpc.ready().await?;
@@ -164,8 +178,9 @@ impl Cluster {
         let mut tasks = JoinSet::new();
         tasks.spawn(listen(inbound, told, Arc::clone(&outgoing), Arc::clone(&items), Arc::clone(&bytes)));
         tasks.spawn(beat(Arc::clone(&outgoing), Duration::from_millis(welcome.heartbeat_ms.max(1_000))));
-        tasks.spawn(watch_status(client, token.to_owned(), id.clone(), tell_status));
-        let cluster = Self { id: id.clone(), outgoing, items, bytes, heard, watched, traffic, _tasks: tasks };
+        let statuses = Arc::new(StdMutex::new(held.statuses));
+        tasks.spawn(watch_status(client, token.to_owned(), id.clone(), Arc::clone(&statuses), tell_status));
+        let cluster = Self { id: id.clone(), outgoing, statuses, items, bytes, heard, watched, traffic, tasks };
         match mode {
             Mode::Resume => {}
             Mode::Snapshot => cluster.begin().await?,
@@ -188,7 +203,9 @@ impl Cluster {
             }
             outgoing.seq = 1;
             let root_digest = outgoing.held.root();
-            outgoing.send(ToBroker::SnapshotBegin(v1::SnapshotBegin { seq: 1, count: 0, root_digest })).await?;
+            outgoing
+                .send(ToBroker::SnapshotBegin(v1::SnapshotBegin { seq: 1, root_digest, ..v1::SnapshotBegin::default() }))
+                .await?;
             outgoing.send(ToBroker::SnapshotEnd(v1::SnapshotEnd { sources: sources() })).await?;
         }
         self.durable(1).await
@@ -273,8 +290,12 @@ impl Cluster {
     }
 
     /// Ends the session; answers what a later one resumes with.
-    pub async fn leave(self) -> Held {
-        self.outgoing.lock().await.held.clone()
+    pub async fn leave(mut self) -> Held {
+        // A heartbeat must not speak of what is taken away here.
+        self.tasks.shutdown().await;
+        let endpoints = std::mem::take(&mut self.outgoing.lock().await.held);
+        let statuses = std::mem::take(&mut *lock(&self.statuses));
+        Held { endpoints, statuses }
     }
 }
 
@@ -286,7 +307,7 @@ fn sources() -> Vec<v1::SourceState> {
     SOURCES.map(|kind| v1::SourceState { kind: kind.to_owned(), synced: true, last_error: String::new() }).into()
 }
 
-fn hello(id: &ClusterId, held: &Held) -> v1::Hello {
+fn hello(id: &ClusterId, held: &Known) -> v1::Hello {
     v1::Hello {
         cluster: id.to_string(),
         kube_system_uid: format!("uid-of-{id}"),
@@ -357,18 +378,47 @@ async fn beat(outgoing: Arc<Mutex<Outgoing>>, every: Duration) {
     }
 }
 
-/// Reads the statuses, as an agent does.
-async fn watch_status(mut client: FederationClient<Channel>, token: String, id: ClusterId, told: watch::Sender<Watched>) {
-    let Ok(request) = signed(v1::WatchStatusRequest { cluster: id.to_string() }, &token) else { return };
+/// Reads the statuses, as an agent does: it says what it holds, so that only what is new is said.
+async fn watch_status(
+    mut client: FederationClient<Channel>,
+    token: String,
+    id: ClusterId,
+    held: Arc<StdMutex<Known>>,
+    told: watch::Sender<Watched>,
+) {
+    let held_digests = lock(&held).digests();
+    let Ok(request) = signed(v1::WatchStatusRequest { cluster: id.to_string(), held_digests }, &token) else { return };
     let Ok(statuses) = client.watch_status(request).await else { return };
     let mut statuses = statuses.into_inner();
     while let Ok(Some(batch)) = statuses.message().await {
+        let mut newest = None;
+        for status in batch.statuses {
+            let Some((key, version)) = status.key.clone().zip(Version::from_slice(&status.version)) else { continue };
+            newest = Some((version, status.progress()));
+            lock(&held).take(EndpointKey::from(key).hash(), said(&status));
+        }
         told.send_modify(|watched| {
             watched.replay_done |= batch.replay_done;
-            for status in batch.statuses {
-                let version = Version::from_slice(&status.version);
-                watched.newest = version.map(|version| (version, status.progress())).or(watched.newest);
-            }
+            watched.newest = newest.or(watched.newest);
         });
     }
+}
+
+/// What is compared of a status.
+fn said(status: &v1::EndpointStatus) -> Version {
+    let content = StatusContent {
+        version: &status.version,
+        verdict: status.verdict,
+        reason: &status.reason,
+        message: &status.message,
+        progress: status.progress,
+        account: &status.account,
+        zone: &status.zone_id,
+    };
+    content.hash()
+}
+
+fn lock(known: &StdMutex<Known>) -> MutexGuard<'_, Known> {
+    // Nothing panics while it is held.
+    known.lock().unwrap_or_else(PoisonError::into_inner)
 }

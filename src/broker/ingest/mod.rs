@@ -6,11 +6,14 @@
 //! ```
 
 mod committer;
+mod opener;
 mod service;
 mod session;
 mod snapshot;
+mod starting;
 mod status;
 
 pub use committer::{CommittedUnit, Committer, CommitterHandle};
 pub use service::{FederationService, ServiceParts};
 pub use session::{Limits, barrier};
+pub use starting::StartingService;

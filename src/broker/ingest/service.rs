@@ -1,7 +1,8 @@
 //! The gRPC service: who may speak, and the life of a stream.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,12 +15,13 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::{info, warn};
 
 use super::committer::CommitterHandle;
-use super::session::{End, Limits, Session, State, barrier};
+use super::opener::{OpenError, Opener, OpenerHandle};
+use super::session::{End, Limits, Session, State};
 use super::status;
 use crate::broker::decider::{SharedDirectory, ToDecider};
 use crate::broker::metrics::BrokerMetrics;
 use crate::core::ids::{ClusterId, Epoch};
-use crate::ports::{Clock, SessionOpened, SessionOpening, Store, StoreError};
+use crate::ports::{Clock, SessionOpened, SessionOpening, Store};
 use crate::wire::v1::federation_server::Federation;
 use crate::wire::v1::{self, agent_message, broker_message, welcome};
 
@@ -27,6 +29,9 @@ use crate::wire::v1::{self, agent_message, broker_message, welcome};
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
 /// Messages that wait for a slow reader; then its session waits too.
 const OUTBOUND: usize = 64;
+/// When the broker stops, its agents come back no sooner than this, spread so that so many come in a second.
+const DRAIN_AFTER_MS: u64 = 500;
+const DRAIN_PER_SECOND: u64 = 500;
 
 /// What the service is built from.
 pub struct ServiceParts {
@@ -56,7 +61,10 @@ pub struct FederationService(Arc<Inner>);
 
 struct Inner {
     parts: ServiceParts,
+    opener: OpenerHandle,
     sessions: Mutex<HashMap<ClusterId, (Epoch, CancellationToken)>>,
+    /// The most sessions that were open when one was told of the drain.
+    drained: AtomicUsize,
     rng: Mutex<fastrand::Rng>,
     tracker: TaskTracker,
     drain: CancellationToken,
@@ -66,7 +74,10 @@ impl FederationService {
     /// The service; `tracker` waits for its sessions, `drain` ends them.
     pub fn new(parts: ServiceParts, tracker: TaskTracker, drain: CancellationToken) -> Self {
         let rng = Mutex::new(fastrand::Rng::with_seed(parts.seed));
-        Self(Arc::new(Inner { parts, sessions: Mutex::default(), rng, tracker, drain }))
+        let (opener, handle) = Opener::new(Arc::clone(&parts.store), parts.decider.clone());
+        tracker.spawn(opener.run(drain.clone()));
+        let (sessions, drained) = (Mutex::default(), AtomicUsize::new(0));
+        Self(Arc::new(Inner { parts, opener: handle, sessions, drained, rng, tracker, drain }))
     }
 
     /// The clusters with an open session, and its epoch.
@@ -77,23 +88,6 @@ impl FederationService {
 }
 
 impl Inner {
-    /// The identity of the caller. For now a token that all agents share.
-    fn authenticate<T>(&self, request: &Request<T>) -> Result<(), Status> {
-        let Some(token) = self.parts.token.borrow().clone() else { return Ok(()) };
-        let given = request
-            .metadata()
-            .get("authorization")
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.strip_prefix("Bearer "));
-        match given {
-            Some(given) if same_secret(given, &token) => Ok(()),
-            Some(_) => Err(Status::unauthenticated(
-                "the token is not the broker's: give the agent the token of the broker's agents.token or agents.token_file",
-            )),
-            None => Err(Status::unauthenticated("no token was given: start the agent with --token-file or ZONEFOLD_TOKEN")),
-        }
-    }
-
     fn registered(&self, cluster: &str) -> Result<ClusterId, Status> {
         let id = ClusterId::parse(cluster).map_err(|error| Status::invalid_argument(error.to_string()))?;
         if self.parts.directory.read(|directory| directory.settings().contains_key(&id)) {
@@ -125,14 +119,12 @@ impl Inner {
         };
         let (cluster, epoch) = (session.cluster.clone(), session.epoch);
         self.parts.metrics.sessions.inc();
-        let (messages, received) = mpsc::channel(OUTBOUND);
-        let reader = tokio::spawn(read(inbound, messages, outbound.clone()));
         let age = self.age();
-        let end = session.run(received, superseded, self.drain.clone(), age).await;
-        reader.abort();
+        let end = session.run(inbound, superseded, self.drain.clone(), age).await;
         self.parts.metrics.sessions.dec();
+        let reconnect_after_ms = self.reconnect_after_ms(&end);
         self.forget(&cluster, epoch);
-        self.say_goodbye(&cluster, epoch, end, &outbound).await;
+        self.say_goodbye(&cluster, epoch, end, reconnect_after_ms, &outbound).await;
     }
 
     async fn say_goodbye(
@@ -140,13 +132,13 @@ impl Inner {
         cluster: &ClusterId,
         epoch: Epoch,
         end: End,
+        reconnect_after_ms: u64,
         outbound: &mpsc::Sender<Result<v1::BrokerMessage, Status>>,
     ) {
         match end {
             End::Closed => info!(cluster = %cluster, epoch = epoch.0, "session closed"),
             End::GoAway(reason, detail) => {
                 info!(cluster = %cluster, epoch = epoch.0, reason = reason.as_str_name(), "session ended: {detail}");
-                let reconnect_after_ms = if reason == v1::go_away::Reason::Drain { 500 } else { 0 };
                 let go_away = v1::GoAway { reason: reason as i32, reconnect_after_ms, detail };
                 let message = v1::BrokerMessage { message: Some(broker_message::Message::GoAway(go_away)) };
                 let _gone = outbound.send(Ok(message)).await;
@@ -179,7 +171,7 @@ impl Inner {
             instance_id: hello.instance_id.clone(),
             at: self.parts.clock.now(),
         };
-        let (epoch, known) = match self.parts.store.open_session(&opening).await.map_err(store_status)? {
+        let (epoch, known) = match self.opener.open(opening).await.map_err(open_status)? {
             SessionOpened::Welcome { epoch, known } => (epoch, known),
             SessionOpened::IdentityConflict { registered_uid } => {
                 warn!(cluster = %cluster, registered_uid, given_uid = %hello.kube_system_uid, "another cluster connects under this name: refused");
@@ -190,12 +182,11 @@ impl Inner {
             }
         };
         let superseded = self.supersede(&cluster, epoch);
-        barrier(&self.parts.decider).await.ok_or_else(|| Status::unavailable("the broker shuts down: connect again"))?;
-        let own = self.parts.directory.read(|directory| directory.digest(&cluster));
+        let root = self.parts.directory.read(|directory| directory.digest(&cluster)).root();
         let resume = hello.resume.unwrap_or_default();
         let mode = match known {
             false => welcome::Mode::Snapshot,
-            true if own.root()[..] == resume.root_digest[..] => welcome::Mode::Resume,
+            true if root[..] == resume.root_digest[..] => welcome::Mode::Resume,
             true => welcome::Mode::Diff,
         };
         info!(cluster = %cluster, epoch = epoch.0, mode = mode.as_str_name(), endpoints = resume.count, agent = %hello.agent_version, "session opened");
@@ -208,8 +199,7 @@ impl Inner {
             directory: self.parts.directory.clone(),
             outbound: outbound.clone(),
             limits: limits.clone(),
-            sources: BTreeMap::new(),
-            state: State::default(),
+            state: State::new(root),
         };
         session.note_sources(&hello.sources);
         let welcome = v1::Welcome {
@@ -248,6 +238,17 @@ impl Inner {
         }
     }
 
+    /// How long an agent is asked to stay away: agents of a broker that stops come back one after the other.
+    fn reconnect_after_ms(&self, end: &End) -> u64 {
+        if !matches!(end, End::GoAway(v1::go_away::Reason::Drain, _)) {
+            return 0;
+        }
+        let open = self.sessions.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let most = self.drained.fetch_max(open, Ordering::Relaxed).max(open);
+        let window_ms = most as u64 * 1_000 / DRAIN_PER_SECOND;
+        DRAIN_AFTER_MS + self.rng.lock().unwrap_or_else(PoisonError::into_inner).u64(0..=window_ms)
+    }
+
     fn age(&self) -> Duration {
         let least = self.parts.limits.least_age;
         let jitter = self.rng.lock().unwrap_or_else(PoisonError::into_inner).f64();
@@ -255,33 +256,20 @@ impl Inner {
     }
 }
 
-/// Reads the stream until it ends. What is not a message ends the session with a reason.
-async fn read(
-    mut inbound: Streaming<v1::AgentMessage>,
-    messages: mpsc::Sender<v1::AgentMessage>,
-    outbound: mpsc::Sender<Result<v1::BrokerMessage, Status>>,
-) {
-    loop {
-        match inbound.message().await {
-            Ok(Some(message)) => {
-                if messages.send(message).await.is_err() {
-                    return;
-                }
-            }
-            Ok(None) => return,
-            Err(status) => {
-                if status.code() == tonic::Code::OutOfRange {
-                    warn!("a message was larger than the broker takes: {}", status.message());
-                    let _gone = outbound
-                        .send(Err(Status::out_of_range(format!(
-                            "{}; send messages of at most the size that Welcome names",
-                            status.message()
-                        ))))
-                        .await;
-                }
-                return;
-            }
-        }
+/// The identity of the caller. For now a token that all agents share.
+pub(super) fn authenticate<T>(token: &watch::Receiver<Option<String>>, request: &Request<T>) -> Result<(), Status> {
+    let Some(token) = token.borrow().clone() else { return Ok(()) };
+    let given = request
+        .metadata()
+        .get("authorization")
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.strip_prefix("Bearer "));
+    match given {
+        Some(given) if same_secret(given, &token) => Ok(()),
+        Some(_) => Err(Status::unauthenticated(
+            "the token is not the broker's: give the agent the token of the broker's agents.token or agents.token_file",
+        )),
+        None => Err(Status::unauthenticated("no token was given: start the agent with --token-file or ZONEFOLD_TOKEN")),
     }
 }
 
@@ -292,17 +280,15 @@ fn same_secret(given: &str, expected: &str) -> bool {
     given.iter().zip(expected.iter()).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
 }
 
-fn store_status(error: StoreError) -> Status {
+fn open_status(error: OpenError) -> Status {
     match error {
-        StoreError::Unavailable(_) => Status::unavailable("the broker's store is unavailable: connect again later"),
-        other => {
-            warn!("a session could not be opened: {other}");
-            Status::internal("the broker's store refuses the session; see the broker's log")
-        }
+        OpenError::Unavailable | OpenError::Stopping => Status::unavailable(error.to_string()),
+        OpenError::Refused => Status::internal(error.to_string()),
     }
 }
 
-type Outgoing<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+/// A stream of answers.
+pub(super) type Outgoing<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl Federation for FederationService {
@@ -310,7 +296,7 @@ impl Federation for FederationService {
     type WatchStatusStream = Outgoing<v1::StatusBatch>;
 
     async fn publish(&self, request: Request<Streaming<v1::AgentMessage>>) -> Result<Response<Self::PublishStream>, Status> {
-        self.0.authenticate(&request)?;
+        authenticate(&self.0.parts.token, &request)?;
         let (outbound, stream) = mpsc::channel(OUTBOUND);
         let inner = Arc::clone(&self.0);
         self.0.tracker.spawn(inner.serve(request.into_inner(), outbound));
@@ -319,15 +305,17 @@ impl Federation for FederationService {
     }
 
     async fn watch_status(&self, request: Request<v1::WatchStatusRequest>) -> Result<Response<Self::WatchStatusStream>, Status> {
-        self.0.authenticate(&request)?;
+        authenticate(&self.0.parts.token, &request)?;
         let cluster = self.0.registered(&request.get_ref().cluster)?;
         let (outbound, stream) = mpsc::channel(4);
         let endpoints = self.0.parts.directory.read(|directory| directory.cluster(&cluster));
+        let held = &request.get_ref().held_digests;
+        let Some(follower) = endpoints.follow(held) else {
+            return Err(Status::invalid_argument(format!("{} bytes of held_digests came and 8192 are 256 digests", held.len())));
+        };
+        let (directory, drain) = (self.0.parts.directory.clone(), self.0.drain.clone());
         let clock = Arc::clone(&self.0.parts.clock);
-        let follow =
-            status::follow(endpoints.follow(), self.0.parts.directory.clone(), outbound, self.0.drain.clone(), move || {
-                clock.now()
-            });
+        let follow = status::follow(follower, directory, outbound, drain, move || clock.now());
         self.0.tracker.spawn(follow);
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }

@@ -1,6 +1,6 @@
 //! One session of one cluster: what arrives is worked in order, what is durable is acked.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -8,7 +8,7 @@ use futures::stream::FuturesOrdered;
 use prost::Message as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
+use tonic::{Status, Streaming};
 use tracing::{info, warn};
 
 use super::committer::{Commit, CommitterHandle};
@@ -65,6 +65,9 @@ pub enum End {
     Failed(Status),
 }
 
+/// So many parts of a snapshot are on their way to the store; the next ones are not read before.
+const PARTS_AT_ONCE: usize = 4;
+
 fn protocol(detail: impl Into<String>) -> End {
     End::GoAway(v1::go_away::Reason::Protocol, detail.into())
 }
@@ -84,20 +87,41 @@ pub struct Session {
     pub(super) directory: SharedDirectory,
     pub(super) outbound: mpsc::Sender<Result<v1::BrokerMessage, Status>>,
     pub(super) limits: Limits,
-    pub(super) sources: BTreeMap<String, bool>,
     pub(super) state: State,
 }
 
 /// What a session remembers between messages.
-#[derive(Default)]
 pub struct State {
+    /// Which sources have looked at everything.
+    sources: BTreeMap<String, bool>,
     last_seq: u64,
     in_flight: FuturesOrdered<futures::future::BoxFuture<'static, Option<InFlight>>>,
+    /// Whether something was submitted that may not be in the directory yet.
+    unsettled: bool,
+    /// The root of what the agent should hold; none when it may have changed. Nobody else changes what is durable for the
+    /// cluster, so while nothing is submitted a heartbeat is compared with this and costs nothing more.
+    expected_root: Option<[u8; 32]>,
     /// A diff goes on: the buckets that were asked for, and the keys that came.
     diff: Option<Diff>,
     snapshot: Option<Snapshot>,
     /// Keys that the agent no longer names and whose source is not synced: kept, and not counted as a difference.
     retained: HashMap<KeyHash, Version>,
+}
+
+impl State {
+    /// The state of a session that has just been opened, with this root of what is durable.
+    pub(super) fn new(root: [u8; 32]) -> Self {
+        Self {
+            sources: BTreeMap::new(),
+            last_seq: 0,
+            in_flight: FuturesOrdered::new(),
+            unsettled: false,
+            expected_root: Some(root),
+            diff: None,
+            snapshot: None,
+            retained: HashMap::new(),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -110,7 +134,7 @@ impl Session {
     /// Works what arrives until the stream ends, the session is superseded or the broker drains.
     pub async fn run(
         mut self,
-        mut inbound: mpsc::Receiver<v1::AgentMessage>,
+        mut inbound: Streaming<v1::AgentMessage>,
         superseded: CancellationToken,
         drain: CancellationToken,
         age: Duration,
@@ -122,9 +146,10 @@ impl Session {
             let has_room = self.state.in_flight.len() < 64;
             let end = tokio::select! {
                 Some(acked) = self.state.in_flight.next(), if !self.state.in_flight.is_empty() => self.ack(acked).await.err(),
-                message = tokio::time::timeout(silence, inbound.recv()), if has_room => match message {
-                    Ok(Some(message)) => self.take(message).await.err(),
-                    Ok(None) => Some(End::Closed),
+                message = tokio::time::timeout(silence, inbound.message()), if has_room => match message {
+                    Ok(Ok(Some(message))) => self.take(message).await.err(),
+                    Ok(Ok(None)) => Some(End::Closed),
+                    Ok(Err(status)) => Some(broken(&status)),
                     Err(_) => Some(End::Failed(Status::deadline_exceeded("nothing was heard of the agent for three heartbeats"))),
                 },
                 () = superseded.cancelled() => Some(End::GoAway(v1::go_away::Reason::Superseded, format!("a newer session of {} was welcomed", self.cluster))),
@@ -148,7 +173,7 @@ impl Session {
             Some(agent_message::Message::BucketDigests(digests)) => self.take_digests(&digests.digests).await,
             Some(agent_message::Message::KeyVersions(keys)) => self.take_keys(keys).await,
             Some(agent_message::Message::SnapshotBegin(begin)) => self.begin_snapshot(begin),
-            Some(agent_message::Message::SnapshotChunk(chunk)) => self.take_chunk(chunk),
+            Some(agent_message::Message::SnapshotChunk(chunk)) => self.take_chunk(chunk).await,
             Some(agent_message::Message::SnapshotEnd(end)) => self.end_snapshot(end).await,
             Some(agent_message::Message::Heartbeat(heartbeat)) => self.take_heartbeat(heartbeat).await,
             Some(agent_message::Message::Ping(ping)) => {
@@ -206,6 +231,8 @@ impl Session {
         let Some(told) = self.committer.submit(unit).await else {
             return Err(End::GoAway(v1::go_away::Reason::Drain, "the broker shuts down".to_owned()));
         };
+        self.state.unsettled = true;
+        self.state.expected_root = None;
         self.state.in_flight.push_back(Box::pin(async move { told.await.ok().map(|commit| InFlight { seq, credits, commit }) }));
         Ok(())
     }
@@ -213,7 +240,7 @@ impl Session {
     async fn ack(&mut self, in_flight: Option<InFlight>) -> Result<(), End> {
         match in_flight {
             Some(InFlight { seq, credits, commit: Commit::Durable }) => {
-                // Deletions that the broker decided itself have no sequence number to be acked.
+                // Deletions that the broker decided itself and parts of a snapshot have no sequence number to be acked.
                 if seq == 0 {
                     Ok(())
                 } else {
@@ -238,16 +265,27 @@ impl Session {
         while let Some(in_flight) = self.state.in_flight.next().await {
             self.ack(in_flight).await?;
         }
-        barrier(&self.decider).await.ok_or_else(|| End::GoAway(v1::go_away::Reason::Drain, "the broker shuts down".to_owned()))
+        if self.state.unsettled {
+            barrier(&self.decider)
+                .await
+                .ok_or_else(|| End::GoAway(v1::go_away::Reason::Drain, "the broker shuts down".to_owned()))?;
+            self.state.unsettled = false;
+        }
+        Ok(())
     }
 
-    /// What the agent should hold: what is durable, without what is kept for sources that are not synced.
-    fn expected(&self) -> SetDigest {
+    /// The root of what the agent should hold: what is durable, without what is kept for sources that are not synced.
+    fn expected_root(&mut self) -> [u8; 32] {
+        if let Some(root) = self.state.expected_root {
+            return root;
+        }
         let mut digest = self.directory.read(|directory| directory.digest(&self.cluster));
         for (key, version) in &self.state.retained {
             digest.remove(key, version);
         }
-        digest
+        let root = digest.root();
+        self.state.expected_root = Some(root);
+        root
     }
 
     async fn take_heartbeat(&mut self, heartbeat: v1::Heartbeat) -> Result<(), End> {
@@ -260,7 +298,7 @@ impl Session {
         let newly_synced = self.note_sources(&heartbeat.sources);
         self.settle().await?;
         let retained_is_due = !self.state.retained.is_empty() && newly_synced;
-        let differs = self.expected().root()[..] != heartbeat.root_digest[..];
+        let differs = self.expected_root()[..] != heartbeat.root_digest[..];
         if (differs || retained_is_due) && self.state.diff.is_none() && self.state.snapshot.is_none() {
             info!(cluster = %self.cluster, differs, "the agent holds something else than is durable: comparing");
             self.state.diff = Some(Diff::default());
@@ -273,7 +311,11 @@ impl Session {
     pub(super) fn note_sources(&mut self, sources: &[v1::SourceState]) -> bool {
         let mut newly_synced = false;
         for source in sources {
-            let before = self.sources.insert(source.kind.clone(), source.synced);
+            let before = self.state.sources.get(&source.kind).copied();
+            if before == Some(source.synced) {
+                continue;
+            }
+            self.state.sources.insert(source.kind.clone(), source.synced);
             newly_synced |= source.synced && before != Some(true);
             if !source.synced && before != Some(false) {
                 warn!(cluster = %self.cluster, source = %source.kind, "a source is not synced, its keys are kept: {}", source.last_error);
@@ -283,7 +325,7 @@ impl Session {
     }
 
     pub(super) fn is_synced(&self, source: &str) -> bool {
-        self.sources.get(source).copied().unwrap_or(false)
+        self.state.sources.get(source).copied().unwrap_or(false)
     }
 
     async fn take_digests(&mut self, digests: &[u8]) -> Result<(), End> {
@@ -294,6 +336,7 @@ impl Session {
         };
         let request = v1::BucketRequest { buckets: buckets.iter().map(|bucket| u32::from(*bucket)).collect() };
         self.state.retained.clear();
+        self.state.expected_root = None;
         self.state.diff = (!buckets.is_empty()).then(|| Diff { buckets: buckets.into_iter().collect(), named: HashMap::new() });
         self.say(broker_message::Message::BucketRequest(request)).await
     }
@@ -323,6 +366,7 @@ impl Session {
                 self.state.retained.insert(*key, *version);
             }
         }
+        self.state.expected_root = None;
         info!(cluster = %self.cluster, buckets = diff.buckets.len(), wanted = wanted.len(), gone = deletions.len(), kept = self.state.retained.len(), "compared");
         if !deletions.is_empty() {
             self.submit(0, deletions, v1::Credits::default(), false).await?;
@@ -363,33 +407,44 @@ impl Session {
         Ok(())
     }
 
-    fn take_chunk(&mut self, chunk: v1::SnapshotChunk) -> Result<(), End> {
+    async fn take_chunk(&mut self, chunk: v1::SnapshotChunk) -> Result<(), End> {
         let Some(snapshot) = &mut self.state.snapshot else { return Err(protocol("a part of a snapshot came before its begin")) };
-        snapshot.take(chunk).map_err(protocol)
+        for part in snapshot.take(chunk).map_err(protocol)? {
+            self.submit(0, part, v1::Credits::default(), false).await?;
+        }
+        // A snapshot takes no credits: it waits here, and what is not read yet waits at the agent.
+        while self.state.in_flight.len() > PARTS_AT_ONCE
+            && let Some(in_flight) = self.state.in_flight.next().await
+        {
+            self.ack(in_flight).await?;
+        }
+        Ok(())
     }
 
     async fn end_snapshot(&mut self, end: v1::SnapshotEnd) -> Result<(), End> {
         let Some(snapshot) = self.state.snapshot.take() else { return Err(protocol("a snapshot ended before its begin")) };
         self.note_sources(&end.sources);
+        let (seq, count) = (snapshot.seq(), snapshot.count());
+        let (rest, root) = snapshot.finish().map_err(protocol)?;
+        self.submit(seq, rest, v1::Credits::default(), true).await?;
         self.settle().await?;
-        let seq = snapshot.seq();
-        let puts = snapshot.finish().map_err(protocol)?;
-        let named: HashSet<KeyHash> = puts.iter().map(|(key, ..)| *key).collect();
-        let own = self.directory.read(|directory| directory.keys_in(&self.cluster, &(0..=255).collect()));
-        let mut ops: Vec<IngestOp> = vec![];
-        for (key, version, endpoint) in own {
-            if !named.contains(&key) {
-                if self.is_synced(&endpoint.source) {
-                    ops.push(IngestOp::Del { key, version_seen: Some(version) });
-                } else {
-                    self.state.retained.insert(key, version);
-                }
-            }
+        info!(cluster = %self.cluster, endpoints = count, "snapshot taken");
+        if self.expected_root() == root {
+            return Ok(());
         }
-        ops.extend(puts.into_iter().map(|(key, version, endpoint)| IngestOp::Put { key, version, endpoint }));
-        info!(cluster = %self.cluster, endpoints = named.len(), "snapshot taken");
-        self.submit(seq, ops, v1::Credits::default(), true).await
+        // An earlier snapshot was interrupted, or the cluster was known before: what absence means is found by comparing.
+        self.state.diff = Some(Diff::default());
+        self.say(broker_message::Message::DiffRequest(v1::DiffRequest {})).await
     }
+}
+
+/// How a stream ends that cannot be read on.
+fn broken(status: &Status) -> End {
+    if status.code() != tonic::Code::OutOfRange {
+        return End::Closed;
+    }
+    warn!("a message was larger than the broker takes: {}", status.message());
+    End::Failed(Status::out_of_range(format!("{}; send messages of at most the size that Welcome names", status.message())))
 }
 
 /// Waits until everything that was committed before is in the directory; none when the broker stops.

@@ -1,22 +1,30 @@
-//! A first snapshot on its way: collected, counted, compared with its digest, and committed whole or not at all.
+//! A first snapshot on its way. What absence from it means is decided when all of it has come and adds up to its digest.
+//!
+//! Additions alone delete nothing, so they need not wait for that: a snapshot in the order of its names is made durable in
+//! parts, ordinary units that take turns with those of other clusters. A name is never split over two of them, so that nobody
+//! publishes half of what is wanted there. A snapshot in another order waits in memory for its end.
 
 use super::session::read_put;
 use crate::core::digest::SetDigest;
-use crate::core::endpoint::{KeyHash, Version};
-use crate::core::packed::PackedEndpoint;
+use crate::ports::IngestOp;
 use crate::wire::v1;
+
+/// A part is complete with this many endpoints, at the next name.
+const PART: usize = 500;
 
 /// See the module's page.
 pub struct Snapshot {
     begin: v1::SnapshotBegin,
-    puts: Vec<(KeyHash, Version, PackedEndpoint)>,
     digest: SetDigest,
+    /// What came and is not part of a complete part.
+    rest: Vec<IngestOp>,
+    last_name: arcstr::ArcStr,
 }
 
 impl Snapshot {
     /// An empty one.
     pub fn new(begin: v1::SnapshotBegin) -> Self {
-        Self { begin, puts: vec![], digest: SetDigest::default() }
+        Self { begin, digest: SetDigest::default(), rest: vec![], last_name: arcstr::ArcStr::new() }
     }
 
     /// Its sequence number.
@@ -24,34 +32,133 @@ impl Snapshot {
         self.begin.seq
     }
 
-    /// Takes a part.
+    /// How many endpoints it has.
+    pub fn count(&self) -> u64 {
+        self.begin.count
+    }
+
+    /// Takes a piece; answers the parts that are complete with it.
     ///
     /// # Errors
-    /// How the part breaks the protocol.
-    pub fn take(&mut self, chunk: v1::SnapshotChunk) -> Result<(), String> {
+    /// How the piece breaks the protocol.
+    pub fn take(&mut self, chunk: v1::SnapshotChunk) -> Result<Vec<Vec<IngestOp>>, String> {
+        let mut parts = vec![];
         for put in chunk.puts {
             let (key, version, endpoint) = read_put(put)
                 .map_err(|status| format!("the snapshot holds an endpoint that cannot be read: {}", status.message))?;
+            if self.begin.by_name {
+                let name = endpoint.view().dns_name;
+                if *name < *self.last_name {
+                    return Err(format!("the snapshot is in the order of names, and {name} came after {}", self.last_name));
+                }
+                if *name != *self.last_name {
+                    if self.rest.len() >= PART {
+                        parts.push(std::mem::take(&mut self.rest));
+                    }
+                    self.last_name = name.into();
+                }
+            }
             self.digest.insert(&key, &version);
-            self.puts.push((key, version, endpoint));
+            if self.digest.count() > self.begin.count {
+                return Err(format!("the snapshot announced {} endpoints and holds more", self.begin.count));
+            }
+            self.rest.push(IngestOp::Put { key, version, endpoint });
         }
-        if self.puts.len() as u64 > self.begin.count {
-            return Err(format!("the snapshot announced {} endpoints and holds more", self.begin.count));
-        }
-        Ok(())
+        Ok(parts)
     }
 
-    /// The endpoints, when all that was announced is there.
+    /// What is not part of a complete part, and the root of all, when all that was announced is there.
     ///
     /// # Errors
     /// What is missing.
-    pub fn finish(self) -> Result<Vec<(KeyHash, Version, PackedEndpoint)>, String> {
-        if self.puts.len() as u64 != self.begin.count {
-            return Err(format!("the snapshot announced {} endpoints and holds {}", self.begin.count, self.puts.len()));
+    pub fn finish(self) -> Result<(Vec<IngestOp>, [u8; 32]), String> {
+        if self.digest.count() != self.begin.count {
+            return Err(format!("the snapshot announced {} endpoints and holds {}", self.begin.count, self.digest.count()));
         }
-        if self.digest.root()[..] != self.begin.root_digest[..] {
+        let root = self.digest.root();
+        if root[..] != self.begin.root_digest[..] {
             return Err("the snapshot's endpoints do not add up to its digest".to_owned());
         }
-        Ok(self.puts)
+        Ok((self.rest, root))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::endpoint::Endpoint;
+    use crate::core::testkit::endpoint;
+    use crate::wire::convert::version_to_wire;
+
+    /// Three objects want each name, so that a name that is split shows.
+    fn wishes(names: usize) -> Vec<Endpoint> {
+        let mut wishes: Vec<Endpoint> = (0..names * 3)
+            .map(|n| endpoint(&format!("web{n}"), &format!("n{}.example.com", n % names), "A", &["192.0.2.1"]))
+            .collect();
+        wishes.sort_by(|a, b| a.key.dns_name.cmp(&b.key.dns_name));
+        wishes
+    }
+
+    fn begin(wishes: &[Endpoint], by_name: bool) -> v1::SnapshotBegin {
+        let mut digest = SetDigest::default();
+        wishes.iter().for_each(|wish| digest.insert(&wish.key.hash(), &wish.version()));
+        v1::SnapshotBegin { seq: 1, count: digest.count(), root_digest: digest.root().to_vec().into(), by_name }
+    }
+
+    fn chunk(wishes: &[Endpoint]) -> v1::SnapshotChunk {
+        let put = |wish: &Endpoint| v1::Put { endpoint: Some(wish.into()), version: version_to_wire(&wish.version()) };
+        v1::SnapshotChunk { puts: wishes.iter().map(put).collect() }
+    }
+
+    fn names(part: &[IngestOp]) -> Vec<String> {
+        let name = |op: &IngestOp| match op {
+            IngestOp::Put { endpoint, .. } => endpoint.view().dns_name.to_owned(),
+            IngestOp::Del { .. } => panic!("a snapshot deletes nothing itself"),
+        };
+        part.iter().map(name).collect()
+    }
+
+    #[test]
+    fn a_name_is_never_split_over_two_parts_and_nothing_is_lost() {
+        let wishes = wishes(1_000);
+        let mut snapshot = Snapshot::new(begin(&wishes, true));
+        let mut parts = vec![];
+        // Pieces end wherever they do, in the middle of a name too.
+        for piece in wishes.chunks(100) {
+            parts.extend(snapshot.take(chunk(piece)).unwrap());
+        }
+        assert!(parts.len() >= 4);
+        let (rest, root) = snapshot.finish().unwrap();
+        assert_eq!(root[..], begin(&wishes, true).root_digest[..]);
+        parts.push(rest);
+        let parts: Vec<Vec<String>> = parts.iter().map(|part| names(part)).collect();
+        for (before, after) in parts.iter().zip(&parts[1..]) {
+            assert_ne!(before.last(), after.first());
+            assert!(before.len() >= PART && before.len() < PART + 3);
+        }
+        assert_eq!(parts.concat(), wishes.iter().map(|wish| wish.key.dns_name.to_string()).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn one_in_no_order_is_whole_at_its_end() {
+        let mut wishes = wishes(1_000);
+        wishes.reverse();
+        let mut snapshot = Snapshot::new(begin(&wishes, false));
+        assert!(snapshot.take(chunk(&wishes)).unwrap().is_empty());
+        assert_eq!(snapshot.finish().unwrap().0.len(), wishes.len());
+        let mut lies = Snapshot::new(begin(&wishes, true));
+        assert!(lies.take(chunk(&wishes)).unwrap_err().contains("came after"));
+    }
+
+    #[test]
+    fn one_that_does_not_add_up_is_refused_at_its_end() {
+        let wishes = wishes(2);
+        let refused = |begin: v1::SnapshotBegin, wishes: &[Endpoint]| {
+            let mut snapshot = Snapshot::new(begin);
+            snapshot.take(chunk(wishes)).and_then(|_| snapshot.finish()).unwrap_err()
+        };
+        assert!(refused(begin(&wishes, true), &wishes[1..]).contains("announced 6 endpoints and holds 5"));
+        assert!(refused(begin(&wishes[1..], true), &wishes).contains("holds more"));
+        assert!(refused(begin(&wishes[1..], true), &wishes[..5]).contains("do not add up"));
     }
 }

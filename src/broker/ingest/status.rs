@@ -1,4 +1,4 @@
-//! Statuses on their way back: all of a cluster's first, then each change.
+//! Statuses on their way back: first those that the agent does not hold as they are, then each change.
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -9,7 +9,7 @@ use crate::broker::endpoints::Follower;
 use crate::broker::held::{Held, Progress};
 use crate::core::routing::ZoneTable;
 use crate::core::time::Timestamp;
-use crate::core::verdict::{Verdict, VerdictState};
+use crate::core::verdict::Verdict;
 use crate::wire::convert::version_to_wire;
 use crate::wire::v1;
 
@@ -35,7 +35,9 @@ pub fn follow(
             }
             let (zones, at) = (directory.read(|directory| directory.zones()), now());
             let statuses = news.endpoints.iter().filter_map(|held| to_wire(held, &zones, at)).collect();
-            if outbound.send(Ok(v1::StatusBatch { statuses, replay_done: news.replay_done })).await.is_err() {
+            let replay_scope = news.scope.map(|buckets| v1::ReplayScope { buckets: buckets.into() });
+            let batch = v1::StatusBatch { statuses, replay_done: news.replay_done, replay_scope };
+            if outbound.send(Ok(batch)).await.is_err() {
                 return;
             }
         }
@@ -43,29 +45,22 @@ pub fn follow(
 }
 
 fn to_wire(held: &Held, zones: &ZoneTable, now: Timestamp) -> Option<v1::EndpointStatus> {
-    let status = held.status()?;
-    let (progress, detail, change_id, expected_at) = match &status.progress {
-        None => (v1::Progress::Unspecified, "", None, None),
-        Some(Progress::Pending { detail, expected_at }) => (v1::Progress::Pending, detail.as_str(), None, *expected_at),
-        Some(Progress::Applied { change_id }) => (v1::Progress::Applied, "", change_id.clone(), None),
-        Some(Progress::InSync { change_id }) => (v1::Progress::InSync, "", change_id.clone(), None),
-        Some(Progress::Refused { message, .. }) => (v1::Progress::Refused, message.as_str(), None, None),
-        Some(Progress::Drifted { message }) => (v1::Progress::Drifted, message.as_str(), None, None),
+    let (status, version) = (held.status()?, held.version());
+    let content = status.content(&version);
+    let (change_id, expected_at) = match &status.progress {
+        Some(Progress::Pending { expected_at, .. }) => (None, *expected_at),
+        Some(Progress::Applied { change_id } | Progress::InSync { change_id }) => (change_id.clone(), None),
+        None | Some(Progress::Refused { .. } | Progress::Drifted { .. }) => (None, None),
     };
-    let placement = status.verdict.placement.as_ref();
     Some(v1::EndpointStatus {
         key: Some((&held.key()).into()),
-        version: version_to_wire(&held.version()),
-        verdict: match status.verdict.state {
-            VerdictState::Accepted => v1::VerdictState::Accepted,
-            VerdictState::Waiting => v1::VerdictState::Waiting,
-            VerdictState::Rejected => v1::VerdictState::Rejected,
-        } as i32,
-        reason: status.verdict.reason.as_str().to_owned(),
-        message: if detail.is_empty() { status.verdict.message.clone() } else { detail.to_owned() },
-        progress: progress as i32,
-        account: placement.map(|p| p.account.to_string()).unwrap_or_default(),
-        zone_id: placement.map(|p| p.zone.to_string()).unwrap_or_default(),
+        version: version_to_wire(&version),
+        verdict: content.verdict,
+        reason: content.reason.to_owned(),
+        message: content.message.to_owned(),
+        progress: content.progress,
+        account: content.account.to_owned(),
+        zone_id: content.zone.to_owned(),
         zone_name: zone_name(&status.verdict, zones),
         change_id: change_id.unwrap_or_default(),
         at_ms: held.since().0,

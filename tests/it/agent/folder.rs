@@ -104,7 +104,7 @@ async fn story() {
         reason: "NO_ZONE".to_owned(),
         ..v1::EndpointStatus::default()
     };
-    watcher.send(Ok(v1::StatusBatch { statuses: vec![status], replay_done: true })).unwrap();
+    watcher.send(Ok(v1::StatusBatch { statuses: vec![status], replay_done: true, replay_scope: None })).unwrap();
     handle.wait_until(|state| state.statuses.get(&key.hash()).is_some() && state.publisher.is_converged()).await;
 
     let address = handle.http_address().unwrap();

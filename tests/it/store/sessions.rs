@@ -11,6 +11,7 @@ on_both_databases!(
     only_the_newest_session_commits,
     a_fenced_unit_leaves_the_others_alone,
     sessions_that_open_at_once_get_different_epochs,
+    a_group_of_sessions_opens_each_as_if_it_were_alone,
     a_cluster_is_known_after_its_first_snapshot,
 );
 
@@ -81,6 +82,45 @@ async fn sessions_that_open_at_once_get_different_epochs(place: Place) {
     let mut epochs = tasks.join_all().await;
     epochs.sort();
     assert_eq!(epochs, (1..=8).map(Epoch).collect::<Vec<_>>());
+}
+
+async fn a_group_of_sessions_opens_each_as_if_it_were_alone(place: Place) {
+    let store = place.open().await;
+    let of = |name: &str, uid: &str, instance: &str| SessionOpening { cluster: cluster(name), ..opening(uid, instance, 7) };
+    assert!(store.open_sessions(&[]).await.unwrap().is_empty());
+    store.open_session(&of("west", "uid-west", "first")).await.unwrap();
+    let epoch = store.open_session(&of("known", "uid-known", "first")).await.unwrap();
+    assert_eq!(epoch, SessionOpened::Welcome { epoch: Epoch(1), known: false });
+    store
+        .ingest(&[IngestUnit { completes_snapshot: true, ..unit(&cluster("known"), Epoch(1), 1, vec![]) }], Timestamp(5))
+        .await
+        .unwrap();
+    let group = [
+        of("west", "uid-west", "second"),
+        of("east", "uid-east", "one"),
+        of("west", "another", "clone"),
+        of("east", "uid-east", "two"),
+        of("known", "uid-known", "second"),
+        of("east", "another", "clone"),
+        of("west", "uid-west", "third"),
+    ];
+    let welcome = |epoch, known| SessionOpened::Welcome { epoch: Epoch(epoch), known };
+    let conflict = |uid: &str| SessionOpened::IdentityConflict { registered_uid: uid.to_owned() };
+    let expected = [
+        welcome(2, false),
+        welcome(1, false),
+        conflict("uid-west"),
+        welcome(2, false),
+        welcome(2, true),
+        conflict("uid-east"),
+        welcome(3, false),
+    ];
+    assert_eq!(store.open_sessions(&group).await.unwrap(), expected);
+    let rows = store.clusters().await.unwrap();
+    let instances: Vec<_> = rows.iter().map(|row| (row.cluster.as_str(), row.instance_id.as_str(), row.epoch.0)).collect();
+    assert_eq!(instances, [("east", "two", 2), ("known", "second", 2), ("west", "third", 3)]);
+    let many: Vec<SessionOpening> = (0..1_500).map(|n| of(&format!("c{n}"), "uid", "i")).collect();
+    assert!(store.open_sessions(&many).await.unwrap().iter().all(|opened| *opened == welcome(1, false)));
 }
 
 async fn a_cluster_is_known_after_its_first_snapshot(place: Place) {

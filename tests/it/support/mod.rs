@@ -8,6 +8,7 @@ pub mod ministack;
 pub mod network;
 pub mod postgres;
 pub mod process;
+pub mod relay;
 pub mod tap;
 pub mod wait;
 pub mod world;

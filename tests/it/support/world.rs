@@ -137,14 +137,19 @@ impl World {
         world
     }
 
-    pub async fn start_broker(&mut self) {
+    /// What a broker of this world is built from.
+    pub fn broker_parts(&self) -> (Config, BrokerOptions) {
         let text = broker_config(&self.plan, &self.data).to_string();
-        let config = Config::parse(&text, "broker.yaml").unwrap();
         let aws = AwsOptions {
             attempt_timeout: self.plan.attempt_timeout,
             ..AwsOptions::emulator(&self.emulator.endpoint_url(), KEY, SECRET)
         };
-        let bound = build(&config, BrokerOptions { aws, ..BrokerOptions::default() }).await.unwrap();
+        (Config::parse(&text, "broker.yaml").unwrap(), BrokerOptions { aws, ..BrokerOptions::default() })
+    }
+
+    pub async fn start_broker(&mut self) {
+        let (config, options) = self.broker_parts();
+        let bound = build(&config, options).await.unwrap();
         let stop = CancellationToken::new();
         let (handle, grpc) = (bound.handle(), bound.grpc);
         let task = tokio::spawn(bound.run(stop.clone()));

@@ -70,7 +70,7 @@ impl TestStore {
 
 #[async_trait]
 impl Store for TestStore {
-    async fn open_session(&self, _: &SessionOpening) -> Result<SessionOpened, StoreError> {
+    async fn open_sessions(&self, _: &[SessionOpening]) -> Result<Vec<SessionOpened>, StoreError> {
         Err(StoreError::Refused("no sessions here".to_owned()))
     }
     async fn ingest(&self, _: &[IngestUnit], _: Timestamp) -> Result<Vec<IngestOutcome>, StoreError> {
