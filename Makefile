@@ -1,6 +1,8 @@
 # How Zonefold is built, tested and run. `make` alone lists what there is.
 
 CARGO ?= cargo
+# What measures; each command is one of docs/performance.md.
+BENCH = ./target/release/zonefold bench
 # Arguments for `make dev`, as in: make dev ARGS="--data ./zonefold-data"
 ARGS ?=
 
@@ -19,12 +21,17 @@ test: setup format-check lint ## Install what the tests need, then check the for
 check: format-check lint ## The form, the lints and the unit tests: what to run before each commit
 	$(CARGO) test --locked --lib
 
-bench: ## Measure a release build: draining a backlog, the latency of one change, the cost of idling, the core alone
+bench: ## Measure a release build, in under 20 minutes: every figure of docs/performance.md
 	$(CARGO) build --locked --release
+	for store in sqlite postgres; do $(BENCH) ingest --store $$store || exit 1; done
+	$(BENCH) scale
+	for store in sqlite postgres; do $(BENCH) store --store $$store || exit 1; done
 	for operation in create update; do for profile in 2026 legacy; do \
-	  ./target/release/zonefold bench drain --operation $$operation --profile $$profile || exit 1; done; done
-	./target/release/zonefold bench latency
-	for clusters in 1 100; do ./target/release/zonefold bench idle --clusters $$clusters --seconds 198 || exit 1; done
+	  $(BENCH) drain --operation $$operation --profile $$profile --signature trust --endpoints 5500 || exit 1; done; done
+	for accounts in 10 50; do \
+	  $(BENCH) drain --accounts $$accounts --endpoints 5500 --spread skewed --signature trust || exit 1; done
+	$(BENCH) latency --clusters 1000 --samples 100
+	$(BENCH) idle --clusters 1000 --seconds 66
 	$(CARGO) bench --locked --bench core
 
 setup: ## Install what the tests need and the machine does not have

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-fn figures(args: &[&str]) -> Value {
+pub fn figures(args: &[&str]) -> Value {
     let output =
         Command::new(env!("CARGO_BIN_EXE_zonefold")).arg("bench").args(args).args(["--output", "json"]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -2,28 +2,33 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
+use http::uri::PathAndQuery;
+use prost::Message as _;
 use tokio::sync::{Mutex, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::{Channel, Endpoint as GrpcEndpoint};
+use tonic::transport::Channel;
 use tonic::{Request, Streaming};
 
+use super::connection::{self, AsEncoded, Traffic};
+use super::fleet::SOURCES;
 use crate::core::digest::SetDigest;
-use crate::core::endpoint::{Endpoint, KeyHash, Version};
+use crate::core::endpoint::{Endpoint, EndpointKey, KeyHash, Version};
 use crate::core::ids::ClusterId;
+use crate::core::status::StatusContent;
 use crate::wire::convert::version_to_wire;
 use crate::wire::v1::agent_message::Message as ToBroker;
 use crate::wire::v1::broker_message::Message as FromBroker;
 use crate::wire::v1::federation_client::FederationClient;
 use crate::wire::v1::{self, operation, welcome::Mode};
 
-/// The kind of source that the endpoints come from.
-pub const SOURCE: &str = "dnsendpoint";
+/// The call of [`FederationClient::publish`], for messages that are encoded already.
+const PUBLISH: &str = "/zonefold.v1.Federation/Publish";
 /// Operations of one message.
 const OPERATIONS: usize = 500;
 /// Messages that wait for the connection.
@@ -31,15 +36,15 @@ const QUEUE: usize = 64;
 /// The largest status message that is read.
 const MAX_MESSAGE_BYTES: usize = 16 << 20;
 
-/// What the cluster wants, for a session that resumes.
+/// Hashes by key with their digest. What a cluster of a benchmark has published it never withdraws.
 #[derive(Clone, Default)]
-pub struct Held {
+struct Known {
     digest: SetDigest,
     versions: HashMap<KeyHash, Version>,
 }
 
-impl Held {
-    /// Takes an endpoint in, or its new content.
+impl Known {
+    /// Takes a key in, or its new content.
     fn take(&mut self, key: KeyHash, version: Version) {
         if let Some(old) = self.versions.insert(key, version) {
             self.digest.remove(&key, &old);
@@ -50,19 +55,70 @@ impl Held {
     fn root(&self) -> Bytes {
         Bytes::copy_from_slice(&self.digest.root())
     }
+
+    /// As a request to watch says it; empty for nothing.
+    fn digests(&self) -> Bytes {
+        if self.digest.is_empty() { Bytes::new() } else { self.digest.to_bytes().into() }
+    }
+}
+
+/// What the cluster wants and what it knows of it, for a session that resumes.
+#[derive(Clone, Default)]
+pub struct Held {
+    endpoints: Known,
+    statuses: Known,
 }
 
 /// What is sent, in order: a heartbeat's figures belong to the last sequence number before it.
 struct Outgoing {
-    messages: mpsc::Sender<v1::AgentMessage>,
+    messages: mpsc::Sender<Bytes>,
     seq: u64,
-    held: Held,
+    held: Known,
 }
 
 impl Outgoing {
     async fn send(&self, message: ToBroker) -> anyhow::Result<()> {
-        self.messages.send(v1::AgentMessage { message: Some(message) }).await.context("the session has ended")
+        self.send_encoded(encoded(message)).await
     }
+
+    async fn send_encoded(&self, message: Bytes) -> anyhow::Result<()> {
+        self.messages.send(message).await.context("the session has ended")
+    }
+}
+
+fn encoded(message: ToBroker) -> Bytes {
+    v1::AgentMessage { message: Some(message) }.encode_to_vec().into()
+}
+
+/// Operations under one sequence number, encoded.
+pub struct Encoded {
+    seq: u64,
+    message: Bytes,
+    /// What it takes of the session's credits.
+    items: u32,
+    bytes: u32,
+    versions: Vec<(KeyHash, Version)>,
+}
+
+/// Encodes what a cluster publishes after the sequence number `after`; after first contact that is 1.
+///
+/// # Errors
+/// A message would be larger than a session takes.
+pub fn encode(endpoints: &[Endpoint], after: u64) -> anyhow::Result<Vec<Encoded>> {
+    (after + 1..).zip(endpoints.chunks(OPERATIONS)).map(|(seq, chunk)| encode_one(chunk, seq)).collect()
+}
+
+fn encode_one(endpoints: &[Endpoint], seq: u64) -> anyhow::Result<Encoded> {
+    let (mut operations, mut versions) = (vec![], vec![]);
+    for endpoint in endpoints {
+        let version = endpoint.version();
+        versions.push((endpoint.key.hash(), version));
+        let put = v1::Put { endpoint: Some(endpoint.into()), version: version_to_wire(&version) };
+        operations.push(v1::Operation { operation: Some(operation::Operation::Put(put)) });
+    }
+    let bytes = u32::try_from(operations.iter().map(prost::Message::encoded_len).sum::<usize>())?;
+    let items = u32::try_from(operations.len())?;
+    Ok(Encoded { seq, message: encoded(ToBroker::Changes(v1::Changes { seq, operations })), items, bytes, versions })
 }
 
 /// How far the broker has come.
@@ -72,15 +128,26 @@ struct Heard {
     ended: Option<String>,
 }
 
+/// What the status stream has said.
+#[derive(Clone, Copy, Default)]
+struct Watched {
+    replay_done: bool,
+    /// The newest status: of which content, and how far it is.
+    newest: Option<(Version, v1::Progress)>,
+}
+
 /// An open session.
 pub struct Cluster {
     id: ClusterId,
     outgoing: Arc<Mutex<Outgoing>>,
+    statuses: Arc<StdMutex<Known>>,
     items: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     heard: watch::Receiver<Heard>,
+    watched: watch::Receiver<Watched>,
+    traffic: Arc<Traffic>,
     // Reading, heartbeats and the status stream; they end with the session.
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 impl Cluster {
@@ -89,25 +156,31 @@ impl Cluster {
     /// # Errors
     /// The broker cannot be reached, refuses the session, or does not hold what the cluster wants.
     pub async fn connect(broker: SocketAddr, token: &str, id: &ClusterId, held: Held) -> anyhow::Result<Self> {
-        let channel = GrpcEndpoint::from_shared(format!("http://{broker}"))?.connect().await?;
-        let mut client = FederationClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let traffic = Arc::new(Traffic::default());
+        let channel = connection::connect(broker, Arc::clone(&traffic)).await?;
+        let client = FederationClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
         let (messages, receiver) = mpsc::channel(QUEUE);
-        let outgoing = Outgoing { messages, seq: 0, held };
+        let outgoing = Outgoing { messages, seq: 0, held: held.endpoints };
         outgoing.send(ToBroker::Hello(hello(id, &outgoing.held))).await?;
-        let mut inbound = client.publish(signed(ReceiverStream::new(receiver), token)?).await?.into_inner();
+        let mut grpc = tonic::client::Grpc::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        grpc.ready().await?;
+        let request = signed(ReceiverStream::new(receiver), token)?;
+        let mut inbound = grpc.streaming(request, PathAndQuery::from_static(PUBLISH), AsEncoded).await?.into_inner();
         let Some(FromBroker::Welcome(welcome)) = inbound.message().await?.and_then(|message| message.message) else {
             bail!("the broker said something else than Welcome to {id}");
         };
         let mode = welcome.mode();
         let credits = welcome.credits.unwrap_or_default();
         let (told, heard) = watch::channel(Heard::default());
+        let (tell_status, watched) = watch::channel(Watched::default());
         let (items, bytes) = (semaphore(credits.items as usize), semaphore(usize::try_from(credits.bytes)?));
         let outgoing = Arc::new(Mutex::new(outgoing));
         let mut tasks = JoinSet::new();
         tasks.spawn(listen(inbound, told, Arc::clone(&outgoing), Arc::clone(&items), Arc::clone(&bytes)));
         tasks.spawn(beat(Arc::clone(&outgoing), Duration::from_millis(welcome.heartbeat_ms.max(1_000))));
-        tasks.spawn(watch_status(client, token.to_owned(), id.clone()));
-        let cluster = Self { id: id.clone(), outgoing, items, bytes, heard, _tasks: tasks };
+        let statuses = Arc::new(StdMutex::new(held.statuses));
+        tasks.spawn(watch_status(client, token.to_owned(), id.clone(), Arc::clone(&statuses), tell_status));
+        let cluster = Self { id: id.clone(), outgoing, statuses, items, bytes, heard, watched, traffic, tasks };
         match mode {
             Mode::Resume => {}
             Mode::Snapshot => cluster.begin().await?,
@@ -145,24 +218,36 @@ impl Cluster {
     pub async fn publish(&self, endpoints: &[Endpoint]) -> anyhow::Result<u64> {
         let mut last = self.outgoing.lock().await.seq;
         for chunk in endpoints.chunks(OPERATIONS) {
-            let (mut operations, mut versions) = (vec![], vec![]);
-            for endpoint in chunk {
-                let version = endpoint.version();
-                versions.push((endpoint.key.hash(), version));
-                let put = v1::Put { endpoint: Some(endpoint.into()), version: version_to_wire(&version) };
-                operations.push(v1::Operation { operation: Some(operation::Operation::Put(put)) });
-            }
-            let bytes: usize = operations.iter().map(prost::Message::encoded_len).sum();
-            // An Ack gives the credits back.
-            self.items.acquire_many(u32::try_from(operations.len())?).await?.forget();
-            self.bytes.acquire_many(u32::try_from(bytes)?).await?.forget();
-            let mut outgoing = self.outgoing.lock().await;
-            outgoing.seq += 1;
-            last = outgoing.seq;
-            versions.into_iter().for_each(|(key, version)| outgoing.held.take(key, version));
-            outgoing.send(ToBroker::Changes(v1::Changes { seq: last, operations })).await?;
+            last += 1;
+            self.send(encode_one(chunk, last)?).await?;
         }
         Ok(last)
+    }
+
+    /// The same for messages that are encoded already.
+    ///
+    /// # Errors
+    /// The session has ended, or the messages do not follow what was sent before.
+    pub async fn publish_encoded(&self, messages: Vec<Encoded>) -> anyhow::Result<u64> {
+        let mut last = self.outgoing.lock().await.seq;
+        for message in messages {
+            last = message.seq;
+            self.send(message).await?;
+        }
+        Ok(last)
+    }
+
+    /// Sends one message as soon as the credits allow it; an Ack gives them back.
+    async fn send(&self, message: Encoded) -> anyhow::Result<()> {
+        self.items.acquire_many(message.items).await?.forget();
+        self.bytes.acquire_many(message.bytes).await?.forget();
+        let mut outgoing = self.outgoing.lock().await;
+        if message.seq != outgoing.seq + 1 {
+            bail!("the sequence number {} would follow {}: one task publishes at a time", message.seq, outgoing.seq);
+        }
+        outgoing.seq = message.seq;
+        message.versions.into_iter().for_each(|(key, version)| outgoing.held.take(key, version));
+        outgoing.send_encoded(message.message).await
     }
 
     /// Returns when the broker has acknowledged a sequence number.
@@ -178,9 +263,39 @@ impl Cluster {
         }
     }
 
+    /// Returns when the status stream has said all that there was.
+    ///
+    /// # Errors
+    /// The stream has ended.
+    pub async fn replayed(&self) -> anyhow::Result<()> {
+        self.watched.clone().wait_for(|watched| watched.replay_done).await.context("the status stream ended")?;
+        Ok(())
+    }
+
+    /// Returns when the newest status is of this content and has come so far, or farther.
+    ///
+    /// # Errors
+    /// The stream has ended.
+    pub async fn progressed(&self, version: Version, progress: v1::Progress) -> anyhow::Result<()> {
+        let reached = |watched: &Watched| {
+            watched.newest.is_some_and(|(of, now)| of == version && (now == progress || now == v1::Progress::InSync))
+        };
+        self.watched.clone().wait_for(reached).await.context("the status stream ended")?;
+        Ok(())
+    }
+
+    /// The bytes of its connection by now, in both directions.
+    pub fn traffic_bytes(&self) -> u64 {
+        self.traffic.bytes()
+    }
+
     /// Ends the session; answers what a later one resumes with.
-    pub async fn leave(self) -> Held {
-        self.outgoing.lock().await.held.clone()
+    pub async fn leave(mut self) -> Held {
+        // A heartbeat must not speak of what is taken away here.
+        self.tasks.shutdown().await;
+        let endpoints = std::mem::take(&mut self.outgoing.lock().await.held);
+        let statuses = std::mem::take(&mut *lock(&self.statuses));
+        Held { endpoints, statuses }
     }
 }
 
@@ -189,10 +304,10 @@ fn semaphore(permits: usize) -> Arc<Semaphore> {
 }
 
 fn sources() -> Vec<v1::SourceState> {
-    vec![v1::SourceState { kind: SOURCE.to_owned(), synced: true, last_error: String::new() }]
+    SOURCES.map(|kind| v1::SourceState { kind: kind.to_owned(), synced: true, last_error: String::new() }).into()
 }
 
-fn hello(id: &ClusterId, held: &Held) -> v1::Hello {
+fn hello(id: &ClusterId, held: &Known) -> v1::Hello {
     v1::Hello {
         cluster: id.to_string(),
         kube_system_uid: format!("uid-of-{id}"),
@@ -263,13 +378,47 @@ async fn beat(outgoing: Arc<Mutex<Outgoing>>, every: Duration) {
     }
 }
 
-/// Reads the statuses, as an agent does; what they say is not measured.
-async fn watch_status(mut client: FederationClient<Channel>, token: String, id: ClusterId) {
-    let Ok(request) = signed(v1::WatchStatusRequest { cluster: id.to_string(), ..v1::WatchStatusRequest::default() }, &token)
-    else {
-        return;
-    };
+/// Reads the statuses, as an agent does: it says what it holds, so that only what is new is said.
+async fn watch_status(
+    mut client: FederationClient<Channel>,
+    token: String,
+    id: ClusterId,
+    held: Arc<StdMutex<Known>>,
+    told: watch::Sender<Watched>,
+) {
+    let held_digests = lock(&held).digests();
+    let Ok(request) = signed(v1::WatchStatusRequest { cluster: id.to_string(), held_digests }, &token) else { return };
     let Ok(statuses) = client.watch_status(request).await else { return };
     let mut statuses = statuses.into_inner();
-    while let Ok(Some(_)) = statuses.message().await {}
+    while let Ok(Some(batch)) = statuses.message().await {
+        let mut newest = None;
+        for status in batch.statuses {
+            let Some((key, version)) = status.key.clone().zip(Version::from_slice(&status.version)) else { continue };
+            newest = Some((version, status.progress()));
+            lock(&held).take(EndpointKey::from(key).hash(), said(&status));
+        }
+        told.send_modify(|watched| {
+            watched.replay_done |= batch.replay_done;
+            watched.newest = newest.or(watched.newest);
+        });
+    }
+}
+
+/// What is compared of a status.
+fn said(status: &v1::EndpointStatus) -> Version {
+    let content = StatusContent {
+        version: &status.version,
+        verdict: status.verdict,
+        reason: &status.reason,
+        message: &status.message,
+        progress: status.progress,
+        account: &status.account,
+        zone: &status.zone_id,
+    };
+    content.hash()
+}
+
+fn lock(known: &StdMutex<Known>) -> MutexGuard<'_, Known> {
+    // Nothing panics while it is held.
+    known.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! `bench drain`: a backlog of many clusters against what one account's buckets allow.
+//! `bench drain`: a backlog of many clusters against what the accounts' buckets allow.
 
 use std::collections::BTreeMap;
 
@@ -7,17 +7,21 @@ use serde::Serialize;
 
 use super::cluster::Held;
 use super::figures::{rounded, seconds};
+use super::fleet::shares;
 use super::say;
-use super::stage::{Pace, Stage, World, prepare, publish_all};
-use crate::cli::bench::{Arrival, BenchProfile, BenchSignature, DrainArgs, DrainOperation};
+use super::stage::{Extent, Pace, Stage, World, prepare, publish_all};
+use crate::cli::bench::{Arrival, BenchProfile, BenchSignature, DrainArgs, DrainOperation, ZoneSpread};
 use crate::core::budget::{ApiAction, Budget, BudgetConfig, StartLevel};
 use crate::core::endpoint::Endpoint;
 use crate::core::fold::FoldLimits;
+use crate::core::ids::AccountId;
 use crate::core::time::{Millis, Timestamp};
-use crate::emulator::{Action, Snapshot};
+use crate::emulator::Action;
 
 const CREATE_ENDPOINTS: u32 = 10_000;
 const UPDATE_ENDPOINTS: u32 = 5_000;
+/// With skewed zones the hottest of ten has about a quarter of the names.
+const ZONE_SKEW: f64 = 0.8;
 
 /// What is printed; each figure is explained in [`crate::cli::bench::DRAIN_FIGURES`].
 #[derive(Debug, Serialize)]
@@ -26,9 +30,11 @@ pub struct DrainFigures {
     operation: DrainOperation,
     profile: BenchProfile,
     arrival: Arrival,
+    accounts: u32,
     seconds: f64,
     limit_seconds: f64,
     ratio: Option<f64>,
+    mean_ratio: Option<f64>,
     throttled: u64,
     calls: u64,
     changes: u64,
@@ -41,16 +47,25 @@ pub struct DrainFigures {
     endpoints: u32,
     clusters: u32,
     zones: u32,
+    spread: ZoneSpread,
     reserve_percent: u8,
     signature: BenchSignature,
     seed: u64,
 }
 
-/// What goes out: the fewest calls and all changes.
+/// What goes out to one account: the fewest calls and all changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Need {
     calls: u32,
     changes: u32,
+}
+
+/// What is to go out.
+struct Backlog {
+    /// What each cluster wants.
+    wanted: Vec<Vec<Endpoint>>,
+    /// What that comes to for each account.
+    needs: Vec<Need>,
 }
 
 /// Runs the benchmark.
@@ -62,39 +77,41 @@ pub async fn measure(args: &DrainArgs) -> anyhow::Result<DrainFigures> {
         DrainOperation::Create => CREATE_ENDPOINTS,
         DrainOperation::Update => UPDATE_ENDPOINTS,
     });
-    let world = World::new(&args.common, args.zones, args.clusters)?;
+    let extent = Extent { accounts: args.accounts, zones: args.zones, clusters: args.clusters };
+    let world = World::new(&args.common, extent)?;
     let mut rng = fastrand::Rng::with_seed(args.common.seed);
     let address = [rng.u8(0..128), rng.u8(..)];
-    let before = wanted(&world, count, address);
-    let (start, wanted): ((Option<Snapshot>, Vec<Held>), _) = match args.operation {
-        DrainOperation::Create => ((None, vec![]), before),
+    let zones = spread(count, args.zones, args.spread, &mut rng);
+    let before = backlog(&world, &zones, args.operation, address);
+    let (start, held, backlog) = match args.operation {
+        DrainOperation::Create => (None, vec![], before),
         DrainOperation::Update => {
-            let (zones, held) = prepare(&world, &before).await?;
-            ((Some(zones), held), wanted(&world, count, [address[0] + 128, address[1]]))
+            let (start, held) = prepare(&world, &before.wanted).await?;
+            (Some(start), held, backlog(&world, &zones, args.operation, [address[0] + 128, address[1]]))
         }
     };
-    let need = need_of(&wanted, args.operation);
-    let stage = world.open(Pace::of(args.profile, args.reserve_percent), start.0).await?;
-    let run = drain(&stage, start.1, &wanted, need, args.arrival).await?;
+    let stage = world.open(Pace::of(args.profile, args.reserve_percent), start).await?;
+    let run = drain(&stage, held, &backlog, args.arrival).await?;
     let budget = stage.budget()?;
     let (calls, busy) = calls(&stage);
-    let throttled = stage.account_counters().throttled;
+    let throttled = stage.throttled();
     stage.close().await?;
-    let limit_seconds = limit_seconds(&budget, need);
-    let drained = seconds(run.last - run.first);
+    let drained = Drained::of(&run.spans, &backlog.needs, &budget)?;
     Ok(DrainFigures {
         bench: "drain",
         operation: args.operation,
         profile: args.profile,
         arrival: args.arrival,
-        seconds: rounded(drained),
-        limit_seconds: rounded(limit_seconds),
-        ratio: (limit_seconds > 0.0).then(|| rounded(drained / limit_seconds)),
+        accounts: args.accounts,
+        seconds: rounded(drained.seconds),
+        limit_seconds: rounded(drained.limit_seconds),
+        ratio: drained.ratio.map(rounded),
+        mean_ratio: drained.mean_ratio.map(rounded),
         throttled,
         calls,
         changes: run.changes,
-        needed_calls: need.calls,
-        published_limit_seconds: rounded(published_limit_seconds(&budget, need)),
+        needed_calls: backlog.needs.iter().map(|need| need.calls).sum(),
+        published_limit_seconds: rounded(published_limit_seconds(&budget, drained.need)),
         busy,
         requests: run.requests,
         durable_seconds: rounded(seconds(run.durable - run.published)),
@@ -102,39 +119,64 @@ pub async fn measure(args: &DrainArgs) -> anyhow::Result<DrainFigures> {
         endpoints: count,
         clusters: args.clusters,
         zones: args.zones,
+        spread: args.spread,
         reserve_percent: args.reserve_percent,
         signature: args.common.signature,
         seed: args.common.seed,
     })
 }
 
+/// From the first applied batch of an account to its last.
+type Span = (Timestamp, Timestamp);
+
 /// When what happened.
 struct Run {
     published: Timestamp,
     durable: Timestamp,
-    first: Timestamp,
     last: Timestamp,
+    /// In the order of the accounts.
+    spans: Vec<Span>,
     changes: u64,
     requests: u64,
 }
 
-async fn drain(
-    stage: &Stage<'_>,
-    held: Vec<Held>,
-    wanted: &[Vec<Endpoint>],
+/// How far the accounts were from their limits.
+struct Drained {
+    /// The account that was farthest from its limit: its time, its limit, and what it needed.
+    seconds: f64,
+    limit_seconds: f64,
     need: Need,
-    arrival: Arrival,
-) -> anyhow::Result<Run> {
+    ratio: Option<f64>,
+    mean_ratio: Option<f64>,
+}
+
+impl Drained {
+    fn of(spans: &[Span], needs: &[Need], budget: &BudgetConfig) -> anyhow::Result<Self> {
+        let mut accounts: Vec<(f64, f64, Need)> = spans
+            .iter()
+            .zip(needs)
+            .map(|((first, last), need)| (seconds(*last - *first), limit_seconds(budget, *need), *need))
+            .collect();
+        let excess = |(seconds, limit, _): &(f64, f64, Need)| if *limit > 0.0 { seconds / limit } else { *seconds };
+        accounts.sort_by(|one, other| excess(one).total_cmp(&excess(other)));
+        let (seconds, limit_seconds, need) = *accounts.last().context("there is no account")?;
+        let ratios: Vec<f64> = accounts.iter().filter(|(_, limit, _)| *limit > 0.0).map(excess).collect();
+        let mean_ratio = (!ratios.is_empty()).then(|| ratios.iter().sum::<f64>() / ratios.len() as f64);
+        Ok(Self { seconds, limit_seconds, need, ratio: ratios.last().copied(), mean_ratio })
+    }
+}
+
+async fn drain(stage: &Stage<'_>, held: Vec<Held>, backlog: &Backlog, arrival: Arrival) -> anyhow::Result<Run> {
     let clusters = stage.connect(held).await?;
     stage.full_buckets().await?;
-    let requests_before = stage.account_counters().requests;
+    let requests_before = stage.requests();
     if arrival == Arrival::Queued {
         stage.park().await?;
     }
-    let names: usize = wanted.iter().map(Vec::len).sum();
+    let names: usize = backlog.wanted.iter().map(Vec::len).sum();
     say(&format!("publishing {names} endpoints"));
     let published = stage.now();
-    publish_all(&clusters, wanted).await?;
+    publish_all(&clusters, &backlog.wanted).await?;
     let durable = stage.now();
     if arrival == Arrival::Queued {
         stage
@@ -142,37 +184,66 @@ async fn drain(
                 stage.handle.accounts().iter().map(|account| account.pending).sum::<usize>() == names
             })
             .await?;
-        say("everything is queued: the role is put right");
+        say("everything is queued: the roles are put right");
         stage.unpark().await?;
     }
-    let at_most = Millis::from_secs(120 + 4 * limit_seconds(&stage.budget()?, need) as i64);
-    let is_drained = |stage: &Stage<'_>| stage.account_counters().changes_applied >= u64::from(need.changes);
-    stage.wait_for(at_most, "everything is applied", is_drained).await?;
+    let budget = stage.budget()?;
+    let limit = backlog.needs.iter().map(|need| limit_seconds(&budget, *need)).fold(0.0, f64::max);
+    let is_drained = |stage: &Stage<'_>| {
+        let counted = stage.account_counters();
+        counted.iter().zip(&backlog.needs).all(|(counted, need)| counted.changes_applied >= u64::from(need.changes))
+    };
+    stage.wait_for(Millis::from_secs(120 + 4 * limit as i64), "everything is applied", is_drained).await?;
     let journal = stage.journal(0);
     let changes = journal.iter().map(|entry| entry.changes.len() as u64).sum();
-    let first = journal.first().context("nothing was applied")?.at;
     let last = journal.last().context("nothing was applied")?.at;
-    let requests = stage.account_counters().requests - requests_before;
-    Ok(Run { published, durable, first, last, changes, requests })
+    let mut spans: BTreeMap<&AccountId, Span> = BTreeMap::new();
+    for entry in &journal {
+        spans.entry(&entry.account).or_insert((entry.at, entry.at)).1 = entry.at;
+    }
+    let spans = spans.into_values().collect();
+    Ok(Run { published, durable, last, spans, changes, requests: stage.requests() - requests_before })
 }
 
-/// Endpoints in equal parts, each cluster's in every zone.
-fn wanted(world: &World, count: u32, address: [u8; 2]) -> Vec<Vec<Endpoint>> {
-    let mut parts = vec![vec![]; world.clusters.len()];
-    for serial in 0..count {
-        // Whole rounds over the zones go to one cluster, so that its names are in all of them.
-        let cluster = (serial as usize / world.zones.len()) % parts.len();
-        parts[cluster].push(world.endpoint(&world.clusters[cluster], "drain", serial, address));
+/// The zone of each endpoint of an account, by its place.
+fn spread(count: u32, zones: u32, spread: ZoneSpread, rng: &mut fastrand::Rng) -> Vec<usize> {
+    let zones = zones as usize;
+    match spread {
+        ZoneSpread::Even => (0..count as usize).map(|serial| serial % zones).collect(),
+        ZoneSpread::Skewed => {
+            let shares = shares(count as usize, zones, ZONE_SKEW).into_iter().enumerate();
+            let mut places: Vec<usize> = shares.flat_map(|(zone, share)| std::iter::repeat_n(zone, share)).collect();
+            rng.shuffle(&mut places);
+            places
+        }
     }
-    parts
+}
+
+/// The same for every account; each cluster's endpoints are in all accounts and, spread evenly, in all zones.
+fn backlog(world: &World, zones: &[usize], operation: DrainOperation, address: [u8; 2]) -> Backlog {
+    let mut wanted = vec![vec![]; world.clusters.len()];
+    let mut needs = vec![];
+    for account in 0..world.accounts.len() {
+        let own = world.zones_of(account);
+        let mut of_account = vec![];
+        for (serial, zone) in (0u32..).zip(zones) {
+            // Whole rounds over the zones go to one cluster, so that its names are in all of them.
+            let cluster = (serial as usize / own.len()) % wanted.len();
+            let endpoint = world.endpoint_in(&own[*zone], &world.clusters[cluster], "drain", serial, address);
+            of_account.push((cluster, endpoint));
+        }
+        needs.push(need_of(of_account.iter().map(|(_, endpoint)| endpoint), operation));
+        of_account.into_iter().for_each(|(cluster, endpoint)| wanted[cluster].push(endpoint));
+    }
+    Backlog { wanted, needs }
 }
 
 /// Every endpoint is one value of one set, deleted and created by an update; zones share no call.
-fn need_of(wanted: &[Vec<Endpoint>], operation: DrainOperation) -> Need {
+fn need_of<'a>(wanted: impl Iterator<Item = &'a Endpoint>, operation: DrainOperation) -> Need {
     let limits = FoldLimits::default();
     let changes_each = if operation == DrainOperation::Update { 2 } else { 1 };
     let mut zones: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
-    for endpoint in wanted.iter().flatten() {
+    for endpoint in wanted {
         let name = endpoint.key.dns_name.as_str();
         let zone = name.splitn(3, '.').nth(2).unwrap_or(name);
         let (records, chars) = zones.entry(zone).or_default();
@@ -229,9 +300,11 @@ mod tests {
             operation: DrainOperation::Create,
             profile: BenchProfile::Legacy,
             arrival: Arrival::Queued,
+            accounts: 0,
             seconds: 0.0,
             limit_seconds: 0.0,
             ratio: None,
+            mean_ratio: None,
             throttled: 0,
             calls: 0,
             changes: 0,
@@ -244,6 +317,7 @@ mod tests {
             endpoints: 0,
             clusters: 0,
             zones: 0,
+            spread: ZoneSpread::Even,
             reserve_percent: 0,
             signature: BenchSignature::Verify,
             seed: 0,
@@ -270,6 +344,27 @@ mod tests {
     }
 
     #[test]
+    fn skewed_zones_are_hot_and_cold_and_hold_as_much() {
+        let mut rng = fastrand::Rng::with_seed(1);
+        let places = spread(1_000, 10, ZoneSpread::Skewed, &mut rng);
+        let counts: Vec<usize> = (0..10).map(|zone| places.iter().filter(|place| **place == zone).count()).collect();
+        assert_eq!(counts.iter().sum::<usize>(), 1_000);
+        assert!(counts[0] > 4 * counts[9] && counts[9] > 0, "{counts:?}");
+    }
+
+    #[test]
+    fn the_account_that_is_farthest_from_its_limit_counts() {
+        let mut budget = BudgetConfig::profile_2026();
+        budget.reserve_share = 0.0;
+        let need = Need { calls: 1, changes: 2_499 };
+        let spans = [(Timestamp(0), Timestamp(11_000)), (Timestamp(5_000), Timestamp(17_000))];
+        let drained = Drained::of(&spans, &[need, need], &budget).unwrap();
+        assert_eq!((drained.ratio, drained.mean_ratio, drained.seconds), (Some(1.2), Some(1.15), 12.0));
+        let within_the_burst = Drained::of(&spans, &[Need::default(); 2], &budget).unwrap();
+        assert_eq!((within_the_burst.ratio, within_the_burst.seconds), (None, 12.0));
+    }
+
+    #[test]
     fn what_is_needed_counts_an_update_twice_and_every_zone_for_itself() {
         let endpoint = |name: &str| Endpoint {
             key: crate::core::endpoint::EndpointKey { dns_name: name.into(), ..Default::default() },
@@ -278,7 +373,7 @@ mod tests {
         };
         let of = |count: usize, zone: &str| (0..count).map(|n| endpoint(&format!("n{n}.c.{zone}"))).collect::<Vec<_>>();
         let wanted = [of(1_001, "one.example"), of(3, "two.example")];
-        assert_eq!(need_of(&wanted, DrainOperation::Create), Need { calls: 3, changes: 1_004 });
-        assert_eq!(need_of(&wanted, DrainOperation::Update), Need { calls: 4, changes: 2_008 });
+        assert_eq!(need_of(wanted.iter().flatten(), DrainOperation::Create), Need { calls: 3, changes: 1_004 });
+        assert_eq!(need_of(wanted.iter().flatten(), DrainOperation::Update), Need { calls: 4, changes: 2_008 });
     }
 }

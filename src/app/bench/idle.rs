@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::figures::{rounded, seconds};
 use super::say;
-use super::stage::{Pace, Stage, World, prepare};
+use super::stage::{Extent, Pace, Stage, World, prepare};
 use crate::cli::bench::{BenchProfile, BenchSignature, IdleArgs};
 use crate::core::endpoint::Endpoint;
 use crate::core::time::Millis;
@@ -48,7 +48,7 @@ pub struct IdleFigures {
 /// # Errors
 /// A part failed.
 pub async fn measure(args: &IdleArgs) -> anyhow::Result<IdleFigures> {
-    let world = World::new(&args.common, args.zones, args.clusters)?;
+    let world = World::new(&args.common, Extent { accounts: 1, zones: args.zones, clusters: args.clusters })?;
     let (zones, held) = prepare(&world, &wanted(&world, args)).await?;
     let pace = Pace {
         drift_interval_secs: DRIFT_INTERVAL_SECS / args.accelerate,
@@ -62,7 +62,7 @@ pub async fn measure(args: &IdleArgs) -> anyhow::Result<IdleFigures> {
     let (before, began) = (Counted::of(&stage), stage.now());
     tokio::time::sleep(Duration::from_secs(args.seconds.into())).await;
     let (after, measured) = (Counted::of(&stage), stage.now() - began);
-    let throttled = stage.account_counters().throttled;
+    let throttled = stage.throttled();
     stage.close().await?;
     let counted = after.since(&before);
     let per_minute = |count: u64| count as f64 * 60.0 / seconds(measured);

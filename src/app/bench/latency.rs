@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use serde::Serialize;
 use tokio::time::Instant;
 
 use super::cluster::Cluster;
 use super::figures::{quantile, rounded, seconds};
 use super::say;
-use super::stage::{Pace, Stage, World};
+use super::stage::{Extent, Pace, Stage, World};
 use crate::cli::bench::{BenchProfile, BenchSignature, LatencyArgs};
 use crate::core::name::DnsName;
 use crate::core::time::{Millis, Timestamp};
@@ -49,6 +49,7 @@ pub struct LatencyFigures {
     throttled: u64,
     busy: u64,
     profile: Option<BenchProfile>,
+    clusters: u32,
     zones: u32,
     reserve_percent: u8,
     signature: Option<BenchSignature>,
@@ -60,10 +61,10 @@ pub struct LatencyFigures {
 /// # Errors
 /// A part failed, or a change was never applied.
 pub async fn measure(args: &LatencyArgs) -> anyhow::Result<LatencyFigures> {
-    let world = World::new(&args.common, args.zones, 2)?;
+    let world = World::new(&args.common, Extent { accounts: 1, zones: args.zones, clusters: args.clusters })?;
     let stage = world.open(Pace::of(args.profile, args.reserve_percent), None).await?;
-    let mut clusters = stage.connect(vec![]).await?.into_iter();
-    let (quiet, noisy) = (clusters.next().context("no cluster")?, clusters.next().context("one cluster")?);
+    let clusters = stage.connect(vec![]).await?;
+    let [quiet, noisy, ..] = &clusters[..] else { bail!("a quiet and a noisy cluster are needed: give at least two") };
     let mut rng = fastrand::Rng::with_seed(args.common.seed);
     stage.full_buckets().await?;
     say(&format!("{} single changes on the idle broker", args.samples));
@@ -71,11 +72,11 @@ pub async fn measure(args: &LatencyArgs) -> anyhow::Result<LatencyFigures> {
     let mut pace = Pacer::new(IDLE_GAP_MS);
     for serial in 0..args.samples {
         pace.wait(&mut rng).await;
-        sent.push(single(&stage, &world, &quiet, "idle", serial).await?);
+        sent.push(single(&stage, &world, quiet, "idle", serial).await?);
     }
     let idle = latencies(&stage, &sent).await?;
     stage.full_buckets().await?;
-    let flood = flood(&stage, &world, &quiet, &noisy, args, &mut rng).await?;
+    let flood = flood(&stage, &world, quiet, noisy, args, &mut rng).await?;
     let counters = stage.counters();
     let figures = LatencyFigures {
         bench: "latency",
@@ -92,9 +93,10 @@ pub async fn measure(args: &LatencyArgs) -> anyhow::Result<LatencyFigures> {
         flood_endpoints: args.flood,
         flood_durable_seconds: rounded(seconds(flood.durable_in)),
         flood_applied: flood.applied,
-        throttled: stage.account_counters().throttled,
+        throttled: stage.throttled(),
         busy: counters.count(Action::ChangeResourceRecordSets, "PriorRequestNotComplete"),
         profile: Some(args.profile),
+        clusters: args.clusters,
         zones: args.zones,
         reserve_percent: args.reserve_percent,
         signature: Some(args.common.signature),

@@ -1,22 +1,42 @@
 //! `zonefold bench`: what the whole costs and how long it takes, on real parts.
 //!
-//! One process holds the emulator with its limits on, the broker on a SQLite file and the clusters' end of the protocol. All
-//! of them speak over loopback sockets: gRPC from the clusters, the AWS SDK's signed HTTP to Route 53 and STS. Times are those
-//! of the emulator's clock, to the millisecond; what Route 53 accepted, and when, is what its journal says.
+//! Against AWS's limits (`drain`, `latency`, `idle`; [`stage`]) one process holds the emulator with its limits on, the broker on
+//! a SQLite file and the clusters' end of the protocol. Times are those of the emulator's clock, to the millisecond; what Route
+//! 53 accepted, and when, is what its journal says.
+//!
+//! What the broker itself costs (`ingest`, `scale`; [`site`]) is measured of a process of its own, that works a [`fleet`] at
+//! an emulator without limits. `store` fills a database through the store's port alone.
+//!
+//! Everything speaks over loopback sockets: gRPC from the clusters, the AWS SDK's signed HTTP to Route 53 and STS.
 
+mod child;
 mod cluster;
+mod connection;
 mod drain;
 mod figures;
+mod fleet;
+mod folder;
 mod idle;
+mod ingest;
+mod keeping;
 mod latency;
+mod postgres;
+mod raw;
+mod scale;
+mod single;
+mod site;
 mod stage;
+mod stored;
+mod usage;
 
 use std::process::ExitCode;
 
 use anyhow::bail;
 
 use super::signal;
-use crate::cli::bench::{Bench, BenchArgs, CommonBenchArgs, DRAIN_FIGURES, IDLE_FIGURES, LATENCY_FIGURES};
+use crate::cli::bench::{
+    Bench, BenchArgs, CommonBenchArgs, DRAIN_FIGURES, IDLE_FIGURES, INGEST_FIGURES, LATENCY_FIGURES, SCALE_FIGURES, STORE_FIGURES,
+};
 use crate::config::{Log, LogFormat};
 use crate::telemetry;
 
@@ -40,6 +60,9 @@ fn common_of(bench: &Bench) -> &CommonBenchArgs {
         Bench::Drain(args) => &args.common,
         Bench::Latency(args) => &args.common,
         Bench::Idle(args) => &args.common,
+        Bench::Ingest(args) => &args.common,
+        Bench::Scale(args) => &args.common,
+        Bench::Store(args) => &args.common,
     }
 }
 
@@ -48,6 +71,9 @@ async fn measure(bench: &Bench) -> anyhow::Result<String> {
         Bench::Drain(args) => figures::text(&drain::measure(args).await?, DRAIN_FIGURES, args.common.output),
         Bench::Latency(args) => figures::text(&latency::measure(args).await?, LATENCY_FIGURES, args.common.output),
         Bench::Idle(args) => figures::text(&idle::measure(args).await?, IDLE_FIGURES, args.common.output),
+        Bench::Ingest(args) => figures::text(&ingest::measure(args).await?, INGEST_FIGURES, args.common.output),
+        Bench::Scale(args) => figures::text(&scale::measure(args).await?, SCALE_FIGURES, args.common.output),
+        Bench::Store(args) => figures::text(&stored::measure(args).await?, STORE_FIGURES, args.common.output),
     }
 }
 

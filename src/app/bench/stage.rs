@@ -1,7 +1,6 @@
-//! The parts of a benchmark: one AWS account at the emulator, a broker on a SQLite file, and what clusters publish.
+//! The parts of a benchmark in one process: AWS accounts at the emulator, a broker on a SQLite file, and what clusters publish.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +9,9 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::cluster::{Cluster, Held, SOURCE};
+use super::cluster::{Cluster, Held};
+use super::fleet::SOURCES;
+use super::folder::Folder;
 use super::say;
 use crate::adapters::route53::AwsOptions;
 use crate::app::broker::{self, BrokerOptions, Reloader};
@@ -28,8 +29,8 @@ use crate::emulator::{
     JournalEntry, LimitsConfig, LimitsProfile, RoleConfig, Secret, SignatureMode, Snapshot, ZoneConfig,
 };
 
-/// The account whose zones are worked.
-const ACCOUNT: &str = "111111111111";
+/// The first of the accounts whose zones are worked; the others follow it.
+const FIRST_ACCOUNT: u64 = 111_111_111_111;
 /// The account of the broker's own user.
 const OPERATIONS_ACCOUNT: &str = "999999999999";
 const KEY_ID: &str = "AKIAZONEFOLDBENCH001";
@@ -41,7 +42,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// What stays while brokers and emulators come and go: names, secrets and the folder.
 pub struct World {
-    /// The zones' names.
+    /// The accounts' ids.
+    pub accounts: Vec<AccountId>,
+    /// The zones' names, one account's after the other's.
     pub zones: Vec<DnsName>,
     /// The clusters' names.
     pub clusters: Vec<ClusterId>,
@@ -52,10 +55,21 @@ pub struct World {
     signature: BenchSignature,
 }
 
+/// How much of everything a world has.
+#[derive(Clone, Copy, Debug)]
+pub struct Extent {
+    /// AWS accounts.
+    pub accounts: u32,
+    /// Hosted zones of each.
+    pub zones: u32,
+    /// Clusters, which publish to all of them.
+    pub clusters: u32,
+}
+
 /// What differs from one opening of a world to the next.
 #[derive(Clone, Copy)]
 pub struct Pace {
-    /// The buckets of the account; none for no limits.
+    /// The buckets of each account; none for no limits.
     pub profile: Option<BenchProfile>,
     /// The part of them that is left to others.
     pub reserve_percent: u8,
@@ -90,13 +104,14 @@ impl World {
     ///
     /// # Errors
     /// The folder cannot be made.
-    pub fn new(common: &CommonBenchArgs, zones: u32, clusters: u32) -> anyhow::Result<Self> {
-        let zones = (0..zones).map(|zone| DnsName::parse(&format!("zone-{zone:03}.example.com"))).collect::<Result<_, _>>()?;
-        let clusters =
-            (0..clusters).map(|cluster| ClusterId::parse(format!("cluster-{cluster:04}"))).collect::<Result<_, _>>()?;
+    pub fn new(common: &CommonBenchArgs, extent: Extent) -> anyhow::Result<Self> {
+        let account = |index: u32| AccountId::parse(format!("{:012}", FIRST_ACCOUNT + u64::from(index)));
+        let zone = |zone: u32| DnsName::parse(&format!("zone-{zone:03}.example.com"));
+        let cluster = |cluster: u32| ClusterId::parse(format!("cluster-{cluster:04}"));
         Ok(Self {
-            zones,
-            clusters,
+            accounts: (0..extent.accounts).map(account).collect::<Result<_, _>>()?,
+            zones: (0..extent.accounts * extent.zones).map(zone).collect::<Result<_, _>>()?,
+            clusters: (0..extent.clusters).map(cluster).collect::<Result<_, _>>()?,
             folder: Folder::make(common.folder.as_deref())?,
             secret: format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple()),
             token: uuid::Uuid::new_v4().simple().to_string(),
@@ -122,16 +137,25 @@ impl World {
         let stop = CancellationToken::new();
         let serving = tokio::spawn(bound.run(stop.clone()));
         handle.settled().await;
-        let account = AccountId::parse(ACCOUNT)?;
-        Ok(Stage { world: self, pace, account, emulator, control, handle, reloader, grpc, stop, serving })
+        Ok(Stage { world: self, pace, emulator, control, handle, reloader, grpc, stop, serving })
+    }
+
+    /// The zones of an account, by its place.
+    pub fn zones_of(&self, account: usize) -> &[DnsName] {
+        let each = self.zones.len() / self.accounts.len();
+        &self.zones[account * each..(account + 1) * each]
     }
 
     /// An A record set for a cluster; the serial number spreads names over the zones.
     pub fn endpoint(&self, cluster: &ClusterId, purpose: &str, serial: u32, address: [u8; 2]) -> Endpoint {
-        let zone = &self.zones[serial as usize % self.zones.len()];
+        self.endpoint_in(&self.zones[serial as usize % self.zones.len()], cluster, purpose, serial, address)
+    }
+
+    /// The same in a zone.
+    pub fn endpoint_in(&self, zone: &DnsName, cluster: &ClusterId, purpose: &str, serial: u32, address: [u8; 2]) -> Endpoint {
         Endpoint {
             key: EndpointKey {
-                source: SOURCE.into(),
+                source: SOURCES[0].into(),
                 namespace: "bench".into(),
                 object: format!("{purpose}-{serial}").into(),
                 dns_name: format!("{purpose}-{serial}.{cluster}.{zone}").into(),
@@ -148,24 +172,28 @@ impl World {
         let mut operations = AccountConfig::new(AccountId::parse(OPERATIONS_ACCOUNT)?);
         operations.access_keys =
             vec![AccessKeyConfig { id: KEY_ID.to_owned(), secret: Secret::new(&self.secret), user: "broker".to_owned() }];
-        let mut account = AccountConfig::new(AccountId::parse(ACCOUNT)?);
-        account.limits = LimitsConfig::of(match pace.profile {
-            Some(BenchProfile::Since2026) => LimitsProfile::Published2026,
-            Some(BenchProfile::Legacy) => LimitsProfile::Legacy,
-            None => LimitsProfile::Unlimited,
-        });
-        account.zones = self.zones.iter().cloned().map(ZoneConfig::public).collect();
-        account.roles = vec![RoleConfig {
-            trusted_principals: vec![format!("arn:aws:iam::{OPERATIONS_ACCOUNT}:user/broker")],
-            external_id: Some(EXTERNAL_ID.to_owned()),
-            ..RoleConfig::new(format!("arn:aws:iam::{ACCOUNT}:role/zonefold"))
-        }];
+        let mut accounts = vec![operations];
+        for (index, id) in self.accounts.iter().enumerate() {
+            let mut account = AccountConfig::new(id.clone());
+            account.limits = LimitsConfig::of(match pace.profile {
+                Some(BenchProfile::Since2026) => LimitsProfile::Published2026,
+                Some(BenchProfile::Legacy) => LimitsProfile::Legacy,
+                None => LimitsProfile::Unlimited,
+            });
+            account.zones = self.zones_of(index).iter().cloned().map(ZoneConfig::public).collect();
+            account.roles = vec![RoleConfig {
+                trusted_principals: vec![format!("arn:aws:iam::{OPERATIONS_ACCOUNT}:user/broker")],
+                external_id: Some(EXTERNAL_ID.to_owned()),
+                ..RoleConfig::new(role_of(id))
+            }];
+            accounts.push(account);
+        }
         let signature = match self.signature {
             BenchSignature::Verify => SignatureMode::Verify,
             BenchSignature::Trust => SignatureMode::Trust,
         };
         Ok(EmulatorConfig {
-            accounts: vec![operations, account],
+            accounts,
             dns_listen: None,
             signature,
             propagation_ms: pace.propagation_ms,
@@ -181,21 +209,27 @@ impl World {
             Some(profile) => json!({ "profile": profile, "reserve_percent": pace.reserve_percent }),
             None => json!({ "profile": "legacy", "reserve_percent": 0, "requests": plenty }),
         };
+        let account = |id: &AccountId| {
+            json!({
+                "id": id, "name": format!("bench-{id}"), "environment": "bench", "budget": budget,
+                "role_arn": role_of(id), "external_id": external_id, "zones": [{ "name": "*" }],
+                "discovery_interval_secs": pace.discovery_interval_secs, "drift_interval_secs": pace.drift_interval_secs,
+            })
+        };
         let config = json!({
-            "store": format!("sqlite:{}", self.folder.0.join("broker.db").display()),
+            "store": format!("sqlite:{}", self.folder.path().join("broker.db").display()),
             "listen": { "grpc": "127.0.0.1:0", "http": "127.0.0.1:0" },
             "agents": { "token": self.token },
             "environments": [{ "name": "bench" }],
-            "accounts": [{
-                "id": ACCOUNT, "name": "bench", "environment": "bench", "budget": budget,
-                "role_arn": format!("arn:aws:iam::{ACCOUNT}:role/zonefold"), "external_id": external_id,
-                "zones": [{ "name": "*" }],
-                "discovery_interval_secs": pace.discovery_interval_secs, "drift_interval_secs": pace.drift_interval_secs,
-            }],
+            "accounts": self.accounts.iter().map(account).collect::<Vec<_>>(),
             "clusters": self.clusters.iter().map(|name| json!({ "name": name, "environment": "bench" })).collect::<Vec<_>>(),
         });
         Ok(Config::parse(&config.to_string(), "the benchmark's configuration")?)
     }
+}
+
+fn role_of(account: &AccountId) -> String {
+    format!("arn:aws:iam::{account}:role/zonefold")
 }
 
 /// A running emulator and broker.
@@ -204,7 +238,6 @@ pub struct Stage<'w> {
     pub handle: BrokerHandle,
     world: &'w World,
     pace: Pace,
-    account: AccountId,
     emulator: EmulatorHandle,
     control: Control,
     reloader: Reloader,
@@ -224,9 +257,20 @@ impl Stage<'_> {
         self.control.counters()
     }
 
-    /// What it counted for the account.
-    pub fn account_counters(&self) -> AccountCounters {
-        self.counters().accounts.remove(&self.account).unwrap_or_default()
+    /// What it counted for the accounts that are worked, in their order.
+    pub fn account_counters(&self) -> Vec<AccountCounters> {
+        let mut counted = self.counters().accounts;
+        self.world.accounts.iter().map(|account| counted.remove(account).unwrap_or_default()).collect()
+    }
+
+    /// Calls of Route 53 by now, refused ones too.
+    pub fn requests(&self) -> u64 {
+        self.account_counters().iter().map(|account| account.requests).sum()
+    }
+
+    /// Calls that were answered with Throttling by now.
+    pub fn throttled(&self) -> u64 {
+        self.account_counters().iter().map(|account| account.throttled).sum()
     }
 
     /// The batches that Route 53 applied, after a number.
@@ -234,7 +278,7 @@ impl Stage<'_> {
         self.control.journal(after)
     }
 
-    /// The account's buckets as the broker is told of them.
+    /// Each account's buckets as the broker is told of them.
     ///
     /// # Errors
     /// The configuration is refused, which would be a defect.
@@ -248,12 +292,10 @@ impl Stage<'_> {
     /// # Errors
     /// A session is refused.
     pub async fn connect(&self, held: Vec<Held>) -> anyhow::Result<Vec<Cluster>> {
-        let mut held = held.into_iter();
-        let mut open = vec![];
-        for id in &self.world.clusters {
-            open.push(Cluster::connect(self.grpc, &self.world.token, id, held.next().unwrap_or_default()).await?);
-        }
-        Ok(open)
+        let held = held.into_iter().chain(std::iter::repeat_with(Held::default));
+        let opening = self.world.clusters.iter().zip(held);
+        let opening = opening.map(|(id, held)| Cluster::connect(self.grpc, &self.world.token, id, held));
+        futures::future::try_join_all(opening).await
     }
 
     /// Returns when Route 53 was left alone for so long that every bucket, ours and AWS's, is full again.
@@ -267,34 +309,34 @@ impl Stage<'_> {
         // An earlier life of the broker may have spent ahead of the clock.
         let wanted = Millis((fill_secs * 1_000.0) as i64 + 2_500);
         say(&format!("waiting {:.0} s for full buckets", wanted.0 as f64 / 1_000.0));
-        let (mut requests, mut since) = (self.account_counters().requests, self.now());
+        let (mut requests, mut since) = (self.requests(), self.now());
         let give_up = self.now() + Millis::from_secs(300);
         while self.now().since(since) < wanted {
             tokio::time::sleep(LOOK_EVERY).await;
-            let now = self.account_counters().requests;
+            let now = self.requests();
             if now != requests {
                 (requests, since) = (now, self.now());
             }
             if self.now() > give_up {
-                bail!("the broker did not leave the account alone within five minutes");
+                bail!("the broker did not leave the accounts alone within five minutes");
             }
         }
         Ok(())
     }
 
-    /// Makes the account's role one that cannot be assumed, and waits until the account is parked.
+    /// Makes the accounts' roles such that they cannot be assumed, and waits until all accounts are parked.
     ///
     /// # Errors
     /// The configuration is refused, which would be a defect.
     pub async fn park(&self) -> anyhow::Result<()> {
         self.reloader.apply(&self.world.broker_config(self.pace, "not-the-external-id")?).await;
-        self.wait_for(Millis::from_secs(30), "the account is parked", |stage| {
+        self.wait_for(Millis::from_secs(30), "all accounts are parked", |stage| {
             stage.handle.accounts().iter().all(|account| matches!(account.health, Health::Parked { .. }))
         })
         .await
     }
 
-    /// Puts the role right again: the account is worked at once.
+    /// Puts the roles right again: the accounts are worked at once.
     ///
     /// # Errors
     /// The configuration is refused, which would be a defect.
@@ -359,7 +401,7 @@ pub async fn prepare(world: &World, endpoints: &[Vec<Endpoint>]) -> anyhow::Resu
     publish_all(&clusters, endpoints).await?;
     stage
         .wait_for(Millis::from_secs(600), "all record sets are created", |stage| {
-            stage.account_counters().changes_applied == sets as u64
+            stage.account_counters().iter().map(|account| account.changes_applied).sum::<u64>() == sets as u64
         })
         .await?;
     stage.handle.settled().await;
@@ -368,25 +410,4 @@ pub async fn prepare(world: &World, endpoints: &[Vec<Endpoint>]) -> anyhow::Resu
         held.push(cluster.leave().await);
     }
     Ok((stage.close().await?, held))
-}
-
-/// A folder that is removed at the end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn make(inside: Option<&Path>) -> anyhow::Result<Self> {
-        let parent = inside.map_or_else(std::env::temp_dir, Path::to_owned);
-        let path = parent.join(format!("zonefold-bench-{}", uuid::Uuid::new_v4()));
-        std::fs::create_dir_all(&path)
-            .with_context(|| format!("the folder {} cannot be made: choose another with --folder", path.display()))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            say(&format!("the folder {} could not be removed: {error}", self.0.display()));
-        }
-    }
 }
