@@ -49,7 +49,7 @@ pub struct VerdictKeeper {
 /// Verdicts are gathered for this long before they are written.
 const KEEP_EVERY: Duration = Duration::from_millis(200);
 /// So many are written at once: the store's writer is free again soon for what somebody waits for.
-const KEEP_AT_ONCE: usize = 500;
+const KEEP_AT_ONCE: usize = 2_000;
 
 impl VerdictKeeper {
     /// A keeper, and the sender for [`Feedback`].

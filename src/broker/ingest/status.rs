@@ -16,30 +16,28 @@ use crate::wire::v1;
 const STATUSES_PER_BATCH: usize = 500;
 
 /// Follows a cluster's endpoints until the stream or the broker ends.
-pub fn follow(
+pub async fn follow(
     mut follower: Follower,
     directory: SharedDirectory,
     outbound: mpsc::Sender<Result<v1::StatusBatch, Status>>,
     drain: CancellationToken,
     now: impl Fn() -> Timestamp + Send,
-) -> impl Future<Output = ()> + Send {
-    async move {
-        loop {
-            let news = follower.news(STATUSES_PER_BATCH);
-            if news.endpoints.is_empty() && !news.replay_done {
-                tokio::select! {
-                    () = follower.wait() => continue,
-                    () = drain.cancelled() => return,
-                    () = outbound.closed() => return,
-                }
+) {
+    loop {
+        let news = follower.news(STATUSES_PER_BATCH);
+        if news.endpoints.is_empty() && !news.replay_done {
+            tokio::select! {
+                () = follower.wait() => continue,
+                () = drain.cancelled() => return,
+                () = outbound.closed() => return,
             }
-            let (zones, at) = (directory.read(|directory| directory.zones()), now());
-            let statuses = news.endpoints.iter().filter_map(|held| to_wire(held, &zones, at)).collect();
-            let replay_scope = news.scope.map(|buckets| v1::ReplayScope { buckets: buckets.into() });
-            let batch = v1::StatusBatch { statuses, replay_done: news.replay_done, replay_scope };
-            if outbound.send(Ok(batch)).await.is_err() {
-                return;
-            }
+        }
+        let (zones, at) = (directory.read(|directory| directory.zones()), now());
+        let statuses = news.endpoints.iter().filter_map(|held| to_wire(held, &zones, at)).collect();
+        let replay_scope = news.scope.map(|buckets| v1::ReplayScope { buckets: buckets.into() });
+        let batch = v1::StatusBatch { statuses, replay_done: news.replay_done, replay_scope };
+        if outbound.send(Ok(batch)).await.is_err() {
+            return;
         }
     }
 }
