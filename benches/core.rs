@@ -11,6 +11,7 @@ use zonefold::core::endpoint::{Endpoint, EndpointKey, KeyHash, Version};
 use zonefold::core::fold::{FoldLimits, Folder};
 use zonefold::core::ids::{AccountId, BatchId, ClusterId, ZoneId};
 use zonefold::core::name::DnsName;
+use zonefold::core::packed::PackedEndpoint;
 use zonefold::core::plan::{Observed, Ownership, PlanInput, plan};
 use zonefold::core::policy::{DriftPolicy, ZonePolicy};
 use zonefold::core::rdata::canonical_values;
@@ -121,6 +122,35 @@ fn digest_root(bencher: Bencher<'_, '_>) {
 fn interpret_endpoint(bencher: Bencher<'_, '_>) {
     let endpoint = endpoint(1, "192.0.2.1");
     bencher.bench(|| interpret(black_box(&endpoint)));
+}
+
+#[divan::bench]
+fn pack_endpoint(bencher: Bencher<'_, '_>) {
+    let endpoint = endpoint(1, "192.0.2.1");
+    bencher.bench(|| PackedEndpoint::pack(black_box(&endpoint)));
+}
+
+#[divan::bench]
+fn unpack_endpoint(bencher: Bencher<'_, '_>) {
+    let packed = PackedEndpoint::pack(&endpoint(1, "192.0.2.1"));
+    bencher.bench(|| black_box(&packed).unpack());
+}
+
+#[divan::bench]
+fn hash_packed_endpoint(bencher: Bencher<'_, '_>) {
+    let packed = PackedEndpoint::pack(&endpoint(1, "192.0.2.1"));
+    bencher.bench(|| {
+        let view = black_box(&packed).view();
+        (view.key_hash(), view.version())
+    });
+}
+
+/// Names of one zone, as the books of a zone keep them in order.
+#[divan::bench]
+fn compare_names(bencher: Bencher<'_, '_>) {
+    let [one, other] =
+        ["web-17.shop.env-1.example.com", "web-18.shop.env-1.example.com"].map(|name| DnsName::parse(name).expect("a name"));
+    bencher.bench(|| black_box(&one).cmp(black_box(&other)));
 }
 
 #[divan::bench]
