@@ -42,12 +42,14 @@ use ingest::{Committer, FederationService, Limits, ServiceParts};
 use metrics::BrokerMetrics;
 use progress::{StartPhase, StartProgress};
 use start::Start;
-use worker::{AccountSettings, AccountView, Message, Query, WhyReport, WorkerHandle};
+use worker::{AccountSettings, AccountView, Gate, Message, Query, WhyReport, WorkerHandle};
 
-/// How many messages wait for the decider, and for a worker, before who tells them has to wait. Few: what waits here waits in
-/// the order of the commits, and only before the commit do clusters take turns.
-const DECIDER_QUEUE: usize = 1;
-const WORKER_QUEUE: usize = 1;
+/// How many messages wait for the decider, and for a worker, before who tells them has to wait; each is of one commit at most.
+/// Enough to go on while a worker notes in the store what it may spend. Not more: what waits here waits in the order of the
+/// commits. That is short, since both only take in what they are told; before the commit, and for the plans that follow,
+/// clusters take turns.
+const DECIDER_QUEUE: usize = 8;
+const WORKER_QUEUE: usize = 16;
 /// An account that has not answered by then does not keep the broker from being ready.
 const ACCOUNTS_ANSWER_WITHIN: Millis = Millis(10_000);
 
@@ -148,7 +150,7 @@ impl Broker {
         let workers_stop = CancellationToken::new();
         let hard_stop = CancellationToken::new();
         let mut tasks = tokio::task::JoinSet::new();
-        let start = Start { parts: &parts, directory: &directory, feedback: &feedback };
+        let start = Start { parts: &parts, directory: &directory, feedback: &feedback, gate: Gate::of_this_machine() };
         let workers = Arc::new(start.workers(discovered, &workers_stop, &mut tasks).await?);
         start.endpoints(&workers).await?;
 

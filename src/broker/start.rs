@@ -32,6 +32,7 @@ pub(super) struct Start<'a> {
     pub(super) parts: &'a BrokerParts,
     pub(super) directory: &'a SharedDirectory,
     pub(super) feedback: &'a Feedback,
+    pub(super) gate: worker::Gate,
 }
 
 impl Start<'_> {
@@ -81,6 +82,7 @@ impl Start<'_> {
             feedback: self.feedback.clone(),
             discovered,
             metrics: self.parts.metrics.account(&account),
+            gate: self.gate.clone(),
             seed: self.parts.seed.wrapping_add(index),
         };
         let (worker, view) = Worker::load_books(parts, stop).await?;

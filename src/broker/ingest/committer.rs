@@ -1,7 +1,6 @@
 //! Group commit: whatever all streams have submitted while the last transaction ran goes into the next one, a unit of each
 //! cluster in turn.
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,6 +11,7 @@ use tracing::{debug, error, warn};
 use crate::broker::decider::ToDecider;
 use crate::broker::metrics::BrokerMetrics;
 use crate::core::ids::ClusterId;
+use crate::core::turns::Turns;
 use crate::ports::{Clock, IngestOp, IngestOutcome, IngestUnit, OpOutcome, Store, StoreError};
 
 /// A transaction aims at this time: neither the ack of a quiet cluster nor the journal of a batch waits long behind the flood of
@@ -68,44 +68,22 @@ impl CommitterHandle {
 
 /// What waits for a transaction. The clusters take turns, a unit each, so that a quiet one's change is in the next transaction
 /// whatever a noisy one has submitted; the units of one cluster keep their order. Bounded by the credits of the sessions.
-#[derive(Default)]
-struct Turns {
-    order: VecDeque<ClusterId>,
-    waiting: HashMap<ClusterId, VecDeque<Submission>>,
+type Waiting = Turns<ClusterId, Submission>;
+
+fn wait(waiting: &mut Waiting, submission: Submission) {
+    waiting.push(submission.unit.cluster.clone(), submission);
 }
 
-impl Turns {
-    fn push(&mut self, submission: Submission) {
-        let queue = self.waiting.entry(submission.unit.cluster.clone()).or_default();
-        if queue.is_empty() {
-            self.order.push_back(submission.unit.cluster.clone());
-        }
-        queue.push_back(submission);
+/// The units of the next transaction, and their operations.
+fn next_group(waiting: &mut Waiting, most_ops: usize) -> (Vec<Submission>, usize) {
+    let (mut group, mut ops) = (vec![], 0);
+    while ops < most_ops
+        && let Some((_, submission)) = waiting.take()
+    {
+        ops += submission.unit.ops.len();
+        group.push(submission);
     }
-
-    fn is_empty(&self) -> bool {
-        self.order.is_empty()
-    }
-
-    /// The units of the next transaction, and their operations.
-    fn take(&mut self, most_ops: usize) -> (Vec<Submission>, usize) {
-        let (mut group, mut ops) = (vec![], 0);
-        while ops < most_ops
-            && let Some(cluster) = self.order.pop_front()
-        {
-            let Some(queue) = self.waiting.get_mut(&cluster) else { continue };
-            if let Some(submission) = queue.pop_front() {
-                ops += submission.unit.ops.len();
-                group.push(submission);
-            }
-            if queue.is_empty() {
-                self.waiting.remove(&cluster);
-            } else {
-                self.order.push_back(cluster);
-            }
-        }
-        (group, ops)
-    }
+    (group, ops)
 }
 
 /// How many operations the next transaction takes: as many as fit into [`AIM`], going by those before.
@@ -146,15 +124,15 @@ impl Committer {
 
     /// Commits until every handle is gone; a hard stop gives up on a store that does not answer.
     pub async fn run(mut self, hard_stop: CancellationToken) {
-        let mut turns = Turns::default();
+        let mut waiting = Waiting::default();
         let mut size = GroupSize(LEAST_OPS);
         while let Some(first) = self.submissions.recv().await {
-            turns.push(first);
-            while !turns.is_empty() {
+            wait(&mut waiting, first);
+            while !waiting.is_empty() {
                 while let Ok(next) = self.submissions.try_recv() {
-                    turns.push(next);
+                    wait(&mut waiting, next);
                 }
-                let (group, ops) = turns.take(size.0);
+                let (group, ops) = next_group(&mut waiting, size.0);
                 if let Some(took) = self.commit(group, ops, &hard_stop).await {
                     size.measured(ops, took);
                 }
@@ -256,17 +234,17 @@ mod tests {
         Submission { unit, reply: oneshot::channel().0 }
     }
 
-    fn taken(turns: &mut Turns) -> Vec<(String, u64)> {
-        turns.take(LEAST_OPS).0.into_iter().map(|s| (s.unit.cluster.to_string(), s.unit.seq)).collect()
+    fn taken(waiting: &mut Waiting) -> Vec<(String, u64)> {
+        next_group(waiting, LEAST_OPS).0.into_iter().map(|s| (s.unit.cluster.to_string(), s.unit.seq)).collect()
     }
 
     #[test]
     fn a_quiet_cluster_s_unit_is_in_the_next_transaction() {
-        let mut turns = Turns::default();
-        (1..=100).for_each(|seq| turns.push(submission("noisy", seq, 500)));
-        taken(&mut turns);
-        turns.push(submission("quiet", 1, 1));
-        assert!(taken(&mut turns).contains(&("quiet".to_owned(), 1)));
+        let mut waiting = Waiting::default();
+        (1..=100).for_each(|seq| wait(&mut waiting, submission("noisy", seq, 500)));
+        taken(&mut waiting);
+        wait(&mut waiting, submission("quiet", 1, 1));
+        assert!(taken(&mut waiting).contains(&("quiet".to_owned(), 1)));
     }
 
     #[test]
@@ -292,14 +270,14 @@ mod tests {
 
     #[test]
     fn nothing_is_lost_and_each_cluster_keeps_its_order() {
-        let mut turns = Turns::default();
+        let mut waiting = Waiting::default();
         for seq in 1..=50 {
-            turns.push(submission("a", seq, 90));
-            turns.push(submission("b", seq, 7));
+            wait(&mut waiting, submission("a", seq, 90));
+            wait(&mut waiting, submission("b", seq, 7));
         }
         let mut all = vec![];
-        while !turns.is_empty() {
-            all.extend(taken(&mut turns));
+        while !waiting.is_empty() {
+            all.extend(taken(&mut waiting));
         }
         for name in ["a", "b"] {
             let seqs: Vec<u64> = all.iter().filter(|(cluster, _)| cluster == name).map(|(_, seq)| *seq).collect();

@@ -97,9 +97,10 @@ impl Due {
         set(Kind::Read, visible && !zone.busy && (!settled || !listed || reads_names), Some(open_from));
         let has_changes = !zone.backlog.is_empty() || !zone.searches.is_empty();
         set(Kind::Change, workable && has_changes && zone.reader.is_none(), Some(open_from.max(zone.free_at)));
-        // Changes go first: a sweep starts while its zone has none, and then goes on.
+        // Changes go first: a sweep starts while its zone has none and no name could bring one, and then goes on.
+        let is_calm = zone.backlog.is_empty() && zone.reviews.waiting() == 0;
         let sweeps_from = if zone.reader.is_some() { open_from } else { open_from.max(zone.sweep_at) };
-        set(Kind::Sweep, workable && !reads_names && (zone.reader.is_some() || zone.backlog.is_empty()), Some(sweeps_from));
+        set(Kind::Sweep, workable && !reads_names && (zone.reader.is_some() || is_calm), Some(sweeps_from));
         set(Kind::Ask, true, zone.sync.as_ref().map(|sync| sync.ask_at));
         due
     }

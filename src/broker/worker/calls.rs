@@ -181,6 +181,7 @@ impl Worker {
             return true;
         }
         let until = now + SPEND_AHEAD;
+        self.gate.leave();
         match self.store.set_spend_horizon(&self.settings.account, until).await {
             Ok(()) => {
                 self.spend_horizon = Some(until);
@@ -245,7 +246,7 @@ impl Worker {
             let mut names = zone.book.take_due_retries(now);
             names.retain(|name| !zone.backlog.contains(name));
             if !names.is_empty() {
-                self.review(&due.1, names, now);
+                self.note(&due.1, names);
             }
             last = Some(due);
         }

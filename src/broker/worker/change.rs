@@ -161,7 +161,7 @@ impl Worker {
         let Some(zone) = self.zones.get_mut(zone_id) else { return vec![] };
         let mut folder = Folder::new(FoldLimits::default(), tokens);
         let (mut units, mut too_large) = (vec![], vec![]);
-        let book = &zone.book;
+        let book = &mut zone.book;
         let (queues, members) = zone.backlog.split();
         let taken = self.share.take(queues, |cluster, queued| {
             if !Backlog::is_member(members, cluster, &queued.item) {
@@ -222,7 +222,7 @@ impl Worker {
                 self.metrics.unknown();
                 if let Some(zone) = self.zones.get_mut(&batch.zone) {
                     zone.end_searches();
-                    zone.to_review.extend(names_of(&batch));
+                    zone.reviews.hold(names_of(&batch));
                     zone.unsettled.push(BatchRow { batch: batch.clone(), outcome: None, finished_at: None });
                 }
                 self.release(&batch.zone, now);
@@ -375,18 +375,20 @@ impl Worker {
 
     pub(super) fn finish_recorded(&mut self, batch: Batch, outcome: BatchOutcome, now: Timestamp) {
         let zone_id = batch.zone.clone();
-        let mut names = names_of(&batch);
+        let names = names_of(&batch);
+        let mut followers = BTreeSet::new();
         if let Some(zone) = self.zones.get_mut(&zone_id) {
             let gap = zone.gap;
             let sent_a_change = !matches!(&outcome, BatchOutcome::Applied { change_id: None, .. });
             zone.unsettled.retain(|row| row.batch.id != batch.id);
-            names.extend(std::mem::take(&mut zone.to_review));
             if matches!(outcome, BatchOutcome::Applied { .. }) {
-                names.extend(zone.book.followers_of(names_of(&batch)));
+                followers = zone.book.followers_of(names.iter().cloned());
             }
             self.release(&zone_id, if sent_a_change { now + gap } else { now });
         }
+        self.release_held(&zone_id);
         self.review(&zone_id, names, now);
+        self.note(&zone_id, followers);
     }
 
     /// Whether the account may call at all.

@@ -86,7 +86,7 @@ impl Worker {
                 }
                 self.failures = 0;
                 self.health = Health::Working;
-                self.review_waiting(now);
+                self.note_waiting();
             }
             Ok(identity) => self.park(
                 format!(
@@ -215,6 +215,7 @@ impl Worker {
         let changed: Vec<_> = facts.iter().filter(|(f, _)| self.zones.get(&f.zone).is_none_or(|zone| zone.facts != *f)).collect();
         let rows: Vec<_> =
             changed.iter().map(|(f, _)| row_of(f, self.zones.get(&f.zone).and_then(|zone| zone.listed_at))).collect();
+        self.gate.leave();
         if !rows.is_empty()
             && let Err(error) = self.store.save_zones(&rows).await
         {
@@ -269,11 +270,10 @@ impl Worker {
             }
         }
         if let Some(early) = self.early.remove(&zone_id) {
-            let touched = self.absorb_effects(early);
-            touched.into_iter().for_each(|(zone, names)| self.review(&zone, names, now));
+            self.absorb_effects(early);
         }
         if known == Some(true) {
-            self.review_all(&zone_id, now);
+            self.note_all(&zone_id);
         }
     }
 }

@@ -1,9 +1,10 @@
 //! A worker's start: what the store holds of its account, then what clusters want there, and only then the first plan.
 //!
 //! Until all endpoints have been told of, one that is missing may not be loaded yet: nothing is planned, nothing is called but
-//! the check of the identity. Then all names are looked at, some at a time, and messages are taken in between.
+//! the check of the identity. Then all names are noted to be looked at, as at any other time; what is new is that no call is
+//! made before they were, and that nobody waits at the gate.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -13,6 +14,8 @@ use tracing::info;
 use super::agenda::Zones;
 use super::calls::Running;
 use super::discovery::Discovery;
+use super::gate::Place;
+use super::reviews::Reviews;
 use super::sending::Outgoing;
 use super::view::{AccountView, Health, ViewBoard};
 use super::work::{SyncWatch, ZoneWork};
@@ -21,28 +24,17 @@ use crate::broker::directory::Effect;
 use crate::core::budget::{Budget, StartLevel};
 use crate::core::fair::FairShare;
 use crate::core::ids::ZoneId;
-use crate::core::name::DnsName;
 use crate::core::policy::settings_of;
 use crate::core::routing::ZoneFacts;
 use crate::core::time::Timestamp;
 use crate::ports::{BatchOutcome, ChangeFilter, RecordRow, StoreError, ZoneRow};
 
-/// So many names are looked at between two messages.
-const LOOK_AT_ONCE: usize = 1_000;
-
 /// How far a worker's start has come.
 pub enum Loading {
     /// Contributions are being told of: they go into the books and nothing follows from them yet.
     Taking,
-    /// All were told of: these names of the first zone are to be looked at, then all names of the other zones.
-    Looking {
-        /// Zones that nobody looked at yet.
-        zones: VecDeque<ZoneId>,
-        /// Names of the zone before them.
-        names: VecDeque<DnsName>,
-        /// The zone that these names are of.
-        zone: Option<ZoneId>,
-    },
+    /// All were told of, and all names were noted: they are being looked at.
+    Looking,
     /// Every name was looked at.
     Done,
 }
@@ -55,7 +47,12 @@ impl Loading {
 
     /// Whether names are to be looked at.
     pub fn is_looking(&self) -> bool {
-        matches!(self, Self::Looking { .. })
+        matches!(self, Self::Looking)
+    }
+
+    /// Every name was looked at.
+    pub fn done(&mut self) {
+        *self = Self::Done;
     }
 
     /// Whether changes may be made.
@@ -78,7 +75,7 @@ impl Worker {
         worker.absorb_effects(stored);
         worker.loaded();
         while worker.loading.is_looking() {
-            worker.look_at_some();
+            worker.review_some();
         }
         worker.publish(worker.clock.now());
         Ok((worker, viewed))
@@ -113,6 +110,8 @@ impl Worker {
             health: Health::Starting,
             failures: 0,
             zones: Zones::default(),
+            reviews: Reviews::default(),
+            gate: Place::before(parts.gate),
             loading: Loading::Taking,
             early: BTreeMap::new(),
             discovery: Discovery::default(),
@@ -134,26 +133,9 @@ impl Worker {
     /// All stored contributions have been told of. Said twice it means nothing.
     pub(super) fn loaded(&mut self) {
         if self.loading.is_taking() {
-            self.loading = Loading::Looking { zones: self.zones.ids().into(), names: VecDeque::new(), zone: None };
+            self.loading = Loading::Looking;
+            self.zones.ids().iter().for_each(|zone| self.note_all(zone));
         }
-    }
-
-    /// Looks at the next names of a start.
-    pub(super) fn look_at_some(&mut self) {
-        let now = self.clock.now();
-        let Loading::Looking { zones, names, zone } = &mut self.loading else { return };
-        if names.is_empty() {
-            *zone = zones.pop_front();
-            let found = zone.as_ref().and_then(|zone| self.zones.get(zone)).map(|zone| zone.book.names());
-            *names = found.unwrap_or_default().into();
-        }
-        let Some(zone) = zone.clone() else {
-            self.loading = Loading::Done;
-            self.dirty_view = true;
-            return;
-        };
-        let some: Vec<DnsName> = names.drain(..names.len().min(LOOK_AT_ONCE)).collect();
-        self.review(&zone, some, now);
     }
 
     async fn load_zones(&mut self, now: Timestamp) -> Result<(), StoreError> {

@@ -14,11 +14,13 @@ mod calls;
 mod change;
 mod compare;
 mod discovery;
+mod gate;
 mod loading;
 mod name_state;
 mod reader;
 mod reading;
 mod refusals;
+mod reviews;
 mod search;
 mod sending;
 #[cfg(test)]
@@ -27,31 +29,32 @@ mod view;
 mod work;
 mod zone;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+pub use gate::Gate;
 pub use view::{AccountView, Health, Query, WhyReport, ZoneView, ZoneViews};
 pub use zone::NameReport;
 
 use super::directory::Effect;
 use super::feedback::Feedback;
-use super::held::{Held, Status};
 use super::metrics::AccountMetrics;
 use crate::core::budget::{Budget, BudgetConfig};
 use crate::core::fair::FairShare;
 use crate::core::ids::{AccountId, ClusterId, EnvironmentId, ZoneId};
-use crate::core::name::DnsName;
 use crate::core::policy::{DriftPolicy, Visibility, ZonePolicy, ZoneRule, ZoneSettings};
 use crate::core::routing::ZoneFacts;
 use crate::core::time::{Millis, Timestamp};
 use crate::ports::{Clock, DnsProvider, Store, ZoneRow};
 use agenda::Zones;
 use calls::{Call, Running};
+use gate::Place;
 use loading::Loading;
+use reviews::Reviews;
 use sending::Outgoing;
 use view::ViewBoard;
 
@@ -117,6 +120,8 @@ pub struct WorkerParts {
     pub discovered: mpsc::Sender<Discovered>,
     /// Where figures go.
     pub metrics: AccountMetrics,
+    /// Shared by all workers: how many look at names at once.
+    pub gate: Gate,
     /// The seed of the jitter.
     pub seed: u64,
 }
@@ -145,6 +150,8 @@ pub struct Worker {
     health: Health,
     failures: u32,
     zones: Zones,
+    reviews: Reviews,
+    gate: Place,
     loading: Loading,
     /// Contributions to zones that discovery has not shown yet.
     early: BTreeMap<ZoneId, Vec<Effect>>,
@@ -171,11 +178,9 @@ impl Worker {
                     break;
                 }
             }
-            if self.loading.is_looking() && !stopping {
-                self.look_at_some();
-            }
             let wake = if stopping { None } else { self.start_what_can_start(now).await };
             self.publish_if_due(now);
+            let looks = !stopping && (self.has_reviews() || self.loading.is_looking());
             let sleep = wake.map(|at| tokio::time::sleep((at - now).to_duration().max(std::time::Duration::from_millis(1))));
             tokio::select! {
                 Some(done) = self.running.next(), if !self.running.is_empty() => self.finish(done).await,
@@ -184,7 +189,13 @@ impl Worker {
                     None if self.running.is_empty() && !self.outgoing.is_waiting() => break,
                     None => self.shutdown.cancel(),
                 },
-                () = tokio::task::yield_now(), if self.loading.is_looking() && !stopping => {}
+                // At a start nobody waits for anything else.
+                () = tokio::task::yield_now(), if looks && self.loading.is_looking() => self.review_some(),
+                inside = self.gate.enter(), if looks && !self.loading.is_looking() => {
+                    self.review_some();
+                    drop(inside);
+                    tokio::task::yield_now().await;
+                }
                 () = async { match sleep { Some(sleep) => sleep.await, None => std::future::pending().await } } => {}
                 () = self.shutdown.cancelled(), if !stopping => {}
             }
@@ -196,12 +207,7 @@ impl Worker {
         let now = self.clock.now();
         match message {
             Message::Loaded => self.loaded(),
-            Message::Effects(effects) => {
-                let touched = self.absorb_effects(effects);
-                for (zone, names) in touched {
-                    self.review(&zone, names, now);
-                }
-            }
+            Message::Effects(effects) => self.absorb_effects(effects),
             Message::Reconfigure(settings, provider) => self.reconfigure(*settings, provider, now),
             Message::Query(query) => self.answer(query, now),
         }
@@ -224,9 +230,8 @@ impl Worker {
         self.dirty_view = true;
     }
 
-    /// Takes contributions into the books; answers the names to look at.
-    fn absorb_effects(&mut self, effects: Vec<Effect>) -> BTreeMap<ZoneId, BTreeSet<DnsName>> {
-        let mut touched: BTreeMap<ZoneId, BTreeSet<DnsName>> = BTreeMap::new();
+    /// Takes contributions into the books and notes the names to look at, each for the cluster that changed something there.
+    fn absorb_effects(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             let zone_id = match &effect {
                 Effect::Contribute { placement, .. } | Effect::Withdraw { placement, .. } => placement.zone.clone(),
@@ -236,79 +241,23 @@ impl Worker {
                 self.early.entry(zone_id).or_default().push(effect);
                 continue;
             };
-            match effect {
+            let (name, asker) = match effect {
                 Effect::Contribute { name, held, .. } => {
+                    let asker = held.cluster().clone();
                     zone.book.contribute(&name, held);
-                    touched.entry(zone_id).or_default().insert(name);
+                    (name, asker)
                 }
                 Effect::Withdraw { name, held, .. } => {
                     zone.book.withdraw(&name, &held);
-                    touched.entry(zone_id).or_default().insert(name);
+                    (name, held.cluster().clone())
                 }
-                Effect::Judge { .. } => {}
+                Effect::Judge { .. } => continue,
+            };
+            if !self.loading.is_taking() {
+                self.reviews.note(&zone_id, &mut zone.reviews, Some(asker), name);
             }
         }
-        touched
-    }
-
-    fn review_all(&mut self, zone_id: &ZoneId, now: Timestamp) {
-        let Some(names) = self.zones.get(zone_id).map(|zone| zone.book.names()) else { return };
-        self.review(zone_id, names, now);
-    }
-
-    /// Looks at names again: claims, plans, statuses, and whether there is something to send.
-    fn review(&mut self, zone_id: &ZoneId, names: impl IntoIterator<Item = DnsName>, now: Timestamp) {
-        if self.loading.is_taking() {
-            // An endpoint that is not loaded yet looks like one that is gone. All names are looked at once all are loaded.
-            return;
-        }
-        let detail = self.pending_detail(zone_id, now);
-        let expected_at = self.expected_at(zone_id, now);
-        let Some(zone) = self.zones.get_mut(zone_id) else { return };
-        if !zone.unsettled.is_empty() {
-            // What is there is not known yet; a plan made now could be wrong, and a status too.
-            zone.to_review.extend(names);
-            return;
-        }
-        let mut statuses = vec![];
-        for name in names {
-            let review = zone.book.review(&name, now, &detail, expected_at);
-            zone.pending_writes.extend(review.adopted);
-            let searched = zone.searches.iter().any(|search| search.holds(&name));
-            zone.backlog.set(&name, review.work.filter(|_| !searched));
-            statuses.extend(review.statuses);
-        }
         self.dirty_view = true;
-        self.tell(statuses, now);
-    }
-
-    fn tell(&self, statuses: Vec<(Held, Arc<Status>)>, now: Timestamp) {
-        for (held, status) in statuses {
-            self.feedback.tell(&held, status, now);
-        }
-    }
-
-    /// What a pending endpoint waits for beside its turn.
-    fn pending_detail(&self, zone_id: &ZoneId, now: Timestamp) -> String {
-        if let Health::Parked { message, .. } = &self.health {
-            return format!("the account {} is parked: {message}", self.settings.account);
-        }
-        match self.zones.get(zone_id) {
-            Some(zone) if !zone.is_open(now) => zone.trouble.as_ref().map_or_else(String::new, |trouble| trouble.message.clone()),
-            Some(zone) if zone.listed_at.is_none() => format!("the zone {} is being listed for the first time", zone.facts.name),
-            _ => String::new(),
-        }
-    }
-
-    /// When what is added now would go out, if the account goes on as it is.
-    fn expected_at(&mut self, zone_id: &ZoneId, now: Timestamp) -> Option<Timestamp> {
-        if !matches!(self.health, Health::Working) {
-            return None;
-        }
-        let changes = self.zones.agenda(now).cost();
-        let at = self.budget.predict(now, 1, changes.max(1));
-        let zone = self.zones.get(zone_id)?;
-        (at.0 < i64::MAX).then(|| at.max(zone.free_at))
     }
 
     fn park(&mut self, message: String, now: Timestamp) {
@@ -316,17 +265,11 @@ impl Worker {
         let wait = Millis((5_000_i64 << (self.failures - 1).min(8)).min(900_000));
         let jitter = Millis(self.rng.i64(0..=wait.0 / 5));
         warn!(account = %self.settings.account, name = %self.settings.name, retry_in_ms = wait.0 + jitter.0, "account parked, nothing is written: {message}");
+        let is_news = !matches!(&self.health, Health::Parked { message: said, .. } if *said == message);
         self.health = Health::Parked { message, since: now, retry_at: now + wait + jitter };
         self.dirty_view = true;
-        self.review_waiting(now);
-    }
-
-    /// Looks again at all names that wait, since what they wait for has changed.
-    fn review_waiting(&mut self, now: Timestamp) {
-        let with_work = self.zones.all().filter(|(_, zone)| !zone.backlog.is_empty());
-        let waiting: Vec<_> = with_work.map(|(zone_id, zone)| (zone_id.clone(), zone.backlog.names())).collect();
-        for (zone_id, names) in waiting {
-            self.review(&zone_id, names, now);
+        if is_news {
+            self.note_waiting();
         }
     }
 

@@ -121,7 +121,9 @@ impl Worker {
             }
             self.metrics.drifted(diff.drifted.len());
         }
-        zone.to_review.extend(diff.touched);
+        if !first_listing {
+            zone.reviews.hold(diff.touched);
+        }
         let mut listed = None;
         if !is_last {
             zone.reader = Some(reader);
@@ -131,7 +133,7 @@ impl Worker {
             listed = Some(row_of(&zone.facts, Some(now)));
             if first_listing {
                 info!(account = %zone.facts.account, zone = %zone_id, records = zone.book.counts().records, "zone listed");
-                zone.to_review.extend(zone.book.names());
+                zone.reviews.hold_all(zone.book.len());
             }
         }
         let settled = if is_last { settle_batches(zone, now) } else { vec![] };
@@ -170,14 +172,14 @@ impl Worker {
         );
     }
 
-    /// A save is done: the names that it touched are looked at, unless something is still unknown.
+    /// A save is done: the names that it touched get their turns, unless something is still unknown.
     pub(super) fn finish_saved(&mut self, zone_id: &ZoneId, now: Timestamp) {
         self.release(zone_id, now);
         let Some(zone) = self.zones.get_mut(zone_id) else { return };
         if zone.listed_at.is_some() && zone.unsettled.is_empty() {
-            let mut names = std::mem::take(&mut zone.to_review);
-            names.extend(zone.book.followers_of(names.clone()));
-            self.review(zone_id, names, now);
+            let followers = zone.book.followers_of(zone.reviews.held());
+            self.release_held(zone_id);
+            self.note(zone_id, followers);
         }
     }
 
@@ -235,7 +237,7 @@ impl Worker {
         }
         let reached = zone.take_reached(up_to);
         let names: Vec<DnsName> = reached.into_iter().filter(|name| zone.book.in_sync(name, up_to)).collect();
-        self.review(zone_id, names, now);
+        self.note(zone_id, names);
     }
 }
 
@@ -277,7 +279,7 @@ fn settle_batches(zone: &mut ZoneWork, now: Timestamp) -> Vec<Settled> {
             (BatchOutcome::NotApplied { reason: "not found when read back".to_owned() }, vec![], vec![])
         };
         info!(zone = %batch.zone, batch = %batch.id, applied, "the outcome of a batch was read back");
-        zone.to_review.extend(names_of(&batch));
+        zone.reviews.hold(names_of(&batch));
         settled.push(Settled { batch, outcome, writes, claims });
     }
     settled

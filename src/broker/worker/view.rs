@@ -62,7 +62,7 @@ pub struct ZoneView {
     pub records: usize,
     /// Of those, made by Zonefold.
     pub owned: usize,
-    /// Names with something to send.
+    /// Names with something to send, and those that are still to be looked at.
     pub pending: usize,
     /// Whether a call or a save is under way.
     pub busy: bool,
@@ -172,7 +172,7 @@ pub struct AccountView {
     pub loading: bool,
     /// Its zones.
     pub zones: ZoneViews,
-    /// Names with something to send.
+    /// Names with something to send, and those that are still to be looked at.
     pub pending: usize,
     /// Changes that Route 53 refused.
     pub refused: usize,
@@ -332,7 +332,7 @@ fn zone_view(zone: &ZoneWork, now: Timestamp) -> ZoneView {
         listed_at: zone.listed_at,
         records: counts.records,
         owned: counts.owned,
-        pending: zone.backlog.len() + searched + zone.to_review.len() + zone.unsettled.len(),
+        pending: zone.backlog.len() + searched + zone.reviews.waiting() + zone.unsettled.len(),
         busy: zone.busy || zone.reader.is_some(),
         refused: counts.refused,
         drifted: counts.drifted,

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::backlog::Backlog;
 use super::reader::Reader;
+use super::reviews::ZoneReviews;
 use super::search::Search;
 use super::zone::ZoneBook;
 use crate::core::claims::ZoneContext;
@@ -44,8 +45,8 @@ pub struct ZoneWork {
     pub sweep_at: Timestamp,
     /// Batches whose outcome nobody knows: the zone is read back before anything else is sent.
     pub unsettled: Vec<BatchRow>,
-    /// Names to look at once nothing is unsettled any more.
-    pub to_review: BTreeSet<DnsName>,
+    /// Names to look at.
+    pub reviews: ZoneReviews,
     /// Searches for poison; the first is worked.
     pub searches: VecDeque<Search>,
     /// Whether the last batch was one of the search's.
@@ -108,7 +109,7 @@ impl ZoneWork {
             listed_at,
             sweep_at: now,
             unsettled: vec![],
-            to_review: BTreeSet::new(),
+            reviews: ZoneReviews::default(),
             searches: VecDeque::new(),
             search_turn: false,
             pending_writes: vec![],
@@ -122,8 +123,7 @@ impl ZoneWork {
 
     /// What is there is not what was believed, so nothing is learned from going on: the names are looked at anew.
     pub fn end_searches(&mut self) {
-        let names = self.searches.drain(..).flat_map(Search::into_names);
-        self.to_review.extend(names);
+        self.reviews.hold(self.searches.drain(..).flat_map(Search::into_names));
     }
 
     /// Whether the zone may be called for.

@@ -131,9 +131,15 @@ impl ZoneBook {
         self.names.append(&mut loaded);
     }
 
-    /// All names, for a look at everything.
-    pub fn names(&self) -> Vec<DnsName> {
-        self.names.keys().cloned().collect()
+    /// The names after one of them, for a look at everything.
+    pub fn names_after(&self, after: Option<&DnsName>, limit: usize) -> Vec<DnsName> {
+        let lower = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.names.range((lower, Bound::Unbounded)).take(limit).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// How many names there are.
+    pub fn len(&self) -> usize {
+        self.names.len()
     }
 
     /// How many of what.
@@ -174,9 +180,11 @@ impl ZoneBook {
         review
     }
 
-    /// What could be sent for a name now, whole units.
-    pub fn units(&self, name: &DnsName, now: Timestamp) -> Vec<Unit> {
-        let Some((_, plan)) = self.decide(name) else { return vec![] };
+    /// What could be sent for a name now, whole units. It rests on what is wanted now, and so does the claim, even when nobody
+    /// has looked at the name since that changed.
+    pub fn units(&mut self, name: &DnsName, now: Timestamp) -> Vec<Unit> {
+        let Some((settlement, plan)) = self.decide(name) else { return vec![] };
+        self.settle_claim(name, &settlement, now);
         let (ready, _) = self.sift(&plan.units, now);
         ready.into_iter().cloned().collect()
     }

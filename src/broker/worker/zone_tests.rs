@@ -213,3 +213,22 @@ fn a_refusal_of_what_nobody_wants_any_more_is_forgotten() {
     leaves(&mut book, "east", 1);
     assert_eq!(book.counts().refused, 0);
 }
+
+#[test]
+fn what_is_sent_before_anybody_looked_rests_on_the_claim_of_whom_it_is_for() {
+    let mut book = book();
+    wants(&mut book, "east", 1, "192.0.2.1");
+    // It passes to the other while it waits to be sent.
+    book.withdraw(&name("www.example.com"), &held("east", 1, &[]));
+    book.contribute(&name("www.example.com"), held("west", 2, &["192.0.2.2"]));
+    let sent = send(&mut book);
+    let holders: Vec<&ClusterId> = sent
+        .iter()
+        .flat_map(|(_, claims)| claims)
+        .filter_map(|claim| match claim {
+            ClaimWrite::Hold(row) => Some(&row.cluster),
+            ClaimWrite::Release { .. } => None,
+        })
+        .collect();
+    assert_eq!(holders, [&cluster("west")]);
+}

@@ -17,7 +17,7 @@ async fn loading(world: &mut World) -> Worker {
 
 fn look_at_all(worker: &mut Worker) {
     while worker.loading.is_looking() {
-        worker.look_at_some();
+        worker.review_some();
     }
 }
 

@@ -3,5 +3,6 @@
 mod agenda;
 mod cost;
 mod loading;
+mod reviews;
 mod sending;
 mod world;

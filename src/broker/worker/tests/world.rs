@@ -1,7 +1,7 @@
 //! The store, the Route 53 and the clock of these tests.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -13,7 +13,7 @@ use crate::broker::directory::{Directory, Effect};
 use crate::broker::feedback::Feedback;
 use crate::broker::held::Held;
 use crate::broker::metrics::BrokerMetrics;
-use crate::broker::worker::{AccountSettings, AccountView, Discovered, Worker, WorkerParts};
+use crate::broker::worker::{AccountSettings, AccountView, Discovered, Gate, Worker, WorkerParts};
 use crate::core::budget::{BucketConfig, BudgetConfig, Permit};
 use crate::core::change::{Batch, Cause, WireChange};
 use crate::core::ids::{AccountId, BatchId, EnvironmentId, ZoneId};
@@ -154,6 +154,8 @@ pub struct TestProvider {
     zones: Vec<HostedZone>,
     clock: Arc<TestClock>,
     pub calls: Mutex<Vec<&'static str>>,
+    /// Changes get no answer, and nothing comes of them.
+    pub unanswered: AtomicBool,
     /// What was changed, and when it arrived.
     pub changes: Mutex<Vec<(Timestamp, Vec<WireChange>)>>,
 }
@@ -193,6 +195,9 @@ impl DnsProvider for TestProvider {
     }
     async fn change_records(&self, _: Permit, _: &ZoneId, _: &str, changes: &[WireChange]) -> Result<ChangeReceipt, CallError> {
         self.called("change_records");
+        if self.unanswered.load(Ordering::Relaxed) {
+            return Err(CallError::Unknown { message: "no answer".to_owned() });
+        }
         self.changes.lock().unwrap().push((self.clock.now(), changes.to_vec()));
         Ok(ChangeReceipt { change_id: "C1".to_owned(), in_sync: true, request_id: None })
     }
@@ -259,6 +264,7 @@ impl World {
             zones: hosted.collect(),
             clock: Arc::clone(&clock),
             calls: Mutex::default(),
+            unanswered: AtomicBool::new(false),
             changes: Mutex::default(),
         };
         let store = TestStore {
@@ -294,6 +300,7 @@ impl World {
             feedback: Feedback::new(SharedDirectory::new(Directory::default()), mpsc::unbounded_channel().0),
             discovered,
             metrics: BrokerMetrics::default().account(&account()),
+            gate: Gate::new(1),
             seed: 7,
         }
     }
@@ -321,8 +328,11 @@ pub async fn drive(worker: &mut Worker) {
     }
 }
 
-/// One turn of the worker; answers when it wants the next.
+/// One turn of the worker, with all looks at names but those of its start; answers when it wants the next.
 pub async fn step(worker: &mut Worker) -> Option<Timestamp> {
+    while worker.has_reviews() && !worker.loading.is_looking() {
+        worker.review_some();
+    }
     let now = worker.clock.now();
     let wake = worker.start_what_can_start(now).await;
     worker.publish_if_due(now);
