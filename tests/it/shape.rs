@@ -38,7 +38,7 @@ fn an_unchanged_cluster_comes_back_for_a_few_kilobytes() {
         "--small-endpoints",
         "400",
         "--changes",
-        "5",
+        "1",
         "--idle-seconds",
         "1",
     ];

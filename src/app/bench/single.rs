@@ -31,13 +31,14 @@ pub struct Changer<'a> {
 /// A change was not applied, or there is no cluster to make one.
 pub async fn change_cpu_us(broker: &ChildBroker, changers: Vec<Changer<'_>>, changes: u32) -> anyhow::Result<f64> {
     anyhow::ensure!(!changers.is_empty(), "no cluster has an address to change: give more endpoints");
-    let a_round = (changes as usize).div_ceil(ROUNDS);
-    say(&format!("{} single changes of {} clusters", a_round * ROUNDS, changers.len()));
+    let rounds = ROUNDS.min(changes as usize);
+    let a_round = (changes as usize).div_ceil(rounds);
+    say(&format!("{} single changes of {} clusters", a_round * rounds, changers.len()));
     let mut costs = vec![];
     let mut moves = Moves { changers, made: 0 };
     // The first changes fill caches and pools.
     moves.make(a_round.min(50)).await?;
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds {
         let (began, before) = (Instant::now(), broker.cpu_ns()?);
         moves.make(a_round).await?;
         let (took, used) = (began.elapsed(), broker.cpu_ns()? - before);
@@ -47,7 +48,7 @@ pub async fn change_cpu_us(broker: &ChildBroker, changers: Vec<Changer<'_>>, cha
         costs.push(used.saturating_sub(background) as f64 / a_round as f64 / 1e3);
     }
     costs.sort_by(f64::total_cmp);
-    costs.get(ROUNDS / 2).copied().context("no round was made")
+    costs.get(rounds / 2).copied().context("no round was made")
 }
 
 /// The changes, each by the next cluster in turn.

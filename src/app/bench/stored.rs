@@ -153,7 +153,7 @@ impl Database {
                 connection.execute("pragma wal_checkpoint(truncate)").await?;
                 let rows = sqlx::query_as(
                     "select coalesce(s.tbl_name, 'schema'), sum(d.pgsize)
-                       from dbstat d left join sqlite_schema s on s.name = d.name where d.aggregate group by 1
+                       from dbstat d left join sqlite_schema s on s.name = d.name where d.aggregate = true group by 1
                      union all select 'free', f.freelist_count * p.page_size from pragma_freelist_count f, pragma_page_size p",
                 )
                 .fetch_all(&mut connection)
