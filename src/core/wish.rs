@@ -133,7 +133,11 @@ pub fn interpret(endpoint: &Endpoint) -> Result<Wish, Verdict> {
 
 /// A property under `aws/`, or under `webhook/`, which ExternalDNS leaves in place for webhook providers.
 fn property<'a>(endpoint: &'a Endpoint, name: &str) -> Option<&'a str> {
-    ["aws", "webhook"].iter().find_map(|family| endpoint.properties.get(format!("{family}/{name}").as_str())).map(ArcStr::as_str)
+    // An endpoint has a handful of properties at most, and most have none.
+    ["aws", "webhook"].iter().find_map(|family| {
+        let is_meant = |property: &ArcStr| property.strip_prefix(family).and_then(|rest| rest.strip_prefix('/')) == Some(name);
+        endpoint.properties.iter().find(|(property, _)| is_meant(property)).map(|(_, value)| value.as_str())
+    })
 }
 
 fn record_type(endpoint: &Endpoint) -> Result<RecordType, Verdict> {
@@ -335,9 +339,12 @@ fn check_policy(rtype: RecordType, policy: &RoutingPolicy, answer: &Answer, has_
 }
 
 fn geolocation(endpoint: &Endpoint) -> Result<Option<GeoLocation>, Verdict> {
-    let part = |name: &str| property(endpoint, &format!("geolocation-{name}-code")).map(ArcStr::from);
-    let place =
-        GeoLocation { continent_code: part("continent"), country_code: part("country"), subdivision_code: part("subdivision") };
+    let part = |name: &str| property(endpoint, name).map(ArcStr::from);
+    let place = GeoLocation {
+        continent_code: part("geolocation-continent-code"),
+        country_code: part("geolocation-country-code"),
+        subdivision_code: part("geolocation-subdivision-code"),
+    };
     match (&place.continent_code, &place.country_code, &place.subdivision_code) {
         (None, None, None) => Ok(None),
         (Some(_), None, None) | (None, Some(_), _) => Ok(Some(place)),
@@ -349,20 +356,25 @@ fn geolocation(endpoint: &Endpoint) -> Result<Option<GeoLocation>, Verdict> {
 }
 
 fn geoproximity(endpoint: &Endpoint) -> Result<Option<GeoProximity>, Verdict> {
-    let part = |name: &str| property(endpoint, &format!("geoproximity-{name}")).map(ArcStr::from);
-    let bias = part("bias")
+    let part = |name: &str| property(endpoint, name).map(ArcStr::from);
+    let bias = part("geoproximity-bias")
         .map(|text| match text.parse::<i32>() {
             Ok(bias) if (-99..=99).contains(&bias) => Ok(bias),
             _ => Err(bad_routing(format!("aws/geoproximity-bias is {text:?}: write a whole number from -99 to 99"))),
         })
         .transpose()?;
-    let coordinates = part("coordinates")
+    let coordinates = part("geoproximity-coordinates")
         .map(|text| match text.split_once(',') {
             Some((latitude, longitude)) => Ok((ArcStr::from(latitude.trim()), ArcStr::from(longitude.trim()))),
             None => Err(bad_routing(format!("aws/geoproximity-coordinates is {text:?}: write latitude,longitude"))),
         })
         .transpose()?;
-    let place = GeoProximity { aws_region: part("region"), local_zone_group: part("local-zone-group"), coordinates, bias };
+    let place = GeoProximity {
+        aws_region: part("geoproximity-region"),
+        local_zone_group: part("geoproximity-local-zone-group"),
+        coordinates,
+        bias,
+    };
     let given = usize::from(place.aws_region.is_some())
         + usize::from(place.local_zone_group.is_some())
         + usize::from(place.coordinates.is_some());
