@@ -58,11 +58,31 @@ pub(super) async fn open_file(path: &Path, options: &StoreOptions) -> Result<Sql
         .pragma("wal_autocheckpoint", "4000");
     // Pages that retention frees go back to the disk in small steps; said before the first table is made, or never.
     let writing = connect.clone().auto_vacuum(SqliteAutoVacuum::Incremental).pragma("cache_size", WRITER_CACHE);
-    let writer = sound_only(pool(1, options)).connect_with(writing).await.map_err(|error| unreadable(&path, error))?;
+    let writer = connect_writer(writing, options).await.map_err(|error| unreadable(&path, error))?;
     migrate_with_writer(&writer).await?;
     let readers =
         pool(options.connections.max(1), options).connect_lazy_with(connect.pragma("cache_size", READER_CACHE).read_only(true));
     Ok(SqlitePools { writer, readers })
+}
+
+/// Connects once whoever makes the file at the same moment has done so: SQLite does not wait for its lock while a file's mode is
+/// changed.
+async fn connect_writer(writing: SqliteConnectOptions, options: &StoreOptions) -> Result<SqlitePool, sqlx::Error> {
+    let give_up = tokio::time::Instant::now() + Duration::from_millis(options.lock_wait_ms);
+    loop {
+        match sound_only(pool(1, options)).connect_with(writing.clone()).await {
+            Err(error) if is_locked(&error) && tokio::time::Instant::now() < give_up => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            connected => return connected,
+        }
+    }
+}
+
+/// SQLITE_BUSY, whatever its extended code says beside it.
+fn is_locked(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code()).and_then(|code| code.parse::<i32>().ok());
+    code.is_some_and(|code| code & 0xff == 5)
 }
 
 /// Opens a database that lives as long as its one connection.
