@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::world::{World, drive, requests, wants, www};
@@ -72,7 +73,8 @@ async fn a_start_takes_messages_while_it_looks_at_names() {
     // Nothing is journalled, so what waits stays there to be counted.
     world.store.journal.forget_permits(usize::MAX);
     let (messages, receiver) = mpsc::channel(1);
-    let running = tokio::spawn(worker.run(receiver));
+    let mut running = JoinSet::new();
+    running.spawn(worker.run(receiver));
     for some in names.chunks(1_000) {
         let effects = some.iter().map(|owner| wants(0, owner, "192.0.2.1")).collect();
         messages.send(Message::Effects(effects)).await.unwrap();
@@ -89,5 +91,5 @@ async fn a_start_takes_messages_while_it_looks_at_names() {
     assert!(shown(&messages, &view).await.pending >= 4_001, "a batch that is being journalled holds 1,000 at most");
     stop.cancel();
     world.store.journal.add_permits(1);
-    running.await.unwrap();
+    running.join_next().await.unwrap().unwrap();
 }
