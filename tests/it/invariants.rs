@@ -167,7 +167,7 @@ async fn i03_foreign_records_are_never_touched() {
     assert_eq!(world.values("mail.example.com", "TXT"), ["\"theirs\""]);
     for owner in ["www.example.com", "mail.example.com"] {
         let status = &world.statuses("east", owner)[0];
-        assert_eq!(status.verdict.reason.as_str(), "FOREIGN_RECORD", "{owner}");
+        assert_eq!(status.verdict.reason.as_str(), "FOREIGN_RECORD", "{owner}: {status:?}");
     }
     // Withdrawing the wish leaves the foreign set alone as well.
     east.delete("all");

@@ -16,6 +16,7 @@ mod compare;
 mod discovery;
 mod gate;
 mod loading;
+mod looking;
 mod name_state;
 mod reader;
 mod reading;

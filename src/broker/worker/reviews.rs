@@ -1,4 +1,4 @@
-//! Looking at names: which are to be looked at, whose turn it is, and what follows from a look.
+//! Which names are to be looked at, and whose turn it is.
 //!
 //! What changes a name only notes it. Noted names are looked at some at a time, and between two such slices the worker takes
 //! messages and answers, so nobody who tells it something waits for its plans. The clusters take turns, a name each: whatever
@@ -7,21 +7,14 @@
 //!
 //! A start, a first listing and other settings concern all names of a zone. That is one entry, a walk, however many they are.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::Arc;
+use std::collections::{HashMap, VecDeque};
 
-use super::Worker;
 use super::name_state::Few;
-use super::view::Health;
 use super::zone::ZoneBook;
-use crate::broker::held::{Held, Status};
 use crate::core::ids::{ClusterId, ZoneId};
 use crate::core::name::DnsName;
-use crate::core::time::Timestamp;
 use crate::core::turns::Turns;
 
-/// So many names are looked at between two messages: about a millisecond.
-pub const SLICE: usize = 100;
 /// A walk reads so many names ahead.
 const WALK_AHEAD: usize = 1_000;
 
@@ -108,6 +101,11 @@ impl ZoneReviews {
         }
     }
 
+    /// Holds back what had its turn.
+    pub fn hold_back(&mut self, asker: Asker, look: Look) {
+        self.held_back.push((asker, look));
+    }
+
     /// The names that are held back.
     pub fn held(&self) -> Vec<DnsName> {
         let name = |(_, look): &(Asker, Look)| match look {
@@ -118,7 +116,7 @@ impl ZoneReviews {
     }
 
     /// The name to look at now that a turn has come, if there is one, and whether the turn comes again.
-    fn turn(&mut self, asker: &Asker, look: &Look, book: &ZoneBook) -> (Option<DnsName>, bool) {
+    pub fn turn(&mut self, asker: &Asker, look: &Look, book: &ZoneBook) -> (Option<DnsName>, bool) {
         match look {
             Look::Name(name) => {
                 let was_due = self.looked_at(name);
@@ -143,7 +141,7 @@ impl ZoneReviews {
     }
 
     /// A name is looked at, for whatever reason; answers whether it was to be. Turns that lead there are passed over.
-    fn looked_at(&mut self, name: &DnsName) -> bool {
+    pub fn looked_at(&mut self, name: &DnsName) -> bool {
         let was_due = self.noted.get_mut(name).is_some_and(|noted| std::mem::take(&mut noted.due));
         self.due -= usize::from(was_due);
         was_due
@@ -195,131 +193,24 @@ impl Reviews {
         }
     }
 
+    /// Takes the next turn: whose it is, and what is to be looked at where.
+    pub fn take(&mut self) -> Option<(Asker, (ZoneId, Look))> {
+        self.0.take()
+    }
+
+    /// Gives an asker another turn for what it just had one for.
+    pub fn go_on(&mut self, asker: Asker, zone_id: ZoneId, look: Look) {
+        self.0.put_back(asker, (zone_id, look));
+    }
+
+    /// Whether an asker has a turn.
+    pub fn has(&self, asker: &Asker) -> bool {
+        self.0.has(asker)
+    }
+
     /// Whether nobody has a turn.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
-    }
-}
-
-impl Worker {
-    /// Notes names of a zone that Zonefold itself wants to be looked at.
-    pub(super) fn note(&mut self, zone_id: &ZoneId, names: impl IntoIterator<Item = DnsName>) {
-        let Some(zone) = self.zones.get_mut(zone_id) else { return };
-        names.into_iter().for_each(|name| self.reviews.note(zone_id, &mut zone.reviews, None, name));
-        self.dirty_view = true;
-    }
-
-    /// Notes all names of a zone.
-    pub(super) fn note_all(&mut self, zone_id: &ZoneId) {
-        if self.loading.is_taking() {
-            // All names of all zones are noted once all endpoints are loaded.
-            return;
-        }
-        let Some(zone) = self.zones.get_mut(zone_id) else { return };
-        self.reviews.note_all(zone_id, &mut zone.reviews, zone.book.len());
-        self.dirty_view = true;
-    }
-
-    /// Notes all names that have something to send, since what they wait for has changed.
-    pub(super) fn note_waiting(&mut self) {
-        let with_work = self.zones.all().filter(|(_, zone)| !zone.backlog.is_empty());
-        let waiting: Vec<_> = with_work.map(|(zone_id, zone)| (zone_id.clone(), zone.backlog.names())).collect();
-        waiting.into_iter().for_each(|(zone_id, names)| self.note(&zone_id, names));
-    }
-
-    /// Gives what was held back in a zone its turns, unless something there is still unknown.
-    pub(super) fn release_held(&mut self, zone_id: &ZoneId) {
-        let Some(zone) = self.zones.get_mut(zone_id).filter(|zone| zone.unsettled.is_empty()) else { return };
-        self.reviews.release(zone_id, &mut zone.reviews);
-    }
-
-    /// Whether names are to be looked at.
-    pub(super) fn has_reviews(&self) -> bool {
-        !self.reviews.is_empty()
-    }
-
-    /// Looks at the next names: one slice, however many wait.
-    pub(super) fn review_some(&mut self) {
-        let now = self.clock.now();
-        let mut slice: BTreeMap<ZoneId, Vec<DnsName>> = BTreeMap::new();
-        for _ in 0..SLICE {
-            let Some((asker, (zone_id, look))) = self.reviews.0.take() else { break };
-            let Some(zone) = self.zones.get_mut(&zone_id) else { continue };
-            if !zone.unsettled.is_empty() {
-                zone.reviews.held_back.push((asker, look));
-                continue;
-            }
-            let (name, goes_on) = zone.reviews.turn(&asker, &look, &zone.book);
-            if let Some(name) = name {
-                slice.entry(zone_id.clone()).or_default().push(name);
-            }
-            if goes_on {
-                self.reviews.0.put_back(asker, (zone_id, look));
-            }
-        }
-        for (zone_id, names) in slice {
-            self.review(&zone_id, names, now);
-        }
-        if self.loading.is_looking() && !self.reviews.0.has(&None) {
-            self.loading.done();
-        }
-        self.dirty_view = true;
-    }
-
-    /// Looks at names now: claims, plans, statuses, and whether there is something to send.
-    pub(super) fn review(&mut self, zone_id: &ZoneId, names: impl IntoIterator<Item = DnsName>, now: Timestamp) {
-        if self.loading.is_taking() {
-            // An endpoint that is not loaded yet looks like one that is gone. All names are looked at once all are loaded.
-            return;
-        }
-        let detail = self.pending_detail(zone_id, now);
-        let expected_at = self.expected_at(zone_id, now);
-        let Some(zone) = self.zones.get_mut(zone_id) else { return };
-        if !zone.unsettled.is_empty() {
-            // What is there is not known yet; a plan made now could be wrong, and a status too.
-            zone.reviews.hold(names);
-            return;
-        }
-        let mut statuses = vec![];
-        for name in names {
-            zone.reviews.looked_at(&name);
-            let review = zone.book.review(&name, now, &detail, expected_at);
-            zone.pending_writes.extend(review.adopted);
-            let searched = zone.searches.iter().any(|search| search.holds(&name));
-            zone.backlog.set(&name, review.work.filter(|_| !searched));
-            statuses.extend(review.statuses);
-        }
-        self.dirty_view = true;
-        self.tell(statuses, now);
-    }
-
-    fn tell(&self, statuses: Vec<(Held, Arc<Status>)>, now: Timestamp) {
-        for (held, status) in statuses {
-            self.feedback.tell(&held, status, now);
-        }
-    }
-
-    /// What a pending endpoint waits for beside its turn.
-    fn pending_detail(&self, zone_id: &ZoneId, now: Timestamp) -> String {
-        if let Health::Parked { message, .. } = &self.health {
-            return format!("the account {} is parked: {message}", self.settings.account);
-        }
-        match self.zones.get(zone_id) {
-            Some(zone) if !zone.is_open(now) => zone.trouble.as_ref().map_or_else(String::new, |trouble| trouble.message.clone()),
-            Some(zone) if zone.listed_at.is_none() => format!("the zone {} is being listed for the first time", zone.facts.name),
-            _ => String::new(),
-        }
-    }
-
-    /// When what is added now would go out, if the account goes on as it is.
-    fn expected_at(&mut self, zone_id: &ZoneId, now: Timestamp) -> Option<Timestamp> {
-        if !matches!(self.health, Health::Working) {
-            return None;
-        }
-        let changes = self.zones.agenda(now).cost();
-        let at = self.budget.predict(now, 1, changes.max(1));
-        let zone = self.zones.get(zone_id)?;
-        (at.0 < i64::MAX).then(|| at.max(zone.free_at))
     }
 }
 
@@ -353,11 +244,11 @@ mod tests {
         fn looks(&mut self, turns: usize) -> Vec<String> {
             let mut looks = vec![];
             for _ in 0..turns {
-                let Some((asker, (zone_id, look))) = self.reviews.0.take() else { break };
+                let Some((asker, (zone_id, look))) = self.reviews.take() else { break };
                 let (next, goes_on) = self.zone.turn(&asker, &look, &self.book);
                 looks.extend(next.map(|next| next.to_string()));
                 if goes_on {
-                    self.reviews.0.put_back(asker, (zone_id, look));
+                    self.reviews.go_on(asker, zone_id, look);
                 }
             }
             looks
@@ -388,7 +279,7 @@ mod tests {
             assert!(world.zone.looked_at(&name("b.example.com")));
         }
         world.note("west", "b.example.com");
-        let turns = std::iter::from_fn(|| world.reviews.0.take()).count();
+        let turns = std::iter::from_fn(|| world.reviews.take()).count();
         assert_eq!((turns, world.zone.waiting()), (3, 2));
     }
 
@@ -419,7 +310,7 @@ mod tests {
         world.zone.held_back.push((Some(cluster("west")), Look::Name(name("c.example.com"))));
         world.zone.note(&Some(cluster("west")), &name("c.example.com"));
         world.reviews.release(&world.zone_id, &mut world.zone);
-        assert!(world.reviews.0.has(&Some(cluster("west"))));
+        assert!(world.reviews.has(&Some(cluster("west"))));
         assert_eq!((world.looks(9), world.zone.waiting()), (vec!["a.example.com".to_owned(), "c.example.com".to_owned()], 0));
     }
 }

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::world::{World, account, drive, requests, step, take_next, wants, www, zone_id};
 use crate::broker::directory::Effect;
 use crate::broker::held::Held;
 use crate::broker::worker::gate::Place;
-use crate::broker::worker::reviews::SLICE;
+use crate::broker::worker::looking::SLICE;
 use crate::broker::worker::{AccountView, Gate, Health, Message, Query, Worker, WorkerParts};
 use crate::core::packed::PackedEndpoint;
 use crate::core::testkit::{cluster, endpoint, name};
@@ -128,7 +129,8 @@ async fn messages_are_taken_and_answered_while_names_wait_at_the_gate() {
     let inside = Place::before(gate).enter().await;
     let stop = worker.shutdown.clone();
     let (messages, receiver) = mpsc::channel(1);
-    let running = tokio::spawn(worker.run(receiver));
+    let mut running = JoinSet::new();
+    running.spawn(worker.run(receiver));
     let (effects, held) = flood("noisy", 3_000);
     let mut effects = effects.into_iter();
     for _ in 0..3 {
@@ -143,5 +145,5 @@ async fn messages_are_taken_and_answered_while_names_wait_at_the_gate() {
     }
     assert!(answered > 1, "nobody was answered while names were looked at");
     stop.cancel();
-    running.await.unwrap();
+    running.join_next().await.unwrap().unwrap();
 }
