@@ -1,6 +1,6 @@
 //! From the backlog to one call, and what each answer means.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use futures::FutureExt;
@@ -160,11 +160,12 @@ impl Worker {
     fn fair_units(&mut self, zone_id: &ZoneId, tokens: u32, now: Timestamp) -> Vec<Unit> {
         let Some(zone) = self.zones.get_mut(zone_id) else { return vec![] };
         let mut folder = Folder::new(FoldLimits::default(), tokens);
-        let (mut units, mut too_large) = (vec![], vec![]);
+        let (mut units, mut too_large, mut offered) = (vec![], vec![], HashSet::new());
         let book = &mut zone.book;
         let (queues, members) = zone.backlog.split();
         let taken = self.share.take(queues, |cluster, queued| {
-            if !Backlog::is_member(members, cluster, &queued.item) {
+            // A name that ceased to wait and began again has two entries; a batch that held it twice would contradict itself.
+            if !Backlog::is_member(members, cluster, &queued.item) || !offered.insert(queued.item.clone()) {
                 return Offer::Take;
             }
             let (mut added, mut out_of_tokens) = (false, false);

@@ -147,3 +147,17 @@ async fn messages_are_taken_and_answered_while_names_wait_at_the_gate() {
     stop.cancel();
     running.join_next().await.unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn a_name_that_ceased_to_wait_and_began_again_is_in_the_next_batch_once() {
+    let mut world = World::new(1, requests(100.0, 50.0));
+    let (mut worker, _view) = world.idle_worker().await;
+    worker.take(Message::Effects(vec![wants(0, &www(0), "192.0.2.1")]));
+    worker.review_some();
+    let work = Some((cluster("east"), 1));
+    let zone = worker.zones.get_mut(&zone_id(0)).unwrap();
+    zone.backlog.set(&name(&www(0)), None);
+    zone.backlog.set(&name(&www(0)), work);
+    drive(&mut worker).await;
+    assert_eq!(world.provider.created(), [["192.0.2.1"]]);
+}
