@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 
 use super::endpoints::{ClusterEndpoints, LoadingEndpoints};
 use super::held::Held;
+use super::interner::Interner;
 use crate::core::digest::SetDigest;
 use crate::core::endpoint::{EndpointKey, KeyHash, Version};
 use crate::core::ids::{AccountId, ClusterId, EnvironmentId, ZoneId};
@@ -70,6 +71,8 @@ pub struct Directory {
     zones: ArcSwap<ZoneTable>,
     clusters: RwLock<BTreeMap<ClusterId, Arc<ClusterEndpoints>>>,
     places: Mutex<Places>,
+    /// What several endpoints want alike.
+    contents: Mutex<Interner>,
     unplaced: Mutex<Unplaced>,
 }
 
@@ -200,7 +203,7 @@ impl Directory {
         for (op, outcome) in ops.into_iter().zip(outcomes) {
             match (op, outcome) {
                 (IngestOp::Put { key, version, endpoint }, OpOutcome::Stored { arrival }) => {
-                    let held = Held::new(cluster.clone(), *arrival, &endpoint);
+                    let held = Held::sharing(cluster.clone(), *arrival, &endpoint, &mut locked(&self.contents));
                     let old = endpoints.put(&key, &version, held.clone());
                     let current = old.and_then(|old| place.leave(&old));
                     place.settle(&held, current, Occasion::Written);
@@ -293,7 +296,7 @@ impl Loader {
     pub fn take(&mut self, directory: &Directory, row: EndpointRow, effects: &mut Vec<Effect>) -> Held {
         // All endpoints of a cluster share one text.
         let cluster = self.clusters.get_key_value(&row.cluster).map_or(row.cluster, |(cluster, _)| cluster.clone());
-        let held = Held::new(cluster.clone(), row.arrival, &row.endpoint);
+        let held = Held::sharing(cluster.clone(), row.arrival, &row.endpoint, &mut locked(&directory.contents));
         self.clusters.entry(cluster).or_default().push(&row.key, &row.version, held.clone());
         let current = row.verdict.and_then(|verdict| verdict.placement);
         directory.place(effects).settle(&held, current, Occasion::Review);

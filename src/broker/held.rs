@@ -12,6 +12,8 @@ use arc_swap::ArcSwapOption;
 use serde::Serialize;
 use triomphe::ThinArc;
 
+use super::interner::Interner;
+
 use crate::core::endpoint::{Endpoint, EndpointKey, KeyHash, Version};
 use crate::core::ids::ClusterId;
 use crate::core::packed::{EndpointView, PackedEndpoint};
@@ -146,6 +148,8 @@ impl StatusCache {
 }
 
 struct Header {
+    /// What it wants, when others want the same; else that follows the key.
+    content: Option<Arc<[u8]>>,
     cluster: ClusterId,
     arrival: i64,
     status: ArcSwapOption<Status>,
@@ -165,7 +169,21 @@ pub struct Held(ThinArc<Header, u8>);
 impl Held {
     /// Holds an endpoint under its arrival number.
     pub fn new(cluster: ClusterId, arrival: i64, endpoint: &PackedEndpoint) -> Self {
+        Self::of(cluster, arrival, endpoint.as_bytes(), None)
+    }
+
+    /// Holds an endpoint whose content is held once for all that want the same.
+    pub fn sharing(cluster: ClusterId, arrival: i64, endpoint: &PackedEndpoint, contents: &mut Interner) -> Self {
+        let (key, content) = endpoint.parts();
+        match contents.share(content) {
+            Some(shared) => Self::of(cluster, arrival, key, Some(shared)),
+            None => Self::new(cluster, arrival, endpoint),
+        }
+    }
+
+    fn of(cluster: ClusterId, arrival: i64, bytes: &[u8], content: Option<Arc<[u8]>>) -> Self {
         let header = Header {
+            content,
             cluster,
             arrival,
             status: ArcSwapOption::empty(),
@@ -175,7 +193,7 @@ impl Held {
             frozen: AtomicBool::new(false),
             gone: AtomicBool::new(false),
         };
-        Self(ThinArc::from_header_and_slice(header, endpoint.as_bytes()))
+        Self(ThinArc::from_header_and_slice(header, bytes))
     }
 
     fn header(&self) -> &Header {
@@ -195,7 +213,11 @@ impl Held {
     /// The content, without a copy.
     pub fn view(&self) -> EndpointView<'_> {
         // A packed endpoint was shown to be readable when it was made.
-        EndpointView::read(&self.0.slice).unwrap_or_default()
+        let read = match &self.header().content {
+            Some(content) => EndpointView::read_parts(&self.0.slice, content),
+            None => EndpointView::read(&self.0.slice),
+        };
+        read.unwrap_or_default()
     }
 
     /// The content.
@@ -289,6 +311,19 @@ mod tests {
         let held = Held::new(cluster("east"), 7, &PackedEndpoint::pack(&endpoint));
         assert_eq!((held.endpoint(), held.arrival()), (endpoint.clone(), 7));
         assert_eq!((held.key_hash(), held.version()), (endpoint.key.hash(), endpoint.version()));
+    }
+
+    #[test]
+    fn endpoints_that_want_the_same_hold_it_once() {
+        let target = "internal-shop-1234567890.eu-central-1.elb.amazonaws.com";
+        let mut contents = Interner::default();
+        let endpoints: Vec<Endpoint> =
+            (0..3).map(|n| endpoint(&format!("web-{n}"), &format!("www-{n}.example.com"), "A", &[target])).collect();
+        let hold = |endpoint: &Endpoint| Held::sharing(cluster("east"), 1, &PackedEndpoint::pack(endpoint), &mut contents);
+        let held: Vec<Held> = endpoints.iter().map(hold).collect();
+        assert!(held.iter().zip(&endpoints).all(|(held, endpoint)| held.endpoint() == *endpoint));
+        let content = |held: &Held| held.header().content.clone();
+        assert!(content(&held[0]).is_none() && Arc::ptr_eq(&content(&held[1]).unwrap(), &content(&held[2]).unwrap()));
     }
 
     #[test]

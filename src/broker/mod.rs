@@ -14,6 +14,7 @@ pub mod endpoints;
 pub mod feedback;
 pub mod held;
 pub mod ingest;
+pub mod interner;
 pub mod metrics;
 pub mod progress;
 mod start;

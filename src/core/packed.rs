@@ -5,6 +5,7 @@
 //! from this one.
 
 use std::fmt;
+use std::sync::Arc;
 
 use arcstr::ArcStr;
 use serde::{Deserialize, Serialize};
@@ -28,13 +29,21 @@ pub struct PackError {
 }
 
 fn read<'a, T: Deserialize<'a>>(what: &'static str, bytes: &'a [u8]) -> Result<T, PackError> {
+    match read_part(what, bytes)? {
+        (value, []) => Ok(value),
+        (_, rest) => Err(left_over(what, bytes, rest)),
+    }
+}
+
+fn left_over(what: &'static str, bytes: &[u8], rest: &[u8]) -> PackError {
+    PackError { what, octets: bytes.len(), reason: format!("{} octets are left over", rest.len()) }
+}
+
+/// Reads a value and answers what comes after it.
+fn read_part<'a, T: Deserialize<'a>>(what: &'static str, bytes: &'a [u8]) -> Result<(T, &'a [u8]), PackError> {
     let refuse = |reason: String| PackError { what, octets: bytes.len(), reason };
     match bytes.split_first() {
-        Some((&FORM, body)) => match postcard::take_from_bytes(body) {
-            Ok((value, [])) => Ok(value),
-            Ok((_, rest)) => Err(refuse(format!("{} octets are left over", rest.len()))),
-            Err(error) => Err(refuse(error.to_string())),
-        },
+        Some((&FORM, body)) => postcard::take_from_bytes(body).map_err(|error| refuse(error.to_string())),
         Some((form, _)) => Err(refuse(format!("form {form} is not known here: a newer version wrote it"))),
         None => Err(refuse("there is nothing".to_owned())),
     }
@@ -50,8 +59,16 @@ fn write(value: &impl Serialize) -> Box<[u8]> {
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct PackedEndpoint(Box<[u8]>);
 
+/// An endpoint's bytes come in two parts, one after the other: first its key, which no other endpoint has, ...
+#[derive(Deserialize)]
+struct KeyPart<'a>(&'a str, &'a str, &'a str, &'a str, &'a str, &'a str);
+
+/// ... then what it wants at its name, which may be the same for many.
+#[derive(Deserialize)]
+struct ContentPart<'a>(#[serde(borrow)] Vec<&'a str>, Option<i64>, #[serde(borrow)] Vec<(&'a str, &'a str)>);
+
 /// What is read from an endpoint's bytes, without a copy of any text.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct EndpointView<'a> {
     /// The kind of source.
     pub source: &'a str,
@@ -66,12 +83,10 @@ pub struct EndpointView<'a> {
     /// The wanted set identifier; empty for none.
     pub set_identifier: &'a str,
     /// The wanted values, as written.
-    #[serde(borrow)]
     pub targets: Vec<&'a str>,
     /// Seconds; none for the zone's default.
     pub ttl_secs: Option<i64>,
     /// Provider-specific properties, in the order of their names.
-    #[serde(borrow)]
     pub properties: Vec<(&'a str, &'a str)>,
 }
 
@@ -81,7 +96,29 @@ impl<'a> EndpointView<'a> {
     /// # Errors
     /// They are no packed endpoint.
     pub fn read(bytes: &'a [u8]) -> Result<Self, PackError> {
-        read("endpoint", bytes)
+        let (key, rest) = read_part("endpoint", bytes)?;
+        Self::of_parts(bytes, key, rest)
+    }
+
+    /// Reads bytes whose content part is elsewhere, as [`PackedEndpoint::parts`] gives them.
+    ///
+    /// # Errors
+    /// They are no packed endpoint.
+    pub fn read_parts(key: &'a [u8], content: &'a [u8]) -> Result<Self, PackError> {
+        match read_part("endpoint", key)? {
+            (part, []) => Self::of_parts(key, part, content),
+            (_, rest) => Err(left_over("endpoint", key, rest)),
+        }
+    }
+
+    fn of_parts(bytes: &[u8], key: KeyPart<'a>, content: &'a [u8]) -> Result<Self, PackError> {
+        let refuse = |error: postcard::Error| PackError { what: "endpoint", octets: bytes.len(), reason: error.to_string() };
+        let (ContentPart(targets, ttl_secs, properties), rest) = postcard::take_from_bytes(content).map_err(refuse)?;
+        if !rest.is_empty() {
+            return Err(left_over("endpoint", bytes, rest));
+        }
+        let KeyPart(source, namespace, object, dns_name, record_type, set_identifier) = key;
+        Ok(Self { source, namespace, object, dns_name, record_type, set_identifier, targets, ttl_secs, properties })
     }
 
     fn of(endpoint: &'a Endpoint) -> Self {
@@ -151,6 +188,12 @@ impl PackedEndpoint {
         &self.0
     }
 
+    /// The part that says which endpoint it is, and the part that says what it wants: the bytes are the two together.
+    pub fn parts(&self) -> (&[u8], &[u8]) {
+        let content = read_part::<KeyPart<'_>>("endpoint", &self.0).map_or(0, |(_, content)| content.len());
+        self.0.split_at(self.0.len() - content)
+    }
+
     /// What they say.
     pub fn view(&self) -> EndpointView<'_> {
         // Both ways to make one have shown that it can be read.
@@ -171,7 +214,7 @@ impl fmt::Debug for PackedEndpoint {
 
 /// A record set's bytes under its key, known to be readable: what the key says is not in them.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct PackedRecord(Box<[u8]>);
+pub struct PackedRecord(Arc<[u8]>);
 
 #[derive(Serialize, Deserialize)]
 enum RecordForm<'a> {
@@ -199,14 +242,14 @@ impl PackedRecord {
             health_check_id: raw.health_check_id.as_deref(),
             alias,
         };
-        let packed = Self(write(&common));
+        let packed = Self(write(&common).into());
         // What the common form does not hold shows here, whatever a record set may hold one day.
         if packed.read_common(key).as_ref() == Some(raw) {
             return packed;
         }
         // A record set is text, numbers and options: nothing that JSON cannot say.
         let json = serde_json::to_string(raw).unwrap_or_default();
-        Self(write(&RecordForm::Other(&json)))
+        Self(write(&RecordForm::Other(&json)).into())
     }
 
     /// Takes stored bytes.
@@ -225,6 +268,11 @@ impl PackedRecord {
     /// The bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// The same in bytes that others hold too; these are compared, and nothing is changed when they are others.
+    pub fn sharing(self, shared: Option<Arc<[u8]>>) -> Self {
+        shared.filter(|shared| *shared == self.0).map_or(self, Self)
     }
 
     /// The record set.
@@ -340,6 +388,9 @@ mod tests {
             prop_assert_eq!(packed.view().key_hash(), endpoint.key.hash());
             prop_assert_eq!(packed.view().version(), endpoint.version());
             prop_assert_eq!(packed.unpack(), endpoint);
+            let (key, content) = packed.parts();
+            prop_assert_eq!(EndpointView::read_parts(key, content).unwrap(), packed.view());
+            prop_assert_eq!([key, content].concat(), packed.as_bytes());
             prop_assert_eq!(PackedEndpoint::from_bytes(packed.as_bytes()).unwrap(), packed);
         }
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::name_state::{Claim, Mark, NameState, Sighting};
 use super::refusals::{Refusal, Refusals};
 use crate::broker::held::{Held, Progress, Status, StatusCache};
+use crate::broker::interner::Interner;
 use crate::core::change::{Batch, Unit};
 use crate::core::claims::{Settlement, ZoneContext, settle};
 use crate::core::fold;
@@ -70,6 +71,8 @@ pub struct ZoneBook {
     pub(super) late: HashMap<RecordKey, Late>,
     counts: ZoneCounts,
     statuses: StatusCache,
+    /// Record sets that several names hold alike.
+    records: Interner,
 }
 
 /// The first record key of a unit: what a unit is known by while its content changes.
@@ -99,6 +102,7 @@ impl ZoneBook {
             late: HashMap::new(),
             counts: ZoneCounts::default(),
             statuses: StatusCache::default(),
+            records: Interner::default(),
         }
     }
 
@@ -116,7 +120,8 @@ impl ZoneBook {
             if owned_by.as_ref() != owner.as_deref() {
                 owner = owned_by.map(Arc::new);
             }
-            let sighting = Sighting::new(&key, raw, owner.clone(), drift);
+            let record = self.share(raw);
+            let sighting = Sighting::new(&key, record, owner.clone(), drift);
             count(&mut self.counts, &sighting, |n| *n += 1);
             match names.last_mut().filter(|(name, _)| *name == key.name) {
                 Some((_, state)) => drop(state.observe(&key, Some(sighting))),
@@ -359,7 +364,8 @@ impl ZoneBook {
                         Some(owner) if owner.cluster == *cluster => Arc::clone(owner),
                         _ => Arc::clone(owner.insert(Arc::new(Ownership { cluster: cluster.clone(), batch: batch.id }))),
                     };
-                    let sighting = Sighting::new(&change.key, PackedRecord::pack(&change.key, raw), Some(owner), None);
+                    let sighting =
+                        Sighting::new(&change.key, self.share(PackedRecord::pack(&change.key, raw)), Some(owner), None);
                     writes.push(RecordWrite::Put(sighting.row(change.key.clone(), now)));
                     self.observe(&change.key, Some(sighting));
                 }
@@ -413,6 +419,12 @@ impl ZoneBook {
     /// What is observed under a key; for the independent check.
     pub fn observed(&self, key: &RecordKey) -> Option<Observed> {
         self.sighting(key).map(|sighting| sighting.observed(key))
+    }
+
+    /// Many names point to one load balancer: their record sets are held once.
+    fn share(&mut self, record: PackedRecord) -> PackedRecord {
+        let shared = self.records.share(record.as_bytes());
+        record.sharing(shared)
     }
 
     pub(super) fn sighting(&self, key: &RecordKey) -> Option<&Sighting> {
