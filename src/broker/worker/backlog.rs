@@ -107,6 +107,8 @@ impl Backlog {
         if self.members.is_empty() {
             self.queues.clear();
             self.entries = 0;
+            // A flood's room is given back.
+            self.members = Members::default();
         }
     }
 

@@ -137,6 +137,10 @@ impl ZoneWork {
         while let Some((_, name)) = self.awaiting_sync.pop_front_if(|(sequence, _)| *sequence <= up_to) {
             reached.insert(name);
         }
+        if self.awaiting_sync.is_empty() {
+            // A flood's room is given back.
+            self.awaiting_sync = VecDeque::new();
+        }
         reached
     }
 }

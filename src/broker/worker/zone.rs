@@ -343,6 +343,10 @@ impl ZoneBook {
                 self.unkept_claims.remove(&row.name);
             }
         }
+        if self.unkept_claims.is_empty() {
+            // A flood's room is given back.
+            self.unkept_claims = HashSet::new();
+        }
     }
 
     /// Takes a batch that Route 53 applied: what is now observed, and the claims that end with it.
