@@ -75,6 +75,17 @@ pub struct ZoneBook {
     records: Interner,
 }
 
+/// One owner for all sets that one batch made for one cluster.
+#[derive(Default)]
+struct Owners(HashMap<(BatchId, ClusterId), Arc<Ownership>>);
+
+impl Owners {
+    fn share(&mut self, owner: Ownership) -> Arc<Ownership> {
+        let id = (owner.batch, owner.cluster.clone());
+        Arc::clone(self.0.entry(id).or_insert_with(|| Arc::new(owner)))
+    }
+}
+
 /// The first record key of a unit: what a unit is known by while its content changes.
 pub fn unit_key(unit: &Unit) -> Option<&RecordKey> {
     unit.changes.first().map(|change| &change.key)
@@ -114,14 +125,12 @@ impl ZoneBook {
     /// Takes the stored records at start, all of them, in list order. The tree is built at once, so that its nodes are full.
     pub fn load_records(&mut self, rows: impl Iterator<Item = RecordRow>) {
         let mut names: Vec<(DnsName, NameState)> = vec![];
-        let mut owner: Option<Arc<Ownership>> = None;
+        let mut owners = Owners::default();
         for row in rows {
-            let RecordRow { key, raw, owner: owned_by, drift, .. } = row;
-            if owned_by.as_ref() != owner.as_deref() {
-                owner = owned_by.map(Arc::new);
-            }
+            let RecordRow { key, raw, owner, drift, .. } = row;
+            let owner = owner.map(|owner| owners.share(owner));
             let record = self.share(raw);
-            let sighting = Sighting::new(&key, record, owner.clone(), drift);
+            let sighting = Sighting::new(&key, record, owner, drift);
             count(&mut self.counts, &sighting, |n| *n += 1);
             match names.last_mut().filter(|(name, _)| *name == key.name) {
                 Some((_, state)) => drop(state.observe(&key, Some(sighting))),
@@ -358,16 +367,12 @@ impl ZoneBook {
         now: Timestamp,
     ) -> (Vec<RecordWrite>, Vec<ClaimWrite>) {
         let mut writes = vec![];
-        let mut owner: Option<Arc<Ownership>> = None;
+        let mut owners = Owners::default();
         for change in batch.changes() {
             self.refusals.remove(&change.key);
             match &change.after {
                 Some(raw) => {
-                    let cluster = &change.cause.cluster;
-                    let owner = match &owner {
-                        Some(owner) if owner.cluster == *cluster => Arc::clone(owner),
-                        _ => Arc::clone(owner.insert(Arc::new(Ownership { cluster: cluster.clone(), batch: batch.id }))),
-                    };
+                    let owner = owners.share(Ownership { cluster: change.cause.cluster.clone(), batch: batch.id });
                     let sighting =
                         Sighting::new(&change.key, self.share(PackedRecord::pack(&change.key, raw)), Some(owner), None);
                     writes.push(RecordWrite::Put(sighting.row(change.key.clone(), now)));
