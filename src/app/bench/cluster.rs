@@ -30,7 +30,7 @@ use crate::wire::v1::{self, operation, welcome::Mode};
 /// The call of [`FederationClient::publish`], for messages that are encoded already.
 const PUBLISH: &str = "/zonefold.v1.Federation/Publish";
 /// Operations of one message.
-const OPERATIONS: usize = 500;
+const OPERATIONS: usize = 250;
 /// Messages that wait for the connection.
 const QUEUE: usize = 64;
 /// The largest status message that is read.

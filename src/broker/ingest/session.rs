@@ -47,7 +47,8 @@ impl Default for Limits {
             // One unit of a cluster is worked whole, so this bounds what a quiet cluster's change can stand behind.
             credit_items: 2_000,
             credit_bytes: 8 << 20,
-            max_message_bytes: 1 << 20,
+            // A connection keeps the room of its largest message for as long as it lives.
+            max_message_bytes: 128 << 10,
             heartbeat: Duration::from_secs(10),
             least_age: Duration::from_secs(1_800),
             snapshot_items: 500_000,

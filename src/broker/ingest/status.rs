@@ -13,7 +13,8 @@ use crate::core::verdict::Verdict;
 use crate::wire::convert::version_to_wire;
 use crate::wire::v1;
 
-const STATUSES_PER_BATCH: usize = 500;
+/// A stream keeps the room of its largest batch for as long as it lives, and there is one for each cluster.
+const STATUSES_PER_BATCH: usize = 100;
 
 /// Follows a cluster's endpoints until the stream or the broker ends.
 pub async fn follow(
