@@ -244,15 +244,12 @@ impl Merge<'_> {
     /// Route 53 takes one time to live in a weighted group ("weighted sets must contain the same TTL"): that of the oldest.
     fn align_weighted_ttls(&mut self) {
         let mut group: BTreeMap<RecordType, (usize, u32)> = BTreeMap::new();
-        let order: Vec<(usize, RecordKey)> =
-            self.settlement.desired.values().filter_map(|d| Some((*d.from.first()?, d.set.key.clone()))).collect();
+        let weighted = self.settlement.desired.values().filter(|d| matches!(d.set.policy, RoutingPolicy::Weighted(_)));
+        let order: Vec<(usize, RecordKey)> = weighted.filter_map(|d| Some((*d.from.first()?, d.set.key.clone()))).collect();
         let mut order: Vec<_> = order.into_iter().map(|(index, key)| (self.contributions[index].arrival, index, key)).collect();
         order.sort();
         for (_, index, key) in order {
             let Some(desired) = self.settlement.desired.get_mut(&key) else { continue };
-            if !matches!(desired.set.policy, RoutingPolicy::Weighted(_)) {
-                continue;
-            }
             if let RecordData::Values { ttl_secs, .. } = &mut desired.set.data {
                 *ttl_secs = group.entry(key.rtype).or_insert((index, *ttl_secs)).1;
             }

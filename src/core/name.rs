@@ -140,10 +140,10 @@ impl DnsName {
 
 /// Compares two different canonical texts label by label from the root, each label with its dot.
 ///
-/// Names of one zone end alike, so what they share is passed over from the right, octet by octet; only the first label that
-/// differs is looked at as a label.
+/// Names of one zone end alike, so what they share is passed over from the right; only the first label that differs is looked
+/// at as a label.
 fn cmp_from_root(a: &[u8], b: &[u8]) -> Ordering {
-    let shared = a.iter().rev().zip(b.iter().rev()).take_while(|(a, b)| a == b).count();
+    let shared = shared_from_right(a, b);
     // The label that the first difference lies in, from its start to its dot. The dot is in the shared part: both end with one.
     let label = |name: &[u8]| -> (usize, usize) {
         let differs_before = name.len() - shared;
@@ -155,6 +155,15 @@ fn cmp_from_root(a: &[u8], b: &[u8]) -> Ordering {
     let ((a_start, a_end), (b_start, b_end)) = (label(a), label(b));
     // Equal labels: one of the names ends here, and the shorter comes first.
     a[a_start..a_end].cmp(&b[b_start..b_end]).then(a_start.cmp(&b_start))
+}
+
+/// How many octets the two texts share, counted from the right; eight at a time, since each step down a tree of names asks.
+fn shared_from_right(a: &[u8], b: &[u8]) -> usize {
+    let ((a_rest, a_words), (b_rest, b_words)) = (a.as_rchunks::<8>(), b.as_rchunks::<8>());
+    let words = a_words.iter().rev().zip(b_words.iter().rev()).take_while(|(a, b)| a == b).count();
+    let end_of = |rest: &[u8], all: &[[u8; 8]]| rest.len() + (all.len() - words) * 8;
+    let (a, b) = (&a[..end_of(a_rest, a_words)], &b[..end_of(b_rest, b_words)]);
+    words * 8 + a.iter().rev().zip(b.iter().rev()).take_while(|(a, b)| a == b).count()
 }
 
 fn empty_label(name: &str) -> NameError {

@@ -341,9 +341,11 @@ impl Planner<'_> {
     }
 }
 
-/// Whether what is there says what is wanted.
+/// Whether what is there says what is wanted. What Zonefold wrote stands there as it would write it again, and that needs no
+/// reading.
 fn says(observed: &Observed, wanted: &RecordSet) -> bool {
-    observed.is_there() && observed.raw.canonical().is_ok_and(|canonical| canonical == *wanted)
+    observed.is_there()
+        && (observed.raw == wanted.to_raw() || observed.raw.canonical().is_ok_and(|canonical| canonical == *wanted))
 }
 
 /// Whether a set cannot stand beside another of the same name (RFC 1034 §3.6.2; Route 53: one policy a name and type).
@@ -370,7 +372,8 @@ fn group(changes: Vec<Change>) -> Vec<Unit> {
     }
     let mut units = Vec::new();
     for changes in by_type.into_values() {
-        if switches(&changes) {
+        // Alone it is a unit of its own whatever it is.
+        if changes.len() == 1 || switches(&changes) {
             units.push(Unit { changes });
         } else {
             units.extend(changes.into_iter().map(|change| Unit { changes: vec![change] }));

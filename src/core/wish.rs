@@ -195,10 +195,13 @@ fn answer(endpoint: &Endpoint, rtype: RecordType) -> Result<(Vec<RecordType>, An
 /// makes one of any name. `A` or `AAAA` in its place asks for that type alone.
 fn alias(endpoint: &Endpoint, rtype: RecordType) -> Result<Option<(Vec<RecordType>, Answer)>, Verdict> {
     let wanted = endpoint.properties.get("alias").map(|text| text.to_ascii_lowercase());
+    let asked = matches!(wanted.as_deref(), Some("true" | "a" | "aaaa"));
+    if !asked && rtype != RecordType::Cname {
+        return Ok(None);
+    }
     let first = endpoint.targets.first().and_then(|target| DnsName::parse(target).ok());
     let is_address = |target: &DnsName| target.to_string().parse::<std::net::IpAddr>().is_ok();
     let known_zone = first.as_ref().and_then(canonical_zone);
-    let asked = matches!(wanted.as_deref(), Some("true" | "a" | "aaaa"));
     let applies = match rtype {
         RecordType::Cname => wanted.as_deref() != Some("false") && (asked || known_zone.is_some()),
         RecordType::A | RecordType::Aaaa => asked && first.as_ref().is_some_and(|target| !is_address(target)),

@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use super::v1;
 use crate::core::endpoint::{Endpoint, EndpointKey, KeyHash, Version};
+use crate::core::packed::EndpointView;
 
 /// Why a message is not what it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,6 +45,20 @@ impl From<&EndpointKey> for v1::EndpointKey {
             dns_name: key.dns_name.to_string(),
             record_type: key.record_type.to_string(),
             set_identifier: key.set_identifier.to_string(),
+        }
+    }
+}
+
+/// The key of what is packed.
+impl From<&EndpointView<'_>> for v1::EndpointKey {
+    fn from(endpoint: &EndpointView<'_>) -> Self {
+        Self {
+            source: endpoint.source.to_owned(),
+            namespace: endpoint.namespace.to_owned(),
+            object: endpoint.object.to_owned(),
+            dns_name: endpoint.dns_name.to_owned(),
+            record_type: endpoint.record_type.to_owned(),
+            set_identifier: endpoint.set_identifier.to_owned(),
         }
     }
 }

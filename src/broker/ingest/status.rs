@@ -44,7 +44,8 @@ pub async fn follow(
 }
 
 fn to_wire(held: &Held, zones: &ZoneTable, now: Timestamp) -> Option<v1::EndpointStatus> {
-    let (status, version) = (held.status()?, held.version());
+    let (status, endpoint) = (held.status()?, held.view());
+    let version = endpoint.version();
     let content = status.content(&version);
     let (change_id, expected_at) = match &status.progress {
         Some(Progress::Pending { expected_at, .. }) => (None, *expected_at),
@@ -52,7 +53,7 @@ fn to_wire(held: &Held, zones: &ZoneTable, now: Timestamp) -> Option<v1::Endpoin
         None | Some(Progress::Refused { .. } | Progress::Drifted { .. }) => (None, None),
     };
     Some(v1::EndpointStatus {
-        key: Some((&held.key()).into()),
+        key: Some((&endpoint).into()),
         version: version_to_wire(&version),
         verdict: content.verdict,
         reason: content.reason.to_owned(),

@@ -188,7 +188,8 @@ impl ZoneBook {
             review.work = Some((cluster.clone(), cost.max(1)));
         }
         review.statuses = self.statuses(name, &settlement, &plan.blocked, &ready, &refused, pending_detail, expected_at);
-        if self.names.get(name).is_some_and(NameState::is_empty) {
+        // A name whose endpoints were told something has endpoints.
+        if review.statuses.is_empty() && self.names.get(name).is_some_and(NameState::is_empty) {
             self.names.remove(name);
         }
         review

@@ -10,8 +10,10 @@ pub(super) type Parsed<T = String> = Result<T, String>;
 
 /// RFC 1035 §3.4.1 and RFC 1123 §2.1: four decimal numbers. A leading zero means octal to some readers, so there is none.
 pub(super) fn a(value: &str) -> Parsed {
-    match value.trim().parse::<Ipv4Addr>() {
-        Ok(address) => Ok(address.to_string()),
+    let value = value.trim();
+    match value.parse::<Ipv4Addr>() {
+        // An address has one such text.
+        Ok(_) => Ok(value.to_owned()),
         Err(_) => Err("it is no IPv4 address: write four numbers from 0 to 255 with dots and without leading zeros".to_owned()),
     }
 }
