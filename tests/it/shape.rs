@@ -1,5 +1,4 @@
-//! The shape of what a large fleet costs, at a small size: counts, bytes and allocations, never seconds. Each of these failed
-//! with the design that it keeps away.
+//! The shape of what a large fleet costs, at a small size: counts, bytes and allocations, never seconds.
 
 use std::collections::HashMap;
 
