@@ -176,8 +176,10 @@ impl ZoneBook {
 
     /// Looks at a name: who holds it, what is to be done, what its endpoints are told.
     pub fn review(&mut self, name: &DnsName, now: Timestamp, pending_detail: &str, expected_at: Option<Timestamp>) -> Review {
-        let Some((settlement, plan)) = self.decide(name) else { return Review::default() };
-        self.settle_claim(name, &settlement, now);
+        let Some((settlement, plan, claim_stands)) = self.decide(name) else { return Review::default() };
+        if !claim_stands {
+            self.settle_claim(name, &settlement, now);
+        }
         self.follow_targets(name, &plan);
         self.forget_refusals(name, &plan);
         let (ready, refused) = self.sift(&plan.units, now);
@@ -198,13 +200,16 @@ impl ZoneBook {
     /// What could be sent for a name now, whole units. It rests on what is wanted now, and so does the claim, even when nobody
     /// has looked at the name since that changed.
     pub fn units(&mut self, name: &DnsName, now: Timestamp) -> Vec<Unit> {
-        let Some((settlement, plan)) = self.decide(name) else { return vec![] };
-        self.settle_claim(name, &settlement, now);
+        let Some((settlement, plan, claim_stands)) = self.decide(name) else { return vec![] };
+        if !claim_stands {
+            self.settle_claim(name, &settlement, now);
+        }
         let (ready, _) = self.sift(&plan.units, now);
         ready.into_iter().cloned().collect()
     }
 
-    fn decide(&self, name: &DnsName) -> Option<(Settlement, NamePlan)> {
+    /// Decides a name, and says whether its claim is right as it stands: as a rule it is, and the name need not be found again.
+    fn decide(&self, name: &DnsName) -> Option<(Settlement, NamePlan, bool)> {
         let state = self.names.get(name)?;
         let claimed_by = state.claim.as_ref().map(|claim| &claim.cluster);
         let contributions = state.to_contributions();
@@ -220,7 +225,11 @@ impl ZoneBook {
             departed: &state.departed(),
             target_exists: &|target, rtype| self.holds(target, rtype),
         });
-        Some((settlement, plan))
+        let claim_stands = match &settlement.holder {
+            Some(holder) => claimed_by == Some(holder),
+            None => !(contributions.is_empty() && state.owns_nothing()),
+        };
+        Some((settlement, plan, claim_stands))
     }
 
     fn holds(&self, name: &DnsName, rtype: RecordType) -> bool {
@@ -451,7 +460,7 @@ impl ZoneBook {
     /// Everything that is known of a name, for "why".
     pub fn why(&self, name: &DnsName, now: Timestamp) -> Option<NameReport> {
         let state = self.names.get(name)?;
-        let (settlement, plan) = self.decide(name)?;
+        let (settlement, plan, _) = self.decide(name)?;
         let (ready, refused) = self.sift(&plan.units, now);
         Some(NameReport {
             holder: settlement.holder.clone(),
