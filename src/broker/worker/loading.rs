@@ -20,7 +20,6 @@ use super::sending::Outgoing;
 use super::view::{AccountView, Health, ViewBoard};
 use super::work::{SyncWatch, ZoneWork};
 use super::{UNSELECTED, Worker, WorkerParts, facts_of};
-use crate::broker::directory::Effect;
 use crate::core::budget::{Budget, StartLevel};
 use crate::core::fair::FairShare;
 use crate::core::ids::ZoneId;
@@ -66,9 +65,10 @@ impl Worker {
     ///
     /// # Errors
     /// The store cannot be read.
+    #[cfg(test)]
     pub async fn load(
         parts: WorkerParts,
-        stored: Vec<Effect>,
+        stored: Vec<crate::broker::directory::Effect>,
         shutdown: CancellationToken,
     ) -> Result<(Self, watch::Receiver<Arc<AccountView>>), StoreError> {
         let (mut worker, viewed) = Self::load_books(parts, shutdown).await?;
