@@ -25,7 +25,7 @@ bench: ## Measure a release build, in under 20 minutes: every figure of docs/per
 	$(CARGO) build --locked --release
 	for store in sqlite postgres; do $(BENCH) ingest --store $$store || exit 1; done
 	$(BENCH) scale
-	for store in sqlite postgres; do $(BENCH) store --store $$store || exit 1; done
+	for store in sqlite postgres; do $(BENCH) store --store $$store --endpoints 100000 || exit 1; done
 	for operation in create update; do for profile in 2026 legacy; do \
 	  $(BENCH) drain --operation $$operation --profile $$profile --signature trust --endpoints 5500 || exit 1; done; done
 	for accounts in 10 50; do \
