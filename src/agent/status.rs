@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use crate::core::digest::SetDigest;
-use crate::core::endpoint::{EndpointKey, KeyHash, Version};
-use crate::core::status::StatusContent;
+use crate::core::endpoint::{EndpointKey, KeyHash};
+use crate::wire::convert::status_hash;
 use crate::wire::v1::{EndpointStatus, Progress, StatusBatch, VerdictState};
 
 /// The latest status of every endpoint.
@@ -58,7 +58,7 @@ impl StatusBook {
     pub fn forget(&mut self, hashes: &[KeyHash]) {
         for hash in hashes {
             if let Some(status) = self.latest.remove(hash) {
-                self.digest.remove(hash, &said(&status));
+                self.digest.remove(hash, &status_hash(&status));
             }
         }
     }
@@ -77,9 +77,9 @@ impl StatusBook {
         }
         let known = before.is_some_and(|before| same_meaning(before, &status));
         if let Some(before) = before {
-            self.digest.remove(&hash, &said(before));
+            self.digest.remove(&hash, &status_hash(before));
         }
-        self.digest.insert(&hash, &said(&status));
+        self.digest.insert(&hash, &status_hash(&status));
         self.latest.insert(hash, status.clone());
         (!known).then_some(Transition { key, status })
     }
@@ -93,20 +93,6 @@ impl StatusBook {
     pub fn iter(&self) -> impl Iterator<Item = &EndpointStatus> {
         self.latest.values()
     }
-}
-
-/// The hash of what a status says, as the broker computes it too.
-fn said(status: &EndpointStatus) -> Version {
-    let content = StatusContent {
-        version: &status.version,
-        verdict: status.verdict,
-        reason: &status.reason,
-        message: &status.message,
-        progress: status.progress,
-        account: &status.account,
-        zone: &status.zone_id,
-    };
-    content.hash()
 }
 
 fn same_meaning(before: &EndpointStatus, after: &EndpointStatus) -> bool {

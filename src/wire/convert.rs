@@ -6,6 +6,7 @@ use bytes::Bytes;
 use super::v1;
 use crate::core::endpoint::{Endpoint, EndpointKey, KeyHash, Version};
 use crate::core::packed::EndpointView;
+use crate::core::status::StatusContent;
 
 /// Why a message is not what it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -103,6 +104,20 @@ impl TryFrom<v1::Endpoint> for Endpoint {
 /// Puts a version into the protocol's form.
 pub fn version_to_wire(version: &Version) -> Bytes {
     Bytes::copy_from_slice(&version.0)
+}
+
+/// The hash of what a status says, as the broker computes it of the status that it holds.
+pub fn status_hash(status: &v1::EndpointStatus) -> Version {
+    let content = StatusContent {
+        version: &status.version,
+        verdict: status.verdict,
+        reason: &status.reason,
+        message: &status.message,
+        progress: status.progress,
+        account: &status.account,
+        zone: &status.zone_id,
+    };
+    content.hash()
 }
 
 /// Reads a version out of the field `field`.

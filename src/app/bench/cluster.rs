@@ -20,8 +20,7 @@ use super::fleet::SOURCES;
 use crate::core::digest::SetDigest;
 use crate::core::endpoint::{Endpoint, EndpointKey, KeyHash, Version};
 use crate::core::ids::ClusterId;
-use crate::core::status::StatusContent;
-use crate::wire::convert::version_to_wire;
+use crate::wire::convert::{status_hash, version_to_wire};
 use crate::wire::v1::agent_message::Message as ToBroker;
 use crate::wire::v1::broker_message::Message as FromBroker;
 use crate::wire::v1::federation_client::FederationClient;
@@ -395,27 +394,13 @@ async fn watch_status(
         for status in batch.statuses {
             let Some((key, version)) = status.key.clone().zip(Version::from_slice(&status.version)) else { continue };
             newest = Some((version, status.progress()));
-            lock(&held).take(EndpointKey::from(key).hash(), said(&status));
+            lock(&held).take(EndpointKey::from(key).hash(), status_hash(&status));
         }
         told.send_modify(|watched| {
             watched.replay_done |= batch.replay_done;
             watched.newest = newest.or(watched.newest);
         });
     }
-}
-
-/// What is compared of a status.
-fn said(status: &v1::EndpointStatus) -> Version {
-    let content = StatusContent {
-        version: &status.version,
-        verdict: status.verdict,
-        reason: &status.reason,
-        message: &status.message,
-        progress: status.progress,
-        account: &status.account,
-        zone: &status.zone_id,
-    };
-    content.hash()
 }
 
 fn lock(known: &StdMutex<Known>) -> MutexGuard<'_, Known> {
