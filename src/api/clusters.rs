@@ -94,7 +94,7 @@ pub struct ListParams {
 }
 
 fn show(state: &ApiState, view: ClusterView) -> Cluster {
-    let stored = state.broker.directory.read(|directory| directory.endpoint_count(&view.cluster));
+    let stored = state.broker.directory.endpoint_count(&view.cluster);
     Cluster {
         registered: view.settings.is_some(),
         environment: view.settings.as_ref().map(|settings| settings.environment.clone()),

@@ -288,16 +288,14 @@ pub async fn list(State(state): State<ApiState>, Params(params): Params<ListPara
 /// One page, after looking at no more than so many endpoints.
 pub(super) async fn page(directory: &SharedDirectory, params: &ListParams, look_at_most: usize) -> Page<Endpoint> {
     let start = params.cursor.as_ref().map(|cursor| &cursor.0);
-    let clusters: Vec<ClusterId> = directory.read(|directory| {
-        let from_here = |cluster: &ClusterId| {
-            start.is_none_or(|start| *cluster >= start.cluster) && params.cluster.as_ref().is_none_or(|wanted| wanted == cluster)
-        };
-        directory.clusters().into_iter().filter(from_here).collect()
-    });
+    let from_here = |cluster: &ClusterId| {
+        start.is_none_or(|start| *cluster >= start.cluster) && params.cluster.as_ref().is_none_or(|wanted| wanted == cluster)
+    };
+    let clusters: Vec<ClusterId> = directory.clusters().into_iter().filter(from_here).collect();
     let chunk = if params.is_filter() { CHUNK } else { params.limit.get() + 1 };
     let (mut items, mut last, mut looked_at) = (vec![], None, 0);
     for cluster in clusters {
-        let endpoints = directory.read(|directory| directory.cluster(&cluster));
+        let endpoints = directory.cluster(&cluster);
         let mut after = start.filter(|start| start.cluster == cluster).map(|start| KeyHash(start.key));
         loop {
             let entries = endpoints.page(after.as_ref(), chunk);
@@ -370,7 +368,7 @@ mod tests {
                 endpoints.tell(&endpoints.get(&key).unwrap(), Arc::new(Status::of(verdict)), Timestamp(0));
             }
         }
-        SharedDirectory::new(directory)
+        Arc::new(directory)
     }
 
     /// All pages in a row, and how many there were.

@@ -44,16 +44,16 @@ impl Decider {
         while let Some(message) = messages.recv().await {
             let mut effects = vec![];
             match message {
-                ToDecider::Committed(units) => self.directory.read(|directory| {
+                ToDecider::Committed(units) => {
                     for unit in units {
-                        directory.commit(&unit.cluster, unit.ops, &unit.outcomes, &mut effects);
+                        self.directory.commit(&unit.cluster, unit.ops, &unit.outcomes, &mut effects);
                     }
-                }),
+                }
                 ToDecider::Discovered(discovered) => {
-                    self.directory.read(|directory| directory.discover(&discovered.account, discovered.zones, &mut effects));
+                    self.directory.discover(&discovered.account, discovered.zones, &mut effects);
                 }
                 ToDecider::Reconfigure(settings) => {
-                    self.directory.read(|directory| directory.reconfigure(settings, &mut effects));
+                    self.directory.reconfigure(settings, &mut effects);
                 }
                 ToDecider::Barrier(reply) => {
                     // Who asked may have gone.

@@ -77,20 +77,7 @@ pub struct Directory {
 }
 
 /// The directory, shared; only the decider tells it anything.
-#[derive(Clone)]
-pub struct SharedDirectory(Arc<Directory>);
-
-impl SharedDirectory {
-    /// Shares a directory.
-    pub fn new(directory: Directory) -> Self {
-        Self(Arc::new(directory))
-    }
-
-    /// Looks at it.
-    pub fn read<T>(&self, look: impl FnOnce(&Directory) -> T) -> T {
-        look(&self.0)
-    }
-}
+pub type SharedDirectory = Arc<Directory>;
 
 /// The places where endpoints contribute, numbered from 1 in the order of their first use in this process.
 #[derive(Default)]

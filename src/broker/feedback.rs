@@ -32,7 +32,7 @@ impl Feedback {
     /// Tells what became of an endpoint; what says nothing new is not passed on.
     pub fn tell(&self, held: &Held, status: Arc<Status>, at: Timestamp) {
         let keep = fingerprint(&status.verdict) != held.kept();
-        let endpoints = self.directory.read(|directory| directory.cluster(held.cluster()));
+        let endpoints = self.directory.cluster(held.cluster());
         if endpoints.tell(held, status, at) && keep {
             // The keeper lives as long as the broker; at its end verdicts are made anew from what is stored.
             let _gone = self.unkept.send(held.clone());

@@ -144,7 +144,7 @@ impl Broker {
     /// The store cannot be read, or an account's client cannot be made.
     pub async fn start(parts: BrokerParts) -> Result<Self, StartError> {
         let (keeper, verdicts) = VerdictKeeper::new(Arc::clone(&parts.store));
-        let directory = SharedDirectory::new(Directory::new(parts.clusters.clone()));
+        let directory = Arc::new(Directory::new(parts.clusters.clone()));
         let feedback = Feedback::new(directory.clone(), verdicts);
         let (to_decider, decider_messages) = mpsc::channel(DECIDER_QUEUE);
         let (discovered, mut discoveries) = mpsc::channel::<worker::Discovered>(64);
@@ -275,7 +275,7 @@ impl BrokerHandle {
 
     /// The endpoints of a cluster.
     pub fn endpoints(&self, cluster: &ClusterId) -> Arc<ClusterEndpoints> {
-        self.directory.read(|directory| directory.cluster(cluster))
+        self.directory.cluster(cluster)
     }
 
     /// All clusters, registered or stored.
@@ -285,7 +285,7 @@ impl BrokerHandle {
     pub async fn clusters(&self) -> Result<Vec<ClusterView>, StoreError> {
         let mut stored: BTreeMap<ClusterId, ClusterRow> =
             self.store.clusters().await?.into_iter().map(|row| (row.cluster.clone(), row)).collect();
-        let settings = self.directory.read(|directory| directory.settings().clone());
+        let settings = self.directory.settings();
         let open = self.service.open_sessions();
         let mut names: Vec<ClusterId> = settings.keys().chain(stored.keys()).cloned().collect();
         names.sort();
@@ -302,7 +302,7 @@ impl BrokerHandle {
 
     /// Observed records of a zone after a key; none for a zone that no worker has.
     pub async fn records(&self, zone: &ZoneId, after: Option<RecordKey>, limit: usize) -> Option<Vec<(RecordKey, Observed)>> {
-        let account = self.directory.read(|directory| directory.zones().get(zone).map(|facts| facts.account.clone()))?;
+        let account = self.directory.zones().get(zone).map(|facts| facts.account.clone())?;
         let (reply, answer) = oneshot::channel();
         let query = Query::Records { zone: zone.clone(), after, limit, reply };
         self.workers.get(&account)?.messages.send(Message::Query(query)).await.ok()?;

@@ -50,7 +50,7 @@ impl Start<'_> {
         }
         for (account, facts) in by_account {
             // There are no endpoints yet that this could concern.
-            self.directory.read(|directory| directory.discover(&account, facts, &mut vec![]));
+            self.directory.discover(&account, facts, &mut vec![]);
         }
         self.parts.progress.enter(StartPhase::Accounts, self.parts.accounts.len() as u64);
         let accounts = (0_u64..).zip(&self.parts.accounts);
@@ -103,16 +103,14 @@ impl Start<'_> {
             next = self.fetch(last.arrival);
             self.parts.progress.advance(page.len() as u64);
             let mut effects = vec![];
-            self.directory.read(|directory| {
-                for row in page {
-                    let kept = row.verdict.as_ref().map_or(0, fingerprint);
-                    loader.take(directory, row, &mut effects).set_kept(kept);
-                }
-            });
+            for row in page {
+                let kept = row.verdict.as_ref().map_or(0, fingerprint);
+                loader.take(self.directory, row, &mut effects).set_kept(kept);
+            }
             judged.extend(effects.extract_if(.., |effect| matches!(effect, Effect::Judge { .. })));
             self.pass_on(workers, effects).await;
         }
-        self.directory.read(|directory| loader.finish(directory));
+        loader.finish(self.directory);
         // What is said of an endpoint is counted at its cluster, so the clusters are there first.
         part(judged, self.feedback, &*self.parts.clock);
         for worker in workers.values() {

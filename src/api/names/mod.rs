@@ -135,11 +135,11 @@ pub async fn get(
 ) -> Result<Json<Name>, ApiError> {
     let name: DnsName = identifier(&fqdn)?;
     let zones: Vec<NameInZone> = state.broker.why(&name).await.into_iter().map(in_zone).collect();
-    let unplaced = state.broker.directory.read(|directory| directory.unplaced(&name.to_string()));
+    let unplaced = state.broker.directory.unplaced(&name.to_string());
     let unplaced = unplaced.iter().map(Endpoint::new).collect();
     let filter = ChangeFilter { name: Some(name.clone()), limit: LAST_CHANGES, ..ChangeFilter::default() };
     let changes = state.broker.changes(&filter).await?.into_iter().map(Change::from).collect();
-    let routes = state.broker.directory.read(|directory| routes(directory, &name));
+    let routes = routes(&state.broker.directory, &name);
     let mut answer = Name { name, summary: String::new(), zones, unplaced, routes, changes };
     answer.summary = summary::of(&answer);
     Ok(Json(answer))

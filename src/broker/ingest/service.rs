@@ -91,7 +91,7 @@ impl FederationService {
 impl Inner {
     fn registered(&self, cluster: &str) -> Result<ClusterId, Status> {
         let id = ClusterId::parse(cluster).map_err(|error| Status::invalid_argument(error.to_string()))?;
-        if self.parts.directory.read(|directory| directory.settings().contains_key(&id)) {
+        if self.parts.directory.settings().contains_key(&id) {
             return Ok(id);
         }
         Err(Status::permission_denied(format!(
@@ -183,7 +183,7 @@ impl Inner {
             }
         };
         let superseded = self.supersede(&cluster, epoch);
-        let root = self.parts.directory.read(|directory| directory.digest(&cluster)).root();
+        let root = self.parts.directory.digest(&cluster).root();
         let resume = hello.resume.unwrap_or_default();
         let mode = match known {
             false => welcome::Mode::Snapshot,
@@ -309,7 +309,7 @@ impl Federation for FederationService {
         authenticate(&self.0.parts.token, &request)?;
         let cluster = self.0.registered(&request.get_ref().cluster)?;
         let (outbound, stream) = mpsc::channel(4);
-        let endpoints = self.0.parts.directory.read(|directory| directory.cluster(&cluster));
+        let endpoints = self.0.parts.directory.cluster(&cluster);
         let held = &request.get_ref().held_digests;
         let Some(follower) = endpoints.follow(held) else {
             return Err(Status::invalid_argument(format!("{} bytes of held_digests came and 8192 are 256 digests", held.len())));

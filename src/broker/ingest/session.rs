@@ -281,7 +281,7 @@ impl Session {
         if let Some(root) = self.state.expected_root {
             return root;
         }
-        let mut digest = self.directory.read(|directory| directory.digest(&self.cluster));
+        let mut digest = self.directory.digest(&self.cluster);
         for (key, version) in &self.state.retained {
             digest.remove(key, version);
         }
@@ -332,7 +332,7 @@ impl Session {
 
     async fn take_digests(&mut self, digests: &[u8]) -> Result<(), End> {
         self.settle().await?;
-        let own = self.directory.read(|directory| directory.digest(&self.cluster));
+        let own = self.directory.digest(&self.cluster);
         let Some(buckets) = own.differing(digests) else {
             return Err(protocol(format!("{} bytes of bucket digests came and 8192 are 256 of them", digests.len())));
         };
@@ -352,7 +352,7 @@ impl Session {
         }
         self.settle().await?;
         let diff = self.state.diff.take().unwrap_or_default();
-        let own = self.directory.read(|directory| directory.keys_in(&self.cluster, &diff.buckets));
+        let own = self.directory.keys_in(&self.cluster, &diff.buckets);
         let known: HashMap<&KeyHash, &Version> = own.iter().map(|(key, version, _)| (key, version)).collect();
         let wanted: Vec<KeyHash> =
             diff.named.iter().filter(|(key, version)| known.get(key) != Some(version)).map(|(key, _)| *key).collect();

@@ -33,7 +33,7 @@ pub async fn follow(
                 () = outbound.closed() => return,
             }
         }
-        let (zones, at) = (directory.read(|directory| directory.zones()), now());
+        let (zones, at) = (directory.zones(), now());
         let statuses = news.endpoints.iter().filter_map(|held| to_wire(held, &zones, at)).collect();
         let replay_scope = news.scope.map(|buckets| v1::ReplayScope { buckets: buckets.into() });
         let batch = v1::StatusBatch { statuses, replay_done: news.replay_done, replay_scope };

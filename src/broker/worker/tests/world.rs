@@ -8,7 +8,6 @@ use async_trait::async_trait;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::directory::SharedDirectory;
 use crate::broker::directory::{Directory, Effect};
 use crate::broker::feedback::Feedback;
 use crate::broker::held::Held;
@@ -297,7 +296,7 @@ impl World {
             provider: Arc::clone(&self.provider) as Arc<dyn DnsProvider>,
             store: Arc::clone(&self.store) as Arc<dyn Store>,
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
-            feedback: Feedback::new(SharedDirectory::new(Directory::default()), mpsc::unbounded_channel().0),
+            feedback: Feedback::new(Arc::new(Directory::default()), mpsc::unbounded_channel().0),
             discovered,
             metrics: BrokerMetrics::default().account(&account()),
             gate: Gate::new(1),
