@@ -148,19 +148,19 @@ impl Worker {
         listed_at: Option<Timestamp>,
         settled: Vec<Settled>,
     ) {
-        let (store, stop, clock, zone) =
-            (Arc::clone(&self.store), self.shutdown.clone(), Arc::clone(&self.clock), zone_id.clone());
+        let (store, lease, clock, zone) =
+            (Arc::clone(&self.store), self.lease.clone(), Arc::clone(&self.clock), zone_id.clone());
         self.spawn(
             async move {
                 if !writes.is_empty() || listed_at.is_some() {
-                    let saved = persist(&stop, "a page of records", || store.save_records(&zone, &writes, listed_at)).await;
+                    let saved = persist(&lease, "a page of records", || store.save_records(&zone, &writes, listed_at)).await;
                     if !saved {
                         return Done::Nothing;
                     }
                 }
                 for Settled { batch, outcome, writes, claims } in &settled {
                     let done =
-                        persist(&stop, "the end of a batch", || store.finish_batch(batch, outcome, writes, claims, clock.now()))
+                        persist(&lease, "the end of a batch", || store.finish_batch(batch, outcome, writes, claims, clock.now()))
                             .await;
                     if !done {
                         return Done::Nothing;
