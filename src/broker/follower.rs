@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
@@ -45,7 +45,7 @@ pub struct CommitOrder(Arc<Mutex<()>>);
 
 impl CommitOrder {
     /// Returns when no other transaction is on its way; the next one waits for the end of what is answered.
-    pub async fn hold(&self) -> impl Drop {
+    pub async fn hold(&self) -> OwnedMutexGuard<()> {
         Arc::clone(&self.0).lock_owned().await
     }
 }
@@ -93,8 +93,10 @@ impl FeedHandle {
 
 /// What a follower is made from.
 pub struct FollowerParts {
-    /// The store.
+    /// The store, as this replica's: its own entries come without what they are about.
     pub store: Arc<dyn Store>,
+    /// The store as nobody's: its entries come whole.
+    pub whole: Arc<dyn Store>,
     /// Whose own entries are skipped.
     pub replica: ReplicaId,
     /// The last entry that the directory needs not be told of.
@@ -233,7 +235,7 @@ impl Follower {
         let _nothing_commits = self.parts.commits.hold().await;
         let end = self.parts.store.feed_end().await?;
         while after < end {
-            let entries = self.parts.store.feed(after, PAGE).await?;
+            let entries = self.parts.whole.feed(after, PAGE).await?;
             after = entries.last().map_or(end, |entry| entry.seq);
             let followed = self.read(entries, Entries::All).await?;
             self.tell(followed).await?;

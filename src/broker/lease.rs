@@ -33,8 +33,8 @@ pub struct LeaseTiming {
     /// A call begins only while its lease lasts for so long; as long as one takes when AWS is slow. One that takes longer yet is
     /// given up at the lease's end, and read back by whoever works the account then.
     pub call_margin: Duration,
-    /// A replica that holds more than its share gives something back when this was so for that long: long enough for a replica
-    /// that starts to be there, or for one that restarts to be back.
+    /// A replica that holds more than its share gives something back when this was so for that long. Longer than the ttl: a
+    /// replica that starts may have been seen before it was ready, and one that restarts is seen twice for a while.
     pub rebalance_after: Duration,
 }
 
@@ -44,7 +44,7 @@ impl Default for LeaseTiming {
             ttl: Duration::from_secs(7),
             heartbeat_every: Duration::from_secs(2),
             call_margin: Duration::from_secs(2),
-            rebalance_after: Duration::from_secs(4),
+            rebalance_after: Duration::from_secs(10),
         }
     }
 }

@@ -192,6 +192,7 @@ impl Broker {
             let (follower, feed) = Follower::new(FollowerParts {
                 after: store.feed_end().await?,
                 store: Arc::clone(&store),
+                whole: parts.store,
                 replica: parts.replica.replica,
                 decider: to_decider.clone(),
                 commits: commits.clone(),

@@ -123,8 +123,8 @@ impl Tenancy {
         self.accounts.keys().cloned().collect()
     }
 
-    /// Takes what this replica works from its start on: what is free, up to its share. One that finds nothing free is not there
-    /// for the others before it can work, since they would give something back for it.
+    /// Takes what this replica works from its start on: what is free, up to its share. One that finds nothing free is not heard of
+    /// again before it can work, since the others would give something back for it.
     ///
     /// # Errors
     /// The store does not answer.
@@ -140,7 +140,6 @@ impl Tenancy {
         };
         let starting = self.take(wanted, Begin::AtStart).await?;
         if starting.is_empty() {
-            self.parts.store.leave(self.parts.replica.replica).await?;
             self.heard_at = None;
         }
         Ok(starting)

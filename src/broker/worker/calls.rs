@@ -18,7 +18,9 @@ use crate::core::change::Batch;
 use crate::core::ids::ZoneId;
 use crate::broker::lease::Lease;
 use crate::core::time::{Millis, Timestamp};
-use crate::ports::{BatchOutcome, CallError, CallerIdentity, ChangeReceipt, ClaimWrite, RecordPage, StoreError};
+use crate::ports::{
+    BatchOutcome, CallError, CallerIdentity, ChangeReceipt, ClaimWrite, DnsProvider as _, RecordPage, StoreError,
+};
 
 /// How soon a worker looks again whether its lease allows a call.
 const LEASE_LOOK: Millis = Millis(250);

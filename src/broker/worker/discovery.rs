@@ -15,7 +15,7 @@ use crate::core::ids::ZoneId;
 use crate::core::policy::{Visibility, needs_tags, settings_of};
 use crate::core::routing::ZoneFacts;
 use crate::core::time::{Millis, Timestamp};
-use crate::ports::{CallError, CallerIdentity, HostedZone, ZonePage};
+use crate::ports::{CallError, CallerIdentity, DnsProvider as _, HostedZone, ZonePage};
 
 /// ListTagsForResources takes ten zones a call.
 const ZONES_PER_TAG_CALL: usize = 10;

@@ -19,7 +19,7 @@ use crate::core::name::DnsName;
 use crate::core::plan::Observed;
 use crate::core::record::{RawRecordSet, RecordKey};
 use crate::core::time::{Millis, Timestamp};
-use crate::ports::{BatchOutcome, CallError, RecordPage};
+use crate::ports::{BatchOutcome, CallError, DnsProvider as _, RecordPage};
 
 /// The longest wait between two questions after one change.
 const LONGEST_ASK: Millis = Millis(20_000);

@@ -17,7 +17,7 @@ use crate::core::change::Batch;
 use crate::core::ids::ZoneId;
 use crate::core::name::DnsName;
 use crate::core::time::{Millis, Timestamp};
-use crate::ports::{BatchOutcome, ClaimWrite, RecordWrite, StoreError};
+use crate::ports::{BatchOutcome, ClaimWrite, DnsProvider as _, RecordWrite, StoreError};
 
 /// A batch may be built so long before its request token is there: about as long as the journal takes.
 pub const BUILT_AHEAD: Millis = Millis(50);

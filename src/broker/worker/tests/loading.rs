@@ -12,7 +12,7 @@ use crate::core::change::Action;
 use crate::core::time::Millis;
 
 async fn loading(world: &mut World) -> Worker {
-    Worker::load_books(world.parts(), CancellationToken::new()).await.unwrap().0
+    Worker::load_books(world.parts()).await.unwrap().0
 }
 
 fn look_at_all(worker: &mut Worker) {
