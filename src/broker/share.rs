@@ -32,11 +32,15 @@ impl<'a> Outlook<'a> {
         self.held.get(&self.me).copied().unwrap_or(0)
     }
 
-    /// A fair share, rounded up. Replicas whose configurations differ know of each other's accounts by their leases.
-    fn share(&self) -> usize {
+    /// Replicas whose configurations differ know of each other's accounts by their leases.
+    fn accounts(&self) -> usize {
         let leased = self.standing.leases.iter().map(|tenure| &tenure.account);
-        let accounts: BTreeSet<&AccountId> = self.configured.iter().chain(leased).collect();
-        accounts.len().div_ceil(self.held.len().max(1))
+        self.configured.iter().chain(leased).collect::<BTreeSet<_>>().len()
+    }
+
+    /// A fair share, rounded up.
+    fn share(&self) -> usize {
+        self.accounts().div_ceil(self.held.len().max(1))
     }
 
     /// The accounts that nobody holds. Replicas begin at different ones, so that they seldom want the same.
@@ -49,9 +53,14 @@ impl<'a> Outlook<'a> {
         free
     }
 
-    /// How many accounts may be taken up to a fair share.
+    /// How many accounts may be taken: up to a fair share, and beyond a share that is rounded down only what the others leave.
     pub fn room(&self) -> usize {
-        self.share().saturating_sub(self.mine())
+        let (mine, least) = (self.mine(), self.accounts() / self.held.len().max(1));
+        let others = self.held.iter().filter(|(replica, _)| **replica != self.me);
+        let needed: usize = others.map(|(_, held)| least.saturating_sub(*held)).sum();
+        let first = least.saturating_sub(mine);
+        let left = self.free().len().saturating_sub(first + needed);
+        first + self.share().saturating_sub(mine + first).min(left)
     }
 
     /// How many accounts are too many here, while another replica has room for them. Of those that hold most only one gives
