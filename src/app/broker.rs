@@ -196,11 +196,14 @@ async fn start(
     let store_url: store::StoreUrl = config.store.expose().parse()?;
     let store = store::open(&store_url, &StoreOptions::default()).await.context("the store cannot be opened")?;
     let access = config.accounts.iter().map(|account| account.access()).collect();
-    let providers = Arc::new(AwsProviders::new(access, options.aws, Arc::clone(&clock)).await);
     let replica = ReplicaRow { replica: ReplicaId(uuid::Uuid::new_v4()), address: config.listen.advertised(http) };
+    let mut aws = options.aws;
     if store.is_shared() {
+        // AWS's own log says then which of them called.
+        aws.instance = format!("{}-{:08x}", aws.instance, replica.replica.0.as_fields().0);
         info!(replica = %replica.replica, address = %replica.address, "one of the replicas that share the store");
     }
+    let providers = Arc::new(AwsProviders::new(access, aws, Arc::clone(&clock)).await);
     let broker = Broker::start(BrokerParts {
         replica,
         leases: options.leases,
