@@ -2,9 +2,12 @@
 //!
 //! Each method is one transaction. Whatever a method has answered `Ok` for survives every crash but the disk's.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use super::replicas::{Feed, Leases, ReplicaId, Tenure};
 use crate::core::change::{Batch, Cause, Change};
 use crate::core::endpoint::{KeyHash, Version};
 use crate::core::ids::{AccountId, BatchId, ClusterId, EnvironmentId, Epoch, ZoneId};
@@ -32,6 +35,15 @@ pub enum StoreError {
     /// The database refuses the statement (a defect of ours, or a schema from another version).
     #[error("the store refused: {0}")]
     Refused(String),
+    /// The lease under which this was to be written has passed on: nothing was written, and the worker has to stop.
+    #[error("the lease of the account {0} has passed on to another replica")]
+    Fenced(AccountId),
+    /// The feed no longer goes back that far.
+    #[error("the feed was cut after entry {after}: this replica was away for too long and has to start again")]
+    FeedCut {
+        /// The entry after which entries are missing.
+        after: u64,
+    },
 }
 
 /// Who opens a session.
@@ -195,6 +207,8 @@ pub struct ZoneRow {
     pub private: bool,
     /// When its records were listed completely for the last time; none before the first time.
     pub listed_at: Option<Timestamp>,
+    /// Whether the last discovery found it, and a rule of the configuration selects it.
+    pub visible: bool,
 }
 
 /// A record set as Route 53 holds it, with who made it.
@@ -322,7 +336,16 @@ pub struct ChangeFilter {
 
 /// What the broker keeps; see the module's page.
 #[async_trait]
-pub trait Store: Send + Sync {
+pub trait Store: Leases + Feed + Send + Sync {
+    /// The same store, whose ingest and zones are told to the other replicas as this one's news.
+    fn of_replica(&self, replica: ReplicaId) -> Arc<dyn Store>;
+
+    /// The same store for one account's worker: [`save_zones`](Self::save_zones), [`save_records`](Self::save_records),
+    /// [`begin_batch`](Self::begin_batch), [`finish_batch`](Self::finish_batch) and
+    /// [`set_spend_horizon`](Self::set_spend_horizon) assert in their transaction that the lease has not passed on, and are
+    /// refused as [`StoreError::Fenced`] when it has.
+    fn under(&self, tenure: Tenure) -> Arc<dyn Store>;
+
     /// Opens sessions, all in one transaction: raises each cluster's epoch, or refuses another kube-system UID. One answer for
     /// each opening; a cluster that is named twice is opened twice, in the order of the openings.
     async fn open_sessions(&self, openings: &[SessionOpening]) -> Result<Vec<SessionOpened>, StoreError>;

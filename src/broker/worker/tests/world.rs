@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::directory::{Directory, Effect};
 use crate::broker::feedback::Feedback;
 use crate::broker::held::Held;
+use crate::broker::lease::Lease;
 use crate::broker::metrics::BrokerMetrics;
 use crate::broker::worker::{AccountSettings, AccountView, Discovered, Gate, Worker, WorkerParts};
 use crate::core::budget::{BucketConfig, BudgetConfig, Permit};
@@ -68,7 +69,52 @@ impl TestStore {
 }
 
 #[async_trait]
+impl Leases for TestStore {
+    fn is_shared(&self) -> bool {
+        false
+    }
+    async fn heartbeat(&self, replica: &ReplicaRow, _: Millis) -> Result<Standing, StoreError> {
+        Ok(Standing { replicas: vec![replica.clone()], leases: vec![] })
+    }
+    async fn take_leases(&self, holder: ReplicaId, accounts: &[AccountId], _: Millis) -> Result<Vec<Tenure>, StoreError> {
+        let taken = |account: &AccountId| Tenure { account: account.clone(), holder, epoch: LeaseEpoch(1) };
+        Ok(accounts.iter().map(taken).collect())
+    }
+    async fn give_back(&self, _: &[Tenure]) -> Result<(), StoreError> {
+        Ok(())
+    }
+    async fn leave(&self, _: ReplicaId) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Feed for TestStore {
+    async fn feed_end(&self) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+    async fn feed(&self, _: u64, _: u32) -> Result<Vec<FeedEntry>, StoreError> {
+        Ok(vec![])
+    }
+    async fn announce(&self, _: ReplicaId, _: Vec<News>) -> Result<(), StoreError> {
+        Ok(())
+    }
+    async fn feed_changed(&self) {
+        std::future::pending().await
+    }
+    async fn prune_feed(&self, _: Millis) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+}
+
+#[async_trait]
 impl Store for TestStore {
+    fn of_replica(&self, _: ReplicaId) -> Arc<dyn Store> {
+        unreachable!("who makes a worker names the replica")
+    }
+    fn under(&self, _: Tenure) -> Arc<dyn Store> {
+        unreachable!("a worker is given the store of its tenure")
+    }
     async fn open_sessions(&self, _: &[SessionOpening]) -> Result<Vec<SessionOpened>, StoreError> {
         Err(StoreError::Refused("no sessions here".to_owned()))
     }
@@ -211,6 +257,12 @@ pub fn account() -> AccountId {
     zone_context().placement.account
 }
 
+/// A lease that does not run out.
+pub fn endless() -> Lease {
+    let tenure = Tenure { account: account(), holder: ReplicaId(uuid::Uuid::nil()), epoch: LeaseEpoch(1) };
+    Lease::endless(tenure, CancellationToken::new())
+}
+
 pub fn zone_id(zone: usize) -> ZoneId {
     ZoneId::parse(format!("Z{zone:05}")).unwrap()
 }
@@ -255,6 +307,7 @@ impl World {
             name: name(&www(zone)[4..]),
             private: false,
             listed_at: Some(START),
+            visible: true,
         });
         let rows: Vec<ZoneRow> = rows.collect();
         let hosted =
@@ -293,8 +346,10 @@ impl World {
                 discovery_interval: Millis::from_secs(300),
                 drift_interval: Millis::from_secs(600),
             },
+            lease: endless(),
             provider: Arc::clone(&self.provider) as Arc<dyn DnsProvider>,
             store: Arc::clone(&self.store) as Arc<dyn Store>,
+            clocks_differ: Millis(0),
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             feedback: Feedback::new(Arc::new(Directory::default()), mpsc::unbounded_channel().0),
             discovered,
@@ -306,7 +361,7 @@ impl World {
 
     /// A worker that knows its account and its zones and has nothing to do.
     pub async fn idle_worker(&mut self) -> (Worker, watch::Receiver<Arc<AccountView>>) {
-        let (mut worker, view) = Worker::load(self.parts(), vec![], CancellationToken::new()).await.unwrap();
+        let (mut worker, view) = Worker::load(self.parts(), vec![]).await.unwrap();
         drive(&mut worker).await;
         assert!(worker.is_working() && worker.discovery.is_complete());
         self.provider.calls.lock().unwrap().clear();

@@ -1,0 +1,144 @@
+//! What several replicas of a broker share through the store: which of them works which account, and what each tells the others.
+//!
+//! Time is the store's: no replica's clock decides when a lease passes on. A store that cannot be shared (SQLite) has one
+//! replica: whoever takes a lease there has it, and who had it before is fenced.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::{EndpointRow, StoreError};
+use crate::core::endpoint::KeyHash;
+use crate::core::ids::{AccountId, ClusterId};
+use crate::core::time::Millis;
+
+/// One life of a broker's process: a restart is another replica, so a lease never comes back to who forgot what it did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReplicaId(pub Uuid);
+
+impl fmt::Display for ReplicaId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// A replica as the others know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicaRow {
+    /// Which.
+    pub replica: ReplicaId,
+    /// Where the others reach its HTTP, as host:port; empty for one that is not to be reached.
+    pub address: String,
+}
+
+/// How often an account's lease has changed hands. Every write of a worker asserts it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LeaseEpoch(pub u64);
+
+/// The right of a replica to work an account, from one taking of its lease to the next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tenure {
+    /// The account.
+    pub account: AccountId,
+    /// The holder.
+    pub holder: ReplicaId,
+    /// Which taking.
+    pub epoch: LeaseEpoch,
+}
+
+/// What a heartbeat answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// The replicas that are alive, the asking one included, in the order of their ids.
+    pub replicas: Vec<ReplicaRow>,
+    /// The leases that are held and have not run out, in the order of their accounts.
+    pub leases: Vec<Tenure>,
+}
+
+/// Who works which account.
+#[async_trait]
+pub trait Leases: Send + Sync {
+    /// Whether several replicas may share the store. In one that they may not, leases do not run out.
+    fn is_shared(&self) -> bool;
+
+    /// The replica lives for another `ttl`, and so do all leases that it still holds. Answers who lives and who holds what.
+    async fn heartbeat(&self, replica: &ReplicaRow, ttl: Millis) -> Result<Standing, StoreError>;
+
+    /// Takes those of the leases that nobody holds or whose time is over, each under its next epoch; answers those taken.
+    async fn take_leases(&self, replica: ReplicaId, accounts: &[AccountId], ttl: Millis) -> Result<Vec<Tenure>, StoreError>;
+
+    /// Gives leases back at once; one that has passed on already is left alone.
+    async fn give_back(&self, tenures: &[Tenure]) -> Result<(), StoreError>;
+
+    /// The replica is no longer alive; all its leases are given back.
+    async fn leave(&self, replica: ReplicaId) -> Result<(), StoreError>;
+}
+
+/// What became durable of an endpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub enum EndpointNews {
+    /// It is stored, perhaps in a later version than the one this is the news of: then that is news to come.
+    Stored(EndpointRow),
+    /// It is gone.
+    Removed {
+        /// Whose.
+        cluster: ClusterId,
+        /// Which.
+        key: KeyHash,
+    },
+}
+
+/// What a replica tells the others.
+#[derive(Clone, Debug, PartialEq)]
+pub enum News {
+    /// Endpoints became durable, or ceased to be, in one transaction.
+    Endpoints(Vec<EndpointNews>),
+    /// The zones of an account were stored.
+    Zones(AccountId),
+    /// What became of endpoints; the store does not look inside.
+    Statuses(Bytes),
+    /// The sender holds no statuses: whoever works an account tells all of them again.
+    Ask,
+}
+
+/// One entry of the feed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FeedEntry {
+    /// Rises with every entry, in the order of the commits: whoever has read up to one has missed no smaller one.
+    pub seq: u64,
+    /// Who tells it.
+    pub origin: ReplicaId,
+    /// What.
+    pub news: News,
+}
+
+/// What replicas tell each other. What is ingested and which zones are saved goes into the feed in the same transaction, as news
+/// of the replica that [`Store::of_replica`](super::Store::of_replica) names; the rest is announced. A store that is not shared
+/// keeps no feed.
+#[async_trait]
+pub trait Feed: Send + Sync {
+    /// The newest entry; 0 before the first.
+    async fn feed_end(&self) -> Result<u64, StoreError>;
+
+    /// The entries after one, in their order, as many as come to about `limit` endpoints, and at least one when there is one.
+    /// What the replica that [`Store::of_replica`](super::Store::of_replica) names has told itself comes without endpoints and
+    /// statuses: it knows them.
+    ///
+    /// # Errors
+    /// [`StoreError::FeedCut`] when entries after it are pruned already, or when the feed ends before it because the store was
+    /// restored to an older state: what was missed has to be loaded from the tables.
+    async fn feed(&self, after: u64, limit: u32) -> Result<Vec<FeedEntry>, StoreError>;
+
+    /// Appends [`News::Statuses`] and [`News::Ask`]; other news is refused, it comes with what it is about.
+    async fn announce(&self, origin: ReplicaId, news: Vec<News>) -> Result<(), StoreError>;
+
+    /// Returns when an entry may have come that the caller has not seen; never in a store that is not shared. A hint: it may
+    /// come late or, when a connection broke, not at all, so the caller looks by itself from time to time. What the replica of
+    /// this store told itself is no reason.
+    async fn feed_changed(&self);
+
+    /// Cuts entries that are older than `age` by the store's clock; answers how many.
+    async fn prune_feed(&self, age: Millis) -> Result<u64, StoreError>;
+}
