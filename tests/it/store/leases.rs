@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use zonefold::core::time::Millis;
@@ -217,7 +217,7 @@ async fn pause_inside<'a>(
     for until in 2.. {
         let mut writing: Pin<Box<dyn Future<Output = _> + Send>> =
             Box::pin(async move { store.set_spend_horizon(&account(), Timestamp(until)).await });
-        while let Poll::Pending = writing.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        while writing.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
             tokio::time::sleep(Duration::from_millis(1)).await;
             if place.count(INSIDE).await > 0 {
                 return writing;
