@@ -291,7 +291,8 @@ impl Tenancy {
         let mut wanted: Vec<AccountId> = free.drain(..outlook.room().min(free.len())).collect();
         // Others that have room for it do not take it: it may be that they do not know it.
         let patience = self.parts.timing.ttl * 2;
-        wanted.extend(free.into_iter().filter(|account| *self.free_since.entry(account.clone()).or_insert(now) + patience <= now));
+        wanted
+            .extend(free.into_iter().filter(|account| *self.free_since.entry(account.clone()).or_insert(now) + patience <= now));
         // What is ending here is not free here.
         wanted.retain(|account| !self.held.contains_key(account));
         let is_ending = |holding: &&Holding| holding.lease.stop().is_cancelled() || holding.lease.is_over();
@@ -377,6 +378,10 @@ impl Tenancy {
         if !is_lost {
             info!(account = %account, epoch = tenure.epoch.0, "account given back");
             self.give_back(&[tenure]).await;
+            // It may have been configured again while it ended; where leases are shared the next heartbeat sees to that.
+            if self.is_open && !self.parts.store.is_shared() && self.accounts.contains_key(&account) {
+                self.take_now(vec![account]).await;
+            }
             return Ok(());
         }
         warn!(account = %account, epoch = tenure.epoch.0, "the lease of the account was lost: nothing more is written there");
