@@ -162,6 +162,13 @@ pub enum What {
     Stopped(Part),
     /// A part is gone from one moment to the next.
     Crashed(Part),
+    /// A part panicked: a defect, whatever it was doing.
+    Panicked {
+        /// Where.
+        part: Part,
+        /// What it said.
+        message: String,
+    },
     /// From here on nothing is broken and nothing is wanted anew; all parts run.
     Healed,
     /// From here to the end nothing is done: everything has settled, and only time passes.

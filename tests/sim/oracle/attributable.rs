@@ -11,8 +11,8 @@ use zonefold::emulator::{ChangeAction, JournalEntry};
 use zonefold::ports::BatchOutcome;
 
 use super::Violation;
+use super::history::{Commit, Event, History, RowChange, What};
 use super::owners::is_ours;
-use crate::history::{Commit, Event, History, RowChange, What};
 
 #[derive(Default)]
 struct Reading<'a> {
@@ -68,7 +68,8 @@ impl<'a> Reading<'a> {
     fn begun(&mut self, batch: &'a Batch, at: Timestamp) {
         for change in batch.changes() {
             let strangers = change.cause.endpoints.iter();
-            let stranger = strangers.into_iter().find(|key| !self.known.contains(&(change.cause.cluster.clone(), (*key).clone())));
+            let stranger =
+                strangers.into_iter().find(|key| !self.known.contains(&(change.cause.cluster.clone(), (*key).clone())));
             if let Some(stranger) = stranger {
                 let what = format!("{} is changed for {stranger}, which {} never had", change.key, change.cause.cluster);
                 let violation = Violation::new(Invariant::Attributable, at, what);

@@ -11,9 +11,9 @@ use zonefold::core::record::{RawRecordSet, RecordKey, RecordType};
 use zonefold::core::verdict::{Reason, VerdictState};
 
 use super::Violation;
+use super::history::{Agent, AgentEnd, History, Part, Progress, Sight, StoredEndpoint, What, Zone};
 use super::model::{self, Expected};
 use super::owners::{Owner, Owners};
-use crate::history::{Agent, AgentEnd, History, Part, Progress, Sight, StoredEndpoint, What, Zone};
 
 /// A name that is not as it should be.
 pub struct Unsettled {
@@ -74,7 +74,9 @@ pub fn unsettled_names(history: &History) -> Vec<Unsettled> {
             names.entry(key.name.clone()).or_default().push((key, set));
         }
         let wanted: Vec<DnsName> = expected.keys().filter(|(id, _)| *id == zone.id).map(|(_, name)| name.clone()).collect();
-        wanted.into_iter().for_each(|name| drop(names.entry(name).or_default()));
+        for name in wanted {
+            names.entry(name).or_default();
+        }
         for (name, held) in names {
             let expected = expected.remove(&(zone.id.clone(), name.clone())).unwrap_or_default();
             let one = Name { history, zone, name: &name, held: &held, expected: &expected, owners: &owners };
@@ -123,7 +125,8 @@ impl Name<'_> {
             let wanted = text(Some(*ttl_secs), values);
             return Some(format!("{} {rtype} is {is}, and {holder}, who holds the name, wants {wanted}", self.name));
         }
-        let is_surplus = |key: &RecordKey| !self.expected.sets.contains_key(&key.rtype) && !self.expected.frozen.contains(&key.rtype);
+        let is_surplus =
+            |key: &RecordKey| !self.expected.sets.contains_key(&key.rtype) && !self.expected.frozen.contains(&key.rtype);
         let surplus = self.held.iter().find(|(key, _)| is_surplus(key) && self.owner(key) == Some(Owner::Us));
         let (key, set) = surplus.filter(|_| self.zone.policy.allows_delete())?;
         Some(format!("{key} is {}, and nobody wants it", text(set.ttl_secs, &model::values_of(set))))
@@ -135,9 +138,7 @@ impl Name<'_> {
 
     /// Somebody else's record set is in the way, or the zone's policy is to leave what is there.
     fn is_excused(&self, rtype: RecordType) -> bool {
-        let is_in_the_way = |key: &RecordKey| {
-            key.rtype == rtype || key.rtype == RecordType::Cname || rtype == RecordType::Cname
-        };
+        let is_in_the_way = |key: &RecordKey| key.rtype == rtype || key.rtype == RecordType::Cname || rtype == RecordType::Cname;
         let is_foreign = |key: &RecordKey| matches!(self.owner(key), Some(Owner::Others) | None);
         let foreign = self.held.iter().any(|(key, _)| is_in_the_way(key) && is_foreign(key));
         let key = RecordKey { name: self.name.clone(), rtype, set_identifier: None };

@@ -8,7 +8,7 @@ use zonefold::core::invariants::Invariant;
 use zonefold::core::time::Timestamp;
 
 use super::Violation;
-use crate::history::{Agent, Commit, History, Op, RowChange, What};
+use super::history::{Agent, Commit, History, Op, RowChange, What};
 
 /// A stored row, or its absence, by the store's log.
 struct Row {
@@ -89,7 +89,8 @@ impl Reading {
 
     fn acked(&mut self, agent: &Agent, epoch: u64, seq: u64, at: Timestamp) {
         let Some(session) = self.sessions.get_mut(&(agent.clone(), epoch)) else { return };
-        let before = std::mem::replace(&mut session.acked, seq.max(session.acked));
+        let before = session.acked;
+        session.acked = seq.max(before);
         let mut lost = vec![];
         for (place, (sent_seq, op)) in session.sent.iter().enumerate() {
             if !(before + 1..=seq).contains(sent_seq) || is_misversioned(op) {

@@ -9,10 +9,10 @@ use zonefold::core::invariants::Invariant;
 use zonefold::core::name::DnsName;
 use zonefold::core::time::{Millis, Timestamp};
 
+use super::history::{Call, Commit, Event, History, What};
 use super::owners::{Owner, Owners};
 use super::stored::Stored;
 use super::{Violation, model};
-use crate::history::{Call, Commit, Event, History, What};
 
 /// So many calls of its zone may be applied before a quiet cluster's change goes out.
 const FEW_CALLS: u32 = 5;
@@ -107,9 +107,11 @@ impl<'a> Reading<'a> {
         let Some(row) = self.stored.0.get(&place).filter(|_| is_quiet) else { return };
         let Some(wish) = model::wish(&row.endpoint) else { return };
         let Some(zone) = model::place(&self.history.world, &place.0, &wish.name) else { return };
-        let is_alone = !self.stored.0.iter().any(|(other, row)| {
-            *other != place && model::wish(&row.endpoint).is_none_or(|other| other.name == wish.name)
-        });
+        let is_alone = !self
+            .stored
+            .0
+            .iter()
+            .any(|(other, row)| *other != place && model::wish(&row.endpoint).is_none_or(|other| other.name == wish.name));
         let key = zonefold::core::record::RecordKey { name: wish.name.clone(), rtype: wish.rtype, set_identifier: None };
         let is_ours = matches!(self.owners.of(&zone.id, &key), None | Some(Owner::Us));
         if is_alone && is_ours && zone.policy.allows_update() && wish.name != zone.apex && !self.poisoned.contains(&wish.name) {

@@ -5,8 +5,8 @@ use zonefold::core::policy::DriftPolicy;
 use zonefold::core::record::RecordType;
 
 use super::Violation;
+use super::history::{History, What};
 use super::owners::{Owner, Owners, is_ours, net_changes};
-use crate::history::{History, What};
 
 /// Of every set that a batch of ours changed or took away, the last that was in its place was ours; one that somebody changed
 /// meanwhile is put back only where the policy says so.

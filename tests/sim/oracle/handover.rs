@@ -10,10 +10,10 @@ use zonefold::core::record::RecordKey;
 use zonefold::core::time::{Millis, Timestamp};
 use zonefold::emulator::JournalEntry;
 
+use super::history::{Call, Commit, Event, History, What};
 use super::owners::{Owner, Owners, is_ours, net_changes};
 use super::stored::Stored;
 use super::{Violation, model};
-use crate::history::{Call, Commit, Event, History, What};
 
 /// How long before a batch a wish must have been stored so that whoever planned the batch has to know of it: news between
 /// replicas takes a second, a start or a fail-over some more.
@@ -97,8 +97,7 @@ impl<'a> Reading<'a> {
         self.owners.apply(entry);
         let batch = call.and_then(|call| self.calls.get(&call)).and_then(|call| call.batch);
         let Some(heirs) = batch.and_then(|batch| self.heirs.get(&batch)).filter(|_| is_ours(entry)) else { return vec![] };
-        let is_empty =
-            |name: &&DnsName| self.present.get(&(entry.zone.clone(), (*name).clone())).is_none_or(BTreeSet::is_empty);
+        let is_empty = |name: &&DnsName| self.present.get(&(entry.zone.clone(), (*name).clone())).is_none_or(BTreeSet::is_empty);
         let emptied = touched.intersection(&had_ours).filter(is_empty);
         let mut violations = vec![];
         for name in emptied {

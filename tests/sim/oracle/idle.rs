@@ -7,8 +7,8 @@ use zonefold::core::invariants::Invariant;
 use zonefold::emulator::Action;
 
 use super::Violation;
+use super::history::{Commit, History, What};
 use super::owners::is_ours;
-use crate::history::{Commit, History, What};
 
 /// Record sets on a page of ListResourceRecordSets.
 const PAGE: usize = 300;
@@ -41,15 +41,22 @@ pub fn judge(history: &History) -> Vec<Violation> {
     }
     let elapsed_ms = (history.end.at - since).0;
     for (account, reads) in reads {
-        let pages: usize = history.world.zones.iter().filter(|zone| zone.account == *account).map(|zone| {
-            let held = history.end.zones.get(&zone.id).map_or(0, Vec::len);
-            held.div_ceil(PAGE).max(1)
-        }).sum();
+        let pages: usize = history
+            .world
+            .zones
+            .iter()
+            .filter(|zone| zone.account == *account)
+            .map(|zone| {
+                let held = history.end.zones.get(&zone.id).map_or(0, Vec::len);
+                held.div_ceil(PAGE).max(1)
+            })
+            .sum();
         // The first sweep may begin at once, and a share of each wait is chance.
         let sweeps = usize::try_from(2 * elapsed_ms / history.world.sweep_ms.max(1)).unwrap_or(0) + 2;
         let allowed = sweeps * (pages + DISCOVERY_CALLS);
         if reads > allowed {
-            let what = format!("in the steady state {reads} reads of the account {account} in {elapsed_ms} ms; {allowed} would do");
+            let what =
+                format!("in the steady state {reads} reads of the account {account} in {elapsed_ms} ms; {allowed} would do");
             violations.push(Violation::new(Invariant::IdleIsFree, history.end.at, what));
         }
     }

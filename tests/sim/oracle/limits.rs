@@ -21,7 +21,7 @@ use zonefold::core::invariants::Invariant;
 use zonefold::core::time::Timestamp;
 
 use super::Violation;
-use crate::history::{Account, Call, History, What};
+use super::history::{Account, Call, History, What};
 
 /// For the error of binary fractions.
 const DUST: f64 = 1e-6;

@@ -27,7 +27,7 @@ use std::fmt;
 use zonefold::core::invariants::Invariant;
 use zonefold::core::time::Timestamp;
 
-use super::history::History;
+use super::history::{self, History};
 
 /// A broken invariant.
 #[derive(Clone, Debug, PartialEq, Eq)]

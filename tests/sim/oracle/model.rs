@@ -11,7 +11,7 @@ use zonefold::core::ids::{ClusterId, ZoneId};
 use zonefold::core::name::DnsName;
 use zonefold::core::record::{RawRecordSet, RecordType};
 
-use crate::history::{StoredEndpoint, World, Zone};
+use super::history::{StoredEndpoint, World, Zone};
 
 /// What an endpoint wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,13 +90,17 @@ pub fn values_of(set: &RawRecordSet) -> BTreeSet<String> {
     read.unwrap_or_else(|| texts().map(str::to_owned).collect())
 }
 
-/// The zone of a name for a cluster: the longest suffix among the zones of the accounts of its environment. None when there is
-/// none, or when two fit alike.
-pub fn place<'a>(world: &'a World, cluster: &ClusterId, name: &DnsName) -> Option<&'a Zone> {
-    let environment = world.clusters.get(cluster)?;
+/// The zones that a name of a cluster fits into: those of the accounts of its environment whose apex is a suffix of it.
+fn candidates<'a>(world: &'a World, cluster: &ClusterId, name: &DnsName) -> Vec<&'a Zone> {
+    let Some(environment) = world.clusters.get(cluster) else { return vec![] };
     let is_of_environment =
         |zone: &Zone| world.accounts.iter().any(|account| account.id == zone.account && account.environment == *environment);
-    let candidates: Vec<&Zone> = world.zones.iter().filter(|zone| name.is_in(&zone.apex) && is_of_environment(zone)).collect();
+    world.zones.iter().filter(|zone| name.is_in(&zone.apex) && is_of_environment(zone)).collect()
+}
+
+/// The zone of a name for a cluster: the longest suffix. None when there is none, or when two fit alike.
+pub fn place<'a>(world: &'a World, cluster: &ClusterId, name: &DnsName) -> Option<&'a Zone> {
+    let candidates = candidates(world, cluster, name);
     let longest = candidates.iter().map(|zone| zone.apex.as_str().len()).max()?;
     let mut longest = candidates.into_iter().filter(|zone| zone.apex.as_str().len() == longest);
     longest.next().filter(|_| longest.next().is_none())
@@ -124,6 +128,9 @@ pub struct Expected {
 }
 
 /// What all stored endpoints add up to, by zone and name. `claims` is who held a name before.
+///
+/// An endpoint that was placed before a closer zone was found stays where it is, so where several zones fit, the one with a
+/// claim on the name is its place; without exactly one such zone, the name is unmodelled in all of them.
 pub fn expect(
     world: &World,
     endpoints: &[StoredEndpoint],
@@ -132,16 +139,25 @@ pub fn expect(
     let mut order: Vec<usize> = (0..endpoints.len()).collect();
     order.sort_by_key(|index| endpoints[*index].arrival);
     let mut by_name: BTreeMap<(ZoneId, DnsName), Vec<usize>> = BTreeMap::new();
+    let mut unclear: BTreeSet<(ZoneId, DnsName)> = BTreeSet::new();
     for index in order {
         let row = &endpoints[index];
         let Ok(name) = DnsName::parse(&row.endpoint.key.dns_name) else { continue };
-        if let Some(zone) = place(world, &row.cluster, &name) {
-            by_name.entry((zone.id.clone(), name)).or_default().push(index);
+        let candidates = candidates(world, &row.cluster, &name);
+        let claimed: Vec<&Zone> =
+            candidates.iter().copied().filter(|zone| claims.contains_key(&(zone.id.clone(), name.clone()))).collect();
+        match (candidates.as_slice(), claimed.as_slice()) {
+            ([zone], _) | (_, [zone]) => by_name.entry((zone.id.clone(), name)).or_default().push(index),
+            _ => unclear.extend(candidates.iter().map(|zone| (zone.id.clone(), name.clone()))),
         }
+    }
+    for at in &unclear {
+        by_name.entry(at.clone()).or_default();
     }
     let settle = |(at, rows): ((ZoneId, DnsName), Vec<usize>)| {
         let zone = world.zones.iter().find(|zone| zone.id == at.0)?;
-        let expected = expect_name(zone, endpoints, &rows, claims.get(&at));
+        let mut expected = expect_name(zone, endpoints, &rows, claims.get(&at));
+        expected.unmodelled |= unclear.contains(&at);
         Some((at, expected))
     };
     by_name.into_iter().filter_map(settle).collect()

@@ -6,27 +6,35 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use zonefold::core::change::{Batch, WireChange};
-use zonefold::core::ids::{BatchId, ZoneId};
+use zonefold::core::ids::{AccountId, BatchId, ZoneId};
 use zonefold::core::invariants::Invariant;
 use zonefold::core::name::DnsName;
 use zonefold::core::time::Timestamp;
 use zonefold::ports::BatchOutcome;
 
+use super::history::{Call, Commit, Event, History, LeaseChange, Replica, What};
 use super::{Violation, converges};
-use crate::history::{Call, Commit, Event, History, Replica, What};
 
 /// What was refused of one name, for certain.
 struct Refused {
     content: Vec<WireChange>,
     /// Who was told, and under which lease: a successor does not know and may find out for itself.
-    told: (Replica, Option<u64>),
+    told: (Replica, u64),
     at: Timestamp,
+}
+
+/// A batch that went out.
+struct Sent {
+    by: (Replica, u64),
+    ended_at: Option<Timestamp>,
 }
 
 #[derive(Default)]
 struct Reading {
     batches: BTreeMap<BatchId, Batch>,
-    calls: BTreeMap<BatchId, (Call, Option<Timestamp>)>,
+    calls: BTreeMap<BatchId, Sent>,
+    /// How often the lease of each account was taken.
+    tenures: BTreeMap<AccountId, u64>,
     by_number: BTreeMap<u64, BatchId>,
     refused: BTreeMap<(ZoneId, DnsName), Refused>,
     clock_jumped_at: Option<Timestamp>,
@@ -67,7 +75,10 @@ impl Reading {
             What::CallStarted(call) => self.started(call, event.at, backoff_ms),
             What::CallEnded { call, .. } => {
                 let ended = self.by_number.get(call).and_then(|batch| self.calls.get_mut(batch));
-                ended.into_iter().for_each(|(_, at)| *at = Some(event.at));
+                ended.into_iter().for_each(|sent| sent.ended_at = Some(event.at));
+            }
+            What::Lease { account, change: LeaseChange::Taken { .. }, .. } => {
+                *self.tenures.entry(account.clone()).or_default() += 1;
             }
             What::Committed { commit: Commit::BatchFinished { batch, outcome }, .. } => self.finished(*batch, outcome, event.at),
             _ => {}
@@ -77,11 +88,12 @@ impl Reading {
     fn started(&mut self, call: &Call, at: Timestamp, backoff_ms: i64) {
         let (Some(id), Some(zone)) = (call.batch, call.zone.clone()) else { return };
         self.by_number.insert(call.number, id);
-        self.calls.insert(id, (call.clone(), None));
+        let by = (call.replica, self.tenures.get(&call.account).copied().unwrap_or_default());
+        self.calls.insert(id, Sent { by, ended_at: None });
         let Some(batch) = self.batches.get(&id) else { return };
         for name in names_of(batch) {
             let Some(refused) = self.refused.get(&(zone.clone(), name.clone())) else { continue };
-            let is_same = refused.content == content_of(batch, &name) && refused.told == (call.replica, call.lease_epoch);
+            let is_same = refused.content == content_of(batch, &name) && refused.told == by;
             let is_jumped = self.clock_jumped_at.is_some_and(|jumped| jumped >= refused.at);
             let waited_ms = (at - refused.at).0;
             if is_same && !is_jumped && waited_ms < backoff_ms {
@@ -96,7 +108,7 @@ impl Reading {
 
     /// Notes for which names of a refused batch the refusal is certain: the only one, or those that the message names.
     fn finished(&mut self, id: BatchId, outcome: &BatchOutcome, at: Timestamp) {
-        let (Some(batch), Some((call, ended_at))) = (self.batches.get(&id), self.calls.get(&id)) else { return };
+        let (Some(batch), Some(sent)) = (self.batches.get(&id), self.calls.get(&id)) else { return };
         let names = names_of(batch);
         let BatchOutcome::Refused { message, .. } = outcome else {
             if matches!(outcome, BatchOutcome::Applied { .. }) {
@@ -112,8 +124,8 @@ impl Reading {
         }
         for name in names.into_iter().filter(|name| is_alone || is_named(message, name)) {
             let content = content_of(batch, &name);
-            let told = (call.replica, call.lease_epoch);
-            self.refused.insert((batch.zone.clone(), name), Refused { content, told, at: ended_at.unwrap_or(at) });
+            let refused = Refused { content, told: sent.by, at: sent.ended_at.unwrap_or(at) };
+            self.refused.insert((batch.zone.clone(), name), refused);
         }
     }
 }
@@ -134,4 +146,3 @@ fn is_named(message: &str, name: &DnsName) -> bool {
     let words = message.split(|c: char| c.is_whitespace() || "[]',\"=".contains(c));
     words.into_iter().any(|word| word.contains('.') && DnsName::parse(word).is_ok_and(|word| word == *name))
 }
-

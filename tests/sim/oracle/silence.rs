@@ -8,10 +8,10 @@ use zonefold::core::invariants::Invariant;
 use zonefold::core::record::RecordKey;
 use zonefold::emulator::JournalEntry;
 
+use super::history::{Commit, Event, History, RowChange, What};
 use super::owners::{NetChange, is_ours, net_changes};
 use super::views::Views;
 use super::{Violation, model};
-use crate::history::{Commit, Event, History, RowChange, What};
 
 /// A value of a record set that we made.
 type Value = (ZoneId, RecordKey, String);
@@ -75,6 +75,8 @@ impl Reading<'_> {
         let values = |set: &Option<_>| set.as_ref().map(model::values_of).unwrap_or_default();
         let (before, after) = (values(&change.before), values(&change.after));
         let is_ours = is_ours(entry);
+        let creates_another = |other: &NetChange| other.key.name == change.key.name && other.after.is_some();
+        let is_replaced = net_changes(entry).iter().any(creates_another);
         let mut violations = vec![];
         for value in before.difference(&after) {
             let Some(born) = self.born.remove(&(entry.zone.clone(), change.key.clone(), value.clone())) else { continue };
@@ -84,7 +86,7 @@ impl Reading<'_> {
                 keys.iter().all(|key| {
                     let wants = |endpoint: &Endpoint| wants(endpoint, &change.key, value);
                     // An older endpoint of the cluster that came to want another type takes the name over.
-                    let gives_way = || self.views.saw_another(cluster, key, from, index);
+                    let gives_way = || is_replaced && self.views.saw_another(cluster, key, from, index);
                     self.views.lacked(cluster, key, from, index, wants) || gives_way()
                 })
             };

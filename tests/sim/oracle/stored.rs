@@ -6,7 +6,7 @@ use zonefold::core::endpoint::{Endpoint, EndpointKey};
 use zonefold::core::ids::ClusterId;
 use zonefold::core::time::Timestamp;
 
-use crate::history::{Commit, Event, RowChange, What};
+use super::history::{Commit, Event, RowChange, What};
 
 /// A stored endpoint, and since when its present content is stored.
 #[derive(Clone, Debug)]

@@ -6,8 +6,8 @@ use zonefold::core::invariants::Invariant;
 use zonefold::emulator::ChangeAction;
 
 use super::Violation;
+use super::history::{History, What};
 use super::owners::is_ours;
-use crate::history::{History, What};
 
 /// No batch of ours has an UPSERT, and no set is written over.
 pub fn judge(history: &History) -> Vec<Violation> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use zonefold::core::endpoint::{Endpoint, EndpointKey};
 use zonefold::core::ids::ClusterId;
 
-use crate::history::{Agent, Event, Part, Sight, What};
+use super::history::{Agent, Event, Part, Sight, What};
 
 /// One agent's view through time. Places are places in the log.
 #[derive(Debug, Default)]
