@@ -9,5 +9,7 @@ mod oracle;
 
 mod calls;
 mod deletions;
+mod driver;
 mod ends;
+mod runs;
 mod story;

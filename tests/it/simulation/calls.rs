@@ -238,6 +238,18 @@ fn i12_no_lease_is_given_while_another_lasts() {
 }
 
 #[test]
+fn i12_a_lease_that_never_runs_out_passes_to_whoever_starts_and_binds_the_others() {
+    let mut story = Story::new();
+    for (replica, epoch) in [(BROKER, 2), (SECOND, 3)] {
+        story.pass_ms(3_600_000);
+        story.lease(replica, epoch, LeaseChange::Taken { until: Timestamp(i64::MAX) });
+    }
+    story.keeps_to(OneWriter);
+    story.reads(BROKER);
+    story.breaks(OneWriter, "broker 0.0 starts call 1");
+}
+
+#[test]
 fn i12_a_write_asserts_the_newest_lease() {
     let mut story = Story::new();
     let horizon = |lease_epoch| What::Committed {

@@ -121,9 +121,11 @@ fn i11_the_chain_from_the_objects_to_the_store_has_no_gap() {
 }
 
 #[test]
-fn i11_a_run_that_was_not_healed_is_not_judged() {
+fn i11_a_run_that_never_came_to_rest_is_found_and_one_that_was_not_healed_is_not_judged() {
     let (mut story, ..) = settled();
     story.history.log.retain(|event| !matches!(event.what, What::Quiet));
+    story.breaks(Converges, "did not come to rest");
+    story.history.log.retain(|event| !matches!(event.what, What::Healed));
     story.history.end.zones.clear();
     story.keeps_to(Converges);
 }

@@ -56,7 +56,8 @@ pub fn from_text(text: &str) -> Result<BTreeSet<usize>, String> {
     let mut kept = BTreeSet::new();
     for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let number = |text: &str| text.parse::<usize>().map_err(|error| format!("{part:?} is no step or range of steps: {error}"));
+        let number =
+            |text: &str| text.parse::<usize>().map_err(|error| format!("{part:?} is no step or range of steps: {error}"));
         kept.extend(number(first)?..=number(last)?);
     }
     Ok(kept)

@@ -27,15 +27,18 @@ pub struct Unsettled {
 
 /// The chain from the objects to the record sets and back, link by link: the agents hold what their clusters want, the store
 /// what the agents hold, Route 53 what the stored endpoints add up to, the book what Route 53 holds, and the agents the last
-/// word. It is judged only where a run was healed and then left alone.
+/// word. It is judged where a run was healed and then left alone; one that never came to rest then is a violation itself.
 pub fn judge(history: &History) -> Vec<Violation> {
-    if !has_settled(history) {
+    if !was_healed(history) {
         return vec![];
     }
     let at = history.end.at;
     let found = |what: String| Violation::new(Invariant::Converges, at, what);
     let mut violations: Vec<Violation> =
         unsettled_names(history).into_iter().map(|unsettled| found(unsettled.what).about(&unsettled.name)).collect();
+    if !history.log.iter().any(|event| matches!(event.what, What::Quiet)) {
+        violations.push(found("after everything was healed the world did not come to rest".to_owned()));
+    }
     for stored in history.end.batches.iter().filter(|stored| stored.outcome.is_none()) {
         violations.push(found(format!("nobody knows what became of batch {}", stored.batch.id)));
     }
@@ -53,18 +56,18 @@ pub fn judge(history: &History) -> Vec<Violation> {
     violations
 }
 
-/// Whether everything was healed and had time.
-fn has_settled(history: &History) -> bool {
-    history.log.iter().any(|event| matches!(event.what, What::Quiet))
+/// Whether everything was healed, and so had time.
+fn was_healed(history: &History) -> bool {
+    history.log.iter().any(|event| matches!(event.what, What::Healed))
 }
 
 /// The names whose records are not what the stored endpoints add up to, where nothing excuses it.
 pub fn unsettled_names(history: &History) -> Vec<Unsettled> {
-    if !has_settled(history) {
+    if !was_healed(history) {
         return vec![];
     }
     let owners = owners_at_the_end(history);
-    let mut expected = model::expect(&history.world, &history.end.endpoints, &history.end.claims);
+    let mut expected = model::expect(&history.world, &history.end);
     let mut unsettled = vec![];
     for zone in &history.world.zones {
         let Some(records) = history.end.zones.get(&zone.id) else { continue };
@@ -240,7 +243,7 @@ fn book_is_exact(history: &History) -> Vec<Violation> {
 
 /// What each agent was told last about an endpoint is what became of it.
 fn last_word(history: &History) -> Vec<Violation> {
-    let expected = model::expect(&history.world, &history.end.endpoints, &history.end.claims);
+    let expected = model::expect(&history.world, &history.end);
     let owners = owners_at_the_end(history);
     let rows = &history.end.endpoints;
     let mut violations = vec![];

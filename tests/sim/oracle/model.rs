@@ -11,7 +11,7 @@ use zonefold::core::ids::{ClusterId, ZoneId};
 use zonefold::core::name::DnsName;
 use zonefold::core::record::{RawRecordSet, RecordType};
 
-use super::history::{StoredEndpoint, World, Zone};
+use super::history::{End, StoredEndpoint, World, Zone};
 
 /// What an endpoint wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,15 +127,13 @@ pub struct Expected {
     pub unmodelled: bool,
 }
 
-/// What all stored endpoints add up to, by zone and name. `claims` is who held a name before.
+/// What all stored endpoints add up to at the end, by zone and name.
 ///
 /// An endpoint that was placed before a closer zone was found stays where it is, so where several zones fit, the one with a
-/// claim on the name is its place; without exactly one such zone, the name is unmodelled in all of them.
-pub fn expect(
-    world: &World,
-    endpoints: &[StoredEndpoint],
-    claims: &BTreeMap<(ZoneId, DnsName), ClusterId>,
-) -> BTreeMap<(ZoneId, DnsName), Expected> {
+/// claim on the name is its place; without exactly one such zone, the name is unmodelled in all of them. So are the names of
+/// clusters that are no longer registered.
+pub fn expect(world: &World, end: &End) -> BTreeMap<(ZoneId, DnsName), Expected> {
+    let (endpoints, claims) = (&end.endpoints, &end.claims);
     let mut order: Vec<usize> = (0..endpoints.len()).collect();
     order.sort_by_key(|index| endpoints[*index].arrival);
     let mut by_name: BTreeMap<(ZoneId, DnsName), Vec<usize>> = BTreeMap::new();
@@ -147,6 +145,9 @@ pub fn expect(
         let claimed: Vec<&Zone> =
             candidates.iter().copied().filter(|zone| claims.contains_key(&(zone.id.clone(), name.clone()))).collect();
         match (candidates.as_slice(), claimed.as_slice()) {
+            _ if end.unregistered.contains(&row.cluster) => {
+                unclear.extend(candidates.iter().map(|zone| (zone.id.clone(), name.clone())));
+            }
             ([zone], _) | (_, [zone]) => by_name.entry((zone.id.clone(), name)).or_default().push(index),
             _ => unclear.extend(candidates.iter().map(|zone| (zone.id.clone(), name.clone()))),
         }

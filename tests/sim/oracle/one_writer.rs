@@ -9,6 +9,9 @@ use zonefold::core::time::Timestamp;
 use super::Violation;
 use super::history::{Commit, Event, History, LeaseChange, Replica, What};
 
+/// The end of a lease that does not run out.
+const FOR_EVER: Timestamp = Timestamp(i64::MAX);
+
 /// A lease as the store has it.
 struct Lease {
     replica: Replica,
@@ -79,7 +82,9 @@ impl Reading {
     fn lease(&mut self, at: Timestamp, account: &AccountId, replica: Replica, epoch: u64, change: LeaseChange) {
         match (change, self.leases.get_mut(account)) {
             (LeaseChange::Taken { until }, old) => {
-                if let Some(old) = old.filter(|old| epoch <= old.epoch || (!old.given_back && at < old.until)) {
+                // In a store that is not shared a lease never runs out, and whoever starts takes it over.
+                let lasts = |old: &Lease| !old.given_back && at < old.until && old.until != FOR_EVER;
+                if let Some(old) = old.filter(|old| epoch <= old.epoch || lasts(old)) {
                     let what = format!("{replica} is given the lease {epoch} of the account {account}, which is {old}");
                     self.found(at, what);
                 }
