@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use anyhow::anyhow;
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
 use zonefold::core::invariants::Invariant;
 
 use super::super::history::{History, What};
@@ -25,7 +27,11 @@ pub fn main(options: &OneOptions) -> anyhow::Result<ExitCode> {
         let mut place = 0..;
         schedule.steps.retain(|_| place.next().is_some_and(|place| kept.contains(&place)));
     }
-    let history = world::run(options.seed, &schedule);
+    mad_turmoil::rand::set_rng(StdRng::seed_from_u64(options.seed));
+    let seed = options.seed;
+    // A thread of its own begins with the seed's randomness, whatever this one has drawn before.
+    let running = std::thread::spawn(move || world::run(seed, &schedule));
+    let history = running.join().map_err(|_| anyhow!("the run panicked"))?;
     let violations = oracle::judge(&history);
     let report = report(options.seed, steps, &history, &violations);
     match options.tell {

@@ -65,15 +65,15 @@ pub fn judge(history: &History) -> Vec<Violation> {
         waiting: BTreeMap::new(),
         violations: vec![],
     };
-    for (index, event) in history.log.iter().enumerate() {
-        reading.read(index, event);
+    for event in &history.log {
+        reading.read(event);
     }
     reading.violations
 }
 
 impl<'a> Reading<'a> {
-    fn read(&mut self, index: usize, event: &'a Event) {
-        for (cluster, key) in self.stored.apply(index, event) {
+    fn read(&mut self, event: &'a Event) {
+        for (cluster, key) in self.stored.apply(event) {
             self.changed(cluster, key, event.at);
         }
         match &event.what {

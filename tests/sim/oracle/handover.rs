@@ -44,12 +44,12 @@ pub fn judge(history: &History) -> Vec<Violation> {
         heirs: BTreeMap::new(),
         calls: BTreeMap::new(),
     };
-    history.log.iter().enumerate().flat_map(|(index, event)| reading.read(index, event)).collect()
+    history.log.iter().flat_map(|event| reading.read(event)).collect()
 }
 
 impl<'a> Reading<'a> {
-    fn read(&mut self, index: usize, event: &'a Event) -> Vec<Violation> {
-        self.stored.apply(index, event);
+    fn read(&mut self, event: &'a Event) -> Vec<Violation> {
+        self.stored.apply(event);
         match &event.what {
             What::CallStarted(call) => drop(self.calls.insert(call.number, call)),
             What::Committed { commit: Commit::BatchBegun(batch), .. } => {

@@ -15,8 +15,6 @@ pub struct Row {
     pub endpoint: Endpoint,
     /// Since when.
     pub since: Timestamp,
-    /// The place in the log of the commit.
-    pub index: usize,
 }
 
 /// All stored endpoints.
@@ -25,7 +23,7 @@ pub struct Stored(pub BTreeMap<(ClusterId, EndpointKey), Row>);
 
 impl Stored {
     /// Takes in an event of the log; answers the endpoints whose content changed or which are gone.
-    pub fn apply(&mut self, index: usize, event: &Event) -> Vec<(ClusterId, EndpointKey)> {
+    pub fn apply(&mut self, event: &Event) -> Vec<(ClusterId, EndpointKey)> {
         let What::Committed { commit: Commit::Ingest { cluster, rows, .. }, .. } = &event.what else { return vec![] };
         let mut changed = vec![];
         for row in rows {
@@ -33,7 +31,7 @@ impl Stored {
                 RowChange::Stored(endpoint) => {
                     let at = (cluster.clone(), endpoint.key.clone());
                     if self.0.get(&at).is_none_or(|row| row.endpoint.version() != endpoint.version()) {
-                        self.0.insert(at.clone(), Row { endpoint: endpoint.clone(), since: event.at, index });
+                        self.0.insert(at.clone(), Row { endpoint: endpoint.clone(), since: event.at });
                         changed.push(at);
                     }
                 }
