@@ -6,7 +6,7 @@ use zonefold::core::time::Timestamp;
 use zonefold::ports::BatchOutcome;
 
 use super::history::*;
-use super::story::{BROKER, SECOND, Story, account, set, wish};
+use super::story::{BROKER, SECOND, Story, account, dns, set, wish};
 
 /// Ten requests, refilled at one a second, half of both left to others.
 fn narrow() -> Story {
@@ -81,6 +81,7 @@ fn refused(message: &str) -> BatchOutcome {
 fn refused_and_sent_again(after_ms: i64, again: &str, message: &str) -> Story {
     let mut story = Story::new();
     let web = wish("web", "www", &["192.0.2.1"]);
+    story.tell(What::Poisoned { name: dns("www.example.com") });
     let sets = [(None, Some(set("www", &["192.0.2.1"]))), (None, Some(set("api", &["192.0.2.1"])))];
     let first = story.batch(1, "east", &web, &sets);
     story.begins(&first);

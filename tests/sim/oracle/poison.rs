@@ -37,6 +37,8 @@ struct Reading {
     tenures: BTreeMap<AccountId, u64>,
     by_number: BTreeMap<u64, BatchId>,
     refused: BTreeMap<(ZoneId, DnsName), Refused>,
+    /// The names that Route 53 refuses now. Other refusals are about what is there, and are looked into at once.
+    poisoned: BTreeSet<DnsName>,
     clock_jumped_at: Option<Timestamp>,
     violations: Vec<Violation>,
 }
@@ -69,6 +71,8 @@ impl Reading {
         match &event.what {
             // A broker's clock that jumps ahead shortens its waits, and nobody can tell.
             What::Fault { kind, .. } if kind.starts_with("clock") => self.clock_jumped_at = Some(event.at),
+            What::Poisoned { name } => drop(self.poisoned.insert(name.clone())),
+            What::Cured { name } => drop(self.poisoned.remove(name)),
             What::Committed { commit: Commit::BatchBegun(batch), .. } => {
                 self.batches.insert(batch.id, Batch::clone(batch));
             }
@@ -117,12 +121,7 @@ impl Reading {
             return;
         };
         let is_alone = names.len() == 1;
-        // A mismatch is about what is there, and is looked at again at once.
-        let is_mismatch = ["but it already exists", "but it was not found", "do not match", "conflicts with"];
-        if is_mismatch.iter().any(|text| message.contains(text)) {
-            return;
-        }
-        for name in names.into_iter().filter(|name| is_alone || is_named(message, name)) {
+        for name in names.into_iter().filter(|name| self.poisoned.contains(name) && (is_alone || is_named(message, name))) {
             let content = content_of(batch, &name);
             let refused = Refused { content, told: sent.by, at: sent.ended_at.unwrap_or(at) };
             self.refused.insert((batch.zone.clone(), name), refused);
