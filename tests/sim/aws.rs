@@ -171,7 +171,12 @@ impl Client {
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
         let failed = |error: &str| ConnectorError::io(error.to_owned().into());
         let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        // What every HTTP client adds, and what is signed.
+        let host = parts.uri.authority().and_then(|authority| http::HeaderValue::from_str(authority.as_str()).ok());
+        if let Some(host) = host {
+            parts.headers.entry(http::header::HOST).or_insert(host);
+        }
         let body = body.collect().await.map_err(ConnectorError::user)?.to_bytes();
         let request = http::Request::from_parts(parts, body);
         let call = self.announced(&request);

@@ -127,7 +127,6 @@ struct Inner {
     cuts: BTreeMap<(Agent, u32), [u32; 2]>,
     listeners: BTreeMap<u32, mpsc::UnboundedSender<io::Result<Stream>>>,
     gates: BTreeMap<u32, Gate>,
-    bytes: u64,
 }
 
 /// The network.
@@ -148,7 +147,6 @@ impl Network {
             cuts: BTreeMap::new(),
             listeners: BTreeMap::new(),
             gates: BTreeMap::new(),
-            bytes: 0,
         };
         Self { inner: Arc::new(Mutex::new(inner)), changed: watch::Sender::new(0) }
     }
@@ -250,11 +248,6 @@ impl Network {
     /// Another weather.
     pub fn set_weather(&self, weather: Weather) {
         lock(&self.inner).weather = weather;
-    }
-
-    /// How many bytes went.
-    pub fn bytes(&self) -> u64 {
-        lock(&self.inner).bytes
     }
 
     fn changed(&self) {
@@ -364,7 +357,7 @@ impl Connected for Stream {
 
 /// What a read comes to.
 enum Ready {
-    Now(usize),
+    Now,
     At(Instant),
     Never,
 }
@@ -373,7 +366,7 @@ impl Stream {
     fn try_read(&self, inner: &mut Inner, buffer: &mut ReadBuf<'_>, waker: &Waker) -> io::Result<Ready> {
         let direction = self.side.reads();
         let is_cut = inner.is_cut(self.id, direction);
-        let Some(connection) = inner.connections.get_mut(&self.id) else { return Ok(Ready::Now(0)) };
+        let Some(connection) = inner.connections.get_mut(&self.id) else { return Ok(Ready::Now) };
         if connection.gates[self.side.index()].is_dead() || connection.reset {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
@@ -387,7 +380,7 @@ impl Stream {
         let mut read = 0;
         while let Some((at, piece)) = pipe.pieces.front_mut() {
             if *at > now {
-                return Ok(if read > 0 { Ready::Now(read) } else { Ready::At(*at) });
+                return Ok(if read > 0 { Ready::Now } else { Ready::At(*at) });
             }
             let length = piece.len().min(buffer.remaining());
             if length == 0 {
@@ -403,10 +396,10 @@ impl Stream {
         }
         if read > 0 {
             pipe.writer.take().into_iter().for_each(Waker::wake);
-            return Ok(Ready::Now(read));
+            return Ok(Ready::Now);
         }
         Ok(match pipe.closed {
-            Some(at) if at <= now => Ready::Now(0),
+            Some(at) if at <= now => Ready::Now,
             Some(at) => Ready::At(at),
             None => Ready::Never,
         })
@@ -436,7 +429,6 @@ impl Stream {
         pipe.bytes += length;
         pipe.pieces.push_back((at, Bytes::copy_from_slice(&bytes[..length])));
         pipe.reader.take().into_iter().for_each(Waker::wake);
-        inner.bytes += length as u64;
         Poll::Ready(Ok(length))
     }
 
@@ -459,7 +451,7 @@ impl AsyncRead for Stream {
         loop {
             let ready = stream.try_read(&mut lock(&stream.network.inner), buffer, cx.waker())?;
             let at = match ready {
-                Ready::Now(_) => return Poll::Ready(Ok(())),
+                Ready::Now => return Poll::Ready(Ok(())),
                 Ready::Never => return Poll::Pending,
                 Ready::At(at) => at,
             };

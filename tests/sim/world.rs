@@ -49,7 +49,6 @@ pub struct World {
     pub(crate) agent_surroundings: agent::Surroundings,
     pub(crate) random: fastrand::Rng,
     pub(crate) undo: BTreeMap<(u64, usize), Undo>,
-    pub(crate) journal_seen: u64,
 }
 
 /// Carries a schedule out. The time is virtual, and all randomness is the seed's.
@@ -59,6 +58,8 @@ pub fn run(seed: u64, schedule: &Schedule) -> History {
     let processes = tokio::task::LocalSet::new();
     let history = processes.block_on(&runtime, async {
         let mut world = World::build(seed, schedule);
+        let recorder = world.recorder.clone();
+        std::panic::set_hook(Box::new(move |panic| recorder.fault("panic", panic.to_string())));
         world.play().await;
         world.heal().await;
         world.rest().await;
@@ -120,7 +121,6 @@ impl World {
             agent_surroundings,
             random,
             undo: BTreeMap::new(),
-            journal_seen: 0,
         };
         world.agents = (0..world.clusters.len()).map(|cluster| world.new_agent(cluster, 0)).collect();
         world
