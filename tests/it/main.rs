@@ -21,6 +21,7 @@ mod kill;
 mod main_job;
 mod policy;
 mod shape;
+mod simulation;
 mod store;
 mod stream;
 mod support;

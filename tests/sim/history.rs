@@ -74,7 +74,7 @@ pub struct Zone {
     pub policy: ZonePolicy,
     /// What we do about what others did to our records.
     pub drift: DriftPolicy,
-    /// Seconds, for endpoints without a time to live.
+    /// Seconds, for endpoints without a time to live; as configured last.
     pub default_ttl_secs: u32,
 }
 
@@ -162,6 +162,13 @@ pub enum What {
     Stopped(Part),
     /// A part is gone from one moment to the next.
     Crashed(Part),
+    /// A part panicked: a defect, whatever it was doing.
+    Panicked {
+        /// Where.
+        part: Part,
+        /// What it said.
+        message: String,
+    },
     /// From here on nothing is broken and nothing is wanted anew; all parts run.
     Healed,
     /// From here to the end nothing is done: everything has settled, and only time passes.
@@ -455,6 +462,8 @@ pub struct End {
     pub agents: BTreeMap<Agent, AgentEnd>,
     /// Names that Route 53 still refuses.
     pub poisoned: BTreeSet<DnsName>,
+    /// Clusters that the configuration names no longer: what they made stays as it is.
+    pub unregistered: BTreeSet<ClusterId>,
 }
 
 /// A stored endpoint.
@@ -492,7 +501,7 @@ pub struct AgentEnd {
     pub statuses: Vec<Status>,
     /// Whether its stream is live: welcomed, and everything sent is acked.
     pub live: bool,
-    /// Whether the broker refuses it for good (another kube-system UID).
+    /// Whether the broker refuses it for good (another kube-system UID, a cluster that is not registered).
     pub refused: bool,
 }
 
