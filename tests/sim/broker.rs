@@ -1,7 +1,6 @@
 //! A broker's host: the real broker and its real gRPC server, started as its process is, over the simulated store, network and
 //! AWS. It can be stopped in good order, stopped by SIGSTOP, or die between two polls.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,11 +12,12 @@ use tokio_util::sync::CancellationToken;
 use zonefold::adapters::route53::{AwsOptions, AwsProviders};
 use zonefold::app::broker::{accounts_of, clusters_of};
 use zonefold::broker::ingest::{FederationService, Limits, StartingService};
+use zonefold::broker::lease::LeaseTiming;
 use zonefold::broker::metrics::BrokerMetrics;
 use zonefold::broker::progress::StartProgress;
 use zonefold::broker::{Broker, BrokerHandle, BrokerParts};
 use zonefold::config::Config;
-use zonefold::ports::{DnsProviders, Store};
+use zonefold::ports::{DnsProviders, ReplicaId, ReplicaRow, Store};
 use zonefold::wire::v1::federation_server::FederationServer;
 
 use crate::aws::Aws;
@@ -258,6 +258,8 @@ impl Process {
         let providers = Arc::new(AwsProviders::new(access, options, Arc::clone(&clock)).await);
         let (_token, token) = watch::channel(Some(TOKEN.to_owned()));
         let broker = Broker::start(BrokerParts {
+            replica: ReplicaRow { replica: ReplicaId(uuid::Uuid::new_v4()), address: String::new() },
+            leases: LeaseTiming::default(),
             clusters: clusters_of(&config),
             accounts: accounts_of(&config),
             token,
@@ -285,12 +287,5 @@ impl Process {
 /// What the process does with a configuration that changed.
 async fn reload(handle: &BrokerHandle, providers: &AwsProviders, config: &Config) {
     providers.set_accounts(config.accounts.iter().map(|account| account.access()).collect());
-    let mut accounts = vec![];
-    for settings in accounts_of(config) {
-        if let Ok(provider) = providers.provider(&settings.account).await {
-            accounts.push((settings, provider));
-        }
-    }
-    let clusters: HashMap<_, _> = clusters_of(config);
-    handle.reconfigure(clusters, accounts).await;
+    handle.reconfigure(clusters_of(config), accounts_of(config)).await;
 }

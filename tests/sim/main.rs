@@ -19,9 +19,11 @@
 mod agent;
 mod aws;
 mod broker;
+mod driver;
 mod gate;
 mod history;
 mod net;
+mod oracle;
 mod recorder;
 mod schedule;
 mod shape;
@@ -31,25 +33,7 @@ mod tap;
 mod wish;
 mod world;
 
-use rand::SeedableRng as _;
-use rand::rngs::StdRng;
-
-fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let value = |name: &str| {
-        let place = arguments.iter().position(|argument| argument == name)?;
-        arguments.get(place + 1)?.parse::<u64>().ok()
-    };
-    let seed = value("--seed").unwrap_or(1);
-    mad_turmoil::rand::set_rng(StdRng::seed_from_u64(seed));
-    if arguments.iter().any(|argument| argument == "--trace") {
-        tracing_subscriber::fmt().with_max_level(tracing::Level::INFO).without_time().init();
-    }
-    let history = std::thread::spawn(move || world::run(seed, &schedule::Schedule::draw(seed))).join().unwrap();
-    if arguments.iter().any(|argument| argument == "--log") {
-        for event in &history.log {
-            println!("{:>9.3} {:?}", (event.at - history.world.started_at).0 as f64 / 1000.0, event.what);
-        }
-    }
-    println!("seed {seed} events {} hash {}", history.log.len(), recorder::log_hash(&history));
+/// Runs the driver.
+fn main() -> std::process::ExitCode {
+    driver::main()
 }

@@ -16,13 +16,15 @@ use crate::recorder::STARTED_AT;
 /// The account of the brokers' own user.
 const OPERATIONS: &str = "999999999999";
 /// The most brokers that a world has.
-pub const MOST_BROKERS: u32 = 1;
+pub const MOST_BROKERS: u32 = 3;
 
 /// A world.
 #[derive(Clone, Debug)]
 pub struct Shape {
     /// How many brokers there are.
     pub brokers: u32,
+    /// Whether the store can be shared, so that leases run out; one that several brokers use is.
+    pub shared_store: bool,
     /// The AWS accounts.
     pub accounts: Vec<Account>,
     /// The environment of each cluster.
@@ -120,6 +122,7 @@ impl Shape {
         };
         Self {
             brokers,
+            shared_store: brokers > 1 || random.bool(),
             accounts,
             clusters,
             skews_ms: (0..brokers).map(|_| (0..4).map(|_| skew(random)).collect()).collect(),

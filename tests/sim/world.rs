@@ -1,7 +1,7 @@
 //! A run: builds the world of a schedule, carries its steps out, heals everything, waits until nothing moves any more, and
 //! collects what was seen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -59,7 +59,10 @@ pub fn run(seed: u64, schedule: &Schedule) -> History {
     let history = processes.block_on(&runtime, async {
         let mut world = World::build(seed, schedule);
         let recorder = world.recorder.clone();
-        std::panic::set_hook(Box::new(move |panic| recorder.fault("panic", panic.to_string())));
+        std::panic::set_hook(Box::new(move |panic| {
+            let part = panic.location().map(|place| place.file().to_owned()).unwrap_or_default();
+            recorder.note(What::Panicked { part, message: panic.to_string() });
+        }));
         world.play().await;
         world.heal().await;
         world.rest().await;
@@ -80,7 +83,7 @@ impl World {
         let config = shape.config();
         let recorder = Recorder::new(described(seed, shape, &config, &control));
         let network = Network::new(random.fork(), shape.weather());
-        let database = Database::new(recorder.clone(), random.fork(), Troubles::none(shape.store_ms), shape.brokers > 1);
+        let database = Database::new(recorder.clone(), random.fork(), Troubles::none(shape.store_ms), shape.shared_store);
         let routes = (0..shape.brokers).map(|_| Route::good(shape.aws_ms)).collect();
         let aws = Aws::new(emulator, recorder.clone(), random.fork(), routes);
         let config = watch::Sender::new(Arc::new(config));
@@ -212,11 +215,17 @@ impl World {
     }
 
     fn is_converged(&self) -> bool {
-        let settled = self.brokers.iter().all(|host| {
-            let handle = lock(host).handle();
-            handle.is_some_and(|handle| handle.accounts().iter().all(|view| view.is_settled()))
-        });
-        settled && self.agents.iter().all(|host| lock(host).is_converged() || self.is_unregistered(host))
+        let mut worked = BTreeSet::new();
+        for host in &self.brokers {
+            let Some(handle) = lock(host).handle() else { return false };
+            for view in handle.accounts() {
+                if !view.is_settled() {
+                    return false;
+                }
+                worked.insert(view.account.clone());
+            }
+        }
+        worked.len() == self.schedule.shape.accounts.len() && self.agents.iter().all(|host| lock(host).is_converged() || self.is_unregistered(host))
     }
 
     fn is_unregistered(&self, host: &Arc<Mutex<AgentHost>>) -> bool {
@@ -246,6 +255,14 @@ impl World {
                 .collect(),
             ..End::default()
         });
+        let config = self.config.borrow();
+        let is_registered = |cluster: &ClusterId| config.clusters.iter().any(|other| other.name == *cluster);
+        history.end.unregistered = history.world.clusters.keys().filter(|cluster| !is_registered(cluster)).cloned().collect();
+        for zone in &mut history.world.zones {
+            let account = config.accounts.iter().find(|account| account.id == zone.account);
+            let entry = account.and_then(|account| account.zones.first());
+            zone.default_ttl_secs = entry.map_or(zone.default_ttl_secs, |entry| entry.default_ttl_secs);
+        }
         for zone in self.control.zones() {
             let records = self.control.records(&zone.id, View::Accepted).unwrap_or_default();
             history.end.zones.insert(zone.id, records);
@@ -253,7 +270,8 @@ impl World {
         let hosts = self.agents.iter().chain(self.others.values());
         for host in hosts {
             let host = lock(host);
-            if let Some(end) = host.end(host.agent().number == 2) {
+            let refused = host.agent().number == 2 || history.end.unregistered.contains(&host.agent().cluster);
+            if let Some(end) = host.end(refused) {
                 history.end.agents.insert(host.agent().clone(), end);
             }
         }

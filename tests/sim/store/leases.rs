@@ -1,6 +1,6 @@
 //! Who lives and who holds which lease, by the database's time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use zonefold::core::ids::AccountId;
 use zonefold::core::time::{Millis, Timestamp};
@@ -21,6 +21,8 @@ struct Lease {
 #[derive(Clone, Debug, Default)]
 pub struct LeaseTable {
     alive: BTreeMap<ReplicaId, (ReplicaRow, Timestamp)>,
+    /// Who left does not come back, whatever of it is still under way.
+    left: BTreeSet<ReplicaId>,
     leases: BTreeMap<AccountId, Lease>,
 }
 
@@ -37,9 +39,10 @@ impl LeaseTable {
 
     /// A replica lives on, and with it the leases that it still holds: one that ran out and that nobody took is still its own.
     pub fn heartbeat(&mut self, row: &ReplicaRow, life: Replica, now: Timestamp, ttl: Millis, shared: bool) -> Vec<What> {
-        let until = now + ttl;
-        self.alive.insert(row.replica, (row.clone(), until));
-        let mut notes = vec![];
+        let (until, mut notes) = (now + ttl, vec![]);
+        if shared && !self.left.contains(&row.replica) {
+            self.alive.insert(row.replica, (row.clone(), until));
+        }
         for (account, lease) in &mut self.leases {
             if shared && lease.holder.is_some_and(|(holder, _)| holder == row.replica) {
                 lease.until = Some(until);
@@ -49,15 +52,16 @@ impl LeaseTable {
         notes
     }
 
-    /// Who lives and what is held now.
-    pub fn standing(&self, now: Timestamp) -> Standing {
+    /// Who lives and what is held now. What cannot be shared has nobody but who asks.
+    pub fn standing(&self, asking: &ReplicaRow, now: Timestamp, shared: bool) -> Standing {
         let held = self.leases.iter().filter(|(_, lease)| lease.until.is_none_or(|until| now < until));
         let tenure = |(account, lease): (&AccountId, &Lease)| {
             let (holder, _) = lease.holder?;
             Some(Tenure { account: account.clone(), holder, epoch: LeaseEpoch(lease.epoch) })
         };
+        let alive = self.alive.values().filter(|(_, until)| now < *until).map(|(row, _)| row.clone());
         Standing {
-            replicas: self.alive.values().filter(|(_, until)| now < *until).map(|(row, _)| row.clone()).collect(),
+            replicas: if shared { alive.collect() } else { vec![asking.clone()] },
             leases: held.filter_map(tenure).collect(),
         }
     }
@@ -73,6 +77,9 @@ impl LeaseTable {
         shared: bool,
     ) -> (Vec<Tenure>, Vec<What>) {
         let (mut taken, mut notes) = (vec![], vec![]);
+        if shared && self.left.contains(&replica) {
+            return (taken, notes);
+        }
         for account in accounts {
             let lease = self.leases.entry(account.clone()).or_insert(Lease { holder: None, epoch: 0, until: None });
             let is_free = lease.holder.is_none() || lease.until.is_some_and(|until| until <= now);
@@ -102,6 +109,7 @@ impl LeaseTable {
     /// A replica goes, and gives everything back.
     pub fn leave(&mut self, replica: ReplicaId) -> Vec<What> {
         self.alive.remove(&replica);
+        self.left.insert(replica);
         let own = self.leases.iter().filter(|(_, lease)| lease.holder.is_some_and(|(holder, _)| holder == replica));
         let own: Vec<Tenure> = own
             .map(|(account, lease)| Tenure { account: account.clone(), holder: replica, epoch: LeaseEpoch(lease.epoch) })

@@ -416,7 +416,7 @@ impl Leases for MemoryStore {
         self.write("heartbeat", move |tables, now, recorder| {
             let renewed = tables.leases.heartbeat(&row, life, now, ttl, shared);
             renewed.into_iter().for_each(|lease| recorder.note(lease));
-            Ok(tables.leases.standing(now))
+            Ok(tables.leases.standing(&row, now, shared))
         })
         .await
     }
@@ -456,7 +456,7 @@ impl Feed for MemoryStore {
     }
 
     async fn feed(&self, after: u64, limit: u32) -> Result<Vec<FeedEntry>, StoreError> {
-        self.read("feed", |tables, _| tables.feed_after(after, limit)).await
+        self.read("feed", |tables, _| tables.feed_after(self.origin, after, limit)).await
     }
 
     async fn announce(&self, origin: ReplicaId, news: Vec<News>) -> Result<(), StoreError> {
@@ -472,8 +472,9 @@ impl Feed for MemoryStore {
         }
         let mut end = self.database.0.feed_end.subscribe();
         let seen = self.seen.load(Ordering::Relaxed);
+        let is_news = |end: &u64| *end > seen && self.database.look(|tables| tables.others_told(self.origin, seen, *end));
         // The sender lives as long as the database.
-        if let Ok(end) = end.wait_for(|end| *end > seen).await {
+        if let Ok(end) = end.wait_for(is_news).await {
             self.seen.store(*end, Ordering::Relaxed);
         }
         self.gate.pass().await;

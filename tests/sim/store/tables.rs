@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use bytes::Bytes;
 use zonefold::core::change::{Batch, Cause, Change};
 use zonefold::core::endpoint::{KeyHash, Version};
 use zonefold::core::ids::{AccountId, BatchId, ClusterId, Epoch, ZoneId};
@@ -354,9 +355,15 @@ impl Tables {
         Ok(())
     }
 
-    /// The entries after one, as many as come to about `limit` endpoints.
-    pub fn feed_after(&self, after: u64, limit: u32) -> Result<Vec<FeedEntry>, StoreError> {
-        if after < self.feed_cut {
+    /// Whether somebody else than one replica told something after one entry and up to another.
+    pub fn others_told(&self, replica: Option<ReplicaId>, after: u64, through: u64) -> bool {
+        let between = |seq: u64| after < seq && seq <= through;
+        self.feed.iter().any(|(seq, _, origin, _)| between(*seq) && Some(*origin) != replica)
+    }
+
+    /// The entries after one, as many as come to about `limit` endpoints; what the reader told itself comes empty.
+    pub fn feed_after(&self, reader: Option<ReplicaId>, after: u64, limit: u32) -> Result<Vec<FeedEntry>, StoreError> {
+        if after < self.feed_cut || after > self.feed_seq {
             return Err(StoreError::FeedCut { after });
         }
         let (mut entries, mut size) = (vec![], 0);
@@ -364,7 +371,10 @@ impl Tables {
             if size >= limit as usize {
                 break;
             }
+            let is_own = Some(*origin) == reader;
             let news = match what {
+                Reference::News(News::Statuses(_)) if is_own => News::Statuses(Bytes::new()),
+                Reference::Endpoints(_) if is_own => News::Endpoints(vec![]),
                 Reference::News(news) => news.clone(),
                 Reference::Endpoints(keys) => News::Endpoints(keys.iter().filter_map(|key| self.endpoint_news(key)).collect()),
             };
