@@ -20,6 +20,7 @@ mod invariants;
 mod kill;
 mod main_job;
 mod policy;
+mod replicas;
 mod shape;
 mod simulation;
 mod store;

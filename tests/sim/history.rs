@@ -164,8 +164,8 @@ pub enum What {
     Crashed(Part),
     /// A part panicked: a defect, whatever it was doing.
     Panicked {
-        /// Where.
-        part: Part,
+        /// Where: the file.
+        part: String,
         /// What it said.
         message: String,
     },
