@@ -67,11 +67,7 @@ impl InProcess {
     ///
     /// # Errors
     /// A fault rule cut the connection.
-    pub async fn call(
-        &self,
-        request: Request<Bytes>,
-        arrived: impl FnOnce(Arrival),
-    ) -> Result<Response<axum::body::Body>, Cut> {
+    pub async fn call(&self, request: Request<Bytes>, arrived: impl FnOnce(Arrival)) -> Result<Response<axum::body::Body>, Cut> {
         let world = Arc::clone(&self.control.world);
         answer(request.map(Full::new), world, CancellationToken::new(), |world, call| {
             arrived(Arrival {

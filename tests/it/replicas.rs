@@ -85,8 +85,10 @@ async fn i12_a_replica_that_dies_is_replaced_when_its_leases_run_out_and_not_bef
         target
     };
     let target = publish(&agents);
-    site.until("both are there", |site| ["www.example.com", "www.example.net"].iter().all(|n| site.values(n) == [target.clone()]))
-        .await;
+    site.until("both are there", |site| {
+        ["www.example.com", "www.example.net"].iter().all(|n| site.values(n) == [target.clone()])
+    })
+    .await;
     let (killed_at, dead) = (Instant::now(), site.replica(first).principal());
     site.kill(first);
     let target = publish(&agents);

@@ -138,11 +138,8 @@ impl AgentHost {
         );
         let session = session::run(broker, Arc::clone(&shared), self.random.fork(), stop.clone());
         let heard = watch_statuses(self.agent.clone(), Arc::clone(&shared), self.surroundings.recorder.clone());
-        let tasks = vec![
-            tokio::spawn(status).abort_handle(),
-            tokio::spawn(session).abort_handle(),
-            tokio::spawn(heard).abort_handle(),
-        ];
+        let tasks =
+            vec![tokio::spawn(status).abort_handle(), tokio::spawn(session).abort_handle(), tokio::spawn(heard).abort_handle()];
         self.life = Some(Life { shared, gate, stop, tasks, listed: BTreeSet::new() });
     }
 

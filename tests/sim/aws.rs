@@ -92,7 +92,14 @@ impl Aws {
         let lost = is(route.lose_request) || route.cuts > 0;
         let (refused, answer_lost, late) = (is(route.refuse), is(route.lose_answer), is(route.delay));
         let late_ms = if late { random.u64(1_000..=9_000) } else { 0 };
-        Fate { there: Duration::from_millis(there + late_ms), back: Duration::from_millis(back), refused, lost, answer_lost, late }
+        Fate {
+            there: Duration::from_millis(there + late_ms),
+            back: Duration::from_millis(back),
+            refused,
+            lost,
+            answer_lost,
+            late,
+        }
     }
 
     fn is_cut(&self, replica: Replica) -> bool {

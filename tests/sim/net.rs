@@ -157,7 +157,8 @@ impl Network {
         let mut inner = lock(&self.inner);
         inner.listeners.insert(broker, sender);
         inner.gates.insert(broker, gate);
-        for connection in inner.connections.values_mut().filter(|connection| connection.broker == broker && connection.silent[1]) {
+        for connection in inner.connections.values_mut().filter(|connection| connection.broker == broker && connection.silent[1])
+        {
             connection.reset = true;
             connection.wake();
         }
@@ -409,7 +410,9 @@ impl Stream {
         let direction = self.side.writes();
         let answer_is_cut = inner.is_cut(self.id, self.side.reads());
         let delay = inner.delay();
-        let Some(connection) = inner.connections.get_mut(&self.id) else { return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())) };
+        let Some(connection) = inner.connections.get_mut(&self.id) else {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        };
         if connection.gates[self.side.index()].is_dead() || connection.reset {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }

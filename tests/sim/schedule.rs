@@ -294,11 +294,7 @@ impl Draw<'_> {
             }
             2 => Step::Reset { cluster },
             3 => Step::Sleep { cluster, directions: self.directions(), for_ms },
-            _ => Step::Storm {
-                latency_ms: (1, self.random.u64(50..=2_000)),
-                loss_percent: self.random.u8(0..=40),
-                for_ms,
-            },
+            _ => Step::Storm { latency_ms: (1, self.random.u64(50..=2_000)), loss_percent: self.random.u8(0..=40), for_ms },
         }
     }
 

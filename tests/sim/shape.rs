@@ -104,7 +104,12 @@ impl Shape {
             2 => &["example.com", "dev.example.com"],
             _ => &["example.com", "example.org", "dev.example.com"],
         };
-        let account = |id, environment, random: &mut fastrand::Rng| Account { id, environment, zones: vec![], limits: Limits::draw(random) };
+        let account = |id, environment, random: &mut fastrand::Rng| Account {
+            id,
+            environment,
+            zones: vec![],
+            limits: Limits::draw(random),
+        };
         let mut accounts = vec![account("111111111111", "dev", random)];
         if two_accounts {
             accounts.push(account("222222222222", if two_environments { "prod" } else { "dev" }, random));
@@ -193,7 +198,8 @@ impl Shape {
             })
         };
         let clusters = self.clusters.iter().enumerate();
-        let clusters = clusters.map(|(index, environment)| json!({ "name": Self::cluster_name(index), "environment": environment }));
+        let clusters =
+            clusters.map(|(index, environment)| json!({ "name": Self::cluster_name(index), "environment": environment }));
         let text = json!({
             "agents": { "token": TOKEN },
             "environments": [{ "name": "dev" }, { "name": "prod" }],
@@ -229,7 +235,10 @@ impl Limits {
     fn draw(random: &mut fastrand::Rng) -> Self {
         match random.u8(0..4) {
             0 => Self::Legacy,
-            1 => Self::Tight { requests: (random.u32(3..=8), random.u32(1..=3)), changes: (random.u32(10..=40), random.u32(2..=8)) },
+            1 => Self::Tight {
+                requests: (random.u32(3..=8), random.u32(1..=3)),
+                changes: (random.u32(10..=40), random.u32(2..=8)),
+            },
             _ => Self::Since2026,
         }
     }
@@ -239,9 +248,11 @@ impl Limits {
         match self {
             Self::Since2026 => LimitsConfig::of(LimitsProfile::Published2026),
             Self::Legacy => LimitsConfig::of(LimitsProfile::Legacy),
-            Self::Tight { requests, changes } => {
-                LimitsConfig { requests: bucket(*requests), changes: bucket(*changes), ..LimitsConfig::of(LimitsProfile::Published2026) }
-            }
+            Self::Tight { requests, changes } => LimitsConfig {
+                requests: bucket(*requests),
+                changes: bucket(*changes),
+                ..LimitsConfig::of(LimitsProfile::Published2026)
+            },
         }
     }
 

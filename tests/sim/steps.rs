@@ -56,7 +56,9 @@ impl World {
     /// Carries out one step.
     pub(crate) fn take_step(&mut self, number: usize, step: &Step) {
         let undo = match step {
-            Step::Want { .. } | Step::Delete { .. } | Step::LoseStatus { .. } | Step::SourceFails { .. } => self.change_cluster(step),
+            Step::Want { .. } | Step::Delete { .. } | Step::LoseStatus { .. } | Step::SourceFails { .. } => {
+                self.change_cluster(step)
+            }
             Step::RestartAgent { .. }
             | Step::Reconnect { .. }
             | Step::PauseAgent { .. }
@@ -334,7 +336,8 @@ impl World {
     }
 
     fn effect_of(&self, account: usize, trouble: AwsTrouble) -> FaultEffect {
-        let role_arn = self.schedule.shape.accounts.get(account).map(|account| format!("arn:aws:iam::{}:role/zonefold", account.id));
+        let role_arn =
+            self.schedule.shape.accounts.get(account).map(|account| format!("arn:aws:iam::{}:role/zonefold", account.id));
         match trouble {
             AwsTrouble::Throttle => FaultEffect::Throttle {},
             AwsTrouble::Prior => FaultEffect::Prior {},
@@ -376,7 +379,9 @@ impl World {
         let Some((_, shape)) = self.schedule.shape.zones().nth(zone) else { return };
         let Some(id) = DnsName::parse(shape.apex).ok().and_then(|apex| self.control.zone_named(&apex)) else { return };
         let changes = match write {
-            ForeignWrite::Create { host, value } => vec![RecordChange { action: ChangeAction::Create, set: foreign_set(host, value) }],
+            ForeignWrite::Create { host, value } => {
+                vec![RecordChange { action: ChangeAction::Create, set: foreign_set(host, value) }]
+            }
             ForeignWrite::Delete { place } => {
                 let Some(set) = self.some_record(&id, *place) else { return };
                 vec![RecordChange { action: ChangeAction::Delete, set }]

@@ -41,7 +41,9 @@ impl Conversation {
             return;
         }
         let (seq, ops) = match message.message {
-            Some(agent_message::Message::Changes(changes)) => (changes.seq, changes.operations.into_iter().filter_map(op).collect()),
+            Some(agent_message::Message::Changes(changes)) => {
+                (changes.seq, changes.operations.into_iter().filter_map(op).collect())
+            }
             Some(agent_message::Message::SnapshotBegin(begin)) => {
                 self.snapshot = Some(begin.seq);
                 return;
@@ -82,7 +84,9 @@ fn put(put: v1::Put) -> Option<Op> {
 fn op(operation: v1::Operation) -> Option<Op> {
     match operation.operation? {
         v1::operation::Operation::Put(message) => put(message),
-        v1::operation::Operation::Del(del) => Some(Op::Del { key: EndpointKey::from(del.key?), version_seen: Version::from_slice(&del.version_seen) }),
+        v1::operation::Operation::Del(del) => {
+            Some(Op::Del { key: EndpointKey::from(del.key?), version_seen: Version::from_slice(&del.version_seen) })
+        }
     }
 }
 

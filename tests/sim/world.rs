@@ -225,7 +225,8 @@ impl World {
                 worked.insert(view.account.clone());
             }
         }
-        worked.len() == self.schedule.shape.accounts.len() && self.agents.iter().all(|host| lock(host).is_converged() || self.is_unregistered(host))
+        worked.len() == self.schedule.shape.accounts.len()
+            && self.agents.iter().all(|host| lock(host).is_converged() || self.is_unregistered(host))
     }
 
     fn is_unregistered(&self, host: &Arc<Mutex<AgentHost>>) -> bool {

@@ -90,6 +90,11 @@ fn a_timeline_tells_of_the_names_that_it_is_about_and_of_what_concerns_everybody
     for _ in 0..3 {
         story.tell(What::Fault { kind: "net.loss", text: "a piece is lost".to_owned() });
     }
+    let put = |endpoint: &zonefold::core::endpoint::Endpoint| Op::Put { endpoint: endpoint.clone(), version: endpoint.version() };
+    story.sends("east", 1, 1, put(&api));
+    story.acks("east", 1, 1);
+    story.sends("east", 1, 2, put(&web));
+    story.acks("east", 1, 2);
     story.publishes(1, "east", &web, &[(None, Some(set("www", &["192.0.2.1"])))]);
     story.publishes(2, "east", &api, &[(None, Some(set("api", &["192.0.2.2"])))]);
     story.tell(What::Crashed(Part::Replica(BROKER)));
@@ -104,6 +109,8 @@ fn a_timeline_tells_of_the_names_that_it_is_about_and_of_what_concerns_everybody
         "STEP 0: east wants two names",
         "the objects of east want www.example.com A from dnsendpoint/default/web = 192.0.2.1",
         "agent east sees www",
+        "agent east sends 2 in session 1: put www",
+        "agent east is acked up to 2 in session 1",
         "the store for broker 0.0: session 1 of east commits www",
         "batch 1 is journalled (1 changes): CREATE www.example.com A = 192.0.2.1 (TTL 300)",
         "AWS applies batch 1: CREATE www.example.com",
@@ -113,7 +120,7 @@ fn a_timeline_tells_of_the_names_that_it_is_about_and_of_what_concerns_everybody
     ] {
         assert!(of_www.contains(said), "{said:?} is not in\n{of_www}");
     }
-    assert!(!of_www.contains("api"), "{of_www}");
+    assert!(!of_www.contains("api") && !of_www.contains("acked up to 1 "), "{of_www}");
     assert!(!tell(&["www.example.com"], Timestamp(3_000)).contains("CRASHES"), "it ends when it is told to");
     let of_calls = tell(&[], story.now());
     assert!(of_calls.contains("call 2 of broker 0.0 (ChangeResourceRecordSets with batch 2) arrives at AWS"), "{of_calls}");

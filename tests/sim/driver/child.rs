@@ -58,10 +58,8 @@ fn report(seed: u64, steps: usize, history: &History, violations: &[Violation]) 
             _ => {}
         }
     }
-    failures.extend(violations.iter().map(|violation| Failure {
-        broken: name_of(violation.invariant),
-        what: violation.to_string(),
-    }));
+    failures
+        .extend(violations.iter().map(|violation| Failure { broken: name_of(violation.invariant), what: violation.to_string() }));
     let virtual_ms = u64::try_from((history.end.at - history.world.started_at).0).unwrap_or_default();
     Report { seed, steps, virtual_ms, faults, events: history.log.len(), hash: log_hash(history), failures }
 }

@@ -219,7 +219,13 @@ fn tell(order: &Order, broken: Option<&str>, telling: &str) -> anyhow::Result<()
 pub fn replay(options: &ReplayOptions) -> anyhow::Result<ExitCode> {
     let order = Order { seed: options.seed, keep: options.keep.clone() };
     let report = pool::run_one(&order)?;
-    println!("seed {}: {} events, {} virtual seconds, hash {}", report.seed, report.events, report.virtual_ms / 1_000, report.hash);
+    println!(
+        "seed {}: {} events, {} virtual seconds, hash {}",
+        report.seed,
+        report.events,
+        report.virtual_ms / 1_000,
+        report.hash
+    );
     let broken = report.failures.first().map(|failure| failure.broken.as_str());
     if options.shrink && broken.is_some() && options.keep.is_none() {
         shorten_and_tell(&report, order)?;

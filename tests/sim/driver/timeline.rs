@@ -10,7 +10,7 @@ use zonefold::core::record::RawRecordSet;
 use zonefold::core::time::Timestamp;
 use zonefold::emulator::{ChangeAction, JournalEntry};
 
-use super::super::history::{Commit, Event, History, LeaseChange, Op, RowChange, Sight, What};
+use super::super::history::{Agent, Commit, Event, History, LeaseChange, Op, RowChange, Sight, What};
 
 /// What a timeline tells of.
 pub enum Focus {
@@ -22,7 +22,7 @@ pub enum Focus {
 
 /// The lines of a history, up to a time.
 pub fn lines(history: &History, focus: &Focus, until: Timestamp) -> Vec<String> {
-    let mut teller = Teller { focus, batches: BTreeMap::new(), calls: BTreeMap::new() };
+    let mut teller = Teller { focus, batches: BTreeMap::new(), calls: BTreeMap::new(), unacked: BTreeMap::new() };
     let mut lines: Vec<String> = vec![];
     let mut repeated: Option<(&'static str, usize)> = None;
     for event in history.log.iter().take_while(|event| event.at <= until) {
@@ -54,6 +54,8 @@ struct Teller<'a> {
     batches: BTreeMap<BatchId, (usize, Batch)>,
     /// What each call is, and whether it is told of.
     calls: BTreeMap<u64, (String, bool)>,
+    /// Messages that were told of and are not acked, by agent and session.
+    unacked: BTreeMap<(Agent, u64), BTreeSet<u64>>,
 }
 
 impl Teller<'_> {
@@ -75,10 +77,18 @@ impl Teller<'_> {
             What::Saw { agent, sight } => self.sight(&agent.to_string(), sight),
             What::Sent { agent, epoch, seq, ops } => {
                 let ops: Vec<String> = ops.iter().filter(|op| self.of(key_of(op))).map(op_text).collect();
+                if !ops.is_empty() {
+                    self.unacked.entry((agent.clone(), *epoch)).or_default().insert(*seq);
+                }
                 (!ops.is_empty()).then(|| format!("{agent} sends {seq} in session {epoch}: {}", ops.join("; ")))
             }
             What::Acked { agent, epoch, seq } => {
-                self.is_named().then(|| format!("{agent} receives the ack {seq} of session {epoch}"))
+                let unacked = self.unacked.get_mut(&(agent.clone(), *epoch));
+                let is_awaited = unacked.is_some_and(|unacked| {
+                    let later = unacked.split_off(&(seq + 1));
+                    !std::mem::replace(unacked, later).is_empty()
+                });
+                is_awaited.then(|| format!("{agent} is acked up to {seq} in session {epoch}"))
             }
             What::Status { agent, status } => self.of(&status.key).then(|| {
                 let (progress, reason, message) = (status.progress, &status.reason, &status.message);
@@ -99,7 +109,7 @@ impl Teller<'_> {
             What::CallStarted(call) => {
                 let batch = call.batch.map_or_else(String::new, |id| format!(" with {}", self.batch_text(id)));
                 let names = call.names.iter().any(|name| self.of_name(name.as_str()));
-                let is_told = self.is_about_calls() || (names && self.is_named());
+                let is_told = self.is_about_calls() || names;
                 let text = format!("call {} of {} ({}{batch})", call.number, call.replica, call.action);
                 self.calls.insert(call.number, (text.clone(), is_told));
                 is_told.then(|| format!("{text} is sent"))
@@ -199,10 +209,6 @@ impl Teller<'_> {
             Focus::All => true,
             Focus::Names(names) => names.contains(name),
         }
-    }
-
-    fn is_named(&self) -> bool {
-        !matches!(self.focus, Focus::Names(names) if names.is_empty())
     }
 
     /// Whether calls as such are told of.

@@ -32,9 +32,9 @@ const FOR_EVER: Timestamp = Timestamp(i64::MAX);
 impl LeaseTable {
     /// Whether the lease of a tenure has not passed on.
     pub fn is_held(&self, tenure: &Tenure) -> bool {
-        self.leases.get(&tenure.account).is_some_and(|lease| {
-            lease.epoch == tenure.epoch.0 && lease.holder.is_some_and(|(holder, _)| holder == tenure.holder)
-        })
+        self.leases
+            .get(&tenure.account)
+            .is_some_and(|lease| lease.epoch == tenure.epoch.0 && lease.holder.is_some_and(|(holder, _)| holder == tenure.holder))
     }
 
     /// A replica lives on, and with it the leases that it still holds: one that ran out and that nobody took is still its own.
@@ -46,7 +46,12 @@ impl LeaseTable {
         for (account, lease) in &mut self.leases {
             if shared && lease.holder.is_some_and(|(holder, _)| holder == row.replica) {
                 lease.until = Some(until);
-                notes.push(What::Lease { account: account.clone(), replica: life, epoch: lease.epoch, change: LeaseChange::Renewed { until } });
+                notes.push(What::Lease {
+                    account: account.clone(),
+                    replica: life,
+                    epoch: lease.epoch,
+                    change: LeaseChange::Renewed { until },
+                });
             }
         }
         notes

@@ -177,7 +177,11 @@ impl MemoryStore {
     }
 
     /// Reads; what fails changes nothing.
-    async fn read<T>(&self, what: &'static str, read: impl FnOnce(&Tables, Timestamp) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    async fn read<T>(
+        &self,
+        what: &'static str,
+        read: impl FnOnce(&Tables, Timestamp) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         self.gate.pass().await;
         let fate = self.database.draw();
         tokio::time::sleep(fate.there).await;

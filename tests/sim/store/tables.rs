@@ -205,7 +205,12 @@ impl Tables {
     }
 
     /// Applies differences to a zone's records.
-    pub fn save_records(&mut self, zone: &ZoneId, writes: Vec<RecordWrite>, listed_at: Option<Timestamp>) -> Result<(), StoreError> {
+    pub fn save_records(
+        &mut self,
+        zone: &ZoneId,
+        writes: Vec<RecordWrite>,
+        listed_at: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
         let row = self.zones.get_mut(zone).ok_or_else(|| StoreError::Refused(format!("the zone {zone} is not stored")))?;
         row.listed_at = listed_at.or(row.listed_at);
         self.write_records(zone, writes);
