@@ -11,6 +11,7 @@ use zonefold::config::Config;
 use zonefold::core::ids::{AccountId, ClusterId, EnvironmentId};
 use zonefold::core::name::DnsName;
 use zonefold::emulator::{Control, InProcess, View};
+use zonefold::ports::Drift;
 
 use crate::agent::{self, AgentHost, Cluster};
 use crate::aws::{Aws, Route};
@@ -29,6 +30,8 @@ const REST_WITHIN: Duration = Duration::from_secs(40 * 60);
 const REST: Duration = Duration::from_secs(8);
 /// Then it is looked on for so long.
 const LOOK_ON: Duration = Duration::from_secs(90);
+/// A stream that ended is back within this time.
+const BACK_WITHIN: Duration = Duration::from_secs(60);
 /// A refused change is left alone for at least so long.
 const POISON_BACKOFF_MS: i64 = 30_000;
 
@@ -211,6 +214,11 @@ impl World {
         if rested {
             self.recorder.note(What::Quiet);
             tokio::time::sleep(LOOK_ON).await;
+            // Streams end of age now and then, and are back soon.
+            let until = tokio::time::Instant::now() + BACK_WITHIN;
+            while !self.is_converged() && tokio::time::Instant::now() < until {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
         }
     }
 
@@ -245,7 +253,7 @@ impl World {
                 .records
                 .iter()
                 .map(|(zone, records)| {
-                    let own = records.values().filter(|row| row.owner.is_some());
+                    let own = records.values().filter(|row| row.owner.is_some() && row.drift != Some(Drift::Missing));
                     (zone.clone(), own.map(|row| row.raw.unpack(&row.key)).collect())
                 })
                 .collect(),
