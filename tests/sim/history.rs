@@ -504,10 +504,3 @@ pub struct AgentEnd {
     /// Whether the broker refuses it for good (another kube-system UID, a cluster that is not registered).
     pub refused: bool,
 }
-
-impl History {
-    /// Appends to the log.
-    pub fn push(&mut self, at: Timestamp, what: What) {
-        self.log.push(Event { at, what });
-    }
-}

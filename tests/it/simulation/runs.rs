@@ -111,7 +111,7 @@ fn a_timeline_tells_of_the_names_that_it_is_about_and_of_what_concerns_everybody
         "agent east sees www",
         "agent east sends 2 in session 1: put www",
         "agent east is acked up to 2 in session 1",
-        "the store for broker 0.0: session 1 of east commits www",
+        "the store for broker 0.0: session 1 of east commits 1: www",
         "batch 1 is journalled (1 changes): CREATE www.example.com A = 192.0.2.1 (TTL 300)",
         "AWS applies batch 1: CREATE www.example.com",
         "fault net.loss: a piece is lost",
@@ -123,6 +123,9 @@ fn a_timeline_tells_of_the_names_that_it_is_about_and_of_what_concerns_everybody
     assert!(!of_www.contains("api") && !of_www.contains("acked up to 1 "), "{of_www}");
     assert!(!tell(&["www.example.com"], Timestamp(3_000)).contains("CRASHES"), "it ends when it is told to");
     let of_calls = tell(&[], story.now());
-    assert!(of_calls.contains("call 2 of broker 0.0 (ChangeResourceRecordSets with batch 2) arrives at AWS"), "{of_calls}");
+    assert!(
+        of_calls.contains("call 2 of broker 0.0 under lease 1 (ChangeResourceRecordSets with batch 2) arrives at AWS"),
+        "{of_calls}"
+    );
     assert!(timeline::lines(&story.history, &Focus::All, story.now()).len() > of_calls.lines().count());
 }

@@ -124,7 +124,7 @@ impl Story {
     }
 
     pub fn tell_at_once(&mut self, what: What) {
-        self.history.push(Timestamp(self.now), what);
+        self.history.log.push(Event { at: Timestamp(self.now), what });
     }
 
     pub fn lease(&mut self, replica: Replica, epoch: u64, change: LeaseChange) {

@@ -73,6 +73,7 @@ enum Scope {
 
 /// The violations and the timeline, for a person. `broken` is the invariant that the timeline is to show.
 fn tell(history: &History, violations: &[Violation], broken: Option<&str>, scope: Scope) {
+    println!("seed {}: {} violations", history.world.seed, violations.len());
     for violation in violations {
         println!("{violation}");
     }

@@ -110,7 +110,8 @@ impl Teller<'_> {
                 let batch = call.batch.map_or_else(String::new, |id| format!(" with {}", self.batch_text(id)));
                 let names = call.names.iter().any(|name| self.of_name(name.as_str()));
                 let is_told = self.is_about_calls() || names;
-                let text = format!("call {} of {} ({}{batch})", call.number, call.replica, call.action);
+                let lease = call.lease_epoch.map_or_else(String::new, |epoch| format!(" under lease {epoch}"));
+                let text = format!("call {} of {}{lease} ({}{batch})", call.number, call.replica, call.action);
                 self.calls.insert(call.number, (text.clone(), is_told));
                 is_told.then(|| format!("{text} is sent"))
             }
@@ -138,14 +139,16 @@ impl Teller<'_> {
 
     fn commit(&mut self, who: &str, commit: &Commit) -> Option<String> {
         match commit {
-            Commit::Session { cluster, epoch, .. } => Some(format!("{who}: session {epoch} of {cluster} is open")),
-            Commit::Ingest { cluster, epoch, rows, .. } => {
+            Commit::Session { cluster, epoch, kube_system_uid } => {
+                Some(format!("{who}: session {epoch} of {cluster} is open for {kube_system_uid}"))
+            }
+            Commit::Ingest { cluster, epoch, seq, rows, .. } => {
                 let told = rows.iter().filter(|row| match row {
                     RowChange::Stored(endpoint) => self.of(&endpoint.key),
                     RowChange::Removed(key) => self.of(key),
                 });
                 let told: Vec<String> = told.map(row_text).collect();
-                (!told.is_empty()).then(|| format!("{who}: session {epoch} of {cluster} commits {}", told.join("; ")))
+                (!told.is_empty()).then(|| format!("{who}: session {epoch} of {cluster} commits {seq}: {}", told.join("; ")))
             }
             Commit::BatchBegun(batch) => {
                 let number = self.batches.len() + 1;

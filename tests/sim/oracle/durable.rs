@@ -46,8 +46,8 @@ pub fn judge(history: &History) -> Vec<Violation> {
             }
             What::Acked { agent, epoch, seq } => reading.acked(agent, *epoch, *seq, event.at),
             What::Committed { commit: Commit::Session { cluster, epoch, .. }, .. } => reading.opened(cluster, *epoch, event.at),
-            What::Committed { commit: Commit::Ingest { cluster, epoch, rows, .. }, .. } => {
-                reading.committed(cluster, *epoch, rows, event.at);
+            What::Committed { commit: Commit::Ingest { cluster, epoch, newest_epoch, rows, .. }, .. } => {
+                reading.committed(cluster, *epoch, *newest_epoch, rows, event.at);
             }
             _ => {}
         }
@@ -72,8 +72,9 @@ impl Reading {
         }
     }
 
-    fn committed(&mut self, cluster: &ClusterId, epoch: u64, rows: &[RowChange], at: Timestamp) {
-        let newest = self.newest.get(cluster).copied().unwrap_or_default();
+    /// `newest` is what the store says of itself; what it said when it opened sessions counts as well.
+    fn committed(&mut self, cluster: &ClusterId, epoch: u64, newest: u64, rows: &[RowChange], at: Timestamp) {
+        let newest = self.newest.get(cluster).copied().unwrap_or_default().max(newest);
         if epoch < newest {
             let key = rows.first().map(key_of);
             self.found(at, format!("the session {epoch} of {cluster} committed after session {newest} was opened"), key);
