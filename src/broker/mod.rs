@@ -164,7 +164,7 @@ pub struct ClusterView {
     pub settings: Option<ClusterSettings>,
     /// What the store says; none for one that never connected.
     pub stored: Option<ClusterRow>,
-    /// Whether a session is open.
+    /// Whether its session is open at this replica.
     pub connected: bool,
     /// How many endpoints are in which state.
     pub counts: StatusCounts,
@@ -372,7 +372,17 @@ impl BrokerHandle {
 
     /// The accounts that this replica works, as their workers published them last.
     pub fn accounts(&self) -> Vec<Arc<AccountView>> {
-        self.workers.all().values().map(|worker| Arc::clone(&worker.view.borrow())).collect()
+        let mut views: BTreeMap<AccountId, Arc<AccountView>> = BTreeMap::new();
+        let (standing, configured) = (self.standing.borrow().clone(), self.workers.configured());
+        // Of those that it took just now nothing is known yet.
+        for tenure in standing.leases.iter().filter(|tenure| tenure.holder == self.replica.replica) {
+            if let Some(settings) = configured.get(&tenure.account) {
+                views.insert(tenure.account.clone(), Arc::new(AccountView::empty(settings, self.clock.now())));
+            }
+        }
+        let workers = self.workers.all();
+        views.extend(workers.iter().map(|(account, worker)| (account.clone(), Arc::clone(&worker.view.borrow()))));
+        views.into_values().collect()
     }
 
     /// The endpoints of a cluster.
@@ -392,12 +402,16 @@ impl BrokerHandle {
         let mut names: Vec<ClusterId> = settings.keys().chain(stored.keys()).cloned().collect();
         names.sort();
         names.dedup();
-        let view = |cluster: ClusterId| ClusterView {
-            settings: settings.get(&cluster).cloned(),
-            stored: stored.remove(&cluster),
-            connected: open.contains_key(&cluster),
-            counts: self.endpoints(&cluster).counts(),
-            cluster,
+        let view = |cluster: ClusterId| {
+            let stored = stored.remove(&cluster);
+            ClusterView {
+                settings: settings.get(&cluster).cloned(),
+                // An older session is none: it may not know yet that the agent has opened another one elsewhere.
+                connected: open.get(&cluster).is_some_and(|open| stored.as_ref().is_none_or(|stored| stored.epoch <= *open)),
+                stored,
+                counts: self.endpoints(&cluster).counts(),
+                cluster,
+            }
         };
         Ok(names.into_iter().map(view).collect())
     }

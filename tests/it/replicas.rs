@@ -147,3 +147,59 @@ async fn a_replica_that_starts_later_knows_what_became_of_everything() {
     agent.stop().await;
     site.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_replica_answers_for_all_and_says_so_when_it_cannot() {
+    let mut site = Site::new(quick()).await;
+    let (first, second) = (site.start().await, site.start().await);
+    site.until("each works one", |site| site.holders().iter().flatten().count() == 2 && site.holders()[0] != site.holders()[1])
+        .await;
+    let agents = [
+        Cluster::start("east", site.replica(first).grpc, &site.home("east")).await,
+        Cluster::start("west", site.replica(second).grpc, &site.home("west")).await,
+    ];
+    agents[0].wants("web", &wish("www.example.com", &["192.0.2.1"]));
+    agents[1].wants("web", &wish("www.example.net", &["192.0.2.1"]));
+    for replica in [first, second] {
+        site.until("it knows of both", |site| ["east", "west"].map(|name| site.replica(replica).counts(name).in_sync) == [1, 1])
+            .await;
+    }
+    let zones: Vec<String> = site.emulator.control().zones().iter().map(|zone| zone.id.to_string()).collect();
+    let mut paths: Vec<String> =
+        ["accounts", "zones", "clusters", "names/www.example.com", "names/www.example.net", "clusters/west"]
+            .iter()
+            .map(|path| format!("/api/v1/{path}"))
+            .collect();
+    paths.extend([DEV, PROD].iter().map(|account| format!("/api/v1/accounts/{account}")));
+    paths.extend(zones.iter().flat_map(|zone| [format!("/api/v1/zones/{zone}"), format!("/api/v1/zones/{zone}/records")]));
+    for path in &paths {
+        let answers = [site.get(first, path).await, site.get(second, path).await];
+        for (status, answer) in &answers {
+            assert_eq!(*status, 200, "{path}: {answer:#}");
+        }
+        assert_eq!(site::lasting(&answers[0].1), site::lasting(&answers[1].1), "{path}");
+    }
+    let (_, accounts) = site.get(first, "/api/v1/accounts").await;
+    let replicas: Vec<&str> = accounts["items"].as_array().unwrap().iter().filter_map(|item| item["replica"].as_str()).collect();
+    let works = |account| site.replica(site.holder(account).unwrap()).handle.replica.replica.to_string();
+    assert_eq!(replicas, [works(DEV), works(PROD)]);
+    // One item a page: the parts of both are one list.
+    let (_, page) = site.get(second, "/api/v1/zones?limit=1").await;
+    let next = page["next"].as_str().unwrap();
+    let (_, last) = site.get(second, &format!("/api/v1/zones?limit=1&cursor={next}")).await;
+    assert!(page["items"][0]["id"] != last["items"][0]["id"] && last["next"].is_null(), "{page:#} {last:#}");
+    assert_eq!(site.get(first, "/api/v1/zones/Z0NOTHERE").await.0, 404);
+
+    let lost = if site.holder(DEV) == Some(first) { DEV } else { PROD };
+    site.kill(first);
+    let (status, problem) = site.get(second, &format!("/api/v1/accounts/{lost}")).await;
+    let kind = problem["type"].as_str().unwrap();
+    assert!(status == 503 && (kind.ends_with(":replica-unreachable") || kind.ends_with(":account-not-worked")), "{problem:#}");
+    assert!(problem["detail"].as_str().unwrap().contains(lost), "{problem:#}");
+    site.until("the other works both", |site| site.holders() == [Some(second), Some(second)]).await;
+    assert_eq!(site.get(second, &format!("/api/v1/accounts/{lost}")).await.0, 200);
+    for agent in agents {
+        agent.stop().await;
+    }
+    site.stop().await;
+}

@@ -5,6 +5,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http_body_util::{BodyExt as _, Empty};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -41,6 +45,19 @@ pub fn quick() -> LeaseTiming {
 
 pub fn cluster(name: &str) -> ClusterId {
     ClusterId::parse(name).unwrap()
+}
+
+/// What does not change from one moment to the next, of an answer.
+pub fn lasting(answer: &Value) -> Value {
+    match answer {
+        Value::Object(members) => {
+            let passing = ["budget", "observed_at", "busy"];
+            let lasting = members.iter().filter(|(name, _)| !passing.contains(&name.as_str()));
+            lasting.map(|(name, member)| (name.clone(), self::lasting(member))).collect()
+        }
+        Value::Array(items) => items.iter().map(lasting).collect(),
+        other => other.clone(),
+    }
 }
 
 /// Whether an agent was told that Route 53 took it.
@@ -169,6 +186,14 @@ impl Site {
         let mut replica = self.replicas.remove(&number).unwrap();
         replica.stop.cancel();
         (&mut replica.task).await.unwrap().unwrap();
+    }
+
+    /// What a replica answers over HTTP.
+    pub async fn get(&self, number: usize, path: &str) -> (u16, Value) {
+        let client = Client::builder(TokioExecutor::new()).build_http::<Empty<bytes::Bytes>>();
+        let uri = format!("http://{}{path}", self.replica(number).http).parse().unwrap();
+        let (head, body) = client.get(uri).await.unwrap().into_parts();
+        (head.status.as_u16(), serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap())
     }
 
     /// Which replica works an account and has looked at all of it; by what each says of itself.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use zonefold::core::time::Millis;
@@ -217,7 +217,7 @@ async fn pause_inside<'a>(
     for until in 2.. {
         let mut writing: Pin<Box<dyn Future<Output = _> + Send>> =
             Box::pin(async move { store.set_spend_horizon(&account(), Timestamp(until)).await });
-        while let Poll::Pending = writing.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        while writing.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
             tokio::time::sleep(Duration::from_millis(1)).await;
             if place.count(INSIDE).await > 0 {
                 return writing;
@@ -248,11 +248,13 @@ async fn a_holder_that_is_paused_inside_a_transaction_keeps_its_lease_for_a_mome
     let at_once = take(&*store, 2, &account(), LONG).await;
     assert_eq!(place.count(INSIDE).await, 1, "neither the heartbeat nor the taker waited for the transaction");
     assert_eq!(at_once, [], "it does not pass on before the commit");
+    let paused_at = tokio::time::Instant::now();
     let taken = eventually("the server ends the transaction", async || {
         take(&*store, 2, &account(), LONG).await.pop().ok_or_else(|| "not taken".to_owned())
     })
     .await;
     assert_eq!(taken, held(&account(), 2, 2));
+    assert!(paused_at.elapsed() < Duration::from_secs(30), "a statement may take longer, a client that does nothing may not");
 
     let woken = paused.await;
     assert!(matches!(woken, Err(StoreError::Unavailable(_))), "{woken:?}");
