@@ -3,11 +3,14 @@
 CARGO ?= cargo
 # What measures; each command is one of docs/performance.md.
 BENCH = ./target/release/zonefold bench
-# Arguments for `make dev`, as in: make dev ARGS="--data ./zonefold-data"
+# Arguments for `make dev` and `make sim`, as in: make dev ARGS="--data ./zonefold-data", make sim ARGS="replay 17"
 ARGS ?=
+# How many seeds `make sim` runs, and how long `make soak` runs in minutes.
+SEEDS ?= 1000
+MINUTES ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help dev test check bench setup format-check lint clean-test-parts
+.PHONY: help dev test check bench sim soak breaks setup format-check lint clean-test-parts
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +36,21 @@ bench: ## Measure a release build, in under 20 minutes: every figure of docs/per
 	$(BENCH) latency --clusters 1000 --samples 100
 	$(BENCH) idle --clusters 1000 --seconds 66
 	$(CARGO) bench --locked --bench core
+
+sim: ## Simulate a fixed number of bad days of the whole federation, and those that went wrong once
+ifneq ($(ARGS),)
+	$(CARGO) test --locked --test sim -- $(ARGS)
+else
+	$(CARGO) test --locked --test sim -- regressions
+	$(CARGO) test --locked --test sim -- run --seeds $(SEEDS)
+endif
+
+soak: ## Simulate days that nobody has tried yet, for as long as you like: make soak MINUTES=600
+	$(CARGO) test --locked --release --test sim -- run --from $$(date +%s)000 --minutes $(MINUTES) --most-failures 20 \
+	  --failures target/soak-failures.txt
+
+breaks: ## Break the code on purpose, one invariant at a time, and show within how many simulated days each is noticed
+	@tests/sim/breaks.sh
 
 setup: ## Install what the tests need and the machine does not have
 	@tests/setup.sh

@@ -284,7 +284,8 @@ fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
     listen().with_context(|| format!("{key}: cannot listen on {address}: stop what listens there, or choose another port"))
 }
 
-fn clusters_of(config: &Config) -> HashMap<ClusterId, ClusterSettings> {
+/// The clusters of a configuration, as the broker takes them.
+pub fn clusters_of(config: &Config) -> HashMap<ClusterId, ClusterSettings> {
     let settings = |cluster: &crate::config::Cluster| ClusterSettings {
         environment: cluster.environment.clone(),
         visibility: cluster.visibility,
@@ -292,7 +293,8 @@ fn clusters_of(config: &Config) -> HashMap<ClusterId, ClusterSettings> {
     config.clusters.iter().map(|cluster| (cluster.name.clone(), settings(cluster))).collect()
 }
 
-fn accounts_of(config: &Config) -> Vec<AccountSettings> {
+/// The accounts of a configuration, as the broker takes them.
+pub fn accounts_of(config: &Config) -> Vec<AccountSettings> {
     let settings = |account: &crate::config::Account| AccountSettings {
         account: account.id.clone(),
         name: account.name.clone(),

@@ -69,8 +69,8 @@ pub struct PlanInput<'a> {
     pub contributions: &'a [Contribution],
     /// The observed sets of the name.
     pub observed: &'a BTreeMap<RecordKey, Observed>,
-    /// Endpoints that were here and are gone, for the cause of a deletion.
-    pub departed: &'a [EndpointKey],
+    /// Endpoints that were here and are gone, and whose they were, for the cause of a deletion.
+    pub departed: &'a [(ClusterId, EndpointKey)],
     /// Whether the zone holds a set of that name and type now: an alias needs its target to be there.
     pub target_exists: &'a dyn Fn(&DnsName, RecordType) -> bool,
 }
@@ -216,7 +216,12 @@ impl Planner<'_> {
         let input = self.input;
         let (cluster, endpoints) = match (input.settlement.desired.get(key), input.observed.get(key)) {
             (Some(desired), _) => (input.settlement.holder.clone(), self.endpoints(&desired.from)),
-            (None, Some(observed)) => (observed.owner.as_ref().map(|owner| owner.cluster.clone()), input.departed.to_vec()),
+            (None, Some(observed)) => {
+                let owner = observed.owner.as_ref().map(|owner| owner.cluster.clone());
+                // Another cluster's endpoint that waited here had no part in the set.
+                let own = input.departed.iter().filter(|(cluster, _)| Some(cluster) == owner.as_ref());
+                (owner.clone(), own.map(|(_, endpoint)| endpoint.clone()).collect())
+            }
             (None, None) => (None, vec![]),
         };
         // Every change has a holder or an owner; one without is not planned.

@@ -15,6 +15,7 @@ struct Scene {
     claimed_by: Option<&'static str>,
     contributions: Vec<Contribution>,
     observed: BTreeMap<RecordKey, Observed>,
+    departed: Vec<(ClusterId, EndpointKey)>,
 }
 
 impl Default for Scene {
@@ -25,6 +26,7 @@ impl Default for Scene {
             claimed_by: None,
             contributions: vec![],
             observed: BTreeMap::new(),
+            departed: vec![],
         }
     }
 }
@@ -42,7 +44,7 @@ impl Scene {
             settlement: &settlement,
             contributions: &self.contributions,
             observed: &self.observed,
-            departed: &[],
+            departed: &self.departed,
             target_exists: &|target, _| target.to_string() == "there.example.com",
         })
     }
@@ -274,4 +276,15 @@ proptest! {
             prop_assert_eq!(scene.observed.get(&key), Some(&observed), "a foreign set was touched");
         }
     }
+}
+
+#[test]
+fn a_deletion_names_the_owners_endpoints_that_are_gone_and_not_those_that_only_waited() {
+    let made = endpoint("web", NAME, "A", &["192.0.2.1"]);
+    let waited = endpoint("other", NAME, "A", &["192.0.2.2"]);
+    let mut scene = Scene::default().holds(made.clone(), Some("east"));
+    scene.departed = vec![(cluster("west"), waited.key), (cluster("east"), made.key.clone())];
+    let plan = scene.plan();
+    let causes: Vec<&Cause> = plan.units.iter().flat_map(|unit| &unit.changes).map(|change| &change.cause).collect();
+    assert_eq!(causes, [&Cause { motive: Motive::Withdrawn, cluster: cluster("east"), endpoints: vec![made.key] }]);
 }

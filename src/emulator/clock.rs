@@ -24,6 +24,9 @@ impl EmulatorClock {
                 base_ms: AtomicI64::new(jiff::Timestamp::now().as_millisecond()),
                 started: Some(tokio::time::Instant::now()),
             },
+            ClockMode::From { start_ms } => {
+                Self { base_ms: AtomicI64::new(start_ms), started: Some(tokio::time::Instant::now()) }
+            }
             ClockMode::Stepped { start_ms } => Self { base_ms: AtomicI64::new(start_ms), started: None },
         }
     }

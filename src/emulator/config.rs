@@ -103,6 +103,11 @@ pub enum SignatureMode {
 pub enum ClockMode {
     /// The system's time, carried on by tokio's monotonic clock (so it stands still in a paused runtime).
     Real,
+    /// As `real`, from another time on: everything that is told depends on the seed alone then.
+    From {
+        /// Milliseconds since the epoch.
+        start_ms: i64,
+    },
     /// Stands still until the control API moves it; starts at the given milliseconds since the epoch.
     Stepped {
         /// Milliseconds since the epoch.

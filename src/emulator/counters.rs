@@ -155,6 +155,11 @@ impl Counters {
         self.of(account).counted.overdrawn += 1;
     }
 
+    /// How many requests were throttled by a bucket.
+    pub fn overdrawn(&self, account: Option<&AccountId>) -> u64 {
+        account.and_then(|account| self.accounts.get(account)).map_or(0, |of| of.counted.overdrawn)
+    }
+
     /// A request got `Throttling`.
     pub fn throttled(&mut self, account: &AccountId) {
         let counted = &mut self.of(account).counted;

@@ -29,6 +29,7 @@ mod faults;
 mod handle;
 mod identity;
 mod ids;
+mod in_process;
 mod journal;
 mod limiter;
 mod messages;
@@ -55,9 +56,11 @@ pub use counters::{AccountCounters, CountersReport, RequestCount, WindowMax};
 pub use error::{AwsError, Blame};
 pub use faults::{FaultEffect, FaultMatch, FaultRule, FaultState, Moment};
 pub use handle::{Control, ControlError, Snapshot, View, ZoneSummary};
+pub use in_process::{Arrival, InProcess};
 pub use journal::{JournalEntry, Origin};
 pub use limiter::BucketLevel;
 pub use request::{ChangeAction, RecordChange, Vpc};
+pub use server::Cut;
 
 use std::io;
 use std::net::SocketAddr;
@@ -118,10 +121,7 @@ impl Emulator {
     /// Checks the configuration and opens the ports.
     pub async fn build(config: EmulatorConfig) -> Result<Bound, EmulatorError> {
         config.validate()?;
-        let journal = Journal::open(config.journal_file.as_deref()).map_err(|source| EmulatorError::Journal {
-            path: config.journal_file.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
-            source,
-        })?;
+        let journal = open_journal(&config)?;
         let (aws, aws_addr) = listen(config.aws_listen, "AWS").await?;
         let (control_listener, control_addr) = listen(config.control_listen, "control").await?;
         let dns = match config.dns_listen {
@@ -143,6 +143,13 @@ impl Emulator {
         let task = tokio::spawn(bound.run(shutdown.clone()));
         Ok(EmulatorHandle { addresses, control, shutdown, task })
     }
+}
+
+fn open_journal(config: &EmulatorConfig) -> Result<Journal, EmulatorError> {
+    Journal::open(config.journal_file.as_deref()).map_err(|source| EmulatorError::Journal {
+        path: config.journal_file.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
+        source,
+    })
 }
 
 async fn listen(address: SocketAddr, purpose: &'static str) -> Result<(TcpListener, SocketAddr), EmulatorError> {

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use futures::stream;
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
-use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
@@ -24,11 +23,13 @@ use super::sigv4;
 use super::sts;
 use super::world::{Begun, World};
 use super::xml_write;
+use crate::core::ids::AccountId;
 
 /// The largest body: 1,000 records of 4,000 characters, escaped.
 const MAX_BODY_BYTES: usize = 16 << 20;
 
 type Body = axum::body::Body;
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The state, shared by all ports.
 pub(super) type Shared = Arc<Mutex<World>>;
@@ -39,9 +40,9 @@ pub(super) fn lock(world: &Shared) -> std::sync::MutexGuard<'_, World> {
 }
 
 /// The connection is closed without an answer.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a fault rule cut the connection")]
-struct Cut;
+pub struct Cut;
 
 /// Serves until the token is cancelled, and then waits for the calls in flight.
 pub(super) async fn serve(listener: TcpListener, world: Shared, shutdown: CancellationToken) {
@@ -69,7 +70,7 @@ pub(super) async fn serve(listener: TcpListener, world: Shared, shutdown: Cancel
 async fn connection(stream: TcpStream, world: Shared, shutdown: CancellationToken) {
     // Small answers must not wait for more.
     let _ = stream.set_nodelay(true);
-    let service = service_fn(|request| answer(request, world.clone(), shutdown.clone()));
+    let service = service_fn(|request| answer(request, world.clone(), shutdown.clone(), |_, _| ()));
     let serving = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     let mut serving = std::pin::pin!(serving);
     let result = tokio::select! {
@@ -84,7 +85,17 @@ async fn connection(stream: TcpStream, world: Shared, shutdown: CancellationToke
     }
 }
 
-async fn answer(request: Request<Incoming>, world: Shared, shutdown: CancellationToken) -> Result<Response<Body>, Cut> {
+/// Answers one request; `carried_out` sees the state in the moment after the call was carried out, with what was before it.
+pub(super) async fn answer<B>(
+    request: Request<B>,
+    world: Shared,
+    shutdown: CancellationToken,
+    carried_out: impl FnOnce(&World, &CarriedOut),
+) -> Result<Response<Body>, Cut>
+where
+    B: hyper::body::Body,
+    B::Error: Into<BoxError>,
+{
     let call = match read_call(request).await {
         Ok(call) => call,
         Err(refused) => return Ok(refused),
@@ -105,13 +116,29 @@ async fn answer(request: Request<Incoming>, world: Shared, shutdown: Cancellatio
         }
         return Err(Cut);
     }
-    let result = lock(&world).carry_out(&call, batch, &begun);
+    let result = {
+        let mut world = lock(&world);
+        let (first_entry, overdrawn_before) = (world.journal.next_number(), world.counters.overdrawn(begun.account.as_ref()));
+        let result = world.carry_out(&call, batch, &begun);
+        let account = begun.account.clone();
+        carried_out(&world, &CarriedOut { account, action: call.action, first_entry, overdrawn_before });
+        result
+    };
     if strikes(|effect| matches!(effect, FaultEffect::ApplyThenHang {})) {
         shutdown.cancelled().await;
         return Err(Cut);
     }
     drop(guard);
     finish(service, result, &begun)
+}
+
+/// A call that was carried out, and how things stood before.
+pub(super) struct CarriedOut {
+    pub account: Option<AccountId>,
+    pub action: Action,
+    /// The number of the first journal entry that it made, if it made one.
+    pub first_entry: u64,
+    pub overdrawn_before: u64,
 }
 
 /// Takes the call out of the in-flight count, also when the client went away.
@@ -170,7 +197,11 @@ fn xml_response(status: u16, request_id: &str, text: String, cut_after: Option<u
 }
 
 /// Reads a request and finds its operation; the error is the whole answer.
-async fn read_call(request: Request<Incoming>) -> Result<Call, Response<Body>> {
+async fn read_call<B>(request: Request<B>) -> Result<Call, Response<Body>>
+where
+    B: hyper::body::Body,
+    B::Error: Into<BoxError>,
+{
     let (parts, body) = request.into_parts();
     let request_id = uuid::Uuid::new_v4().to_string();
     let refuse = |error: &AwsError| {

@@ -22,6 +22,7 @@ mod main_job;
 mod policy;
 mod replicas;
 mod shape;
+mod simulation;
 mod store;
 mod stream;
 mod support;

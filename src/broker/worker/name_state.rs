@@ -238,10 +238,9 @@ impl NameState {
         departed.push((cluster, endpoint));
     }
 
-    /// The endpoints that are gone and whose traces may still be here.
-    pub fn departed(&self) -> Vec<EndpointKey> {
-        let departed = self.passing.iter().flat_map(|passing| &passing.departed);
-        departed.map(|(_, endpoint)| endpoint.clone()).collect()
+    /// The endpoints that are gone and whose traces may still be here, with whose they were.
+    pub fn departed(&self) -> &[(ClusterId, EndpointKey)] {
+        self.passing.as_ref().map_or(&[], |passing| &passing.departed)
     }
 
     /// The change that the name waits for; none when it is in sync.

@@ -12,12 +12,13 @@ use tracing::{info, warn};
 
 use super::Worker;
 use super::calls::{Done, WakeAt, persist};
+use crate::broker::lease::Lease;
 use crate::core::budget::{ApiAction, Lane, Permit};
 use crate::core::change::Batch;
 use crate::core::ids::ZoneId;
 use crate::core::name::DnsName;
 use crate::core::time::{Millis, Timestamp};
-use crate::ports::{BatchOutcome, ClaimWrite, DnsProvider as _, RecordWrite, StoreError};
+use crate::ports::{BatchOutcome, ClaimWrite, Clock, DnsProvider as _, RecordWrite, Store, StoreError};
 
 /// A batch may be built so long before its request token is there: about as long as the journal takes.
 pub const BUILT_AHEAD: Millis = Millis(50);
@@ -73,10 +74,14 @@ impl Worker {
         zone.last_call_at = now;
         let claims = zone.book.claims_for(&batch);
         self.outgoing.promised.insert(batch.zone.clone(), changes_of(&batch));
-        let store = Arc::clone(&self.store);
+        let (store, clock, lease) = (Arc::clone(&self.store), Arc::clone(&self.clock), self.lease.clone());
         self.spawn(
             async move {
                 let journalled = store.begin_batch(&batch, &claims).await;
+                if let Err(StoreError::Unavailable(_)) = journalled {
+                    // It may be in the journal all the same, and there it would stay without an end.
+                    disown(&*store, &*clock, &lease, &batch).await;
+                }
                 let batch = Box::new(batch);
                 match journalled {
                     Ok(()) => Done::Journalled { batch, claims },
@@ -161,4 +166,18 @@ impl Worker {
             .boxed(),
         );
     }
+}
+
+/// Ends a batch that is not sent, should it be in the journal. What a stop or an outage leaves there is read back at the next
+/// start.
+async fn disown(store: &dyn Store, clock: &dyn Clock, lease: &Lease, batch: &Batch) {
+    let outcome = BatchOutcome::NotApplied { reason: "not sent: nobody knew whether it was journalled".to_owned() };
+    persist(lease, "that a batch was not sent", || async {
+        match store.finish_batch(batch, &outcome, &[], &[], clock.now()).await {
+            // It was never begun.
+            Err(StoreError::Refused(_)) => Ok(()),
+            ended => ended,
+        }
+    })
+    .await;
 }

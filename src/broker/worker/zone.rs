@@ -222,7 +222,7 @@ impl ZoneBook {
             settlement: &settlement,
             contributions: &contributions,
             observed: &state.to_observed(name),
-            departed: &state.departed(),
+            departed: state.departed(),
             target_exists: &|target, rtype| self.holds(target, rtype),
         });
         let claim_stands = match &settlement.holder {

@@ -95,3 +95,16 @@ async fn a_worker_that_stops_sends_nothing_that_is_journalled_meanwhile() {
     worker.run(receiver).await;
     assert_eq!((world.provider.created().len(), not_applied(&world)), (0, 1));
 }
+
+#[tokio::test]
+async fn a_batch_that_may_be_journalled_although_the_store_failed_is_not_sent_and_has_an_end() {
+    let mut world = World::new(1, requests(100.0, 50.0));
+    let (mut worker, _view) = world.idle_worker().await;
+    world.store.loses_answer.store(true, Ordering::Relaxed);
+    worker.take(Message::Effects(vec![wants(0, &www(0), "192.0.2.1")]));
+    drive(&mut worker).await;
+    assert!(world.provider.created().is_empty() && not_applied(&world) == 1);
+    world.clock.advance(Millis::from_secs(2));
+    drive(&mut worker).await;
+    assert_eq!((world.provider.created().len(), not_applied(&world)), (1, 1), "it is planned anew, under another id");
+}

@@ -51,6 +51,8 @@ pub struct TestStore {
     /// One permit for each batch that may be journalled.
     pub journal: Semaphore,
     pub journalled: AtomicUsize,
+    /// The next batch is journalled and nobody hears of it.
+    pub loses_answer: AtomicBool,
 }
 
 impl TestStore {
@@ -149,6 +151,9 @@ impl Store for TestStore {
     async fn begin_batch(&self, _: &Batch, _: &[ClaimWrite]) -> Result<(), StoreError> {
         self.journal.acquire().await.unwrap().forget();
         self.journalled.fetch_add(1, Ordering::Relaxed);
+        if self.loses_answer.swap(false, Ordering::Relaxed) {
+            return Err(StoreError::Unavailable("the connection broke after the commit was sent".to_owned()));
+        }
         Ok(())
     }
     async fn finish_batch(
@@ -327,6 +332,7 @@ impl World {
             horizon: Mutex::default(),
             journal: Semaphore::new(Semaphore::MAX_PERMITS),
             journalled: AtomicUsize::new(0),
+            loses_answer: AtomicBool::new(false),
         };
         Self { store: Arc::new(store), provider: Arc::new(provider), clock, budget, discoveries: None }
     }

@@ -1,0 +1,162 @@
+//! Idleness (9) and how a run ends (11), with what a poisoned name does to the others (6).
+
+use zonefold::core::endpoint::Endpoint;
+use zonefold::core::invariants::Invariant::*;
+use zonefold::core::verdict::{Reason, VerdictState};
+
+use super::history::*;
+use super::story::{BROKER, Story, agent, cluster, dns, set, wish, zone};
+
+const APPLIED: (VerdictState, Reason) = (VerdictState::Accepted, Reason::Accepted);
+const HELD: (VerdictState, Reason) = (VerdictState::Waiting, Reason::NameHeld);
+
+/// East has www, west waits for it; everybody knows, and all is quiet for ten minutes.
+fn settled() -> (Story, Endpoint, Endpoint) {
+    let mut story = Story::new();
+    let (web, shop) = (wish("web", "www", &["192.0.2.1"]), wish("shop", "www", &["198.51.100.1"]));
+    for name in ["east", "west"] {
+        story.starts(name);
+        story.opens(name, 1);
+        story.syncs(name, true);
+    }
+    story.wants("east", 1, &web);
+    story.wants("west", 1, &shop);
+    story.publishes(1, "east", &web, &[(None, Some(set("www", &["192.0.2.1"])))]);
+    story.notes(&set("www", &["192.0.2.1"]));
+    story.history.end.claims.insert((zone(), dns("www.example.com")), cluster("east"));
+    story.keeps("east", 1, &web, APPLIED);
+    story.keeps("west", 2, &shop, HELD);
+    story.knows("east", &web, APPLIED.0, APPLIED.1, Progress::InSync);
+    story.knows("west", &shop, HELD.0, HELD.1, Progress::Pending);
+    story.is_quiet_for_ms(600_000);
+    (story, web, shop)
+}
+
+#[test]
+fn i11_a_run_that_settled_is_sound() {
+    settled().0.is_sound();
+}
+
+#[test]
+fn i11_a_record_that_is_missing_or_otherwise_or_unwanted_is_found() {
+    let (mut story, ..) = settled();
+    story.history.end.zones.get_mut(&zone()).unwrap().clear();
+    story.breaks(Converges, "www.example.com A is not there, and east, who holds the name, wants 192.0.2.1");
+    story.breaks(Converges, "is in the book and not in Route 53");
+
+    let (mut story, ..) = settled();
+    story.history.end.claims.clear();
+    story.history.end.endpoints.retain(|row| row.cluster == cluster("west"));
+    story.breaks(Converges, "and west, who holds the name, wants 198.51.100.1");
+
+    let (mut story, ..) = settled();
+    story.history.end.claims.clear();
+    story.history.end.endpoints.clear();
+    story.breaks(Converges, "nobody wants it");
+}
+
+#[test]
+fn i11_who_came_first_holds_the_name() {
+    let (mut story, ..) = settled();
+    story.history.end.claims.clear();
+    story.keeps_to(Converges);
+    for row in &mut story.history.end.endpoints {
+        row.arrival = -row.arrival;
+    }
+    story.breaks(Converges, "and west, who holds the name");
+}
+
+#[test]
+fn i11_what_objects_of_one_cluster_want_adds_up() {
+    let (mut story, ..) = settled();
+    let more = wish("more", "www", &["192.0.2.9"]);
+    story.keeps("east", 3, &more, APPLIED);
+    story.breaks(Converges, "wants 192.0.2.1 192.0.2.9");
+}
+
+#[test]
+fn i11_a_foreign_record_in_the_way_excuses_a_name() {
+    let mut story = Story::new();
+    let (web, theirs) = (wish("web", "www", &["192.0.2.1"]), set("www", &["203.0.113.1"]));
+    story.others_write(None, Some(&theirs));
+    story.opens("east", 1);
+    story.stores("east", 1, &web);
+    story.keeps("east", 1, &web, (VerdictState::Waiting, Reason::ForeignRecord));
+    story.is_quiet_for_ms(1_000);
+    story.keeps_to(Converges);
+}
+
+#[test]
+fn i11_everybody_has_the_last_word() {
+    let (mut story, ..) = settled();
+    story.history.end.agents.get_mut(&agent("east")).unwrap().statuses[0].progress = Progress::Pending;
+    story.breaks(Converges, "agent east was told last that www.example.com A");
+
+    let (mut story, ..) = settled();
+    story.history.end.agents.get_mut(&agent("west")).unwrap().statuses.clear();
+    story.breaks(Converges, "agent west was told nothing");
+
+    let (mut story, ..) = settled();
+    story.history.end.endpoints[1].verdict = None;
+    story.breaks(Converges, "should be Waiting(NameHeld) and is None");
+}
+
+#[test]
+fn i11_the_chain_from_the_objects_to_the_store_has_no_gap() {
+    let (mut story, _, shop) = settled();
+    story.history.log.retain(|event| !matches!(&event.what, What::Wanted { endpoint, .. } if *endpoint == shop));
+    story.breaks(Converges, "agent west does not hold");
+
+    let (mut story, web, _) = settled();
+    story.history.end.endpoints.retain(|row| row.endpoint != web);
+    story.breaks(Converges, "the store does not hold");
+
+    let (mut story, ..) = settled();
+    story.history.end.agents.get_mut(&agent("west")).unwrap().live = false;
+    story.breaks(Converges, "agent west has no live session");
+
+    let (mut story, ..) = settled();
+    story.history.end.batches[0].outcome = None;
+    story.breaks(Converges, "nobody knows what became of batch");
+}
+
+#[test]
+fn i11_a_run_that_never_came_to_rest_is_found_and_one_that_was_not_healed_is_not_judged() {
+    let (mut story, ..) = settled();
+    story.history.log.retain(|event| !matches!(event.what, What::Quiet));
+    story.breaks(Converges, "did not come to rest");
+    story.history.log.retain(|event| !matches!(event.what, What::Healed));
+    story.history.end.zones.clear();
+    story.keeps_to(Converges);
+}
+
+#[test]
+fn i06_a_poisoned_name_is_excused_and_its_neighbours_are_not() {
+    let (mut story, ..) = settled();
+    story.history.end.zones.get_mut(&zone()).unwrap().clear();
+    story.history.end.poisoned.insert(dns("www.example.com"));
+    story.keeps_to(PoisonIsAlone);
+    story.history.end.poisoned = [dns("other.example.com")].into();
+    story.breaks(PoisonIsAlone, "beside a poisoned name www.example.com did not get where it belongs");
+}
+
+#[test]
+fn i09_the_steady_state_reads_to_sweep_and_writes_nothing() {
+    let (mut story, web, _) = settled();
+    for _ in 0..10 {
+        story.pass_ms(60_000);
+        story.reads(BROKER);
+    }
+    story.history.end.at = story.now();
+    story.keeps_to(IdleIsFree);
+    for _ in 0..200 {
+        story.reads(BROKER);
+    }
+    story.breaks(IdleIsFree, "reads of the account");
+    story.publishes(2, "east", &web, &[(None, Some(set("api", &["192.0.2.1"])))]);
+    story.breaks(IdleIsFree, "a batch was journalled");
+    story.breaks(IdleIsFree, "sent 1 changes");
+    story.breaks(IdleIsFree, "a batch of 1 changes was applied");
+    story.stores("east", 1, &web);
+    story.breaks(IdleIsFree, "were written to the store");
+}

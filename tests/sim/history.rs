@@ -1,0 +1,506 @@
+//! What was seen of a run from outside: the one thing that the harness writes and the oracle reads.
+//!
+//! Nothing in it is the broker's opinion of itself. It comes from what the harness did (steps, faults), from what passed the
+//! wires (operations, acks, statuses, calls), from the store's own log of commits and leases, and from the emulator's journal.
+//! All times are the world's one virtual time, never a part's own clock; the log's order is the order in which things happened,
+//! also within a millisecond.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use zonefold::core::budget::BudgetConfig;
+use zonefold::core::change::Batch;
+use zonefold::core::endpoint::{Endpoint, EndpointKey, KeyHash, Version};
+use zonefold::core::ids::{AccountId, BatchId, ClusterId, EnvironmentId, ZoneId};
+use zonefold::core::name::DnsName;
+use zonefold::core::policy::{DriftPolicy, ZonePolicy};
+use zonefold::core::record::RawRecordSet;
+use zonefold::core::time::Timestamp;
+use zonefold::core::verdict::{Reason, VerdictState};
+use zonefold::emulator::JournalEntry;
+use zonefold::ports::BatchOutcome;
+
+/// One run.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// What it was run with.
+    pub world: World,
+    /// Everything that happened, in order.
+    pub log: Vec<Event>,
+    /// How things stood when the run ended.
+    pub end: End,
+}
+
+/// What does not change during a run.
+#[derive(Clone, Debug, Default)]
+pub struct World {
+    /// The seed.
+    pub seed: u64,
+    /// The virtual time at which the run started.
+    pub started_at: Timestamp,
+    /// The AWS accounts.
+    pub accounts: Vec<Account>,
+    /// The hosted zones that exist from the start.
+    pub zones: Vec<Zone>,
+    /// The registered clusters and the environment of each.
+    pub clusters: BTreeMap<ClusterId, EnvironmentId>,
+    /// How often a worker lists each zone and its account's zones in the steady state, in milliseconds.
+    pub sweep_ms: i64,
+    /// How long a refused change is left alone at least before it is sent again unchanged, in milliseconds.
+    pub poison_backoff_ms: i64,
+}
+
+/// An AWS account.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// Which.
+    pub id: AccountId,
+    /// Whose clusters it serves.
+    pub environment: EnvironmentId,
+    /// The published buckets and the share of them that is left to others, as the broker is configured.
+    pub budget: BudgetConfig,
+}
+
+/// A hosted zone.
+#[derive(Clone, Debug)]
+pub struct Zone {
+    /// Which.
+    pub id: ZoneId,
+    /// Its account.
+    pub account: AccountId,
+    /// Its apex.
+    pub apex: DnsName,
+    /// What we may do there.
+    pub policy: ZonePolicy,
+    /// What we do about what others did to our records.
+    pub drift: DriftPolicy,
+    /// Seconds, for endpoints without a time to live; as configured last.
+    pub default_ttl_secs: u32,
+}
+
+/// An agent's process slot: which cluster it speaks for, and which of that cluster's agents it is (0, or 1 for a second one with
+/// the same identity). Restarting it keeps the slot.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Agent {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// Which of its agents.
+    pub number: u32,
+}
+
+impl fmt::Display for Agent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.number {
+            0 => write!(f, "agent {}", self.cluster),
+            number => write!(f, "agent {}'{number}", self.cluster),
+        }
+    }
+}
+
+/// One life of a broker's process: the slot and how often the slot was started before. Every life has a lease identity of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Replica {
+    /// Which of the replicas.
+    pub slot: u32,
+    /// Which life, from 0.
+    pub life: u32,
+}
+
+impl fmt::Display for Replica {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "broker {}.{}", self.slot, self.life)
+    }
+}
+
+/// A part of the world that can crash.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// An agent.
+    Agent(Agent),
+    /// A broker.
+    Replica(Replica),
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Agent(agent) => agent.fmt(f),
+            Self::Replica(replica) => replica.fmt(f),
+        }
+    }
+}
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub what: What,
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum What {
+    /// The harness carries out a step of the schedule.
+    Step {
+        /// Its place in the schedule.
+        number: usize,
+        /// In words.
+        text: String,
+    },
+    /// A fault struck: a message lost, a commit slowed, a call answered with 503, a crash, a clock that jumped.
+    Fault {
+        /// What kind, for counting: `net.loss`, `store.commit_answer_lost`, `aws.throttle`, `crash.broker`, ….
+        kind: &'static str,
+        /// Where and what, in words.
+        text: String,
+    },
+    /// A part starts.
+    Started(Part),
+    /// A part stops in good order.
+    Stopped(Part),
+    /// A part is gone from one moment to the next.
+    Crashed(Part),
+    /// A part panicked: a defect, whatever it was doing.
+    Panicked {
+        /// Where: the file.
+        part: String,
+        /// What it said.
+        message: String,
+    },
+    /// From here on nothing is broken and nothing is wanted anew; all parts run.
+    Healed,
+    /// From here to the end nothing is done: everything has settled, and only time passes.
+    Quiet,
+
+    /// The objects of a cluster now want this: the truth, whether an agent sees it or not.
+    Wanted {
+        /// Whose.
+        cluster: ClusterId,
+        /// What.
+        endpoint: Endpoint,
+    },
+    /// The objects of a cluster no longer want this.
+    Unwanted {
+        /// Whose.
+        cluster: ClusterId,
+        /// Which.
+        key: EndpointKey,
+    },
+    /// An agent's index took something in. An agent that starts sees nothing at first.
+    Saw {
+        /// Who.
+        agent: Agent,
+        /// What.
+        sight: Sight,
+    },
+
+    /// A message with operations went from an agent into an open session.
+    Sent {
+        /// Who.
+        agent: Agent,
+        /// The epoch that the session was welcomed with.
+        epoch: u64,
+        /// The sequence number that covers the operations; those of a snapshot are covered by the snapshot's.
+        seq: u64,
+        /// The operations, in order.
+        ops: Vec<Op>,
+    },
+    /// An agent received an ack.
+    Acked {
+        /// Who.
+        agent: Agent,
+        /// The session's epoch.
+        epoch: u64,
+        /// Everything up to this is durable, the ack says.
+        seq: u64,
+    },
+    /// An agent received the status of an endpoint.
+    Status {
+        /// Who.
+        agent: Agent,
+        /// What it says.
+        status: Status,
+    },
+
+    /// The store committed something.
+    Committed {
+        /// For whom; none when the harness did it.
+        replica: Option<Replica>,
+        /// Under which lease epoch the write was asserted; none for one that asserts none.
+        lease_epoch: Option<u64>,
+        /// What.
+        commit: Commit,
+    },
+    /// The store gave, lengthened or took back a lease. A lease that runs out says nothing.
+    Lease {
+        /// The account.
+        account: AccountId,
+        /// Whose it is, or was.
+        replica: Replica,
+        /// Which taking.
+        epoch: u64,
+        /// What happened.
+        change: LeaseChange,
+    },
+
+    /// A broker starts a call.
+    CallStarted(Call),
+    /// A call arrives at AWS, which takes its tokens now.
+    CallArrived {
+        /// Which.
+        call: u64,
+        /// Whether AWS's buckets, those of everybody, held the tokens.
+        granted: bool,
+    },
+    /// A call is over for the broker: answered, given up, or dropped with the broker.
+    CallEnded {
+        /// Which.
+        call: u64,
+        /// `ok`, or what went wrong.
+        outcome: String,
+    },
+    /// AWS applied a batch, ours or somebody else's.
+    Applied {
+        /// The call that it came with; none for somebody else's.
+        call: Option<u64>,
+        /// The emulator's journal entry.
+        entry: Box<JournalEntry>,
+    },
+    /// Route 53 refuses every batch with this name from now on.
+    Poisoned {
+        /// The name.
+        name: DnsName,
+    },
+    /// It takes the name again.
+    Cured {
+        /// The name.
+        name: DnsName,
+    },
+}
+
+/// What an agent's index took in.
+#[derive(Clone, Debug)]
+pub enum Sight {
+    /// An endpoint is there, with this content.
+    Put(Endpoint),
+    /// An endpoint was observed to be gone: a deletion, or a complete listing without it.
+    Del(EndpointKey),
+    /// A source is synced, so that what it does not hold is not there, or no longer.
+    Source {
+        /// The kind of source.
+        kind: String,
+        /// Whether it is synced.
+        synced: bool,
+    },
+}
+
+/// An operation on the wire.
+#[derive(Clone, Debug)]
+pub enum Op {
+    /// Store this.
+    Put {
+        /// The content.
+        endpoint: Endpoint,
+        /// The version that the agent gave it.
+        version: Version,
+    },
+    /// Remove this.
+    Del {
+        /// Which.
+        key: EndpointKey,
+        /// The version that the agent saw last.
+        version_seen: Option<Version>,
+    },
+}
+
+/// What an agent was told about an endpoint.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// Which endpoint.
+    pub key: EndpointKey,
+    /// Which content; none when the status names none.
+    pub version: Option<Version>,
+    /// The verdict; none when it says none.
+    pub verdict: Option<VerdictState>,
+    /// The reason's code.
+    pub reason: String,
+    /// The message for people.
+    pub message: String,
+    /// How far it is.
+    pub progress: Progress,
+}
+
+/// How far an endpoint is, as a status says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Progress {
+    /// Nothing is said.
+    Unspecified,
+    /// It waits for its turn.
+    Pending,
+    /// Route 53 took it.
+    Applied,
+    /// Its name servers answer with it.
+    InSync,
+    /// It waits for approval.
+    Held,
+    /// Route 53 refused it.
+    Refused,
+    /// Somebody else changed the record.
+    Drifted,
+}
+
+/// What the store committed.
+#[derive(Clone, Debug)]
+pub enum Commit {
+    /// A session was opened.
+    Session {
+        /// Whose.
+        cluster: ClusterId,
+        /// Its epoch, the newest of the cluster.
+        epoch: u64,
+        /// The namespace's UID that it came with.
+        kube_system_uid: String,
+    },
+    /// Operations of a cluster became durable.
+    Ingest {
+        /// Whose.
+        cluster: ClusterId,
+        /// The epoch of the session that they came with.
+        epoch: u64,
+        /// The newest epoch of the cluster in the store at that moment.
+        newest_epoch: u64,
+        /// The sequence number covered.
+        seq: u64,
+        /// What changed; operations that changed nothing are left out.
+        rows: Vec<RowChange>,
+    },
+    /// A batch was journalled before it is sent.
+    BatchBegun(Box<Batch>),
+    /// A batch's outcome.
+    BatchFinished {
+        /// Which.
+        batch: BatchId,
+        /// How it ended.
+        outcome: BatchOutcome,
+    },
+    /// The account's tokens may be spent up to here, by the broker's reckoning.
+    SpendHorizon {
+        /// The account.
+        account: AccountId,
+        /// Until when.
+        until: Timestamp,
+    },
+}
+
+/// What became of a stored endpoint.
+#[derive(Clone, Debug)]
+pub enum RowChange {
+    /// It is stored with this content.
+    Stored(Endpoint),
+    /// It is gone.
+    Removed(EndpointKey),
+}
+
+/// What happened to a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaseChange {
+    /// Taken, until then by the store's time.
+    Taken {
+        /// Until when.
+        until: Timestamp,
+    },
+    /// Lengthened.
+    Renewed {
+        /// Until when.
+        until: Timestamp,
+    },
+    /// Given back.
+    GivenBack,
+}
+
+/// A call of Route 53.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Its number; rises with every call of the run.
+    pub number: u64,
+    /// Who calls.
+    pub replica: Replica,
+    /// Under which lease epoch, where the harness can tell.
+    pub lease_epoch: Option<u64>,
+    /// Which account.
+    pub account: AccountId,
+    /// AWS's name of the operation, as in `zonefold::emulator::Action`.
+    pub action: &'static str,
+    /// Which zone, when it is about one.
+    pub zone: Option<ZoneId>,
+    /// The batch in the comment, for ChangeResourceRecordSets.
+    pub batch: Option<BatchId>,
+    /// How many changes it carries (each CREATE and DELETE one).
+    pub changes: u32,
+    /// The owner names that it changes, each once, in order.
+    pub names: Vec<DnsName>,
+}
+
+/// How things stood when the run ended.
+#[derive(Clone, Debug, Default)]
+pub struct End {
+    /// When.
+    pub at: Timestamp,
+    /// The stored endpoints.
+    pub endpoints: Vec<StoredEndpoint>,
+    /// Who holds which name, by the store.
+    pub claims: BTreeMap<(ZoneId, DnsName), ClusterId>,
+    /// The record sets that the store believes to be there and to be ours, by zone.
+    pub book: BTreeMap<ZoneId, Vec<RawRecordSet>>,
+    /// Every batch in the store's journal, oldest first.
+    pub batches: Vec<StoredBatch>,
+    /// The record sets that Route 53 holds, by zone, SOA and NS of the apex included.
+    pub zones: BTreeMap<ZoneId, Vec<RawRecordSet>>,
+    /// The agents that run, and what each holds.
+    pub agents: BTreeMap<Agent, AgentEnd>,
+    /// Names that Route 53 still refuses.
+    pub poisoned: BTreeSet<DnsName>,
+    /// Clusters that the configuration names no longer: what they made stays as it is.
+    pub unregistered: BTreeSet<ClusterId>,
+}
+
+/// A stored endpoint.
+#[derive(Clone, Debug)]
+pub struct StoredEndpoint {
+    /// Whose.
+    pub cluster: ClusterId,
+    /// Who was first.
+    pub arrival: i64,
+    /// The hash under which it is stored.
+    pub key: KeyHash,
+    /// The version under which it is stored.
+    pub version: Version,
+    /// The content.
+    pub endpoint: Endpoint,
+    /// The stored verdict, its state and reason.
+    pub verdict: Option<(VerdictState, Reason)>,
+}
+
+/// A batch in the store's journal.
+#[derive(Clone, Debug)]
+pub struct StoredBatch {
+    /// The batch.
+    pub batch: Batch,
+    /// How it ended; none while nobody knows.
+    pub outcome: Option<BatchOutcome>,
+}
+
+/// What an agent holds at the end.
+#[derive(Clone, Debug, Default)]
+pub struct AgentEnd {
+    /// The endpoints of its index.
+    pub endpoints: Vec<Endpoint>,
+    /// The statuses that it holds, the latest of each endpoint.
+    pub statuses: Vec<Status>,
+    /// Whether its stream is live: welcomed, and everything sent is acked.
+    pub live: bool,
+    /// Whether the broker refuses it for good (another kube-system UID, a cluster that is not registered).
+    pub refused: bool,
+}

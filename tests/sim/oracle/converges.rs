@@ -1,0 +1,323 @@
+//! 11: When inputs stop, observed equals desired, or what a cluster is told says why not.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use zonefold::core::endpoint::{Endpoint, EndpointKey, Version};
+use zonefold::core::ids::{ClusterId, ZoneId};
+use zonefold::core::invariants::Invariant;
+use zonefold::core::name::DnsName;
+use zonefold::core::policy::{DriftPolicy, ZonePolicy};
+use zonefold::core::record::{RawRecordSet, RecordKey, RecordType};
+use zonefold::core::verdict::{Reason, VerdictState};
+
+use super::Violation;
+use super::history::{Agent, AgentEnd, History, Part, Progress, Sight, StoredEndpoint, What, Zone};
+use super::model::{self, Expected};
+use super::owners::{Owner, Owners};
+
+/// A name that is not as it should be.
+pub struct Unsettled {
+    /// The zone.
+    pub zone: ZoneId,
+    /// The name.
+    pub name: DnsName,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// The chain from the objects to the record sets and back, link by link: the agents hold what their clusters want, the store
+/// what the agents hold, Route 53 what the stored endpoints add up to, the book what Route 53 holds, and the agents the last
+/// word. It is judged where a run was healed and then left alone; one that never came to rest then is a violation itself.
+pub fn judge(history: &History) -> Vec<Violation> {
+    if !was_healed(history) {
+        return vec![];
+    }
+    let at = history.end.at;
+    let found = |what: String| Violation::new(Invariant::Converges, at, what);
+    let mut violations: Vec<Violation> =
+        unsettled_names(history).into_iter().map(|unsettled| found(unsettled.what).about(&unsettled.name)).collect();
+    if !history.log.iter().any(|event| matches!(event.what, What::Quiet)) {
+        violations.push(found("after everything was healed the world did not come to rest".to_owned()));
+    }
+    for stored in history.end.batches.iter().filter(|stored| stored.outcome.is_none()) {
+        violations.push(found(format!("nobody knows what became of batch {}", stored.batch.id)));
+    }
+    let running = history.end.agents.iter().filter(|(_, held)| !held.refused);
+    for (agent, held) in running {
+        if held.live {
+            violations.extend(agent_has_the_truth(history, agent, held));
+            violations.extend(store_has_the_agents(history, agent, held));
+        } else {
+            violations.push(found(format!("{agent} has no live session")));
+        }
+    }
+    violations.extend(book_is_exact(history));
+    violations.extend(last_word(history));
+    violations
+}
+
+/// Whether everything was healed, and so had time.
+fn was_healed(history: &History) -> bool {
+    history.log.iter().any(|event| matches!(event.what, What::Healed))
+}
+
+/// The names whose records are not what the stored endpoints add up to, where nothing excuses it.
+pub fn unsettled_names(history: &History) -> Vec<Unsettled> {
+    if !was_healed(history) {
+        return vec![];
+    }
+    let owners = owners_at_the_end(history);
+    let mut expected = model::expect(&history.world, &history.end);
+    let mut unsettled = vec![];
+    for zone in &history.world.zones {
+        let Some(records) = history.end.zones.get(&zone.id) else { continue };
+        let mut names: BTreeMap<DnsName, Vec<(RecordKey, &RawRecordSet)>> = BTreeMap::new();
+        for set in records {
+            let Ok(key) = set.key() else { continue };
+            names.entry(key.name.clone()).or_default().push((key, set));
+        }
+        let wanted: Vec<DnsName> = expected.keys().filter(|(id, _)| *id == zone.id).map(|(_, name)| name.clone()).collect();
+        for name in wanted {
+            names.entry(name).or_default();
+        }
+        for (name, held) in names {
+            let expected = expected.remove(&(zone.id.clone(), name.clone())).unwrap_or_default();
+            let one = Name { history, zone, name: &name, held: &held, expected: &expected, owners: &owners };
+            if let Some(what) = one.is_wrong() {
+                unsettled.push(Unsettled { zone: zone.id.clone(), name, what });
+            }
+        }
+    }
+    unsettled
+}
+
+fn owners_at_the_end(history: &History) -> Owners {
+    let mut owners = Owners::default();
+    for event in &history.log {
+        if let What::Applied { entry, .. } = &event.what {
+            owners.apply(entry);
+        }
+    }
+    owners
+}
+
+/// One name of one zone.
+struct Name<'a> {
+    history: &'a History,
+    zone: &'a Zone,
+    name: &'a DnsName,
+    held: &'a [(RecordKey, &'a RawRecordSet)],
+    expected: &'a Expected,
+    owners: &'a Owners,
+}
+
+impl Name<'_> {
+    fn is_wrong(&self) -> Option<String> {
+        let is_left_alone = self.zone.policy == ZonePolicy::Observe || self.expected.unmodelled;
+        if is_left_alone || self.history.end.poisoned.contains(self.name) {
+            return None;
+        }
+        for (rtype, (ttl_secs, values)) in &self.expected.sets {
+            let held = self.held.iter().find(|(key, _)| key.rtype == *rtype && key.set_identifier.is_none());
+            let is_as_wanted = held.is_some_and(|(_, set)| set.ttl_secs == Some(*ttl_secs) && model::values_of(set) == *values);
+            if is_as_wanted || self.expected.frozen.contains(rtype) || self.is_excused(*rtype) {
+                continue;
+            }
+            let is = held.map_or_else(|| "not there".to_owned(), |(_, set)| text(set.ttl_secs, &model::values_of(set)));
+            let holder = self.expected.holder.as_ref().map_or("nobody", |cluster| cluster.as_str());
+            let wanted = text(Some(*ttl_secs), values);
+            return Some(format!("{} {rtype} is {is}, and {holder}, who holds the name, wants {wanted}", self.name));
+        }
+        let is_surplus =
+            |key: &RecordKey| !self.expected.sets.contains_key(&key.rtype) && !self.expected.frozen.contains(&key.rtype);
+        let surplus = self.held.iter().find(|(key, _)| is_surplus(key) && self.owner(key) == Some(Owner::Us));
+        let (key, set) = surplus.filter(|_| self.zone.policy.allows_delete())?;
+        Some(format!("{key} is {}, and nobody wants it", text(set.ttl_secs, &model::values_of(set))))
+    }
+
+    fn owner(&self, key: &RecordKey) -> Option<Owner> {
+        self.owners.of(&self.zone.id, key)
+    }
+
+    /// Somebody else's record set is in the way, or the zone's policy is to leave what is there.
+    fn is_excused(&self, rtype: RecordType) -> bool {
+        let is_in_the_way = |key: &RecordKey| key.rtype == rtype || key.rtype == RecordType::Cname || rtype == RecordType::Cname;
+        let is_foreign = |key: &RecordKey| matches!(self.owner(key), Some(Owner::Others) | None);
+        let foreign = self.held.iter().any(|(key, _)| is_in_the_way(key) && is_foreign(key));
+        let key = RecordKey { name: self.name.clone(), rtype, set_identifier: None };
+        let is_left = self.owner(&key) == Some(Owner::UsChanged) && self.zone.drift == DriftPolicy::Alert;
+        (foreign && self.zone.drift != DriftPolicy::Adopt) || is_left || !self.zone.policy.allows_update()
+    }
+}
+
+fn text(ttl_secs: Option<i64>, values: &BTreeSet<String>) -> String {
+    let values: Vec<&str> = values.iter().map(String::as_str).collect();
+    format!("{} (TTL {})", values.join(" "), ttl_secs.map_or_else(|| "none".to_owned(), |ttl| ttl.to_string()))
+}
+
+/// The agent's index holds what the cluster's objects want, as far as its sources are synced.
+fn agent_has_the_truth(history: &History, agent: &Agent, held: &AgentEnd) -> Vec<Violation> {
+    let mut truth: BTreeMap<&EndpointKey, &Endpoint> = BTreeMap::new();
+    for event in &history.log {
+        match &event.what {
+            What::Wanted { cluster, endpoint } if *cluster == agent.cluster => drop(truth.insert(&endpoint.key, endpoint)),
+            What::Unwanted { cluster, key } if *cluster == agent.cluster => drop(truth.remove(key)),
+            _ => {}
+        }
+    }
+    let synced = synced_sources(history, agent);
+    let versions = |endpoints: &mut dyn Iterator<Item = &Endpoint>| -> BTreeMap<EndpointKey, Version> {
+        let of_synced = endpoints.filter(|endpoint| synced.contains(endpoint.key.source.as_str()));
+        of_synced.map(|endpoint| (endpoint.key.clone(), endpoint.version())).collect()
+    };
+    let (wanted, held) = (versions(&mut truth.into_values()), versions(&mut held.endpoints.iter()));
+    differences(&wanted, &held)
+        .into_iter()
+        .map(|key| {
+            let what = format!("{agent} does not hold {key} as its cluster wants it");
+            Violation::new(Invariant::Converges, history.end.at, what).about(&key.dns_name)
+        })
+        .collect()
+}
+
+/// The store holds what the agent holds, as far as its sources are synced.
+fn store_has_the_agents(history: &History, agent: &Agent, held: &AgentEnd) -> Vec<Violation> {
+    let synced = synced_sources(history, agent);
+    let of_synced = |key: &EndpointKey| synced.contains(key.source.as_str());
+    let sent = held.endpoints.iter().map(|endpoint| (endpoint.key.clone(), endpoint.version()));
+    let sent: BTreeMap<EndpointKey, Version> = sent.filter(|(key, _)| of_synced(key)).collect();
+    let rows = history.end.endpoints.iter().filter(|row| row.cluster == agent.cluster);
+    let rows = rows.map(|row| (row.endpoint.key.clone(), row.version)).filter(|(key, _)| of_synced(key)).collect();
+    differences(&sent, &rows)
+        .into_iter()
+        .map(|key| {
+            let what = format!("the store does not hold {key} as {agent} does");
+            Violation::new(Invariant::Converges, history.end.at, what).about(&key.dns_name)
+        })
+        .collect()
+}
+
+fn differences(one: &BTreeMap<EndpointKey, Version>, other: &BTreeMap<EndpointKey, Version>) -> BTreeSet<EndpointKey> {
+    one.keys().chain(other.keys()).filter(|key| one.get(*key) != other.get(*key)).cloned().collect()
+}
+
+/// The kinds of source that the agent reports as synced, since it started last.
+fn synced_sources(history: &History, agent: &Agent) -> BTreeSet<String> {
+    let mut synced = BTreeSet::new();
+    for event in &history.log {
+        match &event.what {
+            What::Started(Part::Agent(started)) if started == agent => synced.clear(),
+            What::Saw { agent: seeing, sight: Sight::Source { kind, synced: is_synced } } if seeing == agent => {
+                if *is_synced {
+                    synced.insert(kind.clone());
+                } else {
+                    synced.remove(kind);
+                }
+            }
+            _ => {}
+        }
+    }
+    synced
+}
+
+/// What the broker believes to have made is there, letter by letter, and it knows of all that it made.
+fn book_is_exact(history: &History) -> Vec<Violation> {
+    let owners = owners_at_the_end(history);
+    let mut violations = vec![];
+    for (zone, records) in &history.end.zones {
+        let Some(book) = history.end.book.get(zone) else { continue };
+        let held: BTreeSet<&RawRecordSet> = records.iter().collect();
+        let noted: BTreeSet<&RawRecordSet> = book.iter().collect();
+        let wrong = noted.difference(&held).map(|set| (set, "is in the book and not in Route 53"));
+        let is_ours = |set: &&&RawRecordSet| set.key().is_ok_and(|key| owners.of(zone, &key) == Some(Owner::Us));
+        let missing = held.difference(&noted).filter(is_ours).map(|set| (set, "was made by us and is not in the book"));
+        for (set, wrong) in wrong.chain(missing) {
+            let name = set.name.trim_end_matches('.');
+            let values = text(set.ttl_secs, &model::values_of(set));
+            let what = format!("{name} {} = {values} {wrong}", set.rtype);
+            violations.push(Violation::new(Invariant::Converges, history.end.at, what).about(name));
+        }
+    }
+    violations
+}
+
+/// What each agent was told last about an endpoint is what became of it.
+fn last_word(history: &History) -> Vec<Violation> {
+    let expected = model::expect(&history.world, &history.end);
+    let owners = owners_at_the_end(history);
+    let rows = &history.end.endpoints;
+    let mut violations = vec![];
+    for ((zone, name), expected) in &expected {
+        let policy = history.world.zones.iter().find(|other| other.id == *zone).map(|zone| (zone.policy, zone.drift));
+        let is_plain = policy == Some((ZonePolicy::Sync, DriftPolicy::Repair)) && history.end.zones.contains_key(zone);
+        let is_foreign = |set: &RawRecordSet| {
+            set.key().is_ok_and(|key| key.name == *name && !matches!(owners.of(zone, &key), Some(Owner::Us)))
+        };
+        let has_foreign = history.end.zones.get(zone).is_some_and(|records| records.iter().any(is_foreign));
+        if !is_plain || expected.unmodelled || !expected.frozen.is_empty() || has_foreign {
+            continue;
+        }
+        let is_poisoned = history.end.poisoned.contains(name);
+        let told = [
+            (&expected.accepted, Told::Accepted { is_poisoned }),
+            (&expected.conflicting, Told::Waiting(Reason::ConflictInCluster)),
+            (&expected.waiting, Told::Waiting(Reason::NameHeld)),
+            (&expected.rejected, Told::Rejected),
+        ];
+        for (indices, told) in told {
+            for row in indices.iter().filter_map(|index| rows.get(*index)) {
+                violations.extend(word_of(history, row, told));
+            }
+        }
+    }
+    violations
+}
+
+/// What an endpoint's cluster should have been told.
+#[derive(Clone, Copy, Debug)]
+enum Told {
+    Accepted { is_poisoned: bool },
+    Waiting(Reason),
+    Rejected,
+}
+
+fn word_of(history: &History, row: &StoredEndpoint, told: Told) -> Vec<Violation> {
+    let key = &row.endpoint.key;
+    let mut violations = vec![];
+    let mut found = |what: String| {
+        violations.push(Violation::new(Invariant::Converges, history.end.at, what).about(&key.dns_name));
+    };
+    let is_stored = match (told, row.verdict) {
+        (Told::Accepted { .. }, Some((state, _))) => state == VerdictState::Accepted,
+        (Told::Waiting(reason), Some((state, stored))) => state == VerdictState::Waiting && stored == reason,
+        (Told::Rejected, Some((state, _))) => state == VerdictState::Rejected,
+        (_, None) => false,
+    };
+    if !is_stored {
+        found(format!("the verdict on {key} of {} should be {told:?} and is {:?}", row.cluster, row.verdict));
+    }
+    for (agent, held) in agents_of(history, &row.cluster).filter(|(_, held)| held.live) {
+        if !held.endpoints.iter().any(|endpoint| endpoint.version() == row.version) {
+            continue;
+        }
+        let Some(status) = held.statuses.iter().find(|status| status.key == *key) else {
+            found(format!("{agent} was told nothing about {key}"));
+            continue;
+        };
+        let is_told = match told {
+            Told::Accepted { is_poisoned: true } => status.progress == Progress::Refused,
+            Told::Accepted { is_poisoned: false } => matches!(status.progress, Progress::Applied | Progress::InSync),
+            Told::Waiting(reason) => status.reason == reason.as_str(),
+            Told::Rejected => status.verdict == Some(VerdictState::Rejected),
+        };
+        if !is_told || status.version.is_some_and(|version| version != row.version) {
+            let (verdict, progress, reason) = (status.verdict, status.progress, &status.reason);
+            found(format!("{agent} was told last that {key} is {verdict:?}, {progress:?}, {reason}; it should be {told:?}"));
+        }
+    }
+    violations
+}
+
+fn agents_of<'a>(history: &'a History, cluster: &'a ClusterId) -> impl Iterator<Item = (&'a Agent, &'a AgentEnd)> {
+    history.end.agents.iter().filter(move |(agent, held)| agent.cluster == *cluster && !held.refused)
+}

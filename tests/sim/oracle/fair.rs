@@ -1,0 +1,142 @@
+//! 8: A quiet cluster's change goes out within a few calls, whatever a noisy one does.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use zonefold::core::change::Batch;
+use zonefold::core::endpoint::EndpointKey;
+use zonefold::core::ids::{BatchId, ClusterId, ZoneId};
+use zonefold::core::invariants::Invariant;
+use zonefold::core::name::DnsName;
+use zonefold::core::time::{Millis, Timestamp};
+
+use super::history::{Call, Commit, Event, History, What};
+use super::owners::{Owner, Owners};
+use super::stored::Stored;
+use super::{Violation, model};
+
+/// So many calls of its zone may be applied before a quiet cluster's change goes out.
+const FEW_CALLS: u32 = 5;
+/// A cluster is quiet while it changes no more than so many endpoints ...
+const FEW_CHANGES: usize = 3;
+/// ... in this time.
+const QUIET_TIME: Millis = Millis::from_secs(60);
+/// News takes so long from one replica to another, at most, while nothing is broken; calls that were planned before it do not
+/// count.
+const NEWS_TIME: Millis = Millis::from_secs(3);
+
+/// A change of a quiet cluster that waits.
+struct Waiting {
+    zone: ZoneId,
+    name: DnsName,
+    since: Timestamp,
+    /// The calls that went out before it.
+    overtaken_by: u32,
+    told: bool,
+}
+
+struct Reading<'a> {
+    history: &'a History,
+    stored: Stored,
+    owners: Owners,
+    /// When each cluster changed something lately.
+    changes: BTreeMap<ClusterId, Vec<Timestamp>>,
+    batches: BTreeMap<BatchId, &'a Batch>,
+    calls: BTreeMap<u64, (&'a Call, Timestamp)>,
+    /// The names that were poisoned at any time: they have delays of their own.
+    poisoned: BTreeSet<DnsName>,
+    waiting: BTreeMap<(ClusterId, EndpointKey), Waiting>,
+    violations: Vec<Violation>,
+}
+
+/// Follows every new wish of a quiet cluster for a name that nobody else has anything at.
+pub fn judge(history: &History) -> Vec<Violation> {
+    let poisoned = history.log.iter().filter_map(|event| match &event.what {
+        What::Poisoned { name } => Some(name.clone()),
+        _ => None,
+    });
+    let mut reading = Reading {
+        history,
+        stored: Stored::default(),
+        owners: Owners::default(),
+        changes: BTreeMap::new(),
+        batches: BTreeMap::new(),
+        calls: BTreeMap::new(),
+        poisoned: poisoned.collect(),
+        waiting: BTreeMap::new(),
+        violations: vec![],
+    };
+    for event in &history.log {
+        reading.read(event);
+    }
+    reading.violations
+}
+
+impl<'a> Reading<'a> {
+    fn read(&mut self, event: &'a Event) {
+        for (cluster, key) in self.stored.apply(event) {
+            self.changed(cluster, key, event.at);
+        }
+        match &event.what {
+            What::Committed { commit: Commit::BatchBegun(batch), .. } => drop(self.batches.insert(batch.id, batch)),
+            What::CallStarted(call) => {
+                self.calls.insert(call.number, (call, event.at));
+                // It went out: what becomes of it then is another question.
+                self.waiting.retain(|_, waiting| !call.names.contains(&waiting.name));
+            }
+            What::Applied { call, entry } => {
+                self.owners.apply(entry);
+                let call = call.and_then(|call| self.calls.get(&call).copied());
+                if let Some((call, _)) = call {
+                    self.overtake(&entry.zone, call, event.at);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn changed(&mut self, cluster: ClusterId, key: EndpointKey, at: Timestamp) {
+        let recent = self.changes.entry(cluster.clone()).or_default();
+        recent.retain(|change| *change + QUIET_TIME >= at);
+        recent.push(at);
+        let is_quiet = recent.len() <= FEW_CHANGES;
+        if !is_quiet {
+            self.waiting.retain(|(other, _), _| *other != cluster);
+        }
+        let place = (cluster, key);
+        self.waiting.remove(&place);
+        let Some(row) = self.stored.0.get(&place).filter(|_| is_quiet) else { return };
+        let Some(wish) = model::wish(&row.endpoint) else { return };
+        let Some(zone) = model::place(&self.history.world, &place.0, &wish.name) else { return };
+        let is_alone = !self
+            .stored
+            .0
+            .iter()
+            .any(|(other, row)| *other != place && model::wish(&row.endpoint).is_none_or(|other| other.name == wish.name));
+        let key = zonefold::core::record::RecordKey { name: wish.name.clone(), rtype: wish.rtype, set_identifier: None };
+        let is_ours = matches!(self.owners.of(&zone.id, &key), None | Some(Owner::Us));
+        if is_alone && is_ours && zone.policy.allows_update() && wish.name != zone.apex && !self.poisoned.contains(&wish.name) {
+            let waiting = Waiting { zone: zone.id.clone(), name: wish.name, since: at, overtaken_by: 0, told: false };
+            self.waiting.insert(place, waiting);
+        }
+    }
+
+    fn overtake(&mut self, zone: &ZoneId, call: &Call, at: Timestamp) {
+        let planned_at = call.batch.and_then(|batch| self.batches.get(&batch)).map(|batch| batch.planned_at);
+        let Some(started_at) = self.calls.get(&call.number).map(|(_, started_at)| *started_at) else { return };
+        let planned_at = planned_at.unwrap_or(started_at).min(started_at);
+        for ((cluster, key), waiting) in &mut self.waiting {
+            if waiting.zone != *zone || planned_at < waiting.since + NEWS_TIME || waiting.told {
+                continue;
+            }
+            waiting.overtaken_by += 1;
+            if waiting.overtaken_by > FEW_CALLS {
+                waiting.told = true;
+                let what = format!(
+                    "{} calls were applied in {zone} since {cluster} got {key} stored at {}, and it is in none of them",
+                    waiting.overtaken_by, waiting.since
+                );
+                self.violations.push(Violation::new(Invariant::NoStarvation, at, what).about(&waiting.name));
+            }
+        }
+    }
+}

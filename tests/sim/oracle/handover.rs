@@ -1,0 +1,117 @@
+//! 7: A name that passes from one cluster to another, or from one endpoint to another, resolves throughout.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use zonefold::core::endpoint::EndpointKey;
+use zonefold::core::ids::{BatchId, ClusterId, ZoneId};
+use zonefold::core::invariants::Invariant;
+use zonefold::core::name::DnsName;
+use zonefold::core::record::RecordKey;
+use zonefold::core::time::{Millis, Timestamp};
+use zonefold::emulator::JournalEntry;
+
+use super::history::{Call, Commit, Event, History, What};
+use super::owners::{Owner, Owners, is_ours, net_changes};
+use super::stored::Stored;
+use super::{Violation, model};
+
+/// How long before a batch a wish must have been stored so that whoever planned the batch has to know of it: news between
+/// replicas takes a second, a start or a fail-over some more.
+const KNOWN_AFTER: Millis = Millis::from_secs(30);
+
+/// The endpoints that wanted a name when a batch was journalled.
+type Heirs = Vec<(ClusterId, EndpointKey)>;
+
+struct Reading<'a> {
+    history: &'a History,
+    owners: Owners,
+    stored: Stored,
+    /// The sets that are there, by zone and name.
+    present: BTreeMap<(ZoneId, DnsName), BTreeSet<RecordKey>>,
+    /// For each journalled batch, who wanted its names then.
+    heirs: BTreeMap<BatchId, BTreeMap<DnsName, Heirs>>,
+    calls: BTreeMap<u64, &'a Call>,
+}
+
+/// No batch of ours leaves a name without records while an endpoint wants it that was known well before the batch was planned
+/// and is still there when it is applied.
+pub fn judge(history: &History) -> Vec<Violation> {
+    let mut reading = Reading {
+        history,
+        owners: Owners::default(),
+        stored: Stored::default(),
+        present: BTreeMap::new(),
+        heirs: BTreeMap::new(),
+        calls: BTreeMap::new(),
+    };
+    history.log.iter().flat_map(|event| reading.read(event)).collect()
+}
+
+impl<'a> Reading<'a> {
+    fn read(&mut self, event: &'a Event) -> Vec<Violation> {
+        self.stored.apply(event);
+        match &event.what {
+            What::CallStarted(call) => drop(self.calls.insert(call.number, call)),
+            What::Committed { commit: Commit::BatchBegun(batch), .. } => {
+                let names: BTreeSet<DnsName> = batch.changes().map(|change| change.key.name.clone()).collect();
+                let heirs = names.into_iter().map(|name| (name.clone(), self.wanting(&batch.zone, &name, event.at)));
+                let heirs = heirs.filter(|(_, heirs)| !heirs.is_empty()).collect();
+                self.heirs.insert(batch.id, heirs);
+            }
+            What::Applied { call, entry } => return self.applied(event.at, *call, entry),
+            _ => {}
+        }
+        vec![]
+    }
+
+    /// Who has wanted a name for long enough.
+    fn wanting(&self, zone: &ZoneId, name: &DnsName, now: Timestamp) -> Heirs {
+        let rows = self.stored.0.iter().filter(|(_, row)| row.since + KNOWN_AFTER <= now);
+        let wants_it = |endpoint| model::wish(endpoint).is_some_and(|wish| wish.name == *name);
+        let is_placed = |cluster: &ClusterId| {
+            model::place(&self.history.world, cluster, name).is_some_and(|placed| {
+                // At the apex there is no place for a CNAME, and nothing of it may stand in the way of an answer here.
+                placed.id == *zone && placed.policy.allows_create() && placed.apex != *name
+            })
+        };
+        let heirs = rows.filter(|((cluster, _), row)| wants_it(&row.endpoint) && is_placed(cluster));
+        heirs.map(|((cluster, key), _)| (cluster.clone(), key.clone())).collect()
+    }
+
+    fn applied(&mut self, at: Timestamp, call: Option<u64>, entry: &JournalEntry) -> Vec<Violation> {
+        let mut touched = BTreeSet::new();
+        let mut had_ours = BTreeSet::new();
+        for change in net_changes(entry) {
+            let place = (entry.zone.clone(), change.key.name.clone());
+            if matches!(self.owners.of(&entry.zone, &change.key), Some(Owner::Us)) && change.before.is_some() {
+                had_ours.insert(change.key.name.clone());
+            }
+            let present = self.present.entry(place).or_default();
+            if change.after.is_some() {
+                present.insert(change.key.clone());
+            } else {
+                present.remove(&change.key);
+            }
+            touched.insert(change.key.name);
+        }
+        self.owners.apply(entry);
+        let batch = call.and_then(|call| self.calls.get(&call)).and_then(|call| call.batch);
+        let Some(heirs) = batch.and_then(|batch| self.heirs.get(&batch)).filter(|_| is_ours(entry)) else { return vec![] };
+        let is_empty = |name: &&DnsName| self.present.get(&(entry.zone.clone(), (*name).clone())).is_none_or(BTreeSet::is_empty);
+        let emptied = touched.intersection(&had_ours).filter(is_empty);
+        let mut violations = vec![];
+        for name in emptied {
+            let still = heirs.get(name).into_iter().flatten().filter(|heir| self.stored.0.contains_key(heir));
+            let still: Vec<String> = still.map(|(cluster, key)| format!("{cluster}: {key}")).collect();
+            if !still.is_empty() {
+                let what = format!(
+                    "{name} stopped to resolve in batch {:?} while it was wanted by {}",
+                    entry.comment.as_deref().unwrap_or_default(),
+                    still.join(", ")
+                );
+                violations.push(Violation::new(Invariant::HandoverWithoutGap, at, what).about(name));
+            }
+        }
+        violations
+    }
+}

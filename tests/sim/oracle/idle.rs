@@ -1,0 +1,64 @@
+//! 9: No writes in the steady state, and reads that depend on the zones alone.
+
+use std::collections::BTreeMap;
+
+use zonefold::core::ids::AccountId;
+use zonefold::core::invariants::Invariant;
+use zonefold::emulator::Action;
+
+use super::Violation;
+use super::history::{Commit, History, What};
+use super::owners::is_ours;
+
+/// Record sets on a page of ListResourceRecordSets.
+const PAGE: usize = 300;
+/// What a sweep may cost beside the listing of records: the list of zones and their tags.
+const DISCOVERY_CALLS: usize = 2;
+
+/// While everything is quiet nothing is written anywhere, and an account is read as often as its sweeps ask for.
+pub fn judge(history: &History) -> Vec<Violation> {
+    let Some(quiet) = history.log.iter().position(|event| matches!(event.what, What::Quiet)) else { return vec![] };
+    let since = history.log[quiet].at;
+    let mut violations = vec![];
+    let mut reads: BTreeMap<&AccountId, usize> = BTreeMap::new();
+    for event in &history.log[quiet..] {
+        let what = match &event.what {
+            What::Applied { entry, .. } if is_ours(entry) => format!("a batch of {} changes was applied", entry.changes.len()),
+            What::Committed { commit: Commit::Ingest { cluster, rows, .. }, .. } if !rows.is_empty() => {
+                format!("{} endpoints of {cluster} were written to the store", rows.len())
+            }
+            What::Committed { commit: Commit::BatchBegun(_), .. } => "a batch was journalled".to_owned(),
+            What::CallStarted(call) if call.action == Action::ChangeResourceRecordSets.as_str() => {
+                format!("{} sent {} changes", call.replica, call.changes)
+            }
+            What::CallStarted(call) => {
+                *reads.entry(&call.account).or_default() += 1;
+                continue;
+            }
+            _ => continue,
+        };
+        violations.push(Violation::new(Invariant::IdleIsFree, event.at, format!("in the steady state {what}")));
+    }
+    let elapsed_ms = (history.end.at - since).0;
+    for (account, reads) in reads {
+        let pages: usize = history
+            .world
+            .zones
+            .iter()
+            .filter(|zone| zone.account == *account)
+            .map(|zone| {
+                let held = history.end.zones.get(&zone.id).map_or(0, Vec::len);
+                held.div_ceil(PAGE).max(1)
+            })
+            .sum();
+        // The first sweep may begin at once, and a share of each wait is chance.
+        let sweeps = usize::try_from(2 * elapsed_ms / history.world.sweep_ms.max(1)).unwrap_or(0) + 2;
+        let allowed = sweeps * (pages + DISCOVERY_CALLS);
+        if reads > allowed {
+            let what =
+                format!("in the steady state {reads} reads of the account {account} in {elapsed_ms} ms; {allowed} would do");
+            violations.push(Violation::new(Invariant::IdleIsFree, history.end.at, what));
+        }
+    }
+    violations
+}

@@ -1,0 +1,118 @@
+//! 12: At most one replica works an account, and one that lost its lease stops calling before the lease can pass on.
+
+use std::collections::BTreeMap;
+
+use zonefold::core::ids::{AccountId, BatchId};
+use zonefold::core::invariants::Invariant;
+use zonefold::core::time::Timestamp;
+
+use super::Violation;
+use super::history::{Commit, Event, History, LeaseChange, Replica, What};
+
+/// The end of a lease that does not run out.
+const FOR_EVER: Timestamp = Timestamp(i64::MAX);
+
+/// A lease as the store has it.
+struct Lease {
+    replica: Replica,
+    epoch: u64,
+    until: Timestamp,
+    given_back: bool,
+}
+
+#[derive(Default)]
+struct Reading {
+    leases: BTreeMap<AccountId, Lease>,
+    batches: BTreeMap<BatchId, AccountId>,
+    violations: Vec<Violation>,
+}
+
+/// No lease is given while another one lasts; every call starts inside its caller's lease; every write of a worker asserts the
+/// lease that is the account's newest. A world of one broker whose store gives no leases has nothing to judge.
+pub fn judge(history: &History) -> Vec<Violation> {
+    if !history.log.iter().any(|event| matches!(event.what, What::Lease { .. })) {
+        return vec![];
+    }
+    let mut reading = Reading::default();
+    for event in &history.log {
+        reading.read(event);
+    }
+    reading.violations
+}
+
+impl Reading {
+    fn found(&mut self, at: Timestamp, what: String) {
+        self.violations.push(Violation::new(Invariant::OneWriter, at, what));
+    }
+
+    fn read(&mut self, event: &Event) {
+        match &event.what {
+            What::Lease { account, replica, epoch, change } => self.lease(event.at, account, *replica, *epoch, *change),
+            What::CallStarted(call) => {
+                let lease = self.leases.get(&call.account);
+                let is_theirs = |lease: &&Lease| lease.replica == call.replica && !lease.given_back && event.at <= lease.until;
+                if lease.filter(is_theirs).is_none() {
+                    let held = lease.map_or_else(|| "never held".to_owned(), |lease| lease.to_string());
+                    let what = format!(
+                        "{} starts call {} ({}) of the account {}, whose lease is {held}",
+                        call.replica, call.number, call.action, call.account
+                    );
+                    self.found(event.at, what);
+                }
+            }
+            What::Committed { replica, lease_epoch, commit } => {
+                let account = match commit {
+                    Commit::BatchBegun(batch) => {
+                        self.batches.insert(batch.id, batch.account.clone());
+                        batch.account.clone()
+                    }
+                    Commit::BatchFinished { batch, .. } => match self.batches.get(batch) {
+                        Some(account) => account.clone(),
+                        None => return,
+                    },
+                    Commit::SpendHorizon { account, .. } => account.clone(),
+                    Commit::Session { .. } | Commit::Ingest { .. } => return,
+                };
+                self.write(event.at, &account, *replica, *lease_epoch);
+            }
+            _ => {}
+        }
+    }
+
+    fn lease(&mut self, at: Timestamp, account: &AccountId, replica: Replica, epoch: u64, change: LeaseChange) {
+        match (change, self.leases.get_mut(account)) {
+            (LeaseChange::Taken { until }, old) => {
+                // In a store that is not shared a lease never runs out, and whoever starts takes it over.
+                let lasts = |old: &Lease| !old.given_back && at < old.until && old.until != FOR_EVER;
+                if let Some(old) = old.filter(|old| epoch <= old.epoch || lasts(old)) {
+                    let what = format!("{replica} is given the lease {epoch} of the account {account}, which is {old}");
+                    self.found(at, what);
+                }
+                self.leases.insert(account.clone(), Lease { replica, epoch, until, given_back: false });
+            }
+            (LeaseChange::Renewed { until }, Some(lease)) if lease.epoch == epoch && lease.replica == replica => {
+                lease.until = until;
+            }
+            (LeaseChange::GivenBack, Some(lease)) if lease.epoch == epoch && lease.replica == replica => lease.given_back = true,
+            (LeaseChange::Renewed { .. } | LeaseChange::GivenBack, _) => {}
+        }
+    }
+
+    /// A write after the lease has run out is sound while nobody else has taken it: the epoch tells.
+    fn write(&mut self, at: Timestamp, account: &AccountId, replica: Option<Replica>, epoch: Option<u64>) {
+        let newest = self.leases.get(account).map(|lease| lease.epoch);
+        if epoch.is_none() || epoch != newest {
+            let who = replica.map_or_else(|| "somebody".to_owned(), |replica| replica.to_string());
+            let asserted = epoch.map_or_else(|| "no lease".to_owned(), |epoch| format!("the lease {epoch}"));
+            let newest = newest.map_or_else(|| "none".to_owned(), |epoch| epoch.to_string());
+            self.found(at, format!("{who} wrote for the account {account} under {asserted}, and the newest is {newest}"));
+        }
+    }
+}
+
+impl std::fmt::Display for Lease {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}'s under epoch {}", self.replica, self.epoch)?;
+        if self.given_back { f.write_str(", given back") } else { write!(f, ", until {}", self.until) }
+    }
+}

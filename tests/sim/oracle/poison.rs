@@ -1,0 +1,147 @@
+//! 6: A refused record set delays nothing but itself, and is not sent again unchanged before its back-off.
+//!
+//! That the other names of its zone get where they belong is part of what must have settled at the end: it is judged with the
+//! names that have not (`converges.rs`), and here only what is told of a zone with a poisoned name.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use zonefold::core::change::{Batch, WireChange};
+use zonefold::core::ids::{AccountId, BatchId, ZoneId};
+use zonefold::core::invariants::Invariant;
+use zonefold::core::name::DnsName;
+use zonefold::core::time::Timestamp;
+use zonefold::ports::BatchOutcome;
+
+use super::history::{Call, Commit, Event, History, LeaseChange, Replica, What};
+use super::{Violation, converges};
+
+/// What was refused of one name, for certain.
+struct Refused {
+    content: Vec<WireChange>,
+    /// Who was told, and under which lease: a successor does not know and may find out for itself.
+    told: (Replica, u64),
+    at: Timestamp,
+}
+
+/// A batch that went out.
+struct Sent {
+    by: (Replica, u64),
+    ended_at: Option<Timestamp>,
+}
+
+#[derive(Default)]
+struct Reading {
+    batches: BTreeMap<BatchId, Batch>,
+    calls: BTreeMap<BatchId, Sent>,
+    /// How often the lease of each account was taken.
+    tenures: BTreeMap<AccountId, u64>,
+    by_number: BTreeMap<u64, BatchId>,
+    refused: BTreeMap<(ZoneId, DnsName), Refused>,
+    /// The names that Route 53 refuses now. Other refusals are about what is there, and are looked into at once.
+    poisoned: BTreeSet<DnsName>,
+    clock_jumped_at: Option<Timestamp>,
+    violations: Vec<Violation>,
+}
+
+/// Nothing that was refused goes out unchanged before its time, and what stands beside a poisoned name has converged.
+pub fn judge(history: &History) -> Vec<Violation> {
+    let mut reading = Reading::default();
+    for event in &history.log {
+        reading.read(event, history.world.poison_backoff_ms);
+    }
+    let with_poison: BTreeSet<&ZoneId> = history
+        .world
+        .zones
+        .iter()
+        .filter(|zone| history.end.poisoned.iter().any(|name| name.is_in(&zone.apex)))
+        .map(|zone| &zone.id)
+        .collect();
+    for unsettled in converges::unsettled_names(history) {
+        if with_poison.contains(&unsettled.zone) {
+            let what = format!("beside a poisoned name {} did not get where it belongs: {}", unsettled.name, unsettled.what);
+            let violation = Violation::new(Invariant::PoisonIsAlone, history.end.at, what);
+            reading.violations.push(violation.about(&unsettled.name));
+        }
+    }
+    reading.violations
+}
+
+impl Reading {
+    fn read(&mut self, event: &Event, backoff_ms: i64) {
+        match &event.what {
+            // A broker's clock that jumps ahead shortens its waits, and nobody can tell.
+            What::Fault { kind, .. } if kind.starts_with("clock") => self.clock_jumped_at = Some(event.at),
+            What::Poisoned { name } => drop(self.poisoned.insert(name.clone())),
+            What::Cured { name } => drop(self.poisoned.remove(name)),
+            What::Committed { commit: Commit::BatchBegun(batch), .. } => {
+                self.batches.insert(batch.id, Batch::clone(batch));
+            }
+            What::CallStarted(call) => self.started(call, event.at, backoff_ms),
+            What::CallEnded { call, .. } => {
+                let ended = self.by_number.get(call).and_then(|batch| self.calls.get_mut(batch));
+                ended.into_iter().for_each(|sent| sent.ended_at = Some(event.at));
+            }
+            What::Lease { account, change: LeaseChange::Taken { .. }, .. } => {
+                *self.tenures.entry(account.clone()).or_default() += 1;
+            }
+            What::Committed { commit: Commit::BatchFinished { batch, outcome }, .. } => self.finished(*batch, outcome, event.at),
+            _ => {}
+        }
+    }
+
+    fn started(&mut self, call: &Call, at: Timestamp, backoff_ms: i64) {
+        let (Some(id), Some(zone)) = (call.batch, call.zone.clone()) else { return };
+        self.by_number.insert(call.number, id);
+        let by = (call.replica, self.tenures.get(&call.account).copied().unwrap_or_default());
+        self.calls.insert(id, Sent { by, ended_at: None });
+        let Some(batch) = self.batches.get(&id) else { return };
+        for name in names_of(batch) {
+            let Some(refused) = self.refused.get(&(zone.clone(), name.clone())) else { continue };
+            let is_same = refused.content == content_of(batch, &name) && refused.told == by;
+            let is_jumped = self.clock_jumped_at.is_some_and(|jumped| jumped >= refused.at);
+            let waited_ms = (at - refused.at).0;
+            if is_same && !is_jumped && waited_ms < backoff_ms {
+                let what = format!(
+                    "{} sends {name} again {waited_ms} ms after Route 53 refused it, unchanged, in call {}",
+                    call.replica, call.number
+                );
+                self.violations.push(Violation::new(Invariant::PoisonIsAlone, at, what).about(&name));
+            }
+        }
+    }
+
+    /// Notes for which names of a refused batch the refusal is certain: the only one, or those that the message names.
+    fn finished(&mut self, id: BatchId, outcome: &BatchOutcome, at: Timestamp) {
+        let (Some(batch), Some(sent)) = (self.batches.get(&id), self.calls.get(&id)) else { return };
+        let names = names_of(batch);
+        let BatchOutcome::Refused { message, .. } = outcome else {
+            if matches!(outcome, BatchOutcome::Applied { .. }) {
+                names.into_iter().for_each(|name| drop(self.refused.remove(&(batch.zone.clone(), name))));
+            }
+            return;
+        };
+        let is_alone = names.len() == 1;
+        for name in names.into_iter().filter(|name| self.poisoned.contains(name) && (is_alone || is_named(message, name))) {
+            let content = content_of(batch, &name);
+            let refused = Refused { content, told: sent.by, at: sent.ended_at.unwrap_or(at) };
+            self.refused.insert((batch.zone.clone(), name), refused);
+        }
+    }
+}
+
+fn names_of(batch: &Batch) -> BTreeSet<DnsName> {
+    batch.changes().map(|change| change.key.name.clone()).collect()
+}
+
+fn content_of(batch: &Batch, name: &DnsName) -> Vec<WireChange> {
+    let is_of_name = |change: &&WireChange| DnsName::parse(&change.set.name).is_ok_and(|other| other == *name);
+    let mut content: Vec<WireChange> = batch.wire.iter().filter(is_of_name).cloned().collect();
+    content.sort();
+    content
+}
+
+/// Whether a message of Route 53 names the owner name as a word.
+fn is_named(message: &str, name: &DnsName) -> bool {
+    let words = message.split(|c: char| c.is_whitespace() || "[]',\"=".contains(c));
+    words.into_iter().any(|word| word.contains('.') && DnsName::parse(word).is_ok_and(|word| word == *name))
+}

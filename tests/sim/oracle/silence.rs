@@ -1,0 +1,150 @@
+//! 2: Only an observed deletion, or absence from a complete and synced view, deletes.
+
+use std::collections::BTreeMap;
+
+use zonefold::core::endpoint::{Endpoint, EndpointKey};
+use zonefold::core::ids::{ClusterId, ZoneId};
+use zonefold::core::invariants::Invariant;
+use zonefold::core::record::RecordKey;
+use zonefold::core::time::{Millis, Timestamp};
+use zonefold::emulator::JournalEntry;
+
+use super::history::{Commit, Event, History, RowChange, What};
+use super::owners::{NetChange, is_ours, net_changes};
+use super::views::Views;
+use super::{Violation, model};
+
+/// A value of a record set that we made.
+type Value = (ZoneId, RecordKey, String);
+
+struct Reading<'a> {
+    history: &'a History,
+    views: Views,
+    /// Where in the log each value that is there came to be.
+    born: BTreeMap<Value, usize>,
+    /// Where in the log each call was started.
+    calls: BTreeMap<u64, usize>,
+    /// What was stored of each endpoint, with the place in the log and the time; none when it was removed.
+    stored: BTreeMap<(ClusterId, EndpointKey), Vec<(usize, Timestamp, Option<Endpoint>)>>,
+}
+
+/// An endpoint that wanted a value that went away, and from where in the log on it counts that an agent saw otherwise.
+struct Supplier {
+    key: EndpointKey,
+    from: usize,
+}
+
+/// An endpoint that began to want a value after it was published for another one counts when it was stored so long before the
+/// call: news between replicas takes a second, a start or a fail-over some more.
+const KNOWN_AFTER: Millis = Millis::from_secs(30);
+
+/// Each value of ours that goes away had an endpoint that gave it; an agent must have had good reason to say that this endpoint
+/// no longer wants it, after the value came to be and before the call that took it away arrived.
+pub fn judge(history: &History) -> Vec<Violation> {
+    let mut reading = Reading {
+        history,
+        views: Views::of(&history.log),
+        born: BTreeMap::new(),
+        calls: BTreeMap::new(),
+        stored: BTreeMap::new(),
+    };
+    history.log.iter().enumerate().flat_map(|(index, event)| reading.read(index, event)).collect()
+}
+
+impl Reading<'_> {
+    fn read(&mut self, index: usize, event: &Event) -> Vec<Violation> {
+        match &event.what {
+            What::CallStarted(call) => drop(self.calls.insert(call.number, index)),
+            What::Committed { commit: Commit::Ingest { cluster, rows, .. }, .. } => {
+                for row in rows {
+                    let (key, content) = match row {
+                        RowChange::Stored(endpoint) => (&endpoint.key, Some(endpoint.clone())),
+                        RowChange::Removed(key) => (key, None),
+                    };
+                    let at = (cluster.clone(), key.clone());
+                    self.stored.entry(at).or_default().push((index, event.at, content));
+                }
+            }
+            What::Applied { call, entry } => {
+                let started = call.and_then(|call| self.calls.get(&call)).copied().unwrap_or(index);
+                return net_changes(entry)
+                    .into_iter()
+                    .flat_map(|change| self.applied(index, started, event, entry, &change))
+                    .collect();
+            }
+            _ => {}
+        }
+        vec![]
+    }
+
+    fn applied(
+        &mut self,
+        index: usize,
+        started: usize,
+        event: &Event,
+        entry: &JournalEntry,
+        change: &NetChange,
+    ) -> Vec<Violation> {
+        let values = |set: &Option<_>| set.as_ref().map(model::values_of).unwrap_or_default();
+        let (before, after) = (values(&change.before), values(&change.after));
+        let is_ours = is_ours(entry);
+        let creates_another = |other: &NetChange| other.key.name == change.key.name && other.after.is_some();
+        let is_replaced = net_changes(entry).iter().any(creates_another);
+        let mut violations = vec![];
+        for value in before.difference(&after) {
+            let Some(born) = self.born.remove(&(entry.zone.clone(), change.key.clone(), value.clone())) else { continue };
+            let wanted_by = self.wanted_by(change, value, born, started);
+            let is_explained = |suppliers: &Vec<Supplier>, cluster: &ClusterId| {
+                suppliers.iter().all(|Supplier { key, from }| {
+                    let wants = |endpoint: &Endpoint| wants(endpoint, &change.key, value);
+                    // An older endpoint of the cluster that came to want another type takes the name over.
+                    let gives_way = || is_replaced && self.views.saw_another(cluster, key, *from, index);
+                    self.views.lacked(cluster, key, *from, index, wants) || gives_way()
+                })
+            };
+            if !is_ours || wanted_by.is_empty() || wanted_by.iter().any(|(cluster, suppliers)| is_explained(suppliers, cluster)) {
+                continue;
+            }
+            let who: Vec<String> =
+                wanted_by.iter().flat_map(|(cluster, of)| of.iter().map(move |of| format!("{cluster}: {}", of.key))).collect();
+            let what = format!(
+                "{} lost {value} in batch {:?}, and no agent saw that it is no longer wanted by {}",
+                change.key,
+                entry.comment.as_deref().unwrap_or("without a comment"),
+                who.join(", ")
+            );
+            violations.push(Violation::new(Invariant::SilenceNeverDeletes, event.at, what).about(&change.key.name));
+        }
+        for value in after.difference(&before).filter(|_| is_ours) {
+            self.born.insert((entry.zone.clone(), change.key.clone(), value.clone()), index);
+        }
+        violations
+    }
+
+    /// The endpoints, by cluster, that the value was published for, or that were known to want it when the call was started.
+    fn wanted_by(&self, change: &NetChange, value: &str, born: usize, started: usize) -> BTreeMap<ClusterId, Vec<Supplier>> {
+        let started_at = self.history.log.get(started).map_or(Timestamp::default(), |event| event.at);
+        let mut found: BTreeMap<ClusterId, Vec<Supplier>> = BTreeMap::new();
+        for ((cluster, key), stored) in &self.stored {
+            if model::place(&self.history.world, cluster, &change.key.name).is_none() {
+                continue;
+            }
+            let wants = |content: &Option<Endpoint>| content.as_ref().is_some_and(|endpoint| wants(endpoint, &change.key, value));
+            let is_first = stored.iter().any(|(index, _, content)| *index <= born && wants(content));
+            // Where its present wanting began.
+            let before = stored.iter().rev().skip_while(|(index, ..)| *index > started);
+            let since = before.take_while(|(.., content)| wants(content)).last();
+            let from = match since {
+                _ if is_first => born.min(started),
+                Some((index, at, _)) if *at + KNOWN_AFTER <= started_at => *index,
+                _ => continue,
+            };
+            found.entry(cluster.clone()).or_default().push(Supplier { key: key.clone(), from });
+        }
+        found
+    }
+}
+
+fn wants(endpoint: &Endpoint, key: &RecordKey, value: &str) -> bool {
+    model::wish(endpoint).is_some_and(|wish| wish.name == key.name && wish.rtype == key.rtype && wish.values.contains(value))
+}

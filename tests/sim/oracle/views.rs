@@ -1,0 +1,112 @@
+//! What each agent saw of its cluster, at every moment of the log.
+
+use std::collections::BTreeMap;
+
+use zonefold::core::endpoint::{Endpoint, EndpointKey};
+use zonefold::core::ids::ClusterId;
+
+use super::history::{Agent, Event, Part, Sight, What};
+
+/// One agent's view through time. Places are places in the log.
+#[derive(Debug, Default)]
+struct View {
+    /// The content of each endpoint, from each place on; none when it was not seen.
+    contents: BTreeMap<EndpointKey, Vec<Seen>>,
+    /// Whether each source was synced, from each place on.
+    synced: BTreeMap<String, Vec<(usize, bool)>>,
+}
+
+#[derive(Clone, Debug)]
+struct Seen {
+    from: usize,
+    content: Option<Endpoint>,
+    /// The agent was told so; not the emptiness of one that starts.
+    is_observed: bool,
+}
+
+/// The views of all agents.
+#[derive(Debug, Default)]
+pub struct Views(BTreeMap<Agent, View>);
+
+impl Views {
+    /// Reads a whole log.
+    pub fn of(log: &[Event]) -> Self {
+        let mut views = Self::default();
+        for (index, event) in log.iter().enumerate() {
+            match &event.what {
+                What::Started(Part::Agent(agent)) | What::Stopped(Part::Agent(agent)) | What::Crashed(Part::Agent(agent)) => {
+                    views.0.entry(agent.clone()).or_default().forget(index);
+                }
+                What::Saw { agent, sight } => views.0.entry(agent.clone()).or_default().see(index, sight),
+                _ => {}
+            }
+        }
+        views
+    }
+
+    /// Whether, somewhere in the log from one place to another, an agent of the cluster had good reason to say that the endpoint
+    /// does not want `it`: it was told so, or its source was synced and had no such endpoint.
+    pub fn lacked(
+        &self,
+        cluster: &ClusterId,
+        key: &EndpointKey,
+        from: usize,
+        to: usize,
+        wants_it: impl Fn(&Endpoint) -> bool,
+    ) -> bool {
+        let views = self.0.iter().filter(|(agent, _)| agent.cluster == *cluster).map(|(_, view)| view);
+        views.into_iter().any(|view| view.lacked(key, from, to, &wants_it))
+    }
+
+    /// Whether an agent of the cluster was told something about another endpoint of the name, there or later.
+    pub fn saw_another(&self, cluster: &ClusterId, key: &EndpointKey, from: usize, to: usize) -> bool {
+        let views = self.0.iter().filter(|(agent, _)| agent.cluster == *cluster).map(|(_, view)| view);
+        views.flat_map(|view| &view.contents).any(|(other, seen)| {
+            other != key
+                && other.dns_name == key.dns_name
+                && seen.iter().any(|seen| seen.is_observed && (from..=to).contains(&seen.from))
+        })
+    }
+}
+
+impl View {
+    fn forget(&mut self, index: usize) {
+        for seen in self.contents.values_mut() {
+            seen.push(Seen { from: index, content: None, is_observed: false });
+        }
+        for synced in self.synced.values_mut() {
+            synced.push((index, false));
+        }
+    }
+
+    fn see(&mut self, index: usize, sight: &Sight) {
+        let (key, content) = match sight {
+            Sight::Put(endpoint) => (&endpoint.key, Some(endpoint.clone())),
+            Sight::Del(key) => (key, None),
+            Sight::Source { kind, synced } => {
+                self.synced.entry(kind.clone()).or_default().push((index, *synced));
+                return;
+            }
+        };
+        self.contents.entry(key.clone()).or_default().push(Seen { from: index, content, is_observed: true });
+    }
+
+    fn lacked(&self, key: &EndpointKey, from: usize, to: usize, wants_it: &impl Fn(&Endpoint) -> bool) -> bool {
+        let none = vec![];
+        let contents = self.contents.get(key).unwrap_or(&none);
+        let has_it = |seen: &Seen| seen.content.as_ref().is_some_and(wants_it);
+        if contents.iter().any(|seen| seen.is_observed && (from..=to).contains(&seen.from) && !has_it(seen)) {
+            return true;
+        }
+        let no_source = vec![];
+        let synced = self.synced.get(key.source.as_str()).unwrap_or(&no_source);
+        // Nothing changes between two of these places.
+        let places = contents.iter().map(|seen| seen.from).chain(synced.iter().map(|(index, _)| *index));
+        let places = places.filter(|place| (from..=to).contains(place)).chain([from]);
+        places.into_iter().any(|place| {
+            let is_synced = synced.iter().rev().find(|(index, _)| *index <= place).is_some_and(|(_, synced)| *synced);
+            let content = contents.iter().rev().find(|seen| seen.from <= place);
+            is_synced && !content.is_some_and(has_it)
+        })
+    }
+}

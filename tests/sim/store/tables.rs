@@ -1,0 +1,412 @@
+//! The tables. Each method is a transaction: all of it, or nothing.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use zonefold::core::change::{Batch, Cause, Change};
+use zonefold::core::endpoint::{KeyHash, Version};
+use zonefold::core::ids::{AccountId, BatchId, ClusterId, Epoch, ZoneId};
+use zonefold::core::name::DnsName;
+use zonefold::core::record::{RecordKey, RecordType};
+use zonefold::core::time::{Millis, Timestamp};
+use zonefold::ports::*;
+
+use super::leases::LeaseTable;
+use crate::history::{Commit, RowChange};
+
+/// A batch of the journal, with its changes' numbers.
+#[derive(Clone, Debug)]
+pub struct JournalRow {
+    /// The batch, and how it ended.
+    pub row: BatchRow,
+    /// The id of its first change.
+    first_change: i64,
+}
+
+/// What an entry of the feed refers to.
+#[derive(Clone, Debug)]
+enum Reference {
+    Endpoints(Vec<(ClusterId, KeyHash, Option<i64>)>),
+    News(News),
+}
+
+/// What an ingest did.
+pub struct Ingested {
+    /// The answers.
+    pub outcomes: Vec<IngestOutcome>,
+    /// What to write down.
+    pub commits: Vec<Commit>,
+}
+
+/// See the module's page.
+#[derive(Clone, Debug, Default)]
+pub struct Tables {
+    /// Clusters and their sessions.
+    pub clusters: BTreeMap<ClusterId, ClusterRow>,
+    /// By arrival.
+    pub endpoints: BTreeMap<i64, EndpointRow>,
+    by_key: BTreeMap<(ClusterId, KeyHash), i64>,
+    last_arrival: i64,
+    /// Zones of all accounts.
+    pub zones: BTreeMap<ZoneId, ZoneRow>,
+    /// Observed records.
+    pub records: BTreeMap<ZoneId, BTreeMap<RecordKey, RecordRow>>,
+    /// Who holds which name.
+    pub claims: BTreeMap<(ZoneId, DnsName), ClaimRow>,
+    /// In the order in which they were begun.
+    pub batches: Vec<JournalRow>,
+    next_change: i64,
+    /// Until when tokens may be spent.
+    pub horizons: BTreeMap<AccountId, Timestamp>,
+    /// Who works what.
+    pub leases: LeaseTable,
+    feed: VecDeque<(u64, Timestamp, ReplicaId, Reference)>,
+    feed_seq: u64,
+    feed_cut: u64,
+}
+
+impl Tables {
+    /// Raises the epoch, or refuses another UID.
+    pub fn open_session(&mut self, opening: &SessionOpening) -> SessionOpened {
+        let row = self.clusters.entry(opening.cluster.clone()).or_insert_with(|| ClusterRow {
+            cluster: opening.cluster.clone(),
+            kube_system_uid: opening.kube_system_uid.clone(),
+            epoch: Epoch(0),
+            instance_id: String::new(),
+            last_seq: 0,
+            known: false,
+            session_at: opening.at,
+        });
+        if row.kube_system_uid != opening.kube_system_uid {
+            return SessionOpened::IdentityConflict { registered_uid: row.kube_system_uid.clone() };
+        }
+        row.epoch = Epoch(row.epoch.0 + 1);
+        row.instance_id.clone_from(&opening.instance_id);
+        row.last_seq = 0;
+        row.session_at = opening.at;
+        SessionOpened::Welcome { epoch: row.epoch, known: row.known }
+    }
+
+    /// Makes units durable; a fenced one leaves the others alone. Several replicas are told in one entry of the feed.
+    pub fn ingest(&mut self, units: &[IngestUnit], at: Timestamp, origin: Option<ReplicaId>, now: Timestamp) -> Ingested {
+        let (mut outcomes, mut commits, mut news) = (vec![], vec![], vec![]);
+        for unit in units {
+            let newest = self.clusters.get(&unit.cluster).map_or(Epoch(0), |row| row.epoch);
+            if newest != unit.epoch {
+                outcomes.push(IngestOutcome::Fenced { current: newest });
+                continue;
+            }
+            let mut rows = vec![];
+            let applied = unit.ops.iter().map(|op| self.apply_op(&unit.cluster, op, at, &mut rows, &mut news)).collect();
+            if let Some(row) = self.clusters.get_mut(&unit.cluster) {
+                row.last_seq = row.last_seq.max(unit.seq);
+                row.known |= unit.completes_snapshot;
+            }
+            let (cluster, seq) = (unit.cluster.clone(), unit.seq);
+            commits.push(Commit::Ingest { cluster, epoch: unit.epoch.0, newest_epoch: newest.0, seq, rows });
+            outcomes.push(IngestOutcome::Committed { applied });
+        }
+        if let (Some(origin), false) = (origin, news.is_empty()) {
+            self.tell(origin, Reference::Endpoints(news), now);
+        }
+        Ingested { outcomes, commits }
+    }
+
+    fn apply_op(
+        &mut self,
+        cluster: &ClusterId,
+        op: &IngestOp,
+        at: Timestamp,
+        rows: &mut Vec<RowChange>,
+        news: &mut Vec<(ClusterId, KeyHash, Option<i64>)>,
+    ) -> OpOutcome {
+        match op {
+            IngestOp::Put { key, version, endpoint } => {
+                let slot = (cluster.clone(), *key);
+                let known = self.by_key.get(&slot).copied();
+                if let Some(row) = known.and_then(|arrival| self.endpoints.get_mut(&arrival)) {
+                    let arrival = row.arrival;
+                    if row.version != *version {
+                        // The verdict is of the version before, and stays until it is told anew.
+                        (row.version, row.endpoint, row.updated_at) = (*version, endpoint.clone(), at);
+                        rows.push(RowChange::Stored(endpoint.unpack()));
+                        news.push((cluster.clone(), *key, Some(arrival)));
+                    }
+                    return OpOutcome::Stored { arrival };
+                }
+                self.last_arrival += 1;
+                let arrival = self.last_arrival;
+                self.by_key.insert(slot, arrival);
+                let row = EndpointRow {
+                    cluster: cluster.clone(),
+                    key: *key,
+                    version: *version,
+                    arrival,
+                    endpoint: endpoint.clone(),
+                    verdict: None,
+                    updated_at: at,
+                };
+                self.endpoints.insert(arrival, row);
+                rows.push(RowChange::Stored(endpoint.unpack()));
+                news.push((cluster.clone(), *key, Some(arrival)));
+                OpOutcome::Stored { arrival }
+            }
+            IngestOp::Del { key, version_seen } => {
+                let slot = (cluster.clone(), *key);
+                let Some(arrival) = self.by_key.get(&slot).copied() else { return OpOutcome::Unchanged };
+                let is_seen = |held: &Version| version_seen.is_none_or(|seen| seen == *held);
+                if !self.endpoints.get(&arrival).is_some_and(|row| is_seen(&row.version)) {
+                    return OpOutcome::Unchanged;
+                }
+                self.by_key.remove(&slot);
+                if let Some(row) = self.endpoints.remove(&arrival) {
+                    rows.push(RowChange::Removed(row.endpoint.unpack().key));
+                }
+                news.push((cluster.clone(), *key, None));
+                OpOutcome::Removed
+            }
+        }
+    }
+
+    /// A page of endpoints.
+    pub fn endpoints_after(&self, arrival: i64, limit: u32) -> Vec<EndpointRow> {
+        self.endpoints.range(arrival.saturating_add(1)..).take(limit as usize).map(|(_, row)| row.clone()).collect()
+    }
+
+    /// Keeps verdicts of versions that are still stored.
+    pub fn save_verdicts(&mut self, verdicts: Vec<VerdictRow>) {
+        for verdict in verdicts {
+            if let Some(row) = self.endpoints.get_mut(&verdict.arrival)
+                && row.version == verdict.version
+            {
+                row.verdict = Some(verdict.verdict);
+            }
+        }
+    }
+
+    /// Inserts or replaces zones; when one was listed is not forgotten.
+    pub fn save_zones(&mut self, zones: Vec<ZoneRow>, origin: Option<ReplicaId>, now: Timestamp) {
+        let mut accounts: Vec<AccountId> = zones.iter().map(|row| row.account.clone()).collect();
+        for row in zones {
+            let listed_at = row.listed_at.or_else(|| self.zones.get(&row.zone).and_then(|before| before.listed_at));
+            self.zones.insert(row.zone.clone(), ZoneRow { listed_at, ..row });
+        }
+        accounts.sort();
+        accounts.dedup();
+        if let Some(origin) = origin {
+            accounts.into_iter().for_each(|account| self.tell(origin, Reference::News(News::Zones(account)), now));
+        }
+    }
+
+    /// A page of records.
+    pub fn records_after(&self, zone: &ZoneId, after: Option<&RecordKey>, limit: u32) -> Vec<RecordRow> {
+        let Some(records) = self.records.get(zone) else { return vec![] };
+        records.values().filter(|row| after.is_none_or(|after| row.key > *after)).take(limit as usize).cloned().collect()
+    }
+
+    /// Applies differences to a zone's records.
+    pub fn save_records(
+        &mut self,
+        zone: &ZoneId,
+        writes: Vec<RecordWrite>,
+        listed_at: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
+        let row = self.zones.get_mut(zone).ok_or_else(|| StoreError::Refused(format!("the zone {zone} is not stored")))?;
+        row.listed_at = listed_at.or(row.listed_at);
+        self.write_records(zone, writes);
+        Ok(())
+    }
+
+    fn write_records(&mut self, zone: &ZoneId, writes: Vec<RecordWrite>) {
+        let records = self.records.entry(zone.clone()).or_default();
+        for write in writes {
+            match write {
+                RecordWrite::Put(row) => drop(records.insert(row.key.clone(), row)),
+                RecordWrite::Remove(key) => drop(records.remove(&key)),
+            }
+        }
+    }
+
+    fn write_claims(&mut self, writes: Vec<ClaimWrite>) {
+        for write in writes {
+            match write {
+                ClaimWrite::Hold(row) => drop(self.claims.insert((row.zone.clone(), row.name.clone()), row)),
+                ClaimWrite::Release { zone, name } => drop(self.claims.remove(&(zone, name))),
+            }
+        }
+    }
+
+    /// The claims of zones.
+    pub fn claims_of(&self, zones: &[ZoneId]) -> Vec<ClaimRow> {
+        self.claims.values().filter(|row| zones.contains(&row.zone)).cloned().collect()
+    }
+
+    /// Journals a batch. An id that was begun before is refused.
+    pub fn begin_batch(&mut self, batch: &Batch, claims: Vec<ClaimWrite>) -> Result<(), StoreError> {
+        if self.batches.iter().any(|entry| entry.row.batch.id == batch.id) {
+            return Err(StoreError::Refused(format!("batch {} was begun before; read back what became of it", batch.id)));
+        }
+        let first_change = self.next_change + 1;
+        self.next_change += i64::try_from(batch.changes().count()).unwrap_or(i64::MAX);
+        self.batches.push(JournalRow { row: BatchRow { batch: batch.clone(), outcome: None, finished_at: None }, first_change });
+        self.write_claims(claims);
+        Ok(())
+    }
+
+    /// Completes a batch; answers whether this was the first time. Another outcome than before is refused.
+    pub fn finish_batch(
+        &mut self,
+        batch: &Batch,
+        outcome: &BatchOutcome,
+        writes: Vec<RecordWrite>,
+        claims: Vec<ClaimWrite>,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let entry = self.batches.iter_mut().find(|entry| entry.row.batch.id == batch.id);
+        let entry = entry.ok_or_else(|| StoreError::Refused(format!("batch {} was never begun", batch.id)))?;
+        if let Some(before) = &entry.row.outcome {
+            return if before == outcome {
+                Ok(false)
+            } else {
+                Err(StoreError::Refused(format!("batch {} ended before, with another outcome", batch.id)))
+            };
+        }
+        entry.row.outcome = Some(outcome.clone());
+        entry.row.finished_at = Some(at);
+        self.write_records(&batch.zone, writes);
+        self.write_claims(claims);
+        Ok(true)
+    }
+
+    /// The batches without an outcome, oldest first.
+    pub fn open_batches(&self, account: &AccountId) -> Vec<BatchRow> {
+        let open = self.batches.iter().filter(|entry| entry.row.batch.account == *account && entry.row.outcome.is_none());
+        open.map(|entry| entry.row.clone()).collect()
+    }
+
+    fn all_changes(&self) -> impl Iterator<Item = (i64, &JournalRow, &Change)> {
+        let newest_first = self.batches.iter().rev();
+        newest_first.flat_map(|entry| {
+            let mut changes: Vec<_> = (entry.first_change..).zip(entry.row.batch.changes()).collect();
+            changes.reverse();
+            changes.into_iter().map(move |(id, change)| (id, entry, change))
+        })
+    }
+
+    /// The journal, newest first.
+    pub fn changes(&self, filter: &ChangeFilter) -> Vec<ChangeRow> {
+        let fits = |(id, entry, change): &(i64, &JournalRow, &Change)| {
+            filter.name.as_ref().is_none_or(|name| *name == change.key.name)
+                && filter.zone.as_ref().is_none_or(|zone| *zone == entry.row.batch.zone)
+                && filter.cluster.as_ref().is_none_or(|cluster| *cluster == change.cause.cluster)
+                && filter.before_id.is_none_or(|before| *id < before)
+        };
+        let row = |(id, entry, change): (i64, &JournalRow, &Change)| ChangeRow {
+            id,
+            batch: entry.row.batch.id,
+            account: entry.row.batch.account.clone(),
+            zone: entry.row.batch.zone.clone(),
+            change: change.clone(),
+            planned_at: entry.row.batch.planned_at,
+            outcome: entry.row.outcome.clone(),
+        };
+        self.all_changes().filter(fits).take(filter.limit as usize).map(row).collect()
+    }
+
+    /// The newest applied change of a record set.
+    pub fn last_cause(&self, zone: &ZoneId, name: &DnsName, rtype: RecordType) -> Option<(BatchId, Cause)> {
+        let is_applied = |entry: &JournalRow| matches!(entry.row.outcome, Some(BatchOutcome::Applied { .. }));
+        let mut fitting = self.all_changes().filter(|(_, entry, change)| {
+            entry.row.batch.zone == *zone && change.key.name == *name && change.key.rtype == rtype && is_applied(entry)
+        });
+        fitting.next().map(|(_, entry, change)| (entry.row.batch.id, change.cause.clone()))
+    }
+
+    /// How many entries an account's journal has: an intent for each batch, and an outcome for each that ended.
+    pub fn journal_entries(&self, account: &AccountId) -> u64 {
+        let own = self.batches.iter().filter(|entry| entry.row.batch.account == *account);
+        own.map(|entry| 1 + u64::from(entry.row.outcome.is_some())).sum()
+    }
+
+    /// Cuts ended batches from the front of an account's journal.
+    pub fn prune_journal(&mut self, account: &AccountId, before: Timestamp, most: u32) -> u64 {
+        let mut cut = 0;
+        while cut < u64::from(most) {
+            let front = self.batches.iter().position(|entry| entry.row.batch.account == *account);
+            let ended = |place: &usize| self.batches[*place].row.finished_at.is_some_and(|at| at < before);
+            let Some(place) = front.filter(ended) else { break };
+            self.batches.remove(place);
+            cut += 2;
+        }
+        cut
+    }
+
+    /// The newest entry of the feed.
+    pub fn feed_end(&self) -> u64 {
+        self.feed_seq
+    }
+
+    fn tell(&mut self, origin: ReplicaId, what: Reference, now: Timestamp) {
+        self.feed_seq += 1;
+        self.feed.push_back((self.feed_seq, now, origin, what));
+    }
+
+    /// Appends what comes without a change of the tables.
+    pub fn announce(&mut self, origin: ReplicaId, news: Vec<News>, now: Timestamp) -> Result<(), StoreError> {
+        if news.iter().any(|news| !matches!(news, News::Statuses(_) | News::Ask)) {
+            return Err(StoreError::Refused("news of endpoints and zones come with what they are about".to_owned()));
+        }
+        news.into_iter().for_each(|news| self.tell(origin, Reference::News(news), now));
+        Ok(())
+    }
+
+    /// Whether somebody else than one replica told something after one entry and up to another.
+    pub fn others_told(&self, replica: Option<ReplicaId>, after: u64, through: u64) -> bool {
+        let between = |seq: u64| after < seq && seq <= through;
+        self.feed.iter().any(|(seq, _, origin, _)| between(*seq) && Some(*origin) != replica)
+    }
+
+    /// The entries after one, as many as come to about `limit` endpoints; what the reader told itself comes empty.
+    pub fn feed_after(&self, reader: Option<ReplicaId>, after: u64, limit: u32) -> Result<Vec<FeedEntry>, StoreError> {
+        if after < self.feed_cut || after > self.feed_seq {
+            return Err(StoreError::FeedCut { after });
+        }
+        let (mut entries, mut size) = (vec![], 0);
+        for (seq, _, origin, what) in self.feed.iter().filter(|(seq, ..)| *seq > after) {
+            if size >= limit as usize {
+                break;
+            }
+            let is_own = Some(*origin) == reader;
+            let news = match what {
+                Reference::News(News::Statuses(_)) if is_own => News::Statuses(Bytes::new()),
+                Reference::Endpoints(_) if is_own => News::Endpoints(vec![]),
+                Reference::News(news) => news.clone(),
+                Reference::Endpoints(keys) => News::Endpoints(keys.iter().filter_map(|key| self.endpoint_news(key)).collect()),
+            };
+            size += if let News::Endpoints(endpoints) = &news { endpoints.len() } else { 1 };
+            entries.push(FeedEntry { seq: *seq, origin: *origin, news });
+        }
+        Ok(entries)
+    }
+
+    /// What is stored now under an arrival, perhaps in a later version; none for what is gone by now, of which news will come.
+    fn endpoint_news(&self, (cluster, key, arrival): &(ClusterId, KeyHash, Option<i64>)) -> Option<EndpointNews> {
+        match arrival {
+            None => Some(EndpointNews::Removed { cluster: cluster.clone(), key: *key }),
+            Some(arrival) => self.endpoints.get(arrival).map(|row| EndpointNews::Stored(row.clone())),
+        }
+    }
+
+    /// Cuts old entries.
+    pub fn prune_feed(&mut self, now: Timestamp, age: Millis) -> u64 {
+        let mut cut = 0;
+        while let Some((seq, at, ..)) = self.feed.front()
+            && (now - *at).0 > age.0
+        {
+            self.feed_cut = *seq;
+            self.feed.pop_front();
+            cut += 1;
+        }
+        cut
+    }
+}
