@@ -1,65 +1,168 @@
-//! A relay between agents and a broker that counts what passes, both ways, and can lead to another broker.
+//! A relay between two parts that counts what passes, both ways, can lead elsewhere, and can fail as a network does.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
+
+/// What becomes of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Passage {
+    /// They pass.
+    Open,
+    /// They wait, and nobody is told: packets are lost and sent again until the way is open.
+    Held,
+    /// Connections break, and new ones break at once.
+    Cut,
+}
 
 /// See the module's page.
 pub struct Relay {
     pub address: SocketAddr,
-    upstream: Arc<Mutex<SocketAddr>>,
-    bytes: Arc<AtomicU64>,
+    inner: Arc<Inner>,
     task: JoinHandle<()>,
+}
+
+struct Inner {
+    upstreams: Mutex<Vec<SocketAddr>>,
+    turn: AtomicUsize,
+    bytes: AtomicU64,
+    passage: watch::Sender<Passage>,
+    /// Rises when all connections of now break while new ones are made.
+    generation: watch::Sender<u64>,
 }
 
 impl Relay {
     pub async fn start(upstream: SocketAddr) -> Self {
+        Self::before(vec![upstream]).await
+    }
+
+    /// Before several places that do the same: each new connection goes to the next one that answers.
+    pub async fn before(upstreams: Vec<SocketAddr>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (upstream, bytes) = (Arc::new(Mutex::new(upstream)), Arc::<AtomicU64>::default());
-        let (leads_to, counted) = (Arc::clone(&upstream), Arc::clone(&bytes));
+        let inner = Arc::new(Inner {
+            upstreams: Mutex::new(upstreams),
+            turn: AtomicUsize::default(),
+            bytes: AtomicU64::default(),
+            passage: watch::channel(Passage::Open).0,
+            generation: watch::channel(0).0,
+        });
+        let accepting = Arc::clone(&inner);
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let (leads_to, counted) = (*leads_to.lock().unwrap(), Arc::clone(&counted));
-                tokio::spawn(async move {
-                    let Ok(server) = TcpStream::connect(leads_to).await else { return };
-                    let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
-                    tokio::join!(pass(from_client, to_server, &counted), pass(from_server, to_client, &counted));
-                });
+                tokio::spawn(Arc::clone(&accepting).connect(client));
             }
         });
-        Self { address, upstream, bytes, task }
+        Self { address, inner, task }
     }
 
     /// Connections that are made from now on go to another place.
     pub fn lead_to(&self, upstream: SocketAddr) {
-        *self.upstream.lock().unwrap() = upstream;
+        self.lead_to_any(vec![upstream]);
+    }
+
+    /// Connections that are made from now on go to one of these.
+    pub fn lead_to_any(&self, upstreams: Vec<SocketAddr>) {
+        *self.inner.upstreams.lock().unwrap() = upstreams;
+    }
+
+    /// Breaks the connections of now; new ones are made.
+    pub fn break_connections(&self) {
+        self.inner.generation.send_modify(|generation| *generation += 1);
+    }
+
+    /// From now on nothing passes and nobody is told, as if packets were lost.
+    pub fn hold(&self) {
+        self.inner.passage.send_replace(Passage::Held);
+    }
+
+    /// From now on connections break.
+    pub fn cut(&self) {
+        self.inner.passage.send_replace(Passage::Cut);
+    }
+
+    /// Everything passes again, what was held first.
+    pub fn heal(&self) {
+        self.inner.passage.send_replace(Passage::Open);
     }
 
     /// What has passed, both ways.
     pub fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
+        self.inner.bytes.load(Ordering::Relaxed)
     }
 }
 
 impl Drop for Relay {
     fn drop(&mut self) {
         self.task.abort();
+        self.cut();
     }
 }
 
-async fn pass(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, counted: &AtomicU64) {
-    let mut buffer = vec![0; 16 * 1024];
-    while let Ok(length @ 1..) = from.read(&mut buffer).await {
-        counted.fetch_add(length as u64, Ordering::Relaxed);
-        if to.write_all(&buffer[..length]).await.is_err() {
-            break;
+impl Inner {
+    async fn connect(self: Arc<Self>, client: TcpStream) {
+        let generation = *self.generation.borrow();
+        // A connection that is made while packets are lost is made late.
+        if !self.is_open(generation).await {
+            return;
+        }
+        let upstreams = self.upstreams.lock().unwrap().clone();
+        let first = self.turn.fetch_add(1, Ordering::Relaxed);
+        for offset in 0..upstreams.len() {
+            if let Ok(server) = TcpStream::connect(upstreams[(first + offset) % upstreams.len()]).await {
+                let _without_delay = (client.set_nodelay(true), server.set_nodelay(true));
+                let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
+                tokio::join!(self.pass(from_client, to_server, generation), self.pass(from_server, to_client, generation));
+                return;
+            }
         }
     }
-    // The other side learns that this one has nothing more to say; it may have gone.
-    let _ = to.shutdown().await;
+
+    async fn pass(&self, mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, generation: u64) {
+        let mut buffer = vec![0; 16 * 1024];
+        loop {
+            let read = tokio::select! {
+                read = from.read(&mut buffer) => read,
+                () = self.is_cut(generation) => return,
+            };
+            if !self.is_open(generation).await {
+                return;
+            }
+            let Ok(length @ 1..) = read else { break };
+            self.bytes.fetch_add(length as u64, Ordering::Relaxed);
+            let written = tokio::select! {
+                written = to.write_all(&buffer[..length]) => written,
+                () = self.is_cut(generation) => return,
+            };
+            if written.is_err() {
+                break;
+            }
+        }
+        // The other side learns that this one has nothing more to say; it may have gone.
+        let _ = to.shutdown().await;
+    }
+
+    /// Waits while bytes are held; false when the connection is to break.
+    async fn is_open(&self, generation: u64) -> bool {
+        let mut passage = self.passage.subscribe();
+        tokio::select! {
+            passage = passage.wait_for(|passage| *passage != Passage::Held) => passage.is_ok_and(|passage| *passage == Passage::Open),
+            () = self.is_cut(generation) => false,
+        }
+    }
+
+    /// Returns when the connection is to break.
+    async fn is_cut(&self, generation: u64) {
+        let (mut passage, mut generations) = (self.passage.subscribe(), self.generation.subscribe());
+        // The senders live as long as the relay.
+        tokio::select! {
+            _ = passage.wait_for(|passage| *passage == Passage::Cut) => {}
+            _ = generations.wait_for(|now| *now > generation) => {}
+        }
+    }
 }
