@@ -9,6 +9,9 @@ create table counters (
 -- The last arrival number given out. A row and not a sequence: a later commit never shows a smaller number.
 insert into counters (name, value) values ('arrival', 0);
 
+-- The last entry of the feed, a row for the same reason; and the last one that was cut from its front.
+insert into counters (name, value) values ('feed', 0), ('feed_cut', 0);
+
 create table cluster_names (
     id   integer generated always as identity primary key,
     name text collate "C" not null unique
@@ -43,6 +46,7 @@ create unique index endpoints_by_arrival on endpoints (arrival);
 create table zones (
     id          integer generated always as identity primary key,
     private     integer not null,
+    visible     integer not null,
     listed_at   bigint,
     zone        text collate "C" not null unique,
     account     text collate "C" not null,
@@ -154,3 +158,32 @@ create table spend_horizons (
     until   bigint not null,
     account text collate "C" not null primary key
 );
+
+-- The processes that share this database. Times here and in the two tables below are the database's own. Rows are written every
+-- few seconds in place: room in the page keeps that from touching an index.
+create table replicas (
+    expires_at bigint not null,
+    left_at    bigint,
+    replica    bytea not null primary key,
+    address    text not null
+) with (fillfactor = 50);
+
+-- Which of them works which account; no holder: nobody. The epoch rises each time that a lease is taken.
+create table leases (
+    epoch      bigint not null,
+    expires_at bigint not null,
+    account    text collate "C" not null primary key,
+    holder     bytea
+) with (fillfactor = 50);
+
+-- What they tell each other, in the order of the commits.
+create table feed (
+    seq     bigint not null primary key,
+    at      bigint not null,
+    weight  bigint not null,
+    kind    integer not null,
+    origin  bytea not null,
+    payload bytea not null
+);
+-- It is packed already.
+alter table feed alter column payload set storage external;

@@ -46,6 +46,7 @@ create table zones (
     environment text not null,
     name        text not null,
     private     integer not null,
+    visible     integer not null,
     listed_at   integer
 ) strict;
 
@@ -146,4 +147,12 @@ create index changes_by_batch on changes (batch_id);
 create table spend_horizons (
     account text not null primary key,
     until   integer not null
+) strict, without rowid;
+
+-- Which process works which account; no holder: nobody. The epoch rises each time that a lease is taken. There is one process at a
+-- time, so a lease does not run out, and nobody is told anything.
+create table leases (
+    account text not null primary key,
+    epoch   integer not null,
+    holder  blob
 ) strict, without rowid;

@@ -123,16 +123,20 @@ pub trait Feed: Send + Sync {
     async fn feed_end(&self) -> Result<u64, StoreError>;
 
     /// The entries after one, in their order, as many as come to about `limit` endpoints, and at least one when there is one.
+    /// What the replica that [`Store::of_replica`](super::Store::of_replica) names has told itself comes without endpoints and
+    /// statuses: it knows them.
     ///
     /// # Errors
-    /// [`StoreError::FeedCut`] when entries after it are pruned already: what they said has to be loaded from the tables.
+    /// [`StoreError::FeedCut`] when entries after it are pruned already, or when the feed ends before it because the store was
+    /// restored to an older state: what was missed has to be loaded from the tables.
     async fn feed(&self, after: u64, limit: u32) -> Result<Vec<FeedEntry>, StoreError>;
 
     /// Appends [`News::Statuses`] and [`News::Ask`]; other news is refused, it comes with what it is about.
     async fn announce(&self, origin: ReplicaId, news: Vec<News>) -> Result<(), StoreError>;
 
     /// Returns when an entry may have come that the caller has not seen; never in a store that is not shared. A hint: it may
-    /// come late or, when a connection broke, not at all, so the caller looks by itself from time to time.
+    /// come late or, when a connection broke, not at all, so the caller looks by itself from time to time. What the replica of
+    /// this store told itself is no reason.
     async fn feed_changed(&self);
 
     /// Cuts entries that are older than `age` by the store's clock; answers how many.

@@ -2,8 +2,10 @@
 
 mod budget;
 mod crash;
+mod feed;
 mod ingest;
 mod journal;
+mod leases;
 mod model;
 mod opening;
 mod retention;
@@ -24,7 +26,8 @@ use zonefold::core::packed::{PackedEndpoint, PackedRecord};
 use zonefold::core::record::{RawRecordSet, RecordKey, RecordType};
 use zonefold::core::time::Timestamp;
 use zonefold::ports::{
-    IngestOp, IngestOutcome, IngestUnit, OpOutcome, SessionOpened, SessionOpening, Store, StoreError, ZoneRow,
+    IngestOp, IngestOutcome, IngestUnit, OpOutcome, ReplicaId, ReplicaRow, SessionOpened, SessionOpening, Store, StoreError,
+    Tenure, ZoneRow,
 };
 
 /// A fresh database; a file goes with it.
@@ -54,6 +57,15 @@ impl Place {
     /// The store there, or why it cannot be opened.
     pub async fn try_open(&self) -> Result<Arc<dyn Store>, StoreError> {
         open(&self.url.parse()?, &StoreOptions { connections: 4, ..StoreOptions::default() }).await
+    }
+
+    /// One number, asked of PostgreSQL past the store.
+    pub async fn count(&self, sql: &'static str) -> i64 {
+        use sqlx::Connection as _;
+        let mut connection = sqlx::PgConnection::connect(&self.url).await.unwrap();
+        let count = sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        count
     }
 
     /// Runs a statement past the store, as an operator with a shell would.
@@ -104,6 +116,10 @@ use on_both_databases;
 
 pub fn cluster(name: &str) -> ClusterId {
     ClusterId::parse(name).unwrap()
+}
+
+pub fn replica(number: u128) -> ReplicaId {
+    ReplicaId(uuid::Uuid::from_u128(number))
 }
 
 pub fn account() -> AccountId {
@@ -174,6 +190,7 @@ pub fn zone_row(zone: &str, name: &str) -> ZoneRow {
         name: dns(name),
         private: false,
         listed_at: None,
+        visible: true,
     }
 }
 

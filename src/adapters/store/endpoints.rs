@@ -1,6 +1,6 @@
 //! The stored endpoints and their verdicts.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::codec::{self, from_json, to_json};
 use super::ingest::lock_clusters;
@@ -36,6 +36,33 @@ pub(super) async fn list(
     limit: u32,
 ) -> Result<Vec<EndpointRow>, StoreError> {
     let rows = transaction.fetch_many(COLUMNS, LIST, [after_arrival.into(), i64::from(limit).into()]).await?;
+    read(transaction, clusters, placements, &rows).await
+}
+
+const BY_ARRIVAL: &str = "
+    select e.cluster_id, e.key_hash, e.version, e.arrival, e.body, e.verdict_zone, e.verdict, e.updated_at
+      from input cross join endpoints e where e.arrival = input.arrival";
+
+/// Those of the endpoints that are still there, by their arrival.
+pub(super) async fn by_arrival(
+    transaction: &mut Transaction,
+    clusters: &Numbered<ClusterId>,
+    placements: &Numbered<Placement>,
+    arrivals: BTreeSet<i64>,
+) -> Result<HashMap<i64, EndpointRow>, StoreError> {
+    let mut input = Input::new(&[("arrival", Kind::Int)]);
+    arrivals.into_iter().for_each(|arrival| input.push([arrival.into()]));
+    let rows = transaction.fetch_bulk(BY_ARRIVAL, input).await?;
+    let rows = read(transaction, clusters, placements, &rows).await?;
+    Ok(rows.into_iter().map(|row| (row.arrival, row)).collect())
+}
+
+async fn read(
+    transaction: &mut Transaction,
+    clusters: &Numbered<ClusterId>,
+    placements: &Numbered<Placement>,
+    rows: &[Row],
+) -> Result<Vec<EndpointRow>, StoreError> {
     let numbers = |column: usize| rows.iter().filter_map(move |row| row.int_or_null(column).ok().flatten());
     let clusters = clusters.covering(transaction, |held| numbers(0).all(|number| held.contains_key(&number))).await?;
     let placements = placements.covering(transaction, |held| numbers(5).all(|number| held.contains_key(&number))).await?;

@@ -1,18 +1,19 @@
 //! Ingest: the endpoints of many streams made durable in one transaction.
 //!
 //! The rows concerned are read at once, the operations are applied to them in memory in their order, and the difference is
-//! written at once: three statements whatever the number of units.
+//! written at once: three statements whatever the number of units, and one more that tells the other replicas.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::codec::{self, parse, to_signed, to_unsigned};
+use super::feed::{self, Piece, References};
 use super::transaction::Transaction;
 use super::value::{Input, Kind};
 use crate::core::endpoint::{KeyHash, Version};
 use crate::core::ids::{ClusterId, Epoch};
 use crate::core::packed::PackedEndpoint;
 use crate::core::time::Timestamp;
-use crate::ports::{IngestOp, IngestOutcome, IngestUnit, OpOutcome, StoreError};
+use crate::ports::{IngestOp, IngestOutcome, IngestUnit, OpOutcome, ReplicaId, StoreError};
 
 /// A cluster whose row is locked until the transaction ends.
 pub(super) struct LockedCluster {
@@ -47,9 +48,10 @@ pub(super) async fn lock_clusters<'a>(
         .collect()
 }
 
-/// Makes the units durable. A unit of a cluster that never opened a session is fenced at epoch 0.
+/// Makes the units durable, as news of `origin`. A unit of a cluster that never opened a session is fenced at epoch 0.
 pub(super) async fn ingest(
     transaction: &mut Transaction,
+    origin: ReplicaId,
     units: &[IngestUnit],
     at: Timestamp,
 ) -> Result<Vec<IngestOutcome>, StoreError> {
@@ -64,8 +66,11 @@ pub(super) async fn ingest(
         });
     }
     let first_new = take_arrivals(transaction, fold.new_arrivals).await?;
-    fold.write(transaction, first_new, at).await?;
+    let written = fold.write(transaction, first_new, at).await?;
     record_progress(transaction, units, &admitted).await?;
+    if transaction.is_shared() && !written.is_empty() {
+        feed::append(transaction, origin, vec![Piece::endpoints(&written)?]).await?;
+    }
     let outcome = |unit: Result<Vec<Applied>, Epoch>| match unit {
         Ok(ops) => IngestOutcome::Committed { applied: ops.into_iter().map(|op| op.outcome(first_new)).collect() },
         Err(current) => IngestOutcome::Fenced { current },
@@ -182,15 +187,21 @@ impl<'a> Fold<'a> {
         }
     }
 
-    /// Writes the difference between what was stored and what is now.
-    async fn write(self, transaction: &mut Transaction, first_new: i64, at: Timestamp) -> Result<(), StoreError> {
+    /// Writes the difference between what was stored and what is now, and answers it.
+    async fn write(self, transaction: &mut Transaction, first_new: i64, at: Timestamp) -> Result<References, StoreError> {
         let mut gone = Vec::new();
+        let mut removed = BTreeSet::new();
         let mut changed = BTreeMap::new();
         let mut added = BTreeMap::new();
         for ((cluster, key), slot) in &self.slots {
             let same = matches!((slot.stored, slot.now), (Some((a, _)), Some((Arrival::Stored(b), _))) if a == b);
             match (slot.stored, slot.now) {
-                (Some((arrival, _)), _) if !same => gone.push(arrival),
+                (Some((arrival, _)), now) if !same => {
+                    gone.push(arrival);
+                    if now.is_none() {
+                        removed.insert((*cluster, *key));
+                    }
+                }
                 (Some((arrival, before)), Some((_, version))) if before != version => {
                     changed.insert(arrival, (version, slot.content));
                 }
@@ -200,9 +211,12 @@ impl<'a> Fold<'a> {
                 added.insert(arrival.number(first_new), (*cluster, *key, version, slot.content));
             }
         }
+        let stored = changed.keys().chain(added.keys()).copied();
+        let written = References::new(stored, removed);
         delete(transaction, gone).await?;
         update(transaction, changed, at).await?;
-        insert(transaction, added, at).await
+        insert(transaction, added, at).await?;
+        Ok(written)
     }
 }
 

@@ -14,6 +14,8 @@
 //! * **The journal** ([`journal`]) is append-only, which triggers enforce, and hash-chained for each account. The tables
 //!   `batches` and `changes` are made from it in the same transaction, to be queried. Old entries are cut from its front
 //!   ([`retention`]), and the chain says so.
+//! * **Several replicas** on one PostgreSQL: [`leases`] says which of them works which account, and fences the writes of one
+//!   whose lease has passed on; [`feed`] tells each what the others stored, and [`listener`] wakes it.
 //! * **Durability**: SQLite syncs its log at each commit, PostgreSQL is refused when `synchronous_commit` is off.
 //!
 //! Times are milliseconds; names of clusters and ids of zones are numbers inside the database.
@@ -22,8 +24,11 @@ mod changes;
 mod codec;
 mod endpoints;
 mod error;
+mod feed;
 mod ingest;
 mod journal;
+mod leases;
+mod listener;
 mod migrate;
 mod names;
 mod postgres;
@@ -36,13 +41,16 @@ mod url;
 mod value;
 mod zones;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
+use sqlx::postgres::PgConnectOptions;
 
 pub use self::url::{StoreUrl, StoreUrlError};
 
 use self::error::from_sqlx;
+use self::feed::Piece;
+use self::listener::Listener;
 use self::names::Numbered;
 use self::precedence::Precedence;
 use self::sqlite::SqlitePools;
@@ -52,11 +60,12 @@ use crate::core::change::{Batch, Cause};
 use crate::core::ids::{AccountId, BatchId, ClusterId, ZoneId};
 use crate::core::name::DnsName;
 use crate::core::record::{RecordKey, RecordType};
-use crate::core::time::Timestamp;
+use crate::core::time::{Millis, Timestamp};
 use crate::core::verdict::Placement;
 use crate::ports::{
-    BatchOutcome, BatchRow, ChangeFilter, ChangeRow, ClaimRow, ClaimWrite, ClusterRow, EndpointRow, IngestOutcome, IngestUnit,
-    RecordRow, RecordWrite, SessionOpened, SessionOpening, Store, StoreError, VerdictRow, ZoneRow,
+    BatchOutcome, BatchRow, ChangeFilter, ChangeRow, ClaimRow, ClaimWrite, ClusterRow, EndpointRow, Feed, FeedEntry,
+    IngestOutcome, IngestUnit, Leases, News, RecordRow, RecordWrite, ReplicaId, ReplicaRow, SessionOpened, SessionOpening,
+    Standing, Store, StoreError, Tenure, VerdictRow, ZoneRow,
 };
 
 /// How a store is opened; the defaults suit a broker.
@@ -68,13 +77,16 @@ pub struct StoreOptions {
     pub acquire_wait_ms: u64,
     /// How long a statement waits for another's lock.
     pub lock_wait_ms: u64,
-    /// How long PostgreSQL lets a statement run, or a transaction idle.
+    /// How long PostgreSQL lets a statement run.
     pub statement_ms: u64,
+    /// How long PostgreSQL waits inside a transaction for its client. One that was paused or cut off holds its locks so long, and
+    /// others wait for them, so it is less than a lease lasts from one heartbeat to its end.
+    pub idle_ms: u64,
 }
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { connections: 8, acquire_wait_ms: 30_000, lock_wait_ms: 10_000, statement_ms: 60_000 }
+        Self { connections: 8, acquire_wait_ms: 30_000, lock_wait_ms: 10_000, statement_ms: 60_000, idle_ms: 4_000 }
     }
 }
 
@@ -87,50 +99,77 @@ pub async fn open(url: &StoreUrl, options: &StoreOptions) -> Result<Arc<dyn Stor
     let opened = match &url.0 {
         Location::File(path) => sqlite::open_file(path, options).await.map(Database::Sqlite),
         Location::Memory => sqlite::open_memory(options).await.map(Database::Sqlite),
-        Location::Postgres(connect) => postgres::open(connect, options).await.map(Database::Postgres),
+        Location::Postgres(connect) => {
+            postgres::open(connect, options).await.map(|(pool, connect)| Database::Postgres { pool, connect })
+        }
     };
     let place = |reason: String| format!("{url}: {reason}");
     match opened {
-        Ok(database) => Ok(Arc::new(SqlStore {
-            database,
-            clusters: names::cluster_names(),
-            placements: names::placements(),
-            precedence: Precedence::default(),
-        })),
+        Ok(database) => {
+            let shared = Shared {
+                database,
+                clusters: names::cluster_names(),
+                placements: names::placements(),
+                precedence: Precedence::default(),
+            };
+            Ok(Arc::new(SqlStore { shared: Arc::new(shared), replica: NOBODY, tenure: None, listener: OnceLock::new() }))
+        }
         Err(StoreError::Unavailable(reason)) => Err(StoreError::Unavailable(place(reason))),
         Err(StoreError::Corrupt { what, reason }) => Err(StoreError::Corrupt { what, reason: place(reason) }),
         Err(StoreError::Refused(reason)) => Err(StoreError::Refused(place(reason))),
+        Err(other) => Err(other),
     }
 }
 
 enum Database {
     Sqlite(SqlitePools),
-    Postgres(sqlx::PgPool),
+    Postgres { pool: sqlx::PgPool, connect: Box<PgConnectOptions> },
 }
 
-/// The port over either database.
-struct SqlStore {
+/// Whose news it is when no replica was named.
+const NOBODY: ReplicaId = ReplicaId(uuid::Uuid::nil());
+
+/// What all handles of one open store have in common.
+struct Shared {
     database: Database,
     clusters: Numbered<ClusterId>,
     placements: Numbered<Placement>,
     precedence: Precedence,
 }
 
+/// The port over either database, for one replica and, for a worker, under its lease.
+struct SqlStore {
+    shared: Arc<Shared>,
+    replica: ReplicaId,
+    tenure: Option<Tenure>,
+    /// Begins at the first waiting for news.
+    listener: OnceLock<Listener>,
+}
+
 impl SqlStore {
     /// A transaction that writes. SQLite's takes its lock at once: one that first reads could not always go on to write.
     async fn writing(&self) -> Result<Transaction, StoreError> {
-        match &self.database {
+        match &self.shared.database {
             Database::Sqlite(pools) => pools.writer.begin_with("begin immediate").await.map(Transaction::Sqlite),
-            Database::Postgres(pool) => pool.begin().await.map(Transaction::Postgres),
+            Database::Postgres { pool, .. } => pool.begin().await.map(Transaction::Postgres),
         }
         .map_err(from_sqlx)
     }
 
+    /// A transaction that writes for a worker: its lease has not passed on and does not before the commit.
+    async fn working(&self) -> Result<Transaction, StoreError> {
+        let mut transaction = self.writing().await?;
+        if let Some(tenure) = &self.tenure {
+            leases::assert_held(&mut transaction, tenure).await?;
+        }
+        Ok(transaction)
+    }
+
     /// A transaction that only reads.
     async fn reading(&self) -> Result<Transaction, StoreError> {
-        match &self.database {
+        match &self.shared.database {
             Database::Sqlite(pools) => pools.readers.begin().await.map(Transaction::Sqlite),
-            Database::Postgres(pool) => pool.begin().await.map(Transaction::Postgres),
+            Database::Postgres { pool, .. } => pool.begin().await.map(Transaction::Postgres),
         }
         .map_err(from_sqlx)
     }
@@ -148,6 +187,16 @@ macro_rules! in_transaction {
 
 #[async_trait]
 impl Store for SqlStore {
+    fn of_replica(&self, replica: ReplicaId) -> Arc<dyn Store> {
+        let shared = Arc::clone(&self.shared);
+        Arc::new(Self { shared, replica, tenure: self.tenure.clone(), listener: OnceLock::new() })
+    }
+
+    fn under(&self, tenure: Tenure) -> Arc<dyn Store> {
+        let shared = Arc::clone(&self.shared);
+        Arc::new(Self { shared, replica: self.replica, tenure: Some(tenure), listener: OnceLock::new() })
+    }
+
     async fn open_sessions(&self, openings: &[SessionOpening]) -> Result<Vec<SessionOpened>, StoreError> {
         if openings.is_empty() {
             return Ok(Vec::new());
@@ -159,8 +208,8 @@ impl Store for SqlStore {
         if units.is_empty() {
             return Ok(Vec::new());
         }
-        let _urgent = self.precedence.urgent();
-        in_transaction!(self.writing(), ingest::ingest, units, at)
+        let _urgent = self.shared.precedence.urgent();
+        in_transaction!(self.writing(), ingest::ingest, self.replica, units, at)
     }
 
     async fn clusters(&self) -> Result<Vec<ClusterRow>, StoreError> {
@@ -168,17 +217,17 @@ impl Store for SqlStore {
     }
 
     async fn endpoints(&self, after_arrival: i64, limit: u32) -> Result<Vec<EndpointRow>, StoreError> {
-        in_transaction!(self.reading(), endpoints::list, &self.clusters, &self.placements, after_arrival, limit)
+        in_transaction!(self.reading(), endpoints::list, &self.shared.clusters, &self.shared.placements, after_arrival, limit)
     }
 
     async fn save_verdicts(&self, verdicts: &[VerdictRow]) -> Result<(), StoreError> {
         if verdicts.is_empty() {
             return Ok(());
         }
-        if let Database::Sqlite(_) = self.database {
-            self.precedence.give_way().await;
+        if let Database::Sqlite(_) = self.shared.database {
+            self.shared.precedence.give_way().await;
         }
-        in_transaction!(self.writing(), endpoints::save_verdicts, &self.placements, verdicts)
+        in_transaction!(self.writing(), endpoints::save_verdicts, &self.shared.placements, verdicts)
     }
 
     async fn zones(&self) -> Result<Vec<ZoneRow>, StoreError> {
@@ -189,29 +238,29 @@ impl Store for SqlStore {
         if zones.is_empty() {
             return Ok(());
         }
-        let saved = in_transaction!(self.writing(), zones::save, zones);
-        self.placements.forget();
+        let saved = in_transaction!(self.working(), zones::save, self.replica, zones);
+        self.shared.placements.forget();
         saved
     }
 
     async fn records(&self, zone: &ZoneId, after: Option<&RecordKey>, limit: u32) -> Result<Vec<RecordRow>, StoreError> {
-        in_transaction!(self.reading(), zones::records, &self.clusters, zone, after, limit)
+        in_transaction!(self.reading(), zones::records, &self.shared.clusters, zone, after, limit)
     }
 
     async fn save_records(&self, zone: &ZoneId, writes: &[RecordWrite], listed_at: Option<Timestamp>) -> Result<(), StoreError> {
         if writes.is_empty() && listed_at.is_none() {
             return Ok(());
         }
-        in_transaction!(self.writing(), zones::save_records, zone, writes, listed_at)
+        in_transaction!(self.working(), zones::save_records, zone, writes, listed_at)
     }
 
     async fn claims(&self, zones: &[ZoneId]) -> Result<Vec<ClaimRow>, StoreError> {
-        in_transaction!(self.reading(), zones::claims, &self.clusters, zones)
+        in_transaction!(self.reading(), zones::claims, &self.shared.clusters, zones)
     }
 
     async fn begin_batch(&self, batch: &Batch, claims: &[ClaimWrite]) -> Result<(), StoreError> {
-        let _urgent = self.precedence.urgent();
-        in_transaction!(self.writing(), journal::begin, batch, claims)
+        let _urgent = self.shared.precedence.urgent();
+        in_transaction!(self.working(), journal::begin, batch, claims)
     }
 
     async fn finish_batch(
@@ -223,8 +272,8 @@ impl Store for SqlStore {
         at: Timestamp,
     ) -> Result<(), StoreError> {
         let ending = journal::Ending { outcome, writes, claims, at };
-        let _urgent = self.precedence.urgent();
-        in_transaction!(self.writing(), journal::finish, batch, &ending)
+        let _urgent = self.shared.precedence.urgent();
+        in_transaction!(self.working(), journal::finish, batch, &ending)
     }
 
     async fn open_batches(&self, account: &AccountId) -> Result<Vec<BatchRow>, StoreError> {
@@ -244,7 +293,7 @@ impl Store for SqlStore {
     }
 
     async fn set_spend_horizon(&self, account: &AccountId, until: Timestamp) -> Result<(), StoreError> {
-        in_transaction!(self.writing(), sessions::set_spend_horizon, account, until)
+        in_transaction!(self.working(), sessions::set_spend_horizon, account, until)
     }
 
     async fn verify_journal(&self, account: &AccountId) -> Result<Result<u64, u64>, StoreError> {
@@ -254,7 +303,7 @@ impl Store for SqlStore {
     async fn prune_journal(&self, account: &AccountId, before: Timestamp, most: u32, at: Timestamp) -> Result<u64, StoreError> {
         let pruned: Result<u64, StoreError> = in_transaction!(self.writing(), retention::prune, account, before, most, at);
         let pruned = pruned?;
-        if let (Database::Sqlite(pools), 1..) = (&self.database, pruned) {
+        if let (Database::Sqlite(pools), 1..) = (&self.shared.database, pruned) {
             pools.give_back_pages().await?;
         }
         Ok(pruned)
@@ -264,5 +313,80 @@ impl Store for SqlStore {
         let mut transaction = self.reading().await?;
         transaction.fetch("select 1", []).await?;
         transaction.commit().await
+    }
+}
+
+#[async_trait]
+impl Leases for SqlStore {
+    fn is_shared(&self) -> bool {
+        matches!(self.shared.database, Database::Postgres { .. })
+    }
+
+    async fn heartbeat(&self, replica: &ReplicaRow, ttl: Millis) -> Result<Standing, StoreError> {
+        if self.is_shared() {
+            let beat: Result<(), StoreError> = in_transaction!(self.writing(), leases::heartbeat, replica, ttl);
+            beat?;
+        }
+        in_transaction!(self.reading(), leases::standing, replica)
+    }
+
+    async fn take_leases(&self, replica: ReplicaId, accounts: &[AccountId], ttl: Millis) -> Result<Vec<Tenure>, StoreError> {
+        if accounts.is_empty() {
+            return Ok(Vec::new());
+        }
+        in_transaction!(self.writing(), leases::take, replica, accounts, ttl)
+    }
+
+    async fn give_back(&self, tenures: &[Tenure]) -> Result<(), StoreError> {
+        if tenures.is_empty() {
+            return Ok(());
+        }
+        in_transaction!(self.writing(), leases::give_back, tenures)
+    }
+
+    async fn leave(&self, replica: ReplicaId) -> Result<(), StoreError> {
+        in_transaction!(self.writing(), leases::leave, replica)
+    }
+}
+
+#[async_trait]
+impl Feed for SqlStore {
+    async fn feed_end(&self) -> Result<u64, StoreError> {
+        if !self.is_shared() {
+            return Ok(0);
+        }
+        in_transaction!(self.reading(), feed::end)
+    }
+
+    async fn feed(&self, after: u64, limit: u32) -> Result<Vec<FeedEntry>, StoreError> {
+        if !self.is_shared() {
+            return Ok(Vec::new());
+        }
+        let (clusters, placements) = (&self.shared.clusters, &self.shared.placements);
+        in_transaction!(self.reading(), feed::read, clusters, placements, self.replica, after, limit)
+    }
+
+    async fn announce(&self, origin: ReplicaId, news: Vec<News>) -> Result<(), StoreError> {
+        let pieces = news.into_iter().map(Piece::announcement).collect::<Result<Vec<_>, _>>()?;
+        if pieces.is_empty() || !self.is_shared() {
+            return Ok(());
+        }
+        in_transaction!(self.writing(), feed::append, origin, pieces)
+    }
+
+    async fn feed_changed(&self) {
+        match &self.shared.database {
+            Database::Sqlite(_) => std::future::pending().await,
+            Database::Postgres { connect, .. } => {
+                self.listener.get_or_init(|| Listener::start((**connect).clone(), self.replica)).changed().await;
+            }
+        }
+    }
+
+    async fn prune_feed(&self, age: Millis) -> Result<u64, StoreError> {
+        if !self.is_shared() {
+            return Ok(0);
+        }
+        in_transaction!(self.writing(), feed::prune, age)
     }
 }

@@ -15,13 +15,16 @@ use crate::ports::StoreError;
 /// Rows of one bulk statement: enough to make the round trip cheap, few enough to keep a message below some megabytes.
 const CHUNK_ROWS: usize = 5_000;
 
-/// Connects, checks that commits are durable, migrates, and opens the pool.
-pub(super) async fn open(connect: &PgConnectOptions, options: &StoreOptions) -> Result<PgPool, StoreError> {
+/// Connects, checks that commits are durable, migrates, and opens the pool; answers how it connects, too.
+pub(super) async fn open(
+    connect: &PgConnectOptions,
+    options: &StoreOptions,
+) -> Result<(PgPool, Box<PgConnectOptions>), StoreError> {
     let wait = Duration::from_millis(options.acquire_wait_ms);
     let connect = connect.clone().application_name("zonefold").options([
         ("lock_timeout", options.lock_wait_ms.to_string()),
         ("statement_timeout", options.statement_ms.to_string()),
-        ("idle_in_transaction_session_timeout", options.statement_ms.to_string()),
+        ("idle_in_transaction_session_timeout", options.idle_ms.to_string()),
         // A plan that was made while a table was empty would scan it when it is large.
         ("plan_cache_mode", "force_custom_plan".to_owned()),
     ]);
@@ -33,7 +36,8 @@ pub(super) async fn open(connect: &PgConnectOptions, options: &StoreOptions) -> 
     // The migrator holds an advisory lock, so processes that start at once take turns.
     migrate::postgres().run_direct(None, &mut connection, false).await.map_err(from_migration)?;
     connection.close().await.map_err(from_sqlx)?;
-    Ok(PgPoolOptions::new().max_connections(options.connections.max(1)).acquire_timeout(wait).connect_lazy_with(connect))
+    let pool = PgPoolOptions::new().max_connections(options.connections.max(1)).acquire_timeout(wait);
+    Ok((pool.connect_lazy_with(connect.clone()), Box::new(connect)))
 }
 
 /// An acknowledged commit has to be on the disk: refuses a session that does not wait for it, and warns of a server without `fsync`.

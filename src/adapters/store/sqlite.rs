@@ -150,6 +150,7 @@ fn unreadable(path: &Path, error: sqlx::Error) -> StoreError {
         StoreError::Unavailable(reason) => StoreError::Unavailable(place(reason)),
         StoreError::Corrupt { what, reason } => StoreError::Corrupt { what, reason: place(reason) },
         StoreError::Refused(reason) => StoreError::Refused(place(reason)),
+        other => other,
     }
 }
 

@@ -13,6 +13,14 @@ use super::value::{Input, Kind, Row, Value, pack_columns, unpack_rows};
 use super::{postgres, sqlite};
 use crate::ports::StoreError;
 
+/// PostgreSQL's clock in milliseconds since the epoch, as the statement runs: `now()` would be when the transaction began.
+macro_rules! clock {
+    () => {
+        "(extract(epoch from clock_timestamp()) * 1000)::bigint"
+    };
+}
+pub(super) use clock;
+
 /// An open transaction; dropped without [`Transaction::commit`] it is rolled back.
 pub(super) enum Transaction {
     Sqlite(sqlx::Transaction<'static, Sqlite>),
@@ -106,11 +114,32 @@ impl Transaction {
         }
     }
 
+    /// Whether other processes may write here at the same time.
+    pub(super) fn is_shared(&self) -> bool {
+        matches!(self, Self::Postgres(_))
+    }
+
     /// A query's end that keeps the read rows from changing until the commit. SQLite's one writer needs none.
     pub(super) fn for_update(&self) -> &'static str {
         match self {
             Self::Sqlite(_) => "",
             Self::Postgres(_) => " for update",
+        }
+    }
+
+    /// A query's end that locks the read rows against writers but not against [`Self::for_key_share`]. SQLite needs none.
+    pub(super) fn for_no_key_update(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "",
+            Self::Postgres(_) => " for no key update",
+        }
+    }
+
+    /// A query's end that keeps the read rows from being locked by [`Self::for_update`] until the commit. SQLite needs none.
+    pub(super) fn for_key_share(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "",
+            Self::Postgres(_) => " for key share",
         }
     }
 

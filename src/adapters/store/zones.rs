@@ -1,8 +1,9 @@
 //! Zones, what was observed in them, and who holds the names in them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::codec::{self, from_json, parse, to_json};
+use super::feed::{self, Piece};
 use super::names::{Numbered, intern_clusters, known, numbered, zone_number, zone_numbers};
 use super::transaction::Transaction;
 use super::value::{Input, Kind, Row};
@@ -10,10 +11,10 @@ use crate::core::ids::{ClusterId, ZoneId};
 use crate::core::name::DnsName;
 use crate::core::record::RecordKey;
 use crate::core::time::Timestamp;
-use crate::ports::{ClaimRow, ClaimWrite, Ownership, RecordRow, RecordWrite, StoreError, ZoneRow};
+use crate::ports::{ClaimRow, ClaimWrite, Ownership, RecordRow, RecordWrite, ReplicaId, StoreError, ZoneRow};
 
 pub(super) async fn list(transaction: &mut Transaction) -> Result<Vec<ZoneRow>, StoreError> {
-    let query = "select account, environment, zone, name, private, listed_at from zones order by zone";
+    let query = "select account, environment, zone, name, private, listed_at, visible from zones order by zone";
     let rows = transaction.fetch(query, []).await?;
     rows.iter()
         .map(|row| {
@@ -24,6 +25,7 @@ pub(super) async fn list(transaction: &mut Transaction) -> Result<Vec<ZoneRow>, 
                 name: parse("zone name", row.text(3)?)?,
                 private: row.int(4)? != 0,
                 listed_at: row.int_or_null(5)?.map(Timestamp),
+                visible: row.int(6)? != 0,
             })
         })
         .collect()
@@ -36,17 +38,23 @@ const ZONES: &[(&str, Kind)] = &[
     ("name", Kind::Text),
     ("private", Kind::Int),
     ("listed_at", Kind::Int),
+    ("visible", Kind::Int),
 ];
 
-/// Discovery does not know when a zone was listed; none keeps the time that is stored.
+/// Discovery does not know when a zone was listed; none keeps the time that is stored. What is stored already is neither written
+/// again nor news.
 const SAVE_ZONES: &str = "
-    insert into zones (zone, account, environment, name, private, listed_at)
-    select zone, account, environment, name, private, listed_at from input where true order by zone
+    insert into zones (zone, account, environment, name, private, listed_at, visible)
+    select zone, account, environment, name, private, listed_at, visible from input where true order by zone
     on conflict (zone) do update
-       set account = excluded.account, environment = excluded.environment, name = excluded.name,
-           private = excluded.private, listed_at = coalesce(excluded.listed_at, zones.listed_at)";
+       set account = excluded.account, environment = excluded.environment, name = excluded.name, private = excluded.private,
+           listed_at = coalesce(excluded.listed_at, zones.listed_at), visible = excluded.visible
+     where zones.account <> excluded.account or zones.environment <> excluded.environment or zones.name <> excluded.name
+        or zones.private <> excluded.private or zones.visible <> excluded.visible
+        or coalesce(excluded.listed_at, zones.listed_at) is distinct from zones.listed_at
+    returning account";
 
-pub(super) async fn save(transaction: &mut Transaction, zones: &[ZoneRow]) -> Result<(), StoreError> {
+pub(super) async fn save(transaction: &mut Transaction, origin: ReplicaId, zones: &[ZoneRow]) -> Result<(), StoreError> {
     let last: BTreeMap<&ZoneId, &ZoneRow> = zones.iter().map(|row| (&row.zone, row)).collect();
     let mut input = Input::new(ZONES);
     for row in last.into_values() {
@@ -57,10 +65,13 @@ pub(super) async fn save(transaction: &mut Transaction, zones: &[ZoneRow]) -> Re
             row.name.as_str().into(),
             i64::from(row.private).into(),
             row.listed_at.map(|at| at.0).into(),
+            i64::from(row.visible).into(),
         ]);
     }
-    transaction.execute_bulk(SAVE_ZONES, input).await?;
-    Ok(())
+    let saved = transaction.fetch_bulk(SAVE_ZONES, input).await?;
+    let accounts: BTreeSet<&str> = saved.iter().map(|row| row.text(0)).collect::<Result<_, _>>()?;
+    let news = accounts.into_iter().map(Piece::zones).collect();
+    feed::append(transaction, origin, news).await
 }
 
 const RECORD_COLUMNS: &[(&str, Kind)] = &[

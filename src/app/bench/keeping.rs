@@ -86,6 +86,7 @@ impl Keeping {
                     name: name.clone(),
                     private: false,
                     listed_at: Some(FIRST_DAY),
+                    visible: true,
                 });
             }
         }

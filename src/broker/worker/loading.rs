@@ -144,6 +144,7 @@ impl Worker {
         for row in &rows {
             // Tags are not kept: a zone that only a tag selects is worked once discovery has seen it again.
             let settings = settings_of(&self.settings.rules, &row.name, &row.zone, row.private, &BTreeMap::new());
+            let settings = settings.filter(|_| row.visible);
             let facts = ZoneFacts { visible: settings.is_some(), ..facts_of(row) };
             let settings = settings.copied().unwrap_or(UNSELECTED);
             let mut zone = ZoneWork::new(facts, settings, row.listed_at, now);

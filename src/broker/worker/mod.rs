@@ -290,7 +290,7 @@ pub fn facts_of(row: &ZoneRow) -> ZoneFacts {
         zone: row.zone.clone(),
         name: row.name.clone(),
         visibility: Visibility::of(row.private),
-        visible: true,
+        visible: row.visible,
     }
 }
 
@@ -302,5 +302,6 @@ fn row_of(facts: &ZoneFacts, listed_at: Option<Timestamp>) -> ZoneRow {
         name: facts.name.clone(),
         private: facts.visibility.is_private(),
         listed_at,
+        visible: facts.visible,
     }
 }

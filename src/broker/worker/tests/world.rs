@@ -68,7 +68,52 @@ impl TestStore {
 }
 
 #[async_trait]
+impl Leases for TestStore {
+    fn is_shared(&self) -> bool {
+        false
+    }
+    async fn heartbeat(&self, replica: &ReplicaRow, _: Millis) -> Result<Standing, StoreError> {
+        Ok(Standing { replicas: vec![replica.clone()], leases: vec![] })
+    }
+    async fn take_leases(&self, holder: ReplicaId, accounts: &[AccountId], _: Millis) -> Result<Vec<Tenure>, StoreError> {
+        let taken = |account: &AccountId| Tenure { account: account.clone(), holder, epoch: LeaseEpoch(1) };
+        Ok(accounts.iter().map(taken).collect())
+    }
+    async fn give_back(&self, _: &[Tenure]) -> Result<(), StoreError> {
+        Ok(())
+    }
+    async fn leave(&self, _: ReplicaId) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Feed for TestStore {
+    async fn feed_end(&self) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+    async fn feed(&self, _: u64, _: u32) -> Result<Vec<FeedEntry>, StoreError> {
+        Ok(vec![])
+    }
+    async fn announce(&self, _: ReplicaId, _: Vec<News>) -> Result<(), StoreError> {
+        Ok(())
+    }
+    async fn feed_changed(&self) {
+        std::future::pending().await
+    }
+    async fn prune_feed(&self, _: Millis) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+}
+
+#[async_trait]
 impl Store for TestStore {
+    fn of_replica(&self, _: ReplicaId) -> Arc<dyn Store> {
+        unreachable!("who makes a worker names the replica")
+    }
+    fn under(&self, _: Tenure) -> Arc<dyn Store> {
+        unreachable!("a worker is given the store of its tenure")
+    }
     async fn open_sessions(&self, _: &[SessionOpening]) -> Result<Vec<SessionOpened>, StoreError> {
         Err(StoreError::Refused("no sessions here".to_owned()))
     }
@@ -255,6 +300,7 @@ impl World {
             name: name(&www(zone)[4..]),
             private: false,
             listed_at: Some(START),
+            visible: true,
         });
         let rows: Vec<ZoneRow> = rows.collect();
         let hosted =

@@ -1,0 +1,200 @@
+//! Which replica works which account.
+//!
+//! A worker's write looks at its lease first and locks the row for `key share` until its commit; whoever takes a lease locks the
+//! row for `update`. The two exclude each other, so a lease never passes on between the look and the commit. A heartbeat locks for
+//! `no key update`, which gets along with the look: a replica's life does not depend on how long its own workers write.
+//!
+//! A taker skips rows that are locked, and tries again at its next heartbeat. So it never waits for a holder that was paused
+//! inside a transaction, and the server ends such a transaction before a lease runs out.
+//!
+//! Locks are taken in one order by all transactions: the lease, then clusters by their number, then what is written, and
+//! the counter of the feed as the last. Where several leases are locked and waited for, it is in the order of their accounts.
+//!
+//! SQLite has one process at a time: there a lease is taken from whoever has it and does not run out, and a heartbeat writes nothing.
+
+use super::codec::{parse, to_signed, to_unsigned};
+use super::error::corrupt;
+use super::transaction::{Transaction, clock};
+use super::value::{Input, Kind, Row};
+use crate::core::ids::AccountId;
+use crate::core::time::Millis;
+use crate::ports::{LeaseEpoch, ReplicaId, ReplicaRow, Standing, StoreError, Tenure};
+
+/// How a replica's id stands in a column.
+pub(super) fn replica_bytes(replica: ReplicaId) -> Vec<u8> {
+    replica.0.as_bytes().to_vec()
+}
+
+pub(super) fn replica_id(bytes: &[u8]) -> Result<ReplicaId, StoreError> {
+    uuid::Uuid::from_slice(bytes).map(ReplicaId).map_err(|error| corrupt("replica id", error))
+}
+
+/// The lease has not passed on and does not before the commit. The first statement of a transaction: whoever is fenced waits for
+/// nothing and locks nothing.
+pub(super) async fn assert_held(transaction: &mut Transaction, tenure: &Tenure) -> Result<(), StoreError> {
+    let query = format!("select 1 from leases where account = $1 and holder = $2 and epoch = $3{}", transaction.for_key_share());
+    let epoch = to_signed("the epoch of a lease", tenure.epoch.0)?;
+    let arguments = [tenure.account.as_str().into(), replica_bytes(tenure.holder).into(), epoch.into()];
+    match transaction.fetch_optional(&query, arguments).await? {
+        Some(_) => Ok(()),
+        None => Err(StoreError::Fenced(tenure.account.clone())),
+    }
+}
+
+/// One that left stays gone, though its last heartbeat may come later.
+const LIVE_ON: &str = concat!(
+    "insert into replicas (replica, address, expires_at) values ($1, $2, ",
+    clock!(),
+    " + $3)
+    on conflict (replica) do update set address = excluded.address, expires_at = excluded.expires_at
+     where replicas.left_at is null"
+);
+
+const EXTEND: &str = concat!(
+    "with held as (select account from leases where holder = $1 order by account for no key update)
+    update leases set expires_at = ",
+    clock!(),
+    " + $2 from held where leases.account = held.account"
+);
+
+/// A row is kept for an hour, so that a heartbeat that was held up brings nobody back who left.
+const FORGET_DEAD: &str = concat!(
+    "delete from replicas where replica in (
+        select replica from replicas where expires_at < ",
+    clock!(),
+    " - 3600000 for update skip locked)"
+);
+
+const ALIVE: &str =
+    concat!("select replica, address from replicas where left_at is null and expires_at > ", clock!(), " order by replica");
+
+const HELD: &str = concat!(
+    "select account, holder, epoch from leases where holder is not null and expires_at > ",
+    clock!(),
+    " order by account"
+);
+
+const HELD_ALONE: &str = "select account, holder, epoch from leases where holder is not null order by account";
+
+/// The replica lives on, and so do the leases that it holds, also those that ran out and that nobody took.
+pub(super) async fn heartbeat(transaction: &mut Transaction, replica: &ReplicaRow, ttl: Millis) -> Result<(), StoreError> {
+    if !transaction.is_shared() {
+        return Ok(());
+    }
+    let id = replica_bytes(replica.replica);
+    transaction.execute(LIVE_ON, [id.clone().into(), replica.address.as_str().into(), ttl.0.into()]).await?;
+    transaction.execute(EXTEND, [id.into(), ttl.0.into()]).await?;
+    transaction.execute(FORGET_DEAD, []).await?;
+    Ok(())
+}
+
+/// Who lives, and who holds what. Where nothing is shared, `asking` is alone.
+pub(super) async fn standing(transaction: &mut Transaction, asking: &ReplicaRow) -> Result<Standing, StoreError> {
+    let (replicas, held) = if transaction.is_shared() {
+        let rows = transaction.fetch(ALIVE, []).await?;
+        let replica = |row: &Row| Ok(ReplicaRow { replica: replica_id(row.bytes(0)?)?, address: row.text(1)?.to_owned() });
+        (rows.iter().map(replica).collect::<Result<_, StoreError>>()?, HELD)
+    } else {
+        (vec![asking.clone()], HELD_ALONE)
+    };
+    let rows = transaction.fetch(held, []).await?;
+    let leases = rows.iter().map(|row| tenure(row, replica_id(row.bytes(1)?)?, row.int(2)?)).collect::<Result<_, _>>()?;
+    Ok(Standing { replicas, leases })
+}
+
+fn tenure(row: &Row, holder: ReplicaId, epoch: i64) -> Result<Tenure, StoreError> {
+    let epoch = LeaseEpoch(to_unsigned("epoch of a lease", epoch)?);
+    Ok(Tenure { account: parse("account id", row.text(0)?)?, holder, epoch })
+}
+
+const TAKING: &[(&str, Kind)] = &[("account", Kind::Text), ("holder", Kind::Bytes), ("ttl", Kind::Int)];
+
+const ADD_LEASES: &str = "
+    insert into leases (account, epoch, expires_at) select account, 0, 0 from input where true order by account
+    on conflict (account) do nothing";
+
+const TAKE: &str = concat!(
+    ", free as (
+        select l.account from leases l
+         where l.account in (select account from input) and (l.holder is null or l.expires_at <= ",
+    clock!(),
+    ") and not exists (select 1 from replicas where replica in (select holder from input) and left_at is not null)
+         order by l.account for update of l skip locked)
+    update leases set holder = input.holder, epoch = leases.epoch + 1, expires_at = ",
+    clock!(),
+    " + input.ttl
+      from free join input on input.account = free.account where leases.account = free.account
+    returning leases.account, leases.epoch"
+);
+
+const TAKE_ALONE: &str = "
+    insert into leases (account, holder, epoch) select account, holder, 1 from input where true order by account
+    on conflict (account) do update set holder = excluded.holder, epoch = leases.epoch + 1
+    returning account, epoch";
+
+/// Takes what is free, or everything where nothing is shared; answers it in the order of the accounts.
+pub(super) async fn take(
+    transaction: &mut Transaction,
+    holder: ReplicaId,
+    accounts: &[AccountId],
+    ttl: Millis,
+) -> Result<Vec<Tenure>, StoreError> {
+    let accounts: std::collections::BTreeSet<&AccountId> = accounts.iter().collect();
+    let input = || {
+        let mut input = Input::new(TAKING);
+        accounts.iter().for_each(|account| input.push([account.as_str().into(), replica_bytes(holder).into(), ttl.0.into()]));
+        input
+    };
+    let statement = if transaction.is_shared() {
+        transaction.execute_bulk(ADD_LEASES, input()).await?;
+        TAKE
+    } else {
+        TAKE_ALONE
+    };
+    let rows = transaction.fetch_bulk(statement, input()).await?;
+    let mut taken = rows.iter().map(|row| tenure(row, holder, row.int(1)?)).collect::<Result<Vec<_>, _>>()?;
+    taken.sort_by(|a, b| a.account.cmp(&b.account));
+    Ok(taken)
+}
+
+/// Frees the leases that have not passed on.
+pub(super) async fn give_back(transaction: &mut Transaction, tenures: &[Tenure]) -> Result<(), StoreError> {
+    let mut input = Input::new(&[("account", Kind::Text), ("holder", Kind::Bytes), ("epoch", Kind::Int)]);
+    for tenure in tenures {
+        let epoch = to_signed("the epoch of a lease", tenure.epoch.0)?;
+        input.push([tenure.account.as_str().into(), replica_bytes(tenure.holder).into(), epoch.into()]);
+    }
+    let statement = format!(
+        ", held as (
+            select l.account from leases l
+             where exists (select 1 from input where input.account = l.account and input.holder = l.holder and input.epoch = l.epoch)
+             order by l.account{})
+        update leases set holder = null from held where leases.account = held.account",
+        transaction.for_no_key_update()
+    );
+    transaction.execute_bulk(&statement, input).await?;
+    Ok(())
+}
+
+const LEAVE: &str = concat!(
+    "insert into replicas (replica, address, expires_at, left_at) values ($1, '', ",
+    clock!(),
+    ", ",
+    clock!(),
+    ") on conflict (replica) do update set expires_at = excluded.expires_at, left_at = excluded.left_at"
+);
+
+/// The replica is gone for good, and its leases are free.
+pub(super) async fn leave(transaction: &mut Transaction, replica: ReplicaId) -> Result<(), StoreError> {
+    let id = replica_bytes(replica);
+    if transaction.is_shared() {
+        transaction.execute(LEAVE, [id.clone().into()]).await?;
+    }
+    let free = format!(
+        "with held as (select account from leases where holder = $1 order by account{})
+        update leases set holder = null from held where leases.account = held.account",
+        transaction.for_no_key_update()
+    );
+    transaction.execute(&free, [id.into()]).await?;
+    Ok(())
+}
