@@ -83,7 +83,10 @@ async fn attributable(site: &Site) {
         let rows = journal.get(batch).unwrap_or_else(|| panic!("10: nobody journalled {entry:?}"));
         for row in rows {
             assert_eq!((&row.account, &row.zone), (&entry.account, &entry.zone), "10: {row:?}");
-            assert!(!row.change.cause.endpoints.is_empty() || row.change.after.is_none(), "10: a change without a cause: {row:?}");
+            assert!(
+                !row.change.cause.endpoints.is_empty() || row.change.after.is_none(),
+                "10: a change without a cause: {row:?}"
+            );
             match &row.outcome {
                 Some(BatchOutcome::Applied { change_id: Some(change_id), .. }) => assert_eq!(*change_id, entry.change_id),
                 // Its answer was lost, or it came late: that it was applied is known from reading back, at once or later.

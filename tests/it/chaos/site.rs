@@ -156,7 +156,9 @@ impl Site {
     /// Which replica calls under a principal.
     pub fn replica_of(&self, principal: &str) -> Option<usize> {
         let session = principal.rsplit('/').next().unwrap_or_default();
-        self.replicas.iter().position(|replica| replica.lives.iter().any(|life| !life.is_empty() && session.contains(life.as_str())))
+        self.replicas
+            .iter()
+            .position(|replica| replica.lives.iter().any(|life| !life.is_empty() && session.contains(life.as_str())))
     }
 
     /// The runs of calls that an account has seen, each with the replica that made it.
