@@ -23,6 +23,7 @@ use crate::adapters::store::{self, StoreOptions};
 use crate::api::front::Front;
 use crate::broker::directory::ClusterSettings;
 use crate::broker::ingest::{FederationService, Limits, StartingService};
+use crate::broker::lease::LeaseTiming;
 use crate::broker::metrics::BrokerMetrics;
 use crate::broker::progress::StartProgress;
 use crate::broker::worker::AccountSettings;
@@ -30,7 +31,7 @@ use crate::broker::{Broker, BrokerHandle, BrokerParts};
 use crate::cli::BrokerArgs;
 use crate::config::{Config, ConfigWatch};
 use crate::core::ids::{AccountId, ClusterId};
-use crate::ports::{Clock, DnsProviders};
+use crate::ports::{Clock, DnsProviders, ReplicaId, ReplicaRow};
 use crate::telemetry;
 use crate::wire::v1::federation_server::FederationServer;
 
@@ -87,6 +88,8 @@ pub struct BrokerOptions {
     pub aws: AwsOptions,
     /// What a session may take.
     pub limits: Limits,
+    /// How the leases of accounts are kept.
+    pub leases: LeaseTiming,
     /// The time; the system's by default.
     pub clock: Option<Arc<dyn Clock>>,
 }
@@ -164,7 +167,7 @@ impl Listening<'_> {
     pub async fn start(self) -> anyhow::Result<BoundBroker> {
         let Self { grpc, http, progress, config, options, metrics, front, token, started, servers } = self;
         let (broker, providers) = {
-            let starting = start(config, options, metrics, token.subscribe(), Arc::clone(&progress));
+            let starting = start(config, http, options, metrics, token.subscribe(), Arc::clone(&progress));
             tokio::pin!(starting);
             loop {
                 tokio::select! {
@@ -183,6 +186,7 @@ impl Listening<'_> {
 
 async fn start(
     config: &Config,
+    http: SocketAddr,
     options: BrokerOptions,
     metrics: BrokerMetrics,
     token: watch::Receiver<Option<String>>,
@@ -193,7 +197,13 @@ async fn start(
     let store = store::open(&store_url, &StoreOptions::default()).await.context("the store cannot be opened")?;
     let access = config.accounts.iter().map(|account| account.access()).collect();
     let providers = Arc::new(AwsProviders::new(access, options.aws, Arc::clone(&clock)).await);
+    let replica = ReplicaRow { replica: ReplicaId(uuid::Uuid::new_v4()), address: config.listen.advertised(http) };
+    if store.is_shared() {
+        info!(replica = %replica.replica, address = %replica.address, "one of the replicas that share the store");
+    }
     let broker = Broker::start(BrokerParts {
+        replica,
+        leases: options.leases,
         clusters: clusters_of(config),
         accounts: accounts_of(config),
         token,
@@ -357,22 +367,7 @@ impl Reloader {
             Err(error) => warn!("the agents' token stays as it was: {error}"),
         }
         self.providers.set_accounts(config.accounts.iter().map(|account| account.access()).collect());
-        let known = self.handle.workers.keys().cloned().collect::<Vec<_>>();
-        let mut accounts = vec![];
-        for settings in accounts_of(config) {
-            if !known.contains(&settings.account) {
-                warn!(account = %settings.account, "a new account is worked from the next start on");
-                continue;
-            }
-            match self.providers.provider(&settings.account).await {
-                Ok(provider) => accounts.push((settings, provider)),
-                Err(error) => warn!(account = %settings.account, "the account stays as it was: {error}"),
-            }
-        }
-        for account in known.iter().filter(|account| config.accounts.iter().all(|other| other.id != **account)) {
-            warn!(account = %account, "the account is no longer configured; it is worked as before until the next start");
-        }
-        self.handle.reconfigure(clusters_of(config), accounts).await;
+        self.handle.reconfigure(clusters_of(config), accounts_of(config)).await;
         info!("configuration applied");
     }
 }

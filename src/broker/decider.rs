@@ -1,18 +1,25 @@
-//! The one writer of the directory: takes what was committed and what was discovered, and passes on what follows.
+//! The one writer of the directory: takes what was committed, here or by another replica, and what was discovered, and passes on
+//! what follows to the workers of this replica.
+//!
+//! A worker that comes later is told of everything that contributes to its account: the directory is walked a page at a time, and
+//! between two pages the decider goes on with its other messages. The worker is told of those at once, so whatever happens while
+//! the walk goes on reaches it one way or the other, and twice is as good as once.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
-use super::directory::{ClusterSettings, Effect, SharedDirectory};
-use super::feedback::Feedback;
+use super::directory::{ClusterSettings, Effect, SharedDirectory, Walk};
+use super::feedback::{Feedback, Keeper};
 use super::held::Status;
 use super::ingest::CommittedUnit;
+use super::relay::ToldStatus;
 use super::worker::{Discovered, Message, WorkerHandle};
+use super::workers::Workers;
 use crate::core::ids::{AccountId, ClusterId};
-use crate::ports::Clock;
+use crate::ports::{Clock, EndpointNews};
 
 /// What the decider is told.
 pub enum ToDecider {
@@ -20,75 +27,160 @@ pub enum ToDecider {
     Committed(Vec<CommittedUnit>),
     /// The zones of an account.
     Discovered(Discovered),
+    /// What other replicas tell, in the order in which they did.
+    Followed(Vec<Followed>),
+    /// An account is worked here from now on; its books are read, and it waits to be told what clusters want.
+    Adopt(AccountId, WorkerHandle),
+    /// An account is no longer worked here.
+    Release(AccountId),
     /// The configuration of clusters has changed.
     Reconfigure(HashMap<ClusterId, ClusterSettings>),
     /// Answered when everything before it is in the directory.
     Barrier(oneshot::Sender<()>),
 }
 
+/// What another replica tells.
+#[derive(Debug)]
+pub enum Followed {
+    /// An endpoint was stored or removed.
+    Endpoint(EndpointNews),
+    /// The zones of an account, as the store holds them.
+    Zones(Discovered),
+    /// What became of endpoints.
+    Statuses(Vec<ToldStatus>),
+}
+
 /// See the module's page.
 pub struct Decider {
-    /// The directory.
-    pub directory: SharedDirectory,
-    /// The workers, by account.
-    pub workers: BTreeMap<AccountId, WorkerHandle>,
-    /// Where verdicts go.
-    pub feedback: Feedback,
-    /// The time.
-    pub clock: Arc<dyn Clock>,
+    directory: SharedDirectory,
+    workers: Arc<Workers>,
+    feedback: Feedback,
+    clock: Arc<dyn Clock>,
+    walk: Option<Walk>,
+    /// The accounts that a walk has yet to be begun for.
+    waiting: BTreeSet<AccountId>,
 }
 
 impl Decider {
+    /// A decider; it alone tells the directory anything, and the workers who there is.
+    pub fn new(directory: SharedDirectory, workers: Arc<Workers>, feedback: Feedback, clock: Arc<dyn Clock>) -> Self {
+        Self { directory, workers, feedback, clock, walk: None, waiting: BTreeSet::new() }
+    }
+
     /// Decides until nobody is left to tell it anything.
-    pub async fn run(self, mut messages: mpsc::Receiver<ToDecider>) {
-        while let Some(message) = messages.recv().await {
-            let mut effects = vec![];
-            match message {
-                ToDecider::Committed(units) => {
-                    for unit in units {
-                        self.directory.commit(&unit.cluster, unit.ops, &unit.outcomes, &mut effects);
-                    }
-                }
-                ToDecider::Discovered(discovered) => {
-                    self.directory.discover(&discovered.account, discovered.zones, &mut effects);
-                }
-                ToDecider::Reconfigure(settings) => {
-                    self.directory.reconfigure(settings, &mut effects);
-                }
-                ToDecider::Barrier(reply) => {
-                    // Who asked may have gone.
-                    let _gone = reply.send(());
+    pub async fn run(mut self, mut messages: mpsc::Receiver<ToDecider>) {
+        loop {
+            tokio::select! {
+                message = messages.recv() => match message {
+                    Some(message) => self.take(message).await,
+                    None => return,
+                },
+                () = std::future::ready(()), if self.walk.is_some() || !self.waiting.is_empty() => {
+                    self.walk_on().await;
+                    tokio::task::yield_now().await;
                 }
             }
-            self.pass_on(effects).await;
         }
     }
 
-    async fn pass_on(&self, effects: Vec<Effect>) {
-        for (account, effects) in part(effects, &self.feedback, &*self.clock) {
-            match self.workers.get(&account) {
-                Some(worker) => {
-                    if worker.messages.send(Message::Effects(effects)).await.is_err() {
-                        warn!(account = %account, "the account's worker is gone; its names are decided at the next start");
-                    }
-                }
-                None => {
-                    warn!(account = %account, "no worker for the account: it is not in the configuration, nothing is written there")
+    async fn take(&mut self, message: ToDecider) {
+        let mut effects = vec![];
+        let mut keeper = Keeper::Here;
+        match message {
+            ToDecider::Committed(units) => {
+                for unit in units {
+                    self.directory.commit(&unit.cluster, unit.ops, &unit.outcomes, &mut effects);
                 }
             }
+            ToDecider::Discovered(discovered) => {
+                self.directory.discover(&discovered.account, discovered.zones, &mut effects);
+            }
+            ToDecider::Followed(followed) => {
+                keeper = Keeper::Elsewhere;
+                for news in followed {
+                    self.follow(news, &mut effects);
+                }
+            }
+            ToDecider::Adopt(account, worker) => {
+                self.workers.insert(&account, &worker);
+                self.waiting.insert(account);
+            }
+            ToDecider::Release(account) => self.workers.remove(&account),
+            ToDecider::Reconfigure(settings) => {
+                self.directory.reconfigure(settings, &mut effects);
+            }
+            ToDecider::Barrier(reply) => {
+                // Who asked may have gone.
+                let _gone = reply.send(());
+            }
+        }
+        self.pass_on(keeper, effects).await;
+    }
+
+    fn follow(&self, news: Followed, effects: &mut Vec<Effect>) {
+        match news {
+            Followed::Endpoint(news) => self.directory.follow(news, effects),
+            Followed::Zones(Discovered { account, zones }) => self.directory.discover(&account, zones, effects),
+            Followed::Statuses(statuses) => {
+                for told in statuses {
+                    // The worker here knows better than the one that had the account before.
+                    let placement = told.status.verdict.placement.as_ref();
+                    if placement.is_none_or(|placement| !self.workers.has(&placement.account)) {
+                        self.feedback.told(&told);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The next page of what new workers are to be told; at the end they may begin.
+    async fn walk_on(&mut self) {
+        let directory = Arc::clone(&self.directory);
+        let walk = self.walk.get_or_insert_with(|| directory.walk(std::mem::take(&mut self.waiting)));
+        match directory.contributions(walk) {
+            Some(effects) => self.pass_on(Keeper::Here, effects).await,
+            None => {
+                let accounts = self.walk.take().map(|walk| walk.accounts).unwrap_or_default();
+                for worker in accounts.iter().filter_map(|account| self.workers.get(account)) {
+                    // It may have lost its lease meanwhile.
+                    let _gone = worker.messages.send(Message::Loaded).await;
+                }
+            }
+        }
+    }
+
+    async fn pass_on(&self, keeper: Keeper, effects: Vec<Effect>) {
+        for (account, effects) in part(effects, keeper, &self.feedback, &*self.clock) {
+            pass_on(&self.workers, account, effects).await;
+        }
+    }
+}
+
+/// Tells an account's worker of its effects, if the account is worked here.
+pub(super) async fn pass_on(workers: &Workers, account: AccountId, effects: Vec<Effect>) {
+    match workers.get(&account) {
+        Some(worker) => {
+            // One that has lost its lease, or gives it back: whoever works the account next is told everything.
+            let _gone = worker.messages.send(Message::Effects(effects)).await;
+        }
+        None if workers.is_configured(&account) => {}
+        None => {
+            warn!(account = %account, "no worker for the account: it is not in the configuration, nothing is written there")
         }
     }
 }
 
 /// Parts effects by account, in order, and tells what concerns no account.
-pub fn part(effects: Vec<Effect>, feedback: &Feedback, clock: &dyn Clock) -> BTreeMap<AccountId, Vec<Effect>> {
+pub fn part(effects: Vec<Effect>, keeper: Keeper, feedback: &Feedback, clock: &dyn Clock) -> BTreeMap<AccountId, Vec<Effect>> {
     let mut by_account: BTreeMap<AccountId, Vec<Effect>> = BTreeMap::new();
     for effect in effects {
         match effect {
             Effect::Contribute { ref placement, .. } | Effect::Withdraw { ref placement, .. } => {
                 by_account.entry(placement.account.clone()).or_default().push(effect);
             }
-            Effect::Judge { held, verdict } => feedback.tell(&held, Arc::new(Status::of(verdict)), clock.now()),
+            Effect::Judge { held, verdict } => {
+                feedback.tell_kept_by(keeper, &held, Arc::new(Status::of(verdict)), clock.now());
+            }
         }
     }
     by_account

@@ -4,13 +4,13 @@
 //! means for the account workers and for the endpoints' statuses. The decider alone tells it; everybody may look: at settings
 //! and zones as unchanging snapshots, at a cluster's endpoints a page at a time.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use arc_swap::ArcSwap;
 
 use super::endpoints::{ClusterEndpoints, LoadingEndpoints};
-use super::held::Held;
+use super::held::{Held, fingerprint};
 use super::interner::Interner;
 use crate::core::digest::SetDigest;
 use crate::core::endpoint::{EndpointKey, KeyHash, Version};
@@ -20,7 +20,7 @@ use crate::core::policy::Visibility;
 use crate::core::routing::{RouteRequest, ZoneFacts, ZoneTable};
 use crate::core::verdict::{Placement, Reason, Verdict};
 use crate::core::wish::{Wish, interpret};
-use crate::ports::{EndpointRow, IngestOp, OpOutcome};
+use crate::ports::{EndpointNews, EndpointRow, IngestOp, OpOutcome};
 
 /// How many endpoints a look at all of them copies at once.
 const LOOK_PAGE: usize = 1_000;
@@ -195,16 +195,76 @@ impl Directory {
                     let current = old.and_then(|old| place.leave(&old));
                     place.settle(&held, current, Occasion::Written);
                 }
-                (IngestOp::Del { key, .. }, OpOutcome::Removed) => {
-                    if let Some(old) = endpoints.remove(&key)
-                        && let Some(placement) = place.leave(&old)
-                    {
-                        place.withdraw(&old, placement);
+                (IngestOp::Del { key, .. }, OpOutcome::Removed) => place.remove(&endpoints, &key),
+                // An earlier attempt removed it, and its answer was lost: the store does not hold what was seen.
+                (IngestOp::Del { key, version_seen }, OpOutcome::Unchanged) => {
+                    let held = endpoints.get(&key);
+                    if held.is_some_and(|held| version_seen.is_none_or(|seen| seen == held.version())) {
+                        place.remove(&endpoints, &key);
                     }
                 }
                 _ => {}
             }
         }
+    }
+
+    /// Takes what another replica has made durable, as the store holds it now. What is held like that already is left alone, so
+    /// it may be told twice, and late.
+    pub fn follow(&self, news: EndpointNews, effects: &mut Vec<Effect>) {
+        let mut place = self.place(effects);
+        let row = match news {
+            EndpointNews::Stored(row) => row,
+            EndpointNews::Removed { cluster, key } => return place.remove(&self.cluster(&cluster), &key),
+        };
+        let endpoints = self.cluster(&row.cluster);
+        let before = endpoints.get(&row.key);
+        if before.is_some_and(|held| held.arrival() == row.arrival && held.version() == row.version) {
+            return;
+        }
+        let held = Held::sharing(row.cluster, row.arrival, &row.endpoint, &mut locked(&self.contents));
+        held.set_kept(row.verdict.as_ref().map_or(0, fingerprint));
+        let old = endpoints.put(&row.key, &row.version, held.clone());
+        let mut current = None;
+        if let Some(old) = old
+            && let Some(placement) = place.leave(&old)
+        {
+            // Under another arrival number it was another endpoint, whose end was not told yet.
+            if old.arrival() == held.arrival() {
+                current = Some(placement);
+            } else {
+                place.withdraw(&old, placement);
+            }
+        }
+        let Some(decided) = row.verdict.and_then(|verdict| verdict.placement) else {
+            return place.settle(&held, current, Occasion::Written);
+        };
+        // Where it went was decided where it was written.
+        if let Some(left) = current.filter(|current| *current != decided) {
+            place.withdraw(&held, left);
+        }
+        place.settle(&held, Some(decided), Occasion::Review);
+    }
+
+    /// Begins a walk past everything that contributes to some accounts.
+    pub fn walk(&self, accounts: BTreeSet<AccountId>) -> Walk {
+        Walk { accounts, clusters: self.clusters().into(), after: None }
+    }
+
+    /// The next page of a walk, as contributions; may be empty. None at the end. What is committed meanwhile is told beside it.
+    pub fn contributions(&self, walk: &mut Walk) -> Option<Vec<Effect>> {
+        let cluster = walk.clusters.front()?;
+        let page = self.cluster(cluster).page(walk.after.as_ref(), LOOK_PAGE);
+        walk.after = page.last().map(Held::key_hash);
+        if walk.after.is_none() {
+            walk.clusters.pop_front();
+        }
+        let places = locked(&self.places);
+        let contribution = |held: Held| {
+            let placement = places.of(&held).filter(|placement| walk.accounts.contains(&placement.account))?;
+            let name = DnsName::parse(held.view().dns_name).ok()?;
+            Some(Effect::Contribute { placement, name, held })
+        };
+        Some(page.into_iter().filter_map(contribution).collect())
     }
 
     /// Takes what discovery found of an account: its zones, all of them. A zone that is no longer found stays known and
@@ -272,6 +332,14 @@ impl Directory {
     }
 }
 
+/// A walk past all endpoints, a page at a time.
+pub struct Walk {
+    /// The accounts that are asked for.
+    pub accounts: BTreeSet<AccountId>,
+    clusters: VecDeque<ClusterId>,
+    after: Option<KeyHash>,
+}
+
 /// Takes the stored endpoints at start.
 #[derive(Default)]
 pub struct Loader {
@@ -315,6 +383,15 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
+    /// An endpoint is gone, and with it what it contributed.
+    fn remove(&mut self, endpoints: &ClusterEndpoints, key: &KeyHash) {
+        if let Some(old) = endpoints.remove(key)
+            && let Some(placement) = self.leave(&old)
+        {
+            self.withdraw(&old, placement);
+        }
+    }
+
     /// An endpoint, or this version of it, leaves the place that is answered; it stays there unless it is put elsewhere.
     fn leave(&mut self, held: &Held) -> Option<Placement> {
         let current = self.places.of(held);

@@ -1,8 +1,6 @@
 //! Verdicts and progress on their way back: to whoever follows a cluster, and, as far as they are verdicts, to the store.
 
 use std::collections::HashMap;
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,9 +8,9 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use super::directory::SharedDirectory;
-use super::held::{Held, Status};
+use super::held::{Held, Status, fingerprint};
+use super::relay::{RelayHandle, ToldStatus};
 use crate::core::time::Timestamp;
-use crate::core::verdict::Verdict;
 use crate::ports::{Store, VerdictRow};
 
 /// Tells what became of endpoints.
@@ -21,22 +19,57 @@ pub struct Feedback {
     directory: SharedDirectory,
     /// Endpoints whose verdict is not in the store as it is.
     unkept: mpsc::UnboundedSender<Held>,
+    /// Where the other replicas are told.
+    relay: Option<RelayHandle>,
+}
+
+/// Who keeps a verdict in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeper {
+    /// This replica: what the verdict follows from happened here.
+    Here,
+    /// The replica where it happened.
+    Elsewhere,
 }
 
 impl Feedback {
     /// Tells followers through the directory, and the keeper.
     pub fn new(directory: SharedDirectory, unkept: mpsc::UnboundedSender<Held>) -> Self {
-        Self { directory, unkept }
+        Self { directory, unkept, relay: None }
+    }
+
+    /// The same, which tells the other replicas too: for what they cannot know by themselves.
+    pub fn relayed(self, relay: RelayHandle) -> Self {
+        Self { relay: Some(relay), ..self }
+    }
+
+    /// Tells what became of an endpoint and keeps the verdict; what says nothing new is not passed on.
+    pub fn tell(&self, held: &Held, status: Arc<Status>, at: Timestamp) {
+        self.tell_kept_by(Keeper::Here, held, status, at);
     }
 
     /// Tells what became of an endpoint; what says nothing new is not passed on.
-    pub fn tell(&self, held: &Held, status: Arc<Status>, at: Timestamp) {
+    pub fn tell_kept_by(&self, keeper: Keeper, held: &Held, status: Arc<Status>, at: Timestamp) {
         let keep = fingerprint(&status.verdict) != held.kept();
         let endpoints = self.directory.cluster(held.cluster());
-        if endpoints.tell(held, status, at) && keep {
+        if !endpoints.tell(held, status, at) {
+            return;
+        }
+        if keep && keeper == Keeper::Here {
             // The keeper lives as long as the broker; at its end verdicts are made anew from what is stored.
             let _gone = self.unkept.send(held.clone());
         }
+        if let Some(relay) = &self.relay {
+            relay.note(held);
+        }
+    }
+
+    /// Tells what another replica says of an endpoint and keeps; of a content that is not the one here it says nothing.
+    pub fn told(&self, told: &ToldStatus) {
+        let endpoints = self.directory.cluster(&told.cluster);
+        let Some(held) = endpoints.get(&told.key).filter(|held| held.version() == told.version) else { return };
+        held.set_kept(fingerprint(&told.status.verdict));
+        endpoints.tell(&held, Arc::clone(&told.status), told.since);
     }
 }
 
@@ -96,13 +129,4 @@ impl VerdictKeeper {
             Err(error) => warn!("verdicts could not be stored; they are made anew at the next start: {error}"),
         }
     }
-}
-
-/// Tells verdicts apart; never 0. Two of one endpoint that share it by chance cost a stored verdict that is one behind, and
-/// the next start makes verdicts anew.
-pub(super) fn fingerprint(verdict: &Verdict) -> u32 {
-    let mut hasher = DefaultHasher::new();
-    (verdict.state, verdict.reason, &verdict.message, &verdict.placement).hash(&mut hasher);
-    // The low half is as good as the whole.
-    (hasher.finish() as u32).max(1)
 }

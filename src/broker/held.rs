@@ -4,7 +4,9 @@
 //! changes: another version of the endpoint is another `Held`. What may change is small and atomic, each with one writer: the
 //! decider writes where it contributes, the account's worker (or, for what concerns no account, the decider) its status.
 
+use std::collections::hash_map::DefaultHasher;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 
@@ -291,6 +293,15 @@ impl Held {
     pub(super) fn set_kept(&self, fingerprint: u32) {
         self.header().kept.store(fingerprint, Ordering::Relaxed);
     }
+}
+
+/// Tells verdicts apart; never 0. Two of one endpoint that share it by chance cost a stored verdict that is one behind, and
+/// the next start makes verdicts anew.
+pub(super) fn fingerprint(verdict: &Verdict) -> u32 {
+    let mut hasher = DefaultHasher::new();
+    (verdict.state, verdict.reason, &verdict.message, &verdict.placement).hash(&mut hasher);
+    // The low half is as good as the whole.
+    (hasher.finish() as u32).max(1)
 }
 
 impl fmt::Debug for Held {

@@ -84,6 +84,11 @@ pub struct BrokerMetrics {
     pub commits: Counter,
     /// Sessions that are open.
     pub sessions: Gauge,
+    /// Replicas that live, this one included.
+    pub replicas: Gauge,
+    /// Entries of the other replicas' feed that were not read yet.
+    pub feed_unread: Gauge,
+    lease_held: GaugeByAccount,
     commit_seconds: Option<Histogram>,
     batch_changes: Option<Histogram>,
 }
@@ -134,6 +139,13 @@ impl BrokerMetrics {
         registry.register("zonefold_ingest_commits", "Transactions of the ingest", metrics.commits.clone());
         registry.register("zonefold_sessions", "Sessions that are open", metrics.sessions.clone());
         registry.register("zonefold_tasks", "Tasks that live in the process", LivingTasks);
+        registry.register("zonefold_replicas", "Replicas of the broker that live", metrics.replicas.clone());
+        registry.register("zonefold_lease_held", "1 while this replica works the account", metrics.lease_held.clone());
+        registry.register(
+            "zonefold_feed_unread_entries",
+            "What other replicas made durable and this one has not read yet",
+            metrics.feed_unread.clone(),
+        );
         if let Some(histogram) = &metrics.commit_seconds {
             registry.register("zonefold_ingest_commit_seconds", "Time of one transaction of the ingest", histogram.clone());
         }
@@ -149,6 +161,11 @@ impl BrokerMetrics {
         if let Some(histogram) = &self.commit_seconds {
             histogram.observe(seconds);
         }
+    }
+
+    /// Whether an account is worked here.
+    pub fn lease_held(&self, account: &AccountId, held: bool) {
+        self.lease_held.get_or_create(&AccountLabel { account: account.to_string() }).set(i64::from(held));
     }
 
     /// The figures of one account.
@@ -210,6 +227,16 @@ impl AccountMetrics {
         for violation in violations {
             let label = InvariantLabel { account: self.label.account.clone(), invariant: format!("{:?}", violation.invariant) };
             self.all.violations.get_or_create(&label).inc();
+        }
+    }
+
+    /// The account is no longer worked here: what it stands at is for the next replica to say.
+    pub fn released(&self) {
+        for family in [&self.all.pending, &self.all.refused_now, &self.all.drifted_now, &self.all.working] {
+            family.remove(&self.label);
+        }
+        for bucket in ApiAction::ALL.map(ApiAction::as_str).into_iter().chain(["requests", "changes"]) {
+            self.all.tokens.remove(&BucketLabel { account: self.label.account.clone(), bucket: bucket.to_owned() });
         }
     }
 

@@ -5,6 +5,10 @@
 //!                                                  statuses ◀─ feedback ◀──────────────────┘
 //! ```
 //!
+//! Several replicas may share one store: each takes streams and holds the whole directory, and each account is worked by the one
+//! that holds its lease ([`tenancy`], [`lease`]). What one makes durable the others follow ([`follower`]); what becomes of
+//! endpoints is told by the one that works their account ([`relay`]).
+//!
 //! [`Broker::start`] loads the store and starts the tasks; [`BrokerHandle`] is how the API, the command line and the gRPC
 //! server reach it.
 
@@ -12,18 +16,25 @@ pub mod decider;
 pub mod directory;
 pub mod endpoints;
 pub mod feedback;
+pub mod follower;
 pub mod held;
 pub mod ingest;
 pub mod interner;
+pub mod lease;
 pub mod metrics;
 pub mod progress;
+pub mod relay;
+mod share;
 mod start;
+pub mod tenancy;
+mod tenant;
 pub mod worker;
+pub mod workers;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::info;
@@ -33,17 +44,25 @@ use crate::core::name::DnsName;
 use crate::core::plan::Observed;
 use crate::core::record::RecordKey;
 use crate::core::time::{Millis, Timestamp};
-use crate::ports::{CallError, ChangeFilter, ChangeRow, Clock, ClusterRow, DnsProvider, DnsProviders, Store, StoreError};
+use crate::ports::{
+    CallError, ChangeFilter, ChangeRow, Clock, ClusterRow, DnsProviders, ReplicaRow, Standing, Store, StoreError,
+};
 use decider::{Decider, ToDecider};
 use directory::SharedDirectory;
 use directory::{ClusterSettings, Directory};
 use endpoints::{ClusterEndpoints, StatusCounts};
 use feedback::{Feedback, VerdictKeeper};
-use ingest::{Committer, FederationService, Limits, ServiceParts};
+use follower::{CommitOrder, FeedHandle, Follower, FollowerParts};
+use ingest::{Committer, CommitterParts, FederationService, Limits, ServiceParts};
+use lease::LeaseTiming;
 use metrics::BrokerMetrics;
 use progress::{StartPhase, StartProgress};
+use relay::{Relay, RelayHandle};
 use start::Start;
-use worker::{AccountSettings, AccountView, Gate, Message, Query, WhyReport, WorkerHandle};
+use tenancy::{Tenancy, TenancyParts, ToTenancy};
+use tenant::Hiring;
+use worker::{AccountSettings, AccountView, Gate, Message, Query, WhyReport};
+use workers::Workers;
 
 /// How many messages wait for the decider, and for a worker, before who tells them has to wait; each is of one commit at most.
 /// Enough to go on while a worker notes in the store what it may spend. Not more: what waits here waits in the order of the
@@ -54,8 +73,17 @@ const WORKER_QUEUE: usize = 16;
 /// An account that has not answered by then does not keep the broker from being ready.
 const ACCOUNTS_ANSWER_WITHIN: Millis = Millis(10_000);
 
+/// How many accounts read their books at once.
+const BOOKS_AT_ONCE: usize = 4;
+/// The name of the task that keeps the leases.
+const LEASES: &str = "the keeper of the leases";
+
 /// What a broker is built from.
 pub struct BrokerParts {
+    /// Which replica this is, and where the others reach its HTTP. Every start is another replica.
+    pub replica: ReplicaRow,
+    /// How the leases of accounts are kept.
+    pub leases: LeaseTiming,
     /// The registered clusters.
     pub clusters: HashMap<ClusterId, ClusterSettings>,
     /// The accounts.
@@ -101,7 +129,7 @@ pub struct Broker {
     /// Sessions and status streams.
     streams: TaskTracker,
     streams_drain: CancellationToken,
-    workers_stop: CancellationToken,
+    leases_stop: CancellationToken,
     hard_stop: CancellationToken,
     tasks: tokio::task::JoinSet<&'static str>,
 }
@@ -111,12 +139,17 @@ pub struct Broker {
 pub struct BrokerHandle {
     /// The directory of endpoints and zones.
     pub directory: SharedDirectory,
-    /// The workers.
-    pub workers: Arc<BTreeMap<AccountId, WorkerHandle>>,
+    /// The workers of this replica.
+    pub workers: Arc<Workers>,
     /// The store.
     pub store: Arc<dyn Store>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Which replica this is.
+    pub replica: ReplicaRow,
+    /// Which replicas live and which account each works, as this one heard last.
+    pub standing: watch::Receiver<Arc<Standing>>,
+    tenancy: mpsc::UnboundedSender<ToTenancy>,
     decider: mpsc::Sender<ToDecider>,
     service: FederationService,
     started_at: Timestamp,
@@ -138,68 +171,135 @@ pub struct ClusterView {
 }
 
 impl Broker {
-    /// Loads the store, then starts the workers, the decider and the committer.
+    /// Loads the store, then starts the workers of the accounts that are free, the decider and the committer.
     ///
     /// # Errors
     /// The store cannot be read, or an account's client cannot be made.
     pub async fn start(parts: BrokerParts) -> Result<Self, StartError> {
-        let (keeper, verdicts) = VerdictKeeper::new(Arc::clone(&parts.store));
-        let directory = Arc::new(Directory::new(parts.clusters.clone()));
-        let feedback = Feedback::new(directory.clone(), verdicts);
-        let (to_decider, decider_messages) = mpsc::channel(DECIDER_QUEUE);
-        let (discovered, mut discoveries) = mpsc::channel::<worker::Discovered>(64);
-        let workers_stop = CancellationToken::new();
-        let hard_stop = CancellationToken::new();
+        let store = parts.store.of_replica(parts.replica.replica);
+        let (leases_stop, hard_stop) = (CancellationToken::new(), CancellationToken::new());
         let mut tasks = tokio::task::JoinSet::new();
-        let start = Start { parts: &parts, directory: &directory, feedback: &feedback, gate: Gate::of_this_machine() };
-        let workers = Arc::new(start.workers(discovered, &workers_stop, &mut tasks).await?);
-        start.endpoints(&workers).await?;
-
-        let decider =
-            Decider { directory: directory.clone(), workers: (*workers).clone(), feedback, clock: Arc::clone(&parts.clock) };
-        spawn(&mut tasks, "decider", decider.run(decider_messages));
-        spawn(&mut tasks, "verdicts", keeper.run());
-        let forward = to_decider.clone();
-        // A broker may have no account yet: then nobody holds the other end.
-        let none_yet = parts.accounts.is_empty().then(|| workers_stop.clone());
-        spawn(&mut tasks, "discoveries", async move {
-            while let Some(found) = discoveries.recv().await {
-                if forward.send(ToDecider::Discovered(found)).await.is_err() {
-                    break;
-                }
-            }
-            if let Some(stop) = none_yet {
-                stop.cancelled().await;
-            }
+        let (keeper, verdicts) = VerdictKeeper::new(Arc::clone(&store));
+        let directory = Arc::new(Directory::new(parts.clusters.clone()));
+        let workers = Arc::new(Workers::default());
+        let feedback = Feedback::new(directory.clone(), verdicts);
+        let relay = RelayHandle::default();
+        let (to_decider, decider_messages) = mpsc::channel(DECIDER_QUEUE);
+        let (discovered, discoveries) = mpsc::channel(64);
+        let commits = CommitOrder::default();
+        // Before anything is loaded: what is committed from here on is told.
+        let (follower, feed) = if store.is_shared() {
+            let (follower, feed) = Follower::new(FollowerParts {
+                after: store.feed_end().await?,
+                store: Arc::clone(&store),
+                whole: parts.store,
+                replica: parts.replica.replica,
+                decider: to_decider.clone(),
+                commits: commits.clone(),
+                relay: relay.clone(),
+                metrics: parts.metrics.clone(),
+            });
+            (Some(follower), feed)
+        } else {
+            (None, FeedHandle::default())
+        };
+        let hiring = Hiring {
+            store: Arc::clone(&store),
+            providers: parts.providers,
+            clock: Arc::clone(&parts.clock),
+            feedback: feedback.clone().relayed(relay.clone()),
+            discovered,
+            decider: to_decider.clone(),
+            feed: feed.clone(),
+            metrics: parts.metrics.clone(),
+            gate: Gate::of_this_machine(),
+            books: Semaphore::new(BOOKS_AT_ONCE),
+            seed: parts.seed,
+        };
+        let (mut tenancy, standing) = Tenancy::new(TenancyParts {
+            replica: parts.replica.clone(),
+            timing: parts.leases,
+            store: Arc::clone(&store),
+            accounts: parts.accounts,
+            hiring: Arc::new(hiring),
+            workers: Arc::clone(&workers),
+            relay: relay.clone(),
+            metrics: parts.metrics.clone(),
         });
-        let (committer, commit) =
-            Committer::new(Arc::clone(&parts.store), Arc::clone(&parts.clock), to_decider.clone(), parts.metrics.clone());
-        spawn(&mut tasks, "committer", committer.run(hard_stop.clone()));
+        let start = Start {
+            store: &store,
+            clock: &*parts.clock,
+            progress: &parts.progress,
+            directory: &directory,
+            feedback: &feedback,
+            workers: &workers,
+        };
+        start.zones().await?;
+        let starting = tenancy.begin().await?;
+        // The leases are kept while everything is loaded.
+        let (to_tenancy, commands) = mpsc::unbounded_channel();
+        spawn(&mut tasks, LEASES, tenancy.run(commands, leases_stop.clone()));
+        start.books(starting).await?;
+        start.endpoints().await?;
+
+        let decider = Decider::new(directory.clone(), Arc::clone(&workers), feedback, Arc::clone(&parts.clock));
+        spawn(&mut tasks, "the decider", decider.run(decider_messages));
+        spawn(&mut tasks, "the keeper of verdicts", keeper.run());
+        spawn(&mut tasks, "the discoveries", forward(discoveries, to_decider.clone()));
+        if let Some(follower) = follower {
+            spawn(&mut tasks, "the follower of the other replicas", follower.run());
+            let relay = Relay {
+                handle: relay,
+                origin: parts.replica.replica,
+                store: Arc::clone(&store),
+                directory: directory.clone(),
+                is_worked_here: {
+                    let workers = Arc::clone(&workers);
+                    Box::new(move |account| workers.has(account))
+                },
+            };
+            spawn(&mut tasks, "the relay to the other replicas", relay.run());
+        }
+        let (committer, commit) = Committer::new(CommitterParts {
+            store: Arc::clone(&store),
+            clock: Arc::clone(&parts.clock),
+            decider: to_decider.clone(),
+            metrics: parts.metrics.clone(),
+            order: commits,
+            feed: feed.clone(),
+        });
+        spawn(&mut tasks, "the committer", committer.run(hard_stop.clone()));
 
         let (streams, streams_drain) = (TaskTracker::new(), CancellationToken::new());
         let service_parts = ServiceParts {
             token: parts.token,
-            store: Arc::clone(&parts.store),
+            store: Arc::clone(&store),
             clock: Arc::clone(&parts.clock),
             committer: commit,
             decider: to_decider.clone(),
+            feed,
             directory: directory.clone(),
             metrics: parts.metrics,
             limits: parts.limits,
             seed: parts.seed,
         };
         let service = FederationService::new(service_parts, streams.clone(), streams_drain.clone());
+        // From here on this replica can work what others give up. The keeper of the leases is noticed when it is gone.
+        let _gone = to_tenancy.send(ToTenancy::Open);
         parts.progress.enter(StartPhase::Started, 0);
         let handle = BrokerHandle {
             started_at: parts.clock.now(),
             directory,
             workers,
-            store: parts.store,
+            store,
             clock: parts.clock,
+            replica: parts.replica,
+            standing,
+            tenancy: to_tenancy,
             decider: to_decider,
             service: service.clone(),
         };
-        Ok(Self { handle, service, streams, streams_drain, workers_stop, hard_stop, tasks })
+        Ok(Self { handle, service, streams, streams_drain, leases_stop, hard_stop, tasks })
     }
 
     /// How to reach it.
@@ -229,12 +329,12 @@ impl Broker {
             self.streams_drain.cancel();
             self.streams.close();
             self.streams.wait().await;
-            self.workers_stop.cancel();
+            // The workers end, and what they held passes on.
+            self.leases_stop.cancel();
             while let Some(ended) = self.tasks.join_next().await {
-                if matches!(ended, Ok("worker")) {
-                    continue;
+                if matches!(ended, Ok(LEASES)) {
+                    break;
                 }
-                break;
             }
         };
         if tokio::time::timeout(deadline, drain).await.is_err() {
@@ -242,6 +342,15 @@ impl Broker {
         }
         hard_stop.cancel();
         self.tasks.abort_all();
+    }
+}
+
+/// Brings what workers discover to the decider, for as long as there may be workers.
+async fn forward(mut discoveries: mpsc::Receiver<worker::Discovered>, decider: mpsc::Sender<ToDecider>) {
+    while let Some(found) = discoveries.recv().await {
+        if decider.send(ToDecider::Discovered(found)).await.is_err() {
+            break;
+        }
     }
 }
 
@@ -253,24 +362,17 @@ fn spawn(tasks: &mut tokio::task::JoinSet<&'static str>, name: &'static str, tas
 }
 
 impl BrokerHandle {
-    /// Takes another configuration of clusters and accounts. Accounts that are new or gone need a restart; the caller says so.
-    pub async fn reconfigure(
-        &self,
-        clusters: HashMap<ClusterId, ClusterSettings>,
-        accounts: Vec<(AccountSettings, Arc<dyn DnsProvider>)>,
-    ) {
+    /// Takes another configuration of clusters and accounts. Accounts that are new are worked from now on, by whichever replica
+    /// takes them; those that are gone are given back.
+    pub async fn reconfigure(&self, clusters: HashMap<ClusterId, ClusterSettings>, accounts: Vec<AccountSettings>) {
         // A broker that stops takes no configuration any more.
         let _stopping = self.decider.send(ToDecider::Reconfigure(clusters)).await;
-        for (settings, provider) in accounts {
-            if let Some(worker) = self.workers.get(&settings.account) {
-                let _stopping = worker.messages.send(Message::Reconfigure(Box::new(settings), provider)).await;
-            }
-        }
+        let _stopping = self.tenancy.send(ToTenancy::Configure(accounts));
     }
 
-    /// All accounts as their workers published them last.
+    /// The accounts that this replica works, as their workers published them last.
     pub fn accounts(&self) -> Vec<Arc<AccountView>> {
-        self.workers.values().map(|worker| Arc::clone(&worker.view.borrow())).collect()
+        self.workers.all().values().map(|worker| Arc::clone(&worker.view.borrow())).collect()
     }
 
     /// The endpoints of a cluster.
@@ -300,7 +402,7 @@ impl BrokerHandle {
         Ok(names.into_iter().map(view).collect())
     }
 
-    /// Observed records of a zone after a key; none for a zone that no worker has.
+    /// Observed records of a zone after a key; none for a zone that no worker of this replica has.
     pub async fn records(&self, zone: &ZoneId, after: Option<RecordKey>, limit: usize) -> Option<Vec<(RecordKey, Observed)>> {
         let account = self.directory.zones().get(zone).map(|facts| facts.account.clone())?;
         let (reply, answer) = oneshot::channel();
@@ -309,10 +411,10 @@ impl BrokerHandle {
         answer.await.ok()?
     }
 
-    /// Everything that is known of a name, from every account.
+    /// Everything that is known of a name, from every account that this replica works.
     pub async fn why(&self, name: &DnsName) -> Vec<WhyReport> {
         let mut reports = vec![];
-        for worker in self.workers.values() {
+        for worker in self.workers.all().values() {
             let (reply, answer) = oneshot::channel();
             let query = Query::Why { name: name.clone(), reply };
             if worker.messages.send(Message::Query(query)).await.is_ok()
@@ -350,11 +452,12 @@ impl BrokerHandle {
         reasons
     }
 
-    /// Returns when what was committed so far is decided and every account has nothing left to do. For tests and measurements.
+    /// Returns when what was committed so far is decided and every account that is worked here has nothing left to do. For tests and
+    /// measurements.
     pub async fn settled(&self) {
         // A broker that stops is as settled as it will be.
         let _stopping = ingest::barrier(&self.decider).await;
-        for worker in self.workers.values() {
+        for worker in self.workers.all().values() {
             // The last view may be older than what the worker was just told.
             let (reply, published) = oneshot::channel();
             if worker.messages.send(Message::Query(Query::Publish { reply })).await.is_ok() {

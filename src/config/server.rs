@@ -1,7 +1,7 @@
 //! The sections about the broker itself: its store, its listeners, its agents' token, its calls to AWS, its log.
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -104,6 +104,8 @@ pub struct Listen {
     pub grpc: SocketAddr,
     /// For REST, health and metrics.
     pub http: SocketAddr,
+    /// Where the other replicas of the broker reach `http`, as host:port; found out when it is not given.
+    pub advertise: Option<String>,
     /// Where listeners without TLS may be.
     pub plain_text: PlainText,
 }
@@ -113,6 +115,7 @@ impl Default for Listen {
         Self {
             grpc: SocketAddr::from((Ipv4Addr::LOCALHOST, 7443)),
             http: SocketAddr::from((Ipv4Addr::LOCALHOST, 7080)),
+            advertise: None,
             plain_text: PlainText::default(),
         }
     }
@@ -129,10 +132,55 @@ impl Listen {
                 );
             }
         }
+        if let Some(address) = &self.advertise
+            && !is_host_and_port(address)
+        {
+            problems.add(
+                at.key("advertise"),
+                format!("{address:?} is no address of the form host:port"),
+                "write where the other replicas reach listen.http, such as 10.0.0.5:7080 or broker-0.broker:7080",
+            );
+        }
         if self.grpc == self.http && self.grpc.port() != 0 {
             problems.add(at.key("http"), format!("grpc and http both listen on {}", self.http), "give one another port");
         }
     }
+}
+
+impl Listen {
+    /// Where the other replicas reach HTTP, which listens on `bound`: what is configured; else that address; else, when it stands
+    /// for all addresses of the machine, the one from which the machine reaches others. Empty when there is none.
+    pub fn advertised(&self, bound: SocketAddr) -> String {
+        if let Some(address) = &self.advertise {
+            return address.clone();
+        }
+        if !bound.ip().is_unspecified() {
+            return bound.to_string();
+        }
+        outgoing_address(bound.is_ipv4()).map(|ip| SocketAddr::new(ip, bound.port()).to_string()).unwrap_or_default()
+    }
+}
+
+fn is_host_and_port(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else { return false };
+    let is_host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(ip) => ip.parse::<Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '.'),
+    };
+    is_host && port.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+/// The address of the interface that leads to others. A UDP socket that is connected sends nothing; it only has an address from
+/// then on. The target is one of those for documentation (RFC 5737, RFC 3849), which no network has as its own.
+fn outgoing_address(ipv4: bool) -> Option<IpAddr> {
+    let (any, target): (IpAddr, IpAddr) = if ipv4 {
+        (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 1).into())
+    } else {
+        (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into())
+    };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect((target, 9)).ok()?;
+    Some(socket.local_addr().ok()?.ip())
 }
 
 /// How agents prove themselves: a token that all of them share, here or in a file.

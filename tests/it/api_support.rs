@@ -22,6 +22,7 @@ use zonefold::agent::{Agent, AgentConfig, ClusterUid};
 use zonefold::broker::directory::ClusterSettings;
 use zonefold::broker::endpoints::StatusCounts;
 use zonefold::broker::ingest::Limits;
+use zonefold::broker::lease::LeaseTiming;
 use zonefold::broker::metrics::BrokerMetrics;
 use zonefold::broker::worker::{AccountSettings, AccountView};
 use zonefold::broker::{Broker, BrokerHandle, BrokerParts};
@@ -31,7 +32,7 @@ use zonefold::core::ids::{AccountId, ClusterId, EnvironmentId};
 use zonefold::core::policy::{DriftPolicy, Visibility, ZonePolicy, ZoneRule, ZoneSelector, ZoneSettings};
 use zonefold::core::time::Millis;
 use zonefold::emulator::{ClockMode, EmulatorHandle};
-use zonefold::ports::Clock;
+use zonefold::ports::{Clock, ReplicaId, ReplicaRow};
 use zonefold::wire::v1::federation_server::FederationServer;
 
 use crate::emulator_support as aws;
@@ -122,6 +123,8 @@ impl Rig {
         let (token_sender, token) = watch::channel(Some(TOKEN.to_owned()));
         let mut registry = Registry::default();
         let parts = BrokerParts {
+            replica: ReplicaRow { replica: ReplicaId(uuid::Uuid::new_v4()), address: String::new() },
+            leases: LeaseTiming::default(),
             clusters: HashMap::from([cluster("dev-east", "dev"), cluster("dev-west", "dev"), cluster("prod-east", "prod")]),
             accounts: vec![account(aws::ACCOUNT, "dev"), account(aws::OTHER_ACCOUNT, "prod")],
             token,
@@ -190,7 +193,7 @@ impl Rig {
 
     /// Waits for what a worker publishes of its account.
     pub async fn published(&self, account: &str, wanted: impl FnMut(&Arc<AccountView>) -> bool) {
-        let mut view = self.handle.workers[&AccountId::parse(account).unwrap()].view.clone();
+        let mut view = self.handle.workers.get(&AccountId::parse(account).unwrap()).unwrap().view;
         within_deadline("the view is published", view.wait_for(wanted)).await.unwrap();
     }
 

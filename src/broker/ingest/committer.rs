@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
 use crate::broker::decider::ToDecider;
+use crate::broker::follower::{CommitOrder, FeedHandle};
 use crate::broker::metrics::BrokerMetrics;
 use crate::core::ids::ClusterId;
 use crate::core::turns::Turns;
@@ -101,6 +102,13 @@ impl GroupSize {
     }
 }
 
+/// Whether every attempt of a transaction was answered. One that was not may have been committed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answers {
+    AllCame,
+    SomeLost,
+}
+
 /// See the module's page.
 pub struct Committer {
     submissions: mpsc::Receiver<Submission>,
@@ -108,18 +116,36 @@ pub struct Committer {
     clock: Arc<dyn Clock>,
     decider: mpsc::Sender<ToDecider>,
     metrics: BrokerMetrics,
+    /// Told of each transaction that is on its way, so that what other replicas committed is told in its place.
+    order: CommitOrder,
+    feed: FeedHandle,
+    /// An attempt had no answer, and nobody knows whether it was committed: where the feed was before.
+    doubt: Option<u64>,
+}
+
+/// What a committer is made from.
+pub struct CommitterParts {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Told what was committed.
+    pub decider: mpsc::Sender<ToDecider>,
+    /// The figures.
+    pub metrics: BrokerMetrics,
+    /// Held while a transaction is on its way.
+    pub order: CommitOrder,
+    /// Where an answer that was lost can be looked up.
+    pub feed: FeedHandle,
 }
 
 impl Committer {
     /// A committer and the handle for streams.
-    pub fn new(
-        store: Arc<dyn Store>,
-        clock: Arc<dyn Clock>,
-        decider: mpsc::Sender<ToDecider>,
-        metrics: BrokerMetrics,
-    ) -> (Self, CommitterHandle) {
+    pub fn new(parts: CommitterParts) -> (Self, CommitterHandle) {
         let (sender, submissions) = mpsc::channel(QUEUE);
-        (Self { submissions, store, clock, decider, metrics }, CommitterHandle { submissions: sender })
+        let CommitterParts { store, clock, decider, metrics, order, feed } = parts;
+        let committer = Self { submissions, store, clock, decider, metrics, order, feed, doubt: None };
+        (committer, CommitterHandle { submissions: sender })
     }
 
     /// Commits until every handle is gone; a hard stop gives up on a store that does not answer.
@@ -133,17 +159,34 @@ impl Committer {
                     wait(&mut waiting, next);
                 }
                 let (group, ops) = next_group(&mut waiting, size.0);
+                let order = self.order.hold().await;
                 if let Some(took) = self.commit(group, ops, &hard_stop).await {
                     size.measured(ops, took);
+                }
+                drop(order);
+                if let Some(after) = self.doubt.take()
+                    && !self.feed.read_own_again(after)
+                {
+                    error!("nobody knows whether what an older session sent was committed: the broker ends, to be started again");
+                    return;
                 }
             }
         }
     }
 
     /// Commits a group and tells its streams; answers how long the store took for it as a whole.
-    async fn commit(&self, group: Vec<Submission>, ops: usize, hard_stop: &CancellationToken) -> Option<Duration> {
+    async fn commit(&mut self, group: Vec<Submission>, ops: usize, hard_stop: &CancellationToken) -> Option<Duration> {
         let (units, replies): (Vec<_>, Vec<_>) = group.into_iter().map(|submission| (submission.unit, submission.reply)).unzip();
-        match self.ingest(&units, ops, hard_stop).await? {
+        let before = self.feed.position();
+        let (result, answers) = self.ingest(&units, ops, hard_stop).await?;
+        let is_refused = match &result {
+            Ok((outcomes, _)) => outcomes.iter().any(|outcome| matches!(outcome, IngestOutcome::Fenced { .. })),
+            Err(_) => true,
+        };
+        if is_refused && answers == Answers::SomeLost {
+            self.doubt = Some(self.doubt.map_or(before, |doubt| doubt.min(before)));
+        }
+        match result {
             Ok((outcomes, took)) => {
                 self.tell(units, replies, outcomes).await;
                 return Some(took);
@@ -171,8 +214,8 @@ impl Committer {
         units: &[IngestUnit],
         ops: usize,
         hard_stop: &CancellationToken,
-    ) -> Option<Result<(Vec<IngestOutcome>, Duration), StoreError>> {
-        let mut wait = Duration::from_millis(50);
+    ) -> Option<(Result<(Vec<IngestOutcome>, Duration), StoreError>, Answers)> {
+        let (mut wait, mut answers) = (Duration::from_millis(50), Answers::AllCame);
         loop {
             #[expect(clippy::disallowed_methods, reason = "a measured duration, not a point in time that anything is decided by")]
             let started = Instant::now();
@@ -182,12 +225,13 @@ impl Committer {
                     self.metrics.committed(took.as_secs_f64());
                     self.metrics.ingested.inc_by(ops as u64);
                     debug!(units = units.len(), ops, took_us = took.as_micros(), "committed");
-                    return Some(Ok((outcomes, took)));
+                    return Some((Ok((outcomes, took)), answers));
                 }
                 Err(StoreError::Unavailable(reason)) => {
+                    answers = Answers::SomeLost;
                     warn!("the store is unavailable, nothing is acked until it is back: {reason}")
                 }
-                Err(other) => return Some(Err(other)),
+                Err(other) => return Some((Err(other), answers)),
             }
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}

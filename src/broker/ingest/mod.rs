@@ -13,7 +13,7 @@ mod snapshot;
 mod starting;
 mod status;
 
-pub use committer::{CommittedUnit, Committer, CommitterHandle};
+pub use committer::{CommittedUnit, Committer, CommitterHandle, CommitterParts};
 pub use service::{FederationService, ServiceParts};
 pub use session::{Limits, barrier};
 pub use starting::StartingService;

@@ -9,6 +9,7 @@ use tracing::{debug, warn};
 
 use super::session::barrier;
 use crate::broker::decider::ToDecider;
+use crate::broker::follower::FeedHandle;
 use crate::ports::{SessionOpened, SessionOpening, Store, StoreError};
 
 /// A transaction opens no more sessions than this: it takes milliseconds, and others wait for the store's writer.
@@ -42,8 +43,8 @@ pub struct OpenerHandle {
 }
 
 impl OpenerHandle {
-    /// Opens a session. When this answers, everything that older sessions of the cluster made durable is in the directory, and
-    /// nothing more of them will be.
+    /// Opens a session. When this answers, everything that older sessions of the cluster made durable, at whichever replica, is in
+    /// the directory, and nothing more of them will be.
     ///
     /// # Errors
     /// The store does not answer or refuses, or the broker stops.
@@ -59,13 +60,14 @@ pub struct Opener {
     hellos: mpsc::Receiver<Hello>,
     store: Arc<dyn Store>,
     decider: mpsc::Sender<ToDecider>,
+    feed: FeedHandle,
 }
 
 impl Opener {
     /// An opener and the handle for streams.
-    pub fn new(store: Arc<dyn Store>, decider: mpsc::Sender<ToDecider>) -> (Self, OpenerHandle) {
+    pub fn new(store: Arc<dyn Store>, decider: mpsc::Sender<ToDecider>, feed: FeedHandle) -> (Self, OpenerHandle) {
         let (sender, hellos) = mpsc::channel(QUEUE);
-        (Self { hellos, store, decider }, OpenerHandle { hellos: sender })
+        (Self { hellos, store, decider, feed }, OpenerHandle { hellos: sender })
     }
 
     /// Opens until the broker drains; who still waits then is told that it stops.
@@ -93,8 +95,7 @@ impl Opener {
         match self.store.open_sessions(&openings).await {
             Ok(opened) => {
                 debug!(sessions = opened.len(), "opened");
-                // One for all: what was committed before the epochs rose is in the directory behind it.
-                let is_there = barrier(&self.decider).await.ok_or(OpenError::Stopping);
+                let is_there = self.everything_is_there().await;
                 for (reply, opened) in replies.into_iter().zip(opened) {
                     tell(reply, is_there.map(|()| opened));
                 }
@@ -114,6 +115,15 @@ impl Opener {
                 }
             }
         }
+    }
+
+    /// One for all: what was committed before the epochs rose is in the directory when this returns.
+    async fn everything_is_there(&self) -> Result<(), OpenError> {
+        if let Err(error) = self.feed.catch_up().await {
+            warn!("sessions were opened and are not welcomed yet: {error}");
+            return Err(OpenError::Unavailable);
+        }
+        barrier(&self.decider).await.ok_or(OpenError::Stopping)
     }
 }
 

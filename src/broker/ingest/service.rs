@@ -20,6 +20,7 @@ use super::session::{End, Limits, Session, State};
 use super::status;
 use crate::broker::decider::ToDecider;
 use crate::broker::directory::SharedDirectory;
+use crate::broker::follower::FeedHandle;
 use crate::broker::metrics::BrokerMetrics;
 use crate::core::ids::{ClusterId, Epoch};
 use crate::ports::{Clock, SessionOpened, SessionOpening, Store};
@@ -48,6 +49,8 @@ pub struct ServiceParts {
     pub committer: CommitterHandle,
     /// The decider.
     pub decider: mpsc::Sender<ToDecider>,
+    /// What other replicas made durable.
+    pub feed: FeedHandle,
     /// The directory.
     pub directory: SharedDirectory,
     /// The figures.
@@ -77,7 +80,7 @@ impl FederationService {
     /// The service; `tracker` waits for its sessions, `drain` ends them.
     pub fn new(parts: ServiceParts, tracker: TaskTracker, drain: CancellationToken) -> Self {
         let rng = Mutex::new(fastrand::Rng::with_seed(parts.seed));
-        let (opener, handle) = Opener::new(Arc::clone(&parts.store), parts.decider.clone());
+        let (opener, handle) = Opener::new(Arc::clone(&parts.store), parts.decider.clone(), parts.feed.clone());
         tracker.spawn(opener.run(drain.clone()));
         let (sessions, drained) = (Mutex::default(), AtomicUsize::new(0));
         Self(Arc::new(Inner { parts, opener: handle, sessions, drained, rng, tracker, drain }))

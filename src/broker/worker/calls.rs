@@ -7,7 +7,6 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::task::{JoinError, JoinSet};
-use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::agenda::Kind;
@@ -17,8 +16,14 @@ use super::{SPEND_AHEAD, Worker};
 use crate::core::budget::{ApiAction, Lane, Paid, Permit};
 use crate::core::change::Batch;
 use crate::core::ids::ZoneId;
+use crate::broker::lease::Lease;
 use crate::core::time::{Millis, Timestamp};
-use crate::ports::{BatchOutcome, CallError, CallerIdentity, ChangeReceipt, ClaimWrite, RecordPage, StoreError};
+use crate::ports::{
+    BatchOutcome, CallError, CallerIdentity, ChangeReceipt, ClaimWrite, DnsProvider as _, RecordPage, StoreError,
+};
+
+/// How soon a worker looks again whether its lease allows a call.
+const LEASE_LOOK: Millis = Millis(250);
 
 /// Something that runs beside the worker.
 pub type Call = BoxFuture<'static, Done>;
@@ -148,6 +153,8 @@ impl Worker {
             self.give_back_journalled("the account is not called now");
         }
         match &self.health {
+            // The next heartbeat renews it, or it ends.
+            _ if !self.lease.allows_a_call() => wake.at(now + LEASE_LOOK),
             Health::Starting if !self.discovery.is_asking_identity() => self.ask_identity(),
             Health::Starting => {}
             Health::Parked { retry_at, .. } if *retry_at <= now && !self.discovery.is_asking_identity() => self.ask_identity(),
@@ -188,6 +195,7 @@ impl Worker {
                 true
             }
             Err(error) => {
+                self.lease.heed(&error);
                 warn!(account = %self.settings.account, "no call is made while the store cannot note it: {error}");
                 false
             }
@@ -225,6 +233,9 @@ impl Worker {
         action: ApiAction,
         changes: u32,
     ) -> Result<Permit, Option<Timestamp>> {
+        if !self.lease.allows_a_call() {
+            return Err(Some(now + LEASE_LOOK));
+        }
         if self.spend_horizon.is_none_or(|until| until <= now) {
             return Err(Some(now + Millis(1)));
         }
@@ -258,10 +269,10 @@ impl Worker {
             let Some(zone) = self.zones.get_mut(&due.1) else { return };
             zone.busy = true;
             let (zone, writes) = (due.1.clone(), std::mem::take(&mut zone.pending_writes));
-            let (store, stop) = (Arc::clone(&self.store), self.shutdown.clone());
+            let (store, lease) = (Arc::clone(&self.store), self.lease.clone());
             self.spawn(
                 async move {
-                    let saved = persist(&stop, "observed records", || store.save_records(&zone, &writes, None)).await;
+                    let saved = persist(&lease, "observed records", || store.save_records(&zone, &writes, None)).await;
                     if saved { Done::Saved { zone } } else { Done::Nothing }
                 }
                 .boxed(),
@@ -316,9 +327,9 @@ impl WakeAt {
     }
 }
 
-/// Repeats a store operation until it succeeds or the worker stops; answers whether it succeeded. What is lost at a stop is
-/// found again by reading back.
-pub async fn persist<F, R, T>(stop: &CancellationToken, what: &str, operation: F) -> bool
+/// Repeats a store operation until it succeeds, the worker stops or its lease has passed on; answers whether it succeeded. What is
+/// lost then is found again by reading back.
+pub async fn persist<F, R, T>(lease: &Lease, what: &str, operation: F) -> bool
 where
     F: Fn() -> R,
     R: Future<Output = Result<T, StoreError>>,
@@ -327,9 +338,12 @@ where
     loop {
         match operation().await {
             Ok(_) => return true,
-            Err(error) => warn!("{what} could not be stored, trying again: {error}"),
+            Err(error) => {
+                lease.heed(&error);
+                warn!("{what} could not be stored, trying again: {error}");
+            }
         }
-        if stop.is_cancelled() {
+        if lease.is_over() || lease.stop().is_cancelled() {
             return false;
         }
         tokio::time::sleep(wait).await;

@@ -24,7 +24,7 @@ use crate::core::name::DnsName;
 use crate::core::record::RecordKey;
 use crate::core::refusal::{self, CulpritKind};
 use crate::core::time::{Millis, Timestamp};
-use crate::ports::{BatchOutcome, BatchRow, CallError, ChangeReceipt};
+use crate::ports::{BatchOutcome, BatchRow, CallError, ChangeReceipt, DnsProvider as _};
 
 /// While change tokens are short, a call is worth its request token when it carries what flows in during this time.
 const CARRY_MS: f64 = 200.0;

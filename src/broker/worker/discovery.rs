@@ -15,7 +15,7 @@ use crate::core::ids::ZoneId;
 use crate::core::policy::{Visibility, needs_tags, settings_of};
 use crate::core::routing::ZoneFacts;
 use crate::core::time::{Millis, Timestamp};
-use crate::ports::{CallError, CallerIdentity, HostedZone, ZonePage};
+use crate::ports::{CallError, CallerIdentity, DnsProvider as _, HostedZone, ZonePage};
 
 /// ListTagsForResources takes ten zones a call.
 const ZONES_PER_TAG_CALL: usize = 10;
@@ -212,13 +212,21 @@ impl Worker {
             };
             facts.push((zone_facts, *settings));
         }
-        let changed: Vec<_> = facts.iter().filter(|(f, _)| self.zones.get(&f.zone).is_none_or(|zone| zone.facts != *f)).collect();
-        let rows: Vec<_> =
-            changed.iter().map(|(f, _)| row_of(f, self.zones.get(&f.zone).and_then(|zone| zone.listed_at))).collect();
+        let visible: BTreeSet<&ZoneId> = facts.iter().map(|(f, _)| &f.zone).collect();
+        let gone: Vec<ZoneId> =
+            self.zones.all().filter(|(id, zone)| zone.facts.visible && !visible.contains(id)).map(|(id, _)| id.clone()).collect();
+        let gone_rows = gone.iter().filter_map(|zone_id| {
+            let zone = self.zones.get(zone_id)?;
+            Some(row_of(&ZoneFacts { visible: false, ..zone.facts.clone() }, zone.listed_at))
+        });
+        let changed = facts.iter().filter(|(f, _)| self.zones.get(&f.zone).is_none_or(|zone| zone.facts != *f));
+        let changed_rows = changed.map(|(f, _)| row_of(f, self.zones.get(&f.zone).and_then(|zone| zone.listed_at)));
+        let rows: Vec<_> = changed_rows.chain(gone_rows).collect();
         self.gate.leave();
         if !rows.is_empty()
             && let Err(error) = self.store.save_zones(&rows).await
         {
+            self.lease.heed(&error);
             // Without the row nothing of the zone can be kept, so it is not worked: asked again soon.
             warn!(account = %self.settings.account, "zones could not be stored, trying again: {error}");
             self.discovery.begin_anew(now + Millis(2_000));
@@ -226,11 +234,8 @@ impl Worker {
         }
         let first = !std::mem::replace(&mut self.discovery.completed, true);
         if first || !rows.is_empty() {
-            info!(account = %self.settings.account, zones = facts.len(), new = rows.len(), "zones discovered");
+            info!(account = %self.settings.account, zones = facts.len(), changed = rows.len(), "zones discovered");
         }
-        let visible: BTreeSet<&ZoneId> = facts.iter().map(|(f, _)| &f.zone).collect();
-        let gone: Vec<ZoneId> =
-            self.zones.all().filter(|(id, zone)| zone.facts.visible && !visible.contains(id)).map(|(id, _)| id.clone()).collect();
         for (zone_facts, settings) in &facts {
             self.take_zone(zone_facts, *settings, now);
         }

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::agenda::Zones;
@@ -19,13 +18,14 @@ use super::reviews::Reviews;
 use super::sending::Outgoing;
 use super::view::{AccountView, Health, ViewBoard};
 use super::work::{SyncWatch, ZoneWork};
-use super::{UNSELECTED, Worker, WorkerParts, facts_of};
+use super::{SPEND_AHEAD, UNSELECTED, Worker, WorkerParts, facts_of};
+use crate::broker::lease::LeasedProvider;
 use crate::core::budget::{Budget, StartLevel};
 use crate::core::fair::FairShare;
 use crate::core::ids::ZoneId;
 use crate::core::policy::settings_of;
 use crate::core::routing::ZoneFacts;
-use crate::core::time::Timestamp;
+use crate::core::time::{Millis, Timestamp};
 use crate::ports::{BatchOutcome, ChangeFilter, RecordRow, StoreError, ZoneRow};
 
 /// How far a worker's start has come.
@@ -69,9 +69,8 @@ impl Worker {
     pub async fn load(
         parts: WorkerParts,
         stored: Vec<crate::broker::directory::Effect>,
-        shutdown: CancellationToken,
     ) -> Result<(Self, watch::Receiver<Arc<AccountView>>), StoreError> {
-        let (mut worker, viewed) = Self::load_books(parts, shutdown).await?;
+        let (mut worker, viewed) = Self::load_books(parts).await?;
         worker.absorb_effects(stored);
         worker.loaded();
         while worker.loading.is_looking() {
@@ -86,20 +85,18 @@ impl Worker {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub async fn load_books(
-        parts: WorkerParts,
-        shutdown: CancellationToken,
-    ) -> Result<(Self, watch::Receiver<Arc<AccountView>>), StoreError> {
+    pub async fn load_books(parts: WorkerParts) -> Result<(Self, watch::Receiver<Arc<AccountView>>), StoreError> {
         let now = parts.clock.now();
         let account = parts.settings.account.clone();
         let start = match parts.store.spend_horizon(&account).await? {
-            Some(spent_until) => StartLevel::Since(spent_until),
+            Some(spent_until) => StartLevel::Since(nothing_spent_since(spent_until, now, parts.clocks_differ)),
             None => StartLevel::Full,
         };
         let (view, viewed) = watch::channel(Arc::new(AccountView::empty(&parts.settings, now)));
         let mut worker = Self {
             budget: Budget::new(&parts.settings.budget, start, now),
-            provider: parts.provider,
+            provider: Arc::new(LeasedProvider::new(parts.provider, parts.lease.clone())),
+            lease: parts.lease,
             store: parts.store,
             clock: parts.clock,
             feedback: parts.feedback,
@@ -123,7 +120,6 @@ impl Worker {
             published_at: Timestamp(0),
             dirty_view: true,
             settings: parts.settings,
-            shutdown,
         };
         worker.load_zones(now).await?;
         worker.publish(now);
@@ -189,5 +185,31 @@ impl Worker {
             zone.sync = Some(SyncWatch { change_id, sequence: 0, ask_at: now, asked: 0 });
         }
         Ok(())
+    }
+}
+
+/// Since when nothing has been spent of the account's tokens, by this replica's clock. The horizon was written by another's clock,
+/// perhaps; but whoever spent has stopped before its lease passed on, so it is no later than now and what was sent last, and
+/// where the clocks could make a difference, it is taken to be now.
+fn nothing_spent_since(spent_until: Timestamp, now: Timestamp, clocks_differ: Millis) -> Timestamp {
+    if clocks_differ == Millis(0) {
+        return spent_until;
+    }
+    let latest = (spent_until + clocks_differ).min(now);
+    spent_until.max(latest).min(now + SPEND_AHEAD)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replica_whose_clock_is_ahead_takes_over_no_tokens_that_were_spent() {
+        let since = |spent_until, differ| nothing_spent_since(Timestamp(spent_until), Timestamp(100_000), Millis(differ)).0;
+        assert_eq!((since(98_000, 0), since(102_000, 0)), (98_000, 102_000), "one clock is right");
+        assert_eq!(since(93_000, 10_000), 100_000, "that may have been just now");
+        assert_eq!(since(60_000, 10_000), 70_000, "that is long ago by any clock");
+        assert_eq!(since(101_500, 10_000), 101_500, "sent, and not there yet");
+        assert_eq!(since(900_000, 10_000), 102_000, "a clock that was wrong stops nobody");
     }
 }

@@ -34,7 +34,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
-use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 pub use gate::Gate;
@@ -43,6 +42,7 @@ pub use zone::NameReport;
 
 use super::directory::Effect;
 use super::feedback::Feedback;
+use super::lease::{Lease, LeasedProvider};
 use super::metrics::AccountMetrics;
 use crate::core::budget::{Budget, BudgetConfig};
 use crate::core::fair::FairShare;
@@ -109,10 +109,14 @@ pub struct Discovered {
 pub struct WorkerParts {
     /// The configuration's word.
     pub settings: AccountSettings,
+    /// The right to work the account.
+    pub lease: Lease,
     /// Route 53 and STS.
     pub provider: Arc<dyn DnsProvider>,
-    /// The store.
+    /// The store, under the lease's tenure.
     pub store: Arc<dyn Store>,
+    /// How far the clocks of replicas that share the store may differ; zero for one that is not shared.
+    pub clocks_differ: Millis,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Where statuses go.
@@ -139,7 +143,8 @@ pub struct WorkerHandle {
 /// See the module's page.
 pub struct Worker {
     settings: AccountSettings,
-    provider: Arc<dyn DnsProvider>,
+    lease: Lease,
+    provider: Arc<LeasedProvider>,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     feedback: Feedback,
@@ -164,17 +169,17 @@ pub struct Worker {
     board: ViewBoard,
     published_at: Timestamp,
     dirty_view: bool,
-    shutdown: CancellationToken,
 }
 
 impl Worker {
-    /// Works until the shutdown: then no new call is started, and those that run are waited for and recorded.
+    /// Works until the lease is to be given back: then no new call is started, and those that run are waited for and recorded.
+    /// When the lease is over this is to be dropped, wherever it stands.
     pub async fn run(mut self, mut messages: mpsc::Receiver<Message>) {
         loop {
             let now = self.clock.now();
-            let stopping = self.shutdown.is_cancelled();
+            let stopping = self.lease.stop().is_cancelled();
             if stopping {
-                self.give_back_journalled("the broker stops");
+                self.give_back_journalled("the account is given back");
                 if self.running.is_empty() {
                     break;
                 }
@@ -188,7 +193,7 @@ impl Worker {
                 message = messages.recv() => match message {
                     Some(message) => self.take(message),
                     None if self.running.is_empty() && !self.outgoing.is_waiting() => break,
-                    None => self.shutdown.cancel(),
+                    None => self.lease.stop().cancel(),
                 },
                 // At a start nobody waits for anything else.
                 () = tokio::task::yield_now(), if looks && self.loading.is_looking() => self.review_some(),
@@ -198,7 +203,7 @@ impl Worker {
                     tokio::task::yield_now().await;
                 }
                 () = async { match sleep { Some(sleep) => sleep.await, None => std::future::pending().await } } => {}
-                () = self.shutdown.cancelled(), if !stopping => {}
+                () = self.lease.stop().cancelled(), if !stopping => {}
             }
         }
         self.publish(self.clock.now());
@@ -215,9 +220,9 @@ impl Worker {
     }
 
     fn reconfigure(&mut self, settings: AccountSettings, provider: Arc<dyn DnsProvider>, now: Timestamp) {
-        if !Arc::ptr_eq(&self.provider, &provider) {
+        if !self.provider.is(&provider) {
             // Another way to the account: who it leads to is asked before anything is written.
-            self.provider = provider;
+            self.provider = Arc::new(LeasedProvider::new(provider, self.lease.clone()));
             self.health = Health::Starting;
             self.discovery.asking_identity(false);
             self.dirty_view = true;

@@ -19,7 +19,7 @@ use crate::core::name::DnsName;
 use crate::core::plan::Observed;
 use crate::core::record::{RawRecordSet, RecordKey};
 use crate::core::time::{Millis, Timestamp};
-use crate::ports::{BatchOutcome, CallError, RecordPage};
+use crate::ports::{BatchOutcome, CallError, DnsProvider as _, RecordPage};
 
 /// The longest wait between two questions after one change.
 const LONGEST_ASK: Millis = Millis(20_000);
@@ -148,19 +148,19 @@ impl Worker {
         listed_at: Option<Timestamp>,
         settled: Vec<Settled>,
     ) {
-        let (store, stop, clock, zone) =
-            (Arc::clone(&self.store), self.shutdown.clone(), Arc::clone(&self.clock), zone_id.clone());
+        let (store, lease, clock, zone) =
+            (Arc::clone(&self.store), self.lease.clone(), Arc::clone(&self.clock), zone_id.clone());
         self.spawn(
             async move {
                 if !writes.is_empty() || listed_at.is_some() {
-                    let saved = persist(&stop, "a page of records", || store.save_records(&zone, &writes, listed_at)).await;
+                    let saved = persist(&lease, "a page of records", || store.save_records(&zone, &writes, listed_at)).await;
                     if !saved {
                         return Done::Nothing;
                     }
                 }
                 for Settled { batch, outcome, writes, claims } in &settled {
                     let done =
-                        persist(&stop, "the end of a batch", || store.finish_batch(batch, outcome, writes, claims, clock.now()))
+                        persist(&lease, "the end of a batch", || store.finish_batch(batch, outcome, writes, claims, clock.now()))
                             .await;
                     if !done {
                         return Done::Nothing;

@@ -17,7 +17,7 @@ use crate::core::change::Batch;
 use crate::core::ids::ZoneId;
 use crate::core::name::DnsName;
 use crate::core::time::{Millis, Timestamp};
-use crate::ports::{BatchOutcome, ClaimWrite, RecordWrite, StoreError};
+use crate::ports::{BatchOutcome, ClaimWrite, DnsProvider as _, RecordWrite, StoreError};
 
 /// A batch may be built so long before its request token is there: about as long as the journal takes.
 pub const BUILT_AHEAD: Millis = Millis(50);
@@ -95,6 +95,7 @@ impl Worker {
     }
 
     pub(super) fn finish_not_journalled(&mut self, batch: &Batch, error: &StoreError, now: Timestamp) {
+        self.lease.heed(error);
         warn!(account = %self.settings.account, zone = %batch.zone, "a batch was not sent because it could not be journalled: {error}");
         self.outgoing.promised.remove(&batch.zone);
         self.release(&batch.zone, now + Millis(1_000));
@@ -146,14 +147,14 @@ impl Worker {
 
     /// Makes the end of a batch durable; the zone stays busy until it is.
     pub(super) fn record(&mut self, batch: Batch, outcome: BatchOutcome, writes: Vec<RecordWrite>, claims: Vec<ClaimWrite>) {
-        let (store, clock, stop) = (Arc::clone(&self.store), Arc::clone(&self.clock), self.shutdown.clone());
+        let (store, clock, lease) = (Arc::clone(&self.store), Arc::clone(&self.clock), self.lease.clone());
         if let Some(zone) = self.zones.get_mut(&batch.zone) {
             zone.busy = true;
         }
         self.spawn(
             async move {
                 let done =
-                    persist(&stop, "the end of a batch", || store.finish_batch(&batch, &outcome, &writes, &claims, clock.now()))
+                    persist(&lease, "the end of a batch", || store.finish_batch(&batch, &outcome, &writes, &claims, clock.now()))
                         .await;
                 if done { Done::Recorded { batch: Box::new(batch), outcome } } else { Done::Nothing }
             }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
 use super::world::{World, drive, requests, wants, www};
 use crate::broker::worker::{AccountView, Message, Query, Worker};
@@ -12,7 +11,7 @@ use crate::core::change::Action;
 use crate::core::time::Millis;
 
 async fn loading(world: &mut World) -> Worker {
-    Worker::load_books(world.parts(), CancellationToken::new()).await.unwrap().0
+    Worker::load_books(world.parts()).await.unwrap().0
 }
 
 fn look_at_all(worker: &mut Worker) {
@@ -68,8 +67,8 @@ async fn shown(messages: &mpsc::Sender<Message>, view: &watch::Receiver<Arc<Acco
 async fn a_start_takes_messages_while_it_looks_at_names() {
     let mut world = World::new(1, requests(100.0, 50.0));
     let names: Vec<String> = (0..5_000).map(|i| format!("n{i}.zone-00000.example.com")).collect();
-    let stop = CancellationToken::new();
-    let (worker, view) = Worker::load_books(world.parts(), stop.clone()).await.unwrap();
+    let (worker, view) = Worker::load_books(world.parts()).await.unwrap();
+    let stop = worker.lease.stop().clone();
     // Nothing is journalled, so what waits stays there to be counted.
     world.store.journal.forget_permits(usize::MAX);
     let (messages, receiver) = mpsc::channel(1);

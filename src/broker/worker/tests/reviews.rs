@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
 use super::world::{World, account, drive, requests, step, take_next, wants, www, zone_id};
 use crate::broker::directory::Effect;
@@ -125,9 +124,9 @@ async fn messages_are_taken_and_answered_while_names_wait_at_the_gate() {
     let mut world = World::new(1, requests(100.0, 50.0));
     let gate = Gate::new(1);
     let parts = WorkerParts { gate: gate.clone(), ..world.parts() };
-    let (worker, view) = Worker::load(parts, vec![], CancellationToken::new()).await.unwrap();
+    let (worker, view) = Worker::load(parts, vec![]).await.unwrap();
     let inside = Place::before(gate).enter().await;
-    let stop = worker.shutdown.clone();
+    let stop = worker.lease.stop().clone();
     let (messages, receiver) = mpsc::channel(1);
     let mut running = JoinSet::new();
     running.spawn(worker.run(receiver));

@@ -3,7 +3,6 @@
 use std::sync::atomic::Ordering;
 
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 use super::world::{START, World, drive, requests, step, take_next, wants, www};
 use crate::broker::worker::{Message, Worker};
@@ -84,14 +83,13 @@ async fn no_more_batches_are_journalled_than_the_bucket_can_pay_soon() {
 #[tokio::test]
 async fn a_worker_that_stops_sends_nothing_that_is_journalled_meanwhile() {
     let mut world = World::new(1, requests(100.0, 50.0));
-    let stop = CancellationToken::new();
     world.store.journal.forget_permits(usize::MAX);
-    let (mut worker, _view) = Worker::load(world.parts(), vec![wants(0, &www(0), "192.0.2.1")], stop.clone()).await.unwrap();
+    let (mut worker, _view) = Worker::load(world.parts(), vec![wants(0, &www(0), "192.0.2.1")]).await.unwrap();
     while worker.outgoing.promised_calls() == 0 {
         step(&mut worker).await;
         take_next(&mut worker).await;
     }
-    stop.cancel();
+    worker.lease.stop().cancel();
     world.store.journal.add_permits(1);
     let (_messages, receiver) = mpsc::channel(1);
     worker.run(receiver).await;

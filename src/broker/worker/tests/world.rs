@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::directory::{Directory, Effect};
 use crate::broker::feedback::Feedback;
 use crate::broker::held::Held;
+use crate::broker::lease::Lease;
 use crate::broker::metrics::BrokerMetrics;
 use crate::broker::worker::{AccountSettings, AccountView, Discovered, Gate, Worker, WorkerParts};
 use crate::core::budget::{BucketConfig, BudgetConfig, Permit};
@@ -256,6 +257,12 @@ pub fn account() -> AccountId {
     zone_context().placement.account
 }
 
+/// A lease that does not run out.
+pub fn endless() -> Lease {
+    let tenure = Tenure { account: account(), holder: ReplicaId(uuid::Uuid::nil()), epoch: LeaseEpoch(1) };
+    Lease::endless(tenure, CancellationToken::new())
+}
+
 pub fn zone_id(zone: usize) -> ZoneId {
     ZoneId::parse(format!("Z{zone:05}")).unwrap()
 }
@@ -339,8 +346,10 @@ impl World {
                 discovery_interval: Millis::from_secs(300),
                 drift_interval: Millis::from_secs(600),
             },
+            lease: endless(),
             provider: Arc::clone(&self.provider) as Arc<dyn DnsProvider>,
             store: Arc::clone(&self.store) as Arc<dyn Store>,
+            clocks_differ: Millis(0),
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             feedback: Feedback::new(Arc::new(Directory::default()), mpsc::unbounded_channel().0),
             discovered,
@@ -352,7 +361,7 @@ impl World {
 
     /// A worker that knows its account and its zones and has nothing to do.
     pub async fn idle_worker(&mut self) -> (Worker, watch::Receiver<Arc<AccountView>>) {
-        let (mut worker, view) = Worker::load(self.parts(), vec![], CancellationToken::new()).await.unwrap();
+        let (mut worker, view) = Worker::load(self.parts(), vec![]).await.unwrap();
         drive(&mut worker).await;
         assert!(worker.is_working() && worker.discovery.is_complete());
         self.provider.calls.lock().unwrap().clear();

@@ -1,0 +1,67 @@
+//! The workers of this replica, as everybody may see them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use super::worker::WorkerHandle;
+use crate::core::ids::AccountId;
+
+/// The accounts that are worked here, and those that the configuration names. Snapshots that are replaced whole.
+#[derive(Default)]
+pub struct Workers {
+    held: ArcSwap<BTreeMap<AccountId, WorkerHandle>>,
+    configured: ArcSwap<BTreeSet<AccountId>>,
+}
+
+impl Workers {
+    /// All of them, now.
+    pub fn all(&self) -> Arc<BTreeMap<AccountId, WorkerHandle>> {
+        self.held.load_full()
+    }
+
+    /// The worker of an account, while it is worked here.
+    pub fn get(&self, account: &AccountId) -> Option<WorkerHandle> {
+        self.held.load().get(account).cloned()
+    }
+
+    /// Whether an account is worked here.
+    pub fn has(&self, account: &AccountId) -> bool {
+        self.held.load().contains_key(account)
+    }
+
+    /// Whether the configuration names an account.
+    pub fn is_configured(&self, account: &AccountId) -> bool {
+        self.configured.load().contains(account)
+    }
+
+    /// The accounts that the configuration names.
+    pub fn configured(&self) -> Arc<BTreeSet<AccountId>> {
+        self.configured.load_full()
+    }
+
+    pub(super) fn configure(&self, accounts: BTreeSet<AccountId>) {
+        self.configured.store(Arc::new(accounts));
+    }
+
+    pub(super) fn replace(&self, workers: BTreeMap<AccountId, WorkerHandle>) {
+        self.held.store(Arc::new(workers));
+    }
+
+    pub(super) fn insert(&self, account: &AccountId, worker: &WorkerHandle) {
+        self.held.rcu(|held| {
+            let mut held = BTreeMap::clone(held);
+            held.insert(account.clone(), worker.clone());
+            held
+        });
+    }
+
+    pub(super) fn remove(&self, account: &AccountId) {
+        self.held.rcu(|held| {
+            let mut held = BTreeMap::clone(held);
+            held.remove(account);
+            held
+        });
+    }
+}
