@@ -196,8 +196,10 @@ async fn start(
     let store_url: store::StoreUrl = config.store.expose().parse()?;
     let store = store::open(&store_url, &StoreOptions::default()).await.context("the store cannot be opened")?;
     let access = config.accounts.iter().map(|account| account.access()).collect();
-    let providers = Arc::new(AwsProviders::new(access, options.aws, Arc::clone(&clock)).await);
     let replica = ReplicaRow { replica: ReplicaId(uuid::Uuid::new_v4()), address: config.listen.advertised(http) };
+    // AWS's own log then says which replica called.
+    let aws = AwsOptions { instance: replica.replica.to_string(), ..options.aws };
+    let providers = Arc::new(AwsProviders::new(access, aws, Arc::clone(&clock)).await);
     if store.is_shared() {
         info!(replica = %replica.replica, address = %replica.address, "one of the replicas that share the store");
     }

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use zonefold::agent::AgentHandle;
+use zonefold::core::endpoint::EndpointKey;
 use zonefold::core::name::DnsName;
 use zonefold::emulator::*;
-use zonefold::wire::v1::Progress;
+use zonefold::wire::v1::{EndpointStatus, Progress};
 
 use super::site::{ACCOUNTS, Site, ZONES_PER_ACCOUNT, apex};
 use crate::support::wait::eventually;
@@ -89,11 +90,10 @@ impl Load {
         for (cluster, agent) in &self.agents {
             let wanted = self.wanted[cluster].len();
             eventually(&format!("the agent of {cluster} knows that all it wants is there"), async || {
-                let (applied, statuses) = applied(&agent.agent);
-                if applied == wanted && statuses == wanted {
-                    return Ok(());
+                match applied(&agent.agent) {
+                    applied if applied == wanted => Ok(()),
+                    applied => Err(format!("{applied} of {wanted} are applied as far as it knows\n{}", site.words())),
                 }
-                Err(format!("{applied} of {statuses} are applied and {wanted} are wanted\n{}", site.words()))
             })
             .await;
         }
@@ -138,11 +138,6 @@ impl Load {
         self.agents.values().any(|agent| !agent.agent.is_converged())
     }
 
-    /// Whether the agent of a cluster has a session.
-    pub fn is_live(&self, cluster: &str) -> bool {
-        self.agents[cluster].agent.read(|state| state.publisher.is_live())
-    }
-
     /// The hardest form of "acked is durable": nothing can be written to Route 53, the clusters change what they want until all of
     /// it is acked, their agents go, every replica is killed. What comes true then can only have come from the database.
     pub async fn survives_everybody(mut self, site: &mut Site) {
@@ -168,12 +163,16 @@ impl Load {
     }
 }
 
-/// How many endpoints an agent knows to be applied, and how many statuses it has.
-fn applied(agent: &AgentHandle) -> (usize, usize) {
+/// How many of the endpoints that a cluster wants its agent knows to be applied as they are wanted now.
+fn applied(agent: &AgentHandle) -> usize {
     agent.read(|state| {
-        let is_applied = |progress: Progress| matches!(progress, Progress::Applied | Progress::InSync);
-        let all = state.statuses.iter().count();
-        (state.statuses.iter().filter(|status| is_applied(status.progress())).count(), all)
+        let is_applied = |status: &EndpointStatus| {
+            let key = status.key.clone().map(|key| EndpointKey::from(key).hash());
+            let held = key.and_then(|key| state.index.get(&key));
+            held.is_some_and(|held| held.version.0[..] == status.version[..])
+                && matches!(status.progress(), Progress::Applied | Progress::InSync)
+        };
+        state.statuses.iter().filter(|status| is_applied(status)).count()
     })
 }
 

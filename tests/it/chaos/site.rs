@@ -110,10 +110,11 @@ impl Site {
 
     /// Waits until a replica serves.
     pub async fn ready(&mut self, number: usize) {
-        let started = self.process(number).says("broker started").await;
-        let replica = &mut self.replicas[number];
+        self.process(number).says("broker started").await;
         // One that has a store of its own has no name among others.
-        replica.lives.push(started["replica"].as_str().unwrap_or_default().to_owned());
+        let named = self.process(number).log().into_iter().find_map(|line| Some(line["replica"].as_str()?.to_owned()));
+        let replica = &mut self.replicas[number];
+        replica.lives.push(named.unwrap_or_default());
         let http = replica.http;
         eventually(&format!("replica {number} is ready"), async || match try_get(http, "/readyz").await {
             Ok((200, _)) => Ok(()),
