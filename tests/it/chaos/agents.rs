@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use zonefold::agent::AgentHandle;
+use zonefold::agent::index::{Held, Index};
 use zonefold::core::endpoint::EndpointKey;
 use zonefold::core::name::DnsName;
 use zonefold::emulator::*;
@@ -121,13 +122,14 @@ impl Load {
         .await;
     }
 
-    /// Waits until everything that was published is durable, as the agents were told.
+    /// Waits until everything that is wanted is durable, as the agents were told.
     pub async fn acked(&self) {
         for (cluster, agent) in &self.agents {
-            let wanted = self.wanted[cluster].len() as u64;
+            let wanted = &self.wanted[cluster];
             eventually(&format!("what {cluster} wants is acked"), async || {
-                let (count, converged) = agent.agent.read(|s| (s.index.digest().count(), s.publisher.is_converged()));
-                if count == wanted && converged { Ok(()) } else { Err(format!("{count} of {wanted}, converged: {converged}")) }
+                // An agent that has not read the change yet has everything acked, too.
+                let (read, converged) = agent.agent.read(|s| (read(&s.index), s.publisher.is_converged()));
+                if read == *wanted && converged { Ok(()) } else { Err(format!("{read:?}, converged: {converged}")) }
             })
             .await;
         }
@@ -161,6 +163,12 @@ impl Load {
         }
         self.is_held(site).await;
     }
+}
+
+/// What an agent has read of its cluster.
+fn read(index: &Index) -> BTreeMap<String, String> {
+    let target = |held: &Held| held.endpoint.targets.first().map(ToString::to_string).unwrap_or_default();
+    index.iter().map(|(_, held)| (held.endpoint.key.dns_name.to_string(), target(held))).collect()
 }
 
 /// How many of the endpoints that a cluster wants its agent knows to be applied as they are wanted now.
