@@ -171,7 +171,10 @@ impl Follower {
                     self.answer(Ok(()));
                 }
                 Err(Stop::Store(StoreError::FeedCut { after })) => {
-                    error!(after, "the feed was cut before it was read: this replica ends, to be started again and load the store");
+                    error!(
+                        after,
+                        "the feed was cut before it was read: this replica ends, to be started again and load the store"
+                    );
                     return;
                 }
                 Err(Stop::Store(error)) => {

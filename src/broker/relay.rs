@@ -285,7 +285,8 @@ mod tests {
             accepted(Progress::Refused { message: "no".to_owned(), retry_at: Timestamp(-3) }),
             accepted(Progress::Drifted { message: "somebody".to_owned() }),
         ];
-        let all: Vec<Held> = (0..).zip(statuses).map(|(n, status)| held(["east", "west"][n % 2], &n.to_string(), status)).collect();
+        let all: Vec<Held> =
+            (0..).zip(statuses).map(|(n, status)| held(["east", "west"][n % 2], &n.to_string(), status)).collect();
         let told = decode(&encode(&all).unwrap()).unwrap();
         assert_eq!(told.len(), all.len());
         for held in &all {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
+use super::StartError;
 use super::decider::{part, pass_on};
 use super::directory::SharedDirectory;
 use super::directory::{Effect, Loader};
@@ -18,7 +19,6 @@ use super::progress::{StartPhase, StartProgress};
 use super::tenancy::Starting;
 use super::worker::{self, Message};
 use super::workers::Workers;
-use super::StartError;
 use crate::core::ids::AccountId;
 use crate::ports::{Clock, EndpointRow, Store, StoreError};
 

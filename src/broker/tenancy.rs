@@ -291,7 +291,8 @@ impl Tenancy {
         let mut wanted: Vec<AccountId> = free.drain(..outlook.room().min(free.len())).collect();
         // Others that have room for it do not take it: it may be that they do not know it.
         let patience = self.parts.timing.ttl * 2;
-        wanted.extend(free.into_iter().filter(|account| *self.free_since.entry(account.clone()).or_insert(now) + patience <= now));
+        wanted
+            .extend(free.into_iter().filter(|account| *self.free_since.entry(account.clone()).or_insert(now) + patience <= now));
         // What is ending here is not free here.
         wanted.retain(|account| !self.held.contains_key(account));
         let is_ending = |holding: &&Holding| holding.lease.stop().is_cancelled() || holding.lease.is_over();

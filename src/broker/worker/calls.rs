@@ -13,10 +13,10 @@ use super::agenda::Kind;
 use super::discovery::ZoneListing;
 use super::view::Health;
 use super::{SPEND_AHEAD, Worker};
+use crate::broker::lease::Lease;
 use crate::core::budget::{ApiAction, Lane, Paid, Permit};
 use crate::core::change::Batch;
 use crate::core::ids::ZoneId;
-use crate::broker::lease::Lease;
 use crate::core::time::{Millis, Timestamp};
 use crate::ports::{
     BatchOutcome, CallError, CallerIdentity, ChangeReceipt, ClaimWrite, DnsProvider as _, RecordPage, StoreError,

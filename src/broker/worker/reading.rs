@@ -148,8 +148,7 @@ impl Worker {
         listed_at: Option<Timestamp>,
         settled: Vec<Settled>,
     ) {
-        let (store, lease, clock, zone) =
-            (Arc::clone(&self.store), self.lease.clone(), Arc::clone(&self.clock), zone_id.clone());
+        let (store, lease, clock, zone) = (Arc::clone(&self.store), self.lease.clone(), Arc::clone(&self.clock), zone_id.clone());
         self.spawn(
             async move {
                 if !writes.is_empty() || listed_at.is_some() {

@@ -55,7 +55,8 @@ async fn an_agent_that_reads_nothing_is_not_read_either_and_holds_up_neither_its
 /// A status stream whose reader has little room for what it does not read.
 async fn watch_without_room(world: &World) -> Streaming<v1::StatusBatch> {
     let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{}", world.grpc())).unwrap();
-    let channel = endpoint.initial_stream_window_size(16 * 1024).initial_connection_window_size(64 * 1024).connect().await.unwrap();
+    let channel =
+        endpoint.initial_stream_window_size(16 * 1024).initial_connection_window_size(64 * 1024).connect().await.unwrap();
     let mut request = Request::new(v1::WatchStatusRequest { cluster: "east".to_owned(), held_digests: bytes::Bytes::new() });
     request.metadata_mut().insert("authorization", MetadataValue::try_from(format!("Bearer {TOKEN}")).unwrap());
     FederationClient::new(channel).watch_status(request).await.unwrap().into_inner()

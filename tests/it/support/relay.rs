@@ -32,8 +32,12 @@ struct Inner {
     turn: AtomicUsize,
     bytes: AtomicU64,
     passage: watch::Sender<Passage>,
-    /// Rises when all connections of now break while new ones are made.
-    generation: watch::Sender<u64>,
+    /// How many connections were made.
+    made: AtomicU64,
+    /// The first so many of them break.
+    broken: watch::Sender<u64>,
+    /// Nothing passes the first so many any more.
+    stranded: watch::Sender<u64>,
 }
 
 impl Relay {
@@ -50,7 +54,9 @@ impl Relay {
             turn: AtomicUsize::default(),
             bytes: AtomicU64::default(),
             passage: watch::channel(Passage::Open).0,
-            generation: watch::channel(0).0,
+            made: AtomicU64::default(),
+            broken: watch::channel(0).0,
+            stranded: watch::channel(0).0,
         });
         let accepting = Arc::clone(&inner);
         let task = tokio::spawn(async move {
@@ -73,7 +79,13 @@ impl Relay {
 
     /// Breaks the connections of now; new ones are made.
     pub fn break_connections(&self) {
-        self.inner.generation.send_modify(|generation| *generation += 1);
+        self.inner.broken.send_replace(self.inner.made.load(Ordering::Relaxed));
+    }
+
+    /// Nothing passes over the connections of now any more, and nobody is told; new ones are made. So it looks when what was there
+    /// has moved to another machine behind the same address.
+    pub fn strand(&self) {
+        self.inner.stranded.send_replace(self.inner.made.load(Ordering::Relaxed));
     }
 
     /// From now on nothing passes and nobody is told, as if packets were lost.
@@ -106,9 +118,9 @@ impl Drop for Relay {
 
 impl Inner {
     async fn connect(self: Arc<Self>, client: TcpStream) {
-        let generation = *self.generation.borrow();
+        let number = self.made.fetch_add(1, Ordering::Relaxed);
         // A connection that is made while packets are lost is made late.
-        if !self.is_open(generation).await {
+        if !self.is_open(number).await {
             return;
         }
         let upstreams = self.upstreams.lock().unwrap().clone();
@@ -117,27 +129,27 @@ impl Inner {
             if let Ok(server) = TcpStream::connect(upstreams[(first + offset) % upstreams.len()]).await {
                 let _without_delay = (client.set_nodelay(true), server.set_nodelay(true));
                 let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
-                tokio::join!(self.pass(from_client, to_server, generation), self.pass(from_server, to_client, generation));
+                tokio::join!(self.pass(from_client, to_server, number), self.pass(from_server, to_client, number));
                 return;
             }
         }
     }
 
-    async fn pass(&self, mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, generation: u64) {
+    async fn pass(&self, mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, number: u64) {
         let mut buffer = vec![0; 16 * 1024];
         loop {
             let read = tokio::select! {
                 read = from.read(&mut buffer) => read,
-                () = self.is_cut(generation) => return,
+                () = self.is_cut(number) => return,
             };
-            if !self.is_open(generation).await {
+            if !self.is_open(number).await {
                 return;
             }
             let Ok(length @ 1..) = read else { break };
             self.bytes.fetch_add(length as u64, Ordering::Relaxed);
             let written = tokio::select! {
                 written = to.write_all(&buffer[..length]) => written,
-                () = self.is_cut(generation) => return,
+                () = self.is_cut(number) => return,
             };
             if written.is_err() {
                 break;
@@ -148,21 +160,21 @@ impl Inner {
     }
 
     /// Waits while bytes are held; false when the connection is to break.
-    async fn is_open(&self, generation: u64) -> bool {
+    async fn is_open(&self, number: u64) -> bool {
         let mut passage = self.passage.subscribe();
         tokio::select! {
-            passage = passage.wait_for(|passage| *passage != Passage::Held) => passage.is_ok_and(|passage| *passage == Passage::Open),
-            () = self.is_cut(generation) => false,
+            _ = passage.wait_for(|passage| *passage == Passage::Open), if number >= *self.stranded.borrow() => true,
+            () = self.is_cut(number) => false,
         }
     }
 
     /// Returns when the connection is to break.
-    async fn is_cut(&self, generation: u64) {
-        let (mut passage, mut generations) = (self.passage.subscribe(), self.generation.subscribe());
+    async fn is_cut(&self, number: u64) {
+        let (mut passage, mut broken) = (self.passage.subscribe(), self.broken.subscribe());
         // The senders live as long as the relay.
         tokio::select! {
             _ = passage.wait_for(|passage| *passage == Passage::Cut) => {}
-            _ = generations.wait_for(|now| *now > generation) => {}
+            _ = broken.wait_for(|broken| number < *broken) => {}
         }
     }
 }
