@@ -2,19 +2,22 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
+use http::Uri;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::ApiState;
 use super::page::{Cursor, Limit, Page};
+use super::peers::{Asker, Worked};
 use super::problem::{ApiError, Problem};
 use super::request::{NoParams, Params, identifier};
 use super::values::Time;
 use super::zones::Zone;
-use crate::broker::worker::{AccountView, Health as WorkerHealth};
+use crate::broker::worker::{AccountSettings, AccountView, Health as WorkerHealth};
 use crate::core::budget::{BucketSnapshot, BudgetSnapshot};
 use crate::core::ids::{AccountId, EnvironmentId};
 use crate::core::time::{Millis, Timestamp};
+use crate::ports::ReplicaId;
 
 /// One AWS account.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -30,6 +33,9 @@ pub struct Account {
     pub environment: EnvironmentId,
     /// Whether it is worked.
     pub health: Health,
+    /// The replica that works it; none while it passes from one to another.
+    #[schema(format = "uuid")]
+    pub replica: Option<String>,
     /// Our part of its token buckets, now.
     pub budget: Budget,
     /// Names with something to send.
@@ -59,6 +65,8 @@ pub enum Health {
     Starting,
     /// It is worked.
     Working,
+    /// No replica works it at this moment; one takes it within seconds.
+    Unworked,
     /// Nothing is called until the time has come.
     Parked {
         /// Why, and what to do.
@@ -158,8 +166,9 @@ pub struct ZoneSummary {
 
 impl Account {
     /// Shows an account as its worker published it, with the budget of now.
-    pub fn new(view: &AccountView, now: Timestamp) -> Self {
+    pub fn new(view: &AccountView, replica: ReplicaId, now: Timestamp) -> Self {
         Self {
+            replica: Some(replica.to_string()),
             id: view.account.clone(),
             name: view.name.clone(),
             environment: view.environment.clone(),
@@ -178,6 +187,24 @@ impl Account {
                 drifted: view.zones.iter().map(|zone| zone.drifted).sum(),
             },
             observed_at: Time(view.at),
+        }
+    }
+}
+
+impl Account {
+    /// Shows an account that no replica works at this moment.
+    fn unworked(settings: &AccountSettings, now: Timestamp) -> Self {
+        Self {
+            id: settings.account.clone(),
+            name: settings.name.clone(),
+            environment: settings.environment.clone(),
+            health: Health::Unworked,
+            replica: None,
+            budget: Budget { buckets: vec![], refill_share: 1.0, throttles: 0 },
+            pending: 0,
+            drained_at: None,
+            zones: ZoneSummary::default(),
+            observed_at: Time(now),
         }
     }
 }
@@ -202,14 +229,31 @@ pub struct ListParams {
 /// All accounts, by id.
 #[utoipa::path(get, path = "/api/v1/accounts", operation_id = "list_accounts", tag = "accounts", params(ListParams), responses(
     (status = 200, description = "A page of accounts.", body = Page<Account>),
-    (status = 400, description = "A parameter is wrong.", body = Problem, content_type = "application/problem+json")))]
-pub async fn list(State(state): State<ApiState>, Params(params): Params<ListParams>) -> Result<Json<Page<Account>>, ApiError> {
+    (status = 400, description = "A parameter is wrong.", body = Problem, content_type = "application/problem+json"),
+    (status = 503, description = "A replica that works accounts does not answer.", body = Problem, content_type = "application/problem+json")))]
+pub async fn list(
+    State(state): State<ApiState>,
+    asker: Asker,
+    uri: Uri,
+    Params(params): Params<ListParams>,
+) -> Result<Json<Page<Account>>, ApiError> {
     let now = state.broker.clock.now();
-    let wanted = |view: &AccountView| params.environment.as_ref().is_none_or(|environment| *environment == view.environment);
-    let views = state.broker.accounts();
-    let accounts = views.iter().filter(|view| wanted(view)).map(|view| Account::new(view, now)).collect();
+    let wanted = |environment: &EnvironmentId| params.environment.as_ref().is_none_or(|wanted| wanted == environment);
+    let (me, views, position) = (state.broker.replica.replica, state.broker.accounts(), |account: &Account| account.id.clone());
+    let mut accounts: Vec<Account> =
+        views.iter().filter(|view| wanted(&view.environment)).map(|view| Account::new(view, me, now)).collect();
+    if asker == Asker::Anybody {
+        let configured = state.broker.workers.configured();
+        let nowhere = configured.values().filter(|settings| matches!(state.peers.worked(&settings.account), Worked::Nowhere));
+        accounts.extend(nowhere.filter(|settings| wanted(&settings.environment)).map(|settings| Account::unworked(settings, now)));
+        accounts.sort_by_key(position);
+    }
     let after = params.cursor.as_ref().map(|cursor| &cursor.0);
-    Ok(Json(Page::of_sorted(accounts, after, params.limit, |account: &Account| account.id.clone())))
+    let own = Page::of_sorted(accounts, after, params.limit, position);
+    if asker == Asker::Replica {
+        return Ok(Json(own));
+    }
+    Ok(Json(state.peers.merge(own, &state.peers.working(), &uri, params.limit, position).await?))
 }
 
 /// One account, with each of its zones.
@@ -218,20 +262,27 @@ pub async fn list(State(state): State<ApiState>, Params(params): Params<ListPara
     responses(
         (status = 200, description = "The account.", body = AccountWithZones),
         (status = 400, description = "That is no account id.", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "There is no such account.", body = Problem, content_type = "application/problem+json")))]
+        (status = 404, description = "There is no such account.", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The replica that works it does not answer.", body = Problem, content_type = "application/problem+json")))]
 pub async fn get(
     State(state): State<ApiState>,
+    asker: Asker,
+    uri: Uri,
     Path(id): Path<String>,
     Params(NoParams {}): Params<NoParams>,
 ) -> Result<Json<AccountWithZones>, ApiError> {
     let id: AccountId = identifier(&id)?;
-    let view = state.broker.accounts().into_iter().find(|view| view.account == id).ok_or_else(|| ApiError::NotFound {
-        kind: "account",
-        id: id.to_string(),
-        remedy: "/api/v1/accounts lists those of the broker's configuration",
-    })?;
-    let account = Account::new(&view, state.broker.clock.now());
-    Ok(Json(AccountWithZones { account, zones: view.zones.iter().map(Zone::from).collect() }))
+    if let Some(view) = state.broker.accounts().into_iter().find(|view| view.account == id) {
+        let account = Account::new(&view, state.broker.replica.replica, state.broker.clock.now());
+        return Ok(Json(AccountWithZones { account, zones: view.zones.iter().map(Zone::from).collect() }));
+    }
+    let unknown =
+        ApiError::NotFound { kind: "account", id: id.to_string(), remedy: "/api/v1/accounts lists those of the broker's configuration" };
+    match state.peers.worked(&id) {
+        Worked::At(peer) if asker == Asker::Anybody => state.peers.ask(&peer, &uri).await?.map(Json).ok_or(ApiError::NotWorked(id)),
+        Worked::Nowhere if state.broker.workers.is_configured(&id) => Err(ApiError::NotWorked(id)),
+        _ => Err(unknown),
+    }
 }
 
 #[cfg(test)]

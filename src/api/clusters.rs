@@ -2,11 +2,13 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
+use http::Uri;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::ApiState;
 use super::page::{Cursor, Limit, Page};
+use super::peers::Asker;
 use super::problem::{ApiError, Problem};
 use super::request::{NoParams, Params, identifier};
 use super::values::{Time, visibility_or_null};
@@ -30,10 +32,21 @@ pub struct Cluster {
     pub visibility: Option<String>,
     /// Whether its agent has a session open.
     pub connected: bool,
+    /// The replica that serves the session; none when there is none.
+    #[schema(format = "uuid")]
+    pub replica: Option<String>,
     /// Its newest session; none before the first.
     pub session: Option<Session>,
     /// How its endpoints fare.
     pub endpoints: EndpointCounts,
+}
+
+impl Cluster {
+    /// Another replica serves its session.
+    fn is_served_as(&mut self, there: &Self) {
+        self.connected = true;
+        self.replica.clone_from(&there.replica);
+    }
 }
 
 /// The newest session of a cluster.
@@ -100,6 +113,7 @@ fn show(state: &ApiState, view: ClusterView) -> Cluster {
         environment: view.settings.as_ref().map(|settings| settings.environment.clone()),
         visibility: view.settings.as_ref().map(|settings| settings.visibility.to_string()),
         connected: view.connected,
+        replica: view.connected.then(|| state.broker.replica.replica.to_string()),
         session: view.stored.map(|row| Session {
             epoch: row.epoch.0,
             instance_id: row.instance_id,
@@ -119,12 +133,25 @@ fn show(state: &ApiState, view: ClusterView) -> Cluster {
 #[utoipa::path(get, path = "/api/v1/clusters", operation_id = "list_clusters", tag = "clusters", params(ListParams), responses(
     (status = 200, description = "A page of clusters.", body = Page<Cluster>),
     (status = 400, description = "A parameter is wrong.", body = Problem, content_type = "application/problem+json"),
-    (status = 503, description = "The store does not answer.", body = Problem, content_type = "application/problem+json")))]
-pub async fn list(State(state): State<ApiState>, Params(params): Params<ListParams>) -> Result<Json<Page<Cluster>>, ApiError> {
+    (status = 503, description = "The store or another replica does not answer.", body = Problem, content_type = "application/problem+json")))]
+pub async fn list(
+    State(state): State<ApiState>,
+    asker: Asker,
+    uri: Uri,
+    Params(params): Params<ListParams>,
+) -> Result<Json<Page<Cluster>>, ApiError> {
     let views = state.broker.clusters().await?;
     let clusters = views.into_iter().map(|view| show(&state, view)).collect();
     let after = params.cursor.map(|cursor| cursor.0);
-    Ok(Json(Page::of_sorted(clusters, after.as_ref(), params.limit, |cluster: &Cluster| cluster.name.clone())))
+    let mut page = Page::of_sorted(clusters, after.as_ref(), params.limit, |cluster: &Cluster| cluster.name.clone());
+    if asker == Asker::Anybody {
+        for known in state.peers.ask_each::<Page<Cluster>>(&state.peers.all(), &uri).await? {
+            for served in known.items.into_iter().filter(|cluster| cluster.connected) {
+                page.items.iter_mut().filter(|cluster| cluster.name == served.name).for_each(|cluster| cluster.is_served_as(&served));
+            }
+        }
+    }
+    Ok(Json(page))
 }
 
 /// One cluster.
@@ -134,17 +161,25 @@ pub async fn list(State(state): State<ApiState>, Params(params): Params<ListPara
         (status = 200, description = "The cluster.", body = Cluster),
         (status = 400, description = "That is no cluster name.", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is no such cluster.", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The store does not answer.", body = Problem, content_type = "application/problem+json")))]
+        (status = 503, description = "The store or another replica does not answer.", body = Problem, content_type = "application/problem+json")))]
 pub async fn get(
     State(state): State<ApiState>,
+    asker: Asker,
+    uri: Uri,
     Path(name): Path<String>,
     Params(NoParams {}): Params<NoParams>,
 ) -> Result<Json<Cluster>, ApiError> {
     let name: ClusterId = identifier(&name)?;
     let view = state.broker.clusters().await?.into_iter().find(|view| view.cluster == name);
-    view.map(|view| Json(show(&state, view))).ok_or_else(|| ApiError::NotFound {
+    let view = view.ok_or_else(|| ApiError::NotFound {
         kind: "cluster",
         id: name.to_string(),
         remedy: "/api/v1/clusters lists them, and clusters are registered in the broker's configuration",
-    })
+    })?;
+    let mut cluster = show(&state, view);
+    if asker == Asker::Anybody && !cluster.connected {
+        let known = state.peers.ask_each::<Cluster>(&state.peers.all(), &uri).await?;
+        known.iter().filter(|known| known.connected).for_each(|served| cluster.is_served_as(served));
+    }
+    Ok(Json(cluster))
 }

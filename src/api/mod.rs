@@ -1,6 +1,7 @@
 //! The broker over HTTP: health, metrics, and the resources under `/api/v1` that show what the broker knows.
 //!
-//! Everything here reads: from the workers' published views, from the directory, from the status hub and from the journal.
+//! Everything here reads: from the workers' published views, from the directory, from the status hub and from the journal. Where
+//! several replicas share the store, each answers for all: what only an account's worker knows is asked of its replica ([`peers`]).
 //! One file holds one resource: its parameters, its representation, its handlers. What they share:
 //!
 //! * lists are `{ "items": [...], "next": cursor or null }` ([`page`]);
@@ -19,6 +20,7 @@ pub mod health;
 mod layers;
 pub mod names;
 pub mod page;
+pub mod peers;
 pub mod problem;
 pub mod records;
 pub mod request;
@@ -40,6 +42,8 @@ use crate::broker::BrokerHandle;
 pub struct ApiState {
     /// The broker.
     pub broker: BrokerHandle,
+    /// The other replicas.
+    pub peers: peers::Peers,
     /// The figures of the whole process.
     pub registry: Arc<Registry>,
 }
@@ -94,5 +98,5 @@ pub fn router(broker: BrokerHandle, registry: Arc<Registry>) -> Router {
     let description = Arc::new(description);
     let serve_description = move || std::future::ready(Json(Arc::clone(&description)));
     let routes = routes.route("/api/v1/openapi.json", routing::get(serve_description));
-    layers::around(routes.with_state(ApiState { broker, registry }))
+    layers::around(routes.with_state(ApiState { peers: peers::Peers::new(broker.clone()), broker, registry }))
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 use utoipa::ToSchema;
 
+use crate::core::ids::AccountId;
 use crate::ports::StoreError;
 
 /// The media type of problem details.
@@ -34,6 +35,24 @@ pub enum ApiError {
     /// The store cannot be read.
     #[error("the broker's store does not answer: try again; the broker's log says why")]
     Store(#[from] StoreError),
+    /// Another replica knows it and does not say it.
+    #[error(
+        "the replica {replica} at {address:?}, which works the accounts {accounts}, does not answer ({why}): try again; if it is gone, \
+         others take over within seconds"
+    )]
+    ReplicaUnreachable {
+        /// Which.
+        replica: String,
+        /// Where.
+        address: String,
+        /// What it works.
+        accounts: String,
+        /// Why not.
+        why: String,
+    },
+    /// No replica knows it at this moment.
+    #[error("no replica works the account {0} at this moment: one takes it within seconds, try again")]
+    NotWorked(AccountId),
     /// The figures cannot be written down.
     #[error("the metrics cannot be encoded")]
     Metrics(#[from] std::fmt::Error),
@@ -44,7 +63,9 @@ impl ApiError {
         match self {
             Self::BadParameter(_) | Self::BadPath(_) => StatusCode::BAD_REQUEST,
             Self::NotFound { .. } => StatusCode::NOT_FOUND,
-            Self::Store(StoreError::Unavailable(_)) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Store(StoreError::Unavailable(_)) | Self::ReplicaUnreachable { .. } | Self::NotWorked(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Store(_) | Self::Metrics(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -56,6 +77,8 @@ impl ApiError {
             Self::NotFound { .. } => "not-found",
             Self::Store(StoreError::Unavailable(_)) => "store-unavailable",
             Self::Store(_) => "store-failed",
+            Self::ReplicaUnreachable { .. } => "replica-unreachable",
+            Self::NotWorked(_) => "account-not-worked",
             Self::Metrics(_) => "internal",
         }
     }

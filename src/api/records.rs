@@ -2,11 +2,13 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
+use http::Uri;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::ApiState;
 use super::page::{Cursor, Limit, Page};
+use super::peers::Asker;
 use super::problem::{ApiError, Problem};
 use super::request::{Params, identifier};
 use super::values::{RecordSet, drift_or_null, record_types};
@@ -83,15 +85,20 @@ pub struct ListParams {
     responses(
         (status = 200, description = "A page of record sets.", body = Page<Record>),
         (status = 400, description = "The zone id or a parameter is wrong.", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "There is no such zone.", body = Problem, content_type = "application/problem+json")))]
+        (status = 404, description = "There is no such zone.", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The replica that works it does not answer.", body = Problem, content_type = "application/problem+json")))]
 pub async fn list(
     State(state): State<ApiState>,
+    asker: Asker,
+    uri: Uri,
     Path(id): Path<String>,
     Params(params): Params<ListParams>,
 ) -> Result<Json<Page<Record>>, ApiError> {
     let id: ZoneId = identifier(&id)?;
     let after = params.cursor.map(|cursor| cursor.0);
-    let records = state.broker.records(&id, after, params.limit.get() + 1).await.ok_or_else(|| zones::unknown(&id))?;
+    let Some(records) = state.broker.records(&id, after, params.limit.get() + 1).await else {
+        return Ok(Json(zones::elsewhere(&state, asker, &uri, &id).await?));
+    };
     let page = Page::of_overfull(records, params.limit, |(key, _)| key.clone());
     let items = page.items.iter().map(|(key, observed)| Record::new(key, observed)).collect();
     Ok(Json(Page { items, next: page.next }))

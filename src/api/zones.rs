@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
+use http::Uri;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::ApiState;
 use super::page::{Cursor, Limit, Page};
+use super::peers::{Asker, Worked};
 use super::problem::{ApiError, Problem};
 use super::request::{NoParams, Params, identifier};
 use super::values::{Time, ZoneReference, drift_policies, visibilities, zone_policies};
@@ -119,10 +122,19 @@ pub struct ListParams {
 /// All zones, by id.
 #[utoipa::path(get, path = "/api/v1/zones", operation_id = "list_zones", tag = "zones", params(ListParams), responses(
     (status = 200, description = "A page of zones.", body = Page<Zone>),
-    (status = 400, description = "A parameter is wrong.", body = Problem, content_type = "application/problem+json")))]
-pub async fn list(State(state): State<ApiState>, Params(params): Params<ListParams>) -> Result<Json<Page<Zone>>, ApiError> {
-    let accounts = state.broker.accounts();
-    Ok(Json(page(&accounts, &params)))
+    (status = 400, description = "A parameter is wrong.", body = Problem, content_type = "application/problem+json"),
+    (status = 503, description = "A replica that works accounts does not answer.", body = Problem, content_type = "application/problem+json")))]
+pub async fn list(
+    State(state): State<ApiState>,
+    asker: Asker,
+    uri: Uri,
+    Params(params): Params<ListParams>,
+) -> Result<Json<Page<Zone>>, ApiError> {
+    let own = page(&state.broker.accounts(), &params);
+    if asker == Asker::Replica {
+        return Ok(Json(own));
+    }
+    Ok(Json(state.peers.merge(own, &state.peers.working(), &uri, params.limit, |zone: &Zone| zone.id.clone()).await?))
 }
 
 fn page(accounts: &[Arc<AccountView>], params: &ListParams) -> Page<Zone> {
@@ -143,16 +155,37 @@ fn page(accounts: &[Arc<AccountView>], params: &ListParams) -> Page<Zone> {
     responses(
         (status = 200, description = "The zone.", body = Zone),
         (status = 400, description = "That is no zone id.", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "There is no such zone.", body = Problem, content_type = "application/problem+json")))]
+        (status = 404, description = "There is no such zone.", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The replica that works it does not answer.", body = Problem, content_type = "application/problem+json")))]
 pub async fn get(
     State(state): State<ApiState>,
+    asker: Asker,
+    uri: Uri,
     Path(id): Path<String>,
     Params(NoParams {}): Params<NoParams>,
 ) -> Result<Json<Zone>, ApiError> {
     let id: ZoneId = identifier(&id)?;
     let accounts = state.broker.accounts();
     let found = accounts.iter().flat_map(|account| &account.zones).find(|view| view.zone == id);
-    found.map(|view| Json(Zone::from(view))).ok_or_else(|| unknown(&id))
+    match found {
+        Some(view) => Ok(Json(Zone::from(view))),
+        None => Ok(Json(elsewhere(&state, asker, &uri, &id).await?)),
+    }
+}
+
+/// What the replica answers that works a zone's account.
+pub(super) async fn elsewhere<T: DeserializeOwned>(
+    state: &ApiState,
+    asker: Asker,
+    uri: &Uri,
+    zone: &ZoneId,
+) -> Result<T, ApiError> {
+    let account = state.broker.directory.zones().get(zone).map(|facts| facts.account.clone()).ok_or_else(|| unknown(zone))?;
+    match state.peers.worked(&account) {
+        Worked::At(peer) if asker == Asker::Anybody => state.peers.ask(&peer, uri).await?.ok_or(ApiError::NotWorked(account)),
+        Worked::Nowhere if state.broker.workers.is_configured(&account) => Err(ApiError::NotWorked(account)),
+        _ => Err(unknown(zone)),
+    }
 }
 
 /// The error for a zone that no account's worker has.

@@ -30,7 +30,7 @@ use crate::broker::worker::AccountSettings;
 use crate::broker::{Broker, BrokerHandle, BrokerParts};
 use crate::cli::BrokerArgs;
 use crate::config::{Config, ConfigWatch};
-use crate::core::ids::{AccountId, ClusterId};
+use crate::core::ids::ClusterId;
 use crate::ports::{Clock, DnsProviders, ReplicaId, ReplicaRow};
 use crate::telemetry;
 use crate::wire::v1::federation_server::FederationServer;
@@ -76,7 +76,6 @@ pub struct BoundBroker {
     broker: Broker,
     providers: Arc<AwsProviders>,
     token: watch::Sender<Option<String>>,
-    accounts: Vec<AccountId>,
     journal_retention: Option<Duration>,
     servers: Servers,
 }
@@ -178,9 +177,8 @@ impl Listening<'_> {
         };
         front.open(broker.handle());
         started.send_replace(Some(broker.service()));
-        let accounts = config.accounts.iter().map(|account| account.id.clone()).collect();
         let journal_retention = config.journal.retention();
-        Ok(BoundBroker { grpc, http, broker, providers, token, accounts, journal_retention, servers })
+        Ok(BoundBroker { grpc, http, broker, providers, token, journal_retention, servers })
     }
 }
 
@@ -197,12 +195,13 @@ async fn start(
     let store = store::open(&store_url, &StoreOptions::default()).await.context("the store cannot be opened")?;
     let access = config.accounts.iter().map(|account| account.access()).collect();
     let replica = ReplicaRow { replica: ReplicaId(uuid::Uuid::new_v4()), address: config.listen.advertised(http) };
-    // AWS's own log then says which replica called.
-    let aws = AwsOptions { instance: replica.replica.to_string(), ..options.aws };
-    let providers = Arc::new(AwsProviders::new(access, aws, Arc::clone(&clock)).await);
+    let mut aws = options.aws;
     if store.is_shared() {
+        // AWS's own log says then which of them called.
+        aws.instance = format!("{}-{:08x}", aws.instance, replica.replica.0.as_fields().0);
         info!(replica = %replica.replica, address = %replica.address, "one of the replicas that share the store");
     }
+    let providers = Arc::new(AwsProviders::new(access, aws, Arc::clone(&clock)).await);
     let broker = Broker::start(BrokerParts {
         replica,
         leases: options.leases,
@@ -327,9 +326,9 @@ impl BoundBroker {
     /// # Errors
     /// A part of the broker ended that should not have.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Self { mut broker, mut servers, token: _token, accounts, journal_retention, .. } = self;
+        let Self { mut broker, mut servers, token: _token, journal_retention, .. } = self;
         let handle = broker.handle();
-        let mut retention = tokio::spawn(retention::run(handle.store, handle.clock, accounts, journal_retention));
+        let mut retention = tokio::spawn(retention::run(handle.store, handle.clock, handle.workers, journal_retention));
         let died = tokio::select! {
             () = shutdown.cancelled() => None,
             task = broker.task_died() => Some(task.to_owned()),

@@ -1,10 +1,12 @@
-//! Keeps the journal at its length: once an hour, what is older than the configuration says leaves it.
+//! Keeps the journal at its length: once an hour, what is older than the configuration says leaves it. Of several replicas each
+//! looks after the accounts that it works.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::{info, warn};
 
+use crate::broker::workers::Workers;
 use crate::core::ids::AccountId;
 use crate::core::time::Timestamp;
 use crate::ports::{Clock, Store};
@@ -16,12 +18,12 @@ const STEP_ENTRIES: u32 = 100;
 /// Between two steps others write.
 const BETWEEN_STEPS: Duration = Duration::from_millis(100);
 
-/// Prunes the journals of the accounts for ever; without a retention it only waits.
-pub async fn run(store: Arc<dyn Store>, clock: Arc<dyn Clock>, accounts: Vec<AccountId>, keep: Option<Duration>) {
+/// Prunes the journals of the accounts that are worked here, for ever; without a retention it only waits.
+pub async fn run(store: Arc<dyn Store>, clock: Arc<dyn Clock>, workers: Arc<Workers>, keep: Option<Duration>) {
     let Some(keep) = keep else { return std::future::pending().await };
     let keep_ms = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
     loop {
-        for account in &accounts {
+        for account in workers.all().keys() {
             prune(&*store, &*clock, account, keep_ms).await;
         }
         tokio::time::sleep(EVERY).await;

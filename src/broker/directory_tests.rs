@@ -186,3 +186,80 @@ fn a_stored_placement_is_kept_at_start() {
     assert_eq!(effects.iter().map(show).collect::<Vec<_>>(), ["+Z1"]);
     assert_eq!((directory.endpoint_count(&cluster("east")), directory.digest(&cluster("east")).count()), (1, 1));
 }
+
+fn row(endpoint: &Endpoint, arrival: i64, verdict: Option<Verdict>) -> EndpointRow {
+    EndpointRow {
+        cluster: cluster("east"),
+        key: endpoint.key.hash(),
+        version: endpoint.version(),
+        arrival,
+        endpoint: PackedEndpoint::pack(endpoint),
+        verdict,
+        updated_at: crate::core::time::Timestamp(0),
+    }
+}
+
+fn follow(directory: &Directory, news: EndpointNews) -> Vec<String> {
+    let mut effects = vec![];
+    directory.follow(news, &mut effects);
+    effects.iter().map(show).collect()
+}
+
+#[test]
+fn what_another_replica_committed_means_the_same_here() {
+    let zones = [("Z1", "example.com")];
+    let (there, here) = (directory(&zones), directory(&zones));
+    for target in ["192.0.2.1", "192.0.2.2"] {
+        let news = EndpointNews::Stored(row(&web(target), 1, None));
+        assert_eq!(follow(&here, news.clone()), put(&there, web(target)));
+        assert_eq!(follow(&here, news), [""; 0], "told twice it means nothing more");
+        assert_eq!(here.digest(&cluster("east")).root(), there.digest(&cluster("east")).root());
+    }
+    let gone = EndpointNews::Removed { cluster: cluster("east"), key: web("192.0.2.2").key.hash() };
+    assert_eq!(follow(&here, gone.clone()), delete(&there, &web("192.0.2.2")));
+    assert_eq!((follow(&here, gone), here.endpoint_count(&cluster("east"))), (vec![], 0));
+}
+
+#[test]
+fn an_endpoint_that_came_back_takes_the_place_of_the_one_whose_end_was_not_told() {
+    let here = directory(&[("Z1", "example.com")]);
+    follow(&here, EndpointNews::Stored(row(&web("192.0.2.1"), 1, None)));
+    assert_eq!(follow(&here, EndpointNews::Stored(row(&web("192.0.2.1"), 2, None))), ["-Z1", "+Z1"]);
+}
+
+#[test]
+fn where_an_endpoint_went_is_decided_where_it_was_written() {
+    // A closer zone was found meanwhile, which is no reason to move.
+    let here = directory(&[("Z1", "example.com"), ("Z2", "www.example.com")]);
+    let placement = Placement { account: AccountId::parse("111111111111").unwrap(), zone: ZoneId::parse("Z1").unwrap() };
+    let stored = row(&web("192.0.2.1"), 1, Some(Verdict::accepted(placement)));
+    assert_eq!(follow(&here, EndpointNews::Stored(stored)), ["+Z1"]);
+    assert_eq!(follow(&here, EndpointNews::Stored(row(&web("192.0.2.2"), 1, None))), ["-Z1", "+Z2"], "it was written again");
+}
+
+#[test]
+fn a_deletion_whose_answer_was_lost_is_one() {
+    let here = directory(&[("Z1", "example.com")]);
+    let (old, new) = (web("192.0.2.1"), web("192.0.2.2"));
+    put(&here, new.clone());
+    let del = |seen: Option<&Endpoint>| IngestOp::Del { key: new.key.hash(), version_seen: seen.map(Endpoint::version) };
+    assert_eq!(apply(&here, del(Some(&old)), OpOutcome::Unchanged), [""; 0], "another version is there");
+    assert_eq!(apply(&here, del(Some(&new)), OpOutcome::Unchanged), ["-Z1"]);
+    assert_eq!(apply(&here, del(None), OpOutcome::Unchanged), [""; 0]);
+}
+
+#[test]
+fn a_walk_goes_past_everything_that_contributes_to_the_accounts_that_are_asked_for() {
+    let here = directory(&[("Z1", "example.com")]);
+    for object in 0..3 * LOOK_PAGE {
+        let endpoint = endpoint(&format!("web-{object}"), &format!("n{object}.example.com"), "A", &["192.0.2.1"]);
+        let op = IngestOp::Put { key: endpoint.key.hash(), version: endpoint.version(), endpoint: PackedEndpoint::pack(&endpoint) };
+        apply(&here, op, OpOutcome::Stored { arrival: i64::try_from(object).unwrap() });
+    }
+    put(&here, endpoint("elsewhere", "www.example.org", "A", &["192.0.2.1"]));
+    let found = |account: &str| {
+        let mut walk = here.walk(BTreeSet::from([AccountId::parse(account).unwrap()]));
+        std::iter::from_fn(|| here.contributions(&mut walk)).flatten().count()
+    };
+    assert_eq!((found("111111111111"), found("222222222222")), (3 * LOOK_PAGE, 0));
+}

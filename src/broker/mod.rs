@@ -164,7 +164,7 @@ pub struct ClusterView {
     pub settings: Option<ClusterSettings>,
     /// What the store says; none for one that never connected.
     pub stored: Option<ClusterRow>,
-    /// Whether a session is open.
+    /// Whether its session is open at this replica.
     pub connected: bool,
     /// How many endpoints are in which state.
     pub counts: StatusCounts,
@@ -392,12 +392,16 @@ impl BrokerHandle {
         let mut names: Vec<ClusterId> = settings.keys().chain(stored.keys()).cloned().collect();
         names.sort();
         names.dedup();
-        let view = |cluster: ClusterId| ClusterView {
-            settings: settings.get(&cluster).cloned(),
-            stored: stored.remove(&cluster),
-            connected: open.contains_key(&cluster),
-            counts: self.endpoints(&cluster).counts(),
-            cluster,
+        let view = |cluster: ClusterId| {
+            let stored = stored.remove(&cluster);
+            ClusterView {
+                settings: settings.get(&cluster).cloned(),
+                // An older session is none: it may not know yet that the agent has opened another one elsewhere.
+                connected: open.get(&cluster).is_some_and(|open| stored.as_ref().is_none_or(|stored| stored.epoch <= *open)),
+                stored,
+                counts: self.endpoints(&cluster).counts(),
+                cluster,
+            }
         };
         Ok(names.into_iter().map(view).collect())
     }

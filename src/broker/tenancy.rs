@@ -116,7 +116,7 @@ impl Tenancy {
 
     fn name_accounts(&mut self, accounts: Vec<AccountSettings>) {
         self.accounts = accounts.into_iter().map(|settings| (settings.account.clone(), Arc::new(settings))).collect();
-        self.parts.workers.configure(self.accounts.keys().cloned().collect());
+        self.parts.workers.configure(self.accounts.clone());
     }
 
     fn names(&self) -> BTreeSet<AccountId> {

@@ -1,18 +1,18 @@
 //! The workers of this replica, as everybody may see them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use super::worker::WorkerHandle;
+use super::worker::{AccountSettings, WorkerHandle};
 use crate::core::ids::AccountId;
 
 /// The accounts that are worked here, and those that the configuration names. Snapshots that are replaced whole.
 #[derive(Default)]
 pub struct Workers {
     held: ArcSwap<BTreeMap<AccountId, WorkerHandle>>,
-    configured: ArcSwap<BTreeSet<AccountId>>,
+    configured: ArcSwap<BTreeMap<AccountId, Arc<AccountSettings>>>,
 }
 
 impl Workers {
@@ -33,15 +33,15 @@ impl Workers {
 
     /// Whether the configuration names an account.
     pub fn is_configured(&self, account: &AccountId) -> bool {
-        self.configured.load().contains(account)
+        self.configured.load().contains_key(account)
     }
 
     /// The accounts that the configuration names.
-    pub fn configured(&self) -> Arc<BTreeSet<AccountId>> {
+    pub fn configured(&self) -> Arc<BTreeMap<AccountId, Arc<AccountSettings>>> {
         self.configured.load_full()
     }
 
-    pub(super) fn configure(&self, accounts: BTreeSet<AccountId>) {
+    pub(super) fn configure(&self, accounts: BTreeMap<AccountId, Arc<AccountSettings>>) {
         self.configured.store(Arc::new(accounts));
     }
 

@@ -144,6 +144,7 @@ fn accounts(accounts: &[Account], width: u16) -> comfy_table::Table {
         let state = match &account.health {
             Health::Starting => "starting".to_owned(),
             Health::Working => "working".to_owned(),
+            Health::Unworked => "between two replicas".to_owned(),
             Health::Parked { message, retry_at, .. } => format!("parked until {retry_at}: {message}"),
         };
         // The buckets of single actions are as full as the account's or fuller, as a rule: they would only make noise.

@@ -21,6 +21,7 @@ mod invariants;
 mod kill;
 mod main_job;
 mod policy;
+mod replicas;
 mod shape;
 mod store;
 mod stream;

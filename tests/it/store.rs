@@ -7,6 +7,7 @@ mod ingest;
 mod journal;
 mod leases;
 mod model;
+mod network;
 mod opening;
 mod retention;
 mod sessions;

@@ -17,10 +17,10 @@ use crate::support::world::{Plan, TOKEN, World};
 mod reconnect;
 mod stuck;
 
-const UID: &str = "11111111-2222-3333-4444-555555555555";
+pub const UID: &str = "11111111-2222-3333-4444-555555555555";
 
 /// One stream, by hand.
-struct Raw {
+pub struct Raw {
     up: mpsc::Sender<v1::AgentMessage>,
     down: Streaming<v1::BrokerMessage>,
 }
@@ -38,7 +38,7 @@ impl Raw {
         Self::open_at(world.grpc(), token).await
     }
 
-    async fn open_at(grpc: std::net::SocketAddr, token: &str) -> Result<Self, Status> {
+    pub async fn open_at(grpc: std::net::SocketAddr, token: &str) -> Result<Self, Status> {
         let (up, outgoing) = mpsc::channel(64);
         let mut request = Request::new(ReceiverStream::new(outgoing));
         request.metadata_mut().insert("authorization", MetadataValue::try_from(format!("Bearer {token}")).unwrap());
@@ -65,7 +65,7 @@ impl Raw {
     }
 
     /// Says Hello for what is held and answers the mode.
-    async fn hello(&mut self, cluster: &str, uid: &str, held: &[Endpoint], synced: bool) -> Result<(Mode, u64), Status> {
+    pub async fn hello(&mut self, cluster: &str, uid: &str, held: &[Endpoint], synced: bool) -> Result<(Mode, u64), Status> {
         let digest = digest(held);
         let resume = v1::Resume { root_digest: digest.root().to_vec().into(), count: digest.count(), ..v1::Resume::default() };
         self.say(Up::Hello(v1::Hello {
@@ -84,7 +84,7 @@ impl Raw {
     }
 
     /// The first contact: a snapshot, until it is acked.
-    async fn snapshot(&mut self, held: &[Endpoint]) {
+    pub async fn snapshot(&mut self, held: &[Endpoint]) {
         let digest = digest(held);
         self.say(Up::SnapshotBegin(v1::SnapshotBegin {
             seq: 1,
@@ -98,12 +98,18 @@ impl Raw {
         assert!(matches!(self.hear().await.unwrap(), Down::Ack(v1::Ack { seq: 1, .. })));
     }
 
-    async fn change(&self, seq: u64, operations: Vec<v1::operation::Operation>) {
+    pub async fn change(&self, seq: u64, operations: Vec<v1::operation::Operation>) {
         let operations = operations.into_iter().map(|operation| v1::Operation { operation: Some(operation) }).collect();
         self.say(Up::Changes(v1::Changes { seq, operations })).await;
     }
 
-    async fn goes_away(&mut self) -> (Reason, String) {
+    /// Sends one endpoint, until it is acked.
+    pub async fn put(&mut self, seq: u64, endpoint: &Endpoint) {
+        self.change(seq, vec![v1::operation::Operation::Put(put(endpoint))]).await;
+        assert!(matches!(self.hear().await.unwrap(), Down::Ack(ack) if ack.seq == seq));
+    }
+
+    pub async fn goes_away(&mut self) -> (Reason, String) {
         match self.hear().await.unwrap() {
             Down::GoAway(go_away) => (go_away.reason(), go_away.detail),
             other => panic!("no GoAway but {other:?}"),
@@ -111,7 +117,7 @@ impl Raw {
     }
 }
 
-fn endpoint(object: &str, target: &str) -> Endpoint {
+pub fn endpoint(object: &str, target: &str) -> Endpoint {
     let key = EndpointKey {
         source: "ingress".into(),
         namespace: "default".into(),
@@ -125,6 +131,11 @@ fn endpoint(object: &str, target: &str) -> Endpoint {
 
 fn put(endpoint: &Endpoint) -> v1::Put {
     v1::Put { endpoint: Some(endpoint.into()), version: endpoint.version().0.to_vec().into() }
+}
+
+/// Removes an endpoint, whatever its version.
+pub fn del(endpoint: &Endpoint) -> v1::operation::Operation {
+    v1::operation::Operation::Del(v1::Del { key: Some((&endpoint.key).into()), ..v1::Del::default() })
 }
 
 fn digest(held: &[Endpoint]) -> SetDigest {

@@ -12,6 +12,8 @@
 //!
 //! SQLite has one process at a time: there a lease is taken from whoever has it and does not run out, and a heartbeat writes nothing.
 
+use std::collections::BTreeSet;
+
 use super::codec::{parse, to_signed, to_unsigned};
 use super::error::corrupt;
 use super::transaction::{Transaction, clock};
@@ -76,30 +78,27 @@ const HELD: &str = concat!(
 
 const HELD_ALONE: &str = "select account, holder, epoch from leases where holder is not null order by account";
 
-/// The replica lives on, and so do the leases that it holds, also those that ran out and that nobody took.
-pub(super) async fn heartbeat(transaction: &mut Transaction, replica: &ReplicaRow, ttl: Millis) -> Result<(), StoreError> {
-    if !transaction.is_shared() {
-        return Ok(());
-    }
+/// The replica lives on, and so do the leases that it holds, also those that ran out and that nobody took. Answers who lives and
+/// who holds what.
+pub(super) async fn heartbeat(transaction: &mut Transaction, replica: &ReplicaRow, ttl: Millis) -> Result<Standing, StoreError> {
     let id = replica_bytes(replica.replica);
     transaction.execute(LIVE_ON, [id.clone().into(), replica.address.as_str().into(), ttl.0.into()]).await?;
     transaction.execute(EXTEND, [id.into(), ttl.0.into()]).await?;
     transaction.execute(FORGET_DEAD, []).await?;
-    Ok(())
+    let rows = transaction.fetch(ALIVE, []).await?;
+    let replica = |row: &Row| Ok(ReplicaRow { replica: replica_id(row.bytes(0)?)?, address: row.text(1)?.to_owned() });
+    let replicas = rows.iter().map(replica).collect::<Result<_, StoreError>>()?;
+    Ok(Standing { replicas, leases: held(transaction, HELD).await? })
 }
 
-/// Who lives, and who holds what. Where nothing is shared, `asking` is alone.
-pub(super) async fn standing(transaction: &mut Transaction, asking: &ReplicaRow) -> Result<Standing, StoreError> {
-    let (replicas, held) = if transaction.is_shared() {
-        let rows = transaction.fetch(ALIVE, []).await?;
-        let replica = |row: &Row| Ok(ReplicaRow { replica: replica_id(row.bytes(0)?)?, address: row.text(1)?.to_owned() });
-        (rows.iter().map(replica).collect::<Result<_, StoreError>>()?, HELD)
-    } else {
-        (vec![asking.clone()], HELD_ALONE)
-    };
-    let rows = transaction.fetch(held, []).await?;
-    let leases = rows.iter().map(|row| tenure(row, replica_id(row.bytes(1)?)?, row.int(2)?)).collect::<Result<_, _>>()?;
-    Ok(Standing { replicas, leases })
+/// What a heartbeat answers where nothing is shared.
+pub(super) async fn standing_alone(transaction: &mut Transaction, replica: &ReplicaRow) -> Result<Standing, StoreError> {
+    Ok(Standing { replicas: vec![replica.clone()], leases: held(transaction, HELD_ALONE).await? })
+}
+
+async fn held(transaction: &mut Transaction, query: &str) -> Result<Vec<Tenure>, StoreError> {
+    let rows = transaction.fetch(query, []).await?;
+    rows.iter().map(|row| tenure(row, replica_id(row.bytes(1)?)?, row.int(2)?)).collect()
 }
 
 fn tenure(row: &Row, holder: ReplicaId, epoch: i64) -> Result<Tenure, StoreError> {
@@ -139,7 +138,7 @@ pub(super) async fn take(
     accounts: &[AccountId],
     ttl: Millis,
 ) -> Result<Vec<Tenure>, StoreError> {
-    let accounts: std::collections::BTreeSet<&AccountId> = accounts.iter().collect();
+    let accounts: BTreeSet<&AccountId> = accounts.iter().collect();
     let input = || {
         let mut input = Input::new(TAKING);
         accounts.iter().for_each(|account| input.push([account.as_str().into(), replica_bytes(holder).into(), ttl.0.into()]));

@@ -27,6 +27,7 @@ mod error;
 mod feed;
 mod ingest;
 mod journal;
+mod lane;
 mod leases;
 mod listener;
 mod migrate;
@@ -44,7 +45,6 @@ mod zones;
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
-use sqlx::postgres::PgConnectOptions;
 
 pub use self::url::{StoreUrl, StoreUrlError};
 
@@ -52,6 +52,7 @@ use self::error::from_sqlx;
 use self::feed::Piece;
 use self::listener::Listener;
 use self::names::Numbered;
+use self::postgres::PostgresLanes;
 use self::precedence::Precedence;
 use self::sqlite::SqlitePools;
 use self::transaction::Transaction;
@@ -71,7 +72,8 @@ use crate::ports::{
 /// How a store is opened; the defaults suit a broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreOptions {
-    /// Connections of the pool at most. For SQLite those that read; one that writes is added.
+    /// Connections of the pool at most. For SQLite those that read; one that writes is added. For PostgreSQL one for leases is
+    /// added, and one that listens.
     pub connections: u32,
     /// How long a call waits for a free connection.
     pub acquire_wait_ms: u64,
@@ -82,11 +84,20 @@ pub struct StoreOptions {
     /// How long PostgreSQL waits inside a transaction for its client. One that was paused or cut off holds its locks so long, and
     /// others wait for them, so it is less than a lease lasts from one heartbeat to its end.
     pub idle_ms: u64,
+    /// How long a call about leases waits for PostgreSQL. Short enough that it is tried again before a lease runs out.
+    pub lease_wait_ms: u64,
 }
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { connections: 8, acquire_wait_ms: 30_000, lock_wait_ms: 10_000, statement_ms: 60_000, idle_ms: 4_000 }
+        Self {
+            connections: 8,
+            acquire_wait_ms: 30_000,
+            lock_wait_ms: 10_000,
+            statement_ms: 60_000,
+            idle_ms: 4_000,
+            lease_wait_ms: 2_000,
+        }
     }
 }
 
@@ -99,9 +110,7 @@ pub async fn open(url: &StoreUrl, options: &StoreOptions) -> Result<Arc<dyn Stor
     let opened = match &url.0 {
         Location::File(path) => sqlite::open_file(path, options).await.map(Database::Sqlite),
         Location::Memory => sqlite::open_memory(options).await.map(Database::Sqlite),
-        Location::Postgres(connect) => {
-            postgres::open(connect, options).await.map(|(pool, connect)| Database::Postgres { pool, connect })
-        }
+        Location::Postgres(connect) => postgres::open(connect, options).await.map(Database::Postgres),
     };
     let place = |reason: String| format!("{url}: {reason}");
     match opened {
@@ -123,7 +132,7 @@ pub async fn open(url: &StoreUrl, options: &StoreOptions) -> Result<Arc<dyn Stor
 
 enum Database {
     Sqlite(SqlitePools),
-    Postgres { pool: sqlx::PgPool, connect: Box<PgConnectOptions> },
+    Postgres(PostgresLanes),
 }
 
 /// Whose news it is when no replica was named.
@@ -150,10 +159,11 @@ impl SqlStore {
     /// A transaction that writes. SQLite's takes its lock at once: one that first reads could not always go on to write.
     async fn writing(&self) -> Result<Transaction, StoreError> {
         match &self.shared.database {
-            Database::Sqlite(pools) => pools.writer.begin_with("begin immediate").await.map(Transaction::Sqlite),
-            Database::Postgres { pool, .. } => pool.begin().await.map(Transaction::Postgres),
+            Database::Sqlite(pools) => {
+                pools.writer.begin_with("begin immediate").await.map(Transaction::Sqlite).map_err(from_sqlx)
+            }
+            Database::Postgres(lanes) => lanes.common.begin().await.map(Transaction::Postgres),
         }
-        .map_err(from_sqlx)
     }
 
     /// A transaction that writes for a worker: its lease has not passed on and does not before the commit.
@@ -168,10 +178,17 @@ impl SqlStore {
     /// A transaction that only reads.
     async fn reading(&self) -> Result<Transaction, StoreError> {
         match &self.shared.database {
-            Database::Sqlite(pools) => pools.readers.begin().await.map(Transaction::Sqlite),
-            Database::Postgres { pool, .. } => pool.begin().await.map(Transaction::Postgres),
+            Database::Sqlite(pools) => pools.readers.begin().await.map(Transaction::Sqlite).map_err(from_sqlx),
+            Database::Postgres(lanes) => lanes.common.begin().await.map(Transaction::Postgres),
         }
-        .map_err(from_sqlx)
+    }
+
+    /// A transaction about leases.
+    async fn leasing(&self) -> Result<Transaction, StoreError> {
+        match &self.shared.database {
+            Database::Sqlite(_) => self.writing().await,
+            Database::Postgres(lanes) => lanes.leases.begin().await.map(Transaction::Postgres),
+        }
     }
 }
 
@@ -319,33 +336,32 @@ impl Store for SqlStore {
 #[async_trait]
 impl Leases for SqlStore {
     fn is_shared(&self) -> bool {
-        matches!(self.shared.database, Database::Postgres { .. })
+        matches!(self.shared.database, Database::Postgres(_))
     }
 
     async fn heartbeat(&self, replica: &ReplicaRow, ttl: Millis) -> Result<Standing, StoreError> {
-        if self.is_shared() {
-            let beat: Result<(), StoreError> = in_transaction!(self.writing(), leases::heartbeat, replica, ttl);
-            beat?;
+        match &self.shared.database {
+            Database::Sqlite(_) => in_transaction!(self.reading(), leases::standing_alone, replica),
+            Database::Postgres(_) => in_transaction!(self.leasing(), leases::heartbeat, replica, ttl),
         }
-        in_transaction!(self.reading(), leases::standing, replica)
     }
 
     async fn take_leases(&self, replica: ReplicaId, accounts: &[AccountId], ttl: Millis) -> Result<Vec<Tenure>, StoreError> {
         if accounts.is_empty() {
             return Ok(Vec::new());
         }
-        in_transaction!(self.writing(), leases::take, replica, accounts, ttl)
+        in_transaction!(self.leasing(), leases::take, replica, accounts, ttl)
     }
 
     async fn give_back(&self, tenures: &[Tenure]) -> Result<(), StoreError> {
         if tenures.is_empty() {
             return Ok(());
         }
-        in_transaction!(self.writing(), leases::give_back, tenures)
+        in_transaction!(self.leasing(), leases::give_back, tenures)
     }
 
     async fn leave(&self, replica: ReplicaId) -> Result<(), StoreError> {
-        in_transaction!(self.writing(), leases::leave, replica)
+        in_transaction!(self.leasing(), leases::leave, replica)
     }
 }
 
@@ -377,8 +393,8 @@ impl Feed for SqlStore {
     async fn feed_changed(&self) {
         match &self.shared.database {
             Database::Sqlite(_) => std::future::pending().await,
-            Database::Postgres { connect, .. } => {
-                self.listener.get_or_init(|| Listener::start((**connect).clone(), self.replica)).changed().await;
+            Database::Postgres(lanes) => {
+                self.listener.get_or_init(|| Listener::start(lanes.connect.clone(), self.replica)).changed().await;
             }
         }
     }

@@ -1,12 +1,13 @@
-//! PostgreSQL: a pool whose sessions cannot hang for ever and cannot commit without the disk.
+//! PostgreSQL: sessions that cannot hang for ever and cannot commit without the disk.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::query::Query;
-use sqlx::{Connection as _, PgConnection, Postgres};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection as _, PgConnection};
 
 use super::error::{from_migration, from_sqlx};
+use super::lane::{Lane, LaneOptions, PostgresQuery};
 use super::transaction::column_names;
 use super::value::{Input, Kind, Value};
 use super::{StoreOptions, migrate};
@@ -15,20 +16,36 @@ use crate::ports::StoreError;
 /// Rows of one bulk statement: enough to make the round trip cheap, few enough to keep a message below some megabytes.
 const CHUNK_ROWS: usize = 5_000;
 
-/// Connects, checks that commits are durable, migrates, and opens the pool; answers how it connects, too.
-pub(super) async fn open(
-    connect: &PgConnectOptions,
-    options: &StoreOptions,
-) -> Result<(PgPool, Box<PgConnectOptions>), StoreError> {
-    let wait = Duration::from_millis(options.acquire_wait_ms);
+/// The ways to one database.
+pub(super) struct PostgresLanes {
+    /// For everything that is stored.
+    pub(super) common: Arc<Lane>,
+    /// For leases: a heartbeat waits for nobody's transaction, and one that is not answered can be tried again before a lease
+    /// runs out.
+    pub(super) leases: Arc<Lane>,
+    /// How to connect.
+    pub(super) connect: PgConnectOptions,
+}
+
+/// Connects, checks that commits are durable, and migrates.
+pub(super) async fn open(connect: &PgConnectOptions, options: &StoreOptions) -> Result<PostgresLanes, StoreError> {
+    let common = LaneOptions {
+        connections: options.connections,
+        acquire_wait: Duration::from_millis(options.acquire_wait_ms),
+        lock_wait: Duration::from_millis(options.lock_wait_ms),
+        statement: Duration::from_millis(options.statement_ms),
+        idle: Duration::from_millis(options.idle_ms),
+    };
+    let wait = Duration::from_millis(options.lease_wait_ms);
+    // A heartbeat that got stuck has its own rows locked; they are free again when it is given up.
+    let leases = LaneOptions { connections: 1, acquire_wait: wait, lock_wait: wait, statement: wait, idle: wait };
     let connect = connect.clone().application_name("zonefold").options([
         ("lock_timeout", options.lock_wait_ms.to_string()),
         ("statement_timeout", options.statement_ms.to_string()),
-        ("idle_in_transaction_session_timeout", options.idle_ms.to_string()),
         // A plan that was made while a table was empty would scan it when it is large.
         ("plan_cache_mode", "force_custom_plan".to_owned()),
     ]);
-    let mut connection = tokio::time::timeout(wait, PgConnection::connect_with(&connect))
+    let mut connection = tokio::time::timeout(common.acquire_wait, PgConnection::connect_with(&connect))
         .await
         .map_err(|_| StoreError::Unavailable("PostgreSQL did not answer in time; check host, port and network".to_owned()))?
         .map_err(from_sqlx)?;
@@ -36,8 +53,7 @@ pub(super) async fn open(
     // The migrator holds an advisory lock, so processes that start at once take turns.
     migrate::postgres().run_direct(None, &mut connection, false).await.map_err(from_migration)?;
     connection.close().await.map_err(from_sqlx)?;
-    let pool = PgPoolOptions::new().max_connections(options.connections.max(1)).acquire_timeout(wait);
-    Ok((pool.connect_lazy_with(connect.clone()), Box::new(connect)))
+    Ok(PostgresLanes { common: Lane::new(&connect, common), leases: Lane::new(&connect, leases), connect })
 }
 
 /// An acknowledged commit has to be on the disk: refuses a session that does not wait for it, and warns of a server without `fsync`.
@@ -106,7 +122,7 @@ impl Chunk {
     }
 
     /// Binds the arrays.
-    pub(super) fn bind(self, query: Query<'static, Postgres, PgArguments>) -> Query<'static, Postgres, PgArguments> {
+    pub(super) fn bind(self, query: PostgresQuery) -> PostgresQuery {
         self.columns.into_iter().fold(query, |query, (_, column)| match column {
             Column::Int(values) => query.bind(values),
             Column::Text(values) => query.bind(values),

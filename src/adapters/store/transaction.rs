@@ -3,12 +3,12 @@
 //! A statement is written once. `$1` stands for an argument in both, and a bulk statement reads its rows from a table named
 //! `input`, which is put before it: arrays and `unnest` in PostgreSQL, a list of `values` in SQLite.
 
-use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
 use sqlx::sqlite::SqliteArguments;
-use sqlx::{AssertSqlSafe, Postgres, Sqlite};
+use sqlx::{AssertSqlSafe, Sqlite};
 
 use super::error::from_sqlx;
+use super::lane::{PostgresQuery, Work};
 use super::value::{Input, Kind, Row, Value, pack_columns, unpack_rows};
 use super::{postgres, sqlite};
 use crate::ports::StoreError;
@@ -24,17 +24,16 @@ pub(super) use clock;
 /// An open transaction; dropped without [`Transaction::commit`] it is rolled back.
 pub(super) enum Transaction {
     Sqlite(sqlx::Transaction<'static, Sqlite>),
-    Postgres(sqlx::Transaction<'static, Postgres>),
+    Postgres(Work),
 }
 
 impl Transaction {
     /// Ends the transaction; when this answers, it is durable.
     pub(super) async fn commit(self) -> Result<(), StoreError> {
         match self {
-            Self::Sqlite(transaction) => transaction.commit().await,
-            Self::Postgres(transaction) => transaction.commit().await,
+            Self::Sqlite(transaction) => transaction.commit().await.map_err(from_sqlx),
+            Self::Postgres(work) => work.commit().await,
         }
-        .map_err(from_sqlx)
     }
 
     /// Runs a statement and answers how many rows it touched. `sql` is made of constants only.
@@ -65,11 +64,10 @@ impl Transaction {
                     touched += self.execute_values(sql, values).await?;
                 }
             }
-            Self::Postgres(transaction) => {
+            Self::Postgres(work) => {
                 for chunk in postgres::chunks(input) {
                     let sql = chunk.statement(sql);
-                    let query = chunk.bind(sqlx::query(AssertSqlSafe(sql)));
-                    touched += query.execute(&mut **transaction).await.map_err(from_sqlx)?.rows_affected();
+                    touched += work.execute(chunk.bind(sqlx::query(AssertSqlSafe(sql)))).await?;
                 }
             }
         }
@@ -85,12 +83,10 @@ impl Transaction {
                     rows.append(&mut self.fetch_values(sql, values).await?);
                 }
             }
-            Self::Postgres(transaction) => {
+            Self::Postgres(work) => {
                 for chunk in postgres::chunks(input) {
                     let sql = chunk.statement(sql);
-                    let query = chunk.bind(sqlx::query(AssertSqlSafe(sql)));
-                    let found = query.fetch_all(&mut **transaction).await.map_err(from_sqlx)?;
-                    rows.extend(found.into_iter().map(Row::Postgres));
+                    rows.append(&mut work.fetch(chunk.bind(sqlx::query(AssertSqlSafe(sql)))).await?);
                 }
             }
         }
@@ -146,36 +142,27 @@ impl Transaction {
     /// Runs a statement whose text and arguments were put together.
     pub(super) async fn execute_values(&mut self, sql: String, values: Vec<Value>) -> Result<u64, StoreError> {
         match self {
-            Self::Sqlite(transaction) => bind_sqlite(sqlx::query(AssertSqlSafe(sql)), values)
-                .execute(&mut **transaction)
-                .await
-                .map(|done| done.rows_affected()),
-            Self::Postgres(transaction) => bind_postgres(sqlx::query(AssertSqlSafe(sql)), values)
-                .execute(&mut **transaction)
-                .await
-                .map(|done| done.rows_affected()),
+            Self::Sqlite(transaction) => {
+                let done = bind_sqlite(sqlx::query(AssertSqlSafe(sql)), values).execute(&mut **transaction).await;
+                done.map(|done| done.rows_affected()).map_err(from_sqlx)
+            }
+            Self::Postgres(work) => work.execute(bind_postgres(sqlx::query(AssertSqlSafe(sql)), values)).await,
         }
-        .map_err(from_sqlx)
     }
 
     /// Runs a query whose text and arguments were put together.
     pub(super) async fn fetch_values(&mut self, sql: String, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
         match self {
-            Self::Sqlite(transaction) => bind_sqlite(sqlx::query(AssertSqlSafe(sql)), values)
-                .fetch_all(&mut **transaction)
-                .await
-                .map(|rows| rows.into_iter().map(Row::Sqlite).collect()),
-            Self::Postgres(transaction) => bind_postgres(sqlx::query(AssertSqlSafe(sql)), values)
-                .fetch_all(&mut **transaction)
-                .await
-                .map(|rows| rows.into_iter().map(Row::Postgres).collect()),
+            Self::Sqlite(transaction) => {
+                let rows = bind_sqlite(sqlx::query(AssertSqlSafe(sql)), values).fetch_all(&mut **transaction).await;
+                rows.map(|rows| rows.into_iter().map(Row::Sqlite).collect()).map_err(from_sqlx)
+            }
+            Self::Postgres(work) => work.fetch(bind_postgres(sqlx::query(AssertSqlSafe(sql)), values)).await,
         }
-        .map_err(from_sqlx)
     }
 }
 
 type SqliteQuery = Query<'static, Sqlite, SqliteArguments>;
-type PostgresQuery = Query<'static, Postgres, PgArguments>;
 
 fn bind_sqlite(query: SqliteQuery, values: Vec<Value>) -> SqliteQuery {
     values.into_iter().fold(query, |query, value| match value {

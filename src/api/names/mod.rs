@@ -9,12 +9,14 @@ use std::collections::BTreeSet;
 
 use axum::Json;
 use axum::extract::{Path, State};
+use http::Uri;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::ApiState;
 use super::changes::{Change, Difference};
 use super::endpoints::Endpoint;
+use super::peers::{Asker, Peers, Worked};
 use super::problem::{ApiError, Problem};
 use super::records::Record;
 use super::request::{NoParams, Params, identifier};
@@ -26,7 +28,7 @@ use crate::core::ids::{ClusterId, EnvironmentId};
 use crate::core::name::DnsName;
 use crate::core::policy::Visibility;
 use crate::core::routing::RouteRequest;
-use crate::ports::ChangeFilter;
+use crate::ports::{ChangeFilter, ReplicaRow};
 
 /// How many changes of the name are shown.
 const LAST_CHANGES: u32 = 20;
@@ -127,14 +129,23 @@ pub struct Route {
     responses(
         (status = 200, description = "Everything that is known of the name.", body = Name),
         (status = 400, description = "That is no DNS name.", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The store does not answer.", body = Problem, content_type = "application/problem+json")))]
+        (status = 503, description = "The store does not answer, or a replica that works one of the name's zones.", body = Problem, content_type = "application/problem+json")))]
 pub async fn get(
     State(state): State<ApiState>,
+    asker: Asker,
+    uri: Uri,
     Path(fqdn): Path<String>,
     Params(NoParams {}): Params<NoParams>,
 ) -> Result<Json<Name>, ApiError> {
     let name: DnsName = identifier(&fqdn)?;
-    let zones: Vec<NameInZone> = state.broker.why(&name).await.into_iter().map(in_zone).collect();
+    let mut zones: Vec<NameInZone> = state.broker.why(&name).await.into_iter().map(in_zone).collect();
+    if asker == Asker::Anybody {
+        for known in state.peers.ask_each::<Name>(&who_else(&state.peers, &state.broker.directory, &name)?, &uri).await? {
+            zones.extend(known.zones);
+        }
+        zones.sort_by(|a, b| (&a.zone.account, &a.zone.id).cmp(&(&b.zone.account, &b.zone.id)));
+        zones.dedup_by(|a, b| a.zone.id == b.zone.id);
+    }
     let unplaced = state.broker.directory.unplaced(&name.to_string());
     let unplaced = unplaced.iter().map(Endpoint::new).collect();
     let filter = ChangeFilter { name: Some(name.clone()), limit: LAST_CHANGES, ..ChangeFilter::default() };
@@ -143,6 +154,21 @@ pub async fn get(
     let mut answer = Name { name, summary: String::new(), zones, unplaced, routes, changes };
     answer.summary = summary::of(&answer);
     Ok(Json(answer))
+}
+
+/// The other replicas that work a zone in which the name could be.
+fn who_else(peers: &Peers, directory: &Directory, name: &DnsName) -> Result<Vec<ReplicaRow>, ApiError> {
+    let zones = directory.zones();
+    let accounts: BTreeSet<_> = zones.iter().filter(|zone| name.is_in(&zone.name)).map(|zone| &zone.account).collect();
+    let mut others: Vec<ReplicaRow> = vec![];
+    for account in accounts {
+        match peers.worked(account) {
+            Worked::At(peer) if !others.contains(&peer) => others.push(peer),
+            Worked::Nowhere if peers.is_configured(account) => return Err(ApiError::NotWorked(account.clone())),
+            Worked::At(_) | Worked::Here | Worked::Nowhere => {}
+        }
+    }
+    Ok(others)
 }
 
 fn in_zone(WhyReport { zone, report }: WhyReport) -> NameInZone {

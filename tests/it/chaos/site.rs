@@ -111,10 +111,10 @@ impl Site {
     /// Waits until a replica serves.
     pub async fn ready(&mut self, number: usize) {
         self.process(number).says("broker started").await;
-        // One that has a store of its own has no name among others.
+        // The first part of its name is in the name of its sessions. One that has a store of its own has no name among others.
         let named = self.process(number).log().into_iter().find_map(|line| Some(line["replica"].as_str()?.to_owned()));
         let replica = &mut self.replicas[number];
-        replica.lives.push(named.unwrap_or_default());
+        replica.lives.push(named.unwrap_or_default().split('-').next().unwrap_or_default().to_owned());
         let http = replica.http;
         eventually(&format!("replica {number} is ready"), async || match try_get(http, "/readyz").await {
             Ok((200, _)) => Ok(()),

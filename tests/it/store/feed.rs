@@ -304,10 +304,11 @@ async fn who_waits_for_news_is_woken_by_another_replica_and_not_by_itself() {
     // The connections stand: entries before that may have been missed.
     tokio::join!(woken(&*pair.teller), woken(&*pair.reader));
     for round in 0..3 {
-        assert!(pair.reader.feed_changed().now_or_never().is_none());
-        pair.teller.announce(replica(1), vec![News::Ask]).await.unwrap();
         // Two who wait are both woken.
-        tokio::join!(woken(&*pair.reader), woken(&*pair.reader));
+        let (mut one, mut two) = (Box::pin(woken(&*pair.reader)), Box::pin(woken(&*pair.reader)));
+        assert!((&mut one).now_or_never().is_none() && (&mut two).now_or_never().is_none());
+        pair.teller.announce(replica(1), vec![News::Ask]).await.unwrap();
+        tokio::join!(one, two);
         assert!(pair.teller.feed_changed().now_or_never().is_none(), "round {round}: it said so itself");
     }
     // What comes while nobody waits is not lost.

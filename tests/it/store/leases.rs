@@ -248,11 +248,13 @@ async fn a_holder_that_is_paused_inside_a_transaction_keeps_its_lease_for_a_mome
     let at_once = take(&*store, 2, &account(), LONG).await;
     assert_eq!(place.count(INSIDE).await, 1, "neither the heartbeat nor the taker waited for the transaction");
     assert_eq!(at_once, [], "it does not pass on before the commit");
+    let paused_at = tokio::time::Instant::now();
     let taken = eventually("the server ends the transaction", async || {
         take(&*store, 2, &account(), LONG).await.pop().ok_or_else(|| "not taken".to_owned())
     })
     .await;
     assert_eq!(taken, held(&account(), 2, 2));
+    assert!(paused_at.elapsed() < Duration::from_secs(30), "a statement may take longer, a client that does nothing may not");
 
     let woken = paused.await;
     assert!(matches!(woken, Err(StoreError::Unavailable(_))), "{woken:?}");

@@ -1,0 +1,193 @@
+//! Asking the other replicas: what only the worker of an account knows, each replica answers for all of them.
+//!
+//! A request goes on to the replica that knows, one step at most: a header says that a replica asks, and then the answer is of what
+//! is known there. A replica that does not answer is not passed over in silence: the request fails and says which one it was.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::FromRequestParts;
+use futures::future::try_join_all;
+use http::request::Parts;
+use http::{HeaderName, Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::page::{Cursor, Limit, Page};
+use super::problem::ApiError;
+use crate::broker::BrokerHandle;
+use crate::core::ids::AccountId;
+use crate::ports::ReplicaRow;
+
+/// Says that a replica asks for what another knows itself.
+const ASKS_FOR_ITSELF: HeaderName = HeaderName::from_static("x-zonefold-replica");
+/// A replica that lives answers in milliseconds; one that does not has lost its leases soon.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
+/// The largest answer that is taken.
+const MAX_ANSWER_BYTES: usize = 64 << 20;
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// Somebody who wants to know what all replicas know.
+    Anybody,
+    /// Another replica, which wants to know what this one knows.
+    Replica,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Asker {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        Ok(if parts.headers.contains_key(ASKS_FOR_ITSELF) { Self::Replica } else { Self::Anybody })
+    }
+}
+
+/// Where an account is worked.
+pub enum Worked {
+    /// By this replica.
+    Here,
+    /// By another.
+    At(ReplicaRow),
+    /// By nobody at this moment.
+    Nowhere,
+}
+
+/// How the other replicas are reached.
+#[derive(Clone)]
+pub struct Peers {
+    client: Client<HttpConnector, Empty<bytes::Bytes>>,
+    broker: BrokerHandle,
+}
+
+impl Peers {
+    /// The peers of a broker.
+    pub fn new(broker: BrokerHandle) -> Self {
+        Self { client: Client::builder(TokioExecutor::new()).build_http(), broker }
+    }
+
+    /// The other replicas that live.
+    pub fn all(&self) -> Vec<ReplicaRow> {
+        let standing = self.broker.standing.borrow().clone();
+        standing.replicas.iter().filter(|row| row.replica != self.broker.replica.replica).cloned().collect()
+    }
+
+    /// The other replicas that live and work an account.
+    pub fn working(&self) -> Vec<ReplicaRow> {
+        let standing = self.broker.standing.borrow().clone();
+        let mut all = self.all();
+        all.retain(|row| standing.leases.iter().any(|tenure| tenure.holder == row.replica));
+        all
+    }
+
+    /// Where an account is worked.
+    pub fn worked(&self, account: &AccountId) -> Worked {
+        if self.broker.workers.has(account) {
+            return Worked::Here;
+        }
+        let standing = self.broker.standing.borrow().clone();
+        let holder = standing.leases.iter().find(|tenure| tenure.account == *account).map(|tenure| tenure.holder);
+        let other = holder.filter(|holder| *holder != self.broker.replica.replica);
+        let row = other.and_then(|holder| standing.replicas.iter().find(|row| row.replica == holder));
+        row.map_or(Worked::Nowhere, |row| Worked::At(row.clone()))
+    }
+
+    /// Whether this replica's configuration names an account.
+    pub fn is_configured(&self, account: &AccountId) -> bool {
+        self.broker.workers.is_configured(account)
+    }
+
+    /// What another replica answers; none for 404.
+    ///
+    /// # Errors
+    /// It cannot be reached, or answers something else.
+    pub async fn ask<T: DeserializeOwned>(&self, peer: &ReplicaRow, uri: &Uri) -> Result<Option<T>, ApiError> {
+        let failed = |why: String| ApiError::ReplicaUnreachable {
+            replica: peer.replica.to_string(),
+            address: peer.address.clone(),
+            accounts: self.accounts_of(peer),
+            why,
+        };
+        if peer.address.is_empty() {
+            return Err(failed("it does not say where it is reached: set listen.advertise there".to_owned()));
+        }
+        let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+        let request = Request::get(format!("http://{}{path}", peer.address)).header(ASKS_FOR_ITSELF, "1");
+        let request = request.header(header::ACCEPT, "application/json").body(Empty::new()).map_err(|e| failed(e.to_string()))?;
+        let asking = async {
+            let (head, body) = self.client.request(request).await.map_err(|error| failed(described(&error)))?.into_parts();
+            let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await.map_err(|error| failed(error.to_string()))?.to_bytes();
+            match head.status {
+                StatusCode::OK => serde_json::from_slice(&body).map(Some).map_err(|error| failed(format!("of another release: {error}"))),
+                StatusCode::NOT_FOUND => Ok(None),
+                status => Err(failed(format!("it answers {status}"))),
+            }
+        };
+        let answered = tokio::time::timeout(ANSWERS_WITHIN, asking).await;
+        answered.unwrap_or_else(|_| Err(failed(format!("it is silent for {} seconds", ANSWERS_WITHIN.as_secs()))))
+    }
+
+    /// What each of some replicas answers, all asked at once.
+    ///
+    /// # Errors
+    /// One of them cannot be reached, or answers something else.
+    pub async fn ask_each<T: DeserializeOwned>(&self, peers: &[ReplicaRow], uri: &Uri) -> Result<Vec<T>, ApiError> {
+        let answers = try_join_all(peers.iter().map(|peer| self.ask(peer, uri))).await?;
+        Ok(answers.into_iter().flatten().collect())
+    }
+
+    /// One page of a list of which each replica has a part.
+    ///
+    /// # Errors
+    /// A replica cannot be reached, or answers something else.
+    pub async fn merge<T, P>(
+        &self,
+        own: Page<T>,
+        peers: &[ReplicaRow],
+        uri: &Uri,
+        limit: Limit,
+        position: impl Fn(&T) -> P,
+    ) -> Result<Page<T>, ApiError>
+    where
+        T: DeserializeOwned,
+        P: Serialize + Ord,
+    {
+        let pages: Vec<Page<T>> = self.ask_each(peers, uri).await?;
+        let mut items = vec![];
+        let mut more = false;
+        for page in std::iter::once(own).chain(pages) {
+            more |= page.next.is_some();
+            items.extend(page.items);
+        }
+        items.sort_by_key(&position);
+        // An account that just changed hands may be shown by both; either is right.
+        items.dedup_by(|a, b| position(a) == position(b));
+        let mut page = Page::of_overfull(items, limit, &position);
+        if page.next.is_none() && more {
+            page.next = page.items.last().map(|last| Cursor(position(last)).to_string());
+        }
+        Ok(page)
+    }
+
+    fn accounts_of(&self, peer: &ReplicaRow) -> String {
+        let standing = self.broker.standing.borrow().clone();
+        let accounts = standing.leases.iter().filter(|tenure| tenure.holder == peer.replica);
+        let accounts: Vec<&str> = accounts.map(|tenure| tenure.account.as_str()).collect();
+        if accounts.is_empty() { "none".to_owned() } else { accounts.join(", ") }
+    }
+}
+
+/// An error with its causes, the last of which says what happened.
+fn described(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text = format!("{text}: {next}");
+        cause = next.source();
+    }
+    text
+}

@@ -1,0 +1,101 @@
+//! PostgreSQL behind a network that swallows what is sent.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use zonefold::core::time::Millis;
+
+use super::*;
+
+/// A way to PostgreSQL on which connections can get stuck: nothing passes any more, and nobody is told.
+struct Way {
+    url: String,
+    /// How many more messages of the client pass on the connections that exist. Below zero: none does.
+    passes: Arc<std::sync::Mutex<Arc<AtomicI64>>>,
+    _task: JoinSet<()>,
+}
+
+impl Way {
+    async fn to(place: &Place) -> Self {
+        let (start, rest) = place.url.rsplit_once(':').unwrap();
+        let (port, database) = rest.split_once('/').unwrap();
+        let upstream = format!("127.0.0.1:{port}");
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("{start}:{}/{database}", listener.local_addr().unwrap().port());
+        let passes = Arc::new(std::sync::Mutex::new(Arc::new(AtomicI64::new(i64::MAX))));
+        let newest = Arc::clone(&passes);
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((client, _)) = listener.accept().await {
+                let passes = Arc::clone(&newest.lock().unwrap());
+                let server = TcpStream::connect(&upstream).await.unwrap();
+                connections.spawn(async move {
+                    let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
+                    tokio::join!(pass(from_client, to_server, &passes, 1), pass(from_server, to_client, &passes, 0));
+                });
+            }
+        });
+        Self { url, passes, _task: task }
+    }
+
+    async fn open(&self, options: &StoreOptions) -> Arc<dyn Store> {
+        open(&self.url.parse().unwrap(), options).await.unwrap()
+    }
+
+    /// The connections that exist are stuck after so many messages; those that are made later are not.
+    fn stick_after(&self, messages: i64) {
+        let mut newest = self.passes.lock().unwrap();
+        newest.store(messages, Ordering::Relaxed);
+        *newest = Arc::new(AtomicI64::new(i64::MAX));
+    }
+}
+
+async fn pass(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, passes: &AtomicI64, takes: i64) {
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(length @ 1..) = from.read(&mut buffer).await {
+        if passes.fetch_sub(takes, Ordering::Relaxed) >= takes && to.write_all(&buffer[..length]).await.is_err() {
+            return;
+        }
+    }
+    if passes.load(Ordering::Relaxed) >= 0 {
+        to.shutdown().await.ok();
+    }
+}
+
+/// Short waits, and one connection: one that is waited for is missed at once.
+const IMPATIENT: StoreOptions = StoreOptions {
+    connections: 1,
+    acquire_wait_ms: 1_000,
+    lock_wait_ms: 300,
+    statement_ms: 300,
+    idle_ms: 4_000,
+    lease_wait_ms: 300,
+};
+
+fn is_unavailable(error: &StoreError) -> bool {
+    matches!(error, StoreError::Unavailable(_))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_gets_no_answer_ends_and_the_next_one_has_another_connection() {
+    let place = Place::postgres().await;
+    let way = Way::to(&place).await;
+    let store = way.open(&IMPATIENT).await;
+    let me = ReplicaRow { replica: replica(1), address: String::new() };
+    let tenure = store.take_leases(replica(1), &[account()], Millis(3_600_000)).await.unwrap().remove(0);
+    let (mut failed, worker) = ([0, 0], store.under(tenure.clone()));
+    for messages in [0, 2, 4, 6] {
+        way.stick_after(messages);
+        let beat = store.heartbeat(&me, Millis(3_600_000)).await;
+        failed[0] += usize::from(beat.is_err_and(|error| is_unavailable(&error)));
+        assert_eq!(store.heartbeat(&me, Millis(3_600_000)).await.unwrap().leases, std::slice::from_ref(&tenure));
+        // What is stuck may have the lease locked for a while; that locks nobody out who works under it.
+        let written = worker.set_spend_horizon(&account(), Timestamp(100 + messages)).await;
+        failed[1] += usize::from(written.is_err_and(|error| is_unavailable(&error)));
+        assert!(store.zones().await.unwrap().is_empty());
+    }
+    assert!(failed.iter().all(|count| *count >= 2), "{failed:?}: nothing got stuck in the middle");
+}
