@@ -356,10 +356,10 @@ pub struct FailoverArgs {
     #[arg(long, env = "ZONEFOLD_BENCH_ACCOUNTS", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub accounts: u32,
     /// How many hosted zones each account has
-    #[arg(long, env = "ZONEFOLD_BENCH_ZONES", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(long, env = "ZONEFOLD_BENCH_ZONES", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub zones: u32,
     /// Changes of each account that are published in a second, one zone after the other
-    #[arg(long, env = "ZONEFOLD_BENCH_CHANGES_PER_SECOND", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    #[arg(long, env = "ZONEFOLD_BENCH_CHANGES_PER_SECOND", default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub changes_per_second: u32,
     /// The buckets of the accounts
     #[arg(long, env = "ZONEFOLD_BENCH_PROFILE", value_enum, default_value = "2026")]
