@@ -245,7 +245,8 @@ pub async fn list(
     if asker == Asker::Anybody {
         let configured = state.broker.workers.configured();
         let nowhere = configured.values().filter(|settings| matches!(state.peers.worked(&settings.account), Worked::Nowhere));
-        accounts.extend(nowhere.filter(|settings| wanted(&settings.environment)).map(|settings| Account::unworked(settings, now)));
+        accounts
+            .extend(nowhere.filter(|settings| wanted(&settings.environment)).map(|settings| Account::unworked(settings, now)));
         accounts.sort_by_key(position);
     }
     let after = params.cursor.as_ref().map(|cursor| &cursor.0);
@@ -276,10 +277,15 @@ pub async fn get(
         let account = Account::new(&view, state.broker.replica.replica, state.broker.clock.now());
         return Ok(Json(AccountWithZones { account, zones: view.zones.iter().map(Zone::from).collect() }));
     }
-    let unknown =
-        ApiError::NotFound { kind: "account", id: id.to_string(), remedy: "/api/v1/accounts lists those of the broker's configuration" };
+    let unknown = ApiError::NotFound {
+        kind: "account",
+        id: id.to_string(),
+        remedy: "/api/v1/accounts lists those of the broker's configuration",
+    };
     match state.peers.worked(&id) {
-        Worked::At(peer) if asker == Asker::Anybody => state.peers.ask(&peer, &uri).await?.map(Json).ok_or(ApiError::NotWorked(id)),
+        Worked::At(peer) if asker == Asker::Anybody => {
+            state.peers.ask(&peer, &uri).await?.map(Json).ok_or(ApiError::NotWorked(id))
+        }
         Worked::Nowhere if state.broker.workers.is_configured(&id) => Err(ApiError::NotWorked(id)),
         _ => Err(unknown),
     }

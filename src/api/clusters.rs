@@ -147,7 +147,10 @@ pub async fn list(
     if asker == Asker::Anybody {
         for known in state.peers.ask_each::<Page<Cluster>>(&state.peers.all(), &uri).await? {
             for served in known.items.into_iter().filter(|cluster| cluster.connected) {
-                page.items.iter_mut().filter(|cluster| cluster.name == served.name).for_each(|cluster| cluster.is_served_as(&served));
+                page.items
+                    .iter_mut()
+                    .filter(|cluster| cluster.name == served.name)
+                    .for_each(|cluster| cluster.is_served_as(&served));
             }
         }
     }

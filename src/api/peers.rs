@@ -91,8 +91,10 @@ impl Peers {
         }
         let standing = self.broker.standing.borrow().clone();
         let holder = standing.leases.iter().find(|tenure| tenure.account == *account).map(|tenure| tenure.holder);
-        let other = holder.filter(|holder| *holder != self.broker.replica.replica);
-        let row = other.and_then(|holder| standing.replicas.iter().find(|row| row.replica == holder));
+        if holder == Some(self.broker.replica.replica) {
+            return Worked::Here;
+        }
+        let row = holder.and_then(|holder| standing.replicas.iter().find(|row| row.replica == holder));
         row.map_or(Worked::Nowhere, |row| Worked::At(row.clone()))
     }
 
@@ -120,9 +122,12 @@ impl Peers {
         let request = request.header(header::ACCEPT, "application/json").body(Empty::new()).map_err(|e| failed(e.to_string()))?;
         let asking = async {
             let (head, body) = self.client.request(request).await.map_err(|error| failed(described(&error)))?.into_parts();
-            let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await.map_err(|error| failed(error.to_string()))?.to_bytes();
+            let body =
+                Limited::new(body, MAX_ANSWER_BYTES).collect().await.map_err(|error| failed(error.to_string()))?.to_bytes();
             match head.status {
-                StatusCode::OK => serde_json::from_slice(&body).map(Some).map_err(|error| failed(format!("of another release: {error}"))),
+                StatusCode::OK => {
+                    serde_json::from_slice(&body).map(Some).map_err(|error| failed(format!("of another release: {error}")))
+                }
                 StatusCode::NOT_FOUND => Ok(None),
                 status => Err(failed(format!("it answers {status}"))),
             }

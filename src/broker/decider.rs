@@ -105,7 +105,14 @@ impl Decider {
                 self.workers.insert(&account, &worker);
                 self.waiting.insert(account);
             }
-            ToDecider::Release(account) => self.workers.remove(&account),
+            ToDecider::Release(account) => {
+                self.workers.remove(&account);
+                // Should the account come back, its worker is told of everything, not of what is left of this walk.
+                self.waiting.remove(&account);
+                if let Some(walk) = &mut self.walk {
+                    walk.accounts.remove(&account);
+                }
+            }
             ToDecider::Reconfigure(settings) => {
                 self.directory.reconfigure(settings, &mut effects);
             }

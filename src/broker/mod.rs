@@ -372,7 +372,17 @@ impl BrokerHandle {
 
     /// The accounts that this replica works, as their workers published them last.
     pub fn accounts(&self) -> Vec<Arc<AccountView>> {
-        self.workers.all().values().map(|worker| Arc::clone(&worker.view.borrow())).collect()
+        let mut views: BTreeMap<AccountId, Arc<AccountView>> = BTreeMap::new();
+        let (standing, configured) = (self.standing.borrow().clone(), self.workers.configured());
+        // Of those that it took just now nothing is known yet.
+        for tenure in standing.leases.iter().filter(|tenure| tenure.holder == self.replica.replica) {
+            if let Some(settings) = configured.get(&tenure.account) {
+                views.insert(tenure.account.clone(), Arc::new(AccountView::empty(settings, self.clock.now())));
+            }
+        }
+        let workers = self.workers.all();
+        views.extend(workers.iter().map(|(account, worker)| (account.clone(), Arc::clone(&worker.view.borrow()))));
+        views.into_values().collect()
     }
 
     /// The endpoints of a cluster.

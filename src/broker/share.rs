@@ -89,7 +89,7 @@ mod tests {
     }
 
     fn account(number: usize) -> AccountId {
-        AccountId::parse(&format!("{number:012}")).unwrap()
+        AccountId::parse(format!("{number:012}")).unwrap()
     }
 
     fn accounts(count: usize) -> BTreeSet<AccountId> {

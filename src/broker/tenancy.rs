@@ -378,6 +378,10 @@ impl Tenancy {
         if !is_lost {
             info!(account = %account, epoch = tenure.epoch.0, "account given back");
             self.give_back(&[tenure]).await;
+            // It may have been configured again while it ended; where leases are shared the next heartbeat sees to that.
+            if self.is_open && !self.parts.store.is_shared() && self.accounts.contains_key(&account) {
+                self.take_now(vec![account]).await;
+            }
             return Ok(());
         }
         warn!(account = %account, epoch = tenure.epoch.0, "the lease of the account was lost: nothing more is written there");

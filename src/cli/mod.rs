@@ -109,6 +109,9 @@ pub struct BrokerArgs {
     /// Overrides `listen.http`
     #[arg(long, env = "ZONEFOLD_LISTEN_HTTP", value_name = "ADDRESS")]
     pub listen_http: Option<SocketAddr>,
+    /// Overrides `listen.advertise`
+    #[arg(long, env = "ZONEFOLD_LISTEN_ADVERTISE", value_name = "HOST:PORT")]
+    pub listen_advertise: Option<String>,
     /// Overrides `agents.token_file`
     #[arg(long, env = "ZONEFOLD_AGENTS_TOKEN_FILE", value_name = "FILE")]
     pub agents_token_file: Option<PathBuf>,
@@ -127,6 +130,7 @@ impl BrokerArgs {
             store: self.store.clone(),
             listen_grpc: self.listen_grpc,
             listen_http: self.listen_http,
+            listen_advertise: self.listen_advertise.clone(),
             agents_token_file: self.agents_token_file.clone(),
             log_format: self.log_format,
             log_filter: self.log_filter.clone(),

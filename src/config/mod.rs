@@ -62,6 +62,8 @@ pub struct ConfigOverrides {
     pub listen_grpc: Option<std::net::SocketAddr>,
     /// `ZONEFOLD_LISTEN_HTTP`.
     pub listen_http: Option<std::net::SocketAddr>,
+    /// `ZONEFOLD_LISTEN_ADVERTISE`.
+    pub listen_advertise: Option<String>,
     /// `ZONEFOLD_AGENTS_TOKEN_FILE`; takes the place of a token in the file as well.
     pub agents_token_file: Option<std::path::PathBuf>,
     /// `ZONEFOLD_LOG_FORMAT`.
@@ -85,6 +87,10 @@ impl ConfigOverrides {
         if let Some(address) = self.listen_http {
             config.listen.http = address;
             replaced.push(("listen.http", "ZONEFOLD_LISTEN_HTTP"));
+        }
+        if let Some(address) = &self.listen_advertise {
+            config.listen.advertise = Some(address.clone());
+            replaced.push(("listen.advertise", "ZONEFOLD_LISTEN_ADVERTISE"));
         }
         if let Some(path) = &self.agents_token_file {
             config.agents = Agents { token: None, token_file: Some(path.clone()) };

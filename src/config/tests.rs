@@ -243,3 +243,22 @@ fn a_token_comes_from_its_file_without_white_space_and_not_when_it_can_be_guesse
     assert!(agents.read_token().unwrap_err().to_string().contains("fewer than 16"));
     std::fs::remove_file(&path).unwrap();
 }
+
+#[test]
+fn other_replicas_are_told_an_address_that_leads_here() {
+    let advertised = |advertise: Option<&str>, bound: &str| {
+        let listen = Listen { advertise: advertise.map(str::to_owned), ..Listen::default() };
+        listen.advertised(bound.parse().unwrap())
+    };
+    assert_eq!(advertised(Some("broker-0.broker:7080"), "0.0.0.0:9000"), "broker-0.broker:7080");
+    assert_eq!(advertised(None, "127.0.0.1:9000"), "127.0.0.1:9000");
+    let found = advertised(None, "0.0.0.0:9000");
+    let reached = found.parse::<std::net::SocketAddr>().map(|address| !address.ip().is_unspecified() && address.port() == 9000);
+    assert!(found.is_empty() || reached == Ok(true), "{found}");
+    for (text, is_taken) in
+        [("10.0.0.5:7080", true), ("[2001:db8::1]:7080", true), ("host", false), ("host:0", false), ("a b:1", false)]
+    {
+        let config = FULL.replace("listen: {", &format!("listen: {{ advertise: \"{text}\","));
+        assert_eq!(Config::parse(&config, "broker.yaml").is_ok(), is_taken, "{text}");
+    }
+}

@@ -85,8 +85,10 @@ async fn i12_a_replica_that_dies_is_replaced_when_its_leases_run_out_and_not_bef
         target
     };
     let target = publish(&agents);
-    site.until("both are there", |site| ["www.example.com", "www.example.net"].iter().all(|n| site.values(n) == [target.clone()]))
-        .await;
+    site.until("both are there", |site| {
+        ["www.example.com", "www.example.net"].iter().all(|n| site.values(n) == [target.clone()])
+    })
+    .await;
     let (killed_at, dead) = (Instant::now(), site.replica(first).principal());
     site.kill(first);
     let target = publish(&agents);
@@ -163,10 +165,11 @@ async fn every_replica_answers_for_all_and_says_so_when_it_cannot() {
             .await;
     }
     let zones: Vec<String> = site.emulator.control().zones().iter().map(|zone| zone.id.to_string()).collect();
-    let mut paths: Vec<String> = ["accounts", "zones", "clusters", "names/www.example.com", "names/www.example.net", "clusters/west"]
-        .iter()
-        .map(|path| format!("/api/v1/{path}"))
-        .collect();
+    let mut paths: Vec<String> =
+        ["accounts", "zones", "clusters", "names/www.example.com", "names/www.example.net", "clusters/west"]
+            .iter()
+            .map(|path| format!("/api/v1/{path}"))
+            .collect();
     paths.extend([DEV, PROD].iter().map(|account| format!("/api/v1/accounts/{account}")));
     paths.extend(zones.iter().flat_map(|zone| [format!("/api/v1/zones/{zone}"), format!("/api/v1/zones/{zone}/records")]));
     for path in &paths {
