@@ -35,6 +35,8 @@ bench: ## Measure a release build, in under 20 minutes: every figure of docs/per
 	  $(BENCH) drain --accounts $$accounts --endpoints 5500 --spread skewed --signature trust || exit 1; done
 	$(BENCH) latency --clusters 1000 --samples 100
 	$(BENCH) idle --clusters 1000 --seconds 66
+	$(BENCH) failover --rounds 10
+	$(BENCH) bounds
 	$(CARGO) bench --locked --bench core
 
 sim: ## Simulate a fixed number of bad days of the whole federation, and those that went wrong once

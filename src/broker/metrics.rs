@@ -2,10 +2,11 @@
 
 use std::sync::atomic::AtomicU64;
 
-use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
@@ -40,6 +41,21 @@ pub struct BucketLabel {
 pub struct InvariantLabel {
     account: String,
     invariant: String,
+}
+
+/// The tasks of this process, counted when somebody asks.
+#[derive(Debug)]
+struct LivingTasks;
+
+impl EncodeMetric for LivingTasks {
+    fn encode(&self, encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let tasks = tokio::runtime::Handle::try_current().map_or(0, |runtime| runtime.metrics().num_alive_tasks());
+        ConstGauge::new(i64::try_from(tasks).unwrap_or(i64::MAX)).encode(encoder)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Gauge
+    }
 }
 
 type ByAccount = Family<AccountLabel, Counter>;
@@ -122,6 +138,7 @@ impl BrokerMetrics {
         registry.register("zonefold_ingested_operations", "Operations made durable", metrics.ingested.clone());
         registry.register("zonefold_ingest_commits", "Transactions of the ingest", metrics.commits.clone());
         registry.register("zonefold_sessions", "Sessions that are open", metrics.sessions.clone());
+        registry.register("zonefold_tasks", "Tasks that live in the process", LivingTasks);
         registry.register("zonefold_replicas", "Replicas of the broker that live", metrics.replicas.clone());
         registry.register("zonefold_lease_held", "1 while this replica works the account", metrics.lease_held.clone());
         registry.register(

@@ -8,7 +8,10 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
-pub use figures::{DRAIN_FIGURES, Figure, IDLE_FIGURES, INGEST_FIGURES, LATENCY_FIGURES, SCALE_FIGURES, STORE_FIGURES};
+pub use figures::{
+    BOUNDS_FIGURES, DRAIN_FIGURES, FAILOVER_FIGURES, Figure, IDLE_FIGURES, INGEST_FIGURES, LATENCY_FIGURES, SCALE_FIGURES,
+    STORE_FIGURES,
+};
 
 fn explained(examples: &str, figures: &[Figure]) -> String {
     let width = figures.iter().map(|figure| figure.key.len()).max().unwrap_or(0);
@@ -65,6 +68,15 @@ pub enum Bench {
         STORE_FIGURES
     ))]
     Store(StoreBenchArgs),
+    /// How long an account waits when the replica that works it is killed, and what the replicas spend together meanwhile
+    #[command(after_help = explained(
+        "  zonefold bench failover\n  zonefold bench failover --rounds 100 --profile legacy --output json\n",
+        FAILOVER_FIGURES
+    ))]
+    Failover(FailoverArgs),
+    /// What an account that hangs, agents that read nothing, and agents that all come back at once cost the others
+    #[command(after_help = explained("  zonefold bench bounds\n  zonefold bench bounds --clusters 200 --output json\n", BOUNDS_FIGURES))]
+    Bounds(BoundsArgs),
 }
 
 /// The form of the figures.
@@ -326,6 +338,64 @@ pub struct StoreBenchArgs {
     /// Which part of the endpoints a day touches, in per cent
     #[arg(long, env = "ZONEFOLD_BENCH_CHURN_PERCENT", default_value_t = 10, value_parser = clap::value_parser!(u8).range(1..=100))]
     pub churn_percent: u8,
+    /// What all benchmarks take.
+    #[command(flatten)]
+    pub common: CommonBenchArgs,
+}
+
+/// Arguments of `zonefold bench failover`.
+#[derive(Debug, Args)]
+pub struct FailoverArgs {
+    /// How often the replica that works an account is killed
+    #[arg(long, env = "ZONEFOLD_BENCH_ROUNDS", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub rounds: u32,
+    /// How many replicas share the database
+    #[arg(long, env = "ZONEFOLD_BENCH_REPLICAS", default_value_t = 3, value_parser = clap::value_parser!(u32).range(2..=20))]
+    pub replicas: u32,
+    /// How many AWS accounts they share
+    #[arg(long, env = "ZONEFOLD_BENCH_ACCOUNTS", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub accounts: u32,
+    /// How many hosted zones each account has
+    #[arg(long, env = "ZONEFOLD_BENCH_ZONES", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub zones: u32,
+    /// Changes of each account that are published in a second, one zone after the other
+    #[arg(long, env = "ZONEFOLD_BENCH_CHANGES_PER_SECOND", default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub changes_per_second: u32,
+    /// The buckets of the accounts
+    #[arg(long, env = "ZONEFOLD_BENCH_PROFILE", value_enum, default_value = "2026")]
+    pub profile: BenchProfile,
+    /// The part of the buckets that is left to others
+    #[arg(long, env = "ZONEFOLD_BENCH_RESERVE_PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=80))]
+    pub reserve_percent: u8,
+    /// A PostgreSQL server whose user may make databases; without it one is started for the benchmark alone
+    #[arg(long, env = "ZONEFOLD_BENCH_POSTGRES_URL", hide_env_values = true, value_name = "URL")]
+    pub postgres_url: Option<String>,
+    /// What all benchmarks take.
+    #[command(flatten)]
+    pub common: CommonBenchArgs,
+}
+
+/// Arguments of `zonefold bench bounds`.
+#[derive(Debug, Args)]
+pub struct BoundsArgs {
+    /// How many clusters hold a session
+    #[arg(long, env = "ZONEFOLD_BENCH_CLUSTERS", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(20..=1_000))]
+    pub clusters: u32,
+    /// How many endpoints they have together
+    #[arg(long, env = "ZONEFOLD_BENCH_ENDPOINTS", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub endpoints: u32,
+    /// How many hosted zones there are
+    #[arg(long, env = "ZONEFOLD_BENCH_ZONES", default_value_t = 100, value_parser = clap::value_parser!(u32).range(10..=10_000))]
+    pub zones: u32,
+    /// How many AWS accounts hold them; one of them hangs
+    #[arg(long, env = "ZONEFOLD_BENCH_ACCOUNTS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(2..=1_000))]
+    pub accounts: u32,
+    /// How many agents read nothing of what they are told
+    #[arg(long, env = "ZONEFOLD_BENCH_DEAF", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub deaf: u32,
+    /// Changes of the innocent cluster in each part, one after the other
+    #[arg(long, env = "ZONEFOLD_BENCH_SAMPLES", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub samples: u32,
     /// What all benchmarks take.
     #[command(flatten)]
     pub common: CommonBenchArgs,

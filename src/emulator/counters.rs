@@ -32,6 +32,19 @@ pub struct WindowMax {
     pub in_10_secs: u64,
 }
 
+/// Calls of one principal that no other one's call came between.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallerRun {
+    /// Who called, as an ARN: the name of a role's session is its last part.
+    pub principal: String,
+    /// When the first call came in.
+    pub first_at: Timestamp,
+    /// When the last call came in.
+    pub last_at: Timestamp,
+    /// How many.
+    pub calls: u64,
+}
+
 /// What is counted for an account.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct AccountCounters {
@@ -53,6 +66,8 @@ pub struct AccountCounters {
     pub change_rate: WindowMax,
     /// The buckets now.
     pub buckets: Vec<BucketLevel>,
+    /// Who called Route 53, in the order in which the calls came in.
+    pub callers: Vec<CallerRun>,
 }
 
 /// Everything that is counted.
@@ -143,7 +158,19 @@ impl Counters {
         }
     }
 
-    /// A Route 53 request has come in.
+    /// A Route 53 request has come in; nobody has looked at it yet.
+    pub fn called(&mut self, account: &AccountId, principal: &str, at: Timestamp) {
+        let callers = &mut self.of(account).counted.callers;
+        match callers.last_mut() {
+            Some(run) if run.principal == principal => {
+                run.last_at = at;
+                run.calls += 1;
+            }
+            _ => callers.push(CallerRun { principal: principal.to_owned(), first_at: at, last_at: at, calls: 1 }),
+        }
+    }
+
+    /// A Route 53 request is carried out.
     pub fn requested(&mut self, account: &AccountId, at: Timestamp) {
         let of = self.of(account);
         of.counted.requests += 1;

@@ -52,7 +52,7 @@ pub use config::{
     LimitsProfile, RoleConfig, Secret, SetIdentifierInMessages, SignatureMode, Switches, ThrottleOrder, ThrottledCalls,
     UpsertOrder, ZoneConfig,
 };
-pub use counters::{AccountCounters, CountersReport, RequestCount, WindowMax};
+pub use counters::{AccountCounters, CallerRun, CountersReport, RequestCount, WindowMax};
 pub use error::{AwsError, Blame};
 pub use faults::{FaultEffect, FaultMatch, FaultRule, FaultState, Moment};
 pub use handle::{Control, ControlError, Snapshot, View, ZoneSummary};

@@ -123,7 +123,11 @@ impl World {
             _ => Vec::new(),
         };
         let claim = sigv4::claim(&call.headers).ok();
-        let account = claim.and_then(|claim| Some(self.identities.caller(&claim.access_key_id)?.account.clone()));
+        let caller = claim.and_then(|claim| self.identities.caller(&claim.access_key_id));
+        if let (Service::Route53, Some(caller)) = (call.action.service(), caller) {
+            self.counters.called(&caller.account, &caller.arn, self.clock.now());
+        }
+        let account = caller.map(|caller| caller.account.clone());
         let facts = CallFacts {
             account: account.as_ref(),
             action: call.action,

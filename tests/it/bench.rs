@@ -32,3 +32,24 @@ fn an_idle_broker_writes_nothing() {
     // Two zones of one page each every 600 s, and one list of zones every 300 s.
     assert_eq!(figures["computed_requests_per_minute"], 0.4, "{figures}");
 }
+
+/// Two replicas, one of which is killed: the other takes the account over, nothing is lost and no limit is broken.
+#[test]
+fn a_fail_over_loses_nothing_and_overdraws_nothing() {
+    let args = ["failover", "--rounds", "1", "--replicas", "2", "--accounts", "1", "--zones", "2", "--changes-per-second", "10"];
+    let figures = figures(&args);
+    let zeros = ["overdrawn", "throttled", "interleaved", "lost"].map(|key| figures[key].as_u64());
+    assert_eq!(zeros, [Some(0); 4], "{figures}");
+    assert_eq!(figures["most_calls_at_once_in_a_zone"], 1, "{figures}");
+    assert!(figures["p50_ms"].as_i64() > Some(0), "{figures}");
+}
+
+/// What is stuck is stuck alone: the innocent cluster's changes are all applied, and no task is left over.
+#[test]
+fn stuck_parts_leave_no_task_behind() {
+    let args = ["bounds", "--clusters", "20", "--endpoints", "400", "--zones", "10", "--accounts", "2", "--deaf", "3", "--samples", "5"];
+    let figures = figures(&args);
+    let tasks = ["tasks_before", "tasks_after"].map(|key| figures[key].as_u64().unwrap());
+    assert!(tasks[1] <= tasks[0] + 10, "{figures}");
+    assert_eq!(figures["hanging_calls_at_once"], 1, "{figures}");
+}

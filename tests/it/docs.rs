@@ -5,13 +5,15 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory, Parser};
 use zonefold::cli::Cli;
-use zonefold::cli::bench::{DRAIN_FIGURES, IDLE_FIGURES, INGEST_FIGURES, LATENCY_FIGURES, SCALE_FIGURES, STORE_FIGURES};
+use zonefold::cli::bench::{
+    BOUNDS_FIGURES, DRAIN_FIGURES, FAILOVER_FIGURES, IDLE_FIGURES, INGEST_FIGURES, LATENCY_FIGURES, SCALE_FIGURES, STORE_FIGURES,
+};
 use zonefold::config::Config;
 use zonefold::core::verdict::Reason;
 
 use crate::architecture::tree;
 
-const PAGES: [&str; 8] = [
+const PAGES: [&str; 9] = [
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
@@ -20,6 +22,7 @@ const PAGES: [&str; 8] = [
     "docs/configuration.md",
     "docs/operations.md",
     "docs/protocol.md",
+    "docs/reliability.md",
 ];
 
 fn root() -> PathBuf {
@@ -204,6 +207,8 @@ fn every_benchmark_in_the_documents_is_one_with_these_figures() {
             "ingest" => INGEST_FIGURES,
             "scale" => SCALE_FIGURES,
             "store" => STORE_FIGURES,
+            "failover" => FAILOVER_FIGURES,
+            "bounds" => BOUNDS_FIGURES,
             other => panic!("nobody knows the figures of {other}"),
         };
         for key in quoted(row[2]) {
@@ -257,6 +262,18 @@ fn every_link_leads_somewhere() {
                 assert!(found, "{page} links to {link}, and there is no such heading");
             }
         }
+    }
+}
+
+/// The page of faults: each test that it names is there.
+#[test]
+fn the_page_of_faults_names_tests_that_exist() {
+    let page = text_of("docs/reliability.md");
+    let sources = tree::read(&root().join("tests"));
+    let named: Vec<String> = quoted(&page).into_iter().filter(|word| word.matches('_').count() >= 5).collect();
+    assert!(named.len() > 8, "the table was not found: {named:?}");
+    for name in named {
+        assert!(sources.values().any(|source| source.contains(&format!("fn {name}("))), "there is no test {name}");
     }
 }
 

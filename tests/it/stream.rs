@@ -15,6 +15,7 @@ use zonefold::wire::v1::{self, agent_message::Message as Up, broker_message::Mes
 use crate::support::world::{Plan, TOKEN, World};
 
 mod reconnect;
+mod stuck;
 
 pub const UID: &str = "11111111-2222-3333-4444-555555555555";
 

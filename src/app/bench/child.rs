@@ -154,6 +154,14 @@ impl ChildBroker {
         value.and_then(|value| value.parse().ok()).with_context(|| format!("the broker has no counter {name}"))
     }
 
+    /// Ends it without a word, as a crash does.
+    ///
+    /// # Errors
+    /// It has ended already.
+    pub async fn kill(mut self) -> anyhow::Result<()> {
+        Ok(self.child.kill().await?)
+    }
+
     /// Returns when something is so.
     ///
     /// # Errors

@@ -160,7 +160,7 @@ impl Cluster {
         let client = FederationClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
         let (messages, receiver) = mpsc::channel(QUEUE);
         let outgoing = Outgoing { messages, seq: 0, held: held.endpoints };
-        outgoing.send(ToBroker::Hello(hello(id, &outgoing.held))).await?;
+        outgoing.send(ToBroker::Hello(hello_of(id, &outgoing.held))).await?;
         let mut grpc = tonic::client::Grpc::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
         grpc.ready().await?;
         let request = signed(ReceiverStream::new(receiver), token)?;
@@ -249,6 +249,11 @@ impl Cluster {
         outgoing.send_encoded(message.message).await
     }
 
+    /// The last sequence number that was published.
+    pub async fn published(&self) -> u64 {
+        self.outgoing.lock().await.seq
+    }
+
     /// Returns when the broker has acknowledged a sequence number.
     ///
     /// # Errors
@@ -306,7 +311,12 @@ fn sources() -> Vec<v1::SourceState> {
     SOURCES.map(|kind| v1::SourceState { kind: kind.to_owned(), synced: true, last_error: String::new() }).into()
 }
 
-fn hello(id: &ClusterId, held: &Known) -> v1::Hello {
+/// The Hello of a cluster that holds something already.
+pub fn hello(id: &ClusterId, held: &Held) -> v1::Hello {
+    hello_of(id, &held.endpoints)
+}
+
+fn hello_of(id: &ClusterId, held: &Known) -> v1::Hello {
     v1::Hello {
         cluster: id.to_string(),
         kube_system_uid: format!("uid-of-{id}"),
@@ -318,7 +328,11 @@ fn hello(id: &ClusterId, held: &Known) -> v1::Hello {
     }
 }
 
-fn signed<T>(message: T, token: &str) -> anyhow::Result<Request<T>> {
+/// A message with the token that proves who sends it.
+///
+/// # Errors
+/// The token cannot stand in a header.
+pub fn signed<T>(message: T, token: &str) -> anyhow::Result<Request<T>> {
     let mut request = Request::new(message);
     request.metadata_mut().insert("authorization", format!("Bearer {token}").parse()?);
     Ok(request)

@@ -4,15 +4,19 @@
 //! a SQLite file and the clusters' end of the protocol. Times are those of the emulator's clock, to the millisecond; what Route
 //! 53 accepted, and when, is what its journal says.
 //!
-//! What the broker itself costs (`ingest`, `scale`; [`site`]) is measured of a process of its own, that works a [`fleet`] at
-//! an emulator without limits. `store` fills a database through the store's port alone.
+//! What the broker itself costs (`ingest`, `scale`, `bounds`; [`site`]) is measured of a process of its own, that works a
+//! [`fleet`] at an emulator without limits. `failover` kills such processes, several on one database, with AWS's limits on. `store`
+//! fills a database through the store's port alone.
 //!
 //! Everything speaks over loopback sockets: gRPC from the clusters, the AWS SDK's signed HTTP to Route 53 and STS.
 
+mod bounds;
 mod child;
 mod cluster;
 mod connection;
+mod deaf;
 mod drain;
+mod failover;
 mod figures;
 mod fleet;
 mod folder;
@@ -35,7 +39,8 @@ use anyhow::bail;
 
 use super::signal;
 use crate::cli::bench::{
-    Bench, BenchArgs, CommonBenchArgs, DRAIN_FIGURES, IDLE_FIGURES, INGEST_FIGURES, LATENCY_FIGURES, SCALE_FIGURES, STORE_FIGURES,
+    BOUNDS_FIGURES, Bench, BenchArgs, CommonBenchArgs, DRAIN_FIGURES, FAILOVER_FIGURES, IDLE_FIGURES, INGEST_FIGURES,
+    LATENCY_FIGURES, SCALE_FIGURES, STORE_FIGURES,
 };
 use crate::config::{Log, LogFormat};
 use crate::telemetry;
@@ -63,6 +68,8 @@ fn common_of(bench: &Bench) -> &CommonBenchArgs {
         Bench::Ingest(args) => &args.common,
         Bench::Scale(args) => &args.common,
         Bench::Store(args) => &args.common,
+        Bench::Failover(args) => &args.common,
+        Bench::Bounds(args) => &args.common,
     }
 }
 
@@ -74,6 +81,8 @@ async fn measure(bench: &Bench) -> anyhow::Result<String> {
         Bench::Ingest(args) => figures::text(&ingest::measure(args).await?, INGEST_FIGURES, args.common.output),
         Bench::Scale(args) => figures::text(&scale::measure(args).await?, SCALE_FIGURES, args.common.output),
         Bench::Store(args) => figures::text(&stored::measure(args).await?, STORE_FIGURES, args.common.output),
+        Bench::Failover(args) => figures::text(&failover::measure(args).await?, FAILOVER_FIGURES, args.common.output),
+        Bench::Bounds(args) => figures::text(&bounds::measure(args).await?, BOUNDS_FIGURES, args.common.output),
     }
 }
 

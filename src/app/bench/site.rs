@@ -1,20 +1,23 @@
 //! Where a fleet is worked: a folder, an emulator with its accounts, and the configuration of a broker.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use anyhow::Context;
 use serde_json::json;
 
 use super::child::{Addresses, ChildBroker, Launch, write_whole};
 use super::cluster::{Cluster, Encoded, Held, encode};
+use super::deaf::Deaf;
 use super::fleet::Fleet;
 use super::folder::Folder;
 use super::say;
 use crate::api::accounts::Health;
-use crate::core::ids::AccountId;
+use crate::core::ids::{AccountId, ClusterId};
 use crate::emulator::{
-    AccessKeyConfig, AccountConfig, Emulator, EmulatorConfig, EmulatorHandle, LimitsConfig, LimitsProfile, RoleConfig, Secret,
-    SignatureMode, ZoneConfig,
+    AccessKeyConfig, AccountConfig, Control, Emulator, EmulatorConfig, EmulatorHandle, LimitsConfig, LimitsProfile, RoleConfig,
+    Secret, SignatureMode, ZoneConfig,
 };
 
 /// The account of the broker's own user.
@@ -192,6 +195,16 @@ impl Site {
         futures::future::try_join_all(opening).await
     }
 
+    /// The way of clusters to a broker, to be taken while the site is busy.
+    pub fn way(&self) -> Way {
+        Way { clusters: self.fleet.clusters.iter().map(|cluster| cluster.id.clone()).collect(), token: self.token.clone() }
+    }
+
+    /// What steers the emulator.
+    pub fn control(&self) -> Control {
+        self.emulator.control()
+    }
+
     /// Everything that the clusters publish at first, encoded.
     ///
     /// # Errors
@@ -232,12 +245,44 @@ impl Site {
     }
 }
 
+/// How clusters reach a broker.
+#[derive(Clone)]
+pub struct Way {
+    clusters: Vec<ClusterId>,
+    token: String,
+}
+
+impl Way {
+    fn cluster(&self, index: usize) -> anyhow::Result<&ClusterId> {
+        self.clusters.get(index).context("there is no such cluster")
+    }
+
+    /// Opens the session of one cluster.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub async fn connect(&self, broker: SocketAddr, index: usize, held: Held) -> anyhow::Result<Cluster> {
+        Cluster::connect(broker, &self.token, self.cluster(index)?, held).await
+    }
+
+    /// The same for an agent that reads nothing.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub async fn connect_deaf(&self, broker: SocketAddr, index: usize, held: &Held) -> anyhow::Result<Deaf> {
+        Deaf::connect(broker, &self.token, self.cluster(index)?, held).await
+    }
+}
+
 /// Publishes what is encoded, all clusters at once, and returns when all of it is durable.
 ///
 /// # Errors
 /// A session ended.
-pub async fn publish_encoded(clusters: &[Cluster], messages: Vec<Vec<Encoded>>) -> anyhow::Result<()> {
-    let publishing = clusters.iter().zip(messages).map(async |(cluster, messages)| {
+pub async fn publish_encoded<'a>(
+    clusters: impl IntoIterator<Item = &'a Cluster>,
+    messages: Vec<Vec<Encoded>>,
+) -> anyhow::Result<()> {
+    let publishing = clusters.into_iter().zip(messages).map(async |(cluster, messages)| {
         let last = cluster.publish_encoded(messages).await?;
         cluster.durable(last).await
     });

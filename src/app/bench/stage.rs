@@ -9,6 +9,7 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::child::{Addresses, Launch, write_whole};
 use super::cluster::{Cluster, Held};
 use super::fleet::SOURCES;
 use super::folder::Folder;
@@ -202,8 +203,14 @@ impl World {
         })
     }
 
-    /// In the form that an operator would write: it goes through the same reading and checks.
     fn broker_config(&self, pace: Pace, external_id: &str) -> anyhow::Result<Config> {
+        let store = format!("sqlite:{}", self.folder.path().join("broker.db").display());
+        let text = self.broker_text(pace, external_id, &store, json!({ "grpc": "127.0.0.1:0", "http": "127.0.0.1:0" }));
+        Ok(Config::parse(&text, "the benchmark's configuration")?)
+    }
+
+    /// In the form that an operator would write: it goes through the same reading and checks.
+    fn broker_text(&self, pace: Pace, external_id: &str, store: &str, listen: serde_json::Value) -> String {
         let plenty = json!({ "capacity": PLENTY, "refill_per_second": PLENTY });
         let budget = match pace.profile {
             Some(profile) => json!({ "profile": profile, "reserve_percent": pace.reserve_percent }),
@@ -217,14 +224,48 @@ impl World {
             })
         };
         let config = json!({
-            "store": format!("sqlite:{}", self.folder.path().join("broker.db").display()),
-            "listen": { "grpc": "127.0.0.1:0", "http": "127.0.0.1:0" },
+            "store": store,
+            "listen": listen,
             "agents": { "token": self.token },
             "environments": [{ "name": "bench" }],
             "accounts": self.accounts.iter().map(account).collect::<Vec<_>>(),
             "clusters": self.clusters.iter().map(|name| json!({ "name": name, "environment": "bench" })).collect::<Vec<_>>(),
         });
-        Ok(Config::parse(&config.to_string(), "the benchmark's configuration")?)
+        config.to_string()
+    }
+
+    /// Starts an emulator alone.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub async fn emulator(&self, pace: Pace) -> anyhow::Result<EmulatorHandle> {
+        Ok(Emulator::start(self.emulator_config(pace)?).await?)
+    }
+
+    /// Writes the configuration of a broker that is to run as a process of its own; answers how it is started.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn launch(&self, pace: Pace, name: &str, store: &str, emulator: &EmulatorHandle) -> anyhow::Result<Launch> {
+        let addresses = Addresses::free()?;
+        let listen = json!({ "grpc": addresses.grpc, "http": addresses.http });
+        let (config, log) = (self.folder.path().join(format!("{name}.yaml")), self.folder.path().join(format!("{name}.log")));
+        write_whole(&config, &self.broker_text(pace, EXTERNAL_ID, store, listen))?;
+        let environment = vec![
+            ("AWS_ENDPOINT_URL", emulator.endpoint_url()),
+            ("AWS_ACCESS_KEY_ID", KEY_ID.to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", self.secret.clone()),
+            ("AWS_REGION", "us-east-1".to_owned()),
+        ];
+        Ok(Launch { config, log, addresses, environment })
+    }
+
+    /// Opens the session of a cluster at a broker.
+    ///
+    /// # Errors
+    /// The session is refused.
+    pub async fn connect_to(&self, broker: SocketAddr, cluster: &ClusterId, held: Held) -> anyhow::Result<Cluster> {
+        Cluster::connect(broker, &self.token, cluster, held).await
     }
 }
 

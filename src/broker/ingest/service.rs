@@ -31,6 +31,8 @@ use crate::wire::v1::{self, agent_message, broker_message, welcome};
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
 /// Messages that wait for a slow reader; then its session waits too.
 const OUTBOUND: usize = 64;
+/// A session that is to end has so long for its last acks and words. Then its agent reads nothing, and it ends without them.
+const LAST_WORDS: Duration = Duration::from_secs(4);
 /// When the broker stops, its agents come back no sooner than this, spread so that so many come in a second.
 const DRAIN_AFTER_MS: u64 = 500;
 const DRAIN_PER_SECOND: u64 = 500;
@@ -124,11 +126,25 @@ impl Inner {
         let (cluster, epoch) = (session.cluster.clone(), session.epoch);
         self.parts.metrics.sessions.inc();
         let age = self.age();
-        let end = session.run(inbound, superseded, self.drain.clone(), age).await;
+        let overdue = self.overdue(superseded.clone(), age);
+        let end = tokio::select! {
+            end = session.run(inbound, superseded, self.drain.clone(), age) => end,
+            () = overdue => End::Failed(Status::deadline_exceeded("the agent reads nothing of what it is told")),
+        };
         self.parts.metrics.sessions.dec();
         let reconnect_after_ms = self.reconnect_after_ms(&end);
         self.forget(&cluster, epoch);
         self.say_goodbye(&cluster, epoch, end, reconnect_after_ms, &outbound).await;
+    }
+
+    /// Returns when a session should have ended by itself and has not: it waits for an agent that does not read.
+    async fn overdue(&self, superseded: CancellationToken, age: Duration) {
+        tokio::select! {
+            () = superseded.cancelled() => {}
+            () = self.drain.cancelled() => {}
+            () = tokio::time::sleep(age) => {}
+        }
+        tokio::time::sleep(LAST_WORDS).await;
     }
 
     async fn say_goodbye(
@@ -139,19 +155,23 @@ impl Inner {
         reconnect_after_ms: u64,
         outbound: &mpsc::Sender<Result<v1::BrokerMessage, Status>>,
     ) {
-        match end {
-            End::Closed => info!(cluster = %cluster, epoch = epoch.0, "session closed"),
+        let word = match end {
+            End::Closed => {
+                info!(cluster = %cluster, epoch = epoch.0, "session closed");
+                return;
+            }
             End::GoAway(reason, detail) => {
                 info!(cluster = %cluster, epoch = epoch.0, reason = reason.as_str_name(), "session ended: {detail}");
                 let go_away = v1::GoAway { reason: reason as i32, reconnect_after_ms, detail };
-                let message = v1::BrokerMessage { message: Some(broker_message::Message::GoAway(go_away)) };
-                let _gone = outbound.send(Ok(message)).await;
+                Ok(v1::BrokerMessage { message: Some(broker_message::Message::GoAway(go_away)) })
             }
             End::Failed(status) => {
                 warn!(cluster = %cluster, epoch = epoch.0, code = ?status.code(), "session failed: {}", status.message());
-                let _gone = outbound.send(Err(status)).await;
+                Err(status)
             }
-        }
+        };
+        // It may have gone, or not read what it was told before.
+        let _unheard = tokio::time::timeout(LAST_WORDS, outbound.send(word)).await;
     }
 
     async fn open(

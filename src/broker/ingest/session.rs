@@ -347,6 +347,12 @@ impl Session {
         let entries = key_versions_from_wire(&keys.entries).map_err(|error| protocol(error.to_string()))?;
         let Some(diff) = &mut self.state.diff else { return Err(protocol("keys came that nobody asked for")) };
         diff.named.extend(entries.into_iter().filter(|(key, _)| diff.buckets.contains(&SetDigest::bucket_of(key))));
+        if diff.named.len() > self.limits.snapshot_items {
+            return Err(protocol(format!(
+                "more than {} keys were named: split the cluster's sources over several registered clusters",
+                self.limits.snapshot_items
+            )));
+        }
         if !keys.last {
             return Ok(());
         }

@@ -37,7 +37,12 @@ pub async fn follow(
         let statuses = news.endpoints.iter().filter_map(|held| to_wire(held, &zones, at)).collect();
         let replay_scope = news.scope.map(|buckets| v1::ReplayScope { buckets: buckets.into() });
         let batch = v1::StatusBatch { statuses, replay_done: news.replay_done, replay_scope };
-        if outbound.send(Ok(batch)).await.is_err() {
+        // A reader that does not read holds up nobody who stops.
+        let is_gone = tokio::select! {
+            sent = outbound.send(Ok(batch)) => sent.is_err(),
+            () = drain.cancelled() => true,
+        };
+        if is_gone {
             return;
         }
     }

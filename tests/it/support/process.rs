@@ -84,9 +84,20 @@ impl Process {
 
     /// Asks it to stop, as an orchestrator does.
     pub fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    /// Sends it a signal by its name, such as STOP.
+    pub fn signal(&self, signal: &str) {
         let id = self.child.id().unwrap_or_else(|| panic!("{} has ended already:\n{}", self.name, self.output()));
-        let sent = std::process::Command::new("sh").args(["-c", &format!("kill -TERM {id}")]).status().unwrap();
+        let sent = std::process::Command::new("sh").args(["-c", &format!("kill -{signal} {id}")]).status().unwrap();
         assert!(sent.success(), "{} cannot be signalled", self.name);
+    }
+
+    /// Ends it at once and waits until it is gone.
+    pub async fn kill(mut self) -> String {
+        self.child.kill().await.unwrap();
+        self.ended().await.1
     }
 
     /// Waits for its end; answers how it ended and everything that it said.
