@@ -73,6 +73,15 @@ impl RelayHandle {
         }
     }
 
+    /// An account is worked here now. Who asked while nobody worked it was answered by nobody, and what was said of its
+    /// endpoints before is no news here.
+    pub fn tell_again(&self) {
+        if self.is_heard() {
+            self.0.everything.store(true, Ordering::Relaxed);
+            self.0.news.notify_one();
+        }
+    }
+
     /// Another replica asks for everything.
     pub fn tell_everything(&self) {
         *locked(&self.0.asked_until) = Some(Instant::now() + ASKER_IS_THERE_FOR);
@@ -311,7 +320,8 @@ mod tests {
         let relay = RelayHandle::default();
         let held = held("east", "web", Status::of(Verdict::rejected(Reason::InvalidName, "x")));
         relay.note(&held);
-        assert!(locked(&relay.0.untold).is_empty());
+        relay.tell_again();
+        assert!(locked(&relay.0.untold).is_empty() && !relay.0.everything.load(Ordering::Relaxed));
         relay.tell_everything();
         relay.note(&held);
         relay.note(&held);
@@ -319,6 +329,8 @@ mod tests {
         tokio::time::advance(ASKER_IS_THERE_FOR).await;
         assert!(!relay.is_heard());
         relay.set_others(true);
-        assert!(relay.is_heard());
+        relay.0.everything.store(false, Ordering::Relaxed);
+        relay.tell_again();
+        assert!(relay.is_heard() && relay.0.everything.load(Ordering::Relaxed));
     }
 }
