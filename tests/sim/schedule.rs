@@ -237,6 +237,12 @@ impl Draw<'_> {
         (0..self.random.usize(1..=3)).map(|_| Wish::draw(self.shape, cluster, self.random)).collect()
     }
 
+    fn flood(&mut self, cluster: usize) -> Vec<Wish> {
+        let zone = self.random.usize(0..self.shape.zones().count());
+        let count = self.random.u8(30..=120);
+        (0..count).map(|number| Wish::plain(format!("f{cluster}-{number}.{}", apex(self.shape, zone)), self.random)).collect()
+    }
+
     /// Mostly seconds, sometimes longer than any patience.
     fn span(&mut self) -> u64 {
         match self.random.u8(0..10) {
@@ -267,6 +273,11 @@ impl Draw<'_> {
         match self.random.u8(0..10) {
             0 | 1 => Step::Delete { cluster, object },
             2 => Step::LoseStatus { cluster, object, for_ms: self.span() },
+            // A cluster that wants more at once than an account has tokens for.
+            3 if self.random.u8(0..4) == 0 => {
+                let object = Object { kind: object.kind, number: OBJECTS };
+                Step::Want { cluster, object, wishes: self.flood(cluster) }
+            }
             _ => Step::Want { cluster, object, wishes: self.wishes(cluster) },
         }
     }
@@ -392,6 +403,20 @@ impl Draw<'_> {
 }
 
 impl Step {
+    /// In words; of many wishes only their number.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Want { cluster, object, wishes } if wishes.len() > 6 => {
+                format!("Want {{ cluster: {cluster}, object: {object:?}, wishes: {} of them }}", wishes.len())
+            }
+            Self::Want { cluster, object, wishes } => {
+                let wishes: Vec<String> = wishes.iter().map(ToString::to_string).collect();
+                format!("Want {{ cluster: {cluster}, object: {object:?}, wishes: {} }}", wishes.join(", "))
+            }
+            other => format!("{other:?}"),
+        }
+    }
+
     /// How long it lasts; none for what is done at once.
     pub fn lasts_ms(&self) -> Option<u64> {
         match self {

@@ -1,6 +1,7 @@
 //! What the objects of clusters want: mostly sound, on few names, so that clusters meet; some of it wrong.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use arcstr::ArcStr;
 use zonefold::agent::sources::{Extraction, ObjectRef, Pending, SourceKind, Unknown};
@@ -92,6 +93,11 @@ impl Wish {
         wish
     }
 
+    /// One address at a name.
+    pub fn plain(host: String, random: &mut fastrand::Rng) -> Self {
+        Self { host, rtype: "A", set_identifier: String::new(), targets: vec![address(random)], ttl_secs: None, weight: None }
+    }
+
     /// As the agent's extractors say it.
     pub fn endpoint(&self, object: Object) -> Endpoint {
         let reference = object.reference();
@@ -112,6 +118,18 @@ impl Wish {
             ttl_secs: self.ttl_secs,
             properties,
         }
+    }
+}
+
+impl fmt::Display for Wish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.host, self.rtype)?;
+        if !self.set_identifier.is_empty() {
+            write!(f, " [{}]", self.set_identifier)?;
+        }
+        write!(f, " = {}", self.targets.join(" "))?;
+        self.ttl_secs.map_or(Ok(()), |ttl| write!(f, " (TTL {ttl})"))?;
+        self.weight.map_or(Ok(()), |weight| write!(f, " weight {weight}"))
     }
 }
 

@@ -165,7 +165,7 @@ impl World {
                 continue;
             }
             let Some((number, timed)) = steps.next() else { break };
-            self.recorder.note(What::Step { number, text: format!("{:?}", timed.step) });
+            self.recorder.note(What::Step { number, text: timed.step.text() });
             self.take_step(number, &timed.step);
         }
         self.wait_until(end_ms).await;

@@ -104,16 +104,11 @@ impl<'a> Reading<'a> {
         }
         let place = (cluster, key);
         self.waiting.remove(&place);
-        let Some(row) = self.stored.0.get(&place).filter(|_| is_quiet) else { return };
+        let Some(row) = self.stored.get(&place).filter(|_| is_quiet) else { return };
         let Some(wish) = model::wish(&row.endpoint) else { return };
         let Some(zone) = model::place(&self.history.world, &place.0, &wish.name) else { return };
-        let is_alone = !self
-            .stored
-            .0
-            .iter()
-            .any(|(other, row)| *other != place && model::wish(&row.endpoint).is_none_or(|other| other.name == wish.name));
-        let key = zonefold::core::record::RecordKey { name: wish.name.clone(), rtype: wish.rtype, set_identifier: None };
-        let is_ours = matches!(self.owners.of(&zone.id, &key), None | Some(Owner::Us));
+        let is_alone = self.stored.at(&wish.name).all(|(other, _)| *other == place);
+        let is_ours = self.owners.at(&zone.id, &wish.name).all(|owner| owner == Owner::Us);
         if is_alone && is_ours && zone.policy.allows_update() && wish.name != zone.apex && !self.poisoned.contains(&wish.name) {
             let waiting = Waiting { zone: zone.id.clone(), name: wish.name, since: at, overtaken_by: 0, told: false };
             self.waiting.insert(place, waiting);

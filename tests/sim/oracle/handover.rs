@@ -66,7 +66,7 @@ impl<'a> Reading<'a> {
 
     /// Who has wanted a name for long enough.
     fn wanting(&self, zone: &ZoneId, name: &DnsName, now: Timestamp) -> Heirs {
-        let rows = self.stored.0.iter().filter(|(_, row)| row.since + KNOWN_AFTER <= now);
+        let rows = self.stored.at(name).filter(|(_, row)| row.since + KNOWN_AFTER <= now);
         let wants_it = |endpoint| model::wish(endpoint).is_some_and(|wish| wish.name == *name);
         let is_placed = |cluster: &ClusterId| {
             model::place(&self.history.world, cluster, name).is_some_and(|placed| {
@@ -101,7 +101,7 @@ impl<'a> Reading<'a> {
         let emptied = touched.intersection(&had_ours).filter(is_empty);
         let mut violations = vec![];
         for name in emptied {
-            let still = heirs.get(name).into_iter().flatten().filter(|heir| self.stored.0.contains_key(heir));
+            let still = heirs.get(name).into_iter().flatten().filter(|heir| self.stored.get(heir).is_some());
             let still: Vec<String> = still.map(|(cluster, key)| format!("{cluster}: {key}")).collect();
             if !still.is_empty() {
                 let what = format!(

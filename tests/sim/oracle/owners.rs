@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use zonefold::core::ids::ZoneId;
+use zonefold::core::name::DnsName;
 use zonefold::core::record::{RawRecordSet, RecordKey};
 use zonefold::emulator::{JournalEntry, Origin};
 
@@ -52,6 +53,11 @@ impl Owners {
     /// Whose a set is, or was last when it is gone; none when nobody ever wrote it.
     pub fn of(&self, zone: &ZoneId, key: &RecordKey) -> Option<Owner> {
         self.0.get(&(zone.clone(), key.clone())).copied()
+    }
+
+    /// Whose the sets at a name are, or were last.
+    pub fn at(&self, zone: &ZoneId, name: &DnsName) -> impl Iterator<Item = Owner> {
+        self.0.iter().filter(move |((of, key), _)| of == zone && key.name == *name).map(|(_, owner)| *owner)
     }
 
     /// Takes in a batch.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use zonefold::core::endpoint::{Endpoint, EndpointKey};
 use zonefold::core::ids::{ClusterId, ZoneId};
 use zonefold::core::invariants::Invariant;
+use zonefold::core::name::DnsName;
 use zonefold::core::record::RecordKey;
 use zonefold::core::time::{Millis, Timestamp};
 use zonefold::emulator::JournalEntry;
@@ -24,9 +25,12 @@ struct Reading<'a> {
     born: BTreeMap<Value, usize>,
     /// Where in the log each call was started.
     calls: BTreeMap<u64, usize>,
-    /// What was stored of each endpoint, with the place in the log and the time; none when it was removed.
-    stored: BTreeMap<(ClusterId, EndpointKey), Vec<(usize, Timestamp, Option<Endpoint>)>>,
+    /// What was stored of each endpoint, by name.
+    stored: BTreeMap<DnsName, BTreeMap<(ClusterId, EndpointKey), Vec<Stored>>>,
 }
+
+/// What was stored of an endpoint: the place in the log, the time, and the content; none when it was removed.
+type Stored = (usize, Timestamp, Option<Endpoint>);
 
 /// An endpoint that wanted a value that went away, and from where in the log on it counts that an agent saw otherwise.
 struct Supplier {
@@ -61,8 +65,9 @@ impl Reading<'_> {
                         RowChange::Stored(endpoint) => (&endpoint.key, Some(endpoint.clone())),
                         RowChange::Removed(key) => (key, None),
                     };
-                    let at = (cluster.clone(), key.clone());
-                    self.stored.entry(at).or_default().push((index, event.at, content));
+                    let Ok(name) = DnsName::parse(&key.dns_name) else { continue };
+                    let of_name = self.stored.entry(name).or_default();
+                    of_name.entry((cluster.clone(), key.clone())).or_default().push((index, event.at, content));
                 }
             }
             What::Applied { call, entry } => {
@@ -125,7 +130,7 @@ impl Reading<'_> {
     fn wanted_by(&self, change: &NetChange, value: &str, born: usize, started: usize) -> BTreeMap<ClusterId, Vec<Supplier>> {
         let started_at = self.history.log.get(started).map_or(Timestamp::default(), |event| event.at);
         let mut found: BTreeMap<ClusterId, Vec<Supplier>> = BTreeMap::new();
-        for ((cluster, key), stored) in &self.stored {
+        for ((cluster, key), stored) in self.stored.get(&change.key.name).into_iter().flatten() {
             if model::place(&self.history.world, cluster, &change.key.name).is_none() {
                 continue;
             }

@@ -1,9 +1,10 @@
 //! The stored endpoints, followed through the store's log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use zonefold::core::endpoint::{Endpoint, EndpointKey};
 use zonefold::core::ids::ClusterId;
+use zonefold::core::name::DnsName;
 use zonefold::core::time::Timestamp;
 
 use super::history::{Commit, Event, RowChange, What};
@@ -17,27 +18,48 @@ pub struct Row {
     pub since: Timestamp,
 }
 
+/// Whose endpoint, and which.
+pub type Place = (ClusterId, EndpointKey);
+
 /// All stored endpoints.
 #[derive(Clone, Debug, Default)]
-pub struct Stored(pub BTreeMap<(ClusterId, EndpointKey), Row>);
+pub struct Stored {
+    rows: BTreeMap<Place, Row>,
+    /// Those that were ever at a name; endpoints whose names cannot be read are at none.
+    names: BTreeMap<DnsName, BTreeSet<Place>>,
+}
 
 impl Stored {
+    /// The endpoint that is stored there now.
+    pub fn get(&self, place: &Place) -> Option<&Row> {
+        self.rows.get(place)
+    }
+
+    /// The endpoints of a name.
+    pub fn at<'a>(&'a self, name: &DnsName) -> impl Iterator<Item = (&'a Place, &'a Row)> {
+        let places = self.names.get(name).into_iter().flatten();
+        places.filter_map(|place| Some((place, self.rows.get(place)?)))
+    }
+
     /// Takes in an event of the log; answers the endpoints whose content changed or which are gone.
-    pub fn apply(&mut self, event: &Event) -> Vec<(ClusterId, EndpointKey)> {
+    pub fn apply(&mut self, event: &Event) -> Vec<Place> {
         let What::Committed { commit: Commit::Ingest { cluster, rows, .. }, .. } = &event.what else { return vec![] };
         let mut changed = vec![];
         for row in rows {
             match row {
                 RowChange::Stored(endpoint) => {
                     let at = (cluster.clone(), endpoint.key.clone());
-                    if self.0.get(&at).is_none_or(|row| row.endpoint.version() != endpoint.version()) {
-                        self.0.insert(at.clone(), Row { endpoint: endpoint.clone(), since: event.at });
+                    if let Ok(name) = DnsName::parse(&endpoint.key.dns_name) {
+                        self.names.entry(name).or_default().insert(at.clone());
+                    }
+                    if self.rows.get(&at).is_none_or(|row| row.endpoint.version() != endpoint.version()) {
+                        self.rows.insert(at.clone(), Row { endpoint: endpoint.clone(), since: event.at });
                         changed.push(at);
                     }
                 }
                 RowChange::Removed(key) => {
                     let at = (cluster.clone(), key.clone());
-                    self.0.remove(&at);
+                    self.rows.remove(&at);
                     changed.push(at);
                 }
             }
