@@ -64,6 +64,11 @@ impl Feedback {
         }
     }
 
+    /// Tells the other replicas again what became of the endpoints of the accounts that are worked here.
+    pub fn tell_others_again(&self) {
+        self.relay.iter().for_each(RelayHandle::tell_again);
+    }
+
     /// Tells what another replica says of an endpoint and keeps; of a content that is not the one here it says nothing.
     pub fn told(&self, told: &ToldStatus) {
         let endpoints = self.directory.cluster(&told.cluster);

@@ -73,6 +73,15 @@ impl RelayHandle {
         }
     }
 
+    /// An account is worked here now. Who asked while nobody worked it was answered by nobody, and what was said of its
+    /// endpoints before is no news here.
+    pub fn tell_again(&self) {
+        if self.is_heard() {
+            self.0.everything.store(true, Ordering::Relaxed);
+            self.0.news.notify_one();
+        }
+    }
+
     /// Another replica asks for everything.
     pub fn tell_everything(&self) {
         *locked(&self.0.asked_until) = Some(Instant::now() + ASKER_IS_THERE_FOR);
@@ -124,6 +133,7 @@ impl Relay {
                 self.tell(&ours).await;
             }
         }
+        self.announce(THAT_WAS_ALL).await;
     }
 
     /// Whether what is said of an endpoint is said here. What concerns no account every replica finds out by itself.
@@ -133,12 +143,18 @@ impl Relay {
         placement.is_some_and(|placement| (self.is_worked_here)(&placement.account))
     }
 
-    /// Tells the statuses of some endpoints, as they are when the store takes them.
+    /// Tells the statuses of some endpoints.
     async fn tell(&self, endpoints: &[Held]) {
+        let bytes = encode(endpoints);
+        if !bytes.is_empty() {
+            self.announce(bytes).await;
+        }
+    }
+
+    async fn announce(&self, bytes: Bytes) {
         let mut wait = Duration::from_millis(200);
         while self.handle.is_heard() {
-            let Some(bytes) = encode(endpoints) else { return };
-            match self.store.announce(self.origin, vec![News::Statuses(bytes)]).await {
+            match self.store.announce(self.origin, vec![News::Statuses(bytes.clone())]).await {
                 Ok(()) => return,
                 Err(error) => warn!("statuses could not be told to the other replicas, trying again: {error}"),
             }
@@ -209,7 +225,11 @@ impl From<ProgressBytes> for Progress {
     }
 }
 
-fn encode(endpoints: &[Held]) -> Option<Bytes> {
+/// Said after everything was told: nobody who asked has to wait any longer.
+pub const THAT_WAS_ALL: Bytes = Bytes::from_static(&[FORM]);
+
+/// The statuses as bytes; none of nothing.
+fn encode(endpoints: &[Held]) -> Bytes {
     let mut by_cluster: BTreeMap<&ClusterId, Vec<StatusBytes>> = BTreeMap::new();
     for held in endpoints {
         let Some(status) = held.status().filter(|_| !held.is_gone()) else { continue };
@@ -226,11 +246,11 @@ fn encode(endpoints: &[Held]) -> Option<Bytes> {
         });
     }
     if by_cluster.is_empty() {
-        return None;
+        return Bytes::new();
     }
     let clusters: Vec<(&ClusterId, Vec<StatusBytes>)> = by_cluster.into_iter().collect();
     // These types have no form that cannot be written.
-    postcard::to_extend(&clusters, vec![FORM]).ok().map(Bytes::from)
+    postcard::to_extend(&clusters, vec![FORM]).map(Bytes::from).unwrap_or_default()
 }
 
 /// Reads what another replica tells.
@@ -287,7 +307,7 @@ mod tests {
         ];
         let all: Vec<Held> =
             (0..).zip(statuses).map(|(n, status)| held(["east", "west"][n % 2], &n.to_string(), status)).collect();
-        let told = decode(&encode(&all).unwrap()).unwrap();
+        let told = decode(&encode(&all)).unwrap();
         assert_eq!(told.len(), all.len());
         for held in &all {
             let found = told.iter().find(|told| told.cluster == *held.cluster() && told.key == held.key_hash()).unwrap();
@@ -298,9 +318,9 @@ mod tests {
     #[test]
     fn of_what_is_gone_nothing_is_told_and_another_form_is_not_read() {
         let gone = held("east", "web", Status::of(Verdict::rejected(Reason::InvalidName, "x")));
-        let bytes = encode(std::slice::from_ref(&gone)).unwrap();
+        let bytes = encode(std::slice::from_ref(&gone));
         gone.set_gone();
-        assert!(encode(&[gone]).is_none());
+        assert!(encode(&[gone]).is_empty());
         let mut newer = bytes.to_vec();
         newer[0] += 1;
         assert!(decode(&newer).is_err() && decode(&[]).is_err() && decode(&bytes[..9]).is_err());
@@ -311,7 +331,8 @@ mod tests {
         let relay = RelayHandle::default();
         let held = held("east", "web", Status::of(Verdict::rejected(Reason::InvalidName, "x")));
         relay.note(&held);
-        assert!(locked(&relay.0.untold).is_empty());
+        relay.tell_again();
+        assert!(locked(&relay.0.untold).is_empty() && !relay.0.everything.load(Ordering::Relaxed));
         relay.tell_everything();
         relay.note(&held);
         relay.note(&held);
@@ -319,6 +340,8 @@ mod tests {
         tokio::time::advance(ASKER_IS_THERE_FOR).await;
         assert!(!relay.is_heard());
         relay.set_others(true);
-        assert!(relay.is_heard());
+        relay.0.everything.store(false, Ordering::Relaxed);
+        relay.tell_again();
+        assert!(relay.is_heard() && relay.0.everything.load(Ordering::Relaxed));
     }
 }

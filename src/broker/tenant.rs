@@ -120,6 +120,7 @@ impl Hiring {
         tokio::select! {
             () = worker.run(receiver) => {}
             () = self.follow_settings(&account, &mut settings, &handle) => {}
+            () = self.introduce(&handle) => {}
         }
     }
 
@@ -172,6 +173,15 @@ impl Hiring {
         .await?;
         let (messages, receiver) = mpsc::channel(WORKER_QUEUE);
         Ok((worker, WorkerHandle { messages, view }, receiver))
+    }
+
+    /// Tells the other replicas what the worker knows, as soon as it knows everything.
+    async fn introduce(&self, worker: &WorkerHandle) {
+        let mut view = worker.view.clone();
+        if view.wait_for(|view| !view.loading).await.is_ok() {
+            self.feedback.tell_others_again();
+        }
+        std::future::pending().await
     }
 
     /// Tells the worker of later configurations.

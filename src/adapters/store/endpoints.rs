@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::codec::{self, from_json, to_json};
-use super::ingest::lock_clusters;
 use super::names::{Numbered, numbered};
+use super::sessions::lock_clusters;
 use super::transaction::Transaction;
 use super::value::{Input, Kind, Row};
 use crate::core::endpoint::Version;

@@ -5,48 +5,16 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::codec::{self, parse, to_signed, to_unsigned};
+use super::codec::{self, to_signed};
 use super::feed::{self, Piece, References};
+use super::sessions::{LockedCluster, lock_clusters};
 use super::transaction::Transaction;
 use super::value::{Input, Kind};
 use crate::core::endpoint::{KeyHash, Version};
-use crate::core::ids::{ClusterId, Epoch};
+use crate::core::ids::Epoch;
 use crate::core::packed::PackedEndpoint;
 use crate::core::time::Timestamp;
 use crate::ports::{IngestOp, IngestOutcome, IngestUnit, OpOutcome, ReplicaId, StoreError};
-
-/// A cluster whose row is locked until the transaction ends.
-pub(super) struct LockedCluster {
-    pub(super) number: i64,
-    epoch: Epoch,
-}
-
-/// Locks the clusters that have a session, in the order of their numbers so that two transactions cannot block each other.
-pub(super) async fn lock_clusters<'a>(
-    transaction: &mut Transaction,
-    clusters: impl IntoIterator<Item = &'a ClusterId>,
-) -> Result<BTreeMap<ClusterId, LockedCluster>, StoreError> {
-    let wanted: BTreeSet<&ClusterId> = clusters.into_iter().collect();
-    let mut names = Input::new(&[("name", Kind::Text)]);
-    wanted.iter().for_each(|cluster| names.push([cluster.as_str().into()]));
-    let numbers =
-        transaction.fetch_bulk("select n.id from input cross join cluster_names n where n.name = input.name", names).await?;
-    let numbers: BTreeSet<i64> = numbers.iter().map(|row| row.int(0)).collect::<Result<_, _>>()?;
-    let mut input = Input::new(&[("cluster_id", Kind::Int)]);
-    numbers.into_iter().for_each(|number| input.push([number.into()]));
-    let query = format!(
-        "select c.cluster_id, c.epoch, (select n.name from cluster_names n where n.id = c.cluster_id) from clusters c
-          where c.cluster_id in (select cluster_id from input) order by c.cluster_id{}",
-        transaction.for_update()
-    );
-    let rows = transaction.fetch_bulk(&query, input).await?;
-    rows.iter()
-        .map(|row| {
-            let epoch = Epoch(to_unsigned("epoch", row.int(1)?)?);
-            Ok((parse("cluster name", row.text(2)?)?, LockedCluster { number: row.int(0)?, epoch }))
-        })
-        .collect()
-}
 
 /// Makes the units durable, as news of `origin`. A unit of a cluster that never opened a session is fenced at epoch 0.
 pub(super) async fn ingest(

@@ -54,6 +54,11 @@ impl Lane {
         Arc::new(Self { connect, options, pool })
     }
 
+    /// How it connects.
+    pub(super) fn connect_options(&self) -> &PgConnectOptions {
+        &self.connect
+    }
+
     /// Begins a transaction.
     pub(super) async fn begin(self: &Arc<Self>) -> Result<Work, StoreError> {
         let pool = self.pool.load_full();

@@ -394,7 +394,8 @@ impl Feed for SqlStore {
         match &self.shared.database {
             Database::Sqlite(_) => std::future::pending().await,
             Database::Postgres(lanes) => {
-                self.listener.get_or_init(|| Listener::start(lanes.connect.clone(), self.replica)).changed().await;
+                let begin = || Listener::start(lanes.common.connect_options().clone(), self.replica);
+                self.listener.get_or_init(begin).changed().await;
             }
         }
     }

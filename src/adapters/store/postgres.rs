@@ -23,8 +23,6 @@ pub(super) struct PostgresLanes {
     /// For leases: a heartbeat waits for nobody's transaction, and one that is not answered can be tried again before a lease
     /// runs out.
     pub(super) leases: Arc<Lane>,
-    /// How to connect.
-    pub(super) connect: PgConnectOptions,
 }
 
 /// Connects, checks that commits are durable, and migrates.
@@ -53,7 +51,7 @@ pub(super) async fn open(connect: &PgConnectOptions, options: &StoreOptions) -> 
     // The migrator holds an advisory lock, so processes that start at once take turns.
     migrate::postgres().run_direct(None, &mut connection, false).await.map_err(from_migration)?;
     connection.close().await.map_err(from_sqlx)?;
-    Ok(PostgresLanes { common: Lane::new(&connect, common), leases: Lane::new(&connect, leases), connect })
+    Ok(PostgresLanes { common: Lane::new(&connect, common), leases: Lane::new(&connect, leases) })
 }
 
 /// An acknowledged commit has to be on the disk: refuses a session that does not wait for it, and warns of a server without `fsync`.

@@ -1,13 +1,13 @@
 //! Clusters with their sessions, and how far each account's tokens may have been spent.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::codec::{parse, to_unsigned};
 use super::names::{intern_clusters, known};
 use super::transaction::Transaction;
 use super::value::{Input, Kind};
-use crate::core::ids::{AccountId, Epoch};
+use crate::core::ids::{AccountId, ClusterId, Epoch};
 use crate::core::time::Timestamp;
 use crate::ports::{ClusterRow, SessionOpened, SessionOpening, StoreError};
 
@@ -81,6 +81,39 @@ async fn open_round(
     } else {
         Err(StoreError::Unavailable("a cluster vanished while its session was opened".to_owned()))
     }
+}
+
+/// A cluster whose row is locked until the transaction ends.
+pub(super) struct LockedCluster {
+    pub(super) number: i64,
+    pub(super) epoch: Epoch,
+}
+
+/// Locks the clusters that have a session, in the order of their numbers so that two transactions cannot block each other.
+pub(super) async fn lock_clusters<'a>(
+    transaction: &mut Transaction,
+    clusters: impl IntoIterator<Item = &'a ClusterId>,
+) -> Result<BTreeMap<ClusterId, LockedCluster>, StoreError> {
+    let wanted: BTreeSet<&ClusterId> = clusters.into_iter().collect();
+    let mut names = Input::new(&[("name", Kind::Text)]);
+    wanted.iter().for_each(|cluster| names.push([cluster.as_str().into()]));
+    let numbers =
+        transaction.fetch_bulk("select n.id from input cross join cluster_names n where n.name = input.name", names).await?;
+    let numbers: BTreeSet<i64> = numbers.iter().map(|row| row.int(0)).collect::<Result<_, _>>()?;
+    let mut input = Input::new(&[("cluster_id", Kind::Int)]);
+    numbers.into_iter().for_each(|number| input.push([number.into()]));
+    let query = format!(
+        "select c.cluster_id, c.epoch, (select n.name from cluster_names n where n.id = c.cluster_id) from clusters c
+          where c.cluster_id in (select cluster_id from input) order by c.cluster_id{}",
+        transaction.for_update()
+    );
+    let rows = transaction.fetch_bulk(&query, input).await?;
+    rows.iter()
+        .map(|row| {
+            let epoch = Epoch(to_unsigned("epoch", row.int(1)?)?);
+            Ok((parse("cluster name", row.text(2)?)?, LockedCluster { number: row.int(0)?, epoch }))
+        })
+        .collect()
 }
 
 pub(super) async fn clusters(transaction: &mut Transaction) -> Result<Vec<ClusterRow>, StoreError> {

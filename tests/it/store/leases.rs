@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use zonefold::core::time::Millis;
@@ -63,7 +63,8 @@ async fn what_has_passed_on_is_not_given_back(place: Place) {
     let store = place.open().await;
     let old = take(&*store, 1, &account(), LONG).await.remove(0);
     let new = pass_on(&*store, &old, 2).await;
-    store.give_back(&[old.clone(), Tenure { holder: replica(2), ..old }]).await.unwrap();
+    let (other_epoch, other_holder) = (Tenure { epoch: old.epoch, ..new.clone() }, Tenure { holder: old.holder, ..new.clone() });
+    store.give_back(&[old, other_epoch, other_holder]).await.unwrap();
     assert_eq!(store.heartbeat(&beating(2), LONG).await.unwrap().leases, [new]);
 }
 
@@ -217,7 +218,7 @@ async fn pause_inside<'a>(
     for until in 2.. {
         let mut writing: Pin<Box<dyn Future<Output = _> + Send>> =
             Box::pin(async move { store.set_spend_horizon(&account(), Timestamp(until)).await });
-        while let Poll::Pending = writing.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        while writing.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
             tokio::time::sleep(Duration::from_millis(1)).await;
             if place.count(INSIDE).await > 0 {
                 return writing;
