@@ -68,6 +68,11 @@ impl Shared {
     pub(super) fn heartbeat(&self) {
         let state = &mut *self.lock();
         state.publisher.heartbeat(&state.index);
+        // While a source was not read yet, what it wants may be known to the broker alone.
+        let State { index, statuses, .. } = state;
+        if index.listed() && statuses.len() as u64 > index.digest().count() {
+            statuses.keep(|hash| index.get(hash).is_some());
+        }
     }
 
     /// Waits until the state is as wanted.

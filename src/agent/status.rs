@@ -63,6 +63,22 @@ impl StatusBook {
         }
     }
 
+    /// Forgets endpoints that are not wanted any more: what the broker found to be gone by comparing is acknowledged to nobody.
+    pub fn keep(&mut self, is_wanted: impl Fn(&KeyHash) -> bool) {
+        let gone: Vec<KeyHash> = self.latest.keys().filter(|hash| !is_wanted(hash)).copied().collect();
+        self.forget(&gone);
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.latest.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.latest.is_empty()
+    }
+
     /// Takes one status; none when it says what was known, is older, or names no endpoint.
     pub fn take_one(&mut self, status: EndpointStatus) -> Option<Transition> {
         let key: EndpointKey = status.key.clone()?.into();
@@ -180,6 +196,17 @@ mod tests {
         anew.take(batch(&outside, false));
         anew.take(batch(&[back], false));
         assert_eq!(book.held_digests(), anew.held_digests());
+    }
+
+    #[test]
+    fn what_is_not_wanted_any_more_is_not_kept() {
+        let (wanted, gone) = (status("a", 1, Progress::Applied), status("b", 1, Progress::Applied));
+        let mut book = StatusBook::default();
+        book.take(batch(&[wanted.clone(), gone], false));
+        book.keep(|hash| *hash == hash_of(&wanted));
+        let mut anew = StatusBook::default();
+        anew.take(batch(&[wanted], false));
+        assert_eq!((book.len(), book.held_digests()), (1, anew.held_digests()));
     }
 
     #[test]

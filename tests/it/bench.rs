@@ -47,7 +47,8 @@ fn a_fail_over_loses_nothing_and_overdraws_nothing() {
 /// What is stuck is stuck alone: the innocent cluster's changes are all applied, and no task is left over.
 #[test]
 fn stuck_parts_leave_no_task_behind() {
-    let args = ["bounds", "--clusters", "20", "--endpoints", "400", "--zones", "10", "--accounts", "2", "--deaf", "3", "--samples", "5"];
+    let args =
+        ["bounds", "--clusters", "20", "--endpoints", "400", "--zones", "10", "--accounts", "2", "--deaf", "3", "--samples", "5"];
     let figures = figures(&args);
     let tasks = ["tasks_before", "tasks_after"].map(|key| figures[key].as_u64().unwrap());
     assert!(tasks[1] <= tasks[0] + 10, "{figures}");
