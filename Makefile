@@ -3,11 +3,13 @@
 CARGO ?= cargo
 # What measures; each command is one of docs/performance.md.
 BENCH = ./target/release/zonefold bench
+# How often `make fuzz` runs each target, in all; what was run before counts.
+RUNS ?= 10000000
 # Arguments for `make dev`, as in: make dev ARGS="--data ./zonefold-data"
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help dev test check bench setup format-check lint clean-test-parts
+.PHONY: help dev test check bench fuzz setup format-check lint clean-test-parts
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +35,9 @@ bench: ## Measure a release build, in under 20 minutes: every figure of docs/per
 	$(BENCH) latency --clusters 1000 --samples 100
 	$(BENCH) idle --clusters 1000 --seconds 66
 	$(CARGO) bench --locked --bench core
+
+fuzz: ## Run each fuzz target up to RUNS executions, going on where it was, and print the table
+	CARGO="$(CARGO)" RUNS=$(RUNS) fuzz/run.sh run
 
 setup: ## Install what the tests need and the machine does not have
 	@tests/setup.sh

@@ -26,6 +26,7 @@ mod ingest;
 mod journal;
 mod migrate;
 mod names;
+pub mod offline;
 mod postgres;
 mod precedence;
 mod retention;

@@ -46,9 +46,10 @@ pub enum Commit {
     Refused,
 }
 
-struct Submission {
-    unit: IngestUnit,
-    reply: oneshot::Sender<Commit>,
+/// A unit on its way, and where its stream waits.
+pub(super) struct Submission {
+    pub(super) unit: IngestUnit,
+    pub(super) reply: oneshot::Sender<Commit>,
 }
 
 /// How streams submit.
@@ -58,6 +59,11 @@ pub struct CommitterHandle {
 }
 
 impl CommitterHandle {
+    /// A handle to somebody else who commits.
+    pub(super) fn to(submissions: mpsc::Sender<Submission>) -> Self {
+        Self { submissions }
+    }
+
     /// Submits a unit; the receiver is told when it is durable. None when the broker is stopping.
     pub async fn submit(&self, unit: IngestUnit) -> Option<oneshot::Receiver<Commit>> {
         let (reply, told) = oneshot::channel();
@@ -119,7 +125,7 @@ impl Committer {
         metrics: BrokerMetrics,
     ) -> (Self, CommitterHandle) {
         let (sender, submissions) = mpsc::channel(QUEUE);
-        (Self { submissions, store, clock, decider, metrics }, CommitterHandle { submissions: sender })
+        (Self { submissions, store, clock, decider, metrics }, CommitterHandle::to(sender))
     }
 
     /// Commits until every handle is gone; a hard stop gives up on a store that does not answer.
