@@ -38,7 +38,7 @@ max_len() {
 
 # The words of the seeds: without a sanitizer nobody tells libFuzzer what bytes are compared with.
 dictionary() {
-  grep -ohaE '[A-Za-z0-9_./:*-]{2,40}' "corpus/$1"/* | sort -u | awk 'NR <= 600 { print "\"" $0 "\"" }' >"$work/$1.dict"
+  { grep -ohaE '[A-Za-z0-9_./:*-]{2,40}' "corpus/$1"/* || true; } | sort -u | awk 'NR <= 600 { print "\"" $0 "\"" }' >"$work/$1.dict"
 }
 
 executed() { awk '{ sum += $1 } END { print sum + 0 }' "$work/$1.slices" 2>/dev/null || echo 0; }
@@ -50,12 +50,14 @@ run_target() {
   while left=$((runs - $(executed "$target"))) && [ "$left" -gt 0 ]; do
     log=$work/$target.log
     status=0
-    "$target_dir/debug/$target" -runs=$((left < slice ? left : slice)) -max_len="$(max_len "$target")" -timeout=10 \
+    # Seconds of processor time: others may be at work on the machine.
+    TIMEFORMAT='%U'
+    { time "$target_dir/debug/$target" -runs=$((left < slice ? left : slice)) -max_len="$(max_len "$target")" -timeout=10 \
       -rss_limit_mb=2048 -dict="$work/$target.dict" -artifact_prefix="artifacts/$target/" -print_final_stats=1 \
-      "$work/$target" "corpus/$target" >"$log" 2>&1 || status=$?
-    sed -n 's/^stat::number_of_executed_units: *//p' "$log" | tail -n 1 >"$work/$target.last"
+      "$work/$target" "corpus/$target" >"$log" 2>&1; } 2>"$work/$target.seconds" || status=$?
     # Executions and seconds; those of the corpus, which is read first, count as well.
-    printf '%s %s\n' "$(cat "$work/$target.last")" "$(seconds "$log")" >>"$work/$target.slices"
+    printf '%s %s\n' "$(sed -n 's/^stat::number_of_executed_units: *//p' "$log" | tail -n 1 | grep . || echo 0)" \
+      "$(tail -n 1 "$work/$target.seconds")" >>"$work/$target.slices"
     if [ "$status" -ne 0 ]; then
       tail -n 30 "$log"
       echo "fuzz: $target failed; its input lies in fuzz/artifacts/$target, and $log says more" >&2
@@ -63,8 +65,6 @@ run_target() {
     fi
   done
 }
-
-seconds() { sed -n 's/^Done [0-9]* runs in \([0-9]*\) second.*/\1/p' "$1" | tail -n 1 | grep . || echo 0; }
 
 table() {
   printf '%-16s %14s %10s %8s %8s\n' target executions per_second crashes corpus

@@ -1,13 +1,13 @@
 //! What a broker may send: messages of any content in any order, put to the agent's end of the stream.
 
-use std::sync::Arc;
+use std::cell::RefCell;
 
 use arcstr::ArcStr;
 use prost::Message as _;
 use zonefold::agent::index::{Index, IndexChange};
-use zonefold::agent::session::publisher::{Event, Identity, Publisher};
-use zonefold::agent::sources::{ExtractOptions, SourceKind, extract};
-use zonefold::agent::{manifests::documents, sources::Object};
+use zonefold::agent::manifests::documents;
+use zonefold::agent::session::publisher::{Identity, Publisher};
+use zonefold::agent::sources::{ExtractOptions, Extraction, Object, ObjectRef, SourceKind, extract};
 use zonefold::wire::v1::{self, agent_message, broker_message};
 
 const MOST_MESSAGES: usize = 24;
@@ -31,71 +31,89 @@ spec:
   - {dnsName: example.com, recordType: TXT, targets: ['\"v=spf1 -all\"']}
 ";
 
-/// The bytes are messages, each behind its length. The first byte says after which of them the agent gets to speak, and
-/// whether an object changes meanwhile.
+thread_local! {
+    static WISHES: RefCell<Wishes> = RefCell::new(Wishes::read());
+}
+
+/// The bytes are messages, each behind its length. The first byte says after which of them the agent gets to speak, the second
+/// after which of them an object goes or comes back.
 pub fn run(data: &[u8]) {
-    let Some((choice, rest)) = super::split_choice(data) else { return };
+    let Some((turns, rest)) = super::split_choice(data) else { return };
+    let Some((moves, rest)) = super::split_choice(rest) else { return };
     let messages: Vec<v1::BrokerMessage> = super::delimited(rest, MOST_MESSAGES);
-    let (mut index, first) = index();
+    WISHES.with_borrow_mut(|wishes| {
+        hold(wishes, messages, turns, moves);
+        wishes.come_back();
+    });
+}
+
+fn hold(wishes: &mut Wishes, messages: Vec<v1::BrokerMessage>, turns: usize, moves: usize) {
     let identity = Identity { cluster: "east".into(), kube_system_uid: "u".into(), instance_id: "i".into() };
     let mut publisher = Publisher::new(identity);
-    first.into_iter().for_each(|change| publisher.push(change));
     let mut book = Book::default();
-    let hello = publisher.hello(&index);
-    assert!(matches!(hello.message, Some(agent_message::Message::Hello(_))));
+    publisher.hello(&wishes.index);
     for (number, message) in messages.into_iter().enumerate() {
         book.received(&message);
-        match publisher.receive(&index, message) {
-            Ok(Event::Deleted(keys)) => assert!(keys.iter().all(|key| index.get(key).is_none())),
-            Ok(_) => {}
-            // The session ends, and the next one starts over.
-            Err(error) => {
-                assert!(!error.to_string().is_empty());
-                publisher.disconnected();
-                publisher.hello(&index);
-                book = Book::default();
-            }
+        // The session ends with an error, and the next one starts over.
+        if let Err(error) = publisher.receive(&wishes.index, message) {
+            assert!(!error.to_string().is_empty());
+            publisher.disconnected();
+            publisher.hello(&wishes.index);
+            book = Book::default();
         }
-        if choice >> (number % 8) & 1 == 1 {
-            publisher.heartbeat(&index);
-            book.listen(&mut publisher, &index);
-            change(&mut index).into_iter().for_each(|change| publisher.push(change));
+        if moves >> (number % 8) & 1 == 1 {
+            wishes.change().into_iter().for_each(|change| publisher.push(change));
+        }
+        if turns >> (number % 8) & 1 == 1 {
+            publisher.heartbeat(&wishes.index);
+            book.listen(&mut publisher, &wishes.index);
         }
     }
-    book.listen(&mut publisher, &index);
-    assert!(publisher.outbox_len() <= 16, "one change a key");
+    book.listen(&mut publisher, &wishes.index);
+    assert!(publisher.outbox_len() <= wishes.keys, "one change a key");
 }
 
-fn objects() -> Vec<Arc<Object>> {
-    documents::read(OBJECTS.as_bytes()).objects.into_iter().map(|placed| Arc::new(placed.object)).collect()
+/// What the cluster wants.
+struct Wishes {
+    index: Index,
+    objects: Vec<(ObjectRef, Extraction)>,
+    /// How many keys there are when every object is there.
+    keys: usize,
+    /// Whether the first object is gone.
+    is_gone: bool,
 }
 
-fn index() -> (Index, Vec<IndexChange>) {
-    thread_local! {
-        static OBJECTS_READ: Vec<Arc<Object>> = objects();
-    }
-    let mut index = Index::new([SourceKind::Ingress, SourceKind::DnsEndpoint]);
-    let mut changes = Vec::new();
-    OBJECTS_READ.with(|objects| {
-        for object in objects {
-            let extraction = extract(object, ExtractOptions::default());
-            changes.extend(index.apply(object.reference(), &ArcStr::from("file.yaml"), extraction));
+impl Wishes {
+    fn read() -> Self {
+        let objects = documents::read(OBJECTS.as_bytes()).objects;
+        let read = |object: &Object| (object.reference().clone(), extract(object, ExtractOptions::default()));
+        let objects: Vec<_> = objects.iter().map(|placed| read(&placed.object)).collect();
+        let mut wishes = Self { index: Index::new(SourceKind::ALL), keys: 0, objects, is_gone: true };
+        for at in 0..wishes.objects.len() {
+            wishes.apply(at);
         }
-    });
-    index.listed();
-    (index, changes)
-}
+        wishes.index.listed();
+        wishes.is_gone = false;
+        wishes.keys = wishes.index.iter().count();
+        wishes
+    }
 
-/// The first object goes, or comes back.
-fn change(index: &mut Index) -> Vec<IndexChange> {
-    let Some(held) = index.iter().next().map(|(_, held)| held.clone()) else { return index_again(index) };
-    index.delete(&held.object)
-}
+    fn apply(&mut self, at: usize) -> Vec<IndexChange> {
+        let (reference, extraction) = &self.objects[at];
+        self.index.apply(reference, &ArcStr::from("file.yaml"), extraction.clone())
+    }
 
-fn index_again(index: &mut Index) -> Vec<IndexChange> {
-    let (again, changes) = self::index();
-    *index = again;
-    changes
+    /// The first object goes, or comes back.
+    fn change(&mut self) -> Vec<IndexChange> {
+        self.is_gone = !self.is_gone;
+        if self.is_gone { self.index.delete(&self.objects[0].0) } else { self.apply(0) }
+    }
+
+    fn come_back(&mut self) {
+        if self.is_gone {
+            self.change();
+        }
+    }
 }
 
 /// What the broker granted and what was sent for it.

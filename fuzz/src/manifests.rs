@@ -4,12 +4,16 @@ use arcstr::ArcStr;
 use zonefold::agent::index::Index;
 use zonefold::agent::manifests::documents::{self, Documents};
 use zonefold::agent::sources::{ClusterIps, ExtractOptions, Extraction, SourceKind, Unknown, extract};
+use zonefold::core::digest::SetDigest;
 
 /// The bytes are a file.
 pub fn run(data: &[u8]) {
     let read = documents::read(data);
     check_places(&read, data);
     let origin = ArcStr::from("file.yaml");
+    if read.objects.is_empty() {
+        return;
+    }
     for cluster_ips in [ClusterIps::InternalHostnames, ClusterIps::Publish] {
         let mut index = Index::new(SourceKind::ALL);
         for placed in &read.objects {
@@ -17,19 +21,15 @@ pub fn run(data: &[u8]) {
             check_extraction(placed.object.reference().source, &extraction);
             let reference = placed.object.reference();
             index.apply(reference, &origin, extraction.clone());
-            let (root, count) = (index.digest().root(), index.digest().count());
             // The same once more says nothing, and neither does an object of which nothing can be told.
-            assert_eq!(index.apply(reference, &origin, extraction.clone()), []);
+            assert_eq!(index.apply(reference, &origin, extraction), []);
             let silent = Extraction { unknown: Unknown::WholeObject("no status".to_owned()), ..Extraction::default() };
             assert_eq!(index.apply(reference, &origin, silent), []);
-            assert_eq!((index.digest().root(), index.digest().count()), (root, count));
-            index.apply(reference, &origin, extraction);
         }
         for placed in &read.objects {
             index.delete(placed.object.reference());
         }
-        assert!(index.digest().is_empty() && index.iter().next().is_none());
-        assert_eq!(index.digest().root(), Index::new([]).digest().root());
+        assert!(index.iter().next().is_none() && *index.digest() == SetDigest::default(), "nothing is left");
     }
 }
 
@@ -43,7 +43,6 @@ fn check_places(read: &Documents, data: &[u8]) {
         assert!(in_file(error.line) && error.document >= 1, "{error}, {lines} lines");
         assert!(!error.reason.is_empty() && error.reason.len() < 2_000);
     }
-    assert_eq!(documents::read(data), *read);
 }
 
 /// YAML 1.1 breaks lines at these as well.

@@ -1,8 +1,10 @@
 //! The texts with which Route 53 refuses a batch.
 
+use arcstr::ArcStr;
+use zonefold::core::change::{Action, WireChange};
 use zonefold::core::name::DnsName;
-use zonefold::core::record::RecordType;
-use zonefold::core::refusal::culprits;
+use zonefold::core::record::{RawRecordSet, RecordType};
+use zonefold::core::refusal::{culprits, culprits_of};
 use zonefold::emulator::offline::{Subject, sentences_about};
 
 /// The first byte chooses the type; the bytes after it are a text, and as lines a name, a zone and a set identifier.
@@ -15,7 +17,22 @@ pub fn run(data: &[u8]) {
     let (name, zone, set_identifier) = (DnsName::parse(line()), DnsName::parse(line()), line());
     if let (Ok(name), Ok(zone)) = (name, zone) {
         let rtype = RecordType::ALL[choice % RecordType::ALL.len()];
-        check_sentences(&name, &zone, rtype, Some(set_identifier).filter(|text| is_plain(text)));
+        let set_identifier = Some(set_identifier).filter(|text| !text.is_empty() && *text != "null");
+        check_blame(&name, &zone, rtype, set_identifier);
+        check_sentences(&name, &zone, rtype, set_identifier.filter(|text| is_plain(text)));
+    }
+}
+
+/// Whatever the set identifier says, nobody else is blamed for its set.
+fn check_blame(name: &DnsName, zone: &DnsName, rtype: RecordType, set_identifier: Option<&str>) {
+    let of = Subject { name: name.as_str(), rtype: rtype.as_str(), set_identifier };
+    let set = RawRecordSet { set_identifier: set_identifier.map(ArcStr::from), ..RawRecordSet::default() };
+    let changes = [WireChange { action: Action::Create, set }];
+    let sentences = sentences_about(&of, zone);
+    for message in sentences.iter().cloned().chain([format!("[{}]", sentences.join(", "))]) {
+        let found = culprits_of(&message, &changes);
+        assert!(!found.is_empty());
+        assert!(found.iter().all(|culprit| culprit.name.as_ref().is_none_or(|blamed| blamed == name)), "{message}: {found:?}");
     }
 }
 

@@ -36,7 +36,7 @@ fn check_answer(asked: Asked, answer: &Route53Answer, body_bytes: usize) {
                 }
             }
         }
-        (Asked::Change, Route53Answer::Accepted(receipt)) => assert!(!receipt.change_id.starts_with("/change/")),
+        (Asked::Change, Route53Answer::Accepted(receipt)) => assert!(receipt.change_id.len() <= body_bytes),
         (Asked::Status, Route53Answer::InSync(_)) => {}
         (asked, answer) => panic!("{asked:?} was answered with {answer:?}"),
     }

@@ -34,7 +34,7 @@ pub fn all(repository: &Path) -> std::io::Result<Seeds> {
     let messages: Vec<String> = captured.lines().filter_map(message_of).collect();
 
     seeds.insert("manifests", manifests.iter().map(|text| text.clone().into_bytes()).chain([MORE_MANIFESTS.into()]).collect());
-    seeds.insert("config", yaml_blocks(&read("docs/configuration.md")?));
+    seeds.insert("config", yaml_blocks(&read("docs/configuration.md")?).into_iter().chain(texts(CONFIGURATIONS)).collect());
     seeds.insert("name", texts(NAMES));
     seeds.insert("identifiers", texts(IDENTIFIERS));
     seeds.insert("values", values());
@@ -232,12 +232,14 @@ fn agent_seeds(endpoints: &[Endpoint]) -> Vec<Vec<u8>> {
     let bodies = |key_hashes: Vec<u8>| say(Message::BodyRequest(v1::BodyRequest { key_hashes: key_hashes.into(), last: true }));
     let drain = v1::GoAway { reason: v1::go_away::Reason::Drain.into(), reconnect_after_ms: 500, detail: String::new() };
     let hashes = endpoints.iter().take(3).flat_map(|endpoint| endpoint.key.hash().0).collect();
+    // The first byte says when the agent speaks, the second when an object moves.
+    let session = |turns, moves, messages: &[v1::BrokerMessage]| chosen(turns, delimited(moves, messages));
     vec![
-        delimited(0xff, &[welcome(v1::welcome::Mode::Snapshot, 0), ack(1), ack(2)]),
-        delimited(0xff, &[welcome(v1::welcome::Mode::Resume, 4_096), ack(1), say(Message::DiffRequest(v1::DiffRequest {}))]),
-        delimited(0, &[welcome(v1::welcome::Mode::Diff, 1 << 17), buckets((0..256).collect()), bodies(hashes), ack(1)]),
-        delimited(2, &[welcome(v1::welcome::Mode::Diff, 1), buckets(vec![]), say(Message::GoAway(drain))]),
-        delimited(0, &[say(Message::Ping(v1::Ping { nonce: 1 })), say(Message::Pong(v1::Pong { nonce: 1 }))]),
+        session(0xff, 0, &[welcome(v1::welcome::Mode::Snapshot, 0), ack(1), ack(2)]),
+        session(0xff, 3, &[welcome(v1::welcome::Mode::Resume, 4_096), ack(1), say(Message::DiffRequest(v1::DiffRequest {}))]),
+        session(4, 2, &[welcome(v1::welcome::Mode::Diff, 1 << 17), buckets((0..256).collect()), bodies(hashes), ack(1)]),
+        session(2, 1, &[welcome(v1::welcome::Mode::Diff, 1), buckets(vec![]), say(Message::GoAway(drain))]),
+        session(0, 0, &[say(Message::Ping(v1::Ping { nonce: 1 })), say(Message::Pong(v1::Pong { nonce: 1 }))]),
     ]
 }
 
@@ -439,6 +441,14 @@ const VALUES: &[(RecordType, &str)] = &[
     (RecordType::Svcb, "16 foo.example.com key667=\"hello\\\"world\" ech=AEj+DQ== no-default-alpn alpn=h2"),
     (RecordType::Tlsa, "3 1 1 0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"),
     (RecordType::Txt, "\"a\\\"b\\\\c\\101\" \"second\"\nwithout quotes, b\u{fc}cher"),
+];
+
+const CONFIGURATIONS: &[&str] = &[
+    "agents: {token: 0123456789abcdef}\nstore: sqlite:a.db\n",
+    "agents: {token_file: ./token}\nenvironments: [{name: dev}]\nclusters: [{name: dev-east, environment: dev, visibility: private}]\n",
+    "agents: {token_file: ./token}\nlog: {format: json, filter: info}\njournal: {keep_days: 30}\naws: {region: eu-central-1}\n",
+    "# nothing yet\n",
+    "agents: {token: short}\nlisten: {grpc: 0.0.0.0:1}\nenvironments: [{name: a}, {name: a}]\n",
 ];
 
 const QUERIES: &[(u8, &str)] = &[

@@ -33,5 +33,8 @@ fn check_canonical(rtype: RecordType, canonical: &str) {
     assert!(canonical.is_ascii() && !canonical.is_empty() && canonical.len() <= MAX_VALUE_CHARS);
     assert!(canonical.bytes().all(|octet| (b' '..=b'~').contains(&octet)), "{canonical:?}");
     assert_eq!(canonical_value(rtype, canonical).as_deref(), Ok(canonical));
-    assert_eq!(check_value(rtype, canonical), Ok(()), "{rtype} {canonical}");
+    // Whether Route 53 takes a CAA value of more than 255 octets, nobody has seen; RFC 8659 §4.1 does.
+    if rtype != RecordType::Caa || canonical.len() <= 255 {
+        assert_eq!(check_value(rtype, canonical), Ok(()), "{rtype} {canonical}");
+    }
 }

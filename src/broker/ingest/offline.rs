@@ -13,7 +13,7 @@ use super::session::{End, Limits, Session, State};
 use crate::broker::decider::ToDecider;
 use crate::broker::directory::{ClusterSettings, Directory, SharedDirectory};
 use crate::core::digest::SetDigest;
-use crate::core::endpoint::KeyHash;
+use crate::core::endpoint::{KeyHash, Version};
 use crate::core::ids::{ClusterId, EnvironmentId, Epoch};
 use crate::core::policy::Visibility;
 use crate::ports::{IngestOp, OpOutcome};
@@ -123,8 +123,10 @@ impl Peers {
 
     /// What a store does, without one.
     fn commit(&mut self, submission: Submission) {
-        let outcomes: Vec<OpOutcome> = submission.unit.ops.iter().map(|op| self.outcome(op)).collect();
-        self.directory.commit(&self.cluster, submission.unit.ops, &outcomes, &mut Vec::new());
+        for op in submission.unit.ops {
+            let outcome = self.outcome(&op);
+            self.directory.commit(&self.cluster, vec![op], &[outcome], &mut Vec::new());
+        }
         // The session waits for it, or has ended.
         let _told = submission.reply.send(Commit::Durable);
     }
@@ -143,7 +145,7 @@ impl Peers {
         }
     }
 
-    fn version(&self, key: &KeyHash) -> Option<crate::core::endpoint::Version> {
+    fn version(&self, key: &KeyHash) -> Option<Version> {
         let bucket = [SetDigest::bucket_of(key)].into();
         let held = self.directory.keys_in(&self.cluster, &bucket);
         held.into_iter().find(|(hash, ..)| hash == key).map(|(_, version, _)| version)
