@@ -3,6 +3,8 @@
 CARGO ?= cargo
 # What measures; each command is one of docs/performance.md.
 BENCH = ./target/release/zonefold bench
+# How often `make fuzz` runs each target, in all; what was run before counts.
+RUNS ?= 10000000
 # Arguments for `make dev` and `make sim`, as in: make dev ARGS="--data ./zonefold-data", make sim ARGS="replay 17"
 ARGS ?=
 # How many seeds `make sim` runs, and how long `make soak` runs in minutes.
@@ -10,7 +12,7 @@ SEEDS ?= 1000
 MINUTES ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help dev test check bench sim soak breaks setup format-check lint clean-test-parts
+.PHONY: help dev test check bench sim soak breaks fuzz setup format-check lint clean-test-parts
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +55,9 @@ soak: ## Simulate days that nobody has tried yet, for as long as you like: make 
 
 breaks: ## Break the code on purpose, one invariant at a time, and show within how many simulated days each is noticed
 	@tests/sim/breaks.sh
+
+fuzz: ## Run each fuzz target up to RUNS executions, going on where it was, and print the table
+	CARGO="$(CARGO)" RUNS=$(RUNS) fuzz/run.sh run
 
 setup: ## Install what the tests need and the machine does not have
 	@tests/setup.sh

@@ -54,15 +54,17 @@ impl Default for StoreUrl {
 impl fmt::Display for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The user information ends at the last @ before the path; a query may hold a password as well.
-        let (body, query) = match self.0.split_once('?') {
-            Some((body, _)) => (body, "?***"),
-            None => (self.0.as_str(), ""),
+        let (body, hidden, query) = match self.0.split_once('?') {
+            Some((body, hidden)) => (body, hidden, "?***"),
+            None => (self.0.as_str(), "", ""),
         };
         if !self.is_postgres() {
             return write!(f, "{body}{query}");
         }
         let (scheme, rest) = body.split_once("://").unwrap_or(("postgres", body));
         match rest.rsplit_once('@') {
+            // Something was not percent-encoded: where the password ends, nobody can tell.
+            _ if hidden.contains('@') => write!(f, "{scheme}://***"),
             Some((user_info, host)) => {
                 let user = user_info.split(':').next().unwrap_or_default();
                 let password = if user_info.contains(':') { ":***" } else { "" };

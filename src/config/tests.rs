@@ -221,6 +221,10 @@ fn secrets_are_neither_printed_nor_written() {
     for printed in [format!("{config:?}"), serde_json::to_string(&config).unwrap()] {
         assert!(!printed.contains("hush"), "{printed}");
     }
+    // A password that was not percent-encoded, and one in a query behind another @.
+    for url in ["postgres://broker:hush?hush@db/zonefold", "postgres://broker:hush@db/zonefold?user=a@b&password=hush"] {
+        assert!(!StoreUrl::new(url).to_string().contains("hush"), "{url}");
+    }
 }
 
 #[test]

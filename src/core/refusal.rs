@@ -5,10 +5,12 @@
 //!
 //! Sentences can repeat what a user wrote (a value, a set identifier), which may itself look like a sentence. So reading stops
 //! at the first sentence that repeats a value or does not fit a known form: from there on the rest is one culprit without a
-//! name. What is found is a hint; a caller looks for the name in its batch, and bisects when it is not there.
+//! name. What is found is a hint; a caller looks for the name in its batch, and bisects when it is not there. A batch with a text
+//! that holds the beginning of a sentence is not read at all: it could blame anybody.
 
+use super::change::WireChange;
 use super::name::DnsName;
-use super::record::RecordType;
+use super::record::{RawRecordSet, RecordType};
 
 /// What is wrong with a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,6 +62,35 @@ const OPENINGS: [&str; 13] = [
     "A HostedZone ",
     "A non-alias ",
 ];
+
+/// The culprits that the refusal of these changes names, in its order.
+///
+/// Sentences repeat set identifiers and the like without escaping them. Where such a text holds the beginning of a sentence,
+/// the message is one culprit without a name: else whoever wrote it could have the changes of others refused in its place, or
+/// read back for ever.
+pub fn culprits_of(message: &str, changes: &[WireChange]) -> Vec<Culprit> {
+    if changes.iter().flat_map(|change| chosen_texts(&change.set)).any(could_forge) {
+        return vec![nameless(message)];
+    }
+    culprits(message)
+}
+
+/// The texts of a record set that its author chooses freely. Names and types are canonical, and reading stops where a value is
+/// repeated.
+fn chosen_texts(set: &RawRecordSet) -> impl Iterator<Item = &str> {
+    let geolocation =
+        set.geolocation.iter().flat_map(|place| [&place.continent_code, &place.country_code, &place.subdivision_code]);
+    let geoproximity = set.geoproximity.iter().flat_map(|place| [&place.aws_region, &place.local_zone_group]);
+    let coordinates =
+        set.geoproximity.iter().flat_map(|place| &place.coordinates).flat_map(|(latitude, longitude)| [latitude, longitude]);
+    let cidr = set.cidr.iter().flat_map(|cidr| [&cidr.collection_id, &cidr.location_name]);
+    let single = [&set.set_identifier, &set.region, &set.health_check_id].into_iter();
+    single.chain(geolocation).chain(geoproximity).flatten().chain(coordinates).chain(cidr).map(|text| text.as_str())
+}
+
+fn could_forge(text: &str) -> bool {
+    OPENINGS.iter().any(|opening| text.contains(opening.trim_end()))
+}
 
 /// The culprits that a message names, in its order. An empty message has none.
 pub fn culprits(message: &str) -> Vec<Culprit> {
@@ -160,7 +191,8 @@ fn read_set_of_type(text: &str) -> Option<Culprit> {
 /// `RRSet with DNS name … is not permitted in zone …`, and `RRSet with DNS name …, type …, SetIdentifier … cannot be created …`
 fn read_set(text: &str) -> Option<Culprit> {
     let rest = text.strip_prefix("RRSet with DNS name ")?;
-    if let Some((name, why)) = rest.split_once(" is not permitted") {
+    // A name holds no space, so this is no part of a set identifier.
+    if let Some((name, why)) = rest.split_once(" is not permitted").filter(|(name, _)| !name.contains(' ')) {
         return Some(culprit(text, name, None, None, kind_by_word(why)));
     }
     let (subject, why) = rest.rsplit_once(" cannot be created")?;
@@ -224,14 +256,19 @@ mod tests {
         Some(DnsName::parse(text).unwrap())
     }
 
-    /// The only culprit of a captured message, with its placeholders filled in.
+    /// The culprits of a captured message.
     fn captured(id: &str) -> Vec<Culprit> {
+        culprits(&captured_text(id))
+    }
+
+    /// A captured message with its placeholders filled in.
+    fn captured_text(id: &str) -> String {
         let row = CAPTURED
             .lines()
             .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
             .find(|row| row["id"] == id)
             .unwrap_or_else(|| panic!("no row {id}"));
-        let filled = row["message"]
+        row["message"]
             .as_str()
             .unwrap()
             .replace("{name as sent}", "www.example.com")
@@ -247,8 +284,7 @@ mod tests {
             .replace(
                 "{value}",
                 "v=spf1, Tried to delete resource record set [name='victim.example.com.', type='A'] but it was not found",
-            );
-        culprits(&filled)
+            )
     }
 
     #[test]
@@ -322,6 +358,33 @@ mod tests {
         let found = captured("bad-txt");
         assert_eq!((found.len(), &found[0].name), (1, &None));
         assert!(found[0].text.contains("victim"));
+    }
+
+    fn change(set_identifier: &str) -> WireChange {
+        let set = RawRecordSet { set_identifier: Some(set_identifier.into()), ..RawRecordSet::default() };
+        WireChange { action: crate::core::change::Action::Create, set }
+    }
+
+    #[test]
+    fn a_set_identifier_that_looks_like_a_sentence_blames_nobody() {
+        let forged = "x cannot be created., Tried to create resource record set [name='victim.example.com.', type='A'] but it \
+                      already exists, RRSet with DNS name www.example.com., type A";
+        let message = format!(
+            "[RRSet with DNS name www.example.com. and type A, SetIdentifier {forged} cannot be created as weighted sets must \
+             contain the same TTL.]"
+        );
+        let found = culprits_of(&message, &[change("east"), change(forged)]);
+        assert_eq!((found.len(), &found[0].name, found[0].kind), (1, &None, CulpritKind::Other));
+        assert_eq!(culprits_of(&captured_text("create-exists"), &[change("east")]), captured("create-exists"));
+    }
+
+    #[test]
+    fn a_set_identifier_that_speaks_of_permission_is_read_as_one() {
+        let text = "RRSet with DNS name www.example.com., type A, SetIdentifier east is not permitted cannot be created as a \
+                    non-weighted set exists with the same name and type.";
+        let found = culprits(text);
+        assert_eq!(found[0].name, name("www.example.com"));
+        assert_eq!(found[0].set_identifier.as_deref(), Some("east is not permitted"));
     }
 
     #[test]

@@ -34,6 +34,7 @@ mod journal;
 mod limiter;
 mod messages;
 mod names;
+pub mod offline;
 mod operations;
 mod request;
 mod server;

@@ -73,6 +73,8 @@ impl Xml {
                 '<' => self.0.push_str("&lt;"),
                 '>' => self.0.push_str("&gt;"),
                 '"' => self.0.push_str("&quot;"),
+                // A reader would take it for the end of a line, and make it one (XML 1.0 §2.11).
+                '\r' => self.0.push_str("&#xD;"),
                 other => self.0.push(other),
             }
         }
@@ -205,6 +207,13 @@ mod tests {
             "<ResourceRecordSet><Name>test_record.sl.internal.</Name><Type>CNAME</Type><TTL>300</TTL><ResourceRecords>\
              <ResourceRecord><Value>172.21.200.100</Value></ResourceRecord></ResourceRecords></ResourceRecordSet>"
         );
+    }
+
+    #[test]
+    fn a_carriage_return_is_read_as_it_was_written() {
+        let written = Xml::document(Service::Route53, "A", |xml| xml.text("B", "x\r\ny\rz"));
+        let read = roxmltree::Document::parse(&written).unwrap();
+        assert_eq!(read.root_element().first_element_child().unwrap().text(), Some("x\r\ny\rz"));
     }
 
     #[test]

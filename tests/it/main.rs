@@ -17,6 +17,7 @@ mod emulator_control;
 mod emulator_dns;
 mod emulator_rows;
 mod emulator_support;
+mod fuzz;
 mod invariants;
 mod kill;
 mod main_job;

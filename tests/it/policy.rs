@@ -1,6 +1,6 @@
 //! The rules of the house that the compiler does not know. Those about dependencies stand in `deny.toml` as well.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::architecture::tree;
@@ -161,6 +161,18 @@ fn every_package_comes_from_the_registry_with_a_checksum() {
 #[test]
 fn every_dependency_names_its_version() {
     assert_eq!(unpinned(&text_of("Cargo.toml")), Vec::<&str>::new());
+}
+
+/// What is fuzzed is what is shipped.
+#[test]
+fn the_fuzz_targets_lock_what_zonefold_locks() {
+    const LIBFUZZER: [&str; 4] = ["zonefold-fuzz", "libfuzzer-sys", "arbitrary", "jobserver"];
+    let named = |lock: &str| packages(&text_of(lock)).into_iter().map(|package| (package.name, package.version));
+    let ours: BTreeSet<(String, String)> = named("Cargo.lock").collect();
+    let others: Vec<_> = named("fuzz/Cargo.lock")
+        .filter(|package| !LIBFUZZER.contains(&package.0.as_str()) && !ours.contains(package))
+        .collect();
+    assert_eq!(others, [], "run: cp Cargo.lock fuzz/ && cargo metadata --manifest-path fuzz/Cargo.toml");
 }
 
 #[test]

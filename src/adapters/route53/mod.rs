@@ -8,6 +8,7 @@
 
 mod classify;
 mod credentials;
+pub mod offline;
 mod service;
 mod wire;
 

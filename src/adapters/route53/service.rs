@@ -84,11 +84,16 @@ pub(super) struct Route53Request {
 
 /// What Route 53 answered.
 #[derive(Debug)]
-pub(super) enum Route53Answer {
+pub enum Route53Answer {
+    /// A page of the account's zones.
     Zones(ZonePage),
+    /// The tags of zones.
     Tags(BTreeMap<ZoneId, BTreeMap<String, String>>),
+    /// A page of a zone's record sets.
     Records(RecordPage),
+    /// A batch was accepted.
     Accepted(ChangeReceipt),
+    /// Whether a change has reached all name servers.
     InSync(bool),
 }
 
@@ -325,24 +330,14 @@ async fn send(client: &aws_sdk_route53::Client, request: SignedRequest) -> Resul
                 .map_err(|error| CallError::NotSent { message: format!("the batch cannot be written: {error}") })?;
             let call = client.change_resource_record_sets().hosted_zone_id(zone.as_str()).change_batch(batch);
             let output = seen(call.customize().config_override(with).send().await)?;
-            let info = output.change_info().ok_or_else(|| no_change_info("an accepted batch"))?;
-            Ok(Route53Answer::Accepted(ChangeReceipt {
-                change_id: wire::bare_change_id(info.id()),
-                in_sync: info.status().as_str() == "INSYNC",
-                request_id: output.request_id().map(str::to_owned),
-            }))
+            wire::receipt(&output).map(Route53Answer::Accepted)
         }
         Operation::GetChange { change_id } => {
             let call = client.get_change().id(change_id);
             let output = seen(call.customize().config_override(with).send().await)?;
-            let info = output.change_info().ok_or_else(|| no_change_info("a change"))?;
-            Ok(Route53Answer::InSync(info.status().as_str() == "INSYNC"))
+            wire::in_sync(&output).map(Route53Answer::InSync)
         }
     }
-}
-
-fn no_change_info(what: &str) -> CallError {
-    CallError::Unknown { message: format!("Route 53 answered {what} without saying which change it is") }
 }
 
 /// Notes the request id in the span, and says what an error means.

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use arcstr::ArcStr;
 use aws_sdk_route53::error::BuildError;
+use aws_sdk_route53::operation::RequestId as _;
+use aws_sdk_route53::operation::change_resource_record_sets::ChangeResourceRecordSetsOutput;
+use aws_sdk_route53::operation::get_change::GetChangeOutput;
 use aws_sdk_route53::operation::list_hosted_zones::ListHostedZonesOutput;
 use aws_sdk_route53::operation::list_resource_record_sets::ListResourceRecordSetsOutput;
 use aws_sdk_route53::operation::list_tags_for_resources::ListTagsForResourcesOutput;
@@ -13,7 +16,7 @@ use crate::core::change::{Action, WireChange};
 use crate::core::ids::ZoneId;
 use crate::core::name::DnsName;
 use crate::core::record::{GeoLocation, GeoProximity, RawAlias, RawCidr, RawRecordSet};
-use crate::ports::{CallError, HostedZone, RecordCursor, RecordPage, ZonePage};
+use crate::ports::{CallError, ChangeReceipt, HostedZone, RecordCursor, RecordPage, ZonePage};
 
 fn text(value: &str) -> ArcStr {
     ArcStr::from(value)
@@ -191,8 +194,31 @@ pub(super) fn tags_by_zone(output: &ListTagsForResourcesOutput) -> Result<BTreeM
     Ok(tags_by_zone)
 }
 
+/// What was accepted.
+pub(super) fn receipt(output: &ChangeResourceRecordSetsOutput) -> Result<ChangeReceipt, CallError> {
+    let info = output.change_info().ok_or_else(|| no_change_info("an accepted batch"))?;
+    Ok(ChangeReceipt {
+        change_id: bare_change_id(info.id()),
+        in_sync: is_in_sync(info),
+        request_id: output.request_id().map(str::to_owned),
+    })
+}
+
+/// Whether a change has reached all name servers.
+pub(super) fn in_sync(output: &GetChangeOutput) -> Result<bool, CallError> {
+    output.change_info().map(is_in_sync).ok_or_else(|| no_change_info("a change"))
+}
+
+fn is_in_sync(info: &types::ChangeInfo) -> bool {
+    info.status().as_str() == "INSYNC"
+}
+
+fn no_change_info(what: &str) -> CallError {
+    CallError::Unknown { message: format!("Route 53 answered {what} without saying which change it is") }
+}
+
 /// A change id without `/change/` before it.
-pub(super) fn bare_change_id(id: &str) -> String {
+fn bare_change_id(id: &str) -> String {
     id.strip_prefix("/change/").unwrap_or(id).to_owned()
 }
 

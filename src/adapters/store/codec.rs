@@ -80,7 +80,7 @@ pub(super) fn sort_key(key: &RecordKey) -> Vec<u8> {
 }
 
 pub(super) fn record_key(bytes: &[u8]) -> Result<RecordKey, StoreError> {
-    let damaged = || corrupt("record key", String::from_utf8_lossy(bytes));
+    let damaged = || corrupt("record key", format_args!("{:?} is none", String::from_utf8_lossy(bytes)));
     let text = std::str::from_utf8(bytes).map_err(|_| damaged())?;
     let mut parts = text.splitn(3, '\0');
     let (Some(name), Some(rtype), Some(set)) = (parts.next(), parts.next(), parts.next()) else {
@@ -123,7 +123,8 @@ mod tests {
     #[test]
     fn a_damaged_record_key_is_an_error() {
         for bytes in [&b""[..], b"com.", b"com.\0A", b"com.\0QQ\0", b"\xff\0A\0", b"\0A\0"] {
-            assert!(record_key(bytes).is_err(), "{bytes:?}");
+            let StoreError::Corrupt { what, reason } = record_key(bytes).unwrap_err() else { panic!("{bytes:?}") };
+            assert!(what == "record key" && !reason.is_empty(), "{bytes:?}");
         }
     }
 }

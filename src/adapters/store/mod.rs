@@ -32,6 +32,7 @@ mod leases;
 mod listener;
 mod migrate;
 mod names;
+pub mod offline;
 mod postgres;
 mod precedence;
 mod retention;

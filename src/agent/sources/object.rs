@@ -9,6 +9,9 @@ use serde_json::Value;
 
 use super::{ObjectRef, SourceKind};
 
+/// A reason is cut after so many characters.
+const MAX_REASON_CHARS: usize = 300;
+
 /// Why a document is not an object that can be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ObjectError {
@@ -109,8 +112,12 @@ struct Metadata {
 
 impl<Spec: DeserializeOwned + Default, Status: DeserializeOwned + Default> Manifest<Spec, Status> {
     fn read(source_kind: SourceKind, document: Value) -> Result<Self, ObjectError> {
-        let raw: Raw<Spec, Status> =
-            serde_json::from_value(document).map_err(|error| ObjectError::Shape { source_kind, reason: error.to_string() })?;
+        let refuse = |error: serde_json::Error| {
+            // It repeats the value that does not fit, however long that is.
+            let reason = error.to_string().chars().take(MAX_REASON_CHARS).collect();
+            ObjectError::Shape { source_kind, reason }
+        };
+        let raw: Raw<Spec, Status> = serde_json::from_value(document).map_err(refuse)?;
         let metadata = raw.metadata;
         if metadata.name.is_empty() {
             return Err(ObjectError::NoName { source_kind });

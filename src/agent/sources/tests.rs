@@ -293,3 +293,10 @@ fn an_object_of_the_wrong_shape_is_an_error_and_another_kind_is_none() {
         Some(Err(ObjectError::Shape { .. }))
     ));
 }
+
+#[test]
+fn the_error_of_a_long_value_is_short() {
+    let yaml = format!("apiVersion: v1\nkind: Service\nmetadata: {{name: web}}\nspec: {}\n", "é".repeat(10_000));
+    let Some(Err(error)) = Object::read(serde_saphyr::from_str(&yaml).unwrap()) else { panic!("it was read") };
+    assert!(error.to_string().chars().count() < 400, "{error}");
+}

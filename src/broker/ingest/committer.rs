@@ -47,9 +47,10 @@ pub enum Commit {
     Refused,
 }
 
-struct Submission {
-    unit: IngestUnit,
-    reply: oneshot::Sender<Commit>,
+/// A unit on its way, and where its stream waits.
+pub(super) struct Submission {
+    pub(super) unit: IngestUnit,
+    pub(super) reply: oneshot::Sender<Commit>,
 }
 
 /// How streams submit.
@@ -59,6 +60,11 @@ pub struct CommitterHandle {
 }
 
 impl CommitterHandle {
+    /// A handle to somebody else who commits.
+    pub(super) fn to(submissions: mpsc::Sender<Submission>) -> Self {
+        Self { submissions }
+    }
+
     /// Submits a unit; the receiver is told when it is durable. None when the broker is stopping.
     pub async fn submit(&self, unit: IngestUnit) -> Option<oneshot::Receiver<Commit>> {
         let (reply, told) = oneshot::channel();
@@ -145,7 +151,7 @@ impl Committer {
         let (sender, submissions) = mpsc::channel(QUEUE);
         let CommitterParts { store, clock, decider, metrics, order, feed } = parts;
         let committer = Self { submissions, store, clock, decider, metrics, order, feed, doubt: None };
-        (committer, CommitterHandle { submissions: sender })
+        (committer, CommitterHandle::to(sender))
     }
 
     /// Commits until every handle is gone; a hard stop gives up on a store that does not answer.

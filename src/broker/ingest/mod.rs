@@ -6,6 +6,7 @@
 //! ```
 
 mod committer;
+pub mod offline;
 mod opener;
 mod service;
 mod session;

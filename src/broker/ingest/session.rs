@@ -169,7 +169,7 @@ impl Session {
         }
     }
 
-    async fn take(&mut self, message: v1::AgentMessage) -> Result<(), End> {
+    pub(super) async fn take(&mut self, message: v1::AgentMessage) -> Result<(), End> {
         match message.message {
             Some(agent_message::Message::Changes(changes)) => self.take_changes(changes).await,
             Some(agent_message::Message::BucketDigests(digests)) => self.take_digests(&digests.digests).await,
@@ -263,7 +263,7 @@ impl Session {
     }
 
     /// Everything submitted so far is durable and in the directory when this returns.
-    async fn settle(&mut self) -> Result<(), End> {
+    pub(super) async fn settle(&mut self) -> Result<(), End> {
         while let Some(in_flight) = self.state.in_flight.next().await {
             self.ack(in_flight).await?;
         }

@@ -272,7 +272,7 @@ impl Worker {
     fn finish_refused(&mut self, batch: Batch, code: String, message: String, request_id: Option<String>, now: Timestamp) {
         self.budget.succeeded(now);
         warn!(account = %batch.account, zone = %batch.zone, batch = %batch.id, code, "batch refused: {message}");
-        let culprits = refusal::culprits(&message);
+        let culprits = refusal::culprits_of(&message, &batch.wire);
         let stale: BTreeSet<DnsName> = culprits
             .iter()
             .filter(|culprit| {
