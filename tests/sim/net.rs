@@ -147,14 +147,8 @@ pub struct Network {
 impl Network {
     /// A network with nobody on it.
     pub fn new(random: fastrand::Rng, weather: Weather) -> Self {
-        let inner = Inner {
-            random,
-            weather,
-            connections: BTreeMap::new(),
-            next: 0,
-            cuts: BTreeMap::new(),
-            listeners: BTreeMap::new(),
-        };
+        let inner =
+            Inner { random, weather, connections: BTreeMap::new(), next: 0, cuts: BTreeMap::new(), listeners: BTreeMap::new() };
         Self { inner: Arc::new(Mutex::new(inner)), changed: watch::Sender::new(0) }
     }
 

@@ -151,9 +151,15 @@ pub enum AwsTrouble {
     RoleRevoked,
     FreezeZone,
     /// Somebody writes a record set into the account's first zone just before each call is looked at.
-    Race { host: u8, value: u8 },
+    Race {
+        host: u8,
+        value: u8,
+    },
     /// Somebody writes a record set there after each page of a list.
-    ListTear { host: u8, value: u8 },
+    ListTear {
+        host: u8,
+        value: u8,
+    },
     /// The zone takes no more than so many record sets.
     ZoneQuota(u64),
 }

@@ -359,7 +359,8 @@ impl World {
     }
 
     fn effect_of(&self, account: usize, trouble: AwsTrouble) -> FaultEffect {
-        let apex = self.schedule.shape.accounts.get(account).and_then(|account| account.zones.first()).map_or("", |zone| zone.apex);
+        let apex =
+            self.schedule.shape.accounts.get(account).and_then(|account| account.zones.first()).map_or("", |zone| zone.apex);
         let somebodys = |host: u8, value: u8| {
             let set = foreign_set(&format!("n{host}.{apex}"), &format!("203.0.113.{value}"));
             vec![RecordChange { action: ChangeAction::Create, set }]
@@ -384,7 +385,9 @@ impl World {
             AwsTrouble::StsDown => FaultEffect::StsDown {},
             AwsTrouble::RoleRevoked => FaultEffect::RoleRevoked { role_arn: role_arn.unwrap_or_default() },
             AwsTrouble::FreezeZone => FaultEffect::FreezeZone {},
-            AwsTrouble::Race { host, value } => FaultEffect::ForeignWrite { when: Moment::Before, changes: somebodys(host, value) },
+            AwsTrouble::Race { host, value } => {
+                FaultEffect::ForeignWrite { when: Moment::Before, changes: somebodys(host, value) }
+            }
             AwsTrouble::ListTear { host, value } => FaultEffect::ListTear { changes: somebodys(host, value) },
             AwsTrouble::ZoneQuota(quota) => FaultEffect::ZoneQuota { quota },
         }
