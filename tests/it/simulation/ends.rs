@@ -2,6 +2,7 @@
 
 use zonefold::core::endpoint::Endpoint;
 use zonefold::core::invariants::Invariant::*;
+use zonefold::core::policy::DriftPolicy;
 use zonefold::core::verdict::{Reason, VerdictState};
 
 use super::history::*;
@@ -83,6 +84,11 @@ fn i11_a_foreign_record_in_the_way_excuses_a_name() {
     story.stores("east", 1, &web);
     story.keeps("east", 1, &web, (VerdictState::Waiting, Reason::ForeignRecord));
     story.is_quiet_for_ms(1_000);
+    story.keeps_to(Converges);
+    story.history.world.zones[0].drift = DriftPolicy::Adopt;
+    story.breaks(Converges, "www.example.com A is 203.0.113.1");
+    // A CNAME is never adopted for addresses.
+    story.history.end.zones.get_mut(&zone()).unwrap()[0].rtype = "CNAME".into();
     story.keeps_to(Converges);
 }
 
