@@ -128,10 +128,13 @@ impl Name<'_> {
             let wanted = text(Some(*ttl_secs), values);
             return Some(format!("{} {rtype} is {is}, and {holder}, who holds the name, wants {wanted}", self.name));
         }
+        // What nobody wants any more stays as long as something that is wanted at the name cannot be written: what is to come
+        // might replace it.
+        let is_waiting = self.expected.sets.keys().any(|rtype| self.is_excused(*rtype));
         let is_surplus =
             |key: &RecordKey| !self.expected.sets.contains_key(&key.rtype) && !self.expected.frozen.contains(&key.rtype);
         let surplus = self.held.iter().find(|(key, _)| is_surplus(key) && self.owner(key) == Some(Owner::Us));
-        let (key, set) = surplus.filter(|_| self.zone.policy.allows_delete())?;
+        let (key, set) = surplus.filter(|_| self.zone.policy.allows_delete() && !is_waiting)?;
         Some(format!("{key} is {}, and nobody wants it", text(set.ttl_secs, &model::values_of(set))))
     }
 
