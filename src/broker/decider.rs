@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::warn;
 
 use super::directory::{ClusterSettings, Effect, SharedDirectory, Walk};
@@ -19,7 +19,7 @@ use super::relay::ToldStatus;
 use super::worker::{Discovered, Message, WorkerHandle};
 use super::workers::Workers;
 use crate::core::ids::{AccountId, ClusterId};
-use crate::ports::{Clock, EndpointNews};
+use crate::ports::{Clock, EndpointNews, ReplicaId};
 
 /// What the decider is told.
 pub enum ToDecider {
@@ -48,6 +48,8 @@ pub enum Followed {
     Zones(Discovered),
     /// What became of endpoints.
     Statuses(Vec<ToldStatus>),
+    /// A replica has told everything that it can say of endpoints.
+    ThatWasAll(ReplicaId),
 }
 
 /// See the module's page.
@@ -59,12 +61,19 @@ pub struct Decider {
     walk: Option<Walk>,
     /// The accounts that a walk has yet to be begun for.
     waiting: BTreeSet<AccountId>,
+    told_all: watch::Sender<BTreeSet<ReplicaId>>,
 }
 
 impl Decider {
     /// A decider; it alone tells the directory anything, and the workers who there is.
     pub fn new(directory: SharedDirectory, workers: Arc<Workers>, feedback: Feedback, clock: Arc<dyn Clock>) -> Self {
-        Self { directory, workers, feedback, clock, walk: None, waiting: BTreeSet::new() }
+        let (told_all, _) = watch::channel(BTreeSet::new());
+        Self { directory, workers, feedback, clock, walk: None, waiting: BTreeSet::new(), told_all }
+    }
+
+    /// The replicas that have told everything that they can say of endpoints.
+    pub fn told_all(&self) -> watch::Receiver<BTreeSet<ReplicaId>> {
+        self.told_all.subscribe()
     }
 
     /// Decides until nobody is left to tell it anything.
@@ -128,6 +137,9 @@ impl Decider {
         match news {
             Followed::Endpoint(news) => self.directory.follow(news, effects),
             Followed::Zones(Discovered { account, zones }) => self.directory.discover(&account, zones, effects),
+            Followed::ThatWasAll(replica) => {
+                self.told_all.send_if_modified(|told| told.insert(replica));
+            }
             Followed::Statuses(statuses) => {
                 for told in statuses {
                     // The worker here knows better than the one that had the account before.

@@ -153,6 +153,8 @@ impl ClusterEndpoints {
     pub(super) fn put(&self, key: &KeyHash, version: &Version, held: Held) -> Option<Held> {
         let mut state = self.lock();
         let old = state.take_out(key);
+        // An agent takes what it is told of a key in the order of its times, whichever replica's clock they are of.
+        held.set_since(old.as_ref().map_or(held.since(), Held::since));
         state.digest.insert(key, version);
         state.index.insert(ShortKey::from(key), held);
         old
@@ -180,7 +182,7 @@ impl ClusterEndpoints {
             state.count_out(&key, held, &before);
         }
         state.count_in(&key, held, &status);
-        held.set_status(status, at);
+        held.set_status(status, at.max(held.since()));
         let short = ShortKey::from(&key);
         state.untold.values_mut().for_each(|untold| drop(untold.insert(short, held.clone())));
         let followed = !state.untold.is_empty();
@@ -452,6 +454,20 @@ mod tests {
         assert!(!endpoints.tell(&old, rejected(), Timestamp(1)));
         assert!(endpoints.tell(&new, waiting(), Timestamp(1)));
         assert_eq!((endpoints.len(), endpoints.counts().rejected), (1, 0));
+    }
+
+    #[test]
+    fn what_is_said_of_a_key_is_never_older_than_what_was_said_before() {
+        let endpoints = ClusterEndpoints::default();
+        let old = put(&endpoints, "a");
+        endpoints.tell(&old, rejected(), Timestamp(9));
+        endpoints.tell(&old, waiting(), Timestamp(5));
+        assert_eq!(old.since(), Timestamp(9), "another replica's clock is behind");
+        let new = put(&endpoints, "a");
+        endpoints.tell(&new, waiting(), Timestamp(6));
+        assert_eq!(new.since(), Timestamp(9));
+        endpoints.tell(&new, rejected(), Timestamp(12));
+        assert_eq!(new.since(), Timestamp(12));
     }
 
     #[test]

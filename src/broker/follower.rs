@@ -23,7 +23,7 @@ use tracing::{debug, error, info, warn};
 
 use super::decider::{Followed, ToDecider};
 use super::metrics::BrokerMetrics;
-use super::relay::{RelayHandle, decode};
+use super::relay::{RelayHandle, THAT_WAS_ALL, decode};
 use super::worker::{Discovered, facts_of};
 use crate::core::ids::AccountId;
 use crate::core::time::Millis;
@@ -272,6 +272,7 @@ impl Follower {
                         followed.push(Followed::Zones(self.zones_of(account).await?));
                     }
                 }
+                News::Statuses(bytes) if bytes == THAT_WAS_ALL => followed.push(Followed::ThatWasAll(entry.origin)),
                 News::Statuses(bytes) => match decode(&bytes) {
                     Ok(statuses) => followed.push(Followed::Statuses(statuses)),
                     Err(error) => debug!(origin = %entry.origin, "statuses of another release are passed over: {error}"),

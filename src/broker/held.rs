@@ -252,8 +252,13 @@ impl Held {
         Timestamp(self.header().since.load(Ordering::Relaxed))
     }
 
-    pub(super) fn set_status(&self, status: Arc<Status>, at: Timestamp) {
+    /// Nothing is said of it as of an earlier time.
+    pub(super) fn set_since(&self, at: Timestamp) {
         self.header().since.store(at.0, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_status(&self, status: Arc<Status>, at: Timestamp) {
+        self.set_since(at);
         self.header().status.store(Some(status));
     }
 

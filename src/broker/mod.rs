@@ -31,9 +31,10 @@ mod tenant;
 pub mod worker;
 pub mod workers;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use futures::FutureExt as _;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -45,7 +46,8 @@ use crate::core::plan::Observed;
 use crate::core::record::RecordKey;
 use crate::core::time::{Millis, Timestamp};
 use crate::ports::{
-    CallError, ChangeFilter, ChangeRow, Clock, ClusterRow, DnsProviders, ReplicaRow, Standing, Store, StoreError,
+    CallError, ChangeFilter, ChangeRow, Clock, ClusterRow, DnsProviders, Feed, Leases, ReplicaId, ReplicaRow, Standing, Store,
+    StoreError,
 };
 use decider::{Decider, ToDecider};
 use directory::SharedDirectory;
@@ -75,6 +77,8 @@ const ACCOUNTS_ANSWER_WITHIN: Millis = Millis(10_000);
 
 /// How many accounts read their books at once.
 const BOOKS_AT_ONCE: usize = 4;
+/// How long a start waits for what other replicas know of endpoints.
+const STATUSES_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
 /// The name of the task that keeps the leases.
 const LEASES: &str = "the keeper of the leases";
 
@@ -203,7 +207,7 @@ impl Broker {
         } else {
             (None, FeedHandle::default())
         };
-        let hiring = Hiring {
+        let hiring = Arc::new(Hiring {
             store: Arc::clone(&store),
             providers: parts.providers,
             clock: Arc::clone(&parts.clock),
@@ -215,13 +219,14 @@ impl Broker {
             gate: Gate::of_this_machine(),
             books: Semaphore::new(BOOKS_AT_ONCE),
             seed: parts.seed,
-        };
+        });
         let (mut tenancy, standing) = Tenancy::new(TenancyParts {
             replica: parts.replica.clone(),
             timing: parts.leases,
-            store: Arc::clone(&store),
+            leases: Arc::clone(&store) as Arc<dyn Leases>,
+            feed: Arc::clone(&store) as Arc<dyn Feed>,
             accounts: parts.accounts,
-            hiring: Arc::new(hiring),
+            hire: Box::new(move |tenant| Arc::clone(&hiring).live(tenant).boxed()),
             workers: Arc::clone(&workers),
             relay: relay.clone(),
             metrics: parts.metrics.clone(),
@@ -243,6 +248,7 @@ impl Broker {
         start.endpoints().await?;
 
         let decider = Decider::new(directory.clone(), Arc::clone(&workers), feedback, Arc::clone(&parts.clock));
+        let told_all = decider.told_all();
         spawn(&mut tasks, "the decider", decider.run(decider_messages));
         spawn(&mut tasks, "the keeper of verdicts", keeper.run());
         spawn(&mut tasks, "the discoveries", forward(discoveries, to_decider.clone()));
@@ -286,6 +292,8 @@ impl Broker {
         let service = FederationService::new(service_parts, streams.clone(), streams_drain.clone());
         // From here on this replica can work what others give up. The keeper of the leases is noticed when it is gone.
         let _gone = to_tenancy.send(ToTenancy::Open);
+        parts.progress.enter(StartPhase::Statuses, 0);
+        hear_of_statuses(parts.replica.replica, standing.clone(), told_all).await;
         parts.progress.enter(StartPhase::Started, 0);
         let handle = BrokerHandle {
             started_at: parts.clock.now(),
@@ -342,6 +350,34 @@ impl Broker {
         }
         hard_stop.cancel();
         self.tasks.abort_all();
+    }
+}
+
+/// Returns when the other replicas that work accounts have told what became of endpoints, or had their time for it: an agent that
+/// is let in knows most of it, and is not told that it is unknown.
+async fn hear_of_statuses(
+    me: ReplicaId,
+    mut standing: watch::Receiver<Arc<Standing>>,
+    mut told_all: watch::Receiver<BTreeSet<ReplicaId>>,
+) {
+    let hearing = async {
+        loop {
+            let (now, told) = (standing.borrow_and_update().clone(), told_all.borrow_and_update().clone());
+            let is_awaited = |holder: ReplicaId| {
+                holder != me && !told.contains(&holder) && now.replicas.iter().any(|row| row.replica == holder)
+            };
+            if !now.leases.iter().any(|tenure| is_awaited(tenure.holder)) {
+                return;
+            }
+            tokio::select! {
+                Ok(()) = standing.changed() => {}
+                Ok(()) = told_all.changed() => {}
+                else => return,
+            }
+        }
+    };
+    if tokio::time::timeout(STATUSES_WITHIN, hearing).await.is_err() {
+        info!("not all replicas have told what became of endpoints; what is missing comes as it is told");
     }
 }
 

@@ -16,6 +16,8 @@ pub enum StartPhase {
     Endpoints,
     /// What was loaded is compared and planned; counted in accounts, which work from then on.
     Plans,
+    /// What the other replicas know of endpoints is heard.
+    Statuses,
     /// All is done.
     Started,
 }
@@ -49,6 +51,7 @@ impl StartProgress {
             2 => StartPhase::Accounts,
             3 => StartPhase::Endpoints,
             4 => StartPhase::Plans,
+            5 => StartPhase::Statuses,
             _ => StartPhase::Started,
         }
     }
@@ -63,6 +66,7 @@ impl StartProgress {
         let what = match self.phase() {
             StartPhase::Store => return "opening the store".to_owned(),
             StartPhase::Started => return "started".to_owned(),
+            StartPhase::Statuses => return "hearing what the other replicas know".to_owned(),
             StartPhase::Zones => "zones",
             StartPhase::Endpoints => "endpoints",
             StartPhase::Accounts => "accounts",

@@ -133,6 +133,7 @@ impl Relay {
                 self.tell(&ours).await;
             }
         }
+        self.announce(THAT_WAS_ALL).await;
     }
 
     /// Whether what is said of an endpoint is said here. What concerns no account every replica finds out by itself.
@@ -142,12 +143,18 @@ impl Relay {
         placement.is_some_and(|placement| (self.is_worked_here)(&placement.account))
     }
 
-    /// Tells the statuses of some endpoints, as they are when the store takes them.
+    /// Tells the statuses of some endpoints.
     async fn tell(&self, endpoints: &[Held]) {
+        let bytes = encode(endpoints);
+        if !bytes.is_empty() {
+            self.announce(bytes).await;
+        }
+    }
+
+    async fn announce(&self, bytes: Bytes) {
         let mut wait = Duration::from_millis(200);
         while self.handle.is_heard() {
-            let Some(bytes) = encode(endpoints) else { return };
-            match self.store.announce(self.origin, vec![News::Statuses(bytes)]).await {
+            match self.store.announce(self.origin, vec![News::Statuses(bytes.clone())]).await {
                 Ok(()) => return,
                 Err(error) => warn!("statuses could not be told to the other replicas, trying again: {error}"),
             }
@@ -218,7 +225,11 @@ impl From<ProgressBytes> for Progress {
     }
 }
 
-fn encode(endpoints: &[Held]) -> Option<Bytes> {
+/// Said after everything was told: nobody who asked has to wait any longer.
+pub const THAT_WAS_ALL: Bytes = Bytes::from_static(&[FORM]);
+
+/// The statuses as bytes; none of nothing.
+fn encode(endpoints: &[Held]) -> Bytes {
     let mut by_cluster: BTreeMap<&ClusterId, Vec<StatusBytes>> = BTreeMap::new();
     for held in endpoints {
         let Some(status) = held.status().filter(|_| !held.is_gone()) else { continue };
@@ -235,11 +246,11 @@ fn encode(endpoints: &[Held]) -> Option<Bytes> {
         });
     }
     if by_cluster.is_empty() {
-        return None;
+        return Bytes::new();
     }
     let clusters: Vec<(&ClusterId, Vec<StatusBytes>)> = by_cluster.into_iter().collect();
     // These types have no form that cannot be written.
-    postcard::to_extend(&clusters, vec![FORM]).ok().map(Bytes::from)
+    postcard::to_extend(&clusters, vec![FORM]).map(Bytes::from).unwrap_or_default()
 }
 
 /// Reads what another replica tells.
@@ -296,7 +307,7 @@ mod tests {
         ];
         let all: Vec<Held> =
             (0..).zip(statuses).map(|(n, status)| held(["east", "west"][n % 2], &n.to_string(), status)).collect();
-        let told = decode(&encode(&all).unwrap()).unwrap();
+        let told = decode(&encode(&all)).unwrap();
         assert_eq!(told.len(), all.len());
         for held in &all {
             let found = told.iter().find(|told| told.cluster == *held.cluster() && told.key == held.key_hash()).unwrap();
@@ -307,9 +318,9 @@ mod tests {
     #[test]
     fn of_what_is_gone_nothing_is_told_and_another_form_is_not_read() {
         let gone = held("east", "web", Status::of(Verdict::rejected(Reason::InvalidName, "x")));
-        let bytes = encode(std::slice::from_ref(&gone)).unwrap();
+        let bytes = encode(std::slice::from_ref(&gone));
         gone.set_gone();
-        assert!(encode(&[gone]).is_none());
+        assert!(encode(&[gone]).is_empty());
         let mut newer = bytes.to_vec();
         newer[0] += 1;
         assert!(decode(&newer).is_err() && decode(&[]).is_err() && decode(&bytes[..9]).is_err());

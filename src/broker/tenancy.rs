@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -22,14 +23,14 @@ use super::lease::{Lease, LeaseTiming};
 use super::metrics::BrokerMetrics;
 use super::relay::RelayHandle;
 use super::share::Outlook;
-use super::tenant::{Ended, Hiring, Tenant, Way};
+use super::tenant::{Ended, Tenant, Way};
 use super::worker::{AccountSettings, WorkerHandle};
 use super::workers::Workers;
 use crate::core::ids::AccountId;
-use crate::ports::{News, ReplicaRow, Standing, Store, StoreError, Tenure};
+use crate::ports::{Feed, Leases, News, ReplicaRow, Standing, StoreError, Tenure};
 
-/// An account that was given back is not given back again so soon: the replicas may not agree who can work it.
-const GIVEN_BACK_FOR: Duration = Duration::from_secs(600);
+/// An account that was handed over and that nobody took is not handed over again so soon: the others may not know it.
+const NOT_TAKEN_FOR: Duration = Duration::from_secs(600);
 
 /// What the tenancy is told.
 pub enum ToTenancy {
@@ -45,12 +46,14 @@ pub struct TenancyParts {
     pub replica: ReplicaRow,
     /// How leases are kept.
     pub timing: LeaseTiming,
-    /// The store, as this replica's.
-    pub store: Arc<dyn Store>,
+    /// Who keeps the leases.
+    pub leases: Arc<dyn Leases>,
+    /// Where the other replicas are asked.
+    pub feed: Arc<dyn Feed>,
     /// The accounts that the configuration names.
     pub accounts: Vec<AccountSettings>,
-    /// How workers are made.
-    pub hiring: Arc<Hiring>,
+    /// How an account is worked, until its lease is over or is to be given back.
+    pub hire: Box<dyn Fn(Tenant) -> BoxFuture<'static, Ended> + Send + Sync>,
     /// The workers, and which accounts may have one.
     pub workers: Arc<Workers>,
     /// Told whether another replica is there.
@@ -85,6 +88,7 @@ pub struct Tenancy {
     uneven_since: Option<Instant>,
     /// Since when an account is free that this replica has no room for.
     free_since: BTreeMap<AccountId, Instant>,
+    /// When an account was handed over that no other replica was seen to hold since.
     given_back_at: BTreeMap<AccountId, Instant>,
 }
 
@@ -129,7 +133,7 @@ impl Tenancy {
     /// # Errors
     /// The store does not answer.
     pub async fn begin(&mut self) -> Result<Vec<Starting>, StoreError> {
-        if !self.parts.store.is_shared() {
+        if !self.parts.leases.is_shared() {
             return self.take(self.names().into_iter().collect(), Begin::AtStart).await;
         }
         let standing = self.hear().await?;
@@ -147,7 +151,7 @@ impl Tenancy {
 
     /// Keeps the leases until the stop; then the workers end, and what they held passes on at once.
     pub async fn run(mut self, mut commands: mpsc::UnboundedReceiver<ToTenancy>, stop: CancellationToken) {
-        let is_shared = self.parts.store.is_shared();
+        let is_shared = self.parts.leases.is_shared();
         let mut beat_at = Instant::now() + self.parts.timing.heartbeat_every;
         let mut is_stopping = false;
         loop {
@@ -186,7 +190,7 @@ impl Tenancy {
                 return;
             }
         }
-        if is_shared && let Err(error) = self.parts.store.leave(self.parts.replica.replica).await {
+        if is_shared && let Err(error) = self.parts.leases.leave(self.parts.replica.replica).await {
             warn!("this replica could not say that it leaves; its leases pass on when they run out: {error}");
         }
     }
@@ -195,7 +199,7 @@ impl Tenancy {
         match command {
             ToTenancy::Open => {
                 self.is_open = true;
-                self.asks = self.parts.store.is_shared();
+                self.asks = self.parts.leases.is_shared();
             }
             ToTenancy::Configure(accounts) => {
                 self.name_accounts(accounts);
@@ -208,7 +212,7 @@ impl Tenancy {
                         }
                     }
                 }
-                if !self.parts.store.is_shared() {
+                if !self.parts.leases.is_shared() {
                     let new = self.accounts.keys().filter(|account| !self.held.contains_key(account)).cloned().collect();
                     self.take_now(new).await;
                 }
@@ -220,7 +224,7 @@ impl Tenancy {
     async fn hear(&mut self) -> Result<Arc<Standing>, StoreError> {
         let timing = &self.parts.timing;
         let asked_at = Instant::now();
-        let standing = in_time(timing, self.parts.store.heartbeat(&self.parts.replica, timing.ttl_millis())).await?;
+        let standing = in_time(timing, self.parts.leases.heartbeat(&self.parts.replica, timing.ttl_millis())).await?;
         for holding in self.held.values() {
             if standing.leases.contains(holding.lease.tenure()) {
                 holding.lease.renew(asked_at + timing.ttl);
@@ -256,7 +260,7 @@ impl Tenancy {
         // Who is alone has nobody to ask, and whoever comes later knows no more.
         self.asks &= standing.replicas.len() > 1 || !self.is_open;
         if self.asks && self.is_open {
-            match self.parts.store.announce(self.parts.replica.replica, vec![News::Ask]).await {
+            match self.parts.feed.announce(self.parts.replica.replica, vec![News::Ask]).await {
                 Ok(()) => self.asks = false,
                 Err(error) => warn!("the other replicas could not be asked for statuses, trying again: {error}"),
             }
@@ -277,7 +281,7 @@ impl Tenancy {
     }
 
     async fn give_back(&self, tenures: &[Tenure]) {
-        if let Err(error) = in_time(&self.parts.timing, self.parts.store.give_back(tenures)).await {
+        if let Err(error) = in_time(&self.parts.timing, self.parts.leases.give_back(tenures)).await {
             warn!("leases could not be given back, trying again at the next heartbeat: {error}");
         }
     }
@@ -286,6 +290,10 @@ impl Tenancy {
     async fn spread(&mut self, standing: &Standing) {
         let (names, now) = (self.names(), Instant::now());
         let outlook = Outlook::new(self.parts.replica.replica, &names, standing);
+        let is_elsewhere = |account: &AccountId| {
+            standing.leases.iter().any(|tenure| tenure.account == *account && tenure.holder != self.parts.replica.replica)
+        };
+        self.given_back_at.retain(|account, at| *at + NOT_TAKEN_FOR > now && !is_elsewhere(account));
         let mut free = outlook.free();
         self.free_since.retain(|account, _| free.contains(account));
         let mut wanted: Vec<AccountId> = free.drain(..outlook.room().min(free.len())).collect();
@@ -310,7 +318,6 @@ impl Tenancy {
 
     /// Has so many workers end, so that another replica takes their accounts.
     fn hand_back(&mut self, count: usize, now: Instant) {
-        self.given_back_at.retain(|_, at| *at + GIVEN_BACK_FOR > now);
         let candidates = self.held.iter().rev().filter(|(account, holding)| {
             !self.given_back_at.contains_key(*account) && !holding.lease.stop().is_cancelled() && !holding.lease.is_over()
         });
@@ -336,9 +343,9 @@ impl Tenancy {
         if wanted.is_empty() {
             return Ok(starting);
         }
-        let (timing, is_shared) = (self.parts.timing.clone(), self.parts.store.is_shared());
+        let (timing, is_shared) = (self.parts.timing.clone(), self.parts.leases.is_shared());
         let asked_at = Instant::now();
-        let taking = self.parts.store.take_leases(self.parts.replica.replica, &wanted, timing.ttl_millis());
+        let taking = self.parts.leases.take_leases(self.parts.replica.replica, &wanted, timing.ttl_millis());
         let taken = in_time(&timing, taking).await?;
         for tenure in taken {
             let Some(settings) = self.accounts.get(&tenure.account) else { continue };
@@ -359,7 +366,7 @@ impl Tenancy {
             };
             let (sender, receiver) = watch::channel(Arc::clone(settings));
             let tenant = Tenant { lease: lease.clone(), settings: receiver, way };
-            self.tenants.spawn(Arc::clone(&self.parts.hiring).live(tenant));
+            self.tenants.spawn((self.parts.hire)(tenant));
             self.parts.metrics.lease_held(&account, true);
             self.held.insert(account, Holding { lease, settings: sender });
         }
@@ -379,13 +386,13 @@ impl Tenancy {
             info!(account = %account, epoch = tenure.epoch.0, "account given back");
             self.give_back(&[tenure]).await;
             // It may have been configured again while it ended; where leases are shared the next heartbeat sees to that.
-            if self.is_open && !self.parts.store.is_shared() && self.accounts.contains_key(&account) {
+            if self.is_open && !self.parts.leases.is_shared() && self.accounts.contains_key(&account) {
                 self.take_now(vec![account]).await;
             }
             return Ok(());
         }
         warn!(account = %account, epoch = tenure.epoch.0, "the lease of the account was lost: nothing more is written there");
-        if self.parts.store.is_shared() {
+        if self.parts.leases.is_shared() {
             return Ok(());
         }
         error!(account = %account, "another broker works on this store, which one alone may: this one ends");
@@ -417,3 +424,7 @@ enum Begin {
     AtStart,
     Later,
 }
+
+#[cfg(test)]
+#[path = "tenancy_tests.rs"]
+mod tests;

@@ -57,7 +57,8 @@ impl Place {
 
     /// The store there, or why it cannot be opened.
     pub async fn try_open(&self) -> Result<Arc<dyn Store>, StoreError> {
-        open(&self.url.parse()?, &StoreOptions { connections: 4, ..StoreOptions::default() }).await
+        // A hundred thousand endpoints in a debug build on a busy machine take their time between two statements.
+        open(&self.url.parse()?, &StoreOptions { connections: 4, idle_ms: 60_000, ..StoreOptions::default() }).await
     }
 
     /// One number, asked of PostgreSQL past the store.

@@ -68,6 +68,8 @@ pub struct BrokerHost {
     seed: u64,
     lives: u32,
     life: Option<Life>,
+    /// Processes that were thought dead, and were only stopped.
+    ghosts: Vec<Life>,
 }
 
 struct Life {
@@ -83,7 +85,7 @@ struct Life {
 impl BrokerHost {
     /// A host on which nothing runs. Each life's clock is off by the next of the skews.
     pub fn new(slot: u32, surroundings: Surroundings, skews_ms: Vec<i64>, seed: u64) -> Self {
-        Self { slot, surroundings, skews_ms, seed, lives: 0, life: None }
+        Self { slot, surroundings, skews_ms, seed, lives: 0, life: None, ghosts: vec![] }
     }
 
     /// The running broker, when it has started.
@@ -128,13 +130,41 @@ impl BrokerHost {
 
     /// The process is gone from one moment to the next.
     pub fn crash(&mut self, death: Death) {
-        let Some(life) = self.life.take() else { return };
+        if let Some(life) = self.life.take() {
+            self.end(life, death);
+        }
+    }
+
+    fn end(&self, life: Life, death: Death) {
         life.gate.close();
-        self.surroundings.network.broker_died(self.slot, death);
+        self.surroundings.network.broker_died(life.replica, death);
         life.process.abort();
         life.server.abort();
         if !life.ended.is_cancelled() {
             self.surroundings.recorder.note(What::Crashed(Part::Replica(life.replica)));
+        }
+    }
+
+    /// The process is stopped and thought dead, and another one is started in its place.
+    pub fn supersede(&mut self) {
+        if let Some(life) = self.life.take() {
+            life.gate.stop();
+            self.ghosts.push(life);
+        }
+        self.start();
+    }
+
+    /// Those that were thought dead go on where they stood; answers how many.
+    pub fn wake_ghosts(&mut self) -> usize {
+        self.ghosts.iter().for_each(|ghost| ghost.gate.resume());
+        self.surroundings.network.resumed();
+        self.ghosts.len()
+    }
+
+    /// What of them still runs is killed.
+    pub fn lay_ghosts(&mut self) {
+        for ghost in std::mem::take(&mut self.ghosts) {
+            self.end(ghost, Death::Reset);
         }
     }
 
@@ -192,7 +222,7 @@ impl Process {
         let service = StartingService::new(token, service, Arc::default());
         let limits = &self.surroundings.limits;
         let service = FederationServer::new(service).max_decoding_message_size(limits.max_message_bytes as usize + MESSAGE_SLACK);
-        let incoming = self.surroundings.network.listen(self.replica.slot, self.gate.clone());
+        let incoming = self.surroundings.network.listen(self.replica, self.gate.clone());
         let served = tonic::transport::Server::builder()
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
@@ -236,7 +266,7 @@ impl Process {
     /// The process ends; its system closes what it had open.
     fn end(&self) {
         lock(&self.handle).take();
-        self.surroundings.network.broker_died(self.replica.slot, Death::Reset);
+        self.surroundings.network.broker_died(self.replica, Death::Reset);
         self.gate.close();
         self.surroundings.recorder.note(What::Stopped(Part::Replica(self.replica)));
     }

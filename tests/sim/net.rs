@@ -18,11 +18,8 @@ use tokio::time::{Instant, Sleep};
 use tonic::transport::server::Connected;
 
 use crate::gate::Gate;
-use crate::history::Agent;
+use crate::history::{Agent, Replica};
 use crate::recorder::lock;
-
-/// What a pipe takes before its writer has to wait: the socket buffers of both ends.
-const PIPE_BYTES: usize = 128 * 1024;
 
 /// Which way bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,6 +73,9 @@ pub struct Weather {
     pub latency_ms: (u64, u64),
     /// The chance that a piece has to be repeated.
     pub loss: f64,
+    /// What a pipe takes before its writer has to wait: the socket buffers of both ends. With small ones a slow reader is felt
+    /// at once.
+    pub pipe_bytes: usize,
 }
 
 /// How a dead process's host treats its connections.
@@ -101,7 +101,7 @@ struct Pipe {
 
 struct Connection {
     agent: Agent,
-    broker: u32,
+    broker: Replica,
     pipes: [Pipe; 2],
     gates: [Gate; 2],
     /// The ends that are gone without a word.
@@ -125,8 +125,16 @@ struct Inner {
     next: u64,
     /// By agent and broker: which directions are cut.
     cuts: BTreeMap<(Agent, u32), [u32; 2]>,
-    listeners: BTreeMap<u32, mpsc::UnboundedSender<io::Result<Stream>>>,
-    gates: BTreeMap<u32, Gate>,
+    /// By slot: who listens there.
+    listeners: BTreeMap<u32, Listener>,
+}
+
+/// One life of a broker that takes connections.
+#[derive(Clone)]
+struct Listener {
+    replica: Replica,
+    gate: Gate,
+    connections: mpsc::UnboundedSender<io::Result<Stream>>,
 }
 
 /// The network.
@@ -139,26 +147,19 @@ pub struct Network {
 impl Network {
     /// A network with nobody on it.
     pub fn new(random: fastrand::Rng, weather: Weather) -> Self {
-        let inner = Inner {
-            random,
-            weather,
-            connections: BTreeMap::new(),
-            next: 0,
-            cuts: BTreeMap::new(),
-            listeners: BTreeMap::new(),
-            gates: BTreeMap::new(),
-        };
+        let inner =
+            Inner { random, weather, connections: BTreeMap::new(), next: 0, cuts: BTreeMap::new(), listeners: BTreeMap::new() };
         Self { inner: Arc::new(Mutex::new(inner)), changed: watch::Sender::new(0) }
     }
 
-    /// A broker listens; what it is sent are its connections. One that was silent until now resets what it does not know.
-    pub fn listen(&self, broker: u32, gate: Gate) -> mpsc::UnboundedReceiver<io::Result<Stream>> {
-        let (sender, receiver) = mpsc::unbounded_channel();
+    /// A broker listens in the place of who listened in its slot before; what it is sent are its connections. A host that was
+    /// silent until now resets what it does not know.
+    pub fn listen(&self, replica: Replica, gate: Gate) -> mpsc::UnboundedReceiver<io::Result<Stream>> {
+        let (connections, receiver) = mpsc::unbounded_channel();
         let mut inner = lock(&self.inner);
-        inner.listeners.insert(broker, sender);
-        inner.gates.insert(broker, gate);
-        for connection in inner.connections.values_mut().filter(|connection| connection.broker == broker && connection.silent[1])
-        {
+        inner.listeners.insert(replica.slot, Listener { replica, gate, connections });
+        let is_silent = |connection: &&mut Connection| connection.broker.slot == replica.slot && connection.silent[1];
+        for connection in inner.connections.values_mut().filter(is_silent) {
             connection.reset = true;
             connection.wake();
         }
@@ -168,10 +169,12 @@ impl Network {
     }
 
     /// A broker's process is gone.
-    pub fn broker_died(&self, broker: u32, death: Death) {
+    pub fn broker_died(&self, replica: Replica, death: Death) {
         let mut inner = lock(&self.inner);
-        inner.listeners.remove(&broker);
-        inner.die(Side::Broker, death, |connection| connection.broker == broker);
+        if inner.listeners.get(&replica.slot).is_some_and(|listener| listener.replica == replica) {
+            inner.listeners.remove(&replica.slot);
+        }
+        inner.die(Side::Broker, death, |connection| connection.broker == replica);
     }
 
     /// An agent's process is gone.
@@ -281,16 +284,16 @@ impl Network {
             }
         }
         let mut inner = lock(&self.inner);
-        let (Some(listener), Some(listening)) = (inner.listeners.get(&broker).cloned(), inner.gates.get(&broker).cloned()) else {
+        let Some(listener) = inner.listeners.get(&broker).cloned() else {
             return Err(io::ErrorKind::ConnectionRefused.into());
         };
         let id = inner.next;
         inner.next += 1;
         let connection = Connection {
             agent: agent.clone(),
-            broker,
+            broker: listener.replica,
             pipes: Default::default(),
-            gates: [gate.clone(), listening],
+            gates: [gate.clone(), listener.gate],
             silent: [false; 2],
             dropped: [false; 2],
             reset: false,
@@ -298,7 +301,7 @@ impl Network {
         inner.connections.insert(id, connection);
         drop(inner);
         let of = |side| Stream { network: self.clone(), id, side, agent: agent.clone(), timer: None };
-        listener.send(Ok(of(Side::Broker))).map_err(|_| io::Error::from(io::ErrorKind::ConnectionRefused))?;
+        listener.connections.send(Ok(of(Side::Broker))).map_err(|_| io::Error::from(io::ErrorKind::ConnectionRefused))?;
         Ok(of(Side::Agent))
     }
 }
@@ -331,7 +334,7 @@ impl Inner {
         let Some(connection) = self.connections.get(&id) else { return false };
         connection.pipes[direction].held
             || connection.silent.iter().any(|silent| *silent)
-            || self.cuts.get(&(connection.agent.clone(), connection.broker)).is_some_and(|cut| cut[direction] > 0)
+            || self.cuts.get(&(connection.agent.clone(), connection.broker.slot)).is_some_and(|cut| cut[direction] > 0)
     }
 }
 
@@ -380,8 +383,11 @@ impl Stream {
         let now = Instant::now();
         let mut read = 0;
         while let Some((at, piece)) = pipe.pieces.front_mut() {
+            if *at > now && read == 0 {
+                return Ok(Ready::At(*at));
+            }
             if *at > now {
-                return Ok(if read > 0 { Ready::Now } else { Ready::At(*at) });
+                break;
             }
             let length = piece.len().min(buffer.remaining());
             if length == 0 {
@@ -409,7 +415,7 @@ impl Stream {
     fn try_write(&self, inner: &mut Inner, bytes: &[u8], waker: &Waker) -> Poll<io::Result<usize>> {
         let direction = self.side.writes();
         let answer_is_cut = inner.is_cut(self.id, self.side.reads());
-        let delay = inner.delay();
+        let (delay, pipe_bytes) = (inner.delay(), inner.weather.pipe_bytes);
         let Some(connection) = inner.connections.get_mut(&self.id) else {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         };
@@ -421,7 +427,7 @@ impl Stream {
         if pipe.closed.is_some() || (pipe.reader_gone && !answer_is_cut) {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        let room = PIPE_BYTES.saturating_sub(pipe.bytes);
+        let room = pipe_bytes.saturating_sub(pipe.bytes);
         if room == 0 || is_stopped {
             pipe.writer = Some(waker.clone());
             return Poll::Pending;

@@ -71,10 +71,14 @@ pub enum Step {
     RestartBroker { broker: u32, going: Going, for_ms: u64 },
     /// SIGSTOP, and SIGCONT later.
     PauseBroker { broker: u32, for_ms: u64 },
+    /// It is stopped and taken for dead, and another process is started in its place. Then it goes on.
+    Supersede { broker: u32, for_ms: u64 },
     /// The configuration is written anew.
     Reconfigure { change: Reconfiguration },
     /// The store does badly.
     Store { trouble: StoreTrouble, percent: u8, for_ms: u64 },
+    /// The feed is cut: whoever has not read it cannot any more.
+    CutFeed,
     /// The way from a broker to AWS is bad.
     AwsRoute { broker: u32, trouble: RouteTrouble, percent: u8, for_ms: u64 },
     /// AWS does something.
@@ -146,6 +150,18 @@ pub enum AwsTrouble {
     StsDown,
     RoleRevoked,
     FreezeZone,
+    /// Somebody writes a record set into the account's first zone just before each call is looked at.
+    Race {
+        host: u8,
+        value: u8,
+    },
+    /// Somebody writes a record set there after each page of a list.
+    ListTear {
+        host: u8,
+        value: u8,
+    },
+    /// The zone takes no more than so many record sets.
+    ZoneQuota(u64),
 }
 
 /// What somebody else writes.
@@ -313,7 +329,8 @@ impl Draw<'_> {
         let (broker, for_ms) = (self.broker(), self.span());
         match self.random.u8(0..8) {
             0..=4 => Step::RestartBroker { broker, going: self.going(), for_ms },
-            5 | 6 => Step::PauseBroker { broker, for_ms },
+            5 => Step::PauseBroker { broker, for_ms },
+            6 => Step::Supersede { broker, for_ms },
             _ => {
                 let cluster = self.cluster();
                 let change = match self.random.u8(0..3) {
@@ -327,6 +344,9 @@ impl Draw<'_> {
     }
 
     fn store_fault(&mut self) -> Step {
+        if self.random.u8(0..16) == 0 {
+            return Step::CutFeed;
+        }
         use StoreTrouble::*;
         let trouble = [Outage, Slow, Refuse, LoseAnswers, LoseAnswers, LoseNotices][self.random.usize(0..6)];
         Step::Store { trouble, percent: self.random.u8(5..=60), for_ms: self.span() }
@@ -339,7 +359,8 @@ impl Draw<'_> {
     }
 
     fn aws_fault(&mut self) -> Step {
-        let trouble = match self.random.u8(0..17) {
+        let (host, value) = (self.random.u8(0..6), self.random.u8(1..20));
+        let trouble = match self.random.u8(0..20) {
             0 => AwsTrouble::Throttle,
             1 => AwsTrouble::Prior,
             2 => AwsTrouble::ServerError(if self.random.bool() { 500 } else { 503 }),
@@ -356,6 +377,9 @@ impl Draw<'_> {
             13 => AwsTrouble::ClockSkew(self.random.i64(-600_000..=600_000)),
             14 => AwsTrouble::StsDown,
             15 => AwsTrouble::RoleRevoked,
+            16 => AwsTrouble::Race { host, value },
+            17 => AwsTrouble::ListTear { host, value },
+            18 => AwsTrouble::ZoneQuota(self.random.u64(3..=12)),
             _ => AwsTrouble::FreezeZone,
         };
         let actions = [
@@ -413,6 +437,7 @@ impl Step {
             | Self::Storm { for_ms, .. }
             | Self::RestartBroker { for_ms, .. }
             | Self::PauseBroker { for_ms, .. }
+            | Self::Supersede { for_ms, .. }
             | Self::Store { for_ms, .. }
             | Self::AwsRoute { for_ms, .. }
             | Self::Aws { for_ms, .. }
@@ -422,6 +447,7 @@ impl Step {
             | Self::Reconnect { .. }
             | Self::Reset { .. }
             | Self::Reconfigure { .. }
+            | Self::CutFeed
             | Self::Foreign { .. } => None,
         }
     }

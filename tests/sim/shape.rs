@@ -35,6 +35,8 @@ pub struct Shape {
     pub length_ms: u64,
     /// On the agents' network, in milliseconds.
     pub network_ms: (u64, u64),
+    /// What a connection takes before its writer has to wait.
+    pub pipe_bytes: usize,
     /// On the way to the store.
     pub store_ms: (u64, u64),
     /// On the way to AWS.
@@ -133,6 +135,7 @@ impl Shape {
             skews_ms: (0..brokers).map(|_| (0..4).map(|_| skew(random)).collect()).collect(),
             length_ms: random.u64(40_000..=180_000),
             network_ms: (1, random.u64(2..=80)),
+            pipe_bytes: [1_500, 16_000, 128_000][random.usize(0..3)],
             store_ms: (0, random.u64(1..=30)),
             aws_ms: (2, random.u64(10..=150)),
             attempt_timeout_ms: random.u64(2_000..=10_000),

@@ -7,7 +7,7 @@ use zonefold::core::endpoint::{Endpoint, EndpointKey};
 use zonefold::core::ids::ZoneId;
 use zonefold::core::name::DnsName;
 use zonefold::core::record::RawRecordSet;
-use zonefold::emulator::{ChangeAction, FaultEffect, FaultMatch, FaultRule, RecordChange, View};
+use zonefold::emulator::{ChangeAction, FaultEffect, FaultMatch, FaultRule, Moment, RecordChange, View};
 
 use crate::agent::{AgentHost, SOURCES};
 use crate::aws::Route;
@@ -42,6 +42,8 @@ pub enum Undo {
     StartBroker(Arc<Mutex<BrokerHost>>),
     /// A broker's process goes on.
     ResumeBroker(Arc<Mutex<BrokerHost>>),
+    /// Processes that were thought dead go on.
+    WakeGhosts(Arc<Mutex<BrokerHost>>),
     /// The store does well again.
     Store(StoreTrouble),
     /// A way to AWS is good again.
@@ -65,7 +67,14 @@ impl World {
             | Step::Twin { .. }
             | Step::Impostor { .. } => self.trouble_agent(step),
             Step::Cut { .. } | Step::Reset { .. } | Step::Sleep { .. } | Step::Storm { .. } => self.trouble_network(step),
-            Step::RestartBroker { .. } | Step::PauseBroker { .. } | Step::Reconfigure { .. } => self.trouble_broker(step),
+            Step::RestartBroker { .. } | Step::PauseBroker { .. } | Step::Supersede { .. } | Step::Reconfigure { .. } => {
+                self.trouble_broker(step)
+            }
+            Step::CutFeed => {
+                self.database.cut_feed();
+                self.recorder.fault("store.feed_cut", "all entries of the feed are gone");
+                None
+            }
             Step::Store { trouble, percent, .. } => Some(self.trouble_store(*trouble, *percent)),
             Step::AwsRoute { broker, trouble, percent, .. } => Some(self.trouble_route(*broker, *trouble, *percent)),
             Step::Aws { account, action, trouble, percent, .. } => {
@@ -113,6 +122,10 @@ impl World {
             Undo::Calm => self.network.set_weather(self.schedule.shape.weather()),
             Undo::StartBroker(host) => lock(&host).start(),
             Undo::ResumeBroker(host) => lock(&host).resume(),
+            Undo::WakeGhosts(host) => {
+                let woken = lock(&host).wake_ghosts();
+                self.recorder.fault("stop.broker_superseded", format!("{woken} stopped brokers go on"));
+            }
             Undo::Store(trouble) => self.database.trouble(|troubles| set(troubles, trouble, None)),
             Undo::Route { broker, trouble } => self.aws.reroute(broker, |route| reroute(route, trouble, None)),
             // The end clears all of them.
@@ -272,7 +285,11 @@ impl World {
             }
             Step::Storm { latency_ms, loss_percent, .. } => {
                 self.recorder.fault("net.storm", format!("{latency_ms:?} ms, {loss_percent} % lost"));
-                self.network.set_weather(Weather { latency_ms: *latency_ms, loss: f64::from(*loss_percent) / 100.0 });
+                self.network.set_weather(Weather {
+                    latency_ms: *latency_ms,
+                    loss: f64::from(*loss_percent) / 100.0,
+                    ..self.schedule.shape.weather()
+                });
                 Some(Undo::Calm)
             }
             _ => None,
@@ -294,6 +311,12 @@ impl World {
                 self.recorder.fault("stop.broker", format!("broker {broker} stands still"));
                 lock(&host).pause();
                 Some(Undo::ResumeBroker(host))
+            }
+            Step::Supersede { broker, .. } => {
+                let host = Arc::clone(self.brokers.get(*broker as usize)?);
+                self.recorder.fault("stop.broker", format!("broker {broker} stands still, and is started a second time"));
+                lock(&host).supersede();
+                Some(Undo::WakeGhosts(host))
             }
             Step::Reconfigure { change } => {
                 self.reconfigure(change);
@@ -336,6 +359,12 @@ impl World {
     }
 
     fn effect_of(&self, account: usize, trouble: AwsTrouble) -> FaultEffect {
+        let apex =
+            self.schedule.shape.accounts.get(account).and_then(|account| account.zones.first()).map_or("", |zone| zone.apex);
+        let somebodys = |host: u8, value: u8| {
+            let set = foreign_set(&format!("n{host}.{apex}"), &format!("203.0.113.{value}"));
+            vec![RecordChange { action: ChangeAction::Create, set }]
+        };
         let role_arn =
             self.schedule.shape.accounts.get(account).map(|account| format!("arn:aws:iam::{}:role/zonefold", account.id));
         match trouble {
@@ -356,6 +385,11 @@ impl World {
             AwsTrouble::StsDown => FaultEffect::StsDown {},
             AwsTrouble::RoleRevoked => FaultEffect::RoleRevoked { role_arn: role_arn.unwrap_or_default() },
             AwsTrouble::FreezeZone => FaultEffect::FreezeZone {},
+            AwsTrouble::Race { host, value } => {
+                FaultEffect::ForeignWrite { when: Moment::Before, changes: somebodys(host, value) }
+            }
+            AwsTrouble::ListTear { host, value } => FaultEffect::ListTear { changes: somebodys(host, value) },
+            AwsTrouble::ZoneQuota(quota) => FaultEffect::ZoneQuota { quota },
         }
     }
 
@@ -471,5 +505,8 @@ fn name_of(trouble: AwsTrouble) -> &'static str {
         AwsTrouble::StsDown => "aws.sts_down",
         AwsTrouble::RoleRevoked => "aws.role_revoked",
         AwsTrouble::FreezeZone => "aws.freeze",
+        AwsTrouble::Race { .. } => "aws.foreign_race",
+        AwsTrouble::ListTear { .. } => "aws.list_tear",
+        AwsTrouble::ZoneQuota(_) => "aws.zone_quota",
     }
 }

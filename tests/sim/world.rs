@@ -188,9 +188,10 @@ impl World {
             self.aws.reroute(broker, |route| *route = Route::good(self.schedule.shape.aws_ms));
         }
         self.control.clear_faults();
-        // Whoever is stopping has stopped by then.
+        // Whoever was thought dead and goes on has time to find out that it is superseded. Whoever is stopping has stopped by then.
         tokio::time::sleep(Duration::from_secs(30)).await;
         for host in &self.brokers {
+            lock(host).lay_ghosts();
             lock(host).start();
         }
         self.agents.iter().for_each(AgentHost::start);
@@ -202,6 +203,10 @@ impl World {
     async fn rest(&mut self) {
         let until = tokio::time::Instant::now() + REST_WITHIN;
         let mut rested = false;
+        // What others did to the zones is found out when they are compared next.
+        let config = Arc::clone(&self.config.borrow());
+        let compared_within = config.accounts.iter().map(|account| account.drift_interval_secs).max().unwrap_or(0);
+        tokio::time::sleep(Duration::from_secs(u64::from(compared_within) * 5 / 4)).await;
         while tokio::time::Instant::now() < until {
             let before = self.recorder.len();
             tokio::time::sleep(REST).await;
@@ -347,6 +352,6 @@ fn described(seed: u64, shape: &Shape, config: &Config, control: &Control) -> hi
 impl Shape {
     /// The network when nothing is wrong.
     pub fn weather(&self) -> Weather {
-        Weather { latency_ms: self.network_ms, loss: 0.0 }
+        Weather { latency_ms: self.network_ms, loss: 0.0, pipe_bytes: self.pipe_bytes }
     }
 }

@@ -63,7 +63,8 @@ async fn what_has_passed_on_is_not_given_back(place: Place) {
     let store = place.open().await;
     let old = take(&*store, 1, &account(), LONG).await.remove(0);
     let new = pass_on(&*store, &old, 2).await;
-    store.give_back(&[old.clone(), Tenure { holder: replica(2), ..old }]).await.unwrap();
+    let (other_epoch, other_holder) = (Tenure { epoch: old.epoch, ..new.clone() }, Tenure { holder: old.holder, ..new.clone() });
+    store.give_back(&[old, other_epoch, other_holder]).await.unwrap();
     assert_eq!(store.heartbeat(&beating(2), LONG).await.unwrap().leases, [new]);
 }
 

@@ -82,6 +82,12 @@ impl Database {
         change(&mut lock(&self.0.troubles));
     }
 
+    /// Takes all entries out of the feed.
+    pub fn cut_feed(&self) {
+        let now = self.0.recorder.now();
+        lock(&self.0.tables).prune_feed(now, Millis(-1));
+    }
+
     /// Looks at the tables.
     pub fn look<T>(&self, look: impl FnOnce(&Tables) -> T) -> T {
         look(&lock(&self.0.tables))
