@@ -8,7 +8,7 @@ RUNS ?= 10000000
 # Arguments for `make dev` and `make sim`, as in: make dev ARGS="--data ./zonefold-data", make sim ARGS="replay 17"
 ARGS ?=
 # How many seeds `make sim` runs, and how long `make soak` runs in minutes.
-SEEDS ?= 1000
+SEEDS ?= 500
 MINUTES ?= 60
 
 .DEFAULT_GOAL := help
