@@ -6,7 +6,7 @@ BENCH = ./target/release/zonefold bench
 # Arguments for `make dev` and `make sim`, as in: make dev ARGS="--data ./zonefold-data", make sim ARGS="replay 17"
 ARGS ?=
 # How many seeds `make sim` runs, and how long `make soak` runs in minutes.
-SEEDS ?= 1000
+SEEDS ?= 500
 MINUTES ?= 60
 
 .DEFAULT_GOAL := help

@@ -2,10 +2,13 @@
 
 use zonefold::core::endpoint::Endpoint;
 use zonefold::core::invariants::Invariant::*;
+use zonefold::core::policy::DriftPolicy;
+use zonefold::core::record::RawRecordSet;
 use zonefold::core::verdict::{Reason, VerdictState};
+use zonefold::emulator::{ChangeAction, Origin};
 
 use super::history::*;
-use super::story::{BROKER, Story, agent, cluster, dns, set, wish, zone};
+use super::story::{BROKER, Story, agent, applied, cluster, dns, set, wish, zone};
 
 const APPLIED: (VerdictState, Reason) = (VerdictState::Accepted, Reason::Accepted);
 const HELD: (VerdictState, Reason) = (VerdictState::Waiting, Reason::NameHeld);
@@ -83,6 +86,18 @@ fn i11_a_foreign_record_in_the_way_excuses_a_name() {
     story.stores("east", 1, &web);
     story.keeps("east", 1, &web, (VerdictState::Waiting, Reason::ForeignRecord));
     story.is_quiet_for_ms(1_000);
+    story.keeps_to(Converges);
+    // What is ours at the name stays as well, until the wanted one can be written.
+    let text = RawRecordSet { rtype: "TXT".into(), values: vec!["\"ours\"".into()], ..set("www", &[]) };
+    let mut beside = story.clone();
+    beside.journals(None, Origin::Request, None, vec![applied(ChangeAction::Create, None, Some(&text))]);
+    beside.keeps_to(Converges);
+    beside.others_write(Some(&theirs), None);
+    beside.breaks(Converges, "www.example.com A is not there");
+    story.history.world.zones[0].drift = DriftPolicy::Adopt;
+    story.breaks(Converges, "www.example.com A is 203.0.113.1");
+    // A CNAME is never adopted for addresses.
+    story.history.end.zones.get_mut(&zone()).unwrap()[0].rtype = "CNAME".into();
     story.keeps_to(Converges);
 }
 

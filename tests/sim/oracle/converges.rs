@@ -128,10 +128,13 @@ impl Name<'_> {
             let wanted = text(Some(*ttl_secs), values);
             return Some(format!("{} {rtype} is {is}, and {holder}, who holds the name, wants {wanted}", self.name));
         }
+        // What nobody wants any more stays as long as something that is wanted at the name cannot be written: what is to come
+        // might replace it.
+        let is_waiting = self.expected.sets.keys().any(|rtype| self.is_excused(*rtype));
         let is_surplus =
             |key: &RecordKey| !self.expected.sets.contains_key(&key.rtype) && !self.expected.frozen.contains(&key.rtype);
         let surplus = self.held.iter().find(|(key, _)| is_surplus(key) && self.owner(key) == Some(Owner::Us));
-        let (key, set) = surplus.filter(|_| self.zone.policy.allows_delete())?;
+        let (key, set) = surplus.filter(|_| self.zone.policy.allows_delete() && !is_waiting)?;
         Some(format!("{key} is {}, and nobody wants it", text(set.ttl_secs, &model::values_of(set))))
     }
 
@@ -139,14 +142,16 @@ impl Name<'_> {
         self.owners.of(&self.zone.id, key)
     }
 
-    /// Somebody else's record set is in the way, or the zone's policy is to leave what is there.
+    /// Somebody else's record set is in the way, or the zone's policy is to leave what is there. Adopting is for sets of the same
+    /// name and type: what excludes the wanted one stays in its way.
     fn is_excused(&self, rtype: RecordType) -> bool {
-        let is_in_the_way = |key: &RecordKey| key.rtype == rtype || key.rtype == RecordType::Cname || rtype == RecordType::Cname;
+        let excludes = |key: &RecordKey| (key.rtype == RecordType::Cname) != (rtype == RecordType::Cname);
+        let is_adopted = |key: &RecordKey| key.rtype == rtype && self.zone.drift == DriftPolicy::Adopt;
+        let is_in_the_way = |key: &RecordKey| (key.rtype == rtype || excludes(key)) && !is_adopted(key);
         let is_foreign = |key: &RecordKey| matches!(self.owner(key), Some(Owner::Others) | None);
-        let foreign = self.held.iter().any(|(key, _)| is_in_the_way(key) && is_foreign(key));
         let key = RecordKey { name: self.name.clone(), rtype, set_identifier: None };
         let is_left = self.owner(&key) == Some(Owner::UsChanged) && self.zone.drift == DriftPolicy::Alert;
-        (foreign && self.zone.drift != DriftPolicy::Adopt) || is_left || !self.zone.policy.allows_update()
+        self.held.iter().any(|(key, _)| is_in_the_way(key) && is_foreign(key)) || is_left || !self.zone.policy.allows_update()
     }
 }
 
