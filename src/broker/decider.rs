@@ -142,8 +142,9 @@ impl Decider {
             }
             Followed::Statuses(statuses) => {
                 for told in statuses {
+                    let held = self.directory.cluster(&told.cluster).get(&told.key);
+                    let placement = held.and_then(|held| self.directory.placement(&held));
                     // The worker here knows better than the one that had the account before.
-                    let placement = told.status.verdict.placement.as_ref();
                     if placement.is_none_or(|placement| !self.workers.has(&placement.account)) {
                         self.feedback.told(&told);
                     }

@@ -172,7 +172,16 @@ impl Hiring {
         })
         .await?;
         let (messages, receiver) = mpsc::channel(WORKER_QUEUE);
-        Ok((worker, WorkerHandle { messages, view }, receiver))
+        Ok((worker, WorkerHandle { messages, view, lease: lease.clone() }, receiver))
+    }
+
+    /// Tells the other replicas what the worker knows, as soon as it knows everything.
+    async fn introduce(&self, worker: &WorkerHandle) {
+        let mut view = worker.view.clone();
+        if view.wait_for(|view| !view.loading).await.is_ok() {
+            self.feedback.tell_others_again();
+        }
+        std::future::pending().await
     }
 
     /// Tells the other replicas what the worker knows, as soon as it knows everything.
