@@ -184,15 +184,6 @@ impl Hiring {
         std::future::pending().await
     }
 
-    /// Tells the other replicas what the worker knows, as soon as it knows everything.
-    async fn introduce(&self, worker: &WorkerHandle) {
-        let mut view = worker.view.clone();
-        if view.wait_for(|view| !view.loading).await.is_ok() {
-            self.feedback.tell_others_again();
-        }
-        std::future::pending().await
-    }
-
     /// Tells the worker of later configurations.
     async fn follow_settings(
         &self,
