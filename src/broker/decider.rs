@@ -107,6 +107,10 @@ impl Decider {
             ToDecider::Followed(followed) => {
                 keeper = Keeper::Elsewhere;
                 for news in followed {
+                    if matches!(news, Followed::Statuses(_)) {
+                        // What is judged of an endpoint comes before what its worker says of it.
+                        self.pass_on(keeper, std::mem::take(&mut effects)).await;
+                    }
                     self.follow(news, &mut effects);
                 }
             }

@@ -26,6 +26,8 @@ use crate::store::{Database, Troubles};
 
 /// After everything is healed the world has this long to come to rest.
 const REST_WITHIN: Duration = Duration::from_secs(40 * 60);
+/// A world in which so much happens meanwhile never comes to rest, and looking on is of no use.
+const REST_WITHIN_EVENTS: usize = 20_000;
 /// It rests when nothing has moved for so long.
 const REST: Duration = Duration::from_secs(8);
 /// Then it is looked on for so long.
@@ -207,7 +209,8 @@ impl World {
         let config = Arc::clone(&self.config.borrow());
         let compared_within = config.accounts.iter().map(|account| account.drift_interval_secs).max().unwrap_or(0);
         tokio::time::sleep(Duration::from_secs(u64::from(compared_within) * 5 / 4)).await;
-        while tokio::time::Instant::now() < until {
+        let most_events = self.recorder.len() + REST_WITHIN_EVENTS;
+        while tokio::time::Instant::now() < until && self.recorder.len() < most_events {
             let before = self.recorder.len();
             tokio::time::sleep(REST).await;
             let moved = self.recorder.since(before, |events| events.iter().any(|event| is_movement(&event.what)));
@@ -295,7 +298,7 @@ impl World {
 
 /// The name of a cluster.
 pub fn cluster_id(cluster: usize) -> ClusterId {
-    ClusterId::parse(&Shape::cluster_name(cluster)).unwrap()
+    ClusterId::parse(Shape::cluster_name(cluster)).unwrap()
 }
 
 /// Whether something is under way that rest waits for.
