@@ -236,40 +236,48 @@ impl Planner<'_> {
 
     /// What stays at the name can be in the way of what is to come.
     fn block_conflicts(&mut self) {
-        let coming: Vec<RecordSet> =
-            self.changes.keys().filter_map(|key| self.input.settlement.desired.get(key)).map(|d| d.set.clone()).collect();
+        let input = self.input;
+        let coming: Vec<&RecordSet> =
+            self.changes.keys().filter_map(|key| input.settlement.desired.get(key)).map(|desired| &desired.set).collect();
+        let mut conflicts = vec![];
         for set in coming {
-            let in_the_way: Vec<RecordKey> = self
-                .input
-                .observed
-                .iter()
-                .filter(|(key, observed)| {
-                    **key != set.key && observed.is_there() && !self.input.settlement.desired.contains_key(*key)
-                })
-                .filter(|(key, observed)| excludes(&set, key, &observed.raw))
-                .map(|(key, _)| key.clone())
-                .collect();
-            for other in in_the_way {
-                self.make_way(&set.key, &other);
+            let in_the_way = input.observed.iter().filter(|(key, observed)| {
+                **key != set.key
+                    && observed.is_there()
+                    && !input.settlement.desired.contains_key(*key)
+                    && excludes(set, key, &observed.raw)
+            });
+            conflicts.extend(in_the_way.map(|(other, observed)| (&set.key, other, observed)));
+        }
+        for (key, other, observed) in &conflicts {
+            self.hinder(key, other, observed);
+        }
+        for (key, other, observed) in conflicts {
+            if self.plan.blocked.is_empty() {
+                // A switch of type or policy is an update of the name: also where deletions are not allowed.
+                self.change(other, Some(observed.raw.clone()), None, Motive::Withdrawn);
+            } else {
+                // Something of the name is blocked, so all that is there stays, and what has no place beside it waits.
+                let message = format!("{other} stays until all that replaces it can be written");
+                self.block(key, BlockReason::KeptForSibling, message);
             }
         }
     }
 
-    fn make_way(&mut self, key: &RecordKey, other: &RecordKey) {
-        let Some(observed) = self.input.observed.get(other) else { return };
+    /// Blocks what is to come when what is in its way has to stay.
+    fn hinder(&mut self, key: &RecordKey, other: &RecordKey, observed: &Observed) {
         if observed.owner.is_none() {
-            self.changes.remove(key);
             self.block_foreign(key, other);
         } else if self.is_frozen(other) {
-            self.changes.remove(key);
             let message =
                 format!("{other} is kept because the endpoint that made it is now rejected: correct or delete that endpoint");
             self.block(key, BlockReason::Policy, message);
-        } else if self.input.policy.allows_update() {
-            // A switch of type or policy is an update of the name: also where deletions are not allowed.
-            self.change(other, Some(observed.raw.clone()), None, Motive::Withdrawn);
-        } else {
-            self.changes.remove(key);
+        } else if observed.drift.is_some() && self.input.drift == DriftPolicy::Alert {
+            let message = format!(
+                "somebody else changed {other}, which is in the way, and the zone's drift policy is alert: remove it by hand, or set the policy to repair"
+            );
+            self.block(key, BlockReason::Drifted, message);
+        } else if !self.input.policy.allows_update() {
             self.block_policy(key, "changed");
         }
     }
@@ -341,7 +349,11 @@ impl Planner<'_> {
     fn finish(mut self) -> NamePlan {
         let blocked: BTreeSet<&RecordKey> = self.plan.blocked.iter().map(|blocked| &blocked.key).collect();
         self.changes.retain(|key, change| !blocked.contains(key) && change.before != change.after);
-        self.plan.units = group(self.changes.into_values().collect());
+        let is_deleted = |key: &RecordKey| self.changes.get(key).is_some_and(|change| change.after.is_none());
+        let counts = |key: &RecordKey| !is_protected(&self.input.zone.apex, key);
+        let anything_stays =
+            self.input.observed.iter().any(|(key, observed)| observed.is_there() && counts(key) && !is_deleted(key));
+        self.plan.units = group(self.changes.into_values().collect(), anything_stays);
         self.plan
     }
 }
@@ -362,13 +374,17 @@ fn excludes(set: &RecordSet, other: &RecordKey, other_raw: &RawRecordSet) -> boo
     set.key.rtype == other.rtype && other_raw.canonical().map_or(true, |o| o.policy.kind() != set.policy.kind())
 }
 
-/// What only goes together: everything at a name where a CNAME comes or goes, and a type whose policy or weighted time to
-/// live changes. Everything else stands alone, so that one refusal delays nothing else.
-fn group(changes: Vec<Change>) -> Vec<Unit> {
+/// What only goes together: everything at a name where a CNAME comes or goes, everything at a name of which nothing stays and
+/// that is to have something else, and a type whose policy or weighted time to live changes. Everything else stands alone, so
+/// that one refusal delays nothing else.
+fn group(changes: Vec<Change>, anything_stays: bool) -> Vec<Unit> {
     if changes.is_empty() {
         return vec![];
     }
-    if changes.iter().any(|change| change.key.rtype == RecordType::Cname) {
+    // Alone, the deletion could go out in a call and what takes its place be refused or wait: the name would not resolve.
+    let is_replaced_whole =
+        !anything_stays && changes.iter().any(|change| change.before.is_some()) && changes.iter().any(|c| c.after.is_some());
+    if is_replaced_whole || changes.iter().any(|change| change.key.rtype == RecordType::Cname) {
         return vec![Unit { changes }];
     }
     let mut by_type: BTreeMap<RecordType, Vec<Change>> = BTreeMap::new();

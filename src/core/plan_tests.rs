@@ -167,6 +167,59 @@ fn a_blocked_replacement_keeps_what_is_there() {
 }
 
 #[test]
+fn a_name_of_which_nothing_stays_passes_to_another_type_in_one_unit() {
+    let aaaa = || endpoint("web", NAME, "AAAA", &["2001:db8::1"]);
+    let scene = || Scene::default().wants(aaaa()).holds(a("web", "192.0.2.1"), Some("east"));
+    let plan = scene().plan();
+    assert_eq!(plan.units.len(), 1, "{plan:?}");
+    assert_eq!(actions(&plan), [(true, false), (false, true)]);
+    // Beside something that stays, each goes alone.
+    let text = || endpoint("txt", NAME, "TXT", &["hello"]);
+    assert_eq!(scene().holds(text(), None).plan().units.len(), 2);
+    assert_eq!(scene().holds(text(), Some("east")).wants(text()).plan().units.len(), 2);
+}
+
+#[test]
+fn what_somebody_changed_stays_in_the_way_where_drift_is_only_reported() {
+    let weighted = || {
+        let mut endpoint = a("web", "192.0.2.7");
+        endpoint.key.set_identifier = "s1".into();
+        endpoint.properties.insert("aws/weight".into(), "10".into());
+        endpoint
+    };
+    let plan = |drift, wanted: Endpoint, held: Endpoint| {
+        Scene { drift, ..Scene::default() }.wants(wanted).holds(held, Some("east")).drifted(Drift::Changed).plan()
+    };
+    for (wanted, held) in [
+        (weighted(), a("web", "192.0.2.1")),
+        (a("web", "192.0.2.1"), weighted()),
+        (cname("x.example.net"), a("web", "192.0.2.1")),
+    ] {
+        let alert = plan(DriftPolicy::Alert, wanted.clone(), held.clone());
+        assert!(alert.units.is_empty(), "{alert:?}");
+        assert!(reasons(&alert).contains(&&BlockReason::Drifted));
+        assert_eq!(plan(DriftPolicy::Repair, wanted, held).units.len(), 1);
+    }
+}
+
+#[test]
+fn what_has_no_place_beside_what_is_kept_waits_with_it() {
+    // A foreign TXT blocks ours, so the simple A is kept; no weighted A fits beside it.
+    let foreign = endpoint("txt", NAME, "TXT", &["foreign"]);
+    let mut weighted = a("web", "192.0.2.7");
+    weighted.key.set_identifier = "s1".into();
+    weighted.properties.insert("aws/weight".into(), "10".into());
+    let scene = Scene::default()
+        .wants(weighted)
+        .wants(endpoint("txt", NAME, "TXT", &["ours"]))
+        .holds(a("web", "192.0.2.1"), Some("east"))
+        .holds(foreign, None);
+    let plan = scene.plan();
+    assert!(plan.units.is_empty(), "{plan:?}");
+    assert!(reasons(&plan).contains(&&BlockReason::KeptForSibling));
+}
+
+#[test]
 fn zone_policies_bound_what_is_written() {
     let under = |policy| Scene { policy, ..Scene::default() };
     let update =

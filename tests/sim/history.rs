@@ -169,6 +169,13 @@ pub enum What {
         /// What it said.
         message: String,
     },
+    /// The configuration names a cluster from now on, or no longer.
+    Registered {
+        /// Which.
+        cluster: ClusterId,
+        /// Whether it does.
+        registered: bool,
+    },
     /// From here on nothing is broken and nothing is wanted anew; all parts run.
     Healed,
     /// From here to the end nothing is done: everything has settled, and only time passes.

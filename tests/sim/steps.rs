@@ -343,6 +343,7 @@ impl World {
                     let first = self.schedule.shape.config().clusters.into_iter().find(|other| other.name == id);
                     config.clusters.extend(first);
                 }
+                self.recorder.note(What::Registered { cluster: id, registered: *registered });
             }
         }
         self.config.send_replace(Arc::new(config));

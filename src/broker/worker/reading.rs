@@ -13,7 +13,7 @@ use super::sending::names_of;
 use super::work::{SyncWatch, ZoneWork};
 use super::{Worker, row_of};
 use crate::core::budget::{ApiAction, Lane, Permit};
-use crate::core::change::{Batch, Unit};
+use crate::core::change::{Batch, Change, Unit};
 use crate::core::ids::ZoneId;
 use crate::core::name::DnsName;
 use crate::core::plan::Observed;
@@ -265,11 +265,17 @@ fn settle_batches(zone: &mut ZoneWork, now: Timestamp) -> Vec<Settled> {
         };
         let applied = batch.changes().any(|change| is_now(&change.key, &change.after) && !is_now(&change.key, &change.before));
         let (outcome, writes, claims) = if applied {
-            let units = batch.units.iter().filter_map(|unit| {
-                let changes: Vec<_> = unit.changes.iter().filter(|change| is_now(&change.key, &change.after)).cloned().collect();
-                (!changes.is_empty()).then_some(Unit { changes })
-            });
-            let arrived = Batch { units: units.collect(), ..batch.clone() };
+            let part = |arrived: bool| {
+                let is_of_part = |change: &&Change| is_now(&change.key, &change.after) == arrived;
+                let units = batch.units.iter().filter_map(|unit| {
+                    let changes: Vec<_> = unit.changes.iter().filter(is_of_part).cloned().collect();
+                    (!changes.is_empty()).then_some(Unit { changes })
+                });
+                Batch { units: units.collect(), ..batch.clone() }
+            };
+            let (arrived, missing) = (part(true), part(false));
+            // What told may have been an earlier call that did the same and came late; then this one may still come.
+            zone.book.may_come_late(&missing, now);
             zone.sequence += 1;
             let (writes, claims) = zone.book.applied(&arrived, None, zone.sequence, now);
             (BatchOutcome::Applied { change_id: None, request_id: None }, writes, claims)

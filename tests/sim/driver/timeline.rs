@@ -68,6 +68,8 @@ impl Teller<'_> {
             What::Stopped(part) => Some(format!("{part} has stopped")),
             What::Crashed(part) => Some(format!("{part} CRASHES")),
             What::Panicked { part, message } => Some(format!("{part} PANICS: {message}")),
+            // The step says it.
+            What::Registered { .. } => None,
             What::Healed => Some("== everything is healed ==".to_owned()),
             What::Quiet => Some("== all is quiet ==".to_owned()),
             What::Wanted { cluster, endpoint } => {

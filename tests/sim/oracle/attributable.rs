@@ -4,23 +4,45 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use zonefold::core::change::{Action, Batch, WireChange};
 use zonefold::core::endpoint::EndpointKey;
-use zonefold::core::ids::{BatchId, ClusterId};
+use zonefold::core::ids::{BatchId, ClusterId, ZoneId};
 use zonefold::core::invariants::Invariant;
+use zonefold::core::record::RawRecordSet;
 use zonefold::core::time::Timestamp;
-use zonefold::emulator::{ChangeAction, JournalEntry};
+use zonefold::emulator::{Action as Operation, ChangeAction, JournalEntry};
 use zonefold::ports::BatchOutcome;
 
 use super::Violation;
-use super::history::{Commit, Event, History, RowChange, What};
-use super::owners::is_ours;
+use super::history::{Call, Commit, Event, History, Replica, RowChange, What};
+use super::owners::{NetChange, is_ours, net_changes};
+
+/// The end of a batch in the journal. Places are places in the log.
+#[derive(Clone, Copy)]
+struct Finished<'a> {
+    at: usize,
+    outcome: &'a BatchOutcome,
+    /// When AWS looked, where it was read back; else the place of the end itself.
+    looked: usize,
+}
+
+/// A call that lists the record sets of a zone, or sends a batch.
+struct Asked<'a> {
+    call: &'a Call,
+    arrived: Option<usize>,
+    ended: Option<usize>,
+    is_answered: bool,
+}
 
 #[derive(Default)]
 struct Reading<'a> {
-    begun: BTreeMap<BatchId, &'a Batch>,
-    /// The outcome of each batch, with its place in the log.
-    finished: BTreeMap<BatchId, (usize, &'a BatchOutcome)>,
+    /// What was journalled, and where in the log.
+    begun: BTreeMap<BatchId, (usize, &'a Batch)>,
+    finished: BTreeMap<BatchId, Finished<'a>>,
     /// The batches that AWS applied, with the place in the log and the change's id.
     applied: BTreeMap<BatchId, (usize, &'a str)>,
+    /// What became of record sets in each zone, by whoever: the place in the log, the batch when it is one of ours, and what.
+    changes: BTreeMap<ZoneId, Vec<(usize, Option<BatchId>, NetChange)>>,
+    /// The calls by their numbers, in the order in which they were started.
+    calls: BTreeMap<u64, Asked<'a>>,
     /// Every endpoint that was ever stored.
     known: BTreeSet<(ClusterId, EndpointKey)>,
     violations: Vec<Violation>,
@@ -51,21 +73,81 @@ impl<'a> Reading<'a> {
                     }
                 }
             }
-            What::Committed { commit: Commit::BatchBegun(batch), .. } => self.begun(batch, event.at),
-            What::Committed { commit: Commit::BatchFinished { batch, outcome }, .. } => {
-                self.finished.insert(*batch, (index, outcome));
+            What::Committed { commit: Commit::BatchBegun(batch), .. } => self.begun(index, batch, event.at),
+            What::Committed { commit: Commit::BatchFinished { batch, outcome }, replica, .. } => {
+                let looked = replica.and_then(|replica| self.looked(*batch, replica)).unwrap_or(index);
+                self.finished.insert(*batch, Finished { at: index, outcome, looked });
+            }
+            What::CallArrived { call, .. } => {
+                self.calls.get_mut(call).into_iter().for_each(|asked| asked.arrived = Some(index));
+            }
+            What::CallEnded { call, outcome } => {
+                for asked in self.calls.get_mut(call) {
+                    asked.ended = Some(index);
+                    asked.is_answered = outcome == "status 200";
+                }
             }
             What::CallStarted(call) => {
+                self.calls.insert(call.number, Asked { call, arrived: None, ended: None, is_answered: false });
                 if let Some(batch) = call.batch.filter(|batch| !self.begun.contains_key(batch)) {
                     self.found(event.at, format!("{} sends batch {batch} before it is in the journal", call.replica));
                 }
             }
-            What::Applied { entry, .. } if is_ours(entry) => self.applied(index, entry, event.at),
+            What::Applied { entry, .. } => {
+                let batch = batch_of(entry).filter(|_| is_ours(entry));
+                let changes = self.changes.entry(entry.zone.clone()).or_default();
+                changes.extend(net_changes(entry).into_iter().map(|change| (index, batch, change)));
+                if is_ours(entry) {
+                    self.applied(index, entry, event.at);
+                }
+            }
             _ => {}
         }
     }
 
-    fn begun(&mut self, batch: &'a Batch, at: Timestamp) {
+    /// When AWS looked at the zone for a replica that reads a batch back: at the first listing that was answered after the
+    /// batch's call was over, or after it was journalled for a replica that did not send it.
+    fn looked(&self, batch: BatchId, replica: Replica) -> Option<usize> {
+        let (begun, zone) = self.begun.get(&batch).map(|(begun, batch)| (*begun, &batch.zone))?;
+        let sent = self.calls.values().find(|asked| asked.call.batch == Some(batch) && asked.call.replica == replica);
+        let over = sent.map_or(Some(begun), |asked| asked.ended)?;
+        let is_listing = |asked: &&Asked<'_>| {
+            asked.call.replica == replica
+                && asked.call.action == Operation::ListResourceRecordSets.as_str()
+                && asked.call.zone.as_ref() == Some(zone)
+                && asked.is_answered
+        };
+        let arrivals = self.calls.values().filter(is_listing).filter_map(|asked| asked.arrived);
+        arrivals.filter(|arrived| *arrived > over).min()
+    }
+
+    /// Whether every record set of a batch that AWS applied was written again before somebody looked.
+    fn is_covered(&self, id: BatchId, applied: usize, looked: usize) -> bool {
+        let Some((_, batch)) = self.begun.get(&id) else { return false };
+        let changes = self.changes.get(&batch.zone).map_or(&[][..], Vec::as_slice);
+        batch
+            .changes()
+            .all(|change| changes.iter().any(|(at, _, other)| *at > applied && *at < looked && other.key == change.key))
+    }
+
+    /// Whether something else, after the batch was journalled, made one of its record sets what the batch would have made it:
+    /// an earlier call of ours that did the same and came late, or somebody else. Nobody who reads back can tell them apart.
+    fn is_done_by_others(&self, id: BatchId, until: usize) -> bool {
+        let Some((begun, batch)) = self.begun.get(&id) else { return false };
+        let changes = self.changes.get(&batch.zone).map_or(&[][..], Vec::as_slice);
+        batch.changes().any(|change| {
+            let wanted = change.after.clone().map(plain);
+            changes.iter().any(|(at, by, other)| {
+                *at > *begun
+                    && *at < until
+                    && *by != Some(id)
+                    && other.key == change.key
+                    && other.after.clone().map(plain) == wanted
+            })
+        })
+    }
+
+    fn begun(&mut self, index: usize, batch: &'a Batch, at: Timestamp) {
         for change in batch.changes() {
             let strangers = change.cause.endpoints.iter();
             let stranger =
@@ -80,13 +162,12 @@ impl<'a> Reading<'a> {
                 self.violations.push(violation.about(&change.key.name));
             }
         }
-        self.begun.insert(batch.id, batch);
+        self.begun.insert(batch.id, (index, batch));
     }
 
     fn applied(&mut self, index: usize, entry: &'a JournalEntry, at: Timestamp) {
         let comment = entry.comment.as_deref().unwrap_or_default();
-        let id = comment.strip_prefix("zonefold ").and_then(|id| id.parse().ok()).map(BatchId);
-        let Some((id, batch)) = id.and_then(|id| Some((id, *self.begun.get(&id)?))) else {
+        let Some((id, batch)) = batch_of(entry).and_then(|id| Some((id, self.begun.get(&id)?.1))) else {
             self.found(at, format!("AWS applied {} for {comment:?}, which is in no journal", entry.change_id));
             return;
         };
@@ -100,17 +181,20 @@ impl<'a> Reading<'a> {
 
     fn compare_outcomes(&mut self, history: &History) {
         let at = history.end.at;
-        for (id, (finished, outcome)) in std::mem::take(&mut self.finished) {
+        for (id, Finished { at: finished, outcome, looked }) in std::mem::take(&mut self.finished) {
             match (outcome, self.applied.get(&id).copied()) {
                 (BatchOutcome::Applied { change_id: None, .. }, Some(_)) => {}
                 (BatchOutcome::Applied { change_id: Some(noted), .. }, Some((_, actual))) if noted == actual => {}
                 (BatchOutcome::Applied { change_id, .. }, Some((_, actual))) => {
                     self.found(at, format!("batch {id} is journalled with the change {change_id:?} and AWS's is {actual}"));
                 }
+                (BatchOutcome::Applied { change_id: None, .. }, None) if self.is_done_by_others(id, finished) => {}
                 (BatchOutcome::Applied { .. }, None) => {
                     self.found(at, format!("batch {id} is journalled as applied, and AWS never applied it"));
                 }
-                // A call may come late, after it was read back as not applied; not before.
+                // A call may come late, after AWS was asked whether it was applied; not before, unless nothing of it was left.
+                (BatchOutcome::NotApplied { .. }, Some((applied, _)))
+                    if applied > looked || self.is_covered(id, applied, looked) => {}
                 (BatchOutcome::Refused { .. } | BatchOutcome::NotApplied { .. }, Some((applied, _))) if applied < finished => {
                     self.found(at, format!("batch {id} is journalled as {outcome:?} after AWS had applied it"));
                 }
@@ -126,22 +210,32 @@ impl<'a> Reading<'a> {
     }
 }
 
+/// The batch that the comment of an entry names.
+fn batch_of(entry: &JournalEntry) -> Option<BatchId> {
+    entry.comment.as_deref()?.strip_prefix("zonefold ")?.parse().ok().map(BatchId)
+}
+
+/// A record set in the form in which sets are compared.
+fn plain(mut set: RawRecordSet) -> RawRecordSet {
+    // AWS answers a name with its final dot, and values in the order sent.
+    set.name = set.name.trim_end_matches('.').to_ascii_lowercase().into();
+    set
+}
+
 fn changes_of(entry: &JournalEntry) -> Vec<WireChange> {
     let wire = entry.changes.iter().filter_map(|change| {
         let (action, set) = match change.action {
             ChangeAction::Delete => (Action::Delete, change.before.as_ref()),
             ChangeAction::Create | ChangeAction::Upsert => (Action::Create, change.after.as_ref()),
         };
-        Some(WireChange { action, set: zonefold::core::record::RawRecordSet::clone(set?) })
+        Some(WireChange { action, set: RawRecordSet::clone(set?) })
     });
     sorted(wire.collect())
 }
 
 fn sorted(mut wire: Vec<WireChange>) -> Vec<WireChange> {
-    // AWS answers a name with its final dot, and values in the order sent.
     for change in &mut wire {
-        let name = change.set.name.trim_end_matches('.').to_ascii_lowercase();
-        change.set.name = name.into();
+        change.set = plain(std::mem::take(&mut change.set));
     }
     wire.sort();
     wire

@@ -142,15 +142,21 @@ impl Name<'_> {
         self.owners.of(&self.zone.id, key)
     }
 
-    /// Somebody else's record set is in the way, or the zone's policy is to leave what is there. Adopting is for sets of the same
-    /// name and type: what excludes the wanted one stays in its way.
+    /// Somebody else's record set is in the way, or one of ours that somebody else changed in a zone that only reports drift, or
+    /// the zone's policy is to leave what is there. Adopting is for sets of the same name and type: what excludes the wanted
+    /// one stays in its way.
     fn is_excused(&self, rtype: RecordType) -> bool {
         let excludes = |key: &RecordKey| (key.rtype == RecordType::Cname) != (rtype == RecordType::Cname);
         let is_adopted = |key: &RecordKey| key.rtype == rtype && self.zone.drift == DriftPolicy::Adopt;
         let is_in_the_way = |key: &RecordKey| (key.rtype == rtype || excludes(key)) && !is_adopted(key);
-        let is_foreign = |key: &RecordKey| matches!(self.owner(key), Some(Owner::Others) | None);
+        let is_alert = self.zone.drift == DriftPolicy::Alert;
+        let is_foreign = |key: &RecordKey| match self.owner(key) {
+            Some(Owner::Us) => false,
+            Some(Owner::UsChanged) => is_alert,
+            Some(Owner::Others) | None => true,
+        };
         let key = RecordKey { name: self.name.clone(), rtype, set_identifier: None };
-        let is_left = self.owner(&key) == Some(Owner::UsChanged) && self.zone.drift == DriftPolicy::Alert;
+        let is_left = self.owner(&key) == Some(Owner::UsChanged) && is_alert;
         self.held.iter().any(|(key, _)| is_in_the_way(key) && is_foreign(key)) || is_left || !self.zone.policy.allows_update()
     }
 }

@@ -31,6 +31,8 @@ struct Reading<'a> {
     /// For each journalled batch, who wanted its names then.
     heirs: BTreeMap<BatchId, BTreeMap<DnsName, Heirs>>,
     calls: BTreeMap<u64, &'a Call>,
+    /// The clusters whose registration has changed: whether they are registered, and since when.
+    registered: BTreeMap<ClusterId, (bool, Timestamp)>,
 }
 
 /// No batch of ours leaves a name without records while an endpoint wants it that was known well before the batch was planned
@@ -43,6 +45,7 @@ pub fn judge(history: &History) -> Vec<Violation> {
         present: BTreeMap::new(),
         heirs: BTreeMap::new(),
         calls: BTreeMap::new(),
+        registered: BTreeMap::new(),
     };
     history.log.iter().flat_map(|event| reading.read(event)).collect()
 }
@@ -52,6 +55,7 @@ impl<'a> Reading<'a> {
         self.stored.apply(event);
         match &event.what {
             What::CallStarted(call) => drop(self.calls.insert(call.number, call)),
+            What::Registered { cluster, registered } => drop(self.registered.insert(cluster.clone(), (*registered, event.at))),
             What::Committed { commit: Commit::BatchBegun(batch), .. } => {
                 let names: BTreeSet<DnsName> = batch.changes().map(|change| change.key.name.clone()).collect();
                 let heirs = names.into_iter().map(|name| (name.clone(), self.wanting(&batch.zone, &name, event.at)));
@@ -74,7 +78,11 @@ impl<'a> Reading<'a> {
                 placed.id == *zone && placed.policy.allows_create() && placed.apex != *name
             })
         };
-        let heirs = rows.filter(|((cluster, _), row)| wants_it(&row.endpoint) && is_placed(cluster));
+        // What a cluster that is not registered wants is stored, and is published for nobody.
+        let is_registered = |cluster: &ClusterId| {
+            self.registered.get(cluster).is_none_or(|(registered, since)| *registered && *since + KNOWN_AFTER <= now)
+        };
+        let heirs = rows.filter(|((cluster, _), row)| wants_it(&row.endpoint) && is_placed(cluster) && is_registered(cluster));
         heirs.map(|((cluster, key), _)| (cluster.clone(), key.clone())).collect()
     }
 

@@ -1,13 +1,14 @@
 //! 12: At most one replica works an account, and one that lost its lease stops calling before the lease can pass on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use zonefold::core::ids::{AccountId, BatchId};
 use zonefold::core::invariants::Invariant;
 use zonefold::core::time::Timestamp;
+use zonefold::emulator::Action;
 
 use super::Violation;
-use super::history::{Commit, Event, History, LeaseChange, Replica, What};
+use super::history::{Call, Commit, Event, History, LeaseChange, Replica, What};
 
 /// The end of a lease that does not run out.
 const FOR_EVER: Timestamp = Timestamp(i64::MAX);
@@ -23,7 +24,11 @@ struct Lease {
 #[derive(Default)]
 struct Reading {
     leases: BTreeMap<AccountId, Lease>,
+    /// Who ever took the lease of each account, and was not told since that it passed on.
+    holders: BTreeSet<(AccountId, Replica)>,
     batches: BTreeMap<BatchId, AccountId>,
+    /// Who journalled each batch, while it had the newest lease.
+    begun: BTreeMap<BatchId, Replica>,
     violations: Vec<Violation>,
 }
 
@@ -48,10 +53,16 @@ impl Reading {
     fn read(&mut self, event: &Event) {
         match &event.what {
             What::Lease { account, replica, epoch, change } => self.lease(event.at, account, *replica, *epoch, *change),
+            What::Fault { kind: "store.fenced", text } => {
+                let is_told = |account: &AccountId, replica: &Replica| {
+                    text.starts_with(&format!("{replica}:")) && text.contains(account.as_str())
+                };
+                self.holders.retain(|(account, replica)| !is_told(account, replica));
+            }
             What::CallStarted(call) => {
                 let lease = self.leases.get(&call.account);
                 let is_theirs = |lease: &&Lease| lease.replica == call.replica && !lease.given_back && event.at <= lease.until;
-                if lease.filter(is_theirs).is_none() {
+                if lease.filter(is_theirs).is_none() && !lease.is_some_and(|lease| self.may_not_know(lease, call)) {
                     let held = lease.map_or_else(|| "never held".to_owned(), |lease| lease.to_string());
                     let what = format!(
                         "{} starts call {} ({}) of the account {}, whose lease is {held}",
@@ -64,6 +75,9 @@ impl Reading {
                 let account = match commit {
                     Commit::BatchBegun(batch) => {
                         self.batches.insert(batch.id, batch.account.clone());
+                        let newest = self.leases.get(&batch.account).map(|lease| lease.epoch);
+                        self.begun
+                            .extend(replica.filter(|_| newest.is_some() && *lease_epoch == newest).map(|by| (batch.id, by)));
                         batch.account.clone()
                     }
                     Commit::BatchFinished { batch, .. } => match self.batches.get(batch) {
@@ -79,6 +93,15 @@ impl Reading {
         }
     }
 
+    /// A lease of a store that is not shared never runs out: a second process on the same file takes it over, and the first one
+    /// learns of it with its next write, which is fenced. Until then it may ask what it likes, and send what it journalled
+    /// while the lease was its own: its successor found that batch open and reads it back.
+    fn may_not_know(&self, lease: &Lease, call: &Call) -> bool {
+        let was_theirs = lease.until == FOR_EVER && self.holders.contains(&(call.account.clone(), call.replica));
+        let is_journalled = || call.batch.is_some_and(|batch| self.begun.get(&batch) == Some(&call.replica));
+        was_theirs && (call.action != Action::ChangeResourceRecordSets.as_str() || is_journalled())
+    }
+
     fn lease(&mut self, at: Timestamp, account: &AccountId, replica: Replica, epoch: u64, change: LeaseChange) {
         match (change, self.leases.get_mut(account)) {
             (LeaseChange::Taken { until }, old) => {
@@ -89,6 +112,7 @@ impl Reading {
                     self.found(at, what);
                 }
                 self.leases.insert(account.clone(), Lease { replica, epoch, until, given_back: false });
+                self.holders.insert((account.clone(), replica));
             }
             (LeaseChange::Renewed { until }, Some(lease)) if lease.epoch == epoch && lease.replica == replica => {
                 lease.until = until;

@@ -151,5 +151,8 @@ impl Reading<'_> {
 }
 
 fn wants(endpoint: &Endpoint, key: &RecordKey, value: &str) -> bool {
-    model::wish(endpoint).is_some_and(|wish| wish.name == key.name && wish.rtype == key.rtype && wish.values.contains(value))
+    // The wishes that the model reads are for sets without an identifier; one with an identifier is another set.
+    key.set_identifier.is_none()
+        && model::wish(endpoint)
+            .is_some_and(|wish| wish.name == key.name && wish.rtype == key.rtype && wish.values.contains(value))
 }
