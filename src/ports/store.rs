@@ -289,6 +289,21 @@ pub enum BatchOutcome {
     },
 }
 
+/// Why a batch was not applied whose answer was lost: part of the journal, so it stays as it is.
+const NOT_FOUND: &str = "not found when read back";
+
+impl BatchOutcome {
+    /// The answer was lost, and nothing of the batch was there when it was read back.
+    pub fn not_found() -> Self {
+        Self::NotApplied { reason: NOT_FOUND.to_owned() }
+    }
+
+    /// Whether the call may still be carried out after this end: it was sent, and is somewhere on its way.
+    pub fn may_come_late(&self) -> bool {
+        matches!(self, Self::NotApplied { reason } if reason == NOT_FOUND)
+    }
+}
+
 /// A batch in the journal.
 #[derive(Clone, Debug)]
 pub struct BatchRow {
@@ -398,6 +413,10 @@ pub trait Store: Leases + Feed + Send + Sync {
 
     /// The batches of an account without an outcome, oldest first: each has to be read back.
     async fn open_batches(&self, account: &AccountId) -> Result<Vec<BatchRow>, StoreError>;
+
+    /// The batches of an account, planned at a time or later, that may still come late
+    /// ([`BatchOutcome::may_come_late`]), oldest first.
+    async fn lost_batches(&self, account: &AccountId, since: Timestamp) -> Result<Vec<BatchRow>, StoreError>;
 
     /// The journal, newest first.
     async fn changes(&self, filter: &ChangeFilter) -> Result<Vec<ChangeRow>, StoreError>;

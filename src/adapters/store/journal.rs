@@ -236,6 +236,32 @@ pub(super) async fn open(transaction: &mut Transaction, account: &AccountId) -> 
         .collect()
 }
 
+/// The batches that may come late. Batches are journalled about in the order in which they were planned, so the index is walked
+/// from its end to the first that is too old.
+pub(super) async fn lost(
+    transaction: &mut Transaction,
+    account: &AccountId,
+    since: Timestamp,
+) -> Result<Vec<BatchRow>, StoreError> {
+    let query = "
+        select j.entry, b.outcome, b.finished_at
+          from batches b join journal j on j.account = b.account and j.seq = b.journal_seq
+         where b.account = $1 and b.applied = 0 and b.journal_seq > coalesce((
+               select old.journal_seq from batches old where old.account = $1 and old.planned_at < $2
+                order by old.journal_seq desc limit 1), 0)
+         order by b.journal_seq";
+    let rows = transaction.fetch(query, [account.as_str().into(), since.0.into()]).await?;
+    let mut lost = vec![];
+    for row in &rows {
+        let outcome: BatchOutcome = from_json("batch outcome", row.text(1)?)?;
+        if outcome.may_come_late() {
+            let Intent { batch } = from_json("journal entry", row.text(0)?)?;
+            lost.push(BatchRow { batch, outcome: Some(outcome), finished_at: row.int_or_null(2)?.map(Timestamp) });
+        }
+    }
+    Ok(lost)
+}
+
 /// One page of a chain with its end and its anchor, read in one statement: entries that others append meanwhile fit the end
 /// beside them.
 const WALK: &str = "

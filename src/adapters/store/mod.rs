@@ -298,6 +298,10 @@ impl Store for SqlStore {
         in_transaction!(self.reading(), journal::open, account)
     }
 
+    async fn lost_batches(&self, account: &AccountId, since: Timestamp) -> Result<Vec<BatchRow>, StoreError> {
+        in_transaction!(self.reading(), journal::lost, account, since)
+    }
+
     async fn changes(&self, filter: &ChangeFilter) -> Result<Vec<ChangeRow>, StoreError> {
         in_transaction!(self.reading(), changes::list, filter)
     }

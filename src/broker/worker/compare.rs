@@ -39,14 +39,14 @@ pub struct PageDiff {
 }
 
 impl ZoneBook {
-    /// Notes a batch whose answer was lost and that was not there when it was read back. It may come late: what it would have
-    /// made is then ours and no foreign record.
-    pub fn may_come_late(&mut self, batch: &Batch, now: Timestamp) {
-        self.late.retain(|_, late| late.until > now);
+    /// Notes a batch whose answer was lost and that was not there when it was read back, and from when on that is to be
+    /// reckoned. It may come late: what it would have made is then ours and no foreign record.
+    pub fn may_come_late(&mut self, batch: &Batch, since: Timestamp) {
+        self.late.retain(|_, late| late.until > since);
         for change in batch.changes() {
             if let Some(raw) = &change.after {
                 let owner = Ownership { cluster: change.cause.cluster.clone(), batch: batch.id };
-                self.late.insert(change.key.clone(), Late { raw: raw.clone(), owner, until: now + LATE_FOR });
+                self.late.insert(change.key.clone(), Late { raw: raw.clone(), owner, until: since + LATE_FOR });
             }
         }
     }

@@ -12,6 +12,7 @@ use tracing::info;
 
 use super::agenda::Zones;
 use super::calls::Running;
+use super::compare::LATE_FOR;
 use super::discovery::Discovery;
 use super::gate::Place;
 use super::reviews::Reviews;
@@ -167,6 +168,12 @@ impl Worker {
             if let Some(zone) = self.zones.get_mut(&batch.batch.zone) {
                 info!(zone = %batch.batch.zone, batch = %batch.batch.id, "a batch of an earlier life has no outcome: reading it back");
                 zone.unsettled.push(batch);
+            }
+        }
+        // What was read back by an earlier life, or by another replica, may come late in this one.
+        for row in store.lost_batches(&self.settings.account, Timestamp(now.0.saturating_sub(LATE_FOR.0))).await? {
+            if let Some(zone) = self.zones.get_mut(&row.batch.zone) {
+                zone.book.may_come_late(&row.batch, row.batch.planned_at);
             }
         }
         for zone in ids {

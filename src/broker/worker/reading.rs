@@ -281,7 +281,7 @@ fn settle_batches(zone: &mut ZoneWork, now: Timestamp) -> Vec<Settled> {
             (BatchOutcome::Applied { change_id: None, request_id: None }, writes, claims)
         } else {
             zone.book.may_come_late(&batch, now);
-            (BatchOutcome::NotApplied { reason: "not found when read back".to_owned() }, vec![], vec![])
+            (BatchOutcome::not_found(), vec![], vec![])
         };
         info!(zone = %batch.zone, batch = %batch.id, applied, "the outcome of a batch was read back");
         zone.reviews.hold(names_of(&batch));

@@ -379,6 +379,10 @@ impl Store for MemoryStore {
         self.read("open_batches", |tables, _| Ok(tables.open_batches(account))).await
     }
 
+    async fn lost_batches(&self, account: &AccountId, since: Timestamp) -> Result<Vec<BatchRow>, StoreError> {
+        self.read("lost_batches", move |tables, _| Ok(tables.lost_batches(account, since))).await
+    }
+
     async fn changes(&self, filter: &ChangeFilter) -> Result<Vec<ChangeRow>, StoreError> {
         self.read("changes", |tables, _| Ok(tables.changes(filter))).await
     }

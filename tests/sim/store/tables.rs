@@ -284,6 +284,13 @@ impl Tables {
         open.map(|entry| entry.row.clone()).collect()
     }
 
+    /// The batches of an account that may come late, of those planned since a time.
+    pub fn lost_batches(&self, account: &AccountId, since: Timestamp) -> Vec<BatchRow> {
+        let of_account = self.batches.iter().map(|entry| &entry.row).filter(|row| row.batch.account == *account);
+        let recent = of_account.filter(|row| row.batch.planned_at >= since);
+        recent.filter(|row| row.outcome.as_ref().is_some_and(BatchOutcome::may_come_late)).cloned().collect()
+    }
+
     fn all_changes(&self) -> impl Iterator<Item = (i64, &JournalRow, &Change)> {
         let newest_first = self.batches.iter().rev();
         newest_first.flat_map(|entry| {

@@ -170,6 +170,10 @@ impl Store for TestStore {
     async fn open_batches(&self, _: &AccountId) -> Result<Vec<BatchRow>, StoreError> {
         Ok(vec![])
     }
+    async fn lost_batches(&self, _: &AccountId, since: Timestamp) -> Result<Vec<BatchRow>, StoreError> {
+        let lost = self.lost.lock().unwrap();
+        Ok(lost.iter().filter(|row| row.batch.planned_at >= since).cloned().collect())
+    }
     async fn changes(&self, _: &ChangeFilter) -> Result<Vec<ChangeRow>, StoreError> {
         Ok(vec![])
     }
