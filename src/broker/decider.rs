@@ -107,6 +107,10 @@ impl Decider {
             ToDecider::Followed(followed) => {
                 keeper = Keeper::Elsewhere;
                 for news in followed {
+                    if matches!(news, Followed::Statuses(_)) {
+                        // What is judged of an endpoint comes before what its worker says of it.
+                        self.pass_on(keeper, std::mem::take(&mut effects)).await;
+                    }
                     self.follow(news, &mut effects);
                 }
             }
@@ -142,8 +146,9 @@ impl Decider {
             }
             Followed::Statuses(statuses) => {
                 for told in statuses {
+                    let held = self.directory.cluster(&told.cluster).get(&told.key);
+                    let placement = held.and_then(|held| self.directory.placement(&held));
                     // The worker here knows better than the one that had the account before.
-                    let placement = told.status.verdict.placement.as_ref();
                     if placement.is_none_or(|placement| !self.workers.has(&placement.account)) {
                         self.feedback.told(&told);
                     }

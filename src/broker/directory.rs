@@ -183,6 +183,11 @@ impl Directory {
         locked(&self.unplaced).0.get(&Unplaced::key(name)).cloned().unwrap_or_default()
     }
 
+    /// Where an endpoint contributes; none for nowhere.
+    pub fn placement(&self, held: &Held) -> Option<Placement> {
+        locked(&self.places).of(held)
+    }
+
     /// Takes what was committed for a cluster.
     pub fn commit(&self, cluster: &ClusterId, ops: Vec<IngestOp>, outcomes: &[OpOutcome], effects: &mut Vec<Effect>) {
         let endpoints = self.cluster(cluster);

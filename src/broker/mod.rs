@@ -136,6 +136,8 @@ pub struct Broker {
     leases_stop: CancellationToken,
     hard_stop: CancellationToken,
     tasks: tokio::task::JoinSet<&'static str>,
+    /// Whether the keeper of the leases has ended: then no worker is left, and nothing to hand over.
+    leases_ended: bool,
 }
 
 /// How to reach a broker.
@@ -307,7 +309,7 @@ impl Broker {
             decider: to_decider,
             service: service.clone(),
         };
-        Ok(Self { handle, service, streams, streams_drain, leases_stop, hard_stop, tasks })
+        Ok(Self { handle, service, streams, streams_drain, leases_stop, hard_stop, tasks, leases_ended: false })
     }
 
     /// How to reach it.
@@ -323,7 +325,10 @@ impl Broker {
     /// Returns the name of a task that ended although nobody asked it to: the broker cannot go on then.
     pub async fn task_died(&mut self) -> &'static str {
         match self.tasks.join_next().await {
-            Some(Ok(name)) => name,
+            Some(Ok(name)) => {
+                self.leases_ended |= name == LEASES;
+                name
+            }
             Some(Err(_)) => "a task that panicked",
             None => "all tasks",
         }
@@ -339,10 +344,10 @@ impl Broker {
             self.streams.wait().await;
             // The workers end, and what they held passes on.
             self.leases_stop.cancel();
-            while let Some(ended) = self.tasks.join_next().await {
-                if matches!(ended, Ok(LEASES)) {
-                    break;
-                }
+            while !self.leases_ended
+                && let Some(ended) = self.tasks.join_next().await
+            {
+                self.leases_ended = matches!(ended, Ok(LEASES));
             }
         };
         if tokio::time::timeout(deadline, drain).await.is_err() {

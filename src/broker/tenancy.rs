@@ -224,7 +224,10 @@ impl Tenancy {
     async fn hear(&mut self) -> Result<Arc<Standing>, StoreError> {
         let timing = &self.parts.timing;
         let asked_at = Instant::now();
-        let standing = in_time(timing, self.parts.leases.heartbeat(&self.parts.replica, timing.ttl_millis())).await?;
+        let beating = self.parts.leases.heartbeat(&self.parts.replica, timing.ttl_millis());
+        // While it holds something, an answer that does not come leaves time to ask again.
+        let patience = if self.held.is_empty() { timing.ttl } else { timing.ttl / 2 };
+        let standing = in_time(patience, beating).await?;
         for holding in self.held.values() {
             if standing.leases.contains(holding.lease.tenure()) {
                 holding.lease.renew(asked_at + timing.ttl);
@@ -281,7 +284,7 @@ impl Tenancy {
     }
 
     async fn give_back(&self, tenures: &[Tenure]) {
-        if let Err(error) = in_time(&self.parts.timing, self.parts.leases.give_back(tenures)).await {
+        if let Err(error) = in_time(self.parts.timing.ttl / 2, self.parts.leases.give_back(tenures)).await {
             warn!("leases could not be given back, trying again at the next heartbeat: {error}");
         }
     }
@@ -346,7 +349,7 @@ impl Tenancy {
         let (timing, is_shared) = (self.parts.timing.clone(), self.parts.leases.is_shared());
         let asked_at = Instant::now();
         let taking = self.parts.leases.take_leases(self.parts.replica.replica, &wanted, timing.ttl_millis());
-        let taken = in_time(&timing, taking).await?;
+        let taken = in_time(timing.ttl, taking).await?;
         for tenure in taken {
             let Some(settings) = self.accounts.get(&tenure.account) else { continue };
             let account = tenure.account.clone();
@@ -413,9 +416,9 @@ impl Tenancy {
 }
 
 /// What the store answers; an answer that takes longer than a lease is of no use.
-async fn in_time<T>(timing: &LeaseTiming, asking: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    let answer = tokio::time::timeout(timing.ttl, asking).await;
-    answer.unwrap_or_else(|_| Err(StoreError::Unavailable("no answer came within the time of a lease".to_owned())))
+async fn in_time<T>(patience: Duration, asking: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let answer = tokio::time::timeout(patience, asking).await;
+    answer.unwrap_or_else(|_| Err(StoreError::Unavailable(format!("no answer came within {} ms", patience.as_millis()))))
 }
 
 /// When a tenant begins.

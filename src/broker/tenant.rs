@@ -172,7 +172,7 @@ impl Hiring {
         })
         .await?;
         let (messages, receiver) = mpsc::channel(WORKER_QUEUE);
-        Ok((worker, WorkerHandle { messages, view }, receiver))
+        Ok((worker, WorkerHandle { messages, view, lease: lease.clone() }, receiver))
     }
 
     /// Tells the other replicas what the worker knows, as soon as it knows everything.

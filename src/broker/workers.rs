@@ -26,9 +26,9 @@ impl Workers {
         self.held.load().get(account).cloned()
     }
 
-    /// Whether an account is worked here.
+    /// Whether an account is worked here, at this moment.
     pub fn has(&self, account: &AccountId) -> bool {
-        self.held.load().contains_key(account)
+        self.held.load().get(account).is_some_and(|worker| !worker.lease.is_over())
     }
 
     /// Whether the configuration names an account.

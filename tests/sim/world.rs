@@ -298,7 +298,7 @@ impl World {
 
 /// The name of a cluster.
 pub fn cluster_id(cluster: usize) -> ClusterId {
-    ClusterId::parse(&Shape::cluster_name(cluster)).unwrap()
+    ClusterId::parse(Shape::cluster_name(cluster)).unwrap()
 }
 
 /// Whether something is under way that rest waits for.

@@ -9,6 +9,7 @@
 mod classify;
 mod credentials;
 mod service;
+mod whole;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -36,6 +37,7 @@ use crate::ports::{
 };
 use credentials::{CredentialCache, Source};
 use service::{Operation, Route53Answer, Route53Request};
+use whole::WholeAnswers;
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -186,6 +188,7 @@ impl AwsProviders {
     fn make_clients(&self, partition: Partition) -> Clients {
         let mut route53 = aws_sdk_route53::config::Builder::from(&self.sdk_config)
             .region(Region::new(partition.route53_region()))
+            .interceptor(WholeAnswers)
             .retry_config(RetryConfig::disabled())
             .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).build());
         if let Some(endpoint) = &self.options.route53_endpoint {
@@ -195,6 +198,7 @@ impl AwsProviders {
             TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(STS_ATTEMPT_TIMEOUT).build();
         let mut sts = aws_sdk_sts::config::Builder::from(&self.sdk_config)
             .region(Region::new(self.sts_region(partition)))
+            .interceptor(WholeAnswers)
             .timeout_config(sts_timeouts);
         if let Some(endpoint) = &self.options.sts_endpoint {
             sts = sts.endpoint_url(endpoint);

@@ -293,6 +293,22 @@ async fn pages_are_as_large_as_route_53_allows_and_keep_the_text_as_answered() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_that_breaks_off_is_no_shorter_answer() {
+    let script = Script::new((200, RECORDS));
+    let provider = scripted(&script, access(None)).await;
+    for length in [RECORDS.find("<ResourceRecordSet>").unwrap(), RECORDS.find("<IsTruncated>").unwrap(), RECORDS.len() - 2] {
+        script.answer((200, &RECORDS[..length]));
+        let answer = provider.list_records(permit(ApiAction::ListResourceRecordSets, 0), &zone(), None).await;
+        assert!(matches!(answer, Err(CallError::Unknown { .. })), "{length} bytes: {answer:?}");
+    }
+    script.answer((200, &ZONES[..ZONES.find("<HostedZone>").unwrap()]));
+    let answer = provider.list_zones(permit(ApiAction::ListHostedZones, 0), None).await;
+    assert!(matches!(answer, Err(CallError::Unknown { .. })), "{answer:?}");
+    script.answer((200, &ACCEPTED[..ACCEPTED.find("<Status>").unwrap()]));
+    assert!(matches!(change(&provider).await, Err(CallError::Unknown { .. })));
+}
+
+#[tokio::test(start_paused = true)]
 async fn all_callers_share_one_fetch_of_credentials_and_its_failure() {
     let script = Script::new((200, ACCEPTED));
     let provider = scripted(&script, access(Some(ROLE))).await;

@@ -67,8 +67,7 @@ const FORGET_DEAD: &str = concat!(
     " - 3600000 for update skip locked)"
 );
 
-const ALIVE: &str =
-    concat!("select replica, address from replicas where left_at is null and expires_at > ", clock!(), " order by replica");
+const ALIVE: &str = concat!("select replica, address from replicas where expires_at > ", clock!(), " order by replica");
 
 const HELD: &str = concat!(
     "select account, holder, epoch from leases where holder is not null and expires_at > ",

@@ -138,6 +138,8 @@ pub struct WorkerHandle {
     pub messages: mpsc::Sender<Message>,
     /// Its latest state.
     pub view: watch::Receiver<Arc<AccountView>>,
+    /// Its right to be one.
+    pub lease: Lease,
 }
 
 /// See the module's page.

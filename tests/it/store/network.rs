@@ -62,8 +62,9 @@ async fn pass(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin,
             return;
         }
     }
-    if passes.load(Ordering::Relaxed) >= 0 {
-        to.shutdown().await.ok();
+    // That one side has gone does not pass either: the other half would say so when it is dropped.
+    if passes.load(Ordering::Relaxed) < 0 {
+        std::future::pending::<()>().await;
     }
 }
 
