@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use zonefold::core::change::{Action, Batch, WireChange};
 use zonefold::core::endpoint::EndpointKey;
-use zonefold::core::ids::{BatchId, ClusterId};
+use zonefold::core::ids::{BatchId, ClusterId, ZoneId};
 use zonefold::core::invariants::Invariant;
+use zonefold::core::record::RecordKey;
 use zonefold::core::time::Timestamp;
 use zonefold::emulator::{ChangeAction, JournalEntry};
 use zonefold::ports::BatchOutcome;
 
 use super::Violation;
 use super::history::{Commit, Event, History, RowChange, What};
-use super::owners::is_ours;
+use super::owners::{is_ours, net_changes};
 
 #[derive(Default)]
 struct Reading<'a> {
@@ -21,6 +22,8 @@ struct Reading<'a> {
     finished: BTreeMap<BatchId, (usize, &'a BatchOutcome)>,
     /// The batches that AWS applied, with the place in the log and the change's id.
     applied: BTreeMap<BatchId, (usize, &'a str)>,
+    /// Where in the log somebody else wrote each record set.
+    others: BTreeMap<(ZoneId, RecordKey), Vec<usize>>,
     /// Every endpoint that was ever stored.
     known: BTreeSet<(ClusterId, EndpointKey)>,
     violations: Vec<Violation>,
@@ -61,6 +64,11 @@ impl<'a> Reading<'a> {
                 }
             }
             What::Applied { entry, .. } if is_ours(entry) => self.applied(index, entry, event.at),
+            What::Applied { entry, .. } => {
+                for change in net_changes(entry) {
+                    self.others.entry((entry.zone.clone(), change.key)).or_default().push(index);
+                }
+            }
             _ => {}
         }
     }
@@ -98,6 +106,15 @@ impl<'a> Reading<'a> {
         }
     }
 
+    /// Whether others wrote every set of a batch between two places in the log.
+    fn is_overwritten(&self, id: BatchId, from: usize, to: usize) -> bool {
+        let Some(batch) = self.begun.get(&id) else { return false };
+        batch.changes().all(|change| {
+            let places = self.others.get(&(batch.zone.clone(), change.key.clone()));
+            places.into_iter().flatten().any(|place| (from..to).contains(place))
+        })
+    }
+
     fn compare_outcomes(&mut self, history: &History) {
         let at = history.end.at;
         for (id, (finished, outcome)) in std::mem::take(&mut self.finished) {
@@ -110,8 +127,11 @@ impl<'a> Reading<'a> {
                 (BatchOutcome::Applied { .. }, None) => {
                     self.found(at, format!("batch {id} is journalled as applied, and AWS never applied it"));
                 }
-                // A call may come late, after it was read back as not applied; not before.
-                (BatchOutcome::Refused { .. } | BatchOutcome::NotApplied { .. }, Some((applied, _))) if applied < finished => {
+                // A call may come late, after it was read back as not applied; not before. Where somebody else wrote over all
+                // of it meanwhile, nobody can read that any more.
+                (BatchOutcome::Refused { .. } | BatchOutcome::NotApplied { .. }, Some((applied, _)))
+                    if applied < finished && !self.is_overwritten(id, applied, finished) =>
+                {
                     self.found(at, format!("batch {id} is journalled as {outcome:?} after AWS had applied it"));
                 }
                 (BatchOutcome::Refused { .. } | BatchOutcome::NotApplied { .. }, _) => {}
