@@ -25,7 +25,7 @@ fn i05_calls_within_our_part_are_sound_and_one_more_takes_from_the_reserve() {
     story.reads(BROKER);
     story.keeps_to(LimitsHold);
     story.reads(BROKER);
-    story.breaks(LimitsHold, "overdraws the our part of the bucket of all requests");
+    story.breaks(LimitsHold, "overdraws our part of the bucket of all requests");
 }
 
 #[test]

@@ -86,7 +86,7 @@ pub fn judge(history: &History) -> Vec<Violation> {
     let from = history.world.started_at;
     let mut buckets: BTreeMap<&AccountId, [Buckets; 2]> = BTreeMap::new();
     for account in &history.world.accounts {
-        let published = Buckets::full("published", account, 1.0, from);
+        let published = Buckets::full("the published", account, 1.0, from);
         let ours = Buckets::full("our part of the", account, 1.0 - account.budget.reserve_share, from);
         buckets.insert(&account.id, [published, ours]);
     }
@@ -105,7 +105,7 @@ pub fn judge(history: &History) -> Vec<Violation> {
                 for buckets in [Some(published), of_ours].into_iter().flatten() {
                     for bucket in buckets.take(call, event.at) {
                         let what = format!(
-                            "call {} of {} ({} with {} changes) overdraws the {} bucket of {bucket} of the account {}",
+                            "call {} of {} ({} with {} changes) overdraws {} bucket of {bucket} of the account {}",
                             call.number, call.replica, call.action, call.changes, buckets.what, call.account
                         );
                         violations.push(Violation::new(Invariant::LimitsHold, event.at, what));
