@@ -1,6 +1,6 @@
 //! Verdicts and progress on their way back: to whoever follows a cluster, and, as far as they are verdicts, to the store.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use super::directory::SharedDirectory;
-use super::held::{Held, Status, fingerprint};
+use super::held::{Held, NOT_KNOWN, Status, fingerprint};
 use super::relay::{RelayHandle, ToldStatus};
 use crate::core::time::Timestamp;
-use crate::ports::{Store, VerdictRow};
+use crate::ports::{Store, StoreError, VerdictRow};
 
 /// Tells what became of endpoints.
 #[derive(Clone)]
@@ -51,15 +51,13 @@ impl Feedback {
     /// Tells what became of an endpoint; what says nothing new is not passed on.
     pub fn tell_kept_by(&self, keeper: Keeper, held: &Held, status: Arc<Status>, at: Timestamp) {
         let keep = fingerprint(&status.verdict) != held.kept();
-        let endpoints = self.directory.cluster(held.cluster());
-        if !endpoints.tell(held, status, at) {
-            return;
-        }
+        let is_news = self.directory.cluster(held.cluster()).tell(held, status, at);
+        // What is known here already may have been said by a replica that could not keep it any more.
         if keep && keeper == Keeper::Here {
             // The keeper lives as long as the broker; at its end verdicts are made anew from what is stored.
             let _gone = self.unkept.send(held.clone());
         }
-        if let Some(relay) = &self.relay {
+        if let Some(relay) = self.relay.as_ref().filter(|_| is_news) {
             relay.note(held);
         }
     }
@@ -73,7 +71,10 @@ impl Feedback {
     pub fn told(&self, told: &ToldStatus) {
         let endpoints = self.directory.cluster(&told.cluster);
         let Some(held) = endpoints.get(&told.key).filter(|held| held.version() == told.version) else { return };
-        held.set_kept(fingerprint(&told.status.verdict));
+        if held.kept() != fingerprint(&told.status.verdict) {
+            // Whoever says so keeps it, if nothing goes wrong there: should it ever be said here, it is kept once more.
+            held.set_kept(NOT_KNOWN);
+        }
         endpoints.tell(&held, Arc::clone(&told.status), told.since);
     }
 }
@@ -86,6 +87,8 @@ pub struct VerdictKeeper {
 
 /// Verdicts are gathered for this long before they are written.
 const KEEP_EVERY: Duration = Duration::from_millis(200);
+/// What could not be written is written again after this time.
+const KEEP_AGAIN: Duration = Duration::from_secs(2);
 /// So many are written at once: the store's writer is free again soon for what somebody waits for.
 const KEEP_AT_ONCE: usize = 2_000;
 
@@ -98,23 +101,49 @@ impl VerdictKeeper {
 
     /// Keeps until nobody is left to tell it anything.
     pub async fn run(mut self) {
-        while let Some(first) = self.unkept.recv().await {
-            // Others follow as a rule, and the latest of each is enough.
-            tokio::time::sleep(KEEP_EVERY).await;
-            let mut latest = HashMap::from([(first.arrival(), first)]);
-            while let Ok(next) = self.unkept.try_recv() {
-                latest.insert(next.arrival(), next);
+        let mut unkept: BTreeMap<i64, Held> = BTreeMap::new();
+        loop {
+            if unkept.is_empty() {
+                let Some(first) = self.unkept.recv().await else { return };
+                unkept.insert(first.arrival(), first);
+                // Others follow as a rule, and the latest of each is enough.
+                tokio::time::sleep(KEEP_EVERY).await;
+            } else {
+                tokio::time::sleep(KEEP_AGAIN).await;
             }
-            let mut unkept: Vec<Held> = latest.into_values().collect();
-            unkept.sort_by_key(Held::arrival);
-            for chunk in unkept.chunks(KEEP_AT_ONCE) {
-                self.keep(chunk).await;
-                tokio::task::yield_now().await;
+            let is_over = loop {
+                match self.unkept.try_recv() {
+                    Ok(next) => drop(unkept.insert(next.arrival(), next)),
+                    Err(mpsc::error::TryRecvError::Empty) => break false,
+                    Err(mpsc::error::TryRecvError::Disconnected) => break true,
+                }
+            };
+            unkept = self.keep_all(unkept.into_values().collect()).await;
+            if is_over {
+                return;
             }
         }
     }
 
-    async fn keep(&self, endpoints: &[Held]) {
+    /// Keeps what it can; answers what is to be tried again.
+    async fn keep_all(&self, endpoints: Vec<Held>) -> BTreeMap<i64, Held> {
+        for (done, chunk) in endpoints.chunks(KEEP_AT_ONCE).enumerate() {
+            match self.keep(chunk).await {
+                Ok(()) => {}
+                Err(StoreError::Unavailable(reason)) => {
+                    warn!("the store is unavailable, verdicts are stored later: {reason}");
+                    let rest = endpoints.iter().skip(done * KEEP_AT_ONCE);
+                    return rest.map(|held| (held.arrival(), held.clone())).collect();
+                }
+                // It would be refused again.
+                Err(error) => warn!("verdicts could not be stored; they are made anew at the next start: {error}"),
+            }
+            tokio::task::yield_now().await;
+        }
+        BTreeMap::new()
+    }
+
+    async fn keep(&self, endpoints: &[Held]) -> Result<(), StoreError> {
         let (mut rows, mut fingerprints) = (vec![], vec![]);
         for held in endpoints {
             let Some(status) = held.status() else { continue };
@@ -127,11 +156,13 @@ impl VerdictKeeper {
             fingerprints.push((held, fingerprint));
         }
         if rows.is_empty() {
-            return;
+            return Ok(());
         }
-        match self.store.save_verdicts(&rows).await {
-            Ok(()) => fingerprints.into_iter().for_each(|(held, fingerprint)| held.set_kept(fingerprint)),
-            Err(error) => warn!("verdicts could not be stored; they are made anew at the next start: {error}"),
+        let saved = self.store.save_verdicts(&rows).await;
+        for (held, fingerprint) in fingerprints {
+            // A write that failed may have been carried out.
+            held.set_kept(if saved.is_ok() { fingerprint } else { NOT_KNOWN });
         }
+        saved
     }
 }

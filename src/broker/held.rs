@@ -290,7 +290,7 @@ impl Held {
         self.header().gone.store(true, Ordering::Release);
     }
 
-    /// A fingerprint of the verdict that the store has; 0 for none.
+    /// A fingerprint of the verdict that the store has; 0 for none, [`NOT_KNOWN`] when nobody can say.
     pub(super) fn kept(&self) -> u32 {
         self.header().kept.load(Ordering::Relaxed)
     }
@@ -300,13 +300,16 @@ impl Held {
     }
 }
 
-/// Tells verdicts apart; never 0. Two of one endpoint that share it by chance cost a stored verdict that is one behind, and
+/// Nobody here knows which verdict the store has.
+pub(super) const NOT_KNOWN: u32 = u32::MAX;
+
+/// Tells verdicts apart; never 0 nor [`NOT_KNOWN`]. Two of one endpoint that share it by chance cost a stored verdict that is one behind, and
 /// the next start makes verdicts anew.
 pub(super) fn fingerprint(verdict: &Verdict) -> u32 {
     let mut hasher = DefaultHasher::new();
     (verdict.state, verdict.reason, &verdict.message, &verdict.placement).hash(&mut hasher);
     // The low half is as good as the whole.
-    (hasher.finish() as u32).max(1)
+    (hasher.finish() as u32).clamp(1, NOT_KNOWN - 1)
 }
 
 impl fmt::Debug for Held {

@@ -298,9 +298,14 @@ impl BatchOutcome {
         Self::NotApplied { reason: NOT_FOUND.to_owned() }
     }
 
-    /// Whether the call may still be carried out after this end: it was sent, and is somewhere on its way.
+    /// Whether the call may still be carried out after this end: its answer was lost, so it may be somewhere on its way. What was
+    /// found applied by reading back may have been the work of an earlier call that did the same.
     pub fn may_come_late(&self) -> bool {
-        matches!(self, Self::NotApplied { reason } if reason == NOT_FOUND)
+        match self {
+            Self::Applied { change_id, .. } => change_id.is_none(),
+            Self::NotApplied { reason } => reason == NOT_FOUND,
+            Self::Refused { .. } => false,
+        }
     }
 }
 

@@ -236,26 +236,31 @@ pub(super) async fn open(transaction: &mut Transaction, account: &AccountId) -> 
         .collect()
 }
 
-/// The batches that may come late. Batches are journalled about in the order in which they were planned, so the index is walked
-/// from its end to the first that is too old.
+/// How the last batches of an account ended. Batches are journalled about in the order in which they were planned, so the index is
+/// walked from its end to the first that is too old.
+const LAST_ENDS: &str = "
+    select journal_seq, outcome, finished_at from batches
+     where account = $1 and outcome is not null and journal_seq > coalesce((
+           select old.journal_seq from batches old where old.account = $1 and old.planned_at < $2
+            order by old.journal_seq desc limit 1), 0)
+     order by journal_seq";
+
+/// The batches that may come late, from their intents.
 pub(super) async fn lost(
     transaction: &mut Transaction,
     account: &AccountId,
     since: Timestamp,
 ) -> Result<Vec<BatchRow>, StoreError> {
-    let query = "
-        select j.entry, b.outcome, b.finished_at
-          from batches b join journal j on j.account = b.account and j.seq = b.journal_seq
-         where b.account = $1 and b.applied = 0 and b.journal_seq > coalesce((
-               select old.journal_seq from batches old where old.account = $1 and old.planned_at < $2
-                order by old.journal_seq desc limit 1), 0)
-         order by b.journal_seq";
-    let rows = transaction.fetch(query, [account.as_str().into(), since.0.into()]).await?;
     let mut lost = vec![];
-    for row in &rows {
+    for row in transaction.fetch(LAST_ENDS, [account.as_str().into(), since.0.into()]).await? {
         let outcome: BatchOutcome = from_json("batch outcome", row.text(1)?)?;
+        // Few are: each is looked up by itself.
         if outcome.may_come_late() {
-            let Intent { batch } = from_json("journal entry", row.text(0)?)?;
+            let seq = row.int(0)?;
+            let query = "select entry from journal where account = $1 and seq = $2";
+            let intent = transaction.fetch_optional(query, [account.as_str().into(), seq.into()]).await?;
+            let intent = intent.ok_or_else(|| corrupt(format_args!("journal entry {seq}"), "it is missing"))?;
+            let Intent { batch } = from_json("journal entry", intent.text(0)?)?;
             lost.push(BatchRow { batch, outcome: Some(outcome), finished_at: row.int_or_null(2)?.map(Timestamp) });
         }
     }

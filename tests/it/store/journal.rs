@@ -7,6 +7,7 @@ use super::*;
 on_both_databases!(
     a_batch_is_open_from_its_intent_to_its_outcome,
     an_outcome_brings_records_and_claims_with_it,
+    what_may_come_late_is_told_for_as_long_as_it_is_asked_for,
     a_batch_is_begun_once_and_ends_once,
     changes_come_newest_first_through_every_filter,
     the_last_cause_is_of_a_batch_that_was_not_refused,
@@ -48,6 +49,30 @@ async fn a_batch_is_open_from_its_intent_to_its_outcome(place: Place) {
     finish(&*store, &batches[1], &applied("C1")).await.unwrap();
     assert_eq!(open(store.open_batches(&account()).await.unwrap()), [batches[0].clone(), batches[2].clone()]);
     assert!(store.open_batches(&AccountId::parse("222222222222").unwrap()).await.unwrap().is_empty());
+}
+
+async fn what_may_come_late_is_told_for_as_long_as_it_is_asked_for(place: Place) {
+    let store = store_with_zone(&place).await;
+    let read_back = BatchOutcome::Applied { change_id: None, request_id: None };
+    let throttled = BatchOutcome::NotApplied { reason: "throttled".into() };
+    let outcomes = [BatchOutcome::not_found(), read_back, applied("C1"), refused(), throttled, BatchOutcome::not_found()];
+    let batches: Vec<_> = (1..=6).map(|number| batch(number, &["a.example.com"])).collect();
+    for (batch, outcome) in batches.iter().zip(&outcomes) {
+        store.begin_batch(batch, &[]).await.unwrap();
+        finish(&*store, batch, outcome).await.unwrap();
+    }
+    store.begin_batch(&batch(7, &["a.example.com"]), &[]).await.unwrap();
+    let lost = async |since: Timestamp| {
+        let rows = store.lost_batches(&account(), since).await.unwrap();
+        rows.into_iter().map(|row| (row.batch, row.finished_at)).collect::<Vec<_>>()
+    };
+    let ended = |numbers: &[usize]| {
+        let ended = numbers.iter().map(|number| (batches[number - 1].clone(), Some(Timestamp(500))));
+        ended.collect::<Vec<_>>()
+    };
+    assert_eq!(lost(Timestamp(0)).await, ended(&[1, 2, 6]), "whole, oldest first");
+    assert_eq!(lost(batches[1].planned_at).await, ended(&[2, 6]));
+    assert_eq!(lost(Timestamp(i64::MAX)).await, []);
 }
 
 async fn an_outcome_brings_records_and_claims_with_it(place: Place) {

@@ -5,10 +5,15 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-use super::world::{World, drive, requests, wants, www};
+use super::world::{START, World, account, drive, requests, wants, www, zone_id};
+use crate::broker::worker::compare::{LATE_FOR, Page};
 use crate::broker::worker::{AccountView, Message, Query, Worker};
-use crate::core::change::Action;
+use crate::core::change::{Action, Batch};
+use crate::core::fold::wire_order;
+use crate::core::ids::BatchId;
+use crate::core::testkit::name;
 use crate::core::time::Millis;
+use crate::ports::{BatchOutcome, BatchRow, Clock as _};
 
 async fn loading(world: &mut World) -> Worker {
     Worker::load_books(world.parts()).await.unwrap().0
@@ -53,6 +58,31 @@ async fn what_nobody_wants_when_everything_is_loaded_goes() {
     drive(&mut worker).await;
     let changes = world.provider.changes.lock().unwrap();
     assert!(matches!(&changes[..], [(_, change)] if change.len() == 1 && change[0].action == Action::Delete), "{changes:?}");
+}
+
+#[tokio::test]
+async fn what_a_call_of_an_earlier_life_makes_late_is_known_to_be_ours() {
+    for (age, is_ours) in [(Millis(1), true), (LATE_FOR, false)] {
+        let mut world = World::new(1, requests(100.0, 50.0));
+        // An earlier life planned it, lost its answer and read it back.
+        let mut earlier = loading(&mut world).await;
+        earlier.take(Message::Effects(vec![wants(0, &www(0), "192.0.2.1")]));
+        let book = &mut earlier.zones.get_mut(&zone_id(0)).unwrap().book;
+        let units = book.units(&name(&www(0)), START);
+        let wire = wire_order(&units);
+        let id = BatchId(uuid::Uuid::from_u128(9));
+        let batch = Batch { id, account: account(), zone: zone_id(0), planned_at: START, wire, units };
+        let made = batch.wire[0].set.clone();
+        let row = BatchRow { batch, outcome: Some(BatchOutcome::not_found()), finished_at: Some(START) };
+        world.store.lost.lock().unwrap().push(row);
+        world.clock.advance(age);
+        let now = world.clock.now();
+        let mut worker = loading(&mut world).await;
+        let book = &mut worker.zones.get_mut(&zone_id(0)).unwrap().book;
+        book.compare(&Page { from: None, until: None, sets: vec![made] }, now);
+        let owner = book.records(None, 1)[0].1.owner.clone();
+        assert_eq!(owner.map(|owner| owner.batch), is_ours.then_some(id), "{age:?} after it was planned");
+    }
 }
 
 /// What a running worker shows when it is asked.

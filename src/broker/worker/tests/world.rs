@@ -47,6 +47,8 @@ pub struct TestStore {
     records: Mutex<BTreeMap<ZoneId, Vec<RecordRow>>>,
     claims: Mutex<Vec<ClaimRow>>,
     pub outcomes: Mutex<Vec<BatchOutcome>>,
+    /// Batches of an earlier life that may come late.
+    pub lost: Mutex<Vec<BatchRow>>,
     pub horizon: Mutex<Option<Timestamp>>,
     /// One permit for each batch that may be journalled.
     pub journal: Semaphore,
@@ -333,6 +335,7 @@ impl World {
             records: Mutex::default(),
             claims: Mutex::default(),
             outcomes: Mutex::default(),
+            lost: Mutex::default(),
             horizon: Mutex::default(),
             journal: Semaphore::new(Semaphore::MAX_PERMITS),
             journalled: AtomicUsize::new(0),
