@@ -2,7 +2,7 @@
 
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Uri};
-use zonefold::emulator::offline::{read_changes, read_claim, read_other_bodies, read_target, write_changes};
+use zonefold::emulator::offline::{Target, read_changes, read_claim, read_other_bodies, read_target, write_changes};
 
 /// The first byte says what the bytes after it are.
 pub fn run(data: &[u8]) {
@@ -31,7 +31,7 @@ fn check_target(choice: usize, target: &str) {
     let Ok(uri) = target.parse::<Uri>() else { return };
     let method = [Method::GET, Method::POST, Method::DELETE][choice / 4 % 3].clone();
     let target = uri.path_and_query().map_or("/", |target| target.as_str());
-    if let Some((_, zone, parameters)) = read_target(&method, target) {
+    if let Some(Target { zone, parameters, .. }) = read_target(&method, target) {
         assert!(target.starts_with("/2013-04-01/"));
         assert!(zone.is_none_or(|zone| zone.len() <= target.len() * 3));
         assert!(parameters.len() <= target.len());

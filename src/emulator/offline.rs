@@ -74,11 +74,21 @@ pub fn read_other_bodies(body: &str) -> usize {
     read + usize::from(sts::action_of(body).is_some() && !call::form(body).is_empty())
 }
 
-/// The operation of a path, its zone and other parts, and the parameters of the query after `?`.
-pub fn read_target(method: &Method, target: &str) -> Option<(Action, Option<String>, Vec<(String, String)>)> {
+/// What a request is about.
+pub struct Target {
+    /// The operation.
+    pub action: Action,
+    /// The zone or other part of the path.
+    pub zone: Option<String>,
+    /// The parameters of the query after `?`.
+    pub parameters: Vec<(String, String)>,
+}
+
+/// What a method and a path ask for; none when there is no such operation.
+pub fn read_target(method: &Method, target: &str) -> Option<Target> {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let (action, zone, _) = call::route(method, path)?;
-    Some((action, zone, call::query(query)))
+    Some(Target { action, zone, parameters: call::query(query) })
 }
 
 /// The access key that the headers of a request claim.

@@ -169,9 +169,8 @@ fn the_fuzz_targets_lock_what_zonefold_locks() {
     const LIBFUZZER: [&str; 4] = ["zonefold-fuzz", "libfuzzer-sys", "arbitrary", "jobserver"];
     let named = |lock: &str| packages(&text_of(lock)).into_iter().map(|package| (package.name, package.version));
     let ours: BTreeSet<(String, String)> = named("Cargo.lock").collect();
-    let others: Vec<_> = named("fuzz/Cargo.lock")
-        .filter(|package| !LIBFUZZER.contains(&package.0.as_str()) && !ours.contains(package))
-        .collect();
+    let others: Vec<_> =
+        named("fuzz/Cargo.lock").filter(|package| !LIBFUZZER.contains(&package.0.as_str()) && !ours.contains(package)).collect();
     assert_eq!(others, [], "run: cp Cargo.lock fuzz/ && cargo metadata --manifest-path fuzz/Cargo.toml");
 }
 

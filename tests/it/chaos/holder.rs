@@ -54,7 +54,7 @@ async fn stopped_past_its_lease(waking: Waking, seed: u64) {
     }
     site.process(holder).signal("CONT");
     if waking == Waking::CutOff {
-        site.process(holder).line("it notices that the store is away", |line| is_about_the_store(line)).await;
+        site.process(holder).line("it notices that the store is away", is_about_the_store).await;
         load.comes_true(&site).await;
         let late = calls_of(&site, holder) - calls_before;
         assert!(late <= (ACCOUNTS.len() * ZONES_PER_ACCOUNT) as u64, "12: {late} calls of a replica without a lease");

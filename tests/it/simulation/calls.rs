@@ -184,8 +184,14 @@ fn i10_the_journal_tells_what_became_of_a_batch() {
 
     let mut story = sent.clone();
     story.applies(Some(call), &batch);
-    story.finishes(&batch, lost);
+    let mut overwritten = story.clone();
+    story.finishes(&batch, lost.clone());
     story.breaks(Attributable, "after AWS had applied it");
+
+    // What somebody else wrote over nobody can read back.
+    overwritten.others_write(Some(&set("www", &["192.0.2.1"])), Some(&set("www", &["203.0.113.1"])));
+    overwritten.finishes(&batch, lost);
+    overwritten.keeps_to(Attributable);
 
     let mut story = sent;
     story.finishes(&batch, BatchOutcome::Applied { change_id: None, request_id: None });

@@ -61,7 +61,7 @@ pub struct RunOptions {
     /// A file to append the seeds that failed to
     #[arg(long)]
     failures: Option<PathBuf>,
-    /// What the summary is printed as
+    /// What the summary is printed as; with JSON nothing else is printed, no story of a failure either
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
 }
@@ -147,6 +147,10 @@ pub fn run(options: &RunOptions) -> anyhow::Result<ExitCode> {
     pool::run_all((options.from..last).map(Order::of), options.jobs, goes_on, |_, report| {
         if !report.failures.is_empty() {
             eprintln!("seed {} failed: {}", report.seed, report.failures[0].what);
+            // At once: who ends a long run by hand wants to know what it found.
+            if let Some(Err(error)) = options.failures.as_ref().map(|path| note_failure(path, &report)) {
+                eprintln!("{error:#}");
+            }
             failed.push(report.clone());
             enough.store(failed.len() >= options.most_failures, Ordering::Relaxed);
         }
@@ -158,10 +162,8 @@ pub fn run(options: &RunOptions) -> anyhow::Result<ExitCode> {
             eprintln!("{}", summary.line());
         }
     })?;
-    if let Some(path) = &options.failures {
-        note_failures(path, &failed)?;
-    }
-    for report in failed.iter().filter(|_| !options.no_shrink).take(1) {
+    let is_told = !options.no_shrink && options.output == Output::Text;
+    if let Some(report) = failed.first().filter(|_| is_told) {
         shorten_and_tell(report, Order::of(report.seed))?;
     }
     match options.output {
@@ -175,13 +177,11 @@ fn exit_code(is_sound: bool) -> ExitCode {
     if is_sound { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn note_failures(path: &Path, failed: &[Report]) -> anyhow::Result<()> {
+fn note_failure(path: &Path, report: &Report) -> anyhow::Result<()> {
     let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
     let mut file = file.with_context(|| format!("{} cannot be written", path.display()))?;
-    for report in failed {
-        let why = report.failures.first().map_or("", |failure| failure.what.as_str());
-        writeln!(file, "{} # {}", report.seed, why.replace('\n', " "))?;
-    }
+    let why = report.failures.first().map_or("", |failure| failure.what.as_str());
+    writeln!(file, "{} # {}", report.seed, why.replace('\n', " "))?;
     Ok(())
 }
 

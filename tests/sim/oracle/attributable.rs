@@ -82,7 +82,7 @@ impl<'a> Reading<'a> {
                 self.calls.get_mut(call).into_iter().for_each(|asked| asked.arrived = Some(index));
             }
             What::CallEnded { call, outcome } => {
-                for asked in self.calls.get_mut(call) {
+                if let Some(asked) = self.calls.get_mut(call) {
                     asked.ended = Some(index);
                     asked.is_answered = outcome == "status 200";
                 }
