@@ -125,13 +125,18 @@ impl VerdictKeeper {
         }
     }
 
-    /// Keeps what it can; answers the rest.
+    /// Keeps what it can; answers what is to be tried again.
     async fn keep_all(&self, endpoints: Vec<Held>) -> BTreeMap<i64, Held> {
         for (done, chunk) in endpoints.chunks(KEEP_AT_ONCE).enumerate() {
-            if let Err(error) = self.keep(chunk).await {
-                warn!("verdicts could not be stored, they are stored later: {error}");
-                let rest = endpoints.iter().skip(done * KEEP_AT_ONCE);
-                return rest.map(|held| (held.arrival(), held.clone())).collect();
+            match self.keep(chunk).await {
+                Ok(()) => {}
+                Err(StoreError::Unavailable(reason)) => {
+                    warn!("the store is unavailable, verdicts are stored later: {reason}");
+                    let rest = endpoints.iter().skip(done * KEEP_AT_ONCE);
+                    return rest.map(|held| (held.arrival(), held.clone())).collect();
+                }
+                // It would be refused again.
+                Err(error) => warn!("verdicts could not be stored; they are made anew at the next start: {error}"),
             }
             tokio::task::yield_now().await;
         }

@@ -5,4 +5,5 @@ mod cost;
 mod loading;
 mod reviews;
 mod sending;
+mod verdicts;
 mod world;

@@ -22,7 +22,7 @@ use crate::core::policy::{DriftPolicy, ZonePolicy, ZoneRule, ZoneSelector, ZoneS
 use crate::core::record::{RecordKey, RecordType};
 use crate::core::testkit::{cluster, endpoint, name, zone_context};
 use crate::core::time::{Millis, Timestamp};
-use crate::core::verdict::Placement;
+use crate::core::verdict::{Placement, VerdictState};
 use crate::ports::*;
 
 pub const START: Timestamp = Timestamp(1_000_000);
@@ -47,6 +47,10 @@ pub struct TestStore {
     records: Mutex<BTreeMap<ZoneId, Vec<RecordRow>>>,
     claims: Mutex<Vec<ClaimRow>>,
     pub outcomes: Mutex<Vec<BatchOutcome>>,
+    /// The verdicts that were stored, one after the other.
+    pub verdicts: Mutex<Vec<VerdictState>>,
+    /// Verdicts are stored and nobody hears of it.
+    pub loses_verdict_answers: AtomicBool,
     /// Batches of an earlier life that may come late.
     pub lost: Mutex<Vec<BatchRow>>,
     pub horizon: Mutex<Option<Timestamp>>,
@@ -131,7 +135,11 @@ impl Store for TestStore {
     async fn endpoints(&self, _: i64, _: u32) -> Result<Vec<EndpointRow>, StoreError> {
         Ok(vec![])
     }
-    async fn save_verdicts(&self, _: &[VerdictRow]) -> Result<(), StoreError> {
+    async fn save_verdicts(&self, rows: &[VerdictRow]) -> Result<(), StoreError> {
+        self.verdicts.lock().unwrap().extend(rows.iter().map(|row| row.verdict.state));
+        if self.loses_verdict_answers.load(Ordering::Relaxed) {
+            return Err(StoreError::Unavailable("the connection broke after the commit was sent".to_owned()));
+        }
         Ok(())
     }
     async fn zones(&self) -> Result<Vec<ZoneRow>, StoreError> {
@@ -335,6 +343,8 @@ impl World {
             records: Mutex::default(),
             claims: Mutex::default(),
             outcomes: Mutex::default(),
+            verdicts: Mutex::default(),
+            loses_verdict_answers: AtomicBool::new(false),
             lost: Mutex::default(),
             horizon: Mutex::default(),
             journal: Semaphore::new(Semaphore::MAX_PERMITS),
