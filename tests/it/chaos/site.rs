@@ -1,7 +1,7 @@
 //! Where the tests of this folder take place.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
@@ -44,6 +44,7 @@ pub fn is_of(account: &str, owner: &str) -> bool {
 pub struct Replica {
     pub to_aws: Relay,
     pub to_store: Relay,
+    /// Where it listens in this life; any free port, so that no two tests want one.
     grpc: SocketAddr,
     pub http: SocketAddr,
     config: PathBuf,
@@ -58,14 +59,15 @@ pub struct Site {
     pub replicas: Vec<Replica>,
     /// What agents connect to, as to a load balancer: it leads to whoever listens.
     pub front: Relay,
+    /// Whom it leads to.
+    balanced: Vec<usize>,
     pub folder: TestFolder,
     pub store: String,
     foreign: Vec<(String, String)>,
 }
 
-fn free_port() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
-}
+/// Nobody is there.
+const NOWHERE: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1));
 
 impl Site {
     /// Three replicas on a new database of the test run's PostgreSQL.
@@ -89,8 +91,8 @@ impl Site {
         for number in 0..replicas {
             made.push(Replica::new(number, &emulator, &store, &folder).await);
         }
-        let front = Relay::before(made.iter().map(|replica: &Replica| replica.grpc).collect()).await;
-        let mut site = Self { emulator, replicas: made, front, folder, store, foreign };
+        let (front, balanced) = (Relay::before(vec![]).await, (0..replicas).collect());
+        let mut site = Self { emulator, replicas: made, front, balanced, folder, store, foreign };
         for number in 0..replicas {
             site.start_replica(number);
         }
@@ -110,12 +112,15 @@ impl Site {
 
     /// Waits until a replica serves.
     pub async fn ready(&mut self, number: usize) {
-        self.process(number).says("broker started").await;
+        let started = self.process(number).says("broker started").await;
         // The first part of its name is in the name of its sessions. One that has a store of its own has no name among others.
         let named = self.process(number).log().into_iter().find_map(|line| Some(line["replica"].as_str()?.to_owned()));
         let replica = &mut self.replicas[number];
         replica.lives.push(named.unwrap_or_default().split('-').next().unwrap_or_default().to_owned());
+        let address = |key: &str| started[key].as_str().unwrap().parse().unwrap();
+        (replica.grpc, replica.http) = (address("grpc"), address("http"));
         let http = replica.http;
+        self.lead();
         eventually(&format!("replica {number} is ready"), async || match try_get(http, "/readyz").await {
             Ok((200, _)) => Ok(()),
             other => Err(format!("{other:?}")),
@@ -131,6 +136,9 @@ impl Site {
     pub async fn kill(&mut self, number: usize) {
         let process = self.replicas[number].process.take().unwrap_or_else(|| panic!("replica {number} does not run"));
         let output = process.kill().await;
+        // Its port may be another test's from now on.
+        self.replicas[number].grpc = NOWHERE;
+        self.lead();
         assert!(!output.contains(SECRET) && !output.contains(TOKEN), "replica {number} has logged a secret");
     }
 
@@ -210,9 +218,14 @@ impl Site {
 
     /// New connections of agents go to these replicas only, and the others lose theirs: what a load balancer does when a check
     /// fails.
-    pub fn balance_over(&self, numbers: &[usize]) {
-        self.front.lead_to_any(numbers.iter().map(|number| self.replicas[*number].grpc).collect());
+    pub fn balance_over(&mut self, numbers: &[usize]) {
+        self.balanced = numbers.to_vec();
+        self.lead();
         self.front.break_connections();
+    }
+
+    fn lead(&self) {
+        self.front.lead_to_any(self.balanced.iter().map(|number| self.replicas[*number].grpc).collect());
     }
 
     /// The records of somebody else, as they were at first.
@@ -228,14 +241,13 @@ impl Replica {
             let (server, database) = rest.split_once('/').unwrap();
             (user, server.parse::<SocketAddr>().unwrap(), database)
         });
-        let to_store = Relay::start(url.map_or_else(free_port, |(_, server, _)| server)).await;
+        let to_store = Relay::start(url.map_or(NOWHERE, |(_, server, _)| server)).await;
         let store = match url {
             Some((user, _, database)) => format!("postgres://{user}@{}/{database}", to_store.address),
             None => store.to_owned(),
         };
-        let (grpc, http) = (free_port(), free_port());
-        let config = folder.write(&format!("broker-{number}.yaml"), &broker_config(&store, grpc, http).to_string());
-        Self { to_aws, to_store, grpc, http, config, process: None, lives: vec![] }
+        let config = folder.write(&format!("broker-{number}.yaml"), &broker_config(&store).to_string());
+        Self { to_aws, to_store, grpc: NOWHERE, http: NOWHERE, config, process: None, lives: vec![] }
     }
 }
 
@@ -266,7 +278,7 @@ fn emulator_config() -> EmulatorConfig {
     EmulatorConfig { accounts, dns_listen: None, process_ms: 30, propagation_ms: 50, ..EmulatorConfig::default() }
 }
 
-fn broker_config(store: &str, grpc: SocketAddr, http: SocketAddr) -> Value {
+fn broker_config(store: &str) -> Value {
     let account = |id: &&str| {
         json!({
             "id": id, "name": format!("dns-{id}"), "environment": "dev", "role_arn": role(id), "external_id": EXTERNAL_ID,
@@ -276,7 +288,7 @@ fn broker_config(store: &str, grpc: SocketAddr, http: SocketAddr) -> Value {
     };
     json!({
         "store": store,
-        "listen": { "grpc": grpc, "http": http },
+        "listen": { "grpc": "127.0.0.1:0", "http": "127.0.0.1:0" },
         "agents": { "token": TOKEN },
         "aws": { "attempt_timeout_secs": ATTEMPT_TIMEOUT_SECS },
         "environments": [{ "name": "dev" }],
