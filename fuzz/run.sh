@@ -52,7 +52,7 @@ run_target() {
     status=0
     # Seconds of processor time: others may be at work on the machine.
     TIMEFORMAT='%U'
-    { time "$target_dir/debug/$target" -runs=$((left < slice ? left : slice)) -max_len="$(max_len "$target")" -timeout=10 \
+    { time "$target_dir/debug/$target" -runs=$((left < slice ? left : slice)) -max_len="$(max_len "$target")" -timeout=60 \
       -rss_limit_mb=2048 -dict="$work/$target.dict" -artifact_prefix="artifacts/$target/" -print_final_stats=1 \
       "$work/$target" "corpus/$target" >"$log" 2>&1; } 2>"$work/$target.seconds" || status=$?
     # Executions and seconds; those of the corpus, which is read first, count as well.
