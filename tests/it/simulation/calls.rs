@@ -73,21 +73,23 @@ fn i05_changes_have_a_bucket_of_their_own() {
     story.breaks(LimitsHold, "bucket of changes");
 }
 
-fn refused(message: &str) -> BatchOutcome {
-    BatchOutcome::Refused { code: "InvalidChangeBatch".to_owned(), message: message.to_owned(), request_id: None }
+fn refused() -> BatchOutcome {
+    let message = "[RRSet with DNS name www.example.com., type A is protected and cannot be changed: no]".to_owned();
+    BatchOutcome::Refused { code: "InvalidChangeBatch".to_owned(), message, request_id: None }
 }
 
-/// A broker sends www and is refused; it sends it again after so long, perhaps with another address.
-fn refused_and_sent_again(after_ms: i64, again: &str, message: &str) -> Story {
+/// A broker sends www, perhaps with another name, and is refused; it sends www again after so long, perhaps with another address.
+fn refused_and_sent_again(after_ms: i64, again: &str, beside: Option<&str>) -> Story {
     let mut story = Story::new();
     let web = wish("web", "www", &["192.0.2.1"]);
     story.tell(What::Poisoned { name: dns("www.example.com") });
-    let sets = [(None, Some(set("www", &["192.0.2.1"]))), (None, Some(set("api", &["192.0.2.1"])))];
+    let names = std::iter::once("www").chain(beside);
+    let sets: Vec<_> = names.map(|name| (None, Some(set(name, &["192.0.2.1"])))).collect();
     let first = story.batch(1, "east", &web, &sets);
     story.begins(&first);
     let call = story.calls(BROKER, &first);
     story.ends(call, "refused");
-    story.finishes(&first, refused(message));
+    story.finishes(&first, refused());
     story.pass_ms(after_ms);
     let second = story.batch(2, "east", &web, &[(None, Some(set("www", &[again])))]);
     story.begins(&second);
@@ -97,12 +99,11 @@ fn refused_and_sent_again(after_ms: i64, again: &str, message: &str) -> Story {
 
 #[test]
 fn i06_what_was_refused_waits_before_it_goes_out_again_unchanged() {
-    let named = "[RRSet with DNS name www.example.com., type A is protected and cannot be changed: no]";
-    refused_and_sent_again(1_000, "192.0.2.1", named).breaks(PoisonIsAlone, "unchanged");
-    refused_and_sent_again(30_000, "192.0.2.1", named).keeps_to(PoisonIsAlone);
-    refused_and_sent_again(1_000, "192.0.2.2", named).keeps_to(PoisonIsAlone);
-    // A refusal that names nobody is divided until the culprit is found.
-    refused_and_sent_again(1_000, "192.0.2.1", "we do not like it").keeps_to(PoisonIsAlone);
+    refused_and_sent_again(1_000, "192.0.2.1", None).breaks(PoisonIsAlone, "unchanged");
+    refused_and_sent_again(30_000, "192.0.2.1", None).keeps_to(PoisonIsAlone);
+    refused_and_sent_again(1_000, "192.0.2.2", None).keeps_to(PoisonIsAlone);
+    // Which of several names is at fault is found by halving them, whatever the message says.
+    refused_and_sent_again(1_000, "192.0.2.1", Some("api")).keeps_to(PoisonIsAlone);
 }
 
 #[test]
@@ -251,9 +252,12 @@ fn i12_a_lease_that_never_runs_out_passes_to_whoever_starts_and_binds_the_others
         story.pass_ms(3_600_000);
         story.lease(replica, epoch, LeaseChange::Taken { until: Timestamp(i64::MAX) });
     }
-    story.keeps_to(OneWriter);
+    // It cannot know before its next write is fenced.
     story.reads(BROKER);
-    story.breaks(OneWriter, "broker 0.0 starts call 1");
+    story.keeps_to(OneWriter);
+    story.tell(What::Fault { kind: "store.fenced", text: format!("{BROKER}: the lease of {} has passed on", account()) });
+    story.reads(BROKER);
+    story.breaks(OneWriter, "broker 0.0 starts call 2");
 }
 
 #[test]
