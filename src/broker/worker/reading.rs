@@ -249,7 +249,9 @@ struct Settled {
 }
 
 /// Decides the outcome of unsettled batches from what was read. A batch is applied whole or not at all, so one record set that
-/// is as only the batch can have made it tells for all; those that somebody else changed since count as drift.
+/// is as only the batch can have made it tells for all; those that somebody else changed since count as drift. But one that
+/// still stands exactly as the batch would have taken it away tells more: somebody else, or an earlier call that came late, did
+/// what looks like the batch's doing. What is as the batch would have made it is taken for ours in any case.
 fn settle_batches(zone: &mut ZoneWork, now: Timestamp) -> Vec<Settled> {
     let rows = std::mem::take(&mut zone.unsettled);
     let mut settled = vec![];
@@ -263,8 +265,12 @@ fn settle_batches(zone: &mut ZoneWork, now: Timestamp) -> Vec<Settled> {
                 _ => false,
             }
         };
-        let applied = batch.changes().any(|change| is_now(&change.key, &change.after) && !is_now(&change.key, &change.before));
-        let (outcome, writes, claims) = if applied {
+        let is_done = |change: &Change| is_now(&change.key, &change.after) && !is_now(&change.key, &change.before);
+        let still_stands = |change: &Change| {
+            change.before.is_some() && is_now(&change.key, &change.before) && !is_now(&change.key, &change.after)
+        };
+        let applied = batch.changes().any(is_done) && !batch.changes().any(still_stands);
+        let (outcome, writes, claims) = if batch.changes().any(is_done) {
             let part = |arrived: bool| {
                 let is_of_part = |change: &&Change| is_now(&change.key, &change.after) == arrived;
                 let units = batch.units.iter().filter_map(|unit| {
@@ -274,11 +280,13 @@ fn settle_batches(zone: &mut ZoneWork, now: Timestamp) -> Vec<Settled> {
                 Batch { units: units.collect(), ..batch.clone() }
             };
             let (arrived, missing) = (part(true), part(false));
-            // What told may have been an earlier call that did the same and came late; then this one may still come.
+            // Even if nothing tells against it, an earlier call may have done the same; then this one may still come.
             zone.book.may_come_late(&missing, now);
             zone.sequence += 1;
             let (writes, claims) = zone.book.applied(&arrived, None, zone.sequence, now);
-            (BatchOutcome::Applied { change_id: None, request_id: None }, writes, claims)
+            let outcome =
+                if applied { BatchOutcome::Applied { change_id: None, request_id: None } } else { BatchOutcome::not_found() };
+            (outcome, writes, claims)
         } else {
             zone.book.may_come_late(&batch, now);
             (BatchOutcome::not_found(), vec![], vec![])
@@ -288,4 +296,93 @@ fn settle_batches(zone: &mut ZoneWork, now: Timestamp) -> Vec<Settled> {
         settled.push(Settled { batch, outcome, writes, claims });
     }
     settled
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::worker::compare::Page;
+    use crate::core::change::{Cause, Motive};
+    use crate::core::ids::{BatchId, EnvironmentId};
+    use crate::core::policy::{DriftPolicy, Visibility, ZonePolicy, ZoneSettings};
+    use crate::core::record::RecordType;
+    use crate::core::routing::ZoneFacts;
+    use crate::core::testkit::{cluster, endpoint, name, zone_context};
+    use crate::ports::BatchRow;
+
+    const NOW: Timestamp = Timestamp(1_000_000);
+
+    fn raw(host: &str) -> RawRecordSet {
+        let wish = crate::core::wish::interpret(&endpoint("web", host, "A", &["192.0.2.1"])).unwrap();
+        wish.record_sets(zone_context().zone(), 300)[0].to_raw()
+    }
+
+    fn change(host: &str, before: Option<RawRecordSet>, after: Option<RawRecordSet>) -> Unit {
+        let key = RecordKey { name: name(host), rtype: RecordType::A, set_identifier: None };
+        let cause = Cause { motive: Motive::Withdrawn, cluster: cluster("east"), endpoints: vec![] };
+        Unit { changes: vec![Change { key, before, after, cause }] }
+    }
+
+    fn deletes(host: &str) -> Unit {
+        change(host, Some(raw(host)), None)
+    }
+
+    fn creates(host: &str) -> Unit {
+        change(host, None, Some(raw(host)))
+    }
+
+    fn page(hosts: &[&str]) -> Page {
+        Page { from: None, until: None, sets: hosts.iter().map(|host| raw(host)).collect() }
+    }
+
+    /// A zone in which a batch of these units is unsettled, and Route 53 turns out to hold these hosts.
+    fn read_back(units: Vec<Unit>, hosts: &[&str]) -> (ZoneWork, Vec<Settled>) {
+        let placement = zone_context().placement;
+        let batch = Batch {
+            id: BatchId(uuid::Uuid::from_u128(7)),
+            account: placement.account.clone(),
+            zone: placement.zone.clone(),
+            planned_at: NOW,
+            wire: crate::core::fold::wire_order(&units),
+            units,
+        };
+        let facts = ZoneFacts {
+            account: placement.account,
+            environment: EnvironmentId::parse("prod").unwrap(),
+            zone: placement.zone,
+            name: zone_context().apex,
+            visibility: Visibility::Public,
+            visible: true,
+        };
+        let settings = ZoneSettings { policy: ZonePolicy::Sync, drift: DriftPolicy::Repair, default_ttl_secs: 300 };
+        let mut zone = ZoneWork::new(facts, settings, Some(NOW), NOW);
+        zone.unsettled.push(BatchRow { batch, outcome: None, finished_at: None });
+        zone.book.compare(&page(hosts), NOW);
+        let settled = settle_batches(&mut zone, NOW);
+        (zone, settled)
+    }
+
+    fn is_applied(units: Vec<Unit>, hosts: &[&str]) -> bool {
+        matches!(read_back(units, hosts).1[0].outcome, BatchOutcome::Applied { .. })
+    }
+
+    #[test]
+    fn a_batch_of_which_something_still_stands_was_not_applied() {
+        let both = || vec![deletes("a.example.com"), deletes("b.example.com")];
+        assert!(is_applied(both(), &[]));
+        assert!(!is_applied(both(), &["a.example.com"]), "somebody else took the other one away");
+        assert!(!is_applied(both(), &["a.example.com", "b.example.com"]));
+        // What was created and is gone, somebody else took away since.
+        assert!(is_applied(vec![creates("a.example.com"), creates("b.example.com")], &["a.example.com"]));
+    }
+
+    #[test]
+    fn what_is_missing_of_a_batch_that_seems_applied_is_ours_when_it_comes_late() {
+        let (mut zone, settled) = read_back(vec![deletes("a.example.com"), creates("b.example.com")], &[]);
+        assert!(matches!(settled[0].outcome, BatchOutcome::Applied { .. }));
+        zone.book.compare(&page(&["b.example.com"]), NOW);
+        let key = RecordKey { name: name("b.example.com"), rtype: RecordType::A, set_identifier: None };
+        let owner = zone.book.observed(&key).and_then(|observed| observed.owner);
+        assert_eq!(owner.map(|owner| owner.batch), Some(settled[0].batch.id));
+    }
 }
