@@ -175,11 +175,11 @@ impl Hiring {
         Ok((worker, WorkerHandle { messages, view, lease: lease.clone() }, receiver))
     }
 
-    /// Tells the other replicas what the worker knows, as soon as it knows everything.
+    /// Tells the other replicas what the worker knows of its account, as soon as it knows everything.
     async fn introduce(&self, worker: &WorkerHandle) {
         let mut view = worker.view.clone();
         if view.wait_for(|view| !view.loading).await.is_ok() {
-            self.feedback.tell_others_again();
+            self.feedback.tell_others_again(worker.lease.account());
         }
         std::future::pending().await
     }
