@@ -187,7 +187,7 @@ impl Worker {
         let filter = ChangeFilter { zone: Some(zone_id.clone()), limit: 1, ..ChangeFilter::default() };
         let last = self.store.changes(&filter).await?.into_iter().next();
         if let Some(zone) = self.zones.get_mut(zone_id)
-            && let Some(BatchOutcome::Applied { change_id: Some(change_id), .. }) = last.and_then(|row| row.outcome)
+            && let Some(BatchOutcome::Applied { change_id, .. }) = last.and_then(|row| row.outcome)
         {
             zone.sync = Some(SyncWatch { change_id, sequence: 0, ask_at: now, asked: 0 });
         }
