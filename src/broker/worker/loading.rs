@@ -196,7 +196,7 @@ impl Worker {
 }
 
 /// Since when nothing has been spent of the account's tokens, by this replica's clock. The horizon was written by another's clock,
-/// perhaps; but whoever spent has stopped before its lease passed on, so it is no later than now and what was sent last, and
+/// or by this machine's before it was set, perhaps; but whoever spent has stopped before its lease passed on, so it is no later than now and what was sent last, and
 /// where the clocks could make a difference, it is taken to be now.
 fn nothing_spent_since(spent_until: Timestamp, now: Timestamp, clocks_differ: Millis) -> Timestamp {
     if clocks_differ == Millis(0) {

@@ -272,10 +272,16 @@ fn settle_batches(zone: &mut ZoneWork, now: Timestamp) -> Vec<Settled> {
         };
         let found_done = batch.changes().any(is_done) && !batch.changes().any(still_stands);
         let (outcome, writes, claims) = if batch.changes().any(is_done) {
+            // What stands where something was taken away, and is not that, somebody else made since.
+            let is_others = |change: &Change| {
+                found_done && change.after.is_none() && !is_now(&change.key, &None) && !is_now(&change.key, &change.before)
+            };
+            let others: Vec<RecordKey> =
+                batch.changes().filter(|change| is_others(change)).map(|change| change.key.clone()).collect();
             let part = |arrived: bool| {
-                let is_of_part = |change: &&Change| is_now(&change.key, &change.after) == arrived;
+                let has_arrived = |change: &Change| is_now(&change.key, &change.after) || is_others(change);
                 let units = batch.units.iter().filter_map(|unit| {
-                    let changes: Vec<_> = unit.changes.iter().filter(is_of_part).cloned().collect();
+                    let changes: Vec<_> = unit.changes.iter().filter(|change| has_arrived(change) == arrived).cloned().collect();
                     (!changes.is_empty()).then_some(Unit { changes })
                 });
                 Batch { units: units.collect(), ..batch.clone() }
@@ -284,7 +290,9 @@ fn settle_batches(zone: &mut ZoneWork, now: Timestamp) -> Vec<Settled> {
             // Even if nothing tells against it, others may have done the same; then this one may still come.
             zone.book.may_come_late(&missing, now);
             zone.sequence += 1;
-            let (writes, claims) = zone.book.applied(&arrived, None, zone.sequence, now);
+            let standing: Vec<_> = others.into_iter().filter_map(|key| Some((zone.book.observed(&key)?.raw, key))).collect();
+            let (mut writes, claims) = zone.book.applied(&arrived, None, zone.sequence, now);
+            writes.extend(standing.into_iter().map(|(raw, key)| zone.book.sees_others(key, &raw, now)));
             let outcome = if found_done { BatchOutcome::FoundDone } else { BatchOutcome::not_found() };
             (outcome, writes, claims)
         } else {
@@ -335,8 +343,8 @@ mod tests {
         Page { from: None, until: None, sets: hosts.iter().map(|host| raw(host)).collect() }
     }
 
-    /// A zone in which a batch of these units is unsettled, and Route 53 turns out to hold these hosts.
-    fn read_back(units: Vec<Unit>, hosts: &[&str]) -> (ZoneWork, Vec<Settled>) {
+    /// A zone in which a batch of these units is unsettled.
+    fn unsettled(units: Vec<Unit>) -> (ZoneWork, Batch) {
         let placement = zone_context().placement;
         let batch = Batch {
             id: BatchId(uuid::Uuid::from_u128(7)),
@@ -356,7 +364,13 @@ mod tests {
         };
         let settings = ZoneSettings { policy: ZonePolicy::Sync, drift: DriftPolicy::Repair, default_ttl_secs: 300 };
         let mut zone = ZoneWork::new(facts, settings, Some(NOW), NOW);
-        zone.unsettled.push(BatchRow { batch, outcome: None, finished_at: None });
+        zone.unsettled.push(BatchRow { batch: batch.clone(), outcome: None, finished_at: None });
+        (zone, batch)
+    }
+
+    /// The same, and Route 53 turns out to hold these hosts.
+    fn read_back(units: Vec<Unit>, hosts: &[&str]) -> (ZoneWork, Vec<Settled>) {
+        let (mut zone, _) = unsettled(units);
         zone.book.compare(&page(hosts), NOW);
         let settled = settle_batches(&mut zone, NOW);
         (zone, settled)
@@ -384,6 +398,23 @@ mod tests {
         // What was created and is gone, somebody else took away since.
         let created = vec![creates("a.example.com"), creates("b.example.com")];
         assert_eq!(outcome_of(created, &["a.example.com"]), BatchOutcome::FoundDone);
+    }
+
+    #[test]
+    fn what_stands_where_a_batch_took_something_away_is_somebody_elses() {
+        let (a, b) = ("a.example.com", "b.example.com");
+        let mut other = raw(a);
+        other.values = vec!["203.0.113.1".into()];
+        let (mut zone, batch) = unsettled(vec![deletes(a), deletes(b)]);
+        zone.book.applied(&Batch { units: vec![creates(a), creates(b)], ..batch }, None, 1, NOW);
+        zone.book.compare(&Page { from: None, until: None, sets: vec![other.clone()] }, NOW);
+        let mut settled = settle_batches(&mut zone, NOW).remove(0);
+        assert_eq!(settled.outcome, BatchOutcome::FoundDone);
+        let key = RecordKey { name: name(a), rtype: RecordType::A, set_identifier: None };
+        let observed = zone.book.observed(&key).unwrap();
+        assert_eq!((observed.raw, observed.owner, observed.drift), (other.clone(), None, None));
+        let Some(crate::ports::RecordWrite::Put(row)) = settled.writes.pop() else { panic!("{:?}", settled.writes) };
+        assert_eq!((row.key, row.owner), (key, None), "the store learns it last");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use zonefold::core::time::Timestamp;
 use zonefold::ports::BatchOutcome;
 
 use super::history::*;
-use super::story::{BROKER, SECOND, Story, account, dns, set, wish};
+use super::story::{BROKER, SECOND, Story, account, cluster, dns, set, wish};
 
 /// Ten requests, refilled at one a second, half of both left to others.
 fn narrow() -> Story {
@@ -138,6 +138,27 @@ fn i08_a_cluster_that_floods_waits_for_its_own_flood() {
         story.publishes(number, "east", endpoint, &[(None, Some(set(&name, &["192.0.2.1"])))]);
     }
     story.keeps_to(NoStarvation);
+}
+
+#[test]
+fn i08_what_a_cluster_wants_that_is_not_registered_is_not_waited_for() {
+    for (registered_again, is_sound) in [(false, true), (true, false)] {
+        let mut story = Story::new();
+        let (quiet, noisy) = (wish("web", "quiet", &["192.0.2.1"]), wish("many", "noisy", &["192.0.2.1"]));
+        story.opens("east", 1);
+        story.opens("west", 1);
+        story.tell(What::Registered { cluster: cluster("west"), registered: false });
+        if registered_again {
+            story.tell(What::Registered { cluster: cluster("west"), registered: true });
+        }
+        story.stores("west", 1, &quiet);
+        story.pass_ms(5_000);
+        for number in 0..8 {
+            let name = format!("n{number}");
+            story.publishes(number, "east", &noisy, &[(None, Some(set(&name, &["192.0.2.1"])))]);
+        }
+        if is_sound { story.keeps_to(NoStarvation) } else { story.breaks(NoStarvation, "west got quiet.example.com A") }
+    }
 }
 
 #[test]
