@@ -103,6 +103,16 @@ impl ZoneBook {
         write
     }
 
+    /// What stands under a key of ours is what somebody else made of it.
+    pub fn sees_changed(&mut self, key: RecordKey, raw: &RawRecordSet, now: Timestamp) -> RecordWrite {
+        let owner = self.sighting(&key).and_then(|sighting| sighting.owner.clone());
+        let drift = owner.as_ref().map(|_| Drift::Changed);
+        let seen = Sighting::new(&key, PackedRecord::pack(&key, raw), owner, drift);
+        let write = RecordWrite::Put(seen.row(key.clone(), now));
+        self.observe(&key, Some(seen));
+        write
+    }
+
     fn note(&mut self, key: RecordKey, seen: Sighting, now: Timestamp, diff: &mut PageDiff) {
         diff.writes.push(RecordWrite::Put(seen.row(key.clone(), now)));
         diff.touched.insert(key.name.clone());

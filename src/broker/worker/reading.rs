@@ -11,12 +11,13 @@ use super::compare::same;
 use super::reader::Reader;
 use super::sending::names_of;
 use super::work::{SyncWatch, ZoneWork};
+use super::zone::ZoneBook;
 use super::{Worker, row_of};
 use crate::core::budget::{ApiAction, Lane, Permit};
 use crate::core::change::{Batch, Change, Unit};
 use crate::core::ids::ZoneId;
 use crate::core::name::DnsName;
-use crate::core::plan::Observed;
+use crate::core::plan::{Drift, Observed};
 use crate::core::record::{RawRecordSet, RecordKey};
 use crate::core::time::{Millis, Timestamp};
 use crate::ports::{BatchOutcome, CallError, DnsProvider as _, RecordPage};
@@ -249,61 +250,98 @@ struct Settled {
 }
 
 /// Decides the outcome of unsettled batches from what was read. A batch is applied whole or not at all, so one record set that
-/// is as the batch would have made it tells for all; those that somebody else changed since count as drift. But one that still
-/// stands exactly as the batch would have taken it away tells more: somebody else, or an earlier call that came late, did what
-/// looks like the batch's doing. They may have done so in any case, so the journal never says more than what was found. What is
-/// as the batch would have made it is taken for ours.
+/// is as the batch would have made it tells for all. But one that still stands exactly as the batch would have taken it away tells
+/// more: somebody else, or an earlier call that came late, did what looks like the batch's doing. They may have done so in any
+/// case, so the journal never says more than what was found.
 fn settle_batches(zone: &mut ZoneWork, now: Timestamp) -> Vec<Settled> {
     let rows = std::mem::take(&mut zone.unsettled);
-    let mut settled = vec![];
-    for row in rows {
-        let batch = row.batch;
-        let is_now = |key: &RecordKey, wanted: &Option<RawRecordSet>| {
-            let held = zone.book.observed(key).filter(Observed::is_there).map(|observed| observed.raw);
-            match (held, wanted) {
-                (None, None) => true,
-                (Some(held), Some(wanted)) => same(&held, wanted),
-                _ => false,
-            }
-        };
-        let is_done = |change: &Change| is_now(&change.key, &change.after) && !is_now(&change.key, &change.before);
-        let still_stands = |change: &Change| {
-            change.before.is_some() && is_now(&change.key, &change.before) && !is_now(&change.key, &change.after)
-        };
-        let found_done = batch.changes().any(is_done) && !batch.changes().any(still_stands);
-        let (outcome, writes, claims) = if batch.changes().any(is_done) {
-            // What stands where something was taken away, and is not that, somebody else made since.
-            let is_others = |change: &Change| {
-                found_done && change.after.is_none() && !is_now(&change.key, &None) && !is_now(&change.key, &change.before)
-            };
-            let others: Vec<RecordKey> =
-                batch.changes().filter(|change| is_others(change)).map(|change| change.key.clone()).collect();
-            let part = |arrived: bool| {
-                let has_arrived = |change: &Change| is_now(&change.key, &change.after) || is_others(change);
-                let units = batch.units.iter().filter_map(|unit| {
-                    let changes: Vec<_> = unit.changes.iter().filter(|change| has_arrived(change) == arrived).cloned().collect();
-                    (!changes.is_empty()).then_some(Unit { changes })
-                });
-                Batch { units: units.collect(), ..batch.clone() }
-            };
-            let (arrived, missing) = (part(true), part(false));
-            // Even if nothing tells against it, others may have done the same; then this one may still come.
-            zone.book.may_come_late(&missing, now);
-            zone.sequence += 1;
-            let standing: Vec<_> = others.into_iter().filter_map(|key| Some((zone.book.observed(&key)?.raw, key))).collect();
-            let (mut writes, claims) = zone.book.applied(&arrived, None, zone.sequence, now);
-            writes.extend(standing.into_iter().map(|(raw, key)| zone.book.sees_others(key, &raw, now)));
-            let outcome = if found_done { BatchOutcome::FoundDone } else { BatchOutcome::not_found() };
-            (outcome, writes, claims)
-        } else {
-            zone.book.may_come_late(&batch, now);
-            (BatchOutcome::not_found(), vec![], vec![])
-        };
-        info!(zone = %batch.zone, batch = %batch.id, found_done, "the outcome of a batch was read back");
-        zone.reviews.hold(names_of(&batch));
-        settled.push(Settled { batch, outcome, writes, claims });
+    let settled: Vec<Settled> = rows.into_iter().map(|row| settle_batch(zone, row.batch, now)).collect();
+    for Settled { batch, outcome, .. } in &settled {
+        info!(zone = %batch.zone, batch = %batch.id, found_done = outcome.is_done(), "the outcome of a batch was read back");
+        zone.reviews.hold(names_of(batch));
     }
     settled
+}
+
+fn settle_batch(zone: &mut ZoneWork, batch: Batch, now: Timestamp) -> Settled {
+    let traces = Traces { book: &zone.book, batch: &batch };
+    let came_not = batch.changes().any(|change| traces.of(change) == Trace::AsBefore);
+    let found_done = !came_not && batch.changes().any(|change| traces.of(change) == Trace::Done);
+    let is_certain = found_done && traces.has_evidence();
+    let keys = |is_such: &dyn Fn(&Change) -> bool| -> Vec<RecordKey> {
+        batch.changes().filter(|change| is_such(change)).map(|change| change.key.clone()).collect()
+    };
+    let is_other = |change: &Change| traces.of(change) == Trace::Other;
+    // What stands where the batch may have taken ours away, and is not that, may be what somebody else made since.
+    let others = keys(&|change| !came_not && change.after.is_none() && is_other(change));
+    // What the batch made anew, and is something else, somebody else changed since.
+    let changed = keys(&|change| is_certain && change.before.is_none() && is_other(change));
+    let part = |arrived: bool| {
+        let has_arrived =
+            |change: &Change| traces.of(change) == Trace::Done || others.contains(&change.key) || changed.contains(&change.key);
+        let units = batch.units.iter().filter_map(|unit| {
+            let changes: Vec<_> = unit.changes.iter().filter(|change| has_arrived(change) == arrived).cloned().collect();
+            (!changes.is_empty()).then_some(Unit { changes })
+        });
+        Batch { units: units.collect(), ..batch.clone() }
+    };
+    let (arrived, missing) = (part(true), part(false));
+    let found = |keys: Vec<RecordKey>| -> Vec<(RecordKey, RawRecordSet)> {
+        keys.into_iter().filter_map(|key| zone.book.observed(&key).map(|observed| (key, observed.raw))).collect()
+    };
+    let (others, changed) = (found(others), found(changed));
+    // Even if nothing tells against it, others may have done the same; then this one may still come.
+    zone.book.may_come_late(&missing, now);
+    zone.sequence += 1;
+    let (mut writes, claims) = zone.book.applied(&arrived, None, zone.sequence, now);
+    writes.extend(others.into_iter().map(|(key, raw)| zone.book.sees_others(key, &raw, now)));
+    writes.extend(changed.into_iter().map(|(key, raw)| zone.book.sees_changed(key, &raw, now)));
+    let outcome = if found_done { BatchOutcome::FoundDone } else { BatchOutcome::not_found() };
+    Settled { batch, outcome, writes, claims }
+}
+
+/// What was read of one change of an unsettled batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trace {
+    /// It is as the batch would have made it.
+    Done,
+    /// It stands as the batch would have taken it away or replaced it.
+    AsBefore,
+    /// The batch would have made something, and nothing is there.
+    Nothing,
+    /// Something else is there.
+    Other,
+}
+
+/// What was read of an unsettled batch.
+struct Traces<'a> {
+    book: &'a ZoneBook,
+    batch: &'a Batch,
+}
+
+impl Traces<'_> {
+    fn held(&self, change: &Change) -> Option<Observed> {
+        self.book.observed(&change.key).filter(Observed::is_there)
+    }
+
+    fn of(&self, change: &Change) -> Trace {
+        match (self.held(change).map(|observed| observed.raw), &change.after, &change.before) {
+            (None, None, _) => Trace::Done,
+            (Some(held), Some(after), _) if same(&held, after) => Trace::Done,
+            (Some(held), _, Some(before)) if same(&held, before) => Trace::AsBefore,
+            (None, Some(_), _) => Trace::Nothing,
+            (Some(_), ..) => Trace::Other,
+        }
+    }
+
+    /// Whether something was made by the batch as far as anybody can tell: it is there, and no earlier call of ours explains it.
+    /// That something is gone proves little, since anybody may take it away.
+    fn has_evidence(&self) -> bool {
+        self.batch.changes().filter(|change| change.after.is_some() && self.of(change) == Trace::Done).any(|change| {
+            let is_unexplained = |seen: Observed| seen.owner.is_none() || seen.drift == Some(Drift::Changed);
+            self.held(change).is_some_and(is_unexplained)
+        })
+    }
 }
 
 #[cfg(test)]
@@ -316,7 +354,7 @@ mod tests {
     use crate::core::record::RecordType;
     use crate::core::routing::ZoneFacts;
     use crate::core::testkit::{cluster, endpoint, name, zone_context};
-    use crate::ports::BatchRow;
+    use crate::ports::{BatchRow, RecordWrite};
 
     const NOW: Timestamp = Timestamp(1_000_000);
 
@@ -329,6 +367,10 @@ mod tests {
         let key = RecordKey { name: name(host), rtype: RecordType::A, set_identifier: None };
         let cause = Cause { motive: Motive::Withdrawn, cluster: cluster("east"), endpoints: vec![] };
         Unit { changes: vec![Change { key, before, after, cause }] }
+    }
+
+    fn key_of(host: &str) -> RecordKey {
+        RecordKey { name: name(host), rtype: RecordType::A, set_identifier: None }
     }
 
     fn deletes(host: &str) -> Unit {
@@ -415,6 +457,58 @@ mod tests {
         assert_eq!((observed.raw, observed.owner, observed.drift), (other.clone(), None, None));
         let Some(crate::ports::RecordWrite::Put(row)) = settled.writes.pop() else { panic!("{:?}", settled.writes) };
         assert_eq!((row.key, row.owner), (key, None), "the store learns it last");
+    }
+
+    #[test]
+    fn what_stands_where_a_batch_may_have_taken_the_only_thing_away_is_somebody_elses() {
+        let other = RawRecordSet { values: vec!["203.0.113.1".into()], ..raw("a.example.com") };
+        for (also, beside, is_ours) in
+            [(vec![], vec![], false), (vec![deletes("b.example.com")], vec![raw("b.example.com")], true)]
+        {
+            let (mut zone, batch) = unsettled([vec![deletes("a.example.com")], also.clone()].concat());
+            zone.book.applied(&Batch { units: vec![creates("a.example.com"), creates("b.example.com")], ..batch }, None, 1, NOW);
+            let sets = [vec![other.clone()], beside].concat();
+            zone.book.compare(&Page { from: None, until: None, sets }, NOW);
+            assert_eq!(settle_batches(&mut zone, NOW)[0].outcome, BatchOutcome::not_found());
+            let observed = zone.book.observed(&key_of("a.example.com")).unwrap();
+            assert_eq!(
+                observed.owner.is_some(),
+                is_ours,
+                "what still stands beside it shows that the batch did not come: {also:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_somebody_changed_after_a_batch_made_it_is_ours_and_changed() {
+        let other = RawRecordSet { values: vec!["203.0.113.1".into()], ..raw("a.example.com") };
+        let b = "b.example.com";
+        let earlier = |zone: &mut ZoneWork, batch: &Batch| {
+            let id = BatchId(uuid::Uuid::from_u128(6));
+            zone.book.may_come_late(&Batch { id, units: vec![creates(b)], ..batch.clone() }, NOW);
+        };
+        for (beside, sets, may_be_late, is_ours) in [
+            (creates(b), vec![raw(b)], false, true),
+            // An earlier call explains what there is of it, or anybody may have done it: then this one may have met a foreign record.
+            (creates(b), vec![raw(b)], true, false),
+            (deletes(b), vec![], false, false),
+            (creates(b), vec![], false, false),
+        ] {
+            let (mut zone, batch) = unsettled(vec![creates("a.example.com"), beside]);
+            if may_be_late {
+                earlier(&mut zone, &batch);
+            }
+            zone.book.compare(&Page { from: None, until: None, sets: [vec![other.clone()], sets].concat() }, NOW);
+            let mut settled = settle_batches(&mut zone, NOW).remove(0);
+            let observed = zone.book.observed(&key_of("a.example.com")).unwrap();
+            let owner = observed.owner.map(|owner| owner.batch);
+            assert_eq!((owner, observed.drift), if is_ours { (Some(batch.id), Some(Drift::Changed)) } else { (None, None) });
+            assert_eq!(observed.raw, other);
+            let told = settled.writes.pop().is_some_and(|write| {
+                matches!(write, RecordWrite::Put(row) if row.key == key_of("a.example.com") && row.drift == Some(Drift::Changed))
+            });
+            assert_eq!(told, is_ours, "the store learns it last");
+        }
     }
 
     #[test]

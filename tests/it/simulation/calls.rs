@@ -260,6 +260,26 @@ fn i10_what_was_found_done_was_done_by_whomever() {
 }
 
 #[test]
+fn i10_what_somebody_put_back_looks_as_if_it_had_never_been_taken_away() {
+    let web = wish("web", "www", &["192.0.2.1"]);
+    let [www, api] = ["www", "api"].map(|name| set(name, &["192.0.2.1"]));
+    let mut story = Story::new();
+    story.opens("east", 1);
+    story.stores("east", 1, &web);
+    story.publishes(1, "east", &web, &[(None, Some(www.clone()))]);
+    let batch = story.batch(2, "east", &web, &[(Some(www.clone()), None), (None, Some(api))]);
+    story.begins(&batch);
+    let call = story.calls(BROKER, &batch);
+    story.applies(Some(call), &batch);
+    for (put_back, can_be_known) in [(set("www", &["192.0.2.2"]), true), (www, false)] {
+        let mut story = story.clone();
+        story.others_write(None, Some(&put_back));
+        story.finishes(&batch, BatchOutcome::not_found());
+        if can_be_known { story.breaks(Attributable, "after AWS had applied it") } else { story.keeps_to(Attributable) }
+    }
+}
+
+#[test]
 fn i10_a_change_is_for_endpoints_that_the_cluster_had() {
     let mut story = Story::new();
     let web = wish("web", "www", &["192.0.2.1"]);

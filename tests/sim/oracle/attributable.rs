@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use zonefold::core::change::{Action, Batch, WireChange};
+use zonefold::core::change::{Action, Batch, Change, WireChange};
 use zonefold::core::endpoint::EndpointKey;
 use zonefold::core::ids::{BatchId, ClusterId, ZoneId};
 use zonefold::core::invariants::Invariant;
@@ -120,11 +120,21 @@ impl<'a> Reading<'a> {
         arrivals.filter(|arrived| *arrived > over).min()
     }
 
-    /// Whether every record set of a batch that AWS applied was written again before somebody looked.
+    /// Whether every record set of a batch that AWS applied was written again before somebody looked; or whether one that it took
+    /// away was put back exactly as it was, which looks as if the batch had never come.
     fn is_covered(&self, id: BatchId, applied: usize, looked: usize) -> bool {
         let Some((_, batch)) = self.begun.get(&id) else { return false };
         let changes = self.changes.get(&batch.zone).map_or(&[][..], Vec::as_slice);
-        batch.changes().all(|change| changes.iter().any(|(at, other)| *at > applied && *at < looked && other.key == change.key))
+        let later = |change: &Change| {
+            let key = change.key.clone();
+            changes.iter().filter(move |(at, other)| *at > applied && *at < looked && other.key == key).map(|(_, other)| other)
+        };
+        let is_written = |change: &Change| later(change).next().is_some();
+        let is_restored = |change: &Change| {
+            let before = change.before.clone().map(plain);
+            before.is_some() && later(change).any(|other| other.after.clone().map(plain) == before)
+        };
+        batch.changes().all(is_written) || batch.changes().any(is_restored)
     }
 
     /// Whether one of a batch's record sets was as the batch would have made it when somebody looked, or before they were done
