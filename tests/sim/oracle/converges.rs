@@ -67,7 +67,7 @@ pub fn unsettled_names(history: &History) -> Vec<Unsettled> {
         return vec![];
     }
     let owners = owners_at_the_end(history);
-    let mut expected = model::expect(&history.world, &history.end);
+    let mut expected = model::expect(history);
     let mut unsettled = vec![];
     for zone in &history.world.zones {
         let Some(records) = history.end.zones.get(&zone.id) else { continue };
@@ -143,8 +143,8 @@ impl Name<'_> {
     }
 
     /// Somebody else's record set is in the way, or one of ours that somebody else changed in a zone that only reports drift, or
-    /// the zone's policy is to leave what is there. Adopting is for sets of the same name and type: what excludes the wanted
-    /// one stays in its way.
+    /// one that stays because the endpoint that made it cannot be read any more, or the zone's policy is to leave what is there.
+    /// Adopting is for sets of the same name and type: what excludes the wanted one stays in its way.
     fn is_excused(&self, rtype: RecordType) -> bool {
         let excludes = |key: &RecordKey| (key.rtype == RecordType::Cname) != (rtype == RecordType::Cname);
         let is_adopted = |key: &RecordKey| key.rtype == rtype && self.zone.drift == DriftPolicy::Adopt;
@@ -157,7 +157,10 @@ impl Name<'_> {
         };
         let key = RecordKey { name: self.name.clone(), rtype, set_identifier: None };
         let is_left = self.owner(&key) == Some(Owner::UsChanged) && is_alert;
-        self.held.iter().any(|(key, _)| is_in_the_way(key) && is_foreign(key)) || is_left || !self.zone.policy.allows_update()
+        let is_kept = |key: &RecordKey| excludes(key) && self.expected.frozen.contains(&key.rtype);
+        self.held.iter().any(|(key, _)| (is_in_the_way(key) && is_foreign(key)) || is_kept(key))
+            || is_left
+            || !self.zone.policy.allows_update()
     }
 }
 
@@ -254,7 +257,7 @@ fn book_is_exact(history: &History) -> Vec<Violation> {
 
 /// What each agent was told last about an endpoint is what became of it.
 fn last_word(history: &History) -> Vec<Violation> {
-    let expected = model::expect(&history.world, &history.end);
+    let expected = model::expect(history);
     let owners = owners_at_the_end(history);
     let rows = &history.end.endpoints;
     let mut violations = vec![];
