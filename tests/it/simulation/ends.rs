@@ -87,10 +87,15 @@ fn i11_a_foreign_record_in_the_way_excuses_a_name() {
     story.keeps("east", 1, &web, (VerdictState::Waiting, Reason::ForeignRecord));
     story.is_quiet_for_ms(1_000);
     story.keeps_to(Converges);
-    // What is ours at the name stays as well, until the wanted one can be written.
+    // Of what is ours at the name, addresses stay as well, until the wanted one can be written; a text would be no substitute.
     let text = RawRecordSet { rtype: "TXT".into(), values: vec!["\"ours\"".into()], ..set("www", &[]) };
     let mut beside = story.clone();
     beside.journals(None, Origin::Request, None, vec![applied(ChangeAction::Create, None, Some(&text))]);
+    beside.breaks(Converges, "www.example.com TXT is ours (TTL 300), and nobody wants it");
+    let ipv6 = RawRecordSet { rtype: "AAAA".into(), ..set("www", &["2001:db8::1"]) };
+    let mut beside = story.clone();
+    beside.journals(None, Origin::Request, None, vec![applied(ChangeAction::Create, None, Some(&ipv6))]);
+    beside.notes(&ipv6);
     beside.keeps_to(Converges);
     beside.others_write(Some(&theirs), None);
     beside.breaks(Converges, "www.example.com A is not there");

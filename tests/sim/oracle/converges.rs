@@ -128,13 +128,19 @@ impl Name<'_> {
             let wanted = text(Some(*ttl_secs), values);
             return Some(format!("{} {rtype} is {is}, and {holder}, who holds the name, wants {wanted}", self.name));
         }
-        // What nobody wants any more stays as long as something that is wanted at the name cannot be written: what is to come
-        // might replace it.
-        let is_waiting = self.expected.sets.keys().any(|rtype| self.is_excused(*rtype));
-        let is_surplus =
-            |key: &RecordKey| !self.expected.sets.contains_key(&key.rtype) && !self.expected.frozen.contains(&key.rtype);
-        let surplus = self.held.iter().find(|(key, _)| is_surplus(key) && self.owner(key) == Some(Owner::Us));
-        let (key, set) = surplus.filter(|_| self.zone.policy.allows_delete() && !is_waiting)?;
+        let is_surplus = |key: &RecordKey| {
+            let is_wanted = self.expected.sets.contains_key(&key.rtype) || self.expected.frozen.contains(&key.rtype);
+            !is_wanted && self.owner(key) == Some(Owner::Us)
+        };
+        // What nobody wants any more stays as long as something that is wanted at the name cannot be written and might replace
+        // it, or the name would have nothing.
+        let is_all = self.held.iter().all(|(key, _)| is_surplus(key));
+        let is_kept = |key: &RecordKey| {
+            let mut waiting = self.expected.sets.keys().filter(|rtype| self.is_excused(**rtype));
+            waiting.any(|rtype| is_all || replaces(*rtype, key.rtype))
+        };
+        let surplus = self.held.iter().find(|(key, _)| is_surplus(key) && !is_kept(key));
+        let (key, set) = surplus.filter(|_| self.zone.policy.allows_delete())?;
         Some(format!("{key} is {}, and nobody wants it", text(set.ttl_secs, &model::values_of(set))))
     }
 
@@ -162,6 +168,12 @@ impl Name<'_> {
             || is_left
             || !self.zone.policy.allows_update()
     }
+}
+
+/// Whether a wanted set may be what becomes of one of another type: one address of another, a CNAME of anything.
+fn replaces(wanted: RecordType, held: RecordType) -> bool {
+    let is_address = |rtype| matches!(rtype, RecordType::A | RecordType::Aaaa);
+    [wanted, held].contains(&RecordType::Cname) || wanted == held || (is_address(wanted) && is_address(held))
 }
 
 fn text(ttl_secs: Option<i64>, values: &BTreeSet<String>) -> String {
