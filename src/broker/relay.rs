@@ -376,7 +376,7 @@ mod tests {
     #[test]
     fn who_takes_an_account_over_tells_all_of_this_one_and_who_is_asked_of_each() {
         let (relay, [a, b, c]) =
-            (RelayHandle::default(), ["1", "2", "3"].map(|digit| AccountId::parse(&digit.repeat(12)).unwrap()));
+            (RelayHandle::default(), ["1", "2", "3"].map(|digit| AccountId::parse(digit.repeat(12)).unwrap()));
         relay.set_others(true);
         relay.tell_again(&a);
         relay.tell_again(&b);
