@@ -136,7 +136,7 @@ impl<'a> Reading<'a> {
             let wanted = change.after.clone().map(plain);
             let of_it = || changes.iter().filter(|(_, other)| other.key == change.key);
             let held = |other: &NetChange| other.after.clone().map(plain);
-            let at_first = of_it().filter(|(at, _)| *at < looked).next_back().and_then(|(_, other)| held(other));
+            let at_first = of_it().rfind(|(at, _)| *at < looked).and_then(|(_, other)| held(other));
             let meanwhile = of_it().filter(|(at, _)| *at >= looked && *at < done).map(|(_, other)| held(other));
             std::iter::once(at_first).chain(meanwhile).any(|held| held == wanted)
         })
