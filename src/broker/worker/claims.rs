@@ -15,6 +15,9 @@ use crate::core::name::DnsName;
 use crate::core::time::Timestamp;
 use crate::ports::{ClaimRow, ClaimWrite};
 
+/// So many claims are written alone in one transaction: the zone is busy until they are durable.
+const CLAIMS_AT_ONCE: usize = 1_000;
+
 /// The names whose claims the store does not have as they stand.
 #[derive(Default)]
 pub(super) struct Unkept {
@@ -69,9 +72,11 @@ impl ZoneBook {
         !self.unkept.alone.is_empty()
     }
 
-    /// Takes the claims that are to be written alone.
+    /// Takes some of the claims that are to be written alone.
     pub fn take_lone_claims(&mut self) -> Vec<ClaimWrite> {
-        let alone = std::mem::take(&mut self.unkept.alone);
+        let all = &mut self.unkept.alone;
+        let rest = all.iter().nth(CLAIMS_AT_ONCE).cloned().map_or_else(BTreeSet::new, |next| all.split_off(&next));
+        let alone = std::mem::replace(all, rest);
         alone.iter().filter(|name| self.unkept.names.contains(*name)).map(|name| self.claim_write(name)).collect()
     }
 
