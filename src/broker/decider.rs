@@ -139,7 +139,12 @@ impl Decider {
 
     fn follow(&self, news: Followed, effects: &mut Vec<Effect>) {
         match news {
-            Followed::Endpoint(news) => self.directory.follow(news, effects),
+            Followed::Endpoint(news) => {
+                if let Some(same) = self.directory.follow(news, effects) {
+                    // It may have been another one in between, and be held anew there.
+                    self.feedback.tell_others_of(&same);
+                }
+            }
             Followed::Zones(Discovered { account, zones }) => self.directory.discover(&account, zones, effects),
             Followed::ThatWasAll(replica) => {
                 self.told_all.send_if_modified(|told| told.insert(replica));
@@ -208,4 +213,46 @@ pub fn part(effects: Vec<Effect>, keeper: Keeper, feedback: &Feedback, clock: &d
         }
     }
     by_account
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::directory::Directory;
+    use crate::broker::relay::RelayHandle;
+    use crate::core::packed::PackedEndpoint;
+    use crate::core::testkit::{cluster, endpoint};
+    use crate::core::time::Timestamp;
+    use crate::ports::EndpointRow;
+
+    struct StandingClock;
+
+    impl Clock for StandingClock {
+        fn now(&self) -> Timestamp {
+            Timestamp(1)
+        }
+    }
+
+    #[tokio::test]
+    async fn the_other_replicas_are_told_what_is_judged_here_and_again_when_one_wrote_what_is_held() {
+        let (directory, relay) = (Arc::new(Directory::default()), RelayHandle::default());
+        relay.set_others(true);
+        let feedback = Feedback::new(Arc::clone(&directory), mpsc::unbounded_channel().0).relayed(relay.clone());
+        let mut decider = Decider::new(directory, Arc::default(), feedback, Arc::new(StandingClock));
+        let web = endpoint("web", "www.example.com", "A", &["192.0.2.1"]);
+        let row = EndpointRow {
+            cluster: cluster("east"),
+            key: web.key.hash(),
+            version: web.version(),
+            arrival: 1,
+            endpoint: PackedEndpoint::pack(&web),
+            verdict: None,
+            updated_at: Timestamp(0),
+        };
+        for occasion in ["its cluster is not registered", "it was another one there meanwhile, which nobody here has seen"] {
+            let news = Followed::Endpoint(EndpointNews::Stored(row.clone()));
+            decider.take(ToDecider::Followed(vec![news])).await;
+            assert_eq!(relay.take_untold().len(), 1, "{occasion}");
+        }
+    }
 }

@@ -213,18 +213,22 @@ impl Directory {
         }
     }
 
-    /// Takes what another replica has made durable, as the store holds it now. What is held like that already is left alone, so
-    /// it may be told twice, and late.
-    pub fn follow(&self, news: EndpointNews, effects: &mut Vec<Effect>) {
+    /// Takes what another replica has made durable, as the store holds it now. What is held like that already is left alone and
+    /// answered, so it may be told twice, and late.
+    pub fn follow(&self, news: EndpointNews, effects: &mut Vec<Effect>) -> Option<Held> {
         let mut place = self.place(effects);
         let row = match news {
             EndpointNews::Stored(row) => row,
-            EndpointNews::Removed { cluster, key } => return place.remove(&self.cluster(&cluster), &key),
+            EndpointNews::Removed { cluster, key } => {
+                place.remove(&self.cluster(&cluster), &key);
+                return None;
+            }
         };
         let endpoints = self.cluster(&row.cluster);
         let before = endpoints.get(&row.key);
-        if before.is_some_and(|held| held.arrival() == row.arrival && held.version() == row.version) {
-            return;
+        let same = before.filter(|held| held.arrival() == row.arrival && held.version() == row.version);
+        if same.is_some() {
+            return same;
         }
         let held = Held::sharing(row.cluster, row.arrival, &row.endpoint, &mut locked(&self.contents));
         held.set_kept(row.verdict.as_ref().map_or(0, fingerprint));
@@ -241,13 +245,15 @@ impl Directory {
             }
         }
         let Some(decided) = row.verdict.and_then(|verdict| verdict.placement) else {
-            return place.settle(&held, current, Occasion::Written);
+            place.settle(&held, current, Occasion::Written);
+            return None;
         };
         // Where it went was decided where it was written.
         if let Some(left) = current.filter(|current| *current != decided) {
             place.withdraw(&held, left);
         }
         place.settle(&held, Some(decided), Occasion::Review);
+        None
     }
 
     /// Begins a walk past everything that contributes to some accounts.

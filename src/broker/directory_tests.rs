@@ -212,7 +212,8 @@ fn what_another_replica_committed_means_the_same_here() {
     for target in ["192.0.2.1", "192.0.2.2"] {
         let news = EndpointNews::Stored(row(&web(target), 1, None));
         assert_eq!(follow(&here, news.clone()), put(&there, web(target)));
-        assert_eq!(follow(&here, news), [""; 0], "told twice it means nothing more");
+        assert_eq!(follow(&here, news.clone()), [""; 0], "told twice it means nothing more");
+        assert_eq!(here.follow(news, &mut vec![]).map(|same| same.endpoint()), Some(web(target)));
         assert_eq!(here.digest(&cluster("east")).root(), there.digest(&cluster("east")).root());
     }
     let gone = EndpointNews::Removed { cluster: cluster("east"), key: web("192.0.2.2").key.hash() };

@@ -39,7 +39,7 @@ impl Feedback {
         Self { directory, unkept, relay: None }
     }
 
-    /// The same, which tells the other replicas too: for what they cannot know by themselves.
+    /// The same, which tells the other replicas too.
     pub fn relayed(self, relay: RelayHandle) -> Self {
         Self { relay: Some(relay), ..self }
     }
@@ -58,9 +58,14 @@ impl Feedback {
             // The keeper lives as long as the broker; at its end verdicts are made anew from what is stored.
             let _gone = self.unkept.send(held.clone());
         }
-        if let Some(relay) = self.relay.as_ref().filter(|_| is_news) {
-            relay.note(held);
+        if is_news {
+            self.tell_others_of(held);
         }
+    }
+
+    /// Tells the other replicas again what became of an endpoint, if it is said here.
+    pub fn tell_others_of(&self, held: &Held) {
+        self.relay.iter().for_each(|relay| relay.note(held));
     }
 
     /// Tells the other replicas again what became of the endpoints of an account that is worked here.

@@ -249,7 +249,9 @@ impl Broker {
         start.books(starting).await?;
         start.endpoints().await?;
 
-        let decider = Decider::new(directory.clone(), Arc::clone(&workers), feedback, Arc::clone(&parts.clock));
+        // Every replica judges for itself; it is told all the same, so that it comes after what the endpoint's worker said before.
+        let judging = feedback.relayed(relay.clone());
+        let decider = Decider::new(directory.clone(), Arc::clone(&workers), judging, Arc::clone(&parts.clock));
         let told_all = decider.told_all();
         spawn(&mut tasks, "the decider", decider.run(decider_messages));
         spawn(&mut tasks, "the keeper of verdicts", keeper.run());

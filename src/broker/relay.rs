@@ -92,12 +92,19 @@ impl RelayHandle {
         self.0.others.load(Ordering::Relaxed) || locked(&self.0.asked_until).is_some_and(|until| Instant::now() < until)
     }
 
-    /// The status of an endpoint is news.
+    /// The status of an endpoint is news, or may not be known to another replica.
     pub fn note(&self, held: &Held) {
         if self.is_heard() {
             locked(&self.0.untold).insert(held.arrival(), held.clone());
             self.0.news.notify_one();
         }
+    }
+
+    /// The endpoints of which something is to be told, in the order of their arrival.
+    pub(super) fn take_untold(&self) -> Vec<Held> {
+        let mut untold: Vec<Held> = std::mem::take(&mut *locked(&self.0.untold)).into_values().collect();
+        untold.sort_by_key(Held::arrival);
+        untold
     }
 
     /// This account is worked here now. Who asked while nobody worked it was answered by nobody, and what was said of its
@@ -141,9 +148,7 @@ impl Relay {
             if again != Accounts::None {
                 self.tell_again(again).await;
             }
-            let mut untold: Vec<Held> = std::mem::take(&mut *locked(&self.handle.0.untold)).into_values().collect();
-            untold.sort_by_key(Held::arrival);
-            for chunk in untold.chunks(MOST_AT_ONCE) {
+            for chunk in self.handle.take_untold().chunks(MOST_AT_ONCE) {
                 self.tell(chunk, &Accounts::All).await;
             }
         }
@@ -371,7 +376,7 @@ mod tests {
     #[test]
     fn who_takes_an_account_over_tells_all_of_this_one_and_who_is_asked_of_each() {
         let (relay, [a, b, c]) =
-            (RelayHandle::default(), ["1", "2", "3"].map(|digit| AccountId::parse(&digit.repeat(12)).unwrap()));
+            (RelayHandle::default(), ["1", "2", "3"].map(|digit| AccountId::parse(digit.repeat(12)).unwrap()));
         relay.set_others(true);
         relay.tell_again(&a);
         relay.tell_again(&b);

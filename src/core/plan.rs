@@ -99,7 +99,7 @@ pub enum BlockReason {
     Drifted,
     /// The alias's target, a name in the same zone, is not there yet.
     AliasTarget(DnsName),
-    /// The name's deletions wait with it: something that would replace them is blocked.
+    /// It stays, or waits with what stays: what is to replace that is blocked.
     KeptForSibling,
 }
 
@@ -283,17 +283,13 @@ impl Planner<'_> {
     }
 
     fn compare_undesired(&mut self) {
-        let has_blocked = !self.plan.blocked.is_empty();
+        let blocked: BTreeSet<RecordType> = self.plan.blocked.iter().map(|blocked| blocked.key.rtype).collect();
+        let rest_stays = self.rest_stays();
         for (key, observed) in self.input.observed {
-            let ours = observed.owner.is_some() && observed.is_there();
-            if !ours
-                || self.input.settlement.desired.contains_key(key)
-                || self.is_frozen(key)
-                || is_protected(&self.input.zone.apex, key)
-            {
+            if !self.is_undesired(key, observed) {
                 continue;
             }
-            if has_blocked {
+            if blocked.iter().any(|rtype| !rest_stays || replaces(*rtype, key.rtype)) {
                 // The replacement is blocked: taking away what is there would take the name off the air.
                 self.changes.remove(key);
                 let message = format!("{key} stays until what replaces it can be written");
@@ -308,6 +304,23 @@ impl Planner<'_> {
                 self.plan.blocked.push(Blocked { key: key.clone(), why: BlockReason::Policy, message, from: vec![] });
             }
         }
+    }
+
+    /// Whether a set is there, is ours, and nobody wants it.
+    fn is_undesired(&self, key: &RecordKey, observed: &Observed) -> bool {
+        observed.owner.is_some()
+            && observed.is_there()
+            && !self.input.settlement.desired.contains_key(key)
+            && !self.is_frozen(key)
+            && !is_protected(&self.input.zone.apex, key)
+    }
+
+    /// Whether the name still has something when all that nobody wants is gone.
+    fn rest_stays(&self) -> bool {
+        let counts = |key: &RecordKey| !is_protected(&self.input.zone.apex, key);
+        let stays =
+            |(key, observed): (&RecordKey, &Observed)| observed.is_there() && counts(key) && !self.is_undesired(key, observed);
+        self.input.observed.iter().any(stays) || self.changes.values().any(|change| change.after.is_some())
     }
 
     fn is_frozen(&self, key: &RecordKey) -> bool {
@@ -372,6 +385,14 @@ fn excludes(set: &RecordSet, other: &RecordKey, other_raw: &RawRecordSet) -> boo
         return true;
     }
     set.key.rtype == other.rtype && other_raw.canonical().map_or(true, |o| o.policy.kind() != set.policy.kind())
+}
+
+/// Whether who asks for one type may find what they need in a set of another in its place: an address for another, and a CNAME,
+/// which answers for every type, for anything.
+fn replaces(wanted: RecordType, held: RecordType) -> bool {
+    let answers_for_all = |rtype: RecordType| rtype == RecordType::Cname;
+    let is_address = |rtype: RecordType| matches!(rtype, RecordType::A | RecordType::Aaaa);
+    wanted == held || answers_for_all(wanted) || answers_for_all(held) || (is_address(wanted) && is_address(held))
 }
 
 /// What only goes together: everything at a name where a CNAME comes or goes, everything at a name of which nothing stays and

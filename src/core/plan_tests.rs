@@ -167,6 +167,29 @@ fn a_blocked_replacement_keeps_what_is_there() {
 }
 
 #[test]
+fn what_a_blocked_set_could_not_replace_goes_while_it_waits() {
+    let text = || endpoint("txt", NAME, "TXT", &["hello"]);
+    let aaaa = || endpoint("web", NAME, "AAAA", &["2001:db8::1"]);
+    // An address is blocked by a foreign one: nobody would look for it in a text.
+    let scene = Scene::default()
+        .wants(a("web", "192.0.2.1"))
+        .holds(a("web", "203.0.113.1"), None)
+        .holds(text(), Some("east"))
+        .holds(aaaa(), Some("east"));
+    let plan = scene.plan();
+    let deleted: Vec<RecordType> = plan.units.iter().flat_map(|unit| &unit.changes).map(|change| change.key.rtype).collect();
+    assert_eq!((actions(&plan), deleted), (vec![(true, false)], vec![RecordType::Txt]));
+    let again = scene.applied(&plan).plan();
+    assert!(again.units.is_empty() && reasons(&again).contains(&&BlockReason::KeptForSibling), "{again:?}");
+
+    // Not when it is all that the name has.
+    let mut alias = a("web", "soon.example.com");
+    alias.properties.insert("alias".into(), "true".into());
+    let plan = Scene::default().wants(alias).holds(text(), Some("east")).plan();
+    assert!(plan.units.is_empty(), "{plan:?}");
+}
+
+#[test]
 fn a_name_of_which_nothing_stays_passes_to_another_type_in_one_unit() {
     let aaaa = || endpoint("web", NAME, "AAAA", &["2001:db8::1"]);
     let scene = || Scene::default().wants(aaaa()).holds(a("web", "192.0.2.1"), Some("east"));

@@ -369,7 +369,7 @@ pub trait Store: Leases + Feed + Send + Sync {
     fn of_replica(&self, replica: ReplicaId) -> Arc<dyn Store>;
 
     /// The same store for one account's worker: [`save_zones`](Self::save_zones), [`save_records`](Self::save_records),
-    /// [`begin_batch`](Self::begin_batch), [`finish_batch`](Self::finish_batch) and
+    /// [`save_claims`](Self::save_claims), [`begin_batch`](Self::begin_batch), [`finish_batch`](Self::finish_batch) and
     /// [`set_spend_horizon`](Self::set_spend_horizon) assert in their transaction that the lease has not passed on, and are
     /// refused as [`StoreError::Fenced`] when it has.
     fn under(&self, tenure: Tenure) -> Arc<dyn Store>;
@@ -410,6 +410,9 @@ pub trait Store: Leases + Feed + Send + Sync {
 
     /// All claims of the given zones.
     async fn claims(&self, zones: &[ZoneId]) -> Result<Vec<ClaimRow>, StoreError>;
+
+    /// Applies differences to the claims, of names for which nothing is sent.
+    async fn save_claims(&self, writes: &[ClaimWrite]) -> Result<(), StoreError>;
 
     /// Journals a batch before it is sent, with the claims that it rests on.
     async fn begin_batch(&self, batch: &Batch, claims: &[ClaimWrite]) -> Result<(), StoreError>;

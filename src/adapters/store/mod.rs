@@ -276,6 +276,13 @@ impl Store for SqlStore {
         in_transaction!(self.reading(), zones::claims, &self.shared.clusters, zones)
     }
 
+    async fn save_claims(&self, writes: &[ClaimWrite]) -> Result<(), StoreError> {
+        if writes.is_empty() {
+            return Ok(());
+        }
+        in_transaction!(self.working(), zones::save_claims, writes)
+    }
+
     async fn begin_batch(&self, batch: &Batch, claims: &[ClaimWrite]) -> Result<(), StoreError> {
         let _urgent = self.shared.precedence.urgent();
         in_transaction!(self.working(), journal::begin, batch, claims)

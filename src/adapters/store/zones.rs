@@ -248,6 +248,13 @@ pub(super) fn claim_zones(writes: &[ClaimWrite]) -> impl Iterator<Item = &ZoneId
     })
 }
 
+/// Applies differences to the claims by themselves.
+pub(super) async fn save_claims(transaction: &mut Transaction, writes: &[ClaimWrite]) -> Result<(), StoreError> {
+    let zones = zone_numbers(transaction, claim_zones(writes)).await?;
+    let clusters = intern_clusters(transaction, claim_clusters(writes)).await?;
+    write_claims(transaction, writes, &zones, &clusters).await
+}
+
 const CLAIM_PUTS: &[(&str, Kind)] =
     &[("zone_id", Kind::Int), ("name", Kind::Text), ("cluster_id", Kind::Int), ("since", Kind::Int)];
 

@@ -93,7 +93,8 @@ impl Due {
             due.from[kind as usize] = from.filter(|_| condition);
         };
         set(Kind::Retry, !zone.busy && zone.searches.is_empty(), zone.book.next_retry());
-        set(Kind::Save, !zone.busy && !zone.pending_writes.is_empty(), Some(AT_ONCE));
+        let has_saves = !zone.pending_writes.is_empty() || zone.book.has_lone_claims();
+        set(Kind::Save, !zone.busy && has_saves, Some(AT_ONCE));
         set(Kind::Read, visible && !zone.busy && (!settled || !listed || reads_names), Some(open_from));
         let has_changes = !zone.backlog.is_empty() || !zone.searches.is_empty();
         set(Kind::Change, workable && has_changes && zone.reader.is_none(), Some(open_from.max(zone.free_at)));

@@ -80,10 +80,12 @@ pub enum Done {
         /// How it ended.
         outcome: BatchOutcome,
     },
-    /// Observed records are durable.
+    /// Observed records are durable, and claims.
     Saved {
         /// The zone.
         zone: ZoneId,
+        /// The claims that were made durable.
+        claims: Vec<ClaimWrite>,
     },
     /// Whether a change is INSYNC.
     Synced {
@@ -268,12 +270,16 @@ impl Worker {
         while let Some(due) = self.zones.agenda(now).next_due(Kind::Save, last.as_ref()) {
             let Some(zone) = self.zones.get_mut(&due.1) else { return };
             zone.busy = true;
-            let (zone, writes) = (due.1.clone(), std::mem::take(&mut zone.pending_writes));
+            let (writes, claims) = (std::mem::take(&mut zone.pending_writes), zone.book.take_lone_claims());
+            let zone = due.1.clone();
             let (store, lease) = (Arc::clone(&self.store), self.lease.clone());
             self.spawn(
                 async move {
-                    let saved = persist(&lease, "observed records", || store.save_records(&zone, &writes, None)).await;
-                    if saved { Done::Saved { zone } } else { Done::Nothing }
+                    // Whose a record is rests on who holds its name.
+                    let saved = (claims.is_empty() || persist(&lease, "claims", || store.save_claims(&claims)).await)
+                        && (writes.is_empty()
+                            || persist(&lease, "observed records", || store.save_records(&zone, &writes, None)).await);
+                    if saved { Done::Saved { zone, claims } } else { Done::Nothing }
                 }
                 .boxed(),
             );
@@ -296,7 +302,7 @@ impl Worker {
             Done::NotJournalled { batch, error } => self.finish_not_journalled(&batch, &error, now),
             Done::Changed { batch, result, sent_at, .. } => self.finish_change(*batch, result, sent_at, now),
             Done::Recorded { batch, outcome } => self.finish_recorded(*batch, outcome, now),
-            Done::Saved { zone } => self.finish_saved(&zone, now),
+            Done::Saved { zone, claims } => self.finish_saved(&zone, &claims, now),
             Done::Synced { zone, result, .. } => self.finish_sync(&zone, result, now),
             Done::Nothing => {}
         }

@@ -12,6 +12,7 @@ mod agenda;
 mod backlog;
 mod calls;
 mod change;
+mod claims;
 mod compare;
 mod discovery;
 mod gate;

@@ -20,7 +20,7 @@ use crate::core::name::DnsName;
 use crate::core::plan::{Drift, Observed};
 use crate::core::record::{RawRecordSet, RecordKey};
 use crate::core::time::{Millis, Timestamp};
-use crate::ports::{BatchOutcome, CallError, DnsProvider as _, RecordPage};
+use crate::ports::{BatchOutcome, CallError, ClaimWrite, DnsProvider as _, RecordPage, RecordWrite};
 
 /// The longest wait between two questions after one change.
 const LONGEST_ASK: Millis = Millis(20_000);
@@ -142,13 +142,7 @@ impl Worker {
     }
 
     /// Makes a page durable, then the ends of the batches that it settled; the zone stays busy until then.
-    fn save_page(
-        &mut self,
-        zone_id: &ZoneId,
-        writes: Vec<crate::ports::RecordWrite>,
-        listed_at: Option<Timestamp>,
-        settled: Vec<Settled>,
-    ) {
+    fn save_page(&mut self, zone_id: &ZoneId, writes: Vec<RecordWrite>, listed_at: Option<Timestamp>, settled: Vec<Settled>) {
         let (store, lease, clock, zone) = (Arc::clone(&self.store), self.lease.clone(), Arc::clone(&self.clock), zone_id.clone());
         self.spawn(
             async move {
@@ -166,16 +160,17 @@ impl Worker {
                         return Done::Nothing;
                     }
                 }
-                Done::Saved { zone }
+                Done::Saved { zone, claims: vec![] }
             }
             .boxed(),
         );
     }
 
     /// A save is done: the names that it touched get their turns, unless something is still unknown.
-    pub(super) fn finish_saved(&mut self, zone_id: &ZoneId, now: Timestamp) {
+    pub(super) fn finish_saved(&mut self, zone_id: &ZoneId, claims: &[ClaimWrite], now: Timestamp) {
         self.release(zone_id, now);
         let Some(zone) = self.zones.get_mut(zone_id) else { return };
+        zone.book.claims_kept(claims);
         if zone.listed_at.is_some() && zone.unsettled.is_empty() {
             let followers = zone.book.followers_of(zone.reviews.held());
             self.release_held(zone_id);
@@ -245,8 +240,8 @@ impl Worker {
 struct Settled {
     batch: Batch,
     outcome: BatchOutcome,
-    writes: Vec<crate::ports::RecordWrite>,
-    claims: Vec<crate::ports::ClaimWrite>,
+    writes: Vec<RecordWrite>,
+    claims: Vec<ClaimWrite>,
 }
 
 /// Decides the outcome of unsettled batches from what was read. A batch is applied whole or not at all, so one record set that

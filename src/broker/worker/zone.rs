@@ -3,11 +3,12 @@
 //! Plain state and synchronous functions: nothing here calls, waits or reads a clock.
 
 use std::collections::hash_map::DefaultHasher;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{Hash, Hasher};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use super::claims::Unkept;
 use super::name_state::{Claim, Mark, NameState, Sighting};
 use super::refusals::{Refusal, Refusals};
 use crate::broker::held::{Held, Progress, Status, StatusCache};
@@ -64,8 +65,7 @@ pub struct ZoneBook {
     /// What may be done here.
     pub settings: ZoneSettings,
     pub(super) names: BTreeMap<DnsName, NameState>,
-    /// Names whose claim is not in the store yet.
-    unkept_claims: HashSet<DnsName>,
+    pub(super) unkept: Unkept,
     waiting_for_target: HashMap<DnsName, BTreeSet<DnsName>>,
     refusals: Refusals,
     pub(super) late: HashMap<RecordKey, Late>,
@@ -107,7 +107,7 @@ impl ZoneBook {
             context,
             settings,
             names: BTreeMap::new(),
-            unkept_claims: HashSet::new(),
+            unkept: Unkept::default(),
             waiting_for_target: HashMap::new(),
             refusals: Refusals::default(),
             late: HashMap::new(),
@@ -117,7 +117,7 @@ impl ZoneBook {
         }
     }
 
-    /// Takes a stored claim at start.
+    /// Takes a stored claim at start, once the records are there.
     pub fn load_claim(&mut self, row: ClaimRow) {
         self.names.entry(row.name).or_default().claim = Some(Claim { cluster: row.cluster, since: row.since });
     }
@@ -185,6 +185,9 @@ impl ZoneBook {
         let (ready, refused) = self.sift(&plan.units, now);
         let adopted = self.adopt(&settlement, &plan.adopted, now);
         let mut review = Review { adopted, ..Review::default() };
+        if ready.is_empty() {
+            self.unkept.leave_alone(name);
+        }
         let cost: u32 = ready.iter().map(|unit| fold::cost(unit).change_tokens).sum();
         if let Some(cluster) = ready.first().and_then(|unit| unit.cluster()) {
             review.work = Some((cluster.clone(), cost.max(1)));
@@ -235,22 +238,6 @@ impl ZoneBook {
     fn holds(&self, name: &DnsName, rtype: RecordType) -> bool {
         let sightings = self.names.get(name).map(|state| state.observed.as_slice()).unwrap_or_default();
         sightings.iter().any(|sighting| sighting.is_of(rtype) && sighting.is_there())
-    }
-
-    fn settle_claim(&mut self, name: &DnsName, settlement: &Settlement, now: Timestamp) {
-        let Some(state) = self.names.get_mut(name) else { return };
-        let held = state.claim.as_ref().map(|claim| &claim.cluster);
-        match &settlement.holder {
-            Some(holder) if held != Some(holder) => {
-                state.claim = Some(Claim { cluster: holder.clone(), since: now });
-                self.unkept_claims.insert(name.clone());
-            }
-            None if state.contributions.is_empty() && state.owns_nothing() => {
-                state.claim = None;
-                self.unkept_claims.remove(name);
-            }
-            _ => {}
-        }
     }
 
     fn follow_targets(&mut self, name: &DnsName, plan: &NamePlan) {
@@ -337,37 +324,6 @@ impl ZoneBook {
         told.collect()
     }
 
-    /// The claims that a batch rests on and that are not durable yet.
-    pub fn claims_for(&self, batch: &Batch) -> Vec<ClaimWrite> {
-        let names: BTreeSet<&DnsName> = batch.changes().map(|change| &change.key.name).collect();
-        let undurable = names.into_iter().filter_map(|name| {
-            let claim = self.names.get(name)?.claim.as_ref().filter(|_| self.unkept_claims.contains(name))?;
-            Some(ClaimWrite::Hold(ClaimRow {
-                zone: self.context.zone().clone(),
-                name: name.clone(),
-                cluster: claim.cluster.clone(),
-                since: claim.since,
-            }))
-        });
-        undurable.collect()
-    }
-
-    /// The claims were made durable.
-    pub fn claims_kept(&mut self, claims: &[ClaimWrite]) {
-        for claim in claims {
-            if let ClaimWrite::Hold(row) = claim
-                && let Some(held) = self.names.get(&row.name).and_then(|state| state.claim.as_ref())
-                && held.cluster == row.cluster
-            {
-                self.unkept_claims.remove(&row.name);
-            }
-        }
-        if self.unkept_claims.is_empty() {
-            // A flood's room is given back.
-            self.unkept_claims = HashSet::new();
-        }
-    }
-
     /// Takes a batch that Route 53 applied: what is now observed, and the claims that end with it.
     pub fn applied(
         &mut self,
@@ -400,7 +356,8 @@ impl ZoneBook {
             let Some(state) = self.names.get_mut(&name) else { continue };
             state.applied(Mark { change_id: change_id.map(str::to_owned), sequence });
             let free = state.contributions.is_empty() && state.owns_nothing();
-            if free && state.claim.take().is_some() && !self.unkept_claims.remove(&name) {
+            if free && state.claim.take().is_some() {
+                self.unkept.forget(&name);
                 releases.push(ClaimWrite::Release { zone: self.context.zone().clone(), name });
             }
         }

@@ -232,3 +232,78 @@ fn what_is_sent_before_anybody_looked_rests_on_the_claim_of_whom_it_is_for() {
         .collect();
     assert_eq!(holders, [&cluster("west")]);
 }
+
+/// The claim of the name as a store has it that is told of these writes, in order.
+fn stored(writes: &[ClaimWrite]) -> Option<ClaimRow> {
+    writes.last().and_then(|write| match write {
+        ClaimWrite::Hold(row) => Some(row.clone()),
+        ClaimWrite::Release { .. } => None,
+    })
+}
+
+/// The book of whoever starts from what the store has.
+fn taken_over(records: Vec<RecordWrite>, claims: &[ClaimWrite]) -> ZoneBook {
+    let mut book = book();
+    book.load_records(records.into_iter().filter_map(|write| match write {
+        RecordWrite::Put(row) => Some(row),
+        RecordWrite::Remove(_) => None,
+    }));
+    stored(claims).into_iter().for_each(|claim| book.load_claim(claim));
+    book
+}
+
+/// An endpoint that made something once comes to be written so that nobody can read it.
+fn is_rejected(book: &mut ZoneBook, cluster_name: &str, arrival: i64) -> Review {
+    let rejected = held(cluster_name, arrival, &["not-an-address"]);
+    rejected.set_frozen(true);
+    book.contribute(&name("www.example.com"), rejected);
+    book.review(&name("www.example.com"), NOW, "", None)
+}
+
+#[test]
+fn who_holds_a_name_is_durable_also_where_nothing_can_be_sent() {
+    let mut book = book();
+    book.compare(&page(vec![raw("192.0.2.66")]), NOW);
+    wants(&mut book, "east", 1, "192.0.2.1");
+    let claims = book.take_lone_claims();
+    assert_eq!(stored(&claims).map(|row| row.cluster), Some(cluster("east")));
+    book.claims_kept(&claims);
+    book.review(&name("www.example.com"), NOW, "", None);
+    assert!(!book.has_lone_claims(), "once is enough");
+
+    leaves(&mut book, "east", 1);
+    assert!(matches!(book.take_lone_claims()[..], [ClaimWrite::Release { .. }]));
+}
+
+#[test]
+fn a_claim_that_a_batch_takes_along_is_not_written_alone() {
+    let mut book = book();
+    wants(&mut book, "east", 1, "192.0.2.1");
+    assert!(!book.has_lone_claims());
+    send(&mut book);
+    book.review(&name("www.example.com"), NOW, "", None);
+    assert!(!book.has_lone_claims());
+}
+
+#[test]
+fn what_passed_on_as_it_stood_stays_when_its_holder_is_rejected_and_another_replica_takes_over() {
+    let mut book = book();
+    wants(&mut book, "east", 1, "192.0.2.1");
+    wants(&mut book, "west", 2, "192.0.2.1");
+    let (records, mut claims) = send(&mut book).remove(0);
+    leaves(&mut book, "east", 1);
+    assert!(book.units(&name("www.example.com"), NOW).is_empty(), "the other wants just what is there");
+    claims.extend(book.take_lone_claims());
+    assert_eq!(is_rejected(&mut taken_over(records, &claims), "west", 2).work, None);
+}
+
+#[test]
+fn what_was_adopted_as_it_stood_stays_when_its_holder_is_rejected_and_another_replica_takes_over() {
+    let mut book = book();
+    book.settings.drift = DriftPolicy::Adopt;
+    book.compare(&page(vec![raw("192.0.2.1")]), NOW);
+    let records = wants(&mut book, "east", 1, "192.0.2.1").adopted;
+    assert_eq!(records.len(), 1);
+    let claims = book.take_lone_claims();
+    assert_eq!(is_rejected(&mut taken_over(records, &claims), "east", 1).work, None);
+}

@@ -153,6 +153,30 @@ fn i02_what_one_object_gives_up_another_may_still_want() {
 }
 
 #[test]
+fn i02_what_a_cluster_wants_while_it_is_not_registered_is_published_for_nobody() {
+    for registered_again in [false, true] {
+        let (mut story, web) = published();
+        let registered = |registered| What::Registered { cluster: super::story::cluster("east"), registered };
+        story.tell(registered(false));
+        story.wants("east", 1, &wish("api", "www", &["192.0.2.2"]));
+        story.pass_ms(60_000);
+        if registered_again {
+            story.tell(registered(true));
+            story.pass_ms(60_000);
+            story.tell(registered(false));
+        }
+        story.sees_gone("east", &web);
+        story.removes("east", 1, &web);
+        story.publishes(2, "east", &web, &[(Some(set("www", &["192.0.2.1", "192.0.2.2"])), None)]);
+        if registered_again {
+            story.breaks(SilenceNeverDeletes, "lost 192.0.2.2");
+        } else {
+            story.keeps_to(SilenceNeverDeletes);
+        }
+    }
+}
+
+#[test]
 fn i03_what_others_made_is_left_alone_unless_the_zone_adopts() {
     let (theirs, ours) = (set("www", &["203.0.113.1"]), set("www", &["192.0.2.1"]));
     for (drift, is_sound) in [(DriftPolicy::Repair, false), (DriftPolicy::Adopt, true)] {

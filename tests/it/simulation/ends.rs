@@ -87,10 +87,15 @@ fn i11_a_foreign_record_in_the_way_excuses_a_name() {
     story.keeps("east", 1, &web, (VerdictState::Waiting, Reason::ForeignRecord));
     story.is_quiet_for_ms(1_000);
     story.keeps_to(Converges);
-    // What is ours at the name stays as well, until the wanted one can be written.
+    // Of what is ours at the name, addresses stay as well, until the wanted one can be written; a text would be no substitute.
     let text = RawRecordSet { rtype: "TXT".into(), values: vec!["\"ours\"".into()], ..set("www", &[]) };
     let mut beside = story.clone();
     beside.journals(None, Origin::Request, None, vec![applied(ChangeAction::Create, None, Some(&text))]);
+    beside.breaks(Converges, "www.example.com TXT is ours (TTL 300), and nobody wants it");
+    let ipv6 = RawRecordSet { rtype: "AAAA".into(), ..set("www", &["2001:db8::1"]) };
+    let mut beside = story.clone();
+    beside.journals(None, Origin::Request, None, vec![applied(ChangeAction::Create, None, Some(&ipv6))]);
+    beside.notes(&ipv6);
     beside.keeps_to(Converges);
     beside.others_write(Some(&theirs), None);
     beside.breaks(Converges, "www.example.com A is not there");
@@ -99,6 +104,46 @@ fn i11_a_foreign_record_in_the_way_excuses_a_name() {
     // A CNAME is never adopted for addresses.
     story.history.end.zones.get_mut(&zone()).unwrap()[0].rtype = "CNAME".into();
     story.keeps_to(Converges);
+}
+
+/// East wanted www, had it, and came to write it so that nobody can read it; its other object wants a CNAME there.
+fn rejected(once_readable: bool) -> Story {
+    let mut story = Story::new();
+    let (web, broken) = (wish("web", "www", &["192.0.2.1"]), wish("web", "www", &["not-an-address"]));
+    let mut alias = wish("alias", "www", &["elsewhere.example.net"]);
+    alias.key.record_type = "CNAME".into();
+    story.opens("east", 1);
+    if once_readable {
+        story.stores("east", 1, &web);
+    }
+    story.publishes(1, "east", &web, &[(None, Some(set("www", &["192.0.2.1"])))]);
+    story.notes(&set("www", &["192.0.2.1"]));
+    story.stores("east", 1, &broken);
+    story.stores("east", 1, &alias);
+    story.history.end.claims.insert((zone(), dns("www.example.com")), cluster("east"));
+    story.keeps("east", 1, &broken, (VerdictState::Rejected, Reason::InvalidTarget));
+    story.keeps("east", 2, &alias, (VerdictState::Waiting, Reason::ZonePolicy));
+    story.is_quiet_for_ms(1_000);
+    story
+}
+
+#[test]
+fn i11_what_a_rejected_endpoint_made_once_may_stay_and_be_in_the_way() {
+    rejected(true).keeps_to(Converges);
+    rejected(false).breaks(Converges, "www.example.com CNAME is not there, and east");
+}
+
+#[test]
+fn i11_a_name_is_not_held_by_an_endpoint_that_could_never_be_read() {
+    let shop = wish("shop", "www", &["198.51.100.1"]);
+    for (once_readable, holder) in [(true, "nobody wants"), (false, "and west, who holds the name, wants 198.51.100.1")] {
+        let mut story = rejected(once_readable);
+        story.history.end.endpoints.retain(|row| row.endpoint.key.record_type.as_str() == "A");
+        story.keeps("west", 3, &shop, HELD);
+        let text = RawRecordSet { rtype: "TXT".into(), values: vec!["\"ours\"".into()], ..set("www", &[]) };
+        story.journals(None, Origin::Request, None, vec![applied(ChangeAction::Create, None, Some(&text))]);
+        story.breaks(Converges, holder);
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use zonefold::core::time::Millis;
-use zonefold::ports::{BatchOutcome, LeaseEpoch, RecordRow, RecordWrite, Standing};
+use zonefold::ports::{BatchOutcome, ClaimWrite, LeaseEpoch, RecordRow, RecordWrite, Standing};
 
 use super::*;
 use crate::support::wait::eventually;
@@ -83,13 +83,14 @@ fn a_record() -> RecordRow {
     RecordRow { key: record_key(name), raw: packed(name, "192.0.2.1"), owner: None, drift: None, observed_at: Timestamp(7) }
 }
 
-/// The five writes of a worker, in an order in which each is possible.
-async fn write_everything(store: &dyn Store) -> [Result<(), StoreError>; 5] {
+/// The six writes of a worker, in an order in which each is possible.
+async fn write_everything(store: &dyn Store) -> [Result<(), StoreError>; 6] {
     let batch = batch(1, &["a.example.com"]);
     let outcome = BatchOutcome::NotApplied { reason: "denied".to_owned() };
     [
         store.save_zones(&[zone_row("Z1", "example.com")]).await,
         store.save_records(&zone_id(), &[RecordWrite::Put(a_record())], Some(Timestamp(9))).await,
+        store.save_claims(&[ClaimWrite::Release { zone: zone_id(), name: dns("a.example.com") }]).await,
         store.set_spend_horizon(&account(), Timestamp(5)).await,
         store.begin_batch(&batch, &[]).await,
         store.finish_batch(&batch, &outcome, &[], &[], Timestamp(300)).await,

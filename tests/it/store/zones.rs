@@ -104,7 +104,12 @@ async fn claims_are_those_of_the_zones_asked_for(place: Place) {
     let release = ClaimWrite::Release { zone: zone_id(), name: two.name.clone() };
     let writes = [ClaimWrite::Release { zone: zone_id(), name: one.name }, ClaimWrite::Hold(passed.clone()), release];
     store.begin_batch(&batch(2, &["a.example.com"]), &writes).await.unwrap();
-    assert_eq!(store.claims(&[zone_id()]).await.unwrap(), [passed]);
+    assert_eq!(store.claims(&[zone_id()]).await.unwrap(), std::slice::from_ref(&passed));
+
+    // The same where no batch takes them along.
+    let writes = [ClaimWrite::Release { zone: zone_id(), name: passed.name }, ClaimWrite::Hold(two.clone())];
+    store.save_claims(&writes).await.unwrap();
+    assert_eq!(store.claims(&[zone_id()]).await.unwrap(), [two]);
 }
 
 async fn a_claim_is_released_in_its_own_zone_only(place: Place) {

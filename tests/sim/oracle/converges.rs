@@ -67,7 +67,7 @@ pub fn unsettled_names(history: &History) -> Vec<Unsettled> {
         return vec![];
     }
     let owners = owners_at_the_end(history);
-    let mut expected = model::expect(&history.world, &history.end);
+    let mut expected = model::expect(history);
     let mut unsettled = vec![];
     for zone in &history.world.zones {
         let Some(records) = history.end.zones.get(&zone.id) else { continue };
@@ -128,13 +128,19 @@ impl Name<'_> {
             let wanted = text(Some(*ttl_secs), values);
             return Some(format!("{} {rtype} is {is}, and {holder}, who holds the name, wants {wanted}", self.name));
         }
-        // What nobody wants any more stays as long as something that is wanted at the name cannot be written: what is to come
-        // might replace it.
-        let is_waiting = self.expected.sets.keys().any(|rtype| self.is_excused(*rtype));
-        let is_surplus =
-            |key: &RecordKey| !self.expected.sets.contains_key(&key.rtype) && !self.expected.frozen.contains(&key.rtype);
-        let surplus = self.held.iter().find(|(key, _)| is_surplus(key) && self.owner(key) == Some(Owner::Us));
-        let (key, set) = surplus.filter(|_| self.zone.policy.allows_delete() && !is_waiting)?;
+        let is_surplus = |key: &RecordKey| {
+            let is_wanted = self.expected.sets.contains_key(&key.rtype) || self.expected.frozen.contains(&key.rtype);
+            !is_wanted && self.owner(key) == Some(Owner::Us)
+        };
+        // What nobody wants any more stays as long as something that is wanted at the name cannot be written and might replace
+        // it, or the name would have nothing.
+        let is_all = self.held.iter().all(|(key, _)| is_surplus(key));
+        let is_kept = |key: &RecordKey| {
+            let mut waiting = self.expected.sets.keys().filter(|rtype| self.is_excused(**rtype));
+            waiting.any(|rtype| is_all || replaces(*rtype, key.rtype))
+        };
+        let surplus = self.held.iter().find(|(key, _)| is_surplus(key) && !is_kept(key));
+        let (key, set) = surplus.filter(|_| self.zone.policy.allows_delete())?;
         Some(format!("{key} is {}, and nobody wants it", text(set.ttl_secs, &model::values_of(set))))
     }
 
@@ -143,8 +149,8 @@ impl Name<'_> {
     }
 
     /// Somebody else's record set is in the way, or one of ours that somebody else changed in a zone that only reports drift, or
-    /// the zone's policy is to leave what is there. Adopting is for sets of the same name and type: what excludes the wanted
-    /// one stays in its way.
+    /// one that stays because the endpoint that made it cannot be read any more, or the zone's policy is to leave what is there.
+    /// Adopting is for sets of the same name and type: what excludes the wanted one stays in its way.
     fn is_excused(&self, rtype: RecordType) -> bool {
         let excludes = |key: &RecordKey| (key.rtype == RecordType::Cname) != (rtype == RecordType::Cname);
         let is_adopted = |key: &RecordKey| key.rtype == rtype && self.zone.drift == DriftPolicy::Adopt;
@@ -157,8 +163,17 @@ impl Name<'_> {
         };
         let key = RecordKey { name: self.name.clone(), rtype, set_identifier: None };
         let is_left = self.owner(&key) == Some(Owner::UsChanged) && is_alert;
-        self.held.iter().any(|(key, _)| is_in_the_way(key) && is_foreign(key)) || is_left || !self.zone.policy.allows_update()
+        let is_kept = |key: &RecordKey| excludes(key) && self.expected.frozen.contains(&key.rtype);
+        self.held.iter().any(|(key, _)| (is_in_the_way(key) && is_foreign(key)) || is_kept(key))
+            || is_left
+            || !self.zone.policy.allows_update()
     }
+}
+
+/// Whether a wanted set may be what becomes of one of another type: one address of another, a CNAME of anything.
+fn replaces(wanted: RecordType, held: RecordType) -> bool {
+    let is_address = |rtype| matches!(rtype, RecordType::A | RecordType::Aaaa);
+    [wanted, held].contains(&RecordType::Cname) || wanted == held || (is_address(wanted) && is_address(held))
 }
 
 fn text(ttl_secs: Option<i64>, values: &BTreeSet<String>) -> String {
@@ -254,7 +269,7 @@ fn book_is_exact(history: &History) -> Vec<Violation> {
 
 /// What each agent was told last about an endpoint is what became of it.
 fn last_word(history: &History) -> Vec<Violation> {
-    let expected = model::expect(&history.world, &history.end);
+    let expected = model::expect(history);
     let owners = owners_at_the_end(history);
     let rows = &history.end.endpoints;
     let mut violations = vec![];

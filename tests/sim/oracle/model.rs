@@ -6,12 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use zonefold::core::endpoint::Endpoint;
+use zonefold::core::endpoint::{Endpoint, EndpointKey};
 use zonefold::core::ids::{ClusterId, ZoneId};
 use zonefold::core::name::DnsName;
 use zonefold::core::record::{RawRecordSet, RecordType};
 
-use super::history::{End, StoredEndpoint, World, Zone};
+use super::history::{Commit, Event, History, RowChange, StoredEndpoint, What, World, Zone};
 
 /// What an endpoint wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,8 +132,10 @@ pub struct Expected {
 /// An endpoint that was placed before a closer zone was found stays where it is, so where several zones fit, the one with a
 /// claim on the name is its place; without exactly one such zone, the name is unmodelled in all of them. So are the names of
 /// clusters that are no longer registered.
-pub fn expect(world: &World, end: &End) -> BTreeMap<(ZoneId, DnsName), Expected> {
+pub fn expect(history: &History) -> BTreeMap<(ZoneId, DnsName), Expected> {
+    let History { world, end, log } = history;
     let (endpoints, claims) = (&end.endpoints, &end.claims);
+    let once_readable = once_readable(log);
     let mut order: Vec<usize> = (0..endpoints.len()).collect();
     order.sort_by_key(|index| endpoints[*index].arrival);
     let mut by_name: BTreeMap<(ZoneId, DnsName), Vec<usize>> = BTreeMap::new();
@@ -157,17 +159,45 @@ pub fn expect(world: &World, end: &End) -> BTreeMap<(ZoneId, DnsName), Expected>
     }
     let settle = |(at, rows): ((ZoneId, DnsName), Vec<usize>)| {
         let zone = world.zones.iter().find(|zone| zone.id == at.0)?;
-        let mut expected = expect_name(zone, endpoints, &rows, claims.get(&at));
+        let mut expected = expect_name(zone, endpoints, &rows, claims.get(&at), &once_readable);
         expected.unmodelled |= unclear.contains(&at);
         Some((at, expected))
     };
     by_name.into_iter().filter_map(settle).collect()
 }
 
+/// The endpoints that could be read at some time since they are stored. What is left of the others is their rejection: they never
+/// made anything and win nothing.
+fn once_readable(log: &[Event]) -> BTreeSet<(&ClusterId, &EndpointKey)> {
+    let mut readable = BTreeSet::new();
+    for event in log {
+        let What::Committed { commit: Commit::Ingest { cluster, rows, .. }, .. } = &event.what else { continue };
+        for row in rows {
+            match row {
+                RowChange::Stored(endpoint) if read(endpoint) == Reading::Invalid => {}
+                RowChange::Stored(endpoint) => {
+                    readable.insert((cluster, &endpoint.key));
+                }
+                RowChange::Removed(key) => {
+                    readable.remove(&(cluster, key));
+                }
+            }
+        }
+    }
+    readable
+}
+
 /// `rows` are the endpoints of the name, the oldest first.
-fn expect_name(zone: &Zone, endpoints: &[StoredEndpoint], rows: &[usize], claimed_by: Option<&ClusterId>) -> Expected {
+fn expect_name(
+    zone: &Zone,
+    endpoints: &[StoredEndpoint],
+    rows: &[usize],
+    claimed_by: Option<&ClusterId>,
+    once_readable: &BTreeSet<(&ClusterId, &EndpointKey)>,
+) -> Expected {
     let mut expected = Expected::default();
     let mut valid = Vec::new();
+    let counts = |index: &usize| once_readable.contains(&(&endpoints[*index].cluster, &endpoints[*index].endpoint.key));
     for index in rows {
         match read(&endpoints[*index].endpoint) {
             Reading::Wants(wish) if wish.rtype == RecordType::Cname && wish.name == zone.apex => expected.rejected.push(*index),
@@ -177,9 +207,13 @@ fn expect_name(zone: &Zone, endpoints: &[StoredEndpoint], rows: &[usize], claime
         }
     }
     // Who held it keeps it while anything of theirs is there, even something that cannot be read.
-    let claimed_by = claimed_by.filter(|cluster| rows.iter().any(|index| endpoints[*index].cluster == **cluster));
+    let has_any = |cluster: &&ClusterId| {
+        let is_valid = |index: &usize| valid.iter().any(|(other, _)| other == index);
+        rows.iter().any(|index| endpoints[*index].cluster == **cluster && (is_valid(index) || counts(index)))
+    };
+    let claimed_by = claimed_by.filter(has_any);
     expected.holder = claimed_by.or_else(|| valid.first().map(|(index, _)| &endpoints[*index].cluster)).cloned();
-    for index in &expected.rejected {
+    for index in expected.rejected.iter().filter(|index| counts(index)) {
         let row = &endpoints[*index];
         if Some(&row.cluster) == expected.holder.as_ref() {
             // A CNAME endpoint may have been an alias once, and that is A and AAAA.

@@ -25,6 +25,8 @@ struct Reading<'a> {
     born: BTreeMap<Value, usize>,
     /// Where in the log each call was started.
     calls: BTreeMap<u64, usize>,
+    /// When each cluster began and ceased to be registered; all are at first.
+    registered: BTreeMap<ClusterId, Vec<(Timestamp, bool)>>,
     /// What was stored of each endpoint, by name.
     stored: BTreeMap<DnsName, BTreeMap<(ClusterId, EndpointKey), Vec<Stored>>>,
 }
@@ -38,8 +40,8 @@ struct Supplier {
     from: usize,
 }
 
-/// An endpoint that began to want a value after it was published for another one counts when it was stored so long before the
-/// call: news between replicas takes a second, a start or a fail-over some more.
+/// An endpoint that began to want a value after it was published for another one counts when it was stored, by a cluster that was
+/// registered, so long before the call: news between replicas takes a second, a start or a fail-over some more.
 const KNOWN_AFTER: Millis = Millis::from_secs(30);
 
 /// Each value of ours that goes away had an endpoint that gave it; an agent must have had good reason to say that this endpoint
@@ -50,6 +52,7 @@ pub fn judge(history: &History) -> Vec<Violation> {
         views: Views::of(&history.log),
         born: BTreeMap::new(),
         calls: BTreeMap::new(),
+        registered: BTreeMap::new(),
         stored: BTreeMap::new(),
     };
     history.log.iter().enumerate().flat_map(|(index, event)| reading.read(index, event)).collect()
@@ -59,6 +62,9 @@ impl Reading<'_> {
     fn read(&mut self, index: usize, event: &Event) -> Vec<Violation> {
         match &event.what {
             What::CallStarted(call) => drop(self.calls.insert(call.number, index)),
+            What::Registered { cluster, registered } => {
+                self.registered.entry(cluster.clone()).or_default().push((event.at, *registered));
+            }
             What::Committed { commit: Commit::Ingest { cluster, rows, .. }, .. } => {
                 for row in rows {
                     let (key, content) = match row {
@@ -141,12 +147,25 @@ impl Reading<'_> {
             let since = before.take_while(|(.., content)| wants(content)).last();
             let from = match since {
                 _ if is_first => born.min(started),
-                Some((index, at, _)) if *at + KNOWN_AFTER <= started_at => *index,
+                Some((index, at, _)) if self.was_published(cluster, *at, started_at) => *index,
                 _ => continue,
             };
             found.entry(cluster.clone()).or_default().push(Supplier { key: key.clone(), from });
         }
         found
+    }
+
+    /// Whether what a cluster wanted from one time to another was published for it: whether it was registered for long enough.
+    fn was_published(&self, cluster: &ClusterId, from: Timestamp, to: Timestamp) -> bool {
+        let changes = self.registered.get(cluster).map(Vec::as_slice).unwrap_or_default();
+        let mut since = Some(from);
+        for (at, registered) in changes.iter().filter(|(at, _)| *at <= to) {
+            if since.is_some_and(|since| since + KNOWN_AFTER <= *at) {
+                return true;
+            }
+            since = if *registered { since.or(Some((*at).max(from))) } else { None };
+        }
+        since.is_some_and(|since| since + KNOWN_AFTER <= to)
     }
 }
 

@@ -346,6 +346,18 @@ impl Store for MemoryStore {
         self.read("claims", |tables, _| Ok(tables.claims_of(zones))).await
     }
 
+    async fn save_claims(&self, writes: &[ClaimWrite]) -> Result<(), StoreError> {
+        if writes.is_empty() {
+            return Ok(());
+        }
+        let writes = writes.to_vec();
+        self.write_under("save_claims", move |tables, _, _| {
+            tables.write_claims(writes);
+            Ok(())
+        })
+        .await
+    }
+
     async fn begin_batch(&self, batch: &Batch, claims: &[ClaimWrite]) -> Result<(), StoreError> {
         let (batch, claims, committed) = (batch.clone(), claims.to_vec(), self.committed());
         self.write_under("begin_batch", move |tables, _, recorder| {

@@ -227,7 +227,8 @@ impl Tables {
         }
     }
 
-    fn write_claims(&mut self, writes: Vec<ClaimWrite>) {
+    /// Applies differences to the claims.
+    pub fn write_claims(&mut self, writes: Vec<ClaimWrite>) {
         for write in writes {
             match write {
                 ClaimWrite::Hold(row) => drop(self.claims.insert((row.zone.clone(), row.name.clone()), row)),

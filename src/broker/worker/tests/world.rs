@@ -158,6 +158,9 @@ impl Store for TestStore {
     async fn claims(&self, _: &[ZoneId]) -> Result<Vec<ClaimRow>, StoreError> {
         Ok(self.claims.lock().unwrap().clone())
     }
+    async fn save_claims(&self, _: &[ClaimWrite]) -> Result<(), StoreError> {
+        Ok(())
+    }
     async fn begin_batch(&self, _: &Batch, _: &[ClaimWrite]) -> Result<(), StoreError> {
         self.journal.acquire().await.unwrap().forget();
         self.journalled.fetch_add(1, Ordering::Relaxed);
