@@ -5,7 +5,7 @@
 //! not have would pass on there without a reason, and what its holder's endpoint made before it was rejected would look like
 //! nobody's and be taken away.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
 use super::name_state::Claim;
 use super::zone::ZoneBook;
@@ -15,69 +15,38 @@ use crate::core::name::DnsName;
 use crate::core::time::Timestamp;
 use crate::ports::{ClaimRow, ClaimWrite};
 
-/// So many claims are written alone in one transaction: the zone is busy until they are durable.
-const CLAIMS_AT_ONCE: usize = 1_000;
-
-/// The names whose claims the store does not have as they stand.
-#[derive(Default)]
-pub(super) struct Unkept {
-    names: HashSet<DnsName>,
-    /// Of those, the ones that no batch takes along.
-    alone: BTreeSet<DnsName>,
-}
-
-impl Unkept {
-    /// The store has the name's claim as it stands, or will with what is being written.
-    pub(super) fn forget(&mut self, name: &DnsName) {
-        self.names.remove(name);
-        if self.names.is_empty() {
-            // A flood's room is given back.
-            self.names = HashSet::new();
-        }
-    }
-
-    /// Nothing is to be sent for the name, so its claim is written alone if the store does not have it.
-    pub(super) fn leave_alone(&mut self, name: &DnsName) {
-        if self.names.contains(name) {
-            self.alone.insert(name.clone());
-        }
-    }
-}
-
 impl ZoneBook {
     /// Makes the claim what was decided.
     pub(super) fn settle_claim(&mut self, name: &DnsName, settlement: &Settlement, now: Timestamp) {
         let Some(state) = self.names.get_mut(name) else { return };
         let held = state.claim.as_ref().map(|claim| &claim.cluster);
-        match &settlement.holder {
+        let has_changed = match &settlement.holder {
             Some(holder) if held != Some(holder) => {
                 state.claim = Some(Claim { cluster: holder.clone(), since: now });
-                self.unkept.names.insert(name.clone());
+                true
             }
-            None if state.contributions.is_empty() && state.owns_nothing() && state.claim.take().is_some() => {
-                self.unkept.names.insert(name.clone());
-            }
-            _ => {}
+            None if state.contributions.is_empty() && state.owns_nothing() => state.claim.take().is_some(),
+            _ => false,
+        };
+        if has_changed {
+            self.unkept.note(name);
         }
     }
 
     /// The claims that a batch rests on and that are not durable yet.
     pub fn claims_for(&self, batch: &Batch) -> Vec<ClaimWrite> {
         let names: BTreeSet<&DnsName> = batch.changes().map(|change| &change.key.name).collect();
-        names.into_iter().filter(|name| self.unkept.names.contains(*name)).map(|name| self.claim_write(name)).collect()
+        names.into_iter().filter(|name| self.unkept.contains(name)).map(|name| self.claim_write(name)).collect()
     }
 
     /// Whether claims are to be written that no batch takes along.
     pub fn has_lone_claims(&self) -> bool {
-        !self.unkept.alone.is_empty()
+        self.unkept.has_alone()
     }
 
     /// Takes some of the claims that are to be written alone.
     pub fn take_lone_claims(&mut self) -> Vec<ClaimWrite> {
-        let all = &mut self.unkept.alone;
-        let rest = all.iter().nth(CLAIMS_AT_ONCE).cloned().map_or_else(BTreeSet::new, |next| all.split_off(&next));
-        let alone = std::mem::replace(all, rest);
-        alone.iter().filter(|name| self.unkept.names.contains(*name)).map(|name| self.claim_write(name)).collect()
+        self.unkept.take_alone().iter().map(|name| self.claim_write(name)).collect()
     }
 
     fn claim_write(&self, name: &DnsName) -> ClaimWrite {

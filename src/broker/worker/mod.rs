@@ -27,6 +27,7 @@ mod search;
 mod sending;
 #[cfg(test)]
 mod tests;
+mod unkept;
 mod view;
 mod work;
 mod zone;

@@ -8,9 +8,9 @@ use std::hash::{Hash, Hasher};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::claims::Unkept;
 use super::name_state::{Claim, Mark, NameState, Sighting};
 use super::refusals::{Refusal, Refusals};
+use super::unkept::Unkept;
 use crate::broker::held::{Held, Progress, Status, StatusCache};
 use crate::broker::interner::Interner;
 use crate::core::change::{Batch, Unit};
