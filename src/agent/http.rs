@@ -28,6 +28,7 @@ pub fn router(shared: Arc<Shared>) -> Router {
         .route("/metrics", get(metrics))
         .route("/endpoints", get(endpoints))
         .route("/statuses", get(statuses))
+        .merge(super::release::router())
         .with_state(shared)
 }
 
@@ -72,6 +73,8 @@ fn registry(state: &State) -> Registry {
         "Endpoints with a change that the broker has not made durable",
         state.publisher.outbox_len(),
     );
+    let kept = state.index.iter().filter(|(_, held)| held.standing.kept_because().is_some()).count();
+    gauge("kept_endpoints", "Endpoints that are kept although nothing that is seen asks for them", kept);
     gauge("connected", "1 while a session with the broker stands", usize::from(state.publisher.is_live()));
     gauge("converged", "1 while the broker holds what the agent holds", usize::from(state.publisher.is_converged()));
     gauge("warnings", "Things in objects that a person should look at", state.index.warnings().count());
@@ -97,6 +100,8 @@ struct EndpointView {
     endpoint: Endpoint,
     version: String,
     origin: String,
+    #[serde(flatten)]
+    standing: super::index::Standing,
     acked: bool,
     status: Option<StatusView>,
 }
@@ -123,6 +128,7 @@ async fn endpoints(Extract(shared): Extract<Arc<Shared>>) -> Response {
             endpoint: held.endpoint.as_ref().clone(),
             version: held.version.to_string(),
             origin: held.origin.to_string(),
+            standing: held.standing.clone(),
             acked: state.publisher.is_acked(hash),
             status: state.statuses.get(hash).map(StatusView::of),
         };

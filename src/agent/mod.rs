@@ -1,8 +1,8 @@
 //! The agent: reads what a cluster wants and publishes it to the broker, and shows what became of it.
 //!
 //! ```text
-//! manifests ─▶ sources (extract) ─▶ index ─▶ outbox ─▶ session ══ Publish ══▶ broker
-//!                                   http ◀─ statuses ◀══ WatchStatus ══
+//! kube or manifests ─▶ sources (extract) ─▶ index ─▶ outbox ─▶ session ══ Publish ══▶ broker
+//!                                           http ◀─ statuses ◀══ WatchStatus ══
 //! ```
 //!
 //! [`Agent::build`] checks the configuration and binds the listener; [`Bound::run`] runs until it is told to stop, and drains.
@@ -10,9 +10,7 @@
 use std::future::IntoFuture as _;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -23,8 +21,10 @@ use crate::core::ids::{ClusterId, IdError};
 pub mod http;
 pub mod identity;
 pub mod index;
+pub mod kube;
 pub mod manifests;
 pub mod outbox;
+pub mod release;
 pub mod session;
 pub mod shared;
 pub mod sources;
@@ -32,11 +32,12 @@ pub mod status;
 
 pub use identity::{ClusterUid, IdentityError};
 use index::Index;
+use kube::KubeOptions;
 use manifests::ManifestOptions;
 use session::Broker;
 use session::publisher::{Identity, Publisher};
 pub use shared::{Shared, State};
-use sources::{ExtractOptions, SourceKind};
+use sources::SourceKind;
 
 /// What the operator decides.
 #[derive(Clone)]
@@ -51,14 +52,29 @@ pub struct AgentConfig {
     pub token: Option<String>,
     /// The certificate authority of the broker, in PEM; needed for https.
     pub ca_pem: Option<Vec<u8>>,
-    /// The folder of manifests.
-    pub manifests: PathBuf,
-    /// The longest time between two readings of the folder.
-    pub rescan: Duration,
-    /// How objects are read.
-    pub extract: ExtractOptions,
+    /// Where the objects are.
+    pub objects: Objects,
     /// Where the agent's own HTTP listens; none for nowhere.
     pub listen: Option<SocketAddr>,
+}
+
+/// Where the objects are that say what the cluster wants.
+#[derive(Clone)]
+pub enum Objects {
+    /// In a folder.
+    Manifests(ManifestOptions),
+    /// In a live cluster, behind this connection.
+    Cluster(::kube::Client, KubeOptions),
+}
+
+impl Objects {
+    /// The kinds that are read.
+    fn kinds(&self) -> Vec<SourceKind> {
+        match self {
+            Self::Manifests(_) => SourceKind::ALL.to_vec(),
+            Self::Cluster(_, options) => options.sources.clone(),
+        }
+    }
 }
 
 /// Why an agent cannot start, or ended.
@@ -99,7 +115,7 @@ pub struct Agent;
 pub struct Bound {
     cluster: String,
     broker: Broker,
-    manifests: ManifestOptions,
+    objects: Objects,
     listener: Option<TcpListener>,
     shared: Arc<Shared>,
     random: fastrand::Rng,
@@ -156,9 +172,9 @@ impl Agent {
         Ok(Bound {
             cluster,
             broker,
-            manifests: ManifestOptions { path: config.manifests, rescan: config.rescan, extract: config.extract },
             listener,
-            shared: Shared::new(Index::new(SourceKind::ALL), Publisher::new(identity)),
+            shared: Shared::new(Index::new(config.objects.kinds()), Publisher::new(identity)),
+            objects: config.objects,
             random: fastrand::Rng::new(),
         })
     }
@@ -172,14 +188,17 @@ impl Bound {
 
     /// Runs until `shutdown`: the source stops first, the session waits for its last acknowledgements, the rest follows.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), AgentError> {
-        let Self { cluster, broker, manifests, listener, shared, mut random } = self;
+        let Self { cluster, broker, objects, listener, shared, mut random } = self;
         let after_drain = CancellationToken::new();
         let mut tasks: JoinSet<&'static str> = JoinSet::new();
         let (of_source, of_status) = (shutdown.clone(), after_drain.clone());
-        let source_shared = shared.clone();
+        let (source_shared, of_feeds) = (shared.clone(), random.fork());
         tasks.spawn(async move {
-            manifests::run(manifests, source_shared, of_source).await;
-            "manifests"
+            match objects {
+                Objects::Manifests(options) => manifests::run(options, source_shared, of_source).await,
+                Objects::Cluster(client, options) => kube::run(client, options, source_shared, of_feeds, of_source).await,
+            }
+            "source"
         });
         let status = session::watch_status(broker.clone(), cluster, shared.clone(), random.fork(), of_status);
         tasks.spawn(async move {
@@ -189,7 +208,8 @@ impl Bound {
         if let Some(listener) = listener {
             let (routes, stop) = (http::router(shared.clone()), after_drain.clone());
             tasks.spawn(async move {
-                let serving = axum::serve(listener, routes);
+                // What may only be asked from this machine has to know who asks.
+                let serving = axum::serve(listener, routes.into_make_service_with_connect_info::<SocketAddr>());
                 tokio::select! {
                     ended = serving.into_future() => if let Err(error) = ended {
                         tracing::error!(%error, "the agent's HTTP ended");

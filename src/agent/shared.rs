@@ -49,6 +49,15 @@ impl Shared {
         answer
     }
 
+    /// Changes the state, and puts what that changed in the index into the outbox.
+    pub fn update(&self, change: impl FnOnce(&mut State) -> Vec<IndexChange>) {
+        self.write(|state| {
+            for changed in change(state) {
+                state.publisher.push(changed);
+            }
+        });
+    }
+
     /// Changes the index, puts what it changed into the outbox, and answers what people should look at.
     pub fn change(&self, change: impl FnOnce(&mut Index) -> Vec<IndexChange>) -> Vec<String> {
         self.write(|state| {

@@ -17,6 +17,8 @@ pub struct StatusBook {
     digest: SetDigest,
     /// The keys of a replay that goes on; none when there is none.
     replayed: Option<BTreeSet<KeyHash>>,
+    /// Whether a replay came to its end.
+    complete: bool,
 }
 
 /// A status that says something that was not known.
@@ -45,6 +47,7 @@ impl StatusBook {
         if batch.replay_done
             && let Some(replayed) = self.replayed.take()
         {
+            self.complete = true;
             let covered = batch.replay_scope.map(|scope| scope.buckets);
             let is_covered = |hash| covered.as_ref().is_none_or(|buckets| buckets.contains(&SetDigest::bucket_of(hash)));
             let gone: Vec<KeyHash> =
@@ -68,6 +71,11 @@ impl StatusBook {
         let gone: Vec<KeyHash> =
             self.latest.iter().filter(|(hash, status)| !is_kept(hash, source_of(status))).map(|(hash, _)| *hash).collect();
         self.forget(&gone);
+    }
+
+    /// Whether it names every endpoint that the broker held when it was asked first.
+    pub fn is_complete(&self) -> bool {
+        self.complete
     }
 
     /// How many there are.

@@ -16,8 +16,9 @@ use tracing::info;
 use super::broker::{BoundBroker, BrokerOptions};
 use super::{dev_view, signal};
 use crate::adapters::route53::AwsOptions;
+use crate::agent::manifests::ManifestOptions;
 use crate::agent::sources::ExtractOptions;
-use crate::agent::{Agent, AgentConfig, AgentHandle, ClusterUid};
+use crate::agent::{Agent, AgentConfig, AgentHandle, ClusterUid, Objects};
 use crate::broker::BrokerHandle;
 use crate::cli::DevArgs;
 use crate::config::Config;
@@ -324,9 +325,11 @@ async fn agent(
         broker_url: format!("http://{broker}"),
         token: Some(token.to_owned()),
         ca_pem: None,
-        manifests: folder.to_owned(),
-        rescan: Duration::from_secs(10),
-        extract: ExtractOptions::default(),
+        objects: Objects::Manifests(ManifestOptions {
+            path: folder.to_owned(),
+            rescan: Duration::from_secs(10),
+            extract: ExtractOptions::default(),
+        }),
         listen: Some(ports.loopback(port)),
     })
     .await?;

@@ -17,8 +17,9 @@ use tower::ServiceExt as _;
 use zonefold::adapters::clock::AnchoredClock;
 use zonefold::adapters::route53::{AwsOptions, AwsProviders};
 use zonefold::adapters::store;
+use zonefold::agent::manifests::ManifestOptions;
 use zonefold::agent::sources::ExtractOptions;
-use zonefold::agent::{Agent, AgentConfig, ClusterUid};
+use zonefold::agent::{Agent, AgentConfig, ClusterUid, Objects};
 use zonefold::broker::directory::ClusterSettings;
 use zonefold::broker::endpoints::StatusCounts;
 use zonefold::broker::ingest::Limits;
@@ -170,9 +171,11 @@ impl Rig {
             broker_url: self.grpc.clone(),
             token: Some(TOKEN.to_owned()),
             ca_pem: None,
-            manifests: folder,
-            rescan: Duration::from_secs(60),
-            extract: ExtractOptions::default(),
+            objects: Objects::Manifests(ManifestOptions {
+                path: folder,
+                rescan: Duration::from_secs(60),
+                extract: ExtractOptions::default(),
+            }),
             listen: None,
         };
         let agent = Agent::build(config).await.unwrap();

@@ -260,7 +260,12 @@ async fn receive(mut inbound: Streaming<v1::BrokerMessage>, shared: Arc<Shared>)
             Ok(Err(status)) => return End::Failed(status),
             Err(_) => return End::Lost(format!("the broker was silent for {} s", silence.as_secs())),
         };
-        match shared.write(|state| state.publisher.receive(&state.index, message)) {
+        let received = shared.write(|state| {
+            let missing = publisher::wanted_and_missing(&state.index, &message);
+            state.index.forget_bodiless(missing);
+            state.publisher.receive(&state.index, message)
+        });
+        match received {
             Ok(Event::None) => {}
             Ok(Event::Welcomed(mode)) => {
                 let epoch = shared.read(|state| state.publisher.epoch());

@@ -35,6 +35,9 @@ pub enum SourceKind {
     /// `cis.f5.com/v1` VirtualServer.
     #[serde(rename = "f5-virtualserver")]
     F5VirtualServer,
+    /// `cis.f5.com/v1` TransportServer.
+    #[serde(rename = "f5-transportserver")]
+    F5TransportServer,
     /// `k8s.nginx.org/v1` VirtualServer.
     #[serde(rename = "nginx-virtualserver")]
     NginxVirtualServer,
@@ -42,8 +45,14 @@ pub enum SourceKind {
 
 impl SourceKind {
     /// All of them.
-    pub const ALL: [SourceKind; 5] =
-        [Self::Service, Self::Ingress, Self::DnsEndpoint, Self::F5VirtualServer, Self::NginxVirtualServer];
+    pub const ALL: [SourceKind; 6] = [
+        Self::Service,
+        Self::Ingress,
+        Self::DnsEndpoint,
+        Self::F5VirtualServer,
+        Self::F5TransportServer,
+        Self::NginxVirtualServer,
+    ];
 
     /// The name in keys, metrics and the protocol.
     pub const fn as_str(self) -> &'static str {
@@ -52,8 +61,14 @@ impl SourceKind {
             Self::Ingress => "ingress",
             Self::DnsEndpoint => "dnsendpoint",
             Self::F5VirtualServer => "f5-virtualserver",
+            Self::F5TransportServer => "f5-transportserver",
             Self::NginxVirtualServer => "nginx-virtualserver",
         }
+    }
+
+    /// The source of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
     }
 
     /// The source that reads an object of this `apiVersion` and `kind`; none for one that nobody reads. The version after the
@@ -65,6 +80,7 @@ impl SourceKind {
             ("networking.k8s.io" | "extensions", "Ingress") => Some(Self::Ingress),
             ("externaldns.k8s.io", "DNSEndpoint") => Some(Self::DnsEndpoint),
             ("cis.f5.com", "VirtualServer") => Some(Self::F5VirtualServer),
+            ("cis.f5.com", "TransportServer") => Some(Self::F5TransportServer),
             ("k8s.nginx.org", "VirtualServer") => Some(Self::NginxVirtualServer),
             _ => None,
         }
@@ -166,7 +182,7 @@ pub fn extract(object: &Object, options: ExtractOptions) -> Extraction {
         Object::Service(service) => service::extract(service, options),
         Object::Ingress(ingress) => ingress::extract(ingress),
         Object::DnsEndpoint(object) => custom::extract_dns_endpoint(object),
-        Object::F5VirtualServer(server) => custom::extract_f5(server),
+        Object::F5VirtualServer(server) | Object::F5TransportServer(server) => custom::extract_f5(server),
         Object::NginxVirtualServer(server) => custom::extract_nginx(server),
     }
 }

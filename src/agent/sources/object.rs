@@ -48,6 +48,7 @@ pub enum Object {
     Ingress(Manifest<IngressSpec, LoadBalanced>),
     DnsEndpoint(Manifest<DnsEndpointSpec, Ignored>),
     F5VirtualServer(Manifest<F5Spec, F5Status>),
+    F5TransportServer(Manifest<F5Spec, F5Status>),
     NginxVirtualServer(Manifest<NginxSpec, NginxStatus>),
 }
 
@@ -61,6 +62,7 @@ impl Object {
             SourceKind::Ingress => Manifest::read(source, document).map(Self::Ingress),
             SourceKind::DnsEndpoint => Manifest::read(source, document).map(Self::DnsEndpoint),
             SourceKind::F5VirtualServer => Manifest::read(source, document).map(Self::F5VirtualServer),
+            SourceKind::F5TransportServer => Manifest::read(source, document).map(Self::F5TransportServer),
             SourceKind::NginxVirtualServer => Manifest::read(source, document).map(Self::NginxVirtualServer),
         })
     }
@@ -71,7 +73,7 @@ impl Object {
             Self::Service(manifest) => &manifest.reference,
             Self::Ingress(manifest) => &manifest.reference,
             Self::DnsEndpoint(manifest) => &manifest.reference,
-            Self::F5VirtualServer(manifest) => &manifest.reference,
+            Self::F5VirtualServer(manifest) | Self::F5TransportServer(manifest) => &manifest.reference,
             Self::NginxVirtualServer(manifest) => &manifest.reference,
         }
     }
@@ -266,18 +268,18 @@ slim! {
     }
 }
 slim! {
-    /// `spec` of F5's VirtualServer.
+    /// `spec` of F5's VirtualServer and TransportServer.
     F5Spec {
         /// The host.
         host: ArcStr,
-        /// Further hosts.
+        /// Further hosts; of a VirtualServer only.
         host_aliases: Vec<ArcStr>,
         /// The wanted address.
         virtual_server_address: ArcStr,
     }
 }
 slim! {
-    /// `status` of F5's VirtualServer.
+    /// `status` of F5's VirtualServer and TransportServer.
     F5Status {
         /// The address in use; `None` while there is none.
         vs_address: ArcStr,

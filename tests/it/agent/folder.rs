@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
+use zonefold::agent::manifests::ManifestOptions;
 use zonefold::agent::sources::ExtractOptions;
-use zonefold::agent::{Agent, AgentConfig, ClusterUid};
+use zonefold::agent::{Agent, AgentConfig, ClusterUid, Objects};
 use zonefold::wire::v1::{self, operation::Operation, welcome::Mode};
 
 use super::fake_broker::{FakeBroker, PLENTY};
@@ -46,9 +47,11 @@ pub fn config(manifests: &Path, broker_url: String) -> AgentConfig {
         broker_url,
         token: Some("token".to_owned()),
         ca_pem: None,
-        manifests: manifests.to_owned(),
-        rescan: Duration::from_secs(1),
-        extract: ExtractOptions::default(),
+        objects: Objects::Manifests(ManifestOptions {
+            path: manifests.to_owned(),
+            rescan: Duration::from_secs(1),
+            extract: ExtractOptions::default(),
+        }),
         listen: Some("127.0.0.1:0".parse().unwrap()),
     }
 }

@@ -1,0 +1,151 @@
+//! What the agent may do in its cluster: exactly what its sources need, as manifests to apply.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use arcstr::ArcStr;
+
+use super::resources::resource_of;
+use crate::agent::sources::SourceKind;
+
+/// The name of everything that is printed.
+const NAME: &str = "zonefold-agent";
+
+/// For whom, and for what.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The kinds of objects.
+    pub sources: Vec<SourceKind>,
+    /// The namespaces in which they are read; empty for all.
+    pub namespaces: Vec<ArcStr>,
+    /// The agent's service account.
+    pub service_account: String,
+    /// The namespace of that.
+    pub agent_namespace: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rule {
+    group: &'static str,
+    resources: BTreeSet<String>,
+    names: Vec<&'static str>,
+    verbs: Vec<&'static str>,
+}
+
+/// The manifests, in YAML.
+pub fn manifests(wanted: &Wanted) -> String {
+    let mut text = String::new();
+    let of_cluster = cluster_rules();
+    let of_objects = object_rules(&wanted.sources);
+    if wanted.namespaces.is_empty() {
+        let rules: Vec<Rule> = of_cluster.into_iter().chain(of_objects).collect();
+        role(&mut text, wanted, None, &rules);
+    } else {
+        role(&mut text, wanted, None, &of_cluster);
+        for namespace in &wanted.namespaces {
+            role(&mut text, wanted, Some(namespace), &of_objects);
+        }
+    }
+    text
+}
+
+/// What is asked whatever the sources: the UID that tells clusters apart.
+fn cluster_rules() -> Vec<Rule> {
+    vec![Rule { group: "", resources: BTreeSet::from(["namespaces".to_owned()]), names: vec!["kube-system"], verbs: vec!["get"] }]
+}
+
+fn object_rules(sources: &[SourceKind]) -> Vec<Rule> {
+    let mut by_group: BTreeMap<&'static str, BTreeSet<String>> = BTreeMap::new();
+    for resource in sources.iter().map(|source| resource_of(*source)) {
+        by_group.entry(resource.group).or_default().insert(resource.plural.to_owned());
+    }
+    let rule = |(group, resources)| Rule { group, resources, names: vec![], verbs: vec!["get", "list", "watch"] };
+    by_group.into_iter().map(rule).collect()
+}
+
+fn role(text: &mut String, wanted: &Wanted, namespace: Option<&ArcStr>, rules: &[Rule]) {
+    let kind = if namespace.is_some() { "Role" } else { "ClusterRole" };
+    let place = namespace.map_or_else(String::new, |namespace| format!("\n  namespace: {namespace}"));
+    let rules: String = rules.iter().map(rule_text).collect();
+    let Wanted { service_account, agent_namespace, .. } = wanted;
+    // Writing to a String does not fail.
+    let _ = write!(
+        text,
+        "---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: {kind}
+metadata:
+  name: {NAME}{place}
+rules:
+{rules}---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: {kind}Binding
+metadata:
+  name: {NAME}{place}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: {kind}
+  name: {NAME}
+subjects:
+  - kind: ServiceAccount
+    name: {service_account}
+    namespace: {agent_namespace}
+"
+    );
+}
+
+fn rule_text(rule: &Rule) -> String {
+    let list = |items: &mut dyn Iterator<Item = &str>| items.collect::<Vec<_>>().join(", ");
+    let names = match rule.names.as_slice() {
+        [] => String::new(),
+        names => format!("    resourceNames: [{}]\n", list(&mut names.iter().copied())),
+    };
+    format!(
+        "  - apiGroups: [\"{}\"]\n    resources: [{}]\n{names}    verbs: [{}]\n",
+        rule.group,
+        list(&mut rule.resources.iter().map(String::as_str)),
+        list(&mut rule.verbs.iter().copied()),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn printed(sources: &[SourceKind], namespaces: &[&str]) -> String {
+        manifests(&Wanted {
+            sources: sources.to_vec(),
+            namespaces: namespaces.iter().map(|namespace| ArcStr::from(*namespace)).collect(),
+            service_account: "agent".to_owned(),
+            agent_namespace: "dns".to_owned(),
+        })
+    }
+
+    fn documents(text: &str) -> Vec<serde_json::Value> {
+        text.split("---\n").filter(|part| !part.is_empty()).map(|part| serde_saphyr::from_str(part).unwrap()).collect()
+    }
+
+    #[test]
+    fn nothing_is_asked_for_beside_what_the_sources_read() {
+        let printed = documents(&printed(&[SourceKind::Service, SourceKind::Ingress], &[]));
+        assert_eq!(
+            printed[0]["rules"],
+            serde_json::json!([
+                {"apiGroups": [""], "resources": ["namespaces"], "resourceNames": ["kube-system"], "verbs": ["get"]},
+                {"apiGroups": [""], "resources": ["services"], "verbs": ["get", "list", "watch"]},
+                {"apiGroups": ["networking.k8s.io"], "resources": ["ingresses"], "verbs": ["get", "list", "watch"]},
+            ])
+        );
+        assert_eq!(printed[1]["subjects"][0]["namespace"], "dns");
+        assert_eq!(printed.len(), 2);
+    }
+
+    #[test]
+    fn named_namespaces_have_a_role_each_and_nothing_else_is_readable() {
+        let printed = documents(&printed(&[SourceKind::DnsEndpoint], &["shop", "web"]));
+        let kinds: Vec<&str> = printed.iter().filter_map(|document| document["kind"].as_str()).collect();
+        assert_eq!(kinds, ["ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "Role", "RoleBinding"]);
+        assert_eq!(printed[0]["rules"].as_array().unwrap().len(), 1);
+        assert_eq!(printed[4]["metadata"]["namespace"], "web");
+    }
+}
