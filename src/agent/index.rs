@@ -388,7 +388,8 @@ impl Index {
         let waiting = || self.waiting.iter().find(|(object, _)| may_be_held_unseen && object.source == kind);
         let waits = || waiting().map(|(_, reason)| reason.clone());
         let not_listed = || (entry.reading == Reading::NotYet).then(|| "it was not read completely yet".to_owned());
-        let unproven = || (entry.proof == Proof::Missing).then(|| "what the broker holds is not compared with the cluster yet".to_owned());
+        let unproven =
+            || (entry.proof == Proof::Missing).then(|| "what the broker holds is not compared with the cluster yet".to_owned());
         let last_error = entry.error.clone().or_else(not_listed).or_else(unproven).or_else(waits);
         SourceHealth { kind, synced: last_error.is_none(), last_error }
     }

@@ -64,7 +64,7 @@ pub enum Objects {
     /// In a folder.
     Manifests(ManifestOptions),
     /// In a live cluster, behind this connection.
-    Cluster(::kube::Client, KubeOptions),
+    Cluster(::kube::Client, Box<KubeOptions>),
 }
 
 impl Objects {
@@ -196,7 +196,7 @@ impl Bound {
         tasks.spawn(async move {
             match objects {
                 Objects::Manifests(options) => manifests::run(options, source_shared, of_source).await,
-                Objects::Cluster(client, options) => kube::run(client, options, source_shared, of_feeds, of_source).await,
+                Objects::Cluster(client, options) => kube::run(client, *options, source_shared, of_feeds, of_source).await,
             }
             "source"
         });

@@ -82,7 +82,8 @@ async fn release(
     Query(selection): Query<Selection>,
 ) -> Response {
     if !peer.ip().to_canonical().is_loopback() || !headers.contains_key(HEADER) {
-        return (StatusCode::FORBIDDEN, "this is done for `zonefold agent release` on the agent's own machine alone\n").into_response();
+        return (StatusCode::FORBIDDEN, "this is done for `zonefold agent release` on the agent's own machine alone\n")
+            .into_response();
     }
     if selection.is_empty() {
         return (StatusCode::BAD_REQUEST, "name what is to be released, or say all\n").into_response();

@@ -93,7 +93,8 @@ async fn objects(args: &AgentArgs) -> anyhow::Result<Objects> {
     };
     let access = Access { kubeconfig: args.kubeconfig.clone(), context: args.kube_context.clone() };
     let client = access.connect().await?;
-    Ok(Objects::Cluster(client, KubeOptions { sources: kinds(&args.sources)?, reading: Reading { filter, extract } }))
+    let options = KubeOptions { sources: kinds(&args.sources)?, reading: Reading { filter, extract } };
+    Ok(Objects::Cluster(client, Box::new(options)))
 }
 
 fn selector(text: Option<&str>) -> anyhow::Result<Option<Selector>> {

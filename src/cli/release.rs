@@ -112,7 +112,9 @@ async fn ask(agent: &BrokerUrl, method: &str, path: &str) -> anyhow::Result<Vec<
     let (status, body) = tokio::time::timeout(ANSWER_TIMEOUT, answer)
         .await
         .with_context(|| format!("the agent at {agent} did not answer within {} seconds", ANSWER_TIMEOUT.as_secs()))?
-        .with_context(|| format!("the agent at {agent} cannot be reached: run this where it runs, or name it with --agent URL"))?;
+        .with_context(|| {
+            format!("the agent at {agent} cannot be reached: run this where it runs, or name it with --agent URL")
+        })?;
     if !status.is_success() {
         bail!("the agent at {agent} refused it ({status}): {}", String::from_utf8_lossy(&body).trim());
     }

@@ -13,13 +13,14 @@ use zonefold::core::verdict::Reason;
 
 use crate::architecture::tree;
 
-const PAGES: [&str; 9] = [
+const PAGES: [&str; 10] = [
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "docs/aws.md",
     "docs/configuration.md",
+    "docs/kubernetes.md",
     "docs/operations.md",
     "docs/protocol.md",
     "docs/reliability.md",

@@ -222,7 +222,12 @@ impl<Id: Copy> Feed<Id> {
     }
 
     /// One step. Answers the next one, and why this one failed.
-    async fn take(&mut self, step: Step, troubled: &mut bool, held: &mut Vec<Held>) -> Result<(Step, Result<(), String>), Unheard> {
+    async fn take(
+        &mut self,
+        step: Step,
+        troubled: &mut bool,
+        held: &mut Vec<Held>,
+    ) -> Result<(Step, Result<(), String>), Unheard> {
         match step {
             Step::Look => self.look().await,
             Step::List { version } => match self.list(version).await? {
@@ -304,8 +309,12 @@ impl<Id: Copy> Feed<Id> {
         held: &mut Vec<Held>,
     ) -> Result<Result<(), Fault>, Unheard> {
         let lasts_secs = WATCH_SECS + self.random.u32(0..=WATCH_SECS / 4);
-        let params =
-            WatchParams { label_selector: self.labels.clone(), timeout: Some(lasts_secs), bookmarks: true, ..WatchParams::default() };
+        let params = WatchParams {
+            label_selector: self.labels.clone(),
+            timeout: Some(lasts_secs),
+            bookmarks: true,
+            ..WatchParams::default()
+        };
         let request = match Request::new(self.path(version)).watch(&params, at) {
             Ok(request) => request,
             Err(error) => return Ok(Err(Fault::Other(error.to_string()))),
@@ -397,9 +406,10 @@ impl<Id: Copy> Feed<Id> {
             let document = Box::new(document);
             self.tell(match presence {
                 Presence::Served(_) => News::Deleted(document),
-                Presence::Terminating | Presence::Missing => {
-                    News::Swept(document, format!("{} were removed from the cluster with all their objects", self.resource.full_name()))
-                }
+                Presence::Terminating | Presence::Missing => News::Swept(
+                    document,
+                    format!("{} were removed from the cluster with all their objects", self.resource.full_name()),
+                ),
             })
             .await?;
         }

@@ -11,7 +11,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arcstr::ArcStr;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use tokio::sync::mpsc;
@@ -100,9 +99,9 @@ impl Access {
                 let file = Kubeconfig::read_from(path).map_err(|error| unusable(error.to_string()))?;
                 Config::from_custom_kubeconfig(file, &options).await.map_err(|error| unusable(error.to_string()))?
             }
-            None if self.context.is_some() => Config::from_kubeconfig(&options)
-                .await
-                .map_err(|error| KubeError::NoAccess { reason: error.to_string() })?,
+            None if self.context.is_some() => {
+                Config::from_kubeconfig(&options).await.map_err(|error| KubeError::NoAccess { reason: error.to_string() })?
+            }
             None => Config::infer().await.map_err(|error| KubeError::NoAccess { reason: error.to_string() })?,
         };
         Client::try_from(config).map_err(|error| KubeError::Client { reason: error.to_string() })
@@ -111,8 +110,13 @@ impl Access {
 
 /// The UID of the namespace kube-system: one cluster, one UID, for as long as it lives.
 pub async fn cluster_uid(client: &Client) -> Result<String, KubeError> {
-    let namespaces =
-        resources::Resource { group: "", versions: &["v1"], plural: "namespaces", kind: "Namespace", origin: resources::Origin::BuiltIn };
+    let namespaces = resources::Resource {
+        group: "",
+        versions: &["v1"],
+        plural: "namespaces",
+        kind: "Namespace",
+        origin: resources::Origin::BuiltIn,
+    };
     let path = format!("{}/kube-system", namespaces.path("v1", None));
     let request = http::Request::get(path).body(Vec::new()).map_err(|error| KubeError::Uid { reason: error.to_string() })?;
     let namespace: document::Document =
@@ -167,7 +171,7 @@ fn start(
             id,
             client: client.clone(),
             resource: resources::resource_of(id.0),
-            namespace: namespace.map(ArcStr::from),
+            namespace,
             labels: options.reading.filter.label_selector(),
             random: random.fork(),
             to: to.clone(),

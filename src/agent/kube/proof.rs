@@ -129,9 +129,8 @@ async fn look_again(prover: &Prover, shared: &Shared) {
 }
 
 fn unseen(index: &Index, sources: &[SourceKind]) -> std::collections::BTreeSet<ObjectRef> {
-    let is_open = |held: &&crate::agent::index::Held| {
-        matches!(held.standing, Standing::Unseen(_)) && sources.contains(&held.object.source)
-    };
+    let is_open =
+        |held: &&crate::agent::index::Held| matches!(held.standing, Standing::Unseen(_)) && sources.contains(&held.object.source);
     index.iter().map(|(_, held)| held).filter(is_open).map(|held| held.object.clone()).collect()
 }
 
@@ -259,7 +258,13 @@ mod tests {
             ("its load balancer has no address", all(), &found(ours, None), &a, "waiting"),
             ("the prefix was changed", all(), &found("corp.example/hostname", Some("192.0.2.1")), &a, "unseen"),
             ("the namespace was left out", Filter { namespaces: vec!["web".into()], ..all() }, &there, &a, "unseen"),
-            ("the filter was changed", Filter { annotations: "!external-dns.kubernetes.io/hostname".parse().ok(), ..all() }, &there, &a, "unseen"),
+            (
+                "the filter was changed",
+                Filter { annotations: "!external-dns.kubernetes.io/hostname".parse().ok(), ..all() },
+                &there,
+                &a,
+                "unseen",
+            ),
         ] {
             assert_eq!(judged(filter, found, key), expected, "{what}");
         }

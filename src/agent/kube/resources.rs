@@ -42,12 +42,7 @@ const fn built_in(group: &'static str, plural: &'static str, kind: &'static str)
     Resource { group, versions: &["v1"], plural, kind, origin: Origin::BuiltIn }
 }
 
-const fn custom(
-    group: &'static str,
-    versions: &'static [&'static str],
-    plural: &'static str,
-    kind: &'static str,
-) -> Resource {
+const fn custom(group: &'static str, versions: &'static [&'static str], plural: &'static str, kind: &'static str) -> Resource {
     Resource { group, versions, plural, kind, origin: Origin::Custom }
 }
 

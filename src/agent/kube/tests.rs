@@ -109,7 +109,10 @@ async fn a_restart_while_a_load_balancer_has_no_address_keeps_its_name_and_withd
     let agent = Agent::start(&fake, Filter::default(), &held);
     agent.until_synced(SourceKind::Service).await;
     assert_eq!(agent.held(), ["(waiting slow.example.com)", "mail.example.com", "web.example.com"]);
-    assert_eq!(agent.shared.read(|state| state.index.get(&key(&held[0]).hash()).map(|held| held.version)), Some(Version([7; 32])));
+    assert_eq!(
+        agent.shared.read(|state| state.index.get(&key(&held[0]).hash()).map(|held| held.version)),
+        Some(Version([7; 32]))
+    );
     fake.put(CORE, "services", service("shop", "slow", "slow.example.com", Some("192.0.2.9")));
     agent.until("has its address", |state| !held_is_kept(state)).await;
 }
@@ -122,7 +125,8 @@ fn held_is_kept(state: &State) -> bool {
 async fn a_restart_with_another_filter_keeps_what_it_leaves_out_until_that_is_deleted() {
     let fake = cluster();
     let filter = Filter { annotations: "team=shop".parse().ok(), ..Filter::default() };
-    let agent = Agent::start(&fake, filter, &[("web.example.com", "service", "web"), ("mail.example.com", "dnsendpoint", "mail")]);
+    let agent =
+        Agent::start(&fake, filter, &[("web.example.com", "service", "web"), ("mail.example.com", "dnsendpoint", "mail")]);
     agent.until_synced(SourceKind::Service).await;
     agent.until_synced(SourceKind::DnsEndpoint).await;
     assert_eq!(agent.held(), ["(unseen mail.example.com)", "(unseen web.example.com)"]);

@@ -235,7 +235,8 @@ mod tests {
     #[test]
     fn a_list_that_breaks_off_deletes_nothing() {
         let mut stage = Stage::new(Filter::default());
-        let both = || vec![service("shop", "a", "a.example.com", "192.0.2.1"), service("shop", "b", "b.example.com", "192.0.2.1")];
+        let both =
+            || vec![service("shop", "a", "a.example.com", "192.0.2.1"), service("shop", "b", "b.example.com", "192.0.2.1")];
         assert_eq!(stage.list(SERVICE, both()), ["put a.example.com 192.0.2.1", "put b.example.com 192.0.2.1"]);
         assert!(stage.is_synced(SourceKind::Service));
         stage.take(SERVICE, News::ListBegins);

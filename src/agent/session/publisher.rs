@@ -389,7 +389,9 @@ pub(super) fn wanted_and_missing(index: &Index, message: &v1::BrokerMessage) -> 
     let of_those = |hashes: Vec<KeyHash>| hashes.into_iter().filter(|hash| index.get(hash).is_some_and(|held| !held.has_body()));
     match &message.message {
         Some(FromBroker::Welcome(welcome)) if welcome.mode() == Mode::Snapshot => index.bodiless(),
-        Some(FromBroker::BodyRequest(request)) => of_those(key_hashes_from_wire(&request.key_hashes).unwrap_or_default()).collect(),
+        Some(FromBroker::BodyRequest(request)) => {
+            of_those(key_hashes_from_wire(&request.key_hashes).unwrap_or_default()).collect()
+        }
         _ => vec![],
     }
 }

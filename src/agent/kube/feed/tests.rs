@@ -190,7 +190,9 @@ async fn pages_of_two_moments_are_no_list() {
     }
     fake.let_pages_drift(true);
     let mut stage = Stage::new(fake, SourceKind::Service, None);
-    stage.expect(&["list", "page of 250", "trouble: services: the list expired while it was read; what was published stays"]).await;
+    stage
+        .expect(&["list", "page of 250", "trouble: services: the list expired while it was read; what was published stays"])
+        .await;
     stage.fake.let_pages_drift(false);
     stage.expect(&["list", "page of 250", "page of 50", "end"]).await;
 }
