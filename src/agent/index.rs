@@ -419,6 +419,11 @@ impl Index {
         self.endpoints.get(hash)
     }
 
+    /// The endpoints that an object asks for, or asked for and that are kept.
+    pub fn of_object(&self, object: &ObjectRef) -> impl Iterator<Item = &Held> {
+        self.objects.get(object).into_iter().flat_map(|entry| &entry.keys).filter_map(|hash| self.endpoints.get(hash))
+    }
+
     /// All endpoints in the order of their key hashes.
     pub fn iter(&self) -> impl Iterator<Item = (&KeyHash, &Held)> {
         self.endpoints.iter()

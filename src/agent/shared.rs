@@ -49,6 +49,11 @@ impl Shared {
         answer
     }
 
+    /// Takes something out of the state that nobody waits for.
+    pub fn take<T>(&self, take: impl FnOnce(&mut State) -> T) -> T {
+        take(&mut self.lock())
+    }
+
     /// Changes the state, and puts what that changed in the index into the outbox.
     pub fn update(&self, change: impl FnOnce(&mut State) -> Vec<IndexChange>) {
         self.write(|state| {

@@ -11,7 +11,7 @@ use super::signal;
 use crate::agent::kube::filter::{Filter, Selector};
 use crate::agent::kube::rbac::{self, Wanted};
 use crate::agent::kube::world::Reading;
-use crate::agent::kube::{self, Access, KubeOptions};
+use crate::agent::kube::{self, Access, KubeOptions, Telling};
 use crate::agent::manifests::ManifestOptions;
 use crate::agent::sources::{ClusterIps, ExtractOptions, SourceKind};
 use crate::agent::{Agent, AgentConfig, ClusterUid, Objects};
@@ -30,6 +30,7 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<ExitCode> {
             let wanted = Wanted {
                 sources: kinds(&args.sources)?,
                 namespaces: namespaces(&args.sources),
+                telling: telling(&args.sources),
                 service_account: args.service_account,
                 agent_namespace: args.agent_namespace,
             };
@@ -93,12 +94,17 @@ async fn objects(args: &AgentArgs) -> anyhow::Result<Objects> {
     };
     let access = Access { kubeconfig: args.kubeconfig.clone(), context: args.kube_context.clone() };
     let client = access.connect().await?;
-    let options = KubeOptions { sources: kinds(&args.sources)?, reading: Reading { filter, extract } };
+    let options =
+        KubeOptions { sources: kinds(&args.sources)?, reading: Reading { filter, extract }, telling: telling(&args.sources) };
     Ok(Objects::Cluster(client, Box::new(options)))
 }
 
 fn selector(text: Option<&str>) -> anyhow::Result<Option<Selector>> {
     Ok(text.map(str::parse).transpose()?)
+}
+
+fn telling(args: &SourceArgs) -> Telling {
+    if args.no_object_status { Telling::Nowhere } else { Telling::OnObjects }
 }
 
 /// The namespaces, each once.

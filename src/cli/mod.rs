@@ -164,6 +164,9 @@ pub struct SourceArgs {
     /// Only objects in these namespaces; without it in all
     #[arg(long, env = "ZONEFOLD_NAMESPACE", value_name = "NAMESPACE", value_delimiter = ',')]
     pub namespace: Vec<String>,
+    /// Write neither Events nor conditions on the objects of a live cluster
+    #[arg(long, env = "ZONEFOLD_NO_OBJECT_STATUS")]
+    pub no_object_status: bool,
 }
 
 /// Arguments of `zonefold agent rbac`.

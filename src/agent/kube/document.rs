@@ -22,6 +22,9 @@ pub struct Document {
     /// What Kubernetes answered.
     #[serde(default)]
     pub status: Value,
+    /// Of an EndpointSlice.
+    #[serde(default)]
+    pub endpoints: Value,
 }
 
 /// The part of `metadata` that is looked at.
@@ -43,6 +46,9 @@ pub struct Metadata {
     /// The version of the whole object, as the API server counts.
     #[serde(default)]
     pub resource_version: ArcStr,
+    /// The service that an EndpointSlice belongs to; of all labels only this is read.
+    #[serde(default, rename = "labels", deserialize_with = "service_name")]
+    pub service_name: ArcStr,
     /// What people wrote on it.
     #[serde(default, deserialize_with = "annotations")]
     pub annotations: BTreeMap<String, String>,
@@ -78,6 +84,15 @@ fn annotations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<St
     let mut annotations: BTreeMap<String, String> = Option::deserialize(deserializer)?.unwrap_or_default();
     annotations.remove(LAST_APPLIED);
     Ok(annotations)
+}
+
+fn service_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ArcStr, D::Error> {
+    #[derive(Deserialize)]
+    struct Labels {
+        #[serde(default, rename = "kubernetes.io/service-name")]
+        service_name: ArcStr,
+    }
+    Ok(Option::<Labels>::deserialize(deserializer)?.map(|labels| labels.service_name).unwrap_or_default())
 }
 
 impl Document {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use axum::body::Body;
 use bytes::Bytes;
 use http::{Request, Response};
+use http_body_util::BodyExt as _;
 use kube::Client;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -34,6 +35,8 @@ struct State {
     /// The second page of a list is of another moment.
     pages_drift: bool,
     log: Vec<String>,
+    events: Vec<Value>,
+    drops_conditions: bool,
 }
 
 /// What a request is about.
@@ -48,7 +51,7 @@ impl Fake {
     /// An API server that serves these built-in kinds and nothing else.
     pub fn new() -> Self {
         let fake = Self::default();
-        for (group, plural) in [("/api/v1", "services"), ("/api/v1", "namespaces"), ("/apis/networking.k8s.io/v1", "ingresses")] {
+        for (group, plural) in [("/api/v1", "services"), ("/api/v1", "nodes"), ("/apis/discovery.k8s.io/v1", "endpointslices")] {
             fake.serve(group, plural);
         }
         fake
@@ -58,7 +61,11 @@ impl Fake {
         let fake = self.clone();
         let service = tower::service_fn(move |request: Request<kube::client::Body>| {
             let fake = fake.clone();
-            async move { fake.answer(request.method().as_str(), request.uri()) }
+            async move {
+                let (head, body) = request.into_parts();
+                let body = body.collect().await.unwrap().to_bytes();
+                fake.answer(head.method.as_str(), &head.uri, &body)
+            }
         });
         Client::new(service, "default")
     }
@@ -163,7 +170,26 @@ impl Fake {
         std::mem::take(&mut self.lock().log)
     }
 
-    fn answer(&self, method: &str, uri: &http::Uri) -> Result<Response<Body>, std::io::Error> {
+    /// The Events that were written.
+    pub fn events(&self) -> Vec<Value> {
+        self.lock().events.clone()
+    }
+
+    /// Prunes `status.conditions`, as a CRD does that does not have them.
+    pub fn drop_conditions(&self) {
+        self.lock().drops_conditions = true;
+    }
+
+    pub fn all(&self, group: &str, plural: &str) -> Vec<Value> {
+        let path = format!("{group}/{plural}");
+        self.lock().objects.iter().filter(|((of, ..), _)| *of == path).map(|(_, object)| object.clone()).collect()
+    }
+
+    pub fn get(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Value {
+        self.lock().objects[&(format!("{group}/{plural}"), namespace.to_owned(), name.to_owned())].clone()
+    }
+
+    fn answer(&self, method: &str, uri: &http::Uri, body: &[u8]) -> Result<Response<Body>, std::io::Error> {
         let mut state = self.lock();
         let parameters: BTreeMap<String, String> = form(uri.query().unwrap_or_default());
         let is_watch = parameters.contains_key("watch");
@@ -176,6 +202,12 @@ impl Fake {
         if let Some((_, code)) = refused {
             return Ok(failure(*code, "refused by the test"));
         }
+        if method == "POST" {
+            assert!(uri.path().ends_with("/events"), "{uri}");
+            let event: Value = serde_json::from_slice(body).unwrap();
+            state.events.push(event.clone());
+            return Ok(success(&event));
+        }
         let served: Vec<Value> = state
             .kinds
             .iter()
@@ -187,6 +219,18 @@ impl Fake {
         }
         let Some(asked) = state.understand(uri.path()) else { return Ok(failure(404, "404 page not found")) };
         match asked.name {
+            Some(name) if method == "PATCH" => {
+                let patch: Value = serde_json::from_slice(body).unwrap();
+                let place = (collection(&asked.kind), asked.namespace.unwrap_or_default(), name);
+                let Some(mut object) = state.objects.get(&place).cloned() else { return Ok(failure(404, "no such object")) };
+                if !state.drops_conditions {
+                    object["status"]["conditions"] = patch["status"]["conditions"].clone();
+                }
+                drop(state);
+                let (group, plural) = asked.kind;
+                self.put(&group, &plural, object.clone());
+                Ok(success(&object))
+            }
             Some(name) => {
                 let place = (collection(&asked.kind), asked.namespace.unwrap_or_default(), name);
                 Ok(state.objects.get(&place).map_or_else(|| failure(404, "no such object"), success))

@@ -59,6 +59,8 @@ pub enum News {
     NoSuchKind(String),
     /// Nothing can be observed now, for this reason.
     Trouble(String),
+    /// What the broker holds was compared with the cluster, and what has to be kept is kept.
+    Proven,
 }
 
 /// What is followed, and where the news go.

@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! feed (list, watch) ─▶ world ─▶ extractors ─▶ index
-//! broker's statuses  ─▶ proof (look-ups) ──────▲
+//! broker's statuses ─┬▶ proof (look-ups) ──────▲
+//!                    └▶ report ─▶ Events and conditions on the objects
 //! ```
 //!
-//! Each kind of object in each namespace has a [`feed`] of its own; the [`world`] puts what they observed into the index; the
-//! [`proof`] keeps what this agent cannot see any more and nobody deleted.
+//! Each kind of object in each namespace has a [`feed`] of its own; the [`world`] puts what they observed into the index, with
+//! what is [`around`] the objects; the [`proof`] keeps what this agent cannot see any more and nobody deleted.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -20,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::shared::Shared;
 use super::sources::SourceKind;
 
+pub mod around;
 pub mod document;
 #[cfg(test)]
 pub(crate) mod fake;
@@ -27,12 +30,14 @@ pub mod feed;
 pub mod filter;
 pub mod proof;
 pub mod rbac;
+pub mod report;
 pub mod resources;
 pub mod world;
 
 use feed::Feed;
 use proof::Prover;
-use world::{Reading, World};
+use report::Reporter;
+use world::{FeedId, Followed, Reading, World};
 
 /// News that wait to be taken; more than that hold up the feeds.
 const NEWS: usize = 16;
@@ -44,6 +49,18 @@ pub struct KubeOptions {
     pub sources: Vec<SourceKind>,
     /// Which objects count and how they are read.
     pub reading: Reading,
+    /// Whether what became of each name is written on the objects.
+    pub telling: Telling,
+}
+
+/// Where it is written what became of each name, beside the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Telling {
+    /// As Events and conditions.
+    #[default]
+    OnObjects,
+    /// Nowhere.
+    Nowhere,
 }
 
 /// The way to the API server.
@@ -110,14 +127,7 @@ impl Access {
 
 /// The UID of the namespace kube-system: one cluster, one UID, for as long as it lives.
 pub async fn cluster_uid(client: &Client) -> Result<String, KubeError> {
-    let namespaces = resources::Resource {
-        group: "",
-        versions: &["v1"],
-        plural: "namespaces",
-        kind: "Namespace",
-        origin: resources::Origin::BuiltIn,
-    };
-    let path = format!("{}/kube-system", namespaces.path("v1", None));
+    let path = format!("{}/kube-system", resources::NAMESPACES.path("v1", None));
     let request = http::Request::get(path).body(Vec::new()).map_err(|error| KubeError::Uid { reason: error.to_string() })?;
     let namespace: document::Document =
         client.request(request).await.map_err(|error| KubeError::Uid { reason: error.to_string() })?;
@@ -126,17 +136,23 @@ pub async fn cluster_uid(client: &Client) -> Result<String, KubeError> {
 
 /// Follows the cluster until `shutdown`.
 pub async fn run(client: Client, options: KubeOptions, shared: Arc<Shared>, random: fastrand::Rng, shutdown: CancellationToken) {
+    let KubeOptions { sources, reading, telling } = options;
     let mut tasks = JoinSet::new();
     let (to_world, mut news) = mpsc::channel(NEWS);
-    let mut world = World::new(&options.sources, options.reading.clone());
-    start(&mut tasks, &world, &client, &options, random, to_world);
+    let mut world = World::new(&sources, reading.clone());
     shared.update(|state| {
-        options.sources.iter().for_each(|source| state.index.require_proof(*source));
+        sources.iter().for_each(|source| state.index.require_proof(*source));
         Vec::new()
     });
-    let prover = Prover { client, sources: options.sources, reading: options.reading };
+    if telling == Telling::OnObjects {
+        let reporter = Reporter { client: client.clone(), sources: sources.clone(), reading: reading.clone() };
+        tasks.spawn(report::run(reporter, shared.clone()));
+    }
+    let prover = Prover { client: client.clone(), sources, reading: reading.clone(), to: to_world.clone() };
     tasks.spawn(proof::run(prover, shared.clone()));
+    let mut feeds = Feeds { client, reading, random, to: to_world, followed: BTreeSet::new() };
     loop {
+        feeds.start_missing(&world, &mut tasks);
         tokio::select! {
             () = shutdown.cancelled() => break,
             // None of them ends by itself.
@@ -158,25 +174,35 @@ pub async fn run(client: Client, options: KubeOptions, shared: Arc<Shared>, rand
     tasks.shutdown().await;
 }
 
-fn start(
-    tasks: &mut JoinSet<()>,
-    world: &World,
-    client: &Client,
-    options: &KubeOptions,
-    mut random: fastrand::Rng,
-    to: mpsc::Sender<(world::FeedId, feed::News)>,
-) {
-    for (id, namespace) in world.feeds() {
-        let feed = Feed {
-            id,
-            client: client.clone(),
-            resource: resources::resource_of(id.0),
-            namespace,
-            labels: options.reading.filter.label_selector(),
-            random: random.fork(),
-            to: to.clone(),
-        };
-        tasks.spawn(feed.run());
+/// What is followed already.
+struct Feeds {
+    client: Client,
+    reading: Reading,
+    random: fastrand::Rng,
+    to: mpsc::Sender<(FeedId, feed::News)>,
+    followed: BTreeSet<Followed>,
+}
+
+impl Feeds {
+    /// Follows what the world wants and nobody follows yet: nodes and pods only once a service needs them.
+    fn start_missing(&mut self, world: &World, tasks: &mut JoinSet<()>) {
+        for followed in world.wanted() {
+            if !self.followed.insert(followed) {
+                continue;
+            }
+            for (number, namespace) in world.scopes(followed).into_iter().enumerate() {
+                let feed = Feed {
+                    id: (followed, number),
+                    client: self.client.clone(),
+                    resource: followed.resource(),
+                    namespace,
+                    labels: followed.labels(&self.reading.filter),
+                    random: self.random.fork(),
+                    to: self.to.clone(),
+                };
+                tasks.spawn(feed.run());
+            }
+        }
     }
 }
 

@@ -10,12 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::document::Document;
-use super::feed::{Presence, look_up, presence};
+use super::feed::{News, Presence, look_up, presence};
 use super::resources::resource_of;
-use super::world::Reading;
+use super::world::{FeedId, Followed, Reading};
 use crate::agent::index::{Index, Kept, Standing};
 use crate::agent::shared::{Shared, State};
 use crate::agent::sources::{ObjectRef, SourceKind, Unknown};
@@ -34,6 +35,8 @@ pub struct Prover {
     pub sources: Vec<SourceKind>,
     /// How it reads them.
     pub reading: Reading,
+    /// Who wants to know when a source was proven.
+    pub to: mpsc::Sender<(FeedId, News)>,
 }
 
 /// What a look-up said of an object.
@@ -115,6 +118,8 @@ async fn prove(prover: &Prover, shared: &Shared, source: SourceKind) {
         state.index.prove(source, all_kept);
         Vec::new()
     });
+    // Nobody listens only while the agent stops.
+    let _ = prover.to.send(((Followed::Objects(source), 0), News::Proven)).await;
 }
 
 /// What was out of sight may have been deleted since; and who deletes it does not tell this agent.

@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 
 use arcstr::ArcStr;
 
-use super::resources::resource_of;
+use super::Telling;
+use super::resources::{ENDPOINT_SLICES, NAMESPACES, NODES, Resource, resource_of};
 use crate::agent::sources::SourceKind;
 
 /// The name of everything that is printed.
@@ -18,6 +19,8 @@ pub struct Wanted {
     pub sources: Vec<SourceKind>,
     /// The namespaces in which they are read; empty for all.
     pub namespaces: Vec<ArcStr>,
+    /// Whether what became of each name is written on the objects.
+    pub telling: Telling,
     /// The agent's service account.
     pub service_account: String,
     /// The namespace of that.
@@ -30,13 +33,18 @@ struct Rule {
     resources: BTreeSet<String>,
     names: Vec<&'static str>,
     verbs: Vec<&'static str>,
+    /// For whoever reads it; empty for nothing.
+    note: &'static str,
 }
 
 /// The manifests, in YAML.
 pub fn manifests(wanted: &Wanted) -> String {
     let mut text = String::new();
-    let of_cluster = cluster_rules();
-    let of_objects = object_rules(&wanted.sources);
+    let of_cluster = cluster_rules(&wanted.sources);
+    let mut of_objects = object_rules(&wanted.sources);
+    if wanted.telling == Telling::OnObjects {
+        of_objects.extend(telling_rules(&wanted.sources));
+    }
     if wanted.namespaces.is_empty() {
         let rules: Vec<Rule> = of_cluster.into_iter().chain(of_objects).collect();
         role(&mut text, wanted, None, &rules);
@@ -49,9 +57,13 @@ pub fn manifests(wanted: &Wanted) -> String {
     text
 }
 
-/// What is asked whatever the sources: the UID that tells clusters apart.
-fn cluster_rules() -> Vec<Rule> {
-    vec![Rule { group: "", resources: BTreeSet::from(["namespaces".to_owned()]), names: vec!["kube-system"], verbs: vec!["get"] }]
+/// What has no namespace: the UID that tells clusters apart, and nodes.
+fn cluster_rules(sources: &[SourceKind]) -> Vec<Rule> {
+    let resources = BTreeSet::from([NAMESPACES.plural.to_owned()]);
+    let uid = Rule { group: NAMESPACES.group, resources, names: vec!["kube-system"], verbs: vec!["get"], note: "" };
+    let note = "only for services of type NodePort, and those with the annotation endpoints-type";
+    let nodes = sources.contains(&SourceKind::Service).then(|| around_rule(&NODES, note));
+    [uid].into_iter().chain(nodes).collect()
 }
 
 fn object_rules(sources: &[SourceKind]) -> Vec<Rule> {
@@ -59,8 +71,31 @@ fn object_rules(sources: &[SourceKind]) -> Vec<Rule> {
     for resource in sources.iter().map(|source| resource_of(*source)) {
         by_group.entry(resource.group).or_default().insert(resource.plural.to_owned());
     }
-    let rule = |(group, resources)| Rule { group, resources, names: vec![], verbs: vec!["get", "list", "watch"] };
-    by_group.into_iter().map(rule).collect()
+    let rule = |(group, resources)| Rule { group, resources, names: vec![], verbs: vec!["get", "list", "watch"], note: "" };
+    let note = "only for headless services, and those of type NodePort with externalTrafficPolicy Local";
+    let pods = sources.contains(&SourceKind::Service).then(|| around_rule(&ENDPOINT_SLICES, note));
+    by_group.into_iter().map(rule).chain(pods).collect()
+}
+
+fn around_rule(resource: &Resource, note: &'static str) -> Rule {
+    let resources = BTreeSet::from([resource.plural.to_owned()]);
+    Rule { group: resource.group, resources, names: vec![], verbs: vec!["list", "watch"], note }
+}
+
+/// Events on all objects, conditions on DNSEndpoints.
+fn telling_rules(sources: &[SourceKind]) -> Vec<Rule> {
+    let rule = |group, resource: &str, verb| Rule {
+        group,
+        resources: BTreeSet::from([resource.to_owned()]),
+        names: vec![],
+        verbs: vec![verb],
+        note: "",
+    };
+    let conditions = sources.contains(&SourceKind::DnsEndpoint).then(|| {
+        let resource = resource_of(SourceKind::DnsEndpoint);
+        rule(resource.group, &format!("{}/status", resource.plural), "patch")
+    });
+    [rule("", "events", "create")].into_iter().chain(conditions).collect()
 }
 
 fn role(text: &mut String, wanted: &Wanted, namespace: Option<&ArcStr>, rules: &[Rule]) {
@@ -100,8 +135,9 @@ fn rule_text(rule: &Rule) -> String {
         [] => String::new(),
         names => format!("    resourceNames: [{}]\n", list(&mut names.iter().copied())),
     };
+    let note = if rule.note.is_empty() { String::new() } else { format!("  # {}\n", rule.note) };
     format!(
-        "  - apiGroups: [\"{}\"]\n    resources: [{}]\n{names}    verbs: [{}]\n",
+        "{note}  - apiGroups: [\"{}\"]\n    resources: [{}]\n{names}    verbs: [{}]\n",
         rule.group,
         list(&mut rule.resources.iter().map(String::as_str)),
         list(&mut rule.verbs.iter().copied()),
@@ -112,10 +148,11 @@ fn rule_text(rule: &Rule) -> String {
 mod tests {
     use super::*;
 
-    fn printed(sources: &[SourceKind], namespaces: &[&str]) -> String {
+    fn printed(sources: &[SourceKind], namespaces: &[&str], telling: Telling) -> String {
         manifests(&Wanted {
             sources: sources.to_vec(),
             namespaces: namespaces.iter().map(|namespace| ArcStr::from(*namespace)).collect(),
+            telling,
             service_account: "agent".to_owned(),
             agent_namespace: "dns".to_owned(),
         })
@@ -127,13 +164,15 @@ mod tests {
 
     #[test]
     fn nothing_is_asked_for_beside_what_the_sources_read() {
-        let printed = documents(&printed(&[SourceKind::Service, SourceKind::Ingress], &[]));
+        let printed = documents(&printed(&[SourceKind::Service, SourceKind::Ingress], &[], Telling::Nowhere));
         assert_eq!(
             printed[0]["rules"],
             serde_json::json!([
                 {"apiGroups": [""], "resources": ["namespaces"], "resourceNames": ["kube-system"], "verbs": ["get"]},
+                {"apiGroups": [""], "resources": ["nodes"], "verbs": ["list", "watch"]},
                 {"apiGroups": [""], "resources": ["services"], "verbs": ["get", "list", "watch"]},
                 {"apiGroups": ["networking.k8s.io"], "resources": ["ingresses"], "verbs": ["get", "list", "watch"]},
+                {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]},
             ])
         );
         assert_eq!(printed[1]["subjects"][0]["namespace"], "dns");
@@ -142,10 +181,13 @@ mod tests {
 
     #[test]
     fn named_namespaces_have_a_role_each_and_nothing_else_is_readable() {
-        let printed = documents(&printed(&[SourceKind::DnsEndpoint], &["shop", "web"]));
+        let printed = documents(&printed(&[SourceKind::DnsEndpoint], &["shop", "web"], Telling::OnObjects));
         let kinds: Vec<&str> = printed.iter().filter_map(|document| document["kind"].as_str()).collect();
         assert_eq!(kinds, ["ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "Role", "RoleBinding"]);
         assert_eq!(printed[0]["rules"].as_array().unwrap().len(), 1);
         assert_eq!(printed[4]["metadata"]["namespace"], "web");
+        let written: Vec<String> =
+            printed[4]["rules"].as_array().unwrap()[1..].iter().map(|rule| rule["resources"][0].to_string()).collect();
+        assert_eq!(written, ["\"events\"", "\"dnsendpoints/status\""]);
     }
 }

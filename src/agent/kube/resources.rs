@@ -38,6 +38,13 @@ pub const fn resource_of(source: SourceKind) -> Resource {
     }
 }
 
+/// The nodes of the cluster.
+pub const NODES: Resource = built_in("", "nodes", "Node");
+/// The pods behind services.
+pub const ENDPOINT_SLICES: Resource = built_in("discovery.k8s.io", "endpointslices", "EndpointSlice");
+/// Namespaces; of them only kube-system is read, for its UID.
+pub const NAMESPACES: Resource = built_in("", "namespaces", "Namespace");
+
 const fn built_in(group: &'static str, plural: &'static str, kind: &'static str) -> Resource {
     Resource { group, versions: &["v1"], plural, kind, origin: Origin::BuiltIn }
 }

@@ -1,23 +1,70 @@
 //! What was observed of the cluster, put into the index. A plain value with synchronous methods: news in, changes out.
 //!
-//! Objects are read when they come and not kept: what they want is in the index.
+//! Objects are read when they come and not kept: what they want is in the index. Only a service whose endpoints depend on nodes
+//! or pods is kept, to be read again when those change.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use arcstr::ArcStr;
 
+use super::around::{self, Nodes, Place, Slice, Table};
 use super::document::Document;
 use super::feed::News;
 use super::filter::Filter;
-use super::resources::resource_of;
+use super::resources::{ENDPOINT_SLICES, NODES, Resource, resource_of};
 use crate::agent::index::{Index, IndexChange, Standing};
-use crate::agent::sources::{ExtractOptions, Extraction, ObjectRef, SourceKind, Unknown, Warning, extract};
+use crate::agent::sources::surroundings::{Known, Need, Node, Surroundings};
+use crate::agent::sources::{ExtractOptions, Extraction, Object, ObjectRef, SourceKind, Unknown, Warning, extract_among, needs};
 
 /// Where objects were read, for people.
 const ORIGIN: ArcStr = arcstr::literal!("kubernetes");
+/// The label of EndpointSlices whose service is headless.
+const HEADLESS_LABEL: &str = "service.kubernetes.io/headless";
 
-/// What is followed: a kind of object, and the number of its scope.
-pub type FeedId = (SourceKind, usize);
+/// What is followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Followed {
+    /// The objects of a source.
+    Objects(SourceKind),
+    /// The nodes.
+    Nodes,
+    /// The pods behind headless services.
+    HeadlessSlices,
+    /// The pods behind all other services.
+    LocalSlices,
+}
+
+/// What is followed, and the number of its scope.
+pub type FeedId = (Followed, usize);
+
+impl Followed {
+    /// The kind of object.
+    pub fn resource(self) -> Resource {
+        match self {
+            Self::Objects(source) => resource_of(source),
+            Self::Nodes => NODES,
+            Self::HeadlessSlices | Self::LocalSlices => ENDPOINT_SLICES,
+        }
+    }
+
+    /// Which of them.
+    pub fn labels(self, filter: &Filter) -> Option<String> {
+        match self {
+            Self::Objects(_) => filter.label_selector(),
+            Self::Nodes => None,
+            Self::HeadlessSlices => Some(HEADLESS_LABEL.to_owned()),
+            Self::LocalSlices => Some(format!("!{HEADLESS_LABEL}")),
+        }
+    }
+
+    fn for_need(need: Need) -> Self {
+        match need {
+            Need::Nodes => Self::Nodes,
+            Need::HeadlessBackends => Self::HeadlessSlices,
+            Need::LocalBackends => Self::LocalSlices,
+        }
+    }
+}
 
 /// What the operator chose.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,18 +75,33 @@ pub struct Reading {
     pub extract: ExtractOptions,
 }
 
+enum Understood {
+    Object(Object),
+    /// It does not count, or it cannot be understood.
+    Only(Extraction),
+}
+
 impl Reading {
-    /// What an object wants. One that does not count wants nothing; one that cannot be understood keeps what it had.
+    /// What an object wants, looked at by itself. One that does not count wants nothing; one that cannot be understood keeps
+    /// what it had.
     pub fn read(&self, source: SourceKind, document: Document) -> Extraction {
+        match self.understand(source, document) {
+            Understood::Object(object) => extract_among(&object, self.extract, &Surroundings::not_looked_at()),
+            Understood::Only(extraction) => extraction,
+        }
+    }
+
+    fn understand(&self, source: SourceKind, document: Document) -> Understood {
         if self.filter.refuses(source, &document).is_some() {
-            return Extraction::default();
+            return Understood::Only(Extraction::default());
         }
         match document.into_object(source, &resource_of(source)) {
-            Ok(object) => extract(&object, self.extract),
+            Ok(object) => Understood::Object(object),
             Err(error) => {
                 let reason = format!("{error}; what was published before stays");
                 let warnings = vec![Warning { message: reason.clone() }];
-                Extraction { unknown: Unknown::WholeObject(reason), warnings, ..Extraction::default() }
+                let unknown = Unknown::WholeObject(reason);
+                Understood::Only(Extraction { unknown, warnings, ..Extraction::default() })
             }
         }
     }
@@ -62,10 +124,33 @@ enum Health {
     NoSuchKind(String),
 }
 
+/// An object whose endpoints depend on what is around it.
+struct Dependent {
+    object: Object,
+    needs: BTreeSet<Need>,
+}
+
+/// Of what is around objects, what became different.
+enum Stirred {
+    Nothing,
+    /// Behind one service.
+    Service(Place),
+    Everything,
+}
+
+/// What the news change in the index, and what people should look at.
+type Taken = (Vec<IndexChange>, Vec<String>);
+
 /// Everything that is followed; see the module's page.
 pub struct World {
     reading: Reading,
-    scopes: BTreeMap<FeedId, Scope>,
+    namespaces: Vec<Option<ArcStr>>,
+    scopes: BTreeMap<(SourceKind, usize), Scope>,
+    dependents: BTreeMap<ObjectRef, Dependent>,
+    wanted: BTreeSet<Followed>,
+    nodes: Nodes,
+    headless: Table<Slice>,
+    local: Table<Slice>,
 }
 
 impl World {
@@ -76,29 +161,56 @@ impl World {
         let scopes = sources.iter().flat_map(|source| {
             namespaces.iter().enumerate().map(move |(number, namespace)| ((*source, number), scope(namespace)))
         });
-        Self { scopes: scopes.collect(), reading }
+        Self {
+            scopes: scopes.collect(),
+            wanted: sources.iter().copied().map(Followed::Objects).collect(),
+            reading,
+            namespaces,
+            dependents: BTreeMap::new(),
+            nodes: Nodes::default(),
+            headless: Table::default(),
+            local: Table::default(),
+        }
     }
 
-    /// What is to be followed, and in which namespace.
-    pub fn feeds(&self) -> impl Iterator<Item = (FeedId, Option<ArcStr>)> {
-        self.scopes.iter().map(|(id, scope)| (*id, scope.namespace.clone()))
+    /// What is to be followed: it may grow when objects come that depend on more.
+    pub fn wanted(&self) -> impl Iterator<Item = Followed> {
+        self.wanted.iter().copied()
+    }
+
+    /// The scopes in which something is followed: namespaces, or none for all.
+    pub fn scopes(&self, followed: Followed) -> Vec<Option<ArcStr>> {
+        if followed == Followed::Nodes { vec![None] } else { self.namespaces.clone() }
     }
 
     /// Takes what was observed. Answers what it changes, and what people should look at.
-    pub fn take(&mut self, index: &mut Index, id: FeedId, news: News) -> (Vec<IndexChange>, Vec<String>) {
-        let Self { reading, scopes } = self;
-        let Some(scope) = scopes.get_mut(&id) else { return (Vec::new(), Vec::new()) };
-        let source = id.0;
-        let mut changes = Vec::new();
+    pub fn take(&mut self, index: &mut Index, id: FeedId, news: News) -> Taken {
+        let (followed, scope) = id;
         let mut said = Vec::new();
-        let mut apply = |index: &mut Index, document: Document| {
-            let object = document.reference(source);
-            let extraction = reading.read(source, document);
-            let known: BTreeSet<&String> = index.warnings_of(&object).iter().collect();
-            let messages = extraction.warnings.iter().map(|warning| &warning.message);
-            said.extend(messages.filter(|message| !known.contains(message)).map(|message| format!("{object}: {message}")));
-            index.apply(&object, &ORIGIN, extraction)
+        let namespace = self.namespaces.get(scope).cloned().flatten();
+        let (need, stirred) = match followed {
+            Followed::Objects(source) => return self.take_objects(index, (source, scope), news),
+            Followed::Nodes => {
+                let stirs = |_: &Place, _: &Node| Stirred::Everything;
+                let stirred = take_rows(&mut self.nodes.table, scope, None, news, around::node, stirs, &mut said);
+                self.nodes.publish();
+                (Need::Nodes, stirred)
+            }
+            Followed::HeadlessSlices | Followed::LocalSlices => {
+                let is_headless = followed == Followed::HeadlessSlices;
+                let table = if is_headless { &mut self.headless } else { &mut self.local };
+                let stirs = |(namespace, _): &Place, slice: &Slice| Stirred::Service((namespace.clone(), slice.service.clone()));
+                let stirred = take_rows(table, scope, namespace, news, around::slice, stirs, &mut said);
+                (if is_headless { Need::HeadlessBackends } else { Need::LocalBackends }, stirred)
+            }
         };
+        (self.read_again(index, need, &stirred), said)
+    }
+
+    fn take_objects(&mut self, index: &mut Index, id: (SourceKind, usize), news: News) -> Taken {
+        let source = id.0;
+        let (mut changes, mut said) = (Vec::new(), Vec::new());
+        let Some(mut scope) = self.scopes.remove(&id) else { return (changes, said) };
         match news {
             News::ListBegins => scope.listing = Some(BTreeSet::new()),
             News::Page(documents) => {
@@ -106,18 +218,27 @@ impl World {
                     if let Some(listing) = &mut scope.listing {
                         listing.insert(document.reference(source));
                     }
-                    changes.extend(apply(index, document));
+                    changes.extend(self.apply(index, source, document, &mut said));
                 }
             }
             News::ListEnds => {
                 if let Some(listing) = scope.listing.take() {
-                    changes.extend(index.retain(source, scope.namespace.as_deref(), &listing));
+                    let namespace = scope.namespace.as_deref();
+                    changes.extend(index.retain(source, namespace, &listing));
+                    let is_in = |object: &ObjectRef| {
+                        object.source == source && namespace.is_none_or(|namespace| object.namespace == namespace)
+                    };
+                    self.dependents.retain(|object, _| listing.contains(object) || !is_in(object));
                 }
                 scope.health = Health::Followed;
             }
             News::Resumed => scope.health = Health::Followed,
-            News::Applied(document) => changes.extend(apply(index, *document)),
-            News::Deleted(document) => changes.extend(index.delete(&document.reference(source))),
+            News::Applied(document) => changes.extend(self.apply(index, source, *document, &mut said)),
+            News::Deleted(document) => {
+                let object = document.reference(source);
+                self.dependents.remove(&object);
+                changes.extend(index.delete(&object));
+            }
             News::Swept(document, reason) => index.lose_sight(&document.reference(source), Standing::Orphaned(reason)),
             News::NoSuchKind(reason) => {
                 if scope.health != Health::NoSuchKind(reason.clone()) {
@@ -134,9 +255,66 @@ impl World {
                 scope.listing = None;
                 scope.health = Health::Troubled(reason);
             }
+            // What is kept of objects that depend on others may be known to be gone by now.
+            News::Proven => {
+                for need in [Need::Nodes, Need::HeadlessBackends, Need::LocalBackends] {
+                    changes.extend(self.read_again(index, need, &Stirred::Everything));
+                }
+            }
         }
+        self.scopes.insert(id, scope);
         self.report(index, source);
         (changes, said)
+    }
+
+    fn apply(&mut self, index: &mut Index, source: SourceKind, document: Document, said: &mut Vec<String>) -> Vec<IndexChange> {
+        let reference = document.reference(source);
+        self.dependents.remove(&reference);
+        let extraction = match self.reading.understand(source, document) {
+            Understood::Only(extraction) => extraction,
+            Understood::Object(object) => {
+                let needs = needs(&object);
+                let extraction = self.extract(&reference, &object, &needs);
+                if !needs.is_empty() {
+                    self.wanted.extend(needs.iter().copied().map(Followed::for_need));
+                    self.dependents.insert(reference.clone(), Dependent { object, needs });
+                }
+                extraction
+            }
+        };
+        let known: BTreeSet<&String> = index.warnings_of(&reference).iter().collect();
+        let messages = extraction.warnings.iter().map(|warning| &warning.message);
+        said.extend(messages.filter(|message| !known.contains(message)).map(|message| format!("{reference}: {message}")));
+        index.apply(&reference, &ORIGIN, extraction)
+    }
+
+    fn extract(&self, reference: &ObjectRef, object: &Object, needs: &BTreeSet<Need>) -> Extraction {
+        let table = if needs.contains(&Need::LocalBackends) { &self.local } else { &self.headless };
+        let has_backends = needs.contains(&Need::LocalBackends) || needs.contains(&Need::HeadlessBackends);
+        let around = Surroundings {
+            nodes: if needs.contains(&Need::Nodes) { self.nodes.known() } else { Known::Never },
+            backends: match has_backends {
+                true => table.behind(self.namespaces.len(), &reference.namespace, &reference.name),
+                false => Known::Never,
+            },
+        };
+        extract_among(object, self.reading.extract, &around)
+    }
+
+    /// Reads those objects again that depend on what was stirred.
+    fn read_again(&self, index: &mut Index, need: Need, stirred: &Stirred) -> Vec<IndexChange> {
+        let is_concerned = |object: &ObjectRef| match stirred {
+            Stirred::Nothing => false,
+            Stirred::Service((namespace, name)) => object.namespace == *namespace && object.name == *name,
+            Stirred::Everything => true,
+        };
+        let concerned =
+            self.dependents.iter().filter(|(object, dependent)| dependent.needs.contains(&need) && is_concerned(object));
+        let mut changes = Vec::new();
+        for (reference, dependent) in concerned {
+            changes.extend(index.apply(reference, &ORIGIN, self.extract(reference, &dependent.object, &dependent.needs)));
+        }
+        changes
     }
 
     /// How the source does, which is as well as its worst scope.
@@ -159,172 +337,50 @@ impl World {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::core::endpoint::Endpoint;
-
-    const SERVICE: FeedId = (SourceKind::Service, 0);
-    const ENDPOINT: FeedId = (SourceKind::DnsEndpoint, 0);
-
-    fn service(namespace: &str, name: &str, host: &str, address: &str) -> Document {
-        let ingress = if address.is_empty() { json!([]) } else { json!([{ "ip": address }]) };
-        serde_json::from_value(json!({
-            "metadata": {"namespace": namespace, "name": name, "annotations": {"external-dns.kubernetes.io/hostname": host}},
-            "spec": {"type": "LoadBalancer"},
-            "status": {"loadBalancer": {"ingress": ingress}},
-        }))
-        .unwrap()
-    }
-
-    fn endpoint(name: &str, host: &str) -> Document {
-        serde_json::from_value(json!({
-            "metadata": {"namespace": "shop", "name": name},
-            "spec": {"endpoints": [{"dnsName": host, "recordType": "A", "targets": ["192.0.2.1"]}]},
-        }))
-        .unwrap()
-    }
-
-    struct Stage {
-        world: World,
-        index: Index,
-    }
-
-    impl Stage {
-        fn new(filter: Filter) -> Self {
-            let sources = [SourceKind::Service, SourceKind::DnsEndpoint];
-            let reading = Reading { filter, extract: ExtractOptions::default() };
-            Self { world: World::new(&sources, reading), index: Index::new(sources) }
+/// Takes news of what is around objects, and answers what they stir. What was known before something goes wrong stays known.
+fn take_rows<Row: PartialEq>(
+    table: &mut Table<Row>,
+    scope: usize,
+    namespace: Option<ArcStr>,
+    news: News,
+    read: fn(&Document) -> Row,
+    stirs: impl Fn(&Place, &Row) -> Stirred,
+    said: &mut Vec<String>,
+) -> Stirred {
+    let place_of = |document: &Document| (document.metadata.namespace.clone(), document.metadata.name.clone());
+    match news {
+        News::ListBegins => table.begin(scope),
+        News::Page(documents) => {
+            for document in documents {
+                table.put(scope, place_of(&document), read(&document));
+            }
         }
-
-        fn take(&mut self, id: FeedId, news: News) -> Vec<String> {
-            self.world.take(&mut self.index, id, news).0.iter().map(said).collect()
+        News::ListEnds => {
+            table.end(scope, |(place, _)| namespace.as_ref().is_none_or(|namespace| place == namespace));
+            return Stirred::Everything;
         }
-
-        fn list(&mut self, id: FeedId, documents: Vec<Document>) -> Vec<String> {
-            self.take(id, News::ListBegins);
-            let mut changes = self.take(id, News::Page(documents));
-            changes.extend(self.take(id, News::ListEnds));
-            changes
+        News::Applied(document) => {
+            let (place, row) = (place_of(&document), read(&document));
+            let stirred = stirs(&place, &row);
+            if table.put(scope, place, row) {
+                return stirred;
+            }
         }
-
-        fn held(&self) -> Vec<(String, Standing)> {
-            let view = |held: &crate::agent::index::Held| (held.endpoint.key.dns_name.to_string(), held.standing.clone());
-            self.index.iter().map(|(_, held)| view(held)).collect()
+        News::Deleted(document) => {
+            let place = place_of(&document);
+            return table.delete(&place).map_or(Stirred::Nothing, |row| stirs(&place, &row));
         }
-
-        fn is_synced(&self, source: SourceKind) -> bool {
-            self.index.sources().iter().any(|health| health.kind == source && health.synced)
+        News::Trouble(reason) | News::NoSuchKind(reason) => {
+            if table.fail(scope, reason.clone()) {
+                said.push(reason);
+            }
+            return Stirred::Everything;
         }
+        News::Resumed => table.resume(),
+        News::Swept(..) | News::Proven => {}
     }
-
-    fn said(change: &IndexChange) -> String {
-        let targets = |endpoint: &Endpoint| endpoint.targets.join(",");
-        match change {
-            IndexChange::Put { endpoint, .. } => format!("put {} {}", endpoint.key.dns_name, targets(endpoint)),
-            IndexChange::Del { key, cause, .. } => format!("del {} {cause:?}", key.dns_name),
-        }
-    }
-
-    fn boxed(document: Document) -> Box<Document> {
-        Box::new(document)
-    }
-
-    #[test]
-    fn a_list_that_breaks_off_deletes_nothing() {
-        let mut stage = Stage::new(Filter::default());
-        let both =
-            || vec![service("shop", "a", "a.example.com", "192.0.2.1"), service("shop", "b", "b.example.com", "192.0.2.1")];
-        assert_eq!(stage.list(SERVICE, both()), ["put a.example.com 192.0.2.1", "put b.example.com 192.0.2.1"]);
-        assert!(stage.is_synced(SourceKind::Service));
-        stage.take(SERVICE, News::ListBegins);
-        stage.take(SERVICE, News::Page(vec![service("shop", "a", "a.example.com", "192.0.2.1")]));
-        assert!(stage.take(SERVICE, News::Trouble("410".to_owned())).is_empty());
-        assert!(stage.take(SERVICE, News::ListEnds).is_empty(), "half a list is none");
-        stage.take(SERVICE, News::Trouble("gone".to_owned()));
-        assert!(!stage.is_synced(SourceKind::Service) && stage.held().len() == 2);
-        assert_eq!(stage.list(SERVICE, both()[1..].to_vec()), ["del a.example.com ObjectDeleted"]);
-        assert!(stage.is_synced(SourceKind::Service));
-    }
-
-    #[test]
-    fn a_refusal_in_one_namespace_keeps_the_whole_source_from_being_complete() {
-        let filter = Filter { namespaces: vec!["shop".into(), "web".into()], ..Filter::default() };
-        let mut stage = Stage::new(filter);
-        let (shop, web) = ((SourceKind::Service, 0), (SourceKind::Service, 1));
-        stage.list(shop, vec![service("shop", "a", "a.example.com", "192.0.2.1")]);
-        assert!(!stage.index.listed() && !stage.is_synced(SourceKind::Service));
-        stage.list(web, vec![service("web", "b", "b.example.com", "192.0.2.1")]);
-        assert!(stage.is_synced(SourceKind::Service));
-        stage.take(web, News::Trouble("403".to_owned()));
-        assert!(stage.list(shop, vec![service("shop", "a", "a.example.com", "192.0.2.1")]).is_empty(), "its own namespace only");
-        assert!(!stage.is_synced(SourceKind::Service));
-        stage.take(web, News::Resumed);
-        assert!(stage.is_synced(SourceKind::Service));
-    }
-
-    #[test]
-    fn an_address_that_went_away_is_waited_for() {
-        let mut stage = Stage::new(Filter::default());
-        stage.list(SERVICE, vec![service("shop", "a", "a.example.com", "192.0.2.1")]);
-        assert!(stage.take(SERVICE, News::Applied(boxed(service("shop", "a", "a.example.com", "")))).is_empty());
-        assert!(matches!(&stage.held()[..], [(host, Standing::Waiting(_))] if host == "a.example.com"));
-        assert_eq!(
-            stage.take(SERVICE, News::Applied(boxed(service("shop", "a", "a.example.com", "192.0.2.2")))),
-            ["put a.example.com 192.0.2.2"]
-        );
-        assert_eq!(stage.held()[0].1, Standing::Wanted);
-        stage.take(SERVICE, News::Applied(boxed(service("shop", "a", "a.example.com", ""))));
-        assert_eq!(
-            stage.take(SERVICE, News::Deleted(boxed(service("shop", "a", "a.example.com", "")))),
-            ["del a.example.com ObjectDeleted"]
-        );
-    }
-
-    #[test]
-    fn what_went_with_its_kind_stays_until_it_is_deleted_by_itself_or_released() {
-        let mut stage = Stage::new(Filter::default());
-        let three = || ["a", "b", "c"].map(|name| endpoint(name, &format!("{name}.example.com"))).to_vec();
-        stage.list(ENDPOINT, three());
-        stage.take(ENDPOINT, News::Swept(boxed(endpoint("a", "a.example.com")), "removed".to_owned()));
-        stage.take(ENDPOINT, News::NoSuchKind("removed".to_owned()));
-        assert!(stage.held().iter().all(|(_, standing)| *standing == Standing::Orphaned("removed".to_owned())));
-        assert!(!stage.is_synced(SourceKind::DnsEndpoint) && stage.held().len() == 3);
-        assert!(stage.list(ENDPOINT, vec![]).is_empty(), "the kind is back, and empty");
-        assert!(stage.is_synced(SourceKind::DnsEndpoint) && stage.held().len() == 3);
-        assert!(stage.take(ENDPOINT, News::Applied(boxed(endpoint("a", "a.example.com")))).is_empty(), "as it was");
-        assert_eq!(stage.held().iter().filter(|(_, standing)| *standing == Standing::Wanted).count(), 1);
-        assert_eq!(
-            stage.take(ENDPOINT, News::Deleted(boxed(endpoint("a", "a.example.com")))),
-            ["del a.example.com ObjectDeleted"]
-        );
-        let released = stage.index.release(|held| held.object.name == "b");
-        assert_eq!(released.iter().map(said).collect::<Vec<_>>(), ["del b.example.com Released"]);
-        assert_eq!(stage.held().len(), 1);
-    }
-
-    #[test]
-    fn an_object_that_cannot_be_understood_keeps_what_it_had() {
-        let mut stage = Stage::new(Filter::default());
-        stage.list(ENDPOINT, vec![endpoint("a", "a.example.com")]);
-        let mut broken = endpoint("a", "a.example.com");
-        broken.spec = json!({"endpoints": 5});
-        let (changes, said) = stage.world.take(&mut stage.index, ENDPOINT, News::Applied(boxed(broken.clone())));
-        assert!(changes.is_empty() && said.len() == 1, "{said:?}");
-        let (_, again) = stage.world.take(&mut stage.index, ENDPOINT, News::Applied(boxed(broken)));
-        assert!(again.is_empty(), "said once");
-        assert!(matches!(&stage.held()[..], [(_, Standing::Waiting(_))]));
-    }
-
-    #[test]
-    fn an_object_that_leaves_the_filter_takes_its_names_along() {
-        let selector = "external-dns.kubernetes.io/hostname".parse().unwrap();
-        let mut stage = Stage::new(Filter { annotations: Some(selector), ..Filter::default() });
-        stage.list(SERVICE, vec![service("shop", "a", "a.example.com", "192.0.2.1")]);
-        let mut bare = service("shop", "a", "a.example.com", "192.0.2.1");
-        bare.metadata.annotations.clear();
-        assert_eq!(stage.take(SERVICE, News::Applied(boxed(bare))), ["del a.example.com HostRemoved"]);
-    }
+    Stirred::Nothing
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,8 +18,10 @@ mod custom;
 mod ingress;
 pub mod object;
 mod service;
+pub mod surroundings;
 
 pub use object::{Object, ObjectError};
+use surroundings::{Need, Surroundings};
 
 /// The kinds of objects that are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -176,10 +178,27 @@ pub enum ClusterIps {
     Publish,
 }
 
-/// The endpoints that an object wants.
+/// The endpoints that an object wants, where nothing is known but the object.
 pub fn extract(object: &Object, options: ExtractOptions) -> Extraction {
+    extract_among(object, options, &Surroundings::default())
+}
+
+/// What the endpoints of an object depend on beside the object.
+pub fn needs(object: &Object) -> BTreeSet<Need> {
     match object {
-        Object::Service(service) => service::extract(service, options),
+        Object::Service(service) => service::needs(service),
+        Object::Ingress(_)
+        | Object::DnsEndpoint(_)
+        | Object::F5VirtualServer(_)
+        | Object::F5TransportServer(_)
+        | Object::NginxVirtualServer(_) => BTreeSet::new(),
+    }
+}
+
+/// The endpoints that an object wants, with what is around it.
+pub fn extract_among(object: &Object, options: ExtractOptions, around: &Surroundings<'_>) -> Extraction {
+    match object {
+        Object::Service(service) => service::extract(service, options, around),
         Object::Ingress(ingress) => ingress::extract(ingress),
         Object::DnsEndpoint(object) => custom::extract_dns_endpoint(object),
         Object::F5VirtualServer(server) | Object::F5TransportServer(server) => custom::extract_f5(server),

@@ -185,6 +185,21 @@ slim! {
         external_ips: Vec<ArcStr>,
         /// The name that an ExternalName service stands for.
         external_name: ArcStr,
+        /// `Local`: only nodes with a pod of the service answer.
+        external_traffic_policy: ArcStr,
+        /// Whether pods count that are not ready.
+        publish_not_ready_addresses: bool,
+        /// The ports.
+        ports: Vec<ServicePort>,
+    }
+}
+slim! {
+    /// One of `spec.ports`.
+    ServicePort {
+        /// The port on every node; 0 for none.
+        node_port: i64,
+        /// TCP, UDP or SCTP; empty means TCP.
+        protocol: ArcStr,
     }
 }
 slim! {

@@ -46,6 +46,7 @@ impl Stage {
             News::Swept(document, _) => format!("swept {}", document.metadata.name),
             News::NoSuchKind(reason) => format!("no such kind: {reason}"),
             News::Trouble(reason) => format!("trouble: {reason}"),
+            News::Proven => "proven".to_owned(),
         }
     }
 

@@ -1,0 +1,69 @@
+//! What the endpoints of an object may depend on beside the object itself: the cluster's nodes, and the pods behind a service.
+
+use std::collections::BTreeMap;
+
+use arcstr::ArcStr;
+
+/// What an object's endpoints depend on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Need {
+    /// The addresses of nodes.
+    Nodes,
+    /// The pods behind a headless service.
+    HeadlessBackends,
+    /// The pods behind a service that only the nodes answer for on which they run.
+    LocalBackends,
+}
+
+/// A node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Node {
+    /// Its addresses outside of the cluster.
+    pub external: Vec<ArcStr>,
+    /// Its addresses inside.
+    pub internal: Vec<ArcStr>,
+    /// Whether it may get new pods; one that may not is being emptied.
+    pub is_schedulable: bool,
+}
+
+/// A pod behind a service, as an EndpointSlice shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Backend {
+    /// Its address.
+    pub address: ArcStr,
+    /// Its host name; empty for none.
+    pub hostname: ArcStr,
+    /// The node on which it runs; empty when that is not said.
+    pub node: ArcStr,
+    /// Whether it is ready.
+    pub is_ready: bool,
+}
+
+/// Something that may be known.
+#[derive(Clone, Debug, Default)]
+pub enum Known<T> {
+    /// Nobody looks: a folder has no nodes.
+    #[default]
+    Never,
+    /// Not yet, for this reason.
+    NotYet(String),
+    /// Now.
+    Now(T),
+}
+
+/// What is around an object.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings<'a> {
+    /// The nodes, by name.
+    pub nodes: Known<&'a BTreeMap<ArcStr, Node>>,
+    /// The pods behind the object, where it is a service.
+    pub backends: Known<Vec<&'a Backend>>,
+}
+
+impl Surroundings<'_> {
+    /// Around an object that is looked at by itself, where its surroundings could be known.
+    pub fn not_looked_at() -> Self {
+        let reason = || "what is around it was not looked at".to_owned();
+        Self { nodes: Known::NotYet(reason()), backends: Known::NotYet(reason()) }
+    }
+}
