@@ -205,22 +205,22 @@ pub struct AgentArgs {
     #[arg(long, env = "ZONEFOLD_KUBERNETES")]
     pub kubernetes: bool,
     /// The kubeconfig of the live cluster; without it the usual one, else the service account of the pod
-    #[arg(long, env = "ZONEFOLD_KUBECONFIG", value_name = "FILE")]
+    #[arg(long, env = "ZONEFOLD_KUBECONFIG", requires = "kubernetes", value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
     /// The context in the kubeconfig; without it the current one
-    #[arg(long, env = "ZONEFOLD_KUBE_CONTEXT", value_name = "CONTEXT")]
+    #[arg(long, env = "ZONEFOLD_KUBE_CONTEXT", requires = "kubernetes", value_name = "CONTEXT")]
     pub kube_context: Option<String>,
     /// Which objects.
     #[command(flatten)]
     pub sources: SourceArgs,
     /// Only objects with these labels, as a selector: team=shop,tier in (web,api)
-    #[arg(long, env = "ZONEFOLD_LABEL_FILTER", value_name = "SELECTOR")]
+    #[arg(long, env = "ZONEFOLD_LABEL_FILTER", requires = "kubernetes", value_name = "SELECTOR")]
     pub label_filter: Option<String>,
     /// Only objects with these annotations, as a selector
-    #[arg(long, env = "ZONEFOLD_ANNOTATION_FILTER", value_name = "SELECTOR")]
+    #[arg(long, env = "ZONEFOLD_ANNOTATION_FILTER", requires = "kubernetes", value_name = "SELECTOR")]
     pub annotation_filter: Option<String>,
     /// Only ingresses of these classes
-    #[arg(long, env = "ZONEFOLD_INGRESS_CLASS", value_name = "CLASS", value_delimiter = ',')]
+    #[arg(long, env = "ZONEFOLD_INGRESS_CLASS", requires = "kubernetes", value_name = "CLASS", value_delimiter = ',')]
     pub ingress_class: Vec<String>,
     /// The broker's gRPC address
     #[arg(long, env = "ZONEFOLD_BROKER_GRPC", value_name = "URL", default_value = "http://127.0.0.1:7443")]
@@ -271,10 +271,26 @@ pub struct EmulatorArgs {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use clap::{CommandFactory, Parser};
 
     #[test]
     fn the_arguments_do_not_contradict_each_other() {
         super::Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_agent_needs_a_cluster_and_objects_and_what_is_done_around_one_does_not() {
+        let parses = |line: &str| super::Cli::try_parse_from(line.split_whitespace()).is_ok();
+        assert!(parses("zonefold agent --cluster east --manifests m"));
+        assert!(parses("zonefold agent --cluster east --kubernetes --namespace shop,web --label-filter team"));
+        assert!(parses("zonefold agent release") && parses("zonefold agent rbac --source service"));
+        for line in [
+            "--cluster east",
+            "--manifests m",
+            "--cluster east --manifests m --kubernetes",
+            "--cluster east --manifests m --label-filter team",
+        ] {
+            assert!(!parses(&format!("zonefold agent {line}")), "{line}");
+        }
     }
 }

@@ -40,7 +40,7 @@ use report::Reporter;
 use world::{FeedId, Followed, Reading, World};
 
 /// News that wait to be taken; more than that hold up the feeds.
-const NEWS: usize = 16;
+const NEWS: usize = 4;
 
 /// What is read of a cluster.
 #[derive(Clone, Debug)]

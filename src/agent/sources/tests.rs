@@ -321,6 +321,9 @@ fn backend(address: &str, hostname: &str, node: &str, is_ready: bool) -> Backend
     Backend { address: address.into(), hostname: hostname.into(), node: node.into(), is_ready }
 }
 
+/// What it shows, annotations, the rest of the object, the pods, the endpoints.
+type NodePortCase<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str, &'a [Backend], &'a [&'a str]);
+
 #[test]
 fn a_node_port_is_where_the_nodes_are() {
     let nodes = nodes(&[
@@ -335,7 +338,7 @@ fn a_node_port_is_where_the_nodes_are() {
         "_web._tcp.www.example.com SRV 0 50 30080 www.example.com.,0 50 30443 www.example.com.",
         "_web._udp.www.example.com SRV 0 50 30053 www.example.com.",
     ];
-    let cases: &[(&str, &[(&str, &str)], &str, &[Backend], &[&str])] = &[
+    let cases: &[NodePortCase] = &[
         ("external addresses where there are any", &[HOST], &any, &[], &[srv[0], srv[1], "www.example.com A 198.51.100.1"]),
         (
             "private access",
