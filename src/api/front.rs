@@ -12,6 +12,7 @@ use tower::ServiceExt as _;
 
 use super::health::{Readiness, alive, encode};
 use super::layers;
+use super::peers::PeerTls;
 use super::problem::{ApiError, Problem};
 use crate::broker::BrokerHandle;
 use crate::broker::progress::StartProgress;
@@ -33,10 +34,10 @@ impl Front {
         Self { progress, registry, started: Arc::default() }
     }
 
-    /// The broker is there: its routes answer from now on.
-    pub fn open(&self, broker: BrokerHandle) {
+    /// The broker is there: its routes answer from now on; `tls` is how replicas know each other.
+    pub fn open(&self, broker: BrokerHandle, tls: Option<Arc<dyn PeerTls>>) {
         // Nobody opens a front twice; the first broker would go on to answer.
-        let _first = self.started.set(super::router(broker, Arc::clone(&self.registry)));
+        let _first = self.started.set(super::router(broker, Arc::clone(&self.registry), tls));
     }
 
     /// The routes, to be served.

@@ -92,11 +92,12 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     described().split_for_parts().1
 }
 
-/// All routes, with the layers that every request passes.
-pub fn router(broker: BrokerHandle, registry: Arc<Registry>) -> Router {
+/// All routes, with the layers that every request passes; `tls` is how replicas know each other.
+pub fn router(broker: BrokerHandle, registry: Arc<Registry>, tls: Option<Arc<dyn peers::PeerTls>>) -> Router {
     let (routes, description) = described().split_for_parts();
     let description = Arc::new(description);
     let serve_description = move || std::future::ready(Json(Arc::clone(&description)));
     let routes = routes.route("/api/v1/openapi.json", routing::get(serve_description));
-    layers::around(routes.with_state(ApiState { peers: peers::Peers::new(broker.clone()), broker, registry }))
+    let peers = peers::Peers::new(broker.clone(), tls);
+    layers::around(routes.with_state(ApiState { peers, broker, registry }))
 }

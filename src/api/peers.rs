@@ -4,16 +4,20 @@
 //! is known there. A replica that does not answer is not passed over in silence: the request fails and says which one it was.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::FromRequestParts;
+use bytes::Bytes;
 use futures::future::try_join_all;
 use http::request::Parts;
 use http::{HeaderName, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use rustls::pki_types::ServerName;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -57,17 +61,27 @@ pub enum Worked {
     Nowhere,
 }
 
+/// How replicas know each other where their HTTP has TLS.
+pub trait PeerTls: Send + Sync {
+    /// Whom to trust now, and the name that every replica's certificate has; without one it is the address that is checked.
+    ///
+    /// # Errors
+    /// It cannot be said, and why.
+    fn now(&self) -> Result<(rustls::ClientConfig, Option<ServerName<'static>>), String>;
+}
+
 /// How the other replicas are reached.
 #[derive(Clone)]
 pub struct Peers {
-    client: Client<HttpConnector, Empty<bytes::Bytes>>,
+    plain: Client<HttpConnector, Empty<Bytes>>,
+    tls: Option<Arc<dyn PeerTls>>,
     broker: BrokerHandle,
 }
 
 impl Peers {
-    /// The peers of a broker.
-    pub fn new(broker: BrokerHandle) -> Self {
-        Self { client: Client::builder(TokioExecutor::new()).build_http(), broker }
+    /// The peers of a broker; all of them serve HTTP as this one does, in plain text without `tls`.
+    pub fn new(broker: BrokerHandle, tls: Option<Arc<dyn PeerTls>>) -> Self {
+        Self { plain: Client::builder(TokioExecutor::new()).build_http(), tls, broker }
     }
 
     /// The other replicas that live.
@@ -118,10 +132,15 @@ impl Peers {
             return Err(failed("it does not say where it is reached: set listen.advertise there".to_owned()));
         }
         let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-        let request = Request::get(format!("http://{}{path}", peer.address)).header(ASKS_FOR_ITSELF, "1");
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        let request = Request::get(format!("{scheme}://{}{path}", peer.address)).header(ASKS_FOR_ITSELF, "1");
         let request = request.header(header::ACCEPT, "application/json").body(Empty::new()).map_err(|e| failed(e.to_string()))?;
         let asking = async {
-            let (head, body) = self.client.request(request).await.map_err(|error| failed(described(&error)))?.into_parts();
+            let answer = match &self.tls {
+                None => self.plain.request(request).await,
+                Some(tls) => over_tls(&**tls).map_err(&failed)?.request(request).await,
+            };
+            let (head, body) = answer.map_err(|error| failed(described(&error)))?.into_parts();
             let body =
                 Limited::new(body, MAX_ANSWER_BYTES).collect().await.map_err(|error| failed(error.to_string()))?.to_bytes();
             match head.status {
@@ -184,6 +203,17 @@ impl Peers {
         let accounts: Vec<&str> = accounts.map(|tenure| tenure.account.as_str()).collect();
         if accounts.is_empty() { "none".to_owned() } else { accounts.join(", ") }
     }
+}
+
+/// A client for one request: sessions of TLS are taken up again, connections are not kept.
+fn over_tls(tls: &dyn PeerTls) -> Result<Client<HttpsConnector<HttpConnector>, Empty<Bytes>>, String> {
+    let (config, name) = tls.now()?;
+    let connector = HttpsConnectorBuilder::new().with_tls_config(config).https_only();
+    let connector = match name {
+        Some(name) => connector.with_server_name_resolver(FixedServerNameResolver::new(name)),
+        None => connector,
+    };
+    Ok(Client::builder(TokioExecutor::new()).build(connector.enable_http1().build()))
 }
 
 /// An error with its causes, the last of which says what happened.

@@ -17,7 +17,7 @@ use super::broker::{BoundBroker, BrokerOptions};
 use super::{dev_view, signal};
 use crate::adapters::route53::AwsOptions;
 use crate::agent::sources::ExtractOptions;
-use crate::agent::{Agent, AgentConfig, AgentHandle, ClusterUid};
+use crate::agent::{Agent, AgentConfig, AgentHandle, BrokerAddress, ClusterUid, Material};
 use crate::broker::BrokerHandle;
 use crate::cli::DevArgs;
 use crate::config::Config;
@@ -321,9 +321,12 @@ async fn agent(
     let bound = Agent::build(AgentConfig {
         cluster: cluster.to_string(),
         kube_system_uid: ClusterUid::StateFile(data.join(format!("{cluster}-uid"))),
-        broker_url: format!("http://{broker}"),
-        token: Some(token.to_owned()),
-        ca_pem: None,
+        broker: BrokerAddress {
+            url: format!("http://{broker}"),
+            token: Some(Material::text(token)),
+            ca: None,
+            certificate: None,
+        },
         manifests: folder.to_owned(),
         rescan: Duration::from_secs(10),
         extract: ExtractOptions::default(),

@@ -8,7 +8,9 @@ pub mod broker;
 pub mod dev;
 mod dev_view;
 pub mod emulator;
+mod identities;
 mod retention;
+mod servers;
 mod signal;
 
 use std::process::ExitCode;

@@ -153,9 +153,15 @@ pub struct AgentArgs {
     /// The token that proves the agent; better in a file
     #[arg(long, env = "ZONEFOLD_TOKEN", hide_env_values = true, conflicts_with = "token_file")]
     pub token: Option<String>,
-    /// A file that holds the token
+    /// A file that holds the token, such as a projected service-account token; it is read again for each session
     #[arg(long, env = "ZONEFOLD_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// A client certificate (PEM) that proves the agent; read again when it changes
+    #[arg(long, env = "ZONEFOLD_CERTIFICATE_FILE", value_name = "FILE", requires = "key_file")]
+    pub certificate_file: Option<PathBuf>,
+    /// The key of the client certificate (PEM)
+    #[arg(long, env = "ZONEFOLD_KEY_FILE", value_name = "FILE", requires = "certificate_file")]
+    pub key_file: Option<PathBuf>,
     /// The certificate authority of the broker (PEM), for https
     #[arg(long, env = "ZONEFOLD_CA_FILE", value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
