@@ -2,13 +2,12 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use http::Uri;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::ApiState;
 use super::page::{Cursor, Limit, Page};
-use super::peers::Asker;
+use super::peers::{Asker, Onward};
 use super::problem::{ApiError, Problem};
 use super::request::{NoParams, Params, identifier};
 use super::values::{Time, visibility_or_null};
@@ -169,7 +168,7 @@ fn show(state: &ApiState, view: ClusterView) -> Cluster {
 pub async fn list(
     State(state): State<ApiState>,
     asker: Asker,
-    uri: Uri,
+    onward: Onward,
     Params(params): Params<ListParams>,
 ) -> Result<Json<Page<Cluster>>, ApiError> {
     let views = state.broker.clusters().await?;
@@ -177,7 +176,7 @@ pub async fn list(
     let after = params.cursor.map(|cursor| cursor.0);
     let mut page = Page::of_sorted(clusters, after.as_ref(), params.limit, |cluster: &Cluster| cluster.name.clone());
     if asker == Asker::Anybody {
-        for known in state.peers.ask_each::<Page<Cluster>>(&state.peers.all(), &uri).await? {
+        for known in state.peers.ask_each::<Page<Cluster>>(&state.peers.all(), &onward).await? {
             for there in known.items {
                 if let Some(cluster) = page.items.iter_mut().find(|cluster| cluster.name == there.name) {
                     cluster.is_known_as(there);
@@ -199,7 +198,7 @@ pub async fn list(
 pub async fn get(
     State(state): State<ApiState>,
     asker: Asker,
-    uri: Uri,
+    onward: Onward,
     Path(name): Path<String>,
     Params(NoParams {}): Params<NoParams>,
 ) -> Result<Json<Cluster>, ApiError> {
@@ -212,7 +211,7 @@ pub async fn get(
     })?;
     let mut cluster = show(&state, view);
     if asker == Asker::Anybody {
-        let known = state.peers.ask_each::<Cluster>(&state.peers.all(), &uri).await?;
+        let known = state.peers.ask_each::<Cluster>(&state.peers.all(), &onward).await?;
         known.into_iter().for_each(|there| cluster.is_known_as(there));
     }
     Ok(Json(cluster))

@@ -11,7 +11,7 @@ use axum::extract::FromRequestParts;
 use bytes::Bytes;
 use futures::future::try_join_all;
 use http::request::Parts;
-use http::{HeaderName, Request, StatusCode, Uri, header};
+use http::{HeaderName, HeaderValue, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -41,6 +41,21 @@ pub enum Asker {
     Anybody,
     /// Another replica, which wants to know what this one knows.
     Replica,
+}
+
+/// A question as it goes on to another replica: the same, with the same authority, which that one judges for itself.
+#[derive(Clone, Debug)]
+pub struct Onward {
+    uri: Uri,
+    authorization: Option<HeaderValue>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Onward {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        Ok(Self { uri: parts.uri.clone(), authorization: parts.headers.get(header::AUTHORIZATION).cloned() })
+    }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Asker {
@@ -121,7 +136,7 @@ impl Peers {
     ///
     /// # Errors
     /// It cannot be reached, or answers something else.
-    pub async fn ask<T: DeserializeOwned>(&self, peer: &ReplicaRow, uri: &Uri) -> Result<Option<T>, ApiError> {
+    pub async fn ask<T: DeserializeOwned>(&self, peer: &ReplicaRow, onward: &Onward) -> Result<Option<T>, ApiError> {
         let failed = |why: String| ApiError::ReplicaUnreachable {
             replica: peer.replica.to_string(),
             address: peer.address.clone(),
@@ -131,9 +146,13 @@ impl Peers {
         if peer.address.is_empty() {
             return Err(failed("it does not say where it is reached: set listen.advertise there".to_owned()));
         }
-        let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+        let path = onward.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         let request = Request::get(format!("{scheme}://{}{path}", peer.address)).header(ASKS_FOR_ITSELF, "1");
+        let request = match &onward.authorization {
+            Some(authorization) => request.header(header::AUTHORIZATION, authorization),
+            None => request,
+        };
         let request = request.header(header::ACCEPT, "application/json").body(Empty::new()).map_err(|e| failed(e.to_string()))?;
         let asking = async {
             let answer = match &self.tls {
@@ -159,8 +178,8 @@ impl Peers {
     ///
     /// # Errors
     /// One of them cannot be reached, or answers something else.
-    pub async fn ask_each<T: DeserializeOwned>(&self, peers: &[ReplicaRow], uri: &Uri) -> Result<Vec<T>, ApiError> {
-        let answers = try_join_all(peers.iter().map(|peer| self.ask(peer, uri))).await?;
+    pub async fn ask_each<T: DeserializeOwned>(&self, peers: &[ReplicaRow], onward: &Onward) -> Result<Vec<T>, ApiError> {
+        let answers = try_join_all(peers.iter().map(|peer| self.ask(peer, onward))).await?;
         Ok(answers.into_iter().flatten().collect())
     }
 
@@ -172,7 +191,7 @@ impl Peers {
         &self,
         own: Page<T>,
         peers: &[ReplicaRow],
-        uri: &Uri,
+        onward: &Onward,
         limit: Limit,
         position: impl Fn(&T) -> P,
     ) -> Result<Page<T>, ApiError>
@@ -180,7 +199,7 @@ impl Peers {
         T: DeserializeOwned,
         P: Serialize + Ord,
     {
-        let pages: Vec<Page<T>> = self.ask_each(peers, uri).await?;
+        let pages: Vec<Page<T>> = self.ask_each(peers, onward).await?;
         let mut items = vec![];
         let mut more = false;
         for page in std::iter::once(own).chain(pages) {

@@ -18,6 +18,7 @@ use crate::adapters::auth::KnownCallers;
 use crate::adapters::clock::AnchoredClock;
 use crate::adapters::route53::{AwsOptions, AwsProviders};
 use crate::adapters::store::{self, StoreOptions};
+use crate::api::authority::Authority;
 use crate::api::front::Front;
 use crate::api::peers::PeerTls;
 use crate::broker::directory::ClusterSettings;
@@ -55,6 +56,7 @@ pub struct Listening<'a> {
     front: Front,
     peer_tls: Option<Arc<dyn PeerTls>>,
     callers: Arc<KnownCallers>,
+    authority: Authority,
     admission: Admission,
     started: watch::Sender<Option<FederationService>>,
     servers: Servers,
@@ -69,6 +71,7 @@ pub struct BoundBroker {
     broker: Broker,
     providers: Arc<AwsProviders>,
     callers: Arc<KnownCallers>,
+    authority: Authority,
     journal_retention: Option<Duration>,
     servers: Servers,
 }
@@ -161,10 +164,32 @@ pub fn listen(config: &Config, options: BrokerOptions) -> anyhow::Result<Listeni
     let admission = Admission::new(Arc::clone(&callers) as Arc<dyn Callers>, Arc::clone(&clock), metrics.clone());
     let (started, started_seen) = watch::channel(None);
     let progress = Arc::new(StartProgress::default());
-    let front = Front::new(Arc::clone(&progress), Arc::new(registry));
+    let rules = identities::api_rules(config, http);
+    if rules.holders.is_empty() && rules.anonymous.is_none() {
+        warn!(
+            "nobody may use the API under {http}: add api.tokens to the configuration (zonefold token makes one), or set api.anonymous"
+        );
+    }
+    let authority = Authority::new(rules);
+    let front = Front::new(Arc::clone(&progress), Arc::new(registry), authority.clone());
     let service = StartingService::new(admission.clone(), started_seen, Arc::clone(&progress));
     let servers = Servers::start(ports, service, front.router(), &options.limits, options.certificates_every);
-    Ok(Listening { grpc, http, progress, config, options, clock, metrics, front, peer_tls, callers, admission, started, servers })
+    Ok(Listening {
+        grpc,
+        http,
+        progress,
+        config,
+        options,
+        clock,
+        metrics,
+        front,
+        peer_tls,
+        callers,
+        authority,
+        admission,
+        started,
+        servers,
+    })
 }
 
 impl Listening<'_> {
@@ -173,8 +198,22 @@ impl Listening<'_> {
     /// # Errors
     /// What could not be opened, with the remedy.
     pub async fn start(self) -> anyhow::Result<BoundBroker> {
-        let Self { grpc, http, progress, config, options, clock, metrics, front, peer_tls, callers, admission, started, servers } =
-            self;
+        let Self {
+            grpc,
+            http,
+            progress,
+            config,
+            options,
+            clock,
+            metrics,
+            front,
+            peer_tls,
+            callers,
+            authority,
+            admission,
+            started,
+            servers,
+        } = self;
         let (broker, providers) = {
             let starting = start(config, http, options, clock, metrics, admission, Arc::clone(&progress));
             tokio::pin!(starting);
@@ -188,7 +227,7 @@ impl Listening<'_> {
         front.open(broker.handle(), peer_tls);
         started.send_replace(Some(broker.service()));
         let journal_retention = config.journal.retention();
-        Ok(BoundBroker { grpc, http, broker, providers, callers, journal_retention, servers })
+        Ok(BoundBroker { grpc, http, broker, providers, callers, authority, journal_retention, servers })
     }
 }
 
@@ -265,6 +304,8 @@ impl BoundBroker {
             handle: self.broker.handle(),
             providers: Arc::clone(&self.providers),
             callers: Arc::clone(&self.callers),
+            authority: self.authority.clone(),
+            http: self.http,
             first: config,
         }
     }
@@ -302,6 +343,8 @@ pub struct Reloader {
     handle: BrokerHandle,
     providers: Arc<AwsProviders>,
     callers: Arc<KnownCallers>,
+    authority: Authority,
+    http: SocketAddr,
     first: Arc<Config>,
 }
 
@@ -315,6 +358,7 @@ impl Reloader {
             Ok(identities) => self.callers.set(identities),
             Err(error) => warn!("who agents are stays as it was: {error}"),
         }
+        self.authority.set(identities::api_rules(config, self.http));
         self.providers.set_accounts(config.accounts.iter().map(|account| account.access()).collect());
         self.handle.reconfigure(clusters_of(config), accounts_of(config)).await;
         info!("configuration applied");

@@ -1,7 +1,10 @@
-//! The configuration's identities, as the adapter that judges callers takes them.
+//! Whom the configuration knows: agents, as the adapter that judges them takes them, and holders of tokens of the API.
 
 use crate::adapters::auth::{self, Identities, KeySource, ServiceAccount, token_hash};
-use crate::config::{ClusterIdentity, Config, ConfigError};
+use std::net::SocketAddr;
+
+use crate::api::authority::{Holder, Role, Rules};
+use crate::config::{Anonymous, ApiRole, ClusterIdentity, Config, ConfigError, PlainText};
 
 /// Whom a configuration knows.
 ///
@@ -27,4 +30,29 @@ fn identity(identity: &ClusterIdentity) -> auth::Identity {
         },
     });
     auth::Identity { certificate: identity.certificate.clone(), service_account: account, token_sha256: identity.token_hash() }
+}
+
+/// Who may use the API of a broker that listens there.
+pub fn api_rules(config: &Config, http: SocketAddr) -> Rules {
+    let api = &config.api;
+    let holders = api.tokens.iter().filter_map(|token| {
+        let role = match token.role {
+            ApiRole::Viewer => Role::Viewer,
+            ApiRole::Operator => Role::Operator,
+            ApiRole::Admin => Role::Admin,
+        };
+        Some((token.token_hash()?, Holder { name: token.name.clone(), role }))
+    });
+    // Behind a proxy everybody comes from this machine.
+    let only_this_machine = http.ip().is_loopback() && config.listen.plain_text == PlainText::LoopbackOnly;
+    let may_read = match api.anonymous {
+        Anonymous::Viewer => true,
+        Anonymous::OnLoopback => only_this_machine && api.tokens.is_empty(),
+        Anonymous::Nothing => false,
+    };
+    Rules {
+        holders: holders.collect(),
+        anonymous: may_read.then_some(Role::Viewer),
+        open_metrics: api.open_metrics.unwrap_or(only_this_machine),
+    }
 }

@@ -4,6 +4,7 @@ pub mod bench;
 pub mod client;
 pub mod output;
 pub mod status;
+pub mod token;
 pub mod why;
 
 use std::net::SocketAddr;
@@ -42,6 +43,9 @@ pub enum Command {
     /// Say why a name is what it is
     #[command(after_help = "Example:\n  zonefold why app.dev.example.com")]
     Why(why::WhyArgs),
+    /// Make a token for the REST API or for a cluster's agent, and the entry of the broker's configuration that knows it
+    #[command(after_help = "Example:\n  zonefold token --role viewer --name dashboard --out ./api-token")]
+    Token(token::TokenArgs),
     /// Run the emulator of Route 53 and STS
     #[command(after_help = "Example:\n  zonefold emulator --config emulator.yaml --state ./emulator.json")]
     Emulator(EmulatorArgs),

@@ -7,6 +7,7 @@
 //! refused.
 
 mod account;
+mod api;
 mod budget;
 mod cluster;
 mod error;
@@ -24,6 +25,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 pub use account::{Account, ZoneEntry};
+pub use api::{Anonymous, Api, ApiRole, ApiToken};
 pub use budget::{BucketEntry, BudgetEntry, BudgetProfile};
 pub use cluster::{Cluster, Environment};
 pub use error::{ConfigError, Place, Problem};
@@ -45,6 +47,8 @@ pub struct Config {
     pub listen: Listen,
     /// How agents prove themselves.
     pub agents: Agents,
+    /// Who may use the REST API.
+    pub api: Api,
     /// What joins clusters and accounts.
     pub environments: Vec<Environment>,
     /// The AWS accounts that are worked.
@@ -149,6 +153,7 @@ impl Config {
         self.store.validate(&root.key("store"), &mut problems);
         self.listen.validate(&root.key("listen"), &mut problems);
         self.agents.validate(&root.key("agents"), self.needs_shared_token(), &mut problems);
+        self.api.validate(&root.key("api"), &mut problems);
         self.aws.validate(&root.key("aws"), &mut problems);
         self.journal.validate(&root.key("journal"), &mut problems);
         self.log.validate(&root.key("log"), &mut problems);

@@ -19,6 +19,7 @@ use zonefold::adapters::route53::{AwsOptions, AwsProviders};
 use zonefold::adapters::store;
 use zonefold::agent::sources::ExtractOptions;
 use zonefold::agent::{Agent, AgentConfig, BrokerAddress, ClusterUid, Material};
+use zonefold::api::authority::Authority;
 use zonefold::broker::directory::ClusterSettings;
 use zonefold::broker::endpoints::StatusCounts;
 use zonefold::broker::ingest::{Admission, Limits};
@@ -149,7 +150,7 @@ impl Rig {
             );
         tokio::spawn(serving);
         Self {
-            routes: zonefold::api::router(handle.clone(), Arc::new(registry), None),
+            routes: zonefold::api::router(handle.clone(), Arc::new(registry), Authority::everybody(), None),
             handle,
             _broker: broker,
             _emulator: emulator,
