@@ -1,6 +1,7 @@
 //! What the tasks of the agent share: the index, the publisher and the statuses under one lock that is held for moments and
 //! never across an await, and the signals that wake who waits for them.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, watch};
@@ -68,11 +69,19 @@ impl Shared {
     pub(super) fn heartbeat(&self) {
         let state = &mut *self.lock();
         state.publisher.heartbeat(&state.index);
-        // While a source was not read yet, what it wants may be known to the broker alone.
-        let State { index, statuses, .. } = state;
-        if index.listed() && statuses.len() as u64 > index.digest().count() {
-            statuses.keep(|hash| index.get(hash).is_some());
+    }
+
+    /// Forgets the statuses of endpoints that are gone at the broker too: of what it found to be gone by comparing it says nothing
+    /// more. As long as it may hold an endpoint, a status that is forgotten is not said again.
+    pub(super) fn forget_what_is_gone(&self) {
+        let State { index, publisher, statuses } = &mut *self.lock();
+        if statuses.len() as u64 <= index.digest().count() {
+            return;
         }
+        // Absence counts at the broker for sources that say that they were read completely, and for no others.
+        let synced: BTreeSet<&str> =
+            index.sources().iter().filter(|source| source.synced).map(|source| source.kind.as_str()).collect();
+        statuses.keep(|hash, source| index.get(hash).is_some() || publisher.holds(hash) || !synced.contains(source));
     }
 
     /// Waits until the state is as wanted.
@@ -89,5 +98,45 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         // A panic while the lock was held is reported where it happened; the state is replaced as a whole at the next session.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::index::tests::{object, wants};
+    use crate::agent::session::publisher::Identity;
+    use crate::agent::sources::SourceKind;
+    use crate::core::endpoint::EndpointKey;
+
+    fn shared() -> Arc<Shared> {
+        let identity = Identity { cluster: "east".into(), kube_system_uid: "uid".into(), instance_id: "one".into() };
+        Shared::new(Index::new([SourceKind::Service]), Publisher::new(identity))
+    }
+
+    fn is_told(shared: &Shared, host: &str) -> bool {
+        let key: EndpointKey = wants(&object("web"), &[(host, "1")]).endpoints.remove(0).key;
+        let status = v1::EndpointStatus { key: Some((&key).into()), ..v1::EndpointStatus::default() };
+        shared.write(|state| state.statuses.take(v1::StatusBatch { statuses: vec![status], ..v1::StatusBatch::default() }));
+        shared.forget_what_is_gone();
+        shared.read(|state| state.statuses.get(&key.hash()).is_some())
+    }
+
+    #[test]
+    fn what_the_broker_may_still_hold_is_not_forgotten() {
+        let (shared, web) = (shared(), object("web"));
+        assert!(is_told(&shared, "a"), "the source was not read yet");
+        shared.change(|index| index.reset(SourceKind::Service, vec![]));
+        shared.change(|index| {
+            index.fail(SourceKind::Service, "away".to_owned());
+            vec![]
+        });
+        assert!(is_told(&shared, "a"), "absence does not count at the broker");
+        shared.change(|index| index.reset(SourceKind::Service, vec![]));
+        assert!(!is_told(&shared, "a"));
+        shared.change(|index| index.apply(&web, &"file".into(), wants(&web, &[("a", "1")])));
+        assert!(is_told(&shared, "a"));
+        shared.change(|index| index.delete(&web));
+        assert!(is_told(&shared, "a"), "the broker does not know yet that it is gone, and it may come back before");
     }
 }

@@ -63,9 +63,10 @@ impl StatusBook {
         }
     }
 
-    /// Forgets endpoints that are not wanted any more: what the broker found to be gone by comparing is acknowledged to nobody.
-    pub fn keep(&mut self, is_wanted: impl Fn(&KeyHash) -> bool) {
-        let gone: Vec<KeyHash> = self.latest.keys().filter(|hash| !is_wanted(hash)).copied().collect();
+    /// Forgets what is not to be kept, by key and kind of source.
+    pub fn keep(&mut self, is_kept: impl Fn(&KeyHash, &str) -> bool) {
+        let gone: Vec<KeyHash> =
+            self.latest.iter().filter(|(hash, status)| !is_kept(hash, source_of(status))).map(|(hash, _)| *hash).collect();
         self.forget(&gone);
     }
 
@@ -109,6 +110,11 @@ impl StatusBook {
     pub fn iter(&self) -> impl Iterator<Item = &EndpointStatus> {
         self.latest.values()
     }
+}
+
+/// The kind of source of what it is about.
+fn source_of(status: &EndpointStatus) -> &str {
+    status.key.as_ref().map_or("", |key| &key.source)
 }
 
 fn same_meaning(before: &EndpointStatus, after: &EndpointStatus) -> bool {
@@ -199,11 +205,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_wanted_any_more_is_not_kept() {
+    fn what_is_not_kept_leaves_no_trace() {
         let (wanted, gone) = (status("a", 1, Progress::Applied), status("b", 1, Progress::Applied));
         let mut book = StatusBook::default();
         book.take(batch(&[wanted.clone(), gone], false));
-        book.keep(|hash| *hash == hash_of(&wanted));
+        book.keep(|hash, _| *hash == hash_of(&wanted));
         let mut anew = StatusBook::default();
         anew.take(batch(&[wanted], false));
         assert_eq!((book.len(), book.held_digests()), (1, anew.held_digests()));

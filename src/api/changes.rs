@@ -80,13 +80,16 @@ impl From<&CoreChange> for Difference {
 pub enum Outcome {
     /// Under way, or its outcome is being read back.
     Open,
-    /// Route 53 accepted it.
+    /// Route 53 accepted it, and said so.
     Applied {
-        /// AWS's change id; null when it was found applied by reading back.
-        change_id: Option<String>,
+        /// AWS's change id.
+        change_id: String,
         /// AWS's request id.
         request_id: Option<String>,
     },
+    /// Its answer was lost, and when it was read back, what it would have done was done: by it, by an earlier call that came
+    /// late, or by somebody else. CloudTrail knows the call by its comment, `zonefold` and the batch.
+    FoundDone,
     /// Route 53 refused the batch for its content: nothing of it was applied.
     Refused {
         /// AWS's error code.
@@ -108,6 +111,7 @@ impl From<Option<BatchOutcome>> for Outcome {
         match outcome {
             None => Self::Open,
             Some(BatchOutcome::Applied { change_id, request_id }) => Self::Applied { change_id, request_id },
+            Some(BatchOutcome::FoundDone) => Self::FoundDone,
             Some(BatchOutcome::Refused { code, message, request_id }) => Self::Refused { code, message, request_id },
             Some(BatchOutcome::NotApplied { reason }) => Self::NotApplied { reason },
         }

@@ -10,6 +10,7 @@ use tracing::warn;
 use super::directory::SharedDirectory;
 use super::held::{Held, NOT_KNOWN, Status, fingerprint};
 use super::relay::{RelayHandle, ToldStatus};
+use crate::core::ids::AccountId;
 use crate::core::time::Timestamp;
 use crate::ports::{Store, StoreError, VerdictRow};
 
@@ -62,9 +63,9 @@ impl Feedback {
         }
     }
 
-    /// Tells the other replicas again what became of the endpoints of the accounts that are worked here.
-    pub fn tell_others_again(&self) {
-        self.relay.iter().for_each(RelayHandle::tell_again);
+    /// Tells the other replicas again what became of the endpoints of an account that is worked here.
+    pub fn tell_others_again(&self, account: &AccountId) {
+        self.relay.iter().for_each(|relay| relay.tell_again(account));
     }
 
     /// Tells what another replica says of an endpoint and keeps; of a content that is not the one here it says nothing.

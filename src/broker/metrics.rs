@@ -101,6 +101,8 @@ impl BrokerMetrics {
             batch_changes: Some(Histogram::new(exponential_buckets(1.0, 2.0, 11))),
             ..Self::default()
         };
+        // This one lives; of others it hears by the heartbeats of a shared store.
+        metrics.replicas.set(1);
         registry.register("zonefold_route53_calls", "Calls paid for, by action", metrics.calls.clone());
         registry.register("zonefold_route53_throttled", "Answers of Throttling", metrics.throttled.clone());
         registry.register("zonefold_route53_denied", "Answers of AccessDenied and its kin", metrics.denied.clone());

@@ -5,7 +5,7 @@
 //! away; while no other replica is there, nothing waits. A replica that has just loaded the store holds no statuses and asks for
 //! them: then everything of the accounts that are worked here is told again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -46,9 +46,36 @@ struct Shared {
     asked_until: Mutex<Option<Instant>>,
     /// The endpoints of which something is to be told, by arrival.
     untold: Mutex<HashMap<i64, Held>>,
-    /// Whether everything is to be told.
-    everything: AtomicBool,
+    /// The accounts of which everything is to be told, whether or not it is news.
+    again: Mutex<Accounts>,
     news: Notify,
+}
+
+/// Some accounts.
+#[derive(Debug, Default, PartialEq)]
+enum Accounts {
+    #[default]
+    None,
+    These(BTreeSet<AccountId>),
+    All,
+}
+
+impl Accounts {
+    fn add(&mut self, account: &AccountId) {
+        match self {
+            Self::None => *self = Self::These([account.clone()].into()),
+            Self::These(accounts) => drop(accounts.insert(account.clone())),
+            Self::All => {}
+        }
+    }
+
+    fn has(&self, account: &AccountId) -> bool {
+        match self {
+            Self::None => false,
+            Self::These(accounts) => accounts.contains(account),
+            Self::All => true,
+        }
+    }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -73,11 +100,11 @@ impl RelayHandle {
         }
     }
 
-    /// An account is worked here now. Who asked while nobody worked it was answered by nobody, and what was said of its
+    /// This account is worked here now. Who asked while nobody worked it was answered by nobody, and what was said of its
     /// endpoints before is no news here.
-    pub fn tell_again(&self) {
+    pub fn tell_again(&self, account: &AccountId) {
         if self.is_heard() {
-            self.0.everything.store(true, Ordering::Relaxed);
+            locked(&self.0.again).add(account);
             self.0.news.notify_one();
         }
     }
@@ -85,7 +112,7 @@ impl RelayHandle {
     /// Another replica asks for everything.
     pub fn tell_everything(&self) {
         *locked(&self.0.asked_until) = Some(Instant::now() + ASKER_IS_THERE_FOR);
-        self.0.everything.store(true, Ordering::Relaxed);
+        *locked(&self.0.again) = Accounts::All;
         self.0.news.notify_one();
     }
 }
@@ -110,18 +137,19 @@ impl Relay {
         loop {
             self.handle.0.news.notified().await;
             tokio::time::sleep(GATHER).await;
-            if self.handle.0.everything.swap(false, Ordering::Relaxed) {
-                self.tell_everything().await;
+            let again = std::mem::take(&mut *locked(&self.handle.0.again));
+            if again != Accounts::None {
+                self.tell_again(again).await;
             }
             let mut untold: Vec<Held> = std::mem::take(&mut *locked(&self.handle.0.untold)).into_values().collect();
             untold.sort_by_key(Held::arrival);
             for chunk in untold.chunks(MOST_AT_ONCE) {
-                self.tell(chunk).await;
+                self.tell(chunk, &Accounts::All).await;
             }
         }
     }
 
-    async fn tell_everything(&self) {
+    async fn tell_again(&self, of: Accounts) {
         for cluster in self.directory.clusters() {
             let endpoints = self.directory.cluster(&cluster);
             let mut after = None;
@@ -129,20 +157,20 @@ impl Relay {
                 let page = endpoints.page(after.as_ref(), LOOK_PAGE);
                 let Some(last) = page.last() else { break };
                 after = Some(last.key_hash());
-                self.tell(&page).await;
+                self.tell(&page, &of).await;
             }
         }
         self.announce(THAT_WAS_ALL).await;
     }
 
-    /// Whether what is said of an endpoint is said here. What concerns no account every replica finds out by itself.
-    fn is_ours(&self, held: &Held) -> bool {
-        self.directory.placement(held).is_some_and(|placement| (self.is_worked_here)(&placement.account))
-    }
-
-    /// Tells the statuses of some endpoints, of which an account may have passed on since they were noted.
-    async fn tell(&self, endpoints: &[Held]) {
-        let bytes = encode(endpoints.iter().filter(|held| self.is_ours(held)));
+    /// Tells the statuses of some endpoints, as far as they are of these accounts, which may have passed on meanwhile. What
+    /// concerns no account every replica finds out by itself.
+    async fn tell(&self, endpoints: &[Held], of: &Accounts) {
+        let is_ours = |held: &&Held| {
+            let placement = self.directory.placement(held);
+            placement.is_some_and(|placement| of.has(&placement.account) && (self.is_worked_here)(&placement.account))
+        };
+        let bytes = encode(endpoints.iter().filter(is_ours));
         if !bytes.is_empty() {
             self.announce(bytes).await;
         }
@@ -328,8 +356,8 @@ mod tests {
         let relay = RelayHandle::default();
         let held = held("east", "web", Status::of(Verdict::rejected(Reason::InvalidName, "x")));
         relay.note(&held);
-        relay.tell_again();
-        assert!(locked(&relay.0.untold).is_empty() && !relay.0.everything.load(Ordering::Relaxed));
+        relay.tell_again(&zone_context().placement.account);
+        assert!(locked(&relay.0.untold).is_empty() && *locked(&relay.0.again) == Accounts::None);
         relay.tell_everything();
         relay.note(&held);
         relay.note(&held);
@@ -337,8 +365,20 @@ mod tests {
         tokio::time::advance(ASKER_IS_THERE_FOR).await;
         assert!(!relay.is_heard());
         relay.set_others(true);
-        relay.0.everything.store(false, Ordering::Relaxed);
-        relay.tell_again();
-        assert!(relay.is_heard() && relay.0.everything.load(Ordering::Relaxed));
+        assert!(relay.is_heard());
+    }
+
+    #[test]
+    fn who_takes_an_account_over_tells_all_of_this_one_and_who_is_asked_of_each() {
+        let (relay, [a, b, c]) =
+            (RelayHandle::default(), ["1", "2", "3"].map(|digit| AccountId::parse(&digit.repeat(12)).unwrap()));
+        relay.set_others(true);
+        relay.tell_again(&a);
+        relay.tell_again(&b);
+        let is_told = |account| locked(&relay.0.again).has(account);
+        assert!(is_told(&a) && is_told(&b) && !is_told(&c));
+        relay.tell_everything();
+        relay.tell_again(&a);
+        assert!(is_told(&c));
     }
 }

@@ -17,8 +17,8 @@ use crate::core::ids::AccountId;
 use crate::core::time::Millis;
 use crate::ports::{Clock, DnsProviders, Store, Tenure};
 
-/// How far the clocks of two replicas may differ. With more, a replica that takes an account over could believe that tokens had
-/// flowed back which another has just spent.
+/// How far the clocks of two lives of the broker may differ: those of two replicas, or one machine's before and after it was set.
+/// With more, who takes an account over could believe that tokens had flowed back which were spent just now.
 const CLOCKS_DIFFER: Millis = Millis(10_000);
 /// How long a tenant that cannot begin waits before it tries again, at first and at most.
 const FIRST_RETRY: Duration = Duration::from_millis(200);
@@ -155,14 +155,13 @@ impl Hiring {
         let account = lease.account().clone();
         let settings = Arc::clone(&settings.borrow_and_update());
         let provider = self.providers.provider(&account).await;
-        let clocks_differ = if self.store.is_shared() { CLOCKS_DIFFER } else { Millis(0) };
         let number = account.as_str().bytes().fold(0_u64, |number, digit| number.wrapping_mul(31).wrapping_add(u64::from(digit)));
         let (worker, view) = Worker::load_books(WorkerParts {
             settings: AccountSettings::clone(&settings),
             lease: lease.clone(),
             provider: provider.map_err(|source| StartError::Account { account: account.clone(), source })?,
             store: self.store.under(lease.tenure().clone()),
-            clocks_differ,
+            clocks_differ: CLOCKS_DIFFER,
             clock: Arc::clone(&self.clock),
             feedback: self.feedback.clone(),
             discovered: self.discovered.clone(),
@@ -175,11 +174,11 @@ impl Hiring {
         Ok((worker, WorkerHandle { messages, view, lease: lease.clone() }, receiver))
     }
 
-    /// Tells the other replicas what the worker knows, as soon as it knows everything.
+    /// Tells the other replicas what the worker knows of its account, as soon as it knows everything.
     async fn introduce(&self, worker: &WorkerHandle) {
         let mut view = worker.view.clone();
         if view.wait_for(|view| !view.loading).await.is_ok() {
-            self.feedback.tell_others_again();
+            self.feedback.tell_others_again(worker.lease.account());
         }
         std::future::pending().await
     }

@@ -135,8 +135,8 @@ fn changes(changes: &[Change], width: u16) -> comfy_table::Table {
 fn outcome(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Open => "under way".to_owned(),
-        Outcome::Applied { change_id: Some(change_id), .. } => format!("applied as {change_id}"),
-        Outcome::Applied { change_id: None, .. } => "found applied".to_owned(),
+        Outcome::Applied { change_id, .. } => format!("applied as {change_id}"),
+        Outcome::FoundDone => "answer lost, found done".to_owned(),
         Outcome::Refused { code, message, .. } => format!("refused: {code}: {message}"),
         Outcome::NotApplied { reason } => format!("not applied: {reason}"),
     }

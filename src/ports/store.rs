@@ -266,13 +266,16 @@ pub enum ClaimWrite {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum BatchOutcome {
-    /// Route 53 accepted it.
+    /// Route 53 accepted it, and said so.
     Applied {
-        /// The bare change id; none when it was found applied by reading back.
-        change_id: Option<String>,
+        /// The bare change id.
+        change_id: String,
         /// AWS's request id.
         request_id: Option<String>,
     },
+    /// Its answer was lost, and when it was read back, what it would have done was done. By it, as a rule; but an earlier call of
+    /// ours that came late, or somebody else, leaves the same behind, and no reading tells them apart.
+    FoundDone,
     /// Route 53 refused it for its content: nothing of it was applied.
     Refused {
         /// The code.
@@ -293,19 +296,24 @@ pub enum BatchOutcome {
 const NOT_FOUND: &str = "not found when read back";
 
 impl BatchOutcome {
-    /// The answer was lost, and nothing of the batch was there when it was read back.
+    /// The answer was lost, and the batch was not there when it was read back.
     pub fn not_found() -> Self {
         Self::NotApplied { reason: NOT_FOUND.to_owned() }
     }
 
     /// Whether the call may still be carried out after this end: its answer was lost, so it may be somewhere on its way. What was
-    /// found applied by reading back may have been the work of an earlier call that did the same.
+    /// found done may have been the work of an earlier call that did the same.
     pub fn may_come_late(&self) -> bool {
         match self {
-            Self::Applied { change_id, .. } => change_id.is_none(),
+            Self::FoundDone => true,
             Self::NotApplied { reason } => reason == NOT_FOUND,
-            Self::Refused { .. } => false,
+            Self::Applied { .. } | Self::Refused { .. } => false,
         }
+    }
+
+    /// Whether what Route 53 holds since is explained by the batch.
+    pub fn is_done(&self) -> bool {
+        matches!(self, Self::Applied { .. } | Self::FoundDone)
     }
 }
 

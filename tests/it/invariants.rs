@@ -461,9 +461,7 @@ async fn i10_every_change_names_its_object_its_batch_and_aws_s_change() {
         assert_eq!(entry.comment.as_deref(), Some(format!("zonefold {}", row.batch).as_str()));
         assert_eq!(row.change.cause.endpoints[0].resource(), "dnsendpoint/default/web");
         assert_eq!(row.change.cause.cluster.as_str(), "east");
-        let Some(BatchOutcome::Applied { change_id: Some(change_id), request_id: Some(request_id) }) = &row.outcome else {
-            panic!("{row:?}")
-        };
+        let Some(BatchOutcome::Applied { change_id, request_id: Some(request_id) }) = &row.outcome else { panic!("{row:?}") };
         assert_eq!((change_id, request_id), (&entry.change_id, &entry.request_id));
     }
     assert!(

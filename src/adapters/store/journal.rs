@@ -214,7 +214,7 @@ pub(super) async fn finish(transaction: &mut Transaction, batch: &Batch, ending:
     let entry =
         Entry::Outcome { batch: batch.id, at: ending.at, outcome: ending.outcome, claims: ClaimEntry::all(ending.claims) };
     append(transaction, &batch.account, &entry).await?;
-    let applied = i64::from(matches!(ending.outcome, BatchOutcome::Applied { .. }));
+    let applied = i64::from(ending.outcome.is_done());
     let update = "update batches set outcome = $2, applied = $3, finished_at = $4 where batch_id = $1";
     let arguments = [batch_bytes(batch.id).into(), to_json(ending.outcome)?.into(), applied.into(), ending.at.0.into()];
     transaction.execute(update, arguments).await?;

@@ -214,6 +214,7 @@ async fn send(
             end = receiving.join_next() => return ended(end),
             () = shared.to_send.notified() => {}
             () = tokio::time::sleep_until(heartbeat_at) => {
+                shared.forget_what_is_gone();
                 shared.heartbeat();
                 heartbeat_at = Instant::now() + heartbeat_interval(shared);
             }

@@ -346,6 +346,11 @@ impl Publisher {
         self.settled && !self.outbox.holds(hash)
     }
 
+    /// Whether a change of this key is not acknowledged yet.
+    pub fn holds(&self, hash: &KeyHash) -> bool {
+        self.outbox.holds(hash)
+    }
+
     /// How many keys have a change that is not acknowledged.
     pub fn outbox_len(&self) -> usize {
         self.outbox.len()

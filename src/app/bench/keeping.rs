@@ -167,7 +167,7 @@ impl Keeping {
         self.store.begin_batch(&batch, &holds).await?;
         let writes: Vec<RecordWrite> = batch.changes().map(|change| write_of(change, &batch, self.now)).collect();
         let outcome = BatchOutcome::Applied {
-            change_id: Some(format!("C{:020}", self.rng.u64(..))),
+            change_id: format!("C{:020}", self.rng.u64(..)),
             request_id: Some(uuid::Builder::from_random_bytes(random).into_uuid().to_string()),
         };
         Ok(self.store.finish_batch(&batch, &outcome, &writes, &releases, self.now).await?)

@@ -264,7 +264,7 @@ impl Worker {
         {
             search.bisection.applied();
         }
-        let outcome = BatchOutcome::Applied { change_id: Some(receipt.change_id), request_id: receipt.request_id };
+        let outcome = BatchOutcome::Applied { change_id: receipt.change_id, request_id: receipt.request_id };
         self.record(batch, outcome, writes, releases);
     }
 
@@ -380,12 +380,11 @@ impl Worker {
         let mut followers = BTreeSet::new();
         if let Some(zone) = self.zones.get_mut(&zone_id) {
             let gap = zone.gap;
-            let sent_a_change = !matches!(&outcome, BatchOutcome::Applied { change_id: None, .. });
             zone.unsettled.retain(|row| row.batch.id != batch.id);
-            if matches!(outcome, BatchOutcome::Applied { .. }) {
+            if outcome.is_done() {
                 followers = zone.book.followers_of(names.iter().cloned());
             }
-            self.release(&zone_id, if sent_a_change { now + gap } else { now });
+            self.release(&zone_id, now + gap);
         }
         self.release_held(&zone_id);
         self.review(&zone_id, names, now);

@@ -95,6 +95,14 @@ impl ZoneBook {
         diff
     }
 
+    /// What stands under a key is somebody else's, whoever had it before.
+    pub fn sees_others(&mut self, key: RecordKey, raw: &RawRecordSet, now: Timestamp) -> RecordWrite {
+        let seen = Sighting::new(&key, PackedRecord::pack(&key, raw), None, None);
+        let write = RecordWrite::Put(seen.row(key.clone(), now));
+        self.observe(&key, Some(seen));
+        write
+    }
+
     fn note(&mut self, key: RecordKey, seen: Sighting, now: Timestamp, diff: &mut PageDiff) {
         diff.writes.push(RecordWrite::Put(seen.row(key.clone(), now)));
         diff.touched.insert(key.name.clone());

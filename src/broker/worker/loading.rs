@@ -187,7 +187,7 @@ impl Worker {
         let filter = ChangeFilter { zone: Some(zone_id.clone()), limit: 1, ..ChangeFilter::default() };
         let last = self.store.changes(&filter).await?.into_iter().next();
         if let Some(zone) = self.zones.get_mut(zone_id)
-            && let Some(BatchOutcome::Applied { change_id: Some(change_id), .. }) = last.and_then(|row| row.outcome)
+            && let Some(BatchOutcome::Applied { change_id, .. }) = last.and_then(|row| row.outcome)
         {
             zone.sync = Some(SyncWatch { change_id, sequence: 0, ask_at: now, asked: 0 });
         }
@@ -196,7 +196,7 @@ impl Worker {
 }
 
 /// Since when nothing has been spent of the account's tokens, by this replica's clock. The horizon was written by another's clock,
-/// perhaps; but whoever spent has stopped before its lease passed on, so it is no later than now and what was sent last, and
+/// or by this machine's before it was set, perhaps; but whoever spent has stopped before its lease passed on, so it is no later than now and what was sent last, and
 /// where the clocks could make a difference, it is taken to be now.
 fn nothing_spent_since(spent_until: Timestamp, now: Timestamp, clocks_differ: Millis) -> Timestamp {
     if clocks_differ == Millis(0) {

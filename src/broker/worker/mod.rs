@@ -115,7 +115,7 @@ pub struct WorkerParts {
     pub provider: Arc<dyn DnsProvider>,
     /// The store, under the lease's tenure.
     pub store: Arc<dyn Store>,
-    /// How far the clocks of replicas that share the store may differ; zero for one that is not shared.
+    /// How far the clock of whoever worked the account before may differ from this one.
     pub clocks_differ: Millis,
     /// The time.
     pub clock: Arc<dyn Clock>,

@@ -249,9 +249,10 @@ struct Settled {
 }
 
 /// Decides the outcome of unsettled batches from what was read. A batch is applied whole or not at all, so one record set that
-/// is as only the batch can have made it tells for all; those that somebody else changed since count as drift. But one that
-/// still stands exactly as the batch would have taken it away tells more: somebody else, or an earlier call that came late, did
-/// what looks like the batch's doing. What is as the batch would have made it is taken for ours in any case.
+/// is as the batch would have made it tells for all; those that somebody else changed since count as drift. But one that still
+/// stands exactly as the batch would have taken it away tells more: somebody else, or an earlier call that came late, did what
+/// looks like the batch's doing. They may have done so in any case, so the journal never says more than what was found. What is
+/// as the batch would have made it is taken for ours.
 fn settle_batches(zone: &mut ZoneWork, now: Timestamp) -> Vec<Settled> {
     let rows = std::mem::take(&mut zone.unsettled);
     let mut settled = vec![];
@@ -269,29 +270,36 @@ fn settle_batches(zone: &mut ZoneWork, now: Timestamp) -> Vec<Settled> {
         let still_stands = |change: &Change| {
             change.before.is_some() && is_now(&change.key, &change.before) && !is_now(&change.key, &change.after)
         };
-        let applied = batch.changes().any(is_done) && !batch.changes().any(still_stands);
+        let found_done = batch.changes().any(is_done) && !batch.changes().any(still_stands);
         let (outcome, writes, claims) = if batch.changes().any(is_done) {
+            // What stands where something was taken away, and is not that, somebody else made since.
+            let is_others = |change: &Change| {
+                found_done && change.after.is_none() && !is_now(&change.key, &None) && !is_now(&change.key, &change.before)
+            };
+            let others: Vec<RecordKey> =
+                batch.changes().filter(|change| is_others(change)).map(|change| change.key.clone()).collect();
             let part = |arrived: bool| {
-                let is_of_part = |change: &&Change| is_now(&change.key, &change.after) == arrived;
+                let has_arrived = |change: &Change| is_now(&change.key, &change.after) || is_others(change);
                 let units = batch.units.iter().filter_map(|unit| {
-                    let changes: Vec<_> = unit.changes.iter().filter(is_of_part).cloned().collect();
+                    let changes: Vec<_> = unit.changes.iter().filter(|change| has_arrived(change) == arrived).cloned().collect();
                     (!changes.is_empty()).then_some(Unit { changes })
                 });
                 Batch { units: units.collect(), ..batch.clone() }
             };
             let (arrived, missing) = (part(true), part(false));
-            // Even if nothing tells against it, an earlier call may have done the same; then this one may still come.
+            // Even if nothing tells against it, others may have done the same; then this one may still come.
             zone.book.may_come_late(&missing, now);
             zone.sequence += 1;
-            let (writes, claims) = zone.book.applied(&arrived, None, zone.sequence, now);
-            let outcome =
-                if applied { BatchOutcome::Applied { change_id: None, request_id: None } } else { BatchOutcome::not_found() };
+            let standing: Vec<_> = others.into_iter().filter_map(|key| Some((zone.book.observed(&key)?.raw, key))).collect();
+            let (mut writes, claims) = zone.book.applied(&arrived, None, zone.sequence, now);
+            writes.extend(standing.into_iter().map(|(raw, key)| zone.book.sees_others(key, &raw, now)));
+            let outcome = if found_done { BatchOutcome::FoundDone } else { BatchOutcome::not_found() };
             (outcome, writes, claims)
         } else {
             zone.book.may_come_late(&batch, now);
             (BatchOutcome::not_found(), vec![], vec![])
         };
-        info!(zone = %batch.zone, batch = %batch.id, applied, "the outcome of a batch was read back");
+        info!(zone = %batch.zone, batch = %batch.id, found_done, "the outcome of a batch was read back");
         zone.reviews.hold(names_of(&batch));
         settled.push(Settled { batch, outcome, writes, claims });
     }
@@ -335,8 +343,8 @@ mod tests {
         Page { from: None, until: None, sets: hosts.iter().map(|host| raw(host)).collect() }
     }
 
-    /// A zone in which a batch of these units is unsettled, and Route 53 turns out to hold these hosts.
-    fn read_back(units: Vec<Unit>, hosts: &[&str]) -> (ZoneWork, Vec<Settled>) {
+    /// A zone in which a batch of these units is unsettled.
+    fn unsettled(units: Vec<Unit>) -> (ZoneWork, Batch) {
         let placement = zone_context().placement;
         let batch = Batch {
             id: BatchId(uuid::Uuid::from_u128(7)),
@@ -356,30 +364,63 @@ mod tests {
         };
         let settings = ZoneSettings { policy: ZonePolicy::Sync, drift: DriftPolicy::Repair, default_ttl_secs: 300 };
         let mut zone = ZoneWork::new(facts, settings, Some(NOW), NOW);
-        zone.unsettled.push(BatchRow { batch, outcome: None, finished_at: None });
+        zone.unsettled.push(BatchRow { batch: batch.clone(), outcome: None, finished_at: None });
+        (zone, batch)
+    }
+
+    /// The same, and Route 53 turns out to hold these hosts.
+    fn read_back(units: Vec<Unit>, hosts: &[&str]) -> (ZoneWork, Vec<Settled>) {
+        let (mut zone, _) = unsettled(units);
         zone.book.compare(&page(hosts), NOW);
         let settled = settle_batches(&mut zone, NOW);
         (zone, settled)
     }
 
-    fn is_applied(units: Vec<Unit>, hosts: &[&str]) -> bool {
-        matches!(read_back(units, hosts).1[0].outcome, BatchOutcome::Applied { .. })
+    fn outcome_of(units: Vec<Unit>, hosts: &[&str]) -> BatchOutcome {
+        read_back(units, hosts).1.remove(0).outcome
+    }
+
+    #[test]
+    fn what_was_read_back_is_journalled_as_found_and_not_as_applied() {
+        // Somebody else may have taken it away before the call came, and the refusal was lost.
+        assert_eq!(outcome_of(vec![deletes("a.example.com")], &[]), BatchOutcome::FoundDone);
+        // An earlier call of ours may have made it.
+        assert_eq!(outcome_of(vec![creates("a.example.com")], &["a.example.com"]), BatchOutcome::FoundDone);
+        assert_eq!(outcome_of(vec![creates("a.example.com")], &[]), BatchOutcome::not_found());
     }
 
     #[test]
     fn a_batch_of_which_something_still_stands_was_not_applied() {
         let both = || vec![deletes("a.example.com"), deletes("b.example.com")];
-        assert!(is_applied(both(), &[]));
-        assert!(!is_applied(both(), &["a.example.com"]), "somebody else took the other one away");
-        assert!(!is_applied(both(), &["a.example.com", "b.example.com"]));
+        assert_eq!(outcome_of(both(), &[]), BatchOutcome::FoundDone);
+        assert_eq!(outcome_of(both(), &["a.example.com"]), BatchOutcome::not_found(), "somebody else took the other one away");
+        assert_eq!(outcome_of(both(), &["a.example.com", "b.example.com"]), BatchOutcome::not_found());
         // What was created and is gone, somebody else took away since.
-        assert!(is_applied(vec![creates("a.example.com"), creates("b.example.com")], &["a.example.com"]));
+        let created = vec![creates("a.example.com"), creates("b.example.com")];
+        assert_eq!(outcome_of(created, &["a.example.com"]), BatchOutcome::FoundDone);
     }
 
     #[test]
-    fn what_is_missing_of_a_batch_that_seems_applied_is_ours_when_it_comes_late() {
+    fn what_stands_where_a_batch_took_something_away_is_somebody_elses() {
+        let (a, b) = ("a.example.com", "b.example.com");
+        let mut other = raw(a);
+        other.values = vec!["203.0.113.1".into()];
+        let (mut zone, batch) = unsettled(vec![deletes(a), deletes(b)]);
+        zone.book.applied(&Batch { units: vec![creates(a), creates(b)], ..batch }, None, 1, NOW);
+        zone.book.compare(&Page { from: None, until: None, sets: vec![other.clone()] }, NOW);
+        let mut settled = settle_batches(&mut zone, NOW).remove(0);
+        assert_eq!(settled.outcome, BatchOutcome::FoundDone);
+        let key = RecordKey { name: name(a), rtype: RecordType::A, set_identifier: None };
+        let observed = zone.book.observed(&key).unwrap();
+        assert_eq!((observed.raw, observed.owner, observed.drift), (other.clone(), None, None));
+        let Some(crate::ports::RecordWrite::Put(row)) = settled.writes.pop() else { panic!("{:?}", settled.writes) };
+        assert_eq!((row.key, row.owner), (key, None), "the store learns it last");
+    }
+
+    #[test]
+    fn what_is_missing_of_a_batch_that_was_found_done_is_ours_when_it_comes_late() {
         let (mut zone, settled) = read_back(vec![deletes("a.example.com"), creates("b.example.com")], &[]);
-        assert!(matches!(settled[0].outcome, BatchOutcome::Applied { .. }));
+        assert_eq!(settled[0].outcome, BatchOutcome::FoundDone);
         zone.book.compare(&page(&["b.example.com"]), NOW);
         let key = RecordKey { name: name("b.example.com"), rtype: RecordType::A, set_identifier: None };
         let owner = zone.book.observed(&key).and_then(|observed| observed.owner);

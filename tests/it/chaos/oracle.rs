@@ -71,7 +71,7 @@ pub async fn lease_epochs(site: &Site) -> BTreeMap<&'static str, u64> {
     ACCOUNTS.into_iter().map(|account| (account, epoch(account))).collect()
 }
 
-/// Every batch that Route 53 applied is in the journal as applied, with its change, or was found applied by reading back; and the
+/// Every batch that Route 53 applied is in the journal as applied, with its change, or was found done by reading back; and the
 /// journal's chain is whole.
 async fn attributable(site: &Site) {
     let store = store::open(&site.store.parse().unwrap(), &StoreOptions::default()).await.unwrap();
@@ -88,9 +88,9 @@ async fn attributable(site: &Site) {
                 "10: a change without a cause: {row:?}"
             );
             match &row.outcome {
-                Some(BatchOutcome::Applied { change_id: Some(change_id), .. }) => assert_eq!(*change_id, entry.change_id),
-                // Its answer was lost, or it came late: that it was applied is known from reading back, at once or later.
-                Some(BatchOutcome::Applied { change_id: None, .. } | BatchOutcome::NotApplied { .. }) | None => {}
+                Some(BatchOutcome::Applied { change_id, .. }) => assert_eq!(*change_id, entry.change_id),
+                // Its answer was lost, or it came late: what it did was found by reading back, at once or later.
+                Some(BatchOutcome::FoundDone | BatchOutcome::NotApplied { .. }) | None => {}
                 other => panic!("10: Route 53 applied {entry:?}, and the journal says {other:?}"),
             }
         }

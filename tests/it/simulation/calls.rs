@@ -6,7 +6,7 @@ use zonefold::core::time::Timestamp;
 use zonefold::ports::BatchOutcome;
 
 use super::history::*;
-use super::story::{BROKER, SECOND, Story, account, dns, set, wish};
+use super::story::{BROKER, SECOND, Story, account, cluster, dns, set, wish};
 
 /// Ten requests, refilled at one a second, half of both left to others.
 fn narrow() -> Story {
@@ -167,6 +167,27 @@ fn i08_a_cluster_that_floods_waits_for_its_own_flood() {
 }
 
 #[test]
+fn i08_what_a_cluster_wants_that_is_not_registered_is_not_waited_for() {
+    for (registered_again, is_sound) in [(false, true), (true, false)] {
+        let mut story = Story::new();
+        let (quiet, noisy) = (wish("web", "quiet", &["192.0.2.1"]), wish("many", "noisy", &["192.0.2.1"]));
+        story.opens("east", 1);
+        story.opens("west", 1);
+        story.tell(What::Registered { cluster: cluster("west"), registered: false });
+        if registered_again {
+            story.tell(What::Registered { cluster: cluster("west"), registered: true });
+        }
+        story.stores("west", 1, &quiet);
+        story.pass_ms(5_000);
+        for number in 0..8 {
+            let name = format!("n{number}");
+            story.publishes(number, "east", &noisy, &[(None, Some(set(&name, &["192.0.2.1"])))]);
+        }
+        if is_sound { story.keeps_to(NoStarvation) } else { story.breaks(NoStarvation, "west got quiet.example.com A") }
+    }
+}
+
+#[test]
 fn i10_a_change_is_journalled_before_it_is_sent_and_as_it_is_sent() {
     let web = wish("web", "www", &["192.0.2.1"]);
     let sets = [(None, Some(set("www", &["192.0.2.1"])))];
@@ -221,8 +242,47 @@ fn i10_the_journal_tells_what_became_of_a_batch() {
     overwritten.keeps_to(Attributable);
 
     let mut story = sent;
-    story.finishes(&batch, BatchOutcome::Applied { change_id: None, request_id: None });
+    story.finishes(&batch, BatchOutcome::Applied { change_id: "C1".to_owned(), request_id: None });
     story.breaks(Attributable, "AWS never applied it");
+}
+
+#[test]
+fn i10_what_was_found_done_was_done_by_whomever() {
+    let web = wish("web", "www", &["192.0.2.1"]);
+    let (old, new) = (set("www", &["192.0.2.1"]), set("www", &["192.0.2.2"]));
+    let mut story = Story::new();
+    story.opens("east", 1);
+    story.stores("east", 1, &web);
+    story.publishes(1, "east", &web, &[(None, Some(old.clone()))]);
+    for (step, done_by_others) in [((Some(old.clone()), Some(new.clone())), Some(&new)), ((Some(old.clone()), None), None)] {
+        let before = story.clone();
+        let batch = before.batch(2, "east", &web, std::slice::from_ref(&step));
+        let sent = |mut story: Story| {
+            story.begins(&batch);
+            let call = story.calls(BROKER, &batch);
+            story.ends(call, "timed out");
+            (story, call)
+        };
+        let (mut story, _) = sent(before.clone());
+        story.finishes(&batch, BatchOutcome::FoundDone);
+        story.breaks(Attributable, "found done, and nothing of it was");
+
+        let (mut story, call) = sent(before.clone());
+        story.applies(Some(call), &batch);
+        story.finishes(&batch, BatchOutcome::FoundDone);
+        story.keeps_to(Attributable);
+
+        // Before it was journalled, while nobody looked; or after.
+        let mut early = before.clone();
+        early.others_write(Some(&old), done_by_others);
+        let (early, _) = sent(early);
+        let (mut late, _) = sent(before);
+        late.others_write(Some(&old), done_by_others);
+        for mut story in [early, late] {
+            story.finishes(&batch, BatchOutcome::FoundDone);
+            story.keeps_to(Attributable);
+        }
+    }
 }
 
 #[test]

@@ -258,3 +258,27 @@ fn i07_an_heir_that_nobody_could_know_of_yet_is_no_gap() {
     story.applies(Some(call), &batch);
     story.keeps_to(HandoverWithoutGap);
 }
+
+#[test]
+fn i07_what_somebody_else_took_away_before_is_no_gap_of_ours() {
+    for taken_away in [true, false] {
+        let (mut story, web) = published();
+        let (mut six, mut there) = (wish("six", "www", &["2001:db8::1"]), set("www", &["2001:db8::1"]));
+        six.key.record_type = "AAAA".into();
+        there.rtype = "AAAA".into();
+        story.wants("east", 1, &six);
+        if taken_away {
+            story.publishes(2, "east", &six, &[(None, Some(there.clone()))]);
+            story.others_write(Some(&there), None);
+        }
+        story.pass_ms(60_000);
+        story.sees_gone("east", &web);
+        story.removes("east", 1, &web);
+        story.publishes(3, "east", &web, &[(Some(set("www", &["192.0.2.1", "192.0.2.2"])), None)]);
+        if taken_away {
+            story.keeps_to(HandoverWithoutGap);
+        } else {
+            story.breaks(HandoverWithoutGap, "east: www.example.com AAAA from dnsendpoint/default/six");
+        }
+    }
+}

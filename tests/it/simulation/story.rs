@@ -314,7 +314,11 @@ impl Story {
         self.arrives(call);
         self.applies(Some(call), &batch);
         self.ends(call, "ok");
-        self.finishes(&batch, BatchOutcome::Applied { change_id: None, request_id: None });
+        let applied = self.history.log.iter().rev().find_map(|event| match &event.what {
+            What::Applied { entry, .. } => Some(entry.change_id.clone()),
+            _ => None,
+        });
+        self.finishes(&batch, BatchOutcome::Applied { change_id: applied.unwrap(), request_id: None });
     }
 
     /// An agent comes to see and hold an endpoint, and it is stored.

@@ -20,7 +20,7 @@ on_both_databases!(
 );
 
 fn applied(change_id: &str) -> BatchOutcome {
-    BatchOutcome::Applied { change_id: Some(change_id.into()), request_id: None }
+    BatchOutcome::Applied { change_id: change_id.into(), request_id: None }
 }
 
 fn refused() -> BatchOutcome {
@@ -53,9 +53,9 @@ async fn a_batch_is_open_from_its_intent_to_its_outcome(place: Place) {
 
 async fn what_may_come_late_is_told_for_as_long_as_it_is_asked_for(place: Place) {
     let store = store_with_zone(&place).await;
-    let read_back = BatchOutcome::Applied { change_id: None, request_id: None };
     let throttled = BatchOutcome::NotApplied { reason: "throttled".into() };
-    let outcomes = [BatchOutcome::not_found(), read_back, applied("C1"), refused(), throttled, BatchOutcome::not_found()];
+    let outcomes =
+        [BatchOutcome::not_found(), BatchOutcome::FoundDone, applied("C1"), refused(), throttled, BatchOutcome::not_found()];
     let batches: Vec<_> = (1..=6).map(|number| batch(number, &["a.example.com"])).collect();
     for (batch, outcome) in batches.iter().zip(&outcomes) {
         store.begin_batch(batch, &[]).await.unwrap();

@@ -39,8 +39,8 @@ struct Reading<'a> {
     finished: BTreeMap<BatchId, Finished<'a>>,
     /// The batches that AWS applied, with the place in the log and the change's id.
     applied: BTreeMap<BatchId, (usize, &'a str)>,
-    /// What became of record sets in each zone, by whoever: the place in the log, the batch when it is one of ours, and what.
-    changes: BTreeMap<ZoneId, Vec<(usize, Option<BatchId>, NetChange)>>,
+    /// What became of record sets in each zone, by whoever: the place in the log, and what.
+    changes: BTreeMap<ZoneId, Vec<(usize, NetChange)>>,
     /// The calls by their numbers, in the order in which they were started.
     calls: BTreeMap<u64, Asked<'a>>,
     /// Every endpoint that was ever stored.
@@ -94,9 +94,8 @@ impl<'a> Reading<'a> {
                 }
             }
             What::Applied { entry, .. } => {
-                let batch = batch_of(entry).filter(|_| is_ours(entry));
                 let changes = self.changes.entry(entry.zone.clone()).or_default();
-                changes.extend(net_changes(entry).into_iter().map(|change| (index, batch, change)));
+                changes.extend(net_changes(entry).into_iter().map(|change| (index, change)));
                 if is_ours(entry) {
                     self.applied(index, entry, event.at);
                 }
@@ -125,25 +124,21 @@ impl<'a> Reading<'a> {
     fn is_covered(&self, id: BatchId, applied: usize, looked: usize) -> bool {
         let Some((_, batch)) = self.begun.get(&id) else { return false };
         let changes = self.changes.get(&batch.zone).map_or(&[][..], Vec::as_slice);
-        batch
-            .changes()
-            .all(|change| changes.iter().any(|(at, _, other)| *at > applied && *at < looked && other.key == change.key))
+        batch.changes().all(|change| changes.iter().any(|(at, other)| *at > applied && *at < looked && other.key == change.key))
     }
 
-    /// Whether something else, after the batch was journalled, made one of its record sets what the batch would have made it:
-    /// an earlier call of ours that did the same and came late, or somebody else. Nobody who reads back can tell them apart.
-    fn is_done_by_others(&self, id: BatchId, until: usize) -> bool {
-        let Some((begun, batch)) = self.begun.get(&id) else { return false };
+    /// Whether one of a batch's record sets was as the batch would have made it when somebody looked, or before they were done
+    /// with looking. A set that nobody ever wrote is not there.
+    fn is_found_done(&self, id: BatchId, looked: usize, done: usize) -> bool {
+        let Some((_, batch)) = self.begun.get(&id) else { return false };
         let changes = self.changes.get(&batch.zone).map_or(&[][..], Vec::as_slice);
         batch.changes().any(|change| {
             let wanted = change.after.clone().map(plain);
-            changes.iter().any(|(at, by, other)| {
-                *at > *begun
-                    && *at < until
-                    && *by != Some(id)
-                    && other.key == change.key
-                    && other.after.clone().map(plain) == wanted
-            })
+            let of_it = || changes.iter().filter(|(_, other)| other.key == change.key);
+            let held = |other: &NetChange| other.after.clone().map(plain);
+            let at_first = of_it().filter(|(at, _)| *at < looked).next_back().and_then(|(_, other)| held(other));
+            let meanwhile = of_it().filter(|(at, _)| *at >= looked && *at < done).map(|(_, other)| held(other));
+            std::iter::once(at_first).chain(meanwhile).any(|held| held == wanted)
         })
     }
 
@@ -183,14 +178,17 @@ impl<'a> Reading<'a> {
         let at = history.end.at;
         for (id, Finished { at: finished, outcome, looked }) in std::mem::take(&mut self.finished) {
             match (outcome, self.applied.get(&id).copied()) {
-                (BatchOutcome::Applied { change_id: None, .. }, Some(_)) => {}
-                (BatchOutcome::Applied { change_id: Some(noted), .. }, Some((_, actual))) if noted == actual => {}
+                (BatchOutcome::Applied { change_id, .. }, Some((_, actual))) if change_id == actual => {}
                 (BatchOutcome::Applied { change_id, .. }, Some((_, actual))) => {
                     self.found(at, format!("batch {id} is journalled with the change {change_id:?} and AWS's is {actual}"));
                 }
-                (BatchOutcome::Applied { change_id: None, .. }, None) if self.is_done_by_others(id, finished) => {}
                 (BatchOutcome::Applied { .. }, None) => {
                     self.found(at, format!("batch {id} is journalled as applied, and AWS never applied it"));
+                }
+                // Whose doing it was, nobody who reads back can tell; that it was done, they can.
+                (BatchOutcome::FoundDone, _) if self.is_found_done(id, looked, finished) => {}
+                (BatchOutcome::FoundDone, _) => {
+                    self.found(at, format!("batch {id} is journalled as found done, and nothing of it was"));
                 }
                 // A call may come late, after AWS was asked whether it was applied; not before, unless nothing of it was left.
                 (BatchOutcome::NotApplied { .. }, Some((applied, _)))

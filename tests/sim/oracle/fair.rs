@@ -44,6 +44,8 @@ struct Reading<'a> {
     calls: BTreeMap<u64, (&'a Call, Timestamp)>,
     /// The names that were poisoned at any time: they have delays of their own.
     poisoned: BTreeSet<DnsName>,
+    /// The clusters that are not registered: what they want is stored, and is published for nobody.
+    unregistered: BTreeSet<ClusterId>,
     waiting: BTreeMap<(ClusterId, EndpointKey), Waiting>,
     violations: Vec<Violation>,
 }
@@ -62,6 +64,7 @@ pub fn judge(history: &History) -> Vec<Violation> {
         batches: BTreeMap::new(),
         calls: BTreeMap::new(),
         poisoned: poisoned.collect(),
+        unregistered: BTreeSet::new(),
         waiting: BTreeMap::new(),
         violations: vec![],
     };
@@ -78,6 +81,11 @@ impl<'a> Reading<'a> {
         }
         match &event.what {
             What::Committed { commit: Commit::BatchBegun(batch), .. } => drop(self.batches.insert(batch.id, batch)),
+            What::Registered { cluster, registered: true } => drop(self.unregistered.remove(cluster)),
+            What::Registered { cluster, registered: false } => {
+                self.unregistered.insert(cluster.clone());
+                self.waiting.retain(|(other, _), _| other != cluster);
+            }
             What::CallStarted(call) => {
                 self.calls.insert(call.number, (call, event.at));
                 // It went out: what becomes of it then is another question.
@@ -98,7 +106,7 @@ impl<'a> Reading<'a> {
         let recent = self.changes.entry(cluster.clone()).or_default();
         recent.retain(|change| *change + QUIET_TIME >= at);
         recent.push(at);
-        let is_quiet = recent.len() <= FEW_CHANGES;
+        let is_quiet = recent.len() <= FEW_CHANGES && !self.unregistered.contains(&cluster);
         if !is_quiet {
             self.waiting.retain(|(other, _), _| *other != cluster);
         }

@@ -86,6 +86,15 @@ impl<'a> Reading<'a> {
         heirs.map(|((cluster, key), _)| (cluster.clone(), key.clone())).collect()
     }
 
+    /// Whether an endpoint is still wanted, and nobody else took its record set away: that name stopped to resolve before us, and a
+    /// broker that has not looked since cannot know.
+    fn is_owed(&self, heir: &(ClusterId, EndpointKey), zone: &ZoneId) -> bool {
+        self.stored.get(heir).and_then(|row| model::wish(&row.endpoint)).is_some_and(|wish| {
+            let key = RecordKey { name: wish.name, rtype: wish.rtype, set_identifier: None };
+            self.owners.of(zone, &key) != Some(Owner::UsChanged)
+        })
+    }
+
     fn applied(&mut self, at: Timestamp, call: Option<u64>, entry: &JournalEntry) -> Vec<Violation> {
         let mut touched = BTreeSet::new();
         let mut had_ours = BTreeSet::new();
@@ -109,7 +118,7 @@ impl<'a> Reading<'a> {
         let emptied = touched.intersection(&had_ours).filter(is_empty);
         let mut violations = vec![];
         for name in emptied {
-            let still = heirs.get(name).into_iter().flatten().filter(|heir| self.stored.get(heir).is_some());
+            let still = heirs.get(name).into_iter().flatten().filter(|heir| self.is_owed(heir, &entry.zone));
             let still: Vec<String> = still.map(|(cluster, key)| format!("{cluster}: {key}")).collect();
             if !still.is_empty() {
                 let what = format!(

@@ -149,7 +149,7 @@ impl Reading {
         let (Some(batch), Some(sent)) = (self.batches.get(&id), self.calls.get(&id)) else { return };
         let names = names_of(batch);
         if !matches!(outcome, BatchOutcome::Refused { .. }) {
-            if matches!(outcome, BatchOutcome::Applied { .. }) {
+            if outcome.is_done() {
                 names.into_iter().for_each(|name| drop(self.refused.remove(&(batch.zone.clone(), name))));
             }
             return;
