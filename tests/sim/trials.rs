@@ -52,17 +52,10 @@ fn start_half_blind(shape: &Shape, cluster: usize, random: &mut fastrand::Rng) -
     let (object, wishes) = new_names(shape, cluster, random);
     let published_ms = random.u64(2_000..=15_000);
     let (source, for_ms) = (SOURCES.iter().position(|kind| *kind == object.kind).unwrap_or(0), random.u64(40_000..=90_000));
-    let blind = if random.bool() {
-        Step::SourceFails { cluster, source, for_ms }
-    } else {
-        Step::LoseStatus { cluster, object, for_ms }
-    };
+    let blind =
+        if random.bool() { Step::SourceFails { cluster, source, for_ms } } else { Step::LoseStatus { cluster, object, for_ms } };
     let restart = Step::RestartAgent { cluster, going: Going::Crash(Death::Reset), for_ms: random.u64(50..=2_000) };
-    vec![
-        (0, Step::Want { cluster, object, wishes }),
-        (published_ms, blind),
-        (published_ms + random.u64(1..=1_000), restart),
-    ]
+    vec![(0, Step::Want { cluster, object, wishes }), (published_ms, blind), (published_ms + random.u64(1..=1_000), restart)]
 }
 
 /// Lists of records break off somewhere, for longer than zones are left without a comparison.
