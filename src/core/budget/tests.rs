@@ -307,6 +307,33 @@ proptest! {
     }
 
     #[test]
+    fn calls_that_were_given_up_and_arrive_late_take_no_reserve(
+        config in any_config(),
+        // Each call: the pause before it, when its answer is given up, and how long after that AWS looks at it.
+        calls in vec((0i64..3_000, 0u32..60, 0i64..3_000, 0i64..=ARRIVES_WITHIN.0), 1..60),
+    ) {
+        let mut budget = full(&config);
+        let (mut now, mut open, mut taken) = (START, Vec::<(Timestamp, Paid)>::new(), vec![]);
+        for (pause_ms, changes, given_up_ms, late_ms) in calls {
+            now = now + Millis(pause_ms);
+            open.sort_by_key(|(given_up_at, _)| *given_up_at);
+            while open.first().is_some_and(|(given_up_at, _)| *given_up_at <= now) {
+                let (given_up_at, paid) = open.remove(0);
+                budget.give_up(given_up_at, paid);
+            }
+            if let Ok(permit) = budget.try_take(now, Lane::Urgent, CHANGE, changes) {
+                open.push((now + Millis(given_up_ms), permit.paid()));
+                taken.push((now.0 + given_up_ms + late_ms, CHANGE, changes));
+            }
+        }
+        taken.sort_by_key(|(at, ..)| *at);
+        let published = Published { config, taken };
+        for (lowest, reserve) in published.lowest_and_reserve() {
+            prop_assert!(lowest >= reserve - 1e-6, "down to {lowest} with a reserve of {reserve}");
+        }
+    }
+
+    #[test]
     fn a_call_takes_from_all_of_its_buckets_or_from_none(config in any_config(), schedule in any_schedule()) {
         let mut budget = full(&config);
         let mut now = START;
