@@ -3,17 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use zonefold::core::endpoint::{Endpoint, EndpointKey, Version};
-use zonefold::core::ids::{ClusterId, ZoneId};
+use zonefold::core::ids::{BatchId, ClusterId, ZoneId};
 use zonefold::core::invariants::Invariant;
 use zonefold::core::name::DnsName;
 use zonefold::core::policy::{DriftPolicy, ZonePolicy};
 use zonefold::core::record::{RawRecordSet, RecordKey, RecordType};
 use zonefold::core::verdict::{Reason, VerdictState};
+use zonefold::ports::BatchOutcome;
 
 use super::Violation;
-use super::history::{Agent, AgentEnd, History, Part, Progress, Sight, StoredEndpoint, What, Zone};
+use super::history::{Agent, AgentEnd, Commit, History, Part, Progress, Sight, StoredEndpoint, What, Zone};
 use super::model::{self, Expected};
-use super::owners::{Owner, Owners};
+use super::owners::{Owner, Owners, is_ours, net_changes};
 
 /// A name that is not as it should be.
 pub struct Unsettled {
@@ -66,7 +67,7 @@ pub fn unsettled_names(history: &History) -> Vec<Unsettled> {
     if !was_healed(history) {
         return vec![];
     }
-    let owners = owners_at_the_end(history);
+    let (owners, never_seen) = (owners_at_the_end(history), never_seen(history));
     let mut expected = model::expect(history);
     let mut unsettled = vec![];
     for zone in &history.world.zones {
@@ -82,13 +83,36 @@ pub fn unsettled_names(history: &History) -> Vec<Unsettled> {
         }
         for (name, held) in names {
             let expected = expected.remove(&(zone.id.clone(), name.clone())).unwrap_or_default();
-            let one = Name { history, zone, name: &name, held: &held, expected: &expected, owners: &owners };
+            let one =
+                Name { history, zone, name: &name, held: &held, expected: &expected, owners: &owners, never_seen: &never_seen };
             if let Some(what) = one.is_wrong() {
                 unsettled.push(Unsettled { zone: zone.id.clone(), name, what });
             }
         }
     }
     unsettled
+}
+
+/// The sets that a lost batch of ours made and that somebody else changed before anybody had looked: the journal says that the
+/// batch was not found, and whoever reads that may take what is there for foreign.
+fn never_seen(history: &History) -> BTreeSet<(ZoneId, RecordKey)> {
+    let (mut of_call, mut makers, mut ends) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    for event in &history.log {
+        match &event.what {
+            What::CallStarted(call) => drop(of_call.insert(call.number, call.batch)),
+            What::Applied { call, entry } if is_ours(entry) => {
+                let batch = call.and_then(|call| of_call.get(&call).copied().flatten());
+                for change in net_changes(entry).into_iter().filter(|change| change.after.is_some()) {
+                    makers.insert((entry.zone.clone(), change.key), batch);
+                }
+            }
+            What::Committed { commit: Commit::BatchFinished { batch, outcome }, .. } => drop(ends.insert(*batch, outcome)),
+            _ => {}
+        }
+    }
+    let not_found = BatchOutcome::not_found();
+    let is_lost = |batch: Option<BatchId>| batch.and_then(|batch| ends.get(&batch)).is_some_and(|end| **end == not_found);
+    makers.into_iter().filter(|(_, batch)| is_lost(*batch)).map(|(set, _)| set).collect()
 }
 
 fn owners_at_the_end(history: &History) -> Owners {
@@ -109,6 +133,7 @@ struct Name<'a> {
     held: &'a [(RecordKey, &'a RawRecordSet)],
     expected: &'a Expected,
     owners: &'a Owners,
+    never_seen: &'a BTreeSet<(ZoneId, RecordKey)>,
 }
 
 impl Name<'_> {
@@ -158,7 +183,7 @@ impl Name<'_> {
         let is_alert = self.zone.drift == DriftPolicy::Alert;
         let is_foreign = |key: &RecordKey| match self.owner(key) {
             Some(Owner::Us) => false,
-            Some(Owner::UsChanged) => is_alert,
+            Some(Owner::UsChanged) => is_alert || self.never_seen.contains(&(self.zone.id.clone(), key.clone())),
             Some(Owner::Others) | None => true,
         };
         let key = RecordKey { name: self.name.clone(), rtype, set_identifier: None };
