@@ -196,6 +196,11 @@ impl Directory {
         for (op, outcome) in ops.into_iter().zip(outcomes) {
             match (op, outcome) {
                 (IngestOp::Put { key, version, endpoint }, OpOutcome::Stored { arrival }) => {
+                    // The same again is no news to the replica that works its account: what that one said of it goes on to be so.
+                    let before = endpoints.get(&key).filter(|held| held.arrival() == *arrival && held.version() == version);
+                    if before.is_some_and(|held| !held.is_frozen()) {
+                        continue;
+                    }
                     let held = Held::sharing(cluster.clone(), *arrival, &endpoint, &mut locked(&self.contents));
                     let old = endpoints.put(&key, &version, held.clone());
                     let current = old.and_then(|old| {

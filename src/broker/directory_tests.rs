@@ -87,6 +87,17 @@ fn a_closer_zone_moves_nothing() {
 }
 
 #[test]
+fn the_same_put_again_keeps_what_was_said_of_it() {
+    let directory = directory(&[("Z1", "example.com")]);
+    put(&directory, web("192.0.2.1"));
+    held(&directory).set_kept(7);
+    assert_eq!((put(&directory, web("192.0.2.1")), held(&directory).kept()), (vec![], 7));
+    directory.reconfigure(HashMap::new(), &mut vec![]);
+    directory.reconfigure(settings("dev"), &mut vec![]);
+    assert_eq!(put(&directory, web("192.0.2.1")), [""; 0], "it has its place again");
+}
+
+#[test]
 fn a_zone_that_vanishes_withdraws_nothing() {
     let directory = directory(&[("Z1", "example.com")]);
     put(&directory, web("192.0.2.1"));
