@@ -127,7 +127,8 @@ impl Reading<'_> {
             violations.push(Violation::new(Invariant::SilenceNeverDeletes, event.at, what).about(&change.key.name));
         }
         for value in after.difference(&before).filter(|_| is_ours) {
-            self.born.insert((entry.zone.clone(), change.key.clone(), value.clone()), index);
+            // It was decided on before its call was started, and what was seen since counts.
+            self.born.insert((entry.zone.clone(), change.key.clone(), value.clone()), started);
         }
         violations
     }
