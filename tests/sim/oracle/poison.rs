@@ -170,7 +170,9 @@ impl Reading {
         match outcome {
             BatchOutcome::Refused { message, .. } if !poison.is_empty() && !is_of_what_is_there(message) => {}
             BatchOutcome::Applied { .. } => {
-                names.into_iter().for_each(|name| drop(self.beside.remove(&(batch.zone.clone(), name))));
+                for name in names {
+                    self.beside.remove(&(batch.zone.clone(), name));
+                }
                 return;
             }
             // What is there was not as it was believed, or nobody knows: every search in the zone ends.

@@ -24,12 +24,15 @@ struct Seen {
     is_observed: bool,
 }
 
+/// What the objects of a cluster wanted from a place in the log on.
+type Truth = (usize, Option<Endpoint>);
+
 /// The views of all agents, and the truth.
 #[derive(Debug, Default)]
 pub struct Views {
     of: BTreeMap<Agent, View>,
     /// What the objects of each cluster wanted, from each place on; an agent can be wrong about it, and about what it knows.
-    truth: BTreeMap<(ClusterId, EndpointKey), Vec<(usize, Option<Endpoint>)>>,
+    truth: BTreeMap<(ClusterId, EndpointKey), Vec<Truth>>,
 }
 
 impl Views {
