@@ -67,7 +67,7 @@ pub fn unsettled_names(history: &History) -> Vec<Unsettled> {
     if !was_healed(history) {
         return vec![];
     }
-    let (owners, never_seen) = (owners_at_the_end(history), never_seen(history));
+    let (owners, looks_foreign) = (owners_at_the_end(history), may_look_foreign(history));
     let mut expected = model::expect(history);
     let mut unsettled = vec![];
     for zone in &history.world.zones {
@@ -83,8 +83,15 @@ pub fn unsettled_names(history: &History) -> Vec<Unsettled> {
         }
         for (name, held) in names {
             let expected = expected.remove(&(zone.id.clone(), name.clone())).unwrap_or_default();
-            let one =
-                Name { history, zone, name: &name, held: &held, expected: &expected, owners: &owners, never_seen: &never_seen };
+            let one = Name {
+                history,
+                zone,
+                name: &name,
+                held: &held,
+                expected: &expected,
+                owners: &owners,
+                looks_foreign: &looks_foreign,
+            };
             if let Some(what) = one.is_wrong() {
                 unsettled.push(Unsettled { zone: zone.id.clone(), name, what });
             }
@@ -93,17 +100,24 @@ pub fn unsettled_names(history: &History) -> Vec<Unsettled> {
     unsettled
 }
 
-/// The sets that a lost batch of ours made and that somebody else changed before anybody had looked: the journal says that the
-/// batch was not found, and whoever reads that may take what is there for foreign.
-fn never_seen(history: &History) -> BTreeSet<(ZoneId, RecordKey)> {
+/// The sets that we made once and that may be taken for foreign all the same: somebody else made them anew after they were gone, or
+/// changed what a lost batch of ours had made before anybody had looked, and the journal says that it was not found.
+fn may_look_foreign(history: &History) -> BTreeSet<(ZoneId, RecordKey)> {
     let (mut of_call, mut makers, mut ends) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    let mut made_anew = BTreeSet::new();
     for event in &history.log {
         match &event.what {
             What::CallStarted(call) => drop(of_call.insert(call.number, call.batch)),
-            What::Applied { call, entry } if is_ours(entry) => {
+            What::Applied { call, entry } => {
                 let batch = call.and_then(|call| of_call.get(&call).copied().flatten());
                 for change in net_changes(entry).into_iter().filter(|change| change.after.is_some()) {
-                    makers.insert((entry.zone.clone(), change.key), batch);
+                    let (set, is_new) = ((entry.zone.clone(), change.key), change.before.is_none());
+                    if is_ours(entry) {
+                        made_anew.remove(&set);
+                        makers.insert(set, batch);
+                    } else if is_new {
+                        made_anew.insert(set);
+                    }
                 }
             }
             What::Committed { commit: Commit::BatchFinished { batch, outcome }, .. } => drop(ends.insert(*batch, outcome)),
@@ -112,7 +126,8 @@ fn never_seen(history: &History) -> BTreeSet<(ZoneId, RecordKey)> {
     }
     let not_found = BatchOutcome::not_found();
     let is_lost = |batch: Option<BatchId>| batch.and_then(|batch| ends.get(&batch)).is_some_and(|end| **end == not_found);
-    makers.into_iter().filter(|(_, batch)| is_lost(*batch)).map(|(set, _)| set).collect()
+    made_anew.extend(makers.into_iter().filter(|(_, batch)| is_lost(*batch)).map(|(set, _)| set));
+    made_anew
 }
 
 fn owners_at_the_end(history: &History) -> Owners {
@@ -133,7 +148,7 @@ struct Name<'a> {
     held: &'a [(RecordKey, &'a RawRecordSet)],
     expected: &'a Expected,
     owners: &'a Owners,
-    never_seen: &'a BTreeSet<(ZoneId, RecordKey)>,
+    looks_foreign: &'a BTreeSet<(ZoneId, RecordKey)>,
 }
 
 impl Name<'_> {
@@ -183,7 +198,7 @@ impl Name<'_> {
         let is_alert = self.zone.drift == DriftPolicy::Alert;
         let is_foreign = |key: &RecordKey| match self.owner(key) {
             Some(Owner::Us) => false,
-            Some(Owner::UsChanged) => is_alert || self.never_seen.contains(&(self.zone.id.clone(), key.clone())),
+            Some(Owner::UsChanged) => is_alert || self.looks_foreign.contains(&(self.zone.id.clone(), key.clone())),
             Some(Owner::Others) | None => true,
         };
         let key = RecordKey { name: self.name.clone(), rtype, set_identifier: None };
