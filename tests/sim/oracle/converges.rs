@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use zonefold::core::change::Batch;
 use zonefold::core::endpoint::{Endpoint, EndpointKey, Version};
 use zonefold::core::ids::{BatchId, ClusterId, ZoneId};
 use zonefold::core::invariants::Invariant;
@@ -9,7 +10,6 @@ use zonefold::core::name::DnsName;
 use zonefold::core::policy::{DriftPolicy, ZonePolicy};
 use zonefold::core::record::{RawRecordSet, RecordKey, RecordType};
 use zonefold::core::verdict::{Reason, VerdictState};
-use zonefold::ports::BatchOutcome;
 
 use super::Violation;
 use super::history::{Agent, AgentEnd, Commit, History, Part, Progress, Sight, StoredEndpoint, What, Zone};
@@ -101,33 +101,33 @@ pub fn unsettled_names(history: &History) -> Vec<Unsettled> {
 }
 
 /// The sets that we made once and that may be taken for foreign all the same: somebody else made them anew after they were gone, or
-/// changed what a lost batch of ours had made before anybody had looked, and the journal says that it was not found.
+/// changed them, and a batch of ours that was about them had an answer that was lost. Whoever reads what stands there then cannot
+/// know whether it is what somebody else made of ours, or what they made after ours was gone.
 fn may_look_foreign(history: &History) -> BTreeSet<(ZoneId, RecordKey)> {
-    let (mut of_call, mut makers, mut ends) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-    let mut made_anew = BTreeSet::new();
+    let mut batches: BTreeMap<BatchId, &Batch> = BTreeMap::new();
+    let mut found = BTreeSet::new();
     for event in &history.log {
         match &event.what {
-            What::CallStarted(call) => drop(of_call.insert(call.number, call.batch)),
-            What::Applied { call, entry } => {
-                let batch = call.and_then(|call| of_call.get(&call).copied().flatten());
+            What::Applied { entry, .. } => {
                 for change in net_changes(entry).into_iter().filter(|change| change.after.is_some()) {
                     let (set, is_new) = ((entry.zone.clone(), change.key), change.before.is_none());
                     if is_ours(entry) {
-                        made_anew.remove(&set);
-                        makers.insert(set, batch);
+                        found.remove(&set);
                     } else if is_new {
-                        made_anew.insert(set);
+                        found.insert(set);
                     }
                 }
             }
-            What::Committed { commit: Commit::BatchFinished { batch, outcome }, .. } => drop(ends.insert(*batch, outcome)),
+            What::Committed { commit: Commit::BatchBegun(batch), .. } => drop(batches.insert(batch.id, batch)),
+            What::Committed { commit: Commit::BatchFinished { batch, outcome }, .. } if outcome.may_come_late() => {
+                let keys =
+                    batches.get(batch).into_iter().flat_map(|batch| batch.changes().map(|change| (&batch.zone, &change.key)));
+                found.extend(keys.map(|(zone, key)| (zone.clone(), key.clone())));
+            }
             _ => {}
         }
     }
-    let not_found = BatchOutcome::not_found();
-    let is_lost = |batch: Option<BatchId>| batch.and_then(|batch| ends.get(&batch)).is_some_and(|end| **end == not_found);
-    made_anew.extend(makers.into_iter().filter(|(_, batch)| is_lost(*batch)).map(|(set, _)| set));
-    made_anew
+    found
 }
 
 fn owners_at_the_end(history: &History) -> Owners {
