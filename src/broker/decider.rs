@@ -160,6 +160,7 @@ impl Decider {
     /// Another replica says what became of an endpoint.
     fn hear(&self, told: &ToldStatus, effects: &mut Vec<Effect>) {
         let held = self.directory.cluster(&told.cluster).get(&told.key).filter(|held| held.version() == told.version);
+        // Of a content that is not the one here it says nothing.
         let Some(held) = held else { return };
         let theirs = told.status.verdict.placement.as_ref();
         let agreement = theirs.map_or(Agreement::Agreed, |theirs| self.directory.agree(&held, theirs, effects));
@@ -168,7 +169,7 @@ impl Decider {
             (Agreement::OursCounts, true) => self.feedback.tell_others_of(&held),
             // The worker here knows better than the one that had the account before.
             (Agreement::Agreed, true) => {}
-            (_, false) => self.feedback.told(told),
+            (_, false) => self.feedback.told(&held, told),
         }
     }
 

@@ -315,11 +315,11 @@ impl Directory {
     /// account decides by what it believes, so this must not last. The closer zone counts, where a new endpoint would go, and of
     /// two that are equally close the one with the smaller id: so both come to the same.
     pub fn agree(&self, held: &Held, theirs: &Placement, effects: &mut Vec<Effect>) -> Agreement {
-        let mut place = self.place(effects);
-        let ours = place.places.of(held);
+        let ours = self.placement(held);
         if ours.as_ref() == Some(theirs) {
             return Agreement::Agreed;
         }
+        let mut place = self.place(effects);
         let closeness = |placement: &Placement| {
             let facts = place.zones.get(&placement.zone).filter(|facts| facts.account == placement.account);
             facts.map(|facts| (facts.name.label_count(), Reverse(facts.zone.clone())))

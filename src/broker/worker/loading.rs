@@ -202,9 +202,6 @@ impl Worker {
 /// or by this machine's before it was set, perhaps; but whoever spent has stopped before its lease passed on, so it is no later than now and what was sent last, and
 /// where the clocks could make a difference, it is taken to be now.
 fn nothing_spent_since(spent_until: Timestamp, now: Timestamp, clocks_differ: Millis) -> Timestamp {
-    if clocks_differ == Millis(0) {
-        return spent_until;
-    }
     let latest = (spent_until + clocks_differ).min(now);
     spent_until.max(latest).min(now + SPEND_AHEAD)
 }
