@@ -5,13 +5,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use sha2::{Digest as _, Sha256};
 
 use super::problem::Problem;
+use crate::ports::Peer;
 
 /// What a caller may do; each may do what those before it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -162,7 +163,8 @@ pub(super) async fn admit(State(authority): State<Authority>, request: Request, 
         Ok(()) => next.run(request).await,
         Err(refusal) => {
             // Anybody who reaches the port can make lines of this.
-            tracing::debug!(path = request.uri().path(), "a request was refused: {refusal}");
+            let address = request.extensions().get::<ConnectInfo<Peer>>().map(|ConnectInfo(peer)| peer.address.to_string());
+            tracing::debug!(path = request.uri().path(), address, "a request was refused: {refusal}");
             refusal.into_response()
         }
     }

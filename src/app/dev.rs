@@ -278,8 +278,7 @@ fn broker_config(
 ) -> anyhow::Result<Arc<Config>> {
     let token_file = data.join("agents-token");
     if !token_file.exists() {
-        std::fs::write(&token_file, uuid::Uuid::new_v4().simple().to_string())
-            .with_context(|| format!("{} cannot be written", token_file.display()))?;
+        token::write_secret(&token_file, &token::NewToken::make()?.token)?;
     }
     let api_token = data.join("api-token");
     if !api_token.exists() {

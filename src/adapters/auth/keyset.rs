@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -30,12 +31,14 @@ const FROM_THE_WEB: Pace =
 const FROM_A_FILE: Pace =
     Pace { fresh_for: Duration::from_secs(10), between: Duration::from_secs(1), usable_for: Duration::from_secs(24 * 60 * 60) };
 
-/// Whether kept keys will do.
+/// How far it is gone to find a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Looked {
-    /// They will, unless they are old.
+    /// Among fresh keys only: nobody is asked and nobody waited for.
+    Fresh,
+    /// Keys that are old are read again first.
     Kept,
-    /// They did not: read anew as soon as the pace allows.
+    /// That did not do: all are read again, as soon as the pace allows.
     Anew,
 }
 
@@ -44,15 +47,21 @@ pub(super) struct KeySet {
     issuer: String,
     source: Box<dyn Source>,
     pace: Pace,
-    state: Mutex<State>,
+    /// None before the first reading.
+    kept: ArcSwapOption<Kept>,
+    /// Held while the source is read, so that one attempt is made at a time.
+    attempts: Mutex<Attempts>,
+}
+
+struct Kept {
+    keys: Vec<Key>,
+    read_at: Instant,
 }
 
 #[derive(Default)]
-struct State {
-    keys: Arc<Vec<Key>>,
-    read_at: Option<Instant>,
-    tried_at: Option<Instant>,
-    /// Why the last attempt failed; none when it did not.
+struct Attempts {
+    last_at: Option<Instant>,
+    /// Why the last one failed; none when it did not.
     failure: Option<String>,
 }
 
@@ -68,13 +77,13 @@ impl KeySet {
     }
 
     pub(super) fn of(issuer: &str, source: Box<dyn Source>, pace: Pace) -> Self {
-        Self { issuer: issuer.to_owned(), source, pace, state: Mutex::default() }
+        Self { issuer: issuer.to_owned(), source, pace, kept: ArcSwapOption::empty(), attempts: Mutex::default() }
     }
 
     /// Whether a key of the set signed the token.
     pub(super) async fn verify(&self, jws: &Jws<'_>, looked: Looked) -> Result<(), Refused> {
-        let keys = self.keys(looked).await?;
-        let named: Vec<&Key> = keys.iter().filter(|key| jws.key_id.is_none() || key.id == jws.key_id).collect();
+        let kept = self.keys(looked).await?;
+        let named: Vec<&Key> = kept.keys.iter().filter(|key| jws.key_id.is_none() || key.id == jws.key_id).collect();
         if named.is_empty() {
             let name: String = jws.key_id.iter().flat_map(|id| id.chars()).take(100).collect();
             return Err(Refused::new(
@@ -100,42 +109,49 @@ impl KeySet {
         ))
     }
 
-    /// The keys; whoever waits for them waits for one attempt.
-    async fn keys(&self, looked: Looked) -> Result<Arc<Vec<Key>>, Refused> {
-        let mut state = self.state.lock().await;
-        let now = Instant::now();
-        let age = state.read_at.map(|at| now - at);
-        let is_due = looked == Looked::Anew || age.is_none_or(|age| age >= self.pace.fresh_for);
-        let may_try = state.tried_at.is_none_or(|at| now - at >= self.pace.between);
-        if is_due && may_try {
-            state.tried_at = Some(now);
+    /// The keys. Whoever has to wait for them waits for one attempt; whoever finds fresh ones does not wait for others.
+    async fn keys(&self, looked: Looked) -> Result<Arc<Kept>, Refused> {
+        if looked != Looked::Anew
+            && let Some(kept) = self.kept_for(self.pace.fresh_for)
+        {
+            return Ok(kept);
+        }
+        if looked == Looked::Fresh {
+            return Err(Refused::new(RefusedFor::UnknownKey, format!("no keys of the issuer {} are fresh", self.issuer)));
+        }
+        let mut attempts = self.attempts.lock().await;
+        // Somebody may have read them while this one waited; for a key that is not there, the pace says when to look again.
+        let is_due = looked == Looked::Anew || self.kept_for(self.pace.fresh_for).is_none();
+        if is_due && attempts.last_at.is_none_or(|at| at.elapsed() >= self.pace.between) {
+            attempts.last_at = Some(Instant::now());
             let read = self.source.read().await.and_then(|text| jwk::read_set(&text));
-            self.take(&mut state, read);
+            self.take(&mut attempts, read);
         }
-        let age = state.read_at.map(|at| at.elapsed());
-        if age.is_some_and(|age| age < self.pace.usable_for) {
-            return Ok(Arc::clone(&state.keys));
-        }
-        let why = state.failure.as_deref().unwrap_or("they were not read yet");
-        Err(Refused::new(RefusedFor::KeysUnavailable, format!("the keys of the issuer {} cannot be read: {why}", self.issuer)))
+        self.kept_for(self.pace.usable_for).ok_or_else(|| {
+            let why = attempts.failure.as_deref().unwrap_or("they were not read yet");
+            Refused::new(RefusedFor::KeysUnavailable, format!("the keys of the issuer {} cannot be read: {why}", self.issuer))
+        })
     }
 
-    fn take(&self, state: &mut State, read: Result<Vec<Key>, String>) {
+    /// The keys, unless they are older.
+    fn kept_for(&self, age: Duration) -> Option<Arc<Kept>> {
+        self.kept.load_full().filter(|kept| kept.read_at.elapsed() < age)
+    }
+
+    fn take(&self, attempts: &mut Attempts, read: Result<Vec<Key>, String>) {
         match read {
             Ok(keys) => {
-                if state.failure.take().is_some() {
+                if attempts.failure.take().is_some() {
                     tracing::info!(issuer = %self.issuer, "the issuer's keys can be read again");
                 }
-                state.keys = Arc::new(keys);
-                state.read_at = Some(Instant::now());
+                self.kept.store(Some(Arc::new(Kept { keys, read_at: Instant::now() })));
             }
             Err(error) => {
                 // Said once for as long as it is the same.
-                if state.failure.as_deref() != Some(error.as_str()) {
-                    let kept = state.keys.len();
-                    tracing::error!(issuer = %self.issuer, %error, kept, "the issuer's keys cannot be read; those that are known are used on");
+                if attempts.failure.as_deref() != Some(error.as_str()) {
+                    tracing::error!(issuer = %self.issuer, %error, "the issuer's keys cannot be read; those that are known are used for a day");
                 }
-                state.failure = Some(error);
+                attempts.failure = Some(error);
             }
         }
     }

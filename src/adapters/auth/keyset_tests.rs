@@ -1,4 +1,4 @@
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use ring::rand::SystemRandom;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
@@ -15,6 +15,7 @@ const PACE: Pace =
 struct Issuer {
     keys: std::sync::Mutex<Option<Vec<u8>>>,
     asked: AtomicU32,
+    is_silent: AtomicBool,
 }
 
 struct Asking(Arc<Issuer>);
@@ -23,6 +24,9 @@ struct Asking(Arc<Issuer>);
 impl Source for Asking {
     async fn read(&self) -> Result<Vec<u8>, String> {
         self.0.asked.fetch_add(1, Ordering::Relaxed);
+        if self.0.is_silent.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
         self.0.keys.lock().unwrap().clone().ok_or_else(|| "it is away".to_owned())
     }
 }
@@ -94,6 +98,26 @@ async fn a_new_key_is_fetched_when_a_token_names_it_and_not_more_often_than_the_
     tokio::time::advance(Duration::from_secs(10)).await;
     assert_eq!(verify(&set, &new, Looked::Anew).await, Ok(()));
     assert_eq!(issuer.asked(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_keys_are_fresh_nobody_waits_for_the_issuer() {
+    let (issuer, set) = issuer_and_set();
+    let (known, unknown) = (Signer::new("known"), Signer::new("unknown"));
+    issuer.publishes(&[&known]);
+    assert_eq!(verify(&set, &known, Looked::Fresh).await, Err(RefusedFor::UnknownKey), "they were not read yet");
+    assert_eq!(issuer.asked(), 0);
+    assert_eq!(verify(&set, &known, Looked::Kept).await, Ok(()));
+    tokio::time::advance(PACE.between).await;
+    // Somebody's unknown key makes the broker ask an issuer that does not answer.
+    issuer.is_silent.store(true, Ordering::Relaxed);
+    let asking = verify(&set, &unknown, Looked::Anew);
+    tokio::pin!(asking);
+    assert!(futures::poll!(&mut asking).is_pending());
+    assert_eq!(issuer.asked(), 2);
+    for looked in [Looked::Fresh, Looked::Kept] {
+        assert_eq!(verify(&set, &known, looked).await, Ok(()));
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -213,6 +213,18 @@ async fn a_token_is_good_until_it_expires() {
     assert_eq!(proves(&callers, &token).await, Err(RefusedFor::Expired));
 }
 
+#[tokio::test]
+async fn a_key_of_two_issuers_proves_neither_of_their_clusters() {
+    let (folder, signer) = (TestFolder::new(), Signer::es256("copied"));
+    let clusters = ["east", "west"].map(|name| {
+        let path = folder.path(&format!("{name}.json"));
+        write_keys(&path, &[&signer]);
+        (cluster(name), by_account(account(KeySource::File(path))))
+    });
+    let callers = KnownCallers::new(Identities { shared_token_sha256: None, clusters: clusters.into() }, clock());
+    assert_eq!(proves(&callers, &signer.token(&claims())).await, Err(RefusedFor::Ambiguous));
+}
+
 /// An issuer that publishes its keys by discovery.
 async fn issuer(keys: watch::Receiver<Value>) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
