@@ -14,7 +14,7 @@ use crate::agent::kube::world::Reading;
 use crate::agent::kube::{self, Access, KubeOptions, Telling};
 use crate::agent::manifests::ManifestOptions;
 use crate::agent::sources::{ClusterIps, ExtractOptions, SourceKind};
-use crate::agent::{Agent, AgentConfig, ClusterUid, Objects};
+use crate::agent::{Agent, AgentConfig, BrokerAddress, ClientCertificate, ClusterUid, Material, Objects};
 use crate::cli::{AgentArgs, AgentCommand, SourceArgs, release};
 use crate::telemetry;
 
@@ -42,20 +42,17 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<ExitCode> {
 
 async fn serve(args: AgentArgs) -> anyhow::Result<ExitCode> {
     telemetry::init(&args.log.to_config())?;
-    let token = match (&args.token, &args.token_file) {
-        (Some(token), _) => Some(token.clone()),
-        (None, Some(path)) => {
-            let text =
-                std::fs::read_to_string(path).with_context(|| format!("the token file {} cannot be read", path.display()))?;
-            Some(text.trim().to_owned())
-        }
+    let objects = objects(&args).await?;
+    let token = match (args.token, args.token_file) {
+        (Some(token), _) => Some(Material::text(token)),
+        (None, Some(path)) => Some(Material::File(path)),
         (None, None) => None,
     };
-    let ca_pem = match &args.ca_file {
-        Some(path) => Some(std::fs::read(path).with_context(|| format!("the CA file {} cannot be read", path.display()))?),
-        None => None,
+    let certificate = match (args.certificate_file, args.key_file) {
+        (Some(certificate_file), Some(key_file)) => Some(ClientCertificate { certificate_file, key_file }),
+        _ => None,
     };
-    let objects = objects(&args).await?;
+    let broker = BrokerAddress { url: args.broker, token, ca: args.ca_file.map(Material::File), certificate };
     let kube_system_uid = match (args.kube_system_uid, &objects) {
         (Some(uid), _) => ClusterUid::Given(uid),
         (None, Objects::Cluster(client, _)) => ClusterUid::Given(kube::cluster_uid(client).await?),
@@ -64,9 +61,7 @@ async fn serve(args: AgentArgs) -> anyhow::Result<ExitCode> {
     let bound = Agent::build(AgentConfig {
         cluster: args.cluster.unwrap_or_default(),
         kube_system_uid,
-        broker_url: args.broker,
-        token,
-        ca_pem,
+        broker,
         objects,
         listen: Some(args.listen),
     })

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::warn;
 
-use super::directory::{ClusterSettings, Effect, SharedDirectory, Walk};
+use super::directory::{Agreement, ClusterSettings, Effect, SharedDirectory, Walk};
 use super::feedback::{Feedback, Keeper};
 use super::held::Status;
 use super::ingest::CommittedUnit;
@@ -151,14 +151,25 @@ impl Decider {
             }
             Followed::Statuses(statuses) => {
                 for told in statuses {
-                    let held = self.directory.cluster(&told.cluster).get(&told.key);
-                    let placement = held.and_then(|held| self.directory.placement(&held));
-                    // The worker here knows better than the one that had the account before.
-                    if placement.is_none_or(|placement| !self.workers.has(&placement.account)) {
-                        self.feedback.told(&told);
-                    }
+                    self.hear(&told, effects);
                 }
             }
+        }
+    }
+
+    /// Another replica says what became of an endpoint.
+    fn hear(&self, told: &ToldStatus, effects: &mut Vec<Effect>) {
+        let held = self.directory.cluster(&told.cluster).get(&told.key).filter(|held| held.version() == told.version);
+        // Of a content that is not the one here it says nothing.
+        let Some(held) = held else { return };
+        let theirs = told.status.verdict.placement.as_ref();
+        let agreement = theirs.map_or(Agreement::Agreed, |theirs| self.directory.agree(&held, theirs, effects));
+        let is_worked_here = self.directory.placement(&held).is_some_and(|placement| self.workers.has(&placement.account));
+        match (agreement, is_worked_here) {
+            (Agreement::OursCounts, true) => self.feedback.tell_others_of(&held),
+            // The worker here knows better than the one that had the account before.
+            (Agreement::Agreed, true) => {}
+            (_, false) => self.feedback.told(&held, told),
         }
     }
 

@@ -4,6 +4,7 @@
 //! means for the account workers and for the endpoints' statuses. The decider alone tells it; everybody may look: at settings
 //! and zones as unchanging snapshots, at a cluster's endpoints a page at a time.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -195,9 +196,17 @@ impl Directory {
         for (op, outcome) in ops.into_iter().zip(outcomes) {
             match (op, outcome) {
                 (IngestOp::Put { key, version, endpoint }, OpOutcome::Stored { arrival }) => {
+                    // The same again is no news to the replica that works its account: what that one said of it goes on to be so.
+                    let before = endpoints.get(&key).filter(|held| held.arrival() == *arrival && held.version() == version);
+                    if before.is_some_and(|held| !held.is_frozen()) {
+                        continue;
+                    }
                     let held = Held::sharing(cluster.clone(), *arrival, &endpoint, &mut locked(&self.contents));
                     let old = endpoints.put(&key, &version, held.clone());
-                    let current = old.and_then(|old| place.leave(&old));
+                    let current = old.and_then(|old| {
+                        held.follows(&old);
+                        place.leave(&old)
+                    });
                     place.settle(&held, current, Occasion::Written);
                 }
                 (IngestOp::Del { key, .. }, OpOutcome::Removed) => place.remove(&endpoints, &key),
@@ -239,6 +248,7 @@ impl Directory {
         {
             // Under another arrival number it was another endpoint, whose end was not told yet.
             if old.arrival() == held.arrival() {
+                held.follows(&old);
                 current = Some(placement);
             } else {
                 place.withdraw(&old, placement);
@@ -249,10 +259,7 @@ impl Directory {
             return None;
         };
         // Where it went was decided where it was written.
-        if let Some(left) = current.filter(|current| *current != decided) {
-            place.withdraw(&held, left);
-        }
-        place.settle(&held, Some(decided), Occasion::Review);
+        place.go(&held, current, decided);
         None
     }
 
@@ -294,12 +301,36 @@ impl Directory {
         let mut table = ZoneTable::clone(&known);
         changed.into_iter().for_each(|facts| table.insert(facts));
         self.zones.store(Arc::new(table));
-        // What is placed in another zone stays where it is, so only these can fare otherwise now.
+        // What is placed in another zone stays where it is, once somebody has said so; only these can fare otherwise now.
         let concerned: HashSet<u32> = {
             let places = locked(&self.places);
             places.numbers.iter().filter(|(placement, _)| zones.contains(&placement.zone)).map(|(_, number)| *number).collect()
         };
-        self.review(|_, held| held.place() == 0 || held.is_frozen() || concerned.contains(&held.place()), effects);
+        let fares_otherwise = |held: &Held| held.place() == 0 || held.is_frozen() || concerned.contains(&held.place());
+        self.review(|_, held| !held.is_judged() || fares_otherwise(held), effects);
+    }
+
+    /// Compares where an endpoint contributes with where another replica says that it does, and goes there if that one's word
+    /// counts. Two replicas that place an endpoint before they know of the same zones may place it differently; whoever works an
+    /// account decides by what it believes, so this must not last. The closer zone counts, where a new endpoint would go, and of
+    /// two that are equally close the one with the smaller id: so both come to the same.
+    pub fn agree(&self, held: &Held, theirs: &Placement, effects: &mut Vec<Effect>) -> Agreement {
+        let ours = self.placement(held);
+        if ours.as_ref() == Some(theirs) {
+            return Agreement::Agreed;
+        }
+        let mut place = self.place(effects);
+        let closeness = |placement: &Placement| {
+            let facts = place.zones.get(&placement.zone).filter(|facts| facts.account == placement.account);
+            facts.map(|facts| (facts.name.label_count(), Reverse(facts.zone.clone())))
+        };
+        // The zones of an account are told before what is placed in them.
+        if closeness(theirs).is_none() || ours.as_ref().is_some_and(|ours| closeness(ours) > closeness(theirs)) {
+            return Agreement::OursCounts;
+        }
+        place.leave(held);
+        place.go(held, ours, theirs.clone());
+        Agreement::Agreed
     }
 
     /// Takes other settings of clusters and looks again at the endpoints of those that changed.
@@ -314,7 +345,7 @@ impl Directory {
         self.review(|cluster, _| changed.contains(cluster), effects);
     }
 
-    /// Looks again at endpoints, because zones or settings have changed. What is placed stays placed.
+    /// Looks again at endpoints, because zones or settings have changed. What is placed stays placed, if anybody was told.
     fn review(&self, is_concerned: impl Fn(&ClusterId, &Held) -> bool, effects: &mut Vec<Effect>) {
         let mut place = self.place(effects);
         for cluster in self.clusters() {
@@ -326,7 +357,10 @@ impl Directory {
                 after = Some(last.key_hash());
                 for held in page.iter().filter(|held| is_concerned(&cluster, held)) {
                     let current = place.leave(held);
-                    place.settle(held, current, Occasion::Review);
+                    match current.as_ref().and_then(|current| place.better(held, current)) {
+                        Some(better) => place.go(held, current, better),
+                        None => place.settle(held, current, Occasion::Review),
+                    }
                 }
             }
         }
@@ -341,6 +375,15 @@ impl Directory {
             effects,
         }
     }
+}
+
+/// Whose word on an endpoint's place counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Agreement {
+    /// It contributes there.
+    Agreed,
+    /// It stays where it is, and the other replica has to hear of that.
+    OursCounts,
 }
 
 /// A walk past all endpoints, a page at a time.
@@ -439,6 +482,21 @@ impl Place<'_> {
             }
             Err(verdict) => self.freeze(held, current, verdict),
         }
+    }
+
+    /// Where an endpoint of which nothing was said yet would go by what is known now, if that is elsewhere. It is not bound to a
+    /// place that was found before all zones were known; what another replica makes of it, which knew them, is then the same.
+    fn better(&self, held: &Held, current: &Placement) -> Option<Placement> {
+        let wish = if held.is_judged() { return None } else { interpret(&held.endpoint()).ok()? };
+        self.route(held.cluster(), &wish, None).ok().filter(|better| better != current)
+    }
+
+    /// Goes from one place to another that was decided on.
+    fn go(&mut self, held: &Held, from: Option<Placement>, to: Placement) {
+        if let Some(left) = from.filter(|from| *from != to) {
+            self.withdraw(held, left);
+        }
+        self.settle(held, Some(to), Occasion::Review);
     }
 
     fn route(&self, cluster: &ClusterId, wish: &Wish, current: Option<&Placement>) -> Result<Placement, Verdict> {

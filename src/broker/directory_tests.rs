@@ -80,8 +80,21 @@ fn an_endpoint_without_a_zone_waits_until_there_is_one() {
 fn a_closer_zone_moves_nothing() {
     let directory = directory(&[("Z1", "example.com")]);
     put(&directory, web("192.0.2.1"));
-    assert!(discover(&directory, &[("Z1", "example.com"), ("Z2", "www.example.com")]).is_empty());
+    held(&directory).set_kept(7);
     assert_eq!(put(&directory, web("192.0.2.2")), ["+Z1"]);
+    assert!(discover(&directory, &[("Z1", "example.com"), ("Z2", "www.example.com")]).is_empty());
+    assert_eq!(put(&directory, web("192.0.2.3")), ["+Z1"]);
+}
+
+#[test]
+fn the_same_put_again_keeps_what_was_said_of_it() {
+    let directory = directory(&[("Z1", "example.com")]);
+    put(&directory, web("192.0.2.1"));
+    held(&directory).set_kept(7);
+    assert_eq!((put(&directory, web("192.0.2.1")), held(&directory).kept()), (vec![], 7));
+    directory.reconfigure(HashMap::new(), &mut vec![]);
+    directory.reconfigure(settings("dev"), &mut vec![]);
+    assert_eq!(put(&directory, web("192.0.2.1")), [""; 0], "it has its place again");
 }
 
 #[test]
@@ -236,6 +249,41 @@ fn where_an_endpoint_went_is_decided_where_it_was_written() {
     let stored = row(&web("192.0.2.1"), 1, Some(Verdict::accepted(placement)));
     assert_eq!(follow(&here, EndpointNews::Stored(stored)), ["+Z1"]);
     assert_eq!(follow(&here, EndpointNews::Stored(row(&web("192.0.2.2"), 1, None))), ["+Z1"], "nor is another version");
+}
+
+fn placement(zone: &str) -> Placement {
+    Placement { account: AccountId::parse("111111111111").unwrap(), zone: ZoneId::parse(zone).unwrap() }
+}
+
+fn held(directory: &Directory) -> Held {
+    directory.cluster(&cluster("east")).get(&web("").key.hash()).unwrap()
+}
+
+/// What follows when another replica says where it has placed the endpoint.
+fn agree(directory: &Directory, theirs: &str) -> (Agreement, Vec<String>) {
+    let mut effects = vec![];
+    let agreement = directory.agree(&held(directory), &placement(theirs), &mut effects);
+    (agreement, effects.iter().map(show).collect())
+}
+
+#[test]
+fn replicas_that_knew_of_different_zones_agree_where_an_endpoint_goes() {
+    let zones = [("Z1", "example.com"), ("Z2", "www.example.com")];
+    let (early, late) = (directory(&zones[..1]), directory(&zones));
+    assert_eq!((put(&early, web("192.0.2.1")), put(&late, web("192.0.2.1"))), (vec!["+Z1".to_owned()], vec!["+Z2".to_owned()]));
+    assert_eq!(agree(&early, "Z2"), (Agreement::OursCounts, vec![]), "of that zone nobody has told it");
+    held(&early).set_kept(7);
+    assert_eq!(discover(&early, &zones), [""; 0]);
+    assert_eq!(agree(&late, "Z1"), (Agreement::OursCounts, vec![]));
+    assert_eq!(agree(&early, "Z2"), (Agreement::Agreed, vec!["-Z1".to_owned(), "+Z2".to_owned()]));
+    assert_eq!(agree(&early, "Z2"), (Agreement::Agreed, vec![]), "said twice it changes nothing");
+}
+
+#[test]
+fn an_endpoint_that_nobody_has_said_anything_of_is_bound_to_no_place() {
+    let here = directory(&[("Z1", "example.com")]);
+    assert_eq!(put(&here, web("192.0.2.1")), ["+Z1"]);
+    assert_eq!(discover(&here, &[("Z1", "example.com"), ("Z2", "www.example.com")]), ["-Z1", "+Z2"]);
 }
 
 #[test]

@@ -73,15 +73,13 @@ impl Feedback {
         self.relay.iter().for_each(|relay| relay.tell_again(account));
     }
 
-    /// Tells what another replica says of an endpoint and keeps; of a content that is not the one here it says nothing.
-    pub fn told(&self, told: &ToldStatus) {
-        let endpoints = self.directory.cluster(&told.cluster);
-        let Some(held) = endpoints.get(&told.key).filter(|held| held.version() == told.version) else { return };
+    /// Tells what another replica says of an endpoint and keeps.
+    pub fn told(&self, held: &Held, told: &ToldStatus) {
         if held.kept() != fingerprint(&told.status.verdict) {
             // Whoever says so keeps it, if nothing goes wrong there: should it ever be said here, it is kept once more.
             held.set_kept(NOT_KNOWN);
         }
-        endpoints.tell(&held, Arc::clone(&told.status), told.since);
+        self.directory.cluster(&told.cluster).tell(held, Arc::clone(&told.status), told.since);
     }
 }
 

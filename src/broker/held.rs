@@ -295,6 +295,18 @@ impl Held {
         self.header().kept.load(Ordering::Relaxed)
     }
 
+    /// It is another content of what was held before: what was said of that binds it to the same place.
+    pub(super) fn follows(&self, before: &Self) {
+        if before.is_judged() && self.kept() == 0 {
+            self.set_kept(NOT_KNOWN);
+        }
+    }
+
+    /// Whether anything was said of it, here or by whoever stored it: then it stays where it was placed.
+    pub(super) fn is_judged(&self) -> bool {
+        self.kept() != 0 || self.status().is_some()
+    }
+
     pub(super) fn set_kept(&self, fingerprint: u32) {
         self.header().kept.store(fingerprint, Ordering::Relaxed);
     }

@@ -30,6 +30,7 @@ mod shape;
 mod steps;
 mod store;
 mod tap;
+mod trials;
 mod wish;
 mod world;
 

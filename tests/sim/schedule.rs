@@ -7,6 +7,7 @@ use zonefold::emulator::Action;
 use crate::agent::SOURCES;
 use crate::net::{Death, Direction};
 use crate::shape::Shape;
+use crate::trials;
 use crate::wish::{Object, Wish};
 
 /// A world and what happens in it.
@@ -176,7 +177,7 @@ pub enum ForeignWrite {
 }
 
 /// How many objects of a kind a cluster has at most.
-const OBJECTS: u8 = 5;
+pub const OBJECTS: u8 = 5;
 
 impl Schedule {
     /// Draws a world and what happens in it.
@@ -199,6 +200,7 @@ impl Schedule {
             let step = if draw.random.u8(0..100) < faults_percent { draw.fault() } else { draw.work() };
             steps.push(TimedStep { at_ms, step });
         }
+        steps.extend(trials::draw(seed, &shape));
         steps.sort_by_key(|timed| timed.at_ms);
         Self { shape, foreign, steps }
     }

@@ -90,7 +90,7 @@ pub async fn measure(args: &BoundsArgs) -> anyhow::Result<BoundsFigures> {
     figures.innocent_reconnecting_p99_ms = quantile(&reconnecting.took_ms, 0.99);
     (figures.tasks_reconnecting, figures.reconnect_seconds) = (reconnecting.tasks, rounded(seconds));
     stage.in_sync().await?;
-    figures.tasks_after = stage.tasks().await?;
+    figures.tasks_after = stage.tasks_left(figures.tasks_before).await?;
     (figures.rss_after_mb, figures.peak_rss_mb) = (stage.rss_mb()?, rounded(usage::memory(stage.broker.pid)?.peak_mb));
     drop(clusters);
     stage.broker.stop().await?;
@@ -148,6 +148,17 @@ impl Stage {
 
     async fn in_sync(&mut self) -> anyhow::Result<()> {
         self.site.in_sync(&mut self.broker, AT_MOST).await
+    }
+
+    /// The tasks that stay: what is only about to end has ten seconds to do so.
+    async fn tasks_left(&self, before: u64) -> anyhow::Result<u64> {
+        let until = Instant::now() + Duration::from_secs(10);
+        let mut fewest = self.tasks().await?;
+        while fewest > before && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            fewest = fewest.min(self.tasks().await?);
+        }
+        Ok(fewest)
     }
 
     async fn tasks(&self) -> anyhow::Result<u64> {

@@ -101,19 +101,21 @@ pub enum Done {
 }
 
 impl Done {
-    /// What was paid for the call that came back.
-    fn paid(&self) -> Option<Paid> {
-        match self {
-            Self::Zones { paid, .. } | Self::Page { paid, .. } | Self::Changed { paid, .. } | Self::Synced { paid, .. } => {
-                Some(*paid)
-            }
+    /// What was paid for the call that came back, and whether it is over: it may have been given up, and still arrive.
+    fn paid(&self) -> Option<(Paid, bool)> {
+        let (paid, error) = match self {
+            Self::Zones { paid, result } => (paid, result.as_ref().err()),
+            Self::Page { paid, result, .. } => (paid, result.as_ref().err()),
+            Self::Changed { paid, result, .. } => (paid, result.as_ref().err()),
+            Self::Synced { paid, result, .. } => (paid, result.as_ref().err()),
             Self::Identity(_)
             | Self::Journalled { .. }
             | Self::NotJournalled { .. }
             | Self::Recorded { .. }
             | Self::Saved { .. }
-            | Self::Nothing => None,
-        }
+            | Self::Nothing => return None,
+        };
+        Some((*paid, !matches!(error, Some(CallError::Unknown { .. }))))
     }
 }
 
@@ -291,8 +293,10 @@ impl Worker {
     pub(super) async fn finish(&mut self, done: Done) {
         let now = self.clock.now();
         self.dirty_view = true;
-        if let Some(paid) = done.paid() {
-            self.budget.settle(now, paid);
+        match done.paid() {
+            Some((paid, true)) => self.budget.settle(now, paid),
+            Some((paid, false)) => self.budget.give_up(now, paid),
+            None => {}
         }
         match done {
             Done::Identity(result) => self.finish_identity(result, now),

@@ -295,6 +295,8 @@ impl Worker {
             zone.reader = Some(reader.also(stale));
         } else if let Some(search) = zone.searches.front_mut().filter(|_| in_search) {
             let found_before = search.bisection.poison().len();
+            // Of several suspects only one may be left to plan, and then it is the one.
+            let blamed = if batch.units.len() == 1 { &batch.units } else { &blamed };
             let indices =
                 search.keys.iter().enumerate().filter(|(_, key)| blamed.iter().any(|unit| unit_key(unit) == Some(*key)));
             let indices: Vec<usize> = indices.map(|(index, _)| index).collect();

@@ -17,11 +17,12 @@ use super::discovery::Discovery;
 use super::gate::Place;
 use super::reviews::Reviews;
 use super::sending::Outgoing;
+use super::sending::changes_of;
 use super::view::{AccountView, Health, ViewBoard};
 use super::work::{SyncWatch, ZoneWork};
 use super::{SPEND_AHEAD, UNSELECTED, Worker, WorkerParts, facts_of};
 use crate::broker::lease::LeasedProvider;
-use crate::core::budget::{Budget, StartLevel};
+use crate::core::budget::{ApiAction, Budget, StartLevel};
 use crate::core::fair::FairShare;
 use crate::core::ids::ZoneId;
 use crate::core::policy::settings_of;
@@ -165,6 +166,8 @@ impl Worker {
             }
         }
         for batch in store.open_batches(&self.settings.account).await? {
+            // Its call may be on its way yet, and take tokens that nobody here counts.
+            self.budget.expect_late(now, ApiAction::ChangeResourceRecordSets, changes_of(&batch.batch));
             if let Some(zone) = self.zones.get_mut(&batch.batch.zone) {
                 info!(zone = %batch.batch.zone, batch = %batch.batch.id, "a batch of an earlier life has no outcome: reading it back");
                 zone.unsettled.push(batch);
@@ -199,9 +202,6 @@ impl Worker {
 /// or by this machine's before it was set, perhaps; but whoever spent has stopped before its lease passed on, so it is no later than now and what was sent last, and
 /// where the clocks could make a difference, it is taken to be now.
 fn nothing_spent_since(spent_until: Timestamp, now: Timestamp, clocks_differ: Millis) -> Timestamp {
-    if clocks_differ == Millis(0) {
-        return spent_until;
-    }
     let latest = (spent_until + clocks_differ).min(now);
     spent_until.max(latest).min(now + SPEND_AHEAD)
 }

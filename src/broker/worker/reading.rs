@@ -285,8 +285,8 @@ fn settle_batch(zone: &mut ZoneWork, batch: Batch, now: Timestamp) -> Settled {
         keys.into_iter().filter_map(|key| zone.book.observed(&key).map(|observed| (key, observed.raw))).collect()
     };
     let (others, changed) = (found(others), found(changed));
-    // Even if nothing tells against it, others may have done the same; then this one may still come.
-    zone.book.may_come_late(&missing, now);
+    // Unless something tells for it, others may have done the same; then this one may still come.
+    zone.book.may_come_late(if is_certain { &missing } else { &batch }, now);
     zone.sequence += 1;
     let (mut writes, claims) = zone.book.applied(&arrived, None, zone.sequence, now);
     writes.extend(others.into_iter().map(|(key, raw)| zone.book.sees_others(key, &raw, now)));

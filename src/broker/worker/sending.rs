@@ -62,7 +62,8 @@ pub fn names_of(batch: &Batch) -> BTreeSet<DnsName> {
     batch.changes().map(|change| change.key.name.clone()).collect()
 }
 
-fn changes_of(batch: &Batch) -> u32 {
+/// The record changes that a batch takes from the bucket of changes.
+pub(super) fn changes_of(batch: &Batch) -> u32 {
     u32::try_from(batch.wire.len()).unwrap_or(u32::MAX)
 }
 

@@ -236,7 +236,7 @@ pub const BOUNDS_FIGURES: &[Figure] = &[
     figure("tasks_hanging", "", "the most while the account hung"),
     figure("tasks_deaf", "", "the most while agents read nothing"),
     figure("tasks_reconnecting", "", "the most while all agents came back"),
-    figure("tasks_after", "", "tasks at the end"),
+    figure("tasks_after", "", "tasks at the end, ten seconds later at most"),
     figure(
         "innocent_p99_ms",
         "",

@@ -16,6 +16,8 @@ mod config;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
+
 use serde::{Deserialize, Serialize};
 
 use self::bucket::{Bucket, FULL_CEILING, Kind, TOKEN};
@@ -171,7 +173,12 @@ pub struct Budget {
     ceiling_changed_at: Timestamp,
     lowered_at: Option<Timestamp>,
     throttles: u64,
+    /// Calls whose answer was lost, and until when they may still arrive; the earliest first.
+    lost: VecDeque<(Timestamp, Paid)>,
 }
+
+/// How long after its answer was given up a call may still reach AWS, with what was on the network and in queues.
+const ARRIVES_WITHIN: Millis = Millis::from_secs(10);
 
 impl Budget {
     /// A budget that starts as full as is safe.
@@ -184,7 +191,15 @@ impl Budget {
                 StartLevel::Since(spent_until) => bucket.fill((now - spent_until).0, FULL_CEILING),
             }
         }
-        Self { buckets, filled_at: now, ceiling: FULL_CEILING, ceiling_changed_at: now, lowered_at: None, throttles: 0 }
+        Self {
+            buckets,
+            filled_at: now,
+            ceiling: FULL_CEILING,
+            ceiling_changed_at: now,
+            lowered_at: None,
+            throttles: 0,
+            lost: VecDeque::new(),
+        }
     }
 
     /// Takes another configuration. No level rises by it, and a bucket that was not there starts empty.
@@ -221,6 +236,24 @@ impl Budget {
     /// up on their way and arrive with later ones overdraw nothing.
     pub fn settle(&mut self, now: Timestamp, paid: Paid) {
         self.fill(now);
+        self.settle_filled(paid);
+    }
+
+    /// The answer to a call that was paid for was lost or is no longer waited for. AWS may take its tokens a little later yet, so
+    /// they count as not yet taken there for ten seconds more.
+    pub fn give_up(&mut self, now: Timestamp, paid: Paid) {
+        self.fill(now);
+        self.lost.push_back((now + ARRIVES_WITHIN, paid));
+    }
+
+    /// Whoever spent before may have sent a call that has not reached AWS yet: as [`give_up`](Self::give_up), for a call that
+    /// was not paid for here.
+    pub fn expect_late(&mut self, now: Timestamp, action: ApiAction, changes: u32) {
+        put_in_flight(&mut self.buckets, action, changes);
+        self.give_up(now, Paid { action, changes });
+    }
+
+    fn settle_filled(&mut self, paid: Paid) {
         for bucket in &mut self.buckets {
             let need = bucket.need(paid.action, 1, paid.changes);
             bucket.in_flight = (bucket.in_flight - need).max(0);
@@ -323,6 +356,15 @@ impl Budget {
     }
 
     fn fill(&mut self, now: Timestamp) {
+        while let Some((until, paid)) = self.lost.front().copied().filter(|(until, _)| *until <= now) {
+            self.fill_to(until);
+            self.settle_filled(paid);
+            self.lost.pop_front();
+        }
+        self.fill_to(now);
+    }
+
+    fn fill_to(&mut self, now: Timestamp) {
         let elapsed = now.since(self.filled_at);
         self.buckets.iter_mut().for_each(|bucket| bucket.fill(elapsed.0, self.ceiling));
         self.filled_at = self.filled_at.max(now);

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use proptest::collection::vec;
+use proptest::option;
 use proptest::prelude::*;
 
 use super::*;
@@ -280,23 +281,27 @@ proptest! {
     }
 
     #[test]
-    fn calls_that_are_held_up_and_arrive_together_take_no_reserve(
+    fn calls_that_are_held_up_or_given_up_and_arrive_together_take_no_reserve(
         config in any_config(),
-        // Each call: the pause before it, how long its answer takes, and when in that time AWS looks at it.
-        calls in vec((0i64..300, 0u32..60, 0i64..3_000, 0.0..=1.0f64), 1..60),
+        // Each call: the pause before it, how long its answer takes or is waited for, when in that time AWS looks at it, and, if
+        // it is given up, how long after that.
+        calls in vec((0i64..3_000, 0u32..60, 0i64..3_000, 0.0..=1.0f64, option::of(0i64..=ARRIVES_WITHIN.0)), 1..60),
     ) {
         let mut budget = full(&config);
-        let (mut now, mut open, mut taken) = (START, Vec::<(Timestamp, Paid)>::new(), vec![]);
-        for (pause_ms, changes, answer_ms, looked_at) in calls {
+        let (mut now, mut open, mut taken) = (START, Vec::<(Timestamp, Paid, bool)>::new(), vec![]);
+        for (pause_ms, changes, waits_ms, looked_at, late_ms) in calls {
             now = now + Millis(pause_ms);
-            open.sort_by_key(|(answered_at, _)| *answered_at);
-            while open.first().is_some_and(|(answered_at, _)| *answered_at <= now) {
-                let (answered_at, paid) = open.remove(0);
-                budget.settle(answered_at, paid);
+            open.sort_by_key(|(until, ..)| *until);
+            while open.first().is_some_and(|(until, ..)| *until <= now) {
+                match open.remove(0) {
+                    (until, paid, true) => budget.give_up(until, paid),
+                    (until, paid, false) => budget.settle(until, paid),
+                }
             }
             if let Ok(permit) = budget.try_take(now, Lane::Urgent, CHANGE, changes) {
-                open.push((now + Millis(answer_ms), permit.paid()));
-                taken.push((now.0 + (answer_ms as f64 * looked_at) as i64, CHANGE, changes));
+                open.push((now + Millis(waits_ms), permit.paid(), late_ms.is_some()));
+                let looks_ms = late_ms.map_or((waits_ms as f64 * looked_at) as i64, |late_ms| waits_ms + late_ms);
+                taken.push((now.0 + looks_ms, CHANGE, changes));
             }
         }
         taken.sort_by_key(|(at, ..)| *at);

@@ -106,6 +106,32 @@ fn i06_what_was_refused_waits_before_it_goes_out_again_unchanged() {
     refused_and_sent_again(1_000, "192.0.2.1", Some("api")).keeps_to(PoisonIsAlone);
 }
 
+/// Four names go out together, one of them poisoned, and are refused so many times in a row; perhaps they are read back between.
+fn refused_together(times: u128, read_back_after: Option<u128>) -> Story {
+    let mut story = Story::new();
+    let web = wish("web", "www", &["192.0.2.1"]);
+    story.tell(What::Poisoned { name: dns("www.example.com") });
+    let sets = ["api", "www", "shop", "mail"].map(|name| (None, Some(set(name, &["192.0.2.1"]))));
+    for number in 1..=times {
+        let batch = story.batch(number, "east", &web, &sets);
+        story.begins(&batch);
+        let call = story.calls(BROKER, &batch);
+        story.ends(call, "refused");
+        let is_lost = read_back_after == Some(number);
+        let lost = || BatchOutcome::NotApplied { reason: "read back".to_owned() };
+        story.finishes(&batch, if is_lost { lost() } else { refused() });
+    }
+    story
+}
+
+#[test]
+fn i06_a_name_beside_a_poisoned_one_is_parted_from_it_by_halving() {
+    refused_together(4, None).keeps_to(PoisonIsAlone);
+    refused_together(5, None).breaks(PoisonIsAlone, "api.example.com was refused 5 times with www.example.com");
+    // A lost answer ends a search.
+    refused_together(6, Some(3)).keeps_to(PoisonIsAlone);
+}
+
 #[test]
 fn i08_a_quiet_clusters_change_goes_out_within_a_few_calls() {
     for (calls_before, is_sound) in [(4, true), (8, false)] {

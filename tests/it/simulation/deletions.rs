@@ -122,6 +122,7 @@ fn i02_absence_explains_a_deletion_only_once_the_source_is_synced() {
     for synced in [false, true] {
         let (mut story, web) = published();
         story.tell(What::Crashed(Part::Agent(agent("east"))));
+        story.loses("east", &web);
         story.starts("east");
         story.syncs("east", synced);
         story.removes("east", 1, &web);
@@ -132,6 +133,24 @@ fn i02_absence_explains_a_deletion_only_once_the_source_is_synced() {
             story.breaks(SilenceNeverDeletes, "no agent saw that it is no longer wanted");
         }
     }
+}
+
+#[test]
+fn i02_an_agent_that_is_wrong_about_its_cluster_explains_nothing() {
+    let gone = [(Some(set("www", &["192.0.2.1", "192.0.2.2"])), None)];
+    let (mut story, web) = published();
+    story.says_gone("east", &web);
+    story.removes("east", 1, &web);
+    story.publishes(2, "east", &web, &gone);
+    story.breaks(SilenceNeverDeletes, "no agent saw that it is no longer wanted");
+
+    let (mut story, web) = published();
+    story.tell(What::Crashed(Part::Agent(agent("east"))));
+    story.starts("east");
+    story.syncs("east", true);
+    story.removes("east", 1, &web);
+    story.publishes(2, "east", &web, &gone);
+    story.breaks(SilenceNeverDeletes, "no agent saw that it is no longer wanted");
 }
 
 #[test]

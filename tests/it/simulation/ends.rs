@@ -6,6 +6,7 @@ use zonefold::core::policy::DriftPolicy;
 use zonefold::core::record::RawRecordSet;
 use zonefold::core::verdict::{Reason, VerdictState};
 use zonefold::emulator::{ChangeAction, Origin};
+use zonefold::ports::BatchOutcome;
 
 use super::history::*;
 use super::story::{BROKER, Story, agent, applied, cluster, dns, set, wish, zone};
@@ -104,6 +105,35 @@ fn i11_a_foreign_record_in_the_way_excuses_a_name() {
     // A CNAME is never adopted for addresses.
     story.history.end.zones.get_mut(&zone()).unwrap()[0].rtype = "CNAME".into();
     story.keeps_to(Converges);
+}
+
+#[test]
+fn i11_what_somebody_made_of_ours_before_anybody_looked_may_look_foreign() {
+    let (web, ours, theirs) = (wish("web", "www", &["192.0.2.1"]), set("www", &["192.0.2.1"]), set("www", &["203.0.113.1"]));
+    for (is_lost, is_made_anew) in [(false, false), (true, false), (false, true)] {
+        let mut story = Story::new();
+        story.opens("east", 1);
+        story.stores("east", 1, &web);
+        let batch = story.batch(1, "east", &web, &[(None, Some(ours.clone()))]);
+        story.begins(&batch);
+        let call = story.calls(BROKER, &batch);
+        story.applies(Some(call), &batch);
+        let receipt = BatchOutcome::Applied { change_id: "C1".into(), request_id: None };
+        story.finishes(&batch, if is_lost { BatchOutcome::not_found() } else { receipt });
+        if is_made_anew {
+            story.others_write(Some(&ours), None);
+            story.others_write(None, Some(&theirs));
+        } else {
+            story.others_write(Some(&ours), Some(&theirs));
+        }
+        story.keeps("east", 1, &web, (VerdictState::Waiting, Reason::ForeignRecord));
+        story.is_quiet_for_ms(1_000);
+        if is_lost || is_made_anew {
+            story.keeps_to(Converges);
+        } else {
+            story.breaks(Converges, "www.example.com A is 203.0.113.1");
+        }
+    }
 }
 
 /// East wanted www, had it, and came to write it so that nobody can read it; its other object wants a CNAME there.

@@ -143,7 +143,19 @@ impl Story {
         self.tell(What::Saw { agent: agent(name), sight: Sight::Put(endpoint.clone()) });
     }
 
+    /// The object goes, or names the host no more, and the agent sees it.
     pub fn sees_gone(&mut self, name: &str, endpoint: &Endpoint) {
+        self.loses(name, endpoint);
+        self.says_gone(name, endpoint);
+    }
+
+    /// The object goes, or names the host no more.
+    pub fn loses(&mut self, name: &str, endpoint: &Endpoint) {
+        self.tell(What::Unwanted { cluster: cluster(name), key: endpoint.key.clone() });
+    }
+
+    /// The agent says that it is gone.
+    pub fn says_gone(&mut self, name: &str, endpoint: &Endpoint) {
         self.tell(What::Saw { agent: agent(name), sight: Sight::Del(endpoint.key.clone()) });
     }
 

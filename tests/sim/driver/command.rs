@@ -55,6 +55,9 @@ pub struct RunOptions {
     /// Go on until so many seeds have failed
     #[arg(long, default_value_t = 1)]
     most_failures: usize,
+    /// Heed this invariant alone, by its name in `core::invariants`; may be given more than once
+    #[arg(long)]
+    only: Vec<String>,
     /// Tell of failures without shortening their schedules
     #[arg(long)]
     no_shrink: bool,
@@ -144,7 +147,8 @@ pub fn run(options: &RunOptions) -> anyhow::Result<ExitCode> {
     let mut summary = Summary::default();
     let mut told_at = started;
     let mut failed: Vec<Report> = vec![];
-    pool::run_all((options.from..last).map(Order::of), options.jobs, goes_on, |_, report| {
+    pool::run_all((options.from..last).map(Order::of), options.jobs, goes_on, |_, mut report| {
+        report.failures.retain(|failure| options.only.is_empty() || options.only.contains(&failure.broken));
         if !report.failures.is_empty() {
             eprintln!("seed {} failed: {}", report.seed, report.failures[0].what);
             // At once: who ends a long run by hand wants to know what it found.

@@ -120,14 +120,14 @@ impl<'a> Reading<'a> {
         arrivals.filter(|arrived| *arrived > over).min()
     }
 
-    /// Whether every record set of a batch that AWS applied was written again before somebody looked; or whether one that it took
+    /// Whether every record set of a batch that AWS applied was written again before somebody was done with looking; or whether one that it took
     /// away was put back exactly as it was, which looks as if the batch had never come.
-    fn is_covered(&self, id: BatchId, applied: usize, looked: usize) -> bool {
+    fn is_covered(&self, id: BatchId, applied: usize, done: usize) -> bool {
         let Some((_, batch)) = self.begun.get(&id) else { return false };
         let changes = self.changes.get(&batch.zone).map_or(&[][..], Vec::as_slice);
         let later = |change: &Change| {
             let key = change.key.clone();
-            changes.iter().filter(move |(at, other)| *at > applied && *at < looked && other.key == key).map(|(_, other)| other)
+            changes.iter().filter(move |(at, other)| *at > applied && *at < done && other.key == key).map(|(_, other)| other)
         };
         let is_written = |change: &Change| later(change).next().is_some();
         let is_restored = |change: &Change| {
@@ -200,9 +200,10 @@ impl<'a> Reading<'a> {
                 (BatchOutcome::FoundDone, _) => {
                     self.found(at, format!("batch {id} is journalled as found done, and nothing of it was"));
                 }
-                // A call may come late, after AWS was asked whether it was applied; not before, unless nothing of it was left.
+                // A call may come late, after AWS was asked whether it was applied; not before, unless nothing of it was left when
+                // AWS was asked last: a look that breaks off is begun anew.
                 (BatchOutcome::NotApplied { .. }, Some((applied, _)))
-                    if applied > looked || self.is_covered(id, applied, looked) => {}
+                    if applied > looked || self.is_covered(id, applied, finished) => {}
                 (BatchOutcome::Refused { .. } | BatchOutcome::NotApplied { .. }, Some((applied, _))) if applied < finished => {
                     self.found(at, format!("batch {id} is journalled as {outcome:?} after AWS had applied it"));
                 }

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use zonefold::core::change::Batch;
 use zonefold::core::endpoint::{Endpoint, EndpointKey, Version};
-use zonefold::core::ids::{ClusterId, ZoneId};
+use zonefold::core::ids::{BatchId, ClusterId, ZoneId};
 use zonefold::core::invariants::Invariant;
 use zonefold::core::name::DnsName;
 use zonefold::core::policy::{DriftPolicy, ZonePolicy};
@@ -11,9 +12,9 @@ use zonefold::core::record::{RawRecordSet, RecordKey, RecordType};
 use zonefold::core::verdict::{Reason, VerdictState};
 
 use super::Violation;
-use super::history::{Agent, AgentEnd, History, Part, Progress, Sight, StoredEndpoint, What, Zone};
+use super::history::{Agent, AgentEnd, Commit, History, Part, Progress, Sight, StoredEndpoint, What, Zone};
 use super::model::{self, Expected};
-use super::owners::{Owner, Owners};
+use super::owners::{Owner, Owners, is_ours, net_changes};
 
 /// A name that is not as it should be.
 pub struct Unsettled {
@@ -66,7 +67,7 @@ pub fn unsettled_names(history: &History) -> Vec<Unsettled> {
     if !was_healed(history) {
         return vec![];
     }
-    let owners = owners_at_the_end(history);
+    let (owners, looks_foreign) = (owners_at_the_end(history), may_look_foreign(history));
     let mut expected = model::expect(history);
     let mut unsettled = vec![];
     for zone in &history.world.zones {
@@ -82,13 +83,51 @@ pub fn unsettled_names(history: &History) -> Vec<Unsettled> {
         }
         for (name, held) in names {
             let expected = expected.remove(&(zone.id.clone(), name.clone())).unwrap_or_default();
-            let one = Name { history, zone, name: &name, held: &held, expected: &expected, owners: &owners };
+            let one = Name {
+                history,
+                zone,
+                name: &name,
+                held: &held,
+                expected: &expected,
+                owners: &owners,
+                looks_foreign: &looks_foreign,
+            };
             if let Some(what) = one.is_wrong() {
                 unsettled.push(Unsettled { zone: zone.id.clone(), name, what });
             }
         }
     }
     unsettled
+}
+
+/// The sets that we made once and that may be taken for foreign all the same: somebody else made them anew after they were gone, or
+/// changed them, and a batch of ours that was about them had an answer that was lost. Whoever reads what stands there then cannot
+/// know whether it is what somebody else made of ours, or what they made after ours was gone.
+fn may_look_foreign(history: &History) -> BTreeSet<(ZoneId, RecordKey)> {
+    let mut batches: BTreeMap<BatchId, &Batch> = BTreeMap::new();
+    let mut found = BTreeSet::new();
+    for event in &history.log {
+        match &event.what {
+            What::Applied { entry, .. } => {
+                for change in net_changes(entry).into_iter().filter(|change| change.after.is_some()) {
+                    let (set, is_new) = ((entry.zone.clone(), change.key), change.before.is_none());
+                    if is_ours(entry) {
+                        found.remove(&set);
+                    } else if is_new {
+                        found.insert(set);
+                    }
+                }
+            }
+            What::Committed { commit: Commit::BatchBegun(batch), .. } => drop(batches.insert(batch.id, batch)),
+            What::Committed { commit: Commit::BatchFinished { batch, outcome }, .. } if outcome.may_come_late() => {
+                let keys =
+                    batches.get(batch).into_iter().flat_map(|batch| batch.changes().map(|change| (&batch.zone, &change.key)));
+                found.extend(keys.map(|(zone, key)| (zone.clone(), key.clone())));
+            }
+            _ => {}
+        }
+    }
+    found
 }
 
 fn owners_at_the_end(history: &History) -> Owners {
@@ -109,6 +148,7 @@ struct Name<'a> {
     held: &'a [(RecordKey, &'a RawRecordSet)],
     expected: &'a Expected,
     owners: &'a Owners,
+    looks_foreign: &'a BTreeSet<(ZoneId, RecordKey)>,
 }
 
 impl Name<'_> {
@@ -158,7 +198,7 @@ impl Name<'_> {
         let is_alert = self.zone.drift == DriftPolicy::Alert;
         let is_foreign = |key: &RecordKey| match self.owner(key) {
             Some(Owner::Us) => false,
-            Some(Owner::UsChanged) => is_alert,
+            Some(Owner::UsChanged) => is_alert || self.looks_foreign.contains(&(self.zone.id.clone(), key.clone())),
             Some(Owner::Others) | None => true,
         };
         let key = RecordKey { name: self.name.clone(), rtype, set_identifier: None };

@@ -40,6 +40,8 @@ struct Reading<'a> {
     owners: Owners,
     /// When each cluster changed something lately.
     changes: BTreeMap<ClusterId, Vec<Timestamp>>,
+    /// The names that each cluster changed and that no call has carried since: who has many waits for its own turn.
+    unsent: BTreeMap<ClusterId, BTreeSet<DnsName>>,
     batches: BTreeMap<BatchId, &'a Batch>,
     calls: BTreeMap<u64, (&'a Call, Timestamp)>,
     /// The names that were poisoned at any time: they have delays of their own.
@@ -61,6 +63,7 @@ pub fn judge(history: &History) -> Vec<Violation> {
         stored: Stored::default(),
         owners: Owners::default(),
         changes: BTreeMap::new(),
+        unsent: BTreeMap::new(),
         batches: BTreeMap::new(),
         calls: BTreeMap::new(),
         poisoned: poisoned.collect(),
@@ -90,6 +93,7 @@ impl<'a> Reading<'a> {
                 self.calls.insert(call.number, (call, event.at));
                 // It went out: what becomes of it then is another question.
                 self.waiting.retain(|_, waiting| !call.names.contains(&waiting.name));
+                self.unsent.values_mut().for_each(|unsent| unsent.retain(|name| !call.names.contains(name)));
             }
             What::Applied { call, entry } => {
                 self.owners.apply(entry);
@@ -106,12 +110,14 @@ impl<'a> Reading<'a> {
         let recent = self.changes.entry(cluster.clone()).or_default();
         recent.retain(|change| *change + QUIET_TIME >= at);
         recent.push(at);
-        let is_quiet = recent.len() <= FEW_CHANGES && !self.unregistered.contains(&cluster);
+        let unsent = self.unsent.entry(cluster.clone()).or_default();
+        let is_quiet = recent.len() <= FEW_CHANGES && unsent.len() < FEW_CHANGES && !self.unregistered.contains(&cluster);
         if !is_quiet {
             self.waiting.retain(|(other, _), _| *other != cluster);
         }
         let place = (cluster, key);
         self.waiting.remove(&place);
+        unsent.extend(self.stored.get(&place).and_then(|row| model::wish(&row.endpoint)).map(|wish| wish.name));
         let Some(row) = self.stored.get(&place).filter(|_| is_quiet) else { return };
         let Some(wish) = model::wish(&row.endpoint) else { return };
         let Some(zone) = model::place(&self.history.world, &place.0, &wish.name) else { return };

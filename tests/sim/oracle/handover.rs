@@ -57,8 +57,16 @@ impl<'a> Reading<'a> {
             What::CallStarted(call) => drop(self.calls.insert(call.number, call)),
             What::Registered { cluster, registered } => drop(self.registered.insert(cluster.clone(), (*registered, event.at))),
             What::Committed { commit: Commit::BatchBegun(batch), .. } => {
-                let names: BTreeSet<DnsName> = batch.changes().map(|change| change.key.name.clone()).collect();
-                let heirs = names.into_iter().map(|name| (name.clone(), self.wanting(&batch.zone, &name, event.at)));
+                let names: BTreeSet<(DnsName, ClusterId)> =
+                    batch.changes().map(|change| (change.key.name.clone(), change.cause.cluster.clone())).collect();
+                let heirs = names.into_iter().map(|(name, holder)| {
+                    let mut heirs = self.wanting(&batch.zone, &name, event.at);
+                    // Who still wants anything there has not given the name up, and nobody else's turn has come.
+                    if self.stored.at(&name).any(|((cluster, _), _)| *cluster == holder) {
+                        heirs.retain(|(cluster, _)| *cluster == holder);
+                    }
+                    (name, heirs)
+                });
                 let heirs = heirs.filter(|(_, heirs)| !heirs.is_empty()).collect();
                 self.heirs.insert(batch.id, heirs);
             }

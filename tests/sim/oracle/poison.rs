@@ -1,7 +1,8 @@
 //! 6: A refused record set delays nothing but itself, and is not sent again unchanged before its back-off.
 //!
-//! That the other names of its zone get where they belong is part of what must have settled at the end: it is judged with the
-//! names that have not (`converges.rs`), and here only what is told of a zone with a poisoned name.
+//! A name that goes out beside a poisoned one is refused with it, until halving the batch has parted them. That the other names
+//! of a zone get where they belong is part of what must have settled at the end: it is judged with the names that have not
+//! (`converges.rs`), and here only what is told of a zone with a poisoned name.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,6 +24,24 @@ struct Refused {
     at: Timestamp,
 }
 
+/// A name that was refused because of another one, again and again.
+#[derive(Default)]
+struct Beside {
+    times: u32,
+    /// The largest batch, and the most poison in one.
+    names: u32,
+    poison: u32,
+    told: bool,
+}
+
+impl Beside {
+    /// How often halving refuses a name at most: for each poisoned name once for each halving, and once in the whole batch.
+    /// What is found out late, since another search goes first or a unit comes back after its wait, may cost one more.
+    fn most_times(&self) -> u32 {
+        self.poison * (self.names.next_power_of_two().ilog2() + 2)
+    }
+}
+
 /// A batch that went out.
 struct Sent {
     by: (Replica, u64),
@@ -37,6 +56,7 @@ struct Reading {
     tenures: BTreeMap<AccountId, u64>,
     by_number: BTreeMap<u64, BatchId>,
     refused: BTreeMap<(ZoneId, DnsName), Refused>,
+    beside: BTreeMap<(ZoneId, DnsName), Beside>,
     /// The names that Route 53 refuses now. Other refusals are about what is there, and are looked into at once.
     poisoned: BTreeSet<DnsName>,
     clock_jumped_at: Option<Timestamp>,
@@ -71,8 +91,14 @@ impl Reading {
         match &event.what {
             // A broker's clock that jumps ahead shortens its waits, and nobody can tell.
             What::Fault { kind, .. } if kind.starts_with("clock") => self.clock_jumped_at = Some(event.at),
-            What::Poisoned { name } => drop(self.poisoned.insert(name.clone())),
-            What::Cured { name } => drop(self.poisoned.remove(name)),
+            What::Poisoned { name } => {
+                self.poisoned.insert(name.clone());
+                self.beside.clear();
+            }
+            What::Cured { name } => {
+                self.poisoned.remove(name);
+                self.beside.clear();
+            }
             What::Committed { commit: Commit::BatchBegun(batch), .. } => {
                 self.batches.insert(batch.id, Batch::clone(batch));
             }
@@ -83,8 +109,13 @@ impl Reading {
             }
             What::Lease { account, change: LeaseChange::Taken { .. }, .. } => {
                 *self.tenures.entry(account.clone()).or_default() += 1;
+                // A successor knows of no search.
+                self.beside.clear();
             }
-            What::Committed { commit: Commit::BatchFinished { batch, outcome }, .. } => self.finished(*batch, outcome, event.at),
+            What::Committed { commit: Commit::BatchFinished { batch, outcome }, .. } => {
+                self.finished(*batch, outcome, event.at);
+                self.refused_beside(*batch, outcome, event.at);
+            }
             _ => {}
         }
     }
@@ -130,6 +161,48 @@ impl Reading {
             self.refused.insert((batch.zone.clone(), name), refused);
         }
     }
+
+    /// Counts how often the names beside a poisoned one were refused since something of theirs was applied.
+    fn refused_beside(&mut self, id: BatchId, outcome: &BatchOutcome, at: Timestamp) {
+        let Some(batch) = self.batches.get(&id) else { return };
+        let names = names_of(batch);
+        let (poison, others): (Vec<_>, Vec<_>) = names.iter().partition(|name| self.poisoned.contains(*name));
+        match outcome {
+            BatchOutcome::Refused { message, .. } if !poison.is_empty() && !is_of_what_is_there(message) => {}
+            BatchOutcome::Applied { .. } => {
+                for name in names {
+                    self.beside.remove(&(batch.zone.clone(), name));
+                }
+                return;
+            }
+            // What is there was not as it was believed, or nobody knows: every search in the zone ends.
+            _ => return self.beside.retain(|(zone, _), _| *zone != batch.zone),
+        }
+        for name in others {
+            let beside = self.beside.entry((batch.zone.clone(), name.clone())).or_default();
+            beside.times += 1;
+            beside.names = beside.names.max(count(names.len()));
+            beside.poison = beside.poison.max(count(poison.len()));
+            if beside.times > beside.most_times() && !std::mem::replace(&mut beside.told, true) {
+                let what = format!(
+                    "{name} was refused {} times with {}, in batches of {} names at most",
+                    beside.times,
+                    poison.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and "),
+                    beside.names
+                );
+                self.violations.push(Violation::new(Invariant::PoisonIsAlone, at, what).about(name));
+            }
+        }
+    }
+}
+
+/// Whether a refusal speaks of what stands in the zone as well.
+fn is_of_what_is_there(message: &str) -> bool {
+    ["Tried to ", "is not permitted", "limit"].iter().any(|words| message.contains(words))
+}
+
+fn count(of: usize) -> u32 {
+    u32::try_from(of).unwrap_or(u32::MAX)
 }
 
 fn names_of(batch: &Batch) -> BTreeSet<DnsName> {

@@ -108,8 +108,9 @@ impl Reading<'_> {
             let is_explained = |suppliers: &Vec<Supplier>, cluster: &ClusterId| {
                 suppliers.iter().all(|Supplier { key, from }| {
                     let wants = |endpoint: &Endpoint| wants(endpoint, &change.key, value);
-                    // An older endpoint of the cluster that came to want another type takes the name over.
-                    let gives_way = || is_replaced && self.views.saw_another(cluster, key, *from, index);
+                    // An older endpoint of the cluster that came to want another type takes the name over, or one that gave way to
+                    // what is gone; the broker may hear of that a while after the agent.
+                    let gives_way = || is_replaced && self.views.saw_another(cluster, key, self.before(*from), index);
                     self.views.lacked(cluster, key, *from, index, wants) || gives_way()
                 })
             };
@@ -127,9 +128,16 @@ impl Reading<'_> {
             violations.push(Violation::new(Invariant::SilenceNeverDeletes, event.at, what).about(&change.key.name));
         }
         for value in after.difference(&before).filter(|_| is_ours) {
-            self.born.insert((entry.zone.clone(), change.key.clone(), value.clone()), index);
+            // It was decided on before its call was started, and what was seen since counts.
+            self.born.insert((entry.zone.clone(), change.key.clone(), value.clone()), started);
         }
         violations
+    }
+
+    /// The place in the log from which on news may have come to the broker no sooner than at another place.
+    fn before(&self, place: usize) -> usize {
+        let at = self.history.log.get(place).map_or(Timestamp::default(), |event| event.at);
+        self.history.log.partition_point(|event| event.at + KNOWN_AFTER < at)
     }
 
     /// The endpoints, by cluster, that the value was published for, or that were known to want it when the call was started.

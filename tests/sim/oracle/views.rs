@@ -1,4 +1,4 @@
-//! What each agent saw of its cluster, at every moment of the log.
+//! What each cluster wanted and what each agent saw of it, at every moment of the log.
 
 use std::collections::BTreeMap;
 
@@ -24,9 +24,16 @@ struct Seen {
     is_observed: bool,
 }
 
-/// The views of all agents.
+/// What the objects of a cluster wanted from a place in the log on.
+type Truth = (usize, Option<Endpoint>);
+
+/// The views of all agents, and the truth.
 #[derive(Debug, Default)]
-pub struct Views(BTreeMap<Agent, View>);
+pub struct Views {
+    of: BTreeMap<Agent, View>,
+    /// What the objects of each cluster wanted, from each place on; an agent can be wrong about it, and about what it knows.
+    truth: BTreeMap<(ClusterId, EndpointKey), Vec<Truth>>,
+}
 
 impl Views {
     /// Reads a whole log.
@@ -35,9 +42,16 @@ impl Views {
         for (index, event) in log.iter().enumerate() {
             match &event.what {
                 What::Started(Part::Agent(agent)) | What::Stopped(Part::Agent(agent)) | What::Crashed(Part::Agent(agent)) => {
-                    views.0.entry(agent.clone()).or_default().forget(index);
+                    views.of.entry(agent.clone()).or_default().forget(index);
                 }
-                What::Saw { agent, sight } => views.0.entry(agent.clone()).or_default().see(index, sight),
+                What::Saw { agent, sight } => views.of.entry(agent.clone()).or_default().see(index, sight),
+                What::Wanted { cluster, endpoint } => {
+                    let wanted = views.truth.entry((cluster.clone(), endpoint.key.clone())).or_default();
+                    wanted.push((index, Some(endpoint.clone())));
+                }
+                What::Unwanted { cluster, key } => {
+                    views.truth.entry((cluster.clone(), key.clone())).or_default().push((index, None));
+                }
                 _ => {}
             }
         }
@@ -45,7 +59,7 @@ impl Views {
     }
 
     /// Whether, somewhere in the log from one place to another, an agent of the cluster had good reason to say that the endpoint
-    /// does not want `it`: it was told so, or its source was synced and had no such endpoint.
+    /// does not want `it`: it was told so, or its source was synced and had no such endpoint. And it was so.
     pub fn lacked(
         &self,
         cluster: &ClusterId,
@@ -54,13 +68,28 @@ impl Views {
         to: usize,
         wants_it: impl Fn(&Endpoint) -> bool,
     ) -> bool {
-        let views = self.0.iter().filter(|(agent, _)| agent.cluster == *cluster).map(|(_, view)| view);
-        views.into_iter().any(|view| view.lacked(key, from, to, &wants_it))
+        let mut views = self.of.iter().filter(|(agent, _)| agent.cluster == *cluster).map(|(_, view)| view);
+        self.was_unwanted(cluster, key, from, to, &wants_it) && views.any(|view| view.lacked(key, from, to, &wants_it))
+    }
+
+    /// Whether the objects of the cluster did not want it, at some time between.
+    fn was_unwanted(
+        &self,
+        cluster: &ClusterId,
+        key: &EndpointKey,
+        from: usize,
+        to: usize,
+        wants_it: &impl Fn(&Endpoint) -> bool,
+    ) -> bool {
+        let Some(truth) = self.truth.get(&(cluster.clone(), key.clone())) else { return true };
+        let at_first = truth.iter().rev().find(|(place, _)| *place <= from).and_then(|(_, content)| content.as_ref());
+        let later = truth.iter().filter(|(place, _)| (from + 1..=to).contains(place)).map(|(_, content)| content.as_ref());
+        later.chain([at_first]).any(|content| !content.is_some_and(wants_it))
     }
 
     /// Whether an agent of the cluster was told something about another endpoint of the name, there or later.
     pub fn saw_another(&self, cluster: &ClusterId, key: &EndpointKey, from: usize, to: usize) -> bool {
-        let views = self.0.iter().filter(|(agent, _)| agent.cluster == *cluster).map(|(_, view)| view);
+        let views = self.of.iter().filter(|(agent, _)| agent.cluster == *cluster).map(|(_, view)| view);
         views.flat_map(|view| &view.contents).any(|(other, seen)| {
             other != key
                 && other.dns_name == key.dns_name
