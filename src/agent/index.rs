@@ -230,6 +230,19 @@ impl Index {
         entry.keys.into_iter().filter_map(|hash| self.remove(hash, DelCause::ObjectDeleted)).collect()
     }
 
+    /// Takes note that an object that was out of sight was found to be gone. What of it was seen since stays.
+    pub fn delete_unseen(&mut self, object: &ObjectRef) -> Vec<IndexChange> {
+        let Some(entry) = self.objects.get_mut(object) else { return Vec::new() };
+        let is_out_of_sight = |hash: &KeyHash| self.endpoints.get(hash).is_some_and(Held::is_out_of_sight);
+        let unseen: BTreeSet<KeyHash> = entry.keys.iter().copied().filter(is_out_of_sight).collect();
+        entry.keys.retain(|hash| !unseen.contains(hash));
+        if entry.keys.is_empty() {
+            self.objects.remove(object);
+            self.waiting.remove(object);
+        }
+        unseen.into_iter().filter_map(|hash| self.remove(hash, DelCause::ObjectDeleted)).collect()
+    }
+
     /// Takes the complete list of a source's objects. Those that are not in it were deleted.
     pub fn reset(&mut self, source: SourceKind, objects: Vec<(ObjectRef, ArcStr, Extraction)>) -> Vec<IndexChange> {
         let named: BTreeSet<ObjectRef> = objects.iter().map(|(object, ..)| object.clone()).collect();
@@ -489,11 +502,7 @@ impl Held {
 
 /// How an endpoint is kept that its object does not produce now; none for one that goes.
 fn standing_under(unknown: &Unknown, held: &Held) -> Option<Standing> {
-    let waiting = match unknown {
-        Unknown::Nothing => None,
-        Unknown::Hosts(hosts) => hosts.get(&held.endpoint.key.dns_name).map(|pending| pending.reason().to_owned()),
-        Unknown::WholeObject(reason) => Some(reason.clone()),
-    };
+    let waiting = unknown.reason_for(&held.endpoint.key, &held.endpoint.targets).map(str::to_owned);
     waiting.map(Standing::Waiting).or_else(|| held.is_out_of_sight().then(|| held.standing.clone()))
 }
 

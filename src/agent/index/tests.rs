@@ -116,3 +116,23 @@ fn a_bucket_holds_the_keys_with_its_first_byte() {
     let total: usize = (0..=u8::MAX).map(|bucket| index.bucket(bucket).filter(|(hash, _)| hash.0[0] == bucket).count()).sum();
     assert_eq!(total, 600);
 }
+
+#[test]
+fn a_reverse_record_waits_with_the_host_that_it_points_to() {
+    let web = object("web");
+    let with_reverse = |host: &str| {
+        let mut wanted = wants(&web, &[(host, "192.0.2.1")]);
+        let mut reverse = wanted.endpoints[0].clone();
+        (reverse.key.dns_name, reverse.key.record_type) = ("1.2.0.192.in-addr.arpa".into(), "PTR".into());
+        reverse.targets = vec![host.into()];
+        wanted.endpoints.push(reverse);
+        wanted
+    };
+    let mut index = index();
+    apply(&mut index, "web", with_reverse("a"));
+    assert!(apply(&mut index, "web", waits_for("a")).is_empty());
+    assert!(index.iter().all(|(_, held)| matches!(held.standing, Standing::Waiting(_))));
+    let mut withdrawn = apply(&mut index, "web", waits_for("b"));
+    withdrawn.sort();
+    assert_eq!(withdrawn, ["del 1.2.0.192.in-addr.arpa HostRemoved", "del a HostRemoved"]);
+}

@@ -131,6 +131,27 @@ pub enum Unknown {
     WholeObject(String),
 }
 
+impl Unknown {
+    /// Why it cannot be told now whether an endpoint is wanted that the object had before; none when the object says that it is
+    /// not. Its targets are empty where they are not known.
+    pub fn reason_for(&self, key: &EndpointKey, targets: &[ArcStr]) -> Option<&str> {
+        match self {
+            Self::Nothing => None,
+            Self::WholeObject(reason) => Some(reason),
+            Self::Hosts(hosts) => {
+                // A reverse record is made of the addresses of the host that it points to, and waits with it.
+                let points_to = || targets.iter().find_map(|host| hosts.get(host));
+                let pending = match (hosts.get(&key.dns_name), key.record_type.as_str()) {
+                    (None, "PTR") if targets.is_empty() => hosts.values().next(),
+                    (None, "PTR") => points_to(),
+                    (pending, _) => pending,
+                };
+                pending.map(Pending::reason)
+            }
+        }
+    }
+}
+
 /// Why a host has no targets now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Pending {
