@@ -8,6 +8,9 @@ use serde_json::Value;
 use super::document::Document;
 use crate::agent::sources::surroundings::{Backend, Known, Node};
 
+/// The label by which an EndpointSlice names its service.
+const SERVICE_LABEL: &str = "kubernetes.io/service-name";
+
 /// A namespace and a name; nodes have no namespace.
 pub type Place = (ArcStr, ArcStr);
 
@@ -147,5 +150,6 @@ pub fn slice(document: &Document) -> Slice {
     let mut backends: Vec<Backend> = document.endpoints.as_array().into_iter().flatten().map(backend).collect();
     backends.retain(|backend| !backend.address.is_empty());
     backends.sort();
-    Slice { service: document.metadata.service_name.clone(), backends }
+    let service = document.metadata.labels.get(SERVICE_LABEL).map(|name| ArcStr::from(name.as_str())).unwrap_or_default();
+    Slice { service, backends }
 }

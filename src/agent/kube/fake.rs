@@ -34,6 +34,10 @@ struct State {
     is_away: bool,
     /// The second page of a list is of another moment.
     pages_drift: bool,
+    /// What a list showed is forgotten when it is watched from there.
+    expires_at_once: bool,
+    /// No object has the labels that are asked for.
+    selects_nothing: bool,
     log: Vec<String>,
     events: Vec<Value>,
     drops_conditions: bool,
@@ -165,6 +169,14 @@ impl Fake {
         self.lock().pages_drift = pages_drift;
     }
 
+    pub fn select_nothing(&self, selects_nothing: bool) {
+        self.lock().selects_nothing = selects_nothing;
+    }
+
+    pub fn expire_at_once(&self, expires_at_once: bool) {
+        self.lock().expires_at_once = expires_at_once;
+    }
+
     /// What was asked so far: method, path and the parameters that matter.
     pub fn take_log(&self) -> Vec<String> {
         std::mem::take(&mut self.lock().log)
@@ -222,7 +234,7 @@ impl Fake {
             Some(name) if method == "PATCH" => {
                 let patch: Value = serde_json::from_slice(body).unwrap();
                 let place = (collection(&asked.kind), asked.namespace.unwrap_or_default(), name);
-                let Some(mut object) = state.objects.get(&place).cloned() else { return Ok(failure(404, "no such object")) };
+                let Some(mut object) = state.objects.get(&place).cloned() else { return Ok(no_such_object(&place.2)) };
                 if !state.drops_conditions {
                     object["status"]["conditions"] = patch["status"]["conditions"].clone();
                 }
@@ -233,7 +245,7 @@ impl Fake {
             }
             Some(name) => {
                 let place = (collection(&asked.kind), asked.namespace.unwrap_or_default(), name);
-                Ok(state.objects.get(&place).map_or_else(|| failure(404, "no such object"), success))
+                Ok(state.objects.get(&place).map_or_else(|| no_such_object(&place.2), success))
             }
             None if is_watch => Ok(state.watch(&asked, &parameters)),
             None => Ok(state.list(&asked, &parameters)),
@@ -262,10 +274,11 @@ impl State {
         let (limit, skip) = (number("limit").unwrap_or(usize::MAX), number("continue").unwrap_or(0));
         let path = collection(&asked.kind);
         let is_in = |namespace: &str| asked.namespace.as_deref().is_none_or(|wanted| wanted == namespace);
+        let hides_all = self.selects_nothing && parameters.contains_key("labelSelector");
         let all: Vec<&Value> = self
             .objects
             .iter()
-            .filter(|((of, namespace, _), _)| *of == path && is_in(namespace))
+            .filter(|((of, namespace, _), _)| *of == path && is_in(namespace) && !hides_all)
             .map(|(_, object)| object)
             .collect();
         let page: Vec<&Value> = all.iter().skip(skip).take(limit).copied().collect();
@@ -279,7 +292,7 @@ impl State {
         let from: u64 = parameters.get("resourceVersion").and_then(|text| text.parse().ok()).unwrap_or(0);
         let (to, events) = mpsc::unbounded_channel();
         let path = collection(&asked.kind);
-        if from < self.forgotten {
+        if from < self.forgotten || self.expires_at_once {
             let status = json!({"kind": "Status", "status": "Failure", "code": 410, "reason": "Expired", "message": "too old"});
             let _ = to.send(Ok(Bytes::from(format!("{}\n", json!({"type": "ERROR", "object": status})))));
         } else {
@@ -305,8 +318,18 @@ fn success(value: &Value) -> Response<Body> {
     Response::new(Body::from(value.to_string()))
 }
 
+fn no_such_object(name: &str) -> Response<Body> {
+    let message = format!("{name:?} not found");
+    let mut status = json!({"kind": "Status", "status": "Failure", "code": 404, "message": message});
+    (status["reason"], status["details"]) = (json!("NotFound"), json!({ "name": name }));
+    refusal(404, &status)
+}
+
 fn failure(code: u16, message: &str) -> Response<Body> {
-    let status = json!({"kind": "Status", "status": "Failure", "code": code, "message": message});
+    refusal(code, &json!({"kind": "Status", "status": "Failure", "code": code, "message": message}))
+}
+
+fn refusal(code: u16, status: &Value) -> Response<Body> {
     let mut response = Response::new(Body::from(status.to_string()));
     *response.status_mut() = code.try_into().unwrap();
     response

@@ -15,18 +15,16 @@ use futures::StreamExt as _;
 use kube::Client;
 use kube::api::{ListParams, WatchEvent, WatchParams};
 use kube::core::Request;
-use serde::Deserialize;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 
+use super::ask::{Fault, Presence, answer, fault, fault_of_status, presence};
 use super::document::{Document, Page};
 use super::resources::{Origin, Resource};
 use crate::agent::session::backoff::{Backoff, Pace};
 
 /// How many objects a page of a list holds.
 const PAGE_OBJECTS: u32 = 250;
-/// How long a request other than a watch may take.
-const ANSWER: Duration = Duration::from_secs(60);
 /// How long a watch lasts before the API server ends it, at least; up to a quarter more is added, so that not all end at once.
 const WATCH_SECS: u32 = 240;
 /// How long after its end a watch that says nothing is taken for dead.
@@ -81,28 +79,6 @@ pub struct Feed<Id> {
     pub to: mpsc::Sender<(Id, News)>,
 }
 
-/// Whether the API server serves a kind.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Presence {
-    /// In this version.
-    Served(&'static str),
-    /// It is being removed, with all its objects.
-    Terminating,
-    /// It is not there.
-    Missing,
-}
-
-/// Why something was not observed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Fault {
-    /// The moment from which was asked is forgotten (410).
-    Expired,
-    /// Nothing is served at the address (404).
-    NotFound(String),
-    /// Anything else, for people.
-    Other(String),
-}
-
 enum Step {
     Look,
     List { version: &'static str },
@@ -112,148 +88,64 @@ enum Step {
 /// Nobody listens any more.
 struct Unheard;
 
-#[derive(Deserialize)]
-struct Served {
-    #[serde(default)]
-    resources: Vec<ServedResource>,
-}
-
-#[derive(Deserialize)]
-struct ServedResource {
-    name: String,
-    #[serde(default)]
-    verbs: Vec<String>,
-}
-
-/// Whether the API server serves a kind now. Every service account may ask that. A kind that is being removed is one that
-/// can still be read, and nothing can be made of it.
-pub async fn presence(client: &Client, resource: &Resource) -> Result<Presence, String> {
-    if resource.origin == Origin::BuiltIn {
-        return Ok(Presence::Served(resource.preferred_version()));
-    }
-    for version in resource.versions {
-        let request = http::Request::get(resource.group_path(version)).body(Vec::new()).map_err(|error| error.to_string())?;
-        let served: Served = match answer(client.request(request)).await {
-            Ok(served) => served,
-            Err(Fault::NotFound(_)) => continue,
-            Err(Fault::Expired) => return Err("the API server answered 410".to_owned()),
-            Err(Fault::Other(reason)) => return Err(reason),
-        };
-        if let Some(found) = served.resources.iter().find(|served| served.name == resource.plural) {
-            let can_create = found.verbs.iter().any(|verb| verb == "create");
-            return Ok(if can_create { Presence::Served(version) } else { Presence::Terminating });
-        }
-    }
-    Ok(Presence::Missing)
-}
-
-/// Reads one object, or none when the API server says that it has no such object. The kind has to be served.
-pub async fn look_up(
-    client: &Client,
-    resource: &Resource,
-    version: &str,
-    namespace: &str,
-    name: &str,
-) -> Result<Option<Document>, String> {
-    let path = format!("{}/{name}", resource.path(version, Some(namespace)));
-    let request = http::Request::get(path).body(Vec::new()).map_err(|error| error.to_string())?;
-    match answer(client.request(request)).await {
-        Ok(document) => Ok(Some(document)),
-        Err(Fault::NotFound(_)) => Ok(None),
-        Err(Fault::Expired) => Err("the API server answered 410".to_owned()),
-        Err(Fault::Other(reason)) => Err(reason),
-    }
-}
-
-async fn answer<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Fault> {
-    match timeout(ANSWER, call).await {
-        Ok(answer) => answer.map_err(|error| fault(&error)),
-        Err(_) => Err(Fault::Other(format!("the API server did not answer in {} s", ANSWER.as_secs()))),
-    }
-}
-
-fn fault(error: &kube::Error) -> Fault {
-    match error {
-        kube::Error::Api(status) => fault_of_status(status),
-        other => {
-            // The sources say what happened; the outer errors only where.
-            let deepest = std::iter::successors(std::error::Error::source(other), |error| (*error).source()).last();
-            let reason = deepest.map_or_else(|| other.to_string(), ToString::to_string);
-            Fault::Other(format!("the API server cannot be read: {reason}"))
-        }
-    }
-}
-
-fn fault_of_status(status: &kube::core::Status) -> Fault {
-    let message: String = status.message.chars().take(300).collect();
-    match status.code {
-        410 => Fault::Expired,
-        404 => Fault::NotFound(message),
-        code @ (401 | 403) => Fault::Other(format!(
-            "the API server refuses it ({code}): {message}; `zonefold agent rbac` prints what the agent needs"
-        )),
-        code => Fault::Other(format!("the API server answered {code}: {message}")),
-    }
-}
-
 impl<Id: Copy> Feed<Id> {
     /// Follows the kind until nobody listens any more.
     pub async fn run(mut self) {
         let mut backoff = Backoff::new(self.random.fork());
-        let mut held = Vec::new();
+        let mut course = Course::default();
         let mut step = Step::Look;
-        let mut troubled = false;
         loop {
             let began = Instant::now();
-            let next = match self.settle(&mut held).await {
-                Ok(Ok(())) => self.take(step, &mut troubled, &mut held).await,
-                Ok(Err(reason)) => Ok((step, Err(reason))),
+            let taken = match self.settle(&mut course.held).await {
+                Ok(Ok(())) => self.take(step, &mut course).await,
+                Ok(Err(reason)) => Ok((step, Outcome::Trouble(reason))),
                 Err(unheard) => Err(unheard),
             };
-            let Ok((next, outcome)) = next else { return };
+            let Ok((next, outcome)) = taken else { return };
             step = next;
             backoff.session_lasted(began.elapsed());
-            if let Err(reason) = outcome {
-                troubled = true;
-                if self.tell(News::Trouble(self.in_words(&reason))).await.is_err() {
-                    return;
+            match outcome {
+                Outcome::Done => continue,
+                Outcome::Overtaken => {}
+                Outcome::Trouble(reason) => {
+                    course.is_troubled = true;
+                    if self.tell(News::Trouble(self.in_words(&reason))).await.is_err() {
+                        return;
+                    }
                 }
-                sleep(backoff.next(Pace::Normal, Duration::ZERO)).await;
             }
+            sleep(backoff.next(Pace::Normal, Duration::ZERO)).await;
         }
     }
 
-    /// One step. Answers the next one, and why this one failed.
-    async fn take(
-        &mut self,
-        step: Step,
-        troubled: &mut bool,
-        held: &mut Vec<Held>,
-    ) -> Result<(Step, Result<(), String>), Unheard> {
+    /// One step. Answers the next one, and how this one ended.
+    async fn take(&mut self, step: Step, course: &mut Course) -> Result<(Step, Outcome), Unheard> {
+        let is_custom = self.resource.origin == Origin::Custom;
         match step {
             Step::Look => self.look().await,
-            Step::List { version } => match self.list(version).await? {
+            Step::List { version } => match self.list(version, course).await? {
                 Ok(at) => {
-                    *troubled = false;
-                    Ok((Step::Watch { version, at }, Ok(())))
+                    course.is_troubled = false;
+                    course.has_listed = true;
+                    Ok((Step::Watch { version, at }, Outcome::Done))
                 }
-                Err(Fault::NotFound(_)) if self.resource.origin == Origin::Custom => Ok((Step::Look, Ok(()))),
-                Err(Fault::Expired) => Ok((Step::Look, Err("the list expired while it was read".to_owned()))),
-                Err(Fault::NotFound(reason) | Fault::Other(reason)) => Ok((Step::Look, Err(reason))),
+                Err(Fault::NotFound { .. }) if is_custom => Ok((Step::Look, Outcome::Overtaken)),
+                Err(Fault::Expired) => Ok((Step::Look, Outcome::Trouble("the list expired while it was read".to_owned()))),
+                Err(fault) => Ok((Step::Look, Outcome::Trouble(fault.in_words()))),
             },
-            Step::Watch { version, mut at } => match self.watch(version, &mut at, troubled, held).await? {
-                Ok(()) => Ok((Step::Watch { version, at }, Ok(()))),
+            Step::Watch { version, mut at } => match self.watch(version, &mut at, course).await? {
+                Ok(()) => Ok((Step::Watch { version, at }, Outcome::Done)),
                 // What happened in between is forgotten by the API server: only a new list can say it.
-                Err(Fault::Expired) => Ok((Step::Look, Ok(()))),
-                Err(Fault::NotFound(_)) if self.resource.origin == Origin::Custom => Ok((Step::Look, Ok(()))),
-                Err(Fault::NotFound(reason) | Fault::Other(reason)) => Ok((Step::Watch { version, at }, Err(reason))),
+                Err(Fault::Expired) => Ok((Step::Look, Outcome::Overtaken)),
+                Err(Fault::NotFound { .. }) if is_custom => Ok((Step::Look, Outcome::Overtaken)),
+                Err(fault) => Ok((Step::Watch { version, at }, Outcome::Trouble(fault.in_words()))),
             },
         }
     }
 
-    async fn look(&mut self) -> Result<(Step, Result<(), String>), Unheard> {
+    async fn look(&mut self) -> Result<(Step, Outcome), Unheard> {
         let wait = match presence(&self.client, &self.resource).await {
-            Ok(Presence::Served(version)) => return Ok((Step::List { version }, Ok(()))),
+            Ok(Presence::Served(version)) => return Ok((Step::List { version }, Outcome::Done)),
             Ok(Presence::Missing) => {
                 self.tell(News::NoSuchKind(format!(
                     "the cluster has no {}: they are waited for; what was published stays",
@@ -270,13 +162,13 @@ impl<Id: Copy> Feed<Id> {
                 .await?;
                 Duration::from_secs(2)
             }
-            Err(reason) => return Ok((Step::Look, Err(reason))),
+            Err(reason) => return Ok((Step::Look, Outcome::Trouble(reason))),
         };
         sleep(wait).await;
-        Ok((Step::Look, Ok(())))
+        Ok((Step::Look, Outcome::Done))
     }
 
-    async fn list(&mut self, version: &'static str) -> Result<Result<String, Fault>, Unheard> {
+    async fn list(&mut self, version: &'static str, course: &Course) -> Result<Result<String, Fault>, Unheard> {
         self.tell(News::ListBegins).await?;
         let mut params = ListParams { limit: Some(PAGE_OBJECTS), label_selector: self.labels.clone(), ..ListParams::default() };
         let mut moment: Option<String> = None;
@@ -296,6 +188,12 @@ impl<Id: Copy> Feed<Id> {
             }
             self.tell(News::Page(page.items.unwrap_or_default())).await?;
             if page.metadata.next.is_empty() {
+                // The first list takes nothing away.
+                if course.has_listed
+                    && let Err(fault) = self.outlasts().await
+                {
+                    return Ok(Err(fault));
+                }
                 self.tell(News::ListEnds).await?;
                 return Ok(Ok(at));
             }
@@ -303,13 +201,24 @@ impl<Id: Copy> Feed<Id> {
         }
     }
 
-    async fn watch(
-        &mut self,
-        version: &'static str,
-        at: &mut String,
-        troubled: &mut bool,
-        held: &mut Vec<Held>,
-    ) -> Result<Result<(), Fault>, Unheard> {
+    /// Whether a custom kind is still served when it would be known that it is being removed: a list of one that is lacks objects
+    /// that nobody deleted.
+    async fn outlasts(&self) -> Result<(), Fault> {
+        if self.resource.origin == Origin::BuiltIn {
+            return Ok(());
+        }
+        sleep(DELETION_GRACE).await;
+        match presence(&self.client, &self.resource).await {
+            Ok(Presence::Served(_)) => Ok(()),
+            Ok(Presence::Terminating | Presence::Missing) => {
+                Err(Fault::NotFound { message: "it went while it was listed".to_owned(), object: String::new() })
+            }
+            Err(reason) => Err(Fault::Other(reason)),
+        }
+    }
+
+    async fn watch(&mut self, version: &'static str, at: &mut String, course: &mut Course) -> Result<Result<(), Fault>, Unheard> {
+        let held = &mut course.held;
         let lasts_secs = WATCH_SECS + self.random.u32(0..=WATCH_SECS / 4);
         let params = WatchParams {
             label_selector: self.labels.clone(),
@@ -327,7 +236,7 @@ impl<Id: Copy> Feed<Id> {
             Ok(events) => events,
             Err(fault) => return Ok(Err(fault)),
         };
-        if std::mem::take(troubled) {
+        if std::mem::take(&mut course.is_troubled) {
             self.tell(News::Resumed).await?;
         }
         let mut events = std::pin::pin!(events);
@@ -370,17 +279,17 @@ impl<Id: Copy> Feed<Id> {
         match event {
             WatchEvent::Added(document) | WatchEvent::Modified(document) => {
                 held.retain(|held| !held.is_of(&document));
-                at.replace_range(.., &document.metadata.resource_version);
+                advance(at, &document.metadata.resource_version);
                 self.tell(News::Applied(Box::new(document))).await?;
             }
             WatchEvent::Deleted(document) => {
-                at.replace_range(.., &document.metadata.resource_version);
+                advance(at, &document.metadata.resource_version);
                 match self.resource.origin {
                     Origin::BuiltIn => self.tell(News::Deleted(Box::new(document))).await?,
                     Origin::Custom => held.push(Held { due: Instant::now() + DELETION_GRACE, document }),
                 }
             }
-            WatchEvent::Bookmark(bookmark) => *at = bookmark.metadata.resource_version,
+            WatchEvent::Bookmark(bookmark) => advance(at, &bookmark.metadata.resource_version),
             WatchEvent::Error(status) => return Ok(Err(fault_of_status(&status))),
         }
         Ok(Ok(()))
@@ -430,6 +339,33 @@ impl<Id: Copy> Feed<Id> {
         let place = self.namespace.as_ref().map_or_else(String::new, |namespace| format!(" in {namespace}"));
         format!("{}{place}: {reason}; what was published stays", self.resource.full_name())
     }
+}
+
+/// Notes up to where was read. To read on from nowhere would be to leave out the deletions in between.
+fn advance(at: &mut String, to: &str) {
+    if !to.is_empty() {
+        at.replace_range(.., to);
+    }
+}
+
+/// What the steps of a feed have in common.
+#[derive(Default)]
+struct Course {
+    /// Whether the world was told that nothing can be observed.
+    is_troubled: bool,
+    /// Whether a list ended once.
+    has_listed: bool,
+    /// Deletions that are held back.
+    held: Vec<Held>,
+}
+
+/// How a step ended.
+enum Outcome {
+    Done,
+    /// It has to begin anew, and nothing is wrong.
+    Overtaken,
+    /// For people.
+    Trouble(String),
 }
 
 /// A deletion that is held back.

@@ -88,6 +88,12 @@ impl Filter {
         }
         None
     }
+
+    /// Why the API server does not show an object, where it is left out by its labels.
+    pub fn overlooks(&self, document: &Document) -> Option<String> {
+        let selector = self.labels.as_ref().filter(|selector| !selector.matches_labels(&document.metadata.labels))?;
+        Some(format!("its labels do not match --label-filter {}", selector.text))
+    }
 }
 
 fn class_of(document: &Document) -> &str {
@@ -110,21 +116,29 @@ impl std::str::FromStr for Selector {
 }
 
 impl Selector {
-    /// Whether all requirements hold.
-    pub fn matches(&self, pairs: &BTreeMap<String, String>) -> bool {
-        self.requirements.iter().all(|requirement| {
-            let value = value_of(pairs, &requirement.key);
-            match &requirement.is {
-                Is::There => value.is_some(),
-                Is::Absent => value.is_none(),
-                Is::In(wanted) => value.is_some_and(|value| wanted.iter().any(|wanted| wanted == value)),
-                Is::NotIn(unwanted) => value.is_none_or(|value| !unwanted.iter().any(|unwanted| unwanted == value)),
-            }
-        })
+    /// Whether all requirements hold for annotations. A key under one of ExternalDNS's prefixes is looked for under all of them,
+    /// as everywhere.
+    pub fn matches(&self, annotations: &BTreeMap<String, String>) -> bool {
+        self.requirements.iter().all(|requirement| requirement.holds(value_of(annotations, &requirement.key)))
+    }
+
+    /// Whether all requirements hold for labels, as the API server sees it.
+    pub fn matches_labels(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.requirements.iter().all(|requirement| requirement.holds(labels.get(&requirement.key)))
     }
 }
 
-/// A key under one of ExternalDNS's prefixes is looked for under all of them, as everywhere.
+impl Requirement {
+    fn holds(&self, value: Option<&String>) -> bool {
+        match &self.is {
+            Is::There => value.is_some(),
+            Is::Absent => value.is_none(),
+            Is::In(wanted) => value.is_some_and(|value| wanted.contains(value)),
+            Is::NotIn(unwanted) => value.is_none_or(|value| !unwanted.contains(value)),
+        }
+    }
+}
+
 fn value_of<'a>(pairs: &'a BTreeMap<String, String>, key: &str) -> Option<&'a String> {
     let suffix = PREFIXES.iter().find_map(|prefix| key.strip_prefix(prefix));
     match suffix {

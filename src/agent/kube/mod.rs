@@ -23,6 +23,7 @@ use super::shared::Shared;
 use super::sources::SourceKind;
 
 pub mod around;
+pub mod ask;
 pub mod document;
 #[cfg(test)]
 pub(crate) mod fake;
@@ -129,8 +130,7 @@ impl Access {
 pub async fn cluster_uid(client: &Client) -> Result<String, KubeError> {
     let path = format!("{}/kube-system", resources::NAMESPACES.path("v1", None));
     let request = http::Request::get(path).body(Vec::new()).map_err(|error| KubeError::Uid { reason: error.to_string() })?;
-    let namespace: document::Document =
-        client.request(request).await.map_err(|error| KubeError::Uid { reason: error.to_string() })?;
+    let namespace: document::Document = ask::ask(client, request).await.map_err(|reason| KubeError::Uid { reason })?;
     Ok(namespace.metadata.uid.to_string())
 }
 

@@ -13,13 +13,14 @@ use kube::Client;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::ask::{Presence, look_up, presence};
 use super::document::Document;
-use super::feed::{News, Presence, look_up, presence};
-use super::resources::resource_of;
+use super::feed::{DELETION_GRACE, News};
+use super::resources::{Origin, resource_of};
 use super::world::{FeedId, Followed, Reading};
 use crate::agent::index::{Index, Kept, Standing};
 use crate::agent::shared::{Shared, State};
-use crate::agent::sources::{ObjectRef, SourceKind, Unknown};
+use crate::agent::sources::{ObjectRef, SourceKind};
 use crate::core::endpoint::{EndpointKey, Version};
 
 /// How long until what was out of sight is looked up again.
@@ -94,7 +95,7 @@ fn keep_what_is_not_followed(prover: &Prover, shared: &Shared) {
 
 async fn prove(prover: &Prover, shared: &Shared, source: SourceKind) {
     let open = shared.read(|state| candidates(state, source));
-    let mut all_kept = Vec::new();
+    let (mut all_kept, mut gone) = (Vec::new(), Vec::new());
     for (object, keys) in open {
         let found = if shared.read(|state| state.index.is_no_such_kind(source)) {
             let full_name = resource_of(source).full_name();
@@ -103,12 +104,22 @@ async fn prove(prover: &Prover, shared: &Shared, source: SourceKind) {
         } else {
             find(prover, &object).await
         };
+        if matches!(found, Found::Gone) {
+            gone.push((object, keys));
+            sleep(PAUSE).await;
+            continue;
+        }
         for (key, version) in keys {
             if let Judgement::Kept(standing) = judge(&prover.reading, source, &found, &key) {
                 all_kept.push(Kept { key, version, object: object.clone(), standing });
             }
         }
         sleep(PAUSE).await;
+    }
+    if !gone.is_empty()
+        && let Err(standing) = outlasted_by_its_kind(prover, source).await
+    {
+        all_kept.extend(gone.into_iter().flat_map(|(object, keys)| kept(&object, keys, &standing).collect::<Vec<_>>()));
     }
     for kept in &all_kept {
         let reason = kept.standing.kept_because().unwrap_or_default();
@@ -125,11 +136,34 @@ async fn prove(prover: &Prover, shared: &Shared, source: SourceKind) {
 /// What was out of sight may have been deleted since; and who deletes it does not tell this agent.
 async fn look_again(prover: &Prover, shared: &Shared) {
     let unseen = shared.read(|state| unseen(&state.index, &prover.sources));
+    let mut gone: BTreeMap<SourceKind, Vec<ObjectRef>> = BTreeMap::new();
     for object in unseen {
         if matches!(find(prover, &object).await, Found::Gone) {
-            shared.update(|state| state.index.delete(&object));
+            gone.entry(object.source).or_default().push(object);
         }
         sleep(PAUSE).await;
+    }
+    for (source, objects) in gone {
+        if outlasted_by_its_kind(prover, source).await.is_ok() {
+            shared.update(|state| objects.iter().flat_map(|object| state.index.delete_unseen(object)).collect());
+        }
+    }
+}
+
+/// Whether a kind is still there when it would be known that it is being removed: what went with it was not deleted. Answers how it
+/// is kept if not.
+async fn outlasted_by_its_kind(prover: &Prover, source: SourceKind) -> Result<(), Standing> {
+    let resource = resource_of(source);
+    if resource.origin == Origin::BuiltIn {
+        return Ok(());
+    }
+    sleep(DELETION_GRACE).await;
+    match presence(&prover.client, &resource).await {
+        Ok(Presence::Served(_)) => Ok(()),
+        Ok(Presence::Terminating | Presence::Missing) => {
+            Err(Standing::Orphaned(format!("{} were removed from the cluster with all their objects", resource.full_name())))
+        }
+        Err(reason) => Err(Standing::Unseen(format!("its object cannot be looked up: {reason}"))),
     }
 }
 
@@ -175,6 +209,7 @@ async fn find(prover: &Prover, object: &ObjectRef) -> Found {
     }
 }
 
+/// Of an endpoint whose object is gone, could not be looked up, or is there.
 fn judge(reading: &Reading, source: SourceKind, found: &Found, key: &EndpointKey) -> Judgement {
     let document = match found {
         Found::Gone => return Judgement::Withdrawn,
@@ -183,30 +218,40 @@ fn judge(reading: &Reading, source: SourceKind, found: &Found, key: &EndpointKey
         }
         Found::There(document) => document,
     };
-    if let Some(reason) = reading.filter.refuses(source, document) {
+    if let Some(reason) = reading.filter.refuses(source, document).or_else(|| reading.filter.overlooks(document)) {
         return Judgement::Kept(Standing::Unseen(format!("its object is there, and this agent does not read it: {reason}")));
     }
-    let host = &key.dns_name;
     let extraction = reading.read(source, document.as_ref().clone());
-    let waits = match &extraction.unknown {
-        Unknown::Nothing => None,
-        Unknown::Hosts(hosts) => hosts.get(host).map(|pending| pending.reason().to_owned()),
-        Unknown::WholeObject(reason) => Some(reason.clone()),
-    };
-    if let Some(reason) = waits {
-        return Judgement::Kept(Standing::Waiting(reason));
+    if let Some(reason) = extraction.unknown.reason_for(key, &[]) {
+        return Judgement::Kept(Standing::Waiting(reason.to_owned()));
     }
-    let produced: Vec<&EndpointKey> = extraction.endpoints.iter().map(|endpoint| &endpoint.key).collect();
-    if produced.contains(&key) {
-        // The list has it, and it was changed since the broker was asked.
-        return Judgement::Withdrawn;
+    if extraction.endpoints.iter().any(|produced| produced.key == *key) {
+        // It is on its way here. Whatever delays it is no deletion.
+        return Judgement::Kept(Standing::Unseen("its object asks for it, and was not listed".to_owned()));
     }
-    if produced.iter().any(|produced| produced.dns_name == *host) || !document.mentions(host) {
+    let hosts = named_for(document, key);
+    let is_read = extraction.endpoints.iter().any(|produced| hosts.iter().any(|host| produced.key.dns_name == *host));
+    // The addresses of a reverse record are not the object's to name.
+    let is_reverse = key.record_type == "PTR" && extraction.endpoints.is_empty() && document.mentions("ptr");
+    if is_read || !(is_reverse || hosts.iter().any(|host| document.mentions(host))) {
         return Judgement::Withdrawn;
     }
     Judgement::Kept(Standing::Unseen(
         "its object names it, and this agent does not read it there: was a prefix or an option changed?".to_owned(),
     ))
+}
+
+/// The host names for whose sake a name may have been published: its own, and the one that it was made of, as
+/// `_SERVICE._PROTOCOL.HOST` and `POD.HOST` are.
+fn named_for<'a>(document: &Document, key: &'a EndpointKey) -> Vec<&'a str> {
+    let host = key.dns_name.as_str();
+    let parent = |name: &'a str| name.split_once('.').map(|(_, parent)| parent);
+    let made_of = match key.record_type.as_str() {
+        "SRV" => parent(host).and_then(parent),
+        _ if document.spec["clusterIP"] == "None" => parent(host),
+        _ => None,
+    };
+    [host].into_iter().chain(made_of).collect()
 }
 
 #[cfg(test)]
@@ -216,16 +261,18 @@ mod tests {
     use super::*;
     use crate::agent::kube::filter::Filter;
 
-    fn found(annotation: &str, address: Option<&str>) -> Found {
+    fn document(annotation: &str, address: Option<&str>) -> Document {
+        let ingress = address.map_or(json!([]), |ip| json!([{ "ip": ip }]));
         let document = json!({
             "metadata": {"namespace": "shop", "name": "web", "annotations": {annotation: "a.example.com"}},
             "spec": {"type": "LoadBalancer"},
-            "status": {"loadBalancer": {"ingress": address.map(|ip| json!({ "ip": ip }))}},
+            "status": {"loadBalancer": {"ingress": ingress}},
         });
-        let mut document = document;
-        let ingress = address.map_or(json!([]), |ip| json!([{ "ip": ip }]));
-        document["status"]["loadBalancer"]["ingress"] = ingress;
-        Found::There(Box::new(serde_json::from_value(document).unwrap()))
+        serde_json::from_value(document).unwrap()
+    }
+
+    fn found(annotation: &str, address: Option<&str>) -> Found {
+        Found::There(Box::new(document(annotation, address)))
     }
 
     fn key(host: &str, record_type: &str) -> EndpointKey {
@@ -253,7 +300,20 @@ mod tests {
     fn only_what_is_proven_to_be_gone_is_withdrawn() {
         let ours = "external-dns.kubernetes.io/hostname";
         let (a, aaaa, b) = (key("a.example.com", "A"), key("a.example.com", "AAAA"), key("b.example.com", "A"));
+        let (srv, other_srv) = (key("_web._tcp.a.example.com", "SRV"), key("_web._tcp.b.example.com", "SRV"));
+        let (pod, reverse) = (key("web-0.a.example.com", "A"), key("1.2.0.192.in-addr.arpa", "PTR"));
         let there = found(ours, Some("192.0.2.1"));
+        let unread = found("corp.example/hostname", Some("192.0.2.1"));
+        let mut headless = document("corp.example/hostname", None);
+        headless.spec = json!({"clusterIP": "None"});
+        let headless = Found::There(Box::new(headless));
+        let mut with_reverse = document("corp.example/hostname", None);
+        with_reverse.metadata.annotations.insert("corp.example/record-type".to_owned(), "ptr".to_owned());
+        let with_reverse = Found::There(Box::new(with_reverse));
+        let mut labelled = document(ours, Some("192.0.2.1"));
+        labelled.metadata.labels.insert("team".to_owned(), "shop".to_owned());
+        let labelled = Found::There(Box::new(labelled));
+        let team = |team: &str| Filter { labels: format!("team={team}").parse().ok(), ..Filter::default() };
         let all = Filter::default;
         for (what, filter, found, key, expected) in [
             ("the object is gone", all(), &Found::Gone, &a, "withdrawn"),
@@ -261,7 +321,19 @@ mod tests {
             ("the object points elsewhere now", all(), &there, &aaaa, "withdrawn"),
             ("the object names another host now", all(), &there, &b, "withdrawn"),
             ("its load balancer has no address", all(), &found(ours, None), &a, "waiting"),
-            ("the prefix was changed", all(), &found("corp.example/hostname", Some("192.0.2.1")), &a, "unseen"),
+            ("the prefix was changed", all(), &unread, &a, "unseen"),
+            ("and a port was published under it", all(), &unread, &srv, "unseen"),
+            ("the port was that of another host", all(), &unread, &other_srv, "withdrawn"),
+            ("the host is read and has no port any more", all(), &there, &srv, "withdrawn"),
+            ("and a pod was published under it", all(), &headless, &pod, "unseen"),
+            ("no pods are published under what has an address of its own", all(), &unread, &pod, "withdrawn"),
+            ("and so were its addresses", all(), &with_reverse, &reverse, "unseen"),
+            ("the addresses are others now", all(), &there, &reverse, "withdrawn"),
+            ("the addresses are away for now", all(), &found(ours, None), &reverse, "waiting"),
+            ("the list does not have it yet", all(), &there, &a, "unseen"),
+            ("the label filter was changed", team("web"), &labelled, &a, "unseen"),
+            ("and the object points elsewhere now", team("web"), &labelled, &aaaa, "unseen"),
+            ("the label filter lets it pass", team("shop"), &labelled, &aaaa, "withdrawn"),
             ("the namespace was left out", Filter { namespaces: vec!["web".into()], ..all() }, &there, &a, "unseen"),
             (
                 "the filter was changed",

@@ -184,3 +184,30 @@ async fn without_the_brokers_word_absence_says_nothing() {
     assert!(shared.read(|state| state.index.sources().iter().all(|health| !health.synced)));
     assert_eq!(shared.read(held).len(), 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_while_a_kind_is_being_removed_withdraws_nothing() {
+    let fake = cluster();
+    let agent = Agent::start(&fake, Filter::default(), &[("gone.example.com", "dnsendpoint", "gone")]);
+    agent.until("is listed", |state| state.index.get(&key(&("mail.example.com", "dnsendpoint", "mail")).hash()).is_some()).await;
+    // It was looked up by now, and not found; that its kind goes is known a little later.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!agent.shared.read(|state| is_synced(state, SourceKind::DnsEndpoint)));
+    fake.begin_to_remove(CRD, "dnsendpoints");
+    agent
+        .until("is kept", |state| {
+            held(state) == ["(orphaned gone.example.com)", "(orphaned mail.example.com)", "web.example.com"]
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_with_another_label_filter_keeps_what_it_leaves_out() {
+    let fake = cluster();
+    // As the API server would, it shows none of them.
+    fake.select_nothing(true);
+    let filter = Filter { labels: "team=shop".parse().ok(), ..Filter::default() };
+    let agent = Agent::start(&fake, filter, &[("web.example.com", "service", "web")]);
+    agent.until_synced(SourceKind::Service).await;
+    assert_eq!(agent.held(), ["(unseen web.example.com)"]);
+}

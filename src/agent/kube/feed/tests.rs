@@ -1,6 +1,8 @@
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::*;
+use crate::agent::kube::ask::look_up;
 use crate::agent::kube::fake::{Fake, dns_endpoint, service};
 use crate::agent::kube::resources::resource_of;
 use crate::agent::sources::SourceKind;
@@ -279,4 +281,60 @@ async fn an_object_that_comes_back_at_once_was_not_deleted() {
     stage.expect(&["applied a"]).await;
     tokio::time::sleep(DELETION_GRACE * 2).await;
     stage.settled().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_of_a_kind_that_is_being_removed_deletes_nothing() {
+    let mut stage = Stage::new(with_endpoints(&["a", "b"]), SourceKind::DnsEndpoint, None);
+    stage.expect(&["list", "page a,b", "end"]).await;
+    stage.settled().await;
+    // The objects go already, and discovery does not say yet that their kind does.
+    stage.fake.end_watches();
+    stage.fake.delete(CRD, "dnsendpoints", "shop", "a");
+    stage.fake.forget_history();
+    stage.expect(&["list", "page b"]).await;
+    stage.fake.begin_to_remove(CRD, "dnsendpoints");
+    let said = stage.next().await;
+    assert!(said.starts_with("no such kind: the cluster is removing"), "{said}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_custom_kind_that_is_listed_again_is_looked_for_before_the_list_counts() {
+    let mut stage = Stage::new(with_endpoints(&["a", "b"]), SourceKind::DnsEndpoint, None);
+    stage.expect(&["list", "page a,b", "end"]).await;
+    stage.settled().await;
+    stage.fake.end_watches();
+    stage.fake.delete(CRD, "dnsendpoints", "shop", "a");
+    stage.fake.forget_history();
+    stage.expect(&["list", "page b", "end"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_overtaken_again_and_again_is_begun_again_ever_more_slowly() {
+    let mut stage = Stage::new(with_services(&["a"]), SourceKind::Service, None);
+    stage.expect(&["list", "page a", "end"]).await;
+    stage.settled().await;
+    stage.fake.end_watches();
+    stage.fake.expire_at_once(true);
+    let began = Instant::now();
+    let mut lists = 0;
+    while began.elapsed() < Duration::from_secs(120) {
+        lists += usize::from(stage.next().await == "end");
+    }
+    assert!((4..=40).contains(&lists), "{lists}");
+}
+
+#[tokio::test]
+async fn only_an_api_server_that_names_the_object_says_that_it_is_gone() {
+    let fake = with_services(&["a"]);
+    let client = fake.client();
+    let resource = resource_of(SourceKind::Service);
+    let look = async |name: &str| look_up(&client, &resource, "v1", "shop", name).await.map(|found| found.is_some());
+    assert_eq!((look("a").await, look("b").await), (Ok(true), Ok(false)));
+    // A proxy that knows nothing of the path.
+    fake.refuse("/api/v1/namespaces/shop/services", 404);
+    assert!(look("b").await.unwrap_err().contains("404"));
+    for odd in ["", "..", "a/b", "a?watch=true", "ä", "a b"] {
+        assert!(look(odd).await.is_err(), "{odd:?}");
+    }
 }
