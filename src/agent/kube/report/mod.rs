@@ -8,12 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arcstr::ArcStr;
 use kube::Client;
 use serde_json::Value;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
+use super::ask::{Presence, look_up, presence};
 use super::document::Document;
-use super::feed::{Presence, look_up, presence};
 use super::resources::{Resource, resource_of};
 use super::world::Reading;
 use crate::agent::shared::Shared;
@@ -34,8 +35,12 @@ const BURST: f64 = 25.0;
 const REPEAT_AFTER: Duration = Duration::from_secs(600);
 /// How many events are remembered for that.
 const MAX_REMEMBERED: usize = 10_000;
-/// How long nothing is told after the API server refused it.
+/// How long an object is left alone after the API server refused what it was to be told.
 const REFUSED_PAUSE: Duration = Duration::from_secs(60);
+/// When it refused something in so many namespaces in a row, it is not about one of them: nothing is told for as long.
+const REFUSED_NAMESPACES: usize = 3;
+/// How long conditions are not tried that the API server dropped.
+const DROPPED_PAUSE: Duration = Duration::from_secs(600);
 
 /// Who tells, and how it reads objects.
 pub struct Reporter {
@@ -53,61 +58,107 @@ enum Untold {
     Gone,
     /// For people; it may be told later.
     Refused(String),
+    /// For people; it will be refused again as it is.
+    Unacceptable(String),
 }
 
 /// What was told already.
-#[derive(Default)]
 struct Told {
     events: BTreeMap<(ObjectRef, Event), Instant>,
-    /// Whether the CRD of DNSEndpoints dropped the conditions.
-    conditions_are_dropped: bool,
-    refusal: Option<String>,
+    /// When the CRD of DNSEndpoints dropped the conditions last.
+    conditions_dropped_at: Option<Instant>,
+    tokens: Tokens,
 }
 
-type Open = BTreeMap<TouchedObject, BTreeSet<KeyHash>>;
+/// What is to be told, by object.
+#[derive(Default)]
+struct Open {
+    ready: BTreeMap<TouchedObject, BTreeSet<KeyHash>>,
+    /// What was refused, and when it is tried again.
+    set_aside: BTreeMap<TouchedObject, (Instant, BTreeSet<KeyHash>)>,
+}
 
-/// Tells until it is dropped.
-pub async fn run(reporter: Reporter, shared: Arc<Shared>) {
-    shared.write(|state| state.statuses.note_touched());
-    let mut told = Told::default();
-    let mut open = Open::new();
-    let mut tokens = Tokens::full();
-    loop {
-        if open.is_empty() {
-            shared.wait_until(|state| state.statuses.is_touched()).await;
-        }
-        for (object, new) in shared.take(|state| state.statuses.take_touched()) {
-            open.entry(object).or_default().extend(new);
-        }
-        let Some((object, new)) = take_next(&mut open, &shared) else { continue };
-        let Some(source) = SourceKind::parse(&object.source).filter(|source| reporter.sources.contains(source)) else { continue };
-        if new.is_empty() && source != SourceKind::DnsEndpoint {
-            continue;
-        }
-        tokens.take().await;
-        let reference = ObjectRef { source, namespace: object.namespace.clone(), name: object.name.clone() };
-        match reporter.tell(&reference, &new, &shared, &mut told).await {
-            Ok(()) => told.refusal = None,
-            Err(Untold::Gone) => {}
-            Err(Untold::Refused(reason)) => {
-                if told.refusal.as_ref() != Some(&reason) {
-                    tracing::warn!(object = %reference, reason, "what became of an object cannot be written on it; trying again");
-                    told.refusal = Some(reason);
-                }
-                open.entry(object).or_default().extend(new);
-                sleep(REFUSED_PAUSE).await;
+impl Open {
+    /// Takes note of what has news.
+    fn take_in(&mut self, touched: BTreeMap<TouchedObject, BTreeSet<KeyHash>>) {
+        for (object, new) in touched {
+            match self.set_aside.get_mut(&object) {
+                Some((_, aside)) => aside.extend(new),
+                None => self.ready.entry(object).or_default().extend(new),
             }
+        }
+        let now = Instant::now();
+        let due = self.set_aside.extract_if(.., |_, (at, _)| *at <= now);
+        self.ready.extend(due.map(|(object, (_, new))| (object, new)));
+    }
+
+    /// Returns when something that was set aside is due.
+    async fn until_due(&self) {
+        match self.set_aside.values().map(|(at, _)| *at).min() {
+            Some(at) => sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// The next object: one that something is wrong with, else any.
+    fn next(&mut self, shared: &Shared) -> Option<(TouchedObject, BTreeSet<KeyHash>)> {
+        let is_wrong = |new: &BTreeSet<KeyHash>| {
+            shared.read(|state| new.iter().filter_map(|hash| state.statuses.get(hash)).any(words::is_wrong))
+        };
+        let ready = &mut self.ready;
+        let wrong = ready.iter().find(|(_, new)| is_wrong(new)).map(|(object, _)| object.clone());
+        match wrong {
+            Some(object) => ready.remove_entry(&object),
+            None => ready.pop_first(),
         }
     }
 }
 
-/// The next object: one that something is wrong with, else any.
-fn take_next(open: &mut Open, shared: &Shared) -> Option<(TouchedObject, BTreeSet<KeyHash>)> {
-    let is_wrong = |new: &BTreeSet<KeyHash>| {
-        shared.read(|state| new.iter().filter_map(|hash| state.statuses.get(hash)).any(words::is_wrong))
-    };
-    let object = open.iter().find(|(_, new)| is_wrong(new)).or_else(|| open.iter().next()).map(|(object, _)| object.clone())?;
-    open.remove_entry(&object)
+/// Tells until it is dropped.
+pub async fn run(reporter: Reporter, shared: Arc<Shared>) {
+    shared.write(|state| state.statuses.note_touched());
+    let mut told = Told { events: BTreeMap::new(), conditions_dropped_at: None, tokens: Tokens::full() };
+    let mut open = Open::default();
+    let mut refused_in: BTreeSet<ArcStr> = BTreeSet::new();
+    let mut said = None;
+    loop {
+        if open.ready.is_empty() {
+            tokio::select! {
+                () = shared.wait_until(|state| state.statuses.is_touched()) => {}
+                () = open.until_due() => {}
+            }
+        }
+        open.take_in(shared.take(|state| state.statuses.take_touched()));
+        let Some((object, new)) = open.next(&shared) else { continue };
+        let Some(source) = SourceKind::parse(&object.source).filter(|source| reporter.sources.contains(source)) else { continue };
+        if new.is_empty() && source != SourceKind::DnsEndpoint {
+            continue;
+        }
+        told.tokens.take().await;
+        let reference = ObjectRef { source, namespace: object.namespace.clone(), name: object.name.clone() };
+        match reporter.tell(&reference, &new, &shared, &mut told).await {
+            Ok(()) => {
+                refused_in.clear();
+                said = None;
+            }
+            Err(Untold::Gone) => {}
+            Err(Untold::Unacceptable(reason)) => {
+                tracing::warn!(object = %reference, reason, "what became of an object cannot be written on it");
+            }
+            Err(Untold::Refused(reason)) => {
+                if said.as_ref() != Some(&reason) {
+                    tracing::warn!(object = %reference, reason, "what became of an object cannot be written on it; trying again");
+                    said = Some(reason);
+                }
+                refused_in.insert(object.namespace.clone());
+                open.set_aside.insert(object, (Instant::now() + REFUSED_PAUSE, new));
+                if refused_in.len() >= REFUSED_NAMESPACES {
+                    sleep(REFUSED_PAUSE).await;
+                    refused_in.clear();
+                }
+            }
+        }
+    }
 }
 
 impl Reporter {
@@ -124,11 +175,15 @@ impl Reporter {
             Err(reason) => return Err(Untold::Refused(reason)),
         };
         let statuses = self.statuses(object, &document, shared);
-        for event in words::events(statuses.iter().filter(|(key, ..)| new.contains(&key.hash())).filter_map(|(_, s)| s.as_ref()))
-        {
+        let news = statuses.iter().filter(|(key, ..)| new.contains(&key.hash())).filter_map(|(_, status)| status.as_ref());
+        for (number, event) in words::events(news).into_iter().enumerate() {
+            if number > 0 {
+                told.tokens.take().await;
+            }
             self.tell_event(object, &document, &resource.api_version(version), resource.kind, event, told).await?;
         }
-        if object.source == SourceKind::DnsEndpoint && !told.conditions_are_dropped {
+        let are_dropped = told.conditions_dropped_at.is_some_and(|at| at.elapsed() < DROPPED_PAUSE);
+        if object.source == SourceKind::DnsEndpoint && !are_dropped {
             self.tell_conditions(object, &document, (&resource, version), &statuses, told).await?;
         }
         Ok(())
@@ -197,8 +252,9 @@ impl Reporter {
         let body = serde_json::json!({ "status": { "conditions": all } });
         let answer = self.write(http::Method::PATCH, path, "application/merge-patch+json", &body).await?;
         let after = answer.pointer("/status/conditions").cloned().unwrap_or_default();
-        if !conditions.iter().all(|condition| condition.is_in(&after)) {
-            told.conditions_are_dropped = true;
+        if conditions.iter().all(|condition| condition.is_in(&after)) {
+            told.conditions_dropped_at = None;
+        } else if told.conditions_dropped_at.replace(Instant::now()).is_none() {
             tracing::warn!(
                 "the CRD of DNSEndpoint has no status.conditions, so the API server drops them; Events are written all the same. \
                  deploy/kubernetes/dnsendpoint-crd.yaml has them"
@@ -213,7 +269,11 @@ impl Reporter {
         let request = request.body(body.to_string().into_bytes()).map_err(|error| refused(error.to_string()))?;
         match tokio::time::timeout(Duration::from_secs(30), self.client.request(request)).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(kube::Error::Api(status))) if status.code == 404 => Err(Untold::Gone),
+            Ok(Err(kube::Error::Api(status))) => Err(match status.code {
+                404 => Untold::Gone,
+                400 | 413 | 422 => Untold::Unacceptable(status.message.chars().take(300).collect()),
+                _ => refused(status.message.clone()),
+            }),
             Ok(Err(error)) => Err(refused(error.to_string())),
             Err(_) => Err(refused("the API server did not answer in 30 s".to_owned())),
         }

@@ -27,17 +27,20 @@ impl Stage {
         tasks.spawn(run(reporter, shared.clone()));
         let stage = Self { fake, shared, _tasks: tasks };
         stage.pass(1).await;
-        for service in stage.fake.all(CORE, "services") {
-            let document: Document = serde_json::from_value(service).unwrap();
-            let object = document.reference(SourceKind::Service);
-            let extraction = Reading::default().read(SourceKind::Service, document);
-            stage.shared.update(|state| state.index.apply(&object, &"test".into(), extraction));
-        }
+        stage.fake.all(CORE, "services").into_iter().for_each(|service| stage.know(service));
         stage.shared.write(|state| {
             state.statuses.begin_replay();
             state.statuses.take(StatusBatch { statuses: replay, replay_done: true, replay_scope: None });
         });
         stage
+    }
+
+    /// Has the agent read a service.
+    fn know(&self, service: Value) {
+        let document: Document = serde_json::from_value(service).unwrap();
+        let object = document.reference(SourceKind::Service);
+        let extraction = Reading::default().read(SourceKind::Service, document);
+        self.shared.update(|state| state.index.apply(&object, &"test".into(), extraction));
     }
 
     fn say(&self, status: EndpointStatus) {
@@ -64,8 +67,12 @@ impl Stage {
 
 /// The status of the only endpoint of an object that stands in the API server.
 fn status(fake: &Fake, source: SourceKind, name: &str, progress: Progress) -> EndpointStatus {
+    status_of(fake, source, ("shop", name), progress)
+}
+
+fn status_of(fake: &Fake, source: SourceKind, (namespace, name): (&str, &str), progress: Progress) -> EndpointStatus {
     let (group, plural) = if source == SourceKind::Service { (CORE, "services") } else { (CRD, "dnsendpoints") };
-    let document: Document = serde_json::from_value(fake.get(group, plural, "shop", name)).unwrap();
+    let document: Document = serde_json::from_value(fake.get(group, plural, namespace, name)).unwrap();
     let endpoint = Reading::default().read(source, document).endpoints.remove(0);
     EndpointStatus {
         key: Some((&endpoint.key).into()),
@@ -190,4 +197,32 @@ async fn what_was_refused_is_told_later() {
     stage.fake.refuse("/api/v1/namespaces/shop/events", 0);
     stage.pass(60).await;
     assert_eq!(stage.events(), ["Applied s0.example.com A: applied at Route 53"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_refused_of_one_object_holds_up_no_other() {
+    let stage = Stage::new(cluster(2), vec![]).await;
+    let mut elsewhere = service("leaving", "away", "away.example.com", Some("192.0.2.1"));
+    elsewhere["metadata"]["uid"] = "uid-away".into();
+    stage.fake.put(CORE, "services", elsewhere.clone());
+    stage.know(elsewhere);
+    // As in a namespace that is being removed, for as long as something holds it.
+    stage.fake.refuse("/api/v1/namespaces/leaving/events", 403);
+    stage.say(status_of(&stage.fake, SourceKind::Service, ("leaving", "away"), Progress::Refused));
+    stage.pass(1).await;
+    stage.say(status(&stage.fake, SourceKind::Service, "s0", Progress::Applied));
+    stage.pass(1).await;
+    assert_eq!(stage.events(), ["Applied s0.example.com A: applied at Route 53"]);
+    stage.fake.take_log();
+    stage.pass(600).await;
+    assert!(stage.fake.take_log().len() <= 22, "it is tried once a minute");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_will_never_be_taken_is_not_tried_again() {
+    let stage = Stage::new(cluster(1), vec![]).await;
+    stage.fake.refuse("/api/v1/namespaces/shop/events", 422);
+    stage.say(status(&stage.fake, SourceKind::Service, "s0", Progress::Applied));
+    stage.pass(600).await;
+    assert_eq!(stage.fake.take_log().iter().filter(|line| line.starts_with("POST")).count(), 1);
 }

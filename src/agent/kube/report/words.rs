@@ -11,6 +11,8 @@ use crate::wire::v1::{EndpointStatus, Progress, VerdictState};
 const REPORTER: &str = "zonefold-agent";
 /// How many names an event spells out.
 const MOST_NAMES: usize = 3;
+/// How many events one telling has at most: who wrote a thousand names that each have something else wrong learns of the first ones.
+const MOST_EVENTS: usize = 8;
 /// Kubernetes takes 1,024 bytes of an event's message and 32,768 of a condition's.
 const MAX_MESSAGE_BYTES: usize = 1_000;
 
@@ -91,26 +93,42 @@ pub fn is_wrong(status: &EndpointStatus) -> bool {
     Stage::of(status).is_some_and(Stage::is_wrong)
 }
 
-/// One event for each stage that some of the endpoints came to; where they have reasons, one for each reason.
+/// One event for each stage that some of the endpoints came to; where they have reasons, one for each reason. What is wrong comes
+/// first; when there are too many, the last says how many names are not told of.
 pub fn events<'a>(statuses: impl Iterator<Item = &'a EndpointStatus>) -> Vec<Event> {
-    let mut groups: BTreeMap<(Stage, &str, &str), Vec<&EndpointStatus>> = BTreeMap::new();
+    let mut groups: BTreeMap<(Stage, [&str; 2]), Vec<&EndpointStatus>> = BTreeMap::new();
     for status in statuses {
         if let Some(stage) = Stage::of(status) {
-            let reason = if stage >= Stage::Accepted { "" } else { status.reason.as_str() };
-            let message = if stage >= Stage::Accepted { "" } else { status.message.as_str() };
-            groups.entry((stage, reason, message)).or_default().push(status);
+            groups.entry((stage, told_beside(stage, status))).or_default().push(status);
         }
     }
-    groups.into_iter().map(|((stage, reason, message), group)| event(stage, reason, message, &group)).collect()
+    let mut groups = groups.into_iter();
+    let told_of = if groups.len() > MOST_EVENTS { MOST_EVENTS - 1 } else { MOST_EVENTS };
+    let mut events: Vec<Event> =
+        groups.by_ref().take(told_of).map(|((stage, beside), group)| event(stage, beside, &group)).collect();
+    let rest: Vec<&EndpointStatus> = groups.flat_map(|(_, group)| group).collect();
+    if !rest.is_empty() {
+        events.push(Event {
+            kind: if rest.iter().any(|status| is_wrong(status)) { "Warning" } else { "Normal" },
+            reason: "More",
+            message: cut(format!("{}: ask `zonefold why` what became of them", names(&rest))),
+            at_ms: rest.iter().map(|status| status.at_ms).max().unwrap_or(0),
+        });
+    }
+    events
 }
 
-fn event(stage: Stage, reason: &str, message: &str, group: &[&EndpointStatus]) -> Event {
+/// Of what goes well, the zone and its account; of what does not, the reason and the message.
+fn told_beside(stage: Stage, status: &EndpointStatus) -> [&str; 2] {
+    if stage >= Stage::Accepted { [&status.zone_name, &status.account] } else { [&status.reason, &status.message] }
+}
+
+fn event(stage: Stage, beside: [&str; 2], group: &[&EndpointStatus]) -> Event {
     let mut text = format!("{}: {}", names(group), stage.in_words());
-    if let Some(zone) = group.first().filter(|status| stage >= Stage::Accepted && !status.zone_name.is_empty()) {
-        text += &format!(" in the zone {} of account {}", zone.zone_name, zone.account);
-    }
-    if !reason.is_empty() || !message.is_empty() {
-        text += &format!(" ({reason}): {message}");
+    match (stage >= Stage::Accepted, beside) {
+        (true, ["", _]) | (false, ["", ""]) => {}
+        (true, [zone, account]) => text += &format!(" in the zone {zone} of account {account}"),
+        (false, [reason, message]) => text += &format!(" ({reason}): {message}"),
     }
     Event {
         kind: if stage.is_wrong() { "Warning" } else { "Normal" },
@@ -298,6 +316,33 @@ mod tests {
             [
                 "Normal InSync: h1.example.com A, h2.example.com A, h3.example.com A and 2 more: served by all of Route 53's servers in the zone example.com of account 111122223333"
             ]
+        );
+    }
+
+    #[test]
+    fn names_in_two_zones_are_two_events() {
+        let mut other = accepted("b.example.org", Progress::Applied);
+        other.zone_name = "example.org".to_owned();
+        assert_eq!(
+            said(&[accepted("a.example.com", Progress::Applied), other]),
+            [
+                "Normal Applied: a.example.com A: applied at Route 53 in the zone example.com of account 111122223333",
+                "Normal Applied: b.example.org A: applied at Route 53 in the zone example.org of account 111122223333"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_thousand_mistakes_are_a_few_events_that_say_how_many_are_left() {
+        let mistake = |n: usize| {
+            let (host, message) = (format!("h{n:04}"), format!("mistake {n:04}"));
+            status(&host, VerdictState::Rejected, Progress::Unspecified, "BAD_NAME", &message)
+        };
+        let told = said(&(0..1_000).map(mistake).collect::<Vec<_>>());
+        assert_eq!(told.len(), MOST_EVENTS);
+        assert_eq!(
+            told.last().unwrap(),
+            "Warning More: h0007 A, h0008 A, h0009 A and 990 more: ask `zonefold why` what became of them"
         );
     }
 
