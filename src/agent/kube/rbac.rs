@@ -100,9 +100,9 @@ fn telling_rules(sources: &[SourceKind]) -> Vec<Rule> {
 
 fn role(text: &mut String, wanted: &Wanted, namespace: Option<&ArcStr>, rules: &[Rule]) {
     let kind = if namespace.is_some() { "Role" } else { "ClusterRole" };
-    let place = namespace.map_or_else(String::new, |namespace| format!("\n  namespace: {namespace}"));
+    let place = namespace.map_or_else(String::new, |namespace| format!("\n  namespace: {}", quoted(namespace)));
     let rules: String = rules.iter().map(rule_text).collect();
-    let Wanted { service_account, agent_namespace, .. } = wanted;
+    let (service_account, agent_namespace) = (quoted(&wanted.service_account), quoted(&wanted.agent_namespace));
     // Writing to a String does not fail.
     let _ = write!(
         text,
@@ -127,6 +127,11 @@ subjects:
     namespace: {agent_namespace}
 "
     );
+}
+
+/// A name as YAML takes it for a text: `123` and `on` are names too. JSON's texts are YAML's.
+fn quoted(name: &str) -> String {
+    serde_json::Value::from(name).to_string()
 }
 
 fn rule_text(rule: &Rule) -> String {
@@ -177,6 +182,12 @@ mod tests {
         );
         assert_eq!(printed[1]["subjects"][0]["namespace"], "dns");
         assert_eq!(printed.len(), 2);
+    }
+
+    #[test]
+    fn a_namespace_is_a_text_whatever_it_looks_like() {
+        let printed = documents(&printed(&[SourceKind::Service], &["123", "on"], Telling::Nowhere));
+        assert_eq!((&printed[2]["metadata"]["namespace"], &printed[4]["metadata"]["namespace"]), (&"123".into(), &"on".into()));
     }
 
     #[test]

@@ -193,7 +193,10 @@ impl World {
             Followed::Nodes => {
                 let stirs = |_: &Place, _: &Node| Stirred::Everything;
                 let stirred = take_rows(&mut self.nodes.table, scope, None, news, around::node, stirs, &mut said);
-                self.nodes.publish();
+                // Most of what is told of a node is that it is still alive.
+                if !matches!(stirred, Stirred::Nothing) {
+                    self.nodes.publish();
+                }
                 (Need::Nodes, stirred)
             }
             Followed::HeadlessSlices | Followed::LocalSlices => {
