@@ -11,7 +11,7 @@ pub mod why;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 
 use crate::config::{ConfigOverrides, Log, LogFormat};
 
@@ -187,8 +187,22 @@ pub struct RbacArgs {
     pub agent_namespace: String,
 }
 
+/// What has no meaning for a folder.
+const LIVE_ONLY: [&str; 9] = [
+    "kubernetes",
+    "kubeconfig",
+    "kube_context",
+    "source",
+    "namespace",
+    "no_object_status",
+    "label_filter",
+    "annotation_filter",
+    "ingress_class",
+];
+
 /// Arguments of `zonefold agent`.
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("objects").args(["manifests", "kubernetes"]).required(true)))]
 pub struct AgentArgs {
     /// What is done around an agent; none to run one.
     #[command(subcommand)]
@@ -197,13 +211,7 @@ pub struct AgentArgs {
     #[arg(long, env = "ZONEFOLD_CLUSTER", required = true)]
     pub cluster: Option<String>,
     /// Read the objects from a folder of Kubernetes manifests
-    #[arg(
-        long,
-        env = "ZONEFOLD_MANIFESTS",
-        value_name = "DIR",
-        required_unless_present = "kubernetes",
-        conflicts_with = "kubernetes"
-    )]
+    #[arg(long, env = "ZONEFOLD_MANIFESTS", value_name = "DIR", conflicts_with_all = LIVE_ONLY)]
     pub manifests: Option<PathBuf>,
     /// Read the objects from a live cluster: that of --kubeconfig, else that of the pod
     #[arg(long, env = "ZONEFOLD_KUBERNETES")]
@@ -299,6 +307,10 @@ mod tests {
             "--manifests m",
             "--cluster east --manifests m --kubernetes",
             "--cluster east --manifests m --label-filter team",
+            "--cluster east --manifests m --namespace shop",
+            "--cluster east --kubernetes --manifests m --kubeconfig c",
+            "--cluster east --kubeconfig c",
+            "--cluster east --namespace shop",
         ] {
             assert!(!parses(&format!("zonefold agent {line}")), "{line}");
         }
