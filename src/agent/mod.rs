@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -30,15 +31,18 @@ pub mod session;
 pub mod shared;
 pub mod sources;
 pub mod status;
+mod term;
 
 pub use access::{Access, AccessError, BrokerAddress, ClientCertificate, Material};
 pub use identity::{ClusterUid, IdentityError};
 use index::Index;
 use kube::KubeOptions;
+use kube::leader::Elector;
 use manifests::ManifestOptions;
 use session::publisher::{Identity, Publisher};
-pub use shared::{Shared, State};
+pub use shared::{Role, Shared, State};
 use sources::SourceKind;
+use term::Term;
 
 /// What the operator decides.
 #[derive(Clone)]
@@ -65,6 +69,14 @@ pub enum Objects {
 }
 
 impl Objects {
+    /// What decides whether this agent is the one of several that speaks to the broker; none when it is alone.
+    fn election(&self, random: fastrand::Rng) -> Option<Elector> {
+        match self {
+            Self::Manifests(_) => None,
+            Self::Cluster(client, options) => options.lease.clone().map(|lease| Elector::new(client.clone(), lease, random)),
+        }
+    }
+
     /// The kinds that are read.
     fn kinds(&self) -> Vec<SourceKind> {
         match self {
@@ -189,8 +201,21 @@ impl Bound {
     /// Runs until `shutdown`: the source stops first, the session waits for its last acknowledgements, the rest follows.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), AgentError> {
         let Self { cluster, broker, objects, listener, shared, mut random } = self;
+        let kinds = objects.kinds();
         let after_drain = CancellationToken::new();
         let mut tasks: JoinSet<&'static str> = JoinSet::new();
+        let election = objects.election(random.fork());
+        let leads = election.map(|elector| {
+            shared.write(|state| state.role = Role::StandsBy);
+            let (sender, leads) = watch::channel(false);
+            // It leads until its last words are acknowledged.
+            let of_election = after_drain.clone();
+            tasks.spawn(async move {
+                elector.run(sender, of_election).await;
+                "election"
+            });
+            leads
+        });
         let (of_source, of_status) = (shutdown.clone(), after_drain.clone());
         let (source_shared, of_feeds) = (shared.clone(), random.fork());
         tasks.spawn(async move {
@@ -200,10 +225,14 @@ impl Bound {
             }
             "source"
         });
-        let status = session::watch_status(broker.clone(), cluster, shared.clone(), random.fork(), of_status);
-        tasks.spawn(async move {
-            status.await;
-            "status"
+        tasks.spawn({
+            let (broker, shared, leads, mut random) = (broker.clone(), shared.clone(), leads.clone(), random.fork());
+            async move {
+                let watch =
+                    || session::watch_status(broker.clone(), cluster.clone(), shared.clone(), random.fork(), of_status.clone());
+                term::while_leading(leads, of_status.clone(), watch).await;
+                "status"
+            }
         });
         if let Some(listener) = listener {
             let (routes, stop) = (http::router(shared.clone()), after_drain.clone());
@@ -221,17 +250,26 @@ impl Bound {
         }
         let of_session = shutdown.clone();
         tasks.spawn(async move {
-            session::run(broker, shared, random, of_session).await;
+            let is_one_of_several = leads.is_some();
+            let publish = || {
+                let term = is_one_of_several.then(|| Term::begin(shared.clone(), &kinds));
+                let session = session::run(broker.clone(), shared.clone(), random.fork(), of_session.clone());
+                async move {
+                    session.await;
+                    drop(term);
+                }
+            };
+            term::while_leading(leads, of_session.clone(), publish).await;
             "session"
         });
-        let ended = watch(&mut tasks, &shutdown, &after_drain).await;
+        let ended = watch_over(&mut tasks, &shutdown, &after_drain).await;
         tasks.shutdown().await;
         ended
     }
 }
 
 /// Waits for all tasks; one that ends before `shutdown` ends the agent.
-async fn watch(
+async fn watch_over(
     tasks: &mut JoinSet<&'static str>,
     shutdown: &CancellationToken,
     after_drain: &CancellationToken,

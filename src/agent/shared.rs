@@ -19,6 +19,20 @@ pub struct State {
     pub publisher: Publisher,
     /// What the broker answered.
     pub statuses: StatusBook,
+    /// Whether this agent is the one that speaks to the broker.
+    pub role: Role,
+}
+
+/// Which of the agents of a cluster this is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// The only one.
+    #[default]
+    Alone,
+    /// The one of several that speaks to the broker.
+    Leads,
+    /// It follows the cluster, and says nothing.
+    StandsBy,
 }
 
 /// The state with its signals; see the module's page.
@@ -32,7 +46,7 @@ pub struct Shared {
 impl Shared {
     /// Shares a new state.
     pub fn new(index: Index, publisher: Publisher) -> Arc<Self> {
-        let state = Mutex::new(State { index, publisher, statuses: StatusBook::default() });
+        let state = Mutex::new(State { index, publisher, statuses: StatusBook::default(), role: Role::default() });
         Arc::new(Self { state, to_send: Notify::new(), changed: watch::Sender::new(0) })
     }
 
@@ -88,7 +102,7 @@ impl Shared {
     /// Forgets the statuses of endpoints that are gone at the broker too: of what it found to be gone by comparing it says nothing
     /// more. As long as it may hold an endpoint, a status that is forgotten is not said again.
     pub(super) fn forget_what_is_gone(&self) {
-        let State { index, publisher, statuses } = &mut *self.lock();
+        let State { index, publisher, statuses, .. } = &mut *self.lock();
         if statuses.len() as u64 <= index.digest().count() {
             return;
         }

@@ -55,6 +55,11 @@ impl StatusBook {
         self.replayed = Some(BTreeSet::new());
     }
 
+    /// What the broker holds is not known any more: another agent may have spoken to it.
+    pub fn start_over(&mut self) {
+        self.complete = false;
+    }
+
     /// Takes a batch and answers what is new in it.
     pub fn take(&mut self, batch: StatusBatch) -> Vec<Transition> {
         let transitions = batch.statuses.into_iter().filter_map(|status| self.take_one(status)).collect();
@@ -103,7 +108,7 @@ impl StatusBook {
         self.forget(&gone);
     }
 
-    /// Whether it names every endpoint that the broker held when it was asked first.
+    /// Whether it names every endpoint that the broker held when it was asked first, by this agent or since it leads.
     pub fn is_complete(&self) -> bool {
         self.complete
     }

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context;
 use arcstr::ArcStr;
 use tracing::info;
 
 use super::signal;
+use crate::adapters::clock::AnchoredClock;
 use crate::agent::kube::filter::{Filter, Selector};
+use crate::agent::kube::leader::LeaseOptions;
 use crate::agent::kube::rbac::{self, Wanted};
 use crate::agent::kube::world::Reading;
 use crate::agent::kube::{self, Access, KubeOptions, Telling};
@@ -31,6 +34,7 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<ExitCode> {
                 sources: kinds(&args.sources)?,
                 namespaces: namespaces(&args.sources),
                 telling: telling(&args.sources),
+                lease: args.sources.lease.clone(),
                 service_account: args.service_account,
                 agent_namespace: args.agent_namespace,
             };
@@ -89,9 +93,24 @@ async fn objects(args: &AgentArgs) -> anyhow::Result<Objects> {
     };
     let access = Access { kubeconfig: args.kubeconfig.clone(), context: args.kube_context.clone() };
     let client = access.connect().await?;
-    let options =
-        KubeOptions { sources: kinds(&args.sources)?, reading: Reading { filter, extract }, telling: telling(&args.sources) };
+    let options = KubeOptions {
+        sources: kinds(&args.sources)?,
+        reading: Reading { filter, extract },
+        telling: telling(&args.sources),
+        lease: args.sources.lease.clone().map(|name| LeaseOptions {
+            namespace: client.default_namespace().to_owned(),
+            name,
+            identity: identity(),
+            clock: Arc::new(AnchoredClock::system()),
+        }),
+    };
     Ok(Objects::Cluster(client, Box::new(options)))
+}
+
+/// What a Lease calls this process: in a pod its name, with what tells its lives apart.
+fn identity() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{}_{}", host.trim(), uuid::Uuid::new_v4())
 }
 
 fn selector(text: Option<&str>) -> anyhow::Result<Option<Selector>> {

@@ -168,6 +168,9 @@ pub struct SourceArgs {
     /// Only objects in these namespaces; without it in all
     #[arg(long, env = "ZONEFOLD_NAMESPACE", value_name = "NAMESPACE", value_delimiter = ',')]
     pub namespace: Vec<String>,
+    /// Several agents of this cluster run, and the holder of this Lease, in the agent's namespace, is the one that speaks to the broker
+    #[arg(long, env = "ZONEFOLD_LEASE", value_name = "NAME")]
+    pub lease: Option<String>,
     /// Write neither Events nor conditions on the objects of a live cluster
     #[arg(long, env = "ZONEFOLD_NO_OBJECT_STATUS")]
     pub no_object_status: bool,
@@ -188,12 +191,13 @@ pub struct RbacArgs {
 }
 
 /// What has no meaning for a folder.
-const LIVE_ONLY: [&str; 9] = [
+const LIVE_ONLY: [&str; 10] = [
     "kubernetes",
     "kubeconfig",
     "kube_context",
     "source",
     "namespace",
+    "lease",
     "no_object_status",
     "label_filter",
     "annotation_filter",

@@ -29,6 +29,7 @@ pub mod document;
 pub(crate) mod fake;
 pub mod feed;
 pub mod filter;
+pub mod leader;
 pub mod proof;
 pub mod rbac;
 pub mod report;
@@ -36,6 +37,7 @@ pub mod resources;
 pub mod world;
 
 use feed::Feed;
+use leader::LeaseOptions;
 use proof::Prover;
 use report::Reporter;
 use world::{FeedId, Followed, Reading, World};
@@ -44,7 +46,7 @@ use world::{FeedId, Followed, Reading, World};
 const NEWS: usize = 4;
 
 /// What is read of a cluster.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct KubeOptions {
     /// The kinds of objects.
     pub sources: Vec<SourceKind>,
@@ -52,6 +54,8 @@ pub struct KubeOptions {
     pub reading: Reading,
     /// Whether what became of each name is written on the objects.
     pub telling: Telling,
+    /// The Lease that decides which of several agents speaks to the broker; none for an agent that is alone.
+    pub lease: Option<LeaseOptions>,
 }
 
 /// Where it is written what became of each name, beside the log.
@@ -136,7 +140,7 @@ pub async fn cluster_uid(client: &Client) -> Result<String, KubeError> {
 
 /// Follows the cluster until `shutdown`.
 pub async fn run(client: Client, options: KubeOptions, shared: Arc<Shared>, random: fastrand::Rng, shutdown: CancellationToken) {
-    let KubeOptions { sources, reading, telling } = options;
+    let KubeOptions { sources, reading, telling, .. } = options;
     let mut tasks = JoinSet::new();
     let (to_world, mut news) = mpsc::channel(NEWS);
     let mut world = World::new(&sources, reading.clone());

@@ -61,19 +61,27 @@ type Candidates = BTreeMap<ObjectRef, Vec<(EndpointKey, Version)>>;
 
 /// Proves each source once it was read, and looks again from time to time for what was out of sight.
 pub async fn run(prover: Prover, shared: Arc<Shared>) {
-    shared.wait_until(|state| state.statuses.is_complete()).await;
-    keep_what_is_not_followed(&prover, &shared);
+    loop {
+        shared.wait_until(|state| state.statuses.is_complete()).await;
+        keep_what_is_not_followed(&prover, &shared);
+        prove_and_look_again(&prover, &shared).await;
+    }
+}
+
+/// Returns when it is not known any more what the broker holds: then another agent has led.
+async fn prove_and_look_again(prover: &Prover, shared: &Shared) {
     let mut look_again_at = Instant::now() + LOOK_AGAIN;
     loop {
         let awaiting = |state: &State| prover.sources.iter().copied().find(|source| state.index.awaits_proof(*source));
         tokio::select! {
+            () = shared.wait_until(|state| !state.statuses.is_complete()) => return,
             () = shared.wait_until(|state| awaiting(state).is_some()) => {
                 if let Some(source) = shared.read(awaiting) {
-                    prove(&prover, &shared, source).await;
+                    prove(prover, shared, source).await;
                 }
             }
             () = sleep_until(look_again_at) => {
-                look_again(&prover, &shared).await;
+                look_again(prover, shared).await;
                 look_again_at = Instant::now() + LOOK_AGAIN;
             }
         }

@@ -6,11 +6,13 @@ use std::fmt::Write as _;
 use arcstr::ArcStr;
 
 use super::Telling;
-use super::resources::{ENDPOINT_SLICES, NAMESPACES, NODES, Resource, resource_of};
+use super::resources::{ENDPOINT_SLICES, LEASES, NAMESPACES, NODES, Resource, resource_of};
 use crate::agent::sources::SourceKind;
 
-/// The name of everything that is printed.
+/// The name of what is printed.
 const NAME: &str = "zonefold-agent";
+/// The name of what is only about the Lease.
+const LEASE_NAME: &str = "zonefold-agent-lease";
 
 /// For whom, and for what.
 #[derive(Clone, Debug)]
@@ -21,6 +23,8 @@ pub struct Wanted {
     pub namespaces: Vec<ArcStr>,
     /// Whether what became of each name is written on the objects.
     pub telling: Telling,
+    /// The Lease that decides which of several agents leads; none for an agent that is alone.
+    pub lease: Option<String>,
     /// The agent's service account.
     pub service_account: String,
     /// The namespace of that.
@@ -31,7 +35,7 @@ pub struct Wanted {
 struct Rule {
     group: &'static str,
     resources: BTreeSet<String>,
-    names: Vec<&'static str>,
+    names: Vec<String>,
     verbs: Vec<&'static str>,
     /// For whoever reads it; empty for nothing.
     note: &'static str,
@@ -47,12 +51,15 @@ pub fn manifests(wanted: &Wanted) -> String {
     }
     if wanted.namespaces.is_empty() {
         let rules: Vec<Rule> = of_cluster.into_iter().chain(of_objects).collect();
-        role(&mut text, wanted, None, &rules);
+        role(&mut text, wanted, (NAME, None), &rules);
     } else {
-        role(&mut text, wanted, None, &of_cluster);
+        role(&mut text, wanted, (NAME, None), &of_cluster);
         for namespace in &wanted.namespaces {
-            role(&mut text, wanted, Some(namespace), &of_objects);
+            role(&mut text, wanted, (NAME, Some(namespace.as_str())), &of_objects);
         }
+    }
+    if let Some(lease) = &wanted.lease {
+        role(&mut text, wanted, (LEASE_NAME, Some(&wanted.agent_namespace)), &lease_rules(lease));
     }
     text
 }
@@ -60,7 +67,7 @@ pub fn manifests(wanted: &Wanted) -> String {
 /// What has no namespace: the UID that tells clusters apart, and nodes.
 fn cluster_rules(sources: &[SourceKind]) -> Vec<Rule> {
     let resources = BTreeSet::from([NAMESPACES.plural.to_owned()]);
-    let uid = Rule { group: NAMESPACES.group, resources, names: vec!["kube-system"], verbs: vec!["get"], note: "" };
+    let uid = Rule { group: NAMESPACES.group, resources, names: vec!["kube-system".to_owned()], verbs: vec!["get"], note: "" };
     let note = "only for services of type NodePort, and those with the annotation endpoints-type";
     let nodes = sources.contains(&SourceKind::Service).then(|| around_rule(&NODES, note));
     [uid].into_iter().chain(nodes).collect()
@@ -98,7 +105,14 @@ fn telling_rules(sources: &[SourceKind]) -> Vec<Rule> {
     [rule("", "events", "create")].into_iter().chain(conditions).collect()
 }
 
-fn role(text: &mut String, wanted: &Wanted, namespace: Option<&ArcStr>, rules: &[Rule]) {
+/// Who makes something cannot be bound to its name.
+fn lease_rules(lease: &str) -> [Rule; 2] {
+    let resources = BTreeSet::from([LEASES.plural.to_owned()]);
+    let rule = |names, verbs| Rule { group: LEASES.group, resources: resources.clone(), names, verbs, note: "" };
+    [rule(vec![lease.to_owned()], vec!["get", "update"]), rule(vec![], vec!["create"])]
+}
+
+fn role(text: &mut String, wanted: &Wanted, (name, namespace): (&str, Option<&str>), rules: &[Rule]) {
     let kind = if namespace.is_some() { "Role" } else { "ClusterRole" };
     let place = namespace.map_or_else(String::new, |namespace| format!("\n  namespace: {}", quoted(namespace)));
     let rules: String = rules.iter().map(rule_text).collect();
@@ -110,17 +124,17 @@ fn role(text: &mut String, wanted: &Wanted, namespace: Option<&ArcStr>, rules: &
 apiVersion: rbac.authorization.k8s.io/v1
 kind: {kind}
 metadata:
-  name: {NAME}{place}
+  name: {name}{place}
 rules:
 {rules}---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: {kind}Binding
 metadata:
-  name: {NAME}{place}
+  name: {name}{place}
 roleRef:
   apiGroup: rbac.authorization.k8s.io
   kind: {kind}
-  name: {NAME}
+  name: {name}
 subjects:
   - kind: ServiceAccount
     name: {service_account}
@@ -138,7 +152,10 @@ fn rule_text(rule: &Rule) -> String {
     let list = |items: &mut dyn Iterator<Item = &str>| items.collect::<Vec<_>>().join(", ");
     let names = match rule.names.as_slice() {
         [] => String::new(),
-        names => format!("    resourceNames: [{}]\n", list(&mut names.iter().copied())),
+        names => format!(
+            "    resourceNames: [{}]\n",
+            list(&mut names.iter().map(|name| quoted(name)).collect::<Vec<_>>().iter().map(String::as_str))
+        ),
     };
     let note = if rule.note.is_empty() { String::new() } else { format!("  # {}\n", rule.note) };
     format!(
@@ -158,6 +175,7 @@ mod tests {
             sources: sources.to_vec(),
             namespaces: namespaces.iter().map(|namespace| ArcStr::from(*namespace)).collect(),
             telling,
+            lease: None,
             service_account: "agent".to_owned(),
             agent_namespace: "dns".to_owned(),
         })
@@ -188,6 +206,29 @@ mod tests {
     fn a_namespace_is_a_text_whatever_it_looks_like() {
         let printed = documents(&printed(&[SourceKind::Service], &["123", "on"], Telling::Nowhere));
         assert_eq!((&printed[2]["metadata"]["namespace"], &printed[4]["metadata"]["namespace"]), (&"123".into(), &"on".into()));
+    }
+
+    #[test]
+    fn the_lease_is_written_in_the_agents_own_namespace_and_no_other_is() {
+        let text = manifests(&Wanted {
+            sources: vec![SourceKind::Service],
+            namespaces: vec![],
+            telling: Telling::Nowhere,
+            lease: Some("zonefold-agent".to_owned()),
+            service_account: "zonefold-agent".to_owned(),
+            agent_namespace: "dns".to_owned(),
+        });
+        let printed = documents(&text);
+        assert_eq!((&printed[2]["kind"], &printed[2]["metadata"]["namespace"]), (&"Role".into(), &"dns".into()));
+        assert_eq!(
+            printed[2]["rules"],
+            serde_json::json!([
+                {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "resourceNames": ["zonefold-agent"], "verbs": ["get", "update"]},
+                {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
+            ])
+        );
+        assert_eq!(printed[3]["roleRef"]["name"], printed[2]["metadata"]["name"]);
+        assert_ne!(printed[2]["metadata"]["name"], printed[0]["metadata"]["name"]);
     }
 
     #[test]

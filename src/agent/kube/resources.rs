@@ -42,6 +42,8 @@ pub const fn resource_of(source: SourceKind) -> Resource {
 pub const NODES: Resource = built_in("", "nodes", "Node");
 /// The pods behind services.
 pub const ENDPOINT_SLICES: Resource = built_in("discovery.k8s.io", "endpointslices", "EndpointSlice");
+/// What decides which of several agents leads.
+pub const LEASES: Resource = built_in("coordination.k8s.io", "leases", "Lease");
 /// Namespaces; of them only kube-system is read, for its UID.
 pub const NAMESPACES: Resource = built_in("", "namespaces", "Namespace");
 

@@ -39,6 +39,7 @@ impl Agent {
             sources: SOURCES.to_vec(),
             reading: Reading { filter, ..Reading::default() },
             telling: Telling::Nowhere,
+            lease: None,
         };
         let (client, random) = (fake.client(), fastrand::Rng::with_seed(1));
         let mut tasks = JoinSet::new();
@@ -176,7 +177,7 @@ async fn without_the_brokers_word_absence_says_nothing() {
     let fake = cluster();
     let identity = Identity { cluster: "east".into(), kube_system_uid: "uid".into(), instance_id: "one".into() };
     let shared = Shared::new(Index::new(SOURCES), Publisher::new(identity));
-    let options = KubeOptions { sources: SOURCES.to_vec(), reading: Reading::default(), telling: Telling::Nowhere };
+    let options = KubeOptions { sources: SOURCES.to_vec(), reading: Reading::default(), telling: Telling::Nowhere, lease: None };
     let mut tasks = JoinSet::new();
     tasks.spawn(run(fake.client(), options, shared.clone(), fastrand::Rng::with_seed(1), CancellationToken::new()));
     shared.wait_until(|state| state.index.listed()).await;

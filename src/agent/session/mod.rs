@@ -105,7 +105,10 @@ fn explain(end: End) -> Option<(Pace, Duration)> {
             let detail = go_away.detail.as_str();
             match go_away.reason() {
                 Reason::Superseded => {
-                    tracing::warn!(detail, "another agent of this cluster took over: run one agent a cluster");
+                    tracing::warn!(
+                        detail,
+                        "another agent of this cluster took over: run one agent a cluster, or several with --lease"
+                    );
                     Some((Pace::Slow, after))
                 }
                 Reason::Protocol => {
