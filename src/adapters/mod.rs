@@ -1,5 +1,7 @@
-//! The outside world behind the ports: Route 53 with STS, the stores, the clock.
+//! The outside world behind the ports: Route 53 with STS, the stores, the clock, TLS, and who calls.
 
+pub mod auth;
 pub mod clock;
 pub mod route53;
 pub mod store;
+pub mod tls;

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::core::ids::{ClusterId, IdError};
 
+pub mod access;
 pub mod http;
 pub mod identity;
 pub mod index;
@@ -30,10 +31,10 @@ pub mod shared;
 pub mod sources;
 pub mod status;
 
+pub use access::{Access, AccessError, BrokerAddress, ClientCertificate, Material};
 pub use identity::{ClusterUid, IdentityError};
 use index::Index;
 use manifests::ManifestOptions;
-use session::Broker;
 use session::publisher::{Identity, Publisher};
 pub use shared::{Shared, State};
 use sources::{ExtractOptions, SourceKind};
@@ -45,12 +46,8 @@ pub struct AgentConfig {
     pub cluster: String,
     /// The UID of the namespace kube-system, or the file that stands for it.
     pub kube_system_uid: ClusterUid,
-    /// The broker's gRPC address: https, or http on this machine.
-    pub broker_url: String,
-    /// The token that proves the cluster; never logged.
-    pub token: Option<String>,
-    /// The certificate authority of the broker, in PEM; needed for https.
-    pub ca_pem: Option<Vec<u8>>,
+    /// Where the broker is, and what proves the cluster there.
+    pub broker: BrokerAddress,
     /// The folder of manifests.
     pub manifests: PathBuf,
     /// The longest time between two readings of the folder.
@@ -67,9 +64,12 @@ pub enum AgentError {
     /// The cluster's name.
     #[error(transparent)]
     Cluster(#[from] IdError),
-    /// The cluster's UID, the broker's address or the token.
+    /// The cluster's UID.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// The broker's address, or what proves the cluster there.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// The listener.
     #[error("the agent cannot listen on {address}: {reason}")]
     Listen {
@@ -98,7 +98,7 @@ pub struct Agent;
 /// An agent that is bound and does nothing yet.
 pub struct Bound {
     cluster: String,
-    broker: Broker,
+    broker: Access,
     manifests: ManifestOptions,
     listener: Option<TcpListener>,
     shared: Arc<Shared>,
@@ -143,7 +143,7 @@ impl Agent {
     /// Checks the configuration and binds the listener.
     pub async fn build(config: AgentConfig) -> Result<Bound, AgentError> {
         let cluster = ClusterId::parse(&config.cluster)?.to_string();
-        let broker = identity::broker(&config.broker_url, config.token.as_deref(), config.ca_pem.as_deref())?;
+        let broker = Access::new(config.broker)?;
         let identity = Identity {
             cluster: cluster.clone(),
             kube_system_uid: config.kube_system_uid.read_or_make()?,

@@ -2,13 +2,12 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use http::Uri;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::ApiState;
 use super::page::{Cursor, Limit, Page};
-use super::peers::{Asker, Worked};
+use super::peers::{Asker, Onward, Worked};
 use super::problem::{ApiError, Problem};
 use super::request::{NoParams, Params, identifier};
 use super::values::Time;
@@ -234,7 +233,7 @@ pub struct ListParams {
 pub async fn list(
     State(state): State<ApiState>,
     asker: Asker,
-    uri: Uri,
+    onward: Onward,
     Params(params): Params<ListParams>,
 ) -> Result<Json<Page<Account>>, ApiError> {
     let now = state.broker.clock.now();
@@ -254,7 +253,7 @@ pub async fn list(
     if asker == Asker::Replica {
         return Ok(Json(own));
     }
-    Ok(Json(state.peers.merge(own, &state.peers.working(), &uri, params.limit, position).await?))
+    Ok(Json(state.peers.merge(own, &state.peers.working(), &onward, params.limit, position).await?))
 }
 
 /// One account, with each of its zones.
@@ -268,7 +267,7 @@ pub async fn list(
 pub async fn get(
     State(state): State<ApiState>,
     asker: Asker,
-    uri: Uri,
+    onward: Onward,
     Path(id): Path<String>,
     Params(NoParams {}): Params<NoParams>,
 ) -> Result<Json<AccountWithZones>, ApiError> {
@@ -284,7 +283,7 @@ pub async fn get(
     };
     match state.peers.worked(&id) {
         Worked::At(peer) if asker == Asker::Anybody => {
-            state.peers.ask(&peer, &uri).await?.map(Json).ok_or(ApiError::NotWorked(id))
+            state.peers.ask(&peer, &onward).await?.map(Json).ok_or(ApiError::NotWorked(id))
         }
         Worked::Nowhere if state.broker.workers.is_configured(&id) => Err(ApiError::NotWorked(id)),
         _ => Err(unknown),

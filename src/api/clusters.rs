@@ -2,13 +2,12 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use http::Uri;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::ApiState;
 use super::page::{Cursor, Limit, Page};
-use super::peers::Asker;
+use super::peers::{Asker, Onward};
 use super::problem::{ApiError, Problem};
 use super::request::{NoParams, Params, identifier};
 use super::values::{Time, visibility_or_null};
@@ -37,16 +36,42 @@ pub struct Cluster {
     pub replica: Option<String>,
     /// Its newest session; none before the first.
     pub session: Option<Session>,
+    /// Who claimed to be this cluster and was refused, since the replicas started; none when nobody was.
+    pub refused_claims: Option<RefusedClaims>,
     /// How its endpoints fare.
     pub endpoints: EndpointCounts,
 }
 
 impl Cluster {
-    /// Another replica serves its session.
-    fn is_served_as(&mut self, there: &Self) {
-        self.connected = true;
-        self.replica.clone_from(&there.replica);
+    /// Adds what another replica knows.
+    fn is_known_as(&mut self, there: Self) {
+        if there.connected {
+            self.connected = true;
+            self.replica = there.replica;
+        }
+        self.refused_claims = match (self.refused_claims.take(), there.refused_claims) {
+            (Some(here), Some(there)) => {
+                let count = here.count + there.count;
+                let last = if there.last_at > here.last_at { there } else { here };
+                Some(RefusedClaims { count, ..last })
+            }
+            (here, there) => here.or(there),
+        };
     }
+}
+
+/// Callers that claimed to be this cluster and were refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RefusedClaims {
+    /// How many.
+    pub count: u64,
+    /// When the last one came.
+    pub last_at: Time,
+    /// Why it was refused, for programs.
+    #[schema(example = "OTHER_CLUSTER")]
+    pub reason: String,
+    /// Why it was refused, for people.
+    pub detail: String,
 }
 
 /// The newest session of a cluster.
@@ -122,6 +147,12 @@ fn show(state: &ApiState, view: ClusterView) -> Cluster {
             last_durable_seq: row.last_seq,
             snapshot_taken: row.known,
         }),
+        refused_claims: view.refused.map(|refused| RefusedClaims {
+            count: refused.count,
+            last_at: Time(refused.at),
+            reason: refused.reason.to_owned(),
+            detail: refused.message,
+        }),
         endpoints: EndpointCounts::new(stored, view.counts),
         name: view.cluster,
     }
@@ -137,7 +168,7 @@ fn show(state: &ApiState, view: ClusterView) -> Cluster {
 pub async fn list(
     State(state): State<ApiState>,
     asker: Asker,
-    uri: Uri,
+    onward: Onward,
     Params(params): Params<ListParams>,
 ) -> Result<Json<Page<Cluster>>, ApiError> {
     let views = state.broker.clusters().await?;
@@ -145,12 +176,11 @@ pub async fn list(
     let after = params.cursor.map(|cursor| cursor.0);
     let mut page = Page::of_sorted(clusters, after.as_ref(), params.limit, |cluster: &Cluster| cluster.name.clone());
     if asker == Asker::Anybody {
-        for known in state.peers.ask_each::<Page<Cluster>>(&state.peers.all(), &uri).await? {
-            for served in known.items.into_iter().filter(|cluster| cluster.connected) {
-                page.items
-                    .iter_mut()
-                    .filter(|cluster| cluster.name == served.name)
-                    .for_each(|cluster| cluster.is_served_as(&served));
+        for known in state.peers.ask_each::<Page<Cluster>>(&state.peers.all(), &onward).await? {
+            for there in known.items {
+                if let Some(cluster) = page.items.iter_mut().find(|cluster| cluster.name == there.name) {
+                    cluster.is_known_as(there);
+                }
             }
         }
     }
@@ -168,7 +198,7 @@ pub async fn list(
 pub async fn get(
     State(state): State<ApiState>,
     asker: Asker,
-    uri: Uri,
+    onward: Onward,
     Path(name): Path<String>,
     Params(NoParams {}): Params<NoParams>,
 ) -> Result<Json<Cluster>, ApiError> {
@@ -180,9 +210,9 @@ pub async fn get(
         remedy: "/api/v1/clusters lists them, and clusters are registered in the broker's configuration",
     })?;
     let mut cluster = show(&state, view);
-    if asker == Asker::Anybody && !cluster.connected {
-        let known = state.peers.ask_each::<Cluster>(&state.peers.all(), &uri).await?;
-        known.iter().filter(|known| known.connected).for_each(|served| cluster.is_served_as(served));
+    if asker == Asker::Anybody {
+        let known = state.peers.ask_each::<Cluster>(&state.peers.all(), &onward).await?;
+        known.into_iter().for_each(|there| cluster.is_known_as(there));
     }
     Ok(Json(cluster))
 }

@@ -10,8 +10,10 @@ use http::{StatusCode, header};
 use prometheus_client::registry::Registry;
 use tower::ServiceExt as _;
 
+use super::authority::Authority;
 use super::health::{Readiness, alive, encode};
 use super::layers;
+use super::peers::PeerTls;
 use super::problem::{ApiError, Problem};
 use crate::broker::BrokerHandle;
 use crate::broker::progress::StartProgress;
@@ -24,19 +26,20 @@ const RETRY_AFTER_SECS: u32 = 2;
 pub struct Front {
     progress: Arc<StartProgress>,
     registry: Arc<Registry>,
+    authority: Authority,
     started: Arc<OnceLock<Router>>,
 }
 
 impl Front {
-    /// The front of a broker that starts.
-    pub fn new(progress: Arc<StartProgress>, registry: Arc<Registry>) -> Self {
-        Self { progress, registry, started: Arc::default() }
+    /// The front of a broker that starts; `authority` says who may ask.
+    pub fn new(progress: Arc<StartProgress>, registry: Arc<Registry>, authority: Authority) -> Self {
+        Self { progress, registry, authority, started: Arc::default() }
     }
 
-    /// The broker is there: its routes answer from now on.
-    pub fn open(&self, broker: BrokerHandle) {
+    /// The broker is there: its routes answer from now on; `tls` is how replicas know each other.
+    pub fn open(&self, broker: BrokerHandle, tls: Option<Arc<dyn PeerTls>>) {
         // Nobody opens a front twice; the first broker would go on to answer.
-        let _first = self.started.set(super::router(broker, Arc::clone(&self.registry)));
+        let _first = self.started.set(super::router(broker, Arc::clone(&self.registry), self.authority.clone(), tls));
     }
 
     /// The routes, to be served.
@@ -47,7 +50,7 @@ impl Front {
             .route("/metrics", routing::get(metrics))
             .fallback(starting)
             .with_state(self.clone());
-        let front = (self.clone(), layers::around(starting));
+        let front = (self.clone(), layers::around(starting, self.authority.clone()));
         Router::new().fallback(route).with_state(front)
     }
 }
@@ -92,7 +95,7 @@ mod tests {
     #[tokio::test]
     async fn a_broker_that_loads_is_alive_and_says_how_far_it_is() {
         let progress = Arc::new(StartProgress::default());
-        let front = Front::new(Arc::clone(&progress), Arc::default());
+        let front = Front::new(Arc::clone(&progress), Arc::default(), Authority::everybody());
         progress.enter(StartPhase::Endpoints, 1_000_000);
         progress.advance(340_000);
         assert_eq!(get(&front, "/healthz").await.0, 200);

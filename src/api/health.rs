@@ -27,14 +27,14 @@ pub struct Readiness {
 /// Alive: the process answers.
 ///
 /// Says nothing about the store or AWS: a restart would mend neither.
-#[utoipa::path(get, path = "/healthz", operation_id = "alive", tag = "operation",
+#[utoipa::path(get, path = "/healthz", operation_id = "alive", tag = "operation", security(()),
     responses((status = 200, description = "The process answers.", body = String, content_type = "text/plain", example = "ok")))]
 pub async fn alive() -> &'static str {
     "ok"
 }
 
 /// Ready: the store is loaded and answers, and every account has been tried or had ten seconds for it.
-#[utoipa::path(get, path = "/readyz", operation_id = "ready", tag = "operation", responses(
+#[utoipa::path(get, path = "/readyz", operation_id = "ready", tag = "operation", security(()), responses(
     (status = 200, description = "The broker serves.", body = Readiness),
     (status = 503, description = "It does not, and why.", body = Readiness)))]
 pub async fn ready(State(state): State<ApiState>) -> (StatusCode, Json<Readiness>) {

@@ -14,6 +14,7 @@ use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetReques
 use tower_http::set_header::SetResponseHeaderLayer;
 use tracing::error;
 
+use super::authority::{Authority, admit};
 use super::problem::{MEDIA_TYPE, Problem};
 
 /// The longest that a request is worked on.
@@ -24,13 +25,14 @@ const MAX_BODY_BYTES: usize = 64 << 10;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Puts the layers around the routes; the last one here is the first that a request meets.
-pub fn around(routes: Router) -> Router {
+pub fn around(routes: Router, authority: Authority) -> Router {
     // Answers are of this moment.
     let no_store = HeaderValue::from_static("no-store");
     routes
         .layer(RequestBodyLimitLayer::new(MAX_BODY_BYTES))
         .layer(middleware::from_fn(within_timeout))
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn_with_state(authority, admit))
         .layer(middleware::from_fn(errors_as_problems))
         .layer(SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, no_store))
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
@@ -92,6 +94,7 @@ mod tests {
     use tower::ServiceExt as _;
 
     use super::*;
+    use crate::api::authority::Rules;
 
     fn routes() -> Router {
         async fn panics() {
@@ -103,7 +106,8 @@ mod tests {
         async fn takes(body: axum::body::Bytes) -> String {
             body.len().to_string()
         }
-        around(Router::new().route("/panics", get(panics)).route("/never", get(never)).route("/takes", post(takes)))
+        let routes = Router::new().route("/panics", get(panics)).route("/never", get(never)).route("/takes", post(takes));
+        around(routes, Authority::everybody())
     }
 
     async fn problem_of(request: http::Request<Body>) -> (Problem, http::HeaderMap) {
@@ -138,6 +142,23 @@ mod tests {
         assert_eq!(problem_of(get_request("/nothing")).await.0.status, 404);
         let (problem, headers) = problem_of(get_request("/takes")).await;
         assert_eq!((problem.status, headers[header::ALLOW].to_str().unwrap()), (405, "POST"));
+    }
+
+    #[tokio::test]
+    async fn who_may_not_ask_hears_a_problem_and_no_route() {
+        async fn panics() {
+            panic!("nobody comes here");
+        }
+        let routes = around(Router::new().route("/takes", post(panics)), Authority::new(Rules::default()));
+        for (method, path) in [("POST", "/takes"), ("GET", "/nothing"), ("GET", "/metrics")] {
+            let request = http::Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+            let response = routes.clone().oneshot(request).await.unwrap();
+            assert_eq!(
+                (response.status().as_u16(), &response.headers()[header::CONTENT_TYPE]),
+                (401, &HeaderValue::from_static(MEDIA_TYPE))
+            );
+            assert!(response.headers().contains_key(header::WWW_AUTHENTICATE) && response.headers().contains_key(&REQUEST_ID));
+        }
     }
 
     #[tokio::test]

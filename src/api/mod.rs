@@ -9,9 +9,12 @@
 //! * a parameter that is unknown or wrong is an error that says which and why ([`request`]);
 //! * times are RFC 3339 texts in UTC, ids are texts, names have no final dot ([`values`]).
 //!
+//! Who may ask for what is decided before a route sees the request ([`authority`]).
+//!
 //! The description of all of it is made from the handlers and served at `/api/v1/openapi.json`.
 
 pub mod accounts;
+pub mod authority;
 pub mod changes;
 pub mod clusters;
 pub mod endpoints;
@@ -32,10 +35,12 @@ use std::sync::Arc;
 use axum::{Json, Router, routing};
 use prometheus_client::registry::Registry;
 use utoipa::OpenApi as _;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::broker::BrokerHandle;
+use authority::Authority;
 
 /// What every handler reaches.
 #[derive(Clone)]
@@ -50,12 +55,14 @@ pub struct ApiState {
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
+    modifiers(&Tokens),
     info(
         title = "Zonefold",
         version = "v1",
         description = "What the broker knows: which cluster wants which DNS name, who holds it, what Route 53 holds, and why.\n\n\
             Lists page by cursor: pass `next` of one page as `cursor` of the next until it is null. Errors are problem details \
-            (RFC 9457). Times are RFC 3339 in UTC.",
+            (RFC 9457). Times are RFC 3339 in UTC.\n\n\
+            Where the broker asks for a token, a request without one is answered 401, and one whose holder may too little 403.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     tags(
@@ -69,6 +76,17 @@ pub struct ApiState {
     )
 )]
 struct Description;
+
+/// Describes the tokens, and what is answered without one. Health needs none.
+struct Tokens;
+
+impl utoipa::Modify for Tokens {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let scheme = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
+        openapi.components.get_or_insert_default().add_security_scheme("bearer", scheme);
+        openapi.security = Some(vec![SecurityRequirement::new("bearer", Vec::<String>::new())]);
+    }
+}
 
 fn described() -> OpenApiRouter<ApiState> {
     OpenApiRouter::with_openapi(Description::openapi())
@@ -92,11 +110,17 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     described().split_for_parts().1
 }
 
-/// All routes, with the layers that every request passes.
-pub fn router(broker: BrokerHandle, registry: Arc<Registry>) -> Router {
+/// All routes, with the layers that every request passes; `authority` says who may ask, `tls` how replicas know each other.
+pub fn router(
+    broker: BrokerHandle,
+    registry: Arc<Registry>,
+    authority: Authority,
+    tls: Option<Arc<dyn peers::PeerTls>>,
+) -> Router {
     let (routes, description) = described().split_for_parts();
     let description = Arc::new(description);
     let serve_description = move || std::future::ready(Json(Arc::clone(&description)));
     let routes = routes.route("/api/v1/openapi.json", routing::get(serve_description));
-    layers::around(routes.with_state(ApiState { peers: peers::Peers::new(broker.clone()), broker, registry }))
+    let peers = peers::Peers::new(broker.clone(), tls);
+    layers::around(routes.with_state(ApiState { peers, broker, registry }), authority)
 }

@@ -4,16 +4,20 @@
 //! is known there. A replica that does not answer is not passed over in silence: the request fails and says which one it was.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::FromRequestParts;
+use bytes::Bytes;
 use futures::future::try_join_all;
 use http::request::Parts;
-use http::{HeaderName, Request, StatusCode, Uri, header};
+use http::{HeaderName, HeaderValue, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use rustls::pki_types::ServerName;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -39,6 +43,21 @@ pub enum Asker {
     Replica,
 }
 
+/// A question as it goes on to another replica: the same, with the same authority, which that one judges for itself.
+#[derive(Clone, Debug)]
+pub struct Onward {
+    uri: Uri,
+    authorization: Option<HeaderValue>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Onward {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        Ok(Self { uri: parts.uri.clone(), authorization: parts.headers.get(header::AUTHORIZATION).cloned() })
+    }
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for Asker {
     type Rejection = Infallible;
 
@@ -57,17 +76,27 @@ pub enum Worked {
     Nowhere,
 }
 
+/// How replicas know each other where their HTTP has TLS.
+pub trait PeerTls: Send + Sync {
+    /// Whom to trust now, and the name that every replica's certificate has; without one it is the address that is checked.
+    ///
+    /// # Errors
+    /// It cannot be said, and why.
+    fn now(&self) -> Result<(rustls::ClientConfig, Option<ServerName<'static>>), String>;
+}
+
 /// How the other replicas are reached.
 #[derive(Clone)]
 pub struct Peers {
-    client: Client<HttpConnector, Empty<bytes::Bytes>>,
+    plain: Client<HttpConnector, Empty<Bytes>>,
+    tls: Option<Arc<dyn PeerTls>>,
     broker: BrokerHandle,
 }
 
 impl Peers {
-    /// The peers of a broker.
-    pub fn new(broker: BrokerHandle) -> Self {
-        Self { client: Client::builder(TokioExecutor::new()).build_http(), broker }
+    /// The peers of a broker; all of them serve HTTP as this one does, in plain text without `tls`.
+    pub fn new(broker: BrokerHandle, tls: Option<Arc<dyn PeerTls>>) -> Self {
+        Self { plain: Client::builder(TokioExecutor::new()).build_http(), tls, broker }
     }
 
     /// The other replicas that live.
@@ -107,7 +136,7 @@ impl Peers {
     ///
     /// # Errors
     /// It cannot be reached, or answers something else.
-    pub async fn ask<T: DeserializeOwned>(&self, peer: &ReplicaRow, uri: &Uri) -> Result<Option<T>, ApiError> {
+    pub async fn ask<T: DeserializeOwned>(&self, peer: &ReplicaRow, onward: &Onward) -> Result<Option<T>, ApiError> {
         let failed = |why: String| ApiError::ReplicaUnreachable {
             replica: peer.replica.to_string(),
             address: peer.address.clone(),
@@ -117,11 +146,20 @@ impl Peers {
         if peer.address.is_empty() {
             return Err(failed("it does not say where it is reached: set listen.advertise there".to_owned()));
         }
-        let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-        let request = Request::get(format!("http://{}{path}", peer.address)).header(ASKS_FOR_ITSELF, "1");
+        let path = onward.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        let request = Request::get(format!("{scheme}://{}{path}", peer.address)).header(ASKS_FOR_ITSELF, "1");
+        let request = match &onward.authorization {
+            Some(authorization) => request.header(header::AUTHORIZATION, authorization),
+            None => request,
+        };
         let request = request.header(header::ACCEPT, "application/json").body(Empty::new()).map_err(|e| failed(e.to_string()))?;
         let asking = async {
-            let (head, body) = self.client.request(request).await.map_err(|error| failed(described(&error)))?.into_parts();
+            let answer = match &self.tls {
+                None => self.plain.request(request).await,
+                Some(tls) => over_tls(&**tls).map_err(&failed)?.request(request).await,
+            };
+            let (head, body) = answer.map_err(|error| failed(described(&error)))?.into_parts();
             let body =
                 Limited::new(body, MAX_ANSWER_BYTES).collect().await.map_err(|error| failed(error.to_string()))?.to_bytes();
             match head.status {
@@ -140,8 +178,8 @@ impl Peers {
     ///
     /// # Errors
     /// One of them cannot be reached, or answers something else.
-    pub async fn ask_each<T: DeserializeOwned>(&self, peers: &[ReplicaRow], uri: &Uri) -> Result<Vec<T>, ApiError> {
-        let answers = try_join_all(peers.iter().map(|peer| self.ask(peer, uri))).await?;
+    pub async fn ask_each<T: DeserializeOwned>(&self, peers: &[ReplicaRow], onward: &Onward) -> Result<Vec<T>, ApiError> {
+        let answers = try_join_all(peers.iter().map(|peer| self.ask(peer, onward))).await?;
         Ok(answers.into_iter().flatten().collect())
     }
 
@@ -153,7 +191,7 @@ impl Peers {
         &self,
         own: Page<T>,
         peers: &[ReplicaRow],
-        uri: &Uri,
+        onward: &Onward,
         limit: Limit,
         position: impl Fn(&T) -> P,
     ) -> Result<Page<T>, ApiError>
@@ -161,7 +199,7 @@ impl Peers {
         T: DeserializeOwned,
         P: Serialize + Ord,
     {
-        let pages: Vec<Page<T>> = self.ask_each(peers, uri).await?;
+        let pages: Vec<Page<T>> = self.ask_each(peers, onward).await?;
         let mut items = vec![];
         let mut more = false;
         for page in std::iter::once(own).chain(pages) {
@@ -184,6 +222,17 @@ impl Peers {
         let accounts: Vec<&str> = accounts.map(|tenure| tenure.account.as_str()).collect();
         if accounts.is_empty() { "none".to_owned() } else { accounts.join(", ") }
     }
+}
+
+/// A client for one request: sessions of TLS are taken up again, connections are not kept.
+fn over_tls(tls: &dyn PeerTls) -> Result<Client<HttpsConnector<HttpConnector>, Empty<Bytes>>, String> {
+    let (config, name) = tls.now()?;
+    let connector = HttpsConnectorBuilder::new().with_tls_config(config).https_only();
+    let connector = match name {
+        Some(name) => connector.with_server_name_resolver(FixedServerNameResolver::new(name)),
+        None => connector,
+    };
+    Ok(Client::builder(TokioExecutor::new()).build(connector.enable_http1().build()))
 }
 
 /// An error with its causes, the last of which says what happened.

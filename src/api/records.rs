@@ -2,13 +2,12 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use http::Uri;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::ApiState;
 use super::page::{Cursor, Limit, Page};
-use super::peers::Asker;
+use super::peers::{Asker, Onward};
 use super::problem::{ApiError, Problem};
 use super::request::{Params, identifier};
 use super::values::{RecordSet, drift_or_null, record_types};
@@ -90,14 +89,14 @@ pub struct ListParams {
 pub async fn list(
     State(state): State<ApiState>,
     asker: Asker,
-    uri: Uri,
+    onward: Onward,
     Path(id): Path<String>,
     Params(params): Params<ListParams>,
 ) -> Result<Json<Page<Record>>, ApiError> {
     let id: ZoneId = identifier(&id)?;
     let after = params.cursor.map(|cursor| cursor.0);
     let Some(records) = state.broker.records(&id, after, params.limit.get() + 1).await else {
-        return Ok(Json(zones::elsewhere(&state, asker, &uri, &id).await?));
+        return Ok(Json(zones::elsewhere(&state, asker, &onward, &id).await?));
     };
     let page = Page::of_overfull(records, params.limit, |(key, _)| key.clone());
     let items = page.items.iter().map(|(key, observed)| Record::new(key, observed)).collect();

@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use http::Uri;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::ApiState;
 use super::page::{Cursor, Limit, Page};
-use super::peers::{Asker, Worked};
+use super::peers::{Asker, Onward, Worked};
 use super::problem::{ApiError, Problem};
 use super::request::{NoParams, Params, identifier};
 use super::values::{Time, ZoneReference, drift_policies, visibilities, zone_policies};
@@ -127,14 +126,14 @@ pub struct ListParams {
 pub async fn list(
     State(state): State<ApiState>,
     asker: Asker,
-    uri: Uri,
+    onward: Onward,
     Params(params): Params<ListParams>,
 ) -> Result<Json<Page<Zone>>, ApiError> {
     let own = page(&state.broker.accounts(), &params);
     if asker == Asker::Replica {
         return Ok(Json(own));
     }
-    Ok(Json(state.peers.merge(own, &state.peers.working(), &uri, params.limit, |zone: &Zone| zone.id.clone()).await?))
+    Ok(Json(state.peers.merge(own, &state.peers.working(), &onward, params.limit, |zone: &Zone| zone.id.clone()).await?))
 }
 
 fn page(accounts: &[Arc<AccountView>], params: &ListParams) -> Page<Zone> {
@@ -160,7 +159,7 @@ fn page(accounts: &[Arc<AccountView>], params: &ListParams) -> Page<Zone> {
 pub async fn get(
     State(state): State<ApiState>,
     asker: Asker,
-    uri: Uri,
+    onward: Onward,
     Path(id): Path<String>,
     Params(NoParams {}): Params<NoParams>,
 ) -> Result<Json<Zone>, ApiError> {
@@ -169,7 +168,7 @@ pub async fn get(
     let found = accounts.iter().flat_map(|account| &account.zones).find(|view| view.zone == id);
     match found {
         Some(view) => Ok(Json(Zone::from(view))),
-        None => Ok(Json(elsewhere(&state, asker, &uri, &id).await?)),
+        None => Ok(Json(elsewhere(&state, asker, &onward, &id).await?)),
     }
 }
 
@@ -177,12 +176,12 @@ pub async fn get(
 pub(super) async fn elsewhere<T: DeserializeOwned>(
     state: &ApiState,
     asker: Asker,
-    uri: &Uri,
+    onward: &Onward,
     zone: &ZoneId,
 ) -> Result<T, ApiError> {
     let account = state.broker.directory.zones().get(zone).map(|facts| facts.account.clone()).ok_or_else(|| unknown(zone))?;
     match state.peers.worked(&account) {
-        Worked::At(peer) if asker == Asker::Anybody => state.peers.ask(&peer, uri).await?.ok_or(ApiError::NotWorked(account)),
+        Worked::At(peer) if asker == Asker::Anybody => state.peers.ask(&peer, onward).await?.ok_or(ApiError::NotWorked(account)),
         Worked::Nowhere if state.broker.workers.is_configured(&account) => Err(ApiError::NotWorked(account)),
         _ => Err(unknown(zone)),
     }

@@ -2,12 +2,11 @@
 
 use std::process::ExitCode;
 
-use anyhow::Context;
 use tracing::info;
 
 use super::signal;
 use crate::agent::sources::{ClusterIps, ExtractOptions};
-use crate::agent::{Agent, AgentConfig, ClusterUid};
+use crate::agent::{Agent, AgentConfig, BrokerAddress, ClientCertificate, ClusterUid, Material};
 use crate::cli::AgentArgs;
 use crate::telemetry;
 
@@ -17,19 +16,16 @@ use crate::telemetry;
 /// The arguments cannot be used, a port is taken, or a part died.
 pub async fn run(args: AgentArgs) -> anyhow::Result<ExitCode> {
     telemetry::init(&args.log.to_config())?;
-    let token = match (&args.token, &args.token_file) {
-        (Some(token), _) => Some(token.clone()),
-        (None, Some(path)) => {
-            let text =
-                std::fs::read_to_string(path).with_context(|| format!("the token file {} cannot be read", path.display()))?;
-            Some(text.trim().to_owned())
-        }
+    let token = match (args.token, args.token_file) {
+        (Some(token), _) => Some(Material::text(token)),
+        (None, Some(path)) => Some(Material::File(path)),
         (None, None) => None,
     };
-    let ca_pem = match &args.ca_file {
-        Some(path) => Some(std::fs::read(path).with_context(|| format!("the CA file {} cannot be read", path.display()))?),
-        None => None,
+    let certificate = match (args.certificate_file, args.key_file) {
+        (Some(certificate_file), Some(key_file)) => Some(ClientCertificate { certificate_file, key_file }),
+        _ => None,
     };
+    let broker = BrokerAddress { url: args.broker, token, ca: args.ca_file.map(Material::File), certificate };
     let kube_system_uid = match args.kube_system_uid {
         Some(uid) => ClusterUid::Given(uid),
         None => ClusterUid::StateFile(args.uid_file),
@@ -38,9 +34,7 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<ExitCode> {
     let bound = Agent::build(AgentConfig {
         cluster: args.cluster,
         kube_system_uid,
-        broker_url: args.broker,
-        token,
-        ca_pem,
+        broker,
         manifests: args.manifests,
         rescan: std::time::Duration::from_secs(args.rescan_secs),
         extract: ExtractOptions { cluster_ips },

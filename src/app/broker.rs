@@ -1,7 +1,6 @@
 //! The broker as a process: configuration in, two listeners out.
 
 use std::collections::HashMap;
-use std::future::IntoFuture;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -9,20 +8,21 @@ use std::time::Duration;
 
 use anyhow::Context;
 use prometheus_client::registry::Registry;
-use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::TcpIncoming;
 use tracing::{error, info, warn};
 
-use super::{retention, signal};
+use super::servers::{Ports, Servers};
+use super::{identities, retention, signal};
+use crate::adapters::auth::KnownCallers;
 use crate::adapters::clock::AnchoredClock;
 use crate::adapters::route53::{AwsOptions, AwsProviders};
 use crate::adapters::store::{self, StoreOptions};
+use crate::api::authority::Authority;
 use crate::api::front::Front;
+use crate::api::peers::PeerTls;
 use crate::broker::directory::ClusterSettings;
-use crate::broker::ingest::{FederationService, Limits, StartingService};
+use crate::broker::ingest::{Admission, FederationService, Limits, StartingService};
 use crate::broker::lease::LeaseTiming;
 use crate::broker::metrics::BrokerMetrics;
 use crate::broker::progress::StartProgress;
@@ -31,24 +31,15 @@ use crate::broker::{Broker, BrokerHandle, BrokerParts};
 use crate::cli::BrokerArgs;
 use crate::config::{Config, ConfigWatch};
 use crate::core::ids::ClusterId;
-use crate::ports::{Clock, DnsProviders, ReplicaId, ReplicaRow};
+use crate::ports::{Callers, Clock, DnsProviders, ReplicaId, ReplicaRow};
 use crate::telemetry;
-use crate::wire::v1::federation_server::FederationServer;
 
 /// What is under way may take this long after the word to stop.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(25);
-/// A gRPC message may be this much larger than what Welcome names, for its frame.
-const MESSAGE_SLACK: usize = 64 * 1024;
-
-/// Connections that may wait to be accepted: those of thousands of agents that come at once. The system's own limit
-/// (`net.core.somaxconn`, 4,096 on Linux) holds too; behind a full queue connections are reset.
-const LISTEN_BACKLOG: u32 = 4_096;
 /// How often a start that takes long says how far it is.
 const SAY_PROGRESS_EVERY: Duration = Duration::from_secs(5);
-/// What one connection may have on its way that nobody has read: on it are a cluster's Publish, which is bounded by credits too,
-/// and its WatchStatus.
-const STREAM_WINDOW_BYTES: u32 = 512 << 10;
-const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
+/// How often the files of the certificates are looked at.
+const CERTIFICATES_EVERY: Duration = Duration::from_secs(5);
 
 /// Both ports, answering while the broker starts: HTTP says how far it is, and agents wait.
 pub struct Listening<'a> {
@@ -60,9 +51,13 @@ pub struct Listening<'a> {
     pub progress: Arc<StartProgress>,
     config: &'a Config,
     options: BrokerOptions,
+    clock: Arc<dyn Clock>,
     metrics: BrokerMetrics,
     front: Front,
-    token: watch::Sender<Option<String>>,
+    peer_tls: Option<Arc<dyn PeerTls>>,
+    callers: Arc<KnownCallers>,
+    authority: Authority,
+    admission: Admission,
     started: watch::Sender<Option<FederationService>>,
     servers: Servers,
 }
@@ -75,13 +70,14 @@ pub struct BoundBroker {
     pub http: SocketAddr,
     broker: Broker,
     providers: Arc<AwsProviders>,
-    token: watch::Sender<Option<String>>,
+    callers: Arc<KnownCallers>,
+    authority: Authority,
     journal_retention: Option<Duration>,
     servers: Servers,
 }
 
 /// Everything about a broker that the configuration does not say.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct BrokerOptions {
     /// How AWS is called.
     pub aws: AwsOptions,
@@ -91,6 +87,20 @@ pub struct BrokerOptions {
     pub leases: LeaseTiming,
     /// The time; the system's by default.
     pub clock: Option<Arc<dyn Clock>>,
+    /// How often the files of the certificates are looked at.
+    pub certificates_every: Duration,
+}
+
+impl Default for BrokerOptions {
+    fn default() -> Self {
+        Self {
+            aws: AwsOptions::default(),
+            limits: Limits::default(),
+            leases: LeaseTiming::default(),
+            clock: None,
+            certificates_every: CERTIFICATES_EVERY,
+        }
+    }
 }
 
 /// Runs `zonefold broker`.
@@ -142,20 +152,44 @@ pub async fn build(config: &Config, options: BrokerOptions) -> anyhow::Result<Bo
 /// Opens the ports, which answer from now on, on the runtime in which this is called.
 ///
 /// # Errors
-/// A port is taken, or the agents' token cannot be read.
+/// A port is taken, a certificate cannot be used, or the agents' token cannot be read.
 pub fn listen(config: &Config, options: BrokerOptions) -> anyhow::Result<Listening<'_>> {
-    let grpc_listener = bind(config.listen.grpc, "listen.grpc")?;
-    let http_listener = bind(config.listen.http, "listen.http")?;
-    let (grpc, http) = (grpc_listener.local_addr()?, http_listener.local_addr()?);
-    let (token, token_seen) = watch::channel(Some(config.agents.read_token()?.expose().to_owned()));
-    let (started, started_seen) = watch::channel(None);
     let mut registry = Registry::default();
+    let ports = Ports::open(&config.listen, &mut registry)?;
+    let (grpc, http) = (ports.grpc, ports.http);
+    let peer_tls = ports.peer_tls(&config.listen);
+    let clock = options.clock.clone().unwrap_or_else(|| Arc::new(AnchoredClock::system()));
+    let callers = Arc::new(KnownCallers::new(identities::of(config)?, Arc::clone(&clock)));
     let metrics = BrokerMetrics::register(&mut registry);
+    let admission = Admission::new(Arc::clone(&callers) as Arc<dyn Callers>, Arc::clone(&clock), metrics.clone());
+    let (started, started_seen) = watch::channel(None);
     let progress = Arc::new(StartProgress::default());
-    let front = Front::new(Arc::clone(&progress), Arc::new(registry));
-    let service = StartingService::new(token_seen, started_seen, Arc::clone(&progress));
-    let servers = Servers::start((grpc_listener, service), (http_listener, front.router()), &options.limits);
-    Ok(Listening { grpc, http, progress, config, options, metrics, front, token, started, servers })
+    let rules = identities::api_rules(config, http);
+    if rules.holders.is_empty() && rules.anonymous.is_none() {
+        warn!(
+            "nobody may use the API under {http}: add api.tokens to the configuration (zonefold token makes one), or set api.anonymous"
+        );
+    }
+    let authority = Authority::new(rules);
+    let front = Front::new(Arc::clone(&progress), Arc::new(registry), authority.clone());
+    let service = StartingService::new(admission.clone(), started_seen, Arc::clone(&progress));
+    let servers = Servers::start(ports, service, front.router(), &options.limits, options.certificates_every);
+    Ok(Listening {
+        grpc,
+        http,
+        progress,
+        config,
+        options,
+        clock,
+        metrics,
+        front,
+        peer_tls,
+        callers,
+        authority,
+        admission,
+        started,
+        servers,
+    })
 }
 
 impl Listening<'_> {
@@ -164,9 +198,24 @@ impl Listening<'_> {
     /// # Errors
     /// What could not be opened, with the remedy.
     pub async fn start(self) -> anyhow::Result<BoundBroker> {
-        let Self { grpc, http, progress, config, options, metrics, front, token, started, servers } = self;
+        let Self {
+            grpc,
+            http,
+            progress,
+            config,
+            options,
+            clock,
+            metrics,
+            front,
+            peer_tls,
+            callers,
+            authority,
+            admission,
+            started,
+            servers,
+        } = self;
         let (broker, providers) = {
-            let starting = start(config, http, options, metrics, token.subscribe(), Arc::clone(&progress));
+            let starting = start(config, http, options, clock, metrics, admission, Arc::clone(&progress));
             tokio::pin!(starting);
             loop {
                 tokio::select! {
@@ -175,10 +224,10 @@ impl Listening<'_> {
                 }
             }
         };
-        front.open(broker.handle());
+        front.open(broker.handle(), peer_tls);
         started.send_replace(Some(broker.service()));
         let journal_retention = config.journal.retention();
-        Ok(BoundBroker { grpc, http, broker, providers, token, journal_retention, servers })
+        Ok(BoundBroker { grpc, http, broker, providers, callers, authority, journal_retention, servers })
     }
 }
 
@@ -186,11 +235,11 @@ async fn start(
     config: &Config,
     http: SocketAddr,
     options: BrokerOptions,
+    clock: Arc<dyn Clock>,
     metrics: BrokerMetrics,
-    token: watch::Receiver<Option<String>>,
+    admission: Admission,
     progress: Arc<StartProgress>,
 ) -> anyhow::Result<(Broker, Arc<AwsProviders>)> {
-    let clock = options.clock.unwrap_or_else(|| Arc::new(AnchoredClock::system()));
     let store_url: store::StoreUrl = config.store.expose().parse()?;
     let store = store::open(&store_url, &StoreOptions::default()).await.context("the store cannot be opened")?;
     let access = config.accounts.iter().map(|account| account.access()).collect();
@@ -207,7 +256,7 @@ async fn start(
         leases: options.leases,
         clusters: clusters_of(config),
         accounts: accounts_of(config),
-        token,
+        admission,
         limits: options.limits,
         store,
         providers: Arc::clone(&providers) as Arc<dyn DnsProviders>,
@@ -218,70 +267,6 @@ async fn start(
     })
     .await?;
     Ok((broker, providers))
-}
-
-/// The two servers; dropped they are cut.
-struct Servers {
-    stop: CancellationToken,
-    grpc: JoinHandle<Result<(), tonic::transport::Error>>,
-    http: JoinHandle<std::io::Result<()>>,
-}
-
-impl Servers {
-    fn start(grpc: (TcpListener, StartingService), http: (TcpListener, axum::Router), limits: &Limits) -> Self {
-        let stop = CancellationToken::new();
-        let max_message = limits.max_message_bytes as usize + MESSAGE_SLACK;
-        let service = FederationServer::new(grpc.1).max_decoding_message_size(max_message);
-        let incoming = TcpIncoming::from(grpc.0).with_nodelay(Some(true));
-        let grpc = tonic::transport::Server::builder()
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .http2_keepalive_interval(Some(Duration::from_secs(30)))
-            .add_service(service)
-            .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
-        let http = axum::serve(http.0, http.1).with_graceful_shutdown(stop.clone().cancelled_owned());
-        Self { grpc: tokio::spawn(grpc), http: tokio::spawn(http.into_future()), stop }
-    }
-
-    /// Returns what ended although nobody asked it to.
-    async fn died(&mut self) -> String {
-        tokio::select! {
-            ended = &mut self.grpc => format!("the gRPC server: {ended:?}"),
-            ended = &mut self.http => format!("the HTTP server: {ended:?}"),
-        }
-    }
-
-    async fn stop(self) {
-        self.stop.cancel();
-        for server in [self.grpc.abort_handle(), self.http.abort_handle()] {
-            let ended = async {
-                while !server.is_finished() {
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
-            };
-            if tokio::time::timeout(Duration::from_secs(3), ended).await.is_err() {
-                warn!("clients still hold connections; they are cut");
-                server.abort();
-            }
-        }
-    }
-}
-
-impl Drop for Servers {
-    fn drop(&mut self) {
-        self.grpc.abort();
-        self.http.abort();
-    }
-}
-
-fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
-    let listen = || {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        socket.listen(LISTEN_BACKLOG)
-    };
-    listen().with_context(|| format!("{key}: cannot listen on {address}: stop what listens there, or choose another port"))
 }
 
 /// The clusters of a configuration, as the broker takes them.
@@ -318,7 +303,9 @@ impl BoundBroker {
         Reloader {
             handle: self.broker.handle(),
             providers: Arc::clone(&self.providers),
-            token: self.token.clone(),
+            callers: Arc::clone(&self.callers),
+            authority: self.authority.clone(),
+            http: self.http,
             first: config,
         }
     }
@@ -328,7 +315,7 @@ impl BoundBroker {
     /// # Errors
     /// A part of the broker ended that should not have.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Self { mut broker, mut servers, token: _token, journal_retention, .. } = self;
+        let Self { mut broker, mut servers, journal_retention, .. } = self;
         let handle = broker.handle();
         let mut retention = tokio::spawn(retention::run(handle.store, handle.clock, handle.workers, journal_retention));
         let died = tokio::select! {
@@ -355,7 +342,9 @@ impl BoundBroker {
 pub struct Reloader {
     handle: BrokerHandle,
     providers: Arc<AwsProviders>,
-    token: watch::Sender<Option<String>>,
+    callers: Arc<KnownCallers>,
+    authority: Authority,
+    http: SocketAddr,
     first: Arc<Config>,
 }
 
@@ -365,10 +354,11 @@ impl Reloader {
         if config.store != self.first.store || config.listen != self.first.listen || config.journal != self.first.journal {
             warn!("store, listen and journal take effect at the next start");
         }
-        match config.agents.read_token() {
-            Ok(token) => drop(self.token.send_replace(Some(token.expose().to_owned()))),
-            Err(error) => warn!("the agents' token stays as it was: {error}"),
+        match identities::of(config) {
+            Ok(identities) => self.callers.set(identities),
+            Err(error) => warn!("who agents are stays as it was: {error}"),
         }
+        self.authority.set(identities::api_rules(config, self.http));
         self.providers.set_accounts(config.accounts.iter().map(|account| account.access()).collect());
         self.handle.reconfigure(clusters_of(config), accounts_of(config)).await;
         info!("configuration applied");

@@ -17,9 +17,9 @@ use super::broker::{BoundBroker, BrokerOptions};
 use super::{dev_view, signal};
 use crate::adapters::route53::AwsOptions;
 use crate::agent::sources::ExtractOptions;
-use crate::agent::{Agent, AgentConfig, AgentHandle, ClusterUid};
+use crate::agent::{Agent, AgentConfig, AgentHandle, BrokerAddress, ClusterUid, Material};
 use crate::broker::BrokerHandle;
-use crate::cli::DevArgs;
+use crate::cli::{DevArgs, token};
 use crate::config::Config;
 use crate::core::ids::{AccountId, ClusterId};
 use crate::core::name::DnsName;
@@ -278,9 +278,13 @@ fn broker_config(
 ) -> anyhow::Result<Arc<Config>> {
     let token_file = data.join("agents-token");
     if !token_file.exists() {
-        std::fs::write(&token_file, uuid::Uuid::new_v4().simple().to_string())
-            .with_context(|| format!("{} cannot be written", token_file.display()))?;
+        token::write_secret(&token_file, &token::NewToken::make()?.token)?;
     }
+    let api_token = data.join("api-token");
+    if !api_token.exists() {
+        token::write_secret(&api_token, &token::NewToken::make()?.token)?;
+    }
+    let held = std::fs::read_to_string(&api_token).with_context(|| format!("{} cannot be read", api_token.display()))?;
     let store = store.map_or_else(|| format!("sqlite:{}", data.join("broker.db").display()), str::to_owned);
     let accounts = ACCOUNTS.map(|(environment, id, zone)| {
         serde_json::json!({
@@ -297,6 +301,11 @@ fn broker_config(
         "store": store,
         "listen": { "grpc": ports.loopback(7443), "http": ports.loopback(7080) },
         "agents": { "token_file": token_file },
+        // Whoever is on this machine may look; what changes something shows the token of the data folder.
+        "api": {
+            "anonymous": "viewer",
+            "tokens": [{ "name": "dev", "role": "admin", "token_sha256": token::sha256_hex(&held) }],
+        },
         "environments": ACCOUNTS.map(|(environment, ..)| serde_json::json!({ "name": environment })),
         "accounts": accounts,
         "clusters": clusters,
@@ -321,9 +330,12 @@ async fn agent(
     let bound = Agent::build(AgentConfig {
         cluster: cluster.to_string(),
         kube_system_uid: ClusterUid::StateFile(data.join(format!("{cluster}-uid"))),
-        broker_url: format!("http://{broker}"),
-        token: Some(token.to_owned()),
-        ca_pem: None,
+        broker: BrokerAddress {
+            url: format!("http://{broker}"),
+            token: Some(Material::text(token)),
+            ca: None,
+            certificate: None,
+        },
         manifests: folder.to_owned(),
         rescan: Duration::from_secs(10),
         extract: ExtractOptions::default(),

@@ -70,6 +70,7 @@ pub fn banner(parts: &Parts) -> String {
         let _ = writeln!(text, "agent      http://{address}   {cluster}");
     }
     let _ = writeln!(text, "state      {}", parts.data.display());
+    let _ = writeln!(text, "API token  {}", parts.data.join("api-token").display());
     let _ = writeln!(text, "try        dig @{} -p {} +short cafe.dev.example.com", at.dns.ip(), at.dns.port());
     let _ = writeln!(text, "           edit {}/dev-west/nginx.yaml, then dig again", parts.clusters.display());
     let _ = writeln!(text, "           zonefold why app.dev.example.com --broker http://{}   (two clusters want it)", at.http);

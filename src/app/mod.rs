@@ -8,7 +8,9 @@ pub mod broker;
 pub mod dev;
 mod dev_view;
 pub mod emulator;
+mod identities;
 mod retention;
+mod servers;
 mod signal;
 
 use std::process::ExitCode;
@@ -32,6 +34,7 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Emulator(args) => emulator::run(args).await,
             Command::Status(args) => crate::cli::status::run(args).await,
             Command::Why(args) => crate::cli::why::run(args).await,
+            Command::Token(args) => crate::cli::token::run(&args),
             Command::Bench(args) => bench::run(args).await,
         };
         match result {

@@ -22,6 +22,12 @@ pub struct AccountLabel {
     account: String,
 }
 
+/// Why a caller was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ReasonLabel {
+    reason: &'static str,
+}
+
 /// One account and one action of the API.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct CallLabel {
@@ -78,6 +84,7 @@ pub struct BrokerMetrics {
     refused_now: GaugeByAccount,
     drifted_now: GaugeByAccount,
     working: GaugeByAccount,
+    callers_refused: Family<ReasonLabel, Counter>,
     /// Endpoints made durable.
     pub ingested: Counter,
     /// Transactions of the ingest.
@@ -139,6 +146,11 @@ impl BrokerMetrics {
         );
         registry.register("zonefold_ingested_operations", "Operations made durable", metrics.ingested.clone());
         registry.register("zonefold_ingest_commits", "Transactions of the ingest", metrics.commits.clone());
+        registry.register(
+            "zonefold_callers_refused",
+            "Agents that proved nothing, or claimed to be another cluster",
+            metrics.callers_refused.clone(),
+        );
         registry.register("zonefold_sessions", "Sessions that are open", metrics.sessions.clone());
         registry.register("zonefold_tasks", "Tasks that live in the process", LivingTasks);
         registry.register("zonefold_replicas", "Replicas of the broker that live", metrics.replicas.clone());
@@ -163,6 +175,11 @@ impl BrokerMetrics {
         if let Some(histogram) = &self.commit_seconds {
             histogram.observe(seconds);
         }
+    }
+
+    /// A caller was refused.
+    pub fn caller_refused(&self, reason: &'static str) {
+        self.callers_refused.get_or_create(&ReasonLabel { reason }).inc();
     }
 
     /// Whether an account is worked here.

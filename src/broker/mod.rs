@@ -55,7 +55,7 @@ use directory::{ClusterSettings, Directory};
 use endpoints::{ClusterEndpoints, StatusCounts};
 use feedback::{Feedback, VerdictKeeper};
 use follower::{CommitOrder, FeedHandle, Follower, FollowerParts};
-use ingest::{Committer, CommitterParts, FederationService, Limits, ServiceParts};
+use ingest::{Admission, Committer, CommitterParts, FederationService, Limits, RefusedClaim, ServiceParts};
 use lease::LeaseTiming;
 use metrics::BrokerMetrics;
 use progress::{StartPhase, StartProgress};
@@ -92,8 +92,8 @@ pub struct BrokerParts {
     pub clusters: HashMap<ClusterId, ClusterSettings>,
     /// The accounts.
     pub accounts: Vec<AccountSettings>,
-    /// The shared token of the agents.
-    pub token: watch::Receiver<Option<String>>,
+    /// Who calls, and who was refused.
+    pub admission: Admission,
     /// What a session may take.
     pub limits: Limits,
     /// The store.
@@ -158,6 +158,7 @@ pub struct BrokerHandle {
     tenancy: mpsc::UnboundedSender<ToTenancy>,
     decider: mpsc::Sender<ToDecider>,
     service: FederationService,
+    admission: Admission,
     started_at: Timestamp,
 }
 
@@ -172,6 +173,8 @@ pub struct ClusterView {
     pub stored: Option<ClusterRow>,
     /// Whether its session is open at this replica.
     pub connected: bool,
+    /// The last claim to be this cluster that this replica refused.
+    pub refused: Option<RefusedClaim>,
     /// How many endpoints are in which state.
     pub counts: StatusCounts,
 }
@@ -282,7 +285,7 @@ impl Broker {
 
         let (streams, streams_drain) = (TaskTracker::new(), CancellationToken::new());
         let service_parts = ServiceParts {
-            token: parts.token,
+            admission: parts.admission.clone(),
             store: Arc::clone(&store),
             clock: Arc::clone(&parts.clock),
             committer: commit,
@@ -310,6 +313,7 @@ impl Broker {
             tenancy: to_tenancy,
             decider: to_decider,
             service: service.clone(),
+            admission: parts.admission,
         };
         Ok(Self { handle, service, streams, streams_drain, leases_stop, hard_stop, tasks, leases_ended: false })
     }
@@ -452,6 +456,7 @@ impl BrokerHandle {
                 // An older session is none: it may not know yet that the agent has opened another one elsewhere.
                 connected: open.get(&cluster).is_some_and(|open| stored.as_ref().is_none_or(|stored| stored.epoch <= *open)),
                 stored,
+                refused: self.admission.last_refused(&cluster),
                 counts: self.endpoints(&cluster).counts(),
                 cluster,
             }

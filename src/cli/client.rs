@@ -1,14 +1,20 @@
 //! A small client of the broker's REST API, for the commands that show what the broker knows.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Uri, header};
+use http::{HeaderValue, Request, Uri, header};
 use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
 use serde::de::DeserializeOwned;
 
 use crate::api::page::Page;
@@ -37,6 +43,21 @@ pub enum ClientError {
         /// What happened.
         reason: String,
     },
+    /// A token would go over a network in plain text.
+    #[error("a token would be sent to {broker} in plain text, over a network: use https")]
+    PlainText {
+        /// Where.
+        broker: BrokerUrl,
+    },
+    /// Nobody is trusted who could have signed the broker's certificate.
+    #[error("there is no certificate authority to trust for {broker}: name a PEM file with --ca-file")]
+    NoAuthority {
+        /// Where.
+        broker: BrokerUrl,
+    },
+    /// The token cannot stand in a header.
+    #[error("the token contains characters that cannot stand in a header: see what is in its file")]
+    BadToken,
     /// It answered with an error.
     #[error("the broker refused {path} ({status} {title}): {detail}")]
     Refused {
@@ -63,12 +84,14 @@ pub enum ClientError {
 
 /// Why a text is not the address of a broker.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not the address of a broker's HTTP listener: write http://HOST:PORT, such as {DEFAULT_BROKER}")]
+#[error(
+    "{text:?} is not the address of a broker's HTTP listener: write http://HOST:PORT or https://HOST:PORT, such as {DEFAULT_BROKER}"
+)]
 pub struct BrokerUrlError {
     text: String,
 }
 
-/// The address of a broker's HTTP listener: `http://HOST:PORT`.
+/// The address of a broker's HTTP listener: `http://HOST:PORT` or `https://HOST:PORT`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerUrl(String);
 
@@ -86,25 +109,51 @@ impl std::str::FromStr for BrokerUrl {
         let uri: Uri = text.parse().map_err(|_| refused())?;
         let authority = uri.authority().ok_or_else(refused)?;
         // A user and a password would show up in errors, and nothing here asks for them.
-        if uri.scheme_str() != Some("http") || authority.as_str().contains('@') || uri.query().is_some() {
+        if !matches!(uri.scheme_str(), Some("http" | "https")) || authority.as_str().contains('@') || uri.query().is_some() {
             return Err(refused());
         }
         Ok(Self(text.trim_end_matches('/').to_owned()))
     }
 }
 
+impl BrokerUrl {
+    fn is_https(&self) -> bool {
+        self.0.starts_with("https://")
+    }
+
+    fn is_loopback(&self) -> bool {
+        let uri: Option<Uri> = self.0.parse().ok();
+        let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();
+        let address = host.trim_start_matches('[').trim_end_matches(']');
+        host.eq_ignore_ascii_case("localhost") || address.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+    }
+}
+
 /// A broker's API as one calls it.
 pub struct Client {
     broker: BrokerUrl,
-    http: HyperClient<HttpConnector, Empty<Bytes>>,
+    authorization: Option<HeaderValue>,
+    http: HyperClient<HttpsConnector<HttpConnector>, Empty<Bytes>>,
 }
 
 impl Client {
-    /// A client; nothing is called yet.
-    pub fn new(broker: BrokerUrl) -> Self {
+    /// A client; nothing is called yet. `token` opens what needs one; `ca_pem` is the authority of the broker's certificate, without
+    /// it those that the system trusts.
+    ///
+    /// # Errors
+    /// The token or the authority cannot be used, or the token would go over a network in plain text.
+    pub fn new(broker: BrokerUrl, token: Option<&str>, ca_pem: Option<&[u8]>) -> Result<Self, ClientError> {
         let mut connector = HttpConnector::new();
+        connector.enforce_http(false);
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        Self { broker, http: HyperClient::builder(TokioExecutor::new()).build(connector) }
+        let https = HttpsConnectorBuilder::new().with_tls_config(tls_config(&broker, ca_pem)?).https_or_http().enable_http1();
+        let http = HyperClient::builder(TokioExecutor::new()).build(https.wrap_connector(connector));
+        let authorization = match token {
+            Some(_) if !broker.is_https() && !broker.is_loopback() => return Err(ClientError::PlainText { broker }),
+            Some(token) => Some(bearer(token)?),
+            None => None,
+        };
+        Ok(Self { broker, authorization, http })
     }
 
     /// Reads one resource; `path` starts at the root and is encoded already.
@@ -117,9 +166,12 @@ impl Client {
             |reason: String| ClientError::NotABroker { broker: self.broker.clone(), path: path.to_owned(), reason };
         let request = Request::get(format!("{}{path}", self.broker))
             .header(header::ACCEPT, "application/json")
-            .header(header::USER_AGENT, concat!("zonefold/", env!("CARGO_PKG_VERSION")))
-            .body(Empty::new())
-            .map_err(|error| not_a_broker(error.to_string()))?;
+            .header(header::USER_AGENT, concat!("zonefold/", env!("CARGO_PKG_VERSION")));
+        let request = match &self.authorization {
+            Some(authorization) => request.header(header::AUTHORIZATION, authorization),
+            None => request,
+        };
+        let request = request.body(Empty::new()).map_err(|error| not_a_broker(error.to_string()))?;
         let answer = async {
             let response = self.http.request(request).await.map_err(|error| unreachable(innermost(&error)))?;
             let (head, body) = response.into_parts();
@@ -169,6 +221,30 @@ impl Client {
     }
 }
 
+fn bearer(token: &str) -> Result<HeaderValue, ClientError> {
+    let mut value: HeaderValue = format!("Bearer {}", token.trim()).parse().map_err(|_| ClientError::BadToken)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// Whom to trust; nobody is asked where it is plain text.
+fn tls_config(broker: &BrokerUrl, ca_pem: Option<&[u8]>) -> Result<ClientConfig, ClientError> {
+    let mut roots = RootCertStore::empty();
+    if broker.is_https() {
+        let certificates = match ca_pem {
+            Some(pem) => CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>().unwrap_or_default(),
+            None => rustls_native_certs::load_native_certs().certs,
+        };
+        if roots.add_parsable_certificates(certificates).0 == 0 {
+            return Err(ClientError::NoAuthority { broker: broker.clone() });
+        }
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = builder.map_err(|error| ClientError::Unreachable { broker: broker.clone(), reason: error.to_string() })?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
 /// A list as far as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed<T> {
@@ -210,13 +286,25 @@ mod tests {
     }
 
     #[test]
-    fn a_broker_s_address_is_plain_http_without_a_password() {
-        for good in ["http://127.0.0.1:7080", "http://broker.example.com", "http://[::1]:7080/"] {
+    fn a_broker_s_address_is_a_url_without_a_password() {
+        for good in ["http://127.0.0.1:7080", "http://broker.example.com", "http://[::1]:7080/", "https://broker:7080"] {
             assert!(!good.parse::<BrokerUrl>().unwrap().to_string().ends_with('/'), "{good}");
         }
-        for bad in ["", "127.0.0.1:7080", "https://broker", "http://user:password@broker", "http://", "ftp://x", "/x"] {
+        for bad in ["", "127.0.0.1:7080", "https://", "http://user:password@broker", "http://", "ftp://x", "/x"] {
             assert!(bad.parse::<BrokerUrl>().is_err(), "{bad:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_token_goes_over_no_network_in_plain_text() {
+        let client = |url: &str| Client::new(url.parse().unwrap(), Some("a-secret\n"), None);
+        for url in ["http://127.0.0.1:7080", "http://localhost:7080", "http://[::1]:7080"] {
+            assert!(!format!("{:?}", client(url).unwrap().authorization).contains("a-secret"), "{url}");
+        }
+        assert!(matches!(client("http://broker.example.com:7080"), Err(ClientError::PlainText { .. })));
+        assert!(matches!(client("http://10.0.0.1"), Err(ClientError::PlainText { .. })));
+        let url: BrokerUrl = "https://broker.example.com".parse().unwrap();
+        assert!(matches!(Client::new(url, None, Some(b"no certificate")), Err(ClientError::NoAuthority { .. })));
     }
 
     #[tokio::test]
@@ -224,7 +312,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url: BrokerUrl = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
         drop(listener);
-        let error = Client::new(url.clone()).get::<Problem>("/healthz").await.unwrap_err().to_string();
+        let error = Client::new(url.clone(), None, None).unwrap().get::<Problem>("/healthz").await.unwrap_err().to_string();
         assert!(error.contains(&url.to_string()) && error.contains("--broker"), "{error}");
     }
 
@@ -238,7 +326,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url: BrokerUrl = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
         let serving = tokio::spawn(async move { axum::serve(listener, routes).await });
-        let client = Client::new(url);
+        let client = Client::new(url, None, None).unwrap();
         assert!(matches!(client.get::<Problem>("/other").await, Err(ClientError::NotABroker { .. })));
         assert!(matches!(client.get::<Problem>("/nothing").await, Err(ClientError::NotABroker { .. })));
         let refused = client.get::<Problem>("/refuses").await.unwrap_err().to_string();

@@ -4,6 +4,7 @@ pub mod bench;
 pub mod client;
 pub mod output;
 pub mod status;
+pub mod token;
 pub mod why;
 
 use std::net::SocketAddr;
@@ -42,6 +43,9 @@ pub enum Command {
     /// Say why a name is what it is
     #[command(after_help = "Example:\n  zonefold why app.dev.example.com")]
     Why(why::WhyArgs),
+    /// Make a token for the REST API or for a cluster's agent, and the entry of the broker's configuration that knows it
+    #[command(after_help = "Example:\n  zonefold token --role viewer --name dashboard --out ./api-token")]
+    Token(token::TokenArgs),
     /// Run the emulator of Route 53 and STS
     #[command(after_help = "Example:\n  zonefold emulator --config emulator.yaml --state ./emulator.json")]
     Emulator(EmulatorArgs),
@@ -153,9 +157,15 @@ pub struct AgentArgs {
     /// The token that proves the agent; better in a file
     #[arg(long, env = "ZONEFOLD_TOKEN", hide_env_values = true, conflicts_with = "token_file")]
     pub token: Option<String>,
-    /// A file that holds the token
+    /// A file that holds the token, such as a projected service-account token; it is read again for each session
     #[arg(long, env = "ZONEFOLD_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// A client certificate (PEM) that proves the agent; read again when it changes
+    #[arg(long, env = "ZONEFOLD_CERTIFICATE_FILE", value_name = "FILE", requires = "key_file")]
+    pub certificate_file: Option<PathBuf>,
+    /// The key of the client certificate (PEM)
+    #[arg(long, env = "ZONEFOLD_KEY_FILE", value_name = "FILE", requires = "certificate_file")]
+    pub key_file: Option<PathBuf>,
     /// The certificate authority of the broker (PEM), for https
     #[arg(long, env = "ZONEFOLD_CA_FILE", value_name = "FILE")]
     pub ca_file: Option<PathBuf>,

@@ -1,12 +1,14 @@
 //! What the commands that show something share: where the broker is, and how the answer is written.
 
 use std::io::{self, Write as _};
+use std::path::PathBuf;
 
+use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
-use super::client::{BrokerUrl, DEFAULT_BROKER};
+use super::client::{BrokerUrl, Client, DEFAULT_BROKER};
 
 /// Table for people or JSON for programs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -24,6 +26,12 @@ pub struct ReadArgs {
     /// The HTTP address of the broker
     #[arg(long, env = "ZONEFOLD_BROKER", value_name = "URL", default_value = DEFAULT_BROKER)]
     pub broker: BrokerUrl,
+    /// A file that holds a token of the broker's API, where it asks for one
+    #[arg(long, env = "ZONEFOLD_API_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// The certificate authority of the broker (PEM), for https; by default those that the system trusts
+    #[arg(long, env = "ZONEFOLD_API_CA_FILE", value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
     /// How the answer is written
     #[arg(long, env = "ZONEFOLD_OUTPUT", value_enum, default_value_t)]
     pub output: OutputFormat,
@@ -33,6 +41,17 @@ pub struct ReadArgs {
 }
 
 impl ReadArgs {
+    /// The broker's API as these arguments reach it.
+    ///
+    /// # Errors
+    /// A file cannot be read, or what it holds cannot be used.
+    pub fn client(&self) -> anyhow::Result<Client> {
+        let read = |path: &PathBuf| std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()));
+        let token = self.token_file.as_ref().map(read).transpose()?.map(String::from_utf8).transpose()?;
+        let ca_pem = self.ca_file.as_ref().map(read).transpose()?;
+        Ok(Client::new(self.broker.clone(), token.as_deref(), ca_pem.as_deref())?)
+    }
+
     /// Writes an answer to standard output, in the form that was asked for.
     ///
     /// # Errors

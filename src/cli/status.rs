@@ -55,7 +55,7 @@ pub struct Status {
 /// # Errors
 /// The broker cannot be reached, refuses, or is none; or the answer cannot be written.
 pub async fn run(args: StatusArgs) -> anyhow::Result<ExitCode> {
-    let client = Client::new(args.read.broker.clone());
+    let client = args.read.client()?;
     if !args.watch {
         let status = gather(&client, args.cluster.as_ref()).await?;
         args.read.write(&status, render)?;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::client::{Client, encode};
+use super::client::encode;
 use super::output::{ReadArgs, section, table};
 use super::status::state_of;
 use crate::api::changes::{Change, Difference, Outcome};
@@ -29,7 +29,7 @@ pub struct WhyArgs {
 /// # Errors
 /// The broker cannot be reached, refuses, or is none; or the answer cannot be written.
 pub async fn run(args: WhyArgs) -> anyhow::Result<ExitCode> {
-    let client = Client::new(args.read.broker.clone());
+    let client = args.read.client()?;
     let name: Name = client.get(&format!("/api/v1/names/{}", encode(&args.name.to_string()))).await?;
     args.read.write(&name, render)?;
     Ok(ExitCode::SUCCESS)

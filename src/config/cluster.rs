@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::error::{KeyPath, Problems};
+use super::identity::ClusterIdentity;
 use crate::core::ids::{ClusterId, EnvironmentId};
 use crate::core::policy::Visibility;
 
@@ -30,6 +31,9 @@ pub struct Cluster {
     /// The kind of zones that its names go to.
     #[serde(default)]
     pub visibility: Visibility,
+    /// How it proves itself; without it the token that clusters share speaks for it.
+    #[serde(default)]
+    pub identity: Option<ClusterIdentity>,
 }
 
 impl Cluster {
@@ -43,6 +47,9 @@ impl Cluster {
                     "use 1 to 63 characters A-Z, a-z, 0-9 and -_./",
                 );
             }
+        }
+        if let Some(identity) = &self.identity {
+            identity.validate(&at.key("identity"), problems);
         }
     }
 }

@@ -7,24 +7,32 @@
 //! refused.
 
 mod account;
+mod api;
 mod budget;
 mod cluster;
 mod error;
+mod identity;
 mod locate;
 mod secret;
 mod server;
+mod tls;
 mod watch;
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 pub use account::{Account, ZoneEntry};
+pub use api::{Anonymous, Api, ApiRole, ApiToken};
 pub use budget::{BucketEntry, BudgetEntry, BudgetProfile};
 pub use cluster::{Cluster, Environment};
 pub use error::{ConfigError, Place, Problem};
+pub use identity::{ClusterIdentity, ServiceAccount};
 pub use secret::Secret;
 pub use server::{Agents, Aws, Journal, Listen, Log, LogFormat, PlainText, StoreUrl};
+pub use tls::{ListenerName, Tls};
 pub use watch::ConfigWatch;
 
 use error::{KeyPath, Problems};
@@ -39,6 +47,8 @@ pub struct Config {
     pub listen: Listen,
     /// How agents prove themselves.
     pub agents: Agents,
+    /// Who may use the REST API.
+    pub api: Api,
     /// What joins clusters and accounts.
     pub environments: Vec<Environment>,
     /// The AWS accounts that are worked.
@@ -142,7 +152,8 @@ impl Config {
         let root = KeyPath::default();
         self.store.validate(&root.key("store"), &mut problems);
         self.listen.validate(&root.key("listen"), &mut problems);
-        self.agents.validate(&root.key("agents"), &mut problems);
+        self.agents.validate(&root.key("agents"), self.needs_shared_token(), &mut problems);
+        self.api.validate(&root.key("api"), &mut problems);
         self.aws.validate(&root.key("aws"), &mut problems);
         self.journal.validate(&root.key("journal"), &mut problems);
         self.log.validate(&root.key("log"), &mut problems);
@@ -163,7 +174,40 @@ impl Config {
             cluster.validate(&at, &mut problems);
             self.known_environment(&cluster.environment, &at, &mut problems);
         }
+        self.identities_are_told_apart(&clusters, &mut problems);
         problems.into_findings()
+    }
+
+    /// Whether some cluster has no other way to prove itself.
+    fn needs_shared_token(&self) -> bool {
+        self.clusters.is_empty() || self.clusters.iter().any(|cluster| cluster.identity.is_none())
+    }
+
+    /// One proof speaks for one cluster.
+    fn identities_are_told_apart(&self, clusters: &KeyPath, problems: &mut Problems) {
+        let mut first: BTreeMap<(&str, String), usize> = BTreeMap::new();
+        let asks_for_certificates = self.listen.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some());
+        for (index, cluster) in self.clusters.iter().enumerate() {
+            let Some(identity) = &cluster.identity else { continue };
+            let at = clusters.index(index).key("identity");
+            if identity.certificate.is_some() && !asks_for_certificates {
+                problems.add(
+                    at.key("certificate"),
+                    "the broker asks agents for no certificate",
+                    "set listen.tls.client_ca_file to the authority that signs the agents' certificates",
+                );
+            }
+            for (key, value) in identity.proofs() {
+                match first.entry((key, value)) {
+                    Entry::Vacant(free) => drop(free.insert(index)),
+                    Entry::Occupied(taken) => problems.add(
+                        at.key(key),
+                        format!("{} proves itself by the same", clusters.index(*taken.get())),
+                        "give each cluster an identity of its own: the identity decides which cluster an agent speaks for",
+                    ),
+                }
+            }
+        }
     }
 
     fn known_environment(&self, wanted: &crate::core::ids::EnvironmentId, at: &KeyPath, problems: &mut Problems) {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::error::{ConfigError, KeyPath, Place, Problem, Problems};
 use super::secret::Secret;
+use super::tls::{ListenerName, Tls};
 
 /// Where the broker keeps what it knows: `sqlite:PATH` or `postgres://USER:PASSWORD@HOST/DATABASE`.
 ///
@@ -108,6 +109,8 @@ pub struct Listen {
     pub http: SocketAddr,
     /// Where the other replicas of the broker reach `http`, as host:port; found out when it is not given.
     pub advertise: Option<String>,
+    /// The certificate; without it both listeners serve plain text.
+    pub tls: Option<Tls>,
     /// Where listeners without TLS may be.
     pub plain_text: PlainText,
 }
@@ -118,6 +121,7 @@ impl Default for Listen {
             grpc: SocketAddr::from((Ipv4Addr::LOCALHOST, 7443)),
             http: SocketAddr::from((Ipv4Addr::LOCALHOST, 7080)),
             advertise: None,
+            tls: None,
             plain_text: PlainText::default(),
         }
     }
@@ -125,14 +129,17 @@ impl Default for Listen {
 
 impl Listen {
     pub(super) fn validate(&self, at: &KeyPath, problems: &mut Problems) {
-        for (key, address) in [("grpc", self.grpc), ("http", self.http)] {
-            if self.plain_text == PlainText::LoopbackOnly && !address.ip().is_loopback() {
+        for (key, listener, address) in [("grpc", ListenerName::Grpc, self.grpc), ("http", ListenerName::Http, self.http)] {
+            if self.plain_text == PlainText::LoopbackOnly && !self.has_tls(listener) && !address.ip().is_loopback() {
                 problems.add(
                     at.key(key),
                     format!("{address} is not a loopback address, and the listener has no TLS"),
-                    "listen on 127.0.0.1, or set listen.plain_text to behind-tls-proxy when something in front ends TLS",
+                    "give it a certificate with listen.tls, listen on 127.0.0.1, or set listen.plain_text to behind-tls-proxy when something in front ends TLS",
                 );
             }
+        }
+        if let Some(tls) = &self.tls {
+            tls.validate(&at.key("tls"), problems);
         }
         if let Some(address) = &self.advertise
             && !is_host_and_port(address)
@@ -150,6 +157,11 @@ impl Listen {
 }
 
 impl Listen {
+    /// Whether a listener has TLS.
+    pub fn has_tls(&self, listener: ListenerName) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.covers(listener))
+    }
+
     /// Where the other replicas reach HTTP, which listens on `bound`: what is configured; else that address; else, when it stands
     /// for all addresses of the machine, the one from which the machine reaches others. Empty when there is none.
     pub fn advertised(&self, bound: SocketAddr) -> String {
@@ -185,7 +197,7 @@ fn outgoing_address(ipv4: bool) -> Option<IpAddr> {
     Some(socket.local_addr().ok()?.ip())
 }
 
-/// How agents prove themselves: a token that all of them share, here or in a file.
+/// The token that the agents of clusters without an identity of their own share, here or in a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Agents {
@@ -199,15 +211,21 @@ pub struct Agents {
 const MIN_TOKEN_CHARS: usize = 16;
 
 impl Agents {
-    pub(super) fn validate(&self, at: &KeyPath, problems: &mut Problems) {
+    /// Whether there is a token that clusters without an identity of their own share.
+    pub fn is_given(&self) -> bool {
+        self.token.is_some() || self.token_file.is_some()
+    }
+
+    /// `needed`: some cluster has no other way to prove itself.
+    pub(super) fn validate(&self, at: &KeyPath, needed: bool, problems: &mut Problems) {
         match (&self.token, &self.token_file) {
             (Some(_), Some(_)) => {
                 problems.add(at.clone(), "both token and token_file are given", "keep one of them");
             }
-            (None, None) => problems.add(
+            (None, None) if needed => problems.add(
                 at.clone(),
                 "there is no token, so no agent could prove itself",
-                "add token_file with the path of a file that holds a long random text",
+                "add token_file with the path of a file that holds a long random text, or give every cluster an identity",
             ),
             (Some(token), None) if token.expose().trim().chars().count() < MIN_TOKEN_CHARS => problems.add(
                 at.key("token"),

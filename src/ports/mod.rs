@@ -1,9 +1,11 @@
-//! What the broker needs from the outside, as traits: a store, Route 53, a clock. Adapters implement them; nothing here does IO.
+//! What the broker needs from the outside, as traits: a store, Route 53, a clock, who calls. Adapters implement them; nothing here does IO.
 
+mod callers;
 mod dns;
 mod replicas;
 mod store;
 
+pub use callers::*;
 pub use dns::*;
 pub use replicas::*;
 pub use store::*;

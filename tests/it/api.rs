@@ -269,7 +269,7 @@ async fn serve(rig: &Rig) -> BrokerUrl {
 #[tokio::test]
 async fn status_shows_accounts_zones_clusters_and_what_is_not_fine() {
     let rig = Rig::with_story().await;
-    let client = Client::new(serve(&rig).await);
+    let client = Client::new(serve(&rig).await, None, None).unwrap();
     let all = status::gather(&client, None).await.unwrap();
     assert_eq!((all.accounts.len(), all.zones.len(), all.clusters.len()), (2, 2, 3));
     let not_fine: Vec<String> =
@@ -291,7 +291,7 @@ async fn status_shows_accounts_zones_clusters_and_what_is_not_fine() {
 #[tokio::test]
 async fn why_shows_summary_holder_contributions_and_changes() {
     let rig = Rig::with_story().await;
-    let client = Client::new(serve(&rig).await);
+    let client = Client::new(serve(&rig).await, None, None).unwrap();
     let name = client.get("/api/v1/names/www.example.com").await.unwrap();
     let text = why::render(&name, 200);
     for part in [

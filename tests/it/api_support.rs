@@ -11,17 +11,18 @@ use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use prometheus_client::registry::Registry;
 use serde_json::Value;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
+use zonefold::adapters::auth::{Identities, KnownCallers, token_hash};
 use zonefold::adapters::clock::AnchoredClock;
 use zonefold::adapters::route53::{AwsOptions, AwsProviders};
 use zonefold::adapters::store;
 use zonefold::agent::sources::ExtractOptions;
-use zonefold::agent::{Agent, AgentConfig, ClusterUid};
+use zonefold::agent::{Agent, AgentConfig, BrokerAddress, ClusterUid, Material};
+use zonefold::api::authority::Authority;
 use zonefold::broker::directory::ClusterSettings;
 use zonefold::broker::endpoints::StatusCounts;
-use zonefold::broker::ingest::Limits;
+use zonefold::broker::ingest::{Admission, Limits};
 use zonefold::broker::lease::LeaseTiming;
 use zonefold::broker::metrics::BrokerMetrics;
 use zonefold::broker::worker::{AccountSettings, AccountView};
@@ -48,7 +49,6 @@ pub struct Rig {
     pub routes: axum::Router,
     _broker: Broker,
     _emulator: EmulatorHandle,
-    _token: watch::Sender<Option<String>>,
     grpc: String,
     folder: PathBuf,
     stop: CancellationToken,
@@ -120,19 +120,21 @@ impl Rig {
         let http_client = Some(aws_smithy_http_client::Builder::new().build_http());
         let options = AwsOptions { http_client, ..AwsOptions::emulator(endpoint, aws::KEY, aws::SECRET) };
         let accesses = vec![access(aws::ACCOUNT, None), access(aws::OTHER_ACCOUNT, Some(aws::ROLE))];
-        let (token_sender, token) = watch::channel(Some(TOKEN.to_owned()));
+        let known = Identities { shared_token_sha256: Some(token_hash(TOKEN)), clusters: vec![] };
+        let callers = Arc::new(KnownCallers::new(known, Arc::clone(&clock)));
         let mut registry = Registry::default();
+        let metrics = BrokerMetrics::register(&mut registry);
         let parts = BrokerParts {
             replica: ReplicaRow { replica: ReplicaId(uuid::Uuid::new_v4()), address: String::new() },
             leases: LeaseTiming::default(),
             clusters: HashMap::from([cluster("dev-east", "dev"), cluster("dev-west", "dev"), cluster("prod-east", "prod")]),
             accounts: vec![account(aws::ACCOUNT, "dev"), account(aws::OTHER_ACCOUNT, "prod")],
-            token,
+            admission: Admission::new(callers, Arc::clone(&clock), metrics.clone()),
             limits: Limits::default(),
             store: store::open(&"sqlite::memory:".parse().unwrap(), &store::StoreOptions::default()).await.unwrap(),
             providers: Arc::new(AwsProviders::new(accesses, options, Arc::clone(&clock)).await),
             clock,
-            metrics: BrokerMetrics::register(&mut registry),
+            metrics,
             seed: 1,
             progress: Arc::default(),
         };
@@ -148,11 +150,10 @@ impl Rig {
             );
         tokio::spawn(serving);
         Self {
-            routes: zonefold::api::router(handle.clone(), Arc::new(registry)),
+            routes: zonefold::api::router(handle.clone(), Arc::new(registry), Authority::everybody(), None),
             handle,
             _broker: broker,
             _emulator: emulator,
-            _token: token_sender,
             grpc,
             folder: std::env::temp_dir().join(format!("zonefold-api-{}", uuid::Uuid::new_v4())),
             stop,
@@ -167,9 +168,7 @@ impl Rig {
         let config = AgentConfig {
             cluster: cluster.to_owned(),
             kube_system_uid: ClusterUid::Given(uuid::Uuid::new_v4().to_string()),
-            broker_url: self.grpc.clone(),
-            token: Some(TOKEN.to_owned()),
-            ca_pem: None,
+            broker: BrokerAddress { url: self.grpc.clone(), token: Some(Material::text(TOKEN)), ca: None, certificate: None },
             manifests: folder,
             rescan: Duration::from_secs(60),
             extract: ExtractOptions::default(),

@@ -10,10 +10,11 @@ use zonefold::cli::bench::{
 };
 use zonefold::config::Config;
 use zonefold::core::verdict::Reason;
+use zonefold::ports::RefusedFor;
 
 use crate::architecture::tree;
 
-const PAGES: [&str; 9] = [
+const PAGES: [&str; 10] = [
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
@@ -23,6 +24,7 @@ const PAGES: [&str; 9] = [
     "docs/operations.md",
     "docs/protocol.md",
     "docs/reliability.md",
+    "docs/security.md",
 ];
 
 fn root() -> PathBuf {
@@ -90,10 +92,12 @@ fn every_key_of_the_configuration_is_described_and_no_other() {
 
 #[test]
 fn every_example_of_the_configuration_is_taken() {
-    let examples = blocks(&text_of("docs/configuration.md"), "yaml");
-    assert!(examples.len() >= 2);
+    let mut examples = blocks(&text_of("docs/configuration.md"), "yaml");
+    // Those of the other page that are not of a pod.
+    examples.extend(blocks(&text_of("docs/security.md"), "yaml").into_iter().filter(|example| example.starts_with("listen:")));
+    assert!(examples.len() >= 4);
     for example in examples {
-        Config::parse(&example, "docs/configuration.md").unwrap_or_else(|error| panic!("{error}\n{example}"));
+        Config::parse(&example, "an example").unwrap_or_else(|error| panic!("{error}\n{example}"));
     }
 }
 
@@ -135,6 +139,18 @@ fn every_reason_is_described_with_a_verdict_and_no_other() {
 }
 
 #[test]
+fn every_refusal_is_described_and_no_other() {
+    let page = text_of("docs/security.md");
+    let table = page.split("## Refusals").nth(1).unwrap().split("## ").next().unwrap();
+    let described: BTreeSet<&str> = table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    let source = text_of("src/ports/callers.rs") + &text_of("src/broker/ingest/admission.rs");
+    let is_reason = |word: &&str| word.len() > 6 && word.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+    let reasons: BTreeSet<&str> = source.split('"').filter(is_reason).collect();
+    assert!(reasons.contains(RefusedFor::OtherCluster.as_str()) && reasons.contains("OTHER_KUBE_SYSTEM_UID"), "{reasons:?}");
+    assert_eq!(described, reasons);
+}
+
+#[test]
 fn every_metric_is_described_and_no_other() {
     let page = text_of("docs/operations.md");
     let described: BTreeSet<String> = quoted(&page)
@@ -145,6 +161,7 @@ fn every_metric_is_described_and_no_other() {
     let mut registered = BTreeSet::new();
     for (path, calls, prefix) in [
         ("src/broker/metrics.rs", &["registry.register("][..], ""),
+        ("src/adapters/tls/metrics.rs", &["registry.register("][..], ""),
         ("src/agent/http.rs", &["registry.register(", "gauge("][..], "zonefold_agent_"),
     ] {
         let source = text_of(path);

@@ -18,6 +18,7 @@ mod emulator_dns;
 mod emulator_rows;
 mod emulator_support;
 mod fuzz;
+mod identity;
 mod invariants;
 mod kill;
 mod main_job;

@@ -11,6 +11,7 @@ use zonefold::wire::v1::welcome::Mode;
 
 use crate::stream::{Raw, UID, endpoint};
 use crate::support::world::{Cluster, TOKEN};
+pub use site::quick as quick_leases;
 use site::{DEV, PROD, Site, quick};
 
 /// A wish of one address.

@@ -9,9 +9,10 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::sync::CancellationToken;
+use zonefold::adapters::auth::{Identities, KnownCallers, token_hash};
 use zonefold::adapters::route53::{AwsOptions, AwsProviders};
 use zonefold::app::broker::{accounts_of, clusters_of};
-use zonefold::broker::ingest::{FederationService, Limits, StartingService};
+use zonefold::broker::ingest::{Admission, FederationService, Limits, StartingService};
 use zonefold::broker::lease::LeaseTiming;
 use zonefold::broker::metrics::BrokerMetrics;
 use zonefold::broker::progress::StartProgress;
@@ -216,10 +217,16 @@ struct Process {
 }
 
 impl Process {
+    /// All agents share a token.
+    fn admission(&self) -> Admission {
+        let known = Identities { shared_token_sha256: Some(token_hash(TOKEN)), clusters: vec![] };
+        let clock: Arc<dyn zonefold::ports::Clock> = self.clock.clone();
+        Admission::new(Arc::new(KnownCallers::new(known, Arc::clone(&clock))), clock, BrokerMetrics::default())
+    }
+
     /// Takes agents' calls from the first moment on, as the process does; while the broker starts they wait.
     async fn serve(self, service: watch::Receiver<Option<FederationService>>) {
-        let (_token, token) = watch::channel(Some(TOKEN.to_owned()));
-        let service = StartingService::new(token, service, Arc::default());
+        let service = StartingService::new(self.admission(), service, Arc::default());
         let limits = &self.surroundings.limits;
         let service = FederationServer::new(service).max_decoding_message_size(limits.max_message_bytes as usize + MESSAGE_SLACK);
         let incoming = self.surroundings.network.listen(self.replica, self.gate.clone());
@@ -286,13 +293,12 @@ impl Process {
         };
         let access = config.accounts.iter().map(|account| account.access()).collect();
         let providers = Arc::new(AwsProviders::new(access, options, Arc::clone(&clock)).await);
-        let (_token, token) = watch::channel(Some(TOKEN.to_owned()));
         let broker = Broker::start(BrokerParts {
             replica: ReplicaRow { replica: ReplicaId(uuid::Uuid::new_v4()), address: String::new() },
             leases: LeaseTiming::default(),
             clusters: clusters_of(&config),
             accounts: accounts_of(&config),
-            token,
+            admission: self.admission(),
             limits: limits.clone(),
             store,
             providers: Arc::clone(&providers) as Arc<dyn DnsProviders>,

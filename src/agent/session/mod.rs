@@ -10,10 +10,11 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status, Streaming};
 
+pub use super::access::Broker;
+use super::access::{Access, AccessError};
 use super::shared::Shared;
 use crate::wire::v1::federation_client::FederationClient;
 use crate::wire::v1::{self, go_away::Reason};
@@ -34,15 +35,6 @@ const HEARTBEAT: Duration = Duration::from_secs(20);
 const DRAIN: Duration = Duration::from_secs(5);
 /// The largest message that is taken from the broker.
 const MAX_INBOUND_BYTES: usize = 16 * 1024 * 1024;
-
-/// Where the broker is and how this agent proves who it is.
-#[derive(Clone)]
-pub struct Broker {
-    /// The connection; it is made when it is first used, and again when it breaks.
-    pub channel: Channel,
-    /// `Bearer …`, marked as sensitive; none when the connection itself proves it.
-    pub authorization: Option<MetadataValue<Ascii>>,
-}
 
 impl Broker {
     fn request<T>(&self, message: T) -> Request<T> {
@@ -67,12 +59,15 @@ enum End {
     GoAway(v1::GoAway),
     /// The call failed.
     Failed(Status),
+    /// What proves this agent cannot be read at this moment.
+    Unprovable(AccessError),
     /// The broker closed the stream without a word, was silent, or broke the protocol.
     Lost(String),
 }
 
 /// Publishes until `shutdown`, then drains.
-pub async fn run(broker: Broker, shared: Arc<Shared>, random: fastrand::Rng, shutdown: CancellationToken) {
+pub async fn run(access: impl Into<Access>, shared: Arc<Shared>, random: fastrand::Rng, shutdown: CancellationToken) {
+    let access = access.into();
     let mut backoff = Backoff::new(random);
     let mut away_since = Instant::now();
     tokio::select! {
@@ -83,7 +78,10 @@ pub async fn run(broker: Broker, shared: Arc<Shared>, random: fastrand::Rng, shu
     }
     loop {
         let started = Instant::now();
-        let end = session(&broker, &shared, &shutdown).await;
+        let end = match access.now() {
+            Ok(broker) => session(&broker, &shared, &shutdown).await,
+            Err(error) => End::Unprovable(error),
+        };
         if shared.write(|state| state.publisher.disconnected()) {
             backoff.session_lasted(started.elapsed());
             away_since = Instant::now();
@@ -133,6 +131,10 @@ fn explain(end: End) -> Option<(Pace, Duration)> {
                 }
             }
         }
+        End::Unprovable(error) => {
+            tracing::error!(%error, "no session can be opened; trying again");
+            soon
+        }
         End::Lost(reason) => {
             tracing::info!(reason, "the session was lost; trying again");
             soon
@@ -148,8 +150,10 @@ fn is_absent(status: &Status) -> bool {
 /// What a person has to do about a refusal; none when trying again is enough.
 fn remedy(code: Code) -> Option<&'static str> {
     match code {
-        Code::Unauthenticated => Some("give the agent a token that the broker's configuration knows for this cluster"),
-        Code::PermissionDenied => Some("register the cluster at the broker, or give the agent the token of this cluster"),
+        Code::Unauthenticated => {
+            Some("give the agent the certificate or the token by which the broker's configuration knows this cluster")
+        }
+        Code::PermissionDenied => Some("register the cluster at the broker, or give the agent what proves to be this cluster"),
         Code::FailedPrecondition => {
             Some("another cluster uses this name, or the cluster was rebuilt: see the broker's page of the cluster")
         }
@@ -276,12 +280,13 @@ async fn receive(mut inbound: Streaming<v1::BrokerMessage>, shared: Arc<Shared>)
 
 /// Follows `WatchStatus` until `shutdown`, whenever there is a session: without one there is nobody to ask.
 pub async fn watch_status(
-    broker: Broker,
+    access: impl Into<Access>,
     cluster: String,
     shared: Arc<Shared>,
     random: fastrand::Rng,
     shutdown: CancellationToken,
 ) {
+    let access = access.into();
     let mut backoff = Backoff::new(random);
     loop {
         tokio::select! {
@@ -291,7 +296,7 @@ pub async fn watch_status(
         let started = Instant::now();
         tokio::select! {
             () = shutdown.cancelled() => return,
-            status = follow(&broker, &cluster, &shared) => tracing::debug!(reason = status.message(), "the status stream ended"),
+            status = follow(&access, &cluster, &shared) => tracing::debug!(reason = status.message(), "the status stream ended"),
         }
         backoff.session_lasted(started.elapsed());
         tokio::select! {
@@ -301,7 +306,11 @@ pub async fn watch_status(
     }
 }
 
-async fn follow(broker: &Broker, cluster: &str, shared: &Shared) -> Status {
+async fn follow(access: &Access, cluster: &str, shared: &Shared) -> Status {
+    let broker = match access.now() {
+        Ok(broker) => broker,
+        Err(error) => return Status::unavailable(error.to_string()),
+    };
     let held_digests = shared.read(|state| state.statuses.held_digests());
     let request = broker.request(v1::WatchStatusRequest { cluster: cluster.to_owned(), held_digests });
     let mut stream = match broker.client().watch_status(request).await {

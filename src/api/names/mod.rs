@@ -9,14 +9,13 @@ use std::collections::BTreeSet;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use http::Uri;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::ApiState;
 use super::changes::{Change, Difference};
 use super::endpoints::Endpoint;
-use super::peers::{Asker, Peers, Worked};
+use super::peers::{Asker, Onward, Peers, Worked};
 use super::problem::{ApiError, Problem};
 use super::records::Record;
 use super::request::{NoParams, Params, identifier};
@@ -133,14 +132,14 @@ pub struct Route {
 pub async fn get(
     State(state): State<ApiState>,
     asker: Asker,
-    uri: Uri,
+    onward: Onward,
     Path(fqdn): Path<String>,
     Params(NoParams {}): Params<NoParams>,
 ) -> Result<Json<Name>, ApiError> {
     let name: DnsName = identifier(&fqdn)?;
     let mut zones: Vec<NameInZone> = state.broker.why(&name).await.into_iter().map(in_zone).collect();
     if asker == Asker::Anybody {
-        for known in state.peers.ask_each::<Name>(&who_else(&state.peers, &state.broker.directory, &name)?, &uri).await? {
+        for known in state.peers.ask_each::<Name>(&who_else(&state.peers, &state.broker.directory, &name)?, &onward).await? {
             zones.extend(known.zones);
         }
         zones.sort_by(|a, b| (&a.zone.account, &a.zone.id).cmp(&(&b.zone.account, &b.zone.id)));

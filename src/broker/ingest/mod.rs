@@ -5,6 +5,7 @@
 //!                            └──────── acks, after the commit ────────▶ stream
 //! ```
 
+mod admission;
 mod committer;
 pub mod offline;
 mod opener;
@@ -14,6 +15,7 @@ mod snapshot;
 mod starting;
 mod status;
 
+pub use admission::{Admission, REASON, RefusedClaim};
 pub use committer::{CommittedUnit, Committer, CommitterHandle, CommitterParts};
 pub use service::{FederationService, ServiceParts};
 pub use session::{Limits, barrier};

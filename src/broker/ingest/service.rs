@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::Stream;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{info, warn};
 
+use super::admission::{Admission, Caller};
 use super::committer::CommitterHandle;
 use super::opener::{OpenError, Opener, OpenerHandle};
 use super::session::{End, Limits, Session, State};
@@ -39,8 +40,8 @@ const DRAIN_PER_SECOND: u64 = 500;
 
 /// What the service is built from.
 pub struct ServiceParts {
-    /// The shared token; none lets anybody in, which only a test may want.
-    pub token: watch::Receiver<Option<String>>,
+    /// Who calls.
+    pub admission: Admission,
     /// The store.
     pub store: Arc<dyn Store>,
     /// The time.
@@ -107,11 +108,12 @@ impl Inner {
     /// Takes Hello, opens the session and says Welcome; then the session runs.
     async fn serve(
         self: Arc<Self>,
+        caller: Caller,
         mut inbound: Streaming<v1::AgentMessage>,
         outbound: mpsc::Sender<Result<v1::BrokerMessage, Status>>,
     ) {
         let opened = tokio::select! {
-            opened = self.open(&mut inbound, &outbound) => opened,
+            opened = self.open(&caller, &mut inbound, &outbound) => opened,
             () = self.drain.cancelled() => Err(Status::unavailable("the broker shuts down: connect again")),
         };
         let (session, superseded) = match opened {
@@ -130,6 +132,7 @@ impl Inner {
         let end = tokio::select! {
             end = session.run(inbound, superseded, self.drain.clone(), age) => end,
             () = overdue => End::Failed(Status::deadline_exceeded("the agent reads nothing of what it is told")),
+            withdrawn = self.parts.admission.withdrawn(caller, &cluster) => End::Failed(withdrawn),
         };
         self.parts.metrics.sessions.dec();
         let reconnect_after_ms = self.reconnect_after_ms(&end);
@@ -176,6 +179,7 @@ impl Inner {
 
     async fn open(
         &self,
+        caller: &Caller,
         inbound: &mut Streaming<v1::AgentMessage>,
         outbound: &mpsc::Sender<Result<v1::BrokerMessage, Status>>,
     ) -> Result<(Session, CancellationToken), Status> {
@@ -186,6 +190,7 @@ impl Inner {
             return Err(Status::invalid_argument("the first message has to be Hello"));
         };
         let cluster = self.registered(&hello.cluster)?;
+        self.parts.admission.claim(caller, &cluster)?;
         if hello.kube_system_uid.is_empty() {
             return Err(Status::invalid_argument("Hello has no kube-system UID: it tells clusters of one name apart"));
         }
@@ -198,11 +203,12 @@ impl Inner {
         let (epoch, known) = match self.opener.open(opening).await.map_err(open_status)? {
             SessionOpened::Welcome { epoch, known } => (epoch, known),
             SessionOpened::IdentityConflict { registered_uid } => {
-                warn!(cluster = %cluster, registered_uid, given_uid = %hello.kube_system_uid, "another cluster connects under this name: refused");
-                return Err(Status::failed_precondition(format!(
+                let message = format!(
                     "the name {cluster} belongs to the cluster with the kube-system UID {registered_uid}, and this one has {}: register this cluster under a name of its own",
                     hello.kube_system_uid
-                )));
+                );
+                self.parts.admission.raise_other_uid(&cluster, &message);
+                return Err(Status::failed_precondition(message));
             }
         };
         let superseded = self.supersede(&cluster, epoch);
@@ -213,7 +219,7 @@ impl Inner {
             true if root[..] == resume.root_digest[..] => welcome::Mode::Resume,
             true => welcome::Mode::Diff,
         };
-        info!(cluster = %cluster, epoch = epoch.0, mode = mode.as_str_name(), endpoints = resume.count, agent = %hello.agent_version, "session opened");
+        info!(cluster = %cluster, epoch = epoch.0, mode = mode.as_str_name(), by = caller.means().as_str(), endpoints = resume.count, agent = %hello.agent_version, "session opened");
         let limits = self.parts.limits.clone();
         let mut session = Session {
             cluster,
@@ -280,30 +286,6 @@ impl Inner {
     }
 }
 
-/// The identity of the caller. For now a token that all agents share.
-pub(super) fn authenticate<T>(token: &watch::Receiver<Option<String>>, request: &Request<T>) -> Result<(), Status> {
-    let Some(token) = token.borrow().clone() else { return Ok(()) };
-    let given = request
-        .metadata()
-        .get("authorization")
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.strip_prefix("Bearer "));
-    match given {
-        Some(given) if same_secret(given, &token) => Ok(()),
-        Some(_) => Err(Status::unauthenticated(
-            "the token is not the broker's: give the agent the token of the broker's agents.token or agents.token_file",
-        )),
-        None => Err(Status::unauthenticated("no token was given: start the agent with --token-file or ZONEFOLD_TOKEN")),
-    }
-}
-
-/// Compares in a time that does not depend on where the two differ.
-fn same_secret(given: &str, expected: &str) -> bool {
-    use sha2::{Digest, Sha256};
-    let (given, expected) = (Sha256::digest(given.as_bytes()), Sha256::digest(expected.as_bytes()));
-    given.iter().zip(expected.iter()).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
-}
-
 fn open_status(error: OpenError) -> Status {
     match error {
         OpenError::Unavailable | OpenError::Stopping => Status::unavailable(error.to_string()),
@@ -320,17 +302,19 @@ impl Federation for FederationService {
     type WatchStatusStream = Outgoing<v1::StatusBatch>;
 
     async fn publish(&self, request: Request<Streaming<v1::AgentMessage>>) -> Result<Response<Self::PublishStream>, Status> {
-        authenticate(&self.0.parts.token, &request)?;
+        let caller = self.0.parts.admission.prove(&request).await?;
         let (outbound, stream) = mpsc::channel(OUTBOUND);
         let inner = Arc::clone(&self.0);
-        self.0.tracker.spawn(inner.serve(request.into_inner(), outbound));
+        self.0.tracker.spawn(inner.serve(caller, request.into_inner(), outbound));
         // The headers go at once, whatever Hello will say.
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
 
     async fn watch_status(&self, request: Request<v1::WatchStatusRequest>) -> Result<Response<Self::WatchStatusStream>, Status> {
-        authenticate(&self.0.parts.token, &request)?;
+        let admission = self.0.parts.admission.clone();
+        let caller = admission.prove(&request).await?;
         let cluster = self.0.registered(&request.get_ref().cluster)?;
+        admission.claim(&caller, &cluster)?;
         let (outbound, stream) = mpsc::channel(4);
         let endpoints = self.0.parts.directory.cluster(&cluster);
         let held = &request.get_ref().held_digests;
@@ -339,8 +323,16 @@ impl Federation for FederationService {
         };
         let (directory, drain) = (self.0.parts.directory.clone(), self.0.drain.clone());
         let clock = Arc::clone(&self.0.parts.clock);
-        let follow = status::follow(follower, directory, outbound, drain, move || clock.now());
-        self.0.tracker.spawn(follow);
+        let follow = status::follow(follower, directory, outbound.clone(), drain, move || clock.now());
+        self.0.tracker.spawn(async move {
+            tokio::select! {
+                () = follow => {}
+                withdrawn = admission.withdrawn(caller, &cluster) => {
+                    // It may have gone, or not read what it was told before.
+                    let _unheard = tokio::time::timeout(LAST_WORDS, outbound.send(Err(withdrawn))).await;
+                }
+            }
+        });
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
 }

@@ -11,7 +11,8 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::watch;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::service::{FederationService, Outgoing, authenticate};
+use super::admission::Admission;
+use super::service::{FederationService, Outgoing};
 use crate::broker::progress::StartProgress;
 use crate::wire::v1;
 use crate::wire::v1::federation_server::Federation;
@@ -22,19 +23,15 @@ const WAIT: Duration = Duration::from_secs(40);
 /// See the module's page.
 #[derive(Clone)]
 pub struct StartingService {
-    token: watch::Receiver<Option<String>>,
+    admission: Admission,
     started: watch::Receiver<Option<FederationService>>,
     progress: Arc<StartProgress>,
 }
 
 impl StartingService {
     /// Waits for the service that `started` will hold.
-    pub fn new(
-        token: watch::Receiver<Option<String>>,
-        started: watch::Receiver<Option<FederationService>>,
-        progress: Arc<StartProgress>,
-    ) -> Self {
-        Self { token, started, progress }
+    pub fn new(admission: Admission, started: watch::Receiver<Option<FederationService>>, progress: Arc<StartProgress>) -> Self {
+        Self { admission, started, progress }
     }
 
     /// The broker's service, when there is one before the agent has waited long enough.
@@ -69,7 +66,7 @@ impl Federation for StartingService {
         if let Some(service) = self.now() {
             return service.publish(request).await;
         }
-        authenticate(&self.token, &request)?;
+        self.admission.prove(&request).await?;
         let starting = self.clone();
         Ok(later(async move { starting.service().await?.publish(request).await }))
     }
@@ -78,7 +75,7 @@ impl Federation for StartingService {
         if let Some(service) = self.now() {
             return service.watch_status(request).await;
         }
-        authenticate(&self.token, &request)?;
+        self.admission.prove(&request).await?;
         let starting = self.clone();
         Ok(later(async move { starting.service().await?.watch_status(request).await }))
     }

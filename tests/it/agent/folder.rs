@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use zonefold::agent::sources::ExtractOptions;
-use zonefold::agent::{Agent, AgentConfig, ClusterUid};
+use zonefold::agent::{Agent, AgentConfig, BrokerAddress, ClusterUid, Material};
 use zonefold::wire::v1::{self, operation::Operation, welcome::Mode};
 
 use super::fake_broker::{FakeBroker, PLENTY};
@@ -43,9 +43,7 @@ pub fn config(manifests: &Path, broker_url: String) -> AgentConfig {
     AgentConfig {
         cluster: "dev-east".to_owned(),
         kube_system_uid: ClusterUid::Given("7f6a3f0e-6b0e-4a55-9a5e-000000000001".to_owned()),
-        broker_url,
-        token: Some("token".to_owned()),
-        ca_pem: None,
+        broker: BrokerAddress { url: broker_url, token: Some(Material::text("token")), ca: None, certificate: None },
         manifests: manifests.to_owned(),
         rescan: Duration::from_secs(1),
         extract: ExtractOptions::default(),

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use zonefold::adapters::route53::AwsOptions;
 use zonefold::agent::sources::ExtractOptions;
-use zonefold::agent::{Agent, AgentConfig, AgentHandle, ClusterUid};
+use zonefold::agent::{Agent, AgentConfig, AgentHandle, BrokerAddress, ClusterUid, Material};
 use zonefold::app::broker::{BrokerOptions, build};
 use zonefold::broker::BrokerHandle;
 use zonefold::broker::held::{Held, Progress, Status};
@@ -311,9 +311,12 @@ impl Cluster {
         let bound = Agent::build(AgentConfig {
             cluster: cluster.to_owned(),
             kube_system_uid: ClusterUid::StateFile(home.join("uid")),
-            broker_url: format!("http://{grpc}"),
-            token: Some(TOKEN.to_owned()),
-            ca_pem: None,
+            broker: BrokerAddress {
+                url: format!("http://{grpc}"),
+                token: Some(Material::text(TOKEN)),
+                ca: None,
+                certificate: None,
+            },
             manifests: folder.clone(),
             rescan: Duration::from_secs(60),
             extract: ExtractOptions::default(),

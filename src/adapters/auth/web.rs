@@ -1,0 +1,129 @@
+//! Reading key sets: from a file, from a URL, and from where an issuer's discovery document says.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper_rustls::HttpsConnectorBuilder;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use serde::Deserialize;
+
+use crate::adapters::tls::client_config;
+
+/// An issuer answers from memory.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+/// A set has a few kilobytes.
+const MAX_ANSWER_BYTES: usize = 256 << 10;
+
+/// Where the text of a key set comes from.
+#[async_trait]
+pub(super) trait Source: Send + Sync {
+    /// Reads it anew.
+    async fn read(&self) -> Result<Vec<u8>, String>;
+}
+
+/// A set in a file.
+pub(super) struct FileOf(pub PathBuf);
+
+#[async_trait]
+impl Source for FileOf {
+    async fn read(&self) -> Result<Vec<u8>, String> {
+        tokio::fs::read(&self.0).await.map_err(|error| format!("{}: {error}", self.0.display()))
+    }
+}
+
+/// A set at a URL.
+pub(super) struct Web {
+    url: String,
+    ca_file: Option<PathBuf>,
+}
+
+impl Web {
+    pub(super) fn new(url: &str, ca_file: Option<&Path>) -> Self {
+        Self { url: url.to_owned(), ca_file: ca_file.map(Path::to_owned) }
+    }
+}
+
+#[async_trait]
+impl Source for Web {
+    async fn read(&self) -> Result<Vec<u8>, String> {
+        get(&self.url, self.ca_file.as_deref()).await
+    }
+}
+
+/// A set that an issuer's discovery document names.
+pub(super) struct Discovered {
+    issuer: String,
+    ca_file: Option<PathBuf>,
+}
+
+impl Discovered {
+    pub(super) fn new(issuer: &str, ca_file: Option<&Path>) -> Self {
+        Self { issuer: issuer.to_owned(), ca_file: ca_file.map(Path::to_owned) }
+    }
+}
+
+/// What is read of a discovery document.
+#[derive(Deserialize)]
+struct Document {
+    issuer: String,
+    jwks_uri: String,
+}
+
+#[async_trait]
+impl Source for Discovered {
+    async fn read(&self) -> Result<Vec<u8>, String> {
+        let url = format!("{}/.well-known/openid-configuration", self.issuer.trim_end_matches('/'));
+        let text = get(&url, self.ca_file.as_deref()).await?;
+        let document: Document =
+            serde_json::from_slice(&text).map_err(|error| format!("{url} is no discovery document: {error}"))?;
+        // OpenID Connect Discovery 1.0 §4.3: else somebody else's keys would be taken for the issuer's.
+        if document.issuer != self.issuer {
+            return Err(format!("{url} is the document of another issuer, {:?}", document.issuer));
+        }
+        get(&document.jwks_uri, self.ca_file.as_deref()).await
+    }
+}
+
+/// Reads a URL over TLS; plain http is taken from this machine only. A new client each time: it is asked every ten minutes, and the
+/// authority's file may have changed.
+async fn get(url: &str, ca_file: Option<&Path>) -> Result<Vec<u8>, String> {
+    let uri: Uri = url.parse().map_err(|_| format!("{url:?} is no URL"))?;
+    let is_loopback = uri.host().is_some_and(is_loopback);
+    if !(uri.scheme_str() == Some("https") || (uri.scheme_str() == Some("http") && is_loopback)) {
+        return Err(format!("{url:?} is not https"));
+    }
+    let tls = client_config(ca_file).map_err(|error| error.to_string())?;
+    let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
+    let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build(connector);
+    let request = Request::get(uri).header(header::ACCEPT, "application/json").body(Empty::new());
+    let request = request.map_err(|error| format!("{url}: {error}"))?;
+    let asking = async {
+        let response = client.request(request).await.map_err(|error| format!("{url}: {}", innermost(&error)))?;
+        if response.status() != StatusCode::OK {
+            return Err(format!("{url} answers {}", response.status()));
+        }
+        let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
+        body.map(|body| body.to_bytes().to_vec()).map_err(|error| format!("{url}: {error}"))
+    };
+    let answered = tokio::time::timeout(ANSWERS_WITHIN, asking).await;
+    answered.unwrap_or_else(|_| Err(format!("{url} does not answer within {} seconds", ANSWERS_WITHIN.as_secs())))
+}
+
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || address.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
+}
+
+/// Errors wrap each other, and the last one says what happened.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}

@@ -1,0 +1,306 @@
+//! The way to the broker: its address, whom to trust there, and what proves this agent. What stands in files is read anew before each
+//! call, so that a certificate or a token that was renewed is shown, and nothing has to be started again for it.
+
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity, Uri};
+
+/// Something that is given, or stands in a file.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Material {
+    /// Given.
+    Given(Vec<u8>),
+    /// In this file, which may change.
+    File(PathBuf),
+}
+
+impl Material {
+    /// A text that is given.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self::Given(text.into().into_bytes())
+    }
+
+    fn read(&self) -> Result<Vec<u8>, AccessError> {
+        match self {
+            Self::Given(bytes) => Ok(bytes.clone()),
+            Self::File(path) => std::fs::read(path).map_err(|reason| AccessError::Unreadable { path: path.clone(), reason }),
+        }
+    }
+}
+
+/// A client certificate and its key, both PEM files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The certificate, and those that signed it.
+    pub certificate_file: PathBuf,
+    /// Its key.
+    pub key_file: PathBuf,
+}
+
+/// Where the broker is and what proves this agent there.
+#[derive(Clone)]
+pub struct BrokerAddress {
+    /// https, or http on this machine.
+    pub url: String,
+    /// The token; never logged.
+    pub token: Option<Material>,
+    /// The certificate authority of the broker, in PEM; needed for https.
+    pub ca: Option<Material>,
+    /// A client certificate, for https.
+    pub certificate: Option<ClientCertificate>,
+}
+
+/// Why the broker cannot be called. No text repeats anything secret.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// A file cannot be read.
+    #[error("{} cannot be read: {reason}: give the path of a file that the agent may read", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        reason: io::Error,
+    },
+    /// The address is not one.
+    #[error("the broker's address {url:?} is not a URL such as https://broker.example.com:7443: {reason}")]
+    BadUrl {
+        /// What was given.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Plain HTTP over a network would show the token.
+    #[error("the broker's address {url:?} is plain http to another machine, which would show the token: use https")]
+    PlainHttp {
+        /// What was given.
+        url: String,
+    },
+    /// A certificate is shown in a TLS handshake, and there is none.
+    #[error("the broker's address {url:?} is plain http, where no certificate can be shown: use https, or give a token only")]
+    CertificateWithoutTls {
+        /// What was given.
+        url: String,
+    },
+    /// Nothing says whom to trust.
+    #[error(
+        "the broker's address {url:?} is https and no CA certificate is given: name the file that signed the broker's certificate"
+    )]
+    NoCa {
+        /// What was given.
+        url: String,
+    },
+    /// The certificate, its key or the authority cannot be used.
+    #[error(
+        "TLS to the broker cannot be set up ({reason}): see that the certificate, its key and the CA are PEM and belong together"
+    )]
+    BadTls {
+        /// Why not.
+        reason: String,
+    },
+    /// The token cannot stand in a header.
+    #[error("the token contains characters that cannot stand in a header: read it again without line breaks")]
+    BadToken,
+}
+
+/// A connection to the broker and what is shown on it, as they are now.
+#[derive(Clone)]
+pub struct Broker {
+    /// The connection; it is made when it is first used, and again when it breaks.
+    pub channel: Channel,
+    /// `Bearer …`, marked as sensitive; none when the connection itself proves it.
+    pub authorization: Option<MetadataValue<Ascii>>,
+}
+
+/// See the module's page. Clones share the connection.
+#[derive(Clone)]
+pub struct Access(Way);
+
+#[derive(Clone)]
+enum Way {
+    Fixed(Broker),
+    Files(Arc<Files>),
+}
+
+struct Files {
+    address: BrokerAddress,
+    made: Mutex<Made>,
+}
+
+/// The connection, and what it was made of.
+struct Made {
+    of: TlsMaterial,
+    channel: Channel,
+    /// What was found in the files since and could not be used; it is said once.
+    refused: Option<TlsMaterial>,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+struct TlsMaterial {
+    ca: Option<Vec<u8>>,
+    certificate: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl From<Broker> for Access {
+    /// One that stays as it is.
+    fn from(broker: Broker) -> Self {
+        Self(Way::Fixed(broker))
+    }
+}
+
+impl Access {
+    /// Prepares the connection. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// A file cannot be read, or what was given cannot be used.
+    pub fn new(address: BrokerAddress) -> Result<Self, AccessError> {
+        let of = TlsMaterial::read(&address)?;
+        let channel = connect(&address.url, &of)?;
+        authorization(&address)?;
+        Ok(Self(Way::Files(Arc::new(Files { address, made: Mutex::new(Made { of, channel, refused: None }) }))))
+    }
+
+    /// The connection and the token for a call that is made now.
+    ///
+    /// # Errors
+    /// The token's file cannot be read, or holds what cannot be one. A certificate that cannot be used is said in the log, and the
+    /// connection stays as it was.
+    pub fn now(&self) -> Result<Broker, AccessError> {
+        match &self.0 {
+            Way::Fixed(broker) => Ok(broker.clone()),
+            Way::Files(files) => Ok(Broker { channel: files.channel(), authorization: authorization(&files.address)? }),
+        }
+    }
+}
+
+impl Files {
+    fn channel(&self) -> Channel {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        match TlsMaterial::read(&self.address) {
+            Ok(found) if found == made.of => made.refused = None,
+            Ok(found) if made.refused.as_ref() == Some(&found) => {}
+            Ok(found) => match connect(&self.address.url, &found) {
+                Ok(channel) => {
+                    tracing::info!("a new certificate is used for the broker");
+                    *made = Made { of: found, channel, refused: None };
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the new certificate cannot be used; the old one is shown until its files are mended or it expires");
+                    made.refused = Some(found);
+                }
+            },
+            // A file that is just being replaced is away for a moment.
+            Err(error) => tracing::warn!(%error, "the certificate stays as it was"),
+        }
+        made.channel.clone()
+    }
+}
+
+impl TlsMaterial {
+    fn read(address: &BrokerAddress) -> Result<Self, AccessError> {
+        let file = |path: &Path| Material::File(path.to_owned()).read();
+        let ca = address.ca.as_ref().map(Material::read).transpose()?;
+        let certificate = match &address.certificate {
+            Some(own) => Some((file(&own.certificate_file)?, file(&own.key_file)?)),
+            None => None,
+        };
+        Ok(Self { ca, certificate })
+    }
+}
+
+fn connect(url: &str, material: &TlsMaterial) -> Result<Channel, AccessError> {
+    let bad_url = |reason: String| AccessError::BadUrl { url: url.to_owned(), reason };
+    let uri: Uri = url.parse().map_err(|error: http::uri::InvalidUri| bad_url(error.to_string()))?;
+    let host = uri.host().ok_or_else(|| bad_url("it names no host".to_owned()))?;
+    let endpoint = Endpoint::from(uri.clone())
+        .initial_stream_window_size(1024 * 1024)
+        .initial_connection_window_size(4 * 1024 * 1024)
+        .connect_timeout(std::time::Duration::from_secs(10));
+    let endpoint = match (uri.scheme_str(), &material.ca) {
+        (Some("http"), _) if !is_loopback(host) => return Err(AccessError::PlainHttp { url: url.to_owned() }),
+        (Some("http"), _) if material.certificate.is_some() => {
+            return Err(AccessError::CertificateWithoutTls { url: url.to_owned() });
+        }
+        (Some("http"), _) => endpoint,
+        (Some("https"), Some(ca)) => {
+            let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca));
+            if let Some((certificate, key)) = &material.certificate {
+                tls = tls.identity(Identity::from_pem(certificate, key));
+            }
+            endpoint.tls_config(tls).map_err(|error| AccessError::BadTls { reason: innermost(&error) })?
+        }
+        (Some("https"), None) => return Err(AccessError::NoCa { url: url.to_owned() }),
+        _ => return Err(bad_url("it starts neither with https:// nor with http://".to_owned())),
+    };
+    Ok(endpoint.connect_lazy())
+}
+
+fn authorization(address: &BrokerAddress) -> Result<Option<MetadataValue<Ascii>>, AccessError> {
+    let Some(token) = &address.token else { return Ok(None) };
+    let token = String::from_utf8(token.read()?).map_err(|_| AccessError::BadToken)?;
+    let mut value: MetadataValue<Ascii> = format!("Bearer {}", token.trim()).parse().map_err(|_| AccessError::BadToken)?;
+    value.set_sensitive(true);
+    Ok(Some(value))
+}
+
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost") || address.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+/// Errors wrap each other, and the last one says what is wrong.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(url: &str) -> BrokerAddress {
+        BrokerAddress { url: url.to_owned(), token: None, ca: None, certificate: None }
+    }
+
+    fn with_token(url: &str, token: Material) -> BrokerAddress {
+        BrokerAddress { token: Some(token), ..address(url) }
+    }
+
+    #[tokio::test]
+    async fn plain_http_goes_to_this_machine_only() {
+        for url in ["http://127.0.0.1:7443", "http://localhost:7443", "http://[::1]:7443"] {
+            assert!(Access::new(with_token(url, Material::text("secret"))).is_ok(), "{url}");
+        }
+        let refusal = |url: &str| Access::new(address(url)).err();
+        assert!(matches!(refusal("http://10.0.0.1:7443"), Some(AccessError::PlainHttp { .. })));
+        assert!(matches!(refusal("https://broker:7443"), Some(AccessError::NoCa { .. })));
+        for url in ["broker:7443", "ftp://127.0.0.1", "", "http://"] {
+            assert!(matches!(refusal(url), Some(AccessError::BadUrl { .. })), "{url}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_token_does_not_show() {
+        let access = Access::new(with_token("http://127.0.0.1:1", Material::text("secret-token"))).unwrap();
+        assert!(!format!("{:?}", access.now().unwrap().authorization).contains("secret-token"));
+    }
+
+    #[tokio::test]
+    async fn a_token_in_a_file_is_read_anew_for_each_call() {
+        let path = std::env::temp_dir().join(format!("zonefold-token-{}", uuid::Uuid::new_v4()));
+        std::fs::write(&path, "first\n").unwrap();
+        let access = Access::new(with_token("http://127.0.0.1:1", Material::File(path.clone()))).unwrap();
+        let shown = || access.now().unwrap().authorization.unwrap().to_str().unwrap().to_owned();
+        assert_eq!(shown(), "Bearer first");
+        std::fs::write(&path, "second\n").unwrap();
+        assert_eq!(shown(), "Bearer second");
+        std::fs::remove_file(&path).unwrap();
+        assert!(matches!(access.now().err(), Some(AccessError::Unreadable { .. })));
+    }
+}

@@ -1,0 +1,202 @@
+//! Who calls: what somebody showed who calls, and what that proves.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use crate::core::ids::ClusterId;
+
+/// The other end of a connection, as the listener learned it.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Where it comes from.
+    pub address: SocketAddr,
+    /// The certificate (DER) whose key it proved to hold; it was signed by the authority for clients, and is in its time.
+    pub certificate: Option<Bytes>,
+}
+
+/// What a caller shows of itself. The token is not printed.
+#[derive(Clone, Default)]
+pub struct Shown {
+    /// The certificate (DER) of its connection, as in [`Peer::certificate`].
+    pub certificate: Option<Bytes>,
+    /// The token of `authorization: Bearer TOKEN`.
+    pub bearer: Option<String>,
+}
+
+impl fmt::Debug for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (certificate, bearer) = (self.certificate.is_some(), self.bearer.is_some());
+        f.debug_struct("Shown").field("certificate", &certificate).field("bearer", &bearer).finish()
+    }
+}
+
+/// How a cluster can prove itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Means {
+    /// A client certificate.
+    Certificate,
+    /// A token of a Kubernetes service account.
+    ServiceAccount,
+    /// A token of its own.
+    Token,
+    /// The token that clusters without an identity of their own share.
+    SharedToken,
+}
+
+impl Means {
+    /// The name, for logs and the API; it does not change between releases.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Certificate => "certificate",
+            Self::ServiceAccount => "service_account",
+            Self::Token => "token",
+            Self::SharedToken => "shared_token",
+        }
+    }
+}
+
+/// What a caller has proved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proven {
+    /// That it speaks for this cluster.
+    Cluster {
+        /// Which.
+        cluster: ClusterId,
+        /// By what.
+        by: Means,
+    },
+    /// That it knows the shared token: it may speak for every cluster that has no identity of its own.
+    Shared,
+}
+
+impl Proven {
+    /// By what.
+    pub const fn means(&self) -> Means {
+        match self {
+            Self::Cluster { by, .. } => *by,
+            Self::Shared => Means::SharedToken,
+        }
+    }
+}
+
+/// Why a caller is refused, for programs: the texts are added to and never changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RefusedFor {
+    /// It shows neither a token nor a certificate.
+    NoCredentials,
+    /// The token is neither a known one nor a signed one.
+    UnknownToken,
+    /// The signed token cannot be read.
+    MalformedToken,
+    /// The token is signed in a way that is not taken, such as `none` or `HS256`.
+    Algorithm,
+    /// No cluster's issuer is the one that the token names.
+    UnknownIssuer,
+    /// The issuer has no key of the name that the token gives.
+    UnknownKey,
+    /// The signature is not by the issuer's key.
+    BadSignature,
+    /// The token's time is over.
+    Expired,
+    /// The token's time has not begun.
+    NotYetValid,
+    /// The token is meant for somebody else.
+    WrongAudience,
+    /// The token is that of another service account.
+    WrongServiceAccount,
+    /// The issuer's keys cannot be read.
+    KeysUnavailable,
+    /// No cluster has a name that stands in the certificate.
+    UnknownCertificate,
+    /// The token and the certificate speak for different clusters.
+    Ambiguous,
+    /// It claims to be another cluster than it proved to be.
+    OtherCluster,
+    /// It shows the shared token and claims a cluster that has an identity of its own.
+    IdentityRequired,
+}
+
+impl RefusedFor {
+    /// The stable text.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoCredentials => "NO_CREDENTIALS",
+            Self::UnknownToken => "UNKNOWN_TOKEN",
+            Self::MalformedToken => "MALFORMED_TOKEN",
+            Self::Algorithm => "ALGORITHM",
+            Self::UnknownIssuer => "UNKNOWN_ISSUER",
+            Self::UnknownKey => "UNKNOWN_KEY",
+            Self::BadSignature => "BAD_SIGNATURE",
+            Self::Expired => "EXPIRED",
+            Self::NotYetValid => "NOT_YET_VALID",
+            Self::WrongAudience => "WRONG_AUDIENCE",
+            Self::WrongServiceAccount => "WRONG_SERVICE_ACCOUNT",
+            Self::KeysUnavailable => "KEYS_UNAVAILABLE",
+            Self::UnknownCertificate => "UNKNOWN_CERTIFICATE",
+            Self::Ambiguous => "AMBIGUOUS",
+            Self::OtherCluster => "OTHER_CLUSTER",
+            Self::IdentityRequired => "IDENTITY_REQUIRED",
+        }
+    }
+}
+
+/// A caller that is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Refused {
+    /// Why, for programs.
+    pub why: RefusedFor,
+    /// What is wrong and what to do, for people; without anything secret.
+    pub message: String,
+}
+
+impl Refused {
+    /// A refusal.
+    pub fn new(why: RefusedFor, message: impl Into<String>) -> Self {
+        Self { why, message: message.into() }
+    }
+}
+
+/// Finds out who calls.
+#[async_trait]
+pub trait Callers: Send + Sync {
+    /// What a caller has proved by what it shows.
+    ///
+    /// # Errors
+    /// It proves nothing.
+    async fn prove(&self, shown: &Shown) -> Result<Proven, Refused>;
+
+    /// Changes with whom it knows: what was proved before may not hold any more.
+    fn changes(&self) -> watch::Receiver<()>;
+
+    /// Whether a cluster has an identity of its own, so that the shared token does not speak for it.
+    fn has_identity(&self, cluster: &ClusterId) -> bool;
+
+    /// Whether somebody who proved so much may speak for a cluster.
+    ///
+    /// # Errors
+    /// It proved to be another cluster, or too little.
+    fn claim(&self, proven: &Proven, cluster: &ClusterId) -> Result<(), Refused> {
+        match proven {
+            Proven::Cluster { cluster: own, .. } if own == cluster => Ok(()),
+            Proven::Cluster { cluster: own, by } => Err(Refused::new(
+                RefusedFor::OtherCluster,
+                format!(
+                    "the caller proved by its {} to be the cluster {own} and claims to be {cluster}: start the agent with the name that its identity has in the broker's configuration",
+                    by.as_str()
+                ),
+            )),
+            Proven::Shared if self.has_identity(cluster) => Err(Refused::new(
+                RefusedFor::IdentityRequired,
+                format!(
+                    "the shared token does not speak for {cluster}, which has an identity of its own: give the agent what `clusters[].identity` asks for"
+                ),
+            )),
+            Proven::Shared => Ok(()),
+        }
+    }
+}
