@@ -85,6 +85,14 @@ pub fn token_hash(token: &str) -> [u8; 32] {
     Sha256::digest(token.trim().as_bytes()).into()
 }
 
+/// How many keys of a key set (RFC 7517) can be used.
+///
+/// # Errors
+/// It is none, or none can.
+pub fn usable_keys(set: &[u8]) -> Result<usize, String> {
+    jwk::read_set(set).map(|keys| keys.len())
+}
+
 /// See the module's page.
 pub struct KnownCallers {
     table: ArcSwap<Table>,
