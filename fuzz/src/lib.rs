@@ -6,6 +6,7 @@
 //! keeps the targets and replays whatever was found. Both compile these files.
 
 pub mod agent;
+pub mod callers;
 pub mod config;
 pub mod dns;
 pub mod emulator_request;
@@ -28,8 +29,9 @@ pub mod values;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets, by name.
-pub const TARGETS: [Target; 17] = [
+pub const TARGETS: [Target; 18] = [
     ("agent", agent::run),
+    ("callers", callers::run),
     ("config", config::run),
     ("dns", dns::run),
     ("emulator_request", emulator_request::run),

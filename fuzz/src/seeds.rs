@@ -50,6 +50,7 @@ pub fn all(repository: &Path) -> std::io::Result<Seeds> {
     seeds.insert("store_rows", row_seeds(&sets));
     seeds.insert("rest", with_choices(QUERIES));
     seeds.insert("dns", question_seeds());
+    seeds.insert("callers", with_choices(SHOWN));
     Ok(seeds)
 }
 
@@ -389,6 +390,23 @@ fn question_seeds() -> Vec<Vec<u8>> {
         ask("_sip._tcp.example.com.", WireType::SRV),
     ]
 }
+
+/// Tokens, headers and claims, key sets.
+const SHOWN: &[(u8, &str)] = &[
+    (0, "a-token-of-many-characters"),
+    (0, "eyJhbGciOiJFUzI1NiIsImtpZCI6ImsifQ.eyJpc3MiOiJodHRwczovL2lzc3VlciJ9.AAAA"),
+    (
+        1,
+        "{\"alg\":\"ES256\",\"kid\":\"k\"}\n{\"iss\":\"https://issuer\",\"sub\":\"system:serviceaccount:zonefold:agent\",\"aud\":[\"zonefold\"],\"exp\":1900000000}",
+    ),
+    (1, "{\"alg\":\"none\"}\n{\"iss\":\"https://issuer\",\"sub\":\"s\",\"aud\":\"zonefold\",\"exp\":1.5,\"nbf\":2}"),
+    (1, "{\"alg\":\"RS256\",\"crit\":[\"b64\"]}\n{}"),
+    (
+        3,
+        "{\"keys\":[{\"kty\":\"RSA\",\"kid\":\"r\",\"alg\":\"RS256\",\"use\":\"sig\",\"n\":\"AQAB\",\"e\":\"AQAB\"},{\"kty\":\"oct\",\"k\":\"AAAA\"}]}",
+    ),
+    (3, "{\"keys\":[{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\"}]}"),
+];
 
 /// The names of a canonical form that is written differently.
 const NAMES: &[&str] = &[

@@ -7,19 +7,25 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
-use super::directory::{Agreement, ClusterSettings, Effect, SharedDirectory, Walk};
+use super::directory::{Agreement, Belief, ClusterSettings, Effect, SharedDirectory, Walk};
 use super::feedback::{Feedback, Keeper};
 use super::held::Status;
 use super::ingest::CommittedUnit;
 use super::relay::ToldStatus;
 use super::worker::{Discovered, Message, WorkerHandle};
 use super::workers::Workers;
-use crate::core::ids::{AccountId, ClusterId};
+use crate::core::ids::{AccountId, ClusterId, EnvironmentId};
 use crate::ports::{Clock, EndpointNews, ReplicaId};
+
+/// How long what is new waits for zones that nobody has listed yet: some hundred zones with the slowest of budgets. An account that
+/// cannot be reached holds up nobody for longer.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the decider is told.
 pub enum ToDecider {
@@ -33,8 +39,8 @@ pub enum ToDecider {
     Adopt(AccountId, WorkerHandle),
     /// An account is no longer worked here.
     Release(AccountId),
-    /// The configuration of clusters has changed.
-    Reconfigure(HashMap<ClusterId, ClusterSettings>),
+    /// The configuration has changed: of clusters, and which accounts there are in which environment.
+    Reconfigure(HashMap<ClusterId, ClusterSettings>, Vec<(AccountId, EnvironmentId)>),
     /// Answered when everything before it is in the directory.
     Barrier(oneshot::Sender<()>),
 }
@@ -61,6 +67,8 @@ pub struct Decider {
     walk: Option<Walk>,
     /// The accounts that a walk has yet to be begun for.
     waiting: BTreeSet<AccountId>,
+    /// Until then endpoints wait for the zones of accounts of which none is known.
+    patience_ends_at: Instant,
     told_all: watch::Sender<BTreeSet<ReplicaId>>,
 }
 
@@ -68,7 +76,16 @@ impl Decider {
     /// A decider; it alone tells the directory anything, and the workers who there is.
     pub fn new(directory: SharedDirectory, workers: Arc<Workers>, feedback: Feedback, clock: Arc<dyn Clock>) -> Self {
         let (told_all, _) = watch::channel(BTreeSet::new());
-        Self { directory, workers, feedback, clock, walk: None, waiting: BTreeSet::new(), told_all }
+        Self {
+            directory,
+            workers,
+            feedback,
+            clock,
+            walk: None,
+            waiting: BTreeSet::new(),
+            patience_ends_at: Instant::now() + PATIENCE,
+            told_all,
+        }
     }
 
     /// The replicas that have told everything that they can say of endpoints.
@@ -84,12 +101,26 @@ impl Decider {
                     Some(message) => self.take(message).await,
                     None => return,
                 },
+                () = sleep_until(self.patience_ends_at), if self.directory.zones().awaited().next().is_some() => {
+                    self.wait_no_longer().await;
+                }
                 () = std::future::ready(()), if self.walk.is_some() || !self.waiting.is_empty() => {
                     self.walk_on().await;
                     tokio::task::yield_now().await;
                 }
             }
         }
+    }
+
+    /// Some zones were waited for long enough: what is new goes by what is known.
+    async fn wait_no_longer(&mut self) {
+        let awaited: Vec<AccountId> = self.directory.zones().awaited().cloned().collect();
+        let mut effects = vec![];
+        for account in awaited {
+            warn!(%account, "the account's zones are not known yet: endpoints are placed without them");
+            self.directory.await_no_longer(&account, &mut effects);
+        }
+        self.pass_on(Keeper::Here, effects).await;
     }
 
     async fn take(&mut self, message: ToDecider) {
@@ -101,9 +132,10 @@ impl Decider {
                     self.directory.commit(&unit.cluster, unit.ops, &unit.outcomes, &mut effects);
                 }
             }
-            ToDecider::Discovered(discovered) => {
-                self.directory.discover(&discovered.account, discovered.zones, &mut effects);
+            ToDecider::Discovered(Discovered { account, zones: Some(zones) }) => {
+                self.directory.discover(&account, zones, &mut effects);
             }
+            ToDecider::Discovered(Discovered { account, zones: None }) => self.directory.await_no_longer(&account, &mut effects),
             ToDecider::Followed(followed) => {
                 keeper = Keeper::Elsewhere;
                 for news in followed {
@@ -126,7 +158,9 @@ impl Decider {
                     walk.accounts.remove(&account);
                 }
             }
-            ToDecider::Reconfigure(settings) => {
+            ToDecider::Reconfigure(settings, accounts) => {
+                self.directory.await_zones_of(accounts);
+                self.patience_ends_at = Instant::now() + PATIENCE;
                 self.directory.reconfigure(settings, &mut effects);
             }
             ToDecider::Barrier(reply) => {
@@ -145,7 +179,9 @@ impl Decider {
                     self.feedback.tell_others_of(&same);
                 }
             }
-            Followed::Zones(Discovered { account, zones }) => self.directory.discover(&account, zones, effects),
+            Followed::Zones(Discovered { account, zones }) => {
+                self.directory.discover(&account, zones.unwrap_or_default(), effects);
+            }
             Followed::ThatWasAll(replica) => {
                 self.told_all.send_if_modified(|told| told.insert(replica));
             }
@@ -163,9 +199,10 @@ impl Decider {
         // Of a content that is not the one here it says nothing.
         let Some(held) = held else { return };
         let theirs = told.status.verdict.placement.as_ref();
-        let agreement = theirs.map_or(Agreement::Agreed, |theirs| self.directory.agree(&held, theirs, effects));
-        let is_worked_here = self.directory.placement(&held).is_some_and(|placement| self.workers.has(&placement.account));
-        match (agreement, is_worked_here) {
+        let is_worked_here = || self.directory.placement(&held).is_some_and(|placement| self.workers.has(&placement.account));
+        let belief = if held.is_judged() || is_worked_here() { Belief::GoneBy } else { Belief::Idle };
+        let agreement = theirs.map_or(Agreement::Agreed, |theirs| self.directory.agree(&held, theirs, belief, effects));
+        match (agreement, is_worked_here()) {
             (Agreement::OursCounts, true) => self.feedback.tell_others_of(&held),
             // The worker here knows better than the one that had the account before.
             (Agreement::Agreed, true) => {}

@@ -285,6 +285,22 @@ impl Directory {
         Some(page.into_iter().filter_map(contribution).collect())
     }
 
+    /// Has what is new wait for the zones of these accounts, where none is known yet.
+    pub fn await_zones_of(&self, accounts: impl IntoIterator<Item = (AccountId, EnvironmentId)>) {
+        let mut table = ZoneTable::clone(&self.zones());
+        accounts.into_iter().for_each(|(account, environment)| table.await_zones_of(account, environment));
+        self.zones.store(Arc::new(table));
+    }
+
+    /// Waits for the zones of an account no longer.
+    pub fn await_no_longer(&self, account: &AccountId, effects: &mut Vec<Effect>) {
+        let mut table = ZoneTable::clone(&self.zones());
+        if table.await_no_longer(account) {
+            self.zones.store(Arc::new(table));
+            self.review(|_, held| held.place() == 0, effects);
+        }
+    }
+
     /// Takes what discovery found of an account: its zones, all of them. A zone that is no longer found stays known and
     /// invisible.
     pub fn discover(&self, account: &AccountId, found: Vec<ZoneFacts>, effects: &mut Vec<Effect>) {
@@ -295,10 +311,12 @@ impl Directory {
         let changed: Vec<ZoneFacts> =
             found.into_iter().chain(gone).filter(|facts| known.get(&facts.zone) != Some(facts)).collect();
         if changed.is_empty() {
+            self.await_no_longer(account, effects);
             return;
         }
         let zones: HashSet<ZoneId> = changed.iter().map(|facts| facts.zone.clone()).collect();
         let mut table = ZoneTable::clone(&known);
+        table.await_no_longer(account);
         changed.into_iter().for_each(|facts| table.insert(facts));
         self.zones.store(Arc::new(table));
         // What is placed in another zone stays where it is, once somebody has said so; only these can fare otherwise now.
@@ -312,9 +330,10 @@ impl Directory {
 
     /// Compares where an endpoint contributes with where another replica says that it does, and goes there if that one's word
     /// counts. Two replicas that place an endpoint before they know of the same zones may place it differently; whoever works an
-    /// account decides by what it believes, so this must not last. The closer zone counts, where a new endpoint would go, and of
-    /// two that are equally close the one with the smaller id: so both come to the same.
-    pub fn agree(&self, held: &Held, theirs: &Placement, effects: &mut Vec<Effect>) -> Agreement {
+    /// account decides by what it believes, so this must not last. What nobody goes by yet gives way to what is said. Else the
+    /// closer zone counts, where a new endpoint would go, and of two that are equally close the one with the smaller id: so both
+    /// come to the same.
+    pub fn agree(&self, held: &Held, theirs: &Placement, ours_is: Belief, effects: &mut Vec<Effect>) -> Agreement {
         let ours = self.placement(held);
         if ours.as_ref() == Some(theirs) {
             return Agreement::Agreed;
@@ -325,7 +344,8 @@ impl Directory {
             facts.map(|facts| (facts.name.label_count(), Reverse(facts.zone.clone())))
         };
         // The zones of an account are told before what is placed in them.
-        if closeness(theirs).is_none() || ours.as_ref().is_some_and(|ours| closeness(ours) > closeness(theirs)) {
+        let is_closer = |ours: &Placement| ours_is == Belief::GoneBy && closeness(ours) > closeness(theirs);
+        if closeness(theirs).is_none() || ours.as_ref().is_some_and(is_closer) {
             return Agreement::OursCounts;
         }
         place.leave(held);
@@ -375,6 +395,15 @@ impl Directory {
             effects,
         }
     }
+}
+
+/// How much rests on where this replica has placed an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Belief {
+    /// Its worker was told of it, or somebody said that it is there: its record may have been made.
+    GoneBy,
+    /// Nothing.
+    Idle,
 }
 
 /// Whose word on an endpoint's place counts.

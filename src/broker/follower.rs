@@ -286,7 +286,7 @@ impl Follower {
     async fn zones_of(&self, account: AccountId) -> Result<Discovered, StoreError> {
         let rows = self.parts.store.zones().await?;
         let zones = rows.iter().filter(|row| row.account == account).map(facts_of).collect();
-        Ok(Discovered { account, zones })
+        Ok(Discovered { account, zones: Some(zones) })
     }
 }
 

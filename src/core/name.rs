@@ -236,6 +236,10 @@ fn to_a_label(label: &str) -> Result<String, NameError> {
         Ok(ascii) if ascii.contains('.') => {
             Err(NameError::Idna { label: label.to_owned(), reason: "it maps to more than one label".to_owned() })
         }
+        // Others it leaves out, and a label without octets is the root's.
+        Ok(ascii) if ascii.is_empty() => {
+            Err(NameError::Idna { label: label.to_owned(), reason: "it maps to nothing".to_owned() })
+        }
         Ok(ascii) => Ok(ascii.into_owned()),
         Err(_) => Err(NameError::Idna { label: label.to_owned(), reason: "UTS 46 does not allow these characters".to_owned() }),
     }
@@ -342,6 +346,10 @@ mod tests {
         assert_eq!(DnsName::parse("."), Err(NameError::Empty));
         for bad in ["a..b", ".a", "a..", ".."] {
             assert!(matches!(DnsName::parse(bad), Err(NameError::LabelEmpty { .. })), "{bad:?}");
+        }
+        // A soft hyphen and a grapheme joiner are left out by UTS 46; an ideographic full stop is a dot.
+        for bad in ["\u{ad}", "a.\u{34f}.b", "*.\u{ad}", "a\u{3002}b.c"] {
+            assert!(matches!(DnsName::parse(bad), Err(NameError::Idna { .. })), "{bad:?}");
         }
         for bad in ["a b.com", "a\tb", "a\nb"] {
             assert!(matches!(DnsName::parse(bad), Err(NameError::UnsupportedCharacter { .. })), "{bad:?}");

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::watch;
 
 use crate::core::ids::ClusterId;
 
@@ -168,6 +169,9 @@ pub trait Callers: Send + Sync {
     /// # Errors
     /// It proves nothing.
     async fn prove(&self, shown: &Shown) -> Result<Proven, Refused>;
+
+    /// Changes with whom it knows: what was proved before may not hold any more.
+    fn changes(&self) -> watch::Receiver<()>;
 
     /// Whether a cluster has an identity of its own, so that the shared token does not speak for it.
     fn has_identity(&self, cluster: &ClusterId) -> bool;

@@ -18,6 +18,7 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use futures::future::join_all;
 use sha2::{Digest as _, Sha256};
+use tokio::sync::watch;
 
 use crate::core::ids::ClusterId;
 use crate::ports::{Callers, Clock, Means, Proven, Refused, RefusedFor, Shown};
@@ -84,9 +85,18 @@ pub fn token_hash(token: &str) -> [u8; 32] {
     Sha256::digest(token.trim().as_bytes()).into()
 }
 
+/// How many keys of a key set (RFC 7517) can be used.
+///
+/// # Errors
+/// It is none, or none can.
+pub fn usable_keys(set: &[u8]) -> Result<usize, String> {
+    jwk::read_set(set).map(|keys| keys.len())
+}
+
 /// See the module's page.
 pub struct KnownCallers {
     table: ArcSwap<Table>,
+    changes: watch::Sender<()>,
     clock: Arc<dyn Clock>,
 }
 
@@ -111,13 +121,14 @@ impl KnownCallers {
     /// Knows these.
     pub fn new(identities: Identities, clock: Arc<dyn Clock>) -> Self {
         let table = ArcSwap::from_pointee(Table::new(identities, &Table::default()));
-        Self { table, clock }
+        Self { table, changes: watch::Sender::default(), clock }
     }
 
     /// Knows these from now on. Keys of issuers that stay are kept.
     pub fn set(&self, identities: Identities) {
         let table = Table::new(identities, &self.table.load());
         self.table.store(Arc::new(table));
+        self.changes.send_replace(());
     }
 
     async fn by_token(&self, table: &Table, token: &str) -> Result<Proven, Refused> {
@@ -272,6 +283,10 @@ impl Callers for KnownCallers {
             (Some(Proven::Shared), Some(Ok(proven))) | (None, Some(Ok(proven))) | (Some(proven), _) => Ok(proven),
             (None, Some(Err(refused))) => Err(refused),
         }
+    }
+
+    fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
     }
 
     fn has_identity(&self, cluster: &ClusterId) -> bool {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::sync::watch;
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Status};
 use tracing::warn;
@@ -10,7 +11,7 @@ use tracing::warn;
 use crate::broker::metrics::BrokerMetrics;
 use crate::core::ids::ClusterId;
 use crate::core::time::Timestamp;
-use crate::ports::{Callers, Clock, Peer, Proven, Refused, RefusedFor, Shown};
+use crate::ports::{Callers, Clock, Means, Peer, Proven, Refused, RefusedFor, Shown};
 
 /// The metadata of a refusal: why, for programs.
 pub const REASON: &str = "zonefold-reason";
@@ -49,22 +50,41 @@ impl Admission {
     }
 
     /// What the caller of a request has proved.
-    pub(super) async fn prove<T>(&self, request: &Request<T>) -> Result<Proven, Status> {
-        let shown = shown(request);
-        self.0.callers.prove(&shown).await.map_err(|refused| {
-            self.0.metrics.caller_refused(refused.why.as_str());
-            let address = request.extensions().get::<Peer>().map(|peer| peer.address.to_string()).unwrap_or_default();
-            warn!(reason = refused.why.as_str(), address, "a caller was refused: {refused}");
+    pub(super) async fn prove<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
+        // From before the proof, so that no change falls between the two.
+        let (shown, changes) = (shown(request), self.0.callers.changes());
+        match self.0.callers.prove(&shown).await {
+            Ok(proven) => Ok(Caller { shown, proven, changes }),
+            Err(refused) => {
+                self.0.metrics.caller_refused(refused.why.as_str());
+                let address = request.extensions().get::<Peer>().map(|peer| peer.address.to_string()).unwrap_or_default();
+                warn!(reason = refused.why.as_str(), address, "a caller was refused: {refused}");
+                Err(status(&refused))
+            }
+        }
+    }
+
+    /// Whether a caller may speak for a registered cluster. Who may not is raised.
+    pub(super) fn claim(&self, caller: &Caller, cluster: &ClusterId) -> Result<(), Status> {
+        self.0.callers.claim(&caller.proven, cluster).map_err(|refused| {
+            self.raise(cluster, refused.why.as_str(), &refused.message);
             status(&refused)
         })
     }
 
-    /// Whether who proved so much may speak for a registered cluster. Who may not is raised.
-    pub(super) fn claim(&self, proven: &Proven, cluster: &ClusterId) -> Result<(), Status> {
-        self.0.callers.claim(proven, cluster).map_err(|refused| {
-            self.raise(cluster, refused.why.as_str(), &refused.message);
-            status(&refused)
-        })
+    /// Returns when the configuration does not let the caller speak for the cluster any more, and why.
+    pub(super) async fn withdrawn(&self, mut caller: Caller, cluster: &ClusterId) -> Status {
+        while caller.changes.changed().await.is_ok() {
+            let proven = self.0.callers.prove(&caller.shown).await;
+            match proven.and_then(|proven| self.0.callers.claim(&proven, cluster)) {
+                Ok(()) => {}
+                // A token's time is over before its stream is, and an issuer may be away: the configuration says neither.
+                Err(refused) if matches!(refused.why, RefusedFor::Expired | RefusedFor::KeysUnavailable) => {}
+                Err(refused) => return status(&refused),
+            }
+        }
+        // Whoever knows callers is gone: the broker ends.
+        std::future::pending().await
     }
 
     /// Another cluster connects under a name that is taken.
@@ -84,6 +104,20 @@ impl Admission {
     /// The last claim to be this cluster that was refused here.
     pub fn last_refused(&self, cluster: &ClusterId) -> Option<RefusedClaim> {
         self.0.refused.lock().unwrap_or_else(PoisonError::into_inner).get(cluster).cloned()
+    }
+}
+
+/// Somebody who proved who it is.
+pub(super) struct Caller {
+    shown: Shown,
+    proven: Proven,
+    changes: watch::Receiver<()>,
+}
+
+impl Caller {
+    /// What it proved it by.
+    pub(super) fn means(&self) -> Means {
+        self.proven.means()
     }
 }
 

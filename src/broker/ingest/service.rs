@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{info, warn};
 
-use super::admission::Admission;
+use super::admission::{Admission, Caller};
 use super::committer::CommitterHandle;
 use super::opener::{OpenError, Opener, OpenerHandle};
 use super::session::{End, Limits, Session, State};
@@ -24,7 +24,7 @@ use crate::broker::directory::SharedDirectory;
 use crate::broker::follower::FeedHandle;
 use crate::broker::metrics::BrokerMetrics;
 use crate::core::ids::{ClusterId, Epoch};
-use crate::ports::{Clock, Proven, SessionOpened, SessionOpening, Store};
+use crate::ports::{Clock, SessionOpened, SessionOpening, Store};
 use crate::wire::v1::federation_server::Federation;
 use crate::wire::v1::{self, agent_message, broker_message, welcome};
 
@@ -108,12 +108,12 @@ impl Inner {
     /// Takes Hello, opens the session and says Welcome; then the session runs.
     async fn serve(
         self: Arc<Self>,
-        proven: Proven,
+        caller: Caller,
         mut inbound: Streaming<v1::AgentMessage>,
         outbound: mpsc::Sender<Result<v1::BrokerMessage, Status>>,
     ) {
         let opened = tokio::select! {
-            opened = self.open(&proven, &mut inbound, &outbound) => opened,
+            opened = self.open(&caller, &mut inbound, &outbound) => opened,
             () = self.drain.cancelled() => Err(Status::unavailable("the broker shuts down: connect again")),
         };
         let (session, superseded) = match opened {
@@ -132,6 +132,7 @@ impl Inner {
         let end = tokio::select! {
             end = session.run(inbound, superseded, self.drain.clone(), age) => end,
             () = overdue => End::Failed(Status::deadline_exceeded("the agent reads nothing of what it is told")),
+            withdrawn = self.parts.admission.withdrawn(caller, &cluster) => End::Failed(withdrawn),
         };
         self.parts.metrics.sessions.dec();
         let reconnect_after_ms = self.reconnect_after_ms(&end);
@@ -178,7 +179,7 @@ impl Inner {
 
     async fn open(
         &self,
-        proven: &Proven,
+        caller: &Caller,
         inbound: &mut Streaming<v1::AgentMessage>,
         outbound: &mpsc::Sender<Result<v1::BrokerMessage, Status>>,
     ) -> Result<(Session, CancellationToken), Status> {
@@ -189,7 +190,7 @@ impl Inner {
             return Err(Status::invalid_argument("the first message has to be Hello"));
         };
         let cluster = self.registered(&hello.cluster)?;
-        self.parts.admission.claim(proven, &cluster)?;
+        self.parts.admission.claim(caller, &cluster)?;
         if hello.kube_system_uid.is_empty() {
             return Err(Status::invalid_argument("Hello has no kube-system UID: it tells clusters of one name apart"));
         }
@@ -218,7 +219,7 @@ impl Inner {
             true if root[..] == resume.root_digest[..] => welcome::Mode::Resume,
             true => welcome::Mode::Diff,
         };
-        info!(cluster = %cluster, epoch = epoch.0, mode = mode.as_str_name(), by = proven.means().as_str(), endpoints = resume.count, agent = %hello.agent_version, "session opened");
+        info!(cluster = %cluster, epoch = epoch.0, mode = mode.as_str_name(), by = caller.means().as_str(), endpoints = resume.count, agent = %hello.agent_version, "session opened");
         let limits = self.parts.limits.clone();
         let mut session = Session {
             cluster,
@@ -301,18 +302,19 @@ impl Federation for FederationService {
     type WatchStatusStream = Outgoing<v1::StatusBatch>;
 
     async fn publish(&self, request: Request<Streaming<v1::AgentMessage>>) -> Result<Response<Self::PublishStream>, Status> {
-        let proven = self.0.parts.admission.prove(&request).await?;
+        let caller = self.0.parts.admission.prove(&request).await?;
         let (outbound, stream) = mpsc::channel(OUTBOUND);
         let inner = Arc::clone(&self.0);
-        self.0.tracker.spawn(inner.serve(proven, request.into_inner(), outbound));
+        self.0.tracker.spawn(inner.serve(caller, request.into_inner(), outbound));
         // The headers go at once, whatever Hello will say.
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
 
     async fn watch_status(&self, request: Request<v1::WatchStatusRequest>) -> Result<Response<Self::WatchStatusStream>, Status> {
-        let proven = self.0.parts.admission.prove(&request).await?;
+        let admission = self.0.parts.admission.clone();
+        let caller = admission.prove(&request).await?;
         let cluster = self.0.registered(&request.get_ref().cluster)?;
-        self.0.parts.admission.claim(&proven, &cluster)?;
+        admission.claim(&caller, &cluster)?;
         let (outbound, stream) = mpsc::channel(4);
         let held = &request.get_ref().held_digests;
         // Who holds nothing decides by the replay what may be withdrawn: it must not lack what another replica made durable.
@@ -325,8 +327,16 @@ impl Federation for FederationService {
         };
         let (directory, drain) = (self.0.parts.directory.clone(), self.0.drain.clone());
         let clock = Arc::clone(&self.0.parts.clock);
-        let follow = status::follow(follower, directory, outbound, drain, move || clock.now());
-        self.0.tracker.spawn(follow);
+        let follow = status::follow(follower, directory, outbound.clone(), drain, move || clock.now());
+        self.0.tracker.spawn(async move {
+            tokio::select! {
+                () = follow => {}
+                withdrawn = admission.withdrawn(caller, &cluster) => {
+                    // It may have gone, or not read what it was told before.
+                    let _unheard = tokio::time::timeout(LAST_WORDS, outbound.send(Err(withdrawn))).await;
+                }
+            }
+        });
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
 }

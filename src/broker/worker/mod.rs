@@ -35,6 +35,7 @@ mod zone;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures::FutureExt as _;
 use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
@@ -54,7 +55,7 @@ use crate::core::routing::ZoneFacts;
 use crate::core::time::{Millis, Timestamp};
 use crate::ports::{Clock, DnsProvider, Store, ZoneRow};
 use agenda::Zones;
-use calls::{Call, Running};
+use calls::{Call, Done, Running};
 use gate::Place;
 use loading::Loading;
 use reviews::Reviews;
@@ -98,13 +99,13 @@ pub enum Message {
     Query(Query),
 }
 
-/// What a worker tells the directory: all zones that it found.
+/// What a worker tells the directory of its account's zones.
 #[derive(Clone, Debug)]
 pub struct Discovered {
     /// The account.
     pub account: AccountId,
-    /// Its zones.
-    pub zones: Vec<ZoneFacts>,
+    /// All of them; none when AWS does not let them be listed, so that nobody waits for them.
+    pub zones: Option<Vec<ZoneFacts>>,
 }
 
 /// What a worker is built from.
@@ -281,6 +282,23 @@ impl Worker {
         if is_news {
             self.note_waiting();
         }
+        if !self.discovery.is_complete() {
+            self.tell_directory(None);
+        }
+    }
+
+    /// Tells the directory, which takes it when it can; the worker goes on.
+    fn tell_directory(&mut self, zones: Option<Vec<ZoneFacts>>) {
+        let (discovered, message) = (self.discovered.clone(), Discovered { account: self.settings.account.clone(), zones });
+        self.spawn(
+            async move {
+                if discovered.send(message).await.is_err() {
+                    warn!("the directory is gone");
+                }
+                Done::Nothing
+            }
+            .boxed(),
+        );
     }
 
     fn spawn(&mut self, call: Call) {

@@ -1,6 +1,7 @@
 //! A broker with TLS and identities, in this process, and callers by hand.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -12,7 +13,7 @@ use tonic::{Request, Status};
 use zonefold::adapters::route53::AwsOptions;
 use zonefold::agent::access::Broker;
 use zonefold::agent::{Access, BrokerAddress, ClientCertificate, Material};
-use zonefold::app::broker::{BoundBroker, BrokerOptions, build};
+use zonefold::app::broker::{BoundBroker, BrokerOptions, Reloader, build};
 use zonefold::broker::ingest::REASON;
 use zonefold::config::Config;
 use zonefold::wire::v1::federation_client::FederationClient;
@@ -31,6 +32,8 @@ pub struct Site {
     pub http: SocketAddr,
     /// The broker's own certificate.
     pub own: Files,
+    config: Value,
+    reloader: Reloader,
     stop: CancellationToken,
     _running: JoinHandle<anyhow::Result<()>>,
 }
@@ -61,12 +64,20 @@ impl Site {
         for (key, value) in more.as_object().unwrap() {
             config[key] = value.clone();
         }
-        let config = Config::parse(&config.to_string(), "broker.yaml").unwrap();
-        let bound = build(&config, options()).await.unwrap();
-        let BoundBroker { grpc, http, .. } = bound;
+        let parsed = Arc::new(Config::parse(&config.to_string(), "broker.yaml").unwrap());
+        let bound = build(&parsed, options()).await.unwrap();
+        let (BoundBroker { grpc, http, .. }, reloader) = (&bound, bound.reloader(Arc::clone(&parsed)));
+        let (grpc, http) = (*grpc, *http);
         let stop = CancellationToken::new();
         let running = tokio::spawn(bound.run(stop.clone()));
-        Self { folder, authority, grpc, http, own, stop, _running: running }
+        Self { folder, authority, grpc, http, own, config, reloader, stop, _running: running }
+    }
+
+    /// The broker reads a configuration that has other clusters.
+    pub async fn reconfigure(&self, clusters: &Value) {
+        let mut config = self.config.clone();
+        config["clusters"] = clusters.clone();
+        self.reloader.apply(&Config::parse(&config.to_string(), "broker.yaml").unwrap()).await;
     }
 
     /// The way to this broker of somebody who shows these.
@@ -119,6 +130,14 @@ impl Session {
         self.up.send(up(Up::Ping(v1::Ping::default()))).await.unwrap();
         matches!(self.down.message().await, Ok(Some(v1::BrokerMessage { message: Some(Down::Pong(_) | Down::Ping(_)) })))
     }
+
+    /// How the broker ends it; it says nothing else before.
+    pub async fn end(mut self) -> Status {
+        match self.down.message().await {
+            Err(status) => status,
+            Ok(other) => panic!("the session goes on with {other:?}"),
+        }
+    }
 }
 
 fn up(message: Up) -> v1::AgentMessage {
@@ -147,12 +166,17 @@ pub async fn hello(access: &Access, cluster: &str) -> Result<Session, Status> {
     }
 }
 
-/// Asks for the statuses of a cluster.
+/// Asks for the statuses of a cluster, and reads the first.
 pub async fn watch(access: &Access, cluster: &str) -> Result<(), Status> {
+    statuses(access, cluster).await?.message().await.map(drop)
+}
+
+/// Asks for the statuses of a cluster.
+pub async fn statuses(access: &Access, cluster: &str) -> Result<tonic::Streaming<v1::StatusBatch>, Status> {
     let Broker { channel, authorization } = access.now().unwrap();
     let mut request = Request::new(v1::WatchStatusRequest { cluster: cluster.to_owned(), ..v1::WatchStatusRequest::default() });
     authorization.map(|value| request.metadata_mut().insert("authorization", value));
-    FederationClient::new(channel).watch_status(request).await?.into_inner().message().await.map(drop)
+    Ok(FederationClient::new(channel).watch_status(request).await?.into_inner())
 }
 
 /// The stable reason of a refusal, with its code.

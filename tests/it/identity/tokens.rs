@@ -14,7 +14,7 @@ use zonefold::core::time::Timestamp;
 use zonefold::ports::{Callers as _, Clock, Means, Proven, RefusedFor, Shown};
 
 use super::authority::{Signer, key_set, unsigned, write_keys};
-use super::site::{Site, hello, reason, watch as watch_statuses};
+use super::site::{Site, hello, reason, statuses, watch as watch_statuses};
 use crate::support::folder::TestFolder;
 use crate::support::network::get_json;
 
@@ -286,6 +286,23 @@ async fn the_broker_lets_in_whom_the_token_names() {
     // The issuer's keys cannot be read: the agent is not to blame, and comes again soon.
     let token = Signer::es256("one").token(&claims());
     assert_eq!(reason(hello(&site.by_token(&token), "east").await), (Code::Unavailable, "KEYS_UNAVAILABLE".to_owned()));
+}
+
+#[tokio::test]
+async fn an_identity_that_is_taken_away_ends_the_streams_that_it_opened() {
+    let cluster = |name: &str, token: &str| json!({ "name": name, "environment": "dev", "identity": { "token_sha256": hex(&token_hash(token)) } });
+    let [of_east, of_west, next] = ["that-of-east-0123456789", "that-of-west-0123456789", "the-next-of-east-0123456789"];
+    let site = Site::start(&json!([cluster("east", of_east), cluster("west", of_west)]), &json!({})).await;
+    let mut watching = statuses(&site.by_token(of_east), "east").await.unwrap();
+    assert!(watching.message().await.unwrap().unwrap().replay_done, "nothing is held");
+    let (east, mut west) =
+        (hello(&site.by_token(of_east), "east").await.unwrap(), hello(&site.by_token(of_west), "west").await.unwrap());
+
+    site.reconfigure(&json!([cluster("east", next), cluster("west", of_west)])).await;
+    assert_eq!(reason::<()>(Err(east.end().await)), (Code::Unauthenticated, "UNKNOWN_TOKEN".to_owned()));
+    assert_eq!(reason(watching.message().await), (Code::Unauthenticated, "UNKNOWN_TOKEN".to_owned()));
+    assert!(west.is_open().await, "a session whose identity stays goes on");
+    assert!(hello(&site.by_token(next), "east").await.is_ok());
 }
 
 fn hex(bytes: &[u8]) -> String {
