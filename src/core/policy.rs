@@ -136,13 +136,14 @@ pub enum ZonePattern {
 }
 
 impl ZonePattern {
-    /// Reads the text of a pattern.
+    /// Reads the text of a pattern. No zone has a wildcard for its name, however the star is written.
     pub fn parse(text: &str) -> Result<Self, NameError> {
-        match text.strip_prefix("*.") {
-            _ if text == "*" => Ok(Self::Any),
-            Some(rest) => Ok(Self::Below(DnsName::parse(rest)?)),
-            None => Ok(Self::Exactly(DnsName::parse(text)?)),
-        }
+        let name = DnsName::parse(text)?;
+        Ok(match (name.is_wildcard(), name.parent()) {
+            (false, _) => Self::Exactly(name),
+            (true, Some(parent)) => Self::Below(parent),
+            (true, None) => Self::Any,
+        })
     }
 
     /// Whether the zone's name fits.
@@ -273,7 +274,10 @@ mod tests {
         assert!(ZonePattern::parse("*").unwrap().matches(&name("anything.example")));
         let exactly = ZonePattern::parse("Example.com.").unwrap();
         assert!(exactly.matches(&name("example.com")) && !exactly.matches(&name("a.example.com")));
-        assert!(ZonePattern::parse("*.").is_err() && ZonePattern::parse("").is_err());
+        for star in ["*.", "\\052", "*\u{34f}", "\u{ff0a}"] {
+            assert_eq!(ZonePattern::parse(star).unwrap(), ZonePattern::Any, "{star:?}");
+        }
+        assert!(ZonePattern::parse("").is_err() && ZonePattern::parse("*..com").is_err());
     }
 
     #[test]
