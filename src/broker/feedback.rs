@@ -75,11 +75,17 @@ impl Feedback {
 
     /// Tells what another replica says of an endpoint and keeps.
     pub fn told(&self, held: &Held, told: &ToldStatus) {
-        if held.kept() != fingerprint(&told.status.verdict) {
-            // Whoever says so keeps it, if nothing goes wrong there: should it ever be said here, it is kept once more.
-            held.set_kept(NOT_KNOWN);
-        }
+        let kept = held.kept();
         self.directory.cluster(&told.cluster).tell(held, Arc::clone(&told.status), told.since);
+        if kept == fingerprint(&told.status.verdict) {
+            return;
+        }
+        // Whoever says so keeps it, if nothing goes wrong there: should it ever be said here, it is kept once more.
+        held.set_kept(NOT_KNOWN);
+        if kept != 0 && kept != NOT_KNOWN {
+            // What was kept from here may have come to the store after what they say, and would stand there.
+            let _gone = self.unkept.send(held.clone());
+        }
     }
 }
 
@@ -131,23 +137,26 @@ impl VerdictKeeper {
 
     /// Keeps what it can; answers what is to be tried again.
     async fn keep_all(&self, endpoints: Vec<Held>) -> BTreeMap<i64, Held> {
+        let mut again = BTreeMap::new();
         for (done, chunk) in endpoints.chunks(KEEP_AT_ONCE).enumerate() {
             match self.keep(chunk).await {
-                Ok(()) => {}
+                Ok(overtaken) => again.extend(overtaken.into_iter().map(|held| (held.arrival(), held))),
                 Err(StoreError::Unavailable(reason)) => {
                     warn!("the store is unavailable, verdicts are stored later: {reason}");
                     let rest = endpoints.iter().skip(done * KEEP_AT_ONCE);
-                    return rest.map(|held| (held.arrival(), held.clone())).collect();
+                    again.extend(rest.map(|held| (held.arrival(), held.clone())));
+                    return again;
                 }
                 // It would be refused again.
                 Err(error) => warn!("verdicts could not be stored; they are made anew at the next start: {error}"),
             }
             tokio::task::yield_now().await;
         }
-        BTreeMap::new()
+        again
     }
 
-    async fn keep(&self, endpoints: &[Held]) -> Result<(), StoreError> {
+    /// Answers those of which something else was said meanwhile: who said it may have kept it before this came to the store.
+    async fn keep(&self, endpoints: &[Held]) -> Result<Vec<Held>, StoreError> {
         let (mut rows, mut fingerprints) = (vec![], vec![]);
         for held in endpoints {
             let Some(status) = held.status() else { continue };
@@ -160,13 +169,60 @@ impl VerdictKeeper {
             fingerprints.push((held, fingerprint));
         }
         if rows.is_empty() {
-            return Ok(());
+            return Ok(vec![]);
         }
         let saved = self.store.save_verdicts(&rows).await;
-        for (held, fingerprint) in fingerprints {
+        for (held, kept) in &fingerprints {
             // A write that failed may have been carried out.
-            held.set_kept(if saved.is_ok() { fingerprint } else { NOT_KNOWN });
+            held.set_kept(if saved.is_ok() { *kept } else { NOT_KNOWN });
         }
-        saved
+        saved?;
+        let is_overtaken = |held: &Held, kept: u32| held.status().is_some_and(|status| fingerprint(&status.verdict) != kept);
+        Ok(fingerprints.into_iter().filter(|(held, kept)| is_overtaken(held, *kept)).map(|(held, _)| held.clone()).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::directory::Directory;
+    use crate::core::packed::PackedEndpoint;
+    use crate::core::testkit::{cluster, endpoint};
+    use crate::core::verdict::{Reason, Verdict};
+    use crate::ports::{EndpointNews, EndpointRow};
+
+    #[test]
+    fn what_was_kept_here_is_kept_anew_when_another_replica_says_something_else() {
+        let (unkept, mut to_keep) = mpsc::unbounded_channel();
+        let directory = SharedDirectory::from(Directory::default());
+        let feedback = Feedback::new(directory.clone(), unkept);
+        let web = endpoint("web", "www.example.com", "A", &["192.0.2.1"]);
+        let row = EndpointRow {
+            cluster: cluster("east"),
+            key: web.key.hash(),
+            version: web.version(),
+            arrival: 1,
+            endpoint: PackedEndpoint::pack(&web),
+            verdict: None,
+            updated_at: Timestamp(0),
+        };
+        directory.follow(EndpointNews::Stored(row), &mut vec![]);
+        let held = directory.cluster(&cluster("east")).get(&web.key.hash()).unwrap();
+        let verdict = |message: &str| Verdict::waiting(Reason::NoZone, message.to_owned(), None);
+        let told = |message: &str| ToldStatus {
+            cluster: cluster("east"),
+            key: web.key.hash(),
+            version: web.version(),
+            status: Arc::new(Status::of(verdict(message))),
+            since: Timestamp(1),
+        };
+        feedback.told(&held, &told("nothing was kept here"));
+        assert!(to_keep.try_recv().is_err(), "whoever says it keeps it");
+        held.set_kept(fingerprint(&verdict("this was")));
+        feedback.told(&held, &told("the same"));
+        assert_eq!(to_keep.try_recv().map(|held| held.arrival()), Ok(1));
+        held.set_kept(fingerprint(&verdict("the same")));
+        feedback.told(&held, &told("the same"));
+        assert!(to_keep.try_recv().is_err());
     }
 }
