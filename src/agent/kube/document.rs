@@ -46,9 +46,9 @@ pub struct Metadata {
     /// The version of the whole object, as the API server counts.
     #[serde(default)]
     pub resource_version: ArcStr,
-    /// The service that an EndpointSlice belongs to; of all labels only this is read.
-    #[serde(default, rename = "labels", deserialize_with = "service_name")]
-    pub service_name: ArcStr,
+    /// Its labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
     /// What people wrote on it.
     #[serde(default, deserialize_with = "annotations")]
     pub annotations: BTreeMap<String, String>,
@@ -84,15 +84,6 @@ fn annotations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<St
     let mut annotations: BTreeMap<String, String> = Option::deserialize(deserializer)?.unwrap_or_default();
     annotations.remove(LAST_APPLIED);
     Ok(annotations)
-}
-
-fn service_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ArcStr, D::Error> {
-    #[derive(Deserialize)]
-    struct Labels {
-        #[serde(default, rename = "kubernetes.io/service-name")]
-        service_name: ArcStr,
-    }
-    Ok(Option::<Labels>::deserialize(deserializer)?.map(|labels| labels.service_name).unwrap_or_default())
 }
 
 impl Document {
