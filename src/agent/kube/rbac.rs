@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use arcstr::ArcStr;
 
 use super::Telling;
-use super::resources::{ENDPOINT_SLICES, NAMESPACES, NODES, Resource, resource_of};
+use super::resources::{ENDPOINT_SLICES, GATEWAYS, LISTENER_SETS, NAMESPACES, NODES, Resource, resource_of};
 use crate::agent::sources::SourceKind;
 
 /// The name of everything that is printed.
@@ -57,13 +57,19 @@ pub fn manifests(wanted: &Wanted) -> String {
     text
 }
 
-/// What has no namespace: the UID that tells clusters apart, and nodes.
+/// What is read outside of the namespaces of the objects: the UID that tells clusters apart, nodes, Gateways.
 fn cluster_rules(sources: &[SourceKind]) -> Vec<Rule> {
     let resources = BTreeSet::from([NAMESPACES.plural.to_owned()]);
     let uid = Rule { group: NAMESPACES.group, resources, names: vec!["kube-system"], verbs: vec!["get"], note: "" };
     let note = "only for services of type NodePort, and those with the annotation endpoints-type";
     let nodes = sources.contains(&SourceKind::Service).then(|| around_rule(&NODES, note));
-    [uid].into_iter().chain(nodes).collect()
+    let has_routes = sources.iter().any(|source| resource_of(*source).group == GATEWAYS.group);
+    let gateways = has_routes.then(|| {
+        let resources = BTreeSet::from([GATEWAYS.plural.to_owned(), LISTENER_SETS.plural.to_owned()]);
+        Rule { resources, ..around_rule(&GATEWAYS, "") }
+    });
+    let labels = has_routes.then(|| around_rule(&NAMESPACES, "only for listeners that take routes from namespaces with labels"));
+    [uid].into_iter().chain(nodes).chain(gateways).chain(labels).collect()
 }
 
 fn object_rules(sources: &[SourceKind]) -> Vec<Rule> {
@@ -188,6 +194,18 @@ mod tests {
     fn a_namespace_is_a_text_whatever_it_looks_like() {
         let printed = documents(&printed(&[SourceKind::Service], &["123", "on"], Telling::Nowhere));
         assert_eq!((&printed[2]["metadata"]["namespace"], &printed[4]["metadata"]["namespace"]), (&"123".into(), &"on".into()));
+    }
+
+    #[test]
+    fn gateways_are_readable_wherever_they_stand() {
+        let printed = documents(&printed(&[SourceKind::GatewayHttpRoute], &["shop"], Telling::Nowhere));
+        let of_cluster: Vec<&serde_json::Value> =
+            printed[0]["rules"].as_array().unwrap().iter().map(|rule| &rule["resources"]).collect();
+        assert_eq!(
+            serde_json::json!(of_cluster),
+            serde_json::json!([["namespaces"], ["gateways", "listenersets"], ["namespaces"]])
+        );
+        assert_eq!(printed[2]["rules"][0]["resources"], serde_json::json!(["httproutes"]));
     }
 
     #[test]
