@@ -230,17 +230,23 @@ impl Index {
         entry.keys.into_iter().filter_map(|hash| self.remove(hash, DelCause::ObjectDeleted)).collect()
     }
 
-    /// Takes note that an object that was out of sight was found to be gone. What of it was seen since stays.
-    pub fn delete_unseen(&mut self, object: &ObjectRef) -> Vec<IndexChange> {
+    /// Withdraws what of an object was out of sight and was found to be gone. What was seen of it since stays.
+    pub fn withdraw_unseen(
+        &mut self,
+        object: &ObjectRef,
+        cause: DelCause,
+        is_gone: impl Fn(&EndpointKey) -> bool,
+    ) -> Vec<IndexChange> {
         let Some(entry) = self.objects.get_mut(object) else { return Vec::new() };
-        let is_out_of_sight = |hash: &KeyHash| self.endpoints.get(hash).is_some_and(Held::is_out_of_sight);
-        let unseen: BTreeSet<KeyHash> = entry.keys.iter().copied().filter(is_out_of_sight).collect();
-        entry.keys.retain(|hash| !unseen.contains(hash));
-        if entry.keys.is_empty() {
+        let is_open = |held: &Held| matches!(held.standing, Standing::Unseen(_)) && is_gone(&held.endpoint.key);
+        let gone: Vec<KeyHash> =
+            entry.keys.iter().copied().filter(|hash| self.endpoints.get(hash).is_some_and(is_open)).collect();
+        entry.keys.retain(|hash| !gone.contains(hash));
+        if entry.keys.is_empty() && cause == DelCause::ObjectDeleted {
             self.objects.remove(object);
             self.waiting.remove(object);
         }
-        unseen.into_iter().filter_map(|hash| self.remove(hash, DelCause::ObjectDeleted)).collect()
+        gone.into_iter().filter_map(|hash| self.remove(hash, cause)).collect()
     }
 
     /// Takes the complete list of a source's objects. Those that are not in it were deleted.
