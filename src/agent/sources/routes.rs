@@ -30,29 +30,40 @@ pub(super) fn extract(route: &Route, around: &Gateways<'_>) -> Extraction {
             return Extraction { unknown: Unknown::WholeObject(reason), ..collector.finish() };
         }
     };
-    // A parent that says nothing, or is not known, leaves its hosts as they were.
+    // A parent that serves nothing now leaves its hosts as they were.
     let mut silent = None;
     let mut found: BTreeMap<ArcStr, BTreeSet<ArcStr>> = BTreeMap::new();
     for parent in route.spec.parent_refs.iter().filter(|parent| parent.is_listener_set().is_some()) {
         match served(route, parent, &hosts, around) {
-            Ok(served) => {
-                for (host, targets) in served {
-                    found.entry(host).or_default().extend(targets);
-                }
+            Ok(served) => served.into_iter().for_each(|(host, targets)| found.entry(host).or_default().extend(targets)),
+            Err(Silence::Nothing(reason)) => silent = Some(reason),
+            // What the others serve may be less than what there is.
+            Err(Silence::Unread(reason)) => {
+                let unknown = Unknown::WholeObject(format!("{}: {reason}: what was published before stays", route.reference));
+                return Extraction { unknown, ..collector.finish() };
             }
-            Err(reason) => silent = Some(format!("{}: {reason}: what was published before stays", route.reference)),
         }
     }
+    // Of what has no address nothing comes here.
+    let never = Pending::Status(String::new());
     for (host, targets) in found {
-        let targets: Vec<ArcStr> = targets.into_iter().collect();
-        let reason =
-            format!("{} is served by Gateways that have no address yet: what was published before stays", route.reference);
-        collector.hosts(&[host], &targets, &Pending::Status(reason));
+        collector.hosts(&[host], &targets.into_iter().collect::<Vec<_>>(), &never);
     }
     match silent {
         None => collector.finish(),
-        Some(reason) => Extraction { unknown: Unknown::WholeObject(reason), ..collector.finish() },
+        Some(reason) => {
+            let unknown = Unknown::WholeObject(format!("{}: {reason}: what was published before stays", route.reference));
+            Extraction { unknown, ..collector.finish() }
+        }
     }
+}
+
+/// Why a parent names no targets.
+enum Silence {
+    /// It was looked at, and has none now, for this reason.
+    Nothing(String),
+    /// It was not looked at yet, for this reason.
+    Unread(String),
 }
 
 /// The hosts that the route names; an empty one stands for those of the listeners.
@@ -74,15 +85,15 @@ fn hosts(route: &Route, annotations: &Annotations) -> Result<BTreeSet<ArcStr>, S
     }
 }
 
-/// The hosts that one parent serves for the route, with its addresses. The error is why that cannot be told now.
+/// The hosts that one parent serves for the route, with its addresses.
 fn served(
     route: &Route,
     parent: &ParentRef,
     hosts: &BTreeSet<ArcStr>,
     around: &Gateways<'_>,
-) -> Result<Vec<(ArcStr, Vec<ArcStr>)>, String> {
+) -> Result<Vec<(ArcStr, Vec<ArcStr>)>, Silence> {
     if !is_accepted(route, parent) {
-        return Err(format!("{} has not accepted it", parent.name));
+        return Err(Silence::Nothing(format!("{} has not accepted it", parent.name)));
     }
     let place = parent.place(&route.reference.namespace);
     let (itself, gateway, namespace) = if parent.is_listener_set() == Some(true) {
@@ -93,6 +104,8 @@ fn served(
         (gateway, gateway, place.0)
     };
     let targets = [&itself.targets, &gateway.targets, &gateway.addresses].into_iter().find(|targets| !targets.is_empty());
+    let no_address = || Silence::Nothing(format!("{} has no address", parent.name));
+    let targets = targets.ok_or_else(no_address)?;
     let mut found = Vec::new();
     for listener in itself.spec.listeners.iter().filter(|listener| parent.names(listener)) {
         if !fits_kind(route.reference.source, listener) || !takes_from(listener, &namespace, &route.reference.namespace, around)?
@@ -101,7 +114,7 @@ fn served(
         }
         let listens_to = normal_host(&listener.hostname);
         let agreed = hosts.iter().filter_map(|host| agreed_host(&listens_to, host));
-        found.extend(agreed.map(|host| (host, targets.cloned().unwrap_or_default())));
+        found.extend(agreed.map(|host| (host, targets.clone())));
     }
     Ok(found)
 }
@@ -116,11 +129,12 @@ fn is_accepted(route: &Route, parent: &ParentRef) -> bool {
     route.status.parents.iter().any(|status| is_same(&status.parent_ref) && says(status))
 }
 
-fn look<'a>(known: &Known<&'a BTreeMap<Place, Gateway>>, place: &Place, what: &str) -> Result<&'a Gateway, String> {
+fn look<'a>(known: &Known<&'a BTreeMap<Place, Gateway>>, place: &Place, what: &str) -> Result<&'a Gateway, Silence> {
+    let is_away = || Silence::Nothing(format!("the {what} {}/{} is not there", place.0, place.1));
     match known {
-        Known::Never => Err(format!("its {what} is not known here")),
-        Known::NotYet(reason) => Err(reason.clone()),
-        Known::Now(all) => all.get(place).ok_or_else(|| format!("the {what} {}/{} is not there", place.0, place.1)),
+        Known::Never => Err(Silence::Unread(format!("its {what} is not known here"))),
+        Known::NotYet(reason) => Err(Silence::Unread(reason.clone())),
+        Known::Now(all) => all.get(place).ok_or_else(is_away),
     }
 }
 
@@ -138,18 +152,18 @@ fn fits_kind(source: SourceKind, listener: &Listener) -> bool {
 }
 
 /// Whether a listener in one namespace takes routes from another one.
-fn takes_from(listener: &Listener, namespace: &ArcStr, of_route: &ArcStr, around: &Gateways<'_>) -> Result<bool, String> {
+fn takes_from(listener: &Listener, namespace: &ArcStr, of_route: &ArcStr, around: &Gateways<'_>) -> Result<bool, Silence> {
     let allowed = &listener.allowed_routes.namespaces;
     match allowed.from.as_str() {
         "" | "Same" => Ok(namespace == of_route),
         "All" => Ok(true),
         "Selector" => match &around.namespaces {
-            Known::Never => Err("the labels of namespaces are not known here".to_owned()),
-            Known::NotYet(reason) => Err(reason.clone()),
+            Known::Never => Err(Silence::Unread("the labels of namespaces are not known here".to_owned())),
+            Known::NotYet(reason) => Err(Silence::Unread(reason.clone())),
             Known::Now(all) => match all.get(&(ArcStr::new(), of_route.clone())) {
                 Some(labels) => Ok(allowed.selector.matches(labels)),
                 // The route stands in it.
-                None => Err(format!("the labels of the namespace {of_route} were not read yet")),
+                None => Err(Silence::Unread(format!("the labels of the namespace {of_route} were not read yet"))),
             },
         },
         _ => Ok(false),
@@ -171,6 +185,8 @@ fn agreed_host(listener: &ArcStr, route: &ArcStr) -> Option<ArcStr> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn gateway(yaml: &str, targets: &[&str], addresses: &[&str]) -> Gateway {
@@ -305,6 +321,29 @@ mod tests {
         let spec = format!("{{hostnames: [a.example.com], parentRefs: [{PUBLIC}, {OWN}]}}");
         let (found, is_kept) = run("HTTPRoute", "", &spec, PUBLIC);
         assert!(found.len() == 2 && is_kept, "one of two parents said something");
+        let spec = "{hostnames: [a.b], parentRefs: [{name: own}, {name: new}]}";
+        let (found, is_kept) = run("HTTPRoute", "", spec, "{name: own};{name: new}");
+        assert!(found == ["a.b lb.example.org"] && is_kept, "what one of two Gateways had stays while it has no address");
+    }
+
+    #[test]
+    fn while_some_of_its_parents_were_not_read_a_route_says_nothing_at_all() {
+        let object = json!({
+            "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": "web", "namespace": "shop"},
+            "spec": {"hostnames": ["a.b"], "parentRefs": [{"name": "own"}, {"kind": "ListenerSet", "name": "more"}]},
+            "status": {"parents": [
+                {"parentRef": {"name": "own"}, "conditions": [{"type": "Accepted", "status": "True"}]},
+                {"parentRef": {"kind": "ListenerSet", "name": "more"}, "conditions": [{"type": "Accepted", "status": "True"}]},
+            ]},
+        });
+        let object = super::super::Object::read(object).unwrap().unwrap();
+        let super::super::Object::Route(route) = object else { panic!("{object:?}") };
+        let gateways =
+            BTreeMap::from([(place("shop", "own"), gateway(r#"{"listeners": [{"protocol": "HTTP"}]}"#, &[], &["192.0.2.1"]))]);
+        let read = Gateways { gateways: Known::Now(&gateways), ..Gateways::default() };
+        let listener_sets = Known::NotYet("ListenerSets were not read".to_owned());
+        let found = extract(&route, &Gateways { listener_sets, ..read });
+        assert!(found.endpoints.is_empty() && matches!(found.unknown, Unknown::WholeObject(_)), "{found:?}");
     }
 
     #[test]
