@@ -80,7 +80,7 @@ impl Objects {
     /// The kinds that are read.
     fn kinds(&self) -> Vec<SourceKind> {
         match self {
-            Self::Manifests(_) => SourceKind::ALL.to_vec(),
+            Self::Manifests(_) => SourceKind::IN_FOLDERS.to_vec(),
             Self::Cluster(_, options) => options.sources.clone(),
         }
     }

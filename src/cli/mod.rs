@@ -162,7 +162,8 @@ pub enum AgentCommand {
 #[derive(Clone, Debug, Args)]
 pub struct SourceArgs {
     /// The kinds of objects that are read from a live cluster: service, ingress, dnsendpoint, f5-virtualserver,
-    /// f5-transportserver, nginx-virtualserver
+    /// f5-transportserver, nginx-virtualserver, gateway-httproute, gateway-grpcroute, gateway-tlsroute, gateway-tcproute,
+    /// gateway-udproute
     #[arg(long, env = "ZONEFOLD_SOURCE", value_name = "SOURCE", value_delimiter = ',', default_value = "service,ingress")]
     pub source: Vec<String>,
     /// Only objects in these namespaces; without it in all

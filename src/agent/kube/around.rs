@@ -6,13 +6,13 @@ use arcstr::ArcStr;
 use serde_json::Value;
 
 use super::document::Document;
+use crate::agent::sources::annotations::Annotations;
+pub use crate::agent::sources::gateways::Place;
+use crate::agent::sources::gateways::{Gateway, GatewayStatus, Labels};
 use crate::agent::sources::surroundings::{Backend, Known, Node};
 
 /// The label by which an EndpointSlice names its service.
 const SERVICE_LABEL: &str = "kubernetes.io/service-name";
-
-/// A namespace and a name; nodes have no namespace.
-pub type Place = (ArcStr, ArcStr);
 
 /// Rows by place, read from a list and a watch.
 pub struct Table<Row> {
@@ -35,11 +35,13 @@ impl<Row: PartialEq> Table<Row> {
         self.listings.insert(scope, BTreeSet::new());
     }
 
-    /// Takes a row of a list or of the watch. Answers whether it is another one than before.
-    pub fn put(&mut self, scope: usize, place: Place, row: Row) -> bool {
+    /// Takes a row of a list or of the watch. Answers whether it is another one than before. One that cannot be understood leaves
+    /// the one that could.
+    pub fn put(&mut self, scope: usize, place: Place, row: Option<Row>) -> bool {
         if let Some(listing) = self.listings.get_mut(&scope) {
             listing.insert(place.clone());
         }
+        let Some(row) = row else { return false };
         let is_new = self.rows.get(&place).is_none_or(|before| *before != row);
         self.rows.insert(place, row);
         is_new
@@ -76,6 +78,16 @@ impl<Row: PartialEq> Table<Row> {
     /// Whether so many scopes were read completely.
     fn is_known(&self, scopes: usize) -> bool {
         self.listed.len() >= scopes
+    }
+
+    /// All rows, as far as they are known.
+    pub fn known(&self, what: &str) -> Known<&BTreeMap<Place, Row>> {
+        if self.is_known(1) { Known::Now(&self.rows) } else { self.not_yet(what) }
+    }
+
+    /// The rows as far as they were observed.
+    pub fn rows(&self) -> impl Iterator<Item = &Row> {
+        self.rows.values()
     }
 
     fn not_yet<T>(&self, what: &str) -> Known<T> {
@@ -124,21 +136,21 @@ impl Table<Slice> {
 }
 
 /// Reads a Node.
-pub fn node(document: &Document) -> Node {
+pub fn node(document: &Document) -> Option<Node> {
     let of_type = |wanted: &str| {
         let addresses = document.status["addresses"].as_array().into_iter().flatten();
         let found = addresses.filter(|address| address["type"] == wanted).filter_map(|address| address["address"].as_str());
         found.map(ArcStr::from).collect::<Vec<_>>()
     };
-    Node {
+    Some(Node {
         external: of_type("ExternalIP"),
         internal: of_type("InternalIP"),
         is_schedulable: document.spec["unschedulable"] != true,
-    }
+    })
 }
 
 /// Reads an EndpointSlice.
-pub fn slice(document: &Document) -> Slice {
+pub fn slice(document: &Document) -> Option<Slice> {
     let text = |value: &Value| ArcStr::from(value.as_str().unwrap_or_default());
     let backend = |endpoint: &Value| Backend {
         address: text(&endpoint["addresses"][0]),
@@ -151,5 +163,25 @@ pub fn slice(document: &Document) -> Slice {
     backends.retain(|backend| !backend.address.is_empty());
     backends.sort();
     let service = document.metadata.labels.get(SERVICE_LABEL).map(|name| ArcStr::from(name.as_str())).unwrap_or_default();
-    Slice { service, backends }
+    Some(Slice { service, backends })
+}
+
+/// Reads a Gateway or a ListenerSet; none for one that cannot be understood, so that the last one that could still counts.
+pub fn gateway(document: &Document) -> Option<Gateway> {
+    let status: GatewayStatus = serde_json::from_value(or_empty(&document.status)).ok()?;
+    let addresses = status.addresses.into_iter().map(|address| ArcStr::from(address.value.trim_end_matches('.')));
+    Some(Gateway {
+        targets: Annotations::read(&document.metadata.annotations).targets,
+        spec: serde_json::from_value(or_empty(&document.spec)).ok()?,
+        addresses: addresses.filter(|address| !address.is_empty()).collect(),
+    })
+}
+
+/// Reads the labels of a Namespace.
+pub fn labels(document: &Document) -> Option<Labels> {
+    Some(document.metadata.labels.clone())
+}
+
+fn or_empty(value: &Value) -> Value {
+    if value.is_null() { Value::Object(serde_json::Map::new()) } else { value.clone() }
 }

@@ -29,6 +29,7 @@ struct State {
     objects: BTreeMap<(String, String, String), Value>,
     history: Vec<(u64, String, String)>,
     watches: Vec<(String, mpsc::UnboundedSender<Result<Bytes, std::io::Error>>)>,
+    lost: Vec<mpsc::UnboundedSender<Result<Bytes, std::io::Error>>>,
     refused: BTreeMap<String, u16>,
     /// The connection breaks.
     is_away: bool,
@@ -143,6 +144,13 @@ impl Fake {
         for (_, watch) in self.lock().watches.drain(..) {
             let _ = watch.send(Err(std::io::Error::other("connection reset")));
         }
+    }
+
+    /// The watches stay open and are told nothing more.
+    pub fn lose_watches(&self) {
+        let mut state = self.lock();
+        let lost = std::mem::take(&mut state.watches);
+        state.lost.extend(lost.into_iter().map(|(_, watch)| watch));
     }
 
     pub fn end_watches(&self) {

@@ -27,8 +27,10 @@ use crate::agent::session::backoff::{Backoff, Pace};
 const PAGE_OBJECTS: u32 = 250;
 /// How long a watch lasts before the API server ends it, at least; up to a quarter more is added, so that not all end at once.
 const WATCH_SECS: u32 = 240;
-/// How long after its end a watch that says nothing is taken for dead.
+/// How long after its end a watch that is not over is taken for dead.
 const WATCH_GRACE: Duration = Duration::from_secs(30);
+/// A watch that said nothing for so long is begun anew: bookmarks come every minute, and a connection may end unnoticed.
+const WATCH_SILENCE: Duration = Duration::from_secs(150);
 /// How soon a watch that ended at once is begun again.
 const SHORT_WATCH: Duration = Duration::from_secs(1);
 /// How long a kind that is not there is left alone before it is looked for again, at most.
@@ -240,6 +242,7 @@ impl<Id: Copy> Feed<Id> {
             self.tell(News::Resumed).await?;
         }
         let mut events = std::pin::pin!(events);
+        let mut heard_at = Instant::now();
         loop {
             let event = tokio::select! {
                 event = events.next() => event,
@@ -251,9 +254,11 @@ impl<Id: Copy> Feed<Id> {
                     continue;
                 }
                 () = sleep_until(dead_at) => {
-                    return Ok(Err(Fault::Other("the API server neither said anything nor ended the watch".to_owned())));
+                    return Ok(Err(Fault::Other("the API server did not end the watch".to_owned())));
                 }
+                () = sleep_until(heard_at + WATCH_SILENCE) => break,
             };
+            heard_at = Instant::now();
             match event {
                 Some(Ok(event)) => {
                     if let Err(fault) = self.take_event(event, at, held).await? {

@@ -18,7 +18,7 @@ use super::document::Document;
 use super::feed::{DELETION_GRACE, News};
 use super::resources::{Origin, resource_of};
 use super::world::{FeedId, Followed, Reading};
-use crate::agent::index::{Index, Kept, Standing};
+use crate::agent::index::{DelCause, Index, Kept, Standing};
 use crate::agent::shared::{Shared, State};
 use crate::agent::sources::{ObjectRef, SourceKind};
 use crate::core::endpoint::{EndpointKey, Version};
@@ -141,19 +141,28 @@ async fn prove(prover: &Prover, shared: &Shared, source: SourceKind) {
     let _ = prover.to.send(((Followed::Objects(source), 0), News::Proven)).await;
 }
 
-/// What was out of sight may have been deleted since; and who deletes it does not tell this agent.
+/// What was out of sight may have been deleted since, and who deletes it does not tell this agent; what could not be looked up may
+/// be told now.
 async fn look_again(prover: &Prover, shared: &Shared) {
     let unseen = shared.read(|state| unseen(&state.index, &prover.sources));
     let mut gone: BTreeMap<SourceKind, Vec<ObjectRef>> = BTreeMap::new();
     for object in unseen {
-        if matches!(find(prover, &object).await, Found::Gone) {
-            gone.entry(object.source).or_default().push(object);
+        match find(prover, &object).await {
+            Found::Gone => gone.entry(object.source).or_default().push(object),
+            found @ Found::There(_) => {
+                let is_gone = |key: &EndpointKey| judge(&prover.reading, object.source, &found, key) == Judgement::Withdrawn;
+                shared.update(|state| state.index.withdraw_unseen(&object, DelCause::HostRemoved, is_gone));
+            }
+            Found::Unknown(_) => {}
         }
         sleep(PAUSE).await;
     }
     for (source, objects) in gone {
         if outlasted_by_its_kind(prover, source).await.is_ok() {
-            shared.update(|state| objects.iter().flat_map(|object| state.index.delete_unseen(object)).collect());
+            shared.update(|state| {
+                let withdraw = |object| state.index.withdraw_unseen(object, DelCause::ObjectDeleted, |_| true);
+                objects.iter().flat_map(withdraw).collect()
+            });
         }
     }
 }

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use arcstr::ArcStr;
 
 use super::Telling;
-use super::resources::{ENDPOINT_SLICES, LEASES, NAMESPACES, NODES, Resource, resource_of};
+use super::resources::{ENDPOINT_SLICES, GATEWAYS, LEASES, LISTENER_SETS, NAMESPACES, NODES, Resource, resource_of};
 use crate::agent::sources::SourceKind;
 
 /// The name of what is printed.
@@ -64,13 +64,19 @@ pub fn manifests(wanted: &Wanted) -> String {
     text
 }
 
-/// What has no namespace: the UID that tells clusters apart, and nodes.
+/// What is read outside of the namespaces of the objects: the UID that tells clusters apart, nodes, Gateways.
 fn cluster_rules(sources: &[SourceKind]) -> Vec<Rule> {
     let resources = BTreeSet::from([NAMESPACES.plural.to_owned()]);
     let uid = Rule { group: NAMESPACES.group, resources, names: vec!["kube-system".to_owned()], verbs: vec!["get"], note: "" };
     let note = "only for services of type NodePort, and those with the annotation endpoints-type";
     let nodes = sources.contains(&SourceKind::Service).then(|| around_rule(&NODES, note));
-    [uid].into_iter().chain(nodes).collect()
+    let has_routes = sources.iter().any(|source| resource_of(*source).group == GATEWAYS.group);
+    let gateways = has_routes.then(|| {
+        let resources = BTreeSet::from([GATEWAYS.plural.to_owned(), LISTENER_SETS.plural.to_owned()]);
+        Rule { resources, ..around_rule(&GATEWAYS, "") }
+    });
+    let labels = has_routes.then(|| around_rule(&NAMESPACES, "only for listeners that take routes from namespaces with labels"));
+    [uid].into_iter().chain(nodes).chain(gateways).chain(labels).collect()
 }
 
 fn object_rules(sources: &[SourceKind]) -> Vec<Rule> {
@@ -229,6 +235,18 @@ mod tests {
         );
         assert_eq!(printed[3]["roleRef"]["name"], printed[2]["metadata"]["name"]);
         assert_ne!(printed[2]["metadata"]["name"], printed[0]["metadata"]["name"]);
+    }
+
+    #[test]
+    fn gateways_are_readable_wherever_they_stand() {
+        let printed = documents(&printed(&[SourceKind::GatewayHttpRoute], &["shop"], Telling::Nowhere));
+        let of_cluster: Vec<&serde_json::Value> =
+            printed[0]["rules"].as_array().unwrap().iter().map(|rule| &rule["resources"]).collect();
+        assert_eq!(
+            serde_json::json!(of_cluster),
+            serde_json::json!([["namespaces"], ["gateways", "listenersets"], ["namespaces"]])
+        );
+        assert_eq!(printed[2]["rules"][0]["resources"], serde_json::json!(["httproutes"]));
     }
 
     #[test]

@@ -35,9 +35,20 @@ pub const fn resource_of(source: SourceKind) -> Resource {
         SourceKind::F5VirtualServer => custom("cis.f5.com", &["v1"], "virtualservers", "VirtualServer"),
         SourceKind::F5TransportServer => custom("cis.f5.com", &["v1"], "transportservers", "TransportServer"),
         SourceKind::NginxVirtualServer => custom("k8s.nginx.org", &["v1"], "virtualservers", "VirtualServer"),
+        SourceKind::GatewayHttpRoute => custom(GATEWAY_API, &["v1", "v1beta1"], "httproutes", "HTTPRoute"),
+        SourceKind::GatewayGrpcRoute => custom(GATEWAY_API, &["v1", "v1alpha2"], "grpcroutes", "GRPCRoute"),
+        SourceKind::GatewayTlsRoute => custom(GATEWAY_API, &["v1", "v1alpha3", "v1alpha2"], "tlsroutes", "TLSRoute"),
+        SourceKind::GatewayTcpRoute => custom(GATEWAY_API, &["v1", "v1alpha2"], "tcproutes", "TCPRoute"),
+        SourceKind::GatewayUdpRoute => custom(GATEWAY_API, &["v1", "v1alpha2"], "udproutes", "UDPRoute"),
     }
 }
 
+const GATEWAY_API: &str = "gateway.networking.k8s.io";
+
+/// The Gateways that routes are served by.
+pub const GATEWAYS: Resource = custom(GATEWAY_API, &["v1", "v1beta1"], "gateways", "Gateway");
+/// Further listeners of Gateways.
+pub const LISTENER_SETS: Resource = custom(GATEWAY_API, &["v1"], "listenersets", "ListenerSet");
 /// The nodes of the cluster.
 pub const NODES: Resource = built_in("", "nodes", "Node");
 /// The pods behind services.
@@ -45,6 +56,7 @@ pub const ENDPOINT_SLICES: Resource = built_in("discovery.k8s.io", "endpointslic
 /// What decides which of several agents leads.
 pub const LEASES: Resource = built_in("coordination.k8s.io", "leases", "Lease");
 /// Namespaces; of them only kube-system is read, for its UID.
+/// Namespaces: kube-system for its UID, and all for their labels where a Gateway selects by them.
 pub const NAMESPACES: Resource = built_in("", "namespaces", "Namespace");
 
 const fn built_in(group: &'static str, plural: &'static str, kind: &'static str) -> Resource {

@@ -144,9 +144,15 @@ async fn a_restart_with_another_filter_keeps_what_it_leaves_out_until_that_is_de
 async fn a_restart_without_the_right_to_look_keeps_everything() {
     let fake = cluster();
     fake.refuse("/api/v1/namespaces/shop/services", 403);
-    let agent = Agent::start(&fake, Filter::default(), &[("gone.example.com", "service", "gone")]);
+    let held_by_the_broker = [("gone.example.com", "service", "gone"), ("old.example.com", "service", "web")];
+    let agent = Agent::start(&fake, Filter::default(), &held_by_the_broker);
     agent.until_synced(SourceKind::Service).await;
-    assert_eq!(agent.held(), ["(unseen gone.example.com)", "mail.example.com", "web.example.com"]);
+    let all = ["(unseen gone.example.com)", "(unseen old.example.com)", "mail.example.com", "web.example.com"];
+    assert_eq!(agent.held(), all);
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    assert_eq!(agent.held(), all);
+    fake.refuse("/api/v1/namespaces/shop/services", 0);
+    agent.until("is looked up", |state| held(state) == ["mail.example.com", "web.example.com"]).await;
 }
 
 #[tokio::test(start_paused = true)]

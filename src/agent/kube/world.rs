@@ -11,9 +11,10 @@ use super::around::{self, Nodes, Place, Slice, Table};
 use super::document::Document;
 use super::feed::News;
 use super::filter::Filter;
-use super::resources::{ENDPOINT_SLICES, NODES, Resource, resource_of};
+use super::resources::{ENDPOINT_SLICES, GATEWAYS, LISTENER_SETS, NAMESPACES, NODES, Resource, resource_of};
 use crate::agent::index::{Index, IndexChange, Standing};
-use crate::agent::sources::surroundings::{Known, Need, Node, Surroundings};
+use crate::agent::sources::gateways::{Gateway, Labels};
+use crate::agent::sources::surroundings::{Gateways, Known, Need, Node, Surroundings};
 use crate::agent::sources::{ExtractOptions, Extraction, Object, ObjectRef, SourceKind, Unknown, Warning, extract_among, needs};
 
 /// Where objects were read, for people.
@@ -32,6 +33,12 @@ pub enum Followed {
     HeadlessSlices,
     /// The pods behind all other services.
     LocalSlices,
+    /// The Gateways of routes.
+    Gateways,
+    /// The ListenerSets of routes.
+    ListenerSets,
+    /// The namespaces, for their labels.
+    Namespaces,
 }
 
 /// What is followed, and the number of its scope.
@@ -44,6 +51,9 @@ impl Followed {
             Self::Objects(source) => resource_of(source),
             Self::Nodes => NODES,
             Self::HeadlessSlices | Self::LocalSlices => ENDPOINT_SLICES,
+            Self::Gateways => GATEWAYS,
+            Self::ListenerSets => LISTENER_SETS,
+            Self::Namespaces => NAMESPACES,
         }
     }
 
@@ -51,7 +61,7 @@ impl Followed {
     pub fn labels(self, filter: &Filter) -> Option<String> {
         match self {
             Self::Objects(_) => filter.label_selector(),
-            Self::Nodes => None,
+            Self::Nodes | Self::Gateways | Self::ListenerSets | Self::Namespaces => None,
             Self::HeadlessSlices => Some(HEADLESS_LABEL.to_owned()),
             Self::LocalSlices => Some(format!("!{HEADLESS_LABEL}")),
         }
@@ -62,6 +72,9 @@ impl Followed {
             Need::Nodes => Self::Nodes,
             Need::HeadlessBackends => Self::HeadlessSlices,
             Need::LocalBackends => Self::LocalSlices,
+            Need::Gateways => Self::Gateways,
+            Need::ListenerSets => Self::ListenerSets,
+            Need::Namespaces => Self::Namespaces,
         }
     }
 }
@@ -151,6 +164,9 @@ pub struct World {
     nodes: Nodes,
     headless: Table<Slice>,
     local: Table<Slice>,
+    gateways: Table<Gateway>,
+    listener_sets: Table<Gateway>,
+    labels: Table<Labels>,
 }
 
 impl World {
@@ -170,6 +186,9 @@ impl World {
             nodes: Nodes::default(),
             headless: Table::default(),
             local: Table::default(),
+            gateways: Table::default(),
+            listener_sets: Table::default(),
+            labels: Table::default(),
         }
     }
 
@@ -180,7 +199,11 @@ impl World {
 
     /// The scopes in which something is followed: namespaces, or none for all.
     pub fn scopes(&self, followed: Followed) -> Vec<Option<ArcStr>> {
-        if followed == Followed::Nodes { vec![None] } else { self.namespaces.clone() }
+        match followed {
+            // A Gateway may stand in another namespace than its routes.
+            Followed::Nodes | Followed::Gateways | Followed::ListenerSets | Followed::Namespaces => vec![None],
+            Followed::Objects(_) | Followed::HeadlessSlices | Followed::LocalSlices => self.namespaces.clone(),
+        }
     }
 
     /// Takes what was observed. Answers what it changes, and what people should look at.
@@ -205,6 +228,21 @@ impl World {
                 let stirs = |(namespace, _): &Place, slice: &Slice| Stirred::Service((namespace.clone(), slice.service.clone()));
                 let stirred = take_rows(table, scope, namespace, news, around::slice, stirs, &mut said);
                 (if is_headless { Need::HeadlessBackends } else { Need::LocalBackends }, stirred)
+            }
+            Followed::Gateways | Followed::ListenerSets => {
+                let is_gateway = followed == Followed::Gateways;
+                let table = if is_gateway { &mut self.gateways } else { &mut self.listener_sets };
+                let stirred = take_rows(table, scope, None, news, around::gateway, |_, _| Stirred::Everything, &mut said);
+                if table.rows().any(Gateway::selects_namespaces) {
+                    self.wanted.insert(Followed::Namespaces);
+                }
+                (if is_gateway { Need::Gateways } else { Need::ListenerSets }, stirred)
+            }
+            Followed::Namespaces => {
+                let stirred =
+                    take_rows(&mut self.labels, scope, None, news, around::labels, |_, _| Stirred::Everything, &mut said);
+                // Whatever depends on Gateways may depend on what they select.
+                (Need::Gateways, stirred)
             }
         };
         (self.read_again(index, need, &stirred), said)
@@ -260,7 +298,7 @@ impl World {
             }
             // What is kept of objects that depend on others may be known to be gone by now.
             News::Proven => {
-                for need in [Need::Nodes, Need::HeadlessBackends, Need::LocalBackends] {
+                for need in [Need::Nodes, Need::HeadlessBackends, Need::LocalBackends, Need::Gateways] {
                     changes.extend(self.read_again(index, need, &Stirred::Everything));
                 }
             }
@@ -299,6 +337,11 @@ impl World {
             backends: match has_backends {
                 true => table.behind(self.namespaces.len(), &reference.namespace, &reference.name),
                 false => Known::Never,
+            },
+            gateways: Gateways {
+                gateways: self.gateways.known("Gateways"),
+                listener_sets: self.listener_sets.known("ListenerSets"),
+                namespaces: self.labels.known("namespaces"),
             },
         };
         extract_among(object, self.reading.extract, &around)
@@ -346,7 +389,7 @@ fn take_rows<Row: PartialEq>(
     scope: usize,
     namespace: Option<ArcStr>,
     news: News,
-    read: fn(&Document) -> Row,
+    read: fn(&Document) -> Option<Row>,
     stirs: impl Fn(&Place, &Row) -> Stirred,
     said: &mut Vec<String>,
 ) -> Stirred {
@@ -364,7 +407,7 @@ fn take_rows<Row: PartialEq>(
         }
         News::Applied(document) => {
             let (place, row) = (place_of(&document), read(&document));
-            let stirred = stirs(&place, &row);
+            let stirred = row.as_ref().map_or(Stirred::Nothing, |row| stirs(&place, row));
             if table.put(scope, place, row) {
                 return stirred;
             }

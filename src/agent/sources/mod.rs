@@ -15,9 +15,12 @@ use crate::core::endpoint::{Endpoint, EndpointKey};
 
 pub mod annotations;
 mod custom;
+pub mod gateways;
 mod ingress;
 pub mod object;
+pub mod routes;
 mod service;
+mod slim;
 pub mod surroundings;
 
 pub use object::{Object, ObjectError};
@@ -43,11 +46,41 @@ pub enum SourceKind {
     /// `k8s.nginx.org/v1` VirtualServer.
     #[serde(rename = "nginx-virtualserver")]
     NginxVirtualServer,
+    /// `gateway.networking.k8s.io` HTTPRoute.
+    #[serde(rename = "gateway-httproute")]
+    GatewayHttpRoute,
+    /// `gateway.networking.k8s.io` GRPCRoute.
+    #[serde(rename = "gateway-grpcroute")]
+    GatewayGrpcRoute,
+    /// `gateway.networking.k8s.io` TLSRoute.
+    #[serde(rename = "gateway-tlsroute")]
+    GatewayTlsRoute,
+    /// `gateway.networking.k8s.io` TCPRoute.
+    #[serde(rename = "gateway-tcproute")]
+    GatewayTcpRoute,
+    /// `gateway.networking.k8s.io` UDPRoute.
+    #[serde(rename = "gateway-udproute")]
+    GatewayUdpRoute,
 }
 
 impl SourceKind {
     /// All of them.
-    pub const ALL: [SourceKind; 6] = [
+    pub const ALL: [SourceKind; 11] = [
+        Self::Service,
+        Self::Ingress,
+        Self::DnsEndpoint,
+        Self::F5VirtualServer,
+        Self::F5TransportServer,
+        Self::NginxVirtualServer,
+        Self::GatewayHttpRoute,
+        Self::GatewayGrpcRoute,
+        Self::GatewayTlsRoute,
+        Self::GatewayTcpRoute,
+        Self::GatewayUdpRoute,
+    ];
+
+    /// Those that say everything themselves, so that a folder of manifests is enough.
+    pub const IN_FOLDERS: [SourceKind; 6] = [
         Self::Service,
         Self::Ingress,
         Self::DnsEndpoint,
@@ -65,6 +98,11 @@ impl SourceKind {
             Self::F5VirtualServer => "f5-virtualserver",
             Self::F5TransportServer => "f5-transportserver",
             Self::NginxVirtualServer => "nginx-virtualserver",
+            Self::GatewayHttpRoute => "gateway-httproute",
+            Self::GatewayGrpcRoute => "gateway-grpcroute",
+            Self::GatewayTlsRoute => "gateway-tlsroute",
+            Self::GatewayTcpRoute => "gateway-tcproute",
+            Self::GatewayUdpRoute => "gateway-udproute",
         }
     }
 
@@ -84,6 +122,11 @@ impl SourceKind {
             ("cis.f5.com", "VirtualServer") => Some(Self::F5VirtualServer),
             ("cis.f5.com", "TransportServer") => Some(Self::F5TransportServer),
             ("k8s.nginx.org", "VirtualServer") => Some(Self::NginxVirtualServer),
+            ("gateway.networking.k8s.io", "HTTPRoute") => Some(Self::GatewayHttpRoute),
+            ("gateway.networking.k8s.io", "GRPCRoute") => Some(Self::GatewayGrpcRoute),
+            ("gateway.networking.k8s.io", "TLSRoute") => Some(Self::GatewayTlsRoute),
+            ("gateway.networking.k8s.io", "TCPRoute") => Some(Self::GatewayTcpRoute),
+            ("gateway.networking.k8s.io", "UDPRoute") => Some(Self::GatewayUdpRoute),
             _ => None,
         }
     }
@@ -208,6 +251,7 @@ pub fn extract(object: &Object, options: ExtractOptions) -> Extraction {
 pub fn needs(object: &Object) -> BTreeSet<Need> {
     match object {
         Object::Service(service) => service::needs(service),
+        Object::Route(route) => routes::needs(route),
         Object::Ingress(_)
         | Object::DnsEndpoint(_)
         | Object::F5VirtualServer(_)
@@ -220,6 +264,7 @@ pub fn needs(object: &Object) -> BTreeSet<Need> {
 pub fn extract_among(object: &Object, options: ExtractOptions, around: &Surroundings<'_>) -> Extraction {
     match object {
         Object::Service(service) => service::extract(service, options, around),
+        Object::Route(route) => routes::extract(route, &around.gateways),
         Object::Ingress(ingress) => ingress::extract(ingress),
         Object::DnsEndpoint(object) => custom::extract_dns_endpoint(object),
         Object::F5VirtualServer(server) | Object::F5TransportServer(server) => custom::extract_f5(server),

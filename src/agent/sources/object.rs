@@ -7,6 +7,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use super::gateways::{RouteSpec, RouteStatus};
+use super::slim::{null_is_default, slim};
 use super::{ObjectRef, SourceKind};
 
 /// A reason is cut after so many characters.
@@ -42,7 +44,7 @@ impl ObjectError {
 
 /// An object of one of the kinds that are read.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(missing_docs, reason = "one for each SourceKind")]
+#[expect(missing_docs, reason = "one for each SourceKind, and one for all routes")]
 pub enum Object {
     Service(Manifest<ServiceSpec, LoadBalanced>),
     Ingress(Manifest<IngressSpec, LoadBalanced>),
@@ -50,6 +52,7 @@ pub enum Object {
     F5VirtualServer(Manifest<F5Spec, F5Status>),
     F5TransportServer(Manifest<F5Spec, F5Status>),
     NginxVirtualServer(Manifest<NginxSpec, NginxStatus>),
+    Route(Manifest<RouteSpec, RouteStatus>),
 }
 
 impl Object {
@@ -64,6 +67,11 @@ impl Object {
             SourceKind::F5VirtualServer => Manifest::read(source, document).map(Self::F5VirtualServer),
             SourceKind::F5TransportServer => Manifest::read(source, document).map(Self::F5TransportServer),
             SourceKind::NginxVirtualServer => Manifest::read(source, document).map(Self::NginxVirtualServer),
+            SourceKind::GatewayHttpRoute
+            | SourceKind::GatewayGrpcRoute
+            | SourceKind::GatewayTlsRoute
+            | SourceKind::GatewayTcpRoute
+            | SourceKind::GatewayUdpRoute => Manifest::read(source, document).map(Self::Route),
         })
     }
 
@@ -75,6 +83,7 @@ impl Object {
             Self::DnsEndpoint(manifest) => &manifest.reference,
             Self::F5VirtualServer(manifest) | Self::F5TransportServer(manifest) => &manifest.reference,
             Self::NginxVirtualServer(manifest) => &manifest.reference,
+            Self::Route(manifest) => &manifest.reference,
         }
     }
 }
@@ -144,10 +153,6 @@ fn scalar_text(value: Value) -> Option<String> {
     }
 }
 
-fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
-    Option::deserialize(deserializer).map(Option::unwrap_or_default)
-}
-
 /// A status that is not read.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Ignored;
@@ -156,17 +161,6 @@ impl<'de> Deserialize<'de> for Ignored {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         serde::de::IgnoredAny::deserialize(deserializer).map(|_| Self)
     }
-}
-
-macro_rules! slim {
-    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $kind:ty,)* }) => {
-        $(#[$doc])*
-        #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        pub struct $name {
-            $($(#[$field_doc])* #[serde(default, deserialize_with = "null_is_default")] pub $field: $kind,)*
-        }
-    };
 }
 
 slim! {

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use arcstr::ArcStr;
 
+use super::gateways::{Gateway, Labels, Place};
+
 /// What an object's endpoints depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Need {
@@ -13,6 +15,12 @@ pub enum Need {
     HeadlessBackends,
     /// The pods behind a service that only the nodes answer for on which they run.
     LocalBackends,
+    /// The Gateways of a route.
+    Gateways,
+    /// The ListenerSets of a route.
+    ListenerSets,
+    /// The labels of namespaces, where a listener takes routes by them.
+    Namespaces,
 }
 
 /// A node.
@@ -51,6 +59,17 @@ pub enum Known<T> {
     Now(T),
 }
 
+/// All that can be parents, as far as it is known.
+#[derive(Clone, Debug, Default)]
+pub struct Gateways<'a> {
+    /// The Gateways.
+    pub gateways: Known<&'a BTreeMap<Place, Gateway>>,
+    /// The ListenerSets.
+    pub listener_sets: Known<&'a BTreeMap<Place, Gateway>>,
+    /// The labels of the namespaces, by name; their place has no namespace.
+    pub namespaces: Known<&'a BTreeMap<Place, Labels>>,
+}
+
 /// What is around an object.
 #[derive(Clone, Debug, Default)]
 pub struct Surroundings<'a> {
@@ -58,12 +77,19 @@ pub struct Surroundings<'a> {
     pub nodes: Known<&'a BTreeMap<ArcStr, Node>>,
     /// The pods behind the object, where it is a service.
     pub backends: Known<Vec<&'a Backend>>,
+    /// What can be a parent of the object, where it is a route.
+    pub gateways: Gateways<'a>,
 }
 
 impl Surroundings<'_> {
     /// Around an object that is looked at by itself, where its surroundings could be known.
     pub fn not_looked_at() -> Self {
         let reason = || "what is around it was not looked at".to_owned();
-        Self { nodes: Known::NotYet(reason()), backends: Known::NotYet(reason()) }
+        let gateways = Gateways {
+            gateways: Known::NotYet(reason()),
+            listener_sets: Known::NotYet(reason()),
+            namespaces: Known::NotYet(reason()),
+        };
+        Self { nodes: Known::NotYet(reason()), backends: Known::NotYet(reason()), gateways }
     }
 }

@@ -304,7 +304,8 @@ fn the_error_of_a_long_value_is_short() {
 
 fn among(annotations: &[(&str, &str)], rest: &str, nodes: &BTreeMap<ArcStr, Node>, backends: &[Backend]) -> Extraction {
     let object = Object::read(serde_saphyr::from_str(&service(annotations, rest)).unwrap()).unwrap().unwrap();
-    let around = Surroundings { nodes: Known::Now(nodes), backends: Known::Now(backends.iter().collect()) };
+    let around =
+        Surroundings { nodes: Known::Now(nodes), backends: Known::Now(backends.iter().collect()), ..Surroundings::default() };
     extract_among(&object, ExtractOptions::default(), &around)
 }
 

@@ -338,3 +338,18 @@ async fn only_an_api_server_that_names_the_object_says_that_it_is_gone() {
         assert!(look(odd).await.is_err(), "{odd:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_falls_silent_is_begun_anew_where_it_was() {
+    let mut stage = Stage::new(with_services(&["a"]), SourceKind::Service, None);
+    stage.expect(&["list", "page a", "end"]).await;
+    stage.settled().await;
+    stage.fake.take_log();
+    // Nothing reaches the agent, not even that the connection is gone.
+    stage.fake.lose_watches();
+    stage.fake.put(CORE, "services", service("shop", "b", "b.example.com", None));
+    let began = Instant::now();
+    stage.expect(&["applied b"]).await;
+    assert!(began.elapsed() <= WATCH_SILENCE + Duration::from_secs(1));
+    assert_eq!(stage.fake.take_log(), ["WATCH /api/v1/services"]);
+}

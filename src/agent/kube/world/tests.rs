@@ -221,3 +221,48 @@ fn nodes_move_the_names_of_node_ports() {
     assert_eq!(stage.take(nodes, News::Deleted(boxed(node("a", "10.0.0.1")))), ["put np.example.com 10.0.0.2"]);
     assert!(stage.take(nodes, News::Deleted(boxed(node("b", "10.0.0.2")))).is_empty(), "no node at all withdraws nothing");
 }
+
+#[test]
+fn a_route_follows_its_gateway_and_keeps_its_name_while_that_has_no_address() {
+    let route_feed: FeedId = (Followed::Objects(SourceKind::GatewayHttpRoute), 0);
+    let gateway_feed: FeedId = (Followed::Gateways, 0);
+    let sources = [SourceKind::GatewayHttpRoute];
+    let mut stage = Stage { world: World::new(&sources, Reading::default()), index: Index::new(sources) };
+    let parent = json!({"name": "public", "namespace": "infra"});
+    let conditions = json!([{"type": "Accepted", "status": "True"}]);
+    let route: Document = serde_json::from_value(json!({
+        "metadata": {"namespace": "shop", "name": "web"},
+        "spec": {"hostnames": ["web.example.com"], "parentRefs": [parent]},
+        "status": {"parents": [{"parentRef": parent, "conditions": conditions}]},
+    }))
+    .unwrap();
+    let gateway = |addresses: &[&str], from: &str| -> Document {
+        let addresses: Vec<_> = addresses.iter().map(|value| json!({ "value": value })).collect();
+        let namespaces = json!({"from": from, "selector": {"matchLabels": {"dns": "on"}}});
+        let listener = json!({"name": "http", "port": 80, "protocol": "HTTP", "allowedRoutes": {"namespaces": namespaces}});
+        serde_json::from_value(json!({
+            "metadata": {"namespace": "infra", "name": "public"},
+            "spec": {"listeners": [listener]},
+            "status": {"addresses": addresses},
+        }))
+        .unwrap()
+    };
+    assert!(stage.list(route_feed, vec![route]).is_empty());
+    assert!(stage.world.wanted().any(|followed| followed == Followed::Gateways));
+    assert_eq!(stage.list(gateway_feed, vec![gateway(&["192.0.2.1"], "All")]), ["put web.example.com 192.0.2.1"]);
+    assert!(stage.take(gateway_feed, News::Applied(boxed(gateway(&[], "All")))).is_empty());
+    assert!(matches!(&stage.held()[..], [(_, Standing::Waiting(_))]));
+    let mut broken = gateway(&["192.0.2.9"], "All");
+    broken.spec = json!({"listeners": 5});
+    assert!(stage.take(gateway_feed, News::Applied(boxed(broken))).is_empty(), "the last that could be understood counts");
+    assert!(!stage.world.wanted().any(|followed| followed == Followed::Namespaces));
+    assert!(stage.take(gateway_feed, News::Applied(boxed(gateway(&["192.0.2.2"], "Selector")))).is_empty());
+    assert!(stage.world.wanted().any(|followed| followed == Followed::Namespaces));
+    let shop: Document = serde_json::from_value(json!({"metadata": {"name": "shop", "labels": {"dns": "on"}}})).unwrap();
+    assert_eq!(stage.list((Followed::Namespaces, 0), vec![shop]), ["put web.example.com 192.0.2.2"]);
+    assert!(
+        stage.take(gateway_feed, News::Deleted(boxed(gateway(&["192.0.2.2"], "All")))).is_empty(),
+        "a Gateway that is gone is silence"
+    );
+    assert!(matches!(&stage.held()[..], [(_, Standing::Waiting(_))]));
+}
