@@ -13,15 +13,23 @@ use crate::wire::v1::{EndpointStatus, Progress, StatusBatch, VerdictState};
 /// The latest status of every endpoint.
 #[derive(Default)]
 pub struct StatusBook {
-    latest: BTreeMap<KeyHash, EndpointStatus>,
+    latest: BTreeMap<KeyHash, Told>,
     /// Over the keys and what their statuses say: by it the broker finds what is new.
     digest: SetDigest,
     /// The keys of a replay that goes on; none when there is none.
     replayed: Option<BTreeSet<KeyHash>>,
+    /// How many replays were begun.
+    streams: u64,
     /// Whether a replay came to its end.
     complete: bool,
     /// What became new since it was last asked, by object; none when nobody asks.
     touched: Option<BTreeMap<TouchedObject, BTreeSet<KeyHash>>>,
+}
+
+/// A status, and since which replay it was told.
+struct Told {
+    status: EndpointStatus,
+    stream: u64,
 }
 
 /// An object of which a status says something new.
@@ -53,6 +61,7 @@ impl StatusBook {
     /// Starts a replay: what it does not name is forgotten when it ends, in the buckets that it covers.
     pub fn begin_replay(&mut self) {
         self.replayed = Some(BTreeSet::new());
+        self.streams += 1;
     }
 
     /// What the broker holds is not known any more: another agent may have spoken to it.
@@ -95,8 +104,8 @@ impl StatusBook {
     /// Forgets endpoints that are gone.
     pub fn forget(&mut self, hashes: &[KeyHash]) {
         for hash in hashes {
-            if let Some(status) = self.latest.remove(hash) {
-                self.digest.remove(hash, &status_hash(&status));
+            if let Some(told) = self.latest.remove(hash) {
+                self.digest.remove(hash, &status_hash(&told.status));
             }
         }
     }
@@ -104,7 +113,7 @@ impl StatusBook {
     /// Forgets what is not to be kept, by key and kind of source.
     pub fn keep(&mut self, is_kept: impl Fn(&KeyHash, &str) -> bool) {
         let gone: Vec<KeyHash> =
-            self.latest.iter().filter(|(hash, status)| !is_kept(hash, source_of(status))).map(|(hash, _)| *hash).collect();
+            self.latest.iter().filter(|(hash, told)| !is_kept(hash, source_of(&told.status))).map(|(hash, _)| *hash).collect();
         self.forget(&gone);
     }
 
@@ -131,16 +140,18 @@ impl StatusBook {
             replayed.insert(hash);
         }
         let before = self.latest.get(&hash);
-        // What a replay names is so, whatever the clock of the broker that says it.
-        if self.replayed.is_none() && before.is_some_and(|before| status.at_ms < before.at_ms) {
+        // What a replay names is so, whatever the clock of the broker that says it, and so is what changes after a replay that did
+        // not need to name it: another broker's clock, or this one's before it was set, may have been ahead.
+        let is_comparable = |before: &&Told| self.replayed.is_none() && before.stream == self.streams;
+        if before.filter(is_comparable).is_some_and(|before| status.at_ms < before.status.at_ms) {
             return None;
         }
-        let known = before.is_some_and(|before| same_meaning(before, &status));
+        let known = before.is_some_and(|before| same_meaning(&before.status, &status));
         if let Some(before) = before {
-            self.digest.remove(&hash, &status_hash(before));
+            self.digest.remove(&hash, &status_hash(&before.status));
         }
         self.digest.insert(&hash, &status_hash(&status));
-        self.latest.insert(hash, status.clone());
+        self.latest.insert(hash, Told { status: status.clone(), stream: self.streams });
         if let Some(touched) = self.touched.as_mut().filter(|_| !known) {
             let (source, namespace, name) = (key.source.clone(), key.namespace.clone(), key.object.clone());
             let new = touched.entry(TouchedObject { source, namespace, name }).or_default();
@@ -153,12 +164,12 @@ impl StatusBook {
 
     /// The latest status of an endpoint.
     pub fn get(&self, hash: &KeyHash) -> Option<&EndpointStatus> {
-        self.latest.get(hash)
+        self.latest.get(hash).map(|told| &told.status)
     }
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &EndpointStatus> {
-        self.latest.values()
+        self.latest.values().map(|told| &told.status)
     }
 }
 
@@ -283,6 +294,19 @@ mod tests {
         assert!(book.take(batch(&[status("a", 2, Progress::Pending)], false)).is_empty());
         assert_eq!(book.take(batch(&[status("a", 3, Progress::Applied)], false)).len(), 1);
         assert!(book.take(batch(&[status("a", 2, Progress::Pending)], false)).is_empty());
+        assert_eq!(book.iter().next().unwrap().progress(), Progress::Applied);
+    }
+
+    #[test]
+    fn what_changes_after_a_replay_that_had_nothing_to_name_is_so_whatever_the_clock() {
+        let mut book = StatusBook::default();
+        book.begin_replay();
+        book.take(batch(&[status("a", 9, Progress::Pending)], true));
+        book.begin_replay();
+        let nothing = v1::ReplayScope { buckets: vec![].into() };
+        book.take(StatusBatch { statuses: vec![], replay_done: true, replay_scope: Some(nothing) });
+        assert_eq!(book.take(batch(&[status("a", 4, Progress::Applied)], false)).len(), 1);
+        assert!(book.take(batch(&[status("a", 3, Progress::Pending)], false)).is_empty(), "one stream's clock goes forward");
         assert_eq!(book.iter().next().unwrap().progress(), Progress::Applied);
     }
 

@@ -80,7 +80,7 @@ pub struct Tenancy {
     standing: watch::Sender<Arc<Standing>>,
     /// Whether accounts are taken and given back.
     is_open: bool,
-    /// When the store answered last; none before this replica was there for the others.
+    /// When the store was asked what it answered last; none before this replica was there for the others.
     heard_at: Option<Instant>,
     /// Whether the other replicas are to be asked for statuses.
     asks: bool,
@@ -235,8 +235,8 @@ impl Tenancy {
                 holding.lease.lose();
             }
         }
-        // Whoever was away for so long has missed what was said meanwhile.
-        if self.heard_at.is_some_and(|before| before + timing.ttl <= asked_at) {
+        // Whoever was away for so long has missed what was said meanwhile. What was asked may have been on its way for long.
+        if self.heard_at.is_some_and(|before| before + timing.ttl <= Instant::now()) {
             self.asks = true;
         }
         self.heard_at = Some(asked_at);

@@ -1,7 +1,7 @@
 //! Several tenancies on one keeper of leases, under virtual time. Workers do nothing but hold their lease.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use futures::FutureExt as _;
@@ -38,7 +38,12 @@ impl Database {
 struct Connection {
     database: Arc<Database>,
     is_cut: AtomicBool,
+    /// How long a heartbeat is on its way.
+    lag_ms: AtomicU64,
 }
+
+/// It takes its time, in which a lease goes on to run out.
+const LAG_MS: u64 = 150;
 
 impl Connection {
     fn state(&self) -> Result<std::sync::MutexGuard<'_, State>, StoreError> {
@@ -59,8 +64,7 @@ impl Leases for Connection {
         self.database.is_shared
     }
     async fn heartbeat(&self, replica: &ReplicaRow, ttl: Millis) -> Result<Standing, StoreError> {
-        // It takes its time, in which a lease goes on to run out.
-        tokio::time::sleep(Duration::from_millis(150)).await;
+        tokio::time::sleep(Duration::from_millis(self.lag_ms.load(Ordering::Relaxed))).await;
         let (mut state, now) = (self.state()?, Instant::now());
         state.replicas.insert(replica.replica, (replica.clone(), later(ttl)));
         for (tenure, until) in state.leases.values_mut().filter(|(tenure, _)| tenure.holder == replica.replica) {
@@ -147,7 +151,8 @@ struct Replica {
 
 impl Replica {
     async fn start(database: &Arc<Database>, number: u128, count: usize) -> Self {
-        let connection = Arc::new(Connection { database: Arc::clone(database), is_cut: AtomicBool::new(false) });
+        let (is_cut, lag_ms) = (AtomicBool::new(false), AtomicU64::new(LAG_MS));
+        let connection = Arc::new(Connection { database: Arc::clone(database), is_cut, lag_ms });
         let leases = Arc::<Mutex<Vec<Lease>>>::default();
         let noted = Arc::clone(&leases);
         let (mut tenancy, _standing) = Tenancy::new(TenancyParts {
@@ -258,6 +263,31 @@ async fn i12_who_is_cut_off_stops_before_another_begins_and_comes_back_as_a_new_
     let taken: BTreeSet<(String, u64)> =
         leases.iter().map(|lease| (lease.account().to_string(), lease.tenure().epoch.0)).collect();
     assert_eq!(taken.len(), leases.len(), "every taking has an epoch of its own");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_taken_for_dead_while_its_heartbeat_was_on_its_way_asks_for_what_it_has_missed() {
+    let database = Database::new(true);
+    let (first, second) = (Replica::start(&database, 1, 4).await, Replica::start(&database, 2, 4).await);
+    pass(&[&first, &second], 30).await;
+    let is_alive_until = || database.state.lock().unwrap().replicas[&ReplicaId(uuid::Uuid::from_u128(1))].1;
+    let (asked, before) = (|| database.state.lock().unwrap().announced, is_alive_until());
+    while is_alive_until() == before {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let asked_before = asked();
+    first.connection.is_cut.store(true, Ordering::Relaxed);
+    pass(&[&first, &second], 5).await;
+    // It is sent within the time for which the one before it counts, and comes after it.
+    first.connection.lag_ms.store(3_000, Ordering::Relaxed);
+    first.connection.is_cut.store(false, Ordering::Relaxed);
+    pass(&[&first, &second], 3).await;
+    assert!(is_alive_until() < Instant::now() && asked() == asked_before);
+    pass(&[&first, &second], 1).await;
+    first.connection.lag_ms.store(LAG_MS, Ordering::Relaxed);
+    pass(&[&first, &second], 30).await;
+    assert_eq!(asked(), asked_before + 1);
+    assert_eq!(sizes(&[&first, &second]), [2, 2]);
 }
 
 #[tokio::test(start_paused = true)]

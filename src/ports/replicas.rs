@@ -1,7 +1,7 @@
 //! What several replicas of a broker share through the store: which of them works which account, and what each tells the others.
 //!
 //! Time is the store's: no replica's clock decides when a lease passes on. A store that cannot be shared (SQLite) has one
-//! replica: whoever takes a lease there has it, and who had it before is fenced.
+//! replica: whoever takes a lease there has it, and who had it before is fenced, also in its sessions.
 
 use std::fmt;
 

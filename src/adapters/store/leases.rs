@@ -11,6 +11,7 @@
 //! the counter of the feed as the last. Where several leases are locked and waited for, it is in the order of their accounts.
 //!
 //! SQLite has one process at a time: there a lease is taken from whoever has it and does not run out, and a heartbeat writes nothing.
+//! With its lease the older process loses its sessions, since the newer one loads the endpoints once and reads no feed.
 
 use std::collections::BTreeSet;
 
@@ -130,6 +131,13 @@ const TAKE_ALONE: &str = "
     on conflict (account) do update set holder = excluded.holder, epoch = leases.epoch + 1
     returning account, epoch";
 
+/// Before [`TAKE_ALONE`]: what an older process has still on its way for its sessions is refused.
+const END_SESSIONS_OF_ANOTHER: &str = "
+    update clusters set epoch = epoch + 1
+     where exists (
+        select 1 from input join leases on leases.account = input.account
+         where leases.holder is not null and leases.holder <> input.holder)";
+
 /// Takes what is free, or everything where nothing is shared; answers it in the order of the accounts.
 pub(super) async fn take(
     transaction: &mut Transaction,
@@ -147,6 +155,7 @@ pub(super) async fn take(
         transaction.execute_bulk(ADD_LEASES, input()).await?;
         TAKE
     } else {
+        transaction.execute_bulk(END_SESSIONS_OF_ANOTHER, input()).await?;
         TAKE_ALONE
     };
     let rows = transaction.fetch_bulk(statement, input()).await?;

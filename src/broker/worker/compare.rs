@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::name_state::Sighting;
 use super::zone::{Late, ZoneBook};
 use crate::core::change::Batch;
+use crate::core::ids::BatchId;
 use crate::core::name::DnsName;
 use crate::core::packed::PackedRecord;
 use crate::core::plan::{Drift, Ownership};
@@ -25,6 +26,12 @@ pub struct Page {
     pub until: Option<DnsName>,
     /// The sets.
     pub sets: Vec<RawRecordSet>,
+}
+
+impl Page {
+    fn speaks_of(&self, name: &DnsName) -> bool {
+        self.from.as_ref().is_none_or(|from| from <= name) && self.until.as_ref().is_none_or(|until| name < until)
+    }
 }
 
 /// What a page differed in.
@@ -46,7 +53,9 @@ impl ZoneBook {
         for change in batch.changes() {
             if let Some(raw) = &change.after {
                 let owner = Ownership { cluster: change.cause.cluster.clone(), batch: batch.id };
-                self.late.insert(change.key.clone(), Late { raw: raw.clone(), owner, until: since + LATE_FOR });
+                let may_be_earlier = self.late.get(&change.key).is_some_and(|late| late.owner.batch != batch.id);
+                let late = Late { raw: raw.clone(), owner, until: since + LATE_FOR, may_be_earlier, has_come: false };
+                self.late.insert(change.key.clone(), late);
             }
         }
     }
@@ -59,6 +68,22 @@ impl ZoneBook {
         Some(owner)
     }
 
+    /// A call is carried out whole or not at all, so what is there of one that was lost tells for the rest of it.
+    fn note_what_came(&mut self, held: &BTreeMap<RecordKey, RawRecordSet>, now: Timestamp) {
+        let is_there = |(key, late): &(&RecordKey, &Late)| {
+            let is_known = self.sighting(key).is_some_and(Sighting::is_there);
+            late.until > now && !late.may_be_earlier && !is_known && held.get(*key).is_some_and(|raw| same(&late.raw, raw))
+        };
+        let came: BTreeSet<BatchId> = self.late.iter().filter(is_there).map(|(_, late)| late.owner.batch).collect();
+        self.late.values_mut().filter(|late| came.contains(&late.owner.batch)).for_each(|late| late.has_come = true);
+    }
+
+    /// What somebody else made of a set that a lost call of ours made late, before anybody saw it.
+    fn came_late_and_changed(&mut self, key: &RecordKey, now: Timestamp) -> Option<Arc<Ownership>> {
+        let late = self.late.get(key).filter(|late| late.until > now && late.has_come)?;
+        Some(Arc::new(late.owner.clone()))
+    }
+
     /// Takes a page of what Route 53 holds. The caller makes sure that no call on the zone was in flight beside it.
     pub fn compare(&mut self, page: &Page, now: Timestamp) -> PageDiff {
         let mut held: BTreeMap<RecordKey, RawRecordSet> = BTreeMap::new();
@@ -68,6 +93,7 @@ impl ZoneBook {
                 held.insert(key, raw.clone());
             }
         }
+        self.note_what_came(&held, now);
         let lower = page.from.clone().map_or(Bound::Unbounded, Bound::Included);
         let upper = page.until.clone().map_or(Bound::Unbounded, Bound::Excluded);
         let known: Vec<(RecordKey, Sighting)> = self
@@ -84,14 +110,21 @@ impl ZoneBook {
             }
         }
         for (key, raw) in held {
-            let owner = self.came_late(&key, &raw, now);
-            let (name, is_ours) = (key.name.clone(), owner.is_some());
-            let seen = Sighting::new(&key, PackedRecord::pack(&key, &raw), owner, None);
-            self.note(key, seen, now, &mut diff);
-            if let Some(state) = self.names.get_mut(&name).filter(|_| is_ours) {
-                state.came_late();
+            if let Some(owner) = self.came_late(&key, &raw, now) {
+                let name = key.name.clone();
+                let seen = Sighting::new(&key, PackedRecord::pack(&key, &raw), Some(owner), None);
+                self.note(key, seen, now, &mut diff);
+                self.names.entry(name).or_default().came_late();
+                continue;
             }
+            let owner = self.came_late_and_changed(&key, now);
+            let drift = owner.as_ref().map(|_| Drift::Changed);
+            diff.drifted.extend(drift.map(|_| key.clone()));
+            let seen = Sighting::new(&key, PackedRecord::pack(&key, &raw), owner, drift);
+            self.note(key, seen, now, &mut diff);
         }
+        // Of a call that was carried out nothing more is to come.
+        self.late.retain(|key, late| !late.has_come || !page.speaks_of(&key.name));
         diff
     }
 

@@ -32,6 +32,10 @@ pub(super) struct Late {
     pub(super) raw: RawRecordSet,
     pub(super) owner: Ownership,
     pub(super) until: Timestamp,
+    /// An earlier lost call of ours may make it too: that it is there says nothing of this one.
+    pub(super) may_be_earlier: bool,
+    /// What else the call was to make is there: it was carried out, and this was there too.
+    pub(super) has_come: bool,
 }
 
 /// What a look at a name came to.

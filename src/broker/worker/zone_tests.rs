@@ -1,8 +1,10 @@
 use super::*;
 use crate::broker::worker::compare::{LATE_FOR, Page};
 use crate::broker::worker::refusals::FIRST_RETRY;
+use crate::core::change::{Cause, Change, Motive};
 use crate::core::ids::BatchId;
 use crate::core::packed::PackedEndpoint;
+use crate::core::plan::Drift;
 use crate::core::policy::{DriftPolicy, ZonePolicy};
 use crate::core::testkit::{cluster, endpoint, name, zone_context};
 use crate::core::time::Millis;
@@ -89,7 +91,7 @@ fn a_name_passes_on_in_one_batch() {
     assert_eq!(units.len(), 1);
     let change = &units[0].changes[0];
     assert!(change.before.is_some() && change.after.is_some(), "no gap: DELETE and CREATE together");
-    assert_eq!((change.cause.motive, change.cause.cluster.as_str()), (crate::core::change::Motive::Passed, "west"));
+    assert_eq!((change.cause.motive, change.cause.cluster.as_str()), (Motive::Passed, "west"));
 }
 
 #[test]
@@ -202,6 +204,48 @@ fn what_a_lost_call_of_ours_made_late_is_ours() {
         book.compare(&page(vec![raw(target)]), at);
         assert_eq!(book.records(None, 1)[0].1.owner, None);
     }
+}
+
+#[test]
+fn what_somebody_changed_after_a_lost_call_made_it_late_is_ours_where_the_rest_of_the_call_shows_that_it_came() {
+    let set = |host: &str, target: &str| RawRecordSet { name: format!("{host}.example.com.").into(), ..raw(target) };
+    let creates = |host: &str| {
+        let after = set(host, "192.0.2.1");
+        let cause = Cause { motive: Motive::Wanted, cluster: cluster("east"), endpoints: vec![] };
+        Unit { changes: vec![Change { key: after.key().unwrap(), before: None, after: Some(after), cause }] }
+    };
+    let batch = |number: u128, units: Vec<Unit>| Batch {
+        id: BatchId(uuid::Uuid::from_u128(number)),
+        account: zone_context().placement.account,
+        zone: zone_context().placement.zone,
+        planned_at: NOW,
+        wire: fold::wire_order(&units),
+        units,
+    };
+    let (both, theirs) = (batch(9, vec![creates("a"), creates("b")]), set("b", "192.0.2.66"));
+    let seen = |book: &ZoneBook| {
+        let observed = book.observed(&theirs.key().unwrap()).unwrap();
+        (observed.owner.map(|owner| owner.batch), observed.drift)
+    };
+    for (earlier, beside, is_ours) in [
+        (vec![], vec![set("a", "192.0.2.1")], true),
+        // An earlier call explains what there is, or there is nothing: this one may have met a foreign record.
+        (vec![creates("a")], vec![set("a", "192.0.2.1")], false),
+        (vec![], vec![], false),
+    ] {
+        let mut book = book();
+        book.may_come_late(&batch(8, earlier), NOW);
+        book.may_come_late(&both, NOW);
+        let diff = book.compare(&page([vec![theirs.clone()], beside].concat()), NOW);
+        assert_eq!(seen(&book), if is_ours { (Some(both.id), Some(Drift::Changed)) } else { (None, None) });
+        assert_eq!(diff.drifted.len(), usize::from(is_ours));
+    }
+    // What was gone when the call was seen to have come is theirs when it is made anew.
+    let mut book = book();
+    book.may_come_late(&both, NOW);
+    book.compare(&page(vec![set("a", "192.0.2.1")]), NOW);
+    book.compare(&page(vec![set("a", "192.0.2.1"), theirs.clone()]), NOW);
+    assert_eq!(seen(&book), (None, None));
 }
 
 #[test]

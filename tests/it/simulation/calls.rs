@@ -2,6 +2,7 @@
 
 use zonefold::core::budget::{BucketConfig, BudgetConfig};
 use zonefold::core::invariants::Invariant::*;
+use zonefold::core::record::RawRecordSet;
 use zonefold::core::time::Timestamp;
 use zonefold::ports::BatchOutcome;
 
@@ -164,6 +165,22 @@ fn i08_a_cluster_that_floods_waits_for_its_own_flood() {
         story.publishes(number, "east", endpoint, &[(None, Some(set(&name, &["192.0.2.1"])))]);
     }
     story.keeps_to(NoStarvation);
+}
+
+#[test]
+fn i08_what_was_configured_anew_takes_turns_of_the_cluster_that_it_is_for() {
+    for (whose, is_sound) in [("west", true), ("east", false)] {
+        let mut story = Story::new();
+        let (one, old) = (wish("web", "new", &["192.0.2.1"]), wish("many", "old", &["192.0.2.1"]));
+        story.opens("west", 1);
+        story.stores("west", 1, &one);
+        story.pass_ms(5_000);
+        for number in 0..8 {
+            let anew = RawRecordSet { ttl_secs: Some(60), ..set(&format!("n{number}"), &["192.0.2.1"]) };
+            story.publishes(number, whose, &old, &[(Some(set(&format!("n{number}"), &["192.0.2.1"])), Some(anew))]);
+        }
+        if is_sound { story.keeps_to(NoStarvation) } else { story.breaks(NoStarvation, "west got new.example.com A") }
+    }
 }
 
 #[test]

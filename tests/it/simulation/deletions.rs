@@ -172,6 +172,36 @@ fn i02_what_one_object_gives_up_another_may_still_want() {
 }
 
 #[test]
+fn i02_who_gave_way_to_what_is_gone_takes_the_name_over_when_the_broker_hears_of_it() {
+    for is_seen in [true, false] {
+        let (mut story, web) = published();
+        let mut shop = wish("shop", "www", &["shop.example.net"]);
+        shop.key.record_type = "CNAME".into();
+        let mut answer = set("www", &["shop.example.net"]);
+        answer.rtype = "CNAME".into();
+        let api = wish("api", "www", &["192.0.2.3"]);
+        story.wants("east", 1, &shop);
+        story.wants("east", 1, &api);
+        let all = set("www", &["192.0.2.1", "192.0.2.2", "192.0.2.3"]);
+        story.publishes(2, "east", &api, &[(Some(set("www", &["192.0.2.1", "192.0.2.2"])), Some(all.clone()))]);
+        if is_seen {
+            story.sees_gone("east", &web);
+        }
+        // The agent has no stream, and meanwhile what it thinks gone is made anew.
+        story.pass_ms(60_000);
+        story.others_write(Some(&all), None);
+        story.publishes(3, "east", &web, &[(None, Some(all.clone()))]);
+        story.removes("east", 1, &web);
+        story.publishes(4, "east", &shop, &[(Some(all), None), (None, Some(answer))]);
+        if is_seen {
+            story.keeps_to(SilenceNeverDeletes);
+        } else {
+            story.breaks(SilenceNeverDeletes, "lost 192.0.2.3");
+        }
+    }
+}
+
+#[test]
 fn i02_what_a_cluster_wants_while_it_is_not_registered_is_published_for_nobody() {
     for registered_again in [false, true] {
         let (mut story, web) = published();
@@ -303,6 +333,36 @@ fn i07_what_somebody_else_took_away_before_is_no_gap_of_ours() {
             story.keeps_to(HandoverWithoutGap);
         } else {
             story.breaks(HandoverWithoutGap, "east: www.example.com AAAA from dnsendpoint/default/six");
+        }
+    }
+}
+
+#[test]
+fn i07_what_waits_for_a_record_of_others_that_is_gone_is_no_gap_until_we_have_looked() {
+    for has_looked in [false, true] {
+        let mut story = Story::new();
+        let theirs = set("www", &["203.0.113.1"]);
+        story.others_write(None, Some(&theirs));
+        story.opens("east", 1);
+        story.wants("east", 1, &wish("web", "www", &["192.0.2.1"]));
+        let (mut six, mut there) = (wish("six", "www", &["2001:db8::1"]), set("www", &["2001:db8::1"]));
+        six.key.record_type = "AAAA".into();
+        there.rtype = "AAAA".into();
+        story.wants("east", 1, &six);
+        story.publishes(1, "east", &six, &[(None, Some(there.clone()))]);
+        story.pass_ms(60_000);
+        story.others_write(Some(&theirs), None);
+        if has_looked {
+            story.pass_ms(1_000);
+            story.reads(BROKER);
+        }
+        story.sees_gone("east", &six);
+        story.removes("east", 1, &six);
+        story.publishes(2, "east", &six, &[(Some(there), None)]);
+        if has_looked {
+            story.breaks(HandoverWithoutGap, "east: www.example.com A from dnsendpoint/default/web");
+        } else {
+            story.keeps_to(HandoverWithoutGap);
         }
     }
 }

@@ -255,7 +255,7 @@ impl Story {
             names: vec![],
         }));
         self.tell_at_once(What::CallArrived { call: number, granted: true });
-        self.tell_at_once(What::CallEnded { call: number, outcome: "ok".to_owned() });
+        self.tell_at_once(What::CallEnded { call: number, outcome: "status 200".to_owned() });
     }
 
     pub fn arrives(&mut self, call: u64) {

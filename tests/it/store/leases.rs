@@ -18,6 +18,7 @@ on_both_databases!(
     a_worker_writes_while_it_holds_the_lease,
     every_write_of_a_worker_is_fenced_once_its_lease_has_passed_on,
     a_lease_that_nobody_holds_any_more_gives_no_right,
+    who_takes_what_is_not_shared_from_another_ends_its_sessions,
 );
 
 const LONG: Millis = Millis(3_600_000);
@@ -76,6 +77,18 @@ async fn who_leaves_gives_everything_back(place: Place) {
     store.leave(replica(1)).await.unwrap();
     assert_eq!(store.heartbeat(&beating(2), LONG).await.unwrap().leases, [held(&nth_account(3), 2, 1)]);
     assert_eq!(take(&*store, 2, &nth_account(1), LONG).await, [held(&nth_account(1), 2, 2)]);
+}
+
+async fn who_takes_what_is_not_shared_from_another_ends_its_sessions(place: Place) {
+    let (store, east) = (place.open().await, cluster("east"));
+    let tenure = take(&*store, 1, &account(), LONG).await.remove(0);
+    let epoch = session(&*store, &east).await;
+    take(&*store, 1, &nth_account(7), LONG).await;
+    commit(&*store, &east, epoch, vec![put(endpoint(1, "192.0.2.1"))]).await;
+    pass_on(&*store, &tenure, 2).await;
+    let late = store.ingest(&[unit(&east, epoch, 2, vec![del(&endpoint(1, "192.0.2.1"))])], Timestamp(11)).await.unwrap();
+    let is_refused = late == [IngestOutcome::Fenced { current: Epoch(epoch.0 + 1) }];
+    assert_eq!(is_refused, !store.is_shared(), "{late:?}");
 }
 
 fn a_record() -> RecordRow {

@@ -130,11 +130,14 @@ impl<'a> Reading<'a> {
     }
 
     fn overtake(&mut self, zone: &ZoneId, call: &Call, at: Timestamp) {
-        let planned_at = call.batch.and_then(|batch| self.batches.get(&batch)).map(|batch| batch.planned_at);
+        let batch = call.batch.and_then(|batch| self.batches.get(&batch));
+        let planned_at = batch.map(|batch| batch.planned_at);
         let Some(started_at) = self.calls.get(&call.number).map(|(_, started_at)| *started_at) else { return };
         let planned_at = planned_at.unwrap_or(started_at).min(started_at);
         for ((cluster, key), waiting) in &mut self.waiting {
-            if waiting.zone != *zone || planned_at < waiting.since + NEWS_TIME || waiting.told {
+            // What was configured anew may give it many changes that it did not ask for. They wait for its own turn, as this one does.
+            let is_its_turn = batch.is_some_and(|batch| batch.changes().any(|change| change.cause.cluster == *cluster));
+            if waiting.zone != *zone || planned_at < waiting.since + NEWS_TIME || waiting.told || is_its_turn {
                 continue;
             }
             waiting.overtaken_by += 1;

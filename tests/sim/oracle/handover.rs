@@ -6,7 +6,7 @@ use zonefold::core::endpoint::EndpointKey;
 use zonefold::core::ids::{BatchId, ClusterId, ZoneId};
 use zonefold::core::invariants::Invariant;
 use zonefold::core::name::DnsName;
-use zonefold::core::record::RecordKey;
+use zonefold::core::record::{RecordKey, RecordType};
 use zonefold::core::time::{Millis, Timestamp};
 use zonefold::emulator::JournalEntry;
 
@@ -30,7 +30,9 @@ struct Reading<'a> {
     present: BTreeMap<(ZoneId, DnsName), BTreeSet<RecordKey>>,
     /// For each journalled batch, who wanted its names then.
     heirs: BTreeMap<BatchId, BTreeMap<DnsName, Heirs>>,
-    calls: BTreeMap<u64, &'a Call>,
+    calls: BTreeMap<u64, (&'a Call, Timestamp)>,
+    /// The sets that others made and took away again, and when: who has not looked since believes them to be there.
+    unseen: BTreeMap<(ZoneId, RecordKey), Timestamp>,
     /// The clusters whose registration has changed: whether they are registered, and since when.
     registered: BTreeMap<ClusterId, (bool, Timestamp)>,
 }
@@ -45,6 +47,7 @@ pub fn judge(history: &History) -> Vec<Violation> {
         present: BTreeMap::new(),
         heirs: BTreeMap::new(),
         calls: BTreeMap::new(),
+        unseen: BTreeMap::new(),
         registered: BTreeMap::new(),
     };
     history.log.iter().flat_map(|event| reading.read(event)).collect()
@@ -54,7 +57,13 @@ impl<'a> Reading<'a> {
     fn read(&mut self, event: &'a Event) -> Vec<Violation> {
         self.stored.apply(event);
         match &event.what {
-            What::CallStarted(call) => drop(self.calls.insert(call.number, call)),
+            What::CallStarted(call) => drop(self.calls.insert(call.number, (call, event.at))),
+            What::CallEnded { call, outcome } if outcome == "status 200" => {
+                let looked = self.calls.get(call).filter(|(call, _)| call.action == "ListResourceRecordSets");
+                if let Some((zone, since)) = looked.and_then(|(call, since)| Some((call.zone.as_ref()?, *since))) {
+                    self.unseen.retain(|(of, _), at| of != zone || *at >= since);
+                }
+            }
             What::Registered { cluster, registered } => drop(self.registered.insert(cluster.clone(), (*registered, event.at))),
             What::Committed { commit: Commit::BatchBegun(batch), .. } => {
                 let names: BTreeSet<(DnsName, ClusterId)> =
@@ -94,12 +103,16 @@ impl<'a> Reading<'a> {
         heirs.map(|((cluster, key), _)| (cluster.clone(), key.clone())).collect()
     }
 
-    /// Whether an endpoint is still wanted, and nobody else took its record set away: that name stopped to resolve before us, and a
-    /// broker that has not looked since cannot know.
+    /// Whether an endpoint is still wanted, and nobody else took its record set away, or what was in its way: that name stopped to
+    /// resolve before us, or could have begun to, and a broker that has not looked since cannot know.
     fn is_owed(&self, heir: &(ClusterId, EndpointKey), zone: &ZoneId) -> bool {
         self.stored.get(heir).and_then(|row| model::wish(&row.endpoint)).is_some_and(|wish| {
             let key = RecordKey { name: wish.name, rtype: wish.rtype, set_identifier: None };
-            self.owners.of(zone, &key) != Some(Owner::UsChanged)
+            let is_in_the_way = |other: &RecordKey| {
+                other.name == key.name && (other.rtype == key.rtype || [other.rtype, key.rtype].contains(&RecordType::Cname))
+            };
+            let waits_for_nothing = self.unseen.keys().any(|(of, other)| of == zone && is_in_the_way(other));
+            self.owners.of(zone, &key) != Some(Owner::UsChanged) && !waits_for_nothing
         })
     }
 
@@ -111,6 +124,11 @@ impl<'a> Reading<'a> {
             if matches!(self.owners.of(&entry.zone, &change.key), Some(Owner::Us)) && change.before.is_some() {
                 had_ours.insert(change.key.name.clone());
             }
+            if change.after.is_none() && self.owners.of(&entry.zone, &change.key) == Some(Owner::Others) {
+                self.unseen.insert((entry.zone.clone(), change.key.clone()), at);
+            } else {
+                self.unseen.remove(&(entry.zone.clone(), change.key.clone()));
+            }
             let present = self.present.entry(place).or_default();
             if change.after.is_some() {
                 present.insert(change.key.clone());
@@ -120,7 +138,7 @@ impl<'a> Reading<'a> {
             touched.insert(change.key.name);
         }
         self.owners.apply(entry);
-        let batch = call.and_then(|call| self.calls.get(&call)).and_then(|call| call.batch);
+        let batch = call.and_then(|call| self.calls.get(&call)).and_then(|(call, _)| call.batch);
         let Some(heirs) = batch.and_then(|batch| self.heirs.get(&batch)).filter(|_| is_ours(entry)) else { return vec![] };
         let is_empty = |name: &&DnsName| self.present.get(&(entry.zone.clone(), (*name).clone())).is_none_or(BTreeSet::is_empty);
         let emptied = touched.intersection(&had_ours).filter(is_empty);

@@ -109,8 +109,8 @@ impl Reading<'_> {
                 suppliers.iter().all(|Supplier { key, from }| {
                     let wants = |endpoint: &Endpoint| wants(endpoint, &change.key, value);
                     // An older endpoint of the cluster that came to want another type takes the name over, or one that gave way to
-                    // what is gone; the broker may hear of that a while after the agent.
-                    let gives_way = || is_replaced && self.views.saw_another(cluster, key, self.before(*from), index);
+                    // what is gone; the broker may hear of that long after the agent.
+                    let gives_way = || is_replaced && self.heard_of_another(cluster, key, &change.key.name, *from, index);
                     self.views.lacked(cluster, key, *from, index, wants) || gives_way()
                 })
             };
@@ -138,6 +138,19 @@ impl Reading<'_> {
     fn before(&self, place: usize) -> usize {
         let at = self.history.log.get(place).map_or(Timestamp::default(), |event| event.at);
         self.history.log.partition_point(|event| event.at + KNOWN_AFTER < at)
+    }
+
+    /// Whether the broker heard something new about another endpoint of the name, there or later, from an agent with good reason.
+    fn heard_of_another(&self, cluster: &ClusterId, key: &EndpointKey, name: &DnsName, from: usize, to: usize) -> bool {
+        let since = self.before(from);
+        let mut others = self.stored.get(name).into_iter().flatten().filter(|((of, other), _)| of == cluster && other != key);
+        others.any(|((_, other), stored)| {
+            let before = std::iter::once(0).chain(stored.iter().map(|(place, ..)| *place));
+            stored.iter().zip(before).any(|((place, _, content), before)| {
+                let has_reason = || content.is_some() || self.views.lacked(cluster, other, self.before(before), *place, |_| true);
+                (since..=to).contains(place) && has_reason()
+            })
+        })
     }
 
     /// The endpoints, by cluster, that the value was published for, or that were known to want it when the call was started.

@@ -86,16 +86,6 @@ impl Views {
         let later = truth.iter().filter(|(place, _)| (from + 1..=to).contains(place)).map(|(_, content)| content.as_ref());
         later.chain([at_first]).any(|content| !content.is_some_and(wants_it))
     }
-
-    /// Whether an agent of the cluster was told something about another endpoint of the name, there or later.
-    pub fn saw_another(&self, cluster: &ClusterId, key: &EndpointKey, from: usize, to: usize) -> bool {
-        let views = self.of.iter().filter(|(agent, _)| agent.cluster == *cluster).map(|(_, view)| view);
-        views.flat_map(|view| &view.contents).any(|(other, seen)| {
-            other != key
-                && other.dns_name == key.dns_name
-                && seen.iter().any(|seen| seen.is_observed && (from..=to).contains(&seen.from))
-        })
-    }
 }
 
 impl View {

@@ -71,6 +71,12 @@ impl LeaseTable {
         }
     }
 
+    /// Whether another replica has one of these.
+    pub fn is_any_of_another(&self, replica: ReplicaId, accounts: &[AccountId]) -> bool {
+        let mut holders = accounts.iter().filter_map(|account| self.leases.get(account)?.holder);
+        holders.any(|(holder, _)| holder != replica)
+    }
+
     /// Takes what is free. What cannot be shared is taken from whoever has it.
     pub fn take(
         &mut self,

@@ -451,6 +451,9 @@ impl Leases for MemoryStore {
     async fn take_leases(&self, replica: ReplicaId, accounts: &[AccountId], ttl: Millis) -> Result<Vec<Tenure>, StoreError> {
         let (accounts, life, shared) = (accounts.to_vec(), self.replica, self.is_shared());
         self.write("take_leases", move |tables, now, recorder| {
+            if !shared && tables.leases.is_any_of_another(replica, &accounts) {
+                tables.end_sessions();
+            }
             let (taken, notes) = tables.leases.take(replica, life, &accounts, now, ttl, shared);
             notes.into_iter().for_each(|note| recorder.note(note));
             Ok(taken)

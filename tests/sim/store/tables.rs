@@ -87,6 +87,11 @@ impl Tables {
         SessionOpened::Welcome { epoch: row.epoch, known: row.known }
     }
 
+    /// Fences every session that is open.
+    pub fn end_sessions(&mut self) {
+        self.clusters.values_mut().for_each(|row| row.epoch = Epoch(row.epoch.0 + 1));
+    }
+
     /// Makes units durable; a fenced one leaves the others alone. Several replicas are told in one entry of the feed.
     pub fn ingest(&mut self, units: &[IngestUnit], at: Timestamp, origin: Option<ReplicaId>, now: Timestamp) -> Ingested {
         let (mut outcomes, mut commits, mut news) = (vec![], vec![], vec![]);
