@@ -15,7 +15,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use serde::Serialize;
 
-use super::shared::{Shared, State};
+use super::shared::{Role, Shared, State};
 use super::status::{progress_name, verdict_name};
 use crate::core::endpoint::Endpoint;
 use crate::wire::v1;
@@ -28,6 +28,7 @@ pub fn router(shared: Arc<Shared>) -> Router {
         .route("/metrics", get(metrics))
         .route("/endpoints", get(endpoints))
         .route("/statuses", get(statuses))
+        .merge(super::release::router())
         .with_state(shared)
 }
 
@@ -40,7 +41,8 @@ struct Readiness {
 async fn ready(Extract(shared): Extract<Arc<Shared>>) -> Response {
     let reasons = shared.read(|state| {
         let unlisted = (!state.index.listed()).then(|| "the sources were not read completely yet".to_owned());
-        let away = (!state.publisher.is_live()).then(|| "there is no session with the broker".to_owned());
+        let is_away = state.role != Role::StandsBy && !state.publisher.is_live();
+        let away = is_away.then(|| "there is no session with the broker".to_owned());
         unlisted.into_iter().chain(away).collect::<Vec<_>>()
     });
     let code = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -72,7 +74,10 @@ fn registry(state: &State) -> Registry {
         "Endpoints with a change that the broker has not made durable",
         state.publisher.outbox_len(),
     );
+    let kept = state.index.iter().filter(|(_, held)| held.standing.kept_because().is_some()).count();
+    gauge("kept_endpoints", "Endpoints that are kept although nothing that is seen asks for them", kept);
     gauge("connected", "1 while a session with the broker stands", usize::from(state.publisher.is_live()));
+    gauge("leads", "1 while this agent is the one that speaks to the broker", usize::from(state.role != Role::StandsBy));
     gauge("converged", "1 while the broker holds what the agent holds", usize::from(state.publisher.is_converged()));
     gauge("warnings", "Things in objects that a person should look at", state.index.warnings().count());
     gauge("session_epoch", "The number of the session", usize::try_from(state.publisher.epoch()).unwrap_or(usize::MAX));
@@ -97,6 +102,8 @@ struct EndpointView {
     endpoint: Endpoint,
     version: String,
     origin: String,
+    #[serde(flatten)]
+    standing: super::index::Standing,
     acked: bool,
     status: Option<StatusView>,
 }
@@ -123,6 +130,7 @@ async fn endpoints(Extract(shared): Extract<Arc<Shared>>) -> Response {
             endpoint: held.endpoint.as_ref().clone(),
             version: held.version.to_string(),
             origin: held.origin.to_string(),
+            standing: held.standing.clone(),
             acked: state.publisher.is_acked(hash),
             status: state.statuses.get(hash).map(StatusView::of),
         };

@@ -1,8 +1,9 @@
 //! What the cluster wants now: every endpoint by its key, with the digest that the broker compares.
 //!
 //! A plain value with synchronous methods. Each answers with the changes that it made, which the caller puts into the outbox.
-//! Nothing is withdrawn but by an observed deletion or by an object that no longer names the host: an object whose targets
-//! are not known now keeps what it had.
+//! Nothing is withdrawn but by an observed deletion, by an object that no longer names the host, or by an operator's word: an
+//! object whose targets are not known now keeps what it had, and so does one that can no longer be seen. What is kept so is
+//! flagged ([`Standing`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,6 +15,8 @@ use super::sources::{Extraction, ObjectRef, Pending, SourceKind, Unknown};
 use crate::core::digest::SetDigest;
 use crate::core::endpoint::{Endpoint, EndpointKey, KeyHash, Version};
 
+mod keeping;
+
 /// An endpoint larger than this many bytes of text is not sent: no record set that Route 53 takes comes near it.
 pub const MAX_ENDPOINT_BYTES: usize = 128 * 1024;
 
@@ -24,6 +27,8 @@ pub enum DelCause {
     ObjectDeleted,
     /// The object is there and no longer names the host.
     HostRemoved,
+    /// An operator released it.
+    Released,
 }
 
 /// What became different in the index.
@@ -71,6 +76,46 @@ pub struct Held {
     pub object: ObjectRef,
     /// Where the object was read, for people.
     pub origin: ArcStr,
+    /// Why it is held.
+    pub standing: Standing,
+}
+
+/// Why an endpoint is held.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "standing", content = "reason")]
+pub enum Standing {
+    /// Its object asks for it.
+    #[default]
+    Wanted,
+    /// Its object is there and its targets are not known now, for this reason.
+    Waiting(String),
+    /// Its object may be there and this agent cannot see it ask for this, for this reason.
+    Unseen(String),
+    /// Its object went together with its whole kind, for this reason.
+    Orphaned(String),
+}
+
+impl Standing {
+    /// Why it is kept although nothing that is seen asks for it; none for what is wanted.
+    pub fn kept_because(&self) -> Option<&str> {
+        match self {
+            Self::Wanted => None,
+            Self::Waiting(reason) | Self::Unseen(reason) | Self::Orphaned(reason) => Some(reason),
+        }
+    }
+}
+
+/// An endpoint that the broker holds and no object here asks for. Its content is known at the broker alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// What names it.
+    pub key: EndpointKey,
+    /// The content that the broker holds.
+    pub version: Version,
+    /// The object that asked for it.
+    pub object: ObjectRef,
+    /// Why it is kept.
+    pub standing: Standing,
 }
 
 /// Whether a source can say what the cluster wants.
@@ -84,10 +129,31 @@ pub struct SourceHealth {
     pub last_error: Option<String>,
 }
 
+/// How far a source was read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Reading {
+    #[default]
+    NotYet,
+    /// The cluster has no such kind of object: there is nothing to wait for.
+    NoSuchKind,
+    Complete,
+}
+
 #[derive(Default)]
 struct SourceEntry {
-    listed: bool,
+    reading: Reading,
     error: Option<String>,
+    proof: Proof,
+}
+
+/// Whether what the broker holds from an earlier life of this agent was compared with the cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Proof {
+    /// The source itself shows everything that counts.
+    #[default]
+    NotNeeded,
+    Missing,
+    Given,
 }
 
 #[derive(Default)]
@@ -142,7 +208,10 @@ impl Index {
             if entry.keys.contains(&hash) {
                 continue;
             }
-            if self.endpoints.get(&hash).is_some_and(|held| keeps(&unknown, &held.endpoint.key.dns_name)) {
+            if let Some(held) = self.endpoints.get_mut(&hash)
+                && let Some(standing) = standing_under(&unknown, held)
+            {
+                held.standing = standing;
                 entry.keys.insert(hash);
             } else {
                 changes.extend(self.remove(hash, DelCause::HostRemoved));
@@ -165,17 +234,41 @@ impl Index {
 
     /// Takes the complete list of a source's objects. Those that are not in it were deleted.
     pub fn reset(&mut self, source: SourceKind, objects: Vec<(ObjectRef, ArcStr, Extraction)>) -> Vec<IndexChange> {
-        let named: BTreeSet<&ObjectRef> = objects.iter().map(|(object, ..)| object).collect();
-        let gone: Vec<ObjectRef> =
-            self.objects.keys().filter(|object| object.source == source && !named.contains(object)).cloned().collect();
-        let mut changes: Vec<IndexChange> = gone.iter().flat_map(|object| self.delete(object)).collect();
+        let named: BTreeSet<ObjectRef> = objects.iter().map(|(object, ..)| object.clone()).collect();
+        let mut changes = self.retain(source, None, &named);
         for (object, origin, extraction) in objects {
             changes.extend(self.apply(&object, &origin, extraction));
         }
-        let entry = self.sources.entry(source).or_default();
-        entry.listed = true;
-        entry.error = None;
+        self.complete(source);
         changes
+    }
+
+    /// Takes note of what is in a complete list of a source's objects, in one namespace or in all: what was seen before and is
+    /// not in it was deleted. What was out of sight before stays: that it is not listed says nothing new.
+    pub fn retain(&mut self, source: SourceKind, namespace: Option<&str>, named: &BTreeSet<ObjectRef>) -> Vec<IndexChange> {
+        let gone: Vec<ObjectRef> = self.objects_in(source, namespace).filter(|object| !named.contains(object)).cloned().collect();
+        let mut changes = Vec::new();
+        for object in gone {
+            let Some(entry) = self.objects.get_mut(&object) else { continue };
+            let (unseen, seen): (BTreeSet<KeyHash>, BTreeSet<KeyHash>) =
+                entry.keys.iter().copied().partition(|hash| self.endpoints.get(hash).is_some_and(Held::is_out_of_sight));
+            if unseen.is_empty() {
+                changes.extend(self.delete(&object));
+                continue;
+            }
+            entry.keys = unseen;
+            entry.warnings.clear();
+            self.waiting.remove(&object);
+            changes.extend(seen.into_iter().filter_map(|hash| self.remove(hash, DelCause::ObjectDeleted)));
+        }
+        changes
+    }
+
+    /// Notes that a source was read completely.
+    pub fn complete(&mut self, source: SourceKind) {
+        let entry = self.sources.entry(source).or_default();
+        entry.reading = Reading::Complete;
+        entry.error = None;
     }
 
     /// Notes that a source cannot be read completely now. What it wanted stays.
@@ -183,9 +276,23 @@ impl Index {
         self.sources.entry(source).or_default().error = Some(error);
     }
 
-    /// Whether every source was read completely once.
+    /// Notes that the cluster has no objects of this kind, because it does not know the kind. What was wanted stays.
+    pub fn no_such_kind(&mut self, source: SourceKind, error: String) {
+        let entry = self.sources.entry(source).or_default();
+        if entry.reading == Reading::NotYet {
+            entry.reading = Reading::NoSuchKind;
+        }
+        entry.error = Some(error);
+    }
+
+    /// Whether the cluster does not know the kind.
+    pub fn is_no_such_kind(&self, source: SourceKind) -> bool {
+        self.sources.get(&source).is_some_and(|entry| entry.reading == Reading::NoSuchKind)
+    }
+
+    /// Whether every source was read completely once, or is one that the cluster does not know.
     pub fn listed(&self) -> bool {
-        self.sources.values().all(|source| source.listed)
+        self.sources.values().all(|source| source.reading != Reading::NotYet)
     }
 
     /// How each source does.
@@ -194,10 +301,25 @@ impl Index {
     }
 
     fn health(&self, kind: SourceKind, entry: &SourceEntry) -> SourceHealth {
-        let waits = || self.waiting.iter().find(|(object, _)| object.source == kind).map(|(_, reason)| reason.clone());
-        let not_listed = || (!entry.listed).then(|| "it was not read completely yet".to_owned());
-        let last_error = entry.error.clone().or_else(not_listed).or_else(waits);
+        // Of a source that was proven, what the broker may still hold is held here as well.
+        let may_be_held_unseen = entry.proof == Proof::NotNeeded;
+        let waiting = || self.waiting.iter().find(|(object, _)| may_be_held_unseen && object.source == kind);
+        let waits = || waiting().map(|(_, reason)| reason.clone());
+        let not_listed = || (entry.reading == Reading::NotYet).then(|| "it was not read completely yet".to_owned());
+        let unproven =
+            || (entry.proof == Proof::Missing).then(|| "what the broker holds is not compared with the cluster yet".to_owned());
+        let last_error = entry.error.clone().or_else(not_listed).or_else(unproven).or_else(waits);
         SourceHealth { kind, synced: last_error.is_none(), last_error }
+    }
+
+    fn objects_in(&self, source: SourceKind, namespace: Option<&str>) -> impl Iterator<Item = &ObjectRef> {
+        let is_in = move |object: &&ObjectRef| namespace.is_none_or(|namespace| object.namespace == namespace);
+        self.objects.keys().filter(move |object| object.source == source).filter(is_in)
+    }
+
+    /// What was noticed in one object, for people.
+    pub fn warnings_of(&self, object: &ObjectRef) -> &[String] {
+        self.objects.get(object).map_or(&[], |entry| &entry.warnings)
     }
 
     /// What was noticed in each object, for people.
@@ -215,6 +337,11 @@ impl Index {
         self.endpoints.get(hash)
     }
 
+    /// The endpoints that an object asks for, or asked for and that are kept.
+    pub fn of_object(&self, object: &ObjectRef) -> impl Iterator<Item = &Held> {
+        self.objects.get(object).into_iter().flat_map(|entry| &entry.keys).filter_map(|hash| self.endpoints.get(hash))
+    }
+
     /// All endpoints in the order of their key hashes.
     pub fn iter(&self) -> impl Iterator<Item = (&KeyHash, &Held)> {
         self.endpoints.iter()
@@ -230,7 +357,8 @@ impl Index {
     fn put(&mut self, hash: KeyHash, endpoint: Endpoint, object: &ObjectRef, origin: &ArcStr) -> Option<IndexChange> {
         let version = endpoint.version();
         let endpoint = Arc::new(endpoint);
-        let held = Held { endpoint: endpoint.clone(), version, object: object.clone(), origin: origin.clone() };
+        let (object, origin) = (object.clone(), origin.clone());
+        let held = Held { endpoint: endpoint.clone(), version, object, origin, standing: Standing::Wanted };
         if let Some(before) = self.endpoints.insert(hash, held) {
             if before.version == version {
                 return None;
@@ -265,12 +393,22 @@ impl Index {
     }
 }
 
-fn keeps(unknown: &Unknown, host: &ArcStr) -> bool {
-    match unknown {
-        Unknown::Nothing => false,
-        Unknown::Hosts(hosts) => hosts.contains_key(host),
-        Unknown::WholeObject(_) => true,
+impl Held {
+    /// Whether its content is known here, and not at the broker alone.
+    pub fn has_body(&self) -> bool {
+        // Nothing is published without targets.
+        !self.endpoint.targets.is_empty()
     }
+
+    fn is_out_of_sight(&self) -> bool {
+        matches!(self.standing, Standing::Unseen(_) | Standing::Orphaned(_))
+    }
+}
+
+/// How an endpoint is kept that its object does not produce now; none for one that goes.
+fn standing_under(unknown: &Unknown, held: &Held) -> Option<Standing> {
+    let waiting = unknown.reason_for(&held.endpoint.key, &held.endpoint.targets).map(str::to_owned);
+    waiting.map(Standing::Waiting).or_else(|| held.is_out_of_sight().then(|| held.standing.clone()))
 }
 
 fn with_host(unknown: Unknown, host: ArcStr, pending: Pending) -> Unknown {
@@ -296,123 +434,4 @@ fn text_bytes(endpoint: &Endpoint) -> usize {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-
-    pub(crate) fn object(name: &str) -> ObjectRef {
-        ObjectRef { source: SourceKind::Service, namespace: "default".into(), name: name.into() }
-    }
-
-    pub(crate) fn wants(object: &ObjectRef, hosts: &[(&str, &str)]) -> Extraction {
-        let endpoint = |(host, target): &(&str, &str)| Endpoint {
-            key: EndpointKey {
-                source: object.source.as_str().into(),
-                namespace: object.namespace.clone(),
-                object: object.name.clone(),
-                dns_name: (*host).into(),
-                record_type: "A".into(),
-                set_identifier: "".into(),
-            },
-            targets: vec![(*target).into()],
-            ..Endpoint::default()
-        };
-        Extraction { endpoints: hosts.iter().map(endpoint).collect(), ..Extraction::default() }
-    }
-
-    fn waits_for(host: &str) -> Extraction {
-        Extraction {
-            unknown: Unknown::Hosts(BTreeMap::from([(host.into(), Pending::Status("no address".to_owned()))])),
-            ..Extraction::default()
-        }
-    }
-
-    fn index() -> Index {
-        Index::new([SourceKind::Service])
-    }
-
-    fn said(changes: &[IndexChange]) -> Vec<String> {
-        let say = |change: &IndexChange| match change {
-            IndexChange::Put { endpoint, .. } => format!("put {} {}", endpoint.key.dns_name, endpoint.targets.join(",")),
-            IndexChange::Del { key, cause, .. } => format!("del {} {cause:?}", key.dns_name),
-        };
-        changes.iter().map(say).collect()
-    }
-
-    fn apply(index: &mut Index, name: &str, extraction: Extraction) -> Vec<String> {
-        said(&index.apply(&object(name), &"file".into(), extraction))
-    }
-
-    #[test]
-    fn the_same_content_again_changes_nothing() {
-        let mut index = index();
-        let web = object("web");
-        assert_eq!(apply(&mut index, "web", wants(&web, &[("a", "1"), ("b", "1")])), ["put a 1", "put b 1"]);
-        assert!(apply(&mut index, "web", wants(&web, &[("a", "1"), ("b", "1")])).is_empty());
-        assert_eq!(apply(&mut index, "web", wants(&web, &[("a", "2"), ("b", "1")])), ["put a 2"]);
-        assert_eq!(index.digest().count(), 2);
-    }
-
-    #[test]
-    fn silence_never_deletes_a_host_that_waits_for_its_status() {
-        let mut index = index();
-        let web = object("web");
-        apply(&mut index, "web", wants(&web, &[("a", "1"), ("b", "1")]));
-        assert_eq!(apply(&mut index, "web", waits_for("a")), ["del b HostRemoved"]);
-        assert_eq!(index.digest().count(), 1);
-        assert_eq!(said(&index.delete(&web)), ["del a ObjectDeleted"]);
-        assert_eq!(*index.digest(), SetDigest::default());
-    }
-
-    #[test]
-    fn a_host_that_never_had_targets_keeps_its_source_from_being_complete() {
-        let mut index = index();
-        let web = object("web");
-        index.reset(SourceKind::Service, vec![(web.clone(), "file".into(), waits_for("a"))]);
-        assert_eq!(index.sources()[0].last_error.as_deref(), Some("no address"));
-        apply(&mut index, "web", wants(&web, &[("a", "1")]));
-        assert!(index.sources()[0].synced);
-        apply(&mut index, "web", waits_for("a"));
-        assert!(index.sources()[0].synced, "what is held here is not absent");
-    }
-
-    #[test]
-    fn a_complete_list_withdraws_what_is_not_in_it() {
-        let mut index = index();
-        assert!(!index.listed() && !index.sources()[0].synced);
-        let (one, two) = (object("one"), object("two"));
-        let list = |objects: &[&ObjectRef]| objects.iter().map(|o| ((*o).clone(), "f".into(), wants(o, &[("a", "1")]))).collect();
-        index.reset(SourceKind::Service, list(&[&one, &two]));
-        assert!(index.listed());
-        assert_eq!(said(&index.reset(SourceKind::Service, list(&[&two]))), ["del a ObjectDeleted"]);
-    }
-
-    #[test]
-    fn a_failing_source_keeps_everything_and_says_why() {
-        let mut index = index();
-        index.reset(SourceKind::Service, vec![(object("web"), "f".into(), wants(&object("web"), &[("a", "1")]))]);
-        index.fail(SourceKind::Service, "the folder is gone".to_owned());
-        assert_eq!(index.digest().count(), 1);
-        assert_eq!(index.sources()[0].last_error.as_deref(), Some("the folder is gone"));
-    }
-
-    #[test]
-    fn an_endpoint_too_large_to_send_is_said_and_keeps_what_was_there() {
-        let mut index = index();
-        let web = object("web");
-        apply(&mut index, "web", wants(&web, &[("a", "1")]));
-        assert!(apply(&mut index, "web", wants(&web, &[("a", &"x".repeat(MAX_ENDPOINT_BYTES))])).is_empty());
-        assert_eq!(index.warnings().count(), 1);
-        assert_eq!(index.digest().count(), 1);
-    }
-
-    #[test]
-    fn a_bucket_holds_the_keys_with_its_first_byte() {
-        let mut index = index();
-        let web = object("web");
-        let hosts: Vec<String> = (0..600).map(|n| format!("h{n}")).collect();
-        let hosts: Vec<(&str, &str)> = hosts.iter().map(|host| (host.as_str(), "1")).collect();
-        apply(&mut index, "web", wants(&web, &hosts));
-        let total: usize = (0..=u8::MAX).map(|bucket| index.bucket(bucket).filter(|(hash, _)| hash.0[0] == bucket).count()).sum();
-        assert_eq!(total, 600);
-    }
-}
+pub(crate) mod tests;

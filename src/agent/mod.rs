@@ -1,8 +1,8 @@
 //! The agent: reads what a cluster wants and publishes it to the broker, and shows what became of it.
 //!
 //! ```text
-//! manifests ─▶ sources (extract) ─▶ index ─▶ outbox ─▶ session ══ Publish ══▶ broker
-//!                                   http ◀─ statuses ◀══ WatchStatus ══
+//! kube or manifests ─▶ sources (extract) ─▶ index ─▶ outbox ─▶ session ══ Publish ══▶ broker
+//!                                           http ◀─ statuses ◀══ WatchStatus ══
 //! ```
 //!
 //! [`Agent::build`] checks the configuration and binds the listener; [`Bound::run`] runs until it is told to stop, and drains.
@@ -10,11 +10,10 @@
 use std::future::IntoFuture as _;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -24,20 +23,26 @@ pub mod access;
 pub mod http;
 pub mod identity;
 pub mod index;
+pub mod kube;
 pub mod manifests;
 pub mod outbox;
+pub mod release;
 pub mod session;
 pub mod shared;
 pub mod sources;
 pub mod status;
+mod term;
 
 pub use access::{Access, AccessError, BrokerAddress, ClientCertificate, Material};
 pub use identity::{ClusterUid, IdentityError};
 use index::Index;
+use kube::KubeOptions;
+use kube::leader::Elector;
 use manifests::ManifestOptions;
 use session::publisher::{Identity, Publisher};
-pub use shared::{Shared, State};
-use sources::{ExtractOptions, SourceKind};
+pub use shared::{Role, Shared, State};
+use sources::SourceKind;
+use term::Term;
 
 /// What the operator decides.
 #[derive(Clone)]
@@ -48,14 +53,37 @@ pub struct AgentConfig {
     pub kube_system_uid: ClusterUid,
     /// Where the broker is, and what proves the cluster there.
     pub broker: BrokerAddress,
-    /// The folder of manifests.
-    pub manifests: PathBuf,
-    /// The longest time between two readings of the folder.
-    pub rescan: Duration,
-    /// How objects are read.
-    pub extract: ExtractOptions,
+    /// Where the objects are.
+    pub objects: Objects,
     /// Where the agent's own HTTP listens; none for nowhere.
     pub listen: Option<SocketAddr>,
+}
+
+/// Where the objects are that say what the cluster wants.
+#[derive(Clone)]
+pub enum Objects {
+    /// In a folder.
+    Manifests(ManifestOptions),
+    /// In a live cluster, behind this connection.
+    Cluster(::kube::Client, Box<KubeOptions>),
+}
+
+impl Objects {
+    /// What decides whether this agent is the one of several that speaks to the broker; none when it is alone.
+    fn election(&self, random: fastrand::Rng) -> Option<Elector> {
+        match self {
+            Self::Manifests(_) => None,
+            Self::Cluster(client, options) => options.lease.clone().map(|lease| Elector::new(client.clone(), lease, random)),
+        }
+    }
+
+    /// The kinds that are read.
+    fn kinds(&self) -> Vec<SourceKind> {
+        match self {
+            Self::Manifests(_) => SourceKind::IN_FOLDERS.to_vec(),
+            Self::Cluster(_, options) => options.sources.clone(),
+        }
+    }
 }
 
 /// Why an agent cannot start, or ended.
@@ -99,7 +127,7 @@ pub struct Agent;
 pub struct Bound {
     cluster: String,
     broker: Access,
-    manifests: ManifestOptions,
+    objects: Objects,
     listener: Option<TcpListener>,
     shared: Arc<Shared>,
     random: fastrand::Rng,
@@ -156,9 +184,9 @@ impl Agent {
         Ok(Bound {
             cluster,
             broker,
-            manifests: ManifestOptions { path: config.manifests, rescan: config.rescan, extract: config.extract },
             listener,
-            shared: Shared::new(Index::new(SourceKind::ALL), Publisher::new(identity)),
+            shared: Shared::new(Index::new(config.objects.kinds()), Publisher::new(identity)),
+            objects: config.objects,
             random: fastrand::Rng::new(),
         })
     }
@@ -172,24 +200,45 @@ impl Bound {
 
     /// Runs until `shutdown`: the source stops first, the session waits for its last acknowledgements, the rest follows.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), AgentError> {
-        let Self { cluster, broker, manifests, listener, shared, mut random } = self;
+        let Self { cluster, broker, objects, listener, shared, mut random } = self;
+        let kinds = objects.kinds();
         let after_drain = CancellationToken::new();
         let mut tasks: JoinSet<&'static str> = JoinSet::new();
-        let (of_source, of_status) = (shutdown.clone(), after_drain.clone());
-        let source_shared = shared.clone();
-        tasks.spawn(async move {
-            manifests::run(manifests, source_shared, of_source).await;
-            "manifests"
+        let election = objects.election(random.fork());
+        let leads = election.map(|elector| {
+            shared.write(|state| state.role = Role::StandsBy);
+            let (sender, leads) = watch::channel(false);
+            // It leads until its last words are acknowledged.
+            let of_election = after_drain.clone();
+            tasks.spawn(async move {
+                elector.run(sender, of_election).await;
+                "election"
+            });
+            leads
         });
-        let status = session::watch_status(broker.clone(), cluster, shared.clone(), random.fork(), of_status);
+        let (of_source, of_status) = (shutdown.clone(), after_drain.clone());
+        let (source_shared, of_feeds) = (shared.clone(), random.fork());
         tasks.spawn(async move {
-            status.await;
-            "status"
+            match objects {
+                Objects::Manifests(options) => manifests::run(options, source_shared, of_source).await,
+                Objects::Cluster(client, options) => kube::run(client, *options, source_shared, of_feeds, of_source).await,
+            }
+            "source"
+        });
+        tasks.spawn({
+            let (broker, shared, leads, mut random) = (broker.clone(), shared.clone(), leads.clone(), random.fork());
+            async move {
+                let watch =
+                    || session::watch_status(broker.clone(), cluster.clone(), shared.clone(), random.fork(), of_status.clone());
+                term::while_leading(leads, of_status.clone(), watch).await;
+                "status"
+            }
         });
         if let Some(listener) = listener {
             let (routes, stop) = (http::router(shared.clone()), after_drain.clone());
             tasks.spawn(async move {
-                let serving = axum::serve(listener, routes);
+                // What may only be asked from this machine has to know who asks.
+                let serving = axum::serve(listener, routes.into_make_service_with_connect_info::<SocketAddr>());
                 tokio::select! {
                     ended = serving.into_future() => if let Err(error) = ended {
                         tracing::error!(%error, "the agent's HTTP ended");
@@ -201,17 +250,26 @@ impl Bound {
         }
         let of_session = shutdown.clone();
         tasks.spawn(async move {
-            session::run(broker, shared, random, of_session).await;
+            let is_one_of_several = leads.is_some();
+            let publish = || {
+                let term = is_one_of_several.then(|| Term::begin(shared.clone(), &kinds));
+                let session = session::run(broker.clone(), shared.clone(), random.fork(), of_session.clone());
+                async move {
+                    session.await;
+                    drop(term);
+                }
+            };
+            term::while_leading(leads, of_session.clone(), publish).await;
             "session"
         });
-        let ended = watch(&mut tasks, &shutdown, &after_drain).await;
+        let ended = watch_over(&mut tasks, &shutdown, &after_drain).await;
         tasks.shutdown().await;
         ended
     }
 }
 
 /// Waits for all tasks; one that ends before `shutdown` ends the agent.
-async fn watch(
+async fn watch_over(
     tasks: &mut JoinSet<&'static str>,
     shutdown: &CancellationToken,
     after_drain: &CancellationToken,

@@ -187,6 +187,7 @@ fn operation(change: &IndexChange) -> v1::Operation {
             cause: match cause {
                 DelCause::ObjectDeleted => v1::del::Cause::ObjectDeleted,
                 DelCause::HostRemoved => v1::del::Cause::HostRemoved,
+                DelCause::Released => v1::del::Cause::Released,
             }
             .into(),
         }),

@@ -19,6 +19,20 @@ pub struct State {
     pub publisher: Publisher,
     /// What the broker answered.
     pub statuses: StatusBook,
+    /// Whether this agent is the one that speaks to the broker.
+    pub role: Role,
+}
+
+/// Which of the agents of a cluster this is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// The only one.
+    #[default]
+    Alone,
+    /// The one of several that speaks to the broker.
+    Leads,
+    /// It follows the cluster, and says nothing.
+    StandsBy,
 }
 
 /// The state with its signals; see the module's page.
@@ -32,7 +46,7 @@ pub struct Shared {
 impl Shared {
     /// Shares a new state.
     pub fn new(index: Index, publisher: Publisher) -> Arc<Self> {
-        let state = Mutex::new(State { index, publisher, statuses: StatusBook::default() });
+        let state = Mutex::new(State { index, publisher, statuses: StatusBook::default(), role: Role::default() });
         Arc::new(Self { state, to_send: Notify::new(), changed: watch::Sender::new(0) })
     }
 
@@ -47,6 +61,20 @@ impl Shared {
         self.to_send.notify_one();
         self.changed.send_modify(|generation| *generation = generation.wrapping_add(1));
         answer
+    }
+
+    /// Takes something out of the state that nobody waits for.
+    pub fn take<T>(&self, take: impl FnOnce(&mut State) -> T) -> T {
+        take(&mut self.lock())
+    }
+
+    /// Changes the state, and puts what that changed in the index into the outbox.
+    pub fn update(&self, change: impl FnOnce(&mut State) -> Vec<IndexChange>) {
+        self.write(|state| {
+            for changed in change(state) {
+                state.publisher.push(changed);
+            }
+        });
     }
 
     /// Changes the index, puts what it changed into the outbox, and answers what people should look at.
@@ -74,7 +102,7 @@ impl Shared {
     /// Forgets the statuses of endpoints that are gone at the broker too: of what it found to be gone by comparing it says nothing
     /// more. As long as it may hold an endpoint, a status that is forgotten is not said again.
     pub(super) fn forget_what_is_gone(&self) {
-        let State { index, publisher, statuses } = &mut *self.lock();
+        let State { index, publisher, statuses, .. } = &mut *self.lock();
         if statuses.len() as u64 <= index.digest().count() {
             return;
         }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use arcstr::ArcStr;
 use bytes::Bytes;
 
 use crate::core::digest::SetDigest;
@@ -19,12 +20,27 @@ pub struct StatusBook {
     replayed: Option<BTreeSet<KeyHash>>,
     /// How many replays were begun.
     streams: u64,
+    /// Whether a replay came to its end.
+    complete: bool,
+    /// What became new since it was last asked, by object; none when nobody asks.
+    touched: Option<BTreeMap<TouchedObject, BTreeSet<KeyHash>>>,
 }
 
 /// A status, and since which replay it was told.
 struct Told {
     status: EndpointStatus,
     stream: u64,
+}
+
+/// An object of which a status says something new.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TouchedObject {
+    /// The kind of its source.
+    pub source: ArcStr,
+    /// Its namespace.
+    pub namespace: ArcStr,
+    /// Its name.
+    pub name: ArcStr,
 }
 
 /// A status that says something that was not known.
@@ -48,12 +64,18 @@ impl StatusBook {
         self.streams += 1;
     }
 
+    /// What the broker holds is not known any more: another agent may have spoken to it.
+    pub fn start_over(&mut self) {
+        self.complete = false;
+    }
+
     /// Takes a batch and answers what is new in it.
     pub fn take(&mut self, batch: StatusBatch) -> Vec<Transition> {
         let transitions = batch.statuses.into_iter().filter_map(|status| self.take_one(status)).collect();
         if batch.replay_done
             && let Some(replayed) = self.replayed.take()
         {
+            self.complete = true;
             let covered = batch.replay_scope.map(|scope| scope.buckets);
             let is_covered = |hash| covered.as_ref().is_none_or(|buckets| buckets.contains(&SetDigest::bucket_of(hash)));
             let gone: Vec<KeyHash> =
@@ -61,6 +83,22 @@ impl StatusBook {
             self.forget(&gone);
         }
         transitions
+    }
+
+    /// Takes note of what becomes new from now on, for [`Self::take_touched`].
+    pub fn note_touched(&mut self) {
+        self.touched.get_or_insert_default();
+    }
+
+    /// The objects whose statuses say something new since this was asked last, with the endpoints that do. What the first replay
+    /// named was so before: its objects are named without endpoints.
+    pub fn take_touched(&mut self) -> BTreeMap<TouchedObject, BTreeSet<KeyHash>> {
+        self.touched.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Whether there are any.
+    pub fn is_touched(&self) -> bool {
+        self.touched.as_ref().is_some_and(|touched| !touched.is_empty())
     }
 
     /// Forgets endpoints that are gone.
@@ -77,6 +115,11 @@ impl StatusBook {
         let gone: Vec<KeyHash> =
             self.latest.iter().filter(|(hash, told)| !is_kept(hash, source_of(&told.status))).map(|(hash, _)| *hash).collect();
         self.forget(&gone);
+    }
+
+    /// Whether it names every endpoint that the broker held when it was asked first, by this agent or since it leads.
+    pub fn is_complete(&self) -> bool {
+        self.complete
     }
 
     /// How many there are.
@@ -109,6 +152,13 @@ impl StatusBook {
         }
         self.digest.insert(&hash, &status_hash(&status));
         self.latest.insert(hash, Told { status: status.clone(), stream: self.streams });
+        if let Some(touched) = self.touched.as_mut().filter(|_| !known) {
+            let (source, namespace, name) = (key.source.clone(), key.namespace.clone(), key.object.clone());
+            let new = touched.entry(TouchedObject { source, namespace, name }).or_default();
+            if self.complete {
+                new.insert(hash);
+            }
+        }
         (!known).then_some(Transition { key, status })
     }
 
@@ -269,6 +319,24 @@ mod tests {
         assert_eq!(book.iter().count(), 2);
         book.take(batch(&[], true));
         assert_eq!(book.iter().count(), 1);
+    }
+
+    #[test]
+    fn what_the_first_replay_names_is_not_news() {
+        let mut book = StatusBook::default();
+        book.take(batch(&[status("a", 1, Progress::Applied)], false));
+        assert!(!book.is_touched(), "nobody asked");
+        book.note_touched();
+        book.begin_replay();
+        book.take(batch(&[status("b", 1, Progress::Applied)], true));
+        assert!(book.take_touched().into_values().all(|new| new.is_empty()));
+        book.take(batch(&[status("b", 2, Progress::InSync)], false));
+        book.take(batch(&[status("b", 3, Progress::InSync)], false));
+        assert_eq!(
+            book.take_touched().into_values().collect::<Vec<_>>(),
+            [BTreeSet::from([hash_of(&status("b", 0, Progress::InSync))])]
+        );
+        assert!(!book.is_touched());
     }
 
     #[test]

@@ -16,8 +16,9 @@ use tracing::info;
 use super::broker::{BoundBroker, BrokerOptions};
 use super::{dev_view, signal};
 use crate::adapters::route53::AwsOptions;
+use crate::agent::manifests::ManifestOptions;
 use crate::agent::sources::ExtractOptions;
-use crate::agent::{Agent, AgentConfig, AgentHandle, BrokerAddress, ClusterUid, Material};
+use crate::agent::{Agent, AgentConfig, AgentHandle, BrokerAddress, ClusterUid, Material, Objects};
 use crate::broker::BrokerHandle;
 use crate::cli::{DevArgs, token};
 use crate::config::Config;
@@ -336,9 +337,11 @@ async fn agent(
             ca: None,
             certificate: None,
         },
-        manifests: folder.to_owned(),
-        rescan: Duration::from_secs(10),
-        extract: ExtractOptions::default(),
+        objects: Objects::Manifests(ManifestOptions {
+            path: folder.to_owned(),
+            rescan: Duration::from_secs(10),
+            extract: ExtractOptions::default(),
+        }),
         listen: Some(ports.loopback(port)),
     })
     .await?;

@@ -30,7 +30,7 @@ pub fn run(cli: Cli) -> ExitCode {
         let result = match cli.command {
             Command::Dev(args) => dev::run(args).await,
             Command::Broker(args) => broker::run(args).await,
-            Command::Agent(args) => agent::run(args).await,
+            Command::Agent(args) => agent::run(*args).await,
             Command::Emulator(args) => emulator::run(args).await,
             Command::Status(args) => crate::cli::status::run(args).await,
             Command::Why(args) => crate::cli::why::run(args).await,

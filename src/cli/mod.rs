@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod client;
 pub mod output;
+pub mod release;
 pub mod status;
 pub mod token;
 pub mod why;
@@ -10,7 +11,7 @@ pub mod why;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 
 use crate::config::{ConfigOverrides, Log, LogFormat};
 
@@ -34,9 +35,11 @@ pub enum Command {
     Broker(BrokerArgs),
     /// Run the agent of one cluster
     #[command(
-        after_help = "Example:\n  zonefold agent --cluster dev-east --manifests ./manifests --broker http://127.0.0.1:7443 --token-file ./token"
+        after_help = "Examples:\n  zonefold agent --cluster dev-east --manifests ./manifests --broker http://127.0.0.1:7443 --token-file ./token\n  zonefold agent --cluster dev-east --kubernetes --source service,ingress,dnsendpoint --broker https://broker:7443 --ca-file ca.pem --token-file ./token",
+        args_conflicts_with_subcommands = true,
+        subcommand_negates_reqs = true
     )]
-    Agent(AgentArgs),
+    Agent(Box<AgentArgs>),
     /// Show accounts, zones, clusters, and the endpoints that are not fine
     #[command(after_help = "Example:\n  zonefold status --cluster dev-east --watch")]
     Status(status::StatusArgs),
@@ -142,15 +145,100 @@ impl BrokerArgs {
     }
 }
 
+/// What is done around an agent.
+#[derive(Debug, Subcommand)]
+pub enum AgentCommand {
+    /// Print the RBAC that the agent needs for its sources, to apply with kubectl
+    #[command(after_help = "Example:\n  zonefold agent rbac --source service,ingress,dnsendpoint | kubectl apply -f -")]
+    Rbac(RbacArgs),
+    /// Show what an agent keeps although no object that it sees asks for it, or release it
+    #[command(
+        after_help = "Examples:\n  zonefold agent release                        # shows what is kept, and releases nothing\n  zonefold agent release --source dnsendpoint --namespace shop"
+    )]
+    Release(release::ReleaseArgs),
+}
+
+/// Which objects of a live cluster are read.
+#[derive(Clone, Debug, Args)]
+pub struct SourceArgs {
+    /// The kinds of objects that are read from a live cluster: service, ingress, dnsendpoint, f5-virtualserver,
+    /// f5-transportserver, nginx-virtualserver, gateway-httproute, gateway-grpcroute, gateway-tlsroute, gateway-tcproute,
+    /// gateway-udproute
+    #[arg(long, env = "ZONEFOLD_SOURCE", value_name = "SOURCE", value_delimiter = ',', default_value = "service,ingress")]
+    pub source: Vec<String>,
+    /// Only objects in these namespaces; without it in all
+    #[arg(long, env = "ZONEFOLD_NAMESPACE", value_name = "NAMESPACE", value_delimiter = ',')]
+    pub namespace: Vec<String>,
+    /// Several agents of this cluster run, and the holder of this Lease, in the agent's namespace, is the one that speaks to the broker
+    #[arg(long, env = "ZONEFOLD_LEASE", value_name = "NAME")]
+    pub lease: Option<String>,
+    /// Write neither Events nor conditions on the objects of a live cluster
+    #[arg(long, env = "ZONEFOLD_NO_OBJECT_STATUS")]
+    pub no_object_status: bool,
+}
+
+/// Arguments of `zonefold agent rbac`.
+#[derive(Clone, Debug, Args)]
+pub struct RbacArgs {
+    /// What the agent reads.
+    #[command(flatten)]
+    pub sources: SourceArgs,
+    /// The service account of the agent
+    #[arg(long, env = "ZONEFOLD_SERVICE_ACCOUNT", value_name = "NAME", default_value = "zonefold-agent")]
+    pub service_account: String,
+    /// The namespace of that service account
+    #[arg(long, env = "ZONEFOLD_AGENT_NAMESPACE", value_name = "NAMESPACE", default_value = "zonefold")]
+    pub agent_namespace: String,
+}
+
+/// What has no meaning for a folder.
+const LIVE_ONLY: [&str; 10] = [
+    "kubernetes",
+    "kubeconfig",
+    "kube_context",
+    "source",
+    "namespace",
+    "lease",
+    "no_object_status",
+    "label_filter",
+    "annotation_filter",
+    "ingress_class",
+];
+
 /// Arguments of `zonefold agent`.
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("objects").args(["manifests", "kubernetes"]).required(true)))]
 pub struct AgentArgs {
+    /// What is done around an agent; none to run one.
+    #[command(subcommand)]
+    pub command: Option<AgentCommand>,
     /// The name under which the cluster is registered at the broker
-    #[arg(long, env = "ZONEFOLD_CLUSTER")]
-    pub cluster: String,
-    /// The folder of Kubernetes manifests
-    #[arg(long, env = "ZONEFOLD_MANIFESTS", value_name = "DIR")]
-    pub manifests: PathBuf,
+    #[arg(long, env = "ZONEFOLD_CLUSTER", required = true)]
+    pub cluster: Option<String>,
+    /// Read the objects from a folder of Kubernetes manifests
+    #[arg(long, env = "ZONEFOLD_MANIFESTS", value_name = "DIR", conflicts_with_all = LIVE_ONLY)]
+    pub manifests: Option<PathBuf>,
+    /// Read the objects from a live cluster: that of --kubeconfig, else that of the pod
+    #[arg(long, env = "ZONEFOLD_KUBERNETES")]
+    pub kubernetes: bool,
+    /// The kubeconfig of the live cluster; without it the usual one, else the service account of the pod
+    #[arg(long, env = "ZONEFOLD_KUBECONFIG", requires = "kubernetes", value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The context in the kubeconfig; without it the current one
+    #[arg(long, env = "ZONEFOLD_KUBE_CONTEXT", requires = "kubernetes", value_name = "CONTEXT")]
+    pub kube_context: Option<String>,
+    /// Which objects.
+    #[command(flatten)]
+    pub sources: SourceArgs,
+    /// Only objects with these labels, as a selector: team=shop,tier in (web,api)
+    #[arg(long, env = "ZONEFOLD_LABEL_FILTER", requires = "kubernetes", value_name = "SELECTOR")]
+    pub label_filter: Option<String>,
+    /// Only objects with these annotations, as a selector
+    #[arg(long, env = "ZONEFOLD_ANNOTATION_FILTER", requires = "kubernetes", value_name = "SELECTOR")]
+    pub annotation_filter: Option<String>,
+    /// Only ingresses of these classes
+    #[arg(long, env = "ZONEFOLD_INGRESS_CLASS", requires = "kubernetes", value_name = "CLASS", value_delimiter = ',')]
+    pub ingress_class: Vec<String>,
     /// The broker's gRPC address
     #[arg(long, env = "ZONEFOLD_BROKER_GRPC", value_name = "URL", default_value = "http://127.0.0.1:7443")]
     pub broker: String,
@@ -169,10 +257,11 @@ pub struct AgentArgs {
     /// The certificate authority of the broker (PEM), for https
     #[arg(long, env = "ZONEFOLD_CA_FILE", value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
-    /// The UID of the namespace kube-system; without it one is made once and kept in --uid-file
+    /// The UID of the namespace kube-system; without it a live cluster is asked, and for a folder one is made once and kept in
+    /// --uid-file
     #[arg(long, env = "ZONEFOLD_KUBE_SYSTEM_UID", value_name = "UID")]
     pub kube_system_uid: Option<String>,
-    /// Where the UID is kept when none is given
+    /// Where the UID of a folder's cluster is kept when none is given
     #[arg(long, env = "ZONEFOLD_UID_FILE", value_name = "FILE", default_value = "zonefold-cluster-uid")]
     pub uid_file: PathBuf,
     /// Publish ClusterIP services that have the hostname annotation (as ExternalDNS's --publish-internal-services)
@@ -205,10 +294,30 @@ pub struct EmulatorArgs {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use clap::{CommandFactory, Parser};
 
     #[test]
     fn the_arguments_do_not_contradict_each_other() {
         super::Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_agent_needs_a_cluster_and_objects_and_what_is_done_around_one_does_not() {
+        let parses = |line: &str| super::Cli::try_parse_from(line.split_whitespace()).is_ok();
+        assert!(parses("zonefold agent --cluster east --manifests m"));
+        assert!(parses("zonefold agent --cluster east --kubernetes --namespace shop,web --label-filter team"));
+        assert!(parses("zonefold agent release") && parses("zonefold agent rbac --source service"));
+        for line in [
+            "--cluster east",
+            "--manifests m",
+            "--cluster east --manifests m --kubernetes",
+            "--cluster east --manifests m --label-filter team",
+            "--cluster east --manifests m --namespace shop",
+            "--cluster east --kubernetes --manifests m --kubeconfig c",
+            "--cluster east --kubeconfig c",
+            "--cluster east --namespace shop",
+        ] {
+            assert!(!parses(&format!("zonefold agent {line}")), "{line}");
+        }
     }
 }

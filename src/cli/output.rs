@@ -57,15 +57,28 @@ impl ReadArgs {
     /// # Errors
     /// It cannot be written. A reader that has gone, such as `head`, is no error.
     pub fn write<T: Serialize>(&self, answer: &T, render: impl FnOnce(&T, u16) -> String) -> anyhow::Result<()> {
-        let text = match self.output {
-            OutputFormat::Table => render(answer, self.width),
-            OutputFormat::Json => format!("{}\n", serde_json::to_string(answer)?),
-        };
-        let mut out = io::stdout().lock();
-        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-            _ => Ok(()),
-        }
+        write(self.output, self.width, answer, render)
+    }
+}
+
+/// Writes an answer to standard output, as [`ReadArgs::write`] does.
+///
+/// # Errors
+/// It cannot be written. A reader that has gone, such as `head`, is no error.
+pub fn write<T: Serialize>(
+    output: OutputFormat,
+    width: u16,
+    answer: &T,
+    render: impl FnOnce(&T, u16) -> String,
+) -> anyhow::Result<()> {
+    let text = match output {
+        OutputFormat::Table => render(answer, width),
+        OutputFormat::Json => format!("{}\n", serde_json::to_string(answer)?),
+    };
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
     }
 }
 

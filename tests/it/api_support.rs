@@ -17,8 +17,9 @@ use zonefold::adapters::auth::{Identities, KnownCallers, token_hash};
 use zonefold::adapters::clock::AnchoredClock;
 use zonefold::adapters::route53::{AwsOptions, AwsProviders};
 use zonefold::adapters::store;
+use zonefold::agent::manifests::ManifestOptions;
 use zonefold::agent::sources::ExtractOptions;
-use zonefold::agent::{Agent, AgentConfig, BrokerAddress, ClusterUid, Material};
+use zonefold::agent::{Agent, AgentConfig, BrokerAddress, ClusterUid, Material, Objects};
 use zonefold::api::authority::Authority;
 use zonefold::broker::directory::ClusterSettings;
 use zonefold::broker::endpoints::StatusCounts;
@@ -169,9 +170,11 @@ impl Rig {
             cluster: cluster.to_owned(),
             kube_system_uid: ClusterUid::Given(uuid::Uuid::new_v4().to_string()),
             broker: BrokerAddress { url: self.grpc.clone(), token: Some(Material::text(TOKEN)), ca: None, certificate: None },
-            manifests: folder,
-            rescan: Duration::from_secs(60),
-            extract: ExtractOptions::default(),
+            objects: Objects::Manifests(ManifestOptions {
+                path: folder,
+                rescan: Duration::from_secs(60),
+                extract: ExtractOptions::default(),
+            }),
             listen: None,
         };
         let agent = Agent::build(config).await.unwrap();

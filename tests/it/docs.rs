@@ -14,13 +14,14 @@ use zonefold::ports::RefusedFor;
 
 use crate::architecture::tree;
 
-const PAGES: [&str; 10] = [
+const PAGES: [&str; 11] = [
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "docs/aws.md",
     "docs/configuration.md",
+    "docs/kubernetes.md",
     "docs/operations.md",
     "docs/protocol.md",
     "docs/reliability.md",

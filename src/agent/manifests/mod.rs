@@ -100,7 +100,7 @@ fn take(pass: Result<Pass, FolderError>, options: &ManifestOptions, shared: &Sha
         Err(error) => {
             let message = error.to_string();
             shared.change(|index| {
-                SourceKind::ALL.into_iter().for_each(|source| index.fail(source, message.clone()));
+                SourceKind::IN_FOLDERS.into_iter().for_each(|source| index.fail(source, message.clone()));
                 Vec::new()
             });
             said.replace([message]);
@@ -108,10 +108,13 @@ fn take(pass: Result<Pass, FolderError>, options: &ManifestOptions, shared: &Sha
         }
     };
     let objects = std::mem::take(&mut pass.objects);
-    let mut by_source: std::collections::BTreeMap<SourceKind, Vec<_>> = SourceKind::ALL.map(|kind| (kind, vec![])).into();
+    let mut by_source: std::collections::BTreeMap<SourceKind, Vec<_>> = SourceKind::IN_FOLDERS.map(|kind| (kind, vec![])).into();
     for (reference, (file, placed)) in objects {
         let origin = arcstr::format!("{file}:{}", placed.line);
-        by_source.entry(reference.source).or_default().push((reference, origin, extract(&placed.object, options.extract)));
+        // Routes need their Gateways' status, which nobody keeps in a folder.
+        if let Some(objects) = by_source.get_mut(&reference.source) {
+            objects.push((reference, origin, extract(&placed.object, options.extract)));
+        }
     }
     let warnings = shared.change(|index| {
         let mut changes = Vec::new();

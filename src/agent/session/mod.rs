@@ -105,7 +105,10 @@ fn explain(end: End) -> Option<(Pace, Duration)> {
             let detail = go_away.detail.as_str();
             match go_away.reason() {
                 Reason::Superseded => {
-                    tracing::warn!(detail, "another agent of this cluster took over: run one agent a cluster");
+                    tracing::warn!(
+                        detail,
+                        "another agent of this cluster took over: run one agent a cluster, or several with --lease"
+                    );
                     Some((Pace::Slow, after))
                 }
                 Reason::Protocol => {
@@ -264,7 +267,12 @@ async fn receive(mut inbound: Streaming<v1::BrokerMessage>, shared: Arc<Shared>)
             Ok(Err(status)) => return End::Failed(status),
             Err(_) => return End::Lost(format!("the broker was silent for {} s", silence.as_secs())),
         };
-        match shared.write(|state| state.publisher.receive(&state.index, message)) {
+        let received = shared.write(|state| {
+            let missing = publisher::wanted_and_missing(&state.index, &message);
+            state.index.forget_bodiless(missing);
+            state.publisher.receive(&state.index, message)
+        });
+        match received {
             Ok(Event::None) => {}
             Ok(Event::Welcomed(mode)) => {
                 let epoch = shared.read(|state| state.publisher.epoch());

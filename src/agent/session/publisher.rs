@@ -384,6 +384,18 @@ impl Snapshot {
     }
 }
 
+/// The keys of which the broker will ask for the content after this message, and only it had that.
+pub(super) fn wanted_and_missing(index: &Index, message: &v1::BrokerMessage) -> Vec<KeyHash> {
+    let of_those = |hashes: Vec<KeyHash>| hashes.into_iter().filter(|hash| index.get(hash).is_some_and(|held| !held.has_body()));
+    match &message.message {
+        Some(FromBroker::Welcome(welcome)) if welcome.mode() == Mode::Snapshot => index.bodiless(),
+        Some(FromBroker::BodyRequest(request)) => {
+            of_those(key_hashes_from_wire(&request.key_hashes).unwrap_or_default()).collect()
+        }
+        _ => vec![],
+    }
+}
+
 fn wrap(message: ToBroker) -> v1::AgentMessage {
     v1::AgentMessage { message: Some(message) }
 }

@@ -48,6 +48,12 @@ pub struct Annotations {
     pub wants_ptr: bool,
     /// `ingress-hostname-source` as written.
     pub ingress_hostname_source: Option<ArcStr>,
+    /// `gateway-hostname-source` as written.
+    pub gateway_hostname_source: Option<ArcStr>,
+    /// `access` as written: which addresses of nodes a NodePort service gets.
+    pub access: Option<ArcStr>,
+    /// `endpoints-type` as written: which addresses a headless service gets.
+    pub endpoints_type: Option<ArcStr>,
     /// `alias` and the provider families.
     pub properties: BTreeMap<ArcStr, ArcStr>,
     /// What was wrong, for people.
@@ -87,6 +93,9 @@ impl Annotations {
             "record-type" => {
                 self.warnings.push(format!("the annotation {full_key} is {value:?}: only \"ptr\" has a meaning; it is ignored"))
             }
+            "gateway-hostname-source" => self.gateway_hostname_source = Some(value.into()),
+            "access" => self.access = Some(value.into()),
+            "endpoints-type" => self.endpoints_type = Some(value.into()),
             "ingress-hostname-source" => self.ingress_hostname_source = Some(value.into()),
             _ if KNOWN.contains(&key) => {}
             _ => self.take_property(key, full_key, value),

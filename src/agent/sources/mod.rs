@@ -15,11 +15,16 @@ use crate::core::endpoint::{Endpoint, EndpointKey};
 
 pub mod annotations;
 mod custom;
+pub mod gateways;
 mod ingress;
 pub mod object;
+pub mod routes;
 mod service;
+mod slim;
+pub mod surroundings;
 
 pub use object::{Object, ObjectError};
+use surroundings::{Need, Surroundings};
 
 /// The kinds of objects that are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -35,15 +40,54 @@ pub enum SourceKind {
     /// `cis.f5.com/v1` VirtualServer.
     #[serde(rename = "f5-virtualserver")]
     F5VirtualServer,
+    /// `cis.f5.com/v1` TransportServer.
+    #[serde(rename = "f5-transportserver")]
+    F5TransportServer,
     /// `k8s.nginx.org/v1` VirtualServer.
     #[serde(rename = "nginx-virtualserver")]
     NginxVirtualServer,
+    /// `gateway.networking.k8s.io` HTTPRoute.
+    #[serde(rename = "gateway-httproute")]
+    GatewayHttpRoute,
+    /// `gateway.networking.k8s.io` GRPCRoute.
+    #[serde(rename = "gateway-grpcroute")]
+    GatewayGrpcRoute,
+    /// `gateway.networking.k8s.io` TLSRoute.
+    #[serde(rename = "gateway-tlsroute")]
+    GatewayTlsRoute,
+    /// `gateway.networking.k8s.io` TCPRoute.
+    #[serde(rename = "gateway-tcproute")]
+    GatewayTcpRoute,
+    /// `gateway.networking.k8s.io` UDPRoute.
+    #[serde(rename = "gateway-udproute")]
+    GatewayUdpRoute,
 }
 
 impl SourceKind {
     /// All of them.
-    pub const ALL: [SourceKind; 5] =
-        [Self::Service, Self::Ingress, Self::DnsEndpoint, Self::F5VirtualServer, Self::NginxVirtualServer];
+    pub const ALL: [SourceKind; 11] = [
+        Self::Service,
+        Self::Ingress,
+        Self::DnsEndpoint,
+        Self::F5VirtualServer,
+        Self::F5TransportServer,
+        Self::NginxVirtualServer,
+        Self::GatewayHttpRoute,
+        Self::GatewayGrpcRoute,
+        Self::GatewayTlsRoute,
+        Self::GatewayTcpRoute,
+        Self::GatewayUdpRoute,
+    ];
+
+    /// Those that say everything themselves, so that a folder of manifests is enough.
+    pub const IN_FOLDERS: [SourceKind; 6] = [
+        Self::Service,
+        Self::Ingress,
+        Self::DnsEndpoint,
+        Self::F5VirtualServer,
+        Self::F5TransportServer,
+        Self::NginxVirtualServer,
+    ];
 
     /// The name in keys, metrics and the protocol.
     pub const fn as_str(self) -> &'static str {
@@ -52,8 +96,19 @@ impl SourceKind {
             Self::Ingress => "ingress",
             Self::DnsEndpoint => "dnsendpoint",
             Self::F5VirtualServer => "f5-virtualserver",
+            Self::F5TransportServer => "f5-transportserver",
             Self::NginxVirtualServer => "nginx-virtualserver",
+            Self::GatewayHttpRoute => "gateway-httproute",
+            Self::GatewayGrpcRoute => "gateway-grpcroute",
+            Self::GatewayTlsRoute => "gateway-tlsroute",
+            Self::GatewayTcpRoute => "gateway-tcproute",
+            Self::GatewayUdpRoute => "gateway-udproute",
         }
+    }
+
+    /// The source of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
     }
 
     /// The source that reads an object of this `apiVersion` and `kind`; none for one that nobody reads. The version after the
@@ -65,7 +120,13 @@ impl SourceKind {
             ("networking.k8s.io" | "extensions", "Ingress") => Some(Self::Ingress),
             ("externaldns.k8s.io", "DNSEndpoint") => Some(Self::DnsEndpoint),
             ("cis.f5.com", "VirtualServer") => Some(Self::F5VirtualServer),
+            ("cis.f5.com", "TransportServer") => Some(Self::F5TransportServer),
             ("k8s.nginx.org", "VirtualServer") => Some(Self::NginxVirtualServer),
+            ("gateway.networking.k8s.io", "HTTPRoute") => Some(Self::GatewayHttpRoute),
+            ("gateway.networking.k8s.io", "GRPCRoute") => Some(Self::GatewayGrpcRoute),
+            ("gateway.networking.k8s.io", "TLSRoute") => Some(Self::GatewayTlsRoute),
+            ("gateway.networking.k8s.io", "TCPRoute") => Some(Self::GatewayTcpRoute),
+            ("gateway.networking.k8s.io", "UDPRoute") => Some(Self::GatewayUdpRoute),
             _ => None,
         }
     }
@@ -111,6 +172,27 @@ pub enum Unknown {
     Hosts(BTreeMap<ArcStr, Pending>),
     /// Which hosts it names cannot be told, with the reason.
     WholeObject(String),
+}
+
+impl Unknown {
+    /// Why it cannot be told now whether an endpoint is wanted that the object had before; none when the object says that it is
+    /// not. Its targets are empty where they are not known.
+    pub fn reason_for(&self, key: &EndpointKey, targets: &[ArcStr]) -> Option<&str> {
+        match self {
+            Self::Nothing => None,
+            Self::WholeObject(reason) => Some(reason),
+            Self::Hosts(hosts) => {
+                // A reverse record is made of the addresses of the host that it points to, and waits with it.
+                let points_to = || targets.iter().find_map(|host| hosts.get(host));
+                let pending = match (hosts.get(&key.dns_name), key.record_type.as_str()) {
+                    (None, "PTR") if targets.is_empty() => hosts.values().next(),
+                    (None, "PTR") => points_to(),
+                    (pending, _) => pending,
+                };
+                pending.map(Pending::reason)
+            }
+        }
+    }
 }
 
 /// Why a host has no targets now.
@@ -160,13 +242,32 @@ pub enum ClusterIps {
     Publish,
 }
 
-/// The endpoints that an object wants.
+/// The endpoints that an object wants, where nothing is known but the object.
 pub fn extract(object: &Object, options: ExtractOptions) -> Extraction {
+    extract_among(object, options, &Surroundings::default())
+}
+
+/// What the endpoints of an object depend on beside the object.
+pub fn needs(object: &Object) -> BTreeSet<Need> {
     match object {
-        Object::Service(service) => service::extract(service, options),
+        Object::Service(service) => service::needs(service),
+        Object::Route(route) => routes::needs(route),
+        Object::Ingress(_)
+        | Object::DnsEndpoint(_)
+        | Object::F5VirtualServer(_)
+        | Object::F5TransportServer(_)
+        | Object::NginxVirtualServer(_) => BTreeSet::new(),
+    }
+}
+
+/// The endpoints that an object wants, with what is around it.
+pub fn extract_among(object: &Object, options: ExtractOptions, around: &Surroundings<'_>) -> Extraction {
+    match object {
+        Object::Service(service) => service::extract(service, options, around),
+        Object::Route(route) => routes::extract(route, &around.gateways),
         Object::Ingress(ingress) => ingress::extract(ingress),
         Object::DnsEndpoint(object) => custom::extract_dns_endpoint(object),
-        Object::F5VirtualServer(server) => custom::extract_f5(server),
+        Object::F5VirtualServer(server) | Object::F5TransportServer(server) => custom::extract_f5(server),
         Object::NginxVirtualServer(server) => custom::extract_nginx(server),
     }
 }

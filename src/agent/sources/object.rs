@@ -7,6 +7,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use super::gateways::{RouteSpec, RouteStatus};
+use super::slim::{null_is_default, slim};
 use super::{ObjectRef, SourceKind};
 
 /// A reason is cut after so many characters.
@@ -42,13 +44,15 @@ impl ObjectError {
 
 /// An object of one of the kinds that are read.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(missing_docs, reason = "one for each SourceKind")]
+#[expect(missing_docs, reason = "one for each SourceKind, and one for all routes")]
 pub enum Object {
     Service(Manifest<ServiceSpec, LoadBalanced>),
     Ingress(Manifest<IngressSpec, LoadBalanced>),
     DnsEndpoint(Manifest<DnsEndpointSpec, Ignored>),
     F5VirtualServer(Manifest<F5Spec, F5Status>),
+    F5TransportServer(Manifest<F5Spec, F5Status>),
     NginxVirtualServer(Manifest<NginxSpec, NginxStatus>),
+    Route(Manifest<RouteSpec, RouteStatus>),
 }
 
 impl Object {
@@ -61,7 +65,13 @@ impl Object {
             SourceKind::Ingress => Manifest::read(source, document).map(Self::Ingress),
             SourceKind::DnsEndpoint => Manifest::read(source, document).map(Self::DnsEndpoint),
             SourceKind::F5VirtualServer => Manifest::read(source, document).map(Self::F5VirtualServer),
+            SourceKind::F5TransportServer => Manifest::read(source, document).map(Self::F5TransportServer),
             SourceKind::NginxVirtualServer => Manifest::read(source, document).map(Self::NginxVirtualServer),
+            SourceKind::GatewayHttpRoute
+            | SourceKind::GatewayGrpcRoute
+            | SourceKind::GatewayTlsRoute
+            | SourceKind::GatewayTcpRoute
+            | SourceKind::GatewayUdpRoute => Manifest::read(source, document).map(Self::Route),
         })
     }
 
@@ -71,8 +81,9 @@ impl Object {
             Self::Service(manifest) => &manifest.reference,
             Self::Ingress(manifest) => &manifest.reference,
             Self::DnsEndpoint(manifest) => &manifest.reference,
-            Self::F5VirtualServer(manifest) => &manifest.reference,
+            Self::F5VirtualServer(manifest) | Self::F5TransportServer(manifest) => &manifest.reference,
             Self::NginxVirtualServer(manifest) => &manifest.reference,
+            Self::Route(manifest) => &manifest.reference,
         }
     }
 }
@@ -142,10 +153,6 @@ fn scalar_text(value: Value) -> Option<String> {
     }
 }
 
-fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
-    Option::deserialize(deserializer).map(Option::unwrap_or_default)
-}
-
 /// A status that is not read.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Ignored;
@@ -154,17 +161,6 @@ impl<'de> Deserialize<'de> for Ignored {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         serde::de::IgnoredAny::deserialize(deserializer).map(|_| Self)
     }
-}
-
-macro_rules! slim {
-    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $kind:ty,)* }) => {
-        $(#[$doc])*
-        #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        pub struct $name {
-            $($(#[$field_doc])* #[serde(default, deserialize_with = "null_is_default")] pub $field: $kind,)*
-        }
-    };
 }
 
 slim! {
@@ -183,6 +179,21 @@ slim! {
         external_ips: Vec<ArcStr>,
         /// The name that an ExternalName service stands for.
         external_name: ArcStr,
+        /// `Local`: only nodes with a pod of the service answer.
+        external_traffic_policy: ArcStr,
+        /// Whether pods count that are not ready.
+        publish_not_ready_addresses: bool,
+        /// The ports.
+        ports: Vec<ServicePort>,
+    }
+}
+slim! {
+    /// One of `spec.ports`.
+    ServicePort {
+        /// The port on every node; 0 for none.
+        node_port: i64,
+        /// TCP, UDP or SCTP; empty means TCP.
+        protocol: ArcStr,
     }
 }
 slim! {
@@ -266,18 +277,18 @@ slim! {
     }
 }
 slim! {
-    /// `spec` of F5's VirtualServer.
+    /// `spec` of F5's VirtualServer and TransportServer.
     F5Spec {
         /// The host.
         host: ArcStr,
-        /// Further hosts.
+        /// Further hosts; of a VirtualServer only.
         host_aliases: Vec<ArcStr>,
         /// The wanted address.
         virtual_server_address: ArcStr,
     }
 }
 slim! {
-    /// `status` of F5's VirtualServer.
+    /// `status` of F5's VirtualServer and TransportServer.
     F5Status {
         /// The address in use; `None` while there is none.
         vs_address: ArcStr,

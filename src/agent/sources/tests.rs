@@ -1,3 +1,4 @@
+use super::surroundings::{Backend, Known, Node};
 use super::*;
 
 fn run(yaml: &str) -> Extraction {
@@ -299,4 +300,125 @@ fn the_error_of_a_long_value_is_short() {
     let yaml = format!("apiVersion: v1\nkind: Service\nmetadata: {{name: web}}\nspec: {}\n", "é".repeat(10_000));
     let Some(Err(error)) = Object::read(serde_saphyr::from_str(&yaml).unwrap()) else { panic!("it was read") };
     assert!(error.to_string().chars().count() < 400, "{error}");
+}
+
+fn among(annotations: &[(&str, &str)], rest: &str, nodes: &BTreeMap<ArcStr, Node>, backends: &[Backend]) -> Extraction {
+    let object = Object::read(serde_saphyr::from_str(&service(annotations, rest)).unwrap()).unwrap().unwrap();
+    let around =
+        Surroundings { nodes: Known::Now(nodes), backends: Known::Now(backends.iter().collect()), ..Surroundings::default() };
+    extract_among(&object, ExtractOptions::default(), &around)
+}
+
+fn nodes(rows: &[(&str, &[&str], &[&str], bool)]) -> BTreeMap<ArcStr, Node> {
+    let list = |addresses: &[&str]| addresses.iter().map(|address| ArcStr::from(*address)).collect();
+    let node = |(name, external, internal, is_schedulable): &(&str, &[&str], &[&str], bool)| {
+        let node = Node { external: list(external), internal: list(internal), is_schedulable: *is_schedulable };
+        (ArcStr::from(*name), node)
+    };
+    rows.iter().map(node).collect()
+}
+
+fn backend(address: &str, hostname: &str, node: &str, is_ready: bool) -> Backend {
+    Backend { address: address.into(), hostname: hostname.into(), node: node.into(), is_ready }
+}
+
+/// What it shows, annotations, the rest of the object, the pods, the endpoints.
+type NodePortCase<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str, &'a [Backend], &'a [&'a str]);
+
+#[test]
+fn a_node_port_is_where_the_nodes_are() {
+    let nodes = nodes(&[
+        ("a", &["198.51.100.1"], &["10.0.0.1"], true),
+        ("b", &[], &["10.0.0.2"], true),
+        ("drained", &["198.51.100.3"], &["10.0.0.3"], false),
+    ]);
+    let ports = "ports: [{nodePort: 30080}, {nodePort: 30443, protocol: TCP}, {nodePort: 30053, protocol: UDP}]";
+    let any = format!("spec: {{type: NodePort, {ports}}}");
+    let local = "spec: {type: NodePort, externalTrafficPolicy: Local}";
+    let srv = [
+        "_web._tcp.www.example.com SRV 0 50 30080 www.example.com.,0 50 30443 www.example.com.",
+        "_web._udp.www.example.com SRV 0 50 30053 www.example.com.",
+    ];
+    let cases: &[NodePortCase] = &[
+        ("external addresses where there are any", &[HOST], &any, &[], &[srv[0], srv[1], "www.example.com A 198.51.100.1"]),
+        (
+            "private access",
+            &[HOST, ("access", "private")],
+            "spec: {type: NodePort}",
+            &[],
+            &["www.example.com A 10.0.0.1,10.0.0.2"],
+        ),
+        ("public access", &[HOST, ("access", "public")], "spec: {type: NodePort}", &[], &["www.example.com A 198.51.100.1"]),
+        (
+            "local traffic where a pod is ready",
+            &[HOST],
+            local,
+            &[backend("10.1.0.1", "", "b", true), backend("10.1.0.2", "", "a", false)],
+            &["www.example.com A 10.0.0.2"],
+        ),
+        (
+            "local traffic where none is ready",
+            &[HOST],
+            local,
+            &[backend("10.1.0.2", "", "a", false)],
+            &["www.example.com A 198.51.100.1"],
+        ),
+    ];
+    for (what, annotations, rest, backends, expected) in cases {
+        assert_eq!(lines(&among(annotations, rest, &nodes, backends)), *expected, "{what}");
+    }
+    let none = among(&[HOST], "spec: {type: NodePort}", &BTreeMap::new(), &[]);
+    assert_eq!((lines(&none).len(), pending(&none)), (0, vec!["www.example.com"]));
+    assert_eq!(pending(&among(&[HOST, ("access", "x")], "spec: {type: NodePort}", &nodes, &[])), ["*"]);
+}
+
+#[test]
+fn a_headless_service_is_where_its_pods_are() {
+    let nodes = nodes(&[("a", &["198.51.100.1"], &["10.0.0.1"], true)]);
+    let headless = "spec: {clusterIP: None}";
+    let pods = [
+        backend("10.1.0.1", "db-0", "a", true),
+        backend("10.1.0.2", "db-1", "a", false),
+        backend("2001:db8::1", "db-0", "a", true),
+    ];
+    let ready = [
+        "db-0.www.example.com A 10.1.0.1",
+        "db-0.www.example.com AAAA 2001:db8::1",
+        "www.example.com A 10.1.0.1",
+        "www.example.com AAAA 2001:db8::1",
+    ];
+    assert_eq!(lines(&among(&[HOST], headless, &nodes, &pods)), ready);
+    let all = among(&[HOST], "spec: {clusterIP: None, publishNotReadyAddresses: true}", &nodes, &pods[..2]);
+    assert_eq!(
+        lines(&all),
+        ["db-0.www.example.com A 10.1.0.1", "db-1.www.example.com A 10.1.0.2", "www.example.com A 10.1.0.1,10.1.0.2"]
+    );
+    for (kind, address) in [("NodeExternalIP", "198.51.100.1"), ("HostIP", "10.0.0.1")] {
+        let found = among(&[HOST, ("endpoints-type", kind)], headless, &nodes, &pods[..1]);
+        assert_eq!(lines(&found), [format!("db-0.www.example.com A {address}"), format!("www.example.com A {address}")]);
+    }
+    assert_eq!(pending(&among(&[HOST], headless, &nodes, &pods[1..2])), ["*"], "no pod is ready: nothing is withdrawn");
+    assert_eq!(lines(&among(&[HOST, ("target", "192.0.2.7")], headless, &nodes, &[])), ["www.example.com A 192.0.2.7"]);
+}
+
+#[test]
+fn only_what_a_service_depends_on_is_looked_at() {
+    let of = |annotations: &[(&str, &str)], rest: &str| {
+        needs(&Object::read(serde_saphyr::from_str(&service(annotations, rest)).unwrap()).unwrap().unwrap())
+            .into_iter()
+            .collect::<Vec<_>>()
+    };
+    let node_port = "spec: {type: NodePort}";
+    assert_eq!(of(&[HOST], node_port), [Need::Nodes]);
+    assert_eq!(of(&[HOST], "spec: {type: NodePort, externalTrafficPolicy: Local}"), [Need::Nodes, Need::LocalBackends]);
+    assert_eq!(of(&[HOST], "spec: {clusterIP: None}"), [Need::HeadlessBackends]);
+    assert_eq!(of(&[HOST, ("endpoints-type", "HostIP")], "spec: {clusterIP: None}"), [Need::Nodes, Need::HeadlessBackends]);
+    for (annotations, rest) in [
+        (&[][..], node_port),
+        (&[HOST, ("target", "192.0.2.1")], node_port),
+        (&[HOST], "spec: {type: LoadBalancer}"),
+        (&[HOST, ("controller", "x")], node_port),
+    ] {
+        assert_eq!(of(annotations, rest), [], "{annotations:?} {rest}");
+    }
 }

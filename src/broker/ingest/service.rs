@@ -316,8 +316,12 @@ impl Federation for FederationService {
         let cluster = self.0.registered(&request.get_ref().cluster)?;
         admission.claim(&caller, &cluster)?;
         let (outbound, stream) = mpsc::channel(4);
-        let endpoints = self.0.parts.directory.cluster(&cluster);
         let held = &request.get_ref().held_digests;
+        // Who holds nothing decides by the replay what may be withdrawn: it must not lack what another replica made durable.
+        if held.is_empty() && self.0.parts.feed.catch_up().await.is_err() {
+            return Err(Status::unavailable("the store does not answer: connect again"));
+        }
+        let endpoints = self.0.parts.directory.cluster(&cluster);
         let Some(follower) = endpoints.follow(held) else {
             return Err(Status::invalid_argument(format!("{} bytes of held_digests came and 8192 are 256 digests", held.len())));
         };

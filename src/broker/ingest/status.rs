@@ -34,7 +34,7 @@ pub async fn follow(
             }
         }
         let (zones, at) = (directory.zones(), now());
-        let statuses = news.endpoints.iter().filter_map(|held| to_wire(held, &zones, at)).collect();
+        let statuses = news.endpoints.iter().map(|held| to_wire(held, &zones, at)).collect();
         let replay_scope = news.scope.map(|buckets| v1::ReplayScope { buckets: buckets.into() });
         let batch = v1::StatusBatch { statuses, replay_done: news.replay_done, replay_scope };
         // A reader that does not read holds up nobody who stops.
@@ -48,17 +48,21 @@ pub async fn follow(
     }
 }
 
-fn to_wire(held: &Held, zones: &ZoneTable, now: Timestamp) -> Option<v1::EndpointStatus> {
-    let (status, endpoint) = (held.status()?, held.view());
+fn to_wire(held: &Held, zones: &ZoneTable, now: Timestamp) -> v1::EndpointStatus {
+    let endpoint = held.view();
     let version = endpoint.version();
+    let (key, at_ms) = (Some((&endpoint).into()), held.since().0);
+    let Some(status) = held.status() else {
+        return v1::EndpointStatus { key, version: version_to_wire(&version), at_ms, ..v1::EndpointStatus::default() };
+    };
     let content = status.content(&version);
     let (change_id, expected_at) = match &status.progress {
         Some(Progress::Pending { expected_at, .. }) => (None, *expected_at),
         Some(Progress::Applied { change_id } | Progress::InSync { change_id }) => (change_id.clone(), None),
         None | Some(Progress::Refused { .. } | Progress::Drifted { .. }) => (None, None),
     };
-    Some(v1::EndpointStatus {
-        key: Some((&endpoint).into()),
+    v1::EndpointStatus {
+        key,
         version: version_to_wire(&version),
         verdict: content.verdict,
         reason: content.reason.to_owned(),
@@ -68,9 +72,9 @@ fn to_wire(held: &Held, zones: &ZoneTable, now: Timestamp) -> Option<v1::Endpoin
         zone_id: content.zone.to_owned(),
         zone_name: zone_name(&status.verdict, zones),
         change_id: change_id.unwrap_or_default(),
-        at_ms: held.since().0,
+        at_ms,
         expected_ms: expected_at.map_or(0, |at| at.since(now).0.unsigned_abs()),
-    })
+    }
 }
 
 /// The apex of the zone where an endpoint was placed; the directory knows it before anything can be placed there.

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
+use zonefold::agent::manifests::ManifestOptions;
 use zonefold::agent::sources::ExtractOptions;
-use zonefold::agent::{Agent, AgentConfig, BrokerAddress, ClusterUid, Material};
+use zonefold::agent::{Agent, AgentConfig, BrokerAddress, ClusterUid, Material, Objects};
 use zonefold::wire::v1::{self, operation::Operation, welcome::Mode};
 
 use super::fake_broker::{FakeBroker, PLENTY};
@@ -44,9 +45,11 @@ pub fn config(manifests: &Path, broker_url: String) -> AgentConfig {
         cluster: "dev-east".to_owned(),
         kube_system_uid: ClusterUid::Given("7f6a3f0e-6b0e-4a55-9a5e-000000000001".to_owned()),
         broker: BrokerAddress { url: broker_url, token: Some(Material::text("token")), ca: None, certificate: None },
-        manifests: manifests.to_owned(),
-        rescan: Duration::from_secs(1),
-        extract: ExtractOptions::default(),
+        objects: Objects::Manifests(ManifestOptions {
+            path: manifests.to_owned(),
+            rescan: Duration::from_secs(1),
+            extract: ExtractOptions::default(),
+        }),
         listen: Some("127.0.0.1:0".parse().unwrap()),
     }
 }

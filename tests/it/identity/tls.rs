@@ -2,8 +2,9 @@
 
 use serde_json::json;
 use tonic::Code;
+use zonefold::agent::manifests::ManifestOptions;
 use zonefold::agent::sources::ExtractOptions;
-use zonefold::agent::{Access, Agent, AgentConfig, AgentError, ClusterUid};
+use zonefold::agent::{Access, Agent, AgentConfig, AgentError, ClusterUid, Objects};
 use zonefold::app::broker::build;
 use zonefold::config::Config;
 
@@ -77,9 +78,11 @@ async fn an_agent_publishes_over_tls_with_its_certificate() {
         cluster: "east".to_owned(),
         kube_system_uid: ClusterUid::StateFile(site.folder.path("uid")),
         broker: address,
-        manifests: site.folder.folder("manifests"),
-        rescan: std::time::Duration::from_secs(60),
-        extract: ExtractOptions::default(),
+        objects: Objects::Manifests(ManifestOptions {
+            path: site.folder.folder("manifests"),
+            rescan: std::time::Duration::from_secs(60),
+            extract: ExtractOptions::default(),
+        }),
         listen: None,
     };
     let bound = Agent::build(agent(site.address(None, Some(&files)))).await.unwrap();

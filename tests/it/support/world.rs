@@ -11,8 +11,9 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use zonefold::adapters::route53::AwsOptions;
+use zonefold::agent::manifests::ManifestOptions;
 use zonefold::agent::sources::ExtractOptions;
-use zonefold::agent::{Agent, AgentConfig, AgentHandle, BrokerAddress, ClusterUid, Material};
+use zonefold::agent::{Agent, AgentConfig, AgentHandle, BrokerAddress, ClusterUid, Material, Objects};
 use zonefold::app::broker::{BrokerOptions, build};
 use zonefold::broker::BrokerHandle;
 use zonefold::broker::held::{Held, Progress, Status};
@@ -317,9 +318,11 @@ impl Cluster {
                 ca: None,
                 certificate: None,
             },
-            manifests: folder.clone(),
-            rescan: Duration::from_secs(60),
-            extract: ExtractOptions::default(),
+            objects: Objects::Manifests(ManifestOptions {
+                path: folder.clone(),
+                rescan: Duration::from_secs(60),
+                extract: ExtractOptions::default(),
+            }),
             listen: None,
         })
         .await

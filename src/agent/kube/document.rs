@@ -1,0 +1,169 @@
+//! Objects as they come from the API server, pruned while they are read: of the metadata only what is looked at, and never
+//! `managedFields`, which are most of an object's bytes.
+
+use std::collections::BTreeMap;
+
+use arcstr::ArcStr;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
+
+use super::resources::Resource;
+use crate::agent::sources::{Object, ObjectError, ObjectRef, SourceKind};
+
+/// One object.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+pub struct Document {
+    /// What names it, and what people wrote on it.
+    #[serde(default)]
+    pub metadata: Metadata,
+    /// What is wanted.
+    #[serde(default)]
+    pub spec: Value,
+    /// What Kubernetes answered.
+    #[serde(default)]
+    pub status: Value,
+    /// Of an EndpointSlice.
+    #[serde(default)]
+    pub endpoints: Value,
+}
+
+/// The part of `metadata` that is looked at.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Metadata {
+    /// Its name.
+    #[serde(default)]
+    pub name: ArcStr,
+    /// Its namespace.
+    #[serde(default)]
+    pub namespace: ArcStr,
+    /// Its UID.
+    #[serde(default)]
+    pub uid: ArcStr,
+    /// The number of its spec.
+    #[serde(default)]
+    pub generation: i64,
+    /// The version of the whole object, as the API server counts.
+    #[serde(default)]
+    pub resource_version: ArcStr,
+    /// Its labels.
+    #[serde(default, deserialize_with = "null_is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// What people wrote on it.
+    #[serde(default, deserialize_with = "annotations")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// A page of a list.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Page {
+    /// Where the list stands.
+    #[serde(default)]
+    pub metadata: PageMetadata,
+    /// The objects; null for none.
+    #[serde(default)]
+    pub items: Option<Vec<Document>>,
+}
+
+/// Where a list stands.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PageMetadata {
+    /// The moment that the list shows.
+    #[serde(default)]
+    pub resource_version: String,
+    /// How the next page is asked for; empty at the last one.
+    #[serde(default, rename = "continue")]
+    pub next: String,
+}
+
+/// What `kubectl apply` writes: the whole object once more.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+fn annotations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+    let mut annotations = null_is_empty(deserializer)?;
+    annotations.remove(LAST_APPLIED);
+    Ok(annotations)
+}
+
+fn null_is_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+impl Document {
+    /// What names it in the index.
+    pub fn reference(&self, source: SourceKind) -> ObjectRef {
+        ObjectRef { source, namespace: self.metadata.namespace.clone(), name: self.metadata.name.clone() }
+    }
+
+    /// The object as the extractors read it.
+    pub fn into_object(self, source: SourceKind, resource: &Resource) -> Result<Object, ObjectError> {
+        let annotations: Map<String, Value> =
+            self.metadata.annotations.into_iter().map(|(key, value)| (key, Value::String(value))).collect();
+        let metadata = serde_json::json!({
+            "name": self.metadata.name.as_str(),
+            "namespace": self.metadata.namespace.as_str(),
+            "annotations": annotations,
+        });
+        let mut fields = Map::new();
+        fields.insert("apiVersion".to_owned(), resource.api_version(resource.preferred_version()).into());
+        fields.insert("kind".to_owned(), resource.kind.into());
+        fields.insert("metadata".to_owned(), metadata);
+        fields.insert("spec".to_owned(), self.spec);
+        fields.insert("status".to_owned(), self.status);
+        let unread = || ObjectError::Shape { source_kind: source, reason: "its kind is not one that is read".to_owned() };
+        Object::read(Value::Object(fields)).unwrap_or_else(|| Err(unread()))
+    }
+
+    /// Whether what people wrote on the object names this host somewhere, under whatever annotation or field.
+    pub fn mentions(&self, host: &str) -> bool {
+        let names_it = |text: &str| {
+            let words = text.split(|c: char| c == ',' || c.is_whitespace());
+            words.map(|word| word.strip_suffix('.').unwrap_or(word)).any(|word| word.eq_ignore_ascii_case(host))
+        };
+        self.metadata.annotations.values().any(|value| names_it(value)) || any_text(&self.spec, &names_it)
+    }
+}
+
+fn any_text(value: &Value, is_wanted: &dyn Fn(&str) -> bool) -> bool {
+    match value {
+        Value::String(text) => is_wanted(text),
+        Value::Array(items) => items.iter().any(|item| any_text(item, is_wanted)),
+        Value::Object(fields) => fields.values().any(|field| any_text(field, is_wanted)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn document(value: Value) -> Document {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn what_nobody_reads_is_dropped_while_it_is_read() {
+        let read = document(serde_json::json!({
+            "metadata": {
+                "name": "web", "namespace": "shop", "managedFields": [{"manager": "x"}], "labels": {"a": "b"},
+                "annotations": {LAST_APPLIED: "{}", "a": "b"},
+            },
+            "spec": {"type": "LoadBalancer"},
+        }));
+        assert_eq!(read.metadata.annotations.keys().collect::<Vec<_>>(), ["a"]);
+        assert!(!format!("{read:?}").contains("manager"));
+    }
+
+    #[test]
+    fn an_object_mentions_what_any_of_its_texts_names() {
+        let read = document(serde_json::json!({
+            "metadata": {"annotations": {"corp.example/names": "a.example.com, B.example.com."}},
+            "spec": {"rules": [{"host": "c.example.com"}]},
+        }));
+        for host in ["a.example.com", "b.example.com", "c.example.com"] {
+            assert!(read.mentions(host), "{host}");
+        }
+        assert!(!read.mentions("example.com"));
+    }
+}

@@ -1,0 +1,366 @@
+//! What an earlier life of this agent published and this one does not see.
+//!
+//! The agent keeps nothing over a restart. When it comes back with another filter, another prefix or fewer rights, or while a
+//! load balancer has no address, an object may be there that this agent does not read as before, and a complete list that
+//! lacks it says nothing. So the broker tells what it holds, and whatever no object here asks for is looked up one by one:
+//! only what is proven to be gone is left out. The rest is kept and flagged.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Client;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::ask::{Presence, look_up, presence};
+use super::document::Document;
+use super::feed::{DELETION_GRACE, News};
+use super::resources::{Origin, resource_of};
+use super::world::{FeedId, Followed, Reading};
+use crate::agent::index::{DelCause, Index, Kept, Standing};
+use crate::agent::shared::{Shared, State};
+use crate::agent::sources::{ObjectRef, SourceKind};
+use crate::core::endpoint::{EndpointKey, Version};
+
+/// How long until what was out of sight is looked up again.
+const LOOK_AGAIN: Duration = Duration::from_secs(300);
+/// The pause between two look-ups.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// What is asked, and how objects are read.
+pub struct Prover {
+    /// The connection.
+    pub client: Client,
+    /// The kinds that this agent follows.
+    pub sources: Vec<SourceKind>,
+    /// How it reads them.
+    pub reading: Reading,
+    /// Who wants to know when a source was proven.
+    pub to: mpsc::Sender<(FeedId, News)>,
+}
+
+/// What a look-up said of an object.
+#[derive(Clone, Debug)]
+enum Found {
+    There(Box<Document>),
+    Gone,
+    /// For people.
+    Unknown(String),
+}
+
+/// What becomes of an endpoint that the broker holds and no object here asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Judgement {
+    /// Nobody wants it any more.
+    Withdrawn,
+    Kept(Standing),
+}
+
+type Candidates = BTreeMap<ObjectRef, Vec<(EndpointKey, Version)>>;
+
+/// Proves each source once it was read, and looks again from time to time for what was out of sight.
+pub async fn run(prover: Prover, shared: Arc<Shared>) {
+    loop {
+        shared.wait_until(|state| state.statuses.is_complete()).await;
+        keep_what_is_not_followed(&prover, &shared);
+        prove_and_look_again(&prover, &shared).await;
+    }
+}
+
+/// Returns when it is not known any more what the broker holds: then another agent has led.
+async fn prove_and_look_again(prover: &Prover, shared: &Shared) {
+    let mut look_again_at = Instant::now() + LOOK_AGAIN;
+    loop {
+        let awaiting = |state: &State| prover.sources.iter().copied().find(|source| state.index.awaits_proof(*source));
+        tokio::select! {
+            () = shared.wait_until(|state| !state.statuses.is_complete()) => return,
+            () = shared.wait_until(|state| awaiting(state).is_some()) => {
+                if let Some(source) = shared.read(awaiting) {
+                    prove(prover, shared, source).await;
+                }
+            }
+            () = sleep_until(look_again_at) => {
+                look_again(prover, shared).await;
+                look_again_at = Instant::now() + LOOK_AGAIN;
+            }
+        }
+    }
+}
+
+/// What the broker holds of sources that this agent does not follow: it may follow them no longer.
+fn keep_what_is_not_followed(prover: &Prover, shared: &Shared) {
+    shared.update(|state| {
+        for source in SourceKind::ALL.into_iter().filter(|source| !prover.sources.contains(source)) {
+            for (object, keys) in candidates(state, source) {
+                let standing = Standing::Unseen(format!("{source} is not among the sources of this agent"));
+                kept(&object, keys, &standing).for_each(|kept| state.index.keep(kept));
+            }
+        }
+        Vec::new()
+    });
+}
+
+async fn prove(prover: &Prover, shared: &Shared, source: SourceKind) {
+    let open = shared.read(|state| candidates(state, source));
+    let (mut all_kept, mut gone) = (Vec::new(), Vec::new());
+    for (object, keys) in open {
+        let found = if shared.read(|state| state.index.is_no_such_kind(source)) {
+            let full_name = resource_of(source).full_name();
+            all_kept.extend(kept(&object, keys, &Standing::Orphaned(format!("the cluster has no {full_name}"))));
+            continue;
+        } else {
+            find(prover, &object).await
+        };
+        if matches!(found, Found::Gone) {
+            gone.push((object, keys));
+            sleep(PAUSE).await;
+            continue;
+        }
+        for (key, version) in keys {
+            if let Judgement::Kept(standing) = judge(&prover.reading, source, &found, &key) {
+                all_kept.push(Kept { key, version, object: object.clone(), standing });
+            }
+        }
+        sleep(PAUSE).await;
+    }
+    if !gone.is_empty()
+        && let Err(standing) = outlasted_by_its_kind(prover, source).await
+    {
+        all_kept.extend(gone.into_iter().flat_map(|(object, keys)| kept(&object, keys, &standing).collect::<Vec<_>>()));
+    }
+    for kept in &all_kept {
+        let reason = kept.standing.kept_because().unwrap_or_default();
+        tracing::warn!(endpoint = %kept.key, reason, "what the broker holds is kept although nothing here asks for it");
+    }
+    shared.update(|state| {
+        state.index.prove(source, all_kept);
+        Vec::new()
+    });
+    // Nobody listens only while the agent stops.
+    let _ = prover.to.send(((Followed::Objects(source), 0), News::Proven)).await;
+}
+
+/// What was out of sight may have been deleted since, and who deletes it does not tell this agent; what could not be looked up may
+/// be told now.
+async fn look_again(prover: &Prover, shared: &Shared) {
+    let unseen = shared.read(|state| unseen(&state.index, &prover.sources));
+    let mut gone: BTreeMap<SourceKind, Vec<ObjectRef>> = BTreeMap::new();
+    for object in unseen {
+        match find(prover, &object).await {
+            Found::Gone => gone.entry(object.source).or_default().push(object),
+            found @ Found::There(_) => {
+                let is_gone = |key: &EndpointKey| judge(&prover.reading, object.source, &found, key) == Judgement::Withdrawn;
+                shared.update(|state| state.index.withdraw_unseen(&object, DelCause::HostRemoved, is_gone));
+            }
+            Found::Unknown(_) => {}
+        }
+        sleep(PAUSE).await;
+    }
+    for (source, objects) in gone {
+        if outlasted_by_its_kind(prover, source).await.is_ok() {
+            shared.update(|state| {
+                let withdraw = |object| state.index.withdraw_unseen(object, DelCause::ObjectDeleted, |_| true);
+                objects.iter().flat_map(withdraw).collect()
+            });
+        }
+    }
+}
+
+/// Whether a kind is still there when it would be known that it is being removed: what went with it was not deleted. Answers how it
+/// is kept if not.
+async fn outlasted_by_its_kind(prover: &Prover, source: SourceKind) -> Result<(), Standing> {
+    let resource = resource_of(source);
+    if resource.origin == Origin::BuiltIn {
+        return Ok(());
+    }
+    sleep(DELETION_GRACE).await;
+    match presence(&prover.client, &resource).await {
+        Ok(Presence::Served(_)) => Ok(()),
+        Ok(Presence::Terminating | Presence::Missing) => {
+            Err(Standing::Orphaned(format!("{} were removed from the cluster with all their objects", resource.full_name())))
+        }
+        Err(reason) => Err(Standing::Unseen(format!("its object cannot be looked up: {reason}"))),
+    }
+}
+
+fn unseen(index: &Index, sources: &[SourceKind]) -> std::collections::BTreeSet<ObjectRef> {
+    let is_open =
+        |held: &&crate::agent::index::Held| matches!(held.standing, Standing::Unseen(_)) && sources.contains(&held.object.source);
+    index.iter().map(|(_, held)| held).filter(is_open).map(|held| held.object.clone()).collect()
+}
+
+/// What the broker holds of a source and nothing here asks for.
+fn candidates(state: &State, source: SourceKind) -> Candidates {
+    let mut found = Candidates::new();
+    for status in state.statuses.iter() {
+        let Some(key) = status.key.clone().map(EndpointKey::from).filter(|key| key.source == source.as_str()) else { continue };
+        let Ok(version) = <[u8; 32]>::try_from(status.version.as_ref()) else { continue };
+        let hash = key.hash();
+        // What is in the outbox was observed in this life.
+        if state.index.get(&hash).is_none() && !state.publisher.holds(&hash) {
+            let object = ObjectRef { source, namespace: key.namespace.clone(), name: key.object.clone() };
+            found.entry(object).or_default().push((key, Version(version)));
+        }
+    }
+    found
+}
+
+fn kept(object: &ObjectRef, keys: Vec<(EndpointKey, Version)>, standing: &Standing) -> impl Iterator<Item = Kept> {
+    keys.into_iter().map(move |(key, version)| Kept { key, version, object: object.clone(), standing: standing.clone() })
+}
+
+async fn find(prover: &Prover, object: &ObjectRef) -> Found {
+    let resource = resource_of(object.source);
+    let version = match presence(&prover.client, &resource).await {
+        Ok(Presence::Served(version)) => version,
+        Ok(Presence::Terminating | Presence::Missing) => {
+            return Found::Unknown(format!("the cluster has no {} now", resource.full_name()));
+        }
+        Err(reason) => return Found::Unknown(reason),
+    };
+    match look_up(&prover.client, &resource, version, &object.namespace, &object.name).await {
+        Ok(Some(document)) => Found::There(Box::new(document)),
+        Ok(None) => Found::Gone,
+        Err(reason) => Found::Unknown(reason),
+    }
+}
+
+/// Of an endpoint whose object is gone, could not be looked up, or is there.
+fn judge(reading: &Reading, source: SourceKind, found: &Found, key: &EndpointKey) -> Judgement {
+    let document = match found {
+        Found::Gone => return Judgement::Withdrawn,
+        Found::Unknown(reason) => {
+            return Judgement::Kept(Standing::Unseen(format!("its object cannot be looked up: {reason}")));
+        }
+        Found::There(document) => document,
+    };
+    if let Some(reason) = reading.filter.refuses(source, document).or_else(|| reading.filter.overlooks(document)) {
+        return Judgement::Kept(Standing::Unseen(format!("its object is there, and this agent does not read it: {reason}")));
+    }
+    let extraction = reading.read(source, document.as_ref().clone());
+    if let Some(reason) = extraction.unknown.reason_for(key, &[]) {
+        return Judgement::Kept(Standing::Waiting(reason.to_owned()));
+    }
+    if extraction.endpoints.iter().any(|produced| produced.key == *key) {
+        // It is on its way here. Whatever delays it is no deletion.
+        return Judgement::Kept(Standing::Unseen("its object asks for it, and was not listed".to_owned()));
+    }
+    let hosts = named_for(document, key);
+    let is_read = extraction.endpoints.iter().any(|produced| hosts.iter().any(|host| produced.key.dns_name == *host));
+    // The addresses of a reverse record are not the object's to name.
+    let is_reverse = key.record_type == "PTR" && extraction.endpoints.is_empty() && document.mentions("ptr");
+    if is_read || !(is_reverse || hosts.iter().any(|host| document.mentions(host))) {
+        return Judgement::Withdrawn;
+    }
+    Judgement::Kept(Standing::Unseen(
+        "its object names it, and this agent does not read it there: was a prefix or an option changed?".to_owned(),
+    ))
+}
+
+/// The host names for whose sake a name may have been published: its own, and the one that it was made of, as
+/// `_SERVICE._PROTOCOL.HOST` and `POD.HOST` are.
+fn named_for<'a>(document: &Document, key: &'a EndpointKey) -> Vec<&'a str> {
+    let host = key.dns_name.as_str();
+    let parent = |name: &'a str| name.split_once('.').map(|(_, parent)| parent);
+    let made_of = match key.record_type.as_str() {
+        "SRV" => parent(host).and_then(parent),
+        _ if document.spec["clusterIP"] == "None" => parent(host),
+        _ => None,
+    };
+    [host].into_iter().chain(made_of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::agent::kube::filter::Filter;
+
+    fn document(annotation: &str, address: Option<&str>) -> Document {
+        let ingress = address.map_or(json!([]), |ip| json!([{ "ip": ip }]));
+        let document = json!({
+            "metadata": {"namespace": "shop", "name": "web", "annotations": {annotation: "a.example.com"}},
+            "spec": {"type": "LoadBalancer"},
+            "status": {"loadBalancer": {"ingress": ingress}},
+        });
+        serde_json::from_value(document).unwrap()
+    }
+
+    fn found(annotation: &str, address: Option<&str>) -> Found {
+        Found::There(Box::new(document(annotation, address)))
+    }
+
+    fn key(host: &str, record_type: &str) -> EndpointKey {
+        EndpointKey {
+            source: "service".into(),
+            namespace: "shop".into(),
+            object: "web".into(),
+            dns_name: host.into(),
+            record_type: record_type.into(),
+            set_identifier: "".into(),
+        }
+    }
+
+    fn judged(filter: Filter, found: &Found, key: &EndpointKey) -> String {
+        let reading = Reading { filter, ..Reading::default() };
+        match judge(&reading, SourceKind::Service, found, key) {
+            Judgement::Withdrawn => "withdrawn".to_owned(),
+            Judgement::Kept(Standing::Waiting(_)) => "waiting".to_owned(),
+            Judgement::Kept(Standing::Unseen(_)) => "unseen".to_owned(),
+            Judgement::Kept(other) => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn only_what_is_proven_to_be_gone_is_withdrawn() {
+        let ours = "external-dns.kubernetes.io/hostname";
+        let (a, aaaa, b) = (key("a.example.com", "A"), key("a.example.com", "AAAA"), key("b.example.com", "A"));
+        let (srv, other_srv) = (key("_web._tcp.a.example.com", "SRV"), key("_web._tcp.b.example.com", "SRV"));
+        let (pod, reverse) = (key("web-0.a.example.com", "A"), key("1.2.0.192.in-addr.arpa", "PTR"));
+        let there = found(ours, Some("192.0.2.1"));
+        let unread = found("corp.example/hostname", Some("192.0.2.1"));
+        let mut headless = document("corp.example/hostname", None);
+        headless.spec = json!({"clusterIP": "None"});
+        let headless = Found::There(Box::new(headless));
+        let mut with_reverse = document("corp.example/hostname", None);
+        with_reverse.metadata.annotations.insert("corp.example/record-type".to_owned(), "ptr".to_owned());
+        let with_reverse = Found::There(Box::new(with_reverse));
+        let mut labelled = document(ours, Some("192.0.2.1"));
+        labelled.metadata.labels.insert("team".to_owned(), "shop".to_owned());
+        let labelled = Found::There(Box::new(labelled));
+        let team = |team: &str| Filter { labels: format!("team={team}").parse().ok(), ..Filter::default() };
+        let all = Filter::default;
+        for (what, filter, found, key, expected) in [
+            ("the object is gone", all(), &Found::Gone, &a, "withdrawn"),
+            ("nobody can say", all(), &Found::Unknown("403".to_owned()), &a, "unseen"),
+            ("the object points elsewhere now", all(), &there, &aaaa, "withdrawn"),
+            ("the object names another host now", all(), &there, &b, "withdrawn"),
+            ("its load balancer has no address", all(), &found(ours, None), &a, "waiting"),
+            ("the prefix was changed", all(), &unread, &a, "unseen"),
+            ("and a port was published under it", all(), &unread, &srv, "unseen"),
+            ("the port was that of another host", all(), &unread, &other_srv, "withdrawn"),
+            ("the host is read and has no port any more", all(), &there, &srv, "withdrawn"),
+            ("and a pod was published under it", all(), &headless, &pod, "unseen"),
+            ("no pods are published under what has an address of its own", all(), &unread, &pod, "withdrawn"),
+            ("and so were its addresses", all(), &with_reverse, &reverse, "unseen"),
+            ("the addresses are others now", all(), &there, &reverse, "withdrawn"),
+            ("the addresses are away for now", all(), &found(ours, None), &reverse, "waiting"),
+            ("the list does not have it yet", all(), &there, &a, "unseen"),
+            ("the label filter was changed", team("web"), &labelled, &a, "unseen"),
+            ("and the object points elsewhere now", team("web"), &labelled, &aaaa, "unseen"),
+            ("the label filter lets it pass", team("shop"), &labelled, &aaaa, "withdrawn"),
+            ("the namespace was left out", Filter { namespaces: vec!["web".into()], ..all() }, &there, &a, "unseen"),
+            (
+                "the filter was changed",
+                Filter { annotations: "!external-dns.kubernetes.io/hostname".parse().ok(), ..all() },
+                &there,
+                &a,
+                "unseen",
+            ),
+        ] {
+            assert_eq!(judged(filter, found, key), expected, "{what}");
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! What the agent may do in its cluster: exactly what its sources need, as manifests to apply.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use arcstr::ArcStr;
+
+use super::Telling;
+use super::resources::{ENDPOINT_SLICES, GATEWAYS, LEASES, LISTENER_SETS, NAMESPACES, NODES, Resource, resource_of};
+use crate::agent::sources::SourceKind;
+
+/// The name of what is printed.
+const NAME: &str = "zonefold-agent";
+/// The name of what is only about the Lease.
+const LEASE_NAME: &str = "zonefold-agent-lease";
+
+/// For whom, and for what.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The kinds of objects.
+    pub sources: Vec<SourceKind>,
+    /// The namespaces in which they are read; empty for all.
+    pub namespaces: Vec<ArcStr>,
+    /// Whether what became of each name is written on the objects.
+    pub telling: Telling,
+    /// The Lease that decides which of several agents leads; none for an agent that is alone.
+    pub lease: Option<String>,
+    /// The agent's service account.
+    pub service_account: String,
+    /// The namespace of that.
+    pub agent_namespace: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rule {
+    group: &'static str,
+    resources: BTreeSet<String>,
+    names: Vec<String>,
+    verbs: Vec<&'static str>,
+    /// For whoever reads it; empty for nothing.
+    note: &'static str,
+}
+
+/// The manifests, in YAML.
+pub fn manifests(wanted: &Wanted) -> String {
+    let mut text = String::new();
+    let of_cluster = cluster_rules(&wanted.sources);
+    let mut of_objects = object_rules(&wanted.sources);
+    if wanted.telling == Telling::OnObjects {
+        of_objects.extend(telling_rules(&wanted.sources));
+    }
+    if wanted.namespaces.is_empty() {
+        let rules: Vec<Rule> = of_cluster.into_iter().chain(of_objects).collect();
+        role(&mut text, wanted, (NAME, None), &rules);
+    } else {
+        role(&mut text, wanted, (NAME, None), &of_cluster);
+        for namespace in &wanted.namespaces {
+            role(&mut text, wanted, (NAME, Some(namespace.as_str())), &of_objects);
+        }
+    }
+    if let Some(lease) = &wanted.lease {
+        role(&mut text, wanted, (LEASE_NAME, Some(&wanted.agent_namespace)), &lease_rules(lease));
+    }
+    text
+}
+
+/// What is read outside of the namespaces of the objects: the UID that tells clusters apart, nodes, Gateways.
+fn cluster_rules(sources: &[SourceKind]) -> Vec<Rule> {
+    let resources = BTreeSet::from([NAMESPACES.plural.to_owned()]);
+    let uid = Rule { group: NAMESPACES.group, resources, names: vec!["kube-system".to_owned()], verbs: vec!["get"], note: "" };
+    let note = "only for services of type NodePort, and those with the annotation endpoints-type";
+    let nodes = sources.contains(&SourceKind::Service).then(|| around_rule(&NODES, note));
+    let has_routes = sources.iter().any(|source| resource_of(*source).group == GATEWAYS.group);
+    let gateways = has_routes.then(|| {
+        let resources = BTreeSet::from([GATEWAYS.plural.to_owned(), LISTENER_SETS.plural.to_owned()]);
+        Rule { resources, ..around_rule(&GATEWAYS, "") }
+    });
+    let labels = has_routes.then(|| around_rule(&NAMESPACES, "only for listeners that take routes from namespaces with labels"));
+    [uid].into_iter().chain(nodes).chain(gateways).chain(labels).collect()
+}
+
+fn object_rules(sources: &[SourceKind]) -> Vec<Rule> {
+    let mut by_group: BTreeMap<&'static str, BTreeSet<String>> = BTreeMap::new();
+    for resource in sources.iter().map(|source| resource_of(*source)) {
+        by_group.entry(resource.group).or_default().insert(resource.plural.to_owned());
+    }
+    let rule = |(group, resources)| Rule { group, resources, names: vec![], verbs: vec!["get", "list", "watch"], note: "" };
+    let note = "only for headless services, and those of type NodePort with externalTrafficPolicy Local";
+    let pods = sources.contains(&SourceKind::Service).then(|| around_rule(&ENDPOINT_SLICES, note));
+    by_group.into_iter().map(rule).chain(pods).collect()
+}
+
+fn around_rule(resource: &Resource, note: &'static str) -> Rule {
+    let resources = BTreeSet::from([resource.plural.to_owned()]);
+    Rule { group: resource.group, resources, names: vec![], verbs: vec!["list", "watch"], note }
+}
+
+/// Events on all objects, conditions on DNSEndpoints.
+fn telling_rules(sources: &[SourceKind]) -> Vec<Rule> {
+    let rule = |group, resource: &str, verb| Rule {
+        group,
+        resources: BTreeSet::from([resource.to_owned()]),
+        names: vec![],
+        verbs: vec![verb],
+        note: "",
+    };
+    let conditions = sources.contains(&SourceKind::DnsEndpoint).then(|| {
+        let resource = resource_of(SourceKind::DnsEndpoint);
+        rule(resource.group, &format!("{}/status", resource.plural), "patch")
+    });
+    [rule("", "events", "create")].into_iter().chain(conditions).collect()
+}
+
+/// Who makes something cannot be bound to its name.
+fn lease_rules(lease: &str) -> [Rule; 2] {
+    let resources = BTreeSet::from([LEASES.plural.to_owned()]);
+    let rule = |names, verbs| Rule { group: LEASES.group, resources: resources.clone(), names, verbs, note: "" };
+    [rule(vec![lease.to_owned()], vec!["get", "update"]), rule(vec![], vec!["create"])]
+}
+
+fn role(text: &mut String, wanted: &Wanted, (name, namespace): (&str, Option<&str>), rules: &[Rule]) {
+    let kind = if namespace.is_some() { "Role" } else { "ClusterRole" };
+    let place = namespace.map_or_else(String::new, |namespace| format!("\n  namespace: {}", quoted(namespace)));
+    let rules: String = rules.iter().map(rule_text).collect();
+    let (service_account, agent_namespace) = (quoted(&wanted.service_account), quoted(&wanted.agent_namespace));
+    // Writing to a String does not fail.
+    let _ = write!(
+        text,
+        "---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: {kind}
+metadata:
+  name: {name}{place}
+rules:
+{rules}---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: {kind}Binding
+metadata:
+  name: {name}{place}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: {kind}
+  name: {name}
+subjects:
+  - kind: ServiceAccount
+    name: {service_account}
+    namespace: {agent_namespace}
+"
+    );
+}
+
+/// A name as YAML takes it for a text: `123` and `on` are names too. JSON's texts are YAML's.
+fn quoted(name: &str) -> String {
+    serde_json::Value::from(name).to_string()
+}
+
+fn rule_text(rule: &Rule) -> String {
+    let list = |items: &mut dyn Iterator<Item = &str>| items.collect::<Vec<_>>().join(", ");
+    let names = match rule.names.as_slice() {
+        [] => String::new(),
+        names => format!(
+            "    resourceNames: [{}]\n",
+            list(&mut names.iter().map(|name| quoted(name)).collect::<Vec<_>>().iter().map(String::as_str))
+        ),
+    };
+    let note = if rule.note.is_empty() { String::new() } else { format!("  # {}\n", rule.note) };
+    format!(
+        "{note}  - apiGroups: [\"{}\"]\n    resources: [{}]\n{names}    verbs: [{}]\n",
+        rule.group,
+        list(&mut rule.resources.iter().map(String::as_str)),
+        list(&mut rule.verbs.iter().copied()),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn printed(sources: &[SourceKind], namespaces: &[&str], telling: Telling) -> String {
+        manifests(&Wanted {
+            sources: sources.to_vec(),
+            namespaces: namespaces.iter().map(|namespace| ArcStr::from(*namespace)).collect(),
+            telling,
+            lease: None,
+            service_account: "agent".to_owned(),
+            agent_namespace: "dns".to_owned(),
+        })
+    }
+
+    fn documents(text: &str) -> Vec<serde_json::Value> {
+        text.split("---\n").filter(|part| !part.is_empty()).map(|part| serde_saphyr::from_str(part).unwrap()).collect()
+    }
+
+    #[test]
+    fn nothing_is_asked_for_beside_what_the_sources_read() {
+        let printed = documents(&printed(&[SourceKind::Service, SourceKind::Ingress], &[], Telling::Nowhere));
+        assert_eq!(
+            printed[0]["rules"],
+            serde_json::json!([
+                {"apiGroups": [""], "resources": ["namespaces"], "resourceNames": ["kube-system"], "verbs": ["get"]},
+                {"apiGroups": [""], "resources": ["nodes"], "verbs": ["list", "watch"]},
+                {"apiGroups": [""], "resources": ["services"], "verbs": ["get", "list", "watch"]},
+                {"apiGroups": ["networking.k8s.io"], "resources": ["ingresses"], "verbs": ["get", "list", "watch"]},
+                {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]},
+            ])
+        );
+        assert_eq!(printed[1]["subjects"][0]["namespace"], "dns");
+        assert_eq!(printed.len(), 2);
+    }
+
+    #[test]
+    fn a_namespace_is_a_text_whatever_it_looks_like() {
+        let printed = documents(&printed(&[SourceKind::Service], &["123", "on"], Telling::Nowhere));
+        assert_eq!((&printed[2]["metadata"]["namespace"], &printed[4]["metadata"]["namespace"]), (&"123".into(), &"on".into()));
+    }
+
+    #[test]
+    fn the_lease_is_written_in_the_agents_own_namespace_and_no_other_is() {
+        let text = manifests(&Wanted {
+            sources: vec![SourceKind::Service],
+            namespaces: vec![],
+            telling: Telling::Nowhere,
+            lease: Some("zonefold-agent".to_owned()),
+            service_account: "zonefold-agent".to_owned(),
+            agent_namespace: "dns".to_owned(),
+        });
+        let printed = documents(&text);
+        assert_eq!((&printed[2]["kind"], &printed[2]["metadata"]["namespace"]), (&"Role".into(), &"dns".into()));
+        assert_eq!(
+            printed[2]["rules"],
+            serde_json::json!([
+                {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "resourceNames": ["zonefold-agent"], "verbs": ["get", "update"]},
+                {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
+            ])
+        );
+        assert_eq!(printed[3]["roleRef"]["name"], printed[2]["metadata"]["name"]);
+        assert_ne!(printed[2]["metadata"]["name"], printed[0]["metadata"]["name"]);
+    }
+
+    #[test]
+    fn gateways_are_readable_wherever_they_stand() {
+        let printed = documents(&printed(&[SourceKind::GatewayHttpRoute], &["shop"], Telling::Nowhere));
+        let of_cluster: Vec<&serde_json::Value> =
+            printed[0]["rules"].as_array().unwrap().iter().map(|rule| &rule["resources"]).collect();
+        assert_eq!(
+            serde_json::json!(of_cluster),
+            serde_json::json!([["namespaces"], ["gateways", "listenersets"], ["namespaces"]])
+        );
+        assert_eq!(printed[2]["rules"][0]["resources"], serde_json::json!(["httproutes"]));
+    }
+
+    #[test]
+    fn named_namespaces_have_a_role_each_and_nothing_else_is_readable() {
+        let printed = documents(&printed(&[SourceKind::DnsEndpoint], &["shop", "web"], Telling::OnObjects));
+        let kinds: Vec<&str> = printed.iter().filter_map(|document| document["kind"].as_str()).collect();
+        assert_eq!(kinds, ["ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "Role", "RoleBinding"]);
+        assert_eq!(printed[0]["rules"].as_array().unwrap().len(), 1);
+        assert_eq!(printed[4]["metadata"]["namespace"], "web");
+        let written: Vec<String> =
+            printed[4]["rules"].as_array().unwrap()[1..].iter().map(|rule| rule["resources"][0].to_string()).collect();
+        assert_eq!(written, ["\"events\"", "\"dnsendpoints/status\""]);
+    }
+}

@@ -1,0 +1,432 @@
+//! What was observed of the cluster, put into the index. A plain value with synchronous methods: news in, changes out.
+//!
+//! Objects are read when they come and not kept: what they want is in the index. Only a service whose endpoints depend on nodes
+//! or pods is kept, to be read again when those change.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use arcstr::ArcStr;
+
+use super::around::{self, Nodes, Place, Slice, Table};
+use super::document::Document;
+use super::feed::News;
+use super::filter::Filter;
+use super::resources::{ENDPOINT_SLICES, GATEWAYS, LISTENER_SETS, NAMESPACES, NODES, Resource, resource_of};
+use crate::agent::index::{Index, IndexChange, Standing};
+use crate::agent::sources::gateways::{Gateway, Labels};
+use crate::agent::sources::surroundings::{Gateways, Known, Need, Node, Surroundings};
+use crate::agent::sources::{ExtractOptions, Extraction, Object, ObjectRef, SourceKind, Unknown, Warning, extract_among, needs};
+
+/// Where objects were read, for people.
+const ORIGIN: ArcStr = arcstr::literal!("kubernetes");
+/// The label of EndpointSlices whose service is headless.
+const HEADLESS_LABEL: &str = "service.kubernetes.io/headless";
+
+/// What is followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Followed {
+    /// The objects of a source.
+    Objects(SourceKind),
+    /// The nodes.
+    Nodes,
+    /// The pods behind headless services.
+    HeadlessSlices,
+    /// The pods behind all other services.
+    LocalSlices,
+    /// The Gateways of routes.
+    Gateways,
+    /// The ListenerSets of routes.
+    ListenerSets,
+    /// The namespaces, for their labels.
+    Namespaces,
+}
+
+/// What is followed, and the number of its scope.
+pub type FeedId = (Followed, usize);
+
+impl Followed {
+    /// The kind of object.
+    pub fn resource(self) -> Resource {
+        match self {
+            Self::Objects(source) => resource_of(source),
+            Self::Nodes => NODES,
+            Self::HeadlessSlices | Self::LocalSlices => ENDPOINT_SLICES,
+            Self::Gateways => GATEWAYS,
+            Self::ListenerSets => LISTENER_SETS,
+            Self::Namespaces => NAMESPACES,
+        }
+    }
+
+    /// Which of them.
+    pub fn labels(self, filter: &Filter) -> Option<String> {
+        match self {
+            Self::Objects(_) => filter.label_selector(),
+            Self::Nodes | Self::Gateways | Self::ListenerSets | Self::Namespaces => None,
+            Self::HeadlessSlices => Some(HEADLESS_LABEL.to_owned()),
+            Self::LocalSlices => Some(format!("!{HEADLESS_LABEL}")),
+        }
+    }
+
+    fn for_need(need: Need) -> Self {
+        match need {
+            Need::Nodes => Self::Nodes,
+            Need::HeadlessBackends => Self::HeadlessSlices,
+            Need::LocalBackends => Self::LocalSlices,
+            Need::Gateways => Self::Gateways,
+            Need::ListenerSets => Self::ListenerSets,
+            Need::Namespaces => Self::Namespaces,
+        }
+    }
+}
+
+/// What the operator chose.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// Which objects count.
+    pub filter: Filter,
+    /// How they are read.
+    pub extract: ExtractOptions,
+}
+
+enum Understood {
+    Object(Object),
+    /// It does not count, or it cannot be understood.
+    Only(Extraction),
+}
+
+impl Reading {
+    /// What an object wants, looked at by itself. One that does not count wants nothing; one that cannot be understood keeps
+    /// what it had.
+    pub fn read(&self, source: SourceKind, document: Document) -> Extraction {
+        match self.understand(source, document) {
+            Understood::Object(object) => extract_among(&object, self.extract, &Surroundings::not_looked_at()),
+            Understood::Only(extraction) => extraction,
+        }
+    }
+
+    fn understand(&self, source: SourceKind, document: Document) -> Understood {
+        if self.filter.refuses(source, &document).is_some() {
+            return Understood::Only(Extraction::default());
+        }
+        match document.into_object(source, &resource_of(source)) {
+            Ok(object) => Understood::Object(object),
+            Err(error) => {
+                let reason = format!("{error}; what was published before stays");
+                let warnings = vec![Warning { message: reason.clone() }];
+                let unknown = Unknown::WholeObject(reason);
+                Understood::Only(Extraction { unknown, warnings, ..Extraction::default() })
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+struct Scope {
+    namespace: Option<ArcStr>,
+    /// The objects of the list that is being read.
+    listing: Option<BTreeSet<ObjectRef>>,
+    health: Health,
+}
+
+#[derive(Default, PartialEq, Eq)]
+enum Health {
+    #[default]
+    Unread,
+    Followed,
+    Troubled(String),
+    NoSuchKind(String),
+}
+
+/// An object whose endpoints depend on what is around it.
+struct Dependent {
+    object: Object,
+    needs: BTreeSet<Need>,
+}
+
+/// Of what is around objects, what became different.
+enum Stirred {
+    Nothing,
+    /// Behind one service.
+    Service(Place),
+    Everything,
+}
+
+/// What the news change in the index, and what people should look at.
+type Taken = (Vec<IndexChange>, Vec<String>);
+
+/// Everything that is followed; see the module's page.
+pub struct World {
+    reading: Reading,
+    namespaces: Vec<Option<ArcStr>>,
+    scopes: BTreeMap<(SourceKind, usize), Scope>,
+    dependents: BTreeMap<ObjectRef, Dependent>,
+    wanted: BTreeSet<Followed>,
+    nodes: Nodes,
+    headless: Table<Slice>,
+    local: Table<Slice>,
+    gateways: Table<Gateway>,
+    listener_sets: Table<Gateway>,
+    labels: Table<Labels>,
+}
+
+impl World {
+    /// A world of these kinds in which nothing was observed yet.
+    pub fn new(sources: &[SourceKind], reading: Reading) -> Self {
+        let namespaces = reading.filter.scopes();
+        let scope = |namespace: &Option<ArcStr>| Scope { namespace: namespace.clone(), ..Scope::default() };
+        let scopes = sources.iter().flat_map(|source| {
+            namespaces.iter().enumerate().map(move |(number, namespace)| ((*source, number), scope(namespace)))
+        });
+        Self {
+            scopes: scopes.collect(),
+            wanted: sources.iter().copied().map(Followed::Objects).collect(),
+            reading,
+            namespaces,
+            dependents: BTreeMap::new(),
+            nodes: Nodes::default(),
+            headless: Table::default(),
+            local: Table::default(),
+            gateways: Table::default(),
+            listener_sets: Table::default(),
+            labels: Table::default(),
+        }
+    }
+
+    /// What is to be followed: it may grow when objects come that depend on more.
+    pub fn wanted(&self) -> impl Iterator<Item = Followed> {
+        self.wanted.iter().copied()
+    }
+
+    /// The scopes in which something is followed: namespaces, or none for all.
+    pub fn scopes(&self, followed: Followed) -> Vec<Option<ArcStr>> {
+        match followed {
+            // A Gateway may stand in another namespace than its routes.
+            Followed::Nodes | Followed::Gateways | Followed::ListenerSets | Followed::Namespaces => vec![None],
+            Followed::Objects(_) | Followed::HeadlessSlices | Followed::LocalSlices => self.namespaces.clone(),
+        }
+    }
+
+    /// Takes what was observed. Answers what it changes, and what people should look at.
+    pub fn take(&mut self, index: &mut Index, id: FeedId, news: News) -> Taken {
+        let (followed, scope) = id;
+        let mut said = Vec::new();
+        let namespace = self.namespaces.get(scope).cloned().flatten();
+        let (need, stirred) = match followed {
+            Followed::Objects(source) => return self.take_objects(index, (source, scope), news),
+            Followed::Nodes => {
+                let stirs = |_: &Place, _: &Node| Stirred::Everything;
+                let stirred = take_rows(&mut self.nodes.table, scope, None, news, around::node, stirs, &mut said);
+                // Most of what is told of a node is that it is still alive.
+                if !matches!(stirred, Stirred::Nothing) {
+                    self.nodes.publish();
+                }
+                (Need::Nodes, stirred)
+            }
+            Followed::HeadlessSlices | Followed::LocalSlices => {
+                let is_headless = followed == Followed::HeadlessSlices;
+                let table = if is_headless { &mut self.headless } else { &mut self.local };
+                let stirs = |(namespace, _): &Place, slice: &Slice| Stirred::Service((namespace.clone(), slice.service.clone()));
+                let stirred = take_rows(table, scope, namespace, news, around::slice, stirs, &mut said);
+                (if is_headless { Need::HeadlessBackends } else { Need::LocalBackends }, stirred)
+            }
+            Followed::Gateways | Followed::ListenerSets => {
+                let is_gateway = followed == Followed::Gateways;
+                let table = if is_gateway { &mut self.gateways } else { &mut self.listener_sets };
+                let stirred = take_rows(table, scope, None, news, around::gateway, |_, _| Stirred::Everything, &mut said);
+                if table.rows().any(Gateway::selects_namespaces) {
+                    self.wanted.insert(Followed::Namespaces);
+                }
+                (if is_gateway { Need::Gateways } else { Need::ListenerSets }, stirred)
+            }
+            Followed::Namespaces => {
+                let stirred =
+                    take_rows(&mut self.labels, scope, None, news, around::labels, |_, _| Stirred::Everything, &mut said);
+                // Whatever depends on Gateways may depend on what they select.
+                (Need::Gateways, stirred)
+            }
+        };
+        (self.read_again(index, need, &stirred), said)
+    }
+
+    fn take_objects(&mut self, index: &mut Index, id: (SourceKind, usize), news: News) -> Taken {
+        let source = id.0;
+        let (mut changes, mut said) = (Vec::new(), Vec::new());
+        let Some(mut scope) = self.scopes.remove(&id) else { return (changes, said) };
+        match news {
+            News::ListBegins => scope.listing = Some(BTreeSet::new()),
+            News::Page(documents) => {
+                for document in documents {
+                    if let Some(listing) = &mut scope.listing {
+                        listing.insert(document.reference(source));
+                    }
+                    changes.extend(self.apply(index, source, document, &mut said));
+                }
+            }
+            News::ListEnds => {
+                if let Some(listing) = scope.listing.take() {
+                    let namespace = scope.namespace.as_deref();
+                    changes.extend(index.retain(source, namespace, &listing));
+                    let is_in = |object: &ObjectRef| {
+                        object.source == source && namespace.is_none_or(|namespace| object.namespace == namespace)
+                    };
+                    self.dependents.retain(|object, _| listing.contains(object) || !is_in(object));
+                }
+                scope.health = Health::Followed;
+            }
+            News::Resumed => scope.health = Health::Followed,
+            News::Applied(document) => changes.extend(self.apply(index, source, *document, &mut said)),
+            News::Deleted(document) => {
+                let object = document.reference(source);
+                self.dependents.remove(&object);
+                changes.extend(index.delete(&object));
+            }
+            News::Swept(document, reason) => index.lose_sight(&document.reference(source), Standing::Orphaned(reason)),
+            News::NoSuchKind(reason) => {
+                if scope.health != Health::NoSuchKind(reason.clone()) {
+                    said.push(format!("{source}: {reason}"));
+                }
+                // The list of a kind that comes back lacks what went with it.
+                index.lose_sight_of_all(source, scope.namespace.as_deref(), &Standing::Orphaned(reason.clone()));
+                scope.health = Health::NoSuchKind(reason);
+            }
+            News::Trouble(reason) => {
+                if scope.health != Health::Troubled(reason.clone()) {
+                    said.push(format!("{source}: {reason}"));
+                }
+                scope.listing = None;
+                scope.health = Health::Troubled(reason);
+            }
+            // What is kept of objects that depend on others may be known to be gone by now.
+            News::Proven => {
+                for need in [Need::Nodes, Need::HeadlessBackends, Need::LocalBackends, Need::Gateways] {
+                    changes.extend(self.read_again(index, need, &Stirred::Everything));
+                }
+            }
+        }
+        self.scopes.insert(id, scope);
+        self.report(index, source);
+        (changes, said)
+    }
+
+    fn apply(&mut self, index: &mut Index, source: SourceKind, document: Document, said: &mut Vec<String>) -> Vec<IndexChange> {
+        let reference = document.reference(source);
+        self.dependents.remove(&reference);
+        let extraction = match self.reading.understand(source, document) {
+            Understood::Only(extraction) => extraction,
+            Understood::Object(object) => {
+                let needs = needs(&object);
+                let extraction = self.extract(&reference, &object, &needs);
+                if !needs.is_empty() {
+                    self.wanted.extend(needs.iter().copied().map(Followed::for_need));
+                    self.dependents.insert(reference.clone(), Dependent { object, needs });
+                }
+                extraction
+            }
+        };
+        let known: BTreeSet<&String> = index.warnings_of(&reference).iter().collect();
+        let messages = extraction.warnings.iter().map(|warning| &warning.message);
+        said.extend(messages.filter(|message| !known.contains(message)).map(|message| format!("{reference}: {message}")));
+        index.apply(&reference, &ORIGIN, extraction)
+    }
+
+    fn extract(&self, reference: &ObjectRef, object: &Object, needs: &BTreeSet<Need>) -> Extraction {
+        let table = if needs.contains(&Need::LocalBackends) { &self.local } else { &self.headless };
+        let has_backends = needs.contains(&Need::LocalBackends) || needs.contains(&Need::HeadlessBackends);
+        let around = Surroundings {
+            nodes: if needs.contains(&Need::Nodes) { self.nodes.known() } else { Known::Never },
+            backends: match has_backends {
+                true => table.behind(self.namespaces.len(), &reference.namespace, &reference.name),
+                false => Known::Never,
+            },
+            gateways: Gateways {
+                gateways: self.gateways.known("Gateways"),
+                listener_sets: self.listener_sets.known("ListenerSets"),
+                namespaces: self.labels.known("namespaces"),
+            },
+        };
+        extract_among(object, self.reading.extract, &around)
+    }
+
+    /// Reads those objects again that depend on what was stirred.
+    fn read_again(&self, index: &mut Index, need: Need, stirred: &Stirred) -> Vec<IndexChange> {
+        let is_concerned = |object: &ObjectRef| match stirred {
+            Stirred::Nothing => false,
+            Stirred::Service((namespace, name)) => object.namespace == *namespace && object.name == *name,
+            Stirred::Everything => true,
+        };
+        let concerned =
+            self.dependents.iter().filter(|(object, dependent)| dependent.needs.contains(&need) && is_concerned(object));
+        let mut changes = Vec::new();
+        for (reference, dependent) in concerned {
+            changes.extend(index.apply(reference, &ORIGIN, self.extract(reference, &dependent.object, &dependent.needs)));
+        }
+        changes
+    }
+
+    /// How the source does, which is as well as its worst scope.
+    fn report(&self, index: &mut Index, source: SourceKind) {
+        let of_source = || self.scopes.range((source, 0)..=(source, usize::MAX)).map(|(_, scope)| &scope.health);
+        let troubled = of_source().find_map(|health| match health {
+            Health::Troubled(reason) => Some(reason),
+            _ => None,
+        });
+        let no_such_kind = of_source().find_map(|health| match health {
+            Health::NoSuchKind(reason) => Some(reason),
+            _ => None,
+        });
+        match (troubled, no_such_kind) {
+            (Some(reason), _) => index.fail(source, reason.clone()),
+            (None, Some(reason)) => index.no_such_kind(source, reason.clone()),
+            (None, None) if of_source().all(|health| *health == Health::Followed) => index.complete(source),
+            (None, None) => {}
+        }
+    }
+}
+
+/// Takes news of what is around objects, and answers what they stir. What was known before something goes wrong stays known.
+fn take_rows<Row: PartialEq>(
+    table: &mut Table<Row>,
+    scope: usize,
+    namespace: Option<ArcStr>,
+    news: News,
+    read: fn(&Document) -> Option<Row>,
+    stirs: impl Fn(&Place, &Row) -> Stirred,
+    said: &mut Vec<String>,
+) -> Stirred {
+    let place_of = |document: &Document| (document.metadata.namespace.clone(), document.metadata.name.clone());
+    match news {
+        News::ListBegins => table.begin(scope),
+        News::Page(documents) => {
+            for document in documents {
+                table.put(scope, place_of(&document), read(&document));
+            }
+        }
+        News::ListEnds => {
+            table.end(scope, |(place, _)| namespace.as_ref().is_none_or(|namespace| place == namespace));
+            return Stirred::Everything;
+        }
+        News::Applied(document) => {
+            let (place, row) = (place_of(&document), read(&document));
+            let stirred = row.as_ref().map_or(Stirred::Nothing, |row| stirs(&place, row));
+            if table.put(scope, place, row) {
+                return stirred;
+            }
+        }
+        News::Deleted(document) => {
+            let place = place_of(&document);
+            return table.delete(&place).map_or(Stirred::Nothing, |row| stirs(&place, &row));
+        }
+        News::Trouble(reason) | News::NoSuchKind(reason) => {
+            if table.fail(scope, reason.clone()) {
+                said.push(reason);
+            }
+            return Stirred::Everything;
+        }
+        News::Resumed => table.resume(),
+        News::Swept(..) | News::Proven => {}
+    }
+    Stirred::Nothing
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,170 @@
+//! The operator's word: shows what is kept although nothing that is seen asks for it, and releases it.
+//!
+//! Both are answered to this machine alone. In a pod that means whoever may `kubectl exec` or `kubectl port-forward` there.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::{ConnectInfo, Query, State as Extract};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+
+use super::index::{Held, Standing};
+use super::shared::Shared;
+use super::sources::SourceKind;
+use crate::core::endpoint::EndpointKey;
+
+/// The header without which nothing is released: a browser sends it to nobody unasked.
+const HEADER: &str = "x-zonefold-operator";
+
+/// The routes `/kept` and `/release`.
+pub fn router() -> Router<Arc<Shared>> {
+    Router::new().route("/kept", get(kept)).route("/release", post(release))
+}
+
+/// Which of what is kept is meant. All that is given has to fit; nothing given fits nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Selection {
+    source: Option<SourceKind>,
+    namespace: Option<String>,
+    object: Option<String>,
+    name: Option<String>,
+    all: bool,
+}
+
+/// An endpoint that is kept, and why.
+#[derive(Clone, Debug, Serialize)]
+struct KeptView {
+    #[serde(flatten)]
+    key: EndpointKey,
+    #[serde(flatten)]
+    standing: Standing,
+}
+
+impl Selection {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn fits(&self, held: &Held) -> bool {
+        let (object, key) = (&held.object, &held.endpoint.key);
+        let is = |wanted: &Option<String>, found: &str| wanted.as_ref().is_none_or(|wanted| wanted == found);
+        self.source.is_none_or(|source| source == object.source)
+            && is(&self.namespace, &object.namespace)
+            && is(&self.object, &object.name)
+            && is(&self.name, &key.dns_name)
+    }
+}
+
+impl KeptView {
+    fn of(held: &Held) -> Option<Self> {
+        held.standing.kept_because()?;
+        Some(Self { key: held.endpoint.key.clone(), standing: held.standing.clone() })
+    }
+}
+
+async fn kept(Extract(shared): Extract<Arc<Shared>>, ConnectInfo(peer): ConnectInfo<SocketAddr>) -> Response {
+    if !peer.ip().to_canonical().is_loopback() {
+        return (StatusCode::FORBIDDEN, "this is answered to the agent's own machine alone\n").into_response();
+    }
+    let views: Vec<KeptView> = shared.read(|state| state.index.iter().filter_map(|(_, held)| KeptView::of(held)).collect());
+    Json(views).into_response()
+}
+
+async fn release(
+    Extract(shared): Extract<Arc<Shared>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    Query(selection): Query<Selection>,
+) -> Response {
+    if !peer.ip().to_canonical().is_loopback() || !headers.contains_key(HEADER) {
+        return (StatusCode::FORBIDDEN, "this is done for `zonefold agent release` on the agent's own machine alone\n")
+            .into_response();
+    }
+    if selection.is_empty() {
+        return (StatusCode::BAD_REQUEST, "name what is to be released, or say all\n").into_response();
+    }
+    let mut views = Vec::new();
+    shared.update(|state| {
+        let fits = |held: &Held| selection.fits(held);
+        views = state.index.iter().filter(|(_, held)| fits(held)).filter_map(|(_, held)| KeptView::of(held)).collect();
+        state.index.release(fits)
+    });
+    for view in &views {
+        let reason = view.standing.kept_because().unwrap_or_default();
+        tracing::warn!(endpoint = %view.key, reason, "an operator released an endpoint that was kept: it is withdrawn");
+    }
+    Json(views).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::Request;
+    use http_body_util::BodyExt as _;
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::agent::index::tests::{object, wants};
+    use crate::agent::index::{Index, Standing};
+    use crate::agent::session::publisher::{Identity, Publisher};
+
+    fn shared() -> Arc<Shared> {
+        let identity = Identity { cluster: "east".into(), kube_system_uid: "uid".into(), instance_id: "one".into() };
+        let shared = Shared::new(Index::new([SourceKind::Service]), Publisher::new(identity));
+        for name in ["a", "b", "wanted"] {
+            let object = object(name);
+            shared.change(|index| index.apply(&object, &"file".into(), wants(&object, &[(&format!("{name}.example.com"), "1")])));
+        }
+        for name in ["a", "b"] {
+            shared.write(|state| state.index.lose_sight(&object(name), Standing::Unseen("the filter".to_owned())));
+        }
+        shared
+    }
+
+    async fn ask(shared: &Arc<Shared>, method: &str, path: &str, peer: &str, header: Option<&str>) -> (u16, String) {
+        let peer: SocketAddr = peer.parse().unwrap();
+        let mut request = Request::builder().method(method).uri(path).extension(ConnectInfo(peer));
+        if let Some(header) = header {
+            request = request.header(header, "yes");
+        }
+        let routes = router().with_state(shared.clone());
+        let response = routes.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let status = response.status().as_u16();
+        (status, String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap())
+    }
+
+    const HERE: &str = "127.0.0.1:5000";
+
+    #[tokio::test]
+    async fn what_is_kept_is_released_by_name_and_nothing_that_is_wanted() {
+        let shared = shared();
+        let (status, kept) = ask(&shared, "GET", "/kept", HERE, None).await;
+        assert!(status == 200 && kept.contains("a.example.com") && !kept.contains("wanted"), "{kept}");
+        let release = "/release?object=a&source=service";
+        assert_eq!(ask(&shared, "POST", release, HERE, Some(HEADER)).await.0, 200);
+        assert_eq!(shared.read(|state| state.index.iter().count()), 2);
+        assert_eq!(ask(&shared, "POST", "/release?all=true", HERE, Some(HEADER)).await.0, 200);
+        assert_eq!(shared.read(|state| state.index.iter().count()), 1, "what is wanted stays");
+        assert_eq!(shared.read(|state| state.publisher.outbox_len()), 3, "one is new, two are withdrawn");
+    }
+
+    #[tokio::test]
+    async fn nobody_else_releases_anything() {
+        let shared = shared();
+        for (path, peer, header, expected) in [
+            ("/release?all=true", "192.0.2.1:5000", Some(HEADER), 403),
+            ("/release?all=true", HERE, None, 403),
+            ("/release", HERE, Some(HEADER), 400),
+            ("/release?everything=true", HERE, Some(HEADER), 400),
+        ] {
+            assert_eq!(ask(&shared, "POST", path, peer, header).await.0, expected, "{path} {peer}");
+        }
+        assert_eq!(ask(&shared, "GET", "/kept", "192.0.2.1:5000", None).await.0, 403);
+        assert_eq!(shared.read(|state| state.index.iter().count()), 3);
+    }
+}

@@ -1,0 +1,95 @@
+//! What the endpoints of an object may depend on beside the object itself: the cluster's nodes, and the pods behind a service.
+
+use std::collections::BTreeMap;
+
+use arcstr::ArcStr;
+
+use super::gateways::{Gateway, Labels, Place};
+
+/// What an object's endpoints depend on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Need {
+    /// The addresses of nodes.
+    Nodes,
+    /// The pods behind a headless service.
+    HeadlessBackends,
+    /// The pods behind a service that only the nodes answer for on which they run.
+    LocalBackends,
+    /// The Gateways of a route.
+    Gateways,
+    /// The ListenerSets of a route.
+    ListenerSets,
+    /// The labels of namespaces, where a listener takes routes by them.
+    Namespaces,
+}
+
+/// A node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Node {
+    /// Its addresses outside of the cluster.
+    pub external: Vec<ArcStr>,
+    /// Its addresses inside.
+    pub internal: Vec<ArcStr>,
+    /// Whether it may get new pods; one that may not is being emptied.
+    pub is_schedulable: bool,
+}
+
+/// A pod behind a service, as an EndpointSlice shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Backend {
+    /// Its address.
+    pub address: ArcStr,
+    /// Its host name; empty for none.
+    pub hostname: ArcStr,
+    /// The node on which it runs; empty when that is not said.
+    pub node: ArcStr,
+    /// Whether it is ready.
+    pub is_ready: bool,
+}
+
+/// Something that may be known.
+#[derive(Clone, Debug, Default)]
+pub enum Known<T> {
+    /// Nobody looks: a folder has no nodes.
+    #[default]
+    Never,
+    /// Not yet, for this reason.
+    NotYet(String),
+    /// Now.
+    Now(T),
+}
+
+/// All that can be parents, as far as it is known.
+#[derive(Clone, Debug, Default)]
+pub struct Gateways<'a> {
+    /// The Gateways.
+    pub gateways: Known<&'a BTreeMap<Place, Gateway>>,
+    /// The ListenerSets.
+    pub listener_sets: Known<&'a BTreeMap<Place, Gateway>>,
+    /// The labels of the namespaces, by name; their place has no namespace.
+    pub namespaces: Known<&'a BTreeMap<Place, Labels>>,
+}
+
+/// What is around an object.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings<'a> {
+    /// The nodes, by name.
+    pub nodes: Known<&'a BTreeMap<ArcStr, Node>>,
+    /// The pods behind the object, where it is a service.
+    pub backends: Known<Vec<&'a Backend>>,
+    /// What can be a parent of the object, where it is a route.
+    pub gateways: Gateways<'a>,
+}
+
+impl Surroundings<'_> {
+    /// Around an object that is looked at by itself, where its surroundings could be known.
+    pub fn not_looked_at() -> Self {
+        let reason = || "what is around it was not looked at".to_owned();
+        let gateways = Gateways {
+            gateways: Known::NotYet(reason()),
+            listener_sets: Known::NotYet(reason()),
+            namespaces: Known::NotYet(reason()),
+        };
+        Self { nodes: Known::NotYet(reason()), backends: Known::NotYet(reason()), gateways }
+    }
+}
