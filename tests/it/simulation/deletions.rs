@@ -196,7 +196,7 @@ fn i02_who_gave_way_to_what_is_gone_takes_the_name_over_when_the_broker_hears_of
         if is_seen {
             story.keeps_to(SilenceNeverDeletes);
         } else {
-            story.breaks(SilenceNeverDeletes, "lost 192.0.2.3");
+            story.breaks(SilenceNeverDeletes, "lost 192.0.2.1");
         }
     }
 }

@@ -231,6 +231,26 @@ fn i06_a_poisoned_name_is_excused_and_its_neighbours_are_not() {
 }
 
 #[test]
+fn i09_what_was_refused_is_tried_again_when_its_wait_is_over_and_not_before() {
+    for (waited_ms, is_sound) in [(60_000, true), (10_000, false)] {
+        let mut story = Story::new();
+        let web = wish("web", "www", &["192.0.2.1"]);
+        let steps = [(None, Some(set("www", &["192.0.2.1"])))];
+        let refused = BatchOutcome::Refused { code: "InvalidChangeBatch".to_owned(), message: "no".to_owned(), request_id: None };
+        for number in 1..=2 {
+            let batch = story.batch(number, "east", &web, &steps);
+            story.begins(&batch);
+            let call = story.calls(BROKER, &batch);
+            story.ends(call, "status 400");
+            story.finishes(&batch, refused.clone());
+            story.is_quiet_for_ms(waited_ms);
+        }
+        story.history.end.at = story.now();
+        if is_sound { story.keeps_to(IdleIsFree) } else { story.breaks(IdleIsFree, "a batch was journalled") }
+    }
+}
+
+#[test]
 fn i09_the_steady_state_reads_to_sweep_and_writes_nothing() {
     let (mut story, web, _) = settled();
     for _ in 0..10 {

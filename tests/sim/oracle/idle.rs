@@ -1,10 +1,13 @@
 //! 9: No writes in the steady state, and reads that depend on the zones alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use zonefold::core::ids::AccountId;
+use zonefold::core::ids::{AccountId, BatchId};
 use zonefold::core::invariants::Invariant;
+use zonefold::core::record::RecordKey;
+use zonefold::core::time::{Millis, Timestamp};
 use zonefold::emulator::Action;
+use zonefold::ports::BatchOutcome;
 
 use super::Violation;
 use super::history::{Commit, History, What};
@@ -15,14 +18,46 @@ const PAGE: usize = 300;
 /// What a sweep may cost beside the listing of records: the list of zones and their tags.
 const DISCOVERY_CALLS: usize = 2;
 
+/// The batches that try again, when its wait is over, what Route 53 has refused: what is in its way may be gone.
+fn retries(history: &History) -> BTreeSet<BatchId> {
+    let mut begun: BTreeMap<BatchId, BTreeSet<&RecordKey>> = BTreeMap::new();
+    let mut refused: BTreeMap<&RecordKey, Timestamp> = BTreeMap::new();
+    let mut retries = BTreeSet::new();
+    let wait = Millis(history.world.poison_backoff_ms);
+    for event in &history.log {
+        match &event.what {
+            What::Committed { commit: Commit::BatchBegun(batch), .. } => {
+                let keys: BTreeSet<&RecordKey> = batch.changes().map(|change| &change.key).collect();
+                if keys.iter().all(|key| refused.get(key).is_some_and(|at| *at + wait <= event.at)) {
+                    retries.insert(batch.id);
+                }
+                begun.insert(batch.id, keys);
+            }
+            What::Committed { commit: Commit::BatchFinished { batch, outcome }, .. } => {
+                for key in begun.remove(batch).unwrap_or_default() {
+                    match outcome {
+                        BatchOutcome::Refused { .. } => drop(refused.insert(key, event.at)),
+                        _ => drop(refused.remove(key)),
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    retries
+}
+
 /// While everything is quiet nothing is written anywhere, and an account is read as often as its sweeps ask for.
 pub fn judge(history: &History) -> Vec<Violation> {
     let Some(quiet) = history.log.iter().position(|event| matches!(event.what, What::Quiet)) else { return vec![] };
     let since = history.log[quiet].at;
     let mut violations = vec![];
     let mut reads: BTreeMap<&AccountId, usize> = BTreeMap::new();
+    let retries = retries(history);
     for event in &history.log[quiet..] {
         let what = match &event.what {
+            What::Committed { commit: Commit::BatchBegun(batch), .. } if retries.contains(&batch.id) => continue,
+            What::CallStarted(call) if call.batch.is_some_and(|batch| retries.contains(&batch)) => continue,
             What::Applied { entry, .. } if is_ours(entry) => format!("a batch of {} changes was applied", entry.changes.len()),
             What::Committed { commit: Commit::Ingest { cluster, rows, .. }, .. } if !rows.is_empty() => {
                 format!("{} endpoints of {cluster} were written to the store", rows.len())
