@@ -52,6 +52,8 @@ pub enum Followed {
     Endpoint(EndpointNews),
     /// The zones of an account, as the store holds them.
     Zones(Discovered),
+    /// All zones of the account were listed; there may be none.
+    Listed(AccountId),
     /// What became of endpoints.
     Statuses(Vec<ToldStatus>),
     /// A replica has told everything that it can say of endpoints.
@@ -182,6 +184,7 @@ impl Decider {
             Followed::Zones(Discovered { account, zones }) => {
                 self.directory.discover(&account, zones.unwrap_or_default(), effects);
             }
+            Followed::Listed(account) => self.directory.await_no_longer(&account, effects),
             Followed::ThatWasAll(replica) => {
                 self.told_all.send_if_modified(|told| told.insert(replica));
             }

@@ -271,6 +271,10 @@ impl Broker {
                     let workers = Arc::clone(&workers);
                     Box::new(move |account| workers.has(account))
                 },
+                listed: {
+                    let workers = Arc::clone(&workers);
+                    Box::new(move || workers.listed())
+                },
             };
             spawn(&mut tasks, "the relay to the other replicas", relay.run());
         }

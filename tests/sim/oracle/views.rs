@@ -114,7 +114,10 @@ impl View {
         let none = vec![];
         let contents = self.contents.get(key).unwrap_or(&none);
         let has_it = |seen: &Seen| seen.content.as_ref().is_some_and(wants_it);
-        if contents.iter().any(|seen| seen.is_observed && (from..=to).contains(&seen.from) && !has_it(seen)) {
+        // What it was told before counts for as long as it lives and hears nothing else.
+        let known = contents.iter().rev().find(|seen| seen.from <= from);
+        let told = contents.iter().filter(|seen| (from..=to).contains(&seen.from)).chain(known);
+        if told.into_iter().any(|seen| seen.is_observed && !has_it(seen)) {
             return true;
         }
         let no_source = vec![];
