@@ -7,10 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
 use super::directory::{Agreement, Belief, ClusterSettings, Effect, SharedDirectory, Walk};
@@ -20,12 +18,8 @@ use super::ingest::CommittedUnit;
 use super::relay::ToldStatus;
 use super::worker::{Discovered, Message, WorkerHandle};
 use super::workers::Workers;
-use crate::core::ids::{AccountId, ClusterId, EnvironmentId};
+use crate::core::ids::{AccountId, ClusterId};
 use crate::ports::{Clock, EndpointNews, ReplicaId};
-
-/// How long what is new waits for zones that nobody has listed yet: some hundred zones with the slowest of budgets. An account that
-/// cannot be reached holds up nobody for longer.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the decider is told.
 pub enum ToDecider {
@@ -39,8 +33,8 @@ pub enum ToDecider {
     Adopt(AccountId, WorkerHandle),
     /// An account is no longer worked here.
     Release(AccountId),
-    /// The configuration has changed: of clusters, and which accounts there are in which environment.
-    Reconfigure(HashMap<ClusterId, ClusterSettings>, Vec<(AccountId, EnvironmentId)>),
+    /// The configuration of clusters has changed.
+    Reconfigure(HashMap<ClusterId, ClusterSettings>),
     /// Answered when everything before it is in the directory.
     Barrier(oneshot::Sender<()>),
 }
@@ -52,8 +46,6 @@ pub enum Followed {
     Endpoint(EndpointNews),
     /// The zones of an account, as the store holds them.
     Zones(Discovered),
-    /// All zones of the account were listed; there may be none.
-    Listed(AccountId),
     /// What became of endpoints.
     Statuses(Vec<ToldStatus>),
     /// A replica has told everything that it can say of endpoints.
@@ -69,8 +61,6 @@ pub struct Decider {
     walk: Option<Walk>,
     /// The accounts that a walk has yet to be begun for.
     waiting: BTreeSet<AccountId>,
-    /// Until then endpoints wait for the zones of accounts of which none is known.
-    patience_ends_at: Instant,
     told_all: watch::Sender<BTreeSet<ReplicaId>>,
 }
 
@@ -78,16 +68,7 @@ impl Decider {
     /// A decider; it alone tells the directory anything, and the workers who there is.
     pub fn new(directory: SharedDirectory, workers: Arc<Workers>, feedback: Feedback, clock: Arc<dyn Clock>) -> Self {
         let (told_all, _) = watch::channel(BTreeSet::new());
-        Self {
-            directory,
-            workers,
-            feedback,
-            clock,
-            walk: None,
-            waiting: BTreeSet::new(),
-            patience_ends_at: Instant::now() + PATIENCE,
-            told_all,
-        }
+        Self { directory, workers, feedback, clock, walk: None, waiting: BTreeSet::new(), told_all }
     }
 
     /// The replicas that have told everything that they can say of endpoints.
@@ -103,26 +84,12 @@ impl Decider {
                     Some(message) => self.take(message).await,
                     None => return,
                 },
-                () = sleep_until(self.patience_ends_at), if self.directory.zones().awaited().next().is_some() => {
-                    self.wait_no_longer().await;
-                }
                 () = std::future::ready(()), if self.walk.is_some() || !self.waiting.is_empty() => {
                     self.walk_on().await;
                     tokio::task::yield_now().await;
                 }
             }
         }
-    }
-
-    /// Some zones were waited for long enough: what is new goes by what is known.
-    async fn wait_no_longer(&mut self) {
-        let awaited: Vec<AccountId> = self.directory.zones().awaited().cloned().collect();
-        let mut effects = vec![];
-        for account in awaited {
-            warn!(%account, "the account's zones are not known yet: endpoints are placed without them");
-            self.directory.await_no_longer(&account, &mut effects);
-        }
-        self.pass_on(Keeper::Here, effects).await;
     }
 
     async fn take(&mut self, message: ToDecider) {
@@ -134,10 +101,9 @@ impl Decider {
                     self.directory.commit(&unit.cluster, unit.ops, &unit.outcomes, &mut effects);
                 }
             }
-            ToDecider::Discovered(Discovered { account, zones: Some(zones) }) => {
-                self.directory.discover(&account, zones, &mut effects);
+            ToDecider::Discovered(discovered) => {
+                self.directory.discover(&discovered.account, discovered.zones, &mut effects);
             }
-            ToDecider::Discovered(Discovered { account, zones: None }) => self.directory.await_no_longer(&account, &mut effects),
             ToDecider::Followed(followed) => {
                 keeper = Keeper::Elsewhere;
                 for news in followed {
@@ -160,9 +126,7 @@ impl Decider {
                     walk.accounts.remove(&account);
                 }
             }
-            ToDecider::Reconfigure(settings, accounts) => {
-                self.directory.await_zones_of(accounts);
-                self.patience_ends_at = Instant::now() + PATIENCE;
+            ToDecider::Reconfigure(settings) => {
                 self.directory.reconfigure(settings, &mut effects);
             }
             ToDecider::Barrier(reply) => {
@@ -181,10 +145,7 @@ impl Decider {
                     self.feedback.tell_others_of(&same);
                 }
             }
-            Followed::Zones(Discovered { account, zones }) => {
-                self.directory.discover(&account, zones.unwrap_or_default(), effects);
-            }
-            Followed::Listed(account) => self.directory.await_no_longer(&account, effects),
+            Followed::Zones(Discovered { account, zones }) => self.directory.discover(&account, zones, effects),
             Followed::ThatWasAll(replica) => {
                 self.told_all.send_if_modified(|told| told.insert(replica));
             }

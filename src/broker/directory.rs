@@ -285,22 +285,6 @@ impl Directory {
         Some(page.into_iter().filter_map(contribution).collect())
     }
 
-    /// Has what is new wait for the zones of these accounts, where none is known yet.
-    pub fn await_zones_of(&self, accounts: impl IntoIterator<Item = (AccountId, EnvironmentId)>) {
-        let mut table = ZoneTable::clone(&self.zones());
-        accounts.into_iter().for_each(|(account, environment)| table.await_zones_of(account, environment));
-        self.zones.store(Arc::new(table));
-    }
-
-    /// Waits for the zones of an account no longer.
-    pub fn await_no_longer(&self, account: &AccountId, effects: &mut Vec<Effect>) {
-        let mut table = ZoneTable::clone(&self.zones());
-        if table.await_no_longer(account) {
-            self.zones.store(Arc::new(table));
-            self.review(|_, held| held.place() == 0, effects);
-        }
-    }
-
     /// Takes what discovery found of an account: its zones, all of them. A zone that is no longer found stays known and
     /// invisible.
     pub fn discover(&self, account: &AccountId, found: Vec<ZoneFacts>, effects: &mut Vec<Effect>) {
@@ -311,12 +295,10 @@ impl Directory {
         let changed: Vec<ZoneFacts> =
             found.into_iter().chain(gone).filter(|facts| known.get(&facts.zone) != Some(facts)).collect();
         if changed.is_empty() {
-            self.await_no_longer(account, effects);
             return;
         }
         let zones: HashSet<ZoneId> = changed.iter().map(|facts| facts.zone.clone()).collect();
         let mut table = ZoneTable::clone(&known);
-        table.await_no_longer(account);
         changed.into_iter().for_each(|facts| table.insert(facts));
         self.zones.store(Arc::new(table));
         // What is placed in another zone stays where it is, once somebody has said so; only these can fare otherwise now.

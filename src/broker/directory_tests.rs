@@ -280,27 +280,6 @@ fn replicas_that_knew_of_different_zones_agree_where_an_endpoint_goes() {
 }
 
 #[test]
-fn what_is_new_waits_until_the_zones_of_all_accounts_of_its_environment_are_known() {
-    let here = directory(&[("Z1", "example.com")]);
-    let awaited = |account: &str, environment: &str| {
-        let (account, environment) = (AccountId::parse(account).unwrap(), EnvironmentId::parse(environment).unwrap());
-        here.await_zones_of([(account, environment)]);
-    };
-    awaited("111111111111", "dev");
-    assert_eq!(put(&here, web("192.0.2.1")), ["+Z1"], "a zone of the account is known");
-
-    let late = endpoint("late", "late.www.example.com", "A", &["192.0.2.2"]);
-    awaited("222222222222", "other");
-    awaited("333333333333", "dev");
-    assert_eq!(put(&here, web("192.0.2.3")), ["+Z1"], "what is placed stays placed");
-    assert_eq!(put(&here, late), ["NO_ZONE"]);
-    let mut effects = vec![];
-    here.await_no_longer(&AccountId::parse("222222222222").unwrap(), &mut effects);
-    here.discover(&AccountId::parse("333333333333").unwrap(), vec![], &mut effects);
-    assert_eq!(effects.last().map(show).as_deref(), Some("+Z1"));
-}
-
-#[test]
 fn a_place_that_nobody_goes_by_gives_way_to_one_that_is_said() {
     let late = directory(&[("Z1", "example.com"), ("Z2", "www.example.com")]);
     assert_eq!(put(&late, web("192.0.2.1")), ["+Z2"]);

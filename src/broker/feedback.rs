@@ -73,11 +73,6 @@ impl Feedback {
         self.relay.iter().for_each(|relay| relay.tell_again(account));
     }
 
-    /// Tells the other replicas that all zones of an account were listed here.
-    pub fn tell_listed(&self, account: &AccountId) {
-        self.relay.iter().for_each(|relay| relay.tell_listed(account));
-    }
-
     /// Tells what another replica says of an endpoint and keeps.
     pub fn told(&self, held: &Held, told: &ToldStatus) {
         let kept = held.kept();

@@ -23,7 +23,7 @@ use tracing::{debug, error, info, warn};
 
 use super::decider::{Followed, ToDecider};
 use super::metrics::BrokerMetrics;
-use super::relay::{RelayHandle, THAT_WAS_ALL, decode, decode_listed};
+use super::relay::{RelayHandle, THAT_WAS_ALL, decode};
 use super::worker::{Discovered, facts_of};
 use crate::core::ids::AccountId;
 use crate::core::time::Millis;
@@ -273,9 +273,6 @@ impl Follower {
                     }
                 }
                 News::Statuses(bytes) if bytes == THAT_WAS_ALL => followed.push(Followed::ThatWasAll(entry.origin)),
-                News::Statuses(bytes) if let Some(accounts) = decode_listed(&bytes) => {
-                    followed.extend(accounts.into_iter().map(Followed::Listed));
-                }
                 News::Statuses(bytes) => match decode(&bytes) {
                     Ok(statuses) => followed.push(Followed::Statuses(statuses)),
                     Err(error) => debug!(origin = %entry.origin, "statuses of another release are passed over: {error}"),
@@ -289,7 +286,7 @@ impl Follower {
     async fn zones_of(&self, account: AccountId) -> Result<Discovered, StoreError> {
         let rows = self.parts.store.zones().await?;
         let zones = rows.iter().filter(|row| row.account == account).map(facts_of).collect();
-        Ok(Discovered { account, zones: Some(zones) })
+        Ok(Discovered { account, zones })
     }
 }
 

@@ -40,7 +40,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::info;
 
-use crate::core::ids::{AccountId, ClusterId, EnvironmentId, ZoneId};
+use crate::core::ids::{AccountId, ClusterId, ZoneId};
 use crate::core::name::DnsName;
 use crate::core::plan::Observed;
 use crate::core::record::RecordKey;
@@ -225,7 +225,6 @@ impl Broker {
             books: Semaphore::new(BOOKS_AT_ONCE),
             seed: parts.seed,
         });
-        let environments = environments_of(&parts.accounts);
         let (mut tenancy, standing) = Tenancy::new(TenancyParts {
             replica: parts.replica.clone(),
             timing: parts.leases,
@@ -245,7 +244,7 @@ impl Broker {
             feedback: &feedback,
             workers: &workers,
         };
-        start.zones(environments).await?;
+        start.zones().await?;
         let starting = tenancy.begin().await?;
         // The leases are kept while everything is loaded.
         let (to_tenancy, commands) = mpsc::unbounded_channel();
@@ -270,10 +269,6 @@ impl Broker {
                 is_worked_here: {
                     let workers = Arc::clone(&workers);
                     Box::new(move |account| workers.has(account))
-                },
-                listed: {
-                    let workers = Arc::clone(&workers);
-                    Box::new(move || workers.listed())
                 },
             };
             spawn(&mut tasks, "the relay to the other replicas", relay.run());
@@ -413,17 +408,12 @@ fn spawn(tasks: &mut tokio::task::JoinSet<&'static str>, name: &'static str, tas
     });
 }
 
-fn environments_of(accounts: &[AccountSettings]) -> Vec<(AccountId, EnvironmentId)> {
-    accounts.iter().map(|settings| (settings.account.clone(), settings.environment.clone())).collect()
-}
-
 impl BrokerHandle {
     /// Takes another configuration of clusters and accounts. Accounts that are new are worked from now on, by whichever replica
     /// takes them; those that are gone are given back.
     pub async fn reconfigure(&self, clusters: HashMap<ClusterId, ClusterSettings>, accounts: Vec<AccountSettings>) {
         // A broker that stops takes no configuration any more.
-        let of_environments = environments_of(&accounts);
-        let _stopping = self.decider.send(ToDecider::Reconfigure(clusters, of_environments)).await;
+        let _stopping = self.decider.send(ToDecider::Reconfigure(clusters)).await;
         let _stopping = self.tenancy.send(ToTenancy::Configure(accounts));
     }
 

@@ -3,8 +3,7 @@
 //!
 //! Only the latest status of an endpoint is told, so what waits is bounded by the number of endpoints, however long the store is
 //! away; while no other replica is there, nothing waits. A replica that has just loaded the store holds no statuses and asks for
-//! them: then everything of the accounts that are worked here is told again. It is told as well which accounts' zones were listed:
-//! of one that holds none nothing else would say so, and what is new would wait for them.
+//! them: then everything of the accounts that are worked here is told again.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,8 +35,6 @@ const ASKER_IS_THERE_FOR: Duration = Duration::from_secs(30);
 /// The form of the bytes. Another form is of another release, and is passed over: what it says is told again when that replica
 /// is asked or changes something.
 const FORM: u8 = 1;
-/// The form of what is told of accounts.
-const FORM_OF_LISTED: u8 = 2;
 
 /// How workers tell the other replicas.
 #[derive(Clone, Default)]
@@ -51,8 +48,6 @@ struct Shared {
     untold: Mutex<HashMap<i64, Held>>,
     /// The accounts of which everything is to be told, whether or not it is news.
     again: Mutex<Accounts>,
-    /// The accounts of which it is to be told that their zones were listed.
-    listed: Mutex<BTreeSet<AccountId>>,
     news: Notify,
 }
 
@@ -121,14 +116,6 @@ impl RelayHandle {
         }
     }
 
-    /// All zones of an account were listed here, if there are any.
-    pub fn tell_listed(&self, account: &AccountId) {
-        if self.is_heard() {
-            locked(&self.0.listed).insert(account.clone());
-            self.0.news.notify_one();
-        }
-    }
-
     /// Another replica asks for everything.
     pub fn tell_everything(&self) {
         *locked(&self.0.asked_until) = Some(Instant::now() + ASKER_IS_THERE_FOR);
@@ -149,8 +136,6 @@ pub struct Relay {
     pub directory: SharedDirectory,
     /// Whether an account is worked here.
     pub is_worked_here: Box<dyn Fn(&AccountId) -> bool + Send + Sync>,
-    /// The accounts whose zones were listed here.
-    pub listed: Box<dyn Fn() -> BTreeSet<AccountId> + Send + Sync>,
 }
 
 impl Relay {
@@ -160,13 +145,6 @@ impl Relay {
             self.handle.0.news.notified().await;
             tokio::time::sleep(GATHER).await;
             let again = std::mem::take(&mut *locked(&self.handle.0.again));
-            let mut listed = std::mem::take(&mut *locked(&self.handle.0.listed));
-            if again == Accounts::All {
-                listed.extend((self.listed)());
-            }
-            if !listed.is_empty() {
-                self.announce(encode_listed(&listed)).await;
-            }
             if again != Accounts::None {
                 self.tell_again(again).await;
             }
@@ -280,18 +258,6 @@ impl From<ProgressBytes> for Progress {
 /// Said after everything was told: nobody who asked has to wait any longer.
 pub const THAT_WAS_ALL: Bytes = Bytes::from_static(&[FORM]);
 
-/// That the zones of these accounts were listed.
-fn encode_listed(accounts: &BTreeSet<AccountId>) -> Bytes {
-    // These types have no form that cannot be written.
-    postcard::to_extend(accounts, vec![FORM_OF_LISTED]).map(Bytes::from).unwrap_or_default()
-}
-
-/// The accounts whose zones were listed, if that is what another replica tells.
-pub fn decode_listed(bytes: &[u8]) -> Option<BTreeSet<AccountId>> {
-    let (form, body) = bytes.split_first()?;
-    (*form == FORM_OF_LISTED).then(|| postcard::from_bytes(body).ok())?
-}
-
 /// The statuses as bytes; none of nothing.
 fn encode<'a>(endpoints: impl Iterator<Item = &'a Held>) -> Bytes {
     let mut by_cluster: BTreeMap<&ClusterId, Vec<StatusBytes>> = BTreeMap::new();
@@ -388,14 +354,6 @@ mod tests {
         let mut newer = bytes.to_vec();
         newer[0] += 1;
         assert!(decode(&newer).is_err() && decode(&[]).is_err() && decode(&bytes[..9]).is_err());
-    }
-
-    #[test]
-    fn which_accounts_were_listed_is_told_apart_from_statuses() {
-        let accounts: BTreeSet<AccountId> = ["1", "2"].map(|digit| AccountId::parse(digit.repeat(12)).unwrap()).into();
-        let bytes = encode_listed(&accounts);
-        assert_eq!(decode_listed(&bytes), Some(accounts));
-        assert!(decode(&bytes).is_err() && decode_listed(&THAT_WAS_ALL).is_none() && decode_listed(&bytes[..5]).is_none());
     }
 
     #[tokio::test(start_paused = true)]

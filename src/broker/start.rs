@@ -19,7 +19,7 @@ use super::progress::{StartPhase, StartProgress};
 use super::tenancy::Starting;
 use super::worker::{self, Message};
 use super::workers::Workers;
-use crate::core::ids::{AccountId, EnvironmentId};
+use crate::core::ids::AccountId;
 use crate::ports::{Clock, EndpointRow, Store, StoreError};
 
 /// Endpoints are loaded in pages of this size.
@@ -36,8 +36,8 @@ pub(super) struct Start<'a> {
 }
 
 impl Start<'_> {
-    /// Loads the zones of all accounts; of some there may be none yet.
-    pub(super) async fn zones(&self, accounts: Vec<(AccountId, EnvironmentId)>) -> Result<(), StartError> {
+    /// Loads the zones of all accounts.
+    pub(super) async fn zones(&self) -> Result<(), StartError> {
         self.progress.enter(StartPhase::Zones, 0);
         let mut by_account: BTreeMap<AccountId, Vec<_>> = BTreeMap::new();
         for row in self.store.zones().await? {
@@ -47,7 +47,6 @@ impl Start<'_> {
             // There are no endpoints yet that this could concern.
             self.directory.discover(&account, facts, &mut vec![]);
         }
-        self.directory.await_zones_of(accounts);
         Ok(())
     }
 

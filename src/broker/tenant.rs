@@ -180,9 +180,6 @@ impl Hiring {
         if view.wait_for(|view| !view.loading).await.is_ok() {
             self.feedback.tell_others_again(worker.lease.account());
         }
-        if view.wait_for(|view| view.discovered).await.is_ok() {
-            self.feedback.tell_listed(worker.lease.account());
-        }
         std::future::pending().await
     }
 

@@ -1,6 +1,6 @@
 //! The workers of this replica, as everybody may see them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -29,12 +29,6 @@ impl Workers {
     /// Whether an account is worked here, at this moment.
     pub fn has(&self, account: &AccountId) -> bool {
         self.held.load().get(account).is_some_and(|worker| !worker.lease.is_over())
-    }
-
-    /// The accounts that are worked here and whose zones were listed.
-    pub fn listed(&self) -> BTreeSet<AccountId> {
-        let held = self.held.load();
-        held.iter().filter(|(_, worker)| worker.view.borrow().discovered).map(|(account, _)| account.clone()).collect()
     }
 
     /// Whether the configuration names an account.

@@ -44,29 +44,9 @@ pub struct RouteRequest<'a> {
 pub struct ZoneTable {
     zones: BTreeMap<ZoneId, ZoneFacts>,
     by_name: HashMap<DnsName, Vec<ZoneId>>,
-    /// Accounts of which no zone is known yet.
-    awaited: BTreeMap<AccountId, EnvironmentId>,
 }
 
 impl ZoneTable {
-    /// What is new to an environment waits for an account's zones, unless one of them is known: the closest zone may be among them,
-    /// and what is placed once stays there.
-    pub fn await_zones_of(&mut self, account: AccountId, environment: EnvironmentId) {
-        if !self.zones.values().any(|facts| facts.account == account) {
-            self.awaited.insert(account, environment);
-        }
-    }
-
-    /// An account's zones are known, or are not waited for any more. Answers whether they were waited for.
-    pub fn await_no_longer(&mut self, account: &AccountId) -> bool {
-        self.awaited.remove(account).is_some()
-    }
-
-    /// The accounts whose zones are waited for.
-    pub fn awaited(&self) -> impl Iterator<Item = &AccountId> {
-        self.awaited.keys()
-    }
-
     /// Adds a zone, or replaces what is known of it.
     pub fn insert(&mut self, facts: ZoneFacts) {
         self.remove(&facts.zone);
@@ -110,15 +90,6 @@ impl ZoneTable {
         }
         if let Some(pin) = request.pinned {
             return self.route_pinned(pin, request);
-        }
-        if let Some((account, _)) = self.awaited.iter().find(|(_, environment)| *environment == request.environment) {
-            return Err(Verdict::waiting(
-                Reason::NoZone,
-                format!(
-                    "the zones of the account {account} are not known yet, and the closest zone may be among them: they are asked for"
-                ),
-                None,
-            ));
         }
         let mut apex = Some(request.name.clone());
         while let Some(name) = apex {

@@ -245,7 +245,7 @@ impl Worker {
             zone.facts.visible = false;
             zone.book.settings = UNSELECTED;
         }
-        self.tell_directory(Some(facts.into_iter().map(|(facts, _)| facts).collect()));
+        self.tell_directory(facts.into_iter().map(|(facts, _)| facts).collect());
         self.dirty_view = true;
     }
 

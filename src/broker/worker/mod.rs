@@ -99,13 +99,13 @@ pub enum Message {
     Query(Query),
 }
 
-/// What a worker tells the directory of its account's zones.
+/// What a worker tells the directory: all zones that it found.
 #[derive(Clone, Debug)]
 pub struct Discovered {
     /// The account.
     pub account: AccountId,
-    /// All of them; none when AWS does not let them be listed, so that nobody waits for them.
-    pub zones: Option<Vec<ZoneFacts>>,
+    /// Its zones.
+    pub zones: Vec<ZoneFacts>,
 }
 
 /// What a worker is built from.
@@ -282,13 +282,10 @@ impl Worker {
         if is_news {
             self.note_waiting();
         }
-        if !self.discovery.is_complete() {
-            self.tell_directory(None);
-        }
     }
 
     /// Tells the directory, which takes it when it can; the worker goes on.
-    fn tell_directory(&mut self, zones: Option<Vec<ZoneFacts>>) {
+    fn tell_directory(&mut self, zones: Vec<ZoneFacts>) {
         let (discovered, message) = (self.discovered.clone(), Discovered { account: self.settings.account.clone(), zones });
         self.spawn(
             async move {
