@@ -230,3 +230,24 @@ fn no_unfinished_work_is_marked_in_the_texts() {
     let found = lines_with(&texts, |_, line| traces.iter().any(|trace| line.contains(trace)));
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
+
+/// The files of the repository that are larger, by path; what git ignores is passed over.
+fn large_files(folder: &Path, most_bytes: u64) -> Vec<PathBuf> {
+    const NOT_OURS: [&str; 5] = ["target", ".git", ".cache", "zonefold-data", "artifacts"];
+    let mut found = vec![];
+    for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() && !NOT_OURS.iter().any(|name| entry.file_name() == *name) {
+            found.extend(large_files(&entry.path(), most_bytes));
+        } else if kind.is_file() && entry.metadata().unwrap().len() > most_bytes {
+            found.push(entry.path());
+        }
+    }
+    found
+}
+
+#[test]
+fn nothing_large_lies_in_the_repository() {
+    assert_eq!(large_files(&root(), 300_000), [PathBuf::new(); 0], "what is built or fetched belongs into .cache or target");
+    assert!(large_files(&root(), 100_000).contains(&root().join("Cargo.lock")), "they are looked at");
+}
