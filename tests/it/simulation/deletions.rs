@@ -136,6 +136,25 @@ fn i02_absence_explains_a_deletion_only_once_the_source_is_synced() {
 }
 
 #[test]
+fn i02_a_deletion_that_was_observed_explains_also_what_was_made_anew_before_the_broker_heard_of_it() {
+    for is_seen in [true, false] {
+        let (mut story, web) = published();
+        story.syncs("east", false);
+        if is_seen {
+            story.sees_gone("east", &web);
+        } else {
+            story.loses("east", &web);
+        }
+        let ours = set("www", &["192.0.2.1", "192.0.2.2"]);
+        story.others_write(Some(&ours), None);
+        story.publishes(2, "east", &web, &[(None, Some(ours.clone()))]);
+        story.removes("east", 1, &web);
+        story.publishes(3, "east", &web, &[(Some(ours), None)]);
+        if is_seen { story.keeps_to(SilenceNeverDeletes) } else { story.breaks(SilenceNeverDeletes, "lost 192.0.2.1") }
+    }
+}
+
+#[test]
 fn i02_an_agent_that_is_wrong_about_its_cluster_explains_nothing() {
     let gone = [(Some(set("www", &["192.0.2.1", "192.0.2.2"])), None)];
     let (mut story, web) = published();
