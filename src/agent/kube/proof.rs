@@ -64,17 +64,20 @@ pub async fn run(prover: Prover, shared: Arc<Shared>) {
     loop {
         shared.wait_until(|state| state.statuses.is_complete()).await;
         keep_what_is_not_followed(&prover, &shared);
-        prove_and_look_again(&prover, &shared).await;
+        // What the broker holds may be known no more, since another agent has led: what was compared with it till then, wherever
+        // that stands, proves nothing.
+        tokio::select! {
+            () = shared.wait_until(|state| !state.statuses.is_complete()) => {}
+            () = prove_and_look_again(&prover, &shared) => {}
+        }
     }
 }
 
-/// Returns when it is not known any more what the broker holds: then another agent has led.
 async fn prove_and_look_again(prover: &Prover, shared: &Shared) {
     let mut look_again_at = Instant::now() + LOOK_AGAIN;
     loop {
         let awaiting = |state: &State| prover.sources.iter().copied().find(|source| state.index.awaits_proof(*source));
         tokio::select! {
-            () = shared.wait_until(|state| !state.statuses.is_complete()) => return,
             () = shared.wait_until(|state| awaiting(state).is_some()) => {
                 if let Some(source) = shared.read(awaiting) {
                     prove(prover, shared, source).await;

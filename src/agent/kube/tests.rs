@@ -179,6 +179,27 @@ async fn a_kind_that_is_missing_at_the_start_orphans_what_the_broker_holds() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_proof_that_another_agent_overtakes_proves_nothing() {
+    let fake = cluster();
+    let gone = [("a.example.com", "service", "a"), ("b.example.com", "service", "b"), ("c.example.com", "service", "c")];
+    let agent = Agent::start(&fake, Filter::default(), &gone);
+    agent.until("is looking", |state| state.index.awaits_proof(SourceKind::Service)).await;
+    // Between two of its look-ups.
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    agent.shared.write(|state| {
+        state.statuses.start_over();
+        SOURCES.into_iter().for_each(|source| state.index.require_proof(source));
+    });
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    assert!(!agent.shared.read(|state| is_synced(state, SourceKind::Service)), "what it found out was of before");
+    agent.shared.write(|state| {
+        state.statuses.begin_replay();
+        state.statuses.take(v1::StatusBatch { replay_done: true, ..v1::StatusBatch::default() });
+    });
+    agent.until_synced(SourceKind::Service).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_the_brokers_word_absence_says_nothing() {
     let fake = cluster();
     let identity = Identity { cluster: "east".into(), kube_system_uid: "uid".into(), instance_id: "one".into() };
