@@ -2,12 +2,13 @@
 //! call, so that a certificate or a token that was renewed is shown, and nothing has to be started again for it.
 
 use std::io;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity, Uri};
+
+use crate::core::transport::{innermost, is_loopback_host};
 
 /// Something that is given, or stands in a file.
 #[derive(Clone, PartialEq, Eq)]
@@ -220,7 +221,7 @@ fn connect(url: &str, material: &TlsMaterial) -> Result<Channel, AccessError> {
         .initial_connection_window_size(4 * 1024 * 1024)
         .connect_timeout(std::time::Duration::from_secs(10));
     let endpoint = match (uri.scheme_str(), &material.ca) {
-        (Some("http"), _) if !is_loopback(host) => return Err(AccessError::PlainHttp { url: url.to_owned() }),
+        (Some("http"), _) if !is_loopback_host(host) => return Err(AccessError::PlainHttp { url: url.to_owned() }),
         (Some("http"), _) if material.certificate.is_some() => {
             return Err(AccessError::CertificateWithoutTls { url: url.to_owned() });
         }
@@ -244,20 +245,6 @@ fn authorization(address: &BrokerAddress) -> Result<Option<MetadataValue<Ascii>>
     let mut value: MetadataValue<Ascii> = format!("Bearer {}", token.trim()).parse().map_err(|_| AccessError::BadToken)?;
     value.set_sensitive(true);
     Ok(Some(value))
-}
-
-fn is_loopback(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost") || address.parse().is_ok_and(|address: IpAddr| address.is_loopback())
-}
-
-/// Errors wrap each other, and the last one says what is wrong.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
 }
 
 #[cfg(test)]

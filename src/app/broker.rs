@@ -198,24 +198,10 @@ impl Listening<'_> {
     /// # Errors
     /// What could not be opened, with the remedy.
     pub async fn start(self) -> anyhow::Result<BoundBroker> {
-        let Self {
-            grpc,
-            http,
-            progress,
-            config,
-            options,
-            clock,
-            metrics,
-            front,
-            peer_tls,
-            callers,
-            authority,
-            admission,
-            started,
-            servers,
-        } = self;
+        let progress = self.progress;
         let (broker, providers) = {
-            let starting = start(config, http, options, clock, metrics, admission, Arc::clone(&progress));
+            let starting =
+                start(self.config, self.http, self.options, self.clock, self.metrics, self.admission, Arc::clone(&progress));
             tokio::pin!(starting);
             loop {
                 tokio::select! {
@@ -224,10 +210,18 @@ impl Listening<'_> {
                 }
             }
         };
-        front.open(broker.handle(), peer_tls);
-        started.send_replace(Some(broker.service()));
-        let journal_retention = config.journal.retention();
-        Ok(BoundBroker { grpc, http, broker, providers, callers, authority, journal_retention, servers })
+        self.front.open(broker.handle(), self.peer_tls);
+        self.started.send_replace(Some(broker.service()));
+        Ok(BoundBroker {
+            grpc: self.grpc,
+            http: self.http,
+            broker,
+            providers,
+            callers: self.callers,
+            authority: self.authority,
+            journal_retention: self.config.journal.retention(),
+            servers: self.servers,
+        })
     }
 }
 

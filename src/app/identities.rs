@@ -1,8 +1,8 @@
 //! Whom the configuration knows: agents, as the adapter that judges them takes them, and holders of tokens of the API.
 
-use crate::adapters::auth::{self, Identities, KeySource, ServiceAccount, token_hash};
 use std::net::SocketAddr;
 
+use crate::adapters::auth::{self, Identities, KeySource, ServiceAccount, token_hash};
 use crate::api::authority::{Holder, Role, Rules};
 use crate::config::{Anonymous, ApiRole, ClusterIdentity, Config, ConfigError, PlainText};
 

@@ -231,11 +231,10 @@ pub fn part(effects: Vec<Effect>, keeper: Keeper, feedback: &Feedback, clock: &d
 mod tests {
     use super::*;
     use crate::broker::directory::Directory;
+    use crate::broker::directory::tests::row;
     use crate::broker::relay::RelayHandle;
-    use crate::core::packed::PackedEndpoint;
-    use crate::core::testkit::{cluster, endpoint};
+    use crate::core::testkit::endpoint;
     use crate::core::time::Timestamp;
-    use crate::ports::EndpointRow;
 
     struct StandingClock;
 
@@ -252,15 +251,7 @@ mod tests {
         let feedback = Feedback::new(Arc::clone(&directory), mpsc::unbounded_channel().0).relayed(relay.clone());
         let mut decider = Decider::new(directory, Arc::default(), feedback, Arc::new(StandingClock));
         let web = endpoint("web", "www.example.com", "A", &["192.0.2.1"]);
-        let row = EndpointRow {
-            cluster: cluster("east"),
-            key: web.key.hash(),
-            version: web.version(),
-            arrival: 1,
-            endpoint: PackedEndpoint::pack(&web),
-            verdict: None,
-            updated_at: Timestamp(0),
-        };
+        let row = row(&web, 1, None);
         for occasion in ["its cluster is not registered", "it was another one there meanwhile, which nobody here has seen"] {
             let news = Followed::Endpoint(EndpointNews::Stored(row.clone()));
             decider.take(ToDecider::Followed(vec![news])).await;

@@ -560,4 +560,4 @@ impl Place<'_> {
 
 #[cfg(test)]
 #[path = "directory_tests.rs"]
-mod tests;
+pub(super) mod tests;

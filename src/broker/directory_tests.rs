@@ -200,7 +200,8 @@ fn a_stored_placement_is_kept_at_start() {
     assert_eq!((directory.endpoint_count(&cluster("east")), directory.digest(&cluster("east")).count()), (1, 1));
 }
 
-fn row(endpoint: &Endpoint, arrival: i64, verdict: Option<Verdict>) -> EndpointRow {
+/// The endpoint as the store holds it for the cluster east.
+pub(in crate::broker) fn row(endpoint: &Endpoint, arrival: i64, verdict: Option<Verdict>) -> EndpointRow {
     EndpointRow {
         cluster: cluster("east"),
         key: endpoint.key.hash(),

@@ -186,10 +186,10 @@ impl VerdictKeeper {
 mod tests {
     use super::*;
     use crate::broker::directory::Directory;
-    use crate::core::packed::PackedEndpoint;
+    use crate::broker::directory::tests::row;
     use crate::core::testkit::{cluster, endpoint};
     use crate::core::verdict::{Reason, Verdict};
-    use crate::ports::{EndpointNews, EndpointRow};
+    use crate::ports::EndpointNews;
 
     #[test]
     fn what_was_kept_here_is_kept_anew_when_another_replica_says_something_else() {
@@ -197,16 +197,7 @@ mod tests {
         let directory = SharedDirectory::from(Directory::default());
         let feedback = Feedback::new(directory.clone(), unkept);
         let web = endpoint("web", "www.example.com", "A", &["192.0.2.1"]);
-        let row = EndpointRow {
-            cluster: cluster("east"),
-            key: web.key.hash(),
-            version: web.version(),
-            arrival: 1,
-            endpoint: PackedEndpoint::pack(&web),
-            verdict: None,
-            updated_at: Timestamp(0),
-        };
-        directory.follow(EndpointNews::Stored(row), &mut vec![]);
+        directory.follow(EndpointNews::Stored(row(&web, 1, None)), &mut vec![]);
         let held = directory.cluster(&cluster("east")).get(&web.key.hash()).unwrap();
         let verdict = |message: &str| Verdict::waiting(Reason::NoZone, message.to_owned(), None);
         let told = |message: &str| ToldStatus {

@@ -1,7 +1,6 @@
 //! A small client of the broker's REST API, for the commands that show what the broker knows.
 
 use std::fmt::Write as _;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use serde::de::DeserializeOwned;
 
 use crate::api::page::Page;
 use crate::api::problem::Problem;
+use crate::core::transport::{innermost, is_loopback_host};
 
 /// Where a broker on this machine serves its API.
 pub const DEFAULT_BROKER: &str = "http://127.0.0.1:7080";
@@ -123,9 +123,7 @@ impl BrokerUrl {
 
     fn is_loopback(&self) -> bool {
         let uri: Option<Uri> = self.0.parse().ok();
-        let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();
-        let address = host.trim_start_matches('[').trim_end_matches(']');
-        host.eq_ignore_ascii_case("localhost") || address.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+        is_loopback_host(uri.as_ref().and_then(Uri::host).unwrap_or_default())
     }
 }
 
@@ -252,15 +250,6 @@ pub struct Listed<T> {
     pub items: Vec<T>,
     /// Whether there are more.
     pub more: bool,
-}
-
-/// Errors wrap each other, and the last one says what the system said.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
 }
 
 /// Encodes a text as one segment of a path or one value of a query (RFC 3986 §2.3: all but the unreserved characters).

@@ -23,6 +23,7 @@ pub mod refusal;
 pub mod routing;
 pub mod status;
 pub mod time;
+pub mod transport;
 pub mod turns;
 pub mod verdict;
 pub mod wish;

@@ -13,6 +13,7 @@ use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
 
 use crate::adapters::tls::client_config;
+use crate::core::transport::innermost;
 
 /// An issuer answers from memory.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
@@ -117,13 +118,4 @@ async fn get(url: &str, ca_file: Option<&Path>) -> Result<Vec<u8>, String> {
 fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || address.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
-}
-
-/// Errors wrap each other, and the last one says what happened.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
 }

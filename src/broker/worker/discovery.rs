@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use super::calls::{Done, WakeAt};
 use super::view::Health;
 use super::work::ZoneWork;
-use super::{UNSELECTED, Worker, row_of};
+use super::{Discovered, UNSELECTED, Worker, row_of};
 use crate::core::budget::{ApiAction, Lane, Permit};
 use crate::core::ids::ZoneId;
 use crate::core::policy::{Visibility, needs_tags, settings_of};
@@ -245,7 +245,18 @@ impl Worker {
             zone.facts.visible = false;
             zone.book.settings = UNSELECTED;
         }
-        self.tell_directory(facts.into_iter().map(|(facts, _)| facts).collect());
+        let zones = facts.into_iter().map(|(facts, _)| facts).collect();
+        // The directory takes it when it can; the worker goes on.
+        let (discovered, message) = (self.discovered.clone(), Discovered { account: self.settings.account.clone(), zones });
+        self.spawn(
+            async move {
+                if discovered.send(message).await.is_err() {
+                    warn!("the directory is gone");
+                }
+                Done::Nothing
+            }
+            .boxed(),
+        );
         self.dirty_view = true;
     }
 

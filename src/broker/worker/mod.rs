@@ -35,7 +35,6 @@ mod zone;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures::FutureExt as _;
 use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
@@ -55,7 +54,7 @@ use crate::core::routing::ZoneFacts;
 use crate::core::time::{Millis, Timestamp};
 use crate::ports::{Clock, DnsProvider, Store, ZoneRow};
 use agenda::Zones;
-use calls::{Call, Done, Running};
+use calls::{Call, Running};
 use gate::Place;
 use loading::Loading;
 use reviews::Reviews;
@@ -282,20 +281,6 @@ impl Worker {
         if is_news {
             self.note_waiting();
         }
-    }
-
-    /// Tells the directory, which takes it when it can; the worker goes on.
-    fn tell_directory(&mut self, zones: Vec<ZoneFacts>) {
-        let (discovered, message) = (self.discovered.clone(), Discovered { account: self.settings.account.clone(), zones });
-        self.spawn(
-            async move {
-                if discovered.send(message).await.is_err() {
-                    warn!("the directory is gone");
-                }
-                Done::Nothing
-            }
-            .boxed(),
-        );
     }
 
     fn spawn(&mut self, call: Call) {
