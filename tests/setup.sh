@@ -1,11 +1,17 @@
 #!/usr/bin/env bash
-# Installs what the tests need: a C compiler, a PostgreSQL server, dig, and ministack in a virtual environment under .cache.
-# Whatever is there already is left as it is. System packages come from apt, Python packages from pip's index, nothing else.
+# Installs what the tests need: a C compiler, a PostgreSQL server, dig, etcd, ministack in a virtual environment under .cache, and
+# beside it Kubernetes' API server and kubectl, built from their Go modules. Whatever is there already is left as it is. System
+# packages come from apt, Python packages from pip's index, Go modules from the module proxy, nothing else.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly venv=.cache/ministack
 readonly requirements=tests/requirements.txt
+readonly kubernetes=.cache/kubernetes
+# The Go toolchain for machines that have none, as the module proxy serves it: its version, and what its archives must be.
+readonly go_version=go1.26.8
+readonly go_sha256_amd64=30c2b1bf7dcc88d3eb0a1364e47ddd9128edb3110a30e8a0ef61cd5856b31de7
+readonly go_sha256_arm64=02b36b6787b3ac767668f630e2998df45a3b1f9ffee08d1bf3ef6487cd658d99
 
 fail() { # reason, remedy
   printf 'setup: %s\n       %s\n' "$1" "$2" >&2
@@ -14,6 +20,7 @@ fail() { # reason, remedy
 
 has_cc() { command -v cc >/dev/null; }
 has_dig() { command -v dig >/dev/null; }
+has_etcd() { command -v etcd >/dev/null; }
 has_venv() { python3 -c 'import ensurepip, venv' >/dev/null 2>&1; }
 has_postgres() {
   command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null
@@ -25,6 +32,7 @@ readonly parts=(
   'has_postgres|postgresql|a PostgreSQL server'
   'has_dig|bind9-dnsutils|dig'
   'has_venv|python3 python3-venv|Python with venv'
+  'has_etcd|etcd-server|etcd'
 )
 
 check_rust() {
@@ -83,6 +91,81 @@ install_ministack() {
   cp "$requirements" "$venv/installed.txt"
 }
 
+# Sets `go` to a Go that can build Kubernetes: since 1.21 each fetches the version that a module asks for by itself.
+find_go() {
+  go=$(command -v go || true)
+  if [ -n "$go" ] && "$go" version | grep -Eq ' go1\.(2[1-9]|[3-9][0-9])'; then
+    return
+  fi
+  go=$PWD/.cache/$go_version/bin/go
+  [ -x "$go" ] && return
+  local machine sha256
+  case $(uname -sm) in
+    'Linux x86_64') machine=linux-amd64 sha256=$go_sha256_amd64 ;;
+    'Linux aarch64') machine=linux-arm64 sha256=$go_sha256_arm64 ;;
+    *) fail "there is no Go 1.21 or newer, and no archive of it is known for $(uname -sm)" 'install Go, then run this again' ;;
+  esac
+  echo "setup: fetching $go_version"
+  python3 - "$go_version.$machine" "$sha256" ".cache/$go_version" <<'PYTHON' ||
+import hashlib, io, os, shutil, sys, urllib.request, zipfile
+
+version, sha256, target = sys.argv[1:]
+proxy = os.environ.get("GOPROXY", "").replace("|", ",").split(",")[0]
+if not proxy.startswith("http"):
+    proxy = "https://proxy.golang.org"
+with urllib.request.urlopen(f"{proxy}/golang.org/toolchain/@v/v0.0.1-{version}.zip", timeout=60) as answer:
+    archive = answer.read()
+if hashlib.sha256(archive).hexdigest() != sha256:
+    sys.exit("the archive is not the one that was expected")
+unpacked = f"{target}.new"
+shutil.rmtree(unpacked, ignore_errors=True)
+zipfile.ZipFile(io.BytesIO(archive)).extractall(unpacked)
+tree = f"{unpacked}/golang.org/toolchain@v0.0.1-{version}"
+# Archives of modules keep no rights.
+for folder in [f"{tree}/bin", *(path for path, _, _ in os.walk(f"{tree}/pkg/tool"))]:
+    for name in os.listdir(folder):
+        os.chmod(f"{folder}/{name}", 0o755)
+os.rename(tree, target)
+shutil.rmtree(unpacked)
+PYTHON
+    fail 'Go cannot be fetched; the reason stands above' 'install Go 1.21 or newer, or look at the network and at GOPROXY, then run this again'
+}
+
+# What Kubernetes is built from: the same text, the same binaries.
+kubernetes_sources() { (cd tests/kubernetes && sha256sum go.mod go.sum */main.go crds/go.mod crds/go.sum); }
+
+# The CRDs as their authors publish them.
+fetch_crds() { # module, folder
+  local tree
+  tree=$(cd tests/kubernetes/crds && GOTOOLCHAIN=auto GOFLAGS=-mod=readonly GOWORK=off "$go" mod download -json "$1" |
+    python3 -c 'import json, sys; print(json.load(sys.stdin)["Dir"])') ||
+    fail "the module $1 cannot be fetched; the reason stands above" 'it needs a Go module proxy: look at the network and at GOPROXY'
+  rm -rf "${kubernetes:?}/crds/$2"
+  mkdir -p "$kubernetes/crds/$2"
+  install -m 644 "$tree"/config/crd/standard/*.yaml "$kubernetes/crds/$2/"
+}
+
+install_kubernetes() {
+  if cmp -s <(kubernetes_sources) "$kubernetes/built.txt"; then
+    return
+  fi
+  find_go
+  echo 'setup: building kube-apiserver and kubectl; this takes about ten minutes, once'
+  mkdir -p "$kubernetes"
+  # Settings of the machine for other projects must not change what is built.
+  (
+    export GOTOOLCHAIN=auto GOFLAGS=-mod=readonly GOWORK=off
+    cd tests/kubernetes && version=$("$go" list -m -f '{{.Version}}' k8s.io/kubernetes) &&
+      "$go" build -trimpath -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$version" -o "../../$kubernetes/" ./...
+  ) ||
+    fail 'Kubernetes cannot be built; the reason stands above' 'it needs a Go module proxy and about 4 GB: look at the network, at GOPROXY and at the disk'
+  fetch_crds sigs.k8s.io/external-dns external-dns
+  fetch_crds sigs.k8s.io/gateway-api gateway-api
+  # Written last, so a build that was interrupted is made again.
+  kubernetes_sources >"$kubernetes/built.txt"
+}
+
 check_rust
 install_system_parts
 install_ministack
+install_kubernetes

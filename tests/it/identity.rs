@@ -1,6 +1,5 @@
 //! Who an agent is: certificates and tokens, over real TLS handshakes, and the cluster that they decide.
 
-mod authority;
 mod rest;
 mod site;
 mod tls;

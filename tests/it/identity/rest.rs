@@ -11,7 +11,7 @@ use zonefold::cli::client::{Client, ClientError};
 use zonefold::cli::token::sha256_hex;
 use zonefold::config::Config;
 
-use super::authority::Authority;
+use crate::support::authority::Authority;
 use super::site::{BROKER_NAME, options};
 use crate::support::folder::TestFolder;
 use crate::support::postgres;

@@ -19,7 +19,7 @@ use zonefold::config::Config;
 use zonefold::wire::v1::federation_client::FederationClient;
 use zonefold::wire::v1::{self, agent_message::Message as Up, broker_message::Message as Down};
 
-use super::authority::{Authority, Files};
+use crate::support::authority::{Authority, Files};
 use crate::support::folder::TestFolder;
 
 /// The name in the broker's certificate besides the address.

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use tokio::process::Command;
 
 use super::aws::Aws;
 use super::folder::{TestFolder, write_whole};
@@ -32,7 +33,8 @@ const PAGES: [&str; 8] = [
 pub struct Agent {
     pub process: Process,
     pub http: SocketAddr,
-    manifests: PathBuf,
+    /// The folder of its objects; none for an agent of a live cluster.
+    manifests: Option<PathBuf>,
 }
 
 /// Everything that runs.
@@ -94,17 +96,32 @@ impl Deployment {
     pub async fn agent(&mut self, cluster: &str, manifests: &[(&str, String)]) {
         let folder = self.folder.folder(cluster);
         manifests.iter().for_each(|(name, text)| write_whole(&folder.join(name), text));
-        let mut command = zonefold(&self.folder.path(""), ["agent", "--cluster", cluster, "--listen", "127.0.0.1:0"]);
-        command.args(["--broker", &format!("http://{}", self.grpc), "--log-filter", LOG_FILTER]);
+        let mut command = self.command(cluster, &format!("http://{}", self.grpc));
         // Where the system has no watch left to give, the folder is still read soon.
         command.args(["--rescan-secs", "5"]);
         command.arg("--token-file").arg(self.folder.path("token"));
         command.arg("--uid-file").arg(self.folder.path(&format!("{cluster}-uid")));
         command.arg("--manifests").arg(&folder);
-        let mut process = Process::start(cluster, command);
+        self.launch(cluster, command, Some(folder)).await;
+    }
+
+    /// The command of an agent, but for what it reads and how it proves itself.
+    pub fn command(&self, cluster: &str, broker: &str) -> Command {
+        let mut command = zonefold(&self.folder.path(""), ["agent", "--cluster", cluster, "--listen", "127.0.0.1:0"]);
+        command.args(["--broker", broker, "--log-filter", LOG_FILTER]);
+        command
+    }
+
+    /// Runs an agent of a live cluster under a name of its own.
+    pub async fn live_agent(&mut self, name: &str, command: Command) {
+        self.launch(name, command, None).await;
+    }
+
+    async fn launch(&mut self, name: &str, command: Command, manifests: Option<PathBuf>) {
+        let mut process = Process::start(name, command);
         let started = process.says("agent started").await;
         let http = started["http"].as_str().unwrap().parse().unwrap();
-        self.agents.insert(cluster.to_owned(), Agent { process, http, manifests: folder });
+        self.agents.insert(name.to_owned(), Agent { process, http, manifests });
     }
 
     pub fn agent_of(&mut self, cluster: &str) -> &mut Agent {
@@ -113,12 +130,21 @@ impl Deployment {
 
     /// Writes a manifest of a cluster.
     pub fn write(&self, cluster: &str, name: &str, text: &str) {
-        write_whole(&self.agents[cluster].manifests.join(name), text);
+        write_whole(&self.manifests(cluster).join(name), text);
     }
 
     /// Removes a manifest of a cluster.
     pub fn remove(&self, cluster: &str, name: &str) {
-        std::fs::remove_file(self.agents[cluster].manifests.join(name)).unwrap();
+        std::fs::remove_file(self.manifests(cluster).join(name)).unwrap();
+    }
+
+    fn manifests(&self, cluster: &str) -> &Path {
+        self.agents[cluster].manifests.as_deref().unwrap()
+    }
+
+    /// Ends an agent; it is no part of what is looked at in the end.
+    pub fn take_agent(&mut self, name: &str) -> Agent {
+        self.agents.remove(name).unwrap()
     }
 
     /// The status of an endpoint as its own cluster sees it, once it is as wanted.

@@ -1,6 +1,6 @@
 //! ministack: an AWS that is not ours, with every check of its authorisation on.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::aws::{self, Aws, Look};
 use super::folder::TestFolder;
-use super::network::try_get;
+use super::network::{free_address, try_get};
 use super::process::{Process, clean};
 use super::wait::eventually;
 
@@ -59,13 +59,6 @@ async fn listening(folder: &TestFolder) -> (Process, SocketAddr) {
         eprintln!("ministack ended:\n{}", process.output());
     }
     panic!("ministack does not start; its words stand above");
-}
-
-/// A free port below those that the system gives to connections, so that none of the other tests takes it meanwhile.
-fn free_address() -> SocketAddr {
-    let is_free = |address: &SocketAddr| TcpListener::bind(address).is_ok();
-    let random = || SocketAddr::from(([127, 0, 0, 1], fastrand::u16(10_000..32_000)));
-    std::iter::repeat_with(random).find(is_free).unwrap()
 }
 
 async fn make_accounts(folder: &TestFolder, endpoint: &str) -> Value {

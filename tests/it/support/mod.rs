@@ -1,5 +1,7 @@
 //! What several tests share.
 
+pub mod api_server;
+pub mod authority;
 pub mod aws;
 pub mod deployment;
 pub mod folder;

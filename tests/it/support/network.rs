@@ -1,6 +1,6 @@
 //! Questions over the network, as a person would ask them.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use tokio::process::Command;
@@ -34,4 +34,11 @@ pub async fn dig(server: SocketAddr, name: &str, rtype: &str) -> Vec<String> {
     let mut answers: Vec<String> = text.lines().filter(|line| !line.starts_with(';')).map(str::to_owned).collect();
     answers.sort();
     answers
+}
+
+/// A free port below those that the system gives to connections, so that none of the other tests takes it meanwhile.
+pub fn free_address() -> SocketAddr {
+    let is_free = |address: &SocketAddr| TcpListener::bind(address).is_ok();
+    let random = || SocketAddr::from(([127, 0, 0, 1], fastrand::u16(10_000..32_000)));
+    std::iter::repeat_with(random).find(is_free).unwrap()
 }

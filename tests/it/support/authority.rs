@@ -12,7 +12,7 @@ use ring::rand::SystemRandom;
 use ring::signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RsaKeyPair};
 use serde_json::{Value, json};
 
-use crate::support::folder::TestFolder;
+use super::folder::{TestFolder, write_whole};
 
 /// Signs certificates.
 pub struct Authority {
@@ -156,5 +156,5 @@ pub fn key_set(signers: &[&Signer]) -> Value {
 
 /// The keys of an issuer as a file.
 pub fn write_keys(path: &Path, signers: &[&Signer]) {
-    crate::support::folder::write_whole(path, &key_set(signers).to_string());
+    write_whole(path, &key_set(signers).to_string());
 }
