@@ -21,6 +21,7 @@ mod fuzz;
 mod identity;
 mod invariants;
 mod kill;
+mod kubernetes;
 mod main_job;
 mod policy;
 mod replicas;

@@ -15,6 +15,8 @@ use serde::Deserialize;
 use crate::adapters::tls::client_config;
 use crate::core::transport::innermost;
 
+/// Kubernetes serves its keys as `application/jwk-set+json` (RFC 7517 §8.5.2) and refuses whoever wants `application/json` alone.
+const ACCEPTED: &str = "application/jwk-set+json, application/json, */*";
 /// An issuer answers from memory.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 /// A set has a few kilobytes.
@@ -101,7 +103,7 @@ async fn get(url: &str, ca_file: Option<&Path>) -> Result<Vec<u8>, String> {
     let tls = client_config(ca_file).map_err(|error| error.to_string())?;
     let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
     let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build(connector);
-    let request = Request::get(uri).header(header::ACCEPT, "application/json").body(Empty::new());
+    let request = Request::get(uri).header(header::ACCEPT, ACCEPTED).body(Empty::new());
     let request = request.map_err(|error| format!("{url}: {error}"))?;
     let asking = async {
         let response = client.request(request).await.map_err(|error| format!("{url}: {}", innermost(&error)))?;

@@ -17,6 +17,9 @@ use super::wait::eventually;
 /// The token of a person who may do everything.
 const ADMIN: &str = "the-token-of-the-administrator-of-the-test-cluster";
 
+/// The key that signs at first.
+pub const FIRST_KEY: &str = "signing-1";
+
 pub struct ApiServer {
     pub folder: TestFolder,
     pub address: SocketAddr,
@@ -38,7 +41,7 @@ impl ApiServer {
         let ca = authority.write(&folder);
         let own = authority.write_signed(&folder, "api-server", &["127.0.0.1", "kubernetes.default.svc"]);
         folder.write("tokens.csv", &format!("{ADMIN},admin,1,system:masters\n"));
-        new_signing_key(&folder.path("signing-1.key"));
+        new_signing_key(&folder, FIRST_KEY);
         let (etcd, etcd_address) = etcd(&folder).await;
         let mut server = Self {
             address: free_address(),
@@ -51,7 +54,7 @@ impl ApiServer {
             server: None,
         };
         for _ in 0..5 {
-            if server.launches(&["signing-1.key"]).await {
+            if server.launches(&[FIRST_KEY]).await {
                 return server;
             }
             // Somebody else took the port in between.
@@ -76,7 +79,7 @@ impl ApiServer {
     }
 
     async fn launches(&mut self, signing_keys: &[&str]) -> bool {
-        std::fs::write(&self.kubeconfig, self.kubeconfig_text(ADMIN)).unwrap();
+        std::fs::write(&self.kubeconfig, self.kubeconfig_text(ADMIN, "default")).unwrap();
         let mut process = Process::start("kube-apiserver", self.command(signing_keys));
         let ready = eventually("the API server is ready", async || match self.try_kubectl(&["get", "--raw", "/readyz"]).await {
             Ok(_) => Ok(true),
@@ -106,19 +109,19 @@ impl ApiServer {
         command.arg("--disable-admission-plugins=ServiceAccount");
         command.arg(format!("--service-account-issuer={}", self.issuer()));
         command.arg(format!("--service-account-jwks-uri={}/openid/v1/jwks", self.issuer()));
-        command.args(signing_keys.iter().map(|key| format!("--service-account-key-file={}", file(key))));
+        command.args(signing_keys.iter().map(|key| format!("--service-account-key-file={}", file(&format!("{key}.pub")))));
         let signs = signing_keys.last().copied().unwrap_or_default();
-        command.arg(format!("--service-account-signing-key-file={}", file(signs)));
+        command.arg(format!("--service-account-signing-key-file={}", file(&format!("{signs}.key"))));
         command
     }
 
-    /// The way in of whoever has the token.
-    pub fn kubeconfig_text(&self, token: &str) -> String {
+    /// The way in of whoever has the token, into a namespace.
+    pub fn kubeconfig_text(&self, token: &str, namespace: &str) -> String {
         json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "test",
             "clusters": [{ "name": "test", "cluster": { "server": self.issuer(), "certificate-authority": self.ca } }],
             "users": [{ "name": "test", "user": { "token": token } }],
-            "contexts": [{ "name": "test", "context": { "cluster": "test", "user": "test" } }],
+            "contexts": [{ "name": "test", "context": { "cluster": "test", "user": "test", "namespace": namespace } }],
         })
         .to_string()
     }
@@ -147,6 +150,18 @@ impl ApiServer {
     /// What kubectl says; it has to go well.
     pub async fn kubectl(&self, arguments: &[&str]) -> String {
         self.try_kubectl(arguments).await.unwrap_or_else(|reason| panic!("kubectl {arguments:?}: {reason}"))
+    }
+
+    /// Applies the CRDs of a project in the version that the setup fetched, and waits until they are served.
+    pub async fn install_crds(&self, project: &str) {
+        self.install_crd(&programs().join("crds").join(project)).await;
+    }
+
+    /// Applies a CRD, or a folder of them, and waits until they are served.
+    pub async fn install_crd(&self, path: &Path) {
+        let path = path.to_str().unwrap();
+        self.kubectl(&["apply", "--server-side", "--filename", path]).await;
+        self.kubectl(&["wait", "--for", "condition=Established", "crd", "--all", "--timeout", "60s"]).await;
     }
 
     /// Applies manifests.
@@ -190,9 +205,11 @@ impl ApiServer {
     }
 }
 
-/// Makes a key that signs tokens: ECDSA on P-256, as PEM.
-pub fn new_signing_key(path: &Path) {
-    std::fs::write(path, rcgen::KeyPair::generate().unwrap().serialize_pem()).unwrap();
+/// Makes a key that signs tokens: ECDSA on P-256, as `NAME.key` and `NAME.pub`.
+pub fn new_signing_key(folder: &TestFolder, name: &str) {
+    let pair = rcgen::KeyPair::generate().unwrap();
+    folder.write(&format!("{name}.key"), &pair.serialize_pem());
+    folder.write(&format!("{name}.pub"), &pair.public_key_pem());
 }
 
 /// Starts etcd on ports of its own.

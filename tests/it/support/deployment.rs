@@ -43,6 +43,8 @@ pub struct Deployment {
     pub broker: Process,
     pub grpc: SocketAddr,
     http: SocketAddr,
+    /// Who signed the broker's certificate; none where it speaks plain text.
+    pub ca: Option<PathBuf>,
     agents: BTreeMap<String, Agent>,
 }
 
@@ -89,14 +91,14 @@ impl Deployment {
         let mut broker = start_broker(&folder, aws, &path);
         let started = broker.says("broker started").await;
         let address = |name: &str| started[name].as_str().unwrap().parse().unwrap();
-        Self { folder, broker, grpc: address("grpc"), http: address("http"), agents: BTreeMap::new() }
+        Self { folder, broker, grpc: address("grpc"), http: address("http"), ca: None, agents: BTreeMap::new() }
     }
 
     /// Starts the agent of a cluster over a folder of its own.
     pub async fn agent(&mut self, cluster: &str, manifests: &[(&str, String)]) {
         let folder = self.folder.folder(cluster);
         manifests.iter().for_each(|(name, text)| write_whole(&folder.join(name), text));
-        let mut command = self.command(cluster, &format!("http://{}", self.grpc));
+        let mut command = self.command(cluster);
         // Where the system has no watch left to give, the folder is still read soon.
         command.args(["--rescan-secs", "5"]);
         command.arg("--token-file").arg(self.folder.path("token"));
@@ -106,9 +108,13 @@ impl Deployment {
     }
 
     /// The command of an agent, but for what it reads and how it proves itself.
-    pub fn command(&self, cluster: &str, broker: &str) -> Command {
+    pub fn command(&self, cluster: &str) -> Command {
         let mut command = zonefold(&self.folder.path(""), ["agent", "--cluster", cluster, "--listen", "127.0.0.1:0"]);
-        command.args(["--broker", broker, "--log-filter", LOG_FILTER]);
+        command.args(["--log-filter", LOG_FILTER]);
+        match &self.ca {
+            Some(ca) => command.args(["--broker", &format!("https://{}", self.grpc), "--ca-file"]).arg(ca),
+            None => command.args(["--broker", &format!("http://{}", self.grpc)]),
+        };
         command
     }
 
@@ -142,7 +148,22 @@ impl Deployment {
         self.agents[cluster].manifests.as_deref().unwrap()
     }
 
-    /// Ends an agent; it is no part of what is looked at in the end.
+    /// The agents.
+    pub fn agents(&self) -> impl Iterator<Item = &Agent> {
+        self.agents.values()
+    }
+
+    /// Where an agent answers.
+    pub fn agent_http(&self, name: &str) -> SocketAddr {
+        self.agents[name].http
+    }
+
+    /// The metrics of an agent.
+    pub async fn metrics(&self, name: &str) -> String {
+        try_get(self.agent_http(name), "/metrics").await.map(|(_, text)| text).unwrap_or_default()
+    }
+
+    /// An agent that is to be ended otherwise than in the end.
     pub fn take_agent(&mut self, name: &str) -> Agent {
         self.agents.remove(name).unwrap()
     }
