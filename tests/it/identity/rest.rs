@@ -11,8 +11,8 @@ use zonefold::cli::client::{Client, ClientError};
 use zonefold::cli::token::sha256_hex;
 use zonefold::config::Config;
 
-use crate::support::authority::Authority;
 use super::site::{BROKER_NAME, options};
+use crate::support::authority::Authority;
 use crate::support::folder::TestFolder;
 use crate::support::postgres;
 use crate::support::process::zonefold;

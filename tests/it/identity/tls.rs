@@ -8,8 +8,8 @@ use zonefold::agent::{Access, Agent, AgentConfig, AgentError, ClusterUid, Object
 use zonefold::app::broker::build;
 use zonefold::config::Config;
 
-use crate::support::authority::Authority;
 use super::site::{BROKER_NAME, Site, hello, options, reason, watch};
+use crate::support::authority::Authority;
 use crate::support::network::get_json;
 use crate::support::wait::{eventually, eventually_equal};
 

@@ -13,8 +13,8 @@ use zonefold::core::ids::ClusterId;
 use zonefold::core::time::Timestamp;
 use zonefold::ports::{Callers as _, Clock, Means, Proven, RefusedFor, Shown};
 
-use crate::support::authority::{Signer, key_set, unsigned, write_keys};
 use super::site::{Site, hello, reason, statuses, watch as watch_statuses};
+use crate::support::authority::{Signer, key_set, unsigned, write_keys};
 use crate::support::folder::TestFolder;
 use crate::support::network::get_json;
 

@@ -129,10 +129,7 @@ impl Site {
     /// Waits until a source of an agent is synced, or is not.
     pub async fn source_is(&self, agent: &str, source: &str, synced: bool) {
         let line = format!("zonefold_agent_source_synced{{source=\"{source}\"}} {}", u8::from(synced));
-        eventually_equal(&line, true, async || {
-            self.deployment.metrics(agent).await.lines().any(|found| found == line)
-        })
-        .await;
+        eventually_equal(&line, true, async || self.deployment.metrics(agent).await.lines().any(|found| found == line)).await;
     }
 
     /// Waits until an agent says that it is ready.

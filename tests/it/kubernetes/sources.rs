@@ -5,10 +5,14 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::site::{BALANCED, SHOP, Site, balanced, dns_endpoint, host, service};
+use crate::support::aws::names_beside_the_apex;
 use crate::support::wait::eventually;
 
 /// What an operator of F5's and of NGINX's controllers has installed, as far as the agent is concerned.
 const OTHER_CRDS: &str = include_str!("other_crds.yaml");
+
+/// Asks as the agent.
+const AS_AGENT: &str = "--as=system:serviceaccount:zonefold:zonefold-agent";
 
 fn repository(path: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -54,7 +58,9 @@ async fn what_people_apply_becomes_records_and_they_are_told_on_the_object() {
 
     // Another cluster came first.
     let taken = host("taken");
-    site.deployment.agent("dev-west", &[("taken.yaml", crate::support::manifests::service("taken", &taken, "198.51.100.1"))]).await;
+    site.deployment
+        .agent("dev-west", &[("taken.yaml", crate::support::manifests::service("taken", &taken, "198.51.100.1"))])
+        .await;
     site.holds(&taken, "A", &["198.51.100.1"]).await;
     site.api.apply(&dns_endpoint("late", &taken, "192.0.2.50")).await;
     site.tells("late", "Waiting", &["NAME_HELD", "dev-west"]).await;
@@ -187,9 +193,7 @@ async fn custom_kinds_are_waited_for_and_read_when_they_come() {
         "type": "Accepted", "status": "True", "reason": "Accepted", "message": "", "observedGeneration": 1,
         "lastTransitionTime": "2026-01-01T00:00:00Z",
     }]);
-    let parent = |parent: Value| {
-        json!({ "parents": [{ "parentRef": parent, "controllerName": "example.com/gateway", "conditions": accepted }] })
-    };
+    let parent = |parent: Value| json!({ "parents": [{ "parentRef": parent, "controllerName": "example.com/gateway", "conditions": accepted }] });
     site.api.set_status(SHOP, "httproute/route", &parent(json!({ "name": "edge" }))).await;
     site.api.set_status(SHOP, "tcproute/stream", &parent(json!({ "name": "edge", "sectionName": "raw" }))).await;
 
@@ -208,8 +212,53 @@ async fn custom_kinds_are_waited_for_and_read_when_they_come() {
     // That the kinds were missing was said once for each.
     let said = site.deployment.agent_of("agent").process.log();
     for kind in ["virtualservers.cis.f5.com", "virtualservers.k8s.nginx.org", "httproutes.gateway.networking.k8s.io"] {
-        let of_kind = |line: &&Value| line["message"].as_str().is_some_and(|text| text.contains(&format!("{kind}: they are waited for")));
+        let of_kind =
+            |line: &&Value| line["message"].as_str().is_some_and(|text| text.contains(&format!("{kind}: they are waited for")));
         assert_eq!(said.iter().filter(of_kind).count(), 1, "{kind}: {said:#?}");
     }
+    site.finish().await;
+}
+
+#[tokio::test]
+async fn what_filters_leave_out_is_not_published_and_rights_in_the_chosen_namespaces_are_enough() {
+    let mut site = Site::start().await;
+    for namespace in ["web", "other"] {
+        site.api.kubectl(&["create", "namespace", namespace]).await;
+    }
+    let scope = ["--source", "ingress", "--namespace", "shop,web"];
+    site.grant(&scope).await;
+    let cannot = site.api.try_kubectl(&["auth", "can-i", "list", "ingresses", "--namespace", "other", AS_AGENT]).await;
+    assert!(cannot.is_err(), "{cannot:?}");
+    let filters = ["--label-filter", "tier in (front,edge)", "--annotation-filter", "!internal", "--ingress-class", "public"];
+    site.agent("agent", &[&scope[..], &filters[..]].concat()).await;
+
+    let ingress = |namespace: &str, name: &str, class: &str, tier: &str, annotations: Value| {
+        json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
+            "metadata": { "name": name, "namespace": namespace, "labels": { "tier": tier }, "annotations": annotations },
+            "spec": {
+                "ingressClassName": class, "rules": [{ "host": host(name) }],
+                "defaultBackend": { "service": { "name": "web", "port": { "number": 443 } } },
+            },
+        })
+    };
+    let none = json!({});
+    for (object, namespace, name) in [
+        (ingress("other", "elsewhere", "public", "front", none.clone()), "other", "elsewhere"),
+        (ingress(SHOP, "classless", "private", "front", none.clone()), SHOP, "classless"),
+        (ingress(SHOP, "tierless", "public", "back", none.clone()), SHOP, "tierless"),
+        (ingress(SHOP, "internal", "public", "front", json!({ "internal": "yes" })), SHOP, "internal"),
+        // These two count. They come last: when they are there, the others were seen before them.
+        (ingress("web", "first", "public", "front", none.clone()), "web", "first"),
+        (ingress(SHOP, "second", "public", "edge", none), SHOP, "second"),
+    ] {
+        site.api.apply(&object.to_string()).await;
+        site.api.set_status(namespace, &format!("ingress/{name}"), &balanced(&["192.0.2.70"])).await;
+    }
+    site.holds(&host("first"), "A", &["192.0.2.70"]).await;
+    site.holds(&host("second"), "A", &["192.0.2.70"]).await;
+    let names = names_beside_the_apex(&site.aws, "dev").await;
+    assert_eq!(names, [format!("{}.", host("first")), format!("{}.", host("second"))]);
+    site.tells("second", "InSync", &[&host("second")]).await;
     site.finish().await;
 }

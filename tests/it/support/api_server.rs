@@ -173,8 +173,19 @@ impl ApiServer {
     /// Sets the status of an object, as its controller would.
     pub async fn set_status(&self, namespace: &str, object: &str, status: &Value) {
         let patch = json!({ "status": status }).to_string();
-        self.kubectl(&["--namespace", namespace, "patch", object, "--subresource", "status", "--type", "merge", "--patch", &patch])
-            .await;
+        self.kubectl(&[
+            "--namespace",
+            namespace,
+            "patch",
+            object,
+            "--subresource",
+            "status",
+            "--type",
+            "merge",
+            "--patch",
+            &patch,
+        ])
+        .await;
     }
 
     /// An object, or a list of them, as JSON.
