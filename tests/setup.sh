@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Installs what the tests need: a C compiler, a PostgreSQL server, dig, and ministack in a virtual environment under .cache.
+# Installs what the tests need: a C compiler, a PostgreSQL server, dig, and the packages of a virtual environment in .cache/python.
 # Whatever is there already is left as it is. System packages come from apt, Python packages from pip's index, nothing else.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-readonly venv=.cache/ministack
+readonly venv=.cache/python
 readonly requirements=tests/requirements.txt
 
 fail() { # reason, remedy
@@ -67,12 +67,12 @@ install_system_parts() {
   done
 }
 
-install_ministack() {
+install_python_parts() {
   # The copy is written last, so an installation that was interrupted is made again.
-  if cmp -s "$requirements" "$venv/installed.txt" && "$venv/bin/python" -c 'import ministack' 2>/dev/null; then
+  if cmp -s "$requirements" "$venv/installed.txt" && "$venv/bin/python" -c 'import microburst, ministack' 2>/dev/null; then
     return
   fi
-  echo 'setup: installing ministack'
+  echo 'setup: installing ministack and microburst'
   rm -rf "$venv"
   mkdir -p "$(dirname "$venv")"
   python3 -m venv "$venv" ||
@@ -85,4 +85,4 @@ install_ministack() {
 
 check_rust
 install_system_parts
-install_ministack
+install_python_parts
