@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Installs what the tests need: a C compiler, a PostgreSQL server, dig, etcd, ministack in a virtual environment under .cache, and
-# beside it Kubernetes' API server and kubectl, built from their Go modules. Whatever is there already is left as it is. System
-# packages come from apt, Python packages from pip's index, Go modules from the module proxy, nothing else.
+# Installs what the tests need: a C compiler, a PostgreSQL server, dig, etcd, the packages of a virtual environment in .cache/python,
+# and in .cache/kubernetes an API server and kubectl, built from their Go modules. Whatever is there already is left as it is.
+# System packages come from apt, Python packages from pip's index, Go modules from the module proxy, nothing else.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-readonly venv=.cache/ministack
+readonly venv=.cache/python
 readonly requirements=tests/requirements.txt
 readonly kubernetes=.cache/kubernetes
 # The Go toolchain for machines that have none, as the module proxy serves it: its version, and what its archives must be.
@@ -75,12 +75,12 @@ install_system_parts() {
   done
 }
 
-install_ministack() {
+install_python_parts() {
   # The copy is written last, so an installation that was interrupted is made again.
-  if cmp -s "$requirements" "$venv/installed.txt" && "$venv/bin/python" -c 'import ministack' 2>/dev/null; then
+  if cmp -s "$requirements" "$venv/installed.txt" && "$venv/bin/python" -c 'import microburst, ministack' 2>/dev/null; then
     return
   fi
-  echo 'setup: installing ministack'
+  echo 'setup: installing ministack and microburst'
   rm -rf "$venv"
   mkdir -p "$(dirname "$venv")"
   python3 -m venv "$venv" ||
@@ -167,5 +167,5 @@ install_kubernetes() {
 
 check_rust
 install_system_parts
-install_ministack
+install_python_parts
 install_kubernetes

@@ -8,6 +8,7 @@ mod api_support;
 mod architecture;
 mod bad_input;
 mod bench;
+mod burst;
 mod chaos;
 mod deploy;
 mod dev_walk;

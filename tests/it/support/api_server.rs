@@ -10,8 +10,8 @@ use tokio::process::Command;
 
 use super::authority::{Authority, Files};
 use super::folder::TestFolder;
-use super::network::{free_address, try_get};
-use super::process::{Process, clean};
+use super::network::free_address;
+use super::process::{Process, clean, listening};
 use super::wait::eventually;
 
 /// The token of a person who may do everything.
@@ -225,26 +225,16 @@ pub fn new_signing_key(folder: &TestFolder, name: &str) {
 
 /// Starts etcd on ports of its own.
 async fn etcd(folder: &TestFolder) -> (Process, SocketAddr) {
-    for attempt in 0..5 {
-        let address = free_address();
+    listening("etcd", "/health", |address| {
         let mut command = clean("etcd", &folder.path(""));
-        command.arg("--data-dir").arg(folder.path(&format!("etcd-{attempt}")));
+        command.arg("--data-dir").arg(folder.path(&format!("etcd-{}", address.port())));
         command.arg(format!("--listen-client-urls=http://{address}")).arg(format!("--advertise-client-urls=http://{address}"));
         // A database alone has no peers, but it wants to have a port for them.
         command.args(["--listen-peer-urls=http://127.0.0.1:0", "--initial-advertise-peer-urls=http://127.0.0.1:0"]);
         command.arg("--initial-cluster=default=http://127.0.0.1:0");
-        let mut process = Process::start("etcd (make setup installs it)", command);
-        let answers = eventually("etcd answers", async || match try_get(address, "/health").await {
-            Ok((200, _)) => Ok(true),
-            _ if process.has_ended() => Ok(false),
-            other => Err(format!("{other:?}\n{}", process.output())),
-        });
-        if answers.await {
-            return (process, address);
-        }
-        eprintln!("etcd ended:\n{}", process.output());
-    }
-    panic!("etcd does not start; its words stand above");
+        command
+    })
+    .await
 }
 
 /// The folder of the programs that the setup builds.

@@ -4,12 +4,12 @@
 use std::net::SocketAddr;
 
 use aws_sdk_route53::config::{BehaviorVersion, Credentials, Region, retry::RetryConfig, timeout::TimeoutConfig};
-use aws_sdk_route53::types::ResourceRecordSet;
+use aws_sdk_route53::types::{Change, ChangeAction, ChangeBatch, ResourceRecord, ResourceRecordSet, RrType};
 use serde_json::{Value, json};
 use zonefold::core::ids::{AccountId, ZoneId};
 use zonefold::core::name::DnsName;
 use zonefold::core::record::RawRecordSet;
-use zonefold::emulator::*;
+use zonefold::emulator::{self, *};
 
 use super::tap::Tap;
 
@@ -113,12 +113,43 @@ impl Aws {
         records.iter_mut().for_each(|record| record.3.sort());
         records
     }
+
+    /// Creates a record set of type A in the environment's zone, as somebody else would.
+    pub async fn write_foreign(&self, environment: &str, name: &str, address: &str) {
+        let account = self.account(environment);
+        match &self.look {
+            Look::Emulator(control) => {
+                let set = RawRecordSet {
+                    name: name.into(),
+                    rtype: "A".into(),
+                    ttl_secs: Some(60),
+                    values: vec![address.into()],
+                    ..RawRecordSet::default()
+                };
+                let change = RecordChange { action: emulator::ChangeAction::Create, set };
+                control.foreign_write(&ZoneId::parse(&account.zone).unwrap(), &[change]).unwrap();
+            }
+            Look::Api { endpoint, root_secret } => {
+                let client = route53(endpoint, Credentials::new(account.id, root_secret, None, None, "test"));
+                let value = ResourceRecord::builder().value(address).build().unwrap();
+                let set = ResourceRecordSet::builder().name(name).r#type(RrType::A).ttl(60).resource_records(value);
+                let change = Change::builder().action(ChangeAction::Create).resource_record_set(set.build().unwrap());
+                let batch = ChangeBatch::builder().changes(change.build().unwrap()).build().unwrap();
+                client.change_resource_record_sets().hosted_zone_id(&account.zone).change_batch(batch).send().await.unwrap();
+            }
+        }
+    }
 }
 
-/// The names of a zone that are not its own SOA and NS.
-pub async fn names_beside_the_apex(aws: &Aws, environment: &str) -> Vec<String> {
+/// The record sets of a zone that are not its own SOA and NS.
+pub async fn records_beside_the_apex(aws: &Aws, environment: &str) -> Vec<Record> {
     let own = |rtype: &str| rtype == "SOA" || rtype == "NS";
-    aws.records(environment).await.into_iter().filter(|set| !own(&set.1)).map(|set| set.0).collect()
+    aws.records(environment).await.into_iter().filter(|set| !own(&set.1)).collect()
+}
+
+/// Their names.
+pub async fn names_beside_the_apex(aws: &Aws, environment: &str) -> Vec<String> {
+    records_beside_the_apex(aws, environment).await.into_iter().map(|set| set.0).collect()
 }
 
 pub fn role(account: &str) -> String {

@@ -189,6 +189,30 @@ impl Deployment {
         self.status(cluster, object, rtype, applied).await
     }
 
+    /// Waits until Route 53 has accepted everything that a cluster wants, as its manifests say it now.
+    pub async fn all_applied(&self, cluster: &str) {
+        let http = self.agents[cluster].http;
+        eventually(&format!("everything of {cluster} is applied"), async || {
+            let all = get_json(http, "/endpoints").await?;
+            let is_applied = |endpoint: &&Value| {
+                let status = &endpoint["status"];
+                status["version"] == endpoint["version"] && matches!(status["progress"].as_str(), Some("applied" | "in_sync"))
+            };
+            match all.as_array().unwrap().iter().find(|endpoint| !is_applied(endpoint)) {
+                None => Ok(()),
+                Some(endpoint) => Err(format!("{endpoint}\nthe broker said\n{}", self.broker.output())),
+            }
+        })
+        .await;
+    }
+
+    /// The broker's journal, newest first.
+    pub async fn changes(&self) -> Vec<Value> {
+        let page = get_json(self.http, "/api/v1/changes?limit=1000").await.unwrap();
+        assert_eq!(page["next"], Value::Null, "the journal is longer than a page");
+        page["items"].as_array().unwrap().clone()
+    }
+
     /// Stops everything, agents first, each cleanly; then looks for secrets in all that was said and shown.
     pub async fn finish(self, aws: &Aws) {
         let mut shown: Vec<(String, String)> = vec![];

@@ -1,16 +1,14 @@
 //! ministack: an AWS that is not ours, with every check of its authorisation on.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use serde_json::{Value, json};
 
 use super::aws::{self, Aws, Look};
 use super::folder::TestFolder;
-use super::network::{free_address, try_get};
-use super::process::{Process, clean};
-use super::wait::eventually;
+use super::process::{self, Process, clean};
+use super::python::program;
 
 /// Makes the user, the roles and the zones with the AWS client that ministack brings along.
 const ACCOUNTS: &str = include_str!("ministack_accounts.py");
@@ -22,6 +20,7 @@ const BROKER_POLICY: &str = include_str!("../../../deploy/aws/broker-role-policy
 const ROOT_SECRET: &str = "ministack-root-secret";
 
 pub struct Ministack {
+    pub address: SocketAddr,
     _process: Process,
     _folder: TestFolder,
 }
@@ -35,30 +34,18 @@ pub async fn start() -> (Ministack, Aws) {
     let look = Look::Api { endpoint: format!("http://{address}"), root_secret: ROOT_SECRET.to_owned() };
     let key = (text(&made["key_id"]), text(&made["secret"]));
     let aws = Aws::new(address, (&key.0, &key.1), look, |name| text(&made["zones"][name])).await;
-    (Ministack { _process: process, _folder: folder }, aws)
+    (Ministack { address, _process: process, _folder: folder }, aws)
 }
 
-/// Starts it on a port of its own. Another process can take the port between the question and its use; then it ends, and
-/// another port is tried.
 async fn listening(folder: &TestFolder) -> (Process, SocketAddr) {
-    for _ in 0..5 {
-        let address = free_address();
+    process::listening("ministack", "/_ministack/health", |address| {
         let mut command = clean(program("ministack"), &folder.path(""));
         command.env("AUTH", "true").env("BIND_HOST", "127.0.0.1").env("GATEWAY_PORT", address.port().to_string());
         command.env("AWS_ACCESS_KEY_ID", aws::OPERATIONS).env("AWS_SECRET_ACCESS_KEY", ROOT_SECRET);
         command.env("SERVICES", "iam,sts,route53").env("TMPDIR", folder.folder("tmp"));
-        let mut process = Process::start("ministack", command);
-        let answers = eventually("ministack answers", async || match try_get(address, "/_ministack/health").await {
-            Ok((200, _)) => Ok(true),
-            _ if process.has_ended() => Ok(false),
-            other => Err(format!("{other:?}\n{}", process.output())),
-        });
-        if answers.await {
-            return (process, address);
-        }
-        eprintln!("ministack ended:\n{}", process.output());
-    }
-    panic!("ministack does not start; its words stand above");
+        command
+    })
+    .await
 }
 
 async fn make_accounts(folder: &TestFolder, endpoint: &str) -> Value {
@@ -100,11 +87,4 @@ fn filled_in(document: &str, replacements: &[(&str, &str)]) -> String {
         assert!(text.contains(example), "{example} is not in {text}");
         text.replace(example, value)
     })
-}
-
-/// A program of the virtual environment that the setup makes.
-fn program(name: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/ministack/bin").join(name);
-    assert!(path.exists(), "{} is not there: run make setup", path.display());
-    path
 }

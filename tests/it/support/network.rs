@@ -7,8 +7,19 @@ use tokio::process::Command;
 
 /// GET over HTTP; an error says that nobody answered.
 pub async fn try_get(address: SocketAddr, path: &str) -> Result<(u16, String), String> {
+    ask(http::Request::get(format!("http://{address}{path}")).body(String::new()).unwrap()).await
+}
+
+/// POST of JSON over HTTP that has to answer JSON.
+pub async fn post_json(address: SocketAddr, path: &str, body: &serde_json::Value) -> serde_json::Value {
+    let request = http::Request::post(format!("http://{address}{path}")).header("content-type", "application/json");
+    let (status, answer) = ask(request.body(body.to_string()).unwrap()).await.unwrap();
+    assert_eq!(status, 200, "{path}: {answer}");
+    serde_json::from_str(&answer).unwrap()
+}
+
+async fn ask(request: http::Request<String>) -> Result<(u16, String), String> {
     let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new()).build_http::<String>();
-    let request = http::Request::get(format!("http://{address}{path}")).body(String::new()).unwrap();
     let ask = async {
         let (parts, body) = client.request(request).await.map_err(|error| format!("{error:?}"))?.into_parts();
         let body = http_body_util::BodyExt::collect(body).await.map_err(|error| format!("{error:?}"))?.to_bytes();

@@ -1,6 +1,7 @@
 //! The real binary as a process, with everything that it says.
 
 use std::ffi::OsStr;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -10,6 +11,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
+use super::network::{free_address, try_get};
 use super::wait::{DEADLINE, eventually};
 
 /// A running process; killed when it is dropped.
@@ -32,6 +34,26 @@ pub fn clean(program: impl AsRef<OsStr>, home: &Path) -> Command {
     let mut command = Command::new(program);
     command.env_clear().env("HOME", home).env("PATH", std::env::var_os("PATH").unwrap_or_default());
     command
+}
+
+/// Starts a server on a port of its own and waits until it answers. Another process can take the port between the question and
+/// its use; then the server ends, and another port is tried.
+pub async fn listening(name: &str, health: &str, command: impl Fn(SocketAddr) -> Command) -> (Process, SocketAddr) {
+    for _ in 0..5 {
+        let address = free_address();
+        let mut process = Process::start(name, command(address));
+        let what = format!("{name} answers");
+        let answers = eventually(&what, async || match try_get(address, health).await {
+            Ok((200, _)) => Ok(true),
+            _ if process.has_ended() => Ok(false),
+            other => Err(format!("{other:?}\n{}", process.output())),
+        });
+        if answers.await {
+            return (process, address);
+        }
+        eprintln!("{name} ended:\n{}", process.output());
+    }
+    panic!("{name} does not start; its words stand above");
 }
 
 impl Process {
