@@ -319,8 +319,15 @@ impl Session {
             }
             self.state.sources.insert(source.kind.clone(), source.synced);
             newly_synced |= source.synced && before != Some(true);
-            if !source.synced && before != Some(false) {
-                warn!(cluster = %self.cluster, source = %source.kind, "a source is not synced, its keys are kept: {}", source.last_error);
+            let (cluster, kind, reason) = (&self.cluster, &source.kind, &source.last_error);
+            match (before, source.synced) {
+                // So every agent begins.
+                (None, false) => info!(%cluster, source = %kind, "a source is not synced yet, its keys are kept: {reason}"),
+                (Some(_), false) => {
+                    warn!(%cluster, source = %kind, "a source is not synced any more, its keys are kept: {reason}")
+                }
+                (Some(false), true) => info!(%cluster, source = %kind, "a source is synced"),
+                (_, true) => {}
             }
         }
         newly_synced

@@ -2,7 +2,6 @@
 
 use super::site::{BALANCED, SHOP, Site, balanced, dns_endpoint, host, service};
 use crate::support::api_server::FIRST_KEY;
-use crate::support::wait::{eventually, eventually_equal};
 
 /// A service whose load balancer has an address.
 async fn balanced_service(site: &Site, label: &str, address: &str) -> String {
@@ -10,10 +9,6 @@ async fn balanced_service(site: &Site, label: &str, address: &str) -> String {
     site.api.apply(&service(label, &name, BALANCED)).await;
     site.api.set_status(SHOP, &format!("service/{label}"), &balanced(&[address])).await;
     name
-}
-
-async fn keeps(site: &Site, wanted: &[String]) {
-    eventually_equal("what is kept", wanted.to_vec(), async || site.kept("agent").await).await;
 }
 
 #[tokio::test]
@@ -29,11 +24,11 @@ async fn a_load_balancer_without_address_an_api_server_that_is_gone_and_a_revoke
 
     // The load balancer is replaced.
     site.api.set_status(SHOP, "service/web", &serde_json::json!({ "loadBalancer": { "ingress": null } })).await;
-    keeps(&site, &[format!("{web} waiting")]).await;
+    site.is_kept("agent", &[format!("{web} waiting")]).await;
     assert_eq!(site.values(&web, "A").await, Some(vec!["192.0.2.10".to_owned()]));
     site.api.set_status(SHOP, "service/web", &balanced(&["192.0.2.11"])).await;
     site.holds(&web, "A", &["192.0.2.11"]).await;
-    keeps(&site, &[]).await;
+    site.is_kept("agent", &[]).await;
 
     // The API server dies, and comes back without the agent's rights.
     site.api.kubectl(&["delete", "clusterrolebinding", "zonefold-agent"]).await;
@@ -71,14 +66,14 @@ async fn objects_that_go_with_their_kind_are_kept_until_they_are_released() {
     site.tells("mail", "InSync", &[&mail]).await;
 
     site.api.kubectl(&["delete", "crd", "dnsendpoints.externaldns.k8s.io"]).await;
-    keeps(&site, &[format!("{chat} orphaned"), format!("{mail} orphaned")]).await;
+    site.is_kept("agent", &[format!("{chat} orphaned"), format!("{mail} orphaned")]).await;
     assert_eq!(site.values(&mail, "A").await, Some(vec!["192.0.2.30".to_owned()]));
 
     // The kind comes back empty, and one of the objects after it.
     site.api.install_crds("external-dns").await;
     site.api.apply(&dns_endpoint("mail", &mail, "192.0.2.32")).await;
     site.holds(&mail, "A", &["192.0.2.32"]).await;
-    keeps(&site, &[format!("{chat} orphaned")]).await;
+    site.is_kept("agent", &[format!("{chat} orphaned")]).await;
     assert_eq!(site.values(&chat, "A").await, Some(vec!["192.0.2.31".to_owned()]));
 
     site.release("agent", &["--source", "dnsendpoint"]).await;
@@ -132,7 +127,7 @@ async fn an_agent_that_comes_back_with_a_filter_keeps_what_it_leaves_out() {
     site.deployment.take_agent("agent").process.stop().await;
     let filtered = ["--source", "service", "--label-filter", "team=web"];
     site.agent("agent", &filtered).await;
-    keeps(&site, &[format!("{shop} unseen")]).await;
+    site.is_kept("agent", &[format!("{shop} unseen")]).await;
     site.source_is("agent", "service", true).await;
     assert_eq!(site.values(&shop, "A").await, Some(vec!["192.0.2.20".to_owned()]));
 
@@ -141,11 +136,7 @@ async fn an_agent_that_comes_back_with_a_filter_keeps_what_it_leaves_out() {
     site.api.kubectl(&["--namespace", SHOP, "delete", "service/shop"]).await;
     site.agent("agent", &filtered).await;
     site.holds(&shop, "A", &[]).await;
-    eventually("nothing is kept", async || match site.kept("agent").await {
-        kept if kept.is_empty() => Ok(()),
-        kept => Err(format!("{kept:?}")),
-    })
-    .await;
+    site.is_kept("agent", &[]).await;
     assert_eq!(site.values(&web, "A").await, Some(vec!["192.0.2.10".to_owned()]));
     site.finish().await;
 }

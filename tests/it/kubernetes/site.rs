@@ -156,6 +156,11 @@ impl Site {
         kept
     }
 
+    /// Waits until an agent keeps exactly this.
+    pub async fn is_kept(&self, agent: &str, wanted: &[String]) {
+        eventually_equal("what is kept", wanted.to_vec(), async || self.kept(agent).await).await;
+    }
+
     /// `zonefold agent release` with these arguments.
     pub async fn release(&self, agent: &str, arguments: &[&str]) -> String {
         let url = format!("http://{}", self.deployment.agent_http(agent));

@@ -153,65 +153,39 @@ async fn services_without_a_load_balancer_have_the_addresses_of_nodes_and_pods()
 #[tokio::test]
 async fn custom_kinds_are_waited_for_and_read_when_they_come() {
     let mut site = Site::start().await;
-    let options = ["--source", "f5-virtualserver,f5-transportserver,nginx-virtualserver,gateway-httproute,gateway-tcproute"];
+    let options = ["--source", "f5-virtualserver,f5-transportserver,nginx-virtualserver"];
     site.grant(&options).await;
     site.agent("agent", &options).await;
     let agent = site.deployment.agent_of("agent");
-    agent.process.says("httproutes.gateway.networking.k8s.io").await;
-    site.api.install_crds("gateway-api").await;
+    agent.process.says("virtualservers.k8s.nginx.org").await;
     site.api.apply(OTHER_CRDS).await;
     site.api.kubectl(&["wait", "--for", "condition=Established", "crd", "--all", "--timeout", "60s"]).await;
 
-    let [virtual_server, transport, nginx, route, stream] = ["f5", "transport", "nginx", "route", "stream"].map(host);
-    let metadata = |name: &str| json!({ "name": name, "namespace": SHOP });
-    let f5 = json!({ "apiVersion": "cis.f5.com/v1", "kind": "VirtualServer", "metadata": metadata("f5"),
-        "spec": { "host": virtual_server, "virtualServerAddress": "192.0.2.60" } });
-    let f5_transport = json!({ "apiVersion": "cis.f5.com/v1", "kind": "TransportServer", "metadata": metadata("transport"),
-        "spec": { "host": transport } });
-    let nginx_server = json!({ "apiVersion": "k8s.nginx.org/v1", "kind": "VirtualServer", "metadata": metadata("nginx"),
-        "spec": { "host": nginx, "externalDNS": { "enable": true } } });
-    let gateway = json!({ "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": metadata("edge"),
-        "spec": { "gatewayClassName": "test", "listeners": [
-            { "name": "web", "port": 80, "protocol": "HTTP", "hostname": "*.dev.example.com" },
-            { "name": "raw", "port": 9000, "protocol": "TCP" },
-        ] } });
-    let http_route = json!({ "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": metadata("route"),
-        "spec": { "parentRefs": [{ "name": "edge" }], "hostnames": [route, "elsewhere.example.org"] } });
-    let mut tcp_route = json!({ "apiVersion": "gateway.networking.k8s.io/v1", "kind": "TCPRoute", "metadata": metadata("stream"),
-        "spec": { "parentRefs": [{ "name": "edge", "sectionName": "raw" }], "rules": [{ "backendRefs": [{ "name": "web", "port": 80 }] }] } });
-    tcp_route["metadata"]["annotations"] = json!({ "external-dns.kubernetes.io/hostname": stream });
-    for object in [&f5, &f5_transport, &nginx_server, &gateway, &http_route, &tcp_route] {
-        site.api.apply(&object.to_string()).await;
+    let [virtual_server, transport, nginx] = ["f5", "transport", "nginx"].map(host);
+    let object = |api_version: &str, kind: &str, name: &str, spec: Value| {
+        json!({ "apiVersion": api_version, "kind": kind, "metadata": { "name": name, "namespace": SHOP }, "spec": spec })
+            .to_string()
+    };
+    let f5 = json!({ "host": virtual_server, "virtualServerAddress": "192.0.2.60" });
+    site.api.apply(&object("cis.f5.com/v1", "VirtualServer", "f5", f5)).await;
+    site.api.apply(&object("cis.f5.com/v1", "TransportServer", "transport", json!({ "host": transport }))).await;
+    let nginx_server = json!({ "host": nginx, "externalDNS": { "enable": true } });
+    site.api.apply(&object("k8s.nginx.org/v1", "VirtualServer", "nginx", nginx_server)).await;
+    for (what, status) in [
+        ("virtualservers.cis.f5.com/f5", json!({ "vsAddress": "192.0.2.61" })),
+        ("transportservers.cis.f5.com/transport", json!({ "vsAddress": "192.0.2.62" })),
+        ("virtualservers.k8s.nginx.org/nginx", json!({ "externalEndpoints": [{ "ip": "192.0.2.63", "ports": "[80,443]" }] })),
+    ] {
+        site.api.set_status(SHOP, what, &status).await;
     }
-    let f5_status = |address: &str| json!({ "vsAddress": address });
-    site.api.set_status(SHOP, "virtualservers.cis.f5.com/f5", &f5_status("192.0.2.61")).await;
-    site.api.set_status(SHOP, "transportservers.cis.f5.com/transport", &f5_status("192.0.2.62")).await;
-    let endpoints = json!({ "externalEndpoints": [{ "ip": "192.0.2.63", "ports": "[80,443]" }] });
-    site.api.set_status(SHOP, "virtualservers.k8s.nginx.org/nginx", &endpoints).await;
-    site.api.set_status(SHOP, "gateway/edge", &json!({ "addresses": [{ "type": "IPAddress", "value": "192.0.2.64" }] })).await;
-    let accepted = json!([{
-        "type": "Accepted", "status": "True", "reason": "Accepted", "message": "", "observedGeneration": 1,
-        "lastTransitionTime": "2026-01-01T00:00:00Z",
-    }]);
-    let parent = |parent: Value| json!({ "parents": [{ "parentRef": parent, "controllerName": "example.com/gateway", "conditions": accepted }] });
-    site.api.set_status(SHOP, "httproute/route", &parent(json!({ "name": "edge" }))).await;
-    site.api.set_status(SHOP, "tcproute/stream", &parent(json!({ "name": "edge", "sectionName": "raw" }))).await;
-
     site.holds(&virtual_server, "A", &["192.0.2.60"]).await;
     site.holds(&transport, "A", &["192.0.2.62"]).await;
     site.holds(&nginx, "A", &["192.0.2.63"]).await;
-    site.holds(&route, "A", &["192.0.2.64"]).await;
-    site.holds(&stream, "A", &["192.0.2.64"]).await;
-    site.tells("route", "InSync", &[&route]).await;
-
-    // The Gateway moves, and its routes with it.
-    site.api.set_status(SHOP, "gateway/edge", &json!({ "addresses": [{ "type": "IPAddress", "value": "192.0.2.65" }] })).await;
-    site.holds(&route, "A", &["192.0.2.65"]).await;
-    site.holds(&stream, "A", &["192.0.2.65"]).await;
+    site.tells("nginx", "InSync", &[&nginx]).await;
 
     // That the kinds were missing was said once for each.
     let said = site.deployment.agent_of("agent").process.log();
-    for kind in ["virtualservers.cis.f5.com", "virtualservers.k8s.nginx.org", "httproutes.gateway.networking.k8s.io"] {
+    for kind in ["virtualservers.cis.f5.com", "transportservers.cis.f5.com", "virtualservers.k8s.nginx.org"] {
         let of_kind =
             |line: &&Value| line["message"].as_str().is_some_and(|text| text.contains(&format!("{kind}: they are waited for")));
         assert_eq!(said.iter().filter(of_kind).count(), 1, "{kind}: {said:#?}");
