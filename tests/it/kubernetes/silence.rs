@@ -2,6 +2,7 @@
 
 use super::site::{BALANCED, SHOP, Site, balanced, dns_endpoint, host, service};
 use crate::support::api_server::FIRST_KEY;
+use crate::support::network::free_address;
 
 /// A service whose load balancer has an address.
 async fn balanced_service(site: &Site, label: &str, address: &str) -> String {
@@ -96,15 +97,17 @@ async fn what_happened_while_history_was_forgotten_is_listed_again() {
         site.holds(&name, "A", &["192.0.2.10"]).await;
     }
 
-    // The agent hears nothing while all this happens, and then asks for what nobody remembers.
-    site.deployment.agent_of("agent").process.signal("STOP");
+    // All this happens at another API server over the same database, and then the agent asks for what nobody remembers.
+    let address = std::mem::replace(&mut site.api.address, free_address());
+    site.api.kill().await;
+    site.api.launch(&[FIRST_KEY]).await;
     site.api.kubectl(&["--namespace", SHOP, "delete", "service/deleted"]).await;
     site.api.set_status(SHOP, "service/changed", &balanced(&["192.0.2.11"])).await;
     balanced_service(&site, "new", "192.0.2.12").await;
     site.api.forget(site.api.revision().await).await;
     site.api.kill().await;
+    site.api.address = address;
     site.api.launch(&[FIRST_KEY]).await;
-    site.deployment.agent_of("agent").process.signal("CONT");
 
     site.holds(&host(deleted), "A", &[]).await;
     site.holds(&host(changed), "A", &["192.0.2.11"]).await;
