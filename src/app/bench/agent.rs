@@ -144,7 +144,8 @@ impl Run<'_> {
         let end = usage::memory(self.pid)?;
         Ok(AgentFigures {
             rss_mb,
-            peak_rss_mb: rounded(end.peak_mb),
+            // The system counts it in another way, and not always up to the last page.
+            peak_rss_mb: rounded([end.peak_mb, rss_mb, unjudged_rss_mb].into_iter().fold(end.rss_mb, f64::max)),
             unjudged_rss_mb,
             changed_rss_mb: rounded(end.rss_mb),
             answered_p50_ms: ms(&took.since_answer, 0.5),

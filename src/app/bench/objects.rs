@@ -301,3 +301,67 @@ fn ingress(number: u32, namespace: &str) -> Value {
     let metadata = metadata(number, namespace, annotations, &applied);
     json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": metadata, "spec": spec})
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::agent::sources::{ExtractOptions, Object, extract};
+
+    const COUNT: u32 = 24;
+
+    fn objects() -> Objects {
+        let nowhere =
+            tower::service_fn(async |_: Request<kube::client::Body>| Err::<http::Response<axum::body::Body>, _>("nobody"));
+        Objects::new(Client::new(nowhere, "default"), COUNT)
+    }
+
+    /// An object with its status, and a change made to it.
+    fn wanted(number: u32, change: Option<&Change>) -> Vec<v1::Endpoint> {
+        let mut object = if is_service(number) { service(number, "shop") } else { ingress(number, "shop") };
+        object["status"] = json!({"loadBalancer": {"ingress": [address(number, 0).to_json()]}});
+        if let Some(change) = change {
+            merge(&mut object, &change.patch);
+        }
+        let extraction = extract(&Object::read(object).unwrap().unwrap(), ExtractOptions::default());
+        assert!(extraction.warnings.is_empty(), "{extraction:?}");
+        extraction.endpoints.iter().map(v1::Endpoint::from).collect()
+    }
+
+    fn merge(object: &mut Value, patch: &Value) {
+        match patch {
+            Value::Object(fields) => fields.iter().for_each(|(name, value)| merge(&mut object[name], value)),
+            value => *object = value.clone(),
+        }
+    }
+
+    #[test]
+    fn an_object_asks_for_one_endpoint_under_each_of_its_names() {
+        let mut all = BTreeSet::new();
+        for number in 0..COUNT {
+            let asked: Vec<String> =
+                wanted(number, None).into_iter().filter_map(|endpoint| Some(endpoint.key?.dns_name)).collect();
+            assert_eq!(asked.iter().collect::<BTreeSet<_>>(), names(number).iter().collect());
+            all.extend(asked);
+        }
+        assert_eq!(all.len(), objects().endpoints());
+    }
+
+    #[test]
+    fn a_change_is_seen_in_the_endpoint_of_its_name_and_was_not_there_before() {
+        let objects = objects();
+        for number in 0..COUNT {
+            for round in [1, 2] {
+                let change = objects.change(number, round);
+                let is_there = |wanted: Vec<v1::Endpoint>| {
+                    let of_name = |endpoint: &v1::Endpoint| endpoint.key.as_ref().is_some_and(|key| key.dns_name == change.name);
+                    wanted.iter().any(|endpoint| of_name(endpoint) && change.is_in(endpoint))
+                };
+                let other = objects.change(number, round % 2 + 1);
+                assert!(!is_there(wanted(number, None)) && !is_there(wanted(number, Some(&other))), "{}", change.name);
+                assert!(is_there(wanted(number, Some(&change))), "{}", change.name);
+            }
+        }
+    }
+}

@@ -29,6 +29,8 @@ const CREDITS: v1::Credits = v1::Credits { items: 2_000, bytes: 8 << 20 };
 const MAX_MESSAGE_BYTES: u32 = 128 << 10;
 /// More often than a broker wants it: what both ends know equally is known by heartbeats.
 const HEARTBEAT_MS: u64 = 1_000;
+/// So many of them in a row are a while in which nothing came any more.
+const ENOUGH: u32 = 5;
 /// Statuses of one batch.
 const BATCH: usize = 500;
 
@@ -42,7 +44,7 @@ pub struct Heard {
     /// The snapshot that is being read.
     snapshot_seq: u64,
     sessions: u32,
-    /// Heartbeats in a row that named what is held here, and those of them whose sources were all complete.
+    /// How many heartbeats in a row named what is held here, and those of them whose sources were all complete.
     equal: u32,
     complete: u32,
     /// Whether the agent is told what became of its endpoints.
@@ -59,14 +61,14 @@ impl Heard {
         self.arrived.get(name).filter(|(_, endpoint)| is_meant(endpoint)).map(|(at, _)| *at)
     }
 
-    /// Whether this is all there is, and the agent has said twice that it has nothing else.
+    /// Whether this is all there is, and the agent has said for a while that it has nothing else.
     fn is_settled(&self, endpoints: usize) -> bool {
-        self.held.len() == endpoints && self.equal >= 2
+        self.held.len() == endpoints && self.equal >= ENOUGH
     }
 
-    /// Whether the agent has said twice as well that it knows what became of everything.
+    /// Whether the agent has said for a while that it knows what became of everything.
     fn is_complete(&self) -> bool {
-        self.complete >= 2
+        self.complete >= ENOUGH
     }
 
     fn take(&mut self, message: FromAgent) -> Result<Option<ToAgent>, Status> {
@@ -317,3 +319,6 @@ impl Teller {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
