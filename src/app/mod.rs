@@ -17,9 +17,9 @@ use std::process::ExitCode;
 
 use crate::cli::{Cli, Command};
 
-/// The threads of an agent. It waits nearly always; by default each processor of its node would have a thread, and each thread
-/// memory of its own.
-const AGENT_THREADS: usize = 2;
+/// The threads of an agent's runtime. It waits nearly always; by default each processor of its node would have one, and each keeps
+/// memory of its own that it once used.
+const AGENT_THREADS: usize = 1;
 
 /// Runs a command to its end. The exit code is 0 when it did what was asked, 1 when it could not.
 pub fn run(cli: Cli) -> ExitCode {

@@ -336,8 +336,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn an_object_asks_for_one_endpoint_under_each_of_its_names() {
+    #[tokio::test]
+    async fn an_object_asks_for_one_endpoint_under_each_of_its_names() {
         let mut all = BTreeSet::new();
         for number in 0..COUNT {
             let asked: Vec<String> =
@@ -348,8 +348,8 @@ mod tests {
         assert_eq!(all.len(), objects().endpoints());
     }
 
-    #[test]
-    fn a_change_is_seen_in_the_endpoint_of_its_name_and_was_not_there_before() {
+    #[tokio::test]
+    async fn a_change_is_seen_in_the_endpoint_of_its_name_and_was_not_there_before() {
         let objects = objects();
         for number in 0..COUNT {
             for round in [1, 2] {
