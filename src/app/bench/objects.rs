@@ -135,15 +135,16 @@ impl Objects {
     /// The API server refuses.
     pub async fn delete(&self) -> anyhow::Result<()> {
         say(&format!("deletes the objects of the namespace {}", self.namespace));
+        // Nothing can be made in it from now on: what was under way when somebody stopped the benchmark is refused.
+        let namespace = format!("/api/v1/namespaces/{}", self.namespace);
+        self.ask(Method::DELETE, &namespace, None).await?;
         let deleting = stream::iter((0..self.count).map(anyhow::Ok));
         deleting
             .try_for_each_concurrent(AT_ONCE, async |number| {
                 self.ask(Method::DELETE, &self.object_path(number, "helm"), None).await.map(drop)
             })
             .await?;
-        let namespace = format!("/api/v1/namespaces/{}", self.namespace);
         self.ask(Method::DELETE, &format!("{namespace}/events"), None).await?;
-        self.ask(Method::DELETE, &namespace, None).await?;
         Ok(())
     }
 

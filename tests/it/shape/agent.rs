@@ -11,8 +11,8 @@ use zonefold::agent::status::StatusBook;
 use zonefold::wire::v1;
 
 /// Heap bytes of a service with one name, and of what is known of that name at the broker.
-const OBJECT_BYTES: i64 = 900;
-const STATUS_BYTES: i64 = 500;
+const OBJECT_BYTES: i64 = 750;
+const STATUS_BYTES: i64 = 360;
 
 fn service(number: usize) -> Document {
     let host = format!("checkout-{number}.shop.example.com");
