@@ -26,7 +26,7 @@ test: setup format-check lint ## Install what the tests need, then check the for
 check: format-check lint ## The form, the lints and the unit tests: what to run before each commit
 	$(CARGO) test --locked --lib
 
-bench: ## Measure a release build, in under 20 minutes: every figure of docs/performance.md
+bench: ## Measure a release build, in under 20 minutes: every figure of docs/performance.md that needs no cluster
 	$(CARGO) build --locked --release
 	for store in sqlite postgres; do $(BENCH) ingest --store $$store || exit 1; done
 	$(BENCH) scale

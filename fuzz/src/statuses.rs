@@ -37,7 +37,7 @@ pub fn run(data: &[u8]) {
         }
         check_digest(&book);
     }
-    let all: Vec<KeyHash> = book.iter().filter_map(hash_of).collect();
+    let all: Vec<KeyHash> = book.iter().filter_map(|status| hash_of(&status)).collect();
     book.forget(&all);
     assert!(book.held_digests().is_empty() && book.iter().next().is_none());
 }
@@ -50,7 +50,7 @@ fn hash_of(status: &EndpointStatus) -> Option<KeyHash> {
 fn check_digest(book: &StatusBook) {
     let mut anew = SetDigest::default();
     for status in book.iter() {
-        anew.insert(&hash_of(status).expect("what is held has a key"), &status_hash(status));
+        anew.insert(&hash_of(&status).expect("what is held has a key"), &status_hash(&status));
     }
     let held = book.held_digests();
     assert!(held.is_empty() == anew.is_empty() && (held.is_empty() || held[..] == anew.to_bytes()[..]));

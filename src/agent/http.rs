@@ -132,7 +132,7 @@ async fn endpoints(Extract(shared): Extract<Arc<Shared>>) -> Response {
             origin: held.origin.to_string(),
             standing: held.standing.clone(),
             acked: state.publisher.is_acked(hash),
-            status: state.statuses.get(hash).map(StatusView::of),
+            status: state.statuses.get(hash).as_ref().map(StatusView::of),
         };
         state.index.iter().map(view).collect()
     });
@@ -140,7 +140,7 @@ async fn endpoints(Extract(shared): Extract<Arc<Shared>>) -> Response {
 }
 
 async fn statuses(Extract(shared): Extract<Arc<Shared>>) -> Response {
-    let views: Vec<StatusView> = shared.read(|state| state.statuses.iter().map(StatusView::of).collect());
+    let views: Vec<StatusView> = shared.read(|state| state.statuses.iter().map(|status| StatusView::of(&status)).collect());
     Json(views).into_response()
 }
 

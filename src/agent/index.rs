@@ -158,14 +158,55 @@ enum Proof {
 
 #[derive(Default)]
 struct ObjectEntry {
-    keys: BTreeSet<KeyHash>,
+    keys: Keys,
     warnings: Vec<String>,
+}
+
+/// The keys of an object, in order. Most have one or two, for which a tree would have room for eleven.
+#[derive(Default)]
+struct Keys(Vec<KeyHash>);
+
+impl Keys {
+    fn iter(&self) -> impl Iterator<Item = &KeyHash> {
+        self.0.iter()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn insert(&mut self, hash: KeyHash) {
+        if let Err(at) = self.0.binary_search(&hash) {
+            self.0.reserve_exact(1);
+            self.0.insert(at, hash);
+        }
+    }
+
+    fn remove(&mut self, hash: &KeyHash) {
+        if let Ok(at) = self.0.binary_search(hash) {
+            self.0.remove(at);
+        }
+    }
+
+    fn retain(&mut self, is_kept: impl Fn(&KeyHash) -> bool) {
+        self.0.retain(is_kept);
+    }
+}
+
+impl From<BTreeSet<KeyHash>> for Keys {
+    fn from(keys: BTreeSet<KeyHash>) -> Self {
+        let mut sorted = Vec::with_capacity(keys.len());
+        sorted.extend(keys);
+        Self(sorted)
+    }
 }
 
 /// The cluster's wishes; see the module's page.
 pub struct Index {
     endpoints: BTreeMap<KeyHash, Held>,
     objects: BTreeMap<ObjectRef, ObjectEntry>,
+    /// The namespaces that were ever seen: each is held once.
+    namespaces: BTreeSet<ArcStr>,
     /// Objects with a host that waits for its first targets, and why: their sources cannot be complete.
     waiting: BTreeMap<ObjectRef, String>,
     digest: SetDigest,
@@ -178,6 +219,7 @@ impl Index {
         Self {
             endpoints: BTreeMap::new(),
             objects: BTreeMap::new(),
+            namespaces: BTreeSet::new(),
             waiting: BTreeMap::new(),
             digest: SetDigest::default(),
             sources: sources.into_iter().map(|kind| (kind, SourceEntry::default())).collect(),
@@ -186,42 +228,41 @@ impl Index {
 
     /// Takes an object as it is now.
     pub fn apply(&mut self, object: &ObjectRef, origin: &ArcStr, extraction: Extraction) -> Vec<IndexChange> {
+        let object = &ObjectRef { namespace: self.shared(&object.namespace), ..object.clone() };
         let mut changes = Vec::new();
-        let mut entry = ObjectEntry {
-            warnings: extraction.warnings.into_iter().map(|warning| warning.message).collect(),
-            ..ObjectEntry::default()
-        };
+        let mut warnings: Vec<String> = extraction.warnings.into_iter().map(|warning| warning.message).collect();
+        let mut keys = BTreeSet::new();
         let mut unknown = extraction.unknown;
         for endpoint in extraction.endpoints {
             if text_bytes(&endpoint) > MAX_ENDPOINT_BYTES {
                 let reason = format!("{} is larger than {MAX_ENDPOINT_BYTES} bytes: it is not published", endpoint.key);
-                entry.warnings.push(reason.clone());
+                warnings.push(reason.clone());
                 unknown = with_host(unknown, endpoint.key.dns_name, Pending::Unsupported(reason));
                 continue;
             }
             let hash = endpoint.key.hash();
-            entry.keys.insert(hash);
+            keys.insert(hash);
             changes.extend(self.put(hash, endpoint, object, origin));
         }
-        let before = self.objects.get(object).map(|entry| entry.keys.clone()).unwrap_or_default();
+        let before = self.objects.remove(object).unwrap_or_default().keys.0;
         for hash in before {
-            if entry.keys.contains(&hash) {
+            if keys.contains(&hash) {
                 continue;
             }
             if let Some(held) = self.endpoints.get_mut(&hash)
                 && let Some(standing) = standing_under(&unknown, held)
             {
                 held.standing = standing;
-                entry.keys.insert(hash);
+                keys.insert(hash);
             } else {
                 changes.extend(self.remove(hash, DelCause::HostRemoved));
             }
         }
-        match self.first_unanchored(&unknown, &entry.keys) {
+        match self.first_unanchored(&unknown, &keys) {
             Some(reason) => drop(self.waiting.insert(object.clone(), reason)),
             None => drop(self.waiting.remove(object)),
         }
-        self.objects.insert(object.clone(), entry);
+        self.objects.insert(object.clone(), ObjectEntry { keys: keys.into(), warnings });
         changes
     }
 
@@ -229,7 +270,7 @@ impl Index {
     pub fn delete(&mut self, object: &ObjectRef) -> Vec<IndexChange> {
         self.waiting.remove(object);
         let Some(entry) = self.objects.remove(object) else { return Vec::new() };
-        entry.keys.into_iter().filter_map(|hash| self.remove(hash, DelCause::ObjectDeleted)).collect()
+        entry.keys.0.into_iter().filter_map(|hash| self.remove(hash, DelCause::ObjectDeleted)).collect()
     }
 
     /// Takes the complete list of a source's objects. Those that are not in it were deleted.
@@ -256,7 +297,7 @@ impl Index {
                 changes.extend(self.delete(&object));
                 continue;
             }
-            entry.keys = unseen;
+            entry.keys = unseen.into();
             entry.warnings.clear();
             self.waiting.remove(&object);
             changes.extend(seen.into_iter().filter_map(|hash| self.remove(hash, DelCause::ObjectDeleted)));
@@ -339,7 +380,7 @@ impl Index {
 
     /// The endpoints that an object asks for, or asked for and that are kept.
     pub fn of_object(&self, object: &ObjectRef) -> impl Iterator<Item = &Held> {
-        self.objects.get(object).into_iter().flat_map(|entry| &entry.keys).filter_map(|hash| self.endpoints.get(hash))
+        self.objects.get(object).into_iter().flat_map(|entry| entry.keys.iter()).filter_map(|hash| self.endpoints.get(hash))
     }
 
     /// All endpoints in the order of their key hashes.
@@ -354,8 +395,24 @@ impl Index {
         self.endpoints.range(KeyHash(first)..=KeyHash(last))
     }
 
-    fn put(&mut self, hash: KeyHash, endpoint: Endpoint, object: &ObjectRef, origin: &ArcStr) -> Option<IndexChange> {
+    /// The same text, held once for all objects of a namespace.
+    fn shared(&mut self, namespace: &ArcStr) -> ArcStr {
+        if let Some(known) = self.namespaces.get(namespace) {
+            return known.clone();
+        }
+        self.namespaces.insert(namespace.clone());
+        namespace.clone()
+    }
+
+    fn put(&mut self, hash: KeyHash, mut endpoint: Endpoint, object: &ObjectRef, origin: &ArcStr) -> Option<IndexChange> {
         let version = endpoint.version();
+        let key = &mut endpoint.key;
+        // What was read twice is held once.
+        for (text, same) in [(&mut key.namespace, &object.namespace), (&mut key.object, &object.name)] {
+            if text == same {
+                *text = same.clone();
+            }
+        }
         let endpoint = Arc::new(endpoint);
         let (object, origin) = (object.clone(), origin.clone());
         let held = Held { endpoint: endpoint.clone(), version, object, origin, standing: Standing::Wanted };

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use arcstr::ArcStr;
 use bytes::Bytes;
+use prost::Message as _;
 
 use crate::core::digest::SetDigest;
 use crate::core::endpoint::{EndpointKey, KeyHash};
@@ -28,8 +29,21 @@ pub struct StatusBook {
 
 /// A status, and since which replay it was told.
 struct Told {
-    status: EndpointStatus,
+    /// As the protocol encodes it: one allocation of its size, where the message has a dozen and keeps hold of the buffer that it
+    /// was read from.
+    packed: Box<[u8]>,
     stream: u64,
+}
+
+impl Told {
+    fn new(status: &EndpointStatus, stream: u64) -> Self {
+        Self { packed: status.encode_to_vec().into_boxed_slice(), stream }
+    }
+
+    fn status(&self) -> EndpointStatus {
+        // It was encoded here.
+        EndpointStatus::decode(&*self.packed).unwrap_or_default()
+    }
 }
 
 /// An object of which a status says something new.
@@ -105,15 +119,15 @@ impl StatusBook {
     pub fn forget(&mut self, hashes: &[KeyHash]) {
         for hash in hashes {
             if let Some(told) = self.latest.remove(hash) {
-                self.digest.remove(hash, &status_hash(&told.status));
+                self.digest.remove(hash, &status_hash(&told.status()));
             }
         }
     }
 
     /// Forgets what is not to be kept, by key and kind of source.
     pub fn keep(&mut self, is_kept: impl Fn(&KeyHash, &str) -> bool) {
-        let gone: Vec<KeyHash> =
-            self.latest.iter().filter(|(hash, told)| !is_kept(hash, source_of(&told.status))).map(|(hash, _)| *hash).collect();
+        let is_gone = |(hash, told): &(&KeyHash, &Told)| !is_kept(hash, source_of(&told.status()));
+        let gone: Vec<KeyHash> = self.latest.iter().filter(is_gone).map(|(hash, _)| *hash).collect();
         self.forget(&gone);
     }
 
@@ -139,19 +153,19 @@ impl StatusBook {
         if let Some(replayed) = &mut self.replayed {
             replayed.insert(hash);
         }
-        let before = self.latest.get(&hash);
+        let before = self.latest.get(&hash).map(|told| (told.status(), told.stream));
         // What a replay names is so, whatever the clock of the broker that says it, and so is what changes after a replay that did
         // not need to name it: another broker's clock, or this one's before it was set, may have been ahead.
-        let is_comparable = |before: &&Told| self.replayed.is_none() && before.stream == self.streams;
-        if before.filter(is_comparable).is_some_and(|before| status.at_ms < before.status.at_ms) {
+        let is_comparable = |stream: u64| self.replayed.is_none() && stream == self.streams;
+        if before.as_ref().is_some_and(|(before, stream)| is_comparable(*stream) && status.at_ms < before.at_ms) {
             return None;
         }
-        let known = before.is_some_and(|before| same_meaning(&before.status, &status));
-        if let Some(before) = before {
-            self.digest.remove(&hash, &status_hash(&before.status));
+        let known = before.as_ref().is_some_and(|(before, _)| same_meaning(before, &status));
+        if let Some((before, _)) = before {
+            self.digest.remove(&hash, &status_hash(&before));
         }
         self.digest.insert(&hash, &status_hash(&status));
-        self.latest.insert(hash, Told { status: status.clone(), stream: self.streams });
+        self.latest.insert(hash, Told::new(&status, self.streams));
         if let Some(touched) = self.touched.as_mut().filter(|_| !known) {
             let (source, namespace, name) = (key.source.clone(), key.namespace.clone(), key.object.clone());
             let new = touched.entry(TouchedObject { source, namespace, name }).or_default();
@@ -163,13 +177,13 @@ impl StatusBook {
     }
 
     /// The latest status of an endpoint.
-    pub fn get(&self, hash: &KeyHash) -> Option<&EndpointStatus> {
-        self.latest.get(hash).map(|told| &told.status)
+    pub fn get(&self, hash: &KeyHash) -> Option<EndpointStatus> {
+        self.latest.get(hash).map(Told::status)
     }
 
     /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = &EndpointStatus> {
-        self.latest.values().map(|told| &told.status)
+    pub fn iter(&self) -> impl Iterator<Item = EndpointStatus> {
+        self.latest.values().map(Told::status)
     }
 }
 

@@ -17,9 +17,17 @@ use std::process::ExitCode;
 
 use crate::cli::{Cli, Command};
 
+/// The threads of an agent's runtime. It waits nearly always; by default each processor of its node would have one, and each keeps
+/// memory of its own that it once used.
+const AGENT_THREADS: usize = 1;
+
 /// Runs a command to its end. The exit code is 0 when it did what was asked, 1 when it could not.
 pub fn run(cli: Cli) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let mut threads = tokio::runtime::Builder::new_multi_thread();
+    if matches!(cli.command, Command::Agent(_)) {
+        threads.worker_threads(AGENT_THREADS);
+    }
+    let runtime = match threads.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("zonefold: the runtime cannot be started: {error}");

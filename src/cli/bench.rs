@@ -9,8 +9,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
 pub use figures::{
-    BOUNDS_FIGURES, DRAIN_FIGURES, FAILOVER_FIGURES, Figure, IDLE_FIGURES, INGEST_FIGURES, LATENCY_FIGURES, SCALE_FIGURES,
-    STORE_FIGURES,
+    AGENT_FIGURES, BOUNDS_FIGURES, DRAIN_FIGURES, FAILOVER_FIGURES, Figure, IDLE_FIGURES, INGEST_FIGURES, LATENCY_FIGURES,
+    SCALE_FIGURES, STORE_FIGURES,
 };
 
 fn explained(examples: &str, figures: &[Figure]) -> String {
@@ -77,6 +77,12 @@ pub enum Bench {
     /// What an account that hangs, agents that read nothing, and agents that all come back at once cost the others
     #[command(after_help = explained("  zonefold bench bounds\n  zonefold bench bounds --clusters 200 --output json\n", BOUNDS_FIGURES))]
     Bounds(BoundsArgs),
+    /// What an agent costs on a real Kubernetes API server, and how soon it says what changed there
+    #[command(after_help = explained(
+        "  zonefold bench agent --kubeconfig kubeconfig\n  zonefold bench agent --kubeconfig kubeconfig --context test --objects 1000 --output json\n",
+        AGENT_FIGURES
+    ))]
+    Agent(AgentBenchArgs),
 }
 
 /// The form of the figures.
@@ -396,6 +402,30 @@ pub struct BoundsArgs {
     /// Changes of the innocent cluster in each part, one after the other
     #[arg(long, env = "ZONEFOLD_BENCH_SAMPLES", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub samples: u32,
+    /// What all benchmarks take.
+    #[command(flatten)]
+    pub common: CommonBenchArgs,
+}
+
+/// Arguments of `zonefold bench agent`.
+#[derive(Debug, Args)]
+pub struct AgentBenchArgs {
+    /// The kubeconfig of a cluster for tests, whose user may make namespaces: objects are made in one of its own, and deleted at
+    /// the end
+    #[arg(long, env = "ZONEFOLD_KUBECONFIG", value_name = "FILE")]
+    pub kubeconfig: PathBuf,
+    /// The context in the kubeconfig; without it the current one
+    #[arg(long, env = "ZONEFOLD_KUBE_CONTEXT", value_name = "CONTEXT")]
+    pub context: Option<String>,
+    /// How many objects are made: services and ingresses in turn. Each service takes an address of the cluster's range
+    #[arg(long, env = "ZONEFOLD_BENCH_OBJECTS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(2..=100_000))]
+    pub objects: u32,
+    /// How many of them are changed, one after the other
+    #[arg(long, env = "ZONEFOLD_BENCH_SAMPLES", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub samples: u32,
+    /// The agent writes nothing on the objects
+    #[arg(long, env = "ZONEFOLD_NO_OBJECT_STATUS")]
+    pub no_object_status: bool,
     /// What all benchmarks take.
     #[command(flatten)]
     pub common: CommonBenchArgs,

@@ -54,3 +54,18 @@ fn stuck_parts_leave_no_task_behind() {
     assert!(tasks[1] <= tasks[0] + 10, "{figures}");
     assert_eq!(figures["hanging_calls_at_once"], 1, "{figures}");
 }
+
+/// Nothing is made in a cluster that was not named, and a file that cannot be used is.
+#[test]
+fn an_agent_is_measured_in_a_cluster_that_is_named_and_in_no_other() {
+    let refused = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_zonefold"));
+        let output = command.args(["bench", "agent"]).args(args).env_remove("ZONEFOLD_KUBECONFIG").output().unwrap();
+        assert!(!output.status.success() && output.stdout.is_empty());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let unnamed = refused(&[]);
+    assert!(unnamed.contains("--kubeconfig <FILE>"), "{unnamed}");
+    let missing = refused(&["--kubeconfig", "/nonexistent/kubeconfig"]);
+    assert!(missing.contains("the kubeconfig /nonexistent/kubeconfig cannot be used"), "{missing}");
+}

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use clap::{CommandFactory, Parser};
 use zonefold::cli::Cli;
 use zonefold::cli::bench::{
-    BOUNDS_FIGURES, DRAIN_FIGURES, FAILOVER_FIGURES, IDLE_FIGURES, INGEST_FIGURES, LATENCY_FIGURES, SCALE_FIGURES, STORE_FIGURES,
+    AGENT_FIGURES, BOUNDS_FIGURES, DRAIN_FIGURES, FAILOVER_FIGURES, IDLE_FIGURES, INGEST_FIGURES, LATENCY_FIGURES, SCALE_FIGURES,
+    STORE_FIGURES,
 };
 use zonefold::config::Config;
 use zonefold::core::verdict::Reason;
@@ -229,6 +230,7 @@ fn every_benchmark_in_the_documents_is_one_with_these_figures() {
             "store" => STORE_FIGURES,
             "failover" => FAILOVER_FIGURES,
             "bounds" => BOUNDS_FIGURES,
+            "agent" => AGENT_FIGURES,
             other => panic!("nobody knows the figures of {other}"),
         };
         for key in quoted(row[2]) {

@@ -35,7 +35,10 @@ async fn replicas_share_the_accounts_and_each_serves_every_cluster() {
         let agent = Cluster::start(cluster, site.replica(other).grpc, &site.home(cluster)).await;
         agent.wants("web", &wish(owner, &["192.0.2.1"]));
         site.until("the record is there", |site| site.values(owner) == ["192.0.2.1"]).await;
-        site.until("the agent is told", |_| agent.agent.read(|state| state.statuses.iter().any(site::is_applied))).await;
+        site.until("the agent is told", |_| {
+            agent.agent.read(|state| state.statuses.iter().any(|status| site::is_applied(&status)))
+        })
+        .await;
         agent.wants("web", &wish(owner, &["192.0.2.2"]));
         site.until("the edit arrives", |site| site.values(owner) == ["192.0.2.2"]).await;
         agent.delete("web");

@@ -1,5 +1,7 @@
 //! The shape of what a large fleet costs, at a small size: counts, bytes and allocations, never seconds.
 
+mod agent;
+
 use std::collections::HashMap;
 
 use allocation_counter::AllocationInfo;

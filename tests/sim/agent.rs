@@ -290,7 +290,7 @@ impl AgentHost {
         let life = self.life.as_ref()?;
         Some(life.shared.read(|state| AgentEnd {
             endpoints: state.index.iter().map(|(_, held)| (*held.endpoint).clone()).collect(),
-            statuses: state.statuses.iter().map(status_of).collect(),
+            statuses: state.statuses.iter().map(|status| status_of(&status)).collect(),
             live: state.publisher.is_live() && state.publisher.is_converged(),
             refused,
         }))
@@ -310,7 +310,7 @@ async fn watch_statuses(agent: Agent, shared: Arc<Shared>, recorder: Recorder) {
             });
             if is_news {
                 known.insert(hash, status.clone());
-                recorder.note(What::Status { agent: agent.clone(), status: status_of(status) });
+                recorder.note(What::Status { agent: agent.clone(), status: status_of(&status) });
             }
         }
         false

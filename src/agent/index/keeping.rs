@@ -60,7 +60,7 @@ impl Index {
     pub fn lose_sight(&mut self, object: &ObjectRef, standing: Standing) {
         self.waiting.remove(object);
         let Some(entry) = self.objects.get(object) else { return };
-        for hash in &entry.keys {
+        for hash in entry.keys.iter() {
             if let Some(held) = self.endpoints.get_mut(hash) {
                 held.standing = standing.clone();
             }

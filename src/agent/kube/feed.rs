@@ -23,8 +23,9 @@ use super::document::{Document, Page};
 use super::resources::{Origin, Resource};
 use crate::agent::session::backoff::{Backoff, Pace};
 
-/// How many objects a page of a list holds.
-const PAGE_OBJECTS: u32 = 250;
+/// How many objects a page of a list holds. A page is held whole while it is read, with a few kilobytes for each object, and one of
+/// each kind waits behind it.
+const PAGE_OBJECTS: u32 = 50;
 /// How long a watch lasts before the API server ends it, at least; up to a quarter more is added, so that not all end at once.
 const WATCH_SECS: u32 = 240;
 /// How long after its end a watch that is not over is taken for dead.

@@ -42,8 +42,8 @@ use proof::Prover;
 use report::Reporter;
 use world::{FeedId, Followed, Reading, World};
 
-/// News that wait to be taken; more than that hold up the feeds.
-const NEWS: usize = 4;
+/// News that wait to be taken, such as pages of lists; more than that hold up the feeds.
+const NEWS: usize = 1;
 
 /// What is read of a cluster.
 #[derive(Clone)]

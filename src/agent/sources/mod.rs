@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::LazyLock;
 
 use arcstr::ArcStr;
 use serde::{Deserialize, Serialize};
@@ -104,6 +105,13 @@ impl SourceKind {
             Self::GatewayTcpRoute => "gateway-tcproute",
             Self::GatewayUdpRoute => "gateway-udproute",
         }
+    }
+
+    /// The name, held once however many endpoints have it.
+    pub fn name(self) -> ArcStr {
+        static NAMES: LazyLock<BTreeMap<SourceKind, ArcStr>> =
+            LazyLock::new(|| SourceKind::ALL.into_iter().map(|kind| (kind, kind.as_str().into())).collect());
+        NAMES.get(&self).cloned().unwrap_or_else(|| self.as_str().into())
     }
 
     /// The source of this name.
@@ -320,11 +328,11 @@ impl<'a> Collector<'a> {
 
     fn key(&self, host: &str, record_type: &str, set_identifier: &str) -> EndpointKey {
         EndpointKey {
-            source: self.object.source.as_str().into(),
+            source: self.object.source.name(),
             namespace: self.object.namespace.clone(),
             object: self.object.name.clone(),
             dns_name: host.into(),
-            record_type: record_type.to_uppercase().into(),
+            record_type: common_type(record_type).unwrap_or_else(|| record_type.to_uppercase().into()),
             set_identifier: set_identifier.into(),
         }
     }
@@ -360,6 +368,16 @@ impl<'a> Collector<'a> {
     fn finish(self) -> Extraction {
         let unknown = if self.pending.is_empty() { Unknown::Nothing } else { Unknown::Hosts(self.pending) };
         Extraction { endpoints: self.found.into_values().collect(), unknown, warnings: self.warnings }
+    }
+}
+
+/// The types that most endpoints have, without a copy for each.
+fn common_type(record_type: &str) -> Option<ArcStr> {
+    match record_type {
+        "A" => Some(arcstr::literal!("A")),
+        "AAAA" => Some(arcstr::literal!("AAAA")),
+        "CNAME" => Some(arcstr::literal!("CNAME")),
+        _ => None,
     }
 }
 

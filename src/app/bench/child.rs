@@ -1,9 +1,7 @@
 //! The broker as a process of its own, so that what it uses is its own: started, asked over HTTP, stopped.
 
-use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -14,9 +12,9 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde::de::DeserializeOwned;
-use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
+use super::process::Process;
 use super::usage;
 use crate::api::accounts::Account;
 use crate::api::clusters::Cluster;
@@ -26,8 +24,6 @@ use crate::api::page::Page;
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long one answer may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
-/// How long a broker may take to end: its own deadline for draining, and some.
-const END_WITHIN: Duration = Duration::from_secs(60);
 
 /// Where a broker listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,8 +64,7 @@ pub struct ChildBroker {
     pub pid: u32,
     /// Where it listens.
     pub addresses: Addresses,
-    child: Child,
-    log: PathBuf,
+    process: Process,
     http: Client<HttpConnector, Empty<Bytes>>,
 }
 
@@ -79,20 +74,10 @@ impl ChildBroker {
     /// # Errors
     /// The process cannot be started.
     pub fn start(launch: &Launch) -> anyhow::Result<Self> {
-        let log = File::options().create(true).append(true).open(&launch.log).context("the broker's log cannot be written")?;
-        let child = Command::new(std::env::current_exe()?)
-            .args(["broker", "--config"])
-            .arg(&launch.config)
-            .envs(launch.environment.iter().map(|(name, value)| (*name, value)))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .kill_on_drop(true)
-            .spawn()
-            .context("the broker cannot be started")?;
-        let pid = child.id().context("the broker has ended at once")?;
+        let arguments = ["broker".into(), "--config".into(), launch.config.clone().into_os_string()];
+        let process = Process::start("broker", arguments, &launch.environment, &launch.log)?;
         let http = Client::builder(TokioExecutor::new()).build_http();
-        Ok(Self { pid, addresses: launch.addresses, child, log: launch.log.clone(), http })
+        Ok(Self { pid: process.pid, addresses: launch.addresses, process, http })
     }
 
     /// Asks over HTTP; answers the status and the body.
@@ -158,8 +143,8 @@ impl ChildBroker {
     ///
     /// # Errors
     /// It has ended already.
-    pub async fn kill(mut self) -> anyhow::Result<()> {
-        Ok(self.child.kill().await?)
+    pub async fn kill(self) -> anyhow::Result<()> {
+        self.process.kill().await
     }
 
     /// Returns when something is so.
@@ -174,22 +159,13 @@ impl ChildBroker {
     ) -> anyhow::Result<()> {
         let give_up = Instant::now() + within;
         while !is_so(self).await? {
-            if let Some(status) = self.child.try_wait()? {
-                bail!("the broker ended ({status}):\n{}", self.last_words());
-            }
+            self.process.still_runs()?;
             if Instant::now() > give_up {
-                bail!("within {} s it did not come to this: {what}\n{}", within.as_secs(), self.last_words());
+                bail!("within {} s it did not come to this: {what}\n{}", within.as_secs(), self.process.last_words());
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
         Ok(())
-    }
-
-    /// The end of its log.
-    fn last_words(&self) -> String {
-        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().rev().take(10).collect();
-        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
     }
 
     /// The time that it has run on a processor, in nanoseconds.
@@ -204,19 +180,9 @@ impl ChildBroker {
     ///
     /// # Errors
     /// It does not end, or not well.
-    pub async fn stop(mut self) -> anyhow::Result<()> {
-        terminate(self.pid).await?;
-        let ended = tokio::time::timeout(END_WITHIN, self.child.wait()).await;
-        let status = ended.with_context(|| format!("the broker does not end:\n{}", self.last_words()))??;
-        anyhow::ensure!(status.success(), "the broker ended with {status}:\n{}", self.last_words());
-        Ok(())
+    pub async fn stop(self) -> anyhow::Result<()> {
+        self.process.stop().await
     }
-}
-
-async fn terminate(pid: u32) -> anyhow::Result<()> {
-    let sent = Command::new("sh").args(["-c", &format!("kill -TERM {pid}")]).status().await?;
-    anyhow::ensure!(sent.success(), "the broker cannot be signalled");
-    Ok(())
 }
 
 /// Writes a file whole or not at all: whoever watches it never reads half of it.

@@ -8,8 +8,11 @@
 //! [`fleet`] at an emulator without limits. `failover` kills such processes, several on one database, with AWS's limits on. `store`
 //! fills a database through the store's port alone.
 //!
+//! `agent` is the other half: a real Kubernetes API server, the agent as a process of its own, and a broker that only [listens](sink).
+//!
 //! Everything speaks over loopback sockets: gRPC from the clusters, the AWS SDK's signed HTTP to Route 53 and STS.
 
+mod agent;
 mod bounds;
 mod child;
 mod cluster;
@@ -24,10 +27,13 @@ mod idle;
 mod ingest;
 mod keeping;
 mod latency;
+mod objects;
 mod postgres;
+mod process;
 mod raw;
 mod scale;
 mod single;
+mod sink;
 mod site;
 mod stage;
 mod stored;
@@ -36,14 +42,18 @@ mod usage;
 use std::process::ExitCode;
 
 use anyhow::bail;
+use tokio_util::sync::CancellationToken;
 
 use super::signal;
 use crate::cli::bench::{
-    BOUNDS_FIGURES, Bench, BenchArgs, CommonBenchArgs, DRAIN_FIGURES, FAILOVER_FIGURES, IDLE_FIGURES, INGEST_FIGURES,
-    LATENCY_FIGURES, SCALE_FIGURES, STORE_FIGURES,
+    AGENT_FIGURES, BOUNDS_FIGURES, Bench, BenchArgs, CommonBenchArgs, DRAIN_FIGURES, FAILOVER_FIGURES, IDLE_FIGURES,
+    INGEST_FIGURES, LATENCY_FIGURES, SCALE_FIGURES, STORE_FIGURES,
 };
 use crate::config::{Log, LogFormat};
 use crate::telemetry;
+
+/// Said when somebody does not want to wait.
+const STOPPED: &str = "stopped before there were figures";
 
 /// Runs `zonefold bench`. The figures go to standard output, progress to standard error.
 ///
@@ -52,9 +62,11 @@ use crate::telemetry;
 pub async fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
     start_log(common_of(&args.bench))?;
     let shutdown = signal::shutdown()?;
+    // One of them tidies up in a cluster before it stops.
+    let stops_by_itself = matches!(args.bench, Bench::Agent(_));
     let text = tokio::select! {
-        text = measure(&args.bench) => text?,
-        () = shutdown.cancelled() => bail!("stopped before there were figures"),
+        text = measure(&args.bench, &shutdown) => text?,
+        () = shutdown.cancelled(), if !stops_by_itself => bail!(STOPPED),
     };
     println!("{text}");
     Ok(ExitCode::SUCCESS)
@@ -70,10 +82,11 @@ fn common_of(bench: &Bench) -> &CommonBenchArgs {
         Bench::Store(args) => &args.common,
         Bench::Failover(args) => &args.common,
         Bench::Bounds(args) => &args.common,
+        Bench::Agent(args) => &args.common,
     }
 }
 
-async fn measure(bench: &Bench) -> anyhow::Result<String> {
+async fn measure(bench: &Bench, shutdown: &CancellationToken) -> anyhow::Result<String> {
     match bench {
         Bench::Drain(args) => figures::text(&drain::measure(args).await?, DRAIN_FIGURES, args.common.output),
         Bench::Latency(args) => figures::text(&latency::measure(args).await?, LATENCY_FIGURES, args.common.output),
@@ -83,6 +96,7 @@ async fn measure(bench: &Bench) -> anyhow::Result<String> {
         Bench::Store(args) => figures::text(&stored::measure(args).await?, STORE_FIGURES, args.common.output),
         Bench::Failover(args) => figures::text(&failover::measure(args).await?, FAILOVER_FIGURES, args.common.output),
         Bench::Bounds(args) => figures::text(&bounds::measure(args).await?, BOUNDS_FIGURES, args.common.output),
+        Bench::Agent(args) => figures::text(&agent::measure(args, shutdown).await?, AGENT_FIGURES, args.common.output),
     }
 }
 

@@ -256,3 +256,25 @@ pub const BOUNDS_FIGURES: &[Figure] = &[
     figure("accounts", "", "AWS accounts, of which one hung"),
     figure("seed", "", "the seed of the fleet"),
 ];
+
+/// The figures of `bench agent`.
+pub const AGENT_FIGURES: &[Figure] = &[
+    figure("bench", "", "agent"),
+    figure("rss_mb", "at most 48 with 10,000 objects", "the agent's resident memory with all objects read and all statuses told"),
+    figure("peak_rss_mb", "", "the most it ever had, from its start to the last change"),
+    figure("unjudged_rss_mb", "", "its memory when all objects were read and the broker had said nothing of them"),
+    figure("changed_rss_mb", "", "its memory after the last change"),
+    figure("answered_p50_ms", "", "from the API server's answer to a patch until its endpoint arrived: half took no longer"),
+    figure("answered_p99_ms", "at most 50", "99 of 100 of them took no longer"),
+    figure("answered_max_ms", "", "the slowest of them"),
+    figure("sent_p50_ms", "", "the same from the moment before the patch was sent, the API server's work included"),
+    figure("sent_p99_ms", "", "99 of 100 of them took no longer"),
+    figure("sent_max_ms", "", "the slowest of them"),
+    figure("start_seconds", "", "from the agent's start until everything had arrived, and it was known on both ends"),
+    figure("samples", "", "objects that were changed, one after the other"),
+    figure("objects", "", "services and ingresses, in turn"),
+    figure("endpoints", "", "endpoints that they ask for"),
+    figure("object_bytes", "", "octets of an object as the API server answers it, on average"),
+    figure("object_status", "", "whether the agent wrote Events on the objects that changed"),
+    figure("seed", "", "the seed of which objects are changed"),
+];

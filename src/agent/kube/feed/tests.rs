@@ -85,11 +85,11 @@ fn with_endpoints(names: &[&str]) -> Fake {
 #[tokio::test(start_paused = true)]
 async fn all_pages_are_listed_and_then_every_change_is_told() {
     let fake = Fake::new();
-    for number in 0..600 {
+    for number in 0..125 {
         fake.put(CORE, "services", service("shop", &format!("s{number:03}"), "a.example.com", None));
     }
     let mut stage = Stage::new(fake, SourceKind::Service, None);
-    stage.expect(&["list", "page of 250", "page of 250", "page of 100", "end"]).await;
+    stage.expect(&["list", "page of 50", "page of 50", "page of 25", "end"]).await;
     stage.settled().await;
     stage.fake.put(CORE, "services", service("shop", "new", "b.example.com", None));
     stage.fake.delete(CORE, "services", "shop", "s000");
@@ -188,16 +188,16 @@ async fn a_list_that_is_refused_never_ends() {
 #[tokio::test(start_paused = true)]
 async fn pages_of_two_moments_are_no_list() {
     let fake = Fake::new();
-    for number in 0..300 {
+    for number in 0..75 {
         fake.put(CORE, "services", service("shop", &format!("s{number:03}"), "a.example.com", None));
     }
     fake.let_pages_drift(true);
     let mut stage = Stage::new(fake, SourceKind::Service, None);
     stage
-        .expect(&["list", "page of 250", "trouble: services: the list expired while it was read; what was published stays"])
+        .expect(&["list", "page of 50", "trouble: services: the list expired while it was read; what was published stays"])
         .await;
     stage.fake.let_pages_drift(false);
-    stage.expect(&["list", "page of 250", "page of 50", "end"]).await;
+    stage.expect(&["list", "page of 50", "page of 25", "end"]).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -103,7 +103,7 @@ impl Open {
     /// The next object: one that something is wrong with, else any.
     fn next(&mut self, shared: &Shared) -> Option<(TouchedObject, BTreeSet<KeyHash>)> {
         let is_wrong = |new: &BTreeSet<KeyHash>| {
-            shared.read(|state| new.iter().filter_map(|hash| state.statuses.get(hash)).any(words::is_wrong))
+            shared.read(|state| new.iter().filter_map(|hash| state.statuses.get(hash)).any(|status| words::is_wrong(&status)))
         };
         let ready = &mut self.ready;
         let wrong = ready.iter().find(|(_, new)| is_wrong(new)).map(|(object, _)| object.clone());
@@ -196,8 +196,7 @@ impl Reporter {
             (object.source == SourceKind::DnsEndpoint).then(|| self.reading.read(object.source, document.clone()).endpoints);
         shared.read(|state| {
             let status = |key: &EndpointKey, version: Version| {
-                let status = state.statuses.get(&key.hash()).filter(|status| status.version.as_ref() == version.0);
-                (key.clone(), status.cloned())
+                (key.clone(), state.statuses.get(&key.hash()).filter(|status| status.version.as_ref() == version.0))
             };
             match written {
                 Some(endpoints) => endpoints.iter().map(|endpoint| status(&endpoint.key, endpoint.version())).collect(),
