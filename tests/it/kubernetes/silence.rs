@@ -14,10 +14,8 @@ async fn balanced_service(site: &Site, label: &str, address: &str) -> String {
 
 #[tokio::test]
 async fn a_load_balancer_without_address_an_api_server_that_is_gone_and_a_revoked_right_take_nothing_away() {
-    let mut site = Site::start().await;
     let options = ["--source", "service"];
-    site.grant(&options).await;
-    site.agent("agent", &options).await;
+    let mut site = Site::with_agent(&options).await;
     let web = balanced_service(&site, "web", "192.0.2.10").await;
     let shop = balanced_service(&site, "shop", "192.0.2.20").await;
     site.holds(&web, "A", &["192.0.2.10"]).await;
@@ -87,10 +85,7 @@ async fn objects_that_go_with_their_kind_are_kept_until_they_are_released() {
 
 #[tokio::test]
 async fn what_happened_while_history_was_forgotten_is_listed_again() {
-    let mut site = Site::start().await;
-    let options = ["--source", "service"];
-    site.grant(&options).await;
-    site.agent("agent", &options).await;
+    let mut site = Site::with_agent(&["--source", "service"]).await;
     let [deleted, changed, same] = ["deleted", "changed", "same"];
     for label in [deleted, changed, same] {
         let name = balanced_service(&site, label, "192.0.2.10").await;
@@ -118,10 +113,7 @@ async fn what_happened_while_history_was_forgotten_is_listed_again() {
 
 #[tokio::test]
 async fn an_agent_that_comes_back_with_a_filter_keeps_what_it_leaves_out() {
-    let mut site = Site::start().await;
-    let options = ["--source", "service"];
-    site.grant(&options).await;
-    site.agent("agent", &options).await;
+    let mut site = Site::with_agent(&["--source", "service"]).await;
     let (web, shop) = (balanced_service(&site, "web", "192.0.2.10").await, balanced_service(&site, "shop", "192.0.2.20").await);
     site.api.kubectl(&["--namespace", SHOP, "label", "service/web", "team=web"]).await;
     site.holds(&web, "A", &["192.0.2.10"]).await;

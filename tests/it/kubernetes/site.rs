@@ -35,6 +35,7 @@ pub fn host(label: &str) -> String {
 }
 
 impl Site {
+    /// No agent runs yet.
     pub async fn start() -> Self {
         let (api, (emulator, aws)) = tokio::join!(ApiServer::start(), aws::emulated());
         for arguments in [
@@ -56,6 +57,14 @@ impl Site {
         let mut deployment = Deployment::start(folder, &aws, &configuration).await;
         deployment.ca = Some(ca);
         Self { api, aws, deployment, emulator }
+    }
+
+    /// The same with an agent of the name `agent` that has the rights for these options.
+    pub async fn with_agent(options: &[&str]) -> Self {
+        let mut site = Self::start().await;
+        site.grant(options).await;
+        site.agent("agent", options).await;
+        site
     }
 
     /// Gives the agent the rights that it says it needs with these options.

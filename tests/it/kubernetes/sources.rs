@@ -100,9 +100,7 @@ async fn conditions_become(site: &Site, object: &str, wanted: [&str; 3]) -> Valu
 
 #[tokio::test]
 async fn services_without_a_load_balancer_have_the_addresses_of_nodes_and_pods() {
-    let mut site = Site::start().await;
-    site.grant(&["--source", "service"]).await;
-    site.agent("agent", &["--source", "service"]).await;
+    let site = Site::with_agent(&["--source", "service"]).await;
     for (name, address) in [("node-1", "203.0.113.1"), ("node-2", "203.0.113.2")] {
         let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name } });
         site.api.apply(&node.to_string()).await;
@@ -152,10 +150,7 @@ async fn services_without_a_load_balancer_have_the_addresses_of_nodes_and_pods()
 
 #[tokio::test]
 async fn custom_kinds_are_waited_for_and_read_when_they_come() {
-    let mut site = Site::start().await;
-    let options = ["--source", "f5-virtualserver,f5-transportserver,nginx-virtualserver"];
-    site.grant(&options).await;
-    site.agent("agent", &options).await;
+    let mut site = Site::with_agent(&["--source", "f5-virtualserver,f5-transportserver,nginx-virtualserver"]).await;
     let agent = site.deployment.agent_of("agent");
     agent.process.says("virtualservers.k8s.nginx.org").await;
     site.api.apply(OTHER_CRDS).await;

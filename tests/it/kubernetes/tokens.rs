@@ -143,9 +143,7 @@ async fn what_the_api_server_signs_is_taken_and_every_other_token_is_refused() {
 /// The whole way: agents as processes, over TLS.
 #[tokio::test]
 async fn an_agent_with_another_s_token_is_refused_and_says_why() {
-    let mut site = Site::start().await;
-    site.grant(&["--source", "service"]).await;
-    site.agent("agent", &["--source", "service"]).await;
+    let mut site = Site::with_agent(&["--source", "service"]).await;
     for (name, cluster, audience, why, in_words) in [
         ("for-the-api-server", "dev-east", None, "WRONG_AUDIENCE", "the token is meant for somebody else"),
         ("for-another-cluster", "dev-west", Some("zonefold"), "OTHER_CLUSTER", "dev-east"),
