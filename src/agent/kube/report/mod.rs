@@ -74,22 +74,32 @@ struct Told {
 #[derive(Default)]
 struct Open {
     ready: BTreeMap<TouchedObject, BTreeSet<KeyHash>>,
+    /// Those of them that something is wrong with.
+    wrong: BTreeSet<TouchedObject>,
     /// What was refused, and when it is tried again.
     set_aside: BTreeMap<TouchedObject, (Instant, BTreeSet<KeyHash>)>,
 }
 
 impl Open {
     /// Takes note of what has news.
-    fn take_in(&mut self, touched: BTreeMap<TouchedObject, BTreeSet<KeyHash>>) {
-        for (object, new) in touched {
-            match self.set_aside.get_mut(&object) {
-                Some((_, aside)) => aside.extend(new),
-                None => self.ready.entry(object).or_default().extend(new),
+    fn take_in(&mut self, touched: BTreeMap<TouchedObject, BTreeSet<KeyHash>>, shared: &Shared) {
+        let now = Instant::now();
+        let due: Vec<_> =
+            self.set_aside.extract_if(.., |_, (at, _)| *at <= now).map(|(object, (_, new))| (object, new)).collect();
+        for (object, new) in touched.into_iter().chain(due) {
+            if let Some((_, aside)) = self.set_aside.get_mut(&object) {
+                aside.extend(new);
+                continue;
+            }
+            let all = self.ready.entry(object.clone()).or_default();
+            all.extend(new);
+            let mut statuses = all.iter();
+            if shared.read(|state| statuses.any(|hash| state.statuses.get(hash).is_some_and(|status| words::is_wrong(&status)))) {
+                self.wrong.insert(object);
+            } else {
+                self.wrong.remove(&object);
             }
         }
-        let now = Instant::now();
-        let due = self.set_aside.extract_if(.., |_, (at, _)| *at <= now);
-        self.ready.extend(due.map(|(object, (_, new))| (object, new)));
     }
 
     /// Returns when something that was set aside is due.
@@ -101,15 +111,10 @@ impl Open {
     }
 
     /// The next object: one that something is wrong with, else any.
-    fn next(&mut self, shared: &Shared) -> Option<(TouchedObject, BTreeSet<KeyHash>)> {
-        let is_wrong = |new: &BTreeSet<KeyHash>| {
-            shared.read(|state| new.iter().filter_map(|hash| state.statuses.get(hash)).any(|status| words::is_wrong(&status)))
-        };
-        let ready = &mut self.ready;
-        let wrong = ready.iter().find(|(_, new)| is_wrong(new)).map(|(object, _)| object.clone());
-        match wrong {
-            Some(object) => ready.remove_entry(&object),
-            None => ready.pop_first(),
+    fn next(&mut self) -> Option<(TouchedObject, BTreeSet<KeyHash>)> {
+        match self.wrong.pop_first() {
+            Some(object) => self.ready.remove_entry(&object),
+            None => self.ready.pop_first(),
         }
     }
 }
@@ -128,8 +133,8 @@ pub async fn run(reporter: Reporter, shared: Arc<Shared>) {
                 () = open.until_due() => {}
             }
         }
-        open.take_in(shared.take(|state| state.statuses.take_touched()));
-        let Some((object, new)) = open.next(&shared) else { continue };
+        open.take_in(shared.take(|state| state.statuses.take_touched()), &shared);
+        let Some((object, new)) = open.next() else { continue };
         let Some(source) = SourceKind::parse(&object.source).filter(|source| reporter.sources.contains(source)) else { continue };
         if new.is_empty() && source != SourceKind::DnsEndpoint {
             continue;
