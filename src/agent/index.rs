@@ -205,8 +205,6 @@ impl From<BTreeSet<KeyHash>> for Keys {
 pub struct Index {
     endpoints: BTreeMap<KeyHash, Held>,
     objects: BTreeMap<ObjectRef, ObjectEntry>,
-    /// The namespaces that were ever seen: each is held once.
-    namespaces: BTreeSet<ArcStr>,
     /// Objects with a host that waits for its first targets, and why: their sources cannot be complete.
     waiting: BTreeMap<ObjectRef, String>,
     digest: SetDigest,
@@ -219,7 +217,6 @@ impl Index {
         Self {
             endpoints: BTreeMap::new(),
             objects: BTreeMap::new(),
-            namespaces: BTreeSet::new(),
             waiting: BTreeMap::new(),
             digest: SetDigest::default(),
             sources: sources.into_iter().map(|kind| (kind, SourceEntry::default())).collect(),
@@ -228,7 +225,7 @@ impl Index {
 
     /// Takes an object as it is now.
     pub fn apply(&mut self, object: &ObjectRef, origin: &ArcStr, extraction: Extraction) -> Vec<IndexChange> {
-        let object = &ObjectRef { namespace: self.shared(&object.namespace), ..object.clone() };
+        let object = &ObjectRef { namespace: self.shared_namespace(object), ..object.clone() };
         let mut changes = Vec::new();
         let mut warnings: Vec<String> = extraction.warnings.into_iter().map(|warning| warning.message).collect();
         let mut keys = BTreeSet::new();
@@ -395,13 +392,11 @@ impl Index {
         self.endpoints.range(KeyHash(first)..=KeyHash(last))
     }
 
-    /// The same text, held once for all objects of a namespace.
-    fn shared(&mut self, namespace: &ArcStr) -> ArcStr {
-        if let Some(known) = self.namespaces.get(namespace) {
-            return known.clone();
-        }
-        self.namespaces.insert(namespace.clone());
-        namespace.clone()
+    /// The namespace of an object; held once for all objects that a source has there.
+    fn shared_namespace(&self, object: &ObjectRef) -> ArcStr {
+        let first = ObjectRef { name: ArcStr::new(), ..object.clone() };
+        let neighbour = self.objects.range(first..).next().map(|(neighbour, _)| neighbour);
+        neighbour.filter(|neighbour| neighbour.namespace == object.namespace).unwrap_or(object).namespace.clone()
     }
 
     fn put(&mut self, hash: KeyHash, mut endpoint: Endpoint, object: &ObjectRef, origin: &ArcStr) -> Option<IndexChange> {

@@ -55,7 +55,6 @@ pub const NODES: Resource = built_in("", "nodes", "Node");
 pub const ENDPOINT_SLICES: Resource = built_in("discovery.k8s.io", "endpointslices", "EndpointSlice");
 /// What decides which of several agents leads.
 pub const LEASES: Resource = built_in("coordination.k8s.io", "leases", "Lease");
-/// Namespaces; of them only kube-system is read, for its UID.
 /// Namespaces: kube-system for its UID, and all for their labels where a Gateway selects by them.
 pub const NAMESPACES: Resource = built_in("", "namespaces", "Namespace");
 

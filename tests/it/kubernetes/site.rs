@@ -69,10 +69,7 @@ impl Site {
 
     /// Gives the agent the rights that it says it needs with these options.
     pub async fn grant(&self, options: &[&str]) {
-        let mut command = zonefold(&self.deployment.folder.path(""), ["agent", "rbac"]);
-        let output = command.args(options).output().await.unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        self.api.apply(&String::from_utf8(output.stdout).unwrap()).await;
+        self.api.apply(&self.said_by(&["agent", "rbac"], options).await).await;
     }
 
     /// Runs the agent of the cluster, with a token for the broker and one for the API server.
@@ -173,7 +170,12 @@ impl Site {
     /// `zonefold agent release` with these arguments.
     pub async fn release(&self, agent: &str, arguments: &[&str]) -> String {
         let url = format!("http://{}", self.deployment.agent_http(agent));
-        let mut command = zonefold(&self.deployment.folder.path(""), ["agent", "release", "--agent", &url]);
+        self.said_by(&["agent", "release", "--agent", &url], arguments).await
+    }
+
+    /// What a command prints; it has to go well.
+    async fn said_by(&self, command: &[&str], arguments: &[&str]) -> String {
+        let mut command = zonefold(&self.deployment.folder.path(""), command);
         let output = command.args(arguments).output().await.unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()

@@ -9,7 +9,7 @@ use crate::support::aws::names_beside_the_apex;
 use crate::support::wait::eventually;
 
 /// What an operator of F5's and of NGINX's controllers has installed, as far as the agent is concerned.
-const OTHER_CRDS: &str = include_str!("other_crds.yaml");
+const OTHER_CRDS: &str = "tests/it/kubernetes/other_crds.yaml";
 
 /// Asks as the agent.
 const AS_AGENT: &str = "--as=system:serviceaccount:zonefold:zonefold-agent";
@@ -153,8 +153,7 @@ async fn custom_kinds_are_waited_for_and_read_when_they_come() {
     let mut site = Site::with_agent(&["--source", "f5-virtualserver,f5-transportserver,nginx-virtualserver"]).await;
     let agent = site.deployment.agent_of("agent");
     agent.process.says("virtualservers.k8s.nginx.org").await;
-    site.api.apply(OTHER_CRDS).await;
-    site.api.kubectl(&["wait", "--for", "condition=Established", "crd", "--all", "--timeout", "60s"]).await;
+    site.api.install_crd(&repository(OTHER_CRDS)).await;
 
     let [virtual_server, transport, nginx] = ["f5", "transport", "nginx"].map(host);
     let object = |api_version: &str, kind: &str, name: &str, spec: Value| {

@@ -10,7 +10,7 @@ use tokio::process::Command;
 
 use super::authority::{Authority, Files};
 use super::folder::TestFolder;
-use super::network::free_address;
+use super::network::{free_address, post_json};
 use super::process::{Process, clean, listening};
 use super::wait::eventually;
 
@@ -208,11 +208,7 @@ impl ApiServer {
 
     /// Lets the database forget its history up to a revision.
     pub async fn forget(&self, revision: u64) {
-        let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new()).build_http::<String>();
-        let body = json!({ "revision": revision, "physical": true }).to_string();
-        let request = http::Request::post(format!("http://{}/v3/kv/compaction", self.etcd_address)).body(body).unwrap();
-        let answer = client.request(request).await.unwrap();
-        assert!(answer.status().is_success(), "{answer:?}");
+        post_json(self.etcd_address, "/v3/kv/compaction", &json!({ "revision": revision, "physical": true })).await;
     }
 }
 
