@@ -55,7 +55,12 @@ fn cluster() -> ClusterId {
 }
 
 fn contribution(endpoint: Endpoint) -> Contribution {
-    Contribution { cluster: cluster(), arrival: 1, wish: interpret(&endpoint).ok().map(Arc::new), endpoint: Arc::new(endpoint) }
+    Contribution {
+        cluster: cluster(),
+        arrival: 1,
+        wish: interpret(&endpoint).ok().map(Arc::new),
+        endpoint: Arc::new(endpoint),
+    }
 }
 
 /// What Route 53 holds of an endpoint that we made.
@@ -63,12 +68,19 @@ fn observed(zone: &ZoneContext, endpoint: &Endpoint) -> BTreeMap<RecordKey, Obse
     let wish = interpret(endpoint).expect("a valid endpoint");
     let sets = wish.record_sets(zone.zone(), zone.default_ttl_secs);
     let owner = Ownership { cluster: cluster(), batch: BatchId(uuid::Uuid::nil()) };
-    let held = sets.iter().map(|set| (set.key.clone(), Observed { raw: set.to_raw(), owner: Some(owner.clone()), drift: None }));
+    let held = sets.iter().map(|set| {
+        (set.key.clone(), Observed { raw: set.to_raw(), owner: Some(owner.clone()), drift: None })
+    });
     held.collect()
 }
 
 /// Claims and plans one name whose targets have changed: a DELETE and a CREATE.
-fn plan_name(zone: &ZoneContext, name: &DnsName, wanted: &[Contribution], observed: &BTreeMap<RecordKey, Observed>) -> Vec<Unit> {
+fn plan_name(
+    zone: &ZoneContext,
+    name: &DnsName,
+    wanted: &[Contribution],
+    observed: &BTreeMap<RecordKey, Observed>,
+) -> Vec<Unit> {
     let settlement = settle(zone, name, Some(&cluster()), wanted);
     let planned = plan(&PlanInput {
         zone,
@@ -148,8 +160,8 @@ fn hash_packed_endpoint(bencher: Bencher<'_, '_>) {
 /// Names of one zone, as the books of a zone keep them in order.
 #[divan::bench]
 fn compare_names(bencher: Bencher<'_, '_>) {
-    let [one, other] =
-        ["web-17.shop.env-1.example.com", "web-18.shop.env-1.example.com"].map(|name| DnsName::parse(name).expect("a name"));
+    let [one, other] = ["web-17.shop.env-1.example.com", "web-18.shop.env-1.example.com"]
+        .map(|name| DnsName::parse(name).expect("a name"));
     bencher.bench(|| black_box(&one).cmp(black_box(&other)));
 }
 

@@ -7,7 +7,9 @@ use prost::Message as _;
 use zonefold::agent::index::{Index, IndexChange};
 use zonefold::agent::manifests::documents;
 use zonefold::agent::session::publisher::{Identity, Publisher};
-use zonefold::agent::sources::{ExtractOptions, Extraction, Object, ObjectRef, SourceKind, extract};
+use zonefold::agent::sources::{
+    ExtractOptions, Extraction, Object, ObjectRef, SourceKind, extract,
+};
 use zonefold::wire::v1::{self, agent_message, broker_message};
 
 const MOST_MESSAGES: usize = 24;
@@ -48,7 +50,8 @@ pub fn run(data: &[u8]) {
 }
 
 fn hold(wishes: &mut Wishes, messages: Vec<v1::BrokerMessage>, turns: usize, moves: usize) {
-    let identity = Identity { cluster: "east".into(), kube_system_uid: "u".into(), instance_id: "i".into() };
+    let identity =
+        Identity { cluster: "east".into(), kube_system_uid: "u".into(), instance_id: "i".into() };
     let mut publisher = Publisher::new(identity);
     let mut book = Book::default();
     publisher.hello(&wishes.index);
@@ -86,9 +89,12 @@ struct Wishes {
 impl Wishes {
     fn read() -> Self {
         let objects = documents::read(OBJECTS.as_bytes()).objects;
-        let read = |object: &Object| (object.reference().clone(), extract(object, ExtractOptions::default()));
+        let read = |object: &Object| {
+            (object.reference().clone(), extract(object, ExtractOptions::default()))
+        };
         let objects: Vec<_> = objects.iter().map(|placed| read(&placed.object)).collect();
-        let mut wishes = Self { index: Index::new(SourceKind::ALL), keys: 0, objects, is_gone: true };
+        let mut wishes =
+            Self { index: Index::new(SourceKind::ALL), keys: 0, objects, is_gone: true };
         for at in 0..wishes.objects.len() {
             wishes.apply(at);
         }
@@ -151,7 +157,10 @@ impl Book {
             let bytes = message.encoded_len();
             match message.message.expect("the agent says something") {
                 agent_message::Message::Changes(changes) => {
-                    assert!(bytes <= self.message_bytes || changes.operations.len() == 1, "{bytes}");
+                    assert!(
+                        bytes <= self.message_bytes || changes.operations.len() == 1,
+                        "{bytes}"
+                    );
                     assert!(!changes.operations.is_empty());
                     self.next_seq(changes.seq);
                     let items = changes.operations.len() as u64;
@@ -159,8 +168,12 @@ impl Book {
                     self.items -= items;
                 }
                 agent_message::Message::SnapshotBegin(begin) => self.next_seq(begin.seq),
-                agent_message::Message::SnapshotChunk(chunk) => assert!(bytes <= self.message_bytes || chunk.puts.len() == 1),
-                agent_message::Message::KeyVersions(_) => assert!(bytes <= self.message_bytes, "{bytes}"),
+                agent_message::Message::SnapshotChunk(chunk) => {
+                    assert!(bytes <= self.message_bytes || chunk.puts.len() == 1)
+                }
+                agent_message::Message::KeyVersions(_) => {
+                    assert!(bytes <= self.message_bytes, "{bytes}")
+                }
                 agent_message::Message::Hello(_) => panic!("Hello comes once"),
                 _ => {}
             }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use zonefold::adapters::auth::{Identities, Identity, KeySource, KnownCallers, ServiceAccount, usable_keys};
+use zonefold::adapters::auth::{
+    Identities, Identity, KeySource, KnownCallers, ServiceAccount, usable_keys,
+};
 use zonefold::core::ids::ClusterId;
 use zonefold::core::time::Timestamp;
 use zonefold::ports::{Callers as _, Clock, Shown};
@@ -44,8 +46,15 @@ fn site() -> Site {
         name: "agent".to_owned(),
         keys: KeySource::File(file),
     };
-    let identity = Identity { service_account: Some(account), certificate: Some("east.test".to_owned()), token_sha256: None };
-    let identities = Identities { shared_token_sha256: None, clusters: vec![(ClusterId::parse("east").unwrap(), identity)] };
+    let identity = Identity {
+        service_account: Some(account),
+        certificate: Some("east.test".to_owned()),
+        token_sha256: None,
+    };
+    let identities = Identities {
+        shared_token_sha256: None,
+        clusters: vec![(ClusterId::parse("east").unwrap(), identity)],
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     Site { runtime, callers: KnownCallers::new(identities, Arc::new(Noon)) }
 }
@@ -56,9 +65,15 @@ pub fn run(data: &[u8]) {
     match choice % 4 {
         0 => check_token(String::from_utf8_lossy(rest).into_owned()),
         1 => {
-            let (header, claims) = rest.split_at(rest.iter().position(|octet| *octet == b'\n').unwrap_or(rest.len()));
+            let (header, claims) =
+                rest.split_at(rest.iter().position(|octet| *octet == b'\n').unwrap_or(rest.len()));
             let claims = claims.strip_prefix(b"\n").unwrap_or(claims);
-            check_token(format!("{}.{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims), "A".repeat(86)));
+            check_token(format!(
+                "{}.{}.{}",
+                URL_SAFE_NO_PAD.encode(header),
+                URL_SAFE_NO_PAD.encode(claims),
+                "A".repeat(86)
+            ));
         }
         2 => check_certificate(rest),
         _ => match usable_keys(rest) {
@@ -71,7 +86,9 @@ pub fn run(data: &[u8]) {
 /// Nobody can sign for the issuer, and what is refused is not repeated.
 fn check_token(token: String) {
     let shown = Shown { bearer: Some(token.clone()), certificate: None };
-    let refused = SITE.with_borrow(|site| site.runtime.block_on(site.callers.prove(&shown))).expect_err("nobody has the key");
+    let refused = SITE
+        .with_borrow(|site| site.runtime.block_on(site.callers.prove(&shown)))
+        .expect_err("nobody has the key");
     assert!(refused.message.len() < MOST_SAID, "{}", refused.message);
     assert!(token.len() < 32 || !refused.message.contains(&token), "{}", refused.message);
 }

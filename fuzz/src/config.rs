@@ -24,7 +24,8 @@ fn check_config(config: &Config) {
         }
     }
     let json = shown.to_string();
-    let again = Config::parse(&json, "shown.json").unwrap_or_else(|error| panic!("{error}\n{json}"));
+    let again =
+        Config::parse(&json, "shown.json").unwrap_or_else(|error| panic!("{error}\n{json}"));
     assert_eq!(again, *config);
 }
 
@@ -37,7 +38,9 @@ fn check_error(error: &ConfigError, text: &str) {
     for problem in problems {
         assert!(!problem.reason.is_empty() && !problem.remedy.is_empty());
         assert!(said.contains(&problem.reason) && said.contains(&problem.remedy));
-        let Place::Text { line, column } = problem.place else { panic!("nothing was laid over the file: {problem:?}") };
+        let Place::Text { line, column } = problem.place else {
+            panic!("nothing was laid over the file: {problem:?}")
+        };
         assert!((1..=lines + 1).contains(&line) && column >= 1, "{problem:?} in {lines} lines");
     }
 }

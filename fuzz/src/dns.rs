@@ -35,7 +35,8 @@ thread_local! {
 
 fn server() -> OfflineNameServer {
     let sets: Vec<_> = serde_json::from_str(RECORDS).unwrap();
-    let changes: Vec<_> = sets.into_iter().map(|set| RecordChange { action: ChangeAction::Create, set }).collect();
+    let changes: Vec<_> =
+        sets.into_iter().map(|set| RecordChange { action: ChangeAction::Create, set }).collect();
     assert!(write_changes(&changes).contains(OFFLINE_ZONE));
     OfflineNameServer::new(DnsName::parse("example.com").unwrap(), &changes).unwrap()
 }

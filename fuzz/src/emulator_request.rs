@@ -2,7 +2,9 @@
 
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Uri};
-use zonefold::emulator::offline::{Target, read_changes, read_claim, read_other_bodies, read_target, write_changes};
+use zonefold::emulator::offline::{
+    Target, read_changes, read_claim, read_other_bodies, read_target, write_changes,
+};
 
 /// The first byte says what the bytes after it are.
 pub fn run(data: &[u8]) {
@@ -41,7 +43,11 @@ fn check_target(choice: usize, target: &str) {
 /// The first line is the authorization, the second the date, the third the token.
 fn check_headers(text: &str) {
     let mut headers = HeaderMap::new();
-    let names = [AUTHORIZATION, HeaderName::from_static("x-amz-date"), HeaderName::from_static("x-amz-security-token")];
+    let names = [
+        AUTHORIZATION,
+        HeaderName::from_static("x-amz-date"),
+        HeaderName::from_static("x-amz-security-token"),
+    ];
     for (name, line) in names.into_iter().zip(text.split('\n')) {
         if let Ok(value) = HeaderValue::from_str(line) {
             headers.insert(name, value);

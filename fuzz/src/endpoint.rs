@@ -48,8 +48,14 @@ pub fn run(data: &[u8]) {
             wish,
         });
     }
-    let Some(name) = contributions.iter().find_map(|contribution| Some(contribution.wish.as_ref()?.name.clone())) else { return };
-    contributions.retain(|contribution| contribution.wish.as_ref().is_none_or(|wish| wish.name == name));
+    let Some(name) = contributions
+        .iter()
+        .find_map(|contribution| Some(contribution.wish.as_ref()?.name.clone()))
+    else {
+        return;
+    };
+    contributions
+        .retain(|contribution| contribution.wish.as_ref().is_none_or(|wish| wish.name == name));
     check_plan(&name, &contributions);
 }
 
@@ -79,10 +85,17 @@ fn check_plan(name: &DnsName, contributions: &[Contribution]) {
     while let Some(parent) = apex.parent() {
         apex = parent;
     }
-    let placement = Placement { account: AccountId::parse("111111111111").unwrap(), zone: ZoneId::parse("Z1").unwrap() };
+    let placement = Placement {
+        account: AccountId::parse("111111111111").unwrap(),
+        zone: ZoneId::parse("Z1").unwrap(),
+    };
     let zone = ZoneContext { placement, apex, default_ttl_secs: DEFAULT_TTL_SECS };
     for contribution in contributions {
-        for set in contribution.wish.iter().flat_map(|wish| wish.record_sets(zone.zone(), DEFAULT_TTL_SECS)) {
+        for set in contribution
+            .wish
+            .iter()
+            .flat_map(|wish| wish.record_sets(zone.zone(), DEFAULT_TTL_SECS))
+        {
             check_canonical(&set);
         }
     }
@@ -95,7 +108,9 @@ fn check_plan(name: &DnsName, contributions: &[Contribution]) {
     let turned: Vec<Contribution> = contributions.iter().rev().cloned().collect();
     let other = settle(&scene.zone, name, None, &turned);
     assert_eq!(other.holder, settlement.holder);
-    let sets = |settlement: &Settlement| settlement.desired.values().map(|desired| desired.set.clone()).collect::<Vec<_>>();
+    let sets = |settlement: &Settlement| {
+        settlement.desired.values().map(|desired| desired.set.clone()).collect::<Vec<_>>()
+    };
     assert_eq!(sets(&other), sets(&settlement), "the order of arrival in memory does not matter");
 }
 
@@ -130,14 +145,21 @@ impl Scene<'_> {
                 wire: folder.finish(),
             };
             let observed = |key: &RecordKey| self.observed.get(key).cloned();
-            let checked = check(&batch, &self.zone, ZonePolicy::Sync, DriftPolicy::Repair, observed);
+            let checked =
+                check(&batch, &self.zone, ZonePolicy::Sync, DriftPolicy::Repair, observed);
             assert_eq!(checked, Ok(()), "{unit:?}");
         }
         for change in plan.units.iter().flat_map(|unit| &unit.changes) {
-            let owner = Some(Ownership { cluster: change.cause.cluster.clone(), batch: BatchId(Default::default()) });
+            let owner = Some(Ownership {
+                cluster: change.cause.cluster.clone(),
+                batch: BatchId(Default::default()),
+            });
             match &change.after {
                 Some(raw) => {
-                    self.observed.insert(change.key.clone(), Observed { raw: raw.clone(), owner, drift: None });
+                    self.observed.insert(
+                        change.key.clone(),
+                        Observed { raw: raw.clone(), owner, drift: None },
+                    );
                 }
                 None => {
                     self.observed.remove(&change.key);

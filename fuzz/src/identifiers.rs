@@ -62,15 +62,25 @@ fn check_store_url(text: &str) {
     // Tabs and line breaks are no part of a URL, so what they part comes together.
     let shows_it = |shown: &str| shown.replace(['\t', '\n', '\r'], "").contains(SECRET);
     let given = match text.split_once('@') {
-        Some((inside, rest)) if !shows_it(text) => format!("postgres://user:{SECRET}{inside}{SECRET}@{rest}"),
+        Some((inside, rest)) if !shows_it(text) => {
+            format!("postgres://user:{SECRET}{inside}{SECRET}@{rest}")
+        }
         _ => text.to_owned(),
     };
     if !shows_it(text) {
         let in_file = config::StoreUrl::new(&given);
-        assert!(!shows_it(&format!("{in_file} {in_file:?} {}", serde_json::to_string(&in_file).unwrap())), "{in_file}");
+        assert!(
+            !shows_it(&format!(
+                "{in_file} {in_file:?} {}",
+                serde_json::to_string(&in_file).unwrap()
+            )),
+            "{in_file}"
+        );
     }
     match given.parse::<StoreUrl>() {
-        Ok(url) if given.starts_with("postgres") => assert!(shows_it(text) || !shows_it(&format!("{url} {url:?}")), "{url}"),
+        Ok(url) if given.starts_with("postgres") => {
+            assert!(shows_it(text) || !shows_it(&format!("{url} {url:?}")), "{url}")
+        }
         Ok(url) => assert!(url.to_string().starts_with("sqlite:")),
         Err(error) => assert!(!shows_it(&error.to_string())),
     }

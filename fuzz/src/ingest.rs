@@ -31,7 +31,11 @@ pub fn run(data: &[u8]) {
 }
 
 async fn hold(messages: &[v1::AgentMessage], choice: usize) {
-    let limits = Limits { max_message_bytes: MESSAGE_BYTES, snapshot_items: MOST_SNAPSHOT_ITEMS, ..Limits::default() };
+    let limits = Limits {
+        max_message_bytes: MESSAGE_BYTES,
+        snapshot_items: MOST_SNAPSHOT_ITEMS,
+        ..Limits::default()
+    };
     let cluster = ClusterId::parse("east").unwrap();
     let mut session = OfflineSession::new(cluster, EnvironmentId::parse("dev").unwrap(), limits);
     let mut book = Book::default();
@@ -69,7 +73,9 @@ impl Book {
                 self.unacked += changes.operations.len() as u64;
                 self.keys += changes.operations.len();
             }
-            Some(agent_message::Message::SnapshotBegin(begin)) => self.last_seq = self.last_seq.max(begin.seq),
+            Some(agent_message::Message::SnapshotBegin(begin)) => {
+                self.last_seq = self.last_seq.max(begin.seq)
+            }
             Some(agent_message::Message::SnapshotChunk(chunk)) => self.keys += chunk.puts.len(),
             _ => {}
         }
@@ -81,18 +87,31 @@ impl Book {
         for answer in &exchange.answers {
             match answer.message.as_ref().expect("the broker says something") {
                 broker_message::Message::Ack(ack) => {
-                    assert!(ack.seq > self.last_acked && ack.seq <= self.last_seq, "{} after {}", ack.seq, self.last_acked);
+                    assert!(
+                        ack.seq > self.last_acked && ack.seq <= self.last_seq,
+                        "{} after {}",
+                        ack.seq,
+                        self.last_acked
+                    );
                     self.last_acked = ack.seq;
                     self.unacked -= u64::from(ack.credits.unwrap().items);
                 }
                 broker_message::Message::BucketRequest(request) => {
-                    assert!(request.buckets.iter().all(|bucket| *bucket < 256) && request.buckets.is_sorted());
+                    assert!(
+                        request.buckets.iter().all(|bucket| *bucket < 256)
+                            && request.buckets.is_sorted()
+                    );
                 }
                 broker_message::Message::BodyRequest(request) => {
-                    assert!(request.key_hashes.len() % 32 == 0 && request.key_hashes.len() < MESSAGE_BYTES as usize);
+                    assert!(
+                        request.key_hashes.len() % 32 == 0
+                            && request.key_hashes.len() < MESSAGE_BYTES as usize
+                    );
                 }
                 broker_message::Message::Verdicts(verdicts) => {
-                    assert!(verdicts.verdicts.iter().all(|verdict| verdict.reason == "MALFORMED" && !verdict.message.is_empty()));
+                    assert!(verdicts.verdicts.iter().all(
+                        |verdict| verdict.reason == "MALFORMED" && !verdict.message.is_empty()
+                    ));
                 }
                 broker_message::Message::DiffRequest(_) | broker_message::Message::Pong(_) => {}
                 other => panic!("a session by itself does not say {other:?}"),
@@ -120,7 +139,8 @@ fn mend(messages: &mut [v1::AgentMessage]) {
             }
             Some(agent_message::Message::SnapshotBegin(begin)) => {
                 number(&mut begin.seq, &mut seq);
-                open = (begin.count == 0 && begin.root_digest.is_empty()).then(|| (at, SetDigest::default()));
+                open = (begin.count == 0 && begin.root_digest.is_empty())
+                    .then(|| (at, SetDigest::default()));
             }
             Some(agent_message::Message::SnapshotChunk(chunk)) => {
                 for put in &mut chunk.puts {
@@ -129,10 +149,13 @@ fn mend(messages: &mut [v1::AgentMessage]) {
                     }
                 }
             }
-            Some(agent_message::Message::Heartbeat(heartbeat)) if heartbeat.through_seq == 0 => heartbeat.through_seq = seq,
+            Some(agent_message::Message::Heartbeat(heartbeat)) if heartbeat.through_seq == 0 => {
+                heartbeat.through_seq = seq
+            }
             Some(agent_message::Message::SnapshotEnd(_)) => {
                 if let Some((at, digest)) = open.take()
-                    && let Some(agent_message::Message::SnapshotBegin(begin)) = &mut messages[at].message
+                    && let Some(agent_message::Message::SnapshotBegin(begin)) =
+                        &mut messages[at].message
                 {
                     begin.count = digest.count();
                     begin.root_digest = Bytes::copy_from_slice(&digest.root());

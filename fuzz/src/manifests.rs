@@ -3,7 +3,9 @@
 use arcstr::ArcStr;
 use zonefold::agent::index::Index;
 use zonefold::agent::manifests::documents::{self, Documents};
-use zonefold::agent::sources::{ClusterIps, ExtractOptions, Extraction, SourceKind, Unknown, extract};
+use zonefold::agent::sources::{
+    ClusterIps, ExtractOptions, Extraction, SourceKind, Unknown, extract,
+};
 use zonefold::core::digest::SetDigest;
 
 /// The bytes are a file.
@@ -23,19 +25,27 @@ pub fn run(data: &[u8]) {
             index.apply(reference, &origin, extraction.clone());
             // The same once more says nothing, and neither does an object of which nothing can be told.
             assert_eq!(index.apply(reference, &origin, extraction), []);
-            let silent = Extraction { unknown: Unknown::WholeObject("no status".to_owned()), ..Extraction::default() };
+            let silent = Extraction {
+                unknown: Unknown::WholeObject("no status".to_owned()),
+                ..Extraction::default()
+            };
             assert_eq!(index.apply(reference, &origin, silent), []);
         }
         for placed in &read.objects {
             index.delete(placed.object.reference());
         }
-        assert!(index.iter().next().is_none() && *index.digest() == SetDigest::default(), "nothing is left");
+        assert!(
+            index.iter().next().is_none() && *index.digest() == SetDigest::default(),
+            "nothing is left"
+        );
     }
 }
 
 /// Every object and every error has a line of the file, in the order of the file.
 fn check_places(read: &Documents, data: &[u8]) {
-    let lines = 1 + data.iter().filter(|octet| matches!(octet, b'\n' | b'\r')).count() + unicode_breaks(data);
+    let lines = 1
+        + data.iter().filter(|octet| matches!(octet, b'\n' | b'\r')).count()
+        + unicode_breaks(data);
     let in_file = |line: usize| (1..=lines + 1).contains(&line);
     assert!(read.objects.iter().all(|placed| in_file(placed.line)));
     assert!(read.objects.is_sorted_by_key(|placed| placed.line));
@@ -56,7 +66,15 @@ fn check_extraction(source: SourceKind, extraction: &Extraction) {
     keys.dedup();
     assert_eq!(keys.len(), extraction.endpoints.len(), "one endpoint a key");
     for endpoint in &extraction.endpoints {
-        assert!(endpoint.key.source == source.as_str() && !endpoint.key.dns_name.is_empty() && !endpoint.targets.is_empty());
-        assert!(!endpoint.key.record_type.is_empty() && !endpoint.key.object.is_empty() && !endpoint.key.namespace.is_empty());
+        assert!(
+            endpoint.key.source == source.as_str()
+                && !endpoint.key.dns_name.is_empty()
+                && !endpoint.targets.is_empty()
+        );
+        assert!(
+            !endpoint.key.record_type.is_empty()
+                && !endpoint.key.object.is_empty()
+                && !endpoint.key.namespace.is_empty()
+        );
     }
 }

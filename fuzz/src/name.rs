@@ -12,7 +12,9 @@ pub fn run(data: &[u8]) {
     let read = DnsName::parse(first);
     match (&read, read_name(first)) {
         (Ok(name), Ok(theirs)) => assert_eq!(*name, theirs),
-        (Ok(_), Err(_)) => assert!(!first.is_ascii(), "the emulator takes no Unicode and all else: {first:?}"),
+        (Ok(_), Err(_)) => {
+            assert!(!first.is_ascii(), "the emulator takes no Unicode and all else: {first:?}")
+        }
         (Err(error), theirs) => {
             assert!(theirs.is_err());
             assert!(!error.to_string().is_empty());
@@ -29,7 +31,9 @@ pub fn run(data: &[u8]) {
 /// One name has one form, and each way to write it leads back to it.
 fn check_form(name: &DnsName) {
     let canonical = name.as_str();
-    assert!(canonical.is_ascii() && canonical.ends_with('.') && canonical.len() <= MAX_ESCAPED_CHARS);
+    assert!(
+        canonical.is_ascii() && canonical.ends_with('.') && canonical.len() <= MAX_ESCAPED_CHARS
+    );
     assert_eq!(DnsName::parse(canonical).unwrap(), *name);
     assert_eq!(DnsName::parse(&canonical.to_ascii_uppercase()).unwrap(), *name);
     assert_eq!(DnsName::parse(&name.to_string()).unwrap(), *name, "{name}");
@@ -58,7 +62,8 @@ fn check_family(name: &DnsName) {
 
 /// Route 53's order: label by label from the root, each with its dot; shorter first.
 fn check_order(a: &DnsName, b: &DnsName) {
-    let from_root = |name: &DnsName| name.labels().rev().map(|label| format!("{label}.")).collect::<Vec<_>>();
+    let from_root =
+        |name: &DnsName| name.labels().rev().map(|label| format!("{label}.")).collect::<Vec<_>>();
     let (labels_of_a, labels_of_b) = (from_root(a), from_root(b));
     assert_eq!(a.cmp(b), labels_of_a.cmp(&labels_of_b), "{a:?} and {b:?}");
     assert_eq!(a.cmp(b), b.cmp(a).reverse());

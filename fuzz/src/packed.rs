@@ -36,8 +36,11 @@ fn check_endpoint(data: &[u8]) {
 
 fn check_record(data: &[u8]) {
     let Ok(packed) = PackedRecord::from_bytes(data) else { return };
-    let key =
-        RecordKey { name: DnsName::parse("www.example.com").unwrap(), rtype: RecordType::A, set_identifier: Some("east".into()) };
+    let key = RecordKey {
+        name: DnsName::parse("www.example.com").unwrap(),
+        rtype: RecordType::A,
+        set_identifier: Some("east".into()),
+    };
     let raw = packed.unpack(&key);
     let again = PackedRecord::pack(&key, &raw);
     assert_eq!(again.unpack(&key), raw);

@@ -17,7 +17,8 @@ pub fn run(data: &[u8]) {
     let (name, zone, set_identifier) = (DnsName::parse(line()), DnsName::parse(line()), line());
     if let (Ok(name), Ok(zone)) = (name, zone) {
         let rtype = RecordType::ALL[choice % RecordType::ALL.len()];
-        let set_identifier = Some(set_identifier).filter(|text| !text.is_empty() && *text != "null");
+        let set_identifier =
+            Some(set_identifier).filter(|text| !text.is_empty() && *text != "null");
         check_blame(&name, &zone, rtype, set_identifier);
         check_sentences(&name, &zone, rtype, set_identifier.filter(|text| is_plain(text)));
     }
@@ -26,13 +27,19 @@ pub fn run(data: &[u8]) {
 /// Whatever the set identifier says, nobody else is blamed for its set.
 fn check_blame(name: &DnsName, zone: &DnsName, rtype: RecordType, set_identifier: Option<&str>) {
     let of = Subject { name: name.as_str(), rtype: rtype.as_str(), set_identifier };
-    let set = RawRecordSet { set_identifier: set_identifier.map(ArcStr::from), ..RawRecordSet::default() };
+    let set = RawRecordSet {
+        set_identifier: set_identifier.map(ArcStr::from),
+        ..RawRecordSet::default()
+    };
     let changes = [WireChange { action: Action::Create, set }];
     let sentences = sentences_about(&of, zone);
     for message in sentences.iter().cloned().chain([format!("[{}]", sentences.join(", "))]) {
         let found = culprits_of(&message, &changes);
         assert!(!found.is_empty());
-        assert!(found.iter().all(|culprit| culprit.name.as_ref().is_none_or(|blamed| blamed == name)), "{message}: {found:?}");
+        assert!(
+            found.iter().all(|culprit| culprit.name.as_ref().is_none_or(|blamed| blamed == name)),
+            "{message}: {found:?}"
+        );
     }
 }
 
@@ -45,17 +52,26 @@ fn check_text(text: &str) {
         let at = rest.find(&culprit.text).expect("each sentence stands behind the one before it");
         rest = &rest[at + culprit.text.len()..];
     }
-    let is_empty = |text: &str| text.trim().trim_start_matches('[').trim_end_matches(']').trim().is_empty();
+    let is_empty =
+        |text: &str| text.trim().trim_start_matches('[').trim_end_matches(']').trim().is_empty();
     assert!(!found.is_empty() || is_empty(text), "{text:?} blames nobody");
 }
 
 /// A set identifier that does not itself look like a part of Route 53's sentences, which do not quote it.
 fn is_plain(text: &str) -> bool {
-    !text.is_empty() && text != "null" && !text.contains(['\'', '"', ',', '[', ']']) && !text.contains(" cannot be created")
+    !text.is_empty()
+        && text != "null"
+        && !text.contains(['\'', '"', ',', '[', ']'])
+        && !text.contains(" cannot be created")
 }
 
 /// Each sentence about a set, alone and among the others, blames that set.
-fn check_sentences(name: &DnsName, zone: &DnsName, rtype: RecordType, set_identifier: Option<&str>) {
+fn check_sentences(
+    name: &DnsName,
+    zone: &DnsName,
+    rtype: RecordType,
+    set_identifier: Option<&str>,
+) {
     let of = Subject { name: name.as_str(), rtype: rtype.as_str(), set_identifier };
     let sentences = sentences_about(&of, zone);
     for sentence in &sentences {
@@ -63,9 +79,15 @@ fn check_sentences(name: &DnsName, zone: &DnsName, rtype: RecordType, set_identi
         assert_eq!(found.len(), 1, "{sentence}: {found:?}");
         assert_eq!(found[0].name.as_ref(), Some(name), "{sentence}");
         assert!(found[0].rtype.is_none_or(|found| found == rtype), "{sentence}");
-        assert!(found[0].set_identifier.as_deref().is_none_or(|found| Some(found) == set_identifier), "{sentence}");
+        assert!(
+            found[0].set_identifier.as_deref().is_none_or(|found| Some(found) == set_identifier),
+            "{sentence}"
+        );
     }
     let together = culprits(&format!("[{}]", sentences.join(", ")));
     assert_eq!(together.len(), sentences.len(), "{together:?}");
-    assert!(together.iter().zip(&sentences).all(|(culprit, sentence)| culprit.text == *sentence), "{together:?}");
+    assert!(
+        together.iter().zip(&sentences).all(|(culprit, sentence)| culprit.text == *sentence),
+        "{together:?}"
+    );
 }

@@ -33,7 +33,9 @@ pub fn run(data: &[u8]) {
 fn query<T: DeserializeOwned>(text: &str) -> Option<T> {
     let request = Request::get(format!("/api/v1/x?{text}")).body(()).ok()?;
     let (mut parts, ()) = request.into_parts();
-    let read = Params::<T>::from_request_parts(&mut parts, &()).now_or_never().expect("a query is there as a whole");
+    let read = Params::<T>::from_request_parts(&mut parts, &())
+        .now_or_never()
+        .expect("a query is there as a whole");
     match read {
         Ok(Params(params)) => Some(params),
         Err(error) => {
@@ -44,7 +46,9 @@ fn query<T: DeserializeOwned>(text: &str) -> Option<T> {
 }
 
 /// A cursor is given back as it was taken.
-fn check_cursor<P: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(cursor: Option<Cursor<P>>) {
+fn check_cursor<P: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(
+    cursor: Option<Cursor<P>>,
+) {
     let Some(cursor) = cursor else { return };
     let text = cursor.to_string();
     assert!(text.bytes().all(|octet| octet.is_ascii_hexdigit()));
@@ -55,7 +59,10 @@ fn check_texts(text: &str) {
     if let Ok(name) = identifier::<DnsName>(text) {
         assert_eq!(identifier::<DnsName>(&name.to_string()).unwrap(), name);
     }
-    for shown in [identifier::<ClusterId>(text).map(|id| id.to_string()), identifier::<ZoneId>(text).map(|id| id.to_string())] {
+    for shown in [
+        identifier::<ClusterId>(text).map(|id| id.to_string()),
+        identifier::<ZoneId>(text).map(|id| id.to_string()),
+    ] {
         match shown {
             Ok(shown) => assert_eq!(shown, text),
             Err(error) => assert!(!error.to_string().is_empty()),
@@ -66,7 +73,10 @@ fn check_texts(text: &str) {
         assert!((1..=Limit::MAX).contains(&limit.get()));
     }
     if let Ok(time) = serde_json::from_value::<Time>(value()) {
-        assert_eq!(serde_json::from_value::<Time>(serde_json::to_value(time).unwrap()).unwrap(), time);
+        assert_eq!(
+            serde_json::from_value::<Time>(serde_json::to_value(time).unwrap()).unwrap(),
+            time
+        );
     }
     check_cursor(serde_json::from_value::<Cursor<RecordKey>>(value()).ok());
     check_cursor(serde_json::from_value::<Cursor<AccountId>>(value()).ok());

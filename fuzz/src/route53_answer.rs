@@ -30,13 +30,19 @@ fn check_answer(asked: Asked, answer: &Route53Answer, body_bytes: usize) {
         (Asked::Records, Route53Answer::Records(page)) => {
             assert!(page.sets.len() <= body_bytes);
             for raw in &page.sets {
-                assert_eq!(through_the_sdk(raw).as_ref(), Some(raw), "a DELETE repeats what was answered");
+                assert_eq!(
+                    through_the_sdk(raw).as_ref(),
+                    Some(raw),
+                    "a DELETE repeats what was answered"
+                );
                 if let Ok(set) = raw.canonical() {
                     check_canonical(&set);
                 }
             }
         }
-        (Asked::Change, Route53Answer::Accepted(receipt)) => assert!(receipt.change_id.len() <= body_bytes),
+        (Asked::Change, Route53Answer::Accepted(receipt)) => {
+            assert!(receipt.change_id.len() <= body_bytes)
+        }
         (Asked::Status, Route53Answer::InSync(_)) => {}
         (asked, answer) => panic!("{asked:?} was answered with {answer:?}"),
     }
@@ -49,7 +55,9 @@ fn check_error(status: u16, error: &CallError) {
             assert!(status < 500, "{error}");
             let _read = culprits(message);
         }
-        CallError::Expired | CallError::Denied { .. } | CallError::NotFound { .. } => assert!(status < 500, "{error}"),
+        CallError::Expired | CallError::Denied { .. } | CallError::NotFound { .. } => {
+            assert!(status < 500, "{error}")
+        }
         CallError::NotSent { .. } => panic!("it was answered: {error}"),
         CallError::Throttled | CallError::Busy | CallError::Unknown { .. } => {}
     }

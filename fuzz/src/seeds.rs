@@ -28,17 +28,32 @@ pub fn all(repository: &Path) -> std::io::Result<Seeds> {
     let read = |path: &str| std::fs::read_to_string(repository.join(path));
     let mut seeds = Seeds::new();
     let manifests = examples(&repository.join("examples/clusters"))?;
-    let endpoints: Vec<Endpoint> = manifests.iter().flat_map(|text| endpoints_of(text.as_bytes())).collect();
+    let endpoints: Vec<Endpoint> =
+        manifests.iter().flat_map(|text| endpoints_of(text.as_bytes())).collect();
     let sets: Vec<RawRecordSet> = serde_json::from_str(SETS).unwrap_or_default();
     let captured = read("tests/data/route53-errors.jsonl")?;
     let messages: Vec<String> = captured.lines().filter_map(message_of).collect();
 
-    seeds.insert("manifests", manifests.iter().map(|text| text.clone().into_bytes()).chain([MORE_MANIFESTS.into()]).collect());
-    seeds.insert("config", yaml_blocks(&read("docs/configuration.md")?).into_iter().chain(texts(CONFIGURATIONS)).collect());
+    seeds.insert(
+        "manifests",
+        manifests
+            .iter()
+            .map(|text| text.clone().into_bytes())
+            .chain([MORE_MANIFESTS.into()])
+            .collect(),
+    );
+    seeds.insert(
+        "config",
+        yaml_blocks(&read("docs/configuration.md")?)
+            .into_iter()
+            .chain(texts(CONFIGURATIONS))
+            .collect(),
+    );
     seeds.insert("name", texts(NAMES));
     seeds.insert("identifiers", texts(IDENTIFIERS));
     seeds.insert("values", values());
-    seeds.insert("record_set", sets.iter().filter_map(|set| serde_json::to_vec(set).ok()).collect());
+    seeds
+        .insert("record_set", sets.iter().filter_map(|set| serde_json::to_vec(set).ok()).collect());
     seeds.insert("endpoint", endpoint_seeds(&endpoints));
     seeds.insert("packed", packed_seeds(&endpoints, &sets));
     seeds.insert("ingest", ingest_seeds(&endpoints));
@@ -80,7 +95,10 @@ fn examples(folder: &Path) -> std::io::Result<Vec<String>> {
 
 fn endpoints_of(manifest: &[u8]) -> Vec<Endpoint> {
     let objects = documents::read(manifest).objects;
-    objects.iter().flat_map(|placed| extract(&placed.object, ExtractOptions::default()).endpoints).collect()
+    objects
+        .iter()
+        .flat_map(|placed| extract(&placed.object, ExtractOptions::default()).endpoints)
+        .collect()
 }
 
 fn yaml_blocks(page: &str) -> Vec<Vec<u8>> {
@@ -91,41 +109,64 @@ fn yaml_blocks(page: &str) -> Vec<Vec<u8>> {
 /// A captured message with something in the place of what it speaks of.
 fn message_of(line: &str) -> Option<String> {
     let row: serde_json::Value = serde_json::from_str(line).ok()?;
-    let message = row["message"].as_str()?.replace("{name}", "www.example.com.").replace("{name as sent}", "www.example.com");
+    let message = row["message"]
+        .as_str()?
+        .replace("{name}", "www.example.com.")
+        .replace("{name as sent}", "www.example.com");
     Some(message.replace("{type}", "A").replace("{zone}", "example.com.").replace("{sid}", "east"))
 }
 
 fn values() -> Vec<Vec<u8>> {
-    let choice = |rtype: &RecordType| RecordType::ALL.iter().position(|known| known == rtype).unwrap_or(0);
+    let choice =
+        |rtype: &RecordType| RecordType::ALL.iter().position(|known| known == rtype).unwrap_or(0);
     VALUES.iter().map(|(rtype, value)| chosen(choice(rtype) as u8, value)).collect()
 }
 
 fn delimited<M: prost::Message>(choice: u8, messages: &[M]) -> Vec<u8> {
-    chosen(choice, messages.iter().flat_map(|message| message.encode_length_delimited_to_vec()).collect::<Vec<u8>>())
+    chosen(
+        choice,
+        messages
+            .iter()
+            .flat_map(|message| message.encode_length_delimited_to_vec())
+            .collect::<Vec<u8>>(),
+    )
 }
 
 fn endpoint_seeds(endpoints: &[Endpoint]) -> Vec<Vec<u8>> {
-    let mut seeds: Vec<Vec<u8>> = endpoints.iter().map(|endpoint| delimited(0, &[v1::Endpoint::from(endpoint)])).collect();
-    let mut wish = |rtype: &str, targets: &[&str], set_identifier: &str, properties: &[(&str, &str)]| {
-        let endpoint = Endpoint {
-            key: EndpointKey {
-                source: "dnsendpoint".into(),
-                namespace: "shop".into(),
-                object: "web".into(),
-                dns_name: "www.example.com".into(),
-                record_type: rtype.into(),
-                set_identifier: set_identifier.into(),
-            },
-            targets: targets.iter().map(|target| ArcStr::from(*target)).collect(),
-            ttl_secs: Some(60),
-            properties: properties.iter().map(|(name, value)| (ArcStr::from(*name), ArcStr::from(*value))).collect(),
+    let mut seeds: Vec<Vec<u8>> =
+        endpoints.iter().map(|endpoint| delimited(0, &[v1::Endpoint::from(endpoint)])).collect();
+    let mut wish =
+        |rtype: &str, targets: &[&str], set_identifier: &str, properties: &[(&str, &str)]| {
+            let endpoint = Endpoint {
+                key: EndpointKey {
+                    source: "dnsendpoint".into(),
+                    namespace: "shop".into(),
+                    object: "web".into(),
+                    dns_name: "www.example.com".into(),
+                    record_type: rtype.into(),
+                    set_identifier: set_identifier.into(),
+                },
+                targets: targets.iter().map(|target| ArcStr::from(*target)).collect(),
+                ttl_secs: Some(60),
+                properties: properties
+                    .iter()
+                    .map(|(name, value)| (ArcStr::from(*name), ArcStr::from(*value)))
+                    .collect(),
+            };
+            let other = Endpoint {
+                key: EndpointKey { object: "api".into(), ..endpoint.key.clone() },
+                ..endpoint.clone()
+            };
+            seeds.push(delimited(2, &[v1::Endpoint::from(&endpoint), v1::Endpoint::from(&other)]));
         };
-        let other = Endpoint { key: EndpointKey { object: "api".into(), ..endpoint.key.clone() }, ..endpoint.clone() };
-        seeds.push(delimited(2, &[v1::Endpoint::from(&endpoint), v1::Endpoint::from(&other)]));
-    };
     wish("A", &["192.0.2.1"], "east", &[("aws/weight", "10")]);
     wish("A", &["192.0.2.1"], "east", &[("aws/region", "eu-central-1")]);
-    wish("A", &["192.0.2.1"], "east", &[("aws/failover", "PRIMARY"), ("aws/health-check-id", "abc")]);
+    wish(
+        "A",
+        &["192.0.2.1"],
+        "east",
+        &[("aws/failover", "PRIMARY"), ("aws/health-check-id", "abc")],
+    );
     wish("AAAA", &["2001:db8::1"], "east", &[("aws/multi-value-answer", "true")]);
     wish(
         "TXT",
@@ -133,17 +174,45 @@ fn endpoint_seeds(endpoints: &[Endpoint]) -> Vec<Vec<u8>> {
         "east",
         &[("aws/geolocation-country-code", "DE"), ("aws/geolocation-subdivision-code", "BY")],
     );
-    wish("A", &["192.0.2.1"], "east", &[("aws/geoproximity-coordinates", "49.22,-74.01"), ("aws/geoproximity-bias", "-9")]);
-    wish("A", &["192.0.2.1"], "east", &[("aws/cidr-collection-id", "c"), ("aws/cidr-location-name", "*")]);
-    wish("CNAME", &["lb-1.eu-central-1.elb.amazonaws.com"], "", &[("aws/evaluate-target-health", "false")]);
-    wish("CNAME", &["other.example.com"], "", &[("alias", "true"), ("aws/target-hosted-zone", "Z1")]);
-    wish("MX", &["10 mail.example.com", "20 mail2.example.com"], "", &[("zonefold/visibility", "private")]);
+    wish(
+        "A",
+        &["192.0.2.1"],
+        "east",
+        &[("aws/geoproximity-coordinates", "49.22,-74.01"), ("aws/geoproximity-bias", "-9")],
+    );
+    wish(
+        "A",
+        &["192.0.2.1"],
+        "east",
+        &[("aws/cidr-collection-id", "c"), ("aws/cidr-location-name", "*")],
+    );
+    wish(
+        "CNAME",
+        &["lb-1.eu-central-1.elb.amazonaws.com"],
+        "",
+        &[("aws/evaluate-target-health", "false")],
+    );
+    wish(
+        "CNAME",
+        &["other.example.com"],
+        "",
+        &[("alias", "true"), ("aws/target-hosted-zone", "Z1")],
+    );
+    wish(
+        "MX",
+        &["10 mail.example.com", "20 mail2.example.com"],
+        "",
+        &[("zonefold/visibility", "private")],
+    );
     seeds
 }
 
 fn packed_seeds(endpoints: &[Endpoint], sets: &[RawRecordSet]) -> Vec<Vec<u8>> {
-    let mut seeds: Vec<Vec<u8>> =
-        endpoints.iter().step_by(3).map(|endpoint| PackedEndpoint::pack(endpoint).as_bytes().to_vec()).collect();
+    let mut seeds: Vec<Vec<u8>> = endpoints
+        .iter()
+        .step_by(3)
+        .map(|endpoint| PackedEndpoint::pack(endpoint).as_bytes().to_vec())
+        .collect();
     for set in sets {
         seeds.extend(set.key().ok().map(|key| PackedRecord::pack(&key, set).as_bytes().to_vec()));
     }
@@ -160,43 +229,82 @@ fn from_agent(message: agent_message::Message) -> v1::AgentMessage {
 
 fn ingest_seeds(endpoints: &[Endpoint]) -> Vec<Vec<u8>> {
     use agent_message::Message;
-    let put = |endpoint: &Endpoint| v1::Put { endpoint: Some(endpoint.into()), version: Default::default() };
+    let put = |endpoint: &Endpoint| v1::Put {
+        endpoint: Some(endpoint.into()),
+        version: Default::default(),
+    };
     let operation = |operation| v1::Operation { operation: Some(operation) };
     let put_all = |endpoints: &[Endpoint]| {
-        let operations = endpoints.iter().map(|endpoint| operation(operation::Operation::Put(put(endpoint)))).collect();
+        let operations = endpoints
+            .iter()
+            .map(|endpoint| operation(operation::Operation::Put(put(endpoint))))
+            .collect();
         from_agent(Message::Changes(v1::Changes { seq: 0, operations }))
     };
     let del = |endpoint: &Endpoint| {
         let version_seen = version_to_wire(&endpoint.version());
-        let del = v1::Del { key: Some((&endpoint.key).into()), version_seen, cause: v1::del::Cause::ObjectDeleted.into() };
-        from_agent(Message::Changes(v1::Changes { seq: 0, operations: vec![operation(operation::Operation::Del(del))] }))
+        let del = v1::Del {
+            key: Some((&endpoint.key).into()),
+            version_seen,
+            cause: v1::del::Cause::ObjectDeleted.into(),
+        };
+        from_agent(Message::Changes(v1::Changes {
+            seq: 0,
+            operations: vec![operation(operation::Operation::Del(del))],
+        }))
     };
-    let source = |synced| v1::SourceState { kind: "ingress".to_owned(), synced, last_error: String::new() };
+    let source =
+        |synced| v1::SourceState { kind: "ingress".to_owned(), synced, last_error: String::new() };
     let heartbeat = |synced, root: &'static [u8]| {
         let root_digest = root.into();
-        from_agent(Message::Heartbeat(v1::Heartbeat { through_seq: 0, count: 0, root_digest, sources: vec![source(synced)] }))
+        from_agent(Message::Heartbeat(v1::Heartbeat {
+            through_seq: 0,
+            count: 0,
+            root_digest,
+            sources: vec![source(synced)],
+        }))
     };
     let mut by_name = endpoints.to_vec();
     by_name.sort_by(|a, b| a.key.dns_name.cmp(&b.key.dns_name));
     let snapshot = |by_name: bool, endpoints: &[Endpoint]| {
-        let begin = v1::SnapshotBegin { seq: 0, count: 0, root_digest: Default::default(), by_name };
+        let begin =
+            v1::SnapshotBegin { seq: 0, count: 0, root_digest: Default::default(), by_name };
         let mut messages = vec![from_agent(Message::SnapshotBegin(begin))];
         for part in endpoints.chunks(3) {
-            messages.push(from_agent(Message::SnapshotChunk(v1::SnapshotChunk { puts: part.iter().map(put).collect() })));
+            messages.push(from_agent(Message::SnapshotChunk(v1::SnapshotChunk {
+                puts: part.iter().map(put).collect(),
+            })));
         }
-        messages.push(from_agent(Message::SnapshotEnd(v1::SnapshotEnd { sources: vec![source(true)] })));
+        messages.push(from_agent(Message::SnapshotEnd(v1::SnapshotEnd {
+            sources: vec![source(true)],
+        })));
         messages
     };
-    let buckets = |buckets: &[u8]| from_agent(Message::BucketDigests(v1::BucketDigests { digests: buckets.to_vec().into() }));
-    let keys = |entries: Vec<u8>, last| from_agent(Message::KeyVersions(v1::KeyVersions { entries: entries.into(), last }));
+    let buckets = |buckets: &[u8]| {
+        from_agent(Message::BucketDigests(v1::BucketDigests { digests: buckets.to_vec().into() }))
+    };
+    let keys = |entries: Vec<u8>, last| {
+        from_agent(Message::KeyVersions(v1::KeyVersions { entries: entries.into(), last }))
+    };
     let entry = |endpoint: &Endpoint| [endpoint.key.hash().0, endpoint.version().0].concat();
-    let (Some(first), Some(last)) = (endpoints.first(), endpoints.last()) else { return Vec::new() };
+    let (Some(first), Some(last)) = (endpoints.first(), endpoints.last()) else {
+        return Vec::new();
+    };
     let bucket = first.key.hash().0[0];
     vec![
-        delimited(0xff, &[put_all(&endpoints[..1]), heartbeat(true, b""), del(first), heartbeat(true, b"")]),
+        delimited(
+            0xff,
+            &[put_all(&endpoints[..1]), heartbeat(true, b""), del(first), heartbeat(true, b"")],
+        ),
         delimited(
             0,
-            &[put_all(endpoints), heartbeat(true, b"x"), buckets(&[bucket]), keys(Vec::new(), true), put_all(&endpoints[..2])],
+            &[
+                put_all(endpoints),
+                heartbeat(true, b"x"),
+                buckets(&[bucket]),
+                keys(Vec::new(), true),
+                put_all(&endpoints[..2]),
+            ],
         ),
         delimited(
             1,
@@ -210,7 +318,13 @@ fn ingest_seeds(endpoints: &[Endpoint]) -> Vec<Vec<u8>> {
         ),
         delimited(0, &snapshot(true, &by_name[..by_name.len().min(9)])),
         delimited(3, &snapshot(false, &endpoints[..endpoints.len().min(5)])),
-        delimited(0, &[from_agent(Message::Ping(v1::Ping { nonce: 7 })), from_agent(Message::Pong(v1::Pong { nonce: 7 }))]),
+        delimited(
+            0,
+            &[
+                from_agent(Message::Ping(v1::Ping { nonce: 7 })),
+                from_agent(Message::Pong(v1::Pong { nonce: 7 })),
+            ],
+        ),
     ]
 }
 
@@ -230,17 +344,49 @@ fn agent_seeds(endpoints: &[Endpoint]) -> Vec<Vec<u8>> {
     };
     let ack = |seq| say(Message::Ack(v1::Ack { seq, credits }));
     let buckets = |buckets: Vec<u32>| say(Message::BucketRequest(v1::BucketRequest { buckets }));
-    let bodies = |key_hashes: Vec<u8>| say(Message::BodyRequest(v1::BodyRequest { key_hashes: key_hashes.into(), last: true }));
-    let drain = v1::GoAway { reason: v1::go_away::Reason::Drain.into(), reconnect_after_ms: 500, detail: String::new() };
+    let bodies = |key_hashes: Vec<u8>| {
+        say(Message::BodyRequest(v1::BodyRequest { key_hashes: key_hashes.into(), last: true }))
+    };
+    let drain = v1::GoAway {
+        reason: v1::go_away::Reason::Drain.into(),
+        reconnect_after_ms: 500,
+        detail: String::new(),
+    };
     let hashes = endpoints.iter().take(3).flat_map(|endpoint| endpoint.key.hash().0).collect();
     // The first byte says when the agent speaks, the second when an object moves.
-    let session = |turns, moves, messages: &[v1::BrokerMessage]| chosen(turns, delimited(moves, messages));
+    let session =
+        |turns, moves, messages: &[v1::BrokerMessage]| chosen(turns, delimited(moves, messages));
     vec![
         session(0xff, 0, &[welcome(v1::welcome::Mode::Snapshot, 0), ack(1), ack(2)]),
-        session(0xff, 3, &[welcome(v1::welcome::Mode::Resume, 4_096), ack(1), say(Message::DiffRequest(v1::DiffRequest {}))]),
-        session(4, 2, &[welcome(v1::welcome::Mode::Diff, 1 << 17), buckets((0..256).collect()), bodies(hashes), ack(1)]),
-        session(2, 1, &[welcome(v1::welcome::Mode::Diff, 1), buckets(vec![]), say(Message::GoAway(drain))]),
-        session(0, 0, &[say(Message::Ping(v1::Ping { nonce: 1 })), say(Message::Pong(v1::Pong { nonce: 1 }))]),
+        session(
+            0xff,
+            3,
+            &[
+                welcome(v1::welcome::Mode::Resume, 4_096),
+                ack(1),
+                say(Message::DiffRequest(v1::DiffRequest {})),
+            ],
+        ),
+        session(
+            4,
+            2,
+            &[
+                welcome(v1::welcome::Mode::Diff, 1 << 17),
+                buckets((0..256).collect()),
+                bodies(hashes),
+                ack(1),
+            ],
+        ),
+        session(
+            2,
+            1,
+            &[welcome(v1::welcome::Mode::Diff, 1), buckets(vec![]), say(Message::GoAway(drain))],
+        ),
+        session(
+            0,
+            0,
+            &[say(Message::Ping(v1::Ping { nonce: 1 })), say(Message::Pong(v1::Pong { nonce: 1 }))],
+        ),
     ]
 }
 
@@ -256,7 +402,8 @@ fn status_seeds(endpoints: &[Endpoint]) -> Vec<Vec<u8>> {
         at_ms,
         ..v1::EndpointStatus::default()
     };
-    let statuses: Vec<_> = endpoints.iter().zip(1..).map(|(endpoint, at_ms)| status(endpoint, at_ms)).collect();
+    let statuses: Vec<_> =
+        endpoints.iter().zip(1..).map(|(endpoint, at_ms)| status(endpoint, at_ms)).collect();
     let batch = |statuses: &[v1::EndpointStatus], replay_done| v1::StatusBatch {
         statuses: statuses.to_vec(),
         replay_done,
@@ -267,7 +414,10 @@ fn status_seeds(endpoints: &[Endpoint]) -> Vec<Vec<u8>> {
     vec![
         delimited(1, &[batch(some, true), batch(few, false)]),
         delimited(3, &[batch(some, false), batch(few, true)]),
-        delimited(2, &[batch(some, false), v1::StatusBatch { replay_scope: scope, ..batch(few, true) }]),
+        delimited(
+            2,
+            &[batch(some, false), v1::StatusBatch { replay_scope: scope, ..batch(few, true) }],
+        ),
         vec![7; 64],
     ]
 }
@@ -277,7 +427,10 @@ fn document(root: &str, content: &str) -> String {
 }
 
 fn answer_seeds(sets: &[RawRecordSet], messages: &[String]) -> Vec<Vec<u8>> {
-    let changes: Vec<_> = sets.iter().map(|set| RecordChange { action: ChangeAction::Create, set: set.clone() }).collect();
+    let changes: Vec<_> = sets
+        .iter()
+        .map(|set| RecordChange { action: ChangeAction::Create, set: set.clone() })
+        .collect();
     let written = write_changes(&changes);
     let written_sets: String = written
         .split("<ResourceRecordSet>")
@@ -287,8 +440,10 @@ fn answer_seeds(sets: &[RawRecordSet], messages: &[String]) -> Vec<Vec<u8>> {
         .collect();
     let next = "<IsTruncated>true</IsTruncated><NextRecordName>z.</NextRecordName><NextRecordType>A</NextRecordType>\
                 <NextRecordIdentifier>east</NextRecordIdentifier><MaxItems>300</MaxItems>";
-    let records =
-        document("ListResourceRecordSetsResponse", &format!("<ResourceRecordSets>{written_sets}</ResourceRecordSets>{next}"));
+    let records = document(
+        "ListResourceRecordSetsResponse",
+        &format!("<ResourceRecordSets>{written_sets}</ResourceRecordSets>{next}"),
+    );
     let zone = "<HostedZone><Id>/hostedzone/Z1</Id><Name>example.com.</Name><CallerReference>r</CallerReference><Config><Comment>c\
                 </Comment><PrivateZone>false</PrivateZone></Config><ResourceRecordSetCount>2</ResourceRecordSetCount></HostedZone>";
     let zones = format!(
@@ -307,37 +462,75 @@ fn answer_seeds(sets: &[RawRecordSet], messages: &[String]) -> Vec<Vec<u8>> {
         chosen(3 + 5 * 5, "<html>502 Bad Gateway</html>"),
     ];
     let escape = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;");
-    for (code, message) in [("InvalidChangeBatch", 3), ("InvalidInput", 5), ("Throttling", 0), ("PriorRequestNotComplete", 1)] {
+    for (code, message) in [
+        ("InvalidChangeBatch", 3),
+        ("InvalidInput", 5),
+        ("Throttling", 0),
+        ("PriorRequestNotComplete", 1),
+    ] {
         let message = messages.get(message).map(|text| escape(text)).unwrap_or_default();
-        let error =
-            format!("<Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error><RequestId>r</RequestId>");
+        let error = format!(
+            "<Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error><RequestId>r</RequestId>"
+        );
         seeds.push(chosen(3 + 5, document("ErrorResponse", &error)));
     }
-    let listed: String = messages.iter().take(4).map(|text| format!("<Message>{}</Message>", escape(text))).collect();
-    seeds.push(chosen(3 + 5, document("InvalidChangeBatch", &format!("<Messages>{listed}</Messages><RequestId>r</RequestId>"))));
+    let listed: String = messages
+        .iter()
+        .take(4)
+        .map(|text| format!("<Message>{}</Message>", escape(text)))
+        .collect();
+    seeds.push(chosen(
+        3 + 5,
+        document(
+            "InvalidChangeBatch",
+            &format!("<Messages>{listed}</Messages><RequestId>r</RequestId>"),
+        ),
+    ));
     seeds
 }
 
 fn refusal_seeds(messages: &[String]) -> Vec<Vec<u8>> {
-    let mut seeds: Vec<Vec<u8>> = messages.iter().filter(|text| text.len() < 400).map(|text| chosen(0, text)).collect();
+    let mut seeds: Vec<Vec<u8>> =
+        messages.iter().filter(|text| text.len() < 400).map(|text| chosen(0, text)).collect();
     seeds.push(chosen(1, "www.example.com\nexample.com\neast"));
     seeds.push(chosen(16, "*.example.com\nexample.com\na b"));
-    seeds.push(chosen(0, format!("[{}]", messages.iter().take(5).cloned().collect::<Vec<_>>().join(", "))));
+    seeds.push(chosen(
+        0,
+        format!("[{}]", messages.iter().take(5).cloned().collect::<Vec<_>>().join(", ")),
+    ));
     seeds
 }
 
 fn request_seeds(sets: &[RawRecordSet]) -> Vec<Vec<u8>> {
-    let changes: Vec<_> = sets.iter().map(|set| RecordChange { action: ChangeAction::Delete, set: set.clone() }).collect();
-    let mut seeds: Vec<Vec<u8>> = changes.iter().map(|change| chosen(0, write_changes(std::slice::from_ref(change)))).collect();
+    let changes: Vec<_> = sets
+        .iter()
+        .map(|set| RecordChange { action: ChangeAction::Delete, set: set.clone() })
+        .collect();
+    let mut seeds: Vec<Vec<u8>> = changes
+        .iter()
+        .map(|change| chosen(0, write_changes(std::slice::from_ref(change))))
+        .collect();
     seeds.push(chosen(0, write_changes(&changes)));
     let zone = "<Name>example.com</Name><CallerReference>r</CallerReference><HostedZoneConfig><Comment>c</Comment><PrivateZone>true\
                 </PrivateZone></HostedZoneConfig>";
     seeds.push(chosen(0, document("CreateHostedZoneRequest", zone)));
     let tags = "<AddTags><Tag><Key>a</Key><Value>b</Value></Tag></AddTags><RemoveTagKeys><Key>c</Key></RemoveTagKeys>";
     seeds.push(chosen(0, document("ChangeTagsForResourceRequest", tags)));
-    seeds.push(chosen(0, document("ListTagsForResourcesRequest", "<ResourceIds><ResourceId>Z1</ResourceId></ResourceIds>")));
-    seeds.push(chosen(0, "Action=AssumeRole&RoleArn=arn%3Aaws%3Aiam%3A%3A111111111111%3Arole%2Fa&RoleSessionName=b"));
-    seeds.push(chosen(2, "/2013-04-01/hostedzone/Z1/rrset?name=%5C052.example.com.&type=A&maxitems=300"));
+    seeds.push(chosen(
+        0,
+        document(
+            "ListTagsForResourcesRequest",
+            "<ResourceIds><ResourceId>Z1</ResourceId></ResourceIds>",
+        ),
+    ));
+    seeds.push(chosen(
+        0,
+        "Action=AssumeRole&RoleArn=arn%3Aaws%3Aiam%3A%3A111111111111%3Arole%2Fa&RoleSessionName=b",
+    ));
+    seeds.push(chosen(
+        2,
+        "/2013-04-01/hostedzone/Z1/rrset?name=%5C052.example.com.&type=A&maxitems=300",
+    ));
     seeds.push(chosen(6, "/2013-04-01/hostedzone/%2Fhostedzone%2FZ1/rrset/"));
     seeds.push(chosen(2, "/2013-04-01/tags/hostedzone/Z1"));
     seeds.push(chosen(
@@ -355,7 +548,10 @@ fn row_seeds(sets: &[RawRecordSet]) -> Vec<Vec<u8>> {
     seeds.push(chosen(1, page_of(&[row, (Some(-1), None, None, Some(9))])));
     seeds.push(chosen(2, "a.example.com\neast\na-b.example.com\n"));
     seeds.push(chosen(3, r#"{"outcome":"applied","change_id":"C1","request_id":null}"#));
-    seeds.push(chosen(3, r#"{"outcome":"refused","code":"InvalidInput","message":"m","request_id":"r"}"#));
+    seeds.push(chosen(
+        3,
+        r#"{"outcome":"refused","code":"InvalidInput","message":"m","request_id":"r"}"#,
+    ));
     if let Some(set) = sets.first().and_then(|set| serde_json::to_string(set).ok()) {
         let key = r#"{"source":"ingress","namespace":"shop","object":"web","dns_name":"www.example.com","record_type":"A","set_identifier":""}"#;
         seeds.push(chosen(
@@ -399,13 +595,19 @@ const SHOWN: &[(u8, &str)] = &[
         1,
         "{\"alg\":\"ES256\",\"kid\":\"k\"}\n{\"iss\":\"https://issuer\",\"sub\":\"system:serviceaccount:zonefold:agent\",\"aud\":[\"zonefold\"],\"exp\":1900000000}",
     ),
-    (1, "{\"alg\":\"none\"}\n{\"iss\":\"https://issuer\",\"sub\":\"s\",\"aud\":\"zonefold\",\"exp\":1.5,\"nbf\":2}"),
+    (
+        1,
+        "{\"alg\":\"none\"}\n{\"iss\":\"https://issuer\",\"sub\":\"s\",\"aud\":\"zonefold\",\"exp\":1.5,\"nbf\":2}",
+    ),
     (1, "{\"alg\":\"RS256\",\"crit\":[\"b64\"]}\n{}"),
     (
         3,
         "{\"keys\":[{\"kty\":\"RSA\",\"kid\":\"r\",\"alg\":\"RS256\",\"use\":\"sig\",\"n\":\"AQAB\",\"e\":\"AQAB\"},{\"kty\":\"oct\",\"k\":\"AAAA\"}]}",
     ),
-    (3, "{\"keys\":[{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\"}]}"),
+    (
+        3,
+        "{\"keys\":[{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\"}]}",
+    ),
 ];
 
 /// The names of a canonical form that is written differently.
@@ -456,7 +658,10 @@ const VALUES: &[(RecordType, &str)] = &[
     (RecordType::Spf, "\"v=spf1 -all\""),
     (RecordType::Srv, "10 5 5060 sip.example.com\n0 0 0 ."),
     (RecordType::Sshfp, "1 1 dd465c09cfa51fb45020cc83316fff21b9ec74ac"),
-    (RecordType::Svcb, "16 foo.example.com key667=\"hello\\\"world\" ech=AEj+DQ== no-default-alpn alpn=h2"),
+    (
+        RecordType::Svcb,
+        "16 foo.example.com key667=\"hello\\\"world\" ech=AEj+DQ== no-default-alpn alpn=h2",
+    ),
     (RecordType::Tlsa, "3 1 1 0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"),
     (RecordType::Txt, "\"a\\\"b\\\\c\\101\" \"second\"\nwithout quotes, b\u{fc}cher"),
 ];
@@ -471,7 +676,10 @@ const CONFIGURATIONS: &[&str] = &[
 
 const QUERIES: &[(u8, &str)] = &[
     (0, "cluster=dev-east&state=accepted&progress=in_sync&name=www.example.com&limit=5"),
-    (1, "cursor=7b226e616d65223a227777772e6578616d706c652e636f6d222c2274797065223a2241227d&limit=1000"),
+    (
+        1,
+        "cursor=7b226e616d65223a227777772e6578616d706c652e636f6d222c2274797065223a2241227d&limit=1000",
+    ),
     (2, "name=%2A.example.com&zone=Z1&cluster=east&cursor=3132"),
     (3, "environment=dev&account=111111111111&cursor=225a3122"),
     (4, "cursor=22646576"),

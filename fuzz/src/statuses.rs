@@ -6,7 +6,8 @@ use zonefold::agent::status::{StatusBook, progress_name, verdict_name};
 use zonefold::core::digest::SetDigest;
 use zonefold::core::endpoint::{EndpointKey, KeyHash, Version};
 use zonefold::wire::convert::{
-    key_hashes_from_wire, key_hashes_to_wire, key_versions_from_wire, key_versions_to_wire, status_hash,
+    key_hashes_from_wire, key_hashes_to_wire, key_versions_from_wire, key_versions_to_wire,
+    status_hash,
 };
 use zonefold::wire::v1::{EndpointStatus, StatusBatch};
 
@@ -18,22 +19,29 @@ pub fn run(data: &[u8]) {
     check_hash_lists(data);
     let Some((choice, rest)) = super::split_choice(data) else { return };
     let mut book = StatusBook::default();
-    for (number, batch) in super::delimited::<StatusBatch>(rest, MOST_BATCHES).into_iter().enumerate() {
+    for (number, batch) in
+        super::delimited::<StatusBatch>(rest, MOST_BATCHES).into_iter().enumerate()
+    {
         let replays = choice >> (number % 8) & 1 == 1;
         if replays {
             book.begin_replay();
         }
         let named: BTreeSet<KeyHash> = batch.statuses.iter().filter_map(hash_of).collect();
-        let (said, is_done, is_scoped) = (batch.statuses.len(), batch.replay_done, batch.replay_scope.is_some());
+        let (said, is_done, is_scoped) =
+            (batch.statuses.len(), batch.replay_done, batch.replay_scope.is_some());
         for transition in book.take(batch) {
             assert!(named.contains(&transition.key.hash()));
             assert!(
-                !verdict_name(transition.status.verdict()).is_empty() && !progress_name(transition.status.progress()).is_empty()
+                !verdict_name(transition.status.verdict()).is_empty()
+                    && !progress_name(transition.status.progress()).is_empty()
             );
         }
         assert!(named.iter().all(|hash| book.get(hash).is_some()), "what was said is held");
         if replays && is_done && !is_scoped {
-            assert!(book.iter().count() == named.len() && named.len() <= said, "a replay in one batch is all there is");
+            assert!(
+                book.iter().count() == named.len() && named.len() <= said,
+                "a replay in one batch is all there is"
+            );
         }
         check_digest(&book);
     }
@@ -53,7 +61,9 @@ fn check_digest(book: &StatusBook) {
         anew.insert(&hash_of(&status).expect("what is held has a key"), &status_hash(&status));
     }
     let held = book.held_digests();
-    assert!(held.is_empty() == anew.is_empty() && (held.is_empty() || held[..] == anew.to_bytes()[..]));
+    assert!(
+        held.is_empty() == anew.is_empty() && (held.is_empty() || held[..] == anew.to_bytes()[..])
+    );
 }
 
 fn check_hash_lists(data: &[u8]) {
@@ -61,7 +71,10 @@ fn check_hash_lists(data: &[u8]) {
         assert_eq!(key_hashes_to_wire(&hashes)[..], *data);
     }
     if let Ok(pairs) = key_versions_from_wire(data) {
-        assert_eq!(key_versions_to_wire(pairs.iter().map(|(key, version)| (key, version)))[..], *data);
+        assert_eq!(
+            key_versions_to_wire(pairs.iter().map(|(key, version)| (key, version)))[..],
+            *data
+        );
         let mut digest = SetDigest::default();
         pairs.iter().for_each(|(key, version)| digest.insert(key, version));
         assert_eq!(digest.differing(&digest.to_bytes()), Some(vec![]));

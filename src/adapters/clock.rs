@@ -13,7 +13,10 @@ pub struct AnchoredClock {
 
 impl AnchoredClock {
     /// Anchored at the system's time.
-    #[expect(clippy::disallowed_methods, reason = "the one clock from which all others take the time")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one clock from which all others take the time"
+    )]
     pub fn system() -> Self {
         Self::at(Timestamp(jiff::Timestamp::now().as_millisecond()))
     }

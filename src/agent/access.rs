@@ -28,7 +28,8 @@ impl Material {
     fn read(&self) -> Result<Vec<u8>, AccessError> {
         match self {
             Self::Given(bytes) => Ok(bytes.clone()),
-            Self::File(path) => std::fs::read(path).map_err(|reason| AccessError::Unreadable { path: path.clone(), reason }),
+            Self::File(path) => std::fs::read(path)
+                .map_err(|reason| AccessError::Unreadable { path: path.clone(), reason }),
         }
     }
 }
@@ -67,7 +68,9 @@ pub enum AccessError {
         reason: io::Error,
     },
     /// The address is not one.
-    #[error("the broker's address {url:?} is not a URL such as https://broker.example.com:7443: {reason}")]
+    #[error(
+        "the broker's address {url:?} is not a URL such as https://broker.example.com:7443: {reason}"
+    )]
     BadUrl {
         /// What was given.
         url: String,
@@ -75,13 +78,17 @@ pub enum AccessError {
         reason: String,
     },
     /// Plain HTTP over a network would show the token.
-    #[error("the broker's address {url:?} is plain http to another machine, which would show the token: use https")]
+    #[error(
+        "the broker's address {url:?} is plain http to another machine, which would show the token: use https"
+    )]
     PlainHttp {
         /// What was given.
         url: String,
     },
     /// A certificate is shown in a TLS handshake, and there is none.
-    #[error("the broker's address {url:?} is plain http, where no certificate can be shown: use https, or give a token only")]
+    #[error(
+        "the broker's address {url:?} is plain http, where no certificate can be shown: use https, or give a token only"
+    )]
     CertificateWithoutTls {
         /// What was given.
         url: String,
@@ -103,7 +110,9 @@ pub enum AccessError {
         reason: String,
     },
     /// The token cannot stand in a header.
-    #[error("the token contains characters that cannot stand in a header: read it again without line breaks")]
+    #[error(
+        "the token contains characters that cannot stand in a header: read it again without line breaks"
+    )]
     BadToken,
 }
 
@@ -161,7 +170,10 @@ impl Access {
         let of = TlsMaterial::read(&address)?;
         let channel = connect(&address.url, &of)?;
         authorization(&address)?;
-        Ok(Self(Way::Files(Arc::new(Files { address, made: Mutex::new(Made { of, channel, refused: None }) }))))
+        Ok(Self(Way::Files(Arc::new(Files {
+            address,
+            made: Mutex::new(Made { of, channel, refused: None }),
+        }))))
     }
 
     /// The connection and the token for a call that is made now.
@@ -172,7 +184,10 @@ impl Access {
     pub fn now(&self) -> Result<Broker, AccessError> {
         match &self.0 {
             Way::Fixed(broker) => Ok(broker.clone()),
-            Way::Files(files) => Ok(Broker { channel: files.channel(), authorization: authorization(&files.address)? }),
+            Way::Files(files) => Ok(Broker {
+                channel: files.channel(),
+                authorization: authorization(&files.address)?,
+            }),
         }
     }
 }
@@ -214,14 +229,17 @@ impl TlsMaterial {
 
 fn connect(url: &str, material: &TlsMaterial) -> Result<Channel, AccessError> {
     let bad_url = |reason: String| AccessError::BadUrl { url: url.to_owned(), reason };
-    let uri: Uri = url.parse().map_err(|error: http::uri::InvalidUri| bad_url(error.to_string()))?;
+    let uri: Uri =
+        url.parse().map_err(|error: http::uri::InvalidUri| bad_url(error.to_string()))?;
     let host = uri.host().ok_or_else(|| bad_url("it names no host".to_owned()))?;
     let endpoint = Endpoint::from(uri.clone())
         .initial_stream_window_size(1024 * 1024)
         .initial_connection_window_size(4 * 1024 * 1024)
         .connect_timeout(std::time::Duration::from_secs(10));
     let endpoint = match (uri.scheme_str(), &material.ca) {
-        (Some("http"), _) if !is_loopback_host(host) => return Err(AccessError::PlainHttp { url: url.to_owned() }),
+        (Some("http"), _) if !is_loopback_host(host) => {
+            return Err(AccessError::PlainHttp { url: url.to_owned() });
+        }
         (Some("http"), _) if material.certificate.is_some() => {
             return Err(AccessError::CertificateWithoutTls { url: url.to_owned() });
         }
@@ -231,7 +249,9 @@ fn connect(url: &str, material: &TlsMaterial) -> Result<Channel, AccessError> {
             if let Some((certificate, key)) = &material.certificate {
                 tls = tls.identity(Identity::from_pem(certificate, key));
             }
-            endpoint.tls_config(tls).map_err(|error| AccessError::BadTls { reason: innermost(&error) })?
+            endpoint
+                .tls_config(tls)
+                .map_err(|error| AccessError::BadTls { reason: innermost(&error) })?
         }
         (Some("https"), None) => return Err(AccessError::NoCa { url: url.to_owned() }),
         _ => return Err(bad_url("it starts neither with https:// nor with http://".to_owned())),
@@ -242,7 +262,8 @@ fn connect(url: &str, material: &TlsMaterial) -> Result<Channel, AccessError> {
 fn authorization(address: &BrokerAddress) -> Result<Option<MetadataValue<Ascii>>, AccessError> {
     let Some(token) = &address.token else { return Ok(None) };
     let token = String::from_utf8(token.read()?).map_err(|_| AccessError::BadToken)?;
-    let mut value: MetadataValue<Ascii> = format!("Bearer {}", token.trim()).parse().map_err(|_| AccessError::BadToken)?;
+    let mut value: MetadataValue<Ascii> =
+        format!("Bearer {}", token.trim()).parse().map_err(|_| AccessError::BadToken)?;
     value.set_sensitive(true);
     Ok(Some(value))
 }
@@ -274,7 +295,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_token_does_not_show() {
-        let access = Access::new(with_token("http://127.0.0.1:1", Material::text("secret-token"))).unwrap();
+        let access =
+            Access::new(with_token("http://127.0.0.1:1", Material::text("secret-token"))).unwrap();
         assert!(!format!("{:?}", access.now().unwrap().authorization).contains("secret-token"));
     }
 
@@ -282,7 +304,8 @@ mod tests {
     async fn a_token_in_a_file_is_read_anew_for_each_call() {
         let path = std::env::temp_dir().join(format!("zonefold-token-{}", uuid::Uuid::new_v4()));
         std::fs::write(&path, "first\n").unwrap();
-        let access = Access::new(with_token("http://127.0.0.1:1", Material::File(path.clone()))).unwrap();
+        let access =
+            Access::new(with_token("http://127.0.0.1:1", Material::File(path.clone()))).unwrap();
         let shown = || access.now().unwrap().authorization.unwrap().to_str().unwrap().to_owned();
         assert_eq!(shown(), "Bearer first");
         std::fs::write(&path, "second\n").unwrap();

@@ -40,7 +40,8 @@ struct Readiness {
 
 async fn ready(Extract(shared): Extract<Arc<Shared>>) -> Response {
     let reasons = shared.read(|state| {
-        let unlisted = (!state.index.listed()).then(|| "the sources were not read completely yet".to_owned());
+        let unlisted =
+            (!state.index.listed()).then(|| "the sources were not read completely yet".to_owned());
         let is_away = state.role != Role::StandsBy && !state.publisher.is_live();
         let away = is_away.then(|| "there is no session with the broker".to_owned());
         unlisted.into_iter().chain(away).collect::<Vec<_>>()
@@ -52,7 +53,11 @@ async fn ready(Extract(shared): Extract<Arc<Shared>>) -> Response {
 async fn metrics(Extract(shared): Extract<Arc<Shared>>) -> Response {
     let mut text = String::new();
     match encode(&mut text, &shared.read(registry)) {
-        Ok(()) => ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response(),
+        Ok(()) => (
+            [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")],
+            text,
+        )
+            .into_response(),
         Err(error) => {
             tracing::error!(%error, "the metrics could not be written");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
@@ -74,22 +79,54 @@ fn registry(state: &State) -> Registry {
         "Endpoints with a change that the broker has not made durable",
         state.publisher.outbox_len(),
     );
-    let kept = state.index.iter().filter(|(_, held)| held.standing.kept_because().is_some()).count();
-    gauge("kept_endpoints", "Endpoints that are kept although nothing that is seen asks for them", kept);
-    gauge("connected", "1 while a session with the broker stands", usize::from(state.publisher.is_live()));
-    gauge("leads", "1 while this agent is the one that speaks to the broker", usize::from(state.role != Role::StandsBy));
-    gauge("converged", "1 while the broker holds what the agent holds", usize::from(state.publisher.is_converged()));
-    gauge("warnings", "Things in objects that a person should look at", state.index.warnings().count());
-    gauge("session_epoch", "The number of the session", usize::try_from(state.publisher.epoch()).unwrap_or(usize::MAX));
+    let kept =
+        state.index.iter().filter(|(_, held)| held.standing.kept_because().is_some()).count();
+    gauge(
+        "kept_endpoints",
+        "Endpoints that are kept although nothing that is seen asks for them",
+        kept,
+    );
+    gauge(
+        "connected",
+        "1 while a session with the broker stands",
+        usize::from(state.publisher.is_live()),
+    );
+    gauge(
+        "leads",
+        "1 while this agent is the one that speaks to the broker",
+        usize::from(state.role != Role::StandsBy),
+    );
+    gauge(
+        "converged",
+        "1 while the broker holds what the agent holds",
+        usize::from(state.publisher.is_converged()),
+    );
+    gauge(
+        "warnings",
+        "Things in objects that a person should look at",
+        state.index.warnings().count(),
+    );
+    gauge(
+        "session_epoch",
+        "The number of the session",
+        usize::try_from(state.publisher.epoch()).unwrap_or(usize::MAX),
+    );
 
     let synced = Family::<[(&'static str, String); 1], Gauge>::default();
     for source in state.index.sources() {
         synced.get_or_create(&[("source", source.kind.to_string())]).set(i64::from(source.synced));
     }
-    registry.register("source_synced", "1 while absence from the source means that something is not wanted", synced);
+    registry.register(
+        "source_synced",
+        "1 while absence from the source means that something is not wanted",
+        synced,
+    );
     let verdicts = Family::<[(&'static str, &'static str); 2], Gauge>::default();
     for status in state.statuses.iter() {
-        let labels = [("verdict", verdict_name(status.verdict())), ("progress", progress_name(status.progress()))];
+        let labels = [
+            ("verdict", verdict_name(status.verdict())),
+            ("progress", progress_name(status.progress())),
+        ];
         verdicts.get_or_create(&labels).inc();
     }
     registry.register("statuses", "Endpoints by what became of them", verdicts);
@@ -126,21 +163,23 @@ struct StatusView {
 
 async fn endpoints(Extract(shared): Extract<Arc<Shared>>) -> Response {
     let views: Vec<EndpointView> = shared.read(|state| {
-        let view = |(hash, held): (&crate::core::endpoint::KeyHash, &super::index::Held)| EndpointView {
-            endpoint: held.endpoint.as_ref().clone(),
-            version: held.version.to_string(),
-            origin: held.origin.to_string(),
-            standing: held.standing.clone(),
-            acked: state.publisher.is_acked(hash),
-            status: state.statuses.get(hash).as_ref().map(StatusView::of),
-        };
+        let view =
+            |(hash, held): (&crate::core::endpoint::KeyHash, &super::index::Held)| EndpointView {
+                endpoint: held.endpoint.as_ref().clone(),
+                version: held.version.to_string(),
+                origin: held.origin.to_string(),
+                standing: held.standing.clone(),
+                acked: state.publisher.is_acked(hash),
+                status: state.statuses.get(hash).as_ref().map(StatusView::of),
+            };
         state.index.iter().map(view).collect()
     });
     Json(views).into_response()
 }
 
 async fn statuses(Extract(shared): Extract<Arc<Shared>>) -> Response {
-    let views: Vec<StatusView> = shared.read(|state| state.statuses.iter().map(|status| StatusView::of(&status)).collect());
+    let views: Vec<StatusView> =
+        shared.read(|state| state.statuses.iter().map(|status| StatusView::of(&status)).collect());
     Json(views).into_response()
 }
 

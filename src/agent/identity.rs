@@ -40,7 +40,9 @@ impl ClusterUid {
                 let failed = |reason| IdentityError::StateFile { path: path.clone(), reason };
                 match std::fs::read_to_string(path) {
                     Ok(text) => checked(text.trim()),
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => make(path).map_err(failed),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                        make(path).map_err(failed)
+                    }
                     Err(error) => Err(failed(error)),
                 }
             }
@@ -76,7 +78,10 @@ mod tests {
         let first = uid.read_or_make().unwrap();
         assert_eq!(uid.read_or_make().unwrap(), first);
         std::fs::write(folder.join("cluster-uid"), "not a uuid").unwrap();
-        assert!(matches!(uid.read_or_make(), Err(IdentityError::NotAUuid { .. })), "a damaged file is not replaced");
+        assert!(
+            matches!(uid.read_or_make(), Err(IdentityError::NotAUuid { .. })),
+            "a damaged file is not replaced"
+        );
         std::fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -224,15 +224,24 @@ impl Index {
     }
 
     /// Takes an object as it is now.
-    pub fn apply(&mut self, object: &ObjectRef, origin: &ArcStr, extraction: Extraction) -> Vec<IndexChange> {
+    pub fn apply(
+        &mut self,
+        object: &ObjectRef,
+        origin: &ArcStr,
+        extraction: Extraction,
+    ) -> Vec<IndexChange> {
         let object = &ObjectRef { namespace: self.shared_namespace(object), ..object.clone() };
         let mut changes = Vec::new();
-        let mut warnings: Vec<String> = extraction.warnings.into_iter().map(|warning| warning.message).collect();
+        let mut warnings: Vec<String> =
+            extraction.warnings.into_iter().map(|warning| warning.message).collect();
         let mut keys = BTreeSet::new();
         let mut unknown = extraction.unknown;
         for endpoint in extraction.endpoints {
             if text_bytes(&endpoint) > MAX_ENDPOINT_BYTES {
-                let reason = format!("{} is larger than {MAX_ENDPOINT_BYTES} bytes: it is not published", endpoint.key);
+                let reason = format!(
+                    "{} is larger than {MAX_ENDPOINT_BYTES} bytes: it is not published",
+                    endpoint.key
+                );
                 warnings.push(reason.clone());
                 unknown = with_host(unknown, endpoint.key.dns_name, Pending::Unsupported(reason));
                 continue;
@@ -267,12 +276,22 @@ impl Index {
     pub fn delete(&mut self, object: &ObjectRef) -> Vec<IndexChange> {
         self.waiting.remove(object);
         let Some(entry) = self.objects.remove(object) else { return Vec::new() };
-        entry.keys.0.into_iter().filter_map(|hash| self.remove(hash, DelCause::ObjectDeleted)).collect()
+        entry
+            .keys
+            .0
+            .into_iter()
+            .filter_map(|hash| self.remove(hash, DelCause::ObjectDeleted))
+            .collect()
     }
 
     /// Takes the complete list of a source's objects. Those that are not in it were deleted.
-    pub fn reset(&mut self, source: SourceKind, objects: Vec<(ObjectRef, ArcStr, Extraction)>) -> Vec<IndexChange> {
-        let named: BTreeSet<ObjectRef> = objects.iter().map(|(object, ..)| object.clone()).collect();
+    pub fn reset(
+        &mut self,
+        source: SourceKind,
+        objects: Vec<(ObjectRef, ArcStr, Extraction)>,
+    ) -> Vec<IndexChange> {
+        let named: BTreeSet<ObjectRef> =
+            objects.iter().map(|(object, ..)| object.clone()).collect();
         let mut changes = self.retain(source, None, &named);
         for (object, origin, extraction) in objects {
             changes.extend(self.apply(&object, &origin, extraction));
@@ -283,13 +302,25 @@ impl Index {
 
     /// Takes note of what is in a complete list of a source's objects, in one namespace or in all: what was seen before and is
     /// not in it was deleted. What was out of sight before stays: that it is not listed says nothing new.
-    pub fn retain(&mut self, source: SourceKind, namespace: Option<&str>, named: &BTreeSet<ObjectRef>) -> Vec<IndexChange> {
-        let gone: Vec<ObjectRef> = self.objects_in(source, namespace).filter(|object| !named.contains(object)).cloned().collect();
+    pub fn retain(
+        &mut self,
+        source: SourceKind,
+        namespace: Option<&str>,
+        named: &BTreeSet<ObjectRef>,
+    ) -> Vec<IndexChange> {
+        let gone: Vec<ObjectRef> = self
+            .objects_in(source, namespace)
+            .filter(|object| !named.contains(object))
+            .cloned()
+            .collect();
         let mut changes = Vec::new();
         for object in gone {
             let Some(entry) = self.objects.get_mut(&object) else { continue };
-            let (unseen, seen): (BTreeSet<KeyHash>, BTreeSet<KeyHash>) =
-                entry.keys.iter().copied().partition(|hash| self.endpoints.get(hash).is_some_and(Held::is_out_of_sight));
+            let (unseen, seen): (BTreeSet<KeyHash>, BTreeSet<KeyHash>) = entry
+                .keys
+                .iter()
+                .copied()
+                .partition(|hash| self.endpoints.get(hash).is_some_and(Held::is_out_of_sight));
             if unseen.is_empty() {
                 changes.extend(self.delete(&object));
                 continue;
@@ -297,7 +328,9 @@ impl Index {
             entry.keys = unseen.into();
             entry.warnings.clear();
             self.waiting.remove(&object);
-            changes.extend(seen.into_iter().filter_map(|hash| self.remove(hash, DelCause::ObjectDeleted)));
+            changes.extend(
+                seen.into_iter().filter_map(|hash| self.remove(hash, DelCause::ObjectDeleted)),
+            );
         }
         changes
     }
@@ -341,17 +374,28 @@ impl Index {
     fn health(&self, kind: SourceKind, entry: &SourceEntry) -> SourceHealth {
         // Of a source that was proven, what the broker may still hold is held here as well.
         let may_be_held_unseen = entry.proof == Proof::NotNeeded;
-        let waiting = || self.waiting.iter().find(|(object, _)| may_be_held_unseen && object.source == kind);
+        let waiting =
+            || self.waiting.iter().find(|(object, _)| may_be_held_unseen && object.source == kind);
         let waits = || waiting().map(|(_, reason)| reason.clone());
-        let not_listed = || (entry.reading == Reading::NotYet).then(|| "it was not read completely yet".to_owned());
-        let unproven =
-            || (entry.proof == Proof::Missing).then(|| "what the broker holds is not compared with the cluster yet".to_owned());
+        let not_listed = || {
+            (entry.reading == Reading::NotYet).then(|| "it was not read completely yet".to_owned())
+        };
+        let unproven = || {
+            (entry.proof == Proof::Missing)
+                .then(|| "what the broker holds is not compared with the cluster yet".to_owned())
+        };
         let last_error = entry.error.clone().or_else(not_listed).or_else(unproven).or_else(waits);
         SourceHealth { kind, synced: last_error.is_none(), last_error }
     }
 
-    fn objects_in(&self, source: SourceKind, namespace: Option<&str>) -> impl Iterator<Item = &ObjectRef> {
-        let is_in = move |object: &&ObjectRef| namespace.is_none_or(|namespace| object.namespace == namespace);
+    fn objects_in(
+        &self,
+        source: SourceKind,
+        namespace: Option<&str>,
+    ) -> impl Iterator<Item = &ObjectRef> {
+        let is_in = move |object: &&ObjectRef| {
+            namespace.is_none_or(|namespace| object.namespace == namespace)
+        };
         self.objects.keys().filter(move |object| object.source == source).filter(is_in)
     }
 
@@ -362,7 +406,9 @@ impl Index {
 
     /// What was noticed in each object, for people.
     pub fn warnings(&self) -> impl Iterator<Item = (&ObjectRef, &str)> {
-        self.objects.iter().flat_map(|(object, entry)| entry.warnings.iter().map(move |warning| (object, warning.as_str())))
+        self.objects.iter().flat_map(|(object, entry)| {
+            entry.warnings.iter().map(move |warning| (object, warning.as_str()))
+        })
     }
 
     /// The digest of all keys and versions.
@@ -377,7 +423,11 @@ impl Index {
 
     /// The endpoints that an object asks for, or asked for and that are kept.
     pub fn of_object(&self, object: &ObjectRef) -> impl Iterator<Item = &Held> {
-        self.objects.get(object).into_iter().flat_map(|entry| entry.keys.iter()).filter_map(|hash| self.endpoints.get(hash))
+        self.objects
+            .get(object)
+            .into_iter()
+            .flat_map(|entry| entry.keys.iter())
+            .filter_map(|hash| self.endpoints.get(hash))
     }
 
     /// All endpoints in the order of their key hashes.
@@ -396,21 +446,39 @@ impl Index {
     fn shared_namespace(&self, object: &ObjectRef) -> ArcStr {
         let first = ObjectRef { name: ArcStr::new(), ..object.clone() };
         let neighbour = self.objects.range(first..).next().map(|(neighbour, _)| neighbour);
-        neighbour.filter(|neighbour| neighbour.namespace == object.namespace).unwrap_or(object).namespace.clone()
+        neighbour
+            .filter(|neighbour| neighbour.namespace == object.namespace)
+            .unwrap_or(object)
+            .namespace
+            .clone()
     }
 
-    fn put(&mut self, hash: KeyHash, mut endpoint: Endpoint, object: &ObjectRef, origin: &ArcStr) -> Option<IndexChange> {
+    fn put(
+        &mut self,
+        hash: KeyHash,
+        mut endpoint: Endpoint,
+        object: &ObjectRef,
+        origin: &ArcStr,
+    ) -> Option<IndexChange> {
         let version = endpoint.version();
         let key = &mut endpoint.key;
         // What was read twice is held once.
-        for (text, same) in [(&mut key.namespace, &object.namespace), (&mut key.object, &object.name)] {
+        for (text, same) in
+            [(&mut key.namespace, &object.namespace), (&mut key.object, &object.name)]
+        {
             if text == same {
                 *text = same.clone();
             }
         }
         let endpoint = Arc::new(endpoint);
         let (object, origin) = (object.clone(), origin.clone());
-        let held = Held { endpoint: endpoint.clone(), version, object, origin, standing: Standing::Wanted };
+        let held = Held {
+            endpoint: endpoint.clone(),
+            version,
+            object,
+            origin,
+            standing: Standing::Wanted,
+        };
         if let Some(before) = self.endpoints.insert(hash, held) {
             if before.version == version {
                 return None;
@@ -424,7 +492,12 @@ impl Index {
     fn remove(&mut self, hash: KeyHash, cause: DelCause) -> Option<IndexChange> {
         let held = self.endpoints.remove(&hash)?;
         self.digest.remove(&hash, &held.version);
-        Some(IndexChange::Del { hash, key: held.endpoint.key.clone(), version_seen: held.version, cause })
+        Some(IndexChange::Del {
+            hash,
+            key: held.endpoint.key.clone(),
+            version_seen: held.version,
+            cause,
+        })
     }
 
     /// A host that waits for its status and for which nothing is held: after a restart of the agent the broker may still hold
@@ -434,8 +507,11 @@ impl Index {
             Unknown::Nothing => None,
             Unknown::WholeObject(reason) => keys.is_empty().then(|| reason.clone()),
             Unknown::Hosts(hosts) => {
-                let anchored: BTreeSet<&ArcStr> =
-                    keys.iter().filter_map(|hash| self.endpoints.get(hash)).map(|held| &held.endpoint.key.dns_name).collect();
+                let anchored: BTreeSet<&ArcStr> = keys
+                    .iter()
+                    .filter_map(|hash| self.endpoints.get(hash))
+                    .map(|held| &held.endpoint.key.dns_name)
+                    .collect();
                 hosts.iter().find_map(|(host, pending)| match pending {
                     Pending::Status(reason) if !anchored.contains(host) => Some(reason.clone()),
                     Pending::Status(_) | Pending::Unsupported(_) => None,
@@ -476,12 +552,20 @@ fn with_host(unknown: Unknown, host: ArcStr, pending: Pending) -> Unknown {
 
 fn text_bytes(endpoint: &Endpoint) -> usize {
     let key = &endpoint.key;
-    let key_bytes: usize = [&key.source, &key.namespace, &key.object, &key.dns_name, &key.record_type, &key.set_identifier]
-        .map(|text| text.len())
-        .iter()
-        .sum();
+    let key_bytes: usize = [
+        &key.source,
+        &key.namespace,
+        &key.object,
+        &key.dns_name,
+        &key.record_type,
+        &key.set_identifier,
+    ]
+    .map(|text| text.len())
+    .iter()
+    .sum();
     let target_bytes: usize = endpoint.targets.iter().map(ArcStr::len).sum();
-    let property_bytes: usize = endpoint.properties.iter().map(|(name, value)| name.len() + value.len()).sum();
+    let property_bytes: usize =
+        endpoint.properties.iter().map(|(name, value)| name.len() + value.len()).sum();
     key_bytes + target_bytes + property_bytes
 }
 

@@ -73,7 +73,9 @@ impl Objects {
     fn election(&self, random: fastrand::Rng) -> Option<Elector> {
         match self {
             Self::Manifests(_) => None,
-            Self::Cluster(client, options) => options.lease.clone().map(|lease| Elector::new(client.clone(), lease, random)),
+            Self::Cluster(client, options) => {
+                options.lease.clone().map(|lease| Elector::new(client.clone(), lease, random))
+            }
         }
     }
 
@@ -178,7 +180,11 @@ impl Agent {
             instance_id: uuid::Uuid::new_v4().to_string(),
         };
         let listener = match config.listen {
-            Some(address) => Some(TcpListener::bind(address).await.map_err(|reason| AgentError::Listen { address, reason })?),
+            Some(address) => Some(
+                TcpListener::bind(address)
+                    .await
+                    .map_err(|reason| AgentError::Listen { address, reason })?,
+            ),
             None => None,
         };
         Ok(Bound {
@@ -195,7 +201,10 @@ impl Agent {
 impl Bound {
     /// A view that outlives the run.
     pub fn handle(&self) -> AgentHandle {
-        AgentHandle { shared: self.shared.clone(), http: self.listener.as_ref().and_then(|l| l.local_addr().ok()) }
+        AgentHandle {
+            shared: self.shared.clone(),
+            http: self.listener.as_ref().and_then(|l| l.local_addr().ok()),
+        }
     }
 
     /// Runs until `shutdown`: the source stops first, the session waits for its last acknowledgements, the rest follows.
@@ -220,16 +229,28 @@ impl Bound {
         let (source_shared, of_feeds) = (shared.clone(), random.fork());
         tasks.spawn(async move {
             match objects {
-                Objects::Manifests(options) => manifests::run(options, source_shared, of_source).await,
-                Objects::Cluster(client, options) => kube::run(client, *options, source_shared, of_feeds, of_source).await,
+                Objects::Manifests(options) => {
+                    manifests::run(options, source_shared, of_source).await
+                }
+                Objects::Cluster(client, options) => {
+                    kube::run(client, *options, source_shared, of_feeds, of_source).await
+                }
             }
             "source"
         });
         tasks.spawn({
-            let (broker, shared, leads, mut random) = (broker.clone(), shared.clone(), leads.clone(), random.fork());
+            let (broker, shared, leads, mut random) =
+                (broker.clone(), shared.clone(), leads.clone(), random.fork());
             async move {
-                let watch =
-                    || session::watch_status(broker.clone(), cluster.clone(), shared.clone(), random.fork(), of_status.clone());
+                let watch = || {
+                    session::watch_status(
+                        broker.clone(),
+                        cluster.clone(),
+                        shared.clone(),
+                        random.fork(),
+                        of_status.clone(),
+                    )
+                };
                 term::while_leading(leads, of_status.clone(), watch).await;
                 "status"
             }
@@ -238,7 +259,10 @@ impl Bound {
             let (routes, stop) = (http::router(shared.clone()), after_drain.clone());
             tasks.spawn(async move {
                 // What may only be asked from this machine has to know who asks.
-                let serving = axum::serve(listener, routes.into_make_service_with_connect_info::<SocketAddr>());
+                let serving = axum::serve(
+                    listener,
+                    routes.into_make_service_with_connect_info::<SocketAddr>(),
+                );
                 tokio::select! {
                     ended = serving.into_future() => if let Err(error) = ended {
                         tracing::error!(%error, "the agent's HTTP ended");
@@ -253,7 +277,8 @@ impl Bound {
             let is_one_of_several = leads.is_some();
             let publish = || {
                 let term = is_one_of_several.then(|| Term::begin(shared.clone(), &kinds));
-                let session = session::run(broker.clone(), shared.clone(), random.fork(), of_session.clone());
+                let session =
+                    session::run(broker.clone(), shared.clone(), random.fork(), of_session.clone());
                 async move {
                     session.await;
                     drop(term);

@@ -105,7 +105,8 @@ impl Outbox {
         let mut message_bytes = 16;
         while operations.len() < MAX_OPERATIONS && self.credit_items > 0 {
             let Some(hash) = self.ready.front().copied() else { break };
-            let Some(change) = self.slots.get_mut(&hash).and_then(|slot| slot.waiting.take()) else {
+            let Some(change) = self.slots.get_mut(&hash).and_then(|slot| slot.waiting.take())
+            else {
                 self.ready.pop_front();
                 continue;
             };
@@ -141,7 +142,9 @@ impl Outbox {
             let Some(flight) = self.flights.pop_front() else { break };
             for hash in flight.keys {
                 let Some(slot) = self.slots.get_mut(&hash) else { continue };
-                if matches!(slot.sent.take(), Some(IndexChange::Del { .. })) && slot.waiting.is_none() {
+                if matches!(slot.sent.take(), Some(IndexChange::Del { .. }))
+                    && slot.waiting.is_none()
+                {
                     deleted.push(hash);
                 }
                 if slot.waiting.is_some() {
@@ -178,9 +181,10 @@ impl Outbox {
 fn operation(change: &IndexChange) -> v1::Operation {
     use v1::operation::Operation;
     let operation = match change {
-        IndexChange::Put { endpoint, version, .. } => {
-            Operation::Put(v1::Put { endpoint: Some(endpoint.as_ref().into()), version: version_to_wire(version) })
-        }
+        IndexChange::Put { endpoint, version, .. } => Operation::Put(v1::Put {
+            endpoint: Some(endpoint.as_ref().into()),
+            version: version_to_wire(version),
+        }),
         IndexChange::Del { key, version_seen, cause, .. } => Operation::Del(v1::Del {
             key: Some(key.into()),
             version_seen: version_to_wire(version_seen),
@@ -221,9 +225,14 @@ mod tests {
                 match operation.operation.as_ref().unwrap() {
                     Operation::Put(put) => {
                         let key: EndpointKey = put.endpoint.clone().unwrap().key.unwrap().into();
-                        self.0.insert(key.hash(), version_from_wire("version", &put.version).unwrap());
+                        self.0.insert(
+                            key.hash(),
+                            version_from_wire("version", &put.version).unwrap(),
+                        );
                     }
-                    Operation::Del(del) => drop(self.0.remove(&EndpointKey::from(del.key.clone().unwrap()).hash())),
+                    Operation::Del(del) => {
+                        drop(self.0.remove(&EndpointKey::from(del.key.clone().unwrap()).hash()))
+                    }
                 }
             }
         }
@@ -231,7 +240,9 @@ mod tests {
 
     fn put(name: &str, target: &str) -> IndexChange {
         let web = object(name);
-        Index::new([SourceKind::Service]).apply(&web, &"f".into(), wants(&web, &[(name, target)])).remove(0)
+        Index::new([SourceKind::Service])
+            .apply(&web, &"f".into(), wants(&web, &[(name, target)]))
+            .remove(0)
     }
 
     fn del(name: &str) -> IndexChange {

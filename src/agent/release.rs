@@ -52,7 +52,9 @@ impl Selection {
 
     fn fits(&self, held: &Held) -> bool {
         let (object, key) = (&held.object, &held.endpoint.key);
-        let is = |wanted: &Option<String>, found: &str| wanted.as_ref().is_none_or(|wanted| wanted == found);
+        let is = |wanted: &Option<String>, found: &str| {
+            wanted.as_ref().is_none_or(|wanted| wanted == found)
+        };
         self.source.is_none_or(|source| source == object.source)
             && is(&self.namespace, &object.namespace)
             && is(&self.object, &object.name)
@@ -67,11 +69,16 @@ impl KeptView {
     }
 }
 
-async fn kept(Extract(shared): Extract<Arc<Shared>>, ConnectInfo(peer): ConnectInfo<SocketAddr>) -> Response {
+async fn kept(
+    Extract(shared): Extract<Arc<Shared>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+) -> Response {
     if !peer.ip().to_canonical().is_loopback() {
-        return (StatusCode::FORBIDDEN, "this is answered to the agent's own machine alone\n").into_response();
+        return (StatusCode::FORBIDDEN, "this is answered to the agent's own machine alone\n")
+            .into_response();
     }
-    let views: Vec<KeptView> = shared.read(|state| state.index.iter().filter_map(|(_, held)| KeptView::of(held)).collect());
+    let views: Vec<KeptView> = shared
+        .read(|state| state.index.iter().filter_map(|(_, held)| KeptView::of(held)).collect());
     Json(views).into_response()
 }
 
@@ -82,16 +89,25 @@ async fn release(
     Query(selection): Query<Selection>,
 ) -> Response {
     if !peer.ip().to_canonical().is_loopback() || !headers.contains_key(HEADER) {
-        return (StatusCode::FORBIDDEN, "this is done for `zonefold agent release` on the agent's own machine alone\n")
+        return (
+            StatusCode::FORBIDDEN,
+            "this is done for `zonefold agent release` on the agent's own machine alone\n",
+        )
             .into_response();
     }
     if selection.is_empty() {
-        return (StatusCode::BAD_REQUEST, "name what is to be released, or say all\n").into_response();
+        return (StatusCode::BAD_REQUEST, "name what is to be released, or say all\n")
+            .into_response();
     }
     let mut views = Vec::new();
     shared.update(|state| {
         let fits = |held: &Held| selection.fits(held);
-        views = state.index.iter().filter(|(_, held)| fits(held)).filter_map(|(_, held)| KeptView::of(held)).collect();
+        views = state
+            .index
+            .iter()
+            .filter(|(_, held)| fits(held))
+            .filter_map(|(_, held)| KeptView::of(held))
+            .collect();
         state.index.release(fits)
     });
     for view in &views {
@@ -114,19 +130,37 @@ mod tests {
     use crate::agent::session::publisher::{Identity, Publisher};
 
     fn shared() -> Arc<Shared> {
-        let identity = Identity { cluster: "east".into(), kube_system_uid: "uid".into(), instance_id: "one".into() };
+        let identity = Identity {
+            cluster: "east".into(),
+            kube_system_uid: "uid".into(),
+            instance_id: "one".into(),
+        };
         let shared = Shared::new(Index::new([SourceKind::Service]), Publisher::new(identity));
         for name in ["a", "b", "wanted"] {
             let object = object(name);
-            shared.change(|index| index.apply(&object, &"file".into(), wants(&object, &[(&format!("{name}.example.com"), "1")])));
+            shared.change(|index| {
+                index.apply(
+                    &object,
+                    &"file".into(),
+                    wants(&object, &[(&format!("{name}.example.com"), "1")]),
+                )
+            });
         }
         for name in ["a", "b"] {
-            shared.write(|state| state.index.lose_sight(&object(name), Standing::Unseen("the filter".to_owned())));
+            shared.write(|state| {
+                state.index.lose_sight(&object(name), Standing::Unseen("the filter".to_owned()))
+            });
         }
         shared
     }
 
-    async fn ask(shared: &Arc<Shared>, method: &str, path: &str, peer: &str, header: Option<&str>) -> (u16, String) {
+    async fn ask(
+        shared: &Arc<Shared>,
+        method: &str,
+        path: &str,
+        peer: &str,
+        header: Option<&str>,
+    ) -> (u16, String) {
         let peer: SocketAddr = peer.parse().unwrap();
         let mut request = Request::builder().method(method).uri(path).extension(ConnectInfo(peer));
         if let Some(header) = header {
@@ -135,7 +169,11 @@ mod tests {
         let routes = router().with_state(shared.clone());
         let response = routes.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
         let status = response.status().as_u16();
-        (status, String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap())
+        (
+            status,
+            String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec())
+                .unwrap(),
+        )
     }
 
     const HERE: &str = "127.0.0.1:5000";
@@ -144,13 +182,20 @@ mod tests {
     async fn what_is_kept_is_released_by_name_and_nothing_that_is_wanted() {
         let shared = shared();
         let (status, kept) = ask(&shared, "GET", "/kept", HERE, None).await;
-        assert!(status == 200 && kept.contains("a.example.com") && !kept.contains("wanted"), "{kept}");
+        assert!(
+            status == 200 && kept.contains("a.example.com") && !kept.contains("wanted"),
+            "{kept}"
+        );
         let release = "/release?object=a&source=service";
         assert_eq!(ask(&shared, "POST", release, HERE, Some(HEADER)).await.0, 200);
         assert_eq!(shared.read(|state| state.index.iter().count()), 2);
         assert_eq!(ask(&shared, "POST", "/release?all=true", HERE, Some(HEADER)).await.0, 200);
         assert_eq!(shared.read(|state| state.index.iter().count()), 1, "what is wanted stays");
-        assert_eq!(shared.read(|state| state.publisher.outbox_len()), 3, "one is new, two are withdrawn");
+        assert_eq!(
+            shared.read(|state| state.publisher.outbox_len()),
+            3,
+            "one is new, two are withdrawn"
+        );
     }
 
     #[tokio::test]

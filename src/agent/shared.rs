@@ -46,7 +46,12 @@ pub struct Shared {
 impl Shared {
     /// Shares a new state.
     pub fn new(index: Index, publisher: Publisher) -> Arc<Self> {
-        let state = Mutex::new(State { index, publisher, statuses: StatusBook::default(), role: Role::default() });
+        let state = Mutex::new(State {
+            index,
+            publisher,
+            statuses: StatusBook::default(),
+            role: Role::default(),
+        });
         Arc::new(Self { state, to_send: Notify::new(), changed: watch::Sender::new(0) })
     }
 
@@ -107,9 +112,15 @@ impl Shared {
             return;
         }
         // Absence counts at the broker for sources that say that they were read completely, and for no others.
-        let synced: BTreeSet<&str> =
-            index.sources().iter().filter(|source| source.synced).map(|source| source.kind.as_str()).collect();
-        statuses.keep(|hash, source| index.get(hash).is_some() || publisher.holds(hash) || !synced.contains(source));
+        let synced: BTreeSet<&str> = index
+            .sources()
+            .iter()
+            .filter(|source| source.synced)
+            .map(|source| source.kind.as_str())
+            .collect();
+        statuses.keep(|hash, source| {
+            index.get(hash).is_some() || publisher.holds(hash) || !synced.contains(source)
+        });
     }
 
     /// Waits until the state is as wanted.
@@ -138,14 +149,23 @@ mod tests {
     use crate::core::endpoint::EndpointKey;
 
     fn shared() -> Arc<Shared> {
-        let identity = Identity { cluster: "east".into(), kube_system_uid: "uid".into(), instance_id: "one".into() };
+        let identity = Identity {
+            cluster: "east".into(),
+            kube_system_uid: "uid".into(),
+            instance_id: "one".into(),
+        };
         Shared::new(Index::new([SourceKind::Service]), Publisher::new(identity))
     }
 
     fn is_told(shared: &Shared, host: &str) -> bool {
         let key: EndpointKey = wants(&object("web"), &[(host, "1")]).endpoints.remove(0).key;
-        let status = v1::EndpointStatus { key: Some((&key).into()), ..v1::EndpointStatus::default() };
-        shared.write(|state| state.statuses.take(v1::StatusBatch { statuses: vec![status], ..v1::StatusBatch::default() }));
+        let status =
+            v1::EndpointStatus { key: Some((&key).into()), ..v1::EndpointStatus::default() };
+        shared.write(|state| {
+            state
+                .statuses
+                .take(v1::StatusBatch { statuses: vec![status], ..v1::StatusBatch::default() })
+        });
         shared.forget_what_is_gone();
         shared.read(|state| state.statuses.get(&key.hash()).is_some())
     }
@@ -165,6 +185,9 @@ mod tests {
         shared.change(|index| index.apply(&web, &"file".into(), wants(&web, &[("a", "1")])));
         assert!(is_told(&shared, "a"));
         shared.change(|index| index.delete(&web));
-        assert!(is_told(&shared, "a"), "the broker does not know yet that it is gone, and it may come back before");
+        assert!(
+            is_told(&shared, "a"),
+            "the broker does not know yet that it is gone, and it may come back before"
+        );
     }
 }

@@ -85,15 +85,22 @@ impl StatusBook {
 
     /// Takes a batch and answers what is new in it.
     pub fn take(&mut self, batch: StatusBatch) -> Vec<Transition> {
-        let transitions = batch.statuses.into_iter().filter_map(|status| self.take_one(status)).collect();
+        let transitions =
+            batch.statuses.into_iter().filter_map(|status| self.take_one(status)).collect();
         if batch.replay_done
             && let Some(replayed) = self.replayed.take()
         {
             self.complete = true;
             let covered = batch.replay_scope.map(|scope| scope.buckets);
-            let is_covered = |hash| covered.as_ref().is_none_or(|buckets| buckets.contains(&SetDigest::bucket_of(hash)));
-            let gone: Vec<KeyHash> =
-                self.latest.keys().filter(|hash| is_covered(hash) && !replayed.contains(*hash)).copied().collect();
+            let is_covered = |hash| {
+                covered.as_ref().is_none_or(|buckets| buckets.contains(&SetDigest::bucket_of(hash)))
+            };
+            let gone: Vec<KeyHash> = self
+                .latest
+                .keys()
+                .filter(|hash| is_covered(hash) && !replayed.contains(*hash))
+                .copied()
+                .collect();
             self.forget(&gone);
         }
         transitions
@@ -127,7 +134,8 @@ impl StatusBook {
     /// Forgets what is not to be kept, by key and kind of source.
     pub fn keep(&mut self, is_kept: impl Fn(&KeyHash, &str) -> bool) {
         let is_gone = |(hash, told): &(&KeyHash, &Told)| !is_kept(hash, source_of(&told.status()));
-        let gone: Vec<KeyHash> = self.latest.iter().filter(is_gone).map(|(hash, _)| *hash).collect();
+        let gone: Vec<KeyHash> =
+            self.latest.iter().filter(is_gone).map(|(hash, _)| *hash).collect();
         self.forget(&gone);
     }
 
@@ -157,7 +165,10 @@ impl StatusBook {
         // What a replay names is so, whatever the clock of the broker that says it, and so is what changes after a replay that did
         // not need to name it: another broker's clock, or this one's before it was set, may have been ahead.
         let is_comparable = |stream: u64| self.replayed.is_none() && stream == self.streams;
-        if before.as_ref().is_some_and(|(before, stream)| is_comparable(*stream) && status.at_ms < before.at_ms) {
+        if before
+            .as_ref()
+            .is_some_and(|(before, stream)| is_comparable(*stream) && status.at_ms < before.at_ms)
+        {
             return None;
         }
         let known = before.as_ref().is_some_and(|(before, _)| same_meaning(before, &status));
@@ -167,7 +178,8 @@ impl StatusBook {
         self.digest.insert(&hash, &status_hash(&status));
         self.latest.insert(hash, Told::new(&status, self.streams));
         if let Some(touched) = self.touched.as_mut().filter(|_| !known) {
-            let (source, namespace, name) = (key.source.clone(), key.namespace.clone(), key.object.clone());
+            let (source, namespace, name) =
+                (key.source.clone(), key.namespace.clone(), key.object.clone());
             let new = touched.entry(TouchedObject { source, namespace, name }).or_default();
             if self.complete {
                 new.insert(hash);
@@ -193,25 +205,49 @@ fn source_of(status: &EndpointStatus) -> &str {
 }
 
 fn same_meaning(before: &EndpointStatus, after: &EndpointStatus) -> bool {
-    (before.verdict, before.progress, &before.reason, &before.message, &before.zone_id, &before.version)
-        == (after.verdict, after.progress, &after.reason, &after.message, &after.zone_id, &after.version)
+    (
+        before.verdict,
+        before.progress,
+        &before.reason,
+        &before.message,
+        &before.zone_id,
+        &before.version,
+    ) == (
+        after.verdict,
+        after.progress,
+        &after.reason,
+        &after.message,
+        &after.zone_id,
+        &after.version,
+    )
 }
 
 impl Transition {
     /// Writes the transition to the log: once, where a person looks first.
     pub fn log(&self) {
         let status = &self.status;
-        let (endpoint, reason, message) = (self.key.to_string(), status.reason.as_str(), status.message.as_str());
+        let (endpoint, reason, message) =
+            (self.key.to_string(), status.reason.as_str(), status.message.as_str());
         match (status.verdict(), status.progress()) {
-            (VerdictState::Rejected, _) => tracing::warn!(%endpoint, reason, message, "the broker rejected an endpoint"),
-            (_, Progress::Refused) => tracing::warn!(%endpoint, reason, message, "Route 53 refused an endpoint"),
-            (VerdictState::Waiting, _) => tracing::info!(%endpoint, reason, message, "an endpoint waits"),
-            (_, Progress::Held) => tracing::info!(%endpoint, reason, message, "an endpoint is held for approval"),
+            (VerdictState::Rejected, _) => {
+                tracing::warn!(%endpoint, reason, message, "the broker rejected an endpoint")
+            }
+            (_, Progress::Refused) => {
+                tracing::warn!(%endpoint, reason, message, "Route 53 refused an endpoint")
+            }
+            (VerdictState::Waiting, _) => {
+                tracing::info!(%endpoint, reason, message, "an endpoint waits")
+            }
+            (_, Progress::Held) => {
+                tracing::info!(%endpoint, reason, message, "an endpoint is held for approval")
+            }
             (_, Progress::Applied | Progress::InSync) => {
                 let (zone, change_id) = (status.zone_name.as_str(), status.change_id.as_str());
                 tracing::info!(%endpoint, zone, change_id, progress = progress_name(status.progress()), "an endpoint is published");
             }
-            _ => tracing::debug!(%endpoint, progress = progress_name(status.progress()), message, "an endpoint moves on"),
+            _ => {
+                tracing::debug!(%endpoint, progress = progress_name(status.progress()), message, "an endpoint moves on")
+            }
         }
     }
 }
@@ -246,7 +282,12 @@ mod tests {
 
     fn status(name: &str, at_ms: i64, progress: Progress) -> EndpointStatus {
         let key = v1::EndpointKey { dns_name: name.to_owned(), ..v1::EndpointKey::default() };
-        EndpointStatus { key: Some(key), at_ms, progress: progress.into(), ..EndpointStatus::default() }
+        EndpointStatus {
+            key: Some(key),
+            at_ms,
+            progress: progress.into(),
+            ..EndpointStatus::default()
+        }
     }
 
     fn batch(statuses: &[EndpointStatus], replay_done: bool) -> StatusBatch {
@@ -259,19 +300,32 @@ mod tests {
 
     #[test]
     fn a_replay_of_some_buckets_leaves_the_others_alone() {
-        let all: Vec<EndpointStatus> = (0..50).map(|n| status(&format!("host{n}"), 1, Progress::Applied)).collect();
+        let all: Vec<EndpointStatus> =
+            (0..50).map(|n| status(&format!("host{n}"), 1, Progress::Applied)).collect();
         let mut book = StatusBook::default();
         assert!(book.held_digests().is_empty());
         book.take(batch(&all, false));
         let bucket = SetDigest::bucket_of(&hash_of(&all[0]));
-        let (inside, outside): (Vec<_>, Vec<_>) =
-            all.iter().cloned().partition(|status| SetDigest::bucket_of(&hash_of(status)) == bucket);
+        let (inside, outside): (Vec<_>, Vec<_>) = all
+            .iter()
+            .cloned()
+            .partition(|status| SetDigest::bucket_of(&hash_of(status)) == bucket);
         book.begin_replay();
         let scope = v1::ReplayScope { buckets: vec![bucket].into() };
         // The clock of the broker that is back is behind, and what it says is so all the same.
         let back = status("host0", 0, Progress::InSync);
-        book.take(StatusBatch { statuses: vec![back.clone()], replay_done: true, replay_scope: Some(scope) });
-        assert_eq!(book.iter().count(), outside.len() + 1, "{} of {} were in the bucket", inside.len(), all.len());
+        book.take(StatusBatch {
+            statuses: vec![back.clone()],
+            replay_done: true,
+            replay_scope: Some(scope),
+        });
+        assert_eq!(
+            book.iter().count(),
+            outside.len() + 1,
+            "{} of {} were in the bucket",
+            inside.len(),
+            all.len()
+        );
         assert_eq!(book.get(&hash_of(&back)).unwrap().progress(), Progress::InSync);
         let mut anew = StatusBook::default();
         anew.take(batch(&outside, false));
@@ -320,14 +374,20 @@ mod tests {
         let nothing = v1::ReplayScope { buckets: vec![].into() };
         book.take(StatusBatch { statuses: vec![], replay_done: true, replay_scope: Some(nothing) });
         assert_eq!(book.take(batch(&[status("a", 4, Progress::Applied)], false)).len(), 1);
-        assert!(book.take(batch(&[status("a", 3, Progress::Pending)], false)).is_empty(), "one stream's clock goes forward");
+        assert!(
+            book.take(batch(&[status("a", 3, Progress::Pending)], false)).is_empty(),
+            "one stream's clock goes forward"
+        );
         assert_eq!(book.iter().next().unwrap().progress(), Progress::Applied);
     }
 
     #[test]
     fn a_replay_forgets_what_it_does_not_name() {
         let mut book = StatusBook::default();
-        book.take(batch(&[status("a", 1, Progress::Applied), status("b", 1, Progress::Applied)], false));
+        book.take(batch(
+            &[status("a", 1, Progress::Applied), status("b", 1, Progress::Applied)],
+            false,
+        ));
         book.begin_replay();
         assert!(book.take(batch(&[status("b", 1, Progress::Applied)], false)).is_empty());
         assert_eq!(book.iter().count(), 2);

@@ -72,7 +72,11 @@ mod tests {
 
     #[tokio::test]
     async fn who_leads_again_has_to_hear_and_prove_everything_again() {
-        let identity = Identity { cluster: "east".into(), kube_system_uid: "uid".into(), instance_id: "one".into() };
+        let identity = Identity {
+            cluster: "east".into(),
+            kube_system_uid: "uid".into(),
+            instance_id: "one".into(),
+        };
         let shared = Shared::new(Index::new([SourceKind::Service]), Publisher::new(identity));
         let (sender, leads) = watch::channel(false);
         let (terms, stop) = (Arc::new(AtomicUsize::new(0)), CancellationToken::new());
@@ -80,7 +84,8 @@ mod tests {
             let (shared, terms, stop) = (shared.clone(), terms.clone(), stop.clone());
             async move {
                 while_leading(Some(leads), stop.clone(), || {
-                    let (term, stop) = (Term::begin(shared.clone(), &[SourceKind::Service]), stop.clone());
+                    let (term, stop) =
+                        (Term::begin(shared.clone(), &[SourceKind::Service]), stop.clone());
                     terms.fetch_add(1, Ordering::Relaxed);
                     async move {
                         stop.cancelled().await;
@@ -100,7 +105,9 @@ mod tests {
                 state.index.prove(SourceKind::Service, vec![]);
             });
             sender.send_replace(false);
-            shared.wait_until(|state| state.role == Role::StandsBy && !state.statuses.is_complete()).await;
+            shared
+                .wait_until(|state| state.role == Role::StandsBy && !state.statuses.is_complete())
+                .await;
         }
         stop.cancel();
         running.await.unwrap();

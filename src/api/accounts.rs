@@ -82,9 +82,11 @@ impl From<&WorkerHealth> for Health {
         match health {
             WorkerHealth::Starting => Self::Starting,
             WorkerHealth::Working => Self::Working,
-            WorkerHealth::Parked { message, since, retry_at } => {
-                Self::Parked { message: message.clone(), since: Time(*since), retry_at: Time(*retry_at) }
-            }
+            WorkerHealth::Parked { message, since, retry_at } => Self::Parked {
+                message: message.clone(),
+                since: Time(*since),
+                retry_at: Time(*retry_at),
+            },
         }
     }
 }
@@ -237,15 +239,28 @@ pub async fn list(
     Params(params): Params<ListParams>,
 ) -> Result<Json<Page<Account>>, ApiError> {
     let now = state.broker.clock.now();
-    let wanted = |environment: &EnvironmentId| params.environment.as_ref().is_none_or(|wanted| wanted == environment);
-    let (me, views, position) = (state.broker.replica.replica, state.broker.accounts(), |account: &Account| account.id.clone());
-    let mut accounts: Vec<Account> =
-        views.iter().filter(|view| wanted(&view.environment)).map(|view| Account::new(view, me, now)).collect();
+    let wanted = |environment: &EnvironmentId| {
+        params.environment.as_ref().is_none_or(|wanted| wanted == environment)
+    };
+    let (me, views, position) =
+        (state.broker.replica.replica, state.broker.accounts(), |account: &Account| {
+            account.id.clone()
+        });
+    let mut accounts: Vec<Account> = views
+        .iter()
+        .filter(|view| wanted(&view.environment))
+        .map(|view| Account::new(view, me, now))
+        .collect();
     if asker == Asker::Anybody {
         let configured = state.broker.workers.configured();
-        let nowhere = configured.values().filter(|settings| matches!(state.peers.worked(&settings.account), Worked::Nowhere));
-        accounts
-            .extend(nowhere.filter(|settings| wanted(&settings.environment)).map(|settings| Account::unworked(settings, now)));
+        let nowhere = configured
+            .values()
+            .filter(|settings| matches!(state.peers.worked(&settings.account), Worked::Nowhere));
+        accounts.extend(
+            nowhere
+                .filter(|settings| wanted(&settings.environment))
+                .map(|settings| Account::unworked(settings, now)),
+        );
         accounts.sort_by_key(position);
     }
     let after = params.cursor.as_ref().map(|cursor| &cursor.0);
@@ -274,7 +289,10 @@ pub async fn get(
     let id: AccountId = identifier(&id)?;
     if let Some(view) = state.broker.accounts().into_iter().find(|view| view.account == id) {
         let account = Account::new(&view, state.broker.replica.replica, state.broker.clock.now());
-        return Ok(Json(AccountWithZones { account, zones: view.zones.iter().map(Zone::from).collect() }));
+        return Ok(Json(AccountWithZones {
+            account,
+            zones: view.zones.iter().map(Zone::from).collect(),
+        }));
     }
     let unknown = ApiError::NotFound {
         kind: "account",
@@ -296,7 +314,12 @@ mod tests {
 
     #[test]
     fn tokens_flow_in_after_the_worker_s_last_word_and_never_over_the_rim() {
-        let snapshot = BucketSnapshot { bucket: "requests", tokens: 1.0, capacity: 39.0, refill_per_second: 8.0 };
+        let snapshot = BucketSnapshot {
+            bucket: "requests",
+            tokens: 1.0,
+            capacity: 39.0,
+            refill_per_second: 8.0,
+        };
         assert_eq!(Bucket::at(&snapshot, Millis(0)).tokens, 1.0);
         assert_eq!(Bucket::at(&snapshot, Millis(500)).tokens, 5.0);
         assert_eq!(Bucket::at(&snapshot, Millis(60_000)).tokens, 39.0);

@@ -114,7 +114,11 @@ impl Authority {
         if role >= needed {
             return Ok(());
         }
-        if name.is_empty() { Err(Refusal::NoToken) } else { Err(Refusal::TooLittle { name: name.to_owned(), role, needed }) }
+        if name.is_empty() {
+            Err(Refusal::NoToken)
+        } else {
+            Err(Refusal::TooLittle { name: name.to_owned(), role, needed })
+        }
     }
 }
 
@@ -132,7 +136,9 @@ enum Refusal {
         "this needs a token: send Authorization: Bearer TOKEN, or give --token-file to the command; zonefold token makes one for the broker's configuration (api.tokens)"
     )]
     NoToken,
-    #[error("the token is none that the broker knows: compare its SHA-256 with api.tokens of the broker's configuration")]
+    #[error(
+        "the token is none that the broker knows: compare its SHA-256 with api.tokens of the broker's configuration"
+    )]
     UnknownToken,
     #[error("the token of {name} has the role {role} and this needs {needed}")]
     TooLittle { name: String, role: Role, needed: Role },
@@ -152,19 +158,32 @@ impl IntoResponse for Refusal {
             Self::UnknownToken => "Bearer realm=\"zonefold\", error=\"invalid_token\"",
             Self::TooLittle { .. } => "Bearer realm=\"zonefold\", error=\"insufficient_scope\"",
         };
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        response
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         response
     }
 }
 
 /// The layer: every request passes here before a route sees it.
-pub(super) async fn admit(State(authority): State<Authority>, request: Request, next: Next) -> Response {
+pub(super) async fn admit(
+    State(authority): State<Authority>,
+    request: Request,
+    next: Next,
+) -> Response {
     match authority.check(request.method(), request.uri().path(), request.headers()) {
         Ok(()) => next.run(request).await,
         Err(refusal) => {
             // Anybody who reaches the port can make lines of this.
-            let address = request.extensions().get::<ConnectInfo<Peer>>().map(|ConnectInfo(peer)| peer.address.to_string());
-            tracing::debug!(path = request.uri().path(), address, "a request was refused: {refusal}");
+            let address = request
+                .extensions()
+                .get::<ConnectInfo<Peer>>()
+                .map(|ConnectInfo(peer)| peer.address.to_string());
+            tracing::debug!(
+                path = request.uri().path(),
+                address,
+                "a request was refused: {refusal}"
+            );
             refusal.into_response()
         }
     }
@@ -175,8 +194,14 @@ mod tests {
     use super::*;
 
     fn rules() -> Rules {
-        let holder = |name: &str, role| (Sha256::digest(name.as_bytes()).into(), Holder { name: name.to_owned(), role });
-        let holders = [holder("reader", Role::Viewer), holder("worker", Role::Operator), holder("owner", Role::Admin)];
+        let holder = |name: &str, role| {
+            (Sha256::digest(name.as_bytes()).into(), Holder { name: name.to_owned(), role })
+        };
+        let holders = [
+            holder("reader", Role::Viewer),
+            holder("worker", Role::Operator),
+            holder("owner", Role::Admin),
+        ];
         Rules { holders: holders.into(), ..Rules::default() }
     }
 
@@ -190,7 +215,9 @@ mod tests {
     #[test]
     fn each_role_may_do_what_those_before_it_may() {
         let zones = "/api/v1/zones";
-        for (token, read, write) in [("reader", 200, 403), ("worker", 200, 200), ("owner", 200, 200), ("nobody", 401, 401)] {
+        for (token, read, write) in
+            [("reader", 200, 403), ("worker", 200, 200), ("owner", 200, 200), ("nobody", 401, 401)]
+        {
             let header = format!("Bearer {token}");
             for method in [Method::GET, Method::HEAD] {
                 assert_eq!(check(&rules(), method, zones, Some(&header)), read, "{token}");
@@ -203,28 +230,53 @@ mod tests {
 
     #[test]
     fn without_a_token_there_is_only_health() {
-        for path in ["/api/v1/zones", "/api/v1/openapi.json", "/metrics", "/", "/healthz/", "/nothing"] {
+        for path in
+            ["/api/v1/zones", "/api/v1/openapi.json", "/metrics", "/", "/healthz/", "/nothing"]
+        {
             assert_eq!(check(&rules(), Method::GET, path, None), 401, "{path}");
         }
         for path in ["/healthz", "/readyz"] {
             assert_eq!(check(&rules(), Method::GET, path, None), 200, "{path}");
-            assert_eq!(check(&rules(), Method::GET, path, Some("Bearer wrong")), 200, "a probe is never sent away: {path}");
+            assert_eq!(
+                check(&rules(), Method::GET, path, Some("Bearer wrong")),
+                200,
+                "a probe is never sent away: {path}"
+            );
         }
         let open = Rules { open_metrics: true, anonymous: Some(Role::Viewer), ..rules() };
         assert_eq!(check(&open, Method::GET, "/metrics", None), 200);
         assert_eq!(check(&open, Method::GET, "/api/v1/zones", None), 200);
-        assert_eq!(check(&open, Method::POST, "/api/v1/zones", None), 401, "with a token it may be allowed");
+        assert_eq!(
+            check(&open, Method::POST, "/api/v1/zones", None),
+            401,
+            "with a token it may be allowed"
+        );
         assert_eq!(check(&open, Method::GET, "/api/v1/zones", Some("Bearer wrong")), 401);
     }
 
     #[test]
     fn what_is_no_bearer_token_is_no_token() {
-        for header in ["Basic cmVhZGVy", "reader", "Bearer", "Bearer ", "Bearer reader,worker", "Bearerreader"] {
-            assert_eq!(check(&rules(), Method::GET, "/api/v1/zones", Some(header)), 401, "{header}");
+        for header in [
+            "Basic cmVhZGVy",
+            "reader",
+            "Bearer",
+            "Bearer ",
+            "Bearer reader,worker",
+            "Bearerreader",
+        ] {
+            assert_eq!(
+                check(&rules(), Method::GET, "/api/v1/zones", Some(header)),
+                401,
+                "{header}"
+            );
         }
         assert_eq!(check(&rules(), Method::GET, "/api/v1/zones", Some("bearer  reader ")), 200);
         // The hash itself is no token.
-        let hash: String = Sha256::digest(b"owner").iter().map(|octet| format!("{octet:02x}")).collect();
-        assert_eq!(check(&rules(), Method::GET, "/api/v1/zones", Some(&format!("Bearer {hash}"))), 401);
+        let hash: String =
+            Sha256::digest(b"owner").iter().map(|octet| format!("{octet:02x}")).collect();
+        assert_eq!(
+            check(&rules(), Method::GET, "/api/v1/zones", Some(&format!("Bearer {hash}"))),
+            401
+        );
     }
 }

@@ -110,9 +110,13 @@ impl From<Option<BatchOutcome>> for Outcome {
     fn from(outcome: Option<BatchOutcome>) -> Self {
         match outcome {
             None => Self::Open,
-            Some(BatchOutcome::Applied { change_id, request_id }) => Self::Applied { change_id, request_id },
+            Some(BatchOutcome::Applied { change_id, request_id }) => {
+                Self::Applied { change_id, request_id }
+            }
             Some(BatchOutcome::FoundDone) => Self::FoundDone,
-            Some(BatchOutcome::Refused { code, message, request_id }) => Self::Refused { code, message, request_id },
+            Some(BatchOutcome::Refused { code, message, request_id }) => {
+                Self::Refused { code, message, request_id }
+            }
             Some(BatchOutcome::NotApplied { reason }) => Self::NotApplied { reason },
         }
     }
@@ -160,7 +164,10 @@ pub struct ListParams {
     (status = 200, description = "A page of changes.", body = Page<Change>),
     (status = 400, description = "A parameter is wrong.", body = Problem, content_type = "application/problem+json"),
     (status = 503, description = "The store does not answer.", body = Problem, content_type = "application/problem+json")))]
-pub async fn list(State(state): State<ApiState>, Params(params): Params<ListParams>) -> Result<Json<Page<Change>>, ApiError> {
+pub async fn list(
+    State(state): State<ApiState>,
+    Params(params): Params<ListParams>,
+) -> Result<Json<Page<Change>>, ApiError> {
     let filter = ChangeFilter {
         name: params.name,
         zone: params.zone,

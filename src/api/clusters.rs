@@ -112,7 +112,8 @@ pub struct EndpointCounts {
 
 impl EndpointCounts {
     fn new(stored: usize, counts: StatusCounts) -> Self {
-        let StatusCounts { endpoints: _, pending, applied, in_sync, waiting, rejected, troubled } = counts;
+        let StatusCounts { endpoints: _, pending, applied, in_sync, waiting, rejected, troubled } =
+            counts;
         Self { stored, pending, applied, in_sync, waiting, rejected, troubled }
     }
 }
@@ -174,11 +175,15 @@ pub async fn list(
     let views = state.broker.clusters().await?;
     let clusters = views.into_iter().map(|view| show(&state, view)).collect();
     let after = params.cursor.map(|cursor| cursor.0);
-    let mut page = Page::of_sorted(clusters, after.as_ref(), params.limit, |cluster: &Cluster| cluster.name.clone());
+    let mut page = Page::of_sorted(clusters, after.as_ref(), params.limit, |cluster: &Cluster| {
+        cluster.name.clone()
+    });
     if asker == Asker::Anybody {
         for known in state.peers.ask_each::<Page<Cluster>>(&state.peers.all(), &onward).await? {
             for there in known.items {
-                if let Some(cluster) = page.items.iter_mut().find(|cluster| cluster.name == there.name) {
+                if let Some(cluster) =
+                    page.items.iter_mut().find(|cluster| cluster.name == there.name)
+                {
                     cluster.is_known_as(there);
                 }
             }

@@ -188,11 +188,17 @@ impl Endpoint {
             key: EndpointSource::from(&view.key()),
             targets: view.targets.iter().map(ToString::to_string).collect(),
             ttl_secs: view.ttl_secs,
-            properties: view.properties.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            properties: view
+                .properties
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
             version: view.version().to_string(),
             verdict: status.map(|status| Verdict::from(&status.verdict)),
             progress: status.and_then(|status| status.progress.as_ref()).map(Progress::from),
-            placement: status.and_then(|status| status.verdict.placement.as_ref()).map(Placement::from),
+            placement: status
+                .and_then(|status| status.verdict.placement.as_ref())
+                .map(Placement::from),
             since: status.map(|_| Time(held.since())),
         }
     }
@@ -220,7 +226,11 @@ impl NameFilter {
         }
         // Only Unicode and escapes have more than one spelling beside the case; all else is decided without reading the name.
         let has_spellings = !written.is_ascii() || written.contains('\\');
-        has_spellings && self.name.as_ref().is_some_and(|name| DnsName::parse(written).is_ok_and(|written| written == *name))
+        has_spellings
+            && self
+                .name
+                .as_ref()
+                .is_some_and(|name| DnsName::parse(written).is_ok_and(|written| written == *name))
     }
 }
 
@@ -263,7 +273,9 @@ impl ListParams {
 
     fn fits(&self, status: Option<&Status>) -> bool {
         self.state.is_none_or(|state| state.fits(status))
-            && self.progress.is_none_or(|progress| progress.fits(status.and_then(|status| status.progress.as_ref())))
+            && self.progress.is_none_or(|progress| {
+                progress.fits(status.and_then(|status| status.progress.as_ref()))
+            })
     }
 }
 
@@ -281,22 +293,31 @@ pub struct Position {
     responses(
         (status = 200, description = "A page of endpoints.", body = Page<Endpoint>),
         (status = 400, description = "A parameter is wrong.", body = Problem, content_type = "application/problem+json")))]
-pub async fn list(State(state): State<ApiState>, Params(params): Params<ListParams>) -> Result<Json<Page<Endpoint>>, ApiError> {
+pub async fn list(
+    State(state): State<ApiState>,
+    Params(params): Params<ListParams>,
+) -> Result<Json<Page<Endpoint>>, ApiError> {
     Ok(Json(page(&state.broker.directory, &params, LOOK_AT_MOST).await))
 }
 
 /// One page, after looking at no more than so many endpoints.
-pub(super) async fn page(directory: &SharedDirectory, params: &ListParams, look_at_most: usize) -> Page<Endpoint> {
+pub(super) async fn page(
+    directory: &SharedDirectory,
+    params: &ListParams,
+    look_at_most: usize,
+) -> Page<Endpoint> {
     let start = params.cursor.as_ref().map(|cursor| &cursor.0);
     let from_here = |cluster: &ClusterId| {
-        start.is_none_or(|start| *cluster >= start.cluster) && params.cluster.as_ref().is_none_or(|wanted| wanted == cluster)
+        start.is_none_or(|start| *cluster >= start.cluster)
+            && params.cluster.as_ref().is_none_or(|wanted| wanted == cluster)
     };
     let clusters: Vec<ClusterId> = directory.clusters().into_iter().filter(from_here).collect();
     let chunk = if params.is_filter() { CHUNK } else { params.limit.get() + 1 };
     let (mut items, mut last, mut looked_at) = (vec![], None, 0);
     for cluster in clusters {
         let endpoints = directory.cluster(&cluster);
-        let mut after = start.filter(|start| start.cluster == cluster).map(|start| KeyHash(start.key));
+        let mut after =
+            start.filter(|start| start.cluster == cluster).map(|start| KeyHash(start.key));
         loop {
             let entries = endpoints.page(after.as_ref(), chunk);
             if entries.is_empty() {
@@ -311,7 +332,9 @@ pub(super) async fn page(directory: &SharedDirectory, params: &ListParams, look_
                 }
                 looked_at += 1;
                 after = Some(key);
-                if params.name.as_ref().is_none_or(|name| name.fits(view.dns_name)) && params.fits(status.as_deref()) {
+                if params.name.as_ref().is_none_or(|name| name.fits(view.dns_name))
+                    && params.fits(status.as_deref())
+                {
                     if items.len() == params.limit.get() {
                         return Page { items, next: last.map(|last| Cursor(last).to_string()) };
                     }
@@ -356,16 +379,26 @@ mod tests {
         let directory = Directory::new(HashMap::new());
         for name in ["a", "b", "c"] {
             for index in 0..20 {
-                let endpoint = endpoint(&format!("web-{index}"), "www.example.com", "A", &["192.0.2.1"]);
+                let endpoint =
+                    endpoint(&format!("web-{index}"), "www.example.com", "A", &["192.0.2.1"]);
                 let (key, version) = (endpoint.key.hash(), endpoint.version());
                 let put = IngestOp::Put { key, version, endpoint: PackedEndpoint::pack(&endpoint) };
-                directory.commit(&cluster(name), vec![put], &[OpOutcome::Stored { arrival: index }], &mut vec![]);
+                directory.commit(
+                    &cluster(name),
+                    vec![put],
+                    &[OpOutcome::Stored { arrival: index }],
+                    &mut vec![],
+                );
                 let verdict = match index % 5 {
                     0 => CoreVerdict::rejected(Reason::InvalidTarget, "no"),
                     _ => CoreVerdict::waiting(Reason::NoZone, "no", None),
                 };
                 let endpoints = directory.cluster(&cluster(name));
-                endpoints.tell(&endpoints.get(&key).unwrap(), Arc::new(Status::of(verdict)), Timestamp(0));
+                endpoints.tell(
+                    &endpoints.get(&key).unwrap(),
+                    Arc::new(Status::of(verdict)),
+                    Timestamp(0),
+                );
             }
         }
         Arc::new(directory)
@@ -382,7 +415,8 @@ mod tests {
             let Some(next) = page.next else { break };
             params.cursor = Some(serde_json::from_value(next.into()).unwrap());
         }
-        let once: BTreeSet<(&ClusterId, &str)> = found.iter().map(|e| (&e.cluster, e.id.as_str())).collect();
+        let once: BTreeSet<(&ClusterId, &str)> =
+            found.iter().map(|e| (&e.cluster, e.id.as_str())).collect();
         assert_eq!(once.len(), found.len(), "none comes twice");
         (found, pages)
     }
@@ -391,7 +425,8 @@ mod tests {
     async fn pages_in_a_row_are_everything_once_and_the_last_is_not_empty() {
         let limit = |limit: &str| serde_json::from_value(limit.into()).unwrap();
         for (size, pages) in [("1", 60), ("7", 9), ("20", 3), ("60", 1), ("1000", 1)] {
-            let (found, in_pages) = all(ListParams { limit: limit(size), ..ListParams::default() }, usize::MAX).await;
+            let (found, in_pages) =
+                all(ListParams { limit: limit(size), ..ListParams::default() }, usize::MAX).await;
             assert_eq!((found.len(), in_pages), (60, pages), "pages of {size}");
         }
     }

@@ -32,14 +32,23 @@ pub struct Front {
 
 impl Front {
     /// The front of a broker that starts; `authority` says who may ask.
-    pub fn new(progress: Arc<StartProgress>, registry: Arc<Registry>, authority: Authority) -> Self {
+    pub fn new(
+        progress: Arc<StartProgress>,
+        registry: Arc<Registry>,
+        authority: Authority,
+    ) -> Self {
         Self { progress, registry, authority, started: Arc::default() }
     }
 
     /// The broker is there: its routes answer from now on; `tls` is how replicas know each other.
     pub fn open(&self, broker: BrokerHandle, tls: Option<Arc<dyn PeerTls>>) {
         // Nobody opens a front twice; the first broker would go on to answer.
-        let _first = self.started.set(super::router(broker, Arc::clone(&self.registry), self.authority.clone(), tls));
+        let _first = self.started.set(super::router(
+            broker,
+            Arc::clone(&self.registry),
+            self.authority.clone(),
+            tls,
+        ));
     }
 
     /// The routes, to be served.
@@ -65,7 +74,10 @@ async fn route(State((front, starting)): State<(Front, Router)>, request: Reques
 }
 
 async fn not_ready(State(front): State<Front>) -> (StatusCode, Json<Readiness>) {
-    (StatusCode::SERVICE_UNAVAILABLE, Json(Readiness { ready: false, reasons: vec![front.progress.describe()] }))
+    (
+        StatusCode::SERVICE_UNAVAILABLE,
+        Json(Readiness { ready: false, reasons: vec![front.progress.describe()] }),
+    )
 }
 
 async fn metrics(State(front): State<Front>) -> Result<Response, ApiError> {
@@ -73,7 +85,8 @@ async fn metrics(State(front): State<Front>) -> Result<Response, ApiError> {
 }
 
 async fn starting(State(front): State<Front>) -> Response {
-    let detail = format!("the broker starts ({}): ask again in a few seconds", front.progress.describe());
+    let detail =
+        format!("the broker starts ({}): ask again in a few seconds", front.progress.describe());
     let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "starting", detail);
     ([(header::RETRY_AFTER, RETRY_AFTER_SECS.to_string())], problem).into_response()
 }
@@ -89,7 +102,11 @@ mod tests {
     async fn get(front: &Front, path: &str) -> (StatusCode, http::HeaderMap, String) {
         let request = http::Request::get(path).body(Body::empty()).unwrap();
         let (head, body) = front.router().oneshot(request).await.unwrap().into_parts();
-        (head.status, head.headers, String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap())
+        (
+            head.status,
+            head.headers,
+            String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap(),
+        )
     }
 
     #[tokio::test]
@@ -102,14 +119,28 @@ mod tests {
         let (status, _, text) = get(&front, "/readyz").await;
         assert_eq!(status, 503);
         let readiness: Readiness = serde_json::from_str(&text).unwrap();
-        assert_eq!(readiness, Readiness { ready: false, reasons: vec!["loading endpoints: 340000 of 1000000".to_owned()] });
+        assert_eq!(
+            readiness,
+            Readiness {
+                ready: false,
+                reasons: vec!["loading endpoints: 340000 of 1000000".to_owned()]
+            }
+        );
         assert_eq!(get(&front, "/metrics").await.0, 200);
         for path in ["/api/v1/zones", "/api/v1/openapi.json", "/nothing"] {
             let (status, headers, text) = get(&front, path).await;
             let problem: Problem = serde_json::from_str(&text).unwrap();
-            assert_eq!((status.as_u16(), problem.kind.as_str()), (503, "urn:zonefold:problem:starting"), "{path}");
+            assert_eq!(
+                (status.as_u16(), problem.kind.as_str()),
+                (503, "urn:zonefold:problem:starting"),
+                "{path}"
+            );
             assert_eq!(headers[header::CONTENT_TYPE], "application/problem+json");
-            assert!(headers.contains_key(header::RETRY_AFTER) && problem.detail.contains("340000 of 1000000"), "{problem:?}");
+            assert!(
+                headers.contains_key(header::RETRY_AFTER)
+                    && problem.detail.contains("340000 of 1000000"),
+                "{problem:?}"
+            );
         }
     }
 }

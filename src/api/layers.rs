@@ -45,14 +45,20 @@ async fn within_timeout(request: Request, next: Next) -> Response {
         Err(_) => Problem::new(
             StatusCode::GATEWAY_TIMEOUT,
             "timeout",
-            format!("the answer took longer than {} seconds: ask for less, or again", TIMEOUT.as_secs()),
+            format!(
+                "the answer took longer than {} seconds: ask for less, or again",
+                TIMEOUT.as_secs()
+            ),
         )
         .into_response(),
     }
 }
 
 fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
-    let said = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    let said = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied());
     error!("a handler panicked: {}", said.unwrap_or("it did not say why"));
     let detail = "the request met a defect of the broker, which goes on; the broker's log has it under the request id";
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail).into_response()
@@ -64,20 +70,29 @@ async fn errors_as_problems(request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     let response = next.run(request).await;
     let status = response.status();
-    let is_problem = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == MEDIA_TYPE);
-    let speaks_for_itself = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
+    let is_problem =
+        response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == MEDIA_TYPE);
+    let speaks_for_itself =
+        response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
     if is_problem || speaks_for_itself || !(status.is_client_error() || status.is_server_error()) {
         return response;
     }
     let (kind, detail) = match status {
-        StatusCode::NOT_FOUND => {
-            ("not-found", format!("there is nothing at {path}: /api/v1/openapi.json describes what there is"))
+        StatusCode::NOT_FOUND => (
+            "not-found",
+            format!("there is nothing at {path}: /api/v1/openapi.json describes what there is"),
+        ),
+        StatusCode::METHOD_NOT_ALLOWED => {
+            ("method-not-allowed", format!("{path} can only be read: use GET"))
         }
-        StatusCode::METHOD_NOT_ALLOWED => ("method-not-allowed", format!("{path} can only be read: use GET")),
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            ("body-too-large", format!("a request may carry {MAX_BODY_BYTES} bytes at most, and none here needs any"))
-        }
-        _ => ("bad-request", format!("the request for {path} cannot be read: check how it is encoded")),
+        StatusCode::PAYLOAD_TOO_LARGE => (
+            "body-too-large",
+            format!("a request may carry {MAX_BODY_BYTES} bytes at most, and none here needs any"),
+        ),
+        _ => (
+            "bad-request",
+            format!("the request for {path} cannot be read: check how it is encoded"),
+        ),
     };
     let mut problem = Problem::new(status, kind, detail).into_response();
     if let Some(allow) = response.headers().get(header::ALLOW) {
@@ -106,7 +121,10 @@ mod tests {
         async fn takes(body: axum::body::Bytes) -> String {
             body.len().to_string()
         }
-        let routes = Router::new().route("/panics", get(panics)).route("/never", get(never)).route("/takes", post(takes));
+        let routes = Router::new()
+            .route("/panics", get(panics))
+            .route("/never", get(never))
+            .route("/takes", post(takes));
         around(routes, Authority::everybody())
     }
 
@@ -149,27 +167,34 @@ mod tests {
         async fn panics() {
             panic!("nobody comes here");
         }
-        let routes = around(Router::new().route("/takes", post(panics)), Authority::new(Rules::default()));
+        let routes =
+            around(Router::new().route("/takes", post(panics)), Authority::new(Rules::default()));
         for (method, path) in [("POST", "/takes"), ("GET", "/nothing"), ("GET", "/metrics")] {
-            let request = http::Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+            let request =
+                http::Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
             let response = routes.clone().oneshot(request).await.unwrap();
             assert_eq!(
                 (response.status().as_u16(), &response.headers()[header::CONTENT_TYPE]),
                 (401, &HeaderValue::from_static(MEDIA_TYPE))
             );
-            assert!(response.headers().contains_key(header::WWW_AUTHENTICATE) && response.headers().contains_key(&REQUEST_ID));
+            assert!(
+                response.headers().contains_key(header::WWW_AUTHENTICATE)
+                    && response.headers().contains_key(&REQUEST_ID)
+            );
         }
     }
 
     #[tokio::test]
     async fn a_large_body_is_refused() {
-        let large = http::Request::post("/takes").body(Body::from(vec![0; MAX_BODY_BYTES + 1])).unwrap();
+        let large =
+            http::Request::post("/takes").body(Body::from(vec![0; MAX_BODY_BYTES + 1])).unwrap();
         assert_eq!(problem_of(large).await.0.status, 413);
     }
 
     #[tokio::test]
     async fn a_caller_s_request_id_comes_back() {
-        let request = http::Request::get("/nothing").header(REQUEST_ID, "mine").body(Body::empty()).unwrap();
+        let request =
+            http::Request::get("/nothing").header(REQUEST_ID, "mine").body(Body::empty()).unwrap();
         assert_eq!(problem_of(request).await.1[REQUEST_ID], "mine");
     }
 }

@@ -15,13 +15,22 @@ pub struct Page<T> {
 
 impl<T> Page<T> {
     /// Cuts a page out of a list that is there as a whole, in the order of its positions.
-    pub fn of_sorted<P: Serialize + Ord>(all: Vec<T>, after: Option<&P>, limit: Limit, position: impl Fn(&T) -> P) -> Self {
+    pub fn of_sorted<P: Serialize + Ord>(
+        all: Vec<T>,
+        after: Option<&P>,
+        limit: Limit,
+        position: impl Fn(&T) -> P,
+    ) -> Self {
         let rest = all.into_iter().filter(|item| after.is_none_or(|after| position(item) > *after));
         Self::of_overfull(rest.take(limit.get() + 1).collect(), limit, position)
     }
 
     /// Makes a page of up to one item more than it takes; that one only shows that there is more.
-    pub fn of_overfull<P: Serialize>(mut items: Vec<T>, limit: Limit, position: impl Fn(&T) -> P) -> Self {
+    pub fn of_overfull<P: Serialize>(
+        mut items: Vec<T>,
+        limit: Limit,
+        position: impl Fn(&T) -> P,
+    ) -> Self {
         let more = items.len() > limit.get();
         items.truncate(limit.get());
         let next = items.last().filter(|_| more).map(|last| Cursor(position(last)).to_string());
@@ -86,14 +95,17 @@ impl<'de, P: DeserializeOwned> Deserialize<'de> for Cursor<P> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let position = from_hex(&text).and_then(|json| serde_json::from_slice(&json).ok());
-        position
-            .map(Self)
-            .ok_or_else(|| D::Error::custom("this is not a cursor of this list: pass `next` of the last page, or none to start"))
+        position.map(Self).ok_or_else(|| {
+            D::Error::custom(
+                "this is not a cursor of this list: pass `next` of the last page, or none to start",
+            )
+        })
     }
 }
 
 fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let digits = text.bytes().map(|digit| char::from(digit).to_digit(16)).collect::<Option<Vec<u32>>>()?;
+    let digits =
+        text.bytes().map(|digit| char::from(digit).to_digit(16)).collect::<Option<Vec<u32>>>()?;
     let (pairs, []) = digits.as_chunks::<2>() else { return None };
     pairs.iter().map(|[high, low]| u8::try_from(high * 16 + low).ok()).collect()
 }
@@ -122,7 +134,10 @@ mod tests {
         assert!(text.bytes().all(|b| b.is_ascii_hexdigit()));
         assert_eq!(serde_json::from_value::<Cursor<_>>(text.into()).unwrap(), cursor);
         for bad in ["x", "7", "zz", "", "22", "ää"] {
-            assert!(serde_json::from_value::<Cursor<(String, Option<String>)>>(bad.into()).is_err(), "{bad:?}");
+            assert!(
+                serde_json::from_value::<Cursor<(String, Option<String>)>>(bad.into()).is_err(),
+                "{bad:?}"
+            );
         }
     }
 
@@ -137,6 +152,10 @@ mod tests {
             after = Some(serde_json::from_value::<Cursor<u32>>(next.into()).unwrap().0);
         }
         assert_eq!(seen, all);
-        assert_eq!(Page::of_sorted((0..100).collect(), None, Limit(100), |item: &u32| *item).next, None, "exactly full");
+        assert_eq!(
+            Page::of_sorted((0..100).collect(), None, Limit(100), |item: &u32| *item).next,
+            None,
+            "exactly full"
+        );
     }
 }

@@ -54,7 +54,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Onward {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
-        Ok(Self { uri: parts.uri.clone(), authorization: parts.headers.get(header::AUTHORIZATION).cloned() })
+        Ok(Self {
+            uri: parts.uri.clone(),
+            authorization: parts.headers.get(header::AUTHORIZATION).cloned(),
+        })
     }
 }
 
@@ -102,7 +105,12 @@ impl Peers {
     /// The other replicas that live.
     pub fn all(&self) -> Vec<ReplicaRow> {
         let standing = self.broker.standing.borrow().clone();
-        standing.replicas.iter().filter(|row| row.replica != self.broker.replica.replica).cloned().collect()
+        standing
+            .replicas
+            .iter()
+            .filter(|row| row.replica != self.broker.replica.replica)
+            .cloned()
+            .collect()
     }
 
     /// The other replicas that live and work an account.
@@ -119,11 +127,16 @@ impl Peers {
             return Worked::Here;
         }
         let standing = self.broker.standing.borrow().clone();
-        let holder = standing.leases.iter().find(|tenure| tenure.account == *account).map(|tenure| tenure.holder);
+        let holder = standing
+            .leases
+            .iter()
+            .find(|tenure| tenure.account == *account)
+            .map(|tenure| tenure.holder);
         if holder == Some(self.broker.replica.replica) {
             return Worked::Here;
         }
-        let row = holder.and_then(|holder| standing.replicas.iter().find(|row| row.replica == holder));
+        let row =
+            holder.and_then(|holder| standing.replicas.iter().find(|row| row.replica == holder));
         row.map_or(Worked::Nowhere, |row| Worked::At(row.clone()))
     }
 
@@ -136,7 +149,11 @@ impl Peers {
     ///
     /// # Errors
     /// It cannot be reached, or answers something else.
-    pub async fn ask<T: DeserializeOwned>(&self, peer: &ReplicaRow, onward: &Onward) -> Result<Option<T>, ApiError> {
+    pub async fn ask<T: DeserializeOwned>(
+        &self,
+        peer: &ReplicaRow,
+        onward: &Onward,
+    ) -> Result<Option<T>, ApiError> {
         let failed = |why: String| ApiError::ReplicaUnreachable {
             replica: peer.replica.to_string(),
             address: peer.address.clone(),
@@ -144,41 +161,56 @@ impl Peers {
             why,
         };
         if peer.address.is_empty() {
-            return Err(failed("it does not say where it is reached: set listen.advertise there".to_owned()));
+            return Err(failed(
+                "it does not say where it is reached: set listen.advertise there".to_owned(),
+            ));
         }
         let path = onward.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
         let scheme = if self.tls.is_some() { "https" } else { "http" };
-        let request = Request::get(format!("{scheme}://{}{path}", peer.address)).header(ASKS_FOR_ITSELF, "1");
+        let request =
+            Request::get(format!("{scheme}://{}{path}", peer.address)).header(ASKS_FOR_ITSELF, "1");
         let request = match &onward.authorization {
             Some(authorization) => request.header(header::AUTHORIZATION, authorization),
             None => request,
         };
-        let request = request.header(header::ACCEPT, "application/json").body(Empty::new()).map_err(|e| failed(e.to_string()))?;
+        let request = request
+            .header(header::ACCEPT, "application/json")
+            .body(Empty::new())
+            .map_err(|e| failed(e.to_string()))?;
         let asking = async {
             let answer = match &self.tls {
                 None => self.plain.request(request).await,
                 Some(tls) => over_tls(&**tls).map_err(&failed)?.request(request).await,
             };
             let (head, body) = answer.map_err(|error| failed(described(&error)))?.into_parts();
-            let body =
-                Limited::new(body, MAX_ANSWER_BYTES).collect().await.map_err(|error| failed(error.to_string()))?.to_bytes();
+            let body = Limited::new(body, MAX_ANSWER_BYTES)
+                .collect()
+                .await
+                .map_err(|error| failed(error.to_string()))?
+                .to_bytes();
             match head.status {
-                StatusCode::OK => {
-                    serde_json::from_slice(&body).map(Some).map_err(|error| failed(format!("of another release: {error}")))
-                }
+                StatusCode::OK => serde_json::from_slice(&body)
+                    .map(Some)
+                    .map_err(|error| failed(format!("of another release: {error}"))),
                 StatusCode::NOT_FOUND => Ok(None),
                 status => Err(failed(format!("it answers {status}"))),
             }
         };
         let answered = tokio::time::timeout(ANSWERS_WITHIN, asking).await;
-        answered.unwrap_or_else(|_| Err(failed(format!("it is silent for {} seconds", ANSWERS_WITHIN.as_secs()))))
+        answered.unwrap_or_else(|_| {
+            Err(failed(format!("it is silent for {} seconds", ANSWERS_WITHIN.as_secs())))
+        })
     }
 
     /// What each of some replicas answers, all asked at once.
     ///
     /// # Errors
     /// One of them cannot be reached, or answers something else.
-    pub async fn ask_each<T: DeserializeOwned>(&self, peers: &[ReplicaRow], onward: &Onward) -> Result<Vec<T>, ApiError> {
+    pub async fn ask_each<T: DeserializeOwned>(
+        &self,
+        peers: &[ReplicaRow],
+        onward: &Onward,
+    ) -> Result<Vec<T>, ApiError> {
         let answers = try_join_all(peers.iter().map(|peer| self.ask(peer, onward))).await?;
         Ok(answers.into_iter().flatten().collect())
     }
@@ -225,7 +257,9 @@ impl Peers {
 }
 
 /// A client for one request: sessions of TLS are taken up again, connections are not kept.
-fn over_tls(tls: &dyn PeerTls) -> Result<Client<HttpsConnector<HttpConnector>, Empty<Bytes>>, String> {
+fn over_tls(
+    tls: &dyn PeerTls,
+) -> Result<Client<HttpsConnector<HttpConnector>, Empty<Bytes>>, String> {
     let (config, name) = tls.now()?;
     let connector = HttpsConnectorBuilder::new().with_tls_config(config).https_only();
     let connector = match name {

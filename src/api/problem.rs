@@ -51,7 +51,9 @@ pub enum ApiError {
         why: String,
     },
     /// No replica knows it at this moment.
-    #[error("no replica works the account {0} at this moment: one takes it within seconds, try again")]
+    #[error(
+        "no replica works the account {0} at this moment: one takes it within seconds, try again"
+    )]
     NotWorked(AccountId),
     /// The figures cannot be written down.
     #[error("the metrics cannot be encoded")]
@@ -63,9 +65,9 @@ impl ApiError {
         match self {
             Self::BadParameter(_) | Self::BadPath(_) => StatusCode::BAD_REQUEST,
             Self::NotFound { .. } => StatusCode::NOT_FOUND,
-            Self::Store(StoreError::Unavailable(_)) | Self::ReplicaUnreachable { .. } | Self::NotWorked(_) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Store(StoreError::Unavailable(_))
+            | Self::ReplicaUnreachable { .. }
+            | Self::NotWorked(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Store(_) | Self::Metrics(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -139,7 +141,9 @@ mod tests {
 
     #[test]
     fn the_store_s_own_words_stay_in_the_log() {
-        let error = ApiError::from(StoreError::Unavailable("postgres://db.internal: connection refused".to_owned()));
+        let error = ApiError::from(StoreError::Unavailable(
+            "postgres://db.internal: connection refused".to_owned(),
+        ));
         assert!(!error.to_string().contains("db.internal"));
         assert_eq!(error.into_response().status(), StatusCode::SERVICE_UNAVAILABLE);
     }
@@ -148,7 +152,8 @@ mod tests {
     fn rfc9457_3_the_media_type_and_the_members() {
         let response = ApiError::BadPath("x".to_owned()).into_response();
         assert_eq!(response.headers()[header::CONTENT_TYPE], MEDIA_TYPE);
-        let problem = serde_json::to_value(Problem::new(StatusCode::NOT_FOUND, "not-found", "gone")).unwrap();
+        let problem =
+            serde_json::to_value(Problem::new(StatusCode::NOT_FOUND, "not-found", "gone")).unwrap();
         let expected = serde_json::json!({
             "type": "urn:zonefold:problem:not-found", "title": "Not Found", "status": 404, "detail": "gone"
         });

@@ -22,7 +22,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
             Ok(Query(params)) => Ok(Self(params)),
             Err(rejection) => {
                 let text = rejection.body_text();
-                let text = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
+                let text =
+                    text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
                 Err(ApiError::BadParameter(format!("the query cannot be read: {text}")))
             }
         }
@@ -59,8 +60,12 @@ mod tests {
     }
 
     async fn read(query: &str) -> Result<Some, String> {
-        let (mut parts, ()) = http::Request::get(format!("/x{query}")).body(()).unwrap().into_parts();
-        Params::from_request_parts(&mut parts, &()).await.map(|Params(some)| some).map_err(|error| error.to_string())
+        let (mut parts, ()) =
+            http::Request::get(format!("/x{query}")).body(()).unwrap().into_parts();
+        Params::from_request_parts(&mut parts, &())
+            .await
+            .map(|Params(some)| some)
+            .map_err(|error| error.to_string())
     }
 
     #[tokio::test]

@@ -47,7 +47,11 @@ impl<'de> Deserialize<'de> for Time {
 /// A closed list of words.
 fn words(description: &str, words: impl IntoIterator<Item = impl Into<String>>) -> Object {
     let words = words.into_iter().map(|word| serde_json::Value::from(word.into()));
-    ObjectBuilder::new().schema_type(Type::String).description(Some(description)).enum_values(Some(words)).build()
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .description(Some(description))
+        .enum_values(Some(words))
+        .build()
 }
 
 /// A closed list of words, or null.
@@ -64,7 +68,10 @@ fn words_of<T: Serialize>(description: &str, all: &[T]) -> Object {
 }
 
 pub(super) fn verdict_states() -> Object {
-    words_of("The broker's answer.", &[VerdictState::Accepted, VerdictState::Waiting, VerdictState::Rejected])
+    words_of(
+        "The broker's answer.",
+        &[VerdictState::Accepted, VerdictState::Waiting, VerdictState::Rejected],
+    )
 }
 
 pub(super) fn reasons() -> Object {
@@ -93,20 +100,30 @@ pub(super) fn record_types() -> Object {
 }
 
 pub(super) fn motives() -> Object {
-    words_of("Why a change is made.", &[Motive::Wanted, Motive::Withdrawn, Motive::Passed, Motive::Repair, Motive::Adopt])
+    words_of(
+        "Why a change is made.",
+        &[Motive::Wanted, Motive::Withdrawn, Motive::Passed, Motive::Repair, Motive::Adopt],
+    )
 }
 
 pub(super) fn drift_or_null() -> Object {
-    or_null(words_of("What somebody else did to a record set of ours; null for nothing.", &[Drift::Changed, Drift::Missing]))
+    or_null(words_of(
+        "What somebody else did to a record set of ours; null for nothing.",
+        &[Drift::Changed, Drift::Missing],
+    ))
 }
 
 pub(super) fn zone_policies() -> Object {
-    let all = [ZonePolicy::Sync, ZonePolicy::UpsertOnly, ZonePolicy::CreateOnly, ZonePolicy::Observe];
+    let all =
+        [ZonePolicy::Sync, ZonePolicy::UpsertOnly, ZonePolicy::CreateOnly, ZonePolicy::Observe];
     words_of("What Zonefold may do in the zone.", &all)
 }
 
 pub(super) fn drift_policies() -> Object {
-    words("What becomes of a record set of ours that somebody else changed.", ["repair", "alert", "adopt"])
+    words(
+        "What becomes of a record set of ours that somebody else changed.",
+        ["repair", "alert", "adopt"],
+    )
 }
 
 pub(super) fn visibilities() -> Object {
@@ -207,7 +224,8 @@ impl From<&EndpointKey> for EndpointSource {
             object: key.object.to_string(),
             name: key.dns_name.to_string(),
             record_type: key.record_type.to_string(),
-            set_identifier: (!key.set_identifier.is_empty()).then(|| key.set_identifier.to_string()),
+            set_identifier: (!key.set_identifier.is_empty())
+                .then(|| key.set_identifier.to_string()),
         }
     }
 }
@@ -393,10 +411,10 @@ impl From<&RawRecordSet> for RecordSet {
             multivalue_answer: raw.multivalue_answer,
             geolocation: raw.geolocation.as_ref().map(Geolocation::from),
             geoproximity: raw.geoproximity.as_ref().map(Geoproximity::from),
-            cidr: raw
-                .cidr
-                .as_ref()
-                .map(|cidr| Cidr { collection_id: text(&cidr.collection_id), location_name: text(&cidr.location_name) }),
+            cidr: raw.cidr.as_ref().map(|cidr| Cidr {
+                collection_id: text(&cidr.collection_id),
+                location_name: text(&cidr.location_name),
+            }),
             health_check_id: raw.health_check_id.as_ref().map(text),
             traffic_policy_instance_id: raw.traffic_policy_instance_id.as_ref().map(text),
         }
@@ -448,7 +466,10 @@ mod tests {
     fn the_lists_of_words_are_those_of_the_types() {
         let listed = serde_json::to_value(reasons()).unwrap();
         assert_eq!(listed["enum"][1], Reason::NoZone.as_str());
-        assert_eq!(serde_json::to_value(drift_policies()).unwrap()["enum"].as_array().unwrap().len(), 3);
+        assert_eq!(
+            serde_json::to_value(drift_policies()).unwrap()["enum"].as_array().unwrap().len(),
+            3
+        );
         let drift = serde_json::to_value(drift_or_null()).unwrap();
         assert_eq!(drift["enum"], serde_json::json!(["changed", "missing", null]));
         assert_eq!(drift["type"], serde_json::json!(["string", "null"]));

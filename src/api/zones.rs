@@ -133,7 +133,14 @@ pub async fn list(
     if asker == Asker::Replica {
         return Ok(Json(own));
     }
-    Ok(Json(state.peers.merge(own, &state.peers.working(), &onward, params.limit, |zone: &Zone| zone.id.clone()).await?))
+    Ok(Json(
+        state
+            .peers
+            .merge(own, &state.peers.working(), &onward, params.limit, |zone: &Zone| {
+                zone.id.clone()
+            })
+            .await?,
+    ))
 }
 
 fn page(accounts: &[Arc<AccountView>], params: &ListParams) -> Page<Zone> {
@@ -141,7 +148,8 @@ fn page(accounts: &[Arc<AccountView>], params: &ListParams) -> Page<Zone> {
         params.environment.as_ref().is_none_or(|environment| *environment == zone.environment)
             && params.account.as_ref().is_none_or(|account| *account == zone.account)
     };
-    let mut views: Vec<&ZoneView> = accounts.iter().flat_map(|account| &account.zones).filter(wanted).collect();
+    let mut views: Vec<&ZoneView> =
+        accounts.iter().flat_map(|account| &account.zones).filter(wanted).collect();
     views.sort_by(|a, b| a.zone.cmp(&b.zone));
     let after = params.cursor.as_ref().map(|cursor| &cursor.0);
     let page = Page::of_sorted(views, after, params.limit, |view: &&ZoneView| view.zone.clone());
@@ -179,10 +187,20 @@ pub(super) async fn elsewhere<T: DeserializeOwned>(
     onward: &Onward,
     zone: &ZoneId,
 ) -> Result<T, ApiError> {
-    let account = state.broker.directory.zones().get(zone).map(|facts| facts.account.clone()).ok_or_else(|| unknown(zone))?;
+    let account = state
+        .broker
+        .directory
+        .zones()
+        .get(zone)
+        .map(|facts| facts.account.clone())
+        .ok_or_else(|| unknown(zone))?;
     match state.peers.worked(&account) {
-        Worked::At(peer) if asker == Asker::Anybody => state.peers.ask(&peer, onward).await?.ok_or(ApiError::NotWorked(account)),
-        Worked::Nowhere if state.broker.workers.is_configured(&account) => Err(ApiError::NotWorked(account)),
+        Worked::At(peer) if asker == Asker::Anybody => {
+            state.peers.ask(&peer, onward).await?.ok_or(ApiError::NotWorked(account))
+        }
+        Worked::Nowhere if state.broker.workers.is_configured(&account) => {
+            Err(ApiError::NotWorked(account))
+        }
         _ => Err(unknown(zone)),
     }
 }

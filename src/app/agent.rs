@@ -17,7 +17,9 @@ use crate::agent::kube::world::Reading;
 use crate::agent::kube::{self, Access, KubeOptions, Telling};
 use crate::agent::manifests::ManifestOptions;
 use crate::agent::sources::{ClusterIps, ExtractOptions, SourceKind};
-use crate::agent::{Agent, AgentConfig, BrokerAddress, ClientCertificate, ClusterUid, Material, Objects};
+use crate::agent::{
+    Agent, AgentConfig, BrokerAddress, ClientCertificate, ClusterUid, Material, Objects,
+};
 use crate::cli::{AgentArgs, AgentCommand, SourceArgs, release};
 use crate::telemetry;
 
@@ -53,10 +55,17 @@ async fn serve(args: AgentArgs) -> anyhow::Result<ExitCode> {
         (None, None) => None,
     };
     let certificate = match (args.certificate_file, args.key_file) {
-        (Some(certificate_file), Some(key_file)) => Some(ClientCertificate { certificate_file, key_file }),
+        (Some(certificate_file), Some(key_file)) => {
+            Some(ClientCertificate { certificate_file, key_file })
+        }
         _ => None,
     };
-    let broker = BrokerAddress { url: args.broker, token, ca: args.ca_file.map(Material::File), certificate };
+    let broker = BrokerAddress {
+        url: args.broker,
+        token,
+        ca: args.ca_file.map(Material::File),
+        certificate,
+    };
     let kube_system_uid = match (args.kube_system_uid, &objects) {
         (Some(uid), _) => ClusterUid::Given(uid),
         (None, Objects::Cluster(client, _)) => ClusterUid::Given(kube::cluster_uid(client).await?),
@@ -79,7 +88,11 @@ async fn serve(args: AgentArgs) -> anyhow::Result<ExitCode> {
 
 /// Where the objects are, as the arguments say.
 async fn objects(args: &AgentArgs) -> anyhow::Result<Objects> {
-    let cluster_ips = if args.publish_internal_services { ClusterIps::Publish } else { ClusterIps::InternalHostnames };
+    let cluster_ips = if args.publish_internal_services {
+        ClusterIps::Publish
+    } else {
+        ClusterIps::InternalHostnames
+    };
     let extract = ExtractOptions { cluster_ips };
     if let Some(path) = args.manifests.clone() {
         let rescan = std::time::Duration::from_secs(args.rescan_secs);
@@ -88,7 +101,8 @@ async fn objects(args: &AgentArgs) -> anyhow::Result<Objects> {
     let filter = Filter {
         namespaces: namespaces(&args.sources),
         labels: selector(args.label_filter.as_deref()).context("--label-filter cannot be used")?,
-        annotations: selector(args.annotation_filter.as_deref()).context("--annotation-filter cannot be used")?,
+        annotations: selector(args.annotation_filter.as_deref())
+            .context("--annotation-filter cannot be used")?,
         ingress_classes: args.ingress_class.iter().map(ArcStr::from).collect(),
     };
     let access = Access { kubeconfig: args.kubeconfig.clone(), context: args.kube_context.clone() };
@@ -123,7 +137,8 @@ fn telling(args: &SourceArgs) -> Telling {
 
 /// The namespaces, each once.
 fn namespaces(args: &SourceArgs) -> Vec<ArcStr> {
-    let named: BTreeSet<&str> = args.namespace.iter().map(|name| name.trim()).filter(|name| !name.is_empty()).collect();
+    let named: BTreeSet<&str> =
+        args.namespace.iter().map(|name| name.trim()).filter(|name| !name.is_empty()).collect();
     named.into_iter().map(ArcStr::from).collect()
 }
 

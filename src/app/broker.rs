@@ -161,7 +161,11 @@ pub fn listen(config: &Config, options: BrokerOptions) -> anyhow::Result<Listeni
     let clock = options.clock.clone().unwrap_or_else(|| Arc::new(AnchoredClock::system()));
     let callers = Arc::new(KnownCallers::new(identities::of(config)?, Arc::clone(&clock)));
     let metrics = BrokerMetrics::register(&mut registry);
-    let admission = Admission::new(Arc::clone(&callers) as Arc<dyn Callers>, Arc::clone(&clock), metrics.clone());
+    let admission = Admission::new(
+        Arc::clone(&callers) as Arc<dyn Callers>,
+        Arc::clone(&clock),
+        metrics.clone(),
+    );
     let (started, started_seen) = watch::channel(None);
     let progress = Arc::new(StartProgress::default());
     let rules = identities::api_rules(config, http);
@@ -173,7 +177,8 @@ pub fn listen(config: &Config, options: BrokerOptions) -> anyhow::Result<Listeni
     let authority = Authority::new(rules);
     let front = Front::new(Arc::clone(&progress), Arc::new(registry), authority.clone());
     let service = StartingService::new(admission.clone(), started_seen, Arc::clone(&progress));
-    let servers = Servers::start(ports, service, front.router(), &options.limits, options.certificates_every);
+    let servers =
+        Servers::start(ports, service, front.router(), &options.limits, options.certificates_every);
     Ok(Listening {
         grpc,
         http,
@@ -200,8 +205,15 @@ impl Listening<'_> {
     pub async fn start(self) -> anyhow::Result<BoundBroker> {
         let progress = self.progress;
         let (broker, providers) = {
-            let starting =
-                start(self.config, self.http, self.options, self.clock, self.metrics, self.admission, Arc::clone(&progress));
+            let starting = start(
+                self.config,
+                self.http,
+                self.options,
+                self.clock,
+                self.metrics,
+                self.admission,
+                Arc::clone(&progress),
+            );
             tokio::pin!(starting);
             loop {
                 tokio::select! {
@@ -235,9 +247,14 @@ async fn start(
     progress: Arc<StartProgress>,
 ) -> anyhow::Result<(Broker, Arc<AwsProviders>)> {
     let store_url: store::StoreUrl = config.store.expose().parse()?;
-    let store = store::open(&store_url, &StoreOptions::default()).await.context("the store cannot be opened")?;
+    let store = store::open(&store_url, &StoreOptions::default())
+        .await
+        .context("the store cannot be opened")?;
     let access = config.accounts.iter().map(|account| account.access()).collect();
-    let replica = ReplicaRow { replica: ReplicaId(uuid::Uuid::new_v4()), address: config.listen.advertised(http) };
+    let replica = ReplicaRow {
+        replica: ReplicaId(uuid::Uuid::new_v4()),
+        address: config.listen.advertised(http),
+    };
     let mut aws = options.aws;
     if store.is_shared() {
         // AWS's own log says then which of them called.
@@ -311,7 +328,12 @@ impl BoundBroker {
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let Self { mut broker, mut servers, journal_retention, .. } = self;
         let handle = broker.handle();
-        let mut retention = tokio::spawn(retention::run(handle.store, handle.clock, handle.workers, journal_retention));
+        let mut retention = tokio::spawn(retention::run(
+            handle.store,
+            handle.clock,
+            handle.workers,
+            journal_retention,
+        ));
         let died = tokio::select! {
             () = shutdown.cancelled() => None,
             task = broker.task_died() => Some(task.to_owned()),
@@ -345,7 +367,10 @@ pub struct Reloader {
 impl Reloader {
     /// Applies what can be applied, and says what needs a restart.
     pub async fn apply(&self, config: &Config) {
-        if config.store != self.first.store || config.listen != self.first.listen || config.journal != self.first.journal {
+        if config.store != self.first.store
+            || config.listen != self.first.listen
+            || config.journal != self.first.journal
+        {
             warn!("store, listen and journal take effect at the next start");
         }
         match identities::of(config) {
@@ -353,7 +378,8 @@ impl Reloader {
             Err(error) => warn!("who agents are stays as it was: {error}"),
         }
         self.authority.set(identities::api_rules(config, self.http));
-        self.providers.set_accounts(config.accounts.iter().map(|account| account.access()).collect());
+        self.providers
+            .set_accounts(config.accounts.iter().map(|account| account.access()).collect());
         self.handle.reconfigure(clusters_of(config), accounts_of(config)).await;
         info!("configuration applied");
     }

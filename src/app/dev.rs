@@ -25,7 +25,8 @@ use crate::config::Config;
 use crate::core::ids::{AccountId, ClusterId};
 use crate::core::name::DnsName;
 use crate::emulator::{
-    AccessKeyConfig, AccountConfig, Emulator, EmulatorConfig, LimitsConfig, LimitsProfile, RoleConfig, Secret, ZoneConfig,
+    AccessKeyConfig, AccountConfig, Emulator, EmulatorConfig, LimitsConfig, LimitsProfile,
+    RoleConfig, Secret, ZoneConfig,
 };
 use crate::telemetry;
 
@@ -89,7 +90,9 @@ pub async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
     let shutdown = signal::shutdown()?;
     let ports = Ports { free: args.free_ports };
 
-    let emulator = Emulator::build(emulator_config(&ports, &data)?).await.context("the emulator cannot start")?;
+    let emulator = Emulator::build(emulator_config(&ports, &data)?)
+        .await
+        .context("the emulator cannot start")?;
     let control = emulator.control();
     let state = data.join("emulator.json");
     super::emulator::restore(&control, &state)?;
@@ -111,8 +114,16 @@ pub async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
     let stop_agents = CancellationToken::new();
     let mut agents = vec![];
     for (index, (cluster, folder)) in clusters.iter().enumerate() {
-        let (handle, bound) =
-            agent(cluster, folder, index, &ports, &data, broker.grpc, config.agents.read_token()?.expose()).await?;
+        let (handle, bound) = agent(
+            cluster,
+            folder,
+            index,
+            &ports,
+            &data,
+            broker.grpc,
+            config.agents.read_token()?.expose(),
+        )
+        .await?;
         let before = agents.last().map(|(_, before): &(String, AgentHandle)| before.clone());
         agents.push((cluster.to_string(), handle));
         parts.spawn(run_agent(bound, before, stop_agents.clone()));
@@ -126,12 +137,16 @@ pub async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
         dns,
         grpc: broker_addresses.0,
         http: broker_addresses.1,
-        agents: agents.into_iter().filter_map(|(name, agent)| Some((name, agent.http_address()?))).collect(),
+        agents: agents
+            .into_iter()
+            .filter_map(|(name, agent)| Some((name, agent.http_address()?)))
+            .collect(),
     };
     if let Some(path) = &args.addresses_file {
         write_addresses(path, &addresses)?;
     }
-    let view = Parts { addresses, broker: handle, clusters: args.clusters.clone(), data: data.clone() };
+    let view =
+        Parts { addresses, broker: handle, clusters: args.clusters.clone(), data: data.clone() };
     if live {
         tokio::select! {
             () = shutdown.cancelled() => {}
@@ -159,7 +174,10 @@ pub async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
     result.map(|()| ExitCode::SUCCESS)
 }
 
-fn spawn_broker(broker: BoundBroker, stop: CancellationToken) -> tokio::task::JoinHandle<anyhow::Result<()>> {
+fn spawn_broker(
+    broker: BoundBroker,
+    stop: CancellationToken,
+) -> tokio::task::JoinHandle<anyhow::Result<()>> {
     tokio::spawn(broker.run(stop))
 }
 
@@ -190,8 +208,9 @@ fn data_folder(wanted: Option<&Path>) -> anyhow::Result<(PathBuf, Temporary)> {
             (path.clone(), Temporary(Some(path)))
         }
     };
-    std::fs::create_dir_all(&path)
-        .with_context(|| format!("the folder {} cannot be made: choose another with --data", path.display()))?;
+    std::fs::create_dir_all(&path).with_context(|| {
+        format!("the folder {} cannot be made: choose another with --data", path.display())
+    })?;
     Ok((path, temporary))
 }
 
@@ -199,10 +218,14 @@ fn data_folder(wanted: Option<&Path>) -> anyhow::Result<(PathBuf, Temporary)> {
 fn secret(data: &Path) -> anyhow::Result<String> {
     let path = data.join("secret");
     if !path.exists() {
-        std::fs::write(&path, format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple()))
-            .with_context(|| format!("{} cannot be written", path.display()))?;
+        std::fs::write(
+            &path,
+            format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple()),
+        )
+        .with_context(|| format!("{} cannot be written", path.display()))?;
     }
-    let text = std::fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("{} cannot be read", path.display()))?;
     Ok(text.trim().to_owned())
 }
 
@@ -217,16 +240,25 @@ fn clusters_in(folder: &Path) -> anyhow::Result<Vec<(ClusterId, PathBuf)>> {
     let mut clusters = vec![];
     for entry in entries {
         let path = entry?.path();
-        let Some(name) = path.file_name().and_then(|name| name.to_str()).filter(|_| path.is_dir()) else { continue };
+        let Some(name) = path.file_name().and_then(|name| name.to_str()).filter(|_| path.is_dir())
+        else {
+            continue;
+        };
         let environment = name.split('-').next().unwrap_or_default();
         if ACCOUNTS.iter().all(|(known, ..)| *known != environment) {
-            bail!("the folder {} starts with none of dev-, stage- and prod-: rename it", path.display());
+            bail!(
+                "the folder {} starts with none of dev-, stage- and prod-: rename it",
+                path.display()
+            );
         }
         clusters.push((ClusterId::parse(name)?, path));
     }
     clusters.sort();
     if clusters.is_empty() {
-        bail!("the folder {} holds no cluster: make a folder such as dev-east in it", folder.display());
+        bail!(
+            "the folder {} holds no cluster: make a folder such as dev-east in it",
+            folder.display()
+        );
     }
     Ok(clusters)
 }
@@ -244,8 +276,11 @@ impl Ports {
 fn emulator_config(ports: &Ports, data: &Path) -> anyhow::Result<EmulatorConfig> {
     let mut operations = AccountConfig::new(AccountId::parse(OPERATIONS_ACCOUNT)?);
     operations.name = "operations".to_owned();
-    operations.access_keys =
-        vec![AccessKeyConfig { id: KEY_ID.to_owned(), secret: Secret::new(secret(data)?), user: "broker".to_owned() }];
+    operations.access_keys = vec![AccessKeyConfig {
+        id: KEY_ID.to_owned(),
+        secret: Secret::new(secret(data)?),
+        user: "broker".to_owned(),
+    }];
     let mut accounts = vec![operations];
     for (environment, id, zone) in ACCOUNTS {
         let mut account = AccountConfig::new(AccountId::parse(id)?);
@@ -285,8 +320,10 @@ fn broker_config(
     if !api_token.exists() {
         token::write_secret(&api_token, &token::NewToken::make()?.token)?;
     }
-    let held = std::fs::read_to_string(&api_token).with_context(|| format!("{} cannot be read", api_token.display()))?;
-    let store = store.map_or_else(|| format!("sqlite:{}", data.join("broker.db").display()), str::to_owned);
+    let held = std::fs::read_to_string(&api_token)
+        .with_context(|| format!("{} cannot be read", api_token.display()))?;
+    let store =
+        store.map_or_else(|| format!("sqlite:{}", data.join("broker.db").display()), str::to_owned);
     let accounts = ACCOUNTS.map(|(environment, id, zone)| {
         serde_json::json!({
             "id": id, "name": format!("{environment}-dns"), "environment": environment,
@@ -314,7 +351,8 @@ fn broker_config(
     let path = data.join("broker.yaml");
     // JSON is YAML, and this way the file can be looked at and used with `zonefold broker`.
     let text = serde_json::to_string_pretty(&config)?;
-    std::fs::write(&path, &text).with_context(|| format!("{} cannot be written", path.display()))?;
+    std::fs::write(&path, &text)
+        .with_context(|| format!("{} cannot be written", path.display()))?;
     Ok(Arc::new(Config::parse(&text, &path.display().to_string())?))
 }
 
@@ -350,7 +388,11 @@ async fn agent(
 
 /// Runs an agent, after the one before it has published: a name that two clusters want goes to the first to come, and which
 /// one that is must not differ from one start to the next.
-async fn run_agent(agent: crate::agent::Bound, before: Option<AgentHandle>, stop: CancellationToken) -> anyhow::Result<()> {
+async fn run_agent(
+    agent: crate::agent::Bound,
+    before: Option<AgentHandle>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     if let Some(before) = before {
         let published = before.wait_until(|state| state.publisher.is_converged());
         tokio::select! {
@@ -364,6 +406,7 @@ async fn run_agent(agent: crate::agent::Bound, before: Option<AgentHandle>, stop
 fn write_addresses(path: &Path, addresses: &Addresses) -> anyhow::Result<()> {
     // Written whole or not at all: whoever waits for the file reads it at once.
     let new = path.with_extension("new");
-    let written = std::fs::write(&new, serde_json::to_vec_pretty(addresses)?).and_then(|()| std::fs::rename(&new, path));
+    let written = std::fs::write(&new, serde_json::to_vec_pretty(addresses)?)
+        .and_then(|()| std::fs::rename(&new, path));
     written.with_context(|| format!("{} cannot be written", path.display()))
 }

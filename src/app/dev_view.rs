@@ -71,9 +71,22 @@ pub fn banner(parts: &Parts) -> String {
     }
     let _ = writeln!(text, "state      {}", parts.data.display());
     let _ = writeln!(text, "API token  {}", parts.data.join("api-token").display());
-    let _ = writeln!(text, "try        dig @{} -p {} +short cafe.dev.example.com", at.dns.ip(), at.dns.port());
-    let _ = writeln!(text, "           edit {}/dev-west/nginx.yaml, then dig again", parts.clusters.display());
-    let _ = writeln!(text, "           zonefold why app.dev.example.com --broker http://{}   (two clusters want it)", at.http);
+    let _ = writeln!(
+        text,
+        "try        dig @{} -p {} +short cafe.dev.example.com",
+        at.dns.ip(),
+        at.dns.port()
+    );
+    let _ = writeln!(
+        text,
+        "           edit {}/dev-west/nginx.yaml, then dig again",
+        parts.clusters.display()
+    );
+    let _ = writeln!(
+        text,
+        "           zonefold why app.dev.example.com --broker http://{}   (two clusters want it)",
+        at.http
+    );
     text
 }
 
@@ -101,7 +114,13 @@ pub async fn lines(parts: &Parts) {
     loop {
         let mut now = String::new();
         for account in parts.broker.accounts() {
-            let _ = write!(now, "{} {} pending {}; ", account.name, health(&account.health), account.pending);
+            let _ = write!(
+                now,
+                "{} {} pending {}; ",
+                account.name,
+                health(&account.health),
+                account.pending
+            );
         }
         if let Ok(clusters) = parts.broker.clusters().await {
             for cluster in &clusters {
@@ -140,14 +159,27 @@ fn counts(cluster: &ClusterView) -> String {
 }
 
 async fn frame(parts: &Parts, banner: &str, log: &[String]) -> String {
-    let mut text = format!("zonefold dev   (Ctrl-C stops)\n\n{banner}\n{}\n", accounts_table(&parts.broker.accounts()));
+    let mut text = format!(
+        "zonefold dev   (Ctrl-C stops)\n\n{banner}\n{}\n",
+        accounts_table(&parts.broker.accounts())
+    );
     let clusters = parts.broker.clusters().await.unwrap_or_default();
     let _ = writeln!(text, "\n{}", clusters_table(&clusters));
-    let held = clusters.iter().flat_map(|cluster| parts.broker.endpoints(&cluster.cluster).page(None, LOOK_AT));
-    let troubled: Vec<(Held, Arc<Status>)> =
-        held.filter_map(|held| held.status().map(|status| (held, status))).filter(|(_, status)| is_troubled(status)).collect();
+    let held = clusters
+        .iter()
+        .flat_map(|cluster| parts.broker.endpoints(&cluster.cluster).page(None, LOOK_AT));
+    let troubled: Vec<(Held, Arc<Status>)> = held
+        .filter_map(|held| held.status().map(|status| (held, status)))
+        .filter(|(_, status)| is_troubled(status))
+        .collect();
     for (held, status) in troubled.iter().take(TROUBLED) {
-        let _ = writeln!(text, "\n{}  {}\n    {}", status.verdict.reason.as_str(), held.key(), message(status));
+        let _ = writeln!(
+            text,
+            "\n{}  {}\n    {}",
+            status.verdict.reason.as_str(),
+            held.key(),
+            message(status)
+        );
     }
     if troubled.len() > TROUBLED {
         let _ = writeln!(text, "… and {} more: zonefold status", troubled.len() - TROUBLED);
@@ -185,7 +217,8 @@ fn accounts_table(accounts: &[Arc<AccountView>]) -> Table {
     for account in accounts {
         let tokens = |bucket: &str| {
             let found = account.budget.buckets.iter().find(|b| b.bucket == bucket);
-            found.map_or_else(|| "-".to_owned(), |b| format!("{:.0} of {:.0}", b.tokens, b.capacity))
+            found
+                .map_or_else(|| "-".to_owned(), |b| format!("{:.0} of {:.0}", b.tokens, b.capacity))
         };
         table.add_row([
             format!("{} {}", account.name, account.account),
@@ -216,8 +249,13 @@ fn clusters_table(clusters: &[ClusterView]) -> Table {
     for cluster in clusters {
         let c = &cluster.counts;
         let stream = if cluster.connected { "open" } else { "away" };
-        let figures = [c.endpoints, c.pending, c.applied, c.in_sync, c.waiting, c.rejected, c.troubled];
-        table.add_row([cluster.cluster.to_string(), stream.to_owned()].into_iter().chain(figures.map(|n| n.to_string())));
+        let figures =
+            [c.endpoints, c.pending, c.applied, c.in_sync, c.waiting, c.rejected, c.troubled];
+        table.add_row(
+            [cluster.cluster.to_string(), stream.to_owned()]
+                .into_iter()
+                .chain(figures.map(|n| n.to_string())),
+        );
     }
     table
 }

@@ -17,9 +17,10 @@ use crate::telemetry;
 /// The configuration is refused, or a port is taken.
 pub async fn run(args: EmulatorArgs) -> anyhow::Result<ExitCode> {
     telemetry::init(&args.log.to_config())?;
-    let text = std::fs::read_to_string(&args.config).with_context(|| format!("{} cannot be read", args.config.display()))?;
-    let config: EmulatorConfig =
-        serde_saphyr::from_str(&text).map_err(|error| anyhow::anyhow!("{}: {error}", args.config.display()))?;
+    let text = std::fs::read_to_string(&args.config)
+        .with_context(|| format!("{} cannot be read", args.config.display()))?;
+    let config: EmulatorConfig = serde_saphyr::from_str(&text)
+        .map_err(|error| anyhow::anyhow!("{}: {error}", args.config.display()))?;
     let bound = Emulator::build(config).await?;
     let control = bound.control();
     if let Some(path) = &args.state {
@@ -46,9 +47,14 @@ pub fn restore(control: &Control, path: &Path) -> anyhow::Result<()> {
     if !path.exists() {
         return Ok(());
     }
-    let text = std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
-    let snapshot: Snapshot = serde_json::from_str(&text)
-        .with_context(|| format!("{} is not a state of the emulator; remove it to begin with empty zones", path.display()))?;
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("{} cannot be read", path.display()))?;
+    let snapshot: Snapshot = serde_json::from_str(&text).with_context(|| {
+        format!(
+            "{} is not a state of the emulator; remove it to begin with empty zones",
+            path.display()
+        )
+    })?;
     control.restore(snapshot).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))
 }
 

@@ -12,9 +12,14 @@ use crate::config::{Anonymous, ApiRole, ClusterIdentity, Config, ConfigError, Pl
 /// The file of the shared token cannot be read.
 pub fn of(config: &Config) -> Result<Identities, ConfigError> {
     let shared = if config.agents.is_given() { Some(config.agents.read_token()?) } else { None };
-    let clusters =
-        config.clusters.iter().filter_map(|cluster| Some((cluster.name.clone(), identity(cluster.identity.as_ref()?))));
-    Ok(Identities { shared_token_sha256: shared.map(|token| token_hash(token.expose())), clusters: clusters.collect() })
+    let clusters = config
+        .clusters
+        .iter()
+        .filter_map(|cluster| Some((cluster.name.clone(), identity(cluster.identity.as_ref()?))));
+    Ok(Identities {
+        shared_token_sha256: shared.map(|token| token_hash(token.expose())),
+        clusters: clusters.collect(),
+    })
 }
 
 fn identity(identity: &ClusterIdentity) -> auth::Identity {
@@ -25,11 +30,17 @@ fn identity(identity: &ClusterIdentity) -> auth::Identity {
         name: account.name.clone(),
         keys: match (&account.keys_file, &account.keys_url) {
             (Some(file), _) => KeySource::File(file.clone()),
-            (None, Some(url)) => KeySource::Url { url: url.clone(), ca_file: account.ca_file.clone() },
+            (None, Some(url)) => {
+                KeySource::Url { url: url.clone(), ca_file: account.ca_file.clone() }
+            }
             (None, None) => KeySource::Discovery { ca_file: account.ca_file.clone() },
         },
     });
-    auth::Identity { certificate: identity.certificate.clone(), service_account: account, token_sha256: identity.token_hash() }
+    auth::Identity {
+        certificate: identity.certificate.clone(),
+        service_account: account,
+        token_sha256: identity.token_hash(),
+    }
 }
 
 /// Who may use the API of a broker that listens there.
@@ -44,7 +55,8 @@ pub fn api_rules(config: &Config, http: SocketAddr) -> Rules {
         Some((token.token_hash()?, Holder { name: token.name.clone(), role }))
     });
     // Behind a proxy everybody comes from this machine.
-    let only_this_machine = http.ip().is_loopback() && config.listen.plain_text == PlainText::LoopbackOnly;
+    let only_this_machine =
+        http.ip().is_loopback() && config.listen.plain_text == PlainText::LoopbackOnly;
     let may_read = match api.anonymous {
         Anonymous::Viewer => true,
         Anonymous::OnLoopback => only_this_machine && api.tokens.is_empty(),

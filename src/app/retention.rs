@@ -19,7 +19,12 @@ const STEP_ENTRIES: u32 = 100;
 const BETWEEN_STEPS: Duration = Duration::from_millis(100);
 
 /// Prunes the journals of the accounts that are worked here, for ever; without a retention it only waits.
-pub async fn run(store: Arc<dyn Store>, clock: Arc<dyn Clock>, workers: Arc<Workers>, keep: Option<Duration>) {
+pub async fn run(
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    workers: Arc<Workers>,
+    keep: Option<Duration>,
+) {
     let Some(keep) = keep else { return std::future::pending().await };
     let keep_ms = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
     loop {
@@ -34,7 +39,10 @@ async fn prune(store: &dyn Store, clock: &dyn Clock, account: &AccountId, keep_m
     let mut pruned = 0;
     loop {
         let now = clock.now();
-        match store.prune_journal(account, Timestamp(now.0.saturating_sub(keep_ms)), STEP_ENTRIES, now).await {
+        match store
+            .prune_journal(account, Timestamp(now.0.saturating_sub(keep_ms)), STEP_ENTRIES, now)
+            .await
+        {
             Ok(0) => break,
             Ok(step) => pruned += step,
             Err(error) => {

@@ -64,7 +64,9 @@ impl Ports {
     /// How this replica knows the others; none where HTTP is plain text.
     pub fn peer_tls(&self, listen: &config::Listen) -> Option<Arc<dyn PeerTls>> {
         let ca_file = listen.tls.as_ref().and_then(|tls| tls.replica_ca_file.clone());
-        self.http_tls.as_ref().map(|own| Arc::new(Siblings { own: Arc::clone(own), ca_file }) as Arc<dyn PeerTls>)
+        self.http_tls
+            .as_ref()
+            .map(|own| Arc::new(Siblings { own: Arc::clone(own), ca_file }) as Arc<dyn PeerTls>)
     }
 }
 
@@ -76,12 +78,17 @@ struct Siblings {
 
 impl PeerTls for Siblings {
     fn now(&self) -> Result<(rustls::ClientConfig, Option<ServerName<'static>>), String> {
-        let config = client_config(self.ca_file.as_deref()).map_err(|error| format!("listen.tls.replica_ca_file: {error}"))?;
+        let config = client_config(self.ca_file.as_deref())
+            .map_err(|error| format!("listen.tls.replica_ca_file: {error}"))?;
         Ok((config, self.own.own_name().and_then(|name| ServerName::try_from(name).ok())))
     }
 }
 
-fn tls_of(listen: &config::Listen, listener: ListenerName, metrics: &TlsMetrics) -> anyhow::Result<Option<Arc<ServerTls>>> {
+fn tls_of(
+    listen: &config::Listen,
+    listener: ListenerName,
+    metrics: &TlsMetrics,
+) -> anyhow::Result<Option<Arc<ServerTls>>> {
     let Some(tls) = listen.tls.as_ref().filter(|tls| tls.covers(listener)) else { return Ok(None) };
     let protocol = match listener {
         ListenerName::Grpc => Protocol::Grpc,
@@ -101,7 +108,9 @@ fn tls_of(listen: &config::Listen, listener: ListenerName, metrics: &TlsMetrics)
 fn say_plain_text(listener: &str, address: SocketAddr, has_tls: bool) {
     match (has_tls, address.ip().is_loopback()) {
         (true, _) => {}
-        (false, true) => info!(listener, %address, "plain text, on this machine only; listen.tls would give it TLS"),
+        (false, true) => {
+            info!(listener, %address, "plain text, on this machine only; listen.tls would give it TLS")
+        }
         (false, false) => warn!(
             listener, %address,
             "plain text, since listen.plain_text says that something in front ends TLS: see to it that nobody else reaches this port"
@@ -116,7 +125,11 @@ fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
         socket.bind(address)?;
         socket.listen(LISTEN_BACKLOG)
     };
-    listen().with_context(|| format!("{key}: cannot listen on {address}: stop what listens there, or choose another port"))
+    listen().with_context(|| {
+        format!(
+            "{key}: cannot listen on {address}: stop what listens there, or choose another port"
+        )
+    })
 }
 
 /// The two servers; dropped they are cut.
@@ -130,7 +143,13 @@ pub struct Servers {
 
 impl Servers {
     /// Serves; certificates are looked at again every `reload_every`.
-    pub fn start(ports: Ports, service: StartingService, routes: axum::Router, limits: &Limits, reload_every: Duration) -> Self {
+    pub fn start(
+        ports: Ports,
+        service: StartingService,
+        routes: axum::Router,
+        limits: &Limits,
+        reload_every: Duration,
+    ) -> Self {
         let stop = CancellationToken::new();
         let mut following = JoinSet::new();
         for tls in [&ports.grpc_tls, &ports.http_tls].into_iter().flatten() {
@@ -150,7 +169,12 @@ impl Servers {
         let http = Listener::new(ports.http_socket, ports.http_tls);
         let http = axum::serve(http, routes.into_make_service_with_connect_info::<Peer>())
             .with_graceful_shutdown(stop.clone().cancelled_owned());
-        Self { grpc: tokio::spawn(grpc), http: tokio::spawn(http.into_future()), _following: following, stop }
+        Self {
+            grpc: tokio::spawn(grpc),
+            http: tokio::spawn(http.into_future()),
+            _following: following,
+            stop,
+        }
     }
 
     /// Returns what ended although nobody asked it to.

@@ -9,7 +9,8 @@ use tracing::{info, warn};
 /// # Errors
 /// The system gives no signal handlers.
 pub fn shutdown() -> std::io::Result<CancellationToken> {
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let (mut interrupt, mut terminate) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let token = CancellationToken::new();
     let cancelled = token.clone();
     tokio::spawn(async move {
@@ -17,14 +18,19 @@ pub fn shutdown() -> std::io::Result<CancellationToken> {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
-        info!("stopping: what is under way is finished and recorded; a second signal does not wait");
+        info!(
+            "stopping: what is under way is finished and recorded; a second signal does not wait"
+        );
         cancelled.cancel();
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
         warn!("stopped without draining; what was under way is read back at the next start");
-        #[expect(clippy::disallowed_methods, reason = "the operator has asked a second time not to wait")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the operator has asked a second time not to wait"
+        )]
         std::process::exit(130);
     });
     Ok(token)

@@ -66,7 +66,12 @@ pub struct Decider {
 
 impl Decider {
     /// A decider; it alone tells the directory anything, and the workers who there is.
-    pub fn new(directory: SharedDirectory, workers: Arc<Workers>, feedback: Feedback, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(
+        directory: SharedDirectory,
+        workers: Arc<Workers>,
+        feedback: Feedback,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let (told_all, _) = watch::channel(BTreeSet::new());
         Self { directory, workers, feedback, clock, walk: None, waiting: BTreeSet::new(), told_all }
     }
@@ -145,7 +150,9 @@ impl Decider {
                     self.feedback.tell_others_of(&same);
                 }
             }
-            Followed::Zones(Discovered { account, zones }) => self.directory.discover(&account, zones, effects),
+            Followed::Zones(Discovered { account, zones }) => {
+                self.directory.discover(&account, zones, effects)
+            }
             Followed::ThatWasAll(replica) => {
                 self.told_all.send_if_modified(|told| told.insert(replica));
             }
@@ -159,13 +166,24 @@ impl Decider {
 
     /// Another replica says what became of an endpoint.
     fn hear(&self, told: &ToldStatus, effects: &mut Vec<Effect>) {
-        let held = self.directory.cluster(&told.cluster).get(&told.key).filter(|held| held.version() == told.version);
+        let held = self
+            .directory
+            .cluster(&told.cluster)
+            .get(&told.key)
+            .filter(|held| held.version() == told.version);
         // Of a content that is not the one here it says nothing.
         let Some(held) = held else { return };
         let theirs = told.status.verdict.placement.as_ref();
-        let is_worked_here = || self.directory.placement(&held).is_some_and(|placement| self.workers.has(&placement.account));
-        let belief = if held.is_judged() || is_worked_here() { Belief::GoneBy } else { Belief::Idle };
-        let agreement = theirs.map_or(Agreement::Agreed, |theirs| self.directory.agree(&held, theirs, belief, effects));
+        let is_worked_here = || {
+            self.directory
+                .placement(&held)
+                .is_some_and(|placement| self.workers.has(&placement.account))
+        };
+        let belief =
+            if held.is_judged() || is_worked_here() { Belief::GoneBy } else { Belief::Idle };
+        let agreement = theirs.map_or(Agreement::Agreed, |theirs| {
+            self.directory.agree(&held, theirs, belief, effects)
+        });
         match (agreement, is_worked_here()) {
             (Agreement::OursCounts, true) => self.feedback.tell_others_of(&held),
             // The worker here knows better than the one that had the account before.
@@ -177,7 +195,8 @@ impl Decider {
     /// The next page of what new workers are to be told; at the end they may begin.
     async fn walk_on(&mut self) {
         let directory = Arc::clone(&self.directory);
-        let walk = self.walk.get_or_insert_with(|| directory.walk(std::mem::take(&mut self.waiting)));
+        let walk =
+            self.walk.get_or_insert_with(|| directory.walk(std::mem::take(&mut self.waiting)));
         match directory.contributions(walk) {
             Some(effects) => self.pass_on(Keeper::Here, effects).await,
             None => {
@@ -212,7 +231,12 @@ pub(super) async fn pass_on(workers: &Workers, account: AccountId, effects: Vec<
 }
 
 /// Parts effects by account, in order, and tells what concerns no account.
-pub fn part(effects: Vec<Effect>, keeper: Keeper, feedback: &Feedback, clock: &dyn Clock) -> BTreeMap<AccountId, Vec<Effect>> {
+pub fn part(
+    effects: Vec<Effect>,
+    keeper: Keeper,
+    feedback: &Feedback,
+    clock: &dyn Clock,
+) -> BTreeMap<AccountId, Vec<Effect>> {
     let mut by_account: BTreeMap<AccountId, Vec<Effect>> = BTreeMap::new();
     for effect in effects {
         match effect {
@@ -245,14 +269,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_other_replicas_are_told_what_is_judged_here_and_again_when_one_wrote_what_is_held() {
+    async fn the_other_replicas_are_told_what_is_judged_here_and_again_when_one_wrote_what_is_held()
+    {
         let (directory, relay) = (Arc::new(Directory::default()), RelayHandle::default());
         relay.set_others(true);
-        let feedback = Feedback::new(Arc::clone(&directory), mpsc::unbounded_channel().0).relayed(relay.clone());
-        let mut decider = Decider::new(directory, Arc::default(), feedback, Arc::new(StandingClock));
+        let feedback = Feedback::new(Arc::clone(&directory), mpsc::unbounded_channel().0)
+            .relayed(relay.clone());
+        let mut decider =
+            Decider::new(directory, Arc::default(), feedback, Arc::new(StandingClock));
         let web = endpoint("web", "www.example.com", "A", &["192.0.2.1"]);
         let row = row(&web, 1, None);
-        for occasion in ["its cluster is not registered", "it was another one there meanwhile, which nobody here has seen"] {
+        for occasion in [
+            "its cluster is not registered",
+            "it was another one there meanwhile, which nobody here has seen",
+        ] {
             let news = Followed::Endpoint(EndpointNews::Stored(row.clone()));
             decider.take(ToDecider::Followed(vec![news])).await;
             assert_eq!(relay.take_untold().len(), 1, "{occasion}");

@@ -111,7 +111,8 @@ struct Unplaced(BTreeMap<String, Vec<Held>>);
 
 impl Unplaced {
     fn key(written: &str) -> String {
-        DnsName::parse(written).map_or_else(|_| written.to_ascii_lowercase(), |name| name.to_string())
+        DnsName::parse(written)
+            .map_or_else(|_| written.to_ascii_lowercase(), |name| name.to_string())
     }
 
     fn insert(&mut self, held: &Held) {
@@ -151,10 +152,18 @@ impl Directory {
 
     /// The endpoints of a cluster, none at first.
     pub fn cluster(&self, cluster: &ClusterId) -> Arc<ClusterEndpoints> {
-        if let Some(endpoints) = self.clusters.read().unwrap_or_else(PoisonError::into_inner).get(cluster) {
+        if let Some(endpoints) =
+            self.clusters.read().unwrap_or_else(PoisonError::into_inner).get(cluster)
+        {
             return Arc::clone(endpoints);
         }
-        Arc::clone(self.clusters.write().unwrap_or_else(PoisonError::into_inner).entry(cluster.clone()).or_default())
+        Arc::clone(
+            self.clusters
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+                .entry(cluster.clone())
+                .or_default(),
+        )
     }
 
     /// The clusters that ever had an endpoint here, or were asked for.
@@ -173,7 +182,11 @@ impl Directory {
     }
 
     /// The keys and versions of a cluster in some buckets, with the source that each belongs to.
-    pub fn keys_in(&self, cluster: &ClusterId, buckets: &BTreeSet<u8>) -> Vec<(KeyHash, Version, EndpointKey)> {
+    pub fn keys_in(
+        &self,
+        cluster: &ClusterId,
+        buckets: &BTreeSet<u8>,
+    ) -> Vec<(KeyHash, Version, EndpointKey)> {
         let endpoints = self.cluster(cluster);
         let held = buckets.iter().flat_map(|bucket| endpoints.bucket(*bucket));
         held.map(|held| (held.key_hash(), held.version(), held.key())).collect()
@@ -190,18 +203,31 @@ impl Directory {
     }
 
     /// Takes what was committed for a cluster.
-    pub fn commit(&self, cluster: &ClusterId, ops: Vec<IngestOp>, outcomes: &[OpOutcome], effects: &mut Vec<Effect>) {
+    pub fn commit(
+        &self,
+        cluster: &ClusterId,
+        ops: Vec<IngestOp>,
+        outcomes: &[OpOutcome],
+        effects: &mut Vec<Effect>,
+    ) {
         let endpoints = self.cluster(cluster);
         let mut place = self.place(effects);
         for (op, outcome) in ops.into_iter().zip(outcomes) {
             match (op, outcome) {
                 (IngestOp::Put { key, version, endpoint }, OpOutcome::Stored { arrival }) => {
                     // The same again is no news to the replica that works its account: what that one said of it goes on to be so.
-                    let before = endpoints.get(&key).filter(|held| held.arrival() == *arrival && held.version() == version);
+                    let before = endpoints
+                        .get(&key)
+                        .filter(|held| held.arrival() == *arrival && held.version() == version);
                     if before.is_some_and(|held| !held.is_frozen()) {
                         continue;
                     }
-                    let held = Held::sharing(cluster.clone(), *arrival, &endpoint, &mut locked(&self.contents));
+                    let held = Held::sharing(
+                        cluster.clone(),
+                        *arrival,
+                        &endpoint,
+                        &mut locked(&self.contents),
+                    );
                     let old = endpoints.put(&key, &version, held.clone());
                     let current = old.and_then(|old| {
                         held.follows(&old);
@@ -213,7 +239,9 @@ impl Directory {
                 // An earlier attempt removed it, and its answer was lost: the store does not hold what was seen.
                 (IngestOp::Del { key, version_seen }, OpOutcome::Unchanged) => {
                     let held = endpoints.get(&key);
-                    if held.is_some_and(|held| version_seen.is_none_or(|seen| seen == held.version())) {
+                    if held
+                        .is_some_and(|held| version_seen.is_none_or(|seen| seen == held.version()))
+                    {
                         place.remove(&endpoints, &key);
                     }
                 }
@@ -235,11 +263,13 @@ impl Directory {
         };
         let endpoints = self.cluster(&row.cluster);
         let before = endpoints.get(&row.key);
-        let same = before.filter(|held| held.arrival() == row.arrival && held.version() == row.version);
+        let same =
+            before.filter(|held| held.arrival() == row.arrival && held.version() == row.version);
         if same.is_some() {
             return same;
         }
-        let held = Held::sharing(row.cluster, row.arrival, &row.endpoint, &mut locked(&self.contents));
+        let held =
+            Held::sharing(row.cluster, row.arrival, &row.endpoint, &mut locked(&self.contents));
         held.set_kept(row.verdict.as_ref().map_or(0, fingerprint));
         let old = endpoints.put(&row.key, &row.version, held.clone());
         let mut current = None;
@@ -278,7 +308,8 @@ impl Directory {
         }
         let places = locked(&self.places);
         let contribution = |held: Held| {
-            let placement = places.of(&held).filter(|placement| walk.accounts.contains(&placement.account))?;
+            let placement =
+                places.of(&held).filter(|placement| walk.accounts.contains(&placement.account))?;
             let name = DnsName::parse(held.view().dns_name).ok()?;
             Some(Effect::Contribute { placement, name, held })
         };
@@ -290,10 +321,16 @@ impl Directory {
     pub fn discover(&self, account: &AccountId, found: Vec<ZoneFacts>, effects: &mut Vec<Effect>) {
         let known = self.zones();
         let visible: BTreeSet<ZoneId> = found.iter().map(|facts| facts.zone.clone()).collect();
-        let gone = known.iter().filter(|facts| facts.account == *account && !visible.contains(&facts.zone)).cloned();
+        let gone = known
+            .iter()
+            .filter(|facts| facts.account == *account && !visible.contains(&facts.zone))
+            .cloned();
         let gone = gone.map(|facts| ZoneFacts { visible: false, ..facts });
-        let changed: Vec<ZoneFacts> =
-            found.into_iter().chain(gone).filter(|facts| known.get(&facts.zone) != Some(facts)).collect();
+        let changed: Vec<ZoneFacts> = found
+            .into_iter()
+            .chain(gone)
+            .filter(|facts| known.get(&facts.zone) != Some(facts))
+            .collect();
         if changed.is_empty() {
             return;
         }
@@ -304,9 +341,16 @@ impl Directory {
         // What is placed in another zone stays where it is, once somebody has said so; only these can fare otherwise now.
         let concerned: HashSet<u32> = {
             let places = locked(&self.places);
-            places.numbers.iter().filter(|(placement, _)| zones.contains(&placement.zone)).map(|(_, number)| *number).collect()
+            places
+                .numbers
+                .iter()
+                .filter(|(placement, _)| zones.contains(&placement.zone))
+                .map(|(_, number)| *number)
+                .collect()
         };
-        let fares_otherwise = |held: &Held| held.place() == 0 || held.is_frozen() || concerned.contains(&held.place());
+        let fares_otherwise = |held: &Held| {
+            held.place() == 0 || held.is_frozen() || concerned.contains(&held.place())
+        };
         self.review(|_, held| !held.is_judged() || fares_otherwise(held), effects);
     }
 
@@ -315,18 +359,26 @@ impl Directory {
     /// account decides by what it believes, so this must not last. What nobody goes by yet gives way to what is said. Else the
     /// closer zone counts, where a new endpoint would go, and of two that are equally close the one with the smaller id: so both
     /// come to the same.
-    pub fn agree(&self, held: &Held, theirs: &Placement, ours_is: Belief, effects: &mut Vec<Effect>) -> Agreement {
+    pub fn agree(
+        &self,
+        held: &Held,
+        theirs: &Placement,
+        ours_is: Belief,
+        effects: &mut Vec<Effect>,
+    ) -> Agreement {
         let ours = self.placement(held);
         if ours.as_ref() == Some(theirs) {
             return Agreement::Agreed;
         }
         let mut place = self.place(effects);
         let closeness = |placement: &Placement| {
-            let facts = place.zones.get(&placement.zone).filter(|facts| facts.account == placement.account);
+            let facts =
+                place.zones.get(&placement.zone).filter(|facts| facts.account == placement.account);
             facts.map(|facts| (facts.name.label_count(), Reverse(facts.zone.clone())))
         };
         // The zones of an account are told before what is placed in them.
-        let is_closer = |ours: &Placement| ours_is == Belief::GoneBy && closeness(ours) > closeness(theirs);
+        let is_closer =
+            |ours: &Placement| ours_is == Belief::GoneBy && closeness(ours) > closeness(theirs);
         if closeness(theirs).is_none() || ours.as_ref().is_some_and(is_closer) {
             return Agreement::OursCounts;
         }
@@ -336,13 +388,20 @@ impl Directory {
     }
 
     /// Takes other settings of clusters and looks again at the endpoints of those that changed.
-    pub fn reconfigure(&self, settings: HashMap<ClusterId, ClusterSettings>, effects: &mut Vec<Effect>) {
+    pub fn reconfigure(
+        &self,
+        settings: HashMap<ClusterId, ClusterSettings>,
+        effects: &mut Vec<Effect>,
+    ) {
         let before = self.settings();
         if *before == settings {
             return;
         }
-        let changed: HashSet<ClusterId> =
-            self.clusters().into_iter().filter(|cluster| before.get(cluster) != settings.get(cluster)).collect();
+        let changed: HashSet<ClusterId> = self
+            .clusters()
+            .into_iter()
+            .filter(|cluster| before.get(cluster) != settings.get(cluster))
+            .collect();
         self.settings.store(Arc::new(settings));
         self.review(|cluster, _| changed.contains(cluster), effects);
     }
@@ -413,10 +472,23 @@ pub struct Loader {
 
 impl Loader {
     /// Takes one and decides where it goes. The zones are known before.
-    pub fn take(&mut self, directory: &Directory, row: EndpointRow, effects: &mut Vec<Effect>) -> Held {
+    pub fn take(
+        &mut self,
+        directory: &Directory,
+        row: EndpointRow,
+        effects: &mut Vec<Effect>,
+    ) -> Held {
         // All endpoints of a cluster share one text.
-        let cluster = self.clusters.get_key_value(&row.cluster).map_or(row.cluster, |(cluster, _)| cluster.clone());
-        let held = Held::sharing(cluster.clone(), row.arrival, &row.endpoint, &mut locked(&directory.contents));
+        let cluster = self
+            .clusters
+            .get_key_value(&row.cluster)
+            .map_or(row.cluster, |(cluster, _)| cluster.clone());
+        let held = Held::sharing(
+            cluster.clone(),
+            row.arrival,
+            &row.endpoint,
+            &mut locked(&directory.contents),
+        );
         self.clusters.entry(cluster).or_default().push(&row.key, &row.version, held.clone());
         let current = row.verdict.and_then(|verdict| verdict.placement);
         directory.place(effects).settle(&held, current, Occasion::Review);
@@ -425,7 +497,10 @@ impl Loader {
 
     /// All are there.
     pub fn finish(self, directory: &Directory) {
-        let loaded = self.clusters.into_iter().map(|(cluster, endpoints)| (cluster, Arc::new(endpoints.finish())));
+        let loaded = self
+            .clusters
+            .into_iter()
+            .map(|(cluster, endpoints)| (cluster, Arc::new(endpoints.finish())));
         *directory.clusters.write().unwrap_or_else(PoisonError::into_inner) = loaded.collect();
     }
 }
@@ -473,7 +548,10 @@ impl Place<'_> {
             Ok((wish.name, placement))
         });
         match routed {
-            Ok((name, placement)) if occasion == Occasion::Written || current.as_ref().is_none_or(|c| *c == placement) => {
+            Ok((name, placement))
+                if occasion == Occasion::Written
+                    || current.as_ref().is_none_or(|c| *c == placement) =>
+            {
                 if let Some(old) = current.filter(|old| *old != placement) {
                     self.withdraw(held, old);
                 }
@@ -510,7 +588,12 @@ impl Place<'_> {
         self.settle(held, Some(to), Occasion::Review);
     }
 
-    fn route(&self, cluster: &ClusterId, wish: &Wish, current: Option<&Placement>) -> Result<Placement, Verdict> {
+    fn route(
+        &self,
+        cluster: &ClusterId,
+        wish: &Wish,
+        current: Option<&Placement>,
+    ) -> Result<Placement, Verdict> {
         let Some(settings) = self.settings.get(cluster) else {
             return Err(Verdict::waiting(
                 Reason::NoZone,

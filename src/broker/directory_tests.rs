@@ -15,7 +15,10 @@ fn facts(zone: &str, apex: &str) -> ZoneFacts {
 }
 
 fn settings(environment: &str) -> HashMap<ClusterId, ClusterSettings> {
-    let settings = ClusterSettings { environment: EnvironmentId::parse(environment).unwrap(), visibility: Visibility::Public };
+    let settings = ClusterSettings {
+        environment: EnvironmentId::parse(environment).unwrap(),
+        visibility: Visibility::Public,
+    };
     HashMap::from([(cluster("east"), settings)])
 }
 
@@ -39,7 +42,11 @@ fn put(directory: &Directory, endpoint: Endpoint) -> Vec<String> {
 }
 
 fn delete(directory: &Directory, endpoint: &Endpoint) -> Vec<String> {
-    apply(directory, IngestOp::Del { key: endpoint.key.hash(), version_seen: None }, OpOutcome::Removed)
+    apply(
+        directory,
+        IngestOp::Del { key: endpoint.key.hash(), version_seen: None },
+        OpOutcome::Removed,
+    )
 }
 
 fn apply(directory: &Directory, op: IngestOp, outcome: OpOutcome) -> Vec<String> {
@@ -50,7 +57,9 @@ fn apply(directory: &Directory, op: IngestOp, outcome: OpOutcome) -> Vec<String>
 
 fn show(effect: &Effect) -> String {
     match effect {
-        Effect::Contribute { placement, held, .. } if held.is_frozen() => format!("frozen {}", placement.zone),
+        Effect::Contribute { placement, held, .. } if held.is_frozen() => {
+            format!("frozen {}", placement.zone)
+        }
         Effect::Contribute { placement, .. } => format!("+{}", placement.zone),
         Effect::Withdraw { placement, .. } => format!("-{}", placement.zone),
         Effect::Judge { verdict, .. } => verdict.reason.as_str().to_owned(),
@@ -114,7 +123,11 @@ fn a_cluster_that_is_no_longer_configured_withdraws_nothing() {
     assert_eq!(effects.iter().map(show).collect::<Vec<_>>(), ["frozen Z1", "NO_ZONE"]);
     effects.clear();
     directory.reconfigure(settings("prod"), &mut effects);
-    assert_eq!(effects.iter().map(show).collect::<Vec<_>>(), ["frozen Z1", "NO_ZONE"], "another environment neither");
+    assert_eq!(
+        effects.iter().map(show).collect::<Vec<_>>(),
+        ["frozen Z1", "NO_ZONE"],
+        "another environment neither"
+    );
 }
 
 #[test]
@@ -197,11 +210,18 @@ fn a_stored_placement_is_kept_at_start() {
     loader.take(&directory, row, &mut effects);
     loader.finish(&directory);
     assert_eq!(effects.iter().map(show).collect::<Vec<_>>(), ["+Z1"]);
-    assert_eq!((directory.endpoint_count(&cluster("east")), directory.digest(&cluster("east")).count()), (1, 1));
+    assert_eq!(
+        (directory.endpoint_count(&cluster("east")), directory.digest(&cluster("east")).count()),
+        (1, 1)
+    );
 }
 
 /// The endpoint as the store holds it for the cluster east.
-pub(in crate::broker) fn row(endpoint: &Endpoint, arrival: i64, verdict: Option<Verdict>) -> EndpointRow {
+pub(in crate::broker) fn row(
+    endpoint: &Endpoint,
+    arrival: i64,
+    verdict: Option<Verdict>,
+) -> EndpointRow {
     EndpointRow {
         cluster: cluster("east"),
         key: endpoint.key.hash(),
@@ -239,21 +259,34 @@ fn what_another_replica_committed_means_the_same_here() {
 fn an_endpoint_that_came_back_takes_the_place_of_the_one_whose_end_was_not_told() {
     let here = directory(&[("Z1", "example.com")]);
     follow(&here, EndpointNews::Stored(row(&web("192.0.2.1"), 1, None)));
-    assert_eq!(follow(&here, EndpointNews::Stored(row(&web("192.0.2.1"), 2, None))), ["-Z1", "+Z1"]);
+    assert_eq!(
+        follow(&here, EndpointNews::Stored(row(&web("192.0.2.1"), 2, None))),
+        ["-Z1", "+Z1"]
+    );
 }
 
 #[test]
 fn where_an_endpoint_went_is_decided_where_it_was_written() {
     // A closer zone was found meanwhile, which is no reason to move.
     let here = directory(&[("Z1", "example.com"), ("Z2", "www.example.com")]);
-    let placement = Placement { account: AccountId::parse("111111111111").unwrap(), zone: ZoneId::parse("Z1").unwrap() };
+    let placement = Placement {
+        account: AccountId::parse("111111111111").unwrap(),
+        zone: ZoneId::parse("Z1").unwrap(),
+    };
     let stored = row(&web("192.0.2.1"), 1, Some(Verdict::accepted(placement)));
     assert_eq!(follow(&here, EndpointNews::Stored(stored)), ["+Z1"]);
-    assert_eq!(follow(&here, EndpointNews::Stored(row(&web("192.0.2.2"), 1, None))), ["+Z1"], "nor is another version");
+    assert_eq!(
+        follow(&here, EndpointNews::Stored(row(&web("192.0.2.2"), 1, None))),
+        ["+Z1"],
+        "nor is another version"
+    );
 }
 
 fn placement(zone: &str) -> Placement {
-    Placement { account: AccountId::parse("111111111111").unwrap(), zone: ZoneId::parse(zone).unwrap() }
+    Placement {
+        account: AccountId::parse("111111111111").unwrap(),
+        zone: ZoneId::parse(zone).unwrap(),
+    }
 }
 
 fn held(directory: &Directory) -> Held {
@@ -271,27 +304,47 @@ fn agree(directory: &Directory, ours_is: Belief, theirs: &str) -> (Agreement, Ve
 fn replicas_that_knew_of_different_zones_agree_where_an_endpoint_goes() {
     let zones = [("Z1", "example.com"), ("Z2", "www.example.com")];
     let (early, late) = (directory(&zones[..1]), directory(&zones));
-    assert_eq!((put(&early, web("192.0.2.1")), put(&late, web("192.0.2.1"))), (vec!["+Z1".to_owned()], vec!["+Z2".to_owned()]));
-    assert_eq!(agree(&early, Belief::Idle, "Z2"), (Agreement::OursCounts, vec![]), "of that zone nobody has told it");
+    assert_eq!(
+        (put(&early, web("192.0.2.1")), put(&late, web("192.0.2.1"))),
+        (vec!["+Z1".to_owned()], vec!["+Z2".to_owned()])
+    );
+    assert_eq!(
+        agree(&early, Belief::Idle, "Z2"),
+        (Agreement::OursCounts, vec![]),
+        "of that zone nobody has told it"
+    );
     held(&early).set_kept(7);
     assert_eq!(discover(&early, &zones), [""; 0]);
     assert_eq!(agree(&late, Belief::GoneBy, "Z1"), (Agreement::OursCounts, vec![]));
-    assert_eq!(agree(&early, Belief::GoneBy, "Z2"), (Agreement::Agreed, vec!["-Z1".to_owned(), "+Z2".to_owned()]));
-    assert_eq!(agree(&early, Belief::GoneBy, "Z2"), (Agreement::Agreed, vec![]), "said twice it changes nothing");
+    assert_eq!(
+        agree(&early, Belief::GoneBy, "Z2"),
+        (Agreement::Agreed, vec!["-Z1".to_owned(), "+Z2".to_owned()])
+    );
+    assert_eq!(
+        agree(&early, Belief::GoneBy, "Z2"),
+        (Agreement::Agreed, vec![]),
+        "said twice it changes nothing"
+    );
 }
 
 #[test]
 fn a_place_that_nobody_goes_by_gives_way_to_one_that_is_said() {
     let late = directory(&[("Z1", "example.com"), ("Z2", "www.example.com")]);
     assert_eq!(put(&late, web("192.0.2.1")), ["+Z2"]);
-    assert_eq!(agree(&late, Belief::Idle, "Z1"), (Agreement::Agreed, vec!["-Z2".to_owned(), "+Z1".to_owned()]));
+    assert_eq!(
+        agree(&late, Belief::Idle, "Z1"),
+        (Agreement::Agreed, vec!["-Z2".to_owned(), "+Z1".to_owned()])
+    );
 }
 
 #[test]
 fn an_endpoint_that_nobody_has_said_anything_of_is_bound_to_no_place() {
     let here = directory(&[("Z1", "example.com")]);
     assert_eq!(put(&here, web("192.0.2.1")), ["+Z1"]);
-    assert_eq!(discover(&here, &[("Z1", "example.com"), ("Z2", "www.example.com")]), ["-Z1", "+Z2"]);
+    assert_eq!(
+        discover(&here, &[("Z1", "example.com"), ("Z2", "www.example.com")]),
+        ["-Z1", "+Z2"]
+    );
 }
 
 #[test]
@@ -299,8 +352,15 @@ fn a_deletion_whose_answer_was_lost_is_one() {
     let here = directory(&[("Z1", "example.com")]);
     let (old, new) = (web("192.0.2.1"), web("192.0.2.2"));
     put(&here, new.clone());
-    let del = |seen: Option<&Endpoint>| IngestOp::Del { key: new.key.hash(), version_seen: seen.map(Endpoint::version) };
-    assert_eq!(apply(&here, del(Some(&old)), OpOutcome::Unchanged), [""; 0], "another version is there");
+    let del = |seen: Option<&Endpoint>| IngestOp::Del {
+        key: new.key.hash(),
+        version_seen: seen.map(Endpoint::version),
+    };
+    assert_eq!(
+        apply(&here, del(Some(&old)), OpOutcome::Unchanged),
+        [""; 0],
+        "another version is there"
+    );
     assert_eq!(apply(&here, del(Some(&new)), OpOutcome::Unchanged), ["-Z1"]);
     assert_eq!(apply(&here, del(None), OpOutcome::Unchanged), [""; 0]);
 }
@@ -309,9 +369,17 @@ fn a_deletion_whose_answer_was_lost_is_one() {
 fn a_walk_goes_past_everything_that_contributes_to_the_accounts_that_are_asked_for() {
     let here = directory(&[("Z1", "example.com")]);
     for object in 0..3 * LOOK_PAGE {
-        let endpoint = endpoint(&format!("web-{object}"), &format!("n{object}.example.com"), "A", &["192.0.2.1"]);
-        let op =
-            IngestOp::Put { key: endpoint.key.hash(), version: endpoint.version(), endpoint: PackedEndpoint::pack(&endpoint) };
+        let endpoint = endpoint(
+            &format!("web-{object}"),
+            &format!("n{object}.example.com"),
+            "A",
+            &["192.0.2.1"],
+        );
+        let op = IngestOp::Put {
+            key: endpoint.key.hash(),
+            version: endpoint.version(),
+            endpoint: PackedEndpoint::pack(&endpoint),
+        };
         apply(&here, op, OpOutcome::Stored { arrival: i64::try_from(object).unwrap() });
     }
     put(&here, endpoint("elsewhere", "www.example.org", "A", &["192.0.2.1"]));

@@ -52,13 +52,17 @@ impl StatusCounts {
         match (status.verdict.state, &status.progress) {
             (VerdictState::Rejected, _) => step(&mut self.rejected),
             (VerdictState::Waiting, _) => step(&mut self.waiting),
-            (VerdictState::Accepted, None | Some(Progress::Pending { .. })) => step(&mut self.pending),
+            (VerdictState::Accepted, None | Some(Progress::Pending { .. })) => {
+                step(&mut self.pending)
+            }
             (VerdictState::Accepted, Some(Progress::Applied { .. })) => step(&mut self.applied),
             (VerdictState::Accepted, Some(Progress::InSync { .. })) => {
                 step(&mut self.applied);
                 step(&mut self.in_sync);
             }
-            (VerdictState::Accepted, Some(Progress::Refused { .. } | Progress::Drifted { .. })) => step(&mut self.troubled),
+            (VerdictState::Accepted, Some(Progress::Refused { .. } | Progress::Drifted { .. })) => {
+                step(&mut self.troubled)
+            }
         }
     }
 }
@@ -138,7 +142,11 @@ impl LoadingEndpoints {
 
     /// All are there.
     pub fn finish(self) -> ClusterEndpoints {
-        let state = State { index: self.index.into_iter().collect(), digest: self.digest, ..State::default() };
+        let state = State {
+            index: self.index.into_iter().collect(),
+            digest: self.digest,
+            ..State::default()
+        };
         ClusterEndpoints { state: Mutex::new(state), changed: Notify::new() }
     }
 }
@@ -167,7 +175,9 @@ impl ClusterEndpoints {
 
     /// Sets what became of an endpoint; answers whether that is new. Of one that is gone nothing is said any more.
     pub fn tell(&self, held: &Held, status: Arc<Status>, at: Timestamp) -> bool {
-        let is_news = || !held.is_gone() && held.status().is_none_or(|before| !says_the_same(&before, &status));
+        let is_news = || {
+            !held.is_gone() && held.status().is_none_or(|before| !says_the_same(&before, &status))
+        };
         if !is_news() {
             return false;
         }
@@ -201,7 +211,12 @@ impl ClusterEndpoints {
     /// A page of endpoints after one of them, in the order of their keys' hashes; costs the page, not the cluster.
     pub fn page(&self, after: Option<&KeyHash>, limit: usize) -> Vec<Held> {
         let lower = after.map_or(Bound::Unbounded, |after| Bound::Excluded(ShortKey::from(after)));
-        self.lock().index.range((lower, Bound::Unbounded)).take(limit).map(|(_, held)| held.clone()).collect()
+        self.lock()
+            .index
+            .range((lower, Bound::Unbounded))
+            .take(limit)
+            .map(|(_, held)| held.clone())
+            .collect()
     }
 
     /// The endpoints of one bucket of the digest.
@@ -234,13 +249,18 @@ impl ClusterEndpoints {
     /// holds, as [`SetDigest::to_bytes`]; empty when it holds nothing. None when they are no digests.
     pub fn follow(self: &Arc<Self>, held: &[u8]) -> Option<Follower> {
         let mut state = self.lock();
-        let differing = if held.is_empty() { None } else { Some(state.statuses().differing(held)?) };
+        let differing =
+            if held.is_empty() { None } else { Some(state.statuses().differing(held)?) };
         state.next_follower += 1;
         let id = state.next_follower;
         // From here on every change is noted, so none falls between the comparison and the replay.
         state.untold.insert(id, BTreeMap::new());
         let buckets = differing.clone().unwrap_or_else(|| (0..=u8::MAX).collect()).into();
-        Some(Follower { endpoints: Arc::clone(self), id, replay: Some(Replay { buckets, after: None, scope: differing }) })
+        Some(Follower {
+            endpoints: Arc::clone(self),
+            id,
+            replay: Some(Replay { buckets, after: None, scope: differing }),
+        })
     }
 }
 
@@ -311,7 +331,8 @@ impl Follower {
         if let Some(replay) = &mut self.replay {
             let endpoints = replay.take(&state.index, limit);
             let replay_done = replay.buckets.is_empty();
-            let scope = if replay_done { self.replay.take().and_then(|replay| replay.scope) } else { None };
+            let scope =
+                if replay_done { self.replay.take().and_then(|replay| replay.scope) } else { None };
             return News { endpoints, replay_done, scope };
         }
         let mut endpoints = vec![];
@@ -332,7 +353,8 @@ impl Follower {
             tokio::pin!(changed);
             // Registered before looking, so that no change falls between.
             changed.as_mut().enable();
-            let is_news = |state: &State| state.untold.get(&self.id).is_some_and(|untold| !untold.is_empty());
+            let is_news =
+                |state: &State| state.untold.get(&self.id).is_some_and(|untold| !untold.is_empty());
             if self.replay.is_some() || is_news(&self.endpoints.lock()) {
                 return;
             }
@@ -350,7 +372,9 @@ impl Drop for Follower {
 /// Which change brought it into sync is told once, and the journal knows it.
 fn says_the_same(before: &Status, after: &Status) -> bool {
     match (&before.progress, &after.progress) {
-        (Some(Progress::InSync { .. }), Some(Progress::InSync { .. })) => before.verdict == after.verdict,
+        (Some(Progress::InSync { .. }), Some(Progress::InSync { .. })) => {
+            before.verdict == after.verdict
+        }
         _ => before == after,
     }
 }
@@ -378,7 +402,8 @@ mod tests {
     }
 
     fn objects(news: &News) -> Vec<String> {
-        let mut objects: Vec<String> = news.endpoints.iter().map(|held| held.view().object.to_owned()).collect();
+        let mut objects: Vec<String> =
+            news.endpoints.iter().map(|held| held.view().object.to_owned()).collect();
         objects.sort();
         objects
     }
@@ -392,12 +417,19 @@ mod tests {
         let mut follower = endpoints.follow(&[]).unwrap();
         let first = follower.news(10);
         let both = vec!["a".to_owned(), "b".to_owned()];
-        assert_eq!((objects(&first), first.replay_done), (both, true), "b is held, though it was not judged yet");
+        assert_eq!(
+            (objects(&first), first.replay_done),
+            (both, true),
+            "b is held, though it was not judged yet"
+        );
         assert!(endpoints.tell(&b, rejected(), Timestamp(3)));
         assert!(endpoints.tell(&b, waiting(), Timestamp(4)));
         assert_eq!(objects(&follower.news(10)), ["b"]);
         assert!(follower.news(10).endpoints.is_empty());
-        assert_eq!(endpoints.counts(), StatusCounts { endpoints: 2, waiting: 1, rejected: 1, ..StatusCounts::default() });
+        assert_eq!(
+            endpoints.counts(),
+            StatusCounts { endpoints: 2, waiting: 1, rejected: 1, ..StatusCounts::default() }
+        );
         endpoints.remove(&a.key_hash());
         assert_eq!(endpoints.counts().endpoints, 1);
     }
@@ -425,7 +457,8 @@ mod tests {
     #[test]
     fn who_holds_the_statuses_is_told_only_what_differs() {
         let endpoints = Arc::new(ClusterEndpoints::default());
-        let all: Vec<Held> = (0..25).map(|index| put(&endpoints, &format!("web-{index}"))).collect();
+        let all: Vec<Held> =
+            (0..25).map(|index| put(&endpoints, &format!("web-{index}"))).collect();
         all.iter().for_each(|held| assert!(endpoints.tell(held, waiting(), Timestamp(1))));
         let mut own = SetDigest::default();
         let insert = |own: &mut SetDigest, held: &Held| {
@@ -433,12 +466,16 @@ mod tests {
         };
         all.iter().for_each(|held| insert(&mut own, held));
         let first = endpoints.follow(&own.to_bytes()).unwrap().news(100);
-        assert_eq!((first.endpoints.len(), first.replay_done, first.scope), (0, true, Some(vec![])));
+        assert_eq!(
+            (first.endpoints.len(), first.replay_done, first.scope),
+            (0, true, Some(vec![]))
+        );
         // The digest follows what is told and what goes.
         endpoints.tell(&all[3], rejected(), Timestamp(2));
         endpoints.remove(&all[4].key_hash());
         let news = endpoints.follow(&own.to_bytes()).unwrap().news(100);
-        let mut differing: Vec<u8> = [&all[3], &all[4]].map(|held| SetDigest::bucket_of(&held.key_hash())).to_vec();
+        let mut differing: Vec<u8> =
+            [&all[3], &all[4]].map(|held| SetDigest::bucket_of(&held.key_hash())).to_vec();
         differing.sort_unstable();
         differing.dedup();
         assert_eq!(news.scope, Some(differing));
@@ -472,7 +509,8 @@ mod tests {
     #[test]
     fn a_bucket_holds_what_the_digest_counts_there() {
         let endpoints = ClusterEndpoints::default();
-        let all: Vec<Held> = (0..50).map(|index| put(&endpoints, &format!("web-{index}"))).collect();
+        let all: Vec<Held> =
+            (0..50).map(|index| put(&endpoints, &format!("web-{index}"))).collect();
         let mut found = 0;
         for bucket in 0..=255 {
             let held = endpoints.bucket(bucket);

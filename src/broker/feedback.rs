@@ -140,7 +140,9 @@ impl VerdictKeeper {
         let mut again = BTreeMap::new();
         for (done, chunk) in endpoints.chunks(KEEP_AT_ONCE).enumerate() {
             match self.keep(chunk).await {
-                Ok(overtaken) => again.extend(overtaken.into_iter().map(|held| (held.arrival(), held))),
+                Ok(overtaken) => {
+                    again.extend(overtaken.into_iter().map(|held| (held.arrival(), held)))
+                }
                 Err(StoreError::Unavailable(reason)) => {
                     warn!("the store is unavailable, verdicts are stored later: {reason}");
                     let rest = endpoints.iter().skip(done * KEEP_AT_ONCE);
@@ -148,7 +150,9 @@ impl VerdictKeeper {
                     return again;
                 }
                 // It would be refused again.
-                Err(error) => warn!("verdicts could not be stored; they are made anew at the next start: {error}"),
+                Err(error) => warn!(
+                    "verdicts could not be stored; they are made anew at the next start: {error}"
+                ),
             }
             tokio::task::yield_now().await;
         }
@@ -165,7 +169,12 @@ impl VerdictKeeper {
                 continue;
             }
             let (cluster, verdict) = (held.cluster().clone(), status.verdict.clone());
-            rows.push(VerdictRow { cluster, arrival: held.arrival(), version: held.version(), verdict });
+            rows.push(VerdictRow {
+                cluster,
+                arrival: held.arrival(),
+                version: held.version(),
+                verdict,
+            });
             fingerprints.push((held, fingerprint));
         }
         if rows.is_empty() {
@@ -177,8 +186,14 @@ impl VerdictKeeper {
             held.set_kept(if saved.is_ok() { *kept } else { NOT_KNOWN });
         }
         saved?;
-        let is_overtaken = |held: &Held, kept: u32| held.status().is_some_and(|status| fingerprint(&status.verdict) != kept);
-        Ok(fingerprints.into_iter().filter(|(held, kept)| is_overtaken(held, *kept)).map(|(held, _)| held.clone()).collect())
+        let is_overtaken = |held: &Held, kept: u32| {
+            held.status().is_some_and(|status| fingerprint(&status.verdict) != kept)
+        };
+        Ok(fingerprints
+            .into_iter()
+            .filter(|(held, kept)| is_overtaken(held, *kept))
+            .map(|(held, _)| held.clone())
+            .collect())
     }
 }
 

@@ -87,7 +87,9 @@ impl FeedHandle {
 
     /// Has the entries after a place read again, this replica's own too; answers whether there is a feed where they would be.
     pub fn read_own_again(&self, after: u64) -> bool {
-        self.requests.as_ref().is_some_and(|requests| requests.send(Request::ReadOwnAgain { after }).is_ok())
+        self.requests
+            .as_ref()
+            .is_some_and(|requests| requests.send(Request::ReadOwnAgain { after }).is_ok())
     }
 }
 
@@ -143,7 +145,10 @@ impl Follower {
         let (sender, requests) = mpsc::unbounded_channel();
         let position = Arc::new(AtomicU64::new(parts.after));
         let handle = FeedHandle { requests: Some(sender), position: Arc::clone(&position) };
-        (Self { parts, position, requests, waiting: vec![], own_after: None, is_failing: false }, handle)
+        (
+            Self { parts, position, requests, waiting: vec![], own_after: None, is_failing: false },
+            handle,
+        )
     }
 
     /// Follows until nobody can be told any more, or until what was to be read is cut off: then the store has to be loaded anew.
@@ -179,7 +184,9 @@ impl Follower {
                 }
                 Err(Stop::Store(error)) => {
                     if !std::mem::replace(&mut self.is_failing, true) {
-                        warn!("what the other replicas make durable cannot be read, trying again: {error}");
+                        warn!(
+                            "what the other replicas make durable cannot be read, trying again: {error}"
+                        );
                     }
                     wait = (wait * 2).min(MOST_WAIT);
                     self.answer(Err(NotCaughtUp));
@@ -189,7 +196,9 @@ impl Follower {
             if Instant::now() >= cut_at {
                 cut_at = Instant::now() + CUT_EVERY;
                 if let Err(error) = self.parts.store.prune_feed(KEEP_FOR).await {
-                    warn!("old entries of the feed could not be cut, trying again in a minute: {error}");
+                    warn!(
+                        "old entries of the feed could not be cut, trying again in a minute: {error}"
+                    );
                 }
             }
         }
@@ -198,7 +207,9 @@ impl Follower {
     fn take(&mut self, request: Request) {
         match request {
             Request::CatchUp(reply) => self.waiting.push(reply),
-            Request::ReadOwnAgain { after } => self.own_after = Some(self.own_after.map_or(after, |before| before.min(after))),
+            Request::ReadOwnAgain { after } => {
+                self.own_after = Some(self.own_after.map_or(after, |before| before.min(after)))
+            }
         }
     }
 
@@ -218,7 +229,10 @@ impl Follower {
         let end = self.parts.store.feed_end().await?;
         loop {
             let after = self.position.load(Ordering::Acquire);
-            self.parts.metrics.feed_unread.set(i64::try_from(end.saturating_sub(after)).unwrap_or(i64::MAX));
+            self.parts
+                .metrics
+                .feed_unread
+                .set(i64::try_from(end.saturating_sub(after)).unwrap_or(i64::MAX));
             if after >= end {
                 return Ok(());
             }
@@ -254,7 +268,11 @@ impl Follower {
         self.parts.decider.send(ToDecider::Followed(followed)).await.map_err(|_| Stop::Ending)
     }
 
-    async fn read(&self, entries: Vec<FeedEntry>, which: Entries) -> Result<Vec<Followed>, StoreError> {
+    async fn read(
+        &self,
+        entries: Vec<FeedEntry>,
+        which: Entries,
+    ) -> Result<Vec<Followed>, StoreError> {
         let mut followed = vec![];
         let mut zones = BTreeSet::new();
         for entry in entries {
@@ -272,10 +290,14 @@ impl Follower {
                         followed.push(Followed::Zones(self.zones_of(account).await?));
                     }
                 }
-                News::Statuses(bytes) if bytes == THAT_WAS_ALL => followed.push(Followed::ThatWasAll(entry.origin)),
+                News::Statuses(bytes) if bytes == THAT_WAS_ALL => {
+                    followed.push(Followed::ThatWasAll(entry.origin))
+                }
                 News::Statuses(bytes) => match decode(&bytes) {
                     Ok(statuses) => followed.push(Followed::Statuses(statuses)),
-                    Err(error) => debug!(origin = %entry.origin, "statuses of another release are passed over: {error}"),
+                    Err(error) => {
+                        debug!(origin = %entry.origin, "statuses of another release are passed over: {error}")
+                    }
                 },
                 News::Ask => self.parts.relay.tell_everything(),
             }

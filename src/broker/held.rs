@@ -123,7 +123,8 @@ impl Status {
             } as i32,
             reason: self.verdict.reason.as_str(),
             message: if detail.is_empty() { &self.verdict.message } else { detail },
-            progress: self.progress.as_ref().map_or(v1::Progress::Unspecified, Progress::to_wire) as i32,
+            progress: self.progress.as_ref().map_or(v1::Progress::Unspecified, Progress::to_wire)
+                as i32,
             account: placement.map_or("", |placement| placement.account.as_str()),
             zone: placement.map_or("", |placement| placement.zone.as_str()),
         }
@@ -175,7 +176,12 @@ impl Held {
     }
 
     /// Holds an endpoint whose content is held once for all that want the same.
-    pub fn sharing(cluster: ClusterId, arrival: i64, endpoint: &PackedEndpoint, contents: &mut Interner) -> Self {
+    pub fn sharing(
+        cluster: ClusterId,
+        arrival: i64,
+        endpoint: &PackedEndpoint,
+        contents: &mut Interner,
+    ) -> Self {
         let (key, content) = endpoint.parts();
         match contents.share(content) {
             Some(shared) => Self::of(cluster, arrival, key, Some(shared)),
@@ -348,20 +354,30 @@ mod tests {
     fn endpoints_that_want_the_same_hold_it_once() {
         let target = "internal-shop-1234567890.eu-central-1.elb.amazonaws.com";
         let mut contents = Interner::default();
-        let endpoints: Vec<Endpoint> =
-            (0..3).map(|n| endpoint(&format!("web-{n}"), &format!("www-{n}.example.com"), "A", &[target])).collect();
-        let hold = |endpoint: &Endpoint| Held::sharing(cluster("east"), 1, &PackedEndpoint::pack(endpoint), &mut contents);
+        let endpoints: Vec<Endpoint> = (0..3)
+            .map(|n| endpoint(&format!("web-{n}"), &format!("www-{n}.example.com"), "A", &[target]))
+            .collect();
+        let hold = |endpoint: &Endpoint| {
+            Held::sharing(cluster("east"), 1, &PackedEndpoint::pack(endpoint), &mut contents)
+        };
         let held: Vec<Held> = endpoints.iter().map(hold).collect();
         assert!(held.iter().zip(&endpoints).all(|(held, endpoint)| held.endpoint() == *endpoint));
         let content = |held: &Held| held.header().content.clone();
-        assert!(content(&held[0]).is_none() && Arc::ptr_eq(&content(&held[1]).unwrap(), &content(&held[2]).unwrap()));
+        assert!(
+            content(&held[0]).is_none()
+                && Arc::ptr_eq(&content(&held[1]).unwrap(), &content(&held[2]).unwrap())
+        );
     }
 
     #[test]
     fn the_same_status_is_held_once() {
         let mut cache = StatusCache::default();
-        let rejected = |message: &str| Status::of(Verdict::rejected(Reason::InvalidTarget, message));
+        let rejected =
+            |message: &str| Status::of(Verdict::rejected(Reason::InvalidTarget, message));
         let (one, two) = (cache.share(rejected("a")), cache.share(rejected("b")));
-        assert!(Arc::ptr_eq(&one, &cache.share(rejected("a"))) && Arc::ptr_eq(&two, &cache.share(rejected("b"))));
+        assert!(
+            Arc::ptr_eq(&one, &cache.share(rejected("a")))
+                && Arc::ptr_eq(&two, &cache.share(rejected("b")))
+        );
     }
 }

@@ -20,7 +20,12 @@ pub struct Interner {
 
 impl Default for Interner {
     fn default() -> Self {
-        Self { shared: HashSet::new(), seen: HashSet::new(), hasher: RandomState::new(), sweep_at: LEAST_SWEEP }
+        Self {
+            shared: HashSet::new(),
+            seen: HashSet::new(),
+            hasher: RandomState::new(),
+            sweep_at: LEAST_SWEEP,
+        }
     }
 }
 

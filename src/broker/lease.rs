@@ -20,7 +20,8 @@ use crate::core::change::WireChange;
 use crate::core::ids::{AccountId, ZoneId};
 use crate::core::time::Millis;
 use crate::ports::{
-    CallError, CallerIdentity, ChangeReceipt, DnsProvider, RecordCursor, RecordPage, StoreError, Tenure, ZonePage,
+    CallError, CallerIdentity, ChangeReceipt, DnsProvider, RecordCursor, RecordPage, StoreError,
+    Tenure, ZonePage,
 };
 
 /// How leases are kept.
@@ -84,7 +85,12 @@ impl Lease {
     }
 
     /// A lease that lasts until a time; a call has to begin so long before.
-    pub fn until(tenure: Tenure, until: Instant, margin: Duration, stop: CancellationToken) -> Self {
+    pub fn until(
+        tenure: Tenure,
+        until: Instant,
+        margin: Duration,
+        stop: CancellationToken,
+    ) -> Self {
         Self::new(tenure, Term::Until(until), margin, stop)
     }
 
@@ -173,15 +179,22 @@ impl Lease {
     ///
     /// # Errors
     /// Those of the call; [`CallError::NotSent`] when it was not begun, [`CallError::Unknown`] when it was given up.
-    async fn call<T>(&self, call: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
+    async fn call<T>(
+        &self,
+        call: impl Future<Output = Result<T, CallError>>,
+    ) -> Result<T, CallError> {
         if !self.allows_a_call() {
-            let message = format!("the lease of the account {} is not certain for long enough", self.account());
+            let message = format!(
+                "the lease of the account {} is not certain for long enough",
+                self.account()
+            );
             return Err(CallError::NotSent { message });
         }
         let mut call = pin!(call);
         std::future::poll_fn(|context| {
             if self.is_over() {
-                let message = format!("the lease of the account {} ended during the call", self.account());
+                let message =
+                    format!("the lease of the account {} ended during the call", self.account());
                 return Poll::Ready(Err(CallError::Unknown { message }));
             }
             call.as_mut().poll(context)
@@ -214,15 +227,28 @@ impl DnsProvider for LeasedProvider {
         self.lease.call(self.provider.identity()).await
     }
 
-    async fn list_zones(&self, permit: Permit, marker: Option<String>) -> Result<ZonePage, CallError> {
+    async fn list_zones(
+        &self,
+        permit: Permit,
+        marker: Option<String>,
+    ) -> Result<ZonePage, CallError> {
         self.lease.call(self.provider.list_zones(permit, marker)).await
     }
 
-    async fn zone_tags(&self, permit: Permit, zones: &[ZoneId]) -> Result<BTreeMap<ZoneId, BTreeMap<String, String>>, CallError> {
+    async fn zone_tags(
+        &self,
+        permit: Permit,
+        zones: &[ZoneId],
+    ) -> Result<BTreeMap<ZoneId, BTreeMap<String, String>>, CallError> {
         self.lease.call(self.provider.zone_tags(permit, zones)).await
     }
 
-    async fn list_records(&self, permit: Permit, zone: &ZoneId, from: Option<RecordCursor>) -> Result<RecordPage, CallError> {
+    async fn list_records(
+        &self,
+        permit: Permit,
+        zone: &ZoneId,
+        from: Option<RecordCursor>,
+    ) -> Result<RecordPage, CallError> {
         self.lease.call(self.provider.list_records(permit, zone, from)).await
     }
 
@@ -260,7 +286,12 @@ mod tests {
     }
 
     fn lease_for(secs: u64) -> Lease {
-        Lease::until(tenure(), Instant::now() + Duration::from_secs(secs), MARGIN, CancellationToken::new())
+        Lease::until(
+            tenure(),
+            Instant::now() + Duration::from_secs(secs),
+            MARGIN,
+            CancellationToken::new(),
+        )
     }
 
     async fn pass(secs: u64) {
@@ -273,7 +304,10 @@ mod tests {
         let answer = || async { Ok::<_, CallError>(1) };
         assert_eq!(lease.call(answer()).await, Ok(1));
         pass(5).await;
-        assert!(!lease.is_over() && matches!(lease.call(answer()).await, Err(CallError::NotSent { .. })));
+        assert!(
+            !lease.is_over()
+                && matches!(lease.call(answer()).await, Err(CallError::NotSent { .. }))
+        );
         lease.renew(Instant::now() + Duration::from_secs(7));
         assert_eq!(lease.call(answer()).await, Ok(1));
     }
@@ -321,6 +355,9 @@ mod tests {
         );
         assert!(started.elapsed() >= Duration::from_secs(12) && renewed < Instant::now());
         let endless = Lease::endless(tenure(), CancellationToken::new());
-        assert!(tokio::time::timeout(Duration::from_secs(1_000_000), endless.over()).await.is_err() && endless.allows_a_call());
+        assert!(
+            tokio::time::timeout(Duration::from_secs(1_000_000), endless.over()).await.is_err()
+                && endless.allows_a_call()
+        );
     }
 }

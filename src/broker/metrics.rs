@@ -55,7 +55,8 @@ struct LivingTasks;
 
 impl EncodeMetric for LivingTasks {
     fn encode(&self, encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let tasks = tokio::runtime::Handle::try_current().map_or(0, |runtime| runtime.metrics().num_alive_tasks());
+        let tasks = tokio::runtime::Handle::try_current()
+            .map_or(0, |runtime| runtime.metrics().num_alive_tasks());
         ConstGauge::new(i64::try_from(tasks).unwrap_or(i64::MAX)).encode(encoder)
     }
 
@@ -110,25 +111,61 @@ impl BrokerMetrics {
         };
         // This one lives; of others it hears by the heartbeats of a shared store.
         metrics.replicas.set(1);
-        registry.register("zonefold_route53_calls", "Calls paid for, by action", metrics.calls.clone());
-        registry.register("zonefold_route53_throttled", "Answers of Throttling", metrics.throttled.clone());
-        registry.register("zonefold_route53_denied", "Answers of AccessDenied and its kin", metrics.denied.clone());
+        registry.register(
+            "zonefold_route53_calls",
+            "Calls paid for, by action",
+            metrics.calls.clone(),
+        );
+        registry.register(
+            "zonefold_route53_throttled",
+            "Answers of Throttling",
+            metrics.throttled.clone(),
+        );
+        registry.register(
+            "zonefold_route53_denied",
+            "Answers of AccessDenied and its kin",
+            metrics.denied.clone(),
+        );
         registry.register(
             "zonefold_route53_unknown_outcomes",
             "Batches whose outcome had to be read back",
             metrics.unknown.clone(),
         );
-        registry.register("zonefold_changes_refused", "Changes that Route 53 refused for their content", metrics.refused.clone());
-        registry.register("zonefold_changes_applied", "Record changes that Route 53 applied", metrics.changes.clone());
-        registry.register("zonefold_batches_applied", "Batches that Route 53 applied", metrics.batches.clone());
-        registry.register("zonefold_drift_found", "Record sets of ours that somebody else changed", metrics.drifted.clone());
+        registry.register(
+            "zonefold_changes_refused",
+            "Changes that Route 53 refused for their content",
+            metrics.refused.clone(),
+        );
+        registry.register(
+            "zonefold_changes_applied",
+            "Record changes that Route 53 applied",
+            metrics.changes.clone(),
+        );
+        registry.register(
+            "zonefold_batches_applied",
+            "Batches that Route 53 applied",
+            metrics.batches.clone(),
+        );
+        registry.register(
+            "zonefold_drift_found",
+            "Record sets of ours that somebody else changed",
+            metrics.drifted.clone(),
+        );
         registry.register(
             "zonefold_invariant_violations",
             "Batches that the independent check kept back",
             metrics.violations.clone(),
         );
-        registry.register("zonefold_budget_tokens", "Our tokens left, by bucket", metrics.tokens.clone());
-        registry.register("zonefold_pending_names", "Names with something to send", metrics.pending.clone());
+        registry.register(
+            "zonefold_budget_tokens",
+            "Our tokens left, by bucket",
+            metrics.tokens.clone(),
+        );
+        registry.register(
+            "zonefold_pending_names",
+            "Names with something to send",
+            metrics.pending.clone(),
+        );
         registry.register(
             "zonefold_refused_names",
             "Changes that wait because Route 53 refused them",
@@ -144,8 +181,16 @@ impl BrokerMetrics {
             "1 while the account is worked, 0 while it is parked",
             metrics.working.clone(),
         );
-        registry.register("zonefold_ingested_operations", "Operations made durable", metrics.ingested.clone());
-        registry.register("zonefold_ingest_commits", "Transactions of the ingest", metrics.commits.clone());
+        registry.register(
+            "zonefold_ingested_operations",
+            "Operations made durable",
+            metrics.ingested.clone(),
+        );
+        registry.register(
+            "zonefold_ingest_commits",
+            "Transactions of the ingest",
+            metrics.commits.clone(),
+        );
         registry.register(
             "zonefold_callers_refused",
             "Agents that proved nothing, or claimed to be another cluster",
@@ -153,18 +198,34 @@ impl BrokerMetrics {
         );
         registry.register("zonefold_sessions", "Sessions that are open", metrics.sessions.clone());
         registry.register("zonefold_tasks", "Tasks that live in the process", LivingTasks);
-        registry.register("zonefold_replicas", "Replicas of the broker that live", metrics.replicas.clone());
-        registry.register("zonefold_lease_held", "1 while this replica works the account", metrics.lease_held.clone());
+        registry.register(
+            "zonefold_replicas",
+            "Replicas of the broker that live",
+            metrics.replicas.clone(),
+        );
+        registry.register(
+            "zonefold_lease_held",
+            "1 while this replica works the account",
+            metrics.lease_held.clone(),
+        );
         registry.register(
             "zonefold_feed_unread_entries",
             "What other replicas made durable and this one has not read yet",
             metrics.feed_unread.clone(),
         );
         if let Some(histogram) = &metrics.commit_seconds {
-            registry.register("zonefold_ingest_commit_seconds", "Time of one transaction of the ingest", histogram.clone());
+            registry.register(
+                "zonefold_ingest_commit_seconds",
+                "Time of one transaction of the ingest",
+                histogram.clone(),
+            );
         }
         if let Some(histogram) = &metrics.batch_changes {
-            registry.register("zonefold_batch_changes", "Changes carried by a call", histogram.clone());
+            registry.register(
+                "zonefold_batch_changes",
+                "Changes carried by a call",
+                histogram.clone(),
+            );
         }
         metrics
     }
@@ -184,7 +245,9 @@ impl BrokerMetrics {
 
     /// Whether an account is worked here.
     pub fn lease_held(&self, account: &AccountId, held: bool) {
-        self.lease_held.get_or_create(&AccountLabel { account: account.to_string() }).set(i64::from(held));
+        self.lease_held
+            .get_or_create(&AccountLabel { account: account.to_string() })
+            .set(i64::from(held));
     }
 
     /// The figures of one account.
@@ -203,7 +266,8 @@ pub struct AccountMetrics {
 impl AccountMetrics {
     /// A call was paid for.
     pub fn called(&self, action: ApiAction) {
-        let label = CallLabel { account: self.label.account.clone(), action: action.as_str().to_owned() };
+        let label =
+            CallLabel { account: self.label.account.clone(), action: action.as_str().to_owned() };
         self.all.calls.get_or_create(&label).inc();
     }
 
@@ -244,18 +308,28 @@ impl AccountMetrics {
     /// The independent check kept a batch back.
     pub fn violated(&self, violations: &[Violation]) {
         for violation in violations {
-            let label = InvariantLabel { account: self.label.account.clone(), invariant: format!("{:?}", violation.invariant) };
+            let label = InvariantLabel {
+                account: self.label.account.clone(),
+                invariant: format!("{:?}", violation.invariant),
+            };
             self.all.violations.get_or_create(&label).inc();
         }
     }
 
     /// The account is no longer worked here: what it stands at is for the next replica to say.
     pub fn released(&self) {
-        for family in [&self.all.pending, &self.all.refused_now, &self.all.drifted_now, &self.all.working] {
+        for family in
+            [&self.all.pending, &self.all.refused_now, &self.all.drifted_now, &self.all.working]
+        {
             family.remove(&self.label);
         }
-        for bucket in ApiAction::ALL.map(ApiAction::as_str).into_iter().chain(["requests", "changes"]) {
-            self.all.tokens.remove(&BucketLabel { account: self.label.account.clone(), bucket: bucket.to_owned() });
+        for bucket in
+            ApiAction::ALL.map(ApiAction::as_str).into_iter().chain(["requests", "changes"])
+        {
+            self.all.tokens.remove(&BucketLabel {
+                account: self.label.account.clone(),
+                bucket: bucket.to_owned(),
+            });
         }
     }
 
@@ -269,7 +343,10 @@ impl AccountMetrics {
         gauge(&self.all.drifted_now, view.drifted);
         gauge(&self.all.working, usize::from(view.health == Health::Working));
         for bucket in &view.budget.buckets {
-            let label = BucketLabel { account: self.label.account.clone(), bucket: bucket.bucket.to_owned() };
+            let label = BucketLabel {
+                account: self.label.account.clone(),
+                bucket: bucket.bucket.to_owned(),
+            };
             self.all.tokens.get_or_create(&label).set(bucket.tokens);
         }
     }

@@ -46,8 +46,8 @@ use crate::core::plan::Observed;
 use crate::core::record::RecordKey;
 use crate::core::time::{Millis, Timestamp};
 use crate::ports::{
-    CallError, ChangeFilter, ChangeRow, Clock, ClusterRow, DnsProviders, Feed, Leases, ReplicaId, ReplicaRow, Standing, Store,
-    StoreError,
+    CallError, ChangeFilter, ChangeRow, Clock, ClusterRow, DnsProviders, Feed, Leases, ReplicaId,
+    ReplicaRow, Standing, Store, StoreError,
 };
 use decider::{Decider, ToDecider};
 use directory::SharedDirectory;
@@ -55,7 +55,9 @@ use directory::{ClusterSettings, Directory};
 use endpoints::{ClusterEndpoints, StatusCounts};
 use feedback::{Feedback, VerdictKeeper};
 use follower::{CommitOrder, FeedHandle, Follower, FollowerParts};
-use ingest::{Admission, Committer, CommitterParts, FederationService, Limits, RefusedClaim, ServiceParts};
+use ingest::{
+    Admission, Committer, CommitterParts, FederationService, Limits, RefusedClaim, ServiceParts,
+};
 use lease::LeaseTiming;
 use metrics::BrokerMetrics;
 use progress::{StartPhase, StartProgress};
@@ -254,7 +256,12 @@ impl Broker {
 
         // Every replica judges for itself; it is told all the same, so that it comes after what the endpoint's worker said before.
         let judging = feedback.relayed(relay.clone());
-        let decider = Decider::new(directory.clone(), Arc::clone(&workers), judging, Arc::clone(&parts.clock));
+        let decider = Decider::new(
+            directory.clone(),
+            Arc::clone(&workers),
+            judging,
+            Arc::clone(&parts.clock),
+        );
         let told_all = decider.told_all();
         spawn(&mut tasks, "the decider", decider.run(decider_messages));
         spawn(&mut tasks, "the keeper of verdicts", keeper.run());
@@ -315,7 +322,16 @@ impl Broker {
             service: service.clone(),
             admission: parts.admission,
         };
-        Ok(Self { handle, service, streams, streams_drain, leases_stop, hard_stop, tasks, leases_ended: false })
+        Ok(Self {
+            handle,
+            service,
+            streams,
+            streams_drain,
+            leases_stop,
+            hard_stop,
+            tasks,
+            leases_ended: false,
+        })
     }
 
     /// How to reach it.
@@ -357,7 +373,9 @@ impl Broker {
             }
         };
         if tokio::time::timeout(deadline, drain).await.is_err() {
-            info!("the drain took longer than its deadline; what is unfinished is read back at the next start");
+            info!(
+                "the drain took longer than its deadline; what is unfinished is read back at the next start"
+            );
         }
         hard_stop.cancel();
         self.tasks.abort_all();
@@ -373,9 +391,12 @@ async fn hear_of_statuses(
 ) {
     let hearing = async {
         loop {
-            let (now, told) = (standing.borrow_and_update().clone(), told_all.borrow_and_update().clone());
+            let (now, told) =
+                (standing.borrow_and_update().clone(), told_all.borrow_and_update().clone());
             let is_awaited = |holder: ReplicaId| {
-                holder != me && !told.contains(&holder) && now.replicas.iter().any(|row| row.replica == holder)
+                holder != me
+                    && !told.contains(&holder)
+                    && now.replicas.iter().any(|row| row.replica == holder)
             };
             if !now.leases.iter().any(|tenure| is_awaited(tenure.holder)) {
                 return;
@@ -388,12 +409,17 @@ async fn hear_of_statuses(
         }
     };
     if tokio::time::timeout(STATUSES_WITHIN, hearing).await.is_err() {
-        info!("not all replicas have told what became of endpoints; what is missing comes as it is told");
+        info!(
+            "not all replicas have told what became of endpoints; what is missing comes as it is told"
+        );
     }
 }
 
 /// Brings what workers discover to the decider, for as long as there may be workers.
-async fn forward(mut discoveries: mpsc::Receiver<worker::Discovered>, decider: mpsc::Sender<ToDecider>) {
+async fn forward(
+    mut discoveries: mpsc::Receiver<worker::Discovered>,
+    decider: mpsc::Sender<ToDecider>,
+) {
     while let Some(found) = discoveries.recv().await {
         if decider.send(ToDecider::Discovered(found)).await.is_err() {
             break;
@@ -401,7 +427,11 @@ async fn forward(mut discoveries: mpsc::Receiver<worker::Discovered>, decider: m
     }
 }
 
-fn spawn(tasks: &mut tokio::task::JoinSet<&'static str>, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+fn spawn(
+    tasks: &mut tokio::task::JoinSet<&'static str>,
+    name: &'static str,
+    task: impl Future<Output = ()> + Send + 'static,
+) {
     tasks.spawn(async move {
         task.await;
         name
@@ -411,7 +441,11 @@ fn spawn(tasks: &mut tokio::task::JoinSet<&'static str>, name: &'static str, tas
 impl BrokerHandle {
     /// Takes another configuration of clusters and accounts. Accounts that are new are worked from now on, by whichever replica
     /// takes them; those that are gone are given back.
-    pub async fn reconfigure(&self, clusters: HashMap<ClusterId, ClusterSettings>, accounts: Vec<AccountSettings>) {
+    pub async fn reconfigure(
+        &self,
+        clusters: HashMap<ClusterId, ClusterSettings>,
+        accounts: Vec<AccountSettings>,
+    ) {
         // A broker that stops takes no configuration any more.
         let _stopping = self.decider.send(ToDecider::Reconfigure(clusters)).await;
         let _stopping = self.tenancy.send(ToTenancy::Configure(accounts));
@@ -422,13 +456,21 @@ impl BrokerHandle {
         let mut views: BTreeMap<AccountId, Arc<AccountView>> = BTreeMap::new();
         let (standing, configured) = (self.standing.borrow().clone(), self.workers.configured());
         // Of those that it took just now nothing is known yet.
-        for tenure in standing.leases.iter().filter(|tenure| tenure.holder == self.replica.replica) {
+        for tenure in standing.leases.iter().filter(|tenure| tenure.holder == self.replica.replica)
+        {
             if let Some(settings) = configured.get(&tenure.account) {
-                views.insert(tenure.account.clone(), Arc::new(AccountView::empty(settings, self.clock.now())));
+                views.insert(
+                    tenure.account.clone(),
+                    Arc::new(AccountView::empty(settings, self.clock.now())),
+                );
             }
         }
         let workers = self.workers.all();
-        views.extend(workers.iter().map(|(account, worker)| (account.clone(), Arc::clone(&worker.view.borrow()))));
+        views.extend(
+            workers
+                .iter()
+                .map(|(account, worker)| (account.clone(), Arc::clone(&worker.view.borrow()))),
+        );
         views.into_values().collect()
     }
 
@@ -442,8 +484,13 @@ impl BrokerHandle {
     /// # Errors
     /// The store cannot be read.
     pub async fn clusters(&self) -> Result<Vec<ClusterView>, StoreError> {
-        let mut stored: BTreeMap<ClusterId, ClusterRow> =
-            self.store.clusters().await?.into_iter().map(|row| (row.cluster.clone(), row)).collect();
+        let mut stored: BTreeMap<ClusterId, ClusterRow> = self
+            .store
+            .clusters()
+            .await?
+            .into_iter()
+            .map(|row| (row.cluster.clone(), row))
+            .collect();
         let settings = self.directory.settings();
         let open = self.service.open_sessions();
         let mut names: Vec<ClusterId> = settings.keys().chain(stored.keys()).cloned().collect();
@@ -454,7 +501,9 @@ impl BrokerHandle {
             ClusterView {
                 settings: settings.get(&cluster).cloned(),
                 // An older session is none: it may not know yet that the agent has opened another one elsewhere.
-                connected: open.get(&cluster).is_some_and(|open| stored.as_ref().is_none_or(|stored| stored.epoch <= *open)),
+                connected: open
+                    .get(&cluster)
+                    .is_some_and(|open| stored.as_ref().is_none_or(|stored| stored.epoch <= *open)),
                 stored,
                 refused: self.admission.last_refused(&cluster),
                 counts: self.endpoints(&cluster).counts(),
@@ -465,7 +514,12 @@ impl BrokerHandle {
     }
 
     /// Observed records of a zone after a key; none for a zone that no worker of this replica has.
-    pub async fn records(&self, zone: &ZoneId, after: Option<RecordKey>, limit: usize) -> Option<Vec<(RecordKey, Observed)>> {
+    pub async fn records(
+        &self,
+        zone: &ZoneId,
+        after: Option<RecordKey>,
+        limit: usize,
+    ) -> Option<Vec<(RecordKey, Observed)>> {
         let account = self.directory.zones().get(zone).map(|facts| facts.account.clone())?;
         let (reply, answer) = oneshot::channel();
         let query = Query::Records { zone: zone.clone(), after, limit, reply };
@@ -508,7 +562,10 @@ impl BrokerHandle {
         }
         for account in self.accounts() {
             if let worker::Health::Starting = account.health {
-                reasons.push(format!("the account {} ({}) is starting", account.account, account.name));
+                reasons.push(format!(
+                    "the account {} ({}) is starting",
+                    account.account, account.name
+                ));
             }
         }
         reasons

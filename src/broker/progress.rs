@@ -101,6 +101,9 @@ mod tests {
         progress.advance(3);
         assert_eq!(progress.describe(), "loading accounts: 3");
         progress.enter(StartPhase::Started, 0);
-        assert_eq!((progress.describe().as_str(), progress.phase()), ("started", StartPhase::Started));
+        assert_eq!(
+            (progress.describe().as_str(), progress.phase()),
+            ("started", StartPhase::Started)
+        );
     }
 }

@@ -89,7 +89,8 @@ impl RelayHandle {
     }
 
     fn is_heard(&self) -> bool {
-        self.0.others.load(Ordering::Relaxed) || locked(&self.0.asked_until).is_some_and(|until| Instant::now() < until)
+        self.0.others.load(Ordering::Relaxed)
+            || locked(&self.0.asked_until).is_some_and(|until| Instant::now() < until)
     }
 
     /// The status of an endpoint is news, or may not be known to another replica.
@@ -102,7 +103,8 @@ impl RelayHandle {
 
     /// The endpoints of which something is to be told, in the order of their arrival.
     pub(super) fn take_untold(&self) -> Vec<Held> {
-        let mut untold: Vec<Held> = std::mem::take(&mut *locked(&self.0.untold)).into_values().collect();
+        let mut untold: Vec<Held> =
+            std::mem::take(&mut *locked(&self.0.untold)).into_values().collect();
         untold.sort_by_key(Held::arrival);
         untold
     }
@@ -173,7 +175,9 @@ impl Relay {
     async fn tell(&self, endpoints: &[Held], of: &Accounts) {
         let is_ours = |held: &&Held| {
             let placement = self.directory.placement(held);
-            placement.is_some_and(|placement| of.has(&placement.account) && (self.is_worked_here)(&placement.account))
+            placement.is_some_and(|placement| {
+                of.has(&placement.account) && (self.is_worked_here)(&placement.account)
+            })
         };
         let bytes = encode(endpoints.iter().filter(is_ours));
         if !bytes.is_empty() {
@@ -186,7 +190,9 @@ impl Relay {
         while self.handle.is_heard() {
             match self.store.announce(self.origin, vec![News::Statuses(bytes.clone())]).await {
                 Ok(()) => return,
-                Err(error) => warn!("statuses could not be told to the other replicas, trying again: {error}"),
+                Err(error) => {
+                    warn!("statuses could not be told to the other replicas, trying again: {error}")
+                }
             }
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(Duration::from_secs(5));
@@ -234,10 +240,14 @@ enum ProgressBytes {
 impl From<&Progress> for ProgressBytes {
     fn from(progress: &Progress) -> Self {
         match progress.clone() {
-            Progress::Pending { detail, expected_at } => Self::Pending { detail, expected_at: expected_at.map(|at| at.0) },
+            Progress::Pending { detail, expected_at } => {
+                Self::Pending { detail, expected_at: expected_at.map(|at| at.0) }
+            }
             Progress::Applied { change_id } => Self::Applied { change_id },
             Progress::InSync { change_id } => Self::InSync { change_id },
-            Progress::Refused { message, retry_at } => Self::Refused { message, retry_at: retry_at.0 },
+            Progress::Refused { message, retry_at } => {
+                Self::Refused { message, retry_at: retry_at.0 }
+            }
             Progress::Drifted { message } => Self::Drifted { message },
         }
     }
@@ -246,10 +256,14 @@ impl From<&Progress> for ProgressBytes {
 impl From<ProgressBytes> for Progress {
     fn from(bytes: ProgressBytes) -> Self {
         match bytes {
-            ProgressBytes::Pending { detail, expected_at } => Self::Pending { detail, expected_at: expected_at.map(Timestamp) },
+            ProgressBytes::Pending { detail, expected_at } => {
+                Self::Pending { detail, expected_at: expected_at.map(Timestamp) }
+            }
             ProgressBytes::Applied { change_id } => Self::Applied { change_id },
             ProgressBytes::InSync { change_id } => Self::InSync { change_id },
-            ProgressBytes::Refused { message, retry_at } => Self::Refused { message, retry_at: Timestamp(retry_at) },
+            ProgressBytes::Refused { message, retry_at } => {
+                Self::Refused { message, retry_at: Timestamp(retry_at) }
+            }
             ProgressBytes::Drifted { message } => Self::Drifted { message },
         }
     }
@@ -271,7 +285,10 @@ fn encode<'a>(endpoints: impl Iterator<Item = &'a Held>) -> Bytes {
             state: verdict.state,
             reason: verdict.reason,
             message: verdict.message.clone(),
-            placement: verdict.placement.as_ref().map(|placement| (placement.account.clone(), placement.zone.clone())),
+            placement: verdict
+                .placement
+                .as_ref()
+                .map(|placement| (placement.account.clone(), placement.zone.clone())),
             progress: status.progress.as_ref().map(ProgressBytes::from),
         });
     }
@@ -291,18 +308,25 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<ToldStatus>, String> {
     let Some((&FORM, body)) = bytes.split_first() else {
         return Err(format!("the form {:?} where {FORM} is read", bytes.first()));
     };
-    let clusters: Vec<(ClusterId, Vec<StatusBytes>)> = postcard::from_bytes(body).map_err(|error| error.to_string())?;
+    let clusters: Vec<(ClusterId, Vec<StatusBytes>)> =
+        postcard::from_bytes(body).map_err(|error| error.to_string())?;
     let mut cache = StatusCache::default();
     let mut told = vec![];
     for (cluster, statuses) in clusters {
         for status in statuses {
             let placement = status.placement.map(|(account, zone)| Placement { account, zone });
-            let verdict = Verdict { state: status.state, reason: status.reason, message: status.message, placement };
+            let verdict = Verdict {
+                state: status.state,
+                reason: status.reason,
+                message: status.message,
+                placement,
+            };
             told.push(ToldStatus {
                 cluster: cluster.clone(),
                 key: KeyHash(status.key),
                 version: Version(status.version),
-                status: cache.share(Status { verdict, progress: status.progress.map(Progress::from) }),
+                status: cache
+                    .share(Status { verdict, progress: status.progress.map(Progress::from) }),
                 since: Timestamp(status.since),
             });
         }
@@ -325,23 +349,37 @@ mod tests {
 
     #[test]
     fn what_is_told_is_what_was_said() {
-        let accepted = |progress| Status { verdict: Verdict::accepted(zone_context().placement), progress: Some(progress) };
+        let accepted = |progress| Status {
+            verdict: Verdict::accepted(zone_context().placement),
+            progress: Some(progress),
+        };
         let statuses = [
             Status::of(Verdict::rejected(Reason::InvalidName, "that is none")),
-            accepted(Progress::Pending { detail: "its turn".to_owned(), expected_at: Some(Timestamp(9)) }),
+            accepted(Progress::Pending {
+                detail: "its turn".to_owned(),
+                expected_at: Some(Timestamp(9)),
+            }),
             accepted(Progress::Pending { detail: String::new(), expected_at: None }),
             accepted(Progress::Applied { change_id: None }),
             accepted(Progress::InSync { change_id: Some("C1".to_owned()) }),
             accepted(Progress::Refused { message: "no".to_owned(), retry_at: Timestamp(-3) }),
             accepted(Progress::Drifted { message: "somebody".to_owned() }),
         ];
-        let all: Vec<Held> =
-            (0..).zip(statuses).map(|(n, status)| held(["east", "west"][n % 2], &n.to_string(), status)).collect();
+        let all: Vec<Held> = (0..)
+            .zip(statuses)
+            .map(|(n, status)| held(["east", "west"][n % 2], &n.to_string(), status))
+            .collect();
         let told = decode(&encode(all.iter())).unwrap();
         assert_eq!(told.len(), all.len());
         for held in &all {
-            let found = told.iter().find(|told| told.cluster == *held.cluster() && told.key == held.key_hash()).unwrap();
-            assert_eq!((found.version, found.since, &found.status), (held.version(), Timestamp(5), &held.status().unwrap()));
+            let found = told
+                .iter()
+                .find(|told| told.cluster == *held.cluster() && told.key == held.key_hash())
+                .unwrap();
+            assert_eq!(
+                (found.version, found.since, &found.status),
+                (held.version(), Timestamp(5), &held.status().unwrap())
+            );
         }
     }
 
@@ -366,7 +404,11 @@ mod tests {
         relay.tell_everything();
         relay.note(&held);
         relay.note(&held);
-        assert_eq!(locked(&relay.0.untold).len(), 1, "who asks listens, and the latest of each is enough");
+        assert_eq!(
+            locked(&relay.0.untold).len(),
+            1,
+            "who asks listens, and the latest of each is enough"
+        );
         tokio::time::advance(ASKER_IS_THERE_FOR).await;
         assert!(!relay.is_heard());
         relay.set_others(true);
@@ -375,8 +417,10 @@ mod tests {
 
     #[test]
     fn who_takes_an_account_over_tells_all_of_this_one_and_who_is_asked_of_each() {
-        let (relay, [a, b, c]) =
-            (RelayHandle::default(), ["1", "2", "3"].map(|digit| AccountId::parse(digit.repeat(12)).unwrap()));
+        let (relay, [a, b, c]) = (
+            RelayHandle::default(),
+            ["1", "2", "3"].map(|digit| AccountId::parse(digit.repeat(12)).unwrap()),
+        );
         relay.set_others(true);
         relay.tell_again(&a);
         relay.tell_again(&b);

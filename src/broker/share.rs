@@ -17,7 +17,8 @@ pub struct Outlook<'a> {
 impl<'a> Outlook<'a> {
     /// The outlook of one replica.
     pub fn new(me: ReplicaId, configured: &'a BTreeSet<AccountId>, standing: &'a Standing) -> Self {
-        let mut held: BTreeMap<ReplicaId, usize> = standing.replicas.iter().map(|row| (row.replica, 0)).collect();
+        let mut held: BTreeMap<ReplicaId, usize> =
+            standing.replicas.iter().map(|row| (row.replica, 0)).collect();
         held.entry(me).or_default();
         for tenure in &standing.leases {
             // A holder that no longer lives loses its leases soon.
@@ -45,8 +46,10 @@ impl<'a> Outlook<'a> {
 
     /// The accounts that nobody holds. Replicas begin at different ones, so that they seldom want the same.
     pub fn free(&self) -> Vec<AccountId> {
-        let leased: BTreeSet<&AccountId> = self.standing.leases.iter().map(|tenure| &tenure.account).collect();
-        let mut free: Vec<AccountId> = self.configured.iter().filter(|account| !leased.contains(account)).cloned().collect();
+        let leased: BTreeSet<&AccountId> =
+            self.standing.leases.iter().map(|tenure| &tenure.account).collect();
+        let mut free: Vec<AccountId> =
+            self.configured.iter().filter(|account| !leased.contains(account)).cloned().collect();
         let before_me = self.held.range(..self.me).count();
         let first = before_me * free.len() / self.held.len().max(1);
         free.rotate_left(first);
@@ -72,7 +75,8 @@ impl<'a> Outlook<'a> {
         if over > 0 {
             return over;
         }
-        let most = self.held.iter().max_by_key(|(replica, held)| (**held, std::cmp::Reverse(**replica)));
+        let most =
+            self.held.iter().max_by_key(|(replica, held)| (**held, std::cmp::Reverse(**replica)));
         let least = self.held.values().min().copied().unwrap_or(mine);
         let is_first_of_most = most.is_some_and(|(replica, _)| *replica == self.me);
         usize::from(is_first_of_most && mine >= least + 2)
@@ -98,16 +102,23 @@ mod tests {
 
     /// So many accounts at each replica, in order.
     fn standing(held: &[usize]) -> Standing {
-        let replicas = (0..held.len()).map(|number| ReplicaRow { replica: replica(number), address: String::new() });
-        let holders = held.iter().enumerate().flat_map(|(number, count)| std::iter::repeat_n(replica(number), *count));
-        let lease = |(number, holder)| Tenure { account: account(number), holder, epoch: LeaseEpoch(1) };
+        let replicas = (0..held.len())
+            .map(|number| ReplicaRow { replica: replica(number), address: String::new() });
+        let holders = held
+            .iter()
+            .enumerate()
+            .flat_map(|(number, count)| std::iter::repeat_n(replica(number), *count));
+        let lease =
+            |(number, holder)| Tenure { account: account(number), holder, epoch: LeaseEpoch(1) };
         Standing { replicas: replicas.collect(), leases: holders.enumerate().map(lease).collect() }
     }
 
     /// One round: whoever has too many gives them back, whoever has room takes what is free.
     fn round(total: usize, held: &mut [usize]) {
         let (configured, before) = (accounts(total), standing(held));
-        let give: Vec<usize> = (0..held.len()).map(|n| Outlook::new(replica(n), &configured, &before).too_many()).collect();
+        let give: Vec<usize> = (0..held.len())
+            .map(|n| Outlook::new(replica(n), &configured, &before).too_many())
+            .collect();
         held.iter_mut().zip(&give).for_each(|(held, give)| *held -= give);
         for number in 0..held.len() {
             let now = standing(held);
@@ -137,7 +148,10 @@ mod tests {
                     }
                     let even = held.clone();
                     let (least, most) = (even.iter().min().unwrap(), even.iter().max().unwrap());
-                    assert!(even.iter().sum::<usize>() == total && most - least <= 1, "{total} over {replicas}: {even:?}");
+                    assert!(
+                        even.iter().sum::<usize>() == total && most - least <= 1,
+                        "{total} over {replicas}: {even:?}"
+                    );
                     round(total, &mut held);
                     assert_eq!(held, even, "nothing flaps");
                 }

@@ -73,7 +73,9 @@ impl Start<'_> {
         let mut next = self.fetch(0);
         while let Some(page) = next.join_next().await {
             // An end that is none would make workers take endpoints for gone.
-            let page = page.map_err(|died| StoreError::Unavailable(format!("the reading of endpoints ended: {died}")))??;
+            let page = page.map_err(|died| {
+                StoreError::Unavailable(format!("the reading of endpoints ended: {died}"))
+            })??;
             let Some(last) = page.last() else { break };
             // The store reads the next page while this one is worked.
             next = self.fetch(last.arrival);

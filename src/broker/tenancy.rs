@@ -119,7 +119,10 @@ impl Tenancy {
     }
 
     fn name_accounts(&mut self, accounts: Vec<AccountSettings>) {
-        self.accounts = accounts.into_iter().map(|settings| (settings.account.clone(), Arc::new(settings))).collect();
+        self.accounts = accounts
+            .into_iter()
+            .map(|settings| (settings.account.clone(), Arc::new(settings)))
+            .collect();
         self.parts.workers.configure(self.accounts.clone());
     }
 
@@ -150,7 +153,11 @@ impl Tenancy {
     }
 
     /// Keeps the leases until the stop; then the workers end, and what they held passes on at once.
-    pub async fn run(mut self, mut commands: mpsc::UnboundedReceiver<ToTenancy>, stop: CancellationToken) {
+    pub async fn run(
+        mut self,
+        mut commands: mpsc::UnboundedReceiver<ToTenancy>,
+        stop: CancellationToken,
+    ) {
         let is_shared = self.parts.leases.is_shared();
         let mut beat_at = Instant::now() + self.parts.timing.heartbeat_every;
         let mut is_stopping = false;
@@ -191,7 +198,9 @@ impl Tenancy {
             }
         }
         if is_shared && let Err(error) = self.parts.leases.leave(self.parts.replica.replica).await {
-            warn!("this replica could not say that it leaves; its leases pass on when they run out: {error}");
+            warn!(
+                "this replica could not say that it leaves; its leases pass on when they run out: {error}"
+            );
         }
     }
 
@@ -213,7 +222,12 @@ impl Tenancy {
                     }
                 }
                 if !self.parts.leases.is_shared() {
-                    let new = self.accounts.keys().filter(|account| !self.held.contains_key(account)).cloned().collect();
+                    let new = self
+                        .accounts
+                        .keys()
+                        .filter(|account| !self.held.contains_key(account))
+                        .cloned()
+                        .collect();
                     self.take_now(new).await;
                 }
             }
@@ -252,7 +266,10 @@ impl Tenancy {
         let standing = match self.hear().await {
             Ok(standing) => standing,
             Err(error) => {
-                warn!(holds = self.held.len(), "the leases could not be renewed, trying again: {error}");
+                warn!(
+                    holds = self.held.len(),
+                    "the leases could not be renewed, trying again: {error}"
+                );
                 return self.parts.timing.heartbeat_every / 4;
             }
         };
@@ -265,7 +282,9 @@ impl Tenancy {
         if self.asks && self.is_open {
             match self.parts.feed.announce(self.parts.replica.replica, vec![News::Ask]).await {
                 Ok(()) => self.asks = false,
-                Err(error) => warn!("the other replicas could not be asked for statuses, trying again: {error}"),
+                Err(error) => warn!(
+                    "the other replicas could not be asked for statuses, trying again: {error}"
+                ),
             }
         }
         self.parts.timing.heartbeat_every
@@ -275,7 +294,10 @@ impl Tenancy {
     async fn give_back_strays(&self, standing: &Standing) {
         let is_stray = |tenure: &&Tenure| {
             tenure.holder == self.parts.replica.replica
-                && self.held.get(&tenure.account).is_none_or(|holding| holding.lease.tenure() != *tenure)
+                && self
+                    .held
+                    .get(&tenure.account)
+                    .is_none_or(|holding| holding.lease.tenure() != *tenure)
         };
         let strays: Vec<Tenure> = standing.leases.iter().filter(is_stray).cloned().collect();
         if !strays.is_empty() {
@@ -284,7 +306,9 @@ impl Tenancy {
     }
 
     async fn give_back(&self, tenures: &[Tenure]) {
-        if let Err(error) = in_time(self.parts.timing.ttl / 2, self.parts.leases.give_back(tenures)).await {
+        if let Err(error) =
+            in_time(self.parts.timing.ttl / 2, self.parts.leases.give_back(tenures)).await
+        {
             warn!("leases could not be given back, trying again at the next heartbeat: {error}");
         }
     }
@@ -294,19 +318,24 @@ impl Tenancy {
         let (names, now) = (self.names(), Instant::now());
         let outlook = Outlook::new(self.parts.replica.replica, &names, standing);
         let is_elsewhere = |account: &AccountId| {
-            standing.leases.iter().any(|tenure| tenure.account == *account && tenure.holder != self.parts.replica.replica)
+            standing.leases.iter().any(|tenure| {
+                tenure.account == *account && tenure.holder != self.parts.replica.replica
+            })
         };
-        self.given_back_at.retain(|account, at| *at + NOT_TAKEN_FOR > now && !is_elsewhere(account));
+        self.given_back_at
+            .retain(|account, at| *at + NOT_TAKEN_FOR > now && !is_elsewhere(account));
         let mut free = outlook.free();
         self.free_since.retain(|account, _| free.contains(account));
         let mut wanted: Vec<AccountId> = free.drain(..outlook.room().min(free.len())).collect();
         // Others that have room for it do not take it: it may be that they do not know it.
         let patience = self.parts.timing.ttl * 2;
-        wanted
-            .extend(free.into_iter().filter(|account| *self.free_since.entry(account.clone()).or_insert(now) + patience <= now));
+        wanted.extend(free.into_iter().filter(|account| {
+            *self.free_since.entry(account.clone()).or_insert(now) + patience <= now
+        }));
         // What is ending here is not free here.
         wanted.retain(|account| !self.held.contains_key(account));
-        let is_ending = |holding: &&Holding| holding.lease.stop().is_cancelled() || holding.lease.is_over();
+        let is_ending =
+            |holding: &&Holding| holding.lease.stop().is_cancelled() || holding.lease.is_over();
         let ending = self.held.values().filter(is_ending).count();
         let too_many = outlook.too_many().saturating_sub(ending);
         self.uneven_since = (too_many > 0).then(|| self.uneven_since.unwrap_or(now));
@@ -322,9 +351,12 @@ impl Tenancy {
     /// Has so many workers end, so that another replica takes their accounts.
     fn hand_back(&mut self, count: usize, now: Instant) {
         let candidates = self.held.iter().rev().filter(|(account, holding)| {
-            !self.given_back_at.contains_key(*account) && !holding.lease.stop().is_cancelled() && !holding.lease.is_over()
+            !self.given_back_at.contains_key(*account)
+                && !holding.lease.stop().is_cancelled()
+                && !holding.lease.is_over()
         });
-        let chosen: Vec<AccountId> = candidates.take(count).map(|(account, _)| account.clone()).collect();
+        let chosen: Vec<AccountId> =
+            candidates.take(count).map(|(account, _)| account.clone()).collect();
         for account in chosen {
             info!(account = %account, "another replica has room for the account: handing it over");
             if let Some(holding) = self.held.get(&account) {
@@ -341,14 +373,19 @@ impl Tenancy {
     }
 
     /// Takes those of the accounts that nobody holds and has each worked.
-    async fn take(&mut self, wanted: Vec<AccountId>, begin: Begin) -> Result<Vec<Starting>, StoreError> {
+    async fn take(
+        &mut self,
+        wanted: Vec<AccountId>,
+        begin: Begin,
+    ) -> Result<Vec<Starting>, StoreError> {
         let mut starting = vec![];
         if wanted.is_empty() {
             return Ok(starting);
         }
         let (timing, is_shared) = (self.parts.timing.clone(), self.parts.leases.is_shared());
         let asked_at = Instant::now();
-        let taking = self.parts.leases.take_leases(self.parts.replica.replica, &wanted, timing.ttl_millis());
+        let taking =
+            self.parts.leases.take_leases(self.parts.replica.replica, &wanted, timing.ttl_millis());
         let taken = in_time(timing.ttl, taking).await?;
         for tenure in taken {
             let Some(settings) = self.accounts.get(&tenure.account) else { continue };
@@ -389,7 +426,10 @@ impl Tenancy {
             info!(account = %account, epoch = tenure.epoch.0, "account given back");
             self.give_back(&[tenure]).await;
             // It may have been configured again while it ended; where leases are shared the next heartbeat sees to that.
-            if self.is_open && !self.parts.leases.is_shared() && self.accounts.contains_key(&account) {
+            if self.is_open
+                && !self.parts.leases.is_shared()
+                && self.accounts.contains_key(&account)
+            {
                 self.take_now(vec![account]).await;
             }
             return Ok(());
@@ -406,7 +446,10 @@ impl Tenancy {
     fn show_held(&self) {
         let me = self.parts.replica.replica;
         self.standing.send_modify(|standing| {
-            let others = standing.leases.iter().filter(|tenure| tenure.holder != me && !self.held.contains_key(&tenure.account));
+            let others = standing
+                .leases
+                .iter()
+                .filter(|tenure| tenure.holder != me && !self.held.contains_key(&tenure.account));
             let mine = self.held.values().map(|holding| holding.lease.tenure());
             let mut leases: Vec<Tenure> = others.chain(mine).cloned().collect();
             leases.sort_by(|a, b| a.account.cmp(&b.account));
@@ -416,9 +459,14 @@ impl Tenancy {
 }
 
 /// What the store answers; an answer that takes longer than a lease is of no use.
-async fn in_time<T>(patience: Duration, asking: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+async fn in_time<T>(
+    patience: Duration,
+    asking: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
     let answer = tokio::time::timeout(patience, asking).await;
-    answer.unwrap_or_else(|_| Err(StoreError::Unavailable(format!("no answer came within {} ms", patience.as_millis()))))
+    answer.unwrap_or_else(|_| {
+        Err(StoreError::Unavailable(format!("no answer came within {} ms", patience.as_millis())))
+    })
 }
 
 /// When a tenant begins.

@@ -67,25 +67,40 @@ impl Leases for Connection {
         tokio::time::sleep(Duration::from_millis(self.lag_ms.load(Ordering::Relaxed))).await;
         let (mut state, now) = (self.state()?, Instant::now());
         state.replicas.insert(replica.replica, (replica.clone(), later(ttl)));
-        for (tenure, until) in state.leases.values_mut().filter(|(tenure, _)| tenure.holder == replica.replica) {
+        for (tenure, until) in
+            state.leases.values_mut().filter(|(tenure, _)| tenure.holder == replica.replica)
+        {
             *until = later(ttl).max(*until);
             assert_eq!(tenure.holder, replica.replica);
         }
-        let replicas = state.replicas.values().filter(|(_, until)| *until > now).map(|(row, _)| row.clone());
-        let leases = state.leases.values().filter(|(_, until)| *until > now).map(|(tenure, _)| tenure.clone());
+        let replicas =
+            state.replicas.values().filter(|(_, until)| *until > now).map(|(row, _)| row.clone());
+        let leases = state
+            .leases
+            .values()
+            .filter(|(_, until)| *until > now)
+            .map(|(tenure, _)| tenure.clone());
         Ok(Standing { replicas: replicas.collect(), leases: leases.collect() })
     }
-    async fn take_leases(&self, replica: ReplicaId, accounts: &[AccountId], ttl: Millis) -> Result<Vec<Tenure>, StoreError> {
+    async fn take_leases(
+        &self,
+        replica: ReplicaId,
+        accounts: &[AccountId],
+        ttl: Millis,
+    ) -> Result<Vec<Tenure>, StoreError> {
         tokio::time::sleep(Duration::from_millis(50)).await;
         let (mut state, now) = (self.state()?, Instant::now());
         let mut taken = vec![];
         for account in accounts {
-            if self.database.is_shared && state.leases.get(account).is_some_and(|(_, until)| *until > now) {
+            if self.database.is_shared
+                && state.leases.get(account).is_some_and(|(_, until)| *until > now)
+            {
                 continue;
             }
             let epoch = state.epochs.entry(account.clone()).or_default();
             *epoch += 1;
-            let tenure = Tenure { account: account.clone(), holder: replica, epoch: LeaseEpoch(*epoch) };
+            let tenure =
+                Tenure { account: account.clone(), holder: replica, epoch: LeaseEpoch(*epoch) };
             state.leases.insert(account.clone(), (tenure.clone(), later(ttl)));
             taken.push(tenure);
         }
@@ -156,7 +171,10 @@ impl Replica {
         let leases = Arc::<Mutex<Vec<Lease>>>::default();
         let noted = Arc::clone(&leases);
         let (mut tenancy, _standing) = Tenancy::new(TenancyParts {
-            replica: ReplicaRow { replica: ReplicaId(uuid::Uuid::from_u128(number)), address: String::new() },
+            replica: ReplicaRow {
+                replica: ReplicaId(uuid::Uuid::from_u128(number)),
+                address: String::new(),
+            },
             timing: LeaseTiming::default(),
             leases: Arc::clone(&connection) as Arc<dyn Leases>,
             feed: Arc::clone(&connection) as Arc<dyn Feed>,
@@ -248,7 +266,8 @@ async fn accounts_spread_over_those_that_come_and_pass_on_from_those_that_go() {
 #[tokio::test(start_paused = true)]
 async fn i12_who_is_cut_off_stops_before_another_begins_and_comes_back_as_a_new_holder() {
     let database = Database::new(true);
-    let (first, second) = (Replica::start(&database, 1, 4).await, Replica::start(&database, 2, 4).await);
+    let (first, second) =
+        (Replica::start(&database, 1, 4).await, Replica::start(&database, 2, 4).await);
     pass(&[&first, &second], 30).await;
     for _ in 0..5 {
         first.connection.is_cut.store(true, Ordering::Relaxed);
@@ -268,9 +287,11 @@ async fn i12_who_is_cut_off_stops_before_another_begins_and_comes_back_as_a_new_
 #[tokio::test(start_paused = true)]
 async fn who_was_taken_for_dead_while_its_heartbeat_was_on_its_way_asks_for_what_it_has_missed() {
     let database = Database::new(true);
-    let (first, second) = (Replica::start(&database, 1, 4).await, Replica::start(&database, 2, 4).await);
+    let (first, second) =
+        (Replica::start(&database, 1, 4).await, Replica::start(&database, 2, 4).await);
     pass(&[&first, &second], 30).await;
-    let is_alive_until = || database.state.lock().unwrap().replicas[&ReplicaId(uuid::Uuid::from_u128(1))].1;
+    let is_alive_until =
+        || database.state.lock().unwrap().replicas[&ReplicaId(uuid::Uuid::from_u128(1))].1;
     let (asked, before) = (|| database.state.lock().unwrap().announced, is_alive_until());
     while is_alive_until() == before {
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -293,7 +314,8 @@ async fn who_was_taken_for_dead_while_its_heartbeat_was_on_its_way_asks_for_what
 #[tokio::test(start_paused = true)]
 async fn a_short_cut_changes_nothing() {
     let database = Database::new(true);
-    let (first, second) = (Replica::start(&database, 1, 4).await, Replica::start(&database, 2, 4).await);
+    let (first, second) =
+        (Replica::start(&database, 1, 4).await, Replica::start(&database, 2, 4).await);
     pass(&[&first, &second], 30).await;
     let before = (first.works(), first.leases.lock().unwrap().len());
     first.connection.is_cut.store(true, Ordering::Relaxed);

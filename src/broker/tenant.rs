@@ -11,7 +11,9 @@ use super::feedback::Feedback;
 use super::follower::FeedHandle;
 use super::lease::Lease;
 use super::metrics::BrokerMetrics;
-use super::worker::{AccountSettings, Discovered, Gate, Message, Worker, WorkerHandle, WorkerParts};
+use super::worker::{
+    AccountSettings, Discovered, Gate, Message, Worker, WorkerHandle, WorkerParts,
+};
 use super::{StartError, WORKER_QUEUE};
 use crate::core::ids::AccountId;
 use crate::core::time::Millis;
@@ -113,7 +115,8 @@ impl Hiring {
                     () = lease.stop().cancelled() => return,
                 };
                 // A broker that ends needs no worker.
-                let _ending = self.decider.send(ToDecider::Adopt(account.clone(), begun.1.clone())).await;
+                let _ending =
+                    self.decider.send(ToDecider::Adopt(account.clone(), begun.1.clone())).await;
                 begun
             }
         };
@@ -134,7 +137,9 @@ impl Hiring {
         let loaded = loop {
             match self.load_books(lease, settings).await {
                 Ok(loaded) => break loaded,
-                Err(error) => warn!(account = %lease.account(), "the account cannot be worked yet, trying again: {error}"),
+                Err(error) => {
+                    warn!(account = %lease.account(), "the account cannot be worked yet, trying again: {error}")
+                }
             }
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(LAST_RETRY);
@@ -155,11 +160,15 @@ impl Hiring {
         let account = lease.account().clone();
         let settings = Arc::clone(&settings.borrow_and_update());
         let provider = self.providers.provider(&account).await;
-        let number = account.as_str().bytes().fold(0_u64, |number, digit| number.wrapping_mul(31).wrapping_add(u64::from(digit)));
+        let number = account
+            .as_str()
+            .bytes()
+            .fold(0_u64, |number, digit| number.wrapping_mul(31).wrapping_add(u64::from(digit)));
         let (worker, view) = Worker::load_books(WorkerParts {
             settings: AccountSettings::clone(&settings),
             lease: lease.clone(),
-            provider: provider.map_err(|source| StartError::Account { account: account.clone(), source })?,
+            provider: provider
+                .map_err(|source| StartError::Account { account: account.clone(), source })?,
             store: self.store.under(lease.tenure().clone()),
             clocks_differ: CLOCKS_DIFFER,
             clock: Arc::clone(&self.clock),

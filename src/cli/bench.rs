@@ -9,8 +9,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
 pub use figures::{
-    AGENT_FIGURES, BOUNDS_FIGURES, DRAIN_FIGURES, FAILOVER_FIGURES, Figure, IDLE_FIGURES, INGEST_FIGURES, LATENCY_FIGURES,
-    SCALE_FIGURES, STORE_FIGURES,
+    AGENT_FIGURES, BOUNDS_FIGURES, DRAIN_FIGURES, FAILOVER_FIGURES, Figure, IDLE_FIGURES,
+    INGEST_FIGURES, LATENCY_FIGURES, SCALE_FIGURES, STORE_FIGURES,
 };
 
 fn explained(examples: &str, figures: &[Figure]) -> String {

@@ -50,7 +50,9 @@ pub enum ClientError {
         broker: BrokerUrl,
     },
     /// Nobody is trusted who could have signed the broker's certificate.
-    #[error("there is no certificate authority to trust for {broker}: name a PEM file with --ca-file")]
+    #[error(
+        "there is no certificate authority to trust for {broker}: name a PEM file with --ca-file"
+    )]
     NoAuthority {
         /// Where.
         broker: BrokerUrl,
@@ -71,7 +73,9 @@ pub enum ClientError {
         detail: String,
     },
     /// What answers there is not a broker, or one of another version.
-    #[error("what answers at {broker} for {path} is not a broker of this version ({reason}): check --broker URL")]
+    #[error(
+        "what answers at {broker} for {path} is not a broker of this version ({reason}): check --broker URL"
+    )]
     NotABroker {
         /// Where.
         broker: BrokerUrl,
@@ -109,7 +113,10 @@ impl std::str::FromStr for BrokerUrl {
         let uri: Uri = text.parse().map_err(|_| refused())?;
         let authority = uri.authority().ok_or_else(refused)?;
         // A user and a password would show up in errors, and nothing here asks for them.
-        if !matches!(uri.scheme_str(), Some("http" | "https")) || authority.as_str().contains('@') || uri.query().is_some() {
+        if !matches!(uri.scheme_str(), Some("http" | "https"))
+            || authority.as_str().contains('@')
+            || uri.query().is_some()
+        {
             return Err(refused());
         }
         Ok(Self(text.trim_end_matches('/').to_owned()))
@@ -140,14 +147,24 @@ impl Client {
     ///
     /// # Errors
     /// The token or the authority cannot be used, or the token would go over a network in plain text.
-    pub fn new(broker: BrokerUrl, token: Option<&str>, ca_pem: Option<&[u8]>) -> Result<Self, ClientError> {
+    pub fn new(
+        broker: BrokerUrl,
+        token: Option<&str>,
+        ca_pem: Option<&[u8]>,
+    ) -> Result<Self, ClientError> {
         let mut connector = HttpConnector::new();
         connector.enforce_http(false);
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        let https = HttpsConnectorBuilder::new().with_tls_config(tls_config(&broker, ca_pem)?).https_or_http().enable_http1();
-        let http = HyperClient::builder(TokioExecutor::new()).build(https.wrap_connector(connector));
+        let https = HttpsConnectorBuilder::new()
+            .with_tls_config(tls_config(&broker, ca_pem)?)
+            .https_or_http()
+            .enable_http1();
+        let http =
+            HyperClient::builder(TokioExecutor::new()).build(https.wrap_connector(connector));
         let authorization = match token {
-            Some(_) if !broker.is_https() && !broker.is_loopback() => return Err(ClientError::PlainText { broker }),
+            Some(_) if !broker.is_https() && !broker.is_loopback() => {
+                return Err(ClientError::PlainText { broker });
+            }
             Some(token) => Some(bearer(token)?),
             None => None,
         };
@@ -159,9 +176,13 @@ impl Client {
     /// # Errors
     /// The broker cannot be reached, refuses, or is none.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        let unreachable = |reason: String| ClientError::Unreachable { broker: self.broker.clone(), reason };
-        let not_a_broker =
-            |reason: String| ClientError::NotABroker { broker: self.broker.clone(), path: path.to_owned(), reason };
+        let unreachable =
+            |reason: String| ClientError::Unreachable { broker: self.broker.clone(), reason };
+        let not_a_broker = |reason: String| ClientError::NotABroker {
+            broker: self.broker.clone(),
+            path: path.to_owned(),
+            reason,
+        };
         let request = Request::get(format!("{}{path}", self.broker))
             .header(header::ACCEPT, "application/json")
             .header(header::USER_AGENT, concat!("zonefold/", env!("CARGO_PKG_VERSION")));
@@ -169,24 +190,35 @@ impl Client {
             Some(authorization) => request.header(header::AUTHORIZATION, authorization),
             None => request,
         };
-        let request = request.body(Empty::new()).map_err(|error| not_a_broker(error.to_string()))?;
+        let request =
+            request.body(Empty::new()).map_err(|error| not_a_broker(error.to_string()))?;
         let answer = async {
-            let response = self.http.request(request).await.map_err(|error| unreachable(innermost(&error)))?;
+            let response =
+                self.http.request(request).await.map_err(|error| unreachable(innermost(&error)))?;
             let (head, body) = response.into_parts();
-            let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await.map_err(|error| not_a_broker(error.to_string()))?;
+            let body = Limited::new(body, MAX_ANSWER_BYTES)
+                .collect()
+                .await
+                .map_err(|error| not_a_broker(error.to_string()))?;
             Ok((head.status, body.to_bytes()))
         };
-        let (status, body) = tokio::time::timeout(ANSWER_TIMEOUT, answer)
-            .await
-            .map_err(|_| unreachable(format!("no answer within {} seconds", ANSWER_TIMEOUT.as_secs())))??;
+        let (status, body) =
+            tokio::time::timeout(ANSWER_TIMEOUT, answer).await.map_err(|_| {
+                unreachable(format!("no answer within {} seconds", ANSWER_TIMEOUT.as_secs()))
+            })??;
         if status.is_success() {
             return serde_json::from_slice(&body).map_err(|error| not_a_broker(error.to_string()));
         }
         match serde_json::from_slice(&body) {
-            Ok(Problem { title, detail, .. }) => {
-                Err(ClientError::Refused { path: path.to_owned(), status: status.as_u16(), title, detail })
+            Ok(Problem { title, detail, .. }) => Err(ClientError::Refused {
+                path: path.to_owned(),
+                status: status.as_u16(),
+                title,
+                detail,
+            }),
+            Err(_) => {
+                Err(not_a_broker(format!("it answered {status} without a problem's details")))
             }
-            Err(_) => Err(not_a_broker(format!("it answered {status} without a problem's details"))),
         }
     }
 
@@ -204,7 +236,9 @@ impl Client {
         let mut cursor: Option<String> = None;
         loop {
             let mut query = String::from("?limit=1000");
-            for (name, value) in params.iter().copied().chain(cursor.as_deref().map(|cursor| ("cursor", cursor))) {
+            for (name, value) in
+                params.iter().copied().chain(cursor.as_deref().map(|cursor| ("cursor", cursor)))
+            {
                 let _infallible = write!(query, "&{name}={}", encode(value));
             }
             let page: Page<T> = self.get(&format!("{path}{query}")).await?;
@@ -220,7 +254,8 @@ impl Client {
 }
 
 fn bearer(token: &str) -> Result<HeaderValue, ClientError> {
-    let mut value: HeaderValue = format!("Bearer {}", token.trim()).parse().map_err(|_| ClientError::BadToken)?;
+    let mut value: HeaderValue =
+        format!("Bearer {}", token.trim()).parse().map_err(|_| ClientError::BadToken)?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -230,7 +265,9 @@ fn tls_config(broker: &BrokerUrl, ca_pem: Option<&[u8]>) -> Result<ClientConfig,
     let mut roots = RootCertStore::empty();
     if broker.is_https() {
         let certificates = match ca_pem {
-            Some(pem) => CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>().unwrap_or_default(),
+            Some(pem) => CertificateDer::pem_slice_iter(pem)
+                .collect::<Result<Vec<_>, _>>()
+                .unwrap_or_default(),
             None => rustls_native_certs::load_native_certs().certs,
         };
         if roots.add_parsable_certificates(certificates).0 == 0 {
@@ -238,8 +275,12 @@ fn tls_config(broker: &BrokerUrl, ca_pem: Option<&[u8]>) -> Result<ClientConfig,
         }
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let builder = builder.map_err(|error| ClientError::Unreachable { broker: broker.clone(), reason: error.to_string() })?;
+    let builder =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = builder.map_err(|error| ClientError::Unreachable {
+        broker: broker.clone(),
+        reason: error.to_string(),
+    })?;
     Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
@@ -276,10 +317,23 @@ mod tests {
 
     #[test]
     fn a_broker_s_address_is_a_url_without_a_password() {
-        for good in ["http://127.0.0.1:7080", "http://broker.example.com", "http://[::1]:7080/", "https://broker:7080"] {
+        for good in [
+            "http://127.0.0.1:7080",
+            "http://broker.example.com",
+            "http://[::1]:7080/",
+            "https://broker:7080",
+        ] {
             assert!(!good.parse::<BrokerUrl>().unwrap().to_string().ends_with('/'), "{good}");
         }
-        for bad in ["", "127.0.0.1:7080", "https://", "http://user:password@broker", "http://", "ftp://x", "/x"] {
+        for bad in [
+            "",
+            "127.0.0.1:7080",
+            "https://",
+            "http://user:password@broker",
+            "http://",
+            "ftp://x",
+            "/x",
+        ] {
             assert!(bad.parse::<BrokerUrl>().is_err(), "{bad:?}");
         }
     }
@@ -288,12 +342,21 @@ mod tests {
     async fn a_token_goes_over_no_network_in_plain_text() {
         let client = |url: &str| Client::new(url.parse().unwrap(), Some("a-secret\n"), None);
         for url in ["http://127.0.0.1:7080", "http://localhost:7080", "http://[::1]:7080"] {
-            assert!(!format!("{:?}", client(url).unwrap().authorization).contains("a-secret"), "{url}");
+            assert!(
+                !format!("{:?}", client(url).unwrap().authorization).contains("a-secret"),
+                "{url}"
+            );
         }
-        assert!(matches!(client("http://broker.example.com:7080"), Err(ClientError::PlainText { .. })));
+        assert!(matches!(
+            client("http://broker.example.com:7080"),
+            Err(ClientError::PlainText { .. })
+        ));
         assert!(matches!(client("http://10.0.0.1"), Err(ClientError::PlainText { .. })));
         let url: BrokerUrl = "https://broker.example.com".parse().unwrap();
-        assert!(matches!(Client::new(url, None, Some(b"no certificate")), Err(ClientError::NoAuthority { .. })));
+        assert!(matches!(
+            Client::new(url, None, Some(b"no certificate")),
+            Err(ClientError::NoAuthority { .. })
+        ));
     }
 
     #[tokio::test]
@@ -301,14 +364,21 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url: BrokerUrl = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
         drop(listener);
-        let error = Client::new(url.clone(), None, None).unwrap().get::<Problem>("/healthz").await.unwrap_err().to_string();
+        let error = Client::new(url.clone(), None, None)
+            .unwrap()
+            .get::<Problem>("/healthz")
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(&url.to_string()) && error.contains("--broker"), "{error}");
     }
 
     #[tokio::test]
     async fn what_is_no_broker_is_told_apart_from_one_that_refuses() {
         use axum::response::IntoResponse as _;
-        let refuses = || async { Problem::new(http::StatusCode::NOT_FOUND, "not-found", "no such zone").into_response() };
+        let refuses = || async {
+            Problem::new(http::StatusCode::NOT_FOUND, "not-found", "no such zone").into_response()
+        };
         let routes = axum::Router::new()
             .route("/other", axum::routing::get(|| async { "<html>" }))
             .route("/refuses", axum::routing::get(refuses));
@@ -316,8 +386,14 @@ mod tests {
         let url: BrokerUrl = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
         let serving = tokio::spawn(async move { axum::serve(listener, routes).await });
         let client = Client::new(url, None, None).unwrap();
-        assert!(matches!(client.get::<Problem>("/other").await, Err(ClientError::NotABroker { .. })));
-        assert!(matches!(client.get::<Problem>("/nothing").await, Err(ClientError::NotABroker { .. })));
+        assert!(matches!(
+            client.get::<Problem>("/other").await,
+            Err(ClientError::NotABroker { .. })
+        ));
+        assert!(matches!(
+            client.get::<Problem>("/nothing").await,
+            Err(ClientError::NotABroker { .. })
+        ));
         let refused = client.get::<Problem>("/refuses").await.unwrap_err().to_string();
         assert!(refused.contains("404") && refused.contains("no such zone"), "{refused}");
         serving.abort();

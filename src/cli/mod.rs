@@ -28,7 +28,9 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run everything on this machine: emulated AWS accounts, a broker, an agent for each example cluster
-    #[command(after_help = "Example:\n  zonefold dev\n  zonefold dev --data ./zonefold-data    # keeps its state over restarts")]
+    #[command(
+        after_help = "Example:\n  zonefold dev\n  zonefold dev --data ./zonefold-data    # keeps its state over restarts"
+    )]
     Dev(DevArgs),
     /// Run the broker
     #[command(after_help = "Example:\n  zonefold broker --config broker.yaml")]
@@ -47,13 +49,19 @@ pub enum Command {
     #[command(after_help = "Example:\n  zonefold why app.dev.example.com")]
     Why(why::WhyArgs),
     /// Make a token for the REST API or for a cluster's agent, and the entry of the broker's configuration that knows it
-    #[command(after_help = "Example:\n  zonefold token --role viewer --name dashboard --out ./api-token")]
+    #[command(
+        after_help = "Example:\n  zonefold token --role viewer --name dashboard --out ./api-token"
+    )]
     Token(token::TokenArgs),
     /// Run the emulator of Route 53 and STS
-    #[command(after_help = "Example:\n  zonefold emulator --config emulator.yaml --state ./emulator.json")]
+    #[command(
+        after_help = "Example:\n  zonefold emulator --config emulator.yaml --state ./emulator.json"
+    )]
     Emulator(EmulatorArgs),
     /// Measure this machine: emulated AWS accounts, a broker and clusters in one process, over real sockets
-    #[command(after_help = "Example:\n  zonefold bench drain --operation create --profile 2026 --output json")]
+    #[command(
+        after_help = "Example:\n  zonefold bench drain --operation create --profile 2026 --output json"
+    )]
     Bench(bench::BenchArgs),
 }
 
@@ -82,7 +90,12 @@ pub struct DevArgs {
     #[arg(long, env = "ZONEFOLD_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// A folder with one folder of manifests for each cluster, named ENVIRONMENT-NAME (dev-, stage-, prod-)
-    #[arg(long, env = "ZONEFOLD_CLUSTERS", value_name = "DIR", default_value = "examples/clusters")]
+    #[arg(
+        long,
+        env = "ZONEFOLD_CLUSTERS",
+        value_name = "DIR",
+        default_value = "examples/clusters"
+    )]
     pub clusters: PathBuf,
     /// Listen on free ports instead of the usual ones
     #[arg(long, env = "ZONEFOLD_FREE_PORTS")]
@@ -149,7 +162,9 @@ impl BrokerArgs {
 #[derive(Debug, Subcommand)]
 pub enum AgentCommand {
     /// Print the RBAC that the agent needs for its sources, to apply with kubectl
-    #[command(after_help = "Example:\n  zonefold agent rbac --source service,ingress,dnsendpoint | kubectl apply -f -")]
+    #[command(
+        after_help = "Example:\n  zonefold agent rbac --source service,ingress,dnsendpoint | kubectl apply -f -"
+    )]
     Rbac(RbacArgs),
     /// Show what an agent keeps although no object that it sees asks for it, or release it
     #[command(
@@ -164,7 +179,13 @@ pub struct SourceArgs {
     /// The kinds of objects that are read from a live cluster: service, ingress, dnsendpoint, f5-virtualserver,
     /// f5-transportserver, nginx-virtualserver, gateway-httproute, gateway-grpcroute, gateway-tlsroute, gateway-tcproute,
     /// gateway-udproute
-    #[arg(long, env = "ZONEFOLD_SOURCE", value_name = "SOURCE", value_delimiter = ',', default_value = "service,ingress")]
+    #[arg(
+        long,
+        env = "ZONEFOLD_SOURCE",
+        value_name = "SOURCE",
+        value_delimiter = ',',
+        default_value = "service,ingress"
+    )]
     pub source: Vec<String>,
     /// Only objects in these namespaces; without it in all
     #[arg(long, env = "ZONEFOLD_NAMESPACE", value_name = "NAMESPACE", value_delimiter = ',')]
@@ -184,10 +205,20 @@ pub struct RbacArgs {
     #[command(flatten)]
     pub sources: SourceArgs,
     /// The service account of the agent
-    #[arg(long, env = "ZONEFOLD_SERVICE_ACCOUNT", value_name = "NAME", default_value = "zonefold-agent")]
+    #[arg(
+        long,
+        env = "ZONEFOLD_SERVICE_ACCOUNT",
+        value_name = "NAME",
+        default_value = "zonefold-agent"
+    )]
     pub service_account: String,
     /// The namespace of that service account
-    #[arg(long, env = "ZONEFOLD_AGENT_NAMESPACE", value_name = "NAMESPACE", default_value = "zonefold")]
+    #[arg(
+        long,
+        env = "ZONEFOLD_AGENT_NAMESPACE",
+        value_name = "NAMESPACE",
+        default_value = "zonefold"
+    )]
     pub agent_namespace: String,
 }
 
@@ -234,13 +265,29 @@ pub struct AgentArgs {
     #[arg(long, env = "ZONEFOLD_LABEL_FILTER", requires = "kubernetes", value_name = "SELECTOR")]
     pub label_filter: Option<String>,
     /// Only objects with these annotations, as a selector
-    #[arg(long, env = "ZONEFOLD_ANNOTATION_FILTER", requires = "kubernetes", value_name = "SELECTOR")]
+    #[arg(
+        long,
+        env = "ZONEFOLD_ANNOTATION_FILTER",
+        requires = "kubernetes",
+        value_name = "SELECTOR"
+    )]
     pub annotation_filter: Option<String>,
     /// Only ingresses of these classes
-    #[arg(long, env = "ZONEFOLD_INGRESS_CLASS", requires = "kubernetes", value_name = "CLASS", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "ZONEFOLD_INGRESS_CLASS",
+        requires = "kubernetes",
+        value_name = "CLASS",
+        value_delimiter = ','
+    )]
     pub ingress_class: Vec<String>,
     /// The broker's gRPC address
-    #[arg(long, env = "ZONEFOLD_BROKER_GRPC", value_name = "URL", default_value = "http://127.0.0.1:7443")]
+    #[arg(
+        long,
+        env = "ZONEFOLD_BROKER_GRPC",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:7443"
+    )]
     pub broker: String,
     /// The token that proves the agent; better in a file
     #[arg(long, env = "ZONEFOLD_TOKEN", hide_env_values = true, conflicts_with = "token_file")]
@@ -262,7 +309,12 @@ pub struct AgentArgs {
     #[arg(long, env = "ZONEFOLD_KUBE_SYSTEM_UID", value_name = "UID")]
     pub kube_system_uid: Option<String>,
     /// Where the UID of a folder's cluster is kept when none is given
-    #[arg(long, env = "ZONEFOLD_UID_FILE", value_name = "FILE", default_value = "zonefold-cluster-uid")]
+    #[arg(
+        long,
+        env = "ZONEFOLD_UID_FILE",
+        value_name = "FILE",
+        default_value = "zonefold-cluster-uid"
+    )]
     pub uid_file: PathBuf,
     /// Publish ClusterIP services that have the hostname annotation (as ExternalDNS's --publish-internal-services)
     #[arg(long, env = "ZONEFOLD_PUBLISH_INTERNAL_SERVICES")]
@@ -271,7 +323,12 @@ pub struct AgentArgs {
     #[arg(long, env = "ZONEFOLD_RESCAN_SECS", value_name = "SECS", default_value_t = 60)]
     pub rescan_secs: u64,
     /// Health, metrics and endpoints
-    #[arg(long, env = "ZONEFOLD_AGENT_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:7081")]
+    #[arg(
+        long,
+        env = "ZONEFOLD_AGENT_LISTEN",
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:7081"
+    )]
     pub listen: SocketAddr,
     /// The log.
     #[command(flatten)]
@@ -305,7 +362,9 @@ mod tests {
     fn an_agent_needs_a_cluster_and_objects_and_what_is_done_around_one_does_not() {
         let parses = |line: &str| super::Cli::try_parse_from(line.split_whitespace()).is_ok();
         assert!(parses("zonefold agent --cluster east --manifests m"));
-        assert!(parses("zonefold agent --cluster east --kubernetes --namespace shop,web --label-filter team"));
+        assert!(parses(
+            "zonefold agent --cluster east --kubernetes --namespace shop,web --label-filter team"
+        ));
         assert!(parses("zonefold agent release") && parses("zonefold agent rbac --source service"));
         for line in [
             "--cluster east",

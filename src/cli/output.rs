@@ -46,8 +46,11 @@ impl ReadArgs {
     /// # Errors
     /// A file cannot be read, or what it holds cannot be used.
     pub fn client(&self) -> anyhow::Result<Client> {
-        let read = |path: &PathBuf| std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()));
-        let token = self.token_file.as_ref().map(read).transpose()?.map(String::from_utf8).transpose()?;
+        let read = |path: &PathBuf| {
+            std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))
+        };
+        let token =
+            self.token_file.as_ref().map(read).transpose()?.map(String::from_utf8).transpose()?;
         let ca_pem = self.ca_file.as_ref().map(read).transpose()?;
         Ok(Client::new(self.broker.clone(), token.as_deref(), ca_pem.as_deref())?)
     }
@@ -56,7 +59,11 @@ impl ReadArgs {
     ///
     /// # Errors
     /// It cannot be written. A reader that has gone, such as `head`, is no error.
-    pub fn write<T: Serialize>(&self, answer: &T, render: impl FnOnce(&T, u16) -> String) -> anyhow::Result<()> {
+    pub fn write<T: Serialize>(
+        &self,
+        answer: &T,
+        render: impl FnOnce(&T, u16) -> String,
+    ) -> anyhow::Result<()> {
         write(self.output, self.width, answer, render)
     }
 }

@@ -40,7 +40,12 @@ pub struct ReleaseArgs {
     #[arg(long, env = "ZONEFOLD_RELEASE_ALL", conflicts_with_all = ["source", "namespace", "object", "name"])]
     pub all: bool,
     /// The agent's HTTP, on this machine
-    #[arg(long, env = "ZONEFOLD_AGENT", value_name = "URL", default_value = "http://127.0.0.1:7081")]
+    #[arg(
+        long,
+        env = "ZONEFOLD_AGENT",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:7081"
+    )]
     pub agent: BrokerUrl,
     /// How the answer is written
     #[arg(long, env = "ZONEFOLD_OUTPUT", value_enum, default_value_t)]
@@ -77,15 +82,26 @@ pub struct Kept {
 /// The agent cannot be reached or refuses.
 pub async fn run(args: ReleaseArgs) -> anyhow::Result<ExitCode> {
     let query = query(&args);
-    let (method, path) = if query.is_empty() { ("GET", "/kept".to_owned()) } else { ("POST", format!("/release?{query}")) };
+    let (method, path) = if query.is_empty() {
+        ("GET", "/kept".to_owned())
+    } else {
+        ("POST", format!("/release?{query}"))
+    };
     let kept = ask(&args.agent, method, &path).await?;
     write(args.output, args.width, &kept, |kept, width| listing(kept, width))?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn query(args: &ReleaseArgs) -> String {
-    let given = [("source", &args.source), ("namespace", &args.namespace), ("object", &args.object), ("name", &args.name)];
-    let given = given.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", encode(value.as_deref()?))));
+    let given = [
+        ("source", &args.source),
+        ("namespace", &args.namespace),
+        ("object", &args.object),
+        ("name", &args.name),
+    ];
+    let given = given
+        .into_iter()
+        .filter_map(|(name, value)| Some(format!("{name}={}", encode(value.as_deref()?))));
     given.chain(args.all.then(|| "all=true".to_owned())).collect::<Vec<_>>().join("&")
 }
 
@@ -95,18 +111,31 @@ fn listing(kept: &[Kept], width: u16) -> String {
     }
     let mut rows = table(width, &["name", "type", "object", "standing", "reason"]);
     for Kept { source, namespace, object, dns_name, record_type, standing, reason, .. } in kept {
-        rows.add_row([dns_name, record_type, &format!("{source}/{namespace}/{object}"), standing, reason]);
+        rows.add_row([
+            dns_name,
+            record_type,
+            &format!("{source}/{namespace}/{object}"),
+            standing,
+            reason,
+        ]);
     }
     format!("{rows}\n")
 }
 
 async fn ask(agent: &BrokerUrl, method: &str, path: &str) -> anyhow::Result<Vec<Kept>> {
-    let http: Client<HttpConnector, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build(HttpConnector::new());
-    let request = Request::builder().method(method).uri(format!("{agent}{path}")).header("x-zonefold-operator", "release");
+    let http: Client<HttpConnector, Empty<Bytes>> =
+        Client::builder(TokioExecutor::new()).build(HttpConnector::new());
+    let request = Request::builder()
+        .method(method)
+        .uri(format!("{agent}{path}"))
+        .header("x-zonefold-operator", "release");
     let answer = async {
         let response = http.request(request.body(Empty::new())?).await?;
         let (head, body) = response.into_parts();
-        let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await.map_err(anyhow::Error::from_boxed)?;
+        let body = Limited::new(body, MAX_ANSWER_BYTES)
+            .collect()
+            .await
+            .map_err(anyhow::Error::from_boxed)?;
         anyhow::Ok((head.status, body.to_bytes()))
     };
     let (status, body) = tokio::time::timeout(ANSWER_TIMEOUT, answer)
@@ -116,7 +145,11 @@ async fn ask(agent: &BrokerUrl, method: &str, path: &str) -> anyhow::Result<Vec<
             format!("the agent at {agent} cannot be reached: run this where it runs, or name it with --agent URL")
         })?;
     if !status.is_success() {
-        bail!("the agent at {agent} refused it ({status}): {}", String::from_utf8_lossy(&body).trim());
+        bail!(
+            "the agent at {agent} refused it ({status}): {}",
+            String::from_utf8_lossy(&body).trim()
+        );
     }
-    serde_json::from_slice(&body).with_context(|| format!("what answers at {agent} is not an agent of this version"))
+    serde_json::from_slice(&body)
+        .with_context(|| format!("what answers at {agent} is not an agent of this version"))
 }

@@ -83,11 +83,14 @@ pub async fn run(args: StatusArgs) -> anyhow::Result<ExitCode> {
 /// The broker cannot be reached, refuses, or is none; or there is no such cluster.
 pub async fn gather(client: &Client, cluster: Option<&ClusterId>) -> Result<Status, ClientError> {
     let clusters: Vec<Cluster> = match cluster {
-        Some(name) => vec![client.get(&format!("/api/v1/clusters/{}", encode(name.as_str()))).await?],
+        Some(name) => {
+            vec![client.get(&format!("/api/v1/clusters/{}", encode(name.as_str()))).await?]
+        }
         None => client.list("/api/v1/clusters", &[], usize::MAX).await?.items,
     };
     let only = cluster.and_then(|_| clusters.first()?.environment.as_ref());
-    let of_environment: Vec<(&str, &str)> = only.iter().map(|environment| ("environment", environment.as_str())).collect();
+    let of_environment: Vec<(&str, &str)> =
+        only.iter().map(|environment| ("environment", environment.as_str())).collect();
     let accounts = client.list("/api/v1/accounts", &of_environment, usize::MAX).await?.items;
     let zones = client.list("/api/v1/zones", &of_environment, usize::MAX).await?.items;
     let (endpoints_not_fine, more_not_fine) = not_fine(client, &clusters).await?;
@@ -95,7 +98,10 @@ pub async fn gather(client: &Client, cluster: Option<&ClusterId>) -> Result<Stat
 }
 
 /// Asks only for what the counts say is there, since looking through all endpoints of a large cluster takes a while.
-async fn not_fine(client: &Client, clusters: &[Cluster]) -> Result<(Vec<Endpoint>, bool), ClientError> {
+async fn not_fine(
+    client: &Client,
+    clusters: &[Cluster],
+) -> Result<(Vec<Endpoint>, bool), ClientError> {
     let (mut found, mut more) = (vec![], false);
     for cluster in clusters {
         let counts = &cluster.endpoints;
@@ -130,7 +136,8 @@ pub fn render(status: &Status, width: u16) -> String {
     if status.endpoints_not_fine.is_empty() {
         text += "Every endpoint is fine.\n";
     } else {
-        text += &section("ENDPOINTS THAT ARE NOT FINE", endpoints(&status.endpoints_not_fine, width));
+        text +=
+            &section("ENDPOINTS THAT ARE NOT FINE", endpoints(&status.endpoints_not_fine, width));
         if status.more_not_fine {
             text += "There are more: zonefold status --cluster NAME shows those of one cluster.\n";
         }
@@ -139,17 +146,27 @@ pub fn render(status: &Status, width: u16) -> String {
 }
 
 fn accounts(accounts: &[Account], width: u16) -> comfy_table::Table {
-    let mut rows = table(width, &["account", "name", "environment", "state", "tokens left", "pending", "zones", "records"]);
+    let mut rows = table(
+        width,
+        &["account", "name", "environment", "state", "tokens left", "pending", "zones", "records"],
+    );
     for account in accounts {
         let state = match &account.health {
             Health::Starting => "starting".to_owned(),
             Health::Working => "working".to_owned(),
             Health::Unworked => "between two replicas".to_owned(),
-            Health::Parked { message, retry_at, .. } => format!("parked until {retry_at}: {message}"),
+            Health::Parked { message, retry_at, .. } => {
+                format!("parked until {retry_at}: {message}")
+            }
         };
         // The buckets of single actions are as full as the account's or fuller, as a rule: they would only make noise.
-        let shown = account.budget.buckets.iter().filter(|bucket| bucket.bucket == "requests" || bucket.bucket == "changes");
-        let tokens = shown.map(|bucket| format!("{} {:.0}/{:.0}", bucket.bucket, bucket.tokens, bucket.capacity));
+        let shown = account
+            .budget
+            .buckets
+            .iter()
+            .filter(|bucket| bucket.bucket == "requests" || bucket.bucket == "changes");
+        let tokens = shown
+            .map(|bucket| format!("{} {:.0}/{:.0}", bucket.bucket, bucket.tokens, bucket.capacity));
         let pending = match &account.drained_at {
             Some(drained_at) => format!("{} until {drained_at}", account.pending),
             None => account.pending.to_string(),
@@ -169,7 +186,18 @@ fn accounts(accounts: &[Account], width: u16) -> comfy_table::Table {
 }
 
 fn zones(zones: &[Zone], width: u16) -> comfy_table::Table {
-    let headers = ["zone", "id", "account", "visibility", "policy", "records", "pending", "refused", "drifted", "state"];
+    let headers = [
+        "zone",
+        "id",
+        "account",
+        "visibility",
+        "policy",
+        "records",
+        "pending",
+        "refused",
+        "drifted",
+        "state",
+    ];
     let mut rows = table(width, &headers);
     for zone in zones {
         let state = match (&zone.trouble, zone.visible, &zone.listed_at) {
@@ -195,8 +223,18 @@ fn zones(zones: &[Zone], width: u16) -> comfy_table::Table {
 }
 
 fn clusters(clusters: &[Cluster], width: u16) -> comfy_table::Table {
-    let headers =
-        ["cluster", "environment", "agent", "endpoints", "pending", "applied", "in sync", "waiting", "rejected", "troubled"];
+    let headers = [
+        "cluster",
+        "environment",
+        "agent",
+        "endpoints",
+        "pending",
+        "applied",
+        "in sync",
+        "waiting",
+        "rejected",
+        "troubled",
+    ];
     let mut rows = table(width, &headers);
     for cluster in clusters {
         let agent = match (cluster.registered, cluster.connected, &cluster.session) {
@@ -206,11 +244,21 @@ fn clusters(clusters: &[Cluster], width: u16) -> comfy_table::Table {
             (true, false, None) => "never came".to_owned(),
         };
         let counts = &cluster.endpoints;
-        let numbers =
-            [counts.stored, counts.pending, counts.applied, counts.in_sync, counts.waiting, counts.rejected, counts.troubled];
-        let environment = cluster.environment.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
+        let numbers = [
+            counts.stored,
+            counts.pending,
+            counts.applied,
+            counts.in_sync,
+            counts.waiting,
+            counts.rejected,
+            counts.troubled,
+        ];
+        let environment =
+            cluster.environment.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
         let named = [cluster.name.to_string(), environment, agent];
-        rows.add_row(named.into_iter().chain(numbers.iter().map(ToString::to_string)).collect::<Vec<_>>());
+        rows.add_row(
+            named.into_iter().chain(numbers.iter().map(ToString::to_string)).collect::<Vec<_>>(),
+        );
     }
     rows
 }
@@ -233,7 +281,8 @@ fn endpoints(endpoints: &[Endpoint], width: u16) -> comfy_table::Table {
 
 /// An endpoint's state and what there is to say about it.
 pub(super) fn state_of(endpoint: &Endpoint) -> (String, String) {
-    let waits_until = |time: &Option<_>| time.map_or_else(String::new, |time| format!("expected at {time}"));
+    let waits_until =
+        |time: &Option<_>| time.map_or_else(String::new, |time| format!("expected at {time}"));
     match (&endpoint.progress, &endpoint.verdict) {
         (Some(Progress::Pending { detail, expected_at }), _) if detail.is_empty() => {
             ("pending".to_owned(), waits_until(expected_at))
@@ -246,8 +295,13 @@ pub(super) fn state_of(endpoint: &Endpoint) -> (String, String) {
         }
         (Some(Progress::Drifted { message }), _) => ("drifted".to_owned(), message.clone()),
         (None, Some(verdict)) => {
-            let state = serde_json::to_value(verdict.state).ok().and_then(|state| state.as_str().map(str::to_owned));
-            (format!("{} {}", state.unwrap_or_default(), verdict.reason.as_str()), verdict.message.clone())
+            let state = serde_json::to_value(verdict.state)
+                .ok()
+                .and_then(|state| state.as_str().map(str::to_owned));
+            (
+                format!("{} {}", state.unwrap_or_default(), verdict.reason.as_str()),
+                verdict.message.clone(),
+            )
         }
         (None, None) => ("being decided".to_owned(), String::new()),
     }

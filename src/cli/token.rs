@@ -34,7 +34,13 @@ pub enum TokenRole {
 #[derive(Clone, Debug, Args)]
 pub struct TokenArgs {
     /// For the REST API: what its holder may do
-    #[arg(long, env = "ZONEFOLD_TOKEN_ROLE", value_enum, requires = "name", required_unless_present = "cluster")]
+    #[arg(
+        long,
+        env = "ZONEFOLD_TOKEN_ROLE",
+        value_enum,
+        requires = "name",
+        required_unless_present = "cluster"
+    )]
     pub role: Option<TokenRole>,
     /// For the REST API: who holds it
     #[arg(long, env = "ZONEFOLD_TOKEN_NAME", value_name = "NAME", requires = "role")]
@@ -65,7 +71,9 @@ impl NewToken {
     /// The system gives no randomness.
     pub fn make() -> anyhow::Result<Self> {
         let mut random = [0; TOKEN_BYTES];
-        SystemRandom::new().fill(&mut random).map_err(|_| anyhow::anyhow!("the system gives no randomness"))?;
+        SystemRandom::new()
+            .fill(&mut random)
+            .map_err(|_| anyhow::anyhow!("the system gives no randomness"))?;
         // The prefix lets scanners find one that got somewhere by mistake.
         let token = format!("zonefold_{}", URL_SAFE_NO_PAD.encode(random));
         let sha256 = sha256_hex(&token);
@@ -180,14 +188,25 @@ mod tests {
         let made = NewToken::make().unwrap();
         assert!(made.token.len() > 50 && made.sha256.len() == 64);
         assert_ne!(NewToken::make().unwrap().token, made.token);
-        let text = for_people(&args("zonefold token --role operator --name on-call").unwrap(), &made);
+        let text =
+            for_people(&args("zonefold token --role operator --name on-call").unwrap(), &made);
         assert_eq!(text.matches(&made.token).count(), 1, "shown once, as a comment");
-        let config = Config::parse(&format!("agents: {{ token: 0123456789abcdef0123 }}\n{text}"), "broker.yaml").unwrap();
-        assert_eq!(config.api.tokens[0].token_hash().unwrap()[..], Sha256::digest(made.token.as_bytes())[..]);
+        let config = Config::parse(
+            &format!("agents: {{ token: 0123456789abcdef0123 }}\n{text}"),
+            "broker.yaml",
+        )
+        .unwrap();
+        assert_eq!(
+            config.api.tokens[0].token_hash().unwrap()[..],
+            Sha256::digest(made.token.as_bytes())[..]
+        );
 
         let text = for_people(&args("zonefold token --cluster dev-east --out f").unwrap(), &made);
         assert!(!text.contains(&made.token) && text.contains(&made.sha256), "{text}");
-        let text = for_programs(&args("zonefold token --role viewer --name x --out f --output json").unwrap(), &made);
+        let text = for_programs(
+            &args("zonefold token --role viewer --name x --out f --output json").unwrap(),
+            &made,
+        );
         assert!(!text.contains(&made.token) && text.contains(&made.sha256), "{text}");
     }
 
@@ -211,7 +230,10 @@ mod tests {
         let path = std::env::temp_dir().join(format!("zonefold-secret-{}", uuid::Uuid::new_v4()));
         write_secret(&path, "secret").unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(write_secret(&path, "another").is_err(), "what somebody relies on is not overwritten");
+        assert!(
+            write_secret(&path, "another").is_err(),
+            "what somebody relies on is not overwritten"
+        );
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "secret\n");
         std::fs::remove_file(path).unwrap();
     }

@@ -30,7 +30,8 @@ pub struct WhyArgs {
 /// The broker cannot be reached, refuses, or is none; or the answer cannot be written.
 pub async fn run(args: WhyArgs) -> anyhow::Result<ExitCode> {
     let client = args.read.client()?;
-    let name: Name = client.get(&format!("/api/v1/names/{}", encode(&args.name.to_string()))).await?;
+    let name: Name =
+        client.get(&format!("/api/v1/names/{}", encode(&args.name.to_string()))).await?;
     args.read.write(&name, render)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -70,11 +71,17 @@ fn in_zone(zone: &NameInZone, width: u16, text: &mut String) {
         ("Not sent", zone.blocked.clone()),
         (
             "Refused by Route 53",
-            zone.refused.iter().map(|refusal| format!("{} (tried again at {})", refusal.message, refusal.retry_at)).collect(),
+            zone.refused
+                .iter()
+                .map(|refusal| format!("{} (tried again at {})", refusal.message, refusal.retry_at))
+                .collect(),
         ),
     ] {
         if !lines.is_empty() {
-            *text += &section(heading, lines.iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n"));
+            *text += &section(
+                heading,
+                lines.iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n"),
+            );
         }
     }
 }
@@ -93,11 +100,18 @@ fn endpoints<'a>(endpoints: impl Iterator<Item = &'a Endpoint>, width: u16) -> c
 fn comparison(zone: &NameInZone, width: u16) -> comfy_table::Table {
     let mut rows = table(width, &["desired", "observed", "whose"]);
     let mut unmatched: Vec<&RecordSet> = zone.desired.iter().collect();
-    let same_key = |a: &RecordSet, b: &RecordSet| a.record_type == b.record_type && a.set_identifier == b.set_identifier;
+    let same_key = |a: &RecordSet, b: &RecordSet| {
+        a.record_type == b.record_type && a.set_identifier == b.set_identifier
+    };
     for record in &zone.observed {
-        let desired = unmatched.iter().position(|set| same_key(set, &record.set)).map(|at| unmatched.remove(at));
+        let desired = unmatched
+            .iter()
+            .position(|set| same_key(set, &record.set))
+            .map(|at| unmatched.remove(at));
         let whose = match (&record.owner, record.drift) {
-            (_, Some(crate::core::plan::Drift::Missing)) => "ours, removed by somebody else".to_owned(),
+            (_, Some(crate::core::plan::Drift::Missing)) => {
+                "ours, removed by somebody else".to_owned()
+            }
             (Some(owner), Some(_)) => format!("ours ({owner}), changed by somebody else"),
             (Some(owner), None) => format!("ours ({owner})"),
             (None, _) => "foreign".to_owned(),
@@ -116,7 +130,8 @@ fn with_ttl(set: &RecordSet) -> String {
 }
 
 fn difference(change: &Difference) -> String {
-    let show = |set: &Option<RecordSet>| set.as_ref().map_or_else(|| "nothing".to_owned(), with_ttl);
+    let show =
+        |set: &Option<RecordSet>| set.as_ref().map_or_else(|| "nothing".to_owned(), with_ttl);
     format!("{} → {}", show(&change.before), show(&change.after))
 }
 
@@ -124,10 +139,18 @@ fn changes(changes: &[Change], width: u16) -> comfy_table::Table {
     let mut rows = table(width, &["planned at", "change", "because", "outcome"]);
     for change in changes {
         let cause = &change.difference.cause;
-        let motive = serde_json::to_value(cause.motive).ok().and_then(|motive| motive.as_str().map(str::to_owned));
+        let motive = serde_json::to_value(cause.motive)
+            .ok()
+            .and_then(|motive| motive.as_str().map(str::to_owned));
         let objects: Vec<String> = cause.endpoints.iter().map(ToString::to_string).collect();
-        let because = format!("{} by {} {}", motive.unwrap_or_default(), cause.cluster, objects.join(", "));
-        rows.add_row([change.planned_at.to_string(), difference(&change.difference), because, outcome(&change.outcome)]);
+        let because =
+            format!("{} by {} {}", motive.unwrap_or_default(), cause.cluster, objects.join(", "));
+        rows.add_row([
+            change.planned_at.to_string(),
+            difference(&change.difference),
+            because,
+            outcome(&change.outcome),
+        ]);
     }
     rows
 }
@@ -170,6 +193,9 @@ mod tests {
         let text = "one two three four five";
         let lines = wrapped(text, 9);
         assert_eq!(lines, "one two\nthree\nfour five\n");
-        assert_eq!(lines.split_whitespace().collect::<Vec<_>>(), text.split_whitespace().collect::<Vec<_>>());
+        assert_eq!(
+            lines.split_whitespace().collect::<Vec<_>>(),
+            text.split_whitespace().collect::<Vec<_>>()
+        );
     }
 }

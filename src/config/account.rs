@@ -9,7 +9,9 @@ use super::error::{KeyPath, Problems};
 use crate::core::access::{AccountAccess, ExternalId, Partition, RoleArn};
 use crate::core::budget::BudgetConfig;
 use crate::core::ids::{AccountId, EnvironmentId, ZoneId};
-use crate::core::policy::{DriftPolicy, Visibility, ZonePattern, ZonePolicy, ZoneRule, ZoneSelector, ZoneSettings};
+use crate::core::policy::{
+    DriftPolicy, Visibility, ZonePattern, ZonePolicy, ZoneRule, ZoneSelector, ZoneSettings,
+};
 use crate::core::time::Millis;
 
 /// Route 53 takes 0 to 2,147,483,647 seconds.
@@ -97,11 +99,16 @@ impl Account {
         }
         self.validate_roles(at, problems);
         self.budget.validate(self.partition, &at.key("budget"), problems);
-        for (key, interval_secs) in
-            [("discovery_interval_secs", self.discovery_interval_secs), ("drift_interval_secs", self.drift_interval_secs)]
-        {
+        for (key, interval_secs) in [
+            ("discovery_interval_secs", self.discovery_interval_secs),
+            ("drift_interval_secs", self.drift_interval_secs),
+        ] {
             if interval_secs == 0 {
-                problems.add(at.key(key), "an interval of no seconds would never rest", "give at least one second");
+                problems.add(
+                    at.key(key),
+                    "an interval of no seconds would never rest",
+                    "give at least one second",
+                );
             }
         }
         for (index, zone) in self.zones.iter().enumerate() {
@@ -115,7 +122,11 @@ impl Account {
         {
             problems.add(
                 at.key("role_arn"),
-                format!("the role is one of the account {}, and this is the account {}", role.account(), self.id),
+                format!(
+                    "the role is one of the account {}, and this is the account {}",
+                    role.account(),
+                    self.id
+                ),
                 "name a role of this account, or correct the id",
             );
         }
@@ -125,15 +136,26 @@ impl Account {
             {
                 problems.add(
                     at.key(key),
-                    format!("the role is one of the partition {}, and the account's is {}", role.partition(), self.partition),
+                    format!(
+                        "the role is one of the partition {}, and the account's is {}",
+                        role.partition(),
+                        self.partition
+                    ),
                     "correct the role's ARN, or the account's partition",
                 );
             }
         }
         if self.role_arn.is_none() {
-            let without_role = [("external_id", self.external_id.is_some()), ("via_role_arn", self.via_role_arn.is_some())];
+            let without_role = [
+                ("external_id", self.external_id.is_some()),
+                ("via_role_arn", self.via_role_arn.is_some()),
+            ];
             for (key, _) in without_role.into_iter().filter(|(_, given)| *given) {
-                problems.add(at.key(key), "it goes with role_arn, and there is none", "add role_arn, or remove it");
+                problems.add(
+                    at.key(key),
+                    "it goes with role_arn, and there is none",
+                    "add role_arn, or remove it",
+                );
             }
         }
     }
@@ -180,7 +202,11 @@ impl ZoneEntry {
                 tags: self.tags.clone(),
                 visibility: self.visibility,
             },
-            settings: ZoneSettings { policy: self.policy, drift: self.drift, default_ttl_secs: self.default_ttl_secs },
+            settings: ZoneSettings {
+                policy: self.policy,
+                drift: self.drift,
+                default_ttl_secs: self.default_ttl_secs,
+            },
         }
     }
 

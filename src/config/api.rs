@@ -64,12 +64,22 @@ pub struct Api {
 impl Api {
     pub(super) fn validate(&self, at: &KeyPath, problems: &mut Problems) {
         let tokens = at.key("tokens");
-        problems.unique(&tokens, "name", "tokens", self.tokens.iter().map(|token| token.name.as_str()));
-        let hashes: Vec<String> = self.tokens.iter().map(|token| token.token_sha256.to_ascii_lowercase()).collect();
+        problems.unique(
+            &tokens,
+            "name",
+            "tokens",
+            self.tokens.iter().map(|token| token.name.as_str()),
+        );
+        let hashes: Vec<String> =
+            self.tokens.iter().map(|token| token.token_sha256.to_ascii_lowercase()).collect();
         problems.unique(&tokens, "token_sha256", "tokens", hashes.iter().map(String::as_str));
         for (index, token) in self.tokens.iter().enumerate() {
             if token.name.is_empty() {
-                problems.add(tokens.index(index).key("name"), "the name is empty", "write who holds the token");
+                problems.add(
+                    tokens.index(index).key("name"),
+                    "the name is empty",
+                    "write who holds the token",
+                );
             }
             if token.token_hash().is_none() {
                 problems.add(

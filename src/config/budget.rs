@@ -63,10 +63,14 @@ impl BucketEntry {
                 "give at least 1",
             );
         }
-        if !(self.refill_per_second.is_finite() && self.refill_per_second >= MIN_REFILL_PER_SECOND) {
+        if !(self.refill_per_second.is_finite() && self.refill_per_second >= MIN_REFILL_PER_SECOND)
+        {
             problems.add(
                 at.key("refill_per_second"),
-                format!("with {} tokens a second the bucket never fills again", self.refill_per_second),
+                format!(
+                    "with {} tokens a second the bucket never fills again",
+                    self.refill_per_second
+                ),
                 format!("give at least {MIN_REFILL_PER_SECOND}"),
             );
         }
@@ -89,7 +93,9 @@ impl BudgetEntry {
         if let Some(changes) = self.changes {
             config.changes = Some(changes.to_core());
         }
-        config.per_action.extend(self.actions.iter().map(|(action, bucket)| (*action, bucket.to_core())));
+        config
+            .per_action
+            .extend(self.actions.iter().map(|(action, bucket)| (*action, bucket.to_core())));
         config
     }
 
@@ -97,7 +103,11 @@ impl BudgetEntry {
         if let Some(percent) = self.reserve_percent
             && !(0.0..=MAX_RESERVE_PERCENT).contains(&percent)
         {
-            problems.add(at.key("reserve_percent"), format!("{percent} percent cannot be left to others"), "give 0 to 90");
+            problems.add(
+                at.key("reserve_percent"),
+                format!("{percent} percent cannot be left to others"),
+                "give 0 to 90",
+            );
             return;
         }
         let found_before = problems.len();
@@ -117,8 +127,11 @@ impl BudgetEntry {
     /// A reserve that leaves less than one request of a bucket would stop the account, or an action, for ever.
     fn validate_what_is_left(&self, partition: Partition, at: &KeyPath, problems: &mut Problems) {
         let config = self.to_core(partition);
-        let per_action = config.per_action.iter().map(|(action, bucket)| (format!("{action:?}"), bucket));
-        for (bucket_name, bucket) in std::iter::once(("all".to_owned(), &config.requests)).chain(per_action) {
+        let per_action =
+            config.per_action.iter().map(|(action, bucket)| (format!("{action:?}"), bucket));
+        for (bucket_name, bucket) in
+            std::iter::once(("all".to_owned(), &config.requests)).chain(per_action)
+        {
             let ours = bucket.capacity * (1.0 - config.reserve_share);
             if ours < 1.0 {
                 problems.add(
@@ -149,13 +162,19 @@ mod tests {
             reserve_percent: Some(50.0),
             requests: Some(BucketEntry { capacity: 20.0, refill_per_second: 4.0 }),
             changes: None,
-            actions: BTreeMap::from([(ApiAction::ListHostedZones, BucketEntry { capacity: 2.0, refill_per_second: 1.0 })]),
+            actions: BTreeMap::from([(
+                ApiAction::ListHostedZones,
+                BucketEntry { capacity: 2.0, refill_per_second: 1.0 },
+            )]),
         };
         let config = entry.to_core(Partition::Aws);
         assert_eq!(config.requests, BucketConfig { capacity: 20.0, refill_per_second: 4.0 });
         assert_eq!(config.changes, BudgetConfig::profile_2026().changes);
         assert_eq!(config.reserve_share, 0.5);
-        assert_eq!(config.per_action[&ApiAction::ListHostedZones], BucketConfig { capacity: 2.0, refill_per_second: 1.0 });
+        assert_eq!(
+            config.per_action[&ApiAction::ListHostedZones],
+            BucketConfig { capacity: 2.0, refill_per_second: 1.0 }
+        );
     }
 
     #[test]

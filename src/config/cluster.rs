@@ -39,7 +39,8 @@ pub struct Cluster {
 impl Cluster {
     pub(super) fn validate(&self, at: &KeyPath, problems: &mut Problems) {
         for key in self.labels.keys() {
-            let fits = (1..=63).contains(&key.len()) && key.chars().all(|c| c.is_ascii_alphanumeric() || "-_./".contains(c));
+            let fits = (1..=63).contains(&key.len())
+                && key.chars().all(|c| c.is_ascii_alphanumeric() || "-_./".contains(c));
             if !fits {
                 problems.add(
                     at.key("labels").key(key),

@@ -59,8 +59,12 @@ impl fmt::Display for Listed<'_> {
                 f.write_str("\n")?;
             }
             match &problem.place {
-                Place::Text { line, column } => write!(f, "{}:{line}:{column}: ", self.source_name)?,
-                Place::Override { variable } => write!(f, "{variable} (environment or command line): ")?,
+                Place::Text { line, column } => {
+                    write!(f, "{}:{line}:{column}: ", self.source_name)?
+                }
+                Place::Override { variable } => {
+                    write!(f, "{variable} (environment or command line): ")?
+                }
             }
             if !problem.path.is_empty() {
                 write!(f, "{}: ", problem.path)?;
@@ -158,12 +162,23 @@ pub(super) struct Finding {
 pub(super) struct Problems(Vec<Finding>);
 
 impl Problems {
-    pub(super) fn add(&mut self, path: KeyPath, reason: impl Into<String>, remedy: impl Into<String>) {
+    pub(super) fn add(
+        &mut self,
+        path: KeyPath,
+        reason: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
         self.0.push(Finding { path, reason: reason.into(), remedy: remedy.into() });
     }
 
     /// Reports every value that an earlier element of the list has already.
-    pub(super) fn unique<'a>(&mut self, list: &KeyPath, key: &str, what: &str, values: impl Iterator<Item = &'a str>) {
+    pub(super) fn unique<'a>(
+        &mut self,
+        list: &KeyPath,
+        key: &str,
+        what: &str,
+        values: impl Iterator<Item = &'a str>,
+    ) {
         let mut first_index = BTreeMap::new();
         for (index, value) in values.enumerate() {
             match first_index.get(value) {
@@ -172,7 +187,10 @@ impl Problems {
                 }
                 Some(first) => self.add(
                     list.index(index).key(key),
-                    format!("two {what} have the {key} {value}: {} is the other", list.index(*first)),
+                    format!(
+                        "two {what} have the {key} {value}: {} is the other",
+                        list.index(*first)
+                    ),
                     "remove one of them, or give it another",
                 ),
             }

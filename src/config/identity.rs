@@ -53,7 +53,8 @@ pub(super) fn sha256_of(text: &str) -> Option<[u8; 32]> {
     }
     let mut octets = [0; 32];
     for (octet, pair) in octets.iter_mut().zip(text.as_bytes().chunks(2)) {
-        *octet = std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok())?;
+        *octet =
+            std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok())?;
     }
     Some(octets)
 }
@@ -76,7 +77,8 @@ impl ClusterIdentity {
             format!("{issuer} {namespace} {name} {keys_file:?} {keys_url:?}")
         });
         let token = self.token_sha256.as_ref().map(|token| token.to_ascii_lowercase());
-        let all = [("certificate", certificate), ("service_account", account), ("token_sha256", token)];
+        let all =
+            [("certificate", certificate), ("service_account", account), ("token_sha256", token)];
         all.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
     }
 
@@ -120,7 +122,8 @@ fn is_certificate_name(name: &str) -> bool {
                 && rest.chars().all(|c| c.is_ascii_graphic())
         }
         None => name.split('.').all(|label| {
-            (1..=63).contains(&label.len()) && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+            (1..=63).contains(&label.len())
+                && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
         }),
     }
 }
@@ -128,7 +131,11 @@ fn is_certificate_name(name: &str) -> bool {
 impl ServiceAccount {
     fn validate(&self, at: &KeyPath, problems: &mut Problems) {
         for (key, value) in [("namespace", &self.namespace), ("name", &self.name)] {
-            if value.is_empty() || !value.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.') {
+            if value.is_empty()
+                || !value
+                    .chars()
+                    .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.')
+            {
                 problems.add(
                     at.key(key),
                     format!("{value:?} is not the {key} of a service account"),
@@ -137,7 +144,11 @@ impl ServiceAccount {
             }
         }
         if self.audience.is_empty() {
-            problems.add(at.key("audience"), "the audience is empty", "write one that only this broker has, such as zonefold");
+            problems.add(
+                at.key("audience"),
+                "the audience is empty",
+                "write one that only this broker has, such as zonefold",
+            );
         }
         if self.issuer.is_empty() {
             problems.add(
@@ -147,18 +158,31 @@ impl ServiceAccount {
             );
         }
         match (&self.keys_file, &self.keys_url) {
-            (Some(_), Some(_)) => problems.add(at.clone(), "both keys_file and keys_url are given", "keep one of them"),
+            (Some(_), Some(_)) => problems.add(
+                at.clone(),
+                "both keys_file and keys_url are given",
+                "keep one of them",
+            ),
             (Some(_), None) if self.ca_file.is_some() => {
-                problems.add(at.key("ca_file"), "keys that stand in a file need no authority", "remove ca_file, or keys_file");
+                problems.add(
+                    at.key("ca_file"),
+                    "keys that stand in a file need no authority",
+                    "remove ca_file, or keys_file",
+                );
             }
             (None, Some(url)) if !is_https(url) => problems.add(
                 at.key("keys_url"),
-                format!("{url:?} is not https, so anybody on the way could give the issuer other keys"),
+                format!(
+                    "{url:?} is not https, so anybody on the way could give the issuer other keys"
+                ),
                 "write an https URL; plain http is taken from this machine only",
             ),
             (None, None) if !is_https(&self.issuer) => problems.add(
                 at.key("issuer"),
-                format!("the issuer {:?} is no https URL, so its keys cannot be discovered there", self.issuer),
+                format!(
+                    "the issuer {:?} is no https URL, so its keys cannot be discovered there",
+                    self.issuer
+                ),
                 "say where its keys are with keys_file or keys_url",
             ),
             _ => {}
@@ -171,7 +195,9 @@ fn is_https(url: &str) -> bool {
     let loopback = ["http://127.0.0.1", "http://[::1]", "http://localhost"];
     let on_loopback = || {
         loopback.iter().any(|start| {
-            url.strip_prefix(start).is_some_and(|rest| rest.is_empty() || rest.starts_with(':') || rest.starts_with('/'))
+            url.strip_prefix(start).is_some_and(|rest| {
+                rest.is_empty() || rest.starts_with(':') || rest.starts_with('/')
+            })
         })
     };
     url.strip_prefix("https://").is_some_and(|rest| !rest.is_empty()) || on_loopback()
@@ -181,7 +207,8 @@ fn is_https(url: &str) -> bool {
 mod tests {
     use crate::config::{Config, ListenerName};
 
-    const TLS: &str = "listen: { tls: { certificate_file: a.crt, key_file: a.key, client_ca_file: ca.crt } }\n";
+    const TLS: &str =
+        "listen: { tls: { certificate_file: a.crt, key_file: a.key, client_ca_file: ca.crt } }\n";
     const ACCOUNT: &str = "issuer: https://issuer.example.com, namespace: zonefold, name: agent";
 
     /// What is wrong with the identities of the clusters east and west.
@@ -192,7 +219,8 @@ mod tests {
         Config::parse(&text, "broker.yaml").err().map(|error| error.to_string())
     }
 
-    const TOKEN: &str = "{ token_sha256: 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef }";
+    const TOKEN: &str =
+        "{ token_sha256: 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef }";
 
     #[test]
     fn identities_that_can_be_told_apart_are_taken_without_a_shared_token() {
@@ -207,7 +235,10 @@ mod tests {
         ] {
             assert_eq!(refusal(TLS, east, west), None, "{east} {west}");
         }
-        assert!(refusal(TLS, TOKEN, "null").unwrap().contains("no token"), "west has no other way to prove itself");
+        assert!(
+            refusal(TLS, TOKEN, "null").unwrap().contains("no token"),
+            "west has no other way to prove itself"
+        );
     }
 
     #[test]
@@ -215,15 +246,43 @@ mod tests {
         let account = |more: &str| format!("{{ service_account: {{ {ACCOUNT}{more} }} }}");
         let rows = [
             ("{}".to_owned(), TOKEN, ["clusters[0].identity", "says nothing"]),
-            ("{ certificate: \"*.example.com\" }".to_owned(), TOKEN, ["identity.certificate", "neither a DNS name nor a URI"]),
+            (
+                "{ certificate: \"*.example.com\" }".to_owned(),
+                TOKEN,
+                ["identity.certificate", "neither a DNS name nor a URI"],
+            ),
             ("{ token_sha256: abc }".to_owned(), TOKEN, ["identity.token_sha256", "not a SHA-256"]),
-            (TOKEN.to_owned(), TOKEN, ["clusters[1].identity.token_sha256", "clusters[0] proves itself by the same"]),
-            (account(""), &account(", audience: other"), ["clusters[1].identity.service_account", "by the same"]),
-            (account(", keys_url: \"http://issuer.example.com/keys\""), TOKEN, ["keys_url", "not https"]),
-            (account(", keys_file: a, keys_url: \"https://b\""), TOKEN, ["service_account", "both keys_file and keys_url"]),
+            (
+                TOKEN.to_owned(),
+                TOKEN,
+                ["clusters[1].identity.token_sha256", "clusters[0] proves itself by the same"],
+            ),
+            (
+                account(""),
+                &account(", audience: other"),
+                ["clusters[1].identity.service_account", "by the same"],
+            ),
+            (
+                account(", keys_url: \"http://issuer.example.com/keys\""),
+                TOKEN,
+                ["keys_url", "not https"],
+            ),
+            (
+                account(", keys_file: a, keys_url: \"https://b\""),
+                TOKEN,
+                ["service_account", "both keys_file and keys_url"],
+            ),
             (account(", keys_file: a, ca_file: b"), TOKEN, ["ca_file", "need no authority"]),
-            (account("").replace("https://", "http://"), TOKEN, ["service_account.issuer", "cannot be discovered"]),
-            (account("").replace("name: agent", "name: Agent"), TOKEN, ["service_account.name", "\"Agent\""]),
+            (
+                account("").replace("https://", "http://"),
+                TOKEN,
+                ["service_account.issuer", "cannot be discovered"],
+            ),
+            (
+                account("").replace("name: agent", "name: Agent"),
+                TOKEN,
+                ["service_account.name", "\"Agent\""],
+            ),
             (account("").replace("zonefold", "\"\""), TOKEN, ["service_account.namespace", "\"\""]),
         ];
         for (east, west, says) in rows {
@@ -232,22 +291,37 @@ mod tests {
         }
         let without_ca = TLS.replace(", client_ca_file: ca.crt", "");
         let error = refusal(&without_ca, "{ certificate: east.example.com }", TOKEN).unwrap();
-        assert!(error.contains("clusters[0].identity.certificate") && error.contains("listen.tls.client_ca_file"), "{error}");
+        assert!(
+            error.contains("clusters[0].identity.certificate")
+                && error.contains("listen.tls.client_ca_file"),
+            "{error}"
+        );
     }
 
     #[test]
     fn only_a_listener_with_tls_leaves_loopback() {
         let config = |listen: &str| {
-            Config::parse(&format!("listen: {{ {listen} }}\nagents: {{ token: \"0123456789abcdef0123\" }}"), "broker.yaml")
+            Config::parse(
+                &format!("listen: {{ {listen} }}\nagents: {{ token: \"0123456789abcdef0123\" }}"),
+                "broker.yaml",
+            )
         };
-        let (tls, everywhere) = ("certificate_file: a, key_file: b", "grpc: \"0.0.0.0:1\", http: \"[::]:2\"");
+        let (tls, everywhere) =
+            ("certificate_file: a, key_file: b", "grpc: \"0.0.0.0:1\", http: \"[::]:2\"");
         assert!(config(&format!("{everywhere}, tls: {{ {tls} }}")).is_ok());
         assert!(config(&format!("{everywhere}, plain_text: behind-tls-proxy")).is_ok());
         let half = format!("{everywhere}, tls: {{ {tls}, listeners: [grpc] }}");
         let error = config(&half).unwrap_err().to_string();
-        assert!(error.contains("listen.http") && error.contains("listen.tls") && !error.contains("listen.grpc:"), "{error}");
+        assert!(
+            error.contains("listen.http")
+                && error.contains("listen.tls")
+                && !error.contains("listen.grpc:"),
+            "{error}"
+        );
         let half = config(&format!("tls: {{ {tls}, listeners: [grpc] }}")).unwrap();
-        assert!(half.listen.has_tls(ListenerName::Grpc) && !half.listen.has_tls(ListenerName::Http));
+        assert!(
+            half.listen.has_tls(ListenerName::Grpc) && !half.listen.has_tls(ListenerName::Http)
+        );
         for (tls, says) in [
             (format!("{tls}, listeners: []"), "no listener would have TLS"),
             (format!("{tls}, listeners: [http], client_ca_file: c"), "grpc, which has no TLS"),

@@ -12,15 +12,26 @@ use super::error::{Finding, KeyPath, Place, Problem, Step};
 /// Reads the structs, without looking at what the values mean.
 pub(super) fn read(text: &str) -> Result<Config, Problem> {
     // An empty file is an empty configuration: what is missing is said section by section.
-    let empty = text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'));
+    let empty =
+        text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'));
     if empty {
         return Ok(Config::default());
     }
     serde_saphyr::from_str_with_options(text, options()).map_err(|error| {
         let error = error.without_snippet();
-        let (line, column) = error.location().map_or((1, 1), |at| (at.line().max(1), at.column().max(1)));
-        let reason = UserMessageFormatter.format_message(error).escape_debug().to_string().replace("\\\"", "\"");
-        Problem { place: Place::Text { line, column }, path: String::new(), remedy: remedy(&reason).to_owned(), reason }
+        let (line, column) =
+            error.location().map_or((1, 1), |at| (at.line().max(1), at.column().max(1)));
+        let reason = UserMessageFormatter
+            .format_message(error)
+            .escape_debug()
+            .to_string()
+            .replace("\\\"", "\"");
+        Problem {
+            place: Place::Text { line, column },
+            path: String::new(),
+            remedy: remedy(&reason).to_owned(),
+            reason,
+        }
     })
 }
 
@@ -41,7 +52,11 @@ fn remedy(reason: &str) -> &'static str {
 }
 
 /// Gives each finding its place: the line of its key, or of the nearest thing around it that is written down.
-pub(super) fn place(findings: Vec<Finding>, text: &str, replaced: &[(&'static str, &'static str)]) -> Vec<Problem> {
+pub(super) fn place(
+    findings: Vec<Finding>,
+    text: &str,
+    replaced: &[(&'static str, &'static str)],
+) -> Vec<Problem> {
     let mut options = options();
     // A number that is none is among the things that are to be located.
     options.non_finite_float_policy = serde_saphyr::NonFiniteFloatPolicy::PassThrough;
@@ -70,7 +85,10 @@ fn text_place(tree: Option<&Spanned<Node>>, path: &KeyPath) -> Place {
     let mut steps = path.steps().iter();
     while let Some(node) = next {
         if node.referenced != Location::UNKNOWN {
-            place = Place::Text { line: node.referenced.line().max(1), column: node.referenced.column().max(1) };
+            place = Place::Text {
+                line: node.referenced.line().max(1),
+                column: node.referenced.column().max(1),
+            };
         }
         next = match (steps.next(), &node.value) {
             (Some(Step::Key(key)), Node::Map(entries)) => entries.get(key),

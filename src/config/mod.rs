@@ -126,7 +126,8 @@ impl Config {
 
     /// Reads a file and lays options over it.
     pub fn load_with(path: &Path, overrides: &ConfigOverrides) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
         Self::parse_with(&text, &path.display().to_string(), overrides)
     }
 
@@ -136,8 +137,13 @@ impl Config {
     }
 
     /// Reads a text and lays options over it.
-    pub fn parse_with(text: &str, source_name: &str, overrides: &ConfigOverrides) -> Result<Self, ConfigError> {
-        let mut config = locate::read(text).map_err(|problem| ConfigError::refused(source_name, vec![problem]))?;
+    pub fn parse_with(
+        text: &str,
+        source_name: &str,
+        overrides: &ConfigOverrides,
+    ) -> Result<Self, ConfigError> {
+        let mut config = locate::read(text)
+            .map_err(|problem| ConfigError::refused(source_name, vec![problem]))?;
         let replaced = overrides.apply(&mut config);
         let found = config.validate();
         if found.is_empty() {
@@ -158,17 +164,37 @@ impl Config {
         self.journal.validate(&root.key("journal"), &mut problems);
         self.log.validate(&root.key("log"), &mut problems);
         let environments = root.key("environments");
-        problems.unique(&environments, "name", "environments", self.environments.iter().map(|e| e.name.as_str()));
+        problems.unique(
+            &environments,
+            "name",
+            "environments",
+            self.environments.iter().map(|e| e.name.as_str()),
+        );
         let accounts = root.key("accounts");
-        problems.unique(&accounts, "id", "accounts", self.accounts.iter().map(|account| account.id.as_str()));
-        problems.unique(&accounts, "name", "accounts", self.accounts.iter().map(|account| account.name.as_str()));
+        problems.unique(
+            &accounts,
+            "id",
+            "accounts",
+            self.accounts.iter().map(|account| account.id.as_str()),
+        );
+        problems.unique(
+            &accounts,
+            "name",
+            "accounts",
+            self.accounts.iter().map(|account| account.name.as_str()),
+        );
         for (index, account) in self.accounts.iter().enumerate() {
             let at = accounts.index(index);
             account.validate(&at, &mut problems);
             self.known_environment(&account.environment, &at, &mut problems);
         }
         let clusters = root.key("clusters");
-        problems.unique(&clusters, "name", "clusters", self.clusters.iter().map(|cluster| cluster.name.as_str()));
+        problems.unique(
+            &clusters,
+            "name",
+            "clusters",
+            self.clusters.iter().map(|cluster| cluster.name.as_str()),
+        );
         for (index, cluster) in self.clusters.iter().enumerate() {
             let at = clusters.index(index);
             cluster.validate(&at, &mut problems);
@@ -186,7 +212,8 @@ impl Config {
     /// One proof speaks for one cluster.
     fn identities_are_told_apart(&self, clusters: &KeyPath, problems: &mut Problems) {
         let mut first: BTreeMap<(&str, String), usize> = BTreeMap::new();
-        let asks_for_certificates = self.listen.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some());
+        let asks_for_certificates =
+            self.listen.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some());
         for (index, cluster) in self.clusters.iter().enumerate() {
             let Some(identity) = &cluster.identity else { continue };
             let at = clusters.index(index).key("identity");
@@ -210,11 +237,17 @@ impl Config {
         }
     }
 
-    fn known_environment(&self, wanted: &crate::core::ids::EnvironmentId, at: &KeyPath, problems: &mut Problems) {
+    fn known_environment(
+        &self,
+        wanted: &crate::core::ids::EnvironmentId,
+        at: &KeyPath,
+        problems: &mut Problems,
+    ) {
         if self.environments.iter().any(|environment| environment.name == *wanted) {
             return;
         }
-        let known: Vec<&str> = self.environments.iter().map(|environment| environment.name.as_str()).collect();
+        let known: Vec<&str> =
+            self.environments.iter().map(|environment| environment.name.as_str()).collect();
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         problems.add(
             at.key("environment"),

@@ -129,8 +129,13 @@ impl Default for Listen {
 
 impl Listen {
     pub(super) fn validate(&self, at: &KeyPath, problems: &mut Problems) {
-        for (key, listener, address) in [("grpc", ListenerName::Grpc, self.grpc), ("http", ListenerName::Http, self.http)] {
-            if self.plain_text == PlainText::LoopbackOnly && !self.has_tls(listener) && !address.ip().is_loopback() {
+        for (key, listener, address) in
+            [("grpc", ListenerName::Grpc, self.grpc), ("http", ListenerName::Http, self.http)]
+        {
+            if self.plain_text == PlainText::LoopbackOnly
+                && !self.has_tls(listener)
+                && !address.ip().is_loopback()
+            {
                 problems.add(
                     at.key(key),
                     format!("{address} is not a loopback address, and the listener has no TLS"),
@@ -151,7 +156,11 @@ impl Listen {
             );
         }
         if self.grpc == self.http && self.grpc.port() != 0 {
-            problems.add(at.key("http"), format!("grpc and http both listen on {}", self.http), "give one another port");
+            problems.add(
+                at.key("http"),
+                format!("grpc and http both listen on {}", self.http),
+                "give one another port",
+            );
         }
     }
 }
@@ -171,7 +180,9 @@ impl Listen {
         if !bound.ip().is_unspecified() {
             return bound.to_string();
         }
-        outgoing_address(bound.is_ipv4()).map(|ip| SocketAddr::new(ip, bound.port()).to_string()).unwrap_or_default()
+        outgoing_address(bound.is_ipv4())
+            .map(|ip| SocketAddr::new(ip, bound.port()).to_string())
+            .unwrap_or_default()
     }
 }
 
@@ -179,7 +190,10 @@ fn is_host_and_port(text: &str) -> bool {
     let Some((host, port)) = text.rsplit_once(':') else { return false };
     let is_host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
         Some(ip) => ip.parse::<Ipv6Addr>().is_ok(),
-        None => !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '.'),
+        None => {
+            !host.is_empty()
+                && host.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '.')
+        }
     };
     is_host && port.parse::<u16>().is_ok_and(|port| port > 0)
 }
@@ -242,7 +256,8 @@ impl Agents {
             return Ok(Secret::new(token.expose().trim()));
         }
         let path = self.token_file.clone().unwrap_or_default();
-        let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
+        let text = std::fs::read_to_string(&path)
+            .map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
         let token = text.trim();
         if token.chars().count() < MIN_TOKEN_CHARS {
             return Err(ConfigError::refused(
@@ -311,7 +326,8 @@ impl Default for Journal {
 impl Journal {
     /// How long a batch is kept after its end; none for ever.
     pub fn retention(&self) -> Option<Duration> {
-        (self.retention_days > 0).then(|| Duration::from_secs(u64::from(self.retention_days) * 24 * 60 * 60))
+        (self.retention_days > 0)
+            .then(|| Duration::from_secs(u64::from(self.retention_days) * 24 * 60 * 60))
     }
 
     pub(super) fn validate(&self, at: &KeyPath, problems: &mut Problems) {

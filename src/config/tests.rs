@@ -56,11 +56,17 @@ fn line_of(text: &str) -> u64 {
 fn a_whole_file_is_read_field_by_field() {
     let config = Config::parse(FULL, "broker.yaml").unwrap();
     let account = &config.accounts[0];
-    assert_eq!(account.access().role_arn.unwrap().as_str(), "arn:aws:iam::111111111111:role/zonefold");
+    assert_eq!(
+        account.access().role_arn.unwrap().as_str(),
+        "arn:aws:iam::111111111111:role/zonefold"
+    );
     assert_eq!(account.external_id.as_ref().unwrap().expose(), "zf-dev");
     assert_eq!(account.budget_config().reserve_share, 0.2);
     let rules = account.zone_rules();
-    assert_eq!((rules[0].settings.policy, rules[0].settings.drift), (ZonePolicy::Sync, DriftPolicy::Repair));
+    assert_eq!(
+        (rules[0].settings.policy, rules[0].settings.drift),
+        (ZonePolicy::Sync, DriftPolicy::Repair)
+    );
     assert_eq!((rules[0].settings.default_ttl_secs, rules[1].settings.default_ttl_secs), (60, 300));
     assert_eq!(rules[1].settings.policy, ZonePolicy::Observe);
     assert_eq!(config.clusters[0].labels["region"], "us-east-1");
@@ -72,56 +78,138 @@ fn a_whole_file_is_read_field_by_field() {
 #[test]
 fn an_account_id_with_leading_zeros_keeps_them() {
     let text = FULL.replace("111111111111", "001111111111");
-    assert_eq!(Config::parse(&text, "broker.yaml").unwrap().accounts[0].id.as_str(), "001111111111");
+    assert_eq!(
+        Config::parse(&text, "broker.yaml").unwrap().accounts[0].id.as_str(),
+        "001111111111"
+    );
 }
 
 #[test]
 fn an_unknown_key_is_refused_with_its_line_and_the_keys_that_there_are() {
     let problem = problem_of("external_id: zf-dev", "externalid: zf-dev");
     assert_eq!(problem.place, Place::Text { line: line_of("external_id"), column: 5 });
-    assert!(problem.reason.contains("externalid") && problem.reason.contains("external_id"), "{problem:?}");
+    assert!(
+        problem.reason.contains("externalid") && problem.reason.contains("external_id"),
+        "{problem:?}"
+    );
 }
 
 #[test]
 fn a_text_that_is_no_yaml_is_refused_with_its_line() {
-    let problem = problem_of("environments: [ {name: dev}, {name: prod} ]", "environments: [ {name: dev}, {name: prod}");
-    assert!(matches!(problem.place, Place::Text { line, .. } if line >= line_of("environments")), "{problem:?}");
+    let problem = problem_of(
+        "environments: [ {name: dev}, {name: prod} ]",
+        "environments: [ {name: dev}, {name: prod}",
+    );
+    assert!(
+        matches!(problem.place, Place::Text { line, .. } if line >= line_of("environments")),
+        "{problem:?}"
+    );
 }
 
 #[test]
 fn every_rule_names_the_line_the_key_and_a_remedy() {
     let cases = [
-        ("store: sqlite:./zonefold-data/broker.db", "store: mysql://x", "store", "neither SQLite nor PostgreSQL"),
+        (
+            "store: sqlite:./zonefold-data/broker.db",
+            "store: mysql://x",
+            "store",
+            "neither SQLite nor PostgreSQL",
+        ),
         ("grpc: 127.0.0.1:7443", "grpc: 0.0.0.0:7443", "listen.grpc", "not a loopback address"),
         ("http: 127.0.0.1:7080", "http: 127.0.0.1:7443", "listen.http", "both listen"),
         ("{ token_file: ./token }", "{}", "agents", "no token"),
         ("{ token_file: ./token }", "{ token: short }", "agents.token", "fewer than 16"),
-        ("{ token_file: ./token }", "{ token: 0123456789abcdef, token_file: ./token }", "agents", "both"),
-        ("{name: prod} ]", "{name: prod}, {name: dev} ]", "environments[2].name", "two environments"),
-        ("    environment: dev\n", "    environment: qa\n", "accounts[0].environment", "no environment qa"),
-        ("arn:aws:iam::111111111111:role", "arn:aws:iam::222222222222:role", "accounts[0].role_arn", "222222222222"),
+        (
+            "{ token_file: ./token }",
+            "{ token: 0123456789abcdef, token_file: ./token }",
+            "agents",
+            "both",
+        ),
+        (
+            "{name: prod} ]",
+            "{name: prod}, {name: dev} ]",
+            "environments[2].name",
+            "two environments",
+        ),
+        (
+            "    environment: dev\n",
+            "    environment: qa\n",
+            "accounts[0].environment",
+            "no environment qa",
+        ),
+        (
+            "arn:aws:iam::111111111111:role",
+            "arn:aws:iam::222222222222:role",
+            "accounts[0].role_arn",
+            "222222222222",
+        ),
         ("partition: aws", "partition: aws-cn", "accounts[0].role_arn", "partition"),
-        ("via_role_arn: null", "via_role_arn: arn:aws-cn:iam::333333333333:role/hub", "accounts[0].via_role_arn", "partition"),
-        ("    role_arn: arn:aws:iam::111111111111:role/zonefold\n", "", "accounts[0].external_id", "goes with role_arn"),
-        ("reserve_percent: 20", "reserve_percent: 91", "accounts[0].budget.reserve_percent", "91 percent"),
-        ("reserve_percent: 20", "reserve_percent: -1", "accounts[0].budget.reserve_percent", "-1 percent"),
-        ("{capacity: 50,", "{capacity: 0,", "accounts[0].budget.requests.capacity", "never holds enough"),
+        (
+            "via_role_arn: null",
+            "via_role_arn: arn:aws-cn:iam::333333333333:role/hub",
+            "accounts[0].via_role_arn",
+            "partition",
+        ),
+        (
+            "    role_arn: arn:aws:iam::111111111111:role/zonefold\n",
+            "",
+            "accounts[0].external_id",
+            "goes with role_arn",
+        ),
+        (
+            "reserve_percent: 20",
+            "reserve_percent: 91",
+            "accounts[0].budget.reserve_percent",
+            "91 percent",
+        ),
+        (
+            "reserve_percent: 20",
+            "reserve_percent: -1",
+            "accounts[0].budget.reserve_percent",
+            "-1 percent",
+        ),
+        (
+            "{capacity: 50,",
+            "{capacity: 0,",
+            "accounts[0].budget.requests.capacity",
+            "never holds enough",
+        ),
         (
             "refill_per_second: 0.5",
             "refill_per_second: .nan",
             "accounts[0].budget.actions.ListHostedZones.refill_per_second",
             "never fills",
         ),
-        ("{ name: \"*.dev.example.com\", policy: observe }", "{ policy: observe }", "accounts[0].zones[1]", "no condition"),
-        ("default_ttl_secs: 60", "default_ttl_secs: 2147483648", "accounts[0].zones[0].default_ttl_secs", "more than Route 53"),
-        ("drift_interval_secs: 600", "drift_interval_secs: 0", "accounts[0].drift_interval_secs", "never rest"),
+        (
+            "{ name: \"*.dev.example.com\", policy: observe }",
+            "{ policy: observe }",
+            "accounts[0].zones[1]",
+            "no condition",
+        ),
+        (
+            "default_ttl_secs: 60",
+            "default_ttl_secs: 2147483648",
+            "accounts[0].zones[0].default_ttl_secs",
+            "more than Route 53",
+        ),
+        (
+            "drift_interval_secs: 600",
+            "drift_interval_secs: 0",
+            "accounts[0].drift_interval_secs",
+            "never rest",
+        ),
         (
             "{ name: dev-east, environment: dev",
             "{ name: dev-east, environment: qa",
             "clusters[0].environment",
             "no environment qa",
         ),
-        ("log: {", "journal: { retention_days: 40000 }\nlog: {", "journal.retention_days", "a hundred years"),
+        (
+            "log: {",
+            "journal: { retention_days: 40000 }\nlog: {",
+            "journal.retention_days",
+            "a hundred years",
+        ),
         ("filter: info", "filter: \"a=b=c\"", "log.filter", "not a log filter"),
     ];
     for (from, to, path, reason) in cases {
@@ -129,7 +217,10 @@ fn every_rule_names_the_line_the_key_and_a_remedy() {
         assert_eq!(problem.path, path, "{problem:?}");
         assert!(problem.reason.contains(reason), "{problem:?}");
         assert!(!problem.remedy.is_empty());
-        assert!(matches!(problem.place, Place::Text { line, .. } if line > 1 || path == "store"), "{problem:?}");
+        assert!(
+            matches!(problem.place, Place::Text { line, .. } if line > 1 || path == "store"),
+            "{problem:?}"
+        );
     }
 }
 
@@ -137,7 +228,11 @@ fn every_rule_names_the_line_the_key_and_a_remedy() {
 fn a_value_of_the_wrong_form_is_refused_where_it_stands() {
     for (from, to, reason) in [
         ("id: \"111111111111\"", "id: \"1111\"", "exactly twelve digits"),
-        ("arn:aws:iam::111111111111:role/zonefold", "arn:aws:iam::111111111111:user/zonefold", "role/"),
+        (
+            "arn:aws:iam::111111111111:role/zonefold",
+            "arn:aws:iam::111111111111:user/zonefold",
+            "role/",
+        ),
         ("external_id: zf-dev", "external_id: \"zf dev\"", "external id"),
         ("profile: \"2026\"", "profile: \"2030\"", "2030"),
         ("policy: sync", "policy: synch", "synch"),
@@ -147,7 +242,10 @@ fn a_value_of_the_wrong_form_is_refused_where_it_stands() {
         let problem = problem_of(from, to);
         assert!(problem.reason.contains(reason), "{problem:?}");
         let expected = line_of(from);
-        assert!(matches!(problem.place, Place::Text { line, .. } if line == expected), "line {expected}: {problem:?}");
+        assert!(
+            matches!(problem.place, Place::Text { line, .. } if line == expected),
+            "line {expected}: {problem:?}"
+        );
     }
 }
 
@@ -173,7 +271,9 @@ fn two_of_a_name_are_refused_and_the_other_is_named() {
 
 #[test]
 fn all_problems_are_said_at_once_in_the_order_of_the_file() {
-    let text = FULL.replace("grpc: 127.0.0.1:7443", "grpc: 10.0.0.1:7443").replace("reserve_percent: 20", "reserve_percent: 95");
+    let text = FULL
+        .replace("grpc: 127.0.0.1:7443", "grpc: 10.0.0.1:7443")
+        .replace("reserve_percent: 20", "reserve_percent: 95");
     let error = Config::parse(&text, "broker.yaml").unwrap_err();
     let said = error.to_string();
     let lines: Vec<&str> = said.lines().collect();
@@ -205,14 +305,21 @@ fn options_win_over_the_file_and_are_named_when_they_are_wrong() {
 
 #[test]
 fn listeners_beyond_loopback_need_a_word_about_tls() {
-    let text = FULL.replace("grpc: 127.0.0.1:7443", "plain_text: behind-tls-proxy, grpc: 0.0.0.0:7443");
-    assert_eq!(Config::parse(&text, "broker.yaml").unwrap().listen.plain_text, PlainText::BehindTlsProxy);
+    let text =
+        FULL.replace("grpc: 127.0.0.1:7443", "plain_text: behind-tls-proxy, grpc: 0.0.0.0:7443");
+    assert_eq!(
+        Config::parse(&text, "broker.yaml").unwrap().listen.plain_text,
+        PlainText::BehindTlsProxy
+    );
 }
 
 #[test]
 fn secrets_are_neither_printed_nor_written() {
     let text = FULL
-        .replace("sqlite:./zonefold-data/broker.db", "postgres://broker:hush-db@db:5432/zonefold?sslpassword=hush-tls")
+        .replace(
+            "sqlite:./zonefold-data/broker.db",
+            "postgres://broker:hush-db@db:5432/zonefold?sslpassword=hush-tls",
+        )
         .replace("token_file: ./token", "token: hush-token-0123456789")
         .replace("zf-dev", "hush-external");
     let config = Config::parse(&text, "broker.yaml").unwrap();
@@ -222,7 +329,10 @@ fn secrets_are_neither_printed_nor_written() {
         assert!(!printed.contains("hush"), "{printed}");
     }
     // A password that was not percent-encoded, and one in a query behind another @.
-    for url in ["postgres://broker:hush?hush@db/zonefold", "postgres://broker:hush@db/zonefold?user=a@b&password=hush"] {
+    for url in [
+        "postgres://broker:hush?hush@db/zonefold",
+        "postgres://broker:hush@db/zonefold?user=a@b&password=hush",
+    ] {
         assert!(!StoreUrl::new(url).to_string().contains("hush"), "{url}");
     }
 }
@@ -257,11 +367,17 @@ fn other_replicas_are_told_an_address_that_leads_here() {
     assert_eq!(advertised(Some("broker-0.broker:7080"), "0.0.0.0:9000"), "broker-0.broker:7080");
     assert_eq!(advertised(None, "127.0.0.1:9000"), "127.0.0.1:9000");
     let found = advertised(None, "0.0.0.0:9000");
-    let reached = found.parse::<std::net::SocketAddr>().map(|address| !address.ip().is_unspecified() && address.port() == 9000);
+    let reached = found
+        .parse::<std::net::SocketAddr>()
+        .map(|address| !address.ip().is_unspecified() && address.port() == 9000);
     assert!(found.is_empty() || reached == Ok(true), "{found}");
-    for (text, is_taken) in
-        [("10.0.0.5:7080", true), ("[2001:db8::1]:7080", true), ("host", false), ("host:0", false), ("a b:1", false)]
-    {
+    for (text, is_taken) in [
+        ("10.0.0.5:7080", true),
+        ("[2001:db8::1]:7080", true),
+        ("host", false),
+        ("host:0", false),
+        ("a b:1", false),
+    ] {
         let config = FULL.replace("listen: {", &format!("listen: {{ advertise: \"{text}\","));
         assert_eq!(Config::parse(&config, "broker.yaml").is_ok(), is_taken, "{text}");
     }

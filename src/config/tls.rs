@@ -46,13 +46,19 @@ impl Tls {
     }
 
     pub(super) fn validate(&self, at: &KeyPath, problems: &mut Problems) {
-        for (key, path) in [("certificate_file", &self.certificate_file), ("key_file", &self.key_file)] {
+        for (key, path) in
+            [("certificate_file", &self.certificate_file), ("key_file", &self.key_file)]
+        {
             if path.as_os_str().is_empty() {
                 problems.add(at.key(key), "the path is empty", "write the path of a PEM file");
             }
         }
         if self.listeners.is_empty() {
-            problems.add(at.key("listeners"), "no listener would have TLS", "name grpc, http or both, or remove listen.tls");
+            problems.add(
+                at.key("listeners"),
+                "no listener would have TLS",
+                "name grpc, http or both, or remove listen.tls",
+            );
         }
         if self.client_ca_file.is_some() && !self.covers(ListenerName::Grpc) {
             problems.add(

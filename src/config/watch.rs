@@ -35,15 +35,20 @@ impl ConfigWatch {
     /// Reads the file for the first time and starts to watch it. Nothing is published before [`ConfigWatch::run`] runs.
     pub fn start(path: &Path, overrides: ConfigOverrides) -> Result<Self, ConfigError> {
         let (wake, changed) = mpsc::channel(1);
-        let unwatchable = |error: notify::Error| ConfigError::Unwatchable { path: path.to_owned(), reason: error.to_string() };
-        let mut watcher = notify::recommended_watcher(move |event| wake_for(&event, &wake)).map_err(unwatchable)?;
+        let unwatchable = |error: notify::Error| ConfigError::Unwatchable {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        };
+        let mut watcher = notify::recommended_watcher(move |event| wake_for(&event, &wake))
+            .map_err(unwatchable)?;
         let folder = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
         // Watched first and read second: a change in between is seen twice, and none is missed.
         watcher.watch(folder, RecursiveMode::NonRecursive).map_err(unwatchable)?;
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
         let config = Config::parse_with(&text, &path.display().to_string(), &overrides)?;
         Ok(Self {
             path: path.to_owned(),
@@ -92,7 +97,9 @@ impl ConfigWatch {
         }
         match Config::parse_with(&text, &name, &self.overrides) {
             Ok(config) => self.publish(config, &name),
-            Err(error) => tracing::error!(file = %name, %error, "the new configuration is refused; the one in use stays"),
+            Err(error) => {
+                tracing::error!(file = %name, %error, "the new configuration is refused; the one in use stays")
+            }
         }
         self.last_text = Some(text);
     }
@@ -131,14 +138,16 @@ fn wake_for(event: &notify::Result<notify::Event>, wake: &mpsc::Sender<()>) {
 mod tests {
     use super::*;
 
-    const VALID: &str = "agents: { token: \"0123456789abcdef0123\" }\nenvironments: [ {name: dev} ]\n";
+    const VALID: &str =
+        "agents: { token: \"0123456789abcdef0123\" }\nenvironments: [ {name: dev} ]\n";
 
     /// A folder that goes away with the test.
     struct Folder(PathBuf);
 
     impl Folder {
         fn new() -> Self {
-            let path = std::env::temp_dir().join(format!("zonefold-config-{}", uuid::Uuid::new_v4()));
+            let path =
+                std::env::temp_dir().join(format!("zonefold-config-{}", uuid::Uuid::new_v4()));
             std::fs::create_dir(&path).unwrap();
             Self(path)
         }
@@ -228,13 +237,16 @@ mod tests {
         use std::os::unix::fs::symlink;
 
         let folder = Folder::new();
-        for (version, text) in [("..v1", with_environment("one")), ("..v2", with_environment("two"))] {
+        for (version, text) in
+            [("..v1", with_environment("one")), ("..v2", with_environment("two"))]
+        {
             std::fs::create_dir(folder.0.join(version)).unwrap();
             folder.write(&format!("{version}/config.yaml"), &text);
         }
         symlink("..v1", folder.0.join("..data")).unwrap();
         symlink("..data/config.yaml", folder.0.join("config.yaml")).unwrap();
-        let watch = ConfigWatch::start(&folder.0.join("config.yaml"), ConfigOverrides::default()).unwrap();
+        let watch =
+            ConfigWatch::start(&folder.0.join("config.yaml"), ConfigOverrides::default()).unwrap();
         let mut seen = watch.subscribe();
         let running = tokio::spawn(watch.run(CancellationToken::new()));
 

@@ -7,7 +7,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::ids::AccountId;
 
 /// A group of regions with accounts, ARNs and a Route 53 of its own.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub enum Partition {
     /// The commercial regions.
     #[default]
@@ -42,7 +44,9 @@ impl Partition {
 
     /// Reads the name as it stands in an ARN.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Aws, Self::AwsCn, Self::AwsUsGov].into_iter().find(|partition| partition.as_str() == text)
+        [Self::Aws, Self::AwsCn, Self::AwsUsGov]
+            .into_iter()
+            .find(|partition| partition.as_str() == text)
     }
 }
 
@@ -98,7 +102,9 @@ impl RoleArn {
         if !(1..=64).contains(&name.len()) || !name.chars().all(is_name_char) {
             return Err(refuse("the role's name has 1 to 64 characters A-Z, a-z, 0-9 and _+=,.@-"));
         }
-        if path_and_name.len() > 512 + name.len() || !path_and_name.chars().all(|c| c.is_ascii_graphic()) {
+        if path_and_name.len() > 512 + name.len()
+            || !path_and_name.chars().all(|c| c.is_ascii_graphic())
+        {
             return Err(refuse("the role's path has at most 512 printable characters"));
         }
         Ok(Self { text: text.to_owned(), partition, account })
@@ -170,7 +176,8 @@ pub struct ExternalId(String);
 impl ExternalId {
     /// Checks and takes the text.
     pub fn parse(text: &str) -> Result<Self, ExternalIdError> {
-        let fits = (2..=1_224).contains(&text.len()) && text.chars().all(|c| is_name_char(c) || c == ':' || c == '/');
+        let fits = (2..=1_224).contains(&text.len())
+            && text.chars().all(|c| is_name_char(c) || c == ':' || c == '/');
         if fits { Ok(Self(text.to_owned())) } else { Err(ExternalIdError) }
     }
 

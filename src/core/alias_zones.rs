@@ -170,7 +170,8 @@ mod tests {
 
     #[test]
     fn a_suffix_matches_at_a_label_only() {
-        let zone = |name: &str| canonical_zone(&DnsName::parse(name).unwrap()).map(|z| z.to_string());
+        let zone =
+            |name: &str| canonical_zone(&DnsName::parse(name).unwrap()).map(|z| z.to_string());
         assert_eq!(zone("web-1.us-east-1.elb.amazonaws.com").as_deref(), Some("Z35SXDOTRQ7X7K"));
         assert_eq!(zone("web-1.elb.us-east-1.amazonaws.com").as_deref(), Some("Z26RNL4JYFTOTI"));
         assert_eq!(zone("d1.cloudfront.net").as_deref(), Some(CLOUDFRONT));

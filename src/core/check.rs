@@ -61,9 +61,16 @@ impl Reader<'_> {
     fn read_limits(&mut self) {
         let wire = &self.batch.wire;
         let records: usize = wire.iter().map(|change| change.set.values.len().max(1)).sum();
-        let chars: usize = wire.iter().flat_map(|change| &change.set.values).map(|value| value.chars().count()).sum();
+        let chars: usize = wire
+            .iter()
+            .flat_map(|change| &change.set.values)
+            .map(|value| value.chars().count())
+            .sum();
         if records > MAX_RECORDS || chars > MAX_VALUE_CHARS || wire.len() > MAX_CHANGES {
-            self.found(Invariant::LimitsHold, format!("{records} records, {chars} value characters, {} changes", wire.len()));
+            self.found(
+                Invariant::LimitsHold,
+                format!("{records} records, {chars} value characters, {} changes", wire.len()),
+            );
         }
         if wire.is_empty() {
             self.found(Invariant::IdleIsFree, "the batch is empty".to_owned());
@@ -76,8 +83,10 @@ impl Reader<'_> {
             .batch
             .changes()
             .flat_map(|change| {
-                let before = change.before.clone().map(|set| WireChange { action: Action::Delete, set });
-                let after = change.after.clone().map(|set| WireChange { action: Action::Create, set });
+                let before =
+                    change.before.clone().map(|set| WireChange { action: Action::Delete, set });
+                let after =
+                    change.after.clone().map(|set| WireChange { action: Action::Create, set });
                 [before, after].into_iter().flatten()
             })
             .collect();
@@ -85,12 +94,18 @@ impl Reader<'_> {
         from_units.sort();
         wire.sort();
         if from_units != wire {
-            self.found(Invariant::Attributable, "the call and the changes that it is journalled under differ".to_owned());
+            self.found(
+                Invariant::Attributable,
+                "the call and the changes that it is journalled under differ".to_owned(),
+            );
         }
         for change in self.batch.changes() {
             let wanted = change.after.is_some() && change.cause.endpoints.is_empty();
             if wanted {
-                self.found(Invariant::Attributable, format!("{} is written for no endpoint", change.key));
+                self.found(
+                    Invariant::Attributable,
+                    format!("{} is written for no endpoint", change.key),
+                );
             }
         }
     }
@@ -103,16 +118,23 @@ impl Reader<'_> {
             let key = match change.set.key() {
                 Ok(key) => key,
                 Err(error) => {
-                    self.found(Invariant::CompareAndSwap, format!("{} cannot be read: {error}", change.set.name));
+                    self.found(
+                        Invariant::CompareAndSwap,
+                        format!("{} cannot be read: {error}", change.set.name),
+                    );
                     continue;
                 }
             };
             self.read_place(&key);
             let before = observed(&key).filter(|o| o.is_there());
-            let now = held.entry(key.clone()).or_insert_with(|| before.as_ref().map(|o| o.raw.clone()));
+            let now =
+                held.entry(key.clone()).or_insert_with(|| before.as_ref().map(|o| o.raw.clone()));
             match (change.action, now.as_ref()) {
                 (Action::Create, Some(_)) => {
-                    self.found(Invariant::CompareAndSwap, format!("{key} is created over what is there"));
+                    self.found(
+                        Invariant::CompareAndSwap,
+                        format!("{key} is created over what is there"),
+                    );
                 }
                 (Action::Create, None) => *now = Some(change.set.clone()),
                 (Action::Delete, Some(there)) if *there == change.set => {
@@ -120,38 +142,60 @@ impl Reader<'_> {
                     self.read_delete(&key, before.as_ref(), motives.get(&key).copied());
                 }
                 (Action::Delete, _) => {
-                    self.found(Invariant::CompareAndSwap, format!("{key} is deleted in another form than observed"));
+                    self.found(
+                        Invariant::CompareAndSwap,
+                        format!("{key} is deleted in another form than observed"),
+                    );
                 }
             }
         }
         for (key, now) in &held {
             if now.is_none() && !self.policy.allows_delete() && !self.is_replaced(key, &held) {
-                self.found(Invariant::SilenceNeverDeletes, format!("{key} is deleted under the policy {}", self.policy));
+                self.found(
+                    Invariant::SilenceNeverDeletes,
+                    format!("{key} is deleted under the policy {}", self.policy),
+                );
             }
             if key.rtype == RecordType::Cname
                 && now.is_some()
-                && held
-                    .iter()
-                    .any(|(other, there)| there.is_some() && other.name == key.name && other != key && other.rtype != key.rtype)
+                && held.iter().any(|(other, there)| {
+                    there.is_some()
+                        && other.name == key.name
+                        && other != key
+                        && other.rtype != key.rtype
+                })
             {
-                self.found(Invariant::PoisonIsAlone, format!("{key} would stand beside another type (RFC 1034 §3.6.2)"));
+                self.found(
+                    Invariant::PoisonIsAlone,
+                    format!("{key} would stand beside another type (RFC 1034 §3.6.2)"),
+                );
             }
         }
     }
 
-    fn is_replaced(&self, key: &RecordKey, held: &BTreeMap<RecordKey, Option<RawRecordSet>>) -> bool {
+    fn is_replaced(
+        &self,
+        key: &RecordKey,
+        held: &BTreeMap<RecordKey, Option<RawRecordSet>>,
+    ) -> bool {
         held.iter().any(|(other, there)| other.name == key.name && there.is_some())
     }
 
     fn read_place(&mut self, key: &RecordKey) {
         if !key.name.is_in(&self.zone.apex) {
-            self.found(Invariant::ForeignIsUntouched, format!("{key} does not lie in {}", self.zone.apex));
+            self.found(
+                Invariant::ForeignIsUntouched,
+                format!("{key} does not lie in {}", self.zone.apex),
+            );
         }
         if is_protected(&self.zone.apex, key) {
             self.found(Invariant::ForeignIsUntouched, format!("{key} belongs to Route 53"));
         }
         if !self.policy.allows_create() {
-            self.found(Invariant::ForeignIsUntouched, format!("{key} is written under the policy {}", self.policy));
+            self.found(
+                Invariant::ForeignIsUntouched,
+                format!("{key} is written under the policy {}", self.policy),
+            );
         }
     }
 
@@ -221,30 +265,55 @@ mod tests {
     #[test]
     fn a_sound_batch_passes() {
         assert_eq!(verify(&batch(None, Some(raw("192.0.2.1"))), ZonePolicy::Sync, None), []);
-        assert_eq!(verify(&batch(Some(raw("192.0.2.1")), Some(raw("192.0.2.2"))), ZonePolicy::Sync, ours("192.0.2.1")), []);
-        assert_eq!(verify(&batch(Some(raw("192.0.2.1")), None), ZonePolicy::Sync, ours("192.0.2.1")), []);
+        assert_eq!(
+            verify(
+                &batch(Some(raw("192.0.2.1")), Some(raw("192.0.2.2"))),
+                ZonePolicy::Sync,
+                ours("192.0.2.1")
+            ),
+            []
+        );
+        assert_eq!(
+            verify(&batch(Some(raw("192.0.2.1")), None), ZonePolicy::Sync, ours("192.0.2.1")),
+            []
+        );
     }
 
     #[test]
     fn a_write_over_something_else_is_found() {
         let update = batch(Some(raw("192.0.2.1")), Some(raw("192.0.2.2")));
-        assert!(verify(&update, ZonePolicy::Sync, ours("192.0.2.9")).contains(&Invariant::CompareAndSwap));
+        assert!(
+            verify(&update, ZonePolicy::Sync, ours("192.0.2.9"))
+                .contains(&Invariant::CompareAndSwap)
+        );
         assert!(verify(&update, ZonePolicy::Sync, None).contains(&Invariant::CompareAndSwap));
         let create = batch(None, Some(raw("192.0.2.2")));
-        assert!(verify(&create, ZonePolicy::Sync, ours("192.0.2.9")).contains(&Invariant::CompareAndSwap));
+        assert!(
+            verify(&create, ZonePolicy::Sync, ours("192.0.2.9"))
+                .contains(&Invariant::CompareAndSwap)
+        );
     }
 
     #[test]
     fn a_foreign_record_is_found() {
         let update = batch(Some(raw("192.0.2.1")), Some(raw("192.0.2.2")));
-        assert_eq!(verify(&update, ZonePolicy::Sync, foreign("192.0.2.1")), [Invariant::ForeignIsUntouched]);
+        assert_eq!(
+            verify(&update, ZonePolicy::Sync, foreign("192.0.2.1")),
+            [Invariant::ForeignIsUntouched]
+        );
     }
 
     #[test]
     fn a_policy_is_read_again() {
         let delete = batch(Some(raw("192.0.2.1")), None);
-        assert_eq!(verify(&delete, ZonePolicy::UpsertOnly, ours("192.0.2.1")), [Invariant::SilenceNeverDeletes]);
-        assert!(verify(&batch(None, Some(raw("192.0.2.1"))), ZonePolicy::Observe, None).contains(&Invariant::ForeignIsUntouched));
+        assert_eq!(
+            verify(&delete, ZonePolicy::UpsertOnly, ours("192.0.2.1")),
+            [Invariant::SilenceNeverDeletes]
+        );
+        assert!(
+            verify(&batch(None, Some(raw("192.0.2.1"))), ZonePolicy::Observe, None)
+                .contains(&Invariant::ForeignIsUntouched)
+        );
     }
 
     #[test]
@@ -268,6 +337,9 @@ mod tests {
     fn a_call_over_the_limits_is_found() {
         let mut set = raw("192.0.2.1");
         set.values = (0..1_001).map(|i| format!("10.0.{}.{}", i / 256, i % 256).into()).collect();
-        assert!(verify(&batch(None, Some(set)), ZonePolicy::Sync, None).contains(&Invariant::LimitsHold));
+        assert!(
+            verify(&batch(None, Some(set)), ZonePolicy::Sync, None)
+                .contains(&Invariant::LimitsHold)
+        );
     }
 }

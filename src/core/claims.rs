@@ -61,7 +61,12 @@ pub struct ZoneContext {
 }
 
 /// Decides a name: who holds it and what that adds up to. The order of the contributions does not matter.
-pub fn settle(zone: &ZoneContext, name: &DnsName, claimed_by: Option<&ClusterId>, contributions: &[Contribution]) -> Settlement {
+pub fn settle(
+    zone: &ZoneContext,
+    name: &DnsName,
+    claimed_by: Option<&ClusterId>,
+    contributions: &[Contribution],
+) -> Settlement {
     let mut order: Vec<usize> = (0..contributions.len()).collect();
     order.sort_by_key(|index| contributions[*index].arrival);
     let mut settlement = Settlement::default();
@@ -76,15 +81,19 @@ pub fn settle(zone: &ZoneContext, name: &DnsName, claimed_by: Option<&ClusterId>
             None => {
                 let contribution = &contributions[index];
                 if claimed_by == Some(&contribution.cluster) {
-                    let set = Some(contribution.endpoint.key.set_identifier.clone()).filter(|text| !text.is_empty());
-                    settlement
-                        .frozen
-                        .extend(super::wish::reachable_types(&contribution.endpoint).into_iter().map(|t| (t, set.clone())));
+                    let set = Some(contribution.endpoint.key.set_identifier.clone())
+                        .filter(|text| !text.is_empty());
+                    settlement.frozen.extend(
+                        super::wish::reachable_types(&contribution.endpoint)
+                            .into_iter()
+                            .map(|t| (t, set.clone())),
+                    );
                 }
             }
         }
     }
-    let still_there = claimed_by.filter(|cluster| contributions.iter().any(|c| c.cluster == **cluster));
+    let still_there =
+        claimed_by.filter(|cluster| contributions.iter().any(|c| c.cluster == **cluster));
     settlement.holder = match still_there {
         Some(cluster) => Some(cluster.clone()),
         None => valid.first().map(|index| contributions[*index].cluster.clone()),
@@ -121,7 +130,10 @@ fn reject_at_zone(zone: &ZoneContext, wish: &Wish) -> Option<Verdict> {
     wish.types.contains(&RecordType::Ns).then(|| {
         Verdict::rejected(
             Reason::InvalidType,
-            format!("the NS record set at the apex of {} belongs to Route 53: remove the endpoint", zone.apex),
+            format!(
+                "the NS record set at the apex of {} belongs to Route 53: remove the endpoint",
+                zone.apex
+            ),
         )
     })
 }
@@ -134,7 +146,9 @@ fn held_by(
     oldest: Option<usize>,
 ) -> Verdict {
     let object = oldest.or_else(|| contributions.iter().position(|c| c.cluster == *holder));
-    let object = object.map_or_else(String::new, |index| format!(" for {}", contributions[index].endpoint.key.resource()));
+    let object = object.map_or_else(String::new, |index| {
+        format!(" for {}", contributions[index].endpoint.key.resource())
+    });
     Verdict::waiting(
         Reason::NameHeld,
         format!(
@@ -172,15 +186,25 @@ impl Merge<'_> {
     fn conflict(&self, set: &RecordSet) -> Option<Verdict> {
         let desired = &self.settlement.desired;
         let cname = |key: &RecordKey| key.rtype == RecordType::Cname;
-        if let Some(other) = desired.values().find(|other| cname(&other.set.key) != cname(&set.key)) {
-            return Some(self.lost(other, "a CNAME suffers no other record set at its name (RFC 1034 §3.6.2)"));
+        if let Some(other) = desired.values().find(|other| cname(&other.set.key) != cname(&set.key))
+        {
+            return Some(
+                self.lost(
+                    other,
+                    "a CNAME suffers no other record set at its name (RFC 1034 §3.6.2)",
+                ),
+            );
+        }
+        if let Some(other) = desired.values().find(|other| {
+            other.set.key.rtype == set.key.rtype && other.set.policy.kind() != set.policy.kind()
+        }) {
+            return Some(
+                self.lost(other, "all record sets of one name and type share one routing policy"),
+            );
         }
         if let Some(other) =
-            desired.values().find(|other| other.set.key.rtype == set.key.rtype && other.set.policy.kind() != set.policy.kind())
+            desired.values().find(|other| other.set.key != set.key && same_slot(&other.set, set))
         {
-            return Some(self.lost(other, "all record sets of one name and type share one routing policy"));
-        }
-        if let Some(other) = desired.values().find(|other| other.set.key != set.key && same_slot(&other.set, set)) {
             return Some(
                 self.lost(
                     other,
@@ -206,19 +230,28 @@ impl Merge<'_> {
                 })
             }
             _ if other.set == *set => None,
-            _ if set.key.set_identifier.is_some() => Some(self.lost(other, "the set identifier is used twice")),
+            _ if set.key.set_identifier.is_some() => {
+                Some(self.lost(other, "the set identifier is used twice"))
+            }
             _ => Some(self.lost(other, "both want another answer for one name and type")),
         }
     }
 
     fn name_of(&self, other: &Desired) -> String {
-        other.from.first().map_or_else(String::new, |index| self.contributions[*index].endpoint.key.resource())
+        other
+            .from
+            .first()
+            .map_or_else(String::new, |index| self.contributions[*index].endpoint.key.resource())
     }
 
     fn lost(&self, other: &Desired, rule: &str) -> Verdict {
         Verdict::waiting(
             Reason::ConflictInCluster,
-            format!("{} came first with {}: {rule}. Change or remove one of the two", self.name_of(other), other.set.key),
+            format!(
+                "{} came first with {}: {rule}. Change or remove one of the two",
+                self.name_of(other),
+                other.set.key
+            ),
             Some(self.zone.placement.clone()),
         )
     }
@@ -230,8 +263,10 @@ impl Merge<'_> {
             }
             Some(desired) => {
                 desired.from.push(index);
-                if let (RecordData::Values { values, .. }, RecordData::Values { values: more, .. }) =
-                    (&mut desired.set.data, set.data)
+                if let (
+                    RecordData::Values { values, .. },
+                    RecordData::Values { values: more, .. },
+                ) = (&mut desired.set.data, set.data)
                 {
                     values.extend(more);
                     values.sort();
@@ -244,9 +279,17 @@ impl Merge<'_> {
     /// Route 53 takes one time to live in a weighted group ("weighted sets must contain the same TTL"): that of the oldest.
     fn align_weighted_ttls(&mut self) {
         let mut group: BTreeMap<RecordType, (usize, u32)> = BTreeMap::new();
-        let weighted = self.settlement.desired.values().filter(|d| matches!(d.set.policy, RoutingPolicy::Weighted(_)));
-        let order: Vec<(usize, RecordKey)> = weighted.filter_map(|d| Some((*d.from.first()?, d.set.key.clone()))).collect();
-        let mut order: Vec<_> = order.into_iter().map(|(index, key)| (self.contributions[index].arrival, index, key)).collect();
+        let weighted = self
+            .settlement
+            .desired
+            .values()
+            .filter(|d| matches!(d.set.policy, RoutingPolicy::Weighted(_)));
+        let order: Vec<(usize, RecordKey)> =
+            weighted.filter_map(|d| Some((*d.from.first()?, d.set.key.clone()))).collect();
+        let mut order: Vec<_> = order
+            .into_iter()
+            .map(|(index, key)| (self.contributions[index].arrival, index, key))
+            .collect();
         order.sort();
         for (_, index, key) in order {
             let Some(desired) = self.settlement.desired.get_mut(&key) else { continue };

@@ -18,39 +18,69 @@ fn web(object: &str, target: &str) -> Endpoint {
 
 #[test]
 fn the_first_cluster_holds_the_name_and_the_loser_sees_who() {
-    let settlement =
-        at(None, &[contribution("west", 2, web("web", "192.0.2.2")), contribution("east", 1, web("web", "192.0.2.1"))]);
+    let settlement = at(
+        None,
+        &[
+            contribution("west", 2, web("web", "192.0.2.2")),
+            contribution("east", 1, web("web", "192.0.2.1")),
+        ],
+    );
     assert_eq!(settlement.holder, Some(cluster("east")));
     assert_eq!(verdict(&settlement, 0), (VerdictState::Waiting, Reason::NameHeld));
-    assert!(settlement.verdicts.iter().any(|(_, v)| v.message.contains("cluster east for ingress/default/web")));
+    assert!(
+        settlement
+            .verdicts
+            .iter()
+            .any(|(_, v)| v.message.contains("cluster east for ingress/default/web"))
+    );
     assert_eq!(settlement.desired.len(), 1);
 }
 
 #[test]
 fn a_claim_is_kept_against_an_older_arrival() {
-    let settlement =
-        at(Some("west"), &[contribution("west", 2, web("web", "192.0.2.2")), contribution("east", 1, web("web", "192.0.2.1"))]);
+    let settlement = at(
+        Some("west"),
+        &[
+            contribution("west", 2, web("web", "192.0.2.2")),
+            contribution("east", 1, web("web", "192.0.2.1")),
+        ],
+    );
     assert_eq!(settlement.holder, Some(cluster("west")));
 }
 
 #[test]
 fn a_name_passes_on_when_its_holder_gives_it_up() {
-    let settlement =
-        at(Some("west"), &[contribution("east", 9, web("web", "192.0.2.1")), contribution("north", 3, web("web", "192.0.2.3"))]);
+    let settlement = at(
+        Some("west"),
+        &[
+            contribution("east", 9, web("web", "192.0.2.1")),
+            contribution("north", 3, web("web", "192.0.2.3")),
+        ],
+    );
     assert_eq!(settlement.holder, Some(cluster("north")));
 }
 
 #[test]
 fn a_rejected_version_wins_no_name() {
-    let settlement =
-        at(None, &[contribution("east", 1, web("web", "nonsense")), contribution("west", 2, web("web", "192.0.2.2"))]);
+    let settlement = at(
+        None,
+        &[
+            contribution("east", 1, web("web", "nonsense")),
+            contribution("west", 2, web("web", "192.0.2.2")),
+        ],
+    );
     assert_eq!(settlement.holder, Some(cluster("west")));
 }
 
 #[test]
 fn a_rejected_version_of_the_holder_keeps_the_name_and_freezes_what_is_there() {
-    let settlement =
-        at(Some("east"), &[contribution("east", 1, web("web", "nonsense")), contribution("west", 2, web("web", "192.0.2.2"))]);
+    let settlement = at(
+        Some("east"),
+        &[
+            contribution("east", 1, web("web", "nonsense")),
+            contribution("west", 2, web("web", "192.0.2.2")),
+        ],
+    );
     assert_eq!(settlement.holder, Some(cluster("east")));
     assert!(settlement.desired.is_empty());
     assert_eq!(settlement.frozen, [(RecordType::A, None)]);
@@ -58,8 +88,13 @@ fn a_rejected_version_of_the_holder_keeps_the_name_and_freezes_what_is_there() {
 
 #[test]
 fn objects_of_one_cluster_add_up() {
-    let settlement =
-        at(None, &[contribution("east", 1, web("one", "192.0.2.1")), contribution("east", 2, web("two", "192.0.2.2"))]);
+    let settlement = at(
+        None,
+        &[
+            contribution("east", 1, web("one", "192.0.2.1")),
+            contribution("east", 2, web("two", "192.0.2.2")),
+        ],
+    );
     let desired = settlement.desired.values().next().unwrap();
     assert_eq!(desired.from, [0, 1]);
     assert!(matches!(&desired.set.data, RecordData::Values { values, .. } if values.len() == 2));
@@ -71,7 +106,11 @@ fn rfc1034_3_6_2_a_cname_beside_an_address_waits() {
         None,
         &[
             contribution("east", 1, web("one", "192.0.2.1")),
-            contribution("east", 2, endpoint("two", "www.example.com", "CNAME", &["other.example.net"])),
+            contribution(
+                "east",
+                2,
+                endpoint("two", "www.example.com", "CNAME", &["other.example.net"]),
+            ),
         ],
     );
     assert_eq!(verdict(&settlement, 1), (VerdictState::Waiting, Reason::ConflictInCluster));
@@ -81,7 +120,8 @@ fn rfc1034_3_6_2_a_cname_beside_an_address_waits() {
 #[test]
 fn a_cname_at_the_apex_is_rejected() {
     let apex = endpoint("web", "example.com", "CNAME", &["other.example.net"]);
-    let settlement = settle(&zone_context(), &name("example.com"), None, &[contribution("east", 1, apex)]);
+    let settlement =
+        settle(&zone_context(), &name("example.com"), None, &[contribution("east", 1, apex)]);
     assert_eq!(verdict(&settlement, 0), (VerdictState::Rejected, Reason::InvalidType));
     assert_eq!(settlement.holder, None);
 }
@@ -98,7 +138,10 @@ fn weighted(object: &str, set: &str, weight: &str, ttl_secs: i64) -> Endpoint {
 fn a_duplicate_set_identifier_waits() {
     let settlement = at(
         None,
-        &[contribution("east", 1, weighted("one", "a", "1", 60)), contribution("east", 2, weighted("two", "a", "2", 60))],
+        &[
+            contribution("east", 1, weighted("one", "a", "1", 60)),
+            contribution("east", 2, weighted("two", "a", "2", 60)),
+        ],
     );
     assert_eq!(verdict(&settlement, 1), (VerdictState::Waiting, Reason::ConflictInCluster));
 }
@@ -107,7 +150,10 @@ fn a_duplicate_set_identifier_waits() {
 fn a_weighted_group_has_the_time_to_live_of_its_oldest_member() {
     let settlement = at(
         None,
-        &[contribution("east", 5, weighted("one", "a", "1", 60)), contribution("east", 2, weighted("two", "b", "2", 30))],
+        &[
+            contribution("east", 5, weighted("one", "a", "1", 60)),
+            contribution("east", 2, weighted("two", "b", "2", 30)),
+        ],
     );
     assert!(settlement.desired.values().all(|desired| desired.set.ttl_secs() == Some(30)));
 }

@@ -93,13 +93,19 @@ impl SetDigest {
 
     /// Takes in all items of another set that shares none with this one.
     pub fn add(&mut self, other: &SetDigest) {
-        self.buckets.iter_mut().zip(other.buckets.iter()).for_each(|(ours, theirs)| ours.add(theirs));
+        self.buckets
+            .iter_mut()
+            .zip(other.buckets.iter())
+            .for_each(|(ours, theirs)| ours.add(theirs));
         self.count = self.count.wrapping_add(other.count);
     }
 
     /// Takes out all items of another set that is part of this one.
     pub fn subtract(&mut self, other: &SetDigest) {
-        self.buckets.iter_mut().zip(other.buckets.iter()).for_each(|(ours, theirs)| ours.subtract(theirs));
+        self.buckets
+            .iter_mut()
+            .zip(other.buckets.iter())
+            .for_each(|(ours, theirs)| ours.subtract(theirs));
         self.count = self.count.wrapping_sub(other.count);
     }
 
@@ -139,7 +145,12 @@ impl SetDigest {
         }
         let pairs = self.buckets.iter().zip(other.chunks_exact(BUCKET_BYTES));
         let numbered = (0..=u8::MAX).zip(pairs);
-        Some(numbered.filter(|(_, (ours, theirs))| !ours.bytes().eq(theirs.iter().copied())).map(|(number, _)| number).collect())
+        Some(
+            numbered
+                .filter(|(_, (ours, theirs))| !ours.bytes().eq(theirs.iter().copied()))
+                .map(|(number, _)| number)
+                .collect(),
+        )
     }
 }
 
@@ -177,8 +188,11 @@ mod tests {
 
     /// Items with distinct keys.
     fn items() -> impl Strategy<Value = Vec<(KeyHash, Version)>> {
-        btree_map((any::<u8>(), any::<u8>()), any::<u8>(), 0..40)
-            .prop_map(|map| map.into_iter().map(|((bucket, serial), content)| item(bucket, serial, content)).collect())
+        btree_map((any::<u8>(), any::<u8>()), any::<u8>(), 0..40).prop_map(|map| {
+            map.into_iter()
+                .map(|((bucket, serial), content)| item(bucket, serial, content))
+                .collect()
+        })
     }
 
     #[test]
@@ -187,10 +201,22 @@ mod tests {
         let digest = digest_of(&[item(0, 1, 2), item(0, 3, 4), item(255, 5, 6)]);
         let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
         let bytes = digest.to_bytes();
-        assert_eq!(hex(&bytes[..32]), "303487220e4583fdd289f331d64fe05d379f2caada3e6c9a0730a430b3117f7a");
-        assert_eq!(hex(&bytes[255 * 32..]), "803c9032750ef0e2495bbc77b6a1bb2d70828fd28040bbf3141af998be4d2234");
-        assert_eq!(hex(&digest.root()), "9a0c45da01416eb5fc2af22cef197838b2694cb3674408976f90738ef45c81b8");
-        assert_eq!(hex(&SetDigest::default().root()), "c69b5568e01e4b0a84149663960d4ab50cb78152cbd64ccc914bf91d9925c6d0");
+        assert_eq!(
+            hex(&bytes[..32]),
+            "303487220e4583fdd289f331d64fe05d379f2caada3e6c9a0730a430b3117f7a"
+        );
+        assert_eq!(
+            hex(&bytes[255 * 32..]),
+            "803c9032750ef0e2495bbc77b6a1bb2d70828fd28040bbf3141af998be4d2234"
+        );
+        assert_eq!(
+            hex(&digest.root()),
+            "9a0c45da01416eb5fc2af22cef197838b2694cb3674408976f90738ef45c81b8"
+        );
+        assert_eq!(
+            hex(&SetDigest::default().root()),
+            "c69b5568e01e4b0a84149663960d4ab50cb78152cbd64ccc914bf91d9925c6d0"
+        );
     }
 
     #[test]

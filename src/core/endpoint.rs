@@ -30,7 +30,14 @@ pub struct EndpointKey {
 impl EndpointKey {
     /// SHA-256 over the fields with their lengths: the key on the wire and in the set digest.
     pub fn hash(&self) -> KeyHash {
-        hash_key([&self.source, &self.namespace, &self.object, &self.dns_name, &self.record_type, &self.set_identifier])
+        hash_key([
+            &self.source,
+            &self.namespace,
+            &self.object,
+            &self.dns_name,
+            &self.record_type,
+            &self.set_identifier,
+        ])
     }
 
     /// The object in the form of ExternalDNS's resource label: `ingress/default/web`.
@@ -41,7 +48,11 @@ impl EndpointKey {
 
 impl fmt::Display for EndpointKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} from {}/{}/{}", self.dns_name, self.record_type, self.source, self.namespace, self.object)?;
+        write!(
+            f,
+            "{} {} from {}/{}/{}",
+            self.dns_name, self.record_type, self.source, self.namespace, self.object
+        )?;
         if !self.set_identifier.is_empty() {
             write!(f, " [{}]", self.set_identifier)?;
         }
@@ -102,7 +113,8 @@ impl Endpoint {
     /// SHA-256 over the key and the content; the order and repetition of targets do not matter.
     pub fn version(&self) -> Version {
         let targets = self.targets.iter().map(ArcStr::as_str).collect();
-        let properties = self.properties.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let properties =
+            self.properties.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         hash_content(&self.key.hash(), targets, self.ttl_secs, properties)
     }
 }
@@ -197,7 +209,8 @@ mod tests {
         let mut other = base.clone();
         other.key.object = "web2".into();
         others.push(other);
-        let mut versions: Vec<_> = others.iter().map(Endpoint::version).chain([base.version()]).collect();
+        let mut versions: Vec<_> =
+            others.iter().map(Endpoint::version).chain([base.version()]).collect();
         versions.sort();
         versions.dedup();
         assert_eq!(versions.len(), 6);

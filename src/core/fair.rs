@@ -87,7 +87,11 @@ impl<F: Ord + Clone> FairShare<F> {
 
     /// One round that takes items up to a sum of costs. An item that is larger than what is left ends its flow's turn
     /// only. One that is larger than the budgets of all rounds never goes out.
-    pub fn take_up_to<T>(&mut self, pending: &mut BTreeMap<F, VecDeque<Queued<T>>>, budget: u32) -> Vec<(F, T)> {
+    pub fn take_up_to<T>(
+        &mut self,
+        pending: &mut BTreeMap<F, VecDeque<Queued<T>>>,
+        budget: u32,
+    ) -> Vec<(F, T)> {
         let mut left = budget;
         self.take(pending, |_, queued| match left.checked_sub(queued.cost) {
             _ if left == 0 => Offer::Stop,
@@ -192,7 +196,8 @@ mod tests {
         push(&mut pending, 1, &[1_000, 1], &mut next);
         push(&mut pending, 2, &[1; 10], &mut next);
         push(&mut pending, 3, &[1; 10], &mut next);
-        let flows: Vec<_> = (0..2).flat_map(|_| share.take_up_to(&mut pending, 10)).map(|(flow, _)| flow).collect();
+        let flows: Vec<_> =
+            (0..2).flat_map(|_| share.take_up_to(&mut pending, 10)).map(|(flow, _)| flow).collect();
         assert_eq!(flows.iter().filter(|flow| **flow == 2).count(), 10);
         assert_eq!(flows.iter().filter(|flow| **flow == 3).count(), 10);
         assert_eq!(pending.keys().copied().collect::<Vec<_>>(), [1]);
@@ -207,7 +212,8 @@ mod tests {
             share.take_up_to(&mut pending, 10);
         }
         push(&mut pending, 3, &[1; 1_000], &mut next);
-        let taken: Vec<_> = (0..4).flat_map(|_| share.take_up_to(&mut pending, 10)).map(|(flow, _)| flow).collect();
+        let taken: Vec<_> =
+            (0..4).flat_map(|_| share.take_up_to(&mut pending, 10)).map(|(flow, _)| flow).collect();
         // The newcomer starts where the last round started, so it leads by that round at most.
         assert!(taken.iter().filter(|flow| **flow == 2).count() >= 15, "{taken:?}");
     }

@@ -127,7 +127,9 @@ impl fmt::Debug for BatchId {
 }
 
 /// The number of a cluster's session: the store raises it at every Hello, and every ingest transaction asserts it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct Epoch(pub u64);
 

@@ -54,7 +54,9 @@ pub enum NameError {
         character: char,
     },
     /// A backslash that is not followed by three octal digits.
-    #[error("the name {name:?} has a backslash that is not followed by three octal digits (000 to 377)")]
+    #[error(
+        "the name {name:?} has a backslash that is not followed by three octal digits (000 to 377)"
+    )]
     BadEscape {
         /// The name as given.
         name: String,
@@ -81,7 +83,11 @@ impl DnsName {
     pub fn parse(text: &str) -> Result<Self, NameError> {
         let body = text.strip_suffix('.').unwrap_or(text);
         if body.is_empty() {
-            return if text.is_empty() || text == "." { Err(NameError::Empty) } else { Err(empty_label(text)) };
+            return if text.is_empty() || text == "." {
+                Err(NameError::Empty)
+            } else {
+                Err(empty_label(text))
+            };
         }
         let mut canonical = String::with_capacity(body.len() + 1);
         let mut wire_octets = 1;
@@ -118,7 +124,8 @@ impl DnsName {
     /// Whether the name is `zone` or lies below it.
     pub fn is_in(&self, zone: &DnsName) -> bool {
         self.0.ends_with(zone.0.as_str())
-            && (self.0.len() == zone.0.len() || self.0.as_bytes()[self.0.len() - zone.0.len() - 1] == b'.')
+            && (self.0.len() == zone.0.len()
+                || self.0.as_bytes()[self.0.len() - zone.0.len() - 1] == b'.')
     }
 
     /// The name without its leftmost label; none for a single label.
@@ -147,9 +154,14 @@ fn cmp_from_root(a: &[u8], b: &[u8]) -> Ordering {
     // The label that the first difference lies in, from its start to its dot. The dot is in the shared part: both end with one.
     let label = |name: &[u8]| -> (usize, usize) {
         let differs_before = name.len() - shared;
-        let start = name[..differs_before].iter().rposition(|octet| *octet == b'.').map_or(0, |dot| dot + 1);
-        let end =
-            name[differs_before..].iter().position(|octet| *octet == b'.').map_or(name.len(), |dot| differs_before + dot + 1);
+        let start = name[..differs_before]
+            .iter()
+            .rposition(|octet| *octet == b'.')
+            .map_or(0, |dot| dot + 1);
+        let end = name[differs_before..]
+            .iter()
+            .position(|octet| *octet == b'.')
+            .map_or(name.len(), |dot| differs_before + dot + 1);
         (start, end)
     };
     let ((a_start, a_end), (b_start, b_end)) = (label(a), label(b));
@@ -186,14 +198,18 @@ fn push_label(canonical: &mut String, label: &str, name: &str) -> Result<usize, 
     let (mut at, mut octets) = (0, 0);
     while at < bytes.len() {
         let octet = if bytes[at] == b'\\' {
-            let octet = octal(bytes.get(at + 1..at + 4)).ok_or_else(|| NameError::BadEscape { name: name.to_owned() })?;
+            let octet = octal(bytes.get(at + 1..at + 4))
+                .ok_or_else(|| NameError::BadEscape { name: name.to_owned() })?;
             at += 4;
             octet
         } else if bytes[at].is_ascii_graphic() {
             at += 1;
             bytes[at - 1]
         } else {
-            return Err(NameError::UnsupportedCharacter { name: name.to_owned(), character: char::from(bytes[at]) });
+            return Err(NameError::UnsupportedCharacter {
+                name: name.to_owned(),
+                character: char::from(bytes[at]),
+            });
         };
         push_octet(canonical, octet.to_ascii_lowercase());
         octets += 1;
@@ -217,9 +233,9 @@ fn push_octet(canonical: &mut String, octet: u8) {
 
 fn octal(digits: Option<&[u8]>) -> Option<u8> {
     let digits = digits?;
-    let value = digits
-        .iter()
-        .try_fold(0u16, |value, digit| (b'0'..=b'7').contains(digit).then(|| value * 8 + u16::from(digit - b'0')))?;
+    let value = digits.iter().try_fold(0u16, |value, digit| {
+        (b'0'..=b'7').contains(digit).then(|| value * 8 + u16::from(digit - b'0'))
+    })?;
     u8::try_from(value).ok()
 }
 
@@ -233,21 +249,30 @@ fn to_a_label(label: &str) -> Result<String, NameError> {
         idna::uts46::DnsLength::Ignore,
     ) {
         // UTS 46 maps some characters to a dot: that would be two labels where one was written.
-        Ok(ascii) if ascii.contains('.') => {
-            Err(NameError::Idna { label: label.to_owned(), reason: "it maps to more than one label".to_owned() })
-        }
+        Ok(ascii) if ascii.contains('.') => Err(NameError::Idna {
+            label: label.to_owned(),
+            reason: "it maps to more than one label".to_owned(),
+        }),
         // Others it leaves out, and a label without octets is the root's.
-        Ok(ascii) if ascii.is_empty() => {
-            Err(NameError::Idna { label: label.to_owned(), reason: "it maps to nothing".to_owned() })
-        }
+        Ok(ascii) if ascii.is_empty() => Err(NameError::Idna {
+            label: label.to_owned(),
+            reason: "it maps to nothing".to_owned(),
+        }),
         Ok(ascii) => Ok(ascii.into_owned()),
-        Err(_) => Err(NameError::Idna { label: label.to_owned(), reason: "UTS 46 does not allow these characters".to_owned() }),
+        Err(_) => Err(NameError::Idna {
+            label: label.to_owned(),
+            reason: "UTS 46 does not allow these characters".to_owned(),
+        }),
     }
 }
 
 impl Ord for DnsName {
     fn cmp(&self, other: &Self) -> Ordering {
-        if self.0 == other.0 { Ordering::Equal } else { cmp_from_root(self.0.as_bytes(), other.0.as_bytes()) }
+        if self.0 == other.0 {
+            Ordering::Equal
+        } else {
+            cmp_from_root(self.0.as_bytes(), other.0.as_bytes())
+        }
     }
 }
 
@@ -334,10 +359,16 @@ mod tests {
     fn rfc1034_3_1_label_and_name_lengths() {
         let label = "a".repeat(63);
         assert!(DnsName::parse(&format!("{label}.example.com")).is_ok());
-        assert!(matches!(DnsName::parse(&format!("{label}a.example.com")), Err(NameError::LabelTooLong { octets: 64, .. })));
+        assert!(matches!(
+            DnsName::parse(&format!("{label}a.example.com")),
+            Err(NameError::LabelTooLong { octets: 64, .. })
+        ));
         let long = format!("{label}.{label}.{label}.{}", "a".repeat(61));
         assert!(DnsName::parse(&long).is_ok(), "255 octets");
-        assert!(matches!(DnsName::parse(&format!("{long}a")), Err(NameError::NameTooLong { octets: 256 })));
+        assert!(matches!(
+            DnsName::parse(&format!("{long}a")),
+            Err(NameError::NameTooLong { octets: 256 })
+        ));
     }
 
     #[test]
@@ -352,7 +383,10 @@ mod tests {
             assert!(matches!(DnsName::parse(bad), Err(NameError::Idna { .. })), "{bad:?}");
         }
         for bad in ["a b.com", "a\tb", "a\nb"] {
-            assert!(matches!(DnsName::parse(bad), Err(NameError::UnsupportedCharacter { .. })), "{bad:?}");
+            assert!(
+                matches!(DnsName::parse(bad), Err(NameError::UnsupportedCharacter { .. })),
+                "{bad:?}"
+            );
         }
         for bad in ["\\", "\\9", "\\400.com", "\\05", "\\08a.com"] {
             assert!(matches!(DnsName::parse(bad), Err(NameError::BadEscape { .. })), "{bad:?}");

@@ -40,11 +40,18 @@ fn left_over(what: &'static str, bytes: &[u8], rest: &[u8]) -> PackError {
 }
 
 /// Reads a value and answers what comes after it.
-fn read_part<'a, T: Deserialize<'a>>(what: &'static str, bytes: &'a [u8]) -> Result<(T, &'a [u8]), PackError> {
+fn read_part<'a, T: Deserialize<'a>>(
+    what: &'static str,
+    bytes: &'a [u8],
+) -> Result<(T, &'a [u8]), PackError> {
     let refuse = |reason: String| PackError { what, octets: bytes.len(), reason };
     match bytes.split_first() {
-        Some((&FORM, body)) => postcard::take_from_bytes(body).map_err(|error| refuse(error.to_string())),
-        Some((form, _)) => Err(refuse(format!("form {form} is not known here: a newer version wrote it"))),
+        Some((&FORM, body)) => {
+            postcard::take_from_bytes(body).map_err(|error| refuse(error.to_string()))
+        }
+        Some((form, _)) => {
+            Err(refuse(format!("form {form} is not known here: a newer version wrote it")))
+        }
         None => Err(refuse("there is nothing".to_owned())),
     }
 }
@@ -65,7 +72,11 @@ struct KeyPart<'a>(&'a str, &'a str, &'a str, &'a str, &'a str, &'a str);
 
 /// ... then what it wants at its name, which may be the same for many.
 #[derive(Deserialize)]
-struct ContentPart<'a>(#[serde(borrow)] Vec<&'a str>, Option<i64>, #[serde(borrow)] Vec<(&'a str, &'a str)>);
+struct ContentPart<'a>(
+    #[serde(borrow)] Vec<&'a str>,
+    Option<i64>,
+    #[serde(borrow)] Vec<(&'a str, &'a str)>,
+);
 
 /// What is read from an endpoint's bytes, without a copy of any text.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -112,13 +123,28 @@ impl<'a> EndpointView<'a> {
     }
 
     fn of_parts(bytes: &[u8], key: KeyPart<'a>, content: &'a [u8]) -> Result<Self, PackError> {
-        let refuse = |error: postcard::Error| PackError { what: "endpoint", octets: bytes.len(), reason: error.to_string() };
-        let (ContentPart(targets, ttl_secs, properties), rest) = postcard::take_from_bytes(content).map_err(refuse)?;
+        let refuse = |error: postcard::Error| PackError {
+            what: "endpoint",
+            octets: bytes.len(),
+            reason: error.to_string(),
+        };
+        let (ContentPart(targets, ttl_secs, properties), rest) =
+            postcard::take_from_bytes(content).map_err(refuse)?;
         if !rest.is_empty() {
             return Err(left_over("endpoint", bytes, rest));
         }
         let KeyPart(source, namespace, object, dns_name, record_type, set_identifier) = key;
-        Ok(Self { source, namespace, object, dns_name, record_type, set_identifier, targets, ttl_secs, properties })
+        Ok(Self {
+            source,
+            namespace,
+            object,
+            dns_name,
+            record_type,
+            set_identifier,
+            targets,
+            ttl_secs,
+            properties,
+        })
     }
 
     fn of(endpoint: &'a Endpoint) -> Self {
@@ -132,7 +158,11 @@ impl<'a> EndpointView<'a> {
             set_identifier: &key.set_identifier,
             targets: endpoint.targets.iter().map(ArcStr::as_str).collect(),
             ttl_secs: endpoint.ttl_secs,
-            properties: endpoint.properties.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
+            properties: endpoint
+                .properties
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+                .collect(),
         }
     }
 
@@ -150,12 +180,24 @@ impl<'a> EndpointView<'a> {
 
     /// The hash of the key.
     pub fn key_hash(&self) -> KeyHash {
-        hash_key([self.source, self.namespace, self.object, self.dns_name, self.record_type, self.set_identifier])
+        hash_key([
+            self.source,
+            self.namespace,
+            self.object,
+            self.dns_name,
+            self.record_type,
+            self.set_identifier,
+        ])
     }
 
     /// The hash of the content.
     pub fn version(&self) -> Version {
-        hash_content(&self.key_hash(), self.targets.clone(), self.ttl_secs, self.properties.iter().copied())
+        hash_content(
+            &self.key_hash(),
+            self.targets.clone(),
+            self.ttl_secs,
+            self.properties.iter().copied(),
+        )
     }
 
     /// The whole endpoint.
@@ -164,7 +206,11 @@ impl<'a> EndpointView<'a> {
             key: self.key(),
             targets: self.targets.iter().map(|target| ArcStr::from(*target)).collect(),
             ttl_secs: self.ttl_secs,
-            properties: self.properties.iter().map(|(name, value)| (ArcStr::from(*name), ArcStr::from(*value))).collect(),
+            properties: self
+                .properties
+                .iter()
+                .map(|(name, value)| (ArcStr::from(*name), ArcStr::from(*value)))
+                .collect(),
         }
     }
 }
@@ -190,7 +236,8 @@ impl PackedEndpoint {
 
     /// The part that says which endpoint it is, and the part that says what it wants: the bytes are the two together.
     pub fn parts(&self) -> (&[u8], &[u8]) {
-        let content = read_part::<KeyPart<'_>>("endpoint", &self.0).map_or(0, |(_, content)| content.len());
+        let content =
+            read_part::<KeyPart<'_>>("endpoint", &self.0).map_or(0, |(_, content)| content.len());
         self.0.split_at(self.0.len() - content)
     }
 
@@ -234,7 +281,9 @@ enum RecordForm<'a> {
 impl PackedRecord {
     /// Packs the record set of a key.
     pub fn pack(key: &RecordKey, raw: &RawRecordSet) -> Self {
-        let alias = raw.alias.as_ref().map(|alias| (alias.zone_id.as_str(), alias.name.as_str(), alias.evaluate_target_health));
+        let alias = raw.alias.as_ref().map(|alias| {
+            (alias.zone_id.as_str(), alias.name.as_str(), alias.evaluate_target_health)
+        });
         let common = RecordForm::Common {
             ttl_secs: raw.ttl_secs,
             values: raw.values.iter().map(ArcStr::as_str).collect(),
@@ -258,8 +307,11 @@ impl PackedRecord {
     /// They are no packed record set.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, PackError> {
         if let RecordForm::Other(json) = read("record set", bytes)? {
-            let refuse =
-                |error: serde_json::Error| PackError { what: "record set", octets: bytes.len(), reason: error.to_string() };
+            let refuse = |error: serde_json::Error| PackError {
+                what: "record set",
+                octets: bytes.len(),
+                reason: error.to_string(),
+            };
             serde_json::from_str::<RawRecordSet>(json).map_err(refuse)?;
         }
         Ok(Self(bytes.into()))
@@ -289,21 +341,23 @@ impl PackedRecord {
 
     fn read_common(&self, key: &RecordKey) -> Option<RawRecordSet> {
         match read("record set", &self.0) {
-            Ok(RecordForm::Common { ttl_secs, values, weight, health_check_id, alias }) => Some(RawRecordSet {
-                name: key.name.text(),
-                rtype: key.rtype.text(),
-                set_identifier: key.set_identifier.clone(),
-                weight,
-                ttl_secs,
-                values: values.into_iter().map(ArcStr::from).collect(),
-                alias: alias.map(|(zone_id, name, evaluate_target_health)| RawAlias {
-                    zone_id: zone_id.into(),
-                    name: name.into(),
-                    evaluate_target_health,
-                }),
-                health_check_id: health_check_id.map(ArcStr::from),
-                ..RawRecordSet::default()
-            }),
+            Ok(RecordForm::Common { ttl_secs, values, weight, health_check_id, alias }) => {
+                Some(RawRecordSet {
+                    name: key.name.text(),
+                    rtype: key.rtype.text(),
+                    set_identifier: key.set_identifier.clone(),
+                    weight,
+                    ttl_secs,
+                    values: values.into_iter().map(ArcStr::from).collect(),
+                    alias: alias.map(|(zone_id, name, evaluate_target_health)| RawAlias {
+                        zone_id: zone_id.into(),
+                        name: name.into(),
+                        evaluate_target_health,
+                    }),
+                    health_check_id: health_check_id.map(ArcStr::from),
+                    ..RawRecordSet::default()
+                })
+            }
             _ => None,
         }
     }
@@ -313,7 +367,10 @@ impl fmt::Debug for PackedRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match read("record set", &self.0) {
             Ok(RecordForm::Common { ttl_secs, values, weight, alias, .. }) => {
-                write!(f, "PackedRecord(ttl {ttl_secs:?}, {values:?}, weight {weight:?}, alias {alias:?})")
+                write!(
+                    f,
+                    "PackedRecord(ttl {ttl_secs:?}, {values:?}, weight {weight:?}, alias {alias:?})"
+                )
             }
             Ok(RecordForm::Other(json)) => write!(f, "PackedRecord({json})"),
             Err(error) => write!(f, "PackedRecord({error})"),
@@ -420,14 +477,16 @@ mod tests {
     #[test]
     fn the_form_never_changes() {
         // Databases hold these octets: another form needs another first byte.
-        let endpoint = crate::core::testkit::endpoint("web", "www.example.com", "A", &["192.0.2.1"]);
+        let endpoint =
+            crate::core::testkit::endpoint("web", "www.example.com", "A", &["192.0.2.1"]);
         let bytes = PackedEndpoint::pack(&endpoint);
         let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
         assert_eq!(
             hex(bytes.as_bytes()),
             "0107696e67726573730764656661756c74037765620f7777772e6578616d706c652e636f6d01410001093139322e302e322e310000"
         );
-        let key = RecordKey { name: name("www.example.com"), rtype: RecordType::A, set_identifier: None };
+        let key =
+            RecordKey { name: name("www.example.com"), rtype: RecordType::A, set_identifier: None };
         let raw = RawRecordSet {
             name: "www.example.com.".into(),
             rtype: "A".into(),
@@ -435,9 +494,16 @@ mod tests {
             values: vec!["192.0.2.1".into()],
             ..RawRecordSet::default()
         };
-        assert_eq!(hex(PackedRecord::pack(&key, &raw).as_bytes()), "0100017801093139322e302e322e31000000");
+        assert_eq!(
+            hex(PackedRecord::pack(&key, &raw).as_bytes()),
+            "0100017801093139322e302e322e31000000"
+        );
         for foreign in [&b""[..], b"\x02", b"\x01", b"{\"name\":\"www\"}"] {
-            assert!(PackedEndpoint::from_bytes(foreign).is_err() && PackedRecord::from_bytes(foreign).is_err(), "{foreign:?}");
+            assert!(
+                PackedEndpoint::from_bytes(foreign).is_err()
+                    && PackedRecord::from_bytes(foreign).is_err(),
+                "{foreign:?}"
+            );
         }
     }
 }

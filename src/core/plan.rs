@@ -183,15 +183,22 @@ impl Planner<'_> {
             (None, _) => self.update(desired, observed, Motive::Adopt),
             (Some(_), Some(Drift::Changed)) => self.update(desired, observed, Motive::Repair),
             (Some(owner), None) => {
-                let passed = input.settlement.holder.as_ref().is_some_and(|holder| *holder != owner.cluster);
-                self.update(desired, observed, if passed { Motive::Passed } else { Motive::Wanted });
+                let passed =
+                    input.settlement.holder.as_ref().is_some_and(|holder| *holder != owner.cluster);
+                self.update(
+                    desired,
+                    observed,
+                    if passed { Motive::Passed } else { Motive::Wanted },
+                );
             }
         }
     }
 
     fn adopt_as_it_is(&mut self, key: &RecordKey) {
         match self.input.drift {
-            DriftPolicy::Adopt if self.input.policy != ZonePolicy::Observe => self.plan.adopted.push(key.clone()),
+            DriftPolicy::Adopt if self.input.policy != ZonePolicy::Observe => {
+                self.plan.adopted.push(key.clone())
+            }
             _ => self.block_foreign(key, key),
         }
     }
@@ -206,24 +213,41 @@ impl Planner<'_> {
 
     fn update(&mut self, desired: &Desired, observed: &Observed, motive: Motive) {
         if self.input.policy.allows_update() {
-            self.change(&desired.set.key, Some(observed.raw.clone()), Some(desired.set.to_raw()), motive);
+            self.change(
+                &desired.set.key,
+                Some(observed.raw.clone()),
+                Some(desired.set.to_raw()),
+                motive,
+            );
         } else {
             self.block_policy(&desired.set.key, "changed");
         }
     }
 
-    fn change(&mut self, key: &RecordKey, before: Option<RawRecordSet>, after: Option<RawRecordSet>, motive: Motive) {
+    fn change(
+        &mut self,
+        key: &RecordKey,
+        before: Option<RawRecordSet>,
+        after: Option<RawRecordSet>,
+        motive: Motive,
+    ) {
         let input = self.input;
-        let (cluster, endpoints) = match (input.settlement.desired.get(key), input.observed.get(key)) {
-            (Some(desired), _) => (input.settlement.holder.clone(), self.endpoints(&desired.from)),
-            (None, Some(observed)) => {
-                let owner = observed.owner.as_ref().map(|owner| owner.cluster.clone());
-                // Another cluster's endpoint that waited here had no part in the set.
-                let own = input.departed.iter().filter(|(cluster, _)| Some(cluster) == owner.as_ref());
-                (owner.clone(), own.map(|(_, endpoint)| endpoint.clone()).collect())
-            }
-            (None, None) => (None, vec![]),
-        };
+        let (cluster, endpoints) =
+            match (input.settlement.desired.get(key), input.observed.get(key)) {
+                (Some(desired), _) => {
+                    (input.settlement.holder.clone(), self.endpoints(&desired.from))
+                }
+                (None, Some(observed)) => {
+                    let owner = observed.owner.as_ref().map(|owner| owner.cluster.clone());
+                    // Another cluster's endpoint that waited here had no part in the set.
+                    let own = input
+                        .departed
+                        .iter()
+                        .filter(|(cluster, _)| Some(cluster) == owner.as_ref());
+                    (owner.clone(), own.map(|(_, endpoint)| endpoint.clone()).collect())
+                }
+                (None, None) => (None, vec![]),
+            };
         // Every change has a holder or an owner; one without is not planned.
         let Some(cluster) = cluster else { return };
         let cause = Cause { motive, cluster, endpoints };
@@ -231,14 +255,21 @@ impl Planner<'_> {
     }
 
     fn endpoints(&self, from: &[usize]) -> Vec<EndpointKey> {
-        from.iter().filter_map(|index| self.input.contributions.get(*index)).map(|c| c.endpoint.key.clone()).collect()
+        from.iter()
+            .filter_map(|index| self.input.contributions.get(*index))
+            .map(|c| c.endpoint.key.clone())
+            .collect()
     }
 
     /// What stays at the name can be in the way of what is to come.
     fn block_conflicts(&mut self) {
         let input = self.input;
-        let coming: Vec<&RecordSet> =
-            self.changes.keys().filter_map(|key| input.settlement.desired.get(key)).map(|desired| &desired.set).collect();
+        let coming: Vec<&RecordSet> = self
+            .changes
+            .keys()
+            .filter_map(|key| input.settlement.desired.get(key))
+            .map(|desired| &desired.set)
+            .collect();
         let mut conflicts = vec![];
         for set in coming {
             let in_the_way = input.observed.iter().filter(|(key, observed)| {
@@ -269,8 +300,9 @@ impl Planner<'_> {
         if observed.owner.is_none() {
             self.block_foreign(key, other);
         } else if self.is_frozen(other) {
-            let message =
-                format!("{other} is kept because the endpoint that made it is now rejected: correct or delete that endpoint");
+            let message = format!(
+                "{other} is kept because the endpoint that made it is now rejected: correct or delete that endpoint"
+            );
             self.block(key, BlockReason::Policy, message);
         } else if observed.drift.is_some() && self.input.drift == DriftPolicy::Alert {
             let message = format!(
@@ -283,7 +315,8 @@ impl Planner<'_> {
     }
 
     fn compare_undesired(&mut self) {
-        let blocked: BTreeSet<RecordType> = self.plan.blocked.iter().map(|blocked| blocked.key.rtype).collect();
+        let blocked: BTreeSet<RecordType> =
+            self.plan.blocked.iter().map(|blocked| blocked.key.rtype).collect();
         let rest_stays = self.rest_stays();
         for (key, observed) in self.input.observed {
             if !self.is_undesired(key, observed) {
@@ -293,15 +326,37 @@ impl Planner<'_> {
                 // The replacement is blocked: taking away what is there would take the name off the air.
                 self.changes.remove(key);
                 let message = format!("{key} stays until what replaces it can be written");
-                self.plan.blocked.push(Blocked { key: key.clone(), why: BlockReason::KeptForSibling, message, from: vec![] });
-            } else if observed.drift == Some(Drift::Changed) && self.input.drift == DriftPolicy::Alert {
-                let message = format!("somebody else changed {key} and the drift policy is alert: it is not deleted");
-                self.plan.blocked.push(Blocked { key: key.clone(), why: BlockReason::Drifted, message, from: vec![] });
+                self.plan.blocked.push(Blocked {
+                    key: key.clone(),
+                    why: BlockReason::KeptForSibling,
+                    message,
+                    from: vec![],
+                });
+            } else if observed.drift == Some(Drift::Changed)
+                && self.input.drift == DriftPolicy::Alert
+            {
+                let message = format!(
+                    "somebody else changed {key} and the drift policy is alert: it is not deleted"
+                );
+                self.plan.blocked.push(Blocked {
+                    key: key.clone(),
+                    why: BlockReason::Drifted,
+                    message,
+                    from: vec![],
+                });
             } else if self.input.policy.allows_delete() {
                 self.change(key, Some(observed.raw.clone()), None, Motive::Withdrawn);
             } else if !self.changes.contains_key(key) {
-                let message = format!("nobody wants {key} any more, and the zone's policy {} keeps it", self.input.policy);
-                self.plan.blocked.push(Blocked { key: key.clone(), why: BlockReason::Policy, message, from: vec![] });
+                let message = format!(
+                    "nobody wants {key} any more, and the zone's policy {} keeps it",
+                    self.input.policy
+                );
+                self.plan.blocked.push(Blocked {
+                    key: key.clone(),
+                    why: BlockReason::Policy,
+                    message,
+                    from: vec![],
+                });
             }
         }
     }
@@ -318,19 +373,26 @@ impl Planner<'_> {
     /// Whether the name still has something when all that nobody wants is gone.
     fn rest_stays(&self) -> bool {
         let counts = |key: &RecordKey| !is_protected(&self.input.zone.apex, key);
-        let stays =
-            |(key, observed): (&RecordKey, &Observed)| observed.is_there() && counts(key) && !self.is_undesired(key, observed);
-        self.input.observed.iter().any(stays) || self.changes.values().any(|change| change.after.is_some())
+        let stays = |(key, observed): (&RecordKey, &Observed)| {
+            observed.is_there() && counts(key) && !self.is_undesired(key, observed)
+        };
+        self.input.observed.iter().any(stays)
+            || self.changes.values().any(|change| change.after.is_some())
     }
 
     fn is_frozen(&self, key: &RecordKey) -> bool {
-        self.input.settlement.frozen.iter().any(|(rtype, set)| *rtype == key.rtype && *set == key.set_identifier)
+        self.input
+            .settlement
+            .frozen
+            .iter()
+            .any(|(rtype, set)| *rtype == key.rtype && *set == key.set_identifier)
     }
 
     fn missing_target(&self, set: &RecordSet) -> Option<DnsName> {
         match &set.data {
             RecordData::Alias(target)
-                if target.zone_id == *self.input.zone.zone() && !(self.input.target_exists)(&target.name, set.key.rtype) =>
+                if target.zone_id == *self.input.zone.zone()
+                    && !(self.input.target_exists)(&target.name, set.key.rtype) =>
             {
                 Some(target.name.clone())
             }
@@ -346,8 +408,10 @@ impl Planner<'_> {
     }
 
     fn block_policy(&mut self, key: &RecordKey, what: &str) {
-        let message =
-            format!("{key} would be {what}, and the policy of the zone {} is {}", self.input.zone.apex, self.input.policy);
+        let message = format!(
+            "{key} would be {what}, and the policy of the zone {} is {}",
+            self.input.zone.apex, self.input.policy
+        );
         self.block(key, BlockReason::Policy, message);
     }
 
@@ -355,17 +419,28 @@ impl Planner<'_> {
         if self.plan.blocked.iter().any(|blocked| blocked.key == *key) {
             return;
         }
-        let from = self.input.settlement.desired.get(key).map(|desired| desired.from.clone()).unwrap_or_default();
+        let from = self
+            .input
+            .settlement
+            .desired
+            .get(key)
+            .map(|desired| desired.from.clone())
+            .unwrap_or_default();
         self.plan.blocked.push(Blocked { key: key.clone(), why, message, from });
     }
 
     fn finish(mut self) -> NamePlan {
-        let blocked: BTreeSet<&RecordKey> = self.plan.blocked.iter().map(|blocked| &blocked.key).collect();
+        let blocked: BTreeSet<&RecordKey> =
+            self.plan.blocked.iter().map(|blocked| &blocked.key).collect();
         self.changes.retain(|key, change| !blocked.contains(key) && change.before != change.after);
-        let is_deleted = |key: &RecordKey| self.changes.get(key).is_some_and(|change| change.after.is_none());
+        let is_deleted =
+            |key: &RecordKey| self.changes.get(key).is_some_and(|change| change.after.is_none());
         let counts = |key: &RecordKey| !is_protected(&self.input.zone.apex, key);
-        let anything_stays =
-            self.input.observed.iter().any(|(key, observed)| observed.is_there() && counts(key) && !is_deleted(key));
+        let anything_stays = self
+            .input
+            .observed
+            .iter()
+            .any(|(key, observed)| observed.is_there() && counts(key) && !is_deleted(key));
         self.plan.units = group(self.changes.into_values().collect(), anything_stays);
         self.plan
     }
@@ -375,7 +450,8 @@ impl Planner<'_> {
 /// reading.
 fn says(observed: &Observed, wanted: &RecordSet) -> bool {
     observed.is_there()
-        && (observed.raw == wanted.to_raw() || observed.raw.canonical().is_ok_and(|canonical| canonical == *wanted))
+        && (observed.raw == wanted.to_raw()
+            || observed.raw.canonical().is_ok_and(|canonical| canonical == *wanted))
 }
 
 /// Whether a set cannot stand beside another of the same name (RFC 1034 §3.6.2; Route 53: one policy a name and type).
@@ -384,7 +460,8 @@ fn excludes(set: &RecordSet, other: &RecordKey, other_raw: &RawRecordSet) -> boo
     if cname(set.key.rtype) != cname(other.rtype) {
         return true;
     }
-    set.key.rtype == other.rtype && other_raw.canonical().map_or(true, |o| o.policy.kind() != set.policy.kind())
+    set.key.rtype == other.rtype
+        && other_raw.canonical().map_or(true, |o| o.policy.kind() != set.policy.kind())
 }
 
 /// Whether who asks for one type may find what they need in a set of another in its place: an address for another, and a CNAME,
@@ -392,7 +469,10 @@ fn excludes(set: &RecordSet, other: &RecordKey, other_raw: &RawRecordSet) -> boo
 fn replaces(wanted: RecordType, held: RecordType) -> bool {
     let answers_for_all = |rtype: RecordType| rtype == RecordType::Cname;
     let is_address = |rtype: RecordType| matches!(rtype, RecordType::A | RecordType::Aaaa);
-    wanted == held || answers_for_all(wanted) || answers_for_all(held) || (is_address(wanted) && is_address(held))
+    wanted == held
+        || answers_for_all(wanted)
+        || answers_for_all(held)
+        || (is_address(wanted) && is_address(held))
 }
 
 /// What only goes together: everything at a name where a CNAME comes or goes, everything at a name of which nothing stays and
@@ -403,8 +483,9 @@ fn group(changes: Vec<Change>, anything_stays: bool) -> Vec<Unit> {
         return vec![];
     }
     // Alone, the deletion could go out in a call and what takes its place be refused or wait: the name would not resolve.
-    let is_replaced_whole =
-        !anything_stays && changes.iter().any(|change| change.before.is_some()) && changes.iter().any(|c| c.after.is_some());
+    let is_replaced_whole = !anything_stays
+        && changes.iter().any(|change| change.before.is_some())
+        && changes.iter().any(|c| c.after.is_some());
     if is_replaced_whole || changes.iter().any(|change| change.key.rtype == RecordType::Cname) {
         return vec![Unit { changes }];
     }
@@ -429,7 +510,11 @@ fn switches(changes: &[Change]) -> bool {
     for raw in changes.iter().flat_map(|change| [&change.before, &change.after]).flatten() {
         match raw.canonical() {
             Ok(set) => {
-                let weighted_ttl = if matches!(set.policy, RoutingPolicy::Weighted(_)) { set.ttl_secs() } else { None };
+                let weighted_ttl = if matches!(set.policy, RoutingPolicy::Weighted(_)) {
+                    set.ttl_secs()
+                } else {
+                    None
+                };
                 shapes.insert((set.policy.kind(), weighted_ttl));
             }
             Err(_) => return true,

@@ -57,8 +57,12 @@ impl Scene {
 
     fn holds(mut self, endpoint: Endpoint, owner: Option<&str>) -> Self {
         for set in interpret(&endpoint) {
-            let owner = owner.map(|name| Ownership { cluster: cluster(name), batch: BatchId(uuid::Uuid::nil()) });
-            self.observed.insert(set.key.clone(), Observed { raw: set.to_raw(), owner, drift: None });
+            let owner = owner.map(|name| Ownership {
+                cluster: cluster(name),
+                batch: BatchId(uuid::Uuid::nil()),
+            });
+            self.observed
+                .insert(set.key.clone(), Observed { raw: set.to_raw(), owner, drift: None });
         }
         self
     }
@@ -76,8 +80,14 @@ impl Scene {
                     self.observed.remove(&change.key);
                 }
                 Some(raw) => {
-                    let owner = Some(Ownership { cluster: change.cause.cluster.clone(), batch: BatchId(uuid::Uuid::nil()) });
-                    self.observed.insert(change.key.clone(), Observed { raw: raw.clone(), owner, drift: None });
+                    let owner = Some(Ownership {
+                        cluster: change.cause.cluster.clone(),
+                        batch: BatchId(uuid::Uuid::nil()),
+                    });
+                    self.observed.insert(
+                        change.key.clone(),
+                        Observed { raw: raw.clone(), owner, drift: None },
+                    );
                 }
             }
         }
@@ -98,7 +108,11 @@ fn cname(target: &str) -> Endpoint {
 }
 
 fn actions(plan: &NamePlan) -> Vec<(bool, bool)> {
-    plan.units.iter().flat_map(|unit| &unit.changes).map(|change| (change.before.is_some(), change.after.is_some())).collect()
+    plan.units
+        .iter()
+        .flat_map(|unit| &unit.changes)
+        .map(|change| (change.before.is_some(), change.after.is_some()))
+        .collect()
 }
 
 fn reasons(plan: &NamePlan) -> Vec<&BlockReason> {
@@ -108,15 +122,20 @@ fn reasons(plan: &NamePlan) -> Vec<&BlockReason> {
 #[test]
 fn what_is_missing_is_created_and_what_differs_is_swapped() {
     assert_eq!(actions(&Scene::default().wants(a("web", "192.0.2.1")).plan()), [(false, true)]);
-    let scene = Scene::default().wants(a("web", "192.0.2.1")).holds(a("web", "192.0.2.2"), Some("east"));
+    let scene =
+        Scene::default().wants(a("web", "192.0.2.1")).holds(a("web", "192.0.2.2"), Some("east"));
     assert_eq!(actions(&scene.plan()), [(true, true)]);
-    let scene = Scene::default().wants(a("web", "192.0.2.1")).holds(a("web", "192.0.2.1"), Some("east"));
+    let scene =
+        Scene::default().wants(a("web", "192.0.2.1")).holds(a("web", "192.0.2.1"), Some("east"));
     assert_eq!(scene.plan(), NamePlan::default());
 }
 
 #[test]
 fn what_nobody_wants_is_deleted_only_when_it_is_ours() {
-    assert_eq!(actions(&Scene::default().holds(a("web", "192.0.2.1"), Some("east")).plan()), [(true, false)]);
+    assert_eq!(
+        actions(&Scene::default().holds(a("web", "192.0.2.1"), Some("east")).plan()),
+        [(true, false)]
+    );
     assert_eq!(Scene::default().holds(a("web", "192.0.2.1"), None).plan(), NamePlan::default());
 }
 
@@ -127,7 +146,8 @@ fn a_foreign_record_set_is_never_touched() {
     assert_eq!(reasons(&scene.plan()), [&BlockReason::Foreign]);
     let same = Scene::default().wants(a("web", "192.0.2.1")).holds(a("web", "192.0.2.1"), None);
     assert_eq!(reasons(&same.plan()), [&BlockReason::Foreign], "also when it says the same");
-    let beside = Scene::default().wants(cname("other.example.net")).holds(a("web", "192.0.2.2"), None);
+    let beside =
+        Scene::default().wants(cname("other.example.net")).holds(a("web", "192.0.2.2"), None);
     assert!(beside.plan().units.is_empty());
 }
 
@@ -143,14 +163,20 @@ fn adopting_takes_over_what_is_wanted_and_nothing_else() {
 
 #[test]
 fn a_switch_of_type_is_one_unit() {
-    let plan = Scene::default().wants(cname("other.example.net")).holds(a("web", "192.0.2.1"), Some("east")).plan();
+    let plan = Scene::default()
+        .wants(cname("other.example.net"))
+        .holds(a("web", "192.0.2.1"), Some("east"))
+        .plan();
     assert_eq!(plan.units.len(), 1);
     assert_eq!(actions(&plan), [(true, false), (false, true)]);
 }
 
 #[test]
 fn different_types_stand_alone() {
-    let plan = Scene::default().wants(a("web", "192.0.2.1")).wants(endpoint("txt", NAME, "TXT", &["hello"])).plan();
+    let plan = Scene::default()
+        .wants(a("web", "192.0.2.1"))
+        .wants(endpoint("txt", NAME, "TXT", &["hello"]))
+        .plan();
     assert_eq!(plan.units.len(), 2);
 }
 
@@ -177,10 +203,14 @@ fn what_a_blocked_set_could_not_replace_goes_while_it_waits() {
         .holds(text(), Some("east"))
         .holds(aaaa(), Some("east"));
     let plan = scene.plan();
-    let deleted: Vec<RecordType> = plan.units.iter().flat_map(|unit| &unit.changes).map(|change| change.key.rtype).collect();
+    let deleted: Vec<RecordType> =
+        plan.units.iter().flat_map(|unit| &unit.changes).map(|change| change.key.rtype).collect();
     assert_eq!((actions(&plan), deleted), (vec![(true, false)], vec![RecordType::Txt]));
     let again = scene.applied(&plan).plan();
-    assert!(again.units.is_empty() && reasons(&again).contains(&&BlockReason::KeptForSibling), "{again:?}");
+    assert!(
+        again.units.is_empty() && reasons(&again).contains(&&BlockReason::KeptForSibling),
+        "{again:?}"
+    );
 
     // Not when it is all that the name has.
     let mut alias = a("web", "soon.example.com");
@@ -211,7 +241,11 @@ fn what_somebody_changed_stays_in_the_way_where_drift_is_only_reported() {
         endpoint
     };
     let plan = |drift, wanted: Endpoint, held: Endpoint| {
-        Scene { drift, ..Scene::default() }.wants(wanted).holds(held, Some("east")).drifted(Drift::Changed).plan()
+        Scene { drift, ..Scene::default() }
+            .wants(wanted)
+            .holds(held, Some("east"))
+            .drifted(Drift::Changed)
+            .plan()
     };
     for (wanted, held) in [
         (weighted(), a("web", "192.0.2.1")),
@@ -245,19 +279,36 @@ fn what_has_no_place_beside_what_is_kept_waits_with_it() {
 #[test]
 fn zone_policies_bound_what_is_written() {
     let under = |policy| Scene { policy, ..Scene::default() };
-    let update =
-        |policy| under(policy).wants(a("web", "192.0.2.1")).holds(a("web", "192.0.2.2"), Some("east")).plan().units.len();
-    let delete = |policy| under(policy).holds(a("web", "192.0.2.2"), Some("east")).plan().units.len();
+    let update = |policy| {
+        under(policy)
+            .wants(a("web", "192.0.2.1"))
+            .holds(a("web", "192.0.2.2"), Some("east"))
+            .plan()
+            .units
+            .len()
+    };
+    let delete =
+        |policy| under(policy).holds(a("web", "192.0.2.2"), Some("east")).plan().units.len();
     let create = |policy| under(policy).wants(a("web", "192.0.2.1")).plan().units.len();
-    let switch =
-        |policy| under(policy).wants(cname("x.example.net")).holds(a("web", "192.0.2.2"), Some("east")).plan().units.len();
+    let switch = |policy| {
+        under(policy)
+            .wants(cname("x.example.net"))
+            .holds(a("web", "192.0.2.2"), Some("east"))
+            .plan()
+            .units
+            .len()
+    };
     for (policy, expected) in [
         (ZonePolicy::Sync, (1, 1, 1, 1)),
         (ZonePolicy::UpsertOnly, (1, 1, 0, 1)),
         (ZonePolicy::CreateOnly, (1, 0, 0, 0)),
         (ZonePolicy::Observe, (0, 0, 0, 0)),
     ] {
-        assert_eq!((create(policy), update(policy), delete(policy), switch(policy)), expected, "{policy}");
+        assert_eq!(
+            (create(policy), update(policy), delete(policy), switch(policy)),
+            expected,
+            "{policy}"
+        );
     }
 }
 
@@ -297,7 +348,10 @@ fn an_alias_waits_for_its_target() {
         alias.properties.insert("alias".into(), "true".into());
         alias
     };
-    assert!(matches!(reasons(&Scene::default().wants(alias("later.example.com")).plan())[..], [BlockReason::AliasTarget(_), ..]));
+    assert!(matches!(
+        reasons(&Scene::default().wants(alias("later.example.com")).plan())[..],
+        [BlockReason::AliasTarget(_), ..]
+    ));
     assert_eq!(Scene::default().wants(alias("there.example.com")).plan().units.len(), 2);
 }
 
@@ -305,13 +359,20 @@ fn an_alias_waits_for_its_target() {
 fn the_root_ns_and_soa_are_never_ours() {
     let zone = zone_context();
     for rtype in [RecordType::Ns, RecordType::Soa] {
-        assert!(is_protected(&zone.apex, &RecordKey { name: zone.apex.clone(), rtype, set_identifier: None }));
+        assert!(is_protected(
+            &zone.apex,
+            &RecordKey { name: zone.apex.clone(), rtype, set_identifier: None }
+        ));
     }
-    assert!(!is_protected(&zone.apex, &RecordKey { name: name("sub.example.com"), rtype: RecordType::Ns, set_identifier: None }));
+    assert!(!is_protected(
+        &zone.apex,
+        &RecordKey { name: name("sub.example.com"), rtype: RecordType::Ns, set_identifier: None }
+    ));
 }
 
 fn any_endpoint() -> impl Strategy<Value = Endpoint> {
-    let plain = (0..3u8, 0..4u8).prop_map(|(object, host)| a(&format!("a{object}"), &format!("192.0.2.{host}")));
+    let plain = (0..3u8, 0..4u8)
+        .prop_map(|(object, host)| a(&format!("a{object}"), &format!("192.0.2.{host}")));
     let text = (0..3u8).prop_map(|n| endpoint("txt", NAME, "TXT", &[&format!("t{n}")]));
     let cname = (0..2u8).prop_map(|n| cname(&format!("c{n}.example.net")));
     let balancer = Just(cname_to_balancer());
@@ -361,6 +422,10 @@ fn a_deletion_names_the_owners_endpoints_that_are_gone_and_not_those_that_only_w
     let mut scene = Scene::default().holds(made.clone(), Some("east"));
     scene.departed = vec![(cluster("west"), waited.key), (cluster("east"), made.key.clone())];
     let plan = scene.plan();
-    let causes: Vec<&Cause> = plan.units.iter().flat_map(|unit| &unit.changes).map(|change| &change.cause).collect();
-    assert_eq!(causes, [&Cause { motive: Motive::Withdrawn, cluster: cluster("east"), endpoints: vec![made.key] }]);
+    let causes: Vec<&Cause> =
+        plan.units.iter().flat_map(|unit| &unit.changes).map(|change| &change.cause).collect();
+    assert_eq!(
+        causes,
+        [&Cause { motive: Motive::Withdrawn, cluster: cluster("east"), endpoints: vec![made.key] }]
+    );
 }

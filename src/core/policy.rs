@@ -9,7 +9,9 @@ use super::ids::ZoneId;
 use super::name::{DnsName, NameError};
 
 /// What Zonefold may do in a zone.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum ZonePolicy {
     /// Create, change and delete record sets of its own.
@@ -57,7 +59,9 @@ impl fmt::Display for ZonePolicy {
 }
 
 /// What becomes of a record set of ours that somebody else has changed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum DriftPolicy {
     /// It is put back.
@@ -88,7 +92,9 @@ impl fmt::Display for DriftPolicy {
 }
 
 /// Who can resolve the names of a zone.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Visibility {
     /// Everybody.
@@ -194,7 +200,13 @@ pub struct ZoneSelector {
 
 impl ZoneSelector {
     /// Whether a zone fits.
-    pub fn matches(&self, name: &DnsName, id: &ZoneId, private: bool, tags: &BTreeMap<String, String>) -> bool {
+    pub fn matches(
+        &self,
+        name: &DnsName,
+        id: &ZoneId,
+        private: bool,
+        tags: &BTreeMap<String, String>,
+    ) -> bool {
         self.name.as_ref().is_none_or(|pattern| pattern.matches(name))
             && self.id.as_ref().is_none_or(|wanted| wanted == id)
             && self.visibility.is_none_or(|visibility| visibility == Visibility::of(private))
@@ -235,7 +247,10 @@ pub fn settings_of<'a>(
     private: bool,
     tags: &BTreeMap<String, String>,
 ) -> Option<&'a ZoneSettings> {
-    rules.iter().find(|rule| rule.selector.matches(name, id, private, tags)).map(|rule| &rule.settings)
+    rules
+        .iter()
+        .find(|rule| rule.selector.matches(name, id, private, tags))
+        .map(|rule| &rule.settings)
 }
 
 /// Whether any rule asks for tags, which cost calls to list.
@@ -291,20 +306,37 @@ mod tests {
         let right = tags(&[("team", "dns"), ("other", "x")]);
         assert!(selector.matches(&name("example.com"), &zone_id(), false, &right));
         assert!(!selector.matches(&name("example.org"), &zone_id(), false, &right));
-        assert!(!selector.matches(&name("example.com"), &ZoneId::parse("Z2").unwrap(), false, &right));
+        assert!(!selector.matches(
+            &name("example.com"),
+            &ZoneId::parse("Z2").unwrap(),
+            false,
+            &right
+        ));
         assert!(!selector.matches(&name("example.com"), &zone_id(), true, &right));
-        assert!(!selector.matches(&name("example.com"), &zone_id(), false, &tags(&[("team", "web")])));
+        assert!(!selector.matches(
+            &name("example.com"),
+            &zone_id(),
+            false,
+            &tags(&[("team", "web")])
+        ));
         assert!(!selector.matches(&name("example.com"), &zone_id(), false, &tags(&[])));
     }
 
     #[test]
     fn the_first_rule_that_fits_decides() {
         let rule = |pattern: &str, policy| ZoneRule {
-            selector: ZoneSelector { name: Some(ZonePattern::parse(pattern).unwrap()), ..ZoneSelector::default() },
+            selector: ZoneSelector {
+                name: Some(ZonePattern::parse(pattern).unwrap()),
+                ..ZoneSelector::default()
+            },
             settings: ZoneSettings { policy, drift: DriftPolicy::Repair, default_ttl_secs: 300 },
         };
-        let rules = [rule("a.example.com", ZonePolicy::Sync), rule("*.example.com", ZonePolicy::Observe)];
-        let policy = |zone: &str| settings_of(&rules, &name(zone), &zone_id(), false, &tags(&[])).map(|found| found.policy);
+        let rules =
+            [rule("a.example.com", ZonePolicy::Sync), rule("*.example.com", ZonePolicy::Observe)];
+        let policy = |zone: &str| {
+            settings_of(&rules, &name(zone), &zone_id(), false, &tags(&[]))
+                .map(|found| found.policy)
+        };
         assert_eq!(policy("a.example.com"), Some(ZonePolicy::Sync));
         assert_eq!(policy("b.example.com"), Some(ZonePolicy::Observe));
         assert_eq!(policy("example.org"), None);
@@ -313,7 +345,9 @@ mod tests {
 
     #[test]
     fn each_policy_allows_less_than_the_one_before() {
-        let allowed = |policy: ZonePolicy| (policy.allows_create(), policy.allows_update(), policy.allows_delete());
+        let allowed = |policy: ZonePolicy| {
+            (policy.allows_create(), policy.allows_update(), policy.allows_delete())
+        };
         assert_eq!(allowed(ZonePolicy::Sync), (true, true, true));
         assert_eq!(allowed(ZonePolicy::UpsertOnly), (true, true, false));
         assert_eq!(allowed(ZonePolicy::CreateOnly), (true, false, false));

@@ -308,7 +308,10 @@ impl RecordSet {
             RoutingPolicy::Geoproximity(place) => raw.geoproximity = Some(place.clone()),
             RoutingPolicy::Multivalue => raw.multivalue_answer = Some(true),
             RoutingPolicy::Cidr { collection_id, location_name } => {
-                raw.cidr = Some(RawCidr { collection_id: collection_id.clone(), location_name: location_name.clone() });
+                raw.cidr = Some(RawCidr {
+                    collection_id: collection_id.clone(),
+                    location_name: location_name.clone(),
+                });
             }
         }
         match &self.data {
@@ -436,7 +439,8 @@ impl RawRecordSet {
     pub fn key(&self) -> Result<RecordKey, RecordError> {
         Ok(RecordKey {
             name: DnsName::parse(&self.name)?,
-            rtype: RecordType::parse(&self.rtype).ok_or_else(|| RecordError::UnknownType(self.rtype.to_string()))?,
+            rtype: RecordType::parse(&self.rtype)
+                .ok_or_else(|| RecordError::UnknownType(self.rtype.to_string()))?,
             set_identifier: self.set_identifier.clone(),
         })
     }
@@ -451,15 +455,23 @@ impl RawRecordSet {
         let policy = self.policy()?;
         let data = match &self.alias {
             Some(alias) => RecordData::Alias(AliasTarget {
-                zone_id: ZoneId::from_wire(&alias.zone_id).map_err(|e| RecordError::Shape(e.to_string()))?,
+                zone_id: ZoneId::from_wire(&alias.zone_id)
+                    .map_err(|e| RecordError::Shape(e.to_string()))?,
                 name: DnsName::parse(&alias.name)?,
                 evaluate_target_health: alias.evaluate_target_health,
             }),
             None => {
-                let ttl_secs = self.ttl_secs.and_then(|ttl| u32::try_from(ttl).ok()).ok_or_else(|| {
-                    RecordError::Shape("the record set has neither an alias target nor a time to live".to_owned())
-                })?;
-                RecordData::Values { ttl_secs, values: rdata::canonical_values(key.rtype, &self.values)? }
+                let ttl_secs =
+                    self.ttl_secs.and_then(|ttl| u32::try_from(ttl).ok()).ok_or_else(|| {
+                        RecordError::Shape(
+                            "the record set has neither an alias target nor a time to live"
+                                .to_owned(),
+                        )
+                    })?;
+                RecordData::Values {
+                    ttl_secs,
+                    values: rdata::canonical_values(key.rtype, &self.values)?,
+                }
             }
         };
         Ok(RecordSet { key, policy, data, health_check_id: self.health_check_id.clone() })
@@ -468,8 +480,9 @@ impl RawRecordSet {
     fn policy(&self) -> Result<RoutingPolicy, RecordError> {
         let mut found = Vec::new();
         if let Some(weight) = self.weight {
-            let weight =
-                u8::try_from(weight).map_err(|_| RecordError::Shape(format!("the weight {weight} is not one of 0 to 255")))?;
+            let weight = u8::try_from(weight).map_err(|_| {
+                RecordError::Shape(format!("the weight {weight} is not one of 0 to 255"))
+            })?;
             found.push(RoutingPolicy::Weighted(weight));
         }
         if let Some(region) = &self.region {
@@ -482,7 +495,9 @@ impl RawRecordSet {
             Some("PRIMARY") => found.push(RoutingPolicy::Failover(FailoverRole::Primary)),
             Some("SECONDARY") => found.push(RoutingPolicy::Failover(FailoverRole::Secondary)),
             Some(other) => {
-                return Err(RecordError::Shape(format!("the failover role {other:?} is neither PRIMARY nor SECONDARY")));
+                return Err(RecordError::Shape(format!(
+                    "the failover role {other:?} is neither PRIMARY nor SECONDARY"
+                )));
             }
             None => {}
         }

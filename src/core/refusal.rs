@@ -78,14 +78,26 @@ pub fn culprits_of(message: &str, changes: &[WireChange]) -> Vec<Culprit> {
 /// The texts of a record set that its author chooses freely. Names and types are canonical, and reading stops where a value is
 /// repeated.
 fn chosen_texts(set: &RawRecordSet) -> impl Iterator<Item = &str> {
-    let geolocation =
-        set.geolocation.iter().flat_map(|place| [&place.continent_code, &place.country_code, &place.subdivision_code]);
-    let geoproximity = set.geoproximity.iter().flat_map(|place| [&place.aws_region, &place.local_zone_group]);
-    let coordinates =
-        set.geoproximity.iter().flat_map(|place| &place.coordinates).flat_map(|(latitude, longitude)| [latitude, longitude]);
+    let geolocation = set
+        .geolocation
+        .iter()
+        .flat_map(|place| [&place.continent_code, &place.country_code, &place.subdivision_code]);
+    let geoproximity =
+        set.geoproximity.iter().flat_map(|place| [&place.aws_region, &place.local_zone_group]);
+    let coordinates = set
+        .geoproximity
+        .iter()
+        .flat_map(|place| &place.coordinates)
+        .flat_map(|(latitude, longitude)| [latitude, longitude]);
     let cidr = set.cidr.iter().flat_map(|cidr| [&cidr.collection_id, &cidr.location_name]);
     let single = [&set.set_identifier, &set.region, &set.health_check_id].into_iter();
-    single.chain(geolocation).chain(geoproximity).flatten().chain(coordinates).chain(cidr).map(|text| text.as_str())
+    single
+        .chain(geolocation)
+        .chain(geoproximity)
+        .flatten()
+        .chain(coordinates)
+        .chain(cidr)
+        .map(|text| text.as_str())
 }
 
 fn could_forge(text: &str) -> bool {
@@ -94,7 +106,8 @@ fn could_forge(text: &str) -> bool {
 
 /// The culprits that a message names, in its order. An empty message has none.
 pub fn culprits(message: &str) -> Vec<Culprit> {
-    let listed = message.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(message);
+    let listed =
+        message.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(message);
     let mut found = Vec::new();
     let mut rest = listed.trim();
     while !rest.is_empty() {
@@ -112,18 +125,29 @@ pub fn culprits(message: &str) -> Vec<Culprit> {
 
 /// Where the next sentence begins, the comma before it included.
 fn next_sentence(text: &str) -> Option<usize> {
-    text.match_indices(", ")
-        .map(|(at, _)| at)
-        .find(|at| text.get(at + 2..).is_some_and(|rest| OPENINGS.iter().any(|opening| rest.starts_with(opening))))
+    text.match_indices(", ").map(|(at, _)| at).find(|at| {
+        text.get(at + 2..)
+            .is_some_and(|rest| OPENINGS.iter().any(|opening| rest.starts_with(opening)))
+    })
 }
 
 fn nameless(text: &str) -> Culprit {
-    Culprit { name: None, rtype: None, set_identifier: None, kind: kind_by_word(text), text: text.to_owned() }
+    Culprit {
+        name: None,
+        rtype: None,
+        set_identifier: None,
+        kind: kind_by_word(text),
+        text: text.to_owned(),
+    }
 }
 
 /// The wording of a protection is not known; that it is one, it will say.
 fn kind_by_word(text: &str) -> CulpritKind {
-    if text.to_ascii_lowercase().contains("protect") { CulpritKind::Protected } else { CulpritKind::Other }
+    if text.to_ascii_lowercase().contains("protect") {
+        CulpritKind::Protected
+    } else {
+        CulpritKind::Other
+    }
 }
 
 fn read_sentence(text: &str) -> Option<Culprit> {
@@ -137,7 +161,13 @@ fn read_sentence(text: &str) -> Option<Culprit> {
         .or_else(|| read_rule(text))
 }
 
-fn culprit(text: &str, name: &str, rtype: Option<&str>, set_identifier: Option<&str>, kind: CulpritKind) -> Culprit {
+fn culprit(
+    text: &str,
+    name: &str,
+    rtype: Option<&str>,
+    set_identifier: Option<&str>,
+    kind: CulpritKind,
+) -> Culprit {
     Culprit {
         name: DnsName::parse(name).ok(),
         rtype: rtype.and_then(RecordType::parse),
@@ -175,7 +205,13 @@ fn read_alias(text: &str) -> Option<Culprit> {
     let (_, rest) = rest.split_once(", type ")?;
     let (rtype, _) = rest.split_once(" in zone ")?;
     let rtype = RecordType::parse(rtype);
-    Some(Culprit { name: None, rtype, set_identifier: None, kind: CulpritKind::Other, text: text.to_owned() })
+    Some(Culprit {
+        name: None,
+        rtype,
+        set_identifier: None,
+        kind: CulpritKind::Other,
+        text: text.to_owned(),
+    })
 }
 
 /// `RRSet of type … with DNS name … is not permitted …`
@@ -183,7 +219,8 @@ fn read_set_of_type(text: &str) -> Option<Culprit> {
     let rest = text.strip_prefix("RRSet of type ")?;
     let (rtype, rest) = rest.split_once(" with DNS name ")?;
     let (name, why) = rest.split_once(" is not permitted")?;
-    let conflict = why.contains("conflicts with other records") || why.contains("because a conflicting RRSet");
+    let conflict =
+        why.contains("conflicts with other records") || why.contains("because a conflicting RRSet");
     let kind = if conflict { CulpritKind::CnameConflict } else { kind_by_word(why) };
     Some(culprit(text, name, Some(rtype), None, kind))
 }
@@ -192,17 +229,22 @@ fn read_set_of_type(text: &str) -> Option<Culprit> {
 fn read_set(text: &str) -> Option<Culprit> {
     let rest = text.strip_prefix("RRSet with DNS name ")?;
     // A name holds no space, so this is no part of a set identifier.
-    if let Some((name, why)) = rest.split_once(" is not permitted").filter(|(name, _)| !name.contains(' ')) {
+    if let Some((name, why)) =
+        rest.split_once(" is not permitted").filter(|(name, _)| !name.contains(' '))
+    {
         return Some(culprit(text, name, None, None, kind_by_word(why)));
     }
     let (subject, why) = rest.rsplit_once(" cannot be created")?;
-    let (name, subject) = subject.split_once(", type ").or_else(|| subject.split_once(" and type "))?;
+    let (name, subject) =
+        subject.split_once(", type ").or_else(|| subject.split_once(" and type "))?;
     let (rtype, set_identifier) = match subject.split_once(", SetIdentifier ") {
         Some((rtype, set_identifier)) => (rtype, Some(set_identifier)),
         None => (subject, None),
     };
     let set_identifier = set_identifier.map(|identifier| {
-        let identifier = identifier.rsplit_once(", and Region Name=").map_or(identifier, |(identifier, _)| identifier);
+        let identifier = identifier
+            .rsplit_once(", and Region Name=")
+            .map_or(identifier, |(identifier, _)| identifier);
         identifier.strip_prefix('"').and_then(|inner| inner.strip_suffix('"')).unwrap_or(identifier)
     });
     Some(culprit(text, name, Some(rtype), set_identifier, kind_by_word(why)))
@@ -210,8 +252,11 @@ fn read_set(text: &str) -> Option<Culprit> {
 
 /// `The request contains an invalid set of changes for a resource record set 'A www.example.com.'`
 fn read_invalid_set_of_changes(text: &str) -> Option<Culprit> {
-    let rest = text.strip_prefix("The request contains an invalid set of changes for a resource record set '")?;
-    let (rtype, name) = rest.trim_end_matches('.').strip_suffix('\'').unwrap_or(rest).split_once(' ')?;
+    let rest = text.strip_prefix(
+        "The request contains an invalid set of changes for a resource record set '",
+    )?;
+    let (rtype, name) =
+        rest.trim_end_matches('.').strip_suffix('\'').unwrap_or(rest).split_once(' ')?;
     Some(culprit(text, name, Some(rtype), None, CulpritKind::Other))
 }
 
@@ -224,8 +269,16 @@ fn read_limit(text: &str) -> Option<Culprit> {
     {
         return Some(culprit(text, name, Some(rtype), None, CulpritKind::Limit));
     }
-    let limit = ["Exceeded limit ", "Number of records limit ", "RDATA character limit ", "Cannot have more than "];
-    limit.iter().any(|opening| text.starts_with(opening)).then(|| Culprit { kind: CulpritKind::Limit, ..nameless(text) })
+    let limit = [
+        "Exceeded limit ",
+        "Number of records limit ",
+        "RDATA character limit ",
+        "Cannot have more than ",
+    ];
+    limit
+        .iter()
+        .any(|opening| text.starts_with(opening))
+        .then(|| Culprit { kind: CulpritKind::Limit, ..nameless(text) })
 }
 
 /// `Invalid request: … in Change with [Action=…, Name=…, Type=…, SetIdentifier=…]`
@@ -235,7 +288,13 @@ fn read_invalid_request(text: &str) -> Option<Culprit> {
     let (_, change) = change.split_once(", Name=")?;
     let (name, change) = change.split_once(", Type=")?;
     let (rtype, set_identifier) = change.strip_suffix(']')?.split_once(", SetIdentifier=")?;
-    Some(culprit(text, name, Some(rtype), (set_identifier != "null").then_some(set_identifier), CulpritKind::Other))
+    Some(culprit(
+        text,
+        name,
+        Some(rtype),
+        (set_identifier != "null").then_some(set_identifier),
+        CulpritKind::Other,
+    ))
 }
 
 /// Sentences that name nothing and repeat nothing.
@@ -346,7 +405,10 @@ mod tests {
              Number of records limit of 1000 exceeded.]",
         );
         let kinds: Vec<_> = found.iter().map(|culprit| culprit.kind).collect();
-        assert_eq!(kinds, [CulpritKind::Exists, CulpritKind::NotFound, CulpritKind::Other, CulpritKind::Limit]);
+        assert_eq!(
+            kinds,
+            [CulpritKind::Exists, CulpritKind::NotFound, CulpritKind::Other, CulpritKind::Limit]
+        );
         assert_eq!(found[1].name, name("*.example.com"));
         assert_eq!(found[1].set_identifier.as_deref(), Some("x, y"));
         assert_eq!(found[2].name, name("b.example.org"));
@@ -361,7 +423,8 @@ mod tests {
     }
 
     fn change(set_identifier: &str) -> WireChange {
-        let set = RawRecordSet { set_identifier: Some(set_identifier.into()), ..RawRecordSet::default() };
+        let set =
+            RawRecordSet { set_identifier: Some(set_identifier.into()), ..RawRecordSet::default() };
         WireChange { action: crate::core::change::Action::Create, set }
     }
 
@@ -375,7 +438,10 @@ mod tests {
         );
         let found = culprits_of(&message, &[change("east"), change(forged)]);
         assert_eq!((found.len(), &found[0].name, found[0].kind), (1, &None, CulpritKind::Other));
-        assert_eq!(culprits_of(&captured_text("create-exists"), &[change("east")]), captured("create-exists"));
+        assert_eq!(
+            culprits_of(&captured_text("create-exists"), &[change("east")]),
+            captured("create-exists")
+        );
     }
 
     #[test]
@@ -391,7 +457,8 @@ mod tests {
     fn an_unknown_sentence_is_a_culprit_without_a_name_and_a_protection_is_recognised() {
         let found = culprits("[Something new about www.example.com.]");
         assert_eq!((found.len(), found[0].kind, &found[0].name), (1, CulpritKind::Other, &None));
-        let found = culprits("[Resource record set www.example.com. A is protected: ask the network team]");
+        let found =
+            culprits("[Resource record set www.example.com. A is protected: ask the network team]");
         assert_eq!(found[0].kind, CulpritKind::Protected);
         assert!(culprits("").is_empty() && culprits("[]").is_empty());
     }

@@ -93,7 +93,8 @@ impl ZoneTable {
         }
         let mut apex = Some(request.name.clone());
         while let Some(name) = apex {
-            let here: Vec<&ZoneFacts> = self.at(&name).filter(|facts| facts.visible && self.fits(facts, request)).collect();
+            let here: Vec<&ZoneFacts> =
+                self.at(&name).filter(|facts| facts.visible && self.fits(facts, request)).collect();
             match here.as_slice() {
                 [] => apex = name.parent(),
                 [one] => return Ok(place(one)),
@@ -108,7 +109,9 @@ impl ZoneTable {
     }
 
     fn fits(&self, facts: &ZoneFacts, request: &RouteRequest<'_>) -> bool {
-        facts.environment == *request.environment && facts.visibility == request.visibility && request.name.is_in(&facts.name)
+        facts.environment == *request.environment
+            && facts.visibility == request.visibility
+            && request.name.is_in(&facts.name)
     }
 
     fn route_pinned(&self, pin: &ZoneId, request: &RouteRequest<'_>) -> Result<Placement, Verdict> {
@@ -133,10 +136,11 @@ impl ZoneTable {
 
     /// Names the nearest zones: those that share the most labels, and those that would fit but for the environment.
     fn no_zone(&self, request: &RouteRequest<'_>) -> Verdict {
-        let holding: Vec<String> = std::iter::successors(Some(request.name.clone()), DnsName::parent)
-            .flat_map(|name| self.at(&name).map(describe).collect::<Vec<_>>())
-            .take(3)
-            .collect();
+        let holding: Vec<String> =
+            std::iter::successors(Some(request.name.clone()), DnsName::parent)
+                .flat_map(|name| self.at(&name).map(describe).collect::<Vec<_>>())
+                .take(3)
+                .collect();
         if !holding.is_empty() {
             return Verdict::waiting(
                 Reason::NoZone,
@@ -157,9 +161,13 @@ impl ZoneTable {
             .map(|facts| (facts.name.shared_labels(request.name), facts))
             .collect();
         near.sort_by(|(a, x), (b, y)| b.cmp(a).then_with(|| x.name.cmp(&y.name)));
-        let nearest: Vec<String> = near.iter().take(3).map(|(_, facts)| facts.name.to_string()).collect();
-        let nearest =
-            if nearest.is_empty() { "it has none".to_owned() } else { format!("the nearest are {}", nearest.join(", ")) };
+        let nearest: Vec<String> =
+            near.iter().take(3).map(|(_, facts)| facts.name.to_string()).collect();
+        let nearest = if nearest.is_empty() {
+            "it has none".to_owned()
+        } else {
+            format!("the nearest are {}", nearest.join(", "))
+        };
         Verdict::waiting(
             Reason::NoZone,
             format!(
@@ -177,7 +185,10 @@ fn place(facts: &ZoneFacts) -> Placement {
 
 fn describe(facts: &ZoneFacts) -> String {
     let gone = if facts.visible { "" } else { ", no longer visible" };
-    format!("{} ({} {}, environment {}{gone})", facts.name, facts.visibility, facts.zone, facts.environment)
+    format!(
+        "{} ({} {}, environment {}{gone})",
+        facts.name, facts.visibility, facts.zone, facts.environment
+    )
 }
 
 fn zone_gone(facts: &ZoneFacts) -> Verdict {
@@ -192,10 +203,15 @@ fn zone_gone(facts: &ZoneFacts) -> Verdict {
 }
 
 fn ambiguous(name: &DnsName, zones: &[&ZoneFacts]) -> Verdict {
-    let ids: Vec<String> = zones.iter().map(|facts| format!("{} in {}", facts.zone, facts.account)).collect();
+    let ids: Vec<String> =
+        zones.iter().map(|facts| format!("{} in {}", facts.zone, facts.account)).collect();
     Verdict::waiting(
         Reason::AmbiguousZone,
-        format!("{} zones are named {name}: {}. Name one with the annotation aws-hosted-zone-id", zones.len(), ids.join(", ")),
+        format!(
+            "{} zones are named {name}: {}. Name one with the annotation aws-hosted-zone-id",
+            zones.len(),
+            ids.join(", ")
+        ),
         None,
     )
 }
@@ -223,9 +239,12 @@ mod tests {
     }
 
     fn route(table: &ZoneTable, name: &str, current: Option<&str>) -> Result<String, Verdict> {
-        let current = current
-            .map(|zone| Placement { account: AccountId::parse("111111111111").unwrap(), zone: ZoneId::parse(zone).unwrap() });
-        let (environment, name) = (EnvironmentId::parse("dev").unwrap(), DnsName::parse(name).unwrap());
+        let current = current.map(|zone| Placement {
+            account: AccountId::parse("111111111111").unwrap(),
+            zone: ZoneId::parse(zone).unwrap(),
+        });
+        let (environment, name) =
+            (EnvironmentId::parse("dev").unwrap(), DnsName::parse(name).unwrap());
         let request = RouteRequest {
             environment: &environment,
             name: &name,
@@ -250,7 +269,8 @@ mod tests {
 
     #[test]
     fn a_placement_is_kept_when_a_closer_zone_appears() {
-        let table = table(&[facts("Z1", "example.com", "dev"), facts("Z2", "dev.example.com", "dev")]);
+        let table =
+            table(&[facts("Z1", "example.com", "dev"), facts("Z2", "dev.example.com", "dev")]);
         assert_eq!(route(&table, "a.dev.example.com", Some("Z1")).unwrap(), "Z1");
     }
 
@@ -262,12 +282,19 @@ mod tests {
         let verdict = route(&table, "a.dev.example.com", Some("Z2")).unwrap_err();
         assert_eq!((verdict.state, verdict.reason), (VerdictState::Waiting, Reason::ZoneGone));
         assert!(verdict.placement.is_some());
-        assert_eq!(route(&table, "b.dev.example.com", None).unwrap(), "Z1", "nothing new goes there");
+        assert_eq!(
+            route(&table, "b.dev.example.com", None).unwrap(),
+            "Z1",
+            "nothing new goes there"
+        );
     }
 
     #[test]
     fn no_zone_names_the_nearest_and_the_other_environment() {
-        let table = table(&[facts("Z1", "dev.example.com", "dev"), facts("Z2", "prod.example.com", "prod")]);
+        let table = table(&[
+            facts("Z1", "dev.example.com", "dev"),
+            facts("Z2", "prod.example.com", "prod"),
+        ]);
         let nearest = route(&table, "a.stage.example.com", None).unwrap_err();
         assert!(nearest.message.contains("the nearest are dev.example.com"), "{}", nearest.message);
         let other = route(&table, "a.prod.example.com", None).unwrap_err();

@@ -58,7 +58,10 @@ mod tests {
     #[test]
     fn the_hash_of_a_known_status_never_changes() {
         // Agents of another version compute the same.
-        assert_eq!(BASE.hash().to_string(), "dc088a889f263499724ef9bde96888118fbafbe0b8860afabb95cb813df1530d");
+        assert_eq!(
+            BASE.hash().to_string(),
+            "dc088a889f263499724ef9bde96888118fbafbe0b8860afabb95cb813df1530d"
+        );
     }
 
     #[test]
@@ -74,7 +77,8 @@ mod tests {
             StatusContent { account: "", ..BASE },
             StatusContent { zone: "", ..BASE },
         ];
-        let hashes: std::collections::BTreeSet<Version> = others.iter().map(StatusContent::hash).collect();
+        let hashes: std::collections::BTreeSet<Version> =
+            others.iter().map(StatusContent::hash).collect();
         assert_eq!(hashes.len(), others.len());
     }
 }

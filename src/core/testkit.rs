@@ -24,7 +24,10 @@ pub fn cluster(text: &str) -> ClusterId {
 /// The zone `Z1`, `example.com`, of the account 111111111111.
 pub fn zone_context() -> ZoneContext {
     ZoneContext {
-        placement: Placement { account: AccountId::parse("111111111111").unwrap(), zone: ZoneId::parse("Z1").unwrap() },
+        placement: Placement {
+            account: AccountId::parse("111111111111").unwrap(),
+            zone: ZoneId::parse("Z1").unwrap(),
+        },
         apex: name("example.com"),
         default_ttl_secs: 300,
     }

@@ -6,7 +6,8 @@ use std::net::IpAddr;
 /// Whether the host of a URL is this machine: what goes there in plain text crosses no network.
 pub fn is_loopback_host(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost") || address.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+    host.eq_ignore_ascii_case("localhost")
+        || address.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 /// What happened. Errors wrap each other: the outer ones say where, and the last one what the system said.
@@ -27,7 +28,9 @@ mod tests {
         for host in ["localhost", "LocalHost", "127.0.0.1", "127.9.9.9", "[::1]", "::1"] {
             assert!(is_loopback_host(host), "{host}");
         }
-        for host in ["", "localhost.example.com", "10.0.0.1", "0.0.0.0", "[::]", "127.0.0.1.example.com"] {
+        for host in
+            ["", "localhost.example.com", "10.0.0.1", "0.0.0.0", "[::]", "127.0.0.1.example.com"]
+        {
             assert!(!is_loopback_host(host), "{host}");
         }
     }

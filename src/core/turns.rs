@@ -80,7 +80,8 @@ mod tests {
         (0..1_000).for_each(|item| turns.push("loud", item));
         (0..10).for_each(|_| assert!(turns.take().is_some()));
         turns.push("quiet", 7);
-        let next: Vec<&str> = std::iter::from_fn(|| turns.take()).map(|(flow, _)| flow).take(3).collect();
+        let next: Vec<&str> =
+            std::iter::from_fn(|| turns.take()).map(|(flow, _)| flow).take(3).collect();
         assert_eq!(next, ["noisy", "loud", "quiet"]);
     }
 

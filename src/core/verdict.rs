@@ -103,7 +103,12 @@ pub struct Placement {
 impl Verdict {
     /// Accepted at a placement.
     pub fn accepted(placement: Placement) -> Self {
-        Self { state: VerdictState::Accepted, reason: Reason::Accepted, message: String::new(), placement: Some(placement) }
+        Self {
+            state: VerdictState::Accepted,
+            reason: Reason::Accepted,
+            message: String::new(),
+            placement: Some(placement),
+        }
     }
 
     /// Rejected: it has to be written differently.
@@ -112,7 +117,11 @@ impl Verdict {
     }
 
     /// Waiting for something else to change.
-    pub fn waiting(reason: Reason, message: impl Into<String>, placement: Option<Placement>) -> Self {
+    pub fn waiting(
+        reason: Reason,
+        message: impl Into<String>,
+        placement: Option<Placement>,
+    ) -> Self {
         Self { state: VerdictState::Waiting, reason, message: message.into(), placement }
     }
 }

@@ -11,7 +11,8 @@ use super::name::DnsName;
 use super::policy::Visibility;
 use super::rdata;
 use super::record::{
-    AliasTarget, FailoverRole, GeoLocation, GeoProximity, RecordData, RecordKey, RecordSet, RecordType, RoutingPolicy,
+    AliasTarget, FailoverRole, GeoLocation, GeoProximity, RecordData, RecordKey, RecordSet,
+    RecordType, RoutingPolicy,
 };
 use super::verdict::{Reason, Verdict};
 
@@ -65,17 +66,24 @@ impl Wish {
         self.types
             .iter()
             .map(|rtype| RecordSet {
-                key: RecordKey { name: self.name.clone(), rtype: *rtype, set_identifier: self.set_identifier.clone() },
+                key: RecordKey {
+                    name: self.name.clone(),
+                    rtype: *rtype,
+                    set_identifier: self.set_identifier.clone(),
+                },
                 policy: self.policy.clone(),
                 data: match &self.answer {
-                    Answer::Values(values) => {
-                        RecordData::Values { ttl_secs: self.ttl_secs.unwrap_or(default_ttl_secs), values: values.clone() }
+                    Answer::Values(values) => RecordData::Values {
+                        ttl_secs: self.ttl_secs.unwrap_or(default_ttl_secs),
+                        values: values.clone(),
+                    },
+                    Answer::Alias { zone: target_zone, target, evaluate_target_health } => {
+                        RecordData::Alias(AliasTarget {
+                            zone_id: target_zone.clone().unwrap_or_else(|| zone.clone()),
+                            name: target.clone(),
+                            evaluate_target_health: *evaluate_target_health,
+                        })
                     }
-                    Answer::Alias { zone: target_zone, target, evaluate_target_health } => RecordData::Alias(AliasTarget {
-                        zone_id: target_zone.clone().unwrap_or_else(|| zone.clone()),
-                        name: target.clone(),
-                        evaluate_target_health: *evaluate_target_health,
-                    }),
                 },
                 health_check_id: self.health_check_id.clone(),
             })
@@ -103,12 +111,15 @@ pub fn reachable_types(endpoint: &Endpoint) -> Vec<RecordType> {
 /// # Errors
 /// The verdict that rejects it: what is wrong, where, and what to do.
 pub fn interpret(endpoint: &Endpoint) -> Result<Wish, Verdict> {
-    let name = DnsName::parse(&endpoint.key.dns_name).map_err(|e| Verdict::rejected(Reason::InvalidName, e.to_string()))?;
+    let name = DnsName::parse(&endpoint.key.dns_name)
+        .map_err(|e| Verdict::rejected(Reason::InvalidName, e.to_string()))?;
     let rtype = record_type(endpoint)?;
     let ttl_secs = ttl(endpoint)?;
     let zone = property(endpoint, "hosted-zone-id")
         .map(|text| {
-            ZoneId::from_wire(text).map_err(|e| Verdict::rejected(Reason::InvalidRouting, format!("aws/hosted-zone-id: {e}")))
+            ZoneId::from_wire(text).map_err(|e| {
+                Verdict::rejected(Reason::InvalidRouting, format!("aws/hosted-zone-id: {e}"))
+            })
         })
         .transpose()?;
     let visibility = match endpoint.properties.get("zonefold/visibility").map(ArcStr::as_str) {
@@ -125,27 +136,47 @@ pub fn interpret(endpoint: &Endpoint) -> Result<Wish, Verdict> {
     let (types, answer) = answer(endpoint, rtype)?;
     let health_check_id = property(endpoint, "health-check-id").map(ArcStr::from);
     if health_check_id.as_ref().is_some_and(|id| id.is_empty() || id.len() > 64) {
-        return Err(Verdict::rejected(Reason::InvalidRouting, "aws/health-check-id takes 1 to 64 characters"));
+        return Err(Verdict::rejected(
+            Reason::InvalidRouting,
+            "aws/health-check-id takes 1 to 64 characters",
+        ));
     }
     let (set_identifier, policy) = routing(endpoint, rtype, &answer, health_check_id.is_some())?;
-    Ok(Wish { name, types, set_identifier, policy, ttl_secs, answer, health_check_id, zone, visibility })
+    Ok(Wish {
+        name,
+        types,
+        set_identifier,
+        policy,
+        ttl_secs,
+        answer,
+        health_check_id,
+        zone,
+        visibility,
+    })
 }
 
 /// A property under `aws/`, or under `webhook/`, which ExternalDNS leaves in place for webhook providers.
 fn property<'a>(endpoint: &'a Endpoint, name: &str) -> Option<&'a str> {
     // An endpoint has a handful of properties at most, and most have none.
     ["aws", "webhook"].iter().find_map(|family| {
-        let is_meant = |property: &ArcStr| property.strip_prefix(family).and_then(|rest| rest.strip_prefix('/')) == Some(name);
-        endpoint.properties.iter().find(|(property, _)| is_meant(property)).map(|(_, value)| value.as_str())
+        let is_meant = |property: &ArcStr| {
+            property.strip_prefix(family).and_then(|rest| rest.strip_prefix('/')) == Some(name)
+        };
+        endpoint
+            .properties
+            .iter()
+            .find(|(property, _)| is_meant(property))
+            .map(|(_, value)| value.as_str())
     })
 }
 
 fn record_type(endpoint: &Endpoint) -> Result<RecordType, Verdict> {
     let text = endpoint.key.record_type.as_str();
     match RecordType::parse(text) {
-        Some(RecordType::Soa) => {
-            Err(Verdict::rejected(Reason::InvalidType, "the SOA record set belongs to Route 53: remove the endpoint"))
-        }
+        Some(RecordType::Soa) => Err(Verdict::rejected(
+            Reason::InvalidType,
+            "the SOA record set belongs to Route 53: remove the endpoint",
+        )),
         Some(rtype) => Ok(rtype),
         None => Err(Verdict::rejected(
             Reason::InvalidType,
@@ -172,20 +203,29 @@ fn answer(endpoint: &Endpoint, rtype: RecordType) -> Result<(Vec<RecordType>, An
         return Ok(alias);
     }
     if endpoint.targets.is_empty() {
-        return Err(Verdict::rejected(Reason::InvalidTarget, "the endpoint has no target: give at least one"));
+        return Err(Verdict::rejected(
+            Reason::InvalidTarget,
+            "the endpoint has no target: give at least one",
+        ));
     }
     if endpoint.targets.len() > MAX_VALUES {
         return Err(Verdict::rejected(
             Reason::TooLarge,
-            format!("{} values are given and a record set takes {MAX_VALUES} at most: use fewer", endpoint.targets.len()),
+            format!(
+                "{} values are given and a record set takes {MAX_VALUES} at most: use fewer",
+                endpoint.targets.len()
+            ),
         ));
     }
-    let values =
-        rdata::canonical_values(rtype, &endpoint.targets).map_err(|e| Verdict::rejected(Reason::InvalidTarget, e.to_string()))?;
+    let values = rdata::canonical_values(rtype, &endpoint.targets)
+        .map_err(|e| Verdict::rejected(Reason::InvalidTarget, e.to_string()))?;
     if rtype == RecordType::Cname && values.len() != 1 {
         return Err(Verdict::rejected(
             Reason::InvalidTarget,
-            format!("a CNAME has one target and {} are given (RFC 1034 §3.6.2): leave one", values.len()),
+            format!(
+                "a CNAME has one target and {} are given (RFC 1034 §3.6.2): leave one",
+                values.len()
+            ),
         ));
     }
     Ok((vec![rtype], Answer::Values(values)))
@@ -193,7 +233,10 @@ fn answer(endpoint: &Endpoint, rtype: RecordType) -> Result<(Vec<RecordType>, An
 
 /// ExternalDNS makes an alias of a CNAME whose target AWS runs, as A and AAAA, unless `alias` says `false`; `alias: true`
 /// makes one of any name. `A` or `AAAA` in its place asks for that type alone.
-fn alias(endpoint: &Endpoint, rtype: RecordType) -> Result<Option<(Vec<RecordType>, Answer)>, Verdict> {
+fn alias(
+    endpoint: &Endpoint,
+    rtype: RecordType,
+) -> Result<Option<(Vec<RecordType>, Answer)>, Verdict> {
     let wanted = endpoint.properties.get("alias").map(|text| text.to_ascii_lowercase());
     let asked = matches!(wanted.as_deref(), Some("true" | "a" | "aaaa"));
     if !asked && rtype != RecordType::Cname {
@@ -204,26 +247,33 @@ fn alias(endpoint: &Endpoint, rtype: RecordType) -> Result<Option<(Vec<RecordTyp
     let known_zone = first.as_ref().and_then(canonical_zone);
     let applies = match rtype {
         RecordType::Cname => wanted.as_deref() != Some("false") && (asked || known_zone.is_some()),
-        RecordType::A | RecordType::Aaaa => asked && first.as_ref().is_some_and(|target| !is_address(target)),
+        RecordType::A | RecordType::Aaaa => {
+            asked && first.as_ref().is_some_and(|target| !is_address(target))
+        }
         _ => false,
     };
     if !applies {
         return Ok(None);
     }
     let Some(target) = first else {
-        return Err(Verdict::rejected(Reason::InvalidTarget, "an alias needs a name as its target"));
+        return Err(Verdict::rejected(
+            Reason::InvalidTarget,
+            "an alias needs a name as its target",
+        ));
     };
     if endpoint.targets.len() != 1 {
         return Err(Verdict::rejected(
             Reason::InvalidTarget,
-            format!("an alias has one target and {} are given: leave one, or set alias to \"false\"", endpoint.targets.len()),
+            format!(
+                "an alias has one target and {} are given: leave one, or set alias to \"false\"",
+                endpoint.targets.len()
+            ),
         ));
     }
     let zone = match property(endpoint, "target-hosted-zone") {
-        Some(text) => Some(
-            ZoneId::from_wire(text)
-                .map_err(|e| Verdict::rejected(Reason::InvalidRouting, format!("aws/target-hosted-zone: {e}")))?,
-        ),
+        Some(text) => Some(ZoneId::from_wire(text).map_err(|e| {
+            Verdict::rejected(Reason::InvalidRouting, format!("aws/target-hosted-zone: {e}"))
+        })?),
         None => known_zone,
     };
     let is_cloudfront = zone.as_ref().is_some_and(|zone| zone.as_str() == alias_zones::CLOUDFRONT);
@@ -260,8 +310,9 @@ fn routing(
 ) -> Result<(Option<ArcStr>, RoutingPolicy), Verdict> {
     let mut policies = Vec::new();
     if let Some(text) = property(endpoint, "weight") {
-        let weight =
-            text.parse::<u8>().map_err(|_| bad_routing(format!("aws/weight is {text:?}: write a whole number from 0 to 255")))?;
+        let weight = text.parse::<u8>().map_err(|_| {
+            bad_routing(format!("aws/weight is {text:?}: write a whole number from 0 to 255"))
+        })?;
         policies.push(("aws/weight", RoutingPolicy::Weighted(weight)));
     }
     if let Some(region) = property(endpoint, "region") {
@@ -271,14 +322,24 @@ fn routing(
         let role = match role.to_ascii_uppercase().as_str() {
             "PRIMARY" => FailoverRole::Primary,
             "SECONDARY" => FailoverRole::Secondary,
-            _ => return Err(bad_routing(format!("aws/failover is {role:?}: write PRIMARY or SECONDARY"))),
+            _ => {
+                return Err(bad_routing(format!(
+                    "aws/failover is {role:?}: write PRIMARY or SECONDARY"
+                )));
+            }
         };
         policies.push(("aws/failover", RoutingPolicy::Failover(role)));
     }
     match property(endpoint, "multi-value-answer") {
         None | Some("false") => {}
-        Some("true") | Some("") => policies.push(("aws/multi-value-answer", RoutingPolicy::Multivalue)),
-        Some(other) => return Err(bad_routing(format!("aws/multi-value-answer is {other:?}: write true or false"))),
+        Some("true") | Some("") => {
+            policies.push(("aws/multi-value-answer", RoutingPolicy::Multivalue))
+        }
+        Some(other) => {
+            return Err(bad_routing(format!(
+                "aws/multi-value-answer is {other:?}: write true or false"
+            )));
+        }
     }
     if let Some(place) = geolocation(endpoint)? {
         policies.push(("aws/geolocation-*", RoutingPolicy::Geolocation(place)));
@@ -286,15 +347,23 @@ fn routing(
     if let Some(place) = geoproximity(endpoint)? {
         policies.push(("aws/geoproximity-*", RoutingPolicy::Geoproximity(place)));
     }
-    if let (Some(collection), location) = (property(endpoint, "cidr-collection-id"), property(endpoint, "cidr-location-name")) {
+    if let (Some(collection), location) =
+        (property(endpoint, "cidr-collection-id"), property(endpoint, "cidr-location-name"))
+    {
         policies.push((
             "aws/cidr-collection-id",
-            RoutingPolicy::Cidr { collection_id: collection.into(), location_name: location.unwrap_or("*").into() },
+            RoutingPolicy::Cidr {
+                collection_id: collection.into(),
+                location_name: location.unwrap_or("*").into(),
+            },
         ));
     }
     if policies.len() > 1 {
         let names: Vec<_> = policies.iter().map(|(name, _)| *name).collect();
-        return Err(bad_routing(format!("a record set has one routing policy and {} are given: leave one", names.join(", "))));
+        return Err(bad_routing(format!(
+            "a record set has one routing policy and {} are given: leave one",
+            names.join(", ")
+        )));
     }
     let set_identifier = Some(endpoint.key.set_identifier.clone()).filter(|text| !text.is_empty());
     let Some((property, policy)) = policies.pop() else {
@@ -306,7 +375,9 @@ fn routing(
         };
     };
     let Some(set_identifier) = set_identifier else {
-        return Err(bad_routing(format!("{property} needs a set identifier: add the annotation set-identifier")));
+        return Err(bad_routing(format!(
+            "{property} needs a set identifier: add the annotation set-identifier"
+        )));
     };
     if set_identifier.chars().count() > 128 {
         return Err(bad_routing("a set identifier takes 128 characters at most: shorten it"));
@@ -316,7 +387,12 @@ fn routing(
 }
 
 /// What Route 53 refuses to combine.
-fn check_policy(rtype: RecordType, policy: &RoutingPolicy, answer: &Answer, has_health_check: bool) -> Result<(), Verdict> {
+fn check_policy(
+    rtype: RecordType,
+    policy: &RoutingPolicy,
+    answer: &Answer,
+    has_health_check: bool,
+) -> Result<(), Verdict> {
     if matches!(rtype, RecordType::Ns | RecordType::Ds) {
         return Err(bad_routing(format!("Route 53 takes no routing policy on {rtype}: remove it")));
     }
@@ -325,12 +401,12 @@ fn check_policy(rtype: RecordType, policy: &RoutingPolicy, answer: &Answer, has_
         Answer::Alias { evaluate_target_health, .. } => Some(*evaluate_target_health),
     };
     match (policy, alias_health) {
-        (RoutingPolicy::Multivalue, Some(_)) => {
-            Err(bad_routing("a multivalue answer cannot be an alias: use addresses, or another policy"))
-        }
-        (RoutingPolicy::Multivalue, None) if rtype == RecordType::Cname => {
-            Err(bad_routing("a multivalue answer cannot be a CNAME: use addresses, or another policy"))
-        }
+        (RoutingPolicy::Multivalue, Some(_)) => Err(bad_routing(
+            "a multivalue answer cannot be an alias: use addresses, or another policy",
+        )),
+        (RoutingPolicy::Multivalue, None) if rtype == RecordType::Cname => Err(bad_routing(
+            "a multivalue answer cannot be a CNAME: use addresses, or another policy",
+        )),
         (RoutingPolicy::Failover(FailoverRole::Primary), None) if !has_health_check => {
             Err(bad_routing("a failover PRIMARY needs a health check: add aws/health-check-id"))
         }
@@ -351,10 +427,12 @@ fn geolocation(endpoint: &Endpoint) -> Result<Option<GeoLocation>, Verdict> {
     match (&place.continent_code, &place.country_code, &place.subdivision_code) {
         (None, None, None) => Ok(None),
         (Some(_), None, None) | (None, Some(_), _) => Ok(Some(place)),
-        (Some(_), ..) => {
-            Err(bad_routing("aws/geolocation-continent-code stands alone: remove the country and subdivision, or the continent"))
+        (Some(_), ..) => Err(bad_routing(
+            "aws/geolocation-continent-code stands alone: remove the country and subdivision, or the continent",
+        )),
+        (None, None, Some(_)) => {
+            Err(bad_routing("aws/geolocation-subdivision-code needs aws/geolocation-country-code"))
         }
-        (None, None, Some(_)) => Err(bad_routing("aws/geolocation-subdivision-code needs aws/geolocation-country-code")),
     }
 }
 
@@ -363,13 +441,19 @@ fn geoproximity(endpoint: &Endpoint) -> Result<Option<GeoProximity>, Verdict> {
     let bias = part("geoproximity-bias")
         .map(|text| match text.parse::<i32>() {
             Ok(bias) if (-99..=99).contains(&bias) => Ok(bias),
-            _ => Err(bad_routing(format!("aws/geoproximity-bias is {text:?}: write a whole number from -99 to 99"))),
+            _ => Err(bad_routing(format!(
+                "aws/geoproximity-bias is {text:?}: write a whole number from -99 to 99"
+            ))),
         })
         .transpose()?;
     let coordinates = part("geoproximity-coordinates")
         .map(|text| match text.split_once(',') {
-            Some((latitude, longitude)) => Ok((ArcStr::from(latitude.trim()), ArcStr::from(longitude.trim()))),
-            None => Err(bad_routing(format!("aws/geoproximity-coordinates is {text:?}: write latitude,longitude"))),
+            Some((latitude, longitude)) => {
+                Ok((ArcStr::from(latitude.trim()), ArcStr::from(longitude.trim())))
+            }
+            None => Err(bad_routing(format!(
+                "aws/geoproximity-coordinates is {text:?}: write latitude,longitude"
+            ))),
         })
         .transpose()?;
     let place = GeoProximity {
@@ -384,8 +468,12 @@ fn geoproximity(endpoint: &Endpoint) -> Result<Option<GeoProximity>, Verdict> {
     match given {
         0 if place.bias.is_none() => Ok(None),
         1 => Ok(Some(place)),
-        0 => Err(bad_routing("aws/geoproximity-bias needs a region, a local zone group or coordinates")),
-        _ => Err(bad_routing("geoproximity takes one of region, local zone group and coordinates: leave one")),
+        0 => Err(bad_routing(
+            "aws/geoproximity-bias needs a region, a local zone group or coordinates",
+        )),
+        _ => Err(bad_routing(
+            "geoproximity takes one of region, local zone group and coordinates: leave one",
+        )),
     }
 }
 

@@ -19,13 +19,16 @@ fn endpoint(name: &str, rtype: &str, targets: &[&str]) -> Endpoint {
 
 fn with(mut endpoint: Endpoint, set: &str, properties: &[(&str, &str)]) -> Endpoint {
     endpoint.key.set_identifier = set.into();
-    endpoint.properties = properties.iter().map(|(k, v)| (ArcStr::from(*k), ArcStr::from(*v))).collect();
+    endpoint.properties =
+        properties.iter().map(|(k, v)| (ArcStr::from(*k), ArcStr::from(*v))).collect();
     endpoint
 }
 
 #[test]
 fn a_load_balancer_s_name_becomes_an_alias_of_both_address_types() {
-    let wish = interpret(&endpoint("www.example.com", "CNAME", &["lb-1.us-east-1.elb.amazonaws.com"])).unwrap();
+    let wish =
+        interpret(&endpoint("www.example.com", "CNAME", &["lb-1.us-east-1.elb.amazonaws.com"]))
+            .unwrap();
     assert_eq!(wish.types, [RecordType::A, RecordType::Aaaa]);
     assert!(
         matches!(&wish.answer, Answer::Alias { zone: Some(zone), evaluate_target_health: true, .. } if zone.as_str() == "Z35SXDOTRQ7X7K")
@@ -34,11 +37,18 @@ fn a_load_balancer_s_name_becomes_an_alias_of_both_address_types() {
 
 #[test]
 fn alias_false_keeps_a_cname_and_alias_true_makes_one_in_the_own_zone() {
-    let plain = with(endpoint("www.example.com", "CNAME", &["lb-1.us-east-1.elb.amazonaws.com"]), "", &[("alias", "false")]);
+    let plain = with(
+        endpoint("www.example.com", "CNAME", &["lb-1.us-east-1.elb.amazonaws.com"]),
+        "",
+        &[("alias", "false")],
+    );
     assert!(interpret(&plain).unwrap().is_cname());
-    let own = with(endpoint("www.example.com", "CNAME", &["web.example.com"]), "", &[("alias", "true")]);
+    let own =
+        with(endpoint("www.example.com", "CNAME", &["web.example.com"]), "", &[("alias", "true")]);
     let sets = interpret(&own).unwrap().record_sets(&ZoneId::parse("Z1").unwrap(), 300);
-    assert!(sets.iter().all(|set| matches!(&set.data, RecordData::Alias(target) if target.zone_id.as_str() == "Z1")));
+    assert!(sets.iter().all(
+        |set| matches!(&set.data, RecordData::Alias(target) if target.zone_id.as_str() == "Z1")
+    ));
 }
 
 #[test]
@@ -59,7 +69,10 @@ fn each_mistake_has_its_reason() {
         (endpoint("www.example.com", "A", &["not-an-address"]), Reason::InvalidTarget),
         (endpoint("www.example.com", "A", &many), Reason::TooLarge),
         (endpoint("www.example.com", "TXT", &[&"x".repeat(5_000)]), Reason::InvalidTarget),
-        (endpoint("www.example.com", "CNAME", &["a.example.com", "b.example.com"]), Reason::InvalidTarget),
+        (
+            endpoint("www.example.com", "CNAME", &["a.example.com", "b.example.com"]),
+            Reason::InvalidTarget,
+        ),
         (endpoint("www.example.com", "DNAME", &["a.example.com"]), Reason::InvalidType),
         (endpoint("example.com", "SOA", &["x"]), Reason::InvalidType),
         (Endpoint { ttl_secs: Some(-1), ..address() }, Reason::InvalidTtl),
@@ -67,12 +80,21 @@ fn each_mistake_has_its_reason() {
         (with(address(), "east", &[("aws/weight", "300")]), Reason::InvalidRouting),
         (with(address(), "", &[("aws/weight", "1")]), Reason::InvalidRouting),
         (with(address(), "east", &[]), Reason::InvalidRouting),
-        (with(address(), "east", &[("aws/weight", "1"), ("aws/region", "us-east-1")]), Reason::InvalidRouting),
+        (
+            with(address(), "east", &[("aws/weight", "1"), ("aws/region", "us-east-1")]),
+            Reason::InvalidRouting,
+        ),
         (with(address(), "east", &[("aws/failover", "PRIMARY")]), Reason::InvalidRouting),
         (with(address(), "", &[("zonefold/visibility", "both")]), Reason::InvalidRouting),
     ] {
         let verdict = interpret(&given).unwrap_err();
-        assert_eq!((verdict.state, verdict.reason), (VerdictState::Rejected, reason), "{:?}: {}", given.key, verdict.message);
+        assert_eq!(
+            (verdict.state, verdict.reason),
+            (VerdictState::Rejected, reason),
+            "{:?}: {}",
+            given.key,
+            verdict.message
+        );
         assert!(!verdict.message.is_empty());
     }
 }
@@ -87,7 +109,10 @@ fn every_routing_policy_is_read() {
         (&[("aws/failover", "SECONDARY")], "Failover"),
         (&[("aws/multi-value-answer", "true")], "Multivalue"),
         (&[("aws/geolocation-country-code", "*")], "Geolocation"),
-        (&[("aws/geoproximity-region", "us-east-1"), ("aws/geoproximity-bias", "-5")], "Geoproximity"),
+        (
+            &[("aws/geoproximity-region", "us-east-1"), ("aws/geoproximity-bias", "-5")],
+            "Geoproximity",
+        ),
         (&[("aws/cidr-collection-id", "c")], "Cidr"),
     ] {
         let wish = interpret(&with(address(), "east", properties)).unwrap();

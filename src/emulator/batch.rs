@@ -88,7 +88,8 @@ pub(super) fn apply(
     let applied = run.all(&placed, rules);
     if run.messages.is_empty() {
         let touched: BTreeSet<SetKey> = run.undo.into_iter().map(|(key, _)| key).collect();
-        let effect = touched.into_iter().map(|key| (key.clone(), zone.records.get(&key).cloned())).collect();
+        let effect =
+            touched.into_iter().map(|key| (key.clone(), zone.records.get(&key).cloned())).collect();
         return Ok((applied, effect));
     }
     let error = AwsError::invalid_batch(&run.messages);
@@ -99,10 +100,18 @@ pub(super) fn apply(
 /// Which of the alternatives a change has (`InvalidInput`); the first fault ends it.
 fn check_shape(change: &RecordChange) -> Result<(), AwsError> {
     let set = &change.set;
-    let tail = || messages::in_change(change.action.as_str(), &set.name, &set.rtype, set.set_identifier.as_deref());
+    let tail = || {
+        messages::in_change(
+            change.action.as_str(),
+            &set.name,
+            &set.rtype,
+            set.set_identifier.as_deref(),
+        )
+    };
     let has_ttl = set.ttl_secs.is_some();
     let has_values = !set.values.is_empty();
-    let others = usize::from(set.alias.is_some()) + usize::from(set.traffic_policy_instance_id.is_some());
+    let others =
+        usize::from(set.alias.is_some()) + usize::from(set.traffic_policy_instance_id.is_some());
     let found = match others {
         0 if has_ttl && has_values => None,
         0 => Some("none"),
@@ -133,7 +142,8 @@ fn check_shape(change: &RecordChange) -> Result<(), AwsError> {
 
 /// Reads the owner name; the first fault ends it, without brackets.
 fn place(change: &RecordChange) -> Result<Placed<'_>, AwsError> {
-    let name = read_name(&change.set.name).map_err(|message| AwsError::sender(400, "InvalidChangeBatch", message))?;
+    let name = read_name(&change.set.name)
+        .map_err(|message| AwsError::sender(400, "InvalidChangeBatch", message))?;
     let rtype = known_type(&change.set)?;
     let key = SetKey::new(&name, rtype, change.set.set_identifier.clone());
     Ok(Placed { change, name, rtype, key })
@@ -145,7 +155,8 @@ fn static_messages(zone: &Zone, placed: &[Placed<'_>], rules: &Rules<'_>) -> Vec
     let mut seen: BTreeMap<(&SetKey, bool), usize> = BTreeMap::new();
     for placed in placed {
         let of = placed.subject();
-        let count = seen.entry((&placed.key, placed.change.action == ChangeAction::Delete)).or_default();
+        let count =
+            seen.entry((&placed.key, placed.change.action == ChangeAction::Delete)).or_default();
         *count += 1;
         if *count == 2 {
             messages.push(messages::duplicate_in_batch(of.rtype, of.name));
@@ -155,8 +166,9 @@ fn static_messages(zone: &Zone, placed: &[Placed<'_>], rules: &Rules<'_>) -> Vec
         }
         one_set(placed, rules, &mut messages);
         let barriers = rules.barriers.iter();
-        let stopped =
-            barriers.filter(|barrier| barrier.name == placed.name && barrier.rtype.is_none_or(|rtype| rtype == placed.rtype));
+        let stopped = barriers.filter(|barrier| {
+            barrier.name == placed.name && barrier.rtype.is_none_or(|rtype| rtype == placed.rtype)
+        });
         messages.extend(stopped.map(|barrier| barrier.message.clone()));
     }
     messages
@@ -165,7 +177,8 @@ fn static_messages(zone: &Zone, placed: &[Placed<'_>], rules: &Rules<'_>) -> Vec
 fn limits(placed: &[Placed<'_>]) -> Vec<String> {
     let mut messages = Vec::new();
     let weighed = |count: fn(&RawRecordSet) -> usize| -> usize {
-        let twice = |placed: &Placed<'_>| if placed.change.action == ChangeAction::Upsert { 2 } else { 1 };
+        let twice =
+            |placed: &Placed<'_>| if placed.change.action == ChangeAction::Upsert { 2 } else { 1 };
         placed.iter().map(|placed| twice(placed) * count(&placed.change.set)).sum()
     };
     if placed.len() > MAX_CHANGES {
@@ -217,7 +230,11 @@ fn check_health_checks(placed: &[Placed<'_>], rules: &Rules<'_>) -> Result<(), A
     let puts = placed.iter().filter(|placed| placed.change.action != ChangeAction::Delete);
     for id in puts.filter_map(|placed| placed.change.set.health_check_id.as_ref()) {
         if !known.iter().any(|known| known == id.as_str()) {
-            return Err(AwsError::sender(404, "NoSuchHealthCheck", messages::no_such_health_check(id)));
+            return Err(AwsError::sender(
+                404,
+                "NoSuchHealthCheck",
+                messages::no_such_health_check(id),
+            ));
         }
     }
     Ok(())
@@ -234,18 +251,28 @@ impl Run<'_> {
     fn all(&mut self, placed: &[Placed<'_>], rules: &Rules<'_>) -> Vec<AppliedChange> {
         let mut replaced: BTreeMap<&SetKey, Arc<RawRecordSet>> = BTreeMap::new();
         if rules.switches.upsert_order == UpsertOrder::DeletedFirst {
-            for placed in placed.iter().filter(|placed| placed.change.action == ChangeAction::Upsert) {
+            for placed in
+                placed.iter().filter(|placed| placed.change.action == ChangeAction::Upsert)
+            {
                 if let Some(old) = self.set(&placed.key, None) {
                     replaced.insert(&placed.key, old);
                 }
             }
         }
-        let applied = placed.iter().filter_map(|placed| self.one(placed, rules, replaced.remove(&placed.key))).collect();
+        let applied = placed
+            .iter()
+            .filter_map(|placed| self.one(placed, rules, replaced.remove(&placed.key)))
+            .collect();
         self.check_apex();
         applied
     }
 
-    fn one(&mut self, placed: &Placed<'_>, rules: &Rules<'_>, replaced: Option<Arc<RawRecordSet>>) -> Option<AppliedChange> {
+    fn one(
+        &mut self,
+        placed: &Placed<'_>,
+        rules: &Rules<'_>,
+        replaced: Option<Arc<RawRecordSet>>,
+    ) -> Option<AppliedChange> {
         let action = placed.change.action;
         if action == ChangeAction::Delete {
             let before = self.delete(placed, rules)?;
@@ -283,7 +310,12 @@ impl Run<'_> {
             self.messages.push(messages::not_found(&naming(placed.subject(), rules)));
             return None;
         };
-        if !same_content(current, &stored_form(placed), placed.rtype, rules.switches.delete_comparison) {
+        if !same_content(
+            current,
+            &stored_form(placed),
+            placed.rtype,
+            rules.switches.delete_comparison,
+        ) {
             self.messages.push(messages::values_differ(&naming(placed.subject(), rules)));
             return None;
         }
@@ -302,7 +334,9 @@ impl Run<'_> {
 
     /// The apex keeps its SOA and NS, seen at the end of the batch, so that they can be replaced.
     fn check_apex(&mut self) {
-        for (rtype, message) in [(RecordType::Soa, messages::ONE_SOA), (RecordType::Ns, messages::APEX_NS)] {
+        for (rtype, message) in
+            [(RecordType::Soa, messages::ONE_SOA), (RecordType::Ns, messages::APEX_NS)]
+        {
             if !self.zone.records.contains_key(&SetKey::new(&self.zone.name, rtype, None)) {
                 self.messages.push(message.to_owned());
             }
@@ -341,9 +375,15 @@ fn stored_form(placed: &Placed<'_>) -> RawRecordSet {
     set
 }
 
-fn same_content(current: &RawRecordSet, given: &RawRecordSet, rtype: RecordType, comparison: DeleteComparison) -> bool {
+fn same_content(
+    current: &RawRecordSet,
+    given: &RawRecordSet,
+    rtype: RecordType,
+    comparison: DeleteComparison,
+) -> bool {
     let spelling = |value: &ArcStr| match (comparison, rtype) {
-        (DeleteComparison::Lenient, RecordType::Txt | RecordType::Spf) | (DeleteComparison::Exact, _) => value.to_string(),
+        (DeleteComparison::Lenient, RecordType::Txt | RecordType::Spf)
+        | (DeleteComparison::Exact, _) => value.to_string(),
         (DeleteComparison::Lenient, _) => value.trim_end_matches('.').to_ascii_lowercase(),
     };
     let sorted = |set: &RawRecordSet| {

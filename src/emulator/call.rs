@@ -41,15 +41,25 @@ pub(super) fn route(method: &Method, path: &str) -> Option<(Action, Option<Strin
         ("GET", ["hostedzone", id]) => (Action::GetHostedZone, bare(id), none()),
         ("DELETE", ["hostedzone", id]) => (Action::DeleteHostedZone, bare(id), none()),
         ("GET", ["hostedzone", id, "rrset"]) => (Action::ListResourceRecordSets, bare(id), none()),
-        ("POST", ["hostedzone", id, "rrset"]) => (Action::ChangeResourceRecordSets, bare(id), none()),
+        ("POST", ["hostedzone", id, "rrset"]) => {
+            (Action::ChangeResourceRecordSets, bare(id), none())
+        }
         ("GET", ["hostedzonesbyname"]) => (Action::ListHostedZonesByName, None, none()),
         ("GET", ["hostedzonecount"]) => (Action::GetHostedZoneCount, None, none()),
         ("GET", ["change", id]) => (Action::GetChange, None, vec![(*id).to_owned()]),
-        ("GET", ["tags", kind, id]) => (Action::ListTagsForResource, None, vec![(*kind).to_owned(), (*id).to_owned()]),
-        ("POST", ["tags", kind, id]) => (Action::ChangeTagsForResource, None, vec![(*kind).to_owned(), (*id).to_owned()]),
+        ("GET", ["tags", kind, id]) => {
+            (Action::ListTagsForResource, None, vec![(*kind).to_owned(), (*id).to_owned()])
+        }
+        ("POST", ["tags", kind, id]) => {
+            (Action::ChangeTagsForResource, None, vec![(*kind).to_owned(), (*id).to_owned()])
+        }
         ("POST", ["tags", kind]) => (Action::ListTagsForResources, None, vec![(*kind).to_owned()]),
-        ("GET", ["hostedzonelimit", id, kind]) => (Action::GetHostedZoneLimit, bare(id), vec![(*kind).to_owned()]),
-        ("GET", ["accountlimit", kind]) => (Action::GetAccountLimit, None, vec![(*kind).to_owned()]),
+        ("GET", ["hostedzonelimit", id, kind]) => {
+            (Action::GetHostedZoneLimit, bare(id), vec![(*kind).to_owned()])
+        }
+        ("GET", ["accountlimit", kind]) => {
+            (Action::GetAccountLimit, None, vec![(*kind).to_owned()])
+        }
         _ => return None,
     };
     Some(found)
@@ -104,7 +114,11 @@ mod tests {
             "/2013-04-01/hostedzone/%2Fhostedzone%2FZ1/rrset",
         ] {
             let (action, zone, _) = route(&Method::POST, path).unwrap();
-            assert_eq!((action, zone.as_deref()), (Action::ChangeResourceRecordSets, Some("Z1")), "{path}");
+            assert_eq!(
+                (action, zone.as_deref()),
+                (Action::ChangeResourceRecordSets, Some("Z1")),
+                "{path}"
+            );
         }
         assert!(route(&Method::GET, "/2013-04-01/healthcheck").is_none());
     }

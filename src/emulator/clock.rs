@@ -17,17 +17,23 @@ pub struct EmulatorClock {
 
 impl EmulatorClock {
     /// A clock of the configured kind.
-    #[expect(clippy::disallowed_methods, reason = "the emulator stands for AWS, which has a clock of its own")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the emulator stands for AWS, which has a clock of its own"
+    )]
     pub fn new(mode: ClockMode) -> Self {
         match mode {
             ClockMode::Real => Self {
                 base_ms: AtomicI64::new(jiff::Timestamp::now().as_millisecond()),
                 started: Some(tokio::time::Instant::now()),
             },
-            ClockMode::From { start_ms } => {
-                Self { base_ms: AtomicI64::new(start_ms), started: Some(tokio::time::Instant::now()) }
+            ClockMode::From { start_ms } => Self {
+                base_ms: AtomicI64::new(start_ms),
+                started: Some(tokio::time::Instant::now()),
+            },
+            ClockMode::Stepped { start_ms } => {
+                Self { base_ms: AtomicI64::new(start_ms), started: None }
             }
-            ClockMode::Stepped { start_ms } => Self { base_ms: AtomicI64::new(start_ms), started: None },
         }
     }
 
@@ -40,7 +46,9 @@ impl EmulatorClock {
 
 impl Clock for EmulatorClock {
     fn now(&self) -> Timestamp {
-        let ran = self.started.map_or(0, |started| i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX));
+        let ran = self
+            .started
+            .map_or(0, |started| i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX));
         Timestamp(self.base_ms.load(Ordering::SeqCst).saturating_add(ran))
     }
 }

@@ -409,7 +409,9 @@ pub enum ConfigError {
     #[error("the access key {0} is configured twice: give one of the two another id")]
     DuplicateKey(String),
     /// The ARN is not one of a role of this account.
-    #[error("{arn:?} is not the ARN of a role of account {account}: write arn:aws:iam::{account}:role/NAME")]
+    #[error(
+        "{arn:?} is not the ARN of a role of account {account}: write arn:aws:iam::{account}:role/NAME"
+    )]
     RoleArn {
         /// The account.
         account: AccountId,
@@ -417,7 +419,9 @@ pub enum ConfigError {
         arn: String,
     },
     /// A bucket that can never fill.
-    #[error("the bucket {bucket} of account {account} refills at {per_sec} a second: give a number that is not negative")]
+    #[error(
+        "the bucket {bucket} of account {account} refills at {per_sec} a second: give a number that is not negative"
+    )]
     Rate {
         /// The account.
         account: AccountId,
@@ -460,12 +464,20 @@ impl EmulatorConfig {
 impl AccountConfig {
     fn validate(&self) -> Result<(), ConfigError> {
         let prefix = format!("arn:aws:iam::{}:role/", self.id);
-        if let Some(role) = self.roles.iter().find(|role| role.arn.len() <= prefix.len() || !role.arn.starts_with(&prefix)) {
+        if let Some(role) = self
+            .roles
+            .iter()
+            .find(|role| role.arn.len() <= prefix.len() || !role.arn.starts_with(&prefix))
+        {
             return Err(ConfigError::RoleArn { account: self.id.clone(), arn: role.arn.clone() });
         }
         let named = [("requests", &self.limits.requests), ("changes", &self.limits.changes)];
-        let named = named.into_iter().filter_map(|(name, bucket)| bucket.as_ref().map(|bucket| (name, bucket)));
-        for (bucket, config) in named.chain(self.limits.per_action.iter().map(|(name, bucket)| (name.as_str(), bucket))) {
+        let named = named
+            .into_iter()
+            .filter_map(|(name, bucket)| bucket.as_ref().map(|bucket| (name, bucket)));
+        for (bucket, config) in
+            named.chain(self.limits.per_action.iter().map(|(name, bucket)| (name.as_str(), bucket)))
+        {
             if !config.per_sec.is_finite() || config.per_sec < 0.0 {
                 return Err(ConfigError::Rate {
                     account: self.id.clone(),

@@ -40,7 +40,9 @@ pub(super) fn find(placing: &Placing<'_>) -> Vec<String> {
     let mut messages = Vec::new();
     against_cname(placing, &mut messages);
     against_policy(placing, &mut messages);
-    if placing.set.failover.as_deref() == Some("PRIMARY") && placing.set.alias.is_none() && placing.set.health_check_id.is_none()
+    if placing.set.failover.as_deref() == Some("PRIMARY")
+        && placing.set.alias.is_none()
+        && placing.set.health_check_id.is_none()
     {
         messages.push(messages::PRIMARY_WITHOUT_HEALTH_CHECK.to_owned());
     }
@@ -72,7 +74,8 @@ fn against_cname(placing: &Placing<'_>, messages: &mut Vec<String>) {
 /// All sets of a name and type share one policy, and each has a place of its own in it.
 fn against_policy(placing: &Placing<'_>, messages: &mut Vec<String>) {
     let same = at_name(&placing.zone.records, reversed(placing.name));
-    let others: Vec<&RawRecordSet> = same.filter(|(key, _)| key.rtype == placing.rtype).map(|(_, set)| set.as_ref()).collect();
+    let others: Vec<&RawRecordSet> =
+        same.filter(|(key, _)| key.rtype == placing.rtype).map(|(_, set)| set.as_ref()).collect();
     if others.is_empty() {
         return;
     }
@@ -88,16 +91,23 @@ fn against_policy(placing: &Placing<'_>, messages: &mut Vec<String>) {
         });
         return;
     }
-    if let Some(region) = set.region.as_ref().filter(|_| others.iter().any(|other| other.region == set.region)) {
+    if let Some(region) =
+        set.region.as_ref().filter(|_| others.iter().any(|other| other.region == set.region))
+    {
         messages.push(messages::latency_region_taken(of, region));
     }
-    if let Some(role) = set.failover.as_ref().filter(|_| others.iter().any(|other| other.failover == set.failover)) {
+    if let Some(role) =
+        set.failover.as_ref().filter(|_| others.iter().any(|other| other.failover == set.failover))
+    {
         messages.push(messages::failover_role_taken(of, role));
     }
-    if set.geolocation.is_some() && others.iter().any(|other| other.geolocation == set.geolocation) {
+    if set.geolocation.is_some() && others.iter().any(|other| other.geolocation == set.geolocation)
+    {
         messages.push(messages::place_taken(of));
     }
-    let other_ttl = |other: &&RawRecordSet| set.ttl_secs.is_some() && other.ttl_secs.is_some() && set.ttl_secs != other.ttl_secs;
+    let other_ttl = |other: &&RawRecordSet| {
+        set.ttl_secs.is_some() && other.ttl_secs.is_some() && set.ttl_secs != other.ttl_secs
+    };
     if set.weight.is_some() && others.iter().any(other_ttl) {
         messages.push(messages::weighted_ttl_differs(of));
     }
@@ -113,7 +123,9 @@ fn against_target(placing: &Placing<'_>, alias: &RawAlias, messages: &mut Vec<St
     if target_zone == placing.zone.id.as_str() {
         if !target.is_in(&placing.zone.name) {
             messages.push(messages::alias_outside_zone(name, rtype, target_zone));
-        } else if at_name(&placing.zone.records, reversed(&target)).any(|(key, _)| key.rtype == placing.rtype) {
+        } else if at_name(&placing.zone.records, reversed(&target))
+            .any(|(key, _)| key.rtype == placing.rtype)
+        {
             return;
         }
         messages.push(messages::alias_target_missing(name, rtype, target_zone));
@@ -141,7 +153,9 @@ static SERVICE_ZONES: LazyLock<BTreeMap<String, Vec<DnsName>>> = LazyLock::new(|
 
 /// Whether a name lies in one of AWS's own hosted zones.
 pub(super) fn is_service_name(name: &DnsName, zone_id: &str) -> bool {
-    SERVICE_ZONES.get(zone_id).is_some_and(|suffixes| suffixes.iter().any(|suffix| name.is_in(suffix)))
+    SERVICE_ZONES
+        .get(zone_id)
+        .is_some_and(|suffixes| suffixes.iter().any(|suffix| name.is_in(suffix)))
 }
 
 #[cfg(test)]

@@ -72,7 +72,10 @@ async fn clear_faults(State(control): State<Control>) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-async fn remove_fault(State(control): State<Control>, Path(id): Path<u64>) -> Result<StatusCode, ControlError> {
+async fn remove_fault(
+    State(control): State<Control>,
+    Path(id): Path<u64>,
+) -> Result<StatusCode, ControlError> {
     control.remove_fault(id).map(|()| StatusCode::NO_CONTENT)
 }
 
@@ -92,7 +95,8 @@ async fn counters(State(control): State<Control>) -> Response {
 }
 
 async fn metrics(State(control): State<Control>) -> Response {
-    let content_type = [(axum::http::header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    let content_type =
+        [(axum::http::header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     (content_type, control.counters().to_prometheus()).into_response()
 }
 
@@ -104,11 +108,17 @@ fn zone_id(text: &str) -> Result<ZoneId, ControlError> {
     ZoneId::parse(text).map_err(|_| ControlError::NoSuchZone(text.to_owned()))
 }
 
-async fn records(State(control): State<Control>, Path(id): Path<String>) -> Result<Response, ControlError> {
+async fn records(
+    State(control): State<Control>,
+    Path(id): Path<String>,
+) -> Result<Response, ControlError> {
     Ok(Json(control.records(&zone_id(&id)?, View::Accepted)?).into_response())
 }
 
-async fn dns_view(State(control): State<Control>, Path(id): Path<String>) -> Result<Response, ControlError> {
+async fn dns_view(
+    State(control): State<Control>,
+    Path(id): Path<String>,
+) -> Result<Response, ControlError> {
     Ok(Json(control.records(&zone_id(&id)?, View::Propagated)?).into_response())
 }
 
@@ -125,6 +135,9 @@ async fn snapshot(State(control): State<Control>) -> Response {
     Json(control.snapshot()).into_response()
 }
 
-async fn restore(State(control): State<Control>, Json(snapshot): Json<Snapshot>) -> Result<StatusCode, ControlError> {
+async fn restore(
+    State(control): State<Control>,
+    Json(snapshot): Json<Snapshot>,
+) -> Result<StatusCode, ControlError> {
     control.restore(snapshot).map(|()| StatusCode::NO_CONTENT)
 }

@@ -166,7 +166,12 @@ impl Counters {
                 run.last_at = at;
                 run.calls += 1;
             }
-            _ => callers.push(CallerRun { principal: principal.to_owned(), first_at: at, last_at: at, calls: 1 }),
+            _ => callers.push(CallerRun {
+                principal: principal.to_owned(),
+                first_at: at,
+                last_at: at,
+                calls: 1,
+            }),
         }
     }
 
@@ -200,7 +205,14 @@ impl Counters {
     }
 
     /// A batch was applied.
-    pub fn applied(&mut self, account: &AccountId, at: Timestamp, changes: u64, cost: u64, idle_upserts: u64) {
+    pub fn applied(
+        &mut self,
+        account: &AccountId,
+        at: Timestamp,
+        changes: u64,
+        cost: u64,
+        idle_upserts: u64,
+    ) {
         let of = self.of(account);
         of.counted.changes_applied += changes;
         of.counted.idle_upserts += idle_upserts;
@@ -227,21 +239,29 @@ impl Counters {
         let mut accounts: BTreeMap<AccountId, AccountCounters> = BTreeMap::new();
         for (id, of) in &self.accounts {
             let (request_rate, change_rate) = (of.requests.max(), of.changes.max());
-            accounts.insert(id.clone(), AccountCounters { request_rate, change_rate, ..of.counted.clone() });
+            accounts.insert(
+                id.clone(),
+                AccountCounters { request_rate, change_rate, ..of.counted.clone() },
+            );
         }
         while let Some((id, levels)) = buckets.pop_first() {
             accounts.entry(id).or_default().buckets = levels;
         }
-        let requests = self.requests.iter().map(|((account, action, outcome), count)| RequestCount {
-            account: account.clone(),
-            action: *action,
-            outcome: outcome.clone(),
-            count: *count,
-        });
+        let requests =
+            self.requests.iter().map(|((account, action, outcome), count)| RequestCount {
+                account: account.clone(),
+                action: *action,
+                outcome: outcome.clone(),
+                count: *count,
+            });
         CountersReport {
             requests: requests.collect(),
             accounts,
-            max_in_flight: self.in_flight.iter().map(|(zone, (_, max))| (zone.clone(), *max)).collect(),
+            max_in_flight: self
+                .in_flight
+                .iter()
+                .map(|(zone, (_, max))| (zone.clone(), *max))
+                .collect(),
             sts_calls: self.sts_calls,
             batch_changes: self.batch_changes.clone(),
         }
@@ -264,7 +284,10 @@ impl CountersReport {
         };
         for row in &self.requests {
             let account = row.account.as_ref().map_or("", |account| account.as_str());
-            let labels = format!("account=\"{account}\",action=\"{}\",outcome=\"{}\"", row.action, row.outcome);
+            let labels = format!(
+                "account=\"{account}\",action=\"{}\",outcome=\"{}\"",
+                row.action, row.outcome
+            );
             line("requests_total", &labels, row.count as f64);
         }
         for (account, counted) in &self.accounts {
@@ -283,7 +306,11 @@ impl CountersReport {
                 line(name, &labels, value as f64);
             }
             for level in &counted.buckets {
-                line("bucket_tokens", &format!("{labels},bucket=\"{}\"", level.bucket), level.tokens);
+                line(
+                    "bucket_tokens",
+                    &format!("{labels},bucket=\"{}\"", level.bucket),
+                    level.tokens,
+                );
             }
         }
         for (zone, max) in &self.max_in_flight {

@@ -80,7 +80,13 @@ fn closest_zone(world: &World, name: &DnsName) -> Option<ZoneId> {
     holding.max_by_key(|zone| zone.name.label_count()).map(|zone| zone.id.clone())
 }
 
-fn look_up(world: &mut World, id: &ZoneId, name: &DnsName, wanted: WireType, now: Timestamp) -> Found {
+fn look_up(
+    world: &mut World,
+    id: &ZoneId,
+    name: &DnsName,
+    wanted: WireType,
+    now: Timestamp,
+) -> Found {
     let World { zones, ids, .. } = world;
     let Some(zone) = zones.get_mut(id) else { return Found::Nothing(ResponseCode::ServFail) };
     zone.settle(now);
@@ -153,8 +159,14 @@ impl Resolver<'_> {
 
     fn values(&self, rtype: RecordType, set: &RawRecordSet) -> Vec<Record> {
         let ttl = set.ttl_secs.and_then(|ttl| u32::try_from(ttl).ok()).unwrap_or(0);
-        let read = |value: &arcstr::ArcStr| RData::try_from_str(wire_type(rtype), &absolute(rtype, value)).ok();
-        set.values.iter().filter_map(read).map(|data| Record::from_rdata(self.wire.clone(), ttl, data)).collect()
+        let read = |value: &arcstr::ArcStr| {
+            RData::try_from_str(wire_type(rtype), &absolute(rtype, value)).ok()
+        };
+        set.values
+            .iter()
+            .filter_map(read)
+            .map(|data| Record::from_rdata(self.wire.clone(), ttl, data))
+            .collect()
     }
 
     /// An alias inside the zone answers with its target's records; one to a name of AWS with an address of its own that is
@@ -166,7 +178,10 @@ impl Resolver<'_> {
                 return Vec::new();
             }
             let sets = sets_at(self.zone, &target);
-            return sets.get(&rtype).map(|sets| self.resolve(rtype, sets, steps + 1)).unwrap_or_default();
+            return sets
+                .get(&rtype)
+                .map(|sets| self.resolve(rtype, sets, steps + 1))
+                .unwrap_or_default();
         }
         if rtype != RecordType::A {
             return Vec::new();
@@ -192,7 +207,8 @@ fn choose<'z>(sets: &[&'z RawRecordSet], ids: &mut IdSource) -> Vec<&'z RawRecor
     if first.weight.is_none() {
         return vec![first];
     }
-    let weight = |set: &RawRecordSet| set.weight.and_then(|weight| u64::try_from(weight).ok()).unwrap_or(0);
+    let weight =
+        |set: &RawRecordSet| set.weight.and_then(|weight| u64::try_from(weight).ok()).unwrap_or(0);
     let total: u64 = sets.iter().map(|set| weight(set)).sum();
     // All weights zero: all are equally likely.
     let share = |set: &RawRecordSet| if total == 0 { 1 } else { weight(set) };
@@ -210,7 +226,8 @@ fn soa(world: &World, id: &ZoneId) -> Option<Record> {
     let zone = world.zones.get(id)?;
     let set = zone.propagated().get(&SetKey::new(&zone.name, RecordType::Soa, None))?;
     let ttl = set.ttl_secs.and_then(|ttl| u32::try_from(ttl).ok())?;
-    let data = RData::try_from_str(WireType::SOA, &absolute(RecordType::Soa, set.values.first()?)).ok()?;
+    let data =
+        RData::try_from_str(WireType::SOA, &absolute(RecordType::Soa, set.values.first()?)).ok()?;
     Some(Record::from_rdata(write_wire(&zone.name)?, ttl, data))
 }
 
@@ -254,7 +271,8 @@ fn write_wire(name: &DnsName) -> Option<Name> {
         let mut rest = label.as_bytes();
         while let Some((first, tail)) = rest.split_first() {
             let digits = tail.get(..3).filter(|_| *first == b'\\');
-            let octet = digits.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
+            let octet = digits
+                .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
             rest = if octet.is_some() { tail.get(3..).unwrap_or_default() } else { tail };
             octets.push(octet.unwrap_or(*first));
         }

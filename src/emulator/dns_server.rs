@@ -43,7 +43,12 @@ pub(super) async fn bind(address: SocketAddr) -> Result<(UdpSocket, TcpListener)
 }
 
 /// Answers until the token is cancelled.
-pub(super) async fn serve(udp: UdpSocket, tcp: TcpListener, control: Control, shutdown: CancellationToken) {
+pub(super) async fn serve(
+    udp: UdpSocket,
+    tcp: TcpListener,
+    control: Control,
+    shutdown: CancellationToken,
+) {
     let mut server = Server::new(Answerer { control });
     server.register_socket(udp);
     server.register_listener(tcp, TCP_IDLE, TCP_ANSWERS);
@@ -59,11 +64,17 @@ struct Answerer {
 
 #[async_trait]
 impl RequestHandler for Answerer {
-    async fn handle_request<R: ResponseHandler, T: Time>(&self, request: &Request, mut out: R) -> ResponseInfo {
+    async fn handle_request<R: ResponseHandler, T: Time>(
+        &self,
+        request: &Request,
+        mut out: R,
+    ) -> ResponseInfo {
         let found = match request.request_info() {
-            Ok(info) if request.metadata.op_code == OpCode::Query => {
-                dns_answer::answer(&mut lock(&self.control.world), info.query.name(), info.query.query_type())
-            }
+            Ok(info) if request.metadata.op_code == OpCode::Query => dns_answer::answer(
+                &mut lock(&self.control.world),
+                info.query.name(),
+                info.query.query_type(),
+            ),
             Ok(_) => failure(ResponseCode::NotImp),
             Err(_) => failure(ResponseCode::FormErr),
         };
@@ -77,12 +88,14 @@ impl RequestHandler for Answerer {
             builder.edns(&edns);
         }
         let none = || std::iter::empty::<&Record>();
-        let response = builder.build(metadata, found.answers.iter(), found.authority.iter(), none(), none());
+        let response =
+            builder.build(metadata, found.answers.iter(), found.authority.iter(), none(), none());
         match out.send_response(response).await {
             Ok(info) => info,
             Err(error) => {
                 tracing::debug!(%error, "a DNS answer could not be sent");
-                let mut metadata = Metadata::new(request.metadata.id, MessageType::Response, OpCode::Query);
+                let mut metadata =
+                    Metadata::new(request.metadata.id, MessageType::Response, OpCode::Query);
                 metadata.response_code = ResponseCode::ServFail;
                 ResponseInfo::from(Header { metadata, counts: HeaderCounts::default() })
             }

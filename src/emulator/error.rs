@@ -64,7 +64,11 @@ impl AwsError {
 
     /// 403 `InvalidClientTokenId`.
     pub fn invalid_client_token() -> Self {
-        Self::sender(403, "InvalidClientTokenId", "The security token included in the request is invalid.")
+        Self::sender(
+            403,
+            "InvalidClientTokenId",
+            "The security token included in the request is invalid.",
+        )
     }
 
     /// A failure of AWS.

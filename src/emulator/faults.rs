@@ -224,7 +224,10 @@ impl Faults {
             let matching = &state.rule.matching;
             let is_turn = matching.nth.is_none_or(|nth| nth == state.matched);
             let is_left = state.rule.times.is_none_or(|times| state.worked < times);
-            if is_turn && is_left && matching.probability.is_none_or(|probability| ids.chance(probability)) {
+            if is_turn
+                && is_left
+                && matching.probability.is_none_or(|probability| ids.chance(probability))
+            {
                 state.worked += 1;
                 effects.push(state.rule.effect.clone());
             }
@@ -245,7 +248,10 @@ fn fits(rule: &FaultRule, call: &CallFacts<'_>) -> bool {
         && matching.account.as_ref().is_none_or(|account| Some(account) == call.account)
         && matching.action.is_none_or(|action| action == call.action)
         && matching.zone.as_ref().is_none_or(|zone| Some(zone.as_str()) == call.zone)
-        && matching.name.as_ref().is_none_or(|pattern| call.names.iter().any(|name| glob(pattern, name)))
+        && matching
+            .name
+            .as_ref()
+            .is_none_or(|pattern| call.names.iter().any(|name| glob(pattern, name)))
         && matching.from.is_none_or(|from| from <= call.now)
         && matching.until.is_none_or(|until| call.now < until)
 }

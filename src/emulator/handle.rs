@@ -132,7 +132,9 @@ impl Control {
 
     /// Every applied UPSERT that replaced a set, whoever had written it.
     pub fn blind_overwrites(&self) -> Vec<AppliedChange> {
-        let blind = |change: &AppliedChange| change.action == super::ChangeAction::Upsert && change.before.is_some();
+        let blind = |change: &AppliedChange| {
+            change.action == super::ChangeAction::Upsert && change.before.is_some()
+        };
         self.journal(0).into_iter().flat_map(|entry| entry.changes).filter(blind).collect()
     }
 
@@ -155,7 +157,8 @@ impl Control {
     pub fn records(&self, id: &ZoneId, view: View) -> Result<Vec<RawRecordSet>, ControlError> {
         let now = self.clock.now();
         let mut world = lock(&self.world);
-        let zone = world.zones.get_mut(id).ok_or_else(|| ControlError::NoSuchZone(id.to_string()))?;
+        let zone =
+            world.zones.get_mut(id).ok_or_else(|| ControlError::NoSuchZone(id.to_string()))?;
         let records = match view {
             View::Accepted => &zone.records,
             View::Propagated => {
@@ -167,7 +170,11 @@ impl Control {
     }
 
     /// Writes in the place of somebody else. The batch is judged like a request; it takes no token and meets no busy zone.
-    pub fn foreign_write(&self, zone: &ZoneId, changes: &[RecordChange]) -> Result<String, ControlError> {
+    pub fn foreign_write(
+        &self,
+        zone: &ZoneId,
+        changes: &[RecordChange],
+    ) -> Result<String, ControlError> {
         Ok(lock(&self.world).foreign_write(zone, changes)?.id)
     }
 
@@ -181,9 +188,15 @@ impl Control {
     /// Puts the zones of a snapshot in the place of the present ones.
     pub fn restore(&self, snapshot: Snapshot) -> Result<(), ControlError> {
         if snapshot.version != SNAPSHOT_VERSION {
-            return Err(ControlError::Snapshot(format!("its version is {}, not {SNAPSHOT_VERSION}", snapshot.version)));
+            return Err(ControlError::Snapshot(format!(
+                "its version is {}, not {SNAPSHOT_VERSION}",
+                snapshot.version
+            )));
         }
-        let zones = snapshot.zones.into_iter().map(|saved| Zone::load(saved).map(|zone| (zone.id.clone(), zone)));
+        let zones = snapshot
+            .zones
+            .into_iter()
+            .map(|saved| Zone::load(saved).map(|zone| (zone.id.clone(), zone)));
         let zones = zones.collect::<Result<_, _>>().map_err(ControlError::Snapshot)?;
         let mut world = lock(&self.world);
         world.zones = zones;

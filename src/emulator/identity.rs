@@ -41,11 +41,7 @@ impl Caller {
         match &self.standing {
             Standing::User if token.is_none() => Ok(()),
             Standing::Session { expires_at, token: own, .. } if token == Some(own) => {
-                if now < *expires_at {
-                    Ok(())
-                } else {
-                    Err(AwsError::expired_token())
-                }
+                if now < *expires_at { Ok(()) } else { Err(AwsError::expired_token()) }
             }
             _ => Err(AwsError::invalid_client_token()),
         }
@@ -117,13 +113,18 @@ impl Identities {
         ids: &mut IdSource,
     ) -> Result<SessionCredentials, AwsError> {
         let denied = || {
-            let message =
-                format!("User: {} is not authorized to perform: sts:AssumeRole on resource: {}", by.arn, request.role_arn);
+            let message = format!(
+                "User: {} is not authorized to perform: sts:AssumeRole on resource: {}",
+                by.arn, request.role_arn
+            );
             AwsError::sender(403, "AccessDenied", message)
         };
         let (account, role) = self.roles.get(&request.role_arn).ok_or_else(denied)?;
-        let knows_external_id = role.external_id.is_none() || role.external_id == request.external_id;
-        if !knows_external_id || !role.trusted_principals.iter().any(|principal| trusts(principal, by)) {
+        let knows_external_id =
+            role.external_id.is_none() || role.external_id == request.external_id;
+        if !knows_external_id
+            || !role.trusted_principals.iter().any(|principal| trusts(principal, by))
+        {
             return Err(denied());
         }
         check_duration(by, role, request.duration_secs)?;
@@ -133,7 +134,10 @@ impl Identities {
             secret: Secret::new(ids.text("", 40)),
             token: ids.text("FwoGZXIvYXdzE", 200),
             expires_at: now + Millis::from_secs(i64::from(request.duration_secs)),
-            arn: format!("arn:aws:sts::{account}:assumed-role/{role_name}/{}", request.session_name),
+            arn: format!(
+                "arn:aws:sts::{account}:assumed-role/{role_name}/{}",
+                request.session_name
+            ),
             role_id: format!("{}:{}", ids.text("AROA", 17), request.session_name),
         };
         let caller = Caller {
@@ -153,12 +157,20 @@ impl Identities {
     }
 
     /// Whether the caller may do this, to this zone where it is about one.
-    pub fn authorise(&self, caller: &Caller, action: Action, zone: Option<&str>) -> Result<(), AwsError> {
+    pub fn authorise(
+        &self,
+        caller: &Caller,
+        action: Action,
+        zone: Option<&str>,
+    ) -> Result<(), AwsError> {
         let Standing::Session { role_arn, .. } = &caller.standing else { return Ok(()) };
         let allowed = self.roles.get(role_arn).is_some_and(|(_, role)| {
             let name = format!("{}:{action}", action.service().as_str());
             let zone_allowed = match zone {
-                Some(zone) => role.allowed_zones.is_empty() || role.allowed_zones.iter().any(|id| id.as_str() == zone),
+                Some(zone) => {
+                    role.allowed_zones.is_empty()
+                        || role.allowed_zones.iter().any(|id| id.as_str() == zone)
+                }
                 None => true,
             };
             zone_allowed && role.allowed_actions.iter().any(|pattern| glob(pattern, &name))
@@ -169,7 +181,9 @@ impl Identities {
     /// A day after its end nobody asks for a session any more.
     fn forget_expired(&mut self, now: Timestamp) {
         self.callers.retain(|_, caller| match &caller.standing {
-            Standing::Session { expires_at, .. } => now.since(*expires_at) < Millis::from_secs(86_400),
+            Standing::Session { expires_at, .. } => {
+                now.since(*expires_at) < Millis::from_secs(86_400)
+            }
             Standing::User => true,
         });
     }
@@ -178,7 +192,9 @@ impl Identities {
 /// 403 `AccessDenied` in the words of IAM.
 pub(super) fn denied(arn: &str, action: Action, zone: Option<&str>) -> AwsError {
     let service = action.service().as_str();
-    let resource = zone.map(|zone| format!(" on resource: arn:aws:route53:::hostedzone/{zone}")).unwrap_or_default();
+    let resource = zone
+        .map(|zone| format!(" on resource: arn:aws:route53:::hostedzone/{zone}"))
+        .unwrap_or_default();
     AwsError::sender(
         403,
         "AccessDenied",
@@ -205,10 +221,14 @@ fn trusts(principal: &str, caller: &Caller) -> bool {
 fn check_duration(by: &Caller, role: &RoleConfig, duration_secs: u32) -> Result<(), AwsError> {
     let invalid = |message: &str| Err(AwsError::sender(400, "ValidationError", message));
     if matches!(by.standing, Standing::Session { .. }) && duration_secs > 3_600 {
-        return invalid("The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining.");
+        return invalid(
+            "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining.",
+        );
     }
     if duration_secs > role.max_session_secs {
-        return invalid("The requested DurationSeconds exceeds the MaxSessionDuration set for this role.");
+        return invalid(
+            "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.",
+        );
     }
     Ok(())
 }

@@ -19,7 +19,10 @@ impl IdSource {
     /// A number of 64 bits.
     pub fn next(&mut self) -> u64 {
         self.drawn += 1;
-        fastrand::Rng::with_seed(self.seed.rotate_left(32) ^ self.drawn.wrapping_mul(0x9E37_79B9_7F4A_7C15)).u64(..)
+        fastrand::Rng::with_seed(
+            self.seed.rotate_left(32) ^ self.drawn.wrapping_mul(0x9E37_79B9_7F4A_7C15),
+        )
+        .u64(..)
     }
 
     /// A number below `bound`; zero for a bound of zero.

@@ -67,7 +67,11 @@ impl InProcess {
     ///
     /// # Errors
     /// A fault rule cut the connection.
-    pub async fn call(&self, request: Request<Bytes>, arrived: impl FnOnce(Arrival)) -> Result<Response<axum::body::Body>, Cut> {
+    pub async fn call(
+        &self,
+        request: Request<Bytes>,
+        arrived: impl FnOnce(Arrival),
+    ) -> Result<Response<axum::body::Body>, Cut> {
         let world = Arc::clone(&self.control.world);
         answer(request.map(Full::new), world, CancellationToken::new(), |world, call| {
             arrived(Arrival {
@@ -86,8 +90,8 @@ mod tests {
     use super::*;
     use crate::core::name::DnsName;
     use crate::emulator::{
-        AccessKeyConfig, AccountConfig, BucketConfig, ClockMode, FaultEffect, FaultMatch, FaultRule, LimitsConfig, Moment,
-        Secret, SignatureMode, ZoneConfig,
+        AccessKeyConfig, AccountConfig, BucketConfig, ClockMode, FaultEffect, FaultMatch,
+        FaultRule, LimitsConfig, Moment, Secret, SignatureMode, ZoneConfig,
     };
 
     const KEY: &str = "AKIAEMULATOR00000001";
@@ -95,17 +99,28 @@ mod tests {
     /// An account with one zone and tokens for two requests.
     fn emulator() -> InProcess {
         let mut account = AccountConfig::new(AccountId::parse("111111111111").unwrap());
-        account.access_keys = vec![AccessKeyConfig { id: KEY.to_owned(), secret: Secret::new("secret"), user: "me".to_owned() }];
+        account.access_keys = vec![AccessKeyConfig {
+            id: KEY.to_owned(),
+            secret: Secret::new("secret"),
+            user: "me".to_owned(),
+        }];
         account.zones = vec![ZoneConfig::public(DnsName::parse("example.com").unwrap())];
         let requests = Some(BucketConfig { capacity: 2, per_sec: 0.0 });
         account.limits = LimitsConfig { requests, ..LimitsConfig::default() };
         let (clock, signature) = (ClockMode::From { start_ms: 1_000_000 }, SignatureMode::Trust);
-        InProcess::new(EmulatorConfig { accounts: vec![account], clock, signature, ..EmulatorConfig::default() }).unwrap()
+        InProcess::new(EmulatorConfig {
+            accounts: vec![account],
+            clock,
+            signature,
+            ..EmulatorConfig::default()
+        })
+        .unwrap()
     }
 
     fn request(path: &str) -> Request<Bytes> {
         let credential = format!("{KEY}/20270101/us-east-1/route53/aws4_request");
-        let authorization = format!("AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders=host, Signature=none");
+        let authorization =
+            format!("AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders=host, Signature=none");
         Request::get(format!("http://aws/2013-04-01{path}"))
             .header("authorization", authorization)
             .header("x-amz-date", "19700101T001640Z")
@@ -126,7 +141,10 @@ mod tests {
         for overdrew in [false, false, true] {
             let (status, arrival) = call(&emulator, "/hostedzone").await;
             let arrival = arrival.unwrap();
-            assert_eq!((status, arrival.overdrew), (Ok(if overdrew { 400 } else { 200 }), overdrew));
+            assert_eq!(
+                (status, arrival.overdrew),
+                (Ok(if overdrew { 400 } else { 200 }), overdrew)
+            );
             assert_eq!(
                 (arrival.account.as_ref().map(AccountId::as_str), arrival.action),
                 (Some("111111111111"), Action::ListHostedZones)
@@ -137,7 +155,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_never_came_to_be_carried_out_never_arrived() {
         let emulator = emulator();
-        let reset = FaultRule { matching: FaultMatch::default(), times: Some(1), effect: FaultEffect::ResetBeforeApply {} };
+        let reset = FaultRule {
+            matching: FaultMatch::default(),
+            times: Some(1),
+            effect: FaultEffect::ResetBeforeApply {},
+        };
         emulator.control().add_fault(reset);
         assert_eq!(call(&emulator, "/hostedzone").await, (Err(Cut), None));
         assert_eq!(call(&emulator, "/hostedzone").await.0, Ok(200));
@@ -154,8 +176,14 @@ mod tests {
             values: vec!["192.0.2.1".into()],
             ..Default::default()
         };
-        let changes = vec![crate::emulator::RecordChange { action: crate::emulator::ChangeAction::Create, set }];
-        emulator.control().add_fault(FaultRule::always(FaultEffect::ForeignWrite { when: Moment::Before, changes }));
+        let changes = vec![crate::emulator::RecordChange {
+            action: crate::emulator::ChangeAction::Create,
+            set,
+        }];
+        emulator.control().add_fault(FaultRule::always(FaultEffect::ForeignWrite {
+            when: Moment::Before,
+            changes,
+        }));
         let (status, arrival) = call(&emulator, &format!("/hostedzone/{zone}/rrset")).await;
         assert_eq!((status, arrival.unwrap().applied.len()), (Ok(200), 1));
     }

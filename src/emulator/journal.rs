@@ -72,7 +72,9 @@ impl Journal {
     /// Appends an entry. A file that cannot be written is given up with a warning: the entries in memory stay complete.
     pub fn append(&mut self, entry: JournalEntry) {
         if let Some(file) = &mut self.file {
-            let written = serde_json::to_string(&entry).map_err(std::io::Error::from).and_then(|line| writeln!(file, "{line}"));
+            let written = serde_json::to_string(&entry)
+                .map_err(std::io::Error::from)
+                .and_then(|line| writeln!(file, "{line}"));
             if let Err(error) = written {
                 tracing::warn!(%error, "the journal file cannot be written; it ends here");
                 self.file = None;

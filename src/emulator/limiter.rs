@@ -34,7 +34,9 @@ impl Bucket {
             return;
         }
         let gained = i128::from(elapsed_ms) * i128::from(self.micro_per_sec) / 1_000;
-        self.micro = i64::try_from(i128::from(self.micro) + gained).unwrap_or(i64::MAX).min(self.capacity_micro);
+        self.micro = i64::try_from(i128::from(self.micro) + gained)
+            .unwrap_or(i64::MAX)
+            .min(self.capacity_micro);
         self.counted_to = now;
     }
 
@@ -72,9 +74,10 @@ impl Limiter {
     pub fn new(config: &LimitsConfig, now: Timestamp) -> Self {
         let (requests, changes) = match config.profile {
             LimitsProfile::Legacy => (Some(BucketConfig { capacity: 5, per_sec: 5.0 }), None),
-            LimitsProfile::Published2026 => {
-                (Some(BucketConfig { capacity: 50, per_sec: 10.0 }), Some(BucketConfig { capacity: 1_500, per_sec: 100.0 }))
-            }
+            LimitsProfile::Published2026 => (
+                Some(BucketConfig { capacity: 50, per_sec: 10.0 }),
+                Some(BucketConfig { capacity: 1_500, per_sec: 100.0 }),
+            ),
             LimitsProfile::Unlimited => (None, None),
         };
         let full = |bucket: Option<BucketConfig>| bucket.map(|bucket| Bucket::full(bucket, now));
@@ -92,7 +95,13 @@ impl Limiter {
     }
 
     /// Takes one request of the action and so many changes, or answers that a bucket is too empty.
-    pub fn take(&mut self, action: Action, changes: u64, now: Timestamp, throttled: ThrottledCalls) -> bool {
+    pub fn take(
+        &mut self,
+        action: Action,
+        changes: u64,
+        now: Timestamp,
+        throttled: ThrottledCalls,
+    ) -> bool {
         if let Some(config) = self.action_bucket(action) {
             self.actions.entry(action).or_insert_with(|| Bucket::full(config, now));
         }
@@ -115,7 +124,8 @@ impl Limiter {
     /// The buckets that were used, with what they hold now.
     pub fn levels(&mut self, now: Timestamp) -> Vec<BucketLevel> {
         let fixed = [("requests", self.requests.as_mut()), ("changes", self.changes.as_mut())];
-        let fixed = fixed.into_iter().filter_map(|(name, bucket)| bucket.map(|bucket| (name, bucket)));
+        let fixed =
+            fixed.into_iter().filter_map(|(name, bucket)| bucket.map(|bucket| (name, bucket)));
         let actions = self.actions.iter_mut().map(|(action, bucket)| (action.as_str(), bucket));
         let mut levels = Vec::new();
         for (name, bucket) in fixed.chain(actions) {
@@ -166,14 +176,23 @@ mod tests {
         assert!(!list(&mut limiter, after(199)));
         assert!(list(&mut limiter, after(200)));
         assert!(!list(&mut limiter, after(200)));
-        assert_eq!((0..10).filter(|_| list(&mut limiter, after(60_000))).count(), 5, "a bucket holds no more than it can");
+        assert_eq!(
+            (0..10).filter(|_| list(&mut limiter, after(60_000))).count(),
+            5,
+            "a bucket holds no more than it can"
+        );
     }
 
     #[test]
     fn a_missing_token_anywhere_takes_nothing_from_the_other_buckets() {
         let mut limiter = Limiter::new(&LimitsConfig::default(), START);
         let take = |limiter: &mut Limiter, changes| {
-            limiter.take(Action::ChangeResourceRecordSets, changes, START, ThrottledCalls::TakeNothing)
+            limiter.take(
+                Action::ChangeResourceRecordSets,
+                changes,
+                START,
+                ThrottledCalls::TakeNothing,
+            )
         };
         assert!(take(&mut limiter, 1_500));
         assert!(!take(&mut limiter, 1));
@@ -185,7 +204,12 @@ mod tests {
     fn the_switch_lets_throttled_calls_take_what_there_is() {
         let mut limiter = Limiter::new(&LimitsConfig::default(), START);
         for changes in [1_500, 1, 1] {
-            limiter.take(Action::ChangeResourceRecordSets, changes, START, ThrottledCalls::TakeTokens);
+            limiter.take(
+                Action::ChangeResourceRecordSets,
+                changes,
+                START,
+                ThrottledCalls::TakeTokens,
+            );
         }
         assert_eq!(limiter.levels(START)[0].tokens, 47.0);
     }
@@ -193,7 +217,9 @@ mod tests {
     #[test]
     fn broken_rates_add_up_over_small_steps() {
         let mut config = LimitsConfig::of(LimitsProfile::Unlimited);
-        config.per_action.insert("ListHostedZones".to_owned(), BucketConfig { capacity: 1, per_sec: 0.5 });
+        config
+            .per_action
+            .insert("ListHostedZones".to_owned(), BucketConfig { capacity: 1, per_sec: 0.5 });
         let mut limiter = Limiter::new(&config, START);
         assert!(list(&mut limiter, START));
         for ms in 1..2_000 {
@@ -205,7 +231,11 @@ mod tests {
     #[test]
     fn actions_have_buckets_of_their_own_in_2026() {
         let mut limiter = Limiter::new(&LimitsConfig::default(), START);
-        let created = (0..50).filter(|_| limiter.take(Action::CreateHostedZone, 2, START, ThrottledCalls::TakeNothing)).count();
+        let created = (0..50)
+            .filter(|_| {
+                limiter.take(Action::CreateHostedZone, 2, START, ThrottledCalls::TakeNothing)
+            })
+            .count();
         assert_eq!(created, 40);
         assert!(list(&mut limiter, START));
     }

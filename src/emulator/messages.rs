@@ -40,7 +40,10 @@ pub(super) fn not_found(of: &Subject<'_>) -> String {
 }
 
 pub(super) fn values_differ(of: &Subject<'_>) -> String {
-    format!("Tried to delete resource record set {} but the values provided do not match the current values", of.brackets())
+    format!(
+        "Tried to delete resource record set {} but the values provided do not match the current values",
+        of.brackets()
+    )
 }
 
 pub(super) fn cname_over_others(name: &str, zone: &str) -> String {
@@ -124,11 +127,15 @@ pub(super) fn alias_outside_zone(target: &str, rtype: &str, target_zone: &str) -
 }
 
 pub(super) fn alias_target_missing(target: &str, rtype: &str, target_zone: &str) -> String {
-    format!("Tried to create an alias that targets {target}, type {rtype} in zone {target_zone}, but that target was not found")
+    format!(
+        "Tried to create an alias that targets {target}, type {rtype} in zone {target_zone}, but that target was not found"
+    )
 }
 
 pub(super) fn invalid_value(problem: &str, explanation: &str, value: &str) -> String {
-    format!("Invalid Resource Record: 'FATAL problem: {problem} ({explanation}) encountered with '{value}''")
+    format!(
+        "Invalid Resource Record: 'FATAL problem: {problem} ({explanation}) encountered with '{value}''"
+    )
 }
 
 pub(super) fn duplicate_value(value: &str) -> String {
@@ -136,7 +143,9 @@ pub(super) fn duplicate_value(value: &str) -> String {
 }
 
 pub(super) fn duplicate_in_batch(rtype: &str, name: &str) -> String {
-    format!("The request contains an invalid set of changes for a resource record set '{rtype} {name}'")
+    format!(
+        "The request contains an invalid set of changes for a resource record set '{rtype} {name}'"
+    )
 }
 
 pub(super) fn too_many_records(limit: usize) -> String {
@@ -161,16 +170,27 @@ pub(super) fn zone_full(zone_id: impl Display) -> String {
 
 /// `policy` is `weighted` in the capture; the other policies are assumed to read alike.
 pub(super) fn too_many_sets_of_policy(of: &Subject<'_>, policy: &str) -> String {
-    format!("Exceeded limit on number of {policy} RRSets for {}, type {} in this zone.", of.name, of.rtype)
+    format!(
+        "Exceeded limit on number of {policy} RRSets for {}, type {} in this zone.",
+        of.name, of.rtype
+    )
 }
 
 pub(super) const ONE_SOA: &str = "A HostedZone must contain exactly one SOA record.";
-pub(super) const APEX_NS: &str = "A HostedZone must contain at least one NS record for the zone itself.";
+pub(super) const APEX_NS: &str =
+    "A HostedZone must contain at least one NS record for the zone itself.";
 
 /// The tail of the texts about the shape of a change; name and type are as sent.
-pub(super) fn in_change(action: &str, sent_name: &str, rtype: &str, set_identifier: Option<&str>) -> String {
+pub(super) fn in_change(
+    action: &str,
+    sent_name: &str,
+    rtype: &str,
+    set_identifier: Option<&str>,
+) -> String {
     let set_identifier = set_identifier.unwrap_or("null");
-    format!("in Change with [Action={action}, Name={sent_name}, Type={rtype}, SetIdentifier={set_identifier}]")
+    format!(
+        "in Change with [Action={action}, Name={sent_name}, Type={rtype}, SetIdentifier={set_identifier}]"
+    )
 }
 
 pub(super) fn wrong_content(found: &str, in_change: &str) -> String {
@@ -195,8 +215,7 @@ pub(super) fn fatal_name(problem: &str, explanation: &str, at: &str) -> String {
     format!("FATAL problem: {problem} ({explanation}) encountered with '{at}'")
 }
 
-pub(super) const ZONE_NOT_EMPTY: &str =
-    "The specified hosted zone contains non-required resource record sets  and so cannot be deleted.";
+pub(super) const ZONE_NOT_EMPTY: &str = "The specified hosted zone contains non-required resource record sets  and so cannot be deleted.";
 
 // Assumed.
 
@@ -221,7 +240,10 @@ pub(super) fn place_taken(of: &Subject<'_>) -> String {
 }
 
 pub(super) fn policy_not_for_type(of: &Subject<'_>, policy: &str) -> String {
-    format!("RRSet with DNS name {}, type {} cannot be used with the {policy} routing policy.", of.name, of.rtype)
+    format!(
+        "RRSet with DNS name {}, type {} cannot be used with the {policy} routing policy.",
+        of.name, of.rtype
+    )
 }
 
 pub(super) fn alias_not_for_type(of: &Subject<'_>) -> String {
@@ -229,7 +251,9 @@ pub(super) fn alias_not_for_type(of: &Subject<'_>) -> String {
 }
 
 pub(super) fn wildcard_ns(name: &str) -> String {
-    format!("RRSet of type NS with DNS name {name} is not permitted because NS records cannot have a wildcard name.")
+    format!(
+        "RRSet of type NS with DNS name {name} is not permitted because NS records cannot have a wildcard name."
+    )
 }
 
 pub(super) fn no_such_health_check(id: &str) -> String {

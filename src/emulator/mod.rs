@@ -49,9 +49,9 @@ mod zone;
 pub use action::{Action, Service};
 pub use batch::AppliedChange;
 pub use config::{
-    AccessKeyConfig, AccountConfig, BucketConfig, ClockMode, ConfigError, DeleteComparison, EmulatorConfig, LimitsConfig,
-    LimitsProfile, RoleConfig, Secret, SetIdentifierInMessages, SignatureMode, Switches, ThrottleOrder, ThrottledCalls,
-    UpsertOrder, ZoneConfig,
+    AccessKeyConfig, AccountConfig, BucketConfig, ClockMode, ConfigError, DeleteComparison,
+    EmulatorConfig, LimitsConfig, LimitsProfile, RoleConfig, Secret, SetIdentifierInMessages,
+    SignatureMode, Switches, ThrottleOrder, ThrottledCalls, UpsertOrder, ZoneConfig,
 };
 pub use counters::{AccountCounters, CallerRun, CountersReport, RequestCount, WindowMax};
 pub use error::{AwsError, Blame};
@@ -132,13 +132,25 @@ impl Emulator {
         let dns_addr = dns.as_ref().and_then(|(udp, _)| udp.local_addr().ok());
         let clock = Arc::new(EmulatorClock::new(config.clock));
         let world = Arc::new(Mutex::new(World::new(config, clock.clone(), journal)));
-        Ok(Bound { aws_addr, control_addr, dns_addr, control: Control { world, clock }, aws, control_listener, dns })
+        Ok(Bound {
+            aws_addr,
+            control_addr,
+            dns_addr,
+            control: Control { world, clock },
+            aws,
+            control_listener,
+            dns,
+        })
     }
 
     /// Builds and runs an emulator in the background.
     pub async fn start(config: EmulatorConfig) -> Result<EmulatorHandle, EmulatorError> {
         let bound = Self::build(config).await?;
-        let addresses = Addresses { aws_addr: bound.aws_addr, control_addr: bound.control_addr, dns_addr: bound.dns_addr };
+        let addresses = Addresses {
+            aws_addr: bound.aws_addr,
+            control_addr: bound.control_addr,
+            dns_addr: bound.dns_addr,
+        };
         let control = bound.control();
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(bound.run(shutdown.clone()));
@@ -148,12 +160,19 @@ impl Emulator {
 
 fn open_journal(config: &EmulatorConfig) -> Result<Journal, EmulatorError> {
     Journal::open(config.journal_file.as_deref()).map_err(|source| EmulatorError::Journal {
-        path: config.journal_file.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
+        path: config
+            .journal_file
+            .as_ref()
+            .map(|path| path.display().to_string())
+            .unwrap_or_default(),
         source,
     })
 }
 
-async fn listen(address: SocketAddr, purpose: &'static str) -> Result<(TcpListener, SocketAddr), EmulatorError> {
+async fn listen(
+    address: SocketAddr,
+    purpose: &'static str,
+) -> Result<(TcpListener, SocketAddr), EmulatorError> {
     let failed = |source| EmulatorError::Bind { address, purpose, source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
@@ -170,10 +189,16 @@ impl Bound {
     pub async fn run(self, shutdown: CancellationToken) {
         let world = self.control.world.clone();
         let aws = server::serve(self.aws, world, shutdown.clone());
-        let control = server::serve_router(self.control_listener, control::router(self.control.clone()), shutdown.clone());
+        let control = server::serve_router(
+            self.control_listener,
+            control::router(self.control.clone()),
+            shutdown.clone(),
+        );
         let dns = async {
             match self.dns {
-                Some((udp, tcp)) => dns_server::serve(udp, tcp, self.control.clone(), shutdown.clone()).await,
+                Some((udp, tcp)) => {
+                    dns_server::serve(udp, tcp, self.control.clone(), shutdown.clone()).await
+                }
                 None => shutdown.cancelled().await,
             }
         };

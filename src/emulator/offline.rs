@@ -139,10 +139,22 @@ impl OfflineNameServer {
     /// The changes are refused as Route 53 would refuse them, or [`OFFLINE_ZONE`] is no zone id.
     pub fn new(apex: DnsName, changes: &[RecordChange]) -> Result<Self, String> {
         let zone = ZoneId::parse(OFFLINE_ZONE).map_err(|error| error.to_string())?;
-        let mut account = AccountConfig::new(AccountId::parse("111111111111").map_err(|error| error.to_string())?);
-        account.zones.push(ZoneConfig { name: apex, id: Some(zone.clone()), private: false, tags: Default::default() });
+        let mut account = AccountConfig::new(
+            AccountId::parse("111111111111").map_err(|error| error.to_string())?,
+        );
+        account.zones.push(ZoneConfig {
+            name: apex,
+            id: Some(zone.clone()),
+            private: false,
+            tags: Default::default(),
+        });
         let clock = ClockMode::Stepped { start_ms: 0 };
-        let config = EmulatorConfig { accounts: vec![account], clock, propagation_ms: 0, ..EmulatorConfig::default() };
+        let config = EmulatorConfig {
+            accounts: vec![account],
+            clock,
+            propagation_ms: 0,
+            ..EmulatorConfig::default()
+        };
         let mut world = World::new(config, Arc::new(EmulatorClock::new(clock)), Journal::default());
         world.foreign_write(&zone, changes).map_err(|error| error.message)?;
         Ok(Self { world })
@@ -201,8 +213,10 @@ mod tests {
     fn a_question_is_answered_without_a_socket() {
         let mut server = OfflineNameServer::new(name("example.com"), &creates(wildcard())).unwrap();
         let mut question = Message::new(7, MessageType::Query, OpCode::Query);
-        question.add_query(Query::query(Name::from_ascii("www.example.com.").unwrap(), WireType::A));
-        let answer = Message::from_vec(&server.answer(&question.to_vec().unwrap()).unwrap()).unwrap();
+        question
+            .add_query(Query::query(Name::from_ascii("www.example.com.").unwrap(), WireType::A));
+        let answer =
+            Message::from_vec(&server.answer(&question.to_vec().unwrap()).unwrap()).unwrap();
         assert_eq!(answer.answers.len(), 1);
         assert_eq!(answer.answers[0].name.to_string(), "www.example.com.");
         assert!(server.answer(b"x").is_none());

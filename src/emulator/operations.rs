@@ -59,7 +59,13 @@ pub(super) fn change_answer(info: &ChangeInfo) -> Answer {
 }
 
 /// Answers a call of a caller who may make it.
-pub(super) fn answer(world: &mut World, call: &Call, caller: &Caller, begun: &Begun, now: Timestamp) -> Result<Answer, AwsError> {
+pub(super) fn answer(
+    world: &mut World,
+    call: &Call,
+    caller: &Caller,
+    begun: &Begun,
+    now: Timestamp,
+) -> Result<Answer, AwsError> {
     match call.action {
         Action::ListHostedZones => list_zones(world, call, caller),
         Action::ListHostedZonesByName => list_zones_by_name(world, call, caller),
@@ -80,7 +86,9 @@ pub(super) fn answer(world: &mut World, call: &Call, caller: &Caller, begun: &Be
         Action::ChangeTagsForResource => change_tags(world, call, caller),
         Action::GetHostedZoneLimit => zone_limit(world, call, caller),
         Action::GetAccountLimit => account_limit(world, call, caller),
-        Action::ChangeResourceRecordSets | Action::AssumeRole | Action::GetCallerIdentity => Err(AwsError::server(500)),
+        Action::ChangeResourceRecordSets | Action::AssumeRole | Action::GetCallerIdentity => {
+            Err(AwsError::server(500))
+        }
     }
 }
 
@@ -116,8 +124,9 @@ fn list_zones(world: &World, call: &Call, caller: &Caller) -> Result<Answer, Aws
     let size = page_size(call, MAX_ZONE_PAGE)?;
     let marker = call.param("marker").unwrap_or_default();
     let only_private = call.param("hostedzonetype") == Some("PrivateHostedZone");
-    let mut zones =
-        own_zones(world, caller).filter(|zone| !only_private || zone.private).skip_while(|zone| zone.id.as_str() < marker);
+    let mut zones = own_zones(world, caller)
+        .filter(|zone| !only_private || zone.private)
+        .skip_while(|zone| zone.id.as_str() < marker);
     let page: Vec<&Zone> = zones.by_ref().take(size).collect();
     let next = zones.next();
     Ok(Answer::route53("ListHostedZonesResponse", |xml| {
@@ -154,11 +163,21 @@ fn list_zones_by_name(world: &World, call: &Call, caller: &Caller) -> Result<Ans
     }))
 }
 
-fn create_zone(world: &mut World, call: &Call, caller: &Caller, now: Timestamp) -> Result<Answer, AwsError> {
+fn create_zone(
+    world: &mut World,
+    call: &Call,
+    caller: &Caller,
+    now: Timestamp,
+) -> Result<Answer, AwsError> {
     let request = create_zone_request(&call.body)?;
-    let name = read_name(&request.name).map_err(|message| AwsError::sender(400, "InvalidDomainName", message))?;
+    let name = read_name(&request.name)
+        .map_err(|message| AwsError::sender(400, "InvalidDomainName", message))?;
     if name.label_count() < 2 {
-        return Err(AwsError::sender(400, "InvalidDomainName", format!("{name} is reserved by AWS!")));
+        return Err(AwsError::sender(
+            400,
+            "InvalidDomainName",
+            format!("{name} is reserved by AWS!"),
+        ));
     }
     let is_vpc = |id: &str| {
         let digits = id.strip_prefix("vpc-").unwrap_or_default();
@@ -176,11 +195,14 @@ fn create_zone(world: &mut World, call: &Call, caller: &Caller, now: Timestamp) 
         return Err(AwsError::sender(
             400,
             "TooManyHostedZones",
-            format!("Limits Exceeded: MAX_HOSTED_ZONES_BY_OWNER - Cannot create more than {quota} hosted zones."),
+            format!(
+                "Limits Exceeded: MAX_HOSTED_ZONES_BY_OWNER - Cannot create more than {quota} hosted zones."
+            ),
         ));
     }
     let id = new_zone_id(&mut world.ids);
-    let mut zone = Zone::new(id.clone(), caller.account.clone(), name, name_servers(&mut world.ids));
+    let mut zone =
+        Zone::new(id.clone(), caller.account.clone(), name, name_servers(&mut world.ids));
     zone.caller_reference = request.caller_reference;
     zone.comment = request.comment;
     zone.private = request.private;
@@ -207,7 +229,9 @@ enum Vpcs {
 fn delegation_or_vpc(xml: &mut Xml, zone: &Zone, vpcs: Vpcs) {
     if !zone.private {
         xml.element("DelegationSet", |xml| {
-            xml.element("NameServers", |xml| zone.name_servers.iter().for_each(|server| xml.text("NameServer", server)));
+            xml.element("NameServers", |xml| {
+                zone.name_servers.iter().for_each(|server| xml.text("NameServer", server))
+            });
         });
         return;
     }
@@ -236,7 +260,13 @@ fn get_zone(world: &mut World, call: &Call, caller: &Caller) -> Result<Answer, A
     }))
 }
 
-fn delete_zone(world: &mut World, call: &Call, caller: &Caller, begun: &Begun, now: Timestamp) -> Result<Answer, AwsError> {
+fn delete_zone(
+    world: &mut World,
+    call: &Call,
+    caller: &Caller,
+    begun: &Begun,
+    now: Timestamp,
+) -> Result<Answer, AwsError> {
     world.check_busy(call, begun, caller, now)?;
     let zone = world.zone_of(call, caller)?;
     if zone.holds_records() {
@@ -258,12 +288,17 @@ fn list_records(world: &mut World, call: &Call, caller: &Caller) -> Result<Answe
 }
 
 fn list_start(call: &Call) -> Result<Option<SetKey>, AwsError> {
-    let (name, rtype, identifier) = (call.param("name"), call.param("type"), call.param("identifier"));
+    let (name, rtype, identifier) =
+        (call.param("name"), call.param("type"), call.param("identifier"));
     if rtype.is_some() && name.is_none() {
-        return Err(AwsError::invalid_input("The input is not valid: type is specified without name"));
+        return Err(AwsError::invalid_input(
+            "The input is not valid: type is specified without name",
+        ));
     }
     if identifier.is_some() && rtype.is_none() {
-        return Err(AwsError::invalid_input("The input is not valid: identifier is specified without type"));
+        return Err(AwsError::invalid_input(
+            "The input is not valid: identifier is specified without type",
+        ));
     }
     let Some(name) = name else { return Ok(None) };
     let name: DnsName = read_name(name).map_err(AwsError::invalid_input)?;
@@ -277,7 +312,11 @@ fn list_start(call: &Call) -> Result<Option<SetKey>, AwsError> {
     Ok(Some(SetKey::new(&name, rtype, identifier.map(Into::into))))
 }
 
-fn records_document(page: &[Arc<RawRecordSet>], next: Option<&Arc<RawRecordSet>>, size: usize) -> String {
+fn records_document(
+    page: &[Arc<RawRecordSet>],
+    next: Option<&Arc<RawRecordSet>>,
+    size: usize,
+) -> String {
     Xml::document(Service::Route53, "ListResourceRecordSetsResponse", |xml| {
         xml.element("ResourceRecordSets", |xml| page.iter().for_each(|set| xml.record_set(set)));
         xml.value("IsTruncated", next.is_some());
@@ -293,7 +332,8 @@ fn records_document(page: &[Arc<RawRecordSet>], next: Option<&Arc<RawRecordSet>>
 fn get_change(world: &World, call: &Call, now: Timestamp) -> Result<Answer, AwsError> {
     let id = call.parts.first().map(String::as_str).unwrap_or_default();
     let id = id.strip_prefix("/change/").unwrap_or(id);
-    let missing = || AwsError::sender(404, "NoSuchChange", format!("Could not find resource with ID: {id}"));
+    let missing =
+        || AwsError::sender(404, "NoSuchChange", format!("Could not find resource with ID: {id}"));
     let submitted = world.submitted.get(id).ok_or_else(missing)?;
     let info = ChangeInfo {
         id: id.to_owned(),
@@ -305,7 +345,11 @@ fn get_change(world: &World, call: &Call, now: Timestamp) -> Result<Answer, AwsE
 }
 
 /// The resource of a tag call: it takes the bare id only.
-fn tag_resource<'w>(world: &'w mut World, id: &str, caller: &Caller) -> Result<&'w mut Zone, AwsError> {
+fn tag_resource<'w>(
+    world: &'w mut World,
+    id: &str,
+    caller: &Caller,
+) -> Result<&'w mut Zone, AwsError> {
     if id.chars().count() > MAX_RESOURCE_ID_CHARS || id.starts_with('/') {
         return Err(AwsError::invalid_input(format!(
             "1 validation error detected: Value '{id}' at 'resourceId' failed to satisfy constraint: Member must have length \
@@ -319,12 +363,23 @@ fn tag_resource<'w>(world: &'w mut World, id: &str, caller: &Caller) -> Result<&
 fn check_tag_kind(call: &Call) -> Result<(), AwsError> {
     match call.parts.first().map(String::as_str) {
         Some("hostedzone") => Ok(()),
-        Some("healthcheck") => Err(AwsError::sender(404, "NoSuchHealthCheck", "The specified health check does not exist.")),
-        other => Err(AwsError::invalid_input(format!("Invalid resource type: {}", other.unwrap_or_default()))),
+        Some("healthcheck") => Err(AwsError::sender(
+            404,
+            "NoSuchHealthCheck",
+            "The specified health check does not exist.",
+        )),
+        other => Err(AwsError::invalid_input(format!(
+            "Invalid resource type: {}",
+            other.unwrap_or_default()
+        ))),
     }
 }
 
-fn tagged_zone<'w>(world: &'w mut World, call: &Call, caller: &Caller) -> Result<&'w mut Zone, AwsError> {
+fn tagged_zone<'w>(
+    world: &'w mut World,
+    call: &Call,
+    caller: &Caller,
+) -> Result<&'w mut Zone, AwsError> {
     check_tag_kind(call)?;
     let id = call.parts.get(1).map(String::as_str).unwrap_or_default();
     tag_resource(world, id, caller)
@@ -359,7 +414,9 @@ fn list_tags(world: &mut World, call: &Call, caller: &Caller) -> Result<Answer, 
         let zone = tag_resource(world, id, caller)?;
         sets.push_str(&Xml::fragment(|xml| tag_set(xml, zone)));
     }
-    Ok(Answer::route53("ListTagsForResourcesResponse", |xml| xml.element("ResourceTagSets", |xml| xml.raw(&sets))))
+    Ok(Answer::route53("ListTagsForResourcesResponse", |xml| {
+        xml.element("ResourceTagSets", |xml| xml.raw(&sets))
+    }))
 }
 
 fn change_tags(world: &mut World, call: &Call, caller: &Caller) -> Result<Answer, AwsError> {
@@ -383,7 +440,8 @@ fn limit_document(root: &'static str, kind: &str, value: u64, count: usize) -> A
 }
 
 fn zone_limit(world: &mut World, call: &Call, caller: &Caller) -> Result<Answer, AwsError> {
-    let quota = world.accounts.get(&caller.account).map_or(0, |account| account.config.record_quota);
+    let quota =
+        world.accounts.get(&caller.account).map_or(0, |account| account.config.record_quota);
     let zone = world.zone_of(call, caller)?;
     let kind = call.parts.first().map(String::as_str).unwrap_or_default();
     let (value, count) = match kind {
@@ -397,9 +455,15 @@ fn zone_limit(world: &mut World, call: &Call, caller: &Caller) -> Result<Answer,
 fn account_limit(world: &World, call: &Call, caller: &Caller) -> Result<Answer, AwsError> {
     let quota = world.accounts.get(&caller.account).map_or(0, |account| account.config.zone_quota);
     match call.parts.first().map(String::as_str) {
-        Some(kind @ "MAX_HOSTED_ZONES_BY_OWNER") => {
-            Ok(limit_document("GetAccountLimitResponse", kind, quota, own_zones(world, caller).count()))
-        }
-        other => Err(AwsError::invalid_input(format!("Invalid limit type: {}", other.unwrap_or_default()))),
+        Some(kind @ "MAX_HOSTED_ZONES_BY_OWNER") => Ok(limit_document(
+            "GetAccountLimitResponse",
+            kind,
+            quota,
+            own_zones(world, caller).count(),
+        )),
+        other => Err(AwsError::invalid_input(format!(
+            "Invalid limit type: {}",
+            other.unwrap_or_default()
+        ))),
     }
 }

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::error::AwsError;
 use super::xml_read::{
-    Occurs, Slot, boolean, bounded, children, children_in_any_order, document, enumeration, integer, root, text,
+    Occurs, Slot, boolean, bounded, children, children_in_any_order, document, enumeration,
+    integer, root, text,
 };
 use crate::core::record::{GeoLocation, GeoProximity, RawAlias, RawCidr, RawRecordSet, RecordType};
 
@@ -78,8 +79,10 @@ pub(super) struct TagsRequest {
 use Occurs::{Many, Once, Optional};
 
 const REGION_CHARS: usize = 64;
-const TYPES: [&str; 17] =
-    ["SOA", "A", "TXT", "NS", "CNAME", "MX", "NAPTR", "PTR", "SRV", "SPF", "AAAA", "CAA", "DS", "TLSA", "SSHFP", "SVCB", "HTTPS"];
+const TYPES: [&str; 17] = [
+    "SOA", "A", "TXT", "NS", "CNAME", "MX", "NAPTR", "PTR", "SRV", "SPF", "AAAA", "CAA", "DS",
+    "TLSA", "SSHFP", "SVCB", "HTTPS",
+];
 const RECORD_SET: [Slot; 15] = [
     ("Name", Once),
     ("Type", Once),
@@ -101,12 +104,17 @@ const RECORD_SET: [Slot; 15] = [
 /// Reads the body of ChangeResourceRecordSets.
 pub(super) fn change_request(body: &str) -> Result<ChangeRequest, AwsError> {
     let document = document(body)?;
-    let request = children(root(&document, "ChangeResourceRecordSetsRequest")?, &[("ChangeBatch", Once)])?;
+    let request =
+        children(root(&document, "ChangeResourceRecordSetsRequest")?, &[("ChangeBatch", Once)])?;
     let batch = children(only(&request, 0)?, &[("Comment", Optional), ("Changes", Once)])?;
-    let comment = first(&batch, 0).map(|node| bounded(node, 0, 256)).transpose()?.map(str::to_owned);
+    let comment =
+        first(&batch, 0).map(|node| bounded(node, 0, 256)).transpose()?.map(str::to_owned);
     let changes = children(only(&batch, 1)?, &[("Change", Many)])?;
     let changes = changes.first().map_or(&[][..], Vec::as_slice);
-    Ok(ChangeRequest { comment, changes: changes.iter().map(|node| change(*node)).collect::<Result<_, _>>()? })
+    Ok(ChangeRequest {
+        comment,
+        changes: changes.iter().map(|node| change(*node)).collect::<Result<_, _>>()?,
+    })
 }
 
 fn change(node: Node<'_, '_>) -> Result<RecordChange, AwsError> {
@@ -151,7 +159,10 @@ fn record_set(node: Node<'_, '_>) -> Result<RawRecordSet, AwsError> {
 }
 
 fn geolocation(node: Node<'_, '_>) -> Result<GeoLocation, AwsError> {
-    let parts = children(node, &[("ContinentCode", Optional), ("CountryCode", Optional), ("SubdivisionCode", Optional)])?;
+    let parts = children(
+        node,
+        &[("ContinentCode", Optional), ("CountryCode", Optional), ("SubdivisionCode", Optional)],
+    )?;
     Ok(GeoLocation {
         continent_code: shared(first(&parts, 0), 2, 2)?,
         country_code: shared(first(&parts, 1), 1, 2)?,
@@ -160,7 +171,10 @@ fn geolocation(node: Node<'_, '_>) -> Result<GeoLocation, AwsError> {
 }
 
 fn alias(node: Node<'_, '_>) -> Result<RawAlias, AwsError> {
-    let parts = children(node, &[("HostedZoneId", Once), ("DNSName", Once), ("EvaluateTargetHealth", Once)])?;
+    let parts = children(
+        node,
+        &[("HostedZoneId", Once), ("DNSName", Once), ("EvaluateTargetHealth", Once)],
+    )?;
     Ok(RawAlias {
         zone_id: bounded(only(&parts, 0)?, 0, 32)?.into(),
         name: bounded(only(&parts, 1)?, 0, 1_024)?.into(),
@@ -170,11 +184,19 @@ fn alias(node: Node<'_, '_>) -> Result<RawAlias, AwsError> {
 
 fn cidr(node: Node<'_, '_>) -> Result<RawCidr, AwsError> {
     let parts = children(node, &[("CollectionId", Once), ("LocationName", Once)])?;
-    Ok(RawCidr { collection_id: text(only(&parts, 0)?).into(), location_name: bounded(only(&parts, 1)?, 1, 16)?.into() })
+    Ok(RawCidr {
+        collection_id: text(only(&parts, 0)?).into(),
+        location_name: bounded(only(&parts, 1)?, 1, 16)?.into(),
+    })
 }
 
 fn geoproximity(node: Node<'_, '_>) -> Result<GeoProximity, AwsError> {
-    let slots = [("AWSRegion", Optional), ("LocalZoneGroup", Optional), ("Coordinates", Optional), ("Bias", Optional)];
+    let slots = [
+        ("AWSRegion", Optional),
+        ("LocalZoneGroup", Optional),
+        ("Coordinates", Optional),
+        ("Bias", Optional),
+    ];
     let parts = children(node, &slots)?;
     let coordinates = match first(&parts, 2) {
         Some(node) => {
@@ -214,7 +236,8 @@ pub(super) fn create_zone_request(body: &str) -> Result<CreateZoneRequest, AwsEr
     let (comment, private) = match first(&parts, 3) {
         Some(node) => {
             let parts = children(node, &[("Comment", Optional), ("PrivateZone", Optional)])?;
-            let comment = first(&parts, 0).map(|node| bounded(node, 0, 256)).transpose()?.map(str::to_owned);
+            let comment =
+                first(&parts, 0).map(|node| bounded(node, 0, 256)).transpose()?.map(str::to_owned);
             (comment, first(&parts, 1).map(boolean).transpose()?.unwrap_or(false))
         }
         None => (None, false),
@@ -255,7 +278,8 @@ pub(super) fn tags_request(body: &str) -> Result<TagsRequest, AwsError> {
 /// Reads the body of ListTagsForResources.
 pub(super) fn tags_batch_request(body: &str) -> Result<Vec<String>, AwsError> {
     let document = document(body)?;
-    let parts = children(root(&document, "ListTagsForResourcesRequest")?, &[("ResourceIds", Once)])?;
+    let parts =
+        children(root(&document, "ListTagsForResourcesRequest")?, &[("ResourceIds", Once)])?;
     let ids = children(only(&parts, 0)?, &[("ResourceId", Many)])?;
     Ok(ids.iter().flatten().map(|node| text(*node).to_owned()).collect())
 }
@@ -275,7 +299,8 @@ fn shared(node: Option<Node<'_, '_>>, min: usize, max: usize) -> Result<Option<A
 
 /// The type of a set whose type was read from a request.
 pub(super) fn known_type(set: &RawRecordSet) -> Result<RecordType, AwsError> {
-    RecordType::parse(&set.rtype).ok_or_else(|| AwsError::invalid_input(format!("Invalid XML ; unknown type {}", set.rtype)))
+    RecordType::parse(&set.rtype)
+        .ok_or_else(|| AwsError::invalid_input(format!("Invalid XML ; unknown type {}", set.rtype)))
 }
 
 #[cfg(test)]
@@ -322,6 +347,9 @@ mod tests {
 
     #[test]
     fn an_unknown_action_or_type_is_refused_with_the_enumeration() {
-        assert!(refusal("<Name>a</Name><Type>URI</Type>").contains("cvc-enumeration-valid: Value 'URI'"));
+        assert!(
+            refusal("<Name>a</Name><Type>URI</Type>")
+                .contains("cvc-enumeration-valid: Value 'URI'")
+        );
     }
 }

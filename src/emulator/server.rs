@@ -71,7 +71,8 @@ async fn connection(stream: TcpStream, world: Shared, shutdown: CancellationToke
     // Small answers must not wait for more.
     let _ = stream.set_nodelay(true);
     let service = service_fn(|request| answer(request, world.clone(), shutdown.clone(), |_, _| ()));
-    let serving = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    let serving =
+        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     let mut serving = std::pin::pin!(serving);
     let result = tokio::select! {
         result = serving.as_mut() => result,
@@ -101,7 +102,8 @@ where
         Err(refused) => return Ok(refused),
     };
     // Reading the body needs no state, so it is done outside the lock.
-    let batch = (call.action == Action::ChangeResourceRecordSets).then(|| change_request(&call.body));
+    let batch =
+        (call.action == Action::ChangeResourceRecordSets).then(|| change_request(&call.body));
     let begun = lock(&world).begin(&call, &batch);
     let guard = EndOfCall { world: world.clone(), begun: &begun };
     if begun.latency_ms > 0 {
@@ -109,7 +111,9 @@ where
     }
     let strikes = |wanted: fn(&FaultEffect) -> bool| begun.effects.iter().any(wanted);
     let service = call.action.service();
-    if strikes(|effect| matches!(effect, FaultEffect::HangBeforeApply {} | FaultEffect::ResetBeforeApply {})) {
+    if strikes(|effect| {
+        matches!(effect, FaultEffect::HangBeforeApply {} | FaultEffect::ResetBeforeApply {})
+    }) {
         lock(&world).counters.answered(begun.account.as_ref(), call.action, "no_answer");
         if strikes(|effect| matches!(effect, FaultEffect::HangBeforeApply {})) {
             shutdown.cancelled().await;
@@ -118,10 +122,14 @@ where
     }
     let result = {
         let mut world = lock(&world);
-        let (first_entry, overdrawn_before) = (world.journal.next_number(), world.counters.overdrawn(begun.account.as_ref()));
+        let (first_entry, overdrawn_before) =
+            (world.journal.next_number(), world.counters.overdrawn(begun.account.as_ref()));
         let result = world.carry_out(&call, batch, &begun);
         let account = begun.account.clone();
-        carried_out(&world, &CarriedOut { account, action: call.action, first_entry, overdrawn_before });
+        carried_out(
+            &world,
+            &CarriedOut { account, action: call.action, first_entry, overdrawn_before },
+        );
         result
     };
     if strikes(|effect| matches!(effect, FaultEffect::ApplyThenHang {})) {
@@ -154,7 +162,11 @@ impl Drop for EndOfCall<'_> {
 }
 
 /// Writes the answer, and spoils it when a fault says so.
-fn finish(service: Service, result: Result<Answer, AwsError>, begun: &Begun) -> Result<Response<Body>, Cut> {
+fn finish(
+    service: Service,
+    result: Result<Answer, AwsError>,
+    begun: &Begun,
+) -> Result<Response<Body>, Cut> {
     let (status, location, mut text) = match result {
         Ok(answer) => (answer.status, answer.location, (answer.body)(&begun.request_id)),
         Err(error) => (error.status, None, xml_write::error(service, &error, &begun.request_id)),
@@ -176,7 +188,12 @@ fn finish(service: Service, result: Result<Answer, AwsError>, begun: &Begun) -> 
     Ok(response)
 }
 
-fn xml_response(status: u16, request_id: &str, text: String, cut_after: Option<usize>) -> Response<Body> {
+fn xml_response(
+    status: u16,
+    request_id: &str,
+    text: String,
+    cut_after: Option<usize>,
+) -> Response<Body> {
     let length = text.len();
     let body = match cut_after {
         Some(bytes) => {
@@ -186,7 +203,8 @@ fn xml_response(status: u16, request_id: &str, text: String, cut_after: Option<u
         None => Body::from(text),
     };
     let mut response = Response::new(body);
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() =
+        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("text/xml"));
     headers.insert(http::header::CONTENT_LENGTH, HeaderValue::from(length));
@@ -209,9 +227,12 @@ where
         xml_response(error.status, &request_id, text, None)
     };
     let body = Limited::new(body, MAX_BODY_BYTES).collect().await;
-    let body = body.map_err(|_| refuse(&AwsError::sender(413, "RequestEntityTooLarge", "Request entity too large")))?;
-    let body = String::from_utf8(body.to_bytes().to_vec())
-        .map_err(|_| refuse(&AwsError::invalid_input("Invalid XML ; Invalid byte of UTF-8 sequence.")))?;
+    let body = body.map_err(|_| {
+        refuse(&AwsError::sender(413, "RequestEntityTooLarge", "Request entity too large"))
+    })?;
+    let body = String::from_utf8(body.to_bytes().to_vec()).map_err(|_| {
+        refuse(&AwsError::invalid_input("Invalid XML ; Invalid byte of UTF-8 sequence."))
+    })?;
     let scope = sigv4::claim(&parts.headers).map_err(|error| refuse(&error))?.service;
     let unknown = || {
         let text = "<UnknownOperationException/>\n".to_owned();
@@ -228,11 +249,24 @@ where
         _ => return Err(unknown()),
     };
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
-    Ok(Call { action, zone, parts: rest, query: parameters, method: parts.method, target, headers: parts.headers, body })
+    Ok(Call {
+        action,
+        zone,
+        parts: rest,
+        query: parameters,
+        method: parts.method,
+        target,
+        headers: parts.headers,
+        body,
+    })
 }
 
 /// Serves a router until the token is cancelled.
-pub(super) async fn serve_router(listener: TcpListener, router: axum::Router, shutdown: CancellationToken) {
+pub(super) async fn serve_router(
+    listener: TcpListener,
+    router: axum::Router,
+    shutdown: CancellationToken,
+) {
     let serving: Result<(), std::io::Error> =
         axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await;
     if let Err(error) = serving {

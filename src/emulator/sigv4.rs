@@ -38,23 +38,29 @@ pub(super) struct Signed<'a> {
 /// Reads the claim of a request.
 pub(super) fn claim(headers: &HeaderMap) -> Result<Claim, AwsError> {
     let incomplete = |what: &str| AwsError::sender(400, "IncompleteSignature", what.to_owned());
-    let missing = || AwsError::sender(403, "MissingAuthenticationToken", "Missing Authentication Token");
+    let missing =
+        || AwsError::sender(403, "MissingAuthenticationToken", "Missing Authentication Token");
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let authorization = text("authorization").ok_or_else(missing)?;
-    let parts = authorization
-        .strip_prefix("AWS4-HMAC-SHA256")
-        .ok_or_else(|| incomplete("Authorization header requires the algorithm AWS4-HMAC-SHA256."))?;
+    let parts = authorization.strip_prefix("AWS4-HMAC-SHA256").ok_or_else(|| {
+        incomplete("Authorization header requires the algorithm AWS4-HMAC-SHA256.")
+    })?;
     let part = |name: &str| {
-        let found = parts.split(',').find_map(|part| part.trim().strip_prefix(name)?.strip_prefix('='));
-        found.ok_or_else(|| incomplete(&format!("Authorization header requires '{name}' parameter.")))
+        let found =
+            parts.split(',').find_map(|part| part.trim().strip_prefix(name)?.strip_prefix('='));
+        found.ok_or_else(|| {
+            incomplete(&format!("Authorization header requires '{name}' parameter."))
+        })
     };
     let scope: Vec<&str> = part("Credential")?.split('/').collect();
     let [access_key_id, _date, region, service, "aws4_request"] = scope.as_slice() else {
         return Err(incomplete("Credential must have exactly 5 slash-delimited elements."));
     };
-    let signed_at = text("x-amz-date")
-        .and_then(read_time)
-        .ok_or_else(|| incomplete("Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header."))?;
+    let signed_at = text("x-amz-date").and_then(read_time).ok_or_else(|| {
+        incomplete(
+            "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.",
+        )
+    })?;
     Ok(Claim {
         access_key_id: (*access_key_id).to_owned(),
         region: (*region).to_owned(),
@@ -87,15 +93,27 @@ pub(super) fn check_time(claim: &Claim, now: Timestamp) -> Result<(), AwsError> 
     let signed = write_time(claim.signed_at);
     let edge = |secs: i64| write_time(Timestamp(now.0 + secs * 1_000));
     let message = if off_secs > 0 {
-        format!("Signature expired: {signed} is now earlier than {} ({} - 5 min.)", edge(-SKEW_SECS), write_time(now))
+        format!(
+            "Signature expired: {signed} is now earlier than {} ({} - 5 min.)",
+            edge(-SKEW_SECS),
+            write_time(now)
+        )
     } else {
-        format!("Signature not yet current: {signed} is still later than {} ({} + 5 min.)", edge(SKEW_SECS), write_time(now))
+        format!(
+            "Signature not yet current: {signed} is still later than {} ({} + 5 min.)",
+            edge(SKEW_SECS),
+            write_time(now)
+        )
     };
     Err(AwsError::sender(403, "SignatureDoesNotMatch", message))
 }
 
 /// Signs the request again and compares.
-pub(super) fn check_signature(claim: &Claim, request: &Signed<'_>, secret: &str) -> Result<(), AwsError> {
+pub(super) fn check_signature(
+    claim: &Claim,
+    request: &Signed<'_>,
+    secret: &str,
+) -> Result<(), AwsError> {
     let mismatch = || {
         AwsError::sender(
             403,
@@ -110,7 +128,9 @@ pub(super) fn check_signature(claim: &Claim, request: &Signed<'_>, secret: &str)
 
 fn expected_signature(claim: &Claim, request: &Signed<'_>, secret: &str) -> Option<String> {
     let host = request.headers.get("host")?.to_str().ok()?;
-    let identity = Credentials::new(&claim.access_key_id, secret, claim.token.clone(), None, "emulator").into();
+    let identity =
+        Credentials::new(&claim.access_key_id, secret, claim.token.clone(), None, "emulator")
+            .into();
     let mut settings = SigningSettings::default();
     // The claim says which headers are signed; nothing is left out beside.
     settings.excluded_headers = None;
@@ -134,6 +154,12 @@ fn expected_signature(claim: &Claim, request: &Signed<'_>, secret: &str) -> Opti
         }
     }
     let uri = format!("http://{host}{}", request.target);
-    let signable = SignableRequest::new(request.method, uri, headers.into_iter(), SignableBody::Bytes(request.body)).ok()?;
+    let signable = SignableRequest::new(
+        request.method,
+        uri,
+        headers.into_iter(),
+        SignableBody::Bytes(request.body),
+    )
+    .ok()?;
     Some(sign(signable, &params).ok()?.signature().to_owned())
 }

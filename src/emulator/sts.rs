@@ -21,7 +21,12 @@ pub(super) fn action_of(body: &str) -> Option<Action> {
 }
 
 /// Answers an STS call of an authenticated caller.
-pub(super) fn answer(world: &mut World, call: &Call, caller: &Caller, now: Timestamp) -> Result<Answer, AwsError> {
+pub(super) fn answer(
+    world: &mut World,
+    call: &Call,
+    caller: &Caller,
+    now: Timestamp,
+) -> Result<Answer, AwsError> {
     match call.action {
         Action::AssumeRole => assume_role(world, call, caller, now),
         _ => Ok(identity(caller)),
@@ -36,7 +41,12 @@ fn identity(caller: &Caller) -> Answer {
     })
 }
 
-fn assume_role(world: &mut World, call: &Call, caller: &Caller, now: Timestamp) -> Result<Answer, AwsError> {
+fn assume_role(
+    world: &mut World,
+    call: &Call,
+    caller: &Caller,
+    now: Timestamp,
+) -> Result<Answer, AwsError> {
     let request = read(call)?;
     // A session needs the permission of its role as well as the trust of the next one.
     world.identities.authorise(caller, Action::AssumeRole, None)?;
@@ -80,7 +90,8 @@ fn invalid(message: impl Into<String>) -> AwsError {
 }
 
 fn duration(text: &str) -> Result<u32, AwsError> {
-    let secs: u32 = text.parse().map_err(|_| invalid(format!("{text} is not a whole number of seconds")))?;
+    let secs: u32 =
+        text.parse().map_err(|_| invalid(format!("{text} is not a whole number of seconds")))?;
     let broken = if secs < MIN_SESSION_SECS {
         format!("greater than or equal to {MIN_SESSION_SECS}")
     } else if secs > MAX_SESSION_SECS {
@@ -102,7 +113,14 @@ fn is_arn(text: &str) -> bool {
         if !partition.is_empty() && account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit()) && !resource.is_empty())
 }
 
-fn constrain(text: &str, field: &str, min: usize, max: usize, extra: &str, pattern: &str) -> Result<(), AwsError> {
+fn constrain(
+    text: &str,
+    field: &str,
+    min: usize,
+    max: usize,
+    extra: &str,
+    pattern: &str,
+) -> Result<(), AwsError> {
     let length = text.chars().count();
     let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '+' || extra.contains(c);
     let broken = if !text.chars().all(allowed) {
@@ -114,13 +132,19 @@ fn constrain(text: &str, field: &str, min: usize, max: usize, extra: &str, patte
     } else {
         return Ok(());
     };
-    Err(invalid(format!("1 validation error detected: Value '{text}' at '{field}' failed to satisfy constraint: {broken}")))
+    Err(invalid(format!(
+        "1 validation error detected: Value '{text}' at '{field}' failed to satisfy constraint: {broken}"
+    )))
 }
 
 fn check_tags(call: &Call) -> Result<(), AwsError> {
     let values = |prefix: &str, suffix: &str| -> Vec<String> {
         let fits = |name: &str| name.starts_with(prefix) && name.ends_with(suffix);
-        call.query.iter().filter(|(name, _)| fits(name)).map(|(_, value)| value.to_lowercase()).collect()
+        call.query
+            .iter()
+            .filter(|(name, _)| fits(name))
+            .map(|(_, value)| value.to_lowercase())
+            .collect()
     };
     let keys = values("Tags.member.", ".Key");
     let mut distinct = keys.clone();

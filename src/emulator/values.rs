@@ -14,7 +14,8 @@ type Checked = Result<(), Problem>;
 
 const NOT_A_NUMBER: Problem = Problem("InvalidNumber", "Value is not a valid number");
 const FIELD_COUNT: Problem = Problem("InvalidFieldCount", "Value has the wrong number of fields");
-const NOT_HEXADECIMAL: Problem = Problem("InvalidHexString", "Value is not a valid hexadecimal string");
+const NOT_HEXADECIMAL: Problem =
+    Problem("InvalidHexString", "Value is not a valid hexadecimal string");
 
 /// Checks one value; the error is the whole message.
 pub(super) fn check(rtype: RecordType, value: &str) -> Result<(), String> {
@@ -33,7 +34,9 @@ pub(super) fn check(rtype: RecordType, value: &str) -> Result<(), String> {
         RecordType::Naptr => naptr(value),
         RecordType::Svcb | RecordType::Https => return service(value),
     };
-    checked.map_err(|Problem(problem, explanation)| messages::invalid_value(problem, explanation, value))
+    checked.map_err(|Problem(problem, explanation)| {
+        messages::invalid_value(problem, explanation, value)
+    })
 }
 
 fn ipv4(value: &str) -> Checked {
@@ -48,7 +51,8 @@ fn ipv6(value: &str) -> Checked {
 
 /// One or more quoted strings of at most 255 octets.
 fn strings(value: &str) -> Checked {
-    let unquoted = || Problem("InvalidCharacterString", "Value should be enclosed in quotation marks");
+    let unquoted =
+        || Problem("InvalidCharacterString", "Value should be enclosed in quotation marks");
     let mut rest = value.trim();
     if rest.is_empty() {
         return Err(unquoted());
@@ -65,11 +69,15 @@ fn one_string(text: &str) -> Result<&str, Problem> {
     let mut characters = text.char_indices();
     while let Some((at, character)) = characters.next() {
         match character {
-            '"' if octets > 255 => return Err(Problem("CharacterStringTooLong", "Value is too long")),
+            '"' if octets > 255 => {
+                return Err(Problem("CharacterStringTooLong", "Value is too long"));
+            }
             '"' => return Ok(text.get(at + 1..).unwrap_or("")),
             '\\' => {
                 let escaped = text.as_bytes().get(at + 1..at + 4);
-                if escaped.is_some_and(|digits| digits.iter().all(|digit| (b'0'..=b'7').contains(digit))) {
+                if escaped
+                    .is_some_and(|digits| digits.iter().all(|digit| (b'0'..=b'7').contains(digit)))
+                {
                     characters.nth(2);
                 } else if characters.next().is_none() {
                     break;
@@ -97,7 +105,9 @@ fn number(text: &str, max: u32) -> Checked {
 }
 
 fn numbers_then_name(value: &str, count: usize) -> Result<(), String> {
-    let as_message = |Problem(problem, explanation): Problem| messages::invalid_value(problem, explanation, value);
+    let as_message = |Problem(problem, explanation): Problem| {
+        messages::invalid_value(problem, explanation, value)
+    };
     let fields: Vec<&str> = value.split_whitespace().collect();
     let [numbers @ .., name] = fields.as_slice() else { return Err(as_message(FIELD_COUNT)) };
     if numbers.len() != count {
@@ -110,9 +120,13 @@ fn numbers_then_name(value: &str, count: usize) -> Result<(), String> {
 }
 
 fn soa(value: &str) -> Result<(), String> {
-    let as_message = |Problem(problem, explanation): Problem| messages::invalid_value(problem, explanation, value);
+    let as_message = |Problem(problem, explanation): Problem| {
+        messages::invalid_value(problem, explanation, value)
+    };
     let fields: Vec<&str> = value.split_whitespace().collect();
-    let [server, mailbox, numbers @ ..] = fields.as_slice() else { return Err(as_message(FIELD_COUNT)) };
+    let [server, mailbox, numbers @ ..] = fields.as_slice() else {
+        return Err(as_message(FIELD_COUNT));
+    };
     if numbers.len() != 5 {
         return Err(as_message(FIELD_COUNT));
     }
@@ -125,7 +139,9 @@ fn soa(value: &str) -> Result<(), String> {
 
 fn caa(value: &str) -> Checked {
     let mut fields = value.splitn(3, ' ');
-    let (Some(flags), Some(tag), Some(text)) = (fields.next(), fields.next(), fields.next()) else { return Err(FIELD_COUNT) };
+    let (Some(flags), Some(tag), Some(text)) = (fields.next(), fields.next(), fields.next()) else {
+        return Err(FIELD_COUNT);
+    };
     number(flags, 255)?;
     if tag.is_empty() || !tag.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         return Err(Problem("InvalidCAATag", "Value is not a valid CAA tag"));
@@ -154,7 +170,8 @@ fn hexadecimal(value: &str, maxima: &[u16]) -> Checked {
 /// Order, preference, three quoted strings, a name (RFC 3403 §4.1).
 fn naptr(value: &str) -> Checked {
     let mut fields = value.splitn(3, ' ');
-    let (Some(order), Some(preference), Some(rest)) = (fields.next(), fields.next(), fields.next()) else {
+    let (Some(order), Some(preference), Some(rest)) = (fields.next(), fields.next(), fields.next())
+    else {
         return Err(FIELD_COUNT);
     };
     number(order, u32::from(u16::MAX))?;
@@ -174,9 +191,13 @@ fn naptr(value: &str) -> Checked {
 
 /// Priority, target, parameters (RFC 9460 §2.1).
 fn service(value: &str) -> Result<(), String> {
-    let as_message = |Problem(problem, explanation): Problem| messages::invalid_value(problem, explanation, value);
+    let as_message = |Problem(problem, explanation): Problem| {
+        messages::invalid_value(problem, explanation, value)
+    };
     let mut fields = value.split_whitespace();
-    let (Some(priority), Some(target)) = (fields.next(), fields.next()) else { return Err(as_message(FIELD_COUNT)) };
+    let (Some(priority), Some(target)) = (fields.next(), fields.next()) else {
+        return Err(as_message(FIELD_COUNT));
+    };
     number(priority, u32::from(u16::MAX)).map_err(as_message)?;
     domain(target, value)
 }

@@ -87,15 +87,24 @@ impl World {
         for account in &config.accounts {
             for zone in &account.zones {
                 let id = zone.id.clone().unwrap_or_else(|| new_zone_id(&mut ids));
-                let mut made = Zone::new(id.clone(), account.id.clone(), zone.name.clone(), name_servers(&mut ids));
+                let mut made = Zone::new(
+                    id.clone(),
+                    account.id.clone(),
+                    zone.name.clone(),
+                    name_servers(&mut ids),
+                );
                 made.caller_reference = format!("emulator:{id}");
                 made.private = zone.private;
                 made.tags.clone_from(&zone.tags);
                 zones.insert(id, made);
             }
         }
-        let account = |config: &AccountConfig| Account { limiter: Limiter::new(&config.limits, now), config: config.clone() };
-        let accounts = config.accounts.iter().map(|config| (config.id.clone(), account(config))).collect();
+        let account = |config: &AccountConfig| Account {
+            limiter: Limiter::new(&config.limits, now),
+            config: config.clone(),
+        };
+        let accounts =
+            config.accounts.iter().map(|config| (config.id.clone(), account(config))).collect();
         Self {
             config,
             clock,
@@ -119,7 +128,9 @@ impl World {
     /// A call comes in: an id for it, and the faults that strike it.
     pub fn begin(&mut self, call: &Call, batch: &ReadBatch) -> Begun {
         let names: Vec<String> = match batch {
-            Some(Ok(batch)) => batch.changes.iter().map(|change| plain_name(&change.set.name)).collect(),
+            Some(Ok(batch)) => {
+                batch.changes.iter().map(|change| plain_name(&change.set.name)).collect()
+            }
             _ => Vec::new(),
         };
         let claim = sigv4::claim(&call.headers).ok();
@@ -143,7 +154,8 @@ impl World {
             }
         }
         let zone = call.zone.as_deref().and_then(|id| ZoneId::parse(id).ok());
-        let in_flight = zone.filter(|zone| call.action.changes_zone() && self.zones.contains_key(zone));
+        let in_flight =
+            zone.filter(|zone| call.action.changes_zone() && self.zones.contains_key(zone));
         if let Some(zone) = &in_flight {
             self.counters.enter(zone);
         }
@@ -151,7 +163,12 @@ impl World {
     }
 
     /// Carries a call out and counts it.
-    pub fn carry_out(&mut self, call: &Call, batch: ReadBatch, begun: &Begun) -> Result<Answer, AwsError> {
+    pub fn carry_out(
+        &mut self,
+        call: &Call,
+        batch: ReadBatch,
+        begun: &Begun,
+    ) -> Result<Answer, AwsError> {
         let now = self.clock.now();
         if let (Service::Route53, Some(account)) = (call.action.service(), &begun.account) {
             self.counters.requested(account, now);
@@ -176,7 +193,13 @@ impl World {
         }
     }
 
-    fn judge(&mut self, call: &Call, batch: ReadBatch, begun: &Begun, now: Timestamp) -> Result<Answer, AwsError> {
+    fn judge(
+        &mut self,
+        call: &Call,
+        batch: ReadBatch,
+        begun: &Begun,
+        now: Timestamp,
+    ) -> Result<Answer, AwsError> {
         let caller = self.authenticate(call, begun, now)?;
         for effect in &begun.effects {
             refuse_by_fault(effect, call, &caller)?;
@@ -206,20 +229,35 @@ impl World {
 
     fn authenticate(&self, call: &Call, begun: &Begun, now: Timestamp) -> Result<Caller, AwsError> {
         let claim = sigv4::claim(&call.headers)?;
-        let caller = self.identities.caller(&claim.access_key_id).ok_or_else(AwsError::invalid_client_token)?;
+        let caller = self
+            .identities
+            .caller(&claim.access_key_id)
+            .ok_or_else(AwsError::invalid_client_token)?;
         if self.config.signature == SignatureMode::Verify {
             let skew_ms: i64 = begun.effects.iter().map(skew_of).sum();
             sigv4::check_time(&claim, now + Millis(skew_ms))?;
-            let signed =
-                Signed { method: call.method.as_str(), target: &call.target, headers: &call.headers, body: call.body.as_bytes() };
+            let signed = Signed {
+                method: call.method.as_str(),
+                target: &call.target,
+                headers: &call.headers,
+                body: call.body.as_bytes(),
+            };
             sigv4::check_signature(&claim, &signed, caller.secret.expose())?;
         }
         caller.check_token(claim.token.as_deref(), now)?;
         Ok(caller.clone())
     }
 
-    fn take_tokens(&mut self, call: &Call, batch: &ReadBatch, caller: &Caller, now: Timestamp) -> Result<(), AwsError> {
-        let Some(account) = self.accounts.get_mut(&caller.account) else { return Err(AwsError::server(500)) };
+    fn take_tokens(
+        &mut self,
+        call: &Call,
+        batch: &ReadBatch,
+        caller: &Caller,
+        now: Timestamp,
+    ) -> Result<(), AwsError> {
+        let Some(account) = self.accounts.get_mut(&caller.account) else {
+            return Err(AwsError::server(500));
+        };
         let changes = match (call.action, batch) {
             (_, Some(Ok(batch))) => cost(&batch.changes, account.limiter.upsert_cost()),
             (Action::CreateHostedZone | Action::DeleteHostedZone, _) => 2,
@@ -240,8 +278,15 @@ impl World {
     }
 
     /// `PriorRequestNotComplete`, while the zone is busy or frozen.
-    pub fn check_busy(&mut self, call: &Call, begun: &Begun, caller: &Caller, now: Timestamp) -> Result<(), AwsError> {
-        let frozen = begun.effects.iter().any(|effect| matches!(effect, FaultEffect::FreezeZone {}));
+    pub fn check_busy(
+        &mut self,
+        call: &Call,
+        begun: &Begun,
+        caller: &Caller,
+        now: Timestamp,
+    ) -> Result<(), AwsError> {
+        let frozen =
+            begun.effects.iter().any(|effect| matches!(effect, FaultEffect::FreezeZone {}));
         let zone = self.zone_of(call, caller)?;
         if frozen || now < zone.busy_until { Err(AwsError::prior_request()) } else { Ok(()) }
     }
@@ -278,7 +323,12 @@ impl World {
     }
 
     /// Judges, applies, journals and propagates a batch.
-    pub fn write(&mut self, id: &ZoneId, changes: &[RecordChange], write: Write<'_>) -> Result<ChangeInfo, AwsError> {
+    pub fn write(
+        &mut self,
+        id: &ZoneId,
+        changes: &[RecordChange],
+        write: Write<'_>,
+    ) -> Result<ChangeInfo, AwsError> {
         let now = self.clock.now();
         let zone = self.zones.get_mut(id).ok_or_else(|| AwsError::no_such_zone(id.as_str()))?;
         let account = self.accounts.get(&zone.account);
@@ -299,10 +349,18 @@ impl World {
         zone.version += 1;
         let (zone_name, owner) = (zone.name.clone(), zone.account.clone());
         if write.origin == Origin::Request {
-            let idle = applied.iter().filter(|change| change.action == ChangeAction::Upsert && change.before == change.after);
+            let idle = applied.iter().filter(|change| {
+                change.action == ChangeAction::Upsert && change.before == change.after
+            });
             let upsert_cost = account.map_or(2, |account| account.limiter.upsert_cost());
             let idle = idle.count() as u64;
-            self.counters.applied(&owner, now, changes.len() as u64, cost(changes, upsert_cost), idle);
+            self.counters.applied(
+                &owner,
+                now,
+                changes.len() as u64,
+                cost(changes, upsert_cost),
+                idle,
+            );
         }
         let info = self.submit(write.comment.clone(), now, due);
         self.journal.append(JournalEntry {
@@ -323,7 +381,12 @@ impl World {
     }
 
     /// A new change id.
-    pub fn submit(&mut self, comment: Option<String>, now: Timestamp, due: Timestamp) -> ChangeInfo {
+    pub fn submit(
+        &mut self,
+        comment: Option<String>,
+        now: Timestamp,
+        due: Timestamp,
+    ) -> ChangeInfo {
         let id = self.ids.text("C", 20);
         self.submitted.retain(|_, submitted| now.since(submitted.at) < CHANGE_KEPT);
         self.submitted.insert(id.clone(), Submitted { at: now, due, comment: comment.clone() });
@@ -331,7 +394,11 @@ impl World {
     }
 
     /// Writes in the place of somebody else: judged like a request, but without a caller, tokens or a busy zone.
-    pub fn foreign_write(&mut self, zone: &ZoneId, changes: &[RecordChange]) -> Result<ChangeInfo, AwsError> {
+    pub fn foreign_write(
+        &mut self,
+        zone: &ZoneId,
+        changes: &[RecordChange],
+    ) -> Result<ChangeInfo, AwsError> {
         let request_id = self.ids.uuid();
         let write = Write {
             origin: Origin::Foreign,
@@ -361,7 +428,8 @@ impl World {
     /// Everything that is counted.
     pub fn report(&mut self) -> CountersReport {
         let now = self.clock.now();
-        let levels = self.accounts.iter_mut().map(|(id, account)| (id.clone(), account.limiter.levels(now)));
+        let levels =
+            self.accounts.iter_mut().map(|(id, account)| (id.clone(), account.limiter.levels(now)));
         let levels = levels.collect();
         self.counters.report(levels)
     }
@@ -399,10 +467,14 @@ fn refuse_by_fault(effect: &FaultEffect, call: &Call, caller: &Caller) -> Result
         FaultEffect::AccessDenied {} => Err(denied(&caller.arn, call.action, call.zone.as_deref())),
         FaultEffect::StsDown {} => Err(AwsError::server(503)),
         FaultEffect::RoleRevoked { role_arn } => {
-            let is_session =
-                matches!(&caller.standing, super::identity::Standing::Session { role_arn: own, .. } if own == role_arn);
-            let assumes = call.action == Action::AssumeRole && call.param("RoleArn") == Some(role_arn);
-            if is_session || assumes { Err(denied(&caller.arn, call.action, call.zone.as_deref())) } else { Ok(()) }
+            let is_session = matches!(&caller.standing, super::identity::Standing::Session { role_arn: own, .. } if own == role_arn);
+            let assumes =
+                call.action == Action::AssumeRole && call.param("RoleArn") == Some(role_arn);
+            if is_session || assumes {
+                Err(denied(&caller.arn, call.action, call.zone.as_deref()))
+            } else {
+                Ok(())
+            }
         }
         _ => Ok(()),
     }
@@ -427,7 +499,10 @@ fn barriers(effects: &[FaultEffect], protection_message: &str) -> Vec<Barrier> {
 
 /// What a batch takes from the bucket of changes.
 fn cost(changes: &[RecordChange], upsert_cost: u64) -> u64 {
-    changes.iter().map(|change| if change.action == ChangeAction::Upsert { upsert_cost } else { 1 }).sum()
+    changes
+        .iter()
+        .map(|change| if change.action == ChangeAction::Upsert { upsert_cost } else { 1 })
+        .sum()
 }
 
 /// A new zone id.

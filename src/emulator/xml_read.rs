@@ -32,7 +32,10 @@ pub(super) fn root<'a>(document: &'a Document<'a>, wanted: &str) -> Result<Node<
     if root.tag_name().name() == wanted && root.tag_name().namespace() == Some(NAMESPACE) {
         Ok(root)
     } else {
-        Err(invalid(&format!("cvc-elt.1: Cannot find the declaration of element '{}'.", root.tag_name().name())))
+        Err(invalid(&format!(
+            "cvc-elt.1: Cannot find the declaration of element '{}'.",
+            root.tag_name().name()
+        )))
     }
 }
 
@@ -53,32 +56,46 @@ fn expected(slots: &[Slot]) -> String {
 }
 
 /// The children of an element, one entry for each slot, checked against the sequence.
-pub(super) fn children<'a>(node: Node<'a, 'a>, slots: &[Slot]) -> Result<Vec<Vec<Node<'a, 'a>>>, AwsError> {
+pub(super) fn children<'a>(
+    node: Node<'a, 'a>,
+    slots: &[Slot],
+) -> Result<Vec<Vec<Node<'a, 'a>>>, AwsError> {
     let mut found: Vec<Vec<Node<'a, 'a>>> = vec![Vec::new(); slots.len()];
     let mut at = 0;
     for child in node.children().filter(Node::is_element) {
         let name = child.tag_name().name();
         let place = slots[at..].iter().position(|(slot, _)| *slot == name).map(|ahead| at + ahead);
-        let skipped_required = |place: usize| (at..place).any(|slot| slots[slot].1 != Occurs::Optional && found[slot].is_empty());
+        let skipped_required = |place: usize| {
+            (at..place).any(|slot| slots[slot].1 != Occurs::Optional && found[slot].is_empty())
+        };
         match place {
-            Some(place) if !skipped_required(place) && child.tag_name().namespace() == Some(NAMESPACE) => {
+            Some(place)
+                if !skipped_required(place) && child.tag_name().namespace() == Some(NAMESPACE) =>
+            {
                 found[place].push(child);
                 at = if slots[place].1 == Occurs::Many { place } else { place + 1 };
             }
             _ => {
-                let rest = if slots.get(at).is_some_and(|_| true) { expected(&slots[at..]) } else { String::new() };
+                let rest = if slots.get(at).is_some_and(|_| true) {
+                    expected(&slots[at..])
+                } else {
+                    String::new()
+                };
                 return Err(invalid(&if rest.is_empty() {
                     format!(
                         "cvc-complex-type.2.4.d: Invalid content was found starting with element '{name}'. No child element \
                          is expected at this point."
                     )
                 } else {
-                    format!("cvc-complex-type.2.4.a: Invalid content was found starting with element '{name}'. {rest}")
+                    format!(
+                        "cvc-complex-type.2.4.a: Invalid content was found starting with element '{name}'. {rest}"
+                    )
                 }));
             }
         }
     }
-    let missing = (at..slots.len()).find(|slot| slots[*slot].1 != Occurs::Optional && found[*slot].is_empty());
+    let missing = (at..slots.len())
+        .find(|slot| slots[*slot].1 != Occurs::Optional && found[*slot].is_empty());
     if missing.is_some() {
         return Err(invalid(&format!(
             "cvc-complex-type.2.4.b: The content of element '{}' is not complete. {}",
@@ -91,7 +108,10 @@ pub(super) fn children<'a>(node: Node<'a, 'a>, slots: &[Slot]) -> Result<Vec<Vec
 
 /// The children of an element whose schema does not ask for an order. The SDK for Rust writes CreateHostedZone out of the
 /// model's order and AWS takes it.
-pub(super) fn children_in_any_order<'a>(node: Node<'a, 'a>, slots: &[Slot]) -> Result<Vec<Vec<Node<'a, 'a>>>, AwsError> {
+pub(super) fn children_in_any_order<'a>(
+    node: Node<'a, 'a>,
+    slots: &[Slot],
+) -> Result<Vec<Vec<Node<'a, 'a>>>, AwsError> {
     let mut found: Vec<Vec<Node<'a, 'a>>> = vec![Vec::new(); slots.len()];
     for child in node.children().filter(Node::is_element) {
         let name = child.tag_name().name();
@@ -106,7 +126,11 @@ pub(super) fn children_in_any_order<'a>(node: Node<'a, 'a>, slots: &[Slot]) -> R
             }
         }
     }
-    match slots.iter().zip(&found).position(|((_, occurs), nodes)| *occurs == Occurs::Once && nodes.is_empty()) {
+    match slots
+        .iter()
+        .zip(&found)
+        .position(|((_, occurs), nodes)| *occurs == Occurs::Once && nodes.is_empty())
+    {
         None => Ok(found),
         Some(missing) => Err(invalid(&format!(
             "cvc-complex-type.2.4.b: The content of element '{}' is not complete. {}",
@@ -155,8 +179,9 @@ pub(super) fn enumeration<'a>(node: Node<'a, '_>, words: &[&str]) -> Result<&'a 
 /// A whole number in a range.
 pub(super) fn integer(node: Node<'_, '_>, min: i64, max: i64) -> Result<i64, AwsError> {
     let text = text(node).trim();
-    let number: i64 =
-        text.parse().map_err(|_| invalid(&format!("cvc-datatype-valid.1.2.1: '{text}' is not a valid value for 'integer'.")))?;
+    let number: i64 = text.parse().map_err(|_| {
+        invalid(&format!("cvc-datatype-valid.1.2.1: '{text}' is not a valid value for 'integer'."))
+    })?;
     let (facet, limit) = if number > max {
         ("maxInclusive", max)
     } else if number < min {
@@ -175,6 +200,8 @@ pub(super) fn boolean(node: Node<'_, '_>) -> Result<bool, AwsError> {
     match text(node).trim() {
         "true" | "1" => Ok(true),
         "false" | "0" => Ok(false),
-        other => Err(invalid(&format!("cvc-datatype-valid.1.2.1: '{other}' is not a valid value for 'boolean'."))),
+        other => Err(invalid(&format!(
+            "cvc-datatype-valid.1.2.1: '{other}' is not a valid value for 'boolean'."
+        ))),
     }
 }

@@ -219,7 +219,11 @@ mod tests {
     #[test]
     fn an_error_is_written_as_captured_from_aws() {
         assert_eq!(
-            error(Service::Route53, &AwsError::throttling(), "a5568810-ba11-11e5-ab6a-3b3df31c99c2"),
+            error(
+                Service::Route53,
+                &AwsError::throttling(),
+                "a5568810-ba11-11e5-ab6a-3b3df31c99c2"
+            ),
             "<?xml version=\"1.0\"?>\n<ErrorResponse xmlns=\"https://route53.amazonaws.com/doc/2013-04-01/\"><Error><Type>Sender\
              </Type><Code>Throttling</Code><Message>Rate exceeded</Message></Error><RequestId>\
              a5568810-ba11-11e5-ab6a-3b3df31c99c2</RequestId></ErrorResponse>"

@@ -46,14 +46,20 @@ impl SetKey {
 pub(super) type Records = BTreeMap<SetKey, Arc<RawRecordSet>>;
 
 /// All sets of one owner name.
-pub(super) fn at_name(records: &Records, name: ArcStr) -> impl Iterator<Item = (&SetKey, &Arc<RawRecordSet>)> {
+pub(super) fn at_name(
+    records: &Records,
+    name: ArcStr,
+) -> impl Iterator<Item = (&SetKey, &Arc<RawRecordSet>)> {
     records.range(SetKey::first_of(name.clone())..).take_while(move |(key, _)| key.reversed == name)
 }
 
 /// Whether a name or one below it holds a set (RFC 4592 §2.2.2: such a name exists, though it may hold nothing itself).
 pub(super) fn exists(records: &Records, name: &DnsName) -> bool {
     let reversed = reversed(name);
-    records.range(SetKey::first_of(reversed.clone())..).next().is_some_and(|(key, _)| key.reversed.starts_with(reversed.as_str()))
+    records
+        .range(SetKey::first_of(reversed.clone())..)
+        .next()
+        .is_some_and(|(key, _)| key.reversed.starts_with(reversed.as_str()))
 }
 
 /// A hosted zone.
@@ -124,7 +130,8 @@ impl Zone {
             propagated: Records::new(),
             propagating: VecDeque::new(),
         };
-        let servers: Vec<ArcStr> = zone.name_servers.iter().map(|server| ArcStr::from(format!("{server}."))).collect();
+        let servers: Vec<ArcStr> =
+            zone.name_servers.iter().map(|server| ArcStr::from(format!("{server}."))).collect();
         let start = servers.first().cloned().unwrap_or_default();
         let soa = format!("{start} awsdns-hostmaster.amazon.com. 1 7200 900 1209600 86400");
         zone.put_apex(RecordType::Ns, 172_800, servers);
@@ -150,7 +157,11 @@ impl Zone {
     }
 
     /// Up to `limit` sets from a key on, and the first one after them.
-    pub fn page(&self, from: Option<&SetKey>, limit: usize) -> (Vec<Arc<RawRecordSet>>, Option<Arc<RawRecordSet>>) {
+    pub fn page(
+        &self,
+        from: Option<&SetKey>,
+        limit: usize,
+    ) -> (Vec<Arc<RawRecordSet>>, Option<Arc<RawRecordSet>>) {
         let start = from.map_or(Bound::Unbounded, Bound::Included);
         let mut sets = self.records.range((start, Bound::Unbounded)).map(|(_, set)| set.clone());
         let page = sets.by_ref().take(limit).collect();
@@ -165,7 +176,9 @@ impl Zone {
     /// Lets the name servers see what they should have seen by now.
     pub fn settle(&mut self, now: Timestamp) {
         while self.propagating.front().is_some_and(|batch| batch.due <= now) {
-            for (key, set) in self.propagating.pop_front().map(|batch| batch.sets).unwrap_or_default() {
+            for (key, set) in
+                self.propagating.pop_front().map(|batch| batch.sets).unwrap_or_default()
+            {
                 match set {
                     Some(set) => self.propagated.insert(key, set),
                     None => self.propagated.remove(&key),
@@ -208,8 +221,10 @@ impl Zone {
         zone.records.clear();
         for set in saved.records {
             let name = DnsName::parse(&set.name).map_err(|error| error.to_string())?;
-            let rtype = RecordType::parse(&set.rtype).ok_or_else(|| format!("unknown type {}", set.rtype))?;
-            zone.records.insert(SetKey::new(&name, rtype, set.set_identifier.clone()), Arc::new(set));
+            let rtype = RecordType::parse(&set.rtype)
+                .ok_or_else(|| format!("unknown type {}", set.rtype))?;
+            zone.records
+                .insert(SetKey::new(&name, rtype, set.set_identifier.clone()), Arc::new(set));
         }
         zone.propagated = zone.records.clone();
         Ok(zone)
@@ -231,7 +246,8 @@ mod tests {
         for (number, label) in labels.iter().enumerate() {
             let Ok(name) = DnsName::parse(&format!("{label}.example.com")) else { continue };
             let rtype = if number % 2 == 0 { RecordType::A } else { RecordType::Txt };
-            let set_identifier = (number % 3 == 0).then(|| ArcStr::from(format!("set-{}", number % 5)));
+            let set_identifier =
+                (number % 3 == 0).then(|| ArcStr::from(format!("set-{}", number % 5)));
             let set = RawRecordSet {
                 name: name.as_str().into(),
                 rtype: rtype.as_str().into(),

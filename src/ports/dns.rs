@@ -128,13 +128,26 @@ pub trait DnsProvider: Send + Sync {
     async fn identity(&self) -> Result<CallerIdentity, CallError>;
 
     /// ListHostedZones, one page of 100.
-    async fn list_zones(&self, permit: Permit, marker: Option<String>) -> Result<ZonePage, CallError>;
+    async fn list_zones(
+        &self,
+        permit: Permit,
+        marker: Option<String>,
+    ) -> Result<ZonePage, CallError>;
 
     /// ListTagsForResources, ten zones at most.
-    async fn zone_tags(&self, permit: Permit, zones: &[ZoneId]) -> Result<BTreeMap<ZoneId, BTreeMap<String, String>>, CallError>;
+    async fn zone_tags(
+        &self,
+        permit: Permit,
+        zones: &[ZoneId],
+    ) -> Result<BTreeMap<ZoneId, BTreeMap<String, String>>, CallError>;
 
     /// ListResourceRecordSets, one page of 300, starting at the cursor.
-    async fn list_records(&self, permit: Permit, zone: &ZoneId, from: Option<RecordCursor>) -> Result<RecordPage, CallError>;
+    async fn list_records(
+        &self,
+        permit: Permit,
+        zone: &ZoneId,
+        from: Option<RecordCursor>,
+    ) -> Result<RecordPage, CallError>;
 
     /// ChangeResourceRecordSets.
     async fn change_records(
@@ -156,5 +169,8 @@ pub trait DnsProvider: Send + Sync {
 #[async_trait]
 pub trait DnsProviders: Send + Sync {
     /// The provider of one configured account.
-    async fn provider(&self, account: &AccountId) -> Result<std::sync::Arc<dyn DnsProvider>, CallError>;
+    async fn provider(
+        &self,
+        account: &AccountId,
+    ) -> Result<std::sync::Arc<dyn DnsProvider>, CallError>;
 }

@@ -67,7 +67,12 @@ pub trait Leases: Send + Sync {
     async fn heartbeat(&self, replica: &ReplicaRow, ttl: Millis) -> Result<Standing, StoreError>;
 
     /// Takes those of the leases that nobody holds or whose time is over, each under its next epoch; answers those taken.
-    async fn take_leases(&self, replica: ReplicaId, accounts: &[AccountId], ttl: Millis) -> Result<Vec<Tenure>, StoreError>;
+    async fn take_leases(
+        &self,
+        replica: ReplicaId,
+        accounts: &[AccountId],
+        ttl: Millis,
+    ) -> Result<Vec<Tenure>, StoreError>;
 
     /// Gives leases back at once; one that has passed on already is left alone.
     async fn give_back(&self, tenures: &[Tenure]) -> Result<(), StoreError>;

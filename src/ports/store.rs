@@ -39,7 +39,9 @@ pub enum StoreError {
     #[error("the lease of the account {0} has passed on to another replica")]
     Fenced(AccountId),
     /// The feed no longer goes back that far.
-    #[error("the feed was cut after entry {after}: this replica was away for too long and has to start again")]
+    #[error(
+        "the feed was cut after entry {after}: this replica was away for too long and has to start again"
+    )]
     FeedCut {
         /// The entry after which entries are missing.
         after: u64,
@@ -376,22 +378,36 @@ pub trait Store: Leases + Feed + Send + Sync {
 
     /// Opens sessions, all in one transaction: raises each cluster's epoch, or refuses another kube-system UID. One answer for
     /// each opening; a cluster that is named twice is opened twice, in the order of the openings.
-    async fn open_sessions(&self, openings: &[SessionOpening]) -> Result<Vec<SessionOpened>, StoreError>;
+    async fn open_sessions(
+        &self,
+        openings: &[SessionOpening],
+    ) -> Result<Vec<SessionOpened>, StoreError>;
 
     /// Opens one session.
     async fn open_session(&self, opening: &SessionOpening) -> Result<SessionOpened, StoreError> {
         let opened = self.open_sessions(std::slice::from_ref(opening)).await?;
-        opened.into_iter().next().ok_or_else(|| StoreError::Refused("a session was opened without an answer".to_owned()))
+        opened
+            .into_iter()
+            .next()
+            .ok_or_else(|| StoreError::Refused("a session was opened without an answer".to_owned()))
     }
 
     /// Makes the units durable, all in one transaction; a fenced unit leaves the others alone.
-    async fn ingest(&self, units: &[IngestUnit], at: Timestamp) -> Result<Vec<IngestOutcome>, StoreError>;
+    async fn ingest(
+        &self,
+        units: &[IngestUnit],
+        at: Timestamp,
+    ) -> Result<Vec<IngestOutcome>, StoreError>;
 
     /// All clusters that ever had a session.
     async fn clusters(&self) -> Result<Vec<ClusterRow>, StoreError>;
 
     /// Up to `limit` endpoints of all clusters with an arrival number above `after_arrival`, in that order.
-    async fn endpoints(&self, after_arrival: i64, limit: u32) -> Result<Vec<EndpointRow>, StoreError>;
+    async fn endpoints(
+        &self,
+        after_arrival: i64,
+        limit: u32,
+    ) -> Result<Vec<EndpointRow>, StoreError>;
 
     /// Keeps verdicts; a verdict for a version that is no longer stored is dropped.
     async fn save_verdicts(&self, verdicts: &[VerdictRow]) -> Result<(), StoreError>;
@@ -403,10 +419,20 @@ pub trait Store: Leases + Feed + Send + Sync {
     async fn save_zones(&self, zones: &[ZoneRow]) -> Result<(), StoreError>;
 
     /// Up to `limit` observed records of a zone after a key, in list order.
-    async fn records(&self, zone: &ZoneId, after: Option<&RecordKey>, limit: u32) -> Result<Vec<RecordRow>, StoreError>;
+    async fn records(
+        &self,
+        zone: &ZoneId,
+        after: Option<&RecordKey>,
+        limit: u32,
+    ) -> Result<Vec<RecordRow>, StoreError>;
 
     /// Applies differences to the observed records of a zone; `listed_at` is kept with the zone when given.
-    async fn save_records(&self, zone: &ZoneId, writes: &[RecordWrite], listed_at: Option<Timestamp>) -> Result<(), StoreError>;
+    async fn save_records(
+        &self,
+        zone: &ZoneId,
+        writes: &[RecordWrite],
+        listed_at: Option<Timestamp>,
+    ) -> Result<(), StoreError>;
 
     /// All claims of the given zones.
     async fn claims(&self, zones: &[ZoneId]) -> Result<Vec<ClaimRow>, StoreError>;
@@ -432,26 +458,45 @@ pub trait Store: Leases + Feed + Send + Sync {
 
     /// The batches of an account, planned at a time or later, that may still come late
     /// ([`BatchOutcome::may_come_late`]), oldest first.
-    async fn lost_batches(&self, account: &AccountId, since: Timestamp) -> Result<Vec<BatchRow>, StoreError>;
+    async fn lost_batches(
+        &self,
+        account: &AccountId,
+        since: Timestamp,
+    ) -> Result<Vec<BatchRow>, StoreError>;
 
     /// The journal, newest first.
     async fn changes(&self, filter: &ChangeFilter) -> Result<Vec<ChangeRow>, StoreError>;
 
     /// The causes of the newest change of a record set, for "why".
-    async fn last_cause(&self, zone: &ZoneId, name: &DnsName, rtype: RecordType) -> Result<Option<(BatchId, Cause)>, StoreError>;
+    async fn last_cause(
+        &self,
+        zone: &ZoneId,
+        name: &DnsName,
+        rtype: RecordType,
+    ) -> Result<Option<(BatchId, Cause)>, StoreError>;
 
     /// Until when the account's tokens may have been spent; none for an account that was never called.
     async fn spend_horizon(&self, account: &AccountId) -> Result<Option<Timestamp>, StoreError>;
 
     /// Moves that point, before the tokens are spent.
-    async fn set_spend_horizon(&self, account: &AccountId, until: Timestamp) -> Result<(), StoreError>;
+    async fn set_spend_horizon(
+        &self,
+        account: &AccountId,
+        until: Timestamp,
+    ) -> Result<(), StoreError>;
 
     /// Checks the hash chain of an account's journal; answers the number of kept entries, or the first that does not fit.
     async fn verify_journal(&self, account: &AccountId) -> Result<Result<u64, u64>, StoreError>;
 
     /// Cuts up to `most` entries from the front of an account's journal, of batches that ended before `before`; answers how many.
     /// The chain stays verifiable and tells of the cut. The newest change of each record set that is still there stays too.
-    async fn prune_journal(&self, account: &AccountId, before: Timestamp, most: u32, at: Timestamp) -> Result<u64, StoreError>;
+    async fn prune_journal(
+        &self,
+        account: &AccountId,
+        before: Timestamp,
+        most: u32,
+        at: Timestamp,
+    ) -> Result<u64, StoreError>;
 
     /// Whether the database answers.
     async fn ping(&self) -> Result<(), StoreError>;

@@ -21,7 +21,9 @@ const QUIET: &str = "hickory_server=warn";
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TelemetryError {
     /// The directives cannot be read.
-    #[error("{directives:?} is not a log filter ({reason}); write a level, or directives like info,zonefold::broker=debug")]
+    #[error(
+        "{directives:?} is not a log filter ({reason}); write a level, or directives like info,zonefold::broker=debug"
+    )]
     Filter {
         /// What was given.
         directives: String,
@@ -36,13 +38,17 @@ pub fn init(log: &Log) -> Result<(), TelemetryError> {
 }
 
 /// Starts the log of this process, written elsewhere than to standard error.
-#[expect(clippy::disallowed_methods, reason = "the filter can be changed where no option is parsed")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the filter can be changed where no option is parsed"
+)]
 pub fn init_to<W>(log: &Log, writer: W) -> Result<(), TelemetryError>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     static STARTED: OnceLock<()> = OnceLock::new();
-    let from_environment = std::env::var(FILTER_VARIABLE).ok().filter(|directives| !directives.trim().is_empty());
+    let from_environment =
+        std::env::var(FILTER_VARIABLE).ok().filter(|directives| !directives.trim().is_empty());
     let filter = parse_filter(from_environment.as_deref().unwrap_or(&log.filter))?;
     STARTED.get_or_init(|| {
         // It fails only when another subscriber is there already, and that one stays.
@@ -55,10 +61,17 @@ fn parse_filter(directives: &str) -> Result<EnvFilter, TelemetryError> {
     EnvFilter::builder()
         // A later directive for the same target wins.
         .parse(format!("{QUIET},{directives}"))
-        .map_err(|error| TelemetryError::Filter { directives: directives.to_owned(), reason: error.to_string() })
+        .map_err(|error| TelemetryError::Filter {
+            directives: directives.to_owned(),
+            reason: error.to_string(),
+        })
 }
 
-fn subscriber<W>(format: LogFormat, filter: EnvFilter, writer: W) -> Box<dyn tracing::Subscriber + Send + Sync>
+fn subscriber<W>(
+    format: LogFormat,
+    filter: EnvFilter,
+    writer: W,
+) -> Box<dyn tracing::Subscriber + Send + Sync>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
@@ -66,9 +79,12 @@ where
     // Colours are for a person at a terminal; in a file or a pipe they are noise.
     let colours = std::io::stderr().is_terminal();
     match format {
-        LogFormat::Text => Box::new(registry.with(tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(writer))),
+        LogFormat::Text => Box::new(
+            registry.with(tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(writer)),
+        ),
         LogFormat::Json => {
-            let layer = tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(true);
+            let layer =
+                tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(true);
             Box::new(registry.with(layer.with_writer(writer)))
         }
     }
@@ -143,7 +159,8 @@ mod tests {
     #[test]
     fn every_question_of_dns_is_logged_only_when_somebody_asks_for_it() {
         let shown = |directives: &str| {
-            let subscriber = subscriber(LogFormat::Text, parse_filter(directives).unwrap(), Captured::default());
+            let subscriber =
+                subscriber(LogFormat::Text, parse_filter(directives).unwrap(), Captured::default());
             tracing::subscriber::with_default(
                 subscriber,
                 || tracing::enabled!(target: "hickory_server::server", tracing::Level::INFO),

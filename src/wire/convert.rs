@@ -83,7 +83,11 @@ impl From<&Endpoint> for v1::Endpoint {
             key: Some((&endpoint.key).into()),
             targets: endpoint.targets.iter().map(ArcStr::to_string).collect(),
             ttl_secs: endpoint.ttl_secs,
-            properties: endpoint.properties.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+            properties: endpoint
+                .properties
+                .iter()
+                .map(|(name, value)| (name.to_string(), value.to_string()))
+                .collect(),
         }
     }
 }
@@ -96,7 +100,11 @@ impl TryFrom<v1::Endpoint> for Endpoint {
             key: endpoint.key.ok_or(ConvertError::Missing { field: "key" })?.into(),
             targets: endpoint.targets.into_iter().map(ArcStr::from).collect(),
             ttl_secs: endpoint.ttl_secs,
-            properties: endpoint.properties.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
+            properties: endpoint
+                .properties
+                .into_iter()
+                .map(|(name, value)| (name.into(), value.into()))
+                .collect(),
         })
     }
 }
@@ -134,13 +142,19 @@ pub fn key_hashes_to_wire<'a>(hashes: impl IntoIterator<Item = &'a KeyHash>) -> 
 pub fn key_hashes_from_wire(bytes: &[u8]) -> Result<Vec<KeyHash>, ConvertError> {
     let (hashes, rest) = bytes.as_chunks::<32>();
     if !rest.is_empty() {
-        return Err(ConvertError::ListLength { field: "key_hashes", length: bytes.len(), entry: 32 });
+        return Err(ConvertError::ListLength {
+            field: "key_hashes",
+            length: bytes.len(),
+            entry: 32,
+        });
     }
     Ok(hashes.iter().map(|hash| KeyHash(*hash)).collect())
 }
 
 /// Pairs of key hash and version, as in `KeyVersions.entries`.
-pub fn key_versions_to_wire<'a>(entries: impl IntoIterator<Item = (&'a KeyHash, &'a Version)>) -> Bytes {
+pub fn key_versions_to_wire<'a>(
+    entries: impl IntoIterator<Item = (&'a KeyHash, &'a Version)>,
+) -> Bytes {
     entries.into_iter().flat_map(|(key, version)| key.0.into_iter().chain(version.0)).collect()
 }
 
@@ -162,12 +176,18 @@ mod tests {
 
     #[test]
     fn an_endpoint_without_its_key_is_refused() {
-        assert_eq!(Endpoint::try_from(v1::Endpoint::default()), Err(ConvertError::Missing { field: "key" }));
+        assert_eq!(
+            Endpoint::try_from(v1::Endpoint::default()),
+            Err(ConvertError::Missing { field: "key" })
+        );
     }
 
     #[test]
     fn hashes_of_another_length_are_refused() {
-        assert_eq!(version_from_wire("version", &[0; 31]), Err(ConvertError::HashLength { field: "version", length: 31 }));
+        assert_eq!(
+            version_from_wire("version", &[0; 31]),
+            Err(ConvertError::HashLength { field: "version", length: 31 })
+        );
         assert!(key_hashes_from_wire(&[0; 33]).is_err());
         assert!(key_versions_from_wire(&[0; 96]).is_err());
         assert!(key_versions_from_wire(&[0; 65]).is_err());

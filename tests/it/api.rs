@@ -18,8 +18,12 @@ fn texts<'a>(items: &'a [Value], field: &str) -> Vec<&'a str> {
 async fn every_endpoint_is_listed_with_its_verdict_and_progress() {
     let rig = Rig::with_story().await;
     let all = rig.all("/api/v1/endpoints", 2).await;
-    assert_eq!(texts(&all, "cluster"), ["dev-east", "dev-east", "dev-east", "dev-east", "dev-west"]);
-    let ids: BTreeSet<(&str, &str)> = texts(&all, "cluster").into_iter().zip(texts(&all, "id")).collect();
+    assert_eq!(
+        texts(&all, "cluster"),
+        ["dev-east", "dev-east", "dev-east", "dev-east", "dev-west"]
+    );
+    let ids: BTreeSet<(&str, &str)> =
+        texts(&all, "cluster").into_iter().zip(texts(&all, "id")).collect();
     assert_eq!(ids.len(), 5, "pages in a row are all endpoints once");
 
     let web = &rig.all("/api/v1/endpoints?name=WWW.example.com.&cluster=dev-east", 100).await[0];
@@ -38,7 +42,8 @@ async fn every_endpoint_is_listed_with_its_verdict_and_progress() {
     assert_eq!(rig.all(&format!("/api/v1/endpoints?name={too_long}"), 100).await, rejected);
 
     let waiting = rig.all("/api/v1/endpoints?state=waiting", 1).await;
-    let reasons: Vec<&Value> = waiting.iter().map(|endpoint| &endpoint["verdict"]["reason"]).collect();
+    let reasons: Vec<&Value> =
+        waiting.iter().map(|endpoint| &endpoint["verdict"]["reason"]).collect();
     assert_eq!(reasons, ["NO_ZONE", "NAME_HELD"]);
     assert!(rig.all("/api/v1/endpoints?progress=refused", 100).await.is_empty());
     assert!(rig.all("/api/v1/endpoints?cluster=nobody", 100).await.is_empty());
@@ -50,11 +55,20 @@ async fn clusters_show_their_session_and_their_counts() {
     let all = rig.all("/api/v1/clusters", 1).await;
     assert_eq!(texts(&all, "name"), ["dev-east", "dev-west", "prod-east"]);
     let east = rig.get("/api/v1/clusters/dev-east").await;
-    assert_eq!((&east["environment"], &east["connected"], &east["registered"]), (&json!("dev"), &json!(true), &json!(true)));
+    assert_eq!(
+        (&east["environment"], &east["connected"], &east["registered"]),
+        (&json!("dev"), &json!(true), &json!(true))
+    );
     assert_eq!(east["session"]["epoch"], 1);
     let counts = &east["endpoints"];
     assert_eq!(
-        [&counts["stored"], &counts["applied"], &counts["waiting"], &counts["rejected"], &counts["troubled"]],
+        [
+            &counts["stored"],
+            &counts["applied"],
+            &counts["waiting"],
+            &counts["rejected"],
+            &counts["troubled"]
+        ],
         [4, 2, 1, 1, 0]
     );
     assert_eq!(all[2]["session"], Value::Null, "never connected");
@@ -71,12 +85,21 @@ async fn accounts_show_health_budget_and_zones() {
     let dev = rig.get("/api/v1/accounts/111111111111").await;
     let account = &dev["account"];
     assert_eq!(account["health"], json!({"state": "working"}));
-    let requests = account["budget"]["buckets"].as_array().unwrap().iter().find(|b| b["bucket"] == "requests").unwrap();
+    let requests = account["budget"]["buckets"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|b| b["bucket"] == "requests")
+        .unwrap();
     assert_eq!(requests["capacity"], 39.0, "50, without a fifth for others and one for luck");
     assert!(requests["tokens"].as_f64().unwrap() <= 39.0);
     assert_eq!(account["budget"]["throttles"], 0);
     let zones = &account["zones"];
-    assert_eq!([&zones["zones"], &zones["records"], &zones["owned"], &zones["gone"]], [1, 5, 2, 0], "NS, SOA, old, www, api");
+    assert_eq!(
+        [&zones["zones"], &zones["records"], &zones["owned"], &zones["gone"]],
+        [1, 5, 2, 0],
+        "NS, SOA, old, www, api"
+    );
     assert_eq!(dev["zones"][0]["id"], "Z0EXAMPLE");
 }
 
@@ -84,8 +107,14 @@ async fn accounts_show_health_budget_and_zones() {
 async fn zones_are_filtered_and_show_what_they_hold() {
     let rig = Rig::with_story().await;
     assert_eq!(rig.all("/api/v1/zones", 1).await.len(), 2);
-    assert_eq!(texts(&rig.all("/api/v1/zones?environment=prod", 100).await, "name"), ["example.net"]);
-    assert_eq!(texts(&rig.all("/api/v1/zones?account=111111111111", 100).await, "name"), ["example.com"]);
+    assert_eq!(
+        texts(&rig.all("/api/v1/zones?environment=prod", 100).await, "name"),
+        ["example.net"]
+    );
+    assert_eq!(
+        texts(&rig.all("/api/v1/zones?account=111111111111", 100).await, "name"),
+        ["example.com"]
+    );
     assert!(rig.all("/api/v1/zones?environment=prod&account=111111111111", 100).await.is_empty());
     let zone = rig.get("/api/v1/zones/Z0EXAMPLE").await;
     assert_eq!(
@@ -95,12 +124,29 @@ async fn zones_are_filtered_and_show_what_they_hold() {
     assert!(zone["listed_at"].is_string());
 
     let records = rig.all("/api/v1/zones/Z0EXAMPLE/records", 2).await;
-    let listed: Vec<String> =
-        records.iter().map(|r| format!("{} {}", r["name"].as_str().unwrap(), r["type"].as_str().unwrap())).collect();
-    assert_eq!(listed, ["example.com NS", "example.com SOA", "api.example.com A", "old.example.com A", "www.example.com A"]);
+    let listed: Vec<String> = records
+        .iter()
+        .map(|r| format!("{} {}", r["name"].as_str().unwrap(), r["type"].as_str().unwrap()))
+        .collect();
+    assert_eq!(
+        listed,
+        [
+            "example.com NS",
+            "example.com SOA",
+            "api.example.com A",
+            "old.example.com A",
+            "www.example.com A"
+        ]
+    );
     let (old, www) = (&records[3], &records[4]);
-    assert_eq!((&old["ours"], &old["owner"], &old["batch"]), (&json!(false), &Value::Null, &Value::Null));
-    assert_eq!((&www["ours"], &www["owner"], &www["drift"]), (&json!(true), &json!("dev-east"), &Value::Null));
+    assert_eq!(
+        (&old["ours"], &old["owner"], &old["batch"]),
+        (&json!(false), &Value::Null, &Value::Null)
+    );
+    assert_eq!(
+        (&www["ours"], &www["owner"], &www["drift"]),
+        (&json!(true), &json!("dev-east"), &Value::Null)
+    );
     assert!(uuid::Uuid::parse_str(www["batch"].as_str().unwrap()).is_ok());
     assert_eq!(www["set"]["name"], "www.example.com.", "the raw form is untouched");
     assert_eq!(www["set"]["values"], json!(["192.0.2.1"]));
@@ -112,13 +158,23 @@ async fn the_journal_says_what_changed_why_and_what_aws_answered() {
     let all = rig.all("/api/v1/changes", 1).await;
     assert_eq!(all.len(), 2);
     assert!(all[0]["id"].as_i64() > all[1]["id"].as_i64(), "newest first");
-    let of_www = rig.all("/api/v1/changes?name=www.example.com&zone=Z0EXAMPLE&cluster=dev-east", 100).await;
+    let of_www =
+        rig.all("/api/v1/changes?name=www.example.com&zone=Z0EXAMPLE&cluster=dev-east", 100).await;
     let [change] = of_www.as_slice() else { panic!("{of_www:?}") };
-    assert_eq!((&change["before"], &change["after"]["values"]), (&Value::Null, &json!(["192.0.2.1"])));
-    assert_eq!((&change["cause"]["motive"], &change["cause"]["cluster"]), (&json!("wanted"), &json!("dev-east")));
+    assert_eq!(
+        (&change["before"], &change["after"]["values"]),
+        (&Value::Null, &json!(["192.0.2.1"]))
+    );
+    assert_eq!(
+        (&change["cause"]["motive"], &change["cause"]["cluster"]),
+        (&json!("wanted"), &json!("dev-east"))
+    );
     assert_eq!(change["cause"]["endpoints"][0]["object"], "web");
     assert_eq!(change["outcome"]["state"], "applied");
-    assert!(change["outcome"]["change_id"].is_string() && change["outcome"]["request_id"].is_string(), "{change}");
+    assert!(
+        change["outcome"]["change_id"].is_string() && change["outcome"]["request_id"].is_string(),
+        "{change}"
+    );
     assert!(rig.all("/api/v1/changes?cluster=dev-west", 100).await.is_empty());
     assert!(rig.all("/api/v1/changes?name=old.example.com", 100).await.is_empty());
 }
@@ -134,29 +190,63 @@ async fn a_name_says_who_holds_it_who_waits_and_what_is_there() {
     let contributions = zone["contributions"].as_array().unwrap();
     let told: Vec<(&str, &str)> = contributions
         .iter()
-        .map(|c| (c["endpoint"]["cluster"].as_str().unwrap(), c["endpoint"]["verdict"]["reason"].as_str().unwrap()))
+        .map(|c| {
+            (
+                c["endpoint"]["cluster"].as_str().unwrap(),
+                c["endpoint"]["verdict"]["reason"].as_str().unwrap(),
+            )
+        })
         .collect();
-    assert_eq!(told, [("dev-east", "ACCEPTED"), ("dev-west", "NAME_HELD")], "in the order in which they came");
+    assert_eq!(
+        told,
+        [("dev-east", "ACCEPTED"), ("dev-west", "NAME_HELD")],
+        "in the order in which they came"
+    );
     assert_eq!(
         (&zone["desired"][0]["values"], &zone["observed"][0]["set"]["values"]),
         (&json!(["192.0.2.1"]), &json!(["192.0.2.1"]))
     );
-    assert_eq!((&zone["pending"], &zone["blocked"], &zone["refused"]), (&json!([]), &json!([]), &json!([])));
+    assert_eq!(
+        (&zone["pending"], &zone["blocked"], &zone["refused"]),
+        (&json!([]), &json!([]), &json!([]))
+    );
     assert_eq!(name["changes"].as_array().unwrap().len(), 1);
     let summary = name["summary"].as_str().unwrap();
-    assert!(summary.starts_with("www.example.com is held by dev-east in the zone example.com"), "{summary}");
-    assert!(summary.contains("That is what Route 53 holds") && summary.contains("of dev-west waits"), "{summary}");
+    assert!(
+        summary.starts_with("www.example.com is held by dev-east in the zone example.com"),
+        "{summary}"
+    );
+    assert!(
+        summary.contains("That is what Route 53 holds") && summary.contains("of dev-west waits"),
+        "{summary}"
+    );
 }
 
 #[tokio::test]
 async fn a_name_that_nobody_wants_is_told_where_it_would_go() {
     let rig = Rig::with_story().await;
     let new = rig.get("/api/v1/names/new.example.com").await;
-    assert_eq!((&new["zones"], &new["unplaced"], &new["changes"]), (&json!([]), &json!([]), &json!([])));
-    let dev = new["routes"].as_array().unwrap().iter().find(|route| route["environment"] == "dev").unwrap();
+    assert_eq!(
+        (&new["zones"], &new["unplaced"], &new["changes"]),
+        (&json!([]), &json!([]), &json!([]))
+    );
+    let dev = new["routes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|route| route["environment"] == "dev")
+        .unwrap();
     assert_eq!(dev["zone"]["id"], "Z0EXAMPLE");
-    let prod = new["routes"].as_array().unwrap().iter().find(|route| route["environment"] == "prod").unwrap();
-    assert!(prod["zone"].is_null() && prod["message"].as_str().unwrap().contains("environment prod"), "{prod}");
+    let prod = new["routes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|route| route["environment"] == "prod")
+        .unwrap();
+    assert!(
+        prod["zone"].is_null() && prod["message"].as_str().unwrap().contains("environment prod"),
+        "{prod}"
+    );
     assert!(new["summary"].as_str().unwrap().contains("No cluster wants new.example.com"));
 
     let outside = rig.get("/api/v1/names/shop.example.org").await;
@@ -165,7 +255,10 @@ async fn a_name_that_nobody_wants_is_told_where_it_would_go() {
 
     let foreign = rig.get("/api/v1/names/old.example.com").await;
     assert_eq!(foreign["zones"][0]["observed"][0]["ours"], false);
-    assert!(foreign["summary"].as_str().unwrap().contains("did not make and does not touch"), "{foreign}");
+    assert!(
+        foreign["summary"].as_str().unwrap().contains("did not make and does not touch"),
+        "{foreign}"
+    );
 }
 
 #[tokio::test]
@@ -200,7 +293,11 @@ async fn health_and_metrics_answer() {
     assert_eq!(rig.get("/readyz").await, json!({"ready": true, "reasons": []}));
     let (_, headers, text) = rig.text("/metrics").await;
     assert!(headers["content-type"].to_str().unwrap().starts_with("application/openmetrics-text"));
-    assert!(text.contains("zonefold_account_working{account=\"111111111111\"} 1") && text.ends_with("# EOF\n"), "{text}");
+    assert!(
+        text.contains("zonefold_account_working{account=\"111111111111\"} 1")
+            && text.ends_with("# EOF\n"),
+        "{text}"
+    );
     assert!(headers.contains_key("x-request-id"));
     assert_eq!(headers["cache-control"], "no-store");
 }
@@ -209,13 +306,21 @@ async fn health_and_metrics_answer() {
 async fn a_broker_whose_accounts_have_not_answered_is_alive_and_not_ready() {
     // AWS takes the connection and says nothing.
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let rig = Rig::build(aws::start(aws::config()).await, &format!("http://{}", silent.local_addr().unwrap())).await;
+    let rig = Rig::build(
+        aws::start(aws::config()).await,
+        &format!("http://{}", silent.local_addr().unwrap()),
+    )
+    .await;
     assert_eq!(rig.text("/healthz").await.0, 200);
     let (status, _, text) = rig.text("/readyz").await;
     let readiness: Value = serde_json::from_str(&text).unwrap();
     assert_eq!((status.as_u16(), &readiness["ready"]), (503, &json!(false)));
     let reasons = readiness["reasons"].as_array().unwrap();
-    assert!(reasons.len() == 2 && reasons[0].as_str().unwrap().contains("111111111111 (dev) is starting"), "{text}");
+    assert!(
+        reasons.len() == 2
+            && reasons[0].as_str().unwrap().contains("111111111111 (dev) is starting"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -236,11 +341,19 @@ fn every_operation_is_described_to_its_last_parameter() {
         for (method, operation) in item.as_object().unwrap() {
             let place = format!("{method} {path}");
             assert_eq!(method, "get", "the API only reads");
-            assert!(is_text(&operation["operationId"]) && is_text(&operation["summary"]), "{place}");
+            assert!(
+                is_text(&operation["operationId"]) && is_text(&operation["summary"]),
+                "{place}"
+            );
             assert_eq!(operation["tags"].as_array().unwrap().len(), 1, "{place}");
             for parameter in operation["parameters"].as_array().into_iter().flatten() {
                 assert!(is_text(&parameter["description"]), "{place}: {}", parameter["name"]);
-                assert_eq!(parameter["required"], parameter["in"] == "path", "{place}: {}", parameter["name"]);
+                assert_eq!(
+                    parameter["required"],
+                    parameter["in"] == "path",
+                    "{place}: {}",
+                    parameter["name"]
+                );
             }
             for (status, response) in operation["responses"].as_object().unwrap() {
                 assert!(is_text(&response["description"]), "{place}: {status}");
@@ -250,8 +363,9 @@ fn every_operation_is_described_to_its_last_parameter() {
     }
     for (name, schema) in description["components"]["schemas"].as_object().unwrap() {
         for (field, property) in schema["properties"].as_object().into_iter().flatten() {
-            let described =
-                is_text(&property["description"]) || property.get("$ref").is_some() || property.get("oneOf").is_some();
+            let described = is_text(&property["description"])
+                || property.get("$ref").is_some()
+                || property.get("oneOf").is_some();
             assert!(described || field == "state", "{name}.{field}");
         }
     }
@@ -272,19 +386,31 @@ async fn status_shows_accounts_zones_clusters_and_what_is_not_fine() {
     let client = Client::new(serve(&rig).await, None, None).unwrap();
     let all = status::gather(&client, None).await.unwrap();
     assert_eq!((all.accounts.len(), all.zones.len(), all.clusters.len()), (2, 2, 3));
-    let not_fine: Vec<String> =
-        all.endpoints_not_fine.iter().map(|e| format!("{} {}", e.cluster, e.verdict.as_ref().unwrap().reason.as_str())).collect();
+    let not_fine: Vec<String> = all
+        .endpoints_not_fine
+        .iter()
+        .map(|e| format!("{} {}", e.cluster, e.verdict.as_ref().unwrap().reason.as_str()))
+        .collect();
     assert_eq!(not_fine, ["dev-east INVALID_NAME", "dev-east NO_ZONE", "dev-west NAME_HELD"]);
     assert!(!all.more_not_fine);
     let text = status::render(&all, 200);
-    for part in ["requests ", "working", "example.net", "never came", "rejected INVALID_NAME", "waiting NAME_HELD", "63 at most"]
-    {
+    for part in [
+        "requests ",
+        "working",
+        "example.net",
+        "never came",
+        "rejected INVALID_NAME",
+        "waiting NAME_HELD",
+        "63 at most",
+    ] {
         assert!(text.contains(part), "{part}:\n{text}");
     }
-    let prod = status::gather(&client, Some(&ClusterId::parse("prod-east").unwrap())).await.unwrap();
+    let prod =
+        status::gather(&client, Some(&ClusterId::parse("prod-east").unwrap())).await.unwrap();
     assert_eq!((prod.accounts.len(), prod.zones.len(), prod.clusters.len()), (1, 1, 1));
     assert!(status::render(&prod, 80).contains("Every endpoint is fine."));
-    let error = status::gather(&client, Some(&ClusterId::parse("nobody").unwrap())).await.unwrap_err();
+    let error =
+        status::gather(&client, Some(&ClusterId::parse("nobody").unwrap())).await.unwrap_err();
     assert!(error.to_string().contains("nobody"), "{error}");
 }
 

@@ -31,7 +31,9 @@ use zonefold::broker::{Broker, BrokerHandle, BrokerParts};
 use zonefold::core::access::{AccountAccess, ExternalId, Partition, RoleArn};
 use zonefold::core::budget::BudgetConfig;
 use zonefold::core::ids::{AccountId, ClusterId, EnvironmentId};
-use zonefold::core::policy::{DriftPolicy, Visibility, ZonePolicy, ZoneRule, ZoneSelector, ZoneSettings};
+use zonefold::core::policy::{
+    DriftPolicy, Visibility, ZonePolicy, ZoneRule, ZoneSelector, ZoneSettings,
+};
 use zonefold::core::time::Millis;
 use zonefold::emulator::{ClockMode, EmulatorHandle};
 use zonefold::ports::{Clock, ReplicaId, ReplicaRow};
@@ -64,11 +66,17 @@ impl Drop for Rig {
 
 /// Fails a test that waits for what never comes.
 pub async fn within_deadline<T>(what: &str, work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(DEADLINE, work).await.unwrap_or_else(|_| panic!("{what} within {} s", DEADLINE.as_secs()))
+    tokio::time::timeout(DEADLINE, work)
+        .await
+        .unwrap_or_else(|_| panic!("{what} within {} s", DEADLINE.as_secs()))
 }
 
 fn account(id: &str, name: &str) -> AccountSettings {
-    let settings = ZoneSettings { policy: ZonePolicy::Sync, drift: DriftPolicy::Repair, default_ttl_secs: 300 };
+    let settings = ZoneSettings {
+        policy: ZonePolicy::Sync,
+        drift: DriftPolicy::Repair,
+        default_ttl_secs: 300,
+    };
     AccountSettings {
         account: AccountId::parse(id).unwrap(),
         name: name.to_owned(),
@@ -91,7 +99,10 @@ fn access(id: &str, role: Option<&str>) -> AccountAccess {
 }
 
 fn cluster(name: &str, environment: &str) -> (ClusterId, ClusterSettings) {
-    let settings = ClusterSettings { environment: EnvironmentId::parse(environment).unwrap(), visibility: Visibility::Public };
+    let settings = ClusterSettings {
+        environment: EnvironmentId::parse(environment).unwrap(),
+        visibility: Visibility::Public,
+    };
     (ClusterId::parse(name).unwrap(), settings)
 }
 
@@ -106,8 +117,13 @@ pub fn service(object: &str, host: &str, target: &str) -> String {
 impl Rig {
     /// Two accounts: dev with example.com, in which somebody else keeps old.example.com, and prod with example.net.
     pub async fn start() -> Self {
-        let emulator = aws::start(zonefold::emulator::EmulatorConfig { clock: ClockMode::Real, ..aws::config() }).await;
-        let foreign = vec![(ChangeAction::Create, aws::a_set("old.example.com", 60, &["192.0.2.77"]))];
+        let emulator = aws::start(zonefold::emulator::EmulatorConfig {
+            clock: ClockMode::Real,
+            ..aws::config()
+        })
+        .await;
+        let foreign =
+            vec![(ChangeAction::Create, aws::a_set("old.example.com", 60, &["192.0.2.77"]))];
         aws::change(&aws::route53(&emulator, aws::user()), foreign).await.unwrap();
         let endpoint = emulator.endpoint_url();
         let rig = Self::build(emulator, &endpoint).await;
@@ -119,20 +135,34 @@ impl Rig {
     pub async fn build(emulator: EmulatorHandle, endpoint: &str) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(AnchoredClock::system());
         let http_client = Some(aws_smithy_http_client::Builder::new().build_http());
-        let options = AwsOptions { http_client, ..AwsOptions::emulator(endpoint, aws::KEY, aws::SECRET) };
-        let accesses = vec![access(aws::ACCOUNT, None), access(aws::OTHER_ACCOUNT, Some(aws::ROLE))];
+        let options =
+            AwsOptions { http_client, ..AwsOptions::emulator(endpoint, aws::KEY, aws::SECRET) };
+        let accesses =
+            vec![access(aws::ACCOUNT, None), access(aws::OTHER_ACCOUNT, Some(aws::ROLE))];
         let known = Identities { shared_token_sha256: Some(token_hash(TOKEN)), clusters: vec![] };
         let callers = Arc::new(KnownCallers::new(known, Arc::clone(&clock)));
         let mut registry = Registry::default();
         let metrics = BrokerMetrics::register(&mut registry);
         let parts = BrokerParts {
-            replica: ReplicaRow { replica: ReplicaId(uuid::Uuid::new_v4()), address: String::new() },
+            replica: ReplicaRow {
+                replica: ReplicaId(uuid::Uuid::new_v4()),
+                address: String::new(),
+            },
             leases: LeaseTiming::default(),
-            clusters: HashMap::from([cluster("dev-east", "dev"), cluster("dev-west", "dev"), cluster("prod-east", "prod")]),
+            clusters: HashMap::from([
+                cluster("dev-east", "dev"),
+                cluster("dev-west", "dev"),
+                cluster("prod-east", "prod"),
+            ]),
             accounts: vec![account(aws::ACCOUNT, "dev"), account(aws::OTHER_ACCOUNT, "prod")],
             admission: Admission::new(callers, Arc::clone(&clock), metrics.clone()),
             limits: Limits::default(),
-            store: store::open(&"sqlite::memory:".parse().unwrap(), &store::StoreOptions::default()).await.unwrap(),
+            store: store::open(
+                &"sqlite::memory:".parse().unwrap(),
+                &store::StoreOptions::default(),
+            )
+            .await
+            .unwrap(),
             providers: Arc::new(AwsProviders::new(accesses, options, Arc::clone(&clock)).await),
             clock,
             metrics,
@@ -151,7 +181,12 @@ impl Rig {
             );
         tokio::spawn(serving);
         Self {
-            routes: zonefold::api::router(handle.clone(), Arc::new(registry), Authority::everybody(), None),
+            routes: zonefold::api::router(
+                handle.clone(),
+                Arc::new(registry),
+                Authority::everybody(),
+                None,
+            ),
             handle,
             _broker: broker,
             _emulator: emulator,
@@ -162,14 +197,24 @@ impl Rig {
     }
 
     /// Runs an agent over these manifests, until its endpoints are in the states that are wanted.
-    pub async fn publish(&self, cluster: &str, manifests: &str, wanted: impl Fn(StatusCounts) -> bool) {
+    pub async fn publish(
+        &self,
+        cluster: &str,
+        manifests: &str,
+        wanted: impl Fn(StatusCounts) -> bool,
+    ) {
         let folder = self.folder.join(cluster);
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("all.yaml"), manifests).unwrap();
         let config = AgentConfig {
             cluster: cluster.to_owned(),
             kube_system_uid: ClusterUid::Given(uuid::Uuid::new_v4().to_string()),
-            broker: BrokerAddress { url: self.grpc.clone(), token: Some(Material::text(TOKEN)), ca: None, certificate: None },
+            broker: BrokerAddress {
+                url: self.grpc.clone(),
+                token: Some(Material::text(TOKEN)),
+                ca: None,
+                certificate: None,
+            },
             objects: Objects::Manifests(ManifestOptions {
                 path: folder,
                 rescan: Duration::from_secs(60),
@@ -213,8 +258,14 @@ impl Rig {
             (counts.applied, counts.rejected, counts.waiting, counts.pending) == (2, 1, 1, 0)
         })
         .await;
-        rig.publish("dev-west", &service("web", "www.example.com", "192.0.2.9"), |counts| counts.waiting == 1).await;
-        rig.published(aws::ACCOUNT, |view| view.zones.iter().all(|zone| zone.owned == 2) && view.is_settled()).await;
+        rig.publish("dev-west", &service("web", "www.example.com", "192.0.2.9"), |counts| {
+            counts.waiting == 1
+        })
+        .await;
+        rig.published(aws::ACCOUNT, |view| {
+            view.zones.iter().all(|zone| zone.owned == 2) && view.is_settled()
+        })
+        .await;
         rig
     }
 

@@ -20,21 +20,68 @@ pub const ROOMS: [(&str, &[&str]); 13] = [
     ("emulator", &["core", "ports"]),
     ("api", &["core", "ports", "broker"]),
     ("cli", &["core", "ports", "broker", "api", "config", "telemetry"]),
-    ("app", &["core", "wire", "ports", "config", "telemetry", "agent", "broker", "adapters", "emulator", "api", "cli"]),
+    (
+        "app",
+        &[
+            "core",
+            "wire",
+            "ports",
+            "config",
+            "telemetry",
+            "agent",
+            "broker",
+            "adapters",
+            "emulator",
+            "api",
+            "cli",
+        ],
+    ),
     ("main", &["app", "cli"]),
 ];
 
 /// Arrows between files of one room that close a circle, on purpose: from, to, why.
 const ACCEPTED_ARROWS: [(&str, &str, &str); 10] = [
-    ("adapters/store/postgres.rs", "adapters/store/transaction.rs", "names of columns are read alike from both databases"),
-    ("adapters/store/sqlite.rs", "adapters/store/transaction.rs", "names of columns are read alike from both databases"),
+    (
+        "adapters/store/postgres.rs",
+        "adapters/store/transaction.rs",
+        "names of columns are read alike from both databases",
+    ),
+    (
+        "adapters/store/sqlite.rs",
+        "adapters/store/transaction.rs",
+        "names of columns are read alike from both databases",
+    ),
     ("app/dev_view.rs", "app/dev.rs", "the view shows the parts that the command has put together"),
-    ("broker/decider.rs", "broker/ingest/mod.rs", "what became durable is handed on as the ingest had it"),
-    ("broker/ingest/snapshot.rs", "broker/ingest/session.rs", "a put is read alike in a snapshot and outside of one"),
-    ("broker/metrics.rs", "broker/worker/mod.rs", "an account's figures are taken from its worker's view"),
-    ("broker/worker/calls.rs", "broker/worker/discovery.rs", "a call's answer goes back to the step that made the call"),
-    ("core/rdata/mod.rs", "core/record.rs", "a value is read by its type, and a type knows its values"),
-    ("emulator/operations.rs", "emulator/world.rs", "an operation works on the world that called it"),
+    (
+        "broker/decider.rs",
+        "broker/ingest/mod.rs",
+        "what became durable is handed on as the ingest had it",
+    ),
+    (
+        "broker/ingest/snapshot.rs",
+        "broker/ingest/session.rs",
+        "a put is read alike in a snapshot and outside of one",
+    ),
+    (
+        "broker/metrics.rs",
+        "broker/worker/mod.rs",
+        "an account's figures are taken from its worker's view",
+    ),
+    (
+        "broker/worker/calls.rs",
+        "broker/worker/discovery.rs",
+        "a call's answer goes back to the step that made the call",
+    ),
+    (
+        "core/rdata/mod.rs",
+        "core/record.rs",
+        "a value is read by its type, and a type knows its values",
+    ),
+    (
+        "emulator/operations.rs",
+        "emulator/world.rs",
+        "an operation works on the world that called it",
+    ),
     ("emulator/sts.rs", "emulator/world.rs", "an operation works on the world that called it"),
 ];
 
@@ -88,9 +135,13 @@ fn upward_imports(sources: &Sources) -> Vec<String> {
             continue;
         }
         match allowed.get(room_from) {
-            None => found.push(format!("src/{from}:{line}: the room {room_from} is not in the table")),
+            None => {
+                found.push(format!("src/{from}:{line}: the room {room_from} is not in the table"))
+            }
             Some(allowed) if allowed.contains(&room_to) => {}
-            Some(_) => found.push(format!("src/{from}:{line}: {room_from} may not import {room_to} (src/{to})")),
+            Some(_) => found.push(format!(
+                "src/{from}:{line}: {room_from} may not import {room_to} (src/{to})"
+            )),
         }
     }
     found
@@ -100,10 +151,14 @@ fn upward_imports(sources: &Sources) -> Vec<String> {
 /// from the latter does not count; neither do tests.
 fn arrows(sources: &Sources) -> BTreeSet<(String, String)> {
     let takes_from_its_parent = |from: &str, to: &str| {
-        let folder = to.strip_suffix("mod.rs").map_or_else(|| format!("{}/", to.trim_end_matches(".rs")), str::to_owned);
+        let folder = to
+            .strip_suffix("mod.rs")
+            .map_or_else(|| format!("{}/", to.trim_end_matches(".rs")), str::to_owned);
         from.starts_with(&folder)
     };
-    let counted = tree::imports(sources).into_iter().filter(|i| !i.in_test && !takes_from_its_parent(&i.from, &i.to));
+    let counted = tree::imports(sources)
+        .into_iter()
+        .filter(|i| !i.in_test && !takes_from_its_parent(&i.from, &i.to));
     counted.map(|import| (import.from, import.to)).collect()
 }
 
@@ -113,10 +168,13 @@ fn circles(arrows: &BTreeSet<(String, String)>) -> Vec<Vec<String>> {
     for (from, to) in arrows {
         targets.entry(from).or_default().push(to);
     }
-    let reach: BTreeMap<&str, BTreeSet<&str>> = targets.keys().map(|file| (*file, reachable(file, &targets))).collect();
+    let reach: BTreeMap<&str, BTreeSet<&str>> =
+        targets.keys().map(|file| (*file, reachable(file, &targets))).collect();
     let mut found = BTreeSet::new();
     for (file, reached) in reach.iter().filter(|(file, reached)| reached.contains(*file)) {
-        let circle = reached.iter().filter(|other| reach.get(*other).is_some_and(|back| back.contains(file)));
+        let circle = reached
+            .iter()
+            .filter(|other| reach.get(*other).is_some_and(|back| back.contains(file)));
         found.insert(circle.map(|file| (*file).to_owned()).collect::<Vec<_>>());
     }
     found.into_iter().collect()
@@ -136,13 +194,20 @@ fn reachable<'a>(from: &str, targets: &BTreeMap<&'a str, Vec<&'a str>>) -> BTree
 fn impurities(sources: &Sources) -> Vec<String> {
     // Our regex has no Unicode tables.
     let compile = |rule: &str| regex::Regex::new(&format!("(?-u:{rule})")).unwrap();
-    let rules: Vec<(regex::Regex, &str)> = IMPURE.iter().map(|(rule, what)| (compile(rule), *what)).collect();
+    let rules: Vec<(regex::Regex, &str)> =
+        IMPURE.iter().map(|(rule, what)| (compile(rule), *what)).collect();
     let mut found = Vec::new();
-    for (file, code) in tree::code_without_tests(sources).iter().filter(|(file, _)| room(file) == "core") {
+    for (file, code) in
+        tree::code_without_tests(sources).iter().filter(|(file, _)| room(file) == "core")
+    {
         for (index, line) in code.lines().enumerate() {
             for (rule, what) in &rules {
                 if let Some(hit) = rule.find(line) {
-                    found.push(format!("src/{file}:{}: core, which is pure, holds {what}: {}", index + 1, hit.as_str()));
+                    found.push(format!(
+                        "src/{file}:{}: core, which is pure, holds {what}: {}",
+                        index + 1,
+                        hit.as_str()
+                    ));
                 }
             }
         }
@@ -153,10 +218,13 @@ fn impurities(sources: &Sources) -> Vec<String> {
 fn too_long(sources: &Sources, listed: &[(&str, &str)]) -> Vec<String> {
     let listed: BTreeSet<&str> = listed.iter().map(|(file, _)| *file).collect();
     let long = |text: &String| text.lines().count() >= MAX_LINES;
-    let unlisted = sources.iter().filter(|(file, text)| long(text) && !listed.contains(file.as_str()));
+    let unlisted =
+        sources.iter().filter(|(file, text)| long(text) && !listed.contains(file.as_str()));
     let stale = listed.iter().filter(|file| !sources.get(**file).is_some_and(long));
     unlisted
-        .map(|(file, text)| format!("src/{file} has {} lines: split it by subject", text.lines().count()))
+        .map(|(file, text)| {
+            format!("src/{file} has {} lines: split it by subject", text.lines().count())
+        })
         .chain(stale.map(|file| format!("src/{file} is listed as long and is not")))
         .collect()
 }
@@ -173,7 +241,10 @@ fn the_rooms_are_in_order() {
     for (at, (room, allowed)) in ROOMS.iter().enumerate() {
         for below in *allowed {
             let place = order.iter().position(|known| known == below);
-            assert!(place.is_some_and(|place| place < at), "{room} imports {below}, which does not stand before it");
+            assert!(
+                place.is_some_and(|place| place < at),
+                "{room} imports {below}, which does not stand before it"
+            );
         }
     }
 }
@@ -181,14 +252,20 @@ fn the_rooms_are_in_order() {
 #[test]
 fn no_files_import_each_other_in_a_circle() {
     let all = arrows(&this_tree());
-    let accepted: BTreeSet<(String, String)> =
-        ACCEPTED_ARROWS.iter().map(|(from, to, _)| ((*from).to_owned(), (*to).to_owned())).collect();
+    let accepted: BTreeSet<(String, String)> = ACCEPTED_ARROWS
+        .iter()
+        .map(|(from, to, _)| ((*from).to_owned(), (*to).to_owned()))
+        .collect();
     let rest: BTreeSet<(String, String)> = all.difference(&accepted).cloned().collect();
     let found = circles(&rest);
     assert!(found.is_empty(), "{found:#?}");
     for arrow in &accepted {
-        let with_it: BTreeSet<(String, String)> = rest.iter().chain(all.get(arrow)).cloned().collect();
-        assert!(!circles(&with_it).is_empty(), "{arrow:?} is accepted and closes no circle: take it off the list");
+        let with_it: BTreeSet<(String, String)> =
+            rest.iter().chain(all.get(arrow)).cloned().collect();
+        assert!(
+            !circles(&with_it).is_empty(),
+            "{arrow:?} is accepted and closes no circle: take it off the list"
+        );
     }
 }
 
@@ -208,8 +285,15 @@ fn a_file_has_one_subject_and_is_short() {
 fn the_reader_sees_the_whole_tree() {
     let sources = this_tree();
     let imports = tree::imports(&sources);
-    assert!(sources.len() > 80 && imports.len() > 300, "{} files, {} imports", sources.len(), imports.len());
-    let seen = |from: &str, to: &str| imports.iter().any(|import| import.from == from && import.to == to && !import.in_test);
+    assert!(
+        sources.len() > 80 && imports.len() > 300,
+        "{} files, {} imports",
+        sources.len(),
+        imports.len()
+    );
+    let seen = |from: &str, to: &str| {
+        imports.iter().any(|import| import.from == from && import.to == to && !import.in_test)
+    };
     assert!(seen("core/plan.rs", "core/record.rs"));
     assert!(seen("adapters/route53/credentials.rs", "ports/mod.rs"));
     assert!(imports.iter().any(|import| import.from == "core/plan_tests.rs" && import.in_test));
@@ -238,7 +322,10 @@ fn an_import_upward_is_found_however_it_is_written() {
         ]);
         let found = upward_imports(&sources);
         assert!(!found.is_empty(), "not found: {text}");
-        assert!(found.iter().all(|found| found.contains("broker may not import adapters")), "{found:?}");
+        assert!(
+            found.iter().all(|found| found.contains("broker may not import adapters")),
+            "{found:?}"
+        );
     }
 }
 
@@ -250,7 +337,10 @@ fn an_arrow_downward_and_a_word_in_a_comment_are_no_finding() {
             "core/name.rs",
             "// use crate::broker;\n/// [`crate::broker`]\nconst A: &str = \"crate::broker\"; fn a<'a>(b: &'a str) {}",
         ),
-        ("broker/mod.rs", "use crate::core::name::{self, DnsName}; const Q: char = '\"'; use crate::ports::Store;"),
+        (
+            "broker/mod.rs",
+            "use crate::core::name::{self, DnsName}; const Q: char = '\"'; use crate::ports::Store;",
+        ),
         ("ports/mod.rs", "use crate::core::name;"),
     ]);
     assert_eq!(upward_imports(&sources), Vec::<String>::new());
@@ -261,7 +351,10 @@ fn an_arrow_downward_and_a_word_in_a_comment_are_no_finding() {
 #[test]
 fn a_room_that_nobody_planned_is_found() {
     let sources = fake(&[("attic/mod.rs", "use crate::core::name;"), ("core/mod.rs", "")]);
-    assert_eq!(upward_imports(&sources), ["src/attic/mod.rs:1: the room attic is not in the table"]);
+    assert_eq!(
+        upward_imports(&sources),
+        ["src/attic/mod.rs:1: the room attic is not in the table"]
+    );
 }
 
 #[test]
@@ -281,11 +374,17 @@ fn a_circle_of_files_is_found_and_a_parent_with_its_children_is_none() {
 fn a_test_file_beside_its_subject_is_known_as_one() {
     let sources = fake(&[
         ("core/plan.rs", "#[cfg(test)]\n#[path = \"plan_tests.rs\"]\nmod tests;"),
-        ("core/plan_tests.rs", "use super::*; use crate::core::testkit; fn now() { std::time::Instant::now(); }"),
+        (
+            "core/plan_tests.rs",
+            "use super::*; use crate::core::testkit; fn now() { std::time::Instant::now(); }",
+        ),
         ("core/testkit.rs", ""),
     ]);
     let from_tests: Vec<Import> = tree::imports(&sources);
-    assert_eq!(from_tests.iter().map(|import| import.to.as_str()).collect::<Vec<_>>(), ["core/plan.rs", "core/testkit.rs"]);
+    assert_eq!(
+        from_tests.iter().map(|import| import.to.as_str()).collect::<Vec<_>>(),
+        ["core/plan.rs", "core/testkit.rs"]
+    );
     assert!(from_tests.iter().all(|import| import.in_test));
     assert_eq!(impurities(&sources), Vec::<String>::new());
 }
@@ -294,7 +393,10 @@ fn a_test_file_beside_its_subject_is_known_as_one() {
 fn what_is_impure_is_found_outside_tests_only() {
     let sources = fake(&[
         ("core/mod.rs", "pub mod a; pub mod b;"),
-        ("core/a.rs", "fn a() {}\npub fn now() -> u64 { std::time::SystemTime::now(); println!(\"x\") }\n"),
+        (
+            "core/a.rs",
+            "fn a() {}\npub fn now() -> u64 { std::time::SystemTime::now(); println!(\"x\") }\n",
+        ),
         (
             "core/b.rs",
             "// SystemTime\n#[cfg(test)]\nfn helper() { std::fs::read(\"x\"); }\n#[cfg(test)]\nmod tests { use tokio::time; }\n",
@@ -314,8 +416,12 @@ fn what_is_impure_is_found_outside_tests_only() {
 
 #[test]
 fn a_long_file_is_found() {
-    let sources = fake(&[("core/a.rs", &"\n".repeat(MAX_LINES)), ("core/b.rs", &"\n".repeat(MAX_LINES - 1))]);
-    assert_eq!(too_long(&sources, &[]), [format!("src/core/a.rs has {MAX_LINES} lines: split it by subject")]);
+    let sources =
+        fake(&[("core/a.rs", &"\n".repeat(MAX_LINES)), ("core/b.rs", &"\n".repeat(MAX_LINES - 1))]);
+    assert_eq!(
+        too_long(&sources, &[]),
+        [format!("src/core/a.rs has {MAX_LINES} lines: split it by subject")]
+    );
     let listed = [("core/a.rs", "a reason"), ("core/b.rs", "a reason")];
     assert_eq!(too_long(&sources, &listed), ["src/core/b.rs is listed as long and is not"]);
 }

@@ -38,9 +38,20 @@ fn wrong_manifests() -> Vec<Wrong> {
     let long_label = format!("{}.dev.example.com", "a".repeat(64));
     let many: Vec<String> = (0..401).map(|n| format!("10.0.{}.{}", n / 256, n % 256)).collect();
     let weighted = |weight| vec![("set-identifier", "one"), ("aws-weight", weight)];
-    let row = |object, rtype, manifest, verdict, reason, says| Wrong { object, rtype, manifest, verdict, reason, says };
-    let rejected = |object, rtype, manifest, reason, says| row(object, rtype, manifest, "rejected", reason, says);
-    let waiting = |object, rtype, manifest, reason, says| row(object, rtype, manifest, "waiting", reason, says);
+    let row = |object, rtype, manifest, verdict, reason, says| Wrong {
+        object,
+        rtype,
+        manifest,
+        verdict,
+        reason,
+        says,
+    };
+    let rejected = |object, rtype, manifest, reason, says| {
+        row(object, rtype, manifest, "rejected", reason, says)
+    };
+    let waiting = |object, rtype, manifest, reason, says| {
+        row(object, rtype, manifest, "waiting", reason, says)
+    };
     vec![
         rejected(
             "long-label",
@@ -96,7 +107,10 @@ fn wrong_manifests() -> Vec<Wrong> {
             "A",
             service("elsewhere", "www.example.org", "192.0.2.1"),
             "NO_ZONE",
-            ["no zone of the environment dev holds www.example.org", "the nearest are dev.example.com. Create the zone"],
+            [
+                "no zone of the environment dev holds www.example.org",
+                "the nearest are dev.example.com. Create the zone",
+            ],
         ),
         // Of two that do not go together the first stays: `good` and `set-once` were there before.
         waiting(
@@ -104,14 +118,20 @@ fn wrong_manifests() -> Vec<Wrong> {
             "CNAME",
             dns_endpoint("cname-beside", GOOD, "CNAME", &one("www.example.net")),
             "CONFLICT_IN_CLUSTER",
-            ["service/shop/good came first with good.dev.example.com A: a CNAME suffers no other", "Change or remove one"],
+            [
+                "service/shop/good came first with good.dev.example.com A: a CNAME suffers no other",
+                "Change or remove one",
+            ],
         ),
         waiting(
             "set-twice",
             "A",
             annotated_service("set-twice", TWICE, "192.0.2.2", &weighted("20")),
             "CONFLICT_IN_CLUSTER",
-            ["service/shop/set-once came first", "the set identifier is used twice. Change or remove one"],
+            [
+                "service/shop/set-once came first",
+                "the set identifier is used twice. Change or remove one",
+            ],
         ),
     ]
 }
@@ -119,14 +139,20 @@ fn wrong_manifests() -> Vec<Wrong> {
 async fn good_is_applied(aws: &Aws, site: &Deployment, address: &str) {
     site.write("dev-east", "good.yaml", &service("good", GOOD, address));
     let wanted = Some((60, vec![address.to_owned()]));
-    eventually_equal("the good one arrives", wanted, async || aws.answer("dev", GOOD, "A").await).await;
+    eventually_equal("the good one arrives", wanted, async || aws.answer("dev", GOOD, "A").await)
+        .await;
 }
 
 #[tokio::test]
 async fn a_wrong_manifest_gets_a_verdict_and_the_good_ones_beside_it_are_applied() {
     let (emulator, aws) = aws::emulated().await;
     let mut site = Deployment::on_sqlite(&aws).await;
-    let first = annotated_service("set-once", TWICE, "192.0.2.3", &[("set-identifier", "one"), ("aws-weight", "10")]);
+    let first = annotated_service(
+        "set-once",
+        TWICE,
+        "192.0.2.3",
+        &[("set-identifier", "one"), ("aws-weight", "10")],
+    );
     site.agent("dev-east", &[("set-once.yaml", first)]).await;
     good_is_applied(&aws, &site, "192.0.2.10").await;
     site.applied("dev-east", "set-once", "A").await;
@@ -136,7 +162,9 @@ async fn a_wrong_manifest_gets_a_verdict_and_the_good_ones_beside_it_are_applied
         site.write("dev-east", &format!("{}.yaml", row.object), &row.manifest);
     }
     for row in &rows {
-        let told = site.status("dev-east", row.object, row.rtype, |status| status["verdict"].is_string()).await;
+        let told = site
+            .status("dev-east", row.object, row.rtype, |status| status["verdict"].is_string())
+            .await;
         assert_eq!(
             (told["verdict"].as_str(), told["reason"].as_str()),
             (Some(row.verdict), Some(row.reason)),
@@ -157,7 +185,11 @@ async fn a_wrong_manifest_gets_a_verdict_and_the_good_ones_beside_it_are_applied
 async fn a_file_that_is_no_yaml_is_named_and_the_others_are_read() {
     let (emulator, aws) = aws::emulated().await;
     let mut site = Deployment::on_sqlite(&aws).await;
-    site.agent("dev-east", &[("broken.yaml", "apiVersion: v1\nkind: [Service\n  {{ .Values".to_owned())]).await;
+    site.agent(
+        "dev-east",
+        &[("broken.yaml", "apiVersion: v1\nkind: [Service\n  {{ .Values".to_owned())],
+    )
+    .await;
     let named = |line: &Value| line["level"] == "WARN" && line.to_string().contains("broken.yaml");
     site.agent_of("dev-east").process.line("names the file", named).await;
     good_is_applied(&aws, &site, "192.0.2.10").await;
@@ -173,14 +205,18 @@ async fn a_configuration_with_an_unknown_key_is_refused_with_file_line_and_reaso
         (":role/zonefold\"", ":user/zonefold\"", "role_arn", "role"),
     ] {
         let folder = TestFolder::new();
-        let right = deployment::configuration(&folder, &deployment::sqlite(&folder), aws.configured());
+        let right =
+            deployment::configuration(&folder, &deployment::sqlite(&folder), aws.configured());
         let text = serde_json::to_string_pretty(&right).unwrap().replacen(from, to, 1);
         let wrong_line = text.lines().position(|text| text.contains(line)).unwrap() + 1;
         let path = folder.write("wrong.yaml", &text);
         let broker = deployment::start_broker(&folder, &aws, &path);
         let (status, said) = broker.ended().await;
         assert_eq!(status.code(), Some(1), "{said}");
-        assert!(said.contains(&format!("wrong.yaml:{wrong_line}:")) && said.contains(says), "line {wrong_line}: {said}");
+        assert!(
+            said.contains(&format!("wrong.yaml:{wrong_line}:")) && said.contains(says),
+            "line {wrong_line}: {said}"
+        );
         deployment::nothing_secret_in(&[("the refusal".to_owned(), said)], &aws);
     }
     emulator.stop().await;
@@ -194,7 +230,10 @@ async fn an_expired_token_is_replaced_and_the_change_goes_out() {
     good_is_applied(&aws, &site, "192.0.2.10").await;
     let sessions_before = aws.tap.secrets().len();
     emulator.control().add_fault(FaultRule {
-        matching: FaultMatch { action: Some(Action::ChangeResourceRecordSets), ..FaultMatch::default() },
+        matching: FaultMatch {
+            action: Some(Action::ChangeResourceRecordSets),
+            ..FaultMatch::default()
+        },
         times: Some(1),
         effect: FaultEffect::ExpiredToken {},
     });
@@ -213,7 +252,11 @@ async fn a_message_of_a_hundred_megabytes_ends_its_stream_and_no_other() {
     site.agent("dev-east", &[]).await;
     good_is_applied(&aws, &site, "192.0.2.10").await;
 
-    let channel = tonic::transport::Endpoint::from_shared(format!("http://{}", site.grpc)).unwrap().connect().await.unwrap();
+    let channel = tonic::transport::Endpoint::from_shared(format!("http://{}", site.grpc))
+        .unwrap()
+        .connect()
+        .await
+        .unwrap();
     let mut client = FederationClient::new(channel);
     let hello = v1::Hello {
         cluster: "dev-west".to_owned(),
@@ -225,7 +268,9 @@ async fn a_message_of_a_hundred_megabytes_ends_its_stream_and_no_other() {
     let message = |message| v1::AgentMessage { message: Some(message) };
     say.send(message(FromAgent::Hello(hello))).await.unwrap();
     let mut request = Request::new(tokio_stream::wrappers::ReceiverStream::new(said));
-    request.metadata_mut().insert("authorization", format!("Bearer {}", deployment::TOKEN).parse().unwrap());
+    request
+        .metadata_mut()
+        .insert("authorization", format!("Bearer {}", deployment::TOKEN).parse().unwrap());
     let mut answers = client.publish(request).await.unwrap().into_inner();
     let welcome = answers.message().await.unwrap().unwrap();
     assert!(matches!(welcome.message, Some(ToAgent::Welcome(_))), "{welcome:?}");
@@ -241,11 +286,20 @@ async fn a_message_of_a_hundred_megabytes_ends_its_stream_and_no_other() {
     });
     let status = refused.await.expect("the stream is ended");
     assert_eq!(status.code(), tonic::Code::OutOfRange, "{status:?}");
-    assert!(status.message().contains("message length too large") && status.message().contains("Welcome"), "{status:?}");
+    assert!(
+        status.message().contains("message length too large")
+            && status.message().contains("Welcome"),
+        "{status:?}"
+    );
 
     good_is_applied(&aws, &site, "192.0.2.11").await;
-    let opened = |line: &&Value| line["message"] == "session opened" && line["cluster"] == "dev-east";
-    assert_eq!(site.broker.log().iter().filter(opened).count(), 1, "the other stream was never interrupted");
+    let opened =
+        |line: &&Value| line["message"] == "session opened" && line["cluster"] == "dev-east";
+    assert_eq!(
+        site.broker.log().iter().filter(opened).count(),
+        1,
+        "the other stream was never interrupted"
+    );
     site.finish(&aws).await;
     emulator.stop().await;
 }

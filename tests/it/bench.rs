@@ -5,8 +5,12 @@ use std::process::Command;
 use serde_json::Value;
 
 pub fn figures(args: &[&str]) -> Value {
-    let output =
-        Command::new(env!("CARGO_BIN_EXE_zonefold")).arg("bench").args(args).args(["--output", "json"]).output().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_zonefold"))
+        .arg("bench")
+        .args(args)
+        .args(["--output", "json"])
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(text.lines().count(), 1, "one object and nothing else: {text}");
@@ -16,9 +20,22 @@ pub fn figures(args: &[&str]) -> Value {
 /// A queue that fits into the burst goes out with one call a zone.
 #[test]
 fn a_queued_drain_needs_no_call_more_than_it_has_to() {
-    let args = ["drain", "--operation", "update", "--profile", "legacy", "--endpoints", "40", "--clusters", "2", "--zones", "2"];
+    let args = [
+        "drain",
+        "--operation",
+        "update",
+        "--profile",
+        "legacy",
+        "--endpoints",
+        "40",
+        "--clusters",
+        "2",
+        "--zones",
+        "2",
+    ];
     let figures = figures(&args);
-    let counts = ["calls", "needed_calls", "changes", "throttled", "busy"].map(|key| figures[key].as_u64());
+    let counts =
+        ["calls", "needed_calls", "changes", "throttled", "busy"].map(|key| figures[key].as_u64());
     assert_eq!(counts, [Some(2), Some(2), Some(80), Some(0), Some(0)], "{figures}");
     assert!(figures["ratio"].is_null() && figures["limit_seconds"] == 0.0, "{figures}");
 }
@@ -26,9 +43,25 @@ fn a_queued_drain_needs_no_call_more_than_it_has_to() {
 /// Two seconds of an idle broker: nothing is written, and whatever is read is counted.
 #[test]
 fn an_idle_broker_writes_nothing() {
-    let args = ["idle", "--clusters", "2", "--zones", "2", "--sets", "3", "--seconds", "2", "--accelerate", "60"];
+    let args = [
+        "idle",
+        "--clusters",
+        "2",
+        "--zones",
+        "2",
+        "--sets",
+        "3",
+        "--seconds",
+        "2",
+        "--accelerate",
+        "60",
+    ];
     let figures = figures(&args);
-    assert_eq!((figures["writes_per_minute"].as_f64(), figures["throttled"].as_u64()), (Some(0.0), Some(0)), "{figures}");
+    assert_eq!(
+        (figures["writes_per_minute"].as_f64(), figures["throttled"].as_u64()),
+        (Some(0.0), Some(0)),
+        "{figures}"
+    );
     // Two zones of one page each every 600 s, and one list of zones every 300 s.
     assert_eq!(figures["computed_requests_per_minute"], 0.4, "{figures}");
 }
@@ -36,7 +69,19 @@ fn an_idle_broker_writes_nothing() {
 /// Two replicas, one of which is killed: the other takes the account over, nothing is lost and no limit is broken.
 #[test]
 fn a_fail_over_loses_nothing_and_overdraws_nothing() {
-    let args = ["failover", "--rounds", "1", "--replicas", "2", "--accounts", "1", "--zones", "2", "--changes-per-second", "10"];
+    let args = [
+        "failover",
+        "--rounds",
+        "1",
+        "--replicas",
+        "2",
+        "--accounts",
+        "1",
+        "--zones",
+        "2",
+        "--changes-per-second",
+        "10",
+    ];
     let figures = figures(&args);
     let zeros = ["overdrawn", "throttled", "interleaved", "lost"].map(|key| figures[key].as_u64());
     assert_eq!(zeros, [Some(0); 4], "{figures}");
@@ -47,8 +92,21 @@ fn a_fail_over_loses_nothing_and_overdraws_nothing() {
 /// What is stuck is stuck alone: the innocent cluster's changes are all applied, and no task is left over.
 #[test]
 fn stuck_parts_leave_no_task_behind() {
-    let args =
-        ["bounds", "--clusters", "20", "--endpoints", "400", "--zones", "10", "--accounts", "2", "--deaf", "3", "--samples", "5"];
+    let args = [
+        "bounds",
+        "--clusters",
+        "20",
+        "--endpoints",
+        "400",
+        "--zones",
+        "10",
+        "--accounts",
+        "2",
+        "--deaf",
+        "3",
+        "--samples",
+        "5",
+    ];
     let figures = figures(&args);
     let tasks = ["tasks_before", "tasks_after"].map(|key| figures[key].as_u64().unwrap());
     assert!(tasks[1] <= tasks[0] + 10, "{figures}");
@@ -60,7 +118,12 @@ fn stuck_parts_leave_no_task_behind() {
 fn an_agent_is_measured_in_a_cluster_that_is_named_and_in_no_other() {
     let refused = |args: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_zonefold"));
-        let output = command.args(["bench", "agent"]).args(args).env_remove("ZONEFOLD_KUBECONFIG").output().unwrap();
+        let output = command
+            .args(["bench", "agent"])
+            .args(args)
+            .env_remove("ZONEFOLD_KUBECONFIG")
+            .output()
+            .unwrap();
         assert!(!output.status.success() && output.stdout.is_empty());
         String::from_utf8(output.stderr).unwrap()
     };

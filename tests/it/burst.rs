@@ -121,14 +121,17 @@ impl Scene {
         })
         .await;
         step(self, "edit", &|scene, cluster| {
-            ["goes", "moves"].into_iter().for_each(|object| set(scene, cluster, object, Some("192.0.2.2")));
+            ["goes", "moves"]
+                .into_iter()
+                .for_each(|object| set(scene, cluster, object, Some("192.0.2.2")));
         })
         .await;
         step(self, "delete", &|scene, cluster| set(scene, cluster, "goes", None)).await;
     }
 
     fn set(&mut self, cluster: &str, object: &str, address: Option<&str>) {
-        let (name, file) = (format!("{object}.{cluster}.dev.example.com"), format!("{object}.yaml"));
+        let (name, file) =
+            (format!("{object}.{cluster}.dev.example.com"), format!("{object}.yaml"));
         match address {
             Some(address) => self.site.write(cluster, &file, &service(object, &name, address)),
             None => self.site.remove(cluster, &file),
@@ -145,13 +148,18 @@ impl Scene {
             held.sort();
             match held.iter().eq(wanted.iter().copied()) {
                 true => Ok(()),
-                false => Err(format!("{held:?} is not {wanted:?}\nthe broker said\n{}", self.site.broker.output())),
+                false => Err(format!(
+                    "{held:?} is not {wanted:?}\nthe broker said\n{}",
+                    self.site.broker.output()
+                )),
             }
         })
         .await;
         let is_open = |change: &Value| change["outcome"]["state"] == "open";
-        eventually_equal("batches without an end", 0, async || self.site.changes().await.into_iter().filter(is_open).count())
-            .await;
+        eventually_equal("batches without an end", 0, async || {
+            self.site.changes().await.into_iter().filter(is_open).count()
+        })
+        .await;
         for cluster in CLUSTERS {
             self.site.all_applied(cluster).await;
         }
@@ -160,7 +168,8 @@ impl Scene {
     /// What came to Route 53 is what was wanted, each step of each name once, and the broker's journal tells it as it was.
     async fn nothing_was_lost_or_written_twice(&self) {
         let calls = self.witness.calls();
-        let refused: Vec<&ChangeCall> = calls.iter().filter(|call| call.status != StatusCode::OK).collect();
+        let refused: Vec<&ChangeCall> =
+            calls.iter().filter(|call| call.status != StatusCode::OK).collect();
         assert!(refused.is_empty(), "{refused:#?}");
         let mut written: BTreeMap<String, Vec<(String, Record)>> = BTreeMap::new();
         for change in calls.iter().flat_map(|call| &call.changes) {
@@ -171,14 +180,27 @@ impl Scene {
         let mut journal: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for change in self.site.changes().await {
             let text = |value: &Value| value.as_str().unwrap().to_owned();
-            journal.entry(text(&change["outcome"]["state"])).or_default().insert(text(&change["batch"]));
+            journal
+                .entry(text(&change["outcome"]["state"]))
+                .or_default()
+                .insert(text(&change["batch"]));
         }
-        let batches: Vec<&str> = calls.iter().map(|call| call.comment.strip_prefix("zonefold ").unwrap()).collect();
-        let done = [&journal["applied"], &journal["found_done"]].into_iter().flatten().map(String::as_str);
+        let batches: Vec<&str> =
+            calls.iter().map(|call| call.comment.strip_prefix("zonefold ").unwrap()).collect();
+        let done =
+            [&journal["applied"], &journal["found_done"]].into_iter().flatten().map(String::as_str);
         assert_eq!(BTreeSet::from_iter(batches.iter().copied()), done.collect());
-        assert_eq!(batches.len(), journal["applied"].len() + journal["found_done"].len(), "a batch was sent twice");
+        assert_eq!(
+            batches.len(),
+            journal["applied"].len() + journal["found_done"].len(),
+            "a batch was sent twice"
+        );
         for state in ["found_done", "not_applied"] {
-            let struck: usize = FAULTS.iter().filter(|fault| fault.ends_as == state).map(|fault| 3 * fault.times).sum();
+            let struck: usize = FAULTS
+                .iter()
+                .filter(|fault| fault.ends_as == state)
+                .map(|fault| 3 * fault.times)
+                .sum();
             assert_eq!(journal[state].len(), struck, "{state}: {journal:#?}");
         }
     }
@@ -195,12 +217,18 @@ impl Scene {
 fn the_emulator_saw_every_batch_once(emulator: &EmulatorHandle, calls: usize) {
     let control = emulator.control();
     assert_eq!(control.blind_overwrites(), []);
-    let ours: Vec<_> = control.journal(0).into_iter().filter(|entry| entry.origin == Origin::Request).collect();
+    let ours: Vec<_> =
+        control.journal(0).into_iter().filter(|entry| entry.origin == Origin::Request).collect();
     assert_eq!(ours.len(), calls);
     let comments: BTreeSet<_> = ours.iter().map(|entry| entry.comment.clone()).collect();
     assert_eq!(comments.len(), calls);
-    let changes: BTreeSet<String> = ours.iter().flat_map(|entry| &entry.changes).map(|change| format!("{change:?}")).collect();
-    assert_eq!(changes.len(), ours.iter().map(|entry| entry.changes.len()).sum::<usize>(), "a change was made twice");
+    let changes: BTreeSet<String> =
+        ours.iter().flat_map(|entry| &entry.changes).map(|change| format!("{change:?}")).collect();
+    assert_eq!(
+        changes.len(),
+        ours.iter().map(|entry| entry.changes.len()).sum::<usize>(),
+        "a change was made twice"
+    );
 }
 
 #[tokio::test]

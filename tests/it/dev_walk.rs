@@ -45,7 +45,10 @@ async fn start(folder: &TestFolder, clusters: &Path) -> (Process, SocketAddr) {
 }
 
 async fn answers(dns: SocketAddr, name: &str, address: &str) {
-    eventually_equal(&format!("{name} is {address}"), vec![address.to_owned()], async || dig(dns, name, "A").await).await;
+    eventually_equal(&format!("{name} is {address}"), vec![address.to_owned()], async || {
+        dig(dns, name, "A").await
+    })
+    .await;
 }
 
 async fn stop(dev: Process) -> String {
@@ -78,7 +81,9 @@ async fn an_edited_manifest_is_what_dig_answers_and_a_restart_keeps_it() {
 
     let (mut dev, dns) = start(&folder, &clusters).await;
     for cluster in ["dev-east", "dev-west", "prod-east"] {
-        let opened = |line: &serde_json::Value| line["message"] == "session opened" && line["cluster"] == cluster;
+        let opened = |line: &serde_json::Value| {
+            line["message"] == "session opened" && line["cluster"] == cluster
+        };
         let session = dev.line(&format!("a session of {cluster}"), opened).await;
         assert_eq!(session["mode"], "MODE_RESUME", "{session}");
     }

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::{CommandFactory, Parser};
 use zonefold::cli::Cli;
 use zonefold::cli::bench::{
-    AGENT_FIGURES, BOUNDS_FIGURES, DRAIN_FIGURES, FAILOVER_FIGURES, IDLE_FIGURES, INGEST_FIGURES, LATENCY_FIGURES, SCALE_FIGURES,
-    STORE_FIGURES,
+    AGENT_FIGURES, BOUNDS_FIGURES, DRAIN_FIGURES, FAILOVER_FIGURES, IDLE_FIGURES, INGEST_FIGURES,
+    LATENCY_FIGURES, SCALE_FIGURES, STORE_FIGURES,
 };
 use zonefold::config::Config;
 use zonefold::core::verdict::Reason;
@@ -41,7 +41,10 @@ fn text_of(path: &str) -> String {
 /// The fenced blocks of a page in one language.
 fn blocks(page: &str, language: &str) -> Vec<String> {
     let start = format!("```{language}\n");
-    page.split(&start).skip(1).filter_map(|rest| rest.split_once("```").map(|(block, _)| block.to_owned())).collect()
+    page.split(&start)
+        .skip(1)
+        .filter_map(|rest| rest.split_once("```").map(|(block, _)| block.to_owned()))
+        .collect()
 }
 
 /// What stands between single back quotes.
@@ -66,7 +69,8 @@ fn configuration_keys() -> BTreeSet<String> {
                 inside = is_read && line.ends_with('{');
             } else if line.starts_with('}') {
                 inside = false;
-            } else if let Some((name, _)) = line.strip_prefix("    pub ").and_then(|field| field.split_once(": "))
+            } else if let Some((name, _)) =
+                line.strip_prefix("    pub ").and_then(|field| field.split_once(": "))
                 && inside
             {
                 keys.insert(name.to_owned());
@@ -80,24 +84,37 @@ fn configuration_keys() -> BTreeSet<String> {
 fn every_key_of_the_configuration_is_described_and_no_other() {
     let page = text_of("docs/configuration.md");
     let keys = configuration_keys();
-    assert!(keys.len() > 35 && keys.contains("attempt_timeout_secs"), "the fields were not found: {keys:?}");
-    let last = |path: &str| path.rsplit('.').next().unwrap_or(path).trim_end_matches("[]").to_owned();
+    assert!(
+        keys.len() > 35 && keys.contains("attempt_timeout_secs"),
+        "the fields were not found: {keys:?}"
+    );
+    let last =
+        |path: &str| path.rsplit('.').next().unwrap_or(path).trim_end_matches("[]").to_owned();
     let described: BTreeSet<String> = quoted(&page).iter().map(|path| last(path)).collect();
     let missing: Vec<&String> = keys.iter().filter(|key| !described.contains(*key)).collect();
     assert!(missing.is_empty(), "docs/configuration.md does not describe {missing:?}");
     // The first column of the tables of keys.
     let sections = page.split("## The top").nth(1).unwrap().split("## The agent").next().unwrap();
-    let first_column = sections.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
-    let unknown: Vec<&str> = first_column.filter(|path| !path.starts_with('"') && !keys.contains(&last(path))).collect();
+    let first_column =
+        sections.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let unknown: Vec<&str> =
+        first_column.filter(|path| !path.starts_with('"') && !keys.contains(&last(path))).collect();
     let unknown: Vec<&str> = unknown.into_iter().filter(|path| *path != "legacy").collect();
-    assert!(unknown.is_empty(), "docs/configuration.md describes keys that do not exist: {unknown:?}");
+    assert!(
+        unknown.is_empty(),
+        "docs/configuration.md describes keys that do not exist: {unknown:?}"
+    );
 }
 
 #[test]
 fn every_example_of_the_configuration_is_taken() {
     let mut examples = blocks(&text_of("docs/configuration.md"), "yaml");
     // Those of the other page that are not of a pod.
-    examples.extend(blocks(&text_of("docs/security.md"), "yaml").into_iter().filter(|example| example.starts_with("listen:")));
+    examples.extend(
+        blocks(&text_of("docs/security.md"), "yaml")
+            .into_iter()
+            .filter(|example| example.starts_with("listen:")),
+    );
     assert!(examples.len() >= 4);
     for example in examples {
         Config::parse(&example, "an example").unwrap_or_else(|error| panic!("{error}\n{example}"));
@@ -112,9 +129,15 @@ fn every_option_and_its_variable_are_described() {
         let command = cli.find_subcommand(role).unwrap();
         for argument in command.get_arguments().filter(|argument| argument.get_id() != "help") {
             let option = format!("`--{}", argument.get_long().unwrap());
-            assert!(page.contains(&option), "docs/configuration.md does not describe {option} of zonefold {role}");
+            assert!(
+                page.contains(&option),
+                "docs/configuration.md does not describe {option} of zonefold {role}"
+            );
             let variable = argument.get_env().unwrap().to_str().unwrap();
-            assert!(page.contains(&format!("`{variable}`")), "docs/configuration.md does not describe {variable}");
+            assert!(
+                page.contains(&format!("`{variable}`")),
+                "docs/configuration.md does not describe {variable}"
+            );
         }
     }
 }
@@ -134,7 +157,9 @@ fn every_reason_is_described_with_a_verdict_and_no_other() {
     let source = text_of("src/core/verdict.rs");
     let reasons: BTreeSet<&str> = source
         .lines()
-        .filter_map(|line| line.trim().strip_prefix("Self::")?.split_once(" => \"")?.1.strip_suffix("\","))
+        .filter_map(|line| {
+            line.trim().strip_prefix("Self::")?.split_once(" => \"")?.1.strip_suffix("\",")
+        })
         .collect();
     assert!(reasons.contains(Reason::NameHeld.as_str()), "the reasons were not found");
     assert_eq!(described, reasons);
@@ -145,11 +170,17 @@ fn every_reason_is_described_with_a_verdict_and_no_other() {
 fn every_refusal_is_described_and_no_other() {
     let page = text_of("docs/security.md");
     let table = page.split("## Refusals").nth(1).unwrap().split("## ").next().unwrap();
-    let described: BTreeSet<&str> = table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    let described: BTreeSet<&str> =
+        table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
     let source = text_of("src/ports/callers.rs") + &text_of("src/broker/ingest/admission.rs");
-    let is_reason = |word: &&str| word.len() > 6 && word.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+    let is_reason =
+        |word: &&str| word.len() > 6 && word.chars().all(|c| c.is_ascii_uppercase() || c == '_');
     let reasons: BTreeSet<&str> = source.split('"').filter(is_reason).collect();
-    assert!(reasons.contains(RefusedFor::OtherCluster.as_str()) && reasons.contains("OTHER_KUBE_SYSTEM_UID"), "{reasons:?}");
+    assert!(
+        reasons.contains(RefusedFor::OtherCluster.as_str())
+            && reasons.contains("OTHER_KUBE_SYSTEM_UID"),
+        "{reasons:?}"
+    );
     assert_eq!(described, reasons);
 }
 
@@ -159,7 +190,9 @@ fn every_metric_is_described_and_no_other() {
     let described: BTreeSet<String> = quoted(&page)
         .into_iter()
         .filter(|word| word.starts_with("zonefold_"))
-        .map(|word| word.split(' ').next().unwrap_or_default().trim_end_matches("_total").to_owned())
+        .map(|word| {
+            word.split(' ').next().unwrap_or_default().trim_end_matches("_total").to_owned()
+        })
         .collect();
     let mut registered = BTreeSet::new();
     for (path, calls, prefix) in [
@@ -170,7 +203,8 @@ fn every_metric_is_described_and_no_other() {
         let source = text_of(path);
         for call in calls {
             for rest in source.split(call).skip(1) {
-                let name = rest.trim_start().strip_prefix('"').and_then(|rest| rest.split('"').next());
+                let name =
+                    rest.trim_start().strip_prefix('"').and_then(|rest| rest.split('"').next());
                 registered.extend(name.map(|name| format!("{prefix}{name}")));
             }
         }
@@ -189,9 +223,10 @@ fn every_command_in_the_documents_is_one() {
             for line in block.lines().map(|line| line.split(" #").next().unwrap_or(line).trim()) {
                 let words: Vec<&str> = line.split_whitespace().collect();
                 match words.as_slice() {
-                    ["zonefold", ..] => {
-                        drop(Cli::try_parse_from(&words).unwrap_or_else(|error| panic!("{page}: {line}: {error}")))
-                    }
+                    ["zonefold", ..] => drop(
+                        Cli::try_parse_from(&words)
+                            .unwrap_or_else(|error| panic!("{page}: {line}: {error}")),
+                    ),
                     ["make", target] => {
                         assert!(
                             makefile.lines().any(|rule| rule.starts_with(&format!("{target}:"))),
@@ -214,8 +249,11 @@ fn every_command_in_the_documents_is_one() {
 #[test]
 fn every_benchmark_in_the_documents_is_one_with_these_figures() {
     let page = text_of("docs/performance.md");
-    let rows: Vec<Vec<&str>> =
-        page.lines().filter(|line| line.starts_with("| `bench ")).map(|line| line.split('|').map(str::trim).collect()).collect();
+    let rows: Vec<Vec<&str>> = page
+        .lines()
+        .filter(|line| line.starts_with("| `bench "))
+        .map(|line| line.split('|').map(str::trim).collect())
+        .collect();
     assert!(rows.len() > 20, "the tables were not found");
     for row in rows {
         let command = row[1].trim_matches('`');
@@ -247,8 +285,14 @@ fn the_edit_of_the_readme_changes_an_example() {
     let file = rest.rsplit(' ').next().unwrap();
     let name = readme.split("+short ").nth(1).unwrap().split_whitespace().next().unwrap();
     let example = text_of(file);
-    assert!(example.contains(from) && example.contains(name), "{file} holds neither {from} nor {name}");
-    let others = tree_of_examples().into_iter().filter(|(path, text)| !path.ends_with(file) && text.contains(name)).count();
+    assert!(
+        example.contains(from) && example.contains(name),
+        "{file} holds neither {from} nor {name}"
+    );
+    let others = tree_of_examples()
+        .into_iter()
+        .filter(|(path, text)| !path.ends_with(file) && text.contains(name))
+        .count();
     assert_eq!(others, 0, "another cluster wants {name} as well");
 }
 
@@ -266,21 +310,31 @@ fn tree_of_examples() -> Vec<(PathBuf, String)> {
 #[test]
 fn every_link_leads_somewhere() {
     let anchor = |heading: &str| {
-        let kept: String = heading.to_lowercase().chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c)).collect();
+        let kept: String = heading
+            .to_lowercase()
+            .chars()
+            .filter(|c| c.is_alphanumeric() || " -_".contains(*c))
+            .collect();
         kept.trim().replace(' ', "-")
     };
     for page in PAGES {
         let folder = PathBuf::from(page).parent().unwrap().to_owned();
-        for link in text_of(page).split("](").skip(1).map(|rest| rest.split(')').next().unwrap().to_owned()) {
+        for link in
+            text_of(page).split("](").skip(1).map(|rest| rest.split(')').next().unwrap().to_owned())
+        {
             if link.starts_with("http") {
                 continue;
             }
-            let (file, heading) = link.split_once('#').map_or((link.as_str(), None), |(file, heading)| (file, Some(heading)));
+            let (file, heading) = link
+                .split_once('#')
+                .map_or((link.as_str(), None), |(file, heading)| (file, Some(heading)));
             let path = root().join(&folder).join(file);
             assert!(path.exists(), "{page} links to {link}");
             if let Some(heading) = heading {
                 let headings = std::fs::read_to_string(&path).unwrap();
-                let found = headings.lines().any(|line| line.starts_with('#') && anchor(line.trim_start_matches('#')) == heading);
+                let found = headings.lines().any(|line| {
+                    line.starts_with('#') && anchor(line.trim_start_matches('#')) == heading
+                });
                 assert!(found, "{page} links to {link}, and there is no such heading");
             }
         }
@@ -292,10 +346,14 @@ fn every_link_leads_somewhere() {
 fn the_page_of_faults_names_tests_that_exist() {
     let page = text_of("docs/reliability.md");
     let sources = tree::read(&root().join("tests"));
-    let named: Vec<String> = quoted(&page).into_iter().filter(|word| word.matches('_').count() >= 5).collect();
+    let named: Vec<String> =
+        quoted(&page).into_iter().filter(|word| word.matches('_').count() >= 5).collect();
     assert!(named.len() > 8, "the table was not found: {named:?}");
     for name in named {
-        assert!(sources.values().any(|source| source.contains(&format!("fn {name}("))), "there is no test {name}");
+        assert!(
+            sources.values().any(|source| source.contains(&format!("fn {name}("))),
+            "there is no test {name}"
+        );
     }
 }
 
@@ -309,7 +367,9 @@ fn the_architecture_names_tests_and_files_that_exist() {
         let function = format!("fn {name}(");
         let in_proptest = format!("fn {name}(\n");
         assert!(
-            sources.values().any(|source| source.contains(&function) || source.contains(&in_proptest)),
+            sources
+                .values()
+                .any(|source| source.contains(&function) || source.contains(&in_proptest)),
             "ARCHITECTURE.md names the test {name}, which is not there"
         );
     }
@@ -331,11 +391,17 @@ fn the_architecture_shows_the_table_of_rooms() {
         .filter(|line| line.starts_with("| `"))
         .map(|line| {
             let cells: Vec<&str> = line.split('|').map(str::trim).collect();
-            (cells[1].trim_matches('`').to_owned(), cells[3].split(", ").map(str::to_owned).collect())
+            (
+                cells[1].trim_matches('`').to_owned(),
+                cells[3].split(", ").map(str::to_owned).collect(),
+            )
         })
         .collect();
     for (room, allowed) in crate::architecture::ROOMS {
-        let (_, cells) = shown.iter().find(|(name, _)| name == room).unwrap_or_else(|| panic!("the room {room} is not shown"));
+        let (_, cells) = shown
+            .iter()
+            .find(|(name, _)| name == room)
+            .unwrap_or_else(|| panic!("the room {room} is not shown"));
         let wanted: BTreeSet<String> = match (room, allowed.is_empty()) {
             ("app", _) => ["all of the above".to_owned()].into(),
             (_, true) => ["nothing of ours".to_owned()].into(),

@@ -7,11 +7,24 @@ use zonefold::emulator::*;
 
 use crate::emulator_support::*;
 
-async fn assume(emulator: &EmulatorHandle, external_id: &str) -> Result<Credentials, (String, String)> {
-    let call = sts(emulator, user()).assume_role().role_arn(ROLE).role_session_name("test").external_id(external_id);
+async fn assume(
+    emulator: &EmulatorHandle,
+    external_id: &str,
+) -> Result<Credentials, (String, String)> {
+    let call = sts(emulator, user())
+        .assume_role()
+        .role_arn(ROLE)
+        .role_session_name("test")
+        .external_id(external_id);
     let output = call.send().await.map_err(refusal)?;
     let issued = output.credentials.unwrap();
-    Ok(Credentials::new(issued.access_key_id, issued.secret_access_key, Some(issued.session_token), None, "test"))
+    Ok(Credentials::new(
+        issued.access_key_id,
+        issued.secret_access_key,
+        Some(issued.session_token),
+        None,
+        "test",
+    ))
 }
 
 #[tokio::test]
@@ -23,9 +36,15 @@ async fn an_assumed_role_works_in_its_own_account_until_it_expires() {
     assert_eq!(identity.arn(), Some("arn:aws:sts::222222222222:assumed-role/zonefold/test"));
     let client = route53(&emulator, credentials);
     let zones = client.list_hosted_zones().send().await.unwrap();
-    assert_eq!(zones.hosted_zones().iter().map(|zone| zone.name()).collect::<Vec<_>>(), ["example.net."]);
+    assert_eq!(
+        zones.hosted_zones().iter().map(|zone| zone.name()).collect::<Vec<_>>(),
+        ["example.net."]
+    );
     let (code, message) = refusal(client.get_hosted_zone().id(ZONE).send().await.unwrap_err());
-    assert_eq!((code.as_str(), message.as_str()), ("NoSuchHostedZone", "No hosted zone found with ID: Z0EXAMPLE"));
+    assert_eq!(
+        (code.as_str(), message.as_str()),
+        ("NoSuchHostedZone", "No hosted zone found with ID: Z0EXAMPLE")
+    );
     emulator.stop().await;
 }
 
@@ -39,7 +58,10 @@ async fn an_expired_token_is_refused_before_anything_is_applied() {
     client.list_hosted_zones().send().await.unwrap();
     emulator.control().step(1);
     let (code, message) = refusal(client.list_hosted_zones().send().await.unwrap_err());
-    assert_eq!((code.as_str(), message.as_str()), ("ExpiredToken", "The security token included in the request is expired"));
+    assert_eq!(
+        (code.as_str(), message.as_str()),
+        ("ExpiredToken", "The security token included in the request is expired")
+    );
     emulator.stop().await;
 }
 
@@ -72,10 +94,16 @@ async fn a_wrong_secret_does_not_pass() {
 async fn a_signature_holds_for_five_minutes() {
     let emulator = start(config()).await;
     let client = route53(&emulator, user());
-    emulator.control().add_fault(FaultRule { times: Some(1), ..FaultRule::always(FaultEffect::ClockSkew { skew_ms: 310_000 }) });
+    emulator.control().add_fault(FaultRule {
+        times: Some(1),
+        ..FaultRule::always(FaultEffect::ClockSkew { skew_ms: 310_000 })
+    });
     let (code, message) = refusal(client.list_hosted_zones().send().await.unwrap_err());
     assert_eq!(code, "SignatureDoesNotMatch");
-    assert!(message.starts_with("Signature expired: ") && message.ends_with(" - 5 min.)"), "{message}");
+    assert!(
+        message.starts_with("Signature expired: ") && message.ends_with(" - 5 min.)"),
+        "{message}"
+    );
     client.list_hosted_zones().send().await.unwrap();
     emulator.stop().await;
 }
@@ -85,8 +113,10 @@ async fn paging_with_odd_names_answers_every_set_once_and_in_order() {
     let emulator = start(config()).await;
     let client = route53(&emulator, user());
     let names = ["*", "a b", "a-b", "a", "x.a", "_tcp", "1", "@", "é", "b+c", "100%"];
-    let owners: Vec<String> =
-        names.iter().map(|label| format!("{}.example.com", label.replace(' ', "\\040").replace('é', "\\351"))).collect();
+    let owners: Vec<String> = names
+        .iter()
+        .map(|label| format!("{}.example.com", label.replace(' ', "\\040").replace('é', "\\351")))
+        .collect();
     let sets = owners.iter().map(|owner| (Create, a_set(owner, 60, &["192.0.2.1"]))).collect();
     change(&client, sets).await.unwrap();
 
@@ -98,19 +128,26 @@ async fn paging_with_odd_names_answers_every_set_once_and_in_order() {
             call = call.start_record_name(name).start_record_type(rtype);
         }
         let page = call.send().await.unwrap();
-        listed.extend(page.resource_record_sets().iter().map(|set| format!("{} {}", set.name(), set.r#type())));
+        listed.extend(
+            page.resource_record_sets()
+                .iter()
+                .map(|set| format!("{} {}", set.name(), set.r#type())),
+        );
         if !page.is_truncated() {
             break;
         }
         from = Some((page.next_record_name.unwrap(), page.next_record_type.unwrap()));
     }
     let dumped = emulator.control().records(&ZONE.parse().unwrap(), View::Accepted).unwrap();
-    let dumped: Vec<String> = dumped.iter().map(|set| format!("{} {}", set.name, set.rtype)).collect();
+    let dumped: Vec<String> =
+        dumped.iter().map(|set| format!("{} {}", set.name, set.rtype)).collect();
     assert_eq!(listed, dumped);
     assert_eq!(listed.len(), names.len() + 2);
-    let mut sorted: Vec<_> = listed.iter().map(|line| name(line.split(' ').next().unwrap())).collect();
+    let mut sorted: Vec<_> =
+        listed.iter().map(|line| name(line.split(' ').next().unwrap())).collect();
     sorted.sort();
-    let in_order: Vec<_> = listed.iter().map(|line| name(line.split(' ').next().unwrap())).collect();
+    let in_order: Vec<_> =
+        listed.iter().map(|line| name(line.split(' ').next().unwrap())).collect();
     assert_eq!(in_order, sorted);
     emulator.stop().await;
 }
@@ -122,8 +159,10 @@ async fn a_delete_is_a_compare_and_delete_and_a_batch_is_all_or_nothing() {
     let owner = "www.example.com";
     change(&client, vec![(Create, a_set(owner, 60, &["192.0.2.1", "192.0.2.2"]))]).await.unwrap();
     let before = emulator.control().records(&ZONE.parse().unwrap(), View::Accepted).unwrap();
-    let stale =
-        vec![(Create, a_set("new.example.com", 60, &["192.0.2.9"])), (Delete, a_set(owner, 61, &["192.0.2.1", "192.0.2.2"]))];
+    let stale = vec![
+        (Create, a_set("new.example.com", 60, &["192.0.2.9"])),
+        (Delete, a_set(owner, 61, &["192.0.2.1", "192.0.2.2"])),
+    ];
     let (code, message) = change(&client, stale).await.unwrap_err();
     assert_eq!(code, "InvalidChangeBatch");
     assert_eq!(
@@ -132,10 +171,17 @@ async fn a_delete_is_a_compare_and_delete_and_a_batch_is_all_or_nothing() {
          current values]"
     );
     assert_eq!(emulator.control().records(&ZONE.parse().unwrap(), View::Accepted).unwrap(), before);
-    let swap = vec![(Delete, a_set(owner, 60, &["192.0.2.2", "192.0.2.1"])), (Create, a_set(owner, 30, &["192.0.2.3"]))];
+    let swap = vec![
+        (Delete, a_set(owner, 60, &["192.0.2.2", "192.0.2.1"])),
+        (Create, a_set(owner, 30, &["192.0.2.3"])),
+    ];
     change(&client, swap).await.unwrap();
     let journal = emulator.control().journal(1);
-    let changes: Vec<_> = journal[0].changes.iter().map(|change| (change.before.is_some(), change.after.is_some())).collect();
+    let changes: Vec<_> = journal[0]
+        .changes
+        .iter()
+        .map(|change| (change.before.is_some(), change.after.is_some()))
+        .collect();
     assert_eq!(changes, [(true, false), (false, true)]);
     assert!(emulator.control().blind_overwrites().is_empty());
     change(&client, vec![(Upsert, a_set(owner, 30, &["192.0.2.4"]))]).await.unwrap();
@@ -147,22 +193,50 @@ async fn a_delete_is_a_compare_and_delete_and_a_batch_is_all_or_nothing() {
 async fn zones_are_created_tagged_found_and_deleted() {
     let emulator = start(config()).await;
     let client = route53(&emulator, user());
-    let created = client.create_hosted_zone().name("New.Example.org").caller_reference("one").send().await.unwrap();
+    let created = client
+        .create_hosted_zone()
+        .name("New.Example.org")
+        .caller_reference("one")
+        .send()
+        .await
+        .unwrap();
     let zone = created.hosted_zone().unwrap();
     assert_eq!((zone.name(), zone.resource_record_set_count()), ("new.example.org.", Some(2)));
     assert!(created.location().contains("/2013-04-01/hostedzone/Z"));
     assert_eq!(created.delegation_set().unwrap().name_servers().len(), 4);
-    let (code, _) = refusal(client.create_hosted_zone().name("x.example.org").caller_reference("one").send().await.unwrap_err());
+    let (code, _) = refusal(
+        client
+            .create_hosted_zone()
+            .name("x.example.org")
+            .caller_reference("one")
+            .send()
+            .await
+            .unwrap_err(),
+    );
     assert_eq!(code, "HostedZoneAlreadyExists");
 
     let bare = zone.id().trim_start_matches("/hostedzone/");
     let tag = aws_sdk_route53::types::Tag::builder().key("team").value("a&b").build();
     let kind = aws_sdk_route53::types::TagResourceType::Hostedzone;
-    client.change_tags_for_resource().resource_type(kind.clone()).resource_id(bare).add_tags(tag.clone()).send().await.unwrap();
-    let tags = client.list_tags_for_resources().resource_type(kind).resource_ids(bare).send().await.unwrap();
+    client
+        .change_tags_for_resource()
+        .resource_type(kind.clone())
+        .resource_id(bare)
+        .add_tags(tag.clone())
+        .send()
+        .await
+        .unwrap();
+    let tags = client
+        .list_tags_for_resources()
+        .resource_type(kind)
+        .resource_ids(bare)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(tags.resource_tag_sets()[0].tags(), [tag]);
 
-    let by_name = client.list_hosted_zones_by_name().dns_name("new.example.org").send().await.unwrap();
+    let by_name =
+        client.list_hosted_zones_by_name().dns_name("new.example.org").send().await.unwrap();
     assert_eq!(by_name.hosted_zones()[0].name(), "new.example.org.");
     client.delete_hosted_zone().id(zone.id()).send().await.unwrap();
     let count = client.get_hosted_zone_count().send().await.unwrap();
@@ -188,15 +262,21 @@ async fn the_limits_of_2026_hold_and_a_throttled_call_costs_nothing() {
     let account = &counters.accounts[&ACCOUNT.parse().unwrap()];
     assert_eq!((account.overdrawn, account.requests, account.request_rate.in_1_sec), (1, 52, 52));
     assert_eq!(counters.count(Action::GetHostedZoneCount, "Throttling"), 1);
-    assert!(counters.to_prometheus().contains("zonefold_emulator_overdrawn_total{account=\"111111111111\"} 1\n"));
+    assert!(
+        counters
+            .to_prometheus()
+            .contains("zonefold_emulator_overdrawn_total{account=\"111111111111\"} 1\n")
+    );
     emulator.stop().await;
 }
 
 #[tokio::test]
 async fn an_upsert_pays_two_changes() {
     let mut config = config();
-    config.accounts[0].limits =
-        LimitsConfig { changes: Some(BucketConfig { capacity: 3, per_sec: 1.0 }), ..LimitsConfig::of(LimitsProfile::Unlimited) };
+    config.accounts[0].limits = LimitsConfig {
+        changes: Some(BucketConfig { capacity: 3, per_sec: 1.0 }),
+        ..LimitsConfig::of(LimitsProfile::Unlimited)
+    };
     let emulator = start(config).await;
     let client = route53(&emulator, user());
     change(&client, vec![(Upsert, a_set("a.example.com", 60, &["192.0.2.1"]))]).await.unwrap();
@@ -214,16 +294,21 @@ async fn a_zone_is_busy_after_a_change_and_a_change_is_pending_until_it_propagat
     config.propagation_ms = 30_000;
     let emulator = start(config).await;
     let client = route53(&emulator, user());
-    let id = change(&client, vec![(Create, a_set("a.example.com", 60, &["192.0.2.1"]))]).await.unwrap();
+    let id =
+        change(&client, vec![(Create, a_set("a.example.com", 60, &["192.0.2.1"]))]).await.unwrap();
     let next = || vec![(Create, a_set("b.example.com", 60, &["192.0.2.1"]))];
     let (code, message) = change(&client, next()).await.unwrap_err();
     assert_eq!(code, "PriorRequestNotComplete");
-    assert_eq!(message, "The request was rejected because Route 53 was still processing a prior request.");
+    assert_eq!(
+        message,
+        "The request was rejected because Route 53 was still processing a prior request."
+    );
     client.list_resource_record_sets().hosted_zone_id(ZONE).send().await.unwrap();
     emulator.control().step(200);
     change(&client, next()).await.unwrap();
 
-    let status = async || client.get_change().id(&id).send().await.unwrap().change_info.unwrap().status;
+    let status =
+        async || client.get_change().id(&id).send().await.unwrap().change_info.unwrap().status;
     let zone = ZONE.parse().unwrap();
     let seen = || emulator.control().records(&zone, View::Propagated).unwrap().len();
     assert_eq!((status().await.as_str(), seen()), ("PENDING", 2));
@@ -237,9 +322,10 @@ async fn apply_then_reset_applies_and_tells_nobody() {
     for after_bytes in [0, 40] {
         let emulator = start(config()).await;
         let client = route53(&emulator, user());
-        emulator
-            .control()
-            .add_fault(FaultRule { times: Some(1), ..FaultRule::always(FaultEffect::ApplyThenReset { after_bytes }) });
+        emulator.control().add_fault(FaultRule {
+            times: Some(1),
+            ..FaultRule::always(FaultEffect::ApplyThenReset { after_bytes })
+        });
         let create = || vec![(Create, a_set("a.example.com", 60, &["192.0.2.1"]))];
         let (code, _) = change(&client, create()).await.unwrap_err();
         assert_eq!(code, "", "no answer, no code");
@@ -258,7 +344,9 @@ async fn a_hanging_call_is_cut_when_the_emulator_stops() {
     let client = route53(&emulator, user());
     emulator.control().add_fault(FaultRule::always(FaultEffect::ApplyThenHang {}));
     let control = emulator.control();
-    let hanging = tokio::spawn(async move { change(&client, vec![(Create, a_set("a.example.com", 60, &["192.0.2.1"]))]).await });
+    let hanging = tokio::spawn(async move {
+        change(&client, vec![(Create, a_set("a.example.com", 60, &["192.0.2.1"]))]).await
+    });
     while control.journal(0).is_empty() {
         tokio::task::yield_now().await;
     }
@@ -271,8 +359,16 @@ async fn a_hanging_call_is_cut_when_the_emulator_stops() {
 async fn nth_and_probability_choose_the_calls_that_fail() {
     let emulator = start(config()).await;
     let client = route53(&emulator, user());
-    let matching = FaultMatch { nth: Some(2), action: Some(Action::GetHostedZoneCount), ..FaultMatch::default() };
-    emulator.control().add_fault(FaultRule { matching, times: None, effect: FaultEffect::HttpError { status: 503 } });
+    let matching = FaultMatch {
+        nth: Some(2),
+        action: Some(Action::GetHostedZoneCount),
+        ..FaultMatch::default()
+    };
+    emulator.control().add_fault(FaultRule {
+        matching,
+        times: None,
+        effect: FaultEffect::HttpError { status: 503 },
+    });
     let mut outcomes = Vec::new();
     for _ in 0..3 {
         outcomes.push(client.get_hosted_zone_count().send().await.is_ok());
@@ -280,7 +376,11 @@ async fn nth_and_probability_choose_the_calls_that_fail() {
     assert_eq!(outcomes, [true, false, true]);
     emulator.control().clear_faults();
     let matching = FaultMatch { probability: Some(0.5), ..FaultMatch::default() };
-    emulator.control().add_fault(FaultRule { matching, times: None, effect: FaultEffect::Throttle {} });
+    emulator.control().add_fault(FaultRule {
+        matching,
+        times: None,
+        effect: FaultEffect::Throttle {},
+    });
     let mut failed = 0;
     for _ in 0..40 {
         failed += usize::from(client.get_hosted_zone_count().send().await.is_err());
@@ -322,7 +422,9 @@ async fn a_foreign_write_makes_the_delete_mismatch_and_stands_in_the_journal() {
     };
     let effect = FaultEffect::ForeignWrite { when: Moment::Before, changes: vec![theirs] };
     emulator.control().add_fault(FaultRule { times: Some(1), ..FaultRule::always(effect) });
-    let (_, message) = change(&client, vec![(Delete, a_set("a.example.com", 60, &["192.0.2.1"]))]).await.unwrap_err();
+    let (_, message) = change(&client, vec![(Delete, a_set("a.example.com", 60, &["192.0.2.1"]))])
+        .await
+        .unwrap_err();
     assert!(message.contains("do not match the current values"), "{message}");
     assert_eq!(emulator.control().journal(1)[0].origin, Origin::Foreign);
     emulator.stop().await;
@@ -331,7 +433,9 @@ async fn a_foreign_write_makes_the_delete_mismatch_and_stands_in_the_journal() {
 #[tokio::test]
 async fn a_snapshot_carries_the_zones_over_a_restart() {
     let first = start(config()).await;
-    change(&route53(&first, user()), vec![(Create, a_set("a.example.com", 60, &["192.0.2.1"]))]).await.unwrap();
+    change(&route53(&first, user()), vec![(Create, a_set("a.example.com", 60, &["192.0.2.1"]))])
+        .await
+        .unwrap();
     let saved = serde_json::to_string(&first.control().snapshot()).unwrap();
     let zone = ZONE.parse().unwrap();
     let records = first.control().records(&zone, View::Accepted).unwrap();
@@ -368,10 +472,19 @@ async fn a_refused_upsert_puts_back_what_it_would_have_replaced() {
     let error = control.foreign_write(&zone, std::slice::from_ref(&alone)).unwrap_err().to_string();
     assert!(error.contains("weighted sets must contain the same TTL"), "{error}");
     let twice = control.foreign_write(&zone, &[alone.clone(), alone]).unwrap_err().to_string();
-    assert!(twice.contains("an invalid set of changes for a resource record set 'A w.example.com.'"), "{twice}");
+    assert!(
+        twice.contains("an invalid set of changes for a resource record set 'A w.example.com.'"),
+        "{twice}"
+    );
     assert_eq!(control.records(&zone, View::Accepted).unwrap(), before);
 
     control.foreign_write(&zone, &both(ChangeAction::Upsert, 30)).unwrap();
-    assert!(control.records(&zone, View::Accepted).unwrap().iter().all(|set| set.weight.is_none() || set.ttl_secs == Some(30)));
+    assert!(
+        control
+            .records(&zone, View::Accepted)
+            .unwrap()
+            .iter()
+            .all(|set| set.weight.is_none() || set.ttl_secs == Some(30))
+    );
     emulator.stop().await;
 }

@@ -6,11 +6,18 @@ use zonefold::emulator::{EmulatorConfig, EmulatorHandle};
 
 use crate::emulator_support::*;
 
-async fn call(emulator: &EmulatorHandle, method: &str, path: &str, body: Option<Value>) -> (u16, String) {
+async fn call(
+    emulator: &EmulatorHandle,
+    method: &str,
+    path: &str,
+    body: Option<Value>,
+) -> (u16, String) {
     let url = format!("http://{}{path}", emulator.bound().control_addr);
-    let request = http::Request::builder().method(method).uri(url).header("content-type", "application/json");
+    let request =
+        http::Request::builder().method(method).uri(url).header("content-type", "application/json");
     let request = request.body(body.map(|body| body.to_string()).unwrap_or_default()).unwrap();
-    let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new()).build_http::<String>();
+    let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
+        .build_http::<String>();
     let (parts, body) = client.request(request).await.unwrap().into_parts();
     let body = http_body_util::BodyExt::collect(body).await.unwrap().to_bytes();
     (parts.status.as_u16(), String::from_utf8(body.to_vec()).unwrap())
@@ -34,7 +41,8 @@ async fn faults_are_added_listed_and_removed_over_http() {
     assert_eq!(json(&emulator, "/faults").await[0]["worked"], 1);
     assert_eq!(call(&emulator, "DELETE", "/faults/1", None).await.0, 204);
     assert_eq!(call(&emulator, "DELETE", "/faults/1", None).await.0, 404);
-    let (status, _) = call(&emulator, "POST", "/faults", Some(json!({ "effect": { "kind": "no_such" } }))).await;
+    let (status, _) =
+        call(&emulator, "POST", "/faults", Some(json!({ "effect": { "kind": "no_such" } }))).await;
     assert_eq!(status, 422);
     emulator.stop().await;
 }
@@ -42,7 +50,9 @@ async fn faults_are_added_listed_and_removed_over_http() {
 #[tokio::test]
 async fn the_journal_the_clock_and_the_counters_are_served_as_json() {
     let emulator = start(config()).await;
-    change(&route53(&emulator, user()), vec![(Create, a_set("a.example.com", 60, &["192.0.2.1"]))]).await.unwrap();
+    change(&route53(&emulator, user()), vec![(Create, a_set("a.example.com", 60, &["192.0.2.1"]))])
+        .await
+        .unwrap();
     let path = format!("/zones/{ZONE}/records");
     let theirs = json!([{ "action": "UPSERT",
         "set": { "name": "a.example.com", "type": "A", "ttl_secs": 60, "values": ["192.0.2.2"] } }]);
@@ -56,7 +66,12 @@ async fn the_journal_the_clock_and_the_counters_are_served_as_json() {
     call(&emulator, "POST", "/clock/step", Some(json!({ "by_ms": 1_500 }))).await;
     assert_eq!(json(&emulator, "/clock").await["now_ms"].as_i64().unwrap(), before + 1_500);
     assert_eq!(json(&emulator, "/counters").await["accounts"][ACCOUNT]["changes_applied"], 1);
-    assert!(call(&emulator, "GET", "/metrics", None).await.1.contains("zonefold_emulator_requests_total{"));
+    assert!(
+        call(&emulator, "GET", "/metrics", None)
+            .await
+            .1
+            .contains("zonefold_emulator_requests_total{")
+    );
     assert!(call(&emulator, "GET", "/", None).await.1.contains("/faults"));
     emulator.stop().await;
 }

@@ -54,8 +54,14 @@ fn write(emulator: &EmulatorHandle, set: RawRecordSet) {
 }
 
 fn alias(owner: &str, zone: &str, target: &str) -> RawRecordSet {
-    let alias = RawAlias { zone_id: zone.into(), name: target.into(), evaluate_target_health: false };
-    RawRecordSet { name: owner.into(), rtype: "A".into(), alias: Some(alias), ..RawRecordSet::default() }
+    let alias =
+        RawAlias { zone_id: zone.into(), name: target.into(), evaluate_target_health: false };
+    RawRecordSet {
+        name: owner.into(),
+        rtype: "A".into(),
+        alias: Some(alias),
+        ..RawRecordSet::default()
+    }
 }
 
 /// The data of the answers, in order.
@@ -70,12 +76,17 @@ async fn udp_and_tcp_answer_what_has_propagated() {
     let emulator = start(config).await;
     let server = emulator.bound().dns_addr.unwrap();
     let client = route53(&emulator, user());
-    change(&client, vec![(Create, a_set("www.example.com", 60, &["192.0.2.1", "192.0.2.2"]))]).await.unwrap();
+    change(&client, vec![(Create, a_set("www.example.com", 60, &["192.0.2.1", "192.0.2.2"]))])
+        .await
+        .unwrap();
     let early = udp(server, "www.example.com.", RecordType::A).await;
     assert_eq!(early.metadata.response_code, ResponseCode::NXDomain);
     assert_eq!(early.authorities[0].record_type(), RecordType::SOA);
     emulator.control().step(30_000);
-    for message in [udp(server, "WWW.example.com.", RecordType::A).await, tcp(server, "www.example.com.", RecordType::A).await] {
+    for message in [
+        udp(server, "WWW.example.com.", RecordType::A).await,
+        tcp(server, "www.example.com.", RecordType::A).await,
+    ] {
         assert_eq!(data(&message), ["192.0.2.1", "192.0.2.2"]);
         assert!(message.metadata.authoritative);
         assert_eq!(message.answers[0].ttl, 60);
@@ -143,7 +154,9 @@ async fn rfc4592_a_wildcard_answers_only_below_its_closest_encloser() {
 async fn weighted_sets_answer_by_their_weight() {
     let emulator = start(config()).await;
     let server = emulator.bound().dns_addr.unwrap();
-    for (set, weight, address) in [("east", 3, "192.0.2.1"), ("west", 1, "192.0.2.2"), ("off", 0, "192.0.2.3")] {
+    for (set, weight, address) in
+        [("east", 3, "192.0.2.1"), ("west", 1, "192.0.2.2"), ("off", 0, "192.0.2.3")]
+    {
         write(
             &emulator,
             RawRecordSet {
@@ -159,7 +172,9 @@ async fn weighted_sets_answer_by_their_weight() {
     }
     let mut counts = std::collections::BTreeMap::new();
     for _ in 0..200 {
-        *counts.entry(data(&udp(server, "w.example.com.", RecordType::A).await).remove(0)).or_insert(0) += 1;
+        *counts
+            .entry(data(&udp(server, "w.example.com.", RecordType::A).await).remove(0))
+            .or_insert(0) += 1;
     }
     assert!(!counts.contains_key("192.0.2.3"));
     assert!((120..=180).contains(&counts["192.0.2.1"]), "{counts:?} with seed 1");

@@ -23,7 +23,10 @@ const NOT_EXPRESSED: [(&str, &str); 8] = [
     ("upsert-weighted-change-setid", "what CloudFormation does, not an answer of Route 53"),
     ("doc-icb-unwrapped", "an envelope of the documentation that AWS never sends"),
     ("create-exists-old", "the text of before 2019; the row create-exists has the present one"),
-    ("xml-wrong-order", "the reporter cut the list of elements short; a unit test has the whole text"),
+    (
+        "xml-wrong-order",
+        "the reporter cut the list of elements short; a unit test has the whole text",
+    ),
     ("doc-throttle-limits", "the same answer as the row throttle"),
 ];
 
@@ -47,7 +50,8 @@ struct Answered {
 
 impl Answered {
     fn element(&self, name: &str) -> Option<String> {
-        let document = roxmltree::Document::parse(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body));
+        let document = roxmltree::Document::parse(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {}", self.body));
         let node = document.descendants().find(|node| node.tag_name().name() == name)?;
         Some(node.text().unwrap_or_default().to_owned())
     }
@@ -74,16 +78,27 @@ impl Caller<'_> {
             .build()
             .unwrap()
             .into();
-        let signable =
-            SignableRequest::new(method, url.as_str(), std::iter::empty(), SignableBody::Bytes(body.as_bytes())).unwrap();
+        let signable = SignableRequest::new(
+            method,
+            url.as_str(),
+            std::iter::empty(),
+            SignableBody::Bytes(body.as_bytes()),
+        )
+        .unwrap();
         let (instructions, _) = sign(signable, &params).unwrap().into_parts();
-        let mut request = http::Request::builder().method(method).uri(&url).body(body.to_owned()).unwrap();
+        let mut request =
+            http::Request::builder().method(method).uri(&url).body(body.to_owned()).unwrap();
         instructions.apply_to_request_http1x(&mut request);
-        let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new()).build_http::<String>();
+        let client =
+            hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
+                .build_http::<String>();
         let response = client.request(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = http_body_util::BodyExt::collect(body).await.unwrap().to_bytes();
-        let answered = Answered { status: parts.status.as_u16(), body: String::from_utf8(body.to_vec()).unwrap() };
+        let answered = Answered {
+            status: parts.status.as_u16(),
+            body: String::from_utf8(body.to_vec()).unwrap(),
+        };
         if let Some(id) = answered.element("RequestId") {
             assert_eq!(parts.headers["x-amzn-requestid"], id);
         }
@@ -132,9 +147,24 @@ fn plain(action: &str, name: &str, rtype: &str, values: &[&str]) -> String {
     routed(action, name, rtype, "", 300, values)
 }
 
-fn routed(action: &str, name: &str, rtype: &str, routing: &str, ttl: u32, values: &[&str]) -> String {
-    let records: String = values.iter().map(|value| format!("<ResourceRecord><Value>{value}</Value></ResourceRecord>")).collect();
-    change(action, name, rtype, &format!("{routing}<TTL>{ttl}</TTL><ResourceRecords>{records}</ResourceRecords>"))
+fn routed(
+    action: &str,
+    name: &str,
+    rtype: &str,
+    routing: &str,
+    ttl: u32,
+    values: &[&str],
+) -> String {
+    let records: String = values
+        .iter()
+        .map(|value| format!("<ResourceRecord><Value>{value}</Value></ResourceRecord>"))
+        .collect();
+    change(
+        action,
+        name,
+        rtype,
+        &format!("{routing}<TTL>{ttl}</TTL><ResourceRecords>{records}</ResourceRecords>"),
+    )
 }
 
 fn alias(name: &str, zone: &str, target: &str) -> String {
@@ -167,15 +197,22 @@ const W: &str = "www.example.com";
 
 /// The cases that are one batch against the zone example.com.
 fn batch_case(id: &str) -> Option<Case> {
-    let www: &[(&str, &str)] = &[("name", "www.example.com."), ("type", "A"), ("zone", "example.com."), ("sid", "one")];
+    let www: &[(&str, &str)] =
+        &[("name", "www.example.com."), ("type", "A"), ("zone", "example.com."), ("sid", "one")];
     let create = |rtype, values: &[&str]| plain("CREATE", W, rtype, values);
     let one = |routing: &str| routed("CREATE", W, "A", routing, 300, A);
     match id {
         "create-exists" => case(vec![create("A", A)], vec![create("A", A)], www),
         "delete-missing" => case(vec![], vec![plain("DELETE", W, "A", A)], www),
-        "delete-mismatch" => case(vec![create("A", A)], vec![plain("DELETE", W, "A", &["192.0.2.2"])], www),
-        "cname-conflict" => case(vec![create("A", A)], vec![create("CNAME", &["x.example.net"])], www),
-        "conflict-with-cname" => case(vec![create("CNAME", &["x.example.net"])], vec![create("A", A)], www),
+        "delete-mismatch" => {
+            case(vec![create("A", A)], vec![plain("DELETE", W, "A", &["192.0.2.2"])], www)
+        }
+        "cname-conflict" => {
+            case(vec![create("A", A)], vec![create("CNAME", &["x.example.net"])], www)
+        }
+        "conflict-with-cname" => {
+            case(vec![create("CNAME", &["x.example.net"])], vec![create("A", A)], www)
+        }
         "cname-apex" => {
             let apex = plain("CREATE", "example.com", "CNAME", &["x.example.net"]);
             case(vec![], vec![apex], &[("name", "example.com."), ("zone", "example.com.")])
@@ -185,39 +222,69 @@ fn batch_case(id: &str) -> Option<Case> {
             case(vec![], vec![outside], &[("name", "www.example.org."), ("zone", "example.com.")])
         }
         "dup-rrset-in-batch" => case(vec![], vec![create("A", A), create("A", A)], www),
-        "dup-value" => case(vec![], vec![create("A", &["192.0.2.1", "192.0.2.1"])], &[("value", "192.0.2.1")]),
-        "batch-1000" => case(vec![], (0..1_001).map(|n| plain("CREATE", &format!("n{n}.example.com"), "A", A)).collect(), &[]),
+        "dup-value" => {
+            case(vec![], vec![create("A", &["192.0.2.1", "192.0.2.1"])], &[("value", "192.0.2.1")])
+        }
+        "batch-1000" => case(
+            vec![],
+            (0..1_001).map(|n| plain("CREATE", &format!("n{n}.example.com"), "A", A)).collect(),
+            &[],
+        ),
         "batch-32000" => {
             let text = format!("\"{}\"", "x".repeat(250));
-            let sets = (0..128).map(|n| plain("CREATE", &format!("n{n}.example.com"), "TXT", &[&text]));
+            let sets =
+                (0..128).map(|n| plain("CREATE", &format!("n{n}.example.com"), "TXT", &[&text]));
             case(vec![], sets.collect(), &[])
         }
         "batch-4000" => {
-            let sets = (0..4_001).map(|n| alias(&format!("n{n}.example.com"), "Z35SXDOTRQ7X7K", "l.us-east-1.elb.amazonaws.com"));
+            let sets = (0..4_001).map(|n| {
+                alias(
+                    &format!("n{n}.example.com"),
+                    "Z35SXDOTRQ7X7K",
+                    "l.us-east-1.elb.amazonaws.com",
+                )
+            });
             case(vec![], sets.collect(), &[])
         }
-        "zone-10000" => case(vec![create("A", A)], vec![plain("CREATE", "new.example.com", "A", A)], &[("zone_id", ZONE)]),
+        "zone-10000" => case(
+            vec![create("A", A)],
+            vec![plain("CREATE", "new.example.com", "A", A)],
+            &[("zone_id", ZONE)],
+        ),
         "rrset-100" => {
             let values: Vec<String> = (0..101).map(|n| format!("192.0.2.{n}")).collect();
             let values: Vec<&str> = values.iter().map(String::as_str).collect();
             case(vec![], vec![create("A", &values)], &[])
         }
-        "weighted-100" => {
-            case((0..100).map(|n| one(&weighted(&format!("s{n}"), 1))).collect(), vec![one(&weighted("one", 1))], www)
-        }
+        "weighted-100" => case(
+            (0..100).map(|n| one(&weighted(&format!("s{n}"), 1))).collect(),
+            vec![one(&weighted("one", 1))],
+            www,
+        ),
         "weighted-where-simple" => case(vec![create("A", A)], vec![one(&weighted("one", 1))], www),
         "simple-where-other" => case(vec![one(&weighted("one", 1))], vec![create("A", A)], www),
         "multivalue-where-simple" => {
-            let multivalue = "<SetIdentifier>one</SetIdentifier><MultiValueAnswer>true</MultiValueAnswer>";
+            let multivalue =
+                "<SetIdentifier>one</SetIdentifier><MultiValueAnswer>true</MultiValueAnswer>";
             case(vec![create("A", A)], vec![one(multivalue)], www)
         }
-        "weighted-ttl" => case(vec![one(&weighted("two", 1))], vec![routed("CREATE", W, "A", &weighted("one", 1), 60, A)], www),
+        "weighted-ttl" => case(
+            vec![one(&weighted("two", 1))],
+            vec![routed("CREATE", W, "A", &weighted("one", 1), 60, A)],
+            www,
+        ),
         "latency-region-dup" => {
-            let latency = |set| one(&format!("<SetIdentifier>{set}</SetIdentifier><Region>eu-west-1</Region>"));
+            let latency = |set| {
+                one(&format!("<SetIdentifier>{set}</SetIdentifier><Region>eu-west-1</Region>"))
+            };
             let fill = [www, &[("region", "eu-west-1")]].concat();
             case(vec![latency("two")], vec![latency("one")], &fill)
         }
-        "failover-no-hc" => case(vec![], vec![one("<SetIdentifier>one</SetIdentifier><Failover>PRIMARY</Failover>")], &[]),
+        "failover-no-hc" => case(
+            vec![],
+            vec![one("<SetIdentifier>one</SetIdentifier><Failover>PRIMARY</Failover>")],
+            &[],
+        ),
         "alias-outside-zone" => case(
             vec![],
             vec![alias(W, ZONE, "Target.Example.org")],
@@ -231,9 +298,17 @@ fn batch_case(id: &str) -> Option<Case> {
         "bad-txt" => case(vec![], vec![create("TXT", &["plain"])], &[("value", "plain")]),
         "label-63" => {
             let label = "a".repeat(64);
-            case(vec![], vec![plain("CREATE", &format!("{label}.example.com"), "A", A)], &[("label", &label)])
+            case(
+                vec![],
+                vec![plain("CREATE", &format!("{label}.example.com"), "A", A)],
+                &[("label", &label)],
+            )
         }
-        "label-empty" => case(vec![], vec![plain("CREATE", "a..example.com", "A", A)], &[("name", "a..example.com")]),
+        "label-empty" => case(
+            vec![],
+            vec![plain("CREATE", "a..example.com", "A", A)],
+            &[("name", "a..example.com")],
+        ),
         "name-empty" => case(vec![], vec![alias(W, ZONE, "")], &[]),
         "missing-ttl" => case(
             vec![],
@@ -250,7 +325,9 @@ fn batch_case(id: &str) -> Option<Case> {
             vec![routed("DELETE", W, "A", "<SetIdentifier>one</SetIdentifier>", 300, A)],
             &[("name", W), ("type", "A"), ("sid", "one")],
         ),
-        "xml-empty-rrs" => case(vec![], vec![change("CREATE", W, "A", "<TTL>300</TTL><ResourceRecords/>")], &[]),
+        "xml-empty-rrs" => {
+            case(vec![], vec![change("CREATE", W, "A", "<TTL>300</TTL><ResourceRecords/>")], &[])
+        }
         "alias-no-eval" => {
             let target = "<AliasTarget><HostedZoneId>Z1</HostedZoneId><DNSName>a.example.com</DNSName></AliasTarget>";
             case(vec![], vec![change("CREATE", W, "A", target)], &[])
@@ -263,13 +340,23 @@ fn batch_case(id: &str) -> Option<Case> {
             let old = weighted("one", 1);
             case(vec![one(&old)], vec![routed("DELETE", W, "A", &old, 300, A), create("A", A)], &[])
         }
-        "alias-created-with-target" => case(vec![], vec![create("A", A), alias("b.example.com", ZONE, W)], &[]),
-        "dangling-alias-ok" => case(vec![create("A", A), alias("b.example.com", ZONE, W)], vec![plain("DELETE", W, "A", A)], &[]),
-        "replace-case-insensitive" => {
-            case(vec![create("A", A)], vec![plain("UPSERT", "WWW.example.COM", "A", &["192.0.2.2"])], &[])
+        "alias-created-with-target" => {
+            case(vec![], vec![create("A", A), alias("b.example.com", ZONE, W)], &[])
         }
+        "dangling-alias-ok" => case(
+            vec![create("A", A), alias("b.example.com", ZONE, W)],
+            vec![plain("DELETE", W, "A", A)],
+            &[],
+        ),
+        "replace-case-insensitive" => case(
+            vec![create("A", A)],
+            vec![plain("UPSERT", "WWW.example.COM", "A", &["192.0.2.2"])],
+            &[],
+        ),
         "case-fold" => case(vec![], vec![plain("CREATE", "UPPER.example.com", "A", A)], &[]),
-        "alias-case-fold" => case(vec![], vec![alias(W, "Z35SXDOTRQ7X7K", "UPPER.us-east-1.ELB.amazonaws.com")], &[]),
+        "alias-case-fold" => {
+            case(vec![], vec![alias(W, "Z35SXDOTRQ7X7K", "UPPER.us-east-1.ELB.amazonaws.com")], &[])
+        }
         "wildcard-octal" => case(vec![], vec![plain("CREATE", "*.example.com", "A", A)], &[]),
         "weighted-independent-upsert" => case(
             vec![one(&weighted("one", 1)), one(&weighted("two", 1))],
@@ -308,7 +395,13 @@ fn row_config(id: &str) -> EmulatorConfig {
 async fn session(caller: &Caller<'_>, parameters: &[(&str, &str)]) -> Credentials {
     let answered = caller.assume(parameters).await;
     let part = |name| answered.element(name).unwrap_or_else(|| panic!("{}", answered.body));
-    Credentials::new(part("AccessKeyId"), part("SecretAccessKey"), Some(part("SessionToken")), None, "test")
+    Credentials::new(
+        part("AccessKeyId"),
+        part("SecretAccessKey"),
+        Some(part("SessionToken")),
+        None,
+        "test",
+    )
 }
 
 fn create_zone(name: &str, rest: &str, reference: &str) -> String {
@@ -320,34 +413,61 @@ fn create_zone(name: &str, rest: &str, reference: &str) -> String {
 
 /// The DELETE of one of the zone's own sets, as it is.
 fn delete_apex(emulator: &EmulatorHandle, rtype: &str) -> String {
-    let sets: Vec<RawRecordSet> = emulator.control().records(&ZONE.parse().unwrap(), View::Accepted).unwrap();
+    let sets: Vec<RawRecordSet> =
+        emulator.control().records(&ZONE.parse().unwrap(), View::Accepted).unwrap();
     let set = sets.iter().find(|set| set.rtype == rtype).unwrap();
     let values: Vec<&str> = set.values.iter().map(|value| value.as_str()).collect();
     routed("DELETE", &set.name, rtype, "", u32::try_from(set.ttl_secs.unwrap()).unwrap(), &values)
 }
 
 /// The cases that are not one batch: the answer, and what the placeholders of the message stand for.
-async fn other_case(id: &str, caller: &mut Caller<'_>) -> Option<(Answered, Vec<(&'static str, String)>)> {
+async fn other_case(
+    id: &str,
+    caller: &mut Caller<'_>,
+) -> Option<(Answered, Vec<(&'static str, String)>)> {
     let zones = "/2013-04-01/hostedzone";
-    let fill = |pairs: &[(&'static str, &str)]| pairs.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+    let fill = |pairs: &[(&'static str, &str)]| {
+        pairs.iter().map(|(name, value)| (*name, (*value).to_owned())).collect()
+    };
     let none = Vec::new();
     let vpc = |id: &str| format!("<VPC><VPCRegion>us-east-1</VPCRegion><VPCId>{id}</VPCId></VPC>");
     Some(match id {
-        "zone-create-public" => (caller.call("route53", "POST", zones, &create_zone("zone-x.com", "", "1")).await, none),
-        "zone-create-private" => {
-            (caller.call("route53", "POST", zones, &create_zone("zone-x.com", &vpc("vpc-01234567"), "1")).await, none)
+        "zone-create-public" => {
+            (caller.call("route53", "POST", zones, &create_zone("zone-x.com", "", "1")).await, none)
         }
-        "zone-create-bad-vpc" => {
-            (caller.call("route53", "POST", zones, &create_zone("zone-x.com", &vpc("non-existent"), "1")).await, none)
-        }
+        "zone-create-private" => (
+            caller
+                .call(
+                    "route53",
+                    "POST",
+                    zones,
+                    &create_zone("zone-x.com", &vpc("vpc-01234567"), "1"),
+                )
+                .await,
+            none,
+        ),
+        "zone-create-bad-vpc" => (
+            caller
+                .call(
+                    "route53",
+                    "POST",
+                    zones,
+                    &create_zone("zone-x.com", &vpc("non-existent"), "1"),
+                )
+                .await,
+            none,
+        ),
         "doc-zone-callerref" => {
             caller.call("route53", "POST", zones, &create_zone("zone-x.com", "", "1")).await;
             (caller.call("route53", "POST", zones, &create_zone("zone-y.com", "", "1")).await, none)
         }
-        "zone-delete-unknown" => {
-            (caller.call("route53", "DELETE", &format!("{zones}/Zasdf1234"), "").await, fill(&[("<id>", "Zasdf1234")]))
+        "zone-delete-unknown" => (
+            caller.call("route53", "DELETE", &format!("{zones}/Zasdf1234"), "").await,
+            fill(&[("<id>", "Zasdf1234")]),
+        ),
+        "zone-delete" => {
+            (caller.call("route53", "DELETE", &format!("{zones}/{ZONE}"), "").await, none)
         }
-        "zone-delete" => (caller.call("route53", "DELETE", &format!("{zones}/{ZONE}"), "").await, none),
         "zone-not-empty" => {
             caller.change(&[plain("CREATE", W, "A", A)]).await;
             (caller.call("route53", "DELETE", &format!("{zones}/{ZONE}"), "").await, none)
@@ -365,8 +485,12 @@ async fn other_case(id: &str, caller: &mut Caller<'_>) -> Option<(Answered, Vec<
             assert!(answered.body.contains(wire), "{}", answered.body);
             (answered, none)
         }
-        "label-empty-list" => (caller.get("/2013-04-01/hostedzonesbyname?dnsname=example.org..").await, none),
-        "doc-list-type-no-name" => (caller.get(&format!("{zones}/{ZONE}/rrset?type=A")).await, none),
+        "label-empty-list" => {
+            (caller.get("/2013-04-01/hostedzonesbyname?dnsname=example.org..").await, none)
+        }
+        "doc-list-type-no-name" => {
+            (caller.get(&format!("{zones}/{ZONE}/rrset?type=A")).await, none)
+        }
         "tags-full-id" => (
             caller.get("/2013-04-01/tags/hostedzone/%2Fhostedzone%2FZ0EXAMPLE").await,
             fill(&[("/hostedzone/Z..", "/hostedzone/Z0EXAMPLE")]),
@@ -379,28 +503,49 @@ async fn other_case(id: &str, caller: &mut Caller<'_>) -> Option<(Answered, Vec<
         "soa-delete" => (caller.change(&[delete_apex(caller.emulator, "SOA")]).await, none),
         "ns-delete" => (caller.change(&[delete_apex(caller.emulator, "NS")]).await, none),
         "sts-bad-arn-0" => (caller.assume(&[("RoleArn", "nothing-valid-in-here")]).await, none),
-        "sts-bad-arn-1" => (caller.assume(&[("RoleArn", "arn::b:::something/test-role")]).await, none),
-        "sts-bad-arn-2" => (caller.assume(&[("RoleArn", "arn:a::::something/test-role")]).await, none),
-        "sts-bad-arn-3" => (caller.assume(&[("RoleArn", "arn:a:::something/test-role")]).await, none),
+        "sts-bad-arn-1" => {
+            (caller.assume(&[("RoleArn", "arn::b:::something/test-role")]).await, none)
+        }
+        "sts-bad-arn-2" => {
+            (caller.assume(&[("RoleArn", "arn:a::::something/test-role")]).await, none)
+        }
+        "sts-bad-arn-3" => {
+            (caller.assume(&[("RoleArn", "arn:a:::something/test-role")]).await, none)
+        }
         "sts-bad-arn-4" => (caller.assume(&[("RoleArn", "arn:a:a::aaaaaaaaaa:")]).await, none),
         "sts-bad-session-name" => (caller.assume(&[("RoleSessionName", "Session1:2")]).await, none),
         "sts-assume-ok" => (caller.assume(&[]).await, none),
-        "sts-transitive-tag" => (caller.assume(&[("TransitiveTagKeys.member.1", "absent")]).await, none),
-        "sts-dup-tag" => (caller.assume(&[("Tags.member.1.Key", "k"), ("Tags.member.2.Key", "K")]).await, none),
+        "sts-transitive-tag" => {
+            (caller.assume(&[("TransitiveTagKeys.member.1", "absent")]).await, none)
+        }
+        "sts-dup-tag" => {
+            (caller.assume(&[("Tags.member.1.Key", "k"), ("Tags.member.2.Key", "K")]).await, none)
+        }
         "sts-chain-1h" => {
-            caller.credentials = session(caller, &[("RoleArn", ROLE), ("ExternalId", "right")]).await;
+            caller.credentials =
+                session(caller, &[("RoleArn", ROLE), ("ExternalId", "right")]).await;
             (caller.assume(&[("DurationSeconds", "3601")]).await, none)
         }
         "r53-access-denied" => {
             caller.credentials = session(caller, &[]).await;
-            let pairs = [("{acct}", "222222222222"), ("{role}", "reader"), ("{session}", "session"), ("{id}", ZONE)];
+            let pairs = [
+                ("{acct}", "222222222222"),
+                ("{role}", "reader"),
+                ("{session}", "session"),
+                ("{id}", ZONE),
+            ];
             (caller.change(&[plain("CREATE", W, "A", A)]).await, fill(&pairs))
         }
         "r53-access-denied-list" => {
             caller.credentials = session(caller, &[]).await;
             let control = caller.emulator.control();
-            control.add_fault(FaultRule::always(FaultEffect::RoleRevoked { role_arn: READER.to_owned() }));
-            (caller.get(zones).await, fill(&[("{acct}", "222222222222"), ("{role}", "reader"), ("{session}", "session")]))
+            control.add_fault(FaultRule::always(FaultEffect::RoleRevoked {
+                role_arn: READER.to_owned(),
+            }));
+            (
+                caller.get(zones).await,
+                fill(&[("{acct}", "222222222222"), ("{role}", "reader"), ("{session}", "session")]),
+            )
         }
         "r53-bad-key" => {
             caller.credentials = Credentials::new("AKIAUNKNOWN", SECRET, None, None, "test");
@@ -418,7 +563,10 @@ async fn other_case(id: &str, caller: &mut Caller<'_>) -> Option<(Answered, Vec<
             caller.signed_at = times[0].0.parse::<jiff::Timestamp>().unwrap().into();
             let checked: jiff::Timestamp = times[1].0.parse().unwrap();
             let skew_ms = checked.as_millisecond() - caller.emulator.control().now().0;
-            caller.emulator.control().add_fault(FaultRule::always(FaultEffect::ClockSkew { skew_ms }));
+            caller
+                .emulator
+                .control()
+                .add_fault(FaultRule::always(FaultEffect::ClockSkew { skew_ms }));
             (caller.get(zones).await, none)
         }
         _ => return None,
@@ -429,7 +577,11 @@ async fn other_case(id: &str, caller: &mut Caller<'_>) -> Option<(Answered, Vec<
 fn wanted_message(row: &Row, fill: &[(&'static str, String)]) -> Option<String> {
     let mut message = row.message.clone()?.replace("/doc/2012-12-12/", "/doc/2013-04-01/");
     for (name, value) in fill {
-        let placeholder = if name.starts_with(['{', '<', '/']) { (*name).to_owned() } else { format!("{{{name}}}") };
+        let placeholder = if name.starts_with(['{', '<', '/']) {
+            (*name).to_owned()
+        } else {
+            format!("{{{name}}}")
+        };
         message = message.replace(&placeholder, value);
     }
     if row.id == "txt-255" {
@@ -441,16 +593,21 @@ fn wanted_message(row: &Row, fill: &[(&'static str, String)]) -> Option<String> 
 
 /// What a list answers after a row's batch.
 fn check_stored(id: &str, emulator: &EmulatorHandle) {
-    let Ok(sets) = emulator.control().records(&ZONE.parse().unwrap(), View::Accepted) else { return };
+    let Ok(sets) = emulator.control().records(&ZONE.parse().unwrap(), View::Accepted) else {
+        return;
+    };
     let names: Vec<&str> = sets.iter().map(|set| set.name.as_str()).collect();
-    let targets: Vec<&str> = sets.iter().filter_map(|set| Some(set.alias.as_ref()?.name.as_str())).collect();
+    let targets: Vec<&str> =
+        sets.iter().filter_map(|set| Some(set.alias.as_ref()?.name.as_str())).collect();
     let weights: Vec<i64> = sets.iter().filter_map(|set| set.weight).collect();
     match id {
         "case-fold" => assert!(names.contains(&"upper.example.com."), "{names:?}"),
         "wildcard-octal" => assert!(names.contains(&"\\052.example.com."), "{names:?}"),
         "alias-case-fold" => assert_eq!(targets, ["upper.us-east-1.elb.amazonaws.com."]),
         "weighted-independent-upsert" => assert_eq!(weights, [9, 1]),
-        "list-weighted-alias" => assert_eq!(weights, [255, 0], "in the order of the set identifiers"),
+        "list-weighted-alias" => {
+            assert_eq!(weights, [255, 0], "in the order of the set identifiers")
+        }
         "replace-case-insensitive" => assert_eq!(names.len(), 3),
         _ => {}
     }
@@ -458,7 +615,9 @@ fn check_stored(id: &str, emulator: &EmulatorHandle) {
 
 #[tokio::test]
 async fn every_captured_answer_is_given_word_for_word() {
-    let rows = include_str!("../data/route53-errors.jsonl").lines().map(|line| serde_json::from_str::<Row>(line).unwrap());
+    let rows = include_str!("../data/route53-errors.jsonl")
+        .lines()
+        .map(|line| serde_json::from_str::<Row>(line).unwrap());
     let mut faults = Vec::new();
     let mut checked = 0;
     for row in rows {
@@ -468,15 +627,21 @@ async fn every_captured_answer_is_given_word_for_word() {
         }
         let emulator = start(row_config(id)).await;
         let credentials = Credentials::new(KEY, SECRET, None, None, "test");
-        let mut caller = Caller { emulator: &emulator, credentials, signed_at: std::time::SystemTime::now() };
+        let mut caller =
+            Caller { emulator: &emulator, credentials, signed_at: std::time::SystemTime::now() };
         let (answered, fill) = match batch_case(id) {
             Some(case) => {
                 for before in &case.before {
-                    assert_eq!(caller.change(std::slice::from_ref(before)).await.status, 200, "{id}: {before}");
+                    assert_eq!(
+                        caller.change(std::slice::from_ref(before)).await.status,
+                        200,
+                        "{id}: {before}"
+                    );
                 }
                 if id == "doc-protected" {
                     let name = "www.example.com".parse().unwrap();
-                    let effect = FaultEffect::Protected { name, rtype: None, comment: "keep".to_owned() };
+                    let effect =
+                        FaultEffect::Protected { name, rtype: None, comment: "keep".to_owned() };
                     emulator.control().add_fault(FaultRule::always(effect));
                 }
                 (caller.change(&case.batch).await, case.fill)
@@ -494,9 +659,12 @@ async fn every_captured_answer_is_given_word_for_word() {
         let got = (answered.status, answered.element("Code"));
         let got_message = answered.element("Message");
         let wanted = wanted_message(&row, &fill);
-        if got != (row.http_status, row.code.clone()) || (wanted.is_some() && got_message != wanted) {
-            faults
-                .push(format!("{id}:\n  got    {got:?} {got_message:?}\n  wanted {} {:?} {wanted:?}", row.http_status, row.code));
+        if got != (row.http_status, row.code.clone()) || (wanted.is_some() && got_message != wanted)
+        {
+            faults.push(format!(
+                "{id}:\n  got    {got:?} {got_message:?}\n  wanted {} {:?} {wanted:?}",
+                row.http_status, row.code
+            ));
         }
         emulator.stop().await;
     }

@@ -1,7 +1,9 @@
 //! An emulator with two accounts, and the real AWS clients against it.
 
 use aws_sdk_route53::config::{BehaviorVersion, Credentials, Region, retry::RetryConfig};
-use aws_sdk_route53::types::{Change, ChangeAction, ChangeBatch, ResourceRecord, ResourceRecordSet, RrType};
+use aws_sdk_route53::types::{
+    Change, ChangeAction, ChangeBatch, ResourceRecord, ResourceRecordSet, RrType,
+};
 use zonefold::core::ids::{AccountId, ZoneId};
 use zonefold::core::name::DnsName;
 use zonefold::emulator::*;
@@ -22,8 +24,15 @@ pub fn name(text: &str) -> DnsName {
 pub fn config() -> EmulatorConfig {
     let mut account = AccountConfig::new(AccountId::parse(ACCOUNT).unwrap());
     account.limits = LimitsConfig::of(LimitsProfile::Unlimited);
-    account.access_keys = vec![AccessKeyConfig { id: KEY.to_owned(), secret: Secret::new(SECRET), user: "admin".to_owned() }];
-    account.zones = vec![ZoneConfig { id: Some(ZoneId::parse(ZONE).unwrap()), ..ZoneConfig::public(name("example.com")) }];
+    account.access_keys = vec![AccessKeyConfig {
+        id: KEY.to_owned(),
+        secret: Secret::new(SECRET),
+        user: "admin".to_owned(),
+    }];
+    account.zones = vec![ZoneConfig {
+        id: Some(ZoneId::parse(ZONE).unwrap()),
+        ..ZoneConfig::public(name("example.com"))
+    }];
     let mut other = AccountConfig::new(AccountId::parse(OTHER_ACCOUNT).unwrap());
     other.limits = LimitsConfig::of(LimitsProfile::Unlimited);
     other.zones = vec![ZoneConfig::public(name("example.net"))];
@@ -77,17 +86,33 @@ pub fn sts(emulator: &EmulatorHandle, credentials: Credentials) -> aws_sdk_sts::
 }
 
 pub fn a_set(owner: &str, ttl: i64, values: &[&str]) -> ResourceRecordSet {
-    let records = values.iter().map(|value| ResourceRecord::builder().value(*value).build().unwrap()).collect();
-    ResourceRecordSet::builder().name(owner).r#type(RrType::A).ttl(ttl).set_resource_records(Some(records)).build().unwrap()
+    let records = values
+        .iter()
+        .map(|value| ResourceRecord::builder().value(*value).build().unwrap())
+        .collect();
+    ResourceRecordSet::builder()
+        .name(owner)
+        .r#type(RrType::A)
+        .ttl(ttl)
+        .set_resource_records(Some(records))
+        .build()
+        .unwrap()
 }
 
 pub fn batch(changes: Vec<(ChangeAction, ResourceRecordSet)>) -> ChangeBatch {
-    let change = |(action, set)| Change::builder().action(action).resource_record_set(set).build().unwrap();
-    ChangeBatch::builder().comment("a test").set_changes(Some(changes.into_iter().map(change).collect())).build().unwrap()
+    let change =
+        |(action, set)| Change::builder().action(action).resource_record_set(set).build().unwrap();
+    ChangeBatch::builder()
+        .comment("a test")
+        .set_changes(Some(changes.into_iter().map(change).collect()))
+        .build()
+        .unwrap()
 }
 
 /// The code and message of a refusal.
-pub fn refusal<E: aws_smithy_types::error::metadata::ProvideErrorMetadata>(error: E) -> (String, String) {
+pub fn refusal<E: aws_smithy_types::error::metadata::ProvideErrorMetadata>(
+    error: E,
+) -> (String, String) {
     (error.code().unwrap_or_default().to_owned(), error.message().unwrap_or_default().to_owned())
 }
 
@@ -95,6 +120,11 @@ pub async fn change(
     client: &aws_sdk_route53::Client,
     changes: Vec<(ChangeAction, ResourceRecordSet)>,
 ) -> Result<String, (String, String)> {
-    let sent = client.change_resource_record_sets().hosted_zone_id(ZONE).change_batch(batch(changes)).send().await;
+    let sent = client
+        .change_resource_record_sets()
+        .hosted_zone_id(ZONE)
+        .change_batch(batch(changes))
+        .send()
+        .await;
     sent.map(|output| output.change_info.unwrap().id).map_err(refusal)
 }

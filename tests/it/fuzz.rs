@@ -18,7 +18,9 @@ fn every_input_of_the_committed_corpus_keeps_the_properties_of_its_target() {
     for (name, run) in TARGETS {
         let folder = root().join("fuzz/corpus").join(name);
         let mut count = 0;
-        for file in std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+        for file in std::fs::read_dir(&folder)
+            .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+        {
             let path = file.unwrap().path();
             println!("{}", path.display());
             run(&std::fs::read(&path).unwrap());
@@ -34,7 +36,10 @@ fn every_target_has_seeds_and_its_own_program() {
     assert_eq!(seeds.keys().copied().collect::<Vec<_>>(), TARGETS.map(|(name, _)| name));
     let manifest = std::fs::read_to_string(root().join("fuzz/Cargo.toml")).unwrap();
     for (name, run) in TARGETS {
-        assert!(manifest.contains(&format!("path = \"fuzz_targets/{name}.rs\"")), "fuzz/Cargo.toml lacks {name}");
+        assert!(
+            manifest.contains(&format!("path = \"fuzz_targets/{name}.rs\"")),
+            "fuzz/Cargo.toml lacks {name}"
+        );
         assert!(root().join(format!("fuzz/fuzz_targets/{name}.rs")).exists());
         assert!(seeds[name].len() >= 4, "{name}");
         seeds[name].iter().for_each(|seed| run(seed));

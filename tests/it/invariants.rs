@@ -27,14 +27,20 @@ impl Many {
     fn across(zones: &[&str], prefix: &str, count: usize) -> Self {
         Self {
             names: (0..count).map(|i| format!("{prefix}{i}.{}", zones[i % zones.len()])).collect(),
-            targets: (0..count).map(|i| format!("10.{}.{}.{}", i >> 16, (i >> 8) & 255, i & 255)).collect(),
+            targets: (0..count)
+                .map(|i| format!("10.{}.{}.{}", i >> 16, (i >> 8) & 255, i & 255))
+                .collect(),
         }
     }
 
     fn publish(&self, cluster: &crate::support::world::Cluster, object: &str) {
         let targets: Vec<[&str; 1]> = self.targets.iter().map(|target| [target.as_str()]).collect();
-        let wishes: Vec<Wish<'_>> =
-            self.names.iter().zip(&targets).map(|(name, target)| (name.as_str(), "A", &target[..])).collect();
+        let wishes: Vec<Wish<'_>> = self
+            .names
+            .iter()
+            .zip(&targets)
+            .map(|(name, target)| (name.as_str(), "A", &target[..]))
+            .collect();
         cluster.wants(object, &wishes);
     }
 }
@@ -43,7 +49,8 @@ impl Many {
 async fn i01_what_was_acked_survives_the_broker() {
     let mut world = World::start(Plan::default()).await;
     // Route 53 is away, so everything that survives survives in the store.
-    let away = world.fault(Action::ChangeResourceRecordSets, None, FaultEffect::HttpError { status: 503 });
+    let away =
+        world.fault(Action::ChangeResourceRecordSets, None, FaultEffect::HttpError { status: 503 });
     let east = world.cluster("east").await;
     Many::new("n", 100).publish(&east, "many");
     east.acked(100).await;
@@ -51,9 +58,16 @@ async fn i01_what_was_acked_survives_the_broker() {
     world.stop_broker().await;
     world.control().remove_fault(away).unwrap();
     world.start_broker().await;
-    world.until("all records are there without the agent", |w| w.record("n99.example.com", "A").is_some()).await;
+    world
+        .until("all records are there without the agent", |w| {
+            w.record("n99.example.com", "A").is_some()
+        })
+        .await;
     world.settled().await;
-    assert_eq!((0..100).filter(|i| world.record(&format!("n{i}.example.com"), "A").is_some()).count(), 100);
+    assert_eq!(
+        (0..100).filter(|i| world.record(&format!("n{i}.example.com"), "A").is_some()).count(),
+        100
+    );
     world.assert_clean();
     world.stop().await;
 }
@@ -65,7 +79,9 @@ async fn i02_silence_deletes_nothing_and_an_observed_deletion_does() {
     east.wants("web", &[("www.example.com", "A", &["192.0.2.1"])]);
     east.wants("api", &[("api.example.com", "A", &["192.0.2.2"])]);
     world
-        .until("both are there", |w| w.record("www.example.com", "A").is_some() && w.record("api.example.com", "A").is_some())
+        .until("both are there", |w| {
+            w.record("www.example.com", "A").is_some() && w.record("api.example.com", "A").is_some()
+        })
         .await;
     let batches = world.our_batches().len();
 
@@ -102,7 +118,9 @@ async fn i02_a_listing_of_zones_that_is_denied_deletes_nothing() {
     world.stop_broker().await;
     world.start_broker().await;
     world
-        .until("the account is parked", |w| w.broker().accounts().iter().any(|a| format!("{:?}", a.health).contains("Parked")))
+        .until("the account is parked", |w| {
+            w.broker().accounts().iter().any(|a| format!("{:?}", a.health).contains("Parked"))
+        })
         .await;
     world.control().remove_fault(denied).unwrap();
     world.settled().await;
@@ -129,7 +147,9 @@ async fn i02_a_zone_that_vanishes_and_comes_back_loses_nothing() {
     world.control().restore(serde_json::from_value(empty).unwrap()).unwrap();
     world
         .until("the endpoint is told", |w| {
-            w.statuses("east", "www.example.com").iter().any(|s| s.verdict.reason == Reason::ZoneGone)
+            w.statuses("east", "www.example.com")
+                .iter()
+                .any(|s| s.verdict.reason == Reason::ZoneGone)
         })
         .await;
     world.control().restore(whole).unwrap();
@@ -159,7 +179,9 @@ async fn i03_foreign_records_are_never_touched() {
     world.until("the good one is there", |w| w.record("fine.example.com", "A").is_some()).await;
     world
         .until("the others are told why", |w| {
-            w.statuses("east", "www.example.com").iter().any(|s| s.verdict.state == VerdictState::Waiting)
+            w.statuses("east", "www.example.com")
+                .iter()
+                .any(|s| s.verdict.state == VerdictState::Waiting)
         })
         .await;
     world.settled().await;
@@ -173,8 +195,12 @@ async fn i03_foreign_records_are_never_touched() {
     east.delete("all");
     world.until("ours is gone", |w| w.record("fine.example.com", "A").is_none()).await;
     assert_eq!(world.values("www.example.com", "A"), ["203.0.113.1"]);
-    let touched: Vec<_> =
-        world.our_batches().into_iter().flat_map(|entry| entry.changes).filter_map(|change| change.before).collect();
+    let touched: Vec<_> = world
+        .our_batches()
+        .into_iter()
+        .flat_map(|entry| entry.changes)
+        .filter_map(|change| change.before)
+        .collect();
     assert!(touched.iter().all(|set| &*set.name == "fine.example.com."), "{touched:?}");
     world.assert_clean();
     east.stop().await;
@@ -190,10 +216,18 @@ async fn i03_adoption_is_explicit_and_takes_over_without_a_gap() {
     // The foreign set has the time to live 60: the wish says 300, so both differ unless the wish says 60 too.
     east.wants("web", &[("other.example.com", "A", &["192.0.2.2"])]);
     world.until("it is swapped", |w| w.values("other.example.com", "A") == ["192.0.2.2"]).await;
-    assert_eq!(world.values("same.example.com", "A"), ["192.0.2.1"], "what nobody wants is left alone");
+    assert_eq!(
+        world.values("same.example.com", "A"),
+        ["192.0.2.1"],
+        "what nobody wants is left alone"
+    );
     let entry = world.our_batches().remove(0);
     assert_eq!(entry.changes.len(), 2, "DELETE and CREATE in one batch");
-    let changes = world.broker().changes(&ChangeFilter { limit: 10, ..ChangeFilter::default() }).await.unwrap();
+    let changes = world
+        .broker()
+        .changes(&ChangeFilter { limit: 10, ..ChangeFilter::default() })
+        .await
+        .unwrap();
     assert_eq!(changes[0].change.cause.motive, Motive::Adopt);
     world.assert_clean();
     east.stop().await;
@@ -208,9 +242,14 @@ async fn i04_an_update_that_somebody_overtook_is_refused_read_back_and_repaired(
     world.until("it is there", |w| w.values("www.example.com", "A") == ["192.0.2.1"]).await;
     // Behind our back, where we believe that we know the record.
     world.foreign_write(ChangeAction::Upsert, "www.example.com", "A", &["203.0.113.9"]);
-    east.wants("web", &[("www.example.com", "A", &["192.0.2.2"]), ("beside.example.com", "A", &["192.0.2.3"])]);
+    east.wants(
+        "web",
+        &[("www.example.com", "A", &["192.0.2.2"]), ("beside.example.com", "A", &["192.0.2.3"])],
+    );
     world.until("ours is put back", |w| w.values("www.example.com", "A") == ["192.0.2.2"]).await;
-    world.until("the one beside it went out", |w| w.record("beside.example.com", "A").is_some()).await;
+    world
+        .until("the one beside it went out", |w| w.record("beside.example.com", "A").is_some())
+        .await;
     let repair = world
         .our_batches()
         .into_iter()
@@ -224,13 +263,23 @@ async fn i04_an_update_that_somebody_overtook_is_refused_read_back_and_repaired(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i04_drift_is_left_alone_where_the_policy_says_alert() {
-    let world = World::start(Plan { drift: DriftPolicy::Alert.as_str(), drift_interval_secs: 10, ..Plan::default() }).await;
+    let world = World::start(Plan {
+        drift: DriftPolicy::Alert.as_str(),
+        drift_interval_secs: 10,
+        ..Plan::default()
+    })
+    .await;
     let east = world.cluster("east").await;
     east.wants("web", &[("www.example.com", "A", &["192.0.2.1"])]);
     world.until("it is there", |w| w.record("www.example.com", "A").is_some()).await;
     world.foreign_write(ChangeAction::Upsert, "www.example.com", "A", &["203.0.113.9"]);
     world
-        .until("it is reported", |w| matches!(w.statuses("east", "www.example.com")[0].progress, Some(Progress::Drifted { .. })))
+        .until("it is reported", |w| {
+            matches!(
+                w.statuses("east", "www.example.com")[0].progress,
+                Some(Progress::Drifted { .. })
+            )
+        })
         .await;
     assert_eq!(world.values("www.example.com", "A"), ["203.0.113.9"]);
     world.foreign_write(ChangeAction::Upsert, "www.example.com", "A", &["192.0.2.1"]);
@@ -251,7 +300,12 @@ async fn i05_no_bucket_is_overdrawn_under_a_backlog() {
             600,
             200,
         ),
-        (LimitsProfile::Published2026, serde_json::json!({ "profile": "2026", "reserve_percent": 0 }), 3_000, 1_500),
+        (
+            LimitsProfile::Published2026,
+            serde_json::json!({ "profile": "2026", "reserve_percent": 0 }),
+            3_000,
+            1_500,
+        ),
     ] {
         let plan = Plan {
             limits: LimitsConfig::of(profile),
@@ -268,7 +322,9 @@ async fn i05_no_bucket_is_overdrawn_under_a_backlog() {
         // Without the agent the broker stops at once, so that little flows in meanwhile.
         east.stop().await;
         world
-            .until("the burst is spent", |w| w.our_batches().iter().map(|entry| entry.changes.len()).sum::<usize>() >= burst)
+            .until("the burst is spent", |w| {
+                w.our_batches().iter().map(|entry| entry.changes.len()).sum::<usize>() >= burst
+            })
             .await;
         // A restart while the buckets are empty gives no fresh tokens.
         world.stop_broker().await;
@@ -302,21 +358,34 @@ async fn i05_throttling_by_others_slows_us_down_and_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn i06_a_poison_record_delays_only_itself() {
     for (what, message) in [
-        ("named", "RRSet with DNS name n7.example.com., type A is protected and cannot be changed: no"),
+        (
+            "named",
+            "RRSet with DNS name n7.example.com., type A is protected and cannot be changed: no",
+        ),
         ("unnamed", "The request contains something that we do not like"),
     ] {
         let world = World::start(Plan::default()).await;
-        let poison = FaultEffect::PoisonRecord { name: name("n7.example.com"), rtype: None, message: message.to_owned() };
+        let poison = FaultEffect::PoisonRecord {
+            name: name("n7.example.com"),
+            rtype: None,
+            message: message.to_owned(),
+        };
         let poison = world.fault(Action::ChangeResourceRecordSets, None, poison);
         let east = world.cluster("east").await;
         Many::new("n", 64).publish(&east, "many");
         world
             .until("all others are there", |w| {
-                (0..64).filter(|i| w.record(&format!("n{i}.example.com"), "A").is_some()).count() == 63
+                (0..64).filter(|i| w.record(&format!("n{i}.example.com"), "A").is_some()).count()
+                    == 63
             })
             .await;
         world
-            .until("it is told", |w| matches!(w.statuses("east", "n7.example.com")[0].progress, Some(Progress::Refused { .. })))
+            .until("it is told", |w| {
+                matches!(
+                    w.statuses("east", "n7.example.com")[0].progress,
+                    Some(Progress::Refused { .. })
+                )
+            })
             .await;
         world.settled().await;
         let refused = world.control().faults()[0].worked;
@@ -326,7 +395,9 @@ async fn i06_a_poison_record_delays_only_itself() {
         let mut again = Many::new("n", 64);
         again.targets[7] = "192.0.2.77".to_owned();
         again.publish(&east, "many");
-        world.until("the mended one is there", |w| w.values("n7.example.com", "A") == ["192.0.2.77"]).await;
+        world
+            .until("the mended one is there", |w| w.values("n7.example.com", "A") == ["192.0.2.77"])
+            .await;
         world.assert_clean();
         east.stop().await;
         world.stop().await;
@@ -342,15 +413,25 @@ async fn i07_a_name_passes_from_one_cluster_to_another_in_one_batch() {
     west.wants("web", &[("www.example.com", "CNAME", &["west.example.net"])]);
     world
         .until("west waits and sees who", |w| {
-            w.statuses("west", "www.example.com").iter().any(|s| s.verdict.message.contains("cluster east"))
+            w.statuses("west", "www.example.com")
+                .iter()
+                .any(|s| s.verdict.message.contains("cluster east"))
         })
         .await;
     east.delete("web");
-    world.until("west has it", |w| w.values("www.example.com", "CNAME") == ["west.example.net."]).await;
+    world
+        .until("west has it", |w| w.values("www.example.com", "CNAME") == ["west.example.net."])
+        .await;
     let last = world.our_batches().pop().unwrap();
     assert_eq!(last.changes.len(), 2, "the A goes and the CNAME comes together: {last:?}");
-    let changes = world.broker().changes(&ChangeFilter { limit: 1, ..ChangeFilter::default() }).await.unwrap();
-    assert!(changes[0].change.cause.cluster.as_str() == "west" || changes[0].change.after.is_none());
+    let changes = world
+        .broker()
+        .changes(&ChangeFilter { limit: 1, ..ChangeFilter::default() })
+        .await
+        .unwrap();
+    assert!(
+        changes[0].change.cause.cluster.as_str() == "west" || changes[0].change.after.is_none()
+    );
     world.assert_clean();
     east.stop().await;
     west.stop().await;
@@ -366,20 +447,30 @@ async fn i07_a_hand_over_that_is_refused_leaves_what_is_there() {
     west.wants("web", &[("www.example.com", "CNAME", &["west.example.net"])]);
     world.until("west waits", |w| w.statuses("west", "www.example.com").len() == 1).await;
     // The refusal names the CNAME alone. Were the A a change of its own, it would now go without a successor.
-    let message = "RRSet with DNS name www.example.com., type CNAME is protected and cannot be changed: no".to_owned();
-    let effect = FaultEffect::PoisonRecord { name: name("www.example.com"), rtype: Some(RecordType::Cname), message };
+    let message =
+        "RRSet with DNS name www.example.com., type CNAME is protected and cannot be changed: no"
+            .to_owned();
+    let effect = FaultEffect::PoisonRecord {
+        name: name("www.example.com"),
+        rtype: Some(RecordType::Cname),
+        message,
+    };
     let poison = world.fault(Action::ChangeResourceRecordSets, None, effect);
     east.delete("web");
     world
         .until("west is refused", |w| {
-            w.statuses("west", "www.example.com").iter().any(|s| matches!(s.progress, Some(Progress::Refused { .. })))
+            w.statuses("west", "www.example.com")
+                .iter()
+                .any(|s| matches!(s.progress, Some(Progress::Refused { .. })))
         })
         .await;
     world.settled().await;
     assert_eq!(world.values("www.example.com", "A"), ["192.0.2.1"], "the name still resolves");
     world.control().remove_fault(poison).unwrap();
     west.wants("web", &[("www.example.com", "CNAME", &["mended.example.net"])]);
-    world.until("west has it", |w| w.values("www.example.com", "CNAME") == ["mended.example.net."]).await;
+    world
+        .until("west has it", |w| w.values("www.example.com", "CNAME") == ["mended.example.net."])
+        .await;
     let last = world.our_batches().pop().unwrap();
     assert_eq!(last.changes.len(), 2, "the A goes and the CNAME comes together: {last:?}");
     world.assert_clean();
@@ -395,7 +486,11 @@ async fn i08_a_quiet_cluster_s_change_overtakes_a_noisy_one() {
     quiet.acked(0).await;
     Many::new("n", 4_000).publish(&noisy, "many");
     noisy.acked(4_000).await;
-    world.until("the burst is spent", |w| w.our_batches().iter().map(|entry| entry.changes.len()).sum::<usize>() >= 1_150).await;
+    world
+        .until("the burst is spent", |w| {
+            w.our_batches().iter().map(|entry| entry.changes.len()).sum::<usize>() >= 1_150
+        })
+        .await;
     quiet.wants("web", &[("quiet.example.com", "A", &["192.0.2.1"])]);
     quiet.acked(1).await;
     let before = world.our_batches().len();
@@ -417,9 +512,13 @@ async fn i09_the_steady_state_writes_nothing_and_reads_only_to_sweep() {
     Many::new("m", 50).publish(&west, "many");
     world
         .until("all is in sync", |w| {
-            ["east", "west"]
-                .iter()
-                .all(|c| w.broker().endpoints(&zonefold::core::ids::ClusterId::parse(c).unwrap()).counts().in_sync == 50)
+            ["east", "west"].iter().all(|c| {
+                w.broker()
+                    .endpoints(&zonefold::core::ids::ClusterId::parse(c).unwrap())
+                    .counts()
+                    .in_sync
+                    == 50
+            })
         })
         .await;
     let count = |w: &World| {
@@ -432,10 +531,15 @@ async fn i09_the_steady_state_writes_nothing_and_reads_only_to_sweep() {
     world.until("a sweep went by", |w| count(w) > requests).await;
     let swept_at = tokio::time::Instant::now();
     world.until("another sweep went by", |w| count(w) >= requests + 2).await;
-    assert!(swept_at.elapsed() >= Duration::from_secs(5), "the next sweep came after {:?}", swept_at.elapsed());
+    assert!(
+        swept_at.elapsed() >= Duration::from_secs(5),
+        "the next sweep came after {:?}",
+        swept_at.elapsed()
+    );
     assert_eq!(world.our_batches().len(), batches);
     let counters = world.control().counters();
-    let others: Vec<_> = counters.requests.iter().filter(|r| format!("{:?}", r.action).contains("Change")).collect();
+    let others: Vec<_> =
+        counters.requests.iter().filter(|r| format!("{:?}", r.action).contains("Change")).collect();
     assert!(count(&world) <= requests + 4, "{others:?}");
     east.stop().await;
     west.stop().await;
@@ -453,7 +557,11 @@ async fn i10_every_change_names_its_object_its_batch_and_aws_s_change() {
     world.settled().await;
     let changes = world
         .broker()
-        .changes(&ChangeFilter { name: Some(name("www.example.com")), limit: 10, ..ChangeFilter::default() })
+        .changes(&ChangeFilter {
+            name: Some(name("www.example.com")),
+            limit: 10,
+            ..ChangeFilter::default()
+        })
         .await
         .unwrap();
     assert_eq!(changes.len(), 2);
@@ -461,7 +569,10 @@ async fn i10_every_change_names_its_object_its_batch_and_aws_s_change() {
         assert_eq!(entry.comment.as_deref(), Some(format!("zonefold {}", row.batch).as_str()));
         assert_eq!(row.change.cause.endpoints[0].resource(), "dnsendpoint/default/web");
         assert_eq!(row.change.cause.cluster.as_str(), "east");
-        let Some(BatchOutcome::Applied { change_id, request_id: Some(request_id) }) = &row.outcome else { panic!("{row:?}") };
+        let Some(BatchOutcome::Applied { change_id, request_id: Some(request_id) }) = &row.outcome
+        else {
+            panic!("{row:?}")
+        };
         assert_eq!((change_id, request_id), (&entry.change_id, &entry.request_id));
     }
     assert!(
@@ -480,10 +591,14 @@ async fn i10_every_change_names_its_object_its_batch_and_aws_s_change() {
 /// Random wishes of two clusters under random faults: when both stop, what is observed is what is wanted.
 #[tokio::test(flavor = "multi_thread")]
 async fn i11_it_converges_under_faults() {
-    let seed = std::env::var("ZONEFOLD_TEST_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(20_261_122);
+    let seed = std::env::var("ZONEFOLD_TEST_SEED")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(20_261_122);
     println!("ZONEFOLD_TEST_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
-    let world = World::start(Plan { attempt_timeout: Duration::from_millis(400), ..Plan::default() }).await;
+    let world =
+        World::start(Plan { attempt_timeout: Duration::from_millis(400), ..Plan::default() }).await;
     let chance = |probability, effect| {
         let matching = FaultMatch {
             action: Some(Action::ChangeResourceRecordSets),
@@ -504,7 +619,8 @@ async fn i11_it_converges_under_faults() {
     let mut wanted = [std::collections::BTreeMap::new(), std::collections::BTreeMap::new()];
     for round in 0..25 {
         let which = random.usize(0..2);
-        let (cluster, names) = if which == 0 { (&east, &mut wanted[0]) } else { (&west, &mut wanted[1]) };
+        let (cluster, names) =
+            if which == 0 { (&east, &mut wanted[0]) } else { (&west, &mut wanted[1]) };
         // Each cluster has names of its own, so that what is wanted is known without deciding who was first.
         for _ in 0..random.usize(1..6) {
             let owner = format!("c{which}-{}.example.com", random.usize(0..12));
@@ -515,8 +631,11 @@ async fn i11_it_converges_under_faults() {
             }
         }
         let targets: Vec<[&str; 1]> = names.values().map(|target| [target.as_str()]).collect();
-        let wishes: Vec<Wish<'_>> =
-            names.keys().zip(&targets).map(|(owner, target)| (owner.as_str(), "A", &target[..])).collect();
+        let wishes: Vec<Wish<'_>> = names
+            .keys()
+            .zip(&targets)
+            .map(|(owner, target)| (owner.as_str(), "A", &target[..]))
+            .collect();
         cluster.wants("many", &wishes);
         cluster.acked(names.len() as u64).await;
     }
@@ -525,7 +644,8 @@ async fn i11_it_converges_under_faults() {
         (0..2).all(|which| {
             (0..12).all(|i| {
                 let owner = format!("c{which}-{i}.example.com");
-                w.values(&owner, "A") == wanted[which].get(&owner).into_iter().cloned().collect::<Vec<_>>()
+                w.values(&owner, "A")
+                    == wanted[which].get(&owner).into_iter().cloned().collect::<Vec<_>>()
             })
         })
     };
@@ -533,14 +653,21 @@ async fn i11_it_converges_under_faults() {
     world.settled().await;
     world
         .until("and everybody knows", |w| {
-            (0..2)
-                .all(|which| wanted[which].keys().all(|owner| w.statuses(["east", "west"][which], owner).iter().all(is_applied)))
+            (0..2).all(|which| {
+                wanted[which]
+                    .keys()
+                    .all(|owner| w.statuses(["east", "west"][which], owner).iter().all(is_applied))
+            })
         })
         .await;
     world.assert_clean();
     let believed = world.broker().records(&world.zone("example.com"), None, 1_000).await.unwrap();
     let held = world.control().records(&world.zone("example.com"), View::Accepted).unwrap();
-    assert_eq!(believed.iter().map(|(_, observed)| observed.raw.clone()).collect::<Vec<_>>(), held, "the book is exact");
+    assert_eq!(
+        believed.iter().map(|(_, observed)| observed.raw.clone()).collect::<Vec<_>>(),
+        held,
+        "the book is exact"
+    );
     east.stop().await;
     west.stop().await;
     world.stop().await;

@@ -10,7 +10,9 @@ use tokio::process::{Child, Command};
 use zonefold::core::name::DnsName;
 use zonefold::emulator::*;
 
-use crate::support::world::{Cluster, KEY, Plan, SECRET, Wish, broker_config, emulator_config, temporary};
+use crate::support::world::{
+    Cluster, KEY, Plan, SECRET, Wish, broker_config, emulator_config, temporary,
+};
 
 const KILLS: usize = 50;
 const NAMES: usize = 40;
@@ -44,7 +46,11 @@ type Wanted = BTreeMap<&'static str, BTreeMap<String, String>>;
 
 fn publish(cluster: &Cluster, names: &BTreeMap<String, String>) {
     let targets: Vec<[&str; 1]> = names.values().map(|target| [target.as_str()]).collect();
-    let wishes: Vec<Wish<'_>> = names.keys().zip(&targets).map(|(owner, target)| (owner.as_str(), "A", &target[..])).collect();
+    let wishes: Vec<Wish<'_>> = names
+        .keys()
+        .zip(&targets)
+        .map(|(owner, target)| (owner.as_str(), "A", &target[..]))
+        .collect();
     cluster.wants("many", &wishes);
 }
 
@@ -54,7 +60,8 @@ fn held(emulator: &EmulatorHandle) -> BTreeMap<String, String> {
     let zones = control.zones();
     let sets = zones.iter().flat_map(|zone| control.records(&zone.id, View::Accepted).unwrap());
     let ours = sets.filter(|set| set.rtype == "A" && !set.name.starts_with("foreign"));
-    ours.map(|set| (DnsName::parse(&set.name).unwrap().to_string(), set.values[0].to_string())).collect()
+    ours.map(|set| (DnsName::parse(&set.name).unwrap().to_string(), set.values[0].to_string()))
+        .collect()
 }
 
 async fn converges(emulator: &EmulatorHandle, wanted: &Wanted, round: usize, log: &Path) {
@@ -69,7 +76,11 @@ async fn converges(emulator: &EmulatorHandle, wanted: &Wanted, round: usize, log
         if tokio::time::Instant::now() > deadline {
             let log = std::fs::read_to_string(log).unwrap_or_default();
             let tail: Vec<&str> = log.lines().rev().take(60).collect();
-            let differs: Vec<_> = expected.iter().filter(|(owner, target)| held.get(*owner) != Some(target)).take(5).collect();
+            let differs: Vec<_> = expected
+                .iter()
+                .filter(|(owner, target)| held.get(*owner) != Some(target))
+                .take(5)
+                .collect();
             panic!(
                 "round {round}: it never came to what is wanted; {} held, {} wanted, differs {differs:?}\n{}",
                 held.len(),
@@ -99,15 +110,26 @@ fn edit(wanted: &mut Wanted, random: &mut fastrand::Rng, round: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_fifty_times_under_load_it_comes_back_to_the_right_state() {
-    let seed = std::env::var("ZONEFOLD_TEST_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(909_101);
+    let seed = std::env::var("ZONEFOLD_TEST_SEED")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(909_101);
     println!("ZONEFOLD_TEST_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
-    let plan = Plan { zones: vec!["example.com", "example.org"], clusters: CLUSTERS.to_vec(), process_ms: 30, ..Plan::default() };
+    let plan = Plan {
+        zones: vec!["example.com", "example.org"],
+        clusters: CLUSTERS.to_vec(),
+        process_ms: 30,
+        ..Plan::default()
+    };
     let data = temporary("kill");
     let emulator = Emulator::start(emulator_config(&plan)).await.unwrap();
     // Calls take a while, so that many a kill falls between a call and its answer.
     let slow = FaultRule {
-        matching: FaultMatch { action: Some(Action::ChangeResourceRecordSets), ..FaultMatch::default() },
+        matching: FaultMatch {
+            action: Some(Action::ChangeResourceRecordSets),
+            ..FaultMatch::default()
+        },
         times: None,
         effect: FaultEffect::Latency { min_ms: 0, max_ms: 120 },
     };
@@ -120,7 +142,8 @@ async fn killed_fifty_times_under_load_it_comes_back_to_the_right_state() {
     let (config_path, log) = (data.join("broker.yaml"), data.join("broker.log"));
     std::fs::write(&config_path, config.to_string()).unwrap();
 
-    let mut wanted: Wanted = CLUSTERS.into_iter().map(|cluster| (cluster, BTreeMap::new())).collect();
+    let mut wanted: Wanted =
+        CLUSTERS.into_iter().map(|cluster| (cluster, BTreeMap::new())).collect();
     for round in 0..=KILLS {
         let mut broker = start_broker(&config_path, &emulator, &log);
         let mut clusters = vec![];
@@ -145,7 +168,10 @@ async fn killed_fifty_times_under_load_it_comes_back_to_the_right_state() {
     }
     assert_oracle(&emulator, &foreign);
     let text = std::fs::read_to_string(&log).unwrap();
-    println!("{} batches read back after a kill", text.matches("the outcome of a batch was read back").count());
+    println!(
+        "{} batches read back after a kill",
+        text.matches("the outcome of a batch was read back").count()
+    );
     assert!(!text.contains(SECRET), "the secret key is in the log");
     let _ = std::fs::remove_dir_all(&data);
 }
@@ -166,7 +192,9 @@ fn write_foreign(emulator: &EmulatorHandle) -> Vec<(String, String)> {
                 values: vec![format!("203.0.113.{i}").into()],
                 ..Default::default()
             };
-            control.foreign_write(&zone.id, &[RecordChange { action: ChangeAction::Create, set }]).unwrap();
+            control
+                .foreign_write(&zone.id, &[RecordChange { action: ChangeAction::Create, set }])
+                .unwrap();
         }
     }
     foreign_records(emulator)
@@ -174,8 +202,13 @@ fn write_foreign(emulator: &EmulatorHandle) -> Vec<(String, String)> {
 
 fn foreign_records(emulator: &EmulatorHandle) -> Vec<(String, String)> {
     let control = emulator.control();
-    let sets = control.zones().into_iter().flat_map(|zone| control.records(&zone.id, View::Accepted).unwrap());
-    sets.filter(|set| set.name.starts_with("foreign")).map(|set| (set.name.to_string(), format!("{:?}", set.values))).collect()
+    let sets = control
+        .zones()
+        .into_iter()
+        .flat_map(|zone| control.records(&zone.id, View::Accepted).unwrap());
+    sets.filter(|set| set.name.starts_with("foreign"))
+        .map(|set| (set.name.to_string(), format!("{:?}", set.values)))
+        .collect()
 }
 
 /// What the emulator saw, whatever the broker believes of itself.
@@ -186,9 +219,16 @@ fn assert_oracle(emulator: &EmulatorHandle, foreign: &[(String, String)]) {
     let ours = control.journal(0).into_iter().filter(|entry| entry.origin == Origin::Request);
     let mut batches = 0;
     for change in ours.inspect(|_| batches += 1).flat_map(|entry| entry.changes) {
-        assert_ne!(change.action, ChangeAction::Upsert, "a write without a precondition: {change:?}");
+        assert_ne!(
+            change.action,
+            ChangeAction::Upsert,
+            "a write without a precondition: {change:?}"
+        );
         if let Some(before) = &change.before {
-            assert!(made.contains(&format!("{before:?}")), "what was deleted was not what we had made: {change:?}");
+            assert!(
+                made.contains(&format!("{before:?}")),
+                "what was deleted was not what we had made: {change:?}"
+            );
         }
         if let Some(after) = &change.after {
             made.insert(format!("{after:?}"));

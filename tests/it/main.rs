@@ -1,6 +1,9 @@
 //! The integration tests: one binary, one module a subject.
 
-#![expect(clippy::disallowed_methods, reason = "a test sets the scene: it reads the environment and makes clients of its own")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test sets the scene: it reads the environment and makes clients of its own"
+)]
 
 mod agent;
 mod api;

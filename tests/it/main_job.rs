@@ -45,10 +45,14 @@ async fn records_follow_manifests(aws: &Aws, site: &mut Deployment) {
     assert_eq!(aws.answer("prod", shop, "A").await, answer("203.0.113.10"));
 
     site.write("dev-east", "app.yaml", &service("app", APP, "192.0.2.99"));
-    eventually_equal("the edit arrives", answer("192.0.2.99"), async || aws.answer("dev", APP, "A").await).await;
+    eventually_equal("the edit arrives", answer("192.0.2.99"), async || {
+        aws.answer("dev", APP, "A").await
+    })
+    .await;
 
     site.remove("dev-east", "app.yaml");
-    eventually_equal("the deletion arrives", None, async || aws.answer("dev", APP, "A").await).await;
+    eventually_equal("the deletion arrives", None, async || aws.answer("dev", APP, "A").await)
+        .await;
     assert_eq!(aws.answer("prod", shop, "A").await, answer("203.0.113.10"));
 }
 
@@ -57,9 +61,13 @@ async fn a_contested_name_passes_on(aws: &Aws, site: &mut Deployment) {
     site.write("dev-east", "shared.yaml", &service("shared", SHARED, "192.0.2.10"));
     site.applied("dev-east", "shared", "A").await;
     site.agent("dev-west", &[("shared.yaml", service("shared", SHARED, "198.51.100.10"))]).await;
-    let waiting = site.status("dev-west", "shared", "A", |status| status["verdict"] == "waiting").await;
+    let waiting =
+        site.status("dev-west", "shared", "A", |status| status["verdict"] == "waiting").await;
     assert_eq!(waiting["reason"], "NAME_HELD", "{waiting}");
-    assert!(waiting["message"].as_str().unwrap().contains("held by the cluster dev-east"), "{waiting}");
+    assert!(
+        waiting["message"].as_str().unwrap().contains("held by the cluster dev-east"),
+        "{waiting}"
+    );
     assert_eq!(aws.answer("dev", SHARED, "A").await, answer("192.0.2.10"));
 
     site.remove("dev-east", "shared.yaml");
@@ -76,7 +84,9 @@ fn the_name_never_left_a_gap(emulator: &EmulatorHandle) {
         let changes: Vec<_> = entry
             .changes
             .iter()
-            .filter(|change| change.before.iter().chain(&change.after).any(|set| set.name.as_str() == shared))
+            .filter(|change| {
+                change.before.iter().chain(&change.after).any(|set| set.name.as_str() == shared)
+            })
             .collect();
         let Some(last) = changes.last() else { continue };
         assert!(last.after.is_some() || !present, "{SHARED} was gone after batch {}", entry.number);
@@ -109,11 +119,17 @@ async fn against_our_emulator(database: Database) {
     records_follow_manifests(&aws, &mut site).await;
     a_contested_name_passes_on(&aws, &mut site).await;
     let dns = emulator.bound().dns_addr.unwrap();
-    eventually_equal("DNS answers with it", vec!["198.51.100.10".to_owned()], async || dig(dns, SHARED, "A").await).await;
+    eventually_equal("DNS answers with it", vec!["198.51.100.10".to_owned()], async || {
+        dig(dns, SHARED, "A").await
+    })
+    .await;
     assert_eq!(dig(dns, APP, "A").await, Vec::<String>::new());
     the_name_never_left_a_gap(&emulator);
     every_batch_came_from_the_role(&emulator);
-    assert!(!aws.tap.secrets().is_empty(), "no session was handed out, so its secrets were not looked for");
+    assert!(
+        !aws.tap.secrets().is_empty(),
+        "no session was handed out, so its secrets were not looked for"
+    );
     site.finish(&aws).await;
     emulator.stop().await;
 }
@@ -133,7 +149,10 @@ async fn against_ministack(database: Database) {
     let mut site = start(&aws, database).await;
     records_follow_manifests(&aws, &mut site).await;
     a_contested_name_passes_on(&aws, &mut site).await;
-    assert!(!aws.tap.secrets().is_empty(), "no session was handed out, so its secrets were not looked for");
+    assert!(
+        !aws.tap.secrets().is_empty(),
+        "no session was handed out, so its secrets were not looked for"
+    );
     site.finish(&aws).await;
 }
 
@@ -155,7 +174,11 @@ async fn a_wrong_way_parks_the_account(aws: &Aws, wrong: (&str, &str), reason: &
     let configuration = configuration(&folder, &sqlite(&folder), accounts);
     let mut site = Deployment::start(folder, aws, &configuration).await;
     site.agent("dev-east", &[("app.yaml", service("app", APP, "192.0.2.10"))]).await;
-    site.agent("prod-east", &[("shop.yaml", service("shop", "shop.prod.example.com", "203.0.113.10"))]).await;
+    site.agent(
+        "prod-east",
+        &[("shop.yaml", service("shop", "shop.prod.example.com", "203.0.113.10"))],
+    )
+    .await;
     let parked = site.broker.says("account parked, nothing is written").await;
     let message = parked["message"].as_str().unwrap();
     assert!(message.contains(reason) && message.contains("external_id"), "{message}");
@@ -163,7 +186,10 @@ async fn a_wrong_way_parks_the_account(aws: &Aws, wrong: (&str, &str), reason: &
     site.applied("prod-east", "shop", "A").await;
     assert_eq!(aws::names_beside_the_apex(aws, "dev").await, Vec::<String>::new(), "{DEV_ZONE}");
     site.remove("prod-east", "shop.yaml");
-    eventually_equal("prod is empty again", None, async || aws.answer("prod", "shop.prod.example.com", "A").await).await;
+    eventually_equal("prod is empty again", None, async || {
+        aws.answer("prod", "shop.prod.example.com", "A").await
+    })
+    .await;
     site.finish(aws).await;
 }
 

@@ -48,7 +48,9 @@ fn text_of(path: impl AsRef<Path>) -> String {
 fn packages(lock: &str) -> Vec<Package> {
     let value = |block: &str, key: &str| {
         let start = format!("{key} = \"");
-        block.lines().find_map(|line| line.strip_prefix(&start)?.strip_suffix('"').map(str::to_owned))
+        block
+            .lines()
+            .find_map(|line| line.strip_prefix(&start)?.strip_suffix('"').map(str::to_owned))
     };
     lock.split("[[package]]")
         .skip(1)
@@ -67,9 +69,15 @@ fn banned(packages: &[Package]) -> Vec<String> {
         (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < least
     };
     let is_banned = |package: &&Package| {
-        BANNED.iter().any(|(name, least)| *name == package.name && least.is_none_or(|least| older(&package.version, least)))
+        BANNED.iter().any(|(name, least)| {
+            *name == package.name && least.is_none_or(|least| older(&package.version, least))
+        })
     };
-    packages.iter().filter(is_banned).map(|package| format!("{} {}", package.name, package.version)).collect()
+    packages
+        .iter()
+        .filter(is_banned)
+        .map(|package| format!("{} {}", package.name, package.version))
+        .collect()
 }
 
 fn doubled(packages: &[Package]) -> Vec<String> {
@@ -77,7 +85,11 @@ fn doubled(packages: &[Package]) -> Vec<String> {
     for package in packages.iter().filter(|package| SINGLE.contains(&package.name.as_str())) {
         versions.entry(&package.name).or_default().push(&package.version);
     }
-    versions.iter().filter(|(_, found)| found.len() > 1).map(|(name, found)| format!("{name}: {}", found.join(", "))).collect()
+    versions
+        .iter()
+        .filter(|(_, found)| found.len() > 1)
+        .map(|(name, found)| format!("{name}: {}", found.join(", ")))
+        .collect()
 }
 
 /// The dependencies of a `Cargo.toml` that do not name a version of the registry, or name any.
@@ -125,7 +137,10 @@ fn what_must_be_one_is_locked_once() {
     let packages = packages(&text_of("Cargo.lock"));
     assert_eq!(doubled(&packages), Vec::<String>::new());
     for name in SINGLE {
-        assert!(packages.iter().any(|package| package.name == name), "{name} is gone: take it off the list");
+        assert!(
+            packages.iter().any(|package| package.name == name),
+            "{name} is gone: take it off the list"
+        );
     }
 }
 
@@ -136,7 +151,8 @@ fn the_lists_of_deny_toml_and_of_this_test_are_one() {
         let wanted = match least {
             None => format!("crate = \"{name}\""),
             Some((major, minor)) => {
-                let version = if minor == 0 { major.to_string() } else { format!("{major}.{minor}") };
+                let version =
+                    if minor == 0 { major.to_string() } else { format!("{major}.{minor}") };
                 format!("crate = \"{name}:<{version}\"")
             }
         };
@@ -151,7 +167,9 @@ fn every_package_comes_from_the_registry_with_a_checksum() {
         .into_iter()
         .filter(|package| package.name != env!("CARGO_PKG_NAME"))
         .filter(|package| {
-            package.source.as_deref() != Some("registry+https://github.com/rust-lang/crates.io-index") || !package.has_checksum
+            package.source.as_deref()
+                != Some("registry+https://github.com/rust-lang/crates.io-index")
+                || !package.has_checksum
         })
         .map(|package| package.name)
         .collect();
@@ -167,11 +185,18 @@ fn every_dependency_names_its_version() {
 #[test]
 fn the_fuzz_targets_lock_what_zonefold_locks() {
     const LIBFUZZER: [&str; 4] = ["zonefold-fuzz", "libfuzzer-sys", "arbitrary", "jobserver"];
-    let named = |lock: &str| packages(&text_of(lock)).into_iter().map(|package| (package.name, package.version));
+    let named = |lock: &str| {
+        packages(&text_of(lock)).into_iter().map(|package| (package.name, package.version))
+    };
     let ours: BTreeSet<(String, String)> = named("Cargo.lock").collect();
-    let others: Vec<_> =
-        named("fuzz/Cargo.lock").filter(|package| !LIBFUZZER.contains(&package.0.as_str()) && !ours.contains(package)).collect();
-    assert_eq!(others, [], "run: cp Cargo.lock fuzz/ && cargo metadata --manifest-path fuzz/Cargo.toml");
+    let others: Vec<_> = named("fuzz/Cargo.lock")
+        .filter(|package| !LIBFUZZER.contains(&package.0.as_str()) && !ours.contains(package))
+        .collect();
+    assert_eq!(
+        others,
+        [],
+        "run: cp Cargo.lock fuzz/ && cargo metadata --manifest-path fuzz/Cargo.toml"
+    );
 }
 
 #[test]
@@ -191,8 +216,10 @@ fn a_bad_lock_file_is_seen() {
 #[test]
 fn a_lint_is_expected_with_a_reason_and_never_allowed() {
     let sources = tree::read(&root().join("src"));
-    let code = sources.iter().map(|(file, text)| (file.clone(), tree::blank_literals(text))).collect();
-    let allowed = lines_with(&code, |_, line| line.contains("#[allow(") || line.contains("#![allow("));
+    let code =
+        sources.iter().map(|(file, text)| (file.clone(), tree::blank_literals(text))).collect();
+    let allowed =
+        lines_with(&code, |_, line| line.contains("#[allow(") || line.contains("#![allow("));
     assert!(allowed.is_empty(), "{}", allowed.join("\n"));
     let without_reason: Vec<&String> = sources
         .iter()
@@ -204,7 +231,10 @@ fn a_lint_is_expected_with_a_reason_and_never_allowed() {
 
 #[test]
 fn there_is_no_unsafe_code() {
-    let code = tree::read(&root().join("src")).iter().map(|(file, text)| (file.clone(), tree::blank_literals(text))).collect();
+    let code = tree::read(&root().join("src"))
+        .iter()
+        .map(|(file, text)| (file.clone(), tree::blank_literals(text)))
+        .collect();
     let found = lines_with(&code, |_, line| has_word(line, "unsafe"));
     assert!(found.is_empty(), "{}", found.join("\n"));
     assert!(text_of("Cargo.toml").contains("unsafe_code = \"forbid\""));
@@ -214,11 +244,19 @@ fn there_is_no_unsafe_code() {
 fn tasks_are_started_where_somebody_waits_for_them() {
     let code = tree::code_without_tests(&tree::read(&root().join("src")));
     let found = lines_with(&code, |file, line| {
-        let starts = line.contains("tokio::spawn(") || line.contains("thread::spawn(") || line.contains("task::spawn(");
+        let starts = line.contains("tokio::spawn(")
+            || line.contains("thread::spawn(")
+            || line.contains("task::spawn(");
         // Files of tests alone lie in folders of that name.
-        starts && !file.contains("/tests/") && !SPAWNERS.iter().any(|(known, _)| file.starts_with(known))
+        starts
+            && !file.contains("/tests/")
+            && !SPAWNERS.iter().any(|(known, _)| file.starts_with(known))
     });
-    assert!(found.is_empty(), "use a JoinSet, or list the file with a reason:\n{}", found.join("\n"));
+    assert!(
+        found.is_empty(),
+        "use a JoinSet, or list the file with a reason:\n{}",
+        found.join("\n")
+    );
 }
 
 #[test]
@@ -248,6 +286,13 @@ fn large_files(folder: &Path, most_bytes: u64) -> Vec<PathBuf> {
 
 #[test]
 fn nothing_large_lies_in_the_repository() {
-    assert_eq!(large_files(&root(), 300_000), Vec::<PathBuf>::new(), "what is built or fetched belongs into .cache or target");
-    assert!(large_files(&root(), 100_000).contains(&root().join("Cargo.lock")), "they are looked at");
+    assert_eq!(
+        large_files(&root(), 300_000),
+        Vec::<PathBuf>::new(),
+        "what is built or fetched belongs into .cache or target"
+    );
+    assert!(
+        large_files(&root(), 100_000).contains(&root().join("Cargo.lock")),
+        "they are looked at"
+    );
 }

@@ -46,7 +46,10 @@ fn an_unchanged_cluster_comes_back_for_a_few_kilobytes() {
     let figures = figures(&args);
     let most = figures["reconnect_bytes_max"].as_u64().unwrap();
     assert!((1..=RECONNECT_BYTES).contains(&most), "{figures}");
-    assert!(figures["record_sets"].as_u64().unwrap() > 4_000, "aliases become two sets each: {figures}");
+    assert!(
+        figures["record_sets"].as_u64().unwrap() > 4_000,
+        "aliases become two sets each: {figures}"
+    );
 }
 
 /// The units of all streams share transactions: there are never more of these than of messages, and each carries hundreds.
@@ -60,11 +63,24 @@ fn what_many_clusters_publish_at_once_shares_its_transactions() {
 
 #[test]
 fn the_database_of_an_endpoint_does_not_grow_beyond_its_bound() {
-    let figures = figures(&["store", "--endpoints", "4000", "--clusters", "8", "--zones", "8", "--accounts", "2"]);
+    let figures = figures(&[
+        "store",
+        "--endpoints",
+        "4000",
+        "--clusters",
+        "8",
+        "--zones",
+        "8",
+        "--accounts",
+        "2",
+    ]);
     let bytes = figures["bytes_per_endpoint"].as_f64().unwrap();
     assert!(bytes > 500.0 && bytes <= STORED_BYTES, "{figures}");
     let megabytes = |key: &str| figures[key].as_f64().unwrap();
-    assert!(megabytes("pruned_mb") < megabytes("vacuumed_mb"), "retention gives space back: {figures}");
+    assert!(
+        megabytes("pruned_mb") < megabytes("vacuumed_mb"),
+        "retention gives space back: {figures}"
+    );
     assert!(figures["pruned_entries"].as_u64().unwrap() > 0, "{figures}");
 }
 
@@ -74,7 +90,8 @@ fn cluster() -> ClusterId {
 
 fn directory() -> Directory {
     let environment = EnvironmentId::parse("dev").unwrap();
-    let settings = ClusterSettings { environment: environment.clone(), visibility: Visibility::Public };
+    let settings =
+        ClusterSettings { environment: environment.clone(), visibility: Visibility::Public };
     let directory = Directory::new(HashMap::from([(cluster(), settings)]));
     let account = AccountId::parse("111111111111").unwrap();
     let facts = ZoneFacts {
@@ -103,12 +120,21 @@ fn put(serial: i64, target: &str) -> IngestOp {
         ttl_secs: Some(60),
         ..Endpoint::default()
     };
-    IngestOp::Put { key: endpoint.key.hash(), version: endpoint.version(), endpoint: PackedEndpoint::pack(&endpoint) }
+    IngestOp::Put {
+        key: endpoint.key.hash(),
+        version: endpoint.version(),
+        endpoint: PackedEndpoint::pack(&endpoint),
+    }
 }
 
 fn commit(directory: &Directory, serial: i64, target: &str) -> Vec<Effect> {
     let mut effects = vec![];
-    directory.commit(&cluster(), vec![put(serial, target)], &[OpOutcome::Stored { arrival: serial }], &mut effects);
+    directory.commit(
+        &cluster(),
+        vec![put(serial, target)],
+        &[OpOutcome::Stored { arrival: serial }],
+        &mut effects,
+    );
     effects
 }
 
@@ -125,7 +151,8 @@ fn measured(endpoints: i64) -> (i64, AllocationInfo) {
     let directory = held.unwrap();
     // Readers hold snapshots; the second change meets the same as every later one.
     drop(commit(&directory, endpoints / 2, "192.0.2.2"));
-    let change = allocation_counter::measure(|| drop(commit(&directory, endpoints / 2, "192.0.2.3")));
+    let change =
+        allocation_counter::measure(|| drop(commit(&directory, endpoints / 2, "192.0.2.3")));
     (filling.bytes_current, change)
 }
 

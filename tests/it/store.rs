@@ -27,8 +27,8 @@ use zonefold::core::packed::{PackedEndpoint, PackedRecord};
 use zonefold::core::record::{RawRecordSet, RecordKey, RecordType};
 use zonefold::core::time::Timestamp;
 use zonefold::ports::{
-    IngestOp, IngestOutcome, IngestUnit, OpOutcome, ReplicaId, ReplicaRow, SessionOpened, SessionOpening, Store, StoreError,
-    Tenure, ZoneRow,
+    IngestOp, IngestOutcome, IngestUnit, OpOutcome, ReplicaId, ReplicaRow, SessionOpened,
+    SessionOpening, Store, StoreError, Tenure, ZoneRow,
 };
 
 /// A fresh database; a file goes with it.
@@ -41,8 +41,12 @@ pub struct Place {
 impl Place {
     /// A SQLite file in a directory of its own.
     pub fn sqlite() -> Self {
-        let directory = std::env::temp_dir().join(format!("zonefold-store-{}", uuid::Uuid::new_v4()));
-        Self { url: format!("sqlite:{}", directory.join("zonefold.db").display()), directory: Some(directory) }
+        let directory =
+            std::env::temp_dir().join(format!("zonefold-store-{}", uuid::Uuid::new_v4()));
+        Self {
+            url: format!("sqlite:{}", directory.join("zonefold.db").display()),
+            directory: Some(directory),
+        }
     }
 
     /// A database of the test run's PostgreSQL server.
@@ -58,7 +62,11 @@ impl Place {
     /// The store there, or why it cannot be opened.
     pub async fn try_open(&self) -> Result<Arc<dyn Store>, StoreError> {
         // A hundred thousand endpoints in a debug build on a busy machine take their time between two statements.
-        open(&self.url.parse()?, &StoreOptions { connections: 4, idle_ms: 60_000, ..StoreOptions::default() }).await
+        open(
+            &self.url.parse()?,
+            &StoreOptions { connections: 4, idle_ms: 60_000, ..StoreOptions::default() },
+        )
+        .await
     }
 
     /// One number, asked of PostgreSQL past the store.
@@ -75,7 +83,8 @@ impl Place {
         use sqlx::{Connection as _, Executor as _};
         match &self.directory {
             Some(directory) => {
-                let file = sqlx::sqlite::SqliteConnectOptions::new().filename(directory.join("zonefold.db"));
+                let file = sqlx::sqlite::SqliteConnectOptions::new()
+                    .filename(directory.join("zonefold.db"));
                 let mut connection = sqlx::SqliteConnection::connect_with(&file).await?;
                 connection.execute(sql).await?;
                 connection.close().await
@@ -150,7 +159,11 @@ pub fn endpoint(number: usize, target: &str) -> Endpoint {
 }
 
 pub fn put(endpoint: Endpoint) -> IngestOp {
-    IngestOp::Put { key: endpoint.key.hash(), version: endpoint.version(), endpoint: PackedEndpoint::pack(&endpoint) }
+    IngestOp::Put {
+        key: endpoint.key.hash(),
+        version: endpoint.version(),
+        endpoint: PackedEndpoint::pack(&endpoint),
+    }
 }
 
 pub fn del(endpoint: &Endpoint) -> IngestOp {
@@ -176,7 +189,12 @@ pub async fn session(store: &dyn Store, cluster: &ClusterId) -> Epoch {
 }
 
 /// One unit's operations, committed.
-pub async fn commit(store: &dyn Store, cluster: &ClusterId, epoch: Epoch, ops: Vec<IngestOp>) -> Vec<OpOutcome> {
+pub async fn commit(
+    store: &dyn Store,
+    cluster: &ClusterId,
+    epoch: Epoch,
+    ops: Vec<IngestOp>,
+) -> Vec<OpOutcome> {
     let outcome = store.ingest(&[unit(cluster, epoch, 1, ops)], Timestamp(10)).await.unwrap();
     match outcome.into_iter().next() {
         Some(IngestOutcome::Committed { applied }) => applied,
@@ -221,7 +239,11 @@ pub fn batch(number: u128, names: &[&str]) -> Batch {
         key: record_key(name),
         before: None,
         after: Some(raw(name, "192.0.2.1")),
-        cause: Cause { motive: Motive::Wanted, cluster: cluster("east"), endpoints: vec![endpoint(1, "192.0.2.1").key] },
+        cause: Cause {
+            motive: Motive::Wanted,
+            cluster: cluster("east"),
+            endpoints: vec![endpoint(1, "192.0.2.1").key],
+        },
     };
     Batch {
         id: BatchId(uuid::Uuid::from_u128(number)),

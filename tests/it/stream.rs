@@ -41,7 +41,9 @@ impl Raw {
     pub async fn open_at(grpc: std::net::SocketAddr, token: &str) -> Result<Self, Status> {
         let (up, outgoing) = mpsc::channel(64);
         let mut request = Request::new(ReceiverStream::new(outgoing));
-        request.metadata_mut().insert("authorization", MetadataValue::try_from(format!("Bearer {token}")).unwrap());
+        request
+            .metadata_mut()
+            .insert("authorization", MetadataValue::try_from(format!("Bearer {token}")).unwrap());
         let down = client_at(grpc).await.publish(request).await?.into_inner();
         Ok(Self { up, down })
     }
@@ -53,9 +55,10 @@ impl Raw {
     /// The next message that is not about being alive.
     async fn hear(&mut self) -> Result<Down, Status> {
         loop {
-            let next = tokio::time::timeout(std::time::Duration::from_secs(20), self.down.message())
-                .await
-                .expect("the broker is silent");
+            let next =
+                tokio::time::timeout(std::time::Duration::from_secs(20), self.down.message())
+                    .await
+                    .expect("the broker is silent");
             match next? {
                 Some(v1::BrokerMessage { message: Some(Down::Ping(_) | Down::Pong(_)) }) => {}
                 Some(message) => return Ok(message.message.unwrap()),
@@ -65,15 +68,29 @@ impl Raw {
     }
 
     /// Says Hello for what is held and answers the mode.
-    pub async fn hello(&mut self, cluster: &str, uid: &str, held: &[Endpoint], synced: bool) -> Result<(Mode, u64), Status> {
+    pub async fn hello(
+        &mut self,
+        cluster: &str,
+        uid: &str,
+        held: &[Endpoint],
+        synced: bool,
+    ) -> Result<(Mode, u64), Status> {
         let digest = digest(held);
-        let resume = v1::Resume { root_digest: digest.root().to_vec().into(), count: digest.count(), ..v1::Resume::default() };
+        let resume = v1::Resume {
+            root_digest: digest.root().to_vec().into(),
+            count: digest.count(),
+            ..v1::Resume::default()
+        };
         self.say(Up::Hello(v1::Hello {
             cluster: cluster.to_owned(),
             kube_system_uid: uid.to_owned(),
             instance_id: "test".to_owned(),
             resume: Some(resume),
-            sources: vec![v1::SourceState { kind: "ingress".to_owned(), synced, last_error: String::new() }],
+            sources: vec![v1::SourceState {
+                kind: "ingress".to_owned(),
+                synced,
+                last_error: String::new(),
+            }],
             ..v1::Hello::default()
         }))
         .await;
@@ -93,13 +110,17 @@ impl Raw {
             by_name: false,
         }))
         .await;
-        self.say(Up::SnapshotChunk(v1::SnapshotChunk { puts: held.iter().map(put).collect() })).await;
+        self.say(Up::SnapshotChunk(v1::SnapshotChunk { puts: held.iter().map(put).collect() }))
+            .await;
         self.say(Up::SnapshotEnd(v1::SnapshotEnd::default())).await;
         assert!(matches!(self.hear().await.unwrap(), Down::Ack(v1::Ack { seq: 1, .. })));
     }
 
     pub async fn change(&self, seq: u64, operations: Vec<v1::operation::Operation>) {
-        let operations = operations.into_iter().map(|operation| v1::Operation { operation: Some(operation) }).collect();
+        let operations = operations
+            .into_iter()
+            .map(|operation| v1::Operation { operation: Some(operation) })
+            .collect();
         self.say(Up::Changes(v1::Changes { seq, operations })).await;
     }
 
@@ -135,7 +156,10 @@ fn put(endpoint: &Endpoint) -> v1::Put {
 
 /// Removes an endpoint, whatever its version.
 pub fn del(endpoint: &Endpoint) -> v1::operation::Operation {
-    v1::operation::Operation::Del(v1::Del { key: Some((&endpoint.key).into()), ..v1::Del::default() })
+    v1::operation::Operation::Del(v1::Del {
+        key: Some((&endpoint.key).into()),
+        ..v1::Del::default()
+    })
 }
 
 fn digest(held: &[Endpoint]) -> SetDigest {
@@ -144,9 +168,15 @@ fn digest(held: &[Endpoint]) -> SetDigest {
     digest
 }
 
-async fn watch(world: &World, held_digests: bytes::Bytes) -> Result<Streaming<v1::StatusBatch>, Status> {
-    let mut request = Request::new(v1::WatchStatusRequest { cluster: "east".to_owned(), held_digests });
-    request.metadata_mut().insert("authorization", MetadataValue::try_from(format!("Bearer {TOKEN}")).unwrap());
+async fn watch(
+    world: &World,
+    held_digests: bytes::Bytes,
+) -> Result<Streaming<v1::StatusBatch>, Status> {
+    let mut request =
+        Request::new(v1::WatchStatusRequest { cluster: "east".to_owned(), held_digests });
+    request
+        .metadata_mut()
+        .insert("authorization", MetadataValue::try_from(format!("Bearer {TOKEN}")).unwrap());
     Ok(client(world).await.watch_status(request).await?.into_inner())
 }
 
@@ -191,7 +221,12 @@ async fn a_newer_session_ends_the_older_one_which_commits_nothing_any_more() {
     assert_eq!((mode, second_epoch), (Mode::Resume, first_epoch + 1));
     assert_eq!(old.goes_away().await.0, Reason::Superseded);
     // It may already have written; whatever comes now is of an epoch that is over.
-    let _closed = old.up.send(v1::AgentMessage { message: Some(Up::Changes(v1::Changes { seq: 2, operations: vec![] })) }).await;
+    let _closed = old
+        .up
+        .send(v1::AgentMessage {
+            message: Some(Up::Changes(v1::Changes { seq: 2, operations: vec![] })),
+        })
+        .await;
     drop((old, new));
     world.stop().await;
 }
@@ -213,11 +248,19 @@ async fn resume_sends_nothing_and_diff_only_what_differs() {
     held = vec![endpoint("a", "192.0.2.9"), endpoint("c", "192.0.2.3")];
     let mut raw = Raw::open(&world, TOKEN).await.unwrap();
     assert_eq!(raw.hello("east", UID, &held, true).await.unwrap().0, Mode::Diff);
-    raw.say(Up::BucketDigests(v1::BucketDigests { digests: digest(&held).to_bytes().into() })).await;
-    let Down::BucketRequest(request) = raw.hear().await.unwrap() else { panic!("no BucketRequest") };
-    let asked: Vec<u8> = request.buckets.iter().map(|bucket| u8::try_from(*bucket).unwrap()).collect();
+    raw.say(Up::BucketDigests(v1::BucketDigests { digests: digest(&held).to_bytes().into() }))
+        .await;
+    let Down::BucketRequest(request) = raw.hear().await.unwrap() else {
+        panic!("no BucketRequest")
+    };
+    let asked: Vec<u8> =
+        request.buckets.iter().map(|bucket| u8::try_from(*bucket).unwrap()).collect();
     let in_asked = |e: &&Endpoint| asked.contains(&SetDigest::bucket_of(&e.key.hash()));
-    let entries: Vec<u8> = held.iter().filter(in_asked).flat_map(|e| [e.key.hash().0, e.version().0].concat()).collect();
+    let entries: Vec<u8> = held
+        .iter()
+        .filter(in_asked)
+        .flat_map(|e| [e.key.hash().0, e.version().0].concat())
+        .collect();
     raw.say(Up::KeyVersions(v1::KeyVersions { entries: entries.into(), last: true })).await;
     let Down::BodyRequest(request) = raw.hear().await.unwrap() else { panic!("no BodyRequest") };
     assert_eq!(request.key_hashes.len(), 64, "the two bodies that differ, and no other");
@@ -225,7 +268,8 @@ async fn resume_sends_nothing_and_diff_only_what_differs() {
     assert!(matches!(raw.hear().await.unwrap(), Down::Ack(v1::Ack { seq: 1, .. })));
     world
         .until("b is gone and a has changed", |w| {
-            w.record("b.example.com", "A").is_none() && w.values("a.example.com", "A") == ["192.0.2.9"]
+            w.record("b.example.com", "A").is_none()
+                && w.values("a.example.com", "A") == ["192.0.2.9"]
         })
         .await;
     world.until("c is there", |w| w.record("c.example.com", "A").is_some()).await;
@@ -240,17 +284,28 @@ async fn absence_from_a_source_that_is_not_synced_deletes_nothing() {
     let mut raw = Raw::open(&world, TOKEN).await.unwrap();
     raw.hello("east", UID, &held, true).await.unwrap();
     raw.snapshot(&held).await;
-    world.until("both are there", |w| w.record("a.example.com", "A").is_some() && w.record("b.example.com", "A").is_some()).await;
+    world
+        .until("both are there", |w| {
+            w.record("a.example.com", "A").is_some() && w.record("b.example.com", "A").is_some()
+        })
+        .await;
     drop(raw);
 
     let held = &held[..1];
     let mut raw = Raw::open(&world, TOKEN).await.unwrap();
     assert_eq!(raw.hello("east", UID, held, false).await.unwrap().0, Mode::Diff);
     let compare = async |raw: &mut Raw| {
-        raw.say(Up::BucketDigests(v1::BucketDigests { digests: digest(held).to_bytes().into() })).await;
-        let Down::BucketRequest(request) = raw.hear().await.unwrap() else { panic!("no BucketRequest") };
+        raw.say(Up::BucketDigests(v1::BucketDigests { digests: digest(held).to_bytes().into() }))
+            .await;
+        let Down::BucketRequest(request) = raw.hear().await.unwrap() else {
+            panic!("no BucketRequest")
+        };
         let asked = request.buckets.contains(&u32::from(SetDigest::bucket_of(&held[0].key.hash())));
-        let entries: Vec<u8> = held.iter().filter(|_| asked).flat_map(|e| [e.key.hash().0, e.version().0].concat()).collect();
+        let entries: Vec<u8> = held
+            .iter()
+            .filter(|_| asked)
+            .flat_map(|e| [e.key.hash().0, e.version().0].concat())
+            .collect();
         raw.say(Up::KeyVersions(v1::KeyVersions { entries: entries.into(), last: true })).await;
         assert!(matches!(raw.hear().await.unwrap(), Down::BodyRequest(_)));
     };
@@ -258,7 +313,11 @@ async fn absence_from_a_source_that_is_not_synced_deletes_nothing() {
     world.settled().await;
     assert!(world.record("b.example.com", "A").is_some(), "kept");
     // The source has looked at everything now: the same absence means something.
-    let sources = vec![v1::SourceState { kind: "ingress".to_owned(), synced: true, last_error: String::new() }];
+    let sources = vec![v1::SourceState {
+        kind: "ingress".to_owned(),
+        synced: true,
+        last_error: String::new(),
+    }];
     let root_digest = digest(held).root().to_vec().into();
     raw.say(Up::Heartbeat(v1::Heartbeat { through_seq: 0, count: 1, root_digest, sources })).await;
     assert!(matches!(raw.hear().await.unwrap(), Down::DiffRequest(_)));
@@ -275,9 +334,11 @@ async fn what_breaks_the_protocol_ends_the_session_with_a_reason_and_stores_noth
     // A snapshot that does not add up.
     let mut raw = Raw::open(&world, TOKEN).await.unwrap();
     raw.hello("east", UID, &[], true).await.unwrap();
-    let begin = v1::SnapshotBegin { seq: 1, count: 1, root_digest: vec![0; 32].into(), by_name: false };
+    let begin =
+        v1::SnapshotBegin { seq: 1, count: 1, root_digest: vec![0; 32].into(), by_name: false };
     raw.say(Up::SnapshotBegin(begin)).await;
-    raw.say(Up::SnapshotChunk(v1::SnapshotChunk { puts: vec![put(&endpoint("a", "192.0.2.1"))] })).await;
+    raw.say(Up::SnapshotChunk(v1::SnapshotChunk { puts: vec![put(&endpoint("a", "192.0.2.1"))] }))
+        .await;
     raw.say(Up::SnapshotEnd(v1::SnapshotEnd::default())).await;
     let (reason, detail) = raw.goes_away().await;
     assert_eq!(reason, Reason::Protocol);
@@ -304,12 +365,22 @@ async fn an_operation_that_cannot_be_stored_gets_a_verdict_and_the_others_are_st
     raw.hello("east", UID, &[], true).await.unwrap();
     raw.snapshot(&[]).await;
     let lie = v1::Put { version: vec![7; 32].into(), ..put(&endpoint("lie", "192.0.2.1")) };
-    raw.change(2, vec![v1::operation::Operation::Put(lie), v1::operation::Operation::Put(put(&endpoint("good", "192.0.2.2")))])
-        .await;
+    raw.change(
+        2,
+        vec![
+            v1::operation::Operation::Put(lie),
+            v1::operation::Operation::Put(put(&endpoint("good", "192.0.2.2"))),
+        ],
+    )
+    .await;
     let Down::Verdicts(verdicts) = raw.hear().await.unwrap() else { panic!("no verdict") };
     assert_eq!(verdicts.verdicts[0].reason, "MALFORMED");
     let Down::Ack(ack) = raw.hear().await.unwrap() else { panic!("no ack") };
-    assert_eq!((ack.seq, ack.credits.map(|credits| credits.items)), (2, Some(2)), "all credits come back");
+    assert_eq!(
+        (ack.seq, ack.credits.map(|credits| credits.items)),
+        (2, Some(2)),
+        "all credits come back"
+    );
     world.until("the good one is there", |w| w.record("good.example.com", "A").is_some()).await;
     assert!(world.record("lie.example.com", "A").is_none());
     drop(raw);
@@ -327,14 +398,24 @@ async fn watch_status_replays_everything_and_then_follows() {
     world.settled().await;
     let mut statuses = watch(&world, bytes::Bytes::new()).await.unwrap();
     let replay = statuses.message().await.unwrap().unwrap();
-    assert!(replay.replay_done && replay.replay_scope.is_none(), "who says nothing of what it holds gets all");
-    let of = |object: &str| replay.statuses.iter().find(|s| s.key.as_ref().unwrap().object == object).unwrap().clone();
-    assert_eq!((of("a").verdict(), of("bad").verdict()), (v1::VerdictState::Accepted, v1::VerdictState::Rejected));
+    assert!(
+        replay.replay_done && replay.replay_scope.is_none(),
+        "who says nothing of what it holds gets all"
+    );
+    let of = |object: &str| {
+        replay.statuses.iter().find(|s| s.key.as_ref().unwrap().object == object).unwrap().clone()
+    };
+    assert_eq!(
+        (of("a").verdict(), of("bad").verdict()),
+        (v1::VerdictState::Accepted, v1::VerdictState::Rejected)
+    );
     assert!(of("bad").reason == "INVALID_TARGET" && !of("bad").message.is_empty());
     raw.change(2, vec![v1::operation::Operation::Put(put(&endpoint("bad", "192.0.2.5")))]).await;
     loop {
         let next = statuses.message().await.unwrap().unwrap();
-        if next.statuses.iter().any(|s| s.key.as_ref().unwrap().object == "bad" && s.progress() == v1::Progress::Applied) {
+        if next.statuses.iter().any(|s| {
+            s.key.as_ref().unwrap().object == "bad" && s.progress() == v1::Progress::Applied
+        }) {
             break;
         }
     }

@@ -137,18 +137,33 @@ impl AgentHost {
             stop.clone(),
         );
         let session = session::run(broker, Arc::clone(&shared), self.random.fork(), stop.clone());
-        let heard = watch_statuses(self.agent.clone(), Arc::clone(&shared), self.surroundings.recorder.clone());
-        let tasks =
-            vec![tokio::spawn(status).abort_handle(), tokio::spawn(session).abort_handle(), tokio::spawn(heard).abort_handle()];
+        let heard = watch_statuses(
+            self.agent.clone(),
+            Arc::clone(&shared),
+            self.surroundings.recorder.clone(),
+        );
+        let tasks = vec![
+            tokio::spawn(status).abort_handle(),
+            tokio::spawn(session).abort_handle(),
+            tokio::spawn(heard).abort_handle(),
+        ];
         self.life = Some(Life { shared, gate, stop, tasks, listed: BTreeSet::new() });
     }
 
     fn broker(&self, gate: &Gate) -> Broker {
-        let (network, agent, brokers, gate) =
-            (self.surroundings.network.clone(), self.agent.clone(), self.surroundings.brokers, gate.clone());
+        let (network, agent, brokers, gate) = (
+            self.surroundings.network.clone(),
+            self.agent.clone(),
+            self.surroundings.brokers,
+            gate.clone(),
+        );
         let connector = tower::service_fn(move |_: http::Uri| {
             let (network, agent, gate) = (network.clone(), agent.clone(), gate.clone());
-            async move { Ok::<_, std::io::Error>(TokioIo::new(network.connect(&agent, &gate, brokers).await?)) }
+            async move {
+                Ok::<_, std::io::Error>(TokioIo::new(
+                    network.connect(&agent, &gate, brokers).await?,
+                ))
+            }
         });
         // As an agent's configuration makes it.
         let channel = tonic::transport::Endpoint::from_static("http://broker")
@@ -267,7 +282,8 @@ impl AgentHost {
             seen.clone_from(&changes);
             changes
         });
-        let note = |sight| self.surroundings.recorder.note(What::Saw { agent: self.agent.clone(), sight });
+        let note =
+            |sight| self.surroundings.recorder.note(What::Saw { agent: self.agent.clone(), sight });
         for change in seen {
             note(match change {
                 IndexChange::Put { endpoint, .. } => Sight::Put((*endpoint).clone()),
@@ -282,7 +298,9 @@ impl AgentHost {
 
     /// Whether the broker has everything that the agent holds.
     pub fn is_converged(&self) -> bool {
-        self.life.as_ref().is_some_and(|life| life.shared.read(|state| state.publisher.is_converged()))
+        self.life
+            .as_ref()
+            .is_some_and(|life| life.shared.read(|state| state.publisher.is_converged()))
     }
 
     /// What it holds.
@@ -306,7 +324,13 @@ async fn watch_statuses(agent: Agent, shared: Arc<Shared>, recorder: Recorder) {
             let hash = EndpointKey::from(key).hash();
             let is_news = known.get(&hash).is_none_or(|before| {
                 (before.at_ms, before.verdict, before.progress, &before.version, &before.message)
-                    != (status.at_ms, status.verdict, status.progress, &status.version, &status.message)
+                    != (
+                        status.at_ms,
+                        status.verdict,
+                        status.progress,
+                        &status.version,
+                        &status.message,
+                    )
             });
             if is_news {
                 known.insert(hash, status.clone());

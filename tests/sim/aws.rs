@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_smithy_runtime_api::client::http::{
-    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
+    SharedHttpConnector,
 };
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
@@ -67,8 +68,19 @@ struct Inner {
 
 impl Aws {
     /// An AWS with a way from each broker.
-    pub fn new(emulator: InProcess, recorder: Recorder, random: fastrand::Rng, routes: Vec<Route>) -> Self {
-        Self(Arc::new(Inner { emulator, recorder, random: Mutex::new(random), routes: Mutex::new(routes), calls: Mutex::new(0) }))
+    pub fn new(
+        emulator: InProcess,
+        recorder: Recorder,
+        random: fastrand::Rng,
+        routes: Vec<Route>,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            emulator,
+            recorder,
+            random: Mutex::new(random),
+            routes: Mutex::new(routes),
+            calls: Mutex::new(0),
+        }))
     }
 
     /// Changes the way from a broker.
@@ -84,13 +96,16 @@ impl Aws {
     }
 
     fn draw(&self, replica: Replica) -> Fate {
-        let Some(route) = lock(&self.0.routes).get(replica.slot as usize).cloned() else { return Fate::default() };
+        let Some(route) = lock(&self.0.routes).get(replica.slot as usize).cloned() else {
+            return Fate::default();
+        };
         let mut random = lock(&self.0.random);
         let (least, most) = route.latency_ms;
         let (there, back) = (random.u64(least..=most), random.u64(least..=most));
         let mut is = |chance: f64| chance > 0.0 && random.f64() < chance;
         let lost = is(route.lose_request) || route.cuts > 0;
-        let (refused, answer_lost, late) = (is(route.refuse), is(route.lose_answer), is(route.delay));
+        let (refused, answer_lost, late) =
+            (is(route.refuse), is(route.lose_answer), is(route.delay));
         let late_ms = if late { random.u64(1_000..=9_000) } else { 0 };
         Fate {
             there: Duration::from_millis(there + late_ms),
@@ -138,7 +153,11 @@ impl fmt::Debug for Client {
 }
 
 impl HttpClient for Client {
-    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
+    fn http_connector(
+        &self,
+        _: &HttpConnectorSettings,
+        _: &RuntimeComponents,
+    ) -> SharedHttpConnector {
         SharedHttpConnector::new(self.clone())
     }
 }
@@ -177,10 +196,14 @@ impl Drop for Ending {
 impl Client {
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
         let failed = |error: &str| ConnectorError::io(error.to_owned().into());
-        let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
+        let request =
+            request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
         let (mut parts, body) = request.into_parts();
         // What every HTTP client adds, and what is signed.
-        let host = parts.uri.authority().and_then(|authority| http::HeaderValue::from_str(authority.as_str()).ok());
+        let host = parts
+            .uri
+            .authority()
+            .and_then(|authority| http::HeaderValue::from_str(authority.as_str()).ok());
         if let Some(host) = host {
             parts.headers.entry(http::header::HOST).or_insert(host);
         }
@@ -201,7 +224,10 @@ impl Client {
             return Err(refused_connection().await);
         }
         if fate.late {
-            recorder.fault("aws.late_request", format!("{}: a request takes {} ms", self.replica, fate.there.as_millis()));
+            recorder.fault(
+                "aws.late_request",
+                format!("{}: a request takes {} ms", self.replica, fate.there.as_millis()),
+            );
         }
         let (answer_to, answer) = oneshot::channel();
         tokio::spawn(self.clone().carry(request, number, fate, answer_to));
@@ -274,9 +300,14 @@ impl Client {
             _ => "ListTagsForResources",
         };
         let account = self.aws.0.emulator.caller(request.headers())?;
-        let zone = segments.get(1).filter(|_| segments.first() == Some(&"hostedzone")).and_then(|id| ZoneId::parse(*id).ok());
+        let zone = segments
+            .get(1)
+            .filter(|_| segments.first() == Some(&"hostedzone"))
+            .and_then(|id| ZoneId::parse(*id).ok());
         let body = String::from_utf8_lossy(request.body());
-        let mut names: Vec<DnsName> = between(&body, "<Name>", "</Name>").filter_map(|name| DnsName::parse(name).ok()).collect();
+        let mut names: Vec<DnsName> = between(&body, "<Name>", "</Name>")
+            .filter_map(|name| DnsName::parse(name).ok())
+            .collect();
         names.sort();
         names.dedup();
         Some(Call {
@@ -295,11 +326,15 @@ impl Client {
 
 /// The batch that a comment names.
 fn batch_of(comment: &str) -> Option<BatchId> {
-    comment.split_ascii_whitespace().find_map(|word| Some(BatchId(uuid::Uuid::parse_str(word).ok()?)))
+    comment
+        .split_ascii_whitespace()
+        .find_map(|word| Some(BatchId(uuid::Uuid::parse_str(word).ok()?)))
 }
 
 fn between<'a>(text: &'a str, open: &'a str, close: &'a str) -> impl Iterator<Item = &'a str> {
-    text.split(open).skip(1).filter_map(move |rest| rest.split_once(close).map(|(inside, _)| inside))
+    text.split(open)
+        .skip(1)
+        .filter_map(move |rest| rest.split_once(close).map(|(inside, _)| inside))
 }
 
 /// The answer as the SDK takes it: what came of the body, and that it broke off when it did.
@@ -320,7 +355,9 @@ async fn whole(response: http::Response<axum::body::Body>) -> HttpResponse {
 /// The error of a connection that was not made, as the SDK's own client makes it.
 async fn refused_connection() -> ConnectorError {
     let connector = tower::service_fn(|_: http::Uri| {
-        std::future::ready(Err::<TokioIo<tokio::net::TcpStream>, _>(std::io::Error::from(std::io::ErrorKind::ConnectionRefused)))
+        std::future::ready(Err::<TokioIo<tokio::net::TcpStream>, _>(std::io::Error::from(
+            std::io::ErrorKind::ConnectionRefused,
+        )))
     });
     let client = hyper_util::client::legacy::Client::builder(TokioExecutor::new());
     let client = client.build::<_, http_body_util::Empty<Bytes>>(connector);

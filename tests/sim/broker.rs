@@ -32,7 +32,8 @@ use crate::tap::Tap;
 /// The token that agents show.
 pub const TOKEN: &str = "a-token-that-only-the-simulation-knows";
 /// The broker's own key at AWS.
-pub const ACCESS_KEY: (&str, &str) = ("AKIAZONEFOLDSIM00001", "a-secret-that-only-the-simulation-knows");
+pub const ACCESS_KEY: (&str, &str) =
+    ("AKIAZONEFOLDSIM00001", "a-secret-that-only-the-simulation-knows");
 /// How long a drain may take.
 const DRAIN: Duration = Duration::from_secs(25);
 /// A process that ended is started again after this, as a kubelet would.
@@ -106,8 +107,13 @@ impl BrokerHost {
         }
         let replica = Replica { slot: self.slot, life: self.lives };
         self.lives += 1;
-        let (gate, stop, ended) = (Gate::open(), CancellationToken::new(), CancellationToken::new());
-        let skew = self.skews_ms.get(replica.life as usize % self.skews_ms.len().max(1)).copied().unwrap_or_default();
+        let (gate, stop, ended) =
+            (Gate::open(), CancellationToken::new(), CancellationToken::new());
+        let skew = self
+            .skews_ms
+            .get(replica.life as usize % self.skews_ms.len().max(1))
+            .copied()
+            .unwrap_or_default();
         let process = Process {
             replica,
             gate: gate.clone(),
@@ -126,7 +132,15 @@ impl BrokerHost {
             process.run(started).await;
             end.cancel();
         });
-        self.life = Some(Life { replica, gate, stop, process: process.abort_handle(), server, handle, ended });
+        self.life = Some(Life {
+            replica,
+            gate,
+            stop,
+            process: process.abort_handle(),
+            server,
+            handle,
+            ended,
+        });
     }
 
     /// The process is gone from one moment to the next.
@@ -197,7 +211,11 @@ impl BrokerHost {
             }
             tokio::time::sleep(RESTART_AFTER).await;
             let mut host = lock(&host);
-            if host.life.as_ref().is_some_and(|life| life.ended.is_cancelled() && !life.stop.is_cancelled()) {
+            if host
+                .life
+                .as_ref()
+                .is_some_and(|life| life.ended.is_cancelled() && !life.stop.is_cancelled())
+            {
                 host.start();
             }
         }
@@ -221,14 +239,19 @@ impl Process {
     fn admission(&self) -> Admission {
         let known = Identities { shared_token_sha256: Some(token_hash(TOKEN)), clusters: vec![] };
         let clock: Arc<dyn zonefold::ports::Clock> = self.clock.clone();
-        Admission::new(Arc::new(KnownCallers::new(known, Arc::clone(&clock))), clock, BrokerMetrics::default())
+        Admission::new(
+            Arc::new(KnownCallers::new(known, Arc::clone(&clock))),
+            clock,
+            BrokerMetrics::default(),
+        )
     }
 
     /// Takes agents' calls from the first moment on, as the process does; while the broker starts they wait.
     async fn serve(self, service: watch::Receiver<Option<FederationService>>) {
         let service = StartingService::new(self.admission(), service, Arc::default());
         let limits = &self.surroundings.limits;
-        let service = FederationServer::new(service).max_decoding_message_size(limits.max_message_bytes as usize + MESSAGE_SLACK);
+        let service = FederationServer::new(service)
+            .max_decoding_message_size(limits.max_message_bytes as usize + MESSAGE_SLACK);
         let incoming = self.surroundings.network.listen(self.replica, self.gate.clone());
         let served = tonic::transport::Server::builder()
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -239,7 +262,9 @@ impl Process {
             .serve_with_incoming(UnboundedReceiverStream::new(incoming))
             .await;
         if let Err(error) = served {
-            self.surroundings.recorder.fault("broker.server_died", format!("{}: {error}", self.replica));
+            self.surroundings
+                .recorder
+                .fault("broker.server_died", format!("{}: {error}", self.replica));
         }
     }
 
@@ -279,7 +304,8 @@ impl Process {
     }
 
     async fn build(&self) -> Result<(Broker, impl Future<Output = ()> + use<>), String> {
-        let Surroundings { config, limits, database, aws, attempt_timeout, .. } = &self.surroundings;
+        let Surroundings { config, limits, database, aws, attempt_timeout, .. } =
+            &self.surroundings;
         let mut configs = config.clone();
         let config = Arc::clone(&configs.borrow_and_update());
         let store: Arc<dyn Store> = database.connect(self.replica, self.gate.clone());
@@ -294,7 +320,10 @@ impl Process {
         let access = config.accounts.iter().map(|account| account.access()).collect();
         let providers = Arc::new(AwsProviders::new(access, options, Arc::clone(&clock)).await);
         let broker = Broker::start(BrokerParts {
-            replica: ReplicaRow { replica: ReplicaId(uuid::Uuid::new_v4()), address: String::new() },
+            replica: ReplicaRow {
+                replica: ReplicaId(uuid::Uuid::new_v4()),
+                address: String::new(),
+            },
             leases: LeaseTiming::default(),
             clusters: clusters_of(&config),
             accounts: accounts_of(&config),

@@ -24,7 +24,9 @@ impl Gate {
 
     /// Nothing passes until [`Gate::resume`].
     pub fn stop(&self) {
-        self.0.send_if_modified(|standing| std::mem::replace(standing, stopped(*standing)) == Standing::Running);
+        self.0.send_if_modified(|standing| {
+            std::mem::replace(standing, stopped(*standing)) == Standing::Running
+        });
     }
 
     /// What waited passes.

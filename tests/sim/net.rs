@@ -147,18 +147,30 @@ pub struct Network {
 impl Network {
     /// A network with nobody on it.
     pub fn new(random: fastrand::Rng, weather: Weather) -> Self {
-        let inner =
-            Inner { random, weather, connections: BTreeMap::new(), next: 0, cuts: BTreeMap::new(), listeners: BTreeMap::new() };
+        let inner = Inner {
+            random,
+            weather,
+            connections: BTreeMap::new(),
+            next: 0,
+            cuts: BTreeMap::new(),
+            listeners: BTreeMap::new(),
+        };
         Self { inner: Arc::new(Mutex::new(inner)), changed: watch::Sender::new(0) }
     }
 
     /// A broker listens in the place of who listened in its slot before; what it is sent are its connections. A host that was
     /// silent until now resets what it does not know.
-    pub fn listen(&self, replica: Replica, gate: Gate) -> mpsc::UnboundedReceiver<io::Result<Stream>> {
+    pub fn listen(
+        &self,
+        replica: Replica,
+        gate: Gate,
+    ) -> mpsc::UnboundedReceiver<io::Result<Stream>> {
         let (connections, receiver) = mpsc::unbounded_channel();
         let mut inner = lock(&self.inner);
         inner.listeners.insert(replica.slot, Listener { replica, gate, connections });
-        let is_silent = |connection: &&mut Connection| connection.broker.slot == replica.slot && connection.silent[1];
+        let is_silent = |connection: &&mut Connection| {
+            connection.broker.slot == replica.slot && connection.silent[1]
+        };
         for connection in inner.connections.values_mut().filter(is_silent) {
             connection.reset = true;
             connection.wake();
@@ -185,7 +197,9 @@ impl Network {
     /// Resets an agent's connections.
     pub fn reset(&self, agent: &Agent) {
         let mut inner = lock(&self.inner);
-        for connection in inner.connections.values_mut().filter(|connection| connection.agent == *agent) {
+        for connection in
+            inner.connections.values_mut().filter(|connection| connection.agent == *agent)
+        {
             connection.reset = true;
             connection.wake();
         }
@@ -195,7 +209,9 @@ impl Network {
     pub fn hold(&self, agent: &Agent, directions: &[Direction]) -> Vec<u64> {
         let mut inner = lock(&self.inner);
         let mut held = vec![];
-        for (id, connection) in inner.connections.iter_mut().filter(|(_, connection)| connection.agent == *agent) {
+        for (id, connection) in
+            inner.connections.iter_mut().filter(|(_, connection)| connection.agent == *agent)
+        {
             directions.iter().for_each(|direction| connection.pipes[direction.index()].held = true);
             held.push(*id);
         }
@@ -224,7 +240,9 @@ impl Network {
     pub fn mend(&self, agent: &Agent, broker: u32, directions: &[Direction]) {
         let mut inner = lock(&self.inner);
         if let Some(cut) = inner.cuts.get_mut(&(agent.clone(), broker)) {
-            directions.iter().for_each(|direction| cut[direction.index()] = cut[direction.index()].saturating_sub(1));
+            directions.iter().for_each(|direction| {
+                cut[direction.index()] = cut[direction.index()].saturating_sub(1)
+            });
         }
         inner.wake_all();
         drop(inner);
@@ -269,7 +287,10 @@ impl Network {
             gate.pass().await;
             let wait = {
                 let mut inner = lock(&self.inner);
-                let is_cut = inner.cuts.get(&(agent.clone(), broker)).is_some_and(|cut| cut.iter().any(|cuts| *cuts > 0));
+                let is_cut = inner
+                    .cuts
+                    .get(&(agent.clone(), broker))
+                    .is_some_and(|cut| cut.iter().any(|cuts| *cuts > 0));
                 (!is_cut).then(|| inner.delay())
             };
             match wait {
@@ -300,8 +321,12 @@ impl Network {
         };
         inner.connections.insert(id, connection);
         drop(inner);
-        let of = |side| Stream { network: self.clone(), id, side, agent: agent.clone(), timer: None };
-        listener.connections.send(Ok(of(Side::Broker))).map_err(|_| io::Error::from(io::ErrorKind::ConnectionRefused))?;
+        let of =
+            |side| Stream { network: self.clone(), id, side, agent: agent.clone(), timer: None };
+        listener
+            .connections
+            .send(Ok(of(Side::Broker)))
+            .map_err(|_| io::Error::from(io::ErrorKind::ConnectionRefused))?;
         Ok(of(Side::Agent))
     }
 }
@@ -317,7 +342,9 @@ impl Inner {
     }
 
     fn die(&mut self, side: Side, death: Death, is_concerned: impl Fn(&Connection) -> bool) {
-        for connection in self.connections.values_mut().filter(|connection| is_concerned(connection)) {
+        for connection in
+            self.connections.values_mut().filter(|connection| is_concerned(connection))
+        {
             match death {
                 Death::Reset => connection.reset = true,
                 Death::Silent => connection.silent[side.index()] = true,
@@ -334,7 +361,10 @@ impl Inner {
         let Some(connection) = self.connections.get(&id) else { return false };
         connection.pipes[direction].held
             || connection.silent.iter().any(|silent| *silent)
-            || self.cuts.get(&(connection.agent.clone(), connection.broker.slot)).is_some_and(|cut| cut[direction] > 0)
+            || self
+                .cuts
+                .get(&(connection.agent.clone(), connection.broker.slot))
+                .is_some_and(|cut| cut[direction] > 0)
     }
 }
 
@@ -367,7 +397,12 @@ enum Ready {
 }
 
 impl Stream {
-    fn try_read(&self, inner: &mut Inner, buffer: &mut ReadBuf<'_>, waker: &Waker) -> io::Result<Ready> {
+    fn try_read(
+        &self,
+        inner: &mut Inner,
+        buffer: &mut ReadBuf<'_>,
+        waker: &Waker,
+    ) -> io::Result<Ready> {
         let direction = self.side.reads();
         let is_cut = inner.is_cut(self.id, direction);
         let Some(connection) = inner.connections.get_mut(&self.id) else { return Ok(Ready::Now) };
@@ -455,7 +490,11 @@ impl Stream {
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let stream = &mut *self;
         loop {
             let ready = stream.try_read(&mut lock(&stream.network.inner), buffer, cx.waker())?;
@@ -477,7 +516,11 @@ impl AsyncRead for Stream {
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.try_write(&mut lock(&self.network.inner), bytes, cx.waker())
     }
 

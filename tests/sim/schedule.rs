@@ -187,7 +187,11 @@ impl Schedule {
         let zones = shape.zones().count();
         let foreign = (0..random.usize(0..=2)).map(|_| {
             let zone = random.usize(0..zones);
-            (zone, format!("n{}.{}", random.u8(0..6), apex(&shape, zone)), "198.51.100.7".to_owned())
+            (
+                zone,
+                format!("n{}.{}", random.u8(0..6), apex(&shape, zone)),
+                "198.51.100.7".to_owned(),
+            )
         });
         let foreign = foreign.collect();
         let mut draw = Draw { shape: &shape, random: &mut random };
@@ -197,7 +201,8 @@ impl Schedule {
         let faults_percent = [0, 30, 50, 50, 70][draw.random.usize(0..5)];
         for _ in 0..count {
             let at_ms = draw.random.u64(3_000..shape.length_ms);
-            let step = if draw.random.u8(0..100) < faults_percent { draw.fault() } else { draw.work() };
+            let step =
+                if draw.random.u8(0..100) < faults_percent { draw.fault() } else { draw.work() };
             steps.push(TimedStep { at_ms, step });
         }
         steps.extend(trials::draw(seed, &shape));
@@ -238,17 +243,26 @@ impl Draw<'_> {
     }
 
     fn object(&mut self) -> Object {
-        Object { kind: SOURCES[self.random.usize(0..SOURCES.len())], number: self.random.u8(0..OBJECTS) }
+        Object {
+            kind: SOURCES[self.random.usize(0..SOURCES.len())],
+            number: self.random.u8(0..OBJECTS),
+        }
     }
 
     fn wishes(&mut self, cluster: usize) -> Vec<Wish> {
-        (0..self.random.usize(1..=3)).map(|_| Wish::draw(self.shape, cluster, self.random)).collect()
+        (0..self.random.usize(1..=3))
+            .map(|_| Wish::draw(self.shape, cluster, self.random))
+            .collect()
     }
 
     fn flood(&mut self, cluster: usize) -> Vec<Wish> {
         let zone = self.random.usize(0..self.shape.zones().count());
         let count = self.random.u8(30..=120);
-        (0..count).map(|number| Wish::plain(format!("f{cluster}-{number}.{}", apex(self.shape, zone)), self.random)).collect()
+        (0..count)
+            .map(|number| {
+                Wish::plain(format!("f{cluster}-{number}.{}", apex(self.shape, zone)), self.random)
+            })
+            .collect()
     }
 
     /// Mostly seconds, sometimes longer than any patience.
@@ -323,7 +337,11 @@ impl Draw<'_> {
             }
             2 => Step::Reset { cluster },
             3 => Step::Sleep { cluster, directions: self.directions(), for_ms },
-            _ => Step::Storm { latency_ms: (1, self.random.u64(50..=2_000)), loss_percent: self.random.u8(0..=40), for_ms },
+            _ => Step::Storm {
+                latency_ms: (1, self.random.u64(50..=2_000)),
+                loss_percent: self.random.u8(0..=40),
+                for_ms,
+            },
         }
     }
 
@@ -350,14 +368,20 @@ impl Draw<'_> {
             return Step::CutFeed;
         }
         use StoreTrouble::*;
-        let trouble = [Outage, Slow, Refuse, LoseAnswers, LoseAnswers, LoseNotices][self.random.usize(0..6)];
+        let trouble =
+            [Outage, Slow, Refuse, LoseAnswers, LoseAnswers, LoseNotices][self.random.usize(0..6)];
         Step::Store { trouble, percent: self.random.u8(5..=60), for_ms: self.span() }
     }
 
     fn route_fault(&mut self) -> Step {
         use RouteTrouble::*;
         let trouble = [Cut, Refuse, LoseRequests, LoseAnswers, Delay][self.random.usize(0..5)];
-        Step::AwsRoute { broker: self.broker(), trouble, percent: self.random.u8(5..=80), for_ms: self.span() }
+        Step::AwsRoute {
+            broker: self.broker(),
+            trouble,
+            percent: self.random.u8(5..=80),
+            for_ms: self.span(),
+        }
     }
 
     fn aws_fault(&mut self) -> Step {
@@ -394,7 +418,13 @@ impl Draw<'_> {
         ];
         let action = actions[self.random.usize(0..actions.len())];
         let account = self.random.usize(0..self.shape.accounts.len());
-        Step::Aws { account, action, trouble, percent: self.random.u8(5..=100), for_ms: self.span() }
+        Step::Aws {
+            account,
+            action,
+            trouble,
+            percent: self.random.u8(5..=100),
+            for_ms: self.span(),
+        }
     }
 
     fn outsider(&mut self) -> Step {
@@ -404,8 +434,14 @@ impl Draw<'_> {
         match self.random.u8(0..5) {
             0 => Step::Poison { host, for_ms: self.span() },
             1 => Step::Foreign { zone, write: ForeignWrite::Create { host, value } },
-            2 | 3 => Step::Foreign { zone, write: ForeignWrite::Change { place: self.random.usize(0..100), value } },
-            _ => Step::Foreign { zone, write: ForeignWrite::Delete { place: self.random.usize(0..100) } },
+            2 | 3 => Step::Foreign {
+                zone,
+                write: ForeignWrite::Change { place: self.random.usize(0..100), value },
+            },
+            _ => Step::Foreign {
+                zone,
+                write: ForeignWrite::Delete { place: self.random.usize(0..100) },
+            },
         }
     }
 }
@@ -415,11 +451,17 @@ impl Step {
     pub fn text(&self) -> String {
         match self {
             Self::Want { cluster, object, wishes } if wishes.len() > 6 => {
-                format!("Want {{ cluster: {cluster}, object: {object:?}, wishes: {} of them }}", wishes.len())
+                format!(
+                    "Want {{ cluster: {cluster}, object: {object:?}, wishes: {} of them }}",
+                    wishes.len()
+                )
             }
             Self::Want { cluster, object, wishes } => {
                 let wishes: Vec<String> = wishes.iter().map(ToString::to_string).collect();
-                format!("Want {{ cluster: {cluster}, object: {object:?}, wishes: {} }}", wishes.join(", "))
+                format!(
+                    "Want {{ cluster: {cluster}, object: {object:?}, wishes: {} }}",
+                    wishes.join(", ")
+                )
             }
             other => format!("{other:?}"),
         }

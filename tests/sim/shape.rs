@@ -6,8 +6,8 @@ use zonefold::core::ids::AccountId;
 use zonefold::core::name::DnsName;
 use zonefold::core::policy::{DriftPolicy, ZonePolicy};
 use zonefold::emulator::{
-    AccessKeyConfig, AccountConfig, BucketConfig, ClockMode, EmulatorConfig, LimitsConfig, LimitsProfile, RoleConfig, Secret,
-    SignatureMode, ZoneConfig,
+    AccessKeyConfig, AccountConfig, BucketConfig, ClockMode, EmulatorConfig, LimitsConfig,
+    LimitsProfile, RoleConfig, Secret, SignatureMode, ZoneConfig,
 };
 
 use crate::broker::{ACCESS_KEY, TOKEN};
@@ -114,14 +114,20 @@ impl Shape {
         };
         let mut accounts = vec![account("111111111111", "dev", random)];
         if two_accounts {
-            accounts.push(account("222222222222", if two_environments { "prod" } else { "dev" }, random));
+            accounts.push(account(
+                "222222222222",
+                if two_environments { "prod" } else { "dev" },
+                random,
+            ));
         }
         for (index, apex) in apexes.iter().enumerate() {
             let zone = Zone::draw(apex, random);
             let place = index % accounts.len();
             accounts[place].zones.push(zone);
         }
-        let clusters = (0..random.usize(2..=4)).map(|_| if two_environments && random.bool() { "prod" } else { "dev" }).collect();
+        let clusters = (0..random.usize(2..=4))
+            .map(|_| if two_environments && random.bool() { "prod" } else { "dev" })
+            .collect();
         let skew = |random: &mut fastrand::Rng| match random.u8(0..8) {
             0 => random.i64(-5_000..=5_000),
             1..=3 => 0,
@@ -142,7 +148,11 @@ impl Shape {
             process_ms: random.u64(0..=600),
             propagation_ms: random.u64(0..=8_000),
             heartbeat_ms: random.u64(1_000..=6_000),
-            least_age_ms: if random.u8(0..4) == 0 { random.u64(15_000..=40_000) } else { 1_800_000 },
+            least_age_ms: if random.u8(0..4) == 0 {
+                random.u64(15_000..=40_000)
+            } else {
+                1_800_000
+            },
             drift_secs: random.u32(20..=60),
             discovery_secs: random.u32(20..=60),
             signatures: random.u8(0..8) == 0,
@@ -156,19 +166,28 @@ impl Shape {
 
     /// All zones with their accounts.
     pub fn zones(&self) -> impl Iterator<Item = (&Account, &Zone)> {
-        self.accounts.iter().flat_map(|account| account.zones.iter().map(move |zone| (account, zone)))
+        self.accounts
+            .iter()
+            .flat_map(|account| account.zones.iter().map(move |zone| (account, zone)))
     }
 
     /// AWS.
     pub fn emulator(&self, seed: u64) -> EmulatorConfig {
         let id = |text: &str| AccountId::parse(text).unwrap();
         let mut operations = AccountConfig::new(id(OPERATIONS));
-        operations.access_keys =
-            vec![AccessKeyConfig { id: ACCESS_KEY.0.to_owned(), secret: Secret::new(ACCESS_KEY.1), user: "broker".to_owned() }];
+        operations.access_keys = vec![AccessKeyConfig {
+            id: ACCESS_KEY.0.to_owned(),
+            secret: Secret::new(ACCESS_KEY.1),
+            user: "broker".to_owned(),
+        }];
         let account = |shape: &Account| {
             let mut account = AccountConfig::new(id(shape.id));
             account.limits = shape.limits.of_aws();
-            account.zones = shape.zones.iter().map(|zone| ZoneConfig::public(DnsName::parse(zone.apex).unwrap())).collect();
+            account.zones = shape
+                .zones
+                .iter()
+                .map(|zone| ZoneConfig::public(DnsName::parse(zone.apex).unwrap()))
+                .collect();
             account.roles = vec![RoleConfig {
                 trusted_principals: vec![format!("arn:aws:iam::{OPERATIONS}:user/broker")],
                 external_id: Some("right".to_owned()),
@@ -177,7 +196,9 @@ impl Shape {
             account
         };
         EmulatorConfig {
-            accounts: std::iter::once(operations).chain(self.accounts.iter().map(account)).collect(),
+            accounts: std::iter::once(operations)
+                .chain(self.accounts.iter().map(account))
+                .collect(),
             clock: ClockMode::From { start_ms: STARTED_AT.0 },
             signature: if self.signatures { SignatureMode::Verify } else { SignatureMode::Trust },
             process_ms: self.process_ms,
@@ -190,7 +211,8 @@ impl Shape {
 
     /// The brokers' configuration, as an operator would write it.
     pub fn config(&self) -> Config {
-        let zone = |zone: &Zone| json!({ "name": zone.apex, "policy": zone.policy, "drift": zone.drift });
+        let zone =
+            |zone: &Zone| json!({ "name": zone.apex, "policy": zone.policy, "drift": zone.drift });
         let account = |account: &Account| {
             json!({
                 "id": account.id, "name": format!("account-{}", &account.id[..3]), "environment": account.environment,
@@ -247,7 +269,9 @@ impl Limits {
     }
 
     fn of_aws(&self) -> LimitsConfig {
-        let bucket = |(capacity, per_sec): (u32, u32)| Some(BucketConfig { capacity, per_sec: f64::from(per_sec) });
+        let bucket = |(capacity, per_sec): (u32, u32)| {
+            Some(BucketConfig { capacity, per_sec: f64::from(per_sec) })
+        };
         match self {
             Self::Since2026 => LimitsConfig::of(LimitsProfile::Published2026),
             Self::Legacy => LimitsConfig::of(LimitsProfile::Legacy),

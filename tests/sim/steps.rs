@@ -7,7 +7,9 @@ use zonefold::core::endpoint::{Endpoint, EndpointKey};
 use zonefold::core::ids::ZoneId;
 use zonefold::core::name::DnsName;
 use zonefold::core::record::RawRecordSet;
-use zonefold::emulator::{ChangeAction, FaultEffect, FaultMatch, FaultRule, Moment, RecordChange, View};
+use zonefold::emulator::{
+    ChangeAction, FaultEffect, FaultMatch, FaultRule, Moment, RecordChange, View,
+};
 
 use crate::agent::{AgentHost, SOURCES};
 use crate::aws::Route;
@@ -15,7 +17,9 @@ use crate::broker::BrokerHost;
 use crate::history::What;
 use crate::net::{Death, Direction, Weather};
 use crate::recorder::lock;
-use crate::schedule::{AwsTrouble, ForeignWrite, Going, Reconfiguration, RouteTrouble, Step, StoreTrouble};
+use crate::schedule::{
+    AwsTrouble, ForeignWrite, Going, Reconfiguration, RouteTrouble, Step, StoreTrouble,
+};
 use crate::store::Troubles;
 use crate::wish::{Object, extraction, without_status};
 use crate::world::{World, cluster_id};
@@ -58,25 +62,31 @@ impl World {
     /// Carries out one step.
     pub(crate) fn take_step(&mut self, number: usize, step: &Step) {
         let undo = match step {
-            Step::Want { .. } | Step::Delete { .. } | Step::LoseStatus { .. } | Step::SourceFails { .. } => {
-                self.change_cluster(step)
-            }
+            Step::Want { .. }
+            | Step::Delete { .. }
+            | Step::LoseStatus { .. }
+            | Step::SourceFails { .. } => self.change_cluster(step),
             Step::RestartAgent { .. }
             | Step::Reconnect { .. }
             | Step::PauseAgent { .. }
             | Step::Twin { .. }
             | Step::Impostor { .. } => self.trouble_agent(step),
-            Step::Cut { .. } | Step::Reset { .. } | Step::Sleep { .. } | Step::Storm { .. } => self.trouble_network(step),
-            Step::RestartBroker { .. } | Step::PauseBroker { .. } | Step::Supersede { .. } | Step::Reconfigure { .. } => {
-                self.trouble_broker(step)
+            Step::Cut { .. } | Step::Reset { .. } | Step::Sleep { .. } | Step::Storm { .. } => {
+                self.trouble_network(step)
             }
+            Step::RestartBroker { .. }
+            | Step::PauseBroker { .. }
+            | Step::Supersede { .. }
+            | Step::Reconfigure { .. } => self.trouble_broker(step),
             Step::CutFeed => {
                 self.database.cut_feed();
                 self.recorder.fault("store.feed_cut", "all entries of the feed are gone");
                 None
             }
             Step::Store { trouble, percent, .. } => Some(self.trouble_store(*trouble, *percent)),
-            Step::AwsRoute { broker, trouble, percent, .. } => Some(self.trouble_route(*broker, *trouble, *percent)),
+            Step::AwsRoute { broker, trouble, percent, .. } => {
+                Some(self.trouble_route(*broker, *trouble, *percent))
+            }
             Step::Aws { account, action, trouble, percent, .. } => {
                 let matching = FaultMatch {
                     account: Step::account(&self.schedule.shape, *account),
@@ -85,8 +95,13 @@ impl World {
                     ..FaultMatch::default()
                 };
                 let effect = self.effect_of(*account, *trouble);
-                self.recorder.fault(name_of(*trouble), format!("{effect:?} at {percent} % of {matching:?}"));
-                Some(Undo::Fault(self.control.add_fault(FaultRule { matching, times: None, effect })))
+                self.recorder
+                    .fault(name_of(*trouble), format!("{effect:?} at {percent} % of {matching:?}"));
+                Some(Undo::Fault(self.control.add_fault(FaultRule {
+                    matching,
+                    times: None,
+                    effect,
+                })))
             }
             Step::Poison { host, .. } => self.poison(host),
             Step::Foreign { zone, write } => {
@@ -102,7 +117,9 @@ impl World {
     /// Ends something.
     pub(crate) fn end(&mut self, undo: Undo) {
         match undo {
-            Undo::Status { cluster, object, known } => self.give_status_back(cluster, object, known),
+            Undo::Status { cluster, object, known } => {
+                self.give_status_back(cluster, object, known)
+            }
             Undo::Source { cluster, kind } => {
                 lock(&self.clusters[cluster]).failing.remove(&kind);
                 self.agents_of(cluster).iter().for_each(|host| lock(host).list(kind));
@@ -116,7 +133,9 @@ impl World {
             }
             Undo::Mend { cluster, brokers, directions } => {
                 let agent = lock(&self.agents[cluster]).agent().clone();
-                brokers.into_iter().for_each(|broker| self.network.mend(&agent, broker, &directions));
+                brokers
+                    .into_iter()
+                    .for_each(|broker| self.network.mend(&agent, broker, &directions));
             }
             Undo::Wake(connections) => self.network.release(&connections),
             Undo::Calm => self.network.set_weather(self.schedule.shape.weather()),
@@ -124,10 +143,13 @@ impl World {
             Undo::ResumeBroker(host) => lock(&host).resume(),
             Undo::WakeGhosts(host) => {
                 let woken = lock(&host).wake_ghosts();
-                self.recorder.fault("stop.broker_superseded", format!("{woken} stopped brokers go on"));
+                self.recorder
+                    .fault("stop.broker_superseded", format!("{woken} stopped brokers go on"));
             }
             Undo::Store(trouble) => self.database.trouble(|troubles| set(troubles, trouble, None)),
-            Undo::Route { broker, trouble } => self.aws.reroute(broker, |route| reroute(route, trouble, None)),
+            Undo::Route { broker, trouble } => {
+                self.aws.reroute(broker, |route| reroute(route, trouble, None))
+            }
             // The end clears all of them.
             Undo::Fault(rule) => drop(self.control.remove_fault(rule)),
             Undo::Cure { rule, name } => {
@@ -154,12 +176,15 @@ impl World {
                 None
             }
             Step::LoseStatus { cluster, object, .. } => {
-                let known = lock(&self.clusters[*cluster]).objects.get(&object.reference()).cloned()?;
+                let known =
+                    lock(&self.clusters[*cluster]).objects.get(&object.reference()).cloned()?;
                 if known.endpoints.is_empty() {
                     return None;
                 }
                 // What the object wants is as before; only the agent cannot see where it points.
-                lock(&self.clusters[*cluster]).objects.insert(object.reference(), without_status(&known));
+                lock(&self.clusters[*cluster])
+                    .objects
+                    .insert(object.reference(), without_status(&known));
                 self.show(*cluster, *object);
                 Some(Undo::Status { cluster: *cluster, object: *object, known })
             }
@@ -177,7 +202,8 @@ impl World {
 
     /// What its status showed comes back, unless the object was changed meanwhile.
     fn give_status_back(&mut self, cluster: usize, object: Object, known: Extraction) {
-        let is_without = lock(&self.clusters[cluster]).objects.get(&object.reference()) == Some(&without_status(&known));
+        let is_without = lock(&self.clusters[cluster]).objects.get(&object.reference())
+            == Some(&without_status(&known));
         if is_without {
             lock(&self.clusters[cluster]).objects.insert(object.reference(), known);
             self.show(cluster, object);
@@ -195,7 +221,8 @@ impl World {
             }
             before
         };
-        let wanted: Vec<Endpoint> = now.into_iter().flat_map(|extraction| extraction.endpoints).collect();
+        let wanted: Vec<Endpoint> =
+            now.into_iter().flat_map(|extraction| extraction.endpoints).collect();
         for key in self.wanted_keys(cluster, object, before) {
             if wanted.iter().all(|endpoint| endpoint.key != key) {
                 self.recorder.note(What::Unwanted { cluster: id.clone(), key });
@@ -208,9 +235,18 @@ impl World {
     }
 
     /// The keys that an object wanted, also while its status shows nothing.
-    fn wanted_keys(&self, cluster: usize, object: Object, before: Option<Extraction>) -> Vec<EndpointKey> {
+    fn wanted_keys(
+        &self,
+        cluster: usize,
+        object: Object,
+        before: Option<Extraction>,
+    ) -> Vec<EndpointKey> {
         let hidden = self.undo.values().find_map(|undo| match undo {
-            Undo::Status { cluster: of, object: named, known } if (*of, *named) == (cluster, object) => Some(known.clone()),
+            Undo::Status { cluster: of, object: named, known }
+                if (*of, *named) == (cluster, object) =>
+            {
+                Some(known.clone())
+            }
             _ => None,
         });
         let Some(before) = before else { return vec![] };
@@ -243,7 +279,9 @@ impl World {
             Step::Twin { cluster, .. } => self.join(*cluster, 1),
             Step::Impostor { cluster, .. } => {
                 // Whoever comes first under a name is the cluster of that name.
-                let is_known = self.database.look(|tables| tables.clusters.contains_key(&cluster_id(*cluster)));
+                let is_known = self
+                    .database
+                    .look(|tables| tables.clusters.contains_key(&cluster_id(*cluster)));
                 if is_known { self.join(*cluster, 2) } else { None }
             }
             _ => None,
@@ -267,8 +305,12 @@ impl World {
         match step {
             Step::Cut { cluster, broker, directions, .. } => {
                 let agent = lock(&self.agents[*cluster]).agent().clone();
-                let brokers: Vec<u32> = broker.map_or((0..self.schedule.shape.brokers).collect(), |broker| vec![broker]);
-                self.recorder.fault("net.partition", format!("{agent} and brokers {brokers:?}, {directions:?}"));
+                let brokers: Vec<u32> = broker
+                    .map_or((0..self.schedule.shape.brokers).collect(), |broker| vec![broker]);
+                self.recorder.fault(
+                    "net.partition",
+                    format!("{agent} and brokers {brokers:?}, {directions:?}"),
+                );
                 brokers.iter().for_each(|broker| self.network.cut(&agent, *broker, directions));
                 Some(Undo::Mend { cluster: *cluster, brokers, directions: directions.clone() })
             }
@@ -284,7 +326,8 @@ impl World {
                 Some(Undo::Wake(self.network.hold(&agent, directions)))
             }
             Step::Storm { latency_ms, loss_percent, .. } => {
-                self.recorder.fault("net.storm", format!("{latency_ms:?} ms, {loss_percent} % lost"));
+                self.recorder
+                    .fault("net.storm", format!("{latency_ms:?} ms, {loss_percent} % lost"));
                 self.network.set_weather(Weather {
                     latency_ms: *latency_ms,
                     loss: f64::from(*loss_percent) / 100.0,
@@ -314,7 +357,10 @@ impl World {
             }
             Step::Supersede { broker, .. } => {
                 let host = Arc::clone(self.brokers.get(*broker as usize)?);
-                self.recorder.fault("stop.broker", format!("broker {broker} stands still, and is started a second time"));
+                self.recorder.fault(
+                    "stop.broker",
+                    format!("broker {broker} stands still, and is started a second time"),
+                );
                 lock(&host).supersede();
                 Some(Undo::WakeGhosts(host))
             }
@@ -340,7 +386,13 @@ impl World {
                 let id = cluster_id(*cluster);
                 config.clusters.retain(|other| other.name != id);
                 if *registered {
-                    let first = self.schedule.shape.config().clusters.into_iter().find(|other| other.name == id);
+                    let first = self
+                        .schedule
+                        .shape
+                        .config()
+                        .clusters
+                        .into_iter()
+                        .find(|other| other.name == id);
                     config.clusters.extend(first);
                 }
                 self.recorder.note(What::Registered { cluster: id, registered: *registered });
@@ -360,14 +412,23 @@ impl World {
     }
 
     fn effect_of(&self, account: usize, trouble: AwsTrouble) -> FaultEffect {
-        let apex =
-            self.schedule.shape.accounts.get(account).and_then(|account| account.zones.first()).map_or("", |zone| zone.apex);
+        let apex = self
+            .schedule
+            .shape
+            .accounts
+            .get(account)
+            .and_then(|account| account.zones.first())
+            .map_or("", |zone| zone.apex);
         let somebodys = |host: u8, value: u8| {
             let set = foreign_set(&format!("n{host}.{apex}"), &format!("203.0.113.{value}"));
             vec![RecordChange { action: ChangeAction::Create, set }]
         };
-        let role_arn =
-            self.schedule.shape.accounts.get(account).map(|account| format!("arn:aws:iam::{}:role/zonefold", account.id));
+        let role_arn = self
+            .schedule
+            .shape
+            .accounts
+            .get(account)
+            .map(|account| format!("arn:aws:iam::{}:role/zonefold", account.id));
         match trouble {
             AwsTrouble::Throttle => FaultEffect::Throttle {},
             AwsTrouble::Prior => FaultEffect::Prior {},
@@ -384,19 +445,25 @@ impl World {
             AwsTrouble::InvalidClientToken => FaultEffect::InvalidClientToken {},
             AwsTrouble::ClockSkew(skew_ms) => FaultEffect::ClockSkew { skew_ms },
             AwsTrouble::StsDown => FaultEffect::StsDown {},
-            AwsTrouble::RoleRevoked => FaultEffect::RoleRevoked { role_arn: role_arn.unwrap_or_default() },
+            AwsTrouble::RoleRevoked => {
+                FaultEffect::RoleRevoked { role_arn: role_arn.unwrap_or_default() }
+            }
             AwsTrouble::FreezeZone => FaultEffect::FreezeZone {},
             AwsTrouble::Race { host, value } => {
                 FaultEffect::ForeignWrite { when: Moment::Before, changes: somebodys(host, value) }
             }
-            AwsTrouble::ListTear { host, value } => FaultEffect::ListTear { changes: somebodys(host, value) },
+            AwsTrouble::ListTear { host, value } => {
+                FaultEffect::ListTear { changes: somebodys(host, value) }
+            }
             AwsTrouble::ZoneQuota(quota) => FaultEffect::ZoneQuota { quota },
         }
     }
 
     fn poison(&mut self, host: &str) -> Option<Undo> {
         let name = DnsName::parse(host).ok()?;
-        let message = format!("Invalid Resource Record: FATAL problem: SimulatedPoison encountered with '{name}.'");
+        let message = format!(
+            "Invalid Resource Record: FATAL problem: SimulatedPoison encountered with '{name}.'"
+        );
         let effect = FaultEffect::PoisonRecord { name: name.clone(), rtype: None, message };
         let rule = self.control.add_fault(FaultRule::always(effect));
         self.recorder.note(What::Poisoned { name: name.clone() });
@@ -412,7 +479,11 @@ impl World {
 
     fn write_foreign(&mut self, zone: usize, write: &ForeignWrite) {
         let Some((_, shape)) = self.schedule.shape.zones().nth(zone) else { return };
-        let Some(id) = DnsName::parse(shape.apex).ok().and_then(|apex| self.control.zone_named(&apex)) else { return };
+        let Some(id) =
+            DnsName::parse(shape.apex).ok().and_then(|apex| self.control.zone_named(&apex))
+        else {
+            return;
+        };
         let changes = match write {
             ForeignWrite::Create { host, value } => {
                 vec![RecordChange { action: ChangeAction::Create, set: foreign_set(host, value) }]
@@ -448,7 +519,8 @@ impl World {
     /// One of the records that are neither SOA nor NS.
     fn some_record(&self, zone: &ZoneId, place: usize) -> Option<RawRecordSet> {
         let records = self.control.records(zone, View::Accepted).ok()?;
-        let mut records: Vec<RawRecordSet> = records.into_iter().filter(|set| !matches!(&*set.rtype, "SOA" | "NS")).collect();
+        let mut records: Vec<RawRecordSet> =
+            records.into_iter().filter(|set| !matches!(&*set.rtype, "SOA" | "NS")).collect();
         if records.is_empty() { None } else { Some(records.swap_remove(place % records.len())) }
     }
 }

@@ -48,9 +48,10 @@ impl Conversation {
                 self.snapshot = Some(begin.seq);
                 return;
             }
-            Some(agent_message::Message::SnapshotChunk(chunk)) => {
-                (self.snapshot.unwrap_or_default(), chunk.puts.into_iter().filter_map(put).collect())
-            }
+            Some(agent_message::Message::SnapshotChunk(chunk)) => (
+                self.snapshot.unwrap_or_default(),
+                chunk.puts.into_iter().filter_map(put).collect(),
+            ),
             _ => return,
         };
         self.last_seq = self.last_seq.max(seq);
@@ -69,7 +70,11 @@ impl Conversation {
                 }
             }
             Some(broker_message::Message::Ack(ack)) => {
-                self.recorder.note(What::Acked { agent: self.agent.clone(), epoch: self.epoch, seq: ack.seq });
+                self.recorder.note(What::Acked {
+                    agent: self.agent.clone(),
+                    epoch: self.epoch,
+                    seq: ack.seq,
+                });
             }
             _ => {}
         }
@@ -84,9 +89,10 @@ fn put(put: v1::Put) -> Option<Op> {
 fn op(operation: v1::Operation) -> Option<Op> {
     match operation.operation? {
         v1::operation::Operation::Put(message) => put(message),
-        v1::operation::Operation::Del(del) => {
-            Some(Op::Del { key: EndpointKey::from(del.key?), version_seen: Version::from_slice(&del.version_seen) })
-        }
+        v1::operation::Operation::Del(del) => Some(Op::Del {
+            key: EndpointKey::from(del.key?),
+            version_seen: Version::from_slice(&del.version_seen),
+        }),
     }
 }
 
@@ -134,7 +140,15 @@ where
             return Box::pin(self.inner.call(request));
         };
         let Tap { recorder, gate } = self.tap.clone();
-        let conversation = Conversation { recorder, gate, agent, epoch: 0, last_seq: 0, snapshot: None, early: VecDeque::new() };
+        let conversation = Conversation {
+            recorder,
+            gate,
+            agent,
+            epoch: 0,
+            last_seq: 0,
+            snapshot: None,
+            early: VecDeque::new(),
+        };
         let conversation = Arc::new(Mutex::new(conversation));
         let (coming, going) = (Arc::clone(&conversation), conversation);
         let request = request.map(|body| {
@@ -187,7 +201,10 @@ impl<F: FnMut(Bytes) + Unpin> HttpBody for Listening<F> {
     type Data = Bytes;
     type Error = tonic::Status;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
         let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
         if let Some(Ok(frame)) = &frame
             && let Some(bytes) = frame.data_ref()

@@ -38,7 +38,11 @@ pub struct Object {
 impl Object {
     /// As the agent names it.
     pub fn reference(self) -> ObjectRef {
-        ObjectRef { source: self.kind, namespace: "default".into(), name: format!("o{}", self.number).into() }
+        ObjectRef {
+            source: self.kind,
+            namespace: "default".into(),
+            name: format!("o{}", self.number).into(),
+        }
     }
 }
 
@@ -60,7 +64,14 @@ impl Wish {
             number if number < 20 => format!("c{cluster}-{}.{apex}", random.u8(0..HOSTS)),
             _ => format!("n{}.{apex}", random.u8(0..HOSTS)),
         };
-        let mut wish = Self { host, rtype: "A", set_identifier: String::new(), targets: vec![], ttl_secs: None, weight: None };
+        let mut wish = Self {
+            host,
+            rtype: "A",
+            set_identifier: String::new(),
+            targets: vec![],
+            ttl_secs: None,
+            weight: None,
+        };
         match random.u8(0..20) {
             0 | 1 => {
                 wish.rtype = "CNAME";
@@ -95,7 +106,14 @@ impl Wish {
 
     /// One address at a name.
     pub fn plain(host: String, random: &mut fastrand::Rng) -> Self {
-        Self { host, rtype: "A", set_identifier: String::new(), targets: vec![address(random)], ttl_secs: None, weight: None }
+        Self {
+            host,
+            rtype: "A",
+            set_identifier: String::new(),
+            targets: vec![address(random)],
+            ttl_secs: None,
+            weight: None,
+        }
     }
 
     /// As the agent's extractors say it.
@@ -139,14 +157,18 @@ fn address(random: &mut fastrand::Rng) -> String {
 
 /// What an object with these wishes looks like to its extractor; one key once.
 pub fn extraction(object: Object, wishes: &[Wish]) -> Extraction {
-    let endpoints: BTreeMap<EndpointKey, Endpoint> =
-        wishes.iter().map(|wish| wish.endpoint(object)).map(|endpoint| (endpoint.key.clone(), endpoint)).collect();
+    let endpoints: BTreeMap<EndpointKey, Endpoint> = wishes
+        .iter()
+        .map(|wish| wish.endpoint(object))
+        .map(|endpoint| (endpoint.key.clone(), endpoint))
+        .collect();
     Extraction { endpoints: endpoints.into_values().collect(), ..Extraction::default() }
 }
 
 /// The same object when its load balancer shows no address: its hosts are there, and where they point is not known now.
 pub fn without_status(known: &Extraction) -> Extraction {
     let pending = || Pending::Status("the load balancer has no address".to_owned());
-    let hosts = known.endpoints.iter().map(|endpoint| (endpoint.key.dns_name.clone(), pending())).collect();
+    let hosts =
+        known.endpoints.iter().map(|endpoint| (endpoint.key.dns_name.clone(), pending())).collect();
     Extraction { unknown: Unknown::Hosts(hosts), ..Extraction::default() }
 }

@@ -60,7 +60,11 @@ pub struct World {
 /// Carries a schedule out. The time is virtual, and all randomness is the seed's.
 pub fn run(seed: u64, schedule: &Schedule) -> History {
     fastrand::seed(seed);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
     let processes = tokio::task::LocalSet::new();
     let history = processes.block_on(&runtime, async {
         let mut world = World::build(seed, schedule);
@@ -89,7 +93,12 @@ impl World {
         let config = shape.config();
         let recorder = Recorder::new(described(seed, shape, &config, &control));
         let network = Network::new(random.fork(), shape.weather());
-        let database = Database::new(recorder.clone(), random.fork(), Troubles::none(shape.store_ms), shape.shared_store);
+        let database = Database::new(
+            recorder.clone(),
+            random.fork(),
+            Troubles::none(shape.store_ms),
+            shape.shared_store,
+        );
         let routes = (0..shape.brokers).map(|_| Route::good(shape.aws_ms)).collect();
         let aws = Aws::new(emulator, recorder.clone(), random.fork(), routes);
         let config = watch::Sender::new(Arc::new(config));
@@ -112,9 +121,13 @@ impl World {
             Arc::new(Mutex::new(BrokerHost::new(slot, surroundings.clone(), skews, random.u64(..))))
         });
         let brokers = brokers.collect();
-        let agent_surroundings =
-            agent::Surroundings { recorder: recorder.clone(), network: network.clone(), brokers: shape.brokers };
-        let clusters: Vec<Arc<Mutex<Cluster>>> = shape.clusters.iter().map(|_| Arc::default()).collect();
+        let agent_surroundings = agent::Surroundings {
+            recorder: recorder.clone(),
+            network: network.clone(),
+            brokers: shape.brokers,
+        };
+        let clusters: Vec<Arc<Mutex<Cluster>>> =
+            shape.clusters.iter().map(|_| Arc::default()).collect();
         let mut world = Self {
             schedule: schedule.clone(),
             recorder,
@@ -131,16 +144,22 @@ impl World {
             random,
             undo: BTreeMap::new(),
         };
-        world.agents = (0..world.clusters.len()).map(|cluster| world.new_agent(cluster, 0)).collect();
+        world.agents =
+            (0..world.clusters.len()).map(|cluster| world.new_agent(cluster, 0)).collect();
         world
     }
 
     /// An agent's host: number 0 is the cluster's own, 1 a second one, 2 one of another cluster.
     pub(crate) fn new_agent(&mut self, cluster: usize, number: u32) -> Arc<Mutex<AgentHost>> {
         let agent = Agent { cluster: cluster_id(cluster), number };
-        let uid = if number == 2 { format!("uid-of-somebody-else-{cluster}") } else { format!("uid-{cluster}") };
+        let uid = if number == 2 {
+            format!("uid-of-somebody-else-{cluster}")
+        } else {
+            format!("uid-{cluster}")
+        };
         // Another cluster has other objects.
-        let objects = if number == 2 { Arc::default() } else { Arc::clone(&self.clusters[cluster]) };
+        let objects =
+            if number == 2 { Arc::default() } else { Arc::clone(&self.clusters[cluster]) };
         let surroundings = self.agent_surroundings.clone();
         Arc::new(Mutex::new(AgentHost::new(agent, uid, objects, surroundings, self.random.fork())))
     }
@@ -159,7 +178,11 @@ impl World {
         loop {
             let next_step = steps.peek().map(|(_, timed)| timed.at_ms);
             let next_undo = self.undo.keys().next().map(|(at_ms, _)| *at_ms);
-            let Some(at_ms) = next_step.into_iter().chain(next_undo).min().filter(|at_ms| *at_ms < end_ms) else { break };
+            let Some(at_ms) =
+                next_step.into_iter().chain(next_undo).min().filter(|at_ms| *at_ms < end_ms)
+            else {
+                break;
+            };
             self.wait_until(at_ms).await;
             if next_undo.is_some_and(|undo| undo <= at_ms) {
                 if let Some((_, undo)) = self.undo.pop_first() {
@@ -208,13 +231,16 @@ impl World {
         let mut rested = false;
         // What others did to the zones is found out when they are compared next.
         let config = Arc::clone(&self.config.borrow());
-        let compared_within = config.accounts.iter().map(|account| account.drift_interval_secs).max().unwrap_or(0);
+        let compared_within =
+            config.accounts.iter().map(|account| account.drift_interval_secs).max().unwrap_or(0);
         tokio::time::sleep(Duration::from_secs(u64::from(compared_within) * 5 / 4)).await;
         let most_events = self.recorder.len() + REST_WITHIN_EVENTS;
         while tokio::time::Instant::now() < until && self.recorder.len() < most_events {
             let before = self.recorder.len();
             tokio::time::sleep(REST).await;
-            let moved = self.recorder.since(before, |events| events.iter().any(|event| is_movement(&event.what)));
+            let moved = self
+                .recorder
+                .since(before, |events| events.iter().any(|event| is_movement(&event.what)));
             if !moved && self.is_converged() {
                 rested = true;
                 break;
@@ -243,7 +269,10 @@ impl World {
             }
         }
         worked.len() == self.schedule.shape.accounts.len()
-            && self.agents.iter().all(|host| lock(host).is_converged() || self.is_unregistered(host))
+            && self
+                .agents
+                .iter()
+                .all(|host| lock(host).is_converged() || self.is_unregistered(host))
     }
 
     fn is_unregistered(&self, host: &Arc<Mutex<AgentHost>>) -> bool {
@@ -257,29 +286,46 @@ impl World {
         history.end = self.database.look(|tables| End {
             at: now,
             endpoints: tables.endpoints.values().map(stored).collect(),
-            claims: tables.claims.values().map(|row| ((row.zone.clone(), row.name.clone()), row.cluster.clone())).collect(),
+            claims: tables
+                .claims
+                .values()
+                .map(|row| ((row.zone.clone(), row.name.clone()), row.cluster.clone()))
+                .collect(),
             book: tables
                 .records
                 .iter()
                 .map(|(zone, records)| {
-                    let own = records.values().filter(|row| row.owner.is_some() && row.drift != Some(Drift::Missing));
+                    let own = records
+                        .values()
+                        .filter(|row| row.owner.is_some() && row.drift != Some(Drift::Missing));
                     (zone.clone(), own.map(|row| row.raw.unpack(&row.key)).collect())
                 })
                 .collect(),
             batches: tables
                 .batches
                 .iter()
-                .map(|entry| StoredBatch { batch: entry.row.batch.clone(), outcome: entry.row.outcome.clone() })
+                .map(|entry| StoredBatch {
+                    batch: entry.row.batch.clone(),
+                    outcome: entry.row.outcome.clone(),
+                })
                 .collect(),
             ..End::default()
         });
         let config = self.config.borrow();
-        let is_registered = |cluster: &ClusterId| config.clusters.iter().any(|other| other.name == *cluster);
-        history.end.unregistered = history.world.clusters.keys().filter(|cluster| !is_registered(cluster)).cloned().collect();
+        let is_registered =
+            |cluster: &ClusterId| config.clusters.iter().any(|other| other.name == *cluster);
+        history.end.unregistered = history
+            .world
+            .clusters
+            .keys()
+            .filter(|cluster| !is_registered(cluster))
+            .cloned()
+            .collect();
         for zone in &mut history.world.zones {
             let account = config.accounts.iter().find(|account| account.id == zone.account);
             let entry = account.and_then(|account| account.zones.first());
-            zone.default_ttl_secs = entry.map_or(zone.default_ttl_secs, |entry| entry.default_ttl_secs);
+            zone.default_ttl_secs =
+                entry.map_or(zone.default_ttl_secs, |entry| entry.default_ttl_secs);
         }
         for zone in self.control.zones() {
             let records = self.control.records(&zone.id, View::Accepted).unwrap_or_default();
@@ -288,7 +334,8 @@ impl World {
         let hosts = self.agents.iter().chain(self.others.values());
         for host in hosts {
             let host = lock(host);
-            let refused = host.agent().number == 2 || history.end.unregistered.contains(&host.agent().cluster);
+            let refused = host.agent().number == 2
+                || history.end.unregistered.contains(&host.agent().cluster);
             if let Some(end) = host.end(refused) {
                 history.end.agents.insert(host.agent().clone(), end);
             }
@@ -347,7 +394,12 @@ fn described(seed: u64, shape: &Shape, config: &Config, control: &Control) -> hi
         started_at: crate::recorder::STARTED_AT,
         accounts: accounts.collect(),
         zones: shape.zones().map(|(account, of)| zone(account, of)).collect(),
-        clusters: shape.clusters.iter().enumerate().map(|(index, name)| (cluster_id(index), environment(name))).collect(),
+        clusters: shape
+            .clusters
+            .iter()
+            .enumerate()
+            .map(|(index, name)| (cluster_id(index), environment(name)))
+            .collect(),
         sweep_ms: i64::from(shape.drift_secs.min(shape.discovery_secs)) * 1_000,
         poison_backoff_ms: POISON_BACKOFF_MS,
     }

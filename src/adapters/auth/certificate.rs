@@ -14,5 +14,9 @@ pub(super) fn names(der: &[u8]) -> Vec<String> {
 
 /// A name in the form in which two are compared: DNS names have no case, URIs are compared as they are.
 pub(super) fn comparable(name: &str) -> String {
-    if name.contains("://") { name.to_owned() } else { name.trim_end_matches('.').to_ascii_lowercase() }
+    if name.contains("://") {
+        name.to_owned()
+    } else {
+        name.trim_end_matches('.').to_ascii_lowercase()
+    }
 }

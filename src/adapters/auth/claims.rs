@@ -63,7 +63,10 @@ impl Expected {
         if !claims.audience.contains(&self.audience) {
             return Err(Refused::new(
                 RefusedFor::WrongAudience,
-                format!("the token is meant for somebody else: project one with the audience {:?}", self.audience),
+                format!(
+                    "the token is meant for somebody else: project one with the audience {:?}",
+                    self.audience
+                ),
             ));
         }
         // A float of any size becomes the nearest integer, so nothing overflows.
@@ -82,7 +85,10 @@ impl Expected {
         if early_ms > CLOCK_SKEW_MS {
             return Err(Refused::new(
                 RefusedFor::NotYetValid,
-                format!("the token begins in {} s: compare the clocks of the issuer and of the broker", early_ms / 1_000),
+                format!(
+                    "the token begins in {} s: compare the clocks of the issuer and of the broker",
+                    early_ms / 1_000
+                ),
             ));
         }
         Ok(())

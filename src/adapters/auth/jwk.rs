@@ -47,9 +47,18 @@ struct Jwk {
 /// # Errors
 /// It is no set, or no key of it can be used.
 pub(super) fn read_set(text: &[u8]) -> Result<Vec<Key>, String> {
-    let set: Set = serde_json::from_slice(text).map_err(|error| format!("it is no JSON Web Key Set: {error}"))?;
-    let keys: Vec<Key> = set.keys.into_iter().filter_map(|key| serde_json::from_value(key).ok().and_then(key_of)).collect();
-    if keys.is_empty() { Err("it holds no key for signatures that can be used".to_owned()) } else { Ok(keys) }
+    let set: Set = serde_json::from_slice(text)
+        .map_err(|error| format!("it is no JSON Web Key Set: {error}"))?;
+    let keys: Vec<Key> = set
+        .keys
+        .into_iter()
+        .filter_map(|key| serde_json::from_value(key).ok().and_then(key_of))
+        .collect();
+    if keys.is_empty() {
+        Err("it holds no key for signatures that can be used".to_owned())
+    } else {
+        Ok(keys)
+    }
 }
 
 fn key_of(jwk: Jwk) -> Option<Key> {
@@ -59,7 +68,8 @@ fn key_of(jwk: Jwk) -> Option<Key> {
     let bytes = |part: Option<String>| URL_SAFE_NO_PAD.decode(part?).ok();
     let point = |x, y, octets: usize| {
         let (x, y): (Vec<u8>, Vec<u8>) = (bytes(x)?, bytes(y)?);
-        (x.len() == octets && y.len() == octets).then(|| Public::Point([&[4], &x[..], &y[..]].concat()))
+        (x.len() == octets && y.len() == octets)
+            .then(|| Public::Point([&[4], &x[..], &y[..]].concat()))
     };
     let (mut algorithms, public) = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
         ("RSA", _) => (
@@ -98,8 +108,11 @@ impl Key {
                     Algorithm::Es256 | Algorithm::Es384 | Algorithm::EdDsa => return false,
                 };
                 // A leading zero octet is written by some; the components have none (RFC 7518 §6.3.1.1).
-                let trimmed = |octets: &[u8]| octets.iter().copied().skip_while(|octet| *octet == 0).collect::<Vec<u8>>();
-                let components = RsaPublicKeyComponents { n: trimmed(modulus), e: trimmed(exponent) };
+                let trimmed = |octets: &[u8]| {
+                    octets.iter().copied().skip_while(|octet| *octet == 0).collect::<Vec<u8>>()
+                };
+                let components =
+                    RsaPublicKeyComponents { n: trimmed(modulus), e: trimmed(exponent) };
                 components.verify(parameters, jws.signed, &jws.signature)
             }
             (Public::Point(point), algorithm) => {

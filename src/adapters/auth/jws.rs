@@ -64,15 +64,21 @@ pub(super) fn looks_signed(token: &str) -> bool {
 
 impl<'a> Jws<'a> {
     pub(super) fn parse(token: &'a str) -> Result<Self, Refused> {
-        let malformed = |what: &str| Refused::new(RefusedFor::MalformedToken, format!("the token cannot be read: {what}"));
+        let malformed = |what: &str| {
+            Refused::new(RefusedFor::MalformedToken, format!("the token cannot be read: {what}"))
+        };
         if token.len() > MAX_TOKEN_BYTES {
             return Err(malformed("it is longer than 16 KiB"));
         }
-        let (signed, signature) = token.rsplit_once('.').ok_or_else(|| malformed("it has not three parts"))?;
-        let (header, claims) = signed.split_once('.').ok_or_else(|| malformed("it has not three parts"))?;
+        let (signed, signature) =
+            token.rsplit_once('.').ok_or_else(|| malformed("it has not three parts"))?;
+        let (header, claims) =
+            signed.split_once('.').ok_or_else(|| malformed("it has not three parts"))?;
         let header: Header = json(header).ok_or_else(|| malformed("its header is none"))?;
         if header.crit.is_some() {
-            return Err(malformed("its header names extensions that have to be understood (crit), and none is"));
+            return Err(malformed(
+                "its header names extensions that have to be understood (crit), and none is",
+            ));
         }
         let algorithm = Algorithm::parse(&header.alg).ok_or_else(|| {
             let name: String = header.alg.chars().take(20).collect();
@@ -81,8 +87,11 @@ impl<'a> Jws<'a> {
                 format!("the token is signed by {name:?}: RS256, RS384, RS512, ES256, ES384 and EdDSA are taken"),
             )
         })?;
-        let claims = json(claims).ok_or_else(|| malformed("its claims lack iss, sub, aud or exp"))?;
-        let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| malformed("its signature is not base64url"))?;
+        let claims =
+            json(claims).ok_or_else(|| malformed("its claims lack iss, sub, aud or exp"))?;
+        let signature = URL_SAFE_NO_PAD
+            .decode(signature)
+            .map_err(|_| malformed("its signature is not base64url"))?;
         Ok(Self { algorithm, key_id: header.kid, claims, signed: signed.as_bytes(), signature })
     }
 }
@@ -109,7 +118,11 @@ mod tests {
         assert_eq!(refused(&token(r#"{"alg":"ES256","kid":"k"}"#, CLAIMS, "AAAA")), None);
         for algorithm in ["none", "None", "HS256", "HS512", "PS256", "ES256K", ""] {
             let header = format!(r#"{{"alg":"{algorithm}"}}"#);
-            assert_eq!(refused(&token(&header, CLAIMS, "")), Some(RefusedFor::Algorithm), "{algorithm}");
+            assert_eq!(
+                refused(&token(&header, CLAIMS, "")),
+                Some(RefusedFor::Algorithm),
+                "{algorithm}"
+            );
         }
         let good = r#"{"alg":"ES256"}"#;
         for (header, claims, signature) in [
@@ -123,7 +136,11 @@ mod tests {
             (good, CLAIMS, "not base64"),
             (good, CLAIMS, "AA=="),
         ] {
-            assert_eq!(refused(&token(header, claims, signature)), Some(RefusedFor::MalformedToken), "{header} {claims}");
+            assert_eq!(
+                refused(&token(header, claims, signature)),
+                Some(RefusedFor::MalformedToken),
+                "{header} {claims}"
+            );
         }
         assert_eq!(refused(&"a.".repeat(20_000)), Some(RefusedFor::MalformedToken));
     }

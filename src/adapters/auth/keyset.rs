@@ -25,11 +25,17 @@ pub(super) struct Pace {
 }
 
 /// A network, and an issuer that rate-limits.
-const FROM_THE_WEB: Pace =
-    Pace { fresh_for: Duration::from_secs(600), between: Duration::from_secs(10), usable_for: Duration::from_secs(24 * 60 * 60) };
+const FROM_THE_WEB: Pace = Pace {
+    fresh_for: Duration::from_secs(600),
+    between: Duration::from_secs(10),
+    usable_for: Duration::from_secs(24 * 60 * 60),
+};
 /// A file of this machine.
-const FROM_A_FILE: Pace =
-    Pace { fresh_for: Duration::from_secs(10), between: Duration::from_secs(1), usable_for: Duration::from_secs(24 * 60 * 60) };
+const FROM_A_FILE: Pace = Pace {
+    fresh_for: Duration::from_secs(10),
+    between: Duration::from_secs(1),
+    usable_for: Duration::from_secs(24 * 60 * 60),
+};
 
 /// How far it is gone to find a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,21 +75,32 @@ impl KeySet {
     pub(super) fn new(issuer: &str, source: &KeySource) -> Self {
         match source {
             KeySource::File(path) => Self::of(issuer, Box::new(FileOf(path.clone())), FROM_A_FILE),
-            KeySource::Url { url, ca_file } => Self::of(issuer, Box::new(Web::new(url, ca_file.as_deref())), FROM_THE_WEB),
-            KeySource::Discovery { ca_file } => {
-                Self::of(issuer, Box::new(Discovered::new(issuer, ca_file.as_deref())), FROM_THE_WEB)
+            KeySource::Url { url, ca_file } => {
+                Self::of(issuer, Box::new(Web::new(url, ca_file.as_deref())), FROM_THE_WEB)
             }
+            KeySource::Discovery { ca_file } => Self::of(
+                issuer,
+                Box::new(Discovered::new(issuer, ca_file.as_deref())),
+                FROM_THE_WEB,
+            ),
         }
     }
 
     pub(super) fn of(issuer: &str, source: Box<dyn Source>, pace: Pace) -> Self {
-        Self { issuer: issuer.to_owned(), source, pace, kept: ArcSwapOption::empty(), attempts: Mutex::default() }
+        Self {
+            issuer: issuer.to_owned(),
+            source,
+            pace,
+            kept: ArcSwapOption::empty(),
+            attempts: Mutex::default(),
+        }
     }
 
     /// Whether a key of the set signed the token.
     pub(super) async fn verify(&self, jws: &Jws<'_>, looked: Looked) -> Result<(), Refused> {
         let kept = self.keys(looked).await?;
-        let named: Vec<&Key> = kept.keys.iter().filter(|key| jws.key_id.is_none() || key.id == jws.key_id).collect();
+        let named: Vec<&Key> =
+            kept.keys.iter().filter(|key| jws.key_id.is_none() || key.id == jws.key_id).collect();
         if named.is_empty() {
             let name: String = jws.key_id.iter().flat_map(|id| id.chars()).take(100).collect();
             return Err(Refused::new(
@@ -97,7 +114,10 @@ impl KeySet {
         if !named.iter().any(|key| key.makes(jws.algorithm)) {
             return Err(Refused::new(
                 RefusedFor::Algorithm,
-                format!("the token says that it is signed by {:?}, and the issuer's key makes no such signatures", jws.algorithm),
+                format!(
+                    "the token says that it is signed by {:?}, and the issuer's key makes no such signatures",
+                    jws.algorithm
+                ),
             ));
         }
         if named.iter().any(|key| key.signed(jws)) {
@@ -117,7 +137,10 @@ impl KeySet {
             return Ok(kept);
         }
         if looked == Looked::Fresh {
-            return Err(Refused::new(RefusedFor::UnknownKey, format!("no keys of the issuer {} are fresh", self.issuer)));
+            return Err(Refused::new(
+                RefusedFor::UnknownKey,
+                format!("no keys of the issuer {} are fresh", self.issuer),
+            ));
         }
         let mut attempts = self.attempts.lock().await;
         // Somebody may have read them while this one waited; for a key that is not there, the pace says when to look again.
@@ -129,7 +152,10 @@ impl KeySet {
         }
         self.kept_for(self.pace.usable_for).ok_or_else(|| {
             let why = attempts.failure.as_deref().unwrap_or("they were not read yet");
-            Refused::new(RefusedFor::KeysUnavailable, format!("the keys of the issuer {} cannot be read: {why}", self.issuer))
+            Refused::new(
+                RefusedFor::KeysUnavailable,
+                format!("the keys of the issuer {} cannot be read: {why}", self.issuer),
+            )
         })
     }
 

@@ -7,8 +7,11 @@ use super::*;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-const PACE: Pace =
-    Pace { fresh_for: Duration::from_secs(600), between: Duration::from_secs(10), usable_for: Duration::from_secs(3_600) };
+const PACE: Pace = Pace {
+    fresh_for: Duration::from_secs(600),
+    between: Duration::from_secs(10),
+    usable_for: Duration::from_secs(3_600),
+};
 
 /// An issuer whose keys change and which may be away, and which counts how often it is asked.
 #[derive(Default)]
@@ -60,7 +63,8 @@ impl Signer {
 impl Issuer {
     fn publishes(&self, signers: &[&Signer]) {
         let keys: Vec<_> = signers.iter().map(|signer| signer.jwk()).collect();
-        *self.keys.lock().unwrap() = Some(serde_json::json!({ "keys": keys }).to_string().into_bytes());
+        *self.keys.lock().unwrap() =
+            Some(serde_json::json!({ "keys": keys }).to_string().into_bytes());
     }
 
     fn goes_away(&self) {
@@ -90,11 +94,19 @@ async fn a_new_key_is_fetched_when_a_token_names_it_and_not_more_often_than_the_
     assert_eq!(verify(&set, &old, Looked::Kept).await, Ok(()));
     assert_eq!(issuer.asked(), 1);
     issuer.publishes(&[&old, &new]);
-    assert_eq!(verify(&set, &new, Looked::Kept).await, Err(RefusedFor::UnknownKey), "kept keys do not have it");
+    assert_eq!(
+        verify(&set, &new, Looked::Kept).await,
+        Err(RefusedFor::UnknownKey),
+        "kept keys do not have it"
+    );
     for _ in 0..100 {
         assert_eq!(verify(&set, &new, Looked::Anew).await, Err(RefusedFor::UnknownKey));
     }
-    assert_eq!(issuer.asked(), 1, "a caller with tokens of its own making does not make the broker ask");
+    assert_eq!(
+        issuer.asked(),
+        1,
+        "a caller with tokens of its own making does not make the broker ask"
+    );
     tokio::time::advance(Duration::from_secs(10)).await;
     assert_eq!(verify(&set, &new, Looked::Anew).await, Ok(()));
     assert_eq!(issuer.asked(), 2);
@@ -105,7 +117,11 @@ async fn while_keys_are_fresh_nobody_waits_for_the_issuer() {
     let (issuer, set) = issuer_and_set();
     let (known, unknown) = (Signer::new("known"), Signer::new("unknown"));
     issuer.publishes(&[&known]);
-    assert_eq!(verify(&set, &known, Looked::Fresh).await, Err(RefusedFor::UnknownKey), "they were not read yet");
+    assert_eq!(
+        verify(&set, &known, Looked::Fresh).await,
+        Err(RefusedFor::UnknownKey),
+        "they were not read yet"
+    );
     assert_eq!(issuer.asked(), 0);
     assert_eq!(verify(&set, &known, Looked::Kept).await, Ok(()));
     tokio::time::advance(PACE.between).await;

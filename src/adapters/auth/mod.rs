@@ -167,10 +167,16 @@ async fn signed_for<'a>(jws: &Jws<'_>, accounts: &'a [Account]) -> Result<&'a Ac
     // Most tokens are by a key that is known, and then no issuer is asked. A key that is not known may be a new one.
     for look in [Looked::Fresh, Looked::Kept, Looked::Anew] {
         // All at once: that one issuer is slow holds up no token of another for longer than one attempt.
-        let verified = join_all(accounts.iter().map(|account| account.keys.verify(jws, look))).await;
-        let signed = accounts.iter().zip(&verified).filter(|(_, verified)| verified.is_ok()).map(|(account, _)| account);
+        let verified =
+            join_all(accounts.iter().map(|account| account.keys.verify(jws, look))).await;
+        let signed = accounts
+            .iter()
+            .zip(&verified)
+            .filter(|(_, verified)| verified.is_ok())
+            .map(|(account, _)| account);
         let signed: Vec<&Account> = signed.collect();
-        let named = signed.iter().copied().filter(|account| account.expected.subject == jws.claims.subject);
+        let named =
+            signed.iter().copied().filter(|account| account.expected.subject == jws.claims.subject);
         match named.collect::<Vec<_>>()[..] {
             [account] => return Ok(account),
             [first, second, ..] => return Err(ambiguous(first, second)),
@@ -182,14 +188,17 @@ async fn signed_for<'a>(jws: &Jws<'_>, accounts: &'a [Account]) -> Result<&'a Ac
             }
         }
         let failures: Vec<Refused> = verified.into_iter().filter_map(Result::err).collect();
-        let may_be_new =
-            failures.iter().any(|refused| matches!(refused.why, RefusedFor::UnknownKey | RefusedFor::KeysUnavailable));
+        let may_be_new = failures.iter().any(|refused| {
+            matches!(refused.why, RefusedFor::UnknownKey | RefusedFor::KeysUnavailable)
+        });
         refused = failures.into_iter().max_by_key(|refused| telling(refused.why));
         if !may_be_new {
             break;
         }
     }
-    Err(refused.unwrap_or_else(|| Refused::new(RefusedFor::UnknownKey, "no issuer's key signed the token")))
+    Err(refused.unwrap_or_else(|| {
+        Refused::new(RefusedFor::UnknownKey, "no issuer's key signed the token")
+    }))
 }
 
 fn ambiguous(first: &Account, second: &Account) -> Refused {
@@ -215,7 +224,9 @@ fn telling(why: RefusedFor) -> u8 {
 impl Table {
     fn new(identities: Identities, before: &Self) -> Self {
         let known = before.accounts.iter().flat_map(|(issuer, accounts)| {
-            accounts.iter().map(move |account| ((issuer.clone(), account.source.clone()), Arc::clone(&account.keys)))
+            accounts.iter().map(move |account| {
+                ((issuer.clone(), account.source.clone()), Arc::clone(&account.keys))
+            })
         });
         let mut keysets: HashMap<(String, KeySource), Arc<KeySet>> = known.collect();
         let mut table = Self { shared: identities.shared_token_sha256, ..Self::default() };
@@ -233,8 +244,16 @@ impl Table {
                     .entry((issuer.clone(), source.clone()))
                     .or_insert_with(|| Arc::new(KeySet::new(&issuer, &source)))
                     .clone();
-                let expected = Expected { audience, subject: format!("system:serviceaccount:{namespace}:{name}") };
-                table.accounts.entry(issuer).or_default().push(Account { cluster, expected, keys, source });
+                let expected = Expected {
+                    audience,
+                    subject: format!("system:serviceaccount:{namespace}:{name}"),
+                };
+                table.accounts.entry(issuer).or_default().push(Account {
+                    cluster,
+                    expected,
+                    keys,
+                    source,
+                });
             }
         }
         table
@@ -242,7 +261,8 @@ impl Table {
 
     fn by_certificate(&self, der: &[u8]) -> Result<Proven, Refused> {
         let names = certificate::names(der);
-        let mut clusters: Vec<&ClusterId> = names.iter().filter_map(|name| self.names.get(name)).collect();
+        let mut clusters: Vec<&ClusterId> =
+            names.iter().filter_map(|name| self.names.get(name)).collect();
         clusters.sort();
         clusters.dedup();
         match clusters[..] {
@@ -254,7 +274,10 @@ impl Table {
                     if names.is_empty() { "it has none".to_owned() } else { names.join(", ") }
                 ),
             )),
-            _ => Err(Refused::new(RefusedFor::Ambiguous, "the certificate has names of several clusters: issue one for each")),
+            _ => Err(Refused::new(
+                RefusedFor::Ambiguous,
+                "the certificate has names of several clusters: issue one for each",
+            )),
         }
     }
 }
@@ -273,14 +296,19 @@ impl Callers for KnownCallers {
                 RefusedFor::NoCredentials,
                 "neither a token nor a certificate was shown: start the agent with --token-file, or with --certificate-file and --key-file",
             )),
-            (Some(Proven::Cluster { cluster: a, .. }), Some(Ok(Proven::Cluster { cluster: b, .. }))) if a != b => {
-                Err(Refused::new(
-                    RefusedFor::Ambiguous,
-                    format!("the token is that of {a} and the certificate that of {b}: show what belongs to one cluster"),
-                ))
-            }
+            (
+                Some(Proven::Cluster { cluster: a, .. }),
+                Some(Ok(Proven::Cluster { cluster: b, .. })),
+            ) if a != b => Err(Refused::new(
+                RefusedFor::Ambiguous,
+                format!(
+                    "the token is that of {a} and the certificate that of {b}: show what belongs to one cluster"
+                ),
+            )),
             // A certificate that says nothing to us may be that of a mesh.
-            (Some(Proven::Shared), Some(Ok(proven))) | (None, Some(Ok(proven))) | (Some(proven), _) => Ok(proven),
+            (Some(Proven::Shared), Some(Ok(proven)))
+            | (None, Some(Ok(proven)))
+            | (Some(proven), _) => Ok(proven),
             (None, Some(Err(refused))) => Err(refused),
         }
     }

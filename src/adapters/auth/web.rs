@@ -82,8 +82,8 @@ impl Source for Discovered {
     async fn read(&self) -> Result<Vec<u8>, String> {
         let url = format!("{}/.well-known/openid-configuration", self.issuer.trim_end_matches('/'));
         let text = get(&url, self.ca_file.as_deref()).await?;
-        let document: Document =
-            serde_json::from_slice(&text).map_err(|error| format!("{url} is no discovery document: {error}"))?;
+        let document: Document = serde_json::from_slice(&text)
+            .map_err(|error| format!("{url} is no discovery document: {error}"))?;
         // OpenID Connect Discovery 1.0 §4.3: else somebody else's keys would be taken for the issuer's.
         if document.issuer != self.issuer {
             return Err(format!("{url} is the document of another issuer, {:?}", document.issuer));
@@ -101,12 +101,16 @@ async fn get(url: &str, ca_file: Option<&Path>) -> Result<Vec<u8>, String> {
         return Err(format!("{url:?} is not https"));
     }
     let tls = client_config(ca_file).map_err(|error| error.to_string())?;
-    let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
+    let connector =
+        HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
     let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build(connector);
     let request = Request::get(uri).header(header::ACCEPT, ACCEPTED).body(Empty::new());
     let request = request.map_err(|error| format!("{url}: {error}"))?;
     let asking = async {
-        let response = client.request(request).await.map_err(|error| format!("{url}: {}", innermost(&error)))?;
+        let response = client
+            .request(request)
+            .await
+            .map_err(|error| format!("{url}: {}", innermost(&error)))?;
         if response.status() != StatusCode::OK {
             return Err(format!("{url} answers {}", response.status()));
         }
@@ -114,10 +118,13 @@ async fn get(url: &str, ca_file: Option<&Path>) -> Result<Vec<u8>, String> {
         body.map(|body| body.to_bytes().to_vec()).map_err(|error| format!("{url}: {error}"))
     };
     let answered = tokio::time::timeout(ANSWERS_WITHIN, asking).await;
-    answered.unwrap_or_else(|_| Err(format!("{url} does not answer within {} seconds", ANSWERS_WITHIN.as_secs())))
+    answered.unwrap_or_else(|_| {
+        Err(format!("{url} does not answer within {} seconds", ANSWERS_WITHIN.as_secs()))
+    })
 }
 
 fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || address.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
+    host == "localhost"
+        || address.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
 }

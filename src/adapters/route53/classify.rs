@@ -37,16 +37,23 @@ impl Refusal<'_> {
 pub(super) fn route53_refusal(refusal: &Refusal<'_>) -> CallError {
     let text = || refusal.text();
     match refusal.code {
-        Some("Throttling" | "ThrottlingException" | "RequestLimitExceeded" | "TooManyRequestsException") => CallError::Throttled,
+        Some(
+            "Throttling"
+            | "ThrottlingException"
+            | "RequestLimitExceeded"
+            | "TooManyRequestsException",
+        ) => CallError::Throttled,
         Some("PriorRequestNotComplete") => CallError::Busy,
         _ if refusal.status >= 500 => CallError::Unknown { message: text() },
         Some("ExpiredToken" | "ExpiredTokenException") => CallError::Expired,
         Some(code) if is_denial(code) => CallError::Denied { message: text() },
-        Some(code @ ("InvalidChangeBatch" | "InvalidInput" | "NoSuchHealthCheck")) => CallError::Refused {
-            code: code.to_owned(),
-            message: refusal.message.unwrap_or_default().to_owned(),
-            request_id: refusal.request_id.map(str::to_owned),
-        },
+        Some(code @ ("InvalidChangeBatch" | "InvalidInput" | "NoSuchHealthCheck")) => {
+            CallError::Refused {
+                code: code.to_owned(),
+                message: refusal.message.unwrap_or_default().to_owned(),
+                request_id: refusal.request_id.map(str::to_owned),
+            }
+        }
         Some("NoSuchHostedZone" | "NoSuchChange") => CallError::NotFound { message: text() },
         _ => CallError::Unknown { message: text() },
     }
@@ -81,36 +88,51 @@ pub(super) fn assume_role_refusal(role: &RoleArn, refusal: &Refusal<'_>) -> Call
         Some("Throttling" | "ThrottlingException" | "RequestLimitExceeded") => {
             CallError::NotSent { message: format!("STS throttles while {role} is assumed: {text}") }
         }
-        _ if refusal.status >= 500 => CallError::NotSent { message: format!("STS failed while {role} was assumed: {text}") },
+        _ if refusal.status >= 500 => {
+            CallError::NotSent { message: format!("STS failed while {role} was assumed: {text}") }
+        }
         // The credentials with which STS was asked have run out: fetched anew, they will do.
         Some("ExpiredToken" | "ExpiredTokenException") => CallError::Expired,
         Some("RegionDisabledException") => CallError::Denied {
-            message: format!("{role} cannot be assumed: {text}; enable STS for the region in the account, or use another region"),
+            message: format!(
+                "{role} cannot be assumed: {text}; enable STS for the region in the account, or use another region"
+            ),
         },
-        Some("InvalidClientTokenId" | "SignatureDoesNotMatch" | "UnrecognizedClientException") => CallError::Denied {
-            message: format!("{role} cannot be assumed: {text}; the broker's own credentials are wrong, or its clock is"),
-        },
+        Some("InvalidClientTokenId" | "SignatureDoesNotMatch" | "UnrecognizedClientException") => {
+            CallError::Denied {
+                message: format!(
+                    "{role} cannot be assumed: {text}; the broker's own credentials are wrong, or its clock is"
+                ),
+            }
+        }
         Some(_) => CallError::Denied {
             message: format!(
                 "{role} cannot be assumed: {text}; check that the role exists, that its trust policy names the broker's \
                  identity, and that external_id is the one that the policy asks for"
             ),
         },
-        None => CallError::NotSent { message: format!("the answer of STS for {role} cannot be read: {text}") },
+        None => CallError::NotSent {
+            message: format!("the answer of STS for {role} cannot be read: {text}"),
+        },
     }
 }
 
 /// Whether the request was under way, by what the HTTP client says.
 fn dispatch_failure(error: &(dyn std::error::Error + 'static), message: String) -> CallError {
-    if find::<hyper_util::client::legacy::Error>(error).is_some_and(hyper_util::client::legacy::Error::is_connect) {
+    if find::<hyper_util::client::legacy::Error>(error)
+        .is_some_and(hyper_util::client::legacy::Error::is_connect)
+    {
         CallError::NotSent { message: format!("no connection: {message}") }
     } else {
         CallError::Unknown { message }
     }
 }
 
-fn find<'a, T: std::error::Error + 'static>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a T> {
-    std::iter::successors(Some(error), |error| error.source()).find_map(|error| error.downcast_ref())
+fn find<'a, T: std::error::Error + 'static>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> Option<&'a T> {
+    std::iter::successors(Some(error), |error| error.source())
+        .find_map(|error| error.downcast_ref())
 }
 
 /// The causes of an error in one line. The SDK's own texts name hosts and codes, never credentials.
@@ -129,13 +151,18 @@ fn causes(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 /// What a failed call of the SDK means, where `refused` reads an answer that has an error in it.
-pub(super) fn sdk_error<E>(error: &SdkError<E, HttpResponse>, refused: impl FnOnce(&Refusal<'_>) -> CallError) -> CallError
+pub(super) fn sdk_error<E>(
+    error: &SdkError<E, HttpResponse>,
+    refused: impl FnOnce(&Refusal<'_>) -> CallError,
+) -> CallError
 where
     E: std::error::Error + ProvideErrorMetadata + 'static,
 {
     match error {
         SdkError::ConstructionFailure(_) => CallError::NotSent { message: causes(error) },
-        SdkError::TimeoutError(_) => CallError::Unknown { message: "the attempt timed out".to_owned() },
+        SdkError::TimeoutError(_) => {
+            CallError::Unknown { message: "the attempt timed out".to_owned() }
+        }
         SdkError::DispatchFailure(failure) => match failure.as_connector_error() {
             Some(connector) => dispatch_failure(connector, causes(connector)),
             None => CallError::Unknown { message: causes(error) },
@@ -148,7 +175,9 @@ where
         }),
         SdkError::ResponseError(context) => {
             let status = context.raw().status().as_u16();
-            CallError::Unknown { message: format!("the answer (HTTP {status}) cannot be read: {}", causes(error)) }
+            CallError::Unknown {
+                message: format!("the answer (HTTP {status}) cannot be read: {}", causes(error)),
+            }
         }
         _ => CallError::Unknown { message: causes(error) },
     }
@@ -160,14 +189,19 @@ where
     E: std::error::Error + ProvideErrorMetadata + 'static,
 {
     match sdk_error(error, |refusal| assume_role_refusal(role, refusal)) {
-        CallError::Unknown { message } => CallError::NotSent { message: format!("STS does not answer for {role}: {message}") },
+        CallError::Unknown { message } => {
+            CallError::NotSent { message: format!("STS does not answer for {role}: {message}") }
+        }
         other => other,
     }
 }
 
 /// The request id of an answer.
 pub(super) fn request_id(response: &HttpResponse) -> Option<&str> {
-    response.headers().get("x-amzn-requestid").or_else(|| response.headers().get("x-amz-request-id"))
+    response
+        .headers()
+        .get("x-amzn-requestid")
+        .or_else(|| response.headers().get("x-amz-request-id"))
 }
 
 #[cfg(test)]
@@ -226,7 +260,11 @@ mod tests {
             assert_eq!(variant(&error), expected, "{id}");
             seen.insert(expected);
             if let CallError::Refused { code: kept, message: whole, request_id } = error {
-                assert_eq!((kept.as_str(), whole.as_str(), request_id.as_deref()), (code, message, Some("r-1")), "{id}");
+                assert_eq!(
+                    (kept.as_str(), whole.as_str(), request_id.as_deref()),
+                    (code, message, Some("r-1")),
+                    "{id}"
+                );
             }
         }
         assert_eq!(seen.len(), 6, "{seen:?}");
@@ -234,9 +272,13 @@ mod tests {
 
     #[test]
     fn what_nobody_has_seen_before_is_of_unknown_outcome() {
-        for (status, code) in
-            [(500, Some("InternalFailure")), (503, Some("ServiceUnavailable")), (502, None), (400, None), (400, Some("Novelty"))]
-        {
+        for (status, code) in [
+            (500, Some("InternalFailure")),
+            (503, Some("ServiceUnavailable")),
+            (502, None),
+            (400, None),
+            (400, Some("Novelty")),
+        ] {
             let error = route53_refusal(&Refusal { status, code, message: None, request_id: None });
             assert_eq!(variant(&error), "Unknown", "{status} {code:?}");
         }
@@ -249,17 +291,44 @@ mod tests {
         let role = RoleArn::parse("arn:aws:iam::111111111111:role/zonefold").unwrap();
         for line in CAPTURED.lines() {
             let row: serde_json::Value = serde_json::from_str(line).unwrap();
-            let (op, Some(code)) = (row["op"].as_str().unwrap(), row["code"].as_str()) else { continue };
+            let (op, Some(code)) = (row["op"].as_str().unwrap(), row["code"].as_str()) else {
+                continue;
+            };
             if op.starts_with("sts:") {
-                let error = assume_role_refusal(&role, &refusal(400, code, row["message"].as_str().unwrap()));
-                assert!(matches!(&error, CallError::Denied { message } if message.contains(role.as_str())), "{error}");
+                let error = assume_role_refusal(
+                    &role,
+                    &refusal(400, code, row["message"].as_str().unwrap()),
+                );
+                assert!(
+                    matches!(&error, CallError::Denied { message } if message.contains(role.as_str())),
+                    "{error}"
+                );
             }
         }
-        let denied = assume_role_refusal(&role, &refusal(403, "AccessDenied", "not authorized to perform: sts:AssumeRole"));
-        assert!(denied.to_string().contains("trust policy") && denied.to_string().contains("external_id"), "{denied}");
-        assert_eq!(variant(&assume_role_refusal(&role, &refusal(403, "RegionDisabledException", "x"))), "Denied");
-        assert_eq!(variant(&assume_role_refusal(&role, &refusal(400, "ExpiredTokenException", "x"))), "Expired");
-        assert_eq!(variant(&assume_role_refusal(&role, &refusal(400, "Throttling", "x"))), "NotSent");
-        assert_eq!(variant(&assume_role_refusal(&role, &refusal(503, "ServiceUnavailable", "x"))), "NotSent");
+        let denied = assume_role_refusal(
+            &role,
+            &refusal(403, "AccessDenied", "not authorized to perform: sts:AssumeRole"),
+        );
+        assert!(
+            denied.to_string().contains("trust policy")
+                && denied.to_string().contains("external_id"),
+            "{denied}"
+        );
+        assert_eq!(
+            variant(&assume_role_refusal(&role, &refusal(403, "RegionDisabledException", "x"))),
+            "Denied"
+        );
+        assert_eq!(
+            variant(&assume_role_refusal(&role, &refusal(400, "ExpiredTokenException", "x"))),
+            "Expired"
+        );
+        assert_eq!(
+            variant(&assume_role_refusal(&role, &refusal(400, "Throttling", "x"))),
+            "NotSent"
+        );
+        assert_eq!(
+            variant(&assume_role_refusal(&role, &refusal(503, "ServiceUnavailable", "x"))),
+            "NotSent"
+        );
     }
 }

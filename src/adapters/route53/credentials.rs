@@ -116,16 +116,22 @@ impl CredentialCache {
         match tokio::time::timeout(FETCH_TIMEOUT, self.fetch_without_limit()).await {
             Ok(fetched) => fetched,
             Err(_) => Err(CallError::NotSent {
-                message: format!("no credentials within {} s; nothing was sent", FETCH_TIMEOUT.as_secs()),
+                message: format!(
+                    "no credentials within {} s; nothing was sent",
+                    FETCH_TIMEOUT.as_secs()
+                ),
             }),
         }
     }
 
     async fn fetch_without_limit(&self) -> Result<Credentials, CallError> {
         match &self.source {
-            Source::Base(provider) => provider.provide_credentials().await.map_err(|error| base_error(&error)),
+            Source::Base(provider) => {
+                provider.provide_credentials().await.map_err(|error| base_error(&error))
+            }
             Source::Role { sts, caller, role, external_id, session_name } => {
-                let with = aws_sdk_sts::config::Builder::new().credentials_provider(caller.get().await?);
+                let with =
+                    aws_sdk_sts::config::Builder::new().credentials_provider(caller.get().await?);
                 let output = sts
                     .assume_role()
                     .role_arn(role.as_str())
@@ -137,9 +143,11 @@ impl CredentialCache {
                     .send()
                     .await
                     .map_err(|error| classify::assume_role_error(role, &error))?;
-                let session = output.credentials().ok_or_else(|| unreadable_session(role, "it holds no credentials"))?;
-                let expires_at =
-                    SystemTime::try_from(*session.expiration()).map_err(|_| unreadable_session(role, "its expiry is no time"))?;
+                let session = output
+                    .credentials()
+                    .ok_or_else(|| unreadable_session(role, "it holds no credentials"))?;
+                let expires_at = SystemTime::try_from(*session.expiration())
+                    .map_err(|_| unreadable_session(role, "its expiry is no time"))?;
                 Ok(Credentials::new(
                     session.access_key_id(),
                     session.secret_access_key(),
@@ -174,7 +182,11 @@ impl State {
             Err(error) => {
                 self.last_error = Some(error.clone());
                 match &mut self.kept {
-                    Some(kept) if kept.expires_at.is_none_or(|expires_at| now + RETRY_AFTER < expires_at) => {
+                    Some(kept)
+                        if kept
+                            .expires_at
+                            .is_none_or(|expires_at| now + RETRY_AFTER < expires_at) =>
+                    {
                         tracing::warn!(%error, "credentials cannot be renewed yet; the ones in use are still valid");
                         kept.refresh_at = Some(now + RETRY_AFTER);
                         Ok(kept.credentials.clone())
@@ -238,7 +250,8 @@ mod tests {
     }
 
     #[test]
-    fn credentials_are_replaced_at_least_five_minutes_early_and_a_short_session_at_half_of_its_life() {
+    fn credentials_are_replaced_at_least_five_minutes_early_and_a_short_session_at_half_of_its_life()
+     {
         let mut state = State::default();
         let early = Millis::from_secs(400);
         state.settle(Ok(credentials("a", Some(3_600_000))), Timestamp(0), early).unwrap();
@@ -257,7 +270,10 @@ mod tests {
         let kept = state.settle(Err(failure()), Timestamp(3_300_000), early).unwrap();
         assert_eq!(kept.access_key_id(), "a");
         assert_eq!(state.kept.as_ref().unwrap().refresh_at, Some(Timestamp(3_330_000)));
-        assert_eq!(state.settle(Err(failure()), Timestamp(3_590_000), early).unwrap_err(), failure());
+        assert_eq!(
+            state.settle(Err(failure()), Timestamp(3_590_000), early).unwrap_err(),
+            failure()
+        );
         assert!(state.kept.is_none());
     }
 }

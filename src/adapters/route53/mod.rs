@@ -34,7 +34,8 @@ use crate::core::budget::Permit;
 use crate::core::change::WireChange;
 use crate::core::ids::{AccountId, ZoneId};
 use crate::ports::{
-    CallError, CallerIdentity, ChangeReceipt, Clock, DnsProvider, DnsProviders, RecordCursor, RecordPage, ZonePage,
+    CallError, CallerIdentity, ChangeReceipt, Clock, DnsProvider, DnsProviders, RecordCursor,
+    RecordPage, ZonePage,
 };
 use credentials::{CredentialCache, Source};
 use service::{Operation, Route53Answer, Route53Request};
@@ -84,7 +85,8 @@ impl Default for AwsOptions {
 impl AwsOptions {
     /// One endpoint for both services and fixed credentials: what an emulator takes.
     pub fn emulator(endpoint: &str, access_key_id: &str, secret_access_key: &str) -> Self {
-        let credentials = Credentials::new(access_key_id, secret_access_key, None, None, "zonefold-emulator");
+        let credentials =
+            Credentials::new(access_key_id, secret_access_key, None, None, "zonefold-emulator");
         Self {
             route53_endpoint: Some(endpoint.to_owned()),
             sts_endpoint: Some(endpoint.to_owned()),
@@ -148,7 +150,11 @@ struct Clients {
 
 impl AwsProviders {
     /// Reads the environment and takes the accounts; nothing is called before a provider is used.
-    pub async fn new(accounts: Vec<AccountAccess>, options: AwsOptions, clock: Arc<dyn Clock>) -> Self {
+    pub async fn new(
+        accounts: Vec<AccountAccess>,
+        options: AwsOptions,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let http_client = options.http_client.clone().unwrap_or_else(https_client);
         let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
             .http_client(http_client)
@@ -161,9 +167,13 @@ impl AwsProviders {
             loader = loader.credentials_provider(credentials.clone());
         }
         let sdk_config = loader.load().await;
-        let provider = sdk_config.credentials_provider().unwrap_or_else(|| SharedCredentialsProvider::new(NoCredentials));
-        let base = CredentialCache::new(Source::Base(provider), Arc::clone(&clock), options.seed, "base");
-        let providers = Self { sdk_config, options, clock, base: Arc::new(base), known: Mutex::default() };
+        let provider = sdk_config
+            .credentials_provider()
+            .unwrap_or_else(|| SharedCredentialsProvider::new(NoCredentials));
+        let base =
+            CredentialCache::new(Source::Base(provider), Arc::clone(&clock), options.seed, "base");
+        let providers =
+            Self { sdk_config, options, clock, base: Arc::new(base), known: Mutex::default() };
         providers.set_accounts(accounts);
         providers
     }
@@ -185,7 +195,10 @@ impl AwsProviders {
         known.clients.entry(partition).or_insert_with(|| self.make_clients(partition)).clone()
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the one place that makes clients: no retries, one HTTP connector")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that makes clients: no retries, one HTTP connector"
+    )]
     fn make_clients(&self, partition: Partition) -> Clients {
         let mut route53 = aws_sdk_route53::config::Builder::from(&self.sdk_config)
             .region(Region::new(partition.route53_region()))
@@ -195,8 +208,10 @@ impl AwsProviders {
         if let Some(endpoint) = &self.options.route53_endpoint {
             route53 = route53.endpoint_url(endpoint);
         }
-        let sts_timeouts =
-            TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(STS_ATTEMPT_TIMEOUT).build();
+        let sts_timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .operation_attempt_timeout(STS_ATTEMPT_TIMEOUT)
+            .build();
         let mut sts = aws_sdk_sts::config::Builder::from(&self.sdk_config)
             .region(Region::new(self.sts_region(partition)))
             .interceptor(WholeAnswers)
@@ -204,7 +219,10 @@ impl AwsProviders {
         if let Some(endpoint) = &self.options.sts_endpoint {
             sts = sts.endpoint_url(endpoint);
         }
-        Clients { route53: aws_sdk_route53::Client::from_conf(route53.build()), sts: aws_sdk_sts::Client::from_conf(sts.build()) }
+        Clients {
+            route53: aws_sdk_route53::Client::from_conf(route53.build()),
+            sts: aws_sdk_sts::Client::from_conf(sts.build()),
+        }
     }
 
     /// The region of the environment when it lies in the partition, else the partition's own.
@@ -225,14 +243,24 @@ impl AwsProviders {
         let caller = match &access.via_role_arn {
             None => Arc::clone(&self.base),
             Some(hop) => Arc::clone(known.hops.entry(hop.clone()).or_insert_with(|| {
-                Arc::new(self.role_credentials(&clients.sts, Arc::clone(&self.base), hop, None, hop.as_str()))
+                Arc::new(self.role_credentials(
+                    &clients.sts,
+                    Arc::clone(&self.base),
+                    hop,
+                    None,
+                    hop.as_str(),
+                ))
             })),
         };
         let credentials = match &access.role_arn {
             None => caller,
-            Some(role) => {
-                Arc::new(self.role_credentials(&clients.sts, caller, role, access.external_id.clone(), access.account.as_str()))
-            }
+            Some(role) => Arc::new(self.role_credentials(
+                &clients.sts,
+                caller,
+                role,
+                access.external_id.clone(),
+                access.account.as_str(),
+            )),
         };
         AwsProvider {
             stack: service::stack(
@@ -290,11 +318,14 @@ impl DnsProviders for AwsProviders {
 struct NoCredentials;
 
 impl aws_credential_types::provider::ProvideCredentials for NoCredentials {
-    fn provide_credentials<'a>(&'a self) -> aws_credential_types::provider::future::ProvideCredentials<'a>
+    fn provide_credentials<'a>(
+        &'a self,
+    ) -> aws_credential_types::provider::future::ProvideCredentials<'a>
     where
         Self: 'a,
     {
-        let error = aws_credential_types::provider::error::CredentialsError::not_loaded("no provider");
+        let error =
+            aws_credential_types::provider::error::CredentialsError::not_loaded("no provider");
         aws_credential_types::provider::future::ProvideCredentials::ready(Err(error))
     }
 }
@@ -320,7 +351,8 @@ fn mixed_up() -> CallError {
 #[async_trait]
 impl DnsProvider for AwsProvider {
     async fn identity(&self) -> Result<CallerIdentity, CallError> {
-        let with = aws_sdk_sts::config::Builder::new().credentials_provider(self.credentials.get().await?);
+        let with =
+            aws_sdk_sts::config::Builder::new().credentials_provider(self.credentials.get().await?);
         let output = self
             .sts
             .get_caller_identity()
@@ -329,26 +361,42 @@ impl DnsProvider for AwsProvider {
             .send()
             .await
             .map_err(|error| classify::sdk_error(&error, classify::route53_refusal))?;
-        let account = AccountId::parse(output.account().unwrap_or_default())
-            .map_err(|error| CallError::Unknown { message: format!("STS answered an identity that cannot be read: {error}") })?;
+        let account = AccountId::parse(output.account().unwrap_or_default()).map_err(|error| {
+            CallError::Unknown {
+                message: format!("STS answered an identity that cannot be read: {error}"),
+            }
+        })?;
         Ok(CallerIdentity { account, arn: output.arn().unwrap_or_default().to_owned() })
     }
 
-    async fn list_zones(&self, permit: Permit, marker: Option<String>) -> Result<ZonePage, CallError> {
+    async fn list_zones(
+        &self,
+        permit: Permit,
+        marker: Option<String>,
+    ) -> Result<ZonePage, CallError> {
         match self.ask(permit, Operation::ListZones { marker }).await? {
             Route53Answer::Zones(page) => Ok(page),
             _ => Err(mixed_up()),
         }
     }
 
-    async fn zone_tags(&self, permit: Permit, zones: &[ZoneId]) -> Result<BTreeMap<ZoneId, BTreeMap<String, String>>, CallError> {
+    async fn zone_tags(
+        &self,
+        permit: Permit,
+        zones: &[ZoneId],
+    ) -> Result<BTreeMap<ZoneId, BTreeMap<String, String>>, CallError> {
         match self.ask(permit, Operation::ZoneTags { zones: zones.to_vec() }).await? {
             Route53Answer::Tags(tags) => Ok(tags),
             _ => Err(mixed_up()),
         }
     }
 
-    async fn list_records(&self, permit: Permit, zone: &ZoneId, from: Option<RecordCursor>) -> Result<RecordPage, CallError> {
+    async fn list_records(
+        &self,
+        permit: Permit,
+        zone: &ZoneId,
+        from: Option<RecordCursor>,
+    ) -> Result<RecordPage, CallError> {
         match self.ask(permit, Operation::ListRecords { zone: zone.clone(), from }).await? {
             Route53Answer::Records(page) => Ok(page),
             _ => Err(mixed_up()),
@@ -362,7 +410,11 @@ impl DnsProvider for AwsProvider {
         comment: &str,
         changes: &[WireChange],
     ) -> Result<ChangeReceipt, CallError> {
-        let operation = Operation::ChangeRecords { zone: zone.clone(), comment: comment.to_owned(), changes: changes.to_vec() };
+        let operation = Operation::ChangeRecords {
+            zone: zone.clone(),
+            comment: comment.to_owned(),
+            changes: changes.to_vec(),
+        };
         match self.ask(permit, operation).await? {
             Route53Answer::Accepted(receipt) => Ok(receipt),
             _ => Err(mixed_up()),

@@ -229,7 +229,10 @@ pub(super) struct Credentialed<S> {
 
 impl<S> Service<Operation> for Credentialed<S>
 where
-    S: Service<SignedRequest, Response = Route53Answer, Error = CallError, Future = Answering> + Clone + Send + 'static,
+    S: Service<SignedRequest, Response = Route53Answer, Error = CallError, Future = Answering>
+        + Clone
+        + Send
+        + 'static,
 {
     type Response = Route53Answer;
     type Error = CallError;
@@ -244,7 +247,9 @@ where
         let fresh = self.inner.clone();
         let mut ready = std::mem::replace(&mut self.inner, fresh);
         let credentials = Arc::clone(&self.credentials);
-        Box::pin(async move { ready.call(SignedRequest { credentials: credentials.get().await?, operation }).await })
+        Box::pin(async move {
+            ready.call(SignedRequest { credentials: credentials.get().await?, operation }).await
+        })
     }
 }
 
@@ -273,7 +278,9 @@ where
         Box::pin(async move {
             match tokio::time::timeout(attempt_timeout, answering).await {
                 Ok(answer) => answer,
-                Err(_) => Err(CallError::Unknown { message: format!("no answer within {} ms", attempt_timeout.as_millis()) }),
+                Err(_) => Err(CallError::Unknown {
+                    message: format!("no answer within {} ms", attempt_timeout.as_millis()),
+                }),
             }
         })
     }
@@ -300,7 +307,10 @@ impl Service<SignedRequest> for SdkCall {
     }
 }
 
-async fn send(client: &aws_sdk_route53::Client, request: SignedRequest) -> Result<Route53Answer, CallError> {
+async fn send(
+    client: &aws_sdk_route53::Client,
+    request: SignedRequest,
+) -> Result<Route53Answer, CallError> {
     let with = aws_sdk_route53::config::Builder::new().credentials_provider(request.credentials);
     match request.operation {
         Operation::ListZones { marker } => {
@@ -310,12 +320,18 @@ async fn send(client: &aws_sdk_route53::Client, request: SignedRequest) -> Resul
         }
         Operation::ZoneTags { zones } => {
             let ids = zones.iter().map(|zone| zone.as_str().to_owned()).collect();
-            let call = client.list_tags_for_resources().resource_type(TagResourceType::Hostedzone).set_resource_ids(Some(ids));
+            let call = client
+                .list_tags_for_resources()
+                .resource_type(TagResourceType::Hostedzone)
+                .set_resource_ids(Some(ids));
             let output = seen(call.customize().config_override(with).send().await)?;
             wire::tags_by_zone(&output).map(Route53Answer::Tags)
         }
         Operation::ListRecords { zone, from } => {
-            let mut call = client.list_resource_record_sets().hosted_zone_id(zone.as_str()).max_items(RECORDS_PER_PAGE);
+            let mut call = client
+                .list_resource_record_sets()
+                .hosted_zone_id(zone.as_str())
+                .max_items(RECORDS_PER_PAGE);
             if let Some(from) = from {
                 call = call
                     .start_record_name(from.name)
@@ -326,9 +342,13 @@ async fn send(client: &aws_sdk_route53::Client, request: SignedRequest) -> Resul
             wire::record_page(&output).map(Route53Answer::Records)
         }
         Operation::ChangeRecords { zone, comment, changes } => {
-            let batch = wire::sdk_batch(&comment, &changes)
-                .map_err(|error| CallError::NotSent { message: format!("the batch cannot be written: {error}") })?;
-            let call = client.change_resource_record_sets().hosted_zone_id(zone.as_str()).change_batch(batch);
+            let batch = wire::sdk_batch(&comment, &changes).map_err(|error| {
+                CallError::NotSent { message: format!("the batch cannot be written: {error}") }
+            })?;
+            let call = client
+                .change_resource_record_sets()
+                .hosted_zone_id(zone.as_str())
+                .change_batch(batch);
             let output = seen(call.customize().config_override(with).send().await)?;
             wire::receipt(&output).map(Route53Answer::Accepted)
         }

@@ -38,14 +38,21 @@ impl HttpConnector for InProcess {
         HttpConnectorFuture::new(async move {
             let request = request.try_into_http1x().unwrap().map(Body::new);
             let (parts, body) = router.oneshot(request).await.unwrap().into_parts();
-            let body = to_bytes(body, usize::MAX).await.map_err(|error| ConnectorError::io(error.into()))?;
-            Ok(HttpResponse::try_from(http::Response::from_parts(parts, SdkBody::from(body))).unwrap())
+            let body = to_bytes(body, usize::MAX)
+                .await
+                .map_err(|error| ConnectorError::io(error.into()))?;
+            Ok(HttpResponse::try_from(http::Response::from_parts(parts, SdkBody::from(body)))
+                .unwrap())
         })
     }
 }
 
 impl HttpClient for InProcess {
-    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
+    fn http_connector(
+        &self,
+        _: &HttpConnectorSettings,
+        _: &RuntimeComponents,
+    ) -> SharedHttpConnector {
         SharedHttpConnector::new(self.clone())
     }
 }
@@ -96,9 +103,18 @@ async fn play(State(script): State<Arc<Script>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let to_sts = parts.uri.path() == "/";
     let body = String::from_utf8(to_bytes(body, usize::MAX).await.unwrap().to_vec()).unwrap();
-    let authorization = parts.headers.get("authorization").map_or("", |value| value.to_str().unwrap()).to_owned();
-    script.requests.lock().unwrap().push(format!("{} {} {authorization} {body}", parts.method, parts.uri));
-    let (calls, reply) = if to_sts { (&script.sts_calls, &script.sts) } else { (&script.route53_calls, &script.route53) };
+    let authorization =
+        parts.headers.get("authorization").map_or("", |value| value.to_str().unwrap()).to_owned();
+    script
+        .requests
+        .lock()
+        .unwrap()
+        .push(format!("{} {} {authorization} {body}", parts.method, parts.uri));
+    let (calls, reply) = if to_sts {
+        (&script.sts_calls, &script.sts)
+    } else {
+        (&script.route53_calls, &script.route53)
+    };
     calls.fetch_add(1, Ordering::SeqCst);
     // STS takes a moment, so that callers meet.
     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -107,7 +123,8 @@ async fn play(State(script): State<Arc<Script>>, request: Request) -> Response {
         Reply::Hang => std::future::pending().await,
         Reply::Answer(status, body) => {
             let status = http::StatusCode::from_u16(status).unwrap();
-            (status, [("content-type", "text/xml"), ("x-amzn-requestid", "req-1")], body).into_response()
+            (status, [("content-type", "text/xml"), ("x-amzn-requestid", "req-1")], body)
+                .into_response()
         }
     }
 }
@@ -123,12 +140,16 @@ fn access(role: Option<&str>) -> AccountAccess {
 }
 
 fn options() -> AwsOptions {
-    AwsOptions { attempt_timeout: Duration::from_secs(30), ..AwsOptions::emulator("http://unused.invalid", "AKIDBASE", "hush") }
+    AwsOptions {
+        attempt_timeout: Duration::from_secs(30),
+        ..AwsOptions::emulator("http://unused.invalid", "AKIDBASE", "hush")
+    }
 }
 
 async fn provider_with(options: AwsOptions, access: AccountAccess) -> Arc<dyn DnsProvider> {
     let account = access.account.clone();
-    let providers = AwsProviders::new(vec![access], options, Arc::new(AnchoredClock::at(START))).await;
+    let providers =
+        AwsProviders::new(vec![access], options, Arc::new(AnchoredClock::at(START))).await;
     providers.provider(&account).await.unwrap()
 }
 
@@ -214,14 +235,34 @@ async fn a_batch_is_sent_once_in_its_order_with_the_credentials_of_the_role() {
     let script = Script::new((200, ACCEPTED));
     let provider = scripted(&script, access(Some(ROLE))).await;
     let receipt = change(&provider).await.unwrap();
-    assert_eq!((receipt.change_id.as_str(), receipt.in_sync, receipt.request_id.as_deref()), ("C123", false, Some("req-1")));
+    assert_eq!(
+        (receipt.change_id.as_str(), receipt.in_sync, receipt.request_id.as_deref()),
+        ("C123", false, Some("req-1"))
+    );
     let sent = script.last_request();
-    assert!(sent.starts_with("POST https://route53.amazonaws.com/2013-04-01/hostedzone/Z1/rrset"), "{sent}");
-    assert!(sent.contains("Credential=ASIAROLE/") && sent.contains("<Comment>batch-1</Comment>"), "{sent}");
-    assert!(sent.find("<Action>DELETE</Action>").unwrap() < sent.find("<Action>CREATE</Action>").unwrap(), "{sent}");
+    assert!(
+        sent.starts_with("POST https://route53.amazonaws.com/2013-04-01/hostedzone/Z1/rrset"),
+        "{sent}"
+    );
+    assert!(
+        sent.contains("Credential=ASIAROLE/") && sent.contains("<Comment>batch-1</Comment>"),
+        "{sent}"
+    );
+    assert!(
+        sent.find("<Action>DELETE</Action>").unwrap()
+            < sent.find("<Action>CREATE</Action>").unwrap(),
+        "{sent}"
+    );
     let assumed = script.requests.lock().unwrap()[0].clone();
-    assert!(assumed.contains("ExternalId=hush-external") && assumed.contains("DurationSeconds=3600"), "{assumed}");
-    assert!(assumed.contains("RoleSessionName=zonefold-broker") && assumed.contains("Credential=AKIDBASE/"), "{assumed}");
+    assert!(
+        assumed.contains("ExternalId=hush-external") && assumed.contains("DurationSeconds=3600"),
+        "{assumed}"
+    );
+    assert!(
+        assumed.contains("RoleSessionName=zonefold-broker")
+            && assumed.contains("Credential=AKIDBASE/"),
+        "{assumed}"
+    );
     assert_eq!(script.calls(), (1, 1));
 }
 
@@ -265,8 +306,11 @@ async fn an_attempt_that_takes_too_long_has_an_unknown_outcome() {
 async fn a_request_that_was_not_paid_for_is_not_sent() {
     let script = Script::new((200, ACCEPTED));
     let provider = scripted(&script, access(Some(ROLE))).await;
-    for unfit in [permit(ApiAction::ChangeResourceRecordSets, 1), permit(ApiAction::ListHostedZones, 2)] {
-        let error = provider.change_records(unfit, &zone(), "batch-1", &replace_a()).await.unwrap_err();
+    for unfit in
+        [permit(ApiAction::ChangeResourceRecordSets, 1), permit(ApiAction::ListHostedZones, 2)]
+    {
+        let error =
+            provider.change_records(unfit, &zone(), "batch-1", &replace_a()).await.unwrap_err();
         assert!(matches!(error, CallError::NotSent { .. }), "{error}");
     }
     assert_eq!(script.calls(), (0, 0));
@@ -276,13 +320,30 @@ async fn a_request_that_was_not_paid_for_is_not_sent() {
 async fn pages_are_as_large_as_route_53_allows_and_keep_the_text_as_answered() {
     let script = Script::new((200, RECORDS));
     let provider = scripted(&script, access(None)).await;
-    let from = RecordCursor { name: "\\052.example.com.".to_owned(), rtype: "TXT".to_owned(), set_identifier: None };
-    let page = provider.list_records(permit(ApiAction::ListResourceRecordSets, 0), &zone(), Some(from)).await.unwrap();
-    assert_eq!((page.sets[0].name.as_str(), page.sets[0].values[0].as_str()), ("\\052.example.com.", "lb.example.net"));
+    let from = RecordCursor {
+        name: "\\052.example.com.".to_owned(),
+        rtype: "TXT".to_owned(),
+        set_identifier: None,
+    };
+    let page = provider
+        .list_records(permit(ApiAction::ListResourceRecordSets, 0), &zone(), Some(from))
+        .await
+        .unwrap();
+    assert_eq!(
+        (page.sets[0].name.as_str(), page.sets[0].values[0].as_str()),
+        ("\\052.example.com.", "lb.example.net")
+    );
     let next = page.next.unwrap();
-    assert_eq!((next.name.as_str(), next.set_identifier.as_deref()), ("a.example.com.", Some("east")));
+    assert_eq!(
+        (next.name.as_str(), next.set_identifier.as_deref()),
+        ("a.example.com.", Some("east"))
+    );
     assert!(script.last_request().contains("maxitems=300"), "{}", script.last_request());
-    assert!(script.last_request().contains("name=%5C052.example.com."), "{}", script.last_request());
+    assert!(
+        script.last_request().contains("name=%5C052.example.com."),
+        "{}",
+        script.last_request()
+    );
 
     script.answer((200, ZONES));
     let page = provider.list_zones(permit(ApiAction::ListHostedZones, 0), None).await.unwrap();
@@ -296,9 +357,15 @@ async fn pages_are_as_large_as_route_53_allows_and_keep_the_text_as_answered() {
 async fn an_answer_that_breaks_off_is_no_shorter_answer() {
     let script = Script::new((200, RECORDS));
     let provider = scripted(&script, access(None)).await;
-    for length in [RECORDS.find("<ResourceRecordSet>").unwrap(), RECORDS.find("<IsTruncated>").unwrap(), RECORDS.len() - 2] {
+    for length in [
+        RECORDS.find("<ResourceRecordSet>").unwrap(),
+        RECORDS.find("<IsTruncated>").unwrap(),
+        RECORDS.len() - 2,
+    ] {
         script.answer((200, &RECORDS[..length]));
-        let answer = provider.list_records(permit(ApiAction::ListResourceRecordSets, 0), &zone(), None).await;
+        let answer = provider
+            .list_records(permit(ApiAction::ListResourceRecordSets, 0), &zone(), None)
+            .await;
         assert!(matches!(answer, Err(CallError::Unknown { .. })), "{length} bytes: {answer:?}");
     }
     script.answer((200, &ZONES[..ZONES.find("<HostedZone>").unwrap()]));
@@ -322,7 +389,10 @@ async fn all_callers_share_one_fetch_of_credentials_and_its_failure() {
         let error = answer.unwrap_err();
         assert!(matches!(error, CallError::Denied { .. }), "{error}");
         let said = error.to_string();
-        assert!(said.contains(ROLE) && said.contains("external_id") && !said.contains("hush"), "{said}");
+        assert!(
+            said.contains(ROLE) && said.contains("external_id") && !said.contains("hush"),
+            "{said}"
+        );
     }
     assert_eq!(script.calls(), (2, 10));
 }
@@ -355,12 +425,21 @@ async fn an_sts_that_does_not_answer_means_that_nothing_was_sent() {
 async fn a_hop_is_assumed_first_and_the_role_from_there() {
     let script = Script::new((200, ACCEPTED));
     let hop = RoleArn::parse("arn:aws:iam::222222222222:role/hub").unwrap();
-    let provider = scripted(&script, AccountAccess { via_role_arn: Some(hop), ..access(Some(ROLE)) }).await;
+    let provider =
+        scripted(&script, AccountAccess { via_role_arn: Some(hop), ..access(Some(ROLE)) }).await;
     change(&provider).await.unwrap();
     let requests = script.requests.lock().unwrap().clone();
-    assert!(requests[0].contains("222222222222") && requests[0].contains("Credential=AKIDBASE/"), "{}", requests[0]);
+    assert!(
+        requests[0].contains("222222222222") && requests[0].contains("Credential=AKIDBASE/"),
+        "{}",
+        requests[0]
+    );
     assert!(!requests[0].contains("ExternalId"), "{}", requests[0]);
-    assert!(requests[1].contains(ACCOUNT) && requests[1].contains("Credential=ASIAROLE/"), "{}", requests[1]);
+    assert!(
+        requests[1].contains(ACCOUNT) && requests[1].contains("Credential=ASIAROLE/"),
+        "{}",
+        requests[1]
+    );
     assert_eq!(script.calls(), (2, 1));
 }
 
@@ -382,7 +461,9 @@ async fn a_connection_that_cannot_be_made_means_that_nothing_was_sent() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let provider = provider_with(AwsOptions { route53_endpoint: Some(endpoint), ..options() }, access(None)).await;
+    let provider =
+        provider_with(AwsOptions { route53_endpoint: Some(endpoint), ..options() }, access(None))
+            .await;
     let error = change(&provider).await.unwrap_err();
     assert!(matches!(error, CallError::NotSent { .. }), "{error}");
 }
@@ -399,7 +480,11 @@ async fn a_connection_that_is_lost_after_sending_has_an_unknown_outcome() {
             assert!(stream.read(&mut received).await.unwrap() > 0);
             stream.write_all(answer.as_bytes()).await.unwrap();
         });
-        let provider = provider_with(AwsOptions { route53_endpoint: Some(endpoint), ..options() }, access(None)).await;
+        let provider = provider_with(
+            AwsOptions { route53_endpoint: Some(endpoint), ..options() },
+            access(None),
+        )
+        .await;
         let error = change(&provider).await.unwrap_err();
         assert!(matches!(error, CallError::Unknown { .. }), "{error}");
         server.await.unwrap();
@@ -408,7 +493,8 @@ async fn a_connection_that_is_lost_after_sending_has_an_unknown_outcome() {
 
 #[tokio::test]
 async fn an_account_keeps_its_provider_until_it_is_reached_differently() {
-    let providers = AwsProviders::new(vec![access(None)], options(), Arc::new(AnchoredClock::at(START))).await;
+    let providers =
+        AwsProviders::new(vec![access(None)], options(), Arc::new(AnchoredClock::at(START))).await;
     let account = AccountId::parse(ACCOUNT).unwrap();
     let first = providers.provider(&account).await.unwrap();
     providers.set_accounts(vec![access(None)]);
@@ -434,7 +520,11 @@ async fn endpoints_and_credentials_of_the_environment_are_honoured() {
     let (route53_url, sts_url) = (served(&route53).await, served(&sts).await);
     // Variables are set for a child, since a process of threads must not change its own.
     let status = tokio::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "adapters::route53::tests::a_child_with_only_an_environment", "--ignored"])
+        .args([
+            "--exact",
+            "adapters::route53::tests::a_child_with_only_an_environment",
+            "--ignored",
+        ])
         .env("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
         .env("AWS_ENDPOINT_URL_ROUTE_53", route53_url)
         .env("AWS_ENDPOINT_URL_STS", sts_url)

@@ -33,7 +33,9 @@ impl Intercept for WholeAnswers {
     ) -> Result<(), BoxError> {
         let response = context.response();
         match response.body().bytes() {
-            Some(body) if response.status().is_success() && !is_whole(body) => Err(Broken { bytes: body.len() }.into()),
+            Some(body) if response.status().is_success() && !is_whole(body) => {
+                Err(Broken { bytes: body.len() }.into())
+            }
             _ => Ok(()),
         }
     }
@@ -43,7 +45,8 @@ impl Intercept for WholeAnswers {
 fn is_whole(body: &[u8]) -> bool {
     let body = body.trim_ascii_end();
     let Some(tag) = body.rsplit(|byte| *byte == b'<').next() else { return false };
-    let is_empty_root = tag.ends_with(b"/>") && body.iter().filter(|byte| **byte == b'<').count() <= 2;
+    let is_empty_root =
+        tag.ends_with(b"/>") && body.iter().filter(|byte| **byte == b'<').count() <= 2;
     (tag.starts_with(b"/") && tag.ends_with(b"Response>")) || is_empty_root
 }
 

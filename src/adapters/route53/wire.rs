@@ -50,9 +50,10 @@ pub(super) fn raw_record_set(set: &types::ResourceRecordSet) -> RawRecordSet {
         }),
         health_check_id: set.health_check_id().map(text),
         traffic_policy_instance_id: set.traffic_policy_instance_id().map(text),
-        cidr: set
-            .cidr_routing_config()
-            .map(|cidr| RawCidr { collection_id: text(cidr.collection_id()), location_name: text(cidr.location_name()) }),
+        cidr: set.cidr_routing_config().map(|cidr| RawCidr {
+            collection_id: text(cidr.collection_id()),
+            location_name: text(cidr.location_name()),
+        }),
         geoproximity: set.geo_proximity_location().map(|place| GeoProximity {
             aws_region: place.aws_region().map(text),
             local_zone_group: place.local_zone_group().map(text),
@@ -94,9 +95,13 @@ pub(super) fn sdk_record_set(raw: &RawRecordSet) -> Result<types::ResourceRecord
         .r#type(types::RrType::from(raw.rtype.as_str()))
         .set_set_identifier(raw.set_identifier.as_ref().map(owned))
         .set_weight(raw.weight)
-        .set_region(raw.region.as_ref().map(|region| types::ResourceRecordSetRegion::from(region.as_str())))
+        .set_region(
+            raw.region.as_ref().map(|region| types::ResourceRecordSetRegion::from(region.as_str())),
+        )
         .set_geo_location(geolocation)
-        .set_failover(raw.failover.as_ref().map(|role| types::ResourceRecordSetFailover::from(role.as_str())))
+        .set_failover(
+            raw.failover.as_ref().map(|role| types::ResourceRecordSetFailover::from(role.as_str())),
+        )
         .set_multi_value_answer(raw.multivalue_answer)
         .set_ttl(raw.ttl_secs)
         .set_resource_records((!values.is_empty()).then_some(values))
@@ -113,7 +118,10 @@ fn sdk_geoproximity(place: &GeoProximity) -> Result<types::GeoProximityLocation,
         .coordinates
         .as_ref()
         .map(|(latitude, longitude)| {
-            types::Coordinates::builder().latitude(latitude.as_str()).longitude(longitude.as_str()).build()
+            types::Coordinates::builder()
+                .latitude(latitude.as_str())
+                .longitude(longitude.as_str())
+                .build()
         })
         .transpose()?;
     Ok(types::GeoProximityLocation::builder()
@@ -125,20 +133,30 @@ fn sdk_geoproximity(place: &GeoProximity) -> Result<types::GeoProximityLocation,
 }
 
 /// The batch as the SDK sends it, in the order given.
-pub(super) fn sdk_batch(comment: &str, changes: &[WireChange]) -> Result<types::ChangeBatch, BuildError> {
+pub(super) fn sdk_batch(
+    comment: &str,
+    changes: &[WireChange],
+) -> Result<types::ChangeBatch, BuildError> {
     let mut batch = types::ChangeBatch::builder().comment(comment);
     for change in changes {
         let action = match change.action {
             Action::Create => types::ChangeAction::Create,
             Action::Delete => types::ChangeAction::Delete,
         };
-        batch = batch.changes(types::Change::builder().action(action).resource_record_set(sdk_record_set(&change.set)?).build()?);
+        batch = batch.changes(
+            types::Change::builder()
+                .action(action)
+                .resource_record_set(sdk_record_set(&change.set)?)
+                .build()?,
+        );
     }
     batch.build()
 }
 
 fn unreadable(what: &str, reason: impl std::fmt::Display) -> CallError {
-    CallError::Unknown { message: format!("Route 53 answered {what} that cannot be read: {reason}") }
+    CallError::Unknown {
+        message: format!("Route 53 answered {what} that cannot be read: {reason}"),
+    }
 }
 
 /// The page of zones.
@@ -156,7 +174,10 @@ fn hosted_zone(zone: &types::HostedZone) -> Result<HostedZone, CallError> {
         id: ZoneId::from_wire(zone.id()).map_err(|error| unreadable("a zone id", error))?,
         name: DnsName::parse(zone.name()).map_err(|error| unreadable("a zone name", error))?,
         private: zone.config().is_some_and(types::HostedZoneConfig::private_zone),
-        record_count: zone.resource_record_set_count().and_then(|count| u64::try_from(count).ok()).unwrap_or(0),
+        record_count: zone
+            .resource_record_set_count()
+            .and_then(|count| u64::try_from(count).ok())
+            .unwrap_or(0),
     })
 }
 
@@ -180,14 +201,19 @@ pub(super) fn record_page(output: &ListResourceRecordSetsOutput) -> Result<Recor
 }
 
 /// The tags of zones, by zone.
-pub(super) fn tags_by_zone(output: &ListTagsForResourcesOutput) -> Result<BTreeMap<ZoneId, BTreeMap<String, String>>, CallError> {
+pub(super) fn tags_by_zone(
+    output: &ListTagsForResourcesOutput,
+) -> Result<BTreeMap<ZoneId, BTreeMap<String, String>>, CallError> {
     let mut tags_by_zone = BTreeMap::new();
     for set in output.resource_tag_sets() {
-        let zone = ZoneId::from_wire(set.resource_id().unwrap_or_default()).map_err(|error| unreadable("tags", error))?;
+        let zone = ZoneId::from_wire(set.resource_id().unwrap_or_default())
+            .map_err(|error| unreadable("tags", error))?;
         let tags = set
             .tags()
             .iter()
-            .filter_map(|tag| Some((tag.key()?.to_owned(), tag.value().unwrap_or_default().to_owned())))
+            .filter_map(|tag| {
+                Some((tag.key()?.to_owned(), tag.value().unwrap_or_default().to_owned()))
+            })
             .collect();
         tags_by_zone.insert(zone, tags);
     }
@@ -214,7 +240,9 @@ fn is_in_sync(info: &types::ChangeInfo) -> bool {
 }
 
 fn no_change_info(what: &str) -> CallError {
-    CallError::Unknown { message: format!("Route 53 answered {what} without saying which change it is") }
+    CallError::Unknown {
+        message: format!("Route 53 answered {what} without saying which change it is"),
+    }
 }
 
 /// A change id without `/change/` before it.
@@ -234,24 +262,48 @@ mod tests {
     }
 
     fn places() -> impl Strategy<Value = (Option<GeoLocation>, Option<GeoProximity>)> {
-        let location = (of(word()), of(word()), of(word())).prop_map(|(continent_code, country_code, subdivision_code)| {
-            GeoLocation { continent_code, country_code, subdivision_code }
-        });
+        let location = (of(word()), of(word()), of(word())).prop_map(
+            |(continent_code, country_code, subdivision_code)| GeoLocation {
+                continent_code,
+                country_code,
+                subdivision_code,
+            },
+        );
         let proximity = (of(word()), of(word()), of((word(), word())), of(-99..=99)).prop_map(
-            |(aws_region, local_zone_group, coordinates, bias)| GeoProximity { aws_region, local_zone_group, coordinates, bias },
+            |(aws_region, local_zone_group, coordinates, bias)| GeoProximity {
+                aws_region,
+                local_zone_group,
+                coordinates,
+                bias,
+            },
         );
         (of(location), of(proximity))
     }
 
     fn raw_sets() -> impl Strategy<Value = RawRecordSet> {
-        let alias = (word(), word(), any::<bool>()).prop_map(|(zone_id, name, evaluate_target_health)| RawAlias {
-            zone_id,
-            name,
-            evaluate_target_health,
-        });
-        let cidr = (word(), word()).prop_map(|(collection_id, location_name)| RawCidr { collection_id, location_name });
-        let head = (word(), word(), of(word()), of(any::<i64>()), of(word()), of(word()), of(any::<bool>()));
-        let tail = (of(any::<i64>()), prop::collection::vec(word(), 0..4), of(alias), of(word()), of(word()), of(cidr));
+        let alias =
+            (word(), word(), any::<bool>()).prop_map(|(zone_id, name, evaluate_target_health)| {
+                RawAlias { zone_id, name, evaluate_target_health }
+            });
+        let cidr = (word(), word())
+            .prop_map(|(collection_id, location_name)| RawCidr { collection_id, location_name });
+        let head = (
+            word(),
+            word(),
+            of(word()),
+            of(any::<i64>()),
+            of(word()),
+            of(word()),
+            of(any::<bool>()),
+        );
+        let tail = (
+            of(any::<i64>()),
+            prop::collection::vec(word(), 0..4),
+            of(alias),
+            of(word()),
+            of(word()),
+            of(cidr),
+        );
         (head, tail, places()).prop_map(|(head, tail, (geolocation, geoproximity))| {
             let (name, rtype, set_identifier, weight, region, failover, multivalue_answer) = head;
             let (ttl_secs, values, alias, health_check_id, traffic_policy_instance_id, cidr) = tail;
@@ -284,10 +336,17 @@ mod tests {
 
     #[test]
     fn a_zone_with_an_id_or_name_that_cannot_be_read_is_an_error() {
-        let zone = |id: &str, name: &str| types::HostedZone::builder().id(id).name(name).caller_reference("r").build().unwrap();
+        let zone = |id: &str, name: &str| {
+            types::HostedZone::builder().id(id).name(name).caller_reference("r").build().unwrap()
+        };
         assert!(hosted_zone(&zone("/hostedzone/Z1", "example.com.")).is_ok());
-        for (id, name) in [("/hostedzone/../x", "example.com."), ("", "example.com."), ("Z1", "a..b"), ("Z1", "")] {
-            assert!(matches!(hosted_zone(&zone(id, name)), Err(CallError::Unknown { .. })), "{id:?} {name:?}");
+        for (id, name) in
+            [("/hostedzone/../x", "example.com."), ("", "example.com."), ("Z1", "a..b"), ("Z1", "")]
+        {
+            assert!(
+                matches!(hosted_zone(&zone(id, name)), Err(CallError::Unknown { .. })),
+                "{id:?} {name:?}"
+            );
         }
     }
 }

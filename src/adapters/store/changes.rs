@@ -15,7 +15,10 @@ const LIST: &str = "
       from changes c join batches b on b.batch_id = c.batch_id join zones z on z.id = c.zone_id
      where 1 = 1";
 
-pub(super) async fn list(transaction: &mut Transaction, filter: &ChangeFilter) -> Result<Vec<ChangeRow>, StoreError> {
+pub(super) async fn list(
+    transaction: &mut Transaction,
+    filter: &ChangeFilter,
+) -> Result<Vec<ChangeRow>, StoreError> {
     let mut sql = LIST.to_owned();
     let mut values: Vec<Value> = Vec::new();
     let mut only = |condition: &str, value: Option<Value>| {
@@ -25,7 +28,10 @@ pub(super) async fn list(transaction: &mut Transaction, filter: &ChangeFilter) -
         }
     };
     only(" and c.name = #", filter.name.as_ref().map(|name| name.as_str().into()));
-    only(" and c.zone_id = (select id from zones where zone = #)", filter.zone.as_ref().map(|zone| zone.as_str().into()));
+    only(
+        " and c.zone_id = (select id from zones where zone = #)",
+        filter.zone.as_ref().map(|zone| zone.as_str().into()),
+    );
     only(
         " and c.cluster_id = (select id from cluster_names where name = #)",
         filter.cluster.as_ref().map(|cluster| cluster.as_str().into()),
@@ -63,7 +69,9 @@ pub(super) async fn last_cause(
     rtype: RecordType,
 ) -> Result<Option<(BatchId, Cause)>, StoreError> {
     let arguments = [name.as_str().into(), zone.as_str().into(), rtype.as_str().into()];
-    let Some(row) = transaction.fetch_optional(LAST_CAUSE, arguments).await? else { return Ok(None) };
+    let Some(row) = transaction.fetch_optional(LAST_CAUSE, arguments).await? else {
+        return Ok(None);
+    };
     let change: Change = from_json("change", row.text(1)?)?;
     Ok(Some((codec::batch_id(row.bytes(0)?)?, change.cause)))
 }

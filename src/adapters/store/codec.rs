@@ -14,7 +14,8 @@ use crate::ports::StoreError;
 
 /// JSON text, without spaces, fields in the order of their declaration: the same value always gives the same bytes.
 pub(super) fn to_json(value: &impl Serialize) -> Result<String, StoreError> {
-    serde_json::to_string(value).map_err(|error| StoreError::Refused(format!("a value cannot be written as JSON: {error}")))
+    serde_json::to_string(value)
+        .map_err(|error| StoreError::Refused(format!("a value cannot be written as JSON: {error}")))
 }
 
 /// Reads JSON text; `what` names the row in the error.
@@ -23,13 +24,17 @@ pub(super) fn from_json<T: DeserializeOwned>(what: &str, text: &str) -> Result<T
 }
 
 /// Reads an identifier or name.
-pub(super) fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(what: &str, text: &str) -> Result<T, StoreError> {
+pub(super) fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(
+    what: &str,
+    text: &str,
+) -> Result<T, StoreError> {
     text.parse().map_err(|error| corrupt(what, error))
 }
 
 /// A number that is never negative, as the databases keep it.
 pub(super) fn to_signed(what: &str, number: u64) -> Result<i64, StoreError> {
-    i64::try_from(number).map_err(|_| StoreError::Refused(format!("{what} {number} is larger than the store takes")))
+    i64::try_from(number)
+        .map_err(|_| StoreError::Refused(format!("{what} {number} is larger than the store takes")))
 }
 
 /// The way back of [`to_signed`].
@@ -38,11 +43,13 @@ pub(super) fn to_unsigned(what: &str, number: i64) -> Result<u64, StoreError> {
 }
 
 pub(super) fn key_hash(bytes: &[u8]) -> Result<KeyHash, StoreError> {
-    KeyHash::from_slice(bytes).ok_or_else(|| corrupt("key hash", format_args!("it has {} bytes", bytes.len())))
+    KeyHash::from_slice(bytes)
+        .ok_or_else(|| corrupt("key hash", format_args!("it has {} bytes", bytes.len())))
 }
 
 pub(super) fn version(bytes: &[u8]) -> Result<Version, StoreError> {
-    Version::from_slice(bytes).ok_or_else(|| corrupt("version", format_args!("it has {} bytes", bytes.len())))
+    Version::from_slice(bytes)
+        .ok_or_else(|| corrupt("version", format_args!("it has {} bytes", bytes.len())))
 }
 
 pub(super) fn batch_bytes(id: BatchId) -> Vec<u8> {
@@ -80,7 +87,8 @@ pub(super) fn sort_key(key: &RecordKey) -> Vec<u8> {
 }
 
 pub(super) fn record_key(bytes: &[u8]) -> Result<RecordKey, StoreError> {
-    let damaged = || corrupt("record key", format_args!("{:?} is none", String::from_utf8_lossy(bytes)));
+    let damaged =
+        || corrupt("record key", format_args!("{:?} is none", String::from_utf8_lossy(bytes)));
     let text = std::str::from_utf8(bytes).map_err(|_| damaged())?;
     let mut parts = text.splitn(3, '\0');
     let (Some(name), Some(rtype), Some(set)) = (parts.next(), parts.next(), parts.next()) else {
@@ -105,11 +113,13 @@ mod tests {
 
     fn any_key() -> impl Strategy<Value = RecordKey> {
         let name = "[ab_*-]{1,2}(\\.[ab@]{1,2}){0,3}";
-        (name, 0..RecordType::ALL.len(), proptest::option::of("[ab\u{1}é]{0,2}")).prop_map(|(name, rtype, set)| RecordKey {
-            name: DnsName::parse(&name).unwrap(),
-            rtype: RecordType::ALL[rtype],
-            set_identifier: set.map(ArcStr::from),
-        })
+        (name, 0..RecordType::ALL.len(), proptest::option::of("[ab\u{1}é]{0,2}")).prop_map(
+            |(name, rtype, set)| RecordKey {
+                name: DnsName::parse(&name).unwrap(),
+                rtype: RecordType::ALL[rtype],
+                set_identifier: set.map(ArcStr::from),
+            },
+        )
     }
 
     proptest! {
@@ -123,7 +133,9 @@ mod tests {
     #[test]
     fn a_damaged_record_key_is_an_error() {
         for bytes in [&b""[..], b"com.", b"com.\0A", b"com.\0QQ\0", b"\xff\0A\0", b"\0A\0"] {
-            let StoreError::Corrupt { what, reason } = record_key(bytes).unwrap_err() else { panic!("{bytes:?}") };
+            let StoreError::Corrupt { what, reason } = record_key(bytes).unwrap_err() else {
+                panic!("{bytes:?}")
+            };
             assert!(what == "record key" && !reason.is_empty(), "{bytes:?}");
         }
     }

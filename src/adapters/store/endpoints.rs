@@ -35,7 +35,9 @@ pub(super) async fn list(
     after_arrival: i64,
     limit: u32,
 ) -> Result<Vec<EndpointRow>, StoreError> {
-    let rows = transaction.fetch_many(COLUMNS, LIST, [after_arrival.into(), i64::from(limit).into()]).await?;
+    let rows = transaction
+        .fetch_many(COLUMNS, LIST, [after_arrival.into(), i64::from(limit).into()])
+        .await?;
     read(transaction, clusters, placements, &rows).await
 }
 
@@ -63,9 +65,14 @@ async fn read(
     placements: &Numbered<Placement>,
     rows: &[Row],
 ) -> Result<Vec<EndpointRow>, StoreError> {
-    let numbers = |column: usize| rows.iter().filter_map(move |row| row.int_or_null(column).ok().flatten());
-    let clusters = clusters.covering(transaction, |held| numbers(0).all(|number| held.contains_key(&number))).await?;
-    let placements = placements.covering(transaction, |held| numbers(5).all(|number| held.contains_key(&number))).await?;
+    let numbers =
+        |column: usize| rows.iter().filter_map(move |row| row.int_or_null(column).ok().flatten());
+    let clusters = clusters
+        .covering(transaction, |held| numbers(0).all(|number| held.contains_key(&number)))
+        .await?;
+    let placements = placements
+        .covering(transaction, |held| numbers(5).all(|number| held.contains_key(&number)))
+        .await?;
     rows.iter()
         .map(|row| {
             Ok(EndpointRow {
@@ -91,12 +98,17 @@ fn verdict(row: &Row, placements: &HashMap<i64, Placement>) -> Result<Option<Ver
 
 /// Where a verdict accepts, when it says nothing else.
 fn plainly_at(verdict: &Verdict) -> Option<&Placement> {
-    let placement = verdict.placement.as_ref().filter(|_| verdict.state == VerdictState::Accepted)?;
+    let placement =
+        verdict.placement.as_ref().filter(|_| verdict.state == VerdictState::Accepted)?;
     (*verdict == Verdict::accepted(placement.clone())).then_some(placement)
 }
 
-pub(super) const VERDICTS: &[(&str, Kind)] =
-    &[("arrival", Kind::Int), ("version", Kind::Bytes), ("verdict_zone", Kind::Int), ("verdict", Kind::Text)];
+pub(super) const VERDICTS: &[(&str, Kind)] = &[
+    ("arrival", Kind::Int),
+    ("version", Kind::Bytes),
+    ("verdict_zone", Kind::Int),
+    ("verdict", Kind::Text),
+];
 
 /// A verdict that is stored already is not written again. The versions are not compared by equality: SQLite would walk all
 /// endpoints to look their versions up in a large `input`.
@@ -136,7 +148,9 @@ async fn zone_numbers(
     let mut wanted: HashMap<Placement, Option<i64>> =
         verdicts.filter_map(plainly_at).map(|placement| (placement.clone(), None)).collect();
     let count = wanted.len();
-    let enough = |held: &HashMap<i64, Placement>| held.values().filter(|held| wanted.contains_key(*held)).count() == count;
+    let enough = |held: &HashMap<i64, Placement>| {
+        held.values().filter(|held| wanted.contains_key(*held)).count() == count
+    };
     let held = placements.covering(transaction, enough).await?;
     for (number, placement) in &*held {
         if let Some(found) = wanted.get_mut(placement) {

@@ -34,7 +34,8 @@ fn from_database(error: &dyn sqlx::error::DatabaseError) -> StoreError {
     let message = format!("{} (code {code})", error.message());
     if error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some() {
         // Classes of SQLSTATE: connection, transaction rollback, resources, object state, operator intervention, system.
-        let again = ["08", "40", "53", "55", "57", "58"].iter().any(|class| code.starts_with(class));
+        let again =
+            ["08", "40", "53", "55", "57", "58"].iter().any(|class| code.starts_with(class));
         // The server ended a transaction whose client did nothing for too long, or that ran for too long.
         let ended = ["25P03", "25P04"].contains(&&*code);
         return match () {

@@ -54,7 +54,10 @@ struct PackedReferences {
 }
 
 impl References {
-    pub(super) fn new(stored: impl Iterator<Item = i64>, removed: BTreeSet<(i64, KeyHash)>) -> Self {
+    pub(super) fn new(
+        stored: impl Iterator<Item = i64>,
+        removed: BTreeSet<(i64, KeyHash)>,
+    ) -> Self {
         let stored: BTreeSet<i64> = stored.collect();
         Self { stored: stored.into_iter().collect(), removed: removed.into_iter().collect() }
     }
@@ -65,14 +68,20 @@ impl References {
 
     fn pack(&self) -> Result<Vec<u8>, StoreError> {
         let mut before = 0;
-        let distances = self.stored.iter().map(|arrival| arrival - std::mem::replace(&mut before, *arrival)).collect();
+        let distances = self
+            .stored
+            .iter()
+            .map(|arrival| arrival - std::mem::replace(&mut before, *arrival))
+            .collect();
         let removed = self.removed.iter().map(|(cluster, key)| (*cluster, key.0)).collect();
-        postcard::to_allocvec(&PackedReferences { distances, removed })
-            .map_err(|error| StoreError::Refused(format!("news of endpoints cannot be packed: {error}")))
+        postcard::to_allocvec(&PackedReferences { distances, removed }).map_err(|error| {
+            StoreError::Refused(format!("news of endpoints cannot be packed: {error}"))
+        })
     }
 
     fn unpack(bytes: &[u8]) -> Result<Self, StoreError> {
-        let packed: PackedReferences = postcard::from_bytes(bytes).map_err(|error| corrupt("entry of the feed", error))?;
+        let packed: PackedReferences =
+            postcard::from_bytes(bytes).map_err(|error| corrupt("entry of the feed", error))?;
         let mut arrival: i64 = 0;
         let stored = packed.distances.into_iter().map(|distance| {
             arrival = arrival.wrapping_add(distance);
@@ -106,19 +115,27 @@ impl Piece {
     /// What a replica announces; other news comes with what it is about.
     pub(super) fn announcement(news: News) -> Result<Self, StoreError> {
         match news {
-            News::Statuses(bytes) => {
-                Ok(Self { kind: STATUSES, weight: 1 + bytes.len() / STATUS_OCTETS, payload: bytes.to_vec() })
-            }
+            News::Statuses(bytes) => Ok(Self {
+                kind: STATUSES,
+                weight: 1 + bytes.len() / STATUS_OCTETS,
+                payload: bytes.to_vec(),
+            }),
             News::Ask => Ok(Self { kind: ASK, weight: 1, payload: Vec::new() }),
-            News::Endpoints(_) | News::Zones(_) => {
-                Err(StoreError::Refused("news of endpoints and zones is told by storing them and cannot be announced".to_owned()))
-            }
+            News::Endpoints(_) | News::Zones(_) => Err(StoreError::Refused(
+                "news of endpoints and zones is told by storing them and cannot be announced"
+                    .to_owned(),
+            )),
         }
     }
 }
 
-const PIECES: &[(&str, Kind)] =
-    &[("place", Kind::Int), ("kind", Kind::Int), ("weight", Kind::Int), ("origin", Kind::Bytes), ("payload", Kind::Bytes)];
+const PIECES: &[(&str, Kind)] = &[
+    ("place", Kind::Int),
+    ("kind", Kind::Int),
+    ("weight", Kind::Int),
+    ("origin", Kind::Bytes),
+    ("payload", Kind::Bytes),
+];
 
 /// Numbers, rows and the wake-up of those who listen in one statement, so that the counter is locked for one round trip and the
 /// commit. What is told twice in one transaction is delivered once.
@@ -135,7 +152,11 @@ const APPEND: &str = concat!(
 );
 
 /// Appends entries of one replica; the last statement of its transaction.
-pub(super) async fn append(transaction: &mut Transaction, origin: ReplicaId, pieces: Vec<Piece>) -> Result<(), StoreError> {
+pub(super) async fn append(
+    transaction: &mut Transaction,
+    origin: ReplicaId,
+    pieces: Vec<Piece>,
+) -> Result<(), StoreError> {
     if !transaction.is_shared() || pieces.is_empty() {
         return Ok(());
     }
@@ -143,17 +164,28 @@ pub(super) async fn append(transaction: &mut Transaction, origin: ReplicaId, pie
     let mut input = Input::new(PIECES);
     for (place, piece) in (0_i64..).zip(pieces) {
         let weight = i64::try_from(piece.weight).unwrap_or(i64::MAX);
-        input.push([place.into(), piece.kind.into(), weight.into(), replica_bytes(origin).into(), piece.payload.into()]);
+        input.push([
+            place.into(),
+            piece.kind.into(),
+            weight.into(),
+            replica_bytes(origin).into(),
+            piece.payload.into(),
+        ]);
     }
     for row in transaction.fetch_bulk(APPEND, input).await? {
         written += to_unsigned("number of entries", row.int(0)?)?;
     }
-    if written == count as u64 { Ok(()) } else { Err(StoreError::Refused("the counter of the feed is missing".to_owned())) }
+    if written == count as u64 {
+        Ok(())
+    } else {
+        Err(StoreError::Refused("the counter of the feed is missing".to_owned()))
+    }
 }
 
 /// The newest entry.
 pub(super) async fn end(transaction: &mut Transaction) -> Result<u64, StoreError> {
-    let row = transaction.fetch_optional("select value from counters where name = 'feed'", []).await?;
+    let row =
+        transaction.fetch_optional("select value from counters where name = 'feed'", []).await?;
     row.map_or(Ok(0), |row| to_unsigned("entry of the feed", row.int(0)?))
 }
 
@@ -182,10 +214,19 @@ impl Told {
         Ok(match (row.int(4)?, payload) {
             (ENDPOINTS, None) => Self::Endpoints(References::default()),
             (ENDPOINTS, Some(bytes)) => Self::Endpoints(References::unpack(bytes)?),
-            (STATUSES, bytes) => Self::Other(News::Statuses(Bytes::copy_from_slice(bytes.unwrap_or_default()))),
-            (ZONES, Some(bytes)) => Self::Other(News::Zones(parse("account id", &String::from_utf8_lossy(bytes))?)),
+            (STATUSES, bytes) => {
+                Self::Other(News::Statuses(Bytes::copy_from_slice(bytes.unwrap_or_default())))
+            }
+            (ZONES, Some(bytes)) => {
+                Self::Other(News::Zones(parse("account id", &String::from_utf8_lossy(bytes))?))
+            }
             (ASK, _) => Self::Other(News::Ask),
-            (kind, _) => return Err(corrupt("entry of the feed", format_args!("its kind {kind} is unknown here"))),
+            (kind, _) => {
+                return Err(corrupt(
+                    "entry of the feed",
+                    format_args!("its kind {kind} is unknown here"),
+                ));
+            }
         })
     }
 
@@ -215,17 +256,24 @@ pub(super) async fn read(
             return Err(StoreError::FeedCut { after });
         }
         if let Some(seq) = row.int_or_null(2)? {
-            page.push((to_unsigned("entry of the feed", seq)?, replica_id(row.bytes(3)?)?, Told::read(&row)?));
+            page.push((
+                to_unsigned("entry of the feed", seq)?,
+                replica_id(row.bytes(3)?)?,
+                Told::read(&row)?,
+            ));
         }
     }
     if page.iter().any(|(_, _, told)| matches!(told, Told::Other(News::Zones(_)))) {
         placements.forget();
     }
     let references = || page.iter().filter_map(|(_, _, told)| told.references());
-    let arrivals: BTreeSet<i64> = references().flat_map(|references| references.stored.iter().copied()).collect();
+    let arrivals: BTreeSet<i64> =
+        references().flat_map(|references| references.stored.iter().copied()).collect();
     let stored = endpoints::by_arrival(transaction, clusters, placements, arrivals).await?;
     let removed = || references().flat_map(|references| &references.removed);
-    let clusters = clusters.covering(transaction, |held| removed().all(|(number, _)| held.contains_key(number))).await?;
+    let clusters = clusters
+        .covering(transaction, |held| removed().all(|(number, _)| held.contains_key(number)))
+        .await?;
     let entry = |(seq, origin, told)| {
         let news = match told {
             Told::Endpoints(references) => News::Endpoints(join(references, &stored, &clusters)?),
@@ -243,7 +291,9 @@ fn join(
     clusters: &HashMap<i64, ClusterId>,
 ) -> Result<Vec<EndpointNews>, StoreError> {
     let removed = references.removed.into_iter();
-    let removed = removed.map(|(number, key)| Ok(EndpointNews::Removed { cluster: numbered("cluster", clusters, number)?, key }));
+    let removed = removed.map(|(number, key)| {
+        Ok(EndpointNews::Removed { cluster: numbered("cluster", clusters, number)?, key })
+    });
     let rows = references.stored.iter().filter_map(|arrival| stored.get(arrival).cloned());
     removed.chain(rows.map(|row| Ok(EndpointNews::Stored(row)))).collect()
 }
@@ -259,10 +309,14 @@ const OLD_THROUGH: &str = concat!(
 pub(super) async fn prune(transaction: &mut Transaction, age: Millis) -> Result<u64, StoreError> {
     transaction.fetch("select value from counters where name = 'feed_cut' for update", []).await?;
     let through = transaction.fetch_optional(OLD_THROUGH, [age.0.into()]).await?;
-    let Some(through) = through.map(|row| row.int_or_null(0)).transpose()?.flatten() else { return Ok(0) };
+    let Some(through) = through.map(|row| row.int_or_null(0)).transpose()?.flatten() else {
+        return Ok(0);
+    };
     let cut = transaction.execute("delete from feed where seq <= $1", [through.into()]).await?;
     if cut > 0 {
-        transaction.execute("update counters set value = $1 where name = 'feed_cut'", [through.into()]).await?;
+        transaction
+            .execute("update counters set value = $1 where name = 'feed_cut'", [through.into()])
+            .await?;
     }
     Ok(cut)
 }
@@ -274,7 +328,8 @@ mod tests {
     #[test]
     fn references_take_few_octets_and_come_back() {
         let key = |octet| KeyHash([octet; 32]);
-        let references = References::new((1_000_000..1_008_000).rev(), [(7, key(2)), (3, key(9))].into());
+        let references =
+            References::new((1_000_000..1_008_000).rev(), [(7, key(2)), (3, key(9))].into());
         let packed = references.pack().unwrap();
         assert!(packed.len() < 8_000 + 100, "{} octets", packed.len());
         assert_eq!(References::unpack(&packed).unwrap(), references);

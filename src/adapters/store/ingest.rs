@@ -24,12 +24,16 @@ pub(super) async fn ingest(
     at: Timestamp,
 ) -> Result<Vec<IngestOutcome>, StoreError> {
     let clusters = lock_clusters(transaction, units.iter().map(|unit| &unit.cluster)).await?;
-    let admitted = |unit: &IngestUnit| clusters.get(&unit.cluster).filter(|cluster| cluster.epoch == unit.epoch);
+    let admitted = |unit: &IngestUnit| {
+        clusters.get(&unit.cluster).filter(|cluster| cluster.epoch == unit.epoch)
+    };
     let mut fold = Fold::read(transaction, units, &admitted).await?;
     let mut applied = Vec::with_capacity(units.len());
     for unit in units {
         applied.push(match admitted(unit) {
-            Some(cluster) => Ok(unit.ops.iter().map(|op| fold.apply(cluster.number, op)).collect::<Vec<_>>()),
+            Some(cluster) => {
+                Ok(unit.ops.iter().map(|op| fold.apply(cluster.number, op)).collect::<Vec<_>>())
+            }
             None => Err(clusters.get(&unit.cluster).map_or(Epoch(0), |cluster| cluster.epoch)),
         });
     }
@@ -40,7 +44,9 @@ pub(super) async fn ingest(
         feed::append(transaction, origin, vec![Piece::endpoints(&written)?]).await?;
     }
     let outcome = |unit: Result<Vec<Applied>, Epoch>| match unit {
-        Ok(ops) => IngestOutcome::Committed { applied: ops.into_iter().map(|op| op.outcome(first_new)).collect() },
+        Ok(ops) => IngestOutcome::Committed {
+            applied: ops.into_iter().map(|op| op.outcome(first_new)).collect(),
+        },
         Err(current) => IngestOutcome::Fenced { current },
     };
     Ok(applied.into_iter().map(outcome).collect())
@@ -129,7 +135,9 @@ impl<'a> Fold<'a> {
     }
 
     fn apply(&mut self, cluster: i64, op: &'a IngestOp) -> Applied {
-        let Some(slot) = self.slots.get_mut(&(cluster, op_key(op))) else { return Applied::Unchanged };
+        let Some(slot) = self.slots.get_mut(&(cluster, op_key(op))) else {
+            return Applied::Unchanged;
+        };
         match op {
             IngestOp::Put { version, endpoint, .. } => {
                 let arrival = match slot.now {
@@ -156,7 +164,12 @@ impl<'a> Fold<'a> {
     }
 
     /// Writes the difference between what was stored and what is now, and answers it.
-    async fn write(self, transaction: &mut Transaction, first_new: i64, at: Timestamp) -> Result<References, StoreError> {
+    async fn write(
+        self,
+        transaction: &mut Transaction,
+        first_new: i64,
+        at: Timestamp,
+    ) -> Result<References, StoreError> {
         let mut gone = Vec::new();
         let mut removed = BTreeSet::new();
         let mut changed = BTreeMap::new();
@@ -201,14 +214,17 @@ async fn take_arrivals(transaction: &mut Transaction, count: i64) -> Result<i64,
     }
     let take = "update counters set value = value + $1 where name = 'arrival' returning value";
     let row = transaction.fetch_optional(take, [count.into()]).await?;
-    let row = row.ok_or_else(|| StoreError::Refused("the counter of arrivals is missing".to_owned()))?;
+    let row =
+        row.ok_or_else(|| StoreError::Refused("the counter of arrivals is missing".to_owned()))?;
     Ok(row.int(0)? - count + 1)
 }
 
 async fn delete(transaction: &mut Transaction, arrivals: Vec<i64>) -> Result<(), StoreError> {
     let mut input = Input::new(&[("arrival", Kind::Int)]);
     arrivals.into_iter().for_each(|arrival| input.push([arrival.into()]));
-    transaction.execute_bulk("delete from endpoints where arrival in (select arrival from input)", input).await?;
+    transaction
+        .execute_bulk("delete from endpoints where arrival in (select arrival from input)", input)
+        .await?;
     Ok(())
 }
 
@@ -217,10 +233,19 @@ async fn update(
     changed: BTreeMap<i64, (Version, Option<&PackedEndpoint>)>,
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    let mut input =
-        Input::new(&[("arrival", Kind::Int), ("updated_at", Kind::Int), ("version", Kind::Bytes), ("body", Kind::Bytes)]);
+    let mut input = Input::new(&[
+        ("arrival", Kind::Int),
+        ("updated_at", Kind::Int),
+        ("version", Kind::Bytes),
+        ("body", Kind::Bytes),
+    ]);
     for (arrival, (version, content)) in changed {
-        input.push([arrival.into(), at.0.into(), version.0.into(), content.map(|content| content.as_bytes().to_vec()).into()]);
+        input.push([
+            arrival.into(),
+            at.0.into(),
+            version.0.into(),
+            content.map(|content| content.as_bytes().to_vec()).into(),
+        ]);
     }
     let update = "
         update endpoints set version = input.version, body = input.body, updated_at = input.updated_at
@@ -244,7 +269,14 @@ async fn insert(
     ]);
     for (arrival, (cluster, key, version, content)) in added {
         let body = content.map(|content| content.as_bytes().to_vec());
-        input.push([arrival.into(), cluster.into(), at.0.into(), key.0.into(), version.0.into(), body.into()]);
+        input.push([
+            arrival.into(),
+            cluster.into(),
+            at.0.into(),
+            key.0.into(),
+            version.0.into(),
+            body.into(),
+        ]);
     }
     let insert = "
         insert into endpoints (arrival, cluster_id, updated_at, key_hash, version, body)
@@ -266,7 +298,8 @@ async fn record_progress<'b>(
         entry.0 = entry.0.max(to_signed("the sequence number", unit.seq)?);
         entry.1 |= i64::from(unit.completes_snapshot);
     }
-    let mut input = Input::new(&[("cluster_id", Kind::Int), ("seq", Kind::Int), ("known", Kind::Int)]);
+    let mut input =
+        Input::new(&[("cluster_id", Kind::Int), ("seq", Kind::Int), ("known", Kind::Int)]);
     for (cluster, (seq, known)) in progress {
         input.push([cluster.into(), seq.into(), known.into()]);
     }

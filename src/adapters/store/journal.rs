@@ -40,7 +40,12 @@ pub(super) enum Entry<'a> {
     /// The batch is about to be sent.
     Intent { batch: &'a Batch, claims: Vec<ClaimEntry<'a>> },
     /// This became of it.
-    Outcome { batch: BatchId, at: Timestamp, outcome: &'a BatchOutcome, claims: Vec<ClaimEntry<'a>> },
+    Outcome {
+        batch: BatchId,
+        at: Timestamp,
+        outcome: &'a BatchOutcome,
+        claims: Vec<ClaimEntry<'a>>,
+    },
     /// Retention took everything away up to this entry, whose hash is the anchor of the rest.
     Cut { through: i64, hash: String, at: Timestamp },
 }
@@ -78,7 +83,9 @@ pub(super) struct ClaimEntry<'a> {
 impl<'a> ClaimEntry<'a> {
     fn all(writes: &'a [ClaimWrite]) -> Vec<Self> {
         let entry = |write: &'a ClaimWrite| match write {
-            ClaimWrite::Hold(row) => Self { zone: row.zone.as_str(), name: &row.name, cluster: Some(&row.cluster) },
+            ClaimWrite::Hold(row) => {
+                Self { zone: row.zone.as_str(), name: &row.name, cluster: Some(&row.cluster) }
+            }
             ClaimWrite::Release { zone, name } => Self { zone: zone.as_str(), name, cluster: None },
         };
         writes.iter().map(entry).collect()
@@ -99,37 +106,59 @@ fn genesis(account: &AccountId) -> Hash {
 }
 
 fn link(before: &Hash, seq: i64, entry: &str) -> Hash {
-    Sha256::new_with_prefix(before).chain_update(seq.to_be_bytes()).chain_update(entry).finalize().into()
+    Sha256::new_with_prefix(before)
+        .chain_update(seq.to_be_bytes())
+        .chain_update(entry)
+        .finalize()
+        .into()
 }
 
 pub(super) fn hash(bytes: &[u8]) -> Result<Hash, StoreError> {
-    bytes.try_into().map_err(|_| corrupt("journal hash", format_args!("it has {} bytes", bytes.len())))
+    bytes
+        .try_into()
+        .map_err(|_| corrupt("journal hash", format_args!("it has {} bytes", bytes.len())))
 }
 
 /// The end of an account's chain, locked until the commit; none for one that has not begun.
-pub(super) async fn head(transaction: &mut Transaction, account: &AccountId) -> Result<Option<(i64, Hash)>, StoreError> {
-    let query = format!("select seq, hash from journal_heads where account = $1{}", transaction.for_update());
+pub(super) async fn head(
+    transaction: &mut Transaction,
+    account: &AccountId,
+) -> Result<Option<(i64, Hash)>, StoreError> {
+    let query = format!(
+        "select seq, hash from journal_heads where account = $1{}",
+        transaction.for_update()
+    );
     let row = transaction.fetch_optional(&query, [account.as_str().into()]).await?;
     row.map(|row| Ok((row.int(0)?, hash(row.bytes(1)?)?))).transpose()
 }
 
 /// Where an account's chain begins; none for one that was never cut.
-pub(super) async fn anchor(transaction: &mut Transaction, account: &AccountId) -> Result<Option<(i64, Hash)>, StoreError> {
+pub(super) async fn anchor(
+    transaction: &mut Transaction,
+    account: &AccountId,
+) -> Result<Option<(i64, Hash)>, StoreError> {
     let query = "select seq, hash from journal_anchors where account = $1";
     let row = transaction.fetch_optional(query, [account.as_str().into()]).await?;
     row.map(|row| Ok((row.int(0)?, hash(row.bytes(1)?)?))).transpose()
 }
 
 /// Appends one entry and answers its number. The chain's end is locked until the commit, so a chain never forks.
-pub(super) async fn append(transaction: &mut Transaction, account: &AccountId, entry: &Entry<'_>) -> Result<i64, StoreError> {
+pub(super) async fn append(
+    transaction: &mut Transaction,
+    account: &AccountId,
+    entry: &Entry<'_>,
+) -> Result<i64, StoreError> {
     let start = "insert into journal_heads (account, seq, hash) values ($1, 0, $2) on conflict (account) do nothing";
     transaction.execute(start, [account.as_str().into(), genesis(account).into()]).await?;
     let end = head(transaction, account).await?;
-    let (last, before) = end.ok_or_else(|| corrupt("journal", format_args!("the chain of {account} has no end")))?;
+    let (last, before) =
+        end.ok_or_else(|| corrupt("journal", format_args!("the chain of {account} has no end")))?;
     let (seq, text) = (last + 1, to_json(entry)?);
     let hash = link(&before, seq, &text);
     let insert = "insert into journal (account, seq, hash, entry) values ($1, $2, $3, $4)";
-    transaction.execute(insert, [account.as_str().into(), seq.into(), hash.into(), text.into()]).await?;
+    transaction
+        .execute(insert, [account.as_str().into(), seq.into(), hash.into(), text.into()])
+        .await?;
     let update = "update journal_heads set seq = $2, hash = $3 where account = $1";
     transaction.execute(update, [account.as_str().into(), seq.into(), hash.into()]).await?;
     Ok(seq)
@@ -140,17 +169,29 @@ const BEGIN: &str = "
     on conflict (batch_id) do nothing";
 
 /// Journals a batch and takes its claims. An id that was begun before is refused: it may be on its way already.
-pub(super) async fn begin(transaction: &mut Transaction, batch: &Batch, claims: &[ClaimWrite]) -> Result<(), StoreError> {
+pub(super) async fn begin(
+    transaction: &mut Transaction,
+    batch: &Batch,
+    claims: &[ClaimWrite],
+) -> Result<(), StoreError> {
     let zones = zone_numbers(transaction, claim_zones(claims).chain([&batch.zone])).await?;
     let zone = known(&zones, &batch.zone)?;
     let of_changes = batch.changes().map(|change| &change.cause.cluster);
     let clusters = intern_clusters(transaction, of_changes.chain(claim_clusters(claims))).await?;
     let entry = Entry::Intent { batch, claims: ClaimEntry::all(claims) };
     let seq = append(transaction, &batch.account, &entry).await?;
-    let arguments =
-        [batch_bytes(batch.id).into(), batch.account.as_str().into(), seq.into(), zone.into(), batch.planned_at.0.into()];
+    let arguments = [
+        batch_bytes(batch.id).into(),
+        batch.account.as_str().into(),
+        seq.into(),
+        zone.into(),
+        batch.planned_at.0.into(),
+    ];
     if transaction.execute(BEGIN, arguments).await? == 0 {
-        return Err(StoreError::Refused(format!("batch {} was begun before; read back what became of it", batch.id)));
+        return Err(StoreError::Refused(format!(
+            "batch {} was begun before; read back what became of it",
+            batch.id
+        )));
     }
     let mut input = Input::new(CHANGES);
     for (ordinal, change) in (0..).zip(batch.changes()) {
@@ -196,34 +237,56 @@ fn push_change(
 }
 
 /// Journals the outcome and applies what follows from it. The same outcome again changes nothing; another one is refused.
-pub(super) async fn finish(transaction: &mut Transaction, batch: &Batch, ending: &Ending<'_>) -> Result<(), StoreError> {
+pub(super) async fn finish(
+    transaction: &mut Transaction,
+    batch: &Batch,
+    ending: &Ending<'_>,
+) -> Result<(), StoreError> {
     let zones = zone_numbers(transaction, claim_zones(ending.claims).chain([&batch.zone])).await?;
     let owners = record_clusters(ending.writes).chain(claim_clusters(ending.claims));
     let clusters = intern_clusters(transaction, owners).await?;
-    let query = format!("select outcome from batches where batch_id = $1{}", transaction.for_update());
+    let query =
+        format!("select outcome from batches where batch_id = $1{}", transaction.for_update());
     let row = transaction.fetch_optional(&query, [batch_bytes(batch.id).into()]).await?;
-    let row = row.ok_or_else(|| StoreError::Refused(format!("batch {} was never begun", batch.id)))?;
+    let row =
+        row.ok_or_else(|| StoreError::Refused(format!("batch {} was never begun", batch.id)))?;
     if let Some(text) = row.text_or_null(0)? {
         let before: BatchOutcome = from_json("batch outcome", text)?;
         return if before == *ending.outcome {
             Ok(())
         } else {
-            Err(StoreError::Refused(format!("batch {} ended before, with another outcome", batch.id)))
+            Err(StoreError::Refused(format!(
+                "batch {} ended before, with another outcome",
+                batch.id
+            )))
         };
     }
-    let entry =
-        Entry::Outcome { batch: batch.id, at: ending.at, outcome: ending.outcome, claims: ClaimEntry::all(ending.claims) };
+    let entry = Entry::Outcome {
+        batch: batch.id,
+        at: ending.at,
+        outcome: ending.outcome,
+        claims: ClaimEntry::all(ending.claims),
+    };
     append(transaction, &batch.account, &entry).await?;
     let applied = i64::from(ending.outcome.is_done());
-    let update = "update batches set outcome = $2, applied = $3, finished_at = $4 where batch_id = $1";
-    let arguments = [batch_bytes(batch.id).into(), to_json(ending.outcome)?.into(), applied.into(), ending.at.0.into()];
+    let update =
+        "update batches set outcome = $2, applied = $3, finished_at = $4 where batch_id = $1";
+    let arguments = [
+        batch_bytes(batch.id).into(),
+        to_json(ending.outcome)?.into(),
+        applied.into(),
+        ending.at.0.into(),
+    ];
     transaction.execute(update, arguments).await?;
     write_records(transaction, known(&zones, &batch.zone)?, ending.writes, &clusters).await?;
     write_claims(transaction, ending.claims, &zones, &clusters).await
 }
 
 /// The batches that nobody knows the outcome of, from their intents.
-pub(super) async fn open(transaction: &mut Transaction, account: &AccountId) -> Result<Vec<BatchRow>, StoreError> {
+pub(super) async fn open(
+    transaction: &mut Transaction,
+    account: &AccountId,
+) -> Result<Vec<BatchRow>, StoreError> {
     let query = "
         select j.entry from batches b join journal j on j.account = b.account and j.seq = b.journal_seq
          where b.account = $1 and b.outcome is null order by b.journal_seq";
@@ -258,10 +321,16 @@ pub(super) async fn lost(
         if outcome.may_come_late() {
             let seq = row.int(0)?;
             let query = "select entry from journal where account = $1 and seq = $2";
-            let intent = transaction.fetch_optional(query, [account.as_str().into(), seq.into()]).await?;
-            let intent = intent.ok_or_else(|| corrupt(format_args!("journal entry {seq}"), "it is missing"))?;
+            let intent =
+                transaction.fetch_optional(query, [account.as_str().into(), seq.into()]).await?;
+            let intent = intent
+                .ok_or_else(|| corrupt(format_args!("journal entry {seq}"), "it is missing"))?;
             let Intent { batch } = from_json("journal entry", intent.text(0)?)?;
-            lost.push(BatchRow { batch, outcome: Some(outcome), finished_at: row.int_or_null(2)?.map(Timestamp) });
+            lost.push(BatchRow {
+                batch,
+                outcome: Some(outcome),
+                finished_at: row.int_or_null(2)?.map(Timestamp),
+            });
         }
     }
     Ok(lost)
@@ -279,14 +348,19 @@ const WALK: &str = "
 
 /// Walks the chain from its anchor; the answer that is not good is the first number that is missing, too much, or does not fit
 /// its hash. An anchor that the chain does not name is a fault at the first kept number.
-pub(super) async fn verify(transaction: &mut Transaction, account: &AccountId) -> Result<Result<u64, u64>, StoreError> {
+pub(super) async fn verify(
+    transaction: &mut Transaction,
+    account: &AccountId,
+) -> Result<Result<u64, u64>, StoreError> {
     let number = |seq: i64| to_unsigned("journal entry", seq);
     let begin = anchor(transaction, account).await?;
     let (first, mut before) = begin.unwrap_or((0, genesis(account)));
     let mut seq = first;
     let mut named = None;
     loop {
-        let rows = transaction.fetch(WALK, [account.as_str().into(), seq.into(), WALK_ENTRIES.into()]).await?;
+        let rows = transaction
+            .fetch(WALK, [account.as_str().into(), seq.into(), WALK_ENTRIES.into()])
+            .await?;
         let mut end = (0, genesis(account));
         let mut walked = 0;
         for row in &rows {
@@ -294,7 +368,9 @@ pub(super) async fn verify(transaction: &mut Transaction, account: &AccountId) -
                 end = (last, hash(bytes)?);
             }
             if row.int_or_null(5)? != begin.map(|(seq, _)| seq) {
-                return Err(StoreError::Unavailable("the journal was cut while it was verified; verify it again".to_owned()));
+                return Err(StoreError::Unavailable(
+                    "the journal was cut while it was verified; verify it again".to_owned(),
+                ));
             }
             let Some(found) = row.int_or_null(2)? else { continue };
             let text = row.text(4)?;
@@ -312,7 +388,9 @@ pub(super) async fn verify(transaction: &mut Transaction, account: &AccountId) -
                 Ordering::Less => Some(end.0 + 1),
                 Ordering::Greater => Some(seq + 1),
                 Ordering::Equal if end.1 != before => Some(seq),
-                Ordering::Equal => (!names_anchor(named.as_ref(), begin.as_ref())).then_some(first + 1),
+                Ordering::Equal => {
+                    (!names_anchor(named.as_ref(), begin.as_ref())).then_some(first + 1)
+                }
             };
             return Ok(match at_fault {
                 Some(seq) => Err(number(seq)?),

@@ -85,14 +85,18 @@ impl Lane {
         let waited = patience.as_secs_f64();
         answer
             .map_err(|_| {
-                StoreError::Unavailable(format!("PostgreSQL did not answer within {waited:.1} s; the connection is given up"))
+                StoreError::Unavailable(format!(
+                    "PostgreSQL did not answer within {waited:.1} s; the connection is given up"
+                ))
             })?
             .map_err(from_sqlx)
     }
 }
 
 fn pool(connect: &PgConnectOptions, options: LaneOptions) -> PgPool {
-    let pool = PgPoolOptions::new().max_connections(options.connections.max(1)).acquire_timeout(options.acquire_wait);
+    let pool = PgPoolOptions::new()
+        .max_connections(options.connections.max(1))
+        .acquire_timeout(options.acquire_wait);
     pool.connect_lazy_with(connect.clone())
 }
 

@@ -34,10 +34,17 @@ pub(super) fn replica_id(bytes: &[u8]) -> Result<ReplicaId, StoreError> {
 
 /// The lease has not passed on and does not before the commit. The first statement of a transaction: whoever is fenced waits for
 /// nothing and locks nothing.
-pub(super) async fn assert_held(transaction: &mut Transaction, tenure: &Tenure) -> Result<(), StoreError> {
-    let query = format!("select 1 from leases where account = $1 and holder = $2 and epoch = $3{}", transaction.for_key_share());
+pub(super) async fn assert_held(
+    transaction: &mut Transaction,
+    tenure: &Tenure,
+) -> Result<(), StoreError> {
+    let query = format!(
+        "select 1 from leases where account = $1 and holder = $2 and epoch = $3{}",
+        transaction.for_key_share()
+    );
     let epoch = to_signed("the epoch of a lease", tenure.epoch.0)?;
-    let arguments = [tenure.account.as_str().into(), replica_bytes(tenure.holder).into(), epoch.into()];
+    let arguments =
+        [tenure.account.as_str().into(), replica_bytes(tenure.holder).into(), epoch.into()];
     match transaction.fetch_optional(&query, arguments).await? {
         Some(_) => Ok(()),
         None => Err(StoreError::Fenced(tenure.account.clone())),
@@ -68,7 +75,11 @@ const FORGET_DEAD: &str = concat!(
     " - 3600000 for update skip locked)"
 );
 
-const ALIVE: &str = concat!("select replica, address from replicas where expires_at > ", clock!(), " order by replica");
+const ALIVE: &str = concat!(
+    "select replica, address from replicas where expires_at > ",
+    clock!(),
+    " order by replica"
+);
 
 const HELD: &str = concat!(
     "select account, holder, epoch from leases where holder is not null and expires_at > ",
@@ -76,23 +87,35 @@ const HELD: &str = concat!(
     " order by account"
 );
 
-const HELD_ALONE: &str = "select account, holder, epoch from leases where holder is not null order by account";
+const HELD_ALONE: &str =
+    "select account, holder, epoch from leases where holder is not null order by account";
 
 /// The replica lives on, and so do the leases that it holds, also those that ran out and that nobody took. Answers who lives and
 /// who holds what.
-pub(super) async fn heartbeat(transaction: &mut Transaction, replica: &ReplicaRow, ttl: Millis) -> Result<Standing, StoreError> {
+pub(super) async fn heartbeat(
+    transaction: &mut Transaction,
+    replica: &ReplicaRow,
+    ttl: Millis,
+) -> Result<Standing, StoreError> {
     let id = replica_bytes(replica.replica);
-    transaction.execute(LIVE_ON, [id.clone().into(), replica.address.as_str().into(), ttl.0.into()]).await?;
+    transaction
+        .execute(LIVE_ON, [id.clone().into(), replica.address.as_str().into(), ttl.0.into()])
+        .await?;
     transaction.execute(EXTEND, [id.into(), ttl.0.into()]).await?;
     transaction.execute(FORGET_DEAD, []).await?;
     let rows = transaction.fetch(ALIVE, []).await?;
-    let replica = |row: &Row| Ok(ReplicaRow { replica: replica_id(row.bytes(0)?)?, address: row.text(1)?.to_owned() });
+    let replica = |row: &Row| {
+        Ok(ReplicaRow { replica: replica_id(row.bytes(0)?)?, address: row.text(1)?.to_owned() })
+    };
     let replicas = rows.iter().map(replica).collect::<Result<_, StoreError>>()?;
     Ok(Standing { replicas, leases: held(transaction, HELD).await? })
 }
 
 /// What a heartbeat answers where nothing is shared.
-pub(super) async fn standing_alone(transaction: &mut Transaction, replica: &ReplicaRow) -> Result<Standing, StoreError> {
+pub(super) async fn standing_alone(
+    transaction: &mut Transaction,
+    replica: &ReplicaRow,
+) -> Result<Standing, StoreError> {
     Ok(Standing { replicas: vec![replica.clone()], leases: held(transaction, HELD_ALONE).await? })
 }
 
@@ -106,7 +129,8 @@ fn tenure(row: &Row, holder: ReplicaId, epoch: i64) -> Result<Tenure, StoreError
     Ok(Tenure { account: parse("account id", row.text(0)?)?, holder, epoch })
 }
 
-const TAKING: &[(&str, Kind)] = &[("account", Kind::Text), ("holder", Kind::Bytes), ("ttl", Kind::Int)];
+const TAKING: &[(&str, Kind)] =
+    &[("account", Kind::Text), ("holder", Kind::Bytes), ("ttl", Kind::Int)];
 
 const ADD_LEASES: &str = "
     insert into leases (account, epoch, expires_at) select account, 0, 0 from input where true order by account
@@ -148,7 +172,9 @@ pub(super) async fn take(
     let accounts: BTreeSet<&AccountId> = accounts.iter().collect();
     let input = || {
         let mut input = Input::new(TAKING);
-        accounts.iter().for_each(|account| input.push([account.as_str().into(), replica_bytes(holder).into(), ttl.0.into()]));
+        accounts.iter().for_each(|account| {
+            input.push([account.as_str().into(), replica_bytes(holder).into(), ttl.0.into()])
+        });
         input
     };
     let statement = if transaction.is_shared() {
@@ -159,17 +185,26 @@ pub(super) async fn take(
         TAKE_ALONE
     };
     let rows = transaction.fetch_bulk(statement, input()).await?;
-    let mut taken = rows.iter().map(|row| tenure(row, holder, row.int(1)?)).collect::<Result<Vec<_>, _>>()?;
+    let mut taken =
+        rows.iter().map(|row| tenure(row, holder, row.int(1)?)).collect::<Result<Vec<_>, _>>()?;
     taken.sort_by(|a, b| a.account.cmp(&b.account));
     Ok(taken)
 }
 
 /// Frees the leases that have not passed on.
-pub(super) async fn give_back(transaction: &mut Transaction, tenures: &[Tenure]) -> Result<(), StoreError> {
-    let mut input = Input::new(&[("account", Kind::Text), ("holder", Kind::Bytes), ("epoch", Kind::Int)]);
+pub(super) async fn give_back(
+    transaction: &mut Transaction,
+    tenures: &[Tenure],
+) -> Result<(), StoreError> {
+    let mut input =
+        Input::new(&[("account", Kind::Text), ("holder", Kind::Bytes), ("epoch", Kind::Int)]);
     for tenure in tenures {
         let epoch = to_signed("the epoch of a lease", tenure.epoch.0)?;
-        input.push([tenure.account.as_str().into(), replica_bytes(tenure.holder).into(), epoch.into()]);
+        input.push([
+            tenure.account.as_str().into(),
+            replica_bytes(tenure.holder).into(),
+            epoch.into(),
+        ]);
     }
     let statement = format!(
         ", held as (
@@ -192,7 +227,10 @@ const LEAVE: &str = concat!(
 );
 
 /// The replica is gone for good, and its leases are free.
-pub(super) async fn leave(transaction: &mut Transaction, replica: ReplicaId) -> Result<(), StoreError> {
+pub(super) async fn leave(
+    transaction: &mut Transaction,
+    replica: ReplicaId,
+) -> Result<(), StoreError> {
     let id = replica_bytes(replica);
     if transaction.is_shared() {
         transaction.execute(LEAVE, [id.clone().into()]).await?;

@@ -60,9 +60,13 @@ async fn listen(connect: PgConnectOptions, own: ReplicaId, heard: watch::Sender<
                 // What was told before the connection stood was not heard.
                 heard.send_modify(|count| *count += 1);
                 let reason = hear(&mut listener, &own, &heard).await;
-                tracing::info!("the connection that listens for news of other replicas broke and is made again: {reason}");
+                tracing::info!(
+                    "the connection that listens for news of other replicas broke and is made again: {reason}"
+                );
             }
-            Err(error) => tracing::debug!("the connection that listens for news of other replicas cannot be made: {error}"),
+            Err(error) => tracing::debug!(
+                "the connection that listens for news of other replicas cannot be made: {error}"
+            ),
         }
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(LONGEST_WAIT);
@@ -71,9 +75,14 @@ async fn listen(connect: PgConnectOptions, own: ReplicaId, heard: watch::Sender<
 
 /// A connection of its own, outside of the pool that statements share.
 async fn subscribe(connect: &PgConnectOptions) -> Result<PgListener, sqlx::Error> {
-    let pool = PgPoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None).acquire_timeout(ANSWER_WAIT);
+    let pool = PgPoolOptions::new()
+        .max_connections(1)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .acquire_timeout(ANSWER_WAIT);
     let subscribe = async {
-        let mut listener = PgListener::connect_with(&pool.connect_lazy_with(connect.clone())).await?;
+        let mut listener =
+            PgListener::connect_with(&pool.connect_lazy_with(connect.clone())).await?;
         listener.eager_reconnect(false);
         listener.listen(CHANNEL).await?;
         Ok(listener)
@@ -89,7 +98,12 @@ async fn hear(listener: &mut PgListener, own: &str, heard: &watch::Sender<u64>) 
             Ok(Ok(Some(_))) => heard.send_modify(|count| *count += 1),
             Ok(Ok(None)) => return "it was closed".to_owned(),
             Ok(Err(error)) => return error.to_string(),
-            Err(_) => match tokio::time::timeout(ANSWER_WAIT, sqlx::query("select 1").execute(&mut *listener)).await {
+            Err(_) => match tokio::time::timeout(
+                ANSWER_WAIT,
+                sqlx::query("select 1").execute(&mut *listener),
+            )
+            .await
+            {
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => return error.to_string(),
                 Err(_) => return "it did not answer".to_owned(),

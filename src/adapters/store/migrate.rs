@@ -6,8 +6,10 @@ use std::borrow::Cow;
 use sqlx::SqlStr;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 
-const SQLITE: &[(i64, &str, &str)] = &[(1, "base", include_str!("../../../migrations/sqlite/0001_base.sql"))];
-const POSTGRES: &[(i64, &str, &str)] = &[(1, "base", include_str!("../../../migrations/postgres/0001_base.sql"))];
+const SQLITE: &[(i64, &str, &str)] =
+    &[(1, "base", include_str!("../../../migrations/sqlite/0001_base.sql"))];
+const POSTGRES: &[(i64, &str, &str)] =
+    &[(1, "base", include_str!("../../../migrations/postgres/0001_base.sql"))];
 
 /// The migrations of SQLite.
 pub(super) fn sqlite() -> Migrator {
@@ -21,7 +23,13 @@ pub(super) fn postgres() -> Migrator {
 
 fn migrator(migrations: &[(i64, &'static str, &'static str)]) -> Migrator {
     let make = |&(version, description, sql): &(i64, &'static str, &'static str)| {
-        Migration::new(version, Cow::Borrowed(description), MigrationType::Simple, SqlStr::from_static(sql), false)
+        Migration::new(
+            version,
+            Cow::Borrowed(description),
+            MigrationType::Simple,
+            SqlStr::from_static(sql),
+            false,
+        )
     };
     Migrator::with_migrations(migrations.iter().map(make).collect())
 }
@@ -32,7 +40,9 @@ mod tests {
 
     #[test]
     fn both_databases_have_the_same_migrations() {
-        let names = |list: &[(i64, &'static str, &'static str)]| list.iter().map(|(v, d, _)| (*v, *d)).collect::<Vec<_>>();
+        let names = |list: &[(i64, &'static str, &'static str)]| {
+            list.iter().map(|(v, d, _)| (*v, *d)).collect::<Vec<_>>()
+        };
         assert_eq!(names(SQLITE), names(POSTGRES));
     }
 }

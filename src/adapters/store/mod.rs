@@ -65,9 +65,10 @@ use crate::core::record::{RecordKey, RecordType};
 use crate::core::time::{Millis, Timestamp};
 use crate::core::verdict::Placement;
 use crate::ports::{
-    BatchOutcome, BatchRow, ChangeFilter, ChangeRow, ClaimRow, ClaimWrite, ClusterRow, EndpointRow, Feed, FeedEntry,
-    IngestOutcome, IngestUnit, Leases, News, RecordRow, RecordWrite, ReplicaId, ReplicaRow, SessionOpened, SessionOpening,
-    Standing, Store, StoreError, Tenure, VerdictRow, ZoneRow,
+    BatchOutcome, BatchRow, ChangeFilter, ChangeRow, ClaimRow, ClaimWrite, ClusterRow, EndpointRow,
+    Feed, FeedEntry, IngestOutcome, IngestUnit, Leases, News, RecordRow, RecordWrite, ReplicaId,
+    ReplicaRow, SessionOpened, SessionOpening, Standing, Store, StoreError, Tenure, VerdictRow,
+    ZoneRow,
 };
 
 /// How a store is opened; the defaults suit a broker.
@@ -111,7 +112,9 @@ pub async fn open(url: &StoreUrl, options: &StoreOptions) -> Result<Arc<dyn Stor
     let opened = match &url.0 {
         Location::File(path) => sqlite::open_file(path, options).await.map(Database::Sqlite),
         Location::Memory => sqlite::open_memory(options).await.map(Database::Sqlite),
-        Location::Postgres(connect) => postgres::open(connect, options).await.map(Database::Postgres),
+        Location::Postgres(connect) => {
+            postgres::open(connect, options).await.map(Database::Postgres)
+        }
     };
     let place = |reason: String| format!("{url}: {reason}");
     match opened {
@@ -122,10 +125,17 @@ pub async fn open(url: &StoreUrl, options: &StoreOptions) -> Result<Arc<dyn Stor
                 placements: names::placements(),
                 precedence: Precedence::default(),
             };
-            Ok(Arc::new(SqlStore { shared: Arc::new(shared), replica: NOBODY, tenure: None, listener: OnceLock::new() }))
+            Ok(Arc::new(SqlStore {
+                shared: Arc::new(shared),
+                replica: NOBODY,
+                tenure: None,
+                listener: OnceLock::new(),
+            }))
         }
         Err(StoreError::Unavailable(reason)) => Err(StoreError::Unavailable(place(reason))),
-        Err(StoreError::Corrupt { what, reason }) => Err(StoreError::Corrupt { what, reason: place(reason) }),
+        Err(StoreError::Corrupt { what, reason }) => {
+            Err(StoreError::Corrupt { what, reason: place(reason) })
+        }
         Err(StoreError::Refused(reason)) => Err(StoreError::Refused(place(reason))),
         Err(other) => Err(other),
     }
@@ -160,9 +170,12 @@ impl SqlStore {
     /// A transaction that writes. SQLite's takes its lock at once: one that first reads could not always go on to write.
     async fn writing(&self) -> Result<Transaction, StoreError> {
         match &self.shared.database {
-            Database::Sqlite(pools) => {
-                pools.writer.begin_with("begin immediate").await.map(Transaction::Sqlite).map_err(from_sqlx)
-            }
+            Database::Sqlite(pools) => pools
+                .writer
+                .begin_with("begin immediate")
+                .await
+                .map(Transaction::Sqlite)
+                .map_err(from_sqlx),
             Database::Postgres(lanes) => lanes.common.begin().await.map(Transaction::Postgres),
         }
     }
@@ -179,7 +192,9 @@ impl SqlStore {
     /// A transaction that only reads.
     async fn reading(&self) -> Result<Transaction, StoreError> {
         match &self.shared.database {
-            Database::Sqlite(pools) => pools.readers.begin().await.map(Transaction::Sqlite).map_err(from_sqlx),
+            Database::Sqlite(pools) => {
+                pools.readers.begin().await.map(Transaction::Sqlite).map_err(from_sqlx)
+            }
             Database::Postgres(lanes) => lanes.common.begin().await.map(Transaction::Postgres),
         }
     }
@@ -212,17 +227,29 @@ impl Store for SqlStore {
 
     fn under(&self, tenure: Tenure) -> Arc<dyn Store> {
         let shared = Arc::clone(&self.shared);
-        Arc::new(Self { shared, replica: self.replica, tenure: Some(tenure), listener: OnceLock::new() })
+        Arc::new(Self {
+            shared,
+            replica: self.replica,
+            tenure: Some(tenure),
+            listener: OnceLock::new(),
+        })
     }
 
-    async fn open_sessions(&self, openings: &[SessionOpening]) -> Result<Vec<SessionOpened>, StoreError> {
+    async fn open_sessions(
+        &self,
+        openings: &[SessionOpening],
+    ) -> Result<Vec<SessionOpened>, StoreError> {
         if openings.is_empty() {
             return Ok(Vec::new());
         }
         in_transaction!(self.writing(), sessions::open, openings)
     }
 
-    async fn ingest(&self, units: &[IngestUnit], at: Timestamp) -> Result<Vec<IngestOutcome>, StoreError> {
+    async fn ingest(
+        &self,
+        units: &[IngestUnit],
+        at: Timestamp,
+    ) -> Result<Vec<IngestOutcome>, StoreError> {
         if units.is_empty() {
             return Ok(Vec::new());
         }
@@ -234,8 +261,19 @@ impl Store for SqlStore {
         in_transaction!(self.reading(), sessions::clusters)
     }
 
-    async fn endpoints(&self, after_arrival: i64, limit: u32) -> Result<Vec<EndpointRow>, StoreError> {
-        in_transaction!(self.reading(), endpoints::list, &self.shared.clusters, &self.shared.placements, after_arrival, limit)
+    async fn endpoints(
+        &self,
+        after_arrival: i64,
+        limit: u32,
+    ) -> Result<Vec<EndpointRow>, StoreError> {
+        in_transaction!(
+            self.reading(),
+            endpoints::list,
+            &self.shared.clusters,
+            &self.shared.placements,
+            after_arrival,
+            limit
+        )
     }
 
     async fn save_verdicts(&self, verdicts: &[VerdictRow]) -> Result<(), StoreError> {
@@ -261,11 +299,21 @@ impl Store for SqlStore {
         saved
     }
 
-    async fn records(&self, zone: &ZoneId, after: Option<&RecordKey>, limit: u32) -> Result<Vec<RecordRow>, StoreError> {
+    async fn records(
+        &self,
+        zone: &ZoneId,
+        after: Option<&RecordKey>,
+        limit: u32,
+    ) -> Result<Vec<RecordRow>, StoreError> {
         in_transaction!(self.reading(), zones::records, &self.shared.clusters, zone, after, limit)
     }
 
-    async fn save_records(&self, zone: &ZoneId, writes: &[RecordWrite], listed_at: Option<Timestamp>) -> Result<(), StoreError> {
+    async fn save_records(
+        &self,
+        zone: &ZoneId,
+        writes: &[RecordWrite],
+        listed_at: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
         if writes.is_empty() && listed_at.is_none() {
             return Ok(());
         }
@@ -305,7 +353,11 @@ impl Store for SqlStore {
         in_transaction!(self.reading(), journal::open, account)
     }
 
-    async fn lost_batches(&self, account: &AccountId, since: Timestamp) -> Result<Vec<BatchRow>, StoreError> {
+    async fn lost_batches(
+        &self,
+        account: &AccountId,
+        since: Timestamp,
+    ) -> Result<Vec<BatchRow>, StoreError> {
         in_transaction!(self.reading(), journal::lost, account, since)
     }
 
@@ -313,7 +365,12 @@ impl Store for SqlStore {
         in_transaction!(self.reading(), changes::list, filter)
     }
 
-    async fn last_cause(&self, zone: &ZoneId, name: &DnsName, rtype: RecordType) -> Result<Option<(BatchId, Cause)>, StoreError> {
+    async fn last_cause(
+        &self,
+        zone: &ZoneId,
+        name: &DnsName,
+        rtype: RecordType,
+    ) -> Result<Option<(BatchId, Cause)>, StoreError> {
         in_transaction!(self.reading(), changes::last_cause, zone, name, rtype)
     }
 
@@ -321,7 +378,11 @@ impl Store for SqlStore {
         in_transaction!(self.reading(), sessions::spend_horizon, account)
     }
 
-    async fn set_spend_horizon(&self, account: &AccountId, until: Timestamp) -> Result<(), StoreError> {
+    async fn set_spend_horizon(
+        &self,
+        account: &AccountId,
+        until: Timestamp,
+    ) -> Result<(), StoreError> {
         in_transaction!(self.working(), sessions::set_spend_horizon, account, until)
     }
 
@@ -329,8 +390,15 @@ impl Store for SqlStore {
         in_transaction!(self.reading(), journal::verify, account)
     }
 
-    async fn prune_journal(&self, account: &AccountId, before: Timestamp, most: u32, at: Timestamp) -> Result<u64, StoreError> {
-        let pruned: Result<u64, StoreError> = in_transaction!(self.writing(), retention::prune, account, before, most, at);
+    async fn prune_journal(
+        &self,
+        account: &AccountId,
+        before: Timestamp,
+        most: u32,
+        at: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let pruned: Result<u64, StoreError> =
+            in_transaction!(self.writing(), retention::prune, account, before, most, at);
         let pruned = pruned?;
         if let (Database::Sqlite(pools), 1..) = (&self.shared.database, pruned) {
             pools.give_back_pages().await?;
@@ -354,11 +422,18 @@ impl Leases for SqlStore {
     async fn heartbeat(&self, replica: &ReplicaRow, ttl: Millis) -> Result<Standing, StoreError> {
         match &self.shared.database {
             Database::Sqlite(_) => in_transaction!(self.reading(), leases::standing_alone, replica),
-            Database::Postgres(_) => in_transaction!(self.leasing(), leases::heartbeat, replica, ttl),
+            Database::Postgres(_) => {
+                in_transaction!(self.leasing(), leases::heartbeat, replica, ttl)
+            }
         }
     }
 
-    async fn take_leases(&self, replica: ReplicaId, accounts: &[AccountId], ttl: Millis) -> Result<Vec<Tenure>, StoreError> {
+    async fn take_leases(
+        &self,
+        replica: ReplicaId,
+        accounts: &[AccountId],
+        ttl: Millis,
+    ) -> Result<Vec<Tenure>, StoreError> {
         if accounts.is_empty() {
             return Ok(Vec::new());
         }
@@ -391,7 +466,15 @@ impl Feed for SqlStore {
             return Ok(Vec::new());
         }
         let (clusters, placements) = (&self.shared.clusters, &self.shared.placements);
-        in_transaction!(self.reading(), feed::read, clusters, placements, self.replica, after, limit)
+        in_transaction!(
+            self.reading(),
+            feed::read,
+            clusters,
+            placements,
+            self.replica,
+            after,
+            limit
+        )
     }
 
     async fn announce(&self, origin: ReplicaId, news: Vec<News>) -> Result<(), StoreError> {
@@ -406,7 +489,8 @@ impl Feed for SqlStore {
         match &self.shared.database {
             Database::Sqlite(_) => std::future::pending().await,
             Database::Postgres(lanes) => {
-                let begin = || Listener::start(lanes.common.connect_options().clone(), self.replica);
+                let begin =
+                    || Listener::start(lanes.common.connect_options().clone(), self.replica);
                 self.listener.get_or_init(begin).changed().await;
             }
         }

@@ -33,7 +33,12 @@ pub(super) fn cluster_names() -> Numbered<ClusterId> {
 pub(super) fn placements() -> Numbered<Placement> {
     Numbered {
         query: "select id, account, zone from zones",
-        read: |row| Ok(Placement { account: parse("account id", row.text(1)?)?, zone: parse("zone id", row.text(2)?)? }),
+        read: |row| {
+            Ok(Placement {
+                account: parse("account id", row.text(1)?)?,
+                zone: parse("zone id", row.text(2)?)?,
+            })
+        },
         held: ArcSwap::default(),
     }
 }
@@ -71,8 +76,14 @@ impl<T: Clone> Numbered<T> {
 }
 
 /// What a number stands for.
-pub(super) fn numbered<T: Clone>(what: &str, held: &HashMap<i64, T>, number: i64) -> Result<T, StoreError> {
-    held.get(&number).cloned().ok_or_else(|| super::error::corrupt(what, format_args!("number {number} is not there")))
+pub(super) fn numbered<T: Clone>(
+    what: &str,
+    held: &HashMap<i64, T>,
+    number: i64,
+) -> Result<T, StoreError> {
+    held.get(&number)
+        .cloned()
+        .ok_or_else(|| super::error::corrupt(what, format_args!("number {number} is not there")))
 }
 
 const NAMES: &[(&str, Kind)] = &[("name", Kind::Text)];
@@ -87,8 +98,7 @@ pub(super) async fn intern_clusters<'a>(
     let mut found = cluster_numbers(transaction, &wanted).await?;
     if found.len() < wanted.len() {
         let missing = wanted.iter().copied().filter(|cluster| !found.contains_key(*cluster));
-        let add =
-            "insert into cluster_names (name) select name from input where true order by name on conflict (name) do nothing";
+        let add = "insert into cluster_names (name) select name from input where true order by name on conflict (name) do nothing";
         transaction.execute_bulk(add, names(missing.map(ClusterId::as_str))).await?;
         found = cluster_numbers(transaction, &wanted).await?;
     }
@@ -99,8 +109,11 @@ async fn cluster_numbers(
     transaction: &mut Transaction,
     clusters: &BTreeSet<&ClusterId>,
 ) -> Result<BTreeMap<ClusterId, i64>, StoreError> {
-    let query = "select c.name, c.id from input cross join cluster_names c where c.name = input.name";
-    let rows = transaction.fetch_bulk(query, names(clusters.iter().map(|cluster| cluster.as_str()))).await?;
+    let query =
+        "select c.name, c.id from input cross join cluster_names c where c.name = input.name";
+    let rows = transaction
+        .fetch_bulk(query, names(clusters.iter().map(|cluster| cluster.as_str())))
+        .await?;
     rows.iter().map(|row| Ok((parse("cluster name", row.text(0)?)?, row.int(1)?))).collect()
 }
 
@@ -111,18 +124,28 @@ pub(super) async fn zone_numbers<'a>(
 ) -> Result<BTreeMap<ZoneId, i64>, StoreError> {
     let wanted: BTreeSet<&ZoneId> = zones.into_iter().collect();
     let query = "select z.zone, z.id from input cross join zones z where z.zone = input.name";
-    let rows = transaction.fetch_bulk(query, names(wanted.iter().map(|zone| zone.as_str()))).await?;
+    let rows =
+        transaction.fetch_bulk(query, names(wanted.iter().map(|zone| zone.as_str()))).await?;
     rows.iter().map(|row| Ok((parse("zone id", row.text(0)?)?, row.int(1)?))).collect()
 }
 
 /// The number of a zone that has to be stored before anything is said about it.
-pub(super) async fn zone_number(transaction: &mut Transaction, zone: &ZoneId) -> Result<i64, StoreError> {
+pub(super) async fn zone_number(
+    transaction: &mut Transaction,
+    zone: &ZoneId,
+) -> Result<i64, StoreError> {
     known(&zone_numbers(transaction, [zone]).await?, zone)
 }
 
 /// The number of a name among those that were looked up.
-pub(super) fn known<K: Ord + std::fmt::Display>(numbers: &BTreeMap<K, i64>, name: &K) -> Result<i64, StoreError> {
-    numbers.get(name).copied().ok_or_else(|| StoreError::Refused(format!("{name} is not stored; save it first")))
+pub(super) fn known<K: Ord + std::fmt::Display>(
+    numbers: &BTreeMap<K, i64>,
+    name: &K,
+) -> Result<i64, StoreError> {
+    numbers
+        .get(name)
+        .copied()
+        .ok_or_else(|| StoreError::Refused(format!("{name} is not stored; save it first")))
 }
 
 fn names<'a>(list: impl Iterator<Item = &'a str>) -> Input {

@@ -8,7 +8,8 @@ use crate::core::record::RecordKey;
 use crate::ports::StoreError;
 
 /// The columns of [`rows`].
-const COLUMNS: &[(&str, Kind)] = &[("int", Kind::Int), ("bytes", Kind::Bytes), ("text", Kind::Text), ("last", Kind::Int)];
+const COLUMNS: &[(&str, Kind)] =
+    &[("int", Kind::Int), ("bytes", Kind::Bytes), ("text", Kind::Text), ("last", Kind::Int)];
 
 /// One row of [`rows`]: an integer, octets, text and an integer, each of which may be null.
 pub type OfflineRow = (Option<i64>, Option<Vec<u8>>, Option<String>, Option<i64>);
@@ -33,7 +34,12 @@ pub fn record_key(bytes: &[u8]) -> Result<RecordKey, StoreError> {
 pub fn rows(page: &[u8]) -> Result<Vec<OfflineRow>, StoreError> {
     let read = |row: &Row| {
         let bytes = row.bytes_or_null(1)?.map(<[u8]>::to_vec);
-        Ok((row.int_or_null(0)?, bytes, row.text_or_null(2)?.map(str::to_owned), row.int_or_null(3)?))
+        Ok((
+            row.int_or_null(0)?,
+            bytes,
+            row.text_or_null(2)?.map(str::to_owned),
+            row.int_or_null(3)?,
+        ))
     };
     unpack_rows(COLUMNS, page.to_vec())?.iter().map(read).collect()
 }
@@ -42,7 +48,12 @@ pub fn rows(page: &[u8]) -> Result<Vec<OfflineRow>, StoreError> {
 pub fn page_of(rows: &[OfflineRow]) -> Vec<u8> {
     let mut page = Vec::new();
     for (int, bytes, text, last) in rows {
-        let lengths = [*int, bytes.as_ref().map(|b| b.len() as i64), text.as_ref().map(|t| t.len() as i64), *last];
+        let lengths = [
+            *int,
+            bytes.as_ref().map(|b| b.len() as i64),
+            text.as_ref().map(|t| t.len() as i64),
+            *last,
+        ];
         for field in lengths {
             page.extend(field.map(|number| number.to_string()).unwrap_or_default().into_bytes());
             page.push(b' ');

@@ -26,7 +26,10 @@ pub(super) struct PostgresLanes {
 }
 
 /// Connects, checks that commits are durable, and migrates.
-pub(super) async fn open(connect: &PgConnectOptions, options: &StoreOptions) -> Result<PostgresLanes, StoreError> {
+pub(super) async fn open(
+    connect: &PgConnectOptions,
+    options: &StoreOptions,
+) -> Result<PostgresLanes, StoreError> {
     let common = LaneOptions {
         connections: options.connections,
         acquire_wait: Duration::from_millis(options.acquire_wait_ms),
@@ -36,17 +39,28 @@ pub(super) async fn open(connect: &PgConnectOptions, options: &StoreOptions) -> 
     };
     let wait = Duration::from_millis(options.lease_wait_ms);
     // A heartbeat that got stuck has its own rows locked; they are free again when it is given up.
-    let leases = LaneOptions { connections: 1, acquire_wait: wait, lock_wait: wait, statement: wait, idle: wait };
+    let leases = LaneOptions {
+        connections: 1,
+        acquire_wait: wait,
+        lock_wait: wait,
+        statement: wait,
+        idle: wait,
+    };
     let connect = connect.clone().application_name("zonefold").options([
         ("lock_timeout", options.lock_wait_ms.to_string()),
         ("statement_timeout", options.statement_ms.to_string()),
         // A plan that was made while a table was empty would scan it when it is large.
         ("plan_cache_mode", "force_custom_plan".to_owned()),
     ]);
-    let mut connection = tokio::time::timeout(common.acquire_wait, PgConnection::connect_with(&connect))
-        .await
-        .map_err(|_| StoreError::Unavailable("PostgreSQL did not answer in time; check host, port and network".to_owned()))?
-        .map_err(from_sqlx)?;
+    let mut connection =
+        tokio::time::timeout(common.acquire_wait, PgConnection::connect_with(&connect))
+            .await
+            .map_err(|_| {
+                StoreError::Unavailable(
+                    "PostgreSQL did not answer in time; check host, port and network".to_owned(),
+                )
+            })?
+            .map_err(from_sqlx)?;
     check_durability(&mut connection).await?;
     // The migrator holds an advisory lock, so processes that start at once take turns.
     migrate::postgres().run_direct(None, &mut connection, false).await.map_err(from_migration)?;
@@ -68,7 +82,9 @@ async fn check_durability(connection: &mut PgConnection) -> Result<(), StoreErro
         ));
     }
     if fsync == "off" {
-        tracing::warn!("fsync is off in PostgreSQL: a crash of its machine can lose or damage everything; use it for tests only");
+        tracing::warn!(
+            "fsync is off in PostgreSQL: a crash of its machine can lose or damage everything; use it for tests only"
+        );
     }
     Ok(())
 }
@@ -96,7 +112,11 @@ pub(super) fn chunks(input: Input) -> impl Iterator<Item = Chunk> {
             if values.peek().is_none() {
                 break;
             }
-            chunk.columns.iter_mut().zip(values.by_ref()).for_each(|((_, column), value)| column.push(value));
+            chunk
+                .columns
+                .iter_mut()
+                .zip(values.by_ref())
+                .for_each(|((_, column), value)| column.push(value));
         }
         Some(chunk)
     })
@@ -109,14 +129,25 @@ impl Chunk {
             Kind::Text => Column::Text(Vec::new()),
             Kind::Bytes => Column::Bytes(Vec::new()),
         };
-        Self { names: column_names(columns), columns: columns.iter().map(|(name, kind)| (*name, empty(*kind))).collect() }
+        Self {
+            names: column_names(columns),
+            columns: columns.iter().map(|(name, kind)| (*name, empty(*kind))).collect(),
+        }
     }
 
     /// The statement with `input` before it.
     pub(super) fn statement(&self, sql: &str) -> String {
-        let arrays: Vec<_> =
-            self.columns.iter().enumerate().map(|(at, (_, column))| format!("${}::{}[]", at + 1, column.type_name())).collect();
-        format!("with input ({}) as (select * from unnest({})) {sql}", self.names, arrays.join(", "))
+        let arrays: Vec<_> = self
+            .columns
+            .iter()
+            .enumerate()
+            .map(|(at, (_, column))| format!("${}::{}[]", at + 1, column.type_name()))
+            .collect();
+        format!(
+            "with input ({}) as (select * from unnest({})) {sql}",
+            self.names,
+            arrays.join(", ")
+        )
     }
 
     /// Binds the arrays.
@@ -141,9 +172,15 @@ impl Column {
     fn push(&mut self, value: Value) {
         // A value of another type than its column is a defect; it becomes null, which the tables refuse.
         match self {
-            Self::Int(values) => values.push(if let Value::Int(value) = value { value } else { None }),
-            Self::Text(values) => values.push(if let Value::Text(value) = value { value } else { None }),
-            Self::Bytes(values) => values.push(if let Value::Bytes(value) = value { value } else { None }),
+            Self::Int(values) => {
+                values.push(if let Value::Int(value) = value { value } else { None })
+            }
+            Self::Text(values) => {
+                values.push(if let Value::Text(value) = value { value } else { None })
+            }
+            Self::Bytes(values) => {
+                values.push(if let Value::Bytes(value) = value { value } else { None })
+            }
         }
     }
 }

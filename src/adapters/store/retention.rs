@@ -58,7 +58,11 @@ pub(super) async fn prune(
 }
 
 /// Whether no batch begins behind the beginning: the record of a cut is no reason for another cut.
-async fn is_only_tail(transaction: &mut Transaction, account: &AccountId, begin: i64) -> Result<bool, StoreError> {
+async fn is_only_tail(
+    transaction: &mut Transaction,
+    account: &AccountId,
+    begin: i64,
+) -> Result<bool, StoreError> {
     let query = "select 1 from batches where account = $1 and journal_seq > $2 limit 1";
     Ok(transaction.fetch_optional(query, [account.as_str().into(), begin.into()]).await?.is_none())
 }
@@ -81,10 +85,22 @@ const DELETE_BATCHES: &str = "
      where account = $1 and journal_seq <= $2
        and not exists (select 1 from changes where changes.batch_id = batches.batch_id)";
 
-async fn prune_changes(transaction: &mut Transaction, account: &AccountId, begin: i64, through: i64) -> Result<(), StoreError> {
-    let rows = transaction.fetch(CUT_CHANGES, [account.as_str().into(), begin.into(), through.into()]).await?;
+async fn prune_changes(
+    transaction: &mut Transaction,
+    account: &AccountId,
+    begin: i64,
+    through: i64,
+) -> Result<(), StoreError> {
+    let rows = transaction
+        .fetch(CUT_CHANGES, [account.as_str().into(), begin.into(), through.into()])
+        .await?;
     let mut gone = Input::new(&[("id", Kind::Int)]);
-    let mut newer = Input::new(&[("id", Kind::Int), ("zone_id", Kind::Int), ("name", Kind::Text), ("rtype", Kind::Text)]);
+    let mut newer = Input::new(&[
+        ("id", Kind::Int),
+        ("zone_id", Kind::Int),
+        ("name", Kind::Text),
+        ("rtype", Kind::Text),
+    ]);
     for row in &rows {
         let id = row.int(0)?;
         let change: Change = from_json("change", row.text(4)?)?;
@@ -97,7 +113,9 @@ async fn prune_changes(transaction: &mut Transaction, account: &AccountId, begin
         }
     }
     transaction.execute_bulk(DELETE_OLDER, newer).await?;
-    transaction.execute_bulk("delete from changes where id in (select id from input)", gone).await?;
+    transaction
+        .execute_bulk("delete from changes where id in (select id from input)", gone)
+        .await?;
     transaction.execute(DELETE_BATCHES, [account.as_str().into(), through.into()]).await?;
     Ok(())
 }

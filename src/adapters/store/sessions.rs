@@ -22,8 +22,12 @@ const RAISE: &str = "
     returning cluster_id, epoch, known";
 
 /// Opens the sessions: a statement for all of them, and one more for each time that a cluster is named again.
-pub(super) async fn open(transaction: &mut Transaction, openings: &[SessionOpening]) -> Result<Vec<SessionOpened>, StoreError> {
-    let numbers = intern_clusters(transaction, openings.iter().map(|opening| &opening.cluster)).await?;
+pub(super) async fn open(
+    transaction: &mut Transaction,
+    openings: &[SessionOpening],
+) -> Result<Vec<SessionOpened>, StoreError> {
+    let numbers =
+        intern_clusters(transaction, openings.iter().map(|opening| &opening.cluster)).await?;
     let mut waiting: Vec<(i64, usize)> = Vec::with_capacity(openings.len());
     for (place, opening) in openings.iter().enumerate() {
         waiting.push((known(&numbers, &opening.cluster)?, place));
@@ -57,7 +61,9 @@ async fn open_round(
         ("kube_system_uid", Kind::Text),
         ("instance_id", Kind::Text),
     ]);
-    for (cluster, opening) in round.iter().filter_map(|(cluster, place)| Some((*cluster, openings.get(*place)?))) {
+    for (cluster, opening) in
+        round.iter().filter_map(|(cluster, place)| Some((*cluster, openings.get(*place)?)))
+    {
         let (uid, instance) = (opening.kube_system_uid.as_str(), opening.instance_id.as_str());
         input.push([cluster.into(), opening.at.0.into(), uid.into(), instance.into()]);
     }
@@ -73,7 +79,10 @@ async fn open_round(
     let query = "select c.cluster_id, c.kube_system_uid from input join clusters c on c.cluster_id = input.cluster_id";
     for row in transaction.fetch_bulk(query, input).await? {
         if let Some(place) = refused.remove(&row.int(0)?) {
-            opened.insert(place, SessionOpened::IdentityConflict { registered_uid: row.text(1)?.to_owned() });
+            opened.insert(
+                place,
+                SessionOpened::IdentityConflict { registered_uid: row.text(1)?.to_owned() },
+            );
         }
     }
     if refused.is_empty() {
@@ -97,8 +106,12 @@ pub(super) async fn lock_clusters<'a>(
     let wanted: BTreeSet<&ClusterId> = clusters.into_iter().collect();
     let mut names = Input::new(&[("name", Kind::Text)]);
     wanted.iter().for_each(|cluster| names.push([cluster.as_str().into()]));
-    let numbers =
-        transaction.fetch_bulk("select n.id from input cross join cluster_names n where n.name = input.name", names).await?;
+    let numbers = transaction
+        .fetch_bulk(
+            "select n.id from input cross join cluster_names n where n.name = input.name",
+            names,
+        )
+        .await?;
     let numbers: BTreeSet<i64> = numbers.iter().map(|row| row.int(0)).collect::<Result<_, _>>()?;
     let mut input = Input::new(&[("cluster_id", Kind::Int)]);
     numbers.into_iter().for_each(|number| input.push([number.into()]));
@@ -137,7 +150,10 @@ pub(super) async fn clusters(transaction: &mut Transaction) -> Result<Vec<Cluste
         .collect()
 }
 
-pub(super) async fn spend_horizon(transaction: &mut Transaction, account: &AccountId) -> Result<Option<Timestamp>, StoreError> {
+pub(super) async fn spend_horizon(
+    transaction: &mut Transaction,
+    account: &AccountId,
+) -> Result<Option<Timestamp>, StoreError> {
     let query = "select until from spend_horizons where account = $1";
     let row = transaction.fetch_optional(query, [account.as_str().into()]).await?;
     row.map(|row| row.int(0).map(Timestamp)).transpose()

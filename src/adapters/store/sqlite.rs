@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sqlx::Connection as _;
-use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
+};
 
 use super::error::{from_migration, from_sqlx};
 use super::transaction::column_names;
@@ -36,13 +39,17 @@ const PAGES_GIVEN_BACK: u32 = 1_000;
 impl SqlitePools {
     /// Gives some of the pages that hold nothing back to the disk; what is left is used again or given back the next time.
     pub(super) async fn give_back_pages(&self) -> Result<(), StoreError> {
-        let statement = sqlx::AssertSqlSafe(format!("pragma incremental_vacuum({PAGES_GIVEN_BACK})"));
+        let statement =
+            sqlx::AssertSqlSafe(format!("pragma incremental_vacuum({PAGES_GIVEN_BACK})"));
         sqlx::query(statement).fetch_all(&self.writer).await.map(drop).map_err(from_sqlx)
     }
 }
 
 /// Opens a file, made with its directory when missing, for its owner only.
-pub(super) async fn open_file(path: &Path, options: &StoreOptions) -> Result<SqlitePools, StoreError> {
+pub(super) async fn open_file(
+    path: &Path,
+    options: &StoreOptions,
+) -> Result<SqlitePools, StoreError> {
     let path = path.to_owned();
     let prepared = tokio::task::spawn_blocking(move || prepare(path)).await;
     let path = prepared.map_err(|error| StoreError::Unavailable(error.to_string()))??;
@@ -57,17 +64,24 @@ pub(super) async fn open_file(path: &Path, options: &StoreOptions) -> Result<Sql
         .pragma("temp_store", "memory")
         .pragma("wal_autocheckpoint", "4000");
     // Pages that retention frees go back to the disk in small steps; said before the first table is made, or never.
-    let writing = connect.clone().auto_vacuum(SqliteAutoVacuum::Incremental).pragma("cache_size", WRITER_CACHE);
-    let writer = connect_writer(writing, options).await.map_err(|error| unreadable(&path, error))?;
+    let writing = connect
+        .clone()
+        .auto_vacuum(SqliteAutoVacuum::Incremental)
+        .pragma("cache_size", WRITER_CACHE);
+    let writer =
+        connect_writer(writing, options).await.map_err(|error| unreadable(&path, error))?;
     migrate_with_writer(&writer).await?;
-    let readers =
-        pool(options.connections.max(1), options).connect_lazy_with(connect.pragma("cache_size", READER_CACHE).read_only(true));
+    let readers = pool(options.connections.max(1), options)
+        .connect_lazy_with(connect.pragma("cache_size", READER_CACHE).read_only(true));
     Ok(SqlitePools { writer, readers })
 }
 
 /// Connects once whoever makes the file at the same moment has done so: SQLite does not wait for its lock while a file's mode is
 /// changed.
-async fn connect_writer(writing: SqliteConnectOptions, options: &StoreOptions) -> Result<SqlitePool, sqlx::Error> {
+async fn connect_writer(
+    writing: SqliteConnectOptions,
+    options: &StoreOptions,
+) -> Result<SqlitePool, sqlx::Error> {
     let give_up = tokio::time::Instant::now() + Duration::from_millis(options.lock_wait_ms);
     loop {
         match sound_only(pool(1, options)).connect_with(writing.clone()).await {
@@ -81,7 +95,10 @@ async fn connect_writer(writing: SqliteConnectOptions, options: &StoreOptions) -
 
 /// SQLITE_BUSY, whatever its extended code says beside it.
 fn is_locked(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(|error| error.code()).and_then(|code| code.parse::<i32>().ok());
+    let code = error
+        .as_database_error()
+        .and_then(|error| error.code())
+        .and_then(|code| code.parse::<i32>().ok());
     code.is_some_and(|code| code & 0xff == 5)
 }
 
@@ -139,7 +156,9 @@ fn prepare(path: PathBuf) -> Result<PathBuf, StoreError> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut file, 0o600);
     match file.open(&path) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(problem("the file", error)),
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(problem("the file", error))
+        }
         _ => Ok(path),
     }
 }
@@ -186,8 +205,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_commit_is_on_the_disk_before_it_answers() {
-        let directory = std::env::temp_dir().join(format!("zonefold-sqlite-{}", uuid::Uuid::new_v4()));
-        let pools = open_file(&directory.join("zonefold.db"), &StoreOptions::default()).await.unwrap();
+        let directory =
+            std::env::temp_dir().join(format!("zonefold-sqlite-{}", uuid::Uuid::new_v4()));
+        let pools =
+            open_file(&directory.join("zonefold.db"), &StoreOptions::default()).await.unwrap();
         for pool in [&pools.writer, &pools.readers] {
             let (journal, synchronous, foreign_keys): (String, i64, i64) = sqlx::query_as(
                 "select journal_mode, synchronous, foreign_keys
@@ -198,7 +219,8 @@ mod tests {
             .unwrap();
             assert_eq!((journal.as_str(), synchronous, foreign_keys), ("wal", 2, 1), "2 is FULL");
         }
-        let vacuum: i64 = sqlx::query_scalar("pragma auto_vacuum").fetch_one(&pools.writer).await.unwrap();
+        let vacuum: i64 =
+            sqlx::query_scalar("pragma auto_vacuum").fetch_one(&pools.writer).await.unwrap();
         assert_eq!(vacuum, 2, "2 is incremental");
         let written = sqlx::query("update counters set value = 9").execute(&pools.readers).await;
         assert!(written.is_err(), "a reader does not write");
@@ -208,14 +230,18 @@ mod tests {
     #[tokio::test]
     async fn every_look_up_of_many_rows_goes_through_an_index() {
         let pools = open_memory(&StoreOptions::default()).await.unwrap();
-        for (sql, columns) in [(ingest::FIND_KEYS, ingest::KEYS), (endpoints::SAVE_VERDICTS, endpoints::VERDICTS)] {
+        for (sql, columns) in
+            [(ingest::FIND_KEYS, ingest::KEYS), (endpoints::SAVE_VERDICTS, endpoints::VERDICTS)]
+        {
             let mut input = Input::new(columns);
             input.values.resize(columns.len() * CHUNK_ROWS[0], Value::Int(None));
             let (statement, _) = chunks(sql, input).next().unwrap();
             let plan = sqlx::query(sqlx::AssertSqlSafe(format!("explain query plan {statement}")));
             let plan = plan.fetch_all(&pools.writer).await.unwrap();
             let steps: Vec<String> = plan.iter().map(|step| sqlx::Row::get(step, 3)).collect();
-            let walks = |step: &&String| step.starts_with("SCAN") && !step.contains("input") && !step.contains("CONSTANT");
+            let walks = |step: &&String| {
+                step.starts_with("SCAN") && !step.contains("input") && !step.contains("CONSTANT")
+            };
             assert_eq!(steps.iter().find(walks), None, "{steps:?}");
         }
     }
@@ -225,11 +251,16 @@ mod tests {
         const COLUMNS: &[(&str, Kind)] = &[("n", Kind::Int), ("b", Kind::Bytes), ("t", Kind::Text)];
         let pools = open_memory(&StoreOptions::default()).await.unwrap();
         let mut transaction = Transaction::Sqlite(pools.writer.begin().await.unwrap());
-        transaction.execute("create table t (n integer primary key, b blob, t text) strict", []).await.unwrap();
+        transaction
+            .execute("create table t (n integer primary key, b blob, t text) strict", [])
+            .await
+            .unwrap();
         let mut rng = fastrand::Rng::with_seed(7);
         let rows: Vec<(i64, Option<Vec<u8>>, Option<String>)> = (0..500)
             .map(|number| {
-                let octets: Vec<u8> = (0..rng.usize(..40)).map(|_| rng.choice([0, b' ', b'7', 0xff, 0xc3]).unwrap()).collect();
+                let octets: Vec<u8> = (0..rng.usize(..40))
+                    .map(|_| rng.choice([0, b' ', b'7', 0xff, 0xc3]).unwrap())
+                    .collect();
                 let text: String = (0..rng.usize(..9)).map(|_| rng.char('\0'..)).collect();
                 (number - 250, rng.bool().then_some(octets), rng.bool().then_some(text))
             })
@@ -238,20 +269,31 @@ mod tests {
             let values = [(*number).into(), octets.clone().into(), text.clone().into()];
             transaction.execute("insert into t values ($1, $2, $3)", values).await.unwrap();
         }
-        let read = transaction.fetch_many(COLUMNS, "select n, b, t from t order by n desc limit $1", [499.into()]).await.unwrap();
+        let read = transaction
+            .fetch_many(COLUMNS, "select n, b, t from t order by n desc limit $1", [499.into()])
+            .await
+            .unwrap();
         assert_eq!(read.len(), 499);
         for (row, (number, octets, text)) in read.iter().zip(rows.iter().rev()) {
             assert_eq!(row.int(0).unwrap(), *number);
             assert_eq!(row.bytes_or_null(1).unwrap(), octets.as_deref());
             assert_eq!(row.text_or_null(2).unwrap(), text.as_deref());
         }
-        assert!(transaction.fetch_many(COLUMNS, "select n, b, t from t where n > $1", [999.into()]).await.unwrap().is_empty());
+        assert!(
+            transaction
+                .fetch_many(COLUMNS, "select n, b, t from t where n > $1", [999.into()])
+                .await
+                .unwrap()
+                .is_empty()
+        );
     }
 
     #[tokio::test]
     async fn a_transaction_that_sqlite_ended_itself_does_not_spoil_the_writer() {
-        let directory = std::env::temp_dir().join(format!("zonefold-sqlite-{}", uuid::Uuid::new_v4()));
-        let pools = open_file(&directory.join("zonefold.db"), &StoreOptions::default()).await.unwrap();
+        let directory =
+            std::env::temp_dir().join(format!("zonefold-sqlite-{}", uuid::Uuid::new_v4()));
+        let pools =
+            open_file(&directory.join("zonefold.db"), &StoreOptions::default()).await.unwrap();
         let mut transaction = pools.writer.begin_with("begin immediate").await.unwrap();
         // What SQLite does by itself when the disk is full at the commit.
         sqlx::query("rollback").execute(&mut *transaction).await.unwrap();

@@ -37,12 +37,20 @@ impl Transaction {
     }
 
     /// Runs a statement and answers how many rows it touched. `sql` is made of constants only.
-    pub(super) async fn execute<const N: usize>(&mut self, sql: &str, arguments: [Value; N]) -> Result<u64, StoreError> {
+    pub(super) async fn execute<const N: usize>(
+        &mut self,
+        sql: &str,
+        arguments: [Value; N],
+    ) -> Result<u64, StoreError> {
         self.execute_values(sql.to_owned(), arguments.into()).await
     }
 
     /// Runs a query. `sql` is made of constants only.
-    pub(super) async fn fetch<const N: usize>(&mut self, sql: &str, arguments: [Value; N]) -> Result<Vec<Row>, StoreError> {
+    pub(super) async fn fetch<const N: usize>(
+        &mut self,
+        sql: &str,
+        arguments: [Value; N],
+    ) -> Result<Vec<Row>, StoreError> {
         self.fetch_values(sql.to_owned(), arguments.into()).await
     }
 
@@ -56,7 +64,11 @@ impl Transaction {
     }
 
     /// Runs a statement over the rows of `input`; nothing for no rows.
-    pub(super) async fn execute_bulk(&mut self, sql: &str, input: Input) -> Result<u64, StoreError> {
+    pub(super) async fn execute_bulk(
+        &mut self,
+        sql: &str,
+        input: Input,
+    ) -> Result<u64, StoreError> {
         let mut touched = 0;
         match self {
             Self::Sqlite(_) => {
@@ -75,7 +87,11 @@ impl Transaction {
     }
 
     /// Runs a query over the rows of `input`; an order in it holds inside one chunk only.
-    pub(super) async fn fetch_bulk(&mut self, sql: &str, input: Input) -> Result<Vec<Row>, StoreError> {
+    pub(super) async fn fetch_bulk(
+        &mut self,
+        sql: &str,
+        input: Input,
+    ) -> Result<Vec<Row>, StoreError> {
         let mut rows = Vec::new();
         match self {
             Self::Sqlite(_) => {
@@ -86,7 +102,9 @@ impl Transaction {
             Self::Postgres(work) => {
                 for chunk in postgres::chunks(input) {
                     let sql = chunk.statement(sql);
-                    rows.append(&mut work.fetch(chunk.bind(sqlx::query(AssertSqlSafe(sql)))).await?);
+                    rows.append(
+                        &mut work.fetch(chunk.bind(sqlx::query(AssertSqlSafe(sql)))).await?,
+                    );
                 }
             }
         }
@@ -140,24 +158,40 @@ impl Transaction {
     }
 
     /// Runs a statement whose text and arguments were put together.
-    pub(super) async fn execute_values(&mut self, sql: String, values: Vec<Value>) -> Result<u64, StoreError> {
+    pub(super) async fn execute_values(
+        &mut self,
+        sql: String,
+        values: Vec<Value>,
+    ) -> Result<u64, StoreError> {
         match self {
             Self::Sqlite(transaction) => {
-                let done = bind_sqlite(sqlx::query(AssertSqlSafe(sql)), values).execute(&mut **transaction).await;
+                let done = bind_sqlite(sqlx::query(AssertSqlSafe(sql)), values)
+                    .execute(&mut **transaction)
+                    .await;
                 done.map(|done| done.rows_affected()).map_err(from_sqlx)
             }
-            Self::Postgres(work) => work.execute(bind_postgres(sqlx::query(AssertSqlSafe(sql)), values)).await,
+            Self::Postgres(work) => {
+                work.execute(bind_postgres(sqlx::query(AssertSqlSafe(sql)), values)).await
+            }
         }
     }
 
     /// Runs a query whose text and arguments were put together.
-    pub(super) async fn fetch_values(&mut self, sql: String, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
+    pub(super) async fn fetch_values(
+        &mut self,
+        sql: String,
+        values: Vec<Value>,
+    ) -> Result<Vec<Row>, StoreError> {
         match self {
             Self::Sqlite(transaction) => {
-                let rows = bind_sqlite(sqlx::query(AssertSqlSafe(sql)), values).fetch_all(&mut **transaction).await;
+                let rows = bind_sqlite(sqlx::query(AssertSqlSafe(sql)), values)
+                    .fetch_all(&mut **transaction)
+                    .await;
                 rows.map(|rows| rows.into_iter().map(Row::Sqlite).collect()).map_err(from_sqlx)
             }
-            Self::Postgres(work) => work.fetch(bind_postgres(sqlx::query(AssertSqlSafe(sql)), values)).await,
+            Self::Postgres(work) => {
+                work.fetch(bind_postgres(sqlx::query(AssertSqlSafe(sql)), values)).await
+            }
         }
     }
 }

@@ -34,7 +34,9 @@ pub enum StoreUrlError {
     )]
     UnknownKind,
     /// `sqlite:` and nothing after it.
-    #[error("the store's address names no file; write sqlite:PATH, or sqlite::memory: for a store that ends with the process")]
+    #[error(
+        "the store's address names no file; write sqlite:PATH, or sqlite::memory: for a store that ends with the process"
+    )]
     NoPath,
     /// Not a URL.
     #[error(
@@ -80,9 +82,17 @@ impl fmt::Display for StoreUrl {
             Location::File(path) => write!(f, "sqlite:{}", path.display()),
             Location::Memory => f.write_str("sqlite::memory:"),
             Location::Postgres(options) => {
-                let host = options.get_socket().map_or_else(|| options.get_host().to_owned(), |path| path.display().to_string());
+                let host = options.get_socket().map_or_else(
+                    || options.get_host().to_owned(),
+                    |path| path.display().to_string(),
+                );
                 let database = options.get_database().unwrap_or_default();
-                write!(f, "postgres://{}@{host}:{}/{database}", options.get_username(), options.get_port())
+                write!(
+                    f,
+                    "postgres://{}@{host}:{}/{database}",
+                    options.get_username(),
+                    options.get_port()
+                )
             }
         }
     }
@@ -100,7 +110,8 @@ mod tests {
 
     #[test]
     fn an_address_prints_without_its_password() {
-        let url: StoreUrl = "postgres://zonefold:s3cret@db.example.com:5433/zf?sslmode=require".parse().unwrap();
+        let url: StoreUrl =
+            "postgres://zonefold:s3cret@db.example.com:5433/zf?sslmode=require".parse().unwrap();
         assert_eq!(url.to_string(), "postgres://zonefold@db.example.com:5433/zf");
         assert_eq!(format!("{url:?}"), url.to_string());
     }

@@ -109,7 +109,8 @@ pub(super) enum Row {
 impl Row {
     /// An integer, whichever its width in the table.
     pub(super) fn int(&self, index: usize) -> Result<i64, StoreError> {
-        self.int_or_null(index)?.ok_or_else(|| corrupt(format_args!("column {index}"), "it is null"))
+        self.int_or_null(index)?
+            .ok_or_else(|| corrupt(format_args!("column {index}"), "it is null"))
     }
 
     /// An integer or null.
@@ -123,7 +124,8 @@ impl Row {
 
     /// Text.
     pub(super) fn text(&self, index: usize) -> Result<&str, StoreError> {
-        self.text_or_null(index)?.ok_or_else(|| corrupt(format_args!("column {index}"), "it is null"))
+        self.text_or_null(index)?
+            .ok_or_else(|| corrupt(format_args!("column {index}"), "it is null"))
     }
 
     /// Text or null.
@@ -138,7 +140,8 @@ impl Row {
 
     /// Bytes.
     pub(super) fn bytes(&self, index: usize) -> Result<&[u8], StoreError> {
-        self.bytes_or_null(index)?.ok_or_else(|| corrupt(format_args!("column {index}"), "it is null"))
+        self.bytes_or_null(index)?
+            .ok_or_else(|| corrupt(format_args!("column {index}"), "it is null"))
     }
 
     /// Bytes or null.
@@ -191,18 +194,23 @@ pub(super) fn pack_columns(columns: &[(&'static str, Kind)], sql: &str) -> Strin
         Kind::Int => format!("{name}, ' '"),
         Kind::Text | Kind::Bytes => format!("octet_length({name}), ' '"),
     });
-    let body = columns.iter().filter(|(_, kind)| *kind != Kind::Int).map(|(name, _)| (*name).to_owned());
+    let body =
+        columns.iter().filter(|(_, kind)| *kind != Kind::Int).map(|(name, _)| (*name).to_owned());
     let parts: Vec<String> = head.chain(body).collect();
     format!("select cast(group_concat(concat({}), '') as blob) from ({sql})", parts.join(", "))
 }
 
 /// The rows of such a value.
-pub(super) fn unpack_rows(columns: &[(&'static str, Kind)], page: Vec<u8>) -> Result<Vec<Row>, StoreError> {
+pub(super) fn unpack_rows(
+    columns: &[(&'static str, Kind)],
+    page: Vec<u8>,
+) -> Result<Vec<Row>, StoreError> {
     debug_assert!(columns.len() <= PACKED_COLUMNS);
     let page = Bytes::from(page);
     let (mut rows, mut at) = (Vec::new(), 0);
     while at < page.len() {
-        let (row, end) = PackedRow::read(columns, &page, at).ok_or_else(|| corrupt("page of rows", "its parts do not fit"))?;
+        let (row, end) = PackedRow::read(columns, &page, at)
+            .ok_or_else(|| corrupt("page of rows", "its parts do not fit"))?;
         rows.push(Row::Packed(row));
         at = end;
     }
@@ -216,7 +224,8 @@ impl PackedRow {
         let mut at = start;
         for place in places.iter_mut().take(columns.len()) {
             let length = page.get(at..)?.iter().position(|octet| *octet == b' ')?;
-            *place = (length > 0).then_some((u32::try_from(at).ok()?, u32::try_from(at + length).ok()?));
+            *place =
+                (length > 0).then_some((u32::try_from(at).ok()?, u32::try_from(at + length).ok()?));
             at += length + 1;
         }
         let mut row = Self { page: page.clone(), columns: places };
@@ -225,8 +234,10 @@ impl PackedRow {
                 continue;
             }
             let Some(length) = row.int(index).ok()? else { continue };
-            let end = at.checked_add(usize::try_from(length).ok()?).filter(|end| *end <= page.len())?;
-            *row.columns.get_mut(index)? = Some((u32::try_from(at).ok()?, u32::try_from(end).ok()?));
+            let end =
+                at.checked_add(usize::try_from(length).ok()?).filter(|end| *end <= page.len())?;
+            *row.columns.get_mut(index)? =
+                Some((u32::try_from(at).ok()?, u32::try_from(end).ok()?));
             at = end;
         }
         Some((row, at))
@@ -252,7 +263,8 @@ impl PackedRow {
 mod tests {
     use super::*;
 
-    const COLUMNS: &[(&str, Kind)] = &[("a", Kind::Int), ("b", Kind::Bytes), ("c", Kind::Text), ("d", Kind::Int)];
+    const COLUMNS: &[(&str, Kind)] =
+        &[("a", Kind::Int), ("b", Kind::Bytes), ("c", Kind::Text), ("d", Kind::Int)];
 
     #[test]
     fn a_page_that_is_cut_off_is_damaged() {
@@ -262,7 +274,12 @@ mod tests {
             .iter()
             .map(|row| {
                 let bytes = row.bytes_or_null(1).unwrap();
-                (row.int(0).unwrap(), bytes, row.text_or_null(2).unwrap(), row.int_or_null(3).unwrap())
+                (
+                    row.int(0).unwrap(),
+                    bytes,
+                    row.text_or_null(2).unwrap(),
+                    row.int_or_null(3).unwrap(),
+                )
             })
             .collect();
         assert_eq!(all, [(7, Some(&b"x\0y"[..]), Some("hi"), None), (-1, None, Some(""), Some(9))]);

@@ -11,7 +11,9 @@ use crate::core::ids::{ClusterId, ZoneId};
 use crate::core::name::DnsName;
 use crate::core::record::RecordKey;
 use crate::core::time::Timestamp;
-use crate::ports::{ClaimRow, ClaimWrite, Ownership, RecordRow, RecordWrite, ReplicaId, StoreError, ZoneRow};
+use crate::ports::{
+    ClaimRow, ClaimWrite, Ownership, RecordRow, RecordWrite, ReplicaId, StoreError, ZoneRow,
+};
 
 pub(super) async fn list(transaction: &mut Transaction) -> Result<Vec<ZoneRow>, StoreError> {
     let query = "select account, environment, zone, name, private, listed_at, visible from zones order by zone";
@@ -54,7 +56,11 @@ const SAVE_ZONES: &str = "
         or coalesce(excluded.listed_at, zones.listed_at) is distinct from zones.listed_at
     returning account";
 
-pub(super) async fn save(transaction: &mut Transaction, origin: ReplicaId, zones: &[ZoneRow]) -> Result<(), StoreError> {
+pub(super) async fn save(
+    transaction: &mut Transaction,
+    origin: ReplicaId,
+    zones: &[ZoneRow],
+) -> Result<(), StoreError> {
     let last: BTreeMap<&ZoneId, &ZoneRow> = zones.iter().map(|row| (&row.zone, row)).collect();
     let mut input = Input::new(ZONES);
     for row in last.into_values() {
@@ -99,22 +105,31 @@ pub(super) async fn records(
     let arguments = [zone.as_str().into(), after.into(), i64::from(limit).into()];
     let rows = transaction.fetch_many(RECORD_COLUMNS, RECORDS, arguments).await?;
     let owners = || rows.iter().filter_map(|row| row.int_or_null(4).ok().flatten());
-    let clusters = clusters.covering(transaction, |held| owners().all(|number| held.contains_key(&number))).await?;
+    let clusters = clusters
+        .covering(transaction, |held| owners().all(|number| held.contains_key(&number)))
+        .await?;
     rows.iter()
         .map(|row| {
             let key = codec::record_key(row.bytes(0)?)?;
             let raw = codec::record_set(row.bytes(1)?)?;
             let drift = row.text_or_null(5)?.map(|text| from_json("drift", text)).transpose()?;
-            Ok(RecordRow { key, raw, owner: owner(row, &clusters)?, drift, observed_at: Timestamp(row.int(3)?) })
+            Ok(RecordRow {
+                key,
+                raw,
+                owner: owner(row, &clusters)?,
+                drift,
+                observed_at: Timestamp(row.int(3)?),
+            })
         })
         .collect()
 }
 
 fn owner(row: &Row, clusters: &HashMap<i64, ClusterId>) -> Result<Option<Ownership>, StoreError> {
     match (row.int_or_null(4)?, row.bytes_or_null(2)?) {
-        (Some(cluster), Some(batch)) => {
-            Ok(Some(Ownership { cluster: numbered("cluster", clusters, cluster)?, batch: codec::batch_id(batch)? }))
-        }
+        (Some(cluster), Some(batch)) => Ok(Some(Ownership {
+            cluster: numbered("cluster", clusters, cluster)?,
+            batch: codec::batch_id(batch)?,
+        })),
         _ => Ok(None),
     }
 }
@@ -129,7 +144,9 @@ pub(super) async fn save_records(
     let clusters = intern_clusters(transaction, record_clusters(writes)).await?;
     write_records(transaction, zone, writes, &clusters).await?;
     if let Some(at) = listed_at {
-        transaction.execute("update zones set listed_at = $2 where id = $1", [zone.into(), at.0.into()]).await?;
+        transaction
+            .execute("update zones set listed_at = $2 where id = $1", [zone.into(), at.0.into()])
+            .await?;
     }
     Ok(())
 }
@@ -205,7 +222,8 @@ pub(super) async fn write_records(
     Ok(())
 }
 
-const CLAIM_COLUMNS: &[(&str, Kind)] = &[("name", Kind::Text), ("cluster_id", Kind::Int), ("since", Kind::Int)];
+const CLAIM_COLUMNS: &[(&str, Kind)] =
+    &[("name", Kind::Text), ("cluster_id", Kind::Int), ("since", Kind::Int)];
 
 const CLAIMS: &str = "select name, cluster_id, since from claims where zone_id = $1 order by name";
 
@@ -218,7 +236,9 @@ pub(super) async fn claims(
     for (zone, number) in zone_numbers(transaction, zones).await? {
         let rows = transaction.fetch_many(CLAIM_COLUMNS, CLAIMS, [number.into()]).await?;
         let holders = || rows.iter().filter_map(|row| row.int_or_null(1).ok().flatten());
-        let clusters = clusters.covering(transaction, |held| holders().all(|number| held.contains_key(&number))).await?;
+        let clusters = clusters
+            .covering(transaction, |held| holders().all(|number| held.contains_key(&number)))
+            .await?;
         claims.reserve(rows.len());
         for row in &rows {
             claims.push(ClaimRow {
@@ -249,14 +269,21 @@ pub(super) fn claim_zones(writes: &[ClaimWrite]) -> impl Iterator<Item = &ZoneId
 }
 
 /// Applies differences to the claims by themselves.
-pub(super) async fn save_claims(transaction: &mut Transaction, writes: &[ClaimWrite]) -> Result<(), StoreError> {
+pub(super) async fn save_claims(
+    transaction: &mut Transaction,
+    writes: &[ClaimWrite],
+) -> Result<(), StoreError> {
     let zones = zone_numbers(transaction, claim_zones(writes)).await?;
     let clusters = intern_clusters(transaction, claim_clusters(writes)).await?;
     write_claims(transaction, writes, &zones, &clusters).await
 }
 
-const CLAIM_PUTS: &[(&str, Kind)] =
-    &[("zone_id", Kind::Int), ("name", Kind::Text), ("cluster_id", Kind::Int), ("since", Kind::Int)];
+const CLAIM_PUTS: &[(&str, Kind)] = &[
+    ("zone_id", Kind::Int),
+    ("name", Kind::Text),
+    ("cluster_id", Kind::Int),
+    ("since", Kind::Int),
+];
 
 const PUT_CLAIMS: &str = "
     insert into claims (zone_id, name, cluster_id, since)

@@ -89,13 +89,20 @@ impl Listener {
     }
 }
 
-async fn handshake(tls: Arc<ServerTls>, stream: TcpStream, address: SocketAddr) -> Option<Connection> {
+async fn handshake(
+    tls: Arc<ServerTls>,
+    stream: TcpStream,
+    address: SocketAddr,
+) -> Option<Connection> {
     let accepting = TlsAcceptor::from(tls.config()).accept(stream);
     let failure = match tokio::time::timeout(HANDSHAKE_WITHIN, accepting).await {
         Ok(Ok(stream)) => {
             let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
             let certificate = shown.map(|own| Bytes::copy_from_slice(own.as_ref()));
-            return Some(Connection { stream: Transport::Tls(Box::new(stream)), peer: Peer { address, certificate } });
+            return Some(Connection {
+                stream: Transport::Tls(Box::new(stream)),
+                peer: Peer { address, certificate },
+            });
         }
         Ok(Err(error)) => error.to_string(),
         Err(_) => format!("it took longer than {} seconds", HANDSHAKE_WITHIN.as_secs()),
@@ -143,7 +150,11 @@ impl Connected for Connection {
 }
 
 impl AsyncRead for Connection {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         match &mut self.get_mut().stream {
             Transport::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
             Transport::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
@@ -152,7 +163,11 @@ impl AsyncRead for Connection {
 }
 
 impl AsyncWrite for Connection {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         match &mut self.get_mut().stream {
             Transport::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
             Transport::Tls(stream) => Pin::new(stream).poll_write(context, bytes),

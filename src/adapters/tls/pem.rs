@@ -49,7 +49,9 @@ pub enum TlsError {
         reason: String,
     },
     /// The authorities that the system trusts cannot be read.
-    #[error("the system's certificate authorities cannot be read: {reason}: name a file with the authority")]
+    #[error(
+        "the system's certificate authorities cannot be read: {reason}: name a file with the authority"
+    )]
     NoSystemRoots {
         /// Why not.
         reason: String,
@@ -60,7 +62,10 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     std::fs::read(path).map_err(|source| TlsError::Unreadable { path: path.to_owned(), source })
 }
 
-pub(super) fn certificates(pem: &[u8], path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+pub(super) fn certificates(
+    pem: &[u8],
+    path: &Path,
+) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let no_certificate = || TlsError::NoCertificate { path: path.to_owned() };
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     chain.ok().filter(|chain| !chain.is_empty()).ok_or_else(no_certificate)
@@ -73,7 +78,10 @@ pub(super) fn key(pem: &[u8], path: &Path) -> Result<PrivateKeyDer<'static>, Tls
 pub(super) fn authorities(pem: &[u8], path: &Path) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(pem, path)? {
-        let bad = |error: rustls::Error| TlsError::BadAuthority { path: path.to_owned(), reason: error.to_string() };
+        let bad = |error: rustls::Error| TlsError::BadAuthority {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        };
         roots.add(certificate).map_err(bad)?;
     }
     Ok(roots)
@@ -89,7 +97,8 @@ pub fn client_config(ca_file: Option<&Path>) -> Result<rustls::ClientConfig, Tls
         None => system_roots()?,
     };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder =
+        rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let builder = builder.map_err(|error| TlsError::NoSystemRoots { reason: error.to_string() })?;
     Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
@@ -99,7 +108,8 @@ fn system_roots() -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     let (added, _unusable) = roots.add_parsable_certificates(found.certs);
     if added == 0 {
-        let reason = found.errors.first().map_or_else(|| "there are none".to_owned(), ToString::to_string);
+        let reason =
+            found.errors.first().map_or_else(|| "there are none".to_owned(), ToString::to_string);
         return Err(TlsError::NoSystemRoots { reason });
     }
     Ok(roots)

@@ -103,7 +103,11 @@ impl ServerTls {
     ///
     /// # Errors
     /// They cannot be read, or not be used.
-    pub fn load(files: TlsFiles, protocol: Protocol, metrics: TlsMetrics) -> Result<Self, TlsError> {
+    pub fn load(
+        files: TlsFiles,
+        protocol: Protocol,
+        metrics: TlsMetrics,
+    ) -> Result<Self, TlsError> {
         let contents = Contents::read(&files)?;
         let (config, own_name) = configure(&files, &contents, protocol)?;
         let seen = Mutex::new(contents.digest());
@@ -182,7 +186,11 @@ impl ServerTls {
     }
 }
 
-fn configure(files: &TlsFiles, contents: &Contents, protocol: Protocol) -> Result<(ServerConfig, Option<String>), TlsError> {
+fn configure(
+    files: &TlsFiles,
+    contents: &Contents,
+    protocol: Protocol,
+) -> Result<(ServerConfig, Option<String>), TlsError> {
     let chain = pem::certificates(&contents.certificate, &files.certificate)?;
     let key = pem::key(&contents.key, &files.key)?;
     let mismatch = |error: rustls::Error| TlsError::Mismatch {
@@ -193,13 +201,17 @@ fn configure(files: &TlsFiles, contents: &Contents, protocol: Protocol) -> Resul
     let own_name = chain.first().and_then(|own| first_dns_name(own.as_ref()));
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let certified = CertifiedKey::from_der(chain, key, &provider).map_err(mismatch)?;
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions();
     let builder = builder.map_err(mismatch)?;
     let builder = match (&files.client_ca, &contents.client_ca) {
-        (Some(path), Some(text)) => builder.with_client_cert_verifier(client_verifier(path, text, provider)?),
+        (Some(path), Some(text)) => {
+            builder.with_client_cert_verifier(client_verifier(path, text, provider)?)
+        }
         _ => builder.with_no_client_auth(),
     };
-    let mut config = builder.with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(certified)));
+    let mut config =
+        builder.with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(certified)));
     config.alpn_protocols = protocol.alpn();
     Ok((config, own_name))
 }
@@ -210,10 +222,15 @@ fn client_verifier(
     provider: Arc<rustls::crypto::CryptoProvider>,
 ) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, TlsError> {
     let roots = Arc::new(pem::authorities(text, path)?);
-    let bad =
-        |error: rustls::server::VerifierBuilderError| TlsError::BadAuthority { path: path.to_owned(), reason: error.to_string() };
+    let bad = |error: rustls::server::VerifierBuilderError| TlsError::BadAuthority {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    };
     // Some clusters prove themselves by a token: no certificate is no failure, a wrong one is.
-    WebPkiClientVerifier::builder_with_provider(roots, provider).allow_unauthenticated().build().map_err(bad)
+    WebPkiClientVerifier::builder_with_provider(roots, provider)
+        .allow_unauthenticated()
+        .build()
+        .map_err(bad)
 }
 
 fn first_dns_name(certificate: &[u8]) -> Option<String> {

@@ -21,7 +21,9 @@ impl Index {
 
     /// Whether the source was read completely and waits to be proven.
     pub fn awaits_proof(&self, source: SourceKind) -> bool {
-        self.sources.get(&source).is_some_and(|entry| entry.proof == Proof::Missing && entry.reading != Reading::NotYet)
+        self.sources
+            .get(&source)
+            .is_some_and(|entry| entry.proof == Proof::Missing && entry.reading != Reading::NotYet)
     }
 
     /// Takes an endpoint that the broker holds and no object here asks for.
@@ -33,7 +35,10 @@ impl Index {
         }
         self.objects.entry(object.clone()).or_default().keys.insert(hash);
         let endpoint = Arc::new(Endpoint { key, ..Endpoint::default() });
-        self.endpoints.insert(hash, Held { endpoint, version, object, origin: arcstr::literal!("broker"), standing });
+        self.endpoints.insert(
+            hash,
+            Held { endpoint, version, object, origin: arcstr::literal!("broker"), standing },
+        );
         self.digest.insert(&hash, &version);
     }
 
@@ -41,7 +46,9 @@ impl Index {
     /// nothing from then on, until the source is proven again.
     pub fn forget_bodiless(&mut self, hashes: impl IntoIterator<Item = KeyHash>) {
         for hash in hashes {
-            let Some(held) = self.endpoints.get(&hash).filter(|held| !held.has_body()) else { continue };
+            let Some(held) = self.endpoints.get(&hash).filter(|held| !held.has_body()) else {
+                continue;
+            };
             let object = held.object.clone();
             self.remove(hash, DelCause::HostRemoved);
             if let Some(entry) = self.objects.get_mut(&object) {
@@ -68,7 +75,12 @@ impl Index {
     }
 
     /// Flags everything that a source wanted, in one namespace or in all.
-    pub fn lose_sight_of_all(&mut self, source: SourceKind, namespace: Option<&str>, standing: &Standing) {
+    pub fn lose_sight_of_all(
+        &mut self,
+        source: SourceKind,
+        namespace: Option<&str>,
+        standing: &Standing,
+    ) {
         let objects: Vec<ObjectRef> = self.objects_in(source, namespace).cloned().collect();
         objects.iter().for_each(|object| self.lose_sight(object, standing.clone()));
     }
@@ -81,9 +93,15 @@ impl Index {
         is_gone: impl Fn(&EndpointKey) -> bool,
     ) -> Vec<IndexChange> {
         let Some(entry) = self.objects.get_mut(object) else { return Vec::new() };
-        let is_open = |held: &Held| matches!(held.standing, Standing::Unseen(_)) && is_gone(&held.endpoint.key);
-        let gone: Vec<KeyHash> =
-            entry.keys.iter().copied().filter(|hash| self.endpoints.get(hash).is_some_and(is_open)).collect();
+        let is_open = |held: &Held| {
+            matches!(held.standing, Standing::Unseen(_)) && is_gone(&held.endpoint.key)
+        };
+        let gone: Vec<KeyHash> = entry
+            .keys
+            .iter()
+            .copied()
+            .filter(|hash| self.endpoints.get(hash).is_some_and(is_open))
+            .collect();
         entry.keys.retain(|hash| !gone.contains(hash));
         if entry.keys.is_empty() && cause == DelCause::ObjectDeleted {
             self.objects.remove(object);

@@ -22,7 +22,10 @@ pub(crate) fn wants(object: &ObjectRef, hosts: &[(&str, &str)]) -> Extraction {
 
 fn waits_for(host: &str) -> Extraction {
     Extraction {
-        unknown: Unknown::Hosts(BTreeMap::from([(host.into(), Pending::Status("no address".to_owned()))])),
+        unknown: Unknown::Hosts(BTreeMap::from([(
+            host.into(),
+            Pending::Status("no address".to_owned()),
+        )])),
         ..Extraction::default()
     }
 }
@@ -33,7 +36,9 @@ fn index() -> Index {
 
 fn said(changes: &[IndexChange]) -> Vec<String> {
     let say = |change: &IndexChange| match change {
-        IndexChange::Put { endpoint, .. } => format!("put {} {}", endpoint.key.dns_name, endpoint.targets.join(",")),
+        IndexChange::Put { endpoint, .. } => {
+            format!("put {} {}", endpoint.key.dns_name, endpoint.targets.join(","))
+        }
         IndexChange::Del { key, cause, .. } => format!("del {} {cause:?}", key.dns_name),
     };
     changes.iter().map(say).collect()
@@ -47,7 +52,10 @@ fn apply(index: &mut Index, name: &str, extraction: Extraction) -> Vec<String> {
 fn the_same_content_again_changes_nothing() {
     let mut index = index();
     let web = object("web");
-    assert_eq!(apply(&mut index, "web", wants(&web, &[("a", "1"), ("b", "1")])), ["put a 1", "put b 1"]);
+    assert_eq!(
+        apply(&mut index, "web", wants(&web, &[("a", "1"), ("b", "1")])),
+        ["put a 1", "put b 1"]
+    );
     assert!(apply(&mut index, "web", wants(&web, &[("a", "1"), ("b", "1")])).is_empty());
     assert_eq!(apply(&mut index, "web", wants(&web, &[("a", "2"), ("b", "1")])), ["put a 2"]);
     assert_eq!(index.digest().count(), 2);
@@ -81,7 +89,9 @@ fn a_complete_list_withdraws_what_is_not_in_it() {
     let mut index = index();
     assert!(!index.listed() && !index.sources()[0].synced);
     let (one, two) = (object("one"), object("two"));
-    let list = |objects: &[&ObjectRef]| objects.iter().map(|o| ((*o).clone(), "f".into(), wants(o, &[("a", "1")]))).collect();
+    let list = |objects: &[&ObjectRef]| {
+        objects.iter().map(|o| ((*o).clone(), "f".into(), wants(o, &[("a", "1")]))).collect()
+    };
     index.reset(SourceKind::Service, list(&[&one, &two]));
     assert!(index.listed());
     assert_eq!(said(&index.reset(SourceKind::Service, list(&[&two]))), ["del a ObjectDeleted"]);
@@ -90,7 +100,10 @@ fn a_complete_list_withdraws_what_is_not_in_it() {
 #[test]
 fn a_failing_source_keeps_everything_and_says_why() {
     let mut index = index();
-    index.reset(SourceKind::Service, vec![(object("web"), "f".into(), wants(&object("web"), &[("a", "1")]))]);
+    index.reset(
+        SourceKind::Service,
+        vec![(object("web"), "f".into(), wants(&object("web"), &[("a", "1")]))],
+    );
     index.fail(SourceKind::Service, "the folder is gone".to_owned());
     assert_eq!(index.digest().count(), 1);
     assert_eq!(index.sources()[0].last_error.as_deref(), Some("the folder is gone"));
@@ -101,7 +114,9 @@ fn an_endpoint_too_large_to_send_is_said_and_keeps_what_was_there() {
     let mut index = index();
     let web = object("web");
     apply(&mut index, "web", wants(&web, &[("a", "1")]));
-    assert!(apply(&mut index, "web", wants(&web, &[("a", &"x".repeat(MAX_ENDPOINT_BYTES))])).is_empty());
+    assert!(
+        apply(&mut index, "web", wants(&web, &[("a", &"x".repeat(MAX_ENDPOINT_BYTES))])).is_empty()
+    );
     assert_eq!(index.warnings().count(), 1);
     assert_eq!(index.digest().count(), 1);
 }
@@ -113,7 +128,9 @@ fn a_bucket_holds_the_keys_with_its_first_byte() {
     let hosts: Vec<String> = (0..600).map(|n| format!("h{n}")).collect();
     let hosts: Vec<(&str, &str)> = hosts.iter().map(|host| (host.as_str(), "1")).collect();
     apply(&mut index, "web", wants(&web, &hosts));
-    let total: usize = (0..=u8::MAX).map(|bucket| index.bucket(bucket).filter(|(hash, _)| hash.0[0] == bucket).count()).sum();
+    let total: usize = (0..=u8::MAX)
+        .map(|bucket| index.bucket(bucket).filter(|(hash, _)| hash.0[0] == bucket).count())
+        .sum();
     assert_eq!(total, 600);
 }
 
@@ -123,7 +140,8 @@ fn a_reverse_record_waits_with_the_host_that_it_points_to() {
     let with_reverse = |host: &str| {
         let mut wanted = wants(&web, &[(host, "192.0.2.1")]);
         let mut reverse = wanted.endpoints[0].clone();
-        (reverse.key.dns_name, reverse.key.record_type) = ("1.2.0.192.in-addr.arpa".into(), "PTR".into());
+        (reverse.key.dns_name, reverse.key.record_type) =
+            ("1.2.0.192.in-addr.arpa".into(), "PTR".into());
         reverse.targets = vec![host.into()];
         wanted.endpoints.push(reverse);
         wanted

@@ -25,7 +25,12 @@ pub struct Table<Row> {
 
 impl<Row> Default for Table<Row> {
     fn default() -> Self {
-        Self { rows: BTreeMap::new(), listings: BTreeMap::new(), listed: BTreeSet::new(), trouble: None }
+        Self {
+            rows: BTreeMap::new(),
+            listings: BTreeMap::new(),
+            listed: BTreeSet::new(),
+            trouble: None,
+        }
     }
 }
 
@@ -91,7 +96,9 @@ impl<Row: PartialEq> Table<Row> {
     }
 
     fn not_yet<T>(&self, what: &str) -> Known<T> {
-        Known::NotYet(self.trouble.clone().unwrap_or_else(|| format!("{what} were not read completely yet")))
+        Known::NotYet(
+            self.trouble.clone().unwrap_or_else(|| format!("{what} were not read completely yet")),
+        )
     }
 }
 
@@ -114,7 +121,8 @@ pub struct Nodes {
 impl Nodes {
     /// Makes what was observed visible.
     pub fn publish(&mut self) {
-        self.by_name = self.table.rows.iter().map(|((_, name), node)| (name.clone(), node.clone())).collect();
+        self.by_name =
+            self.table.rows.iter().map(|((_, name), node)| (name.clone(), node.clone())).collect();
     }
 
     /// The nodes as far as they are known.
@@ -125,13 +133,26 @@ impl Nodes {
 
 impl Table<Slice> {
     /// The pods behind a service, as far as they are known.
-    pub fn behind(&self, scopes: usize, namespace: &ArcStr, service: &ArcStr) -> Known<Vec<&Backend>> {
+    pub fn behind(
+        &self,
+        scopes: usize,
+        namespace: &ArcStr,
+        service: &ArcStr,
+    ) -> Known<Vec<&Backend>> {
         if !self.is_known(scopes) {
             return self.not_yet("EndpointSlices");
         }
         let first = (namespace.clone(), ArcStr::new());
-        let here = self.rows.range(first..).take_while(|((place, _), _)| place == namespace).map(|(_, slice)| slice);
-        Known::Now(here.filter(|slice| slice.service == *service).flat_map(|slice| &slice.backends).collect())
+        let here = self
+            .rows
+            .range(first..)
+            .take_while(|((place, _), _)| place == namespace)
+            .map(|(_, slice)| slice);
+        Known::Now(
+            here.filter(|slice| slice.service == *service)
+                .flat_map(|slice| &slice.backends)
+                .collect(),
+        )
     }
 }
 
@@ -139,7 +160,9 @@ impl Table<Slice> {
 pub fn node(document: &Document) -> Option<Node> {
     let of_type = |wanted: &str| {
         let addresses = document.status["addresses"].as_array().into_iter().flatten();
-        let found = addresses.filter(|address| address["type"] == wanted).filter_map(|address| address["address"].as_str());
+        let found = addresses
+            .filter(|address| address["type"] == wanted)
+            .filter_map(|address| address["address"].as_str());
         found.map(ArcStr::from).collect::<Vec<_>>()
     };
     Some(Node {
@@ -159,17 +182,26 @@ pub fn slice(document: &Document) -> Option<Slice> {
         // Not said means ready (discovery.k8s.io/v1).
         is_ready: endpoint["conditions"]["ready"].as_bool().unwrap_or(true),
     };
-    let mut backends: Vec<Backend> = document.endpoints.as_array().into_iter().flatten().map(backend).collect();
+    let mut backends: Vec<Backend> =
+        document.endpoints.as_array().into_iter().flatten().map(backend).collect();
     backends.retain(|backend| !backend.address.is_empty());
     backends.sort();
-    let service = document.metadata.labels.get(SERVICE_LABEL).map(|name| ArcStr::from(name.as_str())).unwrap_or_default();
+    let service = document
+        .metadata
+        .labels
+        .get(SERVICE_LABEL)
+        .map(|name| ArcStr::from(name.as_str()))
+        .unwrap_or_default();
     Some(Slice { service, backends })
 }
 
 /// Reads a Gateway or a ListenerSet; none for one that cannot be understood, so that the last one that could still counts.
 pub fn gateway(document: &Document) -> Option<Gateway> {
     let status: GatewayStatus = serde_json::from_value(or_empty(&document.status)).ok()?;
-    let addresses = status.addresses.into_iter().map(|address| ArcStr::from(address.value.trim_end_matches('.')));
+    let addresses = status
+        .addresses
+        .into_iter()
+        .map(|address| ArcStr::from(address.value.trim_end_matches('.')));
     Some(Gateway {
         targets: Annotations::read(&document.metadata.annotations).targets,
         spec: serde_json::from_value(or_empty(&document.spec)).ok()?,

@@ -61,7 +61,9 @@ pub async fn presence(client: &Client, resource: &Resource) -> Result<Presence, 
         return Ok(Presence::Served(resource.preferred_version()));
     }
     for version in resource.versions {
-        let request = http::Request::get(resource.group_path(version)).body(Vec::new()).map_err(|error| error.to_string())?;
+        let request = http::Request::get(resource.group_path(version))
+            .body(Vec::new())
+            .map_err(|error| error.to_string())?;
         let served: Served = match answer(client.request(request)).await {
             Ok(served) => served,
             Err(Fault::NotFound { .. }) => continue,
@@ -107,15 +109,22 @@ fn is_object_name(text: &str) -> bool {
 ///
 /// # Errors
 /// It refuses, cannot be reached, or does not answer; for people.
-pub(super) async fn ask<T: DeserializeOwned>(client: &Client, request: http::Request<Vec<u8>>) -> Result<T, String> {
+pub(super) async fn ask<T: DeserializeOwned>(
+    client: &Client,
+    request: http::Request<Vec<u8>>,
+) -> Result<T, String> {
     answer(client.request(request)).await.map_err(Fault::in_words)
 }
 
 /// Waits for an answer, and not for ever.
-pub(super) async fn answer<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Fault> {
+pub(super) async fn answer<T>(
+    call: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, Fault> {
     match timeout(ANSWER, call).await {
         Ok(answer) => answer.map_err(|error| fault(&error)),
-        Err(_) => Err(Fault::Other(format!("the API server did not answer in {} s", ANSWER.as_secs()))),
+        Err(_) => {
+            Err(Fault::Other(format!("the API server did not answer in {} s", ANSWER.as_secs())))
+        }
     }
 }
 
@@ -125,7 +134,9 @@ pub(super) fn fault(error: &kube::Error) -> Fault {
         kube::Error::Api(status) => fault_of_status(status),
         other => {
             // The sources say what happened; the outer errors only where.
-            let deepest = std::iter::successors(std::error::Error::source(other), |error| (*error).source()).last();
+            let deepest =
+                std::iter::successors(std::error::Error::source(other), |error| (*error).source())
+                    .last();
             let reason = deepest.map_or_else(|| other.to_string(), ToString::to_string);
             Fault::Other(format!("the API server cannot be read: {reason}"))
         }
@@ -147,7 +158,11 @@ impl Fault {
 pub(super) fn fault_of_status(status: &kube::core::Status) -> Fault {
     let message: String = status.message.chars().take(300).collect();
     // Something in between may answer 404 as well, and knows nothing of objects.
-    let object = status.details.as_ref().filter(|_| status.reason == "NotFound").map(|details| details.name.clone());
+    let object = status
+        .details
+        .as_ref()
+        .filter(|_| status.reason == "NotFound")
+        .map(|details| details.name.clone());
     match status.code {
         410 => Fault::Expired,
         404 => Fault::NotFound { message, object: object.unwrap_or_default() },

@@ -80,38 +80,60 @@ pub struct PageMetadata {
 /// What `kubectl apply` writes: the whole object once more.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-fn annotations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+fn annotations<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, String>, D::Error> {
     let mut annotations = null_is_empty(deserializer)?;
     annotations.remove(LAST_APPLIED);
     Ok(annotations)
 }
 
-fn null_is_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+fn null_is_empty<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, String>, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 impl Document {
     /// What names it in the index.
     pub fn reference(&self, source: SourceKind) -> ObjectRef {
-        ObjectRef { source, namespace: self.metadata.namespace.clone(), name: self.metadata.name.clone() }
+        ObjectRef {
+            source,
+            namespace: self.metadata.namespace.clone(),
+            name: self.metadata.name.clone(),
+        }
     }
 
     /// The object as the extractors read it.
-    pub fn into_object(self, source: SourceKind, resource: &Resource) -> Result<Object, ObjectError> {
-        let annotations: Map<String, Value> =
-            self.metadata.annotations.into_iter().map(|(key, value)| (key, Value::String(value))).collect();
+    pub fn into_object(
+        self,
+        source: SourceKind,
+        resource: &Resource,
+    ) -> Result<Object, ObjectError> {
+        let annotations: Map<String, Value> = self
+            .metadata
+            .annotations
+            .into_iter()
+            .map(|(key, value)| (key, Value::String(value)))
+            .collect();
         let metadata = serde_json::json!({
             "name": self.metadata.name.as_str(),
             "namespace": self.metadata.namespace.as_str(),
             "annotations": annotations,
         });
         let mut fields = Map::new();
-        fields.insert("apiVersion".to_owned(), resource.api_version(resource.preferred_version()).into());
+        fields.insert(
+            "apiVersion".to_owned(),
+            resource.api_version(resource.preferred_version()).into(),
+        );
         fields.insert("kind".to_owned(), resource.kind.into());
         fields.insert("metadata".to_owned(), metadata);
         fields.insert("spec".to_owned(), self.spec);
         fields.insert("status".to_owned(), self.status);
-        let unread = || ObjectError::Shape { source_kind: source, reason: "its kind is not one that is read".to_owned() };
+        let unread = || ObjectError::Shape {
+            source_kind: source,
+            reason: "its kind is not one that is read".to_owned(),
+        };
         Object::read(Value::Object(fields)).unwrap_or_else(|| Err(unread()))
     }
 
@@ -119,9 +141,12 @@ impl Document {
     pub fn mentions(&self, host: &str) -> bool {
         let names_it = |text: &str| {
             let words = text.split(|c: char| c == ',' || c.is_whitespace());
-            words.map(|word| word.strip_suffix('.').unwrap_or(word)).any(|word| word.eq_ignore_ascii_case(host))
+            words
+                .map(|word| word.strip_suffix('.').unwrap_or(word))
+                .any(|word| word.eq_ignore_ascii_case(host))
         };
-        self.metadata.annotations.values().any(|value| names_it(value)) || any_text(&self.spec, &names_it)
+        self.metadata.annotations.values().any(|value| names_it(value))
+            || any_text(&self.spec, &names_it)
     }
 }
 

@@ -56,7 +56,11 @@ impl Fake {
     /// An API server that serves these built-in kinds and nothing else.
     pub fn new() -> Self {
         let fake = Self::default();
-        for (group, plural) in [("/api/v1", "services"), ("/api/v1", "nodes"), ("/apis/discovery.k8s.io/v1", "endpointslices")] {
+        for (group, plural) in [
+            ("/api/v1", "services"),
+            ("/api/v1", "nodes"),
+            ("/apis/discovery.k8s.io/v1", "endpointslices"),
+        ] {
             fake.serve(group, plural);
         }
         fake
@@ -87,7 +91,13 @@ impl Fake {
     pub fn begin_to_remove(&self, group: &str, plural: &str) {
         let kind = (group.to_owned(), plural.to_owned());
         self.lock().kinds.insert(kind.clone(), false);
-        let gone: Vec<_> = self.lock().objects.keys().filter(|(path, ..)| *path == collection(&kind)).cloned().collect();
+        let gone: Vec<_> = self
+            .lock()
+            .objects
+            .keys()
+            .filter(|(path, ..)| *path == collection(&kind))
+            .cloned()
+            .collect();
         gone.iter().for_each(|(path, namespace, name)| self.delete_at(path, namespace, name));
     }
 
@@ -104,7 +114,11 @@ impl Fake {
         let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
         let place = (format!("{group}/{plural}"), text("namespace"), text("name"));
         let path = place.0.clone();
-        let what = if state.objects.insert(place, object.clone()).is_some() { "MODIFIED" } else { "ADDED" };
+        let what = if state.objects.insert(place, object.clone()).is_some() {
+            "MODIFIED"
+        } else {
+            "ADDED"
+        };
         state.happened(version, path, json!({"type": what, "object": object}));
     }
 
@@ -202,19 +216,35 @@ impl Fake {
 
     pub fn all(&self, group: &str, plural: &str) -> Vec<Value> {
         let path = format!("{group}/{plural}");
-        self.lock().objects.iter().filter(|((of, ..), _)| *of == path).map(|(_, object)| object.clone()).collect()
+        self.lock()
+            .objects
+            .iter()
+            .filter(|((of, ..), _)| *of == path)
+            .map(|(_, object)| object.clone())
+            .collect()
     }
 
     pub fn get(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Value {
-        self.lock().objects[&(format!("{group}/{plural}"), namespace.to_owned(), name.to_owned())].clone()
+        self.lock().objects[&(format!("{group}/{plural}"), namespace.to_owned(), name.to_owned())]
+            .clone()
     }
 
-    fn answer(&self, method: &str, uri: &http::Uri, body: &[u8]) -> Result<Response<Body>, std::io::Error> {
+    fn answer(
+        &self,
+        method: &str,
+        uri: &http::Uri,
+        body: &[u8],
+    ) -> Result<Response<Body>, std::io::Error> {
         let mut state = self.lock();
         let parameters: BTreeMap<String, String> = form(uri.query().unwrap_or_default());
         let is_watch = parameters.contains_key("watch");
-        let asked_for = parameters.get("labelSelector").map_or_else(String::new, |labels| format!(" {labels}"));
-        state.log.push(format!("{} {}{asked_for}", if is_watch { "WATCH" } else { method }, uri.path()));
+        let asked_for =
+            parameters.get("labelSelector").map_or_else(String::new, |labels| format!(" {labels}"));
+        state.log.push(format!(
+            "{} {}{asked_for}",
+            if is_watch { "WATCH" } else { method },
+            uri.path()
+        ));
         if state.is_away {
             return Err(std::io::Error::other("connection refused"));
         }
@@ -237,12 +267,16 @@ impl Fake {
         if !served.is_empty() {
             return Ok(success(&json!({"kind": "APIResourceList", "resources": served})));
         }
-        let Some(asked) = state.understand(uri.path()) else { return Ok(failure(404, "404 page not found")) };
+        let Some(asked) = state.understand(uri.path()) else {
+            return Ok(failure(404, "404 page not found"));
+        };
         match asked.name {
             Some(name) if method == "PATCH" => {
                 let patch: Value = serde_json::from_slice(body).unwrap();
                 let place = (collection(&asked.kind), asked.namespace.unwrap_or_default(), name);
-                let Some(mut object) = state.objects.get(&place).cloned() else { return Ok(no_such_object(&place.2)) };
+                let Some(mut object) = state.objects.get(&place).cloned() else {
+                    return Ok(no_such_object(&place.2));
+                };
                 if !state.drops_conditions {
                     object["status"]["conditions"] = patch["status"]["conditions"].clone();
                 }
@@ -264,24 +298,34 @@ impl Fake {
 impl State {
     fn happened(&mut self, version: u64, path: String, event: Value) {
         let line = format!("{event}\n");
-        self.watches.retain(|(watched, watch)| *watched != path || watch.send(Ok(Bytes::from(line.clone()))).is_ok());
+        self.watches.retain(|(watched, watch)| {
+            *watched != path || watch.send(Ok(Bytes::from(line.clone()))).is_ok()
+        });
         self.history.push((version, path, line));
     }
 
     fn understand(&self, path: &str) -> Option<Asked> {
-        let (kind, rest) = self.kinds.keys().find_map(|kind| Some((kind, path.strip_prefix(&kind.0)?)))?;
+        let (kind, rest) =
+            self.kinds.keys().find_map(|kind| Some((kind, path.strip_prefix(&kind.0)?)))?;
         let group = kind.0.clone();
         let mut parts: Vec<&str> = rest.trim_start_matches('/').split('/').collect();
-        let namespace = (parts.len() > 2 && parts[0] == "namespaces").then(|| parts.drain(..2).nth(1).unwrap().to_owned());
+        let namespace = (parts.len() > 2 && parts[0] == "namespaces")
+            .then(|| parts.drain(..2).nth(1).unwrap().to_owned());
         let kind = (group, parts[0].to_owned());
-        self.kinds.contains_key(&kind).then(|| Asked { kind, namespace, name: parts.get(1).map(|name| (*name).to_owned()) })
+        self.kinds.contains_key(&kind).then(|| Asked {
+            kind,
+            namespace,
+            name: parts.get(1).map(|name| (*name).to_owned()),
+        })
     }
 
     fn list(&mut self, asked: &Asked, parameters: &BTreeMap<String, String>) -> Response<Body> {
         let number = |name: &str| parameters.get(name).and_then(|text| text.parse::<usize>().ok());
-        let (limit, skip) = (number("limit").unwrap_or(usize::MAX), number("continue").unwrap_or(0));
+        let (limit, skip) =
+            (number("limit").unwrap_or(usize::MAX), number("continue").unwrap_or(0));
         let path = collection(&asked.kind);
-        let is_in = |namespace: &str| asked.namespace.as_deref().is_none_or(|wanted| wanted == namespace);
+        let is_in =
+            |namespace: &str| asked.namespace.as_deref().is_none_or(|wanted| wanted == namespace);
         let hides_all = self.selects_nothing && parameters.contains_key("labelSelector");
         let all: Vec<&Value> = self
             .objects
@@ -293,18 +337,24 @@ impl State {
         let end = skip + page.len();
         let next = if end < all.len() { end.to_string() } else { String::new() };
         let version = self.version + u64::from(self.pages_drift && skip > 0);
-        success(&json!({"metadata": {"resourceVersion": version.to_string(), "continue": next}, "items": page}))
+        success(
+            &json!({"metadata": {"resourceVersion": version.to_string(), "continue": next}, "items": page}),
+        )
     }
 
     fn watch(&mut self, asked: &Asked, parameters: &BTreeMap<String, String>) -> Response<Body> {
-        let from: u64 = parameters.get("resourceVersion").and_then(|text| text.parse().ok()).unwrap_or(0);
+        let from: u64 =
+            parameters.get("resourceVersion").and_then(|text| text.parse().ok()).unwrap_or(0);
         let (to, events) = mpsc::unbounded_channel();
         let path = collection(&asked.kind);
         if from < self.forgotten || self.expires_at_once {
             let status = json!({"kind": "Status", "status": "Failure", "code": 410, "reason": "Expired", "message": "too old"});
-            let _ = to.send(Ok(Bytes::from(format!("{}\n", json!({"type": "ERROR", "object": status})))));
+            let _ = to
+                .send(Ok(Bytes::from(format!("{}\n", json!({"type": "ERROR", "object": status})))));
         } else {
-            for (_, _, line) in self.history.iter().filter(|(version, of, _)| *version > from && *of == path) {
+            for (_, _, line) in
+                self.history.iter().filter(|(version, of, _)| *version > from && *of == path)
+            {
                 let _ = to.send(Ok(Bytes::from(line.clone())));
             }
             self.watches.push((path, to));
@@ -319,7 +369,9 @@ fn collection(kind: &(String, String)) -> String {
 
 fn form(query: &str) -> BTreeMap<String, String> {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-    pairs.map(|(name, value)| (name.to_owned(), value.replace("%3D", "=").replace("%2C", ","))).collect()
+    pairs
+        .map(|(name, value)| (name.to_owned(), value.replace("%3D", "=").replace("%2C", ",")))
+        .collect()
 }
 
 fn success(value: &Value) -> Response<Body> {
@@ -328,7 +380,8 @@ fn success(value: &Value) -> Response<Body> {
 
 fn no_such_object(name: &str) -> Response<Body> {
     let message = format!("{name:?} not found");
-    let mut status = json!({"kind": "Status", "status": "Failure", "code": 404, "message": message});
+    let mut status =
+        json!({"kind": "Status", "status": "Failure", "code": 404, "message": message});
     (status["reason"], status["details"]) = (json!("NotFound"), json!({ "name": name }));
     refusal(404, &status)
 }

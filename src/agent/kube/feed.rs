@@ -133,7 +133,10 @@ impl<Id: Copy> Feed<Id> {
                     Ok((Step::Watch { version, at }, Outcome::Done))
                 }
                 Err(Fault::NotFound { .. }) if is_custom => Ok((Step::Look, Outcome::Overtaken)),
-                Err(Fault::Expired) => Ok((Step::Look, Outcome::Trouble("the list expired while it was read".to_owned()))),
+                Err(Fault::Expired) => Ok((
+                    Step::Look,
+                    Outcome::Trouble("the list expired while it was read".to_owned()),
+                )),
                 Err(fault) => Ok((Step::Look, Outcome::Trouble(fault.in_words()))),
             },
             Step::Watch { version, mut at } => match self.watch(version, &mut at, course).await? {
@@ -171,9 +174,17 @@ impl<Id: Copy> Feed<Id> {
         Ok((Step::Look, Outcome::Done))
     }
 
-    async fn list(&mut self, version: &'static str, course: &Course) -> Result<Result<String, Fault>, Unheard> {
+    async fn list(
+        &mut self,
+        version: &'static str,
+        course: &Course,
+    ) -> Result<Result<String, Fault>, Unheard> {
         self.tell(News::ListBegins).await?;
-        let mut params = ListParams { limit: Some(PAGE_OBJECTS), label_selector: self.labels.clone(), ..ListParams::default() };
+        let mut params = ListParams {
+            limit: Some(PAGE_OBJECTS),
+            label_selector: self.labels.clone(),
+            ..ListParams::default()
+        };
         let mut moment: Option<String> = None;
         loop {
             let request = match Request::new(self.path(version)).list(&params) {
@@ -213,14 +224,20 @@ impl<Id: Copy> Feed<Id> {
         sleep(DELETION_GRACE).await;
         match presence(&self.client, &self.resource).await {
             Ok(Presence::Served(_)) => Ok(()),
-            Ok(Presence::Terminating | Presence::Missing) => {
-                Err(Fault::NotFound { message: "it went while it was listed".to_owned(), object: String::new() })
-            }
+            Ok(Presence::Terminating | Presence::Missing) => Err(Fault::NotFound {
+                message: "it went while it was listed".to_owned(),
+                object: String::new(),
+            }),
             Err(reason) => Err(Fault::Other(reason)),
         }
     }
 
-    async fn watch(&mut self, version: &'static str, at: &mut String, course: &mut Course) -> Result<Result<(), Fault>, Unheard> {
+    async fn watch(
+        &mut self,
+        version: &'static str,
+        at: &mut String,
+        course: &mut Course,
+    ) -> Result<Result<(), Fault>, Unheard> {
         let held = &mut course.held;
         let lasts_secs = WATCH_SECS + self.random.u32(0..=WATCH_SECS / 4);
         let params = WatchParams {
@@ -292,7 +309,9 @@ impl<Id: Copy> Feed<Id> {
                 advance(at, &document.metadata.resource_version);
                 match self.resource.origin {
                     Origin::BuiltIn => self.tell(News::Deleted(Box::new(document))).await?,
-                    Origin::Custom => held.push(Held { due: Instant::now() + DELETION_GRACE, document }),
+                    Origin::Custom => {
+                        held.push(Held { due: Instant::now() + DELETION_GRACE, document })
+                    }
                 }
             }
             WatchEvent::Bookmark(bookmark) => advance(at, &bookmark.metadata.resource_version),
@@ -325,7 +344,10 @@ impl<Id: Copy> Feed<Id> {
                 Presence::Served(_) => News::Deleted(document),
                 Presence::Terminating | Presence::Missing => News::Swept(
                     document,
-                    format!("{} were removed from the cluster with all their objects", self.resource.full_name()),
+                    format!(
+                        "{} were removed from the cluster with all their objects",
+                        self.resource.full_name()
+                    ),
                 ),
             })
             .await?;
@@ -342,7 +364,10 @@ impl<Id: Copy> Feed<Id> {
     }
 
     fn in_words(&self, reason: &str) -> String {
-        let place = self.namespace.as_ref().map_or_else(String::new, |namespace| format!(" in {namespace}"));
+        let place = self
+            .namespace
+            .as_ref()
+            .map_or_else(String::new, |namespace| format!(" in {namespace}"));
         format!("{}{place}: {reason}; what was published stays", self.resource.full_name())
     }
 }

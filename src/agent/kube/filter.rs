@@ -61,7 +61,11 @@ enum Is {
 impl Filter {
     /// The scopes in which objects are listed and watched; none in the list stands for all namespaces.
     pub fn scopes(&self) -> Vec<Option<ArcStr>> {
-        if self.namespaces.is_empty() { vec![None] } else { self.namespaces.iter().cloned().map(Some).collect() }
+        if self.namespaces.is_empty() {
+            vec![None]
+        } else {
+            self.namespaces.iter().cloned().map(Some).collect()
+        }
     }
 
     /// The selector for the API server.
@@ -78,12 +82,17 @@ impl Filter {
         if let Some(selector) = &self.annotations
             && !selector.matches(&document.metadata.annotations)
         {
-            return Some(format!("its annotations do not match --annotation-filter {}", selector.text));
+            return Some(format!(
+                "its annotations do not match --annotation-filter {}",
+                selector.text
+            ));
         }
         if source == SourceKind::Ingress && !self.ingress_classes.is_empty() {
             let class = class_of(document);
             if !self.ingress_classes.iter().any(|wanted| wanted.as_str() == class) {
-                return Some(format!("its ingress class {class:?} is not among those of --ingress-class"));
+                return Some(format!(
+                    "its ingress class {class:?} is not among those of --ingress-class"
+                ));
             }
         }
         None
@@ -91,14 +100,19 @@ impl Filter {
 
     /// Why the API server does not show an object, where it is left out by its labels.
     pub fn overlooks(&self, document: &Document) -> Option<String> {
-        let selector = self.labels.as_ref().filter(|selector| !selector.matches_labels(&document.metadata.labels))?;
+        let selector = self
+            .labels
+            .as_ref()
+            .filter(|selector| !selector.matches_labels(&document.metadata.labels))?;
         Some(format!("its labels do not match --label-filter {}", selector.text))
     }
 }
 
 fn class_of(document: &Document) -> &str {
     let named = document.spec.get("ingressClassName").and_then(serde_json::Value::as_str);
-    named.or_else(|| document.metadata.annotations.get(CLASS_ANNOTATION).map(String::as_str)).unwrap_or("")
+    named
+        .or_else(|| document.metadata.annotations.get(CLASS_ANNOTATION).map(String::as_str))
+        .unwrap_or("")
 }
 
 impl std::str::FromStr for Selector {
@@ -106,7 +120,8 @@ impl std::str::FromStr for Selector {
 
     fn from_str(text: &str) -> Result<Self, SelectorError> {
         let refused = || SelectorError { text: text.chars().take(200).collect() };
-        let requirements = split_requirements(text).into_iter().map(|part| requirement(part).ok_or_else(refused));
+        let requirements =
+            split_requirements(text).into_iter().map(|part| requirement(part).ok_or_else(refused));
         let requirements = requirements.collect::<Result<Vec<_>, _>>()?;
         if requirements.is_empty() {
             return Err(refused());
@@ -119,7 +134,9 @@ impl Selector {
     /// Whether all requirements hold for annotations. A key under one of ExternalDNS's prefixes is looked for under all of them,
     /// as everywhere.
     pub fn matches(&self, annotations: &BTreeMap<String, String>) -> bool {
-        self.requirements.iter().all(|requirement| requirement.holds(value_of(annotations, &requirement.key)))
+        self.requirements
+            .iter()
+            .all(|requirement| requirement.holds(value_of(annotations, &requirement.key)))
     }
 
     /// Whether all requirements hold for labels, as the API server sees it.
@@ -167,7 +184,9 @@ fn split_requirements(text: &str) -> Vec<&str> {
 
 fn requirement(part: &str) -> Option<Requirement> {
     let part = part.trim();
-    let with = |key: &str, is: Is| is_key(key.trim()).then(|| Requirement { key: key.trim().to_owned(), is });
+    let with = |key: &str, is: Is| {
+        is_key(key.trim()).then(|| Requirement { key: key.trim().to_owned(), is })
+    };
     if let Some(key) = part.strip_prefix('!') {
         return with(key, Is::Absent);
     }
@@ -200,7 +219,10 @@ mod tests {
 
     #[test]
     fn selectors_are_read_as_kubernetes_reads_them() {
-        let pairs = BTreeMap::from([("team".to_owned(), "shop".to_owned()), ("tier".to_owned(), String::new())]);
+        let pairs = BTreeMap::from([
+            ("team".to_owned(), "shop".to_owned()),
+            ("tier".to_owned(), String::new()),
+        ]);
         for (text, matches) in [
             ("team", true),
             ("!team", false),
@@ -225,7 +247,8 @@ mod tests {
     #[test]
     fn an_annotation_is_found_under_both_prefixes() {
         let selector: Selector = "external-dns.alpha.kubernetes.io/access=public".parse().unwrap();
-        let pairs = BTreeMap::from([("external-dns.kubernetes.io/access".to_owned(), "public".to_owned())]);
+        let pairs =
+            BTreeMap::from([("external-dns.kubernetes.io/access".to_owned(), "public".to_owned())]);
         assert!(selector.matches(&pairs));
     }
 
@@ -234,7 +257,8 @@ mod tests {
         let filter = Filter { ingress_classes: vec!["public".into()], ..Filter::default() };
         let ingress = |spec: serde_json::Value, annotation: Option<&str>| {
             let mut document = Document { spec, ..Document::default() };
-            let annotation = annotation.map(|class| (CLASS_ANNOTATION.to_owned(), class.to_owned()));
+            let annotation =
+                annotation.map(|class| (CLASS_ANNOTATION.to_owned(), class.to_owned()));
             document.metadata.annotations.extend(annotation);
             document
         };

@@ -104,9 +104,12 @@ impl Elector {
                 () = self.look() => {}
             }
             self.tell(&leads);
-            let wait = LOOK_EVERY.mul_f64(0.9 + 0.2 * self.random.f64()).saturating_sub(began.elapsed());
+            let wait =
+                LOOK_EVERY.mul_f64(0.9 + 0.2 * self.random.f64()).saturating_sub(began.elapsed());
             // It ends at its time, whatever the next look brings.
-            let wait = self.leads_until.map_or(wait, |until| wait.min(until.saturating_duration_since(Instant::now())));
+            let wait = self
+                .leads_until
+                .map_or(wait, |until| wait.min(until.saturating_duration_since(Instant::now())));
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = sleep(wait) => self.tell(&leads),
@@ -130,7 +133,12 @@ impl Elector {
         if leads.send_if_modified(|before| std::mem::replace(before, is_leading) != is_leading) {
             let LeaseOptions { namespace, name, identity, .. } = &self.options;
             match is_leading {
-                true => tracing::info!(namespace, name, identity, "this agent leads: it speaks to the broker"),
+                true => tracing::info!(
+                    namespace,
+                    name,
+                    identity,
+                    "this agent leads: it speaks to the broker"
+                ),
                 false => tracing::warn!(
                     namespace,
                     name,
@@ -153,7 +161,11 @@ impl Elector {
             Ok(()) => self.said = None,
             Err(reason) if self.said.as_ref() == Some(&reason) => {}
             Err(reason) => {
-                tracing::warn!(lease = self.options.name, reason, "the Lease cannot be looked at; trying again");
+                tracing::warn!(
+                    lease = self.options.name,
+                    reason,
+                    "the Lease cannot be looked at; trying again"
+                );
                 self.said = Some(reason);
             }
         }
@@ -171,9 +183,13 @@ impl Elector {
         };
         let since = self.note(&lease);
         let holder = lease.spec.holder_identity.as_deref().unwrap_or_default();
-        let lasts =
-            lease.spec.lease_duration_seconds.and_then(|secs| u64::try_from(secs).ok()).map_or(LEASE_LASTS, Duration::from_secs);
-        let is_free = holder.is_empty() || holder == self.options.identity || since + lasts < Instant::now();
+        let lasts = lease
+            .spec
+            .lease_duration_seconds
+            .and_then(|secs| u64::try_from(secs).ok())
+            .map_or(LEASE_LASTS, Duration::from_secs);
+        let is_free =
+            holder.is_empty() || holder == self.options.identity || since + lasts < Instant::now();
         if is_free {
             return self.write(self.held(Some(&lease))).await.map(drop);
         }
@@ -210,7 +226,9 @@ impl Elector {
             spec: Spec {
                 holder_identity: Some(self.options.identity.clone()),
                 lease_duration_seconds: i32::try_from(LEASE_LASTS.as_secs()).ok(),
-                acquire_time: own.and_then(|spec| spec.acquire_time.clone()).or_else(|| Some(now.clone())),
+                acquire_time: own
+                    .and_then(|spec| spec.acquire_time.clone())
+                    .or_else(|| Some(now.clone())),
                 renew_time: Some(now),
                 lease_transitions: Some(if own.is_some() || spec.is_none() {
                     transitions
@@ -222,7 +240,8 @@ impl Elector {
     }
 
     async fn read(&self) -> Result<Option<Lease>, String> {
-        let request = http::Request::get(self.path()).body(Vec::new()).map_err(|error| error.to_string())?;
+        let request =
+            http::Request::get(self.path()).body(Vec::new()).map_err(|error| error.to_string())?;
         match answer(self.client.request(request)).await {
             Ok(lease) => Ok(Some(lease)),
             Err(Fault::NotFound { object, .. }) if object == self.options.name => Ok(None),
@@ -235,10 +254,13 @@ impl Elector {
         let asked_at = Instant::now();
         let collection = LEASES.path(LEASES.preferred_version(), Some(&self.options.namespace));
         let is_new = lease.metadata.resource_version.is_none();
-        let request = if is_new { http::Request::post(collection) } else { http::Request::put(self.path()) };
-        let body = serde_json::to_vec(&lease).map_err(|error| error.to_string())?;
         let request =
-            request.header(http::header::CONTENT_TYPE, "application/json").body(body).map_err(|error| error.to_string())?;
+            if is_new { http::Request::post(collection) } else { http::Request::put(self.path()) };
+        let body = serde_json::to_vec(&lease).map_err(|error| error.to_string())?;
+        let request = request
+            .header(http::header::CONTENT_TYPE, "application/json")
+            .body(body)
+            .map_err(|error| error.to_string())?;
         match self.client.request::<Lease>(request).await {
             Ok(written) => {
                 self.seen = Some((written, Instant::now()));
@@ -254,7 +276,8 @@ impl Elector {
     async fn give_back(&mut self) {
         let Some((lease, _)) = self.seen.clone() else { return };
         let mut lease = self.held(Some(&lease));
-        (lease.spec.holder_identity, lease.spec.lease_duration_seconds) = (Some(String::new()), Some(1));
+        (lease.spec.holder_identity, lease.spec.lease_duration_seconds) =
+            (Some(String::new()), Some(1));
         // Nobody waits for it: else it runs out.
         match tokio::time::timeout(LOOK_EVERY, self.write(lease)).await {
             Ok(Ok(true)) => tracing::info!(lease = self.options.name, "the Lease is given back"),
@@ -267,7 +290,11 @@ impl Elector {
     }
 
     fn path(&self) -> String {
-        format!("{}/{}", LEASES.path(LEASES.preferred_version(), Some(&self.options.namespace)), self.options.name)
+        format!(
+            "{}/{}",
+            LEASES.path(LEASES.preferred_version(), Some(&self.options.namespace)),
+            self.options.name
+        )
     }
 }
 
@@ -321,7 +348,10 @@ mod tests {
                     let body = body.collect().await.unwrap().to_bytes();
                     let (code, answer) = server.answer(&head.method, &body);
                     Ok::<_, std::convert::Infallible>(
-                        Response::builder().status(code).body(Body::from(answer.to_string())).unwrap(),
+                        Response::builder()
+                            .status(code)
+                            .body(Body::from(answer.to_string()))
+                            .unwrap(),
                     )
                 }
             });
@@ -344,7 +374,9 @@ mod tests {
                 ("POST", Some(_)) => refusal(StatusCode::CONFLICT, "AlreadyExists"),
                 (_, there) => {
                     let mut lease: Value = serde_json::from_slice(body).unwrap();
-                    if there.is_some_and(|there| there["metadata"]["resourceVersion"] != lease["metadata"]["resourceVersion"]) {
+                    if there.is_some_and(|there| {
+                        there["metadata"]["resourceVersion"] != lease["metadata"]["resourceVersion"]
+                    }) {
                         return refusal(StatusCode::CONFLICT, "Conflict");
                     }
                     state.version += 1;
@@ -406,13 +438,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_of_two_leads_and_goes_on_to() {
         let server = Server::default();
-        let (first, second) = (Agent::start(server.client(), "first"), Agent::start(server.client(), "second"));
+        let (first, second) =
+            (Agent::start(server.client(), "first"), Agent::start(server.client(), "second"));
         pass(&[&first, &second], 5).await;
         let led = pass(&[&first, &second], 60).await;
         assert!(led == [600, 0] || led == [0, 600], "{led:?}");
         let lease = server.state().lease.clone().unwrap();
         assert_eq!(
-            (lease["spec"]["leaseDurationSeconds"].as_u64(), lease["spec"]["leaseTransitions"].as_u64()),
+            (
+                lease["spec"]["leaseDurationSeconds"].as_u64(),
+                lease["spec"]["leaseTransitions"].as_u64()
+            ),
             (Some(15), Some(0))
         );
         assert_eq!(lease["spec"]["renewTime"], "2027-01-15T08:00:00.000000Z");
@@ -451,7 +487,12 @@ mod tests {
         // The first is cut off from what the second sees.
         let second = {
             let state = near.state();
-            *far.state() = State { lease: state.lease.clone(), version: state.version, writes: 0, hangs: false };
+            *far.state() = State {
+                lease: state.lease.clone(),
+                version: state.version,
+                writes: 0,
+                hangs: false,
+            };
             Agent::start(far.client(), "second")
         };
         near.state().hangs = true;

@@ -89,7 +89,9 @@ pub enum KubeError {
         reason: String,
     },
     /// Neither a kubeconfig nor a service account.
-    #[error("no way to the API server was found: name a --kubeconfig, or run in a pod with a service account ({reason})")]
+    #[error(
+        "no way to the API server was found: name a --kubeconfig, or run in a pod with a service account ({reason})"
+    )]
     NoAccess {
         /// What was tried.
         reason: String,
@@ -114,17 +116,24 @@ pub enum KubeError {
 impl Access {
     /// Prepares the connection. Nothing is asked yet.
     pub async fn connect(&self) -> Result<Client, KubeError> {
-        let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
+        let options =
+            KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
         let config = match &self.kubeconfig {
             Some(path) => {
-                let unusable = |reason: String| KubeError::Kubeconfig { path: path.clone(), reason };
-                let file = Kubeconfig::read_from(path).map_err(|error| unusable(error.to_string()))?;
-                Config::from_custom_kubeconfig(file, &options).await.map_err(|error| unusable(error.to_string()))?
+                let unusable =
+                    |reason: String| KubeError::Kubeconfig { path: path.clone(), reason };
+                let file =
+                    Kubeconfig::read_from(path).map_err(|error| unusable(error.to_string()))?;
+                Config::from_custom_kubeconfig(file, &options)
+                    .await
+                    .map_err(|error| unusable(error.to_string()))?
             }
-            None if self.context.is_some() => {
-                Config::from_kubeconfig(&options).await.map_err(|error| KubeError::NoAccess { reason: error.to_string() })?
-            }
-            None => Config::infer().await.map_err(|error| KubeError::NoAccess { reason: error.to_string() })?,
+            None if self.context.is_some() => Config::from_kubeconfig(&options)
+                .await
+                .map_err(|error| KubeError::NoAccess { reason: error.to_string() })?,
+            None => Config::infer()
+                .await
+                .map_err(|error| KubeError::NoAccess { reason: error.to_string() })?,
         };
         Client::try_from(config).map_err(|error| KubeError::Client { reason: error.to_string() })
     }
@@ -133,13 +142,22 @@ impl Access {
 /// The UID of the namespace kube-system: one cluster, one UID, for as long as it lives.
 pub async fn cluster_uid(client: &Client) -> Result<String, KubeError> {
     let path = format!("{}/kube-system", resources::NAMESPACES.path("v1", None));
-    let request = http::Request::get(path).body(Vec::new()).map_err(|error| KubeError::Uid { reason: error.to_string() })?;
-    let namespace: document::Document = ask::ask(client, request).await.map_err(|reason| KubeError::Uid { reason })?;
+    let request = http::Request::get(path)
+        .body(Vec::new())
+        .map_err(|error| KubeError::Uid { reason: error.to_string() })?;
+    let namespace: document::Document =
+        ask::ask(client, request).await.map_err(|reason| KubeError::Uid { reason })?;
     Ok(namespace.metadata.uid.to_string())
 }
 
 /// Follows the cluster until `shutdown`.
-pub async fn run(client: Client, options: KubeOptions, shared: Arc<Shared>, random: fastrand::Rng, shutdown: CancellationToken) {
+pub async fn run(
+    client: Client,
+    options: KubeOptions,
+    shared: Arc<Shared>,
+    random: fastrand::Rng,
+    shutdown: CancellationToken,
+) {
     let KubeOptions { sources, reading, telling, .. } = options;
     let mut tasks = JoinSet::new();
     let (to_world, mut news) = mpsc::channel(NEWS);
@@ -149,10 +167,12 @@ pub async fn run(client: Client, options: KubeOptions, shared: Arc<Shared>, rand
         Vec::new()
     });
     if telling == Telling::OnObjects {
-        let reporter = Reporter { client: client.clone(), sources: sources.clone(), reading: reading.clone() };
+        let reporter =
+            Reporter { client: client.clone(), sources: sources.clone(), reading: reading.clone() };
         tasks.spawn(report::run(reporter, shared.clone()));
     }
-    let prover = Prover { client: client.clone(), sources, reading: reading.clone(), to: to_world.clone() };
+    let prover =
+        Prover { client: client.clone(), sources, reading: reading.clone(), to: to_world.clone() };
     tasks.spawn(proof::run(prover, shared.clone()));
     let mut feeds = Feeds { client, reading, random, to: to_world, followed: BTreeSet::new() };
     loop {

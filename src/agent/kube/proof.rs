@@ -76,7 +76,9 @@ pub async fn run(prover: Prover, shared: Arc<Shared>) {
 async fn prove_and_look_again(prover: &Prover, shared: &Shared) {
     let mut look_again_at = Instant::now() + LOOK_AGAIN;
     loop {
-        let awaiting = |state: &State| prover.sources.iter().copied().find(|source| state.index.awaits_proof(*source));
+        let awaiting = |state: &State| {
+            prover.sources.iter().copied().find(|source| state.index.awaits_proof(*source))
+        };
         tokio::select! {
             () = shared.wait_until(|state| awaiting(state).is_some()) => {
                 if let Some(source) = shared.read(awaiting) {
@@ -94,9 +96,11 @@ async fn prove_and_look_again(prover: &Prover, shared: &Shared) {
 /// What the broker holds of sources that this agent does not follow: it may follow them no longer.
 fn keep_what_is_not_followed(prover: &Prover, shared: &Shared) {
     shared.update(|state| {
-        for source in SourceKind::ALL.into_iter().filter(|source| !prover.sources.contains(source)) {
+        for source in SourceKind::ALL.into_iter().filter(|source| !prover.sources.contains(source))
+        {
             for (object, keys) in candidates(state, source) {
-                let standing = Standing::Unseen(format!("{source} is not among the sources of this agent"));
+                let standing =
+                    Standing::Unseen(format!("{source} is not among the sources of this agent"));
                 kept(&object, keys, &standing).for_each(|kept| state.index.keep(kept));
             }
         }
@@ -110,7 +114,11 @@ async fn prove(prover: &Prover, shared: &Shared, source: SourceKind) {
     for (object, keys) in open {
         let found = if shared.read(|state| state.index.is_no_such_kind(source)) {
             let full_name = resource_of(source).full_name();
-            all_kept.extend(kept(&object, keys, &Standing::Orphaned(format!("the cluster has no {full_name}"))));
+            all_kept.extend(kept(
+                &object,
+                keys,
+                &Standing::Orphaned(format!("the cluster has no {full_name}")),
+            ));
             continue;
         } else {
             find(prover, &object).await
@@ -130,7 +138,10 @@ async fn prove(prover: &Prover, shared: &Shared, source: SourceKind) {
     if !gone.is_empty()
         && let Err(standing) = outlasted_by_its_kind(prover, source).await
     {
-        all_kept.extend(gone.into_iter().flat_map(|(object, keys)| kept(&object, keys, &standing).collect::<Vec<_>>()));
+        all_kept.extend(
+            gone.into_iter()
+                .flat_map(|(object, keys)| kept(&object, keys, &standing).collect::<Vec<_>>()),
+        );
     }
     for kept in &all_kept {
         let reason = kept.standing.kept_because().unwrap_or_default();
@@ -153,8 +164,12 @@ async fn look_again(prover: &Prover, shared: &Shared) {
         match find(prover, &object).await {
             Found::Gone => gone.entry(object.source).or_default().push(object),
             found @ Found::There(_) => {
-                let is_gone = |key: &EndpointKey| judge(&prover.reading, object.source, &found, key) == Judgement::Withdrawn;
-                shared.update(|state| state.index.withdraw_unseen(&object, DelCause::HostRemoved, is_gone));
+                let is_gone = |key: &EndpointKey| {
+                    judge(&prover.reading, object.source, &found, key) == Judgement::Withdrawn
+                };
+                shared.update(|state| {
+                    state.index.withdraw_unseen(&object, DelCause::HostRemoved, is_gone)
+                });
             }
             Found::Unknown(_) => {}
         }
@@ -163,7 +178,8 @@ async fn look_again(prover: &Prover, shared: &Shared) {
     for (source, objects) in gone {
         if outlasted_by_its_kind(prover, source).await.is_ok() {
             shared.update(|state| {
-                let withdraw = |object| state.index.withdraw_unseen(object, DelCause::ObjectDeleted, |_| true);
+                let withdraw =
+                    |object| state.index.withdraw_unseen(object, DelCause::ObjectDeleted, |_| true);
                 objects.iter().flat_map(withdraw).collect()
             });
         }
@@ -180,16 +196,18 @@ async fn outlasted_by_its_kind(prover: &Prover, source: SourceKind) -> Result<()
     sleep(DELETION_GRACE).await;
     match presence(&prover.client, &resource).await {
         Ok(Presence::Served(_)) => Ok(()),
-        Ok(Presence::Terminating | Presence::Missing) => {
-            Err(Standing::Orphaned(format!("{} were removed from the cluster with all their objects", resource.full_name())))
-        }
+        Ok(Presence::Terminating | Presence::Missing) => Err(Standing::Orphaned(format!(
+            "{} were removed from the cluster with all their objects",
+            resource.full_name()
+        ))),
         Err(reason) => Err(Standing::Unseen(format!("its object cannot be looked up: {reason}"))),
     }
 }
 
 fn unseen(index: &Index, sources: &[SourceKind]) -> std::collections::BTreeSet<ObjectRef> {
-    let is_open =
-        |held: &&crate::agent::index::Held| matches!(held.standing, Standing::Unseen(_)) && sources.contains(&held.object.source);
+    let is_open = |held: &&crate::agent::index::Held| {
+        matches!(held.standing, Standing::Unseen(_)) && sources.contains(&held.object.source)
+    };
     index.iter().map(|(_, held)| held).filter(is_open).map(|held| held.object.clone()).collect()
 }
 
@@ -197,20 +215,34 @@ fn unseen(index: &Index, sources: &[SourceKind]) -> std::collections::BTreeSet<O
 fn candidates(state: &State, source: SourceKind) -> Candidates {
     let mut found = Candidates::new();
     for status in state.statuses.iter() {
-        let Some(key) = status.key.clone().map(EndpointKey::from).filter(|key| key.source == source.as_str()) else { continue };
+        let Some(key) =
+            status.key.clone().map(EndpointKey::from).filter(|key| key.source == source.as_str())
+        else {
+            continue;
+        };
         let Ok(version) = <[u8; 32]>::try_from(status.version.as_ref()) else { continue };
         let hash = key.hash();
         // What is in the outbox was observed in this life.
         if state.index.get(&hash).is_none() && !state.publisher.holds(&hash) {
-            let object = ObjectRef { source, namespace: key.namespace.clone(), name: key.object.clone() };
+            let object =
+                ObjectRef { source, namespace: key.namespace.clone(), name: key.object.clone() };
             found.entry(object).or_default().push((key, Version(version)));
         }
     }
     found
 }
 
-fn kept(object: &ObjectRef, keys: Vec<(EndpointKey, Version)>, standing: &Standing) -> impl Iterator<Item = Kept> {
-    keys.into_iter().map(move |(key, version)| Kept { key, version, object: object.clone(), standing: standing.clone() })
+fn kept(
+    object: &ObjectRef,
+    keys: Vec<(EndpointKey, Version)>,
+    standing: &Standing,
+) -> impl Iterator<Item = Kept> {
+    keys.into_iter().map(move |(key, version)| Kept {
+        key,
+        version,
+        object: object.clone(),
+        standing: standing.clone(),
+    })
 }
 
 async fn find(prover: &Prover, object: &ObjectRef) -> Found {
@@ -234,12 +266,18 @@ fn judge(reading: &Reading, source: SourceKind, found: &Found, key: &EndpointKey
     let document = match found {
         Found::Gone => return Judgement::Withdrawn,
         Found::Unknown(reason) => {
-            return Judgement::Kept(Standing::Unseen(format!("its object cannot be looked up: {reason}")));
+            return Judgement::Kept(Standing::Unseen(format!(
+                "its object cannot be looked up: {reason}"
+            )));
         }
         Found::There(document) => document,
     };
-    if let Some(reason) = reading.filter.refuses(source, document).or_else(|| reading.filter.overlooks(document)) {
-        return Judgement::Kept(Standing::Unseen(format!("its object is there, and this agent does not read it: {reason}")));
+    if let Some(reason) =
+        reading.filter.refuses(source, document).or_else(|| reading.filter.overlooks(document))
+    {
+        return Judgement::Kept(Standing::Unseen(format!(
+            "its object is there, and this agent does not read it: {reason}"
+        )));
     }
     let extraction = reading.read(source, document.as_ref().clone());
     if let Some(reason) = extraction.unknown.reason_for(key, &[]) {
@@ -247,12 +285,18 @@ fn judge(reading: &Reading, source: SourceKind, found: &Found, key: &EndpointKey
     }
     if extraction.endpoints.iter().any(|produced| produced.key == *key) {
         // It is on its way here. Whatever delays it is no deletion.
-        return Judgement::Kept(Standing::Unseen("its object asks for it, and was not listed".to_owned()));
+        return Judgement::Kept(Standing::Unseen(
+            "its object asks for it, and was not listed".to_owned(),
+        ));
     }
     let hosts = named_for(document, key);
-    let is_read = extraction.endpoints.iter().any(|produced| hosts.iter().any(|host| produced.key.dns_name == *host));
+    let is_read = extraction
+        .endpoints
+        .iter()
+        .any(|produced| hosts.iter().any(|host| produced.key.dns_name == *host));
     // The addresses of a reverse record are not the object's to name.
-    let is_reverse = key.record_type == "PTR" && extraction.endpoints.is_empty() && document.mentions("ptr");
+    let is_reverse =
+        key.record_type == "PTR" && extraction.endpoints.is_empty() && document.mentions("ptr");
     if is_read || !(is_reverse || hosts.iter().any(|host| document.mentions(host))) {
         return Judgement::Withdrawn;
     }
@@ -319,21 +363,30 @@ mod tests {
     #[test]
     fn only_what_is_proven_to_be_gone_is_withdrawn() {
         let ours = "external-dns.kubernetes.io/hostname";
-        let (a, aaaa, b) = (key("a.example.com", "A"), key("a.example.com", "AAAA"), key("b.example.com", "A"));
-        let (srv, other_srv) = (key("_web._tcp.a.example.com", "SRV"), key("_web._tcp.b.example.com", "SRV"));
-        let (pod, reverse) = (key("web-0.a.example.com", "A"), key("1.2.0.192.in-addr.arpa", "PTR"));
+        let (a, aaaa, b) =
+            (key("a.example.com", "A"), key("a.example.com", "AAAA"), key("b.example.com", "A"));
+        let (srv, other_srv) =
+            (key("_web._tcp.a.example.com", "SRV"), key("_web._tcp.b.example.com", "SRV"));
+        let (pod, reverse) =
+            (key("web-0.a.example.com", "A"), key("1.2.0.192.in-addr.arpa", "PTR"));
         let there = found(ours, Some("192.0.2.1"));
         let unread = found("corp.example/hostname", Some("192.0.2.1"));
         let mut headless = document("corp.example/hostname", None);
         headless.spec = json!({"clusterIP": "None"});
         let headless = Found::There(Box::new(headless));
         let mut with_reverse = document("corp.example/hostname", None);
-        with_reverse.metadata.annotations.insert("corp.example/record-type".to_owned(), "ptr".to_owned());
+        with_reverse
+            .metadata
+            .annotations
+            .insert("corp.example/record-type".to_owned(), "ptr".to_owned());
         let with_reverse = Found::There(Box::new(with_reverse));
         let mut labelled = document(ours, Some("192.0.2.1"));
         labelled.metadata.labels.insert("team".to_owned(), "shop".to_owned());
         let labelled = Found::There(Box::new(labelled));
-        let team = |team: &str| Filter { labels: format!("team={team}").parse().ok(), ..Filter::default() };
+        let team = |team: &str| Filter {
+            labels: format!("team={team}").parse().ok(),
+            ..Filter::default()
+        };
         let all = Filter::default;
         for (what, filter, found, key, expected) in [
             ("the object is gone", all(), &Found::Gone, &a, "withdrawn"),
@@ -346,7 +399,13 @@ mod tests {
             ("the port was that of another host", all(), &unread, &other_srv, "withdrawn"),
             ("the host is read and has no port any more", all(), &there, &srv, "withdrawn"),
             ("and a pod was published under it", all(), &headless, &pod, "unseen"),
-            ("no pods are published under what has an address of its own", all(), &unread, &pod, "withdrawn"),
+            (
+                "no pods are published under what has an address of its own",
+                all(),
+                &unread,
+                &pod,
+                "withdrawn",
+            ),
             ("and so were its addresses", all(), &with_reverse, &reverse, "unseen"),
             ("the addresses are others now", all(), &there, &reverse, "withdrawn"),
             ("the addresses are away for now", all(), &found(ours, None), &reverse, "waiting"),
@@ -354,10 +413,19 @@ mod tests {
             ("the label filter was changed", team("web"), &labelled, &a, "unseen"),
             ("and the object points elsewhere now", team("web"), &labelled, &aaaa, "unseen"),
             ("the label filter lets it pass", team("shop"), &labelled, &aaaa, "withdrawn"),
-            ("the namespace was left out", Filter { namespaces: vec!["web".into()], ..all() }, &there, &a, "unseen"),
+            (
+                "the namespace was left out",
+                Filter { namespaces: vec!["web".into()], ..all() },
+                &there,
+                &a,
+                "unseen",
+            ),
             (
                 "the filter was changed",
-                Filter { annotations: "!external-dns.kubernetes.io/hostname".parse().ok(), ..all() },
+                Filter {
+                    annotations: "!external-dns.kubernetes.io/hostname".parse().ok(),
+                    ..all()
+                },
                 &there,
                 &a,
                 "unseen",

@@ -6,7 +6,9 @@ use std::fmt::Write as _;
 use arcstr::ArcStr;
 
 use super::Telling;
-use super::resources::{ENDPOINT_SLICES, GATEWAYS, LEASES, LISTENER_SETS, NAMESPACES, NODES, Resource, resource_of};
+use super::resources::{
+    ENDPOINT_SLICES, GATEWAYS, LEASES, LISTENER_SETS, NAMESPACES, NODES, Resource, resource_of,
+};
 use crate::agent::sources::SourceKind;
 
 /// The name of what is printed.
@@ -67,15 +69,24 @@ pub fn manifests(wanted: &Wanted) -> String {
 /// What is read outside of the namespaces of the objects: the UID that tells clusters apart, nodes, Gateways.
 fn cluster_rules(sources: &[SourceKind]) -> Vec<Rule> {
     let resources = BTreeSet::from([NAMESPACES.plural.to_owned()]);
-    let uid = Rule { group: NAMESPACES.group, resources, names: vec!["kube-system".to_owned()], verbs: vec!["get"], note: "" };
+    let uid = Rule {
+        group: NAMESPACES.group,
+        resources,
+        names: vec!["kube-system".to_owned()],
+        verbs: vec!["get"],
+        note: "",
+    };
     let note = "only for services of type NodePort, and those with the annotation endpoints-type";
     let nodes = sources.contains(&SourceKind::Service).then(|| around_rule(&NODES, note));
     let has_routes = sources.iter().any(|source| resource_of(*source).group == GATEWAYS.group);
     let gateways = has_routes.then(|| {
-        let resources = BTreeSet::from([GATEWAYS.plural.to_owned(), LISTENER_SETS.plural.to_owned()]);
+        let resources =
+            BTreeSet::from([GATEWAYS.plural.to_owned(), LISTENER_SETS.plural.to_owned()]);
         Rule { resources, ..around_rule(&GATEWAYS, "") }
     });
-    let labels = has_routes.then(|| around_rule(&NAMESPACES, "only for listeners that take routes from namespaces with labels"));
+    let labels = has_routes.then(|| {
+        around_rule(&NAMESPACES, "only for listeners that take routes from namespaces with labels")
+    });
     [uid].into_iter().chain(nodes).chain(gateways).chain(labels).collect()
 }
 
@@ -84,8 +95,15 @@ fn object_rules(sources: &[SourceKind]) -> Vec<Rule> {
     for resource in sources.iter().map(|source| resource_of(*source)) {
         by_group.entry(resource.group).or_default().insert(resource.plural.to_owned());
     }
-    let rule = |(group, resources)| Rule { group, resources, names: vec![], verbs: vec!["get", "list", "watch"], note: "" };
-    let note = "only for headless services, and those of type NodePort with externalTrafficPolicy Local";
+    let rule = |(group, resources)| Rule {
+        group,
+        resources,
+        names: vec![],
+        verbs: vec!["get", "list", "watch"],
+        note: "",
+    };
+    let note =
+        "only for headless services, and those of type NodePort with externalTrafficPolicy Local";
     let pods = sources.contains(&SourceKind::Service).then(|| around_rule(&ENDPOINT_SLICES, note));
     by_group.into_iter().map(rule).chain(pods).collect()
 }
@@ -114,15 +132,28 @@ fn telling_rules(sources: &[SourceKind]) -> Vec<Rule> {
 /// Who makes something cannot be bound to its name.
 fn lease_rules(lease: &str) -> [Rule; 2] {
     let resources = BTreeSet::from([LEASES.plural.to_owned()]);
-    let rule = |names, verbs| Rule { group: LEASES.group, resources: resources.clone(), names, verbs, note: "" };
+    let rule = |names, verbs| Rule {
+        group: LEASES.group,
+        resources: resources.clone(),
+        names,
+        verbs,
+        note: "",
+    };
     [rule(vec![lease.to_owned()], vec!["get", "update"]), rule(vec![], vec!["create"])]
 }
 
-fn role(text: &mut String, wanted: &Wanted, (name, namespace): (&str, Option<&str>), rules: &[Rule]) {
+fn role(
+    text: &mut String,
+    wanted: &Wanted,
+    (name, namespace): (&str, Option<&str>),
+    rules: &[Rule],
+) {
     let kind = if namespace.is_some() { "Role" } else { "ClusterRole" };
-    let place = namespace.map_or_else(String::new, |namespace| format!("\n  namespace: {}", quoted(namespace)));
+    let place = namespace
+        .map_or_else(String::new, |namespace| format!("\n  namespace: {}", quoted(namespace)));
     let rules: String = rules.iter().map(rule_text).collect();
-    let (service_account, agent_namespace) = (quoted(&wanted.service_account), quoted(&wanted.agent_namespace));
+    let (service_account, agent_namespace) =
+        (quoted(&wanted.service_account), quoted(&wanted.agent_namespace));
     // Writing to a String does not fail.
     let _ = write!(
         text,
@@ -160,7 +191,14 @@ fn rule_text(rule: &Rule) -> String {
         [] => String::new(),
         names => format!(
             "    resourceNames: [{}]\n",
-            list(&mut names.iter().map(|name| quoted(name)).collect::<Vec<_>>().iter().map(String::as_str))
+            list(
+                &mut names
+                    .iter()
+                    .map(|name| quoted(name))
+                    .collect::<Vec<_>>()
+                    .iter()
+                    .map(String::as_str)
+            )
         ),
     };
     let note = if rule.note.is_empty() { String::new() } else { format!("  # {}\n", rule.note) };
@@ -188,12 +226,16 @@ mod tests {
     }
 
     fn documents(text: &str) -> Vec<serde_json::Value> {
-        text.split("---\n").filter(|part| !part.is_empty()).map(|part| serde_saphyr::from_str(part).unwrap()).collect()
+        text.split("---\n")
+            .filter(|part| !part.is_empty())
+            .map(|part| serde_saphyr::from_str(part).unwrap())
+            .collect()
     }
 
     #[test]
     fn nothing_is_asked_for_beside_what_the_sources_read() {
-        let printed = documents(&printed(&[SourceKind::Service, SourceKind::Ingress], &[], Telling::Nowhere));
+        let printed =
+            documents(&printed(&[SourceKind::Service, SourceKind::Ingress], &[], Telling::Nowhere));
         assert_eq!(
             printed[0]["rules"],
             serde_json::json!([
@@ -211,7 +253,10 @@ mod tests {
     #[test]
     fn a_namespace_is_a_text_whatever_it_looks_like() {
         let printed = documents(&printed(&[SourceKind::Service], &["123", "on"], Telling::Nowhere));
-        assert_eq!((&printed[2]["metadata"]["namespace"], &printed[4]["metadata"]["namespace"]), (&"123".into(), &"on".into()));
+        assert_eq!(
+            (&printed[2]["metadata"]["namespace"], &printed[4]["metadata"]["namespace"]),
+            (&"123".into(), &"on".into())
+        );
     }
 
     #[test]
@@ -225,7 +270,10 @@ mod tests {
             agent_namespace: "dns".to_owned(),
         });
         let printed = documents(&text);
-        assert_eq!((&printed[2]["kind"], &printed[2]["metadata"]["namespace"]), (&"Role".into(), &"dns".into()));
+        assert_eq!(
+            (&printed[2]["kind"], &printed[2]["metadata"]["namespace"]),
+            (&"Role".into(), &"dns".into())
+        );
         assert_eq!(
             printed[2]["rules"],
             serde_json::json!([
@@ -239,7 +287,8 @@ mod tests {
 
     #[test]
     fn gateways_are_readable_wherever_they_stand() {
-        let printed = documents(&printed(&[SourceKind::GatewayHttpRoute], &["shop"], Telling::Nowhere));
+        let printed =
+            documents(&printed(&[SourceKind::GatewayHttpRoute], &["shop"], Telling::Nowhere));
         let of_cluster: Vec<&serde_json::Value> =
             printed[0]["rules"].as_array().unwrap().iter().map(|rule| &rule["resources"]).collect();
         assert_eq!(
@@ -251,13 +300,20 @@ mod tests {
 
     #[test]
     fn named_namespaces_have_a_role_each_and_nothing_else_is_readable() {
-        let printed = documents(&printed(&[SourceKind::DnsEndpoint], &["shop", "web"], Telling::OnObjects));
-        let kinds: Vec<&str> = printed.iter().filter_map(|document| document["kind"].as_str()).collect();
-        assert_eq!(kinds, ["ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "Role", "RoleBinding"]);
+        let printed =
+            documents(&printed(&[SourceKind::DnsEndpoint], &["shop", "web"], Telling::OnObjects));
+        let kinds: Vec<&str> =
+            printed.iter().filter_map(|document| document["kind"].as_str()).collect();
+        assert_eq!(
+            kinds,
+            ["ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "Role", "RoleBinding"]
+        );
         assert_eq!(printed[0]["rules"].as_array().unwrap().len(), 1);
         assert_eq!(printed[4]["metadata"]["namespace"], "web");
-        let written: Vec<String> =
-            printed[4]["rules"].as_array().unwrap()[1..].iter().map(|rule| rule["resources"][0].to_string()).collect();
+        let written: Vec<String> = printed[4]["rules"].as_array().unwrap()[1..]
+            .iter()
+            .map(|rule| rule["resources"][0].to_string())
+            .collect();
         assert_eq!(written, ["\"events\"", "\"dnsendpoints/status\""]);
     }
 }

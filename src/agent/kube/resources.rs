@@ -31,15 +31,33 @@ pub const fn resource_of(source: SourceKind) -> Resource {
     match source {
         SourceKind::Service => built_in("", "services", "Service"),
         SourceKind::Ingress => built_in("networking.k8s.io", "ingresses", "Ingress"),
-        SourceKind::DnsEndpoint => custom("externaldns.k8s.io", &["v1alpha1"], "dnsendpoints", "DNSEndpoint"),
-        SourceKind::F5VirtualServer => custom("cis.f5.com", &["v1"], "virtualservers", "VirtualServer"),
-        SourceKind::F5TransportServer => custom("cis.f5.com", &["v1"], "transportservers", "TransportServer"),
-        SourceKind::NginxVirtualServer => custom("k8s.nginx.org", &["v1"], "virtualservers", "VirtualServer"),
-        SourceKind::GatewayHttpRoute => custom(GATEWAY_API, &["v1", "v1beta1"], "httproutes", "HTTPRoute"),
-        SourceKind::GatewayGrpcRoute => custom(GATEWAY_API, &["v1", "v1alpha2"], "grpcroutes", "GRPCRoute"),
-        SourceKind::GatewayTlsRoute => custom(GATEWAY_API, &["v1", "v1alpha3", "v1alpha2"], "tlsroutes", "TLSRoute"),
-        SourceKind::GatewayTcpRoute => custom(GATEWAY_API, &["v1", "v1alpha2"], "tcproutes", "TCPRoute"),
-        SourceKind::GatewayUdpRoute => custom(GATEWAY_API, &["v1", "v1alpha2"], "udproutes", "UDPRoute"),
+        SourceKind::DnsEndpoint => {
+            custom("externaldns.k8s.io", &["v1alpha1"], "dnsendpoints", "DNSEndpoint")
+        }
+        SourceKind::F5VirtualServer => {
+            custom("cis.f5.com", &["v1"], "virtualservers", "VirtualServer")
+        }
+        SourceKind::F5TransportServer => {
+            custom("cis.f5.com", &["v1"], "transportservers", "TransportServer")
+        }
+        SourceKind::NginxVirtualServer => {
+            custom("k8s.nginx.org", &["v1"], "virtualservers", "VirtualServer")
+        }
+        SourceKind::GatewayHttpRoute => {
+            custom(GATEWAY_API, &["v1", "v1beta1"], "httproutes", "HTTPRoute")
+        }
+        SourceKind::GatewayGrpcRoute => {
+            custom(GATEWAY_API, &["v1", "v1alpha2"], "grpcroutes", "GRPCRoute")
+        }
+        SourceKind::GatewayTlsRoute => {
+            custom(GATEWAY_API, &["v1", "v1alpha3", "v1alpha2"], "tlsroutes", "TLSRoute")
+        }
+        SourceKind::GatewayTcpRoute => {
+            custom(GATEWAY_API, &["v1", "v1alpha2"], "tcproutes", "TCPRoute")
+        }
+        SourceKind::GatewayUdpRoute => {
+            custom(GATEWAY_API, &["v1", "v1alpha2"], "udproutes", "UDPRoute")
+        }
     }
 }
 
@@ -52,7 +70,8 @@ pub const LISTENER_SETS: Resource = custom(GATEWAY_API, &["v1"], "listenersets",
 /// The nodes of the cluster.
 pub const NODES: Resource = built_in("", "nodes", "Node");
 /// The pods behind services.
-pub const ENDPOINT_SLICES: Resource = built_in("discovery.k8s.io", "endpointslices", "EndpointSlice");
+pub const ENDPOINT_SLICES: Resource =
+    built_in("discovery.k8s.io", "endpointslices", "EndpointSlice");
 /// What decides which of several agents leads.
 pub const LEASES: Resource = built_in("coordination.k8s.io", "leases", "Lease");
 /// Namespaces: kube-system for its UID, and all for their labels where a Gateway selects by them.
@@ -62,7 +81,12 @@ const fn built_in(group: &'static str, plural: &'static str, kind: &'static str)
     Resource { group, versions: &["v1"], plural, kind, origin: Origin::BuiltIn }
 }
 
-const fn custom(group: &'static str, versions: &'static [&'static str], plural: &'static str, kind: &'static str) -> Resource {
+const fn custom(
+    group: &'static str,
+    versions: &'static [&'static str],
+    plural: &'static str,
+    kind: &'static str,
+) -> Resource {
     Resource { group, versions, plural, kind, origin: Origin::Custom }
 }
 
@@ -79,7 +103,11 @@ impl Resource {
 
     /// The path of its group and version, where the API server lists what it serves.
     pub fn group_path(&self, version: &str) -> String {
-        if self.group.is_empty() { format!("/api/{version}") } else { format!("/apis/{}/{version}", self.group) }
+        if self.group.is_empty() {
+            format!("/api/{version}")
+        } else {
+            format!("/apis/{}/{version}", self.group)
+        }
     }
 
     /// The path of its objects, in one namespace or in all.
@@ -93,7 +121,11 @@ impl Resource {
 
     /// For people: `dnsendpoints.externaldns.k8s.io`.
     pub fn full_name(&self) -> String {
-        if self.group.is_empty() { self.plural.to_owned() } else { format!("{}.{}", self.plural, self.group) }
+        if self.group.is_empty() {
+            self.plural.to_owned()
+        } else {
+            format!("{}.{}", self.plural, self.group)
+        }
     }
 }
 
@@ -106,16 +138,23 @@ mod tests {
         for source in SourceKind::ALL {
             let resource = resource_of(source);
             for version in resource.versions {
-                assert_eq!(SourceKind::of(&resource.api_version(version), resource.kind), Some(source));
+                assert_eq!(
+                    SourceKind::of(&resource.api_version(version), resource.kind),
+                    Some(source)
+                );
             }
         }
     }
 
     #[test]
     fn paths_are_those_of_the_api_server() {
-        let (service, endpoint) = (resource_of(SourceKind::Service), resource_of(SourceKind::DnsEndpoint));
+        let (service, endpoint) =
+            (resource_of(SourceKind::Service), resource_of(SourceKind::DnsEndpoint));
         assert_eq!(service.path("v1", None), "/api/v1/services");
-        assert_eq!(endpoint.path("v1alpha1", Some("shop")), "/apis/externaldns.k8s.io/v1alpha1/namespaces/shop/dnsendpoints");
+        assert_eq!(
+            endpoint.path("v1alpha1", Some("shop")),
+            "/apis/externaldns.k8s.io/v1alpha1/namespaces/shop/dnsendpoints"
+        );
         assert_eq!(endpoint.full_name(), "dnsendpoints.externaldns.k8s.io");
     }
 }

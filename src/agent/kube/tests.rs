@@ -27,7 +27,11 @@ struct Agent {
 
 impl Agent {
     fn start(fake: &Fake, filter: Filter, held_by_the_broker: &[Held]) -> Self {
-        let identity = Identity { cluster: "east".into(), kube_system_uid: "uid".into(), instance_id: "one".into() };
+        let identity = Identity {
+            cluster: "east".into(),
+            kube_system_uid: "uid".into(),
+            instance_id: "one".into(),
+        };
         let shared = Shared::new(Index::new(SOURCES), Publisher::new(identity));
         let statuses = held_by_the_broker.iter().map(status).collect();
         let batch = v1::StatusBatch { statuses, replay_done: true, replay_scope: None };
@@ -48,8 +52,13 @@ impl Agent {
     }
 
     async fn until(&self, what: &str, wanted: impl FnMut(&State) -> bool) {
-        let waited = tokio::time::timeout(Duration::from_secs(900), self.shared.wait_until(wanted)).await;
-        assert!(waited.is_ok(), "{what}: {:?}", self.shared.read(|state| (held(state), state.index.sources())));
+        let waited =
+            tokio::time::timeout(Duration::from_secs(900), self.shared.wait_until(wanted)).await;
+        assert!(
+            waited.is_ok(),
+            "{what}: {:?}",
+            self.shared.read(|state| (held(state), state.index.sources()))
+        );
     }
 
     async fn until_synced(&self, source: SourceKind) {
@@ -107,7 +116,8 @@ fn cluster() -> Fake {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restart_while_a_load_balancer_has_no_address_keeps_its_name_and_withdraws_what_is_gone() {
+async fn a_restart_while_a_load_balancer_has_no_address_keeps_its_name_and_withdraws_what_is_gone()
+{
     let fake = cluster();
     fake.put(CORE, "services", service("shop", "slow", "slow.example.com", None));
     let held = [("slow.example.com", "service", "slow"), ("gone.example.com", "service", "gone")];
@@ -130,8 +140,11 @@ fn held_is_kept(state: &State) -> bool {
 async fn a_restart_with_another_filter_keeps_what_it_leaves_out_until_that_is_deleted() {
     let fake = cluster();
     let filter = Filter { annotations: "team=shop".parse().ok(), ..Filter::default() };
-    let agent =
-        Agent::start(&fake, filter, &[("web.example.com", "service", "web"), ("mail.example.com", "dnsendpoint", "mail")]);
+    let agent = Agent::start(
+        &fake,
+        filter,
+        &[("web.example.com", "service", "web"), ("mail.example.com", "dnsendpoint", "mail")],
+    );
     agent.until_synced(SourceKind::Service).await;
     agent.until_synced(SourceKind::DnsEndpoint).await;
     assert_eq!(agent.held(), ["(unseen mail.example.com)", "(unseen web.example.com)"]);
@@ -144,23 +157,35 @@ async fn a_restart_with_another_filter_keeps_what_it_leaves_out_until_that_is_de
 async fn a_restart_without_the_right_to_look_keeps_everything() {
     let fake = cluster();
     fake.refuse("/api/v1/namespaces/shop/services", 403);
-    let held_by_the_broker = [("gone.example.com", "service", "gone"), ("old.example.com", "service", "web")];
+    let held_by_the_broker =
+        [("gone.example.com", "service", "gone"), ("old.example.com", "service", "web")];
     let agent = Agent::start(&fake, Filter::default(), &held_by_the_broker);
     agent.until_synced(SourceKind::Service).await;
-    let all = ["(unseen gone.example.com)", "(unseen old.example.com)", "mail.example.com", "web.example.com"];
+    let all = [
+        "(unseen gone.example.com)",
+        "(unseen old.example.com)",
+        "mail.example.com",
+        "web.example.com",
+    ];
     assert_eq!(agent.held(), all);
     tokio::time::sleep(Duration::from_secs(3_600)).await;
     assert_eq!(agent.held(), all);
     fake.refuse("/api/v1/namespaces/shop/services", 0);
-    agent.until("is looked up", |state| held(state) == ["mail.example.com", "web.example.com"]).await;
+    agent
+        .until("is looked up", |state| held(state) == ["mail.example.com", "web.example.com"])
+        .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_source_that_is_not_chosen_any_more_is_kept_and_can_be_released() {
     let fake = cluster();
     let agent = Agent::start(&fake, Filter::default(), &[("in.example.com", "ingress", "in")]);
-    agent.until("is kept", |state| held(state).contains(&"(unseen in.example.com)".to_owned())).await;
-    agent.shared.update(|state| state.index.release(|held| held.object.source == SourceKind::Ingress));
+    agent
+        .until("is kept", |state| held(state).contains(&"(unseen in.example.com)".to_owned()))
+        .await;
+    agent
+        .shared
+        .update(|state| state.index.release(|held| held.object.source == SourceKind::Ingress));
     agent.until_synced(SourceKind::Service).await;
     assert_eq!(agent.held(), ["mail.example.com", "web.example.com"]);
 }
@@ -168,7 +193,8 @@ async fn a_source_that_is_not_chosen_any_more_is_kept_and_can_be_released() {
 #[tokio::test(start_paused = true)]
 async fn a_kind_that_is_missing_at_the_start_orphans_what_the_broker_holds() {
     let fake = Fake::new();
-    let agent = Agent::start(&fake, Filter::default(), &[("mail.example.com", "dnsendpoint", "mail")]);
+    let agent =
+        Agent::start(&fake, Filter::default(), &[("mail.example.com", "dnsendpoint", "mail")]);
     agent.until("is kept", |state| held(state) == ["(orphaned mail.example.com)"]).await;
     agent.until("lets the session begin", |state| state.index.listed()).await;
     fake.serve(CRD, "dnsendpoints");
@@ -181,7 +207,11 @@ async fn a_kind_that_is_missing_at_the_start_orphans_what_the_broker_holds() {
 #[tokio::test(start_paused = true)]
 async fn a_proof_that_another_agent_overtakes_proves_nothing() {
     let fake = cluster();
-    let gone = [("a.example.com", "service", "a"), ("b.example.com", "service", "b"), ("c.example.com", "service", "c")];
+    let gone = [
+        ("a.example.com", "service", "a"),
+        ("b.example.com", "service", "b"),
+        ("c.example.com", "service", "c"),
+    ];
     let agent = Agent::start(&fake, Filter::default(), &gone);
     agent.until("is looking", |state| state.index.awaits_proof(SourceKind::Service)).await;
     // Between two of its look-ups.
@@ -191,7 +221,10 @@ async fn a_proof_that_another_agent_overtakes_proves_nothing() {
         SOURCES.into_iter().for_each(|source| state.index.require_proof(source));
     });
     tokio::time::sleep(Duration::from_secs(3_600)).await;
-    assert!(!agent.shared.read(|state| is_synced(state, SourceKind::Service)), "what it found out was of before");
+    assert!(
+        !agent.shared.read(|state| is_synced(state, SourceKind::Service)),
+        "what it found out was of before"
+    );
     agent.shared.write(|state| {
         state.statuses.begin_replay();
         state.statuses.take(v1::StatusBatch { replay_done: true, ..v1::StatusBatch::default() });
@@ -202,11 +235,26 @@ async fn a_proof_that_another_agent_overtakes_proves_nothing() {
 #[tokio::test(start_paused = true)]
 async fn without_the_brokers_word_absence_says_nothing() {
     let fake = cluster();
-    let identity = Identity { cluster: "east".into(), kube_system_uid: "uid".into(), instance_id: "one".into() };
+    let identity = Identity {
+        cluster: "east".into(),
+        kube_system_uid: "uid".into(),
+        instance_id: "one".into(),
+    };
     let shared = Shared::new(Index::new(SOURCES), Publisher::new(identity));
-    let options = KubeOptions { sources: SOURCES.to_vec(), reading: Reading::default(), telling: Telling::Nowhere, lease: None };
+    let options = KubeOptions {
+        sources: SOURCES.to_vec(),
+        reading: Reading::default(),
+        telling: Telling::Nowhere,
+        lease: None,
+    };
     let mut tasks = JoinSet::new();
-    tasks.spawn(run(fake.client(), options, shared.clone(), fastrand::Rng::with_seed(1), CancellationToken::new()));
+    tasks.spawn(run(
+        fake.client(),
+        options,
+        shared.clone(),
+        fastrand::Rng::with_seed(1),
+        CancellationToken::new(),
+    ));
     shared.wait_until(|state| state.index.listed()).await;
     tokio::time::sleep(Duration::from_secs(3_600)).await;
     assert!(shared.read(|state| state.index.sources().iter().all(|health| !health.synced)));
@@ -216,15 +264,21 @@ async fn without_the_brokers_word_absence_says_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_restart_while_a_kind_is_being_removed_withdraws_nothing() {
     let fake = cluster();
-    let agent = Agent::start(&fake, Filter::default(), &[("gone.example.com", "dnsendpoint", "gone")]);
-    agent.until("is listed", |state| state.index.get(&key(&("mail.example.com", "dnsendpoint", "mail")).hash()).is_some()).await;
+    let agent =
+        Agent::start(&fake, Filter::default(), &[("gone.example.com", "dnsendpoint", "gone")]);
+    agent
+        .until("is listed", |state| {
+            state.index.get(&key(&("mail.example.com", "dnsendpoint", "mail")).hash()).is_some()
+        })
+        .await;
     // It was looked up by now, and not found; that its kind goes is known a little later.
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(!agent.shared.read(|state| is_synced(state, SourceKind::DnsEndpoint)));
     fake.begin_to_remove(CRD, "dnsendpoints");
     agent
         .until("is kept", |state| {
-            held(state) == ["(orphaned gone.example.com)", "(orphaned mail.example.com)", "web.example.com"]
+            held(state)
+                == ["(orphaned gone.example.com)", "(orphaned mail.example.com)", "web.example.com"]
         })
         .await;
 }

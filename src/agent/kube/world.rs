@@ -11,11 +11,16 @@ use super::around::{self, Nodes, Place, Slice, Table};
 use super::document::Document;
 use super::feed::News;
 use super::filter::Filter;
-use super::resources::{ENDPOINT_SLICES, GATEWAYS, LISTENER_SETS, NAMESPACES, NODES, Resource, resource_of};
+use super::resources::{
+    ENDPOINT_SLICES, GATEWAYS, LISTENER_SETS, NAMESPACES, NODES, Resource, resource_of,
+};
 use crate::agent::index::{Index, IndexChange, Standing};
 use crate::agent::sources::gateways::{Gateway, Labels};
 use crate::agent::sources::surroundings::{Gateways, Known, Need, Node, Surroundings};
-use crate::agent::sources::{ExtractOptions, Extraction, Object, ObjectRef, SourceKind, Unknown, Warning, extract_among, needs};
+use crate::agent::sources::{
+    ExtractOptions, Extraction, Object, ObjectRef, SourceKind, Unknown, Warning, extract_among,
+    needs,
+};
 
 /// Where objects were read, for people.
 const ORIGIN: ArcStr = arcstr::literal!("kubernetes");
@@ -99,7 +104,9 @@ impl Reading {
     /// what it had.
     pub fn read(&self, source: SourceKind, document: Document) -> Extraction {
         match self.understand(source, document) {
-            Understood::Object(object) => extract_among(&object, self.extract, &Surroundings::not_looked_at()),
+            Understood::Object(object) => {
+                extract_among(&object, self.extract, &Surroundings::not_looked_at())
+            }
             Understood::Only(extraction) => extraction,
         }
     }
@@ -173,9 +180,13 @@ impl World {
     /// A world of these kinds in which nothing was observed yet.
     pub fn new(sources: &[SourceKind], reading: Reading) -> Self {
         let namespaces = reading.filter.scopes();
-        let scope = |namespace: &Option<ArcStr>| Scope { namespace: namespace.clone(), ..Scope::default() };
+        let scope =
+            |namespace: &Option<ArcStr>| Scope { namespace: namespace.clone(), ..Scope::default() };
         let scopes = sources.iter().flat_map(|source| {
-            namespaces.iter().enumerate().map(move |(number, namespace)| ((*source, number), scope(namespace)))
+            namespaces
+                .iter()
+                .enumerate()
+                .map(move |(number, namespace)| ((*source, number), scope(namespace)))
         });
         Self {
             scopes: scopes.collect(),
@@ -201,8 +212,13 @@ impl World {
     pub fn scopes(&self, followed: Followed) -> Vec<Option<ArcStr>> {
         match followed {
             // A Gateway may stand in another namespace than its routes.
-            Followed::Nodes | Followed::Gateways | Followed::ListenerSets | Followed::Namespaces => vec![None],
-            Followed::Objects(_) | Followed::HeadlessSlices | Followed::LocalSlices => self.namespaces.clone(),
+            Followed::Nodes
+            | Followed::Gateways
+            | Followed::ListenerSets
+            | Followed::Namespaces => vec![None],
+            Followed::Objects(_) | Followed::HeadlessSlices | Followed::LocalSlices => {
+                self.namespaces.clone()
+            }
         }
     }
 
@@ -215,7 +231,15 @@ impl World {
             Followed::Objects(source) => return self.take_objects(index, (source, scope), news),
             Followed::Nodes => {
                 let stirs = |_: &Place, _: &Node| Stirred::Everything;
-                let stirred = take_rows(&mut self.nodes.table, scope, None, news, around::node, stirs, &mut said);
+                let stirred = take_rows(
+                    &mut self.nodes.table,
+                    scope,
+                    None,
+                    news,
+                    around::node,
+                    stirs,
+                    &mut said,
+                );
                 // Most of what is told of a node is that it is still alive.
                 if !matches!(stirred, Stirred::Nothing) {
                     self.nodes.publish();
@@ -225,22 +249,40 @@ impl World {
             Followed::HeadlessSlices | Followed::LocalSlices => {
                 let is_headless = followed == Followed::HeadlessSlices;
                 let table = if is_headless { &mut self.headless } else { &mut self.local };
-                let stirs = |(namespace, _): &Place, slice: &Slice| Stirred::Service((namespace.clone(), slice.service.clone()));
-                let stirred = take_rows(table, scope, namespace, news, around::slice, stirs, &mut said);
+                let stirs = |(namespace, _): &Place, slice: &Slice| {
+                    Stirred::Service((namespace.clone(), slice.service.clone()))
+                };
+                let stirred =
+                    take_rows(table, scope, namespace, news, around::slice, stirs, &mut said);
                 (if is_headless { Need::HeadlessBackends } else { Need::LocalBackends }, stirred)
             }
             Followed::Gateways | Followed::ListenerSets => {
                 let is_gateway = followed == Followed::Gateways;
                 let table = if is_gateway { &mut self.gateways } else { &mut self.listener_sets };
-                let stirred = take_rows(table, scope, None, news, around::gateway, |_, _| Stirred::Everything, &mut said);
+                let stirred = take_rows(
+                    table,
+                    scope,
+                    None,
+                    news,
+                    around::gateway,
+                    |_, _| Stirred::Everything,
+                    &mut said,
+                );
                 if table.rows().any(Gateway::selects_namespaces) {
                     self.wanted.insert(Followed::Namespaces);
                 }
                 (if is_gateway { Need::Gateways } else { Need::ListenerSets }, stirred)
             }
             Followed::Namespaces => {
-                let stirred =
-                    take_rows(&mut self.labels, scope, None, news, around::labels, |_, _| Stirred::Everything, &mut said);
+                let stirred = take_rows(
+                    &mut self.labels,
+                    scope,
+                    None,
+                    news,
+                    around::labels,
+                    |_, _| Stirred::Everything,
+                    &mut said,
+                );
                 // Whatever depends on Gateways may depend on what they select.
                 (Need::Gateways, stirred)
             }
@@ -267,26 +309,35 @@ impl World {
                     let namespace = scope.namespace.as_deref();
                     changes.extend(index.retain(source, namespace, &listing));
                     let is_in = |object: &ObjectRef| {
-                        object.source == source && namespace.is_none_or(|namespace| object.namespace == namespace)
+                        object.source == source
+                            && namespace.is_none_or(|namespace| object.namespace == namespace)
                     };
                     self.dependents.retain(|object, _| listing.contains(object) || !is_in(object));
                 }
                 scope.health = Health::Followed;
             }
             News::Resumed => scope.health = Health::Followed,
-            News::Applied(document) => changes.extend(self.apply(index, source, *document, &mut said)),
+            News::Applied(document) => {
+                changes.extend(self.apply(index, source, *document, &mut said))
+            }
             News::Deleted(document) => {
                 let object = document.reference(source);
                 self.dependents.remove(&object);
                 changes.extend(index.delete(&object));
             }
-            News::Swept(document, reason) => index.lose_sight(&document.reference(source), Standing::Orphaned(reason)),
+            News::Swept(document, reason) => {
+                index.lose_sight(&document.reference(source), Standing::Orphaned(reason))
+            }
             News::NoSuchKind(reason) => {
                 if scope.health != Health::NoSuchKind(reason.clone()) {
                     said.push(format!("{source}: {reason}"));
                 }
                 // The list of a kind that comes back lacks what went with it.
-                index.lose_sight_of_all(source, scope.namespace.as_deref(), &Standing::Orphaned(reason.clone()));
+                index.lose_sight_of_all(
+                    source,
+                    scope.namespace.as_deref(),
+                    &Standing::Orphaned(reason.clone()),
+                );
                 scope.health = Health::NoSuchKind(reason);
             }
             News::Trouble(reason) => {
@@ -298,7 +349,9 @@ impl World {
             }
             // What is kept of objects that depend on others may be known to be gone by now.
             News::Proven => {
-                for need in [Need::Nodes, Need::HeadlessBackends, Need::LocalBackends, Need::Gateways] {
+                for need in
+                    [Need::Nodes, Need::HeadlessBackends, Need::LocalBackends, Need::Gateways]
+                {
                     changes.extend(self.read_again(index, need, &Stirred::Everything));
                 }
             }
@@ -308,7 +361,13 @@ impl World {
         (changes, said)
     }
 
-    fn apply(&mut self, index: &mut Index, source: SourceKind, document: Document, said: &mut Vec<String>) -> Vec<IndexChange> {
+    fn apply(
+        &mut self,
+        index: &mut Index,
+        source: SourceKind,
+        document: Document,
+        said: &mut Vec<String>,
+    ) -> Vec<IndexChange> {
         let reference = document.reference(source);
         self.dependents.remove(&reference);
         let extraction = match self.reading.understand(source, document) {
@@ -325,13 +384,23 @@ impl World {
         };
         let known: BTreeSet<&String> = index.warnings_of(&reference).iter().collect();
         let messages = extraction.warnings.iter().map(|warning| &warning.message);
-        said.extend(messages.filter(|message| !known.contains(message)).map(|message| format!("{reference}: {message}")));
+        said.extend(
+            messages
+                .filter(|message| !known.contains(message))
+                .map(|message| format!("{reference}: {message}")),
+        );
         index.apply(&reference, &ORIGIN, extraction)
     }
 
-    fn extract(&self, reference: &ObjectRef, object: &Object, needs: &BTreeSet<Need>) -> Extraction {
+    fn extract(
+        &self,
+        reference: &ObjectRef,
+        object: &Object,
+        needs: &BTreeSet<Need>,
+    ) -> Extraction {
         let table = if needs.contains(&Need::LocalBackends) { &self.local } else { &self.headless };
-        let has_backends = needs.contains(&Need::LocalBackends) || needs.contains(&Need::HeadlessBackends);
+        let has_backends =
+            needs.contains(&Need::LocalBackends) || needs.contains(&Need::HeadlessBackends);
         let around = Surroundings {
             nodes: if needs.contains(&Need::Nodes) { self.nodes.known() } else { Known::Never },
             backends: match has_backends {
@@ -351,21 +420,31 @@ impl World {
     fn read_again(&self, index: &mut Index, need: Need, stirred: &Stirred) -> Vec<IndexChange> {
         let is_concerned = |object: &ObjectRef| match stirred {
             Stirred::Nothing => false,
-            Stirred::Service((namespace, name)) => object.namespace == *namespace && object.name == *name,
+            Stirred::Service((namespace, name)) => {
+                object.namespace == *namespace && object.name == *name
+            }
             Stirred::Everything => true,
         };
-        let concerned =
-            self.dependents.iter().filter(|(object, dependent)| dependent.needs.contains(&need) && is_concerned(object));
+        let concerned = self
+            .dependents
+            .iter()
+            .filter(|(object, dependent)| dependent.needs.contains(&need) && is_concerned(object));
         let mut changes = Vec::new();
         for (reference, dependent) in concerned {
-            changes.extend(index.apply(reference, &ORIGIN, self.extract(reference, &dependent.object, &dependent.needs)));
+            changes.extend(index.apply(
+                reference,
+                &ORIGIN,
+                self.extract(reference, &dependent.object, &dependent.needs),
+            ));
         }
         changes
     }
 
     /// How the source does, which is as well as its worst scope.
     fn report(&self, index: &mut Index, source: SourceKind) {
-        let of_source = || self.scopes.range((source, 0)..=(source, usize::MAX)).map(|(_, scope)| &scope.health);
+        let of_source = || {
+            self.scopes.range((source, 0)..=(source, usize::MAX)).map(|(_, scope)| &scope.health)
+        };
         let troubled = of_source().find_map(|health| match health {
             Health::Troubled(reason) => Some(reason),
             _ => None,
@@ -377,7 +456,9 @@ impl World {
         match (troubled, no_such_kind) {
             (Some(reason), _) => index.fail(source, reason.clone()),
             (None, Some(reason)) => index.no_such_kind(source, reason.clone()),
-            (None, None) if of_source().all(|health| *health == Health::Followed) => index.complete(source),
+            (None, None) if of_source().all(|health| *health == Health::Followed) => {
+                index.complete(source)
+            }
             (None, None) => {}
         }
     }
@@ -393,7 +474,8 @@ fn take_rows<Row: PartialEq>(
     stirs: impl Fn(&Place, &Row) -> Stirred,
     said: &mut Vec<String>,
 ) -> Stirred {
-    let place_of = |document: &Document| (document.metadata.namespace.clone(), document.metadata.name.clone());
+    let place_of =
+        |document: &Document| (document.metadata.namespace.clone(), document.metadata.name.clone());
     match news {
         News::ListBegins => table.begin(scope),
         News::Page(documents) => {
@@ -402,7 +484,9 @@ fn take_rows<Row: PartialEq>(
             }
         }
         News::ListEnds => {
-            table.end(scope, |(place, _)| namespace.as_ref().is_none_or(|namespace| place == namespace));
+            table.end(scope, |(place, _)| {
+                namespace.as_ref().is_none_or(|namespace| place == namespace)
+            });
             return Stirred::Everything;
         }
         News::Applied(document) => {

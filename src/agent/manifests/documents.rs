@@ -47,8 +47,11 @@ pub fn read(bytes: &[u8]) -> Documents {
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text.strip_prefix('\u{feff}').unwrap_or(text),
         Err(error) => {
-            let line = 1 + bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
-            let reason = "the file is not UTF-8 text: remove it from the folder or save it as UTF-8".to_owned();
+            let line =
+                1 + bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
+            let reason =
+                "the file is not UTF-8 text: remove it from the folder or save it as UTF-8"
+                    .to_owned();
             documents.errors.push(DocumentError { document: 1, line, reason, source_kind: None });
             return documents;
         }
@@ -82,22 +85,32 @@ impl Documents {
         }
         let Value::Object(fields) = &value else {
             self.errors.push(
-                place.error("the document is not a Kubernetes object (a mapping with apiVersion and kind)".to_owned(), None),
+                place.error(
+                    "the document is not a Kubernetes object (a mapping with apiVersion and kind)"
+                        .to_owned(),
+                    None,
+                ),
             );
             return;
         };
-        let is_list = fields.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List"));
+        let is_list =
+            fields.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List"));
         match fields.get("items") {
             Some(Value::Array(items)) if is_list && depth > 0 => {
                 items.iter().for_each(|item| self.take(item.clone(), place, depth - 1));
             }
             Some(Value::Array(_)) if is_list => {
-                self.errors.push(place.error("lists are nested too deep: write their items out".to_owned(), None));
+                self.errors.push(
+                    place
+                        .error("lists are nested too deep: write their items out".to_owned(), None),
+                );
             }
             _ => match Object::read(value) {
                 None => {}
                 Some(Ok(object)) => self.objects.push(Placed { object, line: place.first_line }),
-                Some(Err(error)) => self.errors.push(place.error(error.to_string(), Some(error.source_kind()))),
+                Some(Err(error)) => {
+                    self.errors.push(place.error(error.to_string(), Some(error.source_kind())))
+                }
             },
         }
     }
@@ -108,7 +121,9 @@ impl Documents {
 fn split(text: &str) -> Vec<(usize, String)> {
     let mut documents = vec![(1, String::new())];
     for (number, line) in text.lines().enumerate() {
-        let marker = line.strip_prefix("---").filter(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace));
+        let marker = line
+            .strip_prefix("---")
+            .filter(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace));
         let content = match marker {
             Some(rest) => {
                 documents.push((number + 1, String::new()));
@@ -122,7 +137,9 @@ fn split(text: &str) -> Vec<(usize, String)> {
             document.push('\n');
         }
     }
-    documents.retain(|(_, document)| document.lines().any(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#')));
+    documents.retain(|(_, document)| {
+        document.lines().any(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'))
+    });
     documents
 }
 
@@ -133,10 +150,18 @@ fn parse(text: &str, place: Place) -> Result<Value, DocumentError> {
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 50_000, max_replay_stack_depth: 16 },
     };
     serde_saphyr::from_str_with_options::<Value>(text, options).map_err(|error| {
-        let line = error.location().map_or(1, |location| usize::try_from(location.line()).unwrap_or(1)).max(1);
+        let line = error
+            .location()
+            .map_or(1, |location| usize::try_from(location.line()).unwrap_or(1))
+            .max(1);
         let full = error.to_string();
-        let reason = full.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("it cannot be read");
-        let reason = format!("the document is not YAML: {}", reason.chars().take(300).collect::<String>());
+        let reason = full
+            .lines()
+            .map(str::trim)
+            .find(|line| !line.is_empty())
+            .unwrap_or("it cannot be read");
+        let reason =
+            format!("the document is not YAML: {}", reason.chars().take(300).collect::<String>());
         DocumentError { line: place.first_line + line - 1, ..place.error(reason, None) }
     })
 }
@@ -148,7 +173,11 @@ mod tests {
     use super::*;
 
     fn names(documents: &Documents) -> Vec<String> {
-        documents.objects.iter().map(|placed| format!("{} line {}", placed.object.reference(), placed.line)).collect()
+        documents
+            .objects
+            .iter()
+            .map(|placed| format!("{} line {}", placed.object.reference(), placed.line))
+            .collect()
     }
 
     #[test]
@@ -159,7 +188,11 @@ mod tests {
         assert_eq!(documents.errors, []);
         assert_eq!(
             names(&documents),
-            ["service/default/one line 4", "service/shop/two line 12", "service/default/three line 20"]
+            [
+                "service/default/one line 4",
+                "service/shop/two line 12",
+                "service/default/three line 20"
+            ]
         );
     }
 
@@ -169,7 +202,12 @@ mod tests {
         assert_eq!(read(yaml.as_bytes()).objects.len(), 2);
         let json = br#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"one"}}"#;
         assert_eq!(read(json).objects.len(), 1);
-        assert_eq!(read(b"\xef\xbb\xbfapiVersion: v1\r\nkind: Service\r\nmetadata:\r\n  name: one\r\n").objects.len(), 1);
+        assert_eq!(
+            read(b"\xef\xbb\xbfapiVersion: v1\r\nkind: Service\r\nmetadata:\r\n  name: one\r\n")
+                .objects
+                .len(),
+            1
+        );
     }
 
     #[test]
@@ -177,7 +215,12 @@ mod tests {
         let documents = read(b"apiVersion: v1\nkind: Service\nmetadata: {name: one}\n---\na: [1\nb: }\n---\nkind: Service\napiVersion: v1\nspec: 5\nmetadata: {name: x}\n---\ntext\n");
         assert_eq!(names(&documents), ["service/default/one line 1"]);
         let places: Vec<_> = documents.errors.iter().map(|e| (e.document, e.source_kind)).collect();
-        assert_eq!(places, [(2, None), (3, Some(SourceKind::Service)), (4, None)], "{:?}", documents.errors);
+        assert_eq!(
+            places,
+            [(2, None), (3, Some(SourceKind::Service)), (4, None)],
+            "{:?}",
+            documents.errors
+        );
         assert!((5..=6).contains(&documents.errors[0].line), "{:?}", documents.errors[0]);
         assert_eq!(documents.errors[1].line, 7);
     }

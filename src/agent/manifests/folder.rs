@@ -55,7 +55,8 @@ pub struct Pass {
 impl Pass {
     /// Why a source is not complete; none when it is.
     pub fn error_of(&self, source: SourceKind) -> Option<&str> {
-        let mut errors = self.errors.iter().filter(|(kind, _)| kind.is_none_or(|kind| kind == source));
+        let mut errors =
+            self.errors.iter().filter(|(kind, _)| kind.is_none_or(|kind| kind == source));
         errors.next().map(|(_, message)| message.as_str())
     }
 }
@@ -77,7 +78,9 @@ impl Folder {
         listing.visited.insert(canonical);
         listing.walk(root, 0).map_err(unreadable)?;
         let Listing { files, blind, .. } = listing;
-        self.files.retain(|path, _| files.contains(path) || blind.iter().any(|(folder, _)| path.starts_with(folder)));
+        self.files.retain(|path, _| {
+            files.contains(path) || blind.iter().any(|(folder, _)| path.starts_with(folder))
+        });
         for path in &files {
             self.files.entry(path.clone()).or_default().read(path);
         }
@@ -96,9 +99,12 @@ impl Folder {
                         .push(format!("{reference} stands in {first} and in {name}: the first is used; remove the other"));
                     continue;
                 }
-                pass.objects.insert(reference.clone(), (ArcStr::from(name.as_str()), placed.clone()));
+                pass.objects
+                    .insert(reference.clone(), (ArcStr::from(name.as_str()), placed.clone()));
             }
-            pass.errors.extend(file.errors.iter().map(|(kind, message)| (*kind, format!("{name}: {message}"))));
+            pass.errors.extend(
+                file.errors.iter().map(|(kind, message)| (*kind, format!("{name}: {message}"))),
+            );
         }
         pass
     }
@@ -114,7 +120,9 @@ impl Listing {
             }
             match fs::metadata(&path) {
                 Ok(metadata) if metadata.is_dir() => self.descend(path, depth + 1),
-                Ok(metadata) if metadata.is_file() && is_manifest(&path) => drop(self.files.insert(path)),
+                Ok(metadata) if metadata.is_file() && is_manifest(&path) => {
+                    drop(self.files.insert(path))
+                }
                 Ok(_) => {}
                 // A link whose target is being replaced: reading it says so.
                 Err(_) if is_manifest(&path) => drop(self.files.insert(path)),
@@ -141,7 +149,8 @@ impl Listing {
     }
 
     fn blind_to(&mut self, folder: PathBuf, reason: &str) {
-        let message = format!("{} cannot be read: {reason}; what it held before stays", folder.display());
+        let message =
+            format!("{} cannot be read: {reason}; what it held before stays", folder.display());
         self.blind.push((folder, message));
     }
 }
@@ -159,7 +168,10 @@ impl FileMemory {
             Err(reason) => {
                 // Read again when it can be, whatever it holds then.
                 self.content_hash = [0; 32];
-                self.errors = vec![(None, format!("the file cannot be read: {reason}; what it held before stays"))];
+                self.errors = vec![(
+                    None,
+                    format!("the file cannot be read: {reason}; what it held before stays"),
+                )];
             }
         }
     }
@@ -186,13 +198,18 @@ impl FileMemory {
 fn read_bytes(path: &Path) -> Result<Vec<u8>, String> {
     let metadata = fs::metadata(path).map_err(|error| error.to_string())?;
     if metadata.len() > MAX_FILE_BYTES {
-        return Err(format!("it has {} bytes and {MAX_FILE_BYTES} is the most that is read: split it", metadata.len()));
+        return Err(format!(
+            "it has {} bytes and {MAX_FILE_BYTES} is the most that is read: split it",
+            metadata.len()
+        ));
     }
     fs::read(path).map_err(|error| error.to_string())
 }
 
 fn is_manifest(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|known| extension.eq_ignore_ascii_case(known)))
+    path.extension().is_some_and(|extension| {
+        ["yaml", "yml", "json"].iter().any(|known| extension.eq_ignore_ascii_case(known))
+    })
 }
 
 #[cfg(test)]

@@ -94,13 +94,20 @@ fn watch(options: &ManifestOptions, moved: Arc<Notify>) -> Option<notify::Recomm
     }
 }
 
-fn take(pass: Result<Pass, FolderError>, options: &ManifestOptions, shared: &Shared, said: &mut Said) {
+fn take(
+    pass: Result<Pass, FolderError>,
+    options: &ManifestOptions,
+    shared: &Shared,
+    said: &mut Said,
+) {
     let mut pass = match pass {
         Ok(pass) => pass,
         Err(error) => {
             let message = error.to_string();
             shared.change(|index| {
-                SourceKind::IN_FOLDERS.into_iter().for_each(|source| index.fail(source, message.clone()));
+                SourceKind::IN_FOLDERS
+                    .into_iter()
+                    .for_each(|source| index.fail(source, message.clone()));
                 Vec::new()
             });
             said.replace([message]);
@@ -108,7 +115,8 @@ fn take(pass: Result<Pass, FolderError>, options: &ManifestOptions, shared: &Sha
         }
     };
     let objects = std::mem::take(&mut pass.objects);
-    let mut by_source: std::collections::BTreeMap<SourceKind, Vec<_>> = SourceKind::IN_FOLDERS.map(|kind| (kind, vec![])).into();
+    let mut by_source: std::collections::BTreeMap<SourceKind, Vec<_>> =
+        SourceKind::IN_FOLDERS.map(|kind| (kind, vec![])).into();
     for (reference, (file, placed)) in objects {
         let origin = arcstr::format!("{file}:{}", placed.line);
         // Routes need their Gateways' status, which nobody keeps in a folder.
@@ -126,7 +134,9 @@ fn take(pass: Result<Pass, FolderError>, options: &ManifestOptions, shared: &Sha
         }
         changes
     });
-    said.replace(pass.errors.into_iter().map(|(_, message)| message).chain(pass.duplicates).chain(warnings));
+    said.replace(
+        pass.errors.into_iter().map(|(_, message)| message).chain(pass.duplicates).chain(warnings),
+    );
 }
 
 /// What was logged already: each thing is said when it begins, not at every pass.

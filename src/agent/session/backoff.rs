@@ -72,7 +72,11 @@ mod tests {
             assert!(backoff.next(Pace::Normal, Duration::ZERO) <= ceiling);
         }
         backoff.session_lasted(Duration::from_secs(59));
-        assert!((0..20).map(|_| backoff.next(Pace::Normal, Duration::ZERO)).any(|wait| wait > Duration::from_secs(1)));
+        assert!(
+            (0..20)
+                .map(|_| backoff.next(Pace::Normal, Duration::ZERO))
+                .any(|wait| wait > Duration::from_secs(1))
+        );
         backoff.session_lasted(STABLE);
         assert!(backoff.next(Pace::Normal, Duration::ZERO) <= Duration::from_millis(200));
         assert!(backoff.next(Pace::Slow, Duration::ZERO) >= Duration::from_secs(15));

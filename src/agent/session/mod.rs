@@ -66,7 +66,12 @@ enum End {
 }
 
 /// Publishes until `shutdown`, then drains.
-pub async fn run(access: impl Into<Access>, shared: Arc<Shared>, random: fastrand::Rng, shutdown: CancellationToken) {
+pub async fn run(
+    access: impl Into<Access>,
+    shared: Arc<Shared>,
+    random: fastrand::Rng,
+    shutdown: CancellationToken,
+) {
     let access = access.into();
     let mut backoff = Backoff::new(random);
     let mut away_since = Instant::now();
@@ -112,7 +117,10 @@ fn explain(end: End) -> Option<(Pace, Duration)> {
                     Some((Pace::Slow, after))
                 }
                 Reason::Protocol => {
-                    tracing::error!(detail, "the broker says that this agent broke the protocol: update the older of the two");
+                    tracing::error!(
+                        detail,
+                        "the broker says that this agent broke the protocol: update the older of the two"
+                    );
                     Some((Pace::Slow, after))
                 }
                 Reason::Drain | Reason::SessionAge | Reason::Unspecified => {
@@ -147,19 +155,22 @@ fn explain(end: End) -> Option<(Pace, Duration)> {
 
 /// Whether the connection could not be made.
 fn is_absent(status: &Status) -> bool {
-    std::iter::successors(status.source(), |error| (*error).source()).any(|error| error.is::<tonic::ConnectError>())
+    std::iter::successors(status.source(), |error| (*error).source())
+        .any(|error| error.is::<tonic::ConnectError>())
 }
 
 /// What a person has to do about a refusal; none when trying again is enough.
 fn remedy(code: Code) -> Option<&'static str> {
     match code {
-        Code::Unauthenticated => {
-            Some("give the agent the certificate or the token by which the broker's configuration knows this cluster")
-        }
-        Code::PermissionDenied => Some("register the cluster at the broker, or give the agent what proves to be this cluster"),
-        Code::FailedPrecondition => {
-            Some("another cluster uses this name, or the cluster was rebuilt: see the broker's page of the cluster")
-        }
+        Code::Unauthenticated => Some(
+            "give the agent the certificate or the token by which the broker's configuration knows this cluster",
+        ),
+        Code::PermissionDenied => Some(
+            "register the cluster at the broker, or give the agent what proves to be this cluster",
+        ),
+        Code::FailedPrecondition => Some(
+            "another cluster uses this name, or the cluster was rebuilt: see the broker's page of the cluster",
+        ),
         Code::Unimplemented => Some("the address is not that of a Zonefold broker's gRPC port"),
         _ => None,
     }
@@ -207,10 +218,13 @@ async fn send(
                 end = receiving.join_next() => return ended(end),
             }
         }
-        if drain_until.is_some() && shared.read(|state| state.publisher.outbox_len() == 0 || !state.publisher.is_live()) {
+        if drain_until.is_some()
+            && shared.read(|state| state.publisher.outbox_len() == 0 || !state.publisher.is_live())
+        {
             return End::Stopped;
         }
-        let (live, now_sources) = shared.read(|state| (state.publisher.is_live(), state.index.sources()));
+        let (live, now_sources) =
+            shared.read(|state| (state.publisher.is_live(), state.index.sources()));
         if live && now_sources != sources {
             // The broker has to know at once whether absence counts.
             sources = now_sources;
@@ -265,7 +279,9 @@ async fn receive(mut inbound: Streaming<v1::BrokerMessage>, shared: Arc<Shared>)
             Ok(Ok(Some(message))) => message,
             Ok(Ok(None)) => return End::Lost("the broker closed the stream".to_owned()),
             Ok(Err(status)) => return End::Failed(status),
-            Err(_) => return End::Lost(format!("the broker was silent for {} s", silence.as_secs())),
+            Err(_) => {
+                return End::Lost(format!("the broker was silent for {} s", silence.as_secs()));
+            }
         };
         let received = shared.write(|state| {
             let missing = publisher::wanted_and_missing(&state.index, &message);
@@ -278,7 +294,9 @@ async fn receive(mut inbound: Streaming<v1::BrokerMessage>, shared: Arc<Shared>)
                 let epoch = shared.read(|state| state.publisher.epoch());
                 tracing::info!(epoch, mode = mode.as_str_name(), "the broker welcomed this agent");
             }
-            Ok(Event::Verdicts(statuses)) => take_statuses(&shared, v1::StatusBatch { statuses, ..v1::StatusBatch::default() }),
+            Ok(Event::Verdicts(statuses)) => {
+                take_statuses(&shared, v1::StatusBatch { statuses, ..v1::StatusBatch::default() })
+            }
             Ok(Event::Deleted(keys)) => shared.write(|state| state.statuses.forget(&keys)),
             Ok(Event::GoAway(go_away)) => return End::GoAway(go_away),
             Err(error) => return End::Lost(error.to_string()),
@@ -320,7 +338,8 @@ async fn follow(access: &Access, cluster: &str, shared: &Shared) -> Status {
         Err(error) => return Status::unavailable(error.to_string()),
     };
     let held_digests = shared.read(|state| state.statuses.held_digests());
-    let request = broker.request(v1::WatchStatusRequest { cluster: cluster.to_owned(), held_digests });
+    let request =
+        broker.request(v1::WatchStatusRequest { cluster: cluster.to_owned(), held_digests });
     let mut stream = match broker.client().watch_status(request).await {
         Ok(response) => response.into_inner(),
         Err(status) => return status,
@@ -351,7 +370,9 @@ mod tests {
         assert_eq!(slow(End::Failed(Status::permission_denied(""))), Pace::Slow);
         assert_eq!(slow(End::Failed(Status::failed_precondition(""))), Pace::Slow);
         assert_eq!(slow(End::Failed(Status::unavailable(""))), Pace::Normal);
-        let go_away = |reason: Reason| End::GoAway(v1::GoAway { reason: reason.into(), ..v1::GoAway::default() });
+        let go_away = |reason: Reason| {
+            End::GoAway(v1::GoAway { reason: reason.into(), ..v1::GoAway::default() })
+        };
         assert_eq!(slow(go_away(Reason::Superseded)), Pace::Slow);
         assert_eq!(slow(go_away(Reason::Drain)), Pace::Normal);
     }

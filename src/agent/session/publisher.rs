@@ -12,7 +12,9 @@ use prost::Message as _;
 use crate::agent::index::{Index, IndexChange};
 use crate::agent::outbox::Outbox;
 use crate::core::endpoint::{Endpoint, KeyHash, Version};
-use crate::wire::convert::{ConvertError, key_hashes_from_wire, key_versions_to_wire, version_to_wire};
+use crate::wire::convert::{
+    ConvertError, key_hashes_from_wire, key_versions_to_wire, version_to_wire,
+};
 use crate::wire::v1::agent_message::Message as ToBroker;
 use crate::wire::v1::broker_message::Message as FromBroker;
 use crate::wire::v1::{self, welcome::Mode};
@@ -45,7 +47,9 @@ pub enum ProtocolError {
     #[error("the broker sent Welcome twice")]
     SecondWelcome,
     /// Welcome names no mode that this agent knows.
-    #[error("the broker's Welcome has the mode {0}, which this agent does not know: update the agent")]
+    #[error(
+        "the broker's Welcome has the mode {0}, which this agent does not know: update the agent"
+    )]
     UnknownMode(i32),
     /// Something was acknowledged that was not sent.
     #[error("the broker acknowledged {acked} and {sent} was the last that was sent")]
@@ -171,7 +175,11 @@ impl Publisher {
     }
 
     /// Takes a message of the broker.
-    pub fn receive(&mut self, index: &Index, message: v1::BrokerMessage) -> Result<Event, ProtocolError> {
+    pub fn receive(
+        &mut self,
+        index: &Index,
+        message: v1::BrokerMessage,
+    ) -> Result<Event, ProtocolError> {
         // A message of a later protocol is one that this agent did not ask for.
         let Some(message) = message.message else { return Ok(Event::None) };
         match message {
@@ -229,7 +237,11 @@ impl Publisher {
         self.last_acked_seq = self.last_acked_seq.max(ack.seq);
         let deleted = self.outbox.ack(ack.seq);
         self.outbox.grant(&ack.credits.unwrap_or_default());
-        if self.snapshot.as_ref().is_some_and(|snapshot| snapshot.rest.is_none() && snapshot.seq <= ack.seq) {
+        if self
+            .snapshot
+            .as_ref()
+            .is_some_and(|snapshot| snapshot.rest.is_none() && snapshot.seq <= ack.seq)
+        {
             self.snapshot = None;
             self.settled = true;
         }
@@ -242,7 +254,11 @@ impl Publisher {
         self.control.push_back(ToBroker::BucketDigests(v1::BucketDigests { digests }));
     }
 
-    fn answer_buckets(&mut self, index: &Index, request: &v1::BucketRequest) -> Result<(), ProtocolError> {
+    fn answer_buckets(
+        &mut self,
+        index: &Index,
+        request: &v1::BucketRequest,
+    ) -> Result<(), ProtocolError> {
         if request.buckets.is_empty() {
             self.settled = true;
             return Ok(());
@@ -253,18 +269,26 @@ impl Publisher {
         }
         buckets.sort_unstable();
         buckets.dedup();
-        let held = buckets.into_iter().flat_map(|bucket| index.bucket(bucket)).map(|(hash, held)| (hash, &held.version));
+        let held = buckets
+            .into_iter()
+            .flat_map(|bucket| index.bucket(bucket))
+            .map(|(hash, held)| (hash, &held.version));
         let mut rest = key_versions_to_wire(held);
         let most = (self.max_message_bytes - 64) / 64 * 64;
         while rest.len() > most {
             let entries = rest.split_to(most);
             self.control.push_back(ToBroker::KeyVersions(v1::KeyVersions { entries, last: false }));
         }
-        self.control.push_back(ToBroker::KeyVersions(v1::KeyVersions { entries: rest, last: true }));
+        self.control
+            .push_back(ToBroker::KeyVersions(v1::KeyVersions { entries: rest, last: true }));
         Ok(())
     }
 
-    fn answer_bodies(&mut self, index: &Index, request: &v1::BodyRequest) -> Result<(), ProtocolError> {
+    fn answer_bodies(
+        &mut self,
+        index: &Index,
+        request: &v1::BodyRequest,
+    ) -> Result<(), ProtocolError> {
         for hash in key_hashes_from_wire(&request.key_hashes)? {
             // What is gone meanwhile is in the outbox as a deletion.
             if let Some(held) = index.get(&hash) {
@@ -280,7 +304,12 @@ impl Publisher {
         self.outbox.clear();
         self.last_seq += 1;
         let (seq, count, root_digest) = (self.last_seq, index.digest().count(), root(index));
-        self.control.push_back(ToBroker::SnapshotBegin(v1::SnapshotBegin { seq, count, root_digest, by_name: true }));
+        self.control.push_back(ToBroker::SnapshotBegin(v1::SnapshotBegin {
+            seq,
+            count,
+            root_digest,
+            by_name: true,
+        }));
         let mut rest: Vec<(Arc<Endpoint>, Version)> =
             index.iter().map(|(_, held)| (held.endpoint.clone(), held.version)).collect();
         rest.sort_by(|(a, _), (b, _)| a.key.dns_name.cmp(&b.key.dns_name));
@@ -367,7 +396,10 @@ impl Snapshot {
         let rest = self.rest.as_mut()?;
         let (mut puts, mut bytes) = (Vec::new(), 16);
         while let Some((endpoint, version)) = rest.front() {
-            let put = v1::Put { endpoint: Some(endpoint.as_ref().into()), version: version_to_wire(version) };
+            let put = v1::Put {
+                endpoint: Some(endpoint.as_ref().into()),
+                version: version_to_wire(version),
+            };
             let put_bytes = put.encoded_len() + 8;
             if !puts.is_empty() && bytes + put_bytes > max_message_bytes {
                 break;
@@ -386,7 +418,9 @@ impl Snapshot {
 
 /// The keys of which the broker will ask for the content after this message, and only it had that.
 pub(super) fn wanted_and_missing(index: &Index, message: &v1::BrokerMessage) -> Vec<KeyHash> {
-    let of_those = |hashes: Vec<KeyHash>| hashes.into_iter().filter(|hash| index.get(hash).is_some_and(|held| !held.has_body()));
+    let of_those = |hashes: Vec<KeyHash>| {
+        hashes.into_iter().filter(|hash| index.get(hash).is_some_and(|held| !held.has_body()))
+    };
     match &message.message {
         Some(FromBroker::Welcome(welcome)) if welcome.mode() == Mode::Snapshot => index.bodiless(),
         Some(FromBroker::BodyRequest(request)) => {
@@ -420,10 +454,13 @@ mod tests {
     use crate::agent::sources::SourceKind;
 
     fn live(mode: Mode) -> (Publisher, Index) {
-        let identity = Identity { cluster: "c".into(), kube_system_uid: "u".into(), instance_id: "i".into() };
-        let (mut publisher, mut index) = (Publisher::new(identity), Index::new([SourceKind::Service]));
+        let identity =
+            Identity { cluster: "c".into(), kube_system_uid: "u".into(), instance_id: "i".into() };
+        let (mut publisher, mut index) =
+            (Publisher::new(identity), Index::new([SourceKind::Service]));
         let many: Vec<String> = (0..200).map(|n| format!("host{n}")).collect();
-        let many: Vec<(&str, &str)> = many.iter().map(|host| (host.as_str(), "192.0.2.1")).collect();
+        let many: Vec<(&str, &str)> =
+            many.iter().map(|host| (host.as_str(), "192.0.2.1")).collect();
         index.apply(&object("many"), &"f".into(), wants(&object("many"), &many));
         publisher.hello(&index);
         tell(&mut publisher, &index, welcome(mode)).unwrap();
@@ -432,10 +469,19 @@ mod tests {
 
     fn welcome(mode: Mode) -> FromBroker {
         let credits = Some(v1::Credits { items: 1_000, bytes: 1_000_000 });
-        FromBroker::Welcome(v1::Welcome { mode: mode.into(), credits, max_message_bytes: 1, ..v1::Welcome::default() })
+        FromBroker::Welcome(v1::Welcome {
+            mode: mode.into(),
+            credits,
+            max_message_bytes: 1,
+            ..v1::Welcome::default()
+        })
     }
 
-    fn tell(publisher: &mut Publisher, index: &Index, message: FromBroker) -> Result<Event, ProtocolError> {
+    fn tell(
+        publisher: &mut Publisher,
+        index: &Index,
+        message: FromBroker,
+    ) -> Result<Event, ProtocolError> {
         publisher.receive(index, v1::BrokerMessage { message: Some(message) })
     }
 
@@ -447,13 +493,24 @@ mod tests {
     fn the_keys_of_buckets_come_in_one_piece_before_any_change() {
         let (mut publisher, mut index) = live(Mode::Diff);
         assert!(matches!(drain(&mut publisher, &index)[..], [ToBroker::BucketDigests(_)]));
-        tell(&mut publisher, &index, FromBroker::BucketRequest(v1::BucketRequest { buckets: (0..256).collect() })).unwrap();
-        for change in index.apply(&object("late"), &"f".into(), wants(&object("late"), &[("late", "192.0.2.1")])) {
+        tell(
+            &mut publisher,
+            &index,
+            FromBroker::BucketRequest(v1::BucketRequest { buckets: (0..256).collect() }),
+        )
+        .unwrap();
+        for change in index.apply(
+            &object("late"),
+            &"f".into(),
+            wants(&object("late"), &[("late", "192.0.2.1")]),
+        ) {
             publisher.push(change);
         }
         let messages = drain(&mut publisher, &index);
-        let last: Vec<Option<bool>> =
-            messages.iter().map(|m| if let ToBroker::KeyVersions(k) = m { Some(k.last) } else { None }).collect();
+        let last: Vec<Option<bool>> = messages
+            .iter()
+            .map(|m| if let ToBroker::KeyVersions(k) = m { Some(k.last) } else { None })
+            .collect();
         assert!(last.len() > 3, "the keys need several messages of {MIN_MESSAGE_BYTES} bytes");
         assert_eq!(last[last.len() - 2..], [Some(true), None]);
         assert!(last[..last.len() - 2].iter().all(|last| *last == Some(false)));
@@ -472,16 +529,28 @@ mod tests {
     #[test]
     fn what_breaks_the_protocol_is_named() {
         let (mut publisher, index) = live(Mode::Resume);
-        assert_eq!(tell(&mut publisher, &index, welcome(Mode::Resume)), Err(ProtocolError::SecondWelcome));
+        assert_eq!(
+            tell(&mut publisher, &index, welcome(Mode::Resume)),
+            Err(ProtocolError::SecondWelcome)
+        );
         let ack = FromBroker::Ack(v1::Ack { seq: 1, credits: None });
-        assert_eq!(tell(&mut publisher, &index, ack.clone()), Err(ProtocolError::AckOfUnsent { acked: 1, sent: 0 }));
+        assert_eq!(
+            tell(&mut publisher, &index, ack.clone()),
+            Err(ProtocolError::AckOfUnsent { acked: 1, sent: 0 })
+        );
         let request = FromBroker::BucketRequest(v1::BucketRequest { buckets: vec![256] });
         assert_eq!(tell(&mut publisher, &index, request), Err(ProtocolError::NoSuchBucket(256)));
-        let request = FromBroker::BodyRequest(v1::BodyRequest { key_hashes: Bytes::from_static(&[1]), last: true });
+        let request = FromBroker::BodyRequest(v1::BodyRequest {
+            key_hashes: Bytes::from_static(&[1]),
+            last: true,
+        });
         assert!(matches!(tell(&mut publisher, &index, request), Err(ProtocolError::Field(_))));
         publisher.hello(&index);
         assert_eq!(tell(&mut publisher, &index, ack), Err(ProtocolError::BeforeWelcome));
-        assert_eq!(tell(&mut publisher, &index, welcome(Mode::Unspecified)), Err(ProtocolError::UnknownMode(0)));
+        assert_eq!(
+            tell(&mut publisher, &index, welcome(Mode::Unspecified)),
+            Err(ProtocolError::UnknownMode(0))
+        );
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use arcstr::ArcStr;
 
 /// The prefixes that are read; the first wins.
-pub const PREFIXES: [&str; 2] = ["external-dns.kubernetes.io/", "external-dns.alpha.kubernetes.io/"];
+pub const PREFIXES: [&str; 2] =
+    ["external-dns.kubernetes.io/", "external-dns.alpha.kubernetes.io/"];
 
 /// The value of `controller` with which an object is ours to read.
 const OUR_CONTROLLER: &str = "dns-controller";
@@ -27,7 +28,8 @@ const KNOWN: [&str; 13] = [
 ];
 
 /// Annotation families that become provider properties: `aws-weight` is `aws/weight`.
-const FAMILIES: [(&str, &str); 4] = [("aws-", "aws/"), ("scw-", "scw/"), ("webhook-", "webhook/"), ("coredns-", "coredns/")];
+const FAMILIES: [(&str, &str); 4] =
+    [("aws-", "aws/"), ("scw-", "scw/"), ("webhook-", "webhook/"), ("coredns-", "coredns/")];
 
 /// What an object's annotations say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -103,14 +105,17 @@ impl Annotations {
     }
 
     fn take_property(&mut self, key: &str, full_key: &str, value: &str) {
-        let family = FAMILIES.iter().find_map(|(prefix, family)| key.strip_prefix(prefix).map(|rest| format!("{family}{rest}")));
+        let family = FAMILIES.iter().find_map(|(prefix, family)| {
+            key.strip_prefix(prefix).map(|rest| format!("{family}{rest}"))
+        });
         let name = match family {
             Some(name) => name,
             None if key == "azure-tags" => "azure/tags".to_owned(),
             // ExternalDNS keeps the whole key for this provider.
             None if key.starts_with("cloudflare-") => full_key.to_owned(),
             None => {
-                self.warnings.push(format!("the annotation {full_key} is not known; it is ignored"));
+                self.warnings
+                    .push(format!("the annotation {full_key} is not known; it is ignored"));
                 return;
             }
         };
@@ -119,7 +124,10 @@ impl Annotations {
 }
 
 /// Suffix → (key, value); the newer prefix wins over the older one.
-fn merge_prefixes<'a>(raw: &'a BTreeMap<String, String>, warnings: &mut Vec<String>) -> BTreeMap<&'a str, (&'a str, &'a str)> {
+fn merge_prefixes<'a>(
+    raw: &'a BTreeMap<String, String>,
+    warnings: &mut Vec<String>,
+) -> BTreeMap<&'a str, (&'a str, &'a str)> {
     let mut merged: BTreeMap<&str, (&str, &str)> = BTreeMap::new();
     for prefix in PREFIXES {
         for (full_key, value) in raw {
@@ -146,7 +154,10 @@ fn hostnames(list: &str) -> Vec<ArcStr> {
 }
 
 fn targets(list: &str) -> Vec<ArcStr> {
-    elements(list).map(|target| ArcStr::from(target.trim_end_matches('.'))).filter(|target| !target.is_empty()).collect()
+    elements(list)
+        .map(|target| ArcStr::from(target.trim_end_matches('.')))
+        .filter(|target| !target.is_empty())
+        .collect()
 }
 
 fn elements(list: &str) -> impl Iterator<Item = String> {
@@ -187,7 +198,10 @@ fn go_duration_secs(text: &str) -> Option<i64> {
         rest = tail;
     }
     // A float that is too large saturates and is then out of range.
-    #[expect(clippy::cast_possible_truncation, reason = "fractions of a second are cut off on purpose")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "fractions of a second are cut off on purpose"
+    )]
     let whole_secs = total_secs as i64;
     Some(whole_secs)
 }
@@ -199,7 +213,9 @@ mod tests {
     use super::*;
 
     fn read(pairs: &[(&str, &str)]) -> Annotations {
-        Annotations::read(&pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect())
+        Annotations::read(
+            &pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+        )
     }
 
     #[test]
@@ -265,7 +281,8 @@ mod tests {
             ("external-dns.kubernetes.io/cloudflare-proxied", "true"),
             ("example.com/other", "ignored"),
         ]);
-        let names: Vec<_> = read.properties.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let names: Vec<_> =
+            read.properties.iter().map(|(name, value)| format!("{name}={value}")).collect();
         assert_eq!(
             names,
             [
@@ -294,7 +311,10 @@ mod tests {
     #[test]
     fn another_controller_keeps_its_object() {
         assert!(read(&[("external-dns.kubernetes.io/controller", "other")]).foreign_controller);
-        assert!(!read(&[("external-dns.kubernetes.io/controller", "dns-controller")]).foreign_controller);
+        assert!(
+            !read(&[("external-dns.kubernetes.io/controller", "dns-controller")])
+                .foreign_controller
+        );
     }
 
     proptest! {

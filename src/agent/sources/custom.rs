@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use arcstr::ArcStr;
 
 use super::annotations::{Annotations, normal_host};
-use super::object::{DnsEndpointSpec, F5Spec, F5Status, Ignored, Manifest, NginxSpec, NginxStatus, Property};
+use super::object::{
+    DnsEndpointSpec, F5Spec, F5Status, Ignored, Manifest, NginxSpec, NginxStatus, Property,
+};
 use super::service::addresses;
 use super::{Collector, Extraction, Pending, record_type_of, unique};
 use crate::core::endpoint::Endpoint;
@@ -22,14 +24,19 @@ pub(super) fn extract_dns_endpoint(object: &Manifest<DnsEndpointSpec, Ignored>) 
             continue;
         }
         if entry.targets.is_empty() {
-            let reason =
-                format!("{place} ({host}) has no targets: what was published before stays; write targets or remove the entry");
+            let reason = format!(
+                "{place} ({host}) has no targets: what was published before stays; write targets or remove the entry"
+            );
             collector.warn(reason.clone());
             collector.pending.insert(host, Pending::Status(reason));
             continue;
         }
         for target in &entry.targets {
-            let record_type = if entry.record_type.is_empty() { record_type_of(target) } else { entry.record_type.as_str() };
+            let record_type = if entry.record_type.is_empty() {
+                record_type_of(target)
+            } else {
+                entry.record_type.as_str()
+            };
             let endpoint = Endpoint {
                 key: collector.key(&host, record_type, &entry.set_identifier),
                 targets: vec![target.clone()],
@@ -45,21 +52,32 @@ pub(super) fn extract_dns_endpoint(object: &Manifest<DnsEndpointSpec, Ignored>) 
 pub(super) fn extract_f5(server: &Manifest<F5Spec, F5Status>) -> Extraction {
     let read = Annotations::read(&server.annotations);
     // ExternalDNS takes neither routing nor properties from this kind.
-    let annotations = Annotations { properties: BTreeMap::new(), set_identifier: ArcStr::new(), ..read };
+    let annotations =
+        Annotations { properties: BTreeMap::new(), set_identifier: ArcStr::new(), ..read };
     let mut collector = Collector::new(&server.reference, &annotations);
     if annotations.foreign_controller {
         return collector.finish();
     }
-    let hosts = unique([&server.spec.host].into_iter().chain(&server.spec.host_aliases).map(|host| normal_host(host)));
+    let hosts = unique(
+        [&server.spec.host]
+            .into_iter()
+            .chain(&server.spec.host_aliases)
+            .map(|host| normal_host(host)),
+    );
     let address = &server.status.vs_address;
     let in_use = !address.is_empty() && !address.eq_ignore_ascii_case("none");
-    let targets = match (in_use, annotations.targets.as_slice(), server.spec.virtual_server_address.as_str()) {
-        (false, ..) => vec![],
-        (true, [], "") => vec![address.clone()],
-        (true, [], wanted) => vec![wanted.into()],
-        (true, annotated, _) => annotated.to_vec(),
-    };
-    let reason = format!("{} has no address in status.vsAddress yet: what was published before stays", server.reference);
+    let targets =
+        match (in_use, annotations.targets.as_slice(), server.spec.virtual_server_address.as_str())
+        {
+            (false, ..) => vec![],
+            (true, [], "") => vec![address.clone()],
+            (true, [], wanted) => vec![wanted.into()],
+            (true, annotated, _) => annotated.to_vec(),
+        };
+    let reason = format!(
+        "{} has no address in status.vsAddress yet: what was published before stays",
+        server.reference
+    );
     collector.hosts(&hosts, &targets, &Pending::Status(reason));
     collector.finish()
 }
@@ -81,12 +99,20 @@ pub(super) fn extract_nginx(server: &Manifest<NginxSpec, NginxStatus>) -> Extrac
         targets => targets.to_vec(),
     };
     if targets.is_empty() || wanted.record_type.is_empty() {
-        let reason =
-            format!("{} has no address in status.externalEndpoints yet: what was published before stays", server.reference);
+        let reason = format!(
+            "{} has no address in status.externalEndpoints yet: what was published before stays",
+            server.reference
+        );
         collector.hosts(&[host], &targets, &Pending::Status(reason));
     } else {
         for target in &targets {
-            collector.add(&host, &wanted.record_type, target, annotations.ttl_secs, &annotations.properties);
+            collector.add(
+                &host,
+                &wanted.record_type,
+                target,
+                annotations.ttl_secs,
+                &annotations.properties,
+            );
         }
     }
     collector.finish()

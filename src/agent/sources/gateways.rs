@@ -160,7 +160,10 @@ pub type Labels = BTreeMap<String, String>;
 impl Gateway {
     /// Whether one of its listeners takes routes from namespaces with labels.
     pub fn selects_namespaces(&self) -> bool {
-        self.spec.listeners.iter().any(|listener| listener.allowed_routes.namespaces.from == "Selector")
+        self.spec
+            .listeners
+            .iter()
+            .any(|listener| listener.allowed_routes.namespaces.from == "Selector")
     }
 }
 
@@ -176,12 +179,16 @@ impl ParentRef {
 
     /// What it refers to, seen from a namespace.
     pub fn place(&self, from: &ArcStr) -> Place {
-        (if self.namespace.is_empty() { from.clone() } else { self.namespace.clone() }, self.name.clone())
+        (
+            if self.namespace.is_empty() { from.clone() } else { self.namespace.clone() },
+            self.name.clone(),
+        )
     }
 
     /// Whether it names this listener.
     pub fn names(&self, listener: &Listener) -> bool {
-        (self.section_name.is_empty() || self.section_name == listener.name) && (self.port == 0 || self.port == listener.port)
+        (self.section_name.is_empty() || self.section_name == listener.name)
+            && (self.port == 0 || self.port == listener.port)
     }
 }
 
@@ -198,6 +205,7 @@ impl LabelSelector {
                 _ => false,
             }
         };
-        self.match_labels.iter().all(|(key, wanted)| labels.get(key) == Some(wanted)) && self.match_expressions.iter().all(fits)
+        self.match_labels.iter().all(|(key, wanted)| labels.get(key) == Some(wanted))
+            && self.match_expressions.iter().all(fits)
     }
 }

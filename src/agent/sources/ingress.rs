@@ -34,11 +34,18 @@ pub(super) fn extract(ingress: &Manifest<IngressSpec, LoadBalanced>) -> Extracti
         [] => addresses(&ingress.status.load_balancer.ingress),
         targets => targets.to_vec(),
     };
-    let reason = format!("{} has no address in status.loadBalancer yet: what was published before stays", ingress.reference);
+    let reason = format!(
+        "{} has no address in status.loadBalancer yet: what was published before stays",
+        ingress.reference
+    );
     collector.hosts(&hosts, &targets, &Pending::Status(reason));
     collector.finish()
 }
 
 fn defined_hosts(spec: &IngressSpec) -> impl Iterator<Item = ArcStr> {
-    spec.rules.iter().map(|rule| &rule.host).chain(spec.tls.iter().flat_map(|tls| &tls.hosts)).map(|host| normal_host(host))
+    spec.rules
+        .iter()
+        .map(|rule| &rule.host)
+        .chain(spec.tls.iter().flat_map(|tls| &tls.hosts))
+        .map(|host| normal_host(host))
 }

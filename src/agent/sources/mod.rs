@@ -109,8 +109,9 @@ impl SourceKind {
 
     /// The name, held once however many endpoints have it.
     pub fn name(self) -> ArcStr {
-        static NAMES: LazyLock<BTreeMap<SourceKind, ArcStr>> =
-            LazyLock::new(|| SourceKind::ALL.into_iter().map(|kind| (kind, kind.as_str().into())).collect());
+        static NAMES: LazyLock<BTreeMap<SourceKind, ArcStr>> = LazyLock::new(|| {
+            SourceKind::ALL.into_iter().map(|kind| (kind, kind.as_str().into())).collect()
+        });
         NAMES.get(&self).cloned().unwrap_or_else(|| self.as_str().into())
     }
 
@@ -269,13 +270,19 @@ pub fn needs(object: &Object) -> BTreeSet<Need> {
 }
 
 /// The endpoints that an object wants, with what is around it.
-pub fn extract_among(object: &Object, options: ExtractOptions, around: &Surroundings<'_>) -> Extraction {
+pub fn extract_among(
+    object: &Object,
+    options: ExtractOptions,
+    around: &Surroundings<'_>,
+) -> Extraction {
     match object {
         Object::Service(service) => service::extract(service, options, around),
         Object::Route(route) => routes::extract(route, &around.gateways),
         Object::Ingress(ingress) => ingress::extract(ingress),
         Object::DnsEndpoint(object) => custom::extract_dns_endpoint(object),
-        Object::F5VirtualServer(server) | Object::F5TransportServer(server) => custom::extract_f5(server),
+        Object::F5VirtualServer(server) | Object::F5TransportServer(server) => {
+            custom::extract_f5(server)
+        }
         Object::NginxVirtualServer(server) => custom::extract_nginx(server),
     }
 }
@@ -291,7 +298,11 @@ struct Collector<'a> {
 
 impl<'a> Collector<'a> {
     fn new(object: &'a ObjectRef, annotations: &'a annotations::Annotations) -> Self {
-        let warnings = annotations.warnings.iter().map(|message| Warning { message: message.clone() }).collect();
+        let warnings = annotations
+            .warnings
+            .iter()
+            .map(|message| Warning { message: message.clone() })
+            .collect();
         Self { object, annotations, found: BTreeMap::new(), pending: BTreeMap::new(), warnings }
     }
 
@@ -307,17 +318,36 @@ impl<'a> Collector<'a> {
             }
             for target in targets {
                 let annotations = self.annotations;
-                self.add(host, record_type_of(target), target, annotations.ttl_secs, &annotations.properties);
+                self.add(
+                    host,
+                    record_type_of(target),
+                    target,
+                    annotations.ttl_secs,
+                    &annotations.properties,
+                );
                 if annotations.wants_ptr
                     && let Ok(address) = target.parse()
                 {
-                    self.add(&reverse_name(address), "PTR", host, annotations.ttl_secs, &BTreeMap::new());
+                    self.add(
+                        &reverse_name(address),
+                        "PTR",
+                        host,
+                        annotations.ttl_secs,
+                        &BTreeMap::new(),
+                    );
                 }
             }
         }
     }
 
-    fn add(&mut self, host: &str, record_type: &str, target: &str, ttl_secs: Option<i64>, properties: &BTreeMap<ArcStr, ArcStr>) {
+    fn add(
+        &mut self,
+        host: &str,
+        record_type: &str,
+        target: &str,
+        ttl_secs: Option<i64>,
+        properties: &BTreeMap<ArcStr, ArcStr>,
+    ) {
         self.put(Endpoint {
             key: self.key(host, record_type, &self.annotations.set_identifier),
             targets: vec![target.into()],
@@ -332,7 +362,8 @@ impl<'a> Collector<'a> {
             namespace: self.object.namespace.clone(),
             object: self.object.name.clone(),
             dns_name: host.into(),
-            record_type: common_type(record_type).unwrap_or_else(|| record_type.to_uppercase().into()),
+            record_type: common_type(record_type)
+                .unwrap_or_else(|| record_type.to_uppercase().into()),
             set_identifier: set_identifier.into(),
         }
     }
@@ -344,7 +375,10 @@ impl<'a> Collector<'a> {
             return;
         };
         if held.ttl_secs != endpoint.ttl_secs || held.properties != endpoint.properties {
-            let message = format!("{} is written twice with different ttl or properties: those of the first are used", held.key);
+            let message = format!(
+                "{} is written twice with different ttl or properties: those of the first are used",
+                held.key
+            );
             self.warnings.push(Warning { message });
         }
         for target in endpoint.targets {
@@ -366,8 +400,13 @@ impl<'a> Collector<'a> {
     }
 
     fn finish(self) -> Extraction {
-        let unknown = if self.pending.is_empty() { Unknown::Nothing } else { Unknown::Hosts(self.pending) };
-        Extraction { endpoints: self.found.into_values().collect(), unknown, warnings: self.warnings }
+        let unknown =
+            if self.pending.is_empty() { Unknown::Nothing } else { Unknown::Hosts(self.pending) };
+        Extraction {
+            endpoints: self.found.into_values().collect(),
+            unknown,
+            warnings: self.warnings,
+        }
     }
 }
 
@@ -398,7 +437,11 @@ fn reverse_name(address: IpAddr) -> String {
             format!("{d}.{c}.{b}.{a}.in-addr.arpa")
         }
         IpAddr::V6(address) => {
-            let nibbles = address.octets().into_iter().rev().map(|octet| format!("{:x}.{:x}.", octet & 15, octet >> 4));
+            let nibbles = address
+                .octets()
+                .into_iter()
+                .rev()
+                .map(|octet| format!("{:x}.{:x}.", octet & 15, octet >> 4));
             nibbles.collect::<String>() + "ip6.arpa"
         }
     }

@@ -64,9 +64,15 @@ impl Object {
             SourceKind::Service => Manifest::read(source, document).map(Self::Service),
             SourceKind::Ingress => Manifest::read(source, document).map(Self::Ingress),
             SourceKind::DnsEndpoint => Manifest::read(source, document).map(Self::DnsEndpoint),
-            SourceKind::F5VirtualServer => Manifest::read(source, document).map(Self::F5VirtualServer),
-            SourceKind::F5TransportServer => Manifest::read(source, document).map(Self::F5TransportServer),
-            SourceKind::NginxVirtualServer => Manifest::read(source, document).map(Self::NginxVirtualServer),
+            SourceKind::F5VirtualServer => {
+                Manifest::read(source, document).map(Self::F5VirtualServer)
+            }
+            SourceKind::F5TransportServer => {
+                Manifest::read(source, document).map(Self::F5TransportServer)
+            }
+            SourceKind::NginxVirtualServer => {
+                Manifest::read(source, document).map(Self::NginxVirtualServer)
+            }
             SourceKind::GatewayHttpRoute
             | SourceKind::GatewayGrpcRoute
             | SourceKind::GatewayTlsRoute
@@ -81,7 +87,9 @@ impl Object {
             Self::Service(manifest) => &manifest.reference,
             Self::Ingress(manifest) => &manifest.reference,
             Self::DnsEndpoint(manifest) => &manifest.reference,
-            Self::F5VirtualServer(manifest) | Self::F5TransportServer(manifest) => &manifest.reference,
+            Self::F5VirtualServer(manifest) | Self::F5TransportServer(manifest) => {
+                &manifest.reference
+            }
             Self::NginxVirtualServer(manifest) => &manifest.reference,
             Self::Route(manifest) => &manifest.reference,
         }
@@ -105,9 +113,17 @@ pub struct Manifest<Spec, Status> {
 struct Raw<Spec: Default, Status: Default> {
     #[serde(default, deserialize_with = "null_is_default")]
     metadata: Metadata,
-    #[serde(default = "Spec::default", deserialize_with = "null_is_default", bound = "Spec: Deserialize<'de> + Default")]
+    #[serde(
+        default = "Spec::default",
+        deserialize_with = "null_is_default",
+        bound = "Spec: Deserialize<'de> + Default"
+    )]
     spec: Spec,
-    #[serde(default = "Status::default", deserialize_with = "null_is_default", bound = "Status: Deserialize<'de> + Default")]
+    #[serde(
+        default = "Status::default",
+        deserialize_with = "null_is_default",
+        bound = "Status: Deserialize<'de> + Default"
+    )]
     status: Status,
 }
 
@@ -133,10 +149,18 @@ impl<Spec: DeserializeOwned + Default, Status: DeserializeOwned + Default> Manif
         if metadata.name.is_empty() {
             return Err(ObjectError::NoName { source_kind });
         }
-        let namespace = if metadata.namespace.is_empty() { arcstr::literal!("default") } else { metadata.namespace };
+        let namespace = if metadata.namespace.is_empty() {
+            arcstr::literal!("default")
+        } else {
+            metadata.namespace
+        };
         Ok(Self {
             reference: ObjectRef { source: source_kind, namespace, name: metadata.name },
-            annotations: metadata.annotations.into_iter().filter_map(|(key, value)| Some((key, scalar_text(value)?))).collect(),
+            annotations: metadata
+                .annotations
+                .into_iter()
+                .filter_map(|(key, value)| Some((key, scalar_text(value)?)))
+                .collect(),
             spec: raw.spec,
             status: raw.status,
         })

@@ -13,7 +13,8 @@ use super::{Collector, Extraction, Pending, SourceKind, Unknown};
 type Route = Manifest<RouteSpec, RouteStatus>;
 
 pub(super) fn needs(route: &Route) -> BTreeSet<Need> {
-    let has_set = route.spec.parent_refs.iter().any(|parent| parent.is_listener_set() == Some(true));
+    let has_set =
+        route.spec.parent_refs.iter().any(|parent| parent.is_listener_set() == Some(true));
     [Need::Gateways].into_iter().chain(has_set.then_some(Need::ListenerSets)).collect()
 }
 
@@ -33,13 +34,19 @@ pub(super) fn extract(route: &Route, around: &Gateways<'_>) -> Extraction {
     // A parent that serves nothing now leaves its hosts as they were.
     let mut silent = None;
     let mut found: BTreeMap<ArcStr, BTreeSet<ArcStr>> = BTreeMap::new();
-    for parent in route.spec.parent_refs.iter().filter(|parent| parent.is_listener_set().is_some()) {
+    for parent in route.spec.parent_refs.iter().filter(|parent| parent.is_listener_set().is_some())
+    {
         match served(route, parent, &hosts, around) {
-            Ok(served) => served.into_iter().for_each(|(host, targets)| found.entry(host).or_default().extend(targets)),
+            Ok(served) => served
+                .into_iter()
+                .for_each(|(host, targets)| found.entry(host).or_default().extend(targets)),
             Err(Silence::Nothing(reason)) => silent = Some(reason),
             // What the others serve may be less than what there is.
             Err(Silence::Unread(reason)) => {
-                let unknown = Unknown::WholeObject(format!("{}: {reason}: what was published before stays", route.reference));
+                let unknown = Unknown::WholeObject(format!(
+                    "{}: {reason}: what was published before stays",
+                    route.reference
+                ));
                 return Extraction { unknown, ..collector.finish() };
             }
         }
@@ -52,7 +59,10 @@ pub(super) fn extract(route: &Route, around: &Gateways<'_>) -> Extraction {
     match silent {
         None => collector.finish(),
         Some(reason) => {
-            let unknown = Unknown::WholeObject(format!("{}: {reason}: what was published before stays", route.reference));
+            let unknown = Unknown::WholeObject(format!(
+                "{}: {reason}: what was published before stays",
+                route.reference
+            ));
             Extraction { unknown, ..collector.finish() }
         }
     }
@@ -103,12 +113,15 @@ fn served(
         let gateway = look(&around.gateways, &place, "Gateway")?;
         (gateway, gateway, place.0)
     };
-    let targets = [&itself.targets, &gateway.targets, &gateway.addresses].into_iter().find(|targets| !targets.is_empty());
+    let targets = [&itself.targets, &gateway.targets, &gateway.addresses]
+        .into_iter()
+        .find(|targets| !targets.is_empty());
     let no_address = || Silence::Nothing(format!("{} has no address", parent.name));
     let targets = targets.ok_or_else(no_address)?;
     let mut found = Vec::new();
     for listener in itself.spec.listeners.iter().filter(|listener| parent.names(listener)) {
-        if !fits_kind(route.reference.source, listener) || !takes_from(listener, &namespace, &route.reference.namespace, around)?
+        if !fits_kind(route.reference.source, listener)
+            || !takes_from(listener, &namespace, &route.reference.namespace, around)?
         {
             continue;
         }
@@ -125,11 +138,17 @@ fn is_accepted(route: &Route, parent: &ParentRef) -> bool {
         (other.is_listener_set(), other.place(own), &other.section_name, other.port)
             == (parent.is_listener_set(), parent.place(own), &parent.section_name, parent.port)
     };
-    let says = |parent: &RouteParent| parent.conditions.iter().any(|one| one.r#type == "Accepted" && one.status == "True");
+    let says = |parent: &RouteParent| {
+        parent.conditions.iter().any(|one| one.r#type == "Accepted" && one.status == "True")
+    };
     route.status.parents.iter().any(|status| is_same(&status.parent_ref) && says(status))
 }
 
-fn look<'a>(known: &Known<&'a BTreeMap<Place, Gateway>>, place: &Place, what: &str) -> Result<&'a Gateway, Silence> {
+fn look<'a>(
+    known: &Known<&'a BTreeMap<Place, Gateway>>,
+    place: &Place,
+    what: &str,
+) -> Result<&'a Gateway, Silence> {
     let is_away = || Silence::Nothing(format!("the {what} {}/{} is not there", place.0, place.1));
     match known {
         Known::Never => Err(Silence::Unread(format!("its {what} is not known here"))),
@@ -148,22 +167,32 @@ fn fits_kind(source: SourceKind, listener: &Listener) -> bool {
         _ => return false,
     };
     let kinds = &listener.allowed_routes.kinds;
-    protocols.contains(&listener.protocol.as_str()) && (kinds.is_empty() || kinds.iter().any(|allowed| allowed.kind == kind))
+    protocols.contains(&listener.protocol.as_str())
+        && (kinds.is_empty() || kinds.iter().any(|allowed| allowed.kind == kind))
 }
 
 /// Whether a listener in one namespace takes routes from another one.
-fn takes_from(listener: &Listener, namespace: &ArcStr, of_route: &ArcStr, around: &Gateways<'_>) -> Result<bool, Silence> {
+fn takes_from(
+    listener: &Listener,
+    namespace: &ArcStr,
+    of_route: &ArcStr,
+    around: &Gateways<'_>,
+) -> Result<bool, Silence> {
     let allowed = &listener.allowed_routes.namespaces;
     match allowed.from.as_str() {
         "" | "Same" => Ok(namespace == of_route),
         "All" => Ok(true),
         "Selector" => match &around.namespaces {
-            Known::Never => Err(Silence::Unread("the labels of namespaces are not known here".to_owned())),
+            Known::Never => {
+                Err(Silence::Unread("the labels of namespaces are not known here".to_owned()))
+            }
             Known::NotYet(reason) => Err(Silence::Unread(reason.clone())),
             Known::Now(all) => match all.get(&(ArcStr::new(), of_route.clone())) {
                 Some(labels) => Ok(allowed.selector.matches(labels)),
                 // The route stands in it.
-                None => Err(Silence::Unread(format!("the labels of the namespace {of_route} were not read yet"))),
+                None => Err(Silence::Unread(format!(
+                    "the labels of the namespace {of_route} were not read yet"
+                ))),
             },
         },
         _ => Ok(false),
@@ -172,7 +201,9 @@ fn takes_from(listener: &Listener, namespace: &ArcStr, of_route: &ArcStr, around
 
 /// The most specific host that both mean; none when they have none in common, or every host is meant.
 fn agreed_host(listener: &ArcStr, route: &ArcStr) -> Option<ArcStr> {
-    let covers = |wildcard: &str, host: &str| wildcard.strip_prefix('*').is_some_and(|suffix| host.ends_with(suffix));
+    let covers = |wildcard: &str, host: &str| {
+        wildcard.strip_prefix('*').is_some_and(|suffix| host.ends_with(suffix))
+    };
     let agreed = match (listener.as_str(), route.as_str()) {
         ("", _) => route,
         (_, "") => listener,
@@ -191,7 +222,11 @@ mod tests {
 
     fn gateway(yaml: &str, targets: &[&str], addresses: &[&str]) -> Gateway {
         let list = |texts: &[&str]| texts.iter().map(|text| ArcStr::from(*text)).collect();
-        Gateway { targets: list(targets), spec: serde_saphyr::from_str(yaml).unwrap(), addresses: list(addresses) }
+        Gateway {
+            targets: list(targets),
+            spec: serde_saphyr::from_str(yaml).unwrap(),
+            addresses: list(addresses),
+        }
     }
 
     fn place(namespace: &str, name: &str) -> Place {
@@ -204,8 +239,7 @@ mod tests {
 - {name: http, protocol: HTTP, port: 80, hostname: '*.example.com', allowedRoutes: {namespaces: {from: All}}}
 - {name: tcp, protocol: TCP, port: 5432, hostname: db.example.com, allowedRoutes: {namespaces: {from: Same}}}
 - {name: labelled, protocol: HTTPS, port: 443, hostname: '*.example.net', allowedRoutes: {namespaces: {from: Selector, selector: {matchLabels: {dns: 'on'}}}, kinds: [{kind: HTTPRoute}]}}";
-        let open =
-            "listeners: [{name: any, protocol: HTTP, port: 80}, {name: raw, protocol: TCP, port: 1, hostname: raw.example.com}]";
+        let open = "listeners: [{name: any, protocol: HTTP, port: 80}, {name: raw, protocol: TCP, port: 1, hostname: raw.example.com}]";
         let set = "parentRef: {name: public, namespace: infra}\nlisteners: [{name: extra, protocol: HTTP, port: 80, hostname: set.example.com}]";
         let gateways = BTreeMap::from([
             (place("infra", "public"), gateway(public, &[], &["192.0.2.1", "2001:db8::1"])),
@@ -213,21 +247,32 @@ mod tests {
             (place("shop", "new"), gateway(open, &[], &[])),
         ]);
         let sets = BTreeMap::from([(place("shop", "more"), gateway(set, &[], &[]))]);
-        let labels = BTreeMap::from([(place("", "shop"), BTreeMap::from([("dns".to_owned(), "on".to_owned())]))]);
-        let parent = |parent: &str| format!("{{parentRef: {parent}, conditions: [{{type: Accepted, status: 'True'}}]}}");
-        let accepted: Vec<String> = accepted_by.split(';').filter(|text| !text.is_empty()).map(parent).collect();
+        let labels = BTreeMap::from([(
+            place("", "shop"),
+            BTreeMap::from([("dns".to_owned(), "on".to_owned())]),
+        )]);
+        let parent = |parent: &str| {
+            format!("{{parentRef: {parent}, conditions: [{{type: Accepted, status: 'True'}}]}}")
+        };
+        let accepted: Vec<String> =
+            accepted_by.split(';').filter(|text| !text.is_empty()).map(parent).collect();
         let yaml = format!(
             "apiVersion: gateway.networking.k8s.io/v1\nkind: {kind}\nmetadata: {{name: web, namespace: shop, annotations: {{{annotations}}}}}\n\
              spec: {spec}\nstatus: {{parents: [{}]}}",
             accepted.join(", ")
         );
-        let object = super::super::Object::read(serde_saphyr::from_str(&yaml).unwrap()).unwrap().unwrap();
+        let object =
+            super::super::Object::read(serde_saphyr::from_str(&yaml).unwrap()).unwrap().unwrap();
         let super::super::Object::Route(route) = object else { panic!("{object:?}") };
-        let around =
-            Gateways { gateways: Known::Now(&gateways), listener_sets: Known::Now(&sets), namespaces: Known::Now(&labels) };
+        let around = Gateways {
+            gateways: Known::Now(&gateways),
+            listener_sets: Known::Now(&sets),
+            namespaces: Known::Now(&labels),
+        };
         let found = extract(&route, &around);
-        let line =
-            |endpoint: &crate::core::endpoint::Endpoint| format!("{} {}", endpoint.key.dns_name, endpoint.targets.join(","));
+        let line = |endpoint: &crate::core::endpoint::Endpoint| {
+            format!("{} {}", endpoint.key.dns_name, endpoint.targets.join(","))
+        };
         (found.endpoints.iter().map(line).collect(), found.unknown != Unknown::Nothing)
     }
 
@@ -250,7 +295,16 @@ mod tests {
                 "a.example.com 192.0.2.1|a.example.com 2001:db8::1",
                 false,
             ),
-            ("the annotation of the Gateway wins", "HTTPRoute", "", "[a.b]", OWN, OWN, "a.b lb.example.org", false),
+            (
+                "the annotation of the Gateway wins",
+                "HTTPRoute",
+                "",
+                "[a.b]",
+                OWN,
+                OWN,
+                "a.b lb.example.org",
+                false,
+            ),
             ("no host in common", "HTTPRoute", "", "[a.test]", PUBLIC, PUBLIC, "", false),
             (
                 "namespaces by label",
@@ -262,9 +316,27 @@ mod tests {
                 "a.example.net 192.0.2.1|a.example.net 2001:db8::1",
                 false,
             ),
-            ("a kind that is not allowed", "GRPCRoute", "", "[a.example.net]", PUBLIC, PUBLIC, "", false),
+            (
+                "a kind that is not allowed",
+                "GRPCRoute",
+                "",
+                "[a.example.net]",
+                PUBLIC,
+                PUBLIC,
+                "",
+                false,
+            ),
             ("another protocol", "TLSRoute", "", "[a.example.com]", PUBLIC, PUBLIC, "", false),
-            ("the host of the listener", "TCPRoute", "", "[]", OWN, OWN, "raw.example.com lb.example.org", false),
+            (
+                "the host of the listener",
+                "TCPRoute",
+                "",
+                "[]",
+                OWN,
+                OWN,
+                "raw.example.com lb.example.org",
+                false,
+            ),
             ("another namespace", "TCPRoute", "", "[]", PUBLIC, PUBLIC, "", false),
             (
                 "the annotation too",
@@ -276,7 +348,16 @@ mod tests {
                 "a.b lb.example.org|c.example.com lb.example.org",
                 false,
             ),
-            ("the annotation alone", "HTTPRoute", only.as_str(), "[a.b]", OWN, OWN, "c.example.com lb.example.org", false),
+            (
+                "the annotation alone",
+                "HTTPRoute",
+                only.as_str(),
+                "[a.b]",
+                OWN,
+                OWN,
+                "c.example.com lb.example.org",
+                false,
+            ),
             ("a word that means nothing", "HTTPRoute", wrong.as_str(), "[a.b]", OWN, OWN, "", true),
             (
                 "one listener by name",
@@ -310,9 +391,36 @@ mod tests {
             ),
             ("nobody accepted it", "HTTPRoute", "", "[a.b]", OWN, "", "", true),
             ("somebody else accepted it", "HTTPRoute", "", "[a.b]", OWN, PUBLIC, "", true),
-            ("its Gateway is not there", "HTTPRoute", "", "[a.b]", "{name: away}", "{name: away}", "", true),
-            ("its Gateway has no address", "HTTPRoute", "", "[a.b]", "{name: new}", "{name: new}", "", true),
-            ("a service mesh", "HTTPRoute", "", "[a.b]", "{kind: Service, name: own}", "{kind: Service, name: own}", "", false),
+            (
+                "its Gateway is not there",
+                "HTTPRoute",
+                "",
+                "[a.b]",
+                "{name: away}",
+                "{name: away}",
+                "",
+                true,
+            ),
+            (
+                "its Gateway has no address",
+                "HTTPRoute",
+                "",
+                "[a.b]",
+                "{name: new}",
+                "{name: new}",
+                "",
+                true,
+            ),
+            (
+                "a service mesh",
+                "HTTPRoute",
+                "",
+                "[a.b]",
+                "{kind: Service, name: own}",
+                "{kind: Service, name: own}",
+                "",
+                false,
+            ),
         ] {
             let spec = format!("{{hostnames: {hosts}, parentRefs: [{parents}]}}");
             let (found, is_kept) = run(kind, annotations, &spec, accepted);
@@ -323,7 +431,10 @@ mod tests {
         assert!(found.len() == 2 && is_kept, "one of two parents said something");
         let spec = "{hostnames: [a.b], parentRefs: [{name: own}, {name: new}]}";
         let (found, is_kept) = run("HTTPRoute", "", spec, "{name: own};{name: new}");
-        assert!(found == ["a.b lb.example.org"] && is_kept, "what one of two Gateways had stays while it has no address");
+        assert!(
+            found == ["a.b lb.example.org"] && is_kept,
+            "what one of two Gateways had stays while it has no address"
+        );
     }
 
     #[test]
@@ -338,12 +449,17 @@ mod tests {
         });
         let object = super::super::Object::read(object).unwrap().unwrap();
         let super::super::Object::Route(route) = object else { panic!("{object:?}") };
-        let gateways =
-            BTreeMap::from([(place("shop", "own"), gateway(r#"{"listeners": [{"protocol": "HTTP"}]}"#, &[], &["192.0.2.1"]))]);
+        let gateways = BTreeMap::from([(
+            place("shop", "own"),
+            gateway(r#"{"listeners": [{"protocol": "HTTP"}]}"#, &[], &["192.0.2.1"]),
+        )]);
         let read = Gateways { gateways: Known::Now(&gateways), ..Gateways::default() };
         let listener_sets = Known::NotYet("ListenerSets were not read".to_owned());
         let found = extract(&route, &Gateways { listener_sets, ..read });
-        assert!(found.endpoints.is_empty() && matches!(found.unknown, Unknown::WholeObject(_)), "{found:?}");
+        assert!(
+            found.endpoints.is_empty() && matches!(found.unknown, Unknown::WholeObject(_)),
+            "{found:?}"
+        );
     }
 
     #[test]
@@ -360,7 +476,11 @@ mod tests {
             ("*.example.com", "example.com", None),
             ("a.example.com", "b.example.com", None),
         ] {
-            assert_eq!(agreed_host(&listener.into(), &route.into()), agreed.map(ArcStr::from), "{listener:?} {route:?}");
+            assert_eq!(
+                agreed_host(&listener.into(), &route.into()),
+                agreed.map(ArcStr::from),
+                "{listener:?} {route:?}"
+            );
         }
     }
 }

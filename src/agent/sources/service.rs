@@ -23,7 +23,9 @@ type Service = Manifest<ServiceSpec, LoadBalanced>;
 
 impl Way {
     fn of(service: &Service, annotations: &Annotations) -> Self {
-        let is_asked = !annotations.hostnames.is_empty() && annotations.targets.is_empty() && !annotations.foreign_controller;
+        let is_asked = !annotations.hostnames.is_empty()
+            && annotations.targets.is_empty()
+            && !annotations.foreign_controller;
         match service.spec.r#type.as_str() {
             "NodePort" if is_asked => Self::Nodes,
             "" | "ClusterIP" if is_asked && service.spec.cluster_ip == "None" => Self::Pods,
@@ -38,12 +40,18 @@ pub(super) fn needs(service: &Service) -> BTreeSet<Need> {
         Way::Own => BTreeSet::new(),
         Way::Nodes if is_local(&service.spec) => BTreeSet::from([Need::Nodes, Need::LocalBackends]),
         Way::Nodes => BTreeSet::from([Need::Nodes]),
-        Way::Pods if annotations.endpoints_type.is_some() => BTreeSet::from([Need::Nodes, Need::HeadlessBackends]),
+        Way::Pods if annotations.endpoints_type.is_some() => {
+            BTreeSet::from([Need::Nodes, Need::HeadlessBackends])
+        }
         Way::Pods => BTreeSet::from([Need::HeadlessBackends]),
     }
 }
 
-pub(super) fn extract(service: &Service, options: ExtractOptions, around: &Surroundings<'_>) -> Extraction {
+pub(super) fn extract(
+    service: &Service,
+    options: ExtractOptions,
+    around: &Surroundings<'_>,
+) -> Extraction {
     let annotations = Annotations::read(&service.annotations);
     let mut collector = Collector::new(&service.reference, &annotations);
     if annotations.foreign_controller {
@@ -51,9 +59,15 @@ pub(super) fn extract(service: &Service, options: ExtractOptions, around: &Surro
     }
     internal_hosts(service, &annotations, &mut collector);
     let unknown = match (Way::of(service, &annotations), &around.nodes, &around.backends) {
-        (Way::Nodes, Known::Now(nodes), backends) => node_port(service, &annotations, nodes, backends, &mut collector),
-        (Way::Nodes, Known::NotYet(reason), _) | (Way::Pods, _, Known::NotYet(reason)) => Some(reason.clone()),
-        (Way::Pods, nodes, Known::Now(backends)) => headless(service, &annotations, nodes, backends, &mut collector),
+        (Way::Nodes, Known::Now(nodes), backends) => {
+            node_port(service, &annotations, nodes, backends, &mut collector)
+        }
+        (Way::Nodes, Known::NotYet(reason), _) | (Way::Pods, _, Known::NotYet(reason)) => {
+            Some(reason.clone())
+        }
+        (Way::Pods, nodes, Known::Now(backends)) => {
+            headless(service, &annotations, nodes, backends, &mut collector)
+        }
         (Way::Own, ..) | (Way::Nodes, Known::Never, _) | (Way::Pods, _, Known::Never) => {
             own_addresses(service, options, &annotations, &mut collector);
             None
@@ -62,13 +76,19 @@ pub(super) fn extract(service: &Service, options: ExtractOptions, around: &Surro
     match unknown {
         None => collector.finish(),
         Some(reason) => {
-            let reason = format!("{}: {reason}: what was published before stays", service.reference);
+            let reason =
+                format!("{}: {reason}: what was published before stays", service.reference);
             Extraction { unknown: Unknown::WholeObject(reason), ..collector.finish() }
         }
     }
 }
 
-fn own_addresses(service: &Service, options: ExtractOptions, annotations: &Annotations, collector: &mut Collector<'_>) {
+fn own_addresses(
+    service: &Service,
+    options: ExtractOptions,
+    annotations: &Annotations,
+    collector: &mut Collector<'_>,
+) {
     let (targets, no_targets) = targets_of(service, options);
     let hosts = &annotations.hostnames;
     if !annotations.targets.is_empty() {
@@ -105,14 +125,19 @@ fn node_port(
         };
         // Where none is ready, those that may become so are the best there is.
         let any_ready = backends.iter().any(|backend| backend.is_ready);
-        let carrying: BTreeSet<&ArcStr> =
-            backends.iter().filter(|backend| backend.is_ready || !any_ready).map(|backend| &backend.node).collect();
+        let carrying: BTreeSet<&ArcStr> = backends
+            .iter()
+            .filter(|backend| backend.is_ready || !any_ready)
+            .map(|backend| &backend.node)
+            .collect();
         schedulable.filter(|(name, _)| carrying.contains(name)).map(|(_, node)| node).collect()
     } else {
         schedulable.map(|(_, node)| node).collect()
     };
-    let external: BTreeSet<ArcStr> = answering.iter().flat_map(|node| node.external.iter().cloned()).collect();
-    let internal: BTreeSet<ArcStr> = answering.iter().flat_map(|node| node.internal.iter().cloned()).collect();
+    let external: BTreeSet<ArcStr> =
+        answering.iter().flat_map(|node| node.external.iter().cloned()).collect();
+    let internal: BTreeSet<ArcStr> =
+        answering.iter().flat_map(|node| node.internal.iter().cloned()).collect();
     let addresses = match annotations.access.as_deref() {
         Some("public") => external,
         Some("private") => internal,
@@ -129,12 +154,16 @@ fn node_port(
         }
     };
     let addresses: Vec<ArcStr> = addresses.into_iter().collect();
-    let reason = format!("{} has no node with a fitting address now: what was published before stays", service.reference);
+    let reason = format!(
+        "{} has no node with a fitting address now: what was published before stays",
+        service.reference
+    );
     collector.hosts(&annotations.hostnames, &addresses, &Pending::Status(reason));
     let mut properties = annotations.properties.clone();
     properties.remove("alias");
     for port in service.spec.ports.iter().filter(|port| port.node_port != 0) {
-        let protocol = if port.protocol.is_empty() { "tcp".to_owned() } else { port.protocol.to_lowercase() };
+        let protocol =
+            if port.protocol.is_empty() { "tcp".to_owned() } else { port.protocol.to_lowercase() };
         for host in &annotations.hostnames {
             let name = format!("_{}._{protocol}.{host}", service.reference.name);
             let target = format!("0 50 {} {host}.", port.node_port);
@@ -152,7 +181,9 @@ fn headless(
     backends: &[&Backend],
     collector: &mut Collector<'_>,
 ) -> Option<String> {
-    let counted = backends.iter().filter(|backend| backend.is_ready || service.spec.publish_not_ready_addresses);
+    let counted = backends
+        .iter()
+        .filter(|backend| backend.is_ready || service.spec.publish_not_ready_addresses);
     let of_node = |backend: &Backend, pick: fn(&Node) -> &Vec<ArcStr>| match nodes {
         Known::Now(nodes) => Ok(nodes.get(&backend.node).map(pick).cloned().unwrap_or_default()),
         Known::NotYet(reason) => Err(reason.clone()),
@@ -165,7 +196,9 @@ fn headless(
             Some("NodeExternalIP") => of_node(backend, |node| &node.external),
             Some("HostIP") => of_node(backend, |node| &node.internal),
             Some(other) => {
-                collector.warn(format!("the annotation endpoints-type is {other:?}: write NodeExternalIP or HostIP"));
+                collector.warn(format!(
+                    "the annotation endpoints-type is {other:?}: write NodeExternalIP or HostIP"
+                ));
                 Err("which addresses are meant cannot be told".to_owned())
             }
         };
@@ -182,7 +215,10 @@ fn headless(
     for host in &annotations.hostnames {
         let all: BTreeSet<ArcStr> = found.values().flatten().cloned().collect();
         collector.hosts(std::slice::from_ref(host), &all.into_iter().collect::<Vec<_>>(), &never);
-        for (hostname, addresses) in found.iter().filter(|(hostname, addresses)| !hostname.is_empty() && !addresses.is_empty()) {
+        for (hostname, addresses) in found
+            .iter()
+            .filter(|(hostname, addresses)| !hostname.is_empty() && !addresses.is_empty())
+        {
             let addresses: Vec<ArcStr> = addresses.iter().cloned().collect();
             collector.hosts(&[arcstr::format!("{hostname}.{host}")], &addresses, &never);
         }
@@ -192,7 +228,8 @@ fn headless(
 
 /// Whether the `hostname` annotation means anything for this service: a cluster IP is published only when that was chosen.
 fn is_published(service: &Service, options: ExtractOptions) -> bool {
-    let cluster_ip_only = matches!(service.spec.r#type.as_str(), "" | "ClusterIP") && service.spec.cluster_ip != "None";
+    let cluster_ip_only = matches!(service.spec.r#type.as_str(), "" | "ClusterIP")
+        && service.spec.cluster_ip != "None";
     !cluster_ip_only || options.cluster_ips == ClusterIps::Publish
 }
 
@@ -205,7 +242,11 @@ fn internal_hosts(service: &Service, annotations: &Annotations, collector: &mut 
         "{} has the annotation internal-hostname and no cluster IP: remove the annotation or wait for the address",
         service.reference
     );
-    let targets = if annotations.targets.is_empty() { cluster_ips(&service.spec) } else { annotations.targets.clone() };
+    let targets = if annotations.targets.is_empty() {
+        cluster_ips(&service.spec)
+    } else {
+        annotations.targets.clone()
+    };
     let headless = service.spec.cluster_ip == "None" || service.spec.r#type == "ExternalName";
     let no_targets = if headless { Pending::Unsupported(reason) } else { Pending::Status(reason) };
     collector.hosts(hosts, &targets, &no_targets);
@@ -217,14 +258,24 @@ fn targets_of(service: &Service, options: ExtractOptions) -> (Vec<ArcStr>, Pendi
     match spec.r#type.as_str() {
         "LoadBalancer" if spec.external_ips.is_empty() => (
             addresses(&service.status.load_balancer.ingress),
-            Pending::Status(format!("{name} has no address in status.loadBalancer yet: what was published before stays")),
+            Pending::Status(format!(
+                "{name} has no address in status.loadBalancer yet: what was published before stays"
+            )),
         ),
         "ExternalName" if spec.external_ips.is_empty() => {
             let target = spec.external_name.trim_end_matches('.');
             let reason = format!("{name} has an empty spec.externalName: set it");
-            (Some(ArcStr::from(target)).filter(|target| !target.is_empty()).into_iter().collect(), Pending::Status(reason))
+            (
+                Some(ArcStr::from(target))
+                    .filter(|target| !target.is_empty())
+                    .into_iter()
+                    .collect(),
+                Pending::Status(reason),
+            )
         }
-        "LoadBalancer" | "ExternalName" => (spec.external_ips.clone(), Pending::Status(format!("{name} has no external IP"))),
+        "LoadBalancer" | "ExternalName" => {
+            (spec.external_ips.clone(), Pending::Status(format!("{name} has no external IP")))
+        }
         "NodePort" => (
             vec![],
             Pending::Unsupported(format!(
@@ -240,8 +291,14 @@ fn targets_of(service: &Service, options: ExtractOptions) -> (Vec<ArcStr>, Pendi
             )),
         ),
         "" | "ClusterIP" => {
-            let targets = if options.cluster_ips == ClusterIps::Publish { cluster_ips(spec) } else { vec![] };
-            (targets, Pending::Status(format!("{name} has no cluster IP yet: what was published before stays")))
+            let targets =
+                if options.cluster_ips == ClusterIps::Publish { cluster_ips(spec) } else { vec![] };
+            (
+                targets,
+                Pending::Status(format!(
+                    "{name} has no cluster IP yet: what was published before stays"
+                )),
+            )
         }
         other => (
             vec![],
@@ -266,5 +323,7 @@ fn cluster_ips(spec: &ServiceSpec) -> Vec<ArcStr> {
 /// Every address and every name, without final dots.
 pub(super) fn addresses(ingress: &[Address]) -> Vec<ArcStr> {
     let both = ingress.iter().flat_map(|address| [&address.ip, &address.hostname]);
-    both.map(|text| ArcStr::from(text.trim_end_matches('.'))).filter(|text| !text.is_empty()).collect()
+    both.map(|text| ArcStr::from(text.trim_end_matches('.')))
+        .filter(|text| !text.is_empty())
+        .collect()
 }

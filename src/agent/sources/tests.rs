@@ -13,7 +13,12 @@ fn run_with(yaml: &str, options: ExtractOptions) -> Extraction {
 /// `name type targets [set] ttl=… k=v`, one a line, for comparing with what is expected.
 fn lines(extraction: &Extraction) -> Vec<String> {
     let line = |endpoint: &Endpoint| {
-        let mut line = format!("{} {} {}", endpoint.key.dns_name, endpoint.key.record_type, endpoint.targets.join(","));
+        let mut line = format!(
+            "{} {} {}",
+            endpoint.key.dns_name,
+            endpoint.key.record_type,
+            endpoint.targets.join(",")
+        );
         if !endpoint.key.set_identifier.is_empty() {
             line += &format!(" [{}]", endpoint.key.set_identifier);
         }
@@ -45,8 +50,10 @@ fn ingress(annotations: &[(&str, &str)], rest: &str) -> String {
 }
 
 fn with_annotations(head: &str, annotations: &[(&str, &str)], rest: &str) -> String {
-    let annotations: String =
-        annotations.iter().map(|(key, value)| format!("    external-dns.kubernetes.io/{key}: {value:?}\n")).collect();
+    let annotations: String = annotations
+        .iter()
+        .map(|(key, value)| format!("    external-dns.kubernetes.io/{key}: {value:?}\n"))
+        .collect();
     format!("{head}\nmetadata:\n  name: web\n  annotations:\n{annotations}\n{rest}\n")
 }
 
@@ -66,10 +73,20 @@ fn a_service_publishes_what_its_type_offers() {
             "ip, name and IPv6 are three endpoints",
             &[HOST],
             lb,
-            &["www.example.com A 192.0.2.1", "www.example.com AAAA 2001:db8::1", "www.example.com CNAME lb.example.net"],
+            &[
+                "www.example.com A 192.0.2.1",
+                "www.example.com AAAA 2001:db8::1",
+                "www.example.com CNAME lb.example.net",
+            ],
             &[],
         ),
-        ("target wins over status", &[HOST, ("target", "192.0.2.9")], lb, &["www.example.com A 192.0.2.9"], &[]),
+        (
+            "target wins over status",
+            &[HOST, ("target", "192.0.2.9")],
+            lb,
+            &["www.example.com A 192.0.2.9"],
+            &[],
+        ),
         (
             "internal names get the cluster IP",
             &[("internal-hostname", "in.example.com")],
@@ -84,8 +101,20 @@ fn a_service_publishes_what_its_type_offers() {
             &["www.example.com A 198.51.100.1"],
             &[],
         ),
-        ("an empty status leaves the host pending", &[HOST], "spec: {type: LoadBalancer}", &[], &["www.example.com"]),
-        ("a null status as well", &[HOST], "spec: {type: LoadBalancer}\nstatus: {loadBalancer: null}", &[], &["www.example.com"]),
+        (
+            "an empty status leaves the host pending",
+            &[HOST],
+            "spec: {type: LoadBalancer}",
+            &[],
+            &["www.example.com"],
+        ),
+        (
+            "a null status as well",
+            &[HOST],
+            "spec: {type: LoadBalancer}\nstatus: {loadBalancer: null}",
+            &[],
+            &["www.example.com"],
+        ),
         ("a cluster IP is private", &[HOST], "spec: {clusterIP: 10.0.0.1}", &[], &[]),
         (
             "ExternalName",
@@ -101,7 +130,13 @@ fn a_service_publishes_what_its_type_offers() {
             &["www.example.com A 192.0.2.3"],
             &[],
         ),
-        ("NodePort is not guessed", &[HOST], "spec: {type: NodePort, clusterIP: 10.0.0.1}", &[], &["www.example.com"]),
+        (
+            "NodePort is not guessed",
+            &[HOST],
+            "spec: {type: NodePort, clusterIP: 10.0.0.1}",
+            &[],
+            &["www.example.com"],
+        ),
         (
             "NodePort with a target",
             &[HOST, ("target", "192.0.2.4")],
@@ -113,7 +148,13 @@ fn a_service_publishes_what_its_type_offers() {
         ("another controller", &[HOST, ("controller", "other")], lb, &[], &[]),
         (
             "routing",
-            &[HOST, ("target", "192.0.2.4"), ("set-identifier", "east"), ("aws-weight", "5"), ("ttl", "1m")],
+            &[
+                HOST,
+                ("target", "192.0.2.4"),
+                ("set-identifier", "east"),
+                ("aws-weight", "5"),
+                ("ttl", "1m"),
+            ],
             lb,
             &["www.example.com A 192.0.2.4 [east] ttl=60 aws/weight=5"],
             &[],
@@ -144,7 +185,11 @@ fn cluster_ips_are_published_when_that_is_chosen() {
 fn what_cannot_be_known_is_said() {
     for rest in ["spec: {type: NodePort}", "spec: {clusterIP: None}"] {
         let found = run(&service(&[HOST], rest));
-        assert!(found.warnings[0].message.contains("set the annotation target"), "{:?}", found.warnings);
+        assert!(
+            found.warnings[0].message.contains("set the annotation target"),
+            "{:?}",
+            found.warnings
+        );
     }
 }
 
@@ -152,27 +197,46 @@ fn what_cannot_be_known_is_said() {
 fn an_ingress_publishes_rules_certificates_and_annotation() {
     let spec = "spec: {rules: [{host: A.example.com}, {}, {host: a.example.com}], tls: [{hosts: [b.example.com]}]}\nstatus: {loadBalancer: {ingress: [{hostname: lb.eu-west-1.elb.amazonaws.com}]}}";
     let lb = "CNAME lb.eu-west-1.elb.amazonaws.com";
-    let all = [format!("a.example.com {lb}"), format!("b.example.com {lb}"), format!("c.example.com {lb}")];
+    let all = [
+        format!("a.example.com {lb}"),
+        format!("b.example.com {lb}"),
+        format!("c.example.com {lb}"),
+    ];
     let host = ("hostname", "c.example.com");
     assert_eq!(lines(&run(&ingress(&[host], spec))), all);
-    assert_eq!(lines(&run(&ingress(&[host, ("ingress-hostname-source", "defined-hosts-only")], spec))), all[..2]);
-    assert_eq!(lines(&run(&ingress(&[host, ("ingress-hostname-source", "annotation-only")], spec))), all[2..]);
     assert_eq!(
-        lines(&run(&ingress(&[("target", "192.0.2.1")], "spec: {rules: [{host: '*.example.com'}]}"))),
+        lines(&run(&ingress(&[host, ("ingress-hostname-source", "defined-hosts-only")], spec))),
+        all[..2]
+    );
+    assert_eq!(
+        lines(&run(&ingress(&[host, ("ingress-hostname-source", "annotation-only")], spec))),
+        all[2..]
+    );
+    assert_eq!(
+        lines(&run(&ingress(
+            &[("target", "192.0.2.1")],
+            "spec: {rules: [{host: '*.example.com'}]}"
+        ))),
         ["*.example.com A 192.0.2.1"]
     );
 }
 
 #[test]
 fn a_typing_mistake_in_the_host_source_withdraws_nothing() {
-    let found = run(&ingress(&[("ingress-hostname-source", "annotations")], "spec: {rules: [{host: a.example.com}]}"));
+    let found = run(&ingress(
+        &[("ingress-hostname-source", "annotations")],
+        "spec: {rules: [{host: a.example.com}]}",
+    ));
     assert_eq!(pending(&found), ["*"]);
     assert_eq!(found.warnings.len(), 1);
 }
 
 #[test]
 fn an_ingress_without_an_address_waits() {
-    assert_eq!(pending(&run(&ingress(&[], "spec: {rules: [{host: a.example.com}]}"))), ["a.example.com"]);
+    assert_eq!(
+        pending(&run(&ingress(&[], "spec: {rules: [{host: a.example.com}]}"))),
+        ["a.example.com"]
+    );
 }
 
 #[test]
@@ -203,7 +267,12 @@ spec:
         ]
     );
     assert_eq!(pending(&found), ["empty.example.com"]);
-    assert_eq!(found.warnings.len(), 3, "second CNAME target, no targets, no name: {:?}", found.warnings);
+    assert_eq!(
+        found.warnings.len(),
+        3,
+        "second CNAME target, no targets, no name: {:?}",
+        found.warnings
+    );
     assert_eq!(found.endpoints[0].key.resource(), "dnsendpoint/shop/mail");
 }
 
@@ -214,7 +283,12 @@ fn f5_publishes_only_what_has_an_address_in_use() {
     let addressed = "spec: {host: a.example.com, virtualServerAddress: 192.0.2.8}";
     let status = "status: {vsAddress: 192.0.2.7}";
     let cases: &[Case] = &[
-        (&[], format!("{spec}\n{status}"), &["a.example.com A 192.0.2.7", "b.example.com A 192.0.2.7"], &[]),
+        (
+            &[],
+            format!("{spec}\n{status}"),
+            &["a.example.com A 192.0.2.7", "b.example.com A 192.0.2.7"],
+            &[],
+        ),
         (&[], format!("{addressed}\n{status}"), &["a.example.com A 192.0.2.8"], &[]),
         (
             &[("target", "lb.example.net"), ("ttl", "30"), ("aws-weight", "1")],
@@ -223,7 +297,12 @@ fn f5_publishes_only_what_has_an_address_in_use() {
             &[],
         ),
         (&[], addressed.to_owned(), &[], &["a.example.com"]),
-        (&[], format!("{spec}\nstatus: {{vsAddress: None}}"), &[], &["a.example.com", "b.example.com"]),
+        (
+            &[],
+            format!("{spec}\nstatus: {{vsAddress: None}}"),
+            &[],
+            &["a.example.com", "b.example.com"],
+        ),
     ];
     for (annotations, rest, endpoints, waiting) in cases {
         let found = run(&with_annotations(head, annotations, rest));
@@ -243,16 +322,26 @@ fn nginx_publishes_when_external_dns_is_enabled() {
             format!(
                 "spec: {{host: a.example.com, externalDNS: {{enable: true, recordTTL: 60, labels: {{x: y}}, providerSpecific: [{{name: aws/weight, value: '3'}}]}}}}\n{status}"
             ),
-            &["a.example.com A 192.0.2.7 ttl=60 aws/weight=3", "a.example.com CNAME lb.example.net ttl=60 aws/weight=3"],
+            &[
+                "a.example.com A 192.0.2.7 ttl=60 aws/weight=3",
+                "a.example.com CNAME lb.example.net ttl=60 aws/weight=3",
+            ],
             &[],
         ),
         (
             &[("target", "other.example.net")],
-            format!("spec: {{host: a.example.com, externalDNS: {{enable: true, recordType: cname}}}}\n{status}"),
+            format!(
+                "spec: {{host: a.example.com, externalDNS: {{enable: true, recordType: cname}}}}\n{status}"
+            ),
             &["a.example.com CNAME other.example.net"],
             &[],
         ),
-        (&[], "spec: {host: a.example.com, externalDNS: {enable: true}}".to_owned(), &[], &["a.example.com"]),
+        (
+            &[],
+            "spec: {host: a.example.com, externalDNS: {enable: true}}".to_owned(),
+            &[],
+            &["a.example.com"],
+        ),
     ];
     for (annotations, rest, endpoints, waiting) in cases {
         let found = run(&with_annotations(head, annotations, rest));
@@ -288,7 +377,10 @@ fn an_object_of_the_wrong_shape_is_an_error_and_another_kind_is_none() {
     let read = |yaml: &str| Object::read(serde_saphyr::from_str(yaml).unwrap());
     assert!(read("{apiVersion: apps/v1, kind: Deployment}").is_none());
     assert!(read("just text").is_none());
-    assert!(matches!(read("{apiVersion: v1, kind: Service}"), Some(Err(ObjectError::NoName { .. }))));
+    assert!(matches!(
+        read("{apiVersion: v1, kind: Service}"),
+        Some(Err(ObjectError::NoName { .. }))
+    ));
     assert!(matches!(
         read("{apiVersion: v1, kind: Service, metadata: {name: x}, spec: [1]}"),
         Some(Err(ObjectError::Shape { .. }))
@@ -297,22 +389,42 @@ fn an_object_of_the_wrong_shape_is_an_error_and_another_kind_is_none() {
 
 #[test]
 fn the_error_of_a_long_value_is_short() {
-    let yaml = format!("apiVersion: v1\nkind: Service\nmetadata: {{name: web}}\nspec: {}\n", "é".repeat(10_000));
-    let Some(Err(error)) = Object::read(serde_saphyr::from_str(&yaml).unwrap()) else { panic!("it was read") };
+    let yaml = format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: web}}\nspec: {}\n",
+        "é".repeat(10_000)
+    );
+    let Some(Err(error)) = Object::read(serde_saphyr::from_str(&yaml).unwrap()) else {
+        panic!("it was read")
+    };
     assert!(error.to_string().chars().count() < 400, "{error}");
 }
 
-fn among(annotations: &[(&str, &str)], rest: &str, nodes: &BTreeMap<ArcStr, Node>, backends: &[Backend]) -> Extraction {
-    let object = Object::read(serde_saphyr::from_str(&service(annotations, rest)).unwrap()).unwrap().unwrap();
-    let around =
-        Surroundings { nodes: Known::Now(nodes), backends: Known::Now(backends.iter().collect()), ..Surroundings::default() };
+fn among(
+    annotations: &[(&str, &str)],
+    rest: &str,
+    nodes: &BTreeMap<ArcStr, Node>,
+    backends: &[Backend],
+) -> Extraction {
+    let object = Object::read(serde_saphyr::from_str(&service(annotations, rest)).unwrap())
+        .unwrap()
+        .unwrap();
+    let around = Surroundings {
+        nodes: Known::Now(nodes),
+        backends: Known::Now(backends.iter().collect()),
+        ..Surroundings::default()
+    };
     extract_among(&object, ExtractOptions::default(), &around)
 }
 
 fn nodes(rows: &[(&str, &[&str], &[&str], bool)]) -> BTreeMap<ArcStr, Node> {
-    let list = |addresses: &[&str]| addresses.iter().map(|address| ArcStr::from(*address)).collect();
+    let list =
+        |addresses: &[&str]| addresses.iter().map(|address| ArcStr::from(*address)).collect();
     let node = |(name, external, internal, is_schedulable): &(&str, &[&str], &[&str], bool)| {
-        let node = Node { external: list(external), internal: list(internal), is_schedulable: *is_schedulable };
+        let node = Node {
+            external: list(external),
+            internal: list(internal),
+            is_schedulable: *is_schedulable,
+        };
         (ArcStr::from(*name), node)
     };
     rows.iter().map(node).collect()
@@ -340,7 +452,13 @@ fn a_node_port_is_where_the_nodes_are() {
         "_web._udp.www.example.com SRV 0 50 30053 www.example.com.",
     ];
     let cases: &[NodePortCase] = &[
-        ("external addresses where there are any", &[HOST], &any, &[], &[srv[0], srv[1], "www.example.com A 198.51.100.1"]),
+        (
+            "external addresses where there are any",
+            &[HOST],
+            &any,
+            &[],
+            &[srv[0], srv[1], "www.example.com A 198.51.100.1"],
+        ),
         (
             "private access",
             &[HOST, ("access", "private")],
@@ -348,7 +466,13 @@ fn a_node_port_is_where_the_nodes_are() {
             &[],
             &["www.example.com A 10.0.0.1,10.0.0.2"],
         ),
-        ("public access", &[HOST, ("access", "public")], "spec: {type: NodePort}", &[], &["www.example.com A 198.51.100.1"]),
+        (
+            "public access",
+            &[HOST, ("access", "public")],
+            "spec: {type: NodePort}",
+            &[],
+            &["www.example.com A 198.51.100.1"],
+        ),
         (
             "local traffic where a pod is ready",
             &[HOST],
@@ -369,7 +493,10 @@ fn a_node_port_is_where_the_nodes_are() {
     }
     let none = among(&[HOST], "spec: {type: NodePort}", &BTreeMap::new(), &[]);
     assert_eq!((lines(&none).len(), pending(&none)), (0, vec!["www.example.com"]));
-    assert_eq!(pending(&among(&[HOST, ("access", "x")], "spec: {type: NodePort}", &nodes, &[])), ["*"]);
+    assert_eq!(
+        pending(&among(&[HOST, ("access", "x")], "spec: {type: NodePort}", &nodes, &[])),
+        ["*"]
+    );
 }
 
 #[test]
@@ -388,31 +515,60 @@ fn a_headless_service_is_where_its_pods_are() {
         "www.example.com AAAA 2001:db8::1",
     ];
     assert_eq!(lines(&among(&[HOST], headless, &nodes, &pods)), ready);
-    let all = among(&[HOST], "spec: {clusterIP: None, publishNotReadyAddresses: true}", &nodes, &pods[..2]);
+    let all = among(
+        &[HOST],
+        "spec: {clusterIP: None, publishNotReadyAddresses: true}",
+        &nodes,
+        &pods[..2],
+    );
     assert_eq!(
         lines(&all),
-        ["db-0.www.example.com A 10.1.0.1", "db-1.www.example.com A 10.1.0.2", "www.example.com A 10.1.0.1,10.1.0.2"]
+        [
+            "db-0.www.example.com A 10.1.0.1",
+            "db-1.www.example.com A 10.1.0.2",
+            "www.example.com A 10.1.0.1,10.1.0.2"
+        ]
     );
     for (kind, address) in [("NodeExternalIP", "198.51.100.1"), ("HostIP", "10.0.0.1")] {
         let found = among(&[HOST, ("endpoints-type", kind)], headless, &nodes, &pods[..1]);
-        assert_eq!(lines(&found), [format!("db-0.www.example.com A {address}"), format!("www.example.com A {address}")]);
+        assert_eq!(
+            lines(&found),
+            [format!("db-0.www.example.com A {address}"), format!("www.example.com A {address}")]
+        );
     }
-    assert_eq!(pending(&among(&[HOST], headless, &nodes, &pods[1..2])), ["*"], "no pod is ready: nothing is withdrawn");
-    assert_eq!(lines(&among(&[HOST, ("target", "192.0.2.7")], headless, &nodes, &[])), ["www.example.com A 192.0.2.7"]);
+    assert_eq!(
+        pending(&among(&[HOST], headless, &nodes, &pods[1..2])),
+        ["*"],
+        "no pod is ready: nothing is withdrawn"
+    );
+    assert_eq!(
+        lines(&among(&[HOST, ("target", "192.0.2.7")], headless, &nodes, &[])),
+        ["www.example.com A 192.0.2.7"]
+    );
 }
 
 #[test]
 fn only_what_a_service_depends_on_is_looked_at() {
     let of = |annotations: &[(&str, &str)], rest: &str| {
-        needs(&Object::read(serde_saphyr::from_str(&service(annotations, rest)).unwrap()).unwrap().unwrap())
-            .into_iter()
-            .collect::<Vec<_>>()
+        needs(
+            &Object::read(serde_saphyr::from_str(&service(annotations, rest)).unwrap())
+                .unwrap()
+                .unwrap(),
+        )
+        .into_iter()
+        .collect::<Vec<_>>()
     };
     let node_port = "spec: {type: NodePort}";
     assert_eq!(of(&[HOST], node_port), [Need::Nodes]);
-    assert_eq!(of(&[HOST], "spec: {type: NodePort, externalTrafficPolicy: Local}"), [Need::Nodes, Need::LocalBackends]);
+    assert_eq!(
+        of(&[HOST], "spec: {type: NodePort, externalTrafficPolicy: Local}"),
+        [Need::Nodes, Need::LocalBackends]
+    );
     assert_eq!(of(&[HOST], "spec: {clusterIP: None}"), [Need::HeadlessBackends]);
-    assert_eq!(of(&[HOST, ("endpoints-type", "HostIP")], "spec: {clusterIP: None}"), [Need::Nodes, Need::HeadlessBackends]);
+    assert_eq!(
+        of(&[HOST, ("endpoints-type", "HostIP")], "spec: {clusterIP: None}"),
+        [Need::Nodes, Need::HeadlessBackends]
+    );
     for (annotations, rest) in [
         (&[][..], node_port),
         (&[HOST, ("target", "192.0.2.1")], node_port),

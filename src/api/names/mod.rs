@@ -137,9 +137,14 @@ pub async fn get(
     Params(NoParams {}): Params<NoParams>,
 ) -> Result<Json<Name>, ApiError> {
     let name: DnsName = identifier(&fqdn)?;
-    let mut zones: Vec<NameInZone> = state.broker.why(&name).await.into_iter().map(in_zone).collect();
+    let mut zones: Vec<NameInZone> =
+        state.broker.why(&name).await.into_iter().map(in_zone).collect();
     if asker == Asker::Anybody {
-        for known in state.peers.ask_each::<Name>(&who_else(&state.peers, &state.broker.directory, &name)?, &onward).await? {
+        for known in state
+            .peers
+            .ask_each::<Name>(&who_else(&state.peers, &state.broker.directory, &name)?, &onward)
+            .await?
+        {
             zones.extend(known.zones);
         }
         zones.sort_by(|a, b| (&a.zone.account, &a.zone.id).cmp(&(&b.zone.account, &b.zone.id)));
@@ -147,7 +152,8 @@ pub async fn get(
     }
     let unplaced = state.broker.directory.unplaced(&name.to_string());
     let unplaced = unplaced.iter().map(Endpoint::new).collect();
-    let filter = ChangeFilter { name: Some(name.clone()), limit: LAST_CHANGES, ..ChangeFilter::default() };
+    let filter =
+        ChangeFilter { name: Some(name.clone()), limit: LAST_CHANGES, ..ChangeFilter::default() };
     let changes = state.broker.changes(&filter).await?.into_iter().map(Change::from).collect();
     let routes = routes(&state.broker.directory, &name);
     let mut answer = Name { name, summary: String::new(), zones, unplaced, routes, changes };
@@ -156,14 +162,21 @@ pub async fn get(
 }
 
 /// The other replicas that work a zone in which the name could be.
-fn who_else(peers: &Peers, directory: &Directory, name: &DnsName) -> Result<Vec<ReplicaRow>, ApiError> {
+fn who_else(
+    peers: &Peers,
+    directory: &Directory,
+    name: &DnsName,
+) -> Result<Vec<ReplicaRow>, ApiError> {
     let zones = directory.zones();
-    let accounts: BTreeSet<_> = zones.iter().filter(|zone| name.is_in(&zone.name)).map(|zone| &zone.account).collect();
+    let accounts: BTreeSet<_> =
+        zones.iter().filter(|zone| name.is_in(&zone.name)).map(|zone| &zone.account).collect();
     let mut others: Vec<ReplicaRow> = vec![];
     for account in accounts {
         match peers.worked(account) {
             Worked::At(peer) if !others.contains(&peer) => others.push(peer),
-            Worked::Nowhere if peers.is_configured(account) => return Err(ApiError::NotWorked(account.clone())),
+            Worked::Nowhere if peers.is_configured(account) => {
+                return Err(ApiError::NotWorked(account.clone()));
+            }
             Worked::At(_) | Worked::Here | Worked::Nowhere => {}
         }
     }
@@ -173,8 +186,12 @@ fn who_else(peers: &Peers, directory: &Directory, name: &DnsName) -> Result<Vec<
 fn in_zone(WhyReport { zone, report }: WhyReport) -> NameInZone {
     let mut contributions: Vec<&Held> = report.contributions.iter().collect();
     contributions.sort_by_key(|held| held.arrival());
-    let show = |held: &Held| NameContribution { arrival: held.arrival(), endpoint: Endpoint::new(held) };
-    let observed = report.observed.iter().filter_map(|observed| Some(Record::new(&observed.raw.key().ok()?, observed)));
+    let show =
+        |held: &Held| NameContribution { arrival: held.arrival(), endpoint: Endpoint::new(held) };
+    let observed = report
+        .observed
+        .iter()
+        .filter_map(|observed| Some(Record::new(&observed.raw.key().ok()?, observed)));
     NameInZone {
         zone: ZoneReference::from(&zone),
         trouble: zone.trouble.clone(),
@@ -182,9 +199,18 @@ fn in_zone(WhyReport { zone, report }: WhyReport) -> NameInZone {
         contributions: contributions.into_iter().map(show).collect(),
         desired: report.desired.iter().map(RecordSet::from).collect(),
         observed: observed.collect(),
-        pending: report.pending.iter().flat_map(|unit| &unit.changes).map(Difference::from).collect(),
+        pending: report
+            .pending
+            .iter()
+            .flat_map(|unit| &unit.changes)
+            .map(Difference::from)
+            .collect(),
         blocked: report.blocked,
-        refused: report.refused.into_iter().map(|(message, retry_at)| Refusal { message, retry_at: Time(retry_at) }).collect(),
+        refused: report
+            .refused
+            .into_iter()
+            .map(|(message, retry_at)| Refusal { message, retry_at: Time(retry_at) })
+            .collect(),
     }
 }
 
@@ -192,10 +218,17 @@ fn in_zone(WhyReport { zone, report }: WhyReport) -> NameInZone {
 fn routes(directory: &Directory, name: &DnsName) -> Vec<Route> {
     let (zones, settings) = (directory.zones(), directory.settings());
     let of_zones = zones.iter().map(|facts| (facts.environment.clone(), facts.visibility));
-    let of_clusters = settings.values().map(|settings| (settings.environment.clone(), settings.visibility));
+    let of_clusters =
+        settings.values().map(|settings| (settings.environment.clone(), settings.visibility));
     let kinds: BTreeSet<(EnvironmentId, Visibility)> = of_zones.chain(of_clusters).collect();
     let route = |(environment, visibility): (EnvironmentId, Visibility)| {
-        let request = RouteRequest { environment: &environment, name, visibility, pinned: None, current: None };
+        let request = RouteRequest {
+            environment: &environment,
+            name,
+            visibility,
+            pinned: None,
+            current: None,
+        };
         let (zone, message) = match zones.route(&request) {
             Ok(placement) => (zones.get(&placement.zone).map(ZoneReference::from), None),
             Err(verdict) => (None, Some(verdict.message)),

@@ -17,7 +17,10 @@ pub fn of(answer: &Name) -> String {
     let unplaced: Vec<&Endpoint> = answer.unplaced.iter().collect();
     not_fine(&unplaced, &mut sentences);
     if answer.zones.is_empty() && answer.unplaced.is_empty() {
-        sentences.push(format!("No cluster wants {}, and Zonefold knows of no record there.", answer.name));
+        sentences.push(format!(
+            "No cluster wants {}, and Zonefold knows of no record there.",
+            answer.name
+        ));
         would_go(answer, &mut sentences);
     }
     sentences.join(" ")
@@ -27,7 +30,10 @@ fn in_zone(answer: &Name, zone: &NameInZone, sentences: &mut Vec<String>) {
     match &zone.holder {
         Some(holder) => {
             let since = holder.since.map_or_else(String::new, |since| format!(" since {since}"));
-            sentences.push(format!("{} is held by {} in the zone {}{since}.", answer.name, holder.cluster, zone.zone));
+            sentences.push(format!(
+                "{} is held by {} in the zone {}{since}.",
+                answer.name, holder.cluster, zone.zone
+            ));
         }
         None if zone.contributions.is_empty() => {
             sentences.push(format!("No cluster wants {} in the zone {}.", answer.name, zone.zone));
@@ -53,23 +59,35 @@ fn what_is_there(zone: &NameInZone, sentences: &mut Vec<String>) {
     for record in &zone.observed {
         match (record.ours, record.drift) {
             (_, Some(Drift::Changed)) => {
-                sentences.push(format!("Somebody else changed the set, and Route 53 now holds {}.", record.set));
+                sentences.push(format!(
+                    "Somebody else changed the set, and Route 53 now holds {}.",
+                    record.set
+                ));
             }
-            (_, Some(Drift::Missing)) => sentences.push(format!("Somebody else removed {}.", record.set)),
+            (_, Some(Drift::Missing)) => {
+                sentences.push(format!("Somebody else removed {}.", record.set))
+            }
             (false, None) => {
-                sentences.push(format!("Route 53 holds {}, which Zonefold did not make and does not touch.", record.set));
+                sentences.push(format!(
+                    "Route 53 holds {}, which Zonefold did not make and does not touch.",
+                    record.set
+                ));
             }
             (true, None) => {}
         }
     }
     if !zone.pending.is_empty() {
         let count = zone.pending.len();
-        let changes = if count == 1 { "1 change is".to_owned() } else { format!("{count} changes are") };
+        let changes =
+            if count == 1 { "1 change is".to_owned() } else { format!("{count} changes are") };
         sentences.push(format!("{changes} on the way to Route 53{}.", expected(zone)));
     }
     for refusal in &zone.refused {
         let message = refusal.message.trim_end_matches('.');
-        sentences.push(format!("Route 53 refused the change: {message}; it is tried again at {}.", refusal.retry_at));
+        sentences.push(format!(
+            "Route 53 refused the change: {message}; it is tried again at {}.",
+            refusal.retry_at
+        ));
     }
     for blocked in &zone.blocked {
         sentences.push(format!("Not sent: {}.", blocked.trim_end_matches('.')));
@@ -83,11 +101,14 @@ fn what_is_there(zone: &NameInZone, sentences: &mut Vec<String>) {
 
 fn accepted(zone: &NameInZone) -> impl Iterator<Item = &Endpoint> {
     let endpoints = zone.contributions.iter().map(|contribution| &contribution.endpoint);
-    endpoints.filter(|endpoint| endpoint.verdict.as_ref().is_none_or(|verdict| verdict.state == VerdictState::Accepted))
+    endpoints.filter(|endpoint| {
+        endpoint.verdict.as_ref().is_none_or(|verdict| verdict.state == VerdictState::Accepted)
+    })
 }
 
 fn objects(zone: &NameInZone) -> String {
-    let mut objects: Vec<String> = accepted(zone).map(|endpoint| endpoint.key.to_string()).collect();
+    let mut objects: Vec<String> =
+        accepted(zone).map(|endpoint| endpoint.key.to_string()).collect();
     objects.sort();
     objects.dedup();
     match objects.as_slice() {
@@ -135,7 +156,10 @@ fn not_fine(endpoints: &[&Endpoint], sentences: &mut Vec<String>) {
 
 fn would_go(answer: &Name, sentences: &mut Vec<String>) {
     for route in &answer.routes {
-        let kind = format!("An endpoint of a cluster of the environment {} ({})", route.environment, route.visibility);
+        let kind = format!(
+            "An endpoint of a cluster of the environment {} ({})",
+            route.environment, route.visibility
+        );
         match (&route.zone, &route.message) {
             (Some(zone), _) => sentences.push(format!("{kind} would go to the zone {zone}.")),
             (None, Some(message)) => sentences.push(format!("{kind} would wait: {message}.")),
@@ -143,7 +167,9 @@ fn would_go(answer: &Name, sentences: &mut Vec<String>) {
         }
     }
     if answer.routes.is_empty() {
-        sentences.push("There is no zone and no cluster yet: check the broker's configuration.".to_owned());
+        sentences.push(
+            "There is no zone and no cluster yet: check the broker's configuration.".to_owned(),
+        );
     }
 }
 
@@ -172,15 +198,21 @@ mod tests {
     }
 
     fn set(value: &str) -> RecordSet {
-        RecordSet { record_type: "A".to_owned(), values: vec![value.to_owned()], ..RecordSet::default() }
+        RecordSet {
+            record_type: "A".to_owned(),
+            values: vec![value.to_owned()],
+            ..RecordSet::default()
+        }
     }
 
     fn wish(of: &str, state: VerdictState, message: &str) -> Endpoint {
         let wanted = endpoint("web", "www.example.com", "A", &["192.0.2.1"]);
-        let reason = if state == VerdictState::Accepted { Reason::Accepted } else { Reason::NameHeld };
+        let reason =
+            if state == VerdictState::Accepted { Reason::Accepted } else { Reason::NameHeld };
         Endpoint {
             verdict: Some(Verdict { state, reason, message: message.to_owned() }),
-            progress: (state == VerdictState::Accepted).then_some(Progress::InSync { change_id: None }),
+            progress: (state == VerdictState::Accepted)
+                .then_some(Progress::InSync { change_id: None }),
             ..Endpoint::new(&Held::new(cluster(of), 1, &PackedEndpoint::pack(&wanted)))
         }
     }
@@ -202,7 +234,10 @@ mod tests {
     fn held() -> NameInZone {
         NameInZone {
             holder: Some(Holder { cluster: cluster("east"), since: Some(Time(Timestamp(0))) }),
-            contributions: vec![NameContribution { arrival: 1, endpoint: wish("east", VerdictState::Accepted, "") }],
+            contributions: vec![NameContribution {
+                arrival: 1,
+                endpoint: wish("east", VerdictState::Accepted, ""),
+            }],
             desired: vec![set("192.0.2.1")],
             ..in_zone()
         }
@@ -216,8 +251,10 @@ mod tests {
     #[test]
     fn a_name_that_is_as_wanted() {
         let mut zone = held();
-        zone.contributions
-            .push(NameContribution { arrival: 2, endpoint: wish("west", VerdictState::Waiting, "east holds the name") });
+        zone.contributions.push(NameContribution {
+            arrival: 2,
+            endpoint: wish("west", VerdictState::Waiting, "east holds the name"),
+        });
         let object = wish("east", VerdictState::Accepted, "").key.to_string();
         assert_eq!(
             said(vec![zone], vec![], vec![]),
@@ -231,9 +268,13 @@ mod tests {
 
     #[test]
     fn a_name_that_route_53_refused_is_not_said_to_be_there() {
-        let refused = vec![Refusal { message: "no such alias.".to_owned(), retry_at: Time(Timestamp(0)) }];
+        let refused =
+            vec![Refusal { message: "no such alias.".to_owned(), retry_at: Time(Timestamp(0)) }];
         let text = said(vec![NameInZone { refused, ..held() }], vec![], vec![]);
-        assert!(text.contains("Route 53 refused the change: no such alias; it is tried again at 1970"), "{text}");
+        assert!(
+            text.contains("Route 53 refused the change: no such alias; it is tried again at 1970"),
+            "{text}"
+        );
         assert!(!text.contains("That is what"), "{text}");
     }
 
@@ -250,8 +291,14 @@ mod tests {
             drift: None,
         };
         let text = said(vec![NameInZone { observed: vec![record], ..in_zone() }], vec![], vec![]);
-        assert!(text.contains("No cluster wants www.example.com in the zone example.com"), "{text}");
-        assert!(text.contains("A 192.0.2.9, which Zonefold did not make and does not touch."), "{text}");
+        assert!(
+            text.contains("No cluster wants www.example.com in the zone example.com"),
+            "{text}"
+        );
+        assert!(
+            text.contains("A 192.0.2.9, which Zonefold did not make and does not touch."),
+            "{text}"
+        );
     }
 
     #[test]
@@ -262,9 +309,15 @@ mod tests {
             zone,
             message: message.map(str::to_owned),
         };
-        let routes = vec![route("dev", Some(zone()), None), route("prod", None, Some("no zone holds it"))];
+        let routes =
+            vec![route("dev", Some(zone()), None), route("prod", None, Some("no zone holds it"))];
         let text = said(vec![], vec![], routes);
-        assert!(text.starts_with("No cluster wants www.example.com, and Zonefold knows of no record there."), "{text}");
+        assert!(
+            text.starts_with(
+                "No cluster wants www.example.com, and Zonefold knows of no record there."
+            ),
+            "{text}"
+        );
         assert!(text.contains("dev (public) would go to the zone example.com"), "{text}");
         assert!(text.contains("prod (public) would wait: no zone holds it."), "{text}");
     }

@@ -54,8 +54,12 @@ pub struct AgentFigures {
 ///
 /// # Errors
 /// There is no such cluster, it refuses, a part failed, or it was told to stop.
-pub async fn measure(args: &AgentBenchArgs, shutdown: &CancellationToken) -> anyhow::Result<AgentFigures> {
-    let access = Access { kubeconfig: Some(args.kubeconfig.clone()), context: args.context.clone() };
+pub async fn measure(
+    args: &AgentBenchArgs,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<AgentFigures> {
+    let access =
+        Access { kubeconfig: Some(args.kubeconfig.clone()), context: args.context.clone() };
     let objects = Objects::new(access.connect().await?, args.objects);
     let measured = tokio::select! {
         measured = measure_with(args, &objects) => measured,
@@ -97,9 +101,27 @@ async fn measure_with(args: &AgentBenchArgs, objects: &Objects) -> anyhow::Resul
 
 fn arguments(args: &AgentBenchArgs, namespace: &str, broker: SocketAddr) -> Vec<OsString> {
     let broker = format!("http://{broker}");
-    let fixed = ["agent", "--kubernetes", "--cluster", "bench", "--source", "service,ingress", "--listen", "127.0.0.1:0"];
-    let chosen = ["--namespace", namespace, "--broker", &broker, "--log-filter", &args.common.log_filter, "--kubeconfig"];
-    let mut arguments: Vec<OsString> = fixed.into_iter().chain(chosen).map(OsString::from).collect();
+    let fixed = [
+        "agent",
+        "--kubernetes",
+        "--cluster",
+        "bench",
+        "--source",
+        "service,ingress",
+        "--listen",
+        "127.0.0.1:0",
+    ];
+    let chosen = [
+        "--namespace",
+        namespace,
+        "--broker",
+        &broker,
+        "--log-filter",
+        &args.common.log_filter,
+        "--kubeconfig",
+    ];
+    let mut arguments: Vec<OsString> =
+        fixed.into_iter().chain(chosen).map(OsString::from).collect();
     arguments.push(args.kubeconfig.clone().into_os_string());
     if let Some(context) = &args.context {
         arguments.extend(["--kube-context".into(), context.into()]);
@@ -130,7 +152,13 @@ struct Run<'a> {
 impl Run<'_> {
     async fn figures(&self, figures: AgentFigures) -> anyhow::Result<AgentFigures> {
         let all = tokio::time::timeout(ALL_WITHIN, self.sink.settled(figures.endpoints)).await;
-        let came = || format!("{} of {} endpoints are what the agent says are all", self.sink.endpoints(), figures.endpoints);
+        let came = || {
+            format!(
+                "{} of {} endpoints are what the agent says are all",
+                self.sink.endpoints(),
+                figures.endpoints
+            )
+        };
         all.with_context(came)??;
         let start_seconds = rounded(self.began.elapsed().as_secs_f64());
         say(&format!("{} endpoints arrived", figures.endpoints));
@@ -145,7 +173,9 @@ impl Run<'_> {
         Ok(AgentFigures {
             rss_mb,
             // The system counts it in another way, and not always up to the last page.
-            peak_rss_mb: rounded([end.peak_mb, rss_mb, unjudged_rss_mb].into_iter().fold(end.rss_mb, f64::max)),
+            peak_rss_mb: rounded(
+                [end.peak_mb, rss_mb, unjudged_rss_mb].into_iter().fold(end.rss_mb, f64::max),
+            ),
             unjudged_rss_mb,
             changed_rss_mb: rounded(end.rss_mb),
             answered_p50_ms: ms(&took.since_answer, 0.5),
@@ -165,11 +195,17 @@ impl Run<'_> {
         for round in 1..=self.args.samples {
             let change = self.objects.change(random.u32(..self.args.objects), round);
             let sent = Instant::now();
-            self.objects.patch(&change).await.with_context(|| format!("{} cannot be changed", change.name))?;
+            self.objects
+                .patch(&change)
+                .await
+                .with_context(|| format!("{} cannot be changed", change.name))?;
             let answered = Instant::now();
-            let arrival = self.sink.until(|heard| heard.arrival(&change.name, |endpoint| change.is_in(endpoint)));
+            let arrival = self
+                .sink
+                .until(|heard| heard.arrival(&change.name, |endpoint| change.is_in(endpoint)));
             let arrived = tokio::time::timeout(ONE_WITHIN, arrival).await;
-            let arrived = arrived.with_context(|| format!("the change of {} did not arrive", change.name))??;
+            let arrived = arrived
+                .with_context(|| format!("the change of {} did not arrive", change.name))??;
             took.since_answer.push(microseconds(arrived.saturating_duration_since(answered)));
             took.since_sending.push(microseconds(arrived.saturating_duration_since(sent)));
         }

@@ -59,13 +59,29 @@ pub struct BoundsFigures {
 /// # Errors
 /// A part failed, or something did not come to its end in time.
 pub async fn measure(args: &BoundsArgs) -> anyhow::Result<BoundsFigures> {
-    let size = FleetSize { clusters: args.clusters, endpoints: args.endpoints, zones: args.zones, accounts: args.accounts };
-    anyhow::ensure!(args.deaf < args.clusters, "one cluster is innocent: give fewer deaf agents than clusters");
+    let size = FleetSize {
+        clusters: args.clusters,
+        endpoints: args.endpoints,
+        zones: args.zones,
+        accounts: args.accounts,
+    };
+    anyhow::ensure!(
+        args.deaf < args.clusters,
+        "one cluster is innocent: give fewer deaf agents than clusters"
+    );
     let fleet = Fleet::new(size, args.common.seed)?;
-    let site = Site::open(fleet, args.common.folder.as_deref(), None, &args.common.log_filter, args.common.seed).await?;
+    let site = Site::open(
+        fleet,
+        args.common.folder.as_deref(),
+        None,
+        &args.common.log_filter,
+        args.common.seed,
+    )
+    .await?;
     let messages = site.encode()?;
     let broker = site.start_fresh().await?;
-    let mut clusters: Vec<Option<Cluster>> = site.connect(&broker, vec![]).await?.into_iter().map(Some).collect();
+    let mut clusters: Vec<Option<Cluster>> =
+        site.connect(&broker, vec![]).await?.into_iter().map(Some).collect();
     publish_encoded(clusters.iter().flatten(), messages).await?;
     let mut stage = Stage::new(args, site, broker)?;
     stage.in_sync().await?;
@@ -77,21 +93,25 @@ pub async fn measure(args: &BoundsArgs) -> anyhow::Result<BoundsFigures> {
     figures.rss_before_mb = stage.rss_mb()?;
 
     let (hanging, changes) = stage.hanging(&clusters).await?;
-    (figures.innocent_hanging_p99_ms, figures.tasks_hanging) = (quantile(&hanging.took_ms, 0.99), hanging.tasks);
+    (figures.innocent_hanging_p99_ms, figures.tasks_hanging) =
+        (quantile(&hanging.took_ms, 0.99), hanging.tasks);
     (figures.rss_hanging_mb, figures.hanging_changes) = (stage.rss_mb()?, changes);
     figures.hanging_calls_at_once = stage.calls_at_once();
     stage.in_sync().await?;
 
     let deaf = stage.deaf(&mut clusters, args.deaf as usize).await?;
-    (figures.innocent_deaf_p99_ms, figures.tasks_deaf) = (quantile(&deaf.took_ms, 0.99), deaf.tasks);
+    (figures.innocent_deaf_p99_ms, figures.tasks_deaf) =
+        (quantile(&deaf.took_ms, 0.99), deaf.tasks);
     figures.rss_deaf_mb = deaf.rss_mb;
 
     let (reconnecting, seconds) = stage.reconnect(&mut clusters).await?;
     figures.innocent_reconnecting_p99_ms = quantile(&reconnecting.took_ms, 0.99);
-    (figures.tasks_reconnecting, figures.reconnect_seconds) = (reconnecting.tasks, rounded(seconds));
+    (figures.tasks_reconnecting, figures.reconnect_seconds) =
+        (reconnecting.tasks, rounded(seconds));
     stage.in_sync().await?;
     figures.tasks_after = stage.tasks_left(figures.tasks_before).await?;
-    (figures.rss_after_mb, figures.peak_rss_mb) = (stage.rss_mb()?, rounded(usage::memory(stage.broker.pid)?.peak_mb));
+    (figures.rss_after_mb, figures.peak_rss_mb) =
+        (stage.rss_mb()?, rounded(usage::memory(stage.broker.pid)?.peak_mb));
     drop(clusters);
     stage.broker.stop().await?;
     stage.site.close().await;
@@ -120,7 +140,9 @@ impl Stage {
     fn new(args: &BoundsArgs, site: Site, broker: ChildBroker) -> anyhow::Result<Self> {
         let hanging = site.fleet.accounts.first().context("there is no account")?;
         let is_innocent = |endpoint: &Endpoint| {
-            let is_below = |zone: &crate::core::name::DnsName| endpoint.key.dns_name.ends_with(&format!(".{zone}"));
+            let is_below = |zone: &crate::core::name::DnsName| {
+                endpoint.key.dns_name.ends_with(&format!(".{zone}"))
+            };
             !hanging.zones.iter().any(is_below)
         };
         let places = |cluster| {
@@ -129,7 +151,8 @@ impl Stage {
         };
         let mut candidates = site.fleet.clusters.iter().enumerate();
         let innocent = candidates.find_map(|(index, cluster)| Some((index, places(cluster)?)));
-        let innocent = innocent.context("no cluster has an address elsewhere: give more endpoints")?;
+        let innocent =
+            innocent.context("no cluster has an address elsewhere: give more endpoints")?;
         Ok(Self { site, broker, innocent, moves: 0, samples: args.samples })
     }
 
@@ -180,7 +203,10 @@ impl Stage {
         clusters: &[Option<Cluster>],
         meanwhile: impl Future<Output = anyhow::Result<()>>,
     ) -> anyhow::Result<Seen> {
-        let session = clusters.get(self.innocent.0).and_then(Option::as_ref).context("the innocent cluster has no session")?;
+        let session = clusters
+            .get(self.innocent.0)
+            .and_then(Option::as_ref)
+            .context("the innocent cluster has no session")?;
         let mut seen = Seen { took_ms: vec![], tasks: 0, rss_mb: 0.0 };
         let (mut is_over, mut meanwhile) = (false, std::pin::pin!(meanwhile));
         while seen.took_ms.len() < self.samples as usize || !is_over {
@@ -189,7 +215,11 @@ impl Stage {
             let began = Instant::now();
             let change = async {
                 session.publish(std::slice::from_ref(place)).await?;
-                tokio::time::timeout(AT_MOST, session.progressed(place.version(), Progress::Applied)).await?
+                tokio::time::timeout(
+                    AT_MOST,
+                    session.progressed(place.version(), Progress::Applied),
+                )
+                .await?
             };
             tokio::pin!(change);
             loop {
@@ -212,7 +242,10 @@ impl Stage {
     /// The first account hangs while every cluster moves its address to and fro; answers how many of the changes were for it.
     async fn hanging(&mut self, clusters: &[Option<Cluster>]) -> anyhow::Result<(Seen, usize)> {
         let hanging = self.site.fleet.accounts.first().context("there is no account")?.clone();
-        say(&format!("the account {} hangs, and every cluster changes what it wants {ROUNDS} times", hanging.id));
+        say(&format!(
+            "the account {} hangs, and every cluster changes what it wants {ROUNDS} times",
+            hanging.id
+        ));
         let rule = FaultRule {
             matching: FaultMatch { account: Some(hanging.id.clone()), ..FaultMatch::default() },
             times: None,
@@ -220,19 +253,30 @@ impl Stage {
         };
         let rule = self.site.control().add_fault(rule);
         let mut moves: Vec<(usize, [Endpoint; 2])> = vec![];
-        for (index, cluster) in self.site.fleet.clusters.iter().enumerate().filter(|(index, _)| *index != self.innocent.0) {
+        for (index, cluster) in self
+            .site
+            .fleet
+            .clusters
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| *index != self.innocent.0)
+        {
             let place = |place| self.site.fleet.address(cluster, place);
             if let Some(places) = place(AddressPlace::Second).zip(place(AddressPlace::First)) {
                 moves.push((index, [places.0, places.1]));
             }
         }
-        let is_hanging = |endpoint: &Endpoint| hanging.zones.iter().any(|z| endpoint.key.dns_name.ends_with(&format!(".{z}")));
+        let is_hanging = |endpoint: &Endpoint| {
+            hanging.zones.iter().any(|z| endpoint.key.dns_name.ends_with(&format!(".{z}")))
+        };
         let changes = moves.iter().filter(|(_, places)| is_hanging(&places[0])).count() * ROUNDS;
         let moving = async {
             for round in 0..ROUNDS {
                 let publishing = moves.iter().map(async |(index, places)| {
                     let session = clusters[*index].as_ref().context("a cluster has no session")?;
-                    session.durable(session.publish(std::slice::from_ref(&places[round % 2])).await?).await
+                    session
+                        .durable(session.publish(std::slice::from_ref(&places[round % 2])).await?)
+                        .await
                 });
                 futures::future::try_join_all(publishing).await?;
             }
@@ -244,15 +288,23 @@ impl Stage {
     }
 
     /// So many clusters come back with agents that read nothing, and ask and ask.
-    async fn deaf(&mut self, clusters: &mut [Option<Cluster>], count: usize) -> anyhow::Result<Seen> {
+    async fn deaf(
+        &mut self,
+        clusters: &mut [Option<Cluster>],
+        count: usize,
+    ) -> anyhow::Result<Seen> {
         say(&format!("{count} agents read nothing of what they are told"));
-        let chosen: Vec<usize> = (0..clusters.len()).filter(|index| *index != self.innocent.0).take(count).collect();
+        let chosen: Vec<usize> =
+            (0..clusters.len()).filter(|index| *index != self.innocent.0).take(count).collect();
         let mut held = vec![];
         for index in &chosen {
             held.push(clusters[*index].take().context("a cluster has no session")?.leave().await);
         }
         let way = self.site.way();
-        let opening = chosen.iter().zip(&held).map(|(index, held)| way.connect_deaf(self.broker.addresses.grpc, *index, held));
+        let opening = chosen
+            .iter()
+            .zip(&held)
+            .map(|(index, held)| way.connect_deaf(self.broker.addresses.grpc, *index, held));
         let deaf: Vec<Deaf> = futures::future::try_join_all(opening).await?;
         let talking = async {
             futures::future::join_all(deaf.iter().map(Deaf::talk)).await;
@@ -270,7 +322,9 @@ impl Stage {
     async fn reconnect(&mut self, clusters: &mut [Option<Cluster>]) -> anyhow::Result<(Seen, f64)> {
         say("all clusters connect again at once");
         let mut held: Vec<(usize, Held)> = vec![];
-        for (index, cluster) in clusters.iter_mut().enumerate().filter(|(index, _)| *index != self.innocent.0) {
+        for (index, cluster) in
+            clusters.iter_mut().enumerate().filter(|(index, _)| *index != self.innocent.0)
+        {
             held.push((index, cluster.take().context("a cluster has no session")?.leave().await));
         }
         let (way, broker, began) = (self.site.way(), self.broker.addresses, Instant::now());

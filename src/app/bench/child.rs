@@ -40,7 +40,10 @@ impl Addresses {
     /// # Errors
     /// There are none.
     pub fn free() -> std::io::Result<Self> {
-        let (grpc, http) = (TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?, TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?);
+        let (grpc, http) = (
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?,
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?,
+        );
         Ok(Self { grpc: grpc.local_addr()?, http: http.local_addr()? })
     }
 }
@@ -74,7 +77,8 @@ impl ChildBroker {
     /// # Errors
     /// The process cannot be started.
     pub fn start(launch: &Launch) -> anyhow::Result<Self> {
-        let arguments = ["broker".into(), "--config".into(), launch.config.clone().into_os_string()];
+        let arguments =
+            ["broker".into(), "--config".into(), launch.config.clone().into_os_string()];
         let process = Process::start("broker", arguments, &launch.environment, &launch.log)?;
         let http = Client::builder(TokioExecutor::new()).build_http();
         Ok(Self { pid: process.pid, addresses: launch.addresses, process, http })
@@ -85,17 +89,24 @@ impl ChildBroker {
     /// # Errors
     /// Nobody answers.
     pub async fn ask(&self, path: &str) -> anyhow::Result<(StatusCode, Bytes)> {
-        let request = http::Request::get(format!("http://{}{path}", self.addresses.http)).body(Empty::new())?;
+        let request = http::Request::get(format!("http://{}{path}", self.addresses.http))
+            .body(Empty::new())?;
         let answer = async {
             let (head, body) = self.http.request(request).await?.into_parts();
             anyhow::Ok((head.status, body.collect().await?.to_bytes()))
         };
-        tokio::time::timeout(ANSWER_WITHIN, answer).await.with_context(|| format!("the broker did not answer {path}"))?
+        tokio::time::timeout(ANSWER_WITHIN, answer)
+            .await
+            .with_context(|| format!("the broker did not answer {path}"))?
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
         let (status, body) = self.ask(path).await?;
-        anyhow::ensure!(status.is_success(), "the broker answered {path} with {status}: {}", String::from_utf8_lossy(&body));
+        anyhow::ensure!(
+            status.is_success(),
+            "the broker answered {path} with {status}: {}",
+            String::from_utf8_lossy(&body)
+        );
         Ok(serde_json::from_slice(&body)?)
     }
 
@@ -135,8 +146,12 @@ impl ChildBroker {
     pub async fn counter(&self, name: &str) -> anyhow::Result<u64> {
         let (_, body) = self.ask("/metrics").await?;
         let text = std::str::from_utf8(&body)?;
-        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.split(' ').next());
-        value.and_then(|value| value.parse().ok()).with_context(|| format!("the broker has no counter {name}"))
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.split(' ').next());
+        value
+            .and_then(|value| value.parse().ok())
+            .with_context(|| format!("the broker has no counter {name}"))
     }
 
     /// Ends it without a word, as a crash does.
@@ -161,7 +176,11 @@ impl ChildBroker {
         while !is_so(self).await? {
             self.process.still_runs()?;
             if Instant::now() > give_up {
-                bail!("within {} s it did not come to this: {what}\n{}", within.as_secs(), self.process.last_words());
+                bail!(
+                    "within {} s it did not come to this: {what}\n{}",
+                    within.as_secs(),
+                    self.process.last_words()
+                );
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }

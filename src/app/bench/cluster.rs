@@ -104,7 +104,10 @@ pub struct Encoded {
 /// # Errors
 /// A message would be larger than a session takes.
 pub fn encode(endpoints: &[Endpoint], after: u64) -> anyhow::Result<Vec<Encoded>> {
-    (after + 1..).zip(endpoints.chunks(OPERATIONS)).map(|(seq, chunk)| encode_one(chunk, seq)).collect()
+    (after + 1..)
+        .zip(endpoints.chunks(OPERATIONS))
+        .map(|(seq, chunk)| encode_one(chunk, seq))
+        .collect()
 }
 
 fn encode_one(endpoints: &[Endpoint], seq: u64) -> anyhow::Result<Encoded> {
@@ -117,7 +120,13 @@ fn encode_one(endpoints: &[Endpoint], seq: u64) -> anyhow::Result<Encoded> {
     }
     let bytes = u32::try_from(operations.iter().map(prost::Message::encoded_len).sum::<usize>())?;
     let items = u32::try_from(operations.len())?;
-    Ok(Encoded { seq, message: encoded(ToBroker::Changes(v1::Changes { seq, operations })), items, bytes, versions })
+    Ok(Encoded {
+        seq,
+        message: encoded(ToBroker::Changes(v1::Changes { seq, operations })),
+        items,
+        bytes,
+        versions,
+    })
 }
 
 /// How far the broker has come.
@@ -154,36 +163,77 @@ impl Cluster {
     ///
     /// # Errors
     /// The broker cannot be reached, refuses the session, or does not hold what the cluster wants.
-    pub async fn connect(broker: SocketAddr, token: &str, id: &ClusterId, held: Held) -> anyhow::Result<Self> {
+    pub async fn connect(
+        broker: SocketAddr,
+        token: &str,
+        id: &ClusterId,
+        held: Held,
+    ) -> anyhow::Result<Self> {
         let traffic = Arc::new(Traffic::default());
         let channel = connection::connect(broker, Arc::clone(&traffic)).await?;
-        let client = FederationClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let client =
+            FederationClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
         let (messages, receiver) = mpsc::channel(QUEUE);
         let outgoing = Outgoing { messages, seq: 0, held: held.endpoints };
         outgoing.send(ToBroker::Hello(hello_of(id, &outgoing.held))).await?;
-        let mut grpc = tonic::client::Grpc::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let mut grpc =
+            tonic::client::Grpc::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
         grpc.ready().await?;
         let request = signed(ReceiverStream::new(receiver), token)?;
-        let mut inbound = grpc.streaming(request, PathAndQuery::from_static(PUBLISH), AsEncoded).await?.into_inner();
-        let Some(FromBroker::Welcome(welcome)) = inbound.message().await?.and_then(|message| message.message) else {
+        let mut inbound = grpc
+            .streaming(request, PathAndQuery::from_static(PUBLISH), AsEncoded)
+            .await?
+            .into_inner();
+        let Some(FromBroker::Welcome(welcome)) =
+            inbound.message().await?.and_then(|message| message.message)
+        else {
             bail!("the broker said something else than Welcome to {id}");
         };
         let mode = welcome.mode();
         let credits = welcome.credits.unwrap_or_default();
         let (told, heard) = watch::channel(Heard::default());
         let (tell_status, watched) = watch::channel(Watched::default());
-        let (items, bytes) = (semaphore(credits.items as usize), semaphore(usize::try_from(credits.bytes)?));
+        let (items, bytes) =
+            (semaphore(credits.items as usize), semaphore(usize::try_from(credits.bytes)?));
         let outgoing = Arc::new(Mutex::new(outgoing));
         let mut tasks = JoinSet::new();
-        tasks.spawn(listen(inbound, told, Arc::clone(&outgoing), Arc::clone(&items), Arc::clone(&bytes)));
-        tasks.spawn(beat(Arc::clone(&outgoing), Duration::from_millis(welcome.heartbeat_ms.max(1_000))));
+        tasks.spawn(listen(
+            inbound,
+            told,
+            Arc::clone(&outgoing),
+            Arc::clone(&items),
+            Arc::clone(&bytes),
+        ));
+        tasks.spawn(beat(
+            Arc::clone(&outgoing),
+            Duration::from_millis(welcome.heartbeat_ms.max(1_000)),
+        ));
         let statuses = Arc::new(StdMutex::new(held.statuses));
-        tasks.spawn(watch_status(client, token.to_owned(), id.clone(), Arc::clone(&statuses), tell_status));
-        let cluster = Self { id: id.clone(), outgoing, statuses, items, bytes, heard, watched, traffic, tasks };
+        tasks.spawn(watch_status(
+            client,
+            token.to_owned(),
+            id.clone(),
+            Arc::clone(&statuses),
+            tell_status,
+        ));
+        let cluster = Self {
+            id: id.clone(),
+            outgoing,
+            statuses,
+            items,
+            bytes,
+            heard,
+            watched,
+            traffic,
+            tasks,
+        };
         match mode {
             Mode::Resume => {}
             Mode::Snapshot => cluster.begin().await?,
-            other => bail!("the broker answered {id} with {}: it does not hold what it acknowledged", other.as_str_name()),
+            other => bail!(
+                "the broker answered {id} with {}: it does not hold what it acknowledged",
+                other.as_str_name()
+            ),
         }
         Ok(cluster)
     }
@@ -203,7 +253,11 @@ impl Cluster {
             outgoing.seq = 1;
             let root_digest = outgoing.held.root();
             outgoing
-                .send(ToBroker::SnapshotBegin(v1::SnapshotBegin { seq: 1, root_digest, ..v1::SnapshotBegin::default() }))
+                .send(ToBroker::SnapshotBegin(v1::SnapshotBegin {
+                    seq: 1,
+                    root_digest,
+                    ..v1::SnapshotBegin::default()
+                }))
                 .await?;
             outgoing.send(ToBroker::SnapshotEnd(v1::SnapshotEnd { sources: sources() })).await?;
         }
@@ -242,7 +296,11 @@ impl Cluster {
         self.bytes.acquire_many(message.bytes).await?.forget();
         let mut outgoing = self.outgoing.lock().await;
         if message.seq != outgoing.seq + 1 {
-            bail!("the sequence number {} would follow {}: one task publishes at a time", message.seq, outgoing.seq);
+            bail!(
+                "the sequence number {} would follow {}: one task publishes at a time",
+                message.seq,
+                outgoing.seq
+            );
         }
         outgoing.seq = message.seq;
         message.versions.into_iter().for_each(|(key, version)| outgoing.held.take(key, version));
@@ -262,7 +320,9 @@ impl Cluster {
         let mut heard = self.heard.clone();
         let heard = heard.wait_for(|heard| heard.acked >= seq || heard.ended.is_some()).await?;
         match &heard.ended {
-            Some(reason) if heard.acked < seq => bail!("the session of {} ended: {reason}", self.id),
+            Some(reason) if heard.acked < seq => {
+                bail!("the session of {} ended: {reason}", self.id)
+            }
             _ => Ok(()),
         }
     }
@@ -272,7 +332,11 @@ impl Cluster {
     /// # Errors
     /// The stream has ended.
     pub async fn replayed(&self) -> anyhow::Result<()> {
-        self.watched.clone().wait_for(|watched| watched.replay_done).await.context("the status stream ended")?;
+        self.watched
+            .clone()
+            .wait_for(|watched| watched.replay_done)
+            .await
+            .context("the status stream ended")?;
         Ok(())
     }
 
@@ -282,7 +346,9 @@ impl Cluster {
     /// The stream has ended.
     pub async fn progressed(&self, version: Version, progress: v1::Progress) -> anyhow::Result<()> {
         let reached = |watched: &Watched| {
-            watched.newest.is_some_and(|(of, now)| of == version && (now == progress || now == v1::Progress::InSync))
+            watched.newest.is_some_and(|(of, now)| {
+                of == version && (now == progress || now == v1::Progress::InSync)
+            })
         };
         self.watched.clone().wait_for(reached).await.context("the status stream ended")?;
         Ok(())
@@ -308,7 +374,13 @@ fn semaphore(permits: usize) -> Arc<Semaphore> {
 }
 
 fn sources() -> Vec<v1::SourceState> {
-    SOURCES.map(|kind| v1::SourceState { kind: kind.to_owned(), synced: true, last_error: String::new() }).into()
+    SOURCES
+        .map(|kind| v1::SourceState {
+            kind: kind.to_owned(),
+            synced: true,
+            last_error: String::new(),
+        })
+        .into()
 }
 
 /// The Hello of a cluster that holds something already.
@@ -322,7 +394,12 @@ fn hello_of(id: &ClusterId, held: &Known) -> v1::Hello {
         kube_system_uid: format!("uid-of-{id}"),
         instance_id: uuid::Uuid::new_v4().to_string(),
         features: vec![],
-        resume: Some(v1::Resume { epoch: 0, last_acked_seq: 0, root_digest: held.root(), count: held.digest.count() }),
+        resume: Some(v1::Resume {
+            epoch: 0,
+            last_acked_seq: 0,
+            root_digest: held.root(),
+            count: held.digest.count(),
+        }),
         sources: sources(),
         agent_version: concat!("bench ", env!("CARGO_PKG_VERSION")).to_owned(),
     }
@@ -359,7 +436,9 @@ async fn listen(
                     break "the connection is gone".to_owned();
                 }
             }
-            Ok(Some(v1::BrokerMessage { message: Some(FromBroker::GoAway(go_away)) })) => break go_away.detail,
+            Ok(Some(v1::BrokerMessage { message: Some(FromBroker::GoAway(go_away)) })) => {
+                break go_away.detail;
+            }
             Ok(Some(v1::BrokerMessage { message: Some(FromBroker::DiffRequest(_)) })) => {
                 break "the broker holds something else than it acknowledged".to_owned();
             }
@@ -400,13 +479,20 @@ async fn watch_status(
     told: watch::Sender<Watched>,
 ) {
     let held_digests = lock(&held).digests();
-    let Ok(request) = signed(v1::WatchStatusRequest { cluster: id.to_string(), held_digests }, &token) else { return };
+    let Ok(request) =
+        signed(v1::WatchStatusRequest { cluster: id.to_string(), held_digests }, &token)
+    else {
+        return;
+    };
     let Ok(statuses) = client.watch_status(request).await else { return };
     let mut statuses = statuses.into_inner();
     while let Ok(Some(batch)) = statuses.message().await {
         let mut newest = None;
         for status in batch.statuses {
-            let Some((key, version)) = status.key.clone().zip(Version::from_slice(&status.version)) else { continue };
+            let Some((key, version)) = status.key.clone().zip(Version::from_slice(&status.version))
+            else {
+                continue;
+            };
             newest = Some((version, status.progress()));
             lock(&held).take(EndpointKey::from(key).hash(), status_hash(&status));
         }

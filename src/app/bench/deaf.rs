@@ -33,15 +33,24 @@ impl Deaf {
     ///
     /// # Errors
     /// The broker cannot be reached, or refuses.
-    pub async fn connect(broker: SocketAddr, token: &str, id: &ClusterId, held: &Held) -> anyhow::Result<Self> {
+    pub async fn connect(
+        broker: SocketAddr,
+        token: &str,
+        id: &ClusterId,
+        held: &Held,
+    ) -> anyhow::Result<Self> {
         let endpoint = Endpoint::from_shared(format!("http://{broker}"))?;
-        let endpoint = endpoint.initial_stream_window_size(WINDOW_BYTES).initial_connection_window_size(2 * WINDOW_BYTES);
+        let endpoint = endpoint
+            .initial_stream_window_size(WINDOW_BYTES)
+            .initial_connection_window_size(2 * WINDOW_BYTES);
         let mut client = FederationClient::new(endpoint.connect().await?);
         let (messages, receiver) = mpsc::channel(4);
         let first = v1::AgentMessage { message: Some(ToBroker::Hello(hello(id, held))) };
         messages.send(first).await.context("the session has ended")?;
-        let answers = client.publish(signed(ReceiverStream::new(receiver), token)?).await?.into_inner();
-        let watching = v1::WatchStatusRequest { cluster: id.to_string(), ..v1::WatchStatusRequest::default() };
+        let answers =
+            client.publish(signed(ReceiverStream::new(receiver), token)?).await?.into_inner();
+        let watching =
+            v1::WatchStatusRequest { cluster: id.to_string(), ..v1::WatchStatusRequest::default() };
         let statuses = client.watch_status(signed(watching, token)?).await?.into_inner();
         Ok(Self { messages, _answers: answers, _statuses: statuses })
     }

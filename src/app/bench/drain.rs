@@ -10,7 +10,9 @@ use super::figures::{rounded, seconds};
 use super::fleet::shares;
 use super::say;
 use super::stage::{Extent, Pace, Stage, World, prepare, publish_all};
-use crate::cli::bench::{Arrival, BenchProfile, BenchSignature, DrainArgs, DrainOperation, ZoneSpread};
+use crate::cli::bench::{
+    Arrival, BenchProfile, BenchSignature, DrainArgs, DrainOperation, ZoneSpread,
+};
 use crate::core::budget::{ApiAction, Budget, BudgetConfig, StartLevel};
 use crate::core::endpoint::Endpoint;
 use crate::core::fold::FoldLimits;
@@ -87,7 +89,11 @@ pub async fn measure(args: &DrainArgs) -> anyhow::Result<DrainFigures> {
         DrainOperation::Create => (None, vec![], before),
         DrainOperation::Update => {
             let (start, held) = prepare(&world, &before.wanted).await?;
-            (Some(start), held, backlog(&world, &zones, args.operation, [address[0] + 128, address[1]]))
+            (
+                Some(start),
+                held,
+                backlog(&world, &zones, args.operation, [address[0] + 128, address[1]]),
+            )
         }
     };
     let stage = world.open(Pace::of(args.profile, args.reserve_percent), start).await?;
@@ -155,18 +161,29 @@ impl Drained {
         let mut accounts: Vec<(f64, f64, Need)> = spans
             .iter()
             .zip(needs)
-            .map(|((first, last), need)| (seconds(*last - *first), limit_seconds(budget, *need), *need))
+            .map(|((first, last), need)| {
+                (seconds(*last - *first), limit_seconds(budget, *need), *need)
+            })
             .collect();
-        let excess = |(seconds, limit, _): &(f64, f64, Need)| if *limit > 0.0 { seconds / limit } else { *seconds };
+        let excess = |(seconds, limit, _): &(f64, f64, Need)| {
+            if *limit > 0.0 { seconds / limit } else { *seconds }
+        };
         accounts.sort_by(|one, other| excess(one).total_cmp(&excess(other)));
         let (seconds, limit_seconds, need) = *accounts.last().context("there is no account")?;
-        let ratios: Vec<f64> = accounts.iter().filter(|(_, limit, _)| *limit > 0.0).map(excess).collect();
-        let mean_ratio = (!ratios.is_empty()).then(|| ratios.iter().sum::<f64>() / ratios.len() as f64);
+        let ratios: Vec<f64> =
+            accounts.iter().filter(|(_, limit, _)| *limit > 0.0).map(excess).collect();
+        let mean_ratio =
+            (!ratios.is_empty()).then(|| ratios.iter().sum::<f64>() / ratios.len() as f64);
         Ok(Self { seconds, limit_seconds, need, ratio: ratios.last().copied(), mean_ratio })
     }
 }
 
-async fn drain(stage: &Stage<'_>, held: Vec<Held>, backlog: &Backlog, arrival: Arrival) -> anyhow::Result<Run> {
+async fn drain(
+    stage: &Stage<'_>,
+    held: Vec<Held>,
+    backlog: &Backlog,
+    arrival: Arrival,
+) -> anyhow::Result<Run> {
     let clusters = stage.connect(held).await?;
     stage.full_buckets().await?;
     let requests_before = stage.requests();
@@ -181,7 +198,8 @@ async fn drain(stage: &Stage<'_>, held: Vec<Held>, backlog: &Backlog, arrival: A
     if arrival == Arrival::Queued {
         stage
             .wait_for(Millis::from_secs(120), "every endpoint is pending", |stage| {
-                stage.handle.accounts().iter().map(|account| account.pending).sum::<usize>() == names
+                stage.handle.accounts().iter().map(|account| account.pending).sum::<usize>()
+                    == names
             })
             .await?;
         say("everything is queued: the roles are put right");
@@ -191,9 +209,14 @@ async fn drain(stage: &Stage<'_>, held: Vec<Held>, backlog: &Backlog, arrival: A
     let limit = backlog.needs.iter().map(|need| limit_seconds(&budget, *need)).fold(0.0, f64::max);
     let is_drained = |stage: &Stage<'_>| {
         let counted = stage.account_counters();
-        counted.iter().zip(&backlog.needs).all(|(counted, need)| counted.changes_applied >= u64::from(need.changes))
+        counted
+            .iter()
+            .zip(&backlog.needs)
+            .all(|(counted, need)| counted.changes_applied >= u64::from(need.changes))
     };
-    stage.wait_for(Millis::from_secs(120 + 4 * limit as i64), "everything is applied", is_drained).await?;
+    stage
+        .wait_for(Millis::from_secs(120 + 4 * limit as i64), "everything is applied", is_drained)
+        .await?;
     let journal = stage.journal(0);
     let changes = journal.iter().map(|entry| entry.changes.len() as u64).sum();
     let last = journal.last().context("nothing was applied")?.at;
@@ -202,7 +225,14 @@ async fn drain(stage: &Stage<'_>, held: Vec<Held>, backlog: &Backlog, arrival: A
         spans.entry(&entry.account).or_insert((entry.at, entry.at)).1 = entry.at;
     }
     let spans = spans.into_values().collect();
-    Ok(Run { published, durable, last, spans, changes, requests: stage.requests() - requests_before })
+    Ok(Run {
+        published,
+        durable,
+        last,
+        spans,
+        changes,
+        requests: stage.requests() - requests_before,
+    })
 }
 
 /// The zone of each endpoint of an account, by its place.
@@ -212,7 +242,8 @@ fn spread(count: u32, zones: u32, spread: ZoneSpread, rng: &mut fastrand::Rng) -
         ZoneSpread::Even => (0..count as usize).map(|serial| serial % zones).collect(),
         ZoneSpread::Skewed => {
             let shares = shares(count as usize, zones, ZONE_SKEW).into_iter().enumerate();
-            let mut places: Vec<usize> = shares.flat_map(|(zone, share)| std::iter::repeat_n(zone, share)).collect();
+            let mut places: Vec<usize> =
+                shares.flat_map(|(zone, share)| std::iter::repeat_n(zone, share)).collect();
             rng.shuffle(&mut places);
             places
         }
@@ -229,7 +260,8 @@ fn backlog(world: &World, zones: &[usize], operation: DrainOperation, address: [
         for (serial, zone) in (0u32..).zip(zones) {
             // Whole rounds over the zones go to one cluster, so that its names are in all of them.
             let cluster = (serial as usize / own.len()) % wanted.len();
-            let endpoint = world.endpoint_in(&own[*zone], &world.clusters[cluster], "drain", serial, address);
+            let endpoint =
+                world.endpoint_in(&own[*zone], &world.clusters[cluster], "drain", serial, address);
             of_account.push((cluster, endpoint));
         }
         needs.push(need_of(of_account.iter().map(|(_, endpoint)| endpoint), operation));
@@ -250,10 +282,15 @@ fn need_of<'a>(wanted: impl Iterator<Item = &'a Endpoint>, operation: DrainOpera
         *records += changes_each;
         *chars += changes_each * endpoint.targets.iter().map(|target| target.len()).sum::<usize>();
     }
-    let fewest = |(records, chars): &(usize, usize)| records.div_ceil(limits.records).max(chars.div_ceil(limits.value_chars));
+    let fewest = |(records, chars): &(usize, usize)| {
+        records.div_ceil(limits.records).max(chars.div_ceil(limits.value_chars))
+    };
     let calls: usize = zones.values().map(fewest).sum();
     let changes: usize = zones.values().map(|(records, _)| records).sum();
-    Need { calls: u32::try_from(calls).unwrap_or(u32::MAX), changes: u32::try_from(changes).unwrap_or(u32::MAX) }
+    Need {
+        calls: u32::try_from(calls).unwrap_or(u32::MAX),
+        changes: u32::try_from(changes).unwrap_or(u32::MAX),
+    }
 }
 
 /// The least time between the first call and the last under our part of the buckets, full at the start.
@@ -262,7 +299,9 @@ fn limit_seconds(budget: &BudgetConfig, need: Need) -> f64 {
     let waits = usable.iter().map(|bucket| {
         let needed = match bucket.bucket {
             "changes" => need.changes,
-            name if name == "requests" || name == ApiAction::ChangeResourceRecordSets.as_str() => need.calls,
+            name if name == "requests" || name == ApiAction::ChangeResourceRecordSets.as_str() => {
+                need.calls
+            }
             _ => 0,
         };
         (f64::from(needed) - bucket.capacity) / bucket.refill_per_second
@@ -272,10 +311,16 @@ fn limit_seconds(budget: &BudgetConfig, need: Need) -> f64 {
 
 /// The same under the buckets as AWS publishes them.
 fn published_limit_seconds(budget: &BudgetConfig, need: Need) -> f64 {
-    let calls = budget.per_action.get(&ApiAction::ChangeResourceRecordSets).into_iter().chain([&budget.requests]);
+    let calls = budget
+        .per_action
+        .get(&ApiAction::ChangeResourceRecordSets)
+        .into_iter()
+        .chain([&budget.requests]);
     let calls = calls.map(|bucket| (need.calls, bucket));
     let changes = budget.changes.iter().map(|bucket| (need.changes, bucket));
-    let waits = calls.chain(changes).map(|(needed, bucket)| (f64::from(needed) - bucket.capacity) / bucket.refill_per_second);
+    let waits = calls
+        .chain(changes)
+        .map(|(needed, bucket)| (f64::from(needed) - bucket.capacity) / bucket.refill_per_second);
     waits.fold(0.0, f64::max)
 }
 
@@ -283,7 +328,8 @@ fn published_limit_seconds(budget: &BudgetConfig, need: Need) -> f64 {
 fn calls(stage: &Stage<'_>) -> (u64, u64) {
     let counters = stage.counters();
     let action = Action::ChangeResourceRecordSets;
-    let all = counters.requests.iter().filter(|row| row.action == action).map(|row| row.count).sum();
+    let all =
+        counters.requests.iter().filter(|row| row.action == action).map(|row| row.count).sum();
     (all, counters.count(action, "PriorRequestNotComplete"))
 }
 
@@ -337,7 +383,10 @@ mod tests {
         let mut legacy = BudgetConfig::legacy();
         legacy.reserve_share = 0.0;
         let need = Need { calls: 10, changes: 10_000 };
-        assert_eq!((limit_seconds(&legacy, need), published_limit_seconds(&legacy, need)), (1.2, 1.0));
+        assert_eq!(
+            (limit_seconds(&legacy, need), published_limit_seconds(&legacy, need)),
+            (1.2, 1.0)
+        );
         legacy.reserve_share = 0.2;
         // (10 - 3) / 4
         assert_eq!(limit_seconds(&legacy, need), 1.75);
@@ -347,7 +396,8 @@ mod tests {
     fn skewed_zones_are_hot_and_cold_and_hold_as_much() {
         let mut rng = fastrand::Rng::with_seed(1);
         let places = spread(1_000, 10, ZoneSpread::Skewed, &mut rng);
-        let counts: Vec<usize> = (0..10).map(|zone| places.iter().filter(|place| **place == zone).count()).collect();
+        let counts: Vec<usize> =
+            (0..10).map(|zone| places.iter().filter(|place| **place == zone).count()).collect();
         assert_eq!(counts.iter().sum::<usize>(), 1_000);
         assert!(counts[0] > 4 * counts[9] && counts[9] > 0, "{counts:?}");
     }
@@ -359,7 +409,10 @@ mod tests {
         let need = Need { calls: 1, changes: 2_499 };
         let spans = [(Timestamp(0), Timestamp(11_000)), (Timestamp(5_000), Timestamp(17_000))];
         let drained = Drained::of(&spans, &[need, need], &budget).unwrap();
-        assert_eq!((drained.ratio, drained.mean_ratio, drained.seconds), (Some(1.2), Some(1.15), 12.0));
+        assert_eq!(
+            (drained.ratio, drained.mean_ratio, drained.seconds),
+            (Some(1.2), Some(1.15), 12.0)
+        );
         let within_the_burst = Drained::of(&spans, &[Need::default(); 2], &budget).unwrap();
         assert_eq!((within_the_burst.ratio, within_the_burst.seconds), (None, 12.0));
     }
@@ -371,9 +424,17 @@ mod tests {
             targets: vec!["10.0.0.1".into()],
             ..Endpoint::default()
         };
-        let of = |count: usize, zone: &str| (0..count).map(|n| endpoint(&format!("n{n}.c.{zone}"))).collect::<Vec<_>>();
+        let of = |count: usize, zone: &str| {
+            (0..count).map(|n| endpoint(&format!("n{n}.c.{zone}"))).collect::<Vec<_>>()
+        };
         let wanted = [of(1_001, "one.example"), of(3, "two.example")];
-        assert_eq!(need_of(wanted.iter().flatten(), DrainOperation::Create), Need { calls: 3, changes: 1_004 });
-        assert_eq!(need_of(wanted.iter().flatten(), DrainOperation::Update), Need { calls: 4, changes: 2_008 });
+        assert_eq!(
+            need_of(wanted.iter().flatten(), DrainOperation::Create),
+            Need { calls: 3, changes: 1_004 }
+        );
+        assert_eq!(
+            need_of(wanted.iter().flatten(), DrainOperation::Update),
+            Need { calls: 4, changes: 2_008 }
+        );
     }
 }

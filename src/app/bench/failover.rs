@@ -65,14 +65,25 @@ pub struct FailoverFigures {
 /// # Errors
 /// A part failed, or no replica took an account over.
 pub async fn measure(args: &FailoverArgs) -> anyhow::Result<FailoverFigures> {
-    let world = World::new(&args.common, Extent { accounts: args.accounts, zones: args.zones, clusters: args.replicas })?;
-    let mut databases = Databases::open(args.postgres_url.as_deref(), args.common.folder.as_deref()).await?;
+    let world = World::new(
+        &args.common,
+        Extent { accounts: args.accounts, zones: args.zones, clusters: args.replicas },
+    )?;
+    let mut databases =
+        Databases::open(args.postgres_url.as_deref(), args.common.folder.as_deref()).await?;
     let database = databases.make("failover").await?;
     let pace = Pace::of(args.profile, args.reserve_percent);
     let emulator = world.emulator(pace).await?;
-    let mut site = Site { world: &world, control: emulator.control(), posts: vec![], published: HashMap::new(), turn: 0 };
+    let mut site = Site {
+        world: &world,
+        control: emulator.control(),
+        posts: vec![],
+        published: HashMap::new(),
+        turn: 0,
+    };
     for number in 0..args.replicas {
-        let launch = world.launch(pace, &format!("replica-{number}"), &url_of(&database), &emulator)?;
+        let launch =
+            world.launch(pace, &format!("replica-{number}"), &url_of(&database), &emulator)?;
         site.posts.push(Post { broker: Some(ChildBroker::start(&launch)?), launch, session: None });
     }
     for number in 0..site.posts.len() {
@@ -111,7 +122,12 @@ fn allowed(profile: BenchProfile) -> (u64, Option<u64>) {
     }
 }
 
-fn figures(args: &FailoverArgs, control: &Control, took: &[i64], (lost, interleaved): (usize, u64)) -> FailoverFigures {
+fn figures(
+    args: &FailoverArgs,
+    control: &Control,
+    took: &[i64],
+    (lost, interleaved): (usize, u64),
+) -> FailoverFigures {
     let counters = control.counters();
     let of_accounts = |of: fn(&AccountCounters) -> u64| counters.accounts.values().map(of);
     let most = |of| of_accounts(of).max().unwrap_or(0);
@@ -177,8 +193,10 @@ impl Site<'_> {
     async fn publish(&mut self) -> anyhow::Result<()> {
         self.turn += 1;
         let turn = self.turn;
-        let live: Vec<&Cluster> = self.posts.iter().filter_map(|post| post.session.as_ref()).collect();
-        let cluster = live.get(turn as usize % live.len().max(1)).context("no cluster has a session")?;
+        let live: Vec<&Cluster> =
+            self.posts.iter().filter_map(|post| post.session.as_ref()).collect();
+        let cluster =
+            live.get(turn as usize % live.len().max(1)).context("no cluster has a session")?;
         let mut endpoints: Vec<Endpoint> = vec![];
         for account in 0..self.world.accounts.len() {
             let zones = self.world.zones_of(account);
@@ -188,13 +206,19 @@ impl Site<'_> {
             endpoints.push(self.world.endpoint_in(zone, cluster.id(), "failover", serial, address));
         }
         cluster.publish(&endpoints).await?;
-        let wanted = |endpoint: Endpoint| Some((endpoint.key.dns_name.to_string(), endpoint.targets.first()?.to_string()));
+        let wanted = |endpoint: Endpoint| {
+            Some((endpoint.key.dns_name.to_string(), endpoint.targets.first()?.to_string()))
+        };
         self.published.extend(endpoints.into_iter().filter_map(wanted));
         Ok(())
     }
 
     /// Publishes at a pace until something is found.
-    async fn publish_until<T>(&mut self, per_second: u32, mut found: impl FnMut(&Self) -> Option<T>) -> anyhow::Result<T> {
+    async fn publish_until<T>(
+        &mut self,
+        per_second: u32,
+        mut found: impl FnMut(&Self) -> Option<T>,
+    ) -> anyhow::Result<T> {
         let mut pace = tokio::time::interval(Duration::from_secs(1) / per_second);
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let give_up = Instant::now() + AT_MOST;
@@ -204,7 +228,11 @@ impl Site<'_> {
             if let Some(found) = found(self) {
                 return Ok(found);
             }
-            anyhow::ensure!(Instant::now() < give_up, "nothing came of it within {} s", AT_MOST.as_secs());
+            anyhow::ensure!(
+                Instant::now() < give_up,
+                "nothing came of it within {} s",
+                AT_MOST.as_secs()
+            );
         }
     }
 
@@ -227,7 +255,9 @@ impl Site<'_> {
         let killed_at = self.control.now();
         broker.kill().await?;
         let held = session.leave().await;
-        let applied_at = self.publish_until(per_second, |site| site.applied_by_another(account, &principal, last)).await?;
+        let applied_at = self
+            .publish_until(per_second, |site| site.applied_by_another(account, &principal, last))
+            .await?;
         let post = &mut self.posts[holder];
         post.broker = Some(ChildBroker::start(&post.launch)?);
         self.open(holder, held).await?;
@@ -254,11 +284,18 @@ impl Site<'_> {
         Some(self.control.counters().accounts.get(account)?.callers.last()?.principal.clone())
     }
 
-    fn applied_by_another(&self, account: &AccountId, principal: &str, after: u64) -> Option<Timestamp> {
+    fn applied_by_another(
+        &self,
+        account: &AccountId,
+        principal: &str,
+        after: u64,
+    ) -> Option<Timestamp> {
         let entries = self.control.journal(after);
-        let of_another = entries
-            .iter()
-            .find(|entry| entry.origin == Origin::Request && entry.account == *account && entry.principal != principal);
+        let of_another = entries.iter().find(|entry| {
+            entry.origin == Origin::Request
+                && entry.account == *account
+                && entry.principal != principal
+        });
         of_another.map(|entry| entry.at)
     }
 
@@ -271,7 +308,11 @@ impl Site<'_> {
         let give_up = Instant::now() + AT_MOST;
         loop {
             let held = self.held()?;
-            let lost = self.published.iter().filter(|(name, address)| held.get(*name) != Some(address)).count();
+            let lost = self
+                .published
+                .iter()
+                .filter(|(name, address)| held.get(*name) != Some(address))
+                .count();
             if lost == 0 || Instant::now() > give_up {
                 return Ok(lost);
             }
@@ -282,7 +323,12 @@ impl Site<'_> {
     fn held(&self) -> anyhow::Result<HashMap<String, String>> {
         let mut held = HashMap::new();
         for zone in self.control.zones() {
-            for set in self.control.records(&zone.id, View::Accepted)?.into_iter().filter(|set| set.rtype == "A") {
+            for set in self
+                .control
+                .records(&zone.id, View::Accepted)?
+                .into_iter()
+                .filter(|set| set.rtype == "A")
+            {
                 let value = set.values.first().map(ToString::to_string).unwrap_or_default();
                 held.insert(DnsName::parse(&set.name)?.to_string(), value);
             }
@@ -293,12 +339,16 @@ impl Site<'_> {
     /// Runs of calls that no taking of a lease stands for: each taking is good for one.
     async fn interleaved(&self, database: &PgConnectOptions) -> anyhow::Result<u64> {
         let mut connection = PgConnection::connect_with(database).await?;
-        let epochs: Vec<(String, i64)> = sqlx::query_as("select account, epoch from leases").fetch_all(&mut connection).await?;
+        let epochs: Vec<(String, i64)> =
+            sqlx::query_as("select account, epoch from leases").fetch_all(&mut connection).await?;
         connection.close().await?;
         let counters = self.control.counters();
         let mut interleaved = 0;
         for (account, counted) in &counters.accounts {
-            let taken = epochs.iter().find(|(of, _)| of == account.as_str()).map_or(0, |(_, epoch)| epoch.unsigned_abs());
+            let taken = epochs
+                .iter()
+                .find(|(of, _)| of == account.as_str())
+                .map_or(0, |(_, epoch)| epoch.unsigned_abs());
             interleaved += (counted.callers.len() as u64).saturating_sub(taken);
         }
         Ok(interleaved)

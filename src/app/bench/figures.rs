@@ -10,7 +10,11 @@ use crate::cli::bench::{BenchOutput, Figure};
 ///
 /// # Errors
 /// They are no JSON object, which would be a defect.
-pub fn text(figures: &impl Serialize, explained: &[Figure], output: BenchOutput) -> anyhow::Result<String> {
+pub fn text(
+    figures: &impl Serialize,
+    explained: &[Figure],
+    output: BenchOutput,
+) -> anyhow::Result<String> {
     match output {
         BenchOutput::Json => Ok(serde_json::to_string(figures)?),
         BenchOutput::Table => Ok(table(&serde_json::to_value(figures)?, explained)),
@@ -55,7 +59,8 @@ pub mod tests {
     /// Every figure is explained, and everything that is explained is a figure.
     pub fn assert_explained(figures: &impl Serialize, explained: &[Figure]) {
         let value = serde_json::to_value(figures).unwrap();
-        let mut printed: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
+        let mut printed: Vec<&str> =
+            value.as_object().unwrap().keys().map(String::as_str).collect();
         let mut keys: Vec<&str> = explained.iter().map(|figure| figure.key).collect();
         printed.sort_unstable();
         keys.sort_unstable();
@@ -71,8 +76,12 @@ pub mod tests {
 
     #[test]
     fn a_table_has_every_explained_figure() {
-        let explained = [Figure { key: "ratio", goal: "at most 1.05", meaning: "how far from the limit" }];
+        let explained =
+            [Figure { key: "ratio", goal: "at most 1.05", meaning: "how far from the limit" }];
         let text = table(&serde_json::json!({ "ratio": 1.01 }), &explained);
-        assert!(text.contains("1.01") && text.contains("at most 1.05") && text.contains("how far"), "{text}");
+        assert!(
+            text.contains("1.01") && text.contains("at most 1.05") && text.contains("how far"),
+            "{text}"
+        );
     }
 }

@@ -22,8 +22,10 @@ const CLUSTER_SKEW: f64 = 0.8;
 const ZONE_SKEW: f64 = 0.5;
 const MOST_ENVIRONMENTS: usize = 10;
 
-const TEAMS: [&str; 12] =
-    ["shop", "search", "payments", "identity", "media", "mail", "data", "edge", "billing", "support", "ads", "maps"];
+const TEAMS: [&str; 12] = [
+    "shop", "search", "payments", "identity", "media", "mail", "data", "edge", "billing",
+    "support", "ads", "maps",
+];
 const APPS: [&str; 14] = [
     "web",
     "api",
@@ -40,7 +42,8 @@ const APPS: [&str; 14] = [
     "recommendation-engine",
     "customer-notification-dispatcher",
 ];
-const REGIONS: [&str; 6] = ["eu-central-1", "eu-west-1", "us-east-1", "us-west-2", "ap-southeast-2", "sa-east-1"];
+const REGIONS: [&str; 6] =
+    ["eu-central-1", "eu-west-1", "us-east-1", "us-west-2", "ap-southeast-2", "sa-east-1"];
 
 /// How large a fleet is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,9 +125,13 @@ impl Fleet {
     /// # Errors
     /// A name is none, which would be a defect.
     pub fn new(size: FleetSize, seed: u64) -> anyhow::Result<Self> {
-        anyhow::ensure!(size.zones >= size.accounts, "each account needs a zone: give at least as many zones as accounts");
+        anyhow::ensure!(
+            size.zones >= size.accounts,
+            "each account needs a zone: give at least as many zones as accounts"
+        );
         let environments = (size.accounts as usize).clamp(1, MOST_ENVIRONMENTS);
-        let environment = |index: usize| EnvironmentId::parse(format!("env-{}", index % environments));
+        let environment =
+            |index: usize| EnvironmentId::parse(format!("env-{}", index % environments));
         let mut accounts = vec![];
         for index in 0..size.accounts.max(1) as usize {
             let id = AccountId::parse(format!("{:012}", 200_000_000_000_u64 + index as u64 * 7))?;
@@ -134,9 +141,13 @@ impl Fleet {
             let account = index % accounts.len();
             let account = &mut accounts[account];
             let team = TEAMS[index % TEAMS.len()];
-            account.zones.push(DnsName::parse(&format!("{team}-{index:03}.{}.example.com", account.environment))?);
+            account.zones.push(DnsName::parse(&format!(
+                "{team}-{index:03}.{}.example.com",
+                account.environment
+            ))?);
         }
-        let mut sizes = shares(size.endpoints as usize, size.clusters.max(1) as usize, CLUSTER_SKEW);
+        let mut sizes =
+            shares(size.endpoints as usize, size.clusters.max(1) as usize, CLUSTER_SKEW);
         let mut rng = fastrand::Rng::with_seed(seed);
         rng.shuffle(&mut sizes);
         let mut clusters = vec![];
@@ -151,7 +162,8 @@ impl Fleet {
 
     /// The environments, each once.
     pub fn environments(&self) -> Vec<EnvironmentId> {
-        let mut environments: Vec<_> = self.accounts.iter().map(|account| account.environment.clone()).collect();
+        let mut environments: Vec<_> =
+            self.accounts.iter().map(|account| account.environment.clone()).collect();
         environments.sort();
         environments.dedup();
         environments
@@ -166,9 +178,13 @@ impl Fleet {
     /// of one shape, so that changing it costs the same in any fleet.
     pub fn address(&self, cluster: &FleetCluster, place: AddressPlace) -> Option<Endpoint> {
         let is_simple = |endpoint: &Endpoint| {
-            endpoint.key.record_type == "A" && endpoint.key.set_identifier.is_empty() && endpoint.targets.len() == 1
+            endpoint.key.record_type == "A"
+                && endpoint.key.set_identifier.is_empty()
+                && endpoint.targets.len() == 1
         };
-        let found = (0..cluster.endpoints).map(|serial| cluster.endpoint(self.seed, serial)).find(is_simple)?;
+        let found = (0..cluster.endpoints)
+            .map(|serial| cluster.endpoint(self.seed, serial))
+            .find(is_simple)?;
         Some(if place == AddressPlace::Second { moved(&found) } else { found })
     }
 
@@ -185,9 +201,14 @@ impl Fleet {
             let after = moved(&before);
             churn.push(Churn::Changed { before, after });
         }
-        churn.extend(serials.take(removed).map(|serial| Churn::Removed(cluster.endpoint(self.seed, serial))));
+        churn.extend(
+            serials.take(removed).map(|serial| Churn::Removed(cluster.endpoint(self.seed, serial))),
+        );
         let added = touched.saturating_sub(changed + removed);
-        churn.extend((0..added).map(|new| Churn::Added(cluster.endpoint(self.seed, cluster.endpoints + new))));
+        churn.extend(
+            (0..added)
+                .map(|new| Churn::Added(cluster.endpoint(self.seed, cluster.endpoints + new))),
+        );
         churn
     }
 }
@@ -196,7 +217,8 @@ impl Fleet {
 pub fn shares(total: usize, parts: usize, skew: f64) -> Vec<usize> {
     let weights: Vec<f64> = (1..=parts).map(|rank| (rank as f64).powf(-skew)).collect();
     let sum: f64 = weights.iter().sum();
-    let mut shares: Vec<usize> = weights.iter().map(|weight| (total as f64 * weight / sum) as usize).collect();
+    let mut shares: Vec<usize> =
+        weights.iter().map(|weight| (total as f64 * weight / sum) as usize).collect();
     let given: usize = shares.iter().sum();
     // What rounding down has left over goes to the smallest parts.
     shares.iter_mut().rev().take(total - given).for_each(|share| *share += 1);
@@ -204,7 +226,12 @@ pub fn shares(total: usize, parts: usize, skew: f64) -> Vec<usize> {
 }
 
 /// A few zones of the environment, more for a large cluster; drawn, so that each zone has names of several clusters.
-fn zones_of(accounts: &[FleetAccount], environment: &EnvironmentId, endpoints: usize, rng: &mut fastrand::Rng) -> Vec<DnsName> {
+fn zones_of(
+    accounts: &[FleetAccount],
+    environment: &EnvironmentId,
+    endpoints: usize,
+    rng: &mut fastrand::Rng,
+) -> Vec<DnsName> {
     let own = accounts.iter().filter(|account| account.environment == *environment);
     let zones: Vec<&DnsName> = own.flat_map(|account| &account.zones).collect();
     let wanted = 4 + endpoints / 250;
@@ -234,8 +261,16 @@ impl FleetCluster {
             85..93 => canonical_name(&mut rng),
             _ => six(&mut rng),
         };
-        let source = if endpoint.key.record_type == "TXT" || weighted { SOURCES[0] } else { SOURCES[1 + rng.usize(0..2)] };
-        let dns_name = if endpoint.key.record_type == "TXT" { format!("_acme-challenge.{name}") } else { name };
+        let source = if endpoint.key.record_type == "TXT" || weighted {
+            SOURCES[0]
+        } else {
+            SOURCES[1 + rng.usize(0..2)]
+        };
+        let dns_name = if endpoint.key.record_type == "TXT" {
+            format!("_acme-challenge.{name}")
+        } else {
+            name
+        };
         Endpoint {
             key: EndpointKey {
                 source: source.into(),
@@ -258,7 +293,11 @@ impl FleetCluster {
             0..3 => format!("{own}.{zone}"),
             3..7 => format!("{app}-{own}.{team}.{zone}"),
             7..9 => format!("{app}-{own}.{team}.{}.{zone}", self.id),
-            _ => format!("{app}-{own}-pr-{}.review.{team}.svc.{}.{zone}", rng.u16(100..9_999), self.id),
+            _ => format!(
+                "{app}-{own}-pr-{}.review.{team}.svc.{}.{zone}",
+                rng.u16(100..9_999),
+                self.id
+            ),
         }
     }
 
@@ -273,7 +312,8 @@ impl FleetCluster {
 
     /// One of two weighted sets of a name.
     fn weighted(&self, serial: usize, rng: &mut fastrand::Rng) -> Endpoint {
-        let (set, weight) = if serial.is_multiple_of(2) { ("blue", "200") } else { ("green", "55") };
+        let (set, weight) =
+            if serial.is_multiple_of(2) { ("blue", "200") } else { ("green", "55") };
         let mut endpoint = of("A", [address(rng)], [("aws/weight", weight)], rng);
         endpoint.key.set_identifier = format!("{}-{set}", self.id).into();
         // Route 53 asks for one time to live of all sets of a weighted group.
@@ -298,7 +338,10 @@ fn of<const N: usize, const M: usize>(
         key: EndpointKey { record_type: rtype.into(), ..EndpointKey::default() },
         targets: targets.into_iter().map(ArcStr::from).collect(),
         ttl_secs: [None, Some(60), Some(300)][rng.usize(0..3)],
-        properties: properties.into_iter().map(|(name, value)| (name.into(), value.into())).collect::<BTreeMap<_, _>>(),
+        properties: properties
+            .into_iter()
+            .map(|(name, value)| (name.into(), value.into()))
+            .collect::<BTreeMap<_, _>>(),
     }
 }
 
@@ -324,7 +367,12 @@ fn text(rng: &mut fastrand::Rng) -> Endpoint {
 }
 
 fn canonical_name(rng: &mut fastrand::Rng) -> Endpoint {
-    of("CNAME", [format!("{}-{}.pages.example.net", TEAMS[rng.usize(..TEAMS.len())], rng.u16(..))], [("alias", "false")], rng)
+    of(
+        "CNAME",
+        [format!("{}-{}.pages.example.net", TEAMS[rng.usize(..TEAMS.len())], rng.u16(..))],
+        [("alias", "false")],
+        rng,
+    )
 }
 
 /// The same endpoint with other targets: addresses from the other half of the network, other names and texts.
@@ -363,7 +411,11 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_fleet_and_another_seed_another() {
-        let (one, two, other) = (Fleet::new(SIZE, 7).unwrap(), Fleet::new(SIZE, 7).unwrap(), Fleet::new(SIZE, 8).unwrap());
+        let (one, two, other) = (
+            Fleet::new(SIZE, 7).unwrap(),
+            Fleet::new(SIZE, 7).unwrap(),
+            Fleet::new(SIZE, 8).unwrap(),
+        );
         assert!(one == two && all(&one) == all(&two));
         assert!(all(&one) != all(&other));
         assert_eq!(one.churn(&one.clusters[3], 0.1), two.churn(&two.clusters[3], 0.1));
@@ -373,7 +425,8 @@ mod tests {
     fn a_fleet_is_as_large_as_it_is_asked_to_be_and_skewed() {
         let fleet = Fleet::new(SIZE, 1).unwrap();
         assert_eq!(all(&fleet).len(), 20_000);
-        let mut sizes: Vec<usize> = fleet.clusters.iter().map(|cluster| cluster.endpoints).collect();
+        let mut sizes: Vec<usize> =
+            fleet.clusters.iter().map(|cluster| cluster.endpoints).collect();
         sizes.sort_unstable();
         assert!(sizes[49] > 8 * sizes[25], "{sizes:?}");
         assert_eq!(fleet.accounts.iter().map(|account| account.zones.len()).sum::<usize>(), 40);
@@ -391,10 +444,27 @@ mod tests {
                 .flat_map(|account| &account.zones)
                 .collect();
             for endpoint in fleet.endpoints(cluster) {
-                let wish = interpret(&endpoint).unwrap_or_else(|verdict| panic!("{endpoint:?}: {verdict:?}"));
-                assert!(reachable.iter().any(|zone| wish.name.is_in(zone)), "{} has no zone", wish.name);
-                assert!(keys.insert((cluster.index, endpoint.key.hash())), "{:?} is there twice", endpoint.key);
-                assert!(names.insert((wish.name.clone(), wish.types.clone(), wish.set_identifier.clone())), "{}", wish.name);
+                let wish = interpret(&endpoint)
+                    .unwrap_or_else(|verdict| panic!("{endpoint:?}: {verdict:?}"));
+                assert!(
+                    reachable.iter().any(|zone| wish.name.is_in(zone)),
+                    "{} has no zone",
+                    wish.name
+                );
+                assert!(
+                    keys.insert((cluster.index, endpoint.key.hash())),
+                    "{:?} is there twice",
+                    endpoint.key
+                );
+                assert!(
+                    names.insert((
+                        wish.name.clone(),
+                        wish.types.clone(),
+                        wish.set_identifier.clone()
+                    )),
+                    "{}",
+                    wish.name
+                );
             }
         }
         let types: HashSet<_> = names.iter().flat_map(|(_, types, _)| types.clone()).collect();
@@ -405,7 +475,8 @@ mod tests {
     fn a_day_s_churn_has_its_share_of_changes_additions_and_removals() {
         let fleet = Fleet::new(SIZE, 1).unwrap();
         let cluster = fleet.clusters.iter().max_by_key(|cluster| cluster.endpoints).unwrap();
-        let held: HashSet<_> = fleet.endpoints(cluster).iter().map(|endpoint| endpoint.key.hash()).collect();
+        let held: HashSet<_> =
+            fleet.endpoints(cluster).iter().map(|endpoint| endpoint.key.hash()).collect();
         let churn = fleet.churn(cluster, 0.1);
         let mut counts = [0, 0, 0];
         for change in &churn {

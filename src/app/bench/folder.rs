@@ -17,8 +17,9 @@ impl Folder {
     pub fn make(inside: Option<&Path>) -> anyhow::Result<Self> {
         let parent = inside.map_or_else(std::env::temp_dir, Path::to_owned);
         let path = parent.join(format!("zonefold-bench-{}", uuid::Uuid::new_v4()));
-        std::fs::create_dir_all(&path)
-            .with_context(|| format!("the folder {} cannot be made: choose another with --folder", path.display()))?;
+        std::fs::create_dir_all(&path).with_context(|| {
+            format!("the folder {} cannot be made: choose another with --folder", path.display())
+        })?;
         Ok(Self(path))
     }
 

@@ -48,7 +48,10 @@ pub struct IdleFigures {
 /// # Errors
 /// A part failed.
 pub async fn measure(args: &IdleArgs) -> anyhow::Result<IdleFigures> {
-    let world = World::new(&args.common, Extent { accounts: 1, zones: args.zones, clusters: args.clusters })?;
+    let world = World::new(
+        &args.common,
+        Extent { accounts: 1, zones: args.zones, clusters: args.clusters },
+    )?;
     let (zones, held) = prepare(&world, &wanted(&world, args)).await?;
     let pace = Pace {
         drift_interval_secs: DRIFT_INTERVAL_SECS / args.accelerate,
@@ -98,7 +101,10 @@ async fn settle(stage: &Stage<'_>, pace: Pace) -> anyhow::Result<()> {
     stage
         .wait_for(Millis(round.0 * 3 + 120_000), "every zone was swept once", |stage| {
             let accounts = stage.handle.accounts();
-            accounts.iter().flat_map(|account| &account.zones).all(|zone| zone.listed_at.is_some_and(|at| at >= began))
+            accounts
+                .iter()
+                .flat_map(|account| &account.zones)
+                .all(|zone| zone.listed_at.is_some_and(|at| at >= began))
         })
         .await
 }
@@ -109,7 +115,12 @@ fn wanted(world: &World, args: &IdleArgs) -> Vec<Vec<Endpoint>> {
     let mut parts = vec![vec![]; world.clusters.len()];
     for serial in 0..args.zones * args.sets {
         let cluster = (serial / args.zones) as usize % parts.len();
-        parts[cluster].push(world.endpoint(&world.clusters[cluster], "idle", serial, [rng.u8(..), rng.u8(..)]));
+        parts[cluster].push(world.endpoint(
+            &world.clusters[cluster],
+            "idle",
+            serial,
+            [rng.u8(..), rng.u8(..)],
+        ));
     }
     parts
 }
@@ -118,7 +129,8 @@ fn wanted(world: &World, args: &IdleArgs) -> Vec<Vec<Endpoint>> {
 fn computed(args: &IdleArgs) -> f64 {
     let pages = args.zones * (args.sets + SETS_OF_THE_ZONE).div_ceil(PAGE);
     let lists = args.zones.div_ceil(100);
-    f64::from(pages) * 60.0 / f64::from(DRIFT_INTERVAL_SECS) + f64::from(lists) * 60.0 / f64::from(DISCOVERY_INTERVAL_SECS)
+    f64::from(pages) * 60.0 / f64::from(DRIFT_INTERVAL_SECS)
+        + f64::from(lists) * 60.0 / f64::from(DISCOVERY_INTERVAL_SECS)
 }
 
 /// The emulator's counters at one moment.
@@ -142,7 +154,10 @@ impl Counted {
             let grown = count - before.by_action.get(action).copied().unwrap_or(0);
             (grown > 0).then_some((*action, grown))
         };
-        Self { by_action: self.by_action.iter().filter_map(grown).collect(), sts_calls: self.sts_calls - before.sts_calls }
+        Self {
+            by_action: self.by_action.iter().filter_map(grown).collect(),
+            sts_calls: self.sts_calls - before.sts_calls,
+        }
     }
 }
 

@@ -48,7 +48,8 @@ pub async fn measure(args: &IngestArgs) -> anyhow::Result<IngestFigures> {
             let ingested = ingest(&site).await?;
             say("inserting the same rows with the driver alone");
             let full = site.folder().join("broker.db");
-            let raw = raw::sqlite(&full, &site.folder().join("raw.db"), ingested.rows_a_commit()).await?;
+            let raw =
+                raw::sqlite(&full, &site.folder().join("raw.db"), ingested.rows_a_commit()).await?;
             site.close().await;
             Ok(figures(args, ingested, raw))
         }
@@ -69,10 +70,18 @@ pub async fn measure(args: &IngestArgs) -> anyhow::Result<IngestFigures> {
 
 async fn open(args: &IngestArgs, database: Option<&PgConnectOptions>) -> anyhow::Result<Site> {
     let zones = (args.endpoints / ENDPOINTS_A_ZONE).max(ACCOUNTS);
-    let size = FleetSize { clusters: args.clusters, endpoints: args.endpoints, zones, accounts: ACCOUNTS };
+    let size =
+        FleetSize { clusters: args.clusters, endpoints: args.endpoints, zones, accounts: ACCOUNTS };
     let fleet = Fleet::new(size, args.common.seed)?;
     let common = &args.common;
-    Site::open(fleet, common.folder.as_deref(), database.map(url_of), &common.log_filter, common.seed).await
+    Site::open(
+        fleet,
+        common.folder.as_deref(),
+        database.map(url_of),
+        &common.log_filter,
+        common.seed,
+    )
+    .await
 }
 
 /// What the broker did.
@@ -105,7 +114,8 @@ async fn ingest(site: &Site) -> anyhow::Result<Ingested> {
     let rss_mb = usage::memory(broker.pid)?.rss_mb;
     drop(clusters);
     broker.stop().await?;
-    let (commits, operations) = (after.commits - before.commits, after.operations - before.operations);
+    let (commits, operations) =
+        (after.commits - before.commits, after.operations - before.operations);
     Ok(Ingested { seconds, cpu_ns: after.cpu_ns - before.cpu_ns, commits, operations, rss_mb })
 }
 
@@ -119,7 +129,11 @@ impl Counted {
     async fn of(broker: &ChildBroker) -> anyhow::Result<Self> {
         let cpu_ns = broker.cpu_ns()?;
         let commits = broker.counter("zonefold_ingest_commits_total").await?;
-        Ok(Self { cpu_ns, commits, operations: broker.counter("zonefold_ingested_operations_total").await? })
+        Ok(Self {
+            cpu_ns,
+            commits,
+            operations: broker.counter("zonefold_ingested_operations_total").await?,
+        })
     }
 }
 
@@ -133,7 +147,9 @@ fn figures(args: &IngestArgs, ingested: Ingested, raw: RawInsert) -> IngestFigur
         endpoints_per_second: endpoints_per_second.round(),
         raw_per_second: raw_per_second.round(),
         ratio: rounded(endpoints_per_second / raw_per_second),
-        broker_cpu_us_per_endpoint: rounded(ingested.cpu_ns as f64 / 1e3 / f64::from(args.endpoints)),
+        broker_cpu_us_per_endpoint: rounded(
+            ingested.cpu_ns as f64 / 1e3 / f64::from(args.endpoints),
+        ),
         seconds: rounded(ingested.seconds),
         raw_seconds: rounded(raw_seconds),
         commits: ingested.commits,

@@ -16,8 +16,8 @@ use crate::core::time::{Millis, Timestamp};
 use crate::core::verdict::{Placement, Verdict};
 use crate::core::wish::interpret;
 use crate::ports::{
-    BatchOutcome, ClaimRow, ClaimWrite, IngestOp, IngestOutcome, IngestUnit, OpOutcome, Ownership, RecordRow, RecordWrite,
-    SessionOpening, Store, VerdictRow, ZoneRow,
+    BatchOutcome, ClaimRow, ClaimWrite, IngestOp, IngestOutcome, IngestUnit, OpOutcome, Ownership,
+    RecordRow, RecordWrite, SessionOpening, Store, VerdictRow, ZoneRow,
 };
 
 /// A day.
@@ -59,10 +59,14 @@ impl From<Churn> for Step {
 impl Step {
     fn op(&self) -> Option<IngestOp> {
         match (&self.before, &self.after) {
-            (_, Some(after)) => {
-                Some(IngestOp::Put { key: after.key.hash(), version: after.version(), endpoint: PackedEndpoint::pack(after) })
+            (_, Some(after)) => Some(IngestOp::Put {
+                key: after.key.hash(),
+                version: after.version(),
+                endpoint: PackedEndpoint::pack(after),
+            }),
+            (Some(before), None) => {
+                Some(IngestOp::Del { key: before.key.hash(), version_seen: Some(before.version()) })
             }
-            (Some(before), None) => Some(IngestOp::Del { key: before.key.hash(), version_seen: Some(before.version()) }),
             (None, None) => None,
         }
     }
@@ -78,7 +82,10 @@ impl Keeping {
         for account in &fleet.accounts {
             for name in &account.zones {
                 let zone = ZoneId::parse(format!("Z{:019}", rows.len()))?;
-                zones.insert(name.clone(), Placement { account: account.id.clone(), zone: zone.clone() });
+                zones.insert(
+                    name.clone(),
+                    Placement { account: account.id.clone(), zone: zone.clone() },
+                );
                 rows.push(ZoneRow {
                     account: account.id.clone(),
                     environment: account.environment.clone(),
@@ -119,7 +126,9 @@ impl Keeping {
         }
         let mut by_zone: BTreeMap<Placement, Vec<Unit>> = BTreeMap::new();
         for step in &steps {
-            let placement = self.placement(step.after.as_ref().or(step.before.as_ref()).context("nothing to keep")?)?;
+            let placement = self.placement(
+                step.after.as_ref().or(step.before.as_ref()).context("nothing to keep")?,
+            )?;
             let unit = unit(cluster, &placement, step)?;
             by_zone.entry(placement).or_default().push(unit);
         }
@@ -133,13 +142,20 @@ impl Keeping {
 
     fn placement(&self, endpoint: &Endpoint) -> anyhow::Result<Placement> {
         let name = DnsName::parse(&endpoint.key.dns_name)?;
-        let found = std::iter::successors(Some(name), DnsName::parent).find_map(|name| self.zones.get(&name));
+        let found = std::iter::successors(Some(name), DnsName::parent)
+            .find_map(|name| self.zones.get(&name));
         found.cloned().with_context(|| format!("no zone holds {}", endpoint.key.dns_name))
     }
 
     async fn ingest(&self, cluster: &ClusterId, steps: &[Step]) -> anyhow::Result<()> {
         let ops = steps.iter().filter_map(Step::op).collect();
-        let unit = IngestUnit { cluster: cluster.clone(), epoch: Epoch(1), seq: 1, completes_snapshot: true, ops };
+        let unit = IngestUnit {
+            cluster: cluster.clone(),
+            epoch: Epoch(1),
+            seq: 1,
+            completes_snapshot: true,
+            ops,
+        };
         let outcomes = self.store.ingest(&[unit], self.now).await?;
         let Some(IngestOutcome::Committed { applied }) = outcomes.into_iter().next() else {
             bail!("the session of {cluster} was fenced");
@@ -148,24 +164,47 @@ impl Keeping {
         for (step, outcome) in steps.iter().zip(applied) {
             if let (Some(after), OpOutcome::Stored { arrival }) = (&step.after, outcome) {
                 let verdict = Verdict::accepted(self.placement(after)?);
-                verdicts.push(VerdictRow { cluster: cluster.clone(), arrival, version: after.version(), verdict });
+                verdicts.push(VerdictRow {
+                    cluster: cluster.clone(),
+                    arrival,
+                    version: after.version(),
+                    verdict,
+                });
             }
         }
         Ok(self.store.save_verdicts(&verdicts).await?)
     }
 
     /// Journals a batch as one that is sent, then as one that was applied.
-    async fn apply(&mut self, cluster: &ClusterId, placement: &Placement, units: Vec<Unit>) -> anyhow::Result<()> {
+    async fn apply(
+        &mut self,
+        cluster: &ClusterId,
+        placement: &Placement,
+        units: Vec<Unit>,
+    ) -> anyhow::Result<()> {
         let random = self.rng.u128(..).to_be_bytes();
         let at_ms = self.now.0.unsigned_abs();
-        let id =
-            BatchId(uuid::Builder::from_unix_timestamp_millis(at_ms, random.first_chunk().context("sixteen bytes")?).into_uuid());
+        let id = BatchId(
+            uuid::Builder::from_unix_timestamp_millis(
+                at_ms,
+                random.first_chunk().context("sixteen bytes")?,
+            )
+            .into_uuid(),
+        );
         let zone = placement.zone.clone();
         let wire = units.iter().flat_map(|unit| &unit.changes).flat_map(wire_of).collect();
-        let batch = Batch { id, account: placement.account.clone(), zone: zone.clone(), planned_at: self.now, units, wire };
+        let batch = Batch {
+            id,
+            account: placement.account.clone(),
+            zone: zone.clone(),
+            planned_at: self.now,
+            units,
+            wire,
+        };
         let (holds, releases) = claims(&batch, cluster, self.now);
         self.store.begin_batch(&batch, &holds).await?;
-        let writes: Vec<RecordWrite> = batch.changes().map(|change| write_of(change, &batch, self.now)).collect();
+        let writes: Vec<RecordWrite> =
+            batch.changes().map(|change| write_of(change, &batch, self.now)).collect();
         let outcome = BatchOutcome::Applied {
             change_id: format!("C{:020}", self.rng.u64(..)),
             request_id: Some(uuid::Builder::from_random_bytes(random).into_uuid().to_string()),
@@ -181,7 +220,10 @@ impl Keeping {
         let mut cut = 0;
         for account in &fleet.accounts {
             loop {
-                let pruned = self.store.prune_journal(&account.id, self.now, PRUNED_AT_ONCE, self.now).await?;
+                let pruned = self
+                    .store
+                    .prune_journal(&account.id, self.now, PRUNED_AT_ONCE, self.now)
+                    .await?;
                 cut += pruned;
                 if pruned == 0 {
                     break;
@@ -194,19 +236,28 @@ impl Keeping {
 
 fn sets(endpoint: Option<&Endpoint>, placement: &Placement) -> anyhow::Result<Vec<RecordSet>> {
     let Some(endpoint) = endpoint else { return Ok(vec![]) };
-    let wish = interpret(endpoint).map_err(|verdict| anyhow::anyhow!("{}: {}", endpoint.key, verdict.message))?;
+    let wish = interpret(endpoint)
+        .map_err(|verdict| anyhow::anyhow!("{}: {}", endpoint.key, verdict.message))?;
     Ok(wish.record_sets(&placement.zone, DEFAULT_TTL_SECS))
 }
 
 /// The changes of one endpoint's record sets.
 fn unit(cluster: &ClusterId, placement: &Placement, step: &Step) -> anyhow::Result<Unit> {
-    let (before, after) = (sets(step.before.as_ref(), placement)?, sets(step.after.as_ref(), placement)?);
+    let (before, after) =
+        (sets(step.before.as_ref(), placement)?, sets(step.after.as_ref(), placement)?);
     let key = step.after.as_ref().or(step.before.as_ref()).map(|endpoint| endpoint.key.clone());
     let motive = if step.after.is_some() { Motive::Wanted } else { Motive::Withdrawn };
     let cause = Cause { motive, cluster: cluster.clone(), endpoints: key.into_iter().collect() };
     let keys: BTreeSet<_> = before.iter().chain(&after).map(|set| set.key.clone()).collect();
-    let of = |sets: &[RecordSet], key: &RecordKey| sets.iter().find(|set| set.key == *key).map(RecordSet::to_raw);
-    let change = |key| Change { before: of(&before, &key), after: of(&after, &key), cause: cause.clone(), key };
+    let of = |sets: &[RecordSet], key: &RecordKey| {
+        sets.iter().find(|set| set.key == *key).map(RecordSet::to_raw)
+    };
+    let change = |key| Change {
+        before: of(&before, &key),
+        after: of(&after, &key),
+        cause: cause.clone(),
+        key,
+    };
     Ok(Unit { changes: keys.into_iter().map(change).collect() })
 }
 
@@ -231,9 +282,20 @@ fn write_of(change: &Change, batch: &Batch, at: Timestamp) -> RecordWrite {
 /// not free its name.
 fn claims(batch: &Batch, cluster: &ClusterId, at: Timestamp) -> (Vec<ClaimWrite>, Vec<ClaimWrite>) {
     let names = |wanted: &dyn Fn(&Change) -> bool| -> BTreeSet<DnsName> {
-        batch.changes().filter(|change| wanted(change)).map(|change| change.key.name.clone()).collect()
+        batch
+            .changes()
+            .filter(|change| wanted(change))
+            .map(|change| change.key.name.clone())
+            .collect()
     };
-    let hold = |name| ClaimWrite::Hold(ClaimRow { zone: batch.zone.clone(), name, cluster: cluster.clone(), since: at });
+    let hold = |name| {
+        ClaimWrite::Hold(ClaimRow {
+            zone: batch.zone.clone(),
+            name,
+            cluster: cluster.clone(),
+            since: at,
+        })
+    };
     let release = |name| ClaimWrite::Release { zone: batch.zone.clone(), name };
     let held = names(&|change| change.before.is_none());
     let freed = names(&|change| change.after.is_none() && change.key.set_identifier.is_none());

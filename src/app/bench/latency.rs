@@ -61,10 +61,15 @@ pub struct LatencyFigures {
 /// # Errors
 /// A part failed, or a change was never applied.
 pub async fn measure(args: &LatencyArgs) -> anyhow::Result<LatencyFigures> {
-    let world = World::new(&args.common, Extent { accounts: 1, zones: args.zones, clusters: args.clusters })?;
+    let world = World::new(
+        &args.common,
+        Extent { accounts: 1, zones: args.zones, clusters: args.clusters },
+    )?;
     let stage = world.open(Pace::of(args.profile, args.reserve_percent), None).await?;
     let clusters = stage.connect(vec![]).await?;
-    let [quiet, noisy, ..] = &clusters[..] else { bail!("a quiet and a noisy cluster are needed: give at least two") };
+    let [quiet, noisy, ..] = &clusters[..] else {
+        bail!("a quiet and a noisy cluster are needed: give at least two")
+    };
     let mut rng = fastrand::Rng::with_seed(args.common.seed);
     stage.full_buckets().await?;
     say(&format!("{} single changes on the idle broker", args.samples));
@@ -113,7 +118,13 @@ struct Sent {
 }
 
 /// Publishes one new name; the clock starts before the message is handed to the connection.
-async fn single(stage: &Stage<'_>, world: &World, quiet: &Cluster, purpose: &str, serial: u32) -> anyhow::Result<Sent> {
+async fn single(
+    stage: &Stage<'_>,
+    world: &World,
+    quiet: &Cluster,
+    purpose: &str,
+    serial: u32,
+) -> anyhow::Result<Sent> {
     let endpoint = world.endpoint(quiet.id(), purpose, serial, [0, 0]);
     let name = DnsName::parse(&endpoint.key.dns_name)?;
     let at = stage.now();
@@ -138,8 +149,12 @@ async fn flood(
     args: &LatencyArgs,
     rng: &mut fastrand::Rng,
 ) -> anyhow::Result<Flood> {
-    say(&format!("{} endpoints of the noisy cluster, {} changes of the quiet one", args.flood, args.flood_samples));
-    let endpoints: Vec<_> = (0..args.flood).map(|serial| world.endpoint(noisy.id(), "flood", serial, [1, 1])).collect();
+    say(&format!(
+        "{} endpoints of the noisy cluster, {} changes of the quiet one",
+        args.flood, args.flood_samples
+    ));
+    let endpoints: Vec<_> =
+        (0..args.flood).map(|serial| world.endpoint(noisy.id(), "flood", serial, [1, 1])).collect();
     let before = stage.journal(0).last().map_or(0, |entry| entry.number);
     let began = stage.now();
     let pouring = async {
@@ -156,12 +171,19 @@ async fn flood(
         anyhow::Ok(sent)
     };
     let both = async { tokio::try_join!(pouring, trickling) };
-    let (durable_at, sent) = tokio::time::timeout(FLOOD_AT_MOST, both).await.context("the flood was not taken in time")??;
+    let (durable_at, sent) = tokio::time::timeout(FLOOD_AT_MOST, both)
+        .await
+        .context("the flood was not taken in time")??;
     let all = latencies(stage, &sent).await?;
     let arriving: Vec<Sent> = sent.into_iter().filter(|sent| sent.at <= durable_at).collect();
     let arriving = if arriving.is_empty() { vec![] } else { latencies(stage, &arriving).await? };
     let changes: usize = stage.journal(before).iter().map(|entry| entry.changes.len()).sum();
-    Ok(Flood { applied: changes.saturating_sub(all.len()), all, arriving, durable_in: durable_at - began })
+    Ok(Flood {
+        applied: changes.saturating_sub(all.len()),
+        all,
+        arriving,
+        durable_in: durable_at - began,
+    })
 }
 
 /// Milliseconds from each publication to Route 53's acceptance, in rising order.
@@ -177,10 +199,15 @@ async fn latencies(stage: &Stage<'_>, sent: &[Sent]) -> anyhow::Result<Vec<i64>>
         if sent.iter().all(|sent| applied.contains_key(&sent.name)) {
             break;
         }
-        anyhow::ensure!(stage.now() < give_up, "a change was not applied within {} s; the last was {last}", LONGEST.0 / 1_000);
+        anyhow::ensure!(
+            stage.now() < give_up,
+            "a change was not applied within {} s; the last was {last}",
+            LONGEST.0 / 1_000
+        );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    let mut latencies: Vec<i64> = sent.iter().filter_map(|sent| Some((*applied.get(&sent.name)? - sent.at).0)).collect();
+    let mut latencies: Vec<i64> =
+        sent.iter().filter_map(|sent| Some((*applied.get(&sent.name)? - sent.at).0)).collect();
     latencies.sort_unstable();
     Ok(latencies)
 }

@@ -46,8 +46,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::signal;
 use crate::cli::bench::{
-    AGENT_FIGURES, BOUNDS_FIGURES, Bench, BenchArgs, CommonBenchArgs, DRAIN_FIGURES, FAILOVER_FIGURES, IDLE_FIGURES,
-    INGEST_FIGURES, LATENCY_FIGURES, SCALE_FIGURES, STORE_FIGURES,
+    AGENT_FIGURES, BOUNDS_FIGURES, Bench, BenchArgs, CommonBenchArgs, DRAIN_FIGURES,
+    FAILOVER_FIGURES, IDLE_FIGURES, INGEST_FIGURES, LATENCY_FIGURES, SCALE_FIGURES, STORE_FIGURES,
 };
 use crate::config::{Log, LogFormat};
 use crate::telemetry;
@@ -88,15 +88,33 @@ fn common_of(bench: &Bench) -> &CommonBenchArgs {
 
 async fn measure(bench: &Bench, shutdown: &CancellationToken) -> anyhow::Result<String> {
     match bench {
-        Bench::Drain(args) => figures::text(&drain::measure(args).await?, DRAIN_FIGURES, args.common.output),
-        Bench::Latency(args) => figures::text(&latency::measure(args).await?, LATENCY_FIGURES, args.common.output),
-        Bench::Idle(args) => figures::text(&idle::measure(args).await?, IDLE_FIGURES, args.common.output),
-        Bench::Ingest(args) => figures::text(&ingest::measure(args).await?, INGEST_FIGURES, args.common.output),
-        Bench::Scale(args) => figures::text(&scale::measure(args).await?, SCALE_FIGURES, args.common.output),
-        Bench::Store(args) => figures::text(&stored::measure(args).await?, STORE_FIGURES, args.common.output),
-        Bench::Failover(args) => figures::text(&failover::measure(args).await?, FAILOVER_FIGURES, args.common.output),
-        Bench::Bounds(args) => figures::text(&bounds::measure(args).await?, BOUNDS_FIGURES, args.common.output),
-        Bench::Agent(args) => figures::text(&agent::measure(args, shutdown).await?, AGENT_FIGURES, args.common.output),
+        Bench::Drain(args) => {
+            figures::text(&drain::measure(args).await?, DRAIN_FIGURES, args.common.output)
+        }
+        Bench::Latency(args) => {
+            figures::text(&latency::measure(args).await?, LATENCY_FIGURES, args.common.output)
+        }
+        Bench::Idle(args) => {
+            figures::text(&idle::measure(args).await?, IDLE_FIGURES, args.common.output)
+        }
+        Bench::Ingest(args) => {
+            figures::text(&ingest::measure(args).await?, INGEST_FIGURES, args.common.output)
+        }
+        Bench::Scale(args) => {
+            figures::text(&scale::measure(args).await?, SCALE_FIGURES, args.common.output)
+        }
+        Bench::Store(args) => {
+            figures::text(&stored::measure(args).await?, STORE_FIGURES, args.common.output)
+        }
+        Bench::Failover(args) => {
+            figures::text(&failover::measure(args).await?, FAILOVER_FIGURES, args.common.output)
+        }
+        Bench::Bounds(args) => {
+            figures::text(&bounds::measure(args).await?, BOUNDS_FIGURES, args.common.output)
+        }
+        Bench::Agent(args) => {
+            figures::text(&agent::measure(args, shutdown).await?, AGENT_FIGURES, args.common.output)
+        }
     }
 }
 

@@ -82,26 +82,40 @@ impl Objects {
     /// # Errors
     /// The API server refuses.
     pub async fn make(&self) -> anyhow::Result<u64> {
-        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}});
-        self.ask(Method::POST, "/api/v1/namespaces", Some(&namespace)).await.context("the namespace cannot be made")?;
+        let namespace =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}});
+        self.ask(Method::POST, "/api/v1/namespaces", Some(&namespace))
+            .await
+            .context("the namespace cannot be made")?;
         say(&format!("makes {} objects in the namespace {}", self.count, self.namespace));
         let made = AtomicU32::new(0);
         let making = stream::iter(0..self.count).map(async |number| {
-            let octets = self.make_one(number).await.with_context(|| format!("{} cannot be made", object_name(number)))?;
+            let octets = self
+                .make_one(number)
+                .await
+                .with_context(|| format!("{} cannot be made", object_name(number)))?;
             let now = made.fetch_add(1, Ordering::Relaxed) + 1;
             if now.is_multiple_of(SAY_EVERY) {
                 say(&format!("{now} objects are made"));
             }
             anyhow::Ok(octets as u64)
         });
-        let sum: u64 = making.buffer_unordered(AT_ONCE).try_fold(0, async |sum, octets| Ok(sum + octets)).await?;
+        let sum: u64 = making
+            .buffer_unordered(AT_ONCE)
+            .try_fold(0, async |sum, octets| Ok(sum + octets))
+            .await?;
         Ok(sum / u64::from(self.count))
     }
 
     async fn make_one(&self, number: u32) -> anyhow::Result<usize> {
-        let object = if is_service(number) { service(number, &self.namespace) } else { ingress(number, &self.namespace) };
+        let object = if is_service(number) {
+            service(number, &self.namespace)
+        } else {
+            ingress(number, &self.namespace)
+        };
         self.ask(Method::POST, &self.collection(number, "helm"), Some(&object)).await?;
-        let status = json!({"status": {"loadBalancer": {"ingress": [address(number, 0).to_json()]}}});
+        let status =
+            json!({"status": {"loadBalancer": {"ingress": [address(number, 0).to_json()]}}});
         Ok(self.ask(Method::PATCH, &self.status_path(number), Some(&status)).await?.len())
     }
 
@@ -111,12 +125,22 @@ impl Objects {
         if is_service(number) {
             let address = address(number, round);
             let patch = json!({"status": {"loadBalancer": {"ingress": [address.to_json()]}}});
-            Change { path: self.status_path(number), patch, name, expected: Expected::Target(address.into_text()) }
+            Change {
+                path: self.status_path(number),
+                patch,
+                name,
+                expected: Expected::Target(address.into_text()),
+            }
         } else {
             let ttl_secs = 1_000 + i64::from(round);
             let annotations = json!({"external-dns.alpha.kubernetes.io/ttl": ttl_secs.to_string()});
             let patch = json!({"metadata": {"annotations": annotations}});
-            Change { path: self.object_path(number, "kubectl-edit"), patch, name, expected: Expected::TtlSecs(ttl_secs) }
+            Change {
+                path: self.object_path(number, "kubectl-edit"),
+                patch,
+                name,
+                expected: Expected::TtlSecs(ttl_secs),
+            }
         }
     }
 
@@ -149,12 +173,18 @@ impl Objects {
     }
 
     /// Asks again where the API server is busy. What is there already was made by an attempt before, and what is gone was deleted.
-    async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<String> {
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> anyhow::Result<String> {
         let mut attempt = 1;
         loop {
             match self.ask_once(&method, path, body).await {
                 Err(kube::Error::Api(status))
-                    if method == Method::DELETE && status.code == 404 || attempt > 1 && status.code == 409 =>
+                    if method == Method::DELETE && status.code == 404
+                        || attempt > 1 && status.code == 409 =>
                 {
                     return Ok(String::new());
                 }
@@ -169,9 +199,15 @@ impl Objects {
         }
     }
 
-    async fn ask_once(&self, method: &Method, path: &str, body: Option<&Value>) -> kube::Result<String> {
+    async fn ask_once(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> kube::Result<String> {
         let content_type = if method == Method::PATCH { MERGE_PATCH } else { "application/json" };
-        let request = Request::builder().method(method).uri(path).header(header::CONTENT_TYPE, content_type);
+        let request =
+            Request::builder().method(method).uri(path).header(header::CONTENT_TYPE, content_type);
         let body = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
         self.client.request_text(request.body(body).map_err(kube::Error::HttpError)?).await
     }
@@ -193,7 +229,11 @@ impl Objects {
     }
 
     fn status_path(&self, number: u32) -> String {
-        format!("{}/{}/status?fieldManager=load-balancer-controller", self.path(number), object_name(number))
+        format!(
+            "{}/{}/status?fieldManager=load-balancer-controller",
+            self.path(number),
+            object_name(number)
+        )
     }
 }
 
@@ -202,18 +242,27 @@ fn is_service(number: u32) -> bool {
 }
 
 fn application(number: u32) -> &'static str {
-    const APPLICATIONS: [&str; 7] = ["checkout", "catalogue", "payments", "search", "accounts", "recommendations", "shipping"];
+    const APPLICATIONS: [&str; 7] =
+        ["checkout", "catalogue", "payments", "search", "accounts", "recommendations", "shipping"];
     APPLICATIONS[number as usize % APPLICATIONS.len()]
 }
 
 fn object_name(number: u32) -> String {
-    format!("{}-{}-{number}", application(number), if is_service(number) { "gateway" } else { "web" })
+    format!(
+        "{}-{}-{number}",
+        application(number),
+        if is_service(number) { "gateway" } else { "web" }
+    )
 }
 
 /// The names that an object asks for: every second ingress has two.
 fn names(number: u32) -> Vec<String> {
     let first = format!("{}.{ZONE}", object_name(number));
-    if number % 4 == 3 { vec![first, format!("admin.{}.{ZONE}", object_name(number))] } else { vec![first] }
+    if number % 4 == 3 {
+        vec![first, format!("admin.{}.{ZONE}", object_name(number))]
+    } else {
+        vec![first]
+    }
 }
 
 /// What a load balancer answers.
@@ -243,7 +292,11 @@ fn address(number: u32, round: u32) -> Address {
         let [_, _, high, low] = number.to_be_bytes();
         // RFC 6598 shared addresses, and RFC 2544 of benchmarks.
         let [_, _, above, below] = round.to_be_bytes();
-        let ip = if round == 0 { format!("100.64.{high}.{low}") } else { format!("198.18.{above}.{below}") };
+        let ip = if round == 0 {
+            format!("100.64.{high}.{low}")
+        } else {
+            format!("198.18.{above}.{below}")
+        };
         return Address::Ip(ip);
     }
     let load_balancer = format!("k8s-{}-{number:08x}-{round:04x}", &application(number)[..6]);
@@ -278,7 +331,12 @@ fn service(number: u32, namespace: &str) -> Value {
         "service.beta.kubernetes.io/aws-load-balancer-nlb-target-type": "ip",
         "service.beta.kubernetes.io/aws-load-balancer-cross-zone-load-balancing-enabled": "true",
     });
-    let metadata = metadata(number, namespace, annotations, &json!({"apiVersion": "v1", "kind": "Service", "spec": spec}));
+    let metadata = metadata(
+        number,
+        namespace,
+        annotations,
+        &json!({"apiVersion": "v1", "kind": "Service", "spec": spec}),
+    );
     json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec})
 }
 
@@ -313,26 +371,31 @@ mod tests {
     const COUNT: u32 = 24;
 
     fn objects() -> Objects {
-        let nowhere =
-            tower::service_fn(async |_: Request<kube::client::Body>| Err::<http::Response<axum::body::Body>, _>("nobody"));
+        let nowhere = tower::service_fn(async |_: Request<kube::client::Body>| {
+            Err::<http::Response<axum::body::Body>, _>("nobody")
+        });
         Objects::new(Client::new(nowhere, "default"), COUNT)
     }
 
     /// An object with its status, and a change made to it.
     fn wanted(number: u32, change: Option<&Change>) -> Vec<v1::Endpoint> {
-        let mut object = if is_service(number) { service(number, "shop") } else { ingress(number, "shop") };
+        let mut object =
+            if is_service(number) { service(number, "shop") } else { ingress(number, "shop") };
         object["status"] = json!({"loadBalancer": {"ingress": [address(number, 0).to_json()]}});
         if let Some(change) = change {
             merge(&mut object, &change.patch);
         }
-        let extraction = extract(&Object::read(object).unwrap().unwrap(), ExtractOptions::default());
+        let extraction =
+            extract(&Object::read(object).unwrap().unwrap(), ExtractOptions::default());
         assert!(extraction.warnings.is_empty(), "{extraction:?}");
         extraction.endpoints.iter().map(v1::Endpoint::from).collect()
     }
 
     fn merge(object: &mut Value, patch: &Value) {
         match patch {
-            Value::Object(fields) => fields.iter().for_each(|(name, value)| merge(&mut object[name], value)),
+            Value::Object(fields) => {
+                fields.iter().for_each(|(name, value)| merge(&mut object[name], value))
+            }
             value => *object = value.clone(),
         }
     }
@@ -341,8 +404,10 @@ mod tests {
     async fn an_object_asks_for_one_endpoint_under_each_of_its_names() {
         let mut all = BTreeSet::new();
         for number in 0..COUNT {
-            let asked: Vec<String> =
-                wanted(number, None).into_iter().filter_map(|endpoint| Some(endpoint.key?.dns_name)).collect();
+            let asked: Vec<String> = wanted(number, None)
+                .into_iter()
+                .filter_map(|endpoint| Some(endpoint.key?.dns_name))
+                .collect();
             assert_eq!(asked.iter().collect::<BTreeSet<_>>(), names(number).iter().collect());
             all.extend(asked);
         }
@@ -356,11 +421,17 @@ mod tests {
             for round in [1, 2] {
                 let change = objects.change(number, round);
                 let is_there = |wanted: Vec<v1::Endpoint>| {
-                    let of_name = |endpoint: &v1::Endpoint| endpoint.key.as_ref().is_some_and(|key| key.dns_name == change.name);
+                    let of_name = |endpoint: &v1::Endpoint| {
+                        endpoint.key.as_ref().is_some_and(|key| key.dns_name == change.name)
+                    };
                     wanted.iter().any(|endpoint| of_name(endpoint) && change.is_in(endpoint))
                 };
                 let other = objects.change(number, round % 2 + 1);
-                assert!(!is_there(wanted(number, None)) && !is_there(wanted(number, Some(&other))), "{}", change.name);
+                assert!(
+                    !is_there(wanted(number, None)) && !is_there(wanted(number, Some(&other))),
+                    "{}",
+                    change.name
+                );
                 assert!(is_there(wanted(number, Some(&change))), "{}", change.name);
             }
         }

@@ -41,7 +41,9 @@ impl Databases {
     pub async fn open(url: Option<&str>, folder: Option<&Path>) -> anyhow::Result<Self> {
         match url {
             Some(url) => {
-                let server = PgConnectOptions::from_str(url).ok().context("that is no URL of a PostgreSQL database")?;
+                let server = PgConnectOptions::from_str(url)
+                    .ok()
+                    .context("that is no URL of a PostgreSQL database")?;
                 Ok(Self { server, made: vec![], own: None })
             }
             None => {
@@ -95,12 +97,22 @@ async fn start(folder: Option<&Path>) -> anyhow::Result<(PgConnectOptions, OwnSe
     let parent = folder.map_or_else(std::env::temp_dir, Path::to_owned);
     // A short path: a unix socket's takes about a hundred characters.
     let home = parent.join(format!("zonefold-pg-{}", std::process::id()));
-    std::fs::create_dir_all(&home).with_context(|| format!("the folder {} cannot be made", home.display()))?;
+    std::fs::create_dir_all(&home)
+        .with_context(|| format!("the folder {} cannot be made", home.display()))?;
     let wrapper = unprivileged(&home).await?;
     let watchdog = watch(&bin, &home, &wrapper)?;
     let data = home.join("data");
     let mut initdb = command(&wrapper, &bin.join("initdb"));
-    initdb.args(["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C", "--pgdata"]).arg(&data);
+    initdb
+        .args([
+            "--no-sync",
+            "--auth=trust",
+            "--username=postgres",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--pgdata",
+        ])
+        .arg(&data);
     run(&mut initdb).await?;
     let port = super::child::Addresses::free()?.http.port();
     // As Debian would run it, but for the socket: every commit is on the disk.
@@ -109,17 +121,29 @@ async fn start(folder: Option<&Path>) -> anyhow::Result<(PgConnectOptions, OwnSe
         home.display()
     );
     let mut pg_ctl = command(&wrapper, &bin.join("pg_ctl"));
-    pg_ctl.args(["start", "--wait", "--silent", "--timeout=60", "--options", &settings, "--pgdata"]).arg(&data);
+    pg_ctl
+        .args(["start", "--wait", "--silent", "--timeout=60", "--options", &settings, "--pgdata"])
+        .arg(&data);
     pg_ctl.arg("--log").arg(home.join("log")).stdout(Stdio::null());
-    run(&mut pg_ctl).await.with_context(|| std::fs::read_to_string(home.join("log")).unwrap_or_default())?;
+    run(&mut pg_ctl)
+        .await
+        .with_context(|| std::fs::read_to_string(home.join("log")).unwrap_or_default())?;
     say(&format!("PostgreSQL of {} runs in {}", bin.display(), home.display()));
-    let server = PgConnectOptions::new_without_pgpass().host("127.0.0.1").port(port).username("postgres").database("postgres");
+    let server = PgConnectOptions::new_without_pgpass()
+        .host("127.0.0.1")
+        .port(port)
+        .username("postgres")
+        .database("postgres");
     Ok((server, OwnServer { _watchdog: watchdog }))
 }
 
 /// The newest installation's folder of programs.
 fn programs() -> anyhow::Result<PathBuf> {
-    let installed = std::fs::read_dir(INSTALLED).into_iter().flatten().flatten().map(|entry| entry.path().join("bin"));
+    let installed = std::fs::read_dir(INSTALLED)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path().join("bin"));
     let version = |bin: &PathBuf| bin.parent()?.file_name()?.to_str()?.parse::<u32>().ok();
     installed.filter(|bin| bin.join("initdb").exists()).max_by_key(version).with_context(|| {
         format!(
@@ -140,9 +164,18 @@ async fn unprivileged(home: &Path) -> anyhow::Result<Vec<&'static str>> {
 
 fn watch(bin: &Path, home: &Path, wrapper: &[&str]) -> anyhow::Result<Child> {
     let mut watchdog = Command::new("sh");
-    watchdog.args(["-c", WATCHDOG]).env("BIN", bin).env("HOME_DIR", home).env("AS", wrapper.join(" "));
+    watchdog
+        .args(["-c", WATCHDOG])
+        .env("BIN", bin)
+        .env("HOME_DIR", home)
+        .env("AS", wrapper.join(" "));
     // A group of its own: Ctrl-C ends the benchmark, and must not end what cleans up after it.
-    watchdog.process_group(0).current_dir("/").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    watchdog
+        .process_group(0)
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     Ok(watchdog.spawn()?)
 }
 
@@ -160,7 +193,10 @@ fn command(wrapper: &[&str], program: &Path) -> Command {
 }
 
 async fn run(command: &mut Command) -> anyhow::Result<()> {
-    let output = command.output().await.with_context(|| format!("{:?} cannot be run", command.as_std().get_program()))?;
+    let output = command
+        .output()
+        .await
+        .with_context(|| format!("{:?} cannot be run", command.as_std().get_program()))?;
     anyhow::ensure!(
         output.status.success(),
         "{:?} failed: {}",

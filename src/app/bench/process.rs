@@ -78,10 +78,18 @@ impl Process {
     /// # Errors
     /// It does not end, or not well.
     pub async fn stop(mut self) -> anyhow::Result<()> {
-        terminate(self.pid).await.with_context(|| format!("the {} cannot be signalled", self.role))?;
+        terminate(self.pid)
+            .await
+            .with_context(|| format!("the {} cannot be signalled", self.role))?;
         let ended = tokio::time::timeout(END_WITHIN, self.child.wait()).await;
-        let status = ended.with_context(|| format!("the {} does not end:\n{}", self.role, self.last_words()))??;
-        anyhow::ensure!(status.success(), "the {} ended with {status}:\n{}", self.role, self.last_words());
+        let status = ended
+            .with_context(|| format!("the {} does not end:\n{}", self.role, self.last_words()))??;
+        anyhow::ensure!(
+            status.success(),
+            "the {} ended with {status}:\n{}",
+            self.role,
+            self.last_words()
+        );
         Ok(())
     }
 }

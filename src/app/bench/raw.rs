@@ -8,10 +8,12 @@ use anyhow::Context;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures::TryStreamExt as _;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous,
+};
 use sqlx::{
-    Arguments as _, AssertSqlSafe, Column as _, ConnectOptions as _, Connection as _, Executor as _, PgConnection, Row as _,
-    TypeInfo as _, ValueRef as _,
+    Arguments as _, AssertSqlSafe, Column as _, ConnectOptions as _, Connection as _,
+    Executor as _, PgConnection, Row as _, TypeInfo as _, ValueRef as _,
 };
 use tokio::time::Instant;
 
@@ -39,19 +41,26 @@ pub struct RawInsert {
 /// # Errors
 /// The driver says so, or not all rows arrived.
 pub async fn sqlite(full: &Path, empty: &Path, rows_a_commit: usize) -> anyhow::Result<RawInsert> {
-    drop(store::open(&format!("sqlite:{}", empty.display()).parse()?, &StoreOptions::default()).await?);
+    drop(
+        store::open(&format!("sqlite:{}", empty.display()).parse()?, &StoreOptions::default())
+            .await?,
+    );
     // The settings of the store: the log is on the disk at each commit.
-    let settings = SqliteConnectOptions::new().journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full);
+    let settings = SqliteConnectOptions::new()
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full);
     let settings = settings.pragma("cache_size", "-65536").pragma("wal_autocheckpoint", "4000");
     let mut from = settings.clone().filename(full).connect().await?;
     let mut to = settings.filename(empty).connect().await?;
-    let columns: Vec<String> =
-        sqlx::query_scalar("select name from pragma_table_info('endpoints') where name <> 'verdict' order by cid")
-            .fetch_all(&mut from)
-            .await?;
+    let columns: Vec<String> = sqlx::query_scalar(
+        "select name from pragma_table_info('endpoints') where name <> 'verdict' order by cid",
+    )
+    .fetch_all(&mut from)
+    .await?;
     to.execute(AssertSqlSafe(format!("attach database '{}' as filled", full.display()))).await?;
     for table in BEFORE_ENDPOINTS {
-        to.execute(AssertSqlSafe(format!("insert into {table} select * from filled.{table}"))).await?;
+        to.execute(AssertSqlSafe(format!("insert into {table} select * from filled.{table}")))
+            .await?;
     }
     to.execute("detach database filled").await?;
     let query = format!("select {} from endpoints order by arrival", columns.join(", "));
@@ -68,7 +77,8 @@ pub async fn sqlite(full: &Path, empty: &Path, rows_a_commit: usize) -> anyhow::
         transaction.commit().await?;
     }
     let took = began.elapsed();
-    let arrived: i64 = sqlx::query_scalar("select count(*) from endpoints").fetch_one(&mut to).await?;
+    let arrived: i64 =
+        sqlx::query_scalar("select count(*) from endpoints").fetch_one(&mut to).await?;
     to.close().await?;
     anyhow::ensure!(arrived == count as i64, "{arrived} of {count} rows arrived");
     Ok(RawInsert { rows: count, took })
@@ -77,15 +87,24 @@ pub async fn sqlite(full: &Path, empty: &Path, rows_a_commit: usize) -> anyhow::
 type Statement = (String, SqliteArguments);
 
 /// The statements of each transaction, their arguments bound.
-fn statements(rows: &[SqliteRow], columns: &[String], rows_a_commit: usize) -> anyhow::Result<Vec<Vec<Statement>>> {
+fn statements(
+    rows: &[SqliteRow],
+    columns: &[String],
+    rows_a_commit: usize,
+) -> anyhow::Result<Vec<Vec<Statement>>> {
     let a_row = format!("({})", vec!["?"; columns.len()].join(", "));
     let statement = |rows: &[SqliteRow]| {
         let values = vec![a_row.as_str(); rows.len()].join(", ");
         let mut arguments = SqliteArguments::default();
         rows.iter().try_for_each(|row| bind(row, &mut arguments))?;
-        anyhow::Ok((format!("insert into endpoints ({}) values {values}", columns.join(", ")), arguments))
+        anyhow::Ok((
+            format!("insert into endpoints ({}) values {values}", columns.join(", ")),
+            arguments,
+        ))
     };
-    rows.chunks(rows_a_commit).map(|rows| rows.chunks(ROWS_A_STATEMENT).map(statement).collect()).collect()
+    rows.chunks(rows_a_commit)
+        .map(|rows| rows.chunks(ROWS_A_STATEMENT).map(statement).collect())
+        .collect()
 }
 
 fn bind(row: &SqliteRow, arguments: &mut SqliteArguments) -> anyhow::Result<()> {
@@ -97,7 +116,9 @@ fn bind(row: &SqliteRow, arguments: &mut SqliteArguments) -> anyhow::Result<()> 
             "BLOB" => arguments.add(row.try_get::<Vec<u8>, _>(at)?),
             _ => arguments.add(None::<i64>),
         };
-        added.map_err(|error| anyhow::anyhow!("the column {} cannot be bound: {error}", column.name()))?;
+        added.map_err(|error| {
+            anyhow::anyhow!("the column {} cannot be bound: {error}", column.name())
+        })?;
     }
     Ok(())
 }
@@ -106,7 +127,11 @@ fn bind(row: &SqliteRow, arguments: &mut SqliteArguments) -> anyhow::Result<()> 
 ///
 /// # Errors
 /// The driver says so, or not all rows arrived.
-pub async fn postgres(full: &PgConnectOptions, empty: &PgConnectOptions, rows_a_commit: usize) -> anyhow::Result<RawInsert> {
+pub async fn postgres(
+    full: &PgConnectOptions,
+    empty: &PgConnectOptions,
+    rows_a_commit: usize,
+) -> anyhow::Result<RawInsert> {
     drop(store::open(&super::postgres::url_of(empty).parse()?, &StoreOptions::default()).await?);
     let (mut from, mut to) = (full.connect().await?, empty.connect().await?);
     for table in BEFORE_ENDPOINTS {
@@ -120,7 +145,8 @@ pub async fn postgres(full: &PgConnectOptions, empty: &PgConnectOptions, rows_a_
     .fetch_all(&mut from)
     .await?;
     let columns = columns.join(", ");
-    let all = copy_out(&mut from, &format!("(select {columns} from endpoints order by arrival)")).await?;
+    let all =
+        copy_out(&mut from, &format!("(select {columns} from endpoints order by arrival)")).await?;
     from.close().await?;
     let (count, transactions) = copies(&all, rows_a_commit)?;
     let target = format!("endpoints ({columns})");
@@ -131,7 +157,8 @@ pub async fn postgres(full: &PgConnectOptions, empty: &PgConnectOptions, rows_a_
         transaction.commit().await?;
     }
     let took = began.elapsed();
-    let arrived: i64 = sqlx::query_scalar("select count(*) from endpoints").fetch_one(&mut to).await?;
+    let arrived: i64 =
+        sqlx::query_scalar("select count(*) from endpoints").fetch_one(&mut to).await?;
     to.close().await?;
     anyhow::ensure!(arrived == count as i64, "{arrived} of {count} rows arrived");
     Ok(RawInsert { rows: count, took })
@@ -148,7 +175,8 @@ async fn copy_out(connection: &mut PgConnection, what: &str) -> anyhow::Result<B
 }
 
 async fn copy_in(connection: &mut PgConnection, what: &str, rows: Bytes) -> anyhow::Result<()> {
-    let mut copy = connection.copy_in_raw(&format!("copy {what} from stdin (format binary)")).await?;
+    let mut copy =
+        connection.copy_in_raw(&format!("copy {what} from stdin (format binary)")).await?;
     copy.send(&rows[..]).await?;
     copy.finish().await?;
     Ok(())
@@ -156,7 +184,8 @@ async fn copy_in(connection: &mut PgConnection, what: &str, rows: Bytes) -> anyh
 
 /// Cuts a binary copy into copies of so many rows each; answers the number of rows as well.
 fn copies(all: &[u8], rows_each: usize) -> anyhow::Result<(usize, Vec<Bytes>)> {
-    let mut rest = all.strip_prefix(COPY_START).context("PostgreSQL's binary format has another start")?;
+    let mut rest =
+        all.strip_prefix(COPY_START).context("PostgreSQL's binary format has another start")?;
     let (mut rows, mut copies, mut copy) = (0, vec![], BytesMut::from(COPY_START));
     while let Some(row) = row_bytes(rest)? {
         copy.put(&rest[..row]);
@@ -183,7 +212,8 @@ fn row_bytes(rest: &[u8]) -> anyhow::Result<Option<usize>> {
     }
     let mut at = 2;
     for _ in 0..fields {
-        let length = i32::from_be_bytes(*rest.get(at..).and_then(<[u8]>::first_chunk).context(cut)?);
+        let length =
+            i32::from_be_bytes(*rest.get(at..).and_then(<[u8]>::first_chunk).context(cut)?);
         // A length of -1 is null.
         at += 4 + usize::try_from(length).unwrap_or(0);
     }
@@ -201,7 +231,13 @@ mod tests {
         let all = [COPY_START, &row(1), &row(2), &row(3), &COPY_END].concat();
         let (rows, copies) = copies(&all, 2).unwrap();
         assert_eq!(rows, 3);
-        assert_eq!(copies, [[COPY_START, &row(1), &row(2), &COPY_END].concat(), [COPY_START, &row(3), &COPY_END].concat()]);
+        assert_eq!(
+            copies,
+            [
+                [COPY_START, &row(1), &row(2), &COPY_END].concat(),
+                [COPY_START, &row(3), &COPY_END].concat()
+            ]
+        );
         assert!(super::copies(&all[..all.len() - 8], 2).is_err());
     }
 }

@@ -55,7 +55,12 @@ pub struct ScaleFigures {
 /// # Errors
 /// A part failed, or something did not come to its end in time.
 pub async fn measure(args: &ScaleArgs) -> anyhow::Result<ScaleFigures> {
-    let size = FleetSize { clusters: args.clusters, endpoints: args.endpoints, zones: args.zones, accounts: args.accounts };
+    let size = FleetSize {
+        clusters: args.clusters,
+        endpoints: args.endpoints,
+        zones: args.zones,
+        accounts: args.accounts,
+    };
     let small = FleetSize { endpoints: args.small_endpoints, ..size };
     let large = measure_large(args, size).await?;
     let small_change_cpu_us = measure_small(args, small).await?;
@@ -118,7 +123,14 @@ async fn measure_small(args: &ScaleArgs, size: FleetSize) -> anyhow::Result<f64>
 
 async fn open(args: &ScaleArgs, size: FleetSize) -> anyhow::Result<Site> {
     let fleet = Fleet::new(size, args.common.seed)?;
-    Site::open(fleet, args.common.folder.as_deref(), None, &args.common.log_filter, args.common.seed).await
+    Site::open(
+        fleet,
+        args.common.folder.as_deref(),
+        None,
+        &args.common.log_filter,
+        args.common.seed,
+    )
+    .await
 }
 
 /// A broker that has nothing left to do.
@@ -208,17 +220,24 @@ async fn reconnect(
     let seconds = began.elapsed().as_secs_f64();
     let bytes: Vec<u64> = clusters.iter().map(Cluster::traffic_bytes).collect();
     let (sum, most) = (bytes.iter().sum::<u64>(), bytes.iter().max().copied().unwrap_or(0));
-    let reconnected = Reconnected { seconds, bytes_mean: sum / bytes.len().max(1) as u64, bytes_max: most };
+    let reconnected =
+        Reconnected { seconds, bytes_mean: sum / bytes.len().max(1) as u64, bytes_max: most };
     say(&format!("after {seconds:.1} s and {} bytes each on average", reconnected.bytes_mean));
     Ok((reconnected, clusters))
 }
 
 /// Processor time of one change, in microseconds, with everything that recurs switched off.
-async fn single_changes(site: &Site, mut broker: ChildBroker, clusters: &[Cluster], changes: u32) -> anyhow::Result<f64> {
+async fn single_changes(
+    site: &Site,
+    mut broker: ChildBroker,
+    clusters: &[Cluster],
+    changes: u32,
+) -> anyhow::Result<f64> {
     site.configure(Setting { accounts: Accounts::Working, background: Background::Off })?;
     site.in_sync(&mut broker, AT_MOST).await?;
     let changers = site.fleet.clusters.iter().zip(clusters).filter_map(|(cluster, session)| {
-        let [first, second] = [AddressPlace::First, AddressPlace::Second].map(|place| site.fleet.address(cluster, place));
+        let [first, second] = [AddressPlace::First, AddressPlace::Second]
+            .map(|place| site.fleet.address(cluster, place));
         Some(Changer { session, places: [first?, second?] })
     });
     let cost = change_cpu_us(&broker, changers.collect(), changes).await?;

@@ -29,8 +29,15 @@ pub struct Changer<'a> {
 ///
 /// # Errors
 /// A change was not applied, or there is no cluster to make one.
-pub async fn change_cpu_us(broker: &ChildBroker, changers: Vec<Changer<'_>>, changes: u32) -> anyhow::Result<f64> {
-    anyhow::ensure!(!changers.is_empty(), "no cluster has an address to change: give more endpoints");
+pub async fn change_cpu_us(
+    broker: &ChildBroker,
+    changers: Vec<Changer<'_>>,
+    changes: u32,
+) -> anyhow::Result<f64> {
+    anyhow::ensure!(
+        !changers.is_empty(),
+        "no cluster has an address to change: give more endpoints"
+    );
     let rounds = ROUNDS.min(changes as usize);
     let a_round = (changes as usize).div_ceil(rounds);
     say(&format!("{} single changes of {} clusters", a_round * rounds, changers.len()));
@@ -79,7 +86,7 @@ impl Moves<'_> {
 
 async fn within(changer: &Changer<'_>, place: &Endpoint, progress: Progress) -> anyhow::Result<()> {
     let reached = changer.session.progressed(place.version(), progress);
-    tokio::time::timeout(ONE_WITHIN, reached)
-        .await
-        .with_context(|| format!("the change of {} was not {} in time", place.key, progress.as_str_name()))?
+    tokio::time::timeout(ONE_WITHIN, reached).await.with_context(|| {
+        format!("the change of {} was not {} in time", place.key, progress.as_str_name())
+    })?
 }

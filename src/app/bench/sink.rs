@@ -76,7 +76,9 @@ impl Heard {
             FromAgent::Hello(_) => {
                 self.sessions += 1;
                 if self.sessions > 1 {
-                    return Err(Status::aborted("the agent lost its session: what is measured now is something else"));
+                    return Err(Status::aborted(
+                        "the agent lost its session: what is measured now is something else",
+                    ));
                 }
                 Some(ToAgent::Welcome(v1::Welcome {
                     epoch: 1,
@@ -95,15 +97,25 @@ impl Heard {
                 chunk.puts.into_iter().try_for_each(|put| self.put(put))?;
                 None
             }
-            FromAgent::SnapshotEnd(_) => Some(ToAgent::Ack(v1::Ack { seq: self.snapshot_seq, credits: None })),
+            FromAgent::SnapshotEnd(_) => {
+                Some(ToAgent::Ack(v1::Ack { seq: self.snapshot_seq, credits: None }))
+            }
             FromAgent::Changes(changes) => {
-                let bytes = changes.operations.iter().map(|operation| prost::Message::encoded_len(operation) as u64).sum();
+                let bytes = changes
+                    .operations
+                    .iter()
+                    .map(|operation| prost::Message::encoded_len(operation) as u64)
+                    .sum();
                 let items = u32::try_from(changes.operations.len()).unwrap_or(u32::MAX);
                 changes.operations.into_iter().try_for_each(|operation| self.operate(operation))?;
-                Some(ToAgent::Ack(v1::Ack { seq: changes.seq, credits: Some(v1::Credits { items, bytes }) }))
+                Some(ToAgent::Ack(v1::Ack {
+                    seq: changes.seq,
+                    credits: Some(v1::Credits { items, bytes }),
+                }))
             }
             FromAgent::Heartbeat(heartbeat) => {
-                let is_equal = heartbeat.count == self.digest.count() && heartbeat.root_digest == self.digest.root().as_slice();
+                let is_equal = heartbeat.count == self.digest.count()
+                    && heartbeat.root_digest == self.digest.root().as_slice();
                 let is_complete = is_equal && heartbeat.sources.iter().all(|source| source.synced);
                 self.equal = if is_equal { self.equal + 1 } else { 0 };
                 self.complete = if is_complete { self.complete + 1 } else { 0 };
@@ -200,7 +212,10 @@ impl Sink {
     /// The port cannot be used.
     pub async fn serve(&self, listener: TcpListener) -> anyhow::Result<()> {
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        Server::builder().add_service(FederationServer::new(self.clone())).serve_with_incoming(incoming).await?;
+        Server::builder()
+            .add_service(FederationServer::new(self.clone()))
+            .serve_with_incoming(incoming)
+            .await?;
         anyhow::bail!("the broker of the benchmark serves no more")
     }
 
@@ -253,7 +268,10 @@ impl Sink {
         self.heard.borrow().held.len()
     }
 
-    fn answer(&self, message: Result<v1::AgentMessage, Status>) -> Option<Result<v1::BrokerMessage, Status>> {
+    fn answer(
+        &self,
+        message: Result<v1::AgentMessage, Status>,
+    ) -> Option<Result<v1::BrokerMessage, Status>> {
         let mut answer = Ok(None);
         self.heard.send_modify(|heard| {
             answer = match message {
@@ -265,7 +283,9 @@ impl Sink {
                 heard.fault.get_or_insert_with(|| status.message().to_owned());
             }
         });
-        answer.map(|answer| answer.map(|message| v1::BrokerMessage { message: Some(message) })).transpose()
+        answer
+            .map(|answer| answer.map(|message| v1::BrokerMessage { message: Some(message) }))
+            .transpose()
     }
 }
 
@@ -274,15 +294,27 @@ impl Federation for Sink {
     type PublishStream = Out<v1::BrokerMessage>;
     type WatchStatusStream = Out<v1::StatusBatch>;
 
-    async fn publish(&self, request: Request<Streaming<v1::AgentMessage>>) -> Result<Response<Self::PublishStream>, Status> {
+    async fn publish(
+        &self,
+        request: Request<Streaming<v1::AgentMessage>>,
+    ) -> Result<Response<Self::PublishStream>, Status> {
         let sink = self.clone();
-        let answers = request.into_inner().filter_map(move |message| std::future::ready(sink.answer(message)));
+        let answers = request
+            .into_inner()
+            .filter_map(move |message| std::future::ready(sink.answer(message)));
         Ok(Response::new(Box::pin(answers)))
     }
 
-    async fn watch_status(&self, _: Request<v1::WatchStatusRequest>) -> Result<Response<Self::WatchStatusStream>, Status> {
-        let teller =
-            Teller { heard: self.heard.clone(), changes: self.heard.subscribe(), open: VecDeque::new(), has_replayed: false };
+    async fn watch_status(
+        &self,
+        _: Request<v1::WatchStatusRequest>,
+    ) -> Result<Response<Self::WatchStatusStream>, Status> {
+        let teller = Teller {
+            heard: self.heard.clone(),
+            changes: self.heard.subscribe(),
+            open: VecDeque::new(),
+            has_replayed: false,
+        };
         Ok(Response::new(Box::pin(stream::unfold(teller, Teller::next))))
     }
 }
@@ -301,7 +333,8 @@ impl Teller {
             if let Some(batch) = self.open.pop_front() {
                 return Some((Ok(batch), self));
             }
-            let is_due = |heard: &Heard| heard.tells && (!self.has_replayed || !heard.untold.is_empty());
+            let is_due =
+                |heard: &Heard| heard.tells && (!self.has_replayed || !heard.untold.is_empty());
             self.changes.wait_for(is_due).await.ok()?;
             let mut statuses = Vec::new();
             self.heard.send_if_modified(|heard| {
@@ -311,10 +344,12 @@ impl Teller {
             while !statuses.is_empty() {
                 let rest = statuses.split_off(statuses.len().min(BATCH));
                 let batch = std::mem::replace(&mut statuses, rest);
-                self.open.push_back(v1::StatusBatch { statuses: batch, ..v1::StatusBatch::default() });
+                self.open
+                    .push_back(v1::StatusBatch { statuses: batch, ..v1::StatusBatch::default() });
             }
             if !std::mem::replace(&mut self.has_replayed, true) {
-                self.open.push_back(v1::StatusBatch { replay_done: true, ..v1::StatusBatch::default() });
+                self.open
+                    .push_back(v1::StatusBatch { replay_done: true, ..v1::StatusBatch::default() });
             }
         }
     }

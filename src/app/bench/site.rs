@@ -16,8 +16,8 @@ use super::say;
 use crate::api::accounts::Health;
 use crate::core::ids::{AccountId, ClusterId};
 use crate::emulator::{
-    AccessKeyConfig, AccountConfig, Control, Emulator, EmulatorConfig, EmulatorHandle, LimitsConfig, LimitsProfile, RoleConfig,
-    Secret, SignatureMode, ZoneConfig,
+    AccessKeyConfig, AccountConfig, Control, Emulator, EmulatorConfig, EmulatorHandle,
+    LimitsConfig, LimitsProfile, RoleConfig, Secret, SignatureMode, ZoneConfig,
 };
 
 /// The account of the broker's own user.
@@ -96,9 +96,18 @@ impl Site {
         ];
         let (config, log) = (folder.path().join("broker.yaml"), folder.path().join("broker.log"));
         let launch = Launch { config, log, addresses: Addresses::free()?, environment };
-        let store = store.unwrap_or_else(|| format!("sqlite:{}", folder.path().join("broker.db").display()));
+        let store = store
+            .unwrap_or_else(|| format!("sqlite:{}", folder.path().join("broker.db").display()));
         let token = uuid::Uuid::new_v4().simple().to_string();
-        let site = Self { fleet, folder, emulator, store, launch, token, log_filter: log_filter.to_owned() };
+        let site = Self {
+            fleet,
+            folder,
+            emulator,
+            store,
+            launch,
+            token,
+            log_filter: log_filter.to_owned(),
+        };
         site.configure(Setting { accounts: Accounts::Working, background: Background::Default })?;
         Ok(site)
     }
@@ -164,7 +173,8 @@ impl Site {
                 let accounts = broker.accounts().await?;
                 let records: usize = accounts.iter().map(|account| account.zones.records).sum();
                 // Each zone has its SOA and NS sets.
-                Ok(accounts.iter().map(|account| account.zones.zones).sum::<usize>() == zones && records >= 2 * zones)
+                Ok(accounts.iter().map(|account| account.zones.zones).sum::<usize>() == zones
+                    && records >= 2 * zones)
             })
             .await?;
         Ok(broker)
@@ -188,16 +198,25 @@ impl Site {
     ///
     /// # Errors
     /// A session is refused.
-    pub async fn connect(&self, broker: &ChildBroker, held: Vec<Held>) -> anyhow::Result<Vec<Cluster>> {
+    pub async fn connect(
+        &self,
+        broker: &ChildBroker,
+        held: Vec<Held>,
+    ) -> anyhow::Result<Vec<Cluster>> {
         let held = held.into_iter().chain(std::iter::repeat_with(Held::default));
         let opening = self.fleet.clusters.iter().zip(held);
-        let opening = opening.map(|(cluster, held)| Cluster::connect(broker.addresses.grpc, &self.token, &cluster.id, held));
+        let opening = opening.map(|(cluster, held)| {
+            Cluster::connect(broker.addresses.grpc, &self.token, &cluster.id, held)
+        });
         futures::future::try_join_all(opening).await
     }
 
     /// The way of clusters to a broker, to be taken while the site is busy.
     pub fn way(&self) -> Way {
-        Way { clusters: self.fleet.clusters.iter().map(|cluster| cluster.id.clone()).collect(), token: self.token.clone() }
+        Way {
+            clusters: self.fleet.clusters.iter().map(|cluster| cluster.id.clone()).collect(),
+            token: self.token.clone(),
+        }
     }
 
     /// What steers the emulator.
@@ -212,7 +231,11 @@ impl Site {
     pub fn encode(&self) -> anyhow::Result<Vec<Vec<Encoded>>> {
         say("encoding what the clusters publish");
         // The empty snapshot of first contact has the number 1.
-        self.fleet.clusters.iter().map(|cluster| encode(&self.fleet.endpoints(cluster), 1)).collect()
+        self.fleet
+            .clusters
+            .iter()
+            .map(|cluster| encode(&self.fleet.endpoints(cluster), 1))
+            .collect()
     }
 
     /// Waits until all endpoints of the fleet are in sync and nothing is left to do.
@@ -228,8 +251,12 @@ impl Site {
                 let clusters = broker.clusters().await?;
                 let counts = clusters.iter().map(|cluster| cluster.endpoints);
                 let in_sync: usize = counts.clone().map(|counts| counts.in_sync).sum();
-                let wrong: usize = counts.map(|counts| counts.waiting + counts.rejected + counts.troubled).sum();
-                anyhow::ensure!(wrong == 0, "{wrong} endpoints of the fleet are waiting, rejected or troubled");
+                let wrong: usize =
+                    counts.map(|counts| counts.waiting + counts.rejected + counts.troubled).sum();
+                anyhow::ensure!(
+                    wrong == 0,
+                    "{wrong} endpoints of the fleet are waiting, rejected or troubled"
+                );
                 if in_sync * 10 / wanted.max(1) > said {
                     said = in_sync * 10 / wanted.max(1);
                     say(&format!("{in_sync} of {wanted} in sync"));
@@ -261,7 +288,12 @@ impl Way {
     ///
     /// # Errors
     /// It is refused.
-    pub async fn connect(&self, broker: SocketAddr, index: usize, held: Held) -> anyhow::Result<Cluster> {
+    pub async fn connect(
+        &self,
+        broker: SocketAddr,
+        index: usize,
+        held: Held,
+    ) -> anyhow::Result<Cluster> {
         Cluster::connect(broker, &self.token, self.cluster(index)?, held).await
     }
 
@@ -269,7 +301,12 @@ impl Way {
     ///
     /// # Errors
     /// It is refused.
-    pub async fn connect_deaf(&self, broker: SocketAddr, index: usize, held: &Held) -> anyhow::Result<Deaf> {
+    pub async fn connect_deaf(
+        &self,
+        broker: SocketAddr,
+        index: usize,
+        held: &Held,
+    ) -> anyhow::Result<Deaf> {
         Deaf::connect(broker, &self.token, self.cluster(index)?, held).await
     }
 }
@@ -296,8 +333,11 @@ fn role_of(account: &AccountId) -> String {
 
 fn emulator_config(fleet: &Fleet, secret: &str, seed: u64) -> anyhow::Result<EmulatorConfig> {
     let mut operations = AccountConfig::new(AccountId::parse(OPERATIONS_ACCOUNT)?);
-    operations.access_keys =
-        vec![AccessKeyConfig { id: KEY_ID.to_owned(), secret: Secret::new(secret), user: "broker".to_owned() }];
+    operations.access_keys = vec![AccessKeyConfig {
+        id: KEY_ID.to_owned(),
+        secret: Secret::new(secret),
+        user: "broker".to_owned(),
+    }];
     let mut accounts = vec![operations];
     for account in &fleet.accounts {
         accounts.push(AccountConfig {

@@ -26,8 +26,9 @@ use crate::core::ids::{AccountId, ClusterId};
 use crate::core::name::DnsName;
 use crate::core::time::{Millis, Timestamp};
 use crate::emulator::{
-    AccessKeyConfig, AccountConfig, AccountCounters, Control, CountersReport, Emulator, EmulatorConfig, EmulatorHandle,
-    JournalEntry, LimitsConfig, LimitsProfile, RoleConfig, Secret, SignatureMode, Snapshot, ZoneConfig,
+    AccessKeyConfig, AccountConfig, AccountCounters, Control, CountersReport, Emulator,
+    EmulatorConfig, EmulatorHandle, JournalEntry, LimitsConfig, LimitsProfile, RoleConfig, Secret,
+    SignatureMode, Snapshot, ZoneConfig,
 };
 
 /// The first of the accounts whose zones are worked; the others follow it.
@@ -106,7 +107,8 @@ impl World {
     /// # Errors
     /// The folder cannot be made.
     pub fn new(common: &CommonBenchArgs, extent: Extent) -> anyhow::Result<Self> {
-        let account = |index: u32| AccountId::parse(format!("{:012}", FIRST_ACCOUNT + u64::from(index)));
+        let account =
+            |index: u32| AccountId::parse(format!("{:012}", FIRST_ACCOUNT + u64::from(index)));
         let zone = |zone: u32| DnsName::parse(&format!("zone-{zone:03}.example.com"));
         let cluster = |cluster: u32| ClusterId::parse(format!("cluster-{cluster:04}"));
         Ok(Self {
@@ -133,8 +135,10 @@ impl World {
         }
         let config = Arc::new(self.broker_config(pace, EXTERNAL_ID)?);
         let aws = AwsOptions::emulator(&emulator.endpoint_url(), KEY_ID, &self.secret);
-        let bound = broker::build(&config, BrokerOptions { aws, ..BrokerOptions::default() }).await?;
-        let (grpc, handle, reloader) = (bound.grpc, bound.handle(), bound.reloader(Arc::clone(&config)));
+        let bound =
+            broker::build(&config, BrokerOptions { aws, ..BrokerOptions::default() }).await?;
+        let (grpc, handle, reloader) =
+            (bound.grpc, bound.handle(), bound.reloader(Arc::clone(&config)));
         let stop = CancellationToken::new();
         let serving = tokio::spawn(bound.run(stop.clone()));
         handle.settled().await;
@@ -148,12 +152,31 @@ impl World {
     }
 
     /// An A record set for a cluster; the serial number spreads names over the zones.
-    pub fn endpoint(&self, cluster: &ClusterId, purpose: &str, serial: u32, address: [u8; 2]) -> Endpoint {
-        self.endpoint_in(&self.zones[serial as usize % self.zones.len()], cluster, purpose, serial, address)
+    pub fn endpoint(
+        &self,
+        cluster: &ClusterId,
+        purpose: &str,
+        serial: u32,
+        address: [u8; 2],
+    ) -> Endpoint {
+        self.endpoint_in(
+            &self.zones[serial as usize % self.zones.len()],
+            cluster,
+            purpose,
+            serial,
+            address,
+        )
     }
 
     /// The same in a zone.
-    pub fn endpoint_in(&self, zone: &DnsName, cluster: &ClusterId, purpose: &str, serial: u32, address: [u8; 2]) -> Endpoint {
+    pub fn endpoint_in(
+        &self,
+        zone: &DnsName,
+        cluster: &ClusterId,
+        purpose: &str,
+        serial: u32,
+        address: [u8; 2],
+    ) -> Endpoint {
         Endpoint {
             key: EndpointKey {
                 source: SOURCES[0].into(),
@@ -171,8 +194,11 @@ impl World {
 
     fn emulator_config(&self, pace: Pace) -> anyhow::Result<EmulatorConfig> {
         let mut operations = AccountConfig::new(AccountId::parse(OPERATIONS_ACCOUNT)?);
-        operations.access_keys =
-            vec![AccessKeyConfig { id: KEY_ID.to_owned(), secret: Secret::new(&self.secret), user: "broker".to_owned() }];
+        operations.access_keys = vec![AccessKeyConfig {
+            id: KEY_ID.to_owned(),
+            secret: Secret::new(&self.secret),
+            user: "broker".to_owned(),
+        }];
         let mut accounts = vec![operations];
         for (index, id) in self.accounts.iter().enumerate() {
             let mut account = AccountConfig::new(id.clone());
@@ -205,12 +231,23 @@ impl World {
 
     fn broker_config(&self, pace: Pace, external_id: &str) -> anyhow::Result<Config> {
         let store = format!("sqlite:{}", self.folder.path().join("broker.db").display());
-        let text = self.broker_text(pace, external_id, &store, json!({ "grpc": "127.0.0.1:0", "http": "127.0.0.1:0" }));
+        let text = self.broker_text(
+            pace,
+            external_id,
+            &store,
+            json!({ "grpc": "127.0.0.1:0", "http": "127.0.0.1:0" }),
+        );
         Ok(Config::parse(&text, "the benchmark's configuration")?)
     }
 
     /// In the form that an operator would write: it goes through the same reading and checks.
-    fn broker_text(&self, pace: Pace, external_id: &str, store: &str, listen: serde_json::Value) -> String {
+    fn broker_text(
+        &self,
+        pace: Pace,
+        external_id: &str,
+        store: &str,
+        listen: serde_json::Value,
+    ) -> String {
         let plenty = json!({ "capacity": PLENTY, "refill_per_second": PLENTY });
         let budget = match pace.profile {
             Some(profile) => json!({ "profile": profile, "reserve_percent": pace.reserve_percent }),
@@ -246,10 +283,19 @@ impl World {
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn launch(&self, pace: Pace, name: &str, store: &str, emulator: &EmulatorHandle) -> anyhow::Result<Launch> {
+    pub fn launch(
+        &self,
+        pace: Pace,
+        name: &str,
+        store: &str,
+        emulator: &EmulatorHandle,
+    ) -> anyhow::Result<Launch> {
         let addresses = Addresses::free()?;
         let listen = json!({ "grpc": addresses.grpc, "http": addresses.http });
-        let (config, log) = (self.folder.path().join(format!("{name}.yaml")), self.folder.path().join(format!("{name}.log")));
+        let (config, log) = (
+            self.folder.path().join(format!("{name}.yaml")),
+            self.folder.path().join(format!("{name}.log")),
+        );
         write_whole(&config, &self.broker_text(pace, EXTERNAL_ID, store, listen))?;
         let environment = vec![
             ("AWS_ENDPOINT_URL", emulator.endpoint_url()),
@@ -264,7 +310,12 @@ impl World {
     ///
     /// # Errors
     /// The session is refused.
-    pub async fn connect_to(&self, broker: SocketAddr, cluster: &ClusterId, held: Held) -> anyhow::Result<Cluster> {
+    pub async fn connect_to(
+        &self,
+        broker: SocketAddr,
+        cluster: &ClusterId,
+        held: Held,
+    ) -> anyhow::Result<Cluster> {
         Cluster::connect(broker, &self.token, cluster, held).await
     }
 }
@@ -301,7 +352,11 @@ impl Stage<'_> {
     /// What it counted for the accounts that are worked, in their order.
     pub fn account_counters(&self) -> Vec<AccountCounters> {
         let mut counted = self.counters().accounts;
-        self.world.accounts.iter().map(|account| counted.remove(account).unwrap_or_default()).collect()
+        self.world
+            .accounts
+            .iter()
+            .map(|account| counted.remove(account).unwrap_or_default())
+            .collect()
     }
 
     /// Calls of Route 53 by now, refused ones too.
@@ -335,7 +390,8 @@ impl Stage<'_> {
     pub async fn connect(&self, held: Vec<Held>) -> anyhow::Result<Vec<Cluster>> {
         let held = held.into_iter().chain(std::iter::repeat_with(Held::default));
         let opening = self.world.clusters.iter().zip(held);
-        let opening = opening.map(|(id, held)| Cluster::connect(self.grpc, &self.world.token, id, held));
+        let opening =
+            opening.map(|(id, held)| Cluster::connect(self.grpc, &self.world.token, id, held));
         futures::future::try_join_all(opening).await
     }
 
@@ -346,7 +402,8 @@ impl Stage<'_> {
     pub async fn full_buckets(&self) -> anyhow::Result<()> {
         let budget = self.budget()?;
         let buckets = budget.per_action.values().chain([&budget.requests]).chain(&budget.changes);
-        let fill_secs = buckets.map(|bucket| bucket.capacity / bucket.refill_per_second).fold(0.0, f64::max);
+        let fill_secs =
+            buckets.map(|bucket| bucket.capacity / bucket.refill_per_second).fold(0.0, f64::max);
         // An earlier life of the broker may have spent ahead of the clock.
         let wanted = Millis((fill_secs * 1_000.0) as i64 + 2_500);
         say(&format!("waiting {:.0} s for full buckets", wanted.0 as f64 / 1_000.0));
@@ -372,7 +429,11 @@ impl Stage<'_> {
     pub async fn park(&self) -> anyhow::Result<()> {
         self.reloader.apply(&self.world.broker_config(self.pace, "not-the-external-id")?).await;
         self.wait_for(Millis::from_secs(30), "all accounts are parked", |stage| {
-            stage.handle.accounts().iter().all(|account| matches!(account.health, Health::Parked { .. }))
+            stage
+                .handle
+                .accounts()
+                .iter()
+                .all(|account| matches!(account.health, Health::Parked { .. }))
         })
         .await
     }
@@ -390,7 +451,12 @@ impl Stage<'_> {
     ///
     /// # Errors
     /// It is not so in time.
-    pub async fn wait_for(&self, at_most: Millis, what: &str, is_so: impl Fn(&Self) -> bool) -> anyhow::Result<()> {
+    pub async fn wait_for(
+        &self,
+        at_most: Millis,
+        what: &str,
+        is_so: impl Fn(&Self) -> bool,
+    ) -> anyhow::Result<()> {
         let give_up = self.now() + at_most;
         while !is_so(self) {
             if self.now() > give_up {
@@ -434,7 +500,10 @@ pub async fn publish_all(clusters: &[Cluster], endpoints: &[Vec<Endpoint>]) -> a
 ///
 /// # Errors
 /// A part failed, or not everything was applied.
-pub async fn prepare(world: &World, endpoints: &[Vec<Endpoint>]) -> anyhow::Result<(Snapshot, Vec<Held>)> {
+pub async fn prepare(
+    world: &World,
+    endpoints: &[Vec<Endpoint>],
+) -> anyhow::Result<(Snapshot, Vec<Held>)> {
     let sets: usize = endpoints.iter().map(Vec::len).sum();
     say(&format!("creating {sets} record sets without limits"));
     let stage = world.open(Pace::unlimited(), None).await?;
@@ -442,7 +511,8 @@ pub async fn prepare(world: &World, endpoints: &[Vec<Endpoint>]) -> anyhow::Resu
     publish_all(&clusters, endpoints).await?;
     stage
         .wait_for(Millis::from_secs(600), "all record sets are created", |stage| {
-            stage.account_counters().iter().map(|account| account.changes_applied).sum::<u64>() == sets as u64
+            stage.account_counters().iter().map(|account| account.changes_applied).sum::<u64>()
+                == sets as u64
         })
         .await?;
     stage.handle.settled().await;

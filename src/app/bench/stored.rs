@@ -57,10 +57,13 @@ pub async fn measure(args: &StoreBenchArgs) -> anyhow::Result<StoreFigures> {
             let folder = Folder::make(args.common.folder.as_deref())?;
             let file = folder.path().join("broker.db");
             let url = format!("sqlite:{}", file.display());
-            measure_in(args, &url, &Database::File(SqliteConnectOptions::new().filename(&file))).await
+            measure_in(args, &url, &Database::File(SqliteConnectOptions::new().filename(&file)))
+                .await
         }
         StoreKind::Postgres => {
-            let mut databases = Databases::open(args.store.postgres_url.as_deref(), args.common.folder.as_deref()).await?;
+            let mut databases =
+                Databases::open(args.store.postgres_url.as_deref(), args.common.folder.as_deref())
+                    .await?;
             let database = databases.make("store").await?;
             let figures = measure_in(args, &url_of(&database), &Database::Server(database)).await?;
             databases.close().await?;
@@ -69,8 +72,17 @@ pub async fn measure(args: &StoreBenchArgs) -> anyhow::Result<StoreFigures> {
     }
 }
 
-async fn measure_in(args: &StoreBenchArgs, url: &str, database: &Database) -> anyhow::Result<StoreFigures> {
-    let size = FleetSize { clusters: args.clusters, endpoints: args.endpoints, zones: args.zones, accounts: args.accounts };
+async fn measure_in(
+    args: &StoreBenchArgs,
+    url: &str,
+    database: &Database,
+) -> anyhow::Result<StoreFigures> {
+    let size = FleetSize {
+        clusters: args.clusters,
+        endpoints: args.endpoints,
+        zones: args.zones,
+        accounts: args.accounts,
+    };
     let fleet = Fleet::new(size, args.common.seed)?;
     let store = store::open(&url.parse()?, &StoreOptions::default()).await?;
     let began = Instant::now();
@@ -174,8 +186,12 @@ impl Database {
             }
         };
         let mb = |bytes: i64| rounded(bytes as f64 / MEBIBYTE);
-        let tables: BTreeMap<String, f64> = rows.into_iter().map(|(table, bytes)| (table, mb(bytes))).collect();
-        tables.contains_key("endpoints").then_some(tables).context("the database has no table of endpoints")
+        let tables: BTreeMap<String, f64> =
+            rows.into_iter().map(|(table, bytes)| (table, mb(bytes))).collect();
+        tables
+            .contains_key("endpoints")
+            .then_some(tables)
+            .context("the database has no table of endpoints")
     }
 
     /// What an operator would do: SQLite writes the file anew, PostgreSQL makes what is dead free to be used again.

@@ -17,8 +17,8 @@ pub struct Memory {
 /// There is no such process, or this is not Linux.
 pub fn memory(pid: u32) -> anyhow::Result<Memory> {
     let path = format!("/proc/{pid}/status");
-    let text =
-        std::fs::read_to_string(&path).with_context(|| format!("{path} cannot be read: memory is measured on Linux only"))?;
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("{path} cannot be read: memory is measured on Linux only"))?;
     let mb = |key: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
         let kb: Option<f64> = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
@@ -34,12 +34,14 @@ pub fn memory(pid: u32) -> anyhow::Result<Memory> {
 /// There is no such process, or this is not Linux.
 pub fn cpu_ns(pid: u32) -> anyhow::Result<u64> {
     let path = format!("/proc/{pid}/task");
-    let tasks = std::fs::read_dir(&path).with_context(|| format!("{path} cannot be read: CPU time is measured on Linux only"))?;
+    let tasks = std::fs::read_dir(&path)
+        .with_context(|| format!("{path} cannot be read: CPU time is measured on Linux only"))?;
     let mut sum = 0;
     for task in tasks {
         // A thread may end between being listed and being read.
         let Ok(text) = std::fs::read_to_string(task?.path().join("schedstat")) else { continue };
-        sum += text.split_whitespace().next().and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
+        sum +=
+            text.split_whitespace().next().and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
     }
     Ok(sum)
 }

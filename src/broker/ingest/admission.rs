@@ -57,7 +57,11 @@ impl Admission {
             Ok(proven) => Ok(Caller { shown, proven, changes }),
             Err(refused) => {
                 self.0.metrics.caller_refused(refused.why.as_str());
-                let address = request.extensions().get::<Peer>().map(|peer| peer.address.to_string()).unwrap_or_default();
+                let address = request
+                    .extensions()
+                    .get::<Peer>()
+                    .map(|peer| peer.address.to_string())
+                    .unwrap_or_default();
                 warn!(reason = refused.why.as_str(), address, "a caller was refused: {refused}");
                 Err(status(&refused))
             }
@@ -79,7 +83,9 @@ impl Admission {
             match proven.and_then(|proven| self.0.callers.claim(&proven, cluster)) {
                 Ok(()) => {}
                 // A token's time is over before its stream is, and an issuer may be away: the configuration says neither.
-                Err(refused) if matches!(refused.why, RefusedFor::Expired | RefusedFor::KeysUnavailable) => {}
+                Err(refused)
+                    if matches!(refused.why, RefusedFor::Expired | RefusedFor::KeysUnavailable) => {
+                }
                 Err(refused) => return status(&refused),
             }
         }
@@ -97,7 +103,8 @@ impl Admission {
         warn!(%cluster, reason, "a claim to be this cluster was refused: {message}");
         let mut refused = self.0.refused.lock().unwrap_or_else(PoisonError::into_inner);
         let count = refused.get(cluster).map_or(1, |before| before.count + 1);
-        let claim = RefusedClaim { at: self.0.clock.now(), count, reason, message: message.to_owned() };
+        let claim =
+            RefusedClaim { at: self.0.clock.now(), count, reason, message: message.to_owned() };
         refused.insert(cluster.clone(), claim);
     }
 
@@ -125,14 +132,17 @@ impl Caller {
 fn shown<T>(request: &Request<T>) -> Shown {
     let certificate = request.extensions().get::<Peer>().and_then(|peer| peer.certificate.clone());
     let bearer = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
-    let bearer = bearer.and_then(|value| value.strip_prefix("Bearer ")).map(|token| token.trim().to_owned());
+    let bearer =
+        bearer.and_then(|value| value.strip_prefix("Bearer ")).map(|token| token.trim().to_owned());
     Shown { certificate, bearer }
 }
 
 /// The refusal as the agent hears it.
 pub(super) fn status(refused: &Refused) -> Status {
     let mut status = match refused.why {
-        RefusedFor::OtherCluster | RefusedFor::IdentityRequired => Status::permission_denied(refused.message.as_str()),
+        RefusedFor::OtherCluster | RefusedFor::IdentityRequired => {
+            Status::permission_denied(refused.message.as_str())
+        }
         // The agent is not to blame, and comes again soon.
         RefusedFor::KeysUnavailable => Status::unavailable(refused.message.as_str()),
         _ => Status::unauthenticated(refused.message.as_str()),

@@ -150,7 +150,8 @@ impl Committer {
     pub fn new(parts: CommitterParts) -> (Self, CommitterHandle) {
         let (sender, submissions) = mpsc::channel(QUEUE);
         let CommitterParts { store, clock, decider, metrics, order, feed } = parts;
-        let committer = Self { submissions, store, clock, decider, metrics, order, feed, doubt: None };
+        let committer =
+            Self { submissions, store, clock, decider, metrics, order, feed, doubt: None };
         (committer, CommitterHandle::to(sender))
     }
 
@@ -173,7 +174,9 @@ impl Committer {
                 if let Some(after) = self.doubt.take()
                     && !self.feed.read_own_again(after)
                 {
-                    error!("nobody knows whether what an older session sent was committed: the broker ends, to be started again");
+                    error!(
+                        "nobody knows whether what an older session sent was committed: the broker ends, to be started again"
+                    );
                     return;
                 }
             }
@@ -181,12 +184,20 @@ impl Committer {
     }
 
     /// Commits a group and tells its streams; answers how long the store took for it as a whole.
-    async fn commit(&mut self, group: Vec<Submission>, ops: usize, hard_stop: &CancellationToken) -> Option<Duration> {
-        let (units, replies): (Vec<_>, Vec<_>) = group.into_iter().map(|submission| (submission.unit, submission.reply)).unzip();
+    async fn commit(
+        &mut self,
+        group: Vec<Submission>,
+        ops: usize,
+        hard_stop: &CancellationToken,
+    ) -> Option<Duration> {
+        let (units, replies): (Vec<_>, Vec<_>) =
+            group.into_iter().map(|submission| (submission.unit, submission.reply)).unzip();
         let before = self.feed.position();
         let (result, answers) = self.ingest(&units, ops, hard_stop).await?;
         let is_refused = match &result {
-            Ok((outcomes, _)) => outcomes.iter().any(|outcome| matches!(outcome, IngestOutcome::Fenced { .. })),
+            Ok((outcomes, _)) => {
+                outcomes.iter().any(|outcome| matches!(outcome, IngestOutcome::Fenced { .. }))
+            }
             Err(_) => true,
         };
         if is_refused && answers == Answers::SomeLost {
@@ -223,7 +234,10 @@ impl Committer {
     ) -> Option<(Result<(Vec<IngestOutcome>, Duration), StoreError>, Answers)> {
         let (mut wait, mut answers) = (Duration::from_millis(50), Answers::AllCame);
         loop {
-            #[expect(clippy::disallowed_methods, reason = "a measured duration, not a point in time that anything is decided by")]
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "a measured duration, not a point in time that anything is decided by"
+            )]
             let started = Instant::now();
             match self.store.ingest(units, self.clock.now()).await {
                 Ok(outcomes) => {
@@ -247,20 +261,31 @@ impl Committer {
         }
     }
 
-    async fn tell(&self, units: Vec<IngestUnit>, replies: Vec<oneshot::Sender<Commit>>, outcomes: Vec<IngestOutcome>) {
+    async fn tell(
+        &self,
+        units: Vec<IngestUnit>,
+        replies: Vec<oneshot::Sender<Commit>>,
+        outcomes: Vec<IngestOutcome>,
+    ) {
         let mut committed = vec![];
         let mut told = vec![];
         for ((unit, reply), outcome) in units.into_iter().zip(replies).zip(outcomes) {
             match outcome {
                 IngestOutcome::Committed { applied } => {
-                    committed.push(CommittedUnit { cluster: unit.cluster, ops: unit.ops, outcomes: applied });
+                    committed.push(CommittedUnit {
+                        cluster: unit.cluster,
+                        ops: unit.ops,
+                        outcomes: applied,
+                    });
                     told.push((reply, Commit::Durable));
                 }
                 IngestOutcome::Fenced { .. } => told.push((reply, Commit::Fenced)),
             }
         }
         // The decider first: when a stream has its ack, a barrier behind it sees what was acked.
-        if !committed.is_empty() && self.decider.send(ToDecider::Committed(committed)).await.is_err() {
+        if !committed.is_empty()
+            && self.decider.send(ToDecider::Committed(committed)).await.is_err()
+        {
             warn!("the decider is gone; what was committed is decided at the next start");
         }
         for (reply, commit) in told {
@@ -280,12 +305,22 @@ mod tests {
     fn submission(cluster_name: &str, seq: u64, ops: usize) -> Submission {
         let op = || IngestOp::Del { key: KeyHash([0; 32]), version_seen: None };
         let ops = std::iter::repeat_with(op).take(ops).collect();
-        let unit = IngestUnit { cluster: cluster(cluster_name), epoch: Epoch(1), seq, completes_snapshot: false, ops };
+        let unit = IngestUnit {
+            cluster: cluster(cluster_name),
+            epoch: Epoch(1),
+            seq,
+            completes_snapshot: false,
+            ops,
+        };
         Submission { unit, reply: oneshot::channel().0 }
     }
 
     fn taken(waiting: &mut Waiting) -> Vec<(String, u64)> {
-        next_group(waiting, LEAST_OPS).0.into_iter().map(|s| (s.unit.cluster.to_string(), s.unit.seq)).collect()
+        next_group(waiting, LEAST_OPS)
+            .0
+            .into_iter()
+            .map(|s| (s.unit.cluster.to_string(), s.unit.seq))
+            .collect()
     }
 
     #[test]
@@ -330,7 +365,8 @@ mod tests {
             all.extend(taken(&mut waiting));
         }
         for name in ["a", "b"] {
-            let seqs: Vec<u64> = all.iter().filter(|(cluster, _)| cluster == name).map(|(_, seq)| *seq).collect();
+            let seqs: Vec<u64> =
+                all.iter().filter(|(cluster, _)| cluster == name).map(|(_, seq)| *seq).collect();
             assert_eq!(seqs, (1..=50).collect::<Vec<_>>());
         }
     }

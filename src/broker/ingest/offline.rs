@@ -53,7 +53,8 @@ impl OfflineSession {
     /// A session that was just welcomed, of a cluster of which nothing is known.
     pub fn new(cluster: ClusterId, environment: EnvironmentId, limits: Limits) -> Self {
         let settings = ClusterSettings { environment, visibility: Visibility::Public };
-        let directory = SharedDirectory::new(Directory::new(HashMap::from([(cluster.clone(), settings)])));
+        let directory =
+            SharedDirectory::new(Directory::new(HashMap::from([(cluster.clone(), settings)])));
         let (submit, submissions) = mpsc::channel(SUBMISSIONS);
         let (decide, decider) = mpsc::channel(SUBMISSIONS);
         let (say, outbound) = mpsc::channel(OUTBOUND);
@@ -67,7 +68,10 @@ impl OfflineSession {
             limits,
             state: State::new(directory.digest(&cluster).root()),
         };
-        Self { session, peers: Peers { cluster, directory, submissions, decider, outbound, arrivals: 0 } }
+        Self {
+            session,
+            peers: Peers { cluster, directory, submissions, decider, outbound, arrivals: 0 },
+        }
     }
 
     /// Puts a message to the session. What it submits becomes durable, and its ack is among the answers of
@@ -161,12 +165,17 @@ mod tests {
     use crate::wire::v1::{agent_message, broker_message, operation};
 
     fn put(endpoint: &Endpoint) -> v1::Operation {
-        let put = v1::Put { endpoint: Some(endpoint.into()), version: version_to_wire(&endpoint.version()) };
+        let put = v1::Put {
+            endpoint: Some(endpoint.into()),
+            version: version_to_wire(&endpoint.version()),
+        };
         v1::Operation { operation: Some(operation::Operation::Put(put)) }
     }
 
     fn changes(seq: u64, operations: Vec<v1::Operation>) -> v1::AgentMessage {
-        v1::AgentMessage { message: Some(agent_message::Message::Changes(v1::Changes { seq, operations })) }
+        v1::AgentMessage {
+            message: Some(agent_message::Message::Changes(v1::Changes { seq, operations })),
+        }
     }
 
     #[tokio::test]
@@ -177,7 +186,9 @@ mod tests {
         assert!(session.take(changes(1, vec![put(&wish)])).await.ended.is_none());
         let settled = session.settle().await;
         let acks = |answers: &[v1::BrokerMessage]| {
-            let is_ack = |answer: &&v1::BrokerMessage| matches!(answer.message, Some(broker_message::Message::Ack(_)));
+            let is_ack = |answer: &&v1::BrokerMessage| {
+                matches!(answer.message, Some(broker_message::Message::Ack(_)))
+            };
             answers.iter().filter(is_ack).count()
         };
         assert_eq!((acks(&settled.answers), session.endpoint_count()), (1, 1));
@@ -185,13 +196,19 @@ mod tests {
         expected.insert(&wish.key.hash(), &wish.version());
         assert_eq!(session.digest().root(), expected.root());
 
-        let del = v1::Del { key: Some((&wish.key).into()), version_seen: vec![7; 32].into(), cause: 0 };
+        let del =
+            v1::Del { key: Some((&wish.key).into()), version_seen: vec![7; 32].into(), cause: 0 };
         let stale = v1::Operation { operation: Some(operation::Operation::Del(del.clone())) };
         session.take(changes(2, vec![stale])).await;
         session.settle().await;
         assert_eq!(session.endpoint_count(), 1, "another version was seen");
         let del = v1::Del { version_seen: version_to_wire(&wish.version()), ..del };
-        session.take(changes(3, vec![v1::Operation { operation: Some(operation::Operation::Del(del)) }])).await;
+        session
+            .take(changes(
+                3,
+                vec![v1::Operation { operation: Some(operation::Operation::Del(del)) }],
+            ))
+            .await;
         session.settle().await;
         assert_eq!(session.endpoint_count(), 0);
         assert!(session.take(changes(9, vec![])).await.ended.unwrap().contains("came after 3"));

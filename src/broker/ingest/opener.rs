@@ -65,7 +65,11 @@ pub struct Opener {
 
 impl Opener {
     /// An opener and the handle for streams.
-    pub fn new(store: Arc<dyn Store>, decider: mpsc::Sender<ToDecider>, feed: FeedHandle) -> (Self, OpenerHandle) {
+    pub fn new(
+        store: Arc<dyn Store>,
+        decider: mpsc::Sender<ToDecider>,
+        feed: FeedHandle,
+    ) -> (Self, OpenerHandle) {
         let (sender, hellos) = mpsc::channel(QUEUE);
         (Self { hellos, store, decider, feed }, OpenerHandle { hellos: sender })
     }
@@ -87,8 +91,11 @@ impl Opener {
 
     async fn open(&self, group: Vec<Hello>) {
         // Who has hung up meanwhile does not supersede anybody.
-        let (openings, replies): (Vec<_>, Vec<_>) =
-            group.into_iter().filter(|hello| !hello.reply.is_closed()).map(|hello| (hello.opening, hello.reply)).unzip();
+        let (openings, replies): (Vec<_>, Vec<_>) = group
+            .into_iter()
+            .filter(|hello| !hello.reply.is_closed())
+            .map(|hello| (hello.opening, hello.reply))
+            .unzip();
         if openings.is_empty() {
             return;
         }
@@ -101,7 +108,10 @@ impl Opener {
                 }
             }
             Err(StoreError::Unavailable(reason)) => {
-                warn!(sessions = openings.len(), "no session can be opened, the store is unavailable: {reason}");
+                warn!(
+                    sessions = openings.len(),
+                    "no session can be opened, the store is unavailable: {reason}"
+                );
                 replies.into_iter().for_each(|reply| tell(reply, Err(OpenError::Unavailable)));
             }
             Err(error) if openings.len() == 1 => {
@@ -127,7 +137,10 @@ impl Opener {
     }
 }
 
-fn tell(reply: oneshot::Sender<Result<SessionOpened, OpenError>>, answer: Result<SessionOpened, OpenError>) {
+fn tell(
+    reply: oneshot::Sender<Result<SessionOpened, OpenError>>,
+    answer: Result<SessionOpened, OpenError>,
+) {
     // The stream may have ended.
     let _gone = reply.send(answer);
 }

@@ -81,7 +81,8 @@ impl FederationService {
     /// The service; `tracker` waits for its sessions, `drain` ends them.
     pub fn new(parts: ServiceParts, tracker: TaskTracker, drain: CancellationToken) -> Self {
         let rng = Mutex::new(fastrand::Rng::with_seed(parts.seed));
-        let (opener, handle) = Opener::new(Arc::clone(&parts.store), parts.decider.clone(), parts.feed.clone());
+        let (opener, handle) =
+            Opener::new(Arc::clone(&parts.store), parts.decider.clone(), parts.feed.clone());
         tracker.spawn(opener.run(drain.clone()));
         let (sessions, drained) = (Mutex::default(), AtomicUsize::new(0));
         Self(Arc::new(Inner { parts, opener: handle, sessions, drained, rng, tracker, drain }))
@@ -96,7 +97,8 @@ impl FederationService {
 
 impl Inner {
     fn registered(&self, cluster: &str) -> Result<ClusterId, Status> {
-        let id = ClusterId::parse(cluster).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let id = ClusterId::parse(cluster)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
         if self.parts.directory.settings().contains_key(&id) {
             return Ok(id);
         }
@@ -186,13 +188,16 @@ impl Inner {
         let first = tokio::time::timeout(HELLO_WITHIN, inbound.message())
             .await
             .map_err(|_| Status::deadline_exceeded("no Hello came within ten seconds"))??;
-        let Some(agent_message::Message::Hello(hello)) = first.and_then(|message| message.message) else {
+        let Some(agent_message::Message::Hello(hello)) = first.and_then(|message| message.message)
+        else {
             return Err(Status::invalid_argument("the first message has to be Hello"));
         };
         let cluster = self.registered(&hello.cluster)?;
         self.parts.admission.claim(caller, &cluster)?;
         if hello.kube_system_uid.is_empty() {
-            return Err(Status::invalid_argument("Hello has no kube-system UID: it tells clusters of one name apart"));
+            return Err(Status::invalid_argument(
+                "Hello has no kube-system UID: it tells clusters of one name apart",
+            ));
         }
         let opening = SessionOpening {
             cluster: cluster.clone(),
@@ -241,7 +246,8 @@ impl Inner {
             max_message_bytes: limits.max_message_bytes,
             features: vec![],
         };
-        let message = v1::BrokerMessage { message: Some(broker_message::Message::Welcome(welcome)) };
+        let message =
+            v1::BrokerMessage { message: Some(broker_message::Message::Welcome(welcome)) };
         outbound.send(Ok(message)).await.map_err(|_| Status::cancelled("the agent has gone"))?;
         Ok((session, superseded))
     }
@@ -301,7 +307,10 @@ impl Federation for FederationService {
     type PublishStream = Outgoing<v1::BrokerMessage>;
     type WatchStatusStream = Outgoing<v1::StatusBatch>;
 
-    async fn publish(&self, request: Request<Streaming<v1::AgentMessage>>) -> Result<Response<Self::PublishStream>, Status> {
+    async fn publish(
+        &self,
+        request: Request<Streaming<v1::AgentMessage>>,
+    ) -> Result<Response<Self::PublishStream>, Status> {
         let caller = self.0.parts.admission.prove(&request).await?;
         let (outbound, stream) = mpsc::channel(OUTBOUND);
         let inner = Arc::clone(&self.0);
@@ -310,7 +319,10 @@ impl Federation for FederationService {
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
 
-    async fn watch_status(&self, request: Request<v1::WatchStatusRequest>) -> Result<Response<Self::WatchStatusStream>, Status> {
+    async fn watch_status(
+        &self,
+        request: Request<v1::WatchStatusRequest>,
+    ) -> Result<Response<Self::WatchStatusStream>, Status> {
         let admission = self.0.parts.admission.clone();
         let caller = admission.prove(&request).await?;
         let cluster = self.0.registered(&request.get_ref().cluster)?;
@@ -323,11 +335,15 @@ impl Federation for FederationService {
         }
         let endpoints = self.0.parts.directory.cluster(&cluster);
         let Some(follower) = endpoints.follow(held) else {
-            return Err(Status::invalid_argument(format!("{} bytes of held_digests came and 8192 are 256 digests", held.len())));
+            return Err(Status::invalid_argument(format!(
+                "{} bytes of held_digests came and 8192 are 256 digests",
+                held.len()
+            )));
         };
         let (directory, drain) = (self.0.parts.directory.clone(), self.0.drain.clone());
         let clock = Arc::clone(&self.0.parts.clock);
-        let follow = status::follow(follower, directory, outbound.clone(), drain, move || clock.now());
+        let follow =
+            status::follow(follower, directory, outbound.clone(), drain, move || clock.now());
         self.0.tracker.spawn(async move {
             tokio::select! {
                 () = follow => {}

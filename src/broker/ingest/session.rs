@@ -172,12 +172,16 @@ impl Session {
     pub(super) async fn take(&mut self, message: v1::AgentMessage) -> Result<(), End> {
         match message.message {
             Some(agent_message::Message::Changes(changes)) => self.take_changes(changes).await,
-            Some(agent_message::Message::BucketDigests(digests)) => self.take_digests(&digests.digests).await,
+            Some(agent_message::Message::BucketDigests(digests)) => {
+                self.take_digests(&digests.digests).await
+            }
             Some(agent_message::Message::KeyVersions(keys)) => self.take_keys(keys).await,
             Some(agent_message::Message::SnapshotBegin(begin)) => self.begin_snapshot(begin),
             Some(agent_message::Message::SnapshotChunk(chunk)) => self.take_chunk(chunk).await,
             Some(agent_message::Message::SnapshotEnd(end)) => self.end_snapshot(end).await,
-            Some(agent_message::Message::Heartbeat(heartbeat)) => self.take_heartbeat(heartbeat).await,
+            Some(agent_message::Message::Heartbeat(heartbeat)) => {
+                self.take_heartbeat(heartbeat).await
+            }
             Some(agent_message::Message::Ping(ping)) => {
                 self.say(broker_message::Message::Pong(v1::Pong { nonce: ping.nonce })).await
             }
@@ -185,7 +189,9 @@ impl Session {
             Some(agent_message::Message::Hello(_)) => {
                 Err(protocol("Hello was sent twice: open another stream for another session"))
             }
-            None => Err(protocol("a message of a kind that this broker does not know: update the broker before the agent")),
+            None => Err(protocol(
+                "a message of a kind that this broker does not know: update the broker before the agent",
+            )),
         }
     }
 
@@ -203,7 +209,8 @@ impl Session {
             }
         }
         if !malformed.is_empty() {
-            self.say(broker_message::Message::Verdicts(v1::Verdicts { verdicts: malformed })).await?;
+            self.say(broker_message::Message::Verdicts(v1::Verdicts { verdicts: malformed }))
+                .await?;
         }
         for op in &ops {
             let key = match op {
@@ -216,7 +223,10 @@ impl Session {
 
     pub(super) fn next_seq(&mut self, seq: u64) -> Result<(), End> {
         if seq != self.state.last_seq + 1 {
-            return Err(protocol(format!("the sequence number {seq} came after {}: they rise by one", self.state.last_seq)));
+            return Err(protocol(format!(
+                "the sequence number {seq} came after {}: they rise by one",
+                self.state.last_seq
+            )));
         }
         self.state.last_seq = seq;
         Ok(())
@@ -229,13 +239,24 @@ impl Session {
         credits: v1::Credits,
         completes_snapshot: bool,
     ) -> Result<(), End> {
-        let unit = IngestUnit { cluster: self.cluster.clone(), epoch: self.epoch, seq, completes_snapshot, ops };
+        let unit = IngestUnit {
+            cluster: self.cluster.clone(),
+            epoch: self.epoch,
+            seq,
+            completes_snapshot,
+            ops,
+        };
         let Some(told) = self.committer.submit(unit).await else {
-            return Err(End::GoAway(v1::go_away::Reason::Drain, "the broker shuts down".to_owned()));
+            return Err(End::GoAway(
+                v1::go_away::Reason::Drain,
+                "the broker shuts down".to_owned(),
+            ));
         };
         self.state.unsettled = true;
         self.state.expected_root = None;
-        self.state.in_flight.push_back(Box::pin(async move { told.await.ok().map(|commit| InFlight { seq, credits, commit }) }));
+        self.state.in_flight.push_back(Box::pin(async move {
+            told.await.ok().map(|commit| InFlight { seq, credits, commit })
+        }));
         Ok(())
     }
 
@@ -246,19 +267,23 @@ impl Session {
                 if seq == 0 {
                     Ok(())
                 } else {
-                    self.say(broker_message::Message::Ack(v1::Ack { seq, credits: Some(credits) })).await
+                    self.say(broker_message::Message::Ack(v1::Ack { seq, credits: Some(credits) }))
+                        .await
                 }
             }
             Some(InFlight { commit: Commit::Fenced, .. }) => Err(End::GoAway(
                 v1::go_away::Reason::Superseded,
-                format!("a newer session of {} was welcomed: nothing of this one is committed any more", self.cluster),
+                format!(
+                    "a newer session of {} was welcomed: nothing of this one is committed any more",
+                    self.cluster
+                ),
             )),
-            Some(InFlight { commit: Commit::Refused, .. }) => {
-                Err(End::Failed(Status::internal("the store refuses the change; see the broker's log")))
-            }
-            None => {
-                Err(End::Failed(Status::unavailable("the broker stops before the change was durable; it is asked for again")))
-            }
+            Some(InFlight { commit: Commit::Refused, .. }) => Err(End::Failed(Status::internal(
+                "the store refuses the change; see the broker's log",
+            ))),
+            None => Err(End::Failed(Status::unavailable(
+                "the broker stops before the change was durable; it is asked for again",
+            ))),
         }
     }
 
@@ -268,9 +293,9 @@ impl Session {
             self.ack(in_flight).await?;
         }
         if self.state.unsettled {
-            barrier(&self.decider)
-                .await
-                .ok_or_else(|| End::GoAway(v1::go_away::Reason::Drain, "the broker shuts down".to_owned()))?;
+            barrier(&self.decider).await.ok_or_else(|| {
+                End::GoAway(v1::go_away::Reason::Drain, "the broker shuts down".to_owned())
+            })?;
             self.state.unsettled = false;
         }
         Ok(())
@@ -301,7 +326,10 @@ impl Session {
         self.settle().await?;
         let retained_is_due = !self.state.retained.is_empty() && newly_synced;
         let differs = self.expected_root()[..] != heartbeat.root_digest[..];
-        if (differs || retained_is_due) && self.state.diff.is_none() && self.state.snapshot.is_none() {
+        if (differs || retained_is_due)
+            && self.state.diff.is_none()
+            && self.state.snapshot.is_none()
+        {
             info!(cluster = %self.cluster, differs, "the agent holds something else than is durable: comparing");
             self.state.diff = Some(Diff::default());
             return self.say(broker_message::Message::DiffRequest(v1::DiffRequest {})).await;
@@ -322,7 +350,9 @@ impl Session {
             let (cluster, kind, reason) = (&self.cluster, &source.kind, &source.last_error);
             match (before, source.synced) {
                 // So every agent begins.
-                (None, false) => info!(%cluster, source = %kind, "a source is not synced yet, its keys are kept: {reason}"),
+                (None, false) => {
+                    info!(%cluster, source = %kind, "a source is not synced yet, its keys are kept: {reason}")
+                }
                 (Some(_), false) => {
                     warn!(%cluster, source = %kind, "a source is not synced any more, its keys are kept: {reason}")
                 }
@@ -341,19 +371,32 @@ impl Session {
         self.settle().await?;
         let own = self.directory.digest(&self.cluster);
         let Some(buckets) = own.differing(digests) else {
-            return Err(protocol(format!("{} bytes of bucket digests came and 8192 are 256 of them", digests.len())));
+            return Err(protocol(format!(
+                "{} bytes of bucket digests came and 8192 are 256 of them",
+                digests.len()
+            )));
         };
-        let request = v1::BucketRequest { buckets: buckets.iter().map(|bucket| u32::from(*bucket)).collect() };
+        let request = v1::BucketRequest {
+            buckets: buckets.iter().map(|bucket| u32::from(*bucket)).collect(),
+        };
         self.state.retained.clear();
         self.state.expected_root = None;
-        self.state.diff = (!buckets.is_empty()).then(|| Diff { buckets: buckets.into_iter().collect(), named: HashMap::new() });
+        self.state.diff = (!buckets.is_empty())
+            .then(|| Diff { buckets: buckets.into_iter().collect(), named: HashMap::new() });
         self.say(broker_message::Message::BucketRequest(request)).await
     }
 
     async fn take_keys(&mut self, keys: v1::KeyVersions) -> Result<(), End> {
-        let entries = key_versions_from_wire(&keys.entries).map_err(|error| protocol(error.to_string()))?;
-        let Some(diff) = &mut self.state.diff else { return Err(protocol("keys came that nobody asked for")) };
-        diff.named.extend(entries.into_iter().filter(|(key, _)| diff.buckets.contains(&SetDigest::bucket_of(key))));
+        let entries =
+            key_versions_from_wire(&keys.entries).map_err(|error| protocol(error.to_string()))?;
+        let Some(diff) = &mut self.state.diff else {
+            return Err(protocol("keys came that nobody asked for"));
+        };
+        diff.named.extend(
+            entries
+                .into_iter()
+                .filter(|(key, _)| diff.buckets.contains(&SetDigest::bucket_of(key))),
+        );
         if diff.named.len() > self.limits.snapshot_items {
             return Err(protocol(format!(
                 "more than {} keys were named: split the cluster's sources over several registered clusters",
@@ -366,9 +409,14 @@ impl Session {
         self.settle().await?;
         let diff = self.state.diff.take().unwrap_or_default();
         let own = self.directory.keys_in(&self.cluster, &diff.buckets);
-        let known: HashMap<&KeyHash, &Version> = own.iter().map(|(key, version, _)| (key, version)).collect();
-        let wanted: Vec<KeyHash> =
-            diff.named.iter().filter(|(key, version)| known.get(key) != Some(version)).map(|(key, _)| *key).collect();
+        let known: HashMap<&KeyHash, &Version> =
+            own.iter().map(|(key, version, _)| (key, version)).collect();
+        let wanted: Vec<KeyHash> = diff
+            .named
+            .iter()
+            .filter(|(key, version)| known.get(key) != Some(version))
+            .map(|(key, _)| *key)
+            .collect();
         let mut deletions = vec![];
         for (key, version, endpoint) in &own {
             if diff.named.contains_key(key) {
@@ -395,8 +443,11 @@ impl Session {
         loop {
             let chunk = chunks.next().unwrap_or_default();
             let last = chunks.peek().is_none();
-            self.say(broker_message::Message::BodyRequest(v1::BodyRequest { key_hashes: key_hashes_to_wire(chunk), last }))
-                .await?;
+            self.say(broker_message::Message::BodyRequest(v1::BodyRequest {
+                key_hashes: key_hashes_to_wire(chunk),
+                last,
+            }))
+            .await?;
             if last {
                 return Ok(());
             }
@@ -404,7 +455,10 @@ impl Session {
     }
 
     pub(super) async fn say(&mut self, message: broker_message::Message) -> Result<(), End> {
-        self.outbound.send(Ok(v1::BrokerMessage { message: Some(message) })).await.map_err(|_| End::Closed)
+        self.outbound
+            .send(Ok(v1::BrokerMessage { message: Some(message) }))
+            .await
+            .map_err(|_| End::Closed)
     }
 
     fn begin_snapshot(&mut self, begin: v1::SnapshotBegin) -> Result<(), End> {
@@ -423,7 +477,9 @@ impl Session {
     }
 
     async fn take_chunk(&mut self, chunk: v1::SnapshotChunk) -> Result<(), End> {
-        let Some(snapshot) = &mut self.state.snapshot else { return Err(protocol("a part of a snapshot came before its begin")) };
+        let Some(snapshot) = &mut self.state.snapshot else {
+            return Err(protocol("a part of a snapshot came before its begin"));
+        };
         for part in snapshot.take(chunk).map_err(protocol)? {
             self.submit(0, part, v1::Credits::default(), false).await?;
         }
@@ -437,7 +493,9 @@ impl Session {
     }
 
     async fn end_snapshot(&mut self, end: v1::SnapshotEnd) -> Result<(), End> {
-        let Some(snapshot) = self.state.snapshot.take() else { return Err(protocol("a snapshot ended before its begin")) };
+        let Some(snapshot) = self.state.snapshot.take() else {
+            return Err(protocol("a snapshot ended before its begin"));
+        };
         self.note_sources(&end.sources);
         let (seq, count) = (snapshot.seq(), snapshot.count());
         let (rest, root) = snapshot.finish().map_err(protocol)?;
@@ -459,7 +517,10 @@ fn broken(status: &Status) -> End {
         return End::Closed;
     }
     warn!("a message was larger than the broker takes: {}", status.message());
-    End::Failed(Status::out_of_range(format!("{}; send messages of at most the size that Welcome names", status.message())))
+    End::Failed(Status::out_of_range(format!(
+        "{}; send messages of at most the size that Welcome names",
+        status.message()
+    )))
 }
 
 /// Waits until everything that was committed before is in the directory; none when the broker stops.
@@ -476,32 +537,49 @@ fn read_operation(operation: v1::Operation) -> Result<IngestOp, Box<v1::Endpoint
             read_put(put).map(|(key, version, endpoint)| IngestOp::Put { key, version, endpoint })
         }
         Some(operation::Operation::Del(del)) => {
-            let key: crate::core::endpoint::EndpointKey = del.key.clone().unwrap_or_default().into();
+            let key: crate::core::endpoint::EndpointKey =
+                del.key.clone().unwrap_or_default().into();
             match version_from_wire("version_seen", &del.version_seen) {
-                _ if del.version_seen.is_empty() => Ok(IngestOp::Del { key: key.hash(), version_seen: None }),
+                _ if del.version_seen.is_empty() => {
+                    Ok(IngestOp::Del { key: key.hash(), version_seen: None })
+                }
                 Ok(version) => Ok(IngestOp::Del { key: key.hash(), version_seen: Some(version) }),
                 Err(error) => Err(malformed(del.key, del.version_seen, error.to_string())),
             }
         }
-        None => Err(malformed(None, bytes::Bytes::new(), "an operation of a kind that this broker does not know".to_owned())),
+        None => Err(malformed(
+            None,
+            bytes::Bytes::new(),
+            "an operation of a kind that this broker does not know".to_owned(),
+        )),
     }
 }
 
 /// Reads one put and computes its hashes anew: what is stored is what was read.
-pub(super) fn read_put(put: v1::Put) -> Result<(KeyHash, Version, PackedEndpoint), Box<v1::EndpointStatus>> {
-    let Some(wire) = put.endpoint else { return Err(malformed(None, put.version, "a put without an endpoint".to_owned())) };
+pub(super) fn read_put(
+    put: v1::Put,
+) -> Result<(KeyHash, Version, PackedEndpoint), Box<v1::EndpointStatus>> {
+    let Some(wire) = put.endpoint else {
+        return Err(malformed(None, put.version, "a put without an endpoint".to_owned()));
+    };
     let key = wire.key.clone();
-    let endpoint = Endpoint::try_from(wire).map_err(|error| malformed(key.clone(), put.version.clone(), error.to_string()))?;
+    let endpoint = Endpoint::try_from(wire)
+        .map_err(|error| malformed(key.clone(), put.version.clone(), error.to_string()))?;
     let version = endpoint.version();
     if put.version[..] != version.0[..] {
-        let text =
-            format!("the endpoint hashes to {version} and was sent as another version: agent and broker differ, update both");
+        let text = format!(
+            "the endpoint hashes to {version} and was sent as another version: agent and broker differ, update both"
+        );
         return Err(malformed(key, put.version, text));
     }
     Ok((endpoint.key.hash(), version, PackedEndpoint::pack(&endpoint)))
 }
 
-fn malformed(key: Option<v1::EndpointKey>, version: bytes::Bytes, message: String) -> Box<v1::EndpointStatus> {
+fn malformed(
+    key: Option<v1::EndpointKey>,
+    version: bytes::Bytes,
+    message: String,
+) -> Box<v1::EndpointStatus> {
     let verdict = Verdict::rejected(Reason::Malformed, message);
     Box::new(v1::EndpointStatus {
         key,

@@ -44,12 +44,16 @@ impl Snapshot {
     pub fn take(&mut self, chunk: v1::SnapshotChunk) -> Result<Vec<Vec<IngestOp>>, String> {
         let mut parts = vec![];
         for put in chunk.puts {
-            let (key, version, endpoint) = read_put(put)
-                .map_err(|status| format!("the snapshot holds an endpoint that cannot be read: {}", status.message))?;
+            let (key, version, endpoint) = read_put(put).map_err(|status| {
+                format!("the snapshot holds an endpoint that cannot be read: {}", status.message)
+            })?;
             if self.begin.by_name {
                 let name = endpoint.view().dns_name;
                 if *name < *self.last_name {
-                    return Err(format!("the snapshot is in the order of names, and {name} came after {}", self.last_name));
+                    return Err(format!(
+                        "the snapshot is in the order of names, and {name} came after {}",
+                        self.last_name
+                    ));
                 }
                 if *name != *self.last_name {
                     if self.rest.len() >= PART {
@@ -60,7 +64,10 @@ impl Snapshot {
             }
             self.digest.insert(&key, &version);
             if self.digest.count() > self.begin.count {
-                return Err(format!("the snapshot announced {} endpoints and holds more", self.begin.count));
+                return Err(format!(
+                    "the snapshot announced {} endpoints and holds more",
+                    self.begin.count
+                ));
             }
             self.rest.push(IngestOp::Put { key, version, endpoint });
         }
@@ -73,7 +80,11 @@ impl Snapshot {
     /// What is missing.
     pub fn finish(self) -> Result<(Vec<IngestOp>, [u8; 32]), String> {
         if self.digest.count() != self.begin.count {
-            return Err(format!("the snapshot announced {} endpoints and holds {}", self.begin.count, self.digest.count()));
+            return Err(format!(
+                "the snapshot announced {} endpoints and holds {}",
+                self.begin.count,
+                self.digest.count()
+            ));
         }
         let root = self.digest.root();
         if root[..] != self.begin.root_digest[..] {
@@ -93,7 +104,14 @@ mod tests {
     /// Three objects want each name, so that a name that is split shows.
     fn wishes(names: usize) -> Vec<Endpoint> {
         let mut wishes: Vec<Endpoint> = (0..names * 3)
-            .map(|n| endpoint(&format!("web{n}"), &format!("n{}.example.com", n % names), "A", &["192.0.2.1"]))
+            .map(|n| {
+                endpoint(
+                    &format!("web{n}"),
+                    &format!("n{}.example.com", n % names),
+                    "A",
+                    &["192.0.2.1"],
+                )
+            })
             .collect();
         wishes.sort_by(|a, b| a.key.dns_name.cmp(&b.key.dns_name));
         wishes
@@ -102,11 +120,19 @@ mod tests {
     fn begin(wishes: &[Endpoint], by_name: bool) -> v1::SnapshotBegin {
         let mut digest = SetDigest::default();
         wishes.iter().for_each(|wish| digest.insert(&wish.key.hash(), &wish.version()));
-        v1::SnapshotBegin { seq: 1, count: digest.count(), root_digest: digest.root().to_vec().into(), by_name }
+        v1::SnapshotBegin {
+            seq: 1,
+            count: digest.count(),
+            root_digest: digest.root().to_vec().into(),
+            by_name,
+        }
     }
 
     fn chunk(wishes: &[Endpoint]) -> v1::SnapshotChunk {
-        let put = |wish: &Endpoint| v1::Put { endpoint: Some(wish.into()), version: version_to_wire(&wish.version()) };
+        let put = |wish: &Endpoint| v1::Put {
+            endpoint: Some(wish.into()),
+            version: version_to_wire(&wish.version()),
+        };
         v1::SnapshotChunk { puts: wishes.iter().map(put).collect() }
     }
 
@@ -136,7 +162,10 @@ mod tests {
             assert_ne!(before.last(), after.first());
             assert!(before.len() >= PART && before.len() < PART + 3);
         }
-        assert_eq!(parts.concat(), wishes.iter().map(|wish| wish.key.dns_name.to_string()).collect::<Vec<_>>());
+        assert_eq!(
+            parts.concat(),
+            wishes.iter().map(|wish| wish.key.dns_name.to_string()).collect::<Vec<_>>()
+        );
     }
 
     #[test]
@@ -157,7 +186,10 @@ mod tests {
             let mut snapshot = Snapshot::new(begin);
             snapshot.take(chunk(wishes)).and_then(|_| snapshot.finish()).unwrap_err()
         };
-        assert!(refused(begin(&wishes, true), &wishes[1..]).contains("announced 6 endpoints and holds 5"));
+        assert!(
+            refused(begin(&wishes, true), &wishes[1..])
+                .contains("announced 6 endpoints and holds 5")
+        );
         assert!(refused(begin(&wishes[1..], true), &wishes).contains("holds more"));
         assert!(refused(begin(&wishes[1..], true), &wishes[..5]).contains("do not add up"));
     }

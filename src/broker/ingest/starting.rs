@@ -30,7 +30,11 @@ pub struct StartingService {
 
 impl StartingService {
     /// Waits for the service that `started` will hold.
-    pub fn new(admission: Admission, started: watch::Receiver<Option<FederationService>>, progress: Arc<StartProgress>) -> Self {
+    pub fn new(
+        admission: Admission,
+        started: watch::Receiver<Option<FederationService>>,
+        progress: Arc<StartProgress>,
+    ) -> Self {
         Self { admission, started, progress }
     }
 
@@ -42,7 +46,12 @@ impl StartingService {
             Ok(Err(_)) => return Err(Status::unavailable("the broker shuts down: connect again")),
             Err(_) => None,
         };
-        service.ok_or_else(|| Status::unavailable(format!("the broker starts ({}): connect again", self.progress.describe())))
+        service.ok_or_else(|| {
+            Status::unavailable(format!(
+                "the broker starts ({}): connect again",
+                self.progress.describe()
+            ))
+        })
     }
 
     fn now(&self) -> Option<FederationService> {
@@ -62,7 +71,10 @@ impl Federation for StartingService {
     type PublishStream = Outgoing<v1::BrokerMessage>;
     type WatchStatusStream = Outgoing<v1::StatusBatch>;
 
-    async fn publish(&self, request: Request<Streaming<v1::AgentMessage>>) -> Result<Response<Self::PublishStream>, Status> {
+    async fn publish(
+        &self,
+        request: Request<Streaming<v1::AgentMessage>>,
+    ) -> Result<Response<Self::PublishStream>, Status> {
         if let Some(service) = self.now() {
             return service.publish(request).await;
         }
@@ -71,7 +83,10 @@ impl Federation for StartingService {
         Ok(later(async move { starting.service().await?.publish(request).await }))
     }
 
-    async fn watch_status(&self, request: Request<v1::WatchStatusRequest>) -> Result<Response<Self::WatchStatusStream>, Status> {
+    async fn watch_status(
+        &self,
+        request: Request<v1::WatchStatusRequest>,
+    ) -> Result<Response<Self::WatchStatusStream>, Status> {
         if let Some(service) = self.now() {
             return service.watch_status(request).await;
         }

@@ -53,12 +53,19 @@ fn to_wire(held: &Held, zones: &ZoneTable, now: Timestamp) -> v1::EndpointStatus
     let version = endpoint.version();
     let (key, at_ms) = (Some((&endpoint).into()), held.since().0);
     let Some(status) = held.status() else {
-        return v1::EndpointStatus { key, version: version_to_wire(&version), at_ms, ..v1::EndpointStatus::default() };
+        return v1::EndpointStatus {
+            key,
+            version: version_to_wire(&version),
+            at_ms,
+            ..v1::EndpointStatus::default()
+        };
     };
     let content = status.content(&version);
     let (change_id, expected_at) = match &status.progress {
         Some(Progress::Pending { expected_at, .. }) => (None, *expected_at),
-        Some(Progress::Applied { change_id } | Progress::InSync { change_id }) => (change_id.clone(), None),
+        Some(Progress::Applied { change_id } | Progress::InSync { change_id }) => {
+            (change_id.clone(), None)
+        }
         None | Some(Progress::Refused { .. } | Progress::Drifted { .. }) => (None, None),
     };
     v1::EndpointStatus {

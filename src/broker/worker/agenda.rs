@@ -57,7 +57,9 @@ impl Timers {
 
     /// The first zone that is due at a time, after another.
     fn next(&self, after: Option<&DueZone>, now: Timestamp) -> Option<DueZone> {
-        let beside = after.and_then(|(from, zone)| Some((from, self.0.get(from)?.range((Excluded(zone), Unbounded)).next()?)));
+        let beside = after.and_then(|(from, zone)| {
+            Some((from, self.0.get(from)?.range((Excluded(zone), Unbounded)).next()?))
+        });
         let lower = after.map_or(Unbounded, |(from, _)| Excluded(*from));
         let next = beside.or_else(|| {
             let (from, zones) = self.0.range((lower, Unbounded)).next()?;
@@ -88,20 +90,37 @@ impl Due {
         let settled = zone.unsettled.is_empty();
         let reads_names = zone.reader.as_ref().is_some_and(|reader| !reader.is_whole());
         let workable = visible && listed && settled && !zone.busy;
-        let mut due = Self { from: [None; KINDS], last_call_at: zone.last_call_at, cost: zone.backlog.cost() };
+        let mut due = Self {
+            from: [None; KINDS],
+            last_call_at: zone.last_call_at,
+            cost: zone.backlog.cost(),
+        };
         let mut set = |kind: Kind, condition: bool, from: Option<Timestamp>| {
             due.from[kind as usize] = from.filter(|_| condition);
         };
         set(Kind::Retry, !zone.busy && zone.searches.is_empty(), zone.book.next_retry());
         let has_saves = !zone.pending_writes.is_empty() || zone.book.has_lone_claims();
         set(Kind::Save, !zone.busy && has_saves, Some(AT_ONCE));
-        set(Kind::Read, visible && !zone.busy && (!settled || !listed || reads_names), Some(open_from));
+        set(
+            Kind::Read,
+            visible && !zone.busy && (!settled || !listed || reads_names),
+            Some(open_from),
+        );
         let has_changes = !zone.backlog.is_empty() || !zone.searches.is_empty();
-        set(Kind::Change, workable && has_changes && zone.reader.is_none(), Some(open_from.max(zone.free_at)));
+        set(
+            Kind::Change,
+            workable && has_changes && zone.reader.is_none(),
+            Some(open_from.max(zone.free_at)),
+        );
         // Changes go first: a sweep starts while its zone has none and no name could bring one, and then goes on.
         let is_calm = zone.backlog.is_empty() && zone.reviews.waiting() == 0;
-        let sweeps_from = if zone.reader.is_some() { open_from } else { open_from.max(zone.sweep_at) };
-        set(Kind::Sweep, workable && !reads_names && (zone.reader.is_some() || is_calm), Some(sweeps_from));
+        let sweeps_from =
+            if zone.reader.is_some() { open_from } else { open_from.max(zone.sweep_at) };
+        set(
+            Kind::Sweep,
+            workable && !reads_names && (zone.reader.is_some() || is_calm),
+            Some(sweeps_from),
+        );
         set(Kind::Ask, true, zone.sync.as_ref().map(|sync| sync.ask_at));
         due
     }
@@ -190,7 +209,13 @@ impl Agenda {
     }
 
     /// Puts a zone among those that are ready for a change, or takes it out, or brings its clusters up to date.
-    fn place(&mut self, zone_id: &ZoneId, entry: &mut Entry, zone: &ZoneWork, turned: &BTreeSet<ClusterId>) {
+    fn place(
+        &mut self,
+        zone_id: &ZoneId,
+        entry: &mut Entry,
+        zone: &ZoneWork,
+        turned: &BTreeSet<ClusterId>,
+    ) {
         let from = entry.due.from(Kind::Change);
         let last_call_at = from.filter(|from| *from <= self.now).map(|_| entry.due.last_call_at);
         match (&mut entry.placed, last_call_at) {
@@ -213,7 +238,10 @@ impl Agenda {
                 if let Some(placed) = old.take() {
                     self.ready.remove(&(placed.last_call_at, zone_id.clone()), &placed);
                 }
-                entry.placed = at.map(|at| Placed { last_call_at: at, clusters: zone.backlog.clusters().cloned().collect() });
+                entry.placed = at.map(|at| Placed {
+                    last_call_at: at,
+                    clusters: zone.backlog.clusters().cloned().collect(),
+                });
                 if let Some(placed) = &entry.placed {
                     self.ready.place(&(placed.last_call_at, zone_id.clone()), placed);
                 }
@@ -236,12 +264,18 @@ impl Agenda {
 
     /// The zone whose turn it is for a change: that of the cluster that was given least, and of its zones the one that was
     /// called least lately. It costs a look at each cluster that waits.
-    pub fn next_change(&self, share: &FairShare<ClusterId>, passed: &BTreeSet<ZoneId>) -> Option<ZoneId> {
+    pub fn next_change(
+        &self,
+        share: &FairShare<ClusterId>,
+        passed: &BTreeSet<ZoneId>,
+    ) -> Option<ZoneId> {
         let mut best: Option<(u64, &DueZone)> = None;
-        let of_clusters = self.ready.by_cluster.iter().map(|(cluster, zones)| (Some(cluster), zones));
+        let of_clusters =
+            self.ready.by_cluster.iter().map(|(cluster, zones)| (Some(cluster), zones));
         for (cluster, zones) in of_clusters.chain([(None, &self.ready.of_nobody)]) {
             let given = share.least(cluster.into_iter()).unwrap_or(0);
-            let first = zones.iter().find(|(_, zone)| !passed.contains(zone)).map(|zone| (given, zone));
+            let first =
+                zones.iter().find(|(_, zone)| !passed.contains(zone)).map(|zone| (given, zone));
             best = best.into_iter().chain(first).min();
         }
         best.map(|(_, (_, zone))| zone.clone())

@@ -78,7 +78,9 @@ impl Backlog {
         let members = &self.members;
         self.queues.retain(|cluster, queue| {
             let mut seen = HashSet::new();
-            queue.retain(|queued| Self::is_member(members, cluster, &queued.item) && seen.insert(queued.item.clone()));
+            queue.retain(|queued| {
+                Self::is_member(members, cluster, &queued.item) && seen.insert(queued.item.clone())
+            });
             !queue.is_empty()
         });
         self.entries = self.queues.values().map(VecDeque::len).sum();
@@ -172,9 +174,16 @@ mod tests {
         assert_eq!(backlog.split().0[&cluster("east")].len(), 2);
         backlog.set(&name("a.example.com"), work("west", 2));
         let (queues, members) = backlog.split();
-        assert!(!Backlog::is_member(members, &cluster("east"), &queues[&cluster("east")][0].item), "stale");
+        assert!(
+            !Backlog::is_member(members, &cluster("east"), &queues[&cluster("east")][0].item),
+            "stale"
+        );
         backlog.taken(&cluster("east"), &name("a.example.com"));
-        assert_eq!(backlog.len(), 2, "a stale entry was taken, the name still waits for the other cluster");
+        assert_eq!(
+            backlog.len(),
+            2,
+            "a stale entry was taken, the name still waits for the other cluster"
+        );
         backlog.taken(&cluster("west"), &name("a.example.com"));
         backlog.set(&name("b.example.com"), None);
         assert!(backlog.is_empty() && backlog.cost() == 0);
@@ -190,7 +199,11 @@ mod tests {
         assert!(backlog.take_turned().is_empty() && backlog.has_cluster(&cluster("east")));
         backlog.set(&name("b.example.com"), work("west", 1));
         assert_eq!(backlog.take_turned(), [cluster("east"), cluster("west")].into());
-        assert_eq!(backlog.clusters().collect::<Vec<_>>(), [&cluster("west")], "what is stale waits for nobody");
+        assert_eq!(
+            backlog.clusters().collect::<Vec<_>>(),
+            [&cluster("west")],
+            "what is stale waits for nobody"
+        );
     }
 
     #[test]

@@ -19,7 +19,8 @@ use crate::core::change::Batch;
 use crate::core::ids::ZoneId;
 use crate::core::time::{Millis, Timestamp};
 use crate::ports::{
-    BatchOutcome, CallError, CallerIdentity, ChangeReceipt, ClaimWrite, DnsProvider as _, RecordPage, StoreError,
+    BatchOutcome, CallError, CallerIdentity, ChangeReceipt, ClaimWrite, DnsProvider as _,
+    RecordPage, StoreError,
 };
 
 /// How soon a worker looks again whether its lease allows a call.
@@ -151,7 +152,10 @@ impl Running {
 impl Worker {
     /// Starts every call that can be started now; answers when to look again.
     pub(super) async fn start_what_can_start(&mut self, now: Timestamp) -> Option<Timestamp> {
-        debug_assert!(self.zones.are_many() || self.zones.agenda_is_whole(now), "the agenda is not what the zones say");
+        debug_assert!(
+            self.zones.are_many() || self.zones.agenda_is_whole(now),
+            "the agenda is not what the zones say"
+        );
         let mut wake = WakeAt::default();
         if !self.is_working() {
             self.give_back_journalled("the account is not called now");
@@ -161,7 +165,11 @@ impl Worker {
             _ if !self.lease.allows_a_call() => wake.at(now + LEASE_LOOK),
             Health::Starting if !self.discovery.is_asking_identity() => self.ask_identity(),
             Health::Starting => {}
-            Health::Parked { retry_at, .. } if *retry_at <= now && !self.discovery.is_asking_identity() => self.ask_identity(),
+            Health::Parked { retry_at, .. }
+                if *retry_at <= now && !self.discovery.is_asking_identity() =>
+            {
+                self.ask_identity()
+            }
             Health::Parked { retry_at, .. } => wake.at(*retry_at),
             Health::Working if !self.loading.is_done() => {}
             Health::Working => {
@@ -208,7 +216,9 @@ impl Worker {
 
     /// Whether anything could be called for now; while nothing is, the store is left alone.
     fn wants_a_call(&mut self, now: Timestamp) -> bool {
-        self.outgoing.is_waiting() || self.discovery.is_due(now) || self.zones.agenda(now).wants_a_call()
+        self.outgoing.is_waiting()
+            || self.discovery.is_due(now)
+            || self.zones.agenda(now).wants_a_call()
     }
 
     /// A permit, while the horizon covers the time at which it is spent.
@@ -243,7 +253,10 @@ impl Worker {
         if self.spend_horizon.is_none_or(|until| until <= now) {
             return Err(Some(now + Millis(1)));
         }
-        let permit = self.budget.try_take(now, lane, action, changes).map_err(|shortage| shortage.ready_at)?;
+        let permit = self
+            .budget
+            .try_take(now, lane, action, changes)
+            .map_err(|shortage| shortage.ready_at)?;
         self.metrics.called(action);
         Ok(permit)
     }
@@ -272,15 +285,20 @@ impl Worker {
         while let Some(due) = self.zones.agenda(now).next_due(Kind::Save, last.as_ref()) {
             let Some(zone) = self.zones.get_mut(&due.1) else { return };
             zone.busy = true;
-            let (writes, claims) = (std::mem::take(&mut zone.pending_writes), zone.book.take_lone_claims());
+            let (writes, claims) =
+                (std::mem::take(&mut zone.pending_writes), zone.book.take_lone_claims());
             let zone = due.1.clone();
             let (store, lease) = (Arc::clone(&self.store), self.lease.clone());
             self.spawn(
                 async move {
                     // Whose a record is rests on who holds its name.
-                    let saved = (claims.is_empty() || persist(&lease, "claims", || store.save_claims(&claims)).await)
+                    let saved = (claims.is_empty()
+                        || persist(&lease, "claims", || store.save_claims(&claims)).await)
                         && (writes.is_empty()
-                            || persist(&lease, "observed records", || store.save_records(&zone, &writes, None)).await);
+                            || persist(&lease, "observed records", || {
+                                store.save_records(&zone, &writes, None)
+                            })
+                            .await);
                     if saved { Done::Saved { zone, claims } } else { Done::Nothing }
                 }
                 .boxed(),
@@ -304,7 +322,9 @@ impl Worker {
             Done::Page { zone, result, .. } => self.finish_page(&zone, result, now),
             Done::Journalled { batch, claims } => self.finish_journalled(batch, &claims, now),
             Done::NotJournalled { batch, error } => self.finish_not_journalled(&batch, &error, now),
-            Done::Changed { batch, result, sent_at, .. } => self.finish_change(*batch, result, sent_at, now),
+            Done::Changed { batch, result, sent_at, .. } => {
+                self.finish_change(*batch, result, sent_at, now)
+            }
             Done::Recorded { batch, outcome } => self.finish_recorded(*batch, outcome, now),
             Done::Saved { zone, claims } => self.finish_saved(&zone, &claims, now),
             Done::Synced { zone, result, .. } => self.finish_sync(&zone, result, now),

@@ -57,13 +57,20 @@ impl Worker {
         let action = ApiAction::ChangeResourceRecordSets;
         let worth = match &self.settings.budget.changes {
             Some(changes) => {
-                let usable_per_second = changes.refill_per_second * (1.0 - self.settings.budget.reserve_share);
+                let usable_per_second =
+                    changes.refill_per_second * (1.0 - self.settings.budget.reserve_share);
                 pending.clamp(1, ((usable_per_second * CARRY_MS / 1_000.0) as u32).max(1))
             }
             None => 1,
         };
         let (calls, changes) = (self.outgoing.promised_calls(), self.outgoing.promised_changes());
-        match self.budget.all_ready_at(now, Lane::Changes, action, calls + 1, changes.saturating_add(worth)) {
+        match self.budget.all_ready_at(
+            now,
+            Lane::Changes,
+            action,
+            calls + 1,
+            changes.saturating_add(worth),
+        ) {
             Some(at) if at <= now => true,
             Some(at) if self.changes_left(now) < worth => {
                 wake.at(at);
@@ -101,7 +108,10 @@ impl Worker {
         let mut random = [0; 10];
         self.rng.fill(&mut random);
         let batch = Batch {
-            id: BatchId(uuid::Builder::from_unix_timestamp_millis(now.0.unsigned_abs(), &random).into_uuid()),
+            id: BatchId(
+                uuid::Builder::from_unix_timestamp_millis(now.0.unsigned_abs(), &random)
+                    .into_uuid(),
+            ),
             account: self.settings.account.clone(),
             zone: zone_id.clone(),
             planned_at: now,
@@ -109,7 +119,10 @@ impl Worker {
             units,
         };
         let settings = zone.book.settings;
-        let Err(violations) = check(&batch, &zone.book.context, settings.policy, settings.drift, |key| zone.book.observed(key))
+        let Err(violations) =
+            check(&batch, &zone.book.context, settings.policy, settings.drift, |key| {
+                zone.book.observed(key)
+            })
         else {
             return Some(batch);
         };
@@ -117,7 +130,12 @@ impl Worker {
         let text = violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
         error!(account = %batch.account, zone = %batch.zone, "a batch was not sent: {text}");
         self.metrics.violated(&violations);
-        self.refuse_units(zone_id, &batch.units, &format!("Zonefold's own check refused the change: {text}"), now);
+        self.refuse_units(
+            zone_id,
+            &batch.units,
+            &format!("Zonefold's own check refused the change: {text}"),
+            now,
+        );
         self.review(zone_id, names_of(&batch), now);
         None
     }
@@ -141,7 +159,9 @@ impl Worker {
             };
             let names: BTreeSet<DnsName> = keys.iter().map(|key| key.name.clone()).collect();
             let planned = names.iter().flat_map(|name| zone.book.units(name, now));
-            let units: Vec<Unit> = planned.filter(|unit| unit_key(unit).is_some_and(|key| keys.contains(key))).collect();
+            let units: Vec<Unit> = planned
+                .filter(|unit| unit_key(unit).is_some_and(|key| keys.contains(key)))
+                .collect();
             if units.is_empty() {
                 // What was suspected is no longer wanted, or is there by now.
                 search.bisection.applied();
@@ -165,7 +185,9 @@ impl Worker {
         let (queues, members) = zone.backlog.split();
         let taken = self.share.take(queues, |cluster, queued| {
             // A name that ceased to wait and began again has two entries; a batch that held it twice would contradict itself.
-            if !Backlog::is_member(members, cluster, &queued.item) || !offered.insert(queued.item.clone()) {
+            if !Backlog::is_member(members, cluster, &queued.item)
+                || !offered.insert(queued.item.clone())
+            {
                 return Offer::Take;
             }
             let (mut added, mut out_of_tokens) = (false, false);
@@ -217,25 +239,42 @@ impl Worker {
     ) {
         match result {
             Ok(receipt) => self.finish_applied(batch, receipt, sent_at, now),
-            Err(CallError::Refused { code, message, request_id }) => self.finish_refused(batch, code, message, request_id, now),
+            Err(CallError::Refused { code, message, request_id }) => {
+                self.finish_refused(batch, code, message, request_id, now)
+            }
             Err(CallError::Unknown { message }) => {
                 warn!(account = %batch.account, zone = %batch.zone, batch = %batch.id, "the outcome of a batch is unknown, reading it back: {message}");
                 self.metrics.unknown();
                 if let Some(zone) = self.zones.get_mut(&batch.zone) {
                     zone.end_searches();
                     zone.reviews.hold(names_of(&batch));
-                    zone.unsettled.push(BatchRow { batch: batch.clone(), outcome: None, finished_at: None });
+                    zone.unsettled.push(BatchRow {
+                        batch: batch.clone(),
+                        outcome: None,
+                        finished_at: None,
+                    });
                 }
                 self.release(&batch.zone, now);
             }
             Err(other) => {
                 self.not_applied(&batch.zone, &other, now);
-                self.record(batch, BatchOutcome::NotApplied { reason: other.to_string() }, vec![], vec![]);
+                self.record(
+                    batch,
+                    BatchOutcome::NotApplied { reason: other.to_string() },
+                    vec![],
+                    vec![],
+                );
             }
         }
     }
 
-    fn finish_applied(&mut self, batch: Batch, receipt: ChangeReceipt, sent_at: Timestamp, now: Timestamp) {
+    fn finish_applied(
+        &mut self,
+        batch: Batch,
+        receipt: ChangeReceipt,
+        sent_at: Timestamp,
+        now: Timestamp,
+    ) {
         self.budget.succeeded(now);
         info!(
             account = %batch.account, zone = %batch.zone, batch = %batch.id, changes = batch.wire.len(),
@@ -256,7 +295,8 @@ impl Worker {
         zone.latest_change = Some((receipt.change_id.clone(), sequence));
         if zone.sync.is_none() {
             let (change_id, sequence) = (receipt.change_id.clone(), sequence);
-            zone.sync = Some(SyncWatch { change_id, sequence, ask_at: now + Millis(2_000), asked: 0 });
+            zone.sync =
+                Some(SyncWatch { change_id, sequence, ask_at: now + Millis(2_000), asked: 0 });
         }
         if zone.search_turn
             && let Some(search) = zone.searches.front_mut()
@@ -264,12 +304,20 @@ impl Worker {
         {
             search.bisection.applied();
         }
-        let outcome = BatchOutcome::Applied { change_id: receipt.change_id, request_id: receipt.request_id };
+        let outcome =
+            BatchOutcome::Applied { change_id: receipt.change_id, request_id: receipt.request_id };
         self.record(batch, outcome, writes, releases);
     }
 
     /// Refused for its content: nothing of it was applied. The culprits are named, or searched for; the rest goes out again.
-    fn finish_refused(&mut self, batch: Batch, code: String, message: String, request_id: Option<String>, now: Timestamp) {
+    fn finish_refused(
+        &mut self,
+        batch: Batch,
+        code: String,
+        message: String,
+        request_id: Option<String>,
+        now: Timestamp,
+    ) {
         self.budget.succeeded(now);
         warn!(account = %batch.account, zone = %batch.zone, batch = %batch.id, code, "batch refused: {message}");
         let culprits = refusal::culprits_of(&message, &batch.wire);
@@ -278,7 +326,10 @@ impl Worker {
             .filter(|culprit| {
                 matches!(
                     culprit.kind,
-                    CulpritKind::Exists | CulpritKind::NotFound | CulpritKind::Mismatch | CulpritKind::CnameConflict
+                    CulpritKind::Exists
+                        | CulpritKind::NotFound
+                        | CulpritKind::Mismatch
+                        | CulpritKind::CnameConflict
                 )
             })
             .filter_map(|culprit| culprit.name.clone())
@@ -286,8 +337,11 @@ impl Worker {
         let blamed = blamed_units(&batch, &culprits);
         let Some(zone) = self.zones.get_mut(&batch.zone) else { return };
         let names = names_of(&batch);
-        let in_search =
-            zone.search_turn && zone.searches.front().is_some_and(|search| names.iter().all(|name| search.holds(name)));
+        let in_search = zone.search_turn
+            && zone
+                .searches
+                .front()
+                .is_some_and(|search| names.iter().all(|name| search.holds(name)));
         if !stale.is_empty() {
             // Somebody else wrote: what is believed is wrong, so it is read before anything is decided.
             zone.end_searches();
@@ -297,14 +351,24 @@ impl Worker {
             let found_before = search.bisection.poison().len();
             // Of several suspects only one may be left to plan, and then it is the one.
             let blamed = if batch.units.len() == 1 { &batch.units } else { &blamed };
-            let indices =
-                search.keys.iter().enumerate().filter(|(_, key)| blamed.iter().any(|unit| unit_key(unit) == Some(*key)));
+            let indices = search
+                .keys
+                .iter()
+                .enumerate()
+                .filter(|(_, key)| blamed.iter().any(|unit| unit_key(unit) == Some(*key)));
             let indices: Vec<usize> = indices.map(|(index, _)| index).collect();
             search.bisection.refused(&indices);
-            let found: BTreeSet<RecordKey> =
-                search.bisection.poison()[found_before..].iter().filter_map(|i| search.keys.get(*i)).cloned().collect();
-            let poison: Vec<Unit> =
-                batch.units.iter().filter(|unit| unit_key(unit).is_some_and(|key| found.contains(key))).cloned().collect();
+            let found: BTreeSet<RecordKey> = search.bisection.poison()[found_before..]
+                .iter()
+                .filter_map(|i| search.keys.get(*i))
+                .cloned()
+                .collect();
+            let poison: Vec<Unit> = batch
+                .units
+                .iter()
+                .filter(|unit| unit_key(unit).is_some_and(|key| found.contains(key)))
+                .cloned()
+                .collect();
             self.refuse_units(&batch.zone.clone(), &poison, &message, now);
         } else if batch.units.len() == 1 {
             self.refuse_units(&batch.zone.clone(), &batch.units, &message, now);
@@ -351,17 +415,37 @@ impl Worker {
                 self.trouble(zone_id, format!("AWS denies it: {message}"), Millis(30_000), now);
             }
             CallError::NotFound { message } => {
-                self.trouble(zone_id, format!("Route 53 does not know the zone: {message}"), Millis(60_000), now);
+                self.trouble(
+                    zone_id,
+                    format!("Route 53 does not know the zone: {message}"),
+                    Millis(60_000),
+                    now,
+                );
                 self.discovery.look_again(now);
             }
             CallError::NotSent { message } => {
-                self.trouble(zone_id, format!("Route 53 cannot be reached: {message}"), Millis(1_000), now);
+                self.trouble(
+                    zone_id,
+                    format!("Route 53 cannot be reached: {message}"),
+                    Millis(1_000),
+                    now,
+                );
             }
             CallError::Unknown { message } => {
-                self.trouble(zone_id, format!("Route 53 did not answer: {message}"), Millis(1_000), now);
+                self.trouble(
+                    zone_id,
+                    format!("Route 53 did not answer: {message}"),
+                    Millis(1_000),
+                    now,
+                );
             }
             CallError::Refused { message, .. } => {
-                self.trouble(zone_id, format!("Route 53 refused the question: {message}"), Millis(60_000), now);
+                self.trouble(
+                    zone_id,
+                    format!("Route 53 refused the question: {message}"),
+                    Millis(60_000),
+                    now,
+                );
             }
         }
     }
@@ -406,7 +490,10 @@ fn blamed_units(batch: &Batch, culprits: &[refusal::Culprit]) -> Vec<Unit> {
             culprits.iter().any(|culprit| {
                 culprit.name.as_ref() == Some(&change.key.name)
                     && culprit.rtype.is_none_or(|rtype| rtype == change.key.rtype)
-                    && culprit.set_identifier.as_ref().is_none_or(|set| change.key.set_identifier.as_deref() == Some(set))
+                    && culprit
+                        .set_identifier
+                        .as_ref()
+                        .is_none_or(|set| change.key.set_identifier.as_deref() == Some(set))
             })
         })
     };

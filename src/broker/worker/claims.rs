@@ -25,7 +25,9 @@ impl ZoneBook {
                 state.claim = Some(Claim { cluster: holder.clone(), since: now });
                 true
             }
-            None if state.contributions.is_empty() && state.owns_nothing() => state.claim.take().is_some(),
+            None if state.contributions.is_empty() && state.owns_nothing() => {
+                state.claim.take().is_some()
+            }
             _ => false,
         };
         if has_changed {
@@ -36,7 +38,11 @@ impl ZoneBook {
     /// The claims that a batch rests on and that are not durable yet.
     pub fn claims_for(&self, batch: &Batch) -> Vec<ClaimWrite> {
         let names: BTreeSet<&DnsName> = batch.changes().map(|change| &change.key.name).collect();
-        names.into_iter().filter(|name| self.unkept.contains(name)).map(|name| self.claim_write(name)).collect()
+        names
+            .into_iter()
+            .filter(|name| self.unkept.contains(name))
+            .map(|name| self.claim_write(name))
+            .collect()
     }
 
     /// Whether claims are to be written that no batch takes along.
@@ -52,9 +58,12 @@ impl ZoneBook {
     fn claim_write(&self, name: &DnsName) -> ClaimWrite {
         let zone = self.context.zone().clone();
         match self.names.get(name).and_then(|state| state.claim.as_ref()) {
-            Some(Claim { cluster, since }) => {
-                ClaimWrite::Hold(ClaimRow { zone, name: name.clone(), cluster: cluster.clone(), since: *since })
-            }
+            Some(Claim { cluster, since }) => ClaimWrite::Hold(ClaimRow {
+                zone,
+                name: name.clone(),
+                cluster: cluster.clone(),
+                since: *since,
+            }),
             None => ClaimWrite::Release { zone, name: name.clone() },
         }
     }
@@ -66,7 +75,11 @@ impl ZoneBook {
                 ClaimWrite::Hold(row) => (&row.name, Some(&row.cluster)),
                 ClaimWrite::Release { name, .. } => (name, None),
             };
-            let held = self.names.get(name).and_then(|state| state.claim.as_ref()).map(|claim| &claim.cluster);
+            let held = self
+                .names
+                .get(name)
+                .and_then(|state| state.claim.as_ref())
+                .map(|claim| &claim.cluster);
             if held == kept {
                 self.unkept.forget(name);
             }

@@ -30,7 +30,8 @@ pub struct Page {
 
 impl Page {
     fn speaks_of(&self, name: &DnsName) -> bool {
-        self.from.as_ref().is_none_or(|from| from <= name) && self.until.as_ref().is_none_or(|until| name < until)
+        self.from.as_ref().is_none_or(|from| from <= name)
+            && self.until.as_ref().is_none_or(|until| name < until)
     }
 }
 
@@ -53,15 +54,27 @@ impl ZoneBook {
         for change in batch.changes() {
             if let Some(raw) = &change.after {
                 let owner = Ownership { cluster: change.cause.cluster.clone(), batch: batch.id };
-                let may_be_earlier = self.late.get(&change.key).is_some_and(|late| late.owner.batch != batch.id);
-                let late = Late { raw: raw.clone(), owner, until: since + LATE_FOR, may_be_earlier, has_come: false };
+                let may_be_earlier =
+                    self.late.get(&change.key).is_some_and(|late| late.owner.batch != batch.id);
+                let late = Late {
+                    raw: raw.clone(),
+                    owner,
+                    until: since + LATE_FOR,
+                    may_be_earlier,
+                    has_come: false,
+                };
                 self.late.insert(change.key.clone(), late);
             }
         }
     }
 
     /// Who made a set that was not expected: a call of ours that came late, or somebody else.
-    fn came_late(&mut self, key: &RecordKey, raw: &RawRecordSet, now: Timestamp) -> Option<Arc<Ownership>> {
+    fn came_late(
+        &mut self,
+        key: &RecordKey,
+        raw: &RawRecordSet,
+        now: Timestamp,
+    ) -> Option<Arc<Ownership>> {
         let late = self.late.get(key).filter(|late| late.until > now && same(&late.raw, raw))?;
         let owner = Arc::new(late.owner.clone());
         self.late.remove(key);
@@ -72,10 +85,17 @@ impl ZoneBook {
     fn note_what_came(&mut self, held: &BTreeMap<RecordKey, RawRecordSet>, now: Timestamp) {
         let is_there = |(key, late): &(&RecordKey, &Late)| {
             let is_known = self.sighting(key).is_some_and(Sighting::is_there);
-            late.until > now && !late.may_be_earlier && !is_known && held.get(*key).is_some_and(|raw| same(&late.raw, raw))
+            late.until > now
+                && !late.may_be_earlier
+                && !is_known
+                && held.get(*key).is_some_and(|raw| same(&late.raw, raw))
         };
-        let came: BTreeSet<BatchId> = self.late.iter().filter(is_there).map(|(_, late)| late.owner.batch).collect();
-        self.late.values_mut().filter(|late| came.contains(&late.owner.batch)).for_each(|late| late.has_come = true);
+        let came: BTreeSet<BatchId> =
+            self.late.iter().filter(is_there).map(|(_, late)| late.owner.batch).collect();
+        self.late
+            .values_mut()
+            .filter(|late| came.contains(&late.owner.batch))
+            .for_each(|late| late.has_come = true);
     }
 
     /// What somebody else made of a set that a lost call of ours made late, before anybody saw it.
@@ -99,7 +119,13 @@ impl ZoneBook {
         let known: Vec<(RecordKey, Sighting)> = self
             .names
             .range((lower, upper))
-            .flat_map(|(name, state)| state.observed.as_slice().iter().map(|sighting| (sighting.key(name), sighting.clone())))
+            .flat_map(|(name, state)| {
+                state
+                    .observed
+                    .as_slice()
+                    .iter()
+                    .map(|sighting| (sighting.key(name), sighting.clone()))
+            })
             .collect();
         let mut diff = PageDiff::default();
         for (key, old) in known {
@@ -129,7 +155,12 @@ impl ZoneBook {
     }
 
     /// What stands under a key is somebody else's, whoever had it before.
-    pub fn sees_others(&mut self, key: RecordKey, raw: &RawRecordSet, now: Timestamp) -> RecordWrite {
+    pub fn sees_others(
+        &mut self,
+        key: RecordKey,
+        raw: &RawRecordSet,
+        now: Timestamp,
+    ) -> RecordWrite {
         let seen = Sighting::new(&key, PackedRecord::pack(&key, raw), None, None);
         let write = RecordWrite::Put(seen.row(key.clone(), now));
         self.observe(&key, Some(seen));
@@ -137,7 +168,12 @@ impl ZoneBook {
     }
 
     /// What stands under a key of ours is what somebody else made of it.
-    pub fn sees_changed(&mut self, key: RecordKey, raw: &RawRecordSet, now: Timestamp) -> RecordWrite {
+    pub fn sees_changed(
+        &mut self,
+        key: RecordKey,
+        raw: &RawRecordSet,
+        now: Timestamp,
+    ) -> RecordWrite {
         let owner = self.sighting(&key).and_then(|sighting| sighting.owner.clone());
         let drift = owner.as_ref().map(|_| Drift::Changed);
         let seen = Sighting::new(&key, PackedRecord::pack(&key, raw), owner, drift);
@@ -152,7 +188,14 @@ impl ZoneBook {
         self.observe(&key, Some(seen));
     }
 
-    fn differs(&mut self, key: RecordKey, old: &Sighting, raw: &RawRecordSet, now: Timestamp, diff: &mut PageDiff) {
+    fn differs(
+        &mut self,
+        key: RecordKey,
+        old: &Sighting,
+        raw: &RawRecordSet,
+        now: Timestamp,
+        diff: &mut PageDiff,
+    ) {
         // Another spelling of the same, such as another order of values, is no drift.
         let unchanged = old.is_there() && same(raw, &old.record.unpack(&key));
         let (owner, drift) = match self.came_late(&key, raw, now) {
@@ -172,7 +215,12 @@ impl ZoneBook {
         if old.owner.is_some() && wanted {
             if old.drift() != Some(Drift::Missing) {
                 diff.drifted.push(key.clone());
-                let seen = Sighting::new(&key, old.record.clone(), old.owner.clone(), Some(Drift::Missing));
+                let seen = Sighting::new(
+                    &key,
+                    old.record.clone(),
+                    old.owner.clone(),
+                    Some(Drift::Missing),
+                );
                 self.note(key, seen, now, diff);
             }
             return;

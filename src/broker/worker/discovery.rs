@@ -77,7 +77,11 @@ impl Discovery {
 }
 
 impl Worker {
-    pub(super) fn finish_identity(&mut self, result: Result<CallerIdentity, CallError>, now: Timestamp) {
+    pub(super) fn finish_identity(
+        &mut self,
+        result: Result<CallerIdentity, CallError>,
+        now: Timestamp,
+    ) {
         self.discovery.asking_identity(false);
         match result {
             Ok(identity) if identity.account == self.settings.account => {
@@ -109,9 +113,16 @@ impl Worker {
         }
         // The first discovery is waited for; later ones take what is spare.
         let lane = if self.discovery.completed { Lane::Reads } else { Lane::Changes };
-        let next_tags: Option<Vec<ZoneId>> =
-            self.discovery.untagged.as_ref().map(|zones| zones.iter().take(ZONES_PER_TAG_CALL).cloned().collect());
-        let action = if next_tags.is_some() { ApiAction::ListTagsForResources } else { ApiAction::ListHostedZones };
+        let next_tags: Option<Vec<ZoneId>> = self
+            .discovery
+            .untagged
+            .as_ref()
+            .map(|zones| zones.iter().take(ZONES_PER_TAG_CALL).cloned().collect());
+        let action = if next_tags.is_some() {
+            ApiAction::ListTagsForResources
+        } else {
+            ApiAction::ListHostedZones
+        };
         let Some(permit) = self.permit(now, lane, action, 0, wake) else { return };
         self.discovery.in_flight = true;
         match next_tags {
@@ -121,21 +132,37 @@ impl Worker {
     }
 
     fn start_zones(&mut self, permit: Permit) {
-        let (provider, marker, paid) = (Arc::clone(&self.provider), self.discovery.marker.clone(), permit.paid());
+        let (provider, marker, paid) =
+            (Arc::clone(&self.provider), self.discovery.marker.clone(), permit.paid());
         self.spawn(
-            async move { Done::Zones { paid, result: provider.list_zones(permit, marker).await.map(ZoneListing::Zones) } }
-                .boxed(),
+            async move {
+                Done::Zones {
+                    paid,
+                    result: provider.list_zones(permit, marker).await.map(ZoneListing::Zones),
+                }
+            }
+            .boxed(),
         );
     }
 
     fn start_tags(&mut self, permit: Permit, zones: Vec<ZoneId>) {
         let (provider, paid) = (Arc::clone(&self.provider), permit.paid());
         self.spawn(
-            async move { Done::Zones { paid, result: provider.zone_tags(permit, &zones).await.map(ZoneListing::Tags) } }.boxed(),
+            async move {
+                Done::Zones {
+                    paid,
+                    result: provider.zone_tags(permit, &zones).await.map(ZoneListing::Tags),
+                }
+            }
+            .boxed(),
         );
     }
 
-    pub(super) async fn finish_discovery(&mut self, result: Result<ZoneListing, CallError>, now: Timestamp) {
+    pub(super) async fn finish_discovery(
+        &mut self,
+        result: Result<ZoneListing, CallError>,
+        now: Timestamp,
+    ) {
         self.discovery.in_flight = false;
         let listing = match result {
             Ok(listing) => listing,
@@ -185,7 +212,9 @@ impl Worker {
                 self.park(format!("AWS denies the listing of zones: {message}"), now);
             }
             CallError::Expired => self.park("the credentials have expired".to_owned(), now),
-            other => warn!(account = %self.settings.account, "zones could not be listed, trying again: {other}"),
+            other => {
+                warn!(account = %self.settings.account, "zones could not be listed, trying again: {other}")
+            }
         }
     }
 
@@ -199,7 +228,9 @@ impl Worker {
         let mut facts = vec![];
         for zone in found {
             let zone_tags = tags.get(&zone.id).unwrap_or(&no_tags);
-            let Some(settings) = settings_of(&self.settings.rules, &zone.name, &zone.id, zone.private, zone_tags) else {
+            let Some(settings) =
+                settings_of(&self.settings.rules, &zone.name, &zone.id, zone.private, zone_tags)
+            else {
                 continue;
             };
             let zone_facts = ZoneFacts {
@@ -213,14 +244,21 @@ impl Worker {
             facts.push((zone_facts, *settings));
         }
         let visible: BTreeSet<&ZoneId> = facts.iter().map(|(f, _)| &f.zone).collect();
-        let gone: Vec<ZoneId> =
-            self.zones.all().filter(|(id, zone)| zone.facts.visible && !visible.contains(id)).map(|(id, _)| id.clone()).collect();
+        let gone: Vec<ZoneId> = self
+            .zones
+            .all()
+            .filter(|(id, zone)| zone.facts.visible && !visible.contains(id))
+            .map(|(id, _)| id.clone())
+            .collect();
         let gone_rows = gone.iter().filter_map(|zone_id| {
             let zone = self.zones.get(zone_id)?;
             Some(row_of(&ZoneFacts { visible: false, ..zone.facts.clone() }, zone.listed_at))
         });
-        let changed = facts.iter().filter(|(f, _)| self.zones.get(&f.zone).is_none_or(|zone| zone.facts != *f));
-        let changed_rows = changed.map(|(f, _)| row_of(f, self.zones.get(&f.zone).and_then(|zone| zone.listed_at)));
+        let changed = facts
+            .iter()
+            .filter(|(f, _)| self.zones.get(&f.zone).is_none_or(|zone| zone.facts != *f));
+        let changed_rows = changed
+            .map(|(f, _)| row_of(f, self.zones.get(&f.zone).and_then(|zone| zone.listed_at)));
         let rows: Vec<_> = changed_rows.chain(gone_rows).collect();
         self.gate.leave();
         if !rows.is_empty()
@@ -247,7 +285,8 @@ impl Worker {
         }
         let zones = facts.into_iter().map(|(facts, _)| facts).collect();
         // The directory takes it when it can; the worker goes on.
-        let (discovered, message) = (self.discovered.clone(), Discovered { account: self.settings.account.clone(), zones });
+        let (discovered, message) =
+            (self.discovered.clone(), Discovered { account: self.settings.account.clone(), zones });
         self.spawn(
             async move {
                 if discovered.send(message).await.is_err() {
@@ -260,11 +299,21 @@ impl Worker {
         self.dirty_view = true;
     }
 
-    fn take_zone(&mut self, facts: &ZoneFacts, settings: crate::core::policy::ZoneSettings, now: Timestamp) {
+    fn take_zone(
+        &mut self,
+        facts: &ZoneFacts,
+        settings: crate::core::policy::ZoneSettings,
+        now: Timestamp,
+    ) {
         let zone_id = facts.zone.clone();
-        let known = self.zones.get(&zone_id).map(|zone| zone.facts != *facts || zone.book.settings != settings);
+        let known = self
+            .zones
+            .get(&zone_id)
+            .map(|zone| zone.facts != *facts || zone.book.settings != settings);
         match known {
-            None => self.zones.insert(zone_id.clone(), ZoneWork::new(facts.clone(), settings, None, now)),
+            None => self
+                .zones
+                .insert(zone_id.clone(), ZoneWork::new(facts.clone(), settings, None, now)),
             Some(false) => {}
             Some(true) => {
                 if let Some(zone) = self.zones.get_mut(&zone_id) {

@@ -47,7 +47,9 @@ impl Place {
     pub async fn enter(&mut self) -> Inside {
         let gate = &self.gate;
         // Nobody closes the gate; if somebody did, everybody would be inside.
-        let waiting = self.waiting.get_or_insert_with(|| Arc::clone(&gate.0).acquire_owned().map(Result::ok).boxed());
+        let waiting = self
+            .waiting
+            .get_or_insert_with(|| Arc::clone(&gate.0).acquire_owned().map(Result::ok).boxed());
         let inside = waiting.await;
         self.waiting = None;
         inside
@@ -75,12 +77,16 @@ mod tests {
     #[tokio::test]
     async fn who_does_something_else_meanwhile_keeps_its_place_and_who_leaves_holds_up_nobody() {
         let gate = Gate::new(1);
-        let [mut first, mut second, mut third] = std::array::from_fn(|_| Place::before(gate.clone()));
+        let [mut first, mut second, mut third] =
+            std::array::from_fn(|_| Place::before(gate.clone()));
         let inside = is_let_in(&mut first).await;
         assert!(inside.is_some());
         assert!(is_let_in(&mut second).await.is_none() && is_let_in(&mut third).await.is_none());
         drop(inside);
-        assert!(is_let_in(&mut third).await.is_none() && is_let_in(&mut first).await.is_none(), "the second came before");
+        assert!(
+            is_let_in(&mut third).await.is_none() && is_let_in(&mut first).await.is_none(),
+            "the second came before"
+        );
         second.leave();
         let inside = is_let_in(&mut third).await;
         assert!(inside.is_some() && is_let_in(&mut first).await.is_none());

@@ -87,11 +87,15 @@ impl Worker {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub async fn load_books(parts: WorkerParts) -> Result<(Self, watch::Receiver<Arc<AccountView>>), StoreError> {
+    pub async fn load_books(
+        parts: WorkerParts,
+    ) -> Result<(Self, watch::Receiver<Arc<AccountView>>), StoreError> {
         let now = parts.clock.now();
         let account = parts.settings.account.clone();
         let start = match parts.store.spend_horizon(&account).await? {
-            Some(spent_until) => StartLevel::Since(nothing_spent_since(spent_until, now, parts.clocks_differ)),
+            Some(spent_until) => {
+                StartLevel::Since(nothing_spent_since(spent_until, now, parts.clocks_differ))
+            }
             None => StartLevel::Full,
         };
         let (view, viewed) = watch::channel(Arc::new(AccountView::empty(&parts.settings, now)));
@@ -138,10 +142,21 @@ impl Worker {
 
     async fn load_zones(&mut self, now: Timestamp) -> Result<(), StoreError> {
         let store = Arc::clone(&self.store);
-        let rows: Vec<ZoneRow> = store.zones().await?.into_iter().filter(|row| row.account == self.settings.account).collect();
+        let rows: Vec<ZoneRow> = store
+            .zones()
+            .await?
+            .into_iter()
+            .filter(|row| row.account == self.settings.account)
+            .collect();
         for row in &rows {
             // Tags are not kept: a zone that only a tag selects is worked once discovery has seen it again.
-            let settings = settings_of(&self.settings.rules, &row.name, &row.zone, row.private, &BTreeMap::new());
+            let settings = settings_of(
+                &self.settings.rules,
+                &row.name,
+                &row.zone,
+                row.private,
+                &BTreeMap::new(),
+            );
             let settings = settings.filter(|_| row.visible);
             let facts = ZoneFacts { visible: settings.is_some(), ..facts_of(row) };
             let settings = settings.copied().unwrap_or(UNSELECTED);
@@ -167,14 +182,21 @@ impl Worker {
         }
         for batch in store.open_batches(&self.settings.account).await? {
             // Its call may be on its way yet, and take tokens that nobody here counts.
-            self.budget.expect_late(now, ApiAction::ChangeResourceRecordSets, changes_of(&batch.batch));
+            self.budget.expect_late(
+                now,
+                ApiAction::ChangeResourceRecordSets,
+                changes_of(&batch.batch),
+            );
             if let Some(zone) = self.zones.get_mut(&batch.batch.zone) {
                 info!(zone = %batch.batch.zone, batch = %batch.batch.id, "a batch of an earlier life has no outcome: reading it back");
                 zone.unsettled.push(batch);
             }
         }
         // What was read back by an earlier life, or by another replica, may come late in this one.
-        for row in store.lost_batches(&self.settings.account, Timestamp(now.0.saturating_sub(LATE_FOR.0))).await? {
+        for row in store
+            .lost_batches(&self.settings.account, Timestamp(now.0.saturating_sub(LATE_FOR.0)))
+            .await?
+        {
             if let Some(zone) = self.zones.get_mut(&row.batch.zone) {
                 zone.book.may_come_late(&row.batch, row.batch.planned_at);
             }
@@ -187,7 +209,8 @@ impl Worker {
 
     /// The last change of an earlier life may not have been in sync: it is asked after once more.
     async fn resume_sync(&mut self, zone_id: &ZoneId, now: Timestamp) -> Result<(), StoreError> {
-        let filter = ChangeFilter { zone: Some(zone_id.clone()), limit: 1, ..ChangeFilter::default() };
+        let filter =
+            ChangeFilter { zone: Some(zone_id.clone()), limit: 1, ..ChangeFilter::default() };
         let last = self.store.changes(&filter).await?.into_iter().next();
         if let Some(zone) = self.zones.get_mut(zone_id)
             && let Some(BatchOutcome::Applied { change_id, .. }) = last.and_then(|row| row.outcome)
@@ -212,7 +235,9 @@ mod tests {
 
     #[test]
     fn a_replica_whose_clock_is_ahead_takes_over_no_tokens_that_were_spent() {
-        let since = |spent_until, differ| nothing_spent_since(Timestamp(spent_until), Timestamp(100_000), Millis(differ)).0;
+        let since = |spent_until, differ| {
+            nothing_spent_since(Timestamp(spent_until), Timestamp(100_000), Millis(differ)).0
+        };
         assert_eq!((since(98_000, 0), since(102_000, 0)), (98_000, 102_000), "one clock is right");
         assert_eq!(since(93_000, 10_000), 100_000, "that may have been just now");
         assert_eq!(since(60_000, 10_000), 70_000, "that is long ago by any clock");

@@ -17,7 +17,9 @@ impl Worker {
     /// Notes names of a zone that Zonefold itself wants to be looked at.
     pub(super) fn note(&mut self, zone_id: &ZoneId, names: impl IntoIterator<Item = DnsName>) {
         let Some(zone) = self.zones.get_mut(zone_id) else { return };
-        names.into_iter().for_each(|name| self.reviews.note(zone_id, &mut zone.reviews, None, name));
+        names
+            .into_iter()
+            .for_each(|name| self.reviews.note(zone_id, &mut zone.reviews, None, name));
         self.dirty_view = true;
     }
 
@@ -35,13 +37,17 @@ impl Worker {
     /// Notes all names that have something to send, since what they wait for has changed.
     pub(super) fn note_waiting(&mut self) {
         let with_work = self.zones.all().filter(|(_, zone)| !zone.backlog.is_empty());
-        let waiting: Vec<_> = with_work.map(|(zone_id, zone)| (zone_id.clone(), zone.backlog.names())).collect();
+        let waiting: Vec<_> =
+            with_work.map(|(zone_id, zone)| (zone_id.clone(), zone.backlog.names())).collect();
         waiting.into_iter().for_each(|(zone_id, names)| self.note(&zone_id, names));
     }
 
     /// Gives what was held back in a zone its turns, unless something there is still unknown.
     pub(super) fn release_held(&mut self, zone_id: &ZoneId) {
-        let Some(zone) = self.zones.get_mut(zone_id).filter(|zone| zone.unsettled.is_empty()) else { return };
+        let Some(zone) = self.zones.get_mut(zone_id).filter(|zone| zone.unsettled.is_empty())
+        else {
+            return;
+        };
         self.reviews.release(zone_id, &mut zone.reviews);
     }
 
@@ -81,7 +87,12 @@ impl Worker {
     }
 
     /// Looks at names now: claims, plans, statuses, and whether there is something to send.
-    pub(super) fn review(&mut self, zone_id: &ZoneId, names: impl IntoIterator<Item = DnsName>, now: Timestamp) {
+    pub(super) fn review(
+        &mut self,
+        zone_id: &ZoneId,
+        names: impl IntoIterator<Item = DnsName>,
+        now: Timestamp,
+    ) {
         if self.loading.is_taking() {
             // An endpoint that is not loaded yet looks like one that is gone. All names are looked at once all are loaded.
             return;
@@ -119,8 +130,12 @@ impl Worker {
             return format!("the account {} is parked: {message}", self.settings.account);
         }
         match self.zones.get(zone_id) {
-            Some(zone) if !zone.is_open(now) => zone.trouble.as_ref().map_or_else(String::new, |trouble| trouble.message.clone()),
-            Some(zone) if zone.listed_at.is_none() => format!("the zone {} is being listed for the first time", zone.facts.name),
+            Some(zone) if !zone.is_open(now) => {
+                zone.trouble.as_ref().map_or_else(String::new, |trouble| trouble.message.clone())
+            }
+            Some(zone) if zone.listed_at.is_none() => {
+                format!("the zone {} is being listed for the first time", zone.facts.name)
+            }
             _ => String::new(),
         }
     }

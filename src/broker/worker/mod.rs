@@ -191,7 +191,11 @@ impl Worker {
             let wake = if stopping { None } else { self.start_what_can_start(now).await };
             self.publish_if_due(now);
             let looks = !stopping && (self.has_reviews() || self.loading.is_looking());
-            let sleep = wake.map(|at| tokio::time::sleep((at - now).to_duration().max(std::time::Duration::from_millis(1))));
+            let sleep = wake.map(|at| {
+                tokio::time::sleep(
+                    (at - now).to_duration().max(std::time::Duration::from_millis(1)),
+                )
+            });
             tokio::select! {
                 Some(done) = self.running.next(), if !self.running.is_empty() => self.finish(done).await,
                 message = messages.recv() => match message {
@@ -223,7 +227,12 @@ impl Worker {
         }
     }
 
-    fn reconfigure(&mut self, settings: AccountSettings, provider: Arc<dyn DnsProvider>, now: Timestamp) {
+    fn reconfigure(
+        &mut self,
+        settings: AccountSettings,
+        provider: Arc<dyn DnsProvider>,
+        now: Timestamp,
+    ) {
         if !self.provider.is(&provider) {
             // Another way to the account: who it leads to is asked before anything is written.
             self.provider = Arc::new(LeasedProvider::new(provider, self.lease.clone()));
@@ -244,7 +253,9 @@ impl Worker {
     fn absorb_effects(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             let zone_id = match &effect {
-                Effect::Contribute { placement, .. } | Effect::Withdraw { placement, .. } => placement.zone.clone(),
+                Effect::Contribute { placement, .. } | Effect::Withdraw { placement, .. } => {
+                    placement.zone.clone()
+                }
                 Effect::Judge { .. } => continue,
             };
             let Some(zone) = self.zones.get_mut(&zone_id) else {
@@ -275,7 +286,8 @@ impl Worker {
         let wait = Millis((5_000_i64 << (self.failures - 1).min(8)).min(900_000));
         let jitter = Millis(self.rng.i64(0..=wait.0 / 5));
         warn!(account = %self.settings.account, name = %self.settings.name, retry_in_ms = wait.0 + jitter.0, "account parked, nothing is written: {message}");
-        let is_news = !matches!(&self.health, Health::Parked { message: said, .. } if *said == message);
+        let is_news =
+            !matches!(&self.health, Health::Parked { message: said, .. } if *said == message);
         self.health = Health::Parked { message, since: now, retry_at: now + wait + jitter };
         self.dirty_view = true;
         if is_news {
@@ -289,7 +301,8 @@ impl Worker {
 }
 
 /// How a zone that no rule selects is held: looked at, not worked.
-const UNSELECTED: ZoneSettings = ZoneSettings { policy: ZonePolicy::Observe, drift: DriftPolicy::Alert, default_ttl_secs: 300 };
+const UNSELECTED: ZoneSettings =
+    ZoneSettings { policy: ZonePolicy::Observe, drift: DriftPolicy::Alert, default_ttl_secs: 300 };
 
 /// What the store keeps of a zone, for routing.
 pub fn facts_of(row: &ZoneRow) -> ZoneFacts {

@@ -33,7 +33,10 @@ pub enum Few<T> {
     /// One.
     One(T),
     /// Two or more; behind one pointer.
-    #[expect(clippy::box_collection, reason = "a list in place would make each name larger by the two words that few need")]
+    #[expect(
+        clippy::box_collection,
+        reason = "a list in place would make each name larger by the two words that few need"
+    )]
     Many(Box<Vec<T>>),
 }
 
@@ -108,13 +111,22 @@ pub struct Sighting {
 
 impl Sighting {
     /// What was seen under a key.
-    pub fn new(key: &RecordKey, record: PackedRecord, owner: Option<Arc<Ownership>>, drift: Option<Drift>) -> Self {
+    pub fn new(
+        key: &RecordKey,
+        record: PackedRecord,
+        owner: Option<Arc<Ownership>>,
+        drift: Option<Drift>,
+    ) -> Self {
         Self { rtype: key.rtype, drift, set_identifier: key.set_identifier.clone(), record, owner }
     }
 
     /// The key at a name.
     pub fn key(&self, name: &DnsName) -> RecordKey {
-        RecordKey { name: name.clone(), rtype: self.rtype, set_identifier: self.set_identifier.clone() }
+        RecordKey {
+            name: name.clone(),
+            rtype: self.rtype,
+            set_identifier: self.set_identifier.clone(),
+        }
     }
 
     /// What somebody else did to it since we wrote it.
@@ -134,7 +146,11 @@ impl Sighting {
 
     /// In the core's form.
     pub fn observed(&self, key: &RecordKey) -> Observed {
-        Observed { raw: self.record.unpack(key), owner: self.owner.as_deref().cloned(), drift: self.drift }
+        Observed {
+            raw: self.record.unpack(key),
+            owner: self.owner.as_deref().cloned(),
+            drift: self.drift,
+        }
     }
 
     /// In the store's form.
@@ -199,8 +215,14 @@ impl NameState {
     pub fn to_contributions(&self) -> Vec<Contribution> {
         let contribution = |held: &Held| {
             let endpoint = held.endpoint();
-            let wish = if held.is_frozen() { None } else { interpret(&endpoint).ok().map(Arc::new) };
-            Contribution { cluster: held.cluster().clone(), arrival: held.arrival(), endpoint: Arc::new(endpoint), wish }
+            let wish =
+                if held.is_frozen() { None } else { interpret(&endpoint).ok().map(Arc::new) };
+            Contribution {
+                cluster: held.cluster().clone(),
+                arrival: held.arrival(),
+                endpoint: Arc::new(endpoint),
+                wish,
+            }
         };
         self.contributions.as_slice().iter().map(contribution).collect()
     }

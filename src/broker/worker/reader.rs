@@ -58,8 +58,11 @@ impl Reader {
     fn go_to_first(&mut self) {
         if let Some(first) = self.names.as_ref().and_then(BTreeSet::first) {
             // `A` is the first type in Route 53's order, so the page starts with the whole name.
-            self.cursor =
-                Some(RecordCursor { name: first.as_str().to_owned(), rtype: RecordType::A.to_string(), set_identifier: None });
+            self.cursor = Some(RecordCursor {
+                name: first.as_str().to_owned(),
+                rtype: RecordType::A.to_string(),
+                set_identifier: None,
+            });
             self.from = Some(first.clone());
             self.carry.clear();
         }
@@ -70,7 +73,9 @@ impl Reader {
     pub fn take(&mut self, page: RecordPage) -> (Page, bool) {
         let mut sets = std::mem::take(&mut self.carry);
         sets.extend(page.sets);
-        let next = page.next.and_then(|cursor| DnsName::parse(&cursor.name).ok().map(|name| (cursor, name)));
+        let next = page
+            .next
+            .and_then(|cursor| DnsName::parse(&cursor.name).ok().map(|name| (cursor, name)));
         let from = self.from.clone();
         let Some((cursor, next_name)) = next else {
             self.names = self.names.take().map(|_| BTreeSet::new());
@@ -110,18 +115,27 @@ mod tests {
     }
 
     fn page(names: &[&str], next: Option<&str>) -> RecordPage {
-        let next = next.map(|name| RecordCursor { name: name.into(), rtype: "TXT".into(), set_identifier: None });
+        let next = next.map(|name| RecordCursor {
+            name: name.into(),
+            rtype: "TXT".into(),
+            set_identifier: None,
+        });
         RecordPage { sets: names.iter().map(|name| set(name)).collect(), next }
     }
 
     fn shown(page: &Page) -> (Option<String>, Option<String>, usize) {
-        (page.from.as_ref().map(ToString::to_string), page.until.as_ref().map(ToString::to_string), page.sets.len())
+        (
+            page.from.as_ref().map(ToString::to_string),
+            page.until.as_ref().map(ToString::to_string),
+            page.sets.len(),
+        )
     }
 
     #[test]
     fn a_name_that_continues_on_the_next_page_is_held_back_until_it_is_whole() {
         let mut reader = Reader::whole();
-        let (first, last) = reader.take(page(&["a.example.com.", "b.example.com."], Some("b.example.com.")));
+        let (first, last) =
+            reader.take(page(&["a.example.com.", "b.example.com."], Some("b.example.com.")));
         assert_eq!((shown(&first), last), ((None, Some("b.example.com".to_owned()), 1), false));
         let (second, last) = reader.take(page(&["b.example.com.", "c.example.com."], None));
         assert_eq!((shown(&second), last), ((Some("b.example.com".to_owned()), None, 3), true));
@@ -131,8 +145,12 @@ mod tests {
     fn reading_names_skips_what_lies_between() {
         let mut reader = Reader::of([name("a.example.com"), name("m.example.com")].into());
         assert_eq!(reader.cursor.as_ref().unwrap().name, "a.example.com.");
-        let (first, last) = reader.take(page(&["a.example.com.", "b.example.com."], Some("c.example.com.")));
-        assert_eq!((shown(&first), last), ((Some("a.example.com".to_owned()), Some("c.example.com".to_owned()), 2), false));
+        let (first, last) =
+            reader.take(page(&["a.example.com.", "b.example.com."], Some("c.example.com.")));
+        assert_eq!(
+            (shown(&first), last),
+            ((Some("a.example.com".to_owned()), Some("c.example.com".to_owned()), 2), false)
+        );
         assert_eq!(reader.cursor.as_ref().unwrap().name, "m.example.com.");
         let (_, last) = reader.take(page(&["m.example.com."], Some("n.example.com.")));
         assert!(last, "nothing is left to read");

@@ -20,7 +20,9 @@ use crate::core::name::DnsName;
 use crate::core::plan::{Drift, Observed};
 use crate::core::record::{RawRecordSet, RecordKey};
 use crate::core::time::{Millis, Timestamp};
-use crate::ports::{BatchOutcome, CallError, ClaimWrite, DnsProvider as _, RecordPage, RecordWrite};
+use crate::ports::{
+    BatchOutcome, CallError, ClaimWrite, DnsProvider as _, RecordPage, RecordWrite,
+};
 
 /// The longest wait between two questions after one change.
 const LONGEST_ASK: Millis = Millis(20_000);
@@ -33,7 +35,11 @@ impl Worker {
         let mut last = None;
         while let Some(due) = self.zones.agenda(now).next_due(Kind::Read, last.as_ref()) {
             // What is too much for one is too much for all: each is one page.
-            let Some(permit) = self.permit(now, Lane::Changes, ApiAction::ListResourceRecordSets, 0, wake) else { return };
+            let Some(permit) =
+                self.permit(now, Lane::Changes, ApiAction::ListResourceRecordSets, 0, wake)
+            else {
+                return;
+            };
             let Some(zone) = self.zones.get_mut(&due.1) else { return };
             if zone.reader.is_none() && !zone.unsettled.is_empty() {
                 let names = zone.unsettled.iter().flat_map(|row| names_of(&row.batch)).collect();
@@ -71,7 +77,11 @@ impl Worker {
 
     /// Reads the next page of a sweep; answers whether there was a token for it.
     fn go_on_sweeping(&mut self, zone_id: &ZoneId, now: Timestamp, wake: &mut WakeAt) -> bool {
-        let Some(permit) = self.permit(now, Lane::Reads, ApiAction::ListResourceRecordSets, 0, wake) else { return false };
+        let Some(permit) =
+            self.permit(now, Lane::Reads, ApiAction::ListResourceRecordSets, 0, wake)
+        else {
+            return false;
+        };
         if let Some(zone) = self.zones.get_mut(zone_id) {
             zone.reader.get_or_insert_with(Reader::whole);
         }
@@ -84,7 +94,8 @@ impl Worker {
         let cursor = zone.reader.as_ref().and_then(|reader| reader.cursor().cloned());
         zone.busy = true;
         zone.last_call_at = now;
-        let (provider, zone_id, paid) = (Arc::clone(&self.provider), zone_id.clone(), permit.paid());
+        let (provider, zone_id, paid) =
+            (Arc::clone(&self.provider), zone_id.clone(), permit.paid());
         self.spawn(
             async move {
                 let result = provider.list_records(permit, &zone_id, cursor).await;
@@ -94,7 +105,12 @@ impl Worker {
         );
     }
 
-    pub(super) fn finish_page(&mut self, zone_id: &ZoneId, result: Result<RecordPage, CallError>, now: Timestamp) {
+    pub(super) fn finish_page(
+        &mut self,
+        zone_id: &ZoneId,
+        result: Result<RecordPage, CallError>,
+        now: Timestamp,
+    ) {
         let page = match result {
             Ok(page) => page,
             Err(error) => {
@@ -142,20 +158,31 @@ impl Worker {
     }
 
     /// Makes a page durable, then the ends of the batches that it settled; the zone stays busy until then.
-    fn save_page(&mut self, zone_id: &ZoneId, writes: Vec<RecordWrite>, listed_at: Option<Timestamp>, settled: Vec<Settled>) {
-        let (store, lease, clock, zone) = (Arc::clone(&self.store), self.lease.clone(), Arc::clone(&self.clock), zone_id.clone());
+    fn save_page(
+        &mut self,
+        zone_id: &ZoneId,
+        writes: Vec<RecordWrite>,
+        listed_at: Option<Timestamp>,
+        settled: Vec<Settled>,
+    ) {
+        let (store, lease, clock, zone) =
+            (Arc::clone(&self.store), self.lease.clone(), Arc::clone(&self.clock), zone_id.clone());
         self.spawn(
             async move {
                 if !writes.is_empty() || listed_at.is_some() {
-                    let saved = persist(&lease, "a page of records", || store.save_records(&zone, &writes, listed_at)).await;
+                    let saved = persist(&lease, "a page of records", || {
+                        store.save_records(&zone, &writes, listed_at)
+                    })
+                    .await;
                     if !saved {
                         return Done::Nothing;
                     }
                 }
                 for Settled { batch, outcome, writes, claims } in &settled {
-                    let done =
-                        persist(&lease, "the end of a batch", || store.finish_batch(batch, outcome, writes, claims, clock.now()))
-                            .await;
+                    let done = persist(&lease, "the end of a batch", || {
+                        store.finish_batch(batch, outcome, writes, claims, clock.now())
+                    })
+                    .await;
                     if !done {
                         return Done::Nothing;
                     }
@@ -180,8 +207,12 @@ impl Worker {
 
     /// Asks whether a change is INSYNC; answers whether there was a token for it.
     fn ask_after_change(&mut self, zone_id: &ZoneId, now: Timestamp, wake: &mut WakeAt) -> bool {
-        let Some(sync) = self.zones.get(zone_id).and_then(|zone| zone.sync.clone()) else { return true };
-        let Some(permit) = self.permit(now, Lane::Reads, ApiAction::GetChange, 0, wake) else { return false };
+        let Some(sync) = self.zones.get(zone_id).and_then(|zone| zone.sync.clone()) else {
+            return true;
+        };
+        let Some(permit) = self.permit(now, Lane::Reads, ApiAction::GetChange, 0, wake) else {
+            return false;
+        };
         if let Some(zone) = self.zones.get_mut(zone_id)
             && let Some(sync) = &mut zone.sync
         {
@@ -199,7 +230,12 @@ impl Worker {
         true
     }
 
-    pub(super) fn finish_sync(&mut self, zone_id: &ZoneId, result: Result<bool, CallError>, now: Timestamp) {
+    pub(super) fn finish_sync(
+        &mut self,
+        zone_id: &ZoneId,
+        result: Result<bool, CallError>,
+        now: Timestamp,
+    ) {
         let Some(zone) = self.zones.get_mut(zone_id) else { return };
         let Some(sync) = &mut zone.sync else { return };
         sync.asked += 1;
@@ -221,17 +257,16 @@ impl Worker {
             return;
         }
         let up_to = sync.sequence;
-        zone.sync = zone.latest_change.clone().filter(|(_, sequence)| *sequence > up_to).map(|(change_id, sequence)| SyncWatch {
-            change_id,
-            sequence,
-            ask_at: now,
-            asked: 0,
-        });
+        zone.sync =
+            zone.latest_change.clone().filter(|(_, sequence)| *sequence > up_to).map(
+                |(change_id, sequence)| SyncWatch { change_id, sequence, ask_at: now, asked: 0 },
+            );
         if !arrived {
             return;
         }
         let reached = zone.take_reached(up_to);
-        let names: Vec<DnsName> = reached.into_iter().filter(|name| zone.book.in_sync(name, up_to)).collect();
+        let names: Vec<DnsName> =
+            reached.into_iter().filter(|name| zone.book.in_sync(name, up_to)).collect();
         self.note(zone_id, names);
     }
 }
@@ -250,7 +285,8 @@ struct Settled {
 /// case, so the journal never says more than what was found.
 fn settle_batches(zone: &mut ZoneWork, now: Timestamp) -> Vec<Settled> {
     let rows = std::mem::take(&mut zone.unsettled);
-    let settled: Vec<Settled> = rows.into_iter().map(|row| settle_batch(zone, row.batch, now)).collect();
+    let settled: Vec<Settled> =
+        rows.into_iter().map(|row| settle_batch(zone, row.batch, now)).collect();
     for Settled { batch, outcome, .. } in &settled {
         info!(zone = %batch.zone, batch = %batch.id, found_done = outcome.is_done(), "the outcome of a batch was read back");
         zone.reviews.hold(names_of(batch));
@@ -272,17 +308,27 @@ fn settle_batch(zone: &mut ZoneWork, batch: Batch, now: Timestamp) -> Settled {
     // What the batch made anew, and is something else, somebody else changed since.
     let changed = keys(&|change| is_certain && change.before.is_none() && is_other(change));
     let part = |arrived: bool| {
-        let has_arrived =
-            |change: &Change| traces.of(change) == Trace::Done || others.contains(&change.key) || changed.contains(&change.key);
+        let has_arrived = |change: &Change| {
+            traces.of(change) == Trace::Done
+                || others.contains(&change.key)
+                || changed.contains(&change.key)
+        };
         let units = batch.units.iter().filter_map(|unit| {
-            let changes: Vec<_> = unit.changes.iter().filter(|change| has_arrived(change) == arrived).cloned().collect();
+            let changes: Vec<_> = unit
+                .changes
+                .iter()
+                .filter(|change| has_arrived(change) == arrived)
+                .cloned()
+                .collect();
             (!changes.is_empty()).then_some(Unit { changes })
         });
         Batch { units: units.collect(), ..batch.clone() }
     };
     let (arrived, missing) = (part(true), part(false));
     let found = |keys: Vec<RecordKey>| -> Vec<(RecordKey, RawRecordSet)> {
-        keys.into_iter().filter_map(|key| zone.book.observed(&key).map(|observed| (key, observed.raw))).collect()
+        keys.into_iter()
+            .filter_map(|key| zone.book.observed(&key).map(|observed| (key, observed.raw)))
+            .collect()
     };
     let (others, changed) = (found(others), found(changed));
     // Unless something tells for it, others may have done the same; then this one may still come.
@@ -332,10 +378,14 @@ impl Traces<'_> {
     /// Whether something was made by the batch as far as anybody can tell: it is there, and no earlier call of ours explains it.
     /// That something is gone proves little, since anybody may take it away.
     fn has_evidence(&self) -> bool {
-        self.batch.changes().filter(|change| change.after.is_some() && self.of(change) == Trace::Done).any(|change| {
-            let is_unexplained = |seen: Observed| seen.owner.is_none() || seen.drift == Some(Drift::Changed);
-            self.held(change).is_some_and(is_unexplained)
-        })
+        self.batch
+            .changes()
+            .filter(|change| change.after.is_some() && self.of(change) == Trace::Done)
+            .any(|change| {
+                let is_unexplained =
+                    |seen: Observed| seen.owner.is_none() || seen.drift == Some(Drift::Changed);
+                self.held(change).is_some_and(is_unexplained)
+            })
     }
 }
 
@@ -354,13 +404,15 @@ mod tests {
     const NOW: Timestamp = Timestamp(1_000_000);
 
     fn raw(host: &str) -> RawRecordSet {
-        let wish = crate::core::wish::interpret(&endpoint("web", host, "A", &["192.0.2.1"])).unwrap();
+        let wish =
+            crate::core::wish::interpret(&endpoint("web", host, "A", &["192.0.2.1"])).unwrap();
         wish.record_sets(zone_context().zone(), 300)[0].to_raw()
     }
 
     fn change(host: &str, before: Option<RawRecordSet>, after: Option<RawRecordSet>) -> Unit {
         let key = RecordKey { name: name(host), rtype: RecordType::A, set_identifier: None };
-        let cause = Cause { motive: Motive::Withdrawn, cluster: cluster("east"), endpoints: vec![] };
+        let cause =
+            Cause { motive: Motive::Withdrawn, cluster: cluster("east"), endpoints: vec![] };
         Unit { changes: vec![Change { key, before, after, cause }] }
     }
 
@@ -399,7 +451,11 @@ mod tests {
             visibility: Visibility::Public,
             visible: true,
         };
-        let settings = ZoneSettings { policy: ZonePolicy::Sync, drift: DriftPolicy::Repair, default_ttl_secs: 300 };
+        let settings = ZoneSettings {
+            policy: ZonePolicy::Sync,
+            drift: DriftPolicy::Repair,
+            default_ttl_secs: 300,
+        };
         let mut zone = ZoneWork::new(facts, settings, Some(NOW), NOW);
         zone.unsettled.push(BatchRow { batch: batch.clone(), outcome: None, finished_at: None });
         (zone, batch)
@@ -422,7 +478,10 @@ mod tests {
         // Somebody else may have taken it away before the call came, and the refusal was lost.
         assert_eq!(outcome_of(vec![deletes("a.example.com")], &[]), BatchOutcome::FoundDone);
         // An earlier call of ours may have made it.
-        assert_eq!(outcome_of(vec![creates("a.example.com")], &["a.example.com"]), BatchOutcome::FoundDone);
+        assert_eq!(
+            outcome_of(vec![creates("a.example.com")], &["a.example.com"]),
+            BatchOutcome::FoundDone
+        );
         assert_eq!(outcome_of(vec![creates("a.example.com")], &[]), BatchOutcome::not_found());
     }
 
@@ -430,8 +489,15 @@ mod tests {
     fn a_batch_of_which_something_still_stands_was_not_applied() {
         let both = || vec![deletes("a.example.com"), deletes("b.example.com")];
         assert_eq!(outcome_of(both(), &[]), BatchOutcome::FoundDone);
-        assert_eq!(outcome_of(both(), &["a.example.com"]), BatchOutcome::not_found(), "somebody else took the other one away");
-        assert_eq!(outcome_of(both(), &["a.example.com", "b.example.com"]), BatchOutcome::not_found());
+        assert_eq!(
+            outcome_of(both(), &["a.example.com"]),
+            BatchOutcome::not_found(),
+            "somebody else took the other one away"
+        );
+        assert_eq!(
+            outcome_of(both(), &["a.example.com", "b.example.com"]),
+            BatchOutcome::not_found()
+        );
         // What was created and is gone, somebody else took away since.
         let created = vec![creates("a.example.com"), creates("b.example.com")];
         assert_eq!(outcome_of(created, &["a.example.com"]), BatchOutcome::FoundDone);
@@ -450,18 +516,27 @@ mod tests {
         let key = RecordKey { name: name(a), rtype: RecordType::A, set_identifier: None };
         let observed = zone.book.observed(&key).unwrap();
         assert_eq!((observed.raw, observed.owner, observed.drift), (other.clone(), None, None));
-        let Some(crate::ports::RecordWrite::Put(row)) = settled.writes.pop() else { panic!("{:?}", settled.writes) };
+        let Some(crate::ports::RecordWrite::Put(row)) = settled.writes.pop() else {
+            panic!("{:?}", settled.writes)
+        };
         assert_eq!((row.key, row.owner), (key, None), "the store learns it last");
     }
 
     #[test]
     fn what_stands_where_a_batch_may_have_taken_the_only_thing_away_is_somebody_elses() {
         let other = RawRecordSet { values: vec!["203.0.113.1".into()], ..raw("a.example.com") };
-        for (also, beside, is_ours) in
-            [(vec![], vec![], false), (vec![deletes("b.example.com")], vec![raw("b.example.com")], true)]
-        {
-            let (mut zone, batch) = unsettled([vec![deletes("a.example.com")], also.clone()].concat());
-            zone.book.applied(&Batch { units: vec![creates("a.example.com"), creates("b.example.com")], ..batch }, None, 1, NOW);
+        for (also, beside, is_ours) in [
+            (vec![], vec![], false),
+            (vec![deletes("b.example.com")], vec![raw("b.example.com")], true),
+        ] {
+            let (mut zone, batch) =
+                unsettled([vec![deletes("a.example.com")], also.clone()].concat());
+            zone.book.applied(
+                &Batch { units: vec![creates("a.example.com"), creates("b.example.com")], ..batch },
+                None,
+                1,
+                NOW,
+            );
             let sets = [vec![other.clone()], beside].concat();
             zone.book.compare(&Page { from: None, until: None, sets }, NOW);
             assert_eq!(settle_batches(&mut zone, NOW)[0].outcome, BatchOutcome::not_found());
@@ -493,11 +568,17 @@ mod tests {
             if may_be_late {
                 earlier(&mut zone, &batch);
             }
-            zone.book.compare(&Page { from: None, until: None, sets: [vec![other.clone()], sets].concat() }, NOW);
+            zone.book.compare(
+                &Page { from: None, until: None, sets: [vec![other.clone()], sets].concat() },
+                NOW,
+            );
             let mut settled = settle_batches(&mut zone, NOW).remove(0);
             let observed = zone.book.observed(&key_of("a.example.com")).unwrap();
             let owner = observed.owner.map(|owner| owner.batch);
-            assert_eq!((owner, observed.drift), if is_ours { (Some(batch.id), Some(Drift::Changed)) } else { (None, None) });
+            assert_eq!(
+                (owner, observed.drift),
+                if is_ours { (Some(batch.id), Some(Drift::Changed)) } else { (None, None) }
+            );
             assert_eq!(observed.raw, other);
             let told = settled.writes.pop().is_some_and(|write| {
                 matches!(write, RecordWrite::Put(row) if row.key == key_of("a.example.com") && row.drift == Some(Drift::Changed))
@@ -508,10 +589,12 @@ mod tests {
 
     #[test]
     fn what_is_missing_of_a_batch_that_was_found_done_is_ours_when_it_comes_late() {
-        let (mut zone, settled) = read_back(vec![deletes("a.example.com"), creates("b.example.com")], &[]);
+        let (mut zone, settled) =
+            read_back(vec![deletes("a.example.com"), creates("b.example.com")], &[]);
         assert_eq!(settled[0].outcome, BatchOutcome::FoundDone);
         zone.book.compare(&page(&["b.example.com"]), NOW);
-        let key = RecordKey { name: name("b.example.com"), rtype: RecordType::A, set_identifier: None };
+        let key =
+            RecordKey { name: name("b.example.com"), rtype: RecordType::A, set_identifier: None };
         let owner = zone.book.observed(&key).and_then(|observed| observed.owner);
         assert_eq!(owner.map(|owner| owner.batch), Some(settled[0].batch.id));
     }

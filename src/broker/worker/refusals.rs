@@ -45,7 +45,11 @@ impl Refusals {
 
     /// Notes a refusal. The same content again waits twice as long as the time before.
     pub fn refuse(&mut self, key: &RecordKey, fingerprint: u64, message: String, now: Timestamp) {
-        let failures = self.get(key).filter(|old| old.fingerprint == fingerprint).map_or(0, |old| old.failures) + 1;
+        let failures = self
+            .get(key)
+            .filter(|old| old.fingerprint == fingerprint)
+            .map_or(0, |old| old.failures)
+            + 1;
         let wait = Millis((FIRST_RETRY.0 << (failures - 1).min(16)).min(LONGEST_RETRY.0));
         self.remove(key);
         let refusal = Refusal { fingerprint, failures, retry_at: now + wait, message };

@@ -230,10 +230,19 @@ mod tests {
 
     impl World {
         fn new() -> Self {
-            let settings = ZoneSettings { policy: ZonePolicy::Sync, drift: DriftPolicy::Repair, default_ttl_secs: 300 };
+            let settings = ZoneSettings {
+                policy: ZonePolicy::Sync,
+                drift: DriftPolicy::Repair,
+                default_ttl_secs: 300,
+            };
             let context = zone_context();
             let zone_id = context.placement.zone.clone();
-            Self { zone_id, book: ZoneBook::new(context, settings), reviews: Reviews::default(), zone: ZoneReviews::default() }
+            Self {
+                zone_id,
+                book: ZoneBook::new(context, settings),
+                reviews: Reviews::default(),
+                zone: ZoneReviews::default(),
+            }
         }
 
         fn note(&mut self, asker: &str, owner: &str) {
@@ -258,18 +267,24 @@ mod tests {
     #[test]
     fn a_name_that_is_noted_three_times_is_looked_at_once_at_the_first_of_its_turns() {
         let mut world = World::new();
-        for (asker, owner) in
-            [("east", "a.example.com"), ("east", "b.example.com"), ("east", "b.example.com"), ("west", "b.example.com")]
-        {
+        for (asker, owner) in [
+            ("east", "a.example.com"),
+            ("east", "b.example.com"),
+            ("east", "b.example.com"),
+            ("west", "b.example.com"),
+        ] {
             world.note(asker, owner);
         }
         assert_eq!(world.zone.waiting(), 2);
         assert_eq!(world.looks(9), ["a.example.com", "b.example.com"]);
-        assert!(world.zone.waiting() == 0 && world.reviews.is_empty() && world.zone.noted.is_empty());
+        assert!(
+            world.zone.waiting() == 0 && world.reviews.is_empty() && world.zone.noted.is_empty()
+        );
     }
 
     #[test]
-    fn a_name_that_is_noted_again_after_its_look_is_looked_at_again_and_nobody_has_two_turns_for_it() {
+    fn a_name_that_is_noted_again_after_its_look_is_looked_at_again_and_nobody_has_two_turns_for_it()
+     {
         let mut world = World::new();
         world.note("east", "a.example.com");
         world.note("east", "b.example.com");
@@ -286,7 +301,8 @@ mod tests {
     #[test]
     fn a_walk_goes_past_every_name_once_and_the_clusters_keep_their_turns() {
         let mut world = World::new();
-        let all: Vec<String> = (0..2 * WALK_AHEAD + 5).map(|i| format!("n{i:05}.example.com")).collect();
+        let all: Vec<String> =
+            (0..2 * WALK_AHEAD + 5).map(|i| format!("n{i:05}.example.com")).collect();
         for owner in &all {
             world.book.names.insert(name(owner), super::super::name_state::NameState::default());
         }
@@ -296,7 +312,11 @@ mod tests {
         world.note("east", &all[WALK_AHEAD]);
         assert!(world.looks(2).contains(&"quiet.example.com".to_owned()));
         let rest = world.looks(usize::MAX);
-        assert_eq!(rest.len(), all.len() - 10 - 1 + 1, "what was noted beside the walk was looked at before it came there");
+        assert_eq!(
+            rest.len(),
+            all.len() - 10 - 1 + 1,
+            "what was noted beside the walk was looked at before it came there"
+        );
         assert_eq!((world.zone.waiting(), rest.last()), (0, all.last()));
     }
 
@@ -311,6 +331,9 @@ mod tests {
         world.zone.note(&Some(cluster("west")), &name("c.example.com"));
         world.reviews.release(&world.zone_id, &mut world.zone);
         assert!(world.reviews.has(&Some(cluster("west"))));
-        assert_eq!((world.looks(9), world.zone.waiting()), (vec!["a.example.com".to_owned(), "c.example.com".to_owned()], 0));
+        assert_eq!(
+            (world.looks(9), world.zone.waiting()),
+            (vec!["a.example.com".to_owned(), "c.example.com".to_owned()], 0)
+        );
     }
 }

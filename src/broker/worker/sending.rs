@@ -18,7 +18,9 @@ use crate::core::change::Batch;
 use crate::core::ids::ZoneId;
 use crate::core::name::DnsName;
 use crate::core::time::{Millis, Timestamp};
-use crate::ports::{BatchOutcome, ClaimWrite, Clock, DnsProvider as _, RecordWrite, Store, StoreError};
+use crate::ports::{
+    BatchOutcome, ClaimWrite, Clock, DnsProvider as _, RecordWrite, Store, StoreError,
+};
 
 /// A batch may be built so long before its request token is there: about as long as the journal takes.
 pub const BUILT_AHEAD: Millis = Millis(50);
@@ -75,7 +77,8 @@ impl Worker {
         zone.last_call_at = now;
         let claims = zone.book.claims_for(&batch);
         self.outgoing.promised.insert(batch.zone.clone(), changes_of(&batch));
-        let (store, clock, lease) = (Arc::clone(&self.store), Arc::clone(&self.clock), self.lease.clone());
+        let (store, clock, lease) =
+            (Arc::clone(&self.store), Arc::clone(&self.clock), self.lease.clone());
         self.spawn(
             async move {
                 let journalled = store.begin_batch(&batch, &claims).await;
@@ -93,14 +96,24 @@ impl Worker {
         );
     }
 
-    pub(super) fn finish_journalled(&mut self, batch: Box<Batch>, claims: &[ClaimWrite], now: Timestamp) {
+    pub(super) fn finish_journalled(
+        &mut self,
+        batch: Box<Batch>,
+        claims: &[ClaimWrite],
+        now: Timestamp,
+    ) {
         if let Some(zone) = self.zones.get_mut(&batch.zone) {
             zone.book.claims_kept(claims);
         }
         self.outgoing.journalled.push_back(Journalled { batch, since: now });
     }
 
-    pub(super) fn finish_not_journalled(&mut self, batch: &Batch, error: &StoreError, now: Timestamp) {
+    pub(super) fn finish_not_journalled(
+        &mut self,
+        batch: &Batch,
+        error: &StoreError,
+        now: Timestamp,
+    ) {
         self.lease.heed(error);
         warn!(account = %self.settings.account, zone = %batch.zone, "a batch was not sent because it could not be journalled: {error}");
         self.outgoing.promised.remove(&batch.zone);
@@ -112,7 +125,8 @@ impl Worker {
     pub(super) fn send_journalled(&mut self, now: Timestamp, wake: &mut WakeAt) {
         while let Some(next) = self.outgoing.journalled.pop_front() {
             let (changes, patience) = (changes_of(&next.batch), next.since + LONGEST_WAIT);
-            match self.try_permit(now, Lane::Changes, ApiAction::ChangeResourceRecordSets, changes) {
+            match self.try_permit(now, Lane::Changes, ApiAction::ChangeResourceRecordSets, changes)
+            {
                 Ok(permit) => self.send(next, permit),
                 Err(Some(ready_at)) if ready_at <= patience => {
                     wake.at(ready_at);
@@ -134,7 +148,12 @@ impl Worker {
     fn give_back(&mut self, Journalled { batch, .. }: Journalled, why: &str) {
         info!(account = %batch.account, zone = %batch.zone, batch = %batch.id, "a batch was not sent and is planned anew: {why}");
         self.outgoing.promised.remove(&batch.zone);
-        self.record(*batch, BatchOutcome::NotApplied { reason: format!("not sent: {why}") }, vec![], vec![]);
+        self.record(
+            *batch,
+            BatchOutcome::NotApplied { reason: format!("not sent: {why}") },
+            vec![],
+            vec![],
+        );
     }
 
     fn send(&mut self, Journalled { batch, .. }: Journalled, permit: Permit) {
@@ -144,7 +163,14 @@ impl Worker {
         self.spawn(
             async move {
                 let sent_at = clock.now();
-                let result = provider.change_records(permit, &batch.zone, &format!("zonefold {}", batch.id), &batch.wire).await;
+                let result = provider
+                    .change_records(
+                        permit,
+                        &batch.zone,
+                        &format!("zonefold {}", batch.id),
+                        &batch.wire,
+                    )
+                    .await;
                 Done::Changed { paid, batch, result, sent_at }
             }
             .boxed(),
@@ -152,17 +178,29 @@ impl Worker {
     }
 
     /// Makes the end of a batch durable; the zone stays busy until it is.
-    pub(super) fn record(&mut self, batch: Batch, outcome: BatchOutcome, writes: Vec<RecordWrite>, claims: Vec<ClaimWrite>) {
-        let (store, clock, lease) = (Arc::clone(&self.store), Arc::clone(&self.clock), self.lease.clone());
+    pub(super) fn record(
+        &mut self,
+        batch: Batch,
+        outcome: BatchOutcome,
+        writes: Vec<RecordWrite>,
+        claims: Vec<ClaimWrite>,
+    ) {
+        let (store, clock, lease) =
+            (Arc::clone(&self.store), Arc::clone(&self.clock), self.lease.clone());
         if let Some(zone) = self.zones.get_mut(&batch.zone) {
             zone.busy = true;
         }
         self.spawn(
             async move {
-                let done =
-                    persist(&lease, "the end of a batch", || store.finish_batch(&batch, &outcome, &writes, &claims, clock.now()))
-                        .await;
-                if done { Done::Recorded { batch: Box::new(batch), outcome } } else { Done::Nothing }
+                let done = persist(&lease, "the end of a batch", || {
+                    store.finish_batch(&batch, &outcome, &writes, &claims, clock.now())
+                })
+                .await;
+                if done {
+                    Done::Recorded { batch: Box::new(batch), outcome }
+                } else {
+                    Done::Nothing
+                }
             }
             .boxed(),
         );
@@ -172,7 +210,9 @@ impl Worker {
 /// Ends a batch that is not sent, should it be in the journal. What a stop or an outage leaves there is read back at the next
 /// start.
 async fn disown(store: &dyn Store, clock: &dyn Clock, lease: &Lease, batch: &Batch) {
-    let outcome = BatchOutcome::NotApplied { reason: "not sent: nobody knew whether it was journalled".to_owned() };
+    let outcome = BatchOutcome::NotApplied {
+        reason: "not sent: nobody knew whether it was journalled".to_owned(),
+    };
     persist(lease, "that a batch was not sent", || async {
         match store.finish_batch(batch, &outcome, &[], &[], clock.now()).await {
             // It was never begun.

@@ -50,7 +50,11 @@ impl Unkept {
     /// Takes some of the names whose claims are to be written alone.
     pub fn take_alone(&mut self) -> Vec<DnsName> {
         let all = &mut self.alone;
-        let rest = all.iter().nth(CLAIMS_AT_ONCE).cloned().map_or_else(BTreeSet::new, |next| all.split_off(&next));
+        let rest = all
+            .iter()
+            .nth(CLAIMS_AT_ONCE)
+            .cloned()
+            .map_or_else(BTreeSet::new, |next| all.split_off(&next));
         let alone = std::mem::replace(all, rest);
         alone.into_iter().filter(|name| self.names.contains(name)).collect()
     }

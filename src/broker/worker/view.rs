@@ -110,7 +110,8 @@ impl ZoneViews {
 
 impl<'a> IntoIterator for &'a ZoneViews {
     type Item = &'a ZoneView;
-    type IntoIter = std::iter::Map<std::slice::Iter<'a, Arc<ZoneView>>, fn(&'a Arc<ZoneView>) -> &'a ZoneView>;
+    type IntoIter =
+        std::iter::Map<std::slice::Iter<'a, Arc<ZoneView>>, fn(&'a Arc<ZoneView>) -> &'a ZoneView>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.0.iter().map(Arc::as_ref)
@@ -206,8 +207,13 @@ impl AccountView {
 
     /// Whether everything that is known to be wanted is there, as far as it can be.
     pub fn is_settled(&self) -> bool {
-        let zone_settled = |zone: &ZoneView| !zone.visible || (zone.listed_at.is_some() && zone.pending == 0 && !zone.busy);
-        self.health == Health::Working && self.discovered && !self.loading && self.zones.iter().all(zone_settled)
+        let zone_settled = |zone: &ZoneView| {
+            !zone.visible || (zone.listed_at.is_some() && zone.pending == 0 && !zone.busy)
+        };
+        self.health == Health::Working
+            && self.discovered
+            && !self.loading
+            && self.zones.iter().all(zone_settled)
     }
 }
 
@@ -252,7 +258,8 @@ impl Worker {
         // Who asked may have gone; then nobody is told.
         match query {
             Query::Records { zone, after, limit, reply } => {
-                let records = self.zones.get(&zone).map(|zone| zone.book.records(after.as_ref(), limit));
+                let records =
+                    self.zones.get(&zone).map(|zone| zone.book.records(after.as_ref(), limit));
                 let _gone = reply.send(records);
             }
             Query::Publish { reply } => {
@@ -261,10 +268,12 @@ impl Worker {
             }
             Query::Why { name, reply } => {
                 let around = self.zones.around(&name);
-                let reports = around
-                    .iter()
-                    .filter_map(|zone| self.zones.get(zone))
-                    .filter_map(|zone| zone.book.why(&name, now).map(|report| WhyReport { zone: zone_view(zone, now), report }));
+                let reports =
+                    around.iter().filter_map(|zone| self.zones.get(zone)).filter_map(|zone| {
+                        zone.book
+                            .why(&name, now)
+                            .map(|report| WhyReport { zone: zone_view(zone, now), report })
+                    });
                 let _gone = reply.send(reports.collect());
             }
         }
@@ -291,8 +300,9 @@ impl Worker {
             self.board.put(view);
         }
         let pending = self.board.pending;
-        let drained_at =
-            (pending > 0 && self.is_working()).then(|| self.budget.predict(now, 1, changes)).filter(|at| at.0 < i64::MAX);
+        let drained_at = (pending > 0 && self.is_working())
+            .then(|| self.budget.predict(now, 1, changes))
+            .filter(|at| at.0 < i64::MAX);
         let view = AccountView {
             account: self.settings.account.clone(),
             name: self.settings.name.clone(),

@@ -91,7 +91,12 @@ pub struct SyncWatch {
 
 impl ZoneWork {
     /// A zone of which nothing is known yet.
-    pub fn new(facts: ZoneFacts, settings: ZoneSettings, listed_at: Option<Timestamp>, now: Timestamp) -> Self {
+    pub fn new(
+        facts: ZoneFacts,
+        settings: ZoneSettings,
+        listed_at: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Self {
         let context = ZoneContext {
             placement: Placement { account: facts.account.clone(), zone: facts.zone.clone() },
             apex: facts.name.clone(),
@@ -134,7 +139,9 @@ impl ZoneWork {
     /// The names that wait for changes up to this one, which is INSYNC.
     pub fn take_reached(&mut self, up_to: u64) -> BTreeSet<DnsName> {
         let mut reached = BTreeSet::new();
-        while let Some((_, name)) = self.awaiting_sync.pop_front_if(|(sequence, _)| *sequence <= up_to) {
+        while let Some((_, name)) =
+            self.awaiting_sync.pop_front_if(|(sequence, _)| *sequence <= up_to)
+        {
             reached.insert(name);
         }
         if self.awaiting_sync.is_empty() {

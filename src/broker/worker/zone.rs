@@ -123,7 +123,8 @@ impl ZoneBook {
 
     /// Takes a stored claim at start, once the records are there.
     pub fn load_claim(&mut self, row: ClaimRow) {
-        self.names.entry(row.name).or_default().claim = Some(Claim { cluster: row.cluster, since: row.since });
+        self.names.entry(row.name).or_default().claim =
+            Some(Claim { cluster: row.cluster, since: row.since });
     }
 
     /// Takes the stored records at start, all of them, in list order. The tree is built at once, so that its nodes are full.
@@ -152,7 +153,11 @@ impl ZoneBook {
     /// The names after one of them, for a look at everything.
     pub fn names_after(&self, after: Option<&DnsName>, limit: usize) -> Vec<DnsName> {
         let lower = after.map_or(Bound::Unbounded, Bound::Excluded);
-        self.names.range((lower, Bound::Unbounded)).take(limit).map(|(name, _)| name.clone()).collect()
+        self.names
+            .range((lower, Bound::Unbounded))
+            .take(limit)
+            .map(|(name, _)| name.clone())
+            .collect()
     }
 
     /// How many names there are.
@@ -168,7 +173,11 @@ impl ZoneBook {
     /// Takes a contribution, newly or with new content.
     pub fn contribute(&mut self, name: &DnsName, held: Held) {
         let arrival = held.arrival();
-        self.names.entry(name.clone()).or_default().contributions.put(held, |old| old.arrival() == arrival);
+        self.names
+            .entry(name.clone())
+            .or_default()
+            .contributions
+            .put(held, |old| old.arrival() == arrival);
     }
 
     /// Ends a contribution.
@@ -179,8 +188,16 @@ impl ZoneBook {
     }
 
     /// Looks at a name: who holds it, what is to be done, what its endpoints are told.
-    pub fn review(&mut self, name: &DnsName, now: Timestamp, pending_detail: &str, expected_at: Option<Timestamp>) -> Review {
-        let Some((settlement, plan, claim_stands)) = self.decide(name) else { return Review::default() };
+    pub fn review(
+        &mut self,
+        name: &DnsName,
+        now: Timestamp,
+        pending_detail: &str,
+        expected_at: Option<Timestamp>,
+    ) -> Review {
+        let Some((settlement, plan, claim_stands)) = self.decide(name) else {
+            return Review::default();
+        };
         if !claim_stands {
             self.settle_claim(name, &settlement, now);
         }
@@ -196,7 +213,15 @@ impl ZoneBook {
         if let Some(cluster) = ready.first().and_then(|unit| unit.cluster()) {
             review.work = Some((cluster.clone(), cost.max(1)));
         }
-        review.statuses = self.statuses(name, &settlement, &plan.blocked, &ready, &refused, pending_detail, expected_at);
+        review.statuses = self.statuses(
+            name,
+            &settlement,
+            &plan.blocked,
+            &ready,
+            &refused,
+            pending_detail,
+            expected_at,
+        );
         // A name whose endpoints were told something has endpoints.
         if review.statuses.is_empty() && self.names.get(name).is_some_and(NameState::is_empty) {
             self.names.remove(name);
@@ -240,7 +265,8 @@ impl ZoneBook {
     }
 
     fn holds(&self, name: &DnsName, rtype: RecordType) -> bool {
-        let sightings = self.names.get(name).map(|state| state.observed.as_slice()).unwrap_or_default();
+        let sightings =
+            self.names.get(name).map(|state| state.observed.as_slice()).unwrap_or_default();
         sightings.iter().any(|sighting| sighting.is_of(rtype) && sighting.is_there())
     }
 
@@ -258,12 +284,18 @@ impl ZoneBook {
     }
 
     /// Parts units that may be sent from those that were refused as they are and whose time has not come.
-    fn sift<'a>(&self, units: &'a [Unit], now: Timestamp) -> (Vec<&'a Unit>, Vec<(&'a Unit, Refusal)>) {
+    fn sift<'a>(
+        &self,
+        units: &'a [Unit],
+        now: Timestamp,
+    ) -> (Vec<&'a Unit>, Vec<(&'a Unit, Refusal)>) {
         let (mut ready, mut refused) = (vec![], vec![]);
         for unit in units {
             let refusal = unit_key(unit).and_then(|key| self.refusals.get(key));
             match refusal {
-                Some(refusal) if refusal.fingerprint == fingerprint(unit) && now < refusal.retry_at => {
+                Some(refusal)
+                    if refusal.fingerprint == fingerprint(unit) && now < refusal.retry_at =>
+                {
                     refused.push((unit, refusal.clone()));
                 }
                 _ => ready.push(unit),
@@ -272,13 +304,20 @@ impl ZoneBook {
         (ready, refused)
     }
 
-    fn adopt(&mut self, settlement: &Settlement, keys: &[RecordKey], now: Timestamp) -> Vec<RecordWrite> {
+    fn adopt(
+        &mut self,
+        settlement: &Settlement,
+        keys: &[RecordKey],
+        now: Timestamp,
+    ) -> Vec<RecordWrite> {
         let Some(holder) = settlement.holder.clone() else { return vec![] };
         // No batch wrote it: the nil id says that it was taken over as it was.
         let owner = Arc::new(Ownership { cluster: holder, batch: BatchId(uuid::Uuid::nil()) });
         let mut writes = vec![];
         for key in keys {
-            let Some(record) = self.sighting(key).map(|sighting| sighting.record.clone()) else { continue };
+            let Some(record) = self.sighting(key).map(|sighting| sighting.record.clone()) else {
+                continue;
+            };
             let sighting = Sighting::new(key, record, Some(Arc::clone(&owner)), None);
             writes.push(RecordWrite::Put(sighting.row(key.clone(), now)));
             self.observe(key, Some(sighting));
@@ -286,7 +325,10 @@ impl ZoneBook {
         writes
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one status is made of all of these, in one place")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one status is made of all of these, in one place"
+    )]
     fn statuses(
         &mut self,
         name: &DnsName,
@@ -299,9 +341,12 @@ impl ZoneBook {
     ) -> Vec<(Held, Arc<Status>)> {
         let Some(state) = self.names.get(name) else { return vec![] };
         let concerns = |unit: &Unit, index: usize| {
-            unit.changes
-                .iter()
-                .any(|change| settlement.desired.get(&change.key).is_some_and(|desired| desired.from.contains(&index)))
+            unit.changes.iter().any(|change| {
+                settlement
+                    .desired
+                    .get(&change.key)
+                    .is_some_and(|desired| desired.from.contains(&index))
+            })
         };
         let judge = |index: usize, verdict: &Verdict| -> (Verdict, Option<Progress>) {
             if verdict.state != VerdictState::Accepted {
@@ -311,11 +356,17 @@ impl ZoneBook {
                 return told_of_block(verdict, blocked);
             }
             if let Some((_, refusal)) = refused.iter().find(|(unit, _)| concerns(unit, index)) {
-                let progress = Progress::Refused { message: refusal.message.clone(), retry_at: refusal.retry_at };
+                let progress = Progress::Refused {
+                    message: refusal.message.clone(),
+                    retry_at: refusal.retry_at,
+                };
                 return (verdict.clone(), Some(progress));
             }
             if ready.iter().any(|unit| concerns(unit, index)) {
-                return (verdict.clone(), Some(Progress::Pending { detail: pending_detail.to_owned(), expected_at }));
+                return (
+                    verdict.clone(),
+                    Some(Progress::Pending { detail: pending_detail.to_owned(), expected_at }),
+                );
             }
             (verdict.clone(), Some(arrived(state.mark())))
         };
@@ -342,9 +393,16 @@ impl ZoneBook {
             self.refusals.remove(&change.key);
             match &change.after {
                 Some(raw) => {
-                    let owner = owners.share(Ownership { cluster: change.cause.cluster.clone(), batch: batch.id });
-                    let sighting =
-                        Sighting::new(&change.key, self.share(PackedRecord::pack(&change.key, raw)), Some(owner), None);
+                    let owner = owners.share(Ownership {
+                        cluster: change.cause.cluster.clone(),
+                        batch: batch.id,
+                    });
+                    let sighting = Sighting::new(
+                        &change.key,
+                        self.share(PackedRecord::pack(&change.key, raw)),
+                        Some(owner),
+                        None,
+                    );
                     writes.push(RecordWrite::Put(sighting.row(change.key.clone(), now)));
                     self.observe(&change.key, Some(sighting));
                 }
@@ -354,7 +412,8 @@ impl ZoneBook {
                 }
             }
         }
-        let names: BTreeSet<DnsName> = batch.changes().map(|change| change.key.name.clone()).collect();
+        let names: BTreeSet<DnsName> =
+            batch.changes().map(|change| change.key.name.clone()).collect();
         let mut releases = vec![];
         for name in names {
             let Some(state) = self.names.get_mut(&name) else { continue };
@@ -370,7 +429,11 @@ impl ZoneBook {
 
     /// Names whose aliases wait for one of these names.
     pub fn followers_of(&mut self, names: impl IntoIterator<Item = DnsName>) -> BTreeSet<DnsName> {
-        names.into_iter().filter_map(|name| self.waiting_for_target.remove(&name)).flatten().collect()
+        names
+            .into_iter()
+            .filter_map(|name| self.waiting_for_target.remove(&name))
+            .flatten()
+            .collect()
     }
 
     /// Everything up to a change is INSYNC; answers whether the name was waiting for that. What is held at start was accepted
@@ -414,7 +477,10 @@ impl ZoneBook {
     /// The observed records after a key, in list order.
     pub fn records(&self, after: Option<&RecordKey>, limit: usize) -> Vec<(RecordKey, Observed)> {
         let lower = after.map_or(Bound::Unbounded, |key| Bound::Included(key.name.clone()));
-        let all = self.names.range((lower, Bound::Unbounded)).flat_map(|(name, state)| state.to_observed(name));
+        let all = self
+            .names
+            .range((lower, Bound::Unbounded))
+            .flat_map(|(name, state)| state.to_observed(name));
         all.filter(|(key, _)| after.is_none_or(|after| key > after)).take(limit).collect()
     }
 
@@ -431,7 +497,10 @@ impl ZoneBook {
             observed: state.to_observed(name).into_values().collect(),
             pending: ready.into_iter().cloned().collect(),
             blocked: plan.blocked.iter().map(|blocked| blocked.message.clone()).collect(),
-            refused: refused.into_iter().map(|(_, refusal)| (refusal.message, refusal.retry_at)).collect(),
+            refused: refused
+                .into_iter()
+                .map(|(_, refusal)| (refusal.message, refusal.retry_at))
+                .collect(),
         })
     }
 
@@ -481,9 +550,16 @@ fn count(counts: &mut ZoneCounts, sighting: &Sighting, step: impl Fn(&mut usize)
 
 fn told_of_block(verdict: &Verdict, blocked: &Blocked) -> (Verdict, Option<Progress>) {
     match (&blocked.why, blocked.why.verdict_reason()) {
-        (_, Some(reason)) => (Verdict::waiting(reason, blocked.message.clone(), verdict.placement.clone()), None),
-        (BlockReason::Drifted, None) => (verdict.clone(), Some(Progress::Drifted { message: blocked.message.clone() })),
-        (_, None) => (verdict.clone(), Some(Progress::Pending { detail: blocked.message.clone(), expected_at: None })),
+        (_, Some(reason)) => {
+            (Verdict::waiting(reason, blocked.message.clone(), verdict.placement.clone()), None)
+        }
+        (BlockReason::Drifted, None) => {
+            (verdict.clone(), Some(Progress::Drifted { message: blocked.message.clone() }))
+        }
+        (_, None) => (
+            verdict.clone(),
+            Some(Progress::Pending { detail: blocked.message.clone(), expected_at: None }),
+        ),
     }
 }
 

@@ -12,7 +12,11 @@ use crate::core::time::Millis;
 const NOW: Timestamp = Timestamp(1_000_000);
 
 fn book() -> ZoneBook {
-    let settings = ZoneSettings { policy: ZonePolicy::Sync, drift: DriftPolicy::Repair, default_ttl_secs: 300 };
+    let settings = ZoneSettings {
+        policy: ZonePolicy::Sync,
+        drift: DriftPolicy::Repair,
+        default_ttl_secs: 300,
+    };
     ZoneBook::new(zone_context(), settings)
 }
 
@@ -53,7 +57,11 @@ fn send(book: &mut ZoneBook) -> Vec<(Vec<RecordWrite>, Vec<ClaimWrite>)> {
 }
 
 fn progress(review: &Review) -> Vec<&'static str> {
-    review.statuses.iter().map(|(_, status)| status.progress.as_ref().map_or("none", Progress::as_str)).collect()
+    review
+        .statuses
+        .iter()
+        .map(|(_, status)| status.progress.as_ref().map_or("none", Progress::as_str))
+        .collect()
 }
 
 fn page(sets: Vec<RawRecordSet>) -> Page {
@@ -90,7 +98,10 @@ fn a_name_passes_on_in_one_batch() {
     let units = book.units(&name("www.example.com"), NOW);
     assert_eq!(units.len(), 1);
     let change = &units[0].changes[0];
-    assert!(change.before.is_some() && change.after.is_some(), "no gap: DELETE and CREATE together");
+    assert!(
+        change.before.is_some() && change.after.is_some(),
+        "no gap: DELETE and CREATE together"
+    );
     assert_eq!((change.cause.motive, change.cause.cluster.as_str()), (Motive::Passed, "west"));
 }
 
@@ -114,10 +125,18 @@ fn a_refused_unit_waits_and_a_new_content_does_not() {
     assert_eq!(progress(&book.review(&name("www.example.com"), NOW, "", None)), ["refused"]);
     assert!(book.units(&name("www.example.com"), NOW).is_empty());
     assert_eq!(book.next_retry(), Some(NOW + FIRST_RETRY));
-    assert_eq!(book.units(&name("www.example.com"), NOW + FIRST_RETRY).len(), 1, "tried again after its wait");
+    assert_eq!(
+        book.units(&name("www.example.com"), NOW + FIRST_RETRY).len(),
+        1,
+        "tried again after its wait"
+    );
     book.refuse(&unit, "no".to_owned(), NOW);
     assert_eq!(book.next_retry(), Some(NOW + Millis(FIRST_RETRY.0 * 2)));
-    assert_eq!(progress(&wants(&mut book, "east", 1, "192.0.2.9")), ["pending"], "other content is tried at once");
+    assert_eq!(
+        progress(&wants(&mut book, "east", 1, "192.0.2.9")),
+        ["pending"],
+        "other content is tried at once"
+    );
 }
 
 #[test]
@@ -137,7 +156,11 @@ fn drift_is_found_and_put_back() {
     let diff = book.compare(&page(vec![raw("192.0.2.66")]), NOW);
     assert_eq!(diff.drifted.len(), 1);
     let units = book.units(&name("www.example.com"), NOW);
-    assert_eq!(units[0].changes[0].before, Some(raw("192.0.2.66")), "exactly what is there is swapped");
+    assert_eq!(
+        units[0].changes[0].before,
+        Some(raw("192.0.2.66")),
+        "exactly what is there is swapped"
+    );
     let diff = book.compare(&page(vec![]), NOW);
     assert_eq!(diff.drifted.len(), 1);
     assert!(book.units(&name("www.example.com"), NOW)[0].changes[0].before.is_none());
@@ -175,7 +198,11 @@ fn another_order_of_values_is_no_drift() {
     turned.values.reverse();
     let diff = book.compare(&page(vec![turned.clone()]), NOW);
     assert!(diff.drifted.is_empty() && book.units(&www, NOW).is_empty());
-    assert_eq!(book.records(None, 10)[0].1.raw, turned, "and the new spelling is what a DELETE has to say");
+    assert_eq!(
+        book.records(None, 10)[0].1.raw,
+        turned,
+        "and the new spelling is what a DELETE has to say"
+    );
 }
 
 #[test]
@@ -207,12 +234,23 @@ fn what_a_lost_call_of_ours_made_late_is_ours() {
 }
 
 #[test]
-fn what_somebody_changed_after_a_lost_call_made_it_late_is_ours_where_the_rest_of_the_call_shows_that_it_came() {
-    let set = |host: &str, target: &str| RawRecordSet { name: format!("{host}.example.com.").into(), ..raw(target) };
+fn what_somebody_changed_after_a_lost_call_made_it_late_is_ours_where_the_rest_of_the_call_shows_that_it_came()
+ {
+    let set = |host: &str, target: &str| RawRecordSet {
+        name: format!("{host}.example.com.").into(),
+        ..raw(target)
+    };
     let creates = |host: &str| {
         let after = set(host, "192.0.2.1");
         let cause = Cause { motive: Motive::Wanted, cluster: cluster("east"), endpoints: vec![] };
-        Unit { changes: vec![Change { key: after.key().unwrap(), before: None, after: Some(after), cause }] }
+        Unit {
+            changes: vec![Change {
+                key: after.key().unwrap(),
+                before: None,
+                after: Some(after),
+                cause,
+            }],
+        }
     };
     let batch = |number: u128, units: Vec<Unit>| Batch {
         id: BatchId(uuid::Uuid::from_u128(number)),
@@ -237,7 +275,10 @@ fn what_somebody_changed_after_a_lost_call_made_it_late_is_ours_where_the_rest_o
         book.may_come_late(&batch(8, earlier), NOW);
         book.may_come_late(&both, NOW);
         let diff = book.compare(&page([vec![theirs.clone()], beside].concat()), NOW);
-        assert_eq!(seen(&book), if is_ours { (Some(both.id), Some(Drift::Changed)) } else { (None, None) });
+        assert_eq!(
+            seen(&book),
+            if is_ours { (Some(both.id), Some(Drift::Changed)) } else { (None, None) }
+        );
         assert_eq!(diff.drifted.len(), usize::from(is_ours));
     }
     // What was gone when the call was seen to have come is theirs when it is made anew.
@@ -336,7 +377,10 @@ fn what_passed_on_as_it_stood_stays_when_its_holder_is_rejected_and_another_repl
     wants(&mut book, "west", 2, "192.0.2.1");
     let (records, mut claims) = send(&mut book).remove(0);
     leaves(&mut book, "east", 1);
-    assert!(book.units(&name("www.example.com"), NOW).is_empty(), "the other wants just what is there");
+    assert!(
+        book.units(&name("www.example.com"), NOW).is_empty(),
+        "the other wants just what is there"
+    );
     claims.extend(book.take_lone_claims());
     assert_eq!(is_rejected(&mut taken_over(records, &claims), "west", 2).work, None);
 }

@@ -49,7 +49,13 @@ impl Bucket {
     pub(super) fn usable(kind: Kind, published: BucketConfig, reserve_share: f64) -> Self {
         let ours = 1.0 - reserve_share.clamp(0.0, 1.0);
         let capacity = (whole(published.capacity * ours, TOKEN) - TOKEN).max(TOKEN);
-        Self { kind, capacity, refill: whole(published.refill_per_second * ours, 1_000), level: 0, in_flight: 0 }
+        Self {
+            kind,
+            capacity,
+            refill: whole(published.refill_per_second * ours, 1_000),
+            level: 0,
+            in_flight: 0,
+        }
     }
 
     /// The refill under a ceiling. It never stops, or nothing would show that the throttling ended.

@@ -91,9 +91,14 @@ impl BudgetConfig {
         }
         let actions = self.per_action.iter().map(|(action, bucket)| (action.as_str(), bucket));
         let changes = self.changes.iter().map(|bucket| ("changes", bucket));
-        for (name, bucket) in std::iter::once(("requests", &self.requests)).chain(actions).chain(changes) {
+        for (name, bucket) in
+            std::iter::once(("requests", &self.requests)).chain(actions).chain(changes)
+        {
             // An infinite bucket is no bucket; where AWS has none, it is left out.
-            let numbers = [("capacity", bucket.capacity, 1.0), ("refill_per_second", bucket.refill_per_second, 0.01)];
+            let numbers = [
+                ("capacity", bucket.capacity, 1.0),
+                ("refill_per_second", bucket.refill_per_second, 0.01),
+            ];
             for (what, value, least) in numbers {
                 if !value.is_finite() || value < least {
                     return Err(BudgetConfigError::Bucket { bucket: name, what, value, least });

@@ -218,7 +218,13 @@ impl Budget {
     ///
     /// # Errors
     /// Which bucket is short, and when the call can be paid for.
-    pub fn try_take(&mut self, now: Timestamp, lane: Lane, action: ApiAction, changes: u32) -> Result<Permit, Shortage> {
+    pub fn try_take(
+        &mut self,
+        now: Timestamp,
+        lane: Lane,
+        action: ApiAction,
+        changes: u32,
+    ) -> Result<Permit, Shortage> {
         self.fill(now);
         match longest_wait(&self.buckets, self.ceiling, lane, action, 1, changes) {
             Wait::None => {
@@ -226,7 +232,9 @@ impl Budget {
                 put_in_flight(&mut self.buckets, action, changes);
                 Ok(Permit { action, changes })
             }
-            Wait::Millis(bucket, wait_ms) => Err(Shortage { bucket, ready_at: Some(self.filled_at + Millis(wait_ms)) }),
+            Wait::Millis(bucket, wait_ms) => {
+                Err(Shortage { bucket, ready_at: Some(self.filled_at + Millis(wait_ms)) })
+            }
             Wait::Forever(bucket) => Err(Shortage { bucket, ready_at: None }),
         }
     }
@@ -262,13 +270,26 @@ impl Budget {
 
     /// When [`try_take`](Self::try_take) would succeed if nothing else is taken before; `now` when it would at once, none when
     /// the call is larger than a bucket.
-    pub fn ready_at(&mut self, now: Timestamp, lane: Lane, action: ApiAction, changes: u32) -> Option<Timestamp> {
+    pub fn ready_at(
+        &mut self,
+        now: Timestamp,
+        lane: Lane,
+        action: ApiAction,
+        changes: u32,
+    ) -> Option<Timestamp> {
         self.all_ready_at(now, lane, action, 1, changes)
     }
 
     /// When so many calls, which carry so many changes together, could all be paid for at once; as
     /// [`ready_at`](Self::ready_at) otherwise.
-    pub fn all_ready_at(&mut self, now: Timestamp, lane: Lane, action: ApiAction, calls: u32, changes: u32) -> Option<Timestamp> {
+    pub fn all_ready_at(
+        &mut self,
+        now: Timestamp,
+        lane: Lane,
+        action: ApiAction,
+        calls: u32,
+        changes: u32,
+    ) -> Option<Timestamp> {
         self.fill(now);
         match longest_wait(&self.buckets, self.ceiling, lane, action, calls, changes) {
             Wait::None => Some(now),
@@ -281,7 +302,8 @@ impl Budget {
     pub fn changes_available(&mut self, now: Timestamp, lane: Lane) -> u32 {
         self.fill(now);
         match self.buckets.iter().find(|bucket| bucket.kind == Kind::Changes) {
-            Some(bucket) => u32::try_from((bucket.level - bucket.floor(lane)).max(0) / TOKEN).unwrap_or(u32::MAX),
+            Some(bucket) => u32::try_from((bucket.level - bucket.floor(lane)).max(0) / TOKEN)
+                .unwrap_or(u32::MAX),
             None => u32::MAX,
         }
     }
@@ -291,7 +313,10 @@ impl Budget {
         self.fill(now);
         self.throttles += 1;
         self.buckets.iter_mut().for_each(|bucket| bucket.level = 0);
-        if self.lowered_at.is_none_or(|lowered_at| self.filled_at.since(lowered_at).0 >= ONE_OVERDRAFT_MS) {
+        if self
+            .lowered_at
+            .is_none_or(|lowered_at| self.filled_at.since(lowered_at).0 >= ONE_OVERDRAFT_MS)
+        {
             self.ceiling = (self.ceiling / 2).max(LOWEST_CEILING);
             self.lowered_at = Some(self.filled_at);
         }
@@ -329,7 +354,11 @@ impl Budget {
     /// end of time when nothing flows in.
     pub fn predict(&mut self, now: Timestamp, calls: u32, changes: u32) -> Timestamp {
         self.fill(now);
-        let most = self.buckets.iter().find(|bucket| bucket.kind == Kind::Changes).map(|bucket| bucket.capacity / TOKEN);
+        let most = self
+            .buckets
+            .iter()
+            .find(|bucket| bucket.kind == Kind::Changes)
+            .map(|bucket| bucket.capacity / TOKEN);
         let most = most.map_or(u32::MAX, |most| u32::try_from(most).unwrap_or(u32::MAX)).max(1);
         let calls = calls.max(changes.div_ceil(most));
         if calls == 0 {
@@ -340,7 +369,14 @@ impl Budget {
         let mut waited_ms = 0;
         for call in 0..simulated {
             let part = changes / calls + u32::from(call < changes % calls);
-            match longest_wait(&buckets, self.ceiling, Lane::Changes, ApiAction::ChangeResourceRecordSets, 1, part) {
+            match longest_wait(
+                &buckets,
+                self.ceiling,
+                Lane::Changes,
+                ApiAction::ChangeResourceRecordSets,
+                1,
+                part,
+            ) {
                 Wait::None => {}
                 Wait::Millis(_, wait_ms) => {
                     buckets.iter_mut().for_each(|bucket| bucket.fill(wait_ms, self.ceiling));
@@ -356,7 +392,9 @@ impl Budget {
     }
 
     fn fill(&mut self, now: Timestamp) {
-        while let Some((until, paid)) = self.lost.front().copied().filter(|(until, _)| *until <= now) {
+        while let Some((until, paid)) =
+            self.lost.front().copied().filter(|(until, _)| *until <= now)
+        {
             self.fill_to(until);
             self.settle_filled(paid);
             self.lost.pop_front();
@@ -373,9 +411,15 @@ impl Budget {
 
 /// Our part of each configured bucket, empty.
 fn usable_buckets(config: &BudgetConfig) -> Vec<Bucket> {
-    let usable = |kind, published: &BucketConfig| Bucket::usable(kind, *published, config.reserve_share);
+    let usable =
+        |kind, published: &BucketConfig| Bucket::usable(kind, *published, config.reserve_share);
     let mut buckets = vec![usable(Kind::Requests, &config.requests)];
-    buckets.extend(config.per_action.iter().map(|(action, published)| usable(Kind::Action(*action), published)));
+    buckets.extend(
+        config
+            .per_action
+            .iter()
+            .map(|(action, published)| usable(Kind::Action(*action), published)),
+    );
     buckets.extend(config.changes.iter().map(|published| usable(Kind::Changes, published)));
     buckets
 }
@@ -387,7 +431,14 @@ enum Wait {
     Forever(&'static str),
 }
 
-fn longest_wait(buckets: &[Bucket], ceiling: i64, lane: Lane, action: ApiAction, calls: u32, changes: u32) -> Wait {
+fn longest_wait(
+    buckets: &[Bucket],
+    ceiling: i64,
+    lane: Lane,
+    action: ApiAction,
+    calls: u32,
+    changes: u32,
+) -> Wait {
     let mut longest = Wait::None;
     for bucket in buckets {
         let name = bucket.kind.name();

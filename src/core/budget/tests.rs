@@ -15,14 +15,26 @@ fn full(config: &BudgetConfig) -> Budget {
 }
 
 /// A call that is answered in the moment in which it is sent.
-fn spend(budget: &mut Budget, now: Timestamp, lane: Lane, action: ApiAction, changes: u32) -> Result<Permit, Shortage> {
+fn spend(
+    budget: &mut Budget,
+    now: Timestamp,
+    lane: Lane,
+    action: ApiAction,
+    changes: u32,
+) -> Result<Permit, Shortage> {
     let permit = budget.try_take(now, lane, action, changes)?;
     budget.settle(now, permit.paid());
     Ok(permit)
 }
 
 /// How many calls of one kind go out at once.
-fn burst(budget: &mut Budget, now: Timestamp, lane: Lane, action: ApiAction, changes: u32) -> usize {
+fn burst(
+    budget: &mut Budget,
+    now: Timestamp,
+    lane: Lane,
+    action: ApiAction,
+    changes: u32,
+) -> usize {
     std::iter::from_fn(|| spend(budget, now, lane, action, changes).ok()).take(100_000).count()
 }
 
@@ -33,7 +45,11 @@ fn level(budget: &mut Budget, now: Timestamp, bucket: &str) -> f64 {
 #[test]
 fn the_usable_part_is_what_the_reserve_and_one_token_leave() {
     let shown = full(&BudgetConfig::profile_2026()).snapshot(START);
-    let numbers: BTreeMap<_, _> = shown.buckets.iter().map(|b| (b.bucket, (b.tokens, b.capacity, b.refill_per_second))).collect();
+    let numbers: BTreeMap<_, _> = shown
+        .buckets
+        .iter()
+        .map(|b| (b.bucket, (b.tokens, b.capacity, b.refill_per_second)))
+        .collect();
     assert_eq!(numbers["requests"], (39.0, 39.0, 8.0));
     assert_eq!(numbers["ChangeResourceRecordSets"], (39.0, 39.0, 8.0));
     assert_eq!(numbers["changes"], (1_199.0, 1_199.0, 80.0));
@@ -49,10 +65,18 @@ fn the_profiles_are_valid_and_nonsense_is_refused_with_its_place() {
     BudgetConfig::legacy().validate().unwrap();
     BudgetConfig::profile_2026().validate().unwrap();
     for share in [-0.1, 1.0, f64::NAN] {
-        assert!(BudgetConfig { reserve_share: share, ..BudgetConfig::legacy() }.validate().is_err(), "{share}");
+        assert!(
+            BudgetConfig { reserve_share: share, ..BudgetConfig::legacy() }.validate().is_err(),
+            "{share}"
+        );
     }
-    for (capacity, refill_per_second) in [(0.5, 1.0), (f64::INFINITY, 1.0), (5.0, 0.0), (5.0, f64::NAN)] {
-        let config = BudgetConfig { requests: BucketConfig { capacity, refill_per_second }, ..BudgetConfig::legacy() };
+    for (capacity, refill_per_second) in
+        [(0.5, 1.0), (f64::INFINITY, 1.0), (5.0, 0.0), (5.0, f64::NAN)]
+    {
+        let config = BudgetConfig {
+            requests: BucketConfig { capacity, refill_per_second },
+            ..BudgetConfig::legacy()
+        };
         assert!(config.validate().unwrap_err().to_string().contains("\"requests\""));
         // Unchecked, it is at least no panic.
         full(&config).predict(START, 10, 10);
@@ -118,7 +142,11 @@ fn throttling_empties_halves_and_is_recovered_from_in_a_minute() {
     budget.throttled(at(0));
     budget.throttled(at(10));
     let shown = budget.snapshot(at(10));
-    assert_eq!((shown.ceiling, shown.throttles, shown.buckets[0].tokens), (0.5, 2, 0.0), "one overdraft, two answers");
+    assert_eq!(
+        (shown.ceiling, shown.throttles, shown.buckets[0].tokens),
+        (0.5, 2, 0.0),
+        "one overdraft, two answers"
+    );
     assert_eq!(shown.buckets[0].refill_per_second, 2.0);
     for n in 1..20 {
         budget.throttled(at(n * 1_000 + 10));
@@ -164,7 +192,8 @@ fn a_long_series_is_predicted_from_its_pace() {
 
 fn any_config() -> impl Strategy<Value = BudgetConfig> {
     let bucket = |capacity: std::ops::Range<f64>, refill: std::ops::Range<f64>| {
-        (capacity, refill).prop_map(|(capacity, refill_per_second)| BucketConfig { capacity, refill_per_second })
+        (capacity, refill)
+            .prop_map(|(capacity, refill_per_second)| BucketConfig { capacity, refill_per_second })
     };
     (
         bucket(4.0..60.0, 0.1..30.0),
@@ -207,7 +236,8 @@ impl Published {
             let (mut level, mut lowest, mut last) = (bucket.capacity, bucket.capacity, None);
             for (at, action, changes) in &self.taken {
                 let elapsed_ms = at - last.unwrap_or(*at);
-                level = (level + bucket.refill_per_second * elapsed_ms as f64 / 1_000.0).min(bucket.capacity)
+                level = (level + bucket.refill_per_second * elapsed_ms as f64 / 1_000.0)
+                    .min(bucket.capacity)
                     - need(*action, *changes);
                 lowest = f64::min(lowest, level);
                 last = Some(*at);
@@ -218,7 +248,9 @@ impl Published {
         for (own, bucket) in &self.config.per_action {
             all.push(walk(bucket, &|action, _| f64::from(u8::from(action == *own))));
         }
-        all.extend(self.config.changes.iter().map(|bucket| walk(bucket, &|_, changes| f64::from(changes))));
+        all.extend(
+            self.config.changes.iter().map(|bucket| walk(bucket, &|_, changes| f64::from(changes))),
+        );
         all
     }
 }

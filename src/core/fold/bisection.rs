@@ -31,7 +31,8 @@ impl Bisection {
     /// The search in a batch that was refused as a whole. `culprits` are the indices of the units that the refusal names; when
     /// it names none, the batch is halved.
     pub fn new(units: &[Unit], culprits: &[usize]) -> Self {
-        let mut search = Self { suspects: dependency_order(units), rest: Vec::new(), poison: Vec::new() };
+        let mut search =
+            Self { suspects: dependency_order(units), rest: Vec::new(), poison: Vec::new() };
         search.judge(units.len(), culprits);
         search
     }
@@ -75,7 +76,8 @@ impl Bisection {
             self.poison.append(&mut self.suspects);
         } else if self.suspects.iter().any(named) {
             // Without those that are named the others may be good: nothing is known of them any more.
-            let (found, others): (Vec<usize>, Vec<usize>) = self.suspects.drain(..).partition(named);
+            let (found, others): (Vec<usize>, Vec<usize>) =
+                self.suspects.drain(..).partition(named);
             self.poison.extend(found);
             self.rest.splice(..0, others.into_iter().chain(untried));
             return;

@@ -130,7 +130,12 @@ fn elements(change: &Change) -> impl Iterator<Item = (Action, &RawRecordSet)> {
 /// What a unit counts.
 pub fn cost(unit: &Unit) -> Cost {
     unit.changes.iter().flat_map(elements).fold(Cost::default(), |sum, (_, set)| {
-        sum.plus(Cost { records: set.record_count(), value_chars: set.value_chars(), changes: 1, change_tokens: 1 })
+        sum.plus(Cost {
+            records: set.record_count(),
+            value_chars: set.value_chars(),
+            changes: 1,
+            change_tokens: 1,
+        })
     })
 }
 

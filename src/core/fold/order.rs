@@ -15,13 +15,19 @@ pub fn wire_order(units: &[Unit]) -> Vec<WireChange> {
 }
 
 pub(super) fn wire_changes(unit: &Unit) -> impl Iterator<Item = WireChange> {
-    unit.changes.iter().flat_map(elements).map(|(action, set)| WireChange { action, set: set.clone() })
+    unit.changes
+        .iter()
+        .flat_map(elements)
+        .map(|(action, set)| WireChange { action, set: set.clone() })
 }
 
 pub(super) fn in_wire_order(elements: Vec<WireChange>) -> Vec<WireChange> {
     let depths = alias_depths(&elements.iter().collect::<Vec<_>>());
-    let mut ranked: Vec<(u8, usize, WireChange)> =
-        elements.into_iter().zip(depths).map(|(element, depth)| (rank(&element), depth, element)).collect();
+    let mut ranked: Vec<(u8, usize, WireChange)> = elements
+        .into_iter()
+        .zip(depths)
+        .map(|(element, depth)| (rank(&element), depth, element))
+        .collect();
     ranked.sort_by_key(|(rank, depth, _)| (*rank, *depth));
     ranked.into_iter().map(|(_, _, element)| element).collect()
 }
@@ -29,8 +35,11 @@ pub(super) fn in_wire_order(elements: Vec<WireChange>) -> Vec<WireChange> {
 /// The indices of the units in an order in which each may go out before those after it: none has an alias to a record that a
 /// later one creates.
 pub(super) fn dependency_order(units: &[Unit]) -> Vec<usize> {
-    let elements: Vec<(usize, WireChange)> =
-        units.iter().enumerate().flat_map(|(index, unit)| wire_changes(unit).map(move |element| (index, element))).collect();
+    let elements: Vec<(usize, WireChange)> = units
+        .iter()
+        .enumerate()
+        .flat_map(|(index, unit)| wire_changes(unit).map(move |element| (index, element)))
+        .collect();
     let depths = alias_depths(&elements.iter().map(|(_, element)| element).collect::<Vec<_>>());
     let mut deepest = vec![0; units.len()];
     for ((index, _), depth) in elements.iter().zip(depths) {
@@ -58,7 +67,8 @@ fn alias_depths(elements: &[&WireChange]) -> Vec<usize> {
     let mut members = Vec::new();
     for (index, element) in elements.iter().enumerate().filter(|(_, element)| rank(element) == 3) {
         let next = groups.len();
-        let group = *groups.entry((name_text(&element.set.name), &element.set.rtype)).or_insert(next);
+        let group =
+            *groups.entry((name_text(&element.set.name), &element.set.rtype)).or_insert(next);
         members.push((index, group));
     }
     let mut unplaced = vec![0_usize; groups.len()];
@@ -81,7 +91,9 @@ fn alias_depths(elements: &[&WireChange]) -> Vec<usize> {
         depths[index] = depth;
         unplaced[group] -= 1;
         if unplaced[group] == 0 {
-            ready.extend(dependents[group].drain(..).map(|(index, group)| (index, group, depth + 1)));
+            ready.extend(
+                dependents[group].drain(..).map(|(index, group)| (index, group, depth + 1)),
+            );
         }
     }
     depths

@@ -22,14 +22,22 @@ fn alias(name: &str, target: &str) -> RawRecordSet {
     RawRecordSet {
         name: name.into(),
         rtype: "A".into(),
-        alias: Some(RawAlias { zone_id: "Z1".into(), name: target.into(), evaluate_target_health: false }),
+        alias: Some(RawAlias {
+            zone_id: "Z1".into(),
+            name: target.into(),
+            evaluate_target_health: false,
+        }),
         ..RawRecordSet::default()
     }
 }
 
 fn change(before: Option<RawRecordSet>, after: Option<RawRecordSet>) -> Change {
     let key: RecordKey = before.as_ref().or(after.as_ref()).unwrap().key().unwrap();
-    let cause = Cause { motive: Motive::Wanted, cluster: ClusterId::parse("east").unwrap(), endpoints: vec![] };
+    let cause = Cause {
+        motive: Motive::Wanted,
+        cluster: ClusterId::parse("east").unwrap(),
+        endpoints: vec![],
+    };
     Change { key, before, after, cause }
 }
 
@@ -71,7 +79,10 @@ fn a_call_deletes_before_it_creates_and_creates_targets_before_their_aliases() {
 fn an_alias_of_another_type_is_no_target() {
     let mut other = alias("second", "first");
     other.rtype = "AAAA".into();
-    let wire = wire_order(&[unit([(None, Some(other))]), unit([(None, Some(alias("first", "elsewhere")))])]);
+    let wire = wire_order(&[
+        unit([(None, Some(other))]),
+        unit([(None, Some(alias("first", "elsewhere")))]),
+    ]);
     assert_eq!(shown(&wire), ["Create second", "Create first"]);
 }
 
@@ -87,7 +98,9 @@ fn aliases_in_a_circle_come_last_and_are_not_lost() {
 
 #[test]
 fn a_long_chain_of_aliases_is_put_in_order() {
-    let units: Vec<Unit> = (0..2_000).map(|n| unit([(None, Some(alias(&format!("n{n}"), &format!("n{}", n + 1))))])).collect();
+    let units: Vec<Unit> = (0..2_000)
+        .map(|n| unit([(None, Some(alias(&format!("n{n}"), &format!("n{}", n + 1))))]))
+        .collect();
     let wire = wire_order(&units);
     assert_eq!(wire[0].set.name, "n1999");
     assert_eq!(wire[1_999].set.name, "n0");
@@ -103,7 +116,10 @@ fn a_change_that_changes_nothing_is_neither_sent_nor_paid() {
 
 #[test]
 fn an_update_counts_its_old_and_its_new_values() {
-    let update = unit([(Some(values("a", &["192.0.2.1", "192.0.2.2"])), Some(values("a", &["192.0.2.33"])))]);
+    let update = unit([(
+        Some(values("a", &["192.0.2.1", "192.0.2.2"])),
+        Some(values("a", &["192.0.2.33"])),
+    )]);
     assert_eq!(cost(&update), Cost { records: 3, value_chars: 28, changes: 2, change_tokens: 2 });
     let aliases = unit([(Some(alias("b", "x")), Some(alias("b", "y")))]);
     assert_eq!(cost(&aliases), Cost { records: 2, value_chars: 0, changes: 2, change_tokens: 2 });
@@ -134,7 +150,10 @@ fn route_53_s_limits_hold_to_the_last_record_and_character() {
 fn a_unit_that_no_call_can_hold_is_reported_as_such() {
     let huge = unit([(None, Some(values("a", &["x"; 1_001])))]);
     let refusal = Folder::new(FoldLimits::default(), u32::MAX).try_add(&huge).unwrap_err();
-    assert_eq!(refusal, NotAdded::TooLarge(TooLarge { which: Limit::Records, needed: 1_001, most: 1_000 }));
+    assert_eq!(
+        refusal,
+        NotAdded::TooLarge(TooLarge { which: Limit::Records, needed: 1_001, most: 1_000 })
+    );
     assert_eq!(
         refusal.to_string(),
         "the change needs 1001 records in one call and Route 53 takes 1000 at most: spread its values over more names"
@@ -145,21 +164,32 @@ fn a_unit_that_no_call_can_hold_is_reported_as_such() {
 fn any_set(name: u8) -> impl Strategy<Value = RawRecordSet> {
     prop_oneof![
         vec("[a-z]{1,12}", 1..5).prop_map(move |texts| {
-            values(&format!("n{name}.example.com."), &texts.iter().map(String::as_str).collect::<Vec<_>>())
+            values(
+                &format!("n{name}.example.com."),
+                &texts.iter().map(String::as_str).collect::<Vec<_>>(),
+            )
         }),
-        (0u8..12).prop_map(move |target| alias(&format!("n{name}.example.com."), &format!("N{target}.example.com"))),
+        (0u8..12).prop_map(move |target| alias(
+            &format!("n{name}.example.com."),
+            &format!("N{target}.example.com")
+        )),
     ]
 }
 
 /// Units with a name each.
 fn any_units() -> impl Strategy<Value = Vec<Unit>> {
-    let before_and_after = |name| (proptest::option::of(any_set(name)), proptest::option::of(any_set(name)));
+    let before_and_after =
+        |name| (proptest::option::of(any_set(name)), proptest::option::of(any_set(name)));
     (0u8..12)
         .prop_map(|count| (0..count).collect::<Vec<_>>())
         .prop_flat_map(move |names| {
             names
                 .into_iter()
-                .map(|name| before_and_after(name).prop_map(|pair| (pair.0.is_some() || pair.1.is_some()).then(|| unit([pair]))))
+                .map(|name| {
+                    before_and_after(name).prop_map(|pair| {
+                        (pair.0.is_some() || pair.1.is_some()).then(|| unit([pair]))
+                    })
+                })
                 .collect::<Vec<_>>()
         })
         .prop_map(|units| units.into_iter().flatten().collect())
@@ -167,8 +197,11 @@ fn any_units() -> impl Strategy<Value = Vec<Unit>> {
 
 fn expected_elements(units: &[Unit]) -> Vec<WireChange> {
     let mut expected = vec![];
-    for change in units.iter().flat_map(|unit| &unit.changes).filter(|change| change.before != change.after) {
-        expected.extend(change.before.clone().map(|set| WireChange { action: Action::Delete, set }));
+    for change in
+        units.iter().flat_map(|unit| &unit.changes).filter(|change| change.before != change.after)
+    {
+        expected
+            .extend(change.before.clone().map(|set| WireChange { action: Action::Delete, set }));
         expected.extend(change.after.clone().map(|set| WireChange { action: Action::Create, set }));
     }
     expected.sort();

@@ -44,8 +44,10 @@ pub fn canonical_values(rtype: RecordType, values: &[ArcStr]) -> Result<Vec<ArcS
     if values.is_empty() {
         return Err(ValueError::new(rtype, "", "there is none: give at least one value"));
     }
-    let mut canonical =
-        values.iter().map(|value| canonical_value(rtype, value).map(ArcStr::from)).collect::<Result<Vec<_>, _>>()?;
+    let mut canonical = values
+        .iter()
+        .map(|value| canonical_value(rtype, value).map(ArcStr::from))
+        .collect::<Result<Vec<_>, _>>()?;
     canonical.sort();
     canonical.dedup();
     let most = match rtype {
@@ -55,7 +57,10 @@ pub fn canonical_values(rtype: RecordType, values: &[ArcStr]) -> Result<Vec<ArcS
     };
     match canonical.get(most) {
         Some(extra) => {
-            let problem = format!("the set has {} values and {rtype} takes {most} at most: remove the others", canonical.len());
+            let problem = format!(
+                "the set has {} values and {rtype} takes {most} at most: remove the others",
+                canonical.len()
+            );
             Err(ValueError::new(rtype, extra, problem))
         }
         None => Ok(canonical),

@@ -33,7 +33,8 @@ pub(super) fn host(value: &str) -> Parsed {
 
 /// RFC 1035 §3.3.9: preference and exchange; `0 .` says that there is no mail (RFC 7505 §3).
 pub(super) fn mx(value: &str) -> Parsed {
-    let [preference, exchange] = words(value, "a preference and a host, as in 10 mail.example.com")?;
+    let [preference, exchange] =
+        words(value, "a preference and a host, as in 10 mail.example.com")?;
     Ok(format!("{} {}", number::<u16>(preference, "preference")?, name_or_root(exchange)?))
 }
 
@@ -49,10 +50,18 @@ pub(super) fn srv(value: &str) -> Parsed {
 
 /// RFC 1035 §3.3.13: two names and five numbers.
 pub(super) fn soa(value: &str) -> Parsed {
-    let [server, mailbox, serial, refresh, retry, expire, minimum] =
-        words(value, "a name server, a mailbox, a serial, and refresh, retry, expire and minimum in seconds")?;
+    let [server, mailbox, serial, refresh, retry, expire, minimum] = words(
+        value,
+        "a name server, a mailbox, a serial, and refresh, retry, expire and minimum in seconds",
+    )?;
     let mut canonical = format!("{} {}", name(server)?, name(mailbox)?);
-    let numbers = [(serial, "serial"), (refresh, "refresh"), (retry, "retry"), (expire, "expire"), (minimum, "minimum")];
+    let numbers = [
+        (serial, "serial"),
+        (refresh, "refresh"),
+        (retry, "retry"),
+        (expire, "expire"),
+        (minimum, "minimum"),
+    ];
     for (word, what) in numbers {
         canonical.push_str(&format!(" {}", number::<u32>(word, what)?));
     }
@@ -61,8 +70,10 @@ pub(super) fn soa(value: &str) -> Parsed {
 
 /// RFC 4034 §5.3: key tag, algorithm, digest type and digest. Digest lengths: RFC 4509, RFC 6605.
 pub(super) fn ds(value: &str) -> Parsed {
-    let ([key_tag, algorithm, digest_type], digest) =
-        words_and_hex(value, "a key tag, an algorithm, a digest type and the digest in hexadecimal")?;
+    let ([key_tag, algorithm, digest_type], digest) = words_and_hex(
+        value,
+        "a key tag, an algorithm, a digest type and the digest in hexadecimal",
+    )?;
     let key_tag: u16 = number(key_tag, "key tag")?;
     let algorithm: u8 = number(algorithm, "algorithm")?;
     let digest_type: u8 = number(digest_type, "digest type")?;
@@ -83,8 +94,10 @@ pub(super) fn tlsa(value: &str) -> Parsed {
 
 /// RFC 4255 §3.2: algorithm, fingerprint type and fingerprint; SHA-256 is type 2 (RFC 6594 §3.1.2).
 pub(super) fn sshfp(value: &str) -> Parsed {
-    let ([algorithm, kind], fingerprint) =
-        words_and_hex(value, "an algorithm, a fingerprint type and the fingerprint in hexadecimal")?;
+    let ([algorithm, kind], fingerprint) = words_and_hex(
+        value,
+        "an algorithm, a fingerprint type and the fingerprint in hexadecimal",
+    )?;
     let algorithm: u8 = number(algorithm, "algorithm")?;
     let kind: u8 = number(kind, "fingerprint type")?;
     check_octets(&fingerprint, "fingerprint type", kind, &[(1, 20), (2, 32)])?;
@@ -104,19 +117,28 @@ pub(super) fn name_or_root(word: &str) -> Parsed {
 pub(super) fn number<T: FromStr + Into<u64>>(word: &str, what: &str) -> Parsed<T> {
     let most = u64::MAX >> (64 - 8 * size_of::<T>());
     let digits = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
-    digits.then(|| word.parse().ok()).flatten().ok_or_else(|| format!("the {what} {word:?} is no whole number from 0 to {most}"))
+    digits
+        .then(|| word.parse().ok())
+        .flatten()
+        .ok_or_else(|| format!("the {what} {word:?} is no whole number from 0 to {most}"))
 }
 
 fn words<'a, const N: usize>(value: &'a str, expected: &str) -> Parsed<[&'a str; N]> {
     let words: Vec<&str> = value.split_ascii_whitespace().collect();
-    words.try_into().map_err(|words: Vec<_>| format!("it has {} parts and needs {N}: {expected}", words.len()))
+    words
+        .try_into()
+        .map_err(|words: Vec<_>| format!("it has {} parts and needs {N}: {expected}", words.len()))
 }
 
 /// `N` words and, in the rest, octets in hexadecimal, in capitals; RFC 4034 §5.3 allows spaces between them.
-fn words_and_hex<'a, const N: usize>(value: &'a str, expected: &str) -> Parsed<([&'a str; N], String)> {
+fn words_and_hex<'a, const N: usize>(
+    value: &'a str,
+    expected: &str,
+) -> Parsed<([&'a str; N], String)> {
     let mut rest = value.split_ascii_whitespace();
     let words: Vec<&str> = rest.by_ref().take(N).collect();
-    let words = words.try_into().map_err(|_| format!("it has too few parts: it needs {expected}"))?;
+    let words =
+        words.try_into().map_err(|_| format!("it has too few parts: it needs {expected}"))?;
     let hex = rest.collect::<String>().to_ascii_uppercase();
     if hex.is_empty() || hex.len() % 2 != 0 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(format!("it does not end in pairs of hexadecimal digits: it needs {expected}"));
@@ -127,9 +149,10 @@ fn words_and_hex<'a, const N: usize>(value: &'a str, expected: &str) -> Parsed<(
 /// Types that are not in the list may have any length.
 fn check_octets(hex: &str, what: &str, kind: u8, lengths: &[(u8, usize)]) -> Parsed<()> {
     match lengths.iter().find(|(known, octets)| *known == kind && hex.len() != octets * 2) {
-        Some((_, octets)) => {
-            Err(format!("it has {} octets and {what} {kind} has {octets}: check that it is complete", hex.len() / 2))
-        }
+        Some((_, octets)) => Err(format!(
+            "it has {} octets and {what} {kind} has {octets}: check that it is complete",
+            hex.len() / 2
+        )),
         None => Ok(()),
     }
 }

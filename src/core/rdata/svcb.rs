@@ -6,7 +6,17 @@ use super::simple::{Parsed, a, aaaa, name_or_root, number};
 use super::text::{quoted, read_quoted};
 
 /// The registered keys; a key's number is its place (RFC 9460 §14.3.2, RFC 9461, RFC 9540).
-const KEYS: [&str; 9] = ["mandatory", "alpn", "no-default-alpn", "port", "ipv4hint", "ech", "ipv6hint", "dohpath", "ohttp"];
+const KEYS: [&str; 9] = [
+    "mandatory",
+    "alpn",
+    "no-default-alpn",
+    "port",
+    "ipv4hint",
+    "ech",
+    "ipv6hint",
+    "dohpath",
+    "ohttp",
+];
 
 type Params = BTreeMap<u16, Option<Vec<u8>>>;
 
@@ -56,16 +66,22 @@ fn read_params(mut rest: &str) -> Parsed<Params> {
             Some(after) => match after.strip_prefix('"') {
                 Some(inside) => read_quoted(inside).map(|(octets, after)| (Some(octets), after))?,
                 None => {
-                    let (word, after) = after.split_at(after.find(|c: char| c.is_ascii_whitespace()).unwrap_or(after.len()));
+                    let (word, after) = after.split_at(
+                        after.find(|c: char| c.is_ascii_whitespace()).unwrap_or(after.len()),
+                    );
                     if word.contains(['"', '\\']) {
-                        return Err(format!("the value of {key} has a quotation mark or backslash: put it into quotation marks"));
+                        return Err(format!(
+                            "the value of {key} has a quotation mark or backslash: put it into quotation marks"
+                        ));
                     }
                     (Some(word.as_bytes().to_vec()), after)
                 }
             },
         };
         if !after.is_empty() && !after.starts_with(|c: char| c.is_ascii_whitespace()) {
-            return Err(format!("something follows the value of {key} at once: put a space between the parameters"));
+            return Err(format!(
+                "something follows the value of {key} at once: put a space between the parameters"
+            ));
         }
         if params.insert(number, content).is_some() {
             return Err(format!("the parameter {key} stands twice (RFC 9460 §2.1)"));
@@ -85,9 +101,13 @@ fn key_number(key: &str) -> Parsed<u16> {
             KEYS.join(", ")
         )
     };
-    let digits = key.strip_prefix("key").filter(|digits| !digits.starts_with('0')).ok_or_else(unknown)?;
+    let digits =
+        key.strip_prefix("key").filter(|digits| !digits.starts_with('0')).ok_or_else(unknown)?;
     // A registered key by its number has its value in another form, and 65535 is kept for ever (RFC 9460 §14.3).
-    number::<u16>(digits, "key").ok().filter(|number| (9..u16::MAX).contains(number)).ok_or_else(unknown)
+    number::<u16>(digits, "key")
+        .ok()
+        .filter(|number| (9..u16::MAX).contains(number))
+        .ok_or_else(unknown)
 }
 
 fn key_name(number: u16) -> String {
@@ -95,7 +115,11 @@ fn key_name(number: u16) -> String {
 }
 
 /// The canonical value of a parameter; none for one that has none.
-fn canonical_content(number: u16, content: Option<&[u8]>, params: &Params) -> Parsed<Option<Vec<u8>>> {
+fn canonical_content(
+    number: u16,
+    content: Option<&[u8]>,
+    params: &Params,
+) -> Parsed<Option<Vec<u8>>> {
     let name = key_name(number);
     match (number, content) {
         (2 | 8, None) => return Ok(None),
@@ -103,13 +127,18 @@ fn canonical_content(number: u16, content: Option<&[u8]>, params: &Params) -> Pa
         (9.., content) => return Ok(content.map(<[u8]>::to_vec)),
         _ => {}
     }
-    let content = content.filter(|content| !content.is_empty()).ok_or_else(|| format!("{name} needs a value: {name}=…"))?;
+    let content = content
+        .filter(|content| !content.is_empty())
+        .ok_or_else(|| format!("{name} needs a value: {name}=…"))?;
     if number == 1 {
         // Protocol ids are octets, and a comma in one is escaped: only an empty one is surely wrong.
         let is_list = content.split(|octet| *octet == b',').all(|id| !id.is_empty());
-        return is_list.then(|| Some(content.to_vec())).ok_or_else(|| "alpn has an empty protocol id".to_owned());
+        return is_list
+            .then(|| Some(content.to_vec()))
+            .ok_or_else(|| "alpn has an empty protocol id".to_owned());
     }
-    let content = std::str::from_utf8(content).map_err(|_| format!("the value of {name} is no text"))?;
+    let content =
+        std::str::from_utf8(content).map_err(|_| format!("the value of {name} is no text"))?;
     let canonical = match number {
         0 => canonical_mandatory(content, params)?,
         3 => number_text(content)?,
@@ -129,8 +158,12 @@ fn canonical_mandatory(content: &str, params: &Params) -> Parsed {
     numbers.sort_unstable();
     let count = numbers.len();
     numbers.dedup();
-    if numbers.len() != count || numbers.iter().any(|number| *number == 0 || !params.contains_key(number)) {
-        return Err("mandatory lists other parameters of this value, each once (RFC 9460 §8)".to_owned());
+    if numbers.len() != count
+        || numbers.iter().any(|number| *number == 0 || !params.contains_key(number))
+    {
+        return Err(
+            "mandatory lists other parameters of this value, each once (RFC 9460 §8)".to_owned()
+        );
     }
     Ok(numbers.into_iter().map(key_name).collect::<Vec<_>>().join(","))
 }
@@ -146,7 +179,10 @@ fn each(list: &str, canonical: fn(&str) -> Parsed) -> Parsed {
 fn base64(content: &str) -> Parsed {
     let body = content.trim_end_matches('=');
     let alphabet = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/';
-    if content.len().is_multiple_of(4) && content.len() - body.len() <= 2 && body.bytes().all(alphabet) {
+    if content.len().is_multiple_of(4)
+        && content.len() - body.len() <= 2
+        && body.bytes().all(alphabet)
+    {
         Ok(content.to_owned())
     } else {
         Err("ech is not Base64 with its padding (RFC 4648 §4)".to_owned())

@@ -7,7 +7,11 @@ use crate::core::record::RecordType::*;
 fn takes(rtype: RecordType, cases: &[(&str, &str)]) {
     for (given, canonical) in cases {
         assert_eq!(canonical_value(rtype, given).as_deref(), Ok(*canonical), "{rtype} {given:?}");
-        assert_eq!(canonical_value(rtype, canonical).as_deref(), Ok(*canonical), "{rtype} {canonical:?} again");
+        assert_eq!(
+            canonical_value(rtype, canonical).as_deref(),
+            Ok(*canonical),
+            "{rtype} {canonical:?} again"
+        );
     }
 }
 
@@ -19,8 +23,27 @@ fn refuses(rtype: RecordType, values: &[&str]) {
 
 #[test]
 fn rfc1123_2_1_an_ipv4_address_is_four_decimal_numbers() {
-    takes(A, &[("192.0.2.1", "192.0.2.1"), (" 0.0.0.0 ", "0.0.0.0"), ("255.255.255.255", "255.255.255.255")]);
-    refuses(A, &["192.0.2.01", "192.0.2", "256.0.0.1", "192.0.2.1/32", "192.0.2.1 192.0.2.2", "0x7f.1", "::1", ""]);
+    takes(
+        A,
+        &[
+            ("192.0.2.1", "192.0.2.1"),
+            (" 0.0.0.0 ", "0.0.0.0"),
+            ("255.255.255.255", "255.255.255.255"),
+        ],
+    );
+    refuses(
+        A,
+        &[
+            "192.0.2.01",
+            "192.0.2",
+            "256.0.0.1",
+            "192.0.2.1/32",
+            "192.0.2.1 192.0.2.2",
+            "0x7f.1",
+            "::1",
+            "",
+        ],
+    );
 }
 
 #[test]
@@ -43,14 +66,19 @@ fn rfc5952_4_an_ipv6_address_has_one_text() {
 #[test]
 fn names_are_lower_case_with_the_final_dot() {
     for rtype in [Cname, Ns, Ptr] {
-        takes(rtype, &[("WWW.example.com", "www.example.com."), ("_a.example.com.", "_a.example.com.")]);
+        takes(
+            rtype,
+            &[("WWW.example.com", "www.example.com."), ("_a.example.com.", "_a.example.com.")],
+        );
         refuses(rtype, &["", ".", "a b", "a..b", "http://example.com/ x"]);
     }
 }
 
 #[test]
 fn rfc1034_3_6_2_a_cname_has_one_value() {
-    let values = |values: &[&str]| canonical_values(Cname, &values.iter().map(|v| ArcStr::from(*v)).collect::<Vec<_>>());
+    let values = |values: &[&str]| {
+        canonical_values(Cname, &values.iter().map(|v| ArcStr::from(*v)).collect::<Vec<_>>())
+    };
     assert_eq!(values(&["a.example.com", "A.example.com."]).unwrap(), ["a.example.com."]);
     assert!(values(&["a.example.com", "b.example.com"]).is_err());
 }
@@ -58,12 +86,24 @@ fn rfc1034_3_6_2_a_cname_has_one_value() {
 #[test]
 fn rfc1035_3_3_9_mx_and_rfc7505_3_no_mail() {
     takes(Mx, &[("10  Mail.example.com", "10 mail.example.com."), ("0 .", "0 .")]);
-    refuses(Mx, &["mail.example.com", "-1 a.example.com", "+1 a.example.com", "65536 a.example.com", "10 a b"]);
+    refuses(
+        Mx,
+        &[
+            "mail.example.com",
+            "-1 a.example.com",
+            "+1 a.example.com",
+            "65536 a.example.com",
+            "10 a b",
+        ],
+    );
 }
 
 #[test]
 fn rfc2782_srv() {
-    takes(Srv, &[("10 05 5060 sip.example.com", "10 5 5060 sip.example.com."), ("0 0 0 .", "0 0 0 .")]);
+    takes(
+        Srv,
+        &[("10 05 5060 sip.example.com", "10 5 5060 sip.example.com."), ("0 0 0 .", "0 0 0 .")],
+    );
     refuses(Srv, &["10 5 sip.example.com", "10 5 70000 sip.example.com", "10 5 x sip.example.com"]);
 }
 
@@ -76,7 +116,10 @@ fn rfc1035_3_3_13_soa() {
             "ns-1.awsdns-00.com. awsdns-hostmaster.amazon.com. 1 7200 900 1209600 86400",
         )],
     );
-    refuses(Soa, &["ns-1.example.com. admin.example.com. 1 7200 900 1209600", "a. b. 4294967296 1 1 1 1"]);
+    refuses(
+        Soa,
+        &["ns-1.example.com. admin.example.com. 1 7200 900 1209600", "a. b. 4294967296 1 1 1 1"],
+    );
 }
 
 #[test]
@@ -94,7 +137,10 @@ fn rfc1035_5_1_txt_strings_and_their_escapes() {
             ("\"\"", "\"\""),
         ],
     );
-    refuses(Txt, &["\"a", "\"a\" b", "\"a\"\"b\"", r#""\9""#, r#""\400""#, r#""\08x""#, "\"a\\", "  "]);
+    refuses(
+        Txt,
+        &["\"a", "\"a\" b", "\"a\"\"b\"", r#""\9""#, r#""\400""#, r#""\08x""#, "\"a\\", "  "],
+    );
 }
 
 #[test]
@@ -115,8 +161,11 @@ fn route_53_takes_4000_characters_a_value_and_400_values_a_set() {
     assert!(error.problem.contains("4001 characters"), "{error}");
     assert_eq!(error.value.len(), 80, "a long value is cut");
 
-    let addresses =
-        |count: u32| (0..count).map(|n| ArcStr::from(std::net::Ipv4Addr::from_bits(n).to_string())).collect::<Vec<_>>();
+    let addresses = |count: u32| {
+        (0..count)
+            .map(|n| ArcStr::from(std::net::Ipv4Addr::from_bits(n).to_string()))
+            .collect::<Vec<_>>()
+    };
     assert_eq!(canonical_values(A, &addresses(400)).unwrap().len(), 400);
     assert!(canonical_values(A, &addresses(401)).is_err());
     assert!(canonical_values(A, &[]).is_err());
@@ -135,7 +184,14 @@ fn rfc8659_4_1_caa() {
     );
     refuses(
         Caa,
-        &["0 issue", "256 issue \"a\"", "0 is-sue \"a\"", "0 issue a b", "0 \"issue\" \"a\"", "0 abcdefghijklmnop \"a\""],
+        &[
+            "0 issue",
+            "256 issue \"a\"",
+            "0 is-sue \"a\"",
+            "0 issue a b",
+            "0 \"issue\" \"a\"",
+            "0 abcdefghijklmnop \"a\"",
+        ],
     );
 }
 
@@ -144,11 +200,20 @@ fn rfc3403_4_1_naptr() {
     takes(
         Naptr,
         &[
-            (r#"100 10 "u" "E2U+sip" "!^.*$!sip:a@example.com!" ."#, r#"100 10 "u" "E2U+sip" "!^.*$!sip:a@example.com!" ."#),
-            (r#"100 50 s SIP+D2U "" _sip._udp.Example.com"#, r#"100 50 "s" "SIP+D2U" "" _sip._udp.example.com."#),
+            (
+                r#"100 10 "u" "E2U+sip" "!^.*$!sip:a@example.com!" ."#,
+                r#"100 10 "u" "E2U+sip" "!^.*$!sip:a@example.com!" ."#,
+            ),
+            (
+                r#"100 50 s SIP+D2U "" _sip._udp.Example.com"#,
+                r#"100 50 "s" "SIP+D2U" "" _sip._udp.example.com."#,
+            ),
         ],
     );
-    refuses(Naptr, &[r#"100 10 "u" "E2U+sip" "!a!b!" a.example.com"#, "100 10 u s .", r#"100 10 "?" "" "" ."#]);
+    refuses(
+        Naptr,
+        &[r#"100 10 "u" "E2U+sip" "!a!b!" a.example.com"#, "100 10 u s .", r#"100 10 "?" "" "" ."#],
+    );
 }
 
 #[test]
@@ -156,7 +221,16 @@ fn rfc4034_5_3_ds_and_its_digest_lengths() {
     let sha256 = "ab".repeat(32);
     let (head, tail) = sha256.split_at(10);
     takes(Ds, &[(&format!("60485 8 2 {head} {tail}"), &format!("60485 8 2 {}", "AB".repeat(32)))]);
-    refuses(Ds, &[&format!("60485 8 1 {sha256}"), "60485 8 2 ab", "60485 8 9 abc", "60485 8 9 zz", "60485 8 2"]);
+    refuses(
+        Ds,
+        &[
+            &format!("60485 8 1 {sha256}"),
+            "60485 8 2 ab",
+            "60485 8 9 abc",
+            "60485 8 9 zz",
+            "60485 8 2",
+        ],
+    );
     takes(Ds, &[("1 8 9 ab", "1 8 9 AB")]);
 }
 
@@ -184,7 +258,10 @@ fn rfc9460_2_1_svcb_parameters_stand_in_the_order_of_their_numbers() {
                     "16 . ipv6hint=2001:DB8::0001 port=0443 key667=\"hello world\" alpn=h2,h3",
                     "16 . alpn=\"h2,h3\" port=\"443\" ipv6hint=\"2001:db8::1\" key667=\"hello world\"",
                 ),
-                ("1 a.example mandatory=port,alpn alpn=h2 port=1", "1 a.example. mandatory=\"alpn,port\" alpn=\"h2\" port=\"1\""),
+                (
+                    "1 a.example mandatory=port,alpn alpn=h2 port=1",
+                    "1 a.example. mandatory=\"alpn,port\" alpn=\"h2\" port=\"1\"",
+                ),
                 ("1 . no-default-alpn alpn=\"h2\"", "1 . alpn=\"h2\" no-default-alpn"),
                 ("1 . ech=AEj+DQ==", "1 . ech=\"AEj+DQ==\""),
                 ("1 . alpn=h2 dohpath=/q{?dns}", "1 . alpn=\"h2\" dohpath=\"/q{?dns}\""),

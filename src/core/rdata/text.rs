@@ -32,7 +32,9 @@ pub(super) fn txt(value: &str) -> Parsed {
         match token {
             Token::Quoted(octets) => strings.push(character_string(&octets)?),
             Token::Word(word) => {
-                return Err(format!("{word:?} stands outside quotation marks: put every string of the value into its own"));
+                return Err(format!(
+                    "{word:?} stands outside quotation marks: put every string of the value into its own"
+                ));
             }
         }
     }
@@ -48,7 +50,9 @@ pub(super) fn caa(value: &str) -> Parsed {
     };
     let flags: u8 = number(flags, "flags")?;
     if !(1..=15).contains(&tag.len()) || !tag.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-        return Err(format!("the tag {tag:?} is not 1 to 15 letters and digits, such as issue, issuewild and iodef"));
+        return Err(format!(
+            "the tag {tag:?} is not 1 to 15 letters and digits, such as issue, issuewild and iodef"
+        ));
     }
     Ok(format!("{flags} {} {}", tag.to_ascii_lowercase(), quoted(&content.into_octets())))
 }
@@ -57,9 +61,14 @@ pub(super) fn caa(value: &str) -> Parsed {
 pub(super) fn naptr(value: &str) -> Parsed {
     let expected = "an order, a preference, quoted flags, services and expression, and a replacement, \
                     as in 10 10 \"u\" \"E2U+sip\" \"!^.*$!sip:info@example.com!\" .";
-    let [order, preference, flags, services, expression, replacement] = take_tokens(value, expected)?;
-    let (Token::Word(order), Token::Word(preference), Token::Word(replacement)) = (order, preference, replacement) else {
-        return Err(format!("order, preference and replacement are not quoted: it needs {expected}"));
+    let [order, preference, flags, services, expression, replacement] =
+        take_tokens(value, expected)?;
+    let (Token::Word(order), Token::Word(preference), Token::Word(replacement)) =
+        (order, preference, replacement)
+    else {
+        return Err(format!(
+            "order, preference and replacement are not quoted: it needs {expected}"
+        ));
     };
     let flags = flags.into_octets();
     if !flags.iter().all(u8::is_ascii_alphanumeric) {
@@ -73,8 +82,15 @@ pub(super) fn naptr(value: &str) -> Parsed {
     }
     let order: u16 = number(order, "order")?;
     let preference: u16 = number(preference, "preference")?;
-    let [flags, services, expression] = [flags, services.into_octets(), expression].map(|octets| character_string(&octets));
-    Ok(format!("{order} {preference} {} {} {} {}", flags?, services?, expression?, name_or_root(replacement)?))
+    let [flags, services, expression] =
+        [flags, services.into_octets(), expression].map(|octets| character_string(&octets));
+    Ok(format!(
+        "{order} {preference} {} {} {} {}",
+        flags?,
+        services?,
+        expression?,
+        name_or_root(replacement)?
+    ))
 }
 
 /// Octets as a quoted string: printable ASCII as it is, everything else as `\ooo`.
@@ -164,5 +180,7 @@ fn tokens(value: &str) -> Parsed<Vec<Token<'_>>> {
 
 fn take_tokens<'a, const N: usize>(value: &'a str, expected: &str) -> Parsed<[Token<'a>; N]> {
     let tokens = tokens(value)?;
-    tokens.try_into().map_err(|tokens: Vec<_>| format!("it has {} parts and needs {N}: {expected}", tokens.len()))
+    tokens.try_into().map_err(|tokens: Vec<_>| {
+        format!("it has {} parts and needs {N}: {expected}", tokens.len())
+    })
 }

@@ -36,12 +36,19 @@ impl Federation for Service {
     type PublishStream = Out<v1::BrokerMessage>;
     type WatchStatusStream = Out<v1::StatusBatch>;
 
-    async fn publish(&self, request: Request<Streaming<v1::AgentMessage>>) -> Result<Response<Self::PublishStream>, Status> {
+    async fn publish(
+        &self,
+        request: Request<Streaming<v1::AgentMessage>>,
+    ) -> Result<Response<Self::PublishStream>, Status> {
         // A connection that stood may serve the next session; a proxy before a broker that is away answers like this.
         if self.away.load(Ordering::Relaxed) {
             return Err(Status::unavailable("away"));
         }
-        let authorization = request.metadata().get("authorization").and_then(|v| v.to_str().ok()).map(str::to_owned);
+        let authorization = request
+            .metadata()
+            .get("authorization")
+            .and_then(|v| v.to_str().ok())
+            .map(str::to_owned);
         let (to_agent, outbound) = unbounded_channel();
         let (from_agent, inbound) = unbounded_channel();
         let mut stream = request.into_inner();
@@ -56,7 +63,10 @@ impl Federation for Service {
         Ok(Response::new(Box::pin(UnboundedReceiverStream::new(outbound))))
     }
 
-    async fn watch_status(&self, _: Request<v1::WatchStatusRequest>) -> Result<Response<Self::WatchStatusStream>, Status> {
+    async fn watch_status(
+        &self,
+        _: Request<v1::WatchStatusRequest>,
+    ) -> Result<Response<Self::WatchStatusStream>, Status> {
         let (to_agent, outbound) = unbounded_channel();
         let _ = self.watchers.send(to_agent);
         Ok(Response::new(Box::pin(UnboundedReceiverStream::new(outbound))))
@@ -103,7 +113,11 @@ impl FakeBroker {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
-        tokio::spawn(Server::builder().add_service(FederationServer::new(service)).serve_with_incoming(incoming));
+        tokio::spawn(
+            Server::builder()
+                .add_service(FederationServer::new(service))
+                .serve_with_incoming(incoming),
+        );
         let (connect, _) = unbounded_channel();
         (Self { sessions, watchers, away: Arc::default(), connect }, url)
     }
@@ -122,7 +136,8 @@ impl FakeBroker {
                 Ok(TokioIo::new(client))
             }
         });
-        let channel: Channel = Endpoint::from_static("http://broker.test").connect_with_connector_lazy(connector);
+        let channel: Channel =
+            Endpoint::from_static("http://broker.test").connect_with_connector_lazy(connector);
         Broker { channel, authorization: Some("Bearer token".parse().unwrap()) }
     }
 
@@ -167,7 +182,8 @@ impl FakeSession {
 
     /// Asserts that the agent says nothing but signs of life for this long.
     pub async fn quiet_for(&mut self, secs: u64) {
-        let word = tokio::time::timeout(std::time::Duration::from_secs(secs), self.next_word()).await;
+        let word =
+            tokio::time::timeout(std::time::Duration::from_secs(secs), self.next_word()).await;
         assert!(word.is_err(), "nothing was expected and {word:?} came");
     }
 
@@ -206,6 +222,9 @@ impl FakeSession {
     }
 
     pub fn ack(&self, seq: u64, items: u32) {
-        self.send(ToAgent::Ack(v1::Ack { seq, credits: Some(v1::Credits { items, bytes: 1_000_000 }) }));
+        self.send(ToAgent::Ack(v1::Ack {
+            seq,
+            credits: Some(v1::Credits { items, bytes: 1_000_000 }),
+        }));
     }
 }

@@ -44,7 +44,12 @@ pub fn config(manifests: &Path, broker_url: String) -> AgentConfig {
     AgentConfig {
         cluster: "dev-east".to_owned(),
         kube_system_uid: ClusterUid::Given("7f6a3f0e-6b0e-4a55-9a5e-000000000001".to_owned()),
-        broker: BrokerAddress { url: broker_url, token: Some(Material::text("token")), ca: None, certificate: None },
+        broker: BrokerAddress {
+            url: broker_url,
+            token: Some(Material::text("token")),
+            ca: None,
+            certificate: None,
+        },
         objects: Objects::Manifests(ManifestOptions {
             path: manifests.to_owned(),
             rescan: Duration::from_secs(1),
@@ -57,7 +62,9 @@ pub fn config(manifests: &Path, broker_url: String) -> AgentConfig {
 fn operations(changes: v1::Changes) -> Vec<String> {
     let say = |operation: v1::Operation| match operation.operation.unwrap() {
         Operation::Put(put) => format!("put {}", put.endpoint.unwrap().key.unwrap().dns_name),
-        Operation::Del(del) => format!("del {} {:?}", del.key.clone().unwrap().dns_name, del.cause()),
+        Operation::Del(del) => {
+            format!("del {} {:?}", del.key.clone().unwrap().dns_name, del.cause())
+        }
     };
     changes.operations.into_iter().map(say).collect()
 }
@@ -65,7 +72,12 @@ fn operations(changes: v1::Changes) -> Vec<String> {
 async fn get(address: std::net::SocketAddr, path: &str) -> String {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: agent\r\nconnection: close\r\n\r\n").as_bytes()).await.unwrap();
+    stream
+        .write_all(
+            format!("GET {path} HTTP/1.1\r\nhost: agent\r\nconnection: close\r\n\r\n").as_bytes(),
+        )
+        .await
+        .unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).await.unwrap();
     text
@@ -105,20 +117,29 @@ async fn story() {
         reason: "NO_ZONE".to_owned(),
         ..v1::EndpointStatus::default()
     };
-    watcher.send(Ok(v1::StatusBatch { statuses: vec![status], replay_done: true, replay_scope: None })).unwrap();
-    handle.wait_until(|state| state.statuses.get(&key.hash()).is_some() && state.publisher.is_converged()).await;
+    watcher
+        .send(Ok(v1::StatusBatch { statuses: vec![status], replay_done: true, replay_scope: None }))
+        .unwrap();
+    handle
+        .wait_until(|state| {
+            state.statuses.get(&key.hash()).is_some() && state.publisher.is_converged()
+        })
+        .await;
 
     let address = handle.http_address().unwrap();
     assert!(get(address, "/healthz").await.contains("200 OK"));
     assert!(get(address, "/readyz").await.contains(r#""ready":true"#));
     let metrics = get(address, "/metrics").await;
     assert!(
-        metrics.contains("zonefold_agent_endpoints 1") && metrics.contains(r#"zonefold_agent_source_synced{source="service"} 1"#),
+        metrics.contains("zonefold_agent_endpoints 1")
+            && metrics.contains(r#"zonefold_agent_source_synced{source="service"} 1"#),
         "{metrics}"
     );
     let endpoints = get(address, "/endpoints").await;
     assert!(
-        endpoints.contains(r#""origin":"web.yaml:1""#) && endpoints.contains(r#""acked":true"#) && endpoints.contains("NO_ZONE"),
+        endpoints.contains(r#""origin":"web.yaml:1""#)
+            && endpoints.contains(r#""acked":true"#)
+            && endpoints.contains("NO_ZONE"),
         "{endpoints}"
     );
     assert!(get(address, "/statuses").await.contains(r#""verdict":"rejected""#));

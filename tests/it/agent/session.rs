@@ -47,11 +47,16 @@ fn wants(name: &str, target: &str) -> Extraction {
 
 impl Agent {
     fn unsynced(broker: &FakeBroker) -> Self {
-        let identity = Identity { cluster: "dev".into(), kube_system_uid: "uid".into(), instance_id: "instance".into() };
+        let identity = Identity {
+            cluster: "dev".into(),
+            kube_system_uid: "uid".into(),
+            instance_id: "instance".into(),
+        };
         let shared = Shared::new(Index::new([SourceKind::Service]), Publisher::new(identity));
         let shutdown = CancellationToken::new();
         let random = fastrand::Rng::with_seed(1);
-        let task = tokio::spawn(session::run(broker.client(), shared.clone(), random, shutdown.clone()));
+        let task =
+            tokio::spawn(session::run(broker.client(), shared.clone(), random, shutdown.clone()));
         Self { shared, shutdown, task }
     }
 
@@ -62,7 +67,8 @@ impl Agent {
     }
 
     fn list(&self, names: &[&str]) {
-        let objects = names.iter().map(|name| (object(name), "f".into(), wants(name, "192.0.2.1"))).collect();
+        let objects =
+            names.iter().map(|name| (object(name), "f".into(), wants(name, "192.0.2.1"))).collect();
         self.shared.change(|index| index.reset(SourceKind::Service, objects));
     }
 
@@ -104,7 +110,10 @@ async fn equal_digests_send_nothing_but_heartbeats() {
     session.welcome(Mode::Resume, PLENTY);
     agent.converged().await;
     let heartbeat = session.heartbeat().await;
-    assert_eq!((heartbeat.root_digest, heartbeat.count, heartbeat.through_seq), (resume.root_digest, 2, 0));
+    assert_eq!(
+        (heartbeat.root_digest, heartbeat.count, heartbeat.through_seq),
+        (resume.root_digest, 2, 0)
+    );
     session.quiet_for(120).await;
 }
 
@@ -127,7 +136,10 @@ async fn a_snapshot_is_whole_and_changes_wait_for_its_acknowledgement() {
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!((digest.count(), digest.root().as_slice()), (begin.count, begin.root_digest.as_ref()));
+    assert_eq!(
+        (digest.count(), digest.root().as_slice()),
+        (begin.count, begin.root_digest.as_ref())
+    );
     session.quiet_for(60).await;
     session.ack(begin.seq, 0);
     let changes = session.changes().await;
@@ -146,17 +158,27 @@ async fn a_difference_costs_the_bodies_that_differ() {
 
     // The broker holds an older b.
     let mut held = zonefold::core::digest::SetDigest::default();
-    for endpoint in [endpoint("a", "192.0.2.1"), endpoint("b", "192.0.2.99"), endpoint("c", "192.0.2.1")] {
+    for endpoint in
+        [endpoint("a", "192.0.2.1"), endpoint("b", "192.0.2.99"), endpoint("c", "192.0.2.1")]
+    {
         held.insert(&endpoint.key.hash(), &endpoint.version());
     }
-    let buckets: Vec<u32> = held.differing(&digests.digests).unwrap().into_iter().map(u32::from).collect();
+    let buckets: Vec<u32> =
+        held.differing(&digests.digests).unwrap().into_iter().map(u32::from).collect();
     assert_eq!(buckets.len(), 1);
     session.send(ToAgent::BucketRequest(v1::BucketRequest { buckets }));
     let FromAgent::KeyVersions(keys) = session.next_word().await else { panic!("keys") };
     assert!(keys.last);
     let wanted = endpoint("b", "192.0.2.1");
-    assert!(key_versions_from_wire(&keys.entries).unwrap().contains(&(wanted.key.hash(), wanted.version())));
-    session.send(ToAgent::BodyRequest(v1::BodyRequest { key_hashes: key_hashes_to_wire([&wanted.key.hash()]), last: true }));
+    assert!(
+        key_versions_from_wire(&keys.entries)
+            .unwrap()
+            .contains(&(wanted.key.hash(), wanted.version()))
+    );
+    session.send(ToAgent::BodyRequest(v1::BodyRequest {
+        key_hashes: key_hashes_to_wire([&wanted.key.hash()]),
+        last: true,
+    }));
     let changes = session.changes().await;
     assert_eq!(said(&changes), ["put b 192.0.2.1"]);
     session.ack(changes.seq, 1);
@@ -194,7 +216,11 @@ async fn a_drain_reconnects_soon_and_a_newer_agent_is_left_alone() {
     let _agent = Agent::with(&broker, &["a"]);
     let session = resumed(&mut broker).await;
     let go_away = |reason: Reason| {
-        ToAgent::GoAway(v1::GoAway { reason: reason.into(), reconnect_after_ms: 1_000, ..v1::GoAway::default() })
+        ToAgent::GoAway(v1::GoAway {
+            reason: reason.into(),
+            reconnect_after_ms: 1_000,
+            ..v1::GoAway::default()
+        })
     };
     let at = Instant::now();
     session.send(go_away(Reason::Drain));
@@ -240,7 +266,10 @@ async fn hello_waits_for_the_sources_and_then_says_that_they_are_not_complete() 
     session.welcome(Mode::Resume, PLENTY);
     agent.converged().await;
     agent.list(&[]);
-    assert!(session.heartbeat().await.sources[0].synced, "the broker hears at once that absence counts now");
+    assert!(
+        session.heartbeat().await.sources[0].synced,
+        "the broker hears at once that absence counts now"
+    );
 }
 
 #[tokio::test(start_paused = true)]

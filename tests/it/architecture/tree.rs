@@ -25,7 +25,9 @@ pub fn read(folder: &Path) -> Sources {
     let mut sources = Sources::new();
     let mut open = vec![folder.to_owned()];
     while let Some(next) = open.pop() {
-        for entry in std::fs::read_dir(&next).unwrap_or_else(|error| panic!("{}: {error}", next.display())) {
+        for entry in
+            std::fs::read_dir(&next).unwrap_or_else(|error| panic!("{}: {error}", next.display()))
+        {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 open.push(path);
@@ -43,11 +45,18 @@ pub fn imports(sources: &Sources) -> Vec<Import> {
     let modules = Modules::of(sources);
     let mut found = BTreeSet::new();
     for (file, source) in sources {
-        for mention in mentions(source, &modules.path_of[file], modules.test_files.contains(file), &modules) {
+        for mention in
+            mentions(source, &modules.path_of[file], modules.test_files.contains(file), &modules)
+        {
             if let Some(to) = modules.file_of(&mention.path)
                 && to != file
             {
-                found.insert(Import { from: file.clone(), line: mention.line, to: to.clone(), in_test: mention.in_test });
+                found.insert(Import {
+                    from: file.clone(),
+                    line: mention.line,
+                    to: to.clone(),
+                    in_test: mention.in_test,
+                });
             }
         }
     }
@@ -91,7 +100,9 @@ impl Modules {
                         Some((folder, _)) => format!("{folder}/{beside}"),
                         None => beside.clone(),
                     }),
-                    None => path_of.iter().find(|(_, known)| **known == path).map(|(at, _)| at.clone()),
+                    None => {
+                        path_of.iter().find(|(_, known)| **known == path).map(|(at, _)| at.clone())
+                    }
                 };
                 let Some(at) = at.filter(|at| sources.contains_key(at)) else { continue };
                 if module.in_test {
@@ -134,14 +145,18 @@ fn outlined_modules(source: &str) -> Vec<Outlined> {
     let tokens: Vec<Token> = Scanner::new(&code, false).collect();
     let mut found = Vec::new();
     for (index, token) in tokens.iter().enumerate() {
-        let [name, end] = [1, 2].map(|after| tokens.get(index + after).map_or("", |token| token.text));
+        let [name, end] =
+            [1, 2].map(|after| tokens.get(index + after).map_or("", |token| token.text));
         if token.text != "mod" || end != ";" {
             continue;
         }
         // `#[path = "…"]` stands among the attributes, and its literal is blank in `code`.
         let before = source[..token.at].rfind([';', '}']).map_or(0, |at| at + 1);
         let attributes = &source[before..token.at];
-        let path = attributes.split_once("path = \"").and_then(|(_, rest)| rest.split_once('"')).map(|(path, _)| path.to_owned());
+        let path = attributes
+            .split_once("path = \"")
+            .and_then(|(_, rest)| rest.split_once('"'))
+            .map(|(path, _)| path.to_owned());
         found.push(Outlined { name: name.to_owned(), path, in_test: token.in_test });
     }
     found
@@ -154,7 +169,12 @@ struct Mention {
 }
 
 /// Every path in a file that starts at the crate's root, at a parent, at itself, or with the name of a child module.
-fn mentions(source: &str, module: &[String], whole_file_is_test: bool, modules: &Modules) -> Vec<Mention> {
+fn mentions(
+    source: &str,
+    module: &[String],
+    whole_file_is_test: bool,
+    modules: &Modules,
+) -> Vec<Mention> {
     let code = blank_literals(source);
     let tokens: Vec<Token> = Scanner::new(&code, whole_file_is_test).collect();
     let mut found = Vec::new();
@@ -164,8 +184,11 @@ fn mentions(source: &str, module: &[String], whole_file_is_test: bool, modules: 
         let continues_a_path = index > 0 && tokens[index - 1].text == "::";
         let mut here = module.to_vec();
         here.extend(token.inline_modules.iter().cloned());
-        let starts = ["crate", "zonefold", "super", "self"].contains(&token.text) && is(&tokens, index + 1, "::")
-            || is_word(token.text) && is(&tokens, index + 1, "::") && modules.is_module(&join(&here, token.text));
+        let starts = ["crate", "zonefold", "super", "self"].contains(&token.text)
+            && is(&tokens, index + 1, "::")
+            || is_word(token.text)
+                && is(&tokens, index + 1, "::")
+                && modules.is_module(&join(&here, token.text));
         if continues_a_path || !starts {
             index += 1;
             continue;
@@ -174,7 +197,11 @@ fn mentions(source: &str, module: &[String], whole_file_is_test: bool, modules: 
         let end = path_tree(&tokens, index, &mut Vec::new(), &mut paths);
         for (path, at) in paths {
             let path = absolute(&path, &here);
-            found.push(Mention { path, line: line_of(&code, tokens[at].at), in_test: token.in_test });
+            found.push(Mention {
+                path,
+                line: line_of(&code, tokens[at].at),
+                in_test: token.in_test,
+            });
         }
         index = end.max(index + 1);
     }
@@ -202,7 +229,12 @@ fn absolute(path: &[String], here: &[String]) -> Vec<String> {
 }
 
 /// Reads `a::b::{c, d::e}` from `index`, adds each path with the token where it ends, and answers the token after it.
-fn path_tree(tokens: &[Token], mut index: usize, prefix: &mut Vec<String>, found: &mut Vec<(Vec<String>, usize)>) -> usize {
+fn path_tree(
+    tokens: &[Token],
+    mut index: usize,
+    prefix: &mut Vec<String>,
+    found: &mut Vec<(Vec<String>, usize)>,
+) -> usize {
     let depth = prefix.len();
     while let Some(token) = tokens.get(index) {
         if token.text == "{" {
@@ -268,11 +300,20 @@ struct Scanner<'a> {
 
 impl<'a> Scanner<'a> {
     fn new(code: &'a str, whole_file_is_test: bool) -> Self {
-        Self { code, at: 0, braces: Vec::new(), pending_test: None, last_words: ["", ""], whole_file_is_test }
+        Self {
+            code,
+            at: 0,
+            braces: Vec::new(),
+            pending_test: None,
+            last_words: ["", ""],
+            whole_file_is_test,
+        }
     }
 
     fn in_test(&self) -> bool {
-        self.whole_file_is_test || self.pending_test.is_some() || self.braces.iter().any(|(_, test)| *test)
+        self.whole_file_is_test
+            || self.pending_test.is_some()
+            || self.braces.iter().any(|(_, test)| *test)
     }
 }
 
@@ -330,7 +371,9 @@ pub fn blank_literals(source: &str) -> String {
             rest.find('\n').unwrap_or(rest.len())
         } else if rest.starts_with("/*") {
             block_comment(rest)
-        } else if !after_word && (rest.starts_with("r\"") || rest.starts_with("r#") || rest.starts_with("br")) {
+        } else if !after_word
+            && (rest.starts_with("r\"") || rest.starts_with("r#") || rest.starts_with("br"))
+        {
             raw_string(rest).unwrap_or(0)
         } else if rest.starts_with('"') {
             string(rest)
@@ -403,7 +446,10 @@ fn character(rest: &str) -> Option<usize> {
     let (_, first) = characters.next()?;
     if first == '\\' {
         // The escaped character itself may be a quote.
-        let (after, _) = characters.nth(1).filter(|(_, c)| *c == '\'').or_else(|| characters.find(|(_, c)| *c == '\''))?;
+        let (after, _) = characters
+            .nth(1)
+            .filter(|(_, c)| *c == '\'')
+            .or_else(|| characters.find(|(_, c)| *c == '\''))?;
         return Some(after + 1);
     }
     let (end, second) = characters.next()?;

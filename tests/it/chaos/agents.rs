@@ -32,7 +32,10 @@ pub struct Load {
 
 /// The seed of a test: of the environment, or the test's own.
 pub fn seeded(default: u64) -> fastrand::Rng {
-    let seed = std::env::var("ZONEFOLD_TEST_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(default);
+    let seed = std::env::var("ZONEFOLD_TEST_SEED")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(default);
     println!("ZONEFOLD_TEST_SEED={seed}");
     fastrand::Rng::with_seed(seed)
 }
@@ -54,16 +57,23 @@ impl Load {
         for (index, (cluster, names)) in self.wanted.iter_mut().enumerate() {
             for _ in 0..self.random.usize(1..6) {
                 let at = self.random.usize(0..NAMES);
-                let owner = format!("c{index}-{at}.{}", apex(at % (ACCOUNTS.len() * ZONES_PER_ACCOUNT)));
+                let owner =
+                    format!("c{index}-{at}.{}", apex(at % (ACCOUNTS.len() * ZONES_PER_ACCOUNT)));
                 if self.random.u8(0..4) == 0 {
                     names.remove(&owner);
                 } else {
-                    names.insert(owner, format!("10.{index}.{}.{}", self.round % 250, self.random.u8(1..250)));
+                    names.insert(
+                        owner,
+                        format!("10.{index}.{}.{}", self.round % 250, self.random.u8(1..250)),
+                    );
                 }
             }
             let targets: Vec<[&str; 1]> = names.values().map(|target| [target.as_str()]).collect();
-            let wishes: Vec<Wish<'_>> =
-                names.keys().zip(&targets).map(|(owner, target)| (owner.as_str(), "A", &target[..])).collect();
+            let wishes: Vec<Wish<'_>> = names
+                .keys()
+                .zip(&targets)
+                .map(|(owner, target)| (owner.as_str(), "A", &target[..]))
+                .collect();
             self.agents[cluster].wants("many", &wishes);
         }
     }
@@ -82,7 +92,11 @@ impl Load {
     }
 
     fn expected(&self) -> BTreeMap<String, String> {
-        self.wanted.values().flatten().map(|(owner, target)| (owner.clone(), target.clone())).collect()
+        self.wanted
+            .values()
+            .flatten()
+            .map(|(owner, target)| (owner.clone(), target.clone()))
+            .collect()
     }
 
     /// Waits until Route 53 holds exactly what is wanted, and until every agent knows that it does.
@@ -90,12 +104,16 @@ impl Load {
         self.is_held(site).await;
         for (cluster, agent) in &self.agents {
             let wanted = self.wanted[cluster].len();
-            eventually(&format!("the agent of {cluster} knows that all it wants is there"), async || {
-                match applied(&agent.agent) {
+            eventually(
+                &format!("the agent of {cluster} knows that all it wants is there"),
+                async || match applied(&agent.agent) {
                     applied if applied == wanted => Ok(()),
-                    applied => Err(format!("{applied} of {wanted} are applied as far as it knows\n{}", site.words())),
-                }
-            })
+                    applied => Err(format!(
+                        "{applied} of {wanted} are applied as far as it knows\n{}",
+                        site.words()
+                    )),
+                },
+            )
             .await;
         }
     }
@@ -115,8 +133,13 @@ impl Load {
             if held == expected {
                 return Ok(());
             }
-            let missing: Vec<_> = expected.iter().filter(|(owner, target)| held.get(*owner) != Some(target)).take(5).collect();
-            let surplus: Vec<_> = held.keys().filter(|owner| !expected.contains_key(*owner)).take(5).collect();
+            let missing: Vec<_> = expected
+                .iter()
+                .filter(|(owner, target)| held.get(*owner) != Some(target))
+                .take(5)
+                .collect();
+            let surplus: Vec<_> =
+                held.keys().filter(|owner| !expected.contains_key(*owner)).take(5).collect();
             Err(format!("{missing:?} are missing and {surplus:?} too many\n{}", site.words()))
         })
         .await;
@@ -128,8 +151,13 @@ impl Load {
             let wanted = &self.wanted[cluster];
             eventually(&format!("what {cluster} wants is acked"), async || {
                 // An agent that has not read the change yet has everything acked, too.
-                let (read, converged) = agent.agent.read(|s| (read(&s.index), s.publisher.is_converged()));
-                if read == *wanted && converged { Ok(()) } else { Err(format!("{read:?}, converged: {converged}")) }
+                let (read, converged) =
+                    agent.agent.read(|s| (read(&s.index), s.publisher.is_converged()));
+                if read == *wanted && converged {
+                    Ok(())
+                } else {
+                    Err(format!("{read:?}, converged: {converged}"))
+                }
             })
             .await;
         }
@@ -144,7 +172,10 @@ impl Load {
     /// it is acked, their agents go, every replica is killed. What comes true then can only have come from the database.
     pub async fn survives_everybody(mut self, site: &mut Site) {
         let rule = FaultRule {
-            matching: FaultMatch { action: Some(Action::ChangeResourceRecordSets), ..FaultMatch::default() },
+            matching: FaultMatch {
+                action: Some(Action::ChangeResourceRecordSets),
+                ..FaultMatch::default()
+            },
             times: None,
             effect: FaultEffect::HttpError { status: 503 },
         };
@@ -167,7 +198,8 @@ impl Load {
 
 /// What an agent has read of its cluster.
 fn read(index: &Index) -> BTreeMap<String, String> {
-    let target = |held: &Held| held.endpoint.targets.first().map(ToString::to_string).unwrap_or_default();
+    let target =
+        |held: &Held| held.endpoint.targets.first().map(ToString::to_string).unwrap_or_default();
     index.iter().map(|(_, held)| (held.endpoint.key.dns_name.to_string(), target(held))).collect()
 }
 
@@ -186,7 +218,11 @@ fn applied(agent: &AgentHandle) -> usize {
 
 /// What Route 53 holds of ours, by owner name.
 fn held(control: &Control) -> BTreeMap<String, String> {
-    let sets = control.zones().into_iter().flat_map(|zone| control.records(&zone.id, View::Accepted).unwrap());
+    let sets = control
+        .zones()
+        .into_iter()
+        .flat_map(|zone| control.records(&zone.id, View::Accepted).unwrap());
     let ours = sets.filter(|set| set.rtype == "A" && !set.name.starts_with("foreign"));
-    ours.map(|set| (DnsName::parse(&set.name).unwrap().to_string(), set.values[0].to_string())).collect()
+    ours.map(|set| (DnsName::parse(&set.name).unwrap().to_string(), set.values[0].to_string()))
+        .collect()
 }

@@ -28,7 +28,10 @@ async fn an_account_that_aws_leaves_hanging_takes_a_call_a_zone_and_delays_no_ot
     let tasks = metric(&site, "zonefold_tasks").await;
     let stuck = ACCOUNTS[load.random.usize(0..ACCOUNTS.len())];
     let hanging = FaultRule {
-        matching: FaultMatch { account: Some(AccountId::parse(stuck).unwrap()), ..FaultMatch::default() },
+        matching: FaultMatch {
+            account: Some(AccountId::parse(stuck).unwrap()),
+            ..FaultMatch::default()
+        },
         times: None,
         effect: FaultEffect::HangBeforeApply {},
     };
@@ -40,13 +43,18 @@ async fn an_account_that_aws_leaves_hanging_takes_a_call_a_zone_and_delays_no_ot
     }
     // The account's task, its calls and their connections; nothing for what is wanted of it.
     let more = metric(&site, "zonefold_tasks").await - tasks;
-    assert!(more <= 4 * ZONES_PER_ACCOUNT as i64 + 8, "{more} tasks wait for the account that hangs");
+    assert!(
+        more <= 4 * ZONES_PER_ACCOUNT as i64 + 8,
+        "{more} tasks wait for the account that hangs"
+    );
     site.emulator.control().remove_fault(hanging).unwrap();
     load.comes_true(&site).await;
     one_call_a_zone_at_a_time(&site);
-    eventually("no task is left over", async || match metric(&site, "zonefold_tasks").await - tasks {
-        ..=8 => Ok(()),
-        more => Err(format!("{more} more than before")),
+    eventually("no task is left over", async || {
+        match metric(&site, "zonefold_tasks").await - tasks {
+            ..=8 => Ok(()),
+            more => Err(format!("{more} more than before")),
+        }
     })
     .await;
     assert_unbroken(&site).await;

@@ -31,7 +31,10 @@ async fn a_database_that_is_restarted_and_crashes_under_load_loses_nothing() {
     .await;
     let made = calls(&site);
     load.edit();
-    eventually("an agent waits for its ack", async || load.waits_for_acks().then_some(()).ok_or_else(String::new)).await;
+    eventually("an agent waits for its ack", async || {
+        load.waits_for_acks().then_some(()).ok_or_else(String::new)
+    })
+    .await;
     assert_eq!(calls(&site), made, "12: somebody calls without a lease");
     server.start_again();
     site.restart_ended().await;
@@ -44,9 +47,12 @@ async fn a_database_that_is_restarted_and_crashes_under_load_loses_nothing() {
 
 /// How many leases replicas say that they have lost.
 fn leases_lost(site: &mut Site) -> usize {
-    let is_loss =
-        |line: &serde_json::Value| line["message"].as_str().is_some_and(|text| text.contains("lease of the account was lost"));
-    (0..REPLICAS).map(|number| site.process(number).log().iter().filter(|line| is_loss(line)).count()).sum()
+    let is_loss = |line: &serde_json::Value| {
+        line["message"].as_str().is_some_and(|text| text.contains("lease of the account was lost"))
+    };
+    (0..REPLICAS)
+        .map(|number| site.process(number).log().iter().filter(|line| is_loss(line)).count())
+        .sum()
 }
 
 /// All calls of Route 53 by now.

@@ -27,13 +27,24 @@ impl SmallDisk {
         let sudo: &[&str] = if is_root() { &[] } else { &["sudo", "--non-interactive"] };
         let words = [sudo, &["mount", "-t", "tmpfs", "-o"]].concat();
         let mut mount = Command::new(words[0]);
-        mount.args(&words[1..]).arg(format!("size={megabytes}m,mode=0777")).args(["tmpfs".as_ref(), path.as_os_str()]);
+        mount
+            .args(&words[1..])
+            .arg(format!("size={megabytes}m,mode=0777"))
+            .args(["tmpfs".as_ref(), path.as_os_str()]);
         let output = mount.output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "a full disk needs a small file system, and {mount:?} failed: run this as root: {said}");
+        assert!(
+            output.status.success(),
+            "a full disk needs a small file system, and {mount:?} failed: run this as root: {said}"
+        );
         let mut watchdog = Command::new("sh");
         watchdog.args(["-c", WATCHDOG]).env("AS", sudo.join(" ")).env("DISK", &path);
-        let mut watchdog = watchdog.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut watchdog = watchdog
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         let pipe = watchdog.stdin.take().unwrap();
         Self { path, watchdog: Some((watchdog, pipe)) }
     }
@@ -48,7 +59,8 @@ impl SmallDisk {
 
     /// Takes all the room that is left.
     fn fill(&self) {
-        let mut ballast = std::fs::File::options().create(true).append(true).open(self.ballast()).unwrap();
+        let mut ballast =
+            std::fs::File::options().create(true).append(true).open(self.ballast()).unwrap();
         for page in [64 * 1024, 4 * 1024] {
             while ballast.write_all(&vec![0; page]).is_ok() {}
         }
@@ -86,7 +98,11 @@ async fn acks_stop(load: &mut Load, disk: &SmallDisk, site: &Site) {
     }
     for replica in &site.replicas {
         let alive = try_get(replica.http, "/healthz").await;
-        assert!(matches!(alive, Ok((200, _))), "a full disk ended a broker: {alive:?}\n{}", site.words());
+        assert!(
+            matches!(alive, Ok((200, _))),
+            "a full disk ended a broker: {alive:?}\n{}",
+            site.words()
+        );
     }
 }
 
@@ -116,7 +132,11 @@ async fn a_full_disk_under_sqlite_stops_the_acks_and_nothing_else_and_is_made_up
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_under_postgresql_stops_the_acks_and_nothing_else_and_is_made_up_for() {
     let disk = SmallDisk::mount(96);
-    let server = postgres::own(disk.path(), &["max_wal_size=8MB", "min_wal_size=2MB", "shared_buffers=16MB"]).await;
+    let server = postgres::own(
+        disk.path(),
+        &["max_wal_size=8MB", "min_wal_size=2MB", "shared_buffers=16MB"],
+    )
+    .await;
     let mut site = Site::on(server.database().await, REPLICAS).await;
     let mut load = Load::start(&site, 404_032).await;
     disk.fill();

@@ -57,7 +57,10 @@ async fn stopped_past_its_lease(waking: Waking, seed: u64) {
         site.process(holder).line("it notices that the store is away", is_about_the_store).await;
         load.comes_true(&site).await;
         let late = calls_of(&site, holder) - calls_before;
-        assert!(late <= (ACCOUNTS.len() * ZONES_PER_ACCOUNT) as u64, "12: {late} calls of a replica without a lease");
+        assert!(
+            late <= (ACCOUNTS.len() * ZONES_PER_ACCOUNT) as u64,
+            "12: {late} calls of a replica without a lease"
+        );
         site.replicas[holder].to_store.heal();
     }
     // It is one of three again: it takes its share, or ends itself and is started again.
@@ -86,7 +89,11 @@ async fn rejoins(site: &mut Site, number: usize) {
     let site = &*site;
     eventually(&format!("replica {number} works an account again"), async || {
         let last: Vec<_> = ACCOUNTS.map(|account| site.last_caller(account)).to_vec();
-        if last.contains(&Some(number)) { Ok(()) } else { Err(format!("{last:?}\n{}", site.words())) }
+        if last.contains(&Some(number)) {
+            Ok(())
+        } else {
+            Err(format!("{last:?}\n{}", site.words()))
+        }
     })
     .await;
 }

@@ -37,7 +37,8 @@ async fn away_from_the_database(failure: Failure, seed: u64) {
         eventually("the replica is ready again", async || {
             // Away for too long it ends itself, to be started again.
             site.restart_ended().await;
-            let answer = crate::support::network::try_get(site.replicas[holder].http, "/readyz").await;
+            let answer =
+                crate::support::network::try_get(site.replicas[holder].http, "/readyz").await;
             if matches!(answer, Ok((200, _))) { Ok(()) } else { Err(format!("{answer:?}")) }
         })
         .await;
@@ -73,9 +74,13 @@ async fn calls_that_were_lost_between_a_holder_and_aws_are_read_back_and_come_la
             Failure::Silence => site.replicas[holder].to_aws.hold(),
         }
         // It has noticed: a call has had no answer.
-        let unanswered = |line: &serde_json::Value| line["level"] == "WARN" || line["level"] == "INFO";
+        let unanswered =
+            |line: &serde_json::Value| line["level"] == "WARN" || line["level"] == "INFO";
         load.goes_on_during(site.process(holder).line("a call has no answer", |line| {
-            unanswered(line) && line["message"].as_str().is_some_and(|text| text.contains("answer") || text.contains("call"))
+            unanswered(line)
+                && line["message"]
+                    .as_str()
+                    .is_some_and(|text| text.contains("answer") || text.contains("call"))
         }))
         .await;
         // What was held comes to AWS now, after its caller gave it up.

@@ -27,9 +27,16 @@ fn our_batches(control: &Control) -> Vec<JournalEntry> {
 fn compare_and_swap(control: &Control) {
     let mut made: HashSet<String> = HashSet::new();
     for change in our_batches(control).into_iter().flat_map(|entry| entry.changes) {
-        assert_ne!(change.action, ChangeAction::Upsert, "4: a write without a precondition: {change:?}");
+        assert_ne!(
+            change.action,
+            ChangeAction::Upsert,
+            "4: a write without a precondition: {change:?}"
+        );
         if let Some(before) = &change.before {
-            assert!(made.contains(&format!("{before:?}")), "3: what was deleted was not what we had made: {change:?}");
+            assert!(
+                made.contains(&format!("{before:?}")),
+                "3: what was deleted was not what we had made: {change:?}"
+            );
         }
         if let Some(after) = &change.after {
             made.insert(format!("{after:?}"));
@@ -40,7 +47,11 @@ fn compare_and_swap(control: &Control) {
 /// The emulator's buckets are AWS's: what the replicas spent together never was more.
 fn within_the_limits(control: &Control) {
     for (account, counters) in control.counters().accounts {
-        assert_eq!((counters.overdrawn, counters.throttled), (0, 0), "5: a bucket of {account} was overdrawn: {counters:?}");
+        assert_eq!(
+            (counters.overdrawn, counters.throttled),
+            (0, 0),
+            "5: a bucket of {account} was overdrawn: {counters:?}"
+        );
     }
 }
 
@@ -59,15 +70,22 @@ pub async fn one_replica_at_a_time(site: &Site, late: usize) {
         let runs = site.runs(account);
         let order: Vec<usize> = runs.iter().map(|(replica, _)| *replica).collect();
         let allowed = epochs[account] as usize + 2 * late;
-        assert!(runs.len() <= allowed, "12: {account} was called by {order:?} under {} leases: {runs:#?}", epochs[account]);
+        assert!(
+            runs.len() <= allowed,
+            "12: {account} was called by {order:?} under {} leases: {runs:#?}",
+            epochs[account]
+        );
     }
 }
 
 /// How often each account's lease was taken, as the database says.
 pub async fn lease_epochs(site: &Site) -> BTreeMap<&'static str, u64> {
     let mut database = sqlx::PgConnection::connect(&site.store).await.unwrap();
-    let rows: Vec<(String, i64)> = sqlx::query_as("select account, epoch from leases").fetch_all(&mut database).await.unwrap();
-    let epoch = |account: &str| rows.iter().find(|(of, _)| of == account).map_or(0, |(_, epoch)| *epoch as u64);
+    let rows: Vec<(String, i64)> =
+        sqlx::query_as("select account, epoch from leases").fetch_all(&mut database).await.unwrap();
+    let epoch = |account: &str| {
+        rows.iter().find(|(of, _)| of == account).map_or(0, |(_, epoch)| *epoch as u64)
+    };
     ACCOUNTS.into_iter().map(|account| (account, epoch(account))).collect()
 }
 
@@ -75,11 +93,16 @@ pub async fn lease_epochs(site: &Site) -> BTreeMap<&'static str, u64> {
 /// journal's chain is whole.
 async fn attributable(site: &Site) {
     let store = store::open(&site.store.parse().unwrap(), &StoreOptions::default()).await.unwrap();
-    let rows = store.changes(&ChangeFilter { limit: 100_000, ..ChangeFilter::default() }).await.unwrap();
+    let rows =
+        store.changes(&ChangeFilter { limit: 100_000, ..ChangeFilter::default() }).await.unwrap();
     let mut journal: BTreeMap<String, Vec<_>> = BTreeMap::new();
     rows.into_iter().for_each(|row| journal.entry(row.batch.to_string()).or_default().push(row));
     for entry in our_batches(&site.emulator.control()) {
-        let batch = entry.comment.as_deref().and_then(|comment| comment.strip_prefix("zonefold ")).unwrap_or_default();
+        let batch = entry
+            .comment
+            .as_deref()
+            .and_then(|comment| comment.strip_prefix("zonefold "))
+            .unwrap_or_default();
         let rows = journal.get(batch).unwrap_or_else(|| panic!("10: nobody journalled {entry:?}"));
         for row in rows {
             assert_eq!((&row.account, &row.zone), (&entry.account, &entry.zone), "10: {row:?}");
@@ -88,7 +111,9 @@ async fn attributable(site: &Site) {
                 "10: a change without a cause: {row:?}"
             );
             match &row.outcome {
-                Some(BatchOutcome::Applied { change_id, .. }) => assert_eq!(*change_id, entry.change_id),
+                Some(BatchOutcome::Applied { change_id, .. }) => {
+                    assert_eq!(*change_id, entry.change_id)
+                }
                 // Its answer was lost, or it came late: what it did was found by reading back, at once or later.
                 Some(BatchOutcome::FoundDone | BatchOutcome::NotApplied { .. }) | None => {}
                 other => panic!("10: Route 53 applied {entry:?}, and the journal says {other:?}"),

@@ -79,7 +79,10 @@ impl Site {
     pub async fn on(store: String, replicas: usize) -> Self {
         let emulator = Emulator::start(emulator_config()).await.unwrap();
         let slow = FaultRule {
-            matching: FaultMatch { action: Some(Action::ChangeResourceRecordSets), ..FaultMatch::default() },
+            matching: FaultMatch {
+                action: Some(Action::ChangeResourceRecordSets),
+                ..FaultMatch::default()
+            },
             times: None,
             effect: FaultEffect::Latency { min_ms: 0, max_ms: MOST_LATENCY_MS },
         };
@@ -104,8 +107,13 @@ impl Site {
 
     pub fn start_replica(&mut self, number: usize) {
         let replica = &mut self.replicas[number];
-        let mut command = zonefold(&self.folder.path(""), ["broker".as_ref(), "--config".as_ref(), replica.config.as_os_str()]);
-        command.env("AWS_ENDPOINT_URL", format!("http://{}", replica.to_aws.address)).env("AWS_REGION", "us-east-1");
+        let mut command = zonefold(
+            &self.folder.path(""),
+            ["broker".as_ref(), "--config".as_ref(), replica.config.as_os_str()],
+        );
+        command
+            .env("AWS_ENDPOINT_URL", format!("http://{}", replica.to_aws.address))
+            .env("AWS_REGION", "us-east-1");
         command.env("AWS_ACCESS_KEY_ID", KEY).env("AWS_SECRET_ACCESS_KEY", SECRET);
         replica.process = Some(Process::start(format!("replica {number}"), command));
     }
@@ -114,32 +122,49 @@ impl Site {
     pub async fn ready(&mut self, number: usize) {
         let started = self.process(number).says("broker started").await;
         // The first part of its name is in the name of its sessions. One that has a store of its own has no name among others.
-        let named = self.process(number).log().into_iter().find_map(|line| Some(line["replica"].as_str()?.to_owned()));
+        let named = self
+            .process(number)
+            .log()
+            .into_iter()
+            .find_map(|line| Some(line["replica"].as_str()?.to_owned()));
         let replica = &mut self.replicas[number];
-        replica.lives.push(named.unwrap_or_default().split('-').next().unwrap_or_default().to_owned());
+        replica
+            .lives
+            .push(named.unwrap_or_default().split('-').next().unwrap_or_default().to_owned());
         let address = |key: &str| started[key].as_str().unwrap().parse().unwrap();
         (replica.grpc, replica.http) = (address("grpc"), address("http"));
         let http = replica.http;
         self.lead();
-        eventually(&format!("replica {number} is ready"), async || match try_get(http, "/readyz").await {
-            Ok((200, _)) => Ok(()),
-            other => Err(format!("{other:?}")),
+        eventually(&format!("replica {number} is ready"), async || {
+            match try_get(http, "/readyz").await {
+                Ok((200, _)) => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
         })
         .await;
     }
 
     pub fn process(&mut self, number: usize) -> &mut Process {
-        self.replicas[number].process.as_mut().unwrap_or_else(|| panic!("replica {number} does not run"))
+        self.replicas[number]
+            .process
+            .as_mut()
+            .unwrap_or_else(|| panic!("replica {number} does not run"))
     }
 
     /// kill -9.
     pub async fn kill(&mut self, number: usize) {
-        let process = self.replicas[number].process.take().unwrap_or_else(|| panic!("replica {number} does not run"));
+        let process = self.replicas[number]
+            .process
+            .take()
+            .unwrap_or_else(|| panic!("replica {number} does not run"));
         let output = process.kill().await;
         // Its port may be another test's from now on.
         self.replicas[number].grpc = NOWHERE;
         self.lead();
-        assert!(!output.contains(SECRET) && !output.contains(TOKEN), "replica {number} has logged a secret");
+        assert!(
+            !output.contains(SECRET) && !output.contains(TOKEN),
+            "replica {number} has logged a secret"
+        );
     }
 
     /// Starts a replica again and waits until it serves.
@@ -155,7 +180,8 @@ impl Site {
 
     /// Starts those again that have ended, as an orchestrator does; answers which.
     pub async fn restart_ended(&mut self) -> Vec<usize> {
-        let ended: Vec<usize> = (0..self.replicas.len()).filter(|number| self.has_ended(*number)).collect();
+        let ended: Vec<usize> =
+            (0..self.replicas.len()).filter(|number| self.has_ended(*number)).collect();
         for number in &ended {
             self.revive(*number).await;
         }
@@ -165,15 +191,19 @@ impl Site {
     /// Which replica calls under a principal.
     pub fn replica_of(&self, principal: &str) -> Option<usize> {
         let session = principal.rsplit('/').next().unwrap_or_default();
-        self.replicas
-            .iter()
-            .position(|replica| replica.lives.iter().any(|life| !life.is_empty() && session.contains(life.as_str())))
+        self.replicas.iter().position(|replica| {
+            replica.lives.iter().any(|life| !life.is_empty() && session.contains(life.as_str()))
+        })
     }
 
     /// The runs of calls that an account has seen, each with the replica that made it.
     pub fn runs(&self, account: &str) -> Vec<(usize, CallerRun)> {
         let mut counters = self.emulator.control().counters();
-        let callers = counters.accounts.remove(&AccountId::parse(account).unwrap()).unwrap_or_default().callers;
+        let callers = counters
+            .accounts
+            .remove(&AccountId::parse(account).unwrap())
+            .unwrap_or_default()
+            .callers;
         let of_replica = |run: CallerRun| {
             let replica = self.replica_of(&run.principal);
             (replica.unwrap_or_else(|| panic!("nobody knows who called as {}", run.principal)), run)
@@ -188,9 +218,11 @@ impl Site {
 
     /// Waits until somebody calls an account who is not one of those.
     pub async fn called_by_another(&self, account: &str, than: &[usize]) -> usize {
-        eventually(&format!("another replica than {than:?} works {account}"), async || match self.last_caller(account) {
-            Some(replica) if !than.contains(&replica) => Ok(replica),
-            other => Err(format!("the last caller was {other:?}\n{}", self.words())),
+        eventually(&format!("another replica than {than:?} works {account}"), async || {
+            match self.last_caller(account) {
+                Some(replica) if !than.contains(&replica) => Ok(replica),
+                other => Err(format!("the last caller was {other:?}\n{}", self.words())),
+            }
         })
         .await
     }
@@ -211,7 +243,10 @@ impl Site {
     pub async fn agents(&self) -> BTreeMap<&'static str, Cluster> {
         let mut agents = BTreeMap::new();
         for cluster in CLUSTERS {
-            agents.insert(cluster, Cluster::start(cluster, self.front.address, &self.folder.path(cluster)).await);
+            agents.insert(
+                cluster,
+                Cluster::start(cluster, self.front.address, &self.folder.path(cluster)).await,
+            );
         }
         agents
     }
@@ -225,7 +260,8 @@ impl Site {
     }
 
     fn lead(&self) {
-        self.front.lead_to_any(self.balanced.iter().map(|number| self.replicas[*number].grpc).collect());
+        self.front
+            .lead_to_any(self.balanced.iter().map(|number| self.replicas[*number].grpc).collect());
     }
 
     /// The records of somebody else, as they were at first.
@@ -235,19 +271,37 @@ impl Site {
 }
 
 impl Replica {
-    async fn new(number: usize, emulator: &EmulatorHandle, store: &str, folder: &TestFolder) -> Self {
+    async fn new(
+        number: usize,
+        emulator: &EmulatorHandle,
+        store: &str,
+        folder: &TestFolder,
+    ) -> Self {
         let to_aws = Relay::start(emulator.bound().aws_addr).await;
-        let url = store.strip_prefix("postgres://").and_then(|rest| rest.split_once('@')).map(|(user, rest)| {
-            let (server, database) = rest.split_once('/').unwrap();
-            (user, server.parse::<SocketAddr>().unwrap(), database)
-        });
+        let url = store.strip_prefix("postgres://").and_then(|rest| rest.split_once('@')).map(
+            |(user, rest)| {
+                let (server, database) = rest.split_once('/').unwrap();
+                (user, server.parse::<SocketAddr>().unwrap(), database)
+            },
+        );
         let to_store = Relay::start(url.map_or(NOWHERE, |(_, server, _)| server)).await;
         let store = match url {
-            Some((user, _, database)) => format!("postgres://{user}@{}/{database}", to_store.address),
+            Some((user, _, database)) => {
+                format!("postgres://{user}@{}/{database}", to_store.address)
+            }
             None => store.to_owned(),
         };
-        let config = folder.write(&format!("broker-{number}.yaml"), &broker_config(&store).to_string());
-        Self { to_aws, to_store, grpc: NOWHERE, http: NOWHERE, config, process: None, lives: vec![] }
+        let config =
+            folder.write(&format!("broker-{number}.yaml"), &broker_config(&store).to_string());
+        Self {
+            to_aws,
+            to_store,
+            grpc: NOWHERE,
+            http: NOWHERE,
+            config,
+            process: None,
+            lives: vec![],
+        }
     }
 }
 
@@ -261,7 +315,11 @@ fn zones_of(account: usize) -> impl Iterator<Item = String> {
 
 fn emulator_config() -> EmulatorConfig {
     let mut operations = AccountConfig::new(AccountId::parse(OPERATIONS).unwrap());
-    operations.access_keys = vec![AccessKeyConfig { id: KEY.to_owned(), secret: Secret::new(SECRET), user: "broker".to_owned() }];
+    operations.access_keys = vec![AccessKeyConfig {
+        id: KEY.to_owned(),
+        secret: Secret::new(SECRET),
+        user: "broker".to_owned(),
+    }];
     let mut accounts = vec![operations];
     for (number, id) in ACCOUNTS.into_iter().enumerate() {
         let mut account = AccountConfig::new(AccountId::parse(id).unwrap());
@@ -275,7 +333,13 @@ fn emulator_config() -> EmulatorConfig {
         }];
         accounts.push(account);
     }
-    EmulatorConfig { accounts, dns_listen: None, process_ms: 30, propagation_ms: 50, ..EmulatorConfig::default() }
+    EmulatorConfig {
+        accounts,
+        dns_listen: None,
+        process_ms: 30,
+        propagation_ms: 50,
+        ..EmulatorConfig::default()
+    }
 }
 
 fn broker_config(store: &str) -> Value {
@@ -309,13 +373,20 @@ fn write_foreign(control: &Control) {
                 values: vec![format!("203.0.113.{i}").into()],
                 ..Default::default()
             };
-            control.foreign_write(&zone.id, &[RecordChange { action: ChangeAction::Create, set }]).unwrap();
+            control
+                .foreign_write(&zone.id, &[RecordChange { action: ChangeAction::Create, set }])
+                .unwrap();
         }
     }
 }
 
 /// Those of them that are there.
 pub fn foreign_records(control: &Control) -> Vec<(String, String)> {
-    let sets = control.zones().into_iter().flat_map(|zone| control.records(&zone.id, View::Accepted).unwrap());
-    sets.filter(|set| set.name.starts_with("foreign")).map(|set| (set.name.to_string(), format!("{:?}", set.values))).collect()
+    let sets = control
+        .zones()
+        .into_iter()
+        .flat_map(|zone| control.records(&zone.id, View::Accepted).unwrap());
+    sets.filter(|set| set.name.starts_with("foreign"))
+        .map(|set| (set.name.to_string(), format!("{:?}", set.values)))
+        .collect()
 }

@@ -39,13 +39,20 @@ fn config(folder: &TestFolder, api: Value) -> Config {
 }
 
 /// Status, headers and body of a request over plain HTTP.
-async fn ask(http: SocketAddr, method: &str, path: &str, token: Option<&str>) -> (u16, http::HeaderMap, String) {
-    let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new()).build_http::<String>();
+async fn ask(
+    http: SocketAddr,
+    method: &str,
+    path: &str,
+    token: Option<&str>,
+) -> (u16, http::HeaderMap, String) {
+    let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
+        .build_http::<String>();
     let mut request = http::Request::builder().method(method).uri(format!("http://{http}{path}"));
     if let Some(token) = token {
         request = request.header("authorization", format!("Bearer {token}"));
     }
-    let (head, body) = client.request(request.body(String::new()).unwrap()).await.unwrap().into_parts();
+    let (head, body) =
+        client.request(request.body(String::new()).unwrap()).await.unwrap().into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     (head.status.as_u16(), head.headers, String::from_utf8_lossy(&body).into_owned())
 }
@@ -53,7 +60,9 @@ async fn ask(http: SocketAddr, method: &str, path: &str, token: Option<&str>) ->
 /// Whether a command of ours succeeded, and what it said.
 async fn command(folder: &TestFolder, arguments: &[&str]) -> (bool, String) {
     let output = zonefold(&folder.path(""), arguments).output().await.unwrap();
-    let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+    let said = [output.stdout, output.stderr]
+        .map(|text| String::from_utf8_lossy(&text).into_owned())
+        .concat();
     (output.status.success(), said)
 }
 
@@ -82,7 +91,11 @@ async fn a_token_opens_what_its_role_may_and_the_configuration_can_take_it_back(
     ] {
         let (got, headers, body) = ask(http, method, path, token).await;
         assert_eq!(got, status, "{method} {path} {token:?}: {body}");
-        assert_eq!(headers.contains_key("www-authenticate"), matches!(status, 401 | 403), "{method} {path}");
+        assert_eq!(
+            headers.contains_key("www-authenticate"),
+            matches!(status, 401 | 403),
+            "{method} {path}"
+        );
         assert!(!body.contains(READER) && !body.contains(WORKER));
         if !kind.is_empty() {
             assert_eq!(headers["content-type"], "application/problem+json");
@@ -93,7 +106,8 @@ async fn a_token_opens_what_its_role_may_and_the_configuration_can_take_it_back(
 
     let token_file = folder.write("api-token", &format!("{READER}\n")).display().to_string();
     let url = format!("http://{http}");
-    let (ok, said) = command(&folder, &["status", "--broker", &url, "--token-file", &token_file]).await;
+    let (ok, said) =
+        command(&folder, &["status", "--broker", &url, "--token-file", &token_file]).await;
     assert!(ok, "{said}");
     let (ok, said) = command(&folder, &["status", "--broker", &url]).await;
     assert!(!ok && said.contains("--token-file") && said.contains("401"), "{said}");
@@ -115,7 +129,9 @@ async fn a_token_opens_what_its_role_may_and_the_configuration_can_take_it_back(
 async fn zonefold_token_writes_a_token_that_the_broker_takes() {
     let folder = TestFolder::new();
     let out = folder.path("new-token").display().to_string();
-    let (ok, entry) = command(&folder, &["token", "--role", "viewer", "--name", "dashboard", "--out", &out]).await;
+    let (ok, entry) =
+        command(&folder, &["token", "--role", "viewer", "--name", "dashboard", "--out", &out])
+            .await;
     assert!(ok, "{entry}");
     let token = std::fs::read_to_string(&out).unwrap();
     assert!(!entry.contains(token.trim()) && entry.contains(&sha256_hex(&token)), "{entry}");
@@ -133,7 +149,12 @@ async fn zonefold_token_writes_a_token_that_the_broker_takes() {
 }
 
 /// A replica with TLS on HTTP that knows these tokens.
-async fn replica(folder: &TestFolder, authority: &Authority, store: &str, api: Value) -> (SocketAddr, CancellationToken) {
+async fn replica(
+    folder: &TestFolder,
+    authority: &Authority,
+    store: &str,
+    api: Value,
+) -> (SocketAddr, CancellationToken) {
     // A name and no address: replicas know each other by it, wherever they are.
     let own = authority.write_signed(folder, "replica", &[BROKER_NAME]);
     let config = json!({
@@ -149,7 +170,10 @@ async fn replica(folder: &TestFolder, authority: &Authority, store: &str, api: V
         "api": api,
     });
     let config = Config::parse(&config.to_string(), "broker.yaml").unwrap();
-    let bound = build(&config, BrokerOptions { leases: crate::replicas::quick_leases(), ..options() }).await.unwrap();
+    let bound =
+        build(&config, BrokerOptions { leases: crate::replicas::quick_leases(), ..options() })
+            .await
+            .unwrap();
     let BoundBroker { http, .. } = bound;
     let stop = CancellationToken::new();
     tokio::spawn(bound.run(stop.clone()));
@@ -166,24 +190,37 @@ async fn ask_over_tls(http: SocketAddr, ca: &Path, token: &str) -> Result<Value,
         .with_server_name_resolver(hyper_rustls::FixedServerNameResolver::new(name))
         .enable_http1()
         .build();
-    let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new()).build::<_, String>(connector);
-    let request =
-        http::Request::get(format!("https://{http}/api/v1/clusters")).header("authorization", format!("Bearer {token}"));
-    let (head, body) = client.request(request.body(String::new()).unwrap()).await.map_err(|e| format!("{e:?}"))?.into_parts();
+    let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
+        .build::<_, String>(connector);
+    let request = http::Request::get(format!("https://{http}/api/v1/clusters"))
+        .header("authorization", format!("Bearer {token}"));
+    let (head, body) = client
+        .request(request.body(String::new()).unwrap())
+        .await
+        .map_err(|e| format!("{e:?}"))?
+        .into_parts();
     let body = String::from_utf8_lossy(&body.collect().await.unwrap().to_bytes()).into_owned();
-    if head.status == 200 { Ok(serde_json::from_str(&body).unwrap()) } else { Err(format!("{} {body}", head.status)) }
+    if head.status == 200 {
+        Ok(serde_json::from_str(&body).unwrap())
+    } else {
+        Err(format!("{} {body}", head.status))
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_asks_another_over_tls_with_the_authority_of_who_asked_it() {
-    let (folder, authority, store) = (TestFolder::new(), Authority::new("authority"), postgres::database().await);
+    let (folder, authority, store) =
+        (TestFolder::new(), Authority::new("authority"), postgres::database().await);
     let ca = authority.write(&folder);
     let (first, stop_first) = replica(&folder, &authority, &store, api()).await;
     // This one does not know the reader.
-    let (_second, stop_second) = replica(&folder, &authority, &store, json!({ "tokens": [api()["tokens"][1]] })).await;
+    let (_second, stop_second) =
+        replica(&folder, &authority, &store, json!({ "tokens": [api()["tokens"][1]] })).await;
     eventually("the first replica has heard of the second, which refuses the reader", async || {
         match ask_over_tls(first, &ca, READER).await {
-            Err(refused) if refused.contains("replica-unreachable") && refused.contains("401") => Ok(()),
+            Err(refused) if refused.contains("replica-unreachable") && refused.contains("401") => {
+                Ok(())
+            }
             other => Err(format!("{other:?}")),
         }
     })
@@ -194,6 +231,14 @@ async fn a_replica_asks_another_over_tls_with_the_authority_of_who_asked_it() {
 
     // The command does not take a certificate that names another host.
     let pem = authority.pem();
-    let client = Client::new(format!("https://{first}").parse().unwrap(), Some(WORKER), Some(pem.as_bytes())).unwrap();
-    assert!(matches!(client.get::<Value>("/api/v1/clusters").await, Err(ClientError::Unreachable { .. })));
+    let client = Client::new(
+        format!("https://{first}").parse().unwrap(),
+        Some(WORKER),
+        Some(pem.as_bytes()),
+    )
+    .unwrap();
+    assert!(matches!(
+        client.get::<Value>("/api/v1/clusters").await,
+        Err(ClientError::Unreachable { .. })
+    ));
 }

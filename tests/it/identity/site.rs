@@ -66,7 +66,8 @@ impl Site {
         }
         let parsed = Arc::new(Config::parse(&config.to_string(), "broker.yaml").unwrap());
         let bound = build(&parsed, options()).await.unwrap();
-        let (BoundBroker { grpc, http, .. }, reloader) = (&bound, bound.reloader(Arc::clone(&parsed)));
+        let (BoundBroker { grpc, http, .. }, reloader) =
+            (&bound, bound.reloader(Arc::clone(&parsed)));
         let (grpc, http) = (*grpc, *http);
         let stop = CancellationToken::new();
         let running = tokio::spawn(bound.run(stop.clone()));
@@ -86,8 +87,10 @@ impl Site {
             url: format!("https://{}", self.grpc),
             token,
             ca: Some(Material::text(self.authority.pem())),
-            certificate: certificate
-                .map(|files| ClientCertificate { certificate_file: files.certificate.clone(), key_file: files.key.clone() }),
+            certificate: certificate.map(|files| ClientCertificate {
+                certificate_file: files.certificate.clone(),
+                key_file: files.key.clone(),
+            }),
         }
     }
 
@@ -128,7 +131,10 @@ impl Session {
     /// Whether the broker still says something that is not the end.
     pub async fn is_open(&mut self) -> bool {
         self.up.send(up(Up::Ping(v1::Ping::default()))).await.unwrap();
-        matches!(self.down.message().await, Ok(Some(v1::BrokerMessage { message: Some(Down::Pong(_) | Down::Ping(_)) })))
+        matches!(
+            self.down.message().await,
+            Ok(Some(v1::BrokerMessage { message: Some(Down::Pong(_) | Down::Ping(_)) }))
+        )
     }
 
     /// How the broker ends it; it says nothing else before.
@@ -172,9 +178,15 @@ pub async fn watch(access: &Access, cluster: &str) -> Result<(), Status> {
 }
 
 /// Asks for the statuses of a cluster.
-pub async fn statuses(access: &Access, cluster: &str) -> Result<tonic::Streaming<v1::StatusBatch>, Status> {
+pub async fn statuses(
+    access: &Access,
+    cluster: &str,
+) -> Result<tonic::Streaming<v1::StatusBatch>, Status> {
     let Broker { channel, authorization } = access.now().unwrap();
-    let mut request = Request::new(v1::WatchStatusRequest { cluster: cluster.to_owned(), ..v1::WatchStatusRequest::default() });
+    let mut request = Request::new(v1::WatchStatusRequest {
+        cluster: cluster.to_owned(),
+        ..v1::WatchStatusRequest::default()
+    });
     authorization.map(|value| request.metadata_mut().insert("authorization", value));
     Ok(FederationClient::new(channel).watch_status(request).await?.into_inner())
 }
@@ -184,7 +196,8 @@ pub fn reason<T>(result: Result<T, Status>) -> (tonic::Code, String) {
     match result {
         Ok(_) => (tonic::Code::Ok, String::new()),
         Err(status) => {
-            let reason = status.metadata().get(REASON).map(|reason| reason.to_str().unwrap().to_owned());
+            let reason =
+                status.metadata().get(REASON).map(|reason| reason.to_str().unwrap().to_owned());
             (status.code(), reason.unwrap_or_else(|| status.message().to_owned()))
         }
     }

@@ -27,7 +27,11 @@ async fn site() -> Site {
 #[tokio::test]
 async fn the_name_in_the_certificate_decides_the_cluster() {
     let site = site().await;
-    let east = site.by_certificate(&site.authority.write_signed(&site.folder, "east", &["East.Agents.Zonefold.Test"]));
+    let east = site.by_certificate(&site.authority.write_signed(
+        &site.folder,
+        "east",
+        &["East.Agents.Zonefold.Test"],
+    ));
     let west = site.by_certificate(&site.authority.write_signed(&site.folder, "west", &[WEST]));
     assert!(hello(&east, "east").await.unwrap().is_open().await);
     assert!(hello(&west, "west").await.unwrap().is_open().await);
@@ -41,29 +45,59 @@ async fn the_name_in_the_certificate_decides_the_cluster() {
     assert_eq!(cluster["refused_claims"]["reason"], "OTHER_CLUSTER");
     let detail = cluster["refused_claims"]["detail"].as_str().unwrap();
     assert!(detail.contains("to be the cluster east and claims to be west"), "{detail}");
-    assert!(get_json(site.http, "/api/v1/clusters/east").await.unwrap()["refused_claims"].is_null());
+    assert!(
+        get_json(site.http, "/api/v1/clusters/east").await.unwrap()["refused_claims"].is_null()
+    );
     assert!(site.metric("zonefold_callers_refused_total{reason=\"OTHER_CLUSTER\"} 2").await);
 }
 
 #[tokio::test]
 async fn a_certificate_that_proves_nothing_opens_nothing() {
     let site = site().await;
-    let nobody = site.by_certificate(&site.authority.write_signed(&site.folder, "nobody", &["nobody.zonefold.test"]));
-    assert_eq!(reason(hello(&nobody, "east").await), (Code::Unauthenticated, "UNKNOWN_CERTIFICATE".to_owned()));
-    let pattern = site.by_certificate(&site.authority.write_signed(&site.folder, "pattern", &["*.agents.zonefold.test"]));
-    assert_eq!(reason(hello(&pattern, "east").await), (Code::Unauthenticated, "UNKNOWN_CERTIFICATE".to_owned()));
-    let both = site.by_certificate(&site.authority.write_signed(&site.folder, "both", &[EAST, WEST]));
+    let nobody = site.by_certificate(&site.authority.write_signed(
+        &site.folder,
+        "nobody",
+        &["nobody.zonefold.test"],
+    ));
+    assert_eq!(
+        reason(hello(&nobody, "east").await),
+        (Code::Unauthenticated, "UNKNOWN_CERTIFICATE".to_owned())
+    );
+    let pattern = site.by_certificate(&site.authority.write_signed(
+        &site.folder,
+        "pattern",
+        &["*.agents.zonefold.test"],
+    ));
+    assert_eq!(
+        reason(hello(&pattern, "east").await),
+        (Code::Unauthenticated, "UNKNOWN_CERTIFICATE".to_owned())
+    );
+    let both =
+        site.by_certificate(&site.authority.write_signed(&site.folder, "both", &[EAST, WEST]));
     assert_eq!(reason(hello(&both, "east").await), (Code::Unauthenticated, "AMBIGUOUS".to_owned()));
-    assert_eq!(reason(hello(&site.by_nothing(), "east").await), (Code::Unauthenticated, "NO_CREDENTIALS".to_owned()));
-    assert_eq!(reason(watch(&site.by_nothing(), "east").await), (Code::Unauthenticated, "NO_CREDENTIALS".to_owned()));
-    assert_eq!(reason(hello(&site.by_token("any"), "east").await), (Code::Unauthenticated, "UNKNOWN_TOKEN".to_owned()));
+    assert_eq!(
+        reason(hello(&site.by_nothing(), "east").await),
+        (Code::Unauthenticated, "NO_CREDENTIALS".to_owned())
+    );
+    assert_eq!(
+        reason(watch(&site.by_nothing(), "east").await),
+        (Code::Unauthenticated, "NO_CREDENTIALS".to_owned())
+    );
+    assert_eq!(
+        reason(hello(&site.by_token("any"), "east").await),
+        (Code::Unauthenticated, "UNKNOWN_TOKEN".to_owned())
+    );
 
     // Signed by somebody else, with the right name: the handshake fails, and no call is made.
     let forged = Authority::new("forger").write_signed(&site.folder, "forged", &[EAST]);
     assert!(hello(&site.by_certificate(&forged), "east").await.is_err());
     let plain = tonic::transport::Endpoint::from_shared(format!("http://{}", site.grpc)).unwrap();
-    let mut client = zonefold::wire::v1::federation_client::FederationClient::new(plain.connect_lazy());
-    assert!(client.watch_status(zonefold::wire::v1::WatchStatusRequest::default()).await.is_err(), "no plain text beside TLS");
+    let mut client =
+        zonefold::wire::v1::federation_client::FederationClient::new(plain.connect_lazy());
+    assert!(
+        client.watch_status(zonefold::wire::v1::WatchStatusRequest::default()).await.is_err(),
+        "no plain text beside TLS"
+    );
     eventually_equal("failed handshakes are counted", true, async || {
         site.metric("zonefold_tls_handshakes_failed_total{listener=\"grpc\"}").await
     })
@@ -101,10 +135,14 @@ async fn an_agent_publishes_over_tls_with_its_certificate() {
 
 /// The certificate that the broker shows to whoever connects now.
 async fn served(site: &Site) -> Vec<u8> {
-    let tls = zonefold::adapters::tls::client_config(Some(&site.folder.path("authority.crt"))).unwrap();
+    let tls =
+        zonefold::adapters::tls::client_config(Some(&site.folder.path("authority.crt"))).unwrap();
     let stream = tokio::net::TcpStream::connect(site.grpc).await.unwrap();
     let name = rustls::pki_types::ServerName::try_from(BROKER_NAME).unwrap();
-    let stream = tokio_rustls::TlsConnector::from(std::sync::Arc::new(tls)).connect(name, stream).await.unwrap();
+    let stream = tokio_rustls::TlsConnector::from(std::sync::Arc::new(tls))
+        .connect(name, stream)
+        .await
+        .unwrap();
     stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()
 }
 
@@ -124,13 +162,21 @@ async fn a_certificate_is_renewed_while_agents_stay_connected() {
     assert!(session.is_open().await, "nobody was sent away for it");
 
     // A file that is broken, and a key that belongs to another certificate: the one in use stays.
-    for (file, text) in [("broker.crt", "broken".to_owned()), ("broker.key", site.authority.sign(&[BROKER_NAME]).1)] {
+    for (file, text) in
+        [("broker.crt", "broken".to_owned()), ("broker.key", site.authority.sign(&[BROKER_NAME]).1)]
+    {
         let good = std::fs::read_to_string(site.folder.path(file)).unwrap();
         site.folder.write(file, &text);
-        eventually_equal("it is raised", true, async || site.metric("zonefold_tls_certificate_stale 1").await).await;
+        eventually_equal("it is raised", true, async || {
+            site.metric("zonefold_tls_certificate_stale 1").await
+        })
+        .await;
         assert_eq!(served(&site).await, second);
         site.folder.write(file, &good);
-        eventually_equal("it is over", true, async || site.metric("zonefold_tls_certificate_stale 0").await).await;
+        eventually_equal("it is over", true, async || {
+            site.metric("zonefold_tls_certificate_stale 0").await
+        })
+        .await;
     }
     assert!(session.is_open().await);
     assert_eq!(session.epoch, 1);
@@ -181,6 +227,7 @@ async fn a_broker_whose_certificate_cannot_be_used_does_not_start() {
     let error = format!("{:#}", build(&config(&absent), options()).await.err().unwrap());
     assert!(error.contains("listen.tls") && error.contains("absent.crt"), "{error}");
     let (other, _) = site.authority.sign(&[BROKER_NAME]);
-    let error = build(&config(&site.folder.write("other.crt", &other)), options()).await.err().unwrap();
+    let error =
+        build(&config(&site.folder.write("other.crt", &other)), options()).await.err().unwrap();
     assert!(format!("{error:#}").contains("cannot be used with the key"), "{error:#}");
 }

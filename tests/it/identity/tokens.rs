@@ -8,7 +8,9 @@ use axum::routing::get;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tonic::Code;
-use zonefold::adapters::auth::{Identities, Identity, KeySource, KnownCallers, ServiceAccount, token_hash};
+use zonefold::adapters::auth::{
+    Identities, Identity, KeySource, KnownCallers, ServiceAccount, token_hash,
+};
 use zonefold::core::ids::ClusterId;
 use zonefold::core::time::Timestamp;
 use zonefold::ports::{Callers as _, Clock, Means, Proven, RefusedFor, Shown};
@@ -80,7 +82,11 @@ async fn proves(callers: &KnownCallers, token: &str) -> Result<String, RefusedFo
         Ok(Proven::Shared) => Ok("shared".to_owned()),
         Err(refused) => {
             let parts = token.rsplit('.').next().unwrap();
-            assert!(parts.is_empty() || !refused.message.contains(parts), "no part of a token is repeated: {}", refused.message);
+            assert!(
+                parts.is_empty() || !refused.message.contains(parts),
+                "no part of a token is repeated: {}",
+                refused.message
+            );
             Err(refused.why)
         }
     }
@@ -99,8 +105,9 @@ fn known() -> Known {
     let (east, west) = (Signer::es256("key-of-east"), Signer::rs256("key-of-west"));
     write_keys(&folder.path("east.json"), &[&east]);
     write_keys(&folder.path("west.json"), &[&west]);
-    let clusters =
-        ["east", "west"].map(|name| (cluster(name), by_account(account(KeySource::File(folder.path(&format!("{name}.json")))))));
+    let clusters = ["east", "west"].map(|name| {
+        (cluster(name), by_account(account(KeySource::File(folder.path(&format!("{name}.json"))))))
+    });
     let south = Identity { token_sha256: Some(token_hash(OWN)), ..Identity::default() };
     let clusters = clusters.into_iter().chain([(cluster("south"), south)]).collect();
     let identities = Identities { shared_token_sha256: Some(token_hash(SHARED)), clusters };
@@ -112,13 +119,18 @@ fn known() -> Known {
 async fn a_token_of_the_service_account_proves_its_cluster_and_no_other() {
     let Known { callers, east, folder: _folder, .. } = known();
     assert_eq!(proves(&callers, &east.token(&claims())).await, Ok("east".to_owned()));
-    assert_eq!(proves(&callers, &Signer::rs256("key-of-west").token(&claims())).await, Ok("west".to_owned()));
+    assert_eq!(
+        proves(&callers, &Signer::rs256("key-of-west").token(&claims())).await,
+        Ok("west".to_owned())
+    );
     assert_eq!(proves(&callers, OWN).await, Ok("south".to_owned()));
     assert_eq!(proves(&callers, SHARED).await, Ok("shared".to_owned()));
 
     let east_by_account = Proven::Cluster { cluster: cluster("east"), by: Means::ServiceAccount };
     assert!(callers.claim(&east_by_account, &cluster("east")).is_ok());
-    let claim = |proven: &Proven, name| callers.claim(proven, &cluster(name)).map_err(|refused| refused.why);
+    let claim = |proven: &Proven, name| {
+        callers.claim(proven, &cluster(name)).map_err(|refused| refused.why)
+    };
     assert_eq!(claim(&east_by_account, "west"), Err(RefusedFor::OtherCluster));
     assert_eq!(claim(&Proven::Shared, "east"), Err(RefusedFor::IdentityRequired));
     assert_eq!(claim(&Proven::Shared, "a-cluster-without-identity"), Ok(()));
@@ -140,8 +152,14 @@ async fn every_flaw_of_a_token_has_its_reason() {
         (with(json!({ "aud": null })), RefusedFor::MalformedToken),
         (with(json!({ "iss": "https://elsewhere.test" })), RefusedFor::UnknownIssuer),
         (with(json!({ "iss": format!("{ISSUER}/") })), RefusedFor::UnknownIssuer),
-        (with(json!({ "sub": "system:serviceaccount:zonefold:default" })), RefusedFor::WrongServiceAccount),
-        (with(json!({ "sub": "system:serviceaccount:other:agent" })), RefusedFor::WrongServiceAccount),
+        (
+            with(json!({ "sub": "system:serviceaccount:zonefold:default" })),
+            RefusedFor::WrongServiceAccount,
+        ),
+        (
+            with(json!({ "sub": "system:serviceaccount:other:agent" })),
+            RefusedFor::WrongServiceAccount,
+        ),
     ];
     for (claims, why) in rows {
         assert_eq!(proves(&callers, &east.token(&claims)).await, Err(why), "{claims}");
@@ -152,7 +170,10 @@ async fn every_flaw_of_a_token_has_its_reason() {
     let early = with(json!({ "nbf": NOW_SECS + 59 }));
     assert_eq!(proves(&callers, &east.token(&early)).await, Ok("east".to_owned()));
     for audience in [json!("zonefold"), json!(["other", "zonefold"])] {
-        assert_eq!(proves(&callers, &east.token(&with(json!({ "aud": audience })))).await, Ok("east".to_owned()));
+        assert_eq!(
+            proves(&callers, &east.token(&with(json!({ "aud": audience })))).await,
+            Ok("east".to_owned())
+        );
     }
 }
 
@@ -167,10 +188,16 @@ async fn nobody_signs_for_the_issuer_but_its_key() {
     assert_eq!(proves(&callers, &forger.token(&claims())).await, Err(RefusedFor::BadSignature));
     let nameless = forger.token_with(&json!({ "alg": "ES256" }), &claims());
     assert_eq!(proves(&callers, &nameless).await, Err(RefusedFor::BadSignature));
-    assert_eq!(proves(&callers, &Signer::es256("unknown").token(&claims())).await, Err(RefusedFor::UnknownKey));
+    assert_eq!(
+        proves(&callers, &Signer::es256("unknown").token(&claims())).await,
+        Err(RefusedFor::UnknownKey)
+    );
     // A key that the token brings along is not looked at.
     let header = json!({ "alg": "ES256", "kid": kid, "jwk": forger.jwk(), "jku": "https://forger.test/keys" });
-    assert_eq!(proves(&callers, &forger.token_with(&header, &claims())).await, Err(RefusedFor::BadSignature));
+    assert_eq!(
+        proves(&callers, &forger.token_with(&header, &claims())).await,
+        Err(RefusedFor::BadSignature)
+    );
 
     // No signature, and the public key taken for the secret of HS256.
     let none = format!("{}.", unsigned(&json!({ "alg": "none", "kid": kid }), &claims()));
@@ -182,15 +209,22 @@ async fn nobody_signs_for_the_issuer_but_its_key() {
     assert_eq!(proves(&callers, &confused).await, Err(RefusedFor::Algorithm));
     // A signature of a kind that the key does not make.
     let header = json!({ "alg": "RS256", "kid": kid });
-    assert_eq!(proves(&callers, &east.token_with(&header, &claims())).await, Err(RefusedFor::Algorithm));
+    assert_eq!(
+        proves(&callers, &east.token_with(&header, &claims())).await,
+        Err(RefusedFor::Algorithm)
+    );
 
     // Other claims under a good signature, and a signature that was cut or is empty.
     let (_, signature) = good.rsplit_once('.').unwrap();
     let header = json!({ "alg": "ES256", "kid": kid, "typ": "JWT" });
-    let swapped = format!("{}.{signature}", unsigned(&header, &with(json!({ "exp": NOW_SECS + 999_999 }))));
+    let swapped =
+        format!("{}.{signature}", unsigned(&header, &with(json!({ "exp": NOW_SECS + 999_999 }))));
     assert_eq!(proves(&callers, &swapped).await, Err(RefusedFor::BadSignature));
     assert_eq!(proves(&callers, &good[..good.len() - 2]).await, Err(RefusedFor::BadSignature));
-    assert_eq!(proves(&callers, &format!("{}.", unsigned(&header, &claims()))).await, Err(RefusedFor::BadSignature));
+    assert_eq!(
+        proves(&callers, &format!("{}.", unsigned(&header, &claims()))).await,
+        Err(RefusedFor::BadSignature)
+    );
     assert_eq!(proves(&callers, "..").await, Err(RefusedFor::MalformedToken));
     assert_eq!(proves(&callers, "").await, Err(RefusedFor::UnknownToken));
     assert_eq!(
@@ -221,7 +255,10 @@ async fn a_key_of_two_issuers_proves_neither_of_their_clusters() {
         write_keys(&path, &[&signer]);
         (cluster(name), by_account(account(KeySource::File(path))))
     });
-    let callers = KnownCallers::new(Identities { shared_token_sha256: None, clusters: clusters.into() }, clock());
+    let callers = KnownCallers::new(
+        Identities { shared_token_sha256: None, clusters: clusters.into() },
+        clock(),
+    );
     assert_eq!(proves(&callers, &signer.token(&claims())).await, Err(RefusedFor::Ambiguous));
 }
 
@@ -230,7 +267,8 @@ async fn issuer(keys: watch::Receiver<Value>) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let document = json!({ "issuer": url, "jwks_uri": format!("{url}/keys") });
-    let elsewhere = json!({ "issuer": "https://elsewhere.test", "jwks_uri": format!("{url}/keys") });
+    let elsewhere =
+        json!({ "issuer": "https://elsewhere.test", "jwks_uri": format!("{url}/keys") });
     let routes = axum::Router::new()
         .route("/.well-known/openid-configuration", get(async || Json(document)))
         .route("/liar/.well-known/openid-configuration", get(async || Json(elsewhere)))
@@ -246,9 +284,21 @@ async fn keys_are_discovered_at_the_issuer_or_read_at_a_url() {
     let url = issuer(keys).await;
     for (issuer, keys, expected) in [
         (url.clone(), KeySource::Discovery { ca_file: None }, Ok("east".to_owned())),
-        (ISSUER.to_owned(), KeySource::Url { url: format!("{url}/keys"), ca_file: None }, Ok("east".to_owned())),
-        (format!("{url}/liar"), KeySource::Discovery { ca_file: None }, Err(RefusedFor::KeysUnavailable)),
-        (ISSUER.to_owned(), KeySource::Url { url: format!("{url}/absent"), ca_file: None }, Err(RefusedFor::KeysUnavailable)),
+        (
+            ISSUER.to_owned(),
+            KeySource::Url { url: format!("{url}/keys"), ca_file: None },
+            Ok("east".to_owned()),
+        ),
+        (
+            format!("{url}/liar"),
+            KeySource::Discovery { ca_file: None },
+            Err(RefusedFor::KeysUnavailable),
+        ),
+        (
+            ISSUER.to_owned(),
+            KeySource::Url { url: format!("{url}/absent"), ca_file: None },
+            Err(RefusedFor::KeysUnavailable),
+        ),
         (
             ISSUER.to_owned(),
             KeySource::Url { url: "http://192.0.2.1/keys".into(), ca_file: None },
@@ -256,7 +306,10 @@ async fn keys_are_discovered_at_the_issuer_or_read_at_a_url() {
         ),
     ] {
         let account = ServiceAccount { issuer: issuer.clone(), ..account(keys.clone()) };
-        let identities = Identities { shared_token_sha256: None, clusters: vec![(cluster("east"), by_account(account))] };
+        let identities = Identities {
+            shared_token_sha256: None,
+            clusters: vec![(cluster("east"), by_account(account))],
+        };
         let callers = KnownCallers::new(identities, clock());
         let token = signer.token(&with(json!({ "iss": issuer })));
         assert_eq!(proves(&callers, &token).await, expected, "{issuer} {keys:?}");
@@ -280,27 +333,48 @@ async fn the_broker_lets_in_whom_the_token_names() {
     for token in [SHARED, OWN] {
         assert_eq!(reason(hello(&site.by_token(token), "east").await).0, Code::PermissionDenied);
     }
-    let refused = get_json(site.http, "/api/v1/clusters/east").await.unwrap()["refused_claims"].clone();
-    assert_eq!((refused["count"].as_u64(), refused["reason"].as_str()), (Some(2), Some("OTHER_CLUSTER")), "{refused}");
-    assert_eq!(reason(hello(&site.by_token(SHARED), "south").await), (Code::PermissionDenied, "IDENTITY_REQUIRED".to_owned()));
+    let refused =
+        get_json(site.http, "/api/v1/clusters/east").await.unwrap()["refused_claims"].clone();
+    assert_eq!(
+        (refused["count"].as_u64(), refused["reason"].as_str()),
+        (Some(2), Some("OTHER_CLUSTER")),
+        "{refused}"
+    );
+    assert_eq!(
+        reason(hello(&site.by_token(SHARED), "south").await),
+        (Code::PermissionDenied, "IDENTITY_REQUIRED".to_owned())
+    );
     // The issuer's keys cannot be read: the agent is not to blame, and comes again soon.
     let token = Signer::es256("one").token(&claims());
-    assert_eq!(reason(hello(&site.by_token(&token), "east").await), (Code::Unavailable, "KEYS_UNAVAILABLE".to_owned()));
+    assert_eq!(
+        reason(hello(&site.by_token(&token), "east").await),
+        (Code::Unavailable, "KEYS_UNAVAILABLE".to_owned())
+    );
 }
 
 #[tokio::test]
 async fn an_identity_that_is_taken_away_ends_the_streams_that_it_opened() {
     let cluster = |name: &str, token: &str| json!({ "name": name, "environment": "dev", "identity": { "token_sha256": hex(&token_hash(token)) } });
-    let [of_east, of_west, next] = ["that-of-east-0123456789", "that-of-west-0123456789", "the-next-of-east-0123456789"];
-    let site = Site::start(&json!([cluster("east", of_east), cluster("west", of_west)]), &json!({})).await;
+    let [of_east, of_west, next] =
+        ["that-of-east-0123456789", "that-of-west-0123456789", "the-next-of-east-0123456789"];
+    let site =
+        Site::start(&json!([cluster("east", of_east), cluster("west", of_west)]), &json!({})).await;
     let mut watching = statuses(&site.by_token(of_east), "east").await.unwrap();
     assert!(watching.message().await.unwrap().unwrap().replay_done, "nothing is held");
-    let (east, mut west) =
-        (hello(&site.by_token(of_east), "east").await.unwrap(), hello(&site.by_token(of_west), "west").await.unwrap());
+    let (east, mut west) = (
+        hello(&site.by_token(of_east), "east").await.unwrap(),
+        hello(&site.by_token(of_west), "west").await.unwrap(),
+    );
 
     site.reconfigure(&json!([cluster("east", next), cluster("west", of_west)])).await;
-    assert_eq!(reason::<()>(Err(east.end().await)), (Code::Unauthenticated, "UNKNOWN_TOKEN".to_owned()));
-    assert_eq!(reason(watching.message().await), (Code::Unauthenticated, "UNKNOWN_TOKEN".to_owned()));
+    assert_eq!(
+        reason::<()>(Err(east.end().await)),
+        (Code::Unauthenticated, "UNKNOWN_TOKEN".to_owned())
+    );
+    assert_eq!(
+        reason(watching.message().await),
+        (Code::Unauthenticated, "UNKNOWN_TOKEN".to_owned())
+    );
     assert!(west.is_open().await, "a session whose identity stays goes on");
     assert!(hello(&site.by_token(next), "east").await.is_ok());
 }

@@ -9,17 +9,26 @@ use crate::support::wait::eventually;
 #[tokio::test]
 async fn the_benchmark_of_an_agent_measures_and_leaves_nothing_behind() {
     let api = ApiServer::start().await;
-    let mut command = zonefold(&api.folder.path(""), ["bench", "agent", "--objects", "12", "--samples", "4", "--output", "json"]);
+    let mut command = zonefold(
+        &api.folder.path(""),
+        ["bench", "agent", "--objects", "12", "--samples", "4", "--output", "json"],
+    );
     let output = command.arg("--kubeconfig").arg(&api.kubeconfig).output().await.unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let figures: Value = serde_json::from_slice(&output.stdout).unwrap();
     // Every second ingress has two names.
-    assert_eq!((figures["objects"].as_u64(), figures["endpoints"].as_u64()), (Some(12), Some(15)), "{figures}");
+    assert_eq!(
+        (figures["objects"].as_u64(), figures["endpoints"].as_u64()),
+        (Some(12), Some(15)),
+        "{figures}"
+    );
     for figure in ["rss_mb", "peak_rss_mb", "sent_p50_ms", "sent_p99_ms"] {
         assert!(figures[figure].as_f64().is_some_and(|value| value > 0.0), "{figure}: {figures}");
     }
     eventually("what it made is gone", async || {
-        let left = api.kubectl(&["get", "services,ingresses,events", "--all-namespaces", "--output", "name"]).await;
+        let left = api
+            .kubectl(&["get", "services,ingresses,events", "--all-namespaces", "--output", "name"])
+            .await;
         // The API server's own.
         match left.lines().filter(|name| *name != "service/kubernetes").collect::<Vec<_>>()[..] {
             [] => Ok(()),
@@ -31,7 +40,8 @@ async fn the_benchmark_of_an_agent_measures_and_leaves_nothing_behind() {
     let namespaces: Value = serde_json::from_str(&namespaces).unwrap();
     let stays = |namespace: &&Value| {
         let metadata = &namespace["metadata"];
-        metadata["name"].as_str().unwrap().starts_with("zonefold-bench") && metadata["deletionTimestamp"].is_null()
+        metadata["name"].as_str().unwrap().starts_with("zonefold-bench")
+            && metadata["deletionTimestamp"].is_null()
     };
     assert_eq!(namespaces["items"].as_array().unwrap().iter().find(stays), None);
 }

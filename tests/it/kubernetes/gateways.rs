@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use super::site::{SHOP, Site, host};
 use crate::support::aws::names_beside_the_apex;
 
-const SOURCES: &str = "gateway-httproute,gateway-grpcroute,gateway-tlsroute,gateway-tcproute,gateway-udproute";
+const SOURCES: &str =
+    "gateway-httproute,gateway-grpcroute,gateway-tlsroute,gateway-tcproute,gateway-udproute";
 const GROUP: &str = "gateway.networking.k8s.io";
 
 fn object(kind: &str, namespace: &str, name: &str, spec: Value) -> Value {
@@ -36,7 +37,9 @@ async fn route(site: &Site, kind: &str, namespace: &str, name: &str, parent: &Va
     let mut spec = json!({ "parentRefs": [parent] });
     let mut annotations = json!({});
     match kind {
-        "TCPRoute" | "UDPRoute" => annotations["external-dns.kubernetes.io/hostname"] = json!(host(name)),
+        "TCPRoute" | "UDPRoute" => {
+            annotations["external-dns.kubernetes.io/hostname"] = json!(host(name))
+        }
         _ => spec["hostnames"] = json!([host(name)]),
     }
     if !matches!(kind, "HTTPRoute" | "GRPCRoute") {
@@ -54,8 +57,7 @@ async fn routes_of_every_kind_have_the_addresses_of_the_gateways_that_take_them(
     site.api.install_crds("gateway-api").await;
     site.grant(&["--source", SOURCES]).await;
     for (namespace, team) in [("web", "web"), ("other", "other")] {
-        let labelled =
-            json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace, "labels": { "team": team } } });
+        let labelled = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace, "labels": { "team": team } } });
         site.api.apply(&labelled.to_string()).await;
     }
     site.agent("agent", &["--source", SOURCES]).await;
@@ -65,12 +67,19 @@ async fn routes_of_every_kind_have_the_addresses_of_the_gateways_that_take_them(
     tls["tls"] = json!({ "mode": "Passthrough" });
     let mut team = listener("team", 8080, "HTTP");
     team["allowedRoutes"] = json!({ "namespaces": { "from": "Selector", "selector": { "matchLabels": { "team": "web" } } } });
-    let listeners = [listener("web", 80, "HTTP"), tls, listener("tcp", 9000, "TCP"), listener("udp", 9000, "UDP"), team];
+    let listeners = [
+        listener("web", 80, "HTTP"),
+        tls,
+        listener("tcp", 9000, "TCP"),
+        listener("udp", 9000, "UDP"),
+        team,
+    ];
     let gateway = json!({
         "gatewayClassName": "test", "listeners": listeners, "allowedListeners": { "namespaces": { "from": "All" } },
     });
     site.api.apply(&object("Gateway", SHOP, "edge", gateway).to_string()).await;
-    let set = json!({ "parentRef": { "name": "edge" }, "listeners": [listener("extra", 8081, "HTTP")] });
+    let set =
+        json!({ "parentRef": { "name": "edge" }, "listeners": [listener("extra", 8081, "HTTP")] });
     site.api.apply(&object("ListenerSet", SHOP, "more", set).to_string()).await;
     site.api.set_status(SHOP, "gateway/edge", &at("192.0.2.64")).await;
 
@@ -94,7 +103,10 @@ async fn routes_of_every_kind_have_the_addresses_of_the_gateways_that_take_them(
     for label in labels {
         site.holds(&host(label), "A", &["192.0.2.64"]).await;
     }
-    assert_eq!(names_beside_the_apex(&site.aws, "dev").await, labels.map(|label| format!("{}.", host(label))));
+    assert_eq!(
+        names_beside_the_apex(&site.aws, "dev").await,
+        labels.map(|label| format!("{}.", host(label)))
+    );
     site.tells("tcp", "InSync", &[&host("tcp")]).await;
 
     // A Gateway that loses its address takes no name with it, and one that moves takes all.

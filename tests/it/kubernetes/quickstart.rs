@@ -62,11 +62,20 @@ struct Walk {
 
 impl Walk {
     fn new(api: &ApiServer) -> Self {
-        let ports = PORTS.map(|port| (port.to_string(), free_address().port().to_string())).to_vec();
-        let walk = Self { folder: TestFolder::new(), kubeconfig: api.kubeconfig.clone(), ports, servers: vec![] };
+        let ports =
+            PORTS.map(|port| (port.to_string(), free_address().port().to_string())).to_vec();
+        let walk = Self {
+            folder: TestFolder::new(),
+            kubeconfig: api.kubeconfig.clone(),
+            ports,
+            servers: vec![],
+        };
         for folder in ["examples/kubernetes", "deploy/kubernetes"] {
             let copy = walk.folder.folder(folder);
-            for file in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap().map(Result::unwrap) {
+            for file in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder))
+                .unwrap()
+                .map(Result::unwrap)
+            {
                 let text = std::fs::read_to_string(file.path()).unwrap();
                 std::fs::write(copy.join(file.file_name()), walk.with_other_ports(&text)).unwrap();
             }
@@ -76,7 +85,8 @@ impl Walk {
 
     fn with_other_ports(&self, text: &str) -> String {
         self.ports.iter().fold(text.to_owned(), |text, (page, mine)| {
-            text.replace(&format!(":{page}"), &format!(":{mine}")).replace(&format!("-p {page} "), &format!("-p {mine} "))
+            text.replace(&format!(":{page}"), &format!(":{mine}"))
+                .replace(&format!("-p {page} "), &format!("-p {mine} "))
         })
     }
 
@@ -86,8 +96,12 @@ impl Walk {
         let zonefold = Path::new(env!("CARGO_BIN_EXE_zonefold")).parent().unwrap();
         let path = std::env::var("PATH").unwrap();
         shell.env("PATH", format!("{}:{}:{path}", zonefold.display(), programs().display()));
-        shell.env("KUBECONFIG", &self.kubeconfig).env("AWS_EC2_METADATA_DISABLED", "true").current_dir(self.folder.path(""));
-        let port = |page: u16| &self.ports.iter().find(|(found, _)| *found == page.to_string()).unwrap().1;
+        shell
+            .env("KUBECONFIG", &self.kubeconfig)
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .current_dir(self.folder.path(""));
+        let port =
+            |page: u16| &self.ports.iter().find(|(found, _)| *found == page.to_string()).unwrap().1;
         shell.env("ZONEFOLD_BROKER_GRPC", format!("http://127.0.0.1:{}", port(7443)));
         shell.env("ZONEFOLD_BROKER", format!("http://127.0.0.1:{}", port(7080)));
         shell.env("ZONEFOLD_AGENT", format!("http://127.0.0.1:{}", port(7081)));
@@ -97,9 +111,15 @@ impl Walk {
     }
 
     async fn run(&self, commands: &str) -> Result<String, String> {
-        let output = self.shell(commands).stdin(Stdio::null()).kill_on_drop(true).output().await.unwrap();
-        let [said, complained] = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
-        if output.status.success() { Ok(said) } else { Err(format!("{commands}{said}{complained}")) }
+        let output =
+            self.shell(commands).stdin(Stdio::null()).kill_on_drop(true).output().await.unwrap();
+        let [said, complained] =
+            [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+        if output.status.success() {
+            Ok(said)
+        } else {
+            Err(format!("{commands}{said}{complained}"))
+        }
     }
 
     async fn step(&mut self, step: &Step) {
@@ -131,7 +151,9 @@ impl Walk {
 fn shows(said: &str, wanted: &str) -> bool {
     let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     let is_in = |line: &str, wanted: &str| {
-        let parts = wanted.split("...").try_fold(line, |rest, part| rest.split_once(words(part).as_str()).map(|(_, rest)| rest));
+        let parts = wanted.split("...").try_fold(line, |rest, part| {
+            rest.split_once(words(part).as_str()).map(|(_, rest)| rest)
+        });
         parts.is_some()
     };
     wanted.lines().all(|wanted| said.lines().any(|line| is_in(&words(line), wanted)))
@@ -159,6 +181,12 @@ async fn the_quickstart_works_as_it_is_written() {
         walk.step(step).await;
     }
     // Nothing of the walk is left behind.
-    let left: Vec<_> = std::fs::read_dir(walk.folder.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert!(left.iter().all(|name| name == "examples" || name == "deploy" || name == ".kube"), "{left:?}");
+    let left: Vec<_> = std::fs::read_dir(walk.folder.path(""))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert!(
+        left.iter().all(|name| name == "examples" || name == "deploy" || name == ".kube"),
+        "{left:?}"
+    );
 }

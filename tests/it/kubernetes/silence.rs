@@ -13,7 +13,8 @@ async fn balanced_service(site: &Site, label: &str, address: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_load_balancer_without_address_an_api_server_that_is_gone_and_a_revoked_right_take_nothing_away() {
+async fn a_load_balancer_without_address_an_api_server_that_is_gone_and_a_revoked_right_take_nothing_away()
+ {
     let options = ["--source", "service"];
     let mut site = Site::with_agent(&options).await;
     let web = balanced_service(&site, "web", "192.0.2.10").await;
@@ -22,7 +23,13 @@ async fn a_load_balancer_without_address_an_api_server_that_is_gone_and_a_revoke
     site.holds(&shop, "A", &["192.0.2.20"]).await;
 
     // The load balancer is replaced.
-    site.api.set_status(SHOP, "service/web", &serde_json::json!({ "loadBalancer": { "ingress": null } })).await;
+    site.api
+        .set_status(
+            SHOP,
+            "service/web",
+            &serde_json::json!({ "loadBalancer": { "ingress": null } }),
+        )
+        .await;
     site.is_kept("agent", &[format!("{web} waiting")]).await;
     assert_eq!(site.values(&web, "A").await, Some(vec!["192.0.2.10".to_owned()]));
     site.api.set_status(SHOP, "service/web", &balanced(&["192.0.2.11"])).await;
@@ -114,7 +121,10 @@ async fn what_happened_while_history_was_forgotten_is_listed_again() {
 #[tokio::test]
 async fn an_agent_that_comes_back_with_a_filter_keeps_what_it_leaves_out() {
     let mut site = Site::with_agent(&["--source", "service"]).await;
-    let (web, shop) = (balanced_service(&site, "web", "192.0.2.10").await, balanced_service(&site, "shop", "192.0.2.20").await);
+    let (web, shop) = (
+        balanced_service(&site, "web", "192.0.2.10").await,
+        balanced_service(&site, "shop", "192.0.2.20").await,
+    );
     site.api.kubectl(&["--namespace", SHOP, "label", "service/web", "team=web"]).await;
     site.holds(&web, "A", &["192.0.2.10"]).await;
     site.holds(&shop, "A", &["192.0.2.20"]).await;

@@ -49,11 +49,10 @@ impl Site {
         let ca = authority.write(&folder);
         let own = authority.write_signed(&folder, "broker", &["127.0.0.1"]);
         let mut configuration = configuration(&folder, &sqlite(&folder), aws.configured());
-        let keys = folder.write("keys.json", &api.kubectl(&["get", "--raw", "/openid/v1/jwks"]).await);
-        configuration["clusters"][0]["identity"]["service_account"] =
-            json!({ "issuer": api.issuer(), "namespace": HOME, "name": ACCOUNT, "keys_file": keys });
-        configuration["listen"]["tls"] =
-            json!({ "certificate_file": own.certificate, "key_file": own.key, "listeners": ["grpc"] });
+        let keys =
+            folder.write("keys.json", &api.kubectl(&["get", "--raw", "/openid/v1/jwks"]).await);
+        configuration["clusters"][0]["identity"]["service_account"] = json!({ "issuer": api.issuer(), "namespace": HOME, "name": ACCOUNT, "keys_file": keys });
+        configuration["listen"]["tls"] = json!({ "certificate_file": own.certificate, "key_file": own.key, "listeners": ["grpc"] });
         let mut deployment = Deployment::start(folder, &aws, &configuration).await;
         deployment.ca = Some(ca);
         Self { api, aws, deployment, emulator }
@@ -78,9 +77,16 @@ impl Site {
     }
 
     /// The same as a cluster, with a token for an audience.
-    pub async fn agent_as(&mut self, name: &str, cluster: &str, audience: Option<&str>, options: &[&str]) {
+    pub async fn agent_as(
+        &mut self,
+        name: &str,
+        cluster: &str,
+        audience: Option<&str>,
+        options: &[&str],
+    ) {
         let folder = &self.deployment.folder;
-        let token = folder.write(&format!("{name}-token"), &self.api.token(HOME, ACCOUNT, audience).await);
+        let token =
+            folder.write(&format!("{name}-token"), &self.api.token(HOME, ACCOUNT, audience).await);
         let mut command = self.deployment.command(cluster);
         command.args(["--kubernetes", "--kubeconfig"]).arg(self.way_in(name).await);
         command.arg("--token-file").arg(token).args(options);
@@ -90,12 +96,15 @@ impl Site {
     /// A kubeconfig of the agent.
     async fn way_in(&self, name: &str) -> PathBuf {
         let token = self.api.token(HOME, ACCOUNT, None).await;
-        self.deployment.folder.write(&format!("{name}.kubeconfig"), &self.api.kubeconfig_text(&token, HOME))
+        self.deployment
+            .folder
+            .write(&format!("{name}.kubeconfig"), &self.api.kubeconfig_text(&token, HOME))
     }
 
     /// Waits until Route 53 holds exactly these values of a name and type.
     pub async fn holds(&self, name: &str, rtype: &str, values: &[&str]) {
-        let wanted = (!values.is_empty()).then(|| values.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let wanted = (!values.is_empty())
+            .then(|| values.iter().map(ToString::to_string).collect::<Vec<_>>());
         eventually(&format!("Route 53 holds {name} {rtype} {values:?}"), async || {
             let held = self.values(name, rtype).await;
             if held == wanted { Ok(()) } else { Err(format!("{held:?}\n{}", self.said())) }
@@ -128,14 +137,24 @@ impl Site {
     pub async fn events(&self, object: &str) -> Vec<(String, String, String)> {
         let all = self.api.get(SHOP, "events").await;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let of_object = all["items"].as_array().unwrap().iter().filter(|event| event["involvedObject"]["name"] == object);
-        of_object.map(|event| (text(&event["type"]), text(&event["reason"]), text(&event["message"]))).collect()
+        let of_object = all["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|event| event["involvedObject"]["name"] == object);
+        of_object
+            .map(|event| (text(&event["type"]), text(&event["reason"]), text(&event["message"])))
+            .collect()
     }
 
     /// Waits until a source of an agent is synced, or is not.
     pub async fn source_is(&self, agent: &str, source: &str, synced: bool) {
-        let line = format!("zonefold_agent_source_synced{{source=\"{source}\"}} {}", u8::from(synced));
-        eventually_equal(&line, true, async || self.deployment.metrics(agent).await.lines().any(|found| found == line)).await;
+        let line =
+            format!("zonefold_agent_source_synced{{source=\"{source}\"}} {}", u8::from(synced));
+        eventually_equal(&line, true, async || {
+            self.deployment.metrics(agent).await.lines().any(|found| found == line)
+        })
+        .await;
     }
 
     /// Waits until an agent says that it is ready.
@@ -156,7 +175,13 @@ impl Site {
             .as_array()
             .unwrap()
             .iter()
-            .map(|one| format!("{} {}", one["dns_name"].as_str().unwrap(), one["standing"].as_str().unwrap()))
+            .map(|one| {
+                format!(
+                    "{} {}",
+                    one["dns_name"].as_str().unwrap(),
+                    one["standing"].as_str().unwrap()
+                )
+            })
             .collect();
         kept.sort();
         kept

@@ -59,7 +59,10 @@ async fn what_people_apply_becomes_records_and_they_are_told_on_the_object() {
     // Another cluster came first.
     let taken = host("taken");
     site.deployment
-        .agent("dev-west", &[("taken.yaml", crate::support::manifests::service("taken", &taken, "198.51.100.1"))])
+        .agent(
+            "dev-west",
+            &[("taken.yaml", crate::support::manifests::service("taken", &taken, "198.51.100.1"))],
+        )
         .await;
     site.holds(&taken, "A", &["198.51.100.1"]).await;
     site.api.apply(&dns_endpoint("late", &taken, "192.0.2.50")).await;
@@ -88,12 +91,24 @@ async fn conditions_become(site: &Site, object: &str, wanted: [&str; 3]) -> Valu
     eventually(&format!("the conditions of {object} are {wanted:?}"), async || {
         let found = site.api.get(SHOP, &format!("dnsendpoint/{object}")).await;
         let conditions = &found["status"]["conditions"];
-        let one = |name: &str| conditions.as_array().into_iter().flatten().find(|condition| condition["type"] == name).cloned();
+        let one = |name: &str| {
+            conditions
+                .as_array()
+                .into_iter()
+                .flatten()
+                .find(|condition| condition["type"] == name)
+                .cloned()
+        };
         let all = ["Accepted", "Programmed", "InSync"].map(|name| one(name).unwrap_or_default());
         let fits = |(condition, wanted): (&Value, &str)| {
-            condition["status"] == wanted && condition["observedGeneration"] == found["metadata"]["generation"]
+            condition["status"] == wanted
+                && condition["observedGeneration"] == found["metadata"]["generation"]
         };
-        if all.iter().zip(wanted).all(fits) { Ok(all[0].clone()) } else { Err(found["status"].to_string()) }
+        if all.iter().zip(wanted).all(fits) {
+            Ok(all[0].clone())
+        } else {
+            Err(found["status"].to_string())
+        }
     })
     .await
 }
@@ -110,11 +125,19 @@ async fn services_without_a_load_balancer_have_the_addresses_of_nodes_and_pods()
         site.api.set_status("default", &format!("node/{name}"), &addresses).await;
     }
     let (game, database) = (host("game"), host("db"));
-    site.api.apply(&service("game", &game, "{type: NodePort, ports: [{port: 7777, nodePort: 30777}]}")).await;
+    site.api
+        .apply(&service("game", &game, "{type: NodePort, ports: [{port: 7777, nodePort: 30777}]}"))
+        .await;
     site.holds(&game, "A", &["203.0.113.1", "203.0.113.2"]).await;
     site.holds(&format!("_game._tcp.{game}"), "SRV", &[&format!("0 50 30777 {game}.")]).await;
 
-    site.api.apply(&service("db", &database, "{clusterIP: None, selector: {app: db}, ports: [{port: 5432}]}")).await;
+    site.api
+        .apply(&service(
+            "db",
+            &database,
+            "{clusterIP: None, selector: {app: db}, ports: [{port: 5432}]}",
+        ))
+        .await;
     let slice = |ready: &[u8]| {
         let pod = |number: &u8| {
             json!({
@@ -150,7 +173,9 @@ async fn services_without_a_load_balancer_have_the_addresses_of_nodes_and_pods()
 
 #[tokio::test]
 async fn custom_kinds_are_waited_for_and_read_when_they_come() {
-    let mut site = Site::with_agent(&["--source", "f5-virtualserver,f5-transportserver,nginx-virtualserver"]).await;
+    let mut site =
+        Site::with_agent(&["--source", "f5-virtualserver,f5-transportserver,nginx-virtualserver"])
+            .await;
     let agent = site.deployment.agent_of("agent");
     agent.process.says("virtualservers.k8s.nginx.org").await;
     site.api.install_crd(&repository(OTHER_CRDS)).await;
@@ -162,13 +187,23 @@ async fn custom_kinds_are_waited_for_and_read_when_they_come() {
     };
     let f5 = json!({ "host": virtual_server, "virtualServerAddress": "192.0.2.60" });
     site.api.apply(&object("cis.f5.com/v1", "VirtualServer", "f5", f5)).await;
-    site.api.apply(&object("cis.f5.com/v1", "TransportServer", "transport", json!({ "host": transport }))).await;
+    site.api
+        .apply(&object(
+            "cis.f5.com/v1",
+            "TransportServer",
+            "transport",
+            json!({ "host": transport }),
+        ))
+        .await;
     let nginx_server = json!({ "host": nginx, "externalDNS": { "enable": true } });
     site.api.apply(&object("k8s.nginx.org/v1", "VirtualServer", "nginx", nginx_server)).await;
     for (what, status) in [
         ("virtualservers.cis.f5.com/f5", json!({ "vsAddress": "192.0.2.61" })),
         ("transportservers.cis.f5.com/transport", json!({ "vsAddress": "192.0.2.62" })),
-        ("virtualservers.k8s.nginx.org/nginx", json!({ "externalEndpoints": [{ "ip": "192.0.2.63", "ports": "[80,443]" }] })),
+        (
+            "virtualservers.k8s.nginx.org/nginx",
+            json!({ "externalEndpoints": [{ "ip": "192.0.2.63", "ports": "[80,443]" }] }),
+        ),
     ] {
         site.api.set_status(SHOP, what, &status).await;
     }
@@ -179,9 +214,14 @@ async fn custom_kinds_are_waited_for_and_read_when_they_come() {
 
     // That the kinds were missing was said once for each.
     let said = site.deployment.agent_of("agent").process.log();
-    for kind in ["virtualservers.cis.f5.com", "transportservers.cis.f5.com", "virtualservers.k8s.nginx.org"] {
-        let of_kind =
-            |line: &&Value| line["message"].as_str().is_some_and(|text| text.contains(&format!("{kind}: they are waited for")));
+    for kind in
+        ["virtualservers.cis.f5.com", "transportservers.cis.f5.com", "virtualservers.k8s.nginx.org"]
+    {
+        let of_kind = |line: &&Value| {
+            line["message"]
+                .as_str()
+                .is_some_and(|text| text.contains(&format!("{kind}: they are waited for")))
+        };
         assert_eq!(said.iter().filter(of_kind).count(), 1, "{kind}: {said:#?}");
     }
     site.finish().await;
@@ -195,9 +235,19 @@ async fn what_filters_leave_out_is_not_published_and_rights_in_the_chosen_namesp
     }
     let scope = ["--source", "ingress", "--namespace", "shop,web"];
     site.grant(&scope).await;
-    let cannot = site.api.try_kubectl(&["auth", "can-i", "list", "ingresses", "--namespace", "other", AS_AGENT]).await;
+    let cannot = site
+        .api
+        .try_kubectl(&["auth", "can-i", "list", "ingresses", "--namespace", "other", AS_AGENT])
+        .await;
     assert!(cannot.is_err(), "{cannot:?}");
-    let filters = ["--label-filter", "tier in (front,edge)", "--annotation-filter", "!internal", "--ingress-class", "public"];
+    let filters = [
+        "--label-filter",
+        "tier in (front,edge)",
+        "--annotation-filter",
+        "!internal",
+        "--ingress-class",
+        "public",
+    ];
     site.agent("agent", &[&scope[..], &filters[..]].concat()).await;
 
     let ingress = |namespace: &str, name: &str, class: &str, tier: &str, annotations: Value| {
@@ -215,13 +265,19 @@ async fn what_filters_leave_out_is_not_published_and_rights_in_the_chosen_namesp
         (ingress("other", "elsewhere", "public", "front", none.clone()), "other", "elsewhere"),
         (ingress(SHOP, "classless", "private", "front", none.clone()), SHOP, "classless"),
         (ingress(SHOP, "tierless", "public", "back", none.clone()), SHOP, "tierless"),
-        (ingress(SHOP, "internal", "public", "front", json!({ "internal": "yes" })), SHOP, "internal"),
+        (
+            ingress(SHOP, "internal", "public", "front", json!({ "internal": "yes" })),
+            SHOP,
+            "internal",
+        ),
         // These two count. They come last: when they are there, the others were seen before them.
         (ingress("web", "first", "public", "front", none.clone()), "web", "first"),
         (ingress(SHOP, "second", "public", "edge", none), SHOP, "second"),
     ] {
         site.api.apply(&object.to_string()).await;
-        site.api.set_status(namespace, &format!("ingress/{name}"), &balanced(&["192.0.2.70"])).await;
+        site.api
+            .set_status(namespace, &format!("ingress/{name}"), &balanced(&["192.0.2.70"]))
+            .await;
     }
     site.holds(&host("first"), "A", &["192.0.2.70"]).await;
     site.holds(&host("second"), "A", &["192.0.2.70"]).await;

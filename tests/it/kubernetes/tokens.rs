@@ -39,13 +39,15 @@ impl Broker {
             keys,
         };
         let identity = Identity { service_account: Some(account), ..Identity::default() };
-        let identities = Identities { shared_token_sha256: None, clusters: vec![(cluster("east"), identity)] };
+        let identities =
+            Identities { shared_token_sha256: None, clusters: vec![(cluster("east"), identity)] };
         let clock = Arc::<MovedClock>::default();
         Self { callers: KnownCallers::new(identities, Arc::clone(&clock) as Arc<dyn Clock>), clock }
     }
 
     async fn proves(&self, token: &str) -> Result<String, RefusedFor> {
-        let shown = Shown { bearer: (!token.is_empty()).then(|| token.to_owned()), certificate: None };
+        let shown =
+            Shown { bearer: (!token.is_empty()).then(|| token.to_owned()), certificate: None };
         match self.callers.prove(&shown).await {
             Ok(Proven::Cluster { cluster, .. }) => Ok(cluster.to_string()),
             Ok(Proven::Shared) => Ok("shared".to_owned()),
@@ -82,7 +84,8 @@ async fn api_server() -> ApiServer {
 #[tokio::test]
 async fn what_the_api_server_signs_is_taken_and_every_other_token_is_refused() {
     let mut api = api_server().await;
-    let keys_file = api.folder.write("keys.json", &api.kubectl(&["get", "--raw", "/openid/v1/jwks"]).await);
+    let keys_file =
+        api.folder.write("keys.json", &api.kubectl(&["get", "--raw", "/openid/v1/jwks"]).await);
     let ca_file = Some(api.ca.clone());
     let url = format!("{}/openid/v1/jwks", api.issuer());
     let good = api.token("zonefold", "agent", Some("zonefold")).await;
@@ -96,8 +99,14 @@ async fn what_the_api_server_signs_is_taken_and_every_other_token_is_refused() {
         assert_eq!(broker.proves(&good).await, Ok("east".to_owned()), "{keys:?}");
         for (token, why) in [
             (api.token("zonefold", "agent", None).await, RefusedFor::WrongAudience),
-            (api.token("zonefold", "agent", Some("somebody-else")).await, RefusedFor::WrongAudience),
-            (api.token("zonefold", "other", Some("zonefold")).await, RefusedFor::WrongServiceAccount),
+            (
+                api.token("zonefold", "agent", Some("somebody-else")).await,
+                RefusedFor::WrongAudience,
+            ),
+            (
+                api.token("zonefold", "other", Some("zonefold")).await,
+                RefusedFor::WrongServiceAccount,
+            ),
             (String::new(), RefusedFor::NoCredentials),
         ] {
             assert_eq!(broker.proves(&token).await, Err(why), "{keys:?}");
@@ -115,7 +124,8 @@ async fn what_the_api_server_signs_is_taken_and_every_other_token_is_refused() {
     assert_eq!(elsewhere.proves(&good).await, Err(RefusedFor::UnknownIssuer));
     // Another cluster's API server, whose issuer calls itself the same.
     let other = api_server().await;
-    let keys = other.folder.write("keys.json", &other.kubectl(&["get", "--raw", "/openid/v1/jwks"]).await);
+    let keys =
+        other.folder.write("keys.json", &other.kubectl(&["get", "--raw", "/openid/v1/jwks"]).await);
     let impostor = Broker::new(&api.issuer(), KeySource::File(keys));
     assert_eq!(impostor.proves(&good).await, Err(RefusedFor::UnknownKey));
 
@@ -145,11 +155,19 @@ async fn what_the_api_server_signs_is_taken_and_every_other_token_is_refused() {
 async fn an_agent_with_another_s_token_is_refused_and_says_why() {
     let mut site = Site::with_agent(&["--source", "service"]).await;
     for (name, cluster, audience, why, in_words) in [
-        ("for-the-api-server", "dev-east", None, "WRONG_AUDIENCE", "the token is meant for somebody else"),
+        (
+            "for-the-api-server",
+            "dev-east",
+            None,
+            "WRONG_AUDIENCE",
+            "the token is meant for somebody else",
+        ),
         ("for-another-cluster", "dev-west", Some("zonefold"), "OTHER_CLUSTER", "dev-east"),
     ] {
         site.agent_as(name, cluster, audience, &["--source", "service"]).await;
-        let refused = |line: &Value| line["level"] == "ERROR" && line["reason"].to_string().contains(in_words);
+        let refused = |line: &Value| {
+            line["level"] == "ERROR" && line["reason"].to_string().contains(in_words)
+        };
         site.deployment.agent_of(name).process.line(in_words, refused).await;
         site.deployment.broker.line(why, |line| line.to_string().contains(why)).await;
     }

@@ -107,8 +107,11 @@ pub struct Site {
 impl Site {
     pub async fn new(timing: LeaseTiming) -> Self {
         let mut operations = AccountConfig::new(AccountId::parse(OPERATIONS).unwrap());
-        operations.access_keys =
-            vec![AccessKeyConfig { id: KEY.to_owned(), secret: Secret::new(SECRET), user: "broker".to_owned() }];
+        operations.access_keys = vec![AccessKeyConfig {
+            id: KEY.to_owned(),
+            secret: Secret::new(SECRET),
+            user: "broker".to_owned(),
+        }];
         let account = |id: &str, zone: &str| {
             let mut account = AccountConfig::new(AccountId::parse(id).unwrap());
             account.limits = LimitsConfig::of(LimitsProfile::Published2026);
@@ -159,16 +162,24 @@ impl Site {
     pub async fn start(&mut self) -> usize {
         let (config, leases) = (self.config(), self.timing.clone());
         let aws = AwsOptions::emulator(&self.emulator.endpoint_url(), KEY, SECRET);
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
         let building = runtime.spawn(async move {
             let options = BrokerOptions { aws, leases, ..BrokerOptions::default() };
             build(&config, options).await.unwrap()
         });
         let bound = building.await.unwrap();
-        let (handle, grpc, http, stop) = (bound.handle(), bound.grpc, bound.http, CancellationToken::new());
+        let (handle, grpc, http, stop) =
+            (bound.handle(), bound.grpc, bound.http, CancellationToken::new());
         let task = runtime.spawn(bound.run(stop.clone()));
         self.started += 1;
-        self.replicas.insert(self.started, Replica { handle, grpc, http, stop, task, runtime: Some(runtime) });
+        self.replicas.insert(
+            self.started,
+            Replica { handle, grpc, http, stop, task, runtime: Some(runtime) },
+        );
         self.started
     }
 
@@ -193,14 +204,28 @@ impl Site {
         let client = Client::builder(TokioExecutor::new()).build_http::<Empty<bytes::Bytes>>();
         let uri = format!("http://{}{path}", self.replica(number).http).parse().unwrap();
         let (head, body) = client.get(uri).await.unwrap().into_parts();
-        (head.status.as_u16(), serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap())
+        (
+            head.status.as_u16(),
+            serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap(),
+        )
     }
 
     /// Which replica works an account and has looked at all of it; by what each says of itself.
     pub fn holder(&self, account: &str) -> Option<usize> {
         let account = AccountId::parse(account).unwrap();
-        let works = |replica: &Replica| replica.handle.accounts().iter().any(|view| view.account == account && view.is_settled());
-        let holders: Vec<usize> = self.replicas.iter().filter(|(_, replica)| works(replica)).map(|(number, _)| *number).collect();
+        let works = |replica: &Replica| {
+            replica
+                .handle
+                .accounts()
+                .iter()
+                .any(|view| view.account == account && view.is_settled())
+        };
+        let holders: Vec<usize> = self
+            .replicas
+            .iter()
+            .filter(|(_, replica)| works(replica))
+            .map(|(number, _)| *number)
+            .collect();
         assert!(holders.len() <= 1, "{account} is worked by {holders:?}");
         holders.first().copied()
     }
@@ -225,13 +250,22 @@ impl Site {
 
     /// What was changed in an account, batch by batch.
     pub fn batches(&self, account: &str) -> Vec<JournalEntry> {
-        self.emulator.control().journal(0).into_iter().filter(|entry| entry.account.as_str() == account).collect()
+        self.emulator
+            .control()
+            .journal(0)
+            .into_iter()
+            .filter(|entry| entry.account.as_str() == account)
+            .collect()
     }
 
     pub async fn until(&self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
         let deadline = tokio::time::Instant::now() + DEADLINE;
         while !holds(self) {
-            assert!(tokio::time::Instant::now() < deadline, "it never came to this: {what}\n{}", self.report());
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "it never came to this: {what}\n{}",
+                self.report()
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -239,7 +273,11 @@ impl Site {
     fn report(&self) -> String {
         let of = |(number, replica): (&usize, &Replica)| {
             let counts = ["east", "west"].map(|cluster| replica.counts(cluster));
-            format!("{number}: {:?}\n{counts:?}\n{:#?}\n", *replica.handle.standing.borrow(), replica.handle.accounts())
+            format!(
+                "{number}: {:?}\n{counts:?}\n{:#?}\n",
+                *replica.handle.standing.borrow(),
+                replica.handle.accounts()
+            )
         };
         self.replicas.iter().map(of).collect()
     }

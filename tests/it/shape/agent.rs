@@ -60,7 +60,10 @@ fn told(index: &Index) -> StatusBook {
             at_ms: 1_700_000_000_000,
             ..v1::EndpointStatus::default()
         };
-        let batch = v1::StatusBatch { statuses: some.iter().map(status).collect(), ..v1::StatusBatch::default() };
+        let batch = v1::StatusBatch {
+            statuses: some.iter().map(status).collect(),
+            ..v1::StatusBatch::default()
+        };
         let received = bytes::Bytes::from(batch.encode_to_vec());
         book.take(v1::StatusBatch::decode(received).unwrap());
     }
@@ -79,8 +82,11 @@ fn held(objects: usize) -> (i64, i64) {
 
 #[test]
 fn an_object_of_an_agent_takes_its_bound() {
-    let ((small_objects, small_statuses), (large_objects, large_statuses)) = (held(1_000), held(5_000));
-    let (object, status) = ((large_objects - small_objects) / 4_000, (large_statuses - small_statuses) / 4_000);
-    let is_bounded = (200..=OBJECT_BYTES).contains(&object) && (100..=STATUS_BYTES).contains(&status);
+    let ((small_objects, small_statuses), (large_objects, large_statuses)) =
+        (held(1_000), held(5_000));
+    let (object, status) =
+        ((large_objects - small_objects) / 4_000, (large_statuses - small_statuses) / 4_000);
+    let is_bounded =
+        (200..=OBJECT_BYTES).contains(&object) && (100..=STATUS_BYTES).contains(&status);
     assert!(is_bounded, "{object} heap bytes for an object, {status} for a status");
 }

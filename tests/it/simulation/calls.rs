@@ -13,7 +13,8 @@ use super::story::{BROKER, SECOND, Story, account, cluster, dns, set, wish};
 fn narrow() -> Story {
     let mut story = Story::new();
     let requests = BucketConfig { capacity: 10.0, refill_per_second: 1.0 };
-    let budget = BudgetConfig { requests, per_action: [].into(), changes: None, reserve_share: 0.5 };
+    let budget =
+        BudgetConfig { requests, per_action: [].into(), changes: None, reserve_share: 0.5 };
     story.history.world.accounts[0].budget = budget;
     story
 }
@@ -45,7 +46,8 @@ fn i05_late_calls_have_the_reserve_and_no_more() {
     let web = wish("web", "www", &["192.0.2.1"]);
     let late: Vec<u64> = (0..6)
         .map(|number| {
-            let batch = story.batch(number, "east", &web, &[(None, Some(set("www", &["192.0.2.1"])))]);
+            let batch =
+                story.batch(number, "east", &web, &[(None, Some(set("www", &["192.0.2.1"])))]);
             let call = story.calls(BROKER, &batch);
             story.ends(call, "timed out");
             call
@@ -75,7 +77,9 @@ fn i05_changes_have_a_bucket_of_their_own() {
 }
 
 fn refused() -> BatchOutcome {
-    let message = "[RRSet with DNS name www.example.com., type A is protected and cannot be changed: no]".to_owned();
+    let message =
+        "[RRSet with DNS name www.example.com., type A is protected and cannot be changed: no]"
+            .to_owned();
     BatchOutcome::Refused { code: "InvalidChangeBatch".to_owned(), message, request_id: None }
 }
 
@@ -128,7 +132,8 @@ fn refused_together(times: u128, read_back_after: Option<u128>) -> Story {
 #[test]
 fn i06_a_name_beside_a_poisoned_one_is_parted_from_it_by_halving() {
     refused_together(4, None).keeps_to(PoisonIsAlone);
-    refused_together(5, None).breaks(PoisonIsAlone, "api.example.com was refused 5 times with www.example.com");
+    refused_together(5, None)
+        .breaks(PoisonIsAlone, "api.example.com was refused 5 times with www.example.com");
     // A lost answer ends a search.
     refused_together(6, Some(3)).keeps_to(PoisonIsAlone);
 }
@@ -137,7 +142,8 @@ fn i06_a_name_beside_a_poisoned_one_is_parted_from_it_by_halving() {
 fn i08_a_quiet_clusters_change_goes_out_within_a_few_calls() {
     for (calls_before, is_sound) in [(4, true), (8, false)] {
         let mut story = Story::new();
-        let (quiet, noisy) = (wish("web", "quiet", &["192.0.2.1"]), wish("many", "noisy", &["192.0.2.1"]));
+        let (quiet, noisy) =
+            (wish("web", "quiet", &["192.0.2.1"]), wish("many", "noisy", &["192.0.2.1"]));
         story.opens("east", 1);
         story.opens("west", 1);
         story.stores("west", 1, &quiet);
@@ -147,7 +153,11 @@ fn i08_a_quiet_clusters_change_goes_out_within_a_few_calls() {
             story.publishes(number, "east", &noisy, &[(None, Some(set(&name, &["192.0.2.1"])))]);
         }
         story.publishes(100, "west", &quiet, &[(None, Some(set("quiet", &["192.0.2.1"])))]);
-        if is_sound { story.keeps_to(NoStarvation) } else { story.breaks(NoStarvation, "west got quiet.example.com A") }
+        if is_sound {
+            story.keeps_to(NoStarvation)
+        } else {
+            story.breaks(NoStarvation, "west got quiet.example.com A")
+        }
     }
 }
 
@@ -176,10 +186,20 @@ fn i08_what_was_configured_anew_takes_turns_of_the_cluster_that_it_is_for() {
         story.stores("west", 1, &one);
         story.pass_ms(5_000);
         for number in 0..8 {
-            let anew = RawRecordSet { ttl_secs: Some(60), ..set(&format!("n{number}"), &["192.0.2.1"]) };
-            story.publishes(number, whose, &old, &[(Some(set(&format!("n{number}"), &["192.0.2.1"])), Some(anew))]);
+            let anew =
+                RawRecordSet { ttl_secs: Some(60), ..set(&format!("n{number}"), &["192.0.2.1"]) };
+            story.publishes(
+                number,
+                whose,
+                &old,
+                &[(Some(set(&format!("n{number}"), &["192.0.2.1"])), Some(anew))],
+            );
         }
-        if is_sound { story.keeps_to(NoStarvation) } else { story.breaks(NoStarvation, "west got new.example.com A") }
+        if is_sound {
+            story.keeps_to(NoStarvation)
+        } else {
+            story.breaks(NoStarvation, "west got new.example.com A")
+        }
     }
 }
 
@@ -187,7 +207,8 @@ fn i08_what_was_configured_anew_takes_turns_of_the_cluster_that_it_is_for() {
 fn i08_what_a_cluster_wants_that_is_not_registered_is_not_waited_for() {
     for (registered_again, is_sound) in [(false, true), (true, false)] {
         let mut story = Story::new();
-        let (quiet, noisy) = (wish("web", "quiet", &["192.0.2.1"]), wish("many", "noisy", &["192.0.2.1"]));
+        let (quiet, noisy) =
+            (wish("web", "quiet", &["192.0.2.1"]), wish("many", "noisy", &["192.0.2.1"]));
         story.opens("east", 1);
         story.opens("west", 1);
         story.tell(What::Registered { cluster: cluster("west"), registered: false });
@@ -200,7 +221,11 @@ fn i08_what_a_cluster_wants_that_is_not_registered_is_not_waited_for() {
             let name = format!("n{number}");
             story.publishes(number, "east", &noisy, &[(None, Some(set(&name, &["192.0.2.1"])))]);
         }
-        if is_sound { story.keeps_to(NoStarvation) } else { story.breaks(NoStarvation, "west got quiet.example.com A") }
+        if is_sound {
+            story.keeps_to(NoStarvation)
+        } else {
+            story.breaks(NoStarvation, "west got quiet.example.com A")
+        }
     }
 }
 
@@ -254,7 +279,8 @@ fn i10_the_journal_tells_what_became_of_a_batch() {
     story.breaks(Attributable, "after AWS had applied it");
 
     // What somebody else wrote over nobody can read back.
-    overwritten.others_write(Some(&set("www", &["192.0.2.1"])), Some(&set("www", &["203.0.113.1"])));
+    overwritten
+        .others_write(Some(&set("www", &["192.0.2.1"])), Some(&set("www", &["203.0.113.1"])));
     overwritten.finishes(&batch, lost);
     overwritten.keeps_to(Attributable);
 
@@ -271,7 +297,9 @@ fn i10_what_was_found_done_was_done_by_whomever() {
     story.opens("east", 1);
     story.stores("east", 1, &web);
     story.publishes(1, "east", &web, &[(None, Some(old.clone()))]);
-    for (step, done_by_others) in [((Some(old.clone()), Some(new.clone())), Some(&new)), ((Some(old.clone()), None), None)] {
+    for (step, done_by_others) in
+        [((Some(old.clone()), Some(new.clone())), Some(&new)), ((Some(old.clone()), None), None)]
+    {
         let before = story.clone();
         let batch = before.batch(2, "east", &web, std::slice::from_ref(&step));
         let sent = |mut story: Story| {
@@ -318,7 +346,11 @@ fn i10_what_somebody_put_back_looks_as_if_it_had_never_been_taken_away() {
         let mut story = story.clone();
         story.others_write(None, Some(&put_back));
         story.finishes(&batch, BatchOutcome::not_found());
-        if can_be_known { story.breaks(Attributable, "after AWS had applied it") } else { story.keeps_to(Attributable) }
+        if can_be_known {
+            story.breaks(Attributable, "after AWS had applied it")
+        } else {
+            story.keeps_to(Attributable)
+        }
     }
 }
 
@@ -378,7 +410,10 @@ fn i12_a_lease_that_never_runs_out_passes_to_whoever_starts_and_binds_the_others
     // It cannot know before its next write is fenced.
     story.reads(BROKER);
     story.keeps_to(OneWriter);
-    story.tell(What::Fault { kind: "store.fenced", text: format!("{BROKER}: the lease of {} has passed on", account()) });
+    story.tell(What::Fault {
+        kind: "store.fenced",
+        text: format!("{BROKER}: the lease of {} has passed on", account()),
+    });
     story.reads(BROKER);
     story.breaks(OneWriter, "broker 0.0 starts call 2");
 }

@@ -28,7 +28,10 @@ impl SoFar for Story {
     #[track_caller]
     fn is_durable_so_far(&self) {
         let violations = self.judged(AckedIsDurable);
-        assert!(violations.iter().all(|what| what.contains("is not in the store")), "{violations:#?}");
+        assert!(
+            violations.iter().all(|what| what.contains("is not in the store")),
+            "{violations:#?}"
+        );
     }
 }
 
@@ -136,7 +139,8 @@ fn i02_absence_explains_a_deletion_only_once_the_source_is_synced() {
 }
 
 #[test]
-fn i02_a_deletion_that_was_observed_explains_also_what_was_made_anew_before_the_broker_heard_of_it() {
+fn i02_a_deletion_that_was_observed_explains_also_what_was_made_anew_before_the_broker_heard_of_it()
+{
     for is_seen in [true, false] {
         let (mut story, web) = published();
         story.syncs("east", false);
@@ -150,7 +154,11 @@ fn i02_a_deletion_that_was_observed_explains_also_what_was_made_anew_before_the_
         story.publishes(2, "east", &web, &[(None, Some(ours.clone()))]);
         story.removes("east", 1, &web);
         story.publishes(3, "east", &web, &[(Some(ours), None)]);
-        if is_seen { story.keeps_to(SilenceNeverDeletes) } else { story.breaks(SilenceNeverDeletes, "lost 192.0.2.1") }
+        if is_seen {
+            story.keeps_to(SilenceNeverDeletes)
+        } else {
+            story.breaks(SilenceNeverDeletes, "lost 192.0.2.1")
+        }
     }
 }
 
@@ -202,7 +210,12 @@ fn i02_who_gave_way_to_what_is_gone_takes_the_name_over_when_the_broker_hears_of
         story.wants("east", 1, &shop);
         story.wants("east", 1, &api);
         let all = set("www", &["192.0.2.1", "192.0.2.2", "192.0.2.3"]);
-        story.publishes(2, "east", &api, &[(Some(set("www", &["192.0.2.1", "192.0.2.2"])), Some(all.clone()))]);
+        story.publishes(
+            2,
+            "east",
+            &api,
+            &[(Some(set("www", &["192.0.2.1", "192.0.2.2"])), Some(all.clone()))],
+        );
         if is_seen {
             story.sees_gone("east", &web);
         }
@@ -224,7 +237,8 @@ fn i02_who_gave_way_to_what_is_gone_takes_the_name_over_when_the_broker_hears_of
 fn i02_what_a_cluster_wants_while_it_is_not_registered_is_published_for_nobody() {
     for registered_again in [false, true] {
         let (mut story, web) = published();
-        let registered = |registered| What::Registered { cluster: super::story::cluster("east"), registered };
+        let registered =
+            |registered| What::Registered { cluster: super::story::cluster("east"), registered };
         story.tell(registered(false));
         story.wants("east", 1, &wish("api", "www", &["192.0.2.2"]));
         story.pass_ms(60_000);
@@ -255,7 +269,11 @@ fn i03_what_others_made_is_left_alone_unless_the_zone_adopts() {
         story.opens("east", 1);
         story.stores("east", 1, &web);
         story.publishes(1, "east", &web, &[(Some(theirs.clone()), Some(ours.clone()))]);
-        if is_sound { story.keeps_to(ForeignIsUntouched) } else { story.breaks(ForeignIsUntouched, "made by somebody else") }
+        if is_sound {
+            story.keeps_to(ForeignIsUntouched)
+        } else {
+            story.breaks(ForeignIsUntouched, "made by somebody else")
+        }
     }
 }
 
@@ -264,10 +282,15 @@ fn i03_ours_is_put_back_when_others_changed_it_unless_the_policy_is_to_alert() {
     for (drift, is_sound) in [(DriftPolicy::Repair, true), (DriftPolicy::Alert, false)] {
         let (mut story, web) = published();
         story.history.world.zones[0].drift = drift;
-        let (ours, theirs) = (set("www", &["192.0.2.1", "192.0.2.2"]), set("www", &["203.0.113.1"]));
+        let (ours, theirs) =
+            (set("www", &["192.0.2.1", "192.0.2.2"]), set("www", &["203.0.113.1"]));
         story.others_write(Some(&ours), Some(&theirs));
         story.publishes(2, "east", &web, &[(Some(theirs), Some(ours))]);
-        if is_sound { story.keeps_to(ForeignIsUntouched) } else { story.breaks(ForeignIsUntouched, "changed by somebody else") }
+        if is_sound {
+            story.keeps_to(ForeignIsUntouched)
+        } else {
+            story.breaks(ForeignIsUntouched, "changed by somebody else")
+        }
     }
 }
 
@@ -324,7 +347,8 @@ fn i07_an_heir_that_nobody_could_know_of_yet_is_no_gap() {
     let heir = wish("shop", "www", &["198.51.100.1"]);
     story.sees_gone("east", &web);
     story.removes("east", 1, &web);
-    let batch = story.batch(2, "east", &web, &[(Some(set("www", &["192.0.2.1", "192.0.2.2"])), None)]);
+    let batch =
+        story.batch(2, "east", &web, &[(Some(set("www", &["192.0.2.1", "192.0.2.2"])), None)]);
     story.wants("west", 1, &heir);
     story.begins(&batch);
     let call = story.calls(BROKER, &batch);
@@ -336,7 +360,8 @@ fn i07_an_heir_that_nobody_could_know_of_yet_is_no_gap() {
 fn i07_what_somebody_else_took_away_before_is_no_gap_of_ours() {
     for taken_away in [true, false] {
         let (mut story, web) = published();
-        let (mut six, mut there) = (wish("six", "www", &["2001:db8::1"]), set("www", &["2001:db8::1"]));
+        let (mut six, mut there) =
+            (wish("six", "www", &["2001:db8::1"]), set("www", &["2001:db8::1"]));
         six.key.record_type = "AAAA".into();
         there.rtype = "AAAA".into();
         story.wants("east", 1, &six);
@@ -351,7 +376,10 @@ fn i07_what_somebody_else_took_away_before_is_no_gap_of_ours() {
         if taken_away {
             story.keeps_to(HandoverWithoutGap);
         } else {
-            story.breaks(HandoverWithoutGap, "east: www.example.com AAAA from dnsendpoint/default/six");
+            story.breaks(
+                HandoverWithoutGap,
+                "east: www.example.com AAAA from dnsendpoint/default/six",
+            );
         }
     }
 }
@@ -364,7 +392,8 @@ fn i07_what_waits_for_a_record_of_others_that_is_gone_is_no_gap_until_we_have_lo
         story.others_write(None, Some(&theirs));
         story.opens("east", 1);
         story.wants("east", 1, &wish("web", "www", &["192.0.2.1"]));
-        let (mut six, mut there) = (wish("six", "www", &["2001:db8::1"]), set("www", &["2001:db8::1"]));
+        let (mut six, mut there) =
+            (wish("six", "www", &["2001:db8::1"]), set("www", &["2001:db8::1"]));
         six.key.record_type = "AAAA".into();
         there.rtype = "AAAA".into();
         story.wants("east", 1, &six);
@@ -379,7 +408,8 @@ fn i07_what_waits_for_a_record_of_others_that_is_gone_is_no_gap_until_we_have_lo
         story.removes("east", 1, &six);
         story.publishes(2, "east", &six, &[(Some(there), None)]);
         if has_looked {
-            story.breaks(HandoverWithoutGap, "east: www.example.com A from dnsendpoint/default/web");
+            story
+                .breaks(HandoverWithoutGap, "east: www.example.com A from dnsendpoint/default/web");
         } else {
             story.keeps_to(HandoverWithoutGap);
         }

@@ -45,7 +45,10 @@ fn i11_a_run_that_settled_is_sound() {
 fn i11_a_record_that_is_missing_or_otherwise_or_unwanted_is_found() {
     let (mut story, ..) = settled();
     story.history.end.zones.get_mut(&zone()).unwrap().clear();
-    story.breaks(Converges, "www.example.com A is not there, and east, who holds the name, wants 192.0.2.1");
+    story.breaks(
+        Converges,
+        "www.example.com A is not there, and east, who holds the name, wants 192.0.2.1",
+    );
     story.breaks(Converges, "is in the book and not in Route 53");
 
     let (mut story, ..) = settled();
@@ -89,13 +92,24 @@ fn i11_a_foreign_record_in_the_way_excuses_a_name() {
     story.is_quiet_for_ms(1_000);
     story.keeps_to(Converges);
     // Of what is ours at the name, addresses stay as well, until the wanted one can be written; a text would be no substitute.
-    let text = RawRecordSet { rtype: "TXT".into(), values: vec!["\"ours\"".into()], ..set("www", &[]) };
+    let text =
+        RawRecordSet { rtype: "TXT".into(), values: vec!["\"ours\"".into()], ..set("www", &[]) };
     let mut beside = story.clone();
-    beside.journals(None, Origin::Request, None, vec![applied(ChangeAction::Create, None, Some(&text))]);
+    beside.journals(
+        None,
+        Origin::Request,
+        None,
+        vec![applied(ChangeAction::Create, None, Some(&text))],
+    );
     beside.breaks(Converges, "www.example.com TXT is ours (TTL 300), and nobody wants it");
     let ipv6 = RawRecordSet { rtype: "AAAA".into(), ..set("www", &["2001:db8::1"]) };
     let mut beside = story.clone();
-    beside.journals(None, Origin::Request, None, vec![applied(ChangeAction::Create, None, Some(&ipv6))]);
+    beside.journals(
+        None,
+        Origin::Request,
+        None,
+        vec![applied(ChangeAction::Create, None, Some(&ipv6))],
+    );
     beside.notes(&ipv6);
     beside.keeps_to(Converges);
     beside.others_write(Some(&theirs), None);
@@ -109,7 +123,11 @@ fn i11_a_foreign_record_in_the_way_excuses_a_name() {
 
 #[test]
 fn i11_what_somebody_made_of_ours_before_anybody_looked_may_look_foreign() {
-    let (web, ours, theirs) = (wish("web", "www", &["192.0.2.1"]), set("www", &["192.0.2.1"]), set("www", &["203.0.113.1"]));
+    let (web, ours, theirs) = (
+        wish("web", "www", &["192.0.2.1"]),
+        set("www", &["192.0.2.1"]),
+        set("www", &["203.0.113.1"]),
+    );
     for (is_lost, is_made_anew) in [(false, false), (true, false), (false, true)] {
         let mut story = Story::new();
         story.opens("east", 1);
@@ -139,7 +157,8 @@ fn i11_what_somebody_made_of_ours_before_anybody_looked_may_look_foreign() {
 /// East wanted www, had it, and came to write it so that nobody can read it; its other object wants a CNAME there.
 fn rejected(once_readable: bool) -> Story {
     let mut story = Story::new();
-    let (web, broken) = (wish("web", "www", &["192.0.2.1"]), wish("web", "www", &["not-an-address"]));
+    let (web, broken) =
+        (wish("web", "www", &["192.0.2.1"]), wish("web", "www", &["not-an-address"]));
     let mut alias = wish("alias", "www", &["elsewhere.example.net"]);
     alias.key.record_type = "CNAME".into();
     story.opens("east", 1);
@@ -166,12 +185,23 @@ fn i11_what_a_rejected_endpoint_made_once_may_stay_and_be_in_the_way() {
 #[test]
 fn i11_a_name_is_not_held_by_an_endpoint_that_could_never_be_read() {
     let shop = wish("shop", "www", &["198.51.100.1"]);
-    for (once_readable, holder) in [(true, "nobody wants"), (false, "and west, who holds the name, wants 198.51.100.1")] {
+    for (once_readable, holder) in
+        [(true, "nobody wants"), (false, "and west, who holds the name, wants 198.51.100.1")]
+    {
         let mut story = rejected(once_readable);
         story.history.end.endpoints.retain(|row| row.endpoint.key.record_type.as_str() == "A");
         story.keeps("west", 3, &shop, HELD);
-        let text = RawRecordSet { rtype: "TXT".into(), values: vec!["\"ours\"".into()], ..set("www", &[]) };
-        story.journals(None, Origin::Request, None, vec![applied(ChangeAction::Create, None, Some(&text))]);
+        let text = RawRecordSet {
+            rtype: "TXT".into(),
+            values: vec!["\"ours\"".into()],
+            ..set("www", &[])
+        };
+        story.journals(
+            None,
+            Origin::Request,
+            None,
+            vec![applied(ChangeAction::Create, None, Some(&text))],
+        );
         story.breaks(Converges, holder);
     }
 }
@@ -179,7 +209,8 @@ fn i11_a_name_is_not_held_by_an_endpoint_that_could_never_be_read() {
 #[test]
 fn i11_everybody_has_the_last_word() {
     let (mut story, ..) = settled();
-    story.history.end.agents.get_mut(&agent("east")).unwrap().statuses[0].progress = Progress::Pending;
+    story.history.end.agents.get_mut(&agent("east")).unwrap().statuses[0].progress =
+        Progress::Pending;
     story.breaks(Converges, "agent east was told last that www.example.com A");
 
     let (mut story, ..) = settled();
@@ -194,7 +225,10 @@ fn i11_everybody_has_the_last_word() {
 #[test]
 fn i11_the_chain_from_the_objects_to_the_store_has_no_gap() {
     let (mut story, _, shop) = settled();
-    story.history.log.retain(|event| !matches!(&event.what, What::Wanted { endpoint, .. } if *endpoint == shop));
+    story
+        .history
+        .log
+        .retain(|event| !matches!(&event.what, What::Wanted { endpoint, .. } if *endpoint == shop));
     story.breaks(Converges, "agent west does not hold");
 
     let (mut story, web, _) = settled();
@@ -227,7 +261,10 @@ fn i06_a_poisoned_name_is_excused_and_its_neighbours_are_not() {
     story.history.end.poisoned.insert(dns("www.example.com"));
     story.keeps_to(PoisonIsAlone);
     story.history.end.poisoned = [dns("other.example.com")].into();
-    story.breaks(PoisonIsAlone, "beside a poisoned name www.example.com did not get where it belongs");
+    story.breaks(
+        PoisonIsAlone,
+        "beside a poisoned name www.example.com did not get where it belongs",
+    );
 }
 
 #[test]
@@ -236,7 +273,11 @@ fn i09_what_was_refused_is_tried_again_when_its_wait_is_over_and_not_before() {
         let mut story = Story::new();
         let web = wish("web", "www", &["192.0.2.1"]);
         let steps = [(None, Some(set("www", &["192.0.2.1"])))];
-        let refused = BatchOutcome::Refused { code: "InvalidChangeBatch".to_owned(), message: "no".to_owned(), request_id: None };
+        let refused = BatchOutcome::Refused {
+            code: "InvalidChangeBatch".to_owned(),
+            message: "no".to_owned(),
+            request_id: None,
+        };
         for number in 1..=2 {
             let batch = story.batch(number, "east", &web, &steps);
             story.begins(&batch);
@@ -246,7 +287,11 @@ fn i09_what_was_refused_is_tried_again_when_its_wait_is_over_and_not_before() {
             story.is_quiet_for_ms(waited_ms);
         }
         story.history.end.at = story.now();
-        if is_sound { story.keeps_to(IdleIsFree) } else { story.breaks(IdleIsFree, "a batch was journalled") }
+        if is_sound {
+            story.keeps_to(IdleIsFree)
+        } else {
+            story.breaks(IdleIsFree, "a batch was journalled")
+        }
     }
 }
 

@@ -12,7 +12,9 @@ use super::story::{BROKER, Story, agent, set, wish};
 
 #[test]
 fn what_is_left_of_a_schedule_breaks_and_no_step_of_it_can_be_left_out() {
-    for needed in [vec![], vec![0], vec![41], vec![3, 4], vec![0, 17, 41], vec![1, 2, 3, 5, 8, 13, 21, 34]] {
+    for needed in
+        [vec![], vec![0], vec![41], vec![3, 4], vec![0, 17, 41], vec![1, 2, 3, 5, 8, 13, 21, 34]]
+    {
         let fails = |kept: &[usize]| needed.iter().all(|step| kept.contains(step));
         let (kept, runs) = shrink::shrink(42, 1_000, fails);
         assert_eq!(kept, needed, "{runs} runs");
@@ -45,14 +47,21 @@ fn a_selection_of_steps_survives_as_text() {
 
 #[test]
 fn the_list_of_regressions_says_why_each_is_there() {
-    let list = regressions::read("# the list\n\n17 # an ack too early\n 4:0,2-3  # a gap # twice\n").unwrap();
+    let list =
+        regressions::read("# the list\n\n17 # an ack too early\n 4:0,2-3  # a gap # twice\n")
+            .unwrap();
     let entry = |seed, keep: Option<&str>, why: &str| regressions::Regression {
         seed,
         keep: keep.map(str::to_owned),
         why: why.to_owned(),
     };
-    assert_eq!(list, [entry(17, None, "an ack too early"), entry(4, Some("0,2-3"), "a gap # twice")]);
-    for (wrong, why) in [("17", "line 1: say after a #"), ("x # y", "is no seed"), ("1:a # y", "is no step")] {
+    assert_eq!(
+        list,
+        [entry(17, None, "an ack too early"), entry(4, Some("0,2-3"), "a gap # twice")]
+    );
+    for (wrong, why) in
+        [("17", "line 1: say after a #"), ("x # y", "is no seed"), ("1:a # y", "is no step")]
+    {
         let error = regressions::read(wrong).unwrap_err();
         assert!(error.contains(why), "{error}");
     }
@@ -67,8 +76,14 @@ fn the_list_in_the_repository_can_be_read() {
 #[test]
 fn runs_add_up() {
     let mut summary = Summary::default();
-    let sound = Report { seed: 1, virtual_ms: 1_800_000, faults: [("net.loss".to_owned(), 3)].into(), ..Report::default() };
-    let failures = vec![Failure { broken: "converges".to_owned(), what: "www is not there".to_owned() }];
+    let sound = Report {
+        seed: 1,
+        virtual_ms: 1_800_000,
+        faults: [("net.loss".to_owned(), 3)].into(),
+        ..Report::default()
+    };
+    let failures =
+        vec![Failure { broken: "converges".to_owned(), what: "www is not there".to_owned() }];
     let broken = Report { seed: 2, virtual_ms: 5_400_000, failures, ..sound.clone() };
     summary.add(sound);
     summary.add(broken);
@@ -76,7 +91,11 @@ fn runs_add_up() {
     assert_eq!((summary.runs, summary.virtual_hours, summary.faults_injected), (2, 2.0, 6));
     assert_eq!((summary.virtual_hours_per_minute, summary.faults_per_minute), (1.0, 3.0));
     assert_eq!(summary.violations.iter().map(|failed| failed.seed).collect::<Vec<_>>(), [2]);
-    assert!(summary.text().contains("seed 2 broke converges: www is not there"), "{}", summary.text());
+    assert!(
+        summary.text().contains("seed 2 broke converges: www is not there"),
+        "{}",
+        summary.text()
+    );
 }
 
 #[test]
@@ -90,7 +109,10 @@ fn a_timeline_tells_of_the_names_that_it_is_about_and_of_what_concerns_everybody
     for _ in 0..3 {
         story.tell(What::Fault { kind: "net.loss", text: "a piece is lost".to_owned() });
     }
-    let put = |endpoint: &zonefold::core::endpoint::Endpoint| Op::Put { endpoint: endpoint.clone(), version: endpoint.version() };
+    let put = |endpoint: &zonefold::core::endpoint::Endpoint| Op::Put {
+        endpoint: endpoint.clone(),
+        version: endpoint.version(),
+    };
     story.sends("east", 1, 1, put(&api));
     story.acks("east", 1, 1);
     story.sends("east", 1, 2, put(&web));
@@ -121,11 +143,16 @@ fn a_timeline_tells_of_the_names_that_it_is_about_and_of_what_concerns_everybody
         assert!(of_www.contains(said), "{said:?} is not in\n{of_www}");
     }
     assert!(!of_www.contains("api") && !of_www.contains("acked up to 1 "), "{of_www}");
-    assert!(!tell(&["www.example.com"], Timestamp(3_000)).contains("CRASHES"), "it ends when it is told to");
+    assert!(
+        !tell(&["www.example.com"], Timestamp(3_000)).contains("CRASHES"),
+        "it ends when it is told to"
+    );
     let of_calls = tell(&[], story.now());
     assert!(
         of_calls.contains("call 2 of broker 0.0 under lease 1 (ChangeResourceRecordSets with batch 2) arrives at AWS"),
         "{of_calls}"
     );
-    assert!(timeline::lines(&story.history, &Focus::All, story.now()).len() > of_calls.lines().count());
+    assert!(
+        timeline::lines(&story.history, &Focus::All, story.now()).len() > of_calls.lines().count()
+    );
 }

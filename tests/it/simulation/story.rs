@@ -105,7 +105,12 @@ impl Story {
             poison_backoff_ms: 30_000,
             ..World::default()
         };
-        let mut story = Self { history: History { world, ..History::default() }, now: 0, calls: 0, lease_epoch: 1 };
+        let mut story = Self {
+            history: History { world, ..History::default() },
+            now: 0,
+            calls: 0,
+            lease_epoch: 1,
+        };
         story.lease(BROKER, 1, LeaseChange::Taken { until: Timestamp(3_600_000) });
         story
     }
@@ -136,7 +141,10 @@ impl Story {
     }
 
     pub fn syncs(&mut self, name: &str, synced: bool) {
-        self.tell(What::Saw { agent: agent(name), sight: Sight::Source { kind: "dnsendpoint".to_owned(), synced } });
+        self.tell(What::Saw {
+            agent: agent(name),
+            sight: Sight::Source { kind: "dnsendpoint".to_owned(), synced },
+        });
     }
 
     pub fn sees(&mut self, name: &str, endpoint: &Endpoint) {
@@ -160,7 +168,11 @@ impl Story {
     }
 
     pub fn opens(&mut self, name: &str, epoch: u64) {
-        let commit = Commit::Session { cluster: cluster(name), epoch, kube_system_uid: format!("uid-{name}") };
+        let commit = Commit::Session {
+            cluster: cluster(name),
+            epoch,
+            kube_system_uid: format!("uid-{name}"),
+        };
         self.tell(What::Committed { replica: Some(BROKER), lease_epoch: None, commit });
     }
 
@@ -175,7 +187,13 @@ impl Story {
     }
 
     fn commits(&mut self, name: &str, epoch: u64, row: RowChange) {
-        let commit = Commit::Ingest { cluster: cluster(name), epoch, newest_epoch: epoch, seq: 1, rows: vec![row] };
+        let commit = Commit::Ingest {
+            cluster: cluster(name),
+            epoch,
+            newest_epoch: epoch,
+            seq: 1,
+            rows: vec![row],
+        };
         self.tell(What::Committed { replica: Some(BROKER), lease_epoch: None, commit });
     }
 
@@ -189,15 +207,25 @@ impl Story {
 
     /// A batch for an endpoint of a cluster, not journalled yet.
     pub fn batch(&self, number: u128, by: &str, endpoint: &Endpoint, steps: &[Step]) -> Batch {
-        let cause = Cause { motive: Motive::Wanted, cluster: cluster(by), endpoints: vec![endpoint.key.clone()] };
+        let cause = Cause {
+            motive: Motive::Wanted,
+            cluster: cluster(by),
+            endpoints: vec![endpoint.key.clone()],
+        };
         let change = |(before, after): &Step| Change {
             key: before.as_ref().or(after.as_ref()).unwrap().key().unwrap(),
             before: before.clone(),
             after: after.clone(),
             cause: cause.clone(),
         };
-        let deletes = steps.iter().filter_map(|(before, _)| before.clone()).map(|set| WireChange { action: Action::Delete, set });
-        let creates = steps.iter().filter_map(|(_, after)| after.clone()).map(|set| WireChange { action: Action::Create, set });
+        let deletes = steps
+            .iter()
+            .filter_map(|(before, _)| before.clone())
+            .map(|set| WireChange { action: Action::Delete, set });
+        let creates = steps
+            .iter()
+            .filter_map(|(_, after)| after.clone())
+            .map(|set| WireChange { action: Action::Create, set });
         Batch {
             id: BatchId(Uuid::from_u128(number)),
             account: account(),
@@ -210,19 +238,28 @@ impl Story {
 
     pub fn begins(&mut self, batch: &Batch) {
         let commit = Commit::BatchBegun(Box::new(batch.clone()));
-        self.tell(What::Committed { replica: Some(BROKER), lease_epoch: Some(self.lease_epoch), commit });
+        self.tell(What::Committed {
+            replica: Some(BROKER),
+            lease_epoch: Some(self.lease_epoch),
+            commit,
+        });
     }
 
     pub fn finishes(&mut self, batch: &Batch, outcome: BatchOutcome) {
         let commit = Commit::BatchFinished { batch: batch.id, outcome: outcome.clone() };
-        self.tell(What::Committed { replica: Some(BROKER), lease_epoch: Some(self.lease_epoch), commit });
+        self.tell(What::Committed {
+            replica: Some(BROKER),
+            lease_epoch: Some(self.lease_epoch),
+            commit,
+        });
         self.history.end.batches.push(StoredBatch { batch: batch.clone(), outcome: Some(outcome) });
     }
 
     /// A broker starts the call of a batch; answers its number.
     pub fn calls(&mut self, replica: Replica, batch: &Batch) -> u64 {
         self.calls += 1;
-        let mut names: Vec<DnsName> = batch.changes().map(|change| change.key.name.clone()).collect();
+        let mut names: Vec<DnsName> =
+            batch.changes().map(|change| change.key.name.clone()).collect();
         names.sort();
         names.dedup();
         self.tell(What::CallStarted(Call {
@@ -282,7 +319,13 @@ impl Story {
         self.journals(None, Origin::Foreign, None, vec![applied(action, before, after)]);
     }
 
-    pub fn journals(&mut self, call: Option<u64>, origin: Origin, comment: Option<String>, changes: Vec<AppliedChange>) {
+    pub fn journals(
+        &mut self,
+        call: Option<u64>,
+        origin: Origin,
+        comment: Option<String>,
+        changes: Vec<AppliedChange>,
+    ) {
         self.pass_ms(1_000);
         let records = self.history.end.zones.entry(zone()).or_default();
         for change in &changes {
@@ -318,7 +361,10 @@ impl Story {
             What::Applied { entry, .. } => Some(entry.change_id.clone()),
             _ => None,
         });
-        self.finishes(&batch, BatchOutcome::Applied { change_id: applied.unwrap(), request_id: None });
+        self.finishes(
+            &batch,
+            BatchOutcome::Applied { change_id: applied.unwrap(), request_id: None },
+        );
     }
 
     /// An agent comes to see and hold an endpoint, and it is stored.
@@ -329,7 +375,13 @@ impl Story {
     }
 
     /// The endpoint is stored at the end, with its verdict.
-    pub fn keeps(&mut self, name: &str, arrival: i64, endpoint: &Endpoint, verdict: (VerdictState, Reason)) {
+    pub fn keeps(
+        &mut self,
+        name: &str,
+        arrival: i64,
+        endpoint: &Endpoint,
+        verdict: (VerdictState, Reason),
+    ) {
         self.history.end.endpoints.push(StoredEndpoint {
             cluster: cluster(name),
             arrival,
@@ -341,7 +393,14 @@ impl Story {
     }
 
     /// The agent runs at the end, holds the endpoint and was told this about it.
-    pub fn knows(&mut self, name: &str, endpoint: &Endpoint, verdict: VerdictState, reason: Reason, progress: Progress) {
+    pub fn knows(
+        &mut self,
+        name: &str,
+        endpoint: &Endpoint,
+        verdict: VerdictState,
+        reason: Reason,
+        progress: Progress,
+    ) {
         let held = self.history.end.agents.entry(agent(name)).or_default();
         held.live = true;
         held.endpoints.push(endpoint.clone());
@@ -370,7 +429,10 @@ impl Story {
 
     /// What the oracle says about an invariant.
     pub fn judged(&self, invariant: Invariant) -> Vec<String> {
-        oracle::judge_one(&self.history, invariant).into_iter().map(|violation| violation.what).collect()
+        oracle::judge_one(&self.history, invariant)
+            .into_iter()
+            .map(|violation| violation.what)
+            .collect()
     }
 
     /// Nothing is broken.
@@ -384,7 +446,10 @@ impl Story {
     #[track_caller]
     pub fn breaks(&self, invariant: Invariant, words: &str) {
         let violations = self.judged(invariant);
-        assert!(violations.iter().any(|what| what.contains(words)), "{words:?} is not in {violations:#?}");
+        assert!(
+            violations.iter().any(|what| what.contains(words)),
+            "{words:?} is not in {violations:#?}"
+        );
     }
 
     /// This one is not broken, whatever else is.
@@ -395,7 +460,11 @@ impl Story {
     }
 }
 
-pub fn applied(action: ChangeAction, before: Option<&RawRecordSet>, after: Option<&RawRecordSet>) -> AppliedChange {
+pub fn applied(
+    action: ChangeAction,
+    before: Option<&RawRecordSet>,
+    after: Option<&RawRecordSet>,
+) -> AppliedChange {
     let shared = |set: Option<&RawRecordSet>| set.cloned().map(Arc::new);
     AppliedChange { action, before: shared(before), after: shared(after) }
 }

@@ -13,7 +13,10 @@ async fn the_horizon_is_kept_for_each_account(place: Place) {
         store.set_spend_horizon(&account(), at).await.unwrap();
         assert_eq!(store.spend_horizon(&account()).await.unwrap(), Some(at));
     }
-    assert_eq!(store.spend_horizon(&AccountId::parse("222222222222").unwrap()).await.unwrap(), None);
+    assert_eq!(
+        store.spend_horizon(&AccountId::parse("222222222222").unwrap()).await.unwrap(),
+        None
+    );
 }
 
 async fn a_store_answers(place: Place) {

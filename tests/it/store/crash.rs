@@ -19,13 +19,19 @@ async fn what_was_acknowledged_before_a_kill_is_there_after_it() {
     let place = Place::sqlite();
     let mut acknowledged = BTreeMap::new();
     for (round, kill_after) in [1, 7, 30].into_iter().enumerate() {
-        acknowledged.insert(round, tokio::task::block_in_place(|| run_and_kill(&place.url, round, kill_after)));
+        acknowledged.insert(
+            round,
+            tokio::task::block_in_place(|| run_and_kill(&place.url, round, kill_after)),
+        );
     }
     let store = place.open().await;
     let rows = store.endpoints(0, 1_000_000).await.unwrap();
     for (round, units) in acknowledged {
         let own = rows.iter().filter(|row| row.cluster == round_cluster(round)).count();
-        assert!(own >= units * UNIT_OPS, "round {round}: {units} units were acknowledged, {own} endpoints are there");
+        assert!(
+            own >= units * UNIT_OPS,
+            "round {round}: {units} units were acknowledged, {own} endpoints are there"
+        );
         assert_eq!(own % UNIT_OPS, 0, "round {round}: a unit is there whole or not at all");
     }
 }
@@ -33,7 +39,12 @@ async fn what_was_acknowledged_before_a_kill_is_there_after_it() {
 /// Kills the child with SIGKILL after some acknowledgements; answers how many it gave until it was dead.
 fn run_and_kill(url: &str, round: usize, kill_after: usize) -> usize {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "store::crash::child_that_commits_until_it_is_killed", "--ignored", "--nocapture"])
+        .args([
+            "--exact",
+            "store::crash::child_that_commits_until_it_is_killed",
+            "--ignored",
+            "--nocapture",
+        ])
         .env(ADDRESS, format!("{round} {url}"))
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
@@ -61,7 +72,8 @@ async fn child_that_commits_until_it_is_killed() {
     let own = round_cluster(round.parse().unwrap());
     let epoch = session(&*store, &own).await;
     for number in 0.. {
-        let ops = (0..UNIT_OPS).map(|op| put(endpoint(number * UNIT_OPS + op, "192.0.2.1"))).collect();
+        let ops =
+            (0..UNIT_OPS).map(|op| put(endpoint(number * UNIT_OPS + op, "192.0.2.1"))).collect();
         commit(&*store, &own, epoch, ops).await;
         let mut stdout = std::io::stdout().lock();
         stdout.write_all(b"\nacknowledged\n").unwrap();

@@ -23,7 +23,8 @@ struct Pair {
 impl Pair {
     async fn new() -> Self {
         let place = Place::postgres().await;
-        let (teller, reader) = (place.open().await.of_replica(replica(1)), place.open().await.of_replica(replica(2)));
+        let (teller, reader) =
+            (place.open().await.of_replica(replica(1)), place.open().await.of_replica(replica(2)));
         Self { place, teller, reader }
     }
 
@@ -53,7 +54,12 @@ async fn what_is_ingested_is_told_as_it_is_stored() {
     assert_eq!(pair.reader.feed_end().await.unwrap(), 0, "a session is no news");
     let units = [
         unit(&west, epochs[1], 1, vec![put(endpoint(1, "192.0.2.1"))]),
-        unit(&east, epochs[0], 1, vec![put(endpoint(1, "192.0.2.1")), put(endpoint(2, "192.0.2.1"))]),
+        unit(
+            &east,
+            epochs[0],
+            1,
+            vec![put(endpoint(1, "192.0.2.1")), put(endpoint(2, "192.0.2.1"))],
+        ),
         unit(&east, Epoch(9), 1, vec![put(endpoint(3, "192.0.2.1"))]),
     ];
     pair.teller.ingest(&units, Timestamp(5)).await.unwrap();
@@ -63,13 +69,21 @@ async fn what_is_ingested_is_told_as_it_is_stored() {
     let first = FeedEntry { seq: 1, origin: replica(1), news: News::Endpoints(stored) };
     assert_eq!(pair.read(0).await, [first]);
 
-    let ops = vec![put(endpoint(2, "192.0.2.9")), del(&endpoint(1, "192.0.2.1")), put(endpoint(4, "192.0.2.1"))];
+    let ops = vec![
+        put(endpoint(2, "192.0.2.9")),
+        del(&endpoint(1, "192.0.2.1")),
+        put(endpoint(4, "192.0.2.1")),
+    ];
     commit(&*pair.teller, &east, epochs[0], ops).await;
     let rows = pair.reader.endpoints(0, 10).await.unwrap();
     let removed = EndpointNews::Removed { cluster: east.clone(), key: endpoint(1, "").key.hash() };
     let [_, two, four] = &rows[..] else { panic!("{rows:?}") };
     assert_eq!(two.endpoint.view().targets, ["192.0.2.9"]);
-    let news = News::Endpoints(vec![removed, EndpointNews::Stored(two.clone()), EndpointNews::Stored(four.clone())]);
+    let news = News::Endpoints(vec![
+        removed,
+        EndpointNews::Stored(two.clone()),
+        EndpointNews::Stored(four.clone()),
+    ]);
     assert_eq!(pair.read(1).await, [FeedEntry { seq: 2, origin: replica(1), news }]);
     assert_eq!(pair.reader.feed_end().await.unwrap(), 2);
 }
@@ -86,15 +100,37 @@ async fn what_changes_nothing_is_no_news() {
     assert_eq!(end, 2);
 
     commit(&*pair.teller, &east, epoch, vec![]).await;
-    commit(&*pair.teller, &east, epoch, vec![put(one.clone()), del(&endpoint(9, "192.0.2.1")), del(&endpoint(2, "other"))]).await;
-    let there_and_back = vec![put(endpoint(1, "other")), put(one.clone()), put(endpoint(5, "x")), del(&endpoint(5, "x"))];
+    commit(
+        &*pair.teller,
+        &east,
+        epoch,
+        vec![put(one.clone()), del(&endpoint(9, "192.0.2.1")), del(&endpoint(2, "other"))],
+    )
+    .await;
+    let there_and_back = vec![
+        put(endpoint(1, "other")),
+        put(one.clone()),
+        put(endpoint(5, "x")),
+        del(&endpoint(5, "x")),
+    ];
     commit(&*pair.teller, &east, epoch, there_and_back).await;
     let arrival = pair.teller.endpoints(0, 1).await.unwrap()[0].arrival;
     let verdict = Verdict::waiting(Reason::NoZone, "no zone", None);
-    pair.teller.save_verdicts(&[VerdictRow { cluster: east.clone(), arrival, version: one.version(), verdict }]).await.unwrap();
+    pair.teller
+        .save_verdicts(&[VerdictRow {
+            cluster: east.clone(),
+            arrival,
+            version: one.version(),
+            verdict,
+        }])
+        .await
+        .unwrap();
     pair.teller.save_zones(&[zone_row("Z1", "example.com")]).await.unwrap();
     pair.teller.save_zones(&[]).await.unwrap();
-    pair.teller.save_records(&zone_id(), &[RecordWrite::Remove(record_key("a.example.com"))], None).await.unwrap();
+    pair.teller
+        .save_records(&zone_id(), &[RecordWrite::Remove(record_key("a.example.com"))], None)
+        .await
+        .unwrap();
     pair.teller.announce(replica(1), vec![]).await.unwrap();
     assert_eq!(pair.reader.feed_end().await.unwrap(), end);
 
@@ -108,8 +144,18 @@ async fn an_entry_is_read_as_its_endpoints_are_now() {
     let east = cluster("east");
     let epoch = session(&*pair.teller, &east).await;
     let say = async |ops| drop(commit(&*pair.teller, &east, epoch, ops).await);
-    say(vec![put(endpoint(1, "192.0.2.1")), put(endpoint(2, "192.0.2.1")), put(endpoint(3, "192.0.2.1"))]).await;
-    say(vec![put(endpoint(1, "192.0.2.9")), del(&endpoint(2, "192.0.2.1")), del(&endpoint(3, "192.0.2.1"))]).await;
+    say(vec![
+        put(endpoint(1, "192.0.2.1")),
+        put(endpoint(2, "192.0.2.1")),
+        put(endpoint(3, "192.0.2.1")),
+    ])
+    .await;
+    say(vec![
+        put(endpoint(1, "192.0.2.9")),
+        del(&endpoint(2, "192.0.2.1")),
+        del(&endpoint(3, "192.0.2.1")),
+    ])
+    .await;
     say(vec![put(endpoint(3, "192.0.2.7"))]).await;
     let entries = pair.read(0).await;
     // The first three are read in what became of them: one in its later version, two gone, of which one came back later.
@@ -134,7 +180,12 @@ async fn a_verdict_comes_with_the_endpoint_also_of_a_zone_that_another_replica_m
     let arrival = pair.teller.endpoints(0, 1).await.unwrap()[0].arrival;
     let verdict = Verdict::accepted(Placement { account: account(), zone: zone_id() });
     pair.teller
-        .save_verdicts(&[VerdictRow { cluster: east, arrival, version: one.version(), verdict: verdict.clone() }])
+        .save_verdicts(&[VerdictRow {
+            cluster: east,
+            arrival,
+            version: one.version(),
+            verdict: verdict.clone(),
+        }])
         .await
         .unwrap();
     let told_verdict = async || match &pair.read(0).await[1].news {
@@ -146,8 +197,14 @@ async fn a_verdict_comes_with_the_endpoint_also_of_a_zone_that_another_replica_m
     };
     assert_eq!(told_verdict().await, Some(verdict));
     let other = AccountId::parse("222222222222").unwrap();
-    pair.teller.save_zones(&[ZoneRow { account: other.clone(), ..zone_row("Z1", "example.com") }]).await.unwrap();
-    assert_eq!(told_verdict().await, Some(Verdict::accepted(Placement { account: other, zone: zone_id() })));
+    pair.teller
+        .save_zones(&[ZoneRow { account: other.clone(), ..zone_row("Z1", "example.com") }])
+        .await
+        .unwrap();
+    assert_eq!(
+        told_verdict().await,
+        Some(Verdict::accepted(Placement { account: other, zone: zone_id() }))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -157,8 +214,13 @@ async fn a_zone_is_told_with_its_account_and_is_visible_or_not() {
     let theirs = ZoneRow { account: other.clone(), ..zone_row("Z3", "example.net") };
     let rows = [zone_row("Z1", "example.com"), zone_row("Z2", "example.org"), theirs];
     pair.teller.save_zones(&rows).await.unwrap();
-    let told = |entries: Vec<FeedEntry>| entries.into_iter().map(|entry| entry.news).collect::<Vec<_>>();
-    assert_eq!(told(pair.read(0).await), [News::Zones(account()), News::Zones(other)], "an account is told once");
+    let told =
+        |entries: Vec<FeedEntry>| entries.into_iter().map(|entry| entry.news).collect::<Vec<_>>();
+    assert_eq!(
+        told(pair.read(0).await),
+        [News::Zones(account()), News::Zones(other)],
+        "an account is told once"
+    );
     let hidden = ZoneRow { visible: false, ..rows[1].clone() };
     pair.teller.save_zones(std::slice::from_ref(&hidden)).await.unwrap();
     assert_eq!(told(pair.read(2).await), [News::Zones(account())]);
@@ -171,7 +233,10 @@ async fn only_statuses_and_questions_are_announced() {
     let said = vec![News::Ask, News::Statuses(Bytes::from_static(b"\0\xffstatuses"))];
     pair.teller.announce(replica(7), said.clone()).await.unwrap();
     let read = pair.read(0).await;
-    assert_eq!(read.iter().map(|entry| (entry.seq, entry.origin)).collect::<Vec<_>>(), [(1, replica(7)), (2, replica(7))]);
+    assert_eq!(
+        read.iter().map(|entry| (entry.seq, entry.origin)).collect::<Vec<_>>(),
+        [(1, replica(7)), (2, replica(7))]
+    );
     assert_eq!(read.into_iter().map(|entry| entry.news).collect::<Vec<_>>(), said);
     for news in [News::Zones(account()), News::Endpoints(vec![])] {
         let refused = pair.teller.announce(replica(1), vec![News::Ask, news]).await;
@@ -188,8 +253,12 @@ async fn what_a_replica_told_itself_comes_without_what_it_knows() {
     commit(&*pair.teller, &east, epoch, vec![put(endpoint(1, "192.0.2.1"))]).await;
     pair.teller.announce(replica(1), vec![News::Statuses(Bytes::from_static(b"x"))]).await.unwrap();
     pair.teller.save_zones(&[zone_row("Z1", "example.com")]).await.unwrap();
-    let own: Vec<_> = pair.teller.feed(0, ALL).await.unwrap().into_iter().map(|entry| entry.news).collect();
-    assert_eq!(own, [News::Endpoints(vec![]), News::Statuses(Bytes::new()), News::Zones(account())]);
+    let own: Vec<_> =
+        pair.teller.feed(0, ALL).await.unwrap().into_iter().map(|entry| entry.news).collect();
+    assert_eq!(
+        own,
+        [News::Endpoints(vec![]), News::Statuses(Bytes::new()), News::Zones(account())]
+    );
     assert_eq!(objects(&pair.read(0).await[..1]), [["web-1"]]);
 }
 
@@ -202,11 +271,20 @@ async fn a_page_is_of_about_so_many_endpoints() {
         let ops = (0..3).map(|part| put(endpoint(number * 3 + part, "192.0.2.1"))).collect();
         commit(&*pair.teller, &east, epoch, ops).await;
     }
-    for (after, limit, seqs) in
-        [(0, 0, vec![1]), (0, 1, vec![1]), (0, 3, vec![1]), (0, 4, vec![1, 2]), (1, 7, vec![2, 3, 4]), (4, 9, vec![])]
-    {
+    for (after, limit, seqs) in [
+        (0, 0, vec![1]),
+        (0, 1, vec![1]),
+        (0, 3, vec![1]),
+        (0, 4, vec![1, 2]),
+        (1, 7, vec![2, 3, 4]),
+        (4, 9, vec![]),
+    ] {
         let page = pair.reader.feed(after, limit).await.unwrap();
-        assert_eq!(page.iter().map(|entry| entry.seq).collect::<Vec<_>>(), seqs, "after {after}, {limit}");
+        assert_eq!(
+            page.iter().map(|entry| entry.seq).collect::<Vec<_>>(),
+            seqs,
+            "after {after}, {limit}"
+        );
     }
 }
 
@@ -220,7 +298,10 @@ async fn who_was_away_for_longer_than_the_feed_is_kept_is_told_so() {
     assert_eq!(pair.reader.prune_feed(Millis(3_600_000)).await.unwrap(), 0);
     for after in 0..=1 {
         let cut = pair.reader.feed(after, ALL).await;
-        assert!(matches!(cut, Err(StoreError::FeedCut { after: said }) if said == after), "{cut:?}");
+        assert!(
+            matches!(cut, Err(StoreError::FeedCut { after: said }) if said == after),
+            "{cut:?}"
+        );
     }
     assert_eq!(pair.read(2).await.len(), 3, "exactly what was cut is missing");
     // The last entry goes too, and its number is not given out again.
@@ -231,7 +312,10 @@ async fn who_was_away_for_longer_than_the_feed_is_kept_is_told_so() {
     pair.teller.announce(replica(1), vec![News::Ask]).await.unwrap();
     assert_eq!(pair.read(5).await[0].seq, 6);
     let ahead = pair.reader.feed(7, ALL).await;
-    assert!(matches!(ahead, Err(StoreError::FeedCut { after: 7 })), "the store was restored to an older state: {ahead:?}");
+    assert!(
+        matches!(ahead, Err(StoreError::FeedCut { after: 7 })),
+        "the store was restored to an older state: {ahead:?}"
+    );
 }
 
 /// Four replicas ingest, save zones and announce at once; a reader polls meanwhile.
@@ -250,8 +334,14 @@ async fn a_reader_gets_every_entry_once_and_in_order_while_others_write() {
                 let ops = (0..3).map(|part| put(endpoint(round * 3 + part, "192.0.2.1"))).collect();
                 commit(&*store, &own, epoch, ops).await;
                 match round % 3 {
-                    0 => store.save_zones(&[zone_row(&format!("Z{writer}X{round}"), "example.com")]).await.unwrap(),
-                    1 => store.announce(replica(10 + writer as u128), vec![News::Ask, News::Ask]).await.unwrap(),
+                    0 => store
+                        .save_zones(&[zone_row(&format!("Z{writer}X{round}"), "example.com")])
+                        .await
+                        .unwrap(),
+                    1 => store
+                        .announce(replica(10 + writer as u128), vec![News::Ask, News::Ask])
+                        .await
+                        .unwrap(),
                     _ => {}
                 }
             }
@@ -280,7 +370,9 @@ async fn a_reader_gets_every_entry_once_and_in_order_while_others_write() {
                         assert_eq!(news.len(), 3);
                         for one in news {
                             let EndpointNews::Stored(row) = one else { panic!("{one:?}") };
-                            *seen.entry((row.cluster, row.endpoint.view().object.to_owned())).or_default() += 1;
+                            *seen
+                                .entry((row.cluster, row.endpoint.view().object.to_owned()))
+                                .or_default() += 1;
                         }
                     }
                     _ => others += 1,
@@ -309,7 +401,10 @@ async fn who_waits_for_news_is_woken_by_another_replica_and_not_by_itself() {
         assert!((&mut one).now_or_never().is_none() && (&mut two).now_or_never().is_none());
         pair.teller.announce(replica(1), vec![News::Ask]).await.unwrap();
         tokio::join!(one, two);
-        assert!(pair.teller.feed_changed().now_or_never().is_none(), "round {round}: it said so itself");
+        assert!(
+            pair.teller.feed_changed().now_or_never().is_none(),
+            "round {round}: it said so itself"
+        );
     }
     // What comes while nobody waits is not lost.
     pair.reader.announce(replica(2), vec![News::Ask]).await.unwrap();
@@ -333,7 +428,9 @@ async fn a_broken_connection_that_listens_is_made_again() {
         woken(&*pair.reader).await;
         eventually("the new connection hears", async || {
             pair.teller.announce(replica(1), vec![News::Ask]).await.unwrap();
-            let heard = tokio::time::timeout(std::time::Duration::from_secs(1), pair.reader.feed_changed()).await;
+            let heard =
+                tokio::time::timeout(std::time::Duration::from_secs(1), pair.reader.feed_changed())
+                    .await;
             heard.map_err(|_| "nothing was heard".to_owned())
         })
         .await;

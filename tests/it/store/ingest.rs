@@ -40,9 +40,20 @@ async fn a_known_key_keeps_its_arrival(place: Place) {
     let store = place.open().await;
     let east = cluster("east");
     let epoch = session(&*store, &east).await;
-    let first = arrivals(&commit(&*store, &east, epoch, (0..3).map(|n| put(endpoint(n, "192.0.2.1"))).collect()).await);
+    let first = arrivals(
+        &commit(&*store, &east, epoch, (0..3).map(|n| put(endpoint(n, "192.0.2.1"))).collect())
+            .await,
+    );
     assert!(first.is_sorted_by(|a, b| a < b), "{first:?}");
-    let again = arrivals(&commit(&*store, &east, epoch, (0..3).rev().map(|n| put(endpoint(n, "192.0.2.9"))).collect()).await);
+    let again = arrivals(
+        &commit(
+            &*store,
+            &east,
+            epoch,
+            (0..3).rev().map(|n| put(endpoint(n, "192.0.2.9"))).collect(),
+        )
+        .await,
+    );
     assert!(again.into_iter().rev().eq(first));
     let rows = store.endpoints(0, 10).await.unwrap();
     assert!(rows.iter().all(|row| row.endpoint.view().targets == ["192.0.2.9"]));
@@ -64,10 +75,20 @@ async fn the_operations_of_a_unit_apply_in_their_order(place: Place) {
     let east = cluster("east");
     let epoch = session(&*store, &east).await;
     let (one, two) = (endpoint(1, "192.0.2.1"), endpoint(1, "192.0.2.2"));
-    let ops =
-        vec![put(one.clone()), put(two.clone()), del(&one), del(&two), put(one.clone()), put(two.clone()), put(one.clone())];
+    let ops = vec![
+        put(one.clone()),
+        put(two.clone()),
+        del(&one),
+        del(&two),
+        put(one.clone()),
+        put(two.clone()),
+        put(one.clone()),
+    ];
     let done = commit(&*store, &east, epoch, ops).await;
-    let [OpOutcome::Stored { arrival: first }, OpOutcome::Stored { arrival: second }] = done[..2] else { panic!("{done:?}") };
+    let [OpOutcome::Stored { arrival: first }, OpOutcome::Stored { arrival: second }] = done[..2]
+    else {
+        panic!("{done:?}")
+    };
     assert_eq!(first, second);
     assert_eq!(done[2..4], [OpOutcome::Unchanged, OpOutcome::Removed]);
     let last = arrivals(&done[4..]);
@@ -129,7 +150,8 @@ async fn an_endpoint_reads_back_whole(place: Place) {
     written.key.set_identifier = "größe \"1\"".into();
     written.targets.push("other".into());
     written.ttl_secs = None;
-    written.properties = [("aws/weight".into(), "10".into()), ("alias".into(), "true".into())].into();
+    written.properties =
+        [("aws/weight".into(), "10".into()), ("alias".into(), "true".into())].into();
     commit(&*store, &east, epoch, vec![put(written.clone())]).await;
     let row = only_row(&*store).await;
     assert_eq!((row.key, row.version), (written.key.hash(), written.version()));
@@ -141,7 +163,13 @@ async fn endpoints_page_by_arrival(place: Place) {
     let clusters = [cluster("east"), cluster("west")];
     let epochs = [session(&*store, &clusters[0]).await, session(&*store, &clusters[1]).await];
     for number in 0..10 {
-        commit(&*store, &clusters[number % 2], epochs[number % 2], vec![put(endpoint(number, "192.0.2.1"))]).await;
+        commit(
+            &*store,
+            &clusters[number % 2],
+            epochs[number % 2],
+            vec![put(endpoint(number, "192.0.2.1"))],
+        )
+        .await;
     }
     let (mut after, mut seen) = (0, vec![]);
     loop {
@@ -165,7 +193,8 @@ async fn ingest_from_eight_tasks(place: &Place) -> tokio::task::JoinSet<Vec<i64>
             let epoch = session(&*store, &own).await;
             let mut all = vec![];
             for round in 0..20 {
-                let ops = (0..5).map(|number| put(endpoint(round * 5 + number, "192.0.2.1"))).collect();
+                let ops =
+                    (0..5).map(|number| put(endpoint(round * 5 + number, "192.0.2.1"))).collect();
                 all.extend(arrivals(&commit(&*store, &own, epoch, ops).await));
             }
             all
@@ -179,7 +208,15 @@ async fn arrivals_are_unique_and_rise_under_concurrent_ingest(place: Place) {
     assert!(all.iter().all(|of_task| of_task.is_sorted_by(|a, b| a < b)), "each task's rise");
     let unique: BTreeSet<i64> = all.iter().flatten().copied().collect();
     assert_eq!(unique.len(), 8 * 100);
-    let stored: Vec<_> = place.open().await.endpoints(0, 10_000).await.unwrap().into_iter().map(|row| row.arrival).collect();
+    let stored: Vec<_> = place
+        .open()
+        .await
+        .endpoints(0, 10_000)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|row| row.arrival)
+        .collect();
     assert!(unique.into_iter().eq(stored));
 }
 
@@ -203,7 +240,8 @@ async fn a_reader_never_misses_a_smaller_arrival(place: Place) {
 
 async fn save(store: &dyn Store, endpoint: &Endpoint, verdict: Verdict) {
     let arrival = only_row(store).await.arrival;
-    let row = VerdictRow { cluster: cluster("east"), arrival, version: endpoint.version(), verdict };
+    let row =
+        VerdictRow { cluster: cluster("east"), arrival, version: endpoint.version(), verdict };
     store.save_verdicts(&[row]).await.unwrap();
 }
 
@@ -218,9 +256,17 @@ async fn a_verdict_stays_with_its_version_and_its_placement_outlives_it(place: P
     assert_eq!(only_row(&*store).await.verdict, Some(accepted.clone()));
 
     commit(&*store, &east, epoch, vec![put(new.clone())]).await;
-    assert_eq!(only_row(&*store).await.verdict, Some(accepted.clone()), "until the new content has one of its own");
+    assert_eq!(
+        only_row(&*store).await.verdict,
+        Some(accepted.clone()),
+        "until the new content has one of its own"
+    );
     save(&*store, &old, Verdict::rejected(Reason::InvalidTarget, "late")).await;
-    assert_eq!(only_row(&*store).await.verdict, Some(accepted), "a verdict for content that is gone is dropped");
+    assert_eq!(
+        only_row(&*store).await.verdict,
+        Some(accepted),
+        "a verdict for content that is gone is dropped"
+    );
 
     let held = Verdict::waiting(Reason::NameHeld, "west holds it", None);
     save(&*store, &new, Verdict::rejected(Reason::InvalidTarget, "first")).await;
@@ -233,13 +279,25 @@ async fn a_hundred_thousand_endpoints_in_one_call(place: Place) {
     let store = place.open().await;
     let east = cluster("east");
     let epoch = session(&*store, &east).await;
-    let done = commit(&*store, &east, epoch, (0..COUNT).map(|number| put(endpoint(number, "192.0.2.1"))).collect()).await;
+    let done = commit(
+        &*store,
+        &east,
+        epoch,
+        (0..COUNT).map(|number| put(endpoint(number, "192.0.2.1"))).collect(),
+    )
+    .await;
     let first = arrivals(&done);
     assert!(first.windows(2).all(|pair| pair[1] == pair[0] + 1));
     let last = store.endpoints(first[COUNT - 2], 10).await.unwrap();
     assert_eq!(last.len(), 1);
     assert_eq!(last[0].endpoint.unpack(), endpoint(COUNT - 1, "192.0.2.1"));
-    let done = commit(&*store, &east, epoch, (0..COUNT).map(|number| del(&endpoint(number, "192.0.2.1"))).collect()).await;
+    let done = commit(
+        &*store,
+        &east,
+        epoch,
+        (0..COUNT).map(|number| del(&endpoint(number, "192.0.2.1"))).collect(),
+    )
+    .await;
     assert!(done.iter().all(|outcome| *outcome == OpOutcome::Removed));
     assert!(store.endpoints(0, 1).await.unwrap().is_empty());
 }

@@ -24,7 +24,11 @@ fn applied(change_id: &str) -> BatchOutcome {
 }
 
 fn refused() -> BatchOutcome {
-    BatchOutcome::Refused { code: "InvalidChangeBatch".into(), message: "no".into(), request_id: Some("r".into()) }
+    BatchOutcome::Refused {
+        code: "InvalidChangeBatch".into(),
+        message: "no".into(),
+        request_id: Some("r".into()),
+    }
 }
 
 async fn store_with_zone(place: &Place) -> Arc<dyn Store> {
@@ -33,29 +37,47 @@ async fn store_with_zone(place: &Place) -> Arc<dyn Store> {
     store
 }
 
-async fn finish(store: &dyn Store, batch: &Batch, outcome: &BatchOutcome) -> Result<(), StoreError> {
+async fn finish(
+    store: &dyn Store,
+    batch: &Batch,
+    outcome: &BatchOutcome,
+) -> Result<(), StoreError> {
     store.finish_batch(batch, outcome, &[], &[], Timestamp(500)).await
 }
 
 async fn a_batch_is_open_from_its_intent_to_its_outcome(place: Place) {
     let store = store_with_zone(&place).await;
-    let batches: Vec<_> = [3, 1, 2].map(|number| batch(number, &["a.example.com", "b.example.com"])).into();
+    let batches: Vec<_> =
+        [3, 1, 2].map(|number| batch(number, &["a.example.com", "b.example.com"])).into();
     for batch in &batches {
         store.begin_batch(batch, &[]).await.unwrap();
     }
-    let open = |rows: Vec<zonefold::ports::BatchRow>| rows.into_iter().map(|row| row.batch).collect::<Vec<_>>();
+    let open = |rows: Vec<zonefold::ports::BatchRow>| {
+        rows.into_iter().map(|row| row.batch).collect::<Vec<_>>()
+    };
     let store = place.open().await;
     assert_eq!(open(store.open_batches(&account()).await.unwrap()), batches, "oldest first, whole");
     finish(&*store, &batches[1], &applied("C1")).await.unwrap();
-    assert_eq!(open(store.open_batches(&account()).await.unwrap()), [batches[0].clone(), batches[2].clone()]);
-    assert!(store.open_batches(&AccountId::parse("222222222222").unwrap()).await.unwrap().is_empty());
+    assert_eq!(
+        open(store.open_batches(&account()).await.unwrap()),
+        [batches[0].clone(), batches[2].clone()]
+    );
+    assert!(
+        store.open_batches(&AccountId::parse("222222222222").unwrap()).await.unwrap().is_empty()
+    );
 }
 
 async fn what_may_come_late_is_told_for_as_long_as_it_is_asked_for(place: Place) {
     let store = store_with_zone(&place).await;
     let throttled = BatchOutcome::NotApplied { reason: "throttled".into() };
-    let outcomes =
-        [BatchOutcome::not_found(), BatchOutcome::FoundDone, applied("C1"), refused(), throttled, BatchOutcome::not_found()];
+    let outcomes = [
+        BatchOutcome::not_found(),
+        BatchOutcome::FoundDone,
+        applied("C1"),
+        refused(),
+        throttled,
+        BatchOutcome::not_found(),
+    ];
     let batches: Vec<_> = (1..=6).map(|number| batch(number, &["a.example.com"])).collect();
     for (batch, outcome) in batches.iter().zip(&outcomes) {
         store.begin_batch(batch, &[]).await.unwrap();
@@ -67,7 +89,8 @@ async fn what_may_come_late_is_told_for_as_long_as_it_is_asked_for(place: Place)
         rows.into_iter().map(|row| (row.batch, row.finished_at)).collect::<Vec<_>>()
     };
     let ended = |numbers: &[usize]| {
-        let ended = numbers.iter().map(|number| (batches[number - 1].clone(), Some(Timestamp(500))));
+        let ended =
+            numbers.iter().map(|number| (batches[number - 1].clone(), Some(Timestamp(500))));
         ended.collect::<Vec<_>>()
     };
     assert_eq!(lost(Timestamp(0)).await, ended(&[1, 2, 6]), "whole, oldest first");
@@ -78,7 +101,12 @@ async fn what_may_come_late_is_told_for_as_long_as_it_is_asked_for(place: Place)
 async fn an_outcome_brings_records_and_claims_with_it(place: Place) {
     let store = store_with_zone(&place).await;
     let batch = batch(1, &["a.example.com"]);
-    let claim = ClaimRow { zone: zone_id(), name: dns("a.example.com"), cluster: cluster("east"), since: Timestamp(1) };
+    let claim = ClaimRow {
+        zone: zone_id(),
+        name: dns("a.example.com"),
+        cluster: cluster("east"),
+        since: Timestamp(1),
+    };
     store.begin_batch(&batch, &[ClaimWrite::Hold(claim.clone())]).await.unwrap();
     let row = RecordRow {
         key: record_key("a.example.com"),
@@ -92,16 +120,23 @@ async fn an_outcome_brings_records_and_claims_with_it(place: Place) {
     store.finish_batch(&batch, &applied("C1"), &writes, &release, Timestamp(3)).await.unwrap();
     assert_eq!(store.records(&zone_id(), None, 10).await.unwrap(), [row]);
     assert!(store.claims(&[zone_id()]).await.unwrap().is_empty());
-    let changes = store.changes(&ChangeFilter { limit: 10, ..ChangeFilter::default() }).await.unwrap();
+    let changes =
+        store.changes(&ChangeFilter { limit: 10, ..ChangeFilter::default() }).await.unwrap();
     assert_eq!(changes[0].outcome, Some(applied("C1")));
-    assert_eq!((&changes[0].account, &changes[0].zone, changes[0].planned_at), (&account(), &zone_id(), batch.planned_at));
+    assert_eq!(
+        (&changes[0].account, &changes[0].zone, changes[0].planned_at),
+        (&account(), &zone_id(), batch.planned_at)
+    );
     assert_eq!(&changes[0].change, batch.changes().next().unwrap());
 }
 
 async fn a_batch_is_begun_once_and_ends_once(place: Place) {
     let store = store_with_zone(&place).await;
     let batch = batch(1, &["a.example.com"]);
-    assert!(matches!(finish(&*store, &batch, &applied("C1")).await, Err(StoreError::Refused(_))), "never begun");
+    assert!(
+        matches!(finish(&*store, &batch, &applied("C1")).await, Err(StoreError::Refused(_))),
+        "never begun"
+    );
     store.begin_batch(&batch, &[]).await.unwrap();
     assert!(matches!(store.begin_batch(&batch, &[]).await, Err(StoreError::Refused(_))));
     finish(&*store, &batch, &applied("C1")).await.unwrap();
@@ -119,7 +154,11 @@ async fn changes_come_newest_first_through_every_filter(place: Place) {
     store.begin_batch(&batch(1, &["a.example.com", "b.example.com"]), &[]).await.unwrap();
     let mut other = batch(2, &["a.example.com", "c.example.com"]);
     other.zone = ZoneId::parse("Z2").unwrap();
-    other.units.iter_mut().flat_map(|unit| &mut unit.changes).for_each(|change| change.cause.cluster = cluster("west"));
+    other
+        .units
+        .iter_mut()
+        .flat_map(|unit| &mut unit.changes)
+        .for_each(|change| change.cause.cluster = cluster("west"));
     store.begin_batch(&other, &[]).await.unwrap();
     let all = ChangeFilter { limit: 10, ..ChangeFilter::default() };
     for (filter, expected) in [
@@ -129,10 +168,18 @@ async fn changes_come_newest_first_through_every_filter(place: Place) {
         (ChangeFilter { zone: Some(zone_id()), ..all.clone() }, &["b", "a"]),
         (ChangeFilter { cluster: Some(cluster("west")), ..all.clone() }, &["c", "a"]),
         (ChangeFilter { cluster: Some(cluster("nobody")), ..all.clone() }, &[]),
-        (ChangeFilter { name: Some(dns("a.example.com")), cluster: Some(cluster("east")), ..all.clone() }, &["a"]),
+        (
+            ChangeFilter {
+                name: Some(dns("a.example.com")),
+                cluster: Some(cluster("east")),
+                ..all.clone()
+            },
+            &["a"],
+        ),
     ] {
         let rows = store.changes(&filter).await.unwrap();
-        let names: Vec<_> = rows.iter().map(|row| row.change.key.name.labels().next().unwrap()).collect();
+        let names: Vec<_> =
+            rows.iter().map(|row| row.change.key.name.labels().next().unwrap()).collect();
         assert_eq!(names, expected, "{filter:?}");
     }
     let rows = store.changes(&all).await.unwrap();
@@ -144,7 +191,9 @@ async fn changes_come_newest_first_through_every_filter(place: Place) {
 async fn the_last_cause_is_of_a_batch_that_was_not_refused(place: Place) {
     let store = store_with_zone(&place).await;
     let name = dns("a.example.com");
-    let ask = async || store.last_cause(&zone_id(), &name, RecordType::A).await.unwrap().map(|(id, _)| id);
+    let ask = async || {
+        store.last_cause(&zone_id(), &name, RecordType::A).await.unwrap().map(|(id, _)| id)
+    };
     assert_eq!(ask().await, None);
     let batches: Vec<_> = (1..=3).map(|number| batch(number, &["a.example.com"])).collect();
     for (batch, outcome) in batches.iter().zip([Some(applied("C1")), Some(refused()), None]) {
@@ -154,7 +203,9 @@ async fn the_last_cause_is_of_a_batch_that_was_not_refused(place: Place) {
             finish(&*store, batch, &outcome).await.unwrap();
         }
     }
-    finish(&*store, &batches[2], &BatchOutcome::NotApplied { reason: "throttled".into() }).await.unwrap();
+    finish(&*store, &batches[2], &BatchOutcome::NotApplied { reason: "throttled".into() })
+        .await
+        .unwrap();
     assert_eq!(ask().await, Some(batches[0].id));
     let (_, cause) = store.last_cause(&zone_id(), &name, RecordType::A).await.unwrap().unwrap();
     assert_eq!(cause, batches[0].changes().next().unwrap().cause);
@@ -175,7 +226,10 @@ async fn twenty_entries(place: &Place) -> Arc<dyn Store> {
 async fn a_whole_chain_counts_its_entries(place: Place) {
     let store = twenty_entries(&place).await;
     assert_eq!(store.verify_journal(&account()).await.unwrap(), Ok(20));
-    assert_eq!(store.verify_journal(&AccountId::parse("222222222222").unwrap()).await.unwrap(), Ok(0));
+    assert_eq!(
+        store.verify_journal(&AccountId::parse("222222222222").unwrap()).await.unwrap(),
+        Ok(0)
+    );
     // More entries than are read at once, up to a full page.
     for number in 11..=200 {
         store.begin_batch(&batch(number, &[]), &[]).await.unwrap();
@@ -191,7 +245,11 @@ async fn a_whole_chain_counts_its_entries(place: Place) {
 
 async fn the_journal_cannot_be_changed_or_deleted(place: Place) {
     let store = twenty_entries(&place).await;
-    for sql in ["update journal set entry = '{}' where seq = 3", "delete from journal where seq = 3", "delete from journal"] {
+    for sql in [
+        "update journal set entry = '{}' where seq = 3",
+        "delete from journal where seq = 3",
+        "delete from journal",
+    ] {
         let error = place.tamper(sql).await.unwrap_err();
         assert!(error.to_string().contains("append-only"), "{sql}: {error}");
     }
@@ -212,11 +270,15 @@ async fn tampered(place: &Place, sql: &'static str) -> Result<u64, u64> {
 }
 
 async fn tampering_with_an_entry_shows_at_its_number(place: Place) {
-    let rewrite = "update journal set entry = replace(entry, '192.0.2.1', '192.0.2.6') where seq = 7";
+    let rewrite =
+        "update journal set entry = replace(entry, '192.0.2.1', '192.0.2.6') where seq = 7";
     assert_eq!(tampered(&place, rewrite).await, Err(7));
     place.tamper("delete from journal where seq = 4").await.unwrap();
     assert_eq!(place.open().await.verify_journal(&account()).await.unwrap(), Err(4));
-    place.tamper("update journal set hash = (select hash from journal where seq = 2) where seq = 1").await.unwrap();
+    place
+        .tamper("update journal set hash = (select hash from journal where seq = 2) where seq = 1")
+        .await
+        .unwrap();
     assert_eq!(place.open().await.verify_journal(&account()).await.unwrap(), Err(1));
 }
 
@@ -225,7 +287,11 @@ async fn a_chain_that_was_cut_short_shows(place: Place) {
     place.tamper("delete from journal").await.unwrap();
     assert_eq!(place.open().await.verify_journal(&account()).await.unwrap(), Err(1));
     place.tamper("delete from journal_heads").await.unwrap();
-    assert_eq!(place.open().await.verify_journal(&account()).await.unwrap(), Ok(0), "an empty one is whole");
+    assert_eq!(
+        place.open().await.verify_journal(&account()).await.unwrap(),
+        Ok(0),
+        "an empty one is whole"
+    );
 }
 
 async fn a_chain_that_is_longer_than_its_end_shows(place: Place) {
@@ -242,7 +308,8 @@ async fn a_chain_that_is_longer_than_its_end_shows(place: Place) {
 
 async fn chains_of_accounts_grow_at_once(place: Place) {
     let store = store_with_zone(&place).await;
-    let accounts: Vec<_> = (0..4).map(|number| AccountId::parse(format!("{number:012}")).unwrap()).collect();
+    let accounts: Vec<_> =
+        (0..4).map(|number| AccountId::parse(format!("{number:012}")).unwrap()).collect();
     let mut tasks = tokio::task::JoinSet::new();
     for (number, account) in accounts.iter().cloned().enumerate() {
         // Two tasks an account: its chain must not fork even when the rule of one writer is broken.
@@ -250,7 +317,8 @@ async fn chains_of_accounts_grow_at_once(place: Place) {
             let (store, account) = (store.clone(), account.clone());
             tasks.spawn(async move {
                 for round in 0..10 {
-                    let mut batch = batch((number * 1000 + half * 100 + round) as u128, &["a.example.com"]);
+                    let mut batch =
+                        batch((number * 1000 + half * 100 + round) as u128, &["a.example.com"]);
                     batch.account = account.clone();
                     store.begin_batch(&batch, &[]).await.unwrap();
                     finish(&*store, &batch, &applied("C1")).await.unwrap();

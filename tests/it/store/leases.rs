@@ -64,7 +64,8 @@ async fn what_has_passed_on_is_not_given_back(place: Place) {
     let store = place.open().await;
     let old = take(&*store, 1, &account(), LONG).await.remove(0);
     let new = pass_on(&*store, &old, 2).await;
-    let (other_epoch, other_holder) = (Tenure { epoch: old.epoch, ..new.clone() }, Tenure { holder: old.holder, ..new.clone() });
+    let (other_epoch, other_holder) =
+        (Tenure { epoch: old.epoch, ..new.clone() }, Tenure { holder: old.holder, ..new.clone() });
     store.give_back(&[old, other_epoch, other_holder]).await.unwrap();
     assert_eq!(store.heartbeat(&beating(2), LONG).await.unwrap().leases, [new]);
 }
@@ -75,7 +76,10 @@ async fn who_leaves_gives_everything_back(place: Place) {
         take(&*store, by, &nth_account(number), LONG).await;
     }
     store.leave(replica(1)).await.unwrap();
-    assert_eq!(store.heartbeat(&beating(2), LONG).await.unwrap().leases, [held(&nth_account(3), 2, 1)]);
+    assert_eq!(
+        store.heartbeat(&beating(2), LONG).await.unwrap().leases,
+        [held(&nth_account(3), 2, 1)]
+    );
     assert_eq!(take(&*store, 2, &nth_account(1), LONG).await, [held(&nth_account(1), 2, 2)]);
 }
 
@@ -86,14 +90,23 @@ async fn who_takes_what_is_not_shared_from_another_ends_its_sessions(place: Plac
     take(&*store, 1, &nth_account(7), LONG).await;
     commit(&*store, &east, epoch, vec![put(endpoint(1, "192.0.2.1"))]).await;
     pass_on(&*store, &tenure, 2).await;
-    let late = store.ingest(&[unit(&east, epoch, 2, vec![del(&endpoint(1, "192.0.2.1"))])], Timestamp(11)).await.unwrap();
+    let late = store
+        .ingest(&[unit(&east, epoch, 2, vec![del(&endpoint(1, "192.0.2.1"))])], Timestamp(11))
+        .await
+        .unwrap();
     let is_refused = late == [IngestOutcome::Fenced { current: Epoch(epoch.0 + 1) }];
     assert_eq!(is_refused, !store.is_shared(), "{late:?}");
 }
 
 fn a_record() -> RecordRow {
     let name = "a.example.com";
-    RecordRow { key: record_key(name), raw: packed(name, "192.0.2.1"), owner: None, drift: None, observed_at: Timestamp(7) }
+    RecordRow {
+        key: record_key(name),
+        raw: packed(name, "192.0.2.1"),
+        owner: None,
+        drift: None,
+        observed_at: Timestamp(7),
+    }
 }
 
 /// The six writes of a worker, in an order in which each is possible.
@@ -103,7 +116,9 @@ async fn write_everything(store: &dyn Store) -> [Result<(), StoreError>; 6] {
     [
         store.save_zones(&[zone_row("Z1", "example.com")]).await,
         store.save_records(&zone_id(), &[RecordWrite::Put(a_record())], Some(Timestamp(9))).await,
-        store.save_claims(&[ClaimWrite::Release { zone: zone_id(), name: dns("a.example.com") }]).await,
+        store
+            .save_claims(&[ClaimWrite::Release { zone: zone_id(), name: dns("a.example.com") }])
+            .await,
         store.set_spend_horizon(&account(), Timestamp(5)).await,
         store.begin_batch(&batch, &[]).await,
         store.finish_batch(&batch, &outcome, &[], &[], Timestamp(300)).await,
@@ -122,7 +137,10 @@ async fn a_worker_writes_while_it_holds_the_lease(place: Place) {
 
 async fn refuses_everything(store: &dyn Store, tenure: &Tenure) {
     for written in write_everything(&*store.under(tenure.clone())).await {
-        assert!(matches!(&written, Err(StoreError::Fenced(account)) if *account == tenure.account), "{written:?}");
+        assert!(
+            matches!(&written, Err(StoreError::Fenced(account)) if *account == tenure.account),
+            "{written:?}"
+        );
     }
 }
 
@@ -150,7 +168,10 @@ async fn a_lease_that_nobody_holds_any_more_gives_no_right(place: Place) {
     let tenure = take(&*store, 1, &account(), LONG).await.remove(0);
     store.give_back(std::slice::from_ref(&tenure)).await.unwrap();
     refuses_everything(&*store, &tenure).await;
-    assert!(store.heartbeat(&beating(1), LONG).await.unwrap().leases.is_empty(), "a heartbeat takes nothing");
+    assert!(
+        store.heartbeat(&beating(1), LONG).await.unwrap().leases.is_empty(),
+        "a heartbeat takes nothing"
+    );
     refuses_everything(&*store, &tenure).await;
 }
 
@@ -164,7 +185,10 @@ async fn a_lease_that_is_held_is_taken_only_when_its_time_is_over() {
     let both = [one.clone(), two.clone()];
     assert_eq!(store.take_leases(replica(2), &both, LONG).await.unwrap(), [held(&two, 2, 2)]);
     assert!(take(&*store, 1, &one, LONG).await.is_empty(), "who holds it does not take it again");
-    assert_eq!(store.heartbeat(&beating(3), LONG).await.unwrap().leases, [held(&one, 1, 1), held(&two, 2, 2)]);
+    assert_eq!(
+        store.heartbeat(&beating(3), LONG).await.unwrap().leases,
+        [held(&one, 1, 1), held(&two, 2, 2)]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -172,12 +196,17 @@ async fn of_two_who_take_at_once_one_wins() {
     let place = Place::postgres().await;
     let stores = [place.open().await, place.open().await, place.open().await];
     for round in 0..20 {
-        let accounts: Vec<AccountId> = (0..30).map(|number| nth_account(round * 100 + number)).collect();
-        let taking = stores.iter().zip(1..).map(|(store, by)| store.take_leases(replica(by), &accounts, LONG));
+        let accounts: Vec<AccountId> =
+            (0..30).map(|number| nth_account(round * 100 + number)).collect();
+        let taking = stores
+            .iter()
+            .zip(1..)
+            .map(|(store, by)| store.take_leases(replica(by), &accounts, LONG));
         let taken = futures::future::try_join_all(taking).await.unwrap().concat();
         // Who lost has skipped a lease that another was about to take; it may not be taken by any other now.
         let rest = stores[0].take_leases(replica(1), &accounts, LONG).await.unwrap();
-        let once: BTreeSet<&AccountId> = taken.iter().chain(&rest).map(|tenure| &tenure.account).collect();
+        let once: BTreeSet<&AccountId> =
+            taken.iter().chain(&rest).map(|tenure| &tenure.account).collect();
         assert_eq!((once.len(), taken.len() + rest.len()), (30, 30), "{taken:?}");
         assert!(taken.iter().all(|tenure| tenure.epoch == LeaseEpoch(1)));
     }
@@ -188,7 +217,10 @@ async fn a_heartbeat_extends_what_is_still_held() {
     let store = Place::postgres().await.open().await;
     let (kept, lost) = (nth_account(1), nth_account(2));
     store.take_leases(replica(1), &[kept.clone(), lost.clone()], OVER).await.unwrap();
-    assert!(store.heartbeat(&beating(2), LONG).await.unwrap().leases.is_empty(), "they have run out");
+    assert!(
+        store.heartbeat(&beating(2), LONG).await.unwrap().leases.is_empty(),
+        "they have run out"
+    );
     take(&*store, 2, &lost, LONG).await;
     let standing = store.heartbeat(&beating(1), LONG).await.unwrap();
     assert_eq!(standing.leases, [held(&kept, 1, 1), held(&lost, 2, 2)]);
@@ -199,17 +231,31 @@ async fn a_heartbeat_extends_what_is_still_held() {
 async fn a_replica_lives_from_heartbeat_to_heartbeat() {
     let place = Place::postgres().await;
     let store = place.open().await;
-    let standing = |numbers: &[u128]| Standing { replicas: numbers.iter().map(|n| beating(*n)).collect(), leases: vec![] };
+    let standing = |numbers: &[u128]| Standing {
+        replicas: numbers.iter().map(|n| beating(*n)).collect(),
+        leases: vec![],
+    };
     assert_eq!(store.heartbeat(&beating(2), LONG).await.unwrap(), standing(&[2]));
-    assert_eq!(store.heartbeat(&beating(3), OVER).await.unwrap(), standing(&[2]), "its time is over already");
+    assert_eq!(
+        store.heartbeat(&beating(3), OVER).await.unwrap(),
+        standing(&[2]),
+        "its time is over already"
+    );
     assert_eq!(store.heartbeat(&beating(1), LONG).await.unwrap(), standing(&[1, 2]));
     assert_eq!(store.heartbeat(&beating(3), LONG).await.unwrap(), standing(&[1, 2, 3]));
     let moved = ReplicaRow { address: "elsewhere:7080".into(), ..beating(3) };
     assert_eq!(store.heartbeat(&moved, LONG).await.unwrap().replicas[2], moved);
     assert_eq!(place.count("select count(*) from replicas").await, 3);
-    place.tamper("update replicas set expires_at = 0 where address = 'elsewhere:7080'").await.unwrap();
+    place
+        .tamper("update replicas set expires_at = 0 where address = 'elsewhere:7080'")
+        .await
+        .unwrap();
     assert_eq!(store.heartbeat(&beating(1), LONG).await.unwrap(), standing(&[1, 2]));
-    assert_eq!(place.count("select count(*) from replicas").await, 2, "one that is dead for long is forgotten");
+    assert_eq!(
+        place.count("select count(*) from replicas").await,
+        2,
+        "one that is dead for long is forgotten"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -251,7 +297,8 @@ const INSIDE: &str =
 async fn a_holder_that_is_paused_inside_a_transaction_keeps_its_lease_for_a_moment_only() {
     let place = Place::postgres().await;
     let options = StoreOptions { connections: 1, idle_ms: 3_000, ..StoreOptions::default() };
-    let (store, one_connection) = (place.open().await, open(&place.url.parse().unwrap(), &options).await.unwrap());
+    let (store, one_connection) =
+        (place.open().await, open(&place.url.parse().unwrap(), &options).await.unwrap());
     let tenure = take(&*store, 1, &account(), OVER).await.remove(0);
     let worker = one_connection.under(tenure.clone());
     // From the second time on the statements are prepared, and the first answer says that the lease is locked.
@@ -261,7 +308,11 @@ async fn a_holder_that_is_paused_inside_a_transaction_keeps_its_lease_for_a_mome
 
     store.heartbeat(&beating(1), OVER).await.unwrap();
     let at_once = take(&*store, 2, &account(), LONG).await;
-    assert_eq!(place.count(INSIDE).await, 1, "neither the heartbeat nor the taker waited for the transaction");
+    assert_eq!(
+        place.count(INSIDE).await,
+        1,
+        "neither the heartbeat nor the taker waited for the transaction"
+    );
     assert_eq!(at_once, [], "it does not pass on before the commit");
     let paused_at = tokio::time::Instant::now();
     let taken = eventually("the server ends the transaction", async || {
@@ -269,7 +320,10 @@ async fn a_holder_that_is_paused_inside_a_transaction_keeps_its_lease_for_a_mome
     })
     .await;
     assert_eq!(taken, held(&account(), 2, 2));
-    assert!(paused_at.elapsed() < Duration::from_secs(30), "a statement may take longer, a client that does nothing may not");
+    assert!(
+        paused_at.elapsed() < Duration::from_secs(30),
+        "a statement may take longer, a client that does nothing may not"
+    );
 
     let woken = paused.await;
     assert!(matches!(woken, Err(StoreError::Unavailable(_))), "{woken:?}");
@@ -292,5 +346,9 @@ async fn an_older_process_on_the_same_file_is_fenced() {
     assert_eq!(second, held(&account(), 2, 2));
     refuses_everything(&*old, &first).await;
     let standing = old.heartbeat(&beating(1), OVER).await.unwrap();
-    assert_eq!(standing, Standing { replicas: vec![beating(1)], leases: vec![second] }, "the older one sees who has it");
+    assert_eq!(
+        standing,
+        Standing { replicas: vec![beating(1)], leases: vec![second] },
+        "the older one sees who has it"
+    );
 }

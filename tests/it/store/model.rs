@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use fastrand::Rng;
 use zonefold::core::endpoint::{KeyHash, Version};
 use zonefold::core::verdict::{Placement, Reason, Verdict};
-use zonefold::ports::{BatchOutcome, ClaimRow, ClaimWrite, EndpointRow, RecordRow, RecordWrite, VerdictRow};
+use zonefold::ports::{
+    BatchOutcome, ClaimRow, ClaimWrite, EndpointRow, RecordRow, RecordWrite, VerdictRow,
+};
 
 use super::*;
 
@@ -75,7 +77,8 @@ impl Model {
             1..=5 => self.ingest(store, rng, at).await,
             6 => self.save_verdicts(store, rng).await,
             7 => {
-                let writes: Vec<_> = (0..rng.usize(..6)).map(|_| self.record_write(rng, at)).collect();
+                let writes: Vec<_> =
+                    (0..rng.usize(..6)).map(|_| self.record_write(rng, at)).collect();
                 store.save_records(&zone_id(), &writes, None).await.unwrap();
             }
             8 => self.begin(store, rng, at).await,
@@ -89,7 +92,12 @@ impl Model {
             let cluster = some_cluster(rng);
             let held = self.epochs.get(&cluster).copied().unwrap_or_default();
             let epoch = if rng.u8(..6) == 0 { Epoch(held.0 + 1) } else { held };
-            units.push(unit(&cluster, epoch, rng.u64(..100), (0..rng.usize(..8)).map(|_| some_op(rng)).collect()));
+            units.push(unit(
+                &cluster,
+                epoch,
+                rng.u64(..100),
+                (0..rng.usize(..8)).map(|_| some_op(rng)).collect(),
+            ));
         }
         let before = self.endpoints.clone();
         let expected: Vec<_> = units.iter().map(|unit| self.apply(unit, at)).collect();
@@ -106,9 +114,9 @@ impl Model {
 
     fn apply(&mut self, unit: &IngestUnit, at: Timestamp) -> IngestOutcome {
         match self.epochs.get(&unit.cluster) {
-            Some(epoch) if *epoch == unit.epoch => {
-                IngestOutcome::Committed { applied: unit.ops.iter().map(|op| self.apply_op(&unit.cluster, op, at)).collect() }
-            }
+            Some(epoch) if *epoch == unit.epoch => IngestOutcome::Committed {
+                applied: unit.ops.iter().map(|op| self.apply_op(&unit.cluster, op, at)).collect(),
+            },
             other => IngestOutcome::Fenced { current: other.copied().unwrap_or_default() },
         }
     }
@@ -158,8 +166,14 @@ impl Model {
             let verdict = match rng.u8(..4) {
                 0 => Verdict::accepted(Placement { account: account(), zone: zone_id() }),
                 // A zone that is not stored, and an account that is not its own.
-                1 => Verdict::accepted(Placement { account: account(), zone: ZoneId::parse("Z9").unwrap() }),
-                2 => Verdict::accepted(Placement { account: AccountId::parse("222222222222").unwrap(), zone: zone_id() }),
+                1 => Verdict::accepted(Placement {
+                    account: account(),
+                    zone: ZoneId::parse("Z9").unwrap(),
+                }),
+                2 => Verdict::accepted(Placement {
+                    account: AccountId::parse("222222222222").unwrap(),
+                    zone: zone_id(),
+                }),
                 _ => Verdict::waiting(Reason::NoZone, format!("number {}", rng.u8(..)), None),
             };
             let slot = (some_cluster(rng), endpoint.key.hash());
@@ -167,7 +181,12 @@ impl Model {
             if held.version == endpoint.version() {
                 held.verdict = Some(verdict.clone());
             }
-            rows.push(VerdictRow { cluster: slot.0, arrival: held.arrival, version: endpoint.version(), verdict });
+            rows.push(VerdictRow {
+                cluster: slot.0,
+                arrival: held.arrival,
+                version: endpoint.version(),
+                verdict,
+            });
         }
         store.save_verdicts(&rows).await.unwrap();
     }
@@ -191,7 +210,8 @@ impl Model {
             self.claims.remove(&name);
             return ClaimWrite::Release { zone: zone_id(), name };
         }
-        let row = ClaimRow { zone: zone_id(), name: name.clone(), cluster: some_cluster(rng), since: at };
+        let row =
+            ClaimRow { zone: zone_id(), name: name.clone(), cluster: some_cluster(rng), since: at };
         self.claims.insert(name, row.clone());
         ClaimWrite::Hold(row)
     }
@@ -229,7 +249,13 @@ impl Model {
         let open = store.open_batches(&account()).await.unwrap();
         assert_eq!(open.into_iter().map(|row| row.batch).collect::<Vec<_>>(), self.open);
         assert_eq!(store.verify_journal(&account()).await.unwrap(), Ok(self.entries));
-        let epochs: BTreeMap<_, _> = store.clusters().await.unwrap().into_iter().map(|row| (row.cluster, row.epoch)).collect();
+        let epochs: BTreeMap<_, _> = store
+            .clusters()
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|row| (row.cluster, row.epoch))
+            .collect();
         assert_eq!(epochs, self.epochs);
     }
 }

@@ -34,8 +34,12 @@ impl Way {
                 let passes = Arc::clone(&newest.lock().unwrap());
                 let server = TcpStream::connect(&upstream).await.unwrap();
                 connections.spawn(async move {
-                    let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
-                    tokio::join!(pass(from_client, to_server, &passes, 1), pass(from_server, to_client, &passes, 0));
+                    let ((from_client, to_client), (from_server, to_server)) =
+                        (client.into_split(), server.into_split());
+                    tokio::join!(
+                        pass(from_client, to_server, &passes, 1),
+                        pass(from_server, to_client, &passes, 0)
+                    );
                 });
             }
         });
@@ -44,7 +48,10 @@ impl Way {
 
     async fn open(&self, options: &StoreOptions) -> Arc<dyn Store> {
         let url = self.url.parse().unwrap();
-        eventually("it opens", async || open(&url, options).await.map_err(|error| error.to_string())).await
+        eventually("it opens", async || {
+            open(&url, options).await.map_err(|error| error.to_string())
+        })
+        .await
     }
 
     /// The connections that exist are stuck after so many messages; those that are made later are not.
@@ -55,10 +62,17 @@ impl Way {
     }
 }
 
-async fn pass(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, passes: &AtomicI64, takes: i64) {
+async fn pass(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    passes: &AtomicI64,
+    takes: i64,
+) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
-        if passes.fetch_sub(takes, Ordering::Relaxed) >= takes && to.write_all(&buffer[..length]).await.is_err() {
+        if passes.fetch_sub(takes, Ordering::Relaxed) >= takes
+            && to.write_all(&buffer[..length]).await.is_err()
+        {
             return;
         }
     }
@@ -95,9 +109,15 @@ async fn a_call_that_gets_no_answer_ends_and_a_later_one_has_another_connection(
     for messages in [0, 2, 4, 6] {
         way.stick_after(messages);
         stuck[0] += usize::from(beat().await.is_err_and(|error| is_unavailable(&error)));
-        eventually("the leases have another connection", async || beat().await.map_err(|error| error.to_string())).await;
+        eventually("the leases have another connection", async || {
+            beat().await.map_err(|error| error.to_string())
+        })
+        .await;
         stuck[1] += usize::from(write(messages).await.is_err_and(|error| is_unavailable(&error)));
-        eventually("all else has another connection", async || store.zones().await.map_err(|error| error.to_string())).await;
+        eventually("all else has another connection", async || {
+            store.zones().await.map_err(|error| error.to_string())
+        })
+        .await;
     }
     assert!(stuck.iter().all(|count| *count >= 2), "{stuck:?}: too few got stuck");
 }

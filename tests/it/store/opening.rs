@@ -19,7 +19,10 @@ async fn a_database_of_a_newer_version_is_refused(place: Place) {
     drop(place.open().await);
     place.tamper("update _sqlx_migrations set version = 9999").await.unwrap();
     let error = place.try_open().await.err().unwrap();
-    assert!(matches!(&error, StoreError::Refused(text) if text.contains("newer version") && text.contains("9999")), "{error}");
+    assert!(
+        matches!(&error, StoreError::Refused(text) if text.contains("newer version") && text.contains("9999")),
+        "{error}"
+    );
 }
 
 async fn a_database_of_another_base_is_refused_with_what_to_do(place: Place) {
@@ -31,7 +34,10 @@ async fn a_database_of_another_base_is_refused_with_what_to_do(place: Place) {
     };
     place.tamper(other).await.unwrap();
     let error = place.try_open().await.err().unwrap();
-    assert!(matches!(&error, StoreError::Refused(text) if text.contains("begin with an empty one")), "{error}");
+    assert!(
+        matches!(&error, StoreError::Refused(text) if text.contains("begin with an empty one")),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -64,9 +70,13 @@ async fn a_file_that_is_no_database_is_damaged_and_named() {
     let place = Place::sqlite();
     let file = place.directory.as_ref().unwrap().join("zonefold.db");
     std::fs::create_dir_all(place.directory.as_ref().unwrap()).unwrap();
-    std::fs::write(&file, "this is not a database, however long one looks at it ".repeat(100)).unwrap();
+    std::fs::write(&file, "this is not a database, however long one looks at it ".repeat(100))
+        .unwrap();
     let error = place.try_open().await.err().unwrap();
-    assert!(matches!(&error, StoreError::Corrupt { reason, .. } if reason.contains("zonefold.db")), "{error}");
+    assert!(
+        matches!(&error, StoreError::Corrupt { reason, .. } if reason.contains("zonefold.db")),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -75,7 +85,11 @@ async fn a_server_that_is_not_there_is_named_without_its_password() {
     let url = format!("postgres://zonefold:s3cret@127.0.0.1:{port}/zonefold").parse().unwrap();
     let error = open(&url, &StoreOptions::default()).await.err().unwrap();
     assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
-    assert!(error.to_string().contains(&format!("127.0.0.1:{port}")) && !error.to_string().contains("s3cret"), "{error}");
+    assert!(
+        error.to_string().contains(&format!("127.0.0.1:{port}"))
+            && !error.to_string().contains("s3cret"),
+        "{error}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -83,5 +97,8 @@ async fn postgresql_that_commits_without_the_disk_is_refused() {
     let place = Place::postgres().await;
     let url = format!("{}?options=-csynchronous_commit%3Doff", place.url);
     let error = open(&url.parse().unwrap(), &StoreOptions::default()).await.err().unwrap();
-    assert!(matches!(&error, StoreError::Refused(text) if text.contains("synchronous_commit")), "{error}");
+    assert!(
+        matches!(&error, StoreError::Refused(text) if text.contains("synchronous_commit")),
+        "{error}"
+    );
 }

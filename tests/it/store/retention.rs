@@ -52,7 +52,11 @@ async fn what_ended_long_ago_is_cut_and_the_rest_verifies(place: Place) {
     assert_eq!(prune(&*store, 9, 3).await, 3, "a step at a time");
     assert_eq!(prune(&*store, 9, 3).await, 3);
     assert_eq!(prune(&*store, 9, 3).await, 0);
-    assert_eq!(place.open().await.verify_journal(&account()).await.unwrap(), Ok(7), "two batches and three cuts");
+    assert_eq!(
+        place.open().await.verify_journal(&account()).await.unwrap(),
+        Ok(7),
+        "two batches and three cuts"
+    );
     assert_eq!(prune(&*store, 99, 0).await, 0);
     let other = AccountId::parse("222222222222").unwrap();
     assert_eq!(store.prune_journal(&other, Timestamp(99), 100, Timestamp(900)).await.unwrap(), 0);
@@ -88,10 +92,16 @@ async fn the_newest_change_that_left_something_stays_however_old(place: Place) {
     store.finish_batch(&refused, &outcome, &[], &[], Timestamp(4)).await.unwrap();
 
     assert_eq!(prune(&*store, 99, 100).await, 8);
-    let cause = async |name: &str| store.last_cause(&zone_id(), &dns(name), RecordType::A).await.unwrap().map(|(id, _)| id);
+    let cause = async |name: &str| {
+        store.last_cause(&zone_id(), &dns(name), RecordType::A).await.unwrap().map(|(id, _)| id)
+    };
     assert_eq!(cause("a.example.com").await, Some(newest.id));
     assert_eq!(cause("b.example.com").await, None, "it is gone, and so is the reason for it");
-    assert_eq!(cause("c.example.com").await, Some(batch(1, &[]).id), "a batch that changed nothing explains nothing");
+    assert_eq!(
+        cause("c.example.com").await,
+        Some(batch(1, &[]).id),
+        "a batch that changed nothing explains nothing"
+    );
     let all = ChangeFilter { limit: 10, ..ChangeFilter::default() };
     assert_eq!(store.changes(&all).await.unwrap().len(), 2);
 
@@ -120,7 +130,12 @@ async fn a_cut_chain_still_shows_tampering(place: Place) {
     let store = ten_batches(&place).await;
     prune(&*store, 6, 100).await;
     untriggered(&place).await;
-    place.tamper("update journal set entry = replace(entry, '192.0.2.1', '192.0.2.6') where seq = 15").await.unwrap();
+    place
+        .tamper(
+            "update journal set entry = replace(entry, '192.0.2.1', '192.0.2.6') where seq = 15",
+        )
+        .await
+        .unwrap();
     assert_eq!(store.verify_journal(&account()).await.unwrap(), Err(15));
     place.tamper("delete from journal where seq = 11").await.unwrap();
     assert_eq!(store.verify_journal(&account()).await.unwrap(), Err(11));
@@ -130,7 +145,8 @@ async fn a_beginning_that_another_hand_moved_shows(place: Place) {
     let store = ten_batches(&place).await;
     prune(&*store, 6, 100).await;
     // The triggers let the beginning move on and what it covers go: only the chain itself knows that this was no cut of ours.
-    let forged = "update journal_anchors set seq = 14, hash = (select hash from journal where seq = 14)";
+    let forged =
+        "update journal_anchors set seq = 14, hash = (select hash from journal where seq = 14)";
     place.tamper(forged).await.unwrap();
     place.tamper("delete from journal where seq <= 14").await.unwrap();
     assert_eq!(store.verify_journal(&account()).await.unwrap(), Err(15));
@@ -160,7 +176,11 @@ async fn a_chain_that_was_cut_whole_goes_on(place: Place) {
     let store = ten_batches(&place).await;
     assert_eq!(prune(&*store, 99, 100).await, 20);
     for _ in 0..3 {
-        assert_eq!(prune(&*store, 99, 100).await, 0, "the record of a cut is no reason for another");
+        assert_eq!(
+            prune(&*store, 99, 100).await,
+            0,
+            "the record of a cut is no reason for another"
+        );
     }
     assert_eq!(store.verify_journal(&account()).await.unwrap(), Ok(1));
     done(&*store, 11, &["b.example.com"]).await;

@@ -16,14 +16,25 @@ on_both_databases!(
 );
 
 fn opening(uid: &str, instance: &str, at: i64) -> SessionOpening {
-    SessionOpening { cluster: cluster("east"), kube_system_uid: uid.into(), instance_id: instance.into(), at: Timestamp(at) }
+    SessionOpening {
+        cluster: cluster("east"),
+        kube_system_uid: uid.into(),
+        instance_id: instance.into(),
+        at: Timestamp(at),
+    }
 }
 
 async fn a_new_session_raises_the_epoch_and_another_uid_changes_nothing(place: Place) {
     let store = place.open().await;
     for epoch in 1..=3 {
         let welcome = SessionOpened::Welcome { epoch: Epoch(epoch), known: false };
-        assert_eq!(store.open_session(&opening("uid", &format!("agent-{epoch}"), epoch as i64)).await.unwrap(), welcome);
+        assert_eq!(
+            store
+                .open_session(&opening("uid", &format!("agent-{epoch}"), epoch as i64))
+                .await
+                .unwrap(),
+            welcome
+        );
     }
     let conflict = SessionOpened::IdentityConflict { registered_uid: "uid".into() };
     assert_eq!(store.open_session(&opening("another", "agent-9", 9)).await.unwrap(), conflict);
@@ -68,7 +79,8 @@ async fn a_fenced_unit_leaves_the_others_alone(place: Place) {
     assert!(matches!(&outcome[1], IngestOutcome::Committed { applied } if applied.len() == 1));
     assert!(matches!(&outcome[3], IngestOutcome::Committed { applied } if applied.len() == 1));
     let rows = store.endpoints(0, 10).await.unwrap();
-    let stored: Vec<_> = rows.iter().map(|row| (row.cluster.as_str(), row.endpoint.view().object)).collect();
+    let stored: Vec<_> =
+        rows.iter().map(|row| (row.cluster.as_str(), row.endpoint.view().object)).collect();
     assert_eq!(stored, [("west", "web-1"), ("east", "web-2")]);
 }
 
@@ -86,13 +98,22 @@ async fn sessions_that_open_at_once_get_different_epochs(place: Place) {
 
 async fn a_group_of_sessions_opens_each_as_if_it_were_alone(place: Place) {
     let store = place.open().await;
-    let of = |name: &str, uid: &str, instance: &str| SessionOpening { cluster: cluster(name), ..opening(uid, instance, 7) };
+    let of = |name: &str, uid: &str, instance: &str| SessionOpening {
+        cluster: cluster(name),
+        ..opening(uid, instance, 7)
+    };
     assert!(store.open_sessions(&[]).await.unwrap().is_empty());
     store.open_session(&of("west", "uid-west", "first")).await.unwrap();
     let epoch = store.open_session(&of("known", "uid-known", "first")).await.unwrap();
     assert_eq!(epoch, SessionOpened::Welcome { epoch: Epoch(1), known: false });
     store
-        .ingest(&[IngestUnit { completes_snapshot: true, ..unit(&cluster("known"), Epoch(1), 1, vec![]) }], Timestamp(5))
+        .ingest(
+            &[IngestUnit {
+                completes_snapshot: true,
+                ..unit(&cluster("known"), Epoch(1), 1, vec![])
+            }],
+            Timestamp(5),
+        )
         .await
         .unwrap();
     let group = [
@@ -117,10 +138,15 @@ async fn a_group_of_sessions_opens_each_as_if_it_were_alone(place: Place) {
     ];
     assert_eq!(store.open_sessions(&group).await.unwrap(), expected);
     let rows = store.clusters().await.unwrap();
-    let instances: Vec<_> = rows.iter().map(|row| (row.cluster.as_str(), row.instance_id.as_str(), row.epoch.0)).collect();
+    let instances: Vec<_> = rows
+        .iter()
+        .map(|row| (row.cluster.as_str(), row.instance_id.as_str(), row.epoch.0))
+        .collect();
     assert_eq!(instances, [("east", "two", 2), ("known", "second", 2), ("west", "third", 3)]);
     let many: Vec<SessionOpening> = (0..1_500).map(|n| of(&format!("c{n}"), "uid", "i")).collect();
-    assert!(store.open_sessions(&many).await.unwrap().iter().all(|opened| *opened == welcome(1, false)));
+    assert!(
+        store.open_sessions(&many).await.unwrap().iter().all(|opened| *opened == welcome(1, false))
+    );
 }
 
 async fn a_cluster_is_known_after_its_first_snapshot(place: Place) {
@@ -135,5 +161,9 @@ async fn a_cluster_is_known_after_its_first_snapshot(place: Place) {
     assert_eq!(row.last_seq, 7, "the highest number counts");
     let again = store.open_session(&opening("uid-east", "agent-2", 9)).await.unwrap();
     assert_eq!(again, SessionOpened::Welcome { epoch: Epoch(2), known: true });
-    assert_eq!(store.clusters().await.unwrap()[0].last_seq, 0, "the numbers of a session start at its beginning");
+    assert_eq!(
+        store.clusters().await.unwrap()[0].last_seq,
+        0,
+        "the numbers of a session start at its beginning"
+    );
 }

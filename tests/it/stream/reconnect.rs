@@ -17,7 +17,9 @@ use crate::support::world::{Cluster, temporary};
 
 /// Fails a test that waits for what never comes.
 async fn in_time<T>(what: &str, work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(60), work).await.unwrap_or_else(|_| panic!("it never came to this: {what}"))
+    tokio::time::timeout(Duration::from_secs(60), work)
+        .await
+        .unwrap_or_else(|_| panic!("it never came to this: {what}"))
 }
 
 async fn next(stream: &mut Streaming<v1::StatusBatch>) -> v1::StatusBatch {
@@ -51,15 +53,18 @@ fn held_objects(book: &StatusBook) -> BTreeSet<String> {
 /// Waits until so many endpoints of east are in sync and the others are rejected: from then on nothing changes by itself.
 async fn at_rest(world: &World, in_sync: usize, rejected: usize) {
     let endpoints = world.broker().endpoints(&ClusterId::parse("east").unwrap());
-    let rests =
-        |counts: StatusCounts| (counts.endpoints, counts.in_sync, counts.rejected) == (in_sync + rejected, in_sync, rejected);
+    let rests = |counts: StatusCounts| {
+        (counts.endpoints, counts.in_sync, counts.rejected)
+            == (in_sync + rejected, in_sync, rejected)
+    };
     world.until("everything is in sync", |_| rests(endpoints.counts())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn statuses_that_the_agent_holds_are_not_sent_again_not_even_after_a_restart_of_the_broker() {
     let mut world = World::start(Plan::default()).await;
-    let mut held: Vec<Endpoint> = (0..40).map(|n| endpoint(&format!("host{n}"), "192.0.2.1")).collect();
+    let mut held: Vec<Endpoint> =
+        (0..40).map(|n| endpoint(&format!("host{n}"), "192.0.2.1")).collect();
     held.push(endpoint("bad", "no-address"));
     let mut raw = Raw::open(&world, TOKEN).await.unwrap();
     raw.hello("east", UID, &held, true).await.unwrap();
@@ -74,7 +79,11 @@ async fn statuses_that_the_agent_holds_are_not_sent_again_not_even_after_a_resta
     world.start_broker().await;
     world.settled().await;
     at_rest(&world, 40, 1).await;
-    assert_eq!(replay(&world, &mut book).await, (BTreeSet::new(), Some(Bytes::new())), "nothing has changed");
+    assert_eq!(
+        replay(&world, &mut book).await,
+        (BTreeSet::new(), Some(Bytes::new())),
+        "nothing has changed"
+    );
     assert_eq!(held_objects(&book).len(), 41);
 
     // One changes, one goes, while nobody watches.
@@ -82,7 +91,11 @@ async fn statuses_that_the_agent_holds_are_not_sent_again_not_even_after_a_resta
     assert_eq!(raw.hello("east", UID, &held, true).await.unwrap().0, Mode::Resume);
     let gone = v1::Del { key: Some((&held[1].key).into()), ..v1::Del::default() };
     let changed = put(&endpoint("host0", "192.0.2.9"));
-    raw.change(1, vec![v1::operation::Operation::Put(changed), v1::operation::Operation::Del(gone)]).await;
+    raw.change(
+        1,
+        vec![v1::operation::Operation::Put(changed), v1::operation::Operation::Del(gone)],
+    )
+    .await;
     assert!(matches!(raw.hear().await.unwrap(), Down::Ack(_)));
     world.until("host0 has moved", |w| w.values("host0.example.com", "A") == ["192.0.2.9"]).await;
     at_rest(&world, 39, 1).await;
@@ -90,9 +103,14 @@ async fn statuses_that_the_agent_holds_are_not_sent_again_not_even_after_a_resta
     let (named, scope) = replay(&world, &mut book).await;
     let covered: BTreeSet<u8> = scope.unwrap().iter().copied().collect();
     assert_eq!(covered, BTreeSet::from([bucket(0), bucket(1)]));
-    let in_covered = |e: &&Endpoint| covered.contains(&SetDigest::bucket_of(&e.key.hash())) && e.key.object != "host1";
+    let in_covered = |e: &&Endpoint| {
+        covered.contains(&SetDigest::bucket_of(&e.key.hash())) && e.key.object != "host1"
+    };
     assert_eq!(named, held.iter().filter(in_covered).map(|e| e.key.object.to_string()).collect());
-    assert!(named.contains("host0") && !held_objects(&book).contains("host1"), "what vanished is told");
+    assert!(
+        named.contains("host0") && !held_objects(&book).contains("host1"),
+        "what vanished is told"
+    );
     assert_eq!(held_objects(&book).len(), 40);
     assert_eq!(replay(&world, &mut book).await, (BTreeSet::new(), Some(Bytes::new())));
 
@@ -115,7 +133,11 @@ async fn a_watch_that_resumed_tells_every_later_change() {
     let mut stream = watch(&world, book.held_digests()).await.unwrap();
     assert!(next(&mut stream).await.replay_done);
     for (seq, n) in [(2, 3), (3, 11), (4, 7)] {
-        raw.change(seq, vec![v1::operation::Operation::Put(put(&endpoint(&format!("host{n}"), "192.0.2.77")))]).await;
+        raw.change(
+            seq,
+            vec![v1::operation::Operation::Put(put(&endpoint(&format!("host{n}"), "192.0.2.77")))],
+        )
+        .await;
         let wanted = BTreeSet::from([format!("host{n}")]);
         loop {
             let batch = next(&mut stream).await;
@@ -136,12 +158,14 @@ async fn an_agent_that_comes_back_to_an_unchanged_cluster_costs_less_than_32_kib
     let relay = Relay::start(world.grpc()).await;
     let cluster = Cluster::start("east", relay.address, &world.data.join("east")).await;
     let owners: Vec<String> = (0..300).map(|n| format!("host{n}.example.com")).collect();
-    let wishes: Vec<(&str, &str, &[&str])> = owners.iter().map(|owner| (owner.as_str(), "A", &["192.0.2.1"][..])).collect();
+    let wishes: Vec<(&str, &str, &[&str])> =
+        owners.iter().map(|owner| (owner.as_str(), "A", &["192.0.2.1"][..])).collect();
     cluster.wants("many", &wishes);
     cluster.acked(300).await;
     at_rest(&world, 300, 0).await;
     let all_in_sync = |state: &zonefold::agent::State| {
-        state.statuses.iter().filter(|status| status.progress() == v1::Progress::InSync).count() == 300
+        state.statuses.iter().filter(|status| status.progress() == v1::Progress::InSync).count()
+            == 300
     };
     in_time("the agent knows that all are in sync", cluster.agent.wait_until(all_in_sync)).await;
     world.stop_broker().await;
@@ -171,14 +195,16 @@ async fn hellos_of_one_cluster_at_once_open_one_after_the_other_and_the_last_sta
     for _ in 0..12 {
         raws.push(Raw::open(&world, TOKEN).await.unwrap());
     }
-    let opened = futures::future::join_all(raws.into_iter().enumerate().map(async |(n, mut raw)| {
-        let cluster = if n % 3 == 0 { "west" } else { "east" };
-        let epoch = raw.hello(cluster, UID, &[], true).await.unwrap().1;
-        (cluster, epoch, raw)
-    }))
-    .await;
+    let opened =
+        futures::future::join_all(raws.into_iter().enumerate().map(async |(n, mut raw)| {
+            let cluster = if n % 3 == 0 { "west" } else { "east" };
+            let epoch = raw.hello(cluster, UID, &[], true).await.unwrap().1;
+            (cluster, epoch, raw)
+        }))
+        .await;
     for (cluster, sessions) in [("west", 4), ("east", 8)] {
-        let epochs: BTreeSet<u64> = opened.iter().filter(|(of, ..)| *of == cluster).map(|(_, epoch, _)| *epoch).collect();
+        let epochs: BTreeSet<u64> =
+            opened.iter().filter(|(of, ..)| *of == cluster).map(|(_, epoch, _)| *epoch).collect();
         assert_eq!(epochs, (1..=sessions).collect());
     }
     for (cluster, epoch, mut raw) in opened {
@@ -194,7 +220,12 @@ async fn hellos_of_one_cluster_at_once_open_one_after_the_other_and_the_last_sta
 
 async fn http_get(address: std::net::SocketAddr, path: &str) -> String {
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: broker\r\nconnection: close\r\n\r\n").as_bytes()).await.unwrap();
+    stream
+        .write_all(
+            format!("GET {path} HTTP/1.1\r\nhost: broker\r\nconnection: close\r\n\r\n").as_bytes(),
+        )
+        .await
+        .unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).await.unwrap();
     text
@@ -211,9 +242,15 @@ async fn a_broker_that_still_loads_says_so_and_lets_agents_wait() {
     let ready = http_get(http, "/readyz").await;
     assert!(ready.starts_with("HTTP/1.1 503") && ready.contains("opening the store"), "{ready}");
     let zones = http_get(http, "/api/v1/zones").await;
-    assert!(zones.starts_with("HTTP/1.1 503") && zones.contains("urn:zonefold:problem:starting"), "{zones}");
+    assert!(
+        zones.starts_with("HTTP/1.1 503") && zones.contains("urn:zonefold:problem:starting"),
+        "{zones}"
+    );
 
-    assert_eq!(Raw::open_at(grpc, "another-token").await.err().unwrap().code(), Code::Unauthenticated);
+    assert_eq!(
+        Raw::open_at(grpc, "another-token").await.err().unwrap().code(),
+        Code::Unauthenticated
+    );
     // The call is taken, and Hello waits for its answer.
     let mut raw = Raw::open_at(grpc, TOKEN).await.unwrap();
     let waiting = tokio::spawn(async move {
@@ -267,14 +304,24 @@ impl Raw {
     async fn begin_by_name(&mut self, held: &[Endpoint], sent: usize) {
         let digest = digest(held);
         let root_digest = digest.root().to_vec().into();
-        self.say(Up::SnapshotBegin(v1::SnapshotBegin { seq: 1, count: digest.count(), root_digest, by_name: true })).await;
+        self.say(Up::SnapshotBegin(v1::SnapshotBegin {
+            seq: 1,
+            count: digest.count(),
+            root_digest,
+            by_name: true,
+        }))
+        .await;
         for piece in held[..sent].chunks(700) {
-            self.say(Up::SnapshotChunk(v1::SnapshotChunk { puts: piece.iter().map(put).collect() })).await;
+            self.say(Up::SnapshotChunk(v1::SnapshotChunk {
+                puts: piece.iter().map(put).collect(),
+            }))
+            .await;
         }
     }
 
     async fn end_snapshot(&mut self, synced: bool) {
-        let sources = vec![v1::SourceState { kind: "ingress".to_owned(), synced, last_error: String::new() }];
+        let sources =
+            vec![v1::SourceState { kind: "ingress".to_owned(), synced, last_error: String::new() }];
         self.say(Up::SnapshotEnd(v1::SnapshotEnd { sources })).await;
         assert!(matches!(self.hear().await.unwrap(), Down::Ack(v1::Ack { seq: 1, .. })));
     }
@@ -282,12 +329,23 @@ impl Raw {
     /// Answers what the broker asks when it compares; answers how many bodies it wants.
     async fn compare(&mut self, held: &[Endpoint]) -> usize {
         assert!(matches!(self.hear().await.unwrap(), Down::DiffRequest(_)));
-        self.say(Up::BucketDigests(v1::BucketDigests { digests: digest(held).to_bytes().into() })).await;
-        let Down::BucketRequest(request) = self.hear().await.unwrap() else { panic!("no BucketRequest") };
-        let in_asked = |e: &&Endpoint| request.buckets.contains(&u32::from(SetDigest::bucket_of(&e.key.hash())));
-        let entries: Vec<u8> = held.iter().filter(in_asked).flat_map(|e| [e.key.hash().0, e.version().0].concat()).collect();
+        self.say(Up::BucketDigests(v1::BucketDigests { digests: digest(held).to_bytes().into() }))
+            .await;
+        let Down::BucketRequest(request) = self.hear().await.unwrap() else {
+            panic!("no BucketRequest")
+        };
+        let in_asked = |e: &&Endpoint| {
+            request.buckets.contains(&u32::from(SetDigest::bucket_of(&e.key.hash())))
+        };
+        let entries: Vec<u8> = held
+            .iter()
+            .filter(in_asked)
+            .flat_map(|e| [e.key.hash().0, e.version().0].concat())
+            .collect();
         self.say(Up::KeyVersions(v1::KeyVersions { entries: entries.into(), last: true })).await;
-        let Down::BodyRequest(request) = self.hear().await.unwrap() else { panic!("no BodyRequest") };
+        let Down::BodyRequest(request) = self.hear().await.unwrap() else {
+            panic!("no BodyRequest")
+        };
         request.key_hashes.len() / 32
     }
 }
@@ -309,7 +367,11 @@ async fn a_snapshot_that_breaks_off_has_deleted_nothing_and_the_next_one_finds_w
     // The second says something else, and breaks off too: nothing of the first is gone.
     let second = homeless(1_200..3_000);
     let mut raw = Raw::open(&world, TOKEN).await.unwrap();
-    assert_eq!(raw.hello("east", UID, &second, true).await.unwrap().0, Mode::Snapshot, "the first was never completed");
+    assert_eq!(
+        raw.hello("east", UID, &second, true).await.unwrap().0,
+        Mode::Snapshot,
+        "the first was never completed"
+    );
     let before = stored(&world);
     raw.begin_by_name(&second, 1_400).await;
     world.until("more of it is durable", |world| stored(world) > before).await;
@@ -329,10 +391,16 @@ async fn a_snapshot_that_breaks_off_has_deleted_nothing_and_the_next_one_finds_w
 
     // Now the source is complete, and what the first attempt left is gone.
     let mut raw = Raw::open(&world, TOKEN).await.unwrap();
-    assert_eq!(raw.hello("east", UID, &second, true).await.unwrap().0, Mode::Diff, "the cluster is known");
-    raw.say(Up::BucketDigests(v1::BucketDigests { digests: digest(&second).to_bytes().into() })).await;
+    assert_eq!(
+        raw.hello("east", UID, &second, true).await.unwrap().0,
+        Mode::Diff,
+        "the cluster is known"
+    );
+    raw.say(Up::BucketDigests(v1::BucketDigests { digests: digest(&second).to_bytes().into() }))
+        .await;
     let Down::BucketRequest(_) = raw.hear().await.unwrap() else { panic!("no BucketRequest") };
-    let entries: Vec<u8> = second.iter().flat_map(|e| [e.key.hash().0, e.version().0].concat()).collect();
+    let entries: Vec<u8> =
+        second.iter().flat_map(|e| [e.key.hash().0, e.version().0].concat()).collect();
     raw.say(Up::KeyVersions(v1::KeyVersions { entries: entries.into(), last: true })).await;
     world.until("the rest is gone", |world| stored(world) == second.len()).await;
     drop(raw);
@@ -348,7 +416,10 @@ async fn a_snapshot_in_parts_that_does_not_add_up_completes_nothing() {
     raw.begin_by_name(&held, 1_199).await;
     raw.say(Up::SnapshotEnd(v1::SnapshotEnd::default())).await;
     let (reason, detail) = raw.goes_away().await;
-    assert!(reason == Reason::Protocol && detail.contains("announced 1200 endpoints and holds 1199"), "{detail}");
+    assert!(
+        reason == Reason::Protocol && detail.contains("announced 1200 endpoints and holds 1199"),
+        "{detail}"
+    );
     let mut raw = Raw::open(&world, TOKEN).await.unwrap();
     assert_eq!(raw.hello("east", UID, &held, true).await.unwrap().0, Mode::Snapshot);
     raw.begin_by_name(&held, held.len()).await;
@@ -366,12 +437,16 @@ async fn a_broker_that_is_told_to_stop_while_it_starts_stops_at_once() {
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let data = temporary("starting");
     let mut config = crate::support::world::broker_config(&Plan::default(), &data);
-    config["store"] = format!("postgres://zonefold:x@{}/zonefold", silent.local_addr().unwrap()).into();
+    config["store"] =
+        format!("postgres://zonefold:x@{}/zonefold", silent.local_addr().unwrap()).into();
     std::fs::write(data.join("broker.yaml"), config.to_string()).unwrap();
     let path = data.join("broker.yaml");
     let arguments = [std::ffi::OsStr::new("broker"), "--config".as_ref(), path.as_os_str()];
     let mut command = crate::support::process::zonefold(&data, arguments);
-    command.env("AWS_ACCESS_KEY_ID", "x").env("AWS_SECRET_ACCESS_KEY", "x").env("AWS_REGION", "us-east-1");
+    command
+        .env("AWS_ACCESS_KEY_ID", "x")
+        .env("AWS_SECRET_ACCESS_KEY", "x")
+        .env("AWS_REGION", "us-east-1");
     let mut broker = crate::support::process::Process::start("the broker", command);
     let line = broker.says("listening; the broker starts").await;
     let http: std::net::SocketAddr = line["http"].as_str().unwrap().parse().unwrap();

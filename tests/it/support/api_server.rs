@@ -39,7 +39,8 @@ impl ApiServer {
     pub async fn start() -> Self {
         let (folder, authority) = (TestFolder::new(), Authority::new("kubernetes"));
         let ca = authority.write(&folder);
-        let own = authority.write_signed(&folder, "api-server", &["127.0.0.1", "kubernetes.default.svc"]);
+        let own =
+            authority.write_signed(&folder, "api-server", &["127.0.0.1", "kubernetes.default.svc"]);
         folder.write("tokens.csv", &format!("{ADMIN},admin,1,system:masters\n"));
         new_signing_key(&folder, FIRST_KEY);
         let (etcd, etcd_address) = etcd(&folder).await;
@@ -75,16 +76,21 @@ impl ApiServer {
 
     /// Starts it again, at the same address; it knows all these keys and signs with the last one.
     pub async fn launch(&mut self, signing_keys: &[&str]) {
-        assert!(self.launches(signing_keys).await, "the API server does not start; its words stand above");
+        assert!(
+            self.launches(signing_keys).await,
+            "the API server does not start; its words stand above"
+        );
     }
 
     async fn launches(&mut self, signing_keys: &[&str]) -> bool {
         std::fs::write(&self.kubeconfig, self.kubeconfig_text(ADMIN, "default")).unwrap();
         let mut process = Process::start("kube-apiserver", self.command(signing_keys));
-        let ready = eventually("the API server is ready", async || match self.try_kubectl(&["get", "--raw", "/readyz"]).await {
-            Ok(_) => Ok(true),
-            Err(_) if process.has_ended() => Ok(false),
-            Err(reason) => Err(format!("{reason}\n{}", process.output())),
+        let ready = eventually("the API server is ready", async || {
+            match self.try_kubectl(&["get", "--raw", "/readyz"]).await {
+                Ok(_) => Ok(true),
+                Err(_) if process.has_ended() => Ok(false),
+                Err(reason) => Err(format!("{reason}\n{}", process.output())),
+            }
         });
         let ready = ready.await;
         if ready {
@@ -99,7 +105,11 @@ impl ApiServer {
         let file = |name: &str| self.folder.path(name).display().to_string();
         let mut command = clean(program("kube-apiserver"), &self.folder.path(""));
         command.arg(format!("--etcd-servers=http://{}", self.etcd_address));
-        command.args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none"]);
+        command.args([
+            "--bind-address=127.0.0.1",
+            "--advertise-address=127.0.0.1",
+            "--endpoint-reconciler-type=none",
+        ]);
         command.arg(format!("--secure-port={}", self.address.port()));
         command.arg(format!("--tls-cert-file={}", self.own.certificate.display()));
         command.arg(format!("--tls-private-key-file={}", self.own.key.display()));
@@ -109,9 +119,14 @@ impl ApiServer {
         command.arg("--disable-admission-plugins=ServiceAccount");
         command.arg(format!("--service-account-issuer={}", self.issuer()));
         command.arg(format!("--service-account-jwks-uri={}/openid/v1/jwks", self.issuer()));
-        command.args(signing_keys.iter().map(|key| format!("--service-account-key-file={}", file(&format!("{key}.pub")))));
+        command.args(
+            signing_keys
+                .iter()
+                .map(|key| format!("--service-account-key-file={}", file(&format!("{key}.pub")))),
+        );
         let signs = signing_keys.last().copied().unwrap_or_default();
-        command.arg(format!("--service-account-signing-key-file={}", file(&format!("{signs}.key"))));
+        command
+            .arg(format!("--service-account-signing-key-file={}", file(&format!("{signs}.key"))));
         command
     }
 
@@ -134,7 +149,11 @@ impl ApiServer {
     async fn run_kubectl(&self, arguments: &[&str], input: &str) -> Result<String, String> {
         let mut command = clean(program("kubectl"), &self.folder.path(""));
         command.arg("--kubeconfig").arg(&self.kubeconfig).args(arguments);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
         let mut child = command.spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         // It may end without reading.
@@ -149,7 +168,9 @@ impl ApiServer {
 
     /// What kubectl says; it has to go well.
     pub async fn kubectl(&self, arguments: &[&str]) -> String {
-        self.try_kubectl(arguments).await.unwrap_or_else(|reason| panic!("kubectl {arguments:?}: {reason}"))
+        self.try_kubectl(arguments)
+            .await
+            .unwrap_or_else(|reason| panic!("kubectl {arguments:?}: {reason}"))
     }
 
     /// Applies the CRDs of a project in the version that the setup fetched, and waits until they are served.
@@ -161,7 +182,16 @@ impl ApiServer {
     pub async fn install_crd(&self, path: &Path) {
         let path = path.to_str().unwrap();
         self.kubectl(&["apply", "--server-side", "--filename", path]).await;
-        self.kubectl(&["wait", "--for", "condition=Established", "crd", "--all", "--timeout", "60s"]).await;
+        self.kubectl(&[
+            "wait",
+            "--for",
+            "condition=Established",
+            "crd",
+            "--all",
+            "--timeout",
+            "60s",
+        ])
+        .await;
     }
 
     /// Applies manifests.
@@ -190,7 +220,10 @@ impl ApiServer {
 
     /// An object, or a list of them, as JSON.
     pub async fn get(&self, namespace: &str, what: &str) -> Value {
-        serde_json::from_str(&self.kubectl(&["--namespace", namespace, "get", what, "--output", "json"]).await).unwrap()
+        serde_json::from_str(
+            &self.kubectl(&["--namespace", namespace, "get", what, "--output", "json"]).await,
+        )
+        .unwrap()
     }
 
     /// The token of a service account for an audience; none for the API server itself.
@@ -202,13 +235,20 @@ impl ApiServer {
 
     /// What the API server says of its database's present: the revision.
     pub async fn revision(&self) -> u64 {
-        let list: Value = serde_json::from_str(&self.kubectl(&["get", "--raw", "/api/v1/namespaces"]).await).unwrap();
+        let list: Value =
+            serde_json::from_str(&self.kubectl(&["get", "--raw", "/api/v1/namespaces"]).await)
+                .unwrap();
         list["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap()
     }
 
     /// Lets the database forget its history up to a revision.
     pub async fn forget(&self, revision: u64) {
-        post_json(self.etcd_address, "/v3/kv/compaction", &json!({ "revision": revision, "physical": true })).await;
+        post_json(
+            self.etcd_address,
+            "/v3/kv/compaction",
+            &json!({ "revision": revision, "physical": true }),
+        )
+        .await;
     }
 }
 
@@ -224,9 +264,14 @@ async fn etcd(folder: &TestFolder) -> (Process, SocketAddr) {
     listening("etcd", "/health", |address| {
         let mut command = clean("etcd", &folder.path(""));
         command.arg("--data-dir").arg(folder.path(&format!("etcd-{}", address.port())));
-        command.arg(format!("--listen-client-urls=http://{address}")).arg(format!("--advertise-client-urls=http://{address}"));
+        command
+            .arg(format!("--listen-client-urls=http://{address}"))
+            .arg(format!("--advertise-client-urls=http://{address}"));
         // A database alone has no peers, but it wants to have a port for them.
-        command.args(["--listen-peer-urls=http://127.0.0.1:0", "--initial-advertise-peer-urls=http://127.0.0.1:0"]);
+        command.args([
+            "--listen-peer-urls=http://127.0.0.1:0",
+            "--initial-advertise-peer-urls=http://127.0.0.1:0",
+        ]);
         command.arg("--initial-cluster=default=http://127.0.0.1:0");
         command
     })

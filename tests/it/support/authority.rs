@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
-    SanType,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose, SanType,
 };
 use ring::rand::SystemRandom;
 use ring::signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RsaKeyPair};
@@ -32,7 +32,10 @@ impl Authority {
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        Self { name, issuer: CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap() }
+        Self {
+            name,
+            issuer: CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap(),
+        }
     }
 
     pub fn pem(&self) -> String {
@@ -46,12 +49,14 @@ impl Authority {
 
     /// A certificate with these names (URIs have `://`) and its key, both PEM.
     pub fn sign(&self, names: &[&str]) -> (String, String) {
-        let plain: Vec<String> = names.iter().filter(|name| !name.contains("://")).map(ToString::to_string).collect();
+        let plain: Vec<String> =
+            names.iter().filter(|name| !name.contains("://")).map(ToString::to_string).collect();
         let mut params = CertificateParams::new(plain).unwrap();
         let uris = names.iter().filter(|name| name.contains("://"));
         params.subject_alt_names.extend(uris.map(|uri| SanType::URI((*uri).try_into().unwrap())));
         params.distinguished_name.push(DnType::CommonName, "a name that proves nothing");
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let key = KeyPair::generate().unwrap();
         (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
     }
@@ -59,7 +64,10 @@ impl Authority {
     /// The same as files; the key comes first, as no rotation should rely on an order.
     pub fn write_signed(&self, folder: &TestFolder, file: &str, names: &[&str]) -> Files {
         let (certificate, key) = self.sign(names);
-        Files { key: folder.write(&format!("{file}.key"), &key), certificate: folder.write(&format!("{file}.crt"), &certificate) }
+        Files {
+            key: folder.write(&format!("{file}.key"), &key),
+            certificate: folder.write(&format!("{file}.crt"), &certificate),
+        }
     }
 }
 
@@ -77,7 +85,8 @@ enum SigningKey {
 
 impl Signer {
     pub fn es256(id: &str) -> Self {
-        let (algorithm, random) = (&signature::ECDSA_P256_SHA256_FIXED_SIGNING, SystemRandom::new());
+        let (algorithm, random) =
+            (&signature::ECDSA_P256_SHA256_FIXED_SIGNING, SystemRandom::new());
         let document = EcdsaKeyPair::generate_pkcs8(algorithm, &random).unwrap();
         let pair = EcdsaKeyPair::from_pkcs8(algorithm, document.as_ref(), &random).unwrap();
         Self { id: id.to_owned(), key: SigningKey::Es256(pair) }
@@ -85,7 +94,10 @@ impl Signer {
 
     pub fn eddsa(id: &str) -> Self {
         let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
-        Self { id: id.to_owned(), key: SigningKey::EdDsa(Ed25519KeyPair::from_pkcs8(document.as_ref()).unwrap()) }
+        Self {
+            id: id.to_owned(),
+            key: SigningKey::EdDsa(Ed25519KeyPair::from_pkcs8(document.as_ref()).unwrap()),
+        }
     }
 
     /// ring makes no RSA keys, so this one was made before; nothing but these tests knows it.
@@ -111,7 +123,9 @@ impl Signer {
                 let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
                 json!({ "kty": "EC", "crv": "P-256", "x": encode(x), "y": encode(y) })
             }
-            SigningKey::EdDsa(pair) => json!({ "kty": "OKP", "crv": "Ed25519", "x": encode(pair.public_key().as_ref()) }),
+            SigningKey::EdDsa(pair) => {
+                json!({ "kty": "OKP", "crv": "Ed25519", "x": encode(pair.public_key().as_ref()) })
+            }
             SigningKey::Rs256(pair) => {
                 let public = ring::rsa::PublicKeyComponents::<Vec<u8>>::from(pair.public_key());
                 json!({ "kty": "RSA", "n": encode(&public.n), "e": encode(&public.e) })
@@ -132,11 +146,19 @@ impl Signer {
     pub fn token_with(&self, header: &Value, claims: &Value) -> String {
         let signed = unsigned(header, claims);
         let signature = match &self.key {
-            SigningKey::Es256(pair) => pair.sign(&SystemRandom::new(), signed.as_bytes()).unwrap().as_ref().to_vec(),
+            SigningKey::Es256(pair) => {
+                pair.sign(&SystemRandom::new(), signed.as_bytes()).unwrap().as_ref().to_vec()
+            }
             SigningKey::EdDsa(pair) => pair.sign(signed.as_bytes()).as_ref().to_vec(),
             SigningKey::Rs256(pair) => {
                 let mut signature = vec![0; pair.public().modulus_len()];
-                pair.sign(&signature::RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature).unwrap();
+                pair.sign(
+                    &signature::RSA_PKCS1_SHA256,
+                    &SystemRandom::new(),
+                    signed.as_bytes(),
+                    &mut signature,
+                )
+                .unwrap();
                 signature
             }
         };

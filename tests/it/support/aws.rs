@@ -3,8 +3,12 @@
 
 use std::net::SocketAddr;
 
-use aws_sdk_route53::config::{BehaviorVersion, Credentials, Region, retry::RetryConfig, timeout::TimeoutConfig};
-use aws_sdk_route53::types::{Change, ChangeAction, ChangeBatch, ResourceRecord, ResourceRecordSet, RrType};
+use aws_sdk_route53::config::{
+    BehaviorVersion, Credentials, Region, retry::RetryConfig, timeout::TimeoutConfig,
+};
+use aws_sdk_route53::types::{
+    Change, ChangeAction, ChangeBatch, ResourceRecord, ResourceRecordSet, RrType,
+};
 use serde_json::{Value, json};
 use zonefold::core::ids::{AccountId, ZoneId};
 use zonefold::core::name::DnsName;
@@ -18,7 +22,8 @@ pub const DEV: &str = "111111111111";
 pub const PROD: &str = "333333333333";
 pub const DEV_ZONE: &str = "dev.example.com";
 /// The accounts with a zone: id, environment and zone.
-pub const ACCOUNTS: [(&str, &str, &str); 2] = [(DEV, "dev", DEV_ZONE), (PROD, "prod", "prod.example.com")];
+pub const ACCOUNTS: [(&str, &str, &str); 2] =
+    [(DEV, "dev", DEV_ZONE), (PROD, "prod", "prod.example.com")];
 
 /// An account with a zone.
 pub struct Account {
@@ -53,8 +58,18 @@ pub type Answer = Option<(i64, Vec<String>)>;
 pub type Record = (String, String, i64, Vec<String>);
 
 impl Aws {
-    pub async fn new(upstream: SocketAddr, (key_id, secret): (&str, &str), look: Look, zone_of: impl Fn(&str) -> String) -> Self {
-        let account = |(id, environment, zone_name)| Account { id, environment, zone_name, zone: zone_of(zone_name) };
+    pub async fn new(
+        upstream: SocketAddr,
+        (key_id, secret): (&str, &str),
+        look: Look,
+        zone_of: impl Fn(&str) -> String,
+    ) -> Self {
+        let account = |(id, environment, zone_name)| Account {
+            id,
+            environment,
+            zone_name,
+            zone: zone_of(zone_name),
+        };
         Self {
             tap: Tap::before(upstream).await,
             look,
@@ -84,7 +99,9 @@ impl Aws {
     pub async fn answer(&self, environment: &str, name: &str, rtype: &str) -> Answer {
         let all = self.records(environment).await;
         let wanted = format!("{name}.");
-        all.into_iter().find(|set| set.0 == wanted && set.1 == rtype).map(|(_, _, ttl_secs, values)| (ttl_secs, values))
+        all.into_iter()
+            .find(|set| set.0 == wanted && set.1 == rtype)
+            .map(|(_, _, ttl_secs, values)| (ttl_secs, values))
     }
 
     /// Everything that Route 53 lists of the environment's zone.
@@ -92,20 +109,43 @@ impl Aws {
         let account = self.account(environment);
         let mut records = match &self.look {
             Look::Emulator(control) => {
-                let listed = control.records(&ZoneId::parse(&account.zone).unwrap(), View::Accepted).unwrap();
-                let values = |set: &RawRecordSet| set.values.iter().map(ToString::to_string).collect();
+                let listed = control
+                    .records(&ZoneId::parse(&account.zone).unwrap(), View::Accepted)
+                    .unwrap();
+                let values =
+                    |set: &RawRecordSet| set.values.iter().map(ToString::to_string).collect();
                 let record = |set: &RawRecordSet| {
-                    (set.name.to_string(), set.rtype.to_string(), set.ttl_secs.unwrap_or_default(), values(set))
+                    (
+                        set.name.to_string(),
+                        set.rtype.to_string(),
+                        set.ttl_secs.unwrap_or_default(),
+                        values(set),
+                    )
                 };
                 listed.iter().map(record).collect::<Vec<Record>>()
             }
             Look::Api { endpoint, root_secret } => {
-                let client = route53(endpoint, Credentials::new(account.id, root_secret, None, None, "test"));
-                let listed =
-                    client.list_resource_record_sets().hosted_zone_id(&account.zone).max_items(300).send().await.unwrap();
-                let values = |set: &ResourceRecordSet| set.resource_records().iter().map(|r| r.value().to_owned()).collect();
+                let client = route53(
+                    endpoint,
+                    Credentials::new(account.id, root_secret, None, None, "test"),
+                );
+                let listed = client
+                    .list_resource_record_sets()
+                    .hosted_zone_id(&account.zone)
+                    .max_items(300)
+                    .send()
+                    .await
+                    .unwrap();
+                let values = |set: &ResourceRecordSet| {
+                    set.resource_records().iter().map(|r| r.value().to_owned()).collect()
+                };
                 let record = |set: &ResourceRecordSet| {
-                    (set.name().to_owned(), set.r#type().as_str().to_owned(), set.ttl().unwrap_or_default(), values(set))
+                    (
+                        set.name().to_owned(),
+                        set.r#type().as_str().to_owned(),
+                        set.ttl().unwrap_or_default(),
+                        values(set),
+                    )
                 };
                 listed.resource_record_sets().iter().map(record).collect()
             }
@@ -130,12 +170,28 @@ impl Aws {
                 control.foreign_write(&ZoneId::parse(&account.zone).unwrap(), &[change]).unwrap();
             }
             Look::Api { endpoint, root_secret } => {
-                let client = route53(endpoint, Credentials::new(account.id, root_secret, None, None, "test"));
+                let client = route53(
+                    endpoint,
+                    Credentials::new(account.id, root_secret, None, None, "test"),
+                );
                 let value = ResourceRecord::builder().value(address).build().unwrap();
-                let set = ResourceRecordSet::builder().name(name).r#type(RrType::A).ttl(60).resource_records(value);
-                let change = Change::builder().action(ChangeAction::Create).resource_record_set(set.build().unwrap());
-                let batch = ChangeBatch::builder().changes(change.build().unwrap()).build().unwrap();
-                client.change_resource_record_sets().hosted_zone_id(&account.zone).change_batch(batch).send().await.unwrap();
+                let set = ResourceRecordSet::builder()
+                    .name(name)
+                    .r#type(RrType::A)
+                    .ttl(60)
+                    .resource_records(value);
+                let change = Change::builder()
+                    .action(ChangeAction::Create)
+                    .resource_record_set(set.build().unwrap());
+                let batch =
+                    ChangeBatch::builder().changes(change.build().unwrap()).build().unwrap();
+                client
+                    .change_resource_record_sets()
+                    .hosted_zone_id(&account.zone)
+                    .change_batch(batch)
+                    .send()
+                    .await
+                    .unwrap();
             }
         }
     }
@@ -179,8 +235,11 @@ pub async fn emulated() -> (EmulatorHandle, Aws) {
     const KEY_ID: &str = "AKIAIOSFODNN7EXAMPLE";
     const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
     let mut operations = AccountConfig::new(AccountId::parse(OPERATIONS).unwrap());
-    operations.access_keys =
-        vec![AccessKeyConfig { id: KEY_ID.to_owned(), secret: Secret::new(SECRET), user: "broker".to_owned() }];
+    operations.access_keys = vec![AccessKeyConfig {
+        id: KEY_ID.to_owned(),
+        secret: Secret::new(SECRET),
+        user: "broker".to_owned(),
+    }];
     let mut all = vec![operations];
     for (id, environment, zone_name) in ACCOUNTS {
         let mut account = AccountConfig::new(AccountId::parse(id).unwrap());
@@ -189,16 +248,24 @@ pub async fn emulated() -> (EmulatorHandle, Aws) {
         account.roles = vec![RoleConfig {
             trusted_principals: vec![format!("arn:aws:iam::{OPERATIONS}:user/broker")],
             external_id: Some(external_id(environment)),
-            allowed_actions: ["ChangeResourceRecordSets", "Get*", "List*"].map(|action| format!("route53:{action}")).into(),
+            allowed_actions: ["ChangeResourceRecordSets", "Get*", "List*"]
+                .map(|action| format!("route53:{action}"))
+                .into(),
             ..RoleConfig::new(role(id))
         }];
         all.push(account);
     }
-    let config = EmulatorConfig { accounts: all, process_ms: 20, propagation_ms: 50, ..EmulatorConfig::default() };
+    let config = EmulatorConfig {
+        accounts: all,
+        process_ms: 20,
+        propagation_ms: 50,
+        ..EmulatorConfig::default()
+    };
     let emulator = Emulator::start(config).await.unwrap();
     let control = emulator.control();
     let look = Look::Emulator(control.clone());
-    let zone_of = |name: &str| control.zone_named(&DnsName::parse(name).unwrap()).unwrap().to_string();
+    let zone_of =
+        |name: &str| control.zone_named(&DnsName::parse(name).unwrap()).unwrap().to_string();
     let aws = Aws::new(emulator.bound().aws_addr, (KEY_ID, SECRET), look, zone_of).await;
     (emulator, aws)
 }

@@ -51,8 +51,8 @@ pub struct Deployment {
 /// The broker's configuration: an account for each environment of the AWS, and the clusters dev-east, dev-west and prod-east.
 pub fn configuration(folder: &TestFolder, store: &str, accounts: Value) -> Value {
     let token_file = folder.write("token", TOKEN);
-    let clusters =
-        ["dev-east", "dev-west", "prod-east"].map(|name| json!({ "name": name, "environment": name.split('-').next().unwrap() }));
+    let clusters = ["dev-east", "dev-west", "prod-east"]
+        .map(|name| json!({ "name": name, "environment": name.split('-').next().unwrap() }));
     json!({
         "store": store,
         "listen": { "grpc": "127.0.0.1:0", "http": "127.0.0.1:0" },
@@ -71,8 +71,13 @@ pub fn sqlite(folder: &TestFolder) -> String {
 
 /// The broker as a process that finds AWS by its environment, as it would in production.
 pub fn start_broker(folder: &TestFolder, aws: &Aws, configuration: &Path) -> Process {
-    let mut command = zonefold(&folder.path(""), ["broker".as_ref(), "--config".as_ref(), configuration.as_os_str()]);
-    command.env("AWS_ENDPOINT_URL", format!("http://{}", aws.tap.address)).env("AWS_REGION", "us-east-1");
+    let mut command = zonefold(
+        &folder.path(""),
+        ["broker".as_ref(), "--config".as_ref(), configuration.as_os_str()],
+    );
+    command
+        .env("AWS_ENDPOINT_URL", format!("http://{}", aws.tap.address))
+        .env("AWS_REGION", "us-east-1");
     command.env("AWS_ACCESS_KEY_ID", &aws.key_id).env("AWS_SECRET_ACCESS_KEY", &aws.secret);
     Process::start("broker", command)
 }
@@ -87,11 +92,19 @@ impl Deployment {
 
     /// A broker of a configuration.
     pub async fn start(folder: TestFolder, aws: &Aws, configuration: &Value) -> Self {
-        let path = folder.write("broker.yaml", &serde_json::to_string_pretty(configuration).unwrap());
+        let path =
+            folder.write("broker.yaml", &serde_json::to_string_pretty(configuration).unwrap());
         let mut broker = start_broker(&folder, aws, &path);
         let started = broker.says("broker started").await;
         let address = |name: &str| started[name].as_str().unwrap().parse().unwrap();
-        Self { folder, broker, grpc: address("grpc"), http: address("http"), ca: None, agents: BTreeMap::new() }
+        Self {
+            folder,
+            broker,
+            grpc: address("grpc"),
+            http: address("http"),
+            ca: None,
+            agents: BTreeMap::new(),
+        }
     }
 
     /// Starts the agent of a cluster over a folder of its own.
@@ -109,10 +122,15 @@ impl Deployment {
 
     /// The command of an agent, but for what it reads and how it proves itself.
     pub fn command(&self, cluster: &str) -> Command {
-        let mut command = zonefold(&self.folder.path(""), ["agent", "--cluster", cluster, "--listen", "127.0.0.1:0"]);
+        let mut command = zonefold(
+            &self.folder.path(""),
+            ["agent", "--cluster", cluster, "--listen", "127.0.0.1:0"],
+        );
         command.args(["--log-filter", LOG_FILTER]);
         match &self.ca {
-            Some(ca) => command.args(["--broker", &format!("https://{}", self.grpc), "--ca-file"]).arg(ca),
+            Some(ca) => {
+                command.args(["--broker", &format!("https://{}", self.grpc), "--ca-file"]).arg(ca)
+            }
             None => command.args(["--broker", &format!("http://{}", self.grpc)]),
         };
         command
@@ -169,14 +187,26 @@ impl Deployment {
     }
 
     /// The status of an endpoint as its own cluster sees it, once it is as wanted.
-    pub async fn status(&self, cluster: &str, object: &str, rtype: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    pub async fn status(
+        &self,
+        cluster: &str,
+        object: &str,
+        rtype: &str,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Value {
         let http = self.agents[cluster].http;
         eventually(&format!("the status of {object} {rtype} in {cluster}"), async || {
             let all = get_json(http, "/endpoints").await?;
-            let key = |endpoint: &&Value| endpoint["key"]["object"] == object && endpoint["key"]["record_type"] == rtype;
+            let key = |endpoint: &&Value| {
+                endpoint["key"]["object"] == object && endpoint["key"]["record_type"] == rtype
+            };
             match all.as_array().unwrap().iter().find(key) {
                 Some(endpoint) if wanted(&endpoint["status"]) => Ok(endpoint["status"].clone()),
-                Some(endpoint) => Err(format!("{}\nthe broker said\n{}", endpoint["status"], self.broker.output())),
+                Some(endpoint) => Err(format!(
+                    "{}\nthe broker said\n{}",
+                    endpoint["status"],
+                    self.broker.output()
+                )),
                 None => Err(format!("no such endpoint among {all}")),
             }
         })
@@ -185,7 +215,8 @@ impl Deployment {
 
     /// Waits until Route 53 has accepted what an endpoint wants.
     pub async fn applied(&self, cluster: &str, object: &str, rtype: &str) -> Value {
-        let applied = |status: &Value| matches!(status["progress"].as_str(), Some("applied" | "in_sync"));
+        let applied =
+            |status: &Value| matches!(status["progress"].as_str(), Some("applied" | "in_sync"));
         self.status(cluster, object, rtype, applied).await
     }
 
@@ -196,11 +227,14 @@ impl Deployment {
             let all = get_json(http, "/endpoints").await?;
             let is_applied = |endpoint: &&Value| {
                 let status = &endpoint["status"];
-                status["version"] == endpoint["version"] && matches!(status["progress"].as_str(), Some("applied" | "in_sync"))
+                status["version"] == endpoint["version"]
+                    && matches!(status["progress"].as_str(), Some("applied" | "in_sync"))
             };
             match all.as_array().unwrap().iter().find(|endpoint| !is_applied(endpoint)) {
                 None => Ok(()),
-                Some(endpoint) => Err(format!("{endpoint}\nthe broker said\n{}", self.broker.output())),
+                Some(endpoint) => {
+                    Err(format!("{endpoint}\nthe broker said\n{}", self.broker.output()))
+                }
             }
         })
         .await;
@@ -221,7 +255,10 @@ impl Deployment {
         }
         for (cluster, agent) in self.agents {
             for page in ["/endpoints", "/statuses", "/metrics", "/readyz"] {
-                shown.push((format!("{cluster} {page}"), try_get(agent.http, page).await.unwrap().1));
+                shown.push((
+                    format!("{cluster} {page}"),
+                    try_get(agent.http, page).await.unwrap().1,
+                ));
             }
             shown.push((cluster, agent.process.stop().await));
         }

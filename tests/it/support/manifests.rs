@@ -6,9 +6,16 @@ pub fn service(object: &str, host: &str, address: &str) -> String {
 }
 
 /// The same with more annotations of ExternalDNS.
-pub fn annotated_service(object: &str, host: &str, address: &str, annotations: &[(&str, &str)]) -> String {
-    let more: String =
-        annotations.iter().map(|(name, value)| format!("    external-dns.kubernetes.io/{name}: {value:?}\n")).collect();
+pub fn annotated_service(
+    object: &str,
+    host: &str,
+    address: &str,
+    annotations: &[(&str, &str)],
+) -> String {
+    let more: String = annotations
+        .iter()
+        .map(|(name, value)| format!("    external-dns.kubernetes.io/{name}: {value:?}\n"))
+        .collect();
     format!(
         "apiVersion: v1
 kind: Service

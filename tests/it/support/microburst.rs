@@ -45,11 +45,16 @@ impl Microburst {
 
     /// How often a rule has struck.
     pub async fn strikes(&self, rule: &Rule) -> usize {
-        let fired = get_json(self.address, &format!("/_microburst/fired?rule_id={}", rule.0)).await.unwrap();
+        let fired = get_json(self.address, &format!("/_microburst/fired?rule_id={}", rule.0))
+            .await
+            .unwrap();
         let fired = fired.as_array().unwrap();
         for event in fired {
             let path = event["path"].as_str().unwrap();
-            assert!(path.starts_with("/2013-04-01/hostedzone/") && path.ends_with("/rrset"), "{event}");
+            assert!(
+                path.starts_with("/2013-04-01/hostedzone/") && path.ends_with("/rrset"),
+                "{event}"
+            );
         }
         fired.len()
     }

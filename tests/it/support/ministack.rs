@@ -31,7 +31,8 @@ pub async fn start() -> (Ministack, Aws) {
     let (process, address) = listening(&folder).await;
     let made = make_accounts(&folder, &format!("http://{address}")).await;
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let look = Look::Api { endpoint: format!("http://{address}"), root_secret: ROOT_SECRET.to_owned() };
+    let look =
+        Look::Api { endpoint: format!("http://{address}"), root_secret: ROOT_SECRET.to_owned() };
     let key = (text(&made["key_id"]), text(&made["secret"]));
     let aws = Aws::new(address, (&key.0, &key.1), look, |name| text(&made["zones"][name])).await;
     (Ministack { address, _process: process, _folder: folder }, aws)
@@ -40,7 +41,10 @@ pub async fn start() -> (Ministack, Aws) {
 async fn listening(folder: &TestFolder) -> (Process, SocketAddr) {
     process::listening("ministack", "/_ministack/health", |address| {
         let mut command = clean(program("ministack"), &folder.path(""));
-        command.env("AUTH", "true").env("BIND_HOST", "127.0.0.1").env("GATEWAY_PORT", address.port().to_string());
+        command
+            .env("AUTH", "true")
+            .env("BIND_HOST", "127.0.0.1")
+            .env("GATEWAY_PORT", address.port().to_string());
         command.env("AWS_ACCESS_KEY_ID", aws::OPERATIONS).env("AWS_SECRET_ACCESS_KEY", ROOT_SECRET);
         command.env("SERVICES", "iam,sts,route53").env("TMPDIR", folder.folder("tmp"));
         command
@@ -77,7 +81,11 @@ async fn make_accounts(folder: &TestFolder, endpoint: &str) -> Value {
     let mut python = clean(program("python"), &folder.path(""));
     python.args(["-c", ACCOUNTS, &wanted.to_string()]).stdin(Stdio::null());
     let output = python.output().await.unwrap();
-    assert!(output.status.success(), "ministack took no accounts: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "ministack took no accounts: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     serde_json::from_slice(&output.stdout).unwrap()
 }
 

@@ -11,27 +11,41 @@ pub async fn try_get(address: SocketAddr, path: &str) -> Result<(u16, String), S
 }
 
 /// POST of JSON over HTTP that has to answer JSON.
-pub async fn post_json(address: SocketAddr, path: &str, body: &serde_json::Value) -> serde_json::Value {
-    let request = http::Request::post(format!("http://{address}{path}")).header("content-type", "application/json");
+pub async fn post_json(
+    address: SocketAddr,
+    path: &str,
+    body: &serde_json::Value,
+) -> serde_json::Value {
+    let request = http::Request::post(format!("http://{address}{path}"))
+        .header("content-type", "application/json");
     let (status, answer) = ask(request.body(body.to_string()).unwrap()).await.unwrap();
     assert_eq!(status, 200, "{path}: {answer}");
     serde_json::from_str(&answer).unwrap()
 }
 
 async fn ask(request: http::Request<String>) -> Result<(u16, String), String> {
-    let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new()).build_http::<String>();
+    let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
+        .build_http::<String>();
     let ask = async {
-        let (parts, body) = client.request(request).await.map_err(|error| format!("{error:?}"))?.into_parts();
-        let body = http_body_util::BodyExt::collect(body).await.map_err(|error| format!("{error:?}"))?.to_bytes();
+        let (parts, body) =
+            client.request(request).await.map_err(|error| format!("{error:?}"))?.into_parts();
+        let body = http_body_util::BodyExt::collect(body)
+            .await
+            .map_err(|error| format!("{error:?}"))?
+            .to_bytes();
         Ok((parts.status.as_u16(), String::from_utf8_lossy(&body).into_owned()))
     };
-    tokio::time::timeout(Duration::from_secs(10), ask).await.unwrap_or_else(|_| Err("no answer within 10 s".to_owned()))
+    tokio::time::timeout(Duration::from_secs(10), ask)
+        .await
+        .unwrap_or_else(|_| Err("no answer within 10 s".to_owned()))
 }
 
 /// GET over HTTP that has to answer JSON.
 pub async fn get_json(address: SocketAddr, path: &str) -> Result<serde_json::Value, String> {
     match try_get(address, path).await? {
-        (200, body) => serde_json::from_str(&body).map_err(|error| format!("{path}: {error}: {body}")),
+        (200, body) => {
+            serde_json::from_str(&body).map_err(|error| format!("{path}: {error}: {body}"))
+        }
         (status, body) => Err(format!("{path}: {status}: {body}")),
     }
 }
@@ -39,10 +53,23 @@ pub async fn get_json(address: SocketAddr, path: &str) -> Result<serde_json::Val
 /// The answers of `dig` to one question, sorted; empty when there are none or nobody answers yet.
 pub async fn dig(server: SocketAddr, name: &str, rtype: &str) -> Vec<String> {
     let mut dig = Command::new("dig");
-    dig.arg(format!("@{}", server.ip())).args(["-p", &server.port().to_string(), "+short", "+time=2", "+tries=1", name, rtype]);
-    let output = dig.kill_on_drop(true).output().await.unwrap_or_else(|error| panic!("dig cannot be run ({error}): make setup"));
+    dig.arg(format!("@{}", server.ip())).args([
+        "-p",
+        &server.port().to_string(),
+        "+short",
+        "+time=2",
+        "+tries=1",
+        name,
+        rtype,
+    ]);
+    let output = dig
+        .kill_on_drop(true)
+        .output()
+        .await
+        .unwrap_or_else(|error| panic!("dig cannot be run ({error}): make setup"));
     let text = String::from_utf8(output.stdout).unwrap();
-    let mut answers: Vec<String> = text.lines().filter(|line| !line.starts_with(';')).map(str::to_owned).collect();
+    let mut answers: Vec<String> =
+        text.lines().filter(|line| !line.starts_with(';')).map(str::to_owned).collect();
     answers.sort();
     answers
 }

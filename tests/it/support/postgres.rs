@@ -39,7 +39,10 @@ pub struct Server {
 /// The URL of a new, empty database on the server of this test run.
 pub async fn database() -> String {
     static SERVER: OnceLock<Server> = OnceLock::new();
-    let server = tokio::task::spawn_blocking(|| SERVER.get_or_init(|| start(&std::env::temp_dir(), &[]))).await.unwrap();
+    let server =
+        tokio::task::spawn_blocking(|| SERVER.get_or_init(|| start(&std::env::temp_dir(), &[])))
+            .await
+            .unwrap();
     server.database().await
 }
 
@@ -75,7 +78,10 @@ impl Server {
 
     /// Starts it again where it was.
     pub fn start_again(&self) {
-        run(self.pg_ctl().args(["start", "--wait", "--silent", "--timeout=60", "--log"]).arg(self.log()));
+        run(self
+            .pg_ctl()
+            .args(["start", "--wait", "--silent", "--timeout=60", "--log"])
+            .arg(self.log()));
     }
 
     /// Whether it runs.
@@ -89,7 +95,11 @@ impl Server {
 
     fn pg_ctl(&self) -> Command {
         let mut pg_ctl = command(&self.wrapper, &self.bin.join("pg_ctl"));
-        pg_ctl.arg("--pgdata").arg(self.home.join("data")).stdout(Stdio::null()).stderr(Stdio::null());
+        pg_ctl
+            .arg("--pgdata")
+            .arg(self.home.join("data"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         pg_ctl
     }
 }
@@ -114,7 +124,14 @@ fn start(parent: &Path, further: &[&str]) -> Server {
     let watchdog = watch(&bin, &home, &wrapper);
     let data = home.join("data");
     let mut initdb = command(&wrapper, &bin.join("initdb"));
-    initdb.args(["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C", "--wal-segsize=1"]);
+    initdb.args([
+        "--no-sync",
+        "--auth=trust",
+        "--username=postgres",
+        "--encoding=UTF8",
+        "--locale=C",
+        "--wal-segsize=1",
+    ]);
     run(initdb.arg("--pgdata").arg(&data));
     let mut server = Server { bin, home, wrapper, port: 0, watchdog: Some(watchdog) };
     // Another process can take the port between the question and its use; then another port is tried.
@@ -142,8 +159,11 @@ fn start(parent: &Path, further: &[&str]) -> Server {
 
 /// The newest installation's folder of programs.
 fn programs() -> PathBuf {
-    let installed =
-        std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|entry| entry.path().join("bin"));
+    let installed = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path().join("bin"));
     let mut found: Vec<PathBuf> = installed.filter(|bin| bin.join("initdb").exists()).collect();
     found.sort_by_key(|bin| {
         let version = bin.parent().and_then(Path::file_name).and_then(|name| name.to_str());
@@ -151,7 +171,10 @@ fn programs() -> PathBuf {
     });
     let path = std::env::var_os("PATH").unwrap_or_default();
     let on_path = std::env::split_paths(&path).find(|folder| folder.join("initdb").exists());
-    found.pop().or(on_path).expect("these tests need a PostgreSQL server: apt-get install postgresql")
+    found
+        .pop()
+        .or(on_path)
+        .expect("these tests need a PostgreSQL server: apt-get install postgresql")
 }
 
 /// PostgreSQL refuses to run as root: then its programs run as the user that its package made, who gets the folder.
@@ -166,10 +189,20 @@ fn unprivileged(home: &Path) -> Vec<&'static str> {
 
 fn watch(bin: &Path, home: &Path, wrapper: &[&str]) -> (Child, ChildStdin) {
     let mut watchdog = Command::new("sh");
-    watchdog.args(["-c", WATCHDOG]).env("BIN", bin).env("HOME_DIR", home).env("AS", wrapper.join(" "));
+    watchdog
+        .args(["-c", WATCHDOG])
+        .env("BIN", bin)
+        .env("HOME_DIR", home)
+        .env("AS", wrapper.join(" "));
     // A group of its own: Ctrl-C at the terminal ends the tests, and must not end what cleans up after them.
     std::os::unix::process::CommandExt::process_group(&mut watchdog, 0);
-    let mut child = watchdog.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut child = watchdog
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     let mut pipe = child.stdin.take().unwrap();
     pipe.flush().unwrap();
     (child, pipe)
@@ -189,6 +222,11 @@ fn command(wrapper: &[&str], program: &Path) -> Command {
 }
 
 fn run(command: &mut Command) {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?} cannot be run: {error}"));
-    assert!(output.status.success(), "{command:?} failed: {}", String::from_utf8_lossy(&output.stderr));
+    let output =
+        command.output().unwrap_or_else(|error| panic!("{command:?} cannot be run: {error}"));
+    assert!(
+        output.status.success(),
+        "{command:?} failed: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }

@@ -25,7 +25,10 @@ pub struct Process {
 /// The command `zonefold`, with nothing of this process's environment but what it needs to run.
 pub fn zonefold<S: AsRef<OsStr>>(home: &Path, arguments: impl IntoIterator<Item = S>) -> Command {
     let mut command = clean(env!("CARGO_BIN_EXE_zonefold"), home);
-    command.args(arguments).env("ZONEFOLD_LOG_FORMAT", "json").env("AWS_EC2_METADATA_DISABLED", "true");
+    command
+        .args(arguments)
+        .env("ZONEFOLD_LOG_FORMAT", "json")
+        .env("AWS_EC2_METADATA_DISABLED", "true");
     command
 }
 
@@ -38,7 +41,11 @@ pub fn clean(program: impl AsRef<OsStr>, home: &Path) -> Command {
 
 /// Starts a server on a port of its own and waits until it answers. Another process can take the port between the question and
 /// its use; then the server ends, and another port is tried.
-pub async fn listening(name: &str, health: &str, command: impl Fn(SocketAddr) -> Command) -> (Process, SocketAddr) {
+pub async fn listening(
+    name: &str,
+    health: &str,
+    command: impl Fn(SocketAddr) -> Command,
+) -> (Process, SocketAddr) {
     for _ in 0..5 {
         let address = free_address();
         let mut process = Process::start(name, command(address));
@@ -59,8 +66,13 @@ pub async fn listening(name: &str, health: &str, command: impl Fn(SocketAddr) ->
 impl Process {
     pub fn start(name: impl Into<String>, mut command: Command) -> Self {
         let name = name.into();
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{name} cannot be started: {error}"));
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        let mut child =
+            command.spawn().unwrap_or_else(|error| panic!("{name} cannot be started: {error}"));
         let output = Arc::<Mutex<String>>::default();
         let readers = vec![
             tokio::spawn(gather(child.stdout.take().unwrap(), Arc::clone(&output))),
@@ -101,7 +113,10 @@ impl Process {
 
     /// The first line with this message, waited for.
     pub async fn says(&mut self, message: &str) -> Value {
-        self.line(message, |line| line["message"].as_str().is_some_and(|text| text.contains(message))).await
+        self.line(message, |line| {
+            line["message"].as_str().is_some_and(|text| text.contains(message))
+        })
+        .await
     }
 
     /// Asks it to stop, as an orchestrator does.
@@ -111,8 +126,14 @@ impl Process {
 
     /// Sends it a signal by its name, such as STOP.
     pub fn signal(&self, signal: &str) {
-        let id = self.child.id().unwrap_or_else(|| panic!("{} has ended already:\n{}", self.name, self.output()));
-        let sent = std::process::Command::new("sh").args(["-c", &format!("kill -{signal} {id}")]).status().unwrap();
+        let id = self
+            .child
+            .id()
+            .unwrap_or_else(|| panic!("{} has ended already:\n{}", self.name, self.output()));
+        let sent = std::process::Command::new("sh")
+            .args(["-c", &format!("kill -{signal} {id}")])
+            .status()
+            .unwrap();
         assert!(sent.success(), "{} cannot be signalled", self.name);
     }
 
@@ -125,7 +146,9 @@ impl Process {
     /// Waits for its end; answers how it ended and everything that it said.
     pub async fn ended(mut self) -> (ExitStatus, String) {
         let status = tokio::time::timeout(DEADLINE, self.child.wait()).await;
-        let status = status.unwrap_or_else(|_| panic!("{} does not end:\n{}", self.name, self.output())).unwrap();
+        let status = status
+            .unwrap_or_else(|_| panic!("{} does not end:\n{}", self.name, self.output()))
+            .unwrap();
         for reader in std::mem::take(&mut self.readers) {
             reader.await.unwrap();
         }

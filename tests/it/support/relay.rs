@@ -126,16 +126,27 @@ impl Inner {
         let upstreams = self.upstreams.lock().unwrap().clone();
         let first = self.turn.fetch_add(1, Ordering::Relaxed);
         for offset in 0..upstreams.len() {
-            if let Ok(server) = TcpStream::connect(upstreams[(first + offset) % upstreams.len()]).await {
+            if let Ok(server) =
+                TcpStream::connect(upstreams[(first + offset) % upstreams.len()]).await
+            {
                 let _without_delay = (client.set_nodelay(true), server.set_nodelay(true));
-                let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
-                tokio::join!(self.pass(from_client, to_server, number), self.pass(from_server, to_client, number));
+                let ((from_client, to_client), (from_server, to_server)) =
+                    (client.into_split(), server.into_split());
+                tokio::join!(
+                    self.pass(from_client, to_server, number),
+                    self.pass(from_server, to_client, number)
+                );
                 return;
             }
         }
     }
 
-    async fn pass(&self, mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, number: u64) {
+    async fn pass(
+        &self,
+        mut from: impl AsyncRead + Unpin,
+        mut to: impl AsyncWrite + Unpin,
+        number: u64,
+    ) {
         let mut buffer = vec![0; 16 * 1024];
         loop {
             let read = tokio::select! {

@@ -26,8 +26,12 @@ impl Tap {
                 let kept = Arc::clone(&kept);
                 tokio::spawn(async move {
                     let Ok(server) = TcpStream::connect(upstream).await else { return };
-                    let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
-                    tokio::join!(relay(from_client, to_server, None), relay(from_server, to_client, Some(kept)));
+                    let ((from_client, to_client), (from_server, to_server)) =
+                        (client.into_split(), server.into_split());
+                    tokio::join!(
+                        relay(from_client, to_server, None),
+                        relay(from_server, to_client, Some(kept))
+                    );
                 });
             }
         });
@@ -38,7 +42,10 @@ impl Tap {
     pub fn secrets(&self) -> Vec<String> {
         let answers = self.answers.lock().unwrap();
         let text = String::from_utf8_lossy(&answers);
-        ["SecretAccessKey", "SessionToken"].into_iter().flat_map(|element| elements(&text, element)).collect()
+        ["SecretAccessKey", "SessionToken"]
+            .into_iter()
+            .flat_map(|element| elements(&text, element))
+            .collect()
     }
 }
 
@@ -50,10 +57,18 @@ impl Drop for Tap {
 
 fn elements(text: &str, name: &str) -> Vec<String> {
     let (start, end) = (format!("<{name}>"), format!("</{name}>"));
-    text.split(&start).skip(1).filter_map(|rest| rest.split_once(&end)).map(|(value, _)| value.to_owned()).collect()
+    text.split(&start)
+        .skip(1)
+        .filter_map(|rest| rest.split_once(&end))
+        .map(|(value, _)| value.to_owned())
+        .collect()
 }
 
-async fn relay(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, kept: Option<Arc<Mutex<Vec<u8>>>>) {
+async fn relay(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    kept: Option<Arc<Mutex<Vec<u8>>>>,
+) {
     let mut buffer = vec![0; 16 * 1024];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
         if let Some(kept) = &kept {

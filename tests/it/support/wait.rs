@@ -16,13 +16,21 @@ pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Result<T, 
             Ok(found) => return found,
             Err(seen) => seen,
         };
-        assert!(Instant::now() < deadline, "not within {} s: {what}; at last {seen}", DEADLINE.as_secs());
+        assert!(
+            Instant::now() < deadline,
+            "not within {} s: {what}; at last {seen}",
+            DEADLINE.as_secs()
+        );
         tokio::time::sleep(BETWEEN_LOOKS).await;
     }
 }
 
 /// Looks until two values are equal.
-pub async fn eventually_equal<T: PartialEq + std::fmt::Debug>(what: &str, wanted: T, mut look: impl AsyncFnMut() -> T) {
+pub async fn eventually_equal<T: PartialEq + std::fmt::Debug>(
+    what: &str,
+    wanted: T,
+    mut look: impl AsyncFnMut() -> T,
+) {
     eventually(what, async || match look().await {
         seen if seen == wanted => Ok(()),
         seen => Err(format!("{seen:?}")),

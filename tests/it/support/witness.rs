@@ -41,8 +41,15 @@ impl Witness {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         // A connection a call: none is found closed by the other side when it is used again.
-        let client = Client::builder(hyper_util::rt::TokioExecutor::new()).pool_max_idle_per_host(0).build_http();
-        let inner = Arc::new(Inner { upstream, client, signed_host: OnceLock::new(), calls: Mutex::default() });
+        let client = Client::builder(hyper_util::rt::TokioExecutor::new())
+            .pool_max_idle_per_host(0)
+            .build_http();
+        let inner = Arc::new(Inner {
+            upstream,
+            client,
+            signed_host: OnceLock::new(),
+            calls: Mutex::default(),
+        });
         let routes = axum::Router::new().fallback(pass).with_state(Arc::clone(&inner));
         let task = tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
         Self { address, inner, task }
@@ -72,7 +79,8 @@ async fn pass(State(inner): State<Arc<Inner>>, request: Request) -> Response {
     let path = parts.uri.path_and_query().unwrap().clone();
     parts.uri = format!("http://{}{path}", inner.upstream).parse().unwrap();
     parts.headers.insert(header::HOST, inner.signed_host.get().unwrap().clone());
-    let answer = inner.client.request(Request::from_parts(parts, Body::from(body.clone()))).await.unwrap();
+    let answer =
+        inner.client.request(Request::from_parts(parts, Body::from(body.clone()))).await.unwrap();
     let (mut parts, answer) = answer.into_parts();
     // The answer is whole here, and no longer in chunks.
     parts.headers.remove(header::TRANSFER_ENCODING);
@@ -91,7 +99,9 @@ async fn whole(body: Body) -> Bytes {
 fn read(status: StatusCode, body: &str) -> ChangeCall {
     let document = roxmltree::Document::parse(body).unwrap();
     let texts = |node: roxmltree::Node<'_, '_>, name: &str| -> Vec<String> {
-        let named = node.descendants().filter(|element| element.has_tag_name((node.tag_name().namespace().unwrap(), name)));
+        let named = node
+            .descendants()
+            .filter(|element| element.has_tag_name((node.tag_name().namespace().unwrap(), name)));
         named.map(|element| element.text().unwrap_or_default().to_owned()).collect()
     };
     let text = |node, name: &str| texts(node, name).swap_remove(0);

@@ -13,7 +13,9 @@ use tokio_util::sync::CancellationToken;
 use zonefold::adapters::route53::AwsOptions;
 use zonefold::agent::manifests::ManifestOptions;
 use zonefold::agent::sources::ExtractOptions;
-use zonefold::agent::{Agent, AgentConfig, AgentHandle, BrokerAddress, ClusterUid, Material, Objects};
+use zonefold::agent::{
+    Agent, AgentConfig, AgentHandle, BrokerAddress, ClusterUid, Material, Objects,
+};
 use zonefold::app::broker::{BrokerOptions, build};
 use zonefold::broker::BrokerHandle;
 use zonefold::broker::held::{Held, Progress, Status};
@@ -93,7 +95,11 @@ pub fn name(text: &str) -> DnsName {
 /// The emulator's part of a world.
 pub fn emulator_config(plan: &Plan) -> EmulatorConfig {
     let mut operations = AccountConfig::new(AccountId::parse(OPERATIONS).unwrap());
-    operations.access_keys = vec![AccessKeyConfig { id: KEY.to_owned(), secret: Secret::new(SECRET), user: "broker".to_owned() }];
+    operations.access_keys = vec![AccessKeyConfig {
+        id: KEY.to_owned(),
+        secret: Secret::new(SECRET),
+        user: "broker".to_owned(),
+    }];
     let mut account = AccountConfig::new(AccountId::parse(ACCOUNT).unwrap());
     account.limits = plan.limits.clone();
     account.zones = plan.zones.iter().map(|zone| ZoneConfig::public(name(zone))).collect();
@@ -112,7 +118,11 @@ pub fn emulator_config(plan: &Plan) -> EmulatorConfig {
 
 /// The broker's configuration of a world, as an operator would write it.
 pub fn broker_config(plan: &Plan, data: &Path) -> serde_json::Value {
-    let clusters: Vec<_> = plan.clusters.iter().map(|c| serde_json::json!({ "name": c, "environment": "dev" })).collect();
+    let clusters: Vec<_> = plan
+        .clusters
+        .iter()
+        .map(|c| serde_json::json!({ "name": c, "environment": "dev" }))
+        .collect();
     serde_json::json!({
         "store": format!("sqlite:{}", data.join("broker.db").display()),
         "listen": { "grpc": "127.0.0.1:0", "http": "127.0.0.1:0" },
@@ -145,7 +155,10 @@ impl World {
             attempt_timeout: self.plan.attempt_timeout,
             ..AwsOptions::emulator(&self.emulator.endpoint_url(), KEY, SECRET)
         };
-        (Config::parse(&text, "broker.yaml").unwrap(), BrokerOptions { aws, ..BrokerOptions::default() })
+        (
+            Config::parse(&text, "broker.yaml").unwrap(),
+            BrokerOptions { aws, ..BrokerOptions::default() },
+        )
     }
 
     pub async fn start_broker(&mut self) {
@@ -199,18 +212,24 @@ impl World {
     pub fn record(&self, owner: &str, rtype: &str) -> Option<RawRecordSet> {
         let owner = name(owner);
         let zones = self.control().zones();
-        let zone = zones.iter().filter(|zone| owner.is_in(&zone.name)).max_by_key(|zone| zone.name.label_count())?;
+        let zone = zones
+            .iter()
+            .filter(|zone| owner.is_in(&zone.name))
+            .max_by_key(|zone| zone.name.label_count())?;
         let records = self.control().records(&zone.id, View::Accepted).unwrap();
         records.into_iter().find(|set| set.rtype == rtype && name(&set.name) == owner)
     }
 
     pub fn values(&self, owner: &str, rtype: &str) -> Vec<String> {
-        self.record(owner, rtype).map(|set| set.values.iter().map(ToString::to_string).collect()).unwrap_or_default()
+        self.record(owner, rtype)
+            .map(|set| set.values.iter().map(ToString::to_string).collect())
+            .unwrap_or_default()
     }
 
     /// Another writer, such as a person at the console.
     pub fn foreign_write(&self, action: ChangeAction, owner: &str, rtype: &str, values: &[&str]) {
-        let zone = self.control().zones().into_iter().find(|zone| name(owner).is_in(&zone.name)).unwrap();
+        let zone =
+            self.control().zones().into_iter().find(|zone| name(owner).is_in(&zone.name)).unwrap();
         let set = RawRecordSet {
             name: owner.into(),
             rtype: rtype.into(),
@@ -223,7 +242,8 @@ impl World {
 
     /// The status of the endpoints of a cluster for a name.
     pub fn statuses(&self, cluster: &str, owner: &str) -> Vec<Arc<Status>> {
-        let held = self.broker().endpoints(&ClusterId::parse(cluster).unwrap()).page(None, usize::MAX);
+        let held =
+            self.broker().endpoints(&ClusterId::parse(cluster).unwrap()).page(None, usize::MAX);
         held.iter().filter(|held| held.view().dns_name == owner).filter_map(Held::status).collect()
     }
 
@@ -231,7 +251,11 @@ impl World {
     pub async fn until(&self, what: &str, mut holds: impl FnMut(&World) -> bool) {
         let deadline = tokio::time::Instant::now() + DEADLINE;
         while !holds(self) {
-            assert!(tokio::time::Instant::now() < deadline, "it never came to this: {what}\n{}", self.report());
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "it never came to this: {what}\n{}",
+                self.report()
+            );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -245,7 +269,11 @@ impl World {
 
     /// What we did, batch by batch.
     pub fn our_batches(&self) -> Vec<JournalEntry> {
-        self.control().journal(0).into_iter().filter(|entry| entry.origin == Origin::Request).collect()
+        self.control()
+            .journal(0)
+            .into_iter()
+            .filter(|entry| entry.origin == Origin::Request)
+            .collect()
     }
 
     fn report(&self) -> String {
@@ -254,7 +282,8 @@ impl World {
             let _ = writeln!(text, "{account:#?}");
         }
         for cluster in &self.plan.clusters {
-            for held in self.broker().endpoints(&ClusterId::parse(cluster).unwrap()).page(None, 50) {
+            for held in self.broker().endpoints(&ClusterId::parse(cluster).unwrap()).page(None, 50)
+            {
                 let _ = writeln!(text, "{held:?}: {:?}", held.status());
             }
         }
@@ -263,8 +292,12 @@ impl World {
 
     /// The oracle that every test ends with: what the emulator saw breaks none of the invariants that it can see.
     pub fn assert_clean(&self) {
-        let upserts: Vec<_> =
-            self.our_batches().into_iter().flat_map(|entry| entry.changes).filter(|c| c.action == ChangeAction::Upsert).collect();
+        let upserts: Vec<_> = self
+            .our_batches()
+            .into_iter()
+            .flat_map(|entry| entry.changes)
+            .filter(|c| c.action == ChangeAction::Upsert)
+            .collect();
         assert!(upserts.is_empty(), "writes without a precondition: {upserts:?}");
         let counters = self.control().counters();
         for (account, counters) in &counters.accounts {
@@ -351,7 +384,9 @@ impl Cluster {
 
     /// Waits until the broker has made durable what the folder says, which is so many endpoints.
     pub async fn acked(&self, endpoints: u64) {
-        let acked = self.agent.wait_until(|state| state.index.digest().count() == endpoints && state.publisher.is_converged());
+        let acked = self.agent.wait_until(|state| {
+            state.index.digest().count() == endpoints && state.publisher.is_converged()
+        });
         tokio::time::timeout(DEADLINE, acked).await.expect("the broker never acked everything");
     }
 
@@ -376,7 +411,10 @@ pub fn dns_endpoint(object: &str, wishes: &[Wish<'_>]) -> String {
     );
     for (dns_name, record_type, targets) in wishes {
         let targets = serde_json::to_string(targets).unwrap();
-        let _ = writeln!(text, "  - {{dnsName: {dns_name:?}, recordType: {record_type}, targets: {targets}}}");
+        let _ = writeln!(
+            text,
+            "  - {{dnsName: {dns_name:?}, recordType: {record_type}, targets: {targets}}}"
+        );
     }
     if wishes.is_empty() {
         text.push_str("    []\n");

@@ -37,13 +37,18 @@ pub fn main(options: &OneOptions) -> anyhow::Result<ExitCode> {
     match options.tell {
         Telling::Json => println!("{}", serde_json::to_string(&report)?),
         Telling::Story => tell(&history, &violations, options.broken.as_deref(), Scope::Concerned),
-        Telling::Everything => tell(&history, &violations, options.broken.as_deref(), Scope::Everything),
+        Telling::Everything => {
+            tell(&history, &violations, options.broken.as_deref(), Scope::Everything)
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn name_of(invariant: Invariant) -> String {
-    serde_json::to_value(invariant).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
+    serde_json::to_value(invariant)
+        .ok()
+        .and_then(|name| name.as_str().map(str::to_owned))
+        .unwrap_or_default()
 }
 
 fn report(seed: u64, steps: usize, history: &History, violations: &[Violation]) -> Report {
@@ -53,15 +58,29 @@ fn report(seed: u64, steps: usize, history: &History, violations: &[Violation]) 
         match &event.what {
             What::Fault { kind, .. } => *faults.entry((*kind).to_owned()).or_default() += 1,
             What::Panicked { part, message } => {
-                failures.push(Failure { broken: "panic".to_owned(), what: format!("{part}: {message}") });
+                failures.push(Failure {
+                    broken: "panic".to_owned(),
+                    what: format!("{part}: {message}"),
+                });
             }
             _ => {}
         }
     }
-    failures
-        .extend(violations.iter().map(|violation| Failure { broken: name_of(violation.invariant), what: violation.to_string() }));
-    let virtual_ms = u64::try_from((history.end.at - history.world.started_at).0).unwrap_or_default();
-    Report { seed, steps, virtual_ms, faults, events: history.log.len(), hash: log_hash(history), failures }
+    failures.extend(violations.iter().map(|violation| Failure {
+        broken: name_of(violation.invariant),
+        what: violation.to_string(),
+    }));
+    let virtual_ms =
+        u64::try_from((history.end.at - history.world.started_at).0).unwrap_or_default();
+    Report {
+        seed,
+        steps,
+        virtual_ms,
+        faults,
+        events: history.log.len(),
+        hash: log_hash(history),
+        failures,
+    }
 }
 
 /// How much a timeline tells.
@@ -77,15 +96,22 @@ fn tell(history: &History, violations: &[Violation], broken: Option<&str>, scope
     for violation in violations {
         println!("{violation}");
     }
-    let shown = violations.iter().find(|violation| broken.is_none_or(|broken| name_of(violation.invariant) == broken));
+    let shown = violations
+        .iter()
+        .find(|violation| broken.is_none_or(|broken| name_of(violation.invariant) == broken));
     let shown = shown.or(violations.first());
     let (focus, until) = match (scope, shown) {
-        (Scope::Concerned, Some(violation)) => (Focus::Names(violation.about.clone()), violation.at),
+        (Scope::Concerned, Some(violation)) => {
+            (Focus::Names(violation.about.clone()), violation.at)
+        }
         (Scope::Everything, _) | (_, None) => (Focus::All, history.end.at),
     };
     if let Focus::Names(names) = &focus {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        println!("\nwhat concerns {}:", if names.is_empty() { "calls and leases".to_owned() } else { names.join(", ") });
+        println!(
+            "\nwhat concerns {}:",
+            if names.is_empty() { "calls and leases".to_owned() } else { names.join(", ") }
+        );
     }
     for line in timeline::lines(history, &focus, until) {
         println!("{line}");

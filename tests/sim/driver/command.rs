@@ -141,18 +141,23 @@ pub fn run(options: &RunOptions) -> anyhow::Result<ExitCode> {
     let last = options.seeds.map_or(u64::MAX, |seeds| options.from.saturating_add(seeds));
     let enough = AtomicBool::new(false);
     let goes_on = || {
-        let is_over = options.minutes.is_some_and(|minutes| uptime_secs() - started >= minutes * 60.0);
+        let is_over =
+            options.minutes.is_some_and(|minutes| uptime_secs() - started >= minutes * 60.0);
         !is_over && !enough.load(Ordering::Relaxed)
     };
     let mut summary = Summary::default();
     let mut told_at = started;
     let mut failed: Vec<Report> = vec![];
     pool::run_all((options.from..last).map(Order::of), options.jobs, goes_on, |_, mut report| {
-        report.failures.retain(|failure| options.only.is_empty() || options.only.contains(&failure.broken));
+        report
+            .failures
+            .retain(|failure| options.only.is_empty() || options.only.contains(&failure.broken));
         if !report.failures.is_empty() {
             eprintln!("seed {} failed: {}", report.seed, report.failures[0].what);
             // At once: who ends a long run by hand wants to know what it found.
-            if let Some(Err(error)) = options.failures.as_ref().map(|path| note_failure(path, &report)) {
+            if let Some(Err(error)) =
+                options.failures.as_ref().map(|path| note_failure(path, &report))
+            {
                 eprintln!("{error:#}");
             }
             failed.push(report.clone());
@@ -194,7 +199,9 @@ const SHRINK_RUNS: usize = 200;
 
 /// Shortens the schedule of a run that failed, prints it and tells its story.
 fn shorten_and_tell(report: &Report, order: Order) -> anyhow::Result<()> {
-    let Some(broken) = report.failures.first().map(|failure| failure.broken.clone()) else { return Ok(()) };
+    let Some(broken) = report.failures.first().map(|failure| failure.broken.clone()) else {
+        return Ok(());
+    };
     eprintln!("seed {}: shortening its {} steps", report.seed, report.steps);
     let breaks = |kept: &[usize]| {
         let order = Order { keep: Some(shrink::to_text(kept)), ..order.clone() };
@@ -203,7 +210,12 @@ fn shorten_and_tell(report: &Report, order: Order) -> anyhow::Result<()> {
     };
     let (kept, runs) = shrink::shrink(report.steps, SHRINK_RUNS, breaks);
     let keep = shrink::to_text(&kept);
-    println!("seed {} breaks {broken} with {} of its {} steps ({runs} runs to find them)", report.seed, kept.len(), report.steps);
+    println!(
+        "seed {} breaks {broken} with {} of its {} steps ({runs} runs to find them)",
+        report.seed,
+        kept.len(),
+        report.steps
+    );
     println!("again with: make sim ARGS=\"replay {} --keep '{keep}'\"\n", report.seed);
     tell(&Order { keep: Some(keep), ..order }, Some(&broken), "story")
 }
@@ -252,7 +264,10 @@ fn differ(jobs: usize) -> anyhow::Result<usize> {
             && once.hash != again.hash
         {
             differ += 1;
-            println!("seed {} is not the same run each time: {} and {}", order.seed, once.hash, again.hash);
+            println!(
+                "seed {} is not the same run each time: {} and {}",
+                order.seed, once.hash, again.hash
+            );
         }
     }
     Ok(differ)
@@ -260,9 +275,12 @@ fn differ(jobs: usize) -> anyhow::Result<usize> {
 
 /// Runs every seed of the list, and some twice.
 pub fn regressions(options: &RegressionOptions) -> anyhow::Result<ExitCode> {
-    let text = std::fs::read_to_string(&options.list).with_context(|| format!("{} cannot be read", options.list.display()))?;
-    let entries = list::read(&text).map_err(|error| anyhow!("{}: {error}", options.list.display()))?;
-    let orders = entries.iter().map(|entry| Order { seed: entry.seed, keep: entry.keep.clone() }).collect();
+    let text = std::fs::read_to_string(&options.list)
+        .with_context(|| format!("{} cannot be read", options.list.display()))?;
+    let entries =
+        list::read(&text).map_err(|error| anyhow!("{}: {error}", options.list.display()))?;
+    let orders =
+        entries.iter().map(|entry| Order { seed: entry.seed, keep: entry.keep.clone() }).collect();
     let mut failed = 0;
     for ((_, report), entry) in pool::run_these(orders, options.jobs)?.iter().zip(&entries) {
         if let Some(failure) = report.failures.first() {
@@ -271,6 +289,10 @@ pub fn regressions(options: &RegressionOptions) -> anyhow::Result<ExitCode> {
         }
     }
     let differ = differ(options.jobs)?;
-    println!("{} seeds of the list, {failed} failed; {} seeds run twice, {differ} differ", entries.len(), TWICE.count());
+    println!(
+        "{} seeds of the list, {failed} failed; {} seeds run twice, {differ} differ",
+        entries.len(),
+        TWICE.count()
+    );
     Ok(exit_code(failed + differ == 0))
 }

@@ -52,18 +52,27 @@ pub fn command(order: &Order, more: &[&str]) -> anyhow::Result<Command> {
 /// Runs one child to its end.
 pub fn run_one(order: &Order) -> anyhow::Result<Report> {
     let mut command = command(order, &[])?;
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-    let child = child.as_mut().map_err(|error| anyhow::anyhow!("a child cannot be started: {error}"))?;
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let child =
+        child.as_mut().map_err(|error| anyhow::anyhow!("a child cannot be started: {error}"))?;
     let (said, complained) = (said(child)?, complaint(child)?);
     let status = child.wait()?;
     let line = said.lines().rev().find(|line| line.starts_with('{'));
-    if let Some(report) = line.and_then(|line| serde_json::from_str(line).ok()).filter(|_| status.success()) {
+    if let Some(report) =
+        line.and_then(|line| serde_json::from_str(line).ok()).filter(|_| status.success())
+    {
         return Ok(report);
     }
     // 137: killed by `timeout`.
-    let broken = if status.code() == Some(137) || status.code().is_none() { "hang" } else { "panic" };
+    let broken =
+        if status.code() == Some(137) || status.code().is_none() { "hang" } else { "panic" };
     let what = format!("the run ended with {status}: {complained}");
-    Ok(Report { seed: order.seed, failures: vec![Failure { broken: broken.to_owned(), what }], ..Report::default() })
+    Ok(Report {
+        seed: order.seed,
+        failures: vec![Failure { broken: broken.to_owned(), what }],
+        ..Report::default()
+    })
 }
 
 fn said(child: &mut Child) -> anyhow::Result<String> {
@@ -117,7 +126,12 @@ pub fn run_all(
 /// Runs a few orders and answers their reports in the order of the orders.
 pub fn run_these(orders: Vec<Order>, jobs: usize) -> anyhow::Result<Vec<(Order, Report)>> {
     let mut done: VecDeque<(Order, Report)> = VecDeque::new();
-    run_all(orders.clone().into_iter(), jobs, || true, |order, report| done.push_back((order, report)))?;
+    run_all(
+        orders.clone().into_iter(),
+        jobs,
+        || true,
+        |order, report| done.push_back((order, report)),
+    )?;
     let place = |order: &Order| orders.iter().position(|other| other == order);
     let mut done: Vec<_> = done.into();
     done.sort_by_key(|(order, _)| place(order));

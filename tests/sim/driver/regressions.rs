@@ -17,12 +17,17 @@ pub struct Regression {
 pub fn read(text: &str) -> Result<Vec<Regression>, String> {
     let lines = text.lines().enumerate().map(|(index, line)| (index + 1, line.trim()));
     let entries = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
-    entries.map(|(number, line)| read_line(line).map_err(|error| format!("line {number}: {error}"))).collect()
+    entries
+        .map(|(number, line)| read_line(line).map_err(|error| format!("line {number}: {error}")))
+        .collect()
 }
 
 fn read_line(line: &str) -> Result<Regression, String> {
     let (what, why) = line.split_once('#').ok_or("say after a # why the seed is here")?;
-    let (seed, keep) = what.trim().split_once(':').map_or((what.trim(), None), |(seed, keep)| (seed, Some(keep.trim())));
+    let (seed, keep) = what
+        .trim()
+        .split_once(':')
+        .map_or((what.trim(), None), |(seed, keep)| (seed, Some(keep.trim())));
     let seed = seed.trim().parse().map_err(|error| format!("{seed:?} is no seed: {error}"))?;
     keep.map(shrink::from_text).transpose()?;
     Ok(Regression { seed, keep: keep.map(str::to_owned), why: why.trim().to_owned() })

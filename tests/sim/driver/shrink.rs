@@ -7,7 +7,11 @@ use std::collections::BTreeSet;
 
 /// What is left of the steps, and how many runs it took to find out. `fails` says whether a selection still breaks; the whole
 /// is known to. No more than `most_runs` are asked for, so that what is left may be more than needed.
-pub fn shrink(steps: usize, most_runs: usize, mut fails: impl FnMut(&[usize]) -> bool) -> (Vec<usize>, usize) {
+pub fn shrink(
+    steps: usize,
+    most_runs: usize,
+    mut fails: impl FnMut(&[usize]) -> bool,
+) -> (Vec<usize>, usize) {
     let mut kept: Vec<usize> = (0..steps).collect();
     let mut runs = 0;
     let mut piece = kept.len().div_ceil(2);
@@ -47,7 +51,9 @@ pub fn to_text(kept: &[usize]) -> String {
             _ => ranges.push((*step, *step)),
         }
     }
-    let one = |(first, last): (usize, usize)| if first == last { first.to_string() } else { format!("{first}-{last}") };
+    let one = |(first, last): (usize, usize)| {
+        if first == last { first.to_string() } else { format!("{first}-{last}") }
+    };
     ranges.into_iter().map(one).collect::<Vec<_>>().join(",")
 }
 
@@ -56,8 +62,10 @@ pub fn from_text(text: &str) -> Result<BTreeSet<usize>, String> {
     let mut kept = BTreeSet::new();
     for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let number =
-            |text: &str| text.parse::<usize>().map_err(|error| format!("{part:?} is no step or range of steps: {error}"));
+        let number = |text: &str| {
+            text.parse::<usize>()
+                .map_err(|error| format!("{part:?} is no step or range of steps: {error}"))
+        };
         kept.extend(number(first)?..=number(last)?);
     }
     Ok(kept)

@@ -115,7 +115,10 @@ impl Summary {
         }
         for failed in &self.violations {
             for failure in failed.failures.iter().take(1) {
-                text.push_str(&format!("  seed {} broke {}: {}\n", failed.seed, failure.broken, failure.what));
+                text.push_str(&format!(
+                    "  seed {} broke {}: {}\n",
+                    failed.seed, failure.broken, failure.what
+                ));
             }
         }
         text

@@ -10,7 +10,9 @@ use zonefold::core::record::RawRecordSet;
 use zonefold::core::time::Timestamp;
 use zonefold::emulator::{ChangeAction, JournalEntry};
 
-use super::super::history::{Agent, Commit, Event, History, LeaseChange, Op, RowChange, Sight, What};
+use super::super::history::{
+    Agent, Commit, Event, History, LeaseChange, Op, RowChange, Sight, What,
+};
 
 /// What a timeline tells of.
 pub enum Focus {
@@ -22,7 +24,12 @@ pub enum Focus {
 
 /// The lines of a history, up to a time.
 pub fn lines(history: &History, focus: &Focus, until: Timestamp) -> Vec<String> {
-    let mut teller = Teller { focus, batches: BTreeMap::new(), calls: BTreeMap::new(), unacked: BTreeMap::new() };
+    let mut teller = Teller {
+        focus,
+        batches: BTreeMap::new(),
+        calls: BTreeMap::new(),
+        unacked: BTreeMap::new(),
+    };
     let mut lines: Vec<String> = vec![];
     let mut repeated: Option<(&'static str, usize)> = None;
     for event in history.log.iter().take_while(|event| event.at <= until) {
@@ -72,17 +79,21 @@ impl Teller<'_> {
             What::Registered { .. } => None,
             What::Healed => Some("== everything is healed ==".to_owned()),
             What::Quiet => Some("== all is quiet ==".to_owned()),
-            What::Wanted { cluster, endpoint } => {
-                self.of(&endpoint.key).then(|| format!("the objects of {cluster} want {}", endpoint_text(endpoint)))
+            What::Wanted { cluster, endpoint } => self
+                .of(&endpoint.key)
+                .then(|| format!("the objects of {cluster} want {}", endpoint_text(endpoint))),
+            What::Unwanted { cluster, key } => {
+                self.of(key).then(|| format!("the objects of {cluster} no longer want {key}"))
             }
-            What::Unwanted { cluster, key } => self.of(key).then(|| format!("the objects of {cluster} no longer want {key}")),
             What::Saw { agent, sight } => self.sight(&agent.to_string(), sight),
             What::Sent { agent, epoch, seq, ops } => {
-                let ops: Vec<String> = ops.iter().filter(|op| self.of(key_of(op))).map(op_text).collect();
+                let ops: Vec<String> =
+                    ops.iter().filter(|op| self.of(key_of(op))).map(op_text).collect();
                 if !ops.is_empty() {
                     self.unacked.entry((agent.clone(), *epoch)).or_default().insert(*seq);
                 }
-                (!ops.is_empty()).then(|| format!("{agent} sends {seq} in session {epoch}: {}", ops.join("; ")))
+                (!ops.is_empty())
+                    .then(|| format!("{agent} sends {seq} in session {epoch}: {}", ops.join("; ")))
             }
             What::Acked { agent, epoch, seq } => {
                 let unacked = self.unacked.get_mut(&(agent.clone(), *epoch));
@@ -93,35 +104,55 @@ impl Teller<'_> {
                 is_awaited.then(|| format!("{agent} is acked up to {seq} in session {epoch}"))
             }
             What::Status { agent, status } => self.of(&status.key).then(|| {
-                let (progress, reason, message) = (status.progress, &status.reason, &status.message);
+                let (progress, reason, message) =
+                    (status.progress, &status.reason, &status.message);
                 let colon = if message.is_empty() { "" } else { ": " };
-                format!("{agent} is told that {} is {progress:?} ({reason}){colon}{message}", status.key)
+                format!(
+                    "{agent} is told that {} is {progress:?} ({reason}){colon}{message}",
+                    status.key
+                )
             }),
             What::Committed { replica, commit, .. } => {
-                let who = replica.map_or_else(|| "the store".to_owned(), |replica| format!("the store for {replica}"));
+                let who = replica.map_or_else(
+                    || "the store".to_owned(),
+                    |replica| format!("the store for {replica}"),
+                );
                 self.commit(&who, commit)
             }
             What::Lease { account, replica, epoch, change } => match change {
-                LeaseChange::Taken { .. } => Some(format!("{replica} takes the lease {epoch} of {account}")),
-                LeaseChange::GivenBack => Some(format!("{replica} gives back the lease {epoch} of {account}")),
-                LeaseChange::Renewed { .. } => {
-                    matches!(self.focus, Focus::All).then(|| format!("{replica} lengthens the lease {epoch} of {account}"))
+                LeaseChange::Taken { .. } => {
+                    Some(format!("{replica} takes the lease {epoch} of {account}"))
                 }
+                LeaseChange::GivenBack => {
+                    Some(format!("{replica} gives back the lease {epoch} of {account}"))
+                }
+                LeaseChange::Renewed { .. } => matches!(self.focus, Focus::All)
+                    .then(|| format!("{replica} lengthens the lease {epoch} of {account}")),
             },
             What::CallStarted(call) => {
-                let batch = call.batch.map_or_else(String::new, |id| format!(" with {}", self.batch_text(id)));
+                let batch = call
+                    .batch
+                    .map_or_else(String::new, |id| format!(" with {}", self.batch_text(id)));
                 let names = call.names.iter().any(|name| self.of_name(name.as_str()));
                 let is_told = self.is_about_calls() || names;
-                let lease = call.lease_epoch.map_or_else(String::new, |epoch| format!(" under lease {epoch}"));
-                let text = format!("call {} of {}{lease} ({}{batch})", call.number, call.replica, call.action);
+                let lease = call
+                    .lease_epoch
+                    .map_or_else(String::new, |epoch| format!(" under lease {epoch}"));
+                let text = format!(
+                    "call {} of {}{lease} ({}{batch})",
+                    call.number, call.replica, call.action
+                );
                 self.calls.insert(call.number, (text.clone(), is_told));
                 is_told.then(|| format!("{text} is sent"))
             }
             What::CallArrived { call, granted } => {
-                let arrives = if *granted { "arrives at AWS" } else { "arrives at AWS, which THROTTLES it" };
+                let arrives =
+                    if *granted { "arrives at AWS" } else { "arrives at AWS, which THROTTLES it" };
                 self.call(*call).map(|text| format!("{text} {arrives}"))
             }
-            What::CallEnded { call, outcome } => self.call(*call).map(|text| format!("{text} is over: {outcome}")),
+            What::CallEnded { call, outcome } => {
+                self.call(*call).map(|text| format!("{text} is over: {outcome}"))
+            }
             What::Applied { entry, .. } => self.applied(entry),
             What::Poisoned { name } => Some(format!("AWS refuses {name} from now on")),
             What::Cured { name } => Some(format!("AWS takes {name} again")),
@@ -130,11 +161,14 @@ impl Teller<'_> {
 
     fn sight(&self, agent: &str, sight: &Sight) -> Option<String> {
         match sight {
-            Sight::Put(endpoint) => self.of(&endpoint.key).then(|| format!("{agent} sees {}", endpoint_text(endpoint))),
+            Sight::Put(endpoint) => {
+                self.of(&endpoint.key).then(|| format!("{agent} sees {}", endpoint_text(endpoint)))
+            }
             Sight::Del(key) => self.of(key).then(|| format!("{agent} sees that {key} is gone")),
             Sight::Source { kind, synced } => {
                 let is = if *synced { "is synced" } else { "is not synced" };
-                (!self.is_about_calls() || matches!(self.focus, Focus::All)).then(|| format!("{agent}: its source {kind} {is}"))
+                (!self.is_about_calls() || matches!(self.focus, Focus::All))
+                    .then(|| format!("{agent}: its source {kind} {is}"))
             }
         }
     }
@@ -150,16 +184,29 @@ impl Teller<'_> {
                     RowChange::Removed(key) => self.of(key),
                 });
                 let told: Vec<String> = told.map(row_text).collect();
-                (!told.is_empty()).then(|| format!("{who}: session {epoch} of {cluster} commits {seq}: {}", told.join("; ")))
+                (!told.is_empty()).then(|| {
+                    format!(
+                        "{who}: session {epoch} of {cluster} commits {seq}: {}",
+                        told.join("; ")
+                    )
+                })
             }
             Commit::BatchBegun(batch) => {
                 let number = self.batches.len() + 1;
                 self.batches.insert(batch.id, (number, Batch::clone(batch)));
                 let told = self.wire_text(&batch.wire);
-                told.map(|told| format!("{who}: batch {number} is journalled ({} changes): {told}", batch.wire.len()))
+                told.map(|told| {
+                    format!(
+                        "{who}: batch {number} is journalled ({} changes): {told}",
+                        batch.wire.len()
+                    )
+                })
             }
             Commit::BatchFinished { batch, outcome } => {
-                let told = self.batches.get(batch).is_some_and(|(_, batch)| self.wire_text(&batch.wire).is_some());
+                let told = self
+                    .batches
+                    .get(batch)
+                    .is_some_and(|(_, batch)| self.wire_text(&batch.wire).is_some());
                 told.then(|| format!("{who}: {} has ended: {outcome:?}", self.batch_text(*batch)))
             }
             Commit::SpendHorizon { account, until } => {
@@ -172,11 +219,20 @@ impl Teller<'_> {
     fn applied(&self, entry: &JournalEntry) -> Option<String> {
         let changes = entry.changes.iter().filter(|change| {
             let set = change.after.as_ref().or(change.before.as_ref());
-            self.is_about_calls() || set.is_some_and(|set| self.of_name(set.name.trim_end_matches('.')))
+            self.is_about_calls()
+                || set.is_some_and(|set| self.of_name(set.name.trim_end_matches('.')))
         });
         let changes = changes.map(|change| {
-            let set = if change.action == ChangeAction::Delete { change.before.as_ref() } else { change.after.as_ref() };
-            format!("{} {}", change.action.as_str(), set.map_or_else(String::new, |set| set_text(set)))
+            let set = if change.action == ChangeAction::Delete {
+                change.before.as_ref()
+            } else {
+                change.after.as_ref()
+            };
+            format!(
+                "{} {}",
+                change.action.as_str(),
+                set.map_or_else(String::new, |set| set_text(set))
+            )
         });
         let changes: Vec<String> = changes.collect();
         let id = entry.comment.as_deref().and_then(|comment| comment.strip_prefix("zonefold "));
@@ -192,11 +248,16 @@ impl Teller<'_> {
     }
 
     fn batch_text(&self, id: BatchId) -> String {
-        self.batches.get(&id).map_or_else(|| format!("the unknown batch {id}"), |(number, _)| format!("batch {number}"))
+        self.batches.get(&id).map_or_else(
+            || format!("the unknown batch {id}"),
+            |(number, _)| format!("batch {number}"),
+        )
     }
 
     fn wire_text(&self, wire: &[WireChange]) -> Option<String> {
-        let told = wire.iter().filter(|change| self.is_about_calls() || self.of_name(change.set.name.trim_end_matches('.')));
+        let told = wire.iter().filter(|change| {
+            self.is_about_calls() || self.of_name(change.set.name.trim_end_matches('.'))
+        });
         let told = told.map(|change| {
             let verb = if change.action == Action::Delete { "DELETE" } else { "CREATE" };
             format!("{verb} {}", set_text(&change.set))

@@ -73,9 +73,14 @@ impl<'a> Reading<'a> {
                     }
                 }
             }
-            What::Committed { commit: Commit::BatchBegun(batch), .. } => self.begun(index, batch, event.at),
-            What::Committed { commit: Commit::BatchFinished { batch, outcome }, replica, .. } => {
-                let looked = replica.and_then(|replica| self.looked(*batch, replica)).unwrap_or(index);
+            What::Committed { commit: Commit::BatchBegun(batch), .. } => {
+                self.begun(index, batch, event.at)
+            }
+            What::Committed {
+                commit: Commit::BatchFinished { batch, outcome }, replica, ..
+            } => {
+                let looked =
+                    replica.and_then(|replica| self.looked(*batch, replica)).unwrap_or(index);
                 self.finished.insert(*batch, Finished { at: index, outcome, looked });
             }
             What::CallArrived { call, .. } => {
@@ -88,9 +93,15 @@ impl<'a> Reading<'a> {
                 }
             }
             What::CallStarted(call) => {
-                self.calls.insert(call.number, Asked { call, arrived: None, ended: None, is_answered: false });
+                self.calls.insert(
+                    call.number,
+                    Asked { call, arrived: None, ended: None, is_answered: false },
+                );
                 if let Some(batch) = call.batch.filter(|batch| !self.begun.contains_key(batch)) {
-                    self.found(event.at, format!("{} sends batch {batch} before it is in the journal", call.replica));
+                    self.found(
+                        event.at,
+                        format!("{} sends batch {batch} before it is in the journal", call.replica),
+                    );
                 }
             }
             What::Applied { entry, .. } => {
@@ -108,7 +119,10 @@ impl<'a> Reading<'a> {
     /// batch's call was over, or after it was journalled for a replica that did not send it.
     fn looked(&self, batch: BatchId, replica: Replica) -> Option<usize> {
         let (begun, zone) = self.begun.get(&batch).map(|(begun, batch)| (*begun, &batch.zone))?;
-        let sent = self.calls.values().find(|asked| asked.call.batch == Some(batch) && asked.call.replica == replica);
+        let sent = self
+            .calls
+            .values()
+            .find(|asked| asked.call.batch == Some(batch) && asked.call.replica == replica);
         let over = sent.map_or(Some(begun), |asked| asked.ended)?;
         let is_listing = |asked: &&Asked<'_>| {
             asked.call.replica == replica
@@ -127,7 +141,10 @@ impl<'a> Reading<'a> {
         let changes = self.changes.get(&batch.zone).map_or(&[][..], Vec::as_slice);
         let later = |change: &Change| {
             let key = change.key.clone();
-            changes.iter().filter(move |(at, other)| *at > applied && *at < done && other.key == key).map(|(_, other)| other)
+            changes
+                .iter()
+                .filter(move |(at, other)| *at > applied && *at < done && other.key == key)
+                .map(|(_, other)| other)
         };
         let is_written = |change: &Change| later(change).next().is_some();
         let is_restored = |change: &Change| {
@@ -147,7 +164,8 @@ impl<'a> Reading<'a> {
             let of_it = || changes.iter().filter(|(_, other)| other.key == change.key);
             let held = |other: &NetChange| other.after.clone().map(plain);
             let at_first = of_it().rfind(|(at, _)| *at < looked).and_then(|(_, other)| held(other));
-            let meanwhile = of_it().filter(|(at, _)| *at >= looked && *at < done).map(|(_, other)| held(other));
+            let meanwhile =
+                of_it().filter(|(at, _)| *at >= looked && *at < done).map(|(_, other)| held(other));
             std::iter::once(at_first).chain(meanwhile).any(|held| held == wanted)
         })
     }
@@ -155,15 +173,23 @@ impl<'a> Reading<'a> {
     fn begun(&mut self, index: usize, batch: &'a Batch, at: Timestamp) {
         for change in batch.changes() {
             let strangers = change.cause.endpoints.iter();
-            let stranger =
-                strangers.into_iter().find(|key| !self.known.contains(&(change.cause.cluster.clone(), (*key).clone())));
+            let stranger = strangers
+                .into_iter()
+                .find(|key| !self.known.contains(&(change.cause.cluster.clone(), (*key).clone())));
             if let Some(stranger) = stranger {
-                let what = format!("{} is changed for {stranger}, which {} never had", change.key, change.cause.cluster);
+                let what = format!(
+                    "{} is changed for {stranger}, which {} never had",
+                    change.key, change.cause.cluster
+                );
                 let violation = Violation::new(Invariant::Attributable, at, what);
                 self.violations.push(violation.about(&change.key.name));
             }
             if change.after.is_some() && change.cause.endpoints.is_empty() {
-                let violation = Violation::new(Invariant::Attributable, at, format!("{} is written for no endpoint", change.key));
+                let violation = Violation::new(
+                    Invariant::Attributable,
+                    at,
+                    format!("{} is written for no endpoint", change.key),
+                );
                 self.violations.push(violation.about(&change.key.name));
             }
         }
@@ -172,12 +198,22 @@ impl<'a> Reading<'a> {
 
     fn applied(&mut self, index: usize, entry: &'a JournalEntry, at: Timestamp) {
         let comment = entry.comment.as_deref().unwrap_or_default();
-        let Some((id, batch)) = batch_of(entry).and_then(|id| Some((id, self.begun.get(&id)?.1))) else {
-            self.found(at, format!("AWS applied {} for {comment:?}, which is in no journal", entry.change_id));
+        let Some((id, batch)) = batch_of(entry).and_then(|id| Some((id, self.begun.get(&id)?.1)))
+        else {
+            self.found(
+                at,
+                format!("AWS applied {} for {comment:?}, which is in no journal", entry.change_id),
+            );
             return;
         };
-        if batch.zone != entry.zone || batch.account != entry.account || changes_of(entry) != sorted(batch.wire.clone()) {
-            self.found(at, format!("AWS applied something else for batch {id} than what is journalled"));
+        if batch.zone != entry.zone
+            || batch.account != entry.account
+            || changes_of(entry) != sorted(batch.wire.clone())
+        {
+            self.found(
+                at,
+                format!("AWS applied something else for batch {id} than what is journalled"),
+            );
         }
         if self.applied.insert(id, (index, &entry.change_id)).is_some() {
             self.found(at, format!("AWS applied batch {id} twice"));
@@ -188,31 +224,46 @@ impl<'a> Reading<'a> {
         let at = history.end.at;
         for (id, Finished { at: finished, outcome, looked }) in std::mem::take(&mut self.finished) {
             match (outcome, self.applied.get(&id).copied()) {
-                (BatchOutcome::Applied { change_id, .. }, Some((_, actual))) if change_id == actual => {}
+                (BatchOutcome::Applied { change_id, .. }, Some((_, actual)))
+                    if change_id == actual => {}
                 (BatchOutcome::Applied { change_id, .. }, Some((_, actual))) => {
                     self.found(at, format!("batch {id} is journalled with the change {change_id:?} and AWS's is {actual}"));
                 }
                 (BatchOutcome::Applied { .. }, None) => {
-                    self.found(at, format!("batch {id} is journalled as applied, and AWS never applied it"));
+                    self.found(
+                        at,
+                        format!("batch {id} is journalled as applied, and AWS never applied it"),
+                    );
                 }
                 // Whose doing it was, nobody who reads back can tell; that it was done, they can.
                 (BatchOutcome::FoundDone, _) if self.is_found_done(id, looked, finished) => {}
                 (BatchOutcome::FoundDone, _) => {
-                    self.found(at, format!("batch {id} is journalled as found done, and nothing of it was"));
+                    self.found(
+                        at,
+                        format!("batch {id} is journalled as found done, and nothing of it was"),
+                    );
                 }
                 // A call may come late, after AWS was asked whether it was applied; not before, unless nothing of it was left when
                 // AWS was asked last: a look that breaks off is begun anew.
                 (BatchOutcome::NotApplied { .. }, Some((applied, _)))
                     if applied > looked || self.is_covered(id, applied, finished) => {}
-                (BatchOutcome::Refused { .. } | BatchOutcome::NotApplied { .. }, Some((applied, _))) if applied < finished => {
-                    self.found(at, format!("batch {id} is journalled as {outcome:?} after AWS had applied it"));
+                (
+                    BatchOutcome::Refused { .. } | BatchOutcome::NotApplied { .. },
+                    Some((applied, _)),
+                ) if applied < finished => {
+                    self.found(
+                        at,
+                        format!("batch {id} is journalled as {outcome:?} after AWS had applied it"),
+                    );
                 }
                 (BatchOutcome::Refused { .. } | BatchOutcome::NotApplied { .. }, _) => {}
             }
         }
         // The journal at the end is what was committed to it.
-        let kept: BTreeSet<BatchId> = history.end.batches.iter().map(|stored| stored.batch.id).collect();
-        let lost: Vec<BatchId> = self.applied.keys().filter(|id| !kept.contains(id)).copied().collect();
+        let kept: BTreeSet<BatchId> =
+            history.end.batches.iter().map(|stored| stored.batch.id).collect();
+        let lost: Vec<BatchId> =
+            self.applied.keys().filter(|id| !kept.contains(id)).copied().collect();
         for id in lost {
             self.found(at, format!("batch {id} was applied and is not in the journal at the end"));
         }

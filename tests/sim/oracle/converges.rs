@@ -12,7 +12,9 @@ use zonefold::core::record::{RawRecordSet, RecordKey, RecordType};
 use zonefold::core::verdict::{Reason, VerdictState};
 
 use super::Violation;
-use super::history::{Agent, AgentEnd, Commit, History, Part, Progress, Sight, StoredEndpoint, What, Zone};
+use super::history::{
+    Agent, AgentEnd, Commit, History, Part, Progress, Sight, StoredEndpoint, What, Zone,
+};
 use super::model::{self, Expected};
 use super::owners::{Owner, Owners, is_ours, net_changes};
 
@@ -35,10 +37,13 @@ pub fn judge(history: &History) -> Vec<Violation> {
     }
     let at = history.end.at;
     let found = |what: String| Violation::new(Invariant::Converges, at, what);
-    let mut violations: Vec<Violation> =
-        unsettled_names(history).into_iter().map(|unsettled| found(unsettled.what).about(&unsettled.name)).collect();
+    let mut violations: Vec<Violation> = unsettled_names(history)
+        .into_iter()
+        .map(|unsettled| found(unsettled.what).about(&unsettled.name))
+        .collect();
     if !history.log.iter().any(|event| matches!(event.what, What::Quiet)) {
-        violations.push(found("after everything was healed the world did not come to rest".to_owned()));
+        violations
+            .push(found("after everything was healed the world did not come to rest".to_owned()));
     }
     for stored in history.end.batches.iter().filter(|stored| stored.outcome.is_none()) {
         violations.push(found(format!("nobody knows what became of batch {}", stored.batch.id)));
@@ -77,7 +82,11 @@ pub fn unsettled_names(history: &History) -> Vec<Unsettled> {
             let Ok(key) = set.key() else { continue };
             names.entry(key.name.clone()).or_default().push((key, set));
         }
-        let wanted: Vec<DnsName> = expected.keys().filter(|(id, _)| *id == zone.id).map(|(_, name)| name.clone()).collect();
+        let wanted: Vec<DnsName> = expected
+            .keys()
+            .filter(|(id, _)| *id == zone.id)
+            .map(|(_, name)| name.clone())
+            .collect();
         for name in wanted {
             names.entry(name).or_default();
         }
@@ -109,7 +118,8 @@ fn may_look_foreign(history: &History) -> BTreeSet<(ZoneId, RecordKey)> {
     for event in &history.log {
         match &event.what {
             What::Applied { entry, .. } => {
-                for change in net_changes(entry).into_iter().filter(|change| change.after.is_some()) {
+                for change in net_changes(entry).into_iter().filter(|change| change.after.is_some())
+                {
                     let (set, is_new) = ((entry.zone.clone(), change.key), change.before.is_none());
                     if is_ours(entry) {
                         found.remove(&set);
@@ -118,10 +128,16 @@ fn may_look_foreign(history: &History) -> BTreeSet<(ZoneId, RecordKey)> {
                     }
                 }
             }
-            What::Committed { commit: Commit::BatchBegun(batch), .. } => drop(batches.insert(batch.id, batch)),
-            What::Committed { commit: Commit::BatchFinished { batch, outcome }, .. } if outcome.may_come_late() => {
-                let keys =
-                    batches.get(batch).into_iter().flat_map(|batch| batch.changes().map(|change| (&batch.zone, &change.key)));
+            What::Committed { commit: Commit::BatchBegun(batch), .. } => {
+                drop(batches.insert(batch.id, batch))
+            }
+            What::Committed { commit: Commit::BatchFinished { batch, outcome }, .. }
+                if outcome.may_come_late() =>
+            {
+                let keys = batches
+                    .get(batch)
+                    .into_iter()
+                    .flat_map(|batch| batch.changes().map(|change| (&batch.zone, &change.key)));
                 found.extend(keys.map(|(zone, key)| (zone.clone(), key.clone())));
             }
             _ => {}
@@ -158,18 +174,30 @@ impl Name<'_> {
             return None;
         }
         for (rtype, (ttl_secs, values)) in &self.expected.sets {
-            let held = self.held.iter().find(|(key, _)| key.rtype == *rtype && key.set_identifier.is_none());
-            let is_as_wanted = held.is_some_and(|(_, set)| set.ttl_secs == Some(*ttl_secs) && model::values_of(set) == *values);
+            let held = self
+                .held
+                .iter()
+                .find(|(key, _)| key.rtype == *rtype && key.set_identifier.is_none());
+            let is_as_wanted = held.is_some_and(|(_, set)| {
+                set.ttl_secs == Some(*ttl_secs) && model::values_of(set) == *values
+            });
             if is_as_wanted || self.expected.frozen.contains(rtype) || self.is_excused(*rtype) {
                 continue;
             }
-            let is = held.map_or_else(|| "not there".to_owned(), |(_, set)| text(set.ttl_secs, &model::values_of(set)));
+            let is = held.map_or_else(
+                || "not there".to_owned(),
+                |(_, set)| text(set.ttl_secs, &model::values_of(set)),
+            );
             let holder = self.expected.holder.as_ref().map_or("nobody", |cluster| cluster.as_str());
             let wanted = text(Some(*ttl_secs), values);
-            return Some(format!("{} {rtype} is {is}, and {holder}, who holds the name, wants {wanted}", self.name));
+            return Some(format!(
+                "{} {rtype} is {is}, and {holder}, who holds the name, wants {wanted}",
+                self.name
+            ));
         }
         let is_surplus = |key: &RecordKey| {
-            let is_wanted = self.expected.sets.contains_key(&key.rtype) || self.expected.frozen.contains(&key.rtype);
+            let is_wanted = self.expected.sets.contains_key(&key.rtype)
+                || self.expected.frozen.contains(&key.rtype);
             !is_wanted && self.owner(key) == Some(Owner::Us)
         };
         // What nobody wants any more stays as long as something that is wanted at the name cannot be written and might replace
@@ -181,7 +209,10 @@ impl Name<'_> {
         };
         let surplus = self.held.iter().find(|(key, _)| is_surplus(key) && !is_kept(key));
         let (key, set) = surplus.filter(|_| self.zone.policy.allows_delete())?;
-        Some(format!("{key} is {}, and nobody wants it", text(set.ttl_secs, &model::values_of(set))))
+        Some(format!(
+            "{key} is {}, and nobody wants it",
+            text(set.ttl_secs, &model::values_of(set))
+        ))
     }
 
     fn owner(&self, key: &RecordKey) -> Option<Owner> {
@@ -192,13 +223,18 @@ impl Name<'_> {
     /// one that stays because the endpoint that made it cannot be read any more, or the zone's policy is to leave what is there.
     /// Adopting is for sets of the same name and type: what excludes the wanted one stays in its way.
     fn is_excused(&self, rtype: RecordType) -> bool {
-        let excludes = |key: &RecordKey| (key.rtype == RecordType::Cname) != (rtype == RecordType::Cname);
-        let is_adopted = |key: &RecordKey| key.rtype == rtype && self.zone.drift == DriftPolicy::Adopt;
-        let is_in_the_way = |key: &RecordKey| (key.rtype == rtype || excludes(key)) && !is_adopted(key);
+        let excludes =
+            |key: &RecordKey| (key.rtype == RecordType::Cname) != (rtype == RecordType::Cname);
+        let is_adopted =
+            |key: &RecordKey| key.rtype == rtype && self.zone.drift == DriftPolicy::Adopt;
+        let is_in_the_way =
+            |key: &RecordKey| (key.rtype == rtype || excludes(key)) && !is_adopted(key);
         let is_alert = self.zone.drift == DriftPolicy::Alert;
         let is_foreign = |key: &RecordKey| match self.owner(key) {
             Some(Owner::Us) => false,
-            Some(Owner::UsChanged) => is_alert || self.looks_foreign.contains(&(self.zone.id.clone(), key.clone())),
+            Some(Owner::UsChanged) => {
+                is_alert || self.looks_foreign.contains(&(self.zone.id.clone(), key.clone()))
+            }
             Some(Owner::Others) | None => true,
         };
         let key = RecordKey { name: self.name.clone(), rtype, set_identifier: None };
@@ -213,12 +249,18 @@ impl Name<'_> {
 /// Whether a wanted set may be what becomes of one of another type: one address of another, a CNAME of anything.
 fn replaces(wanted: RecordType, held: RecordType) -> bool {
     let is_address = |rtype| matches!(rtype, RecordType::A | RecordType::Aaaa);
-    [wanted, held].contains(&RecordType::Cname) || wanted == held || (is_address(wanted) && is_address(held))
+    [wanted, held].contains(&RecordType::Cname)
+        || wanted == held
+        || (is_address(wanted) && is_address(held))
 }
 
 fn text(ttl_secs: Option<i64>, values: &BTreeSet<String>) -> String {
     let values: Vec<&str> = values.iter().map(String::as_str).collect();
-    format!("{} (TTL {})", values.join(" "), ttl_secs.map_or_else(|| "none".to_owned(), |ttl| ttl.to_string()))
+    format!(
+        "{} (TTL {})",
+        values.join(" "),
+        ttl_secs.map_or_else(|| "none".to_owned(), |ttl| ttl.to_string())
+    )
 }
 
 /// The agent's index holds what the cluster's objects want, as far as its sources are synced.
@@ -226,16 +268,20 @@ fn agent_has_the_truth(history: &History, agent: &Agent, held: &AgentEnd) -> Vec
     let mut truth: BTreeMap<&EndpointKey, &Endpoint> = BTreeMap::new();
     for event in &history.log {
         match &event.what {
-            What::Wanted { cluster, endpoint } if *cluster == agent.cluster => drop(truth.insert(&endpoint.key, endpoint)),
+            What::Wanted { cluster, endpoint } if *cluster == agent.cluster => {
+                drop(truth.insert(&endpoint.key, endpoint))
+            }
             What::Unwanted { cluster, key } if *cluster == agent.cluster => drop(truth.remove(key)),
             _ => {}
         }
     }
     let synced = synced_sources(history, agent);
-    let versions = |endpoints: &mut dyn Iterator<Item = &Endpoint>| -> BTreeMap<EndpointKey, Version> {
-        let of_synced = endpoints.filter(|endpoint| synced.contains(endpoint.key.source.as_str()));
-        of_synced.map(|endpoint| (endpoint.key.clone(), endpoint.version())).collect()
-    };
+    let versions =
+        |endpoints: &mut dyn Iterator<Item = &Endpoint>| -> BTreeMap<EndpointKey, Version> {
+            let of_synced =
+                endpoints.filter(|endpoint| synced.contains(endpoint.key.source.as_str()));
+            of_synced.map(|endpoint| (endpoint.key.clone(), endpoint.version())).collect()
+        };
     let (wanted, held) = (versions(&mut truth.into_values()), versions(&mut held.endpoints.iter()));
     differences(&wanted, &held)
         .into_iter()
@@ -253,7 +299,10 @@ fn store_has_the_agents(history: &History, agent: &Agent, held: &AgentEnd) -> Ve
     let sent = held.endpoints.iter().map(|endpoint| (endpoint.key.clone(), endpoint.version()));
     let sent: BTreeMap<EndpointKey, Version> = sent.filter(|(key, _)| of_synced(key)).collect();
     let rows = history.end.endpoints.iter().filter(|row| row.cluster == agent.cluster);
-    let rows = rows.map(|row| (row.endpoint.key.clone(), row.version)).filter(|(key, _)| of_synced(key)).collect();
+    let rows = rows
+        .map(|row| (row.endpoint.key.clone(), row.version))
+        .filter(|(key, _)| of_synced(key))
+        .collect();
     differences(&sent, &rows)
         .into_iter()
         .map(|key| {
@@ -263,7 +312,10 @@ fn store_has_the_agents(history: &History, agent: &Agent, held: &AgentEnd) -> Ve
         .collect()
 }
 
-fn differences(one: &BTreeMap<EndpointKey, Version>, other: &BTreeMap<EndpointKey, Version>) -> BTreeSet<EndpointKey> {
+fn differences(
+    one: &BTreeMap<EndpointKey, Version>,
+    other: &BTreeMap<EndpointKey, Version>,
+) -> BTreeSet<EndpointKey> {
     one.keys().chain(other.keys()).filter(|key| one.get(*key) != other.get(*key)).cloned().collect()
 }
 
@@ -273,7 +325,9 @@ fn synced_sources(history: &History, agent: &Agent) -> BTreeSet<String> {
     for event in &history.log {
         match &event.what {
             What::Started(Part::Agent(started)) if started == agent => synced.clear(),
-            What::Saw { agent: seeing, sight: Sight::Source { kind, synced: is_synced } } if seeing == agent => {
+            What::Saw { agent: seeing, sight: Sight::Source { kind, synced: is_synced } }
+                if seeing == agent =>
+            {
                 if *is_synced {
                     synced.insert(kind.clone());
                 } else {
@@ -295,8 +349,13 @@ fn book_is_exact(history: &History) -> Vec<Violation> {
         let held: BTreeSet<&RawRecordSet> = records.iter().collect();
         let noted: BTreeSet<&RawRecordSet> = book.iter().collect();
         let wrong = noted.difference(&held).map(|set| (set, "is in the book and not in Route 53"));
-        let is_ours = |set: &&&RawRecordSet| set.key().is_ok_and(|key| owners.of(zone, &key) == Some(Owner::Us));
-        let missing = held.difference(&noted).filter(is_ours).map(|set| (set, "was made by us and is not in the book"));
+        let is_ours = |set: &&&RawRecordSet| {
+            set.key().is_ok_and(|key| owners.of(zone, &key) == Some(Owner::Us))
+        };
+        let missing = held
+            .difference(&noted)
+            .filter(is_ours)
+            .map(|set| (set, "was made by us and is not in the book"));
         for (set, wrong) in wrong.chain(missing) {
             let name = set.name.trim_end_matches('.');
             let values = text(set.ttl_secs, &model::values_of(set));
@@ -314,12 +373,21 @@ fn last_word(history: &History) -> Vec<Violation> {
     let rows = &history.end.endpoints;
     let mut violations = vec![];
     for ((zone, name), expected) in &expected {
-        let policy = history.world.zones.iter().find(|other| other.id == *zone).map(|zone| (zone.policy, zone.drift));
-        let is_plain = policy == Some((ZonePolicy::Sync, DriftPolicy::Repair)) && history.end.zones.contains_key(zone);
+        let policy = history
+            .world
+            .zones
+            .iter()
+            .find(|other| other.id == *zone)
+            .map(|zone| (zone.policy, zone.drift));
+        let is_plain = policy == Some((ZonePolicy::Sync, DriftPolicy::Repair))
+            && history.end.zones.contains_key(zone);
         let is_foreign = |set: &RawRecordSet| {
-            set.key().is_ok_and(|key| key.name == *name && !matches!(owners.of(zone, &key), Some(Owner::Us)))
+            set.key().is_ok_and(|key| {
+                key.name == *name && !matches!(owners.of(zone, &key), Some(Owner::Us))
+            })
         };
-        let has_foreign = history.end.zones.get(zone).is_some_and(|records| records.iter().any(is_foreign));
+        let has_foreign =
+            history.end.zones.get(zone).is_some_and(|records| records.iter().any(is_foreign));
         if !is_plain || expected.unmodelled || !expected.frozen.is_empty() || has_foreign {
             continue;
         }
@@ -351,16 +419,22 @@ fn word_of(history: &History, row: &StoredEndpoint, told: Told) -> Vec<Violation
     let key = &row.endpoint.key;
     let mut violations = vec![];
     let mut found = |what: String| {
-        violations.push(Violation::new(Invariant::Converges, history.end.at, what).about(&key.dns_name));
+        violations
+            .push(Violation::new(Invariant::Converges, history.end.at, what).about(&key.dns_name));
     };
     let is_stored = match (told, row.verdict) {
         (Told::Accepted { .. }, Some((state, _))) => state == VerdictState::Accepted,
-        (Told::Waiting(reason), Some((state, stored))) => state == VerdictState::Waiting && stored == reason,
+        (Told::Waiting(reason), Some((state, stored))) => {
+            state == VerdictState::Waiting && stored == reason
+        }
         (Told::Rejected, Some((state, _))) => state == VerdictState::Rejected,
         (_, None) => false,
     };
     if !is_stored {
-        found(format!("the verdict on {key} of {} should be {told:?} and is {:?}", row.cluster, row.verdict));
+        found(format!(
+            "the verdict on {key} of {} should be {told:?} and is {:?}",
+            row.cluster, row.verdict
+        ));
     }
     for (agent, held) in agents_of(history, &row.cluster).filter(|(_, held)| held.live) {
         if !held.endpoints.iter().any(|endpoint| endpoint.version() == row.version) {
@@ -372,18 +446,29 @@ fn word_of(history: &History, row: &StoredEndpoint, told: Told) -> Vec<Violation
         };
         let is_told = match told {
             Told::Accepted { is_poisoned: true } => status.progress == Progress::Refused,
-            Told::Accepted { is_poisoned: false } => matches!(status.progress, Progress::Applied | Progress::InSync),
+            Told::Accepted { is_poisoned: false } => {
+                matches!(status.progress, Progress::Applied | Progress::InSync)
+            }
             Told::Waiting(reason) => status.reason == reason.as_str(),
             Told::Rejected => status.verdict == Some(VerdictState::Rejected),
         };
         if !is_told || status.version.is_some_and(|version| version != row.version) {
             let (verdict, progress, reason) = (status.verdict, status.progress, &status.reason);
-            found(format!("{agent} was told last that {key} is {verdict:?}, {progress:?}, {reason}; it should be {told:?}"));
+            found(format!(
+                "{agent} was told last that {key} is {verdict:?}, {progress:?}, {reason}; it should be {told:?}"
+            ));
         }
     }
     violations
 }
 
-fn agents_of<'a>(history: &'a History, cluster: &'a ClusterId) -> impl Iterator<Item = (&'a Agent, &'a AgentEnd)> {
-    history.end.agents.iter().filter(move |(agent, held)| agent.cluster == *cluster && !held.refused)
+fn agents_of<'a>(
+    history: &'a History,
+    cluster: &'a ClusterId,
+) -> impl Iterator<Item = (&'a Agent, &'a AgentEnd)> {
+    history
+        .end
+        .agents
+        .iter()
+        .filter(move |(agent, held)| agent.cluster == *cluster && !held.refused)
 }

@@ -45,8 +45,13 @@ pub fn judge(history: &History) -> Vec<Violation> {
                 session.sent.extend(ops.iter().map(|op| (*seq, op.clone())));
             }
             What::Acked { agent, epoch, seq } => reading.acked(agent, *epoch, *seq, event.at),
-            What::Committed { commit: Commit::Session { cluster, epoch, .. }, .. } => reading.opened(cluster, *epoch, event.at),
-            What::Committed { commit: Commit::Ingest { cluster, epoch, newest_epoch, rows, .. }, .. } => {
+            What::Committed { commit: Commit::Session { cluster, epoch, .. }, .. } => {
+                reading.opened(cluster, *epoch, event.at)
+            }
+            What::Committed {
+                commit: Commit::Ingest { cluster, epoch, newest_epoch, rows, .. },
+                ..
+            } => {
                 reading.committed(cluster, *epoch, *newest_epoch, rows, event.at);
             }
             _ => {}
@@ -59,13 +64,16 @@ pub fn judge(history: &History) -> Vec<Violation> {
 impl Reading {
     fn found(&mut self, at: Timestamp, what: String, key: Option<&EndpointKey>) {
         let violation = Violation::new(Invariant::AckedIsDurable, at, what);
-        self.violations.push(key.iter().fold(violation, |violation, key| violation.about(&key.dns_name)));
+        self.violations
+            .push(key.iter().fold(violation, |violation, key| violation.about(&key.dns_name)));
     }
 
     fn opened(&mut self, cluster: &ClusterId, epoch: u64, at: Timestamp) {
         let newest = self.newest.entry(cluster.clone()).or_default();
         if epoch <= *newest {
-            let what = format!("a session of {cluster} was opened under epoch {epoch} after one under epoch {newest}");
+            let what = format!(
+                "a session of {cluster} was opened under epoch {epoch} after one under epoch {newest}"
+            );
             self.found(at, what, None);
         } else {
             *newest = epoch;
@@ -73,18 +81,32 @@ impl Reading {
     }
 
     /// `newest` is what the store says of itself; what it said when it opened sessions counts as well.
-    fn committed(&mut self, cluster: &ClusterId, epoch: u64, newest: u64, rows: &[RowChange], at: Timestamp) {
+    fn committed(
+        &mut self,
+        cluster: &ClusterId,
+        epoch: u64,
+        newest: u64,
+        rows: &[RowChange],
+        at: Timestamp,
+    ) {
         let newest = self.newest.get(cluster).copied().unwrap_or_default().max(newest);
         if epoch < newest {
             let key = rows.first().map(key_of);
-            self.found(at, format!("the session {epoch} of {cluster} committed after session {newest} was opened"), key);
+            self.found(
+                at,
+                format!(
+                    "the session {epoch} of {cluster} committed after session {newest} was opened"
+                ),
+                key,
+            );
         }
         for row in rows {
             let (key, version) = match row {
                 RowChange::Stored(endpoint) => (&endpoint.key, Some(endpoint.version())),
                 RowChange::Removed(key) => (key, None),
             };
-            self.rows.insert((cluster.clone(), key.hash()), Row { version, epoch, key: key.clone() });
+            self.rows
+                .insert((cluster.clone(), key.hash()), Row { version, epoch, key: key.clone() });
         }
     }
 
@@ -101,7 +123,10 @@ impl Reading {
             let row = self.rows.get(&(agent.cluster.clone(), hash));
             let is_superseded = row.is_some_and(|row| row.epoch > epoch);
             // What was sent later may be committed already, and what was sent earlier never counts again.
-            let mut since = session.sent[place..].iter().map(|(_, op)| op).filter(|op| key_of_op(op).hash() == hash);
+            let mut since = session.sent[place..]
+                .iter()
+                .map(|(_, op)| op)
+                .filter(|op| key_of_op(op).hash() == hash);
             if !is_superseded && !since.any(|op| is_carried_out(op, row)) {
                 lost.push((*sent_seq, op.clone()));
             }
@@ -109,7 +134,9 @@ impl Reading {
         for (sent_seq, op) in lost {
             let key = key_of_op(&op);
             let verb = if matches!(op, Op::Put { .. }) { "stored" } else { "removed" };
-            let what = format!("{agent} got the ack {seq} in session {epoch}, and {key} of message {sent_seq} is not {verb}");
+            let what = format!(
+                "{agent} got the ack {seq} in session {epoch}, and {key} of message {sent_seq} is not {verb}"
+            );
             self.found(at, what, Some(key));
         }
     }
@@ -124,11 +151,17 @@ impl Reading {
         for (at, row) in &self.rows {
             let now = held.remove(at);
             if now.map(|(version, _)| version) != row.version {
-                wrong.push((format!("{} of {} is not in the store as it was committed last", row.key, at.0), row.key.clone()));
+                wrong.push((
+                    format!("{} of {} is not in the store as it was committed last", row.key, at.0),
+                    row.key.clone(),
+                ));
             }
         }
         for ((cluster, _), (_, key)) in held {
-            wrong.push((format!("{key} of {cluster} is in the store, and nobody committed it"), key.clone()));
+            wrong.push((
+                format!("{key} of {cluster} is in the store, and nobody committed it"),
+                key.clone(),
+            ));
         }
         for (what, key) in wrong {
             self.found(at, what, Some(&key));
@@ -160,6 +193,8 @@ fn is_carried_out(op: &Op, row: Option<&Row>) -> bool {
     match op {
         Op::Put { version, .. } => stored == Some(*version),
         // Another version than the one seen is not removed.
-        Op::Del { version_seen, .. } => stored.is_none() || (version_seen.is_some() && stored != *version_seen),
+        Op::Del { version_seen, .. } => {
+            stored.is_none() || (version_seen.is_some() && stored != *version_seen)
+        }
     }
 }

@@ -83,8 +83,12 @@ impl<'a> Reading<'a> {
             self.changed(cluster, key, event.at);
         }
         match &event.what {
-            What::Committed { commit: Commit::BatchBegun(batch), .. } => drop(self.batches.insert(batch.id, batch)),
-            What::Registered { cluster, registered: true } => drop(self.unregistered.remove(cluster)),
+            What::Committed { commit: Commit::BatchBegun(batch), .. } => {
+                drop(self.batches.insert(batch.id, batch))
+            }
+            What::Registered { cluster, registered: true } => {
+                drop(self.unregistered.remove(cluster))
+            }
             What::Registered { cluster, registered: false } => {
                 self.unregistered.insert(cluster.clone());
                 self.waiting.retain(|(other, _), _| other != cluster);
@@ -93,7 +97,9 @@ impl<'a> Reading<'a> {
                 self.calls.insert(call.number, (call, event.at));
                 // It went out: what becomes of it then is another question.
                 self.waiting.retain(|_, waiting| !call.names.contains(&waiting.name));
-                self.unsent.values_mut().for_each(|unsent| unsent.retain(|name| !call.names.contains(name)));
+                self.unsent
+                    .values_mut()
+                    .for_each(|unsent| unsent.retain(|name| !call.names.contains(name)));
             }
             What::Applied { call, entry } => {
                 self.owners.apply(entry);
@@ -111,20 +117,38 @@ impl<'a> Reading<'a> {
         recent.retain(|change| *change + QUIET_TIME >= at);
         recent.push(at);
         let unsent = self.unsent.entry(cluster.clone()).or_default();
-        let is_quiet = recent.len() <= FEW_CHANGES && unsent.len() < FEW_CHANGES && !self.unregistered.contains(&cluster);
+        let is_quiet = recent.len() <= FEW_CHANGES
+            && unsent.len() < FEW_CHANGES
+            && !self.unregistered.contains(&cluster);
         if !is_quiet {
             self.waiting.retain(|(other, _), _| *other != cluster);
         }
         let place = (cluster, key);
         self.waiting.remove(&place);
-        unsent.extend(self.stored.get(&place).and_then(|row| model::wish(&row.endpoint)).map(|wish| wish.name));
+        unsent.extend(
+            self.stored
+                .get(&place)
+                .and_then(|row| model::wish(&row.endpoint))
+                .map(|wish| wish.name),
+        );
         let Some(row) = self.stored.get(&place).filter(|_| is_quiet) else { return };
         let Some(wish) = model::wish(&row.endpoint) else { return };
         let Some(zone) = model::place(&self.history.world, &place.0, &wish.name) else { return };
         let is_alone = self.stored.at(&wish.name).all(|(other, _)| *other == place);
         let is_ours = self.owners.at(&zone.id, &wish.name).all(|owner| owner == Owner::Us);
-        if is_alone && is_ours && zone.policy.allows_update() && wish.name != zone.apex && !self.poisoned.contains(&wish.name) {
-            let waiting = Waiting { zone: zone.id.clone(), name: wish.name, since: at, overtaken_by: 0, told: false };
+        if is_alone
+            && is_ours
+            && zone.policy.allows_update()
+            && wish.name != zone.apex
+            && !self.poisoned.contains(&wish.name)
+        {
+            let waiting = Waiting {
+                zone: zone.id.clone(),
+                name: wish.name,
+                since: at,
+                overtaken_by: 0,
+                told: false,
+            };
             self.waiting.insert(place, waiting);
         }
     }
@@ -132,12 +156,21 @@ impl<'a> Reading<'a> {
     fn overtake(&mut self, zone: &ZoneId, call: &Call, at: Timestamp) {
         let batch = call.batch.and_then(|batch| self.batches.get(&batch));
         let planned_at = batch.map(|batch| batch.planned_at);
-        let Some(started_at) = self.calls.get(&call.number).map(|(_, started_at)| *started_at) else { return };
+        let Some(started_at) = self.calls.get(&call.number).map(|(_, started_at)| *started_at)
+        else {
+            return;
+        };
         let planned_at = planned_at.unwrap_or(started_at).min(started_at);
         for ((cluster, key), waiting) in &mut self.waiting {
             // What was configured anew may give it many changes that it did not ask for. They wait for its own turn, as this one does.
-            let is_its_turn = batch.is_some_and(|batch| batch.changes().any(|change| change.cause.cluster == *cluster));
-            if waiting.zone != *zone || planned_at < waiting.since + NEWS_TIME || waiting.told || is_its_turn {
+            let is_its_turn = batch.is_some_and(|batch| {
+                batch.changes().any(|change| change.cause.cluster == *cluster)
+            });
+            if waiting.zone != *zone
+                || planned_at < waiting.since + NEWS_TIME
+                || waiting.told
+                || is_its_turn
+            {
                 continue;
             }
             waiting.overtaken_by += 1;
@@ -147,7 +180,8 @@ impl<'a> Reading<'a> {
                     "{} calls were applied in {zone} since {cluster} got {key} stored at {}, and it is in none of them",
                     waiting.overtaken_by, waiting.since
                 );
-                self.violations.push(Violation::new(Invariant::NoStarvation, at, what).about(&waiting.name));
+                self.violations
+                    .push(Violation::new(Invariant::NoStarvation, at, what).about(&waiting.name));
             }
         }
     }

@@ -16,8 +16,14 @@ pub fn judge(history: &History) -> Vec<Violation> {
     for event in &history.log {
         let What::Applied { entry, .. } = &event.what else { continue };
         for change in net_changes(entry).into_iter().filter(|_| is_ours(entry)) {
-            let drift = history.world.zones.iter().find(|zone| zone.id == entry.zone).map(|zone| zone.drift);
-            let is_route_53s = change.key.name == entry.zone_name && matches!(change.key.rtype, RecordType::Soa | RecordType::Ns);
+            let drift = history
+                .world
+                .zones
+                .iter()
+                .find(|zone| zone.id == entry.zone)
+                .map(|zone| zone.drift);
+            let is_route_53s = change.key.name == entry.zone_name
+                && matches!(change.key.rtype, RecordType::Soa | RecordType::Ns);
             let owner = owners.of(&entry.zone, &change.key);
             let may = match owner {
                 _ if is_route_53s => false,
@@ -29,11 +35,20 @@ pub fn judge(history: &History) -> Vec<Violation> {
             if !may {
                 let whose = match owner {
                     _ if is_route_53s => "belongs to Route 53",
-                    Some(Owner::UsChanged) => "was changed by somebody else, and the policy is to leave that",
+                    Some(Owner::UsChanged) => {
+                        "was changed by somebody else, and the policy is to leave that"
+                    }
                     _ => "was made by somebody else",
                 };
-                let what = format!("{} {whose}, and {:?} changed it", change.key, entry.comment.as_deref().unwrap_or_default());
-                violations.push(Violation::new(Invariant::ForeignIsUntouched, event.at, what).about(&change.key.name));
+                let what = format!(
+                    "{} {whose}, and {:?} changed it",
+                    change.key,
+                    entry.comment.as_deref().unwrap_or_default()
+                );
+                violations.push(
+                    Violation::new(Invariant::ForeignIsUntouched, event.at, what)
+                        .about(&change.key.name),
+                );
             }
         }
         owners.apply(entry);

@@ -59,15 +59,24 @@ impl<'a> Reading<'a> {
         match &event.what {
             What::CallStarted(call) => drop(self.calls.insert(call.number, (call, event.at))),
             What::CallEnded { call, outcome } if outcome == "status 200" => {
-                let looked = self.calls.get(call).filter(|(call, _)| call.action == "ListResourceRecordSets");
-                if let Some((zone, since)) = looked.and_then(|(call, since)| Some((call.zone.as_ref()?, *since))) {
+                let looked = self
+                    .calls
+                    .get(call)
+                    .filter(|(call, _)| call.action == "ListResourceRecordSets");
+                if let Some((zone, since)) =
+                    looked.and_then(|(call, since)| Some((call.zone.as_ref()?, *since)))
+                {
                     self.unseen.retain(|(of, _), at| of != zone || *at >= since);
                 }
             }
-            What::Registered { cluster, registered } => drop(self.registered.insert(cluster.clone(), (*registered, event.at))),
+            What::Registered { cluster, registered } => {
+                drop(self.registered.insert(cluster.clone(), (*registered, event.at)))
+            }
             What::Committed { commit: Commit::BatchBegun(batch), .. } => {
-                let names: BTreeSet<(DnsName, ClusterId)> =
-                    batch.changes().map(|change| (change.key.name.clone(), change.cause.cluster.clone())).collect();
+                let names: BTreeSet<(DnsName, ClusterId)> = batch
+                    .changes()
+                    .map(|change| (change.key.name.clone(), change.cause.cluster.clone()))
+                    .collect();
                 let heirs = names.into_iter().map(|(name, holder)| {
                     let mut heirs = self.wanting(&batch.zone, &name, event.at);
                     // Who still wants anything there has not given the name up, and nobody else's turn has come.
@@ -97,9 +106,13 @@ impl<'a> Reading<'a> {
         };
         // What a cluster that is not registered wants is stored, and is published for nobody.
         let is_registered = |cluster: &ClusterId| {
-            self.registered.get(cluster).is_none_or(|(registered, since)| *registered && *since + KNOWN_AFTER <= now)
+            self.registered
+                .get(cluster)
+                .is_none_or(|(registered, since)| *registered && *since + KNOWN_AFTER <= now)
         };
-        let heirs = rows.filter(|((cluster, _), row)| wants_it(&row.endpoint) && is_placed(cluster) && is_registered(cluster));
+        let heirs = rows.filter(|((cluster, _), row)| {
+            wants_it(&row.endpoint) && is_placed(cluster) && is_registered(cluster)
+        });
         heirs.map(|((cluster, key), _)| (cluster.clone(), key.clone())).collect()
     }
 
@@ -109,22 +122,34 @@ impl<'a> Reading<'a> {
         self.stored.get(heir).and_then(|row| model::wish(&row.endpoint)).is_some_and(|wish| {
             let key = RecordKey { name: wish.name, rtype: wish.rtype, set_identifier: None };
             let is_in_the_way = |other: &RecordKey| {
-                other.name == key.name && (other.rtype == key.rtype || [other.rtype, key.rtype].contains(&RecordType::Cname))
+                other.name == key.name
+                    && (other.rtype == key.rtype
+                        || [other.rtype, key.rtype].contains(&RecordType::Cname))
             };
-            let waits_for_nothing = self.unseen.keys().any(|(of, other)| of == zone && is_in_the_way(other));
+            let waits_for_nothing =
+                self.unseen.keys().any(|(of, other)| of == zone && is_in_the_way(other));
             self.owners.of(zone, &key) != Some(Owner::UsChanged) && !waits_for_nothing
         })
     }
 
-    fn applied(&mut self, at: Timestamp, call: Option<u64>, entry: &JournalEntry) -> Vec<Violation> {
+    fn applied(
+        &mut self,
+        at: Timestamp,
+        call: Option<u64>,
+        entry: &JournalEntry,
+    ) -> Vec<Violation> {
         let mut touched = BTreeSet::new();
         let mut had_ours = BTreeSet::new();
         for change in net_changes(entry) {
             let place = (entry.zone.clone(), change.key.name.clone());
-            if matches!(self.owners.of(&entry.zone, &change.key), Some(Owner::Us)) && change.before.is_some() {
+            if matches!(self.owners.of(&entry.zone, &change.key), Some(Owner::Us))
+                && change.before.is_some()
+            {
                 had_ours.insert(change.key.name.clone());
             }
-            if change.after.is_none() && self.owners.of(&entry.zone, &change.key) == Some(Owner::Others) {
+            if change.after.is_none()
+                && self.owners.of(&entry.zone, &change.key) == Some(Owner::Others)
+            {
                 self.unseen.insert((entry.zone.clone(), change.key.clone()), at);
             } else {
                 self.unseen.remove(&(entry.zone.clone(), change.key.clone()));
@@ -139,20 +164,31 @@ impl<'a> Reading<'a> {
         }
         self.owners.apply(entry);
         let batch = call.and_then(|call| self.calls.get(&call)).and_then(|(call, _)| call.batch);
-        let Some(heirs) = batch.and_then(|batch| self.heirs.get(&batch)).filter(|_| is_ours(entry)) else { return vec![] };
-        let is_empty = |name: &&DnsName| self.present.get(&(entry.zone.clone(), (*name).clone())).is_none_or(BTreeSet::is_empty);
+        let Some(heirs) = batch.and_then(|batch| self.heirs.get(&batch)).filter(|_| is_ours(entry))
+        else {
+            return vec![];
+        };
+        let is_empty = |name: &&DnsName| {
+            self.present.get(&(entry.zone.clone(), (*name).clone())).is_none_or(BTreeSet::is_empty)
+        };
         let emptied = touched.intersection(&had_ours).filter(is_empty);
         let mut violations = vec![];
         for name in emptied {
-            let still = heirs.get(name).into_iter().flatten().filter(|heir| self.is_owed(heir, &entry.zone));
-            let still: Vec<String> = still.map(|(cluster, key)| format!("{cluster}: {key}")).collect();
+            let still = heirs
+                .get(name)
+                .into_iter()
+                .flatten()
+                .filter(|heir| self.is_owed(heir, &entry.zone));
+            let still: Vec<String> =
+                still.map(|(cluster, key)| format!("{cluster}: {key}")).collect();
             if !still.is_empty() {
                 let what = format!(
                     "{name} stopped to resolve in batch {:?} while it was wanted by {}",
                     entry.comment.as_deref().unwrap_or_default(),
                     still.join(", ")
                 );
-                violations.push(Violation::new(Invariant::HandoverWithoutGap, at, what).about(name));
+                violations
+                    .push(Violation::new(Invariant::HandoverWithoutGap, at, what).about(name));
             }
         }
         violations

@@ -27,8 +27,10 @@ fn retries(history: &History) -> BTreeSet<BatchId> {
     for event in &history.log {
         match &event.what {
             What::Committed { commit: Commit::BatchBegun(batch), .. } => {
-                let keys: BTreeSet<&RecordKey> = batch.changes().map(|change| &change.key).collect();
-                if keys.iter().all(|key| refused.get(key).is_some_and(|at| *at + wait <= event.at)) {
+                let keys: BTreeSet<&RecordKey> =
+                    batch.changes().map(|change| &change.key).collect();
+                if keys.iter().all(|key| refused.get(key).is_some_and(|at| *at + wait <= event.at))
+                {
                     retries.insert(batch.id);
                 }
                 begun.insert(batch.id, keys);
@@ -49,20 +51,34 @@ fn retries(history: &History) -> BTreeSet<BatchId> {
 
 /// While everything is quiet nothing is written anywhere, and an account is read as often as its sweeps ask for.
 pub fn judge(history: &History) -> Vec<Violation> {
-    let Some(quiet) = history.log.iter().position(|event| matches!(event.what, What::Quiet)) else { return vec![] };
+    let Some(quiet) = history.log.iter().position(|event| matches!(event.what, What::Quiet)) else {
+        return vec![];
+    };
     let since = history.log[quiet].at;
     let mut violations = vec![];
     let mut reads: BTreeMap<&AccountId, usize> = BTreeMap::new();
     let retries = retries(history);
     for event in &history.log[quiet..] {
         let what = match &event.what {
-            What::Committed { commit: Commit::BatchBegun(batch), .. } if retries.contains(&batch.id) => continue,
-            What::CallStarted(call) if call.batch.is_some_and(|batch| retries.contains(&batch)) => continue,
-            What::Applied { entry, .. } if is_ours(entry) => format!("a batch of {} changes was applied", entry.changes.len()),
-            What::Committed { commit: Commit::Ingest { cluster, rows, .. }, .. } if !rows.is_empty() => {
+            What::Committed { commit: Commit::BatchBegun(batch), .. }
+                if retries.contains(&batch.id) =>
+            {
+                continue;
+            }
+            What::CallStarted(call) if call.batch.is_some_and(|batch| retries.contains(&batch)) => {
+                continue;
+            }
+            What::Applied { entry, .. } if is_ours(entry) => {
+                format!("a batch of {} changes was applied", entry.changes.len())
+            }
+            What::Committed { commit: Commit::Ingest { cluster, rows, .. }, .. }
+                if !rows.is_empty() =>
+            {
                 format!("{} endpoints of {cluster} were written to the store", rows.len())
             }
-            What::Committed { commit: Commit::BatchBegun(_), .. } => "a batch was journalled".to_owned(),
+            What::Committed { commit: Commit::BatchBegun(_), .. } => {
+                "a batch was journalled".to_owned()
+            }
             What::CallStarted(call) if call.action == Action::ChangeResourceRecordSets.as_str() => {
                 format!("{} sent {} changes", call.replica, call.changes)
             }
@@ -72,7 +88,11 @@ pub fn judge(history: &History) -> Vec<Violation> {
             }
             _ => continue,
         };
-        violations.push(Violation::new(Invariant::IdleIsFree, event.at, format!("in the steady state {what}")));
+        violations.push(Violation::new(
+            Invariant::IdleIsFree,
+            event.at,
+            format!("in the steady state {what}"),
+        ));
     }
     let elapsed_ms = (history.end.at - since).0;
     for (account, reads) in reads {
@@ -87,11 +107,13 @@ pub fn judge(history: &History) -> Vec<Violation> {
             })
             .sum();
         // The first sweep may begin at once, and a share of each wait is chance.
-        let sweeps = usize::try_from(2 * elapsed_ms / history.world.sweep_ms.max(1)).unwrap_or(0) + 2;
+        let sweeps =
+            usize::try_from(2 * elapsed_ms / history.world.sweep_ms.max(1)).unwrap_or(0) + 2;
         let allowed = sweeps * (pages + DISCOVERY_CALLS);
         if reads > allowed {
-            let what =
-                format!("in the steady state {reads} reads of the account {account} in {elapsed_ms} ms; {allowed} would do");
+            let what = format!(
+                "in the steady state {reads} reads of the account {account} in {elapsed_ms} ms; {allowed} would do"
+            );
             violations.push(Violation::new(Invariant::IdleIsFree, history.end.at, what));
         }
     }

@@ -38,7 +38,13 @@ struct Bucket {
 impl Bucket {
     fn full(name: &str, published: BucketConfig, share: f64, from: Timestamp) -> Self {
         let capacity = published.capacity * share;
-        Self { name: name.to_owned(), capacity, per_sec: published.refill_per_second * share, level: capacity, counted_to: from }
+        Self {
+            name: name.to_owned(),
+            capacity,
+            per_sec: published.refill_per_second * share,
+            level: capacity,
+            counted_to: from,
+        }
     }
 
     /// Takes tokens; answers whether they were there. An overdrawn bucket goes on empty, so that one overdraft is told once.
@@ -68,16 +74,23 @@ impl Buckets {
             what,
             requests: full("all requests", account.budget.requests),
             changes: account.budget.changes.map(|published| full("changes", published)),
-            actions: actions.map(|(action, published)| (action.as_str(), full(action.as_str(), *published))).collect(),
+            actions: actions
+                .map(|(action, published)| (action.as_str(), full(action.as_str(), *published)))
+                .collect(),
         }
     }
 
     /// Answers the buckets that the call overdraws.
     fn take(&mut self, call: &Call, now: Timestamp) -> Vec<String> {
-        let requests = [Some((&mut self.requests, 1.0)), self.actions.get_mut(call.action).map(|bucket| (bucket, 1.0))];
+        let requests = [
+            Some((&mut self.requests, 1.0)),
+            self.actions.get_mut(call.action).map(|bucket| (bucket, 1.0)),
+        ];
         let changes = self.changes.as_mut().map(|bucket| (bucket, f64::from(call.changes)));
         let takes = requests.into_iter().chain([changes]).flatten();
-        takes.filter_map(|(bucket, tokens)| (!bucket.take(tokens, now)).then(|| bucket.name.clone())).collect()
+        takes
+            .filter_map(|(bucket, tokens)| (!bucket.take(tokens, now)).then(|| bucket.name.clone()))
+            .collect()
     }
 }
 
@@ -87,7 +100,8 @@ pub fn judge(history: &History) -> Vec<Violation> {
     let mut buckets: BTreeMap<&AccountId, [Buckets; 2]> = BTreeMap::new();
     for account in &history.world.accounts {
         let published = Buckets::full("the published", account, 1.0, from);
-        let ours = Buckets::full("our part of the", account, 1.0 - account.budget.reserve_share, from);
+        let ours =
+            Buckets::full("our part of the", account, 1.0 - account.budget.reserve_share, from);
         buckets.insert(&account.id, [published, ours]);
     }
     let mut calls: BTreeMap<u64, &Call> = BTreeMap::new();
@@ -106,7 +120,12 @@ pub fn judge(history: &History) -> Vec<Violation> {
                     for bucket in buckets.take(call, event.at) {
                         let what = format!(
                             "call {} of {} ({} with {} changes) overdraws {} bucket of {bucket} of the account {}",
-                            call.number, call.replica, call.action, call.changes, buckets.what, call.account
+                            call.number,
+                            call.replica,
+                            call.action,
+                            call.changes,
+                            buckets.what,
+                            call.account
                         );
                         violations.push(Violation::new(Invariant::LimitsHold, event.at, what));
                     }

@@ -56,7 +56,14 @@ impl Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "invariant {} ({:?}) at {}: {}", self.invariant.number(), self.invariant, self.at, self.what)
+        write!(
+            f,
+            "invariant {} ({:?}) at {}: {}",
+            self.invariant.number(),
+            self.invariant,
+            self.at,
+            self.what
+        )
     }
 }
 

@@ -43,18 +43,25 @@ pub fn read(endpoint: &Endpoint) -> Reading {
         return Reading::Unmodelled;
     }
     let rtype = match RecordType::parse(&endpoint.key.record_type) {
-        Some(rtype @ (RecordType::A | RecordType::Aaaa | RecordType::Txt | RecordType::Cname)) => rtype,
+        Some(rtype @ (RecordType::A | RecordType::Aaaa | RecordType::Txt | RecordType::Cname)) => {
+            rtype
+        }
         Some(_) => return Reading::Unmodelled,
         None => return Reading::Invalid,
     };
     let targets = endpoint.targets.iter().map(|target| target.as_str());
     // Whether a name is an alias of AWS's is a long list; no run has one.
-    if rtype == RecordType::Cname && targets.clone().any(|target| target.contains("amazonaws") || target.contains("cloudfront")) {
+    if rtype == RecordType::Cname
+        && targets
+            .clone()
+            .any(|target| target.contains("amazonaws") || target.contains("cloudfront"))
+    {
         return Reading::Unmodelled;
     }
     let Ok(name) = DnsName::parse(&endpoint.key.dns_name) else { return Reading::Invalid };
     let Some(values) = values(rtype, targets) else { return Reading::Invalid };
-    let is_ttl_wrong = endpoint.ttl_secs.is_some_and(|ttl| i32::try_from(ttl).map_or(true, |ttl| ttl < 0));
+    let is_ttl_wrong =
+        endpoint.ttl_secs.is_some_and(|ttl| i32::try_from(ttl).map_or(true, |ttl| ttl < 0));
     if values.is_empty() || is_ttl_wrong || (rtype == RecordType::Cname && values.len() != 1) {
         return Reading::Invalid;
     }
@@ -70,7 +77,10 @@ pub fn wish(endpoint: &Endpoint) -> Option<Wish> {
 }
 
 /// Values in one form, whether a person wrote them or Route 53 answers them; none when one of them is no value of the type.
-pub fn values<'a>(rtype: RecordType, values: impl Iterator<Item = &'a str>) -> Option<BTreeSet<String>> {
+pub fn values<'a>(
+    rtype: RecordType,
+    values: impl Iterator<Item = &'a str>,
+) -> Option<BTreeSet<String>> {
     let one = |value: &str| match rtype {
         RecordType::A => value.parse::<Ipv4Addr>().ok().map(|address| address.to_string()),
         RecordType::Aaaa => value.parse::<Ipv6Addr>().ok().map(|address| address.to_string()),
@@ -93,8 +103,12 @@ pub fn values_of(set: &RawRecordSet) -> BTreeSet<String> {
 /// The zones that a name of a cluster fits into: those of the accounts of its environment whose apex is a suffix of it.
 fn candidates<'a>(world: &'a World, cluster: &ClusterId, name: &DnsName) -> Vec<&'a Zone> {
     let Some(environment) = world.clusters.get(cluster) else { return vec![] };
-    let is_of_environment =
-        |zone: &Zone| world.accounts.iter().any(|account| account.id == zone.account && account.environment == *environment);
+    let is_of_environment = |zone: &Zone| {
+        world
+            .accounts
+            .iter()
+            .any(|account| account.id == zone.account && account.environment == *environment)
+    };
     world.zones.iter().filter(|zone| name.is_in(&zone.apex) && is_of_environment(zone)).collect()
 }
 
@@ -144,13 +158,18 @@ pub fn expect(history: &History) -> BTreeMap<(ZoneId, DnsName), Expected> {
         let row = &endpoints[index];
         let Ok(name) = DnsName::parse(&row.endpoint.key.dns_name) else { continue };
         let candidates = candidates(world, &row.cluster, &name);
-        let claimed: Vec<&Zone> =
-            candidates.iter().copied().filter(|zone| claims.contains_key(&(zone.id.clone(), name.clone()))).collect();
+        let claimed: Vec<&Zone> = candidates
+            .iter()
+            .copied()
+            .filter(|zone| claims.contains_key(&(zone.id.clone(), name.clone())))
+            .collect();
         match (candidates.as_slice(), claimed.as_slice()) {
             _ if end.unregistered.contains(&row.cluster) => {
                 unclear.extend(candidates.iter().map(|zone| (zone.id.clone(), name.clone())));
             }
-            ([zone], _) | (_, [zone]) => by_name.entry((zone.id.clone(), name)).or_default().push(index),
+            ([zone], _) | (_, [zone]) => {
+                by_name.entry((zone.id.clone(), name)).or_default().push(index)
+            }
             _ => unclear.extend(candidates.iter().map(|zone| (zone.id.clone(), name.clone()))),
         }
     }
@@ -171,7 +190,10 @@ pub fn expect(history: &History) -> BTreeMap<(ZoneId, DnsName), Expected> {
 fn once_readable(log: &[Event]) -> BTreeSet<(&ClusterId, &EndpointKey)> {
     let mut readable = BTreeSet::new();
     for event in log {
-        let What::Committed { commit: Commit::Ingest { cluster, rows, .. }, .. } = &event.what else { continue };
+        let What::Committed { commit: Commit::Ingest { cluster, rows, .. }, .. } = &event.what
+        else {
+            continue;
+        };
         for row in rows {
             match row {
                 RowChange::Stored(endpoint) if read(endpoint) == Reading::Invalid => {}
@@ -197,10 +219,14 @@ fn expect_name(
 ) -> Expected {
     let mut expected = Expected::default();
     let mut valid = Vec::new();
-    let counts = |index: &usize| once_readable.contains(&(&endpoints[*index].cluster, &endpoints[*index].endpoint.key));
+    let counts = |index: &usize| {
+        once_readable.contains(&(&endpoints[*index].cluster, &endpoints[*index].endpoint.key))
+    };
     for index in rows {
         match read(&endpoints[*index].endpoint) {
-            Reading::Wants(wish) if wish.rtype == RecordType::Cname && wish.name == zone.apex => expected.rejected.push(*index),
+            Reading::Wants(wish) if wish.rtype == RecordType::Cname && wish.name == zone.apex => {
+                expected.rejected.push(*index)
+            }
             Reading::Wants(wish) => valid.push((*index, wish)),
             Reading::Invalid => expected.rejected.push(*index),
             Reading::Unmodelled => expected.unmodelled = true,
@@ -209,10 +235,13 @@ fn expect_name(
     // Who held it keeps it while anything of theirs is there, even something that cannot be read.
     let has_any = |cluster: &&ClusterId| {
         let is_valid = |index: &usize| valid.iter().any(|(other, _)| other == index);
-        rows.iter().any(|index| endpoints[*index].cluster == **cluster && (is_valid(index) || counts(index)))
+        rows.iter().any(|index| {
+            endpoints[*index].cluster == **cluster && (is_valid(index) || counts(index))
+        })
     };
     let claimed_by = claimed_by.filter(has_any);
-    expected.holder = claimed_by.or_else(|| valid.first().map(|(index, _)| &endpoints[*index].cluster)).cloned();
+    expected.holder =
+        claimed_by.or_else(|| valid.first().map(|(index, _)| &endpoints[*index].cluster)).cloned();
     for index in expected.rejected.iter().filter(|index| counts(index)) {
         let row = &endpoints[*index];
         if Some(&row.cluster) == expected.holder.as_ref() {
@@ -232,7 +261,12 @@ fn expect_name(
         } else {
             let ttl_secs = wish.ttl_secs.unwrap_or(i64::from(zone.default_ttl_secs));
             // The oldest says for how long.
-            expected.sets.entry(wish.rtype).or_insert((ttl_secs, BTreeSet::new())).1.extend(wish.values);
+            expected
+                .sets
+                .entry(wish.rtype)
+                .or_insert((ttl_secs, BTreeSet::new()))
+                .1
+                .extend(wish.values);
             expected.accepted.push(index);
         }
     }
@@ -243,7 +277,9 @@ fn expect_name(
 fn is_in_conflict(sets: &BTreeMap<RecordType, (i64, BTreeSet<String>)>, wish: &Wish) -> bool {
     if wish.rtype == RecordType::Cname {
         sets.iter().any(|(rtype, (ttl_secs, values))| {
-            *rtype != RecordType::Cname || *values != wish.values || wish.ttl_secs.is_some_and(|wanted| wanted != *ttl_secs)
+            *rtype != RecordType::Cname
+                || *values != wish.values
+                || wish.ttl_secs.is_some_and(|wanted| wanted != *ttl_secs)
         })
     } else {
         sets.contains_key(&RecordType::Cname)

@@ -52,7 +52,9 @@ impl Reading {
 
     fn read(&mut self, event: &Event) {
         match &event.what {
-            What::Lease { account, replica, epoch, change } => self.lease(event.at, account, *replica, *epoch, *change),
+            What::Lease { account, replica, epoch, change } => {
+                self.lease(event.at, account, *replica, *epoch, *change)
+            }
             What::Fault { kind: "store.fenced", text } => {
                 let is_told = |account: &AccountId, replica: &Replica| {
                     text.starts_with(&format!("{replica}:")) && text.contains(account.as_str())
@@ -61,9 +63,14 @@ impl Reading {
             }
             What::CallStarted(call) => {
                 let lease = self.leases.get(&call.account);
-                let is_theirs = |lease: &&Lease| lease.replica == call.replica && !lease.given_back && event.at <= lease.until;
-                if lease.filter(is_theirs).is_none() && !lease.is_some_and(|lease| self.may_not_know(lease, call)) {
-                    let held = lease.map_or_else(|| "never held".to_owned(), |lease| lease.to_string());
+                let is_theirs = |lease: &&Lease| {
+                    lease.replica == call.replica && !lease.given_back && event.at <= lease.until
+                };
+                if lease.filter(is_theirs).is_none()
+                    && !lease.is_some_and(|lease| self.may_not_know(lease, call))
+                {
+                    let held =
+                        lease.map_or_else(|| "never held".to_owned(), |lease| lease.to_string());
                     let what = format!(
                         "{} starts call {} ({}) of the account {}, whose lease is {held}",
                         call.replica, call.number, call.action, call.account
@@ -76,8 +83,11 @@ impl Reading {
                     Commit::BatchBegun(batch) => {
                         self.batches.insert(batch.id, batch.account.clone());
                         let newest = self.leases.get(&batch.account).map(|lease| lease.epoch);
-                        self.begun
-                            .extend(replica.filter(|_| newest.is_some() && *lease_epoch == newest).map(|by| (batch.id, by)));
+                        self.begun.extend(
+                            replica
+                                .filter(|_| newest.is_some() && *lease_epoch == newest)
+                                .map(|by| (batch.id, by)),
+                        );
                         batch.account.clone()
                     }
                     Commit::BatchFinished { batch, .. } => match self.batches.get(batch) {
@@ -97,37 +107,63 @@ impl Reading {
     /// learns of it with its next write, which is fenced. Until then it may ask what it likes, and send what it journalled
     /// while the lease was its own: its successor found that batch open and reads it back.
     fn may_not_know(&self, lease: &Lease, call: &Call) -> bool {
-        let was_theirs = lease.until == FOR_EVER && self.holders.contains(&(call.account.clone(), call.replica));
-        let is_journalled = || call.batch.is_some_and(|batch| self.begun.get(&batch) == Some(&call.replica));
+        let was_theirs =
+            lease.until == FOR_EVER && self.holders.contains(&(call.account.clone(), call.replica));
+        let is_journalled =
+            || call.batch.is_some_and(|batch| self.begun.get(&batch) == Some(&call.replica));
         was_theirs && (call.action != Action::ChangeResourceRecordSets.as_str() || is_journalled())
     }
 
-    fn lease(&mut self, at: Timestamp, account: &AccountId, replica: Replica, epoch: u64, change: LeaseChange) {
+    fn lease(
+        &mut self,
+        at: Timestamp,
+        account: &AccountId,
+        replica: Replica,
+        epoch: u64,
+        change: LeaseChange,
+    ) {
         match (change, self.leases.get_mut(account)) {
             (LeaseChange::Taken { until }, old) => {
                 // In a store that is not shared a lease never runs out, and whoever starts takes it over.
-                let lasts = |old: &Lease| !old.given_back && at < old.until && old.until != FOR_EVER;
+                let lasts =
+                    |old: &Lease| !old.given_back && at < old.until && old.until != FOR_EVER;
                 if let Some(old) = old.filter(|old| epoch <= old.epoch || lasts(old)) {
-                    let what = format!("{replica} is given the lease {epoch} of the account {account}, which is {old}");
+                    let what = format!(
+                        "{replica} is given the lease {epoch} of the account {account}, which is {old}"
+                    );
                     self.found(at, what);
                 }
-                self.leases.insert(account.clone(), Lease { replica, epoch, until, given_back: false });
+                self.leases
+                    .insert(account.clone(), Lease { replica, epoch, until, given_back: false });
                 self.holders.insert((account.clone(), replica));
             }
-            (LeaseChange::Renewed { until }, Some(lease)) if lease.epoch == epoch && lease.replica == replica => {
+            (LeaseChange::Renewed { until }, Some(lease))
+                if lease.epoch == epoch && lease.replica == replica =>
+            {
                 lease.until = until;
             }
-            (LeaseChange::GivenBack, Some(lease)) if lease.epoch == epoch && lease.replica == replica => lease.given_back = true,
+            (LeaseChange::GivenBack, Some(lease))
+                if lease.epoch == epoch && lease.replica == replica =>
+            {
+                lease.given_back = true
+            }
             (LeaseChange::Renewed { .. } | LeaseChange::GivenBack, _) => {}
         }
     }
 
     /// A write after the lease has run out is sound while nobody else has taken it: the epoch tells.
-    fn write(&mut self, at: Timestamp, account: &AccountId, replica: Option<Replica>, epoch: Option<u64>) {
+    fn write(
+        &mut self,
+        at: Timestamp,
+        account: &AccountId,
+        replica: Option<Replica>,
+        epoch: Option<u64>,
+    ) {
         let newest = self.leases.get(account).map(|lease| lease.epoch);
         if epoch.is_none() || epoch != newest {
             let who = replica.map_or_else(|| "somebody".to_owned(), |replica| replica.to_string());
-            let asserted = epoch.map_or_else(|| "no lease".to_owned(), |epoch| format!("the lease {epoch}"));
+            let asserted =
+                epoch.map_or_else(|| "no lease".to_owned(), |epoch| format!("the lease {epoch}"));
             let newest = newest.map_or_else(|| "none".to_owned(), |epoch| epoch.to_string());
             self.found(at, format!("{who} wrote for the account {account} under {asserted}, and the newest is {newest}"));
         }
@@ -137,6 +173,10 @@ impl Reading {
 impl std::fmt::Display for Lease {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}'s under epoch {}", self.replica, self.epoch)?;
-        if self.given_back { f.write_str(", given back") } else { write!(f, ", until {}", self.until) }
+        if self.given_back {
+            f.write_str(", given back")
+        } else {
+            write!(f, ", until {}", self.until)
+        }
     }
 }

@@ -22,9 +22,15 @@ pub struct NetChange {
 pub fn net_changes(entry: &JournalEntry) -> Vec<NetChange> {
     let mut net: BTreeMap<RecordKey, NetChange> = BTreeMap::new();
     for change in &entry.changes {
-        let Some(key) = change.before.as_ref().or(change.after.as_ref()).and_then(|set| set.key().ok()) else { continue };
+        let Some(key) =
+            change.before.as_ref().or(change.after.as_ref()).and_then(|set| set.key().ok())
+        else {
+            continue;
+        };
         let own = |set: &Option<std::sync::Arc<RawRecordSet>>| set.as_deref().cloned();
-        net.entry(key.clone()).or_insert(NetChange { key, before: own(&change.before), after: None }).after = own(&change.after);
+        net.entry(key.clone())
+            .or_insert(NetChange { key, before: own(&change.before), after: None })
+            .after = own(&change.after);
     }
     net.into_values().collect()
 }
@@ -57,7 +63,10 @@ impl Owners {
 
     /// Whose the sets at a name are, or were last.
     pub fn at(&self, zone: &ZoneId, name: &DnsName) -> impl Iterator<Item = Owner> {
-        self.0.iter().filter(move |((of, key), _)| of == zone && key.name == *name).map(|(_, owner)| *owner)
+        self.0
+            .iter()
+            .filter(move |((of, key), _)| of == zone && key.name == *name)
+            .map(|(_, owner)| *owner)
     }
 
     /// Takes in a batch.
@@ -69,7 +78,9 @@ impl Owners {
                 (true, Some(_), _) => drop(self.0.insert(at, Owner::Us)),
                 (true, None, _) => drop(self.0.remove(&at)),
                 // What others do to a set of ours does not make it theirs, also when they take it away and put another there.
-                (false, _, Some(Owner::Us | Owner::UsChanged)) => drop(self.0.insert(at, Owner::UsChanged)),
+                (false, _, Some(Owner::Us | Owner::UsChanged)) => {
+                    drop(self.0.insert(at, Owner::UsChanged))
+                }
                 (false, Some(_), _) => drop(self.0.insert(at, Owner::Others)),
                 (false, None, _) => drop(self.0.remove(&at)),
             }

@@ -78,7 +78,10 @@ pub fn judge(history: &History) -> Vec<Violation> {
         .collect();
     for unsettled in converges::unsettled_names(history) {
         if with_poison.contains(&unsettled.zone) {
-            let what = format!("beside a poisoned name {} did not get where it belongs: {}", unsettled.name, unsettled.what);
+            let what = format!(
+                "beside a poisoned name {} did not get where it belongs: {}",
+                unsettled.name, unsettled.what
+            );
             let violation = Violation::new(Invariant::PoisonIsAlone, history.end.at, what);
             reading.violations.push(violation.about(&unsettled.name));
         }
@@ -90,7 +93,9 @@ impl Reading {
     fn read(&mut self, event: &Event, backoff_ms: i64) {
         match &event.what {
             // A broker's clock that jumps ahead shortens its waits, and nobody can tell.
-            What::Fault { kind, .. } if kind.starts_with("clock") => self.clock_jumped_at = Some(event.at),
+            What::Fault { kind, .. } if kind.starts_with("clock") => {
+                self.clock_jumped_at = Some(event.at)
+            }
             What::Poisoned { name } => {
                 self.poisoned.insert(name.clone());
                 self.beside.clear();
@@ -136,7 +141,8 @@ impl Reading {
                     "{} sends {name} again {waited_ms} ms after Route 53 refused it, unchanged, in call {}",
                     call.replica, call.number
                 );
-                self.violations.push(Violation::new(Invariant::PoisonIsAlone, at, what).about(&name));
+                self.violations
+                    .push(Violation::new(Invariant::PoisonIsAlone, at, what).about(&name));
             }
         }
     }
@@ -146,11 +152,15 @@ impl Reading {
     /// of the batch may have written that name as a value. So halving the batch finds the culprit, which goes out unchanged
     /// again meanwhile, in fewer calls each time; an unknown outcome ends a search, and what is refused next begins another.
     fn finished(&mut self, id: BatchId, outcome: &BatchOutcome, at: Timestamp) {
-        let (Some(batch), Some(sent)) = (self.batches.get(&id), self.calls.get(&id)) else { return };
+        let (Some(batch), Some(sent)) = (self.batches.get(&id), self.calls.get(&id)) else {
+            return;
+        };
         let names = names_of(batch);
         if !matches!(outcome, BatchOutcome::Refused { .. }) {
             if outcome.is_done() {
-                names.into_iter().for_each(|name| drop(self.refused.remove(&(batch.zone.clone(), name))));
+                names
+                    .into_iter()
+                    .for_each(|name| drop(self.refused.remove(&(batch.zone.clone(), name))));
             }
             return;
         }
@@ -166,9 +176,11 @@ impl Reading {
     fn refused_beside(&mut self, id: BatchId, outcome: &BatchOutcome, at: Timestamp) {
         let Some(batch) = self.batches.get(&id) else { return };
         let names = names_of(batch);
-        let (poison, others): (Vec<_>, Vec<_>) = names.iter().partition(|name| self.poisoned.contains(*name));
+        let (poison, others): (Vec<_>, Vec<_>) =
+            names.iter().partition(|name| self.poisoned.contains(*name));
         match outcome {
-            BatchOutcome::Refused { message, .. } if !poison.is_empty() && !is_of_what_is_there(message) => {}
+            BatchOutcome::Refused { message, .. }
+                if !poison.is_empty() && !is_of_what_is_there(message) => {}
             BatchOutcome::Applied { .. } => {
                 for name in names {
                     self.beside.remove(&(batch.zone.clone(), name));
@@ -190,7 +202,8 @@ impl Reading {
                     poison.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and "),
                     beside.names
                 );
-                self.violations.push(Violation::new(Invariant::PoisonIsAlone, at, what).about(name));
+                self.violations
+                    .push(Violation::new(Invariant::PoisonIsAlone, at, what).about(name));
             }
         }
     }
@@ -210,7 +223,8 @@ fn names_of(batch: &Batch) -> BTreeSet<DnsName> {
 }
 
 fn content_of(batch: &Batch, name: &DnsName) -> Vec<WireChange> {
-    let is_of_name = |change: &&WireChange| DnsName::parse(&change.set.name).is_ok_and(|other| other == *name);
+    let is_of_name =
+        |change: &&WireChange| DnsName::parse(&change.set.name).is_ok_and(|other| other == *name);
     let mut content: Vec<WireChange> = batch.wire.iter().filter(is_of_name).cloned().collect();
     content.sort();
     content

@@ -73,7 +73,10 @@ impl Reading<'_> {
                     };
                     let Ok(name) = DnsName::parse(&key.dns_name) else { continue };
                     let of_name = self.stored.entry(name).or_default();
-                    of_name.entry((cluster.clone(), key.clone())).or_default().push((index, event.at, content));
+                    of_name
+                        .entry((cluster.clone(), key.clone()))
+                        .or_default()
+                        .push((index, event.at, content));
                 }
             }
             What::Applied { call, entry } => {
@@ -99,33 +102,49 @@ impl Reading<'_> {
         let values = |set: &Option<_>| set.as_ref().map(model::values_of).unwrap_or_default();
         let (before, after) = (values(&change.before), values(&change.after));
         let is_ours = is_ours(entry);
-        let creates_another = |other: &NetChange| other.key.name == change.key.name && other.after.is_some();
+        let creates_another =
+            |other: &NetChange| other.key.name == change.key.name && other.after.is_some();
         let is_replaced = net_changes(entry).iter().any(creates_another);
         let mut violations = vec![];
         for value in before.difference(&after) {
-            let Some(born) = self.born.remove(&(entry.zone.clone(), change.key.clone(), value.clone())) else { continue };
+            let Some(born) =
+                self.born.remove(&(entry.zone.clone(), change.key.clone(), value.clone()))
+            else {
+                continue;
+            };
             let wanted_by = self.wanted_by(change, value, born, started);
             let is_explained = |suppliers: &Vec<Supplier>, cluster: &ClusterId| {
                 suppliers.iter().all(|Supplier { key, from }| {
                     let wants = |endpoint: &Endpoint| wants(endpoint, &change.key, value);
                     // An older endpoint of the cluster that came to want another type takes the name over, or one that gave way to
                     // what is gone; the broker may hear of that long after the agent.
-                    let gives_way = || is_replaced && self.heard_of_another(cluster, key, &change.key.name, *from, index);
+                    let gives_way = || {
+                        is_replaced
+                            && self.heard_of_another(cluster, key, &change.key.name, *from, index)
+                    };
                     self.views.lacked(cluster, key, *from, index, wants) || gives_way()
                 })
             };
-            if !is_ours || wanted_by.is_empty() || wanted_by.iter().any(|(cluster, suppliers)| is_explained(suppliers, cluster)) {
+            if !is_ours
+                || wanted_by.is_empty()
+                || wanted_by.iter().any(|(cluster, suppliers)| is_explained(suppliers, cluster))
+            {
                 continue;
             }
-            let who: Vec<String> =
-                wanted_by.iter().flat_map(|(cluster, of)| of.iter().map(move |of| format!("{cluster}: {}", of.key))).collect();
+            let who: Vec<String> = wanted_by
+                .iter()
+                .flat_map(|(cluster, of)| of.iter().map(move |of| format!("{cluster}: {}", of.key)))
+                .collect();
             let what = format!(
                 "{} lost {value} in batch {:?}, and no agent saw that it is no longer wanted by {}",
                 change.key,
                 entry.comment.as_deref().unwrap_or("without a comment"),
                 who.join(", ")
             );
-            violations.push(Violation::new(Invariant::SilenceNeverDeletes, event.at, what).about(&change.key.name));
+            violations.push(
+                Violation::new(Invariant::SilenceNeverDeletes, event.at, what)
+                    .about(&change.key.name),
+            );
         }
         for value in after.difference(&before).filter(|_| is_ours) {
             // It was decided on before its call was started, and what was seen since counts.
@@ -141,28 +160,53 @@ impl Reading<'_> {
     }
 
     /// Whether the broker heard something new about another endpoint of the name, there or later, from an agent with good reason.
-    fn heard_of_another(&self, cluster: &ClusterId, key: &EndpointKey, name: &DnsName, from: usize, to: usize) -> bool {
+    fn heard_of_another(
+        &self,
+        cluster: &ClusterId,
+        key: &EndpointKey,
+        name: &DnsName,
+        from: usize,
+        to: usize,
+    ) -> bool {
         let since = self.before(from);
-        let mut others = self.stored.get(name).into_iter().flatten().filter(|((of, other), _)| of == cluster && other != key);
+        let mut others = self
+            .stored
+            .get(name)
+            .into_iter()
+            .flatten()
+            .filter(|((of, other), _)| of == cluster && other != key);
         others.any(|((_, other), stored)| {
             let before = std::iter::once(0).chain(stored.iter().map(|(place, ..)| *place));
             stored.iter().zip(before).any(|((place, _, content), before)| {
-                let has_reason = || content.is_some() || self.views.lacked(cluster, other, self.before(before), *place, |_| true);
+                let has_reason = || {
+                    content.is_some()
+                        || self.views.lacked(cluster, other, self.before(before), *place, |_| true)
+                };
                 (since..=to).contains(place) && has_reason()
             })
         })
     }
 
     /// The endpoints, by cluster, that the value was published for, or that were known to want it when the call was started.
-    fn wanted_by(&self, change: &NetChange, value: &str, born: usize, started: usize) -> BTreeMap<ClusterId, Vec<Supplier>> {
-        let started_at = self.history.log.get(started).map_or(Timestamp::default(), |event| event.at);
+    fn wanted_by(
+        &self,
+        change: &NetChange,
+        value: &str,
+        born: usize,
+        started: usize,
+    ) -> BTreeMap<ClusterId, Vec<Supplier>> {
+        let started_at =
+            self.history.log.get(started).map_or(Timestamp::default(), |event| event.at);
         let mut found: BTreeMap<ClusterId, Vec<Supplier>> = BTreeMap::new();
         for ((cluster, key), stored) in self.stored.get(&change.key.name).into_iter().flatten() {
             if model::place(&self.history.world, cluster, &change.key.name).is_none() {
                 continue;
             }
-            let wants = |content: &Option<Endpoint>| content.as_ref().is_some_and(|endpoint| wants(endpoint, &change.key, value));
-            let is_first = stored.iter().any(|(index, _, content)| *index <= born && wants(content));
+            let wants = |content: &Option<Endpoint>| {
+                content.as_ref().is_some_and(|endpoint| wants(endpoint, &change.key, value))
+            };
+            let is_first =
+                stored.iter().any(|(index, _, content)| *index <= born && wants(content));
             // Where its present wanting began.
             let before = stored.iter().rev().skip_while(|(index, ..)| *index > started);
             let since = before.take_while(|(.., content)| wants(content)).last();
@@ -193,6 +237,7 @@ impl Reading<'_> {
 fn wants(endpoint: &Endpoint, key: &RecordKey, value: &str) -> bool {
     // The wishes that the model reads are for sets without an identifier; one with an identifier is another set.
     key.set_identifier.is_none()
-        && model::wish(endpoint)
-            .is_some_and(|wish| wish.name == key.name && wish.rtype == key.rtype && wish.values.contains(value))
+        && model::wish(endpoint).is_some_and(|wish| {
+            wish.name == key.name && wish.rtype == key.rtype && wish.values.contains(value)
+        })
 }

@@ -43,7 +43,10 @@ impl Stored {
 
     /// Takes in an event of the log; answers the endpoints whose content changed or which are gone.
     pub fn apply(&mut self, event: &Event) -> Vec<Place> {
-        let What::Committed { commit: Commit::Ingest { cluster, rows, .. }, .. } = &event.what else { return vec![] };
+        let What::Committed { commit: Commit::Ingest { cluster, rows, .. }, .. } = &event.what
+        else {
+            return vec![];
+        };
         let mut changed = vec![];
         for row in rows {
             match row {
@@ -52,8 +55,15 @@ impl Stored {
                     if let Ok(name) = DnsName::parse(&endpoint.key.dns_name) {
                         self.names.entry(name).or_default().insert(at.clone());
                     }
-                    if self.rows.get(&at).is_none_or(|row| row.endpoint.version() != endpoint.version()) {
-                        self.rows.insert(at.clone(), Row { endpoint: endpoint.clone(), since: event.at });
+                    if self
+                        .rows
+                        .get(&at)
+                        .is_none_or(|row| row.endpoint.version() != endpoint.version())
+                    {
+                        self.rows.insert(
+                            at.clone(),
+                            Row { endpoint: endpoint.clone(), since: event.at },
+                        );
                         changed.push(at);
                     }
                 }

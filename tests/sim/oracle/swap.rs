@@ -26,7 +26,8 @@ pub fn judge(history: &History) -> Vec<Violation> {
             if let (Some(wrong), Some(set)) = (wrong, set) {
                 let name = set.name.trim_end_matches('.');
                 let what = format!("the change of {name} {} {wrong}", set.rtype);
-                violations.push(Violation::new(Invariant::CompareAndSwap, event.at, what).about(name));
+                violations
+                    .push(Violation::new(Invariant::CompareAndSwap, event.at, what).about(name));
             }
         }
     }

@@ -41,16 +41,25 @@ impl Views {
         let mut views = Self::default();
         for (index, event) in log.iter().enumerate() {
             match &event.what {
-                What::Started(Part::Agent(agent)) | What::Stopped(Part::Agent(agent)) | What::Crashed(Part::Agent(agent)) => {
+                What::Started(Part::Agent(agent))
+                | What::Stopped(Part::Agent(agent))
+                | What::Crashed(Part::Agent(agent)) => {
                     views.of.entry(agent.clone()).or_default().forget(index);
                 }
-                What::Saw { agent, sight } => views.of.entry(agent.clone()).or_default().see(index, sight),
+                What::Saw { agent, sight } => {
+                    views.of.entry(agent.clone()).or_default().see(index, sight)
+                }
                 What::Wanted { cluster, endpoint } => {
-                    let wanted = views.truth.entry((cluster.clone(), endpoint.key.clone())).or_default();
+                    let wanted =
+                        views.truth.entry((cluster.clone(), endpoint.key.clone())).or_default();
                     wanted.push((index, Some(endpoint.clone())));
                 }
                 What::Unwanted { cluster, key } => {
-                    views.truth.entry((cluster.clone(), key.clone())).or_default().push((index, None));
+                    views
+                        .truth
+                        .entry((cluster.clone(), key.clone()))
+                        .or_default()
+                        .push((index, None));
                 }
                 _ => {}
             }
@@ -68,8 +77,10 @@ impl Views {
         to: usize,
         wants_it: impl Fn(&Endpoint) -> bool,
     ) -> bool {
-        let mut views = self.of.iter().filter(|(agent, _)| agent.cluster == *cluster).map(|(_, view)| view);
-        self.was_unwanted(cluster, key, from, to, &wants_it) && views.any(|view| view.lacked(key, from, to, &wants_it))
+        let mut views =
+            self.of.iter().filter(|(agent, _)| agent.cluster == *cluster).map(|(_, view)| view);
+        self.was_unwanted(cluster, key, from, to, &wants_it)
+            && views.any(|view| view.lacked(key, from, to, &wants_it))
     }
 
     /// Whether the objects of the cluster did not want it, at some time between.
@@ -82,8 +93,15 @@ impl Views {
         wants_it: &impl Fn(&Endpoint) -> bool,
     ) -> bool {
         let Some(truth) = self.truth.get(&(cluster.clone(), key.clone())) else { return true };
-        let at_first = truth.iter().rev().find(|(place, _)| *place <= from).and_then(|(_, content)| content.as_ref());
-        let later = truth.iter().filter(|(place, _)| (from + 1..=to).contains(place)).map(|(_, content)| content.as_ref());
+        let at_first = truth
+            .iter()
+            .rev()
+            .find(|(place, _)| *place <= from)
+            .and_then(|(_, content)| content.as_ref());
+        let later = truth
+            .iter()
+            .filter(|(place, _)| (from + 1..=to).contains(place))
+            .map(|(_, content)| content.as_ref());
         later.chain([at_first]).any(|content| !content.is_some_and(wants_it))
     }
 }
@@ -107,10 +125,20 @@ impl View {
                 return;
             }
         };
-        self.contents.entry(key.clone()).or_default().push(Seen { from: index, content, is_observed: true });
+        self.contents.entry(key.clone()).or_default().push(Seen {
+            from: index,
+            content,
+            is_observed: true,
+        });
     }
 
-    fn lacked(&self, key: &EndpointKey, from: usize, to: usize, wants_it: &impl Fn(&Endpoint) -> bool) -> bool {
+    fn lacked(
+        &self,
+        key: &EndpointKey,
+        from: usize,
+        to: usize,
+        wants_it: &impl Fn(&Endpoint) -> bool,
+    ) -> bool {
         let none = vec![];
         let contents = self.contents.get(key).unwrap_or(&none);
         let has_it = |seen: &Seen| seen.content.as_ref().is_some_and(wants_it);
@@ -123,10 +151,15 @@ impl View {
         let no_source = vec![];
         let synced = self.synced.get(key.source.as_str()).unwrap_or(&no_source);
         // Nothing changes between two of these places.
-        let places = contents.iter().map(|seen| seen.from).chain(synced.iter().map(|(index, _)| *index));
+        let places =
+            contents.iter().map(|seen| seen.from).chain(synced.iter().map(|(index, _)| *index));
         let places = places.filter(|place| (from..=to).contains(place)).chain([from]);
         places.into_iter().any(|place| {
-            let is_synced = synced.iter().rev().find(|(index, _)| *index <= place).is_some_and(|(_, synced)| *synced);
+            let is_synced = synced
+                .iter()
+                .rev()
+                .find(|(index, _)| *index <= place)
+                .is_some_and(|(_, synced)| *synced);
             let content = contents.iter().rev().find(|seen| seen.from <= place);
             is_synced && !content.is_some_and(has_it)
         })

@@ -32,13 +32,21 @@ const FOR_EVER: Timestamp = Timestamp(i64::MAX);
 impl LeaseTable {
     /// Whether the lease of a tenure has not passed on.
     pub fn is_held(&self, tenure: &Tenure) -> bool {
-        self.leases
-            .get(&tenure.account)
-            .is_some_and(|lease| lease.epoch == tenure.epoch.0 && lease.holder.is_some_and(|(holder, _)| holder == tenure.holder))
+        self.leases.get(&tenure.account).is_some_and(|lease| {
+            lease.epoch == tenure.epoch.0
+                && lease.holder.is_some_and(|(holder, _)| holder == tenure.holder)
+        })
     }
 
     /// A replica lives on, and with it the leases that it still holds: one that ran out and that nobody took is still its own.
-    pub fn heartbeat(&mut self, row: &ReplicaRow, life: Replica, now: Timestamp, ttl: Millis, shared: bool) -> Vec<What> {
+    pub fn heartbeat(
+        &mut self,
+        row: &ReplicaRow,
+        life: Replica,
+        now: Timestamp,
+        ttl: Millis,
+        shared: bool,
+    ) -> Vec<What> {
         let (until, mut notes) = (now + ttl, vec![]);
         if shared && !self.left.contains(&row.replica) {
             self.alive.insert(row.replica, (row.clone(), until));
@@ -59,12 +67,14 @@ impl LeaseTable {
 
     /// Who lives and what is held now. What cannot be shared has nobody but who asks.
     pub fn standing(&self, asking: &ReplicaRow, now: Timestamp, shared: bool) -> Standing {
-        let held = self.leases.iter().filter(|(_, lease)| lease.until.is_none_or(|until| now < until));
+        let held =
+            self.leases.iter().filter(|(_, lease)| lease.until.is_none_or(|until| now < until));
         let tenure = |(account, lease): (&AccountId, &Lease)| {
             let (holder, _) = lease.holder?;
             Some(Tenure { account: account.clone(), holder, epoch: LeaseEpoch(lease.epoch) })
         };
-        let alive = self.alive.values().filter(|(_, until)| now < *until).map(|(row, _)| row.clone());
+        let alive =
+            self.alive.values().filter(|(_, until)| now < *until).map(|(row, _)| row.clone());
         Standing {
             replicas: if shared { alive.collect() } else { vec![asking.clone()] },
             leases: held.filter_map(tenure).collect(),
@@ -92,7 +102,11 @@ impl LeaseTable {
             return (taken, notes);
         }
         for account in accounts {
-            let lease = self.leases.entry(account.clone()).or_insert(Lease { holder: None, epoch: 0, until: None });
+            let lease = self.leases.entry(account.clone()).or_insert(Lease {
+                holder: None,
+                epoch: 0,
+                until: None,
+            });
             let is_free = lease.holder.is_none() || lease.until.is_some_and(|until| until <= now);
             if shared && !is_free {
                 continue;
@@ -100,9 +114,18 @@ impl LeaseTable {
             lease.epoch += 1;
             lease.holder = Some((replica, life));
             lease.until = shared.then(|| now + ttl);
-            taken.push(Tenure { account: account.clone(), holder: replica, epoch: LeaseEpoch(lease.epoch) });
+            taken.push(Tenure {
+                account: account.clone(),
+                holder: replica,
+                epoch: LeaseEpoch(lease.epoch),
+            });
             let change = LeaseChange::Taken { until: lease.until.unwrap_or(FOR_EVER) };
-            notes.push(What::Lease { account: account.clone(), replica: life, epoch: lease.epoch, change });
+            notes.push(What::Lease {
+                account: account.clone(),
+                replica: life,
+                epoch: lease.epoch,
+                change,
+            });
         }
         (taken, notes)
     }
@@ -114,16 +137,28 @@ impl LeaseTable {
         }
         let lease = self.leases.get_mut(&tenure.account)?;
         let (_, replica) = lease.holder.take()?;
-        Some(What::Lease { account: tenure.account.clone(), replica, epoch: lease.epoch, change: LeaseChange::GivenBack })
+        Some(What::Lease {
+            account: tenure.account.clone(),
+            replica,
+            epoch: lease.epoch,
+            change: LeaseChange::GivenBack,
+        })
     }
 
     /// A replica goes, and gives everything back.
     pub fn leave(&mut self, replica: ReplicaId) -> Vec<What> {
         self.alive.remove(&replica);
         self.left.insert(replica);
-        let own = self.leases.iter().filter(|(_, lease)| lease.holder.is_some_and(|(holder, _)| holder == replica));
+        let own = self
+            .leases
+            .iter()
+            .filter(|(_, lease)| lease.holder.is_some_and(|(holder, _)| holder == replica));
         let own: Vec<Tenure> = own
-            .map(|(account, lease)| Tenure { account: account.clone(), holder: replica, epoch: LeaseEpoch(lease.epoch) })
+            .map(|(account, lease)| Tenure {
+                account: account.clone(),
+                holder: replica,
+                epoch: LeaseEpoch(lease.epoch),
+            })
             .collect();
         own.iter().filter_map(|tenure| self.give_back(tenure)).collect()
     }

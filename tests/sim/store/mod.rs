@@ -66,7 +66,12 @@ struct Inner {
 
 impl Database {
     /// An empty one. One that is not shared is what a single broker has on its own disk.
-    pub fn new(recorder: Recorder, random: fastrand::Rng, troubles: Troubles, shared: bool) -> Self {
+    pub fn new(
+        recorder: Recorder,
+        random: fastrand::Rng,
+        troubles: Troubles,
+        shared: bool,
+    ) -> Self {
         Self(Arc::new(Inner {
             tables: Mutex::default(),
             troubles: Mutex::new(troubles),
@@ -95,7 +100,14 @@ impl Database {
 
     /// The connection of one life of a broker.
     pub fn connect(&self, replica: Replica, gate: Gate) -> Arc<MemoryStore> {
-        Arc::new(MemoryStore { database: self.clone(), replica, gate, origin: None, tenure: None, seen: AtomicU64::new(0) })
+        Arc::new(MemoryStore {
+            database: self.clone(),
+            replica,
+            gate,
+            origin: None,
+            tenure: None,
+            seen: AtomicU64::new(0),
+        })
     }
 
     fn draw(&self) -> Fate {
@@ -193,7 +205,10 @@ impl MemoryStore {
         tokio::time::sleep(fate.there).await;
         self.gate.pass().await;
         let answer = if self.database.is_out() || fate.end == End::Refused {
-            self.database.0.recorder.fault("store.unavailable", format!("{}: {what} failed", self.replica));
+            self.database
+                .0
+                .recorder
+                .fault("store.unavailable", format!("{}: {what} failed", self.replica));
             Err(unavailable("the connection broke"))
         } else {
             self.database.apply(|tables, now, _| read(tables, now))
@@ -207,7 +222,9 @@ impl MemoryStore {
     async fn write<T: Send + 'static>(
         &self,
         what: &'static str,
-        transaction: impl FnOnce(&mut Tables, Timestamp, &Recorder) -> Result<T, StoreError> + Send + 'static,
+        transaction: impl FnOnce(&mut Tables, Timestamp, &Recorder) -> Result<T, StoreError>
+        + Send
+        + 'static,
     ) -> Result<T, StoreError> {
         self.gate.pass().await;
         let fate = self.database.draw();
@@ -216,7 +233,10 @@ impl MemoryStore {
             tokio::time::sleep(fate.there).await;
             let recorder = &database.0.recorder;
             if fate.slow {
-                recorder.fault("store.slow", format!("{replica}: {what} takes {} ms", (fate.there + fate.back).as_millis()));
+                recorder.fault(
+                    "store.slow",
+                    format!("{replica}: {what} takes {} ms", (fate.there + fate.back).as_millis()),
+                );
             }
             if database.is_out() || fate.end == End::Refused {
                 recorder.fault("store.unavailable", format!("{replica}: {what} failed"));
@@ -227,7 +247,10 @@ impl MemoryStore {
             tokio::time::sleep(fate.back).await;
             // What is refused inside a transaction is not committed, and no network lies between a process and a store of its own.
             if fate.end == End::AnswerLost && (answer.is_ok() || database.0.shared) {
-                recorder.fault("store.commit_answer_lost", format!("{replica}: the answer of {what} was lost"));
+                recorder.fault(
+                    "store.commit_answer_lost",
+                    format!("{replica}: the answer of {what} was lost"),
+                );
                 return Err(unavailable("the connection broke after the commit was sent"));
             }
             answer
@@ -241,14 +264,19 @@ impl MemoryStore {
     async fn write_under<T: Send + 'static>(
         &self,
         what: &'static str,
-        transaction: impl FnOnce(&mut Tables, Timestamp, &Recorder) -> Result<T, StoreError> + Send + 'static,
+        transaction: impl FnOnce(&mut Tables, Timestamp, &Recorder) -> Result<T, StoreError>
+        + Send
+        + 'static,
     ) -> Result<T, StoreError> {
         let (tenure, replica) = (self.tenure.clone(), self.replica);
         self.write(what, move |tables, now, recorder| {
             if let Some(tenure) = &tenure
                 && !tables.leases.is_held(tenure)
             {
-                recorder.fault("store.fenced", format!("{replica}: {what} for {} under an older lease", tenure.account));
+                recorder.fault(
+                    "store.fenced",
+                    format!("{replica}: {what} for {} under an older lease", tenure.account),
+                );
                 return Err(StoreError::Fenced(tenure.account.clone()));
             }
             transaction(tables, now, recorder)
@@ -276,7 +304,10 @@ impl Store for MemoryStore {
         Arc::new(Self { tenure: Some(tenure), ..self.copy() })
     }
 
-    async fn open_sessions(&self, openings: &[SessionOpening]) -> Result<Vec<SessionOpened>, StoreError> {
+    async fn open_sessions(
+        &self,
+        openings: &[SessionOpening],
+    ) -> Result<Vec<SessionOpened>, StoreError> {
         let (openings, committed) = (openings.to_vec(), self.committed());
         self.write("open_sessions", move |tables, _, recorder| {
             Ok(openings
@@ -284,8 +315,12 @@ impl Store for MemoryStore {
                 .map(|opening| {
                     let opened = tables.open_session(opening);
                     if let SessionOpened::Welcome { epoch, .. } = &opened {
-                        let (cluster, kube_system_uid) = (opening.cluster.clone(), opening.kube_system_uid.clone());
-                        committed(recorder, Commit::Session { cluster, epoch: epoch.0, kube_system_uid });
+                        let (cluster, kube_system_uid) =
+                            (opening.cluster.clone(), opening.kube_system_uid.clone());
+                        committed(
+                            recorder,
+                            Commit::Session { cluster, epoch: epoch.0, kube_system_uid },
+                        );
                     }
                     opened
                 })
@@ -294,8 +329,13 @@ impl Store for MemoryStore {
         .await
     }
 
-    async fn ingest(&self, units: &[IngestUnit], at: Timestamp) -> Result<Vec<IngestOutcome>, StoreError> {
-        let (units, committed, origin) = (units.to_vec(), self.committed(), self.origin.filter(|_| self.database.0.shared));
+    async fn ingest(
+        &self,
+        units: &[IngestUnit],
+        at: Timestamp,
+    ) -> Result<Vec<IngestOutcome>, StoreError> {
+        let (units, committed, origin) =
+            (units.to_vec(), self.committed(), self.origin.filter(|_| self.database.0.shared));
         self.write("ingest", move |tables, now, recorder| {
             let ingested = tables.ingest(&units, at, origin, now);
             ingested.commits.into_iter().for_each(|commit| committed(recorder, commit));
@@ -308,7 +348,11 @@ impl Store for MemoryStore {
         self.read("clusters", |tables, _| Ok(tables.clusters.values().cloned().collect())).await
     }
 
-    async fn endpoints(&self, after_arrival: i64, limit: u32) -> Result<Vec<EndpointRow>, StoreError> {
+    async fn endpoints(
+        &self,
+        after_arrival: i64,
+        limit: u32,
+    ) -> Result<Vec<EndpointRow>, StoreError> {
         self.read("endpoints", |tables, _| Ok(tables.endpoints_after(after_arrival, limit))).await
     }
 
@@ -334,13 +378,26 @@ impl Store for MemoryStore {
         .await
     }
 
-    async fn records(&self, zone: &ZoneId, after: Option<&RecordKey>, limit: u32) -> Result<Vec<RecordRow>, StoreError> {
+    async fn records(
+        &self,
+        zone: &ZoneId,
+        after: Option<&RecordKey>,
+        limit: u32,
+    ) -> Result<Vec<RecordRow>, StoreError> {
         self.read("records", |tables, _| Ok(tables.records_after(zone, after, limit))).await
     }
 
-    async fn save_records(&self, zone: &ZoneId, writes: &[RecordWrite], listed_at: Option<Timestamp>) -> Result<(), StoreError> {
+    async fn save_records(
+        &self,
+        zone: &ZoneId,
+        writes: &[RecordWrite],
+        listed_at: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
         let (zone, writes) = (zone.clone(), writes.to_vec());
-        self.write_under("save_records", move |tables, _, _| tables.save_records(&zone, writes, listed_at)).await
+        self.write_under("save_records", move |tables, _, _| {
+            tables.save_records(&zone, writes, listed_at)
+        })
+        .await
     }
 
     async fn claims(&self, zones: &[ZoneId]) -> Result<Vec<ClaimRow>, StoreError> {
@@ -377,7 +434,8 @@ impl Store for MemoryStore {
         claims: &[ClaimWrite],
         at: Timestamp,
     ) -> Result<(), StoreError> {
-        let (batch, outcome, writes, claims) = (batch.clone(), outcome.clone(), writes.to_vec(), claims.to_vec());
+        let (batch, outcome, writes, claims) =
+            (batch.clone(), outcome.clone(), writes.to_vec(), claims.to_vec());
         let committed = self.committed();
         self.write_under("finish_batch", move |tables, _, recorder| {
             if tables.finish_batch(&batch, &outcome, writes, claims, at)? {
@@ -392,7 +450,11 @@ impl Store for MemoryStore {
         self.read("open_batches", |tables, _| Ok(tables.open_batches(account))).await
     }
 
-    async fn lost_batches(&self, account: &AccountId, since: Timestamp) -> Result<Vec<BatchRow>, StoreError> {
+    async fn lost_batches(
+        &self,
+        account: &AccountId,
+        since: Timestamp,
+    ) -> Result<Vec<BatchRow>, StoreError> {
         self.read("lost_batches", move |tables, _| Ok(tables.lost_batches(account, since))).await
     }
 
@@ -400,7 +462,12 @@ impl Store for MemoryStore {
         self.read("changes", |tables, _| Ok(tables.changes(filter))).await
     }
 
-    async fn last_cause(&self, zone: &ZoneId, name: &DnsName, rtype: RecordType) -> Result<Option<(BatchId, Cause)>, StoreError> {
+    async fn last_cause(
+        &self,
+        zone: &ZoneId,
+        name: &DnsName,
+        rtype: RecordType,
+    ) -> Result<Option<(BatchId, Cause)>, StoreError> {
         self.read("last_cause", |tables, _| Ok(tables.last_cause(zone, name, rtype))).await
     }
 
@@ -408,7 +475,11 @@ impl Store for MemoryStore {
         self.read("spend_horizon", |tables, _| Ok(tables.horizons.get(account).copied())).await
     }
 
-    async fn set_spend_horizon(&self, account: &AccountId, until: Timestamp) -> Result<(), StoreError> {
+    async fn set_spend_horizon(
+        &self,
+        account: &AccountId,
+        until: Timestamp,
+    ) -> Result<(), StoreError> {
         let (account, committed) = (account.clone(), self.committed());
         self.write_under("set_spend_horizon", move |tables, _, recorder| {
             tables.horizons.insert(account.clone(), until);
@@ -422,9 +493,18 @@ impl Store for MemoryStore {
         self.read("verify_journal", |tables, _| Ok(Ok(tables.journal_entries(account)))).await
     }
 
-    async fn prune_journal(&self, account: &AccountId, before: Timestamp, most: u32, _: Timestamp) -> Result<u64, StoreError> {
+    async fn prune_journal(
+        &self,
+        account: &AccountId,
+        before: Timestamp,
+        most: u32,
+        _: Timestamp,
+    ) -> Result<u64, StoreError> {
         let account = account.clone();
-        self.write("prune_journal", move |tables, _, _| Ok(tables.prune_journal(&account, before, most))).await
+        self.write("prune_journal", move |tables, _, _| {
+            Ok(tables.prune_journal(&account, before, most))
+        })
+        .await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
@@ -448,7 +528,12 @@ impl Leases for MemoryStore {
         .await
     }
 
-    async fn take_leases(&self, replica: ReplicaId, accounts: &[AccountId], ttl: Millis) -> Result<Vec<Tenure>, StoreError> {
+    async fn take_leases(
+        &self,
+        replica: ReplicaId,
+        accounts: &[AccountId],
+        ttl: Millis,
+    ) -> Result<Vec<Tenure>, StoreError> {
         let (accounts, life, shared) = (accounts.to_vec(), self.replica, self.is_shared());
         self.write("take_leases", move |tables, now, recorder| {
             if !shared && tables.leases.is_any_of_another(replica, &accounts) {
@@ -464,7 +549,10 @@ impl Leases for MemoryStore {
     async fn give_back(&self, tenures: &[Tenure]) -> Result<(), StoreError> {
         let tenures = tenures.to_vec();
         self.write("give_back", move |tables, _, recorder| {
-            tenures.iter().filter_map(|tenure| tables.leases.give_back(tenure)).for_each(|note| recorder.note(note));
+            tenures
+                .iter()
+                .filter_map(|tenure| tables.leases.give_back(tenure))
+                .for_each(|note| recorder.note(note));
             Ok(())
         })
         .await
@@ -502,7 +590,9 @@ impl Feed for MemoryStore {
         }
         let mut end = self.database.0.feed_end.subscribe();
         let seen = self.seen.load(Ordering::Relaxed);
-        let is_news = |end: &u64| *end > seen && self.database.look(|tables| tables.others_told(self.origin, seen, *end));
+        let is_news = |end: &u64| {
+            *end > seen && self.database.look(|tables| tables.others_told(self.origin, seen, *end))
+        };
         // The sender lives as long as the database.
         if let Ok(end) = end.wait_for(is_news).await {
             self.seen.store(*end, Ordering::Relaxed);

@@ -93,7 +93,13 @@ impl Tables {
     }
 
     /// Makes units durable; a fenced one leaves the others alone. Several replicas are told in one entry of the feed.
-    pub fn ingest(&mut self, units: &[IngestUnit], at: Timestamp, origin: Option<ReplicaId>, now: Timestamp) -> Ingested {
+    pub fn ingest(
+        &mut self,
+        units: &[IngestUnit],
+        at: Timestamp,
+        origin: Option<ReplicaId>,
+        now: Timestamp,
+    ) -> Ingested {
         let (mut outcomes, mut commits, mut news) = (vec![], vec![], vec![]);
         for unit in units {
             let newest = self.clusters.get(&unit.cluster).map_or(Epoch(0), |row| row.epoch);
@@ -102,13 +108,23 @@ impl Tables {
                 continue;
             }
             let mut rows = vec![];
-            let applied = unit.ops.iter().map(|op| self.apply_op(&unit.cluster, op, at, &mut rows, &mut news)).collect();
+            let applied = unit
+                .ops
+                .iter()
+                .map(|op| self.apply_op(&unit.cluster, op, at, &mut rows, &mut news))
+                .collect();
             if let Some(row) = self.clusters.get_mut(&unit.cluster) {
                 row.last_seq = row.last_seq.max(unit.seq);
                 row.known |= unit.completes_snapshot;
             }
             let (cluster, seq) = (unit.cluster.clone(), unit.seq);
-            commits.push(Commit::Ingest { cluster, epoch: unit.epoch.0, newest_epoch: newest.0, seq, rows });
+            commits.push(Commit::Ingest {
+                cluster,
+                epoch: unit.epoch.0,
+                newest_epoch: newest.0,
+                seq,
+                rows,
+            });
             outcomes.push(IngestOutcome::Committed { applied });
         }
         if let (Some(origin), false) = (origin, news.is_empty()) {
@@ -133,7 +149,8 @@ impl Tables {
                     let arrival = row.arrival;
                     if row.version != *version {
                         // The verdict is of the version before, and stays until it is told anew.
-                        (row.version, row.endpoint, row.updated_at) = (*version, endpoint.clone(), at);
+                        (row.version, row.endpoint, row.updated_at) =
+                            (*version, endpoint.clone(), at);
                         rows.push(RowChange::Stored(endpoint.unpack()));
                         news.push((cluster.clone(), *key, Some(arrival)));
                     }
@@ -158,7 +175,9 @@ impl Tables {
             }
             IngestOp::Del { key, version_seen } => {
                 let slot = (cluster.clone(), *key);
-                let Some(arrival) = self.by_key.get(&slot).copied() else { return OpOutcome::Unchanged };
+                let Some(arrival) = self.by_key.get(&slot).copied() else {
+                    return OpOutcome::Unchanged;
+                };
                 let is_seen = |held: &Version| version_seen.is_none_or(|seen| seen == *held);
                 if !self.endpoints.get(&arrival).is_some_and(|row| is_seen(&row.version)) {
                     return OpOutcome::Unchanged;
@@ -175,7 +194,11 @@ impl Tables {
 
     /// A page of endpoints.
     pub fn endpoints_after(&self, arrival: i64, limit: u32) -> Vec<EndpointRow> {
-        self.endpoints.range(arrival.saturating_add(1)..).take(limit as usize).map(|(_, row)| row.clone()).collect()
+        self.endpoints
+            .range(arrival.saturating_add(1)..)
+            .take(limit as usize)
+            .map(|(_, row)| row.clone())
+            .collect()
     }
 
     /// Keeps verdicts of versions that are still stored.
@@ -193,20 +216,34 @@ impl Tables {
     pub fn save_zones(&mut self, zones: Vec<ZoneRow>, origin: Option<ReplicaId>, now: Timestamp) {
         let mut accounts: Vec<AccountId> = zones.iter().map(|row| row.account.clone()).collect();
         for row in zones {
-            let listed_at = row.listed_at.or_else(|| self.zones.get(&row.zone).and_then(|before| before.listed_at));
+            let listed_at = row
+                .listed_at
+                .or_else(|| self.zones.get(&row.zone).and_then(|before| before.listed_at));
             self.zones.insert(row.zone.clone(), ZoneRow { listed_at, ..row });
         }
         accounts.sort();
         accounts.dedup();
         if let Some(origin) = origin {
-            accounts.into_iter().for_each(|account| self.tell(origin, Reference::News(News::Zones(account)), now));
+            accounts
+                .into_iter()
+                .for_each(|account| self.tell(origin, Reference::News(News::Zones(account)), now));
         }
     }
 
     /// A page of records.
-    pub fn records_after(&self, zone: &ZoneId, after: Option<&RecordKey>, limit: u32) -> Vec<RecordRow> {
+    pub fn records_after(
+        &self,
+        zone: &ZoneId,
+        after: Option<&RecordKey>,
+        limit: u32,
+    ) -> Vec<RecordRow> {
         let Some(records) = self.records.get(zone) else { return vec![] };
-        records.values().filter(|row| after.is_none_or(|after| row.key > *after)).take(limit as usize).cloned().collect()
+        records
+            .values()
+            .filter(|row| after.is_none_or(|after| row.key > *after))
+            .take(limit as usize)
+            .cloned()
+            .collect()
     }
 
     /// Applies differences to a zone's records.
@@ -216,7 +253,10 @@ impl Tables {
         writes: Vec<RecordWrite>,
         listed_at: Option<Timestamp>,
     ) -> Result<(), StoreError> {
-        let row = self.zones.get_mut(zone).ok_or_else(|| StoreError::Refused(format!("the zone {zone} is not stored")))?;
+        let row = self
+            .zones
+            .get_mut(zone)
+            .ok_or_else(|| StoreError::Refused(format!("the zone {zone} is not stored")))?;
         row.listed_at = listed_at.or(row.listed_at);
         self.write_records(zone, writes);
         Ok(())
@@ -236,7 +276,9 @@ impl Tables {
     pub fn write_claims(&mut self, writes: Vec<ClaimWrite>) {
         for write in writes {
             match write {
-                ClaimWrite::Hold(row) => drop(self.claims.insert((row.zone.clone(), row.name.clone()), row)),
+                ClaimWrite::Hold(row) => {
+                    drop(self.claims.insert((row.zone.clone(), row.name.clone()), row))
+                }
                 ClaimWrite::Release { zone, name } => drop(self.claims.remove(&(zone, name))),
             }
         }
@@ -248,13 +290,23 @@ impl Tables {
     }
 
     /// Journals a batch. An id that was begun before is refused.
-    pub fn begin_batch(&mut self, batch: &Batch, claims: Vec<ClaimWrite>) -> Result<(), StoreError> {
+    pub fn begin_batch(
+        &mut self,
+        batch: &Batch,
+        claims: Vec<ClaimWrite>,
+    ) -> Result<(), StoreError> {
         if self.batches.iter().any(|entry| entry.row.batch.id == batch.id) {
-            return Err(StoreError::Refused(format!("batch {} was begun before; read back what became of it", batch.id)));
+            return Err(StoreError::Refused(format!(
+                "batch {} was begun before; read back what became of it",
+                batch.id
+            )));
         }
         let first_change = self.next_change + 1;
         self.next_change += i64::try_from(batch.changes().count()).unwrap_or(i64::MAX);
-        self.batches.push(JournalRow { row: BatchRow { batch: batch.clone(), outcome: None, finished_at: None }, first_change });
+        self.batches.push(JournalRow {
+            row: BatchRow { batch: batch.clone(), outcome: None, finished_at: None },
+            first_change,
+        });
         self.write_claims(claims);
         Ok(())
     }
@@ -269,12 +321,16 @@ impl Tables {
         at: Timestamp,
     ) -> Result<bool, StoreError> {
         let entry = self.batches.iter_mut().find(|entry| entry.row.batch.id == batch.id);
-        let entry = entry.ok_or_else(|| StoreError::Refused(format!("batch {} was never begun", batch.id)))?;
+        let entry = entry
+            .ok_or_else(|| StoreError::Refused(format!("batch {} was never begun", batch.id)))?;
         if let Some(before) = &entry.row.outcome {
             return if before == outcome {
                 Ok(false)
             } else {
-                Err(StoreError::Refused(format!("batch {} ended before, with another outcome", batch.id)))
+                Err(StoreError::Refused(format!(
+                    "batch {} ended before, with another outcome",
+                    batch.id
+                )))
             };
         }
         entry.row.outcome = Some(outcome.clone());
@@ -286,21 +342,29 @@ impl Tables {
 
     /// The batches without an outcome, oldest first.
     pub fn open_batches(&self, account: &AccountId) -> Vec<BatchRow> {
-        let open = self.batches.iter().filter(|entry| entry.row.batch.account == *account && entry.row.outcome.is_none());
+        let open = self
+            .batches
+            .iter()
+            .filter(|entry| entry.row.batch.account == *account && entry.row.outcome.is_none());
         open.map(|entry| entry.row.clone()).collect()
     }
 
     /// The batches of an account that may come late, of those planned since a time.
     pub fn lost_batches(&self, account: &AccountId, since: Timestamp) -> Vec<BatchRow> {
-        let of_account = self.batches.iter().map(|entry| &entry.row).filter(|row| row.batch.account == *account);
+        let of_account =
+            self.batches.iter().map(|entry| &entry.row).filter(|row| row.batch.account == *account);
         let recent = of_account.filter(|row| row.batch.planned_at >= since);
-        recent.filter(|row| row.outcome.as_ref().is_some_and(BatchOutcome::may_come_late)).cloned().collect()
+        recent
+            .filter(|row| row.outcome.as_ref().is_some_and(BatchOutcome::may_come_late))
+            .cloned()
+            .collect()
     }
 
     fn all_changes(&self) -> impl Iterator<Item = (i64, &JournalRow, &Change)> {
         let newest_first = self.batches.iter().rev();
         newest_first.flat_map(|entry| {
-            let mut changes: Vec<_> = (entry.first_change..).zip(entry.row.batch.changes()).collect();
+            let mut changes: Vec<_> =
+                (entry.first_change..).zip(entry.row.batch.changes()).collect();
             changes.reverse();
             changes.into_iter().map(move |(id, change)| (id, entry, change))
         })
@@ -327,10 +391,19 @@ impl Tables {
     }
 
     /// The newest applied change of a record set.
-    pub fn last_cause(&self, zone: &ZoneId, name: &DnsName, rtype: RecordType) -> Option<(BatchId, Cause)> {
-        let is_applied = |entry: &JournalRow| entry.row.outcome.as_ref().is_some_and(BatchOutcome::is_done);
+    pub fn last_cause(
+        &self,
+        zone: &ZoneId,
+        name: &DnsName,
+        rtype: RecordType,
+    ) -> Option<(BatchId, Cause)> {
+        let is_applied =
+            |entry: &JournalRow| entry.row.outcome.as_ref().is_some_and(BatchOutcome::is_done);
         let mut fitting = self.all_changes().filter(|(_, entry, change)| {
-            entry.row.batch.zone == *zone && change.key.name == *name && change.key.rtype == rtype && is_applied(entry)
+            entry.row.batch.zone == *zone
+                && change.key.name == *name
+                && change.key.rtype == rtype
+                && is_applied(entry)
         });
         fitting.next().map(|(_, entry, change)| (entry.row.batch.id, change.cause.clone()))
     }
@@ -346,7 +419,8 @@ impl Tables {
         let mut cut = 0;
         while cut < u64::from(most) {
             let front = self.batches.iter().position(|entry| entry.row.batch.account == *account);
-            let ended = |place: &usize| self.batches[*place].row.finished_at.is_some_and(|at| at < before);
+            let ended =
+                |place: &usize| self.batches[*place].row.finished_at.is_some_and(|at| at < before);
             let Some(place) = front.filter(ended) else { break };
             self.batches.remove(place);
             cut += 2;
@@ -365,9 +439,16 @@ impl Tables {
     }
 
     /// Appends what comes without a change of the tables.
-    pub fn announce(&mut self, origin: ReplicaId, news: Vec<News>, now: Timestamp) -> Result<(), StoreError> {
+    pub fn announce(
+        &mut self,
+        origin: ReplicaId,
+        news: Vec<News>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         if news.iter().any(|news| !matches!(news, News::Statuses(_) | News::Ask)) {
-            return Err(StoreError::Refused("news of endpoints and zones come with what they are about".to_owned()));
+            return Err(StoreError::Refused(
+                "news of endpoints and zones come with what they are about".to_owned(),
+            ));
         }
         news.into_iter().for_each(|news| self.tell(origin, Reference::News(news), now));
         Ok(())
@@ -380,7 +461,12 @@ impl Tables {
     }
 
     /// The entries after one, as many as come to about `limit` endpoints; what the reader told itself comes empty.
-    pub fn feed_after(&self, reader: Option<ReplicaId>, after: u64, limit: u32) -> Result<Vec<FeedEntry>, StoreError> {
+    pub fn feed_after(
+        &self,
+        reader: Option<ReplicaId>,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<FeedEntry>, StoreError> {
         if after < self.feed_cut || after > self.feed_seq {
             return Err(StoreError::FeedCut { after });
         }
@@ -394,7 +480,9 @@ impl Tables {
                 Reference::News(News::Statuses(_)) if is_own => News::Statuses(Bytes::new()),
                 Reference::Endpoints(_) if is_own => News::Endpoints(vec![]),
                 Reference::News(news) => news.clone(),
-                Reference::Endpoints(keys) => News::Endpoints(keys.iter().filter_map(|key| self.endpoint_news(key)).collect()),
+                Reference::Endpoints(keys) => {
+                    News::Endpoints(keys.iter().filter_map(|key| self.endpoint_news(key)).collect())
+                }
             };
             size += if let News::Endpoints(endpoints) = &news { endpoints.len() } else { 1 };
             entries.push(FeedEntry { seq: *seq, origin: *origin, news });
@@ -403,10 +491,15 @@ impl Tables {
     }
 
     /// What is stored now under an arrival, perhaps in a later version; none for what is gone by now, of which news will come.
-    fn endpoint_news(&self, (cluster, key, arrival): &(ClusterId, KeyHash, Option<i64>)) -> Option<EndpointNews> {
+    fn endpoint_news(
+        &self,
+        (cluster, key, arrival): &(ClusterId, KeyHash, Option<i64>),
+    ) -> Option<EndpointNews> {
         match arrival {
             None => Some(EndpointNews::Removed { cluster: cluster.clone(), key: *key }),
-            Some(arrival) => self.endpoints.get(arrival).map(|row| EndpointNews::Stored(row.clone())),
+            Some(arrival) => {
+                self.endpoints.get(arrival).map(|row| EndpointNews::Stored(row.clone()))
+            }
         }
     }
 

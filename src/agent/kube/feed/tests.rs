@@ -35,8 +35,13 @@ impl Stage {
 
     /// The next thing that was observed, in a word.
     async fn next(&mut self) -> String {
-        let (_, news) = timeout(Duration::from_secs(600), self.news.recv()).await.expect("nothing is observed").unwrap();
-        let names = |documents: &[Document]| documents.iter().map(|d| d.metadata.name.to_string()).collect::<Vec<_>>().join(",");
+        let (_, news) = timeout(Duration::from_secs(600), self.news.recv())
+            .await
+            .expect("nothing is observed")
+            .unwrap();
+        let names = |documents: &[Document]| {
+            documents.iter().map(|d| d.metadata.name.to_string()).collect::<Vec<_>>().join(",")
+        };
         match news {
             News::ListBegins => "list".to_owned(),
             News::Page(documents) if documents.len() > 5 => format!("page of {}", documents.len()),
@@ -68,7 +73,11 @@ impl Stage {
 fn with_services(names: &[&str]) -> Fake {
     let fake = Fake::new();
     for name in names {
-        fake.put(CORE, "services", service("shop", name, &format!("{name}.example.com"), Some("192.0.2.1")));
+        fake.put(
+            CORE,
+            "services",
+            service("shop", name, &format!("{name}.example.com"), Some("192.0.2.1")),
+        );
     }
     fake
 }
@@ -86,7 +95,11 @@ fn with_endpoints(names: &[&str]) -> Fake {
 async fn all_pages_are_listed_and_then_every_change_is_told() {
     let fake = Fake::new();
     for number in 0..125 {
-        fake.put(CORE, "services", service("shop", &format!("s{number:03}"), "a.example.com", None));
+        fake.put(
+            CORE,
+            "services",
+            service("shop", &format!("s{number:03}"), "a.example.com", None),
+        );
     }
     let mut stage = Stage::new(fake, SourceKind::Service, None);
     stage.expect(&["list", "page of 50", "page of 50", "page of 25", "end"]).await;
@@ -101,7 +114,10 @@ async fn one_namespace_is_asked_for_by_its_path() {
     let mut stage = Stage::new(with_services(&["a"]), SourceKind::Service, Some("web"));
     stage.expect(&["list", "page ", "end"]).await;
     stage.settled().await;
-    assert_eq!(stage.fake.take_log(), ["GET /api/v1/namespaces/web/services", "WATCH /api/v1/namespaces/web/services"]);
+    assert_eq!(
+        stage.fake.take_log(),
+        ["GET /api/v1/namespaces/web/services", "WATCH /api/v1/namespaces/web/services"]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -189,12 +205,20 @@ async fn a_list_that_is_refused_never_ends() {
 async fn pages_of_two_moments_are_no_list() {
     let fake = Fake::new();
     for number in 0..75 {
-        fake.put(CORE, "services", service("shop", &format!("s{number:03}"), "a.example.com", None));
+        fake.put(
+            CORE,
+            "services",
+            service("shop", &format!("s{number:03}"), "a.example.com", None),
+        );
     }
     fake.let_pages_drift(true);
     let mut stage = Stage::new(fake, SourceKind::Service, None);
     stage
-        .expect(&["list", "page of 50", "trouble: services: the list expired while it was read; what was published stays"])
+        .expect(&[
+            "list",
+            "page of 50",
+            "trouble: services: the list expired while it was read; what was published stays",
+        ])
         .await;
     stage.fake.let_pages_drift(false);
     stage.expect(&["list", "page of 50", "page of 25", "end"]).await;
@@ -204,7 +228,10 @@ async fn pages_of_two_moments_are_no_list() {
 async fn a_kind_that_is_not_there_is_waited_for() {
     let mut stage = Stage::new(Fake::new(), SourceKind::DnsEndpoint, None);
     let said = stage.next().await;
-    assert!(said.starts_with("no such kind: the cluster has no dnsendpoints.externaldns.k8s.io"), "{said}");
+    assert!(
+        said.starts_with("no such kind: the cluster has no dnsendpoints.externaldns.k8s.io"),
+        "{said}"
+    );
     stage.fake.serve(CRD, "dnsendpoints");
     stage.expect(&["list", "page ", "end"]).await;
 }
@@ -329,7 +356,9 @@ async fn only_an_api_server_that_names_the_object_says_that_it_is_gone() {
     let fake = with_services(&["a"]);
     let client = fake.client();
     let resource = resource_of(SourceKind::Service);
-    let look = async |name: &str| look_up(&client, &resource, "v1", "shop", name).await.map(|found| found.is_some());
+    let look = async |name: &str| {
+        look_up(&client, &resource, "v1", "shop", name).await.map(|found| found.is_some())
+    };
     assert_eq!((look("a").await, look("b").await), (Ok(true), Ok(false)));
     // A proxy that knows nothing of the path.
     fake.refuse("/api/v1/namespaces/shop/services", 404);

@@ -84,8 +84,11 @@ impl Open {
     /// Takes note of what has news.
     fn take_in(&mut self, touched: BTreeMap<TouchedObject, BTreeSet<KeyHash>>, shared: &Shared) {
         let now = Instant::now();
-        let due: Vec<_> =
-            self.set_aside.extract_if(.., |_, (at, _)| *at <= now).map(|(object, (_, new))| (object, new)).collect();
+        let due: Vec<_> = self
+            .set_aside
+            .extract_if(.., |_, (at, _)| *at <= now)
+            .map(|(object, (_, new))| (object, new))
+            .collect();
         for (object, new) in touched.into_iter().chain(due) {
             if let Some((_, aside)) = self.set_aside.get_mut(&object) {
                 aside.extend(new);
@@ -94,7 +97,11 @@ impl Open {
             let all = self.ready.entry(object.clone()).or_default();
             all.extend(new);
             let mut statuses = all.iter();
-            if shared.read(|state| statuses.any(|hash| state.statuses.get(hash).is_some_and(|status| words::is_wrong(&status)))) {
+            if shared.read(|state| {
+                statuses.any(|hash| {
+                    state.statuses.get(hash).is_some_and(|status| words::is_wrong(&status))
+                })
+            }) {
                 self.wrong.insert(object);
             } else {
                 self.wrong.remove(&object);
@@ -122,7 +129,8 @@ impl Open {
 /// Tells until it is dropped.
 pub async fn run(reporter: Reporter, shared: Arc<Shared>) {
     shared.write(|state| state.statuses.note_touched());
-    let mut told = Told { events: BTreeMap::new(), conditions_dropped_at: None, tokens: Tokens::full() };
+    let mut told =
+        Told { events: BTreeMap::new(), conditions_dropped_at: None, tokens: Tokens::full() };
     let mut open = Open::default();
     let mut refused_in: BTreeSet<ArcStr> = BTreeSet::new();
     let mut said = None;
@@ -135,12 +143,17 @@ pub async fn run(reporter: Reporter, shared: Arc<Shared>) {
         }
         open.take_in(shared.take(|state| state.statuses.take_touched()), &shared);
         let Some((object, new)) = open.next() else { continue };
-        let Some(source) = SourceKind::parse(&object.source).filter(|source| reporter.sources.contains(source)) else { continue };
+        let Some(source) =
+            SourceKind::parse(&object.source).filter(|source| reporter.sources.contains(source))
+        else {
+            continue;
+        };
         if new.is_empty() && source != SourceKind::DnsEndpoint {
             continue;
         }
         told.tokens.take().await;
-        let reference = ObjectRef { source, namespace: object.namespace.clone(), name: object.name.clone() };
+        let reference =
+            ObjectRef { source, namespace: object.namespace.clone(), name: object.name.clone() };
         match reporter.tell(&reference, &new, &shared, &mut told).await {
             Ok(()) => {
                 refused_in.clear();
@@ -167,25 +180,50 @@ pub async fn run(reporter: Reporter, shared: Arc<Shared>) {
 }
 
 impl Reporter {
-    async fn tell(&self, object: &ObjectRef, new: &BTreeSet<KeyHash>, shared: &Shared, told: &mut Told) -> Result<(), Untold> {
+    async fn tell(
+        &self,
+        object: &ObjectRef,
+        new: &BTreeSet<KeyHash>,
+        shared: &Shared,
+        told: &mut Told,
+    ) -> Result<(), Untold> {
         let resource = resource_of(object.source);
         let version = match presence(&self.client, &resource).await {
             Ok(Presence::Served(version)) => version,
             Ok(Presence::Terminating | Presence::Missing) => return Err(Untold::Gone),
             Err(reason) => return Err(Untold::Refused(reason)),
         };
-        let document = match look_up(&self.client, &resource, version, &object.namespace, &object.name).await {
+        let document = match look_up(
+            &self.client,
+            &resource,
+            version,
+            &object.namespace,
+            &object.name,
+        )
+        .await
+        {
             Ok(Some(document)) => document,
             Ok(None) => return Err(Untold::Gone),
             Err(reason) => return Err(Untold::Refused(reason)),
         };
         let statuses = self.statuses(object, &document, shared);
-        let news = statuses.iter().filter(|(key, ..)| new.contains(&key.hash())).filter_map(|(_, status)| status.as_ref());
+        let news = statuses
+            .iter()
+            .filter(|(key, ..)| new.contains(&key.hash()))
+            .filter_map(|(_, status)| status.as_ref());
         for (number, event) in words::events(news).into_iter().enumerate() {
             if number > 0 {
                 told.tokens.take().await;
             }
-            self.tell_event(object, &document, &resource.api_version(version), resource.kind, event, told).await?;
+            self.tell_event(
+                object,
+                &document,
+                &resource.api_version(version),
+                resource.kind,
+                event,
+                told,
+            )
+            .await?;
         }
         let are_dropped = told.conditions_dropped_at.is_some_and(|at| at.elapsed() < DROPPED_PAUSE);
         if object.source == SourceKind::DnsEndpoint && !are_dropped {
@@ -195,17 +233,35 @@ impl Reporter {
     }
 
     /// What the object asks for now, and what the broker says of exactly that; none where it speaks of an older content.
-    fn statuses(&self, object: &ObjectRef, document: &Document, shared: &Shared) -> Vec<(EndpointKey, Option<EndpointStatus>)> {
+    fn statuses(
+        &self,
+        object: &ObjectRef,
+        document: &Document,
+        shared: &Shared,
+    ) -> Vec<(EndpointKey, Option<EndpointStatus>)> {
         // Conditions name the generation that they speak of, so they are about this very document.
-        let written =
-            (object.source == SourceKind::DnsEndpoint).then(|| self.reading.read(object.source, document.clone()).endpoints);
+        let written = (object.source == SourceKind::DnsEndpoint)
+            .then(|| self.reading.read(object.source, document.clone()).endpoints);
         shared.read(|state| {
             let status = |key: &EndpointKey, version: Version| {
-                (key.clone(), state.statuses.get(&key.hash()).filter(|status| status.version.as_ref() == version.0))
+                (
+                    key.clone(),
+                    state
+                        .statuses
+                        .get(&key.hash())
+                        .filter(|status| status.version.as_ref() == version.0),
+                )
             };
             match written {
-                Some(endpoints) => endpoints.iter().map(|endpoint| status(&endpoint.key, endpoint.version())).collect(),
-                None => state.index.of_object(object).map(|held| status(&held.endpoint.key, held.version)).collect(),
+                Some(endpoints) => endpoints
+                    .iter()
+                    .map(|endpoint| status(&endpoint.key, endpoint.version()))
+                    .collect(),
+                None => state
+                    .index
+                    .of_object(object)
+                    .map(|held| status(&held.endpoint.key, held.version))
+                    .collect(),
             }
         })
     }
@@ -243,18 +299,22 @@ impl Reporter {
         told: &mut Told,
     ) -> Result<(), Untold> {
         // A part that the broker has not judged yet is judged soon, and the object is told then.
-        let judged: Option<Vec<&EndpointStatus>> = statuses.iter().map(|(_, status)| status.as_ref()).collect();
+        let judged: Option<Vec<&EndpointStatus>> =
+            statuses.iter().map(|(_, status)| status.as_ref()).collect();
         let Some(judged) = judged.filter(|judged| !judged.is_empty()) else { return Ok(()) };
         let before = document.status.get("conditions").cloned().unwrap_or_default();
         let conditions = Condition::all(&judged, document.metadata.generation, &before);
         if conditions.iter().all(|condition| condition.is_in(&before)) {
             return Ok(());
         }
-        let path = format!("{}/{}/status", resource.path(version, Some(&object.namespace)), object.name);
+        let path =
+            format!("{}/{}/status", resource.path(version, Some(&object.namespace)), object.name);
         let others = words::conditions_of_others(&before);
-        let all: Vec<Value> = others.into_iter().chain(conditions.iter().map(Condition::to_json)).collect();
+        let all: Vec<Value> =
+            others.into_iter().chain(conditions.iter().map(Condition::to_json)).collect();
         let body = serde_json::json!({ "status": { "conditions": all } });
-        let answer = self.write(http::Method::PATCH, path, "application/merge-patch+json", &body).await?;
+        let answer =
+            self.write(http::Method::PATCH, path, "application/merge-patch+json", &body).await?;
         let after = answer.pointer("/status/conditions").cloned().unwrap_or_default();
         if conditions.iter().all(|condition| condition.is_in(&after)) {
             told.conditions_dropped_at = None;
@@ -267,10 +327,21 @@ impl Reporter {
         Ok(())
     }
 
-    async fn write(&self, method: http::Method, path: String, content_type: &str, body: &Value) -> Result<Value, Untold> {
+    async fn write(
+        &self,
+        method: http::Method,
+        path: String,
+        content_type: &str,
+        body: &Value,
+    ) -> Result<Value, Untold> {
         let refused = |reason: String| Untold::Refused(reason.chars().take(300).collect());
-        let request = http::Request::builder().method(method).uri(path).header(http::header::CONTENT_TYPE, content_type);
-        let request = request.body(body.to_string().into_bytes()).map_err(|error| refused(error.to_string()))?;
+        let request = http::Request::builder()
+            .method(method)
+            .uri(path)
+            .header(http::header::CONTENT_TYPE, content_type);
+        let request = request
+            .body(body.to_string().into_bytes())
+            .map_err(|error| refused(error.to_string()))?;
         match tokio::time::timeout(Duration::from_secs(30), self.client.request(request)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(kube::Error::Api(status))) => Err(match status.code {
@@ -298,7 +369,8 @@ impl Tokens {
     async fn take(&mut self) {
         loop {
             let now = Instant::now();
-            self.left = (self.left + now.duration_since(self.at).as_secs_f64() * OBJECTS_PER_SEC).min(BURST);
+            self.left = (self.left + now.duration_since(self.at).as_secs_f64() * OBJECTS_PER_SEC)
+                .min(BURST);
             self.at = now;
             if self.left >= 1.0 {
                 self.left -= 1.0;

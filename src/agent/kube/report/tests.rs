@@ -20,9 +20,17 @@ struct Stage {
 impl Stage {
     /// The broker's first replay names these.
     async fn new(fake: Fake, replay: Vec<EndpointStatus>) -> Self {
-        let identity = Identity { cluster: "east".into(), kube_system_uid: "uid".into(), instance_id: "one".into() };
+        let identity = Identity {
+            cluster: "east".into(),
+            kube_system_uid: "uid".into(),
+            instance_id: "one".into(),
+        };
         let shared = Shared::new(Index::new(SOURCES), Publisher::new(identity));
-        let reporter = Reporter { client: fake.client(), sources: SOURCES.to_vec(), reading: Reading::default() };
+        let reporter = Reporter {
+            client: fake.client(),
+            sources: SOURCES.to_vec(),
+            reading: Reading::default(),
+        };
         let mut tasks = JoinSet::new();
         tasks.spawn(run(reporter, shared.clone()));
         let stage = Self { fake, shared, _tasks: tasks };
@@ -30,7 +38,11 @@ impl Stage {
         stage.fake.all(CORE, "services").into_iter().for_each(|service| stage.know(service));
         stage.shared.write(|state| {
             state.statuses.begin_replay();
-            state.statuses.take(StatusBatch { statuses: replay, replay_done: true, replay_scope: None });
+            state.statuses.take(StatusBatch {
+                statuses: replay,
+                replay_done: true,
+                replay_scope: None,
+            });
         });
         stage
     }
@@ -52,15 +64,22 @@ impl Stage {
     }
 
     fn events(&self) -> Vec<String> {
-        let text = |event: &Value| format!("{} {}", event["reason"].as_str().unwrap(), event["message"].as_str().unwrap());
+        let text = |event: &Value| {
+            format!("{} {}", event["reason"].as_str().unwrap(), event["message"].as_str().unwrap())
+        };
         self.fake.events().iter().map(text).collect()
     }
 
     fn conditions(&self, name: &str) -> Vec<String> {
         let object = self.fake.get(CRD, "dnsendpoints", "shop", name);
         let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
-        let text =
-            |condition: &Value| format!("{}={}", condition["type"].as_str().unwrap(), condition["status"].as_str().unwrap());
+        let text = |condition: &Value| {
+            format!(
+                "{}={}",
+                condition["type"].as_str().unwrap(),
+                condition["status"].as_str().unwrap()
+            )
+        };
         conditions.iter().map(text).collect()
     }
 }
@@ -70,9 +89,16 @@ fn status(fake: &Fake, source: SourceKind, name: &str, progress: Progress) -> En
     status_of(fake, source, ("shop", name), progress)
 }
 
-fn status_of(fake: &Fake, source: SourceKind, (namespace, name): (&str, &str), progress: Progress) -> EndpointStatus {
-    let (group, plural) = if source == SourceKind::Service { (CORE, "services") } else { (CRD, "dnsendpoints") };
-    let document: Document = serde_json::from_value(fake.get(group, plural, namespace, name)).unwrap();
+fn status_of(
+    fake: &Fake,
+    source: SourceKind,
+    (namespace, name): (&str, &str),
+    progress: Progress,
+) -> EndpointStatus {
+    let (group, plural) =
+        if source == SourceKind::Service { (CORE, "services") } else { (CRD, "dnsendpoints") };
+    let document: Document =
+        serde_json::from_value(fake.get(group, plural, namespace, name)).unwrap();
     let endpoint = Reading::default().read(source, document).endpoints.remove(0);
     EndpointStatus {
         key: Some((&endpoint.key).into()),
@@ -98,7 +124,13 @@ fn cluster(services: usize) -> Fake {
 #[tokio::test(start_paused = true)]
 async fn each_step_is_told_once_on_the_object() {
     let stage = Stage::new(cluster(1), vec![]).await;
-    for progress in [Progress::Pending, Progress::Applied, Progress::InSync, Progress::Applied, Progress::InSync] {
+    for progress in [
+        Progress::Pending,
+        Progress::Applied,
+        Progress::InSync,
+        Progress::Applied,
+        Progress::InSync,
+    ] {
         stage.say(status(&stage.fake, SourceKind::Service, "s0", progress));
         stage.pass(1).await;
     }
@@ -128,7 +160,10 @@ async fn a_restart_tells_nothing_again_but_puts_conditions_right() {
     stage.pass(5).await;
     assert!(stage.events().is_empty(), "{:?}", stage.events());
     assert_eq!(stage.conditions("mail"), ["Accepted=True", "Programmed=True", "InSync=True"]);
-    assert_eq!(stage.fake.get(CRD, "dnsendpoints", "shop", "mail")["status"]["conditions"][0]["observedGeneration"], 1);
+    assert_eq!(
+        stage.fake.get(CRD, "dnsendpoints", "shop", "mail")["status"]["conditions"][0]["observedGeneration"],
+        1
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -155,7 +190,12 @@ async fn a_change_of_the_whole_fleet_does_not_flood_the_api_server() {
     let stage = Stage::new(cluster(300), vec![]).await;
     stage.fake.take_log();
     for number in 0..300 {
-        stage.say(status(&stage.fake, SourceKind::Service, &format!("s{number}"), Progress::Pending));
+        stage.say(status(
+            &stage.fake,
+            SourceKind::Service,
+            &format!("s{number}"),
+            Progress::Pending,
+        ));
     }
     let mut refused = status(&stage.fake, SourceKind::Service, "s299", Progress::Refused);
     refused.message = "bad".to_owned();
@@ -167,11 +207,19 @@ async fn a_change_of_the_whole_fleet_does_not_flood_the_api_server() {
     assert!(stage.fake.take_log().len() <= most * 2, "a look and an Event each");
     // What became of them meanwhile is told, and not what they were before.
     for number in 0..300 {
-        stage.say(status(&stage.fake, SourceKind::Service, &format!("s{number}"), Progress::InSync));
+        stage.say(status(
+            &stage.fake,
+            SourceKind::Service,
+            &format!("s{number}"),
+            Progress::InSync,
+        ));
     }
     stage.pass(120).await;
     let accepted = stage.events().iter().filter(|event| event.starts_with("Accepted")).count();
-    assert!(accepted <= most && stage.events().iter().filter(|event| event.starts_with("InSync")).count() == 300);
+    assert!(
+        accepted <= most
+            && stage.events().iter().filter(|event| event.starts_with("InSync")).count() == 300
+    );
 }
 
 #[tokio::test(start_paused = true)]

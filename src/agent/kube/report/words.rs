@@ -104,8 +104,11 @@ pub fn events<'a>(statuses: impl Iterator<Item = &'a EndpointStatus>) -> Vec<Eve
     }
     let mut groups = groups.into_iter();
     let told_of = if groups.len() > MOST_EVENTS { MOST_EVENTS - 1 } else { MOST_EVENTS };
-    let mut events: Vec<Event> =
-        groups.by_ref().take(told_of).map(|((stage, beside), group)| event(stage, beside, &group)).collect();
+    let mut events: Vec<Event> = groups
+        .by_ref()
+        .take(told_of)
+        .map(|((stage, beside), group)| event(stage, beside, &group))
+        .collect();
     let rest: Vec<&EndpointStatus> = groups.flat_map(|(_, group)| group).collect();
     if !rest.is_empty() {
         events.push(Event {
@@ -120,7 +123,11 @@ pub fn events<'a>(statuses: impl Iterator<Item = &'a EndpointStatus>) -> Vec<Eve
 
 /// Of what goes well, the zone and its account; of what does not, the reason and the message.
 fn told_beside(stage: Stage, status: &EndpointStatus) -> [&str; 2] {
-    if stage >= Stage::Accepted { [&status.zone_name, &status.account] } else { [&status.reason, &status.message] }
+    if stage >= Stage::Accepted {
+        [&status.zone_name, &status.account]
+    } else {
+        [&status.reason, &status.message]
+    }
 }
 
 fn event(stage: Stage, beside: [&str; 2], group: &[&EndpointStatus]) -> Event {
@@ -140,7 +147,11 @@ fn event(stage: Stage, beside: [&str; 2], group: &[&EndpointStatus]) -> Event {
 
 fn names(group: &[&EndpointStatus]) -> String {
     let name = |status: &&EndpointStatus| {
-        status.key.as_ref().map(|key| format!("{} {}", key.dns_name, key.record_type)).unwrap_or_default()
+        status
+            .key
+            .as_ref()
+            .map(|key| format!("{} {}", key.dns_name, key.record_type))
+            .unwrap_or_default()
     };
     let spelled: Vec<String> = group.iter().take(MOST_NAMES).map(name).collect();
     match group.len().saturating_sub(MOST_NAMES) {
@@ -158,7 +169,10 @@ fn cut(mut text: String) -> String {
 }
 
 fn time(at_ms: i64) -> String {
-    jiff::Timestamp::from_millisecond(at_ms).unwrap_or_default().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    jiff::Timestamp::from_millisecond(at_ms)
+        .unwrap_or_default()
+        .strftime("%Y-%m-%dT%H:%M:%SZ")
+        .to_string()
 }
 
 impl Event {
@@ -214,11 +228,16 @@ impl Condition {
                 "Programmed" => all_at(statuses, Stage::Applied),
                 _ => all_at(statuses, Stage::InSync),
             };
-            let stages: Vec<&EndpointStatus> = statuses.iter().copied().filter(|one| Stage::of(one) == decisive).collect();
+            let stages: Vec<&EndpointStatus> =
+                statuses.iter().copied().filter(|one| Stage::of(one) == decisive).collect();
             let first = stages.first().copied();
             let words = decisive.map_or("not judged yet", Stage::in_words);
             let message = first.map_or("", |status| status.message.as_str());
-            let message = if status == "True" || message.is_empty() { String::new() } else { format!(": {message}") };
+            let message = if status == "True" || message.is_empty() {
+                String::new()
+            } else {
+                format!(": {message}")
+            };
             let latest_ms = statuses.iter().map(|status| status.at_ms).max().unwrap_or(0);
             Self {
                 name,
@@ -251,8 +270,16 @@ impl Condition {
 
 /// The conditions that others wrote.
 pub fn conditions_of_others(conditions: &Value) -> Vec<Value> {
-    let is_ours = |condition: &Value| condition["type"].as_str().is_some_and(|name| Condition::NAMES.contains(&name));
-    conditions.as_array().into_iter().flatten().filter(|condition| !is_ours(condition)).cloned().collect()
+    let is_ours = |condition: &Value| {
+        condition["type"].as_str().is_some_and(|name| Condition::NAMES.contains(&name))
+    };
+    conditions
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|condition| !is_ours(condition))
+        .cloned()
+        .collect()
 }
 
 fn find<'a>(conditions: &'a Value, name: &str) -> Option<&'a Value> {
@@ -266,7 +293,12 @@ fn since(before: &Value, name: &str, status: &str) -> Option<String> {
 
 /// Accepted when all are; the worst decides.
 fn verdict(statuses: &[&EndpointStatus]) -> (&'static str, Option<Stage>) {
-    let stage = |wanted| statuses.iter().find(|status| status.verdict() == wanted).and_then(|status| Stage::of(status));
+    let stage = |wanted| {
+        statuses
+            .iter()
+            .find(|status| status.verdict() == wanted)
+            .and_then(|status| Stage::of(status))
+    };
     if let Some(rejected) = stage(VerdictState::Rejected) {
         return ("False", Some(rejected));
     }
@@ -286,9 +318,19 @@ mod tests {
     use super::*;
     use crate::wire::v1;
 
-    pub fn status(host: &str, verdict: VerdictState, progress: Progress, reason: &str, message: &str) -> EndpointStatus {
+    pub fn status(
+        host: &str,
+        verdict: VerdictState,
+        progress: Progress,
+        reason: &str,
+        message: &str,
+    ) -> EndpointStatus {
         EndpointStatus {
-            key: Some(v1::EndpointKey { dns_name: host.to_owned(), record_type: "A".to_owned(), ..v1::EndpointKey::default() }),
+            key: Some(v1::EndpointKey {
+                dns_name: host.to_owned(),
+                record_type: "A".to_owned(),
+                ..v1::EndpointKey::default()
+            }),
             verdict: verdict.into(),
             progress: progress.into(),
             reason: reason.to_owned(),
@@ -305,12 +347,16 @@ mod tests {
     }
 
     fn said(statuses: &[EndpointStatus]) -> Vec<String> {
-        events(statuses.iter()).iter().map(|event| format!("{} {}: {}", event.kind, event.reason, event.message)).collect()
+        events(statuses.iter())
+            .iter()
+            .map(|event| format!("{} {}: {}", event.kind, event.reason, event.message))
+            .collect()
     }
 
     #[test]
     fn names_that_came_to_the_same_stage_are_one_event() {
-        let five: Vec<EndpointStatus> = (1..=5).map(|n| accepted(&format!("h{n}.example.com"), Progress::InSync)).collect();
+        let five: Vec<EndpointStatus> =
+            (1..=5).map(|n| accepted(&format!("h{n}.example.com"), Progress::InSync)).collect();
         assert_eq!(
             said(&five),
             [
@@ -348,9 +394,20 @@ mod tests {
 
     #[test]
     fn a_rejection_tells_its_reason_and_the_winner() {
-        let held =
-            status("a.example.com", VerdictState::Waiting, Progress::Unspecified, "NAME_HELD", "the cluster east holds it");
-        let bad = status("b.example.com", VerdictState::Rejected, Progress::Unspecified, "BAD_TARGET", "no address");
+        let held = status(
+            "a.example.com",
+            VerdictState::Waiting,
+            Progress::Unspecified,
+            "NAME_HELD",
+            "the cluster east holds it",
+        );
+        let bad = status(
+            "b.example.com",
+            VerdictState::Rejected,
+            Progress::Unspecified,
+            "BAD_TARGET",
+            "no address",
+        );
         assert_eq!(
             said(&[held, bad]),
             [
@@ -358,7 +415,13 @@ mod tests {
                 "Warning Waiting: a.example.com A: waiting (NAME_HELD): the cluster east holds it"
             ]
         );
-        let long = status("b.example.com", VerdictState::Rejected, Progress::Unspecified, "X", &"ä".repeat(2_000));
+        let long = status(
+            "b.example.com",
+            VerdictState::Rejected,
+            Progress::Unspecified,
+            "X",
+            &"ä".repeat(2_000),
+        );
         assert!(events([long].iter())[0].message.len() <= MAX_MESSAGE_BYTES);
     }
 
@@ -366,16 +429,33 @@ mod tests {
     fn conditions_add_up_to_the_worst() {
         let table = |statuses: &[EndpointStatus]| {
             let all: Vec<&EndpointStatus> = statuses.iter().collect();
-            Condition::all(&all, 4, &Value::Null).map(|condition| format!("{} {}", condition.status, condition.reason))
+            Condition::all(&all, 4, &Value::Null)
+                .map(|condition| format!("{} {}", condition.status, condition.reason))
         };
         let (applied, synced) = (accepted("a", Progress::Applied), accepted("b", Progress::InSync));
         let rejected = status("c", VerdictState::Rejected, Progress::Unspecified, "X", "no");
-        let waiting = status("d", VerdictState::Waiting, Progress::Unspecified, "NAME_HELD", "held");
-        assert_eq!(table(std::slice::from_ref(&synced)), ["True InSync", "True InSync", "True InSync"]);
-        assert_eq!(table(&[applied.clone(), synced.clone()]), ["True Applied", "True Applied", "False Applied"]);
-        assert_eq!(table(&[accepted("a", Progress::Pending)]), ["True Accepted", "False Accepted", "False Accepted"]);
-        assert_eq!(table(&[synced.clone(), waiting.clone()]), ["Unknown Waiting", "False Waiting", "False Waiting"]);
-        assert_eq!(table(&[synced, waiting, rejected]), ["False Rejected", "False Rejected", "False Rejected"]);
+        let waiting =
+            status("d", VerdictState::Waiting, Progress::Unspecified, "NAME_HELD", "held");
+        assert_eq!(
+            table(std::slice::from_ref(&synced)),
+            ["True InSync", "True InSync", "True InSync"]
+        );
+        assert_eq!(
+            table(&[applied.clone(), synced.clone()]),
+            ["True Applied", "True Applied", "False Applied"]
+        );
+        assert_eq!(
+            table(&[accepted("a", Progress::Pending)]),
+            ["True Accepted", "False Accepted", "False Accepted"]
+        );
+        assert_eq!(
+            table(&[synced.clone(), waiting.clone()]),
+            ["Unknown Waiting", "False Waiting", "False Waiting"]
+        );
+        assert_eq!(
+            table(&[synced, waiting, rejected]),
+            ["False Rejected", "False Rejected", "False Rejected"]
+        );
     }
 
     #[test]
@@ -386,7 +466,13 @@ mod tests {
         assert!(first.iter().all(|condition| condition.is_in(&before)));
         let later = EndpointStatus { at_ms: 1_800_000_000_000, ..accepted("a", Progress::InSync) };
         let [is_accepted, _, in_sync] = Condition::all(&[&later], 1, &before);
-        assert_eq!((is_accepted.since.as_str(), in_sync.since.as_str()), ("2023-11-14T22:13:20Z", "2027-01-15T08:00:00Z"));
-        assert_eq!(conditions_of_others(&json!([{"type": "Mine"}, {"type": "InSync"}])), [json!({"type": "Mine"})]);
+        assert_eq!(
+            (is_accepted.since.as_str(), in_sync.since.as_str()),
+            ("2023-11-14T22:13:20Z", "2027-01-15T08:00:00Z")
+        );
+        assert_eq!(
+            conditions_of_others(&json!([{"type": "Mine"}, {"type": "InSync"}])),
+            [json!({"type": "Mine"})]
+        );
     }
 }

@@ -48,7 +48,9 @@ impl Stage {
     }
 
     fn held(&self) -> Vec<(String, Standing)> {
-        let view = |held: &crate::agent::index::Held| (held.endpoint.key.dns_name.to_string(), held.standing.clone());
+        let view = |held: &crate::agent::index::Held| {
+            (held.endpoint.key.dns_name.to_string(), held.standing.clone())
+        };
         self.index.iter().map(|(_, held)| view(held)).collect()
     }
 
@@ -60,7 +62,9 @@ impl Stage {
 fn said(change: &IndexChange) -> String {
     let targets = |endpoint: &Endpoint| endpoint.targets.join(",");
     match change {
-        IndexChange::Put { endpoint, .. } => format!("put {} {}", endpoint.key.dns_name, targets(endpoint)),
+        IndexChange::Put { endpoint, .. } => {
+            format!("put {} {}", endpoint.key.dns_name, targets(endpoint))
+        }
         IndexChange::Del { key, cause, .. } => format!("del {} {cause:?}", key.dns_name),
     }
 }
@@ -72,8 +76,16 @@ fn boxed(document: Document) -> Box<Document> {
 #[test]
 fn a_list_that_breaks_off_deletes_nothing() {
     let mut stage = Stage::new(Filter::default());
-    let both = || vec![service("shop", "a", "a.example.com", "192.0.2.1"), service("shop", "b", "b.example.com", "192.0.2.1")];
-    assert_eq!(stage.list(SERVICE, both()), ["put a.example.com 192.0.2.1", "put b.example.com 192.0.2.1"]);
+    let both = || {
+        vec![
+            service("shop", "a", "a.example.com", "192.0.2.1"),
+            service("shop", "b", "b.example.com", "192.0.2.1"),
+        ]
+    };
+    assert_eq!(
+        stage.list(SERVICE, both()),
+        ["put a.example.com 192.0.2.1", "put b.example.com 192.0.2.1"]
+    );
     assert!(stage.is_synced(SourceKind::Service));
     stage.take(SERVICE, News::ListBegins);
     stage.take(SERVICE, News::Page(vec![service("shop", "a", "a.example.com", "192.0.2.1")]));
@@ -95,7 +107,10 @@ fn a_refusal_in_one_namespace_keeps_the_whole_source_from_being_complete() {
     stage.list(web, vec![service("web", "b", "b.example.com", "192.0.2.1")]);
     assert!(stage.is_synced(SourceKind::Service));
     stage.take(web, News::Trouble("403".to_owned()));
-    assert!(stage.list(shop, vec![service("shop", "a", "a.example.com", "192.0.2.1")]).is_empty(), "its own namespace only");
+    assert!(
+        stage.list(shop, vec![service("shop", "a", "a.example.com", "192.0.2.1")]).is_empty(),
+        "its own namespace only"
+    );
     assert!(!stage.is_synced(SourceKind::Service));
     stage.take(web, News::Resumed);
     assert!(stage.is_synced(SourceKind::Service));
@@ -105,10 +120,17 @@ fn a_refusal_in_one_namespace_keeps_the_whole_source_from_being_complete() {
 fn an_address_that_went_away_is_waited_for() {
     let mut stage = Stage::new(Filter::default());
     stage.list(SERVICE, vec![service("shop", "a", "a.example.com", "192.0.2.1")]);
-    assert!(stage.take(SERVICE, News::Applied(boxed(service("shop", "a", "a.example.com", "")))).is_empty());
+    assert!(
+        stage
+            .take(SERVICE, News::Applied(boxed(service("shop", "a", "a.example.com", ""))))
+            .is_empty()
+    );
     assert!(matches!(&stage.held()[..], [(host, Standing::Waiting(_))] if host == "a.example.com"));
     assert_eq!(
-        stage.take(SERVICE, News::Applied(boxed(service("shop", "a", "a.example.com", "192.0.2.2")))),
+        stage.take(
+            SERVICE,
+            News::Applied(boxed(service("shop", "a", "a.example.com", "192.0.2.2")))
+        ),
         ["put a.example.com 192.0.2.2"]
     );
     assert_eq!(stage.held()[0].1, Standing::Wanted);
@@ -122,17 +144,32 @@ fn an_address_that_went_away_is_waited_for() {
 #[test]
 fn what_went_with_its_kind_stays_until_it_is_deleted_by_itself_or_released() {
     let mut stage = Stage::new(Filter::default());
-    let three = || ["a", "b", "c"].map(|name| endpoint(name, &format!("{name}.example.com"))).to_vec();
+    let three =
+        || ["a", "b", "c"].map(|name| endpoint(name, &format!("{name}.example.com"))).to_vec();
     stage.list(ENDPOINT, three());
     stage.take(ENDPOINT, News::Swept(boxed(endpoint("a", "a.example.com")), "removed".to_owned()));
     stage.take(ENDPOINT, News::NoSuchKind("removed".to_owned()));
-    assert!(stage.held().iter().all(|(_, standing)| *standing == Standing::Orphaned("removed".to_owned())));
+    assert!(
+        stage
+            .held()
+            .iter()
+            .all(|(_, standing)| *standing == Standing::Orphaned("removed".to_owned()))
+    );
     assert!(!stage.is_synced(SourceKind::DnsEndpoint) && stage.held().len() == 3);
     assert!(stage.list(ENDPOINT, vec![]).is_empty(), "the kind is back, and empty");
     assert!(stage.is_synced(SourceKind::DnsEndpoint) && stage.held().len() == 3);
-    assert!(stage.take(ENDPOINT, News::Applied(boxed(endpoint("a", "a.example.com")))).is_empty(), "as it was");
-    assert_eq!(stage.held().iter().filter(|(_, standing)| *standing == Standing::Wanted).count(), 1);
-    assert_eq!(stage.take(ENDPOINT, News::Deleted(boxed(endpoint("a", "a.example.com")))), ["del a.example.com ObjectDeleted"]);
+    assert!(
+        stage.take(ENDPOINT, News::Applied(boxed(endpoint("a", "a.example.com")))).is_empty(),
+        "as it was"
+    );
+    assert_eq!(
+        stage.held().iter().filter(|(_, standing)| *standing == Standing::Wanted).count(),
+        1
+    );
+    assert_eq!(
+        stage.take(ENDPOINT, News::Deleted(boxed(endpoint("a", "a.example.com")))),
+        ["del a.example.com ObjectDeleted"]
+    );
     let released = stage.index.release(|held| held.object.name == "b");
     assert_eq!(released.iter().map(said).collect::<Vec<_>>(), ["del b.example.com Released"]);
     assert_eq!(stage.held().len(), 1);
@@ -144,7 +181,8 @@ fn an_object_that_cannot_be_understood_keeps_what_it_had() {
     stage.list(ENDPOINT, vec![endpoint("a", "a.example.com")]);
     let mut broken = endpoint("a", "a.example.com");
     broken.spec = json!({"endpoints": 5});
-    let (changes, said) = stage.world.take(&mut stage.index, ENDPOINT, News::Applied(boxed(broken.clone())));
+    let (changes, said) =
+        stage.world.take(&mut stage.index, ENDPOINT, News::Applied(boxed(broken.clone())));
     assert!(changes.is_empty() && said.len() == 1, "{said:?}");
     let (_, again) = stage.world.take(&mut stage.index, ENDPOINT, News::Applied(boxed(broken)));
     assert!(again.is_empty(), "said once");
@@ -168,7 +206,8 @@ fn headless(name: &str) -> Document {
 }
 
 fn slice(name: &str, service: &str, pods: &[(&str, &str)]) -> Document {
-    let endpoint = |(hostname, address): &(&str, &str)| json!({"addresses": [address], "hostname": hostname});
+    let endpoint =
+        |(hostname, address): &(&str, &str)| json!({"addresses": [address], "hostname": hostname});
     serde_json::from_value(json!({
         "metadata": {"namespace": "shop", "name": name, "labels": {"kubernetes.io/service-name": service, "x": "y"}},
         "endpoints": pods.iter().map(endpoint).collect::<Vec<_>>(),
@@ -183,23 +222,48 @@ fn pods_are_followed_only_when_a_service_needs_them_and_a_pod_that_goes_takes_it
     let mut stage = Stage::new(Filter::default());
     stage.list(SERVICE, vec![service("shop", "web", "web.example.com", "192.0.2.1")]);
     assert!(!stage.world.wanted().any(|followed| followed == Followed::HeadlessSlices));
-    assert!(stage.list(SERVICE, vec![service("shop", "web", "web.example.com", "192.0.2.1"), headless("db")]).is_empty());
+    assert!(
+        stage
+            .list(
+                SERVICE,
+                vec![service("shop", "web", "web.example.com", "192.0.2.1"), headless("db")]
+            )
+            .is_empty()
+    );
     assert_eq!(stage.world.wanted().last(), Some(Followed::HeadlessSlices));
     let both = slice("db-x", "db", &[("db-0", "10.0.0.1"), ("db-1", "10.0.0.2")]);
-    let mut put = stage.list(SLICES, vec![both.clone(), slice("other-x", "other", &[("o", "10.0.0.9")])]);
+    let mut put =
+        stage.list(SLICES, vec![both.clone(), slice("other-x", "other", &[("o", "10.0.0.9")])]);
     put.sort();
     assert_eq!(
         put,
-        ["put db-0.db.example.com 10.0.0.1", "put db-1.db.example.com 10.0.0.2", "put db.example.com 10.0.0.1,10.0.0.2"]
+        [
+            "put db-0.db.example.com 10.0.0.1",
+            "put db-1.db.example.com 10.0.0.2",
+            "put db.example.com 10.0.0.1,10.0.0.2"
+        ]
     );
     let one = slice("db-x", "db", &[("db-0", "10.0.0.1")]);
     let mut changes = stage.take(SLICES, News::Applied(boxed(one.clone())));
     changes.sort();
     assert_eq!(changes, ["del db-1.db.example.com HostRemoved", "put db.example.com 10.0.0.1"]);
     assert!(stage.take(SLICES, News::Applied(boxed(one.clone()))).is_empty());
-    assert!(stage.take(SLICES, News::Trouble("403".to_owned())).is_empty(), "what was known is still the best there is");
-    assert!(stage.take(SLICES, News::Deleted(boxed(one))).is_empty(), "no pod at all withdraws nothing");
-    assert_eq!(stage.held().iter().filter(|(_, standing)| matches!(standing, Standing::Waiting(_))).count(), 2);
+    assert!(
+        stage.take(SLICES, News::Trouble("403".to_owned())).is_empty(),
+        "what was known is still the best there is"
+    );
+    assert!(
+        stage.take(SLICES, News::Deleted(boxed(one))).is_empty(),
+        "no pod at all withdraws nothing"
+    );
+    assert_eq!(
+        stage
+            .held()
+            .iter()
+            .filter(|(_, standing)| matches!(standing, Standing::Waiting(_)))
+            .count(),
+        2
+    );
     assert_eq!(stage.take(SERVICE, News::Deleted(boxed(headless("db")))).len(), 2);
     assert!(stage.take(SLICES, News::Applied(boxed(both))).is_empty(), "nobody asks any more");
 }
@@ -213,13 +277,28 @@ fn nodes_move_the_names_of_node_ports() {
     stage.list(SERVICE, vec![node_port]);
     let node = |name: &str, address: &str| -> Document {
         let addresses = json!([{"type": "InternalIP", "address": address}]);
-        serde_json::from_value(json!({"metadata": {"name": name}, "status": {"addresses": addresses}})).unwrap()
+        serde_json::from_value(
+            json!({"metadata": {"name": name}, "status": {"addresses": addresses}}),
+        )
+        .unwrap()
     };
     assert_eq!(stage.list(nodes, vec![node("a", "10.0.0.1")]), ["put np.example.com 10.0.0.1"]);
-    assert_eq!(stage.take(nodes, News::Applied(boxed(node("b", "10.0.0.2")))), ["put np.example.com 10.0.0.1,10.0.0.2"]);
-    assert!(stage.take(nodes, News::Applied(boxed(node("b", "10.0.0.2")))).is_empty(), "a heartbeat");
-    assert_eq!(stage.take(nodes, News::Deleted(boxed(node("a", "10.0.0.1")))), ["put np.example.com 10.0.0.2"]);
-    assert!(stage.take(nodes, News::Deleted(boxed(node("b", "10.0.0.2")))).is_empty(), "no node at all withdraws nothing");
+    assert_eq!(
+        stage.take(nodes, News::Applied(boxed(node("b", "10.0.0.2")))),
+        ["put np.example.com 10.0.0.1,10.0.0.2"]
+    );
+    assert!(
+        stage.take(nodes, News::Applied(boxed(node("b", "10.0.0.2")))).is_empty(),
+        "a heartbeat"
+    );
+    assert_eq!(
+        stage.take(nodes, News::Deleted(boxed(node("a", "10.0.0.1")))),
+        ["put np.example.com 10.0.0.2"]
+    );
+    assert!(
+        stage.take(nodes, News::Deleted(boxed(node("b", "10.0.0.2")))).is_empty(),
+        "no node at all withdraws nothing"
+    );
 }
 
 #[test]
@@ -227,7 +306,8 @@ fn a_route_follows_its_gateway_and_keeps_its_name_while_that_has_no_address() {
     let route_feed: FeedId = (Followed::Objects(SourceKind::GatewayHttpRoute), 0);
     let gateway_feed: FeedId = (Followed::Gateways, 0);
     let sources = [SourceKind::GatewayHttpRoute];
-    let mut stage = Stage { world: World::new(&sources, Reading::default()), index: Index::new(sources) };
+    let mut stage =
+        Stage { world: World::new(&sources, Reading::default()), index: Index::new(sources) };
     let parent = json!({"name": "public", "namespace": "infra"});
     let conditions = json!([{"type": "Accepted", "status": "True"}]);
     let route: Document = serde_json::from_value(json!({
@@ -249,17 +329,32 @@ fn a_route_follows_its_gateway_and_keeps_its_name_while_that_has_no_address() {
     };
     assert!(stage.list(route_feed, vec![route]).is_empty());
     assert!(stage.world.wanted().any(|followed| followed == Followed::Gateways));
-    assert_eq!(stage.list(gateway_feed, vec![gateway(&["192.0.2.1"], "All")]), ["put web.example.com 192.0.2.1"]);
+    assert_eq!(
+        stage.list(gateway_feed, vec![gateway(&["192.0.2.1"], "All")]),
+        ["put web.example.com 192.0.2.1"]
+    );
     assert!(stage.take(gateway_feed, News::Applied(boxed(gateway(&[], "All")))).is_empty());
     assert!(matches!(&stage.held()[..], [(_, Standing::Waiting(_))]));
     let mut broken = gateway(&["192.0.2.9"], "All");
     broken.spec = json!({"listeners": 5});
-    assert!(stage.take(gateway_feed, News::Applied(boxed(broken))).is_empty(), "the last that could be understood counts");
+    assert!(
+        stage.take(gateway_feed, News::Applied(boxed(broken))).is_empty(),
+        "the last that could be understood counts"
+    );
     assert!(!stage.world.wanted().any(|followed| followed == Followed::Namespaces));
-    assert!(stage.take(gateway_feed, News::Applied(boxed(gateway(&["192.0.2.2"], "Selector")))).is_empty());
+    assert!(
+        stage
+            .take(gateway_feed, News::Applied(boxed(gateway(&["192.0.2.2"], "Selector"))))
+            .is_empty()
+    );
     assert!(stage.world.wanted().any(|followed| followed == Followed::Namespaces));
-    let shop: Document = serde_json::from_value(json!({"metadata": {"name": "shop", "labels": {"dns": "on"}}})).unwrap();
-    assert_eq!(stage.list((Followed::Namespaces, 0), vec![shop]), ["put web.example.com 192.0.2.2"]);
+    let shop: Document =
+        serde_json::from_value(json!({"metadata": {"name": "shop", "labels": {"dns": "on"}}}))
+            .unwrap();
+    assert_eq!(
+        stage.list((Followed::Namespaces, 0), vec![shop]),
+        ["put web.example.com 192.0.2.2"]
+    );
     assert!(
         stage.take(gateway_feed, News::Deleted(boxed(gateway(&["192.0.2.2"], "All")))).is_empty(),
         "a Gateway that is gone is silence"

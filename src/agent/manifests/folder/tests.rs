@@ -28,7 +28,10 @@ fn service(name: &str) -> String {
 }
 
 fn objects(pass: &Pass) -> Vec<String> {
-    pass.objects.iter().map(|(reference, (file, _))| format!("{} in {file}", reference.name)).collect()
+    pass.objects
+        .iter()
+        .map(|(reference, (file, _))| format!("{} in {file}", reference.name))
+        .collect()
 }
 
 #[test]
@@ -51,7 +54,10 @@ fn the_first_of_two_files_with_one_object_wins() {
     temp.write("2.yaml", &service("x"));
     let pass = Folder::default().pass(&temp.0).unwrap();
     assert_eq!(objects(&pass), ["x in 1.yaml"]);
-    assert_eq!(pass.duplicates, ["service/default/x stands in 1.yaml and in 2.yaml: the first is used; remove the other"]);
+    assert_eq!(
+        pass.duplicates,
+        ["service/default/x stands in 1.yaml and in 2.yaml: the first is used; remove the other"]
+    );
 }
 
 #[test]

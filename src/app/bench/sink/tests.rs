@@ -21,13 +21,19 @@ fn service(host: &str, target: &str) -> String {
 async fn heard<T>(test: impl AsyncFnOnce(&Sink, &Folder, &crate::agent::AgentHandle) -> T) -> T {
     let folder = Folder::make(None).unwrap();
     for host in ["a", "b"] {
-        std::fs::write(folder.path().join(format!("{host}.yaml")), service(host, "192.0.2.1")).unwrap();
+        std::fs::write(folder.path().join(format!("{host}.yaml")), service(host, "192.0.2.1"))
+            .unwrap();
     }
     let (sink, (listener, address)) = (Sink::new(), Sink::bind().await.unwrap());
     let bound = Agent::build(AgentConfig {
         cluster: "bench".to_owned(),
         kube_system_uid: ClusterUid::Given("7f6a3f0e-6b0e-4a55-9a5e-000000000001".to_owned()),
-        broker: BrokerAddress { url: format!("http://{address}"), token: None, ca: None, certificate: None },
+        broker: BrokerAddress {
+            url: format!("http://{address}"),
+            token: None,
+            ca: None,
+            certificate: None,
+        },
         objects: Objects::Manifests(ManifestOptions {
             path: folder.path().to_owned(),
             rescan: Duration::from_secs(1),
@@ -72,7 +78,9 @@ async fn the_agent_knows_what_became_of_everything_once_it_is_told() {
 #[tokio::test]
 async fn a_change_has_arrived_when_its_content_has() {
     heard(async |sink, folder, agent| {
-        let arrival = |heard: &Heard| heard.arrival("a.example.com", |endpoint| endpoint.targets == ["192.0.2.7"]);
+        let arrival = |heard: &Heard| {
+            heard.arrival("a.example.com", |endpoint| endpoint.targets == ["192.0.2.7"])
+        };
         sink.settled(2).await.unwrap();
         sink.tell();
         assert!(arrival(&sink.heard.borrow()).is_none());
@@ -80,9 +88,16 @@ async fn a_change_has_arrived_when_its_content_has() {
         std::fs::write(folder.path().join("a.yaml"), service("a", "192.0.2.7")).unwrap();
         assert!(sink.until(arrival).await.unwrap() > changed);
         let is_told = |state: &crate::agent::State| {
-            let told = |status: &v1::EndpointStatus| status.key.clone().map(|key| EndpointKey::from(key).hash());
-            let held = |hash: &KeyHash, version: &[u8]| state.index.get(hash).is_some_and(|held| held.version.0 == *version);
-            state.statuses.iter().all(|status| told(&status).is_some_and(|hash| held(&hash, &status.version)))
+            let told = |status: &v1::EndpointStatus| {
+                status.key.clone().map(|key| EndpointKey::from(key).hash())
+            };
+            let held = |hash: &KeyHash, version: &[u8]| {
+                state.index.get(hash).is_some_and(|held| held.version.0 == *version)
+            };
+            state
+                .statuses
+                .iter()
+                .all(|status| told(&status).is_some_and(|hash| held(&hash, &status.version)))
         };
         agent.wait_until(|state| state.statuses.len() == 2 && is_told(state)).await;
     })

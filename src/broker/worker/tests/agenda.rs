@@ -26,7 +26,11 @@ fn zone(zone: usize) -> ZoneWork {
         visibility: Visibility::Public,
         visible: true,
     };
-    let settings = ZoneSettings { policy: ZonePolicy::Sync, drift: DriftPolicy::Repair, default_ttl_secs: 300 };
+    let settings = ZoneSettings {
+        policy: ZonePolicy::Sync,
+        drift: DriftPolicy::Repair,
+        default_ttl_secs: 300,
+    };
     ZoneWork::new(facts, settings, Some(Timestamp(0)), Timestamp(0))
 }
 
@@ -42,10 +46,21 @@ fn change(zone: &mut ZoneWork, what: u8, number: u8, now: Timestamp) {
         4 => zone.free_at = at,
         5 => zone.trouble = Some(Trouble { message: String::new(), failures: 1, retry_at: at }),
         6 => zone.trouble = None,
-        7 => zone.reader = [None, Some(Reader::whole()), Some(Reader::of([owner].into()))][usize::from(number % 3)].clone(),
+        7 => {
+            zone.reader = [None, Some(Reader::whole()), Some(Reader::of([owner].into()))]
+                [usize::from(number % 3)]
+            .clone()
+        }
         8 => zone.listed_at = (number > 2).then_some(now),
         9 => zone.sweep_at = at,
-        10 => zone.sync = (number > 2).then(|| SyncWatch { change_id: String::new(), sequence: 0, ask_at: at, asked: 0 }),
+        10 => {
+            zone.sync = (number > 2).then(|| SyncWatch {
+                change_id: String::new(),
+                sequence: 0,
+                ask_at: at,
+                asked: 0,
+            })
+        }
         11 => zone.facts.visible = number > 2,
         12 => zone.last_call_at = at,
         _ => zone.backlog.taken(&who, &owner),
@@ -53,12 +68,25 @@ fn change(zone: &mut ZoneWork, what: u8, number: u8, now: Timestamp) {
 }
 
 /// Whose turn it is, by a look at every zone.
-fn next_of_all(zones: &Zones, share: &FairShare<ClusterId>, passed: &BTreeSet<ZoneId>, now: Timestamp) -> Option<ZoneId> {
+fn next_of_all(
+    zones: &Zones,
+    share: &FairShare<ClusterId>,
+    passed: &BTreeSet<ZoneId>,
+    now: Timestamp,
+) -> Option<ZoneId> {
     let is_ready = |zone: &ZoneWork| {
-        zone.is_open(now) && zone.free_at <= now && zone.listed_at.is_some() && zone.reader.is_none() && !zone.busy
+        zone.is_open(now)
+            && zone.free_at <= now
+            && zone.listed_at.is_some()
+            && zone.reader.is_none()
+            && !zone.busy
     };
-    let ready = zones.all().filter(|(id, zone)| !zone.backlog.is_empty() && is_ready(zone) && !passed.contains(id));
-    let ranked = ready.map(|(id, zone)| (share.least(zone.backlog.clusters()).unwrap_or(0), zone.last_call_at, id.clone()));
+    let ready = zones
+        .all()
+        .filter(|(id, zone)| !zone.backlog.is_empty() && is_ready(zone) && !passed.contains(id));
+    let ranked = ready.map(|(id, zone)| {
+        (share.least(zone.backlog.clusters()).unwrap_or(0), zone.last_call_at, id.clone())
+    });
     ranked.min().map(|(_, _, id)| id)
 }
 

@@ -41,7 +41,8 @@ async fn looks_of_a_wake_without_tokens(zones: usize) -> usize {
 
 #[tokio::test]
 async fn a_wake_without_tokens_looks_at_no_zone_more_when_more_of_them_wait() {
-    let (few, many) = (looks_of_a_wake_without_tokens(10).await, looks_of_a_wake_without_tokens(1_000).await);
+    let (few, many) =
+        (looks_of_a_wake_without_tokens(10).await, looks_of_a_wake_without_tokens(1_000).await);
     assert_eq!(few, many);
 }
 
@@ -63,7 +64,9 @@ async fn the_views_of_zones_where_nothing_happened_are_shared() {
     let after = views(&worker);
     let changed: Vec<usize> = (0..100).filter(|zone| before[*zone] != after[*zone]).collect();
     assert_eq!(changed, [3]);
-    let pending = |view: &crate::broker::worker::AccountView| view.zones.iter().map(|zone| zone.pending).sum::<usize>();
+    let pending = |view: &crate::broker::worker::AccountView| {
+        view.zones.iter().map(|zone| zone.pending).sum::<usize>()
+    };
     let now = Arc::clone(&view.borrow_and_update());
     assert_eq!((held.pending, pending(&held), now.pending, pending(&now)), (0, 0, 1, 1));
 }
@@ -91,6 +94,9 @@ async fn a_question_after_a_name_looks_at_the_zones_around_it() {
     let (reply, mut answer) = tokio::sync::oneshot::channel();
     worker.take(Message::Query(Query::Why { name: name(&www(3)), reply }));
     let reports = answer.try_recv().unwrap();
-    assert_eq!(reports.iter().map(|report| report.zone.zone.clone()).collect::<Vec<_>>(), [zone_id(3)]);
+    assert_eq!(
+        reports.iter().map(|report| report.zone.zone.clone()).collect::<Vec<_>>(),
+        [zone_id(3)]
+    );
     assert_eq!(worker.zones.take_looks(), 1);
 }

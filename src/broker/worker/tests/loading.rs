@@ -36,7 +36,11 @@ async fn before_everything_is_loaded_nothing_is_called_and_nothing_is_deleted() 
     drive(&mut worker).await;
     world.clock.advance(Millis::from_secs(60));
     drive(&mut worker).await;
-    assert_eq!(world.calls(), ["identity"], "the other endpoint is not loaded yet, so it looks as if it were gone");
+    assert_eq!(
+        world.calls(),
+        ["identity"],
+        "the other endpoint is not loaded yet, so it looks as if it were gone"
+    );
     worker.take(Message::Effects(vec![wants(1, &www(1), "192.0.2.2")]));
     worker.take(Message::Loaded);
     drive(&mut worker).await;
@@ -57,7 +61,10 @@ async fn what_nobody_wants_when_everything_is_loaded_goes() {
     look_at_all(&mut worker);
     drive(&mut worker).await;
     let changes = world.provider.changes.lock().unwrap();
-    assert!(matches!(&changes[..], [(_, change)] if change.len() == 1 && change[0].action == Action::Delete), "{changes:?}");
+    assert!(
+        matches!(&changes[..], [(_, change)] if change.len() == 1 && change[0].action == Action::Delete),
+        "{changes:?}"
+    );
 }
 
 #[tokio::test]
@@ -71,9 +78,11 @@ async fn what_a_call_of_an_earlier_life_makes_late_is_known_to_be_ours() {
         let units = book.units(&name(&www(0)), START);
         let wire = wire_order(&units);
         let id = BatchId(uuid::Uuid::from_u128(9));
-        let batch = Batch { id, account: account(), zone: zone_id(0), planned_at: START, wire, units };
+        let batch =
+            Batch { id, account: account(), zone: zone_id(0), planned_at: START, wire, units };
         let made = batch.wire[0].set.clone();
-        let row = BatchRow { batch, outcome: Some(BatchOutcome::not_found()), finished_at: Some(START) };
+        let row =
+            BatchRow { batch, outcome: Some(BatchOutcome::not_found()), finished_at: Some(START) };
         world.store.lost.lock().unwrap().push(row);
         world.clock.advance(age);
         let now = world.clock.now();
@@ -81,12 +90,19 @@ async fn what_a_call_of_an_earlier_life_makes_late_is_known_to_be_ours() {
         let book = &mut worker.zones.get_mut(&zone_id(0)).unwrap().book;
         book.compare(&Page { from: None, until: None, sets: vec![made] }, now);
         let owner = book.records(None, 1)[0].1.owner.clone();
-        assert_eq!(owner.map(|owner| owner.batch), is_ours.then_some(id), "{age:?} after it was planned");
+        assert_eq!(
+            owner.map(|owner| owner.batch),
+            is_ours.then_some(id),
+            "{age:?} after it was planned"
+        );
     }
 }
 
 /// What a running worker shows when it is asked.
-async fn shown(messages: &mpsc::Sender<Message>, view: &watch::Receiver<Arc<AccountView>>) -> Arc<AccountView> {
+async fn shown(
+    messages: &mpsc::Sender<Message>,
+    view: &watch::Receiver<Arc<AccountView>>,
+) -> Arc<AccountView> {
     let (reply, published) = oneshot::channel();
     messages.send(Message::Query(Query::Publish { reply })).await.unwrap();
     published.await.unwrap();
@@ -116,8 +132,14 @@ async fn a_start_takes_messages_while_it_looks_at_names() {
         answered += 1;
     }
     assert!(answered > 1, "nobody was answered while names were looked at");
-    messages.send(Message::Effects(vec![wants(0, "late.zone-00000.example.com", "192.0.2.2")])).await.unwrap();
-    assert!(shown(&messages, &view).await.pending >= 4_001, "a batch that is being journalled holds 1,000 at most");
+    messages
+        .send(Message::Effects(vec![wants(0, "late.zone-00000.example.com", "192.0.2.2")]))
+        .await
+        .unwrap();
+    assert!(
+        shown(&messages, &view).await.pending >= 4_001,
+        "a batch that is being journalled holds 1,000 at most"
+    );
     stop.cancel();
     world.store.journal.add_permits(1);
     running.join_next().await.unwrap().unwrap();

@@ -25,7 +25,9 @@ fn effect(of: &str, number: i64, owner: &str) -> (Effect, Held) {
 }
 
 fn flood(of: &str, names: i64) -> (Vec<Effect>, Vec<Held>) {
-    (0..names).map(|number| effect(of, number, &format!("n{number}.zone-00000.example.com"))).unzip()
+    (0..names)
+        .map(|number| effect(of, number, &format!("n{number}.zone-00000.example.com")))
+        .unzip()
 }
 
 fn looked_at(all: &[Held]) -> usize {
@@ -46,10 +48,18 @@ async fn after_a_flood_of_one_cluster_a_name_of_another_is_looked_at_in_the_next
     // One that the flood has touched too, at its end.
     let (shared, of_both) = effect("quiet", 60_001, "n49999.zone-00000.example.com");
     worker.take(Message::Effects(vec![new, shared]));
-    assert_eq!((looked_at(&noisy), waiting(&worker)), (0, 50_001), "nothing is looked at while messages are taken");
+    assert_eq!(
+        (looked_at(&noisy), waiting(&worker)),
+        (0, 50_001),
+        "nothing is looked at while messages are taken"
+    );
     worker.review_some();
     assert_eq!(looked_at(&[quiet, of_both]), 2);
-    assert_eq!((looked_at(&noisy), waiting(&worker)), (SLICE - 1, 50_001 - SLICE), "a slice is a slice, whatever waits");
+    assert_eq!(
+        (looked_at(&noisy), waiting(&worker)),
+        (SLICE - 1, 50_001 - SLICE),
+        "a slice is a slice, whatever waits"
+    );
 }
 
 #[tokio::test]
@@ -112,7 +122,10 @@ async fn an_account_that_is_parked_again_for_the_same_reason_looks_at_nothing() 
 }
 
 /// How many names a running worker shows as pending when it is asked.
-async fn pending(messages: &mpsc::Sender<Message>, view: &watch::Receiver<Arc<AccountView>>) -> usize {
+async fn pending(
+    messages: &mpsc::Sender<Message>,
+    view: &watch::Receiver<Arc<AccountView>>,
+) -> usize {
     let (reply, published) = oneshot::channel();
     messages.send(Message::Query(Query::Publish { reply })).await.unwrap();
     published.await.unwrap();

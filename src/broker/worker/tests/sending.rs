@@ -77,14 +77,18 @@ async fn no_more_batches_are_journalled_than_the_bucket_can_pay_soon() {
     }
     assert_eq!((worker.outgoing.promised_calls(), worker.clock.now()), (2, START));
     drive(&mut worker).await;
-    assert_eq!((world.provider.created().len(), world.store.journalled.load(Ordering::Relaxed)), (2, 2));
+    assert_eq!(
+        (world.provider.created().len(), world.store.journalled.load(Ordering::Relaxed)),
+        (2, 2)
+    );
 }
 
 #[tokio::test]
 async fn a_worker_that_stops_sends_nothing_that_is_journalled_meanwhile() {
     let mut world = World::new(1, requests(100.0, 50.0));
     world.store.journal.forget_permits(usize::MAX);
-    let (mut worker, _view) = Worker::load(world.parts(), vec![wants(0, &www(0), "192.0.2.1")]).await.unwrap();
+    let (mut worker, _view) =
+        Worker::load(world.parts(), vec![wants(0, &www(0), "192.0.2.1")]).await.unwrap();
     while worker.outgoing.promised_calls() == 0 {
         step(&mut worker).await;
         take_next(&mut worker).await;
@@ -106,5 +110,9 @@ async fn a_batch_that_may_be_journalled_although_the_store_failed_is_not_sent_an
     assert!(world.provider.created().is_empty() && not_applied(&world) == 1);
     world.clock.advance(Millis::from_secs(2));
     drive(&mut worker).await;
-    assert_eq!((world.provider.created().len(), not_applied(&world)), (1, 1), "it is planned anew, under another id");
+    assert_eq!(
+        (world.provider.created().len(), not_applied(&world)),
+        (1, 1),
+        "it is planned anew, under another id"
+    );
 }

@@ -19,7 +19,11 @@ async fn the_store_has_the_last_verdict_also_when_its_answers_were_lost() {
     let (keeper, unkept) = VerdictKeeper::new(Arc::clone(&world.store) as Arc<dyn Store>);
     let keeping = tokio::spawn(keeper.run());
     let feedback = Feedback::new(Arc::new(Directory::default()), unkept);
-    let held = Held::new(cluster("east"), 1, &PackedEndpoint::pack(&endpoint("web", &www(0), "A", &["192.0.2.1"])));
+    let held = Held::new(
+        cluster("east"),
+        1,
+        &PackedEndpoint::pack(&endpoint("web", &www(0), "A", &["192.0.2.1"])),
+    );
     let tell = |verdict: Verdict| feedback.tell(&held, Arc::new(Status::of(verdict)), START);
     let while_it_is_kept = || tokio::time::sleep(Duration::from_secs(10));
 
@@ -37,7 +41,11 @@ async fn the_store_has_the_last_verdict_also_when_its_answers_were_lost() {
     assert_eq!(stored.last(), Some(&VerdictState::Accepted));
 
     while_it_is_kept().await;
-    assert_eq!(world.store.verdicts.lock().unwrap().len(), stored.len(), "what is kept is not written again");
+    assert_eq!(
+        world.store.verdicts.lock().unwrap().len(),
+        stored.len(),
+        "what is kept is not written again"
+    );
     drop(feedback);
     keeping.await.unwrap();
 }

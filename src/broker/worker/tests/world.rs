@@ -69,9 +69,15 @@ impl TestStore {
         let key = raw.key().unwrap();
         let packed = PackedRecord::pack(&key, &raw);
         let ownership = Ownership { cluster: cluster("east"), batch: BatchId(uuid::Uuid::nil()) };
-        let row = RecordRow { key, raw: packed, owner: Some(ownership), drift: None, observed_at: START };
+        let row =
+            RecordRow { key, raw: packed, owner: Some(ownership), drift: None, observed_at: START };
         self.records.lock().unwrap().entry(zone_id(zone)).or_default().push(row);
-        let claim = ClaimRow { zone: zone_id(zone), name: name(owner), cluster: cluster("east"), since: START };
+        let claim = ClaimRow {
+            zone: zone_id(zone),
+            name: name(owner),
+            cluster: cluster("east"),
+            since: START,
+        };
         self.claims.lock().unwrap().push(claim);
     }
 }
@@ -84,8 +90,14 @@ impl Leases for TestStore {
     async fn heartbeat(&self, replica: &ReplicaRow, _: Millis) -> Result<Standing, StoreError> {
         Ok(Standing { replicas: vec![replica.clone()], leases: vec![] })
     }
-    async fn take_leases(&self, holder: ReplicaId, accounts: &[AccountId], _: Millis) -> Result<Vec<Tenure>, StoreError> {
-        let taken = |account: &AccountId| Tenure { account: account.clone(), holder, epoch: LeaseEpoch(1) };
+    async fn take_leases(
+        &self,
+        holder: ReplicaId,
+        accounts: &[AccountId],
+        _: Millis,
+    ) -> Result<Vec<Tenure>, StoreError> {
+        let taken =
+            |account: &AccountId| Tenure { account: account.clone(), holder, epoch: LeaseEpoch(1) };
         Ok(accounts.iter().map(taken).collect())
     }
     async fn give_back(&self, _: &[Tenure]) -> Result<(), StoreError> {
@@ -126,7 +138,11 @@ impl Store for TestStore {
     async fn open_sessions(&self, _: &[SessionOpening]) -> Result<Vec<SessionOpened>, StoreError> {
         Err(StoreError::Refused("no sessions here".to_owned()))
     }
-    async fn ingest(&self, _: &[IngestUnit], _: Timestamp) -> Result<Vec<IngestOutcome>, StoreError> {
+    async fn ingest(
+        &self,
+        _: &[IngestUnit],
+        _: Timestamp,
+    ) -> Result<Vec<IngestOutcome>, StoreError> {
         Ok(vec![])
     }
     async fn clusters(&self) -> Result<Vec<ClusterRow>, StoreError> {
@@ -138,7 +154,9 @@ impl Store for TestStore {
     async fn save_verdicts(&self, rows: &[VerdictRow]) -> Result<(), StoreError> {
         self.verdicts.lock().unwrap().extend(rows.iter().map(|row| row.verdict.state));
         if self.loses_verdict_answers.load(Ordering::Relaxed) {
-            return Err(StoreError::Unavailable("the connection broke after the commit was sent".to_owned()));
+            return Err(StoreError::Unavailable(
+                "the connection broke after the commit was sent".to_owned(),
+            ));
         }
         Ok(())
     }
@@ -148,11 +166,21 @@ impl Store for TestStore {
     async fn save_zones(&self, _: &[ZoneRow]) -> Result<(), StoreError> {
         Ok(())
     }
-    async fn records(&self, zone: &ZoneId, after: Option<&RecordKey>, _: u32) -> Result<Vec<RecordRow>, StoreError> {
+    async fn records(
+        &self,
+        zone: &ZoneId,
+        after: Option<&RecordKey>,
+        _: u32,
+    ) -> Result<Vec<RecordRow>, StoreError> {
         let rows = self.records.lock().unwrap().get(zone).cloned().unwrap_or_default();
         Ok(rows.into_iter().filter(|row| after.is_none_or(|after| row.key > *after)).collect())
     }
-    async fn save_records(&self, _: &ZoneId, _: &[RecordWrite], _: Option<Timestamp>) -> Result<(), StoreError> {
+    async fn save_records(
+        &self,
+        _: &ZoneId,
+        _: &[RecordWrite],
+        _: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
         Ok(())
     }
     async fn claims(&self, _: &[ZoneId]) -> Result<Vec<ClaimRow>, StoreError> {
@@ -165,7 +193,9 @@ impl Store for TestStore {
         self.journal.acquire().await.unwrap().forget();
         self.journalled.fetch_add(1, Ordering::Relaxed);
         if self.loses_answer.swap(false, Ordering::Relaxed) {
-            return Err(StoreError::Unavailable("the connection broke after the commit was sent".to_owned()));
+            return Err(StoreError::Unavailable(
+                "the connection broke after the commit was sent".to_owned(),
+            ));
         }
         Ok(())
     }
@@ -183,7 +213,11 @@ impl Store for TestStore {
     async fn open_batches(&self, _: &AccountId) -> Result<Vec<BatchRow>, StoreError> {
         Ok(vec![])
     }
-    async fn lost_batches(&self, _: &AccountId, since: Timestamp) -> Result<Vec<BatchRow>, StoreError> {
+    async fn lost_batches(
+        &self,
+        _: &AccountId,
+        since: Timestamp,
+    ) -> Result<Vec<BatchRow>, StoreError> {
         let lost = self.lost.lock().unwrap();
         Ok(lost.iter().filter(|row| row.batch.planned_at >= since).cloned().collect())
     }
@@ -208,7 +242,13 @@ impl Store for TestStore {
     async fn verify_journal(&self, _: &AccountId) -> Result<Result<u64, u64>, StoreError> {
         Ok(Ok(0))
     }
-    async fn prune_journal(&self, _: &AccountId, _: Timestamp, _: u32, _: Timestamp) -> Result<u64, StoreError> {
+    async fn prune_journal(
+        &self,
+        _: &AccountId,
+        _: Timestamp,
+        _: u32,
+        _: Timestamp,
+    ) -> Result<u64, StoreError> {
         Ok(0)
     }
     async fn ping(&self) -> Result<(), StoreError> {
@@ -235,7 +275,9 @@ impl TestProvider {
     /// The values that were created, call by call.
     pub fn created(&self) -> Vec<Vec<String>> {
         let created = |changes: &Vec<WireChange>| {
-            let creates = changes.iter().filter(|change| change.action == crate::core::change::Action::Create);
+            let creates = changes
+                .iter()
+                .filter(|change| change.action == crate::core::change::Action::Create);
             creates.flat_map(|change| change.set.values.iter().map(ToString::to_string)).collect()
         };
         self.changes.lock().unwrap().iter().map(|(_, changes)| created(changes)).collect()
@@ -246,21 +288,39 @@ impl TestProvider {
 impl DnsProvider for TestProvider {
     async fn identity(&self) -> Result<CallerIdentity, CallError> {
         self.called("identity");
-        Ok(CallerIdentity { account: account(), arn: "arn:aws:iam::111111111111:role/zonefold".to_owned() })
+        Ok(CallerIdentity {
+            account: account(),
+            arn: "arn:aws:iam::111111111111:role/zonefold".to_owned(),
+        })
     }
     async fn list_zones(&self, _: Permit, _: Option<String>) -> Result<ZonePage, CallError> {
         self.called("list_zones");
         Ok(ZonePage { zones: self.zones.clone(), next_marker: None })
     }
-    async fn zone_tags(&self, _: Permit, _: &[ZoneId]) -> Result<BTreeMap<ZoneId, BTreeMap<String, String>>, CallError> {
+    async fn zone_tags(
+        &self,
+        _: Permit,
+        _: &[ZoneId],
+    ) -> Result<BTreeMap<ZoneId, BTreeMap<String, String>>, CallError> {
         self.called("zone_tags");
         Ok(BTreeMap::new())
     }
-    async fn list_records(&self, _: Permit, _: &ZoneId, _: Option<RecordCursor>) -> Result<RecordPage, CallError> {
+    async fn list_records(
+        &self,
+        _: Permit,
+        _: &ZoneId,
+        _: Option<RecordCursor>,
+    ) -> Result<RecordPage, CallError> {
         self.called("list_records");
         Ok(RecordPage::default())
     }
-    async fn change_records(&self, _: Permit, _: &ZoneId, _: &str, changes: &[WireChange]) -> Result<ChangeReceipt, CallError> {
+    async fn change_records(
+        &self,
+        _: Permit,
+        _: &ZoneId,
+        _: &str,
+        changes: &[WireChange],
+    ) -> Result<ChangeReceipt, CallError> {
         self.called("change_records");
         if self.unanswered.load(Ordering::Relaxed) {
             return Err(CallError::Unknown { message: "no answer".to_owned() });
@@ -281,7 +341,8 @@ pub fn account() -> AccountId {
 
 /// A lease that does not run out.
 pub fn endless() -> Lease {
-    let tenure = Tenure { account: account(), holder: ReplicaId(uuid::Uuid::nil()), epoch: LeaseEpoch(1) };
+    let tenure =
+        Tenure { account: account(), holder: ReplicaId(uuid::Uuid::nil()), epoch: LeaseEpoch(1) };
     Lease::endless(tenure, CancellationToken::new())
 }
 
@@ -299,7 +360,11 @@ pub fn wants(zone: usize, owner: &str, target: &str) -> Effect {
     Effect::Contribute {
         placement: Placement { account: account(), zone: zone_id(zone) },
         name: name(owner),
-        held: Held::new(cluster("east"), 1, &PackedEndpoint::pack(&endpoint("web", owner, "A", &[target]))),
+        held: Held::new(
+            cluster("east"),
+            1,
+            &PackedEndpoint::pack(&endpoint("web", owner, "A", &[target])),
+        ),
     }
 }
 
@@ -332,8 +397,12 @@ impl World {
             visible: true,
         });
         let rows: Vec<ZoneRow> = rows.collect();
-        let hosted =
-            rows.iter().map(|row| HostedZone { id: row.zone.clone(), name: row.name.clone(), private: false, record_count: 2 });
+        let hosted = rows.iter().map(|row| HostedZone {
+            id: row.zone.clone(),
+            name: row.name.clone(),
+            private: false,
+            record_count: 2,
+        });
         let provider = TestProvider {
             zones: hosted.collect(),
             clock: Arc::clone(&clock),
@@ -354,14 +423,25 @@ impl World {
             journalled: AtomicUsize::new(0),
             loses_answer: AtomicBool::new(false),
         };
-        Self { store: Arc::new(store), provider: Arc::new(provider), clock, budget, discoveries: None }
+        Self {
+            store: Arc::new(store),
+            provider: Arc::new(provider),
+            clock,
+            budget,
+            discoveries: None,
+        }
     }
 
     pub fn parts(&mut self) -> WorkerParts {
         let (discovered, discoveries) = mpsc::channel(16);
         self.discoveries = Some(discoveries);
-        let settings = ZoneSettings { policy: ZonePolicy::Sync, drift: DriftPolicy::Repair, default_ttl_secs: 300 };
-        let selector = ZoneSelector { name: None, id: None, tags: BTreeMap::new(), visibility: None };
+        let settings = ZoneSettings {
+            policy: ZonePolicy::Sync,
+            drift: DriftPolicy::Repair,
+            default_ttl_secs: 300,
+        };
+        let selector =
+            ZoneSelector { name: None, id: None, tags: BTreeMap::new(), visibility: None };
         WorkerParts {
             settings: AccountSettings {
                 account: account(),
