@@ -4,20 +4,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use divan::{Bencher, black_box};
-use zonefold::core::change::Unit;
-use zonefold::core::claims::{Contribution, ZoneContext, settle};
-use zonefold::core::digest::SetDigest;
+use zonefold::core::batch::fold::{FoldLimits, Folder};
+use zonefold::core::dns::name::DnsName;
+use zonefold::core::dns::rdata::canonical_values;
+use zonefold::core::dns::record::{RecordKey, RecordType};
+use zonefold::core::endpoint::digest::SetDigest;
+use zonefold::core::endpoint::packed::PackedEndpoint;
+use zonefold::core::endpoint::parsed::interpret;
+use zonefold::core::endpoint::verdict::Placement;
 use zonefold::core::endpoint::{Endpoint, EndpointKey, KeyHash, Version};
-use zonefold::core::fold::{FoldLimits, Folder};
 use zonefold::core::ids::{AccountId, BatchId, ClusterId, ZoneId};
-use zonefold::core::name::DnsName;
-use zonefold::core::packed::PackedEndpoint;
-use zonefold::core::plan::{Observed, Ownership, PlanInput, plan};
-use zonefold::core::policy::{DriftPolicy, ZonePolicy};
-use zonefold::core::rdata::canonical_values;
-use zonefold::core::record::{RecordKey, RecordType};
-use zonefold::core::verdict::Placement;
-use zonefold::core::wish::interpret;
+use zonefold::core::planning::change::Unit;
+use zonefold::core::planning::claims::{Contribution, ZoneContext, settle};
+use zonefold::core::planning::plan::{Observed, Ownership, PlanInput, plan};
+use zonefold::core::planning::policy::{DriftPolicy, ZonePolicy};
 
 fn main() {
     divan::main();

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use hickory_proto::op::{Message, ResponseCode};
-use zonefold::core::name::DnsName;
+use zonefold::core::dns::name::DnsName;
 use zonefold::emulator::offline::{OFFLINE_ZONE, OfflineNameServer, write_changes};
 use zonefold::emulator::{ChangeAction, RecordChange};
 

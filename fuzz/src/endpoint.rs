@@ -3,20 +3,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use zonefold::core::change::Batch;
-use zonefold::core::check::check;
-use zonefold::core::claims::{Contribution, Settlement, ZoneContext, settle};
+use zonefold::core::batch::check::check;
+use zonefold::core::batch::fold::{FoldLimits, Folder};
+use zonefold::core::dns::name::DnsName;
+use zonefold::core::dns::record::RecordKey;
 use zonefold::core::endpoint::Endpoint;
-use zonefold::core::fold::{FoldLimits, Folder};
+use zonefold::core::endpoint::packed::{EndpointView, PackedEndpoint};
+use zonefold::core::endpoint::parsed::interpret;
+use zonefold::core::endpoint::verdict::{Placement, VerdictState};
 use zonefold::core::ids::{AccountId, BatchId, ClusterId, ZoneId};
-use zonefold::core::name::DnsName;
-use zonefold::core::packed::{EndpointView, PackedEndpoint};
-use zonefold::core::plan::{NamePlan, Observed, Ownership, PlanInput, plan};
-use zonefold::core::policy::{DriftPolicy, ZonePolicy};
-use zonefold::core::record::RecordKey;
+use zonefold::core::planning::change::Batch;
+use zonefold::core::planning::claims::{Contribution, Settlement, ZoneContext, settle};
+use zonefold::core::planning::plan::{NamePlan, Observed, Ownership, PlanInput, plan};
+use zonefold::core::planning::policy::{DriftPolicy, ZonePolicy};
 use zonefold::core::time::Timestamp;
-use zonefold::core::verdict::{Placement, VerdictState};
-use zonefold::core::wish::interpret;
 use zonefold::wire::v1;
 
 use super::record_set::check_canonical;

@@ -6,10 +6,10 @@ use std::str::FromStr;
 use zonefold::adapters::store::StoreUrl;
 use zonefold::agent::sources::annotations::{normal_host, parse_ttl_secs};
 use zonefold::config;
-use zonefold::core::access::{ExternalId, Partition, RoleArn};
+use zonefold::core::aws::access::{ExternalId, Partition, RoleArn};
+use zonefold::core::dns::record::RecordType;
 use zonefold::core::ids::{AccountId, ClusterId, EnvironmentId, ZoneId};
-use zonefold::core::policy::ZonePattern;
-use zonefold::core::record::RecordType;
+use zonefold::core::planning::policy::ZonePattern;
 
 /// The text is read as each of them.
 pub fn run(data: &[u8]) {

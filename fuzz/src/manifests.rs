@@ -6,7 +6,7 @@ use zonefold::agent::manifests::documents::{self, Documents};
 use zonefold::agent::sources::{
     ClusterIps, ExtractOptions, Extraction, SourceKind, Unknown, extract,
 };
-use zonefold::core::digest::SetDigest;
+use zonefold::core::endpoint::digest::SetDigest;
 
 /// The bytes are a file.
 pub fn run(data: &[u8]) {

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use zonefold::core::name::{DnsName, MAX_ESCAPED_CHARS, MAX_LABEL_OCTETS, MAX_NAME_OCTETS};
+use zonefold::core::dns::name::{DnsName, MAX_ESCAPED_CHARS, MAX_LABEL_OCTETS, MAX_NAME_OCTETS};
 use zonefold::emulator::offline::read_name;
 
 /// A line is a name; a second one is a name to compare it with.

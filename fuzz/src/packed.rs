@@ -1,8 +1,8 @@
 //! Endpoints and record sets in the bytes in which the store and the memory hold them.
 
-use zonefold::core::name::DnsName;
-use zonefold::core::packed::{EndpointView, PackedEndpoint, PackedRecord};
-use zonefold::core::record::{RecordKey, RecordType};
+use zonefold::core::dns::name::DnsName;
+use zonefold::core::dns::record::{RecordKey, RecordType};
+use zonefold::core::endpoint::packed::{EndpointView, PackedEndpoint, PackedRecord};
 
 /// The bytes are an endpoint and a record set; cut in two at the place that the first byte names, they are its parts.
 pub fn run(data: &[u8]) {

@@ -1,8 +1,8 @@
 //! Record sets as Route 53 answers them, in the JSON of the journal and of the control API.
 
 use zonefold::adapters::route53::offline::through_the_sdk;
-use zonefold::core::packed::PackedRecord;
-use zonefold::core::record::{RawRecordSet, RecordSet};
+use zonefold::core::dns::record::{RawRecordSet, RecordSet};
+use zonefold::core::endpoint::packed::PackedRecord;
 use zonefold::emulator::offline::{read_changes, write_changes};
 use zonefold::emulator::{ChangeAction, RecordChange};
 

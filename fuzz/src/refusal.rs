@@ -1,10 +1,10 @@
 //! The texts with which Route 53 refuses a batch.
 
 use arcstr::ArcStr;
-use zonefold::core::change::{Action, WireChange};
-use zonefold::core::name::DnsName;
-use zonefold::core::record::{RawRecordSet, RecordType};
-use zonefold::core::refusal::{culprits, culprits_of};
+use zonefold::core::batch::refusal::{culprits, culprits_of};
+use zonefold::core::dns::name::DnsName;
+use zonefold::core::dns::record::{RawRecordSet, RecordType};
+use zonefold::core::planning::change::{Action, WireChange};
 use zonefold::emulator::offline::{Subject, sentences_about};
 
 /// The first byte chooses the type; the bytes after it are a text, and as lines a name, a zone and a set identifier.

@@ -9,9 +9,9 @@ use zonefold::api::page::{Cursor, Limit};
 use zonefold::api::request::{NoParams, Params, identifier};
 use zonefold::api::values::Time;
 use zonefold::api::{accounts, changes, clusters, endpoints, records, zones};
+use zonefold::core::dns::name::DnsName;
+use zonefold::core::dns::record::RecordKey;
 use zonefold::core::ids::{AccountId, ClusterId, ZoneId};
-use zonefold::core::name::DnsName;
-use zonefold::core::record::RecordKey;
 
 /// The first byte chooses the resource; the bytes after it are its query, and its last part of the path.
 pub fn run(data: &[u8]) {

@@ -1,7 +1,7 @@
 //! Answers of Route 53: whatever stands where its XML is expected.
 
 use zonefold::adapters::route53::offline::{Asked, Route53Answer, read_answer, through_the_sdk};
-use zonefold::core::refusal::culprits;
+use zonefold::core::batch::refusal::culprits;
 use zonefold::ports::CallError;
 
 use super::record_set::check_canonical;

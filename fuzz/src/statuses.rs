@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use zonefold::agent::status::{StatusBook, progress_name, verdict_name};
-use zonefold::core::digest::SetDigest;
+use zonefold::core::endpoint::digest::SetDigest;
 use zonefold::core::endpoint::{EndpointKey, KeyHash, Version};
 use zonefold::wire::convert::{
     key_hashes_from_wire, key_hashes_to_wire, key_versions_from_wire, key_versions_to_wire,

@@ -2,9 +2,9 @@
 
 use arcstr::ArcStr;
 use zonefold::adapters::store::offline::{page_of, record_key, rows, sort_key};
-use zonefold::core::change::{Batch, Cause};
-use zonefold::core::name::DnsName;
-use zonefold::core::record::{RecordKey, RecordType};
+use zonefold::core::dns::name::DnsName;
+use zonefold::core::dns::record::{RecordKey, RecordType};
+use zonefold::core::planning::change::{Batch, Cause};
 use zonefold::ports::{BatchOutcome, StoreError};
 
 /// The first byte says what the bytes after it are.

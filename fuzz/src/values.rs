@@ -1,8 +1,8 @@
 //! Record values of each type.
 
 use arcstr::ArcStr;
-use zonefold::core::rdata::{MAX_VALUE_CHARS, MAX_VALUES, canonical_value, canonical_values};
-use zonefold::core::record::RecordType;
+use zonefold::core::dns::rdata::{MAX_VALUE_CHARS, MAX_VALUES, canonical_value, canonical_values};
+use zonefold::core::dns::record::RecordType;
 use zonefold::emulator::offline::check_value;
 
 /// The first byte chooses the type; each line after it is a value.

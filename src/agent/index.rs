@@ -12,7 +12,7 @@ use arcstr::ArcStr;
 use serde::Serialize;
 
 use super::sources::{Extraction, ObjectRef, Pending, SourceKind, Unknown};
-use crate::core::digest::SetDigest;
+use crate::core::endpoint::digest::SetDigest;
 use crate::core::endpoint::{Endpoint, EndpointKey, KeyHash, Version};
 
 mod keeping;

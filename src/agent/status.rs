@@ -6,7 +6,7 @@ use arcstr::ArcStr;
 use bytes::Bytes;
 use prost::Message as _;
 
-use crate::core::digest::SetDigest;
+use crate::core::endpoint::digest::SetDigest;
 use crate::core::endpoint::{EndpointKey, KeyHash};
 use crate::wire::convert::status_hash;
 use crate::wire::v1::{EndpointStatus, Progress, StatusBatch, VerdictState};

@@ -13,8 +13,8 @@ use super::request::{NoParams, Params, identifier};
 use super::values::Time;
 use super::zones::Zone;
 use crate::broker::worker::{AccountSettings, AccountView, Health as WorkerHealth};
-use crate::core::budget::{BucketSnapshot, BudgetSnapshot};
 use crate::core::ids::{AccountId, EnvironmentId};
+use crate::core::limits::budget::{BucketSnapshot, BudgetSnapshot};
 use crate::core::time::{Millis, Timestamp};
 use crate::ports::ReplicaId;
 

@@ -10,10 +10,10 @@ use super::page::{Cursor, Limit, Page};
 use super::problem::{ApiError, Problem};
 use super::request::Params;
 use super::values::{Cause, RecordSet, Time, record_types};
-use crate::core::change::Change as CoreChange;
+use crate::core::dns::name::DnsName;
+use crate::core::dns::record::RecordType;
 use crate::core::ids::{AccountId, BatchId, ClusterId, ZoneId};
-use crate::core::name::DnsName;
-use crate::core::record::RecordType;
+use crate::core::planning::change::Change as CoreChange;
 use crate::ports::{BatchOutcome, ChangeFilter, ChangeRow};
 
 /// One change of one record set.

@@ -12,7 +12,7 @@ use super::problem::{ApiError, Problem};
 use super::request::{NoParams, Params, identifier};
 use super::values::{Time, visibility_or_null};
 use crate::broker::ClusterView;
-use crate::broker::endpoints::StatusCounts;
+use crate::broker::directory::cluster::StatusCounts;
 use crate::core::ids::{ClusterId, EnvironmentId};
 
 /// One cluster.

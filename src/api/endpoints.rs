@@ -17,11 +17,11 @@ use super::problem::{ApiError, Problem};
 use super::request::Params;
 use super::values::{EndpointSource, Placement, Time, reasons, verdict_states};
 use crate::broker::directory::SharedDirectory;
-use crate::broker::held::{Held, Progress as BrokerProgress, Status};
+use crate::broker::directory::entry::{Held, Progress as BrokerProgress, Status};
+use crate::core::dns::name::DnsName;
 use crate::core::endpoint::KeyHash;
+use crate::core::endpoint::verdict::{Reason, Verdict as CoreVerdict, VerdictState};
 use crate::core::ids::ClusterId;
-use crate::core::name::DnsName;
-use crate::core::verdict::{Reason, Verdict as CoreVerdict, VerdictState};
 
 /// How many endpoints one request looks at.
 const LOOK_AT_MOST: usize = 20_000;
@@ -356,7 +356,7 @@ mod tests {
 
     use super::*;
     use crate::broker::directory::Directory;
-    use crate::core::packed::PackedEndpoint;
+    use crate::core::endpoint::packed::PackedEndpoint;
     use crate::core::testkit::{cluster, endpoint};
     use crate::core::time::Timestamp;
     use crate::ports::{IngestOp, OpOutcome};

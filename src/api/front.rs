@@ -16,7 +16,7 @@ use super::layers;
 use super::peers::PeerTls;
 use super::problem::{ApiError, Problem};
 use crate::broker::BrokerHandle;
-use crate::broker::progress::StartProgress;
+use crate::broker::startup::progress::StartProgress;
 
 /// Callers are asked to come again after so many seconds.
 const RETRY_AFTER_SECS: u32 = 2;
@@ -97,7 +97,7 @@ mod tests {
     use http_body_util::BodyExt as _;
 
     use super::*;
-    use crate::broker::progress::StartPhase;
+    use crate::broker::startup::progress::StartPhase;
 
     async fn get(front: &Front, path: &str) -> (StatusCode, http::HeaderMap, String) {
         let request = http::Request::get(path).body(Body::empty()).unwrap();

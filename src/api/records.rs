@@ -12,10 +12,10 @@ use super::problem::{ApiError, Problem};
 use super::request::{Params, identifier};
 use super::values::{RecordSet, drift_or_null, record_types};
 use super::zones;
+use crate::core::dns::name::DnsName;
+use crate::core::dns::record::{RecordKey, RecordType};
 use crate::core::ids::{BatchId, ClusterId, ZoneId};
-use crate::core::name::DnsName;
-use crate::core::plan::{Drift, Observed};
-use crate::core::record::{RecordKey, RecordType};
+use crate::core::planning::plan::{Drift, Observed};
 
 /// A record set of a zone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]

@@ -7,17 +7,17 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
 use utoipa::openapi::schema::{Object, ObjectBuilder, SchemaType, Type};
 
-use crate::core::change::Cause as CoreCause;
-use crate::core::change::Motive;
+use crate::core::dns::name::DnsName;
+use crate::core::dns::record::{GeoLocation, GeoProximity, RawRecordSet, RecordType};
 use crate::core::endpoint::EndpointKey;
+use crate::core::endpoint::verdict::{Reason, VerdictState};
 use crate::core::ids::{AccountId, ClusterId, EnvironmentId, ZoneId};
-use crate::core::name::DnsName;
-use crate::core::plan::Drift;
-use crate::core::policy::ZonePolicy;
-use crate::core::record::{GeoLocation, GeoProximity, RawRecordSet, RecordType};
-use crate::core::routing::ZoneFacts;
+use crate::core::planning::change::Cause as CoreCause;
+use crate::core::planning::change::Motive;
+use crate::core::planning::plan::Drift;
+use crate::core::planning::policy::ZonePolicy;
+use crate::core::planning::routing::ZoneFacts;
 use crate::core::time::Timestamp;
-use crate::core::verdict::{Reason, VerdictState};
 
 /// A point in time: RFC 3339 in UTC, with milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ToSchema)]
@@ -148,8 +148,8 @@ pub struct Placement {
     pub zone: ZoneId,
 }
 
-impl From<&crate::core::verdict::Placement> for Placement {
-    fn from(placement: &crate::core::verdict::Placement) -> Self {
+impl From<&crate::core::endpoint::verdict::Placement> for Placement {
+    fn from(placement: &crate::core::endpoint::verdict::Placement) -> Self {
         Self { account: placement.account.clone(), zone: placement.zone.clone() }
     }
 }

@@ -15,9 +15,9 @@ use super::problem::{ApiError, Problem};
 use super::request::{NoParams, Params, identifier};
 use super::values::{Time, ZoneReference, drift_policies, visibilities, zone_policies};
 use crate::broker::worker::{AccountView, ZoneView};
+use crate::core::dns::name::DnsName;
 use crate::core::ids::{AccountId, EnvironmentId, ZoneId};
-use crate::core::name::DnsName;
-use crate::core::policy::{Visibility, ZonePolicy};
+use crate::core::planning::policy::{Visibility, ZonePolicy};
 
 /// One hosted zone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]

@@ -25,7 +25,7 @@ use crate::broker::directory::ClusterSettings;
 use crate::broker::ingest::{Admission, FederationService, Limits, StartingService};
 use crate::broker::lease::LeaseTiming;
 use crate::broker::metrics::BrokerMetrics;
-use crate::broker::progress::StartProgress;
+use crate::broker::startup::progress::StartProgress;
 use crate::broker::worker::AccountSettings;
 use crate::broker::{Broker, BrokerHandle, BrokerParts};
 use crate::cli::BrokerArgs;

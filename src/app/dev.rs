@@ -22,8 +22,8 @@ use crate::agent::{Agent, AgentConfig, AgentHandle, BrokerAddress, ClusterUid, M
 use crate::broker::BrokerHandle;
 use crate::cli::{DevArgs, token};
 use crate::config::Config;
+use crate::core::dns::name::DnsName;
 use crate::core::ids::{AccountId, ClusterId};
-use crate::core::name::DnsName;
 use crate::emulator::{
     AccessKeyConfig, AccountConfig, Emulator, EmulatorConfig, LimitsConfig, LimitsProfile,
     RoleConfig, Secret, ZoneConfig,

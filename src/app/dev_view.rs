@@ -12,9 +12,9 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use super::dev::Parts;
 use crate::broker::ClusterView;
-use crate::broker::held::{Held, Progress, Status};
+use crate::broker::directory::entry::{Held, Progress, Status};
 use crate::broker::worker::{AccountView, Health};
-use crate::core::verdict::VerdictState;
+use crate::core::endpoint::verdict::VerdictState;
 
 /// How often the live view is drawn.
 const REDRAW: Duration = Duration::from_millis(500);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use crate::broker::workers::Workers;
+use crate::broker::worker::registry::Workers;
 use crate::core::ids::AccountId;
 use crate::core::time::Timestamp;
 use crate::ports::{Clock, Store};

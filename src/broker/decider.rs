@@ -11,13 +11,13 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::warn;
 
+use super::directory::entry::Status;
 use super::directory::{Agreement, Belief, ClusterSettings, Effect, SharedDirectory, Walk};
-use super::feedback::{Feedback, Keeper};
-use super::held::Status;
 use super::ingest::CommittedUnit;
-use super::relay::ToldStatus;
+use super::status::feedback::{Feedback, Keeper};
+use super::status::relay::ToldStatus;
+use super::worker::registry::Workers;
 use super::worker::{Discovered, Message, WorkerHandle};
-use super::workers::Workers;
 use crate::core::ids::{AccountId, ClusterId};
 use crate::ports::{Clock, EndpointNews, ReplicaId};
 
@@ -256,7 +256,7 @@ mod tests {
     use super::*;
     use crate::broker::directory::Directory;
     use crate::broker::directory::tests::row;
-    use crate::broker::relay::RelayHandle;
+    use crate::broker::status::relay::RelayHandle;
     use crate::core::testkit::endpoint;
     use crate::core::time::Timestamp;
 

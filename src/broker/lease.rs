@@ -15,9 +15,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::core::budget::Permit;
-use crate::core::change::WireChange;
 use crate::core::ids::{AccountId, ZoneId};
+use crate::core::limits::budget::Permit;
+use crate::core::planning::change::WireChange;
 use crate::core::time::Millis;
 use crate::ports::{
     CallError, CallerIdentity, ChangeReceipt, DnsProvider, RecordCursor, RecordPage, StoreError,

@@ -11,10 +11,10 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use super::worker::{AccountView, Health};
-use crate::core::budget::ApiAction;
-use crate::core::change::Batch;
-use crate::core::check::Violation;
+use crate::core::batch::check::Violation;
 use crate::core::ids::AccountId;
+use crate::core::limits::budget::ApiAction;
+use crate::core::planning::change::Batch;
 
 /// One account.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -14,22 +14,13 @@
 
 pub mod decider;
 pub mod directory;
-pub mod endpoints;
-pub mod feedback;
-pub mod follower;
-pub mod held;
 pub mod ingest;
-pub mod interner;
 pub mod lease;
 pub mod metrics;
-pub mod progress;
-pub mod relay;
-mod share;
-mod start;
-pub mod tenancy;
-mod tenant;
+pub mod replicas;
+pub mod startup;
+pub mod status;
 pub mod worker;
-pub mod workers;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -40,10 +31,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::info;
 
+use crate::core::dns::name::DnsName;
+use crate::core::dns::record::RecordKey;
 use crate::core::ids::{AccountId, ClusterId, ZoneId};
-use crate::core::name::DnsName;
-use crate::core::plan::Observed;
-use crate::core::record::RecordKey;
+use crate::core::planning::plan::Observed;
 use crate::core::time::{Millis, Timestamp};
 use crate::ports::{
     CallError, ChangeFilter, ChangeRow, Clock, ClusterRow, DnsProviders, Feed, Leases, ReplicaId,
@@ -51,22 +42,22 @@ use crate::ports::{
 };
 use decider::{Decider, ToDecider};
 use directory::SharedDirectory;
+use directory::cluster::{ClusterEndpoints, StatusCounts};
 use directory::{ClusterSettings, Directory};
-use endpoints::{ClusterEndpoints, StatusCounts};
-use feedback::{Feedback, VerdictKeeper};
-use follower::{CommitOrder, FeedHandle, Follower, FollowerParts};
 use ingest::{
     Admission, Committer, CommitterParts, FederationService, Limits, RefusedClaim, ServiceParts,
 };
 use lease::LeaseTiming;
 use metrics::BrokerMetrics;
-use progress::{StartPhase, StartProgress};
-use relay::{Relay, RelayHandle};
-use start::Start;
-use tenancy::{Tenancy, TenancyParts, ToTenancy};
-use tenant::Hiring;
+use replicas::feed_reader::{CommitOrder, FeedHandle, Follower, FollowerParts};
+use replicas::leased_account::Hiring;
+use replicas::manager::{Tenancy, TenancyParts, ToTenancy};
+use startup::progress::{StartPhase, StartProgress};
+use startup::start::Start;
+use status::feedback::{Feedback, VerdictKeeper};
+use status::relay::{Relay, RelayHandle};
+use worker::registry::Workers;
 use worker::{AccountSettings, AccountView, Gate, Message, Query, WhyReport};
-use workers::Workers;
 
 /// How many messages wait for the decider, and for a worker, before who tells them has to wait; each is of one commit at most.
 /// Enough to go on while a worker notes in the store what it may spend. Not more: what waits here waits in the order of the

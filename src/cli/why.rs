@@ -11,7 +11,7 @@ use crate::api::changes::{Change, Difference, Outcome};
 use crate::api::endpoints::Endpoint;
 use crate::api::names::{Name, NameInZone};
 use crate::api::values::RecordSet;
-use crate::core::name::DnsName;
+use crate::core::dns::name::DnsName;
 
 /// Arguments of `zonefold why`.
 #[derive(Clone, Debug, Args)]
@@ -109,7 +109,7 @@ fn comparison(zone: &NameInZone, width: u16) -> comfy_table::Table {
             .position(|set| same_key(set, &record.set))
             .map(|at| unmatched.remove(at));
         let whose = match (&record.owner, record.drift) {
-            (_, Some(crate::core::plan::Drift::Missing)) => {
+            (_, Some(crate::core::planning::plan::Drift::Missing)) => {
                 "ours, removed by somebody else".to_owned()
             }
             (Some(owner), Some(_)) => format!("ours ({owner}), changed by somebody else"),

@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::budget::BudgetEntry;
 use super::error::{KeyPath, Problems};
-use crate::core::access::{AccountAccess, ExternalId, Partition, RoleArn};
-use crate::core::budget::BudgetConfig;
+use crate::core::aws::access::{AccountAccess, ExternalId, Partition, RoleArn};
 use crate::core::ids::{AccountId, EnvironmentId, ZoneId};
-use crate::core::policy::{
+use crate::core::limits::budget::BudgetConfig;
+use crate::core::planning::policy::{
     DriftPolicy, Visibility, ZonePattern, ZonePolicy, ZoneRule, ZoneSelector, ZoneSettings,
 };
 use crate::core::time::Millis;

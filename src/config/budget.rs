@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::error::{KeyPath, Problems};
-use crate::core::access::Partition;
-use crate::core::budget::{ApiAction, BucketConfig, BudgetConfig};
+use crate::core::aws::access::Partition;
+use crate::core::limits::budget::{ApiAction, BucketConfig, BudgetConfig};
 
 /// The highest share of an account's tokens that can be left to others.
 const MAX_RESERVE_PERCENT: f64 = 90.0;

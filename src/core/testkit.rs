@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use arcstr::ArcStr;
 
-use super::claims::{Contribution, ZoneContext};
+use super::dns::name::DnsName;
+use super::endpoint::parsed::interpret;
+use super::endpoint::verdict::Placement;
 use super::endpoint::{Endpoint, EndpointKey};
 use super::ids::{AccountId, ClusterId, ZoneId};
-use super::name::DnsName;
-use super::verdict::Placement;
-use super::wish::interpret;
+use super::planning::claims::{Contribution, ZoneContext};
 
 /// A name.
 pub fn name(text: &str) -> DnsName {

@@ -15,9 +15,9 @@ use super::names::read_name;
 use super::request::{ChangeAction, RecordChange, known_type};
 use super::values;
 use super::zone::{Effect, SetKey, Zone};
+use crate::core::dns::name::DnsName;
+use crate::core::dns::record::{RawRecordSet, RecordType};
 use crate::core::ids::ZoneId;
-use crate::core::name::DnsName;
-use crate::core::record::{RawRecordSet, RecordType};
 
 const MAX_CHANGES: usize = 4_000;
 const MAX_RECORDS: usize = 1_000;

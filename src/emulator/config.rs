@@ -8,8 +8,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::core::dns::name::DnsName;
 use crate::core::ids::{AccountId, ZoneId};
-use crate::core::name::DnsName;
 
 /// A secret that never shows itself in logs.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]

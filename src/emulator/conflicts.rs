@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use super::messages::{self, Subject};
 use super::zone::{Zone, at_name, reversed};
-use crate::core::name::DnsName;
-use crate::core::record::{RawAlias, RawRecordSet, RecordType};
+use crate::core::dns::name::DnsName;
+use crate::core::dns::record::{RawAlias, RawRecordSet, RecordType};
 
 const MAX_SETS_OF_POLICY: usize = 100;
 

@@ -11,9 +11,9 @@ use sha2::{Digest as _, Sha256};
 use super::ids::IdSource;
 use super::world::World;
 use super::zone::{SetKey, Zone, at_name, exists, reversed};
+use crate::core::dns::name::DnsName;
+use crate::core::dns::record::{RawAlias, RawRecordSet, RecordType};
 use crate::core::ids::ZoneId;
-use crate::core::name::DnsName;
-use crate::core::record::{RawAlias, RawRecordSet, RecordType};
 use crate::core::time::Timestamp;
 
 /// How long an alias's answer lives (Route 53 answers with 60 seconds for its own services).

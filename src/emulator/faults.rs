@@ -6,8 +6,8 @@ use super::action::Action;
 use super::identity::glob;
 use super::ids::IdSource;
 use super::request::RecordChange;
+use crate::core::dns::record::RecordType;
 use crate::core::ids::{AccountId, ZoneId};
-use crate::core::record::RecordType;
 use crate::core::time::Timestamp;
 
 /// Which calls a rule is about; a field that is missing matches all.
@@ -85,7 +85,7 @@ pub enum FaultEffect {
     /// A batch that has this record set is refused with this message.
     PoisonRecord {
         /// The owner name.
-        name: crate::core::name::DnsName,
+        name: crate::core::dns::name::DnsName,
         /// The type; none for all.
         #[serde(default, rename = "type")]
         rtype: Option<RecordType>,
@@ -95,7 +95,7 @@ pub enum FaultEffect {
     /// The record set is protected.
     Protected {
         /// The owner name.
-        name: crate::core::name::DnsName,
+        name: crate::core::dns::name::DnsName,
         /// The type; none for all.
         #[serde(default, rename = "type")]
         rtype: Option<RecordType>,

@@ -15,9 +15,9 @@ use super::journal::JournalEntry;
 use super::request::RecordChange;
 use super::server::{Shared, lock};
 use super::zone::{Zone, ZoneSnapshot};
+use crate::core::dns::name::DnsName;
+use crate::core::dns::record::RawRecordSet;
 use crate::core::ids::{AccountId, ZoneId};
-use crate::core::name::DnsName;
-use crate::core::record::RawRecordSet;
 use crate::core::time::Timestamp;
 use crate::ports::Clock as _;
 

@@ -88,7 +88,7 @@ impl InProcess {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::name::DnsName;
+    use crate::core::dns::name::DnsName;
     use crate::emulator::{
         AccessKeyConfig, AccountConfig, BucketConfig, ClockMode, FaultEffect, FaultMatch,
         FaultRule, LimitsConfig, Moment, Secret, SignatureMode, ZoneConfig,
@@ -169,7 +169,7 @@ mod tests {
     async fn what_others_write_beside_a_call_arrives_with_it() {
         let emulator = emulator();
         let zone = emulator.control().zones()[0].id.clone();
-        let set = crate::core::record::RawRecordSet {
+        let set = crate::core::dns::record::RawRecordSet {
             name: "www.example.com".into(),
             rtype: "A".into(),
             ttl_secs: Some(60),

@@ -7,8 +7,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::batch::AppliedChange;
+use crate::core::dns::name::DnsName;
 use crate::core::ids::{AccountId, ZoneId};
-use crate::core::name::DnsName;
 use crate::core::time::Timestamp;
 
 /// Where a batch came from.

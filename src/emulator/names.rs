@@ -1,7 +1,7 @@
 //! Names as Route 53 reads them, with its texts for the ones it does not take.
 
 use super::messages;
-use crate::core::name::{DnsName, NameError};
+use crate::core::dns::name::{DnsName, NameError};
 
 /// Reads a name. The error is Route 53's text.
 pub(super) fn read_name(text: &str) -> Result<DnsName, String> {

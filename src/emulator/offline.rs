@@ -21,9 +21,9 @@ use super::request::RecordChange;
 use super::world::World;
 use super::xml_write::Xml;
 use super::{call, dns_answer, messages, names, request, sigv4, sts, values};
+use crate::core::dns::name::DnsName;
+use crate::core::dns::record::RecordType;
 use crate::core::ids::{AccountId, ZoneId};
-use crate::core::name::DnsName;
-use crate::core::record::RecordType;
 
 /// Reads a name as the emulator does.
 ///
@@ -185,7 +185,7 @@ mod tests {
     use hickory_proto::rr::RecordType as WireType;
 
     use super::*;
-    use crate::core::record::RawRecordSet;
+    use crate::core::dns::record::RawRecordSet;
     use crate::core::testkit::name;
     use crate::emulator::ChangeAction;
 

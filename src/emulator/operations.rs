@@ -12,9 +12,9 @@ use super::request::{create_zone_request, tags_batch_request, tags_request};
 use super::world::{Begun, World, name_servers, new_zone_id};
 use super::xml_write::{ChangeInfo, Xml};
 use super::zone::{SetKey, Zone};
+use crate::core::dns::name::DnsName;
+use crate::core::dns::record::{RawRecordSet, RecordType};
 use crate::core::ids::ZoneId;
-use crate::core::name::DnsName;
-use crate::core::record::{RawRecordSet, RecordType};
 use crate::core::time::{Millis, Timestamp};
 
 const DEFAULT_PAGE: usize = 100;

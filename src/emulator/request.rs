@@ -9,7 +9,9 @@ use super::xml_read::{
     Occurs, Slot, boolean, bounded, children, children_in_any_order, document, enumeration,
     integer, root, text,
 };
-use crate::core::record::{GeoLocation, GeoProximity, RawAlias, RawCidr, RawRecordSet, RecordType};
+use crate::core::dns::record::{
+    GeoLocation, GeoProximity, RawAlias, RawCidr, RawRecordSet, RecordType,
+};
 
 /// What a change does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::messages;
 use super::names::read_name;
-use crate::core::record::RecordType;
+use crate::core::dns::record::RecordType;
 
 /// What is wrong with a value: the problem's name and its explanation.
 struct Problem(&'static str, &'static str);

@@ -24,8 +24,8 @@ use super::sigv4::{self, Signed};
 use super::sts;
 use super::xml_write::ChangeInfo;
 use super::zone::Zone;
+use crate::core::dns::name::DnsName;
 use crate::core::ids::{AccountId, ZoneId};
-use crate::core::name::DnsName;
 use crate::core::time::{Millis, Timestamp};
 use crate::ports::Clock as _;
 

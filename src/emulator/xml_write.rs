@@ -2,7 +2,7 @@
 
 use super::action::Service;
 use super::error::{AwsError, Blame};
-use crate::core::record::RawRecordSet;
+use crate::core::dns::record::RawRecordSet;
 use crate::core::time::Timestamp;
 
 /// A growing document. Elements are written by closures, so that every tag is closed.

@@ -8,9 +8,9 @@ use arcstr::ArcStr;
 use serde::{Deserialize, Serialize};
 
 use super::request::Vpc;
+use crate::core::dns::name::DnsName;
+use crate::core::dns::record::{RawRecordSet, RecordType};
 use crate::core::ids::{AccountId, ZoneId};
-use crate::core::name::DnsName;
-use crate::core::record::{RawRecordSet, RecordType};
 use crate::core::time::Timestamp;
 
 /// What names a record set, in Route 53's list order: the labels reversed with their dots, on the escaped text, then type, then

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 
-use crate::core::budget::Permit;
-use crate::core::change::WireChange;
+use crate::core::dns::name::DnsName;
+use crate::core::dns::record::RawRecordSet;
 use crate::core::ids::{AccountId, ZoneId};
-use crate::core::name::DnsName;
-use crate::core::record::RawRecordSet;
+use crate::core::limits::budget::Permit;
+use crate::core::planning::change::WireChange;
 
 /// What became of a call that did not succeed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -8,15 +8,15 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::replicas::{Feed, Leases, ReplicaId, Tenure};
-use crate::core::change::{Batch, Cause, Change};
+use crate::core::dns::name::DnsName;
+use crate::core::dns::record::{RecordKey, RecordType};
+use crate::core::endpoint::packed::{PackedEndpoint, PackedRecord};
+use crate::core::endpoint::verdict::Verdict;
 use crate::core::endpoint::{KeyHash, Version};
 use crate::core::ids::{AccountId, BatchId, ClusterId, EnvironmentId, Epoch, ZoneId};
-use crate::core::name::DnsName;
-use crate::core::packed::{PackedEndpoint, PackedRecord};
-pub use crate::core::plan::{Drift, Ownership};
-use crate::core::record::{RecordKey, RecordType};
+use crate::core::planning::change::{Batch, Cause, Change};
+pub use crate::core::planning::plan::{Drift, Ownership};
 use crate::core::time::Timestamp;
-use crate::core::verdict::Verdict;
 
 /// What can go wrong with a store.
 #[derive(Debug, thiserror::Error)]

@@ -4,9 +4,9 @@ use arcstr::ArcStr;
 use bytes::Bytes;
 
 use super::v1;
+use crate::core::endpoint::packed::EndpointView;
+use crate::core::endpoint::status::StatusContent;
 use crate::core::endpoint::{Endpoint, EndpointKey, KeyHash, Version};
-use crate::core::packed::EndpointView;
-use crate::core::status::StatusContent;
 
 /// Why a message is not what it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

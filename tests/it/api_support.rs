@@ -22,16 +22,16 @@ use zonefold::agent::sources::ExtractOptions;
 use zonefold::agent::{Agent, AgentConfig, BrokerAddress, ClusterUid, Material, Objects};
 use zonefold::api::authority::Authority;
 use zonefold::broker::directory::ClusterSettings;
-use zonefold::broker::endpoints::StatusCounts;
+use zonefold::broker::directory::cluster::StatusCounts;
 use zonefold::broker::ingest::{Admission, Limits};
 use zonefold::broker::lease::LeaseTiming;
 use zonefold::broker::metrics::BrokerMetrics;
 use zonefold::broker::worker::{AccountSettings, AccountView};
 use zonefold::broker::{Broker, BrokerHandle, BrokerParts};
-use zonefold::core::access::{AccountAccess, ExternalId, Partition, RoleArn};
-use zonefold::core::budget::BudgetConfig;
+use zonefold::core::aws::access::{AccountAccess, ExternalId, Partition, RoleArn};
 use zonefold::core::ids::{AccountId, ClusterId, EnvironmentId};
-use zonefold::core::policy::{
+use zonefold::core::limits::budget::BudgetConfig;
+use zonefold::core::planning::policy::{
     DriftPolicy, Visibility, ZonePolicy, ZoneRule, ZoneSelector, ZoneSettings,
 };
 use zonefold::core::time::Millis;

@@ -7,7 +7,7 @@ use clap::{CommandFactory, Parser};
 use serde_json::{Value, json};
 use zonefold::cli::Cli;
 use zonefold::config::Config;
-use zonefold::core::budget::ApiAction;
+use zonefold::core::limits::budget::ApiAction;
 use zonefold::emulator::EmulatorConfig;
 
 fn deploy() -> PathBuf {

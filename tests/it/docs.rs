@@ -10,7 +10,7 @@ use zonefold::cli::bench::{
     LATENCY_FIGURES, SCALE_FIGURES, STORE_FIGURES,
 };
 use zonefold::config::Config;
-use zonefold::core::verdict::Reason;
+use zonefold::core::endpoint::verdict::Reason;
 use zonefold::ports::RefusedFor;
 
 use crate::architecture::tree;

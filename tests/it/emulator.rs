@@ -2,7 +2,7 @@
 
 use aws_sdk_route53::config::Credentials;
 use aws_sdk_route53::types::ChangeAction::{Create, Delete, Upsert};
-use zonefold::core::record::RawRecordSet;
+use zonefold::core::dns::record::RawRecordSet;
 use zonefold::emulator::*;
 
 use crate::emulator_support::*;

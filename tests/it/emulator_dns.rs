@@ -7,7 +7,7 @@ use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UdpSocket};
-use zonefold::core::record::{RawAlias, RawRecordSet};
+use zonefold::core::dns::record::{RawAlias, RawRecordSet};
 use zonefold::emulator::{ChangeAction, EmulatorHandle, RecordChange};
 
 use crate::emulator_support::*;

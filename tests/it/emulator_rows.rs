@@ -2,7 +2,7 @@
 
 use aws_sdk_route53::config::Credentials;
 use serde::Deserialize;
-use zonefold::core::record::RawRecordSet;
+use zonefold::core::dns::record::RawRecordSet;
 use zonefold::emulator::*;
 
 use crate::emulator_support::{ACCOUNT, KEY, READER, ROLE, SECRET, ZONE, config, start};

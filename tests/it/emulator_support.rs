@@ -4,8 +4,8 @@ use aws_sdk_route53::config::{BehaviorVersion, Credentials, Region, retry::Retry
 use aws_sdk_route53::types::{
     Change, ChangeAction, ChangeBatch, ResourceRecord, ResourceRecordSet, RrType,
 };
+use zonefold::core::dns::name::DnsName;
 use zonefold::core::ids::{AccountId, ZoneId};
-use zonefold::core::name::DnsName;
 use zonefold::emulator::*;
 
 pub const ACCOUNT: &str = "111111111111";

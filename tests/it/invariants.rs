@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use zonefold::broker::held::Progress;
-use zonefold::core::change::Motive;
-use zonefold::core::policy::DriftPolicy;
-use zonefold::core::record::RecordType;
-use zonefold::core::verdict::{Reason, VerdictState};
+use zonefold::broker::directory::entry::Progress;
+use zonefold::core::dns::record::RecordType;
+use zonefold::core::endpoint::verdict::{Reason, VerdictState};
+use zonefold::core::planning::change::Motive;
+use zonefold::core::planning::policy::DriftPolicy;
 use zonefold::emulator::*;
 use zonefold::ports::{BatchOutcome, ChangeFilter};
 

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::process::{Child, Command};
-use zonefold::core::name::DnsName;
+use zonefold::core::dns::name::DnsName;
 use zonefold::emulator::*;
 
 use crate::support::world::{
@@ -185,7 +185,7 @@ fn write_foreign(emulator: &EmulatorHandle) -> Vec<(String, String)> {
     let control = emulator.control();
     for zone in control.zones() {
         for i in 0..10 {
-            let set = zonefold::core::record::RawRecordSet {
+            let set = zonefold::core::dns::record::RawRecordSet {
                 name: format!("foreign{i}.{}", zone.name).into(),
                 rtype: "A".into(),
                 ttl_secs: Some(60),

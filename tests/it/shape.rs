@@ -6,12 +6,12 @@ use std::collections::HashMap;
 
 use allocation_counter::AllocationInfo;
 use zonefold::broker::directory::{ClusterSettings, Directory, Effect};
+use zonefold::core::dns::name::DnsName;
+use zonefold::core::endpoint::packed::PackedEndpoint;
 use zonefold::core::endpoint::{Endpoint, EndpointKey};
 use zonefold::core::ids::{AccountId, ClusterId, EnvironmentId, ZoneId};
-use zonefold::core::name::DnsName;
-use zonefold::core::packed::PackedEndpoint;
-use zonefold::core::policy::Visibility;
-use zonefold::core::routing::ZoneFacts;
+use zonefold::core::planning::policy::Visibility;
+use zonefold::core::planning::routing::ZoneFacts;
 use zonefold::ports::{IngestOp, OpOutcome};
 
 use crate::bench::figures;

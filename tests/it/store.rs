@@ -19,12 +19,12 @@ use std::sync::Arc;
 
 use arcstr::ArcStr;
 use zonefold::adapters::store::{StoreOptions, open};
-use zonefold::core::change::{Batch, Cause, Change, Motive, Unit};
+use zonefold::core::dns::name::DnsName;
+use zonefold::core::dns::record::{RawRecordSet, RecordKey, RecordType};
+use zonefold::core::endpoint::packed::{PackedEndpoint, PackedRecord};
 use zonefold::core::endpoint::{Endpoint, EndpointKey};
 use zonefold::core::ids::{AccountId, BatchId, ClusterId, EnvironmentId, Epoch, ZoneId};
-use zonefold::core::name::DnsName;
-use zonefold::core::packed::{PackedEndpoint, PackedRecord};
-use zonefold::core::record::{RawRecordSet, RecordKey, RecordType};
+use zonefold::core::planning::change::{Batch, Cause, Change, Motive, Unit};
 use zonefold::core::time::Timestamp;
 use zonefold::ports::{
     IngestOp, IngestOutcome, IngestUnit, OpOutcome, ReplicaId, ReplicaRow, SessionOpened,

@@ -5,7 +5,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status, Streaming};
-use zonefold::core::digest::SetDigest;
+use zonefold::core::endpoint::digest::SetDigest;
 use zonefold::core::endpoint::{Endpoint, EndpointKey};
 use zonefold::wire::v1::federation_client::FederationClient;
 use zonefold::wire::v1::go_away::Reason;

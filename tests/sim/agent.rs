@@ -14,8 +14,8 @@ use zonefold::agent::index::{Index, IndexChange};
 use zonefold::agent::session::publisher::{Identity, Publisher};
 use zonefold::agent::session::{self, Broker};
 use zonefold::agent::sources::{Extraction, ObjectRef, SourceKind};
+use zonefold::core::endpoint::verdict::VerdictState;
 use zonefold::core::endpoint::{EndpointKey, KeyHash, Version};
-use zonefold::core::verdict::VerdictState;
 use zonefold::wire::v1;
 
 use crate::broker::TOKEN;

@@ -22,8 +22,8 @@ use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::sync::oneshot;
+use zonefold::core::dns::name::DnsName;
 use zonefold::core::ids::{BatchId, ZoneId};
-use zonefold::core::name::DnsName;
 use zonefold::emulator::{Cut, InProcess, Origin};
 
 use crate::gate::Gate;

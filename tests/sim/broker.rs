@@ -15,7 +15,7 @@ use zonefold::app::broker::{accounts_of, clusters_of};
 use zonefold::broker::ingest::{Admission, FederationService, Limits, StartingService};
 use zonefold::broker::lease::LeaseTiming;
 use zonefold::broker::metrics::BrokerMetrics;
-use zonefold::broker::progress::StartProgress;
+use zonefold::broker::startup::progress::StartProgress;
 use zonefold::broker::{Broker, BrokerHandle, BrokerParts};
 use zonefold::config::Config;
 use zonefold::ports::{DnsProviders, ReplicaId, ReplicaRow, Store};

@@ -8,15 +8,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use zonefold::core::budget::BudgetConfig;
-use zonefold::core::change::Batch;
+use zonefold::core::dns::name::DnsName;
+use zonefold::core::dns::record::RawRecordSet;
+use zonefold::core::endpoint::verdict::{Reason, VerdictState};
 use zonefold::core::endpoint::{Endpoint, EndpointKey, KeyHash, Version};
 use zonefold::core::ids::{AccountId, BatchId, ClusterId, EnvironmentId, ZoneId};
-use zonefold::core::name::DnsName;
-use zonefold::core::policy::{DriftPolicy, ZonePolicy};
-use zonefold::core::record::RawRecordSet;
+use zonefold::core::limits::budget::BudgetConfig;
+use zonefold::core::planning::change::Batch;
+use zonefold::core::planning::policy::{DriftPolicy, ZonePolicy};
 use zonefold::core::time::Timestamp;
-use zonefold::core::verdict::{Reason, VerdictState};
 use zonefold::emulator::JournalEntry;
 use zonefold::ports::BatchOutcome;
 

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 use zonefold::config::Config;
+use zonefold::core::dns::name::DnsName;
 use zonefold::core::ids::AccountId;
-use zonefold::core::name::DnsName;
-use zonefold::core::policy::{DriftPolicy, ZonePolicy};
+use zonefold::core::planning::policy::{DriftPolicy, ZonePolicy};
 use zonefold::emulator::{
     AccessKeyConfig, AccountConfig, BucketConfig, ClockMode, EmulatorConfig, LimitsConfig,
     LimitsProfile, RoleConfig, Secret, SignatureMode, ZoneConfig,

@@ -3,10 +3,10 @@
 use std::sync::{Arc, Mutex};
 
 use zonefold::agent::sources::{Extraction, SourceKind};
+use zonefold::core::dns::name::DnsName;
+use zonefold::core::dns::record::RawRecordSet;
 use zonefold::core::endpoint::{Endpoint, EndpointKey};
 use zonefold::core::ids::ZoneId;
-use zonefold::core::name::DnsName;
-use zonefold::core::record::RawRecordSet;
 use zonefold::emulator::{
     ChangeAction, FaultEffect, FaultMatch, FaultRule, Moment, RecordChange, View,
 };

@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use zonefold::broker::ingest::Limits;
 use zonefold::config::Config;
+use zonefold::core::dns::name::DnsName;
 use zonefold::core::ids::{AccountId, ClusterId, EnvironmentId};
-use zonefold::core::name::DnsName;
 use zonefold::emulator::{Control, InProcess, View};
 use zonefold::ports::Drift;
 

@@ -3,7 +3,7 @@
 use aws_sdk_route53::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
-use crate::core::access::RoleArn;
+use crate::core::aws::access::RoleArn;
 use crate::ports::CallError;
 
 /// An error answer of AWS, taken apart.

@@ -12,7 +12,7 @@ use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvid
 use tokio::sync::Mutex;
 
 use super::classify;
-use crate::core::access::{ExternalId, RoleArn};
+use crate::core::aws::access::{ExternalId, RoleArn};
 use crate::core::time::{Millis, Timestamp};
 use crate::ports::{CallError, Clock};
 

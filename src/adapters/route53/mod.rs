@@ -29,10 +29,10 @@ use aws_smithy_http_client::tls;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use tower::ServiceExt as _;
 
-use crate::core::access::{AccountAccess, Partition, RoleArn};
-use crate::core::budget::Permit;
-use crate::core::change::WireChange;
+use crate::core::aws::access::{AccountAccess, Partition, RoleArn};
 use crate::core::ids::{AccountId, ZoneId};
+use crate::core::limits::budget::Permit;
+use crate::core::planning::change::WireChange;
 use crate::ports::{
     CallError, CallerIdentity, ChangeReceipt, Clock, DnsProvider, DnsProviders, RecordCursor,
     RecordPage, ZonePage,
@@ -279,7 +279,7 @@ impl AwsProviders {
         sts: &aws_sdk_sts::Client,
         caller: Arc<CredentialCache>,
         role: &RoleArn,
-        external_id: Option<crate::core::access::ExternalId>,
+        external_id: Option<crate::core::aws::access::ExternalId>,
         name: &str,
     ) -> CredentialCache {
         let source = Source::Role {

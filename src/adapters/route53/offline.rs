@@ -19,7 +19,7 @@ use aws_smithy_types::config_bag::ConfigBag;
 
 pub use super::service::Route53Answer;
 use super::{classify, wire};
-use crate::core::record::RawRecordSet;
+use crate::core::dns::record::RawRecordSet;
 use crate::ports::CallError;
 
 /// Which call is answered.

@@ -21,9 +21,9 @@ use tracing::{Instrument as _, Span};
 use super::classify;
 use super::credentials::CredentialCache;
 use super::wire;
-use crate::core::budget::{ApiAction, Permit};
-use crate::core::change::WireChange;
 use crate::core::ids::{AccountId, ZoneId};
+use crate::core::limits::budget::{ApiAction, Permit};
+use crate::core::planning::change::WireChange;
 use crate::ports::{CallError, ChangeReceipt, RecordCursor, RecordPage, ZonePage};
 
 /// Route 53's maximum for a page of record sets; without asking for it the page has 100.

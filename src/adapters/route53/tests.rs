@@ -18,10 +18,10 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::adapters::clock::AnchoredClock;
-use crate::core::access::ExternalId;
-use crate::core::budget::{ApiAction, Budget, BudgetConfig, Lane, StartLevel};
-use crate::core::change::Action;
-use crate::core::record::RawRecordSet;
+use crate::core::aws::access::ExternalId;
+use crate::core::dns::record::RawRecordSet;
+use crate::core::limits::budget::{ApiAction, Budget, BudgetConfig, Lane, StartLevel};
+use crate::core::planning::change::Action;
 use crate::core::time::Timestamp;
 
 const ACCOUNT: &str = "111111111111";

@@ -12,10 +12,10 @@ use aws_sdk_route53::operation::list_resource_record_sets::ListResourceRecordSet
 use aws_sdk_route53::operation::list_tags_for_resources::ListTagsForResourcesOutput;
 use aws_sdk_route53::types;
 
-use crate::core::change::{Action, WireChange};
+use crate::core::dns::name::DnsName;
+use crate::core::dns::record::{GeoLocation, GeoProximity, RawAlias, RawCidr, RawRecordSet};
 use crate::core::ids::ZoneId;
-use crate::core::name::DnsName;
-use crate::core::record::{GeoLocation, GeoProximity, RawAlias, RawCidr, RawRecordSet};
+use crate::core::planning::change::{Action, WireChange};
 use crate::ports::{CallError, ChangeReceipt, HostedZone, RecordCursor, RecordPage, ZonePage};
 
 fn text(value: &str) -> ArcStr {

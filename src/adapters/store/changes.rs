@@ -3,10 +3,10 @@
 use super::codec::{self, from_json, parse};
 use super::transaction::Transaction;
 use super::value::{Row, Value};
-use crate::core::change::{Cause, Change};
+use crate::core::dns::name::DnsName;
+use crate::core::dns::record::RecordType;
 use crate::core::ids::{BatchId, ZoneId};
-use crate::core::name::DnsName;
-use crate::core::record::RecordType;
+use crate::core::planning::change::{Cause, Change};
 use crate::core::time::Timestamp;
 use crate::ports::{ChangeFilter, ChangeRow, StoreError};
 

@@ -5,11 +5,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::error::corrupt;
+use crate::core::dns::name::DnsName;
+use crate::core::dns::record::{RecordKey, RecordType};
+use crate::core::endpoint::packed::{PackedEndpoint, PackedRecord};
 use crate::core::endpoint::{KeyHash, Version};
 use crate::core::ids::BatchId;
-use crate::core::name::DnsName;
-use crate::core::packed::{PackedEndpoint, PackedRecord};
-use crate::core::record::{RecordKey, RecordType};
 use crate::ports::StoreError;
 
 /// JSON text, without spaces, fields in the order of their declaration: the same value always gives the same bytes.

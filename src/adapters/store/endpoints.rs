@@ -8,9 +8,9 @@ use super::sessions::lock_clusters;
 use super::transaction::Transaction;
 use super::value::{Input, Kind, Row};
 use crate::core::endpoint::Version;
+use crate::core::endpoint::verdict::{Placement, Verdict, VerdictState};
 use crate::core::ids::ClusterId;
 use crate::core::time::Timestamp;
-use crate::core::verdict::{Placement, Verdict, VerdictState};
 use crate::ports::{EndpointRow, StoreError, VerdictRow};
 
 const COLUMNS: &[(&str, Kind)] = &[

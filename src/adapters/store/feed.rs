@@ -20,9 +20,9 @@ use super::names::{Numbered, numbered};
 use super::transaction::{Transaction, clock};
 use super::value::{Input, Kind, Row};
 use crate::core::endpoint::KeyHash;
+use crate::core::endpoint::verdict::Placement;
 use crate::core::ids::ClusterId;
 use crate::core::time::Millis;
-use crate::core::verdict::Placement;
 use crate::ports::{EndpointNews, EndpointRow, FeedEntry, News, ReplicaId, StoreError};
 
 /// The channel on which PostgreSQL tells of a new entry; the payload is who wrote it.

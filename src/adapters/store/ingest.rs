@@ -10,9 +10,9 @@ use super::feed::{self, Piece, References};
 use super::sessions::{LockedCluster, lock_clusters};
 use super::transaction::Transaction;
 use super::value::{Input, Kind};
+use crate::core::endpoint::packed::PackedEndpoint;
 use crate::core::endpoint::{KeyHash, Version};
 use crate::core::ids::Epoch;
-use crate::core::packed::PackedEndpoint;
 use crate::core::time::Timestamp;
 use crate::ports::{IngestOp, IngestOutcome, IngestUnit, OpOutcome, ReplicaId, StoreError};
 

@@ -16,9 +16,9 @@ use super::names::{intern_clusters, known, zone_numbers};
 use super::transaction::Transaction;
 use super::value::{Input, Kind};
 use super::zones::{claim_clusters, claim_zones, record_clusters, write_claims, write_records};
-use crate::core::change::{Batch, Change};
+use crate::core::dns::name::DnsName;
 use crate::core::ids::{AccountId, BatchId, ClusterId};
-use crate::core::name::DnsName;
+use crate::core::planning::change::{Batch, Change};
 use crate::core::time::Timestamp;
 use crate::ports::{BatchOutcome, BatchRow, ClaimWrite, RecordWrite, StoreError};
 

@@ -58,12 +58,12 @@ use self::precedence::Precedence;
 use self::sqlite::SqlitePools;
 use self::transaction::Transaction;
 use self::url::Location;
-use crate::core::change::{Batch, Cause};
+use crate::core::dns::name::DnsName;
+use crate::core::dns::record::{RecordKey, RecordType};
+use crate::core::endpoint::verdict::Placement;
 use crate::core::ids::{AccountId, BatchId, ClusterId, ZoneId};
-use crate::core::name::DnsName;
-use crate::core::record::{RecordKey, RecordType};
+use crate::core::planning::change::{Batch, Cause};
 use crate::core::time::{Millis, Timestamp};
-use crate::core::verdict::Placement;
 use crate::ports::{
     BatchOutcome, BatchRow, ChangeFilter, ChangeRow, ClaimRow, ClaimWrite, ClusterRow, EndpointRow,
     Feed, FeedEntry, IngestOutcome, IngestUnit, Leases, News, RecordRow, RecordWrite, ReplicaId,

@@ -8,8 +8,8 @@ use arc_swap::ArcSwap;
 use super::codec::parse;
 use super::transaction::Transaction;
 use super::value::{Input, Kind, Row};
+use crate::core::endpoint::verdict::Placement;
 use crate::core::ids::{ClusterId, ZoneId};
-use crate::core::verdict::Placement;
 use crate::ports::StoreError;
 
 /// What the numbers stand for, kept from row to row: all rows share one text, and no query joins a name to each of them. A

@@ -4,7 +4,7 @@
 
 use super::codec;
 use super::value::{Kind, Row, unpack_rows};
-use crate::core::record::RecordKey;
+use crate::core::dns::record::RecordKey;
 use crate::ports::StoreError;
 
 /// The columns of [`rows`].

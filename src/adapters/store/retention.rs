@@ -12,8 +12,8 @@ use super::codec::from_json;
 use super::journal::{Entry, anchor, append, head};
 use super::transaction::Transaction;
 use super::value::{Input, Kind};
-use crate::core::change::Change;
 use crate::core::ids::AccountId;
+use crate::core::planning::change::Change;
 use crate::core::time::Timestamp;
 use crate::ports::StoreError;
 

@@ -7,9 +7,9 @@ use super::feed::{self, Piece};
 use super::names::{Numbered, intern_clusters, known, numbered, zone_number, zone_numbers};
 use super::transaction::Transaction;
 use super::value::{Input, Kind, Row};
+use crate::core::dns::name::DnsName;
+use crate::core::dns::record::RecordKey;
 use crate::core::ids::{ClusterId, ZoneId};
-use crate::core::name::DnsName;
-use crate::core::record::RecordKey;
 use crate::core::time::Timestamp;
 use crate::ports::{
     ClaimRow, ClaimWrite, Ownership, RecordRow, RecordWrite, ReplicaId, StoreError, ZoneRow,

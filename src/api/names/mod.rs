@@ -21,12 +21,12 @@ use super::records::Record;
 use super::request::{NoParams, Params, identifier};
 use super::values::{RecordSet, Time, ZoneReference, visibilities};
 use crate::broker::directory::Directory;
-use crate::broker::held::Held;
+use crate::broker::directory::entry::Held;
 use crate::broker::worker::WhyReport;
+use crate::core::dns::name::DnsName;
 use crate::core::ids::{ClusterId, EnvironmentId};
-use crate::core::name::DnsName;
-use crate::core::policy::Visibility;
-use crate::core::routing::RouteRequest;
+use crate::core::planning::policy::Visibility;
+use crate::core::planning::routing::RouteRequest;
 use crate::ports::{ChangeFilter, ReplicaRow};
 
 /// How many changes of the name are shown.

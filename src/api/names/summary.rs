@@ -2,8 +2,8 @@
 
 use super::{Name, NameInZone};
 use crate::api::endpoints::{Endpoint, Progress};
-use crate::core::plan::Drift;
-use crate::core::verdict::VerdictState;
+use crate::core::endpoint::verdict::VerdictState;
+use crate::core::planning::plan::Drift;
 
 /// How many endpoints that are not fine are told of one by one.
 const TOLD_ONE_BY_ONE: usize = 3;
@@ -180,12 +180,12 @@ mod tests {
     use crate::api::endpoints::Verdict;
     use crate::api::records::Record;
     use crate::api::values::{RecordSet, Time, ZoneReference};
-    use crate::broker::held::Held;
+    use crate::broker::directory::entry::Held;
+    use crate::core::endpoint::packed::PackedEndpoint;
+    use crate::core::endpoint::verdict::Reason;
     use crate::core::ids::{AccountId, EnvironmentId, ZoneId};
-    use crate::core::packed::PackedEndpoint;
     use crate::core::testkit::{cluster, endpoint, name};
     use crate::core::time::Timestamp;
-    use crate::core::verdict::Reason;
 
     fn zone() -> ZoneReference {
         ZoneReference {
@@ -282,7 +282,7 @@ mod tests {
     fn a_foreign_record_is_said_to_be_left_alone() {
         let record = Record {
             name: name("www.example.com"),
-            record_type: crate::core::record::RecordType::A,
+            record_type: crate::core::dns::record::RecordType::A,
             set_identifier: None,
             set: set("192.0.2.9"),
             ours: false,

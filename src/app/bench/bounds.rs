@@ -140,7 +140,7 @@ impl Stage {
     fn new(args: &BoundsArgs, site: Site, broker: ChildBroker) -> anyhow::Result<Self> {
         let hanging = site.fleet.accounts.first().context("there is no account")?;
         let is_innocent = |endpoint: &Endpoint| {
-            let is_below = |zone: &crate::core::name::DnsName| {
+            let is_below = |zone: &crate::core::dns::name::DnsName| {
                 endpoint.key.dns_name.ends_with(&format!(".{zone}"))
             };
             !hanging.zones.iter().any(is_below)

@@ -17,7 +17,7 @@ use tonic::{Request, Streaming};
 
 use super::connection::{self, AsEncoded, Traffic};
 use super::fleet::SOURCES;
-use crate::core::digest::SetDigest;
+use crate::core::endpoint::digest::SetDigest;
 use crate::core::endpoint::{Endpoint, EndpointKey, KeyHash, Version};
 use crate::core::ids::ClusterId;
 use crate::wire::convert::{status_hash, version_to_wire};

@@ -13,10 +13,10 @@ use super::stage::{Extent, Pace, Stage, World, prepare, publish_all};
 use crate::cli::bench::{
     Arrival, BenchProfile, BenchSignature, DrainArgs, DrainOperation, ZoneSpread,
 };
-use crate::core::budget::{ApiAction, Budget, BudgetConfig, StartLevel};
+use crate::core::batch::fold::FoldLimits;
 use crate::core::endpoint::Endpoint;
-use crate::core::fold::FoldLimits;
 use crate::core::ids::AccountId;
+use crate::core::limits::budget::{ApiAction, Budget, BudgetConfig, StartLevel};
 use crate::core::time::{Millis, Timestamp};
 use crate::emulator::Action;
 

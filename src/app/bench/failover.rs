@@ -16,9 +16,9 @@ use super::postgres::{Databases, url_of};
 use super::say;
 use super::stage::{Extent, Pace, World};
 use crate::cli::bench::{BenchProfile, BenchSignature, FailoverArgs};
+use crate::core::dns::name::DnsName;
 use crate::core::endpoint::Endpoint;
 use crate::core::ids::AccountId;
-use crate::core::name::DnsName;
 use crate::core::time::{Millis, Timestamp};
 use crate::emulator::{AccountCounters, Control, Origin, View};
 

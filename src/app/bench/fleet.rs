@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 
 use arcstr::ArcStr;
 
+use crate::core::dns::name::DnsName;
+use crate::core::dns::record::RecordType;
+use crate::core::endpoint::parsed::interpret;
 use crate::core::endpoint::{Endpoint, EndpointKey};
 use crate::core::ids::{AccountId, ClusterId, EnvironmentId};
-use crate::core::name::DnsName;
-use crate::core::record::RecordType;
-use crate::core::wish::interpret;
 
 /// The kinds of sources that a fleet's endpoints come from.
 pub const SOURCES: [&str; 3] = ["dnsendpoint", "ingress", "service"];

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 
 use super::fleet::{Churn, Fleet};
-use crate::core::change::{Action, Batch, Cause, Change, Motive, Unit, WireChange};
+use crate::core::dns::name::DnsName;
+use crate::core::dns::record::{RecordKey, RecordSet};
 use crate::core::endpoint::Endpoint;
+use crate::core::endpoint::packed::{PackedEndpoint, PackedRecord};
+use crate::core::endpoint::parsed::interpret;
+use crate::core::endpoint::verdict::{Placement, Verdict};
 use crate::core::ids::{BatchId, ClusterId, Epoch, ZoneId};
-use crate::core::name::DnsName;
-use crate::core::packed::{PackedEndpoint, PackedRecord};
-use crate::core::record::{RecordKey, RecordSet};
+use crate::core::planning::change::{Action, Batch, Cause, Change, Motive, Unit, WireChange};
 use crate::core::time::{Millis, Timestamp};
-use crate::core::verdict::{Placement, Verdict};
-use crate::core::wish::interpret;
 use crate::ports::{
     BatchOutcome, ClaimRow, ClaimWrite, IngestOp, IngestOutcome, IngestUnit, OpOutcome, Ownership,
     RecordRow, RecordWrite, SessionOpening, Store, VerdictRow, ZoneRow,

@@ -12,7 +12,7 @@ use super::figures::{quantile, rounded, seconds};
 use super::say;
 use super::stage::{Extent, Pace, Stage, World};
 use crate::cli::bench::{BenchProfile, BenchSignature, LatencyArgs};
-use crate::core::name::DnsName;
+use crate::core::dns::name::DnsName;
 use crate::core::time::{Millis, Timestamp};
 use crate::emulator::{Action, JournalEntry};
 

@@ -15,7 +15,7 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::core::digest::SetDigest;
+use crate::core::endpoint::digest::SetDigest;
 use crate::core::endpoint::{EndpointKey, KeyHash, Version};
 use crate::wire::convert::{version_from_wire, version_to_wire};
 use crate::wire::v1::agent_message::Message as FromAgent;

@@ -20,10 +20,10 @@ use crate::broker::BrokerHandle;
 use crate::broker::worker::Health;
 use crate::cli::bench::{BenchProfile, BenchSignature, CommonBenchArgs};
 use crate::config::Config;
-use crate::core::budget::BudgetConfig;
+use crate::core::dns::name::DnsName;
 use crate::core::endpoint::{Endpoint, EndpointKey};
 use crate::core::ids::{AccountId, ClusterId};
-use crate::core::name::DnsName;
+use crate::core::limits::budget::BudgetConfig;
 use crate::core::time::{Millis, Timestamp};
 use crate::emulator::{
     AccessKeyConfig, AccountConfig, AccountCounters, Control, CountersReport, Emulator,

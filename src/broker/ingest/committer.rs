@@ -9,10 +9,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
 use crate::broker::decider::ToDecider;
-use crate::broker::follower::{CommitOrder, FeedHandle};
 use crate::broker::metrics::BrokerMetrics;
+use crate::broker::replicas::feed_reader::{CommitOrder, FeedHandle};
 use crate::core::ids::ClusterId;
-use crate::core::turns::Turns;
+use crate::core::limits::round_robin::Turns;
 use crate::ports::{Clock, IngestOp, IngestOutcome, IngestUnit, OpOutcome, Store, StoreError};
 
 /// A transaction aims at this time: neither the ack of a quiet cluster nor the journal of a batch waits long behind the flood of

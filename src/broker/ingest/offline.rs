@@ -12,10 +12,10 @@ use super::committer::{Commit, CommitterHandle, Submission};
 use super::session::{End, Limits, Session, State};
 use crate::broker::decider::ToDecider;
 use crate::broker::directory::{ClusterSettings, Directory, SharedDirectory};
-use crate::core::digest::SetDigest;
+use crate::core::endpoint::digest::SetDigest;
 use crate::core::endpoint::{KeyHash, Version};
 use crate::core::ids::{ClusterId, EnvironmentId, Epoch};
-use crate::core::policy::Visibility;
+use crate::core::planning::policy::Visibility;
 use crate::ports::{IngestOp, OpOutcome};
 use crate::wire::v1;
 

@@ -9,7 +9,7 @@ use tracing::{debug, warn};
 
 use super::session::barrier;
 use crate::broker::decider::ToDecider;
-use crate::broker::follower::FeedHandle;
+use crate::broker::replicas::feed_reader::FeedHandle;
 use crate::ports::{SessionOpened, SessionOpening, Store, StoreError};
 
 /// A transaction opens no more sessions than this: it takes milliseconds, and others wait for the store's writer.

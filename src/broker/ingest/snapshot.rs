@@ -5,7 +5,7 @@
 //! publishes half of what is wanted there. A snapshot in another order waits in memory for its end.
 
 use super::session::read_put;
-use crate::core::digest::SetDigest;
+use crate::core::endpoint::digest::SetDigest;
 use crate::ports::IngestOp;
 use crate::wire::v1;
 

@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::admission::Admission;
 use super::service::{FederationService, Outgoing};
-use crate::broker::progress::StartProgress;
+use crate::broker::startup::progress::StartProgress;
 use crate::wire::v1;
 use crate::wire::v1::federation_server::Federation;
 

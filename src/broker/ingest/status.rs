@@ -5,11 +5,11 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::broker::directory::SharedDirectory;
-use crate::broker::endpoints::Follower;
-use crate::broker::held::{Held, Progress};
-use crate::core::routing::ZoneTable;
+use crate::broker::directory::cluster::Follower;
+use crate::broker::directory::entry::{Held, Progress};
+use crate::core::endpoint::verdict::Verdict;
+use crate::core::planning::routing::ZoneTable;
 use crate::core::time::Timestamp;
-use crate::core::verdict::Verdict;
 use crate::wire::convert::version_to_wire;
 use crate::wire::v1;
 

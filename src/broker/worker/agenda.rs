@@ -7,10 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound::{Excluded, Unbounded};
 
-use super::work::ZoneWork;
-use crate::core::fair::FairShare;
+use super::zone::work::ZoneWork;
+use crate::core::dns::name::DnsName;
 use crate::core::ids::{ClusterId, ZoneId};
-use crate::core::name::DnsName;
+use crate::core::limits::fair::FairShare;
 use crate::core::time::Timestamp;
 
 /// What can be due in a zone.

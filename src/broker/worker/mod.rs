@@ -9,27 +9,13 @@
 //! a page that was read is never older than a batch that was applied.
 
 mod agenda;
-mod backlog;
-mod calls;
-mod change;
-mod claims;
-mod compare;
-mod discovery;
-mod gate;
+mod io;
 mod loading;
-mod looking;
-mod name_state;
-mod reader;
-mod reading;
-mod refusals;
-mod reviews;
-mod search;
-mod sending;
+pub mod registry;
+mod review;
 #[cfg(test)]
 mod tests;
-mod unkept;
 mod view;
-mod work;
 mod zone;
 
 use std::collections::BTreeMap;
@@ -38,27 +24,28 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
-pub use gate::Gate;
+pub use review::gate::Gate;
 pub use view::{AccountView, Health, Query, WhyReport, ZoneView, ZoneViews};
 pub use zone::NameReport;
 
 use super::directory::Effect;
-use super::feedback::Feedback;
 use super::lease::{Lease, LeasedProvider};
 use super::metrics::AccountMetrics;
-use crate::core::budget::{Budget, BudgetConfig};
-use crate::core::fair::FairShare;
+use super::status::feedback::Feedback;
 use crate::core::ids::{AccountId, ClusterId, EnvironmentId, ZoneId};
-use crate::core::policy::{DriftPolicy, Visibility, ZonePolicy, ZoneRule, ZoneSettings};
-use crate::core::routing::ZoneFacts;
+use crate::core::limits::budget::{Budget, BudgetConfig};
+use crate::core::limits::fair::FairShare;
+use crate::core::planning::policy::{DriftPolicy, Visibility, ZonePolicy, ZoneRule, ZoneSettings};
+use crate::core::planning::routing::ZoneFacts;
 use crate::core::time::{Millis, Timestamp};
 use crate::ports::{Clock, DnsProvider, Store, ZoneRow};
 use agenda::Zones;
-use calls::{Call, Running};
-use gate::Place;
+use io::calls::{Call, Running};
+use io::discovery::Discovery;
+use io::sending::Outgoing;
 use loading::Loading;
-use reviews::Reviews;
-use sending::Outgoing;
+use review::Reviews;
+use review::gate::Place;
 use view::ViewBoard;
 
 /// How far ahead the account's tokens may be spent by a life of the broker that then dies: the next one starts with what has
@@ -165,7 +152,7 @@ pub struct Worker {
     loading: Loading,
     /// Contributions to zones that discovery has not shown yet.
     early: BTreeMap<ZoneId, Vec<Effect>>,
-    discovery: discovery::Discovery,
+    discovery: Discovery,
     spend_horizon: Option<Timestamp>,
     outgoing: Outgoing,
     running: Running,

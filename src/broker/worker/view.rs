@@ -6,16 +6,16 @@ use std::sync::Arc;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-use super::search::Search;
-use super::work::ZoneWork;
 use super::zone::NameReport;
+use super::zone::search::Search;
+use super::zone::work::ZoneWork;
 use super::{AccountSettings, VIEW_EVERY, Worker};
-use crate::core::budget::BudgetSnapshot;
+use crate::core::dns::name::DnsName;
+use crate::core::dns::record::RecordKey;
 use crate::core::ids::{AccountId, EnvironmentId, ZoneId};
-use crate::core::name::DnsName;
-use crate::core::plan::Observed;
-use crate::core::policy::ZonePolicy;
-use crate::core::record::RecordKey;
+use crate::core::limits::budget::BudgetSnapshot;
+use crate::core::planning::plan::Observed;
+use crate::core::planning::policy::ZonePolicy;
 use crate::core::time::{Millis, Timestamp};
 
 /// Whether an account is worked.

@@ -125,7 +125,7 @@ async fn a_snapshot_is_whole_and_changes_wait_for_its_acknowledgement() {
     session.welcome(Mode::Snapshot, PLENTY);
     let FromAgent::SnapshotBegin(begin) = session.next_word().await else { panic!("begin") };
     agent.want("a", "192.0.2.2");
-    let mut digest = zonefold::core::digest::SetDigest::default();
+    let mut digest = zonefold::core::endpoint::digest::SetDigest::default();
     loop {
         match session.next_word().await {
             FromAgent::SnapshotChunk(chunk) => chunk.puts.into_iter().for_each(|put| {
@@ -157,7 +157,7 @@ async fn a_difference_costs_the_bodies_that_differ() {
     let FromAgent::BucketDigests(digests) = session.next_word().await else { panic!("digests") };
 
     // The broker holds an older b.
-    let mut held = zonefold::core::digest::SetDigest::default();
+    let mut held = zonefold::core::endpoint::digest::SetDigest::default();
     for endpoint in
         [endpoint("a", "192.0.2.1"), endpoint("b", "192.0.2.99"), endpoint("c", "192.0.2.1")]
     {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use zonefold::agent::AgentHandle;
 use zonefold::agent::index::{Held, Index};
+use zonefold::core::dns::name::DnsName;
 use zonefold::core::endpoint::EndpointKey;
-use zonefold::core::name::DnsName;
 use zonefold::emulator::*;
 use zonefold::wire::v1::{EndpointStatus, Progress};
 

@@ -366,7 +366,7 @@ fn broker_config(store: &str) -> Value {
 fn write_foreign(control: &Control) {
     for zone in control.zones() {
         for i in 0..5 {
-            let set = zonefold::core::record::RawRecordSet {
+            let set = zonefold::core::dns::record::RawRecordSet {
                 name: format!("foreign{i}.{}", zone.name).into(),
                 rtype: "A".into(),
                 ttl_secs: Some(60),

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use zonefold::adapters::route53::AwsOptions;
 use zonefold::app::broker::{BrokerOptions, build};
 use zonefold::broker::BrokerHandle;
-use zonefold::broker::endpoints::StatusCounts;
+use zonefold::broker::directory::cluster::StatusCounts;
 use zonefold::broker::lease::LeaseTiming;
 use zonefold::config::Config;
 use zonefold::core::ids::{AccountId, ClusterId};

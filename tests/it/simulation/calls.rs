@@ -1,8 +1,8 @@
 //! Limits (5), poison (6), fairness (8), attribution (10) and one writer (12).
 
-use zonefold::core::budget::{BucketConfig, BudgetConfig};
+use zonefold::core::dns::record::RawRecordSet;
 use zonefold::core::invariants::Invariant::*;
-use zonefold::core::record::RawRecordSet;
+use zonefold::core::limits::budget::{BucketConfig, BudgetConfig};
 use zonefold::core::time::Timestamp;
 use zonefold::ports::BatchOutcome;
 

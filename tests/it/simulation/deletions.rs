@@ -1,7 +1,7 @@
 //! Durability (1), silence (2), foreign records (3), compare-and-swap (4) and hand-overs (7).
 
 use zonefold::core::invariants::Invariant::*;
-use zonefold::core::policy::DriftPolicy;
+use zonefold::core::planning::policy::DriftPolicy;
 use zonefold::emulator::{ChangeAction, Origin};
 
 use super::history::*;

@@ -1,10 +1,10 @@
 //! Idleness (9) and how a run ends (11), with what a poisoned name does to the others (6).
 
+use zonefold::core::dns::record::RawRecordSet;
 use zonefold::core::endpoint::Endpoint;
+use zonefold::core::endpoint::verdict::{Reason, VerdictState};
 use zonefold::core::invariants::Invariant::*;
-use zonefold::core::policy::DriftPolicy;
-use zonefold::core::record::RawRecordSet;
-use zonefold::core::verdict::{Reason, VerdictState};
+use zonefold::core::planning::policy::DriftPolicy;
 use zonefold::emulator::{ChangeAction, Origin};
 use zonefold::ports::BatchOutcome;
 

@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use arcstr::ArcStr;
 use uuid::Uuid;
-use zonefold::core::budget::BudgetConfig;
-use zonefold::core::change::{Action, Batch, Cause, Change, Motive, Unit, WireChange};
+use zonefold::core::dns::name::DnsName;
+use zonefold::core::dns::record::RawRecordSet;
+use zonefold::core::endpoint::verdict::{Reason, VerdictState};
 use zonefold::core::endpoint::{Endpoint, EndpointKey};
 use zonefold::core::ids::{AccountId, BatchId, ClusterId, EnvironmentId, ZoneId};
 use zonefold::core::invariants::Invariant;
-use zonefold::core::name::DnsName;
-use zonefold::core::policy::{DriftPolicy, ZonePolicy};
-use zonefold::core::record::RawRecordSet;
+use zonefold::core::limits::budget::BudgetConfig;
+use zonefold::core::planning::change::{Action, Batch, Cause, Change, Motive, Unit, WireChange};
+use zonefold::core::planning::policy::{DriftPolicy, ZonePolicy};
 use zonefold::core::time::Timestamp;
-use zonefold::core::verdict::{Reason, VerdictState};
 use zonefold::emulator::{AppliedChange, ChangeAction, JournalEntry, Origin};
 use zonefold::ports::BatchOutcome;
 

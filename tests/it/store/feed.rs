@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
+use zonefold::core::endpoint::verdict::{Placement, Reason, Verdict};
 use zonefold::core::time::Millis;
-use zonefold::core::verdict::{Placement, Reason, Verdict};
 use zonefold::ports::{EndpointNews, FeedEntry, News, RecordWrite, VerdictRow};
 
 use super::*;

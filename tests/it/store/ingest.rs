@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use zonefold::core::verdict::{Placement, Reason, Verdict};
+use zonefold::core::endpoint::verdict::{Placement, Reason, Verdict};
 use zonefold::ports::{EndpointRow, VerdictRow};
 
 use super::*;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use fastrand::Rng;
+use zonefold::core::endpoint::verdict::{Placement, Reason, Verdict};
 use zonefold::core::endpoint::{KeyHash, Version};
-use zonefold::core::verdict::{Placement, Reason, Verdict};
 use zonefold::ports::{
     BatchOutcome, ClaimRow, ClaimWrite, EndpointRow, RecordRow, RecordWrite, VerdictRow,
 };

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use zonefold::agent::status::StatusBook;
 use zonefold::app::broker::listen;
-use zonefold::broker::endpoints::StatusCounts;
+use zonefold::broker::directory::cluster::StatusCounts;
 use zonefold::core::ids::ClusterId;
 
 use super::*;

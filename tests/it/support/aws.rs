@@ -10,9 +10,9 @@ use aws_sdk_route53::types::{
     Change, ChangeAction, ChangeBatch, ResourceRecord, ResourceRecordSet, RrType,
 };
 use serde_json::{Value, json};
+use zonefold::core::dns::name::DnsName;
+use zonefold::core::dns::record::RawRecordSet;
 use zonefold::core::ids::{AccountId, ZoneId};
-use zonefold::core::name::DnsName;
-use zonefold::core::record::RawRecordSet;
 use zonefold::emulator::{self, *};
 
 use super::tap::Tap;

@@ -18,11 +18,11 @@ use zonefold::agent::{
 };
 use zonefold::app::broker::{BrokerOptions, build};
 use zonefold::broker::BrokerHandle;
-use zonefold::broker::held::{Held, Progress, Status};
+use zonefold::broker::directory::entry::{Held, Progress, Status};
 use zonefold::config::Config;
+use zonefold::core::dns::name::DnsName;
+use zonefold::core::dns::record::RawRecordSet;
 use zonefold::core::ids::{AccountId, ClusterId, ZoneId};
-use zonefold::core::name::DnsName;
-use zonefold::core::record::RawRecordSet;
 use zonefold::emulator::*;
 
 /// The one account.

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use zonefold::core::change::{Action, Batch, WireChange};
+use zonefold::core::dns::record::RawRecordSet;
 use zonefold::core::endpoint::{Endpoint, EndpointKey};
 use zonefold::core::ids::BatchId;
-use zonefold::core::record::RawRecordSet;
+use zonefold::core::planning::change::{Action, Batch, WireChange};
 use zonefold::core::time::Timestamp;
 use zonefold::emulator::{ChangeAction, JournalEntry};
 

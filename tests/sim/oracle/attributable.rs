@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use zonefold::core::change::{Action, Batch, Change, WireChange};
+use zonefold::core::dns::record::RawRecordSet;
 use zonefold::core::endpoint::EndpointKey;
 use zonefold::core::ids::{BatchId, ClusterId, ZoneId};
 use zonefold::core::invariants::Invariant;
-use zonefold::core::record::RawRecordSet;
+use zonefold::core::planning::change::{Action, Batch, Change, WireChange};
 use zonefold::core::time::Timestamp;
 use zonefold::emulator::{Action as Operation, ChangeAction, JournalEntry};
 use zonefold::ports::BatchOutcome;

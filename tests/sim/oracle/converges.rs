@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use zonefold::core::change::Batch;
+use zonefold::core::dns::name::DnsName;
+use zonefold::core::dns::record::{RawRecordSet, RecordKey, RecordType};
+use zonefold::core::endpoint::verdict::{Reason, VerdictState};
 use zonefold::core::endpoint::{Endpoint, EndpointKey, Version};
 use zonefold::core::ids::{BatchId, ClusterId, ZoneId};
 use zonefold::core::invariants::Invariant;
-use zonefold::core::name::DnsName;
-use zonefold::core::policy::{DriftPolicy, ZonePolicy};
-use zonefold::core::record::{RawRecordSet, RecordKey, RecordType};
-use zonefold::core::verdict::{Reason, VerdictState};
+use zonefold::core::planning::change::Batch;
+use zonefold::core::planning::policy::{DriftPolicy, ZonePolicy};
 
 use super::Violation;
 use super::history::{

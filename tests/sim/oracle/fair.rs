@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use zonefold::core::change::Batch;
+use zonefold::core::dns::name::DnsName;
 use zonefold::core::endpoint::EndpointKey;
 use zonefold::core::ids::{BatchId, ClusterId, ZoneId};
 use zonefold::core::invariants::Invariant;
-use zonefold::core::name::DnsName;
+use zonefold::core::planning::change::Batch;
 use zonefold::core::time::{Millis, Timestamp};
 
 use super::history::{Call, Commit, Event, History, What};

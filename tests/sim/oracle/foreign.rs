@@ -1,8 +1,8 @@
 //! 3: Record sets that Zonefold did not make are not touched without an explicit adoption.
 
+use zonefold::core::dns::record::RecordType;
 use zonefold::core::invariants::Invariant;
-use zonefold::core::policy::DriftPolicy;
-use zonefold::core::record::RecordType;
+use zonefold::core::planning::policy::DriftPolicy;
 
 use super::Violation;
 use super::history::{History, What};

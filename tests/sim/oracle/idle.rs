@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use zonefold::core::dns::record::RecordKey;
 use zonefold::core::ids::{AccountId, BatchId};
 use zonefold::core::invariants::Invariant;
-use zonefold::core::record::RecordKey;
 use zonefold::core::time::{Millis, Timestamp};
 use zonefold::emulator::Action;
 use zonefold::ports::BatchOutcome;

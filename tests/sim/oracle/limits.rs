@@ -15,9 +15,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use zonefold::core::budget::BucketConfig;
 use zonefold::core::ids::AccountId;
 use zonefold::core::invariants::Invariant;
+use zonefold::core::limits::budget::BucketConfig;
 use zonefold::core::time::Timestamp;
 
 use super::Violation;

@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use zonefold::core::dns::name::DnsName;
+use zonefold::core::dns::record::{RawRecordSet, RecordType};
 use zonefold::core::endpoint::{Endpoint, EndpointKey};
 use zonefold::core::ids::{ClusterId, ZoneId};
-use zonefold::core::name::DnsName;
-use zonefold::core::record::{RawRecordSet, RecordType};
 
 use super::history::{Commit, Event, History, RowChange, StoredEndpoint, What, World, Zone};
 

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use zonefold::core::dns::name::DnsName;
+use zonefold::core::dns::record::{RawRecordSet, RecordKey};
 use zonefold::core::ids::ZoneId;
-use zonefold::core::name::DnsName;
-use zonefold::core::record::{RawRecordSet, RecordKey};
 use zonefold::emulator::{JournalEntry, Origin};
 
 /// What a batch made of one record set, all its changes together.

@@ -6,10 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use zonefold::core::change::{Batch, WireChange};
+use zonefold::core::dns::name::DnsName;
 use zonefold::core::ids::{AccountId, BatchId, ZoneId};
 use zonefold::core::invariants::Invariant;
-use zonefold::core::name::DnsName;
+use zonefold::core::planning::change::{Batch, WireChange};
 use zonefold::core::time::Timestamp;
 use zonefold::ports::BatchOutcome;
 

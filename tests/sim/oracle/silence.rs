@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use zonefold::core::dns::name::DnsName;
+use zonefold::core::dns::record::RecordKey;
 use zonefold::core::endpoint::{Endpoint, EndpointKey};
 use zonefold::core::ids::{ClusterId, ZoneId};
 use zonefold::core::invariants::Invariant;
-use zonefold::core::name::DnsName;
-use zonefold::core::record::RecordKey;
 use zonefold::core::time::{Millis, Timestamp};
 use zonefold::emulator::JournalEntry;
 

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use zonefold::core::dns::name::DnsName;
 use zonefold::core::endpoint::{Endpoint, EndpointKey};
 use zonefold::core::ids::ClusterId;
-use zonefold::core::name::DnsName;
 use zonefold::core::time::Timestamp;
 
 use super::history::{Commit, Event, RowChange, What};

@@ -16,10 +16,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::watch;
-use zonefold::core::change::{Batch, Cause};
+use zonefold::core::dns::name::DnsName;
+use zonefold::core::dns::record::{RecordKey, RecordType};
 use zonefold::core::ids::{AccountId, BatchId, ZoneId};
-use zonefold::core::name::DnsName;
-use zonefold::core::record::{RecordKey, RecordType};
+use zonefold::core::planning::change::{Batch, Cause};
 use zonefold::core::time::{Millis, Timestamp};
 use zonefold::ports::*;
 

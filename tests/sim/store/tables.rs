@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use zonefold::core::change::{Batch, Cause, Change};
+use zonefold::core::dns::name::DnsName;
+use zonefold::core::dns::record::{RecordKey, RecordType};
 use zonefold::core::endpoint::{KeyHash, Version};
 use zonefold::core::ids::{AccountId, BatchId, ClusterId, Epoch, ZoneId};
-use zonefold::core::name::DnsName;
-use zonefold::core::record::{RecordKey, RecordType};
+use zonefold::core::planning::change::{Batch, Cause, Change};
 use zonefold::core::time::{Millis, Timestamp};
 use zonefold::ports::*;
 

@@ -6,12 +6,12 @@ use proptest::prelude::*;
 
 use super::world::{account, www, zone_id};
 use crate::broker::worker::agenda::{Kind, Zones};
-use crate::broker::worker::reader::Reader;
-use crate::broker::worker::work::{SyncWatch, Trouble, ZoneWork};
-use crate::core::fair::{FairShare, Queued};
+use crate::broker::worker::zone::reader::Reader;
+use crate::broker::worker::zone::work::{SyncWatch, Trouble, ZoneWork};
 use crate::core::ids::{ClusterId, EnvironmentId, ZoneId};
-use crate::core::policy::{DriftPolicy, Visibility, ZonePolicy, ZoneSettings};
-use crate::core::routing::ZoneFacts;
+use crate::core::limits::fair::{FairShare, Queued};
+use crate::core::planning::policy::{DriftPolicy, Visibility, ZonePolicy, ZoneSettings};
+use crate::core::planning::routing::ZoneFacts;
 use crate::core::testkit::{cluster, name};
 use crate::core::time::{Millis, Timestamp};
 

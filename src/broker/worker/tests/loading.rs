@@ -6,11 +6,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::world::{START, World, account, drive, requests, wants, www, zone_id};
-use crate::broker::worker::compare::{LATE_FOR, Page};
+use crate::broker::worker::zone::compare::{LATE_FOR, Page};
 use crate::broker::worker::{AccountView, Message, Query, Worker};
-use crate::core::change::{Action, Batch};
-use crate::core::fold::wire_order;
+use crate::core::batch::fold::wire_order;
 use crate::core::ids::BatchId;
+use crate::core::planning::change::{Action, Batch};
 use crate::core::testkit::name;
 use crate::core::time::Millis;
 use crate::ports::{BatchOutcome, BatchRow, Clock as _};

@@ -8,13 +8,13 @@ use tokio::task::JoinSet;
 
 use super::world::{World, account, drive, requests, step, take_next, wants, www, zone_id};
 use crate::broker::directory::Effect;
-use crate::broker::held::Held;
-use crate::broker::worker::gate::Place;
-use crate::broker::worker::looking::SLICE;
+use crate::broker::directory::entry::Held;
+use crate::broker::worker::review::gate::Place;
+use crate::broker::worker::review::looking::SLICE;
 use crate::broker::worker::{AccountView, Gate, Health, Message, Query, Worker, WorkerParts};
-use crate::core::packed::PackedEndpoint;
+use crate::core::endpoint::packed::PackedEndpoint;
+use crate::core::endpoint::verdict::Placement;
 use crate::core::testkit::{cluster, endpoint, name};
-use crate::core::verdict::Placement;
 
 /// A cluster wants an address at a name of the first zone, with its endpoint of this number.
 fn effect(of: &str, number: i64, owner: &str) -> (Effect, Held) {

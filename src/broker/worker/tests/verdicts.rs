@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use super::world::{START, World, requests, www};
 use crate::broker::directory::Directory;
-use crate::broker::feedback::{Feedback, VerdictKeeper};
-use crate::broker::held::{Held, Status};
-use crate::core::packed::PackedEndpoint;
+use crate::broker::directory::entry::{Held, Status};
+use crate::broker::status::feedback::{Feedback, VerdictKeeper};
+use crate::core::endpoint::packed::PackedEndpoint;
+use crate::core::endpoint::verdict::{Reason, Verdict, VerdictState};
 use crate::core::testkit::{cluster, endpoint, zone_context};
-use crate::core::verdict::{Reason, Verdict, VerdictState};
 use crate::ports::Store;
 
 #[tokio::test(start_paused = true)]

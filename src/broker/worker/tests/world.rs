@@ -8,21 +8,23 @@ use async_trait::async_trait;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::broker::directory::entry::Held;
 use crate::broker::directory::{Directory, Effect};
-use crate::broker::feedback::Feedback;
-use crate::broker::held::Held;
 use crate::broker::lease::Lease;
 use crate::broker::metrics::BrokerMetrics;
+use crate::broker::status::feedback::Feedback;
 use crate::broker::worker::{AccountSettings, AccountView, Discovered, Gate, Worker, WorkerParts};
-use crate::core::budget::{BucketConfig, BudgetConfig, Permit};
-use crate::core::change::{Batch, Cause, WireChange};
+use crate::core::dns::record::{RecordKey, RecordType};
+use crate::core::endpoint::packed::{PackedEndpoint, PackedRecord};
+use crate::core::endpoint::verdict::{Placement, VerdictState};
 use crate::core::ids::{AccountId, BatchId, EnvironmentId, ZoneId};
-use crate::core::packed::{PackedEndpoint, PackedRecord};
-use crate::core::policy::{DriftPolicy, ZonePolicy, ZoneRule, ZoneSelector, ZoneSettings};
-use crate::core::record::{RecordKey, RecordType};
+use crate::core::limits::budget::{BucketConfig, BudgetConfig, Permit};
+use crate::core::planning::change::{Batch, Cause, WireChange};
+use crate::core::planning::policy::{
+    DriftPolicy, ZonePolicy, ZoneRule, ZoneSelector, ZoneSettings,
+};
 use crate::core::testkit::{cluster, endpoint, name, zone_context};
 use crate::core::time::{Millis, Timestamp};
-use crate::core::verdict::{Placement, VerdictState};
 use crate::ports::*;
 
 pub const START: Timestamp = Timestamp(1_000_000);
@@ -64,7 +66,9 @@ pub struct TestStore {
 impl TestStore {
     /// A record set of the cluster east, with its claim.
     pub fn hold(&self, zone: usize, owner: &str, target: &str) {
-        let wish = crate::core::wish::interpret(&endpoint("web", owner, "A", &[target])).unwrap();
+        let wish =
+            crate::core::endpoint::parsed::interpret(&endpoint("web", owner, "A", &[target]))
+                .unwrap();
         let raw = wish.record_sets(&zone_id(zone), 300)[0].to_raw();
         let key = raw.key().unwrap();
         let packed = PackedRecord::pack(&key, &raw);
@@ -227,7 +231,7 @@ impl Store for TestStore {
     async fn last_cause(
         &self,
         _: &ZoneId,
-        _: &crate::core::name::DnsName,
+        _: &crate::core::dns::name::DnsName,
         _: RecordType,
     ) -> Result<Option<(BatchId, Cause)>, StoreError> {
         Ok(None)
@@ -277,7 +281,7 @@ impl TestProvider {
         let created = |changes: &Vec<WireChange>| {
             let creates = changes
                 .iter()
-                .filter(|change| change.action == crate::core::change::Action::Create);
+                .filter(|change| change.action == crate::core::planning::change::Action::Create);
             creates.flat_map(|change| change.set.values.iter().map(ToString::to_string)).collect()
         };
         self.changes.lock().unwrap().iter().map(|(_, changes)| created(changes)).collect()

@@ -1,0 +1,538 @@
+//! The endpoints of one cluster: the index by key, the digest by which its agent resumes, and who follows its statuses.
+//!
+//! Everything is behind one lock a cluster, which nobody holds for longer than a page takes to copy: a reader delays the
+//! writer by microseconds, and two clusters not at all.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::Serialize;
+use tokio::sync::Notify;
+
+use super::entry::{Held, Progress, Status};
+use crate::core::endpoint::digest::SetDigest;
+use crate::core::endpoint::verdict::VerdictState;
+use crate::core::endpoint::{KeyHash, Version};
+use crate::core::time::Timestamp;
+
+/// The first half of a key's hash: enough of SHA-256 that no two keys of a cluster share it, in half the room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct ShortKey([u8; 16]);
+
+impl From<&KeyHash> for ShortKey {
+    fn from(key: &KeyHash) -> Self {
+        let (short, _) = key.0.as_chunks::<16>();
+        Self(short[0])
+    }
+}
+
+/// How many endpoints of a cluster are in which state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct StatusCounts {
+    /// All.
+    pub endpoints: usize,
+    /// On their way.
+    pub pending: usize,
+    /// Accepted by Route 53, in sync or not.
+    pub applied: usize,
+    /// Of those, in sync.
+    pub in_sync: usize,
+    /// Waiting for something else to change.
+    pub waiting: usize,
+    /// Rejected by the broker.
+    pub rejected: usize,
+    /// Refused by Route 53, or drifted.
+    pub troubled: usize,
+}
+
+impl StatusCounts {
+    fn count(&mut self, status: &Status, step: impl Fn(&mut usize)) {
+        step(&mut self.endpoints);
+        match (status.verdict.state, &status.progress) {
+            (VerdictState::Rejected, _) => step(&mut self.rejected),
+            (VerdictState::Waiting, _) => step(&mut self.waiting),
+            (VerdictState::Accepted, None | Some(Progress::Pending { .. })) => {
+                step(&mut self.pending)
+            }
+            (VerdictState::Accepted, Some(Progress::Applied { .. })) => step(&mut self.applied),
+            (VerdictState::Accepted, Some(Progress::InSync { .. })) => {
+                step(&mut self.applied);
+                step(&mut self.in_sync);
+            }
+            (VerdictState::Accepted, Some(Progress::Refused { .. } | Progress::Drifted { .. })) => {
+                step(&mut self.troubled)
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+struct State {
+    index: BTreeMap<ShortKey, Held>,
+    digest: SetDigest,
+    counts: StatusCounts,
+    /// Over the keys and what their statuses say. Made when somebody compares for the first time, and kept from then on: a
+    /// start, in which most statuses change more than once, does not pay for it.
+    statuses: Option<SetDigest>,
+    /// What each follower has not been told yet; the latest of each endpoint is enough.
+    untold: BTreeMap<u64, BTreeMap<ShortKey, Held>>,
+    next_follower: u64,
+}
+
+impl State {
+    fn take_out(&mut self, key: &KeyHash) -> Option<Held> {
+        let short = ShortKey::from(key);
+        let old = self.index.remove(&short)?;
+        self.digest.remove(key, &old.version());
+        old.set_gone();
+        if let Some(status) = old.status() {
+            self.count_out(key, &old, &status);
+        }
+        self.untold.values_mut().for_each(|untold| drop(untold.remove(&short)));
+        Some(old)
+    }
+
+    fn count_out(&mut self, key: &KeyHash, held: &Held, status: &Status) {
+        self.counts.count(status, |n| *n -= 1);
+        if let Some(statuses) = &mut self.statuses {
+            statuses.remove(key, &status.content(&held.version()).hash());
+        }
+    }
+
+    fn count_in(&mut self, key: &KeyHash, held: &Held, status: &Status) {
+        self.counts.count(status, |n| *n += 1);
+        if let Some(statuses) = &mut self.statuses {
+            statuses.insert(key, &status.content(&held.version()).hash());
+        }
+    }
+
+    fn statuses(&mut self) -> &SetDigest {
+        let index = &self.index;
+        self.statuses.get_or_insert_with(|| {
+            let mut digest = SetDigest::default();
+            for (held, status) in index.values().filter_map(|held| Some((held, held.status()?))) {
+                digest.insert(&held.key_hash(), &status.content(&held.version()).hash());
+            }
+            digest
+        })
+    }
+}
+
+/// See the module's page.
+#[derive(Default)]
+pub struct ClusterEndpoints {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+/// The endpoints of a cluster while they are loaded: the tree is built at once, so that its nodes are full.
+#[derive(Default)]
+pub struct LoadingEndpoints {
+    index: Vec<(ShortKey, Held)>,
+    digest: SetDigest,
+}
+
+impl LoadingEndpoints {
+    /// Takes an endpoint with the hashes that the store has.
+    pub fn push(&mut self, key: &KeyHash, version: &Version, held: Held) {
+        self.digest.insert(key, version);
+        self.index.push((ShortKey::from(key), held));
+    }
+
+    /// All are there.
+    pub fn finish(self) -> ClusterEndpoints {
+        let state = State {
+            index: self.index.into_iter().collect(),
+            digest: self.digest,
+            ..State::default()
+        };
+        ClusterEndpoints { state: Mutex::new(state), changed: Notify::new() }
+    }
+}
+
+impl ClusterEndpoints {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic while the lock was held leaves counts that are at worst one behind.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a version in the place of the one before, which is answered.
+    pub(in crate::broker) fn put(
+        &self,
+        key: &KeyHash,
+        version: &Version,
+        held: Held,
+    ) -> Option<Held> {
+        let mut state = self.lock();
+        let old = state.take_out(key);
+        // An agent takes what it is told of a key in the order of its times, whichever replica's clock they are of.
+        held.set_since(old.as_ref().map_or(held.since(), Held::since));
+        state.digest.insert(key, version);
+        state.index.insert(ShortKey::from(key), held);
+        old
+    }
+
+    /// Takes an endpoint out.
+    pub(in crate::broker) fn remove(&self, key: &KeyHash) -> Option<Held> {
+        self.lock().take_out(key)
+    }
+
+    /// Sets what became of an endpoint; answers whether that is new. Of one that is gone nothing is said any more.
+    pub fn tell(&self, held: &Held, status: Arc<Status>, at: Timestamp) -> bool {
+        let is_news = || {
+            !held.is_gone() && held.status().is_none_or(|before| !says_the_same(&before, &status))
+        };
+        if !is_news() {
+            return false;
+        }
+        let key = held.key_hash();
+        let mut state = self.lock();
+        // The decider and a worker may speak of one endpoint at a time.
+        if !is_news() {
+            return false;
+        }
+        let before = held.status();
+        if let Some(before) = before {
+            state.count_out(&key, held, &before);
+        }
+        state.count_in(&key, held, &status);
+        held.set_status(status, at.max(held.since()));
+        let short = ShortKey::from(&key);
+        state.untold.values_mut().for_each(|untold| drop(untold.insert(short, held.clone())));
+        let followed = !state.untold.is_empty();
+        drop(state);
+        if followed {
+            self.changed.notify_waiters();
+        }
+        true
+    }
+
+    /// One endpoint.
+    pub fn get(&self, key: &KeyHash) -> Option<Held> {
+        self.lock().index.get(&ShortKey::from(key)).cloned()
+    }
+
+    /// A page of endpoints after one of them, in the order of their keys' hashes; costs the page, not the cluster.
+    pub fn page(&self, after: Option<&KeyHash>, limit: usize) -> Vec<Held> {
+        let lower = after.map_or(Bound::Unbounded, |after| Bound::Excluded(ShortKey::from(after)));
+        self.lock()
+            .index
+            .range((lower, Bound::Unbounded))
+            .take(limit)
+            .map(|(_, held)| held.clone())
+            .collect()
+    }
+
+    /// The endpoints of one bucket of the digest.
+    pub fn bucket(&self, bucket: u8) -> Vec<Held> {
+        let (first, last) = bucket_bounds(bucket);
+        self.lock().index.range(first..=last).map(|(_, held)| held.clone()).collect()
+    }
+
+    /// How many are stored.
+    pub fn len(&self) -> usize {
+        self.lock().index.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The digest of what is durable.
+    pub fn digest(&self) -> SetDigest {
+        self.lock().digest.clone()
+    }
+
+    /// How many are in which state.
+    pub fn counts(&self) -> StatusCounts {
+        self.lock().counts
+    }
+
+    /// Follows the statuses: first those that the follower does not hold, then each change. `held` are the digests of what it
+    /// holds, as [`SetDigest::to_bytes`]; empty when it holds nothing. None when they are no digests.
+    pub fn follow(self: &Arc<Self>, held: &[u8]) -> Option<Follower> {
+        let mut state = self.lock();
+        let differing =
+            if held.is_empty() { None } else { Some(state.statuses().differing(held)?) };
+        state.next_follower += 1;
+        let id = state.next_follower;
+        // From here on every change is noted, so none falls between the comparison and the replay.
+        state.untold.insert(id, BTreeMap::new());
+        let buckets = differing.clone().unwrap_or_else(|| (0..=u8::MAX).collect()).into();
+        Some(Follower {
+            endpoints: Arc::clone(self),
+            id,
+            replay: Some(Replay { buckets, after: None, scope: differing }),
+        })
+    }
+}
+
+/// The first look of a follower.
+struct Replay {
+    /// The buckets that are left; the first may be begun.
+    buckets: VecDeque<u8>,
+    /// How far in the first.
+    after: Option<ShortKey>,
+    /// The buckets that differed; none when the follower held nothing.
+    scope: Option<Vec<u8>>,
+}
+
+impl Replay {
+    /// Takes the next endpoints, no more than so many. Those without a status are among them: by the replay the follower learns
+    /// what the broker holds.
+    fn take(&mut self, index: &BTreeMap<ShortKey, Held>, limit: usize) -> Vec<Held> {
+        let mut taken = vec![];
+        while let Some(bucket) = self.buckets.front()
+            && taken.len() < limit
+        {
+            let (first, last) = bucket_bounds(*bucket);
+            let lower = self.after.map_or(Bound::Included(first), Bound::Excluded);
+            let before = taken.len();
+            for (key, held) in index.range((lower, Bound::Included(last))).take(limit - before) {
+                self.after = Some(*key);
+                taken.push(held.clone());
+            }
+            if taken.len() == before {
+                self.buckets.pop_front();
+                self.after = None;
+            }
+        }
+        taken
+    }
+}
+
+fn bucket_bounds(bucket: u8) -> (ShortKey, ShortKey) {
+    let (mut first, mut last) = ([0; 16], [u8::MAX; 16]);
+    (first[0], last[0]) = (bucket, bucket);
+    (ShortKey(first), ShortKey(last))
+}
+
+/// Reads the statuses of a cluster. A slow one costs a reference for each endpoint that has changed meanwhile, and misses
+/// nothing but states in between.
+pub struct Follower {
+    endpoints: Arc<ClusterEndpoints>,
+    id: u64,
+    /// The first look, until it is over.
+    replay: Option<Replay>,
+}
+
+/// Statuses that are news to a follower.
+pub struct News {
+    /// The endpoints.
+    pub endpoints: Vec<Held>,
+    /// Whether they are the last of those that were there at first.
+    pub replay_done: bool,
+    /// At the end of the replay: the buckets that it spoke of; none for all.
+    pub scope: Option<Vec<u8>>,
+}
+
+impl Follower {
+    /// The next news, up to a number of endpoints; may be empty.
+    pub fn news(&mut self, limit: usize) -> News {
+        let mut guard = self.endpoints.lock();
+        let state = &mut *guard;
+        if let Some(replay) = &mut self.replay {
+            let endpoints = replay.take(&state.index, limit);
+            let replay_done = replay.buckets.is_empty();
+            let scope =
+                if replay_done { self.replay.take().and_then(|replay| replay.scope) } else { None };
+            return News { endpoints, replay_done, scope };
+        }
+        let mut endpoints = vec![];
+        if let Some(untold) = state.untold.get_mut(&self.id) {
+            while endpoints.len() < limit
+                && let Some((_, held)) = untold.pop_first()
+            {
+                endpoints.push(held);
+            }
+        }
+        News { endpoints, replay_done: false, scope: None }
+    }
+
+    /// Returns when there is news.
+    pub async fn wait(&self) {
+        loop {
+            let changed = self.endpoints.changed.notified();
+            tokio::pin!(changed);
+            // Registered before looking, so that no change falls between.
+            changed.as_mut().enable();
+            let is_news =
+                |state: &State| state.untold.get(&self.id).is_some_and(|untold| !untold.is_empty());
+            if self.replay.is_some() || is_news(&self.endpoints.lock()) {
+                return;
+            }
+            changed.await;
+        }
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.endpoints.lock().untold.remove(&self.id);
+    }
+}
+
+/// Which change brought it into sync is told once, and the journal knows it.
+fn says_the_same(before: &Status, after: &Status) -> bool {
+    match (&before.progress, &after.progress) {
+        (Some(Progress::InSync { .. }), Some(Progress::InSync { .. })) => {
+            before.verdict == after.verdict
+        }
+        _ => before == after,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::endpoint::packed::PackedEndpoint;
+    use crate::core::endpoint::verdict::{Reason, Verdict};
+    use crate::core::testkit::{cluster, endpoint};
+
+    fn put(endpoints: &ClusterEndpoints, object: &str) -> Held {
+        let endpoint = endpoint(object, "www.example.com", "A", &["192.0.2.1"]);
+        let held = Held::new(cluster("east"), 1, &PackedEndpoint::pack(&endpoint));
+        endpoints.put(&endpoint.key.hash(), &endpoint.version(), held.clone());
+        held
+    }
+
+    fn rejected() -> Arc<Status> {
+        Arc::new(Status::of(Verdict::rejected(Reason::InvalidName, "x")))
+    }
+
+    fn waiting() -> Arc<Status> {
+        Arc::new(Status::of(Verdict::waiting(Reason::NoZone, "y", None)))
+    }
+
+    fn objects(news: &News) -> Vec<String> {
+        let mut objects: Vec<String> =
+            news.endpoints.iter().map(|held| held.view().object.to_owned()).collect();
+        objects.sort();
+        objects
+    }
+
+    #[test]
+    fn a_follower_sees_all_then_the_latest_of_each_and_nothing_twice() {
+        let endpoints = Arc::new(ClusterEndpoints::default());
+        let (a, b) = (put(&endpoints, "a"), put(&endpoints, "b"));
+        assert!(endpoints.tell(&a, rejected(), Timestamp(1)));
+        assert!(!endpoints.tell(&a, rejected(), Timestamp(2)), "the same again says nothing new");
+        let mut follower = endpoints.follow(&[]).unwrap();
+        let first = follower.news(10);
+        let both = vec!["a".to_owned(), "b".to_owned()];
+        assert_eq!(
+            (objects(&first), first.replay_done),
+            (both, true),
+            "b is held, though it was not judged yet"
+        );
+        assert!(endpoints.tell(&b, rejected(), Timestamp(3)));
+        assert!(endpoints.tell(&b, waiting(), Timestamp(4)));
+        assert_eq!(objects(&follower.news(10)), ["b"]);
+        assert!(follower.news(10).endpoints.is_empty());
+        assert_eq!(
+            endpoints.counts(),
+            StatusCounts { endpoints: 2, waiting: 1, rejected: 1, ..StatusCounts::default() }
+        );
+        endpoints.remove(&a.key_hash());
+        assert_eq!(endpoints.counts().endpoints, 1);
+    }
+
+    #[test]
+    fn a_replay_of_many_pages_ends_with_the_last() {
+        let endpoints = Arc::new(ClusterEndpoints::default());
+        for index in 0..25 {
+            endpoints.tell(&put(&endpoints, &format!("web-{index}")), waiting(), Timestamp(1));
+        }
+        let (mut follower, mut told) = (endpoints.follow(&[]).unwrap(), 0);
+        loop {
+            let news = follower.news(10);
+            assert!(news.endpoints.len() <= 10);
+            told += news.endpoints.len();
+            if news.replay_done {
+                assert_eq!(news.scope, None);
+                break;
+            }
+        }
+        assert_eq!(told, 25);
+        assert!(endpoints.follow(&[1, 2, 3]).is_none(), "that is no digest");
+    }
+
+    #[test]
+    fn who_holds_the_statuses_is_told_only_what_differs() {
+        let endpoints = Arc::new(ClusterEndpoints::default());
+        let all: Vec<Held> =
+            (0..25).map(|index| put(&endpoints, &format!("web-{index}"))).collect();
+        all.iter().for_each(|held| assert!(endpoints.tell(held, waiting(), Timestamp(1))));
+        let mut own = SetDigest::default();
+        let insert = |own: &mut SetDigest, held: &Held| {
+            own.insert(&held.key_hash(), &held.status().unwrap().content(&held.version()).hash());
+        };
+        all.iter().for_each(|held| insert(&mut own, held));
+        let first = endpoints.follow(&own.to_bytes()).unwrap().news(100);
+        assert_eq!(
+            (first.endpoints.len(), first.replay_done, first.scope),
+            (0, true, Some(vec![]))
+        );
+        // The digest follows what is told and what goes.
+        endpoints.tell(&all[3], rejected(), Timestamp(2));
+        endpoints.remove(&all[4].key_hash());
+        let news = endpoints.follow(&own.to_bytes()).unwrap().news(100);
+        let mut differing: Vec<u8> =
+            [&all[3], &all[4]].map(|held| SetDigest::bucket_of(&held.key_hash())).to_vec();
+        differing.sort_unstable();
+        differing.dedup();
+        assert_eq!(news.scope, Some(differing));
+        assert!(objects(&news).contains(&"web-3".to_owned()) && news.endpoints.len() < 25);
+    }
+
+    #[test]
+    fn of_a_version_that_was_replaced_nothing_is_said() {
+        let endpoints = Arc::new(ClusterEndpoints::default());
+        let old = put(&endpoints, "a");
+        let new = put(&endpoints, "a");
+        assert!(!endpoints.tell(&old, rejected(), Timestamp(1)));
+        assert!(endpoints.tell(&new, waiting(), Timestamp(1)));
+        assert_eq!((endpoints.len(), endpoints.counts().rejected), (1, 0));
+    }
+
+    #[test]
+    fn what_is_said_of_a_key_is_never_older_than_what_was_said_before() {
+        let endpoints = ClusterEndpoints::default();
+        let old = put(&endpoints, "a");
+        endpoints.tell(&old, rejected(), Timestamp(9));
+        endpoints.tell(&old, waiting(), Timestamp(5));
+        assert_eq!(old.since(), Timestamp(9), "another replica's clock is behind");
+        let new = put(&endpoints, "a");
+        endpoints.tell(&new, waiting(), Timestamp(6));
+        assert_eq!(new.since(), Timestamp(9));
+        endpoints.tell(&new, rejected(), Timestamp(12));
+        assert_eq!(new.since(), Timestamp(12));
+    }
+
+    #[test]
+    fn a_bucket_holds_what_the_digest_counts_there() {
+        let endpoints = ClusterEndpoints::default();
+        let all: Vec<Held> =
+            (0..50).map(|index| put(&endpoints, &format!("web-{index}"))).collect();
+        let mut found = 0;
+        for bucket in 0..=255 {
+            let held = endpoints.bucket(bucket);
+            assert!(held.iter().all(|held| SetDigest::bucket_of(&held.key_hash()) == bucket));
+            found += held.len();
+        }
+        assert_eq!(found, all.len());
+    }
+
+    #[tokio::test]
+    async fn a_follower_is_woken() {
+        let endpoints = Arc::new(ClusterEndpoints::default());
+        let held = put(&endpoints, "a");
+        let mut follower = endpoints.follow(&[]).unwrap();
+        follower.news(10);
+        let waiting_follower = tokio::spawn(async move { follower.wait().await });
+        endpoints.tell(&held, rejected(), Timestamp(1));
+        waiting_follower.await.unwrap();
+    }
+}

@@ -1,0 +1,383 @@
+//! One endpoint as the broker holds it, a million times: its packed content, where it contributes, and what became of it.
+//!
+//! A [`Held`] is one allocation that the directory's index, the zone's book and the status streams share. The content never
+//! changes: another version of the endpoint is another `Held`. What may change is small and atomic, each with one writer: the
+//! decider writes where it contributes, the account's worker (or, for what concerns no account, the decider) its status.
+
+use std::collections::hash_map::DefaultHasher;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
+
+use arc_swap::ArcSwapOption;
+use serde::Serialize;
+use triomphe::ThinArc;
+
+use super::interner::Interner;
+
+use crate::core::endpoint::packed::{EndpointView, PackedEndpoint};
+use crate::core::endpoint::status::StatusContent;
+use crate::core::endpoint::verdict::{Verdict, VerdictState};
+use crate::core::endpoint::{Endpoint, EndpointKey, KeyHash, Version};
+use crate::core::ids::ClusterId;
+use crate::core::time::Timestamp;
+use crate::wire::v1;
+
+/// How far an accepted endpoint has come on its way to Route 53.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "progress", rename_all = "snake_case")]
+pub enum Progress {
+    /// Not there yet; the text says what it waits for, when that is more than its turn.
+    Pending {
+        /// What it waits for; empty for its turn.
+        detail: String,
+        /// When it is expected to go out.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        expected_at: Option<Timestamp>,
+    },
+    /// Route 53 accepted it.
+    Applied {
+        /// The change that did it, when it is known.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        change_id: Option<String>,
+    },
+    /// Route 53 reports the change INSYNC on its name servers.
+    InSync {
+        /// The change that did it, when it is known.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        change_id: Option<String>,
+    },
+    /// Route 53 refused it; it is tried again when its content changes, or later.
+    Refused {
+        /// Route 53's words.
+        message: String,
+        /// Not before this time.
+        retry_at: Timestamp,
+    },
+    /// Somebody else changed the record set and the zone's drift policy leaves it so.
+    Drifted {
+        /// What to do.
+        message: String,
+    },
+}
+
+impl Progress {
+    /// The name in the API and the protocol.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Pending { .. } => "pending",
+            Self::Applied { .. } => "applied",
+            Self::InSync { .. } => "in_sync",
+            Self::Refused { .. } => "refused",
+            Self::Drifted { .. } => "drifted",
+        }
+    }
+
+    /// What it says to people; empty for nothing.
+    pub fn detail(&self) -> &str {
+        match self {
+            Self::Pending { detail, .. } => detail,
+            Self::Refused { message, .. } | Self::Drifted { message } => message,
+            Self::Applied { .. } | Self::InSync { .. } => "",
+        }
+    }
+
+    /// The kind in the protocol.
+    pub const fn to_wire(&self) -> v1::Progress {
+        match self {
+            Self::Pending { .. } => v1::Progress::Pending,
+            Self::Applied { .. } => v1::Progress::Applied,
+            Self::InSync { .. } => v1::Progress::InSync,
+            Self::Refused { .. } => v1::Progress::Refused,
+            Self::Drifted { .. } => v1::Progress::Drifted,
+        }
+    }
+}
+
+/// What became of an endpoint. Endpoints of which the same is to be said share one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The broker's answer.
+    pub verdict: Verdict,
+    /// How far it came; none unless accepted.
+    pub progress: Option<Progress>,
+}
+
+impl Status {
+    /// A verdict that comes with no progress.
+    pub fn of(verdict: Verdict) -> Self {
+        Self { verdict, progress: None }
+    }
+
+    /// What the agent compares of the status of a version; made of what goes over the wire.
+    pub fn content<'a>(&'a self, version: &'a Version) -> StatusContent<'a> {
+        let placement = self.verdict.placement.as_ref();
+        let detail = self.progress.as_ref().map_or("", Progress::detail);
+        StatusContent {
+            version: &version.0,
+            verdict: match self.verdict.state {
+                VerdictState::Accepted => v1::VerdictState::Accepted,
+                VerdictState::Waiting => v1::VerdictState::Waiting,
+                VerdictState::Rejected => v1::VerdictState::Rejected,
+            } as i32,
+            reason: self.verdict.reason.as_str(),
+            message: if detail.is_empty() { &self.verdict.message } else { detail },
+            progress: self.progress.as_ref().map_or(v1::Progress::Unspecified, Progress::to_wire)
+                as i32,
+            account: placement.map_or("", |placement| placement.account.as_str()),
+            zone: placement.map_or("", |placement| placement.zone.as_str()),
+        }
+    }
+}
+
+/// Gives out one [`Status`] for what is said many times in a row.
+#[derive(Default)]
+pub struct StatusCache {
+    last: [Option<Arc<Status>>; 2],
+}
+
+impl StatusCache {
+    /// The status, shared when it is one of the last two.
+    pub fn share(&mut self, status: Status) -> Arc<Status> {
+        if let Some(same) = self.last.iter().flatten().find(|held| ***held == status) {
+            return Arc::clone(same);
+        }
+        let new = Arc::new(status);
+        self.last.swap(0, 1);
+        self.last[0] = Some(Arc::clone(&new));
+        new
+    }
+}
+
+struct Header {
+    /// What it wants, when others want the same; else that follows the key.
+    content: Option<Arc<[u8]>>,
+    cluster: ClusterId,
+    arrival: i64,
+    status: ArcSwapOption<Status>,
+    since: AtomicI64,
+    /// The number of the place where it contributes; 0 for none.
+    place: AtomicU32,
+    /// What the store has of the verdict, as [`Held::kept`] says.
+    kept: AtomicU32,
+    frozen: AtomicBool,
+    gone: AtomicBool,
+}
+
+/// See the module's page.
+#[derive(Clone)]
+pub struct Held(ThinArc<Header, u8>);
+
+impl Held {
+    /// Holds an endpoint under its arrival number.
+    pub fn new(cluster: ClusterId, arrival: i64, endpoint: &PackedEndpoint) -> Self {
+        Self::of(cluster, arrival, endpoint.as_bytes(), None)
+    }
+
+    /// Holds an endpoint whose content is held once for all that want the same.
+    pub fn sharing(
+        cluster: ClusterId,
+        arrival: i64,
+        endpoint: &PackedEndpoint,
+        contents: &mut Interner,
+    ) -> Self {
+        let (key, content) = endpoint.parts();
+        match contents.share(content) {
+            Some(shared) => Self::of(cluster, arrival, key, Some(shared)),
+            None => Self::new(cluster, arrival, endpoint),
+        }
+    }
+
+    fn of(cluster: ClusterId, arrival: i64, bytes: &[u8], content: Option<Arc<[u8]>>) -> Self {
+        let header = Header {
+            content,
+            cluster,
+            arrival,
+            status: ArcSwapOption::empty(),
+            since: AtomicI64::new(0),
+            place: AtomicU32::new(0),
+            kept: AtomicU32::new(0),
+            frozen: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
+        };
+        Self(ThinArc::from_header_and_slice(header, bytes))
+    }
+
+    fn header(&self) -> &Header {
+        &self.0.header.header
+    }
+
+    /// Whose.
+    pub fn cluster(&self) -> &ClusterId {
+        &self.header().cluster
+    }
+
+    /// Who was first; the same for every version of an endpoint, and for no other endpoint.
+    pub fn arrival(&self) -> i64 {
+        self.header().arrival
+    }
+
+    /// The content, without a copy.
+    pub fn view(&self) -> EndpointView<'_> {
+        // A packed endpoint was shown to be readable when it was made.
+        let read = match &self.header().content {
+            Some(content) => EndpointView::read_parts(&self.0.slice, content),
+            None => EndpointView::read(&self.0.slice),
+        };
+        read.unwrap_or_default()
+    }
+
+    /// The content.
+    pub fn endpoint(&self) -> Endpoint {
+        self.view().to_endpoint()
+    }
+
+    /// What names it inside its cluster.
+    pub fn key(&self) -> EndpointKey {
+        self.view().key()
+    }
+
+    /// The hash of the key, computed anew.
+    pub fn key_hash(&self) -> KeyHash {
+        self.view().key_hash()
+    }
+
+    /// The hash of the content, computed anew.
+    pub fn version(&self) -> Version {
+        self.view().version()
+    }
+
+    /// What became of it; none before anything was decided.
+    pub fn status(&self) -> Option<Arc<Status>> {
+        self.header().status.load_full()
+    }
+
+    /// Since when the status is so.
+    pub fn since(&self) -> Timestamp {
+        Timestamp(self.header().since.load(Ordering::Relaxed))
+    }
+
+    /// Nothing is said of it as of an earlier time.
+    pub(in crate::broker) fn set_since(&self, at: Timestamp) {
+        self.header().since.store(at.0, Ordering::Relaxed);
+    }
+
+    pub(in crate::broker) fn set_status(&self, status: Arc<Status>, at: Timestamp) {
+        self.set_since(at);
+        self.header().status.store(Some(status));
+    }
+
+    /// The number of the place where it contributes; 0 for none.
+    pub(in crate::broker) fn place(&self) -> u32 {
+        self.header().place.load(Ordering::Relaxed)
+    }
+
+    pub(in crate::broker) fn set_place(&self, place: u32) {
+        self.header().place.store(place, Ordering::Relaxed);
+    }
+
+    /// Whether it wins no name, while what an earlier version of it made is left alone: its content is rejected, or it
+    /// belongs elsewhere now. A typing error must not take a name off the air.
+    pub fn is_frozen(&self) -> bool {
+        self.header().frozen.load(Ordering::Relaxed)
+    }
+
+    pub(in crate::broker) fn set_frozen(&self, frozen: bool) {
+        self.header().frozen.store(frozen, Ordering::Relaxed);
+    }
+
+    /// Whether another version has taken its place, or none.
+    pub(in crate::broker) fn is_gone(&self) -> bool {
+        self.header().gone.load(Ordering::Acquire)
+    }
+
+    pub(in crate::broker) fn set_gone(&self) {
+        self.header().gone.store(true, Ordering::Release);
+    }
+
+    /// A fingerprint of the verdict that the store has; 0 for none, [`NOT_KNOWN`] when nobody can say.
+    pub(in crate::broker) fn kept(&self) -> u32 {
+        self.header().kept.load(Ordering::Relaxed)
+    }
+
+    /// It is another content of what was held before: what was said of that binds it to the same place.
+    pub(in crate::broker) fn follows(&self, before: &Self) {
+        if before.is_judged() && self.kept() == 0 {
+            self.set_kept(NOT_KNOWN);
+        }
+    }
+
+    /// Whether anything was said of it, here or by whoever stored it: then it stays where it was placed.
+    pub(in crate::broker) fn is_judged(&self) -> bool {
+        self.kept() != 0 || self.status().is_some()
+    }
+
+    pub(in crate::broker) fn set_kept(&self, fingerprint: u32) {
+        self.header().kept.store(fingerprint, Ordering::Relaxed);
+    }
+}
+
+/// Nobody here knows which verdict the store has.
+pub(in crate::broker) const NOT_KNOWN: u32 = u32::MAX;
+
+/// Tells verdicts apart; never 0 nor [`NOT_KNOWN`]. Two of one endpoint that share it by chance cost a stored verdict that is one behind, and
+/// the next start makes verdicts anew.
+pub(in crate::broker) fn fingerprint(verdict: &Verdict) -> u32 {
+    let mut hasher = DefaultHasher::new();
+    (verdict.state, verdict.reason, &verdict.message, &verdict.placement).hash(&mut hasher);
+    // The low half is as good as the whole.
+    (hasher.finish() as u32).clamp(1, NOT_KNOWN - 1)
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} (arrival {})", self.key(), self.cluster(), self.arrival())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::endpoint::verdict::Reason;
+    use crate::core::testkit::{cluster, endpoint};
+
+    #[test]
+    fn what_is_held_is_what_was_published() {
+        let endpoint = endpoint("web", "www.example.com", "A", &["192.0.2.1"]);
+        let held = Held::new(cluster("east"), 7, &PackedEndpoint::pack(&endpoint));
+        assert_eq!((held.endpoint(), held.arrival()), (endpoint.clone(), 7));
+        assert_eq!((held.key_hash(), held.version()), (endpoint.key.hash(), endpoint.version()));
+    }
+
+    #[test]
+    fn endpoints_that_want_the_same_hold_it_once() {
+        let target = "internal-shop-1234567890.eu-central-1.elb.amazonaws.com";
+        let mut contents = Interner::default();
+        let endpoints: Vec<Endpoint> = (0..3)
+            .map(|n| endpoint(&format!("web-{n}"), &format!("www-{n}.example.com"), "A", &[target]))
+            .collect();
+        let hold = |endpoint: &Endpoint| {
+            Held::sharing(cluster("east"), 1, &PackedEndpoint::pack(endpoint), &mut contents)
+        };
+        let held: Vec<Held> = endpoints.iter().map(hold).collect();
+        assert!(held.iter().zip(&endpoints).all(|(held, endpoint)| held.endpoint() == *endpoint));
+        let content = |held: &Held| held.header().content.clone();
+        assert!(
+            content(&held[0]).is_none()
+                && Arc::ptr_eq(&content(&held[1]).unwrap(), &content(&held[2]).unwrap())
+        );
+    }
+
+    #[test]
+    fn the_same_status_is_held_once() {
+        let mut cache = StatusCache::default();
+        let rejected =
+            |message: &str| Status::of(Verdict::rejected(Reason::InvalidTarget, message));
+        let (one, two) = (cache.share(rejected("a")), cache.share(rejected("b")));
+        assert!(
+            Arc::ptr_eq(&one, &cache.share(rejected("a")))
+                && Arc::ptr_eq(&two, &cache.share(rejected("b")))
+        );
+    }
+}

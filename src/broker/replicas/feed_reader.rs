@@ -1,0 +1,320 @@
+//! Follows what the other replicas make durable.
+//!
+//! One task reads the feed, from a place that was noted before the store was loaded, and tells the decider. Three rules keep the
+//! directory what the store is:
+//!
+//! * Bodies are read when the feed is read, so an entry may show something newer than it is the news of. That is as good: the rest
+//!   is told again, and what is held already is left alone.
+//! * A cluster's session may move from one replica to another and back. Before a session is welcomed the feed is read to its end
+//!   ([`FeedHandle::catch_up`]), so the new session never works on less than what the older one made durable. Before a page is
+//!   told, what this replica committed itself before the page was read is told ([`CommitOrder`]), so an older content of its own
+//!   never comes after a newer one of another.
+//! * This replica's own entries are skipped, since it told the decider when it committed. When it does not know whether it did,
+//!   because an answer was lost, it reads them too ([`FeedHandle::read_own_again`]).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, oneshot};
+use tokio::time::Instant;
+use tracing::{debug, error, info, warn};
+
+use crate::broker::decider::{Followed, ToDecider};
+use crate::broker::metrics::BrokerMetrics;
+use crate::broker::status::relay::{RelayHandle, THAT_WAS_ALL, decode};
+use crate::broker::worker::{Discovered, facts_of};
+use crate::core::ids::AccountId;
+use crate::core::time::Millis;
+use crate::ports::{FeedEntry, News, ReplicaId, Store, StoreError};
+
+/// The feed is looked at this often, whether or not the store says that there is news.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long a store that fails is left alone at most.
+const MOST_WAIT: Duration = Duration::from_secs(5);
+/// So many endpoints are read at once, about.
+const PAGE: u32 = 2_000;
+/// How long entries are kept for a replica that does not come to read them, and how often the older ones are cut.
+const KEEP_FOR: Millis = Millis(15 * 60_000);
+const CUT_EVERY: Duration = Duration::from_secs(60);
+
+/// Held while a transaction of this replica's ingest is on its way: from before it is begun until the decider was told.
+#[derive(Clone, Default)]
+pub struct CommitOrder(Arc<Mutex<()>>);
+
+impl CommitOrder {
+    /// Returns when no other transaction is on its way; the next one waits for the end of what is answered.
+    pub async fn hold(&self) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.0).lock_owned().await
+    }
+}
+
+/// Why the feed could not be read to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("what other replicas made durable cannot be read now")]
+pub struct NotCaughtUp;
+
+enum Request {
+    CatchUp(oneshot::Sender<Result<(), NotCaughtUp>>),
+    ReadOwnAgain { after: u64 },
+}
+
+/// How to reach the follower.
+#[derive(Clone, Default)]
+pub struct FeedHandle {
+    /// None when the store has one replica: then there is nothing to read.
+    requests: Option<mpsc::UnboundedSender<Request>>,
+    position: Arc<AtomicU64>,
+}
+
+impl FeedHandle {
+    /// Returns when everything that the other replicas had made durable when this was called is told to the decider.
+    ///
+    /// # Errors
+    /// The store does not answer, or this replica ends.
+    pub async fn catch_up(&self) -> Result<(), NotCaughtUp> {
+        let Some(requests) = &self.requests else { return Ok(()) };
+        let (reply, told) = oneshot::channel();
+        requests.send(Request::CatchUp(reply)).map_err(|_| NotCaughtUp)?;
+        told.await.map_err(|_| NotCaughtUp)?
+    }
+
+    /// A place in the feed before everything that is committed from now on.
+    pub fn position(&self) -> u64 {
+        self.position.load(Ordering::Acquire)
+    }
+
+    /// Has the entries after a place read again, this replica's own too; answers whether there is a feed where they would be.
+    pub fn read_own_again(&self, after: u64) -> bool {
+        self.requests
+            .as_ref()
+            .is_some_and(|requests| requests.send(Request::ReadOwnAgain { after }).is_ok())
+    }
+}
+
+/// What a follower is made from.
+pub struct FollowerParts {
+    /// The store, as this replica's: its own entries come without what they are about.
+    pub store: Arc<dyn Store>,
+    /// The store as nobody's: its entries come whole.
+    pub whole: Arc<dyn Store>,
+    /// Whose own entries are skipped.
+    pub replica: ReplicaId,
+    /// The last entry that the directory needs not be told of.
+    pub after: u64,
+    /// Who is told.
+    pub decider: mpsc::Sender<ToDecider>,
+    /// What this replica commits itself.
+    pub commits: CommitOrder,
+    /// Told when another replica asks for statuses.
+    pub relay: RelayHandle,
+    /// The figures.
+    pub metrics: BrokerMetrics,
+}
+
+/// See the module's page.
+pub struct Follower {
+    parts: FollowerParts,
+    position: Arc<AtomicU64>,
+    requests: mpsc::UnboundedReceiver<Request>,
+    waiting: Vec<oneshot::Sender<Result<(), NotCaughtUp>>>,
+    /// This replica's own entries are to be read too, from here on.
+    own_after: Option<u64>,
+    /// Whether the store's last failure was told of.
+    is_failing: bool,
+}
+
+/// Why the feed was not read to its end.
+enum Stop {
+    /// The store did not answer.
+    Store(StoreError),
+    /// Nobody is left to be told.
+    Ending,
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl Follower {
+    /// A follower, and how to reach it.
+    pub fn new(parts: FollowerParts) -> (Self, FeedHandle) {
+        let (sender, requests) = mpsc::unbounded_channel();
+        let position = Arc::new(AtomicU64::new(parts.after));
+        let handle = FeedHandle { requests: Some(sender), position: Arc::clone(&position) };
+        (
+            Self { parts, position, requests, waiting: vec![], own_after: None, is_failing: false },
+            handle,
+        )
+    }
+
+    /// Follows until nobody can be told any more, or until what was to be read is cut off: then the store has to be loaded anew.
+    pub async fn run(mut self) {
+        let (mut wait, mut cut_at) = (LOOK_EVERY, Instant::now() + CUT_EVERY);
+        loop {
+            let store = Arc::clone(&self.parts.store);
+            tokio::select! {
+                request = self.requests.recv() => match request {
+                    Some(request) => self.take(request),
+                    None => return,
+                },
+                () = store.feed_changed(), if !self.is_failing => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+            while let Ok(request) = self.requests.try_recv() {
+                self.take(request);
+            }
+            match self.read_to_end().await {
+                Ok(()) => {
+                    if std::mem::take(&mut self.is_failing) {
+                        info!("what the other replicas make durable is read again");
+                    }
+                    wait = LOOK_EVERY;
+                    self.answer(Ok(()));
+                }
+                Err(Stop::Store(StoreError::FeedCut { after })) => {
+                    error!(
+                        after,
+                        "the feed was cut before it was read: this replica ends, to be started again and load the store"
+                    );
+                    return;
+                }
+                Err(Stop::Store(error)) => {
+                    if !std::mem::replace(&mut self.is_failing, true) {
+                        warn!(
+                            "what the other replicas make durable cannot be read, trying again: {error}"
+                        );
+                    }
+                    wait = (wait * 2).min(MOST_WAIT);
+                    self.answer(Err(NotCaughtUp));
+                }
+                Err(Stop::Ending) => return,
+            }
+            if Instant::now() >= cut_at {
+                cut_at = Instant::now() + CUT_EVERY;
+                if let Err(error) = self.parts.store.prune_feed(KEEP_FOR).await {
+                    warn!(
+                        "old entries of the feed could not be cut, trying again in a minute: {error}"
+                    );
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, request: Request) {
+        match request {
+            Request::CatchUp(reply) => self.waiting.push(reply),
+            Request::ReadOwnAgain { after } => {
+                self.own_after = Some(self.own_after.map_or(after, |before| before.min(after)))
+            }
+        }
+    }
+
+    fn answer(&mut self, answer: Result<(), NotCaughtUp>) {
+        for reply in self.waiting.drain(..) {
+            // Who asked may have gone.
+            let _gone = reply.send(answer);
+        }
+    }
+
+    /// Reads what is there by now and tells the decider.
+    async fn read_to_end(&mut self) -> Result<(), Stop> {
+        if let Some(after) = self.own_after {
+            self.read_all_again(after).await?;
+            self.own_after = None;
+        }
+        let end = self.parts.store.feed_end().await?;
+        loop {
+            let after = self.position.load(Ordering::Acquire);
+            self.parts
+                .metrics
+                .feed_unread
+                .set(i64::try_from(end.saturating_sub(after)).unwrap_or(i64::MAX));
+            if after >= end {
+                return Ok(());
+            }
+            let entries = self.parts.store.feed(after, PAGE).await?;
+            let last = entries.last().map_or(end, |entry| entry.seq);
+            let followed = self.read(entries, Entries::OfOthers).await?;
+            let own_are_told = self.parts.commits.hold().await;
+            self.tell(followed).await?;
+            drop(own_are_told);
+            self.position.store(last, Ordering::Release);
+        }
+    }
+
+    /// Reads all entries after a place again, this replica's own too, while it commits nothing: at the end the decider was told
+    /// what the store holds.
+    async fn read_all_again(&self, mut after: u64) -> Result<(), Stop> {
+        let _nothing_commits = self.parts.commits.hold().await;
+        let end = self.parts.store.feed_end().await?;
+        while after < end {
+            let entries = self.parts.whole.feed(after, PAGE).await?;
+            after = entries.last().map_or(end, |entry| entry.seq);
+            let followed = self.read(entries, Entries::All).await?;
+            self.tell(followed).await?;
+        }
+        self.position.fetch_max(end, Ordering::AcqRel);
+        Ok(())
+    }
+
+    async fn tell(&self, followed: Vec<Followed>) -> Result<(), Stop> {
+        if followed.is_empty() {
+            return Ok(());
+        }
+        self.parts.decider.send(ToDecider::Followed(followed)).await.map_err(|_| Stop::Ending)
+    }
+
+    async fn read(
+        &self,
+        entries: Vec<FeedEntry>,
+        which: Entries,
+    ) -> Result<Vec<Followed>, StoreError> {
+        let mut followed = vec![];
+        let mut zones = BTreeSet::new();
+        for entry in entries {
+            let is_own = entry.origin == self.parts.replica;
+            match entry.news {
+                News::Endpoints(endpoints) if !is_own || which == Entries::All => {
+                    followed.extend(endpoints.into_iter().map(Followed::Endpoint));
+                }
+                // Of its own, only what was committed can be in doubt.
+                _ if is_own => {}
+                News::Endpoints(_) => {}
+                News::Zones(account) => {
+                    // The store is asked once a page for what it holds now.
+                    if zones.insert(account.clone()) {
+                        followed.push(Followed::Zones(self.zones_of(account).await?));
+                    }
+                }
+                News::Statuses(bytes) if bytes == THAT_WAS_ALL => {
+                    followed.push(Followed::ThatWasAll(entry.origin))
+                }
+                News::Statuses(bytes) => match decode(&bytes) {
+                    Ok(statuses) => followed.push(Followed::Statuses(statuses)),
+                    Err(error) => {
+                        debug!(origin = %entry.origin, "statuses of another release are passed over: {error}")
+                    }
+                },
+                News::Ask => self.parts.relay.tell_everything(),
+            }
+        }
+        Ok(followed)
+    }
+
+    async fn zones_of(&self, account: AccountId) -> Result<Discovered, StoreError> {
+        let rows = self.parts.store.zones().await?;
+        let zones = rows.iter().filter(|row| row.account == account).map(facts_of).collect();
+        Ok(Discovered { account, zones })
+    }
+}
+
+/// Whose entries are read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Entries {
+    OfOthers,
+    All,
+}

@@ -1,0 +1,216 @@
+//! One account's worker, from the taking of its lease to the end of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tracing::warn;
+
+use super::feed_reader::FeedHandle;
+use crate::broker::decider::ToDecider;
+use crate::broker::lease::Lease;
+use crate::broker::metrics::BrokerMetrics;
+use crate::broker::status::feedback::Feedback;
+use crate::broker::worker::{
+    AccountSettings, Discovered, Gate, Message, Worker, WorkerHandle, WorkerParts,
+};
+use crate::broker::{StartError, WORKER_QUEUE};
+use crate::core::ids::AccountId;
+use crate::core::time::Millis;
+use crate::ports::{Clock, DnsProviders, Store, Tenure};
+
+/// How far the clocks of two lives of the broker may differ: those of two replicas, or one machine's before and after it was set.
+/// With more, who takes an account over could believe that tokens had flowed back which were spent just now.
+const CLOCKS_DIFFER: Millis = Millis(10_000);
+/// How long a tenant that cannot begin waits before it tries again, at first and at most.
+const FIRST_RETRY: Duration = Duration::from_millis(200);
+const LAST_RETRY: Duration = Duration::from_secs(5);
+
+/// What all tenants are made with.
+pub struct Hiring {
+    /// The store, as this replica's.
+    pub store: Arc<dyn Store>,
+    /// Route 53 and STS.
+    pub providers: Arc<dyn DnsProviders>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Where statuses go.
+    pub feedback: Feedback,
+    /// Where zones go.
+    pub discovered: mpsc::Sender<Discovered>,
+    /// Who tells the worker what clusters want.
+    pub decider: mpsc::Sender<ToDecider>,
+    /// What other replicas made durable.
+    pub feed: FeedHandle,
+    /// The figures.
+    pub metrics: BrokerMetrics,
+    /// How many workers look at names at once.
+    pub gate: Gate,
+    /// How many read their books at once.
+    pub books: Semaphore,
+    /// The seed of the jitter.
+    pub seed: u64,
+}
+
+/// How a tenant begins.
+pub enum Way {
+    /// At the broker's start, which tells all workers together what clusters want: it is given the worker, or why there is none.
+    AtStart(oneshot::Sender<Result<WorkerHandle, StartError>>),
+    /// Later: it learns what the other replicas made durable, and the decider adopts it.
+    Adopted,
+}
+
+/// One tenant.
+pub struct Tenant {
+    /// The right to be one.
+    pub lease: Lease,
+    /// What the configuration says, and will say.
+    pub settings: watch::Receiver<Arc<AccountSettings>>,
+    /// How it begins.
+    pub way: Way,
+}
+
+/// How a tenant's life ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// What it held.
+    pub tenure: Tenure,
+    /// Whether the lease passed on under it.
+    pub is_lost: bool,
+}
+
+impl Hiring {
+    /// Works an account until its lease is over or is to be given back.
+    pub async fn live(self: Arc<Self>, tenant: Tenant) -> Ended {
+        let lease = tenant.lease.clone();
+        let is_lost = tokio::select! {
+            biased;
+            // Wherever the work stands, it stops there: calls that are out are given up, and read back by whoever comes next.
+            () = lease.over() => true,
+            () = self.work(tenant) => lease.is_over(),
+        };
+        self.metrics.account(lease.account()).released();
+        // A broker that ends needs not know.
+        let _ending = self.decider.send(ToDecider::Release(lease.account().clone())).await;
+        Ended { tenure: lease.tenure().clone(), is_lost }
+    }
+
+    async fn work(&self, Tenant { lease, mut settings, way }: Tenant) {
+        let account = lease.account().clone();
+        let (worker, handle, receiver) = match way {
+            Way::AtStart(reply) => match self.load_books(&lease, &mut settings).await {
+                Ok(loaded) => {
+                    // Who does not wait for it any more ends with an error of its own.
+                    let _gone = reply.send(Ok(loaded.1.clone()));
+                    loaded
+                }
+                Err(error) => {
+                    let _gone = reply.send(Err(error));
+                    return;
+                }
+            },
+            Way::Adopted => {
+                let begun = tokio::select! {
+                    begun = self.begin(&lease, &mut settings) => begun,
+                    () = lease.stop().cancelled() => return,
+                };
+                // A broker that ends needs no worker.
+                let _ending =
+                    self.decider.send(ToDecider::Adopt(account.clone(), begun.1.clone())).await;
+                begun
+            }
+        };
+        tokio::select! {
+            () = worker.run(receiver) => {}
+            () = self.follow_settings(&account, &mut settings, &handle) => {}
+            () = self.introduce(&handle) => {}
+        }
+    }
+
+    /// Reads the books and then what other replicas made durable: what led to the last of the books is among it.
+    async fn begin(
+        &self,
+        lease: &Lease,
+        settings: &mut watch::Receiver<Arc<AccountSettings>>,
+    ) -> (Worker, WorkerHandle, mpsc::Receiver<Message>) {
+        let mut wait = FIRST_RETRY;
+        let loaded = loop {
+            match self.load_books(lease, settings).await {
+                Ok(loaded) => break loaded,
+                Err(error) => {
+                    warn!(account = %lease.account(), "the account cannot be worked yet, trying again: {error}")
+                }
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(LAST_RETRY);
+        };
+        while self.feed.catch_up().await.is_err() {
+            tokio::time::sleep(FIRST_RETRY).await;
+        }
+        loaded
+    }
+
+    async fn load_books(
+        &self,
+        lease: &Lease,
+        settings: &mut watch::Receiver<Arc<AccountSettings>>,
+    ) -> Result<(Worker, WorkerHandle, mpsc::Receiver<Message>), StartError> {
+        // Nobody closes it.
+        let _turn = self.books.acquire().await;
+        let account = lease.account().clone();
+        let settings = Arc::clone(&settings.borrow_and_update());
+        let provider = self.providers.provider(&account).await;
+        let number = account
+            .as_str()
+            .bytes()
+            .fold(0_u64, |number, digit| number.wrapping_mul(31).wrapping_add(u64::from(digit)));
+        let (worker, view) = Worker::load_books(WorkerParts {
+            settings: AccountSettings::clone(&settings),
+            lease: lease.clone(),
+            provider: provider
+                .map_err(|source| StartError::Account { account: account.clone(), source })?,
+            store: self.store.under(lease.tenure().clone()),
+            clocks_differ: CLOCKS_DIFFER,
+            clock: Arc::clone(&self.clock),
+            feedback: self.feedback.clone(),
+            discovered: self.discovered.clone(),
+            metrics: self.metrics.account(&account),
+            gate: self.gate.clone(),
+            seed: self.seed.wrapping_add(number),
+        })
+        .await?;
+        let (messages, receiver) = mpsc::channel(WORKER_QUEUE);
+        Ok((worker, WorkerHandle { messages, view, lease: lease.clone() }, receiver))
+    }
+
+    /// Tells the other replicas what the worker knows of its account, as soon as it knows everything.
+    async fn introduce(&self, worker: &WorkerHandle) {
+        let mut view = worker.view.clone();
+        if view.wait_for(|view| !view.loading).await.is_ok() {
+            self.feedback.tell_others_again(worker.lease.account());
+        }
+        std::future::pending().await
+    }
+
+    /// Tells the worker of later configurations.
+    async fn follow_settings(
+        &self,
+        account: &AccountId,
+        settings: &mut watch::Receiver<Arc<AccountSettings>>,
+        worker: &WorkerHandle,
+    ) {
+        while settings.changed().await.is_ok() {
+            let settings = AccountSettings::clone(&settings.borrow_and_update());
+            match self.providers.provider(account).await {
+                Ok(provider) => {
+                    let message = Message::Reconfigure(Box::new(settings), provider);
+                    if worker.messages.send(message).await.is_err() {
+                        break;
+                    }
+                }
+                Err(error) => warn!(account = %account, "the account stays as it was: {error}"),
+            }
+        }
+        std::future::pending().await
+    }
+}

@@ -1,0 +1,118 @@
+//! The start of a broker: from the store alone, without a call to Route 53.
+//!
+//! First the worker of every account that is worked here reads its books: zones, records, claims, open batches. Then all endpoints go past, a page at a
+//! time, and each is put into the directory and told to its worker. Until a worker has been told that this was all, an
+//! endpoint that it does not know may be one that was not loaded yet, so it plans nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use super::progress::{StartPhase, StartProgress};
+use crate::broker::StartError;
+use crate::broker::decider::{part, pass_on};
+use crate::broker::directory::SharedDirectory;
+use crate::broker::directory::entry::fingerprint;
+use crate::broker::directory::{Effect, Loader};
+use crate::broker::replicas::manager::Starting;
+use crate::broker::status::feedback::{Feedback, Keeper};
+use crate::broker::worker;
+use crate::broker::worker::Message;
+use crate::broker::worker::registry::Workers;
+use crate::core::ids::AccountId;
+use crate::ports::{Clock, EndpointRow, Store, StoreError};
+
+/// Endpoints are loaded in pages of this size.
+const PAGE: u32 = 10_000;
+
+/// What a start is made with.
+pub(in crate::broker) struct Start<'a> {
+    pub(in crate::broker) store: &'a Arc<dyn Store>,
+    pub(in crate::broker) clock: &'a dyn Clock,
+    pub(in crate::broker) progress: &'a StartProgress,
+    pub(in crate::broker) directory: &'a SharedDirectory,
+    pub(in crate::broker) feedback: &'a Feedback,
+    pub(in crate::broker) workers: &'a Workers,
+}
+
+impl Start<'_> {
+    /// Loads the zones of all accounts.
+    pub(in crate::broker) async fn zones(&self) -> Result<(), StartError> {
+        self.progress.enter(StartPhase::Zones, 0);
+        let mut by_account: BTreeMap<AccountId, Vec<_>> = BTreeMap::new();
+        for row in self.store.zones().await? {
+            by_account.entry(row.account.clone()).or_default().push(worker::facts_of(&row));
+        }
+        for (account, facts) in by_account {
+            // There are no endpoints yet that this could concern.
+            self.directory.discover(&account, facts, &mut vec![]);
+        }
+        Ok(())
+    }
+
+    /// Waits until the workers of the accounts that are worked here have read their books.
+    pub(in crate::broker) async fn books(&self, starting: Vec<Starting>) -> Result<(), StartError> {
+        self.progress.enter(StartPhase::Accounts, starting.len() as u64);
+        let mut workers = BTreeMap::new();
+        for (account, told) in starting {
+            // One that lost its lease meanwhile is worked elsewhere.
+            if let Ok(worker) = told.await {
+                workers.insert(account, worker?);
+            }
+            self.progress.advance(1);
+        }
+        self.workers.replace(workers);
+        Ok(())
+    }
+
+    /// Loads all endpoints and tells each worker of its own; then the workers begin to plan.
+    pub(in crate::broker) async fn endpoints(&self) -> Result<(), StartError> {
+        let workers = self.workers.all();
+        self.progress.enter(StartPhase::Endpoints, 0);
+        let (mut loader, mut judged) = (Loader::default(), vec![]);
+        let mut next = self.fetch(0);
+        while let Some(page) = next.join_next().await {
+            // An end that is none would make workers take endpoints for gone.
+            let page = page.map_err(|died| {
+                StoreError::Unavailable(format!("the reading of endpoints ended: {died}"))
+            })??;
+            let Some(last) = page.last() else { break };
+            // The store reads the next page while this one is worked.
+            next = self.fetch(last.arrival);
+            self.progress.advance(page.len() as u64);
+            let mut effects = vec![];
+            for row in page {
+                let kept = row.verdict.as_ref().map_or(0, fingerprint);
+                loader.take(self.directory, row, &mut effects).set_kept(kept);
+            }
+            judged.extend(effects.extract_if(.., |effect| matches!(effect, Effect::Judge { .. })));
+            for (account, effects) in part(effects, Keeper::Here, self.feedback, self.clock) {
+                pass_on(self.workers, account, effects).await;
+            }
+        }
+        loader.finish(self.directory);
+        // What is said of an endpoint is counted at its cluster, so the clusters are there first.
+        part(judged, Keeper::Here, self.feedback, self.clock);
+        for worker in workers.values() {
+            // A worker that is gone is noticed by whoever waits for the tasks.
+            let _gone = worker.messages.send(Message::Loaded).await;
+        }
+        // Every account works as soon as its own names are looked at. Agents are let in when all are: what became of their
+        // endpoints is known then, and what they know already is not sent again.
+        self.progress.enter(StartPhase::Plans, workers.len() as u64);
+        for worker in workers.values() {
+            let mut view = worker.view.clone();
+            let _gone = view.wait_for(|view| !view.loading).await.is_err();
+            self.progress.advance(1);
+        }
+        Ok(())
+    }
+
+    fn fetch(&self, after: i64) -> JoinSet<Result<Vec<EndpointRow>, StoreError>> {
+        let store = Arc::clone(self.store);
+        let mut fetching = JoinSet::new();
+        fetching.spawn(async move { store.endpoints(after, PAGE).await });
+        fetching
+    }
+}

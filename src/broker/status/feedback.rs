@@ -1,0 +1,234 @@
+//! Verdicts and progress on their way back: to whoever follows a cluster, and, as far as they are verdicts, to the store.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tracing::warn;
+
+use super::relay::{RelayHandle, ToldStatus};
+use crate::broker::directory::SharedDirectory;
+use crate::broker::directory::entry::{Held, NOT_KNOWN, Status, fingerprint};
+use crate::core::ids::AccountId;
+use crate::core::time::Timestamp;
+use crate::ports::{Store, StoreError, VerdictRow};
+
+/// Tells what became of endpoints.
+#[derive(Clone)]
+pub struct Feedback {
+    directory: SharedDirectory,
+    /// Endpoints whose verdict is not in the store as it is.
+    unkept: mpsc::UnboundedSender<Held>,
+    /// Where the other replicas are told.
+    relay: Option<RelayHandle>,
+}
+
+/// Who keeps a verdict in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeper {
+    /// This replica: what the verdict follows from happened here.
+    Here,
+    /// The replica where it happened.
+    Elsewhere,
+}
+
+impl Feedback {
+    /// Tells followers through the directory, and the keeper.
+    pub fn new(directory: SharedDirectory, unkept: mpsc::UnboundedSender<Held>) -> Self {
+        Self { directory, unkept, relay: None }
+    }
+
+    /// The same, which tells the other replicas too.
+    pub fn relayed(self, relay: RelayHandle) -> Self {
+        Self { relay: Some(relay), ..self }
+    }
+
+    /// Tells what became of an endpoint and keeps the verdict; what says nothing new is not passed on.
+    pub fn tell(&self, held: &Held, status: Arc<Status>, at: Timestamp) {
+        self.tell_kept_by(Keeper::Here, held, status, at);
+    }
+
+    /// Tells what became of an endpoint; what says nothing new is not passed on.
+    pub fn tell_kept_by(&self, keeper: Keeper, held: &Held, status: Arc<Status>, at: Timestamp) {
+        let keep = fingerprint(&status.verdict) != held.kept();
+        let is_news = self.directory.cluster(held.cluster()).tell(held, status, at);
+        // What is known here already may have been said by a replica that could not keep it any more.
+        if keep && keeper == Keeper::Here {
+            // The keeper lives as long as the broker; at its end verdicts are made anew from what is stored.
+            let _gone = self.unkept.send(held.clone());
+        }
+        if is_news {
+            self.tell_others_of(held);
+        }
+    }
+
+    /// Tells the other replicas again what became of an endpoint, if it is said here.
+    pub fn tell_others_of(&self, held: &Held) {
+        self.relay.iter().for_each(|relay| relay.note(held));
+    }
+
+    /// Tells the other replicas again what became of the endpoints of an account that is worked here.
+    pub fn tell_others_again(&self, account: &AccountId) {
+        self.relay.iter().for_each(|relay| relay.tell_again(account));
+    }
+
+    /// Tells what another replica says of an endpoint and keeps.
+    pub fn told(&self, held: &Held, told: &ToldStatus) {
+        let kept = held.kept();
+        self.directory.cluster(&told.cluster).tell(held, Arc::clone(&told.status), told.since);
+        if kept == fingerprint(&told.status.verdict) {
+            return;
+        }
+        // Whoever says so keeps it, if nothing goes wrong there: should it ever be said here, it is kept once more.
+        held.set_kept(NOT_KNOWN);
+        if kept != 0 && kept != NOT_KNOWN {
+            // What was kept from here may have come to the store after what they say, and would stand there.
+            let _gone = self.unkept.send(held.clone());
+        }
+    }
+}
+
+/// Keeps verdicts in the store, in bulk: what has not changed since it was kept is not written again.
+pub struct VerdictKeeper {
+    store: Arc<dyn Store>,
+    unkept: mpsc::UnboundedReceiver<Held>,
+}
+
+/// Verdicts are gathered for this long before they are written.
+const KEEP_EVERY: Duration = Duration::from_millis(200);
+/// What could not be written is written again after this time.
+const KEEP_AGAIN: Duration = Duration::from_secs(2);
+/// So many are written at once: the store's writer is free again soon for what somebody waits for.
+const KEEP_AT_ONCE: usize = 2_000;
+
+impl VerdictKeeper {
+    /// A keeper, and the sender for [`Feedback`].
+    pub fn new(store: Arc<dyn Store>) -> (Self, mpsc::UnboundedSender<Held>) {
+        let (sender, unkept) = mpsc::unbounded_channel();
+        (Self { store, unkept }, sender)
+    }
+
+    /// Keeps until nobody is left to tell it anything.
+    pub async fn run(mut self) {
+        let mut unkept: BTreeMap<i64, Held> = BTreeMap::new();
+        loop {
+            if unkept.is_empty() {
+                let Some(first) = self.unkept.recv().await else { return };
+                unkept.insert(first.arrival(), first);
+                // Others follow as a rule, and the latest of each is enough.
+                tokio::time::sleep(KEEP_EVERY).await;
+            } else {
+                tokio::time::sleep(KEEP_AGAIN).await;
+            }
+            let is_over = loop {
+                match self.unkept.try_recv() {
+                    Ok(next) => drop(unkept.insert(next.arrival(), next)),
+                    Err(mpsc::error::TryRecvError::Empty) => break false,
+                    Err(mpsc::error::TryRecvError::Disconnected) => break true,
+                }
+            };
+            unkept = self.keep_all(unkept.into_values().collect()).await;
+            if is_over {
+                return;
+            }
+        }
+    }
+
+    /// Keeps what it can; answers what is to be tried again.
+    async fn keep_all(&self, endpoints: Vec<Held>) -> BTreeMap<i64, Held> {
+        let mut again = BTreeMap::new();
+        for (done, chunk) in endpoints.chunks(KEEP_AT_ONCE).enumerate() {
+            match self.keep(chunk).await {
+                Ok(overtaken) => {
+                    again.extend(overtaken.into_iter().map(|held| (held.arrival(), held)))
+                }
+                Err(StoreError::Unavailable(reason)) => {
+                    warn!("the store is unavailable, verdicts are stored later: {reason}");
+                    let rest = endpoints.iter().skip(done * KEEP_AT_ONCE);
+                    again.extend(rest.map(|held| (held.arrival(), held.clone())));
+                    return again;
+                }
+                // It would be refused again.
+                Err(error) => warn!(
+                    "verdicts could not be stored; they are made anew at the next start: {error}"
+                ),
+            }
+            tokio::task::yield_now().await;
+        }
+        again
+    }
+
+    /// Answers those of which something else was said meanwhile: who said it may have kept it before this came to the store.
+    async fn keep(&self, endpoints: &[Held]) -> Result<Vec<Held>, StoreError> {
+        let (mut rows, mut fingerprints) = (vec![], vec![]);
+        for held in endpoints {
+            let Some(status) = held.status() else { continue };
+            let fingerprint = fingerprint(&status.verdict);
+            if held.is_gone() || fingerprint == held.kept() {
+                continue;
+            }
+            let (cluster, verdict) = (held.cluster().clone(), status.verdict.clone());
+            rows.push(VerdictRow {
+                cluster,
+                arrival: held.arrival(),
+                version: held.version(),
+                verdict,
+            });
+            fingerprints.push((held, fingerprint));
+        }
+        if rows.is_empty() {
+            return Ok(vec![]);
+        }
+        let saved = self.store.save_verdicts(&rows).await;
+        for (held, kept) in &fingerprints {
+            // A write that failed may have been carried out.
+            held.set_kept(if saved.is_ok() { *kept } else { NOT_KNOWN });
+        }
+        saved?;
+        let is_overtaken = |held: &Held, kept: u32| {
+            held.status().is_some_and(|status| fingerprint(&status.verdict) != kept)
+        };
+        Ok(fingerprints
+            .into_iter()
+            .filter(|(held, kept)| is_overtaken(held, *kept))
+            .map(|(held, _)| held.clone())
+            .collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::directory::Directory;
+    use crate::broker::directory::tests::row;
+    use crate::core::endpoint::verdict::{Reason, Verdict};
+    use crate::core::testkit::{cluster, endpoint};
+    use crate::ports::EndpointNews;
+
+    #[test]
+    fn what_was_kept_here_is_kept_anew_when_another_replica_says_something_else() {
+        let (unkept, mut to_keep) = mpsc::unbounded_channel();
+        let directory = SharedDirectory::from(Directory::default());
+        let feedback = Feedback::new(directory.clone(), unkept);
+        let web = endpoint("web", "www.example.com", "A", &["192.0.2.1"]);
+        directory.follow(EndpointNews::Stored(row(&web, 1, None)), &mut vec![]);
+        let held = directory.cluster(&cluster("east")).get(&web.key.hash()).unwrap();
+        let verdict = |message: &str| Verdict::waiting(Reason::NoZone, message.to_owned(), None);
+        let told = |message: &str| ToldStatus {
+            cluster: cluster("east"),
+            key: web.key.hash(),
+            version: web.version(),
+            status: Arc::new(Status::of(verdict(message))),
+            since: Timestamp(1),
+        };
+        feedback.told(&held, &told("nothing was kept here"));
+        assert!(to_keep.try_recv().is_err(), "whoever says it keeps it");
+        held.set_kept(fingerprint(&verdict("this was")));
+        feedback.told(&held, &told("the same"));
+        assert_eq!(to_keep.try_recv().map(|held| held.arrival()), Ok(1));
+        held.set_kept(fingerprint(&verdict("the same")));
+        feedback.told(&held, &told("the same"));
+        assert!(to_keep.try_recv().is_err());
+    }
+}

@@ -1,0 +1,433 @@
+//! What became of endpoints, told to the other replicas: the one that works an account knows it, and a cluster's agent may be
+//! connected to another.
+//!
+//! Only the latest status of an endpoint is told, so what waits is bounded by the number of endpoints, however long the store is
+//! away; while no other replica is there, nothing waits. A replica that has just loaded the store holds no statuses and asks for
+//! them: then everything of the accounts that are worked here is told again.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tracing::warn;
+
+use crate::broker::directory::SharedDirectory;
+use crate::broker::directory::entry::{Held, Progress, Status, StatusCache};
+use crate::core::endpoint::verdict::{Placement, Reason, Verdict, VerdictState};
+use crate::core::endpoint::{KeyHash, Version};
+use crate::core::ids::{AccountId, ClusterId, ZoneId};
+use crate::core::time::Timestamp;
+use crate::ports::{News, ReplicaId, Store};
+
+/// Statuses are gathered for so long before they are told: others follow as a rule, and the latest of each is enough.
+const GATHER: Duration = Duration::from_millis(100);
+/// So many are told in one entry of the feed.
+const MOST_AT_ONCE: usize = 1_000;
+/// So many endpoints are looked at between two entries when everything is told again.
+const LOOK_PAGE: usize = 1_000;
+/// Who has asked is told for so long, before a heartbeat shows that it is there.
+const ASKER_IS_THERE_FOR: Duration = Duration::from_secs(30);
+/// The form of the bytes. Another form is of another release, and is passed over: what it says is told again when that replica
+/// is asked or changes something.
+const FORM: u8 = 1;
+
+/// How workers tell the other replicas.
+#[derive(Clone, Default)]
+pub struct RelayHandle(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    others: AtomicBool,
+    asked_until: Mutex<Option<Instant>>,
+    /// The endpoints of which something is to be told, by arrival.
+    untold: Mutex<HashMap<i64, Held>>,
+    /// The accounts of which everything is to be told, whether or not it is news.
+    again: Mutex<Accounts>,
+    news: Notify,
+}
+
+/// Some accounts.
+#[derive(Debug, Default, PartialEq)]
+enum Accounts {
+    #[default]
+    None,
+    These(BTreeSet<AccountId>),
+    All,
+}
+
+impl Accounts {
+    fn add(&mut self, account: &AccountId) {
+        match self {
+            Self::None => *self = Self::These([account.clone()].into()),
+            Self::These(accounts) => drop(accounts.insert(account.clone())),
+            Self::All => {}
+        }
+    }
+
+    fn has(&self, account: &AccountId) -> bool {
+        match self {
+            Self::None => false,
+            Self::These(accounts) => accounts.contains(account),
+            Self::All => true,
+        }
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl RelayHandle {
+    /// Says whether another replica is there.
+    pub fn set_others(&self, others: bool) {
+        self.0.others.store(others, Ordering::Relaxed);
+    }
+
+    fn is_heard(&self) -> bool {
+        self.0.others.load(Ordering::Relaxed)
+            || locked(&self.0.asked_until).is_some_and(|until| Instant::now() < until)
+    }
+
+    /// The status of an endpoint is news, or may not be known to another replica.
+    pub fn note(&self, held: &Held) {
+        if self.is_heard() {
+            locked(&self.0.untold).insert(held.arrival(), held.clone());
+            self.0.news.notify_one();
+        }
+    }
+
+    /// The endpoints of which something is to be told, in the order of their arrival.
+    pub(in crate::broker) fn take_untold(&self) -> Vec<Held> {
+        let mut untold: Vec<Held> =
+            std::mem::take(&mut *locked(&self.0.untold)).into_values().collect();
+        untold.sort_by_key(Held::arrival);
+        untold
+    }
+
+    /// This account is worked here now. Who asked while nobody worked it was answered by nobody, and what was said of its
+    /// endpoints before is no news here.
+    pub fn tell_again(&self, account: &AccountId) {
+        if self.is_heard() {
+            locked(&self.0.again).add(account);
+            self.0.news.notify_one();
+        }
+    }
+
+    /// Another replica asks for everything.
+    pub fn tell_everything(&self) {
+        *locked(&self.0.asked_until) = Some(Instant::now() + ASKER_IS_THERE_FOR);
+        *locked(&self.0.again) = Accounts::All;
+        self.0.news.notify_one();
+    }
+}
+
+/// See the module's page.
+pub struct Relay {
+    /// What is to be told.
+    pub handle: RelayHandle,
+    /// Who tells.
+    pub origin: ReplicaId,
+    /// Where.
+    pub store: Arc<dyn Store>,
+    /// All endpoints.
+    pub directory: SharedDirectory,
+    /// Whether an account is worked here.
+    pub is_worked_here: Box<dyn Fn(&AccountId) -> bool + Send + Sync>,
+}
+
+impl Relay {
+    /// Tells until it is dropped.
+    pub async fn run(self) {
+        loop {
+            self.handle.0.news.notified().await;
+            tokio::time::sleep(GATHER).await;
+            let again = std::mem::take(&mut *locked(&self.handle.0.again));
+            if again != Accounts::None {
+                self.tell_again(again).await;
+            }
+            for chunk in self.handle.take_untold().chunks(MOST_AT_ONCE) {
+                self.tell(chunk, &Accounts::All).await;
+            }
+        }
+    }
+
+    async fn tell_again(&self, of: Accounts) {
+        for cluster in self.directory.clusters() {
+            let endpoints = self.directory.cluster(&cluster);
+            let mut after = None;
+            loop {
+                let page = endpoints.page(after.as_ref(), LOOK_PAGE);
+                let Some(last) = page.last() else { break };
+                after = Some(last.key_hash());
+                self.tell(&page, &of).await;
+            }
+        }
+        self.announce(THAT_WAS_ALL).await;
+    }
+
+    /// Tells the statuses of some endpoints, as far as they are of these accounts, which may have passed on meanwhile. What
+    /// concerns no account every replica finds out by itself.
+    async fn tell(&self, endpoints: &[Held], of: &Accounts) {
+        let is_ours = |held: &&Held| {
+            let placement = self.directory.placement(held);
+            placement.is_some_and(|placement| {
+                of.has(&placement.account) && (self.is_worked_here)(&placement.account)
+            })
+        };
+        let bytes = encode(endpoints.iter().filter(is_ours));
+        if !bytes.is_empty() {
+            self.announce(bytes).await;
+        }
+    }
+
+    async fn announce(&self, bytes: Bytes) {
+        let mut wait = Duration::from_millis(200);
+        while self.handle.is_heard() {
+            match self.store.announce(self.origin, vec![News::Statuses(bytes.clone())]).await {
+                Ok(()) => return,
+                Err(error) => {
+                    warn!("statuses could not be told to the other replicas, trying again: {error}")
+                }
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(Duration::from_secs(5));
+        }
+    }
+}
+
+/// A status that another replica tells.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ToldStatus {
+    /// Whose endpoint.
+    pub cluster: ClusterId,
+    /// Which.
+    pub key: KeyHash,
+    /// Of which content.
+    pub version: Version,
+    /// What became of it.
+    pub status: Arc<Status>,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// A status as bytes: only what reads back without knowing what comes next.
+#[derive(Serialize, Deserialize)]
+struct StatusBytes {
+    key: [u8; 32],
+    version: [u8; 32],
+    since: i64,
+    state: VerdictState,
+    reason: Reason,
+    message: String,
+    placement: Option<(AccountId, ZoneId)>,
+    progress: Option<ProgressBytes>,
+}
+
+#[derive(Serialize, Deserialize)]
+enum ProgressBytes {
+    Pending { detail: String, expected_at: Option<i64> },
+    Applied { change_id: Option<String> },
+    InSync { change_id: Option<String> },
+    Refused { message: String, retry_at: i64 },
+    Drifted { message: String },
+}
+
+impl From<&Progress> for ProgressBytes {
+    fn from(progress: &Progress) -> Self {
+        match progress.clone() {
+            Progress::Pending { detail, expected_at } => {
+                Self::Pending { detail, expected_at: expected_at.map(|at| at.0) }
+            }
+            Progress::Applied { change_id } => Self::Applied { change_id },
+            Progress::InSync { change_id } => Self::InSync { change_id },
+            Progress::Refused { message, retry_at } => {
+                Self::Refused { message, retry_at: retry_at.0 }
+            }
+            Progress::Drifted { message } => Self::Drifted { message },
+        }
+    }
+}
+
+impl From<ProgressBytes> for Progress {
+    fn from(bytes: ProgressBytes) -> Self {
+        match bytes {
+            ProgressBytes::Pending { detail, expected_at } => {
+                Self::Pending { detail, expected_at: expected_at.map(Timestamp) }
+            }
+            ProgressBytes::Applied { change_id } => Self::Applied { change_id },
+            ProgressBytes::InSync { change_id } => Self::InSync { change_id },
+            ProgressBytes::Refused { message, retry_at } => {
+                Self::Refused { message, retry_at: Timestamp(retry_at) }
+            }
+            ProgressBytes::Drifted { message } => Self::Drifted { message },
+        }
+    }
+}
+
+/// Said after everything was told: nobody who asked has to wait any longer.
+pub const THAT_WAS_ALL: Bytes = Bytes::from_static(&[FORM]);
+
+/// The statuses as bytes; none of nothing.
+fn encode<'a>(endpoints: impl Iterator<Item = &'a Held>) -> Bytes {
+    let mut by_cluster: BTreeMap<&ClusterId, Vec<StatusBytes>> = BTreeMap::new();
+    for held in endpoints {
+        let Some(status) = held.status().filter(|_| !held.is_gone()) else { continue };
+        let verdict = &status.verdict;
+        by_cluster.entry(held.cluster()).or_default().push(StatusBytes {
+            key: held.key_hash().0,
+            version: held.version().0,
+            since: held.since().0,
+            state: verdict.state,
+            reason: verdict.reason,
+            message: verdict.message.clone(),
+            placement: verdict
+                .placement
+                .as_ref()
+                .map(|placement| (placement.account.clone(), placement.zone.clone())),
+            progress: status.progress.as_ref().map(ProgressBytes::from),
+        });
+    }
+    if by_cluster.is_empty() {
+        return Bytes::new();
+    }
+    let clusters: Vec<(&ClusterId, Vec<StatusBytes>)> = by_cluster.into_iter().collect();
+    // These types have no form that cannot be written.
+    postcard::to_extend(&clusters, vec![FORM]).map(Bytes::from).unwrap_or_default()
+}
+
+/// Reads what another replica tells.
+///
+/// # Errors
+/// It is of another release; the text says how it shows.
+pub fn decode(bytes: &[u8]) -> Result<Vec<ToldStatus>, String> {
+    let Some((&FORM, body)) = bytes.split_first() else {
+        return Err(format!("the form {:?} where {FORM} is read", bytes.first()));
+    };
+    let clusters: Vec<(ClusterId, Vec<StatusBytes>)> =
+        postcard::from_bytes(body).map_err(|error| error.to_string())?;
+    let mut cache = StatusCache::default();
+    let mut told = vec![];
+    for (cluster, statuses) in clusters {
+        for status in statuses {
+            let placement = status.placement.map(|(account, zone)| Placement { account, zone });
+            let verdict = Verdict {
+                state: status.state,
+                reason: status.reason,
+                message: status.message,
+                placement,
+            };
+            told.push(ToldStatus {
+                cluster: cluster.clone(),
+                key: KeyHash(status.key),
+                version: Version(status.version),
+                status: cache
+                    .share(Status { verdict, progress: status.progress.map(Progress::from) }),
+                since: Timestamp(status.since),
+            });
+        }
+    }
+    Ok(told)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::endpoint::packed::PackedEndpoint;
+    use crate::core::testkit::{cluster, endpoint, zone_context};
+
+    fn held(cluster_name: &str, object: &str, status: Status) -> Held {
+        let endpoint = endpoint(object, "www.example.com", "A", &["192.0.2.1"]);
+        let held = Held::new(cluster(cluster_name), 7, &PackedEndpoint::pack(&endpoint));
+        held.set_status(Arc::new(status), Timestamp(5));
+        held
+    }
+
+    #[test]
+    fn what_is_told_is_what_was_said() {
+        let accepted = |progress| Status {
+            verdict: Verdict::accepted(zone_context().placement),
+            progress: Some(progress),
+        };
+        let statuses = [
+            Status::of(Verdict::rejected(Reason::InvalidName, "that is none")),
+            accepted(Progress::Pending {
+                detail: "its turn".to_owned(),
+                expected_at: Some(Timestamp(9)),
+            }),
+            accepted(Progress::Pending { detail: String::new(), expected_at: None }),
+            accepted(Progress::Applied { change_id: None }),
+            accepted(Progress::InSync { change_id: Some("C1".to_owned()) }),
+            accepted(Progress::Refused { message: "no".to_owned(), retry_at: Timestamp(-3) }),
+            accepted(Progress::Drifted { message: "somebody".to_owned() }),
+        ];
+        let all: Vec<Held> = (0..)
+            .zip(statuses)
+            .map(|(n, status)| held(["east", "west"][n % 2], &n.to_string(), status))
+            .collect();
+        let told = decode(&encode(all.iter())).unwrap();
+        assert_eq!(told.len(), all.len());
+        for held in &all {
+            let found = told
+                .iter()
+                .find(|told| told.cluster == *held.cluster() && told.key == held.key_hash())
+                .unwrap();
+            assert_eq!(
+                (found.version, found.since, &found.status),
+                (held.version(), Timestamp(5), &held.status().unwrap())
+            );
+        }
+    }
+
+    #[test]
+    fn of_what_is_gone_nothing_is_told_and_another_form_is_not_read() {
+        let gone = held("east", "web", Status::of(Verdict::rejected(Reason::InvalidName, "x")));
+        let bytes = encode(std::iter::once(&gone));
+        gone.set_gone();
+        assert!(encode(std::iter::once(&gone)).is_empty());
+        let mut newer = bytes.to_vec();
+        newer[0] += 1;
+        assert!(decode(&newer).is_err() && decode(&[]).is_err() && decode(&bytes[..9]).is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_waits_while_nobody_listens() {
+        let relay = RelayHandle::default();
+        let held = held("east", "web", Status::of(Verdict::rejected(Reason::InvalidName, "x")));
+        relay.note(&held);
+        relay.tell_again(&zone_context().placement.account);
+        assert!(locked(&relay.0.untold).is_empty() && *locked(&relay.0.again) == Accounts::None);
+        relay.tell_everything();
+        relay.note(&held);
+        relay.note(&held);
+        assert_eq!(
+            locked(&relay.0.untold).len(),
+            1,
+            "who asks listens, and the latest of each is enough"
+        );
+        tokio::time::advance(ASKER_IS_THERE_FOR).await;
+        assert!(!relay.is_heard());
+        relay.set_others(true);
+        assert!(relay.is_heard());
+    }
+
+    #[test]
+    fn who_takes_an_account_over_tells_all_of_this_one_and_who_is_asked_of_each() {
+        let (relay, [a, b, c]) = (
+            RelayHandle::default(),
+            ["1", "2", "3"].map(|digit| AccountId::parse(digit.repeat(12)).unwrap()),
+        );
+        relay.set_others(true);
+        relay.tell_again(&a);
+        relay.tell_again(&b);
+        let is_told = |account| locked(&relay.0.again).has(account);
+        assert!(is_told(&a) && is_told(&b) && !is_told(&c));
+        relay.tell_everything();
+        relay.tell_again(&a);
+        assert!(is_told(&c));
+    }
+}

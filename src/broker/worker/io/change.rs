@@ -1,0 +1,515 @@
+//! From the backlog to one call, and what each answer means.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+
+use futures::FutureExt;
+use tracing::{debug, error, info, warn};
+
+use super::calls::{Done, WakeAt};
+use super::sending::{BUILT_AHEAD, names_of};
+use crate::broker::worker::Worker;
+use crate::broker::worker::view::Health;
+use crate::broker::worker::zone::backlog::Backlog;
+use crate::broker::worker::zone::search::Search;
+use crate::broker::worker::zone::unit_key;
+use crate::broker::worker::zone::work::{LONGEST_GAP, SHORTEST_GAP, SyncWatch, Trouble};
+use crate::core::batch::check::check;
+use crate::core::batch::fold::{FoldLimits, Folder, Limit, NotAdded};
+use crate::core::batch::refusal;
+use crate::core::batch::refusal::CulpritKind;
+use crate::core::dns::name::DnsName;
+use crate::core::dns::record::RecordKey;
+use crate::core::ids::{BatchId, ZoneId};
+use crate::core::limits::budget::{ApiAction, Lane};
+use crate::core::limits::fair::Offer;
+use crate::core::planning::change::{Batch, Unit};
+use crate::core::time::{Millis, Timestamp};
+use crate::ports::{BatchOutcome, BatchRow, CallError, ChangeReceipt, DnsProvider as _};
+
+/// While change tokens are short, a call is worth its request token when it carries what flows in during this time.
+const CARRY_MS: f64 = 200.0;
+
+impl Worker {
+    /// Journals a batch for every zone that has something to send, the zone of the cluster that was given least first, as long
+    /// as there are tokens.
+    pub(in crate::broker::worker) fn start_changes(&mut self, now: Timestamp, wake: &mut WakeAt) {
+        let mut passed = BTreeSet::new();
+        while self.zones.agenda(now).has_changes() && self.tokens_are_worth_a_call(1, now, wake) {
+            let next = self.zones.agenda(now).next_change(&self.share, &passed);
+            let Some(zone_id) = next else { return };
+            let pending = self.zones.get(&zone_id).map_or(0, |zone| zone.backlog.cost());
+            if !self.tokens_are_worth_a_call(pending, now, wake) {
+                return;
+            }
+            match self.build(&zone_id, now) {
+                Some(batch) => self.journal(batch, now),
+                None => {
+                    passed.insert(zone_id);
+                }
+            }
+        }
+    }
+
+    /// A call takes a request token however little it carries, so while change tokens are short it waits until it can carry a
+    /// fair amount, or all there is. Tokens that journalled batches will take are not there any more; a request token may
+    /// arrive while the batch is journalled.
+    fn tokens_are_worth_a_call(&mut self, pending: u32, now: Timestamp, wake: &mut WakeAt) -> bool {
+        let action = ApiAction::ChangeResourceRecordSets;
+        let worth = match &self.settings.budget.changes {
+            Some(changes) => {
+                let usable_per_second =
+                    changes.refill_per_second * (1.0 - self.settings.budget.reserve_share);
+                pending.clamp(1, ((usable_per_second * CARRY_MS / 1_000.0) as u32).max(1))
+            }
+            None => 1,
+        };
+        let (calls, changes) = (self.outgoing.promised_calls(), self.outgoing.promised_changes());
+        match self.budget.all_ready_at(
+            now,
+            Lane::Changes,
+            action,
+            calls + 1,
+            changes.saturating_add(worth),
+        ) {
+            Some(at) if at <= now => true,
+            Some(at) if self.changes_left(now) < worth => {
+                wake.at(at);
+                false
+            }
+            Some(at) if at <= now + BUILT_AHEAD => true,
+            Some(at) => {
+                wake.at(Timestamp(at.0.saturating_sub(BUILT_AHEAD.0)));
+                false
+            }
+            // More than the bucket holds: the fold takes less. Of several, the others go first.
+            None => calls == 0,
+        }
+    }
+
+    /// The change tokens that are there for a batch that is built now.
+    fn changes_left(&mut self, now: Timestamp) -> u32 {
+        match self.budget.changes_available(now, Lane::Changes) {
+            u32::MAX => u32::MAX,
+            available => available.saturating_sub(self.outgoing.promised_changes()),
+        }
+    }
+
+    /// The next batch of a zone; none when there is nothing that could be sent.
+    fn build(&mut self, zone_id: &ZoneId, now: Timestamp) -> Option<Batch> {
+        let tokens = self.changes_left(now);
+        let units = match self.search_units(zone_id, tokens, now) {
+            Some(units) => units,
+            None => self.fair_units(zone_id, tokens, now),
+        };
+        if units.is_empty() {
+            return None;
+        }
+        let zone = self.zones.get(zone_id)?;
+        let mut random = [0; 10];
+        self.rng.fill(&mut random);
+        let batch = Batch {
+            id: BatchId(
+                uuid::Builder::from_unix_timestamp_millis(now.0.unsigned_abs(), &random)
+                    .into_uuid(),
+            ),
+            account: self.settings.account.clone(),
+            zone: zone_id.clone(),
+            planned_at: now,
+            wire: crate::core::batch::fold::wire_order(&units),
+            units,
+        };
+        let settings = zone.book.settings;
+        let Err(violations) =
+            check(&batch, &zone.book.context, settings.policy, settings.drift, |key| {
+                zone.book.observed(key)
+            })
+        else {
+            return Some(batch);
+        };
+        // A defect of ours: it is not sent, said loudly, and kept from being planned again until it changes.
+        let text = violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        error!(account = %batch.account, zone = %batch.zone, "a batch was not sent: {text}");
+        self.metrics.violated(&violations);
+        self.refuse_units(
+            zone_id,
+            &batch.units,
+            &format!("Zonefold's own check refused the change: {text}"),
+            now,
+        );
+        self.review(zone_id, names_of(&batch), now);
+        None
+    }
+
+    /// What the search for a poison tries next, every other turn of its zone; none when there is no search or it is the
+    /// backlog's turn.
+    fn search_units(&mut self, zone_id: &ZoneId, tokens: u32, now: Timestamp) -> Option<Vec<Unit>> {
+        loop {
+            let zone = self.zones.get_mut(zone_id)?;
+            let search = zone.searches.front_mut()?;
+            zone.search_turn = !zone.search_turn;
+            if !zone.search_turn && !zone.backlog.is_empty() {
+                return None;
+            }
+            zone.search_turn = true;
+            let Some(keys) = search.next_keys() else {
+                let names = std::mem::take(&mut search.names);
+                zone.searches.pop_front();
+                self.review(zone_id, names, now);
+                return None;
+            };
+            let names: BTreeSet<DnsName> = keys.iter().map(|key| key.name.clone()).collect();
+            let planned = names.iter().flat_map(|name| zone.book.units(name, now));
+            let units: Vec<Unit> = planned
+                .filter(|unit| unit_key(unit).is_some_and(|key| keys.contains(key)))
+                .collect();
+            if units.is_empty() {
+                // What was suspected is no longer wanted, or is there by now.
+                search.bisection.applied();
+                continue;
+            }
+            let mut folder = Folder::new(FoldLimits::default(), tokens);
+            if units.iter().any(|unit| folder.try_add(unit).is_err()) {
+                // The suspects are tried together or the search learns nothing: wait for the tokens.
+                return Some(vec![]);
+            }
+            return Some(units);
+        }
+    }
+
+    /// A fair round over the clusters that wait for the zone.
+    fn fair_units(&mut self, zone_id: &ZoneId, tokens: u32, now: Timestamp) -> Vec<Unit> {
+        let Some(zone) = self.zones.get_mut(zone_id) else { return vec![] };
+        let mut folder = Folder::new(FoldLimits::default(), tokens);
+        let (mut units, mut too_large, mut offered) = (vec![], vec![], HashSet::new());
+        let book = &mut zone.book;
+        let (queues, members) = zone.backlog.split();
+        let taken = self.share.take(queues, |cluster, queued| {
+            // A name that ceased to wait and began again has two entries; a batch that held it twice would contradict itself.
+            if !Backlog::is_member(members, cluster, &queued.item)
+                || !offered.insert(queued.item.clone())
+            {
+                return Offer::Take;
+            }
+            let (mut added, mut out_of_tokens) = (false, false);
+            let planned = book.units(&queued.item, now);
+            let nothing_left = planned.is_empty();
+            for unit in planned {
+                match folder.try_add(&unit) {
+                    Ok(()) => {
+                        added = true;
+                        units.push(unit);
+                    }
+                    Err(NotAdded::TooLarge(why)) => {
+                        added = true;
+                        too_large.push((unit, why.to_string()));
+                    }
+                    // A change that lacks tokens ends the round: small ones after it would starve it.
+                    Err(NotAdded::Full(limit)) => out_of_tokens |= limit == Limit::ChangeTokens,
+                }
+            }
+            match (added || nothing_left, out_of_tokens) {
+                (true, _) => Offer::Take,
+                (false, true) => Offer::Stop,
+                (false, false) => Offer::Skip,
+            }
+        });
+        for (cluster, name) in taken {
+            zone.backlog.taken(&cluster, &name);
+        }
+        for (unit, why) in too_large {
+            self.refuse_units(zone_id, std::slice::from_ref(&unit), &why, now);
+            self.review(zone_id, unit_key(&unit).map(|key| key.name.clone()), now);
+        }
+        units
+    }
+
+    fn refuse_units(&mut self, zone_id: &ZoneId, units: &[Unit], message: &str, now: Timestamp) {
+        if let Some(zone) = self.zones.get_mut(zone_id) {
+            units.iter().for_each(|unit| zone.book.refuse(unit, message.to_owned(), now));
+            self.metrics.refused(units.len());
+        }
+    }
+
+    pub(in crate::broker::worker) fn finish_change(
+        &mut self,
+        batch: Batch,
+        result: Result<ChangeReceipt, CallError>,
+        sent_at: Timestamp,
+        now: Timestamp,
+    ) {
+        match result {
+            Ok(receipt) => self.finish_applied(batch, receipt, sent_at, now),
+            Err(CallError::Refused { code, message, request_id }) => {
+                self.finish_refused(batch, code, message, request_id, now)
+            }
+            Err(CallError::Unknown { message }) => {
+                warn!(account = %batch.account, zone = %batch.zone, batch = %batch.id, "the outcome of a batch is unknown, reading it back: {message}");
+                self.metrics.unknown();
+                if let Some(zone) = self.zones.get_mut(&batch.zone) {
+                    zone.end_searches();
+                    zone.reviews.hold(names_of(&batch));
+                    zone.unsettled.push(BatchRow {
+                        batch: batch.clone(),
+                        outcome: None,
+                        finished_at: None,
+                    });
+                }
+                self.release(&batch.zone, now);
+            }
+            Err(other) => {
+                self.not_applied(&batch.zone, &other, now);
+                self.record(
+                    batch,
+                    BatchOutcome::NotApplied { reason: other.to_string() },
+                    vec![],
+                    vec![],
+                );
+            }
+        }
+    }
+
+    fn finish_applied(
+        &mut self,
+        batch: Batch,
+        receipt: ChangeReceipt,
+        sent_at: Timestamp,
+        now: Timestamp,
+    ) {
+        self.budget.succeeded(now);
+        info!(
+            account = %batch.account, zone = %batch.zone, batch = %batch.id, changes = batch.wire.len(),
+            change_id = %receipt.change_id, request_id = receipt.request_id.as_deref().unwrap_or(""), took_ms = now.since(sent_at).0,
+            "batch applied"
+        );
+        for change in batch.changes() {
+            debug!(zone = %batch.zone, batch = %batch.id, key = %change.key, motive = ?change.cause.motive, cluster = %change.cause.cluster, "change applied");
+        }
+        self.metrics.applied(&batch);
+        let Some(zone) = self.zones.get_mut(&batch.zone) else { return };
+        zone.sequence += 1;
+        zone.trouble = None;
+        zone.gap = Millis((zone.gap.0 * 9 / 10).max(SHORTEST_GAP.0));
+        let sequence = zone.sequence;
+        let (writes, releases) = zone.book.applied(&batch, Some(&receipt.change_id), sequence, now);
+        zone.awaiting_sync.extend(names_of(&batch).into_iter().map(|name| (sequence, name)));
+        zone.latest_change = Some((receipt.change_id.clone(), sequence));
+        if zone.sync.is_none() {
+            let (change_id, sequence) = (receipt.change_id.clone(), sequence);
+            zone.sync =
+                Some(SyncWatch { change_id, sequence, ask_at: now + Millis(2_000), asked: 0 });
+        }
+        if zone.search_turn
+            && let Some(search) = zone.searches.front_mut()
+            && names_of(&batch).iter().all(|name| search.holds(name))
+        {
+            search.bisection.applied();
+        }
+        let outcome =
+            BatchOutcome::Applied { change_id: receipt.change_id, request_id: receipt.request_id };
+        self.record(batch, outcome, writes, releases);
+    }
+
+    /// Refused for its content: nothing of it was applied. The culprits are named, or searched for; the rest goes out again.
+    fn finish_refused(
+        &mut self,
+        batch: Batch,
+        code: String,
+        message: String,
+        request_id: Option<String>,
+        now: Timestamp,
+    ) {
+        self.budget.succeeded(now);
+        warn!(account = %batch.account, zone = %batch.zone, batch = %batch.id, code, "batch refused: {message}");
+        let culprits = refusal::culprits_of(&message, &batch.wire);
+        let stale: BTreeSet<DnsName> = culprits
+            .iter()
+            .filter(|culprit| {
+                matches!(
+                    culprit.kind,
+                    CulpritKind::Exists
+                        | CulpritKind::NotFound
+                        | CulpritKind::Mismatch
+                        | CulpritKind::CnameConflict
+                )
+            })
+            .filter_map(|culprit| culprit.name.clone())
+            .collect();
+        let blamed = blamed_units(&batch, &culprits);
+        let Some(zone) = self.zones.get_mut(&batch.zone) else { return };
+        let names = names_of(&batch);
+        let in_search = zone.search_turn
+            && zone
+                .searches
+                .front()
+                .is_some_and(|search| names.iter().all(|name| search.holds(name)));
+        if !stale.is_empty() {
+            // Somebody else wrote: what is believed is wrong, so it is read before anything is decided.
+            zone.end_searches();
+            let reader = zone.reader.take().unwrap_or_default();
+            zone.reader = Some(reader.also(stale));
+        } else if let Some(search) = zone.searches.front_mut().filter(|_| in_search) {
+            let found_before = search.bisection.poison().len();
+            // Of several suspects only one may be left to plan, and then it is the one.
+            let blamed = if batch.units.len() == 1 { &batch.units } else { &blamed };
+            let indices = search
+                .keys
+                .iter()
+                .enumerate()
+                .filter(|(_, key)| blamed.iter().any(|unit| unit_key(unit) == Some(*key)));
+            let indices: Vec<usize> = indices.map(|(index, _)| index).collect();
+            search.bisection.refused(&indices);
+            let found: BTreeSet<RecordKey> = search.bisection.poison()[found_before..]
+                .iter()
+                .filter_map(|i| search.keys.get(*i))
+                .cloned()
+                .collect();
+            let poison: Vec<Unit> = batch
+                .units
+                .iter()
+                .filter(|unit| unit_key(unit).is_some_and(|key| found.contains(key)))
+                .cloned()
+                .collect();
+            self.refuse_units(&batch.zone.clone(), &poison, &message, now);
+        } else if batch.units.len() == 1 {
+            self.refuse_units(&batch.zone.clone(), &batch.units, &message, now);
+        } else if !blamed.is_empty() {
+            self.refuse_units(&batch.zone.clone(), &blamed, &message, now);
+        } else {
+            zone.searches.push_back(Search::new(&batch, &[]));
+            names.iter().for_each(|name| zone.backlog.set(name, None));
+        }
+        self.record(batch, BatchOutcome::Refused { code, message, request_id }, vec![], vec![]);
+    }
+
+    /// What an answer that applied nothing means for the account and the zone.
+    pub(in crate::broker::worker) fn not_applied(
+        &mut self,
+        zone_id: &ZoneId,
+        error: &CallError,
+        now: Timestamp,
+    ) {
+        match error {
+            CallError::Throttled => {
+                warn!(account = %self.settings.account, zone = %zone_id, "Route 53 throttled the account: slowing down");
+                self.metrics.throttled();
+                self.budget.throttled(now);
+            }
+            CallError::Busy => {
+                if let Some(zone) = self.zones.get_mut(zone_id) {
+                    zone.gap = Millis((zone.gap.0 * 2).min(LONGEST_GAP.0));
+                }
+            }
+            CallError::Expired => {
+                let provider = Arc::clone(&self.provider);
+                self.spawn(
+                    async move {
+                        provider.refresh_credentials().await;
+                        Done::Nothing
+                    }
+                    .boxed(),
+                );
+                self.trouble(
+                    zone_id,
+                    "the account's credentials had expired and are fetched again".to_owned(),
+                    Millis(1_000),
+                    now,
+                );
+            }
+            CallError::Denied { message } => {
+                self.metrics.denied();
+                self.trouble(zone_id, format!("AWS denies it: {message}"), Millis(30_000), now);
+            }
+            CallError::NotFound { message } => {
+                self.trouble(
+                    zone_id,
+                    format!("Route 53 does not know the zone: {message}"),
+                    Millis(60_000),
+                    now,
+                );
+                self.discovery.look_again(now);
+            }
+            CallError::NotSent { message } => {
+                self.trouble(
+                    zone_id,
+                    format!("Route 53 cannot be reached: {message}"),
+                    Millis(1_000),
+                    now,
+                );
+            }
+            CallError::Unknown { message } => {
+                self.trouble(
+                    zone_id,
+                    format!("Route 53 did not answer: {message}"),
+                    Millis(1_000),
+                    now,
+                );
+            }
+            CallError::Refused { message, .. } => {
+                self.trouble(
+                    zone_id,
+                    format!("Route 53 refused the question: {message}"),
+                    Millis(60_000),
+                    now,
+                );
+            }
+        }
+    }
+
+    /// Opens the zone's circuit: nothing is asked there until the time has come, and then once.
+    fn trouble(&mut self, zone_id: &ZoneId, message: String, first_wait: Millis, now: Timestamp) {
+        let jitter = self.rng.i64(0..=first_wait.0 / 4);
+        let Some(zone) = self.zones.get_mut(zone_id) else { return };
+        let failures = zone.trouble.as_ref().map_or(0, |trouble| trouble.failures) + 1;
+        let wait = Millis((first_wait.0 << (failures - 1).min(10)).min(900_000) + jitter);
+        warn!(account = %self.settings.account, zone = %zone_id, retry_in_ms = wait.0, "zone paused: {message}");
+        zone.trouble = Some(Trouble { message, failures, retry_at: now + wait });
+    }
+
+    pub(in crate::broker::worker) fn finish_recorded(
+        &mut self,
+        batch: Batch,
+        outcome: BatchOutcome,
+        now: Timestamp,
+    ) {
+        let zone_id = batch.zone.clone();
+        let names = names_of(&batch);
+        let mut followers = BTreeSet::new();
+        if let Some(zone) = self.zones.get_mut(&zone_id) {
+            let gap = zone.gap;
+            zone.unsettled.retain(|row| row.batch.id != batch.id);
+            if outcome.is_done() {
+                followers = zone.book.followers_of(names.iter().cloned());
+            }
+            self.release(&zone_id, now + gap);
+        }
+        self.release_held(&zone_id);
+        self.review(&zone_id, names, now);
+        self.note(&zone_id, followers);
+    }
+
+    /// Whether the account may call at all.
+    pub(in crate::broker::worker) fn is_working(&self) -> bool {
+        matches!(self.health, Health::Working)
+    }
+}
+
+/// The units that a refusal names; of a name and type without a set identifier, all.
+fn blamed_units(batch: &Batch, culprits: &[refusal::Culprit]) -> Vec<Unit> {
+    let fits = |unit: &Unit| {
+        unit.changes.iter().any(|change| {
+            culprits.iter().any(|culprit| {
+                culprit.name.as_ref() == Some(&change.key.name)
+                    && culprit.rtype.is_none_or(|rtype| rtype == change.key.rtype)
+                    && culprit
+                        .set_identifier
+                        .as_ref()
+                        .is_none_or(|set| change.key.set_identifier.as_deref() == Some(set))
+            })
+        })
+    };
+    let blamed: Vec<Unit> = batch.units.iter().filter(|unit| fits(unit)).cloned().collect();
+    // A refusal that names nothing of the batch, or something that it cannot place, names nobody.
+    let placed = culprits.iter().all(|culprit| culprit.name.is_some());
+    if placed { blamed } else { vec![] }
+}

@@ -1,0 +1,333 @@
+//! Which account the credentials really belong to, and which zones it holds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures::FutureExt;
+use tracing::{info, warn};
+
+use super::calls::{Done, WakeAt};
+use crate::broker::worker::view::Health;
+use crate::broker::worker::zone::work::ZoneWork;
+use crate::broker::worker::{Discovered, UNSELECTED, Worker, row_of};
+use crate::core::ids::ZoneId;
+use crate::core::limits::budget::{ApiAction, Lane, Permit};
+use crate::core::planning::policy::{Visibility, needs_tags, settings_of};
+use crate::core::planning::routing::ZoneFacts;
+use crate::core::time::{Millis, Timestamp};
+use crate::ports::{CallError, CallerIdentity, DnsProvider as _, HostedZone, ZonePage};
+
+/// ListTagsForResources takes ten zones a call.
+const ZONES_PER_TAG_CALL: usize = 10;
+
+/// What one step of a discovery brought.
+pub enum ZoneListing {
+    /// A page of ListHostedZones.
+    Zones(ZonePage),
+    /// Tags of up to ten zones.
+    Tags(BTreeMap<ZoneId, BTreeMap<String, String>>),
+}
+
+/// The state of looking for zones.
+#[derive(Default)]
+pub struct Discovery {
+    asking_identity: bool,
+    in_flight: bool,
+    next_at: Timestamp,
+    completed: bool,
+    marker: Option<String>,
+    found: Vec<HostedZone>,
+    tags: BTreeMap<ZoneId, BTreeMap<String, String>>,
+    /// Zones whose tags are still to be asked for; none while zones are still listed.
+    untagged: Option<Vec<ZoneId>>,
+}
+
+impl Discovery {
+    /// Notes whether GetCallerIdentity is on its way.
+    pub fn asking_identity(&mut self, asking: bool) {
+        self.asking_identity = asking;
+    }
+
+    /// Whether GetCallerIdentity is on its way.
+    pub fn is_asking_identity(&self) -> bool {
+        self.asking_identity
+    }
+
+    /// Whether a step of the discovery could be paid for now.
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        !self.in_flight && self.next_at <= now
+    }
+
+    /// Look for zones as soon as there are tokens.
+    pub fn look_again(&mut self, now: Timestamp) {
+        self.next_at = self.next_at.min(now);
+    }
+
+    /// Whether a discovery ever ended well.
+    pub fn is_complete(&self) -> bool {
+        self.completed
+    }
+
+    fn begin_anew(&mut self, at: Timestamp) {
+        (self.marker, self.untagged) = (None, None);
+        self.found.clear();
+        self.tags.clear();
+        self.next_at = at;
+    }
+}
+
+impl Worker {
+    pub(in crate::broker::worker) fn finish_identity(
+        &mut self,
+        result: Result<CallerIdentity, CallError>,
+        now: Timestamp,
+    ) {
+        self.discovery.asking_identity(false);
+        match result {
+            Ok(identity) if identity.account == self.settings.account => {
+                if !self.is_working() {
+                    info!(account = %self.settings.account, name = %self.settings.name, arn = %identity.arn, "account working");
+                }
+                self.failures = 0;
+                self.health = Health::Working;
+                self.note_waiting();
+            }
+            Ok(identity) => self.park(
+                format!(
+                    "the credentials belong to the account {} ({}), and {} is configured: correct role_arn or id",
+                    identity.account, identity.arn, self.settings.account
+                ),
+                now,
+            ),
+            Err(error) => self.park(error.to_string(), now),
+        }
+    }
+
+    /// The next step of the discovery: a page of zones, or tags of ten.
+    pub(in crate::broker::worker) fn start_discovery(&mut self, now: Timestamp, wake: &mut WakeAt) {
+        if !self.discovery.is_due(now) {
+            if !self.discovery.in_flight {
+                wake.at(self.discovery.next_at);
+            }
+            return;
+        }
+        // The first discovery is waited for; later ones take what is spare.
+        let lane = if self.discovery.completed { Lane::Reads } else { Lane::Changes };
+        let next_tags: Option<Vec<ZoneId>> = self
+            .discovery
+            .untagged
+            .as_ref()
+            .map(|zones| zones.iter().take(ZONES_PER_TAG_CALL).cloned().collect());
+        let action = if next_tags.is_some() {
+            ApiAction::ListTagsForResources
+        } else {
+            ApiAction::ListHostedZones
+        };
+        let Some(permit) = self.permit(now, lane, action, 0, wake) else { return };
+        self.discovery.in_flight = true;
+        match next_tags {
+            Some(zones) => self.start_tags(permit, zones),
+            None => self.start_zones(permit),
+        }
+    }
+
+    fn start_zones(&mut self, permit: Permit) {
+        let (provider, marker, paid) =
+            (Arc::clone(&self.provider), self.discovery.marker.clone(), permit.paid());
+        self.spawn(
+            async move {
+                Done::Zones {
+                    paid,
+                    result: provider.list_zones(permit, marker).await.map(ZoneListing::Zones),
+                }
+            }
+            .boxed(),
+        );
+    }
+
+    fn start_tags(&mut self, permit: Permit, zones: Vec<ZoneId>) {
+        let (provider, paid) = (Arc::clone(&self.provider), permit.paid());
+        self.spawn(
+            async move {
+                Done::Zones {
+                    paid,
+                    result: provider.zone_tags(permit, &zones).await.map(ZoneListing::Tags),
+                }
+            }
+            .boxed(),
+        );
+    }
+
+    pub(in crate::broker::worker) async fn finish_discovery(
+        &mut self,
+        result: Result<ZoneListing, CallError>,
+        now: Timestamp,
+    ) {
+        self.discovery.in_flight = false;
+        let listing = match result {
+            Ok(listing) => listing,
+            Err(error) => {
+                self.discovery_failed(&error, now);
+                return;
+            }
+        };
+        self.budget.succeeded(now);
+        match listing {
+            ZoneListing::Zones(page) => {
+                self.discovery.found.extend(page.zones);
+                self.discovery.marker = page.next_marker;
+                if self.discovery.marker.is_some() {
+                    return;
+                }
+                let zones = if needs_tags(&self.settings.rules) {
+                    self.discovery.found.iter().map(|zone| zone.id.clone()).collect()
+                } else {
+                    vec![]
+                };
+                self.discovery.untagged = Some(zones);
+            }
+            ZoneListing::Tags(tags) => {
+                self.discovery.tags.extend(tags);
+                if let Some(untagged) = &mut self.discovery.untagged {
+                    untagged.drain(..untagged.len().min(ZONES_PER_TAG_CALL));
+                }
+            }
+        }
+        if self.discovery.untagged.as_ref().is_some_and(Vec::is_empty) {
+            self.take_discovered(now).await;
+        }
+    }
+
+    fn discovery_failed(&mut self, error: &CallError, now: Timestamp) {
+        let wait = if self.discovery.completed { Millis(30_000) } else { Millis(2_000) };
+        // A listing with a hole is no listing: it begins anew.
+        self.discovery.begin_anew(now + wait);
+        match error {
+            CallError::Throttled => {
+                self.metrics.throttled();
+                self.budget.throttled(now);
+            }
+            CallError::Denied { message } => {
+                self.metrics.denied();
+                self.park(format!("AWS denies the listing of zones: {message}"), now);
+            }
+            CallError::Expired => self.park("the credentials have expired".to_owned(), now),
+            other => {
+                warn!(account = %self.settings.account, "zones could not be listed, trying again: {other}")
+            }
+        }
+    }
+
+    /// All zones are known: new ones are taken in, the rest is brought up to date, the directory is told.
+    async fn take_discovered(&mut self, now: Timestamp) {
+        let jitter = Millis(self.rng.i64(0..=self.settings.discovery_interval.0 / 10));
+        let found = std::mem::take(&mut self.discovery.found);
+        let tags = std::mem::take(&mut self.discovery.tags);
+        self.discovery.begin_anew(now + self.settings.discovery_interval + jitter);
+        let no_tags = BTreeMap::new();
+        let mut facts = vec![];
+        for zone in found {
+            let zone_tags = tags.get(&zone.id).unwrap_or(&no_tags);
+            let Some(settings) =
+                settings_of(&self.settings.rules, &zone.name, &zone.id, zone.private, zone_tags)
+            else {
+                continue;
+            };
+            let zone_facts = ZoneFacts {
+                account: self.settings.account.clone(),
+                environment: self.settings.environment.clone(),
+                zone: zone.id.clone(),
+                name: zone.name.clone(),
+                visibility: Visibility::of(zone.private),
+                visible: true,
+            };
+            facts.push((zone_facts, *settings));
+        }
+        let visible: BTreeSet<&ZoneId> = facts.iter().map(|(f, _)| &f.zone).collect();
+        let gone: Vec<ZoneId> = self
+            .zones
+            .all()
+            .filter(|(id, zone)| zone.facts.visible && !visible.contains(id))
+            .map(|(id, _)| id.clone())
+            .collect();
+        let gone_rows = gone.iter().filter_map(|zone_id| {
+            let zone = self.zones.get(zone_id)?;
+            Some(row_of(&ZoneFacts { visible: false, ..zone.facts.clone() }, zone.listed_at))
+        });
+        let changed = facts
+            .iter()
+            .filter(|(f, _)| self.zones.get(&f.zone).is_none_or(|zone| zone.facts != *f));
+        let changed_rows = changed
+            .map(|(f, _)| row_of(f, self.zones.get(&f.zone).and_then(|zone| zone.listed_at)));
+        let rows: Vec<_> = changed_rows.chain(gone_rows).collect();
+        self.gate.leave();
+        if !rows.is_empty()
+            && let Err(error) = self.store.save_zones(&rows).await
+        {
+            self.lease.heed(&error);
+            // Without the row nothing of the zone can be kept, so it is not worked: asked again soon.
+            warn!(account = %self.settings.account, "zones could not be stored, trying again: {error}");
+            self.discovery.begin_anew(now + Millis(2_000));
+            return;
+        }
+        let first = !std::mem::replace(&mut self.discovery.completed, true);
+        if first || !rows.is_empty() {
+            info!(account = %self.settings.account, zones = facts.len(), changed = rows.len(), "zones discovered");
+        }
+        for (zone_facts, settings) in &facts {
+            self.take_zone(zone_facts, *settings, now);
+        }
+        for zone_id in gone {
+            let Some(zone) = self.zones.get_mut(&zone_id) else { continue };
+            warn!(account = %self.settings.account, zone = %zone_id, name = %zone.facts.name, "the zone is no longer visible: nothing is written there, nothing is removed");
+            zone.facts.visible = false;
+            zone.book.settings = UNSELECTED;
+        }
+        let zones = facts.into_iter().map(|(facts, _)| facts).collect();
+        // The directory takes it when it can; the worker goes on.
+        let (discovered, message) =
+            (self.discovered.clone(), Discovered { account: self.settings.account.clone(), zones });
+        self.spawn(
+            async move {
+                if discovered.send(message).await.is_err() {
+                    warn!("the directory is gone");
+                }
+                Done::Nothing
+            }
+            .boxed(),
+        );
+        self.dirty_view = true;
+    }
+
+    fn take_zone(
+        &mut self,
+        facts: &ZoneFacts,
+        settings: crate::core::planning::policy::ZoneSettings,
+        now: Timestamp,
+    ) {
+        let zone_id = facts.zone.clone();
+        let known = self
+            .zones
+            .get(&zone_id)
+            .map(|zone| zone.facts != *facts || zone.book.settings != settings);
+        match known {
+            None => self
+                .zones
+                .insert(zone_id.clone(), ZoneWork::new(facts.clone(), settings, None, now)),
+            Some(false) => {}
+            Some(true) => {
+                if let Some(zone) = self.zones.get_mut(&zone_id) {
+                    zone.facts = facts.clone();
+                    zone.book.settings = settings;
+                    zone.book.context.default_ttl_secs = settings.default_ttl_secs;
+                }
+            }
+        }
+        if let Some(early) = self.early.remove(&zone_id) {
+            self.absorb_effects(early);
+        }
+        if known == Some(true) {
+            self.note_all(&zone_id);
+        }
+    }
+}

@@ -1,0 +1,615 @@
+//! Reading what Route 53 holds: the first listing, the sweep for drift, and the reading back of what nobody knows.
+
+use std::sync::Arc;
+
+use futures::FutureExt;
+use tracing::{info, warn};
+
+use super::calls::{Done, WakeAt, persist};
+use super::sending::names_of;
+use crate::broker::worker::agenda::Kind;
+use crate::broker::worker::zone::ZoneBook;
+use crate::broker::worker::zone::compare::same;
+use crate::broker::worker::zone::reader::Reader;
+use crate::broker::worker::zone::work::{SyncWatch, ZoneWork};
+use crate::broker::worker::{Worker, row_of};
+use crate::core::dns::name::DnsName;
+use crate::core::dns::record::{RawRecordSet, RecordKey};
+use crate::core::ids::ZoneId;
+use crate::core::limits::budget::{ApiAction, Lane, Permit};
+use crate::core::planning::change::{Batch, Change, Unit};
+use crate::core::planning::plan::{Drift, Observed};
+use crate::core::time::{Millis, Timestamp};
+use crate::ports::{
+    BatchOutcome, CallError, ClaimWrite, DnsProvider as _, RecordPage, RecordWrite,
+};
+
+/// The longest wait between two questions after one change.
+const LONGEST_ASK: Millis = Millis(20_000);
+/// After so many answers of PENDING a change is asked after no more; Route 53 propagates within a minute as a rule.
+const MOST_ASKS: u32 = 30;
+
+impl Worker {
+    /// Reads that others wait for: the first listing of a zone, and the reading back of unknown outcomes.
+    pub(in crate::broker::worker) fn start_required_reads(
+        &mut self,
+        now: Timestamp,
+        wake: &mut WakeAt,
+    ) {
+        let mut last = None;
+        while let Some(due) = self.zones.agenda(now).next_due(Kind::Read, last.as_ref()) {
+            // What is too much for one is too much for all: each is one page.
+            let Some(permit) =
+                self.permit(now, Lane::Changes, ApiAction::ListResourceRecordSets, 0, wake)
+            else {
+                return;
+            };
+            let Some(zone) = self.zones.get_mut(&due.1) else { return };
+            if zone.reader.is_none() && !zone.unsettled.is_empty() {
+                let names = zone.unsettled.iter().flat_map(|row| names_of(&row.batch)).collect();
+                zone.reader = Some(Reader::of(names));
+            } else if zone.reader.is_none() {
+                info!(account = %zone.facts.account, zone = %due.1, name = %zone.facts.name, "listing the zone for the first time");
+                zone.reader = Some(Reader::whole());
+            }
+            self.start_page(&due.1, permit, now);
+            last = Some(due);
+        }
+    }
+
+    /// Reads that nobody waits for: the sweep for drift and GetChange, with tokens that are spare; whoever waited longest first.
+    pub(in crate::broker::worker) fn start_spare_reads(
+        &mut self,
+        now: Timestamp,
+        wake: &mut WakeAt,
+    ) {
+        let (mut last_ask, mut last_sweep) = (None, None);
+        let (mut may_ask, mut may_sweep) = (true, true);
+        loop {
+            let agenda = self.zones.agenda(now);
+            let ask = agenda.next_due(Kind::Ask, last_ask.as_ref()).filter(|_| may_ask);
+            let sweep = agenda.next_due(Kind::Sweep, last_sweep.as_ref()).filter(|_| may_sweep);
+            match (ask, sweep) {
+                (Some(ask), sweep) if sweep.as_ref().is_none_or(|sweep| ask <= *sweep) => {
+                    may_ask = self.ask_after_change(&ask.1, now, wake);
+                    last_ask = Some(ask);
+                }
+                (_, Some(sweep)) => {
+                    may_sweep = self.go_on_sweeping(&sweep.1, now, wake);
+                    last_sweep = Some(sweep);
+                }
+                _ => return,
+            }
+        }
+    }
+
+    /// Reads the next page of a sweep; answers whether there was a token for it.
+    fn go_on_sweeping(&mut self, zone_id: &ZoneId, now: Timestamp, wake: &mut WakeAt) -> bool {
+        let Some(permit) =
+            self.permit(now, Lane::Reads, ApiAction::ListResourceRecordSets, 0, wake)
+        else {
+            return false;
+        };
+        if let Some(zone) = self.zones.get_mut(zone_id) {
+            zone.reader.get_or_insert_with(Reader::whole);
+        }
+        self.start_page(zone_id, permit, now);
+        true
+    }
+
+    fn start_page(&mut self, zone_id: &ZoneId, permit: Permit, now: Timestamp) {
+        let Some(zone) = self.zones.get_mut(zone_id) else { return };
+        let cursor = zone.reader.as_ref().and_then(|reader| reader.cursor().cloned());
+        zone.busy = true;
+        zone.last_call_at = now;
+        let (provider, zone_id, paid) =
+            (Arc::clone(&self.provider), zone_id.clone(), permit.paid());
+        self.spawn(
+            async move {
+                let result = provider.list_records(permit, &zone_id, cursor).await;
+                Done::Page { paid, zone: zone_id, result }
+            }
+            .boxed(),
+        );
+    }
+
+    pub(in crate::broker::worker) fn finish_page(
+        &mut self,
+        zone_id: &ZoneId,
+        result: Result<RecordPage, CallError>,
+        now: Timestamp,
+    ) {
+        let page = match result {
+            Ok(page) => page,
+            Err(error) => {
+                self.not_applied(zone_id, &error, now);
+                self.release(zone_id, now);
+                return;
+            }
+        };
+        self.budget.succeeded(now);
+        let drift_interval = self.settings.drift_interval;
+        let jitter = Millis(self.rng.i64(0..=drift_interval.0 / 10));
+        let Some(zone) = self.zones.get_mut(zone_id) else { return };
+        zone.trouble = None;
+        let Some(mut reader) = zone.reader.take() else {
+            self.release(zone_id, now);
+            return;
+        };
+        let whole = reader.is_whole();
+        let (page, is_last) = reader.take(page);
+        let diff = zone.book.compare(&page, now);
+        let first_listing = zone.listed_at.is_none();
+        if !first_listing && zone.unsettled.is_empty() {
+            for key in &diff.drifted {
+                warn!(account = %zone.facts.account, zone = %zone_id, key = %key, policy = %zone.book.settings.drift, "somebody else changed a record set of ours");
+            }
+            self.metrics.drifted(diff.drifted.len());
+        }
+        if !first_listing {
+            zone.reviews.hold(diff.touched);
+        }
+        let mut listed = None;
+        if !is_last {
+            zone.reader = Some(reader);
+        } else if whole {
+            zone.listed_at = Some(now);
+            zone.sweep_at = now + drift_interval + jitter;
+            listed = Some(row_of(&zone.facts, Some(now)));
+            if first_listing {
+                info!(account = %zone.facts.account, zone = %zone_id, records = zone.book.counts().records, "zone listed");
+                zone.reviews.hold_all(zone.book.len());
+            }
+        }
+        let settled = if is_last { settle_batches(zone, now) } else { vec![] };
+        self.save_page(zone_id, diff.writes, listed.is_some().then_some(now), settled);
+    }
+
+    /// Makes a page durable, then the ends of the batches that it settled; the zone stays busy until then.
+    fn save_page(
+        &mut self,
+        zone_id: &ZoneId,
+        writes: Vec<RecordWrite>,
+        listed_at: Option<Timestamp>,
+        settled: Vec<Settled>,
+    ) {
+        let (store, lease, clock, zone) =
+            (Arc::clone(&self.store), self.lease.clone(), Arc::clone(&self.clock), zone_id.clone());
+        self.spawn(
+            async move {
+                if !writes.is_empty() || listed_at.is_some() {
+                    let saved = persist(&lease, "a page of records", || {
+                        store.save_records(&zone, &writes, listed_at)
+                    })
+                    .await;
+                    if !saved {
+                        return Done::Nothing;
+                    }
+                }
+                for Settled { batch, outcome, writes, claims } in &settled {
+                    let done = persist(&lease, "the end of a batch", || {
+                        store.finish_batch(batch, outcome, writes, claims, clock.now())
+                    })
+                    .await;
+                    if !done {
+                        return Done::Nothing;
+                    }
+                }
+                Done::Saved { zone, claims: vec![] }
+            }
+            .boxed(),
+        );
+    }
+
+    /// A save is done: the names that it touched get their turns, unless something is still unknown.
+    pub(in crate::broker::worker) fn finish_saved(
+        &mut self,
+        zone_id: &ZoneId,
+        claims: &[ClaimWrite],
+        now: Timestamp,
+    ) {
+        self.release(zone_id, now);
+        let Some(zone) = self.zones.get_mut(zone_id) else { return };
+        zone.book.claims_kept(claims);
+        if zone.listed_at.is_some() && zone.unsettled.is_empty() {
+            let followers = zone.book.followers_of(zone.reviews.held());
+            self.release_held(zone_id);
+            self.note(zone_id, followers);
+        }
+    }
+
+    /// Asks whether a change is INSYNC; answers whether there was a token for it.
+    fn ask_after_change(&mut self, zone_id: &ZoneId, now: Timestamp, wake: &mut WakeAt) -> bool {
+        let Some(sync) = self.zones.get(zone_id).and_then(|zone| zone.sync.clone()) else {
+            return true;
+        };
+        let Some(permit) = self.permit(now, Lane::Reads, ApiAction::GetChange, 0, wake) else {
+            return false;
+        };
+        if let Some(zone) = self.zones.get_mut(zone_id)
+            && let Some(sync) = &mut zone.sync
+        {
+            // Not asked again before the answer; the answer sets the next time.
+            sync.ask_at = now + Millis(120_000);
+        }
+        let (provider, zone, paid) = (Arc::clone(&self.provider), zone_id.clone(), permit.paid());
+        self.spawn(
+            async move {
+                let result = provider.change_in_sync(permit, &sync.change_id).await;
+                Done::Synced { paid, zone, result }
+            }
+            .boxed(),
+        );
+        true
+    }
+
+    pub(in crate::broker::worker) fn finish_sync(
+        &mut self,
+        zone_id: &ZoneId,
+        result: Result<bool, CallError>,
+        now: Timestamp,
+    ) {
+        let Some(zone) = self.zones.get_mut(zone_id) else { return };
+        let Some(sync) = &mut zone.sync else { return };
+        sync.asked += 1;
+        let wait = Millis((2_000_i64 << sync.asked.min(8)).min(LONGEST_ASK.0));
+        let arrived = match result {
+            Ok(in_sync) => in_sync,
+            // Route 53 forgets changes; one that it no longer knows is long in sync.
+            Err(CallError::NotFound { .. }) => true,
+            Err(CallError::Throttled) => {
+                sync.ask_at = now + wait;
+                self.metrics.throttled();
+                self.budget.throttled(now);
+                return;
+            }
+            Err(_) => false,
+        };
+        if !arrived && sync.asked < MOST_ASKS {
+            sync.ask_at = now + wait;
+            return;
+        }
+        let up_to = sync.sequence;
+        zone.sync =
+            zone.latest_change.clone().filter(|(_, sequence)| *sequence > up_to).map(
+                |(change_id, sequence)| SyncWatch { change_id, sequence, ask_at: now, asked: 0 },
+            );
+        if !arrived {
+            return;
+        }
+        let reached = zone.take_reached(up_to);
+        let names: Vec<DnsName> =
+            reached.into_iter().filter(|name| zone.book.in_sync(name, up_to)).collect();
+        self.note(zone_id, names);
+    }
+}
+
+/// A batch whose outcome was found by reading back.
+struct Settled {
+    batch: Batch,
+    outcome: BatchOutcome,
+    writes: Vec<RecordWrite>,
+    claims: Vec<ClaimWrite>,
+}
+
+/// Decides the outcome of unsettled batches from what was read. A batch is applied whole or not at all, so one record set that
+/// is as the batch would have made it tells for all. But one that still stands exactly as the batch would have taken it away tells
+/// more: somebody else, or an earlier call that came late, did what looks like the batch's doing. They may have done so in any
+/// case, so the journal never says more than what was found.
+fn settle_batches(zone: &mut ZoneWork, now: Timestamp) -> Vec<Settled> {
+    let rows = std::mem::take(&mut zone.unsettled);
+    let settled: Vec<Settled> =
+        rows.into_iter().map(|row| settle_batch(zone, row.batch, now)).collect();
+    for Settled { batch, outcome, .. } in &settled {
+        info!(zone = %batch.zone, batch = %batch.id, found_done = outcome.is_done(), "the outcome of a batch was read back");
+        zone.reviews.hold(names_of(batch));
+    }
+    settled
+}
+
+fn settle_batch(zone: &mut ZoneWork, batch: Batch, now: Timestamp) -> Settled {
+    let traces = Traces { book: &zone.book, batch: &batch };
+    let came_not = batch.changes().any(|change| traces.of(change) == Trace::AsBefore);
+    let found_done = !came_not && batch.changes().any(|change| traces.of(change) == Trace::Done);
+    let is_certain = found_done && traces.has_evidence();
+    let keys = |is_such: &dyn Fn(&Change) -> bool| -> Vec<RecordKey> {
+        batch.changes().filter(|change| is_such(change)).map(|change| change.key.clone()).collect()
+    };
+    let is_other = |change: &Change| traces.of(change) == Trace::Other;
+    // What stands where the batch may have taken ours away, and is not that, may be what somebody else made since.
+    let others = keys(&|change| !came_not && change.after.is_none() && is_other(change));
+    // What the batch made anew, and is something else, somebody else changed since.
+    let changed = keys(&|change| is_certain && change.before.is_none() && is_other(change));
+    let part = |arrived: bool| {
+        let has_arrived = |change: &Change| {
+            traces.of(change) == Trace::Done
+                || others.contains(&change.key)
+                || changed.contains(&change.key)
+        };
+        let units = batch.units.iter().filter_map(|unit| {
+            let changes: Vec<_> = unit
+                .changes
+                .iter()
+                .filter(|change| has_arrived(change) == arrived)
+                .cloned()
+                .collect();
+            (!changes.is_empty()).then_some(Unit { changes })
+        });
+        Batch { units: units.collect(), ..batch.clone() }
+    };
+    let (arrived, missing) = (part(true), part(false));
+    let found = |keys: Vec<RecordKey>| -> Vec<(RecordKey, RawRecordSet)> {
+        keys.into_iter()
+            .filter_map(|key| zone.book.observed(&key).map(|observed| (key, observed.raw)))
+            .collect()
+    };
+    let (others, changed) = (found(others), found(changed));
+    // Unless something tells for it, others may have done the same; then this one may still come.
+    zone.book.may_come_late(if is_certain { &missing } else { &batch }, now);
+    zone.sequence += 1;
+    let (mut writes, claims) = zone.book.applied(&arrived, None, zone.sequence, now);
+    writes.extend(others.into_iter().map(|(key, raw)| zone.book.sees_others(key, &raw, now)));
+    writes.extend(changed.into_iter().map(|(key, raw)| zone.book.sees_changed(key, &raw, now)));
+    let outcome = if found_done { BatchOutcome::FoundDone } else { BatchOutcome::not_found() };
+    Settled { batch, outcome, writes, claims }
+}
+
+/// What was read of one change of an unsettled batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trace {
+    /// It is as the batch would have made it.
+    Done,
+    /// It stands as the batch would have taken it away or replaced it.
+    AsBefore,
+    /// The batch would have made something, and nothing is there.
+    Nothing,
+    /// Something else is there.
+    Other,
+}
+
+/// What was read of an unsettled batch.
+struct Traces<'a> {
+    book: &'a ZoneBook,
+    batch: &'a Batch,
+}
+
+impl Traces<'_> {
+    fn held(&self, change: &Change) -> Option<Observed> {
+        self.book.observed(&change.key).filter(Observed::is_there)
+    }
+
+    fn of(&self, change: &Change) -> Trace {
+        match (self.held(change).map(|observed| observed.raw), &change.after, &change.before) {
+            (None, None, _) => Trace::Done,
+            (Some(held), Some(after), _) if same(&held, after) => Trace::Done,
+            (Some(held), _, Some(before)) if same(&held, before) => Trace::AsBefore,
+            (None, Some(_), _) => Trace::Nothing,
+            (Some(_), ..) => Trace::Other,
+        }
+    }
+
+    /// Whether something was made by the batch as far as anybody can tell: it is there, and no earlier call of ours explains it.
+    /// That something is gone proves little, since anybody may take it away.
+    fn has_evidence(&self) -> bool {
+        self.batch
+            .changes()
+            .filter(|change| change.after.is_some() && self.of(change) == Trace::Done)
+            .any(|change| {
+                let is_unexplained =
+                    |seen: Observed| seen.owner.is_none() || seen.drift == Some(Drift::Changed);
+                self.held(change).is_some_and(is_unexplained)
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::worker::zone::compare::Page;
+    use crate::core::dns::record::RecordType;
+    use crate::core::ids::{BatchId, EnvironmentId};
+    use crate::core::planning::change::{Cause, Motive};
+    use crate::core::planning::policy::{DriftPolicy, Visibility, ZonePolicy, ZoneSettings};
+    use crate::core::planning::routing::ZoneFacts;
+    use crate::core::testkit::{cluster, endpoint, name, zone_context};
+    use crate::ports::{BatchRow, RecordWrite};
+
+    const NOW: Timestamp = Timestamp(1_000_000);
+
+    fn raw(host: &str) -> RawRecordSet {
+        let wish =
+            crate::core::endpoint::parsed::interpret(&endpoint("web", host, "A", &["192.0.2.1"]))
+                .unwrap();
+        wish.record_sets(zone_context().zone(), 300)[0].to_raw()
+    }
+
+    fn change(host: &str, before: Option<RawRecordSet>, after: Option<RawRecordSet>) -> Unit {
+        let key = RecordKey { name: name(host), rtype: RecordType::A, set_identifier: None };
+        let cause =
+            Cause { motive: Motive::Withdrawn, cluster: cluster("east"), endpoints: vec![] };
+        Unit { changes: vec![Change { key, before, after, cause }] }
+    }
+
+    fn key_of(host: &str) -> RecordKey {
+        RecordKey { name: name(host), rtype: RecordType::A, set_identifier: None }
+    }
+
+    fn deletes(host: &str) -> Unit {
+        change(host, Some(raw(host)), None)
+    }
+
+    fn creates(host: &str) -> Unit {
+        change(host, None, Some(raw(host)))
+    }
+
+    fn page(hosts: &[&str]) -> Page {
+        Page { from: None, until: None, sets: hosts.iter().map(|host| raw(host)).collect() }
+    }
+
+    /// A zone in which a batch of these units is unsettled.
+    fn unsettled(units: Vec<Unit>) -> (ZoneWork, Batch) {
+        let placement = zone_context().placement;
+        let batch = Batch {
+            id: BatchId(uuid::Uuid::from_u128(7)),
+            account: placement.account.clone(),
+            zone: placement.zone.clone(),
+            planned_at: NOW,
+            wire: crate::core::batch::fold::wire_order(&units),
+            units,
+        };
+        let facts = ZoneFacts {
+            account: placement.account,
+            environment: EnvironmentId::parse("prod").unwrap(),
+            zone: placement.zone,
+            name: zone_context().apex,
+            visibility: Visibility::Public,
+            visible: true,
+        };
+        let settings = ZoneSettings {
+            policy: ZonePolicy::Sync,
+            drift: DriftPolicy::Repair,
+            default_ttl_secs: 300,
+        };
+        let mut zone = ZoneWork::new(facts, settings, Some(NOW), NOW);
+        zone.unsettled.push(BatchRow { batch: batch.clone(), outcome: None, finished_at: None });
+        (zone, batch)
+    }
+
+    /// The same, and Route 53 turns out to hold these hosts.
+    fn read_back(units: Vec<Unit>, hosts: &[&str]) -> (ZoneWork, Vec<Settled>) {
+        let (mut zone, _) = unsettled(units);
+        zone.book.compare(&page(hosts), NOW);
+        let settled = settle_batches(&mut zone, NOW);
+        (zone, settled)
+    }
+
+    fn outcome_of(units: Vec<Unit>, hosts: &[&str]) -> BatchOutcome {
+        read_back(units, hosts).1.remove(0).outcome
+    }
+
+    #[test]
+    fn what_was_read_back_is_journalled_as_found_and_not_as_applied() {
+        // Somebody else may have taken it away before the call came, and the refusal was lost.
+        assert_eq!(outcome_of(vec![deletes("a.example.com")], &[]), BatchOutcome::FoundDone);
+        // An earlier call of ours may have made it.
+        assert_eq!(
+            outcome_of(vec![creates("a.example.com")], &["a.example.com"]),
+            BatchOutcome::FoundDone
+        );
+        assert_eq!(outcome_of(vec![creates("a.example.com")], &[]), BatchOutcome::not_found());
+    }
+
+    #[test]
+    fn a_batch_of_which_something_still_stands_was_not_applied() {
+        let both = || vec![deletes("a.example.com"), deletes("b.example.com")];
+        assert_eq!(outcome_of(both(), &[]), BatchOutcome::FoundDone);
+        assert_eq!(
+            outcome_of(both(), &["a.example.com"]),
+            BatchOutcome::not_found(),
+            "somebody else took the other one away"
+        );
+        assert_eq!(
+            outcome_of(both(), &["a.example.com", "b.example.com"]),
+            BatchOutcome::not_found()
+        );
+        // What was created and is gone, somebody else took away since.
+        let created = vec![creates("a.example.com"), creates("b.example.com")];
+        assert_eq!(outcome_of(created, &["a.example.com"]), BatchOutcome::FoundDone);
+    }
+
+    #[test]
+    fn what_stands_where_a_batch_took_something_away_is_somebody_elses() {
+        let (a, b) = ("a.example.com", "b.example.com");
+        let mut other = raw(a);
+        other.values = vec!["203.0.113.1".into()];
+        let (mut zone, batch) = unsettled(vec![deletes(a), deletes(b)]);
+        zone.book.applied(&Batch { units: vec![creates(a), creates(b)], ..batch }, None, 1, NOW);
+        zone.book.compare(&Page { from: None, until: None, sets: vec![other.clone()] }, NOW);
+        let mut settled = settle_batches(&mut zone, NOW).remove(0);
+        assert_eq!(settled.outcome, BatchOutcome::FoundDone);
+        let key = RecordKey { name: name(a), rtype: RecordType::A, set_identifier: None };
+        let observed = zone.book.observed(&key).unwrap();
+        assert_eq!((observed.raw, observed.owner, observed.drift), (other.clone(), None, None));
+        let Some(crate::ports::RecordWrite::Put(row)) = settled.writes.pop() else {
+            panic!("{:?}", settled.writes)
+        };
+        assert_eq!((row.key, row.owner), (key, None), "the store learns it last");
+    }
+
+    #[test]
+    fn what_stands_where_a_batch_may_have_taken_the_only_thing_away_is_somebody_elses() {
+        let other = RawRecordSet { values: vec!["203.0.113.1".into()], ..raw("a.example.com") };
+        for (also, beside, is_ours) in [
+            (vec![], vec![], false),
+            (vec![deletes("b.example.com")], vec![raw("b.example.com")], true),
+        ] {
+            let (mut zone, batch) =
+                unsettled([vec![deletes("a.example.com")], also.clone()].concat());
+            zone.book.applied(
+                &Batch { units: vec![creates("a.example.com"), creates("b.example.com")], ..batch },
+                None,
+                1,
+                NOW,
+            );
+            let sets = [vec![other.clone()], beside].concat();
+            zone.book.compare(&Page { from: None, until: None, sets }, NOW);
+            assert_eq!(settle_batches(&mut zone, NOW)[0].outcome, BatchOutcome::not_found());
+            let observed = zone.book.observed(&key_of("a.example.com")).unwrap();
+            assert_eq!(
+                observed.owner.is_some(),
+                is_ours,
+                "what still stands beside it shows that the batch did not come: {also:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_somebody_changed_after_a_batch_made_it_is_ours_and_changed() {
+        let other = RawRecordSet { values: vec!["203.0.113.1".into()], ..raw("a.example.com") };
+        let b = "b.example.com";
+        let earlier = |zone: &mut ZoneWork, batch: &Batch| {
+            let id = BatchId(uuid::Uuid::from_u128(6));
+            zone.book.may_come_late(&Batch { id, units: vec![creates(b)], ..batch.clone() }, NOW);
+        };
+        for (beside, sets, may_be_late, is_ours) in [
+            (creates(b), vec![raw(b)], false, true),
+            // An earlier call explains what there is of it, or anybody may have done it: then this one may have met a foreign record.
+            (creates(b), vec![raw(b)], true, false),
+            (deletes(b), vec![], false, false),
+            (creates(b), vec![], false, false),
+        ] {
+            let (mut zone, batch) = unsettled(vec![creates("a.example.com"), beside]);
+            if may_be_late {
+                earlier(&mut zone, &batch);
+            }
+            zone.book.compare(
+                &Page { from: None, until: None, sets: [vec![other.clone()], sets].concat() },
+                NOW,
+            );
+            let mut settled = settle_batches(&mut zone, NOW).remove(0);
+            let observed = zone.book.observed(&key_of("a.example.com")).unwrap();
+            let owner = observed.owner.map(|owner| owner.batch);
+            assert_eq!(
+                (owner, observed.drift),
+                if is_ours { (Some(batch.id), Some(Drift::Changed)) } else { (None, None) }
+            );
+            assert_eq!(observed.raw, other);
+            let told = settled.writes.pop().is_some_and(|write| {
+                matches!(write, RecordWrite::Put(row) if row.key == key_of("a.example.com") && row.drift == Some(Drift::Changed))
+            });
+            assert_eq!(told, is_ours, "the store learns it last");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_of_a_batch_that_was_found_done_is_ours_when_it_comes_late() {
+        let (mut zone, settled) =
+            read_back(vec![deletes("a.example.com"), creates("b.example.com")], &[]);
+        assert_eq!(settled[0].outcome, BatchOutcome::FoundDone);
+        zone.book.compare(&page(&["b.example.com"]), NOW);
+        let key =
+            RecordKey { name: name("b.example.com"), rtype: RecordType::A, set_identifier: None };
+        let owner = zone.book.observed(&key).and_then(|observed| observed.owner);
+        assert_eq!(owner.map(|owner| owner.batch), Some(settled[0].batch.id));
+    }
+}

@@ -1,0 +1,157 @@
+//! Looking at names: a slice of those that were noted, and what follows from a look.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::broker::directory::entry::{Held, Status};
+use crate::broker::worker::Worker;
+use crate::broker::worker::view::Health;
+use crate::core::dns::name::DnsName;
+use crate::core::ids::ZoneId;
+use crate::core::time::Timestamp;
+
+/// So many names are looked at between two messages: about a millisecond.
+pub const SLICE: usize = 100;
+
+impl Worker {
+    /// Notes names of a zone that Zonefold itself wants to be looked at.
+    pub(in crate::broker::worker) fn note(
+        &mut self,
+        zone_id: &ZoneId,
+        names: impl IntoIterator<Item = DnsName>,
+    ) {
+        let Some(zone) = self.zones.get_mut(zone_id) else { return };
+        names
+            .into_iter()
+            .for_each(|name| self.reviews.note(zone_id, &mut zone.reviews, None, name));
+        self.dirty_view = true;
+    }
+
+    /// Notes all names of a zone.
+    pub(in crate::broker::worker) fn note_all(&mut self, zone_id: &ZoneId) {
+        if self.loading.is_taking() {
+            // All names of all zones are noted once all endpoints are loaded.
+            return;
+        }
+        let Some(zone) = self.zones.get_mut(zone_id) else { return };
+        self.reviews.note_all(zone_id, &mut zone.reviews, zone.book.len());
+        self.dirty_view = true;
+    }
+
+    /// Notes all names that have something to send, since what they wait for has changed.
+    pub(in crate::broker::worker) fn note_waiting(&mut self) {
+        let with_work = self.zones.all().filter(|(_, zone)| !zone.backlog.is_empty());
+        let waiting: Vec<_> =
+            with_work.map(|(zone_id, zone)| (zone_id.clone(), zone.backlog.names())).collect();
+        waiting.into_iter().for_each(|(zone_id, names)| self.note(&zone_id, names));
+    }
+
+    /// Gives what was held back in a zone its turns, unless something there is still unknown.
+    pub(in crate::broker::worker) fn release_held(&mut self, zone_id: &ZoneId) {
+        let Some(zone) = self.zones.get_mut(zone_id).filter(|zone| zone.unsettled.is_empty())
+        else {
+            return;
+        };
+        self.reviews.release(zone_id, &mut zone.reviews);
+    }
+
+    /// Whether names are to be looked at.
+    pub(in crate::broker::worker) fn has_reviews(&self) -> bool {
+        !self.reviews.is_empty()
+    }
+
+    /// Looks at the next names: one slice, however many wait.
+    pub(in crate::broker::worker) fn review_some(&mut self) {
+        let now = self.clock.now();
+        let mut slice: BTreeMap<ZoneId, Vec<DnsName>> = BTreeMap::new();
+        for _ in 0..SLICE {
+            let Some((asker, (zone_id, look))) = self.reviews.take() else { break };
+            let Some(zone) = self.zones.get_mut(&zone_id) else { continue };
+            if !zone.unsettled.is_empty() {
+                zone.reviews.hold_back(asker, look);
+                continue;
+            }
+            let (name, goes_on) = zone.reviews.turn(&asker, &look, &zone.book);
+            if let Some(name) = name {
+                slice.entry(zone_id.clone()).or_default().push(name);
+            }
+            if goes_on {
+                self.reviews.go_on(asker, zone_id, look);
+            }
+        }
+        for (zone_id, names) in slice {
+            self.review(&zone_id, names, now);
+        }
+        if self.loading.is_looking() && !self.reviews.has(&None) {
+            self.loading.done();
+            // The broker's start waits for this.
+            self.publish(now);
+        }
+        self.dirty_view = true;
+    }
+
+    /// Looks at names now: claims, plans, statuses, and whether there is something to send.
+    pub(in crate::broker::worker) fn review(
+        &mut self,
+        zone_id: &ZoneId,
+        names: impl IntoIterator<Item = DnsName>,
+        now: Timestamp,
+    ) {
+        if self.loading.is_taking() {
+            // An endpoint that is not loaded yet looks like one that is gone. All names are looked at once all are loaded.
+            return;
+        }
+        let detail = self.pending_detail(zone_id, now);
+        let expected_at = self.expected_at(zone_id, now);
+        let Some(zone) = self.zones.get_mut(zone_id) else { return };
+        if !zone.unsettled.is_empty() {
+            // What is there is not known yet; a plan made now could be wrong, and a status too.
+            zone.reviews.hold(names);
+            return;
+        }
+        let mut statuses = vec![];
+        for name in names {
+            zone.reviews.looked_at(&name);
+            let review = zone.book.review(&name, now, &detail, expected_at);
+            zone.pending_writes.extend(review.adopted);
+            let searched = zone.searches.iter().any(|search| search.holds(&name));
+            zone.backlog.set(&name, review.work.filter(|_| !searched));
+            statuses.extend(review.statuses);
+        }
+        self.dirty_view = true;
+        self.tell(statuses, now);
+    }
+
+    fn tell(&self, statuses: Vec<(Held, Arc<Status>)>, now: Timestamp) {
+        for (held, status) in statuses {
+            self.feedback.tell(&held, status, now);
+        }
+    }
+
+    /// What a pending endpoint waits for beside its turn.
+    fn pending_detail(&self, zone_id: &ZoneId, now: Timestamp) -> String {
+        if let Health::Parked { message, .. } = &self.health {
+            return format!("the account {} is parked: {message}", self.settings.account);
+        }
+        match self.zones.get(zone_id) {
+            Some(zone) if !zone.is_open(now) => {
+                zone.trouble.as_ref().map_or_else(String::new, |trouble| trouble.message.clone())
+            }
+            Some(zone) if zone.listed_at.is_none() => {
+                format!("the zone {} is being listed for the first time", zone.facts.name)
+            }
+            _ => String::new(),
+        }
+    }
+
+    /// When what is added now would go out, if the account goes on as it is.
+    fn expected_at(&mut self, zone_id: &ZoneId, now: Timestamp) -> Option<Timestamp> {
+        if !matches!(self.health, Health::Working) {
+            return None;
+        }
+        let changes = self.zones.agenda(now).cost();
+        let at = self.budget.predict(now, 1, changes.max(1));
+        let zone = self.zones.get(zone_id)?;
+        (at.0 < i64::MAX).then(|| at.max(zone.free_at))
+    }
+}

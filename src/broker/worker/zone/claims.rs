@@ -1,0 +1,93 @@
+//! The claims of a zone's names, and which of them the store does not have as they stand.
+//!
+//! Who holds a name is decided when it is looked at, and becomes durable with the batch that rests on it. Where there is nothing
+//! to send, the claim is written alone: whoever starts or takes over decides from what the store has. A name whose claim it did
+//! not have would pass on there without a reason, and what its holder's endpoint made before it was rejected would look like
+//! nobody's and be taken away.
+
+use std::collections::BTreeSet;
+
+use super::ZoneBook;
+use super::name_state::Claim;
+use crate::core::dns::name::DnsName;
+use crate::core::planning::change::Batch;
+use crate::core::planning::claims::Settlement;
+use crate::core::time::Timestamp;
+use crate::ports::{ClaimRow, ClaimWrite};
+
+impl ZoneBook {
+    /// Makes the claim what was decided.
+    pub(in crate::broker::worker) fn settle_claim(
+        &mut self,
+        name: &DnsName,
+        settlement: &Settlement,
+        now: Timestamp,
+    ) {
+        let Some(state) = self.names.get_mut(name) else { return };
+        let held = state.claim.as_ref().map(|claim| &claim.cluster);
+        let has_changed = match &settlement.holder {
+            Some(holder) if held != Some(holder) => {
+                state.claim = Some(Claim { cluster: holder.clone(), since: now });
+                true
+            }
+            None if state.contributions.is_empty() && state.owns_nothing() => {
+                state.claim.take().is_some()
+            }
+            _ => false,
+        };
+        if has_changed {
+            self.unkept.note(name);
+        }
+    }
+
+    /// The claims that a batch rests on and that are not durable yet.
+    pub fn claims_for(&self, batch: &Batch) -> Vec<ClaimWrite> {
+        let names: BTreeSet<&DnsName> = batch.changes().map(|change| &change.key.name).collect();
+        names
+            .into_iter()
+            .filter(|name| self.unkept.contains(name))
+            .map(|name| self.claim_write(name))
+            .collect()
+    }
+
+    /// Whether claims are to be written that no batch takes along.
+    pub fn has_lone_claims(&self) -> bool {
+        self.unkept.has_alone()
+    }
+
+    /// Takes some of the claims that are to be written alone.
+    pub fn take_lone_claims(&mut self) -> Vec<ClaimWrite> {
+        self.unkept.take_alone().iter().map(|name| self.claim_write(name)).collect()
+    }
+
+    fn claim_write(&self, name: &DnsName) -> ClaimWrite {
+        let zone = self.context.zone().clone();
+        match self.names.get(name).and_then(|state| state.claim.as_ref()) {
+            Some(Claim { cluster, since }) => ClaimWrite::Hold(ClaimRow {
+                zone,
+                name: name.clone(),
+                cluster: cluster.clone(),
+                since: *since,
+            }),
+            None => ClaimWrite::Release { zone, name: name.clone() },
+        }
+    }
+
+    /// The claims were made durable; those that have changed meanwhile are not.
+    pub fn claims_kept(&mut self, claims: &[ClaimWrite]) {
+        for claim in claims {
+            let (name, kept) = match claim {
+                ClaimWrite::Hold(row) => (&row.name, Some(&row.cluster)),
+                ClaimWrite::Release { name, .. } => (name, None),
+            };
+            let held = self
+                .names
+                .get(name)
+                .and_then(|state| state.claim.as_ref())
+                .map(|claim| &claim.cluster);
+            if held == kept {
+                self.unkept.forget(name);
+            }
+        }
+    }
+}

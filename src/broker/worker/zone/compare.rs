@@ -1,0 +1,237 @@
+//! What Route 53 holds against what the book believes: drift, foreign sets, and calls of ours that came late.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use super::name_state::Sighting;
+use super::{Late, ZoneBook};
+use crate::core::dns::name::DnsName;
+use crate::core::dns::record::{RawRecordSet, RecordKey};
+use crate::core::endpoint::packed::PackedRecord;
+use crate::core::ids::BatchId;
+use crate::core::planning::change::Batch;
+use crate::core::planning::plan::{Drift, Ownership};
+use crate::core::time::{Millis, Timestamp};
+use crate::ports::RecordWrite;
+
+/// A call that was lost on its way may still be carried out for so long after it was found not to have been.
+pub const LATE_FOR: Millis = Millis::from_secs(900);
+/// A page of what Route 53 holds, from a name on.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The first name that the page can speak of; none for the zone's first.
+    pub from: Option<DnsName>,
+    /// The first name that it does not speak of; none when it reaches the end.
+    pub until: Option<DnsName>,
+    /// The sets.
+    pub sets: Vec<RawRecordSet>,
+}
+
+impl Page {
+    fn speaks_of(&self, name: &DnsName) -> bool {
+        self.from.as_ref().is_none_or(|from| from <= name)
+            && self.until.as_ref().is_none_or(|until| name < until)
+    }
+}
+
+/// What a page differed in.
+#[derive(Debug, Default)]
+pub struct PageDiff {
+    /// For the store.
+    pub writes: Vec<RecordWrite>,
+    /// The names to look at again.
+    pub touched: BTreeSet<DnsName>,
+    /// Sets of ours that somebody else changed or removed.
+    pub drifted: Vec<RecordKey>,
+}
+
+impl ZoneBook {
+    /// Notes a batch whose answer was lost and that was not there when it was read back, and from when on that is to be
+    /// reckoned. It may come late: what it would have made is then ours and no foreign record.
+    pub fn may_come_late(&mut self, batch: &Batch, since: Timestamp) {
+        self.late.retain(|_, late| late.until > since);
+        for change in batch.changes() {
+            if let Some(raw) = &change.after {
+                let owner = Ownership { cluster: change.cause.cluster.clone(), batch: batch.id };
+                let may_be_earlier =
+                    self.late.get(&change.key).is_some_and(|late| late.owner.batch != batch.id);
+                let late = Late {
+                    raw: raw.clone(),
+                    owner,
+                    until: since + LATE_FOR,
+                    may_be_earlier,
+                    has_come: false,
+                };
+                self.late.insert(change.key.clone(), late);
+            }
+        }
+    }
+
+    /// Who made a set that was not expected: a call of ours that came late, or somebody else.
+    fn came_late(
+        &mut self,
+        key: &RecordKey,
+        raw: &RawRecordSet,
+        now: Timestamp,
+    ) -> Option<Arc<Ownership>> {
+        let late = self.late.get(key).filter(|late| late.until > now && same(&late.raw, raw))?;
+        let owner = Arc::new(late.owner.clone());
+        self.late.remove(key);
+        Some(owner)
+    }
+
+    /// A call is carried out whole or not at all, so what is there of one that was lost tells for the rest of it.
+    fn note_what_came(&mut self, held: &BTreeMap<RecordKey, RawRecordSet>, now: Timestamp) {
+        let is_there = |(key, late): &(&RecordKey, &Late)| {
+            let is_known = self.sighting(key).is_some_and(Sighting::is_there);
+            late.until > now
+                && !late.may_be_earlier
+                && !is_known
+                && held.get(*key).is_some_and(|raw| same(&late.raw, raw))
+        };
+        let came: BTreeSet<BatchId> =
+            self.late.iter().filter(is_there).map(|(_, late)| late.owner.batch).collect();
+        self.late
+            .values_mut()
+            .filter(|late| came.contains(&late.owner.batch))
+            .for_each(|late| late.has_come = true);
+    }
+
+    /// What somebody else made of a set that a lost call of ours made late, before anybody saw it.
+    fn came_late_and_changed(&mut self, key: &RecordKey, now: Timestamp) -> Option<Arc<Ownership>> {
+        let late = self.late.get(key).filter(|late| late.until > now && late.has_come)?;
+        Some(Arc::new(late.owner.clone()))
+    }
+
+    /// Takes a page of what Route 53 holds. The caller makes sure that no call on the zone was in flight beside it.
+    pub fn compare(&mut self, page: &Page, now: Timestamp) -> PageDiff {
+        let mut held: BTreeMap<RecordKey, RawRecordSet> = BTreeMap::new();
+        for raw in &page.sets {
+            // A type that Route 53 will have one day cannot be a record of ours, nor in the way of one.
+            if let Ok(key) = raw.key() {
+                held.insert(key, raw.clone());
+            }
+        }
+        self.note_what_came(&held, now);
+        let lower = page.from.clone().map_or(Bound::Unbounded, Bound::Included);
+        let upper = page.until.clone().map_or(Bound::Unbounded, Bound::Excluded);
+        let known: Vec<(RecordKey, Sighting)> = self
+            .names
+            .range((lower, upper))
+            .flat_map(|(name, state)| {
+                state
+                    .observed
+                    .as_slice()
+                    .iter()
+                    .map(|sighting| (sighting.key(name), sighting.clone()))
+            })
+            .collect();
+        let mut diff = PageDiff::default();
+        for (key, old) in known {
+            match held.remove(&key) {
+                Some(raw) if old.is_there() && PackedRecord::pack(&key, &raw) == old.record => {}
+                Some(raw) => self.differs(key, &old, &raw, now, &mut diff),
+                None => self.missing(key, &old, now, &mut diff),
+            }
+        }
+        for (key, raw) in held {
+            if let Some(owner) = self.came_late(&key, &raw, now) {
+                let name = key.name.clone();
+                let seen = Sighting::new(&key, PackedRecord::pack(&key, &raw), Some(owner), None);
+                self.note(key, seen, now, &mut diff);
+                self.names.entry(name).or_default().came_late();
+                continue;
+            }
+            let owner = self.came_late_and_changed(&key, now);
+            let drift = owner.as_ref().map(|_| Drift::Changed);
+            diff.drifted.extend(drift.map(|_| key.clone()));
+            let seen = Sighting::new(&key, PackedRecord::pack(&key, &raw), owner, drift);
+            self.note(key, seen, now, &mut diff);
+        }
+        // Of a call that was carried out nothing more is to come.
+        self.late.retain(|key, late| !late.has_come || !page.speaks_of(&key.name));
+        diff
+    }
+
+    /// What stands under a key is somebody else's, whoever had it before.
+    pub fn sees_others(
+        &mut self,
+        key: RecordKey,
+        raw: &RawRecordSet,
+        now: Timestamp,
+    ) -> RecordWrite {
+        let seen = Sighting::new(&key, PackedRecord::pack(&key, raw), None, None);
+        let write = RecordWrite::Put(seen.row(key.clone(), now));
+        self.observe(&key, Some(seen));
+        write
+    }
+
+    /// What stands under a key of ours is what somebody else made of it.
+    pub fn sees_changed(
+        &mut self,
+        key: RecordKey,
+        raw: &RawRecordSet,
+        now: Timestamp,
+    ) -> RecordWrite {
+        let owner = self.sighting(&key).and_then(|sighting| sighting.owner.clone());
+        let drift = owner.as_ref().map(|_| Drift::Changed);
+        let seen = Sighting::new(&key, PackedRecord::pack(&key, raw), owner, drift);
+        let write = RecordWrite::Put(seen.row(key.clone(), now));
+        self.observe(&key, Some(seen));
+        write
+    }
+
+    fn note(&mut self, key: RecordKey, seen: Sighting, now: Timestamp, diff: &mut PageDiff) {
+        diff.writes.push(RecordWrite::Put(seen.row(key.clone(), now)));
+        diff.touched.insert(key.name.clone());
+        self.observe(&key, Some(seen));
+    }
+
+    fn differs(
+        &mut self,
+        key: RecordKey,
+        old: &Sighting,
+        raw: &RawRecordSet,
+        now: Timestamp,
+        diff: &mut PageDiff,
+    ) {
+        // Another spelling of the same, such as another order of values, is no drift.
+        let unchanged = old.is_there() && same(raw, &old.record.unpack(&key));
+        let (owner, drift) = match self.came_late(&key, raw, now) {
+            Some(owner) => (Some(owner), None),
+            None if unchanged => (old.owner.clone(), old.drift()),
+            None => (old.owner.clone(), old.owner.as_ref().map(|_| Drift::Changed)),
+        };
+        if drift.is_some() && !unchanged {
+            diff.drifted.push(key.clone());
+        }
+        let seen = Sighting::new(&key, PackedRecord::pack(&key, raw), owner, drift);
+        self.note(key, seen, now, diff);
+    }
+
+    fn missing(&mut self, key: RecordKey, old: &Sighting, now: Timestamp, diff: &mut PageDiff) {
+        let wanted = self.names.get(&key.name).is_some_and(|state| !state.contributions.is_empty());
+        if old.owner.is_some() && wanted {
+            if old.drift() != Some(Drift::Missing) {
+                diff.drifted.push(key.clone());
+                let seen = Sighting::new(
+                    &key,
+                    old.record.clone(),
+                    old.owner.clone(),
+                    Some(Drift::Missing),
+                );
+                self.note(key, seen, now, diff);
+            }
+            return;
+        }
+        diff.writes.push(RecordWrite::Remove(key.clone()));
+        diff.touched.insert(key.name.clone());
+        self.observe(&key, None);
+    }
+}
+
+/// Whether two raw forms say the same.
+pub fn same(a: &RawRecordSet, b: &RawRecordSet) -> bool {
+    a == b || matches!((a.canonical(), b.canonical()), (Ok(a), Ok(b)) if a == b)
+}

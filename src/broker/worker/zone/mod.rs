@@ -1,0 +1,586 @@
+//! The book of one zone: what clusters want at each name, what Route 53 holds there, and what follows from the two.
+//!
+//! Plain state and synchronous functions: nothing here calls, waits or reads a clock.
+
+pub(in crate::broker::worker) mod backlog;
+pub(in crate::broker::worker) mod claims;
+pub(in crate::broker::worker) mod compare;
+pub(in crate::broker::worker) mod dirty_claims;
+pub(in crate::broker::worker) mod name_state;
+pub(in crate::broker::worker) mod reader;
+pub(in crate::broker::worker) mod refusals;
+pub(in crate::broker::worker) mod search;
+pub(in crate::broker::worker) mod work;
+
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{Hash, Hasher};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use crate::broker::directory::entry::{Held, Progress, Status, StatusCache};
+use crate::broker::directory::interner::Interner;
+use crate::core::batch::fold;
+use crate::core::dns::name::DnsName;
+use crate::core::dns::record::{RawRecordSet, RecordKey, RecordType};
+use crate::core::endpoint::packed::PackedRecord;
+use crate::core::endpoint::verdict::{Verdict, VerdictState};
+use crate::core::ids::{BatchId, ClusterId};
+use crate::core::planning::change::{Batch, Unit};
+use crate::core::planning::claims::{Settlement, ZoneContext, settle};
+use crate::core::planning::plan::{
+    BlockReason, Blocked, NamePlan, Observed, Ownership, PlanInput, plan,
+};
+use crate::core::planning::policy::ZoneSettings;
+use crate::core::time::Timestamp;
+use crate::ports::{ClaimRow, ClaimWrite, RecordRow, RecordWrite};
+use dirty_claims::Unkept;
+use name_state::{Claim, Mark, NameState, Sighting};
+use refusals::{Refusal, Refusals};
+
+/// A record set that a lost call of ours may still create.
+#[derive(Clone, Debug)]
+pub(super) struct Late {
+    pub(super) raw: RawRecordSet,
+    pub(super) owner: Ownership,
+    pub(super) until: Timestamp,
+    /// An earlier lost call of ours may make it too: that it is there says nothing of this one.
+    pub(super) may_be_earlier: bool,
+    /// What else the call was to make is there: it was carried out, and this was there too.
+    pub(super) has_come: bool,
+}
+
+/// What a look at a name came to.
+#[derive(Debug, Default)]
+pub struct Review {
+    /// The statuses of its endpoints.
+    pub statuses: Vec<(Held, Arc<Status>)>,
+    /// What could be sent now: the cluster that it is for, and its cost in change tokens.
+    pub work: Option<(ClusterId, u32)>,
+    /// Sets that change hands without a call.
+    pub adopted: Vec<RecordWrite>,
+}
+
+/// How many of what a zone holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ZoneCounts {
+    /// Record sets observed.
+    pub records: usize,
+    /// Of those, made by Zonefold.
+    pub owned: usize,
+    /// Changes that Route 53 refused and that wait for their content to change.
+    pub refused: usize,
+    /// Sets of ours that somebody else changed or removed.
+    pub drifted: usize,
+}
+
+/// See the module's page.
+pub struct ZoneBook {
+    /// Account, zone and apex.
+    pub context: ZoneContext,
+    /// What may be done here.
+    pub settings: ZoneSettings,
+    pub(super) names: BTreeMap<DnsName, NameState>,
+    pub(super) unkept: Unkept,
+    waiting_for_target: HashMap<DnsName, BTreeSet<DnsName>>,
+    refusals: Refusals,
+    pub(super) late: HashMap<RecordKey, Late>,
+    counts: ZoneCounts,
+    statuses: StatusCache,
+    /// Record sets that several names hold alike.
+    records: Interner,
+}
+
+/// One owner for all sets that one batch made for one cluster.
+#[derive(Default)]
+struct Owners(HashMap<(BatchId, ClusterId), Arc<Ownership>>);
+
+impl Owners {
+    fn share(&mut self, owner: Ownership) -> Arc<Ownership> {
+        let id = (owner.batch, owner.cluster.clone());
+        Arc::clone(self.0.entry(id).or_insert_with(|| Arc::new(owner)))
+    }
+}
+
+/// The first record key of a unit: what a unit is known by while its content changes.
+pub fn unit_key(unit: &Unit) -> Option<&RecordKey> {
+    unit.changes.first().map(|change| &change.key)
+}
+
+fn fingerprint(unit: &Unit) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for change in &unit.changes {
+        change.before.hash(&mut hasher);
+        change.after.hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+impl ZoneBook {
+    /// An empty book.
+    pub fn new(context: ZoneContext, settings: ZoneSettings) -> Self {
+        Self {
+            context,
+            settings,
+            names: BTreeMap::new(),
+            unkept: Unkept::default(),
+            waiting_for_target: HashMap::new(),
+            refusals: Refusals::default(),
+            late: HashMap::new(),
+            counts: ZoneCounts::default(),
+            statuses: StatusCache::default(),
+            records: Interner::default(),
+        }
+    }
+
+    /// Takes a stored claim at start, once the records are there.
+    pub fn load_claim(&mut self, row: ClaimRow) {
+        self.names.entry(row.name).or_default().claim =
+            Some(Claim { cluster: row.cluster, since: row.since });
+    }
+
+    /// Takes the stored records at start, all of them, in list order. The tree is built at once, so that its nodes are full.
+    pub fn load_records(&mut self, rows: impl Iterator<Item = RecordRow>) {
+        let mut names: Vec<(DnsName, NameState)> = vec![];
+        let mut owners = Owners::default();
+        for row in rows {
+            let RecordRow { key, raw, owner, drift, .. } = row;
+            let owner = owner.map(|owner| owners.share(owner));
+            let record = self.share(raw);
+            let sighting = Sighting::new(&key, record, owner, drift);
+            count(&mut self.counts, &sighting, |n| *n += 1);
+            match names.last_mut().filter(|(name, _)| *name == key.name) {
+                Some((_, state)) => drop(state.observe(&key, Some(sighting))),
+                None => {
+                    let mut state = NameState::default();
+                    state.observe(&key, Some(sighting));
+                    names.push((key.name, state));
+                }
+            }
+        }
+        let mut loaded: BTreeMap<DnsName, NameState> = names.into_iter().collect();
+        self.names.append(&mut loaded);
+    }
+
+    /// The names after one of them, for a look at everything.
+    pub fn names_after(&self, after: Option<&DnsName>, limit: usize) -> Vec<DnsName> {
+        let lower = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.names
+            .range((lower, Bound::Unbounded))
+            .take(limit)
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
+    /// How many names there are.
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// How many of what.
+    pub fn counts(&self) -> ZoneCounts {
+        ZoneCounts { refused: self.refusals.len(), ..self.counts }
+    }
+
+    /// Takes a contribution, newly or with new content.
+    pub fn contribute(&mut self, name: &DnsName, held: Held) {
+        let arrival = held.arrival();
+        self.names
+            .entry(name.clone())
+            .or_default()
+            .contributions
+            .put(held, |old| old.arrival() == arrival);
+    }
+
+    /// Ends a contribution.
+    pub fn withdraw(&mut self, name: &DnsName, held: &Held) {
+        let Some(state) = self.names.get_mut(name) else { return };
+        state.contributions.remove(|other| other.arrival() == held.arrival());
+        state.depart(held.cluster().clone(), held.key());
+    }
+
+    /// Looks at a name: who holds it, what is to be done, what its endpoints are told.
+    pub fn review(
+        &mut self,
+        name: &DnsName,
+        now: Timestamp,
+        pending_detail: &str,
+        expected_at: Option<Timestamp>,
+    ) -> Review {
+        let Some((settlement, plan, claim_stands)) = self.decide(name) else {
+            return Review::default();
+        };
+        if !claim_stands {
+            self.settle_claim(name, &settlement, now);
+        }
+        self.follow_targets(name, &plan);
+        self.forget_refusals(name, &plan);
+        let (ready, refused) = self.sift(&plan.units, now);
+        let adopted = self.adopt(&settlement, &plan.adopted, now);
+        let mut review = Review { adopted, ..Review::default() };
+        if ready.is_empty() {
+            self.unkept.leave_alone(name);
+        }
+        let cost: u32 = ready.iter().map(|unit| fold::cost(unit).change_tokens).sum();
+        if let Some(cluster) = ready.first().and_then(|unit| unit.cluster()) {
+            review.work = Some((cluster.clone(), cost.max(1)));
+        }
+        review.statuses = self.statuses(
+            name,
+            &settlement,
+            &plan.blocked,
+            &ready,
+            &refused,
+            pending_detail,
+            expected_at,
+        );
+        // A name whose endpoints were told something has endpoints.
+        if review.statuses.is_empty() && self.names.get(name).is_some_and(NameState::is_empty) {
+            self.names.remove(name);
+        }
+        review
+    }
+
+    /// What could be sent for a name now, whole units. It rests on what is wanted now, and so does the claim, even when nobody
+    /// has looked at the name since that changed.
+    pub fn units(&mut self, name: &DnsName, now: Timestamp) -> Vec<Unit> {
+        let Some((settlement, plan, claim_stands)) = self.decide(name) else { return vec![] };
+        if !claim_stands {
+            self.settle_claim(name, &settlement, now);
+        }
+        let (ready, _) = self.sift(&plan.units, now);
+        ready.into_iter().cloned().collect()
+    }
+
+    /// Decides a name, and says whether its claim is right as it stands: as a rule it is, and the name need not be found again.
+    fn decide(&self, name: &DnsName) -> Option<(Settlement, NamePlan, bool)> {
+        let state = self.names.get(name)?;
+        let claimed_by = state.claim.as_ref().map(|claim| &claim.cluster);
+        let contributions = state.to_contributions();
+        let settlement = settle(&self.context, name, claimed_by, &contributions);
+        let plan = plan(&PlanInput {
+            zone: &self.context,
+            policy: self.settings.policy,
+            drift: self.settings.drift,
+            name,
+            settlement: &settlement,
+            contributions: &contributions,
+            observed: &state.to_observed(name),
+            departed: state.departed(),
+            target_exists: &|target, rtype| self.holds(target, rtype),
+        });
+        let claim_stands = match &settlement.holder {
+            Some(holder) => claimed_by == Some(holder),
+            None => !(contributions.is_empty() && state.owns_nothing()),
+        };
+        Some((settlement, plan, claim_stands))
+    }
+
+    fn holds(&self, name: &DnsName, rtype: RecordType) -> bool {
+        let sightings =
+            self.names.get(name).map(|state| state.observed.as_slice()).unwrap_or_default();
+        sightings.iter().any(|sighting| sighting.is_of(rtype) && sighting.is_there())
+    }
+
+    fn follow_targets(&mut self, name: &DnsName, plan: &NamePlan) {
+        for blocked in &plan.blocked {
+            if let BlockReason::AliasTarget(target) = &blocked.why {
+                self.waiting_for_target.entry(target.clone()).or_default().insert(name.clone());
+            }
+        }
+    }
+
+    /// What is no longer planned was refused in vain.
+    fn forget_refusals(&mut self, name: &DnsName, plan: &NamePlan) {
+        self.refusals.retain(name, |key| plan.units.iter().any(|unit| unit_key(unit) == Some(key)));
+    }
+
+    /// Parts units that may be sent from those that were refused as they are and whose time has not come.
+    fn sift<'a>(
+        &self,
+        units: &'a [Unit],
+        now: Timestamp,
+    ) -> (Vec<&'a Unit>, Vec<(&'a Unit, Refusal)>) {
+        let (mut ready, mut refused) = (vec![], vec![]);
+        for unit in units {
+            let refusal = unit_key(unit).and_then(|key| self.refusals.get(key));
+            match refusal {
+                Some(refusal)
+                    if refusal.fingerprint == fingerprint(unit) && now < refusal.retry_at =>
+                {
+                    refused.push((unit, refusal.clone()));
+                }
+                _ => ready.push(unit),
+            }
+        }
+        (ready, refused)
+    }
+
+    fn adopt(
+        &mut self,
+        settlement: &Settlement,
+        keys: &[RecordKey],
+        now: Timestamp,
+    ) -> Vec<RecordWrite> {
+        let Some(holder) = settlement.holder.clone() else { return vec![] };
+        // No batch wrote it: the nil id says that it was taken over as it was.
+        let owner = Arc::new(Ownership { cluster: holder, batch: BatchId(uuid::Uuid::nil()) });
+        let mut writes = vec![];
+        for key in keys {
+            let Some(record) = self.sighting(key).map(|sighting| sighting.record.clone()) else {
+                continue;
+            };
+            let sighting = Sighting::new(key, record, Some(Arc::clone(&owner)), None);
+            writes.push(RecordWrite::Put(sighting.row(key.clone(), now)));
+            self.observe(key, Some(sighting));
+        }
+        writes
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one status is made of all of these, in one place"
+    )]
+    fn statuses(
+        &mut self,
+        name: &DnsName,
+        settlement: &Settlement,
+        blocked: &[Blocked],
+        ready: &[&Unit],
+        refused: &[(&Unit, Refusal)],
+        pending_detail: &str,
+        expected_at: Option<Timestamp>,
+    ) -> Vec<(Held, Arc<Status>)> {
+        let Some(state) = self.names.get(name) else { return vec![] };
+        let concerns = |unit: &Unit, index: usize| {
+            unit.changes.iter().any(|change| {
+                settlement
+                    .desired
+                    .get(&change.key)
+                    .is_some_and(|desired| desired.from.contains(&index))
+            })
+        };
+        let judge = |index: usize, verdict: &Verdict| -> (Verdict, Option<Progress>) {
+            if verdict.state != VerdictState::Accepted {
+                return (verdict.clone(), None);
+            }
+            if let Some(blocked) = blocked.iter().find(|blocked| blocked.from.contains(&index)) {
+                return told_of_block(verdict, blocked);
+            }
+            if let Some((_, refusal)) = refused.iter().find(|(unit, _)| concerns(unit, index)) {
+                let progress = Progress::Refused {
+                    message: refusal.message.clone(),
+                    retry_at: refusal.retry_at,
+                };
+                return (verdict.clone(), Some(progress));
+            }
+            if ready.iter().any(|unit| concerns(unit, index)) {
+                return (
+                    verdict.clone(),
+                    Some(Progress::Pending { detail: pending_detail.to_owned(), expected_at }),
+                );
+            }
+            (verdict.clone(), Some(arrived(state.mark())))
+        };
+        let cache = &mut self.statuses;
+        let told = settlement.verdicts.iter().filter_map(|(index, verdict)| {
+            let held = state.contributions.as_slice().get(*index)?.clone();
+            let (verdict, progress) = judge(*index, verdict);
+            Some((held, cache.share(Status { verdict, progress })))
+        });
+        told.collect()
+    }
+
+    /// Takes a batch that Route 53 applied: what is now observed, and the claims that end with it.
+    pub fn applied(
+        &mut self,
+        batch: &Batch,
+        change_id: Option<&str>,
+        sequence: u64,
+        now: Timestamp,
+    ) -> (Vec<RecordWrite>, Vec<ClaimWrite>) {
+        let mut writes = vec![];
+        let mut owners = Owners::default();
+        for change in batch.changes() {
+            self.refusals.remove(&change.key);
+            match &change.after {
+                Some(raw) => {
+                    let owner = owners.share(Ownership {
+                        cluster: change.cause.cluster.clone(),
+                        batch: batch.id,
+                    });
+                    let sighting = Sighting::new(
+                        &change.key,
+                        self.share(PackedRecord::pack(&change.key, raw)),
+                        Some(owner),
+                        None,
+                    );
+                    writes.push(RecordWrite::Put(sighting.row(change.key.clone(), now)));
+                    self.observe(&change.key, Some(sighting));
+                }
+                None => {
+                    writes.push(RecordWrite::Remove(change.key.clone()));
+                    self.observe(&change.key, None);
+                }
+            }
+        }
+        let names: BTreeSet<DnsName> =
+            batch.changes().map(|change| change.key.name.clone()).collect();
+        let mut releases = vec![];
+        for name in names {
+            let Some(state) = self.names.get_mut(&name) else { continue };
+            state.applied(Mark { change_id: change_id.map(str::to_owned), sequence });
+            let free = state.contributions.is_empty() && state.owns_nothing();
+            if free && state.claim.take().is_some() {
+                self.unkept.forget(&name);
+                releases.push(ClaimWrite::Release { zone: self.context.zone().clone(), name });
+            }
+        }
+        (writes, releases)
+    }
+
+    /// Names whose aliases wait for one of these names.
+    pub fn followers_of(&mut self, names: impl IntoIterator<Item = DnsName>) -> BTreeSet<DnsName> {
+        names
+            .into_iter()
+            .filter_map(|name| self.waiting_for_target.remove(&name))
+            .flatten()
+            .collect()
+    }
+
+    /// Everything up to a change is INSYNC; answers whether the name was waiting for that. What is held at start was accepted
+    /// in an earlier life and is taken to be in sync.
+    pub fn in_sync(&mut self, name: &DnsName, up_to: u64) -> bool {
+        self.names.get_mut(name).is_some_and(|state| state.in_sync(up_to))
+    }
+
+    /// Notes that Route 53 refused a unit for its content.
+    pub fn refuse(&mut self, unit: &Unit, message: String, now: Timestamp) {
+        if let Some(key) = unit_key(unit) {
+            self.refusals.refuse(key, fingerprint(unit), message, now);
+        }
+    }
+
+    /// When the next refused unit is to be tried again; it may lie in the past.
+    pub fn next_retry(&self) -> Option<Timestamp> {
+        self.refusals.next_retry()
+    }
+
+    /// The names with refused units whose time has come, each once: the caller looks at them.
+    pub fn take_due_retries(&mut self, now: Timestamp) -> BTreeSet<DnsName> {
+        self.refusals.take_due(now)
+    }
+
+    /// What is observed under a key; for the independent check.
+    pub fn observed(&self, key: &RecordKey) -> Option<Observed> {
+        self.sighting(key).map(|sighting| sighting.observed(key))
+    }
+
+    /// Many names point to one load balancer: their record sets are held once.
+    fn share(&mut self, record: PackedRecord) -> PackedRecord {
+        let shared = self.records.share(record.as_bytes());
+        record.sharing(shared)
+    }
+
+    pub(super) fn sighting(&self, key: &RecordKey) -> Option<&Sighting> {
+        self.names.get(&key.name)?.sighting(key)
+    }
+
+    /// The observed records after a key, in list order.
+    pub fn records(&self, after: Option<&RecordKey>, limit: usize) -> Vec<(RecordKey, Observed)> {
+        let lower = after.map_or(Bound::Unbounded, |key| Bound::Included(key.name.clone()));
+        let all = self
+            .names
+            .range((lower, Bound::Unbounded))
+            .flat_map(|(name, state)| state.to_observed(name));
+        all.filter(|(key, _)| after.is_none_or(|after| key > after)).take(limit).collect()
+    }
+
+    /// Everything that is known of a name, for "why".
+    pub fn why(&self, name: &DnsName, now: Timestamp) -> Option<NameReport> {
+        let state = self.names.get(name)?;
+        let (settlement, plan, _) = self.decide(name)?;
+        let (ready, refused) = self.sift(&plan.units, now);
+        Some(NameReport {
+            holder: settlement.holder.clone(),
+            held_since: state.claim.as_ref().map(|claim| claim.since),
+            contributions: state.contributions.as_slice().to_vec(),
+            desired: settlement.desired.values().map(|desired| desired.set.to_raw()).collect(),
+            observed: state.to_observed(name).into_values().collect(),
+            pending: ready.into_iter().cloned().collect(),
+            blocked: plan.blocked.iter().map(|blocked| blocked.message.clone()).collect(),
+            refused: refused
+                .into_iter()
+                .map(|(_, refusal)| (refusal.message, refusal.retry_at))
+                .collect(),
+        })
+    }
+
+    pub(super) fn observe(&mut self, key: &RecordKey, sighting: Option<Sighting>) {
+        if let Some(new) = &sighting {
+            count(&mut self.counts, new, |n| *n += 1);
+        }
+        let old = self.names.entry(key.name.clone()).or_default().observe(key, sighting);
+        if let Some(old) = old {
+            count(&mut self.counts, &old, |n| *n -= 1);
+        }
+    }
+}
+
+/// Everything that is known of a name.
+#[derive(Clone, Debug)]
+pub struct NameReport {
+    /// Who holds it.
+    pub holder: Option<ClusterId>,
+    /// Since when.
+    pub held_since: Option<Timestamp>,
+    /// All contributions, of all clusters.
+    pub contributions: Vec<Held>,
+    /// What the holder's add up to.
+    pub desired: Vec<RawRecordSet>,
+    /// What Route 53 holds.
+    pub observed: Vec<Observed>,
+    /// What is to be sent.
+    pub pending: Vec<Unit>,
+    /// What is wanted and not sent, and why.
+    pub blocked: Vec<String>,
+    /// What Route 53 refused, and when it is tried again.
+    pub refused: Vec<(String, Timestamp)>,
+}
+
+fn count(counts: &mut ZoneCounts, sighting: &Sighting, step: impl Fn(&mut usize)) {
+    if sighting.is_there() {
+        step(&mut counts.records);
+    }
+    if sighting.owner.is_some() {
+        step(&mut counts.owned);
+    }
+    if sighting.drift().is_some() {
+        step(&mut counts.drifted);
+    }
+}
+
+fn told_of_block(verdict: &Verdict, blocked: &Blocked) -> (Verdict, Option<Progress>) {
+    match (&blocked.why, blocked.why.verdict_reason()) {
+        (_, Some(reason)) => {
+            (Verdict::waiting(reason, blocked.message.clone(), verdict.placement.clone()), None)
+        }
+        (BlockReason::Drifted, None) => {
+            (verdict.clone(), Some(Progress::Drifted { message: blocked.message.clone() }))
+        }
+        (_, None) => (
+            verdict.clone(),
+            Some(Progress::Pending { detail: blocked.message.clone(), expected_at: None }),
+        ),
+    }
+}
+
+fn arrived(mark: Option<&Mark>) -> Progress {
+    match mark {
+        Some(mark) => Progress::Applied { change_id: mark.change_id.clone() },
+        None => Progress::InSync { change_id: None },
+    }
+}
+
+#[cfg(test)]
+mod tests;

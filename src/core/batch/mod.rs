@@ -1,0 +1,5 @@
+//! One legal call, and whom to blame: units are folded into a batch, the batch is checked, and a refusal is read.
+
+pub mod check;
+pub mod fold;
+pub mod refusal;

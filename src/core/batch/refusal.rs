@@ -1,0 +1,484 @@
+//! Who is to blame when Route 53 refuses a batch: its `InvalidChangeBatch` and `InvalidInput` messages, read for culprits.
+//!
+//! The message holds no index into the batch. Since about 2018 it is a list in brackets, one sentence for each offending
+//! change; before, and for errors of syntax, it is one sentence. The texts are those of answers that were captured.
+//!
+//! Sentences can repeat what a user wrote (a value, a set identifier), which may itself look like a sentence. So reading stops
+//! at the first sentence that repeats a value or does not fit a known form: from there on the rest is one culprit without a
+//! name. What is found is a hint; a caller looks for the name in its batch, and bisects when it is not there. A batch with a text
+//! that holds the beginning of a sentence is not read at all: it could blame anybody.
+
+use crate::core::dns::name::DnsName;
+use crate::core::dns::record::{RawRecordSet, RecordType};
+use crate::core::planning::change::WireChange;
+
+/// What is wrong with a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CulpritKind {
+    /// A set that was to be created is there already.
+    Exists,
+    /// A set that was to be deleted is not there.
+    NotFound,
+    /// A set that was to be deleted is there with other values.
+    Mismatch,
+    /// A CNAME and another type at one name.
+    CnameConflict,
+    /// A protected record set: refused until a person lifts the protection.
+    Protected,
+    /// A limit of the batch, the set or the zone.
+    Limit,
+    /// Anything else.
+    Other,
+}
+
+/// One change at fault, as far as the message tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Culprit {
+    /// The owner name.
+    pub name: Option<DnsName>,
+    /// The type.
+    pub rtype: Option<RecordType>,
+    /// The set identifier.
+    pub set_identifier: Option<String>,
+    /// What is wrong.
+    pub kind: CulpritKind,
+    /// What Route 53 says about it.
+    pub text: String,
+}
+
+/// How the sentences begin that are about changes.
+const OPENINGS: [&str; 13] = [
+    "Tried to ",
+    "RRSet ",
+    "The request contains ",
+    "Invalid Resource Record: ",
+    "Duplicate Resource Record: ",
+    "FATAL problem: ",
+    "Invalid request: ",
+    "Number of records ",
+    "RDATA character ",
+    "Cannot have more ",
+    "Exceeded limit ",
+    "A HostedZone ",
+    "A non-alias ",
+];
+
+/// The culprits that the refusal of these changes names, in its order.
+///
+/// Sentences repeat set identifiers and the like without escaping them. Where such a text holds the beginning of a sentence,
+/// the message is one culprit without a name: else whoever wrote it could have the changes of others refused in its place, or
+/// read back for ever.
+pub fn culprits_of(message: &str, changes: &[WireChange]) -> Vec<Culprit> {
+    if changes.iter().flat_map(|change| chosen_texts(&change.set)).any(could_forge) {
+        return vec![nameless(message)];
+    }
+    culprits(message)
+}
+
+/// The texts of a record set that its author chooses freely. Names and types are canonical, and reading stops where a value is
+/// repeated.
+fn chosen_texts(set: &RawRecordSet) -> impl Iterator<Item = &str> {
+    let geolocation = set
+        .geolocation
+        .iter()
+        .flat_map(|place| [&place.continent_code, &place.country_code, &place.subdivision_code]);
+    let geoproximity =
+        set.geoproximity.iter().flat_map(|place| [&place.aws_region, &place.local_zone_group]);
+    let coordinates = set
+        .geoproximity
+        .iter()
+        .flat_map(|place| &place.coordinates)
+        .flat_map(|(latitude, longitude)| [latitude, longitude]);
+    let cidr = set.cidr.iter().flat_map(|cidr| [&cidr.collection_id, &cidr.location_name]);
+    let single = [&set.set_identifier, &set.region, &set.health_check_id].into_iter();
+    single
+        .chain(geolocation)
+        .chain(geoproximity)
+        .flatten()
+        .chain(coordinates)
+        .chain(cidr)
+        .map(|text| text.as_str())
+}
+
+fn could_forge(text: &str) -> bool {
+    OPENINGS.iter().any(|opening| text.contains(opening.trim_end()))
+}
+
+/// The culprits that a message names, in its order. An empty message has none.
+pub fn culprits(message: &str) -> Vec<Culprit> {
+    let listed =
+        message.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(message);
+    let mut found = Vec::new();
+    let mut rest = listed.trim();
+    while !rest.is_empty() {
+        let end = next_sentence(rest).unwrap_or(rest.len());
+        let sentence = rest.get(..end).unwrap_or(rest);
+        let Some(culprit) = read_sentence(sentence) else {
+            found.push(nameless(rest));
+            break;
+        };
+        found.push(culprit);
+        rest = rest.get(end..).unwrap_or_default().trim_start_matches([',', ' ']);
+    }
+    found
+}
+
+/// Where the next sentence begins, the comma before it included.
+fn next_sentence(text: &str) -> Option<usize> {
+    text.match_indices(", ").map(|(at, _)| at).find(|at| {
+        text.get(at + 2..)
+            .is_some_and(|rest| OPENINGS.iter().any(|opening| rest.starts_with(opening)))
+    })
+}
+
+fn nameless(text: &str) -> Culprit {
+    Culprit {
+        name: None,
+        rtype: None,
+        set_identifier: None,
+        kind: kind_by_word(text),
+        text: text.to_owned(),
+    }
+}
+
+/// The wording of a protection is not known; that it is one, it will say.
+fn kind_by_word(text: &str) -> CulpritKind {
+    if text.to_ascii_lowercase().contains("protect") {
+        CulpritKind::Protected
+    } else {
+        CulpritKind::Other
+    }
+}
+
+fn read_sentence(text: &str) -> Option<Culprit> {
+    read_tried(text)
+        .or_else(|| read_alias(text))
+        .or_else(|| read_set_of_type(text))
+        .or_else(|| read_set(text))
+        .or_else(|| read_invalid_set_of_changes(text))
+        .or_else(|| read_limit(text))
+        .or_else(|| read_invalid_request(text))
+        .or_else(|| read_rule(text))
+}
+
+fn culprit(
+    text: &str,
+    name: &str,
+    rtype: Option<&str>,
+    set_identifier: Option<&str>,
+    kind: CulpritKind,
+) -> Culprit {
+    Culprit {
+        name: DnsName::parse(name).ok(),
+        rtype: rtype.and_then(RecordType::parse),
+        set_identifier: set_identifier.map(str::to_owned),
+        kind,
+        text: text.to_owned(),
+    }
+}
+
+/// `Tried to create resource record set [name='…', type='…'] but it already exists`
+fn read_tried(text: &str) -> Option<Culprit> {
+    let rest = text.strip_prefix("Tried to ")?;
+    let (_, rest) = rest.split_once(" resource record set [name='")?;
+    let (name, rest) = rest.split_once("', type='")?;
+    let (rtype, rest) = rest.split_once('\'')?;
+    let (set_identifier, why) = match rest.strip_prefix(", set identifier='") {
+        Some(rest) => {
+            let (set_identifier, why) = rest.rsplit_once("'] but ")?;
+            (Some(set_identifier), why)
+        }
+        None => (None, rest.strip_prefix("] but ")?),
+    };
+    let kind = match why.trim_end_matches('.') {
+        "it already exists" => CulpritKind::Exists,
+        "it was not found" => CulpritKind::NotFound,
+        "the values provided do not match the current values" => CulpritKind::Mismatch,
+        other => kind_by_word(other),
+    };
+    Some(culprit(text, name, Some(rtype), set_identifier, kind))
+}
+
+/// `Tried to create an alias that targets …, type … in zone …, but …`: the name is that of the target, not of the culprit.
+fn read_alias(text: &str) -> Option<Culprit> {
+    let rest = text.strip_prefix("Tried to create an alias that targets ")?;
+    let (_, rest) = rest.split_once(", type ")?;
+    let (rtype, _) = rest.split_once(" in zone ")?;
+    let rtype = RecordType::parse(rtype);
+    Some(Culprit {
+        name: None,
+        rtype,
+        set_identifier: None,
+        kind: CulpritKind::Other,
+        text: text.to_owned(),
+    })
+}
+
+/// `RRSet of type … with DNS name … is not permitted …`
+fn read_set_of_type(text: &str) -> Option<Culprit> {
+    let rest = text.strip_prefix("RRSet of type ")?;
+    let (rtype, rest) = rest.split_once(" with DNS name ")?;
+    let (name, why) = rest.split_once(" is not permitted")?;
+    let conflict =
+        why.contains("conflicts with other records") || why.contains("because a conflicting RRSet");
+    let kind = if conflict { CulpritKind::CnameConflict } else { kind_by_word(why) };
+    Some(culprit(text, name, Some(rtype), None, kind))
+}
+
+/// `RRSet with DNS name … is not permitted in zone …`, and `RRSet with DNS name …, type …, SetIdentifier … cannot be created …`
+fn read_set(text: &str) -> Option<Culprit> {
+    let rest = text.strip_prefix("RRSet with DNS name ")?;
+    // A name holds no space, so this is no part of a set identifier.
+    if let Some((name, why)) =
+        rest.split_once(" is not permitted").filter(|(name, _)| !name.contains(' '))
+    {
+        return Some(culprit(text, name, None, None, kind_by_word(why)));
+    }
+    let (subject, why) = rest.rsplit_once(" cannot be created")?;
+    let (name, subject) =
+        subject.split_once(", type ").or_else(|| subject.split_once(" and type "))?;
+    let (rtype, set_identifier) = match subject.split_once(", SetIdentifier ") {
+        Some((rtype, set_identifier)) => (rtype, Some(set_identifier)),
+        None => (subject, None),
+    };
+    let set_identifier = set_identifier.map(|identifier| {
+        let identifier = identifier
+            .rsplit_once(", and Region Name=")
+            .map_or(identifier, |(identifier, _)| identifier);
+        identifier.strip_prefix('"').and_then(|inner| inner.strip_suffix('"')).unwrap_or(identifier)
+    });
+    Some(culprit(text, name, Some(rtype), set_identifier, kind_by_word(why)))
+}
+
+/// `The request contains an invalid set of changes for a resource record set 'A www.example.com.'`
+fn read_invalid_set_of_changes(text: &str) -> Option<Culprit> {
+    let rest = text.strip_prefix(
+        "The request contains an invalid set of changes for a resource record set '",
+    )?;
+    let (rtype, name) =
+        rest.trim_end_matches('.').strip_suffix('\'').unwrap_or(rest).split_once(' ')?;
+    Some(culprit(text, name, Some(rtype), None, CulpritKind::Other))
+}
+
+/// Limits of the batch, the set, the group or the zone.
+fn read_limit(text: &str) -> Option<Culprit> {
+    if let Some(rest) = text.strip_prefix("Exceeded limit on number of ")
+        && let Some((_, rest)) = rest.split_once(" RRSets for ")
+        && let Some((name, rest)) = rest.split_once(", type ")
+        && let Some((rtype, _)) = rest.split_once(" in this zone")
+    {
+        return Some(culprit(text, name, Some(rtype), None, CulpritKind::Limit));
+    }
+    let limit = [
+        "Exceeded limit ",
+        "Number of records limit ",
+        "RDATA character limit ",
+        "Cannot have more than ",
+    ];
+    limit
+        .iter()
+        .any(|opening| text.starts_with(opening))
+        .then(|| Culprit { kind: CulpritKind::Limit, ..nameless(text) })
+}
+
+/// `Invalid request: … in Change with [Action=…, Name=…, Type=…, SetIdentifier=…]`
+fn read_invalid_request(text: &str) -> Option<Culprit> {
+    let rest = text.strip_prefix("Invalid request: ")?;
+    let (_, change) = rest.split_once(" in Change with [Action=")?;
+    let (_, change) = change.split_once(", Name=")?;
+    let (name, change) = change.split_once(", Type=")?;
+    let (rtype, set_identifier) = change.strip_suffix(']')?.split_once(", SetIdentifier=")?;
+    Some(culprit(
+        text,
+        name,
+        Some(rtype),
+        (set_identifier != "null").then_some(set_identifier),
+        CulpritKind::Other,
+    ))
+}
+
+/// Sentences that name nothing and repeat nothing.
+fn read_rule(text: &str) -> Option<Culprit> {
+    let rule = ["A HostedZone must ", "A non-alias primary ResourceRecordSet must "];
+    rule.iter().any(|opening| text.starts_with(opening)).then(|| nameless(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const CAPTURED: &str = include_str!("../../../tests/data/route53-errors.jsonl");
+
+    fn name(text: &str) -> Option<DnsName> {
+        Some(DnsName::parse(text).unwrap())
+    }
+
+    /// The culprits of a captured message.
+    fn captured(id: &str) -> Vec<Culprit> {
+        culprits(&captured_text(id))
+    }
+
+    /// A captured message with its placeholders filled in.
+    fn captured_text(id: &str) -> String {
+        let row = CAPTURED
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+            .find(|row| row["id"] == id)
+            .unwrap_or_else(|| panic!("no row {id}"));
+        row["message"]
+            .as_str()
+            .unwrap()
+            .replace("{name as sent}", "www.example.com")
+            .replace("{name}", "www.example.com.")
+            .replace("{type}", "A")
+            .replace("{zone}", "example.com.")
+            .replace("{sid}", "east")
+            .replace("{region}", "us-east-1")
+            .replace("{action}", "CREATE")
+            .replace("{target}", "lb.example.com.")
+            .replace("{alias_zone_id}", "Z1")
+            .replace("{zone_id}", "Z1")
+            .replace(
+                "{value}",
+                "v=spf1, Tried to delete resource record set [name='victim.example.com.', type='A'] but it was not found",
+            )
+    }
+
+    #[test]
+    fn every_captured_message_names_its_culprit_as_far_as_it_can_be_known() {
+        use CulpritKind::*;
+        let (www, none) = (Some("www.example.com."), None);
+        let (a, east) = (Some(RecordType::A), Some("east"));
+        let rows = [
+            ("create-exists", Exists, www, a, none),
+            ("create-exists-old", Exists, www, a, none),
+            ("delete-missing", NotFound, www, a, none),
+            ("delete-mismatch", Mismatch, www, a, none),
+            ("cname-conflict", CnameConflict, www, Some(RecordType::Cname), none),
+            ("conflict-with-cname", CnameConflict, www, a, none),
+            ("cname-apex", Other, www, Some(RecordType::Cname), none),
+            ("wrong-zone", Other, www, None, none),
+            ("dup-rrset-in-batch", Other, www, a, none),
+            ("batch-1000", Limit, none, None, none),
+            ("batch-32000", Limit, none, None, none),
+            ("batch-4000", Limit, none, None, none),
+            ("zone-10000", Limit, none, None, none),
+            ("rrset-100", Limit, none, None, none),
+            ("weighted-100", Limit, www, a, none),
+            ("weighted-where-simple", Other, www, a, east),
+            ("simple-where-other", Other, www, a, none),
+            ("multivalue-where-simple", Other, www, a, east),
+            ("weighted-ttl", Other, www, a, east),
+            ("latency-region-dup", Other, www, a, east),
+            ("failover-no-hc", Other, none, None, none),
+            ("soa-delete", Other, none, None, none),
+            ("ns-delete", Other, none, None, none),
+            ("alias-missing", Other, none, a, none),
+            ("missing-ttl", Other, www, a, none),
+            ("missing-setid", Other, www, a, none),
+            ("setid-no-policy", Other, www, a, east),
+            ("label-empty", Other, none, None, none),
+            ("name-empty", Other, none, None, none),
+            ("dup-value", Other, none, None, none),
+            ("bad-txt", Other, none, None, none),
+            ("txt-255", Other, none, None, none),
+            ("xml-wrong-order", Other, none, None, none),
+        ];
+        for (id, kind, owner, rtype, set_identifier) in rows {
+            let found = captured(id);
+            assert_eq!(found.len(), 1, "{id}: {found:?}");
+            assert_eq!(found[0].kind, kind, "{id}");
+            assert_eq!(found[0].name, owner.and_then(name), "{id}");
+            assert_eq!(found[0].rtype, rtype, "{id}");
+            assert_eq!(found[0].set_identifier.as_deref(), set_identifier, "{id}");
+        }
+    }
+
+    #[test]
+    fn a_list_names_one_culprit_for_each_sentence_in_its_order() {
+        let found = culprits(
+            "[Tried to create resource record set [name='a.example.com.', type='A'] but it already exists, \
+             Tried to delete resource record set [name='\\052.example.com.', type='TXT', set identifier='x, y'] but it was not found, \
+             RRSet with DNS name b.example.org. is not permitted in zone example.com., \
+             Number of records limit of 1000 exceeded.]",
+        );
+        let kinds: Vec<_> = found.iter().map(|culprit| culprit.kind).collect();
+        assert_eq!(
+            kinds,
+            [CulpritKind::Exists, CulpritKind::NotFound, CulpritKind::Other, CulpritKind::Limit]
+        );
+        assert_eq!(found[1].name, name("*.example.com"));
+        assert_eq!(found[1].set_identifier.as_deref(), Some("x, y"));
+        assert_eq!(found[2].name, name("b.example.org"));
+        assert_eq!(captured("alias-outside-zone").len(), 2);
+    }
+
+    #[test]
+    fn a_value_that_looks_like_a_sentence_blames_nobody() {
+        let found = captured("bad-txt");
+        assert_eq!((found.len(), &found[0].name), (1, &None));
+        assert!(found[0].text.contains("victim"));
+    }
+
+    fn change(set_identifier: &str) -> WireChange {
+        let set =
+            RawRecordSet { set_identifier: Some(set_identifier.into()), ..RawRecordSet::default() };
+        WireChange { action: crate::core::planning::change::Action::Create, set }
+    }
+
+    #[test]
+    fn a_set_identifier_that_looks_like_a_sentence_blames_nobody() {
+        let forged = "x cannot be created., Tried to create resource record set [name='victim.example.com.', type='A'] but it \
+                      already exists, RRSet with DNS name www.example.com., type A";
+        let message = format!(
+            "[RRSet with DNS name www.example.com. and type A, SetIdentifier {forged} cannot be created as weighted sets must \
+             contain the same TTL.]"
+        );
+        let found = culprits_of(&message, &[change("east"), change(forged)]);
+        assert_eq!((found.len(), &found[0].name, found[0].kind), (1, &None, CulpritKind::Other));
+        assert_eq!(
+            culprits_of(&captured_text("create-exists"), &[change("east")]),
+            captured("create-exists")
+        );
+    }
+
+    #[test]
+    fn a_set_identifier_that_speaks_of_permission_is_read_as_one() {
+        let text = "RRSet with DNS name www.example.com., type A, SetIdentifier east is not permitted cannot be created as a \
+                    non-weighted set exists with the same name and type.";
+        let found = culprits(text);
+        assert_eq!(found[0].name, name("www.example.com"));
+        assert_eq!(found[0].set_identifier.as_deref(), Some("east is not permitted"));
+    }
+
+    #[test]
+    fn an_unknown_sentence_is_a_culprit_without_a_name_and_a_protection_is_recognised() {
+        let found = culprits("[Something new about www.example.com.]");
+        assert_eq!((found.len(), found[0].kind, &found[0].name), (1, CulpritKind::Other, &None));
+        let found =
+            culprits("[Resource record set www.example.com. A is protected: ask the network team]");
+        assert_eq!(found[0].kind, CulpritKind::Protected);
+        assert!(culprits("").is_empty() && culprits("[]").is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic_or_lose_the_message(text in "\\PC*") {
+            let found = culprits(&text);
+            prop_assert!(found.iter().all(|culprit| text.contains(&culprit.text)));
+        }
+
+        #[test]
+        fn no_mixture_of_known_pieces_makes_it_panic(pieces in prop::collection::vec(
+            prop::sample::select(vec![
+                "[", "]", "'", ", ", " ", "é", "Tried to ", "create resource record set [name='", "', type='", "A'", "] but ",
+                ", set identifier='", "RRSet of type ", " with DNS name ", "RRSet with DNS name ", " is not permitted", ", type ",
+                ", SetIdentifier ", " cannot be created", "Invalid request: ", " in Change with [Action=", ", Name=", ", Type=",
+                "Exceeded limit on number of ", " RRSets for ", "The request contains an invalid set of changes for a resource record set '",
+            ]), 0..20)) {
+            culprits(&pieces.concat());
+        }
+    }
+}

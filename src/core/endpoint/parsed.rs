@@ -1,0 +1,483 @@
+//! From an endpoint, which is text, to what it wants, which is checked.
+//!
+//! The rules are ExternalDNS's where its users rely on them (alias detection, property names), and Route 53's for the rest.
+
+use arcstr::ArcStr;
+
+use super::Endpoint;
+use super::verdict::{Reason, Verdict};
+use crate::core::aws::alias_zones;
+use crate::core::aws::alias_zones::canonical_zone;
+use crate::core::dns::name::DnsName;
+use crate::core::dns::rdata;
+use crate::core::dns::record::{
+    AliasTarget, FailoverRole, GeoLocation, GeoProximity, RecordData, RecordKey, RecordSet,
+    RecordType, RoutingPolicy,
+};
+use crate::core::ids::ZoneId;
+use crate::core::planning::policy::Visibility;
+
+/// Route 53's largest time to live, in seconds.
+pub const MAX_TTL_SECS: i64 = 2_147_483_647;
+/// Route 53 takes at most 400 values in one record set.
+pub const MAX_VALUES: usize = 400;
+
+/// What an endpoint wants, checked as far as that is possible without knowing the zone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Wish {
+    /// The owner name.
+    pub name: DnsName,
+    /// The types to publish: one, or A and AAAA for an alias that was written as a CNAME.
+    pub types: Vec<RecordType>,
+    /// The set identifier; present exactly when the policy is not simple.
+    pub set_identifier: Option<ArcStr>,
+    /// The routing policy.
+    pub policy: RoutingPolicy,
+    /// Seconds; none for the zone's default.
+    pub ttl_secs: Option<u32>,
+    /// The answers.
+    pub answer: Answer,
+    /// The id of a health check.
+    pub health_check_id: Option<ArcStr>,
+    /// The zone that the endpoint names itself (`aws/hosted-zone-id`).
+    pub zone: Option<ZoneId>,
+    /// Public or private, when the endpoint says so (`zonefold/visibility`).
+    pub visibility: Option<Visibility>,
+}
+
+/// Values, or another name's answers.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Answer {
+    /// Canonical values.
+    Values(Vec<ArcStr>),
+    /// An alias.
+    Alias {
+        /// The target's zone; none for the zone that the endpoint is placed in.
+        zone: Option<ZoneId>,
+        /// The target.
+        target: DnsName,
+        /// Whether the target's health counts.
+        evaluate_target_health: bool,
+    },
+}
+
+impl Wish {
+    /// The record sets in a zone with the given default time to live.
+    pub fn record_sets(&self, zone: &ZoneId, default_ttl_secs: u32) -> Vec<RecordSet> {
+        self.types
+            .iter()
+            .map(|rtype| RecordSet {
+                key: RecordKey {
+                    name: self.name.clone(),
+                    rtype: *rtype,
+                    set_identifier: self.set_identifier.clone(),
+                },
+                policy: self.policy.clone(),
+                data: match &self.answer {
+                    Answer::Values(values) => RecordData::Values {
+                        ttl_secs: self.ttl_secs.unwrap_or(default_ttl_secs),
+                        values: values.clone(),
+                    },
+                    Answer::Alias { zone: target_zone, target, evaluate_target_health } => {
+                        RecordData::Alias(AliasTarget {
+                            zone_id: target_zone.clone().unwrap_or_else(|| zone.clone()),
+                            name: target.clone(),
+                            evaluate_target_health: *evaluate_target_health,
+                        })
+                    }
+                },
+                health_check_id: self.health_check_id.clone(),
+            })
+            .collect()
+    }
+
+    /// Whether the wish is for a CNAME record set, which suffers no other at its name (RFC 1034 §3.6.2).
+    pub fn is_cname(&self) -> bool {
+        self.types == [RecordType::Cname]
+    }
+}
+
+/// The record keys that an endpoint can have made under any content: its key does not change, only what it says. Used to
+/// leave alone what an earlier, accepted version made while the present one is rejected.
+pub fn reachable_types(endpoint: &Endpoint) -> Vec<RecordType> {
+    match RecordType::parse(&endpoint.key.record_type) {
+        Some(RecordType::Cname) => vec![RecordType::Cname, RecordType::A, RecordType::Aaaa],
+        Some(rtype) => vec![rtype],
+        None => vec![],
+    }
+}
+
+/// Reads an endpoint.
+///
+/// # Errors
+/// The verdict that rejects it: what is wrong, where, and what to do.
+pub fn interpret(endpoint: &Endpoint) -> Result<Wish, Verdict> {
+    let name = DnsName::parse(&endpoint.key.dns_name)
+        .map_err(|e| Verdict::rejected(Reason::InvalidName, e.to_string()))?;
+    let rtype = record_type(endpoint)?;
+    let ttl_secs = ttl(endpoint)?;
+    let zone = property(endpoint, "hosted-zone-id")
+        .map(|text| {
+            ZoneId::from_wire(text).map_err(|e| {
+                Verdict::rejected(Reason::InvalidRouting, format!("aws/hosted-zone-id: {e}"))
+            })
+        })
+        .transpose()?;
+    let visibility = match endpoint.properties.get("zonefold/visibility").map(ArcStr::as_str) {
+        None => None,
+        Some("public") => Some(Visibility::Public),
+        Some("private") => Some(Visibility::Private),
+        Some(other) => {
+            return Err(Verdict::rejected(
+                Reason::InvalidRouting,
+                format!("zonefold/visibility is {other:?}: write public or private"),
+            ));
+        }
+    };
+    let (types, answer) = answer(endpoint, rtype)?;
+    let health_check_id = property(endpoint, "health-check-id").map(ArcStr::from);
+    if health_check_id.as_ref().is_some_and(|id| id.is_empty() || id.len() > 64) {
+        return Err(Verdict::rejected(
+            Reason::InvalidRouting,
+            "aws/health-check-id takes 1 to 64 characters",
+        ));
+    }
+    let (set_identifier, policy) = routing(endpoint, rtype, &answer, health_check_id.is_some())?;
+    Ok(Wish {
+        name,
+        types,
+        set_identifier,
+        policy,
+        ttl_secs,
+        answer,
+        health_check_id,
+        zone,
+        visibility,
+    })
+}
+
+/// A property under `aws/`, or under `webhook/`, which ExternalDNS leaves in place for webhook providers.
+fn property<'a>(endpoint: &'a Endpoint, name: &str) -> Option<&'a str> {
+    // An endpoint has a handful of properties at most, and most have none.
+    ["aws", "webhook"].iter().find_map(|family| {
+        let is_meant = |property: &ArcStr| {
+            property.strip_prefix(family).and_then(|rest| rest.strip_prefix('/')) == Some(name)
+        };
+        endpoint
+            .properties
+            .iter()
+            .find(|(property, _)| is_meant(property))
+            .map(|(_, value)| value.as_str())
+    })
+}
+
+fn record_type(endpoint: &Endpoint) -> Result<RecordType, Verdict> {
+    let text = endpoint.key.record_type.as_str();
+    match RecordType::parse(text) {
+        Some(RecordType::Soa) => Err(Verdict::rejected(
+            Reason::InvalidType,
+            "the SOA record set belongs to Route 53: remove the endpoint",
+        )),
+        Some(rtype) => Ok(rtype),
+        None => Err(Verdict::rejected(
+            Reason::InvalidType,
+            format!(
+                "Route 53 has no record type {text:?}: use A, AAAA, CAA, CNAME, DS, HTTPS, MX, NAPTR, NS, PTR, SPF, SRV, SSHFP, SVCB, TLSA or TXT"
+            ),
+        )),
+    }
+}
+
+fn ttl(endpoint: &Endpoint) -> Result<Option<u32>, Verdict> {
+    let Some(secs) = endpoint.ttl_secs else { return Ok(None) };
+    match u32::try_from(secs) {
+        Ok(ttl) if secs <= MAX_TTL_SECS => Ok(Some(ttl)),
+        _ => Err(Verdict::rejected(
+            Reason::InvalidTtl,
+            format!("the time to live {secs} is out of range: write 0 to {MAX_TTL_SECS} seconds"),
+        )),
+    }
+}
+
+fn answer(endpoint: &Endpoint, rtype: RecordType) -> Result<(Vec<RecordType>, Answer), Verdict> {
+    if let Some(alias) = alias(endpoint, rtype)? {
+        return Ok(alias);
+    }
+    if endpoint.targets.is_empty() {
+        return Err(Verdict::rejected(
+            Reason::InvalidTarget,
+            "the endpoint has no target: give at least one",
+        ));
+    }
+    if endpoint.targets.len() > MAX_VALUES {
+        return Err(Verdict::rejected(
+            Reason::TooLarge,
+            format!(
+                "{} values are given and a record set takes {MAX_VALUES} at most: use fewer",
+                endpoint.targets.len()
+            ),
+        ));
+    }
+    let values = rdata::canonical_values(rtype, &endpoint.targets)
+        .map_err(|e| Verdict::rejected(Reason::InvalidTarget, e.to_string()))?;
+    if rtype == RecordType::Cname && values.len() != 1 {
+        return Err(Verdict::rejected(
+            Reason::InvalidTarget,
+            format!(
+                "a CNAME has one target and {} are given (RFC 1034 §3.6.2): leave one",
+                values.len()
+            ),
+        ));
+    }
+    Ok((vec![rtype], Answer::Values(values)))
+}
+
+/// ExternalDNS makes an alias of a CNAME whose target AWS runs, as A and AAAA, unless `alias` says `false`; `alias: true`
+/// makes one of any name. `A` or `AAAA` in its place asks for that type alone.
+fn alias(
+    endpoint: &Endpoint,
+    rtype: RecordType,
+) -> Result<Option<(Vec<RecordType>, Answer)>, Verdict> {
+    let wanted = endpoint.properties.get("alias").map(|text| text.to_ascii_lowercase());
+    let asked = matches!(wanted.as_deref(), Some("true" | "a" | "aaaa"));
+    if !asked && rtype != RecordType::Cname {
+        return Ok(None);
+    }
+    let first = endpoint.targets.first().and_then(|target| DnsName::parse(target).ok());
+    let is_address = |target: &DnsName| target.to_string().parse::<std::net::IpAddr>().is_ok();
+    let known_zone = first.as_ref().and_then(canonical_zone);
+    let applies = match rtype {
+        RecordType::Cname => wanted.as_deref() != Some("false") && (asked || known_zone.is_some()),
+        RecordType::A | RecordType::Aaaa => {
+            asked && first.as_ref().is_some_and(|target| !is_address(target))
+        }
+        _ => false,
+    };
+    if !applies {
+        return Ok(None);
+    }
+    let Some(target) = first else {
+        return Err(Verdict::rejected(
+            Reason::InvalidTarget,
+            "an alias needs a name as its target",
+        ));
+    };
+    if endpoint.targets.len() != 1 {
+        return Err(Verdict::rejected(
+            Reason::InvalidTarget,
+            format!(
+                "an alias has one target and {} are given: leave one, or set alias to \"false\"",
+                endpoint.targets.len()
+            ),
+        ));
+    }
+    let zone = match property(endpoint, "target-hosted-zone") {
+        Some(text) => Some(ZoneId::from_wire(text).map_err(|e| {
+            Verdict::rejected(Reason::InvalidRouting, format!("aws/target-hosted-zone: {e}"))
+        })?),
+        None => known_zone,
+    };
+    let is_cloudfront = zone.as_ref().is_some_and(|zone| zone.as_str() == alias_zones::CLOUDFRONT);
+    let evaluate_target_health = match property(endpoint, "evaluate-target-health") {
+        None => true,
+        Some("true") => true,
+        Some("false") => false,
+        Some(other) => {
+            return Err(Verdict::rejected(
+                Reason::InvalidRouting,
+                format!("aws/evaluate-target-health is {other:?}: write true or false"),
+            ));
+        }
+    } && !is_cloudfront;
+    let types = match (rtype, wanted.as_deref()) {
+        (RecordType::Cname, Some("a")) => vec![RecordType::A],
+        (RecordType::Cname, Some("aaaa")) => vec![RecordType::Aaaa],
+        (RecordType::Cname, _) => vec![RecordType::A, RecordType::Aaaa],
+        (other, _) => vec![other],
+    };
+    Ok(Some((types, Answer::Alias { zone, target, evaluate_target_health })))
+}
+
+fn bad_routing(message: impl Into<String>) -> Verdict {
+    Verdict::rejected(Reason::InvalidRouting, message)
+}
+
+/// The policy that the properties ask for (Route 53 developer guide, "Choosing a routing policy"; exactly one).
+fn routing(
+    endpoint: &Endpoint,
+    rtype: RecordType,
+    answer: &Answer,
+    has_health_check: bool,
+) -> Result<(Option<ArcStr>, RoutingPolicy), Verdict> {
+    let mut policies = Vec::new();
+    if let Some(text) = property(endpoint, "weight") {
+        let weight = text.parse::<u8>().map_err(|_| {
+            bad_routing(format!("aws/weight is {text:?}: write a whole number from 0 to 255"))
+        })?;
+        policies.push(("aws/weight", RoutingPolicy::Weighted(weight)));
+    }
+    if let Some(region) = property(endpoint, "region") {
+        policies.push(("aws/region", RoutingPolicy::Latency(region.into())));
+    }
+    if let Some(role) = property(endpoint, "failover") {
+        let role = match role.to_ascii_uppercase().as_str() {
+            "PRIMARY" => FailoverRole::Primary,
+            "SECONDARY" => FailoverRole::Secondary,
+            _ => {
+                return Err(bad_routing(format!(
+                    "aws/failover is {role:?}: write PRIMARY or SECONDARY"
+                )));
+            }
+        };
+        policies.push(("aws/failover", RoutingPolicy::Failover(role)));
+    }
+    match property(endpoint, "multi-value-answer") {
+        None | Some("false") => {}
+        Some("true") | Some("") => {
+            policies.push(("aws/multi-value-answer", RoutingPolicy::Multivalue))
+        }
+        Some(other) => {
+            return Err(bad_routing(format!(
+                "aws/multi-value-answer is {other:?}: write true or false"
+            )));
+        }
+    }
+    if let Some(place) = geolocation(endpoint)? {
+        policies.push(("aws/geolocation-*", RoutingPolicy::Geolocation(place)));
+    }
+    if let Some(place) = geoproximity(endpoint)? {
+        policies.push(("aws/geoproximity-*", RoutingPolicy::Geoproximity(place)));
+    }
+    if let (Some(collection), location) =
+        (property(endpoint, "cidr-collection-id"), property(endpoint, "cidr-location-name"))
+    {
+        policies.push((
+            "aws/cidr-collection-id",
+            RoutingPolicy::Cidr {
+                collection_id: collection.into(),
+                location_name: location.unwrap_or("*").into(),
+            },
+        ));
+    }
+    if policies.len() > 1 {
+        let names: Vec<_> = policies.iter().map(|(name, _)| *name).collect();
+        return Err(bad_routing(format!(
+            "a record set has one routing policy and {} are given: leave one",
+            names.join(", ")
+        )));
+    }
+    let set_identifier = Some(endpoint.key.set_identifier.clone()).filter(|text| !text.is_empty());
+    let Some((property, policy)) = policies.pop() else {
+        return match set_identifier {
+            None => Ok((None, RoutingPolicy::Simple)),
+            Some(set) => Err(bad_routing(format!(
+                "the set identifier {set:?} stands without a routing policy: add one, such as aws/weight, or remove it"
+            ))),
+        };
+    };
+    let Some(set_identifier) = set_identifier else {
+        return Err(bad_routing(format!(
+            "{property} needs a set identifier: add the annotation set-identifier"
+        )));
+    };
+    if set_identifier.chars().count() > 128 {
+        return Err(bad_routing("a set identifier takes 128 characters at most: shorten it"));
+    }
+    check_policy(rtype, &policy, answer, has_health_check)?;
+    Ok((Some(set_identifier), policy))
+}
+
+/// What Route 53 refuses to combine.
+fn check_policy(
+    rtype: RecordType,
+    policy: &RoutingPolicy,
+    answer: &Answer,
+    has_health_check: bool,
+) -> Result<(), Verdict> {
+    if matches!(rtype, RecordType::Ns | RecordType::Ds) {
+        return Err(bad_routing(format!("Route 53 takes no routing policy on {rtype}: remove it")));
+    }
+    let alias_health = match answer {
+        Answer::Values(_) => None,
+        Answer::Alias { evaluate_target_health, .. } => Some(*evaluate_target_health),
+    };
+    match (policy, alias_health) {
+        (RoutingPolicy::Multivalue, Some(_)) => Err(bad_routing(
+            "a multivalue answer cannot be an alias: use addresses, or another policy",
+        )),
+        (RoutingPolicy::Multivalue, None) if rtype == RecordType::Cname => Err(bad_routing(
+            "a multivalue answer cannot be a CNAME: use addresses, or another policy",
+        )),
+        (RoutingPolicy::Failover(FailoverRole::Primary), None) if !has_health_check => {
+            Err(bad_routing("a failover PRIMARY needs a health check: add aws/health-check-id"))
+        }
+        (RoutingPolicy::Failover(_), Some(false)) if !has_health_check => Err(bad_routing(
+            "a failover alias has to evaluate its target's health: remove aws/evaluate-target-health, or add aws/health-check-id",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn geolocation(endpoint: &Endpoint) -> Result<Option<GeoLocation>, Verdict> {
+    let part = |name: &str| property(endpoint, name).map(ArcStr::from);
+    let place = GeoLocation {
+        continent_code: part("geolocation-continent-code"),
+        country_code: part("geolocation-country-code"),
+        subdivision_code: part("geolocation-subdivision-code"),
+    };
+    match (&place.continent_code, &place.country_code, &place.subdivision_code) {
+        (None, None, None) => Ok(None),
+        (Some(_), None, None) | (None, Some(_), _) => Ok(Some(place)),
+        (Some(_), ..) => Err(bad_routing(
+            "aws/geolocation-continent-code stands alone: remove the country and subdivision, or the continent",
+        )),
+        (None, None, Some(_)) => {
+            Err(bad_routing("aws/geolocation-subdivision-code needs aws/geolocation-country-code"))
+        }
+    }
+}
+
+fn geoproximity(endpoint: &Endpoint) -> Result<Option<GeoProximity>, Verdict> {
+    let part = |name: &str| property(endpoint, name).map(ArcStr::from);
+    let bias = part("geoproximity-bias")
+        .map(|text| match text.parse::<i32>() {
+            Ok(bias) if (-99..=99).contains(&bias) => Ok(bias),
+            _ => Err(bad_routing(format!(
+                "aws/geoproximity-bias is {text:?}: write a whole number from -99 to 99"
+            ))),
+        })
+        .transpose()?;
+    let coordinates = part("geoproximity-coordinates")
+        .map(|text| match text.split_once(',') {
+            Some((latitude, longitude)) => {
+                Ok((ArcStr::from(latitude.trim()), ArcStr::from(longitude.trim())))
+            }
+            None => Err(bad_routing(format!(
+                "aws/geoproximity-coordinates is {text:?}: write latitude,longitude"
+            ))),
+        })
+        .transpose()?;
+    let place = GeoProximity {
+        aws_region: part("geoproximity-region"),
+        local_zone_group: part("geoproximity-local-zone-group"),
+        coordinates,
+        bias,
+    };
+    let given = usize::from(place.aws_region.is_some())
+        + usize::from(place.local_zone_group.is_some())
+        + usize::from(place.coordinates.is_some());
+    match given {
+        0 if place.bias.is_none() => Ok(None),
+        1 => Ok(Some(place)),
+        0 => Err(bad_routing(
+            "aws/geoproximity-bias needs a region, a local zone group or coordinates",
+        )),
+        _ => Err(bad_routing(
+            "geoproximity takes one of region, local zone group and coordinates: leave one",
+        )),
+    }
+}
+
+#[cfg(test)]
+#[path = "parsed_tests.rs"]
+mod tests;

@@ -1,0 +1,122 @@
+use super::*;
+use crate::core::endpoint::EndpointKey;
+use crate::core::endpoint::verdict::VerdictState;
+
+fn endpoint(name: &str, rtype: &str, targets: &[&str]) -> Endpoint {
+    Endpoint {
+        key: EndpointKey {
+            source: "dnsendpoint".into(),
+            namespace: "default".into(),
+            object: "o".into(),
+            dns_name: name.into(),
+            record_type: rtype.into(),
+            set_identifier: "".into(),
+        },
+        targets: targets.iter().map(|t| ArcStr::from(*t)).collect(),
+        ..Endpoint::default()
+    }
+}
+
+fn with(mut endpoint: Endpoint, set: &str, properties: &[(&str, &str)]) -> Endpoint {
+    endpoint.key.set_identifier = set.into();
+    endpoint.properties =
+        properties.iter().map(|(k, v)| (ArcStr::from(*k), ArcStr::from(*v))).collect();
+    endpoint
+}
+
+#[test]
+fn a_load_balancer_s_name_becomes_an_alias_of_both_address_types() {
+    let wish =
+        interpret(&endpoint("www.example.com", "CNAME", &["lb-1.us-east-1.elb.amazonaws.com"]))
+            .unwrap();
+    assert_eq!(wish.types, [RecordType::A, RecordType::Aaaa]);
+    assert!(
+        matches!(&wish.answer, Answer::Alias { zone: Some(zone), evaluate_target_health: true, .. } if zone.as_str() == "Z35SXDOTRQ7X7K")
+    );
+}
+
+#[test]
+fn alias_false_keeps_a_cname_and_alias_true_makes_one_in_the_own_zone() {
+    let plain = with(
+        endpoint("www.example.com", "CNAME", &["lb-1.us-east-1.elb.amazonaws.com"]),
+        "",
+        &[("alias", "false")],
+    );
+    assert!(interpret(&plain).unwrap().is_cname());
+    let own =
+        with(endpoint("www.example.com", "CNAME", &["web.example.com"]), "", &[("alias", "true")]);
+    let sets = interpret(&own).unwrap().record_sets(&ZoneId::parse("Z1").unwrap(), 300);
+    assert!(sets.iter().all(
+        |set| matches!(&set.data, RecordData::Alias(target) if target.zone_id.as_str() == "Z1")
+    ));
+}
+
+#[test]
+fn cloudfront_evaluates_no_health() {
+    let wish = interpret(&endpoint("www.example.com", "CNAME", &["d1.cloudfront.net"])).unwrap();
+    assert!(matches!(wish.answer, Answer::Alias { evaluate_target_health: false, .. }));
+}
+
+#[test]
+fn each_mistake_has_its_reason() {
+    let address = || endpoint("www.example.com", "A", &["192.0.2.1"]);
+    let long_label = "a".repeat(64);
+    let many: Vec<String> = (0..401).map(|i| format!("10.0.{}.{}", i / 256, i % 256)).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    for (given, reason) in [
+        (endpoint(&format!("{long_label}.example.com"), "A", &["192.0.2.1"]), Reason::InvalidName),
+        (endpoint("www..example.com", "A", &["192.0.2.1"]), Reason::InvalidName),
+        (endpoint("www.example.com", "A", &["not-an-address"]), Reason::InvalidTarget),
+        (endpoint("www.example.com", "A", &many), Reason::TooLarge),
+        (endpoint("www.example.com", "TXT", &[&"x".repeat(5_000)]), Reason::InvalidTarget),
+        (
+            endpoint("www.example.com", "CNAME", &["a.example.com", "b.example.com"]),
+            Reason::InvalidTarget,
+        ),
+        (endpoint("www.example.com", "DNAME", &["a.example.com"]), Reason::InvalidType),
+        (endpoint("example.com", "SOA", &["x"]), Reason::InvalidType),
+        (Endpoint { ttl_secs: Some(-1), ..address() }, Reason::InvalidTtl),
+        (Endpoint { ttl_secs: Some(MAX_TTL_SECS + 1), ..address() }, Reason::InvalidTtl),
+        (with(address(), "east", &[("aws/weight", "300")]), Reason::InvalidRouting),
+        (with(address(), "", &[("aws/weight", "1")]), Reason::InvalidRouting),
+        (with(address(), "east", &[]), Reason::InvalidRouting),
+        (
+            with(address(), "east", &[("aws/weight", "1"), ("aws/region", "us-east-1")]),
+            Reason::InvalidRouting,
+        ),
+        (with(address(), "east", &[("aws/failover", "PRIMARY")]), Reason::InvalidRouting),
+        (with(address(), "", &[("zonefold/visibility", "both")]), Reason::InvalidRouting),
+    ] {
+        let verdict = interpret(&given).unwrap_err();
+        assert_eq!(
+            (verdict.state, verdict.reason),
+            (VerdictState::Rejected, reason),
+            "{:?}: {}",
+            given.key,
+            verdict.message
+        );
+        assert!(!verdict.message.is_empty());
+    }
+}
+
+#[test]
+fn every_routing_policy_is_read() {
+    let address = || endpoint("www.example.com", "A", &["192.0.2.1"]);
+    for (properties, kind) in [
+        (&[("aws/weight", "0")][..], "Weighted"),
+        (&[("webhook/weight", "7")], "Weighted"),
+        (&[("aws/region", "us-east-1")], "Latency"),
+        (&[("aws/failover", "SECONDARY")], "Failover"),
+        (&[("aws/multi-value-answer", "true")], "Multivalue"),
+        (&[("aws/geolocation-country-code", "*")], "Geolocation"),
+        (
+            &[("aws/geoproximity-region", "us-east-1"), ("aws/geoproximity-bias", "-5")],
+            "Geoproximity",
+        ),
+        (&[("aws/cidr-collection-id", "c")], "Cidr"),
+    ] {
+        let wish = interpret(&with(address(), "east", properties)).unwrap();
+        assert_eq!(format!("{:?}", wish.policy.kind()), kind);
+        assert_eq!(wish.set_identifier.as_deref(), Some("east"));
+    }
+}

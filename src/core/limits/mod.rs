@@ -1,0 +1,5 @@
+//! Who may call next: the token buckets of an account, and the turns of clusters and zones.
+
+pub mod budget;
+pub mod fair;
+pub mod round_robin;

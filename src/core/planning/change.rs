@@ -1,0 +1,108 @@
+//! Changes as data: what is to become of one record set, why, and the batch that says it to Route 53.
+
+use serde::{Deserialize, Serialize};
+
+use crate::core::dns::record::{RawRecordSet, RecordKey};
+use crate::core::endpoint::EndpointKey;
+use crate::core::ids::{AccountId, BatchId, ClusterId, ZoneId};
+use crate::core::time::Timestamp;
+
+/// Why a change is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Motive {
+    /// A cluster wants the record set, or wants it differently.
+    Wanted,
+    /// No cluster wants the record set any more.
+    Withdrawn,
+    /// The name passes from one cluster to another.
+    Passed,
+    /// Somebody else changed a record set of ours and the zone's drift policy puts it back.
+    Repair,
+    /// The zone's drift policy takes over a record set that Zonefold did not make.
+    Adopt,
+}
+
+/// What a change is attributed to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Cause {
+    /// Why.
+    pub motive: Motive,
+    /// The cluster that holds the name, or held it last.
+    pub cluster: ClusterId,
+    /// The endpoints that the record set adds up from; for a deletion, those that are gone.
+    pub endpoints: Vec<EndpointKey>,
+}
+
+/// Before → after of one record set.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Change {
+    /// Which one.
+    pub key: RecordKey,
+    /// Exactly what was observed; none when there is nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<RawRecordSet>,
+    /// What is wanted; none for nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<RawRecordSet>,
+    /// Why.
+    pub cause: Cause,
+}
+
+/// Changes that Route 53 accepts only together, or that must not be seen apart: a switch of type or policy, the TTL of a
+/// weighted group, a CNAME against the other types of its name. The smallest thing that a batch takes or leaves.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Unit {
+    /// At least one change; all of one owner name.
+    pub changes: Vec<Change>,
+}
+
+impl Unit {
+    /// The cluster that pays for the unit in the fair order.
+    pub fn cluster(&self) -> Option<&ClusterId> {
+        self.changes.first().map(|change| &change.cause.cluster)
+    }
+}
+
+/// CREATE or DELETE. UPSERT has no precondition, so it is not among them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Action {
+    /// Create if absent.
+    Create,
+    /// Delete if exactly this is there.
+    Delete,
+}
+
+/// One element of a ChangeResourceRecordSets call.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct WireChange {
+    /// What to do.
+    pub action: Action,
+    /// With which record set, exactly.
+    pub set: RawRecordSet,
+}
+
+/// Everything about one call, decided beforehand: the executor has no choices left.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Batch {
+    /// The key of the journal entry; stands in the call's comment.
+    pub id: BatchId,
+    /// The account that is called.
+    pub account: AccountId,
+    /// The zone that is changed.
+    pub zone: ZoneId,
+    /// When it was planned.
+    pub planned_at: Timestamp,
+    /// The units that it carries.
+    pub units: Vec<Unit>,
+    /// The elements of the call, in the order of the call.
+    pub wire: Vec<WireChange>,
+}
+
+impl Batch {
+    /// All changes of all units.
+    pub fn changes(&self) -> impl Iterator<Item = &Change> {
+        self.units.iter().flat_map(|unit| &unit.changes)
+    }
+}

@@ -1,0 +1,174 @@
+use super::*;
+use crate::core::endpoint::verdict::VerdictState;
+use crate::core::testkit::{cluster, contribution, endpoint, name, zone_context};
+
+fn at(claimed_by: Option<&str>, contributions: &[Contribution]) -> Settlement {
+    let holder = claimed_by.map(cluster);
+    settle(&zone_context(), &name("www.example.com"), holder.as_ref(), contributions)
+}
+
+fn verdict(settlement: &Settlement, index: usize) -> (VerdictState, Reason) {
+    let (_, verdict) = settlement.verdicts.iter().find(|(at, _)| *at == index).unwrap();
+    (verdict.state, verdict.reason)
+}
+
+fn web(object: &str, target: &str) -> Endpoint {
+    endpoint(object, "www.example.com", "A", &[target])
+}
+
+#[test]
+fn the_first_cluster_holds_the_name_and_the_loser_sees_who() {
+    let settlement = at(
+        None,
+        &[
+            contribution("west", 2, web("web", "192.0.2.2")),
+            contribution("east", 1, web("web", "192.0.2.1")),
+        ],
+    );
+    assert_eq!(settlement.holder, Some(cluster("east")));
+    assert_eq!(verdict(&settlement, 0), (VerdictState::Waiting, Reason::NameHeld));
+    assert!(
+        settlement
+            .verdicts
+            .iter()
+            .any(|(_, v)| v.message.contains("cluster east for ingress/default/web"))
+    );
+    assert_eq!(settlement.desired.len(), 1);
+}
+
+#[test]
+fn a_claim_is_kept_against_an_older_arrival() {
+    let settlement = at(
+        Some("west"),
+        &[
+            contribution("west", 2, web("web", "192.0.2.2")),
+            contribution("east", 1, web("web", "192.0.2.1")),
+        ],
+    );
+    assert_eq!(settlement.holder, Some(cluster("west")));
+}
+
+#[test]
+fn a_name_passes_on_when_its_holder_gives_it_up() {
+    let settlement = at(
+        Some("west"),
+        &[
+            contribution("east", 9, web("web", "192.0.2.1")),
+            contribution("north", 3, web("web", "192.0.2.3")),
+        ],
+    );
+    assert_eq!(settlement.holder, Some(cluster("north")));
+}
+
+#[test]
+fn a_rejected_version_wins_no_name() {
+    let settlement = at(
+        None,
+        &[
+            contribution("east", 1, web("web", "nonsense")),
+            contribution("west", 2, web("web", "192.0.2.2")),
+        ],
+    );
+    assert_eq!(settlement.holder, Some(cluster("west")));
+}
+
+#[test]
+fn a_rejected_version_of_the_holder_keeps_the_name_and_freezes_what_is_there() {
+    let settlement = at(
+        Some("east"),
+        &[
+            contribution("east", 1, web("web", "nonsense")),
+            contribution("west", 2, web("web", "192.0.2.2")),
+        ],
+    );
+    assert_eq!(settlement.holder, Some(cluster("east")));
+    assert!(settlement.desired.is_empty());
+    assert_eq!(settlement.frozen, [(RecordType::A, None)]);
+}
+
+#[test]
+fn objects_of_one_cluster_add_up() {
+    let settlement = at(
+        None,
+        &[
+            contribution("east", 1, web("one", "192.0.2.1")),
+            contribution("east", 2, web("two", "192.0.2.2")),
+        ],
+    );
+    let desired = settlement.desired.values().next().unwrap();
+    assert_eq!(desired.from, [0, 1]);
+    assert!(matches!(&desired.set.data, RecordData::Values { values, .. } if values.len() == 2));
+}
+
+#[test]
+fn rfc1034_3_6_2_a_cname_beside_an_address_waits() {
+    let settlement = at(
+        None,
+        &[
+            contribution("east", 1, web("one", "192.0.2.1")),
+            contribution(
+                "east",
+                2,
+                endpoint("two", "www.example.com", "CNAME", &["other.example.net"]),
+            ),
+        ],
+    );
+    assert_eq!(verdict(&settlement, 1), (VerdictState::Waiting, Reason::ConflictInCluster));
+    assert_eq!(settlement.desired.len(), 1);
+}
+
+#[test]
+fn a_cname_at_the_apex_is_rejected() {
+    let apex = endpoint("web", "example.com", "CNAME", &["other.example.net"]);
+    let settlement =
+        settle(&zone_context(), &name("example.com"), None, &[contribution("east", 1, apex)]);
+    assert_eq!(verdict(&settlement, 0), (VerdictState::Rejected, Reason::InvalidType));
+    assert_eq!(settlement.holder, None);
+}
+
+fn weighted(object: &str, set: &str, weight: &str, ttl_secs: i64) -> Endpoint {
+    let mut endpoint = web(object, "192.0.2.1");
+    endpoint.key.set_identifier = set.into();
+    endpoint.properties.insert("aws/weight".into(), weight.into());
+    endpoint.ttl_secs = Some(ttl_secs);
+    endpoint
+}
+
+#[test]
+fn a_duplicate_set_identifier_waits() {
+    let settlement = at(
+        None,
+        &[
+            contribution("east", 1, weighted("one", "a", "1", 60)),
+            contribution("east", 2, weighted("two", "a", "2", 60)),
+        ],
+    );
+    assert_eq!(verdict(&settlement, 1), (VerdictState::Waiting, Reason::ConflictInCluster));
+}
+
+#[test]
+fn a_weighted_group_has_the_time_to_live_of_its_oldest_member() {
+    let settlement = at(
+        None,
+        &[
+            contribution("east", 5, weighted("one", "a", "1", 60)),
+            contribution("east", 2, weighted("two", "b", "2", 30)),
+        ],
+    );
+    assert!(settlement.desired.values().all(|desired| desired.set.ttl_secs() == Some(30)));
+}
+
+#[test]
+fn the_order_of_contributions_does_not_matter() {
+    let mut contributions = vec![
+        contribution("east", 3, web("one", "192.0.2.1")),
+        contribution("west", 1, web("two", "192.0.2.2")),
+        contribution("west", 4, endpoint("six", "www.example.com", "AAAA", &["2001:db8::1"])),
+        contribution("west", 2, endpoint("txt", "www.example.com", "TXT", &["hello"])),
+    ];
+    let first = at(None, &contributions);
+    contributions.reverse();
+    let second = at(None, &contributions);
+    let sets = |s: &Settlement| s.desired.values().map(|d| d.set.clone()).collect::<Vec<_>>();
+    assert_eq!((first.holder.clone(), sets(&first)), (second.holder.clone(), sets(&second)));
+}

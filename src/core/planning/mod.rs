@@ -1,0 +1,10 @@
+//! From endpoints to an owner, and from the owner to changes.
+//!
+//! [`routing`] finds the zone of an endpoint, [`claims`] decides who holds a name and what the holder asks for, [`plan`] compares that
+//! with what Route 53 holds and makes units of [`change`].
+
+pub mod change;
+pub mod claims;
+pub mod plan;
+pub mod policy;
+pub mod routing;

@@ -1,0 +1,356 @@
+//! Which zones Zonefold works, and what it may do in them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::core::dns::name::{DnsName, NameError};
+use crate::core::ids::ZoneId;
+
+/// What Zonefold may do in a zone.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum ZonePolicy {
+    /// Create, change and delete record sets of its own.
+    #[default]
+    Sync,
+    /// Create and change; what no cluster wants any more stays.
+    UpsertOnly,
+    /// Create; what is there stays as it is.
+    CreateOnly,
+    /// Plan and report beside whoever works the zone today, and write nothing.
+    Observe,
+}
+
+impl ZonePolicy {
+    /// Whether record sets may be created.
+    pub const fn allows_create(self) -> bool {
+        !matches!(self, Self::Observe)
+    }
+
+    /// Whether record sets of ours may be changed.
+    pub const fn allows_update(self) -> bool {
+        matches!(self, Self::Sync | Self::UpsertOnly)
+    }
+
+    /// Whether record sets of ours may be deleted.
+    pub const fn allows_delete(self) -> bool {
+        matches!(self, Self::Sync)
+    }
+
+    /// The name in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sync => "sync",
+            Self::UpsertOnly => "upsert-only",
+            Self::CreateOnly => "create-only",
+            Self::Observe => "observe",
+        }
+    }
+}
+
+impl fmt::Display for ZonePolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What becomes of a record set of ours that somebody else has changed.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum DriftPolicy {
+    /// It is put back.
+    #[default]
+    Repair,
+    /// It is reported and left as it is.
+    Alert,
+    /// It is put back, and a record set that Zonefold did not make is taken over when a cluster wants its name and type: the
+    /// explicit adoption of a zone.
+    Adopt,
+}
+
+impl DriftPolicy {
+    /// The name in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Repair => "repair",
+            Self::Alert => "alert",
+            Self::Adopt => "adopt",
+        }
+    }
+}
+
+impl fmt::Display for DriftPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Who can resolve the names of a zone.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Visibility {
+    /// Everybody.
+    #[default]
+    Public,
+    /// The VPCs that the zone is associated with.
+    Private,
+}
+
+impl Visibility {
+    /// The visibility of a zone by Route 53's `PrivateZone`.
+    pub const fn of(private: bool) -> Self {
+        if private { Self::Private } else { Self::Public }
+    }
+
+    /// Whether only associated VPCs see it.
+    pub const fn is_private(self) -> bool {
+        matches!(self, Self::Private)
+    }
+
+    /// The name in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Public => "public",
+            Self::Private => "private",
+        }
+    }
+}
+
+impl fmt::Display for Visibility {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Which zone names a selector takes: `example.com` itself, `*.example.com` all below it at any depth, `*` all.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ZonePattern {
+    /// The zone of that name.
+    Exactly(DnsName),
+    /// The zones below that name, at any depth, without itself.
+    Below(DnsName),
+    /// All zones.
+    Any,
+}
+
+impl ZonePattern {
+    /// Reads the text of a pattern. No zone has a wildcard for its name, however the star is written.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        let name = DnsName::parse(text)?;
+        Ok(match (name.is_wildcard(), name.parent()) {
+            (false, _) => Self::Exactly(name),
+            (true, Some(parent)) => Self::Below(parent),
+            (true, None) => Self::Any,
+        })
+    }
+
+    /// Whether the zone's name fits.
+    pub fn matches(&self, name: &DnsName) -> bool {
+        match self {
+            Self::Exactly(wanted) => name == wanted,
+            Self::Below(parent) => name != parent && name.is_in(parent),
+            Self::Any => true,
+        }
+    }
+}
+
+impl fmt::Display for ZonePattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exactly(name) => write!(f, "{name}"),
+            Self::Below(name) => write!(f, "*.{name}"),
+            Self::Any => f.write_str("*"),
+        }
+    }
+}
+
+impl Serialize for ZonePattern {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ZonePattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+/// The conditions on a zone. All that are given have to hold; one that is not given holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ZoneSelector {
+    /// On its name.
+    pub name: Option<ZonePattern>,
+    /// On its id.
+    pub id: Option<ZoneId>,
+    /// On its tags: each of these, with this value.
+    pub tags: BTreeMap<String, String>,
+    /// On who can resolve it.
+    pub visibility: Option<Visibility>,
+}
+
+impl ZoneSelector {
+    /// Whether a zone fits.
+    pub fn matches(
+        &self,
+        name: &DnsName,
+        id: &ZoneId,
+        private: bool,
+        tags: &BTreeMap<String, String>,
+    ) -> bool {
+        self.name.as_ref().is_none_or(|pattern| pattern.matches(name))
+            && self.id.as_ref().is_none_or(|wanted| wanted == id)
+            && self.visibility.is_none_or(|visibility| visibility == Visibility::of(private))
+            && self.tags.iter().all(|(key, value)| tags.get(key) == Some(value))
+    }
+
+    /// Whether there is no condition at all.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// How a zone is worked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ZoneSettings {
+    /// What may be done in it.
+    pub policy: ZonePolicy,
+    /// What becomes of changes by others.
+    pub drift: DriftPolicy,
+    /// The time to live of a record set whose endpoint names none, in seconds.
+    pub default_ttl_secs: u32,
+}
+
+/// A selector and how the zones that fit are worked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZoneRule {
+    /// Which zones.
+    pub selector: ZoneSelector,
+    /// How.
+    pub settings: ZoneSettings,
+}
+
+/// How a zone is worked: the settings of the first rule that fits. None: the zone is not ours to look at.
+pub fn settings_of<'a>(
+    rules: &'a [ZoneRule],
+    name: &DnsName,
+    id: &ZoneId,
+    private: bool,
+    tags: &BTreeMap<String, String>,
+) -> Option<&'a ZoneSettings> {
+    rules
+        .iter()
+        .find(|rule| rule.selector.matches(name, id, private, tags))
+        .map(|rule| &rule.settings)
+}
+
+/// Whether any rule asks for tags, which cost calls to list.
+pub fn needs_tags(rules: &[ZoneRule]) -> bool {
+    rules.iter().any(|rule| !rule.selector.tags.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> DnsName {
+        DnsName::parse(text).unwrap()
+    }
+
+    fn zone_id() -> ZoneId {
+        ZoneId::parse("Z1").unwrap()
+    }
+
+    fn tags(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_pattern_with_a_star_takes_what_lies_below_and_not_the_name_itself() {
+        let below = ZonePattern::parse("*.dev.example.com").unwrap();
+        for (zone, fits) in [
+            ("a.dev.example.com", true),
+            ("a.b.dev.example.com", true),
+            ("dev.example.com", false),
+            ("xdev.example.com", false),
+            ("example.com", false),
+        ] {
+            assert_eq!(below.matches(&name(zone)), fits, "{zone}");
+        }
+        assert!(ZonePattern::parse("*").unwrap().matches(&name("anything.example")));
+        let exactly = ZonePattern::parse("Example.com.").unwrap();
+        assert!(exactly.matches(&name("example.com")) && !exactly.matches(&name("a.example.com")));
+        for star in ["*.", "\\052", "*\u{34f}", "\u{ff0a}"] {
+            assert_eq!(ZonePattern::parse(star).unwrap(), ZonePattern::Any, "{star:?}");
+        }
+        assert!(ZonePattern::parse("").is_err() && ZonePattern::parse("*..com").is_err());
+    }
+
+    #[test]
+    fn all_conditions_of_a_selector_have_to_hold() {
+        let selector = ZoneSelector {
+            name: Some(ZonePattern::parse("example.com").unwrap()),
+            id: Some(zone_id()),
+            tags: tags(&[("team", "dns")]),
+            visibility: Some(Visibility::Public),
+        };
+        let right = tags(&[("team", "dns"), ("other", "x")]);
+        assert!(selector.matches(&name("example.com"), &zone_id(), false, &right));
+        assert!(!selector.matches(&name("example.org"), &zone_id(), false, &right));
+        assert!(!selector.matches(
+            &name("example.com"),
+            &ZoneId::parse("Z2").unwrap(),
+            false,
+            &right
+        ));
+        assert!(!selector.matches(&name("example.com"), &zone_id(), true, &right));
+        assert!(!selector.matches(
+            &name("example.com"),
+            &zone_id(),
+            false,
+            &tags(&[("team", "web")])
+        ));
+        assert!(!selector.matches(&name("example.com"), &zone_id(), false, &tags(&[])));
+    }
+
+    #[test]
+    fn the_first_rule_that_fits_decides() {
+        let rule = |pattern: &str, policy| ZoneRule {
+            selector: ZoneSelector {
+                name: Some(ZonePattern::parse(pattern).unwrap()),
+                ..ZoneSelector::default()
+            },
+            settings: ZoneSettings { policy, drift: DriftPolicy::Repair, default_ttl_secs: 300 },
+        };
+        let rules =
+            [rule("a.example.com", ZonePolicy::Sync), rule("*.example.com", ZonePolicy::Observe)];
+        let policy = |zone: &str| {
+            settings_of(&rules, &name(zone), &zone_id(), false, &tags(&[]))
+                .map(|found| found.policy)
+        };
+        assert_eq!(policy("a.example.com"), Some(ZonePolicy::Sync));
+        assert_eq!(policy("b.example.com"), Some(ZonePolicy::Observe));
+        assert_eq!(policy("example.org"), None);
+        assert!(!needs_tags(&rules));
+    }
+
+    #[test]
+    fn each_policy_allows_less_than_the_one_before() {
+        let allowed = |policy: ZonePolicy| {
+            (policy.allows_create(), policy.allows_update(), policy.allows_delete())
+        };
+        assert_eq!(allowed(ZonePolicy::Sync), (true, true, true));
+        assert_eq!(allowed(ZonePolicy::UpsertOnly), (true, true, false));
+        assert_eq!(allowed(ZonePolicy::CreateOnly), (true, false, false));
+        assert_eq!(allowed(ZonePolicy::Observe), (false, false, false));
+    }
+}
