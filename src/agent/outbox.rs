@@ -231,7 +231,7 @@ mod tests {
                         );
                     }
                     Operation::Del(del) => {
-                        drop(self.0.remove(&EndpointKey::from(del.key.clone().unwrap()).hash()))
+                        self.0.remove(&EndpointKey::from(del.key.clone().unwrap()).hash());
                     }
                 }
             }

@@ -121,7 +121,7 @@ impl Listing {
             match fs::metadata(&path) {
                 Ok(metadata) if metadata.is_dir() => self.descend(path, depth + 1),
                 Ok(metadata) if metadata.is_file() && is_manifest(&path) => {
-                    drop(self.files.insert(path))
+                    self.files.insert(path);
                 }
                 Ok(_) => {}
                 // A link whose target is being replaced: reading it says so.

@@ -129,7 +129,7 @@ fn may_look_foreign(history: &History) -> BTreeSet<(ZoneId, RecordKey)> {
                 }
             }
             What::Committed { commit: Commit::BatchBegun(batch), .. } => {
-                drop(batches.insert(batch.id, batch))
+                batches.insert(batch.id, batch);
             }
             What::Committed { commit: Commit::BatchFinished { batch, outcome }, .. }
                 if outcome.may_come_late() =>
@@ -269,7 +269,7 @@ fn agent_has_the_truth(history: &History, agent: &Agent, held: &AgentEnd) -> Vec
     for event in &history.log {
         match &event.what {
             What::Wanted { cluster, endpoint } if *cluster == agent.cluster => {
-                drop(truth.insert(&endpoint.key, endpoint))
+                truth.insert(&endpoint.key, endpoint);
             }
             What::Unwanted { cluster, key } if *cluster == agent.cluster => drop(truth.remove(key)),
             _ => {}

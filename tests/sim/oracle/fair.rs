@@ -84,10 +84,10 @@ impl<'a> Reading<'a> {
         }
         match &event.what {
             What::Committed { commit: Commit::BatchBegun(batch), .. } => {
-                drop(self.batches.insert(batch.id, batch))
+                self.batches.insert(batch.id, batch);
             }
             What::Registered { cluster, registered: true } => {
-                drop(self.unregistered.remove(cluster))
+                self.unregistered.remove(cluster);
             }
             What::Registered { cluster, registered: false } => {
                 self.unregistered.insert(cluster.clone());

@@ -70,7 +70,7 @@ impl<'a> Reading<'a> {
                 }
             }
             What::Registered { cluster, registered } => {
-                drop(self.registered.insert(cluster.clone(), (*registered, event.at)))
+                self.registered.insert(cluster.clone(), (*registered, event.at));
             }
             What::Committed { commit: Commit::BatchBegun(batch), .. } => {
                 let names: BTreeSet<(DnsName, ClusterId)> = batch

@@ -79,7 +79,7 @@ impl Owners {
                 (true, None, _) => drop(self.0.remove(&at)),
                 // What others do to a set of ours does not make it theirs, also when they take it away and put another there.
                 (false, _, Some(Owner::Us | Owner::UsChanged)) => {
-                    drop(self.0.insert(at, Owner::UsChanged))
+                    self.0.insert(at, Owner::UsChanged);
                 }
                 (false, Some(_), _) => drop(self.0.insert(at, Owner::Others)),
                 (false, None, _) => drop(self.0.remove(&at)),
