@@ -10,12 +10,12 @@ use zonefold::core::dns::rdata::canonical_values;
 use zonefold::core::dns::record::{RecordKey, RecordType};
 use zonefold::core::endpoint::digest::SetDigest;
 use zonefold::core::endpoint::packed::PackedEndpoint;
-use zonefold::core::endpoint::parsed::interpret;
+use zonefold::core::endpoint::parsed::parse_endpoint;
 use zonefold::core::endpoint::verdict::Placement;
 use zonefold::core::endpoint::{Endpoint, EndpointKey, KeyHash, Version};
 use zonefold::core::ids::{AccountId, BatchId, ClusterId, ZoneId};
 use zonefold::core::planning::change::Unit;
-use zonefold::core::planning::claims::{Contribution, ZoneContext, settle};
+use zonefold::core::planning::claims::{Contribution, ZoneContext, decide_name};
 use zonefold::core::planning::plan::{Observed, Ownership, PlanInput, plan};
 use zonefold::core::planning::policy::{DriftPolicy, ZonePolicy};
 
@@ -58,14 +58,14 @@ fn contribution(endpoint: Endpoint) -> Contribution {
     Contribution {
         cluster: cluster(),
         arrival: 1,
-        wish: interpret(&endpoint).ok().map(Arc::new),
+        wish: parse_endpoint(&endpoint).ok().map(Arc::new),
         endpoint: Arc::new(endpoint),
     }
 }
 
 /// What Route 53 holds of an endpoint that we made.
 fn observed(zone: &ZoneContext, endpoint: &Endpoint) -> BTreeMap<RecordKey, Observed> {
-    let wish = interpret(endpoint).expect("a valid endpoint");
+    let wish = parse_endpoint(endpoint).expect("a valid endpoint");
     let sets = wish.record_sets(zone.zone(), zone.default_ttl_secs);
     let owner = Ownership { cluster: cluster(), batch: BatchId(uuid::Uuid::nil()) };
     let held = sets.iter().map(|set| {
@@ -81,13 +81,13 @@ fn plan_name(
     wanted: &[Contribution],
     observed: &BTreeMap<RecordKey, Observed>,
 ) -> Vec<Unit> {
-    let settlement = settle(zone, name, Some(&cluster()), wanted);
+    let decision = decide_name(zone, name, Some(&cluster()), wanted);
     let planned = plan(&PlanInput {
         zone,
         policy: ZonePolicy::Sync,
         drift: DriftPolicy::Repair,
         name,
-        settlement: &settlement,
+        decision: &decision,
         contributions: wanted,
         observed,
         departed: &[],
@@ -133,7 +133,7 @@ fn digest_root(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn interpret_endpoint(bencher: Bencher<'_, '_>) {
     let endpoint = endpoint(1, "192.0.2.1");
-    bencher.bench(|| interpret(black_box(&endpoint)));
+    bencher.bench(|| parse_endpoint(black_box(&endpoint)));
 }
 
 #[divan::bench]

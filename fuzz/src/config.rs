@@ -1,6 +1,6 @@
 //! The broker's configuration.
 
-use zonefold::config::{Config, ConfigError, Place};
+use zonefold::config::{Config, ConfigError, SourceLocation};
 
 /// The bytes are the file.
 pub fn run(data: &[u8]) {
@@ -38,7 +38,7 @@ fn check_error(error: &ConfigError, text: &str) {
     for problem in problems {
         assert!(!problem.reason.is_empty() && !problem.remedy.is_empty());
         assert!(said.contains(&problem.reason) && said.contains(&problem.remedy));
-        let Place::Text { line, column } = problem.place else {
+        let SourceLocation::Text { line, column } = problem.place else {
             panic!("nothing was laid over the file: {problem:?}")
         };
         assert!((1..=lines + 1).contains(&line) && column >= 1, "{problem:?} in {lines} lines");

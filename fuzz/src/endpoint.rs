@@ -9,11 +9,11 @@ use zonefold::core::dns::name::DnsName;
 use zonefold::core::dns::record::RecordKey;
 use zonefold::core::endpoint::Endpoint;
 use zonefold::core::endpoint::packed::{EndpointView, PackedEndpoint};
-use zonefold::core::endpoint::parsed::interpret;
+use zonefold::core::endpoint::parsed::parse_endpoint;
 use zonefold::core::endpoint::verdict::{Placement, VerdictState};
 use zonefold::core::ids::{AccountId, BatchId, ClusterId, ZoneId};
 use zonefold::core::planning::change::Batch;
-use zonefold::core::planning::claims::{Contribution, Settlement, ZoneContext, settle};
+use zonefold::core::planning::claims::{Contribution, NameDecision, ZoneContext, decide_name};
 use zonefold::core::planning::plan::{NamePlan, Observed, Ownership, PlanInput, plan};
 use zonefold::core::planning::policy::{DriftPolicy, ZonePolicy};
 use zonefold::core::time::Timestamp;
@@ -33,7 +33,7 @@ pub fn run(data: &[u8]) {
     for (number, wire) in wire.into_iter().enumerate() {
         let Ok(endpoint) = Endpoint::try_from(wire) else { continue };
         check_forms(&endpoint);
-        let wish = match interpret(&endpoint) {
+        let wish = match parse_endpoint(&endpoint) {
             Ok(wish) => Some(Arc::new(wish)),
             Err(verdict) => {
                 assert!(verdict.state == VerdictState::Rejected && !verdict.message.is_empty());
@@ -100,28 +100,28 @@ fn check_plan(name: &DnsName, contributions: &[Contribution]) {
         }
     }
     let mut scene = Scene { zone, name, contributions, observed: BTreeMap::new() };
-    let settlement = settle(&scene.zone, name, None, contributions);
-    let planned = scene.plan(&settlement);
+    let decision = decide_name(&scene.zone, name, None, contributions);
+    let planned = scene.plan(&decision);
     scene.carry_out(&planned);
-    let again = scene.plan(&settlement);
+    let again = scene.plan(&decision);
     assert!(again.units.is_empty(), "{:?}\nafter\n{:?}", again.units, planned.units);
     let turned: Vec<Contribution> = contributions.iter().rev().cloned().collect();
-    let other = settle(&scene.zone, name, None, &turned);
-    assert_eq!(other.holder, settlement.holder);
-    let sets = |settlement: &Settlement| {
-        settlement.desired.values().map(|desired| desired.set.clone()).collect::<Vec<_>>()
+    let other = decide_name(&scene.zone, name, None, &turned);
+    assert_eq!(other.holder, decision.holder);
+    let sets = |decision: &NameDecision| {
+        decision.desired.values().map(|desired| desired.set.clone()).collect::<Vec<_>>()
     };
-    assert_eq!(sets(&other), sets(&settlement), "the order of arrival in memory does not matter");
+    assert_eq!(sets(&other), sets(&decision), "the order of arrival in memory does not matter");
 }
 
 impl Scene<'_> {
-    fn plan(&self, settlement: &Settlement) -> NamePlan {
+    fn plan(&self, decision: &NameDecision) -> NamePlan {
         plan(&PlanInput {
             zone: &self.zone,
             policy: ZonePolicy::Sync,
             drift: DriftPolicy::Repair,
             name: self.name,
-            settlement,
+            decision,
             contributions: self.contributions,
             observed: &self.observed,
             departed: &[],

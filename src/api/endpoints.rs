@@ -17,7 +17,7 @@ use super::problem::{ApiError, Problem};
 use super::request::Params;
 use super::values::{EndpointSource, Placement, Time, reasons, verdict_states};
 use crate::broker::directory::SharedDirectory;
-use crate::broker::directory::entry::{Held, Progress as BrokerProgress, Status};
+use crate::broker::directory::entry::{EndpointEntry, Progress as BrokerProgress, Status};
 use crate::core::dns::name::DnsName;
 use crate::core::endpoint::KeyHash;
 use crate::core::endpoint::verdict::{Reason, Verdict as CoreVerdict, VerdictState};
@@ -179,7 +179,7 @@ impl ProgressFilter {
 
 impl Endpoint {
     /// Shows an endpoint with its status, once there is one.
-    pub fn new(held: &Held) -> Self {
+    pub fn new(held: &EndpointEntry) -> Self {
         let (view, status) = (held.view(), held.status());
         let status = status.as_ref();
         Self {

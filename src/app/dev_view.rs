@@ -12,7 +12,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use super::dev::Parts;
 use crate::broker::ClusterView;
-use crate::broker::directory::entry::{Held, Progress, Status};
+use crate::broker::directory::entry::{EndpointEntry, Progress, Status};
 use crate::broker::worker::{AccountView, Health};
 use crate::core::endpoint::verdict::VerdictState;
 
@@ -168,7 +168,7 @@ async fn frame(parts: &Parts, banner: &str, log: &[String]) -> String {
     let held = clusters
         .iter()
         .flat_map(|cluster| parts.broker.endpoints(&cluster.cluster).page(None, LOOK_AT));
-    let troubled: Vec<(Held, Arc<Status>)> = held
+    let troubled: Vec<(EndpointEntry, Arc<Status>)> = held
         .filter_map(|held| held.status().map(|status| (held, status)))
         .filter(|(_, status)| is_troubled(status))
         .collect();

@@ -15,21 +15,21 @@ use super::directory::entry::Status;
 use super::directory::{Agreement, Belief, ClusterSettings, Effect, SharedDirectory, Walk};
 use super::ingest::CommittedUnit;
 use super::status::feedback::{Feedback, Keeper};
-use super::status::relay::ToldStatus;
+use super::status::relay::StatusUpdate;
 use super::worker::registry::Workers;
 use super::worker::{Discovered, Message, WorkerHandle};
 use crate::core::ids::{AccountId, ClusterId};
 use crate::ports::{Clock, EndpointNews, ReplicaId};
 
 /// What the decider is told.
-pub enum ToDecider {
+pub enum DeciderMessage {
     /// Units that became durable, in the order of their commits.
     Committed(Vec<CommittedUnit>),
     /// The zones of an account.
     Discovered(Discovered),
     /// What other replicas tell, in the order in which they did.
     Followed(Vec<Followed>),
-    /// An account is worked here from now on; its books are read, and it waits to be told what clusters want.
+    /// An account is worked here from now on; its zone states are read, and it waits to be told what clusters want.
     Adopt(AccountId, WorkerHandle),
     /// An account is no longer worked here.
     Release(AccountId),
@@ -47,7 +47,7 @@ pub enum Followed {
     /// The zones of an account, as the store holds them.
     Zones(Discovered),
     /// What became of endpoints.
-    Statuses(Vec<ToldStatus>),
+    Statuses(Vec<StatusUpdate>),
     /// A replica has told everything that it can say of endpoints.
     ThatWasAll(ReplicaId),
 }
@@ -82,7 +82,7 @@ impl Decider {
     }
 
     /// Decides until nobody is left to tell it anything.
-    pub async fn run(mut self, mut messages: mpsc::Receiver<ToDecider>) {
+    pub async fn run(mut self, mut messages: mpsc::Receiver<DeciderMessage>) {
         loop {
             tokio::select! {
                 message = messages.recv() => match message {
@@ -97,19 +97,19 @@ impl Decider {
         }
     }
 
-    async fn take(&mut self, message: ToDecider) {
+    async fn take(&mut self, message: DeciderMessage) {
         let mut effects = vec![];
         let mut keeper = Keeper::Here;
         match message {
-            ToDecider::Committed(units) => {
+            DeciderMessage::Committed(units) => {
                 for unit in units {
                     self.directory.commit(&unit.cluster, unit.ops, &unit.outcomes, &mut effects);
                 }
             }
-            ToDecider::Discovered(discovered) => {
+            DeciderMessage::Discovered(discovered) => {
                 self.directory.discover(&discovered.account, discovered.zones, &mut effects);
             }
-            ToDecider::Followed(followed) => {
+            DeciderMessage::Followed(followed) => {
                 keeper = Keeper::Elsewhere;
                 for news in followed {
                     if matches!(news, Followed::Statuses(_)) {
@@ -119,11 +119,11 @@ impl Decider {
                     self.follow(news, &mut effects);
                 }
             }
-            ToDecider::Adopt(account, worker) => {
+            DeciderMessage::Adopt(account, worker) => {
                 self.workers.insert(&account, &worker);
                 self.waiting.insert(account);
             }
-            ToDecider::Release(account) => {
+            DeciderMessage::Release(account) => {
                 self.workers.remove(&account);
                 // Should the account come back, its worker is told of everything, not of what is left of this walk.
                 self.waiting.remove(&account);
@@ -131,10 +131,10 @@ impl Decider {
                     walk.accounts.remove(&account);
                 }
             }
-            ToDecider::Reconfigure(settings) => {
+            DeciderMessage::Reconfigure(settings) => {
                 self.directory.reconfigure(settings, &mut effects);
             }
-            ToDecider::Barrier(reply) => {
+            DeciderMessage::Barrier(reply) => {
                 // Who asked may have gone.
                 let _gone = reply.send(());
             }
@@ -165,7 +165,7 @@ impl Decider {
     }
 
     /// Another replica says what became of an endpoint.
-    fn hear(&self, told: &ToldStatus, effects: &mut Vec<Effect>) {
+    fn hear(&self, told: &StatusUpdate, effects: &mut Vec<Effect>) {
         let held = self
             .directory
             .cluster(&told.cluster)
@@ -284,7 +284,7 @@ mod tests {
             "it was another one there meanwhile, which nobody here has seen",
         ] {
             let news = Followed::Endpoint(EndpointNews::Stored(row.clone()));
-            decider.take(ToDecider::Followed(vec![news])).await;
+            decider.take(DeciderMessage::Followed(vec![news])).await;
             assert_eq!(relay.take_untold().len(), 1, "{occasion}");
         }
     }

@@ -37,10 +37,10 @@ use crate::core::ids::{AccountId, ClusterId, ZoneId};
 use crate::core::planning::plan::Observed;
 use crate::core::time::{Millis, Timestamp};
 use crate::ports::{
-    CallError, ChangeFilter, ChangeRow, Clock, ClusterRow, DnsProviders, Feed, Leases, ReplicaId,
-    ReplicaRow, Standing, Store, StoreError,
+    CallError, ChangeFilter, ChangeRow, Clock, ClusterRow, DnsProviders, Feed, Leases, Membership,
+    ReplicaId, ReplicaRow, Store, StoreError,
 };
-use decider::{Decider, ToDecider};
+use decider::{Decider, DeciderMessage};
 use directory::SharedDirectory;
 use directory::cluster::{ClusterEndpoints, StatusCounts};
 use directory::{ClusterSettings, Directory};
@@ -49,9 +49,9 @@ use ingest::{
 };
 use lease::LeaseTiming;
 use metrics::BrokerMetrics;
-use replicas::feed_reader::{CommitOrder, FeedHandle, Follower, FollowerParts};
-use replicas::leased_account::Hiring;
-use replicas::manager::{Tenancy, TenancyParts, ToTenancy};
+use replicas::feed_reader::{CommitOrder, FeedHandle, FeedReader, FeedReaderParts};
+use replicas::leased_account::WorkerFactory;
+use replicas::manager::{LeaseCommand, LeaseManager, LeaseManagerParts};
 use startup::progress::{StartPhase, StartProgress};
 use startup::start::Start;
 use status::feedback::{Feedback, VerdictKeeper};
@@ -68,7 +68,7 @@ const WORKER_QUEUE: usize = 16;
 /// An account that has not answered by then does not keep the broker from being ready.
 const ACCOUNTS_ANSWER_WITHIN: Millis = Millis(10_000);
 
-/// How many accounts read their books at once.
+/// How many accounts read their zone states at once.
 const BOOKS_AT_ONCE: usize = 4;
 /// How long a start waits for what other replicas know of endpoints.
 const STATUSES_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
@@ -147,9 +147,9 @@ pub struct BrokerHandle {
     /// Which replica this is.
     pub replica: ReplicaRow,
     /// Which replicas live and which account each works, as this one heard last.
-    pub standing: watch::Receiver<Arc<Standing>>,
-    tenancy: mpsc::UnboundedSender<ToTenancy>,
-    decider: mpsc::Sender<ToDecider>,
+    pub standing: watch::Receiver<Arc<Membership>>,
+    tenancy: mpsc::UnboundedSender<LeaseCommand>,
+    decider: mpsc::Sender<DeciderMessage>,
     service: FederationService,
     admission: Admission,
     started_at: Timestamp,
@@ -191,7 +191,7 @@ impl Broker {
         let commits = CommitOrder::default();
         // Before anything is loaded: what is committed from here on is told.
         let (follower, feed) = if store.is_shared() {
-            let (follower, feed) = Follower::new(FollowerParts {
+            let (follower, feed) = FeedReader::new(FeedReaderParts {
                 after: store.feed_end().await?,
                 store: Arc::clone(&store),
                 whole: parts.store,
@@ -205,7 +205,7 @@ impl Broker {
         } else {
             (None, FeedHandle::default())
         };
-        let hiring = Arc::new(Hiring {
+        let worker_factory = Arc::new(WorkerFactory {
             store: Arc::clone(&store),
             providers: parts.providers,
             clock: Arc::clone(&parts.clock),
@@ -215,16 +215,16 @@ impl Broker {
             feed: feed.clone(),
             metrics: parts.metrics.clone(),
             gate: Gate::of_this_machine(),
-            books: Semaphore::new(BOOKS_AT_ONCE),
+            states: Semaphore::new(BOOKS_AT_ONCE),
             seed: parts.seed,
         });
-        let (mut tenancy, standing) = Tenancy::new(TenancyParts {
+        let (mut tenancy, standing) = LeaseManager::new(LeaseManagerParts {
             replica: parts.replica.clone(),
             timing: parts.leases,
             leases: Arc::clone(&store) as Arc<dyn Leases>,
             feed: Arc::clone(&store) as Arc<dyn Feed>,
             accounts: parts.accounts,
-            hire: Box::new(move |tenant| Arc::clone(&hiring).live(tenant).boxed()),
+            spawn_worker: Box::new(move |tenant| Arc::clone(&worker_factory).live(tenant).boxed()),
             workers: Arc::clone(&workers),
             relay: relay.clone(),
             metrics: parts.metrics.clone(),
@@ -242,7 +242,7 @@ impl Broker {
         // The leases are kept while everything is loaded.
         let (to_tenancy, commands) = mpsc::unbounded_channel();
         spawn(&mut tasks, LEASES, tenancy.run(commands, leases_stop.clone()));
-        start.books(starting).await?;
+        start.states(starting).await?;
         start.endpoints().await?;
 
         // Every replica judges for itself; it is told all the same, so that it comes after what the endpoint's worker said before.
@@ -296,7 +296,7 @@ impl Broker {
         };
         let service = FederationService::new(service_parts, streams.clone(), streams_drain.clone());
         // From here on this replica can work what others give up. The keeper of the leases is noticed when it is gone.
-        let _gone = to_tenancy.send(ToTenancy::Open);
+        let _gone = to_tenancy.send(LeaseCommand::Open);
         parts.progress.enter(StartPhase::Statuses, 0);
         hear_of_statuses(parts.replica.replica, standing.clone(), told_all).await;
         parts.progress.enter(StartPhase::Started, 0);
@@ -377,7 +377,7 @@ impl Broker {
 /// is let in knows most of it, and is not told that it is unknown.
 async fn hear_of_statuses(
     me: ReplicaId,
-    mut standing: watch::Receiver<Arc<Standing>>,
+    mut standing: watch::Receiver<Arc<Membership>>,
     mut told_all: watch::Receiver<BTreeSet<ReplicaId>>,
 ) {
     let hearing = async {
@@ -409,10 +409,10 @@ async fn hear_of_statuses(
 /// Brings what workers discover to the decider, for as long as there may be workers.
 async fn forward(
     mut discoveries: mpsc::Receiver<worker::Discovered>,
-    decider: mpsc::Sender<ToDecider>,
+    decider: mpsc::Sender<DeciderMessage>,
 ) {
     while let Some(found) = discoveries.recv().await {
-        if decider.send(ToDecider::Discovered(found)).await.is_err() {
+        if decider.send(DeciderMessage::Discovered(found)).await.is_err() {
             break;
         }
     }
@@ -438,8 +438,8 @@ impl BrokerHandle {
         accounts: Vec<AccountSettings>,
     ) {
         // A broker that stops takes no configuration any more.
-        let _stopping = self.decider.send(ToDecider::Reconfigure(clusters)).await;
-        let _stopping = self.tenancy.send(ToTenancy::Configure(accounts));
+        let _stopping = self.decider.send(DeciderMessage::Reconfigure(clusters)).await;
+        let _stopping = self.tenancy.send(LeaseCommand::Configure(accounts));
     }
 
     /// The accounts that this replica works, as their workers published them last.
@@ -564,7 +564,7 @@ impl BrokerHandle {
 
     /// Returns when what was committed so far is decided and every account that is worked here has nothing left to do. For tests and
     /// measurements.
-    pub async fn settled(&self) {
+    pub async fn wait_idle(&self) {
         // A broker that stops is as settled as it will be.
         let _stopping = ingest::barrier(&self.decider).await;
         for worker in self.workers.all().values() {

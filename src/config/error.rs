@@ -59,10 +59,10 @@ impl fmt::Display for Listed<'_> {
                 f.write_str("\n")?;
             }
             match &problem.place {
-                Place::Text { line, column } => {
+                SourceLocation::Text { line, column } => {
                     write!(f, "{}:{line}:{column}: ", self.source_name)?
                 }
-                Place::Override { variable } => {
+                SourceLocation::Override { variable } => {
                     write!(f, "{variable} (environment or command line): ")?
                 }
             }
@@ -77,7 +77,7 @@ impl fmt::Display for Listed<'_> {
 
 /// Where a problem comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum SourceLocation {
     /// A place in the text, both counted from 1.
     Text {
         /// The line.
@@ -96,7 +96,7 @@ pub enum Place {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Where it comes from.
-    pub place: Place,
+    pub place: SourceLocation,
     /// The key, such as `accounts[0].role_arn`; empty for a text that is no YAML.
     pub path: String,
     /// What is wrong.

@@ -7,7 +7,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{Location, MessageFormatter, Spanned, UserMessageFormatter};
 
 use super::Config;
-use super::error::{Finding, KeyPath, Place, Problem, Step};
+use super::error::{Finding, KeyPath, Problem, SourceLocation, Step};
 
 /// Reads the structs, without looking at what the values mean.
 pub(super) fn read(text: &str) -> Result<Config, Problem> {
@@ -27,7 +27,7 @@ pub(super) fn read(text: &str) -> Result<Config, Problem> {
             .to_string()
             .replace("\\\"", "\"");
         Problem {
-            place: Place::Text { line, column },
+            place: SourceLocation::Text { line, column },
             path: String::new(),
             remedy: remedy(&reason).to_owned(),
             reason,
@@ -66,26 +66,26 @@ pub(super) fn place(
         .map(|finding| {
             let path = finding.path.to_string();
             let place = match replaced.iter().find(|(key, _)| path.starts_with(key)) {
-                Some((_, variable)) => Place::Override { variable },
+                Some((_, variable)) => SourceLocation::Override { variable },
                 None => text_place(tree.as_ref(), &finding.path),
             };
             Problem { place, path, reason: finding.reason, remedy: finding.remedy }
         })
         .collect();
     problems.sort_by_key(|problem| match problem.place {
-        Place::Override { .. } => (0, 0),
-        Place::Text { line, column } => (line, column),
+        SourceLocation::Override { .. } => (0, 0),
+        SourceLocation::Text { line, column } => (line, column),
     });
     problems
 }
 
-fn text_place(tree: Option<&Spanned<Node>>, path: &KeyPath) -> Place {
-    let mut place = Place::Text { line: 1, column: 1 };
+fn text_place(tree: Option<&Spanned<Node>>, path: &KeyPath) -> SourceLocation {
+    let mut place = SourceLocation::Text { line: 1, column: 1 };
     let mut next = tree;
     let mut steps = path.steps().iter();
     while let Some(node) = next {
         if node.referenced != Location::UNKNOWN {
-            place = Place::Text {
+            place = SourceLocation::Text {
                 line: node.referenced.line().max(1),
                 column: node.referenced.column().max(1),
             };

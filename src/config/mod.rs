@@ -28,7 +28,7 @@ pub use account::{Account, ZoneEntry};
 pub use api::{Anonymous, Api, ApiRole, ApiToken};
 pub use budget::{BucketEntry, BudgetEntry, BudgetProfile};
 pub use cluster::{Cluster, Environment};
-pub use error::{ConfigError, Place, Problem};
+pub use error::{ConfigError, Problem, SourceLocation};
 pub use identity::{ClusterIdentity, ServiceAccount};
 pub use secret::Secret;
 pub use server::{Agents, Aws, Journal, Listen, Log, LogFormat, PlainText, StoreUrl};

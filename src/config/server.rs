@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::error::{ConfigError, KeyPath, Place, Problem, Problems};
+use super::error::{ConfigError, KeyPath, Problem, Problems, SourceLocation};
 use super::secret::Secret;
 use super::tls::{ListenerName, Tls};
 
@@ -263,7 +263,7 @@ impl Agents {
             return Err(ConfigError::refused(
                 &path.display().to_string(),
                 vec![Problem {
-                    place: Place::Text { line: 1, column: 1 },
+                    place: SourceLocation::Text { line: 1, column: 1 },
                     path: String::new(),
                     reason: format!("the token has fewer than {MIN_TOKEN_CHARS} characters"),
                     remedy: "write a long random text into the file, for example of openssl rand -hex 32".to_owned(),

@@ -87,7 +87,7 @@ fn an_account_id_with_leading_zeros_keeps_them() {
 #[test]
 fn an_unknown_key_is_refused_with_its_line_and_the_keys_that_there_are() {
     let problem = problem_of("external_id: zf-dev", "externalid: zf-dev");
-    assert_eq!(problem.place, Place::Text { line: line_of("external_id"), column: 5 });
+    assert_eq!(problem.place, SourceLocation::Text { line: line_of("external_id"), column: 5 });
     assert!(
         problem.reason.contains("externalid") && problem.reason.contains("external_id"),
         "{problem:?}"
@@ -101,7 +101,7 @@ fn a_text_that_is_no_yaml_is_refused_with_its_line() {
         "environments: [ {name: dev}, {name: prod}",
     );
     assert!(
-        matches!(problem.place, Place::Text { line, .. } if line >= line_of("environments")),
+        matches!(problem.place, SourceLocation::Text { line, .. } if line >= line_of("environments")),
         "{problem:?}"
     );
 }
@@ -218,7 +218,7 @@ fn every_rule_names_the_line_the_key_and_a_remedy() {
         assert!(problem.reason.contains(reason), "{problem:?}");
         assert!(!problem.remedy.is_empty());
         assert!(
-            matches!(problem.place, Place::Text { line, .. } if line > 1 || path == "store"),
+            matches!(problem.place, SourceLocation::Text { line, .. } if line > 1 || path == "store"),
             "{problem:?}"
         );
     }
@@ -243,7 +243,7 @@ fn a_value_of_the_wrong_form_is_refused_where_it_stands() {
         assert!(problem.reason.contains(reason), "{problem:?}");
         let expected = line_of(from);
         assert!(
-            matches!(problem.place, Place::Text { line, .. } if line == expected),
+            matches!(problem.place, SourceLocation::Text { line, .. } if line == expected),
             "line {expected}: {problem:?}"
         );
     }
@@ -265,7 +265,7 @@ fn two_of_a_name_are_refused_and_the_other_is_named() {
     let problem = problem_of("clusters:\n", &format!("{account}clusters:\n"));
     assert_eq!(
         (problem.path.as_str(), problem.place),
-        ("accounts[1].id", Place::Text { line: line_of("clusters:"), column: 11 })
+        ("accounts[1].id", SourceLocation::Text { line: line_of("clusters:"), column: 11 })
     );
 }
 
@@ -299,7 +299,10 @@ fn options_win_over_the_file_and_are_named_when_they_are_wrong() {
 
     overrides.listen_http = Some("192.0.2.1:80".parse().unwrap());
     let error = Config::parse_with(FULL, "broker.yaml", &overrides).unwrap_err();
-    assert_eq!(error.problems()[0].place, Place::Override { variable: "ZONEFOLD_LISTEN_HTTP" });
+    assert_eq!(
+        error.problems()[0].place,
+        SourceLocation::Override { variable: "ZONEFOLD_LISTEN_HTTP" }
+    );
     assert!(error.to_string().starts_with("ZONEFOLD_LISTEN_HTTP"), "{error}");
 }
 

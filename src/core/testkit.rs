@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arcstr::ArcStr;
 
 use super::dns::name::DnsName;
-use super::endpoint::parsed::interpret;
+use super::endpoint::parsed::parse_endpoint;
 use super::endpoint::verdict::Placement;
 use super::endpoint::{Endpoint, EndpointKey};
 use super::ids::{AccountId, ClusterId, ZoneId};
@@ -54,7 +54,7 @@ pub fn contribution(cluster_name: &str, arrival: i64, endpoint: Endpoint) -> Con
     Contribution {
         cluster: cluster(cluster_name),
         arrival,
-        wish: interpret(&endpoint).ok().map(Arc::new),
+        wish: parse_endpoint(&endpoint).ok().map(Arc::new),
         endpoint: Arc::new(endpoint),
     }
 }

@@ -50,7 +50,7 @@ pub struct Tenure {
 
 /// What a heartbeat answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct Membership {
     /// The replicas that are alive, the asking one included, in the order of their ids.
     pub replicas: Vec<ReplicaRow>,
     /// The leases that are held and have not run out, in the order of their accounts.
@@ -64,7 +64,7 @@ pub trait Leases: Send + Sync {
     fn is_shared(&self) -> bool;
 
     /// The replica lives for another `ttl`, and so do all leases that it still holds. Answers who lives and who holds what.
-    async fn heartbeat(&self, replica: &ReplicaRow, ttl: Millis) -> Result<Standing, StoreError>;
+    async fn heartbeat(&self, replica: &ReplicaRow, ttl: Millis) -> Result<Membership, StoreError>;
 
     /// Takes those of the leases that nobody holds or whose time is over, each under its next epoch; answers those taken.
     async fn take_leases(

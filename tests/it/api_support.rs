@@ -127,7 +127,7 @@ impl Rig {
         aws::change(&aws::route53(&emulator, aws::user()), foreign).await.unwrap();
         let endpoint = emulator.endpoint_url();
         let rig = Self::build(emulator, &endpoint).await;
-        within_deadline("both accounts are listed", rig.handle.settled()).await;
+        within_deadline("both accounts are listed", rig.handle.wait_idle()).await;
         rig
     }
 

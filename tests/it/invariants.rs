@@ -63,7 +63,7 @@ async fn i01_what_was_acked_survives_the_broker() {
             w.record("n99.example.com", "A").is_some()
         })
         .await;
-    world.settled().await;
+    world.wait_idle().await;
     assert_eq!(
         (0..100).filter(|i| world.record(&format!("n{i}.example.com"), "A").is_some()).count(),
         100
@@ -93,7 +93,7 @@ async fn i02_silence_deletes_nothing_and_an_observed_deletion_does() {
     world.start_broker().await;
     let east = world.cluster("east").await;
     east.agent.wait_until(|state| state.publisher.is_live()).await;
-    world.settled().await;
+    world.wait_idle().await;
     assert_eq!(world.our_batches().len(), batches, "nothing was written");
     assert!(world.record("www.example.com", "A").is_some());
 
@@ -123,7 +123,7 @@ async fn i02_a_listing_of_zones_that_is_denied_deletes_nothing() {
         })
         .await;
     world.control().remove_fault(denied).unwrap();
-    world.settled().await;
+    world.wait_idle().await;
     assert_eq!(world.our_batches().len(), batches);
     assert!(world.record("www.example.com", "A").is_some());
     east.stop().await;
@@ -137,7 +137,7 @@ async fn i02_a_zone_that_vanishes_and_comes_back_loses_nothing() {
     east.wants("web", &[("www.example.com", "A", &["192.0.2.1"])]);
     let is_there = |w: &World| w.statuses("east", "www.example.com").iter().any(is_applied);
     world.until("it is there", is_there).await;
-    world.settled().await;
+    world.wait_idle().await;
     let batches = world.our_batches().len();
     // The account answers, and its list is empty: nobody deleted the wish, so nothing of it may be taken away, neither now
     // nor in the moment when the zone is found again.
@@ -154,7 +154,7 @@ async fn i02_a_zone_that_vanishes_and_comes_back_loses_nothing() {
         .await;
     world.control().restore(whole).unwrap();
     world.until("the zone is found again", is_there).await;
-    world.settled().await;
+    world.wait_idle().await;
     assert_eq!(world.our_batches().len(), batches, "nothing was written");
     assert_eq!(world.values("www.example.com", "A"), ["192.0.2.1"]);
     world.assert_clean();
@@ -184,7 +184,7 @@ async fn i03_foreign_records_are_never_touched() {
                 .any(|s| s.verdict.state == VerdictState::Waiting)
         })
         .await;
-    world.settled().await;
+    world.wait_idle().await;
     assert_eq!(world.values("www.example.com", "A"), ["203.0.113.1"]);
     assert_eq!(world.values("mail.example.com", "TXT"), ["\"theirs\""]);
     for owner in ["www.example.com", "mail.example.com"] {
@@ -331,7 +331,7 @@ async fn i05_no_bucket_is_overdrawn_under_a_backlog() {
         world.start_broker().await;
         let last = many.names.last().unwrap();
         world.until("all is there", |w| w.record(last, "A").is_some()).await;
-        world.settled().await;
+        world.wait_idle().await;
         let counters = world.control().counters();
         let account = counters.accounts.values().max_by_key(|account| account.requests).unwrap();
         assert_eq!((account.overdrawn, account.throttled), (0, 0), "{budget}: {account:?}");
@@ -347,7 +347,7 @@ async fn i05_throttling_by_others_slows_us_down_and_loses_nothing() {
     let east = world.cluster("east").await;
     Many::new("n", 50).publish(&east, "many");
     world.until("all is there", |w| w.record("n49.example.com", "A").is_some()).await;
-    world.settled().await;
+    world.wait_idle().await;
     let budget = &world.broker().accounts()[0].budget;
     assert!(budget.throttles >= 3 && budget.ceiling < 1.0, "{budget:?}");
     world.assert_clean();
@@ -387,7 +387,7 @@ async fn i06_a_poison_record_delays_only_itself() {
                 )
             })
             .await;
-        world.settled().await;
+        world.wait_idle().await;
         let refused = world.control().faults()[0].worked;
         assert!(refused <= 9, "{what}: {refused} refusals to find one of 64");
         // Its content changes and Route 53 takes it: tried at once, not after the back-off.
@@ -464,7 +464,7 @@ async fn i07_a_hand_over_that_is_refused_leaves_what_is_there() {
                 .any(|s| matches!(s.progress, Some(Progress::Refused { .. })))
         })
         .await;
-    world.settled().await;
+    world.wait_idle().await;
     assert_eq!(world.values("www.example.com", "A"), ["192.0.2.1"], "the name still resolves");
     world.control().remove_fault(poison).unwrap();
     west.wants("web", &[("www.example.com", "CNAME", &["mended.example.net"])]);
@@ -554,7 +554,7 @@ async fn i10_every_change_names_its_object_its_batch_and_aws_s_change() {
     world.until("it is there", |w| w.record("www.example.com", "A").is_some()).await;
     east.delete("web");
     world.until("it is gone", |w| w.record("www.example.com", "A").is_none()).await;
-    world.settled().await;
+    world.wait_idle().await;
     let changes = world
         .broker()
         .changes(&ChangeFilter {
@@ -650,7 +650,7 @@ async fn i11_it_converges_under_faults() {
         })
     };
     world.until("what is observed is what is wanted", is_as_wanted).await;
-    world.settled().await;
+    world.wait_idle().await;
     world
         .until("and everybody knows", |w| {
             (0..2).all(|which| {

@@ -310,7 +310,7 @@ async fn absence_from_a_source_that_is_not_synced_deletes_nothing() {
         assert!(matches!(raw.hear().await.unwrap(), Down::BodyRequest(_)));
     };
     compare(&mut raw).await;
-    world.settled().await;
+    world.wait_idle().await;
     assert!(world.record("b.example.com", "A").is_some(), "kept");
     // The source has looked at everything now: the same absence means something.
     let sources = vec![v1::SourceState {
@@ -395,7 +395,7 @@ async fn watch_status_replays_everything_and_then_follows() {
     raw.hello("east", UID, &held, true).await.unwrap();
     raw.snapshot(&held).await;
     world.until("a is there", |w| w.record("a.example.com", "A").is_some()).await;
-    world.settled().await;
+    world.wait_idle().await;
     let mut statuses = watch(&world, bytes::Bytes::new()).await.unwrap();
     let replay = statuses.message().await.unwrap().unwrap();
     assert!(

@@ -21,7 +21,7 @@ use super::transaction::{Transaction, clock};
 use super::value::{Input, Kind, Row};
 use crate::core::ids::AccountId;
 use crate::core::time::Millis;
-use crate::ports::{LeaseEpoch, ReplicaId, ReplicaRow, Standing, StoreError, Tenure};
+use crate::ports::{LeaseEpoch, Membership, ReplicaId, ReplicaRow, StoreError, Tenure};
 
 /// How a replica's id stands in a column.
 pub(super) fn replica_bytes(replica: ReplicaId) -> Vec<u8> {
@@ -96,7 +96,7 @@ pub(super) async fn heartbeat(
     transaction: &mut Transaction,
     replica: &ReplicaRow,
     ttl: Millis,
-) -> Result<Standing, StoreError> {
+) -> Result<Membership, StoreError> {
     let id = replica_bytes(replica.replica);
     transaction
         .execute(LIVE_ON, [id.clone().into(), replica.address.as_str().into(), ttl.0.into()])
@@ -108,15 +108,15 @@ pub(super) async fn heartbeat(
         Ok(ReplicaRow { replica: replica_id(row.bytes(0)?)?, address: row.text(1)?.to_owned() })
     };
     let replicas = rows.iter().map(replica).collect::<Result<_, StoreError>>()?;
-    Ok(Standing { replicas, leases: held(transaction, HELD).await? })
+    Ok(Membership { replicas, leases: held(transaction, HELD).await? })
 }
 
 /// What a heartbeat answers where nothing is shared.
 pub(super) async fn standing_alone(
     transaction: &mut Transaction,
     replica: &ReplicaRow,
-) -> Result<Standing, StoreError> {
-    Ok(Standing { replicas: vec![replica.clone()], leases: held(transaction, HELD_ALONE).await? })
+) -> Result<Membership, StoreError> {
+    Ok(Membership { replicas: vec![replica.clone()], leases: held(transaction, HELD_ALONE).await? })
 }
 
 async fn held(transaction: &mut Transaction, query: &str) -> Result<Vec<Tenure>, StoreError> {

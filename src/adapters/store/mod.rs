@@ -66,8 +66,8 @@ use crate::core::planning::change::{Batch, Cause};
 use crate::core::time::{Millis, Timestamp};
 use crate::ports::{
     BatchOutcome, BatchRow, ChangeFilter, ChangeRow, ClaimRow, ClaimWrite, ClusterRow, EndpointRow,
-    Feed, FeedEntry, IngestOutcome, IngestUnit, Leases, News, RecordRow, RecordWrite, ReplicaId,
-    ReplicaRow, SessionOpened, SessionOpening, Standing, Store, StoreError, Tenure, VerdictRow,
+    Feed, FeedEntry, IngestOutcome, IngestUnit, Leases, Membership, News, RecordRow, RecordWrite,
+    ReplicaId, ReplicaRow, SessionOpened, SessionOpening, Store, StoreError, Tenure, VerdictRow,
     ZoneRow,
 };
 
@@ -419,7 +419,7 @@ impl Leases for SqlStore {
         matches!(self.shared.database, Database::Postgres(_))
     }
 
-    async fn heartbeat(&self, replica: &ReplicaRow, ttl: Millis) -> Result<Standing, StoreError> {
+    async fn heartbeat(&self, replica: &ReplicaRow, ttl: Millis) -> Result<Membership, StoreError> {
         match &self.shared.database {
             Database::Sqlite(_) => in_transaction!(self.reading(), leases::standing_alone, replica),
             Database::Postgres(_) => {

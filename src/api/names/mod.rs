@@ -21,7 +21,7 @@ use super::records::Record;
 use super::request::{NoParams, Params, identifier};
 use super::values::{RecordSet, Time, ZoneReference, visibilities};
 use crate::broker::directory::Directory;
-use crate::broker::directory::entry::Held;
+use crate::broker::directory::entry::EndpointEntry;
 use crate::broker::worker::WhyReport;
 use crate::core::dns::name::DnsName;
 use crate::core::ids::{ClusterId, EnvironmentId};
@@ -184,10 +184,12 @@ fn who_else(
 }
 
 fn in_zone(WhyReport { zone, report }: WhyReport) -> NameInZone {
-    let mut contributions: Vec<&Held> = report.contributions.iter().collect();
+    let mut contributions: Vec<&EndpointEntry> = report.contributions.iter().collect();
     contributions.sort_by_key(|held| held.arrival());
-    let show =
-        |held: &Held| NameContribution { arrival: held.arrival(), endpoint: Endpoint::new(held) };
+    let show = |held: &EndpointEntry| NameContribution {
+        arrival: held.arrival(),
+        endpoint: Endpoint::new(held),
+    };
     let observed = report
         .observed
         .iter()

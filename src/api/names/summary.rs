@@ -180,7 +180,7 @@ mod tests {
     use crate::api::endpoints::Verdict;
     use crate::api::records::Record;
     use crate::api::values::{RecordSet, Time, ZoneReference};
-    use crate::broker::directory::entry::Held;
+    use crate::broker::directory::entry::EndpointEntry;
     use crate::core::endpoint::packed::PackedEndpoint;
     use crate::core::endpoint::verdict::Reason;
     use crate::core::ids::{AccountId, EnvironmentId, ZoneId};
@@ -213,7 +213,7 @@ mod tests {
             verdict: Some(Verdict { state, reason, message: message.to_owned() }),
             progress: (state == VerdictState::Accepted)
                 .then_some(Progress::InSync { change_id: None }),
-            ..Endpoint::new(&Held::new(cluster(of), 1, &PackedEndpoint::pack(&wanted)))
+            ..Endpoint::new(&EndpointEntry::new(cluster(of), 1, &PackedEndpoint::pack(&wanted)))
         }
     }
 

@@ -9,7 +9,7 @@ use arcstr::ArcStr;
 
 use crate::core::dns::name::DnsName;
 use crate::core::dns::record::RecordType;
-use crate::core::endpoint::parsed::interpret;
+use crate::core::endpoint::parsed::parse_endpoint;
 use crate::core::endpoint::{Endpoint, EndpointKey};
 use crate::core::ids::{AccountId, ClusterId, EnvironmentId};
 
@@ -394,7 +394,7 @@ fn moved(before: &Endpoint) -> Endpoint {
 
 /// How many record sets an endpoint becomes: two for an alias, which is published as A and AAAA.
 pub fn record_sets(endpoint: &Endpoint) -> Vec<RecordType> {
-    interpret(endpoint).map(|wish| wish.types).unwrap_or_default()
+    parse_endpoint(endpoint).map(|wish| wish.types).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -444,7 +444,7 @@ mod tests {
                 .flat_map(|account| &account.zones)
                 .collect();
             for endpoint in fleet.endpoints(cluster) {
-                let wish = interpret(&endpoint)
+                let wish = parse_endpoint(&endpoint)
                     .unwrap_or_else(|verdict| panic!("{endpoint:?}: {verdict:?}"));
                 assert!(
                     reachable.iter().any(|zone| wish.name.is_in(zone)),
@@ -484,7 +484,7 @@ mod tests {
                 Churn::Changed { before, after } => {
                     counts[0] += 1;
                     assert!(before.key == after.key && before.version() != after.version());
-                    interpret(after).unwrap();
+                    parse_endpoint(after).unwrap();
                 }
                 Churn::Added(endpoint) => {
                     counts[1] += 1;

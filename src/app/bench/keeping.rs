@@ -10,7 +10,7 @@ use crate::core::dns::name::DnsName;
 use crate::core::dns::record::{RecordKey, RecordSet};
 use crate::core::endpoint::Endpoint;
 use crate::core::endpoint::packed::{PackedEndpoint, PackedRecord};
-use crate::core::endpoint::parsed::interpret;
+use crate::core::endpoint::parsed::parse_endpoint;
 use crate::core::endpoint::verdict::{Placement, Verdict};
 use crate::core::ids::{BatchId, ClusterId, Epoch, ZoneId};
 use crate::core::planning::change::{Action, Batch, Cause, Change, Motive, Unit, WireChange};
@@ -236,7 +236,7 @@ impl Keeping {
 
 fn sets(endpoint: Option<&Endpoint>, placement: &Placement) -> anyhow::Result<Vec<RecordSet>> {
     let Some(endpoint) = endpoint else { return Ok(vec![]) };
-    let wish = interpret(endpoint)
+    let wish = parse_endpoint(endpoint)
         .map_err(|verdict| anyhow::anyhow!("{}: {}", endpoint.key, verdict.message))?;
     Ok(wish.record_sets(&placement.zone, DEFAULT_TTL_SECS))
 }

@@ -141,7 +141,7 @@ impl World {
             (bound.grpc, bound.handle(), bound.reloader(Arc::clone(&config)));
         let stop = CancellationToken::new();
         let serving = tokio::spawn(bound.run(stop.clone()));
-        handle.settled().await;
+        handle.wait_idle().await;
         Ok(Stage { world: self, pace, emulator, control, handle, reloader, grpc, stop, serving })
     }
 
@@ -515,7 +515,7 @@ pub async fn prepare(
                 == sets as u64
         })
         .await?;
-    stage.handle.settled().await;
+    stage.handle.wait_idle().await;
     let mut held = vec![];
     for cluster in clusters {
         held.push(cluster.leave().await);

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::Serialize;
 use tokio::sync::Notify;
 
-use super::entry::{Held, Progress, Status};
+use super::entry::{EndpointEntry, Progress, Status};
 use crate::core::endpoint::digest::SetDigest;
 use crate::core::endpoint::verdict::VerdictState;
 use crate::core::endpoint::{KeyHash, Version};
@@ -69,19 +69,19 @@ impl StatusCounts {
 
 #[derive(Default)]
 struct State {
-    index: BTreeMap<ShortKey, Held>,
+    index: BTreeMap<ShortKey, EndpointEntry>,
     digest: SetDigest,
     counts: StatusCounts,
     /// Over the keys and what their statuses say. Made when somebody compares for the first time, and kept from then on: a
     /// start, in which most statuses change more than once, does not pay for it.
     statuses: Option<SetDigest>,
     /// What each follower has not been told yet; the latest of each endpoint is enough.
-    untold: BTreeMap<u64, BTreeMap<ShortKey, Held>>,
+    untold: BTreeMap<u64, BTreeMap<ShortKey, EndpointEntry>>,
     next_follower: u64,
 }
 
 impl State {
-    fn take_out(&mut self, key: &KeyHash) -> Option<Held> {
+    fn take_out(&mut self, key: &KeyHash) -> Option<EndpointEntry> {
         let short = ShortKey::from(key);
         let old = self.index.remove(&short)?;
         self.digest.remove(key, &old.version());
@@ -93,14 +93,14 @@ impl State {
         Some(old)
     }
 
-    fn count_out(&mut self, key: &KeyHash, held: &Held, status: &Status) {
+    fn count_out(&mut self, key: &KeyHash, held: &EndpointEntry, status: &Status) {
         self.counts.count(status, |n| *n -= 1);
         if let Some(statuses) = &mut self.statuses {
             statuses.remove(key, &status.content(&held.version()).hash());
         }
     }
 
-    fn count_in(&mut self, key: &KeyHash, held: &Held, status: &Status) {
+    fn count_in(&mut self, key: &KeyHash, held: &EndpointEntry, status: &Status) {
         self.counts.count(status, |n| *n += 1);
         if let Some(statuses) = &mut self.statuses {
             statuses.insert(key, &status.content(&held.version()).hash());
@@ -129,13 +129,13 @@ pub struct ClusterEndpoints {
 /// The endpoints of a cluster while they are loaded: the tree is built at once, so that its nodes are full.
 #[derive(Default)]
 pub struct LoadingEndpoints {
-    index: Vec<(ShortKey, Held)>,
+    index: Vec<(ShortKey, EndpointEntry)>,
     digest: SetDigest,
 }
 
 impl LoadingEndpoints {
     /// Takes an endpoint with the hashes that the store has.
-    pub fn push(&mut self, key: &KeyHash, version: &Version, held: Held) {
+    pub fn push(&mut self, key: &KeyHash, version: &Version, held: EndpointEntry) {
         self.digest.insert(key, version);
         self.index.push((ShortKey::from(key), held));
     }
@@ -162,24 +162,24 @@ impl ClusterEndpoints {
         &self,
         key: &KeyHash,
         version: &Version,
-        held: Held,
-    ) -> Option<Held> {
+        held: EndpointEntry,
+    ) -> Option<EndpointEntry> {
         let mut state = self.lock();
         let old = state.take_out(key);
         // An agent takes what it is told of a key in the order of its times, whichever replica's clock they are of.
-        held.set_since(old.as_ref().map_or(held.since(), Held::since));
+        held.set_since(old.as_ref().map_or(held.since(), EndpointEntry::since));
         state.digest.insert(key, version);
         state.index.insert(ShortKey::from(key), held);
         old
     }
 
     /// Takes an endpoint out.
-    pub(in crate::broker) fn remove(&self, key: &KeyHash) -> Option<Held> {
+    pub(in crate::broker) fn remove(&self, key: &KeyHash) -> Option<EndpointEntry> {
         self.lock().take_out(key)
     }
 
     /// Sets what became of an endpoint; answers whether that is new. Of one that is gone nothing is said any more.
-    pub fn tell(&self, held: &Held, status: Arc<Status>, at: Timestamp) -> bool {
+    pub fn tell(&self, held: &EndpointEntry, status: Arc<Status>, at: Timestamp) -> bool {
         let is_news = || {
             !held.is_gone() && held.status().is_none_or(|before| !says_the_same(&before, &status))
         };
@@ -209,12 +209,12 @@ impl ClusterEndpoints {
     }
 
     /// One endpoint.
-    pub fn get(&self, key: &KeyHash) -> Option<Held> {
+    pub fn get(&self, key: &KeyHash) -> Option<EndpointEntry> {
         self.lock().index.get(&ShortKey::from(key)).cloned()
     }
 
     /// A page of endpoints after one of them, in the order of their keys' hashes; costs the page, not the cluster.
-    pub fn page(&self, after: Option<&KeyHash>, limit: usize) -> Vec<Held> {
+    pub fn page(&self, after: Option<&KeyHash>, limit: usize) -> Vec<EndpointEntry> {
         let lower = after.map_or(Bound::Unbounded, |after| Bound::Excluded(ShortKey::from(after)));
         self.lock()
             .index
@@ -225,7 +225,7 @@ impl ClusterEndpoints {
     }
 
     /// The endpoints of one bucket of the digest.
-    pub fn bucket(&self, bucket: u8) -> Vec<Held> {
+    pub fn bucket(&self, bucket: u8) -> Vec<EndpointEntry> {
         let (first, last) = bucket_bounds(bucket);
         self.lock().index.range(first..=last).map(|(_, held)| held.clone()).collect()
     }
@@ -252,7 +252,7 @@ impl ClusterEndpoints {
 
     /// Follows the statuses: first those that the follower does not hold, then each change. `held` are the digests of what it
     /// holds, as [`SetDigest::to_bytes`]; empty when it holds nothing. None when they are no digests.
-    pub fn follow(self: &Arc<Self>, held: &[u8]) -> Option<Follower> {
+    pub fn follow(self: &Arc<Self>, held: &[u8]) -> Option<StatusSubscriber> {
         let mut state = self.lock();
         let differing =
             if held.is_empty() { None } else { Some(state.statuses().differing(held)?) };
@@ -261,7 +261,7 @@ impl ClusterEndpoints {
         // From here on every change is noted, so none falls between the comparison and the replay.
         state.untold.insert(id, BTreeMap::new());
         let buckets = differing.clone().unwrap_or_else(|| (0..=u8::MAX).collect()).into();
-        Some(Follower {
+        Some(StatusSubscriber {
             endpoints: Arc::clone(self),
             id,
             replay: Some(Replay { buckets, after: None, scope: differing }),
@@ -282,7 +282,11 @@ struct Replay {
 impl Replay {
     /// Takes the next endpoints, no more than so many. Those without a status are among them: by the replay the follower learns
     /// what the broker holds.
-    fn take(&mut self, index: &BTreeMap<ShortKey, Held>, limit: usize) -> Vec<Held> {
+    fn take(
+        &mut self,
+        index: &BTreeMap<ShortKey, EndpointEntry>,
+        limit: usize,
+    ) -> Vec<EndpointEntry> {
         let mut taken = vec![];
         while let Some(bucket) = self.buckets.front()
             && taken.len() < limit
@@ -311,7 +315,7 @@ fn bucket_bounds(bucket: u8) -> (ShortKey, ShortKey) {
 
 /// Reads the statuses of a cluster. A slow one costs a reference for each endpoint that has changed meanwhile, and misses
 /// nothing but states in between.
-pub struct Follower {
+pub struct StatusSubscriber {
     endpoints: Arc<ClusterEndpoints>,
     id: u64,
     /// The first look, until it is over.
@@ -321,14 +325,14 @@ pub struct Follower {
 /// Statuses that are news to a follower.
 pub struct News {
     /// The endpoints.
-    pub endpoints: Vec<Held>,
+    pub endpoints: Vec<EndpointEntry>,
     /// Whether they are the last of those that were there at first.
     pub replay_done: bool,
     /// At the end of the replay: the buckets that it spoke of; none for all.
     pub scope: Option<Vec<u8>>,
 }
 
-impl Follower {
+impl StatusSubscriber {
     /// The next news, up to a number of endpoints; may be empty.
     pub fn news(&mut self, limit: usize) -> News {
         let mut guard = self.endpoints.lock();
@@ -368,7 +372,7 @@ impl Follower {
     }
 }
 
-impl Drop for Follower {
+impl Drop for StatusSubscriber {
     fn drop(&mut self) {
         self.endpoints.lock().untold.remove(&self.id);
     }
@@ -391,9 +395,9 @@ mod tests {
     use crate::core::endpoint::verdict::{Reason, Verdict};
     use crate::core::testkit::{cluster, endpoint};
 
-    fn put(endpoints: &ClusterEndpoints, object: &str) -> Held {
+    fn put(endpoints: &ClusterEndpoints, object: &str) -> EndpointEntry {
         let endpoint = endpoint(object, "www.example.com", "A", &["192.0.2.1"]);
-        let held = Held::new(cluster("east"), 1, &PackedEndpoint::pack(&endpoint));
+        let held = EndpointEntry::new(cluster("east"), 1, &PackedEndpoint::pack(&endpoint));
         endpoints.put(&endpoint.key.hash(), &endpoint.version(), held.clone());
         held
     }
@@ -462,11 +466,11 @@ mod tests {
     #[test]
     fn who_holds_the_statuses_is_told_only_what_differs() {
         let endpoints = Arc::new(ClusterEndpoints::default());
-        let all: Vec<Held> =
+        let all: Vec<EndpointEntry> =
             (0..25).map(|index| put(&endpoints, &format!("web-{index}"))).collect();
         all.iter().for_each(|held| assert!(endpoints.tell(held, waiting(), Timestamp(1))));
         let mut own = SetDigest::default();
-        let insert = |own: &mut SetDigest, held: &Held| {
+        let insert = |own: &mut SetDigest, held: &EndpointEntry| {
             own.insert(&held.key_hash(), &held.status().unwrap().content(&held.version()).hash());
         };
         all.iter().for_each(|held| insert(&mut own, held));
@@ -514,7 +518,7 @@ mod tests {
     #[test]
     fn a_bucket_holds_what_the_digest_counts_there() {
         let endpoints = ClusterEndpoints::default();
-        let all: Vec<Held> =
+        let all: Vec<EndpointEntry> =
             (0..50).map(|index| put(&endpoints, &format!("web-{index}"))).collect();
         let mut found = 0;
         for bucket in 0..=255 {

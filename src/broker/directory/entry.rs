@@ -1,7 +1,7 @@
 //! One endpoint as the broker holds it, a million times: its packed content, where it contributes, and what became of it.
 //!
-//! A [`Held`] is one allocation that the directory's index, the zone's book and the status streams share. The content never
-//! changes: another version of the endpoint is another `Held`. What may change is small and atomic, each with one writer: the
+//! A [`EndpointEntry`] is one allocation that the directory's index, the state of the zone and the status streams share. The content never
+//! changes: another version of the endpoint is another `EndpointEntry`. What may change is small and atomic, each with one writer: the
 //! decider writes where it contributes, the account's worker (or, for what concerns no account, the decider) its status.
 
 use std::collections::hash_map::DefaultHasher;
@@ -159,17 +159,17 @@ struct Header {
     since: AtomicI64,
     /// The number of the place where it contributes; 0 for none.
     place: AtomicU32,
-    /// What the store has of the verdict, as [`Held::kept`] says.
+    /// What the store has of the verdict, as [`EndpointEntry::kept`] says.
     kept: AtomicU32,
-    frozen: AtomicBool,
+    retained: AtomicBool,
     gone: AtomicBool,
 }
 
 /// See the module's page.
 #[derive(Clone)]
-pub struct Held(ThinArc<Header, u8>);
+pub struct EndpointEntry(ThinArc<Header, u8>);
 
-impl Held {
+impl EndpointEntry {
     /// Holds an endpoint under its arrival number.
     pub fn new(cluster: ClusterId, arrival: i64, endpoint: &PackedEndpoint) -> Self {
         Self::of(cluster, arrival, endpoint.as_bytes(), None)
@@ -198,7 +198,7 @@ impl Held {
             since: AtomicI64::new(0),
             place: AtomicU32::new(0),
             kept: AtomicU32::new(0),
-            frozen: AtomicBool::new(false),
+            retained: AtomicBool::new(false),
             gone: AtomicBool::new(false),
         };
         Self(ThinArc::from_header_and_slice(header, bytes))
@@ -279,12 +279,12 @@ impl Held {
 
     /// Whether it wins no name, while what an earlier version of it made is left alone: its content is rejected, or it
     /// belongs elsewhere now. A typing error must not take a name off the air.
-    pub fn is_frozen(&self) -> bool {
-        self.header().frozen.load(Ordering::Relaxed)
+    pub fn is_retained(&self) -> bool {
+        self.header().retained.load(Ordering::Relaxed)
     }
 
-    pub(in crate::broker) fn set_frozen(&self, frozen: bool) {
-        self.header().frozen.store(frozen, Ordering::Relaxed);
+    pub(in crate::broker) fn set_retained(&self, retained: bool) {
+        self.header().retained.store(retained, Ordering::Relaxed);
     }
 
     /// Whether another version has taken its place, or none.
@@ -330,7 +330,7 @@ pub(in crate::broker) fn fingerprint(verdict: &Verdict) -> u32 {
     (hasher.finish() as u32).clamp(1, NOT_KNOWN - 1)
 }
 
-impl fmt::Debug for Held {
+impl fmt::Debug for EndpointEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} of {} (arrival {})", self.key(), self.cluster(), self.arrival())
     }
@@ -345,7 +345,7 @@ mod tests {
     #[test]
     fn what_is_held_is_what_was_published() {
         let endpoint = endpoint("web", "www.example.com", "A", &["192.0.2.1"]);
-        let held = Held::new(cluster("east"), 7, &PackedEndpoint::pack(&endpoint));
+        let held = EndpointEntry::new(cluster("east"), 7, &PackedEndpoint::pack(&endpoint));
         assert_eq!((held.endpoint(), held.arrival()), (endpoint.clone(), 7));
         assert_eq!((held.key_hash(), held.version()), (endpoint.key.hash(), endpoint.version()));
     }
@@ -358,11 +358,16 @@ mod tests {
             .map(|n| endpoint(&format!("web-{n}"), &format!("www-{n}.example.com"), "A", &[target]))
             .collect();
         let hold = |endpoint: &Endpoint| {
-            Held::sharing(cluster("east"), 1, &PackedEndpoint::pack(endpoint), &mut contents)
+            EndpointEntry::sharing(
+                cluster("east"),
+                1,
+                &PackedEndpoint::pack(endpoint),
+                &mut contents,
+            )
         };
-        let held: Vec<Held> = endpoints.iter().map(hold).collect();
+        let held: Vec<EndpointEntry> = endpoints.iter().map(hold).collect();
         assert!(held.iter().zip(&endpoints).all(|(held, endpoint)| held.endpoint() == *endpoint));
-        let content = |held: &Held| held.header().content.clone();
+        let content = |held: &EndpointEntry| held.header().content.clone();
         assert!(
             content(&held[0]).is_none()
                 && Arc::ptr_eq(&content(&held[1]).unwrap(), &content(&held[2]).unwrap())

@@ -16,7 +16,7 @@ use arc_swap::ArcSwap;
 
 use crate::core::dns::name::DnsName;
 use crate::core::endpoint::digest::SetDigest;
-use crate::core::endpoint::parsed::{Wish, interpret};
+use crate::core::endpoint::parsed::{ParsedEndpoint, parse_endpoint};
 use crate::core::endpoint::verdict::{Placement, Reason, Verdict};
 use crate::core::endpoint::{EndpointKey, KeyHash, Version};
 use crate::core::ids::{AccountId, ClusterId, EnvironmentId, ZoneId};
@@ -24,7 +24,7 @@ use crate::core::planning::policy::Visibility;
 use crate::core::planning::routing::{RouteRequest, ZoneFacts, ZoneTable};
 use crate::ports::{EndpointNews, EndpointRow, IngestOp, OpOutcome};
 use cluster::{ClusterEndpoints, LoadingEndpoints};
-use entry::{Held, fingerprint};
+use entry::{EndpointEntry, fingerprint};
 use interner::Interner;
 
 /// How many endpoints a look at all of them copies at once.
@@ -49,7 +49,7 @@ pub enum Effect {
         /// The owner name.
         name: DnsName,
         /// The endpoint.
-        held: Held,
+        held: EndpointEntry,
     },
     /// An endpoint no longer contributes.
     Withdraw {
@@ -58,12 +58,12 @@ pub enum Effect {
         /// The owner name.
         name: DnsName,
         /// The endpoint; its key is the cause of what is deleted.
-        held: Held,
+        held: EndpointEntry,
     },
     /// A verdict that does not depend on the zone's other names.
     Judge {
         /// The endpoint.
-        held: Held,
+        held: EndpointEntry,
         /// The verdict.
         verdict: Verdict,
     },
@@ -75,7 +75,7 @@ pub struct Directory {
     settings: ArcSwap<HashMap<ClusterId, ClusterSettings>>,
     zones: ArcSwap<ZoneTable>,
     clusters: RwLock<BTreeMap<ClusterId, Arc<ClusterEndpoints>>>,
-    places: Mutex<Places>,
+    places: Mutex<PlacementTable>,
     /// What several endpoints want alike.
     contents: Mutex<Interner>,
     unplaced: Mutex<Unplaced>,
@@ -86,12 +86,12 @@ pub type SharedDirectory = Arc<Directory>;
 
 /// The places where endpoints contribute, numbered from 1 in the order of their first use in this process.
 #[derive(Default)]
-struct Places {
+struct PlacementTable {
     placements: Vec<Placement>,
     numbers: HashMap<Placement, u32>,
 }
 
-impl Places {
+impl PlacementTable {
     fn number(&mut self, placement: &Placement) -> u32 {
         if let Some(number) = self.numbers.get(placement) {
             return *number;
@@ -103,7 +103,7 @@ impl Places {
         number
     }
 
-    fn of(&self, held: &Held) -> Option<Placement> {
+    fn of(&self, held: &EndpointEntry) -> Option<Placement> {
         let index = (held.place() as usize).checked_sub(1)?;
         self.placements.get(index).cloned()
     }
@@ -111,7 +111,7 @@ impl Places {
 
 /// The endpoints that contribute nowhere, by the name that they want: as it is shown, or as it was written when it is none.
 #[derive(Default)]
-struct Unplaced(BTreeMap<String, Vec<Held>>);
+struct Unplaced(BTreeMap<String, Vec<EndpointEntry>>);
 
 impl Unplaced {
     fn key(written: &str) -> String {
@@ -119,11 +119,11 @@ impl Unplaced {
             .map_or_else(|_| written.to_ascii_lowercase(), |name| name.to_string())
     }
 
-    fn insert(&mut self, held: &Held) {
+    fn insert(&mut self, held: &EndpointEntry) {
         self.0.entry(Self::key(held.view().dns_name)).or_default().push(held.clone());
     }
 
-    fn remove(&mut self, held: &Held) {
+    fn remove(&mut self, held: &EndpointEntry) {
         let key = Self::key(held.view().dns_name);
         if let Some(there) = self.0.get_mut(&key) {
             there.retain(|other| other.arrival() != held.arrival());
@@ -197,12 +197,12 @@ impl Directory {
     }
 
     /// The endpoints that want a name and contribute to no zone.
-    pub fn unplaced(&self, name: &str) -> Vec<Held> {
+    pub fn unplaced(&self, name: &str) -> Vec<EndpointEntry> {
         locked(&self.unplaced).0.get(&Unplaced::key(name)).cloned().unwrap_or_default()
     }
 
     /// Where an endpoint contributes; none for nowhere.
-    pub fn placement(&self, held: &Held) -> Option<Placement> {
+    pub fn placement(&self, held: &EndpointEntry) -> Option<Placement> {
         locked(&self.places).of(held)
     }
 
@@ -223,10 +223,10 @@ impl Directory {
                     let before = endpoints
                         .get(&key)
                         .filter(|held| held.arrival() == *arrival && held.version() == version);
-                    if before.is_some_and(|held| !held.is_frozen()) {
+                    if before.is_some_and(|held| !held.is_retained()) {
                         continue;
                     }
-                    let held = Held::sharing(
+                    let held = EndpointEntry::sharing(
                         cluster.clone(),
                         *arrival,
                         &endpoint,
@@ -256,7 +256,7 @@ impl Directory {
 
     /// Takes what another replica has made durable, as the store holds it now. What is held like that already is left alone and
     /// answered, so it may be told twice, and late.
-    pub fn follow(&self, news: EndpointNews, effects: &mut Vec<Effect>) -> Option<Held> {
+    pub fn follow(&self, news: EndpointNews, effects: &mut Vec<Effect>) -> Option<EndpointEntry> {
         let mut place = self.place(effects);
         let row = match news {
             EndpointNews::Stored(row) => row,
@@ -272,8 +272,12 @@ impl Directory {
         if same.is_some() {
             return same;
         }
-        let held =
-            Held::sharing(row.cluster, row.arrival, &row.endpoint, &mut locked(&self.contents));
+        let held = EndpointEntry::sharing(
+            row.cluster,
+            row.arrival,
+            &row.endpoint,
+            &mut locked(&self.contents),
+        );
         held.set_kept(row.verdict.as_ref().map_or(0, fingerprint));
         let old = endpoints.put(&row.key, &row.version, held.clone());
         let mut current = None;
@@ -306,12 +310,12 @@ impl Directory {
     pub fn contributions(&self, walk: &mut Walk) -> Option<Vec<Effect>> {
         let cluster = walk.clusters.front()?;
         let page = self.cluster(cluster).page(walk.after.as_ref(), LOOK_PAGE);
-        walk.after = page.last().map(Held::key_hash);
+        walk.after = page.last().map(EndpointEntry::key_hash);
         if walk.after.is_none() {
             walk.clusters.pop_front();
         }
         let places = locked(&self.places);
-        let contribution = |held: Held| {
+        let contribution = |held: EndpointEntry| {
             let placement =
                 places.of(&held).filter(|placement| walk.accounts.contains(&placement.account))?;
             let name = DnsName::parse(held.view().dns_name).ok()?;
@@ -352,8 +356,8 @@ impl Directory {
                 .map(|(_, number)| *number)
                 .collect()
         };
-        let fares_otherwise = |held: &Held| {
-            held.place() == 0 || held.is_frozen() || concerned.contains(&held.place())
+        let fares_otherwise = |held: &EndpointEntry| {
+            held.place() == 0 || held.is_retained() || concerned.contains(&held.place())
         };
         self.review(|_, held| !held.is_judged() || fares_otherwise(held), effects);
     }
@@ -365,7 +369,7 @@ impl Directory {
     /// come to the same.
     pub fn agree(
         &self,
-        held: &Held,
+        held: &EndpointEntry,
         theirs: &Placement,
         ours_is: Belief,
         effects: &mut Vec<Effect>,
@@ -411,7 +415,11 @@ impl Directory {
     }
 
     /// Looks again at endpoints, because zones or settings have changed. What is placed stays placed, if anybody was told.
-    fn review(&self, is_concerned: impl Fn(&ClusterId, &Held) -> bool, effects: &mut Vec<Effect>) {
+    fn review(
+        &self,
+        is_concerned: impl Fn(&ClusterId, &EndpointEntry) -> bool,
+        effects: &mut Vec<Effect>,
+    ) {
         let mut place = self.place(effects);
         for cluster in self.clusters() {
             let endpoints = self.cluster(&cluster);
@@ -431,8 +439,8 @@ impl Directory {
         }
     }
 
-    fn place<'a>(&'a self, effects: &'a mut Vec<Effect>) -> Place<'a> {
-        Place {
+    fn place<'a>(&'a self, effects: &'a mut Vec<Effect>) -> Placer<'a> {
+        Placer {
             settings: self.settings(),
             zones: self.zones(),
             places: locked(&self.places),
@@ -481,13 +489,13 @@ impl Loader {
         directory: &Directory,
         row: EndpointRow,
         effects: &mut Vec<Effect>,
-    ) -> Held {
+    ) -> EndpointEntry {
         // All endpoints of a cluster share one text.
         let cluster = self
             .clusters
             .get_key_value(&row.cluster)
             .map_or(row.cluster, |(cluster, _)| cluster.clone());
-        let held = Held::sharing(
+        let held = EndpointEntry::sharing(
             cluster.clone(),
             row.arrival,
             &row.endpoint,
@@ -518,15 +526,15 @@ enum Occasion {
     Review,
 }
 
-struct Place<'a> {
+struct Placer<'a> {
     settings: Arc<HashMap<ClusterId, ClusterSettings>>,
     zones: Arc<ZoneTable>,
-    places: MutexGuard<'a, Places>,
+    places: MutexGuard<'a, PlacementTable>,
     unplaced: MutexGuard<'a, Unplaced>,
     effects: &'a mut Vec<Effect>,
 }
 
-impl Place<'_> {
+impl Placer<'_> {
     /// An endpoint is gone, and with it what it contributed.
     fn remove(&mut self, endpoints: &ClusterEndpoints, key: &KeyHash) {
         if let Some(old) = endpoints.remove(key)
@@ -537,7 +545,7 @@ impl Place<'_> {
     }
 
     /// An endpoint, or this version of it, leaves the place that is answered; it stays there unless it is put elsewhere.
-    fn leave(&mut self, held: &Held) -> Option<Placement> {
+    fn leave(&mut self, held: &EndpointEntry) -> Option<Placement> {
         let current = self.places.of(held);
         if current.is_none() {
             self.unplaced.remove(held);
@@ -546,8 +554,8 @@ impl Place<'_> {
     }
 
     /// Decides where an endpoint goes and says what that changes.
-    fn settle(&mut self, held: &Held, current: Option<Placement>, occasion: Occasion) {
-        let routed = interpret(&held.endpoint()).and_then(|wish| {
+    fn settle(&mut self, held: &EndpointEntry, current: Option<Placement>, occasion: Occasion) {
+        let routed = parse_endpoint(&held.endpoint()).and_then(|wish| {
             let placement = self.route(held.cluster(), &wish, current.as_ref())?;
             Ok((wish.name, placement))
         });
@@ -559,7 +567,7 @@ impl Place<'_> {
                 if let Some(old) = current.filter(|old| *old != placement) {
                     self.withdraw(held, old);
                 }
-                held.set_frozen(false);
+                held.set_retained(false);
                 self.contribute(held, placement, name);
             }
             Ok((_, elsewhere)) => {
@@ -571,21 +579,22 @@ impl Place<'_> {
                     ),
                     current.clone(),
                 );
-                self.freeze(held, current, verdict);
+                self.retain(held, current, verdict);
             }
-            Err(verdict) => self.freeze(held, current, verdict),
+            Err(verdict) => self.retain(held, current, verdict),
         }
     }
 
     /// Where an endpoint of which nothing was said yet would go by what is known now, if that is elsewhere. It is not bound to a
     /// place that was found before all zones were known; what another replica makes of it, which knew them, is then the same.
-    fn better(&self, held: &Held, current: &Placement) -> Option<Placement> {
-        let wish = if held.is_judged() { return None } else { interpret(&held.endpoint()).ok()? };
+    fn better(&self, held: &EndpointEntry, current: &Placement) -> Option<Placement> {
+        let wish =
+            if held.is_judged() { return None } else { parse_endpoint(&held.endpoint()).ok()? };
         self.route(held.cluster(), &wish, None).ok().filter(|better| better != current)
     }
 
     /// Goes from one place to another that was decided on.
-    fn go(&mut self, held: &Held, from: Option<Placement>, to: Placement) {
+    fn go(&mut self, held: &EndpointEntry, from: Option<Placement>, to: Placement) {
         if let Some(left) = from.filter(|from| *from != to) {
             self.withdraw(held, left);
         }
@@ -595,7 +604,7 @@ impl Place<'_> {
     fn route(
         &self,
         cluster: &ClusterId,
-        wish: &Wish,
+        wish: &ParsedEndpoint,
         current: Option<&Placement>,
     ) -> Result<Placement, Verdict> {
         let Some(settings) = self.settings.get(cluster) else {
@@ -617,8 +626,8 @@ impl Place<'_> {
     }
 
     /// An endpoint that cannot be placed now: what an earlier version of it made stays.
-    fn freeze(&mut self, held: &Held, current: Option<Placement>, mut verdict: Verdict) {
-        held.set_frozen(true);
+    fn retain(&mut self, held: &EndpointEntry, current: Option<Placement>, mut verdict: Verdict) {
+        held.set_retained(true);
         match current.zip(DnsName::parse(held.view().dns_name).ok()) {
             Some((placement, name)) => {
                 verdict.placement = Some(placement.clone());
@@ -632,12 +641,12 @@ impl Place<'_> {
         self.effects.push(Effect::Judge { held: held.clone(), verdict });
     }
 
-    fn contribute(&mut self, held: &Held, placement: Placement, name: DnsName) {
+    fn contribute(&mut self, held: &EndpointEntry, placement: Placement, name: DnsName) {
         held.set_place(self.places.number(&placement));
         self.effects.push(Effect::Contribute { placement, name, held: held.clone() });
     }
 
-    fn withdraw(&mut self, held: &Held, placement: Placement) {
+    fn withdraw(&mut self, held: &EndpointEntry, placement: Placement) {
         // What was placed has a name that is one.
         if let Ok(name) = DnsName::parse(held.view().dns_name) {
             self.effects.push(Effect::Withdraw { placement, name, held: held.clone() });

@@ -57,8 +57,8 @@ fn apply(directory: &Directory, op: IngestOp, outcome: OpOutcome) -> Vec<String>
 
 fn show(effect: &Effect) -> String {
     match effect {
-        Effect::Contribute { placement, held, .. } if held.is_frozen() => {
-            format!("frozen {}", placement.zone)
+        Effect::Contribute { placement, held, .. } if held.is_retained() => {
+            format!("retained {}", placement.zone)
         }
         Effect::Contribute { placement, .. } => format!("+{}", placement.zone),
         Effect::Withdraw { placement, .. } => format!("-{}", placement.zone),
@@ -110,7 +110,7 @@ fn the_same_put_again_keeps_what_was_said_of_it() {
 fn a_zone_that_vanishes_withdraws_nothing() {
     let directory = directory(&[("Z1", "example.com")]);
     put(&directory, web("192.0.2.1"));
-    assert_eq!(discover(&directory, &[]), ["frozen Z1", "ZONE_GONE"]);
+    assert_eq!(discover(&directory, &[]), ["retained Z1", "ZONE_GONE"]);
     assert_eq!(discover(&directory, &[("Z1", "example.com")]), ["+Z1"]);
 }
 
@@ -120,12 +120,12 @@ fn a_cluster_that_is_no_longer_configured_withdraws_nothing() {
     put(&directory, web("192.0.2.1"));
     let mut effects = vec![];
     directory.reconfigure(HashMap::new(), &mut effects);
-    assert_eq!(effects.iter().map(show).collect::<Vec<_>>(), ["frozen Z1", "NO_ZONE"]);
+    assert_eq!(effects.iter().map(show).collect::<Vec<_>>(), ["retained Z1", "NO_ZONE"]);
     effects.clear();
     directory.reconfigure(settings("prod"), &mut effects);
     assert_eq!(
         effects.iter().map(show).collect::<Vec<_>>(),
-        ["frozen Z1", "NO_ZONE"],
+        ["retained Z1", "NO_ZONE"],
         "another environment neither"
     );
 }
@@ -134,7 +134,7 @@ fn a_cluster_that_is_no_longer_configured_withdraws_nothing() {
 fn a_rejected_version_stays_where_the_accepted_one_was() {
     let directory = directory(&[("Z1", "example.com")]);
     put(&directory, web("192.0.2.1"));
-    assert_eq!(put(&directory, web("nonsense")), ["frozen Z1", "INVALID_TARGET"]);
+    assert_eq!(put(&directory, web("nonsense")), ["retained Z1", "INVALID_TARGET"]);
     assert_eq!(put(&directory, web("192.0.2.2")), ["+Z1"]);
 }
 
@@ -168,7 +168,7 @@ fn pages_in_a_row_are_all_endpoints_once() {
         let page = directory.cluster(&cluster("east")).page(after.as_ref(), 10);
         let Some(last) = page.last() else { break };
         after = Some(last.key_hash());
-        seen.extend(page.iter().map(Held::key_hash));
+        seen.extend(page.iter().map(EndpointEntry::key_hash));
     }
     assert_eq!(seen.len(), 25);
     assert!(seen.is_sorted_by(|a, b| a < b), "{seen:?}");
@@ -289,7 +289,7 @@ fn placement(zone: &str) -> Placement {
     }
 }
 
-fn held(directory: &Directory) -> Held {
+fn held(directory: &Directory) -> EndpointEntry {
     directory.cluster(&cluster("east")).get(&web("").key.hash()).unwrap()
 }
 

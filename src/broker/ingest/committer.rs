@@ -8,11 +8,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
-use crate::broker::decider::ToDecider;
+use crate::broker::decider::DeciderMessage;
 use crate::broker::metrics::BrokerMetrics;
 use crate::broker::replicas::feed_reader::{CommitOrder, FeedHandle};
 use crate::core::ids::ClusterId;
-use crate::core::limits::round_robin::Turns;
+use crate::core::limits::round_robin::RoundRobin;
 use crate::ports::{Clock, IngestOp, IngestOutcome, IngestUnit, OpOutcome, Store, StoreError};
 
 /// A transaction aims at this time: neither the ack of a quiet cluster nor the journal of a batch waits long behind the flood of
@@ -75,7 +75,7 @@ impl CommitterHandle {
 
 /// What waits for a transaction. The clusters take turns, a unit each, so that a quiet one's change is in the next transaction
 /// whatever a noisy one has submitted; the units of one cluster keep their order. Bounded by the credits of the sessions.
-type Waiting = Turns<ClusterId, Submission>;
+type Waiting = RoundRobin<ClusterId, Submission>;
 
 fn wait(waiting: &mut Waiting, submission: Submission) {
     waiting.push(submission.unit.cluster.clone(), submission);
@@ -120,7 +120,7 @@ pub struct Committer {
     submissions: mpsc::Receiver<Submission>,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
-    decider: mpsc::Sender<ToDecider>,
+    decider: mpsc::Sender<DeciderMessage>,
     metrics: BrokerMetrics,
     /// Told of each transaction that is on its way, so that what other replicas committed is told in its place.
     order: CommitOrder,
@@ -136,7 +136,7 @@ pub struct CommitterParts {
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Told what was committed.
-    pub decider: mpsc::Sender<ToDecider>,
+    pub decider: mpsc::Sender<DeciderMessage>,
     /// The figures.
     pub metrics: BrokerMetrics,
     /// Held while a transaction is on its way.
@@ -284,7 +284,7 @@ impl Committer {
         }
         // The decider first: when a stream has its ack, a barrier behind it sees what was acked.
         if !committed.is_empty()
-            && self.decider.send(ToDecider::Committed(committed)).await.is_err()
+            && self.decider.send(DeciderMessage::Committed(committed)).await.is_err()
         {
             warn!("the decider is gone; what was committed is decided at the next start");
         }

@@ -10,7 +10,7 @@ use tonic::Status;
 
 use super::committer::{Commit, CommitterHandle, Submission};
 use super::session::{End, Limits, Session, State};
-use crate::broker::decider::ToDecider;
+use crate::broker::decider::DeciderMessage;
 use crate::broker::directory::{ClusterSettings, Directory, SharedDirectory};
 use crate::core::endpoint::digest::SetDigest;
 use crate::core::endpoint::{KeyHash, Version};
@@ -44,7 +44,7 @@ struct Peers {
     cluster: ClusterId,
     directory: SharedDirectory,
     submissions: mpsc::Receiver<Submission>,
-    decider: mpsc::Receiver<ToDecider>,
+    decider: mpsc::Receiver<DeciderMessage>,
     outbound: mpsc::Receiver<Result<v1::BrokerMessage, Status>>,
     arrivals: i64,
 }
@@ -107,7 +107,7 @@ impl Peers {
                 biased;
                 Some(said) = self.outbound.recv() => exchange.answers.extend(said),
                 Some(submission) = self.submissions.recv() => self.commit(submission),
-                Some(told) = self.decider.recv() => if let ToDecider::Barrier(reply) = told {
+                Some(told) = self.decider.recv() => if let DeciderMessage::Barrier(reply) = told {
                     // The session waits for it.
                     let _told = reply.send(());
                 },

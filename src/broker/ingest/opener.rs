@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::session::barrier;
-use crate::broker::decider::ToDecider;
+use crate::broker::decider::DeciderMessage;
 use crate::broker::replicas::feed_reader::FeedHandle;
 use crate::ports::{SessionOpened, SessionOpening, Store, StoreError};
 
@@ -59,7 +59,7 @@ impl OpenerHandle {
 pub struct Opener {
     hellos: mpsc::Receiver<Hello>,
     store: Arc<dyn Store>,
-    decider: mpsc::Sender<ToDecider>,
+    decider: mpsc::Sender<DeciderMessage>,
     feed: FeedHandle,
 }
 
@@ -67,7 +67,7 @@ impl Opener {
     /// An opener and the handle for streams.
     pub fn new(
         store: Arc<dyn Store>,
-        decider: mpsc::Sender<ToDecider>,
+        decider: mpsc::Sender<DeciderMessage>,
         feed: FeedHandle,
     ) -> (Self, OpenerHandle) {
         let (sender, hellos) = mpsc::channel(QUEUE);

@@ -19,7 +19,7 @@ use super::committer::CommitterHandle;
 use super::opener::{OpenError, Opener, OpenerHandle};
 use super::session::{End, Limits, Session, State};
 use super::status;
-use crate::broker::decider::ToDecider;
+use crate::broker::decider::DeciderMessage;
 use crate::broker::directory::SharedDirectory;
 use crate::broker::metrics::BrokerMetrics;
 use crate::broker::replicas::feed_reader::FeedHandle;
@@ -49,7 +49,7 @@ pub struct ServiceParts {
     /// Group commit.
     pub committer: CommitterHandle,
     /// The decider.
-    pub decider: mpsc::Sender<ToDecider>,
+    pub decider: mpsc::Sender<DeciderMessage>,
     /// What other replicas made durable.
     pub feed: FeedHandle,
     /// The directory.

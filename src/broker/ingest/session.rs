@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use super::committer::{Commit, CommitterHandle};
 use super::snapshot::Snapshot;
-use crate::broker::decider::ToDecider;
+use crate::broker::decider::DeciderMessage;
 use crate::broker::directory::SharedDirectory;
 use crate::core::endpoint::digest::SetDigest;
 use crate::core::endpoint::packed::PackedEndpoint;
@@ -85,7 +85,7 @@ pub struct Session {
     pub(super) cluster: ClusterId,
     pub(super) epoch: Epoch,
     pub(super) committer: CommitterHandle,
-    pub(super) decider: mpsc::Sender<ToDecider>,
+    pub(super) decider: mpsc::Sender<DeciderMessage>,
     pub(super) directory: SharedDirectory,
     pub(super) outbound: mpsc::Sender<Result<v1::BrokerMessage, Status>>,
     pub(super) limits: Limits,
@@ -99,7 +99,7 @@ pub struct State {
     last_seq: u64,
     in_flight: FuturesOrdered<futures::future::BoxFuture<'static, Option<InFlight>>>,
     /// Whether something was submitted that may not be in the directory yet.
-    unsettled: bool,
+    in_doubt: bool,
     /// The root of what the agent should hold; none when it may have changed. Nobody else changes what is durable for the
     /// cluster, so while nothing is submitted a heartbeat is compared with this and costs nothing more.
     expected_root: Option<[u8; 32]>,
@@ -107,7 +107,7 @@ pub struct State {
     diff: Option<Diff>,
     snapshot: Option<Snapshot>,
     /// Keys that the agent no longer names and whose source is not synced: kept, and not counted as a difference.
-    retained: HashMap<KeyHash, Version>,
+    kept_keys: HashMap<KeyHash, Version>,
 }
 
 impl State {
@@ -117,11 +117,11 @@ impl State {
             sources: BTreeMap::new(),
             last_seq: 0,
             in_flight: FuturesOrdered::new(),
-            unsettled: false,
+            in_doubt: false,
             expected_root: Some(root),
             diff: None,
             snapshot: None,
-            retained: HashMap::new(),
+            kept_keys: HashMap::new(),
         }
     }
 }
@@ -216,7 +216,7 @@ impl Session {
             let key = match op {
                 IngestOp::Put { key, .. } | IngestOp::Del { key, .. } => key,
             };
-            self.state.retained.remove(key);
+            self.state.kept_keys.remove(key);
         }
         self.submit(changes.seq, ops, credits, false).await
     }
@@ -252,7 +252,7 @@ impl Session {
                 "the broker shuts down".to_owned(),
             ));
         };
-        self.state.unsettled = true;
+        self.state.in_doubt = true;
         self.state.expected_root = None;
         self.state.in_flight.push_back(Box::pin(async move {
             told.await.ok().map(|commit| InFlight { seq, credits, commit })
@@ -292,11 +292,11 @@ impl Session {
         while let Some(in_flight) = self.state.in_flight.next().await {
             self.ack(in_flight).await?;
         }
-        if self.state.unsettled {
+        if self.state.in_doubt {
             barrier(&self.decider).await.ok_or_else(|| {
                 End::GoAway(v1::go_away::Reason::Drain, "the broker shuts down".to_owned())
             })?;
-            self.state.unsettled = false;
+            self.state.in_doubt = false;
         }
         Ok(())
     }
@@ -307,7 +307,7 @@ impl Session {
             return root;
         }
         let mut digest = self.directory.digest(&self.cluster);
-        for (key, version) in &self.state.retained {
+        for (key, version) in &self.state.kept_keys {
             digest.remove(key, version);
         }
         let root = digest.root();
@@ -324,7 +324,7 @@ impl Session {
         }
         let newly_synced = self.note_sources(&heartbeat.sources);
         self.settle().await?;
-        let retained_is_due = !self.state.retained.is_empty() && newly_synced;
+        let retained_is_due = !self.state.kept_keys.is_empty() && newly_synced;
         let differs = self.expected_root()[..] != heartbeat.root_digest[..];
         if (differs || retained_is_due)
             && self.state.diff.is_none()
@@ -379,7 +379,7 @@ impl Session {
         let request = v1::BucketRequest {
             buckets: buckets.iter().map(|bucket| u32::from(*bucket)).collect(),
         };
-        self.state.retained.clear();
+        self.state.kept_keys.clear();
         self.state.expected_root = None;
         self.state.diff = (!buckets.is_empty())
             .then(|| Diff { buckets: buckets.into_iter().collect(), named: HashMap::new() });
@@ -426,11 +426,11 @@ impl Session {
             if self.is_synced(&endpoint.source) {
                 deletions.push(IngestOp::Del { key: *key, version_seen: Some(*version) });
             } else {
-                self.state.retained.insert(*key, *version);
+                self.state.kept_keys.insert(*key, *version);
             }
         }
         self.state.expected_root = None;
-        info!(cluster = %self.cluster, buckets = diff.buckets.len(), wanted = wanted.len(), gone = deletions.len(), kept = self.state.retained.len(), "compared");
+        info!(cluster = %self.cluster, buckets = diff.buckets.len(), wanted = wanted.len(), gone = deletions.len(), kept = self.state.kept_keys.len(), "compared");
         if !deletions.is_empty() {
             self.submit(0, deletions, v1::Credits::default(), false).await?;
         }
@@ -524,9 +524,9 @@ fn broken(status: &Status) -> End {
 }
 
 /// Waits until everything that was committed before is in the directory; none when the broker stops.
-pub async fn barrier(decider: &mpsc::Sender<ToDecider>) -> Option<()> {
+pub async fn barrier(decider: &mpsc::Sender<DeciderMessage>) -> Option<()> {
     let (reply, told) = oneshot::channel();
-    decider.send(ToDecider::Barrier(reply)).await.ok()?;
+    decider.send(DeciderMessage::Barrier(reply)).await.ok()?;
     told.await.ok()
 }
 

@@ -5,8 +5,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::broker::directory::SharedDirectory;
-use crate::broker::directory::cluster::Follower;
-use crate::broker::directory::entry::{Held, Progress};
+use crate::broker::directory::cluster::StatusSubscriber;
+use crate::broker::directory::entry::{EndpointEntry, Progress};
 use crate::core::endpoint::verdict::Verdict;
 use crate::core::planning::routing::ZoneTable;
 use crate::core::time::Timestamp;
@@ -18,7 +18,7 @@ const STATUSES_PER_BATCH: usize = 100;
 
 /// Follows a cluster's endpoints until the stream or the broker ends.
 pub async fn follow(
-    mut follower: Follower,
+    mut follower: StatusSubscriber,
     directory: SharedDirectory,
     outbound: mpsc::Sender<Result<v1::StatusBatch, Status>>,
     drain: CancellationToken,
@@ -48,7 +48,7 @@ pub async fn follow(
     }
 }
 
-fn to_wire(held: &Held, zones: &ZoneTable, now: Timestamp) -> v1::EndpointStatus {
+fn to_wire(held: &EndpointEntry, zones: &ZoneTable, now: Timestamp) -> v1::EndpointStatus {
     let endpoint = held.view();
     let version = endpoint.version();
     let (key, at_ms) = (Some((&endpoint).into()), held.since().0);

@@ -21,7 +21,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
-use crate::broker::decider::{Followed, ToDecider};
+use crate::broker::decider::{DeciderMessage, Followed};
 use crate::broker::metrics::BrokerMetrics;
 use crate::broker::status::relay::{RelayHandle, THAT_WAS_ALL, decode};
 use crate::broker::worker::{Discovered, facts_of};
@@ -94,7 +94,7 @@ impl FeedHandle {
 }
 
 /// What a follower is made from.
-pub struct FollowerParts {
+pub struct FeedReaderParts {
     /// The store, as this replica's: its own entries come without what they are about.
     pub store: Arc<dyn Store>,
     /// The store as nobody's: its entries come whole.
@@ -104,7 +104,7 @@ pub struct FollowerParts {
     /// The last entry that the directory needs not be told of.
     pub after: u64,
     /// Who is told.
-    pub decider: mpsc::Sender<ToDecider>,
+    pub decider: mpsc::Sender<DeciderMessage>,
     /// What this replica commits itself.
     pub commits: CommitOrder,
     /// Told when another replica asks for statuses.
@@ -114,8 +114,8 @@ pub struct FollowerParts {
 }
 
 /// See the module's page.
-pub struct Follower {
-    parts: FollowerParts,
+pub struct FeedReader {
+    parts: FeedReaderParts,
     position: Arc<AtomicU64>,
     requests: mpsc::UnboundedReceiver<Request>,
     waiting: Vec<oneshot::Sender<Result<(), NotCaughtUp>>>,
@@ -139,9 +139,9 @@ impl From<StoreError> for Stop {
     }
 }
 
-impl Follower {
+impl FeedReader {
     /// A follower, and how to reach it.
-    pub fn new(parts: FollowerParts) -> (Self, FeedHandle) {
+    pub fn new(parts: FeedReaderParts) -> (Self, FeedHandle) {
         let (sender, requests) = mpsc::unbounded_channel();
         let position = Arc::new(AtomicU64::new(parts.after));
         let handle = FeedHandle { requests: Some(sender), position: Arc::clone(&position) };
@@ -265,7 +265,7 @@ impl Follower {
         if followed.is_empty() {
             return Ok(());
         }
-        self.parts.decider.send(ToDecider::Followed(followed)).await.map_err(|_| Stop::Ending)
+        self.parts.decider.send(DeciderMessage::Followed(followed)).await.map_err(|_| Stop::Ending)
     }
 
     async fn read(

@@ -7,7 +7,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tracing::warn;
 
 use super::feed_reader::FeedHandle;
-use crate::broker::decider::ToDecider;
+use crate::broker::decider::DeciderMessage;
 use crate::broker::lease::Lease;
 use crate::broker::metrics::BrokerMetrics;
 use crate::broker::status::feedback::Feedback;
@@ -27,7 +27,7 @@ const FIRST_RETRY: Duration = Duration::from_millis(200);
 const LAST_RETRY: Duration = Duration::from_secs(5);
 
 /// What all tenants are made with.
-pub struct Hiring {
+pub struct WorkerFactory {
     /// The store, as this replica's.
     pub store: Arc<dyn Store>,
     /// Route 53 and STS.
@@ -39,15 +39,15 @@ pub struct Hiring {
     /// Where zones go.
     pub discovered: mpsc::Sender<Discovered>,
     /// Who tells the worker what clusters want.
-    pub decider: mpsc::Sender<ToDecider>,
+    pub decider: mpsc::Sender<DeciderMessage>,
     /// What other replicas made durable.
     pub feed: FeedHandle,
     /// The figures.
     pub metrics: BrokerMetrics,
     /// How many workers look at names at once.
     pub gate: Gate,
-    /// How many read their books at once.
-    pub books: Semaphore,
+    /// How many read their zone states at once.
+    pub states: Semaphore,
     /// The seed of the jitter.
     pub seed: u64,
 }
@@ -61,7 +61,7 @@ pub enum Way {
 }
 
 /// One tenant.
-pub struct Tenant {
+pub struct LeasedAccount {
     /// The right to be one.
     pub lease: Lease,
     /// What the configuration says, and will say.
@@ -79,9 +79,9 @@ pub struct Ended {
     pub is_lost: bool,
 }
 
-impl Hiring {
+impl WorkerFactory {
     /// Works an account until its lease is over or is to be given back.
-    pub async fn live(self: Arc<Self>, tenant: Tenant) -> Ended {
+    pub async fn live(self: Arc<Self>, tenant: LeasedAccount) -> Ended {
         let lease = tenant.lease.clone();
         let is_lost = tokio::select! {
             biased;
@@ -91,11 +91,11 @@ impl Hiring {
         };
         self.metrics.account(lease.account()).released();
         // A broker that ends needs not know.
-        let _ending = self.decider.send(ToDecider::Release(lease.account().clone())).await;
+        let _ending = self.decider.send(DeciderMessage::Release(lease.account().clone())).await;
         Ended { tenure: lease.tenure().clone(), is_lost }
     }
 
-    async fn work(&self, Tenant { lease, mut settings, way }: Tenant) {
+    async fn work(&self, LeasedAccount { lease, mut settings, way }: LeasedAccount) {
         let account = lease.account().clone();
         let (worker, handle, receiver) = match way {
             Way::AtStart(reply) => match self.load_books(&lease, &mut settings).await {
@@ -115,8 +115,10 @@ impl Hiring {
                     () = lease.stop().cancelled() => return,
                 };
                 // A broker that ends needs no worker.
-                let _ending =
-                    self.decider.send(ToDecider::Adopt(account.clone(), begun.1.clone())).await;
+                let _ending = self
+                    .decider
+                    .send(DeciderMessage::Adopt(account.clone(), begun.1.clone()))
+                    .await;
                 begun
             }
         };
@@ -127,7 +129,7 @@ impl Hiring {
         }
     }
 
-    /// Reads the books and then what other replicas made durable: what led to the last of the books is among it.
+    /// Reads the zone states and then what other replicas made durable: what led to the last of the zone states is among it.
     async fn begin(
         &self,
         lease: &Lease,
@@ -156,7 +158,7 @@ impl Hiring {
         settings: &mut watch::Receiver<Arc<AccountSettings>>,
     ) -> Result<(Worker, WorkerHandle, mpsc::Receiver<Message>), StartError> {
         // Nobody closes it.
-        let _turn = self.books.acquire().await;
+        let _turn = self.states.acquire().await;
         let account = lease.account().clone();
         let settings = Arc::clone(&settings.borrow_and_update());
         let provider = self.providers.provider(&account).await;

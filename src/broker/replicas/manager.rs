@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! heartbeat ─▶ who lives, who holds what ─▶ renew · take what is free, up to a fair share · give back what is too much
-//!                                                      └─▶ a tenant: books ─▶ feed ─▶ adopted ─▶ worker ─▶ lease back
+//!                                                      └─▶ a tenant: zone states ─▶ feed ─▶ adopted ─▶ worker ─▶ lease back
 //! ```
 //!
 //! A store that is not shared has one replica: it takes all leases at once, and they do not run out.
@@ -18,8 +18,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::leased_account::{Ended, Tenant, Way};
-use super::rebalance::Outlook;
+use super::leased_account::{Ended, LeasedAccount, Way};
+use super::rebalance::Rebalancer;
 use crate::broker::StartError;
 use crate::broker::lease::{Lease, LeaseTiming};
 use crate::broker::metrics::BrokerMetrics;
@@ -27,13 +27,13 @@ use crate::broker::status::relay::RelayHandle;
 use crate::broker::worker::registry::Workers;
 use crate::broker::worker::{AccountSettings, WorkerHandle};
 use crate::core::ids::AccountId;
-use crate::ports::{Feed, Leases, News, ReplicaRow, Standing, StoreError, Tenure};
+use crate::ports::{Feed, Leases, Membership, News, ReplicaRow, StoreError, Tenure};
 
 /// An account that was handed over and that nobody took is not handed over again so soon: the others may not know it.
 const NOT_TAKEN_FOR: Duration = Duration::from_secs(600);
 
 /// What the tenancy is told.
-pub enum ToTenancy {
+pub enum LeaseCommand {
     /// The accounts of another configuration.
     Configure(Vec<AccountSettings>),
     /// The start is over: from now on accounts are taken and given back as replicas come and go.
@@ -41,7 +41,7 @@ pub enum ToTenancy {
 }
 
 /// What the tenancy is made from.
-pub struct TenancyParts {
+pub struct LeaseManagerParts {
     /// This replica.
     pub replica: ReplicaRow,
     /// How leases are kept.
@@ -53,7 +53,7 @@ pub struct TenancyParts {
     /// The accounts that the configuration names.
     pub accounts: Vec<AccountSettings>,
     /// How an account is worked, until its lease is over or is to be given back.
-    pub hire: Box<dyn Fn(Tenant) -> BoxFuture<'static, Ended> + Send + Sync>,
+    pub spawn_worker: Box<dyn Fn(LeasedAccount) -> BoxFuture<'static, Ended> + Send + Sync>,
     /// The workers, and which accounts may have one.
     pub workers: Arc<Workers>,
     /// Told whether another replica is there.
@@ -72,12 +72,12 @@ struct Holding {
 pub type Starting = (AccountId, oneshot::Receiver<Result<WorkerHandle, StartError>>);
 
 /// See the module's page.
-pub struct Tenancy {
-    parts: TenancyParts,
+pub struct LeaseManager {
+    parts: LeaseManagerParts,
     accounts: BTreeMap<AccountId, Arc<AccountSettings>>,
     held: BTreeMap<AccountId, Holding>,
     tenants: JoinSet<Ended>,
-    standing: watch::Sender<Arc<Standing>>,
+    standing: watch::Sender<Arc<Membership>>,
     /// Whether accounts are taken and given back.
     is_open: bool,
     /// When the store was asked what it answered last; none before this replica was there for the others.
@@ -95,10 +95,10 @@ pub struct Tenancy {
 /// Why no accounts can be worked any more.
 struct Broken;
 
-impl Tenancy {
+impl LeaseManager {
     /// Holds nothing yet. The receiver shows who lives and who holds what.
-    pub fn new(mut parts: TenancyParts) -> (Self, watch::Receiver<Arc<Standing>>) {
-        let me = Standing { replicas: vec![parts.replica.clone()], leases: vec![] };
+    pub fn new(mut parts: LeaseManagerParts) -> (Self, watch::Receiver<Arc<Membership>>) {
+        let me = Membership { replicas: vec![parts.replica.clone()], leases: vec![] };
         let (standing, seen) = watch::channel(Arc::new(me));
         let accounts = std::mem::take(&mut parts.accounts);
         let mut tenancy = Self {
@@ -142,7 +142,7 @@ impl Tenancy {
         let standing = self.hear().await?;
         let wanted = {
             let names = self.names();
-            let outlook = Outlook::new(self.parts.replica.replica, &names, &standing);
+            let outlook = Rebalancer::new(self.parts.replica.replica, &names, &standing);
             outlook.free().into_iter().take(outlook.room()).collect()
         };
         let starting = self.take(wanted, Begin::AtStart).await?;
@@ -155,7 +155,7 @@ impl Tenancy {
     /// Keeps the leases until the stop; then the workers end, and what they held passes on at once.
     pub async fn run(
         mut self,
-        mut commands: mpsc::UnboundedReceiver<ToTenancy>,
+        mut commands: mpsc::UnboundedReceiver<LeaseCommand>,
         stop: CancellationToken,
     ) {
         let is_shared = self.parts.leases.is_shared();
@@ -175,7 +175,7 @@ impl Tenancy {
                     Ok(())
                 }
                 Some(command) = commands.recv(), if !is_stopping => {
-                    if matches!(command, ToTenancy::Open) {
+                    if matches!(command, LeaseCommand::Open) {
                         beat_at = Instant::now();
                     }
                     self.obey(command).await;
@@ -204,13 +204,13 @@ impl Tenancy {
         }
     }
 
-    async fn obey(&mut self, command: ToTenancy) {
+    async fn obey(&mut self, command: LeaseCommand) {
         match command {
-            ToTenancy::Open => {
+            LeaseCommand::Open => {
                 self.is_open = true;
                 self.asks = self.parts.leases.is_shared();
             }
-            ToTenancy::Configure(accounts) => {
+            LeaseCommand::Configure(accounts) => {
                 self.name_accounts(accounts);
                 for (account, holding) in &self.held {
                     match self.accounts.get(account) {
@@ -235,7 +235,7 @@ impl Tenancy {
     }
 
     /// Tells the store that this replica lives, and hears who else does. What it still holds goes on; what it does not, ends.
-    async fn hear(&mut self) -> Result<Arc<Standing>, StoreError> {
+    async fn hear(&mut self) -> Result<Arc<Membership>, StoreError> {
         let timing = &self.parts.timing;
         let asked_at = Instant::now();
         let beating = self.parts.leases.heartbeat(&self.parts.replica, timing.ttl_millis());
@@ -291,7 +291,7 @@ impl Tenancy {
     }
 
     /// The store believes this replica to hold what nobody works here: an answer was lost, or the lease ended here first.
-    async fn give_back_strays(&self, standing: &Standing) {
+    async fn give_back_strays(&self, standing: &Membership) {
         let is_stray = |tenure: &&Tenure| {
             tenure.holder == self.parts.replica.replica
                 && self
@@ -314,9 +314,9 @@ impl Tenancy {
     }
 
     /// Takes what is free and gives back what is too much.
-    async fn spread(&mut self, standing: &Standing) {
+    async fn spread(&mut self, standing: &Membership) {
         let (names, now) = (self.names(), Instant::now());
-        let outlook = Outlook::new(self.parts.replica.replica, &names, standing);
+        let outlook = Rebalancer::new(self.parts.replica.replica, &names, standing);
         let is_elsewhere = |account: &AccountId| {
             standing.leases.iter().any(|tenure| {
                 tenure.account == *account && tenure.holder != self.parts.replica.replica
@@ -405,8 +405,8 @@ impl Tenancy {
                 }
             };
             let (sender, receiver) = watch::channel(Arc::clone(settings));
-            let tenant = Tenant { lease: lease.clone(), settings: receiver, way };
-            self.tenants.spawn((self.parts.hire)(tenant));
+            let tenant = LeasedAccount { lease: lease.clone(), settings: receiver, way };
+            self.tenants.spawn((self.parts.spawn_worker)(tenant));
             self.parts.metrics.lease_held(&account, true);
             self.held.insert(account, Holding { lease, settings: sender });
         }
@@ -453,7 +453,7 @@ impl Tenancy {
             let mine = self.held.values().map(|holding| holding.lease.tenure());
             let mut leases: Vec<Tenure> = others.chain(mine).cloned().collect();
             leases.sort_by(|a, b| a.account.cmp(&b.account));
-            *standing = Arc::new(Standing { replicas: standing.replicas.clone(), leases });
+            *standing = Arc::new(Membership { replicas: standing.replicas.clone(), leases });
         });
     }
 }

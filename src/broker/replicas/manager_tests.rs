@@ -63,7 +63,7 @@ impl Leases for Connection {
     fn is_shared(&self) -> bool {
         self.database.is_shared
     }
-    async fn heartbeat(&self, replica: &ReplicaRow, ttl: Millis) -> Result<Standing, StoreError> {
+    async fn heartbeat(&self, replica: &ReplicaRow, ttl: Millis) -> Result<Membership, StoreError> {
         tokio::time::sleep(Duration::from_millis(self.lag_ms.load(Ordering::Relaxed))).await;
         let (mut state, now) = (self.state()?, Instant::now());
         state.replicas.insert(replica.replica, (replica.clone(), later(ttl)));
@@ -80,7 +80,7 @@ impl Leases for Connection {
             .values()
             .filter(|(_, until)| *until > now)
             .map(|(tenure, _)| tenure.clone());
-        Ok(Standing { replicas: replicas.collect(), leases: leases.collect() })
+        Ok(Membership { replicas: replicas.collect(), leases: leases.collect() })
     }
     async fn take_leases(
         &self,
@@ -157,7 +157,7 @@ fn accounts(count: usize) -> Vec<AccountSettings> {
 /// One replica.
 struct Replica {
     connection: Arc<Connection>,
-    commands: mpsc::UnboundedSender<ToTenancy>,
+    commands: mpsc::UnboundedSender<LeaseCommand>,
     stop: CancellationToken,
     /// The leases that it ever had.
     leases: Arc<Mutex<Vec<Lease>>>,
@@ -170,7 +170,7 @@ impl Replica {
         let connection = Arc::new(Connection { database: Arc::clone(database), is_cut, lag_ms });
         let leases = Arc::<Mutex<Vec<Lease>>>::default();
         let noted = Arc::clone(&leases);
-        let (mut tenancy, _standing) = Tenancy::new(TenancyParts {
+        let (mut tenancy, _standing) = LeaseManager::new(LeaseManagerParts {
             replica: ReplicaRow {
                 replica: ReplicaId(uuid::Uuid::from_u128(number)),
                 address: String::new(),
@@ -179,7 +179,7 @@ impl Replica {
             leases: Arc::clone(&connection) as Arc<dyn Leases>,
             feed: Arc::clone(&connection) as Arc<dyn Feed>,
             accounts: accounts(count),
-            hire: Box::new(move |tenant| {
+            spawn_worker: Box::new(move |tenant| {
                 noted.lock().unwrap().push(tenant.lease.clone());
                 work(tenant).boxed()
             }),
@@ -192,7 +192,7 @@ impl Replica {
         let stop = CancellationToken::new();
         let mut running = JoinSet::new();
         running.spawn(tenancy.run(receiver, stop.clone()));
-        commands.send(ToTenancy::Open).unwrap();
+        commands.send(LeaseCommand::Open).unwrap();
         Self { connection, commands, stop, leases, running }
     }
 
@@ -210,7 +210,7 @@ impl Replica {
 }
 
 /// A worker that takes a moment to end.
-async fn work(tenant: Tenant) -> Ended {
+async fn work(tenant: LeasedAccount) -> Ended {
     let lease = tenant.lease;
     let is_lost = tokio::select! {
         () = lease.over() => true,
@@ -349,13 +349,13 @@ async fn another_configuration_is_worked_without_a_restart() {
         let database = Database::new(is_shared);
         let first = Replica::start(&database, 1, 2).await;
         pass(&[&first], 3).await;
-        first.commands.send(ToTenancy::Configure(vec![account(1), account(2)])).unwrap();
+        first.commands.send(LeaseCommand::Configure(vec![account(1), account(2)])).unwrap();
         pass(&[&first], 5).await;
         assert_eq!(first.works(), ["000000000001", "000000000002"]);
         // Given back and named again before its worker has ended.
-        first.commands.send(ToTenancy::Configure(vec![account(1)])).unwrap();
+        first.commands.send(LeaseCommand::Configure(vec![account(1)])).unwrap();
         pass(&[&first], 0).await;
-        first.commands.send(ToTenancy::Configure(vec![account(1), account(2)])).unwrap();
+        first.commands.send(LeaseCommand::Configure(vec![account(1), account(2)])).unwrap();
         pass(&[&first], 5).await;
         assert_eq!(first.works(), ["000000000001", "000000000002"]);
     }

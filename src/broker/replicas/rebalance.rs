@@ -3,20 +3,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::ids::AccountId;
-use crate::ports::{ReplicaId, Standing};
+use crate::ports::{Membership, ReplicaId};
 
 /// What a replica sees when it decides.
-pub struct Outlook<'a> {
+pub struct Rebalancer<'a> {
     me: ReplicaId,
     configured: &'a BTreeSet<AccountId>,
-    standing: &'a Standing,
+    standing: &'a Membership,
     /// How many each living replica holds.
     held: BTreeMap<ReplicaId, usize>,
 }
 
-impl<'a> Outlook<'a> {
+impl<'a> Rebalancer<'a> {
     /// The outlook of one replica.
-    pub fn new(me: ReplicaId, configured: &'a BTreeSet<AccountId>, standing: &'a Standing) -> Self {
+    pub fn new(
+        me: ReplicaId,
+        configured: &'a BTreeSet<AccountId>,
+        standing: &'a Membership,
+    ) -> Self {
         let mut held: BTreeMap<ReplicaId, usize> =
             standing.replicas.iter().map(|row| (row.replica, 0)).collect();
         held.entry(me).or_default();
@@ -101,7 +105,7 @@ mod tests {
     }
 
     /// So many accounts at each replica, in order.
-    fn standing(held: &[usize]) -> Standing {
+    fn standing(held: &[usize]) -> Membership {
         let replicas = (0..held.len())
             .map(|number| ReplicaRow { replica: replica(number), address: String::new() });
         let holders = held
@@ -110,19 +114,22 @@ mod tests {
             .flat_map(|(number, count)| std::iter::repeat_n(replica(number), *count));
         let lease =
             |(number, holder)| Tenure { account: account(number), holder, epoch: LeaseEpoch(1) };
-        Standing { replicas: replicas.collect(), leases: holders.enumerate().map(lease).collect() }
+        Membership {
+            replicas: replicas.collect(),
+            leases: holders.enumerate().map(lease).collect(),
+        }
     }
 
     /// One round: whoever has too many gives them back, whoever has room takes what is free.
     fn round(total: usize, held: &mut [usize]) {
         let (configured, before) = (accounts(total), standing(held));
         let give: Vec<usize> = (0..held.len())
-            .map(|n| Outlook::new(replica(n), &configured, &before).too_many())
+            .map(|n| Rebalancer::new(replica(n), &configured, &before).too_many())
             .collect();
         held.iter_mut().zip(&give).for_each(|(held, give)| *held -= give);
         for number in 0..held.len() {
             let now = standing(held);
-            let outlook = Outlook::new(replica(number), &configured, &now);
+            let outlook = Rebalancer::new(replica(number), &configured, &now);
             let taken = outlook.room().min(outlook.free().len());
             held[number] += taken;
         }
@@ -130,8 +137,8 @@ mod tests {
 
     #[test]
     fn alone_it_takes_everything() {
-        let (configured, nobody) = (accounts(5), Standing::default());
-        let outlook = Outlook::new(replica(7), &configured, &nobody);
+        let (configured, nobody) = (accounts(5), Membership::default());
+        let outlook = Rebalancer::new(replica(7), &configured, &nobody);
         assert_eq!((outlook.room(), outlook.free().len(), outlook.too_many()), (5, 5, 0));
     }
 
@@ -162,14 +169,15 @@ mod tests {
     #[test]
     fn two_that_come_at_once_begin_at_different_accounts() {
         let (configured, both) = (accounts(6), standing(&[0, 0]));
-        let first = |number| Outlook::new(replica(number), &configured, &both).free()[..3].to_vec();
+        let first =
+            |number| Rebalancer::new(replica(number), &configured, &both).free()[..3].to_vec();
         assert!(first(0).iter().all(|account| !first(1).contains(account)));
     }
 
     #[test]
     fn accounts_that_only_others_know_count_and_are_left_to_them() {
         let (configured, others) = (accounts(2), standing(&[0, 4]));
-        let outlook = Outlook::new(replica(0), &configured, &others);
+        let outlook = Rebalancer::new(replica(0), &configured, &others);
         assert_eq!((outlook.room(), outlook.free()), (2, vec![]));
     }
 }

@@ -1,6 +1,6 @@
 //! The start of a broker: from the store alone, without a call to Route 53.
 //!
-//! First the worker of every account that is worked here reads its books: zones, records, claims, open batches. Then all endpoints go past, a page at a
+//! First the worker of every account that is worked here reads its zone states: zones, records, claims, open batches. Then all endpoints go past, a page at a
 //! time, and each is put into the directory and told to its worker. Until a worker has been told that this was all, an
 //! endpoint that it does not know may be one that was not loaded yet, so it plans nothing.
 
@@ -51,8 +51,11 @@ impl Start<'_> {
         Ok(())
     }
 
-    /// Waits until the workers of the accounts that are worked here have read their books.
-    pub(in crate::broker) async fn books(&self, starting: Vec<Starting>) -> Result<(), StartError> {
+    /// Waits until the workers of the accounts that are worked here have read their zone states.
+    pub(in crate::broker) async fn states(
+        &self,
+        starting: Vec<Starting>,
+    ) -> Result<(), StartError> {
         self.progress.enter(StartPhase::Accounts, starting.len() as u64);
         let mut workers = BTreeMap::new();
         for (account, told) in starting {

@@ -7,9 +7,9 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tracing::warn;
 
-use super::relay::{RelayHandle, ToldStatus};
+use super::relay::{RelayHandle, StatusUpdate};
 use crate::broker::directory::SharedDirectory;
-use crate::broker::directory::entry::{Held, NOT_KNOWN, Status, fingerprint};
+use crate::broker::directory::entry::{EndpointEntry, NOT_KNOWN, Status, fingerprint};
 use crate::core::ids::AccountId;
 use crate::core::time::Timestamp;
 use crate::ports::{Store, StoreError, VerdictRow};
@@ -19,7 +19,7 @@ use crate::ports::{Store, StoreError, VerdictRow};
 pub struct Feedback {
     directory: SharedDirectory,
     /// Endpoints whose verdict is not in the store as it is.
-    unkept: mpsc::UnboundedSender<Held>,
+    dirty_claims: mpsc::UnboundedSender<EndpointEntry>,
     /// Where the other replicas are told.
     relay: Option<RelayHandle>,
 }
@@ -35,8 +35,11 @@ pub enum Keeper {
 
 impl Feedback {
     /// Tells followers through the directory, and the keeper.
-    pub fn new(directory: SharedDirectory, unkept: mpsc::UnboundedSender<Held>) -> Self {
-        Self { directory, unkept, relay: None }
+    pub fn new(
+        directory: SharedDirectory,
+        dirty_claims: mpsc::UnboundedSender<EndpointEntry>,
+    ) -> Self {
+        Self { directory, dirty_claims, relay: None }
     }
 
     /// The same, which tells the other replicas too.
@@ -45,18 +48,24 @@ impl Feedback {
     }
 
     /// Tells what became of an endpoint and keeps the verdict; what says nothing new is not passed on.
-    pub fn tell(&self, held: &Held, status: Arc<Status>, at: Timestamp) {
+    pub fn tell(&self, held: &EndpointEntry, status: Arc<Status>, at: Timestamp) {
         self.tell_kept_by(Keeper::Here, held, status, at);
     }
 
     /// Tells what became of an endpoint; what says nothing new is not passed on.
-    pub fn tell_kept_by(&self, keeper: Keeper, held: &Held, status: Arc<Status>, at: Timestamp) {
+    pub fn tell_kept_by(
+        &self,
+        keeper: Keeper,
+        held: &EndpointEntry,
+        status: Arc<Status>,
+        at: Timestamp,
+    ) {
         let keep = fingerprint(&status.verdict) != held.kept();
         let is_news = self.directory.cluster(held.cluster()).tell(held, status, at);
         // What is known here already may have been said by a replica that could not keep it any more.
         if keep && keeper == Keeper::Here {
             // The keeper lives as long as the broker; at its end verdicts are made anew from what is stored.
-            let _gone = self.unkept.send(held.clone());
+            let _gone = self.dirty_claims.send(held.clone());
         }
         if is_news {
             self.tell_others_of(held);
@@ -64,7 +73,7 @@ impl Feedback {
     }
 
     /// Tells the other replicas again what became of an endpoint, if it is said here.
-    pub fn tell_others_of(&self, held: &Held) {
+    pub fn tell_others_of(&self, held: &EndpointEntry) {
         self.relay.iter().for_each(|relay| relay.note(held));
     }
 
@@ -74,7 +83,7 @@ impl Feedback {
     }
 
     /// Tells what another replica says of an endpoint and keeps.
-    pub fn told(&self, held: &Held, told: &ToldStatus) {
+    pub fn told(&self, held: &EndpointEntry, told: &StatusUpdate) {
         let kept = held.kept();
         self.directory.cluster(&told.cluster).tell(held, Arc::clone(&told.status), told.since);
         if kept == fingerprint(&told.status.verdict) {
@@ -84,7 +93,7 @@ impl Feedback {
         held.set_kept(NOT_KNOWN);
         if kept != 0 && kept != NOT_KNOWN {
             // What was kept from here may have come to the store after what they say, and would stand there.
-            let _gone = self.unkept.send(held.clone());
+            let _gone = self.dirty_claims.send(held.clone());
         }
     }
 }
@@ -92,7 +101,7 @@ impl Feedback {
 /// Keeps verdicts in the store, in bulk: what has not changed since it was kept is not written again.
 pub struct VerdictKeeper {
     store: Arc<dyn Store>,
-    unkept: mpsc::UnboundedReceiver<Held>,
+    dirty_claims: mpsc::UnboundedReceiver<EndpointEntry>,
 }
 
 /// Verdicts are gathered for this long before they are written.
@@ -104,31 +113,31 @@ const KEEP_AT_ONCE: usize = 2_000;
 
 impl VerdictKeeper {
     /// A keeper, and the sender for [`Feedback`].
-    pub fn new(store: Arc<dyn Store>) -> (Self, mpsc::UnboundedSender<Held>) {
-        let (sender, unkept) = mpsc::unbounded_channel();
-        (Self { store, unkept }, sender)
+    pub fn new(store: Arc<dyn Store>) -> (Self, mpsc::UnboundedSender<EndpointEntry>) {
+        let (sender, dirty_claims) = mpsc::unbounded_channel();
+        (Self { store, dirty_claims }, sender)
     }
 
     /// Keeps until nobody is left to tell it anything.
     pub async fn run(mut self) {
-        let mut unkept: BTreeMap<i64, Held> = BTreeMap::new();
+        let mut dirty_claims: BTreeMap<i64, EndpointEntry> = BTreeMap::new();
         loop {
-            if unkept.is_empty() {
-                let Some(first) = self.unkept.recv().await else { return };
-                unkept.insert(first.arrival(), first);
+            if dirty_claims.is_empty() {
+                let Some(first) = self.dirty_claims.recv().await else { return };
+                dirty_claims.insert(first.arrival(), first);
                 // Others follow as a rule, and the latest of each is enough.
                 tokio::time::sleep(KEEP_EVERY).await;
             } else {
                 tokio::time::sleep(KEEP_AGAIN).await;
             }
             let is_over = loop {
-                match self.unkept.try_recv() {
-                    Ok(next) => drop(unkept.insert(next.arrival(), next)),
+                match self.dirty_claims.try_recv() {
+                    Ok(next) => drop(dirty_claims.insert(next.arrival(), next)),
                     Err(mpsc::error::TryRecvError::Empty) => break false,
                     Err(mpsc::error::TryRecvError::Disconnected) => break true,
                 }
             };
-            unkept = self.keep_all(unkept.into_values().collect()).await;
+            dirty_claims = self.keep_all(dirty_claims.into_values().collect()).await;
             if is_over {
                 return;
             }
@@ -136,7 +145,7 @@ impl VerdictKeeper {
     }
 
     /// Keeps what it can; answers what is to be tried again.
-    async fn keep_all(&self, endpoints: Vec<Held>) -> BTreeMap<i64, Held> {
+    async fn keep_all(&self, endpoints: Vec<EndpointEntry>) -> BTreeMap<i64, EndpointEntry> {
         let mut again = BTreeMap::new();
         for (done, chunk) in endpoints.chunks(KEEP_AT_ONCE).enumerate() {
             match self.keep(chunk).await {
@@ -160,7 +169,7 @@ impl VerdictKeeper {
     }
 
     /// Answers those of which something else was said meanwhile: who said it may have kept it before this came to the store.
-    async fn keep(&self, endpoints: &[Held]) -> Result<Vec<Held>, StoreError> {
+    async fn keep(&self, endpoints: &[EndpointEntry]) -> Result<Vec<EndpointEntry>, StoreError> {
         let (mut rows, mut fingerprints) = (vec![], vec![]);
         for held in endpoints {
             let Some(status) = held.status() else { continue };
@@ -186,7 +195,7 @@ impl VerdictKeeper {
             held.set_kept(if saved.is_ok() { *kept } else { NOT_KNOWN });
         }
         saved?;
-        let is_overtaken = |held: &Held, kept: u32| {
+        let is_overtaken = |held: &EndpointEntry, kept: u32| {
             held.status().is_some_and(|status| fingerprint(&status.verdict) != kept)
         };
         Ok(fingerprints
@@ -208,14 +217,14 @@ mod tests {
 
     #[test]
     fn what_was_kept_here_is_kept_anew_when_another_replica_says_something_else() {
-        let (unkept, mut to_keep) = mpsc::unbounded_channel();
+        let (dirty_claims, mut to_keep) = mpsc::unbounded_channel();
         let directory = SharedDirectory::from(Directory::default());
-        let feedback = Feedback::new(directory.clone(), unkept);
+        let feedback = Feedback::new(directory.clone(), dirty_claims);
         let web = endpoint("web", "www.example.com", "A", &["192.0.2.1"]);
         directory.follow(EndpointNews::Stored(row(&web, 1, None)), &mut vec![]);
         let held = directory.cluster(&cluster("east")).get(&web.key.hash()).unwrap();
         let verdict = |message: &str| Verdict::waiting(Reason::NoZone, message.to_owned(), None);
-        let told = |message: &str| ToldStatus {
+        let told = |message: &str| StatusUpdate {
             cluster: cluster("east"),
             key: web.key.hash(),
             version: web.version(),

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use crate::broker::directory::SharedDirectory;
-use crate::broker::directory::entry::{Held, Progress, Status, StatusCache};
+use crate::broker::directory::entry::{EndpointEntry, Progress, Status, StatusCache};
 use crate::core::endpoint::verdict::{Placement, Reason, Verdict, VerdictState};
 use crate::core::endpoint::{KeyHash, Version};
 use crate::core::ids::{AccountId, ClusterId, ZoneId};
@@ -45,7 +45,7 @@ struct Shared {
     others: AtomicBool,
     asked_until: Mutex<Option<Instant>>,
     /// The endpoints of which something is to be told, by arrival.
-    untold: Mutex<HashMap<i64, Held>>,
+    untold: Mutex<HashMap<i64, EndpointEntry>>,
     /// The accounts of which everything is to be told, whether or not it is news.
     again: Mutex<Accounts>,
     news: Notify,
@@ -94,7 +94,7 @@ impl RelayHandle {
     }
 
     /// The status of an endpoint is news, or may not be known to another replica.
-    pub fn note(&self, held: &Held) {
+    pub fn note(&self, held: &EndpointEntry) {
         if self.is_heard() {
             locked(&self.0.untold).insert(held.arrival(), held.clone());
             self.0.news.notify_one();
@@ -102,10 +102,10 @@ impl RelayHandle {
     }
 
     /// The endpoints of which something is to be told, in the order of their arrival.
-    pub(in crate::broker) fn take_untold(&self) -> Vec<Held> {
-        let mut untold: Vec<Held> =
+    pub(in crate::broker) fn take_untold(&self) -> Vec<EndpointEntry> {
+        let mut untold: Vec<EndpointEntry> =
             std::mem::take(&mut *locked(&self.0.untold)).into_values().collect();
-        untold.sort_by_key(Held::arrival);
+        untold.sort_by_key(EndpointEntry::arrival);
         untold
     }
 
@@ -172,8 +172,8 @@ impl Relay {
 
     /// Tells the statuses of some endpoints, as far as they are of these accounts, which may have passed on meanwhile. What
     /// concerns no account every replica finds out by itself.
-    async fn tell(&self, endpoints: &[Held], of: &Accounts) {
-        let is_ours = |held: &&Held| {
+    async fn tell(&self, endpoints: &[EndpointEntry], of: &Accounts) {
+        let is_ours = |held: &&EndpointEntry| {
             let placement = self.directory.placement(held);
             placement.is_some_and(|placement| {
                 of.has(&placement.account) && (self.is_worked_here)(&placement.account)
@@ -202,7 +202,7 @@ impl Relay {
 
 /// A status that another replica tells.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ToldStatus {
+pub struct StatusUpdate {
     /// Whose endpoint.
     pub cluster: ClusterId,
     /// Which.
@@ -273,7 +273,7 @@ impl From<ProgressBytes> for Progress {
 pub const THAT_WAS_ALL: Bytes = Bytes::from_static(&[FORM]);
 
 /// The statuses as bytes; none of nothing.
-fn encode<'a>(endpoints: impl Iterator<Item = &'a Held>) -> Bytes {
+fn encode<'a>(endpoints: impl Iterator<Item = &'a EndpointEntry>) -> Bytes {
     let mut by_cluster: BTreeMap<&ClusterId, Vec<StatusBytes>> = BTreeMap::new();
     for held in endpoints {
         let Some(status) = held.status().filter(|_| !held.is_gone()) else { continue };
@@ -304,7 +304,7 @@ fn encode<'a>(endpoints: impl Iterator<Item = &'a Held>) -> Bytes {
 ///
 /// # Errors
 /// It is of another release; the text says how it shows.
-pub fn decode(bytes: &[u8]) -> Result<Vec<ToldStatus>, String> {
+pub fn decode(bytes: &[u8]) -> Result<Vec<StatusUpdate>, String> {
     let Some((&FORM, body)) = bytes.split_first() else {
         return Err(format!("the form {:?} where {FORM} is read", bytes.first()));
     };
@@ -321,7 +321,7 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<ToldStatus>, String> {
                 message: status.message,
                 placement,
             };
-            told.push(ToldStatus {
+            told.push(StatusUpdate {
                 cluster: cluster.clone(),
                 key: KeyHash(status.key),
                 version: Version(status.version),
@@ -340,9 +340,9 @@ mod tests {
     use crate::core::endpoint::packed::PackedEndpoint;
     use crate::core::testkit::{cluster, endpoint, zone_context};
 
-    fn held(cluster_name: &str, object: &str, status: Status) -> Held {
+    fn held(cluster_name: &str, object: &str, status: Status) -> EndpointEntry {
         let endpoint = endpoint(object, "www.example.com", "A", &["192.0.2.1"]);
-        let held = Held::new(cluster(cluster_name), 7, &PackedEndpoint::pack(&endpoint));
+        let held = EndpointEntry::new(cluster(cluster_name), 7, &PackedEndpoint::pack(&endpoint));
         held.set_status(Arc::new(status), Timestamp(5));
         held
     }
@@ -365,7 +365,7 @@ mod tests {
             accepted(Progress::Refused { message: "no".to_owned(), retry_at: Timestamp(-3) }),
             accepted(Progress::Drifted { message: "somebody".to_owned() }),
         ];
-        let all: Vec<Held> = (0..)
+        let all: Vec<EndpointEntry> = (0..)
             .zip(statuses)
             .map(|(n, status)| held(["east", "west"][n % 2], &n.to_string(), status))
             .collect();

@@ -87,7 +87,7 @@ impl Due {
         let visible = zone.facts.visible;
         let open_from = zone.trouble.as_ref().map_or(AT_ONCE, |trouble| trouble.retry_at);
         let listed = zone.listed_at.is_some();
-        let settled = zone.unsettled.is_empty();
+        let settled = zone.in_doubt.is_empty();
         let reads_names = zone.reader.as_ref().is_some_and(|reader| !reader.is_whole());
         let workable = visible && listed && settled && !zone.busy;
         let mut due = Self {
@@ -98,8 +98,8 @@ impl Due {
         let mut set = |kind: Kind, condition: bool, from: Option<Timestamp>| {
             due.from[kind as usize] = from.filter(|_| condition);
         };
-        set(Kind::Retry, !zone.busy && zone.searches.is_empty(), zone.book.next_retry());
-        let has_saves = !zone.pending_writes.is_empty() || zone.book.has_lone_claims();
+        set(Kind::Retry, !zone.busy && zone.searches.is_empty(), zone.state.next_retry());
+        let has_saves = !zone.pending_writes.is_empty() || zone.state.has_lone_claims();
         set(Kind::Save, !zone.busy && has_saves, Some(AT_ONCE));
         set(
             Kind::Read,

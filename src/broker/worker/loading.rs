@@ -16,7 +16,7 @@ use super::io::discovery::Discovery;
 use super::io::sending::Outgoing;
 use super::io::sending::changes_of;
 use super::review::Reviews;
-use super::review::gate::Place;
+use super::review::gate::GateTicket;
 use super::view::{AccountView, Health, ViewBoard};
 use super::zone::compare::LATE_FOR;
 use super::zone::work::{SyncWatch, ZoneWork};
@@ -32,7 +32,7 @@ use crate::ports::{BatchOutcome, ChangeFilter, RecordRow, StoreError, ZoneRow};
 
 /// How far a worker's start has come.
 pub enum Loading {
-    /// Contributions are being told of: they go into the books and nothing follows from them yet.
+    /// Contributions are being told of: they go into the zone states and nothing follows from them yet.
     Taking,
     /// All were told of, and all names were noted: they are being looked at.
     Looking,
@@ -42,7 +42,7 @@ pub enum Loading {
 
 impl Loading {
     /// Whether contributions may be missing.
-    pub fn is_taking(&self) -> bool {
+    pub fn is_loading(&self) -> bool {
         matches!(self, Self::Taking)
     }
 
@@ -114,7 +114,7 @@ impl Worker {
             failures: 0,
             zones: Zones::default(),
             reviews: Reviews::default(),
-            gate: Place::before(parts.gate),
+            gate: GateTicket::before(parts.gate),
             loading: Loading::Taking,
             early: BTreeMap::new(),
             discovery: Discovery::default(),
@@ -134,7 +134,7 @@ impl Worker {
 
     /// All stored contributions have been told of. Said twice it means nothing.
     pub(super) fn loaded(&mut self) {
-        if self.loading.is_taking() {
+        if self.loading.is_loading() {
             self.loading = Loading::Looking;
             self.zones.ids().iter().for_each(|zone| self.note_all(zone));
         }
@@ -171,13 +171,13 @@ impl Worker {
                 }
                 records.extend(page);
             }
-            zone.book.load_records(records.into_iter());
+            zone.state.load_records(records.into_iter());
             self.zones.insert(row.zone.clone(), zone);
         }
         let ids: Vec<ZoneId> = rows.iter().map(|row| row.zone.clone()).collect();
         for claim in store.claims(&ids).await? {
             if let Some(zone) = self.zones.get_mut(&claim.zone) {
-                zone.book.load_claim(claim);
+                zone.state.load_claim(claim);
             }
         }
         for batch in store.open_batches(&self.settings.account).await? {
@@ -189,7 +189,7 @@ impl Worker {
             );
             if let Some(zone) = self.zones.get_mut(&batch.batch.zone) {
                 info!(zone = %batch.batch.zone, batch = %batch.batch.id, "a batch of an earlier life has no outcome: reading it back");
-                zone.unsettled.push(batch);
+                zone.in_doubt.push(batch);
             }
         }
         // What was read back by an earlier life, or by another replica, may come late in this one.
@@ -198,7 +198,7 @@ impl Worker {
             .await?
         {
             if let Some(zone) = self.zones.get_mut(&row.batch.zone) {
-                zone.book.may_come_late(&row.batch, row.batch.planned_at);
+                zone.state.may_come_late(&row.batch, row.batch.planned_at);
             }
         }
         for zone in ids {

@@ -1,7 +1,7 @@
 //! The worker of one account: the only writer of its zones.
 //!
 //! ```text
-//! effects ─▶ book (claims, plan) ─▶ backlog ─▶ fair round ─▶ fold ─▶ check ─▶ journal ─▶ permit ─▶ call ─▶ book ─▶ status
+//! effects ─▶ zone state (claims, plan) ─▶ backlog ─▶ fair round ─▶ fold ─▶ check ─▶ journal ─▶ permit ─▶ call ─▶ zone state ─▶ status
 //! ```
 //!
 //! One task owns all state of the account. It absorbs what changed, starts what can be started, and waits for the next thing
@@ -45,7 +45,7 @@ use io::discovery::Discovery;
 use io::sending::Outgoing;
 use loading::Loading;
 use review::Reviews;
-use review::gate::Place;
+use review::gate::GateTicket;
 use view::ViewBoard;
 
 /// How far ahead the account's tokens may be spent by a life of the broker that then dies: the next one starts with what has
@@ -148,7 +148,7 @@ pub struct Worker {
     failures: u32,
     zones: Zones,
     reviews: Reviews,
-    gate: Place,
+    gate: GateTicket,
     loading: Loading,
     /// Contributions to zones that discovery has not shown yet.
     early: BTreeMap<ZoneId, Vec<Effect>>,
@@ -236,7 +236,7 @@ impl Worker {
         self.dirty_view = true;
     }
 
-    /// Takes contributions into the books and notes the names to look at, each for the cluster that changed something there.
+    /// Takes contributions into the zone states and notes the names to look at, each for the cluster that changed something there.
     fn absorb_effects(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             let zone_id = match &effect {
@@ -252,16 +252,16 @@ impl Worker {
             let (name, asker) = match effect {
                 Effect::Contribute { name, held, .. } => {
                     let asker = held.cluster().clone();
-                    zone.book.contribute(&name, held);
+                    zone.state.contribute(&name, held);
                     (name, asker)
                 }
                 Effect::Withdraw { name, held, .. } => {
-                    zone.book.withdraw(&name, &held);
+                    zone.state.withdraw(&name, &held);
                     (name, held.cluster().clone())
                 }
                 Effect::Judge { .. } => continue,
             };
-            if !self.loading.is_taking() {
+            if !self.loading.is_loading() {
                 self.reviews.note(&zone_id, &mut zone.reviews, Some(asker), name);
             }
         }

@@ -259,7 +259,7 @@ impl Worker {
         match query {
             Query::Records { zone, after, limit, reply } => {
                 let records =
-                    self.zones.get(&zone).map(|zone| zone.book.records(after.as_ref(), limit));
+                    self.zones.get(&zone).map(|zone| zone.state.records(after.as_ref(), limit));
                 let _gone = reply.send(records);
             }
             Query::Publish { reply } => {
@@ -270,7 +270,7 @@ impl Worker {
                 let around = self.zones.around(&name);
                 let reports =
                     around.iter().filter_map(|zone| self.zones.get(zone)).filter_map(|zone| {
-                        zone.book
+                        zone.state
                             .why(&name, now)
                             .map(|report| WhyReport { zone: zone_view(zone, now), report })
                     });
@@ -328,7 +328,7 @@ impl Worker {
 }
 
 fn zone_view(zone: &ZoneWork, now: Timestamp) -> ZoneView {
-    let counts = zone.book.counts();
+    let counts = zone.state.counts();
     let searched: usize = zone.searches.iter().map(Search::len).sum();
     ZoneView {
         zone: zone.facts.zone.clone(),
@@ -337,12 +337,12 @@ fn zone_view(zone: &ZoneWork, now: Timestamp) -> ZoneView {
         name: zone.facts.name.clone(),
         private: zone.facts.visibility.is_private(),
         visible: zone.facts.visible,
-        policy: zone.book.settings.policy,
-        drift_policy: zone.book.settings.drift.to_string(),
+        policy: zone.state.settings.policy,
+        drift_policy: zone.state.settings.drift.to_string(),
         listed_at: zone.listed_at,
         records: counts.records,
         owned: counts.owned,
-        pending: zone.backlog.len() + searched + zone.reviews.waiting() + zone.unsettled.len(),
+        pending: zone.backlog.len() + searched + zone.reviews.waiting() + zone.in_doubt.len(),
         busy: zone.busy || zone.reader.is_some(),
         refused: counts.refused,
         drifted: counts.drifted,

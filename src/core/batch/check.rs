@@ -213,7 +213,7 @@ impl Reader<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::endpoint::parsed::interpret;
+    use crate::core::endpoint::parsed::parse_endpoint;
     use crate::core::ids::{AccountId, BatchId};
     use crate::core::planning::change::{Cause, Change, Unit};
     use crate::core::planning::plan::Ownership;
@@ -222,7 +222,7 @@ mod tests {
 
     fn raw(target: &str) -> RawRecordSet {
         let endpoint = endpoint("web", "www.example.com", "A", &[target]);
-        interpret(&endpoint).unwrap().record_sets(zone_context().zone(), 300)[0].to_raw()
+        parse_endpoint(&endpoint).unwrap().record_sets(zone_context().zone(), 300)[0].to_raw()
     }
 
     fn batch(before: Option<RawRecordSet>, after: Option<RawRecordSet>) -> Batch {

@@ -24,7 +24,7 @@ pub const MAX_VALUES: usize = 400;
 
 /// What an endpoint wants, checked as far as that is possible without knowing the zone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Wish {
+pub struct ParsedEndpoint {
     /// The owner name.
     pub name: DnsName,
     /// The types to publish: one, or A and AAAA for an alias that was written as a CNAME.
@@ -61,7 +61,7 @@ pub enum Answer {
     },
 }
 
-impl Wish {
+impl ParsedEndpoint {
     /// The record sets in a zone with the given default time to live.
     pub fn record_sets(&self, zone: &ZoneId, default_ttl_secs: u32) -> Vec<RecordSet> {
         self.types
@@ -111,7 +111,7 @@ pub fn reachable_types(endpoint: &Endpoint) -> Vec<RecordType> {
 ///
 /// # Errors
 /// The verdict that rejects it: what is wrong, where, and what to do.
-pub fn interpret(endpoint: &Endpoint) -> Result<Wish, Verdict> {
+pub fn parse_endpoint(endpoint: &Endpoint) -> Result<ParsedEndpoint, Verdict> {
     let name = DnsName::parse(&endpoint.key.dns_name)
         .map_err(|e| Verdict::rejected(Reason::InvalidName, e.to_string()))?;
     let rtype = record_type(endpoint)?;
@@ -143,7 +143,7 @@ pub fn interpret(endpoint: &Endpoint) -> Result<Wish, Verdict> {
         ));
     }
     let (set_identifier, policy) = routing(endpoint, rtype, &answer, health_check_id.is_some())?;
-    Ok(Wish {
+    Ok(ParsedEndpoint {
         name,
         types,
         set_identifier,

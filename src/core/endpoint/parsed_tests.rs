@@ -26,9 +26,12 @@ fn with(mut endpoint: Endpoint, set: &str, properties: &[(&str, &str)]) -> Endpo
 
 #[test]
 fn a_load_balancer_s_name_becomes_an_alias_of_both_address_types() {
-    let wish =
-        interpret(&endpoint("www.example.com", "CNAME", &["lb-1.us-east-1.elb.amazonaws.com"]))
-            .unwrap();
+    let wish = parse_endpoint(&endpoint(
+        "www.example.com",
+        "CNAME",
+        &["lb-1.us-east-1.elb.amazonaws.com"],
+    ))
+    .unwrap();
     assert_eq!(wish.types, [RecordType::A, RecordType::Aaaa]);
     assert!(
         matches!(&wish.answer, Answer::Alias { zone: Some(zone), evaluate_target_health: true, .. } if zone.as_str() == "Z35SXDOTRQ7X7K")
@@ -42,10 +45,10 @@ fn alias_false_keeps_a_cname_and_alias_true_makes_one_in_the_own_zone() {
         "",
         &[("alias", "false")],
     );
-    assert!(interpret(&plain).unwrap().is_cname());
+    assert!(parse_endpoint(&plain).unwrap().is_cname());
     let own =
         with(endpoint("www.example.com", "CNAME", &["web.example.com"]), "", &[("alias", "true")]);
-    let sets = interpret(&own).unwrap().record_sets(&ZoneId::parse("Z1").unwrap(), 300);
+    let sets = parse_endpoint(&own).unwrap().record_sets(&ZoneId::parse("Z1").unwrap(), 300);
     assert!(sets.iter().all(
         |set| matches!(&set.data, RecordData::Alias(target) if target.zone_id.as_str() == "Z1")
     ));
@@ -53,7 +56,8 @@ fn alias_false_keeps_a_cname_and_alias_true_makes_one_in_the_own_zone() {
 
 #[test]
 fn cloudfront_evaluates_no_health() {
-    let wish = interpret(&endpoint("www.example.com", "CNAME", &["d1.cloudfront.net"])).unwrap();
+    let wish =
+        parse_endpoint(&endpoint("www.example.com", "CNAME", &["d1.cloudfront.net"])).unwrap();
     assert!(matches!(wish.answer, Answer::Alias { evaluate_target_health: false, .. }));
 }
 
@@ -87,7 +91,7 @@ fn each_mistake_has_its_reason() {
         (with(address(), "east", &[("aws/failover", "PRIMARY")]), Reason::InvalidRouting),
         (with(address(), "", &[("zonefold/visibility", "both")]), Reason::InvalidRouting),
     ] {
-        let verdict = interpret(&given).unwrap_err();
+        let verdict = parse_endpoint(&given).unwrap_err();
         assert_eq!(
             (verdict.state, verdict.reason),
             (VerdictState::Rejected, reason),
@@ -115,7 +119,7 @@ fn every_routing_policy_is_read() {
         ),
         (&[("aws/cidr-collection-id", "c")], "Cidr"),
     ] {
-        let wish = interpret(&with(address(), "east", properties)).unwrap();
+        let wish = parse_endpoint(&with(address(), "east", properties)).unwrap();
         assert_eq!(format!("{:?}", wish.policy.kind()), kind);
         assert_eq!(wish.set_identifier.as_deref(), Some("east"));
     }

@@ -1,4 +1,4 @@
-//! Turns: what waits, a queue a flow, an item of each flow in turn.
+//! RoundRobin: what waits, a queue a flow, an item of each flow in turn.
 //!
 //! For things that cost about the same. A flow that comes waits for one item of each of the others, however many items those
 //! have; what a flow has waiting keeps its order. Where costs differ and have to be balanced over time, there is
@@ -9,20 +9,20 @@ use std::hash::Hash;
 
 /// See the module's page.
 #[derive(Debug)]
-pub struct Turns<F, T> {
+pub struct RoundRobin<F, T> {
     /// The flows that have something waiting, each once, the next first.
     order: VecDeque<F>,
     /// What waits; no queue is empty.
     waiting: HashMap<F, VecDeque<T>>,
 }
 
-impl<F, T> Default for Turns<F, T> {
+impl<F, T> Default for RoundRobin<F, T> {
     fn default() -> Self {
         Self { order: VecDeque::new(), waiting: HashMap::new() }
     }
 }
 
-impl<F: Clone + Eq + Hash, T> Turns<F, T> {
+impl<F: Clone + Eq + Hash, T> RoundRobin<F, T> {
     /// Puts an item at the end of its flow's queue.
     pub fn push(&mut self, flow: F, item: T) {
         self.queue(flow).push_back(item);
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn a_flow_that_comes_waits_for_one_item_of_each_of_the_others() {
-        let mut turns = Turns::default();
+        let mut turns = RoundRobin::default();
         (0..1_000).for_each(|item| turns.push("noisy", item));
         (0..1_000).for_each(|item| turns.push("loud", item));
         (0..10).for_each(|_| assert!(turns.take().is_some()));
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn what_is_put_back_is_the_first_of_its_flow_at_its_next_turn() {
-        let mut turns = Turns::default();
+        let mut turns = RoundRobin::default();
         for (flow, item) in [("a", 1), ("a", 2), ("b", 3)] {
             turns.push(flow, item);
         }
@@ -100,7 +100,7 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_is_lost_and_each_flow_keeps_its_order(happenings in prop::collection::vec(prop::option::of(0u8..4), 0..200)) {
-            let mut turns = Turns::default();
+            let mut turns = RoundRobin::default();
             let (mut pushed, mut taken) = (BTreeMap::<u8, Vec<usize>>::new(), BTreeMap::<u8, Vec<usize>>::new());
             for (serial, happening) in happenings.into_iter().enumerate() {
                 match happening {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::core::dns::name::DnsName;
 use crate::core::dns::record::{RecordData, RecordKey, RecordSet, RecordType, RoutingPolicy};
 use crate::core::endpoint::Endpoint;
-use crate::core::endpoint::parsed::{MAX_VALUES, Wish};
+use crate::core::endpoint::parsed::{MAX_VALUES, ParsedEndpoint};
 use crate::core::endpoint::verdict::{Placement, Reason, Verdict};
 use crate::core::ids::{ClusterId, ZoneId};
 
@@ -24,7 +24,7 @@ pub struct Contribution {
     pub endpoint: Arc<Endpoint>,
     /// What it wants; none when the present content is rejected. Such an endpoint wins no name, but what an earlier version
     /// of it made is left alone: a typing error must not take a name off the air.
-    pub wish: Option<Arc<Wish>>,
+    pub wish: Option<Arc<ParsedEndpoint>>,
 }
 
 /// A record set that the holder wants, with what it adds up from.
@@ -38,13 +38,13 @@ pub struct Desired {
 
 /// What was decided about a name.
 #[derive(Clone, Debug, Default)]
-pub struct Settlement {
+pub struct NameDecision {
     /// Who holds the name; none when nobody with a valid wish is there.
     pub holder: Option<ClusterId>,
     /// What the holder wants, by key.
     pub desired: BTreeMap<RecordKey, Desired>,
     /// Record types that a rejected endpoint of the holder may have made under a set identifier: they stay as they are.
-    pub frozen: Vec<(RecordType, Option<arcstr::ArcStr>)>,
+    pub retained: Vec<(RecordType, Option<arcstr::ArcStr>)>,
     /// The verdict for each contribution with a wish, by index.
     pub verdicts: Vec<(usize, Verdict)>,
 }
@@ -61,21 +61,21 @@ pub struct ZoneContext {
 }
 
 /// Decides a name: who holds it and what that adds up to. The order of the contributions does not matter.
-pub fn settle(
+pub fn decide_name(
     zone: &ZoneContext,
     name: &DnsName,
     claimed_by: Option<&ClusterId>,
     contributions: &[Contribution],
-) -> Settlement {
+) -> NameDecision {
     let mut order: Vec<usize> = (0..contributions.len()).collect();
     order.sort_by_key(|index| contributions[*index].arrival);
-    let mut settlement = Settlement::default();
+    let mut decision = NameDecision::default();
     let mut oldest: Option<usize> = None;
     let mut valid = Vec::new();
     for index in order {
         match &contributions[index].wish {
             Some(wish) => match reject_at_zone(zone, wish) {
-                Some(verdict) => settlement.verdicts.push((index, verdict)),
+                Some(verdict) => decision.verdicts.push((index, verdict)),
                 None => valid.push(index),
             },
             None => {
@@ -83,7 +83,7 @@ pub fn settle(
                 if claimed_by == Some(&contribution.cluster) {
                     let set = Some(contribution.endpoint.key.set_identifier.clone())
                         .filter(|text| !text.is_empty());
-                    settlement.frozen.extend(
+                    decision.retained.extend(
                         crate::core::endpoint::parsed::reachable_types(&contribution.endpoint)
                             .into_iter()
                             .map(|t| (t, set.clone())),
@@ -94,11 +94,11 @@ pub fn settle(
     }
     let still_there =
         claimed_by.filter(|cluster| contributions.iter().any(|c| c.cluster == **cluster));
-    settlement.holder = match still_there {
+    decision.holder = match still_there {
         Some(cluster) => Some(cluster.clone()),
         None => valid.first().map(|index| contributions[*index].cluster.clone()),
     };
-    let Some(holder) = settlement.holder.clone() else { return settlement };
+    let Some(holder) = decision.holder.clone() else { return decision };
     let mut accepted = Vec::new();
     for index in valid {
         if contributions[index].cluster == holder {
@@ -106,15 +106,15 @@ pub fn settle(
             accepted.push(index);
         } else {
             let verdict = held_by(zone, name, &holder, contributions, oldest);
-            settlement.verdicts.push((index, verdict));
+            decision.verdicts.push((index, verdict));
         }
     }
-    Merge { zone, contributions, settlement: &mut settlement }.run(&accepted);
-    settlement
+    Merge { zone, contributions, decision: &mut decision }.run(&accepted);
+    decision
 }
 
 /// What no zone takes at this name, whoever asks.
-fn reject_at_zone(zone: &ZoneContext, wish: &Wish) -> Option<Verdict> {
+fn reject_at_zone(zone: &ZoneContext, wish: &ParsedEndpoint) -> Option<Verdict> {
     if wish.name != zone.apex {
         return None;
     }
@@ -162,7 +162,7 @@ fn held_by(
 struct Merge<'a> {
     zone: &'a ZoneContext,
     contributions: &'a [Contribution],
-    settlement: &'a mut Settlement,
+    decision: &'a mut NameDecision,
 }
 
 impl Merge<'_> {
@@ -177,14 +177,14 @@ impl Merge<'_> {
                     Verdict::accepted(self.zone.placement.clone())
                 }
             };
-            self.settlement.verdicts.push((*index, verdict));
+            self.decision.verdicts.push((*index, verdict));
         }
         self.align_weighted_ttls();
     }
 
     /// Why a set does not go together with what older endpoints already want.
     fn conflict(&self, set: &RecordSet) -> Option<Verdict> {
-        let desired = &self.settlement.desired;
+        let desired = &self.decision.desired;
         let cname = |key: &RecordKey| key.rtype == RecordType::Cname;
         if let Some(other) = desired.values().find(|other| cname(&other.set.key) != cname(&set.key))
         {
@@ -257,9 +257,9 @@ impl Merge<'_> {
     }
 
     fn add(&mut self, set: RecordSet, index: usize) {
-        match self.settlement.desired.get_mut(&set.key) {
+        match self.decision.desired.get_mut(&set.key) {
             None => {
-                self.settlement.desired.insert(set.key.clone(), Desired { set, from: vec![index] });
+                self.decision.desired.insert(set.key.clone(), Desired { set, from: vec![index] });
             }
             Some(desired) => {
                 desired.from.push(index);
@@ -280,7 +280,7 @@ impl Merge<'_> {
     fn align_weighted_ttls(&mut self) {
         let mut group: BTreeMap<RecordType, (usize, u32)> = BTreeMap::new();
         let weighted = self
-            .settlement
+            .decision
             .desired
             .values()
             .filter(|d| matches!(d.set.policy, RoutingPolicy::Weighted(_)));
@@ -292,7 +292,7 @@ impl Merge<'_> {
             .collect();
         order.sort();
         for (_, index, key) in order {
-            let Some(desired) = self.settlement.desired.get_mut(&key) else { continue };
+            let Some(desired) = self.decision.desired.get_mut(&key) else { continue };
             if let RecordData::Values { ttl_secs, .. } = &mut desired.set.data {
                 *ttl_secs = group.entry(key.rtype).or_insert((index, *ttl_secs)).1;
             }

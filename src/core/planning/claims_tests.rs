@@ -2,13 +2,13 @@ use super::*;
 use crate::core::endpoint::verdict::VerdictState;
 use crate::core::testkit::{cluster, contribution, endpoint, name, zone_context};
 
-fn at(claimed_by: Option<&str>, contributions: &[Contribution]) -> Settlement {
+fn at(claimed_by: Option<&str>, contributions: &[Contribution]) -> NameDecision {
     let holder = claimed_by.map(cluster);
-    settle(&zone_context(), &name("www.example.com"), holder.as_ref(), contributions)
+    decide_name(&zone_context(), &name("www.example.com"), holder.as_ref(), contributions)
 }
 
-fn verdict(settlement: &Settlement, index: usize) -> (VerdictState, Reason) {
-    let (_, verdict) = settlement.verdicts.iter().find(|(at, _)| *at == index).unwrap();
+fn verdict(decision: &NameDecision, index: usize) -> (VerdictState, Reason) {
+    let (_, verdict) = decision.verdicts.iter().find(|(at, _)| *at == index).unwrap();
     (verdict.state, verdict.reason)
 }
 
@@ -18,91 +18,91 @@ fn web(object: &str, target: &str) -> Endpoint {
 
 #[test]
 fn the_first_cluster_holds_the_name_and_the_loser_sees_who() {
-    let settlement = at(
+    let decision = at(
         None,
         &[
             contribution("west", 2, web("web", "192.0.2.2")),
             contribution("east", 1, web("web", "192.0.2.1")),
         ],
     );
-    assert_eq!(settlement.holder, Some(cluster("east")));
-    assert_eq!(verdict(&settlement, 0), (VerdictState::Waiting, Reason::NameHeld));
+    assert_eq!(decision.holder, Some(cluster("east")));
+    assert_eq!(verdict(&decision, 0), (VerdictState::Waiting, Reason::NameHeld));
     assert!(
-        settlement
+        decision
             .verdicts
             .iter()
             .any(|(_, v)| v.message.contains("cluster east for ingress/default/web"))
     );
-    assert_eq!(settlement.desired.len(), 1);
+    assert_eq!(decision.desired.len(), 1);
 }
 
 #[test]
 fn a_claim_is_kept_against_an_older_arrival() {
-    let settlement = at(
+    let decision = at(
         Some("west"),
         &[
             contribution("west", 2, web("web", "192.0.2.2")),
             contribution("east", 1, web("web", "192.0.2.1")),
         ],
     );
-    assert_eq!(settlement.holder, Some(cluster("west")));
+    assert_eq!(decision.holder, Some(cluster("west")));
 }
 
 #[test]
 fn a_name_passes_on_when_its_holder_gives_it_up() {
-    let settlement = at(
+    let decision = at(
         Some("west"),
         &[
             contribution("east", 9, web("web", "192.0.2.1")),
             contribution("north", 3, web("web", "192.0.2.3")),
         ],
     );
-    assert_eq!(settlement.holder, Some(cluster("north")));
+    assert_eq!(decision.holder, Some(cluster("north")));
 }
 
 #[test]
 fn a_rejected_version_wins_no_name() {
-    let settlement = at(
+    let decision = at(
         None,
         &[
             contribution("east", 1, web("web", "nonsense")),
             contribution("west", 2, web("web", "192.0.2.2")),
         ],
     );
-    assert_eq!(settlement.holder, Some(cluster("west")));
+    assert_eq!(decision.holder, Some(cluster("west")));
 }
 
 #[test]
 fn a_rejected_version_of_the_holder_keeps_the_name_and_freezes_what_is_there() {
-    let settlement = at(
+    let decision = at(
         Some("east"),
         &[
             contribution("east", 1, web("web", "nonsense")),
             contribution("west", 2, web("web", "192.0.2.2")),
         ],
     );
-    assert_eq!(settlement.holder, Some(cluster("east")));
-    assert!(settlement.desired.is_empty());
-    assert_eq!(settlement.frozen, [(RecordType::A, None)]);
+    assert_eq!(decision.holder, Some(cluster("east")));
+    assert!(decision.desired.is_empty());
+    assert_eq!(decision.retained, [(RecordType::A, None)]);
 }
 
 #[test]
 fn objects_of_one_cluster_add_up() {
-    let settlement = at(
+    let decision = at(
         None,
         &[
             contribution("east", 1, web("one", "192.0.2.1")),
             contribution("east", 2, web("two", "192.0.2.2")),
         ],
     );
-    let desired = settlement.desired.values().next().unwrap();
+    let desired = decision.desired.values().next().unwrap();
     assert_eq!(desired.from, [0, 1]);
     assert!(matches!(&desired.set.data, RecordData::Values { values, .. } if values.len() == 2));
 }
 
 #[test]
 fn rfc1034_3_6_2_a_cname_beside_an_address_waits() {
-    let settlement = at(
+    let decision = at(
         None,
         &[
             contribution("east", 1, web("one", "192.0.2.1")),
@@ -113,17 +113,17 @@ fn rfc1034_3_6_2_a_cname_beside_an_address_waits() {
             ),
         ],
     );
-    assert_eq!(verdict(&settlement, 1), (VerdictState::Waiting, Reason::ConflictInCluster));
-    assert_eq!(settlement.desired.len(), 1);
+    assert_eq!(verdict(&decision, 1), (VerdictState::Waiting, Reason::ConflictInCluster));
+    assert_eq!(decision.desired.len(), 1);
 }
 
 #[test]
 fn a_cname_at_the_apex_is_rejected() {
     let apex = endpoint("web", "example.com", "CNAME", &["other.example.net"]);
-    let settlement =
-        settle(&zone_context(), &name("example.com"), None, &[contribution("east", 1, apex)]);
-    assert_eq!(verdict(&settlement, 0), (VerdictState::Rejected, Reason::InvalidType));
-    assert_eq!(settlement.holder, None);
+    let decision =
+        decide_name(&zone_context(), &name("example.com"), None, &[contribution("east", 1, apex)]);
+    assert_eq!(verdict(&decision, 0), (VerdictState::Rejected, Reason::InvalidType));
+    assert_eq!(decision.holder, None);
 }
 
 fn weighted(object: &str, set: &str, weight: &str, ttl_secs: i64) -> Endpoint {
@@ -136,26 +136,26 @@ fn weighted(object: &str, set: &str, weight: &str, ttl_secs: i64) -> Endpoint {
 
 #[test]
 fn a_duplicate_set_identifier_waits() {
-    let settlement = at(
+    let decision = at(
         None,
         &[
             contribution("east", 1, weighted("one", "a", "1", 60)),
             contribution("east", 2, weighted("two", "a", "2", 60)),
         ],
     );
-    assert_eq!(verdict(&settlement, 1), (VerdictState::Waiting, Reason::ConflictInCluster));
+    assert_eq!(verdict(&decision, 1), (VerdictState::Waiting, Reason::ConflictInCluster));
 }
 
 #[test]
 fn a_weighted_group_has_the_time_to_live_of_its_oldest_member() {
-    let settlement = at(
+    let decision = at(
         None,
         &[
             contribution("east", 5, weighted("one", "a", "1", 60)),
             contribution("east", 2, weighted("two", "b", "2", 30)),
         ],
     );
-    assert!(settlement.desired.values().all(|desired| desired.set.ttl_secs() == Some(30)));
+    assert!(decision.desired.values().all(|desired| desired.set.ttl_secs() == Some(30)));
 }
 
 #[test]
@@ -169,6 +169,6 @@ fn the_order_of_contributions_does_not_matter() {
     let first = at(None, &contributions);
     contributions.reverse();
     let second = at(None, &contributions);
-    let sets = |s: &Settlement| s.desired.values().map(|d| d.set.clone()).collect::<Vec<_>>();
+    let sets = |s: &NameDecision| s.desired.values().map(|d| d.set.clone()).collect::<Vec<_>>();
     assert_eq!((first.holder.clone(), sets(&first)), (second.holder.clone(), sets(&second)));
 }

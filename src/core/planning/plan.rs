@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::change::{Cause, Change, Motive, Unit};
-use super::claims::{Contribution, Desired, Settlement, ZoneContext};
+use super::claims::{Contribution, Desired, NameDecision, ZoneContext};
 use super::policy::{DriftPolicy, ZonePolicy};
 use crate::core::dns::name::DnsName;
 use crate::core::dns::record::{
@@ -66,8 +66,8 @@ pub struct PlanInput<'a> {
     /// The owner name.
     pub name: &'a DnsName,
     /// Who holds it and what that adds up to.
-    pub settlement: &'a Settlement,
-    /// The contributions that the settlement's indices mean.
+    pub decision: &'a NameDecision,
+    /// The contributions that the decision's indices mean.
     pub contributions: &'a [Contribution],
     /// The observed sets of the name.
     pub observed: &'a BTreeMap<RecordKey, Observed>,
@@ -149,7 +149,7 @@ struct Planner<'a> {
 
 impl Planner<'_> {
     fn compare_desired(&mut self) {
-        for (key, desired) in &self.input.settlement.desired {
+        for (key, desired) in &self.input.decision.desired {
             if let Some(target) = self.missing_target(&desired.set) {
                 let message = format!(
                     "the alias target {target} is not in the zone {} yet; the alias follows when it is",
@@ -186,7 +186,7 @@ impl Planner<'_> {
             (Some(_), Some(Drift::Changed)) => self.update(desired, observed, Motive::Repair),
             (Some(owner), None) => {
                 let passed =
-                    input.settlement.holder.as_ref().is_some_and(|holder| *holder != owner.cluster);
+                    input.decision.holder.as_ref().is_some_and(|holder| *holder != owner.cluster);
                 self.update(
                     desired,
                     observed,
@@ -234,22 +234,18 @@ impl Planner<'_> {
         motive: Motive,
     ) {
         let input = self.input;
-        let (cluster, endpoints) =
-            match (input.settlement.desired.get(key), input.observed.get(key)) {
-                (Some(desired), _) => {
-                    (input.settlement.holder.clone(), self.endpoints(&desired.from))
-                }
-                (None, Some(observed)) => {
-                    let owner = observed.owner.as_ref().map(|owner| owner.cluster.clone());
-                    // Another cluster's endpoint that waited here had no part in the set.
-                    let own = input
-                        .departed
-                        .iter()
-                        .filter(|(cluster, _)| Some(cluster) == owner.as_ref());
-                    (owner.clone(), own.map(|(_, endpoint)| endpoint.clone()).collect())
-                }
-                (None, None) => (None, vec![]),
-            };
+        let (cluster, endpoints) = match (input.decision.desired.get(key), input.observed.get(key))
+        {
+            (Some(desired), _) => (input.decision.holder.clone(), self.endpoints(&desired.from)),
+            (None, Some(observed)) => {
+                let owner = observed.owner.as_ref().map(|owner| owner.cluster.clone());
+                // Another cluster's endpoint that waited here had no part in the set.
+                let own =
+                    input.departed.iter().filter(|(cluster, _)| Some(cluster) == owner.as_ref());
+                (owner.clone(), own.map(|(_, endpoint)| endpoint.clone()).collect())
+            }
+            (None, None) => (None, vec![]),
+        };
         // Every change has a holder or an owner; one without is not planned.
         let Some(cluster) = cluster else { return };
         let cause = Cause { motive, cluster, endpoints };
@@ -269,7 +265,7 @@ impl Planner<'_> {
         let coming: Vec<&RecordSet> = self
             .changes
             .keys()
-            .filter_map(|key| input.settlement.desired.get(key))
+            .filter_map(|key| input.decision.desired.get(key))
             .map(|desired| &desired.set)
             .collect();
         let mut conflicts = vec![];
@@ -277,7 +273,7 @@ impl Planner<'_> {
             let in_the_way = input.observed.iter().filter(|(key, observed)| {
                 **key != set.key
                     && observed.is_there()
-                    && !input.settlement.desired.contains_key(*key)
+                    && !input.decision.desired.contains_key(*key)
                     && excludes(set, key, &observed.raw)
             });
             conflicts.extend(in_the_way.map(|(other, observed)| (&set.key, other, observed)));
@@ -301,7 +297,7 @@ impl Planner<'_> {
     fn hinder(&mut self, key: &RecordKey, other: &RecordKey, observed: &Observed) {
         if observed.owner.is_none() {
             self.block_foreign(key, other);
-        } else if self.is_frozen(other) {
+        } else if self.is_retained(other) {
             let message = format!(
                 "{other} is kept because the endpoint that made it is now rejected: correct or delete that endpoint"
             );
@@ -367,8 +363,8 @@ impl Planner<'_> {
     fn is_undesired(&self, key: &RecordKey, observed: &Observed) -> bool {
         observed.owner.is_some()
             && observed.is_there()
-            && !self.input.settlement.desired.contains_key(key)
-            && !self.is_frozen(key)
+            && !self.input.decision.desired.contains_key(key)
+            && !self.is_retained(key)
             && !is_protected(&self.input.zone.apex, key)
     }
 
@@ -382,10 +378,10 @@ impl Planner<'_> {
             || self.changes.values().any(|change| change.after.is_some())
     }
 
-    fn is_frozen(&self, key: &RecordKey) -> bool {
+    fn is_retained(&self, key: &RecordKey) -> bool {
         self.input
-            .settlement
-            .frozen
+            .decision
+            .retained
             .iter()
             .any(|(rtype, set)| *rtype == key.rtype && *set == key.set_identifier)
     }
@@ -423,7 +419,7 @@ impl Planner<'_> {
         }
         let from = self
             .input
-            .settlement
+            .decision
             .desired
             .get(key)
             .map(|desired| desired.from.clone())

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::core::endpoint::Endpoint;
-use crate::core::planning::claims::settle;
+use crate::core::planning::claims::decide_name;
 use crate::core::testkit::{cluster, contribution, endpoint, name, zone_context};
 
 const NAME: &str = "www.example.com";
@@ -35,13 +35,13 @@ impl Scene {
     fn plan(&self) -> NamePlan {
         let (zone, name) = (zone_context(), name(NAME));
         let holder = self.claimed_by.map(cluster);
-        let settlement = settle(&zone, &name, holder.as_ref(), &self.contributions);
+        let decision = decide_name(&zone, &name, holder.as_ref(), &self.contributions);
         plan(&PlanInput {
             zone: &zone,
             policy: self.policy,
             drift: self.drift,
             name: &name,
-            settlement: &settlement,
+            decision: &decision,
             contributions: &self.contributions,
             observed: &self.observed,
             departed: &self.departed,
@@ -56,7 +56,7 @@ impl Scene {
     }
 
     fn holds(mut self, endpoint: Endpoint, owner: Option<&str>) -> Self {
-        for set in interpret(&endpoint) {
+        for set in parse_endpoint(&endpoint) {
             let owner = owner.map(|name| Ownership {
                 cluster: cluster(name),
                 batch: BatchId(uuid::Uuid::nil()),
@@ -95,8 +95,8 @@ impl Scene {
     }
 }
 
-fn interpret(endpoint: &Endpoint) -> Vec<RecordSet> {
-    crate::core::endpoint::parsed::interpret(endpoint)
+fn parse_endpoint(endpoint: &Endpoint) -> Vec<RecordSet> {
+    crate::core::endpoint::parsed::parse_endpoint(endpoint)
         .unwrap()
         .record_sets(zone_context().zone(), 300)
 }

@@ -6,7 +6,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use zonefold::core::time::Millis;
-use zonefold::ports::{BatchOutcome, ClaimWrite, LeaseEpoch, RecordRow, RecordWrite, Standing};
+use zonefold::ports::{BatchOutcome, ClaimWrite, LeaseEpoch, Membership, RecordRow, RecordWrite};
 
 use super::*;
 use crate::support::wait::eventually;
@@ -231,7 +231,7 @@ async fn a_heartbeat_extends_what_is_still_held() {
 async fn a_replica_lives_from_heartbeat_to_heartbeat() {
     let place = Place::postgres().await;
     let store = place.open().await;
-    let standing = |numbers: &[u128]| Standing {
+    let standing = |numbers: &[u128]| Membership {
         replicas: numbers.iter().map(|n| beating(*n)).collect(),
         leases: vec![],
     };
@@ -338,7 +338,7 @@ async fn an_older_process_on_the_same_file_is_fenced() {
     let (old, new) = (place.open().await, place.open().await);
     assert!(!old.is_shared());
     let first = take(&*old, 1, &account(), OVER).await.remove(0);
-    let alone = Standing { replicas: vec![beating(1)], leases: vec![first.clone()] };
+    let alone = Membership { replicas: vec![beating(1)], leases: vec![first.clone()] };
     assert_eq!(old.heartbeat(&beating(1), OVER).await.unwrap(), alone, "it does not run out");
     assert!(write_everything(&*old.under(first.clone())).await.iter().all(Result::is_ok));
 
@@ -348,7 +348,7 @@ async fn an_older_process_on_the_same_file_is_fenced() {
     let standing = old.heartbeat(&beating(1), OVER).await.unwrap();
     assert_eq!(
         standing,
-        Standing { replicas: vec![beating(1)], leases: vec![second] },
+        Membership { replicas: vec![beating(1)], leases: vec![second] },
         "the older one sees who has it"
     );
 }

@@ -77,7 +77,7 @@ async fn statuses_that_the_agent_holds_are_not_sent_again_not_even_after_a_resta
 
     world.stop_broker().await;
     world.start_broker().await;
-    world.settled().await;
+    world.wait_idle().await;
     at_rest(&world, 40, 1).await;
     assert_eq!(
         replay(&world, &mut book).await,
@@ -172,7 +172,7 @@ async fn an_agent_that_comes_back_to_an_unchanged_cluster_costs_less_than_32_kib
     in_time("the session ends", cluster.agent.wait_until(|state| !state.publisher.is_live())).await;
 
     world.start_broker().await;
-    world.settled().await;
+    world.wait_idle().await;
     relay.lead_to(world.grpc());
     let before = relay.bytes();
     cluster.acked(300).await;
@@ -262,7 +262,7 @@ async fn a_broker_that_still_loads_says_so_and_lets_agents_wait() {
     let handle = bound.handle();
     let serving = tokio::spawn(bound.run(stop.clone()));
     drop(waiting.await.unwrap());
-    handle.settled().await;
+    handle.wait_idle().await;
     assert!(http_get(http, "/readyz").await.starts_with("HTTP/1.1 200"));
     assert!(http_get(http, "/api/v1/zones").await.contains("example.com"));
     stop.cancel();
@@ -376,7 +376,7 @@ async fn a_snapshot_that_breaks_off_has_deleted_nothing_and_the_next_one_finds_w
     raw.begin_by_name(&second, 1_400).await;
     world.until("more of it is durable", |world| stored(world) > before).await;
     drop(raw);
-    world.broker().settled().await;
+    world.broker().wait_idle().await;
     let after = stored(&world);
 
     // The third comes to its end while its source is not complete: absence means nothing.
@@ -385,7 +385,7 @@ async fn a_snapshot_that_breaks_off_has_deleted_nothing_and_the_next_one_finds_w
     raw.begin_by_name(&second, second.len()).await;
     raw.end_snapshot(false).await;
     assert_eq!(raw.compare(&second).await, 0);
-    world.broker().settled().await;
+    world.broker().wait_idle().await;
     assert!(stored(&world) >= after.max(second.len()), "{} of {after}", stored(&world));
     drop(raw);
 

@@ -177,7 +177,7 @@ async fn each_of_many_agents_that_come_at_once_costs_the_same_few_tasks_and_leav
     let clusters: Vec<&'static str> =
         (0..AGENTS).map(|n| &*Box::leak(format!("c{n}").into_boxed_str())).collect();
     let world = World::start(Plan { clusters: clusters.clone(), ..Plan::default() }).await;
-    world.settled().await;
+    world.wait_idle().await;
     let before = tasks();
     for round in 1..=3 {
         let world = &world;

@@ -18,7 +18,7 @@ use zonefold::agent::{
 };
 use zonefold::app::broker::{BrokerOptions, build};
 use zonefold::broker::BrokerHandle;
-use zonefold::broker::directory::entry::{Held, Progress, Status};
+use zonefold::broker::directory::entry::{EndpointEntry, Progress, Status};
 use zonefold::config::Config;
 use zonefold::core::dns::name::DnsName;
 use zonefold::core::dns::record::RawRecordSet;
@@ -244,7 +244,10 @@ impl World {
     pub fn statuses(&self, cluster: &str, owner: &str) -> Vec<Arc<Status>> {
         let held =
             self.broker().endpoints(&ClusterId::parse(cluster).unwrap()).page(None, usize::MAX);
-        held.iter().filter(|held| held.view().dns_name == owner).filter_map(Held::status).collect()
+        held.iter()
+            .filter(|held| held.view().dns_name == owner)
+            .filter_map(EndpointEntry::status)
+            .collect()
     }
 
     /// Waits until something holds.
@@ -261,8 +264,8 @@ impl World {
     }
 
     /// Waits until every account has nothing left to do.
-    pub async fn settled(&self) {
-        tokio::time::timeout(DEADLINE, self.broker().settled())
+    pub async fn wait_idle(&self) {
+        tokio::time::timeout(DEADLINE, self.broker().wait_idle())
             .await
             .unwrap_or_else(|_| panic!("the broker never settled\n{}", self.report()));
     }

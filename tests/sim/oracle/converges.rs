@@ -181,7 +181,7 @@ impl Name<'_> {
             let is_as_wanted = held.is_some_and(|(_, set)| {
                 set.ttl_secs == Some(*ttl_secs) && model::values_of(set) == *values
             });
-            if is_as_wanted || self.expected.frozen.contains(rtype) || self.is_excused(*rtype) {
+            if is_as_wanted || self.expected.retained.contains(rtype) || self.is_excused(*rtype) {
                 continue;
             }
             let is = held.map_or_else(
@@ -197,7 +197,7 @@ impl Name<'_> {
         }
         let is_surplus = |key: &RecordKey| {
             let is_wanted = self.expected.sets.contains_key(&key.rtype)
-                || self.expected.frozen.contains(&key.rtype);
+                || self.expected.retained.contains(&key.rtype);
             !is_wanted && self.owner(key) == Some(Owner::Us)
         };
         // What nobody wants any more stays as long as something that is wanted at the name cannot be written and might replace
@@ -239,7 +239,8 @@ impl Name<'_> {
         };
         let key = RecordKey { name: self.name.clone(), rtype, set_identifier: None };
         let is_left = self.owner(&key) == Some(Owner::UsChanged) && is_alert;
-        let is_kept = |key: &RecordKey| excludes(key) && self.expected.frozen.contains(&key.rtype);
+        let is_kept =
+            |key: &RecordKey| excludes(key) && self.expected.retained.contains(&key.rtype);
         self.held.iter().any(|(key, _)| (is_in_the_way(key) && is_foreign(key)) || is_kept(key))
             || is_left
             || !self.zone.policy.allows_update()
@@ -388,7 +389,7 @@ fn last_word(history: &History) -> Vec<Violation> {
         };
         let has_foreign =
             history.end.zones.get(zone).is_some_and(|records| records.iter().any(is_foreign));
-        if !is_plain || expected.unmodelled || !expected.frozen.is_empty() || has_foreign {
+        if !is_plain || expected.unmodelled || !expected.retained.is_empty() || has_foreign {
             continue;
         }
         let is_poisoned = history.end.poisoned.contains(name);

@@ -136,7 +136,7 @@ pub struct Expected {
     /// Endpoints that cannot be published, whoever asks.
     pub rejected: Vec<usize>,
     /// Types that may be there or not, since an endpoint that made them once cannot be read any more.
-    pub frozen: BTreeSet<RecordType>,
+    pub retained: BTreeSet<RecordType>,
     /// Whether something about the name is unmodelled.
     pub unmodelled: bool,
 }
@@ -246,7 +246,7 @@ fn expect_name(
         let row = &endpoints[*index];
         if Some(&row.cluster) == expected.holder.as_ref() {
             // A CNAME endpoint may have been an alias once, and that is A and AAAA.
-            expected.frozen.extend(match RecordType::parse(&row.endpoint.key.record_type) {
+            expected.retained.extend(match RecordType::parse(&row.endpoint.key.record_type) {
                 Some(RecordType::Cname) => vec![RecordType::Cname, RecordType::A, RecordType::Aaaa],
                 Some(rtype) => vec![rtype],
                 None => vec![],

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use zonefold::core::ids::AccountId;
 use zonefold::core::time::{Millis, Timestamp};
-use zonefold::ports::{LeaseEpoch, ReplicaId, ReplicaRow, Standing, Tenure};
+use zonefold::ports::{LeaseEpoch, Membership, ReplicaId, ReplicaRow, Tenure};
 
 use crate::history::{LeaseChange, Replica, What};
 
@@ -66,7 +66,7 @@ impl LeaseTable {
     }
 
     /// Who lives and what is held now. What cannot be shared has nobody but who asks.
-    pub fn standing(&self, asking: &ReplicaRow, now: Timestamp, shared: bool) -> Standing {
+    pub fn standing(&self, asking: &ReplicaRow, now: Timestamp, shared: bool) -> Membership {
         let held =
             self.leases.iter().filter(|(_, lease)| lease.until.is_none_or(|until| now < until));
         let tenure = |(account, lease): (&AccountId, &Lease)| {
@@ -75,7 +75,7 @@ impl LeaseTable {
         };
         let alive =
             self.alive.values().filter(|(_, until)| now < *until).map(|(row, _)| row.clone());
-        Standing {
+        Membership {
             replicas: if shared { alive.collect() } else { vec![asking.clone()] },
             leases: held.filter_map(tenure).collect(),
         }

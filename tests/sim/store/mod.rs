@@ -518,7 +518,7 @@ impl Leases for MemoryStore {
         self.database.0.shared
     }
 
-    async fn heartbeat(&self, replica: &ReplicaRow, ttl: Millis) -> Result<Standing, StoreError> {
+    async fn heartbeat(&self, replica: &ReplicaRow, ttl: Millis) -> Result<Membership, StoreError> {
         let (row, life, shared) = (replica.clone(), self.replica, self.is_shared());
         self.write("heartbeat", move |tables, now, recorder| {
             let renewed = tables.leases.heartbeat(&row, life, now, ttl, shared);

@@ -274,7 +274,7 @@ impl Worker {
         let mut last = None;
         while let Some(due) = self.zones.agenda(now).next_due(Kind::Retry, last.as_ref()) {
             let Some(zone) = self.zones.get_mut(&due.1) else { return };
-            let mut names = zone.book.take_due_retries(now);
+            let mut names = zone.state.take_due_retries(now);
             names.retain(|name| !zone.backlog.contains(name));
             if !names.is_empty() {
                 self.note(&due.1, names);
@@ -289,7 +289,7 @@ impl Worker {
             let Some(zone) = self.zones.get_mut(&due.1) else { return };
             zone.busy = true;
             let (writes, claims) =
-                (std::mem::take(&mut zone.pending_writes), zone.book.take_lone_claims());
+                (std::mem::take(&mut zone.pending_writes), zone.state.take_lone_claims());
             let zone = due.1.clone();
             let (store, lease) = (Arc::clone(&self.store), self.lease.clone());
             self.spawn(

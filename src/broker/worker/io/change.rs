@@ -119,10 +119,10 @@ impl Worker {
             wire: crate::core::batch::fold::wire_order(&units),
             units,
         };
-        let settings = zone.book.settings;
+        let settings = zone.state.settings;
         let Err(violations) =
-            check(&batch, &zone.book.context, settings.policy, settings.drift, |key| {
-                zone.book.observed(key)
+            check(&batch, &zone.state.context, settings.policy, settings.drift, |key| {
+                zone.state.observed(key)
             })
         else {
             return Some(batch);
@@ -159,7 +159,7 @@ impl Worker {
                 return None;
             };
             let names: BTreeSet<DnsName> = keys.iter().map(|key| key.name.clone()).collect();
-            let planned = names.iter().flat_map(|name| zone.book.units(name, now));
+            let planned = names.iter().flat_map(|name| zone.state.units(name, now));
             let units: Vec<Unit> = planned
                 .filter(|unit| unit_key(unit).is_some_and(|key| keys.contains(key)))
                 .collect();
@@ -182,7 +182,7 @@ impl Worker {
         let Some(zone) = self.zones.get_mut(zone_id) else { return vec![] };
         let mut folder = Folder::new(FoldLimits::default(), tokens);
         let (mut units, mut too_large, mut offered) = (vec![], vec![], HashSet::new());
-        let book = &mut zone.book;
+        let state = &mut zone.state;
         let (queues, members) = zone.backlog.split();
         let taken = self.share.take(queues, |cluster, queued| {
             // A name that ceased to wait and began again has two entries; a batch that held it twice would contradict itself.
@@ -192,7 +192,7 @@ impl Worker {
                 return Offer::Take;
             }
             let (mut added, mut out_of_tokens) = (false, false);
-            let planned = book.units(&queued.item, now);
+            let planned = state.units(&queued.item, now);
             let nothing_left = planned.is_empty();
             for unit in planned {
                 match folder.try_add(&unit) {
@@ -226,7 +226,7 @@ impl Worker {
 
     fn refuse_units(&mut self, zone_id: &ZoneId, units: &[Unit], message: &str, now: Timestamp) {
         if let Some(zone) = self.zones.get_mut(zone_id) {
-            units.iter().for_each(|unit| zone.book.refuse(unit, message.to_owned(), now));
+            units.iter().for_each(|unit| zone.state.refuse(unit, message.to_owned(), now));
             self.metrics.refused(units.len());
         }
     }
@@ -249,7 +249,7 @@ impl Worker {
                 if let Some(zone) = self.zones.get_mut(&batch.zone) {
                     zone.end_searches();
                     zone.reviews.hold(names_of(&batch));
-                    zone.unsettled.push(BatchRow {
+                    zone.in_doubt.push(BatchRow {
                         batch: batch.clone(),
                         outcome: None,
                         finished_at: None,
@@ -291,7 +291,8 @@ impl Worker {
         zone.trouble = None;
         zone.gap = Millis((zone.gap.0 * 9 / 10).max(SHORTEST_GAP.0));
         let sequence = zone.sequence;
-        let (writes, releases) = zone.book.applied(&batch, Some(&receipt.change_id), sequence, now);
+        let (writes, releases) =
+            zone.state.applied(&batch, Some(&receipt.change_id), sequence, now);
         zone.awaiting_sync.extend(names_of(&batch).into_iter().map(|name| (sequence, name)));
         zone.latest_change = Some((receipt.change_id.clone(), sequence));
         if zone.sync.is_none() {
@@ -477,9 +478,9 @@ impl Worker {
         let mut followers = BTreeSet::new();
         if let Some(zone) = self.zones.get_mut(&zone_id) {
             let gap = zone.gap;
-            zone.unsettled.retain(|row| row.batch.id != batch.id);
+            zone.in_doubt.retain(|row| row.batch.id != batch.id);
             if outcome.is_done() {
-                followers = zone.book.followers_of(names.iter().cloned());
+                followers = zone.state.followers_of(names.iter().cloned());
             }
             self.release(&zone_id, now + gap);
         }

@@ -281,7 +281,7 @@ impl Worker {
             let Some(zone) = self.zones.get_mut(&zone_id) else { continue };
             warn!(account = %self.settings.account, zone = %zone_id, name = %zone.facts.name, "the zone is no longer visible: nothing is written there, nothing is removed");
             zone.facts.visible = false;
-            zone.book.settings = UNSELECTED;
+            zone.state.settings = UNSELECTED;
         }
         let zones = facts.into_iter().map(|(facts, _)| facts).collect();
         // The directory takes it when it can; the worker goes on.
@@ -309,7 +309,7 @@ impl Worker {
         let known = self
             .zones
             .get(&zone_id)
-            .map(|zone| zone.facts != *facts || zone.book.settings != settings);
+            .map(|zone| zone.facts != *facts || zone.state.settings != settings);
         match known {
             None => self
                 .zones
@@ -318,8 +318,8 @@ impl Worker {
             Some(true) => {
                 if let Some(zone) = self.zones.get_mut(&zone_id) {
                     zone.facts = facts.clone();
-                    zone.book.settings = settings;
-                    zone.book.context.default_ttl_secs = settings.default_ttl_secs;
+                    zone.state.settings = settings;
+                    zone.state.context.default_ttl_secs = settings.default_ttl_secs;
                 }
             }
         }

@@ -8,7 +8,7 @@ use tracing::{info, warn};
 use super::calls::{Done, WakeAt, persist};
 use super::sending::names_of;
 use crate::broker::worker::agenda::Kind;
-use crate::broker::worker::zone::ZoneBook;
+use crate::broker::worker::zone::ZoneState;
 use crate::broker::worker::zone::compare::same;
 use crate::broker::worker::zone::reader::Reader;
 use crate::broker::worker::zone::work::{SyncWatch, ZoneWork};
@@ -45,8 +45,8 @@ impl Worker {
                 return;
             };
             let Some(zone) = self.zones.get_mut(&due.1) else { return };
-            if zone.reader.is_none() && !zone.unsettled.is_empty() {
-                let names = zone.unsettled.iter().flat_map(|row| names_of(&row.batch)).collect();
+            if zone.reader.is_none() && !zone.in_doubt.is_empty() {
+                let names = zone.in_doubt.iter().flat_map(|row| names_of(&row.batch)).collect();
                 zone.reader = Some(Reader::of(names));
             } else if zone.reader.is_none() {
                 info!(account = %zone.facts.account, zone = %due.1, name = %zone.facts.name, "listing the zone for the first time");
@@ -138,11 +138,11 @@ impl Worker {
         };
         let whole = reader.is_whole();
         let (page, is_last) = reader.take(page);
-        let diff = zone.book.compare(&page, now);
+        let diff = zone.state.compare(&page, now);
         let first_listing = zone.listed_at.is_none();
-        if !first_listing && zone.unsettled.is_empty() {
+        if !first_listing && zone.in_doubt.is_empty() {
             for key in &diff.drifted {
-                warn!(account = %zone.facts.account, zone = %zone_id, key = %key, policy = %zone.book.settings.drift, "somebody else changed a record set of ours");
+                warn!(account = %zone.facts.account, zone = %zone_id, key = %key, policy = %zone.state.settings.drift, "somebody else changed a record set of ours");
             }
             self.metrics.drifted(diff.drifted.len());
         }
@@ -157,8 +157,8 @@ impl Worker {
             zone.sweep_at = now + drift_interval + jitter;
             listed = Some(row_of(&zone.facts, Some(now)));
             if first_listing {
-                info!(account = %zone.facts.account, zone = %zone_id, records = zone.book.counts().records, "zone listed");
-                zone.reviews.hold_all(zone.book.len());
+                info!(account = %zone.facts.account, zone = %zone_id, records = zone.state.counts().records, "zone listed");
+                zone.reviews.hold_all(zone.state.len());
             }
         }
         let settled = if is_last { settle_batches(zone, now) } else { vec![] };
@@ -210,9 +210,9 @@ impl Worker {
     ) {
         self.release(zone_id, now);
         let Some(zone) = self.zones.get_mut(zone_id) else { return };
-        zone.book.claims_kept(claims);
-        if zone.listed_at.is_some() && zone.unsettled.is_empty() {
-            let followers = zone.book.followers_of(zone.reviews.held());
+        zone.state.claims_kept(claims);
+        if zone.listed_at.is_some() && zone.in_doubt.is_empty() {
+            let followers = zone.state.followers_of(zone.reviews.held());
             self.release_held(zone_id);
             self.note(zone_id, followers);
         }
@@ -279,7 +279,7 @@ impl Worker {
         }
         let reached = zone.take_reached(up_to);
         let names: Vec<DnsName> =
-            reached.into_iter().filter(|name| zone.book.in_sync(name, up_to)).collect();
+            reached.into_iter().filter(|name| zone.state.in_sync(name, up_to)).collect();
         self.note(zone_id, names);
     }
 }
@@ -292,12 +292,12 @@ struct Settled {
     claims: Vec<ClaimWrite>,
 }
 
-/// Decides the outcome of unsettled batches from what was read. A batch is applied whole or not at all, so one record set that
+/// Decides the outcome of in_doubt batches from what was read. A batch is applied whole or not at all, so one record set that
 /// is as the batch would have made it tells for all. But one that still stands exactly as the batch would have taken it away tells
 /// more: somebody else, or an earlier call that came late, did what looks like the batch's doing. They may have done so in any
 /// case, so the journal never says more than what was found.
 fn settle_batches(zone: &mut ZoneWork, now: Timestamp) -> Vec<Settled> {
-    let rows = std::mem::take(&mut zone.unsettled);
+    let rows = std::mem::take(&mut zone.in_doubt);
     let settled: Vec<Settled> =
         rows.into_iter().map(|row| settle_batch(zone, row.batch, now)).collect();
     for Settled { batch, outcome, .. } in &settled {
@@ -308,7 +308,7 @@ fn settle_batches(zone: &mut ZoneWork, now: Timestamp) -> Vec<Settled> {
 }
 
 fn settle_batch(zone: &mut ZoneWork, batch: Batch, now: Timestamp) -> Settled {
-    let traces = Traces { book: &zone.book, batch: &batch };
+    let traces = Traces { state: &zone.state, batch: &batch };
     let came_not = batch.changes().any(|change| traces.of(change) == Trace::AsBefore);
     let found_done = !came_not && batch.changes().any(|change| traces.of(change) == Trace::Done);
     let is_certain = found_done && traces.has_evidence();
@@ -340,21 +340,21 @@ fn settle_batch(zone: &mut ZoneWork, batch: Batch, now: Timestamp) -> Settled {
     let (arrived, missing) = (part(true), part(false));
     let found = |keys: Vec<RecordKey>| -> Vec<(RecordKey, RawRecordSet)> {
         keys.into_iter()
-            .filter_map(|key| zone.book.observed(&key).map(|observed| (key, observed.raw)))
+            .filter_map(|key| zone.state.observed(&key).map(|observed| (key, observed.raw)))
             .collect()
     };
     let (others, changed) = (found(others), found(changed));
     // Unless something tells for it, others may have done the same; then this one may still come.
-    zone.book.may_come_late(if is_certain { &missing } else { &batch }, now);
+    zone.state.may_come_late(if is_certain { &missing } else { &batch }, now);
     zone.sequence += 1;
-    let (mut writes, claims) = zone.book.applied(&arrived, None, zone.sequence, now);
-    writes.extend(others.into_iter().map(|(key, raw)| zone.book.sees_others(key, &raw, now)));
-    writes.extend(changed.into_iter().map(|(key, raw)| zone.book.sees_changed(key, &raw, now)));
+    let (mut writes, claims) = zone.state.applied(&arrived, None, zone.sequence, now);
+    writes.extend(others.into_iter().map(|(key, raw)| zone.state.sees_others(key, &raw, now)));
+    writes.extend(changed.into_iter().map(|(key, raw)| zone.state.sees_changed(key, &raw, now)));
     let outcome = if found_done { BatchOutcome::FoundDone } else { BatchOutcome::not_found() };
     Settled { batch, outcome, writes, claims }
 }
 
-/// What was read of one change of an unsettled batch.
+/// What was read of one change of an in_doubt batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trace {
     /// It is as the batch would have made it.
@@ -367,15 +367,15 @@ enum Trace {
     Other,
 }
 
-/// What was read of an unsettled batch.
+/// What was read of an in_doubt batch.
 struct Traces<'a> {
-    book: &'a ZoneBook,
+    state: &'a ZoneState,
     batch: &'a Batch,
 }
 
 impl Traces<'_> {
     fn held(&self, change: &Change) -> Option<Observed> {
-        self.book.observed(&change.key).filter(Observed::is_there)
+        self.state.observed(&change.key).filter(Observed::is_there)
     }
 
     fn of(&self, change: &Change) -> Trace {
@@ -417,9 +417,13 @@ mod tests {
     const NOW: Timestamp = Timestamp(1_000_000);
 
     fn raw(host: &str) -> RawRecordSet {
-        let wish =
-            crate::core::endpoint::parsed::interpret(&endpoint("web", host, "A", &["192.0.2.1"]))
-                .unwrap();
+        let wish = crate::core::endpoint::parsed::parse_endpoint(&endpoint(
+            "web",
+            host,
+            "A",
+            &["192.0.2.1"],
+        ))
+        .unwrap();
         wish.record_sets(zone_context().zone(), 300)[0].to_raw()
     }
 
@@ -446,8 +450,8 @@ mod tests {
         Page { from: None, until: None, sets: hosts.iter().map(|host| raw(host)).collect() }
     }
 
-    /// A zone in which a batch of these units is unsettled.
-    fn unsettled(units: Vec<Unit>) -> (ZoneWork, Batch) {
+    /// A zone in which a batch of these units is in_doubt.
+    fn in_doubt(units: Vec<Unit>) -> (ZoneWork, Batch) {
         let placement = zone_context().placement;
         let batch = Batch {
             id: BatchId(uuid::Uuid::from_u128(7)),
@@ -471,14 +475,14 @@ mod tests {
             default_ttl_secs: 300,
         };
         let mut zone = ZoneWork::new(facts, settings, Some(NOW), NOW);
-        zone.unsettled.push(BatchRow { batch: batch.clone(), outcome: None, finished_at: None });
+        zone.in_doubt.push(BatchRow { batch: batch.clone(), outcome: None, finished_at: None });
         (zone, batch)
     }
 
     /// The same, and Route 53 turns out to hold these hosts.
     fn read_back(units: Vec<Unit>, hosts: &[&str]) -> (ZoneWork, Vec<Settled>) {
-        let (mut zone, _) = unsettled(units);
-        zone.book.compare(&page(hosts), NOW);
+        let (mut zone, _) = in_doubt(units);
+        zone.state.compare(&page(hosts), NOW);
         let settled = settle_batches(&mut zone, NOW);
         (zone, settled)
     }
@@ -522,13 +526,13 @@ mod tests {
         let (a, b) = ("a.example.com", "b.example.com");
         let mut other = raw(a);
         other.values = vec!["203.0.113.1".into()];
-        let (mut zone, batch) = unsettled(vec![deletes(a), deletes(b)]);
-        zone.book.applied(&Batch { units: vec![creates(a), creates(b)], ..batch }, None, 1, NOW);
-        zone.book.compare(&Page { from: None, until: None, sets: vec![other.clone()] }, NOW);
+        let (mut zone, batch) = in_doubt(vec![deletes(a), deletes(b)]);
+        zone.state.applied(&Batch { units: vec![creates(a), creates(b)], ..batch }, None, 1, NOW);
+        zone.state.compare(&Page { from: None, until: None, sets: vec![other.clone()] }, NOW);
         let mut settled = settle_batches(&mut zone, NOW).remove(0);
         assert_eq!(settled.outcome, BatchOutcome::FoundDone);
         let key = RecordKey { name: name(a), rtype: RecordType::A, set_identifier: None };
-        let observed = zone.book.observed(&key).unwrap();
+        let observed = zone.state.observed(&key).unwrap();
         assert_eq!((observed.raw, observed.owner, observed.drift), (other.clone(), None, None));
         let Some(crate::ports::RecordWrite::Put(row)) = settled.writes.pop() else {
             panic!("{:?}", settled.writes)
@@ -544,17 +548,17 @@ mod tests {
             (vec![deletes("b.example.com")], vec![raw("b.example.com")], true),
         ] {
             let (mut zone, batch) =
-                unsettled([vec![deletes("a.example.com")], also.clone()].concat());
-            zone.book.applied(
+                in_doubt([vec![deletes("a.example.com")], also.clone()].concat());
+            zone.state.applied(
                 &Batch { units: vec![creates("a.example.com"), creates("b.example.com")], ..batch },
                 None,
                 1,
                 NOW,
             );
             let sets = [vec![other.clone()], beside].concat();
-            zone.book.compare(&Page { from: None, until: None, sets }, NOW);
+            zone.state.compare(&Page { from: None, until: None, sets }, NOW);
             assert_eq!(settle_batches(&mut zone, NOW)[0].outcome, BatchOutcome::not_found());
-            let observed = zone.book.observed(&key_of("a.example.com")).unwrap();
+            let observed = zone.state.observed(&key_of("a.example.com")).unwrap();
             assert_eq!(
                 observed.owner.is_some(),
                 is_ours,
@@ -569,7 +573,7 @@ mod tests {
         let b = "b.example.com";
         let earlier = |zone: &mut ZoneWork, batch: &Batch| {
             let id = BatchId(uuid::Uuid::from_u128(6));
-            zone.book.may_come_late(&Batch { id, units: vec![creates(b)], ..batch.clone() }, NOW);
+            zone.state.may_come_late(&Batch { id, units: vec![creates(b)], ..batch.clone() }, NOW);
         };
         for (beside, sets, may_be_late, is_ours) in [
             (creates(b), vec![raw(b)], false, true),
@@ -578,16 +582,16 @@ mod tests {
             (deletes(b), vec![], false, false),
             (creates(b), vec![], false, false),
         ] {
-            let (mut zone, batch) = unsettled(vec![creates("a.example.com"), beside]);
+            let (mut zone, batch) = in_doubt(vec![creates("a.example.com"), beside]);
             if may_be_late {
                 earlier(&mut zone, &batch);
             }
-            zone.book.compare(
+            zone.state.compare(
                 &Page { from: None, until: None, sets: [vec![other.clone()], sets].concat() },
                 NOW,
             );
             let mut settled = settle_batches(&mut zone, NOW).remove(0);
-            let observed = zone.book.observed(&key_of("a.example.com")).unwrap();
+            let observed = zone.state.observed(&key_of("a.example.com")).unwrap();
             let owner = observed.owner.map(|owner| owner.batch);
             assert_eq!(
                 (owner, observed.drift),
@@ -606,10 +610,10 @@ mod tests {
         let (mut zone, settled) =
             read_back(vec![deletes("a.example.com"), creates("b.example.com")], &[]);
         assert_eq!(settled[0].outcome, BatchOutcome::FoundDone);
-        zone.book.compare(&page(&["b.example.com"]), NOW);
+        zone.state.compare(&page(&["b.example.com"]), NOW);
         let key =
             RecordKey { name: name("b.example.com"), rtype: RecordType::A, set_identifier: None };
-        let owner = zone.book.observed(&key).and_then(|observed| observed.owner);
+        let owner = zone.state.observed(&key).and_then(|observed| observed.owner);
         assert_eq!(owner.map(|owner| owner.batch), Some(settled[0].batch.id));
     }
 }

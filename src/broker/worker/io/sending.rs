@@ -75,7 +75,7 @@ impl Worker {
         let Some(zone) = self.zones.get_mut(&batch.zone) else { return };
         zone.busy = true;
         zone.last_call_at = now;
-        let claims = zone.book.claims_for(&batch);
+        let claims = zone.state.claims_for(&batch);
         self.outgoing.promised.insert(batch.zone.clone(), changes_of(&batch));
         let (store, clock, lease) =
             (Arc::clone(&self.store), Arc::clone(&self.clock), self.lease.clone());
@@ -103,7 +103,7 @@ impl Worker {
         now: Timestamp,
     ) {
         if let Some(zone) = self.zones.get_mut(&batch.zone) {
-            zone.book.claims_kept(claims);
+            zone.state.claims_kept(claims);
         }
         self.outgoing.journalled.push_back(Journalled { batch, since: now });
     }

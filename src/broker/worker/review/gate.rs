@@ -31,19 +31,19 @@ impl Gate {
 pub type Inside = Option<OwnedSemaphorePermit>;
 
 /// A worker before the gate.
-pub struct Place {
+pub struct GateTicket {
     gate: Gate,
     waiting: Option<BoxFuture<'static, Inside>>,
 }
 
-impl Place {
+impl GateTicket {
     /// Before this gate, not waiting yet.
     pub fn before(gate: Gate) -> Self {
         Self { gate, waiting: None }
     }
 
     /// Returns inside. Who stops waiting for this and does something else that is short keeps its place; who is let in
-    /// meanwhile keeps others out, so before something long the place is to be given up with [`Place::leave`].
+    /// meanwhile keeps others out, so before something long the place is to be given up with [`GateTicket::leave`].
     pub async fn enter(&mut self) -> Inside {
         let gate = &self.gate;
         // Nobody closes the gate; if somebody did, everybody would be inside.
@@ -65,7 +65,7 @@ impl Place {
 mod tests {
     use super::*;
 
-    async fn is_let_in(place: &mut Place) -> Option<Inside> {
+    async fn is_let_in(place: &mut GateTicket) -> Option<Inside> {
         // `biased`, so that one poll decides.
         tokio::select! {
             biased;
@@ -78,7 +78,7 @@ mod tests {
     async fn who_does_something_else_meanwhile_keeps_its_place_and_who_leaves_holds_up_nobody() {
         let gate = Gate::new(1);
         let [mut first, mut second, mut third] =
-            std::array::from_fn(|_| Place::before(gate.clone()));
+            std::array::from_fn(|_| GateTicket::before(gate.clone()));
         let inside = is_let_in(&mut first).await;
         assert!(inside.is_some());
         assert!(is_let_in(&mut second).await.is_none() && is_let_in(&mut third).await.is_none());

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::broker::directory::entry::{Held, Status};
+use crate::broker::directory::entry::{EndpointEntry, Status};
 use crate::broker::worker::Worker;
 use crate::broker::worker::view::Health;
 use crate::core::dns::name::DnsName;
@@ -29,12 +29,12 @@ impl Worker {
 
     /// Notes all names of a zone.
     pub(in crate::broker::worker) fn note_all(&mut self, zone_id: &ZoneId) {
-        if self.loading.is_taking() {
+        if self.loading.is_loading() {
             // All names of all zones are noted once all endpoints are loaded.
             return;
         }
         let Some(zone) = self.zones.get_mut(zone_id) else { return };
-        self.reviews.note_all(zone_id, &mut zone.reviews, zone.book.len());
+        self.reviews.note_all(zone_id, &mut zone.reviews, zone.state.len());
         self.dirty_view = true;
     }
 
@@ -48,8 +48,7 @@ impl Worker {
 
     /// Gives what was held back in a zone its turns, unless something there is still unknown.
     pub(in crate::broker::worker) fn release_held(&mut self, zone_id: &ZoneId) {
-        let Some(zone) = self.zones.get_mut(zone_id).filter(|zone| zone.unsettled.is_empty())
-        else {
+        let Some(zone) = self.zones.get_mut(zone_id).filter(|zone| zone.in_doubt.is_empty()) else {
             return;
         };
         self.reviews.release(zone_id, &mut zone.reviews);
@@ -67,11 +66,11 @@ impl Worker {
         for _ in 0..SLICE {
             let Some((asker, (zone_id, look))) = self.reviews.take() else { break };
             let Some(zone) = self.zones.get_mut(&zone_id) else { continue };
-            if !zone.unsettled.is_empty() {
+            if !zone.in_doubt.is_empty() {
                 zone.reviews.hold_back(asker, look);
                 continue;
             }
-            let (name, goes_on) = zone.reviews.turn(&asker, &look, &zone.book);
+            let (name, goes_on) = zone.reviews.turn(&asker, &look, &zone.state);
             if let Some(name) = name {
                 slice.entry(zone_id.clone()).or_default().push(name);
             }
@@ -97,14 +96,14 @@ impl Worker {
         names: impl IntoIterator<Item = DnsName>,
         now: Timestamp,
     ) {
-        if self.loading.is_taking() {
+        if self.loading.is_loading() {
             // An endpoint that is not loaded yet looks like one that is gone. All names are looked at once all are loaded.
             return;
         }
         let detail = self.pending_detail(zone_id, now);
         let expected_at = self.expected_at(zone_id, now);
         let Some(zone) = self.zones.get_mut(zone_id) else { return };
-        if !zone.unsettled.is_empty() {
+        if !zone.in_doubt.is_empty() {
             // What is there is not known yet; a plan made now could be wrong, and a status too.
             zone.reviews.hold(names);
             return;
@@ -112,7 +111,7 @@ impl Worker {
         let mut statuses = vec![];
         for name in names {
             zone.reviews.looked_at(&name);
-            let review = zone.book.review(&name, now, &detail, expected_at);
+            let review = zone.state.review(&name, now, &detail, expected_at);
             zone.pending_writes.extend(review.adopted);
             let searched = zone.searches.iter().any(|search| search.holds(&name));
             zone.backlog.set(&name, review.work.filter(|_| !searched));
@@ -122,7 +121,7 @@ impl Worker {
         self.tell(statuses, now);
     }
 
-    fn tell(&self, statuses: Vec<(Held, Arc<Status>)>, now: Timestamp) {
+    fn tell(&self, statuses: Vec<(EndpointEntry, Arc<Status>)>, now: Timestamp) {
         for (held, status) in statuses {
             self.feedback.tell(&held, status, now);
         }

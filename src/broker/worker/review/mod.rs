@@ -12,11 +12,11 @@ pub(in crate::broker::worker) mod looking;
 
 use std::collections::{HashMap, VecDeque};
 
-use super::zone::ZoneBook;
+use super::zone::ZoneState;
 use super::zone::name_state::Few;
 use crate::core::dns::name::DnsName;
 use crate::core::ids::{ClusterId, ZoneId};
-use crate::core::limits::round_robin::Turns;
+use crate::core::limits::round_robin::RoundRobin;
 
 /// A walk reads so many names ahead.
 const WALK_AHEAD: usize = 1_000;
@@ -119,7 +119,12 @@ impl ZoneReviews {
     }
 
     /// The name to look at now that a turn has come, if there is one, and whether the turn comes again.
-    pub fn turn(&mut self, asker: &Asker, look: &Look, book: &ZoneBook) -> (Option<DnsName>, bool) {
+    pub fn turn(
+        &mut self,
+        asker: &Asker,
+        look: &Look,
+        state: &ZoneState,
+    ) -> (Option<DnsName>, bool) {
         match look {
             Look::Name(name) => {
                 let was_due = self.looked_at(name);
@@ -132,7 +137,7 @@ impl ZoneReviews {
                 (was_due.then(|| name.clone()), false)
             }
             Look::Walk => {
-                let next = self.walk.as_mut().and_then(|walk| walk.next(book));
+                let next = self.walk.as_mut().and_then(|walk| walk.next(state));
                 match &next {
                     Some(name) => drop(self.looked_at(name)),
                     None => self.walk = None,
@@ -143,7 +148,7 @@ impl ZoneReviews {
         }
     }
 
-    /// A name is looked at, for whatever reason; answers whether it was to be. Turns that lead there are passed over.
+    /// A name is looked at, for whatever reason; answers whether it was to be. RoundRobin that lead there are passed over.
     pub fn looked_at(&mut self, name: &DnsName) -> bool {
         let was_due = self.noted.get_mut(name).is_some_and(|noted| std::mem::take(&mut noted.due));
         self.due -= usize::from(was_due);
@@ -160,9 +165,9 @@ impl ZoneReviews {
 }
 
 impl Walk {
-    fn next(&mut self, book: &ZoneBook) -> Option<DnsName> {
+    fn next(&mut self, state: &ZoneState) -> Option<DnsName> {
         if self.ahead.is_empty() {
-            self.ahead = book.names_after(self.after.as_ref(), WALK_AHEAD).into();
+            self.ahead = state.names_after(self.after.as_ref(), WALK_AHEAD).into();
             self.after = self.ahead.back().cloned().or(self.after.take());
         }
         self.left = self.left.saturating_sub(1);
@@ -172,7 +177,7 @@ impl Walk {
 
 /// The turns of an account's askers.
 #[derive(Default)]
-pub struct Reviews(Turns<Asker, (ZoneId, Look)>);
+pub struct Reviews(RoundRobin<Asker, (ZoneId, Look)>);
 
 impl Reviews {
     /// Notes a name.
@@ -226,7 +231,7 @@ mod tests {
     /// One zone's names, and what is looked at there.
     struct World {
         zone_id: ZoneId,
-        book: ZoneBook,
+        state: ZoneState,
         reviews: Reviews,
         zone: ZoneReviews,
     }
@@ -242,7 +247,7 @@ mod tests {
             let zone_id = context.placement.zone.clone();
             Self {
                 zone_id,
-                book: ZoneBook::new(context, settings),
+                state: ZoneState::new(context, settings),
                 reviews: Reviews::default(),
                 zone: ZoneReviews::default(),
             }
@@ -257,7 +262,7 @@ mod tests {
             let mut looks = vec![];
             for _ in 0..turns {
                 let Some((asker, (zone_id, look))) = self.reviews.take() else { break };
-                let (next, goes_on) = self.zone.turn(&asker, &look, &self.book);
+                let (next, goes_on) = self.zone.turn(&asker, &look, &self.state);
                 looks.extend(next.map(|next| next.to_string()));
                 if goes_on {
                     self.reviews.go_on(asker, zone_id, look);
@@ -308,7 +313,7 @@ mod tests {
             (0..2 * WALK_AHEAD + 5).map(|i| format!("n{i:05}.example.com")).collect();
         for owner in &all {
             world
-                .book
+                .state
                 .names
                 .insert(name(owner), crate::broker::worker::zone::name_state::NameState::default());
         }

@@ -74,8 +74,8 @@ async fn what_a_call_of_an_earlier_life_makes_late_is_known_to_be_ours() {
         // An earlier life planned it, lost its answer and read it back.
         let mut earlier = loading(&mut world).await;
         earlier.take(Message::Effects(vec![wants(0, &www(0), "192.0.2.1")]));
-        let book = &mut earlier.zones.get_mut(&zone_id(0)).unwrap().book;
-        let units = book.units(&name(&www(0)), START);
+        let state = &mut earlier.zones.get_mut(&zone_id(0)).unwrap().state;
+        let units = state.units(&name(&www(0)), START);
         let wire = wire_order(&units);
         let id = BatchId(uuid::Uuid::from_u128(9));
         let batch =
@@ -87,9 +87,9 @@ async fn what_a_call_of_an_earlier_life_makes_late_is_known_to_be_ours() {
         world.clock.advance(age);
         let now = world.clock.now();
         let mut worker = loading(&mut world).await;
-        let book = &mut worker.zones.get_mut(&zone_id(0)).unwrap().book;
-        book.compare(&Page { from: None, until: None, sets: vec![made] }, now);
-        let owner = book.records(None, 1)[0].1.owner.clone();
+        let state = &mut worker.zones.get_mut(&zone_id(0)).unwrap().state;
+        state.compare(&Page { from: None, until: None, sets: vec![made] }, now);
+        let owner = state.records(None, 1)[0].1.owner.clone();
         assert_eq!(
             owner.map(|owner| owner.batch),
             is_ours.then_some(id),

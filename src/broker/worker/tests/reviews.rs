@@ -8,8 +8,8 @@ use tokio::task::JoinSet;
 
 use super::world::{World, account, drive, requests, step, take_next, wants, www, zone_id};
 use crate::broker::directory::Effect;
-use crate::broker::directory::entry::Held;
-use crate::broker::worker::review::gate::Place;
+use crate::broker::directory::entry::EndpointEntry;
+use crate::broker::worker::review::gate::GateTicket;
 use crate::broker::worker::review::looking::SLICE;
 use crate::broker::worker::{AccountView, Gate, Health, Message, Query, Worker, WorkerParts};
 use crate::core::endpoint::packed::PackedEndpoint;
@@ -17,20 +17,20 @@ use crate::core::endpoint::verdict::Placement;
 use crate::core::testkit::{cluster, endpoint, name};
 
 /// A cluster wants an address at a name of the first zone, with its endpoint of this number.
-fn effect(of: &str, number: i64, owner: &str) -> (Effect, Held) {
+fn effect(of: &str, number: i64, owner: &str) -> (Effect, EndpointEntry) {
     let endpoint = endpoint(&format!("o{number}"), owner, "A", &["192.0.2.1"]);
-    let held = Held::new(cluster(of), number, &PackedEndpoint::pack(&endpoint));
+    let held = EndpointEntry::new(cluster(of), number, &PackedEndpoint::pack(&endpoint));
     let placement = Placement { account: account(), zone: zone_id(0) };
     (Effect::Contribute { placement, name: name(owner), held: held.clone() }, held)
 }
 
-fn flood(of: &str, names: i64) -> (Vec<Effect>, Vec<Held>) {
+fn flood(of: &str, names: i64) -> (Vec<Effect>, Vec<EndpointEntry>) {
     (0..names)
         .map(|number| effect(of, number, &format!("n{number}.zone-00000.example.com")))
         .unzip()
 }
 
-fn looked_at(all: &[Held]) -> usize {
+fn looked_at(all: &[EndpointEntry]) -> usize {
     all.iter().filter(|held| held.status().is_some()).count()
 }
 
@@ -73,7 +73,7 @@ async fn what_waits_for_a_zone_to_be_read_back_keeps_waiting_and_loses_nothing()
         take_next(&mut worker).await;
     }
     world.provider.unanswered.store(false, Ordering::Relaxed);
-    assert_eq!(worker.zones.get(&zone_id(0)).unwrap().unsettled.len(), 1);
+    assert_eq!(worker.zones.get(&zone_id(0)).unwrap().in_doubt.len(), 1);
     let (late, held) = effect("west", 7, "late.zone-00000.example.com");
     worker.take(Message::Effects(vec![late]));
     while worker.has_reviews() {
@@ -138,7 +138,7 @@ async fn messages_are_taken_and_answered_while_names_wait_at_the_gate() {
     let gate = Gate::new(1);
     let parts = WorkerParts { gate: gate.clone(), ..world.parts() };
     let (worker, view) = Worker::load(parts, vec![]).await.unwrap();
-    let inside = Place::before(gate).enter().await;
+    let inside = GateTicket::before(gate).enter().await;
     let stop = worker.lease.stop().clone();
     let (messages, receiver) = mpsc::channel(1);
     let mut running = JoinSet::new();

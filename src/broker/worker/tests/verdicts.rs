@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::world::{START, World, requests, www};
 use crate::broker::directory::Directory;
-use crate::broker::directory::entry::{Held, Status};
+use crate::broker::directory::entry::{EndpointEntry, Status};
 use crate::broker::status::feedback::{Feedback, VerdictKeeper};
 use crate::core::endpoint::packed::PackedEndpoint;
 use crate::core::endpoint::verdict::{Reason, Verdict, VerdictState};
@@ -16,10 +16,10 @@ use crate::ports::Store;
 #[tokio::test(start_paused = true)]
 async fn the_store_has_the_last_verdict_also_when_its_answers_were_lost() {
     let world = World::new(1, requests(100.0, 50.0));
-    let (keeper, unkept) = VerdictKeeper::new(Arc::clone(&world.store) as Arc<dyn Store>);
+    let (keeper, dirty_claims) = VerdictKeeper::new(Arc::clone(&world.store) as Arc<dyn Store>);
     let keeping = tokio::spawn(keeper.run());
-    let feedback = Feedback::new(Arc::new(Directory::default()), unkept);
-    let held = Held::new(
+    let feedback = Feedback::new(Arc::new(Directory::default()), dirty_claims);
+    let held = EndpointEntry::new(
         cluster("east"),
         1,
         &PackedEndpoint::pack(&endpoint("web", &www(0), "A", &["192.0.2.1"])),

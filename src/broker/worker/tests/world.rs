@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::directory::entry::Held;
+use crate::broker::directory::entry::EndpointEntry;
 use crate::broker::directory::{Directory, Effect};
 use crate::broker::lease::Lease;
 use crate::broker::metrics::BrokerMetrics;
@@ -67,7 +67,7 @@ impl TestStore {
     /// A record set of the cluster east, with its claim.
     pub fn hold(&self, zone: usize, owner: &str, target: &str) {
         let wish =
-            crate::core::endpoint::parsed::interpret(&endpoint("web", owner, "A", &[target]))
+            crate::core::endpoint::parsed::parse_endpoint(&endpoint("web", owner, "A", &[target]))
                 .unwrap();
         let raw = wish.record_sets(&zone_id(zone), 300)[0].to_raw();
         let key = raw.key().unwrap();
@@ -91,8 +91,8 @@ impl Leases for TestStore {
     fn is_shared(&self) -> bool {
         false
     }
-    async fn heartbeat(&self, replica: &ReplicaRow, _: Millis) -> Result<Standing, StoreError> {
-        Ok(Standing { replicas: vec![replica.clone()], leases: vec![] })
+    async fn heartbeat(&self, replica: &ReplicaRow, _: Millis) -> Result<Membership, StoreError> {
+        Ok(Membership { replicas: vec![replica.clone()], leases: vec![] })
     }
     async fn take_leases(
         &self,
@@ -364,7 +364,7 @@ pub fn wants(zone: usize, owner: &str, target: &str) -> Effect {
     Effect::Contribute {
         placement: Placement { account: account(), zone: zone_id(zone) },
         name: name(owner),
-        held: Held::new(
+        held: EndpointEntry::new(
             cluster("east"),
             1,
             &PackedEndpoint::pack(&endpoint("web", owner, "A", &[target])),

@@ -7,25 +7,25 @@
 
 use std::collections::BTreeSet;
 
-use super::ZoneBook;
+use super::ZoneState;
 use super::name_state::Claim;
 use crate::core::dns::name::DnsName;
 use crate::core::planning::change::Batch;
-use crate::core::planning::claims::Settlement;
+use crate::core::planning::claims::NameDecision;
 use crate::core::time::Timestamp;
 use crate::ports::{ClaimRow, ClaimWrite};
 
-impl ZoneBook {
+impl ZoneState {
     /// Makes the claim what was decided.
     pub(in crate::broker::worker) fn settle_claim(
         &mut self,
         name: &DnsName,
-        settlement: &Settlement,
+        decision: &NameDecision,
         now: Timestamp,
     ) {
         let Some(state) = self.names.get_mut(name) else { return };
         let held = state.claim.as_ref().map(|claim| &claim.cluster);
-        let has_changed = match &settlement.holder {
+        let has_changed = match &decision.holder {
             Some(holder) if held != Some(holder) => {
                 state.claim = Some(Claim { cluster: holder.clone(), since: now });
                 true
@@ -36,7 +36,7 @@ impl ZoneBook {
             _ => false,
         };
         if has_changed {
-            self.unkept.note(name);
+            self.dirty_claims.note(name);
         }
     }
 
@@ -45,19 +45,19 @@ impl ZoneBook {
         let names: BTreeSet<&DnsName> = batch.changes().map(|change| &change.key.name).collect();
         names
             .into_iter()
-            .filter(|name| self.unkept.contains(name))
+            .filter(|name| self.dirty_claims.contains(name))
             .map(|name| self.claim_write(name))
             .collect()
     }
 
     /// Whether claims are to be written that no batch takes along.
     pub fn has_lone_claims(&self) -> bool {
-        self.unkept.has_alone()
+        self.dirty_claims.has_alone()
     }
 
     /// Takes some of the claims that are to be written alone.
     pub fn take_lone_claims(&mut self) -> Vec<ClaimWrite> {
-        self.unkept.take_alone().iter().map(|name| self.claim_write(name)).collect()
+        self.dirty_claims.take_alone().iter().map(|name| self.claim_write(name)).collect()
     }
 
     fn claim_write(&self, name: &DnsName) -> ClaimWrite {
@@ -86,7 +86,7 @@ impl ZoneBook {
                 .and_then(|state| state.claim.as_ref())
                 .map(|claim| &claim.cluster);
             if held == kept {
-                self.unkept.forget(name);
+                self.dirty_claims.forget(name);
             }
         }
     }

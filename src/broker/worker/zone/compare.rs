@@ -1,11 +1,11 @@
-//! What Route 53 holds against what the book believes: drift, foreign sets, and calls of ours that came late.
+//! What Route 53 holds against what the zone state believes: drift, foreign sets, and calls of ours that came late.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use super::name_state::Sighting;
-use super::{Late, ZoneBook};
+use super::{Late, ZoneState};
 use crate::core::dns::name::DnsName;
 use crate::core::dns::record::{RawRecordSet, RecordKey};
 use crate::core::endpoint::packed::PackedRecord;
@@ -46,7 +46,7 @@ pub struct PageDiff {
     pub drifted: Vec<RecordKey>,
 }
 
-impl ZoneBook {
+impl ZoneState {
     /// Notes a batch whose answer was lost and that was not there when it was read back, and from when on that is to be
     /// reckoned. It may come late: what it would have made is then ours and no foreign record.
     pub fn may_come_late(&mut self, batch: &Batch, since: Timestamp) {

@@ -9,13 +9,13 @@ const CLAIMS_AT_ONCE: usize = 1_000;
 
 /// See the module's page.
 #[derive(Default)]
-pub struct Unkept {
+pub struct DirtyClaims {
     names: HashSet<DnsName>,
     /// Of those, the ones that no batch takes along.
     alone: BTreeSet<DnsName>,
 }
 
-impl Unkept {
+impl DirtyClaims {
     /// The name's claim has changed.
     pub fn note(&mut self, name: &DnsName) {
         self.names.insert(name.clone());

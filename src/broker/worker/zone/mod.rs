@@ -1,4 +1,4 @@
-//! The book of one zone: what clusters want at each name, what Route 53 holds there, and what follows from the two.
+//! The zone state of one zone: what clusters want at each name, what Route 53 holds there, and what follows from the two.
 //!
 //! Plain state and synchronous functions: nothing here calls, waits or reads a clock.
 
@@ -18,7 +18,7 @@ use std::hash::{Hash, Hasher};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use crate::broker::directory::entry::{Held, Progress, Status, StatusCache};
+use crate::broker::directory::entry::{EndpointEntry, Progress, Status, StatusCache};
 use crate::broker::directory::interner::Interner;
 use crate::core::batch::fold;
 use crate::core::dns::name::DnsName;
@@ -27,14 +27,14 @@ use crate::core::endpoint::packed::PackedRecord;
 use crate::core::endpoint::verdict::{Verdict, VerdictState};
 use crate::core::ids::{BatchId, ClusterId};
 use crate::core::planning::change::{Batch, Unit};
-use crate::core::planning::claims::{Settlement, ZoneContext, settle};
+use crate::core::planning::claims::{NameDecision, ZoneContext, decide_name};
 use crate::core::planning::plan::{
     BlockReason, Blocked, NamePlan, Observed, Ownership, PlanInput, plan,
 };
 use crate::core::planning::policy::ZoneSettings;
 use crate::core::time::Timestamp;
 use crate::ports::{ClaimRow, ClaimWrite, RecordRow, RecordWrite};
-use dirty_claims::Unkept;
+use dirty_claims::DirtyClaims;
 use name_state::{Claim, Mark, NameState, Sighting};
 use refusals::{Refusal, Refusals};
 
@@ -54,7 +54,7 @@ pub(super) struct Late {
 #[derive(Debug, Default)]
 pub struct Review {
     /// The statuses of its endpoints.
-    pub statuses: Vec<(Held, Arc<Status>)>,
+    pub statuses: Vec<(EndpointEntry, Arc<Status>)>,
     /// What could be sent now: the cluster that it is for, and its cost in change tokens.
     pub work: Option<(ClusterId, u32)>,
     /// Sets that change hands without a call.
@@ -75,13 +75,13 @@ pub struct ZoneCounts {
 }
 
 /// See the module's page.
-pub struct ZoneBook {
+pub struct ZoneState {
     /// Account, zone and apex.
     pub context: ZoneContext,
     /// What may be done here.
     pub settings: ZoneSettings,
     pub(super) names: BTreeMap<DnsName, NameState>,
-    pub(super) unkept: Unkept,
+    pub(super) dirty_claims: DirtyClaims,
     waiting_for_target: HashMap<DnsName, BTreeSet<DnsName>>,
     refusals: Refusals,
     pub(super) late: HashMap<RecordKey, Late>,
@@ -116,14 +116,14 @@ fn fingerprint(unit: &Unit) -> u64 {
     hasher.finish()
 }
 
-impl ZoneBook {
-    /// An empty book.
+impl ZoneState {
+    /// An empty zone state.
     pub fn new(context: ZoneContext, settings: ZoneSettings) -> Self {
         Self {
             context,
             settings,
             names: BTreeMap::new(),
-            unkept: Unkept::default(),
+            dirty_claims: DirtyClaims::default(),
             waiting_for_target: HashMap::new(),
             refusals: Refusals::default(),
             late: HashMap::new(),
@@ -183,7 +183,7 @@ impl ZoneBook {
     }
 
     /// Takes a contribution, newly or with new content.
-    pub fn contribute(&mut self, name: &DnsName, held: Held) {
+    pub fn contribute(&mut self, name: &DnsName, held: EndpointEntry) {
         let arrival = held.arrival();
         self.names
             .entry(name.clone())
@@ -193,7 +193,7 @@ impl ZoneBook {
     }
 
     /// Ends a contribution.
-    pub fn withdraw(&mut self, name: &DnsName, held: &Held) {
+    pub fn withdraw(&mut self, name: &DnsName, held: &EndpointEntry) {
         let Some(state) = self.names.get_mut(name) else { return };
         state.contributions.remove(|other| other.arrival() == held.arrival());
         state.depart(held.cluster().clone(), held.key());
@@ -207,19 +207,19 @@ impl ZoneBook {
         pending_detail: &str,
         expected_at: Option<Timestamp>,
     ) -> Review {
-        let Some((settlement, plan, claim_stands)) = self.decide(name) else {
+        let Some((decision, plan, claim_stands)) = self.decide(name) else {
             return Review::default();
         };
         if !claim_stands {
-            self.settle_claim(name, &settlement, now);
+            self.settle_claim(name, &decision, now);
         }
         self.follow_targets(name, &plan);
         self.forget_refusals(name, &plan);
         let (ready, refused) = self.sift(&plan.units, now);
-        let adopted = self.adopt(&settlement, &plan.adopted, now);
+        let adopted = self.adopt(&decision, &plan.adopted, now);
         let mut review = Review { adopted, ..Review::default() };
         if ready.is_empty() {
-            self.unkept.leave_alone(name);
+            self.dirty_claims.leave_alone(name);
         }
         let cost: u32 = ready.iter().map(|unit| fold::cost(unit).change_tokens).sum();
         if let Some(cluster) = ready.first().and_then(|unit| unit.cluster()) {
@@ -227,7 +227,7 @@ impl ZoneBook {
         }
         review.statuses = self.statuses(
             name,
-            &settlement,
+            &decision,
             &plan.blocked,
             &ready,
             &refused,
@@ -244,36 +244,36 @@ impl ZoneBook {
     /// What could be sent for a name now, whole units. It rests on what is wanted now, and so does the claim, even when nobody
     /// has looked at the name since that changed.
     pub fn units(&mut self, name: &DnsName, now: Timestamp) -> Vec<Unit> {
-        let Some((settlement, plan, claim_stands)) = self.decide(name) else { return vec![] };
+        let Some((decision, plan, claim_stands)) = self.decide(name) else { return vec![] };
         if !claim_stands {
-            self.settle_claim(name, &settlement, now);
+            self.settle_claim(name, &decision, now);
         }
         let (ready, _) = self.sift(&plan.units, now);
         ready.into_iter().cloned().collect()
     }
 
     /// Decides a name, and says whether its claim is right as it stands: as a rule it is, and the name need not be found again.
-    fn decide(&self, name: &DnsName) -> Option<(Settlement, NamePlan, bool)> {
+    fn decide(&self, name: &DnsName) -> Option<(NameDecision, NamePlan, bool)> {
         let state = self.names.get(name)?;
         let claimed_by = state.claim.as_ref().map(|claim| &claim.cluster);
         let contributions = state.to_contributions();
-        let settlement = settle(&self.context, name, claimed_by, &contributions);
+        let decision = decide_name(&self.context, name, claimed_by, &contributions);
         let plan = plan(&PlanInput {
             zone: &self.context,
             policy: self.settings.policy,
             drift: self.settings.drift,
             name,
-            settlement: &settlement,
+            decision: &decision,
             contributions: &contributions,
             observed: &state.to_observed(name),
             departed: state.departed(),
             target_exists: &|target, rtype| self.holds(target, rtype),
         });
-        let claim_stands = match &settlement.holder {
+        let claim_stands = match &decision.holder {
             Some(holder) => claimed_by == Some(holder),
             None => !(contributions.is_empty() && state.owns_nothing()),
         };
-        Some((settlement, plan, claim_stands))
+        Some((decision, plan, claim_stands))
     }
 
     fn holds(&self, name: &DnsName, rtype: RecordType) -> bool {
@@ -318,11 +318,11 @@ impl ZoneBook {
 
     fn adopt(
         &mut self,
-        settlement: &Settlement,
+        decision: &NameDecision,
         keys: &[RecordKey],
         now: Timestamp,
     ) -> Vec<RecordWrite> {
-        let Some(holder) = settlement.holder.clone() else { return vec![] };
+        let Some(holder) = decision.holder.clone() else { return vec![] };
         // No batch wrote it: the nil id says that it was taken over as it was.
         let owner = Arc::new(Ownership { cluster: holder, batch: BatchId(uuid::Uuid::nil()) });
         let mut writes = vec![];
@@ -344,17 +344,17 @@ impl ZoneBook {
     fn statuses(
         &mut self,
         name: &DnsName,
-        settlement: &Settlement,
+        decision: &NameDecision,
         blocked: &[Blocked],
         ready: &[&Unit],
         refused: &[(&Unit, Refusal)],
         pending_detail: &str,
         expected_at: Option<Timestamp>,
-    ) -> Vec<(Held, Arc<Status>)> {
+    ) -> Vec<(EndpointEntry, Arc<Status>)> {
         let Some(state) = self.names.get(name) else { return vec![] };
         let concerns = |unit: &Unit, index: usize| {
             unit.changes.iter().any(|change| {
-                settlement
+                decision
                     .desired
                     .get(&change.key)
                     .is_some_and(|desired| desired.from.contains(&index))
@@ -383,7 +383,7 @@ impl ZoneBook {
             (verdict.clone(), Some(arrived(state.mark())))
         };
         let cache = &mut self.statuses;
-        let told = settlement.verdicts.iter().filter_map(|(index, verdict)| {
+        let told = decision.verdicts.iter().filter_map(|(index, verdict)| {
             let held = state.contributions.as_slice().get(*index)?.clone();
             let (verdict, progress) = judge(*index, verdict);
             Some((held, cache.share(Status { verdict, progress })))
@@ -432,7 +432,7 @@ impl ZoneBook {
             state.applied(Mark { change_id: change_id.map(str::to_owned), sequence });
             let free = state.contributions.is_empty() && state.owns_nothing();
             if free && state.claim.take().is_some() {
-                self.unkept.forget(&name);
+                self.dirty_claims.forget(&name);
                 releases.push(ClaimWrite::Release { zone: self.context.zone().clone(), name });
             }
         }
@@ -499,13 +499,13 @@ impl ZoneBook {
     /// Everything that is known of a name, for "why".
     pub fn why(&self, name: &DnsName, now: Timestamp) -> Option<NameReport> {
         let state = self.names.get(name)?;
-        let (settlement, plan, _) = self.decide(name)?;
+        let (decision, plan, _) = self.decide(name)?;
         let (ready, refused) = self.sift(&plan.units, now);
         Some(NameReport {
-            holder: settlement.holder.clone(),
+            holder: decision.holder.clone(),
             held_since: state.claim.as_ref().map(|claim| claim.since),
             contributions: state.contributions.as_slice().to_vec(),
-            desired: settlement.desired.values().map(|desired| desired.set.to_raw()).collect(),
+            desired: decision.desired.values().map(|desired| desired.set.to_raw()).collect(),
             observed: state.to_observed(name).into_values().collect(),
             pending: ready.into_iter().cloned().collect(),
             blocked: plan.blocked.iter().map(|blocked| blocked.message.clone()).collect(),
@@ -535,7 +535,7 @@ pub struct NameReport {
     /// Since when.
     pub held_since: Option<Timestamp>,
     /// All contributions, of all clusters.
-    pub contributions: Vec<Held>,
+    pub contributions: Vec<EndpointEntry>,
     /// What the holder's add up to.
     pub desired: Vec<RawRecordSet>,
     /// What Route 53 holds.

@@ -1,4 +1,4 @@
-//! What a zone's book holds of one name, small enough for a million of them.
+//! What a zone's zone state holds of one name, small enough for a million of them.
 //!
 //! Nearly every name has one endpoint and one record set, so one of each needs no list. What is rare, or passes, is behind a
 //! pointer that is empty as a rule. Wishes, desired sets and plans are not held at all: they are made from this when a name is
@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 use arcstr::ArcStr;
 
-use crate::broker::directory::entry::Held;
+use crate::broker::directory::entry::EndpointEntry;
 use crate::core::dns::name::DnsName;
 use crate::core::dns::record::{RecordKey, RecordType};
 use crate::core::endpoint::EndpointKey;
 use crate::core::endpoint::packed::PackedRecord;
-use crate::core::endpoint::parsed::interpret;
+use crate::core::endpoint::parsed::parse_endpoint;
 use crate::core::ids::ClusterId;
 use crate::core::planning::claims::Contribution;
 use crate::core::planning::plan::{Drift, Observed, Ownership};
@@ -192,7 +192,7 @@ struct Passing {
 #[derive(Default)]
 pub struct NameState {
     /// The endpoints that contribute here.
-    pub contributions: Few<Held>,
+    pub contributions: Few<EndpointEntry>,
     /// What Route 53 holds.
     pub observed: Few<Sighting>,
     /// Who holds the name.
@@ -213,10 +213,13 @@ impl NameState {
 
     /// The contributions as the core takes them, in the order of `contributions`.
     pub fn to_contributions(&self) -> Vec<Contribution> {
-        let contribution = |held: &Held| {
+        let contribution = |held: &EndpointEntry| {
             let endpoint = held.endpoint();
-            let wish =
-                if held.is_frozen() { None } else { interpret(&endpoint).ok().map(Arc::new) };
+            let wish = if held.is_retained() {
+                None
+            } else {
+                parse_endpoint(&endpoint).ok().map(Arc::new)
+            };
             Contribution {
                 cluster: held.cluster().clone(),
                 arrival: held.arrival(),

@@ -11,34 +11,34 @@ use crate::core::time::Millis;
 
 const NOW: Timestamp = Timestamp(1_000_000);
 
-fn book() -> ZoneBook {
+fn state() -> ZoneState {
     let settings = ZoneSettings {
         policy: ZonePolicy::Sync,
         drift: DriftPolicy::Repair,
         default_ttl_secs: 300,
     };
-    ZoneBook::new(zone_context(), settings)
+    ZoneState::new(zone_context(), settings)
 }
 
-fn wants(book: &mut ZoneBook, cluster_name: &str, arrival: i64, target: &str) -> Review {
+fn wants(state: &mut ZoneState, cluster_name: &str, arrival: i64, target: &str) -> Review {
     let www = name("www.example.com");
-    book.contribute(&www, held(cluster_name, arrival, &[target]));
-    book.review(&www, NOW, "", None)
+    state.contribute(&www, held(cluster_name, arrival, &[target]));
+    state.review(&www, NOW, "", None)
 }
 
-fn held(cluster_name: &str, arrival: i64, targets: &[&str]) -> Held {
+fn held(cluster_name: &str, arrival: i64, targets: &[&str]) -> EndpointEntry {
     let endpoint = endpoint(cluster_name, "www.example.com", "A", targets);
-    Held::new(cluster(cluster_name), arrival, &PackedEndpoint::pack(&endpoint))
+    EndpointEntry::new(cluster(cluster_name), arrival, &PackedEndpoint::pack(&endpoint))
 }
 
-fn leaves(book: &mut ZoneBook, cluster_name: &str, arrival: i64) -> Review {
-    book.withdraw(&name("www.example.com"), &held(cluster_name, arrival, &[]));
-    book.review(&name("www.example.com"), NOW, "", None)
+fn leaves(state: &mut ZoneState, cluster_name: &str, arrival: i64) -> Review {
+    state.withdraw(&name("www.example.com"), &held(cluster_name, arrival, &[]));
+    state.review(&name("www.example.com"), NOW, "", None)
 }
 
 /// Sends everything that can be sent for the name, as Route 53 would take it.
-fn send(book: &mut ZoneBook) -> Vec<(Vec<RecordWrite>, Vec<ClaimWrite>)> {
-    let units = book.units(&name("www.example.com"), NOW);
+fn send(state: &mut ZoneState) -> Vec<(Vec<RecordWrite>, Vec<ClaimWrite>)> {
+    let units = state.units(&name("www.example.com"), NOW);
     if units.is_empty() {
         return vec![];
     }
@@ -50,9 +50,9 @@ fn send(book: &mut ZoneBook) -> Vec<(Vec<RecordWrite>, Vec<ClaimWrite>)> {
         wire: fold::wire_order(&units),
         units,
     };
-    let claims = book.claims_for(&batch);
-    book.claims_kept(&claims);
-    let (writes, releases) = book.applied(&batch, Some("C1"), 1, NOW);
+    let claims = state.claims_for(&batch);
+    state.claims_kept(&claims);
+    let (writes, releases) = state.applied(&batch, Some("C1"), 1, NOW);
     vec![(writes, claims.into_iter().chain(releases).collect())]
 }
 
@@ -69,7 +69,7 @@ fn page(sets: Vec<RawRecordSet>) -> Page {
 }
 
 fn raw(target: &str) -> RawRecordSet {
-    crate::core::endpoint::parsed::interpret(&endpoint("x", "www.example.com", "A", &[target]))
+    crate::core::endpoint::parsed::parse_endpoint(&endpoint("x", "www.example.com", "A", &[target]))
         .unwrap()
         .record_sets(zone_context().zone(), 300)[0]
         .to_raw()
@@ -77,25 +77,25 @@ fn raw(target: &str) -> RawRecordSet {
 
 #[test]
 fn a_wish_becomes_a_change_and_then_nothing() {
-    let mut book = book();
-    let review = wants(&mut book, "east", 1, "192.0.2.1");
+    let mut state = state();
+    let review = wants(&mut state, "east", 1, "192.0.2.1");
     assert_eq!((progress(&review), review.work), (vec!["pending"], Some((cluster("east"), 1))));
-    let sent = send(&mut book);
+    let sent = send(&mut state);
     assert!(matches!(sent[0].1[..], [ClaimWrite::Hold(_)]), "the claim is durable before the call");
-    let review = book.review(&name("www.example.com"), NOW, "", None);
+    let review = state.review(&name("www.example.com"), NOW, "", None);
     assert_eq!((progress(&review), review.work), (vec!["applied"], None));
-    assert!(book.in_sync(&name("www.example.com"), 1));
-    assert_eq!(progress(&book.review(&name("www.example.com"), NOW, "", None)), ["in_sync"]);
+    assert!(state.in_sync(&name("www.example.com"), 1));
+    assert_eq!(progress(&state.review(&name("www.example.com"), NOW, "", None)), ["in_sync"]);
 }
 
 #[test]
 fn a_name_passes_on_in_one_batch() {
-    let mut book = book();
-    wants(&mut book, "east", 1, "192.0.2.1");
-    send(&mut book);
-    wants(&mut book, "west", 2, "192.0.2.2");
-    leaves(&mut book, "east", 1);
-    let units = book.units(&name("www.example.com"), NOW);
+    let mut state = state();
+    wants(&mut state, "east", 1, "192.0.2.1");
+    send(&mut state);
+    wants(&mut state, "west", 2, "192.0.2.2");
+    leaves(&mut state, "east", 1);
+    let units = state.units(&name("www.example.com"), NOW);
     assert_eq!(units.len(), 1);
     let change = &units[0].changes[0];
     assert!(
@@ -107,33 +107,33 @@ fn a_name_passes_on_in_one_batch() {
 
 #[test]
 fn the_last_one_out_releases_the_claim() {
-    let mut book = book();
-    wants(&mut book, "east", 1, "192.0.2.1");
-    send(&mut book);
-    leaves(&mut book, "east", 1);
-    let sent = send(&mut book);
+    let mut state = state();
+    wants(&mut state, "east", 1, "192.0.2.1");
+    send(&mut state);
+    leaves(&mut state, "east", 1);
+    let sent = send(&mut state);
     assert!(matches!(sent[0].1[..], [ClaimWrite::Release { .. }]), "{sent:?}");
     assert!(matches!(sent[0].0[..], [RecordWrite::Remove(_)]));
 }
 
 #[test]
 fn a_refused_unit_waits_and_a_new_content_does_not() {
-    let mut book = book();
-    wants(&mut book, "east", 1, "192.0.2.1");
-    let unit = book.units(&name("www.example.com"), NOW).remove(0);
-    book.refuse(&unit, "no".to_owned(), NOW);
-    assert_eq!(progress(&book.review(&name("www.example.com"), NOW, "", None)), ["refused"]);
-    assert!(book.units(&name("www.example.com"), NOW).is_empty());
-    assert_eq!(book.next_retry(), Some(NOW + FIRST_RETRY));
+    let mut state = state();
+    wants(&mut state, "east", 1, "192.0.2.1");
+    let unit = state.units(&name("www.example.com"), NOW).remove(0);
+    state.refuse(&unit, "no".to_owned(), NOW);
+    assert_eq!(progress(&state.review(&name("www.example.com"), NOW, "", None)), ["refused"]);
+    assert!(state.units(&name("www.example.com"), NOW).is_empty());
+    assert_eq!(state.next_retry(), Some(NOW + FIRST_RETRY));
     assert_eq!(
-        book.units(&name("www.example.com"), NOW + FIRST_RETRY).len(),
+        state.units(&name("www.example.com"), NOW + FIRST_RETRY).len(),
         1,
         "tried again after its wait"
     );
-    book.refuse(&unit, "no".to_owned(), NOW);
-    assert_eq!(book.next_retry(), Some(NOW + Millis(FIRST_RETRY.0 * 2)));
+    state.refuse(&unit, "no".to_owned(), NOW);
+    assert_eq!(state.next_retry(), Some(NOW + Millis(FIRST_RETRY.0 * 2)));
     assert_eq!(
-        progress(&wants(&mut book, "east", 1, "192.0.2.9")),
+        progress(&wants(&mut state, "east", 1, "192.0.2.9")),
         ["pending"],
         "other content is tried at once"
     );
@@ -141,65 +141,65 @@ fn a_refused_unit_waits_and_a_new_content_does_not() {
 
 #[test]
 fn a_page_that_says_what_is_known_changes_nothing() {
-    let mut book = book();
-    wants(&mut book, "east", 1, "192.0.2.1");
-    send(&mut book);
-    let diff = book.compare(&page(vec![raw("192.0.2.1")]), NOW);
+    let mut state = state();
+    wants(&mut state, "east", 1, "192.0.2.1");
+    send(&mut state);
+    let diff = state.compare(&page(vec![raw("192.0.2.1")]), NOW);
     assert!(diff.writes.is_empty() && diff.touched.is_empty());
 }
 
 #[test]
 fn drift_is_found_and_put_back() {
-    let mut book = book();
-    wants(&mut book, "east", 1, "192.0.2.1");
-    send(&mut book);
-    let diff = book.compare(&page(vec![raw("192.0.2.66")]), NOW);
+    let mut state = state();
+    wants(&mut state, "east", 1, "192.0.2.1");
+    send(&mut state);
+    let diff = state.compare(&page(vec![raw("192.0.2.66")]), NOW);
     assert_eq!(diff.drifted.len(), 1);
-    let units = book.units(&name("www.example.com"), NOW);
+    let units = state.units(&name("www.example.com"), NOW);
     assert_eq!(
         units[0].changes[0].before,
         Some(raw("192.0.2.66")),
         "exactly what is there is swapped"
     );
-    let diff = book.compare(&page(vec![]), NOW);
+    let diff = state.compare(&page(vec![]), NOW);
     assert_eq!(diff.drifted.len(), 1);
-    assert!(book.units(&name("www.example.com"), NOW)[0].changes[0].before.is_none());
+    assert!(state.units(&name("www.example.com"), NOW)[0].changes[0].before.is_none());
 }
 
 #[test]
 fn a_foreign_set_blocks_until_it_is_gone() {
-    let mut book = book();
-    book.compare(&page(vec![raw("192.0.2.66")]), NOW);
-    let review = wants(&mut book, "east", 1, "192.0.2.1");
+    let mut state = state();
+    state.compare(&page(vec![raw("192.0.2.66")]), NOW);
+    let review = wants(&mut state, "east", 1, "192.0.2.1");
     assert_eq!(review.work, None);
     assert_eq!(review.statuses[0].1.verdict.reason.as_str(), "FOREIGN_RECORD");
-    book.compare(&page(vec![]), NOW);
-    assert!(book.review(&name("www.example.com"), NOW, "", None).work.is_some());
+    state.compare(&page(vec![]), NOW);
+    assert!(state.review(&name("www.example.com"), NOW, "", None).work.is_some());
 }
 
 #[test]
 fn a_page_speaks_only_of_its_range() {
-    let mut book = book();
-    wants(&mut book, "east", 1, "192.0.2.1");
-    send(&mut book);
+    let mut state = state();
+    wants(&mut state, "east", 1, "192.0.2.1");
+    send(&mut state);
     let elsewhere = Page { from: None, until: Some(name("www.example.com")), sets: vec![] };
-    assert!(book.compare(&elsewhere, NOW).writes.is_empty());
-    assert_eq!(book.counts().records, 1);
+    assert!(state.compare(&elsewhere, NOW).writes.is_empty());
+    assert_eq!(state.counts().records, 1);
 }
 
 #[test]
 fn another_order_of_values_is_no_drift() {
-    let mut book = book();
+    let mut state = state();
     let www = name("www.example.com");
-    book.contribute(&www, held("east", 1, &["192.0.2.1", "192.0.2.2"]));
-    book.review(&www, NOW, "", None);
-    send(&mut book);
-    let mut turned = book.records(None, 10)[0].1.raw.clone();
+    state.contribute(&www, held("east", 1, &["192.0.2.1", "192.0.2.2"]));
+    state.review(&www, NOW, "", None);
+    send(&mut state);
+    let mut turned = state.records(None, 10)[0].1.raw.clone();
     turned.values.reverse();
-    let diff = book.compare(&page(vec![turned.clone()]), NOW);
-    assert!(diff.drifted.is_empty() && book.units(&www, NOW).is_empty());
+    let diff = state.compare(&page(vec![turned.clone()]), NOW);
+    assert!(diff.drifted.is_empty() && state.units(&www, NOW).is_empty());
     assert_eq!(
-        book.records(None, 10)[0].1.raw,
+        state.records(None, 10)[0].1.raw,
         turned,
         "and the new spelling is what a DELETE has to say"
     );
@@ -207,10 +207,10 @@ fn another_order_of_values_is_no_drift() {
 
 #[test]
 fn what_a_lost_call_of_ours_made_late_is_ours() {
-    let mut book = book();
+    let mut state = state();
     let www = name("www.example.com");
-    wants(&mut book, "east", 1, "192.0.2.1");
-    let units = book.units(&www, NOW);
+    wants(&mut state, "east", 1, "192.0.2.1");
+    let units = state.units(&www, NOW);
     let batch = Batch {
         id: BatchId(uuid::Uuid::from_u128(9)),
         account: zone_context().placement.account,
@@ -219,17 +219,17 @@ fn what_a_lost_call_of_ours_made_late_is_ours() {
         wire: fold::wire_order(&units),
         units,
     };
-    book.may_come_late(&batch, NOW);
-    book.compare(&page(vec![raw("192.0.2.1")]), NOW);
-    assert_eq!(book.records(None, 1)[0].1.owner.as_ref().map(|owner| owner.batch), Some(batch.id));
-    assert_eq!(progress(&book.review(&www, NOW, "", None)), ["applied"]);
+    state.may_come_late(&batch, NOW);
+    state.compare(&page(vec![raw("192.0.2.1")]), NOW);
+    assert_eq!(state.records(None, 1)[0].1.owner.as_ref().map(|owner| owner.batch), Some(batch.id));
+    assert_eq!(progress(&state.review(&www, NOW, "", None)), ["applied"]);
 
     // Something else at that key, or the same after a long time, is somebody else's.
     for (target, at) in [("192.0.2.66", NOW), ("192.0.2.1", NOW + LATE_FOR)] {
-        let mut book = self::book();
-        book.may_come_late(&batch, NOW);
-        book.compare(&page(vec![raw(target)]), at);
-        assert_eq!(book.records(None, 1)[0].1.owner, None);
+        let mut state = self::state();
+        state.may_come_late(&batch, NOW);
+        state.compare(&page(vec![raw(target)]), at);
+        assert_eq!(state.records(None, 1)[0].1.owner, None);
     }
 }
 
@@ -261,8 +261,8 @@ fn what_somebody_changed_after_a_lost_call_made_it_late_is_ours_where_the_rest_o
         units,
     };
     let (both, theirs) = (batch(9, vec![creates("a"), creates("b")]), set("b", "192.0.2.66"));
-    let seen = |book: &ZoneBook| {
-        let observed = book.observed(&theirs.key().unwrap()).unwrap();
+    let seen = |state: &ZoneState| {
+        let observed = state.observed(&theirs.key().unwrap()).unwrap();
         (observed.owner.map(|owner| owner.batch), observed.drift)
     };
     for (earlier, beside, is_ours) in [
@@ -271,42 +271,42 @@ fn what_somebody_changed_after_a_lost_call_made_it_late_is_ours_where_the_rest_o
         (vec![creates("a")], vec![set("a", "192.0.2.1")], false),
         (vec![], vec![], false),
     ] {
-        let mut book = book();
-        book.may_come_late(&batch(8, earlier), NOW);
-        book.may_come_late(&both, NOW);
-        let diff = book.compare(&page([vec![theirs.clone()], beside].concat()), NOW);
+        let mut state = state();
+        state.may_come_late(&batch(8, earlier), NOW);
+        state.may_come_late(&both, NOW);
+        let diff = state.compare(&page([vec![theirs.clone()], beside].concat()), NOW);
         assert_eq!(
-            seen(&book),
+            seen(&state),
             if is_ours { (Some(both.id), Some(Drift::Changed)) } else { (None, None) }
         );
         assert_eq!(diff.drifted.len(), usize::from(is_ours));
     }
     // What was gone when the call was seen to have come is theirs when it is made anew.
-    let mut book = book();
-    book.may_come_late(&both, NOW);
-    book.compare(&page(vec![set("a", "192.0.2.1")]), NOW);
-    book.compare(&page(vec![set("a", "192.0.2.1"), theirs.clone()]), NOW);
-    assert_eq!(seen(&book), (None, None));
+    let mut state = state();
+    state.may_come_late(&both, NOW);
+    state.compare(&page(vec![set("a", "192.0.2.1")]), NOW);
+    state.compare(&page(vec![set("a", "192.0.2.1"), theirs.clone()]), NOW);
+    assert_eq!(seen(&state), (None, None));
 }
 
 #[test]
 fn a_refusal_of_what_nobody_wants_any_more_is_forgotten() {
-    let mut book = book();
-    wants(&mut book, "east", 1, "192.0.2.1");
-    let unit = book.units(&name("www.example.com"), NOW).remove(0);
-    book.refuse(&unit, "no".to_owned(), NOW);
-    leaves(&mut book, "east", 1);
-    assert_eq!(book.counts().refused, 0);
+    let mut state = state();
+    wants(&mut state, "east", 1, "192.0.2.1");
+    let unit = state.units(&name("www.example.com"), NOW).remove(0);
+    state.refuse(&unit, "no".to_owned(), NOW);
+    leaves(&mut state, "east", 1);
+    assert_eq!(state.counts().refused, 0);
 }
 
 #[test]
 fn what_is_sent_before_anybody_looked_rests_on_the_claim_of_whom_it_is_for() {
-    let mut book = book();
-    wants(&mut book, "east", 1, "192.0.2.1");
+    let mut state = state();
+    wants(&mut state, "east", 1, "192.0.2.1");
     // It passes to the other while it waits to be sent.
-    book.withdraw(&name("www.example.com"), &held("east", 1, &[]));
-    book.contribute(&name("www.example.com"), held("west", 2, &["192.0.2.2"]));
-    let sent = send(&mut book);
+    state.withdraw(&name("www.example.com"), &held("east", 1, &[]));
+    state.contribute(&name("www.example.com"), held("west", 2, &["192.0.2.2"]));
+    let sent = send(&mut state);
     let holders: Vec<&ClusterId> = sent
         .iter()
         .flat_map(|(_, claims)| claims)
@@ -326,72 +326,72 @@ fn stored(writes: &[ClaimWrite]) -> Option<ClaimRow> {
     })
 }
 
-/// The book of whoever starts from what the store has.
-fn taken_over(records: Vec<RecordWrite>, claims: &[ClaimWrite]) -> ZoneBook {
-    let mut book = book();
-    book.load_records(records.into_iter().filter_map(|write| match write {
+/// The zone state of whoever starts from what the store has.
+fn taken_over(records: Vec<RecordWrite>, claims: &[ClaimWrite]) -> ZoneState {
+    let mut state = state();
+    state.load_records(records.into_iter().filter_map(|write| match write {
         RecordWrite::Put(row) => Some(row),
         RecordWrite::Remove(_) => None,
     }));
-    stored(claims).into_iter().for_each(|claim| book.load_claim(claim));
-    book
+    stored(claims).into_iter().for_each(|claim| state.load_claim(claim));
+    state
 }
 
 /// An endpoint that made something once comes to be written so that nobody can read it.
-fn is_rejected(book: &mut ZoneBook, cluster_name: &str, arrival: i64) -> Review {
+fn is_rejected(state: &mut ZoneState, cluster_name: &str, arrival: i64) -> Review {
     let rejected = held(cluster_name, arrival, &["not-an-address"]);
-    rejected.set_frozen(true);
-    book.contribute(&name("www.example.com"), rejected);
-    book.review(&name("www.example.com"), NOW, "", None)
+    rejected.set_retained(true);
+    state.contribute(&name("www.example.com"), rejected);
+    state.review(&name("www.example.com"), NOW, "", None)
 }
 
 #[test]
 fn who_holds_a_name_is_durable_also_where_nothing_can_be_sent() {
-    let mut book = book();
-    book.compare(&page(vec![raw("192.0.2.66")]), NOW);
-    wants(&mut book, "east", 1, "192.0.2.1");
-    let claims = book.take_lone_claims();
+    let mut state = state();
+    state.compare(&page(vec![raw("192.0.2.66")]), NOW);
+    wants(&mut state, "east", 1, "192.0.2.1");
+    let claims = state.take_lone_claims();
     assert_eq!(stored(&claims).map(|row| row.cluster), Some(cluster("east")));
-    book.claims_kept(&claims);
-    book.review(&name("www.example.com"), NOW, "", None);
-    assert!(!book.has_lone_claims(), "once is enough");
+    state.claims_kept(&claims);
+    state.review(&name("www.example.com"), NOW, "", None);
+    assert!(!state.has_lone_claims(), "once is enough");
 
-    leaves(&mut book, "east", 1);
-    assert!(matches!(book.take_lone_claims()[..], [ClaimWrite::Release { .. }]));
+    leaves(&mut state, "east", 1);
+    assert!(matches!(state.take_lone_claims()[..], [ClaimWrite::Release { .. }]));
 }
 
 #[test]
 fn a_claim_that_a_batch_takes_along_is_not_written_alone() {
-    let mut book = book();
-    wants(&mut book, "east", 1, "192.0.2.1");
-    assert!(!book.has_lone_claims());
-    send(&mut book);
-    book.review(&name("www.example.com"), NOW, "", None);
-    assert!(!book.has_lone_claims());
+    let mut state = state();
+    wants(&mut state, "east", 1, "192.0.2.1");
+    assert!(!state.has_lone_claims());
+    send(&mut state);
+    state.review(&name("www.example.com"), NOW, "", None);
+    assert!(!state.has_lone_claims());
 }
 
 #[test]
 fn what_passed_on_as_it_stood_stays_when_its_holder_is_rejected_and_another_replica_takes_over() {
-    let mut book = book();
-    wants(&mut book, "east", 1, "192.0.2.1");
-    wants(&mut book, "west", 2, "192.0.2.1");
-    let (records, mut claims) = send(&mut book).remove(0);
-    leaves(&mut book, "east", 1);
+    let mut state = state();
+    wants(&mut state, "east", 1, "192.0.2.1");
+    wants(&mut state, "west", 2, "192.0.2.1");
+    let (records, mut claims) = send(&mut state).remove(0);
+    leaves(&mut state, "east", 1);
     assert!(
-        book.units(&name("www.example.com"), NOW).is_empty(),
+        state.units(&name("www.example.com"), NOW).is_empty(),
         "the other wants just what is there"
     );
-    claims.extend(book.take_lone_claims());
+    claims.extend(state.take_lone_claims());
     assert_eq!(is_rejected(&mut taken_over(records, &claims), "west", 2).work, None);
 }
 
 #[test]
 fn what_was_adopted_as_it_stood_stays_when_its_holder_is_rejected_and_another_replica_takes_over() {
-    let mut book = book();
-    book.settings.drift = DriftPolicy::Adopt;
-    book.compare(&page(vec![raw("192.0.2.1")]), NOW);
-    let records = wants(&mut book, "east", 1, "192.0.2.1").adopted;
+    let mut state = state();
+    state.settings.drift = DriftPolicy::Adopt;
+    state.compare(&page(vec![raw("192.0.2.1")]), NOW);
+    let records = wants(&mut state, "east", 1, "192.0.2.1").adopted;
     assert_eq!(records.len(), 1);
-    let claims = book.take_lone_claims();
+    let claims = state.take_lone_claims();
     assert_eq!(is_rejected(&mut taken_over(records, &claims), "east", 1).work, None);
 }

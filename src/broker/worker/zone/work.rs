@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::ZoneBook;
+use super::ZoneState;
 use super::backlog::Backlog;
 use super::reader::Reader;
 use super::search::Search;
@@ -24,7 +24,7 @@ pub const LONGEST_GAP: Millis = Millis(4_000);
 /// The state of a zone. What is to be done there follows from it alone; see [`crate::broker::worker::agenda`].
 pub struct ZoneWork {
     /// What is wanted and what is there.
-    pub book: ZoneBook,
+    pub state: ZoneState,
     /// As discovery showed it last.
     pub facts: ZoneFacts,
     /// Names with something to send.
@@ -44,7 +44,7 @@ pub struct ZoneWork {
     /// When they are to be listed again.
     pub sweep_at: Timestamp,
     /// Batches whose outcome nobody knows: the zone is read back before anything else is sent.
-    pub unsettled: Vec<BatchRow>,
+    pub in_doubt: Vec<BatchRow>,
     /// Names to look at.
     pub reviews: ZoneReviews,
     /// Searches for poison; the first is worked.
@@ -103,7 +103,7 @@ impl ZoneWork {
             default_ttl_secs: settings.default_ttl_secs,
         };
         Self {
-            book: ZoneBook::new(context, settings),
+            state: ZoneState::new(context, settings),
             facts,
             backlog: Backlog::default(),
             busy: false,
@@ -113,7 +113,7 @@ impl ZoneWork {
             reader: None,
             listed_at,
             sweep_at: now,
-            unsettled: vec![],
+            in_doubt: vec![],
             reviews: ZoneReviews::default(),
             searches: VecDeque::new(),
             search_turn: false,
