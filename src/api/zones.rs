@@ -17,7 +17,8 @@ use super::values::{Time, ZoneReference, drift_policies, visibilities, zone_poli
 use crate::broker::worker::{AccountView, ZoneView};
 use crate::core::dns::name::DnsName;
 use crate::core::ids::{AccountId, EnvironmentId, ZoneId};
-use crate::core::planning::policy::{Visibility, ZonePolicy};
+use crate::core::planning::policy::ZonePolicy;
+use crate::core::visibility::Visibility;
 
 /// One hosted zone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]

@@ -10,9 +10,10 @@ use crate::core::aws::access::{AccountAccess, ExternalId, Partition, RoleArn};
 use crate::core::ids::{AccountId, EnvironmentId, ZoneId};
 use crate::core::limits::budget::BudgetConfig;
 use crate::core::planning::policy::{
-    DriftPolicy, Visibility, ZonePattern, ZonePolicy, ZoneRule, ZoneSelector, ZoneSettings,
+    DriftPolicy, ZonePattern, ZonePolicy, ZoneRule, ZoneSelector, ZoneSettings,
 };
 use crate::core::time::Millis;
+use crate::core::visibility::Visibility;
 
 /// Route 53 takes 0 to 2,147,483,647 seconds.
 const MAX_TTL_SECS: u32 = 2_147_483_647;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::error::{KeyPath, Problems};
 use super::identity::ClusterIdentity;
 use crate::core::ids::{ClusterId, EnvironmentId};
-use crate::core::planning::policy::Visibility;
+use crate::core::visibility::Visibility;
 
 /// An environment: clusters publish into the accounts of their own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::core::planning::policy::{DriftPolicy, Visibility, ZonePolicy};
+use crate::core::planning::policy::{DriftPolicy, ZonePolicy};
+use crate::core::visibility::Visibility;
 
 const FULL: &str = r#"store: sqlite:./zonefold-data/broker.db
 listen: { grpc: 127.0.0.1:7443, http: 127.0.0.1:7080 }

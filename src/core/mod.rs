@@ -11,6 +11,7 @@ pub mod limits;
 pub mod planning;
 pub mod time;
 pub mod transport;
+pub mod visibility;
 
 #[cfg(test)]
 pub mod testkit;

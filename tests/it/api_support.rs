@@ -32,9 +32,10 @@ use zonefold::core::aws::access::{AccountAccess, ExternalId, Partition, RoleArn}
 use zonefold::core::ids::{AccountId, ClusterId, EnvironmentId};
 use zonefold::core::limits::budget::BudgetConfig;
 use zonefold::core::planning::policy::{
-    DriftPolicy, Visibility, ZonePolicy, ZoneRule, ZoneSelector, ZoneSettings,
+    DriftPolicy, ZonePolicy, ZoneRule, ZoneSelector, ZoneSettings,
 };
 use zonefold::core::time::Millis;
+use zonefold::core::visibility::Visibility;
 use zonefold::emulator::{ClockMode, EmulatorHandle};
 use zonefold::ports::{Clock, ReplicaId, ReplicaRow};
 use zonefold::wire::v1::federation_server::FederationServer;

@@ -10,8 +10,8 @@ use zonefold::core::dns::name::DnsName;
 use zonefold::core::endpoint::packed::PackedEndpoint;
 use zonefold::core::endpoint::{Endpoint, EndpointKey};
 use zonefold::core::ids::{AccountId, ClusterId, EnvironmentId, ZoneId};
-use zonefold::core::planning::policy::Visibility;
 use zonefold::core::planning::routing::ZoneFacts;
+use zonefold::core::visibility::Visibility;
 use zonefold::ports::{IngestOp, OpOutcome};
 
 use crate::bench::figures;

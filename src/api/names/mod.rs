@@ -25,8 +25,8 @@ use crate::broker::directory::entry::EndpointEntry;
 use crate::broker::worker::WhyReport;
 use crate::core::dns::name::DnsName;
 use crate::core::ids::{ClusterId, EnvironmentId};
-use crate::core::planning::policy::Visibility;
 use crate::core::planning::routing::RouteRequest;
+use crate::core::visibility::Visibility;
 use crate::ports::{ChangeFilter, ReplicaRow};
 
 /// How many changes of the name are shown.

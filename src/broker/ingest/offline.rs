@@ -15,7 +15,7 @@ use crate::broker::directory::{ClusterSettings, Directory, SharedDirectory};
 use crate::core::endpoint::digest::SetDigest;
 use crate::core::endpoint::{KeyHash, Version};
 use crate::core::ids::{ClusterId, EnvironmentId, Epoch};
-use crate::core::planning::policy::Visibility;
+use crate::core::visibility::Visibility;
 use crate::ports::{IngestOp, OpOutcome};
 use crate::wire::v1;
 

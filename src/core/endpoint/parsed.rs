@@ -15,7 +15,7 @@ use crate::core::dns::record::{
     RecordType, RoutingPolicy,
 };
 use crate::core::ids::ZoneId;
-use crate::core::planning::policy::Visibility;
+use crate::core::visibility::Visibility;
 
 /// Route 53's largest time to live, in seconds.
 pub const MAX_TTL_SECS: i64 = 2_147_483_647;

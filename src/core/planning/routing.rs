@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::policy::Visibility;
 use crate::core::dns::name::DnsName;
 use crate::core::endpoint::verdict::{Placement, Reason, Verdict};
 use crate::core::ids::{AccountId, EnvironmentId, ZoneId};
+use crate::core::visibility::Visibility;
 
 /// What routing has to know of a zone.
 #[derive(Clone, Debug, PartialEq, Eq)]

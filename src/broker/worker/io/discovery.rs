@@ -12,9 +12,10 @@ use crate::broker::worker::zone::work::ZoneWork;
 use crate::broker::worker::{Discovered, UNSELECTED, Worker, row_of};
 use crate::core::ids::ZoneId;
 use crate::core::limits::budget::{ApiAction, Lane, Permit};
-use crate::core::planning::policy::{Visibility, needs_tags, settings_of};
+use crate::core::planning::policy::{needs_tags, settings_of};
 use crate::core::planning::routing::ZoneFacts;
 use crate::core::time::{Millis, Timestamp};
+use crate::core::visibility::Visibility;
 use crate::ports::{CallError, CallerIdentity, DnsProvider as _, HostedZone, ZonePage};
 
 /// ListTagsForResources takes ten zones a call.

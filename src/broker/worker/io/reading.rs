@@ -409,9 +409,10 @@ mod tests {
     use crate::core::dns::record::RecordType;
     use crate::core::ids::{BatchId, EnvironmentId};
     use crate::core::planning::change::{Cause, Motive};
-    use crate::core::planning::policy::{DriftPolicy, Visibility, ZonePolicy, ZoneSettings};
+    use crate::core::planning::policy::{DriftPolicy, ZonePolicy, ZoneSettings};
     use crate::core::planning::routing::ZoneFacts;
     use crate::core::testkit::{cluster, endpoint, name, zone_context};
+    use crate::core::visibility::Visibility;
     use crate::ports::{BatchRow, RecordWrite};
 
     const NOW: Timestamp = Timestamp(1_000_000);

@@ -10,10 +10,11 @@ use crate::broker::worker::zone::reader::Reader;
 use crate::broker::worker::zone::work::{SyncWatch, Trouble, ZoneWork};
 use crate::core::ids::{ClusterId, EnvironmentId, ZoneId};
 use crate::core::limits::fair::{FairShare, Queued};
-use crate::core::planning::policy::{DriftPolicy, Visibility, ZonePolicy, ZoneSettings};
+use crate::core::planning::policy::{DriftPolicy, ZonePolicy, ZoneSettings};
 use crate::core::planning::routing::ZoneFacts;
 use crate::core::testkit::{cluster, name};
 use crate::core::time::{Millis, Timestamp};
+use crate::core::visibility::Visibility;
 
 const ZONES: usize = 4;
 

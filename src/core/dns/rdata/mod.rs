@@ -11,7 +11,7 @@ mod text;
 
 use arcstr::ArcStr;
 
-use super::record::RecordType;
+use super::record_type::RecordType;
 
 /// Route 53 takes at most so many values in one set.
 pub const MAX_VALUES: usize = 400;
