@@ -8,18 +8,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::broker::{BoundBroker, BrokerOptions};
+use super::dev_view::{Addresses, Parts};
 use super::{dev_view, signal};
 use crate::adapters::route53::AwsOptions;
 use crate::agent::manifests::ManifestOptions;
 use crate::agent::sources::ExtractOptions;
 use crate::agent::{Agent, AgentConfig, AgentHandle, BrokerAddress, ClusterUid, Material, Objects};
-use crate::broker::BrokerHandle;
 use crate::cli::{DevArgs, token};
 use crate::config::Config;
 use crate::core::dns::name::DnsName;
@@ -43,35 +42,6 @@ const KEY_ID: &str = "AKIAZONEFOLDDEV00001";
 const AGENT_TURN: Duration = Duration::from_secs(5);
 /// Propagation of the emulated Route 53: short, so that in sync is seen soon.
 const PROPAGATION_MS: u64 = 2_000;
-
-/// Where everything listens.
-#[derive(Clone, Debug, Serialize)]
-pub struct Addresses {
-    /// Route 53 and STS.
-    pub aws: SocketAddr,
-    /// The emulator's control API.
-    pub control: SocketAddr,
-    /// DNS, UDP and TCP.
-    pub dns: SocketAddr,
-    /// Where agents connect.
-    pub grpc: SocketAddr,
-    /// REST, metrics, health.
-    pub http: SocketAddr,
-    /// The agents' own HTTP, by cluster.
-    pub agents: Vec<(String, SocketAddr)>,
-}
-
-/// The parts, for the view.
-pub struct Parts {
-    /// Where everything listens.
-    pub addresses: Addresses,
-    /// The broker.
-    pub broker: BrokerHandle,
-    /// The folder with the clusters' manifests.
-    pub clusters: PathBuf,
-    /// Where the state is.
-    pub data: PathBuf,
-}
 
 /// Runs `zonefold dev`.
 ///

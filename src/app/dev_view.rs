@@ -3,18 +3,49 @@
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use comfy_table::{Table, presets};
+use serde::Serialize;
 use tracing::info;
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::dev::Parts;
-use crate::broker::ClusterView;
 use crate::broker::directory::entry::{EndpointEntry, Progress, Status};
 use crate::broker::worker::{AccountView, Health};
+use crate::broker::{BrokerHandle, ClusterView};
 use crate::core::endpoint::verdict::VerdictState;
+
+/// Where everything listens.
+#[derive(Clone, Debug, Serialize)]
+pub struct Addresses {
+    /// Route 53 and STS.
+    pub aws: SocketAddr,
+    /// The emulator's control API.
+    pub control: SocketAddr,
+    /// DNS, UDP and TCP.
+    pub dns: SocketAddr,
+    /// Where agents connect.
+    pub grpc: SocketAddr,
+    /// REST, metrics, health.
+    pub http: SocketAddr,
+    /// The agents' own HTTP, by cluster.
+    pub agents: Vec<(String, SocketAddr)>,
+}
+
+/// The parts, for the view.
+pub struct Parts {
+    /// Where everything listens.
+    pub addresses: Addresses,
+    /// The broker.
+    pub broker: BrokerHandle,
+    /// The folder with the clusters' manifests.
+    pub clusters: PathBuf,
+    /// Where the state is.
+    pub data: PathBuf,
+}
 
 /// How often the live view is drawn.
 const REDRAW: Duration = Duration::from_millis(500);

@@ -13,13 +13,23 @@ use tracing::warn;
 
 use super::directory::entry::Status;
 use super::directory::{Agreement, Belief, ClusterSettings, Effect, SharedDirectory, Walk};
-use super::ingest::CommittedUnit;
 use super::status::feedback::{Feedback, Keeper};
 use super::status::relay::StatusUpdate;
 use super::worker::registry::Workers;
 use super::worker::{Discovered, Message, WorkerHandle};
 use crate::core::ids::{AccountId, ClusterId};
-use crate::ports::{Clock, EndpointNews, ReplicaId};
+use crate::ports::{Clock, EndpointNews, IngestOp, OpOutcome, ReplicaId};
+
+/// What became durable of one unit.
+#[derive(Debug)]
+pub struct CommittedUnit {
+    /// Whose.
+    pub cluster: ClusterId,
+    /// The operations.
+    pub ops: Vec<IngestOp>,
+    /// One for each.
+    pub outcomes: Vec<OpOutcome>,
+}
 
 /// What the decider is told.
 pub enum DeciderMessage {

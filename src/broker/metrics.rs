@@ -10,10 +10,9 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-use super::worker::{AccountView, Health};
 use crate::core::batch::check::Violation;
 use crate::core::ids::AccountId;
-use crate::core::limits::budget::ApiAction;
+use crate::core::limits::budget::{ApiAction, BucketSnapshot};
 use crate::core::planning::change::Batch;
 
 /// One account.
@@ -333,16 +332,16 @@ impl AccountMetrics {
         }
     }
 
-    /// The worker's view has changed.
-    pub fn published(&self, view: &AccountView) {
+    /// The figures of the account's worker have changed.
+    pub fn published(&self, figures: &AccountFigures<'_>) {
         let gauge = |family: &GaugeByAccount, value: usize| {
             family.get_or_create(&self.label).set(i64::try_from(value).unwrap_or(i64::MAX));
         };
-        gauge(&self.all.pending, view.pending);
-        gauge(&self.all.refused_now, view.refused);
-        gauge(&self.all.drifted_now, view.drifted);
-        gauge(&self.all.working, usize::from(view.health == Health::Working));
-        for bucket in &view.budget.buckets {
+        gauge(&self.all.pending, figures.pending);
+        gauge(&self.all.refused_now, figures.refused);
+        gauge(&self.all.drifted_now, figures.drifted);
+        gauge(&self.all.working, usize::from(figures.is_working));
+        for bucket in figures.buckets {
             let label = BucketLabel {
                 account: self.label.account.clone(),
                 bucket: bucket.bucket.to_owned(),
@@ -350,4 +349,18 @@ impl AccountMetrics {
             self.all.tokens.get_or_create(&label).set(bucket.tokens);
         }
     }
+}
+
+/// What the metrics show of an account's worker.
+pub struct AccountFigures<'a> {
+    /// Names with something to send.
+    pub pending: usize,
+    /// Units that Route 53 refused and that wait for their retry.
+    pub refused: usize,
+    /// Record sets that somebody else changed and that are left so.
+    pub drifted: usize,
+    /// Whether calls can be made.
+    pub is_working: bool,
+    /// The tokens of each bucket.
+    pub buckets: &'a [BucketSnapshot],
 }

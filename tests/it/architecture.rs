@@ -40,43 +40,7 @@ pub const ROOMS: [(&str, &[&str]); 13] = [
 ];
 
 /// Arrows between files of one room that close a circle, on purpose: from, to, why.
-const ACCEPTED_ARROWS: [(&str, &str, &str); 10] = [
-    (
-        "adapters/store/postgres.rs",
-        "adapters/store/transaction.rs",
-        "names of columns are read alike from both databases",
-    ),
-    (
-        "adapters/store/sqlite.rs",
-        "adapters/store/transaction.rs",
-        "names of columns are read alike from both databases",
-    ),
-    ("app/dev_view.rs", "app/dev.rs", "the view shows the parts that the command has put together"),
-    (
-        "broker/decider.rs",
-        "broker/ingest/mod.rs",
-        "what became durable is handed on as the ingest had it",
-    ),
-    (
-        "broker/ingest/snapshot.rs",
-        "broker/ingest/session.rs",
-        "a put is read alike in a snapshot and outside of one",
-    ),
-    (
-        "broker/metrics.rs",
-        "broker/worker/mod.rs",
-        "an account's figures are taken from its worker's view",
-    ),
-    (
-        "broker/worker/io/calls.rs",
-        "broker/worker/io/discovery.rs",
-        "a call's answer goes back to the step that made the call",
-    ),
-    (
-        "core/dns/rdata/mod.rs",
-        "core/dns/record.rs",
-        "a value is read by its type, and a type knows its values",
-    ),
+const ACCEPTED_ARROWS: [(&str, &str, &str); 2] = [
     (
         "emulator/operations.rs",
         "emulator/world.rs",

@@ -8,7 +8,7 @@ use sqlx::{Connection as _, PgConnection};
 
 use super::error::{from_migration, from_sqlx};
 use super::lane::{Lane, LaneOptions, PostgresQuery};
-use super::transaction::column_names;
+use super::value::column_names;
 use super::value::{Input, Kind, Value};
 use super::{StoreOptions, migrate};
 use crate::ports::StoreError;

@@ -10,7 +10,7 @@ use sqlx::sqlite::{
 };
 
 use super::error::{from_migration, from_sqlx};
-use super::transaction::column_names;
+use super::value::column_names;
 use super::value::{Input, Value};
 use super::{StoreOptions, migrate};
 use crate::ports::StoreError;

@@ -213,8 +213,3 @@ fn bind_postgres(query: PostgresQuery, values: Vec<Value>) -> PostgresQuery {
         Value::Bytes(value) => query.bind(value),
     })
 }
-
-/// The names of the columns of `input`, separated by commas.
-pub(super) fn column_names(columns: &[(&'static str, Kind)]) -> String {
-    columns.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
-}

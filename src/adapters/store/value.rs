@@ -259,6 +259,11 @@ impl PackedRow {
     }
 }
 
+/// The names of the columns of `input`, separated by commas.
+pub(super) fn column_names(columns: &[(&'static str, Kind)]) -> String {
+    columns.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

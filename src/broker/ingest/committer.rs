@@ -8,12 +8,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
-use crate::broker::decider::DeciderMessage;
+use crate::broker::decider::{CommittedUnit, DeciderMessage};
 use crate::broker::metrics::BrokerMetrics;
 use crate::broker::replicas::feed_reader::{CommitOrder, FeedHandle};
 use crate::core::ids::ClusterId;
 use crate::core::limits::round_robin::RoundRobin;
-use crate::ports::{Clock, IngestOp, IngestOutcome, IngestUnit, OpOutcome, Store, StoreError};
+use crate::ports::{Clock, IngestOutcome, IngestUnit, Store, StoreError};
 
 /// A transaction aims at this time: neither the ack of a quiet cluster nor the journal of a batch waits long behind the flood of
 /// a noisy one.
@@ -24,17 +24,6 @@ const LEAST_OPS: usize = 1_000;
 const MOST_OPS: usize = 8_000;
 /// How many submissions wait at most before a stream has to.
 const QUEUE: usize = 1_024;
-
-/// What became durable of one unit.
-#[derive(Debug)]
-pub struct CommittedUnit {
-    /// Whose.
-    pub cluster: ClusterId,
-    /// The operations.
-    pub ops: Vec<IngestOp>,
-    /// One for each.
-    pub outcomes: Vec<OpOutcome>,
-}
 
 /// What a stream is told of a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -303,7 +292,7 @@ mod tests {
     use crate::core::testkit::cluster;
 
     fn submission(cluster_name: &str, seq: u64, ops: usize) -> Submission {
-        let op = || IngestOp::Del { key: KeyHash([0; 32]), version_seen: None };
+        let op = || crate::ports::IngestOp::Del { key: KeyHash([0; 32]), version_seen: None };
         let ops = std::iter::repeat_with(op).take(ops).collect();
         let unit = IngestUnit {
             cluster: cluster(cluster_name),

@@ -9,6 +9,7 @@ mod admission;
 mod committer;
 pub mod offline;
 mod opener;
+mod put;
 mod service;
 mod session;
 mod snapshot;
@@ -16,7 +17,7 @@ mod starting;
 mod status;
 
 pub use admission::{Admission, REASON, RefusedClaim};
-pub use committer::{CommittedUnit, Committer, CommitterHandle, CommitterParts};
+pub use committer::{Committer, CommitterHandle, CommitterParts};
 pub use service::{FederationService, ServiceParts};
 pub use session::{Limits, barrier};
 pub use starting::StartingService;

@@ -12,13 +12,12 @@ use tonic::{Status, Streaming};
 use tracing::{info, warn};
 
 use super::committer::{Commit, CommitterHandle};
+use super::put::{malformed, read_put};
 use super::snapshot::Snapshot;
 use crate::broker::decider::DeciderMessage;
 use crate::broker::directory::SharedDirectory;
 use crate::core::endpoint::digest::SetDigest;
-use crate::core::endpoint::packed::PackedEndpoint;
-use crate::core::endpoint::verdict::{Reason, Verdict};
-use crate::core::endpoint::{Endpoint, KeyHash, Version};
+use crate::core::endpoint::{KeyHash, Version};
 use crate::core::ids::{ClusterId, Epoch};
 use crate::ports::{IngestOp, IngestUnit};
 use crate::wire::convert::{key_hashes_to_wire, key_versions_from_wire, version_from_wire};
@@ -553,40 +552,4 @@ fn read_operation(operation: v1::Operation) -> Result<IngestOp, Box<v1::Endpoint
             "an operation of a kind that this broker does not know".to_owned(),
         )),
     }
-}
-
-/// Reads one put and computes its hashes anew: what is stored is what was read.
-pub(super) fn read_put(
-    put: v1::Put,
-) -> Result<(KeyHash, Version, PackedEndpoint), Box<v1::EndpointStatus>> {
-    let Some(wire) = put.endpoint else {
-        return Err(malformed(None, put.version, "a put without an endpoint".to_owned()));
-    };
-    let key = wire.key.clone();
-    let endpoint = Endpoint::try_from(wire)
-        .map_err(|error| malformed(key.clone(), put.version.clone(), error.to_string()))?;
-    let version = endpoint.version();
-    if put.version[..] != version.0[..] {
-        let text = format!(
-            "the endpoint hashes to {version} and was sent as another version: agent and broker differ, update both"
-        );
-        return Err(malformed(key, put.version, text));
-    }
-    Ok((endpoint.key.hash(), version, PackedEndpoint::pack(&endpoint)))
-}
-
-fn malformed(
-    key: Option<v1::EndpointKey>,
-    version: bytes::Bytes,
-    message: String,
-) -> Box<v1::EndpointStatus> {
-    let verdict = Verdict::rejected(Reason::Malformed, message);
-    Box::new(v1::EndpointStatus {
-        key,
-        version,
-        verdict: v1::VerdictState::Rejected as i32,
-        reason: verdict.reason.as_str().to_owned(),
-        message: verdict.message,
-        ..v1::EndpointStatus::default()
-    })
 }

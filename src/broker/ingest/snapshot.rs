@@ -4,7 +4,7 @@
 //! parts, ordinary units that take turns with those of other clusters. A name is never split over two of them, so that nobody
 //! publishes half of what is wanted there. A snapshot in another order waits in memory for its end.
 
-use super::session::read_put;
+use super::put::read_put;
 use crate::core::endpoint::digest::SetDigest;
 use crate::ports::IngestOp;
 use crate::wire::v1;

@@ -10,6 +10,7 @@ use super::zone::NameReport;
 use super::zone::search::Search;
 use super::zone::work::ZoneWork;
 use super::{AccountSettings, VIEW_EVERY, Worker};
+use crate::broker::metrics::AccountFigures;
 use crate::core::dns::name::DnsName;
 use crate::core::dns::record::RecordKey;
 use crate::core::ids::{AccountId, EnvironmentId, ZoneId};
@@ -318,7 +319,13 @@ impl Worker {
             drained_at,
             at: now,
         };
-        self.metrics.published(&view);
+        self.metrics.published(&AccountFigures {
+            pending: view.pending,
+            refused: view.refused,
+            drifted: view.drifted,
+            is_working: view.health == Health::Working,
+            buckets: &view.budget.buckets,
+        });
         self.view.send_replace(std::sync::Arc::new(view));
         // Tokens flow back without anything happening; while they do, the view is still news.
         if pending > 0 {

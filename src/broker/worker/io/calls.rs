@@ -1,5 +1,6 @@
 //! What a worker starts and what comes back: the choice of the next call, and its end.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,6 @@ use futures::future::BoxFuture;
 use tokio::task::{JoinError, JoinSet};
 use tracing::warn;
 
-use super::discovery::ZoneListing;
 use crate::broker::lease::Lease;
 use crate::broker::worker::agenda::Kind;
 use crate::broker::worker::view::Health;
@@ -20,7 +20,7 @@ use crate::core::planning::change::Batch;
 use crate::core::time::{Millis, Timestamp};
 use crate::ports::{
     BatchOutcome, CallError, CallerIdentity, ChangeReceipt, ClaimWrite, DnsProvider as _,
-    RecordPage, StoreError,
+    RecordPage, StoreError, ZonePage,
 };
 
 /// How soon a worker looks again whether its lease allows a call.
@@ -28,6 +28,14 @@ const LEASE_LOOK: Millis = Millis(250);
 
 /// Something that runs beside the worker.
 pub type Call = BoxFuture<'static, Done>;
+
+/// What one step of a discovery brought.
+pub enum ZoneListing {
+    /// A page of ListHostedZones.
+    Zones(ZonePage),
+    /// Tags of up to ten zones.
+    Tags(BTreeMap<ZoneId, BTreeMap<String, String>>),
+}
 
 /// What came back.
 pub enum Done {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::FutureExt;
 use tracing::{info, warn};
 
-use super::calls::{Done, WakeAt};
+use super::calls::{Done, WakeAt, ZoneListing};
 use crate::broker::worker::view::Health;
 use crate::broker::worker::zone::work::ZoneWork;
 use crate::broker::worker::{Discovered, UNSELECTED, Worker, row_of};
@@ -16,18 +16,10 @@ use crate::core::planning::policy::{needs_tags, settings_of};
 use crate::core::planning::routing::ZoneFacts;
 use crate::core::time::{Millis, Timestamp};
 use crate::core::visibility::Visibility;
-use crate::ports::{CallError, CallerIdentity, DnsProvider as _, HostedZone, ZonePage};
+use crate::ports::{CallError, CallerIdentity, DnsProvider as _, HostedZone};
 
 /// ListTagsForResources takes ten zones a call.
 const ZONES_PER_TAG_CALL: usize = 10;
-
-/// What one step of a discovery brought.
-pub enum ZoneListing {
-    /// A page of ListHostedZones.
-    Zones(ZonePage),
-    /// Tags of up to ten zones.
-    Tags(BTreeMap<ZoneId, BTreeMap<String, String>>),
-}
 
 /// The state of looking for zones.
 #[derive(Default)]

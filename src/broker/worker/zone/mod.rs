@@ -9,6 +9,7 @@ pub(in crate::broker::worker) mod dirty_claims;
 pub(in crate::broker::worker) mod name_state;
 pub(in crate::broker::worker) mod reader;
 pub(in crate::broker::worker) mod refusals;
+pub(in crate::broker::worker) mod reviews;
 pub(in crate::broker::worker) mod search;
 pub(in crate::broker::worker) mod work;
 
