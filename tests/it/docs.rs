@@ -154,7 +154,7 @@ fn every_reason_is_described_with_a_verdict_and_no_other() {
         .map(|line| line.split('|').map(|cell| cell.trim().trim_matches('`')).collect())
         .collect();
     let described: BTreeSet<&str> = table.iter().map(|row| row[1]).collect();
-    let source = text_of("src/core/verdict.rs");
+    let source = text_of("src/core/endpoint/verdict.rs");
     let reasons: BTreeSet<&str> = source
         .lines()
         .filter_map(|line| {
