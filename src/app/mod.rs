@@ -3,7 +3,6 @@
 //! Each role is built (`build → Bound`, everything that can fail fails there), then run until a shutdown that drains.
 
 pub mod agent;
-pub mod bench;
 pub mod broker;
 pub mod dev;
 mod dev_view;
@@ -11,7 +10,7 @@ pub mod emulator;
 mod identities;
 mod retention;
 mod servers;
-mod signal;
+pub mod signal;
 
 use std::process::ExitCode;
 
@@ -21,21 +20,12 @@ use crate::cli::{Cli, Command};
 /// memory of its own that it once used.
 const AGENT_THREADS: usize = 1;
 
-/// Runs a command to its end. The exit code is 0 when it did what was asked, 1 when it could not.
+/// Runs a command to its end. The exit code is 0 when it did what was asked, 1 when it could not, 2 when it was asked for what
+/// this program does not do.
 pub fn run(cli: Cli) -> ExitCode {
-    let mut threads = tokio::runtime::Builder::new_multi_thread();
-    if matches!(cli.command, Command::Agent(_)) {
-        threads.worker_threads(AGENT_THREADS);
-    }
-    let runtime = match threads.enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("zonefold: the runtime cannot be started: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let code = runtime.block_on(async {
-        let result = match cli.command {
+    let threads = matches!(cli.command, Command::Agent(_)).then_some(AGENT_THREADS);
+    run_to_end("zonefold", threads, async {
+        match cli.command {
             Command::Dev(args) => dev::run(args).await,
             Command::Broker(args) => broker::run(args).await,
             Command::Agent(args) => agent::run(*args).await,
@@ -43,15 +33,37 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Status(args) => crate::cli::status::run(args).await,
             Command::Why(args) => crate::cli::why::run(args).await,
             Command::Token(args) => crate::cli::token::run(&args),
-            Command::Bench(args) => bench::run(args).await,
-        };
-        match result {
-            Ok(code) => code,
-            Err(error) => {
-                eprintln!("zonefold: {error:#}");
-                ExitCode::FAILURE
-            }
+            Command::Bench { .. } => Ok(crate::cli::refer_to_bench()),
         }
+    })
+}
+
+/// Runs the work of a program on a runtime of its own, with our TLS provider. What it fails with goes to standard error, after
+/// the program's name. `threads` is the number of the runtime's threads; `None` for one for each processor.
+pub fn run_to_end(
+    program: &str,
+    threads: Option<usize>,
+    work: impl Future<Output = anyhow::Result<ExitCode>>,
+) -> ExitCode {
+    // A second provider compiled in by a dependency would make rustls panic at its first use; this names ours.
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        eprintln!("{program}: a TLS provider was installed before ours");
+        return ExitCode::FAILURE;
+    }
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if let Some(threads) = threads {
+        builder.worker_threads(threads);
+    }
+    let runtime = match builder.enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("{program}: the runtime cannot be started: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = runtime.block_on(work).unwrap_or_else(|error| {
+        eprintln!("{program}: {error:#}");
+        ExitCode::FAILURE
     });
     // A blocking read of a terminal or a file must not hold up the end.
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));

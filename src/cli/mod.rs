@@ -1,6 +1,5 @@
 //! The command line. Every option is also an environment variable `ZONEFOLD_…`.
 
-pub mod bench;
 pub mod client;
 pub mod output;
 pub mod release;
@@ -8,8 +7,10 @@ pub mod status;
 pub mod token;
 pub mod why;
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
@@ -58,11 +59,22 @@ pub enum Command {
         after_help = "Example:\n  zonefold emulator --config emulator.yaml --state ./emulator.json"
     )]
     Emulator(EmulatorArgs),
-    /// Measure this machine: emulated AWS accounts, a broker and clusters in one process, over real sockets
-    #[command(
-        after_help = "Example:\n  zonefold bench drain --operation create --profile 2026 --output json"
-    )]
-    Bench(bench::BenchArgs),
+    /// Say where the benchmarks are
+    #[command(hide = true, disable_help_flag = true)]
+    Bench {
+        /// Not read
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+}
+
+/// Says where the benchmarks are. The exit code is that of a command line that cannot be used.
+pub fn refer_to_bench() -> ExitCode {
+    eprintln!(
+        "zonefold: benchmarks are in the binary zonefold-bench: build it in the source tree with \
+         `cargo build --release --bin zonefold-bench`, and run `./target/release/zonefold-bench --help`"
+    );
+    ExitCode::from(2)
 }
 
 /// What is logged, and how.
@@ -356,6 +368,15 @@ mod tests {
     #[test]
     fn the_arguments_do_not_contradict_each_other() {
         super::Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn whatever_is_asked_of_the_benchmarks_is_answered_with_where_they_are() {
+        for line in ["", "drain", "drain --profile 2026 --output json", "--help", "--seed=1 -- x"] {
+            let line = format!("zonefold bench {line}");
+            let cli = super::Cli::try_parse_from(line.split_whitespace()).unwrap();
+            assert!(matches!(cli.command, super::Command::Bench { .. }), "{line}");
+        }
     }
 
     #[test]

@@ -1,12 +1,11 @@
-//! `zonefold bench` as a process, with small numbers: what it prints, not how fast it is.
+//! `zonefold-bench` as a process, with small numbers: what it prints, not how fast it is.
 
 use std::process::Command;
 
 use serde_json::Value;
 
 pub fn figures(args: &[&str]) -> Value {
-    let output = Command::new(env!("CARGO_BIN_EXE_zonefold"))
-        .arg("bench")
+    let output = Command::new(env!("CARGO_BIN_EXE_zonefold-bench"))
         .args(args)
         .args(["--output", "json"])
         .output()
@@ -15,6 +14,19 @@ pub fn figures(args: &[&str]) -> Value {
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(text.lines().count(), 1, "one object and nothing else: {text}");
     serde_json::from_str(&text).unwrap()
+}
+
+/// The binary that is shipped measures nothing, and says which one does.
+#[test]
+fn the_shipped_binary_says_where_the_benchmarks_are() {
+    for args in [&["bench"][..], &["bench", "drain", "--profile", "2026"], &["bench", "--help"]] {
+        let output = Command::new(env!("CARGO_BIN_EXE_zonefold")).args(args).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{args:?}: {text}");
+        assert!(text.contains("cargo build --release --bin zonefold-bench"), "{text}");
+    }
+    let help = Command::new(env!("CARGO_BIN_EXE_zonefold")).arg("--help").output().unwrap();
+    assert!(!String::from_utf8(help.stdout).unwrap().contains("bench"));
 }
 
 /// A queue that fits into the burst goes out with one call a zone.
@@ -117,13 +129,9 @@ fn stuck_parts_leave_no_task_behind() {
 #[test]
 fn an_agent_is_measured_in_a_cluster_that_is_named_and_in_no_other() {
     let refused = |args: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_zonefold"));
-        let output = command
-            .args(["bench", "agent"])
-            .args(args)
-            .env_remove("ZONEFOLD_KUBECONFIG")
-            .output()
-            .unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_zonefold-bench"));
+        let output =
+            command.arg("agent").args(args).env_remove("ZONEFOLD_KUBECONFIG").output().unwrap();
         assert!(!output.status.success() && output.stdout.is_empty());
         String::from_utf8(output.stderr).unwrap()
     };

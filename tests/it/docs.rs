@@ -5,10 +5,6 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory, Parser};
 use zonefold::cli::Cli;
-use zonefold::cli::bench::{
-    AGENT_FIGURES, BOUNDS_FIGURES, DRAIN_FIGURES, FAILOVER_FIGURES, IDLE_FIGURES, INGEST_FIGURES,
-    LATENCY_FIGURES, SCALE_FIGURES, STORE_FIGURES,
-};
 use zonefold::config::Config;
 use zonefold::core::endpoint::verdict::Reason;
 use zonefold::ports::RefusedFor;
@@ -233,6 +229,8 @@ fn every_command_in_the_documents_is_one() {
                             "{page}: {line}: no such target"
                         )
                     }
+                    // The unit tests of the benchmarks read these.
+                    ["zonefold-bench", ..] => {}
                     ["dig" | "sed", ..] | [] => {}
                     other => panic!("{page}: nobody checks {other:?}"),
                 }
@@ -241,38 +239,6 @@ fn every_command_in_the_documents_is_one() {
         for command in quoted(&text).iter().filter(|words| words.starts_with("zonefold ")) {
             let name = command.split(' ').nth(1).unwrap().trim_end_matches(',');
             assert!(Cli::command().find_subcommand(name).is_some(), "{page}: {command}");
-        }
-    }
-}
-
-/// The page of figures: each of its commands is one, and each figure beside it is one of that command's.
-#[test]
-fn every_benchmark_in_the_documents_is_one_with_these_figures() {
-    let page = text_of("docs/performance.md");
-    let rows: Vec<Vec<&str>> = page
-        .lines()
-        .filter(|line| line.starts_with("| `bench "))
-        .map(|line| line.split('|').map(str::trim).collect())
-        .collect();
-    assert!(rows.len() > 20, "the tables were not found");
-    for row in rows {
-        let command = row[1].trim_matches('`');
-        let arguments = std::iter::once("zonefold").chain(command.split(' '));
-        drop(Cli::try_parse_from(arguments).unwrap_or_else(|error| panic!("{command}: {error}")));
-        let figures = match command.split(' ').nth(1).unwrap() {
-            "drain" => DRAIN_FIGURES,
-            "latency" => LATENCY_FIGURES,
-            "idle" => IDLE_FIGURES,
-            "ingest" => INGEST_FIGURES,
-            "scale" => SCALE_FIGURES,
-            "store" => STORE_FIGURES,
-            "failover" => FAILOVER_FIGURES,
-            "bounds" => BOUNDS_FIGURES,
-            "agent" => AGENT_FIGURES,
-            other => panic!("nobody knows the figures of {other}"),
-        };
-        for key in quoted(row[2]) {
-            assert!(figures.iter().any(|figure| figure.key == key), "{command} prints no {key}");
         }
     }
 }

@@ -1,18 +1,16 @@
-//! `zonefold bench agent` at a real API server.
+//! `zonefold-bench agent` at a real API server.
 
 use serde_json::Value;
 
 use crate::support::api_server::ApiServer;
-use crate::support::process::zonefold;
+use crate::support::process::clean;
 use crate::support::wait::eventually;
 
 #[tokio::test]
 async fn the_benchmark_of_an_agent_measures_and_leaves_nothing_behind() {
     let api = ApiServer::start().await;
-    let mut command = zonefold(
-        &api.folder.path(""),
-        ["bench", "agent", "--objects", "12", "--samples", "4", "--output", "json"],
-    );
+    let mut command = clean(env!("CARGO_BIN_EXE_zonefold-bench"), &api.folder.path(""));
+    command.args(["agent", "--objects", "12", "--samples", "4", "--output", "json"]);
     let output = command.arg("--kubeconfig").arg(&api.kubeconfig).output().await.unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let figures: Value = serde_json::from_slice(&output.stdout).unwrap();

@@ -11,9 +11,9 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use http::{Method, Request, header};
 use kube::Client;
 use serde_json::{Value, json};
+use zonefold::wire::v1;
 
 use super::say;
-use crate::wire::v1;
 
 /// The zone of all names: nobody serves it (RFC 6761 §6.4).
 pub const ZONE: &str = "bench.zonefold.invalid";
@@ -366,7 +366,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::agent::sources::{ExtractOptions, Object, extract};
+    use zonefold::agent::sources::{ExtractOptions, Object, extract};
 
     const COUNT: u32 = 24;
 

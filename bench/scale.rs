@@ -13,14 +13,14 @@ use super::say;
 use super::single::{Changer, change_cpu_us};
 use super::site::{Accounts, Background, Setting, Site, publish_encoded};
 use super::usage::{self, Memory};
-use crate::cli::bench::ScaleArgs;
+use crate::cli::ScaleArgs;
 
 /// Freed memory goes back to the system within this time.
 const PURGE: Duration = Duration::from_secs(12);
 /// The longest that anything may take in which all endpoints have a part.
 const AT_MOST: Duration = Duration::from_secs(1_200);
 
-/// What is printed; each figure is explained in [`crate::cli::bench::SCALE_FIGURES`].
+/// What is printed; each figure is explained in [`crate::cli::SCALE_FIGURES`].
 #[derive(Debug, Default, Serialize)]
 pub struct ScaleFigures {
     bench: &'static str,
@@ -248,8 +248,8 @@ async fn single_changes(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::bench::figures::tests::assert_explained;
-    use crate::cli::bench::SCALE_FIGURES;
+    use crate::cli::SCALE_FIGURES;
+    use crate::figures::tests::assert_explained;
 
     #[test]
     fn every_figure_is_explained() {

@@ -1,12 +1,12 @@
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
+use zonefold::agent::manifests::ManifestOptions;
+use zonefold::agent::sources::ExtractOptions;
+use zonefold::agent::{Agent, AgentConfig, BrokerAddress, ClusterUid, Objects};
 
 use super::*;
-use crate::agent::manifests::ManifestOptions;
-use crate::agent::sources::ExtractOptions;
-use crate::agent::{Agent, AgentConfig, BrokerAddress, ClusterUid, Objects};
-use crate::app::bench::folder::Folder;
+use crate::folder::Folder;
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -18,7 +18,7 @@ fn service(host: &str, target: &str) -> String {
 }
 
 /// The agent over a folder of two services, and a sink that it speaks to while `test` runs.
-async fn heard<T>(test: impl AsyncFnOnce(&Sink, &Folder, &crate::agent::AgentHandle) -> T) -> T {
+async fn heard<T>(test: impl AsyncFnOnce(&Sink, &Folder, &zonefold::agent::AgentHandle) -> T) -> T {
     let folder = Folder::make(None).unwrap();
     for host in ["a", "b"] {
         std::fs::write(folder.path().join(format!("{host}.yaml")), service(host, "192.0.2.1"))
@@ -87,7 +87,7 @@ async fn a_change_has_arrived_when_its_content_has() {
         let changed = Instant::now();
         std::fs::write(folder.path().join("a.yaml"), service("a", "192.0.2.7")).unwrap();
         assert!(sink.until(arrival).await.unwrap() > changed);
-        let is_told = |state: &crate::agent::State| {
+        let is_told = |state: &zonefold::agent::State| {
             let told = |status: &v1::EndpointStatus| {
                 status.key.clone().map(|key| EndpointKey::from(key).hash())
             };

@@ -4,7 +4,7 @@ use comfy_table::{Table, presets};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::cli::bench::{BenchOutput, Figure};
+use crate::cli::{BenchOutput, Figure};
 
 /// The figures in the wanted form.
 ///
@@ -48,7 +48,7 @@ pub fn rounded(value: f64) -> f64 {
 }
 
 /// Milliseconds as seconds.
-pub fn seconds(span: crate::core::time::Millis) -> f64 {
+pub fn seconds(span: zonefold::core::time::Millis) -> f64 {
     span.0 as f64 / 1_000.0
 }
 

@@ -4,21 +4,21 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-
-use super::fleet::{Churn, Fleet};
-use crate::core::dns::name::DnsName;
-use crate::core::dns::record::{RecordKey, RecordSet};
-use crate::core::endpoint::Endpoint;
-use crate::core::endpoint::packed::{PackedEndpoint, PackedRecord};
-use crate::core::endpoint::parsed::parse_endpoint;
-use crate::core::endpoint::verdict::{Placement, Verdict};
-use crate::core::ids::{BatchId, ClusterId, Epoch, ZoneId};
-use crate::core::planning::change::{Action, Batch, Cause, Change, Motive, Unit, WireChange};
-use crate::core::time::{Millis, Timestamp};
-use crate::ports::{
+use zonefold::core::dns::name::DnsName;
+use zonefold::core::dns::record::{RecordKey, RecordSet};
+use zonefold::core::endpoint::Endpoint;
+use zonefold::core::endpoint::packed::{PackedEndpoint, PackedRecord};
+use zonefold::core::endpoint::parsed::parse_endpoint;
+use zonefold::core::endpoint::verdict::{Placement, Verdict};
+use zonefold::core::ids::{BatchId, ClusterId, Epoch, ZoneId};
+use zonefold::core::planning::change::{Action, Batch, Cause, Change, Motive, Unit, WireChange};
+use zonefold::core::time::{Millis, Timestamp};
+use zonefold::ports::{
     BatchOutcome, ClaimRow, ClaimWrite, IngestOp, IngestOutcome, IngestUnit, OpOutcome, Ownership,
     RecordRow, RecordWrite, SessionOpening, Store, VerdictRow, ZoneRow,
 };
+
+use super::fleet::{Churn, Fleet};
 
 /// A day.
 pub const DAY: Millis = Millis(86_400_000);

@@ -14,14 +14,13 @@ use tokio::time::Instant;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
-
-use crate::core::endpoint::digest::SetDigest;
-use crate::core::endpoint::{EndpointKey, KeyHash, Version};
-use crate::wire::convert::{version_from_wire, version_to_wire};
-use crate::wire::v1::agent_message::Message as FromAgent;
-use crate::wire::v1::broker_message::Message as ToAgent;
-use crate::wire::v1::federation_server::{Federation, FederationServer};
-use crate::wire::v1::{self, operation::Operation, welcome::Mode};
+use zonefold::core::endpoint::digest::SetDigest;
+use zonefold::core::endpoint::{EndpointKey, KeyHash, Version};
+use zonefold::wire::convert::{version_from_wire, version_to_wire};
+use zonefold::wire::v1::agent_message::Message as FromAgent;
+use zonefold::wire::v1::broker_message::Message as ToAgent;
+use zonefold::wire::v1::federation_server::{Federation, FederationServer};
+use zonefold::wire::v1::{self, operation::Operation, welcome::Mode};
 
 /// What a session may have on its way, as a broker grants it.
 const CREDITS: v1::Credits = v1::Credits { items: 2_000, bytes: 8 << 20 };

@@ -6,12 +6,11 @@
 use std::collections::BTreeMap;
 
 use arcstr::ArcStr;
-
-use crate::core::dns::name::DnsName;
-use crate::core::dns::record::RecordType;
-use crate::core::endpoint::parsed::parse_endpoint;
-use crate::core::endpoint::{Endpoint, EndpointKey};
-use crate::core::ids::{AccountId, ClusterId, EnvironmentId};
+use zonefold::core::dns::name::DnsName;
+use zonefold::core::dns::record::RecordType;
+use zonefold::core::endpoint::parsed::parse_endpoint;
+use zonefold::core::endpoint::{Endpoint, EndpointKey};
+use zonefold::core::ids::{AccountId, ClusterId, EnvironmentId};
 
 /// The kinds of sources that a fleet's endpoints come from.
 pub const SOURCES: [&str; 3] = ["dnsendpoint", "ingress", "service"];

@@ -16,8 +16,7 @@ use sqlx::{
     Executor as _, PgConnection, Row as _, TypeInfo as _, ValueRef as _,
 };
 use tokio::time::Instant;
-
-use crate::adapters::store::{self, StoreOptions};
+use zonefold::adapters::store::{self, StoreOptions};
 
 /// Rows of one statement for SQLite. More gain nothing, and the driver's way to its thread is paid once for all of them.
 const ROWS_A_STATEMENT: usize = 250;

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::time::Instant;
+use zonefold::core::endpoint::Endpoint;
+use zonefold::wire::v1::Progress;
 
 use super::child::ChildBroker;
 use super::cluster::Cluster;
 use super::say;
-use crate::core::endpoint::Endpoint;
-use crate::wire::v1::Progress;
 
 /// The changes are made in so many rounds, and the middle one counts: what else happened to the machine spoils a few only.
 const ROUNDS: usize = 5;

@@ -8,28 +8,28 @@ use anyhow::{Context, bail};
 use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use zonefold::adapters::route53::AwsOptions;
+use zonefold::app::broker::{self, BrokerOptions, Reloader};
+use zonefold::broker::BrokerHandle;
+use zonefold::broker::worker::Health;
+use zonefold::config::Config;
+use zonefold::core::dns::name::DnsName;
+use zonefold::core::endpoint::{Endpoint, EndpointKey};
+use zonefold::core::ids::{AccountId, ClusterId};
+use zonefold::core::limits::budget::BudgetConfig;
+use zonefold::core::time::{Millis, Timestamp};
+use zonefold::emulator::{
+    AccessKeyConfig, AccountConfig, AccountCounters, Control, CountersReport, Emulator,
+    EmulatorConfig, EmulatorHandle, JournalEntry, LimitsConfig, LimitsProfile, RoleConfig, Secret,
+    SignatureMode, Snapshot, ZoneConfig,
+};
 
 use super::child::{Addresses, Launch, write_whole};
 use super::cluster::{Cluster, Held};
 use super::fleet::SOURCES;
 use super::folder::Folder;
 use super::say;
-use crate::adapters::route53::AwsOptions;
-use crate::app::broker::{self, BrokerOptions, Reloader};
-use crate::broker::BrokerHandle;
-use crate::broker::worker::Health;
-use crate::cli::bench::{BenchProfile, BenchSignature, CommonBenchArgs};
-use crate::config::Config;
-use crate::core::dns::name::DnsName;
-use crate::core::endpoint::{Endpoint, EndpointKey};
-use crate::core::ids::{AccountId, ClusterId};
-use crate::core::limits::budget::BudgetConfig;
-use crate::core::time::{Millis, Timestamp};
-use crate::emulator::{
-    AccessKeyConfig, AccountConfig, AccountCounters, Control, CountersReport, Emulator,
-    EmulatorConfig, EmulatorHandle, JournalEntry, LimitsConfig, LimitsProfile, RoleConfig, Secret,
-    SignatureMode, Snapshot, ZoneConfig,
-};
+use crate::cli::{BenchProfile, BenchSignature, CommonBenchArgs};
 
 /// The first of the accounts whose zones are worked; the others follow it.
 const FIRST_ACCOUNT: u64 = 111_111_111_111;

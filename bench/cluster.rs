@@ -14,17 +14,17 @@ use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Request, Streaming};
+use zonefold::core::endpoint::digest::SetDigest;
+use zonefold::core::endpoint::{Endpoint, EndpointKey, KeyHash, Version};
+use zonefold::core::ids::ClusterId;
+use zonefold::wire::convert::{status_hash, version_to_wire};
+use zonefold::wire::v1::agent_message::Message as ToBroker;
+use zonefold::wire::v1::broker_message::Message as FromBroker;
+use zonefold::wire::v1::federation_client::FederationClient;
+use zonefold::wire::v1::{self, operation, welcome::Mode};
 
 use super::connection::{self, AsEncoded, Traffic};
 use super::fleet::SOURCES;
-use crate::core::endpoint::digest::SetDigest;
-use crate::core::endpoint::{Endpoint, EndpointKey, KeyHash, Version};
-use crate::core::ids::ClusterId;
-use crate::wire::convert::{status_hash, version_to_wire};
-use crate::wire::v1::agent_message::Message as ToBroker;
-use crate::wire::v1::broker_message::Message as FromBroker;
-use crate::wire::v1::federation_client::FederationClient;
-use crate::wire::v1::{self, operation, welcome::Mode};
 
 /// The call of [`FederationClient::publish`], for messages that are encoded already.
 const PUBLISH: &str = "/zonefold.v1.Federation/Publish";

@@ -23,7 +23,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts this program again. Its log goes to the file, after what is there.
+    /// Starts this program again, as `zonefold` with these arguments. Its log goes to the file, after what is there.
     ///
     /// # Errors
     /// The process cannot be started.
@@ -35,6 +35,7 @@ impl Process {
     ) -> anyhow::Result<Self> {
         let file = File::options().create(true).append(true).open(log);
         let child = Command::new(std::env::current_exe()?)
+            .arg("zonefold")
             .args(arguments)
             .envs(environment.iter().map(|(name, value)| (*name, value)))
             .stdin(Stdio::null())

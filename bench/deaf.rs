@@ -8,12 +8,12 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tonic::transport::Endpoint;
+use zonefold::core::ids::ClusterId;
+use zonefold::wire::v1;
+use zonefold::wire::v1::agent_message::Message as ToBroker;
+use zonefold::wire::v1::federation_client::FederationClient;
 
 use super::cluster::{Held, hello, signed};
-use crate::core::ids::ClusterId;
-use crate::wire::v1;
-use crate::wire::v1::agent_message::Message as ToBroker;
-use crate::wire::v1::federation_client::FederationClient;
 
 /// The room for what nobody reads: small, so that it is at the broker.
 const WINDOW_BYTES: u32 = 64 << 10;

@@ -9,6 +9,8 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
 use tokio::time::Instant;
+use zonefold::adapters::store::{self, StoreOptions};
+use zonefold::ports::Store;
 
 use super::figures::rounded;
 use super::fleet::{Churn, Fleet, FleetSize};
@@ -16,13 +18,11 @@ use super::folder::Folder;
 use super::keeping::{DAY, Keeping};
 use super::postgres::{Databases, url_of};
 use super::say;
-use crate::adapters::store::{self, StoreOptions};
-use crate::cli::bench::{StoreBenchArgs, StoreKind};
-use crate::ports::Store;
+use crate::cli::{StoreBenchArgs, StoreKind};
 
 const MEBIBYTE: f64 = (1_u64 << 20) as f64;
 
-/// What is printed; each figure is explained in [`crate::cli::bench::STORE_FIGURES`].
+/// What is printed; each figure is explained in [`crate::cli::STORE_FIGURES`].
 #[derive(Debug, Default, Serialize)]
 pub struct StoreFigures {
     bench: &'static str,
@@ -215,8 +215,8 @@ impl Database {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::bench::figures::tests::assert_explained;
-    use crate::cli::bench::STORE_FIGURES;
+    use crate::cli::STORE_FIGURES;
+    use crate::figures::tests::assert_explained;
 
     #[test]
     fn every_figure_is_explained() {

@@ -5,6 +5,9 @@ use std::time::Duration;
 use anyhow::Context;
 use serde::Serialize;
 use tokio::time::Instant;
+use zonefold::core::endpoint::Endpoint;
+use zonefold::emulator::{FaultEffect, FaultMatch, FaultRule};
+use zonefold::wire::v1::Progress;
 
 use super::child::ChildBroker;
 use super::cluster::{Cluster, Held};
@@ -14,17 +17,14 @@ use super::fleet::{AddressPlace, Fleet, FleetSize};
 use super::say;
 use super::site::{Site, publish_encoded};
 use super::usage;
-use crate::cli::bench::BoundsArgs;
-use crate::core::endpoint::Endpoint;
-use crate::emulator::{FaultEffect, FaultMatch, FaultRule};
-use crate::wire::v1::Progress;
+use crate::cli::BoundsArgs;
 
 /// The longest that anything may take in which all endpoints have a part.
 const AT_MOST: Duration = Duration::from_secs(600);
 /// How often everything that the account that hangs is to hold changes.
 const ROUNDS: usize = 20;
 
-/// What is printed; each figure is explained in [`crate::cli::bench::BOUNDS_FIGURES`].
+/// What is printed; each figure is explained in [`crate::cli::BOUNDS_FIGURES`].
 #[derive(Debug, Default, Serialize)]
 pub struct BoundsFigures {
     bench: &'static str,
@@ -140,7 +140,7 @@ impl Stage {
     fn new(args: &BoundsArgs, site: Site, broker: ChildBroker) -> anyhow::Result<Self> {
         let hanging = site.fleet.accounts.first().context("there is no account")?;
         let is_innocent = |endpoint: &Endpoint| {
-            let is_below = |zone: &crate::core::dns::name::DnsName| {
+            let is_below = |zone: &zonefold::core::dns::name::DnsName| {
                 endpoint.key.dns_name.ends_with(&format!(".{zone}"))
             };
             !hanging.zones.iter().any(is_below)
@@ -352,8 +352,8 @@ impl Stage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::bench::figures::tests::assert_explained;
-    use crate::cli::bench::BOUNDS_FIGURES;
+    use crate::cli::BOUNDS_FIGURES;
+    use crate::figures::tests::assert_explained;
 
     #[test]
     fn every_figure_is_explained() {

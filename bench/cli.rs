@@ -5,7 +5,7 @@ mod figures;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 
 pub use figures::{
@@ -24,12 +24,29 @@ fn explained(examples: &str, figures: &[Figure]) -> String {
     text
 }
 
-/// Arguments of `zonefold bench`.
-#[derive(Debug, Args)]
-pub struct BenchArgs {
-    /// What to measure.
+/// Measure this machine: emulated AWS accounts, a broker and clusters in one process, over real sockets
+#[derive(Debug, Parser)]
+#[command(
+    name = "zonefold-bench",
+    version,
+    max_term_width = 110,
+    after_help = "Example:\n  zonefold bench drain --operation create --profile 2026 --output json"
+)]
+pub struct BenchCli {
+    /// What to do.
     #[command(subcommand)]
-    pub bench: Bench,
+    pub command: Command,
+}
+
+/// A benchmark, or the part that is measured.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// What to measure.
+    #[command(flatten)]
+    Bench(Bench),
+    /// Run as `zonefold`: how a benchmark starts the process that it measures
+    #[command(hide = true)]
+    Zonefold(zonefold::cli::Cli),
 }
 
 /// The benchmarks.

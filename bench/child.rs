@@ -13,12 +13,12 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
+use zonefold::api::accounts::Account;
+use zonefold::api::clusters::Cluster;
+use zonefold::api::page::Page;
 
 use super::process::Process;
 use super::usage;
-use crate::api::accounts::Account;
-use crate::api::clusters::Cluster;
-use crate::api::page::Page;
 
 /// How often it is asked whether something has come to pass.
 const LOOK_EVERY: Duration = Duration::from_millis(20);

@@ -6,15 +6,15 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use serde::Serialize;
 use tokio::time::Instant;
+use zonefold::core::dns::name::DnsName;
+use zonefold::core::time::{Millis, Timestamp};
+use zonefold::emulator::{Action, JournalEntry};
 
 use super::cluster::Cluster;
 use super::figures::{quantile, rounded, seconds};
 use super::say;
 use super::stage::{Extent, Pace, Stage, World};
-use crate::cli::bench::{BenchProfile, BenchSignature, LatencyArgs};
-use crate::core::dns::name::DnsName;
-use crate::core::time::{Millis, Timestamp};
-use crate::emulator::{Action, JournalEntry};
+use crate::cli::{BenchProfile, BenchSignature, LatencyArgs};
 
 /// Between two changes on the idle broker: with ten zones each is used every three seconds, and the account's request bucket
 /// refills faster than it is used.
@@ -29,7 +29,7 @@ const LONGEST: Millis = Millis::from_secs(120);
 /// The longest that the flood may take until it is durable.
 const FLOOD_AT_MOST: Duration = Duration::from_secs(600);
 
-/// What is printed; each figure is explained in [`crate::cli::bench::LATENCY_FIGURES`].
+/// What is printed; each figure is explained in [`crate::cli::LATENCY_FIGURES`].
 #[derive(Debug, Default, Serialize)]
 pub struct LatencyFigures {
     bench: &'static str,
@@ -237,8 +237,8 @@ impl Pacer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::bench::figures::tests::assert_explained;
-    use crate::cli::bench::LATENCY_FIGURES;
+    use crate::cli::LATENCY_FIGURES;
+    use crate::figures::tests::assert_explained;
 
     #[test]
     fn every_figure_is_explained() {

@@ -6,6 +6,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use serde_json::json;
+use zonefold::api::accounts::Health;
+use zonefold::core::ids::{AccountId, ClusterId};
+use zonefold::emulator::{
+    AccessKeyConfig, AccountConfig, Control, Emulator, EmulatorConfig, EmulatorHandle,
+    LimitsConfig, LimitsProfile, RoleConfig, Secret, SignatureMode, ZoneConfig,
+};
 
 use super::child::{Addresses, ChildBroker, Launch, write_whole};
 use super::cluster::{Cluster, Encoded, Held, encode};
@@ -13,12 +19,6 @@ use super::deaf::Deaf;
 use super::fleet::Fleet;
 use super::folder::Folder;
 use super::say;
-use crate::api::accounts::Health;
-use crate::core::ids::{AccountId, ClusterId};
-use crate::emulator::{
-    AccessKeyConfig, AccountConfig, Control, Emulator, EmulatorConfig, EmulatorHandle,
-    LimitsConfig, LimitsProfile, RoleConfig, Secret, SignatureMode, ZoneConfig,
-};
 
 /// The account of the broker's own user.
 const OPERATIONS_ACCOUNT: &str = "999999999999";

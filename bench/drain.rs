@@ -4,28 +4,26 @@ use std::collections::BTreeMap;
 
 use anyhow::Context;
 use serde::Serialize;
+use zonefold::core::batch::fold::FoldLimits;
+use zonefold::core::endpoint::Endpoint;
+use zonefold::core::ids::AccountId;
+use zonefold::core::limits::budget::{ApiAction, Budget, BudgetConfig, StartLevel};
+use zonefold::core::time::{Millis, Timestamp};
+use zonefold::emulator::Action;
 
 use super::cluster::Held;
 use super::figures::{rounded, seconds};
 use super::fleet::shares;
 use super::say;
 use super::stage::{Extent, Pace, Stage, World, prepare, publish_all};
-use crate::cli::bench::{
-    Arrival, BenchProfile, BenchSignature, DrainArgs, DrainOperation, ZoneSpread,
-};
-use crate::core::batch::fold::FoldLimits;
-use crate::core::endpoint::Endpoint;
-use crate::core::ids::AccountId;
-use crate::core::limits::budget::{ApiAction, Budget, BudgetConfig, StartLevel};
-use crate::core::time::{Millis, Timestamp};
-use crate::emulator::Action;
+use crate::cli::{Arrival, BenchProfile, BenchSignature, DrainArgs, DrainOperation, ZoneSpread};
 
 const CREATE_ENDPOINTS: u32 = 10_000;
 const UPDATE_ENDPOINTS: u32 = 5_000;
 /// With skewed zones the hottest of ten has about a quarter of the names.
 const ZONE_SKEW: f64 = 0.8;
 
-/// What is printed; each figure is explained in [`crate::cli::bench::DRAIN_FIGURES`].
+/// What is printed; each figure is explained in [`crate::cli::DRAIN_FIGURES`].
 #[derive(Debug, Serialize)]
 pub struct DrainFigures {
     bench: &'static str,
@@ -336,8 +334,8 @@ fn calls(stage: &Stage<'_>) -> (u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::bench::figures::tests::assert_explained;
-    use crate::cli::bench::DRAIN_FIGURES;
+    use crate::cli::DRAIN_FIGURES;
+    use crate::figures::tests::assert_explained;
 
     #[test]
     fn every_figure_is_explained() {
@@ -420,7 +418,10 @@ mod tests {
     #[test]
     fn what_is_needed_counts_an_update_twice_and_every_zone_for_itself() {
         let endpoint = |name: &str| Endpoint {
-            key: crate::core::endpoint::EndpointKey { dns_name: name.into(), ..Default::default() },
+            key: zonefold::core::endpoint::EndpointKey {
+                dns_name: name.into(),
+                ..Default::default()
+            },
             targets: vec!["10.0.0.1".into()],
             ..Endpoint::default()
         };

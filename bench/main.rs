@@ -15,6 +15,7 @@
 mod agent;
 mod bounds;
 mod child;
+mod cli;
 mod cluster;
 mod connection;
 mod deaf;
@@ -42,30 +43,42 @@ mod usage;
 use std::process::ExitCode;
 
 use anyhow::bail;
+use clap::Parser as _;
 use tokio_util::sync::CancellationToken;
+use zonefold::app::{run_to_end, signal};
+use zonefold::config::{Log, LogFormat};
+use zonefold::telemetry;
 
-use super::signal;
-use crate::cli::bench::{
-    AGENT_FIGURES, BOUNDS_FIGURES, Bench, BenchArgs, CommonBenchArgs, DRAIN_FIGURES,
+use crate::cli::{
+    AGENT_FIGURES, BOUNDS_FIGURES, Bench, BenchCli, Command, CommonBenchArgs, DRAIN_FIGURES,
     FAILOVER_FIGURES, IDLE_FIGURES, INGEST_FIGURES, LATENCY_FIGURES, SCALE_FIGURES, STORE_FIGURES,
 };
-use crate::config::{Log, LogFormat};
-use crate::telemetry;
+
+/// That of the binary `zonefold`, so that memory and time are measured with it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Said when somebody does not want to wait.
 const STOPPED: &str = "stopped before there were figures";
 
-/// Runs `zonefold bench`. The figures go to standard output, progress to standard error.
+fn main() -> ExitCode {
+    match BenchCli::parse().command {
+        Command::Bench(bench) => run_to_end("zonefold-bench", None, run(bench)),
+        Command::Zonefold(cli) => zonefold::app::run(cli),
+    }
+}
+
+/// Runs a benchmark. The figures go to standard output, progress to standard error.
 ///
 /// # Errors
 /// A part could not be started or died, or what was measured did not come to its end.
-pub async fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
-    start_log(common_of(&args.bench))?;
+async fn run(bench: Bench) -> anyhow::Result<ExitCode> {
+    start_log(common_of(&bench))?;
     let shutdown = signal::shutdown()?;
     // One of them tidies up in a cluster before it stops.
-    let stops_by_itself = matches!(args.bench, Bench::Agent(_));
+    let stops_by_itself = matches!(bench, Bench::Agent(_));
     let text = tokio::select! {
-        text = measure(&args.bench, &shutdown) => text?,
+        text = measure(&bench, &shutdown) => text?,
         () = shutdown.cancelled(), if !stops_by_itself => bail!(STOPPED),
     };
     println!("{text}");

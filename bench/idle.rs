@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
+use zonefold::core::endpoint::Endpoint;
+use zonefold::core::time::Millis;
+use zonefold::emulator::{Action, Service};
 
 use super::figures::{rounded, seconds};
 use super::say;
 use super::stage::{Extent, Pace, Stage, World, prepare};
-use crate::cli::bench::{BenchProfile, BenchSignature, IdleArgs};
-use crate::core::endpoint::Endpoint;
-use crate::core::time::Millis;
-use crate::emulator::{Action, Service};
+use crate::cli::{BenchProfile, BenchSignature, IdleArgs};
 
 /// The default intervals of an account.
 const DRIFT_INTERVAL_SECS: u32 = 600;
@@ -21,7 +21,7 @@ const PAGE: u32 = 300;
 /// A zone has SOA and NS beside what is ours.
 const SETS_OF_THE_ZONE: u32 = 2;
 
-/// What is printed; each figure is explained in [`crate::cli::bench::IDLE_FIGURES`].
+/// What is printed; each figure is explained in [`crate::cli::IDLE_FIGURES`].
 #[derive(Debug, Default, Serialize)]
 pub struct IdleFigures {
     bench: &'static str,
@@ -164,8 +164,8 @@ impl Counted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::bench::figures::tests::assert_explained;
-    use crate::cli::bench::IDLE_FIGURES;
+    use crate::cli::IDLE_FIGURES;
+    use crate::figures::tests::assert_explained;
 
     #[test]
     fn every_figure_is_explained() {

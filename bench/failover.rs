@@ -8,6 +8,11 @@ use serde::Serialize;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection};
 use tokio::time::{Instant, MissedTickBehavior};
+use zonefold::core::dns::name::DnsName;
+use zonefold::core::endpoint::Endpoint;
+use zonefold::core::ids::AccountId;
+use zonefold::core::time::{Millis, Timestamp};
+use zonefold::emulator::{AccountCounters, Control, Origin, View};
 
 use super::child::{ChildBroker, Launch};
 use super::cluster::{Cluster, Held};
@@ -15,12 +20,7 @@ use super::figures::quantile;
 use super::postgres::{Databases, url_of};
 use super::say;
 use super::stage::{Extent, Pace, World};
-use crate::cli::bench::{BenchProfile, BenchSignature, FailoverArgs};
-use crate::core::dns::name::DnsName;
-use crate::core::endpoint::Endpoint;
-use crate::core::ids::AccountId;
-use crate::core::time::{Millis, Timestamp};
-use crate::emulator::{AccountCounters, Control, Origin, View};
+use crate::cli::{BenchProfile, BenchSignature, FailoverArgs};
 
 /// The longest that a start, or a fail-over, may take before the benchmark gives up.
 const AT_MOST: Duration = Duration::from_secs(120);
@@ -29,7 +29,7 @@ const NAMES: u32 = 20;
 /// Between two rounds everything runs as it should for so long, and for a random part of it more.
 const BETWEEN_ROUNDS: Duration = Duration::from_secs(2);
 
-/// What is printed; each figure is explained in [`crate::cli::bench::FAILOVER_FIGURES`].
+/// What is printed; each figure is explained in [`crate::cli::FAILOVER_FIGURES`].
 #[derive(Debug, Default, Serialize)]
 pub struct FailoverFigures {
     bench: &'static str,
@@ -358,8 +358,8 @@ impl Site<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::bench::figures::tests::assert_explained;
-    use crate::cli::bench::FAILOVER_FIGURES;
+    use crate::cli::FAILOVER_FIGURES;
+    use crate::figures::tests::assert_explained;
 
     #[test]
     fn every_figure_is_explained() {

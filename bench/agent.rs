@@ -8,6 +8,7 @@ use anyhow::Context;
 use serde::Serialize;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use zonefold::agent::kube::Access;
 
 use super::figures::{quantile, rounded};
 use super::folder::Folder;
@@ -15,8 +16,7 @@ use super::objects::Objects;
 use super::process::Process;
 use super::sink::Sink;
 use super::{STOPPED, say, usage};
-use crate::agent::kube::Access;
-use crate::cli::bench::AgentBenchArgs;
+use crate::cli::AgentBenchArgs;
 
 /// The longest that reading everything may take.
 const ALL_WITHIN: Duration = Duration::from_secs(300);
@@ -27,7 +27,7 @@ const TIDY_WITHIN: Duration = Duration::from_secs(600);
 /// How often it is looked whether the agent still runs.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// What is printed; each figure is explained in [`crate::cli::bench::AGENT_FIGURES`].
+/// What is printed; each figure is explained in [`crate::cli::AGENT_FIGURES`].
 #[derive(Debug, Default, Serialize)]
 pub struct AgentFigures {
     bench: &'static str,
@@ -234,8 +234,8 @@ fn ms(sorted: &[i64], share: f64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::bench::figures::tests::assert_explained;
-    use crate::cli::bench::AGENT_FIGURES;
+    use crate::cli::AGENT_FIGURES;
+    use crate::figures::tests::assert_explained;
 
     #[test]
     fn every_figure_is_explained() {

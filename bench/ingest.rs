@@ -12,13 +12,13 @@ use super::raw::{self, RawInsert};
 use super::say;
 use super::site::{Site, publish_encoded};
 use super::usage;
-use crate::cli::bench::{IngestArgs, StoreKind};
+use crate::cli::{IngestArgs, StoreKind};
 
 /// Names of one zone, on average.
 const ENDPOINTS_A_ZONE: u32 = 1_000;
 const ACCOUNTS: u32 = 10;
 
-/// What is printed; each figure is explained in [`crate::cli::bench::INGEST_FIGURES`].
+/// What is printed; each figure is explained in [`crate::cli::INGEST_FIGURES`].
 #[derive(Debug, Default, Serialize)]
 pub struct IngestFigures {
     bench: &'static str,
@@ -164,8 +164,8 @@ fn figures(args: &IngestArgs, ingested: Ingested, raw: RawInsert) -> IngestFigur
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::bench::figures::tests::assert_explained;
-    use crate::cli::bench::INGEST_FIGURES;
+    use crate::cli::INGEST_FIGURES;
+    use crate::figures::tests::assert_explained;
 
     #[test]
     fn every_figure_is_explained() {

@@ -16,8 +16,7 @@ use tonic::Status;
 use tonic::codec::{BufferSettings, Codec, EncodeBuf, Encoder};
 use tonic::transport::{Channel, Endpoint};
 use tonic_prost::ProstDecoder;
-
-use crate::wire::v1::BrokerMessage;
+use zonefold::wire::v1::BrokerMessage;
 
 /// The bytes that passed a socket, in both directions.
 #[derive(Debug, Default)]
