@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 # What measures; each command is one of docs/performance.md.
-BENCH = ./target/release/zonefold bench
+BENCH = ./target/release/zonefold-bench
 # How often `make fuzz` runs each target, in all; what was run before counts.
 RUNS ?= 10000000
 # Arguments for `make dev` and `make sim`, as in: make dev ARGS="--data ./zonefold-data", make sim ARGS="replay 17"
@@ -24,10 +24,10 @@ test: setup format-check lint ## Install what the tests need, then check the for
 	$(CARGO) test --locked
 
 check: format-check lint ## The form, the lints and the unit tests: what to run before each commit
-	$(CARGO) test --locked --lib
+	$(CARGO) test --locked --lib --bin zonefold-bench
 
 bench: ## Measure a release build, in under 20 minutes: every figure of docs/performance.md that needs no cluster
-	$(CARGO) build --locked --release
+	$(CARGO) build --locked --release --bin zonefold-bench
 	for store in sqlite postgres; do $(BENCH) ingest --store $$store || exit 1; done
 	$(BENCH) scale
 	for store in sqlite postgres; do $(BENCH) store --store $$store --endpoints 100000 || exit 1; done

@@ -1,4 +1,4 @@
-//! The arguments of `zonefold bench`.
+//! The arguments of `zonefold-bench`.
 
 mod figures;
 
@@ -30,7 +30,7 @@ fn explained(examples: &str, figures: &[Figure]) -> String {
     name = "zonefold-bench",
     version,
     max_term_width = 110,
-    after_help = "Example:\n  zonefold bench drain --operation create --profile 2026 --output json"
+    after_help = "Example:\n  zonefold-bench drain --operation create --profile 2026 --output json"
 )]
 pub struct BenchCli {
     /// What to do.
@@ -54,49 +54,49 @@ pub enum Command {
 pub enum Bench {
     /// How fast a backlog of many clusters goes out, against what the account's buckets allow
     #[command(after_help = explained(
-        "  zonefold bench drain --operation create --profile 2026\n  zonefold bench drain --operation update --profile legacy --output json\n",
+        "  zonefold-bench drain --operation create --profile 2026\n  zonefold-bench drain --operation update --profile legacy --output json\n",
         DRAIN_FIGURES
     ))]
     Drain(DrainArgs),
     /// How long a single change takes from its publication until Route 53 has accepted it
-    #[command(after_help = explained("  zonefold bench latency\n  zonefold bench latency --flood 10000 --output json\n", LATENCY_FIGURES))]
+    #[command(after_help = explained("  zonefold-bench latency\n  zonefold-bench latency --flood 10000 --output json\n", LATENCY_FIGURES))]
     Latency(LatencyArgs),
     /// What a broker with nothing to do calls
     #[command(after_help = explained(
-        "  zonefold bench idle --clusters 100\n  zonefold bench idle --accelerate 1 --seconds 1320    # the intervals as they are\n",
+        "  zonefold-bench idle --clusters 100\n  zonefold-bench idle --accelerate 1 --seconds 1320    # the intervals as they are\n",
         IDLE_FIGURES
     ))]
     Idle(IdleArgs),
     /// How fast the endpoints of many clusters become durable, against a raw bulk insert of the same rows
     #[command(after_help = explained(
-        "  zonefold bench ingest --store sqlite\n  zonefold bench ingest --store postgres --endpoints 1000000 --output json\n",
+        "  zonefold-bench ingest --store sqlite\n  zonefold-bench ingest --store postgres --endpoints 1000000 --output json\n",
         INGEST_FIGURES
     ))]
     Ingest(IngestArgs),
     /// What a large fleet costs one broker: memory, start, reconnects, idling, and one change
     #[command(after_help = explained(
-        "  zonefold bench scale\n  zonefold bench scale --clusters 100 --endpoints 100000 --zones 100 --accounts 10 --output json\n",
+        "  zonefold-bench scale\n  zonefold-bench scale --clusters 100 --endpoints 100000 --zones 100 --accounts 10 --output json\n",
         SCALE_FIGURES
     ))]
     Scale(ScaleArgs),
     /// How large the database of a fleet is, at first and after a day's churn
     #[command(after_help = explained(
-        "  zonefold bench store --store sqlite\n  zonefold bench store --store postgres --endpoints 200000 --output json\n",
+        "  zonefold-bench store --store sqlite\n  zonefold-bench store --store postgres --endpoints 200000 --output json\n",
         STORE_FIGURES
     ))]
     Store(StoreBenchArgs),
     /// How long an account waits when the replica that works it is killed, and what the replicas spend together meanwhile
     #[command(after_help = explained(
-        "  zonefold bench failover\n  zonefold bench failover --rounds 100 --profile legacy --output json\n",
+        "  zonefold-bench failover\n  zonefold-bench failover --rounds 100 --profile legacy --output json\n",
         FAILOVER_FIGURES
     ))]
     Failover(FailoverArgs),
     /// What an account that hangs, agents that read nothing, and agents that all come back at once cost the others
-    #[command(after_help = explained("  zonefold bench bounds\n  zonefold bench bounds --clusters 200 --output json\n", BOUNDS_FIGURES))]
+    #[command(after_help = explained("  zonefold-bench bounds\n  zonefold-bench bounds --clusters 200 --output json\n", BOUNDS_FIGURES))]
     Bounds(BoundsArgs),
     /// What an agent costs on a real Kubernetes API server, and how soon it says what changed there
     #[command(after_help = explained(
-        "  zonefold bench agent --kubeconfig kubeconfig\n  zonefold bench agent --kubeconfig kubeconfig --context test --objects 1000 --output json\n",
+        "  zonefold-bench agent --kubeconfig kubeconfig\n  zonefold-bench agent --kubeconfig kubeconfig --context test --objects 1000 --output json\n",
         AGENT_FIGURES
     ))]
     Agent(AgentBenchArgs),
@@ -194,7 +194,7 @@ pub struct CommonBenchArgs {
     pub log_filter: String,
 }
 
-/// Arguments of `zonefold bench drain`.
+/// Arguments of `zonefold-bench drain`.
 #[derive(Debug, Args)]
 pub struct DrainArgs {
     /// What is done to the record sets
@@ -229,7 +229,7 @@ pub struct DrainArgs {
     pub common: CommonBenchArgs,
 }
 
-/// Arguments of `zonefold bench latency`.
+/// Arguments of `zonefold-bench latency`.
 #[derive(Debug, Args)]
 pub struct LatencyArgs {
     /// Single changes on the idle broker, one about every 300 ms in another zone each, so that neither a zone's pause after a
@@ -259,7 +259,7 @@ pub struct LatencyArgs {
     pub common: CommonBenchArgs,
 }
 
-/// Arguments of `zonefold bench idle`.
+/// Arguments of `zonefold-bench idle`.
 #[derive(Debug, Args)]
 pub struct IdleArgs {
     /// How many clusters hold a session
@@ -294,7 +294,7 @@ pub struct StoreArgs {
     pub postgres_url: Option<String>,
 }
 
-/// Arguments of `zonefold bench ingest`.
+/// Arguments of `zonefold-bench ingest`.
 #[derive(Debug, Args)]
 pub struct IngestArgs {
     /// The database.
@@ -311,7 +311,7 @@ pub struct IngestArgs {
     pub common: CommonBenchArgs,
 }
 
-/// Arguments of `zonefold bench scale`.
+/// Arguments of `zonefold-bench scale`.
 #[derive(Debug, Args)]
 pub struct ScaleArgs {
     /// How many clusters hold a session
@@ -340,7 +340,7 @@ pub struct ScaleArgs {
     pub common: CommonBenchArgs,
 }
 
-/// Arguments of `zonefold bench store`.
+/// Arguments of `zonefold-bench store`.
 #[derive(Debug, Args)]
 pub struct StoreBenchArgs {
     /// The database.
@@ -366,7 +366,7 @@ pub struct StoreBenchArgs {
     pub common: CommonBenchArgs,
 }
 
-/// Arguments of `zonefold bench failover`.
+/// Arguments of `zonefold-bench failover`.
 #[derive(Debug, Args)]
 pub struct FailoverArgs {
     /// How often the replica that works an account is killed
@@ -398,7 +398,7 @@ pub struct FailoverArgs {
     pub common: CommonBenchArgs,
 }
 
-/// Arguments of `zonefold bench bounds`.
+/// Arguments of `zonefold-bench bounds`.
 #[derive(Debug, Args)]
 pub struct BoundsArgs {
     /// How many clusters hold a session
@@ -424,7 +424,7 @@ pub struct BoundsArgs {
     pub common: CommonBenchArgs,
 }
 
-/// Arguments of `zonefold bench agent`.
+/// Arguments of `zonefold-bench agent`.
 #[derive(Debug, Args)]
 pub struct AgentBenchArgs {
     /// The kubeconfig of a cluster for tests, whose user may make namespaces: objects are made in one of its own, and deleted at
@@ -446,4 +446,91 @@ pub struct AgentBenchArgs {
     /// What all benchmarks take.
     #[command(flatten)]
     pub common: CommonBenchArgs,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn page(path: &str) -> String {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
+    fn parse(command: &str) {
+        let parsed = BenchCli::try_parse_from(command.split_whitespace());
+        drop(parsed.unwrap_or_else(|error| panic!("{command}: {error}")));
+    }
+
+    #[test]
+    fn the_arguments_do_not_contradict_each_other() {
+        BenchCli::command().debug_assert();
+    }
+
+    /// The measured process is this program in a role of `zonefold`, with that command's own options.
+    #[test]
+    fn the_roles_of_zonefold_can_be_run_and_are_not_shown() {
+        parse("zonefold-bench zonefold broker --config broker.yaml");
+        parse("zonefold-bench zonefold agent --cluster bench --kubernetes");
+        let help = BenchCli::command().render_long_help().to_string();
+        assert!(!help.contains("Run as `zonefold`"), "{help}");
+    }
+
+    /// The page of figures: each of its commands is one, and each figure beside it is one of that command's.
+    #[test]
+    fn every_benchmark_in_the_documents_is_one_with_these_figures() {
+        let page = page("docs/performance.md");
+        let rows: Vec<Vec<&str>> = page
+            .lines()
+            .filter(|line| line.starts_with("| `zonefold-bench "))
+            .map(|line| line.split('|').map(str::trim).collect())
+            .collect();
+        assert!(rows.len() > 20, "the tables were not found");
+        for row in rows {
+            let command = row[1].trim_matches('`');
+            parse(command);
+            let figures = match command.split(' ').nth(1).unwrap() {
+                "drain" => DRAIN_FIGURES,
+                "latency" => LATENCY_FIGURES,
+                "idle" => IDLE_FIGURES,
+                "ingest" => INGEST_FIGURES,
+                "scale" => SCALE_FIGURES,
+                "store" => STORE_FIGURES,
+                "failover" => FAILOVER_FIGURES,
+                "bounds" => BOUNDS_FIGURES,
+                "agent" => AGENT_FIGURES,
+                other => panic!("nobody knows the figures of {other}"),
+            };
+            for key in row[2].split('`').skip(1).step_by(2) {
+                let known = figures.iter().any(|figure| figure.key == key);
+                assert!(known, "{command} prints no {key}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_command_of_the_documents_and_of_make_is_one() {
+        let mut commands = vec![];
+        for path in ["docs/performance.md", "docs/reliability.md"] {
+            let page = page(path);
+            let lines = page.lines().filter(|line| line.starts_with("zonefold-bench "));
+            commands.extend(lines.map(|line| line.split(" #").next().unwrap_or(line).to_owned()));
+        }
+        assert!(commands.len() >= 4, "{commands:?}");
+        commands.iter().for_each(|command| parse(command));
+        for rest in page("Makefile").split("$(BENCH) ").skip(1) {
+            let line = rest.split(['|', '\n']).next().unwrap_or_default();
+            // A variable of the shell's loops takes the place of a value.
+            let line = line
+                .replace("$$store", "sqlite")
+                .replace("$$operation", "create")
+                .replace("$$profile", "legacy")
+                .replace("$$accounts", "10");
+            parse(&format!("zonefold-bench {line}"));
+        }
+    }
 }

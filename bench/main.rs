@@ -1,4 +1,4 @@
-//! `zonefold bench`: what the whole costs and how long it takes, on real parts.
+//! `zonefold-bench`: what the whole costs and how long it takes, on real parts.
 //!
 //! Against AWS's limits (`drain`, `latency`, `idle`; [`stage`]) one process holds the emulator with its limits on, the broker on
 //! a SQLite file and the clusters' end of the protocol. Times are those of the emulator's clock, to the millisecond; what Route

@@ -15,7 +15,7 @@ const fn figure(key: &'static str, goal: &'static str, meaning: &'static str) ->
     Figure { key, goal, meaning }
 }
 
-/// The figures of `bench drain`.
+/// The figures of `zonefold-bench drain`.
 pub const DRAIN_FIGURES: &[Figure] = &[
     figure("bench", "", "drain"),
     figure(
@@ -76,7 +76,7 @@ pub const DRAIN_FIGURES: &[Figure] = &[
     figure("seed", "", "the seed of names, addresses, ids and jitter"),
 ];
 
-/// The figures of `bench latency`.
+/// The figures of `zonefold-bench latency`.
 pub const LATENCY_FIGURES: &[Figure] = &[
     figure("bench", "", "latency"),
     figure(
@@ -118,7 +118,7 @@ pub const LATENCY_FIGURES: &[Figure] = &[
     figure("seed", "", "the seed of names, addresses, ids and jitter"),
 ];
 
-/// The figures of `bench idle`.
+/// The figures of `zonefold-bench idle`.
 pub const IDLE_FIGURES: &[Figure] = &[
     figure("bench", "", "idle"),
     figure("clusters", "", "clusters with an open session, their heartbeats running"),
@@ -159,7 +159,7 @@ pub const IDLE_FIGURES: &[Figure] = &[
     figure("seed", "", "the seed of names, addresses, ids and jitter"),
 ];
 
-/// The figures of `bench ingest`.
+/// The figures of `zonefold-bench ingest`.
 pub const INGEST_FIGURES: &[Figure] = &[
     figure("bench", "", "ingest"),
     figure("store", "", "the database of the broker, and of the raw insert"),
@@ -197,7 +197,7 @@ pub const INGEST_FIGURES: &[Figure] = &[
     figure("seed", "", "the seed of the fleet"),
 ];
 
-/// The figures of `bench scale`.
+/// The figures of `zonefold-bench scale`.
 pub const SCALE_FIGURES: &[Figure] = &[
     figure("bench", "", "scale"),
     figure(
@@ -258,7 +258,7 @@ pub const SCALE_FIGURES: &[Figure] = &[
     figure("seed", "", "the seed of the fleet"),
 ];
 
-/// The figures of `bench store`.
+/// The figures of `zonefold-bench store`.
 pub const STORE_FIGURES: &[Figure] = &[
     figure("bench", "", "store"),
     figure("store", "", "the database"),
@@ -290,7 +290,7 @@ pub const STORE_FIGURES: &[Figure] = &[
     figure("seed", "", "the seed of the fleet"),
 ];
 
-/// The figures of `bench failover`.
+/// The figures of `zonefold-bench failover`.
 pub const FAILOVER_FIGURES: &[Figure] = &[
     figure("bench", "", "failover"),
     figure(
@@ -348,7 +348,7 @@ pub const FAILOVER_FIGURES: &[Figure] = &[
     figure("seed", "", "the seed of names, addresses, ids and of which account is next"),
 ];
 
-/// The figures of `bench bounds`.
+/// The figures of `zonefold-bench bounds`.
 pub const BOUNDS_FIGURES: &[Figure] = &[
     figure("bench", "", "bounds"),
     figure(
@@ -393,7 +393,7 @@ pub const BOUNDS_FIGURES: &[Figure] = &[
     figure("seed", "", "the seed of the fleet"),
 ];
 
-/// The figures of `bench agent`.
+/// The figures of `zonefold-bench agent`.
 pub const AGENT_FIGURES: &[Figure] = &[
     figure("bench", "", "agent"),
     figure(
