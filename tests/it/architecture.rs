@@ -278,6 +278,15 @@ fn a_file_has_one_subject_and_is_short() {
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
+/// What they need of the library is public there: the compiler sees to that.
+#[test]
+fn the_benchmarks_have_short_files_too_and_no_circle() {
+    let bench = tree::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("bench"));
+    assert!(arrows(&bench).contains(&("bounds.rs".to_owned(), "site.rs".to_owned())));
+    assert_eq!(circles(&arrows(&bench)), Vec::<Vec<String>>::new());
+    assert_eq!(too_long(&bench, &[]), Vec::<String>::new());
+}
+
 #[test]
 fn the_reader_sees_the_whole_tree() {
     let sources = this_tree();

@@ -34,3 +34,4 @@ mod simulation;
 mod store;
 mod stream;
 mod support;
+mod type_names;

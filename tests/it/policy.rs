@@ -23,10 +23,14 @@ const BANNED: [(&str, Option<(u64, u64)>); 11] = [
 /// Two of these in one process do not understand each other.
 const SINGLE: [&str; 8] = ["hyper", "h2", "http", "rustls", "ring", "axum", "tonic", "prost"];
 
+/// What is compiled into programs: the library with the binary that is shipped, and the benchmarks.
+const OURS: [&str; 2] = ["src", "bench"];
+
 /// Files and folders that may start a task outside of a `JoinSet`, since they wait for it or end it themselves.
-const SPAWNERS: [(&str, &str); 2] = [
-    ("app/", "the composition root: every task is waited for or ended when its role ends"),
-    ("emulator/mod.rs", "the handle that it returns waits for the task"),
+const SPAWNERS: [(&str, &str); 3] = [
+    ("bench/", "a benchmark waits for its tasks or ends with them"),
+    ("src/app/", "the composition root: every task is waited for or ended when its role ends"),
+    ("src/emulator/mod.rs", "the handle that it returns waits for the task"),
 ];
 
 struct Package {
@@ -38,6 +42,19 @@ struct Package {
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The sources of these folders, by their paths in the repository, each folder read by `read`.
+fn sources_of(folders: &[&str], read: impl Fn(&tree::Sources) -> tree::Sources) -> tree::Sources {
+    let sources = folders.iter().flat_map(|folder| {
+        let files = read(&tree::read(&root().join(folder))).into_iter();
+        files.map(move |(file, text)| (format!("{folder}/{file}"), text))
+    });
+    sources.collect()
+}
+
+fn without_literals(sources: &tree::Sources) -> tree::Sources {
+    sources.iter().map(|(file, text)| (file.clone(), tree::blank_literals(text))).collect()
 }
 
 fn text_of(path: impl AsRef<Path>) -> String {
@@ -117,7 +134,7 @@ fn lines_with(sources: &tree::Sources, found: impl Fn(&str, &str) -> bool) -> Ve
     let mut hits = Vec::new();
     for (file, code) in sources {
         for (index, line) in code.lines().enumerate().filter(|(_, line)| found(file, line)) {
-            hits.push(format!("src/{file}:{}: {}", index + 1, line.trim()));
+            hits.push(format!("{file}:{}: {}", index + 1, line.trim()));
         }
     }
     hits
@@ -215,9 +232,8 @@ fn a_bad_lock_file_is_seen() {
 
 #[test]
 fn a_lint_is_expected_with_a_reason_and_never_allowed() {
-    let sources = tree::read(&root().join("src"));
-    let code =
-        sources.iter().map(|(file, text)| (file.clone(), tree::blank_literals(text))).collect();
+    let sources = sources_of(&OURS, Clone::clone);
+    let code = without_literals(&sources);
     let allowed =
         lines_with(&code, |_, line| line.contains("#[allow(") || line.contains("#![allow("));
     assert!(allowed.is_empty(), "{}", allowed.join("\n"));
@@ -231,10 +247,7 @@ fn a_lint_is_expected_with_a_reason_and_never_allowed() {
 
 #[test]
 fn there_is_no_unsafe_code() {
-    let code = tree::read(&root().join("src"))
-        .iter()
-        .map(|(file, text)| (file.clone(), tree::blank_literals(text)))
-        .collect();
+    let code = sources_of(&OURS, without_literals);
     let found = lines_with(&code, |_, line| has_word(line, "unsafe"));
     assert!(found.is_empty(), "{}", found.join("\n"));
     assert!(text_of("Cargo.toml").contains("unsafe_code = \"forbid\""));
@@ -242,7 +255,7 @@ fn there_is_no_unsafe_code() {
 
 #[test]
 fn tasks_are_started_where_somebody_waits_for_them() {
-    let code = tree::code_without_tests(&tree::read(&root().join("src")));
+    let code = sources_of(&OURS, tree::code_without_tests);
     let found = lines_with(&code, |file, line| {
         let starts = line.contains("tokio::spawn(")
             || line.contains("thread::spawn(")
@@ -261,9 +274,8 @@ fn tasks_are_started_where_somebody_waits_for_them() {
 
 #[test]
 fn no_unfinished_work_is_marked_in_the_texts() {
-    let mut texts = tree::read(&root().join("src"));
-    texts.extend(tree::read(&root().join("tests")));
-    texts.remove("it/policy.rs");
+    let mut texts = sources_of(&["src", "bench", "tests"], Clone::clone);
+    texts.remove("tests/it/policy.rs");
     let traces = ["TODO", "FIXME", "XXX "];
     let found = lines_with(&texts, |_, line| traces.iter().any(|trace| line.contains(trace)));
     assert!(found.is_empty(), "{}", found.join("\n"));
