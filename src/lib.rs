@@ -1,7 +1,5 @@
 //! Zonefold: the coordinator between the Kubernetes clusters and the Route 53 accounts of a company.
 
-#![warn(missing_docs)]
-
 pub mod adapters;
 pub mod agent;
 pub mod api;

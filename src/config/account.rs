@@ -26,9 +26,7 @@ pub struct Account {
     pub id: AccountId,
     /// A name for people.
     pub name: String,
-    /// Its environment.
     pub environment: EnvironmentId,
-    /// Its partition.
     #[serde(default)]
     pub partition: Partition,
     /// The role to assume in it; none: the broker's own credentials belong to the account.

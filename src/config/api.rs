@@ -53,7 +53,6 @@ pub enum Anonymous {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Api {
-    /// The tokens.
     pub tokens: Vec<ApiToken>,
     /// What callers without a token may do.
     pub anonymous: Anonymous,

@@ -13,7 +13,6 @@ use crate::core::visibility::Visibility;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Environment {
-    /// Its name.
     pub name: EnvironmentId,
 }
 
@@ -23,7 +22,6 @@ pub struct Environment {
 pub struct Cluster {
     /// The name that its agent gives.
     pub name: ClusterId,
-    /// Its environment.
     pub environment: EnvironmentId,
     /// For people and for rules: region, team, ….
     #[serde(default)]

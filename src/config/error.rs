@@ -9,12 +9,7 @@ use std::path::PathBuf;
 pub enum ConfigError {
     /// The file cannot be read.
     #[error("{} cannot be read: {source}; give the path of a file that the broker may read", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    Unreadable { path: PathBuf, source: std::io::Error },
     /// The file can be read, and its content cannot be used. Nothing of it is.
     #[error("{}", Listed { source_name, problems })]
     Refused {
@@ -25,12 +20,7 @@ pub enum ConfigError {
     },
     /// The file cannot be watched for changes.
     #[error("{} cannot be watched: {reason}", path.display())]
-    Unwatchable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        reason: String,
-    },
+    Unwatchable { path: PathBuf, reason: String },
 }
 
 impl ConfigError {
@@ -79,17 +69,9 @@ impl fmt::Display for Listed<'_> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SourceLocation {
     /// A place in the text, both counted from 1.
-    Text {
-        /// The line.
-        line: u64,
-        /// The column.
-        column: u64,
-    },
+    Text { line: u64, column: u64 },
     /// An option that was laid over the file.
-    Override {
-        /// Its environment variable.
-        variable: &'static str,
-    },
+    Override { variable: &'static str },
 }
 
 /// One thing that is wrong.
@@ -99,9 +81,7 @@ pub struct Problem {
     pub place: SourceLocation,
     /// The key, such as `accounts[0].role_arn`; empty for a text that is no YAML.
     pub path: String,
-    /// What is wrong.
     pub reason: String,
-    /// What to do.
     pub remedy: String,
 }
 

@@ -367,7 +367,6 @@ impl std::str::FromStr for LogFormat {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
-    /// Its form.
     pub format: LogFormat,
     /// Directives of tracing's `EnvFilter`: `info`, `info,zonefold::broker=debug`.
     pub filter: String,

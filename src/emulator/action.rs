@@ -35,7 +35,6 @@ macro_rules! actions {
     ($($service:ident: $($name:ident),*;)*) => {
         /// An operation.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[expect(missing_docs, reason = "the names are those of the AWS API")]
         pub enum Action { $($($name,)*)* }
 
         impl Action {

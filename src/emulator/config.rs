@@ -44,7 +44,6 @@ pub struct EmulatorConfig {
     pub control_listen: SocketAddr,
     /// Where DNS listens, UDP and TCP on one port; none for no DNS.
     pub dns_listen: Option<SocketAddr>,
-    /// The AWS accounts.
     pub accounts: Vec<AccountConfig>,
     /// Whether signatures are checked.
     pub signature: SignatureMode,
@@ -133,7 +132,6 @@ pub struct AccountConfig {
     /// Roles that may be assumed.
     #[serde(default)]
     pub roles: Vec<RoleConfig>,
-    /// The rate limits.
     #[serde(default)]
     pub limits: LimitsConfig,
     /// Hosted zones an account may have.
@@ -197,7 +195,6 @@ pub struct ZoneConfig {
     /// Private zones are not answered by the DNS view.
     #[serde(default)]
     pub private: bool,
-    /// The zone's tags.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
 }
@@ -264,7 +261,6 @@ pub enum LimitsProfile {
     #[default]
     #[serde(rename = "2026")]
     Published2026,
-    /// No limit.
     #[serde(rename = "unlimited")]
     Unlimited,
 }
@@ -413,7 +409,6 @@ pub enum ConfigError {
         "{arn:?} is not the ARN of a role of account {account}: write arn:aws:iam::{account}:role/NAME"
     )]
     RoleArn {
-        /// The account.
         account: AccountId,
         /// What was given.
         arn: String,
@@ -423,9 +418,7 @@ pub enum ConfigError {
         "the bucket {bucket} of account {account} refills at {per_sec} a second: give a number that is not negative"
     )]
     Rate {
-        /// The account.
         account: AccountId,
-        /// Which bucket.
         bucket: String,
         /// The rate, as text.
         per_sec: String,

@@ -15,11 +15,9 @@ use crate::core::time::Timestamp;
 pub struct RequestCount {
     /// The account; none when nobody knows whose request it was.
     pub account: Option<AccountId>,
-    /// The action.
     pub action: Action,
     /// `ok`, or the error code; `no_answer` when the connection was cut or left hanging.
     pub outcome: String,
-    /// How many.
     pub count: u64,
 }
 
@@ -41,7 +39,6 @@ pub struct CallerRun {
     pub first_at: Timestamp,
     /// When the last call came in.
     pub last_at: Timestamp,
-    /// How many.
     pub calls: u64,
 }
 
@@ -60,7 +57,6 @@ pub struct AccountCounters {
     pub idle_upserts: u64,
     /// Requests that were throttled, met a busy zone, or repeated the last applied batch of their zone.
     pub wasted_calls: u64,
-    /// Rate of requests.
     pub request_rate: WindowMax,
     /// Rate of applied changes, weighed as the bucket weighs them.
     pub change_rate: WindowMax,
@@ -75,11 +71,9 @@ pub struct AccountCounters {
 pub struct CountersReport {
     /// By account, action and outcome.
     pub requests: Vec<RequestCount>,
-    /// By account.
     pub accounts: BTreeMap<AccountId, AccountCounters>,
     /// By zone: the most mutating requests that were in flight at once.
     pub max_in_flight: BTreeMap<ZoneId, u64>,
-    /// Calls of STS.
     pub sts_calls: u64,
     /// Applied batches by their number of changes; the key is the upper bound of the bin.
     pub batch_changes: BTreeMap<u64, u64>,

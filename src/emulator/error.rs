@@ -12,7 +12,6 @@ pub enum Blame {
 /// An error answer: the status, and what stands in the envelope.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AwsError {
-    /// The HTTP status.
     pub status: u16,
     /// The code, such as `InvalidChangeBatch`.
     pub code: &'static str,

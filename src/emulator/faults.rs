@@ -16,7 +16,6 @@ use crate::core::time::Timestamp;
 pub struct FaultMatch {
     /// The caller's account.
     pub account: Option<AccountId>,
-    /// The operation.
     pub action: Option<Action>,
     /// The bare id of the zone.
     pub zone: Option<ZoneId>,
@@ -71,9 +70,7 @@ pub enum FaultEffect {
     },
     /// Applied, and the answer's body is no XML.
     GarbageXml {},
-    /// `ExpiredToken`.
     ExpiredToken {},
-    /// `AccessDenied`.
     AccessDenied {},
     /// `InvalidClientTokenId`.
     InvalidClientToken {},
@@ -105,7 +102,6 @@ pub enum FaultEffect {
     },
     /// The zone takes no more than so many record sets.
     ZoneQuota {
-        /// How many.
         quota: u64,
     },
     /// Somebody else writes to the zone of the call.
@@ -124,7 +120,6 @@ pub enum FaultEffect {
     StsDown {},
     /// The role's permissions are gone: its sessions are denied, and it cannot be assumed.
     RoleRevoked {
-        /// The role's ARN.
         role_arn: String,
     },
     /// The zone never finishes its prior request.
@@ -135,9 +130,7 @@ pub enum FaultEffect {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Moment {
-    /// Before.
     Before,
-    /// After.
     After,
 }
 
@@ -145,7 +138,6 @@ pub enum Moment {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FaultRule {
-    /// Which calls.
     #[serde(default, rename = "match")]
     pub matching: FaultMatch,
     /// How many times it works; none: for ever.
@@ -165,9 +157,7 @@ impl FaultRule {
 /// A rule at work.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FaultState {
-    /// Its id.
     pub id: u64,
-    /// The rule.
     pub rule: FaultRule,
     /// How many calls matched, before `nth`, `probability` and `times` were asked.
     pub matched: u64,
@@ -192,6 +182,7 @@ pub(super) struct Faults {
 }
 
 impl Faults {
+    /// Adds a rule after those that are there, and answers its id.
     pub fn add(&mut self, rule: FaultRule) -> u64 {
         self.last_id += 1;
         self.rules.push(FaultState { id: self.last_id, rule, matched: 0, worked: 0 });
@@ -205,10 +196,12 @@ impl Faults {
         self.rules.len() < before
     }
 
+    /// Removes all rules.
     pub fn clear(&mut self) {
         self.rules.clear();
     }
 
+    /// All rules in the order in which they came, with how often each has matched and worked.
     pub fn list(&self) -> Vec<FaultState> {
         self.rules.clone()
     }

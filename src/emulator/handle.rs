@@ -26,13 +26,11 @@ use crate::ports::Clock as _;
 pub struct ZoneSummary {
     /// Bare id.
     pub id: ZoneId,
-    /// The account.
     pub account: AccountId,
     /// The apex.
     pub name: DnsName,
     /// Private zones are not answered by the DNS view.
     pub private: bool,
-    /// The zone's tags.
     pub tags: BTreeMap<String, String>,
     /// How many record sets it holds, SOA and NS included.
     pub record_count: usize,
@@ -70,12 +68,7 @@ pub enum ControlError {
     NoSuchRule(u64),
     /// A foreign write is judged like a request.
     #[error("the write was refused with {code}: {message}")]
-    Refused {
-        /// The code.
-        code: &'static str,
-        /// The message.
-        message: String,
-    },
+    Refused { code: &'static str, message: String },
     /// The snapshot is of another version or damaged.
     #[error("the snapshot cannot be restored: {0}")]
     Snapshot(String),

@@ -15,12 +15,7 @@ pub(super) enum Standing {
     /// A user with a long-lived key: may do everything in the account.
     User,
     /// A session of a role.
-    Session {
-        /// The role's ARN.
-        role_arn: String,
-        expires_at: Timestamp,
-        token: String,
-    },
+    Session { role_arn: String, expires_at: Timestamp, token: String },
 }
 
 /// A caller, found by the access key.

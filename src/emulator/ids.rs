@@ -12,6 +12,7 @@ pub(super) struct IdSource {
 }
 
 impl IdSource {
+    /// The same ids for the same seed, from the first on.
     pub fn new(seed: u64) -> Self {
         Self { seed, drawn: 0 }
     }

@@ -30,7 +30,6 @@ pub struct InProcess {
 pub struct Arrival {
     /// The account of the key that signed it; none for a key that nobody has.
     pub account: Option<AccountId>,
-    /// The operation.
     pub action: Action,
     /// Whether a bucket was too empty for it.
     pub overdrew: bool,

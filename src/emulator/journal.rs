@@ -28,15 +28,12 @@ pub struct JournalEntry {
     pub number: u64,
     /// When it was applied.
     pub at: Timestamp,
-    /// Where it came from.
     pub origin: Origin,
     /// The account of the zone.
     pub account: AccountId,
     /// Who called.
     pub principal: String,
-    /// The request's id.
     pub request_id: String,
-    /// The zone.
     pub zone: ZoneId,
     /// The zone's apex.
     pub zone_name: DnsName,

@@ -83,22 +83,10 @@ pub enum EmulatorError {
     Config(#[from] ConfigError),
     /// A port cannot be had.
     #[error("the emulator cannot listen on {address} for {purpose}: {source}")]
-    Bind {
-        /// The address.
-        address: SocketAddr,
-        /// What for.
-        purpose: &'static str,
-        /// Why.
-        source: io::Error,
-    },
+    Bind { address: SocketAddr, purpose: &'static str, source: io::Error },
     /// The journal's file cannot be opened.
     #[error("the journal file {path} cannot be opened: {source}")]
-    Journal {
-        /// The path.
-        path: String,
-        /// Why.
-        source: io::Error,
-    },
+    Journal { path: String, source: io::Error },
 }
 
 /// An emulator with its ports open, but serving nobody yet.

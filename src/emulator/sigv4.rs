@@ -21,7 +21,6 @@ pub(super) struct Claim {
     pub service: String,
     pub signed_headers: Vec<String>,
     pub signature: String,
-    /// The time of signing.
     pub signed_at: Timestamp,
     pub token: Option<String>,
 }

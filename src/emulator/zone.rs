@@ -33,6 +33,7 @@ pub(super) fn reversed(name: &DnsName) -> ArcStr {
 }
 
 impl SetKey {
+    /// Of the set with this name, type and set identifier.
     pub fn new(name: &DnsName, rtype: RecordType, set_identifier: Option<ArcStr>) -> Self {
         Self { reversed: reversed(name), rtype, set_identifier }
     }

@@ -63,12 +63,7 @@ impl Means {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Proven {
     /// That it speaks for this cluster.
-    Cluster {
-        /// Which.
-        cluster: ClusterId,
-        /// By what.
-        by: Means,
-    },
+    Cluster { cluster: ClusterId, by: Means },
     /// That it knows the shared token: it may speak for every cluster that has no identity of its own.
     Shared,
 }

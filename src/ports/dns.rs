@@ -47,16 +47,10 @@ pub enum CallError {
     },
     /// It certainly did not reach Route 53 (connection refused, name not resolved, no permit).
     #[error("not sent: {message}")]
-    NotSent {
-        /// What went wrong.
-        message: String,
-    },
+    NotSent { message: String },
     /// Nobody knows whether it was applied (time-out, connection lost, 5xx, an answer that cannot be read).
     #[error("the outcome is unknown: {message}")]
-    Unknown {
-        /// What went wrong.
-        message: String,
-    },
+    Unknown { message: String },
 }
 
 /// Who the credentials belong to (STS GetCallerIdentity).
@@ -84,7 +78,6 @@ pub struct HostedZone {
 /// One page of ListHostedZones.
 #[derive(Clone, Debug, Default)]
 pub struct ZonePage {
-    /// The zones.
     pub zones: Vec<HostedZone>,
     /// Where the next page starts.
     pub next_marker: Option<String>,
@@ -95,9 +88,7 @@ pub struct ZonePage {
 pub struct RecordCursor {
     /// Name, as answered.
     pub name: String,
-    /// Type.
     pub rtype: String,
-    /// Set identifier.
     pub set_identifier: Option<String>,
 }
 

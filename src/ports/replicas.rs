@@ -27,7 +27,6 @@ impl fmt::Display for ReplicaId {
 /// A replica as the others know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplicaRow {
-    /// Which.
     pub replica: ReplicaId,
     /// Where the others reach its HTTP, as host:port; empty for one that is not to be reached.
     pub address: String,
@@ -40,7 +39,6 @@ pub struct LeaseEpoch(pub u64);
 /// The right of a replica to work an account, from one taking of its lease to the next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tenure {
-    /// The account.
     pub account: AccountId,
     /// The holder.
     pub holder: ReplicaId,
@@ -87,12 +85,7 @@ pub enum EndpointNews {
     /// It is stored, perhaps in a later version than the one this is the news of: then that is news to come.
     Stored(EndpointRow),
     /// It is gone.
-    Removed {
-        /// Whose.
-        cluster: ClusterId,
-        /// Which.
-        key: KeyHash,
-    },
+    Removed { cluster: ClusterId, key: KeyHash },
 }
 
 /// What a replica tells the others.
@@ -115,7 +108,6 @@ pub struct FeedEntry {
     pub seq: u64,
     /// Who tells it.
     pub origin: ReplicaId,
-    /// What.
     pub news: News,
 }
 

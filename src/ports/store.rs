@@ -29,7 +29,6 @@ pub enum StoreError {
     Corrupt {
         /// What kind of row, and which.
         what: String,
-        /// Why.
         reason: String,
     },
     /// The database refuses the statement (a defect of ours, or a schema from another version).
@@ -87,7 +86,6 @@ pub enum IngestOp {
         key: KeyHash,
         /// Hash of the content.
         version: Version,
-        /// The content.
         endpoint: PackedEndpoint,
     },
     /// Remove the key when the stored version is the one seen; none removes it whatever the version.
@@ -102,7 +100,6 @@ pub enum IngestOp {
 /// The operations of one cluster that become durable together.
 #[derive(Clone, Debug)]
 pub struct IngestUnit {
-    /// The cluster.
     pub cluster: ClusterId,
     /// Its session's epoch; another one in the store fences the unit off.
     pub epoch: Epoch,
@@ -146,7 +143,6 @@ pub enum OpOutcome {
 /// One stored endpoint.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EndpointRow {
-    /// Whose.
     pub cluster: ClusterId,
     /// Hash of the key.
     pub key: KeyHash,
@@ -154,7 +150,6 @@ pub struct EndpointRow {
     pub version: Version,
     /// Who was first.
     pub arrival: i64,
-    /// The content.
     pub endpoint: PackedEndpoint,
     /// The stored verdict for this version, once there is one.
     pub verdict: Option<Verdict>,
@@ -165,13 +160,11 @@ pub struct EndpointRow {
 /// A verdict to keep.
 #[derive(Clone, Debug)]
 pub struct VerdictRow {
-    /// Whose endpoint.
     pub cluster: ClusterId,
     /// Which, by its arrival number.
     pub arrival: i64,
     /// For which content; kept only when the store still has that version.
     pub version: Version,
-    /// The verdict.
     pub verdict: Verdict,
 }
 
@@ -197,9 +190,7 @@ pub struct ClusterRow {
 /// A zone as the store knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ZoneRow {
-    /// Its account.
     pub account: AccountId,
-    /// Its environment.
     pub environment: EnvironmentId,
     /// Bare id.
     pub zone: ZoneId,
@@ -216,7 +207,6 @@ pub struct ZoneRow {
 /// A record set as Route 53 holds it, with who made it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordRow {
-    /// Which.
     pub key: RecordKey,
     /// Exactly what was answered.
     pub raw: PackedRecord,
@@ -240,7 +230,6 @@ pub enum RecordWrite {
 /// A name in a zone and the cluster that holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimRow {
-    /// The zone.
     pub zone: ZoneId,
     /// The owner name.
     pub name: DnsName,
@@ -257,7 +246,6 @@ pub enum ClaimWrite {
     Hold(ClaimRow),
     /// The name is free.
     Release {
-        /// The zone.
         zone: ZoneId,
         /// The owner name.
         name: DnsName,
@@ -280,18 +268,13 @@ pub enum BatchOutcome {
     FoundDone,
     /// Route 53 refused it for its content: nothing of it was applied.
     Refused {
-        /// The code.
         code: String,
-        /// The message.
         message: String,
         /// AWS's request id.
         request_id: Option<String>,
     },
     /// It was not applied, for another reason (throttled, busy, denied, not sent, found absent by reading back).
-    NotApplied {
-        /// Which.
-        reason: String,
-    },
+    NotApplied { reason: String },
 }
 
 /// Why a batch was not applied whose answer was lost: part of the journal, so it stays as it is.
@@ -326,7 +309,6 @@ pub struct BatchRow {
     pub batch: Batch,
     /// How it ended; none while nobody knows.
     pub outcome: Option<BatchOutcome>,
-    /// When it ended.
     pub finished_at: Option<Timestamp>,
 }
 
@@ -335,15 +317,11 @@ pub struct BatchRow {
 pub struct ChangeRow {
     /// Rises with every change; the cursor of a list.
     pub id: i64,
-    /// Its batch.
     pub batch: BatchId,
-    /// The account.
     pub account: AccountId,
-    /// The zone.
     pub zone: ZoneId,
     /// Before, after and cause.
     pub change: Change,
-    /// When it was planned.
     pub planned_at: Timestamp,
     /// How its batch ended.
     pub outcome: Option<BatchOutcome>,
@@ -360,7 +338,6 @@ pub struct ChangeFilter {
     pub cluster: Option<ClusterId>,
     /// Only with a smaller id than this.
     pub before_id: Option<i64>,
-    /// How many at most.
     pub limit: u32,
 }
 

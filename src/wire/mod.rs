@@ -5,7 +5,6 @@ pub mod convert;
 
 /// Package `zonefold.v1`.
 #[expect(
-    missing_docs,
     clippy::all,
     clippy::allow_attributes,
     reason = "generated; the meaning of each message stands in the .proto file"

@@ -15,6 +15,7 @@ mod burst;
 mod chaos;
 mod deploy;
 mod dev_walk;
+mod doc_comments;
 mod docs;
 mod emulator;
 mod emulator_control;

@@ -41,6 +41,7 @@ pub enum Few<T> {
 }
 
 impl<T> Few<T> {
+    /// The items as one slice, whether there are none, one or many.
     pub fn as_slice(&self) -> &[T] {
         match self {
             Self::None => &[],
@@ -49,6 +50,7 @@ impl<T> Few<T> {
         }
     }
 
+    /// Whether there are no items.
     pub fn is_empty(&self) -> bool {
         matches!(self, Self::None)
     }
