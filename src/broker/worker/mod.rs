@@ -135,31 +135,52 @@ pub struct WorkerHandle {
 /// See the module's page.
 pub struct Worker {
     settings: AccountSettings,
+    /// The right to work the account: no call starts without enough of it, and none goes on after it.
     lease: Lease,
+    /// The account's Route 53, as long as the lease lasts.
     provider: Arc<LeasedProvider>,
+    /// The store, under the lease's tenure.
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
+    /// Where statuses of endpoints go.
     feedback: Feedback,
+    /// Where the zones of a discovery go, to be routed to.
     discovered: mpsc::Sender<Discovered>,
     metrics: AccountMetrics,
+    /// Draws jitter and the ids of batches, from a seed.
     rng: fastrand::Rng,
+    /// The tokens for calls and changes: what a call costs is taken here before it is made.
     budget: Budget,
+    /// How much each cluster was given of the change tokens, kept between rounds.
     share: FairShare<ClusterId>,
     health: Health,
+    /// How often the account was parked in a row; the wait before the next try doubles each time.
     failures: u32,
+    /// The state of each zone, and when it has something to do.
     zones: Zones,
+    /// Names to plan again, in turns.
     reviews: Reviews,
+    /// Its place at the gate that bounds how many workers look at names at once.
     gate: GateTicket,
+    /// How far the zones are loaded from the store.
     loading: Loading,
     /// Contributions to zones that discovery has not shown yet.
     early: BTreeMap<ZoneId, Vec<Effect>>,
     discovery: Discovery,
+    /// Until when tokens may be spent, as stored by this worker; after a crash everything up to it counts
+    /// as spent. `None` until it is stored first.
     spend_horizon: Option<Timestamp>,
+    /// Batches that are not paid for yet.
     outgoing: Outgoing,
+    /// Calls and writes that run beside the worker and report back.
     running: Running,
+    /// Where the latest state is published.
     view: watch::Sender<Arc<AccountView>>,
+    /// The zones' views as they were published last, and their sums.
     board: ViewBoard,
+    /// When the view was published last: a change waits until `VIEW_EVERY` after it.
     published_at: Timestamp,
+    /// Whether something has changed since.
     dirty_view: bool,
 }
 
