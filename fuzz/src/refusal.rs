@@ -62,7 +62,9 @@ fn is_plain(text: &str) -> bool {
     !text.is_empty()
         && text != "null"
         && !text.contains(['\'', '"', ',', '[', ']'])
-        && !text.contains(" cannot be created")
+        && ![" cannot be created", " cannot be a primary", " contains an alias target"]
+            .iter()
+            .any(|verb| text.contains(verb))
 }
 
 /// Each sentence about a set, alone and among the others, blames that set.

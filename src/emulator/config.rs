@@ -363,7 +363,7 @@ pub enum ThrottleOrder {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SetIdentifierInMessages {
-    /// `[name='…', type='…', set identifier='…']`.
+    /// `[name='…', type='…', set-identifier='…']`.
     Named,
     /// `[name='…', type='…']` always.
     Omitted,

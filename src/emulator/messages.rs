@@ -19,7 +19,7 @@ impl Subject<'_> {
     fn brackets(&self) -> String {
         let Subject { name, rtype, set_identifier } = self;
         match set_identifier {
-            Some(set) => format!("[name='{name}', type='{rtype}', set identifier='{set}']"),
+            Some(set) => format!("[name='{name}', type='{rtype}', set-identifier='{set}']"),
             None => format!("[name='{name}', type='{rtype}']"),
         }
     }
