@@ -19,7 +19,9 @@ const RECORDS: &str = r#"[
     {"name": "\\052.wild.example.com.", "type": "CNAME", "ttl_secs": 60, "values": ["a.example.com."]},
     {"name": "a.example.com.", "type": "CNAME", "ttl_secs": 60, "values": ["b.example.com."]},
     {"name": "b.example.com.", "type": "CNAME", "ttl_secs": 60, "values": ["c.example.com."]},
-    {"name": "loop.example.com.", "type": "CNAME", "ttl_secs": 60, "values": ["loop.example.com."]},
+    {"name": "\\052.loop.example.com.", "type": "CNAME", "ttl_secs": 60, "values": ["a.loop.example.com."]},
+    {"name": "cut.example.com.", "type": "NS", "ttl_secs": 60, "values": ["ns.cut.example.com.", "ns.example.net."]},
+    {"name": "ns.cut.example.com.", "type": "A", "ttl_secs": 60, "values": ["192.0.2.7"]},
     {"name": "w.example.com.", "type": "A", "set_identifier": "1", "weight": 0, "ttl_secs": 60, "values": ["192.0.2.4"]},
     {"name": "w.example.com.", "type": "A", "set_identifier": "2", "weight": 5, "ttl_secs": 60, "values": ["192.0.2.5"]},
     {"name": "m.example.com.", "type": "A", "set_identifier": "1", "multivalue_answer": true, "ttl_secs": 60,
@@ -46,7 +48,13 @@ pub fn run(data: &[u8]) {
     let Some(answer) = SERVER.with_borrow_mut(|server| server.answer(data)) else { return };
     let answer = Message::from_vec(&answer).expect("an answer is a message");
     assert_eq!(answer.metadata.id.to_be_bytes()[..], data[..2]);
-    assert!(answer.answers.len() <= 64 && answer.authorities.len() <= 1);
+    assert!(answer.answers.len() <= 64 && answer.authorities.len() <= 2);
+    // Below a delegation nothing is answered but where to ask.
+    if let Some(question) = answer.queries.first() {
+        let cut = hickory_proto::rr::Name::from_ascii("cut.example.com.").unwrap();
+        let is_below = cut.zone_of(question.name()) && !answer.authorities.is_empty();
+        assert!(!is_below || answer.answers.is_empty());
+    }
     if answer.metadata.response_code == ResponseCode::NXDomain {
         assert_eq!(answer.authorities.len(), 1, "the zone's SOA says how long that holds");
     }

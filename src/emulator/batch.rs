@@ -1,5 +1,8 @@
 //! What becomes of a batch: the checks that need only the request, in the order in which Route 53 makes them, and then the
 //! changes one after the other. Either all of them are applied or none.
+//!
+//! Route 53 tells all that is wrong with a batch in one list: first the rules that end in "No changes made.", then what does not
+//! fit the zone's records, then the values, then the zone's own sets. A DELETE is checked like a CREATE.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,6 +15,7 @@ use super::conflicts::{self, Placing};
 use super::error::AwsError;
 use super::messages::{self, Subject};
 use super::names::read_name;
+use super::places;
 use super::request::{ChangeAction, RecordChange, known_type};
 use super::values;
 use super::zone::{Effect, SetKey, Zone};
@@ -79,13 +83,24 @@ pub(super) fn apply(
         check_shape(change)?;
     }
     let placed = changes.iter().map(place).collect::<Result<Vec<_>, _>>()?;
-    let messages = static_messages(zone, &placed, rules);
-    if !messages.is_empty() {
-        return Err(AwsError::invalid_batch(&messages));
+    let mut told = limits(&placed);
+    if !told.is_empty() {
+        return Err(AwsError::invalid_batch(&told));
     }
-    check_health_checks(&placed, rules)?;
-    let mut run = Run { zone, undo: Vec::new(), messages: Vec::new() };
-    let applied = run.all(&placed, rules);
+    told = placed.iter().flat_map(rules_of_policies).collect();
+    let values: Vec<Vec<String>> =
+        placed.iter().map(|placed| value_faults(placed, rules)).collect();
+    let misplaced = misplaced(zone, &placed, rules);
+    if !misplaced.is_empty() {
+        told.extend(misplaced);
+        told.extend(values.into_iter().flatten());
+        return Err(AwsError::invalid_batch(&told));
+    }
+    if told.is_empty() && values.iter().all(Vec::is_empty) {
+        check_health_checks(&placed, rules)?;
+    }
+    let mut run = Run { zone, undo: Vec::new(), messages: told };
+    let applied = run.all(&placed, &values, rules);
     if run.messages.is_empty() {
         let touched: BTreeSet<SetKey> = run.undo.into_iter().map(|(key, _)| key).collect();
         let effect =
@@ -137,7 +152,17 @@ fn check_shape(change: &RecordChange) -> Result<(), AwsError> {
         (false, _) => Err(AwsError::invalid_input(messages::missing_set_identifier(&tail()))),
         (true, 0) => Err(AwsError::invalid_input(messages::wrong_policy("none", &tail()))),
         (true, _) => Err(AwsError::invalid_input(messages::wrong_policy("more than one", &tail()))),
-    }
+    }?;
+    let Some(place) = &set.geoproximity else { return Ok(()) };
+    let places = usize::from(place.aws_region.is_some())
+        + usize::from(place.local_zone_group.is_some())
+        + usize::from(place.coordinates.is_some());
+    let found = match places {
+        1 => return Ok(()),
+        0 => "none",
+        _ => "more than one",
+    };
+    Err(AwsError::invalid_input(messages::wrong_geoproximity(found, &tail())))
 }
 
 /// Reads the owner name; the first fault ends it, without brackets.
@@ -149,9 +174,9 @@ fn place(change: &RecordChange) -> Result<Placed<'_>, AwsError> {
     Ok(Placed { change, name, rtype, key })
 }
 
-/// Everything that can be said without the zone's records, all of it.
-fn static_messages(zone: &Zone, placed: &[Placed<'_>], rules: &Rules<'_>) -> Vec<String> {
-    let mut messages = limits(placed);
+/// What is changed twice, lies outside of the zone or is protected; the records are not looked at then.
+fn misplaced(zone: &Zone, placed: &[Placed<'_>], rules: &Rules<'_>) -> Vec<String> {
+    let mut messages = Vec::new();
     let mut seen: BTreeMap<(&SetKey, bool), usize> = BTreeMap::new();
     for placed in placed {
         let of = placed.subject();
@@ -164,7 +189,6 @@ fn static_messages(zone: &Zone, placed: &[Placed<'_>], rules: &Rules<'_>) -> Vec
         if !placed.name.is_in(&zone.name) {
             messages.push(messages::outside_zone(of.name, zone.name.as_str()));
         }
-        one_set(placed, rules, &mut messages);
         let barriers = rules.barriers.iter();
         let stopped = barriers.filter(|barrier| {
             barrier.name == placed.name && barrier.rtype.is_none_or(|rtype| rtype == placed.rtype)
@@ -193,9 +217,45 @@ fn limits(placed: &[Placed<'_>]) -> Vec<String> {
     messages
 }
 
-fn one_set(placed: &Placed<'_>, rules: &Rules<'_>, messages: &mut Vec<String>) {
+/// The rules whose sentences end in "No changes made.".
+fn rules_of_policies(placed: &Placed<'_>) -> Vec<String> {
     let set = &placed.change.set;
-    let of = placed.subject();
+    let mut messages = Vec::new();
+    if placed.rtype == RecordType::Ns && placed.name.is_wildcard() {
+        messages.push(messages::WILDCARD_NS.to_owned());
+    }
+    if let Some(place) = set.geolocation.as_ref().filter(|place| !places::is_location(place)) {
+        messages.push(messages::unknown_location(&places::words(place)));
+    }
+    if let Some(region) = set.region.as_ref().filter(|region| !places::is_region(region)) {
+        messages.push(messages::unknown_region(region));
+    }
+    if let Some(place) = &set.geoproximity {
+        if let Some(region) = place.aws_region.as_ref().filter(|text| !places::is_region(text)) {
+            messages.push(messages::unknown_geoproximity("AWSRegion", region));
+        }
+        let group = place.local_zone_group.as_ref();
+        if let Some(group) = group.filter(|group| !places::is_zone_group(group)) {
+            messages.push(messages::unknown_geoproximity("LocalZoneGroup", group));
+        }
+    }
+    if set.multivalue_answer.is_some() && set.alias.is_some() {
+        messages.push(messages::MULTIVALUE_ALIAS.to_owned());
+    }
+    let has_health_check = set.health_check_id.is_some();
+    if has_health_check && conflicts::policy_word(set).is_none() {
+        messages.push(messages::HEALTH_CHECK_WITHOUT_POLICY.to_owned());
+    }
+    if set.failover.as_deref() == Some("PRIMARY") && set.alias.is_none() && !has_health_check {
+        messages.push(messages::PRIMARY_WITHOUT_HEALTH_CHECK.to_owned());
+    }
+    messages
+}
+
+/// What is wrong with the values and the alias target's name.
+fn value_faults(placed: &Placed<'_>, rules: &Rules<'_>) -> Vec<String> {
+    let set = &placed.change.set;
+    let mut messages = Vec::new();
     if set.values.len() > rules.switches.max_records_per_set {
         messages.push(messages::too_many_records_in_set(rules.switches.max_records_per_set));
     }
@@ -211,18 +271,7 @@ fn one_set(placed: &Placed<'_>, rules: &Rules<'_>, messages: &mut Vec<String>) {
     if let Some(Err(message)) = set.alias.as_ref().map(|alias| read_name(&alias.name)) {
         messages.push(message);
     }
-    let policy = conflicts::policy_word(set);
-    let unroutable = matches!(placed.rtype, RecordType::Ns | RecordType::Soa | RecordType::Ds);
-    let single = set.multivalue_answer.is_some() && placed.rtype == RecordType::Cname;
-    if let Some(policy) = policy.filter(|_| unroutable || single) {
-        messages.push(messages::policy_not_for_type(&of, policy));
-    }
-    if set.alias.is_some() && matches!(placed.rtype, RecordType::Ns | RecordType::Soa) {
-        messages.push(messages::alias_not_for_type(&of));
-    }
-    if placed.rtype == RecordType::Ns && placed.name.is_wildcard() {
-        messages.push(messages::wildcard_ns(of.name));
-    }
+    messages
 }
 
 fn check_health_checks(placed: &[Placed<'_>], rules: &Rules<'_>) -> Result<(), AwsError> {
@@ -248,7 +297,13 @@ struct Run<'z> {
 }
 
 impl Run<'_> {
-    fn all(&mut self, placed: &[Placed<'_>], rules: &Rules<'_>) -> Vec<AppliedChange> {
+    /// `values` has what is wrong with each change's values: it is told behind what does not fit the records.
+    fn all(
+        &mut self,
+        placed: &[Placed<'_>],
+        values: &[Vec<String>],
+        rules: &Rules<'_>,
+    ) -> Vec<AppliedChange> {
         let mut replaced: BTreeMap<&SetKey, Arc<RawRecordSet>> = BTreeMap::new();
         if rules.switches.upsert_order == UpsertOrder::DeletedFirst {
             for placed in
@@ -261,8 +316,12 @@ impl Run<'_> {
         }
         let applied = placed
             .iter()
-            .filter_map(|placed| self.one(placed, rules, replaced.remove(&placed.key)))
+            .zip(values)
+            .filter_map(|(placed, faults)| {
+                self.one(placed, faults.is_empty(), rules, replaced.remove(&placed.key))
+            })
             .collect();
+        self.messages.extend(values.iter().flatten().cloned());
         self.check_apex();
         applied
     }
@@ -270,6 +329,7 @@ impl Run<'_> {
     fn one(
         &mut self,
         placed: &Placed<'_>,
+        is_readable: bool,
         rules: &Rules<'_>,
         replaced: Option<Arc<RawRecordSet>>,
     ) -> Option<AppliedChange> {
@@ -283,6 +343,9 @@ impl Run<'_> {
             before = before.or_else(|| self.set(&placed.key, None));
         } else if self.zone.records.contains_key(&placed.key) {
             self.messages.push(messages::already_exists(&naming(placed.subject(), rules)));
+            return None;
+        }
+        if !is_readable {
             return None;
         }
         let stored = stored_form(placed);
@@ -308,6 +371,13 @@ impl Run<'_> {
     fn delete(&mut self, placed: &Placed<'_>, rules: &Rules<'_>) -> Option<Arc<RawRecordSet>> {
         let Some(current) = self.zone.records.get(&placed.key) else {
             self.messages.push(messages::not_found(&naming(placed.subject(), rules)));
+            self.messages.extend(conflicts::find_without_others(&Placing {
+                zone: self.zone,
+                name: &placed.name,
+                rtype: placed.rtype,
+                of: placed.subject(),
+                set: &stored_form(placed),
+            }));
             return None;
         };
         if !same_content(

@@ -1,16 +1,18 @@
 //! What a new record set must not meet in its zone: other types under a CNAME, other policies, a taken place, a missing alias
-//! target.
+//! target, a loop.
 
 use std::sync::LazyLock;
 
 use std::collections::BTreeMap;
 
 use super::messages::{self, Subject};
+use super::places;
 use super::zone::{Zone, at_name, reversed};
 use crate::core::dns::name::DnsName;
 use crate::core::dns::record::{RawAlias, RawRecordSet, RecordType};
 
 const MAX_SETS_OF_POLICY: usize = 100;
+const MAX_GEOPROXIMITY_SETS: usize = 30;
 
 /// A set about to be put into a zone that does not hold one of its key.
 pub(super) struct Placing<'a> {
@@ -40,15 +42,40 @@ pub(super) fn find(placing: &Placing<'_>) -> Vec<String> {
     let mut messages = Vec::new();
     against_cname(placing, &mut messages);
     against_policy(placing, &mut messages);
-    if placing.set.failover.as_deref() == Some("PRIMARY")
-        && placing.set.alias.is_none()
-        && placing.set.health_check_id.is_none()
+    messages.extend(find_without_others(placing));
+    if loops::leads_back(placing) {
+        messages.push(messages::loops(&placing.of));
+    }
+    messages
+}
+
+/// The objections that have nothing to do with what else stands at the name.
+pub(super) fn find_without_others(placing: &Placing<'_>) -> Vec<String> {
+    let mut messages = Vec::new();
+    let (set, of, rtype) = (placing.set, &placing.of, placing.rtype);
+    let has_policy = policy_word(set).is_some();
+    let is_unroutable = matches!(rtype, RecordType::Ns | RecordType::Soa)
+        || (rtype == RecordType::Cname && set.multivalue_answer.is_some());
+    if has_policy && is_unroutable {
+        messages.push(messages::policy_not_for_type(of));
+    }
+    if set.cidr.is_some() && placing.zone.private {
+        messages.push(messages::cidr_in_private_zone(of));
+    }
+    if rtype == RecordType::Ds && *placing.name == placing.zone.name {
+        messages.push(messages::ds_at_apex(of.name, placing.zone.name.as_str()));
+    }
+    let Some(alias) = &set.alias else { return messages };
+    if set.failover.as_deref() == Some("PRIMARY")
+        && !alias.evaluate_target_health
+        && set.health_check_id.is_none()
     {
-        messages.push(messages::PRIMARY_WITHOUT_HEALTH_CHECK.to_owned());
+        messages.push(messages::primary_alias_without_health(of));
     }
-    if let Some(alias) = &placing.set.alias {
-        against_target(placing, alias, &mut messages);
+    if matches!(rtype, RecordType::Ns | RecordType::Soa) {
+        messages.push(messages::alias_not_for_type(of));
     }
+    against_target(placing, alias, &mut messages);
     messages
 }
 
@@ -85,10 +112,7 @@ fn against_policy(placing: &Placing<'_>, messages: &mut Vec<String>) {
         return;
     };
     if others.iter().any(|other| policy_word(other) != Some(policy)) {
-        messages.push(match policy {
-            "multivalue answer" => messages::multivalue_beside_others(of),
-            policy => messages::other_policy_exists(of, policy),
-        });
+        messages.push(among_other_policies(of, set, policy));
         return;
     }
     if let Some(region) =
@@ -101,9 +125,20 @@ fn against_policy(placing: &Placing<'_>, messages: &mut Vec<String>) {
     {
         messages.push(messages::failover_role_taken(of, role));
     }
-    if set.geolocation.is_some() && others.iter().any(|other| other.geolocation == set.geolocation)
+    if let Some(place) = &set.geolocation
+        && others.iter().any(|other| other.geolocation == set.geolocation)
     {
-        messages.push(messages::place_taken(of));
+        messages.push(messages::geo_place_taken(of, &places::named(place)));
+    }
+    if let Some(cidr) = &set.cidr {
+        let mut others = others.iter().filter_map(|other| other.cidr.as_ref());
+        if let Some(other) = others.clone().find(|other| other.collection_id != cidr.collection_id)
+        {
+            let collection = &other.collection_id;
+            messages.push(messages::cidr_of_other_collection(of, cidr, collection));
+        } else if others.any(|other| other == cidr) {
+            messages.push(messages::cidr_location_taken(of, cidr));
+        }
     }
     let other_ttl = |other: &&RawRecordSet| {
         set.ttl_secs.is_some() && other.ttl_secs.is_some() && set.ttl_secs != other.ttl_secs
@@ -111,18 +146,39 @@ fn against_policy(placing: &Placing<'_>, messages: &mut Vec<String>) {
     if set.weight.is_some() && others.iter().any(other_ttl) {
         messages.push(messages::weighted_ttl_differs(of));
     }
-    if others.len() >= MAX_SETS_OF_POLICY {
-        messages.push(messages::too_many_sets_of_policy(of, policy));
+    let (most, word) = match policy {
+        "geoproximity" => (MAX_GEOPROXIMITY_SETS, "geo-proximity"),
+        policy => (MAX_SETS_OF_POLICY, policy),
+    };
+    if others.len() >= most {
+        messages.push(messages::too_many_sets_of_policy(of, word));
     }
 }
 
-/// A target in the own zone has to be there already; one in a zone of AWS has to bear a name of it.
+fn among_other_policies(of: &Subject<'_>, set: &RawRecordSet, policy: &str) -> String {
+    if let Some(region) = &set.region {
+        return messages::latency_beside_others(of, region);
+    }
+    if let Some(place) = &set.geolocation {
+        return messages::geo_beside_others(of, &places::named(place));
+    }
+    match policy {
+        "multivalue answer" => messages::multivalue_beside_others(of),
+        policy => messages::other_policy_exists(of, policy),
+    }
+}
+
+/// A target in the own zone has to be there already, with the alias's type; one in a zone of AWS has to bear a name of it.
 fn against_target(placing: &Placing<'_>, alias: &RawAlias, messages: &mut Vec<String>) {
     let Ok(target) = DnsName::parse(&alias.name) else { return };
     let (name, rtype, target_zone) = (target.as_str(), placing.of.rtype, alias.zone_id.as_str());
     if target_zone == placing.zone.id.as_str() {
         if !target.is_in(&placing.zone.name) {
             messages.push(messages::alias_outside_zone(name, rtype, target_zone));
+            // One sentence for a distribution and two for a load balancer: what decides is not known.
+            if is_service_name(&target, CLOUDFRONT_ZONE) {
+                return;
+            }
         } else if at_name(&placing.zone.records, reversed(&target))
             .any(|(key, _)| key.rtype == placing.rtype)
         {
@@ -131,9 +187,13 @@ fn against_target(placing: &Placing<'_>, alias: &RawAlias, messages: &mut Vec<St
         messages.push(messages::alias_target_missing(name, rtype, target_zone));
     } else if !is_service_name(&target, target_zone) {
         messages.push(messages::alias_outside_zone(name, rtype, target_zone));
-        messages.push(messages::alias_target_missing(name, rtype, target_zone));
+        if !SERVICE_ZONES.contains_key(target_zone) {
+            messages.push(messages::alias_target_missing(name, rtype, target_zone));
+        }
     }
 }
+
+const CLOUDFRONT_ZONE: &str = "Z2FDTNDATAQYW2";
 
 /// The hosted zones of AWS services: from an id to the suffixes of the names that lie in it.
 static SERVICE_ZONES: LazyLock<BTreeMap<String, Vec<DnsName>>> = LazyLock::new(|| {
@@ -156,6 +216,55 @@ pub(super) fn is_service_name(name: &DnsName, zone_id: &str) -> bool {
     SERVICE_ZONES
         .get(zone_id)
         .is_some_and(|suffixes| suffixes.iter().any(|suffix| name.is_in(suffix)))
+}
+
+/// CNAMEs and aliases that lead back to where they started, inside of one zone.
+mod loops {
+    use std::collections::BTreeSet;
+
+    use super::Placing;
+    use crate::core::dns::name::DnsName;
+    use crate::core::dns::record::RawRecordSet;
+    use crate::core::dns::record_type::RecordType;
+    use crate::emulator::zone::{Zone, at_name, reversed};
+
+    /// A set of one name and type, as far as loops go.
+    type Node = (DnsName, RecordType);
+
+    /// Whether the set to be placed would answer with itself in the end.
+    pub(super) fn leads_back(placing: &Placing<'_>) -> bool {
+        let start: Node = (placing.name.clone(), placing.rtype);
+        let mut ahead = next(placing.zone, placing.rtype, placing.set);
+        let mut seen: BTreeSet<Node> = BTreeSet::new();
+        while let Some(node) = ahead.pop() {
+            if node == start {
+                return true;
+            }
+            for (key, set) in at_name(&placing.zone.records, reversed(&node.0)) {
+                if key.rtype == node.1 {
+                    ahead.extend(
+                        next(placing.zone, key.rtype, set)
+                            .into_iter()
+                            .filter(|n| !seen.contains(n)),
+                    );
+                }
+            }
+            seen.insert(node);
+        }
+        false
+    }
+
+    /// Where a set sends whoever asks for it: a CNAME's target may be a CNAME, an alias's is a set of its own type.
+    fn next(zone: &Zone, rtype: RecordType, set: &RawRecordSet) -> Vec<Node> {
+        let target = match &set.alias {
+            Some(alias) if alias.zone_id == zone.id.as_str() => Some(&alias.name),
+            Some(_) => None,
+            None if rtype == RecordType::Cname => set.values.first(),
+            None => None,
+        };
+        let target = target.and_then(|target| DnsName::parse(target).ok());
+        target.into_iter().map(|target| (target, rtype)).collect()
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
-//! What the name servers answer: the propagated record sets of the public zones, with routing policies, aliases and wildcards.
+//! What the name servers answer: the propagated record sets of the public zones, with routing policies, aliases, wildcards and
+//! referrals to where a zone is delegated.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use hickory_proto::op::ResponseCode;
@@ -27,52 +28,86 @@ const MAX_STEPS: usize = 16;
 #[derive(Debug)]
 pub(super) struct DnsAnswer {
     pub code: ResponseCode,
+    /// Whether it is this zone's own word: it is not below a delegation.
+    pub authoritative: bool,
     pub answers: Vec<Record>,
-    /// The zone's SOA, when there is no answer in it.
+    /// The zone's SOA if it holds no answer, or the NS set of a delegation.
     pub authority: Vec<Record>,
+    /// The addresses of the name servers of a delegation.
+    pub additional: Vec<Record>,
 }
 
 impl DnsAnswer {
-    fn refused() -> Self {
-        Self { code: ResponseCode::Refused, answers: Vec::new(), authority: Vec::new() }
+    /// An answer without records.
+    pub fn failure(code: ResponseCode) -> Self {
+        Self {
+            code,
+            authoritative: code != ResponseCode::Refused,
+            answers: Vec::new(),
+            authority: Vec::new(),
+            additional: Vec::new(),
+        }
     }
 }
 
 /// Answers one question.
 pub(super) fn answer(world: &mut World, question: &LowerName, wanted: WireType) -> DnsAnswer {
     let now = world.now();
-    let Some(mut name) = read_wire(&Name::from(question)) else { return DnsAnswer::refused() };
-    let mut answers = Vec::new();
-    for _ in 0..MAX_STEPS {
-        let Some(id) = closest_zone(world, &name) else {
+    let refused = || DnsAnswer::failure(ResponseCode::Refused);
+    let Some(mut name) = read_wire(&Name::from(question)) else { return refused() };
+    let mut answer = DnsAnswer::failure(ResponseCode::NoError);
+    let mut passed = BTreeSet::new();
+    while passed.len() < MAX_STEPS && passed.insert(name.clone()) {
+        let Some(id) = zone_of(world, &name, wanted) else {
             // Outside our zones: a chain that leaves them is complete as far as we know.
-            let is_ours = !answers.is_empty();
-            let code = if is_ours { ResponseCode::NoError } else { ResponseCode::Refused };
-            return DnsAnswer { code, answers, authority: Vec::new() };
+            return if answer.answers.is_empty() { refused() } else { answer };
         };
         match look_up(world, &id, &name, wanted, now) {
             Found::Answers(mut records) => {
-                answers.append(&mut records);
-                return DnsAnswer { code: ResponseCode::NoError, answers, authority: Vec::new() };
+                answer.answers.append(&mut records);
+                return answer;
             }
             Found::Cname(record, target) => {
-                answers.push(*record);
+                answer.answers.push(*record);
                 name = target;
             }
+            Found::Referral { servers, glue } => {
+                // RFC 1035 §4.1.1: the bit speaks of the first owner name of the answer.
+                answer.authoritative = !answer.answers.is_empty();
+                answer.authority = servers;
+                answer.additional = glue;
+                return answer;
+            }
             Found::Nothing(code) => {
-                let authority = soa(world, &id).into_iter().collect();
-                return DnsAnswer { code, answers, authority };
+                answer.code = code;
+                answer.authority = soa(world, &id).into_iter().collect();
+                return answer;
             }
         }
     }
-    DnsAnswer { code: ResponseCode::ServFail, answers: Vec::new(), authority: Vec::new() }
+    // A loop, or a chain without an end: what it consists of is the answer, and resolvers see that it leads nowhere.
+    answer
 }
 
 /// What one zone says about a name.
 enum Found {
     Answers(Vec<Record>),
     Cname(Box<Record>, DnsName),
+    /// The name lies at or below a delegation.
+    Referral {
+        servers: Vec<Record>,
+        glue: Vec<Record>,
+    },
     Nothing(ResponseCode),
+}
+
+/// The zone that answers: the closest one, and for DS at an apex the parent (RFC 4035 §3.1.4.1).
+fn zone_of(world: &World, name: &DnsName, wanted: WireType) -> Option<ZoneId> {
+    let parent = name.parent().filter(|_| wanted == WireType::DS);
+    parent
+        .and_then(|parent| closest_zone(world, &parent))
+        .filter(|_| world.zones.values().any(|zone| !zone.private && zone.name == *name))
+        .or_else(|| closest_zone(world, name))
 }
 
 fn closest_zone(world: &World, name: &DnsName) -> Option<ZoneId> {
@@ -90,11 +125,17 @@ fn look_up(
     let World { zones, ids, .. } = world;
     let Some(zone) = zones.get_mut(id) else { return Found::Nothing(ResponseCode::ServFail) };
     zone.settle(now);
+    // DS belongs to the parent's side of the cut (RFC 4035 §2.4).
+    if let Some(cut) = cut(zone, name).filter(|cut| cut != name || wanted != WireType::DS) {
+        return refer(zone, ids, &cut);
+    }
     let Some(owner) = owner(zone, name) else { return Found::Nothing(ResponseCode::NXDomain) };
     let sets = sets_at(zone, &owner);
     let Some(wire) = write_wire(name) else { return Found::Nothing(ResponseCode::ServFail) };
     let mut resolver = Resolver { zone, wire, ids };
-    if let Some(cname) = sets.get(&RecordType::Cname).filter(|_| wanted != WireType::CNAME) {
+    if let Some(cname) =
+        sets.get(&RecordType::Cname).filter(|_| ![WireType::CNAME, WireType::ANY].contains(&wanted))
+    {
         let record = resolver.resolve(RecordType::Cname, cname, 0).into_iter().next();
         return match record.as_ref().map(|record| &record.data) {
             Some(RData::CNAME(CNAME(target))) => match (read_wire(target), record) {
@@ -111,6 +152,40 @@ fn look_up(
         }
     }
     if answers.is_empty() { Found::Nothing(ResponseCode::NoError) } else { Found::Answers(answers) }
+}
+
+/// The topmost name at or above this one, below the apex, with an NS set: where the zone ends (RFC 1034 §4.2.1).
+fn cut(zone: &Zone, name: &DnsName) -> Option<DnsName> {
+    let (mut at, mut cut) = (name.clone(), None);
+    while at != zone.name {
+        if sets_at(zone, &at).contains_key(&RecordType::Ns) {
+            cut = Some(at.clone());
+        }
+        at = at.parent()?;
+    }
+    cut
+}
+
+/// The NS set of a cut, and what the zone holds of its servers' addresses.
+fn refer(zone: &Zone, ids: &mut IdSource, cut: &DnsName) -> Found {
+    let failed = || Found::Nothing(ResponseCode::ServFail);
+    let Some(wire) = write_wire(cut) else { return failed() };
+    let sets = sets_at(zone, cut);
+    let Some(set) = sets.get(&RecordType::Ns) else { return failed() };
+    let servers = Resolver { zone, wire, ids: &mut *ids }.resolve(RecordType::Ns, set, 0);
+    let mut glue = Vec::new();
+    for server in set.iter().flat_map(|set| &set.values) {
+        let Some(server) = DnsName::parse(server).ok().filter(|name| name.is_in(&zone.name)) else {
+            continue;
+        };
+        let Some(wire) = write_wire(&server) else { continue };
+        let mut resolver = Resolver { zone, wire, ids: &mut *ids };
+        let sets = sets_at(zone, &server);
+        for rtype in [RecordType::A, RecordType::Aaaa] {
+            glue.extend(sets.get(&rtype).into_iter().flat_map(|s| resolver.resolve(rtype, s, 0)));
+        }
+    }
+    Found::Referral { servers, glue }
 }
 
 /// The name whose sets answer: the name itself when it exists, else the wildcard below its closest encloser (RFC 4592 §3.3.1).

@@ -75,11 +75,11 @@ impl RequestHandler for Answerer {
                 info.query.name(),
                 info.query.query_type(),
             ),
-            Ok(_) => failure(ResponseCode::NotImp),
-            Err(_) => failure(ResponseCode::FormErr),
+            Ok(_) => DnsAnswer::failure(ResponseCode::NotImp),
+            Err(_) => DnsAnswer::failure(ResponseCode::FormErr),
         };
         let mut metadata = Metadata::response_from_request(&request.metadata);
-        metadata.authoritative = found.code != ResponseCode::Refused;
+        metadata.authoritative = found.authoritative;
         metadata.response_code = found.code;
         let mut edns = Edns::new();
         edns.set_max_payload(request.max_payload().clamp(512, UDP_PAYLOAD)).set_version(0);
@@ -87,9 +87,9 @@ impl RequestHandler for Answerer {
         if request.edns.is_some() {
             builder.edns(&edns);
         }
-        let none = || std::iter::empty::<&Record>();
-        let response =
-            builder.build(metadata, found.answers.iter(), found.authority.iter(), none(), none());
+        let none = std::iter::empty::<&Record>();
+        let (answers, authority) = (found.answers.iter(), found.authority.iter());
+        let response = builder.build(metadata, answers, authority, none, found.additional.iter());
         match out.send_response(response).await {
             Ok(info) => info,
             Err(error) => {
@@ -101,8 +101,4 @@ impl RequestHandler for Answerer {
             }
         }
     }
-}
-
-fn failure(code: ResponseCode) -> DnsAnswer {
-    DnsAnswer { code, answers: Vec::new(), authority: Vec::new() }
 }

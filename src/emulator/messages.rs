@@ -1,7 +1,9 @@
 //! Every text with which Route 53 refuses a batch, in one place. The first part is as captured from AWS; the second is in the
-//! same manner, for cases of which no capture is known.
+//! same manner, for cases of which no capture is known. The texts about values stand with their checks.
 
 use std::fmt::Display;
+
+use crate::core::dns::record::RawCidr;
 
 /// The owner name, type and set identifier that a message speaks of.
 #[derive(Clone, Copy, Debug)]
@@ -65,11 +67,23 @@ pub(super) fn cname_at_apex(name: &str, zone: &str) -> String {
     format!("RRSet of type CNAME with DNS name {name} is not permitted at apex in zone {zone}")
 }
 
+/// DS belongs to the parent's side of a cut (RFC 4035 §2.4).
+pub(super) fn ds_at_apex(name: &str, zone: &str) -> String {
+    format!("RRSet of type DS with DNS name {name} is not permitted in zone {zone}")
+}
+
+pub(super) fn loops(of: &Subject<'_>) -> String {
+    format!(
+        "RRSet of type {} with DNS name {} is not permitted as it creates a CNAME or alias loop in the zone.",
+        of.rtype, of.name
+    )
+}
+
 pub(super) fn outside_zone(name: &str, zone: &str) -> String {
     format!("RRSet with DNS name {name} is not permitted in zone {zone}")
 }
 
-/// `policy` is `weighted` in every capture; the other policies are assumed to read alike.
+/// `policy` is `weighted` in every capture; failover, CIDR and geoproximity are assumed to read alike.
 pub(super) fn other_policy_exists(of: &Subject<'_>, policy: &str) -> String {
     format!(
         "RRSet with DNS name {}, type {}, SetIdentifier {} cannot be created as a non-{policy} set exists with the same name \
@@ -97,6 +111,85 @@ pub(super) fn multivalue_beside_others(of: &Subject<'_>) -> String {
     )
 }
 
+pub(super) fn latency_beside_others(of: &Subject<'_>, region: &str) -> String {
+    format!(
+        "RRSet with DNS name {}, type {}, SetIdentifier {}, and Region Name={region} cannot be created because a non-latency \
+         RRSet with the same name and type already exists.",
+        of.name,
+        of.rtype,
+        of.set()
+    )
+}
+
+pub(super) fn geo_beside_others(of: &Subject<'_>, place: &str) -> String {
+    format!(
+        "RRSet with DNS name {}, type {}, SetIdentifier {}, and routing to [{place}] cannot be created because a non-GEO RRSet \
+         with the same name and type already exists.",
+        of.name,
+        of.rtype,
+        of.set()
+    )
+}
+
+/// The bracket is closed by a brace in the capture.
+pub(super) fn geo_place_taken(of: &Subject<'_>, place: &str) -> String {
+    format!(
+        "RRSet with DNS name {}, type {}, SetIdentifier {}, and routing to [{place}}} cannot be created because a GEO RRSet with \
+         the same name, type and routing to [{place}}} already exists.",
+        of.name,
+        of.rtype,
+        of.set()
+    )
+}
+
+pub(super) fn cidr_in_private_zone(of: &Subject<'_>) -> String {
+    format!(
+        "RRSet with DNS name {}, type {}, SetIdentifier {} cannot be created because CIDR RRSet is not supported with private \
+         hosted zone.",
+        of.name,
+        of.rtype,
+        of.set()
+    )
+}
+
+pub(super) fn cidr_of_other_collection(of: &Subject<'_>, cidr: &RawCidr, other: &str) -> String {
+    let RawCidr { collection_id, location_name } = cidr;
+    format!(
+        "RRSet with DNS name {}, type {}, SetIdentifier {}, and routing to CidrCollectionId={collection_id} \
+         CidrLocationId={location_name} cannot be created because a CIDR RRSets with a different collection id ({other}) already \
+         exist.",
+        of.name,
+        of.rtype,
+        of.set()
+    )
+}
+
+pub(super) fn policy_not_for_type(of: &Subject<'_>) -> String {
+    format!(
+        "RRSet with DNS name {}, type {}, SetIdentifier {} cannot be created because this type of RRSet is not supported.",
+        of.name,
+        of.rtype,
+        of.set()
+    )
+}
+
+pub(super) fn primary_alias_without_health(of: &Subject<'_>) -> String {
+    format!(
+        "RRSet with DNS name {}, type {}, SetIdentifier {} cannot be a primary without EvaluateTargetHealth set to true or an \
+         associated health check as a secondary would never be returned.",
+        of.name,
+        of.rtype,
+        of.set()
+    )
+}
+
+pub(super) fn alias_not_for_type(of: &Subject<'_>) -> String {
+    format!(
+        "RRSet with DNS name {}, type {} contains an alias target, but aliases of that type are forbidden",
+        of.name, of.rtype
+    )
+}
+
 pub(super) fn latency_region_taken(of: &Subject<'_>, region: &str) -> String {
     format!(
         "RRSet with DNS name {}, type {}, SetIdentifier {}, and Region Name={region} cannot be created because a latency \
@@ -109,7 +202,7 @@ pub(super) fn latency_region_taken(of: &Subject<'_>, region: &str) -> String {
 
 pub(super) fn weighted_ttl_differs(of: &Subject<'_>) -> String {
     format!(
-        "RRSet with DNS name {} and type {}, SetIdentifier {} cannot be created as weighted sets must contain the same TTL.",
+        "RRSet with DNS name {}, type {}, SetIdentifier {} cannot be created as weighted sets must contain the same TTL.",
         of.name,
         of.rtype,
         of.set()
@@ -118,6 +211,26 @@ pub(super) fn weighted_ttl_differs(of: &Subject<'_>) -> String {
 
 pub(super) const PRIMARY_WITHOUT_HEALTH_CHECK: &str =
     "A non-alias primary ResourceRecordSet must have an associated health check. No changes made.";
+pub(super) const MULTIVALUE_ALIAS: &str =
+    "Multivalue answer rrset should not be an alias rrset. No changes made.";
+pub(super) const HEALTH_CHECK_WITHOUT_POLICY: &str = "DNS name must have alternate ResourceRecordSet responses configured via a \
+     routing policy (e.g., Weight, Region, etc.) if a health check is attached. No changes made.";
+pub(super) const WILDCARD_NS: &str =
+    "Changing wildcard NS record sets are not supported. No changes made.";
+
+/// `place` as [`super::places::words`] writes it.
+pub(super) fn unknown_location(place: &str) -> String {
+    format!("Cannot find location: '{place}'. No changes made.")
+}
+
+pub(super) fn unknown_region(region: &str) -> String {
+    format!("Cannot find region '{region}'. No changes made.")
+}
+
+/// `kind` is `AWSRegion` or `LocalZoneGroup`.
+pub(super) fn unknown_geoproximity(kind: &str, place: &str) -> String {
+    format!("Cannot find GeoProximityLocation with {kind} = {place}. No changes made.")
+}
 
 pub(super) fn alias_outside_zone(target: &str, rtype: &str, target_zone: &str) -> String {
     format!(
@@ -132,11 +245,14 @@ pub(super) fn alias_target_missing(target: &str, rtype: &str, target_zone: &str)
     )
 }
 
-pub(super) fn invalid_value(problem: &str, explanation: &str, value: &str) -> String {
+/// `grade` is `FATAL`, or `WARNING`, which is refused all the same; `at` is the value, a part of it or an explanation.
+pub(super) fn invalid_value(grade: &str, problem: &str, explanation: &str, at: &str) -> String {
     format!(
-        "Invalid Resource Record: 'FATAL problem: {problem} ({explanation}) encountered with '{value}''"
+        "Invalid Resource Record: '{grade} problem: {problem} ({explanation}) encountered with '{at}''"
     )
 }
+
+pub(super) const SVC_PRIORITY: &str = "Unsupported SvcPriority value.";
 
 pub(super) fn duplicate_value(value: &str) -> String {
     format!("Duplicate Resource Record: '{value}'")
@@ -202,8 +318,16 @@ pub(super) fn wrong_content(found: &str, in_change: &str) -> String {
 
 pub(super) fn wrong_policy(found: &str, in_change: &str) -> String {
     format!(
-        "Invalid request: Expected exactly one of [Weight, Region, Failover, GeoLocation, or MultiValueAnswer], but found \
-         {found} {in_change}"
+        "Invalid request: Expected exactly one of [Weight, Region, Failover, GeoLocation, MultiValueAnswer, \
+         GeoProximityLocation, or CidrRoutingConfig], but found {found} {in_change}"
+    )
+}
+
+/// The tail is not in the capture.
+pub(super) fn wrong_geoproximity(found: &str, in_change: &str) -> String {
+    format!(
+        "Invalid request: Expected exactly one of [AWSRegion, LocalZoneGroup, or at least one of [Coordinates, or all of \
+         [Latitude, and Longitude]]], but found {found} {in_change}"
     )
 }
 
@@ -229,30 +353,15 @@ pub(super) fn failover_role_taken(of: &Subject<'_>, role: &str) -> String {
     )
 }
 
-pub(super) fn place_taken(of: &Subject<'_>) -> String {
+pub(super) fn cidr_location_taken(of: &Subject<'_>, cidr: &RawCidr) -> String {
+    let RawCidr { collection_id, location_name } = cidr;
     format!(
-        "RRSet with DNS name {}, type {}, SetIdentifier {} cannot be created because a geolocation RRSet with the same name, \
-         type and location already exists.",
+        "RRSet with DNS name {}, type {}, SetIdentifier {}, and routing to CidrCollectionId={collection_id} \
+         CidrLocationId={location_name} cannot be created because a CIDR RRSet with the same name, type and location already \
+         exists.",
         of.name,
         of.rtype,
         of.set()
-    )
-}
-
-pub(super) fn policy_not_for_type(of: &Subject<'_>, policy: &str) -> String {
-    format!(
-        "RRSet with DNS name {}, type {} cannot be used with the {policy} routing policy.",
-        of.name, of.rtype
-    )
-}
-
-pub(super) fn alias_not_for_type(of: &Subject<'_>) -> String {
-    format!("RRSet with DNS name {}, type {} cannot be an alias.", of.name, of.rtype)
-}
-
-pub(super) fn wildcard_ns(name: &str) -> String {
-    format!(
-        "RRSet of type NS with DNS name {name} is not permitted because NS records cannot have a wildcard name."
     )
 }
 

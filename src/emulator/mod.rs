@@ -36,6 +36,7 @@ mod messages;
 mod names;
 pub mod offline;
 mod operations;
+mod places;
 mod request;
 mod server;
 mod sigv4;

@@ -3,13 +3,10 @@
 use super::messages;
 use crate::core::dns::name::{DnsName, NameError};
 
-/// Reads a name. The error is Route 53's text.
+/// Reads a name. The error is Route 53's text, which repeats a character that it does not take, and nothing else of the name.
 pub(super) fn read_name(text: &str) -> Result<DnsName, String> {
-    let unsupported = || {
-        messages::fatal_name("UnsupportedCharacter", "Value contains unsupported characters", text)
-    };
-    if !text.is_ascii() {
-        return Err(unsupported());
+    if let Some(character) = text.chars().find(|character| !character.is_ascii_graphic()) {
+        return Err(unsupported_character(character));
     }
     DnsName::parse(text).map_err(|error| match error {
         NameError::Empty => messages::fatal_name("DomainNameEmpty", "Domain name is empty", text),
@@ -22,8 +19,17 @@ pub(super) fn read_name(text: &str) -> Result<DnsName, String> {
         NameError::NameTooLong { .. } => {
             messages::fatal_name("DomainNameTooLong", "Domain name is too long", text)
         }
-        NameError::UnsupportedCharacter { .. }
-        | NameError::BadEscape { .. }
-        | NameError::Idna { .. } => unsupported(),
+        NameError::UnsupportedCharacter { character, .. } => unsupported_character(character),
+        NameError::BadEscape { .. } | NameError::Idna { .. } => unsupported_character('\\'),
     })
+}
+
+fn unsupported_character(character: char) -> String {
+    let shown = shown(character).to_string();
+    messages::fatal_name("UnsupportedCharacter", "Value contains unsupported characters", &shown)
+}
+
+/// A character as Route 53 repeats it: one beyond ASCII is `?`.
+pub(super) fn shown(character: char) -> char {
+    if character.is_ascii() { character } else { '?' }
 }

@@ -109,6 +109,8 @@ pub fn sentences_about(of: &Subject<'_>, zone: &DnsName) -> Vec<String> {
         messages::over_cname(of, zone.as_str()),
         messages::outside_zone(of.name, zone.as_str()),
         messages::simple_beside_others(of),
+        messages::loops(of),
+        messages::alias_not_for_type(of),
         messages::duplicate_in_batch(of.rtype, of.name),
         messages::too_many_sets_of_policy(of, "weighted"),
         messages::wrong_content("more than one", &in_change),
@@ -120,6 +122,12 @@ pub fn sentences_about(of: &Subject<'_>, zone: &DnsName) -> Vec<String> {
         sentences.push(messages::multivalue_beside_others(of));
         sentences.push(messages::latency_region_taken(of, "us-east-1"));
         sentences.push(messages::weighted_ttl_differs(of));
+        sentences.push(messages::latency_beside_others(of, "us-east-1"));
+        sentences.push(messages::geo_beside_others(of, "country = (JP, Japan)"));
+        sentences.push(messages::geo_place_taken(of, "country = (JP, Japan)"));
+        sentences.push(messages::cidr_in_private_zone(of));
+        sentences.push(messages::policy_not_for_type(of));
+        sentences.push(messages::primary_alias_without_health(of));
     }
     sentences
 }
@@ -171,8 +179,10 @@ impl OfflineNameServer {
                 let answer = dns_answer::answer(&mut self.world, name, wanted);
                 response.add_query(Query::query(Name::from(name), wanted));
                 response.metadata.response_code = answer.code;
+                response.metadata.authoritative = answer.authoritative;
                 response.add_answers(answer.answers);
                 response.add_authorities(answer.authority);
+                response.add_additionals(answer.additional);
             }
             Err(_) => response.metadata.response_code = ResponseCode::FormErr,
         }

@@ -8,8 +8,9 @@ use super::error::AwsError;
 use super::identity::Caller;
 use super::messages;
 use super::names::read_name;
-use super::request::{create_zone_request, tags_batch_request, tags_request};
+use super::request::{TYPES, create_zone_request, tags_batch_request, tags_request};
 use super::world::{Begun, World, name_servers, new_zone_id};
+use super::xml_read::member;
 use super::xml_write::{ChangeInfo, Xml};
 use super::zone::{SetKey, Zone};
 use crate::core::dns::name::DnsName;
@@ -172,13 +173,7 @@ fn create_zone(
     let request = create_zone_request(&call.body)?;
     let name = read_name(&request.name)
         .map_err(|message| AwsError::sender(400, "InvalidDomainName", message))?;
-    if name.label_count() < 2 {
-        return Err(AwsError::sender(
-            400,
-            "InvalidDomainName",
-            format!("{name} is reserved by AWS!"),
-        ));
-    }
+    check_zone_name(&name, &request.name)?;
     let is_vpc = |id: &str| {
         let digits = id.strip_prefix("vpc-").unwrap_or_default();
         digits.len() >= 8 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
@@ -190,14 +185,26 @@ fn create_zone(
         let message = "A hosted zone has already been created with the specified caller reference.";
         return Err(AwsError::sender(409, "HostedZoneAlreadyExists", message));
     }
+    if let Some(vpc) = &request.vpc
+        && let Some(other) = own_zones(world, caller).find(|other| {
+            other.name == name && other.vpc.as_ref().is_some_and(|taken| taken.id == vpc.id)
+        })
+    {
+        return Err(AwsError::sender(
+            400,
+            "ConflictingDomainExists",
+            format!(
+                "The VPC {} in region {} has already been associated with the hosted zone {} with the same domain name.",
+                vpc.id, vpc.region, other.id
+            ),
+        ));
+    }
     let quota = world.accounts.get(&caller.account).map_or(0, |account| account.config.zone_quota);
     if own_zones(world, caller).count() as u64 >= quota {
         return Err(AwsError::sender(
             400,
             "TooManyHostedZones",
-            format!(
-                "Limits Exceeded: MAX_HOSTED_ZONES_BY_OWNER - Cannot create more than {quota} hosted zones."
-            ),
+            "Limits Exceeded: MAX_HOSTED_ZONES_BY_OWNER - Cannot create more hosted zones.",
         ));
     }
     let id = new_zone_id(&mut world.ids);
@@ -218,6 +225,20 @@ fn create_zone(
     answer.location = Some(format!("https://route53.amazonaws.com/2013-04-01/hostedzone/{id}"));
     world.zones.insert(id, zone);
     Ok(answer)
+}
+
+/// No zone is made for a wildcard, a top-level domain or the names of examples (RFC 2606 §3).
+fn check_zone_name(name: &DnsName, as_sent: &str) -> Result<(), AwsError> {
+    let invalid = |message: String| AwsError::sender(400, "InvalidDomainName", message);
+    if name.is_wildcard() {
+        let message = "Creation of hosted zone with a wildcard domain name is not supported.";
+        return Err(invalid(message.to_owned()));
+    }
+    let is_example = DnsName::parse("example.com").is_ok_and(|reserved| name.is_in(&reserved));
+    if name.label_count() < 2 || is_example {
+        return Err(invalid(format!("{as_sent} is reserved by AWS!")));
+    }
+    Ok(())
 }
 
 /// CreateHostedZone answers one VPC, GetHostedZone a list.
@@ -303,10 +324,9 @@ fn list_start(call: &Call) -> Result<Option<SetKey>, AwsError> {
     let Some(name) = name else { return Ok(None) };
     let name: DnsName = read_name(name).map_err(AwsError::invalid_input)?;
     let rtype = match rtype {
-        Some(text) => RecordType::ALL
-            .into_iter()
-            .find(|rtype| rtype.as_str() == text)
-            .ok_or_else(|| AwsError::invalid_input(format!("Invalid value for type: {text}")))?,
+        Some(text) => {
+            RecordType::parse(member(text, "startRecordType", &TYPES)?).unwrap_or(RecordType::A)
+        }
         None => RecordType::A,
     };
     Ok(Some(SetKey::new(&name, rtype, identifier.map(Into::into))))

@@ -4,18 +4,45 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::messages;
-use super::names::read_name;
-use crate::core::dns::record::RecordType;
+use super::messages;
+use super::names::{read_name, shown};
+use crate::core::dns::record_type::RecordType;
 
-/// What is wrong with a value: the problem's name and its explanation.
-struct Problem(&'static str, &'static str);
+/// What is wrong with a value: the grade, the problem's name, its explanation, and what it was encountered with.
+struct Problem {
+    grade: &'static str,
+    name: &'static str,
+    explanation: String,
+    at: At,
+}
+
+/// What stands between the last quotation marks of the message.
+enum At {
+    /// The whole value.
+    Value,
+    /// A part of it, or an explanation.
+    Text(String),
+}
 
 type Checked = Result<(), Problem>;
 
-const NOT_A_NUMBER: Problem = Problem("InvalidNumber", "Value is not a valid number");
-const FIELD_COUNT: Problem = Problem("InvalidFieldCount", "Value has the wrong number of fields");
-const NOT_HEXADECIMAL: Problem =
-    Problem("InvalidHexString", "Value is not a valid hexadecimal string");
+fn problem(name: &'static str, explanation: &str) -> Problem {
+    Problem { grade: "FATAL", name, explanation: explanation.to_owned(), at: At::Value }
+}
+
+fn problem_at(name: &'static str, explanation: &str, at: impl Into<String>) -> Problem {
+    Problem { at: At::Text(at.into()), ..problem(name, explanation) }
+}
+
+fn unsupported(character: char) -> Problem {
+    let explanation = "Value contains unsupported characters";
+    problem_at("UnsupportedCharacter", explanation, shown(character))
+}
+
+/// How a number that is none, or too large, is refused; not captured, except for NAPTR and the service types.
+fn not_a_number() -> Problem {
+    problem("InvalidNumber", "Value is not a valid number")
+}
 
 /// Checks one value; the error is the whole message.
 pub(super) fn check(rtype: RecordType, value: &str) -> Result<(), String> {
@@ -23,36 +50,53 @@ pub(super) fn check(rtype: RecordType, value: &str) -> Result<(), String> {
         RecordType::A => ipv4(value),
         RecordType::Aaaa => ipv6(value),
         RecordType::Txt | RecordType::Spf => strings(value),
-        RecordType::Cname | RecordType::Ns | RecordType::Ptr => return domain(value, value),
-        RecordType::Mx => return numbers_then_name(value, 1),
-        RecordType::Srv => return numbers_then_name(value, 3),
+        RecordType::Cname | RecordType::Ns | RecordType::Ptr => return domain(value),
+        RecordType::Mx => return mx(value),
+        RecordType::Srv => return srv(value),
         RecordType::Soa => return soa(value),
         RecordType::Caa => caa(value),
-        RecordType::Ds => hexadecimal(value, &[u16::MAX, 255, 255]),
-        RecordType::Tlsa => hexadecimal(value, &[255, 255, 255]),
-        RecordType::Sshfp => hexadecimal(value, &[255, 255]),
+        RecordType::Ds => ds(value),
+        RecordType::Tlsa => tlsa(value),
+        RecordType::Sshfp => sshfp(value),
         RecordType::Naptr => naptr(value),
-        RecordType::Svcb | RecordType::Https => return service(value),
+        RecordType::Svcb | RecordType::Https => return service_values::check(value),
     };
-    checked.map_err(|Problem(problem, explanation)| {
-        messages::invalid_value(problem, explanation, value)
-    })
+    checked.map_err(|problem| message(problem, value))
+}
+
+fn message(problem: Problem, value: &str) -> String {
+    let at = match &problem.at {
+        At::Value => value,
+        At::Text(text) => text,
+    };
+    messages::invalid_value(problem.grade, problem.name, &problem.explanation, at)
 }
 
 fn ipv4(value: &str) -> Checked {
-    let problem = Problem("ARRDATAIllegalIPv4Address", "Value is not a valid IPv4 address");
-    value.parse::<Ipv4Addr>().map(drop).map_err(|_| problem)
+    if value.contains(char::is_whitespace) {
+        return Err(problem("ARRDATANotSingleField", "Value contains spaces"));
+    }
+    let illegal = problem("ARRDATAIllegalIPv4Address", "Value is not a valid IPv4 address");
+    value.parse::<Ipv4Addr>().map(drop).map_err(|_| illegal)
 }
 
 fn ipv6(value: &str) -> Checked {
-    let problem = Problem("AAAARRDATAIllegalIPv6Address", "Value is not a valid IPv6 address");
-    value.parse::<Ipv6Addr>().map(drop).map_err(|_| problem)
+    if value.contains(char::is_whitespace) {
+        return Err(problem("AAAARRDATANotSingleField", "Value contains spaces"));
+    }
+    let illegal = problem("AAAARRDATAIllegalIPv6Address", "Value is not a valid IPv6 address");
+    value.parse::<Ipv6Addr>().map(drop).map_err(|_| illegal)
 }
 
-/// One or more quoted strings of at most 255 octets.
+fn unquoted() -> Problem {
+    problem("InvalidCharacterString", "Value should be enclosed in quotation marks")
+}
+
+/// One or more quoted strings of at most 255 octets, with blanks between them or none.
 fn strings(value: &str) -> Checked {
-    let unquoted =
-        || Problem("InvalidCharacterString", "Value should be enclosed in quotation marks");
+    if let Some(character) = value.chars().find(|character| !(' '..='~').contains(character)) {
+        return Err(unsupported(character));
+    }
     let mut rest = value.trim();
     if rest.is_empty() {
         return Err(unquoted());
@@ -70,7 +114,7 @@ fn one_string(text: &str) -> Result<&str, Problem> {
     while let Some((at, character)) = characters.next() {
         match character {
             '"' if octets > 255 => {
-                return Err(Problem("CharacterStringTooLong", "Value is too long"));
+                return Err(problem("CharacterStringTooLong", "Value is too long"));
             }
             '"' => return Ok(text.get(at + 1..).unwrap_or("")),
             '\\' => {
@@ -87,10 +131,10 @@ fn one_string(text: &str) -> Result<&str, Problem> {
             _ => octets += character.len_utf8(),
         }
     }
-    Err(Problem("InvalidCharacterString", "Value should be enclosed in quotation marks"))
+    Err(unquoted())
 }
 
-fn domain(name: &str, _value: &str) -> Result<(), String> {
+fn domain(name: &str) -> Result<(), String> {
     if name == "." {
         return Ok(());
     }
@@ -100,107 +144,205 @@ fn domain(name: &str, _value: &str) -> Result<(), String> {
 fn number(text: &str, max: u32) -> Checked {
     match text.parse::<u32>() {
         Ok(number) if number <= max && text.bytes().all(|byte| byte.is_ascii_digit()) => Ok(()),
-        _ => Err(NOT_A_NUMBER),
+        _ => Err(not_a_number()),
     }
 }
 
-fn numbers_then_name(value: &str, count: usize) -> Result<(), String> {
-    let as_message = |Problem(problem, explanation): Problem| {
-        messages::invalid_value(problem, explanation, value)
-    };
+fn mx(value: &str) -> Result<(), String> {
     let fields: Vec<&str> = value.split_whitespace().collect();
-    let [numbers @ .., name] = fields.as_slice() else { return Err(as_message(FIELD_COUNT)) };
-    if numbers.len() != count {
-        return Err(as_message(FIELD_COUNT));
+    let [preference, exchange] = fields.as_slice() else {
+        let count = problem("MXRRDATANotTwoFields", "MX record doesn't have 2 fields");
+        return Err(message(count, value));
+    };
+    number(preference, u32::from(u16::MAX)).map_err(|problem| message(problem, value))?;
+    domain(exchange)
+}
+
+fn srv(value: &str) -> Result<(), String> {
+    let fields: Vec<&str> = value.split_whitespace().collect();
+    let [numbers @ .., target] = fields.as_slice() else {
+        return Err(message(srv_fields(), value));
+    };
+    if numbers.len() != 3 {
+        return Err(message(srv_fields(), value));
     }
     for field in numbers {
-        number(field, u32::from(u16::MAX)).map_err(as_message)?;
+        number(field, u32::from(u16::MAX)).map_err(|problem| message(problem, value))?;
     }
-    domain(name, value)
+    domain(target)
+}
+
+fn srv_fields() -> Problem {
+    problem("SRVRRDATANotFourFields", "SRV record doesn't have 4 fields")
 }
 
 fn soa(value: &str) -> Result<(), String> {
-    let as_message = |Problem(problem, explanation): Problem| {
-        messages::invalid_value(problem, explanation, value)
-    };
     let fields: Vec<&str> = value.split_whitespace().collect();
     let [server, mailbox, numbers @ ..] = fields.as_slice() else {
-        return Err(as_message(FIELD_COUNT));
+        return Err(message(soa_fields(), value));
     };
     if numbers.len() != 5 {
-        return Err(as_message(FIELD_COUNT));
+        return Err(message(soa_fields(), value));
     }
     for field in numbers {
-        number(field, u32::MAX).map_err(as_message)?;
+        number(field, u32::MAX).map_err(|problem| message(problem, value))?;
     }
-    domain(server, value)?;
-    domain(mailbox, value)
+    domain(server)?;
+    domain(mailbox)
+}
+
+fn soa_fields() -> Problem {
+    problem("SOARRDATANotSevenFields", "SOA record doesn't have 7 fields")
 }
 
 fn caa(value: &str) -> Checked {
     let mut fields = value.splitn(3, ' ');
     let (Some(flags), Some(tag), Some(text)) = (fields.next(), fields.next(), fields.next()) else {
-        return Err(FIELD_COUNT);
+        return Err(problem("CAARRDATANotThreeFields", "CAA record doesn't have 3 fields"));
     };
     number(flags, 255)?;
-    if tag.is_empty() || !tag.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-        return Err(Problem("InvalidCAATag", "Value is not a valid CAA tag"));
+    if !["issue", "issuewild", "iodef"].contains(&tag) {
+        let rule = "Only issue/issuewild/iodef is allowed for non critical flags.";
+        return Err(problem_at("CAARRDATAInvalidTag", "Invalid tag", rule));
     }
     strings(text)
 }
 
-/// Numbers, then hexadecimal digits, which may be split by spaces.
-fn hexadecimal(value: &str, maxima: &[u16]) -> Checked {
+fn is_hexadecimal(text: &str) -> bool {
+    !text.is_empty()
+        && text.len().is_multiple_of(2)
+        && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// RFC 4034 §5.3: key tag, algorithm, digest type, digest.
+fn ds(value: &str) -> Checked {
     let fields: Vec<&str> = value.split_whitespace().collect();
-    if fields.len() <= maxima.len() {
-        return Err(FIELD_COUNT);
+    let wrong = || {
+        problem_at(
+            "DSRRDATAInvalidValue",
+            "Invalid value for field \"RData\"",
+            "Wrong format or it doesn't contain all fields.",
+        )
+    };
+    let [key_tag, algorithm, digest_type, digest] = fields.as_slice() else {
+        return Err(wrong());
+    };
+    let numbers = number(key_tag, u32::from(u16::MAX))
+        .and_then(|()| number(algorithm, 255))
+        .and_then(|()| number(digest_type, 255));
+    if numbers.is_ok() && is_hexadecimal(digest) { Ok(()) } else { Err(wrong()) }
+}
+
+/// A field of which only some numbers are taken.
+fn choice(
+    name: &'static str,
+    field: &str,
+    explanation: &str,
+    text: &str,
+    taken: std::ops::RangeInclusive<u32>,
+) -> Checked {
+    match text.parse::<u32>() {
+        Ok(number) if taken.contains(&number) => Ok(()),
+        _ => Err(problem_at(
+            name,
+            &format!("Invalid value for field \"{field}\""),
+            format!("{explanation} not supported: {text}"),
+        )),
     }
-    let (numbers, digits) = fields.split_at(maxima.len());
-    for (field, max) in numbers.iter().zip(maxima) {
-        number(field, u32::from(*max))?;
+}
+
+/// RFC 6698 §2.2: usage, selector, matching type, data.
+fn tlsa(value: &str) -> Checked {
+    const INVALID: &str = "TLSAInvalidValue";
+    let fields: Vec<&str> = value.split_whitespace().collect();
+    let [usage, selector, matching, data] = fields.as_slice() else {
+        return Err(problem(
+            "TLSAMissingFields",
+            "Missing fields, needs: certificate usage, selector, matching type, certificate association data",
+        ));
+    };
+    choice(INVALID, "Certificate Usage", "Certificate Usage value", usage, 0..=3)?;
+    choice(INVALID, "Selector", "Selector value", selector, 0..=1)?;
+    choice(INVALID, "Matching Type", "Matching Type", matching, 0..=2)?;
+    if is_hexadecimal(data) {
+        return Ok(());
     }
-    let digits = digits.concat();
-    if digits.len().is_multiple_of(2) && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        Ok(())
-    } else {
-        Err(NOT_HEXADECIMAL)
+    Err(problem_at(
+        INVALID,
+        "Invalid value for field \"Certificate Association Data\"",
+        format!("Invalid certificate association data hexstring value: {data}"),
+    ))
+}
+
+/// RFC 4255 §3.1: algorithm, fingerprint type, fingerprint.
+fn sshfp(value: &str) -> Checked {
+    const INVALID: &str = "SSHFPInvalidValue";
+    let fields: Vec<&str> = value.split_whitespace().collect();
+    let [algorithm, kind, fingerprint] = fields.as_slice() else {
+        return Err(problem(
+            "SSHFPMissingFields",
+            "Missing fields, needs: algorithm, fingerprint type, fingerprint",
+        ));
+    };
+    choice(INVALID, "Algorithm", "Algorithm value", algorithm, 0..=255)?;
+    choice(INVALID, "Fingerprint Type", "Fingerprint Type value", kind, 1..=2)?;
+    if is_hexadecimal(fingerprint) {
+        return Ok(());
     }
+    Err(problem_at(
+        INVALID,
+        "Invalid value for field \"Fingerprint\"",
+        format!("Invalid fingerprint hexstring value: {fingerprint}"),
+    ))
 }
 
 /// Order, preference, three quoted strings, a name (RFC 3403 §4.1).
 fn naptr(value: &str) -> Checked {
+    let invalid = || problem("NAPTRRRDATANotValid", "Invalid NAPTR record");
+    if let Some(character) = value.chars().find(|character| !(' '..='~').contains(character)) {
+        return Err(unsupported(character));
+    }
     let mut fields = value.splitn(3, ' ');
-    let (Some(order), Some(preference), Some(rest)) = (fields.next(), fields.next(), fields.next())
+    let (Some(order), Some(preference), Some(mut rest)) =
+        (fields.next(), fields.next(), fields.next())
     else {
-        return Err(FIELD_COUNT);
+        return Err(invalid());
     };
-    number(order, u32::from(u16::MAX))?;
-    number(preference, u32::from(u16::MAX))?;
-    let mut rest = rest;
+    let bounded = |text: &str, name, explanation| match text.parse::<u64>() {
+        Ok(number) if number <= u64::from(u16::MAX) => Ok(()),
+        Ok(_) => Err(problem(name, explanation)),
+        Err(_) => Err(invalid()),
+    };
+    bounded(order, "NAPTRRRDATAOrderOutOfBounds", "NAPTR record order value is out of bounds")?;
+    bounded(
+        preference,
+        "NAPTRRRDATAPreferenceOutOfBounds",
+        "NAPTR record preference value is out of bounds",
+    )?;
+    let mut has_expression = false;
     for _ in 0..3 {
-        let open = rest.trim_start().strip_prefix('"').ok_or(FIELD_COUNT)?;
-        rest = one_string(open)?;
+        let open = rest.trim_start().strip_prefix('"').ok_or_else(invalid)?;
+        has_expression = !open.starts_with('"');
+        rest = one_string(open).map_err(|_| invalid())?;
     }
     let replacement = rest.trim();
-    if replacement == "." || read_name(replacement).is_ok() {
-        Ok(())
-    } else {
-        Err(Problem("InvalidDomainName", "Value is not a valid domain name"))
+    if replacement != "." && (read_name(replacement).is_err() || replacement.contains(' ')) {
+        return Err(invalid());
     }
+    if has_expression && replacement != "." {
+        return Err(Problem {
+            grade: "WARNING",
+            ..problem(
+                "NAPTRRRDATARegexpAndReplacementError",
+                "NAPTR record can have only one field in regexp and replacement",
+            )
+        });
+    }
+    Ok(())
 }
 
-/// Priority, target, parameters (RFC 9460 §2.1).
-fn service(value: &str) -> Result<(), String> {
-    let as_message = |Problem(problem, explanation): Problem| {
-        messages::invalid_value(problem, explanation, value)
-    };
-    let mut fields = value.split_whitespace();
-    let (Some(priority), Some(target)) = (fields.next(), fields.next()) else {
-        return Err(as_message(FIELD_COUNT));
-    };
-    number(priority, u32::from(u16::MAX)).map_err(as_message)?;
-    domain(target, value)
-}
+#[path = "service_values.rs"]
+mod service_values;
 
 #[cfg(test)]
 mod tests {
@@ -218,9 +360,14 @@ mod tests {
             (RecordType::Srv, "1 2 443 server.example.com"),
             (RecordType::Caa, "0 issue \"ca.example.net; policy=ev\""),
             (RecordType::Ds, "12345 8 2 0A1b"),
-            (RecordType::Sshfp, "4 2 0123 4567"),
+            (RecordType::Sshfp, "4 2 01234567"),
+            (RecordType::Tlsa, "3 1 1 0A1b"),
+            (RecordType::Txt, "\"first\"\"second\""),
+            (RecordType::Cname, "192.0.2.1"),
+            (RecordType::Cname, "a:b/c%d.example.com"),
             (RecordType::Naptr, "100 10 \"U\" \"E2U+sip\" \"!^.*$!sip:info@example.com!\" ."),
             (RecordType::Https, "1 . alpn=\"h2\""),
+            (RecordType::Https, "32767 a.example.com alpn=h2,h3 no-default-alpn port=443 ohttp"),
         ] {
             assert_eq!(check(rtype, value), Ok(()), "{rtype} {value}");
         }
@@ -234,9 +381,15 @@ mod tests {
             (RecordType::Txt, "plain", "InvalidCharacterString"),
             (RecordType::Txt, "\"open", "InvalidCharacterString"),
             (RecordType::Cname, "a..example.com", "DomainLabelEmpty"),
-            (RecordType::Mx, "mail.example.com", "InvalidFieldCount"),
+            (RecordType::Mx, "mail.example.com", "MXRRDATANotTwoFields"),
             (RecordType::Mx, "65536 mail.example.com", "InvalidNumber"),
-            (RecordType::Ds, "1 2 3 xyz", "InvalidHexString"),
+            (RecordType::Ds, "1 2 3 xyz", "DSRRDATAInvalidValue"),
+            (RecordType::Sshfp, "4 0 0123", "Fingerprint Type value not supported: 0"),
+            (RecordType::Caa, "128 other \"x\"", "CAARRDATAInvalidTag"),
+            (RecordType::Txt, "\"a\ttab\"", "UnsupportedCharacter"),
+            (RecordType::Aaaa, "::1 ::2", "AAAARRDATANotSingleField"),
+            (RecordType::Svcb, "1 . key10=x", "presentation name has invalid value: key10"),
+            (RecordType::Svcb, "1 . mandatory=port port=1", "invalid value: mandatory"),
             (RecordType::Caa, "0 issue ca.example.net", "InvalidCharacterString"),
         ] {
             let message = check(rtype, value).unwrap_err();

@@ -8,7 +8,7 @@ use hickory_proto::rr::{Name, RecordType};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UdpSocket};
 use zonefold::core::dns::record::{RawAlias, RawRecordSet};
-use zonefold::emulator::{ChangeAction, EmulatorHandle, RecordChange};
+use zonefold::emulator::{ChangeAction, EmulatorHandle, RecordChange, ZoneConfig};
 
 use crate::emulator_support::*;
 
@@ -178,5 +178,120 @@ async fn weighted_sets_answer_by_their_weight() {
     }
     assert!(!counts.contains_key("192.0.2.3"));
     assert!((120..=180).contains(&counts["192.0.2.1"]), "{counts:?} with seed 1");
+    emulator.stop().await;
+}
+
+/// The owner names and data of records.
+fn sorted(records: &[hickory_proto::rr::Record]) -> Vec<String> {
+    let mut texts: Vec<String> =
+        records.iter().map(|record| format!("{} {}", record.name, record.data)).collect();
+    texts.sort();
+    texts
+}
+
+#[tokio::test]
+async fn rfc1034_4_3_2_below_a_delegation_the_parent_refers_and_never_answers() {
+    let emulator = start(config()).await;
+    let server = emulator.bound().dns_addr.unwrap();
+    put(&emulator, "ext.example.com", "NS", &["ns1.ext.example.com", "ns.example.net"]);
+    put(&emulator, "ns1.ext.example.com", "A", &["192.0.2.53"]);
+    put(&emulator, "app.ext.example.com", "A", &["192.0.2.60"]);
+    put(&emulator, "deep.ext.example.com", "NS", &["ns.example.org"]);
+    put(&emulator, "to.example.com", "CNAME", &["app.ext.example.com"]);
+    for (owner, rtype) in [
+        ("app.ext.example.com.", RecordType::A),
+        ("none.ext.example.com.", RecordType::A),
+        ("ext.example.com.", RecordType::A),
+        ("ext.example.com.", RecordType::NS),
+        ("ns1.ext.example.com.", RecordType::A),
+        ("a.deep.ext.example.com.", RecordType::A),
+    ] {
+        let referral = udp(server, owner, rtype).await;
+        assert_eq!(referral.metadata.response_code, ResponseCode::NoError, "{owner} {rtype}");
+        assert!(!referral.metadata.authoritative, "{owner} {rtype}");
+        assert!(referral.answers.is_empty(), "{owner} {rtype}: {:?}", referral.answers);
+        assert_eq!(
+            sorted(&referral.authorities),
+            ["ext.example.com. ns.example.net.", "ext.example.com. ns1.ext.example.com."],
+            "{owner} {rtype}"
+        );
+        assert_eq!(sorted(&referral.additionals), ["ns1.ext.example.com. 192.0.2.53"]);
+    }
+    let chain = udp(server, "to.example.com.", RecordType::A).await;
+    assert_eq!(data(&chain), ["app.ext.example.com."]);
+    assert_eq!((chain.metadata.authoritative, chain.authorities.len()), (true, 2));
+    emulator.stop().await;
+}
+
+#[tokio::test]
+async fn rfc4035_2_4_ds_is_answered_by_the_parent() {
+    let mut config = config();
+    config.accounts[0].zones.push(ZoneConfig::public(name("own.example.com")));
+    let emulator = start(config).await;
+    let server = emulator.bound().dns_addr.unwrap();
+    let ds = format!("12345 13 2 {}", "AB".repeat(32));
+    for cut in ["own.example.com", "ext.example.com"] {
+        put(&emulator, cut, "NS", &["ns.example.net"]);
+        put(&emulator, cut, "DS", &[&ds]);
+        let answer = udp(server, &format!("{cut}."), RecordType::DS).await;
+        assert_eq!(answer.answers.len(), 1, "{cut}");
+        assert!(answer.metadata.authoritative, "{cut}");
+    }
+    put(&emulator, "bare.example.com", "NS", &["ns.example.net"]);
+    let none = udp(server, "bare.example.com.", RecordType::DS).await;
+    assert_eq!((none.metadata.response_code, none.answers.len()), (ResponseCode::NoError, 0));
+    assert_eq!(sorted(&none.authorities).len(), 1);
+    assert_eq!(none.authorities[0].name.to_ascii(), "example.com.");
+    // The child answers the rest for itself.
+    let own = udp(server, "own.example.com.", RecordType::NS).await;
+    assert_eq!((own.answers.len(), own.metadata.authoritative), (4, true));
+    emulator.stop().await;
+}
+
+#[tokio::test]
+async fn a_loop_of_cnames_ends_and_a_chain_keeps_what_it_found() {
+    let emulator = start(config()).await;
+    let server = emulator.bound().dns_addr.unwrap();
+    put(&emulator, "*.loop.example.com", "CNAME", &["a.loop.example.com"]);
+    let looped = udp(server, "x.loop.example.com.", RecordType::A).await;
+    assert_eq!(data(&looped), ["a.loop.example.com.", "a.loop.example.com."]);
+    assert_eq!(looped.metadata.response_code, ResponseCode::NoError);
+    put(&emulator, "c.example.com", "CNAME", &["gone.example.com"]);
+    let broken = udp(server, "c.example.com.", RecordType::A).await;
+    assert_eq!(broken.metadata.response_code, ResponseCode::NXDomain);
+    assert_eq!((data(&broken), broken.authorities.len()), (vec!["gone.example.com.".into()], 1));
+    let all = udp(server, "c.example.com.", RecordType::ANY).await;
+    assert_eq!(data(&all), ["gone.example.com."]);
+    assert_eq!(all.metadata.response_code, ResponseCode::NoError);
+    emulator.stop().await;
+}
+
+#[tokio::test]
+async fn rfc4592_2_1_1_a_star_is_a_wildcard_only_as_the_whole_leftmost_label() {
+    let emulator = start(config()).await;
+    let server = emulator.bound().dns_addr.unwrap();
+    put(&emulator, "a.*.example.com", "A", &["192.0.2.1"]);
+    put(&emulator, "*b.example.com", "A", &["192.0.2.2"]);
+    put(&emulator, "*.w.example.com", "A", &["192.0.2.3"]);
+    put(&emulator, "*.w.example.com", "TXT", &["\"w\""]);
+    let code = |message: &Message| message.metadata.response_code;
+    let ask = async |owner: &str, rtype| udp(server, owner, rtype).await;
+    assert_eq!(data(&ask("a.*.example.com.", RecordType::A).await), ["192.0.2.1"]);
+    assert_eq!(data(&ask("*b.example.com.", RecordType::A).await), ["192.0.2.2"]);
+    assert_eq!(code(&ask("xb.w2.example.com.", RecordType::A).await), ResponseCode::NoError);
+    // `*.example.com` exists, since something lies below it, and holds nothing: no data for what it covers (§4.4).
+    for owner in ["x.example.com.", "xb.example.com.", "a.x.example.com."] {
+        let nodata = ask(owner, RecordType::A).await;
+        assert_eq!((code(&nodata), nodata.answers.len()), (ResponseCode::NoError, 0), "{owner}");
+    }
+    // The star itself can be asked for, and what it covers has its types and no others.
+    assert_eq!(data(&ask("*.w.example.com.", RecordType::A).await), ["192.0.2.3"]);
+    assert_eq!(ask("x.w.example.com.", RecordType::TXT).await.answers.len(), 1);
+    let nodata = ask("x.w.example.com.", RecordType::MX).await;
+    assert_eq!((code(&nodata), nodata.answers.len()), (ResponseCode::NoError, 0));
+    // A name that exists is not covered, whatever its types (§2.2.1).
+    put(&emulator, "t.w.example.com", "TXT", &["\"t\""]);
+    let own = ask("t.w.example.com.", RecordType::A).await;
+    assert_eq!((code(&own), own.answers.len()), (ResponseCode::NoError, 0));
     emulator.stop().await;
 }

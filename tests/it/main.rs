@@ -21,6 +21,7 @@ mod emulator;
 mod emulator_control;
 mod emulator_dns;
 mod emulator_rows;
+mod emulator_rows_2;
 mod emulator_support;
 mod fuzz;
 mod identity;
