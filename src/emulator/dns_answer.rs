@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use hickory_proto::op::ResponseCode;
-use hickory_proto::rr::rdata::{A, CNAME};
+use hickory_proto::rr::rdata::{A, CNAME, NULL};
 use hickory_proto::rr::{LowerName, Name, RData, Record, RecordType as WireType};
 use sha2::{Digest as _, Sha256};
 
@@ -234,8 +234,9 @@ impl Resolver<'_> {
 
     fn values(&self, rtype: RecordType, set: &RawRecordSet) -> Vec<Record> {
         let ttl = set.ttl_secs.and_then(|ttl| u32::try_from(ttl).ok()).unwrap_or(0);
-        let read = |value: &arcstr::ArcStr| {
-            RData::try_from_str(wire_type(rtype), &absolute(rtype, value)).ok()
+        let read = |value: &arcstr::ArcStr| match rtype {
+            RecordType::Ds => read_ds(value),
+            _ => RData::try_from_str(wire_type(rtype), &absolute(rtype, value)).ok(),
         };
         set.values
             .iter()
@@ -322,6 +323,18 @@ fn absolute(rtype: RecordType, value: &str) -> String {
         }
     }
     fields.join(" ")
+}
+
+/// RFC 4034 §5.1; the library reads DS only together with its signing.
+fn read_ds(value: &str) -> Option<RData> {
+    let fields: Vec<&str> = value.split_whitespace().collect();
+    let [key_tag, algorithm, digest_type, digest] = fields.as_slice() else { return None };
+    let mut octets = key_tag.parse::<u16>().ok()?.to_be_bytes().to_vec();
+    octets.extend([algorithm.parse::<u8>().ok()?, digest_type.parse::<u8>().ok()?]);
+    for pair in digest.as_bytes().chunks(2) {
+        octets.push(u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?);
+    }
+    Some(RData::Unknown { code: WireType::DS, rdata: NULL::with(octets) })
 }
 
 fn wire_type(rtype: RecordType) -> WireType {
