@@ -4,7 +4,6 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::messages;
-use super::messages;
 use super::names::{read_name, shown};
 use crate::core::dns::record_type::RecordType;
 
