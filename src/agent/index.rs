@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::sources::{Extraction, ObjectRef, Pending, SourceKind, Unknown};
 use crate::core::endpoint::digest::SetDigest;
+use crate::core::endpoint::routing::doubts;
 use crate::core::endpoint::{Endpoint, EndpointKey, KeyHash, Version};
 
 mod keeping;
@@ -246,6 +247,8 @@ impl Index {
                 unknown = with_host(unknown, endpoint.key.dns_name, Pending::Unsupported(reason));
                 continue;
             }
+            let doubts = doubts(&endpoint);
+            warnings.extend(doubts.into_iter().map(|doubt| format!("{}: {doubt}", endpoint.key)));
             let hash = endpoint.key.hash();
             keys.insert(hash);
             changes.extend(self.put(hash, endpoint, object, origin));

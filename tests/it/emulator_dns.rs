@@ -101,6 +101,7 @@ async fn types_chains_and_aliases_resolve() {
     put(&emulator, "a.example.com", "A", &["192.0.2.1"]);
     put(&emulator, "c.example.com", "CNAME", &["a.example.com"]);
     put(&emulator, "t.example.com", "TXT", &["\"one\" \"two\""]);
+    put(&emulator, "t2.example.com", "TXT", &["\"first\"\"second\""]);
     put(&emulator, "m.example.com", "MX", &["10 a.example.com"]);
     put(&emulator, "s.example.com", "SRV", &["1 2 443 a.example.com."]);
     put(&emulator, "six.example.com", "AAAA", &["2001:db8::1"]);
@@ -125,6 +126,12 @@ async fn types_chains_and_aliases_resolve() {
         assert_eq!(udp(server, owner, rtype).await.answers.len(), 1, "{owner}");
     }
     assert_eq!(udp(server, "example.com.", RecordType::NS).await.answers.len(), 4);
+    let strings = udp(server, "t2.example.com.", RecordType::TXT).await;
+    let hickory_proto::rr::RData::TXT(text) = &strings.answers[0].data else { panic!("{strings}") };
+    assert_eq!(
+        text.txt_data.iter().map(|s| s.to_vec()).collect::<Vec<_>>(),
+        [b"first".to_vec(), b"second".to_vec()]
+    );
     let nodata = udp(server, "a.example.com.", RecordType::MX).await;
     assert_eq!((nodata.metadata.response_code, nodata.answers.len()), (ResponseCode::NoError, 0));
     let foreign = udp(server, "example.invalid.", RecordType::A).await;

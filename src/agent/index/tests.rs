@@ -154,3 +154,16 @@ fn a_reverse_record_waits_with_the_host_that_it_points_to() {
     withdrawn.sort();
     assert_eq!(withdrawn, ["del 1.2.0.192.in-addr.arpa HostRemoved", "del a HostRemoved"]);
 }
+
+#[test]
+fn an_unknown_region_is_published_and_told() {
+    let mut index = index();
+    let web = object("web");
+    let mut wanted = wants(&web, &[("a", "1")]);
+    wanted.endpoints[0].key.set_identifier = "one".into();
+    wanted.endpoints[0].properties = BTreeMap::from([("aws/region".into(), "eu-west-9".into())]);
+    assert_eq!(apply(&mut index, "web", wanted), ["put a 1"]);
+    let warnings = index.warnings_of(&web);
+    assert_eq!(warnings.len(), 1);
+    assert!(warnings[0].contains("aws/region is \"eu-west-9\""), "{warnings:?}");
+}

@@ -1,4 +1,5 @@
-//! AWS's own facts: partitions and regions, and the zones of its services.
+//! AWS's own facts: partitions and regions, the zones of its services, and the places of routing policies.
 
 pub mod access;
 pub mod alias_zones;
+pub mod places;

@@ -5,14 +5,14 @@
 use arcstr::ArcStr;
 
 use super::Endpoint;
+use super::routing::{AliasHealth, property, routing};
 use super::verdict::{Reason, Verdict};
 use crate::core::aws::alias_zones;
 use crate::core::aws::alias_zones::canonical_zone;
 use crate::core::dns::name::DnsName;
 use crate::core::dns::rdata;
 use crate::core::dns::record::{
-    AliasTarget, FailoverRole, GeoLocation, GeoProximity, RecordData, RecordKey, RecordSet,
-    RecordType, RoutingPolicy,
+    AliasTarget, RecordData, RecordKey, RecordSet, RecordType, RoutingPolicy,
 };
 use crate::core::ids::ZoneId;
 use crate::core::visibility::Visibility;
@@ -134,7 +134,25 @@ pub fn parse_endpoint(endpoint: &Endpoint) -> Result<ParsedEndpoint, Verdict> {
             ));
         }
     };
+    if rtype == RecordType::Ns && name.is_wildcard() {
+        return Err(Verdict::rejected(
+            Reason::InvalidName,
+            "Route 53 takes no NS record set with a wildcard for its name: delegate each name",
+        ));
+    }
     let (types, answer) = answer(endpoint, rtype)?;
+    let leads_back = match &answer {
+        Answer::Values(values) => {
+            rtype == RecordType::Cname && values.iter().any(|value| value.as_str() == name.as_str())
+        }
+        Answer::Alias { target, .. } => *target == name,
+    };
+    if leads_back {
+        return Err(Verdict::rejected(
+            Reason::InvalidTarget,
+            format!("{name} points to itself: give another target"),
+        ));
+    }
     let health_check_id = property(endpoint, "health-check-id").map(ArcStr::from);
     if health_check_id.as_ref().is_some_and(|id| id.is_empty() || id.len() > 64) {
         return Err(Verdict::rejected(
@@ -142,7 +160,13 @@ pub fn parse_endpoint(endpoint: &Endpoint) -> Result<ParsedEndpoint, Verdict> {
             "aws/health-check-id takes 1 to 64 characters",
         ));
     }
-    let (set_identifier, policy) = routing(endpoint, rtype, &answer, health_check_id.is_some())?;
+    let alias_health = match &answer {
+        Answer::Values(_) => AliasHealth::NoAlias,
+        Answer::Alias { evaluate_target_health: true, .. } => AliasHealth::Evaluated,
+        Answer::Alias { .. } => AliasHealth::NotEvaluated,
+    };
+    let (set_identifier, policy) =
+        routing(endpoint, rtype, alias_health, health_check_id.is_some())?;
     Ok(ParsedEndpoint {
         name,
         types,
@@ -153,21 +177,6 @@ pub fn parse_endpoint(endpoint: &Endpoint) -> Result<ParsedEndpoint, Verdict> {
         health_check_id,
         zone,
         visibility,
-    })
-}
-
-/// A property under `aws/`, or under `webhook/`, which ExternalDNS leaves in place for webhook providers.
-fn property<'a>(endpoint: &'a Endpoint, name: &str) -> Option<&'a str> {
-    // An endpoint has a handful of properties at most, and most have none.
-    ["aws", "webhook"].iter().find_map(|family| {
-        let is_meant = |property: &ArcStr| {
-            property.strip_prefix(family).and_then(|rest| rest.strip_prefix('/')) == Some(name)
-        };
-        endpoint
-            .properties
-            .iter()
-            .find(|(property, _)| is_meant(property))
-            .map(|(_, value)| value.as_str())
     })
 }
 
@@ -220,6 +229,8 @@ fn answer(endpoint: &Endpoint, rtype: RecordType) -> Result<(Vec<RecordType>, An
     }
     let values = rdata::canonical_values(rtype, &endpoint.targets)
         .map_err(|e| Verdict::rejected(Reason::InvalidTarget, e.to_string()))?;
+    rdata::check_publishable(rtype, &values, &endpoint.targets)
+        .map_err(|e| Verdict::rejected(Reason::InvalidTarget, e.to_string()))?;
     if rtype == RecordType::Cname && values.len() != 1 {
         return Err(Verdict::rejected(
             Reason::InvalidTarget,
@@ -244,13 +255,11 @@ fn alias(
         return Ok(None);
     }
     let first = endpoint.targets.first().and_then(|target| DnsName::parse(target).ok());
-    let is_address = |target: &DnsName| target.to_string().parse::<std::net::IpAddr>().is_ok();
+    let is_host = |target: &DnsName| rdata::host_problem(target.as_str()).is_none();
     let known_zone = first.as_ref().and_then(canonical_zone);
     let applies = match rtype {
         RecordType::Cname => wanted.as_deref() != Some("false") && (asked || known_zone.is_some()),
-        RecordType::A | RecordType::Aaaa => {
-            asked && first.as_ref().is_some_and(|target| !is_address(target))
-        }
+        RecordType::A | RecordType::Aaaa => asked && first.as_ref().is_some_and(is_host),
         _ => false,
     };
     if !applies {
@@ -269,6 +278,12 @@ fn alias(
                 "an alias has one target and {} are given: leave one, or set alias to \"false\"",
                 endpoint.targets.len()
             ),
+        ));
+    }
+    if let Some(problem) = rdata::host_problem(target.as_str()) {
+        return Err(Verdict::rejected(
+            Reason::InvalidTarget,
+            format!("the alias target {:?}: {problem}", target.to_string()),
         ));
     }
     let zone = match property(endpoint, "target-hosted-zone") {
@@ -296,186 +311,6 @@ fn alias(
         (other, _) => vec![other],
     };
     Ok(Some((types, Answer::Alias { zone, target, evaluate_target_health })))
-}
-
-fn bad_routing(message: impl Into<String>) -> Verdict {
-    Verdict::rejected(Reason::InvalidRouting, message)
-}
-
-/// The policy that the properties ask for (Route 53 developer guide, "Choosing a routing policy"; exactly one).
-fn routing(
-    endpoint: &Endpoint,
-    rtype: RecordType,
-    answer: &Answer,
-    has_health_check: bool,
-) -> Result<(Option<ArcStr>, RoutingPolicy), Verdict> {
-    let mut policies = Vec::new();
-    if let Some(text) = property(endpoint, "weight") {
-        let weight = text.parse::<u8>().map_err(|_| {
-            bad_routing(format!("aws/weight is {text:?}: write a whole number from 0 to 255"))
-        })?;
-        policies.push(("aws/weight", RoutingPolicy::Weighted(weight)));
-    }
-    if let Some(region) = property(endpoint, "region") {
-        policies.push(("aws/region", RoutingPolicy::Latency(region.into())));
-    }
-    if let Some(role) = property(endpoint, "failover") {
-        let role = match role.to_ascii_uppercase().as_str() {
-            "PRIMARY" => FailoverRole::Primary,
-            "SECONDARY" => FailoverRole::Secondary,
-            _ => {
-                return Err(bad_routing(format!(
-                    "aws/failover is {role:?}: write PRIMARY or SECONDARY"
-                )));
-            }
-        };
-        policies.push(("aws/failover", RoutingPolicy::Failover(role)));
-    }
-    match property(endpoint, "multi-value-answer") {
-        None | Some("false") => {}
-        Some("true") | Some("") => {
-            policies.push(("aws/multi-value-answer", RoutingPolicy::Multivalue))
-        }
-        Some(other) => {
-            return Err(bad_routing(format!(
-                "aws/multi-value-answer is {other:?}: write true or false"
-            )));
-        }
-    }
-    if let Some(place) = geolocation(endpoint)? {
-        policies.push(("aws/geolocation-*", RoutingPolicy::Geolocation(place)));
-    }
-    if let Some(place) = geoproximity(endpoint)? {
-        policies.push(("aws/geoproximity-*", RoutingPolicy::Geoproximity(place)));
-    }
-    if let (Some(collection), location) =
-        (property(endpoint, "cidr-collection-id"), property(endpoint, "cidr-location-name"))
-    {
-        policies.push((
-            "aws/cidr-collection-id",
-            RoutingPolicy::Cidr {
-                collection_id: collection.into(),
-                location_name: location.unwrap_or("*").into(),
-            },
-        ));
-    }
-    if policies.len() > 1 {
-        let names: Vec<_> = policies.iter().map(|(name, _)| *name).collect();
-        return Err(bad_routing(format!(
-            "a record set has one routing policy and {} are given: leave one",
-            names.join(", ")
-        )));
-    }
-    let set_identifier = Some(endpoint.key.set_identifier.clone()).filter(|text| !text.is_empty());
-    let Some((property, policy)) = policies.pop() else {
-        return match set_identifier {
-            None => Ok((None, RoutingPolicy::Simple)),
-            Some(set) => Err(bad_routing(format!(
-                "the set identifier {set:?} stands without a routing policy: add one, such as aws/weight, or remove it"
-            ))),
-        };
-    };
-    let Some(set_identifier) = set_identifier else {
-        return Err(bad_routing(format!(
-            "{property} needs a set identifier: add the annotation set-identifier"
-        )));
-    };
-    if set_identifier.chars().count() > 128 {
-        return Err(bad_routing("a set identifier takes 128 characters at most: shorten it"));
-    }
-    check_policy(rtype, &policy, answer, has_health_check)?;
-    Ok((Some(set_identifier), policy))
-}
-
-/// What Route 53 refuses to combine.
-fn check_policy(
-    rtype: RecordType,
-    policy: &RoutingPolicy,
-    answer: &Answer,
-    has_health_check: bool,
-) -> Result<(), Verdict> {
-    if matches!(rtype, RecordType::Ns | RecordType::Ds) {
-        return Err(bad_routing(format!("Route 53 takes no routing policy on {rtype}: remove it")));
-    }
-    let alias_health = match answer {
-        Answer::Values(_) => None,
-        Answer::Alias { evaluate_target_health, .. } => Some(*evaluate_target_health),
-    };
-    match (policy, alias_health) {
-        (RoutingPolicy::Multivalue, Some(_)) => Err(bad_routing(
-            "a multivalue answer cannot be an alias: use addresses, or another policy",
-        )),
-        (RoutingPolicy::Multivalue, None) if rtype == RecordType::Cname => Err(bad_routing(
-            "a multivalue answer cannot be a CNAME: use addresses, or another policy",
-        )),
-        (RoutingPolicy::Failover(FailoverRole::Primary), None) if !has_health_check => {
-            Err(bad_routing("a failover PRIMARY needs a health check: add aws/health-check-id"))
-        }
-        (RoutingPolicy::Failover(_), Some(false)) if !has_health_check => Err(bad_routing(
-            "a failover alias has to evaluate its target's health: remove aws/evaluate-target-health, or add aws/health-check-id",
-        )),
-        _ => Ok(()),
-    }
-}
-
-fn geolocation(endpoint: &Endpoint) -> Result<Option<GeoLocation>, Verdict> {
-    let part = |name: &str| property(endpoint, name).map(ArcStr::from);
-    let place = GeoLocation {
-        continent_code: part("geolocation-continent-code"),
-        country_code: part("geolocation-country-code"),
-        subdivision_code: part("geolocation-subdivision-code"),
-    };
-    match (&place.continent_code, &place.country_code, &place.subdivision_code) {
-        (None, None, None) => Ok(None),
-        (Some(_), None, None) | (None, Some(_), _) => Ok(Some(place)),
-        (Some(_), ..) => Err(bad_routing(
-            "aws/geolocation-continent-code stands alone: remove the country and subdivision, or the continent",
-        )),
-        (None, None, Some(_)) => {
-            Err(bad_routing("aws/geolocation-subdivision-code needs aws/geolocation-country-code"))
-        }
-    }
-}
-
-fn geoproximity(endpoint: &Endpoint) -> Result<Option<GeoProximity>, Verdict> {
-    let part = |name: &str| property(endpoint, name).map(ArcStr::from);
-    let bias = part("geoproximity-bias")
-        .map(|text| match text.parse::<i32>() {
-            Ok(bias) if (-99..=99).contains(&bias) => Ok(bias),
-            _ => Err(bad_routing(format!(
-                "aws/geoproximity-bias is {text:?}: write a whole number from -99 to 99"
-            ))),
-        })
-        .transpose()?;
-    let coordinates = part("geoproximity-coordinates")
-        .map(|text| match text.split_once(',') {
-            Some((latitude, longitude)) => {
-                Ok((ArcStr::from(latitude.trim()), ArcStr::from(longitude.trim())))
-            }
-            None => Err(bad_routing(format!(
-                "aws/geoproximity-coordinates is {text:?}: write latitude,longitude"
-            ))),
-        })
-        .transpose()?;
-    let place = GeoProximity {
-        aws_region: part("geoproximity-region"),
-        local_zone_group: part("geoproximity-local-zone-group"),
-        coordinates,
-        bias,
-    };
-    let given = usize::from(place.aws_region.is_some())
-        + usize::from(place.local_zone_group.is_some())
-        + usize::from(place.coordinates.is_some());
-    match given {
-        0 if place.bias.is_none() => Ok(None),
-        1 => Ok(Some(place)),
-        0 => Err(bad_routing(
-            "aws/geoproximity-bias needs a region, a local zone group or coordinates",
-        )),
-        _ => Err(bad_routing(
-            "geoproximity takes one of region, local zone group and coordinates: leave one",
-        )),
-    }
 }
 
 #[cfg(test)]

@@ -117,10 +117,75 @@ fn every_routing_policy_is_read() {
             &[("aws/geoproximity-region", "us-east-1"), ("aws/geoproximity-bias", "-5")],
             "Geoproximity",
         ),
-        (&[("aws/cidr-collection-id", "c")], "Cidr"),
+        (&[("aws/cidr-collection-id", "C8C02A84-aaaa-bbbb-e0d2-d833a2f80106")], "Cidr"),
     ] {
         let wish = parse_endpoint(&with(address(), "east", properties)).unwrap();
         assert_eq!(format!("{:?}", wish.policy.kind()), kind);
         assert_eq!(wish.set_identifier.as_deref(), Some("east"));
     }
+}
+
+#[test]
+fn rfc1123_2_1_what_ends_in_a_number_is_no_target_that_is_a_name() {
+    for target in ["192.0.2.300", "192.0.2.191:443", "192.0.2.192/32", "192.0.2.1%5", "2001:db8::1"]
+    {
+        for rtype in ["CNAME", "A", "NS"] {
+            for properties in [&[][..], &[("alias", "true")]] {
+                let given = with(endpoint("www.example.com", rtype, &[target]), "", properties);
+                let verdict = parse_endpoint(&given).unwrap_err();
+                assert_eq!(verdict.reason, Reason::InvalidTarget, "{rtype} {}", verdict.message);
+                assert!(verdict.message.contains(target), "{rtype} {}", verdict.message);
+            }
+        }
+    }
+    let address =
+        with(endpoint("www.example.com", "A", &["192.0.2.193"]), "", &[("alias", "true")]);
+    assert_eq!(
+        parse_endpoint(&address).unwrap().answer,
+        Answer::Values(vec!["192.0.2.193".into()])
+    );
+}
+
+#[test]
+fn a_stored_cname_to_an_address_is_read_and_a_wanted_one_is_rejected() {
+    let stored = crate::core::dns::record::RawRecordSet {
+        name: "www.example.com.".into(),
+        rtype: "CNAME".into(),
+        ttl_secs: Some(60),
+        values: vec!["192.0.2.1".into()],
+        ..Default::default()
+    };
+    assert!(stored.canonical().is_ok());
+    let wanted = endpoint("www.example.com", "CNAME", &["192.0.2.1"]);
+    assert!(parse_endpoint(&wanted).unwrap_err().message.contains("under the type A"));
+}
+
+#[test]
+fn a_cname_or_alias_to_itself_is_rejected() {
+    let itself = |properties: &[(&str, &str)]| {
+        with(endpoint("entry.example.com", "CNAME", &["Entry.example.com."]), "", properties)
+    };
+    for given in [itself(&[]), itself(&[("alias", "true")])] {
+        let verdict = parse_endpoint(&given).unwrap_err();
+        assert_eq!(verdict.reason, Reason::InvalidTarget);
+        assert!(verdict.message.contains("points to itself"), "{}", verdict.message);
+    }
+}
+
+#[test]
+fn an_alias_may_lead_to_a_wildcard() {
+    let star = with(
+        endpoint("*.front.example.com", "CNAME", &["*.back.example.com"]),
+        "",
+        &[("alias", "true"), ("aws/evaluate-target-health", "false")],
+    );
+    let parsed = parse_endpoint(&star).unwrap();
+    assert!(matches!(parsed.answer, Answer::Alias { target, .. } if target.is_wildcard()));
+}
+
+#[test]
+fn ns_takes_no_wildcard() {
+    let verdict =
+        parse_endpoint(&endpoint("*.example.com", "NS", &["ns.example.net"])).unwrap_err();
+    assert_eq!(verdict.reason, Reason::InvalidName);
 }

@@ -13,6 +13,11 @@ use crate::core::endpoint::parsed::{MAX_VALUES, ParsedEndpoint};
 use crate::core::endpoint::verdict::{Placement, Reason, Verdict};
 use crate::core::ids::{ClusterId, ZoneId};
 
+/// Route 53 takes at most so many record sets of one name and type and any routing policy but geoproximity.
+const MAX_SETS_OF_POLICY: usize = 100;
+/// Route 53 takes at most so many geoproximity record sets of one name and type.
+const MAX_GEOPROXIMITY_SETS: usize = 30;
+
 /// One endpoint at one name of one zone.
 #[derive(Clone, Debug)]
 pub struct Contribution {
@@ -212,6 +217,14 @@ impl Merge<'_> {
                 ),
             );
         }
+        if let Some(other) = desired.values().find(|other| other_collection(&other.set, set)) {
+            return Some(
+                self.lost(other, "all CIDR record sets of one name and type have one collection"),
+            );
+        }
+        if let Some(verdict) = self.beyond_limit(set) {
+            return Some(verdict);
+        }
         let other = desired.get(&set.key)?;
         match (&other.set.data, &set.data) {
             (RecordData::Values { values: old, .. }, RecordData::Values { values: new, .. })
@@ -235,6 +248,26 @@ impl Merge<'_> {
             }
             _ => Some(self.lost(other, "both want another answer for one name and type")),
         }
+    }
+
+    /// Route 53 takes so many record sets of a routing policy at one name and type.
+    fn beyond_limit(&self, set: &RecordSet) -> Option<Verdict> {
+        let most = match set.policy {
+            RoutingPolicy::Simple => return None,
+            RoutingPolicy::Geoproximity(_) => MAX_GEOPROXIMITY_SETS,
+            _ => MAX_SETS_OF_POLICY,
+        };
+        let others = self.decision.desired.keys();
+        let others = others.filter(|key| key.rtype == set.key.rtype && **key != set.key);
+        (others.count() >= most).then(|| {
+            Verdict::rejected(
+                Reason::TooLarge,
+                format!(
+                    "{} {} has {most} record sets of this routing policy already, and Route 53 takes no more: remove one",
+                    set.key.name, set.key.rtype
+                ),
+            )
+        })
     }
 
     fn name_of(&self, other: &Desired) -> String {
@@ -297,6 +330,17 @@ impl Merge<'_> {
                 *ttl_secs = group.entry(key.rtype).or_insert((index, *ttl_secs)).1;
             }
         }
+    }
+}
+
+/// Whether two sets of one name and type are of different CIDR collections.
+fn other_collection(a: &RecordSet, b: &RecordSet) -> bool {
+    match (&a.policy, &b.policy) {
+        (
+            RoutingPolicy::Cidr { collection_id: x, .. },
+            RoutingPolicy::Cidr { collection_id: y, .. },
+        ) => a.key.rtype == b.key.rtype && x != y,
+        _ => false,
     }
 }
 

@@ -172,3 +172,46 @@ fn the_order_of_contributions_does_not_matter() {
     let sets = |s: &NameDecision| s.desired.values().map(|d| d.set.clone()).collect::<Vec<_>>();
     assert_eq!((first.holder.clone(), sets(&first)), (second.holder.clone(), sets(&second)));
 }
+
+fn routed(object: &str, properties: &[(&str, &str)]) -> Endpoint {
+    let mut endpoint = web(object, "192.0.2.1");
+    endpoint.key.set_identifier = object.into();
+    endpoint.properties =
+        properties.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+    endpoint
+}
+
+#[test]
+fn a_group_of_cidr_sets_has_one_collection() {
+    let of = |object: &str, digit: char| {
+        let collection = format!("{digit}8c02a84-aaaa-bbbb-e0d2-d833a2f80106");
+        routed(
+            object,
+            &[("aws/cidr-collection-id", &collection), ("aws/cidr-location-name", object)],
+        )
+    };
+    let decision = at(
+        None,
+        &[
+            contribution("east", 1, of("one", 'a')),
+            contribution("east", 2, of("two", 'b')),
+            contribution("east", 3, of("three", 'a')),
+        ],
+    );
+    assert_eq!(verdict(&decision, 1), (VerdictState::Waiting, Reason::ConflictInCluster));
+    assert_eq!(decision.desired.len(), 2);
+}
+
+#[test]
+fn a_group_has_at_most_30_geoproximity_sets_and_100_of_any_other_policy() {
+    for (property, most) in [("aws/geoproximity-coordinates", 30), ("aws/weight", 100)] {
+        let value = |n: i64| if most == 30 { format!("{n},0") } else { "1".to_owned() };
+        let contributions: Vec<_> = (0..=most)
+            .map(|n| contribution("east", n, routed(&format!("o{n}"), &[(property, &value(n))])))
+            .collect();
+        let decision = at(None, &contributions);
+        let last = usize::try_from(most).unwrap();
+        assert_eq!(verdict(&decision, last), (VerdictState::Rejected, Reason::TooLarge));
+        assert_eq!(decision.desired.len(), last, "{property}");
+    }
+}

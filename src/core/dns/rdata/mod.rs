@@ -1,8 +1,10 @@
 //! Record values: what each type takes, and one canonical text for each value.
 //!
 //! The canonical text is for comparing and for writing; what Route 53 holds stays as it was answered. A value that Route 53
-//! took from others but that breaks its type's RFC is an error here, so it is never equal to a wanted one.
+//! took from others but that breaks its type's RFC is an error here, so it is never equal to a wanted one. What clusters want has
+//! to pass [`check_publishable`] too.
 
+mod publishable;
 mod simple;
 mod svcb;
 #[cfg(test)]
@@ -11,6 +13,7 @@ mod text;
 
 use arcstr::ArcStr;
 
+pub use self::publishable::{check_publishable, host_problem};
 use super::record_type::RecordType;
 
 /// Route 53 takes at most so many values in one set.

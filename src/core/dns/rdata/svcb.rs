@@ -49,6 +49,14 @@ pub(in crate::core::dns::rdata) fn svcb(value: &str) -> Parsed {
     Ok(canonical)
 }
 
+/// The first parameter of a canonical value that Route 53 does not take: it knows the named keys without `mandatory`.
+pub(super) fn unsupported_parameter(value: &str) -> Option<String> {
+    let (_, rest) = next_word(value);
+    let (_, rest) = next_word(rest);
+    let is_unsupported = |number: &u16| *number == 0 || usize::from(*number) >= KEYS.len();
+    read_params(rest).ok()?.into_keys().find(is_unsupported).map(key_name)
+}
+
 fn next_word(text: &str) -> (&str, &str) {
     let end = text.find(|c: char| c.is_ascii_whitespace()).unwrap_or(text.len());
     let (word, rest) = text.split_at(end);

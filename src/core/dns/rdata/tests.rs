@@ -128,6 +128,9 @@ fn rfc1035_5_1_txt_strings_and_their_escapes() {
         Txt,
         &[
             ("\"a\"   \"b\"", "\"a\" \"b\""),
+            ("\"first\"\"second\"", "\"first\" \"second\""),
+            ("\t\"a\"\t\"b\"", "\"a\" \"b\""),
+            ("a\tb", "\"a\\011b\""),
             ("v=spf1 -all", "\"v=spf1 -all\""),
             (r#"say \ and "so""#, r#""say \\ and \"so\"""#),
             (r#""a\"b\\c\101""#, r#""a\"b\\cA""#),
@@ -137,10 +140,7 @@ fn rfc1035_5_1_txt_strings_and_their_escapes() {
             ("\"\"", "\"\""),
         ],
     );
-    refuses(
-        Txt,
-        &["\"a", "\"a\" b", "\"a\"\"b\"", r#""\9""#, r#""\400""#, r#""\08x""#, "\"a\\", "  "],
-    );
+    refuses(Txt, &["\"a", "\"a\" b", "\"a\"b", r#""\9""#, r#""\400""#, r#""\08x""#, "\"a\\", "  "]);
 }
 
 #[test]
@@ -155,9 +155,12 @@ fn rfc1035_3_3_a_string_has_255_octets_and_longer_text_is_split() {
 
 #[test]
 fn route_53_takes_4000_characters_a_value_and_400_values_a_set() {
-    // 3,952 octets in 16 strings: 32 quotation marks and 15 spaces besides.
-    assert!(canonical_value(Txt, &"x".repeat(3_953)).is_ok());
-    let error = canonical_value(Txt, &"x".repeat(3_954)).unwrap_err();
+    // In 16 strings with 32 quotation marks; the 15 spaces between them are left out where they do not fit.
+    assert!(canonical_value(Txt, &"x".repeat(3_953)).unwrap().contains("\" \""));
+    let longest = canonical_value(Txt, &"x".repeat(3_968)).unwrap();
+    assert_eq!((longest.len(), longest.contains("\"\"")), (4_000, true));
+    assert_eq!(canonical_value(Txt, &longest).as_deref(), Ok(longest.as_str()));
+    let error = canonical_value(Txt, &"x".repeat(3_969)).unwrap_err();
     assert!(error.problem.contains("4001 characters"), "{error}");
     assert_eq!(error.value.len(), 80, "a long value is cut");
 

@@ -1,5 +1,6 @@
 //! Values with character strings (RFC 1035 §5.1): `"text"` with `\"`, `\\` and, as Route 53 reads it, `\ooo` in octal.
 
+use super::MAX_VALUE_CHARS;
 use super::simple::{Parsed, name_or_root, number};
 
 /// RFC 1035 §3.3: a character string has at most 255 octets.
@@ -25,7 +26,9 @@ impl Token<'_> {
 /// 255 octets; readers put them together again (RFC 7208 §3.3, RFC 6376 §3.6.2.2).
 pub(in crate::core::dns::rdata) fn txt(value: &str) -> Parsed {
     if !value.trim_start().starts_with('"') {
-        return Ok(join(value.as_bytes().chunks(MAX_STRING_OCTETS).map(quoted)));
+        return Ok(join(
+            &value.as_bytes().chunks(MAX_STRING_OCTETS).map(quoted).collect::<Vec<_>>(),
+        ));
     }
     let mut strings = Vec::new();
     for token in tokens(value)? {
@@ -38,7 +41,7 @@ pub(in crate::core::dns::rdata) fn txt(value: &str) -> Parsed {
             }
         }
     }
-    Ok(join(strings))
+    Ok(join(&strings))
 }
 
 /// RFC 8659 §4.1: flags, tag and value.
@@ -151,8 +154,10 @@ fn character_string(octets: &[u8]) -> Parsed {
     Ok(quoted(octets))
 }
 
-fn join(strings: impl IntoIterator<Item = String>) -> String {
-    strings.into_iter().collect::<Vec<_>>().join(" ")
+/// A space between strings, or none where that makes the value too long: Route 53 reads both alike.
+fn join(strings: &[String]) -> String {
+    let spaced = strings.join(" ");
+    if spaced.len() > MAX_VALUE_CHARS { strings.concat() } else { spaced }
 }
 
 fn tokens(value: &str) -> Parsed<Vec<Token<'_>>> {
@@ -164,7 +169,10 @@ fn tokens(value: &str) -> Parsed<Vec<Token<'_>>> {
             let (octets, tail) = read_quoted(inside)?;
             tokens.push(Token::Quoted(octets));
             after = tail;
-            if !after.is_empty() && !after.starts_with(|c: char| c.is_ascii_whitespace()) {
+            // The next string may follow at once, as in "first""second".
+            if !after.is_empty()
+                && !after.starts_with(|c: char| c.is_ascii_whitespace() || c == '"')
+            {
                 return Err("something follows a closing quotation mark at once: put a space between the strings".to_owned());
             }
         } else {
