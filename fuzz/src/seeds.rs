@@ -172,7 +172,7 @@ fn endpoint_seeds(endpoints: &[Endpoint]) -> Vec<Vec<u8>> {
         "TXT",
         &["\"v=spf1 -all\""],
         "east",
-        &[("aws/geolocation-country-code", "DE"), ("aws/geolocation-subdivision-code", "BY")],
+        &[("aws/geolocation-country-code", "US"), ("aws/geolocation-subdivision-code", "WA")],
     );
     wish(
         "A",
@@ -184,7 +184,10 @@ fn endpoint_seeds(endpoints: &[Endpoint]) -> Vec<Vec<u8>> {
         "A",
         &["192.0.2.1"],
         "east",
-        &[("aws/cidr-collection-id", "c"), ("aws/cidr-location-name", "*")],
+        &[
+            ("aws/cidr-collection-id", "c8c02a84-aaaa-bbbb-e0d2-d833a2f80106"),
+            ("aws/cidr-location-name", "*"),
+        ],
     );
     wish(
         "CNAME",

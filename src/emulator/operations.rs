@@ -181,7 +181,9 @@ fn create_zone(
     if request.private && !request.vpc.as_ref().is_some_and(|vpc| is_vpc(&vpc.id)) {
         return Err(AwsError::sender(400, "InvalidVPCId", "The VPC ID is invalid."));
     }
-    if own_zones(world, caller).any(|zone| zone.caller_reference == request.caller_reference) {
+    let reference = (caller.account.clone(), request.caller_reference.clone());
+    let is_used = |zone: &Zone| zone.caller_reference == request.caller_reference;
+    if world.caller_references.contains(&reference) || own_zones(world, caller).any(is_used) {
         let message = "A hosted zone has already been created with the specified caller reference.";
         return Err(AwsError::sender(409, "HostedZoneAlreadyExists", message));
     }
@@ -223,6 +225,7 @@ fn create_zone(
     });
     answer.status = 201;
     answer.location = Some(format!("https://route53.amazonaws.com/2013-04-01/hostedzone/{id}"));
+    world.caller_references.insert(reference);
     world.zones.insert(id, zone);
     Ok(answer)
 }

@@ -1,6 +1,7 @@
 //! SVCB and HTTPS (RFC 9460 §2.1): priority, target, parameters.
 
-use super::{Checked, domain, message, messages, problem, problem_at};
+use super::messages;
+use super::value_problem::{Checked, domain, message, not_a_number, problem, problem_at};
 
 /// Route 53 takes 15 bits of the priority.
 const MAX_PRIORITY: u32 = 32_767;
@@ -28,7 +29,7 @@ pub(super) fn check(value: &str) -> Result<(), String> {
     match priority.parse::<u32>() {
         Ok(priority) if priority <= MAX_PRIORITY => {}
         Ok(_) => return Err(messages::SVC_PRIORITY.to_owned()),
-        Err(_) => return Err(message(super::not_a_number(), value)),
+        Err(_) => return Err(message(not_a_number(), value)),
     }
     domain(target)?;
     check_parameters(parameters).map_err(|problem| message(problem, value))

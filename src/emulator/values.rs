@@ -3,45 +3,12 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::messages;
-use super::names::{read_name, shown};
+use super::names::read_name;
+use super::service_values;
+use super::value_problem::{
+    Checked, Problem, domain, message, not_a_number, problem, problem_at, unsupported,
+};
 use crate::core::dns::record_type::RecordType;
-
-/// What is wrong with a value: the grade, the problem's name, its explanation, and what it was encountered with.
-struct Problem {
-    grade: &'static str,
-    name: &'static str,
-    explanation: String,
-    at: At,
-}
-
-/// What stands between the last quotation marks of the message.
-enum At {
-    /// The whole value.
-    Value,
-    /// A part of it, or an explanation.
-    Text(String),
-}
-
-type Checked = Result<(), Problem>;
-
-fn problem(name: &'static str, explanation: &str) -> Problem {
-    Problem { grade: "FATAL", name, explanation: explanation.to_owned(), at: At::Value }
-}
-
-fn problem_at(name: &'static str, explanation: &str, at: impl Into<String>) -> Problem {
-    Problem { at: At::Text(at.into()), ..problem(name, explanation) }
-}
-
-fn unsupported(character: char) -> Problem {
-    let explanation = "Value contains unsupported characters";
-    problem_at("UnsupportedCharacter", explanation, shown(character))
-}
-
-/// How a number that is none, or too large, is refused; not captured, except for NAPTR and the service types.
-fn not_a_number() -> Problem {
-    problem("InvalidNumber", "Value is not a valid number")
-}
 
 /// Checks one value; the error is the whole message.
 pub(super) fn check(rtype: RecordType, value: &str) -> Result<(), String> {
@@ -61,14 +28,6 @@ pub(super) fn check(rtype: RecordType, value: &str) -> Result<(), String> {
         RecordType::Svcb | RecordType::Https => return service_values::check(value),
     };
     checked.map_err(|problem| message(problem, value))
-}
-
-fn message(problem: Problem, value: &str) -> String {
-    let at = match &problem.at {
-        At::Value => value,
-        At::Text(text) => text,
-    };
-    messages::invalid_value(problem.grade, problem.name, &problem.explanation, at)
 }
 
 fn ipv4(value: &str) -> Checked {
@@ -131,13 +90,6 @@ fn one_string(text: &str) -> Result<&str, Problem> {
         }
     }
     Err(unquoted())
-}
-
-fn domain(name: &str) -> Result<(), String> {
-    if name == "." {
-        return Ok(());
-    }
-    read_name(name).map(drop).map_err(|fatal| format!("Invalid Resource Record: '{fatal}'"))
 }
 
 fn number(text: &str, max: u32) -> Checked {
@@ -339,9 +291,6 @@ fn naptr(value: &str) -> Checked {
     }
     Ok(())
 }
-
-#[path = "service_values.rs"]
-mod service_values;
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,7 @@
 //! The whole state behind one lock, and the way of a call through it: who calls, tokens, permission, and only then what is
 //! asked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
@@ -55,6 +55,8 @@ pub(super) struct World {
     pub identities: Identities,
     pub accounts: BTreeMap<AccountId, Account>,
     pub zones: BTreeMap<ZoneId, Zone>,
+    /// The caller references of the zones that calls have made: one stays used when its zone is gone.
+    pub caller_references: BTreeSet<(AccountId, String)>,
     pub submitted: BTreeMap<String, Submitted>,
     pub faults: Faults,
     pub counters: Counters,
@@ -112,6 +114,7 @@ impl World {
             identities,
             accounts,
             zones,
+            caller_references: BTreeSet::new(),
             submitted: BTreeMap::new(),
             faults: Faults::default(),
             counters: Counters::default(),

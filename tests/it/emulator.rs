@@ -241,6 +241,9 @@ async fn zones_are_created_tagged_found_and_deleted() {
     client.delete_hosted_zone().id(zone.id()).send().await.unwrap();
     let count = client.get_hosted_zone_count().send().await.unwrap();
     assert_eq!(count.hosted_zone_count(), 1);
+    // The caller reference stays used.
+    let again = client.create_hosted_zone().name("new.example.org").caller_reference("one");
+    assert_eq!(refusal(again.send().await.unwrap_err()).0, "HostedZoneAlreadyExists");
     emulator.stop().await;
 }
 
