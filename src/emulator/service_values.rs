@@ -3,9 +3,9 @@
 use super::messages;
 use super::value_problem::{Checked, domain, message, not_a_number, problem, problem_at};
 
-/// Route 53 takes 15 bits of the priority.
+/// Route 53 accepts 15 bits of the priority.
 const MAX_PRIORITY: u32 = 32_767;
-/// The parameters that Route 53 takes, and whether they have a value. `mandatory` and numbered keys are not among them.
+/// The parameters that Route 53 accepts, and whether they have a value. `mandatory` and numbered keys are not among them.
 const KEYS: [(&str, bool); 8] = [
     ("alpn", true),
     ("no-default-alpn", false),

@@ -18,6 +18,16 @@ pub fn canonical_zone(target: &DnsName) -> Option<ZoneId> {
     }
 }
 
+/// Whether a zone is one of AWS's that are known here, and the name lies in none of its suffixes.
+pub fn lies_outside(zone: &ZoneId, target: &DnsName) -> bool {
+    let mut suffixes = SUFFIXES
+        .iter()
+        .filter(|(_, id)| *id == zone.as_str())
+        .filter_map(|(suffix, _)| DnsName::parse(suffix).ok())
+        .peekable();
+    suffixes.peek().is_some() && !suffixes.any(|suffix| target.is_in(&suffix))
+}
+
 /// CloudFront takes no health evaluation on an alias.
 pub const CLOUDFRONT: &str = "Z2FDTNDATAQYW2";
 
@@ -177,5 +187,16 @@ mod tests {
         assert_eq!(zone("d1.cloudfront.net").as_deref(), Some(CLOUDFRONT));
         assert_eq!(zone("xus-east-1.elb.amazonaws.com"), None);
         assert_eq!(zone("www.example.com"), None);
+    }
+
+    #[test]
+    fn a_name_lies_outside_of_a_known_zone_of_aws_if_it_has_none_of_its_suffixes() {
+        let outside = |zone: &str, target: &str| {
+            lies_outside(&ZoneId::parse(zone).unwrap(), &DnsName::parse(target).unwrap())
+        };
+        let balancer = "lb-1.us-east-1.elb.amazonaws.com";
+        assert!(!outside("Z35SXDOTRQ7X7K", balancer));
+        assert!(outside("Z26RNL4JYFTOTI", balancer), "the zone of another kind of balancer");
+        assert!(!outside("Z1", balancer), "a zone that is not known may be anybody's");
     }
 }

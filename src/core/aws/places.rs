@@ -100,7 +100,7 @@ pub fn is_like_zone_group(group: &str) -> bool {
     }
 }
 
-/// Reads `latitude,longitude`. More than the two decimals that Route 53 takes are rounded.
+/// Reads `latitude,longitude`. More than the two decimals that Route 53 accepts are rounded.
 ///
 /// # Errors
 /// The property, the rule and the remedy.

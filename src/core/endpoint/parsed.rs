@@ -137,7 +137,7 @@ pub fn parse_endpoint(endpoint: &Endpoint) -> Result<ParsedEndpoint, Verdict> {
     if rtype == RecordType::Ns && name.is_wildcard() {
         return Err(Verdict::rejected(
             Reason::InvalidName,
-            "Route 53 takes no NS record set with a wildcard for its name: delegate each name",
+            "Route 53 accepts no NS record set with a wildcard for its name: delegate each name",
         ));
     }
     let (types, answer) = answer(endpoint, rtype)?;
@@ -167,6 +167,12 @@ pub fn parse_endpoint(endpoint: &Endpoint) -> Result<ParsedEndpoint, Verdict> {
     };
     let (set_identifier, policy) =
         routing(endpoint, rtype, alias_health, health_check_id.is_some())?;
+    if matches!(policy, RoutingPolicy::Cidr { .. }) && visibility == Some(Visibility::Private) {
+        return Err(Verdict::rejected(
+            Reason::InvalidRouting,
+            "Route 53 accepts CIDR routing in public zones only: choose another policy, or another visibility",
+        ));
+    }
     Ok(ParsedEndpoint {
         name,
         types,

@@ -1,20 +1,23 @@
 //! The routing policy that an endpoint's properties ask for, by the rules of Route 53 that need no knowledge of its state.
 //!
-//! Lists that AWS extends (regions, local zone groups) are doubted and never refused: see [`doubts`].
+//! Lists that AWS extends (regions, local zone groups, its alias zones) are doubted and never refused: see [`doubts`].
 
 use arcstr::ArcStr;
 
 use super::Endpoint;
 use super::verdict::{Reason, Verdict};
-use crate::core::aws::places;
+use crate::core::aws::{alias_zones, places};
+use crate::core::dns::name::DnsName;
 use crate::core::dns::record::{
     FailoverRole, GeoLocation, GeoProximity, RecordType, RoutingPolicy,
 };
+use crate::core::ids::ZoneId;
 
-/// Route 53 takes at most so many characters as a region or local zone group.
+/// Route 53 accepts at most so many characters as a region or local zone group.
 const MAX_REGION_CHARS: usize = 64;
 
-/// What may be a mistake and is published all the same: regions and local zone groups that this version does not know.
+/// What may be a mistake and is published all the same: regions, local zone groups and alias zones that this version does not know,
+/// each with the property and the remedy.
 pub fn doubts(endpoint: &Endpoint) -> Vec<String> {
     if endpoint.properties.is_empty() {
         return Vec::new();
@@ -34,7 +37,19 @@ pub fn doubts(endpoint: &Endpoint) -> Vec<String> {
                  the spelling if Route 53 refuses it"
             )
         });
-    regions.chain(group).collect()
+    regions.chain(group).chain(misplaced_alias(endpoint)).collect()
+}
+
+/// An alias whose target does not lie in the zone that the endpoint names for it.
+fn misplaced_alias(endpoint: &Endpoint) -> Option<String> {
+    let zone = ZoneId::from_wire(property(endpoint, "target-hosted-zone")?).ok()?;
+    let target = DnsName::parse(endpoint.targets.first()?).ok()?;
+    alias_zones::lies_outside(&zone, &target).then(|| {
+        format!(
+            "aws/target-hosted-zone is {zone}, and {target} does not seem to lie in that zone of AWS: it is published as it is; \
+             remove the property if Route 53 refuses it"
+        )
+    })
 }
 
 /// A property under `aws/`, or under `webhook/`, which ExternalDNS leaves in place for webhook providers.
@@ -154,7 +169,9 @@ fn check_policy(
     has_health_check: bool,
 ) -> Result<(), Verdict> {
     if matches!(rtype, RecordType::Ns | RecordType::Soa) {
-        return Err(bad_routing(format!("Route 53 takes no routing policy on {rtype}: remove it")));
+        return Err(bad_routing(format!(
+            "Route 53 accepts no routing policy on {rtype}: remove it"
+        )));
     }
     match (policy, alias_health) {
         (RoutingPolicy::Multivalue, AliasHealth::Evaluated | AliasHealth::NotEvaluated) => Err(

@@ -146,3 +146,21 @@ fn an_unknown_region_is_published_and_doubted() {
         assert!(doubts[0].contains(unknown) && doubts[0].contains("published as it is"));
     }
 }
+
+#[test]
+fn an_alias_outside_of_the_zone_that_it_names_is_published_and_doubted() {
+    let target = "lb-1.us-east-1.elb.amazonaws.com";
+    let of = |zone| endpoint("CNAME", target, "", &[("aws/target-hosted-zone", zone)]);
+    assert!(parse_endpoint(&of("Z26RNL4JYFTOTI")).is_ok());
+    assert_eq!(doubts(&of("Z26RNL4JYFTOTI")).len(), 1);
+    assert_eq!(doubts(&of("Z35SXDOTRQ7X7K")), Vec::<String>::new());
+}
+
+#[test]
+fn cidr_routing_is_for_public_zones() {
+    const ID: &str = "c8c02a84-aaaa-bbbb-e0d2-d833a2f80106";
+    let verdict =
+        routed(&[("aws/cidr-collection-id", ID), ("zonefold/visibility", "private")]).unwrap_err();
+    assert_eq!(verdict.reason, Reason::InvalidRouting);
+    assert!(verdict.message.contains("public zones only"), "{}", verdict.message);
+}

@@ -13,9 +13,9 @@ use crate::core::endpoint::parsed::{MAX_VALUES, ParsedEndpoint};
 use crate::core::endpoint::verdict::{Placement, Reason, Verdict};
 use crate::core::ids::{ClusterId, ZoneId};
 
-/// Route 53 takes at most so many record sets of one name and type and any routing policy but geoproximity.
+/// Route 53 accepts at most so many record sets of one name and type and any routing policy but geoproximity.
 const MAX_SETS_OF_POLICY: usize = 100;
-/// Route 53 takes at most so many geoproximity record sets of one name and type.
+/// Route 53 accepts at most so many geoproximity record sets of one name and type.
 const MAX_GEOPROXIMITY_SETS: usize = 30;
 
 /// One endpoint at one name of one zone.
@@ -250,7 +250,7 @@ impl Merge<'_> {
         }
     }
 
-    /// Route 53 takes so many record sets of a routing policy at one name and type.
+    /// Route 53 accepts so many record sets of a routing policy at one name and type.
     fn beyond_limit(&self, set: &RecordSet) -> Option<Verdict> {
         let most = match set.policy {
             RoutingPolicy::Simple => return None,
@@ -263,7 +263,7 @@ impl Merge<'_> {
             Verdict::rejected(
                 Reason::TooLarge,
                 format!(
-                    "{} {} has {most} record sets of this routing policy already, and Route 53 takes no more: remove one",
+                    "{} {} has {most} record sets of this routing policy already, and Route 53 accepts no more: remove one",
                     set.key.name, set.key.rtype
                 ),
             )

@@ -6,7 +6,7 @@ use arcstr::ArcStr;
 use super::super::record_type::RecordType;
 use super::{ValueError, canonical_value, svcb};
 
-/// Route 53 takes 15 bits of the priority of SVCB and HTTPS.
+/// Route 53 accepts 15 bits of the priority of SVCB and HTTPS.
 const MAX_SVC_PRIORITY: u32 = 32_767;
 
 /// Checks canonical values that are to be published; `written` is what they were read from, for the error.
@@ -41,9 +41,9 @@ fn check(rtype: RecordType, value: &str) -> Result<(), String> {
         }
         RecordType::Caa => match words.nth(1) {
             Some("issue" | "issuewild" | "iodef") | None => Ok(()),
-            Some(tag) => {
-                Err(format!("Route 53 takes the tags issue, issuewild and iodef, and not {tag:?}"))
-            }
+            Some(tag) => Err(format!(
+                "Route 53 accepts the tags issue, issuewild and iodef, and not {tag:?}"
+            )),
         },
         RecordType::Tlsa => {
             let fields = [("usage", 0, 3), ("selector", 0, 1), ("matching type", 0, 2)];
@@ -59,7 +59,7 @@ fn check(rtype: RecordType, value: &str) -> Result<(), String> {
 fn in_range((what, least, most): (&str, u32, u32), word: &str) -> Result<(), String> {
     match word.parse::<u32>() {
         Ok(number) if (least..=most).contains(&number) => Ok(()),
-        _ => Err(format!("the {what} is {word} and Route 53 takes {least} to {most}")),
+        _ => Err(format!("the {what} is {word} and Route 53 accepts {least} to {most}")),
     }
 }
 
@@ -67,7 +67,7 @@ fn check_service(priority: &str, value: &str) -> Result<(), String> {
     in_range(("priority", 0, MAX_SVC_PRIORITY), priority)?;
     match svcb::unsupported_parameter(value) {
         None => Ok(()),
-        Some(key) => Err(format!("Route 53 does not take the parameter {key}: remove it")),
+        Some(key) => Err(format!("Route 53 does not accept the parameter {key}: remove it")),
     }
 }
 
@@ -149,12 +149,12 @@ mod tests {
     fn values_that_route_53_refuses_are_told_before_a_call() {
         let octets = "0a".repeat(32);
         for (rtype, value, part) in [
-            (Tlsa, format!("4 1 1 {octets}"), "the usage is 4 and Route 53 takes 0 to 3"),
+            (Tlsa, format!("4 1 1 {octets}"), "the usage is 4 and Route 53 accepts 0 to 3"),
             (Tlsa, format!("3 2 1 {octets}"), "the selector is 2"),
             (Tlsa, format!("3 1 3 {octets}"), "the matching type is 3"),
-            (Sshfp, "4 0 0a".to_owned(), "the fingerprint type is 0 and Route 53 takes 1 to 2"),
+            (Sshfp, "4 0 0a".to_owned(), "the fingerprint type is 0 and Route 53 accepts 1 to 2"),
             (Sshfp, "4 3 0a".to_owned(), "the fingerprint type is 3"),
-            (Caa, "0 issuemail \"x\"".to_owned(), "takes the tags issue, issuewild and iodef"),
+            (Caa, "0 issuemail \"x\"".to_owned(), "accepts the tags issue, issuewild and iodef"),
             (Caa, "128 other \"x\"".to_owned(), "not \"other\""),
             (Https, "32768 .".to_owned(), "the priority is 32768"),
             (Svcb, "1 . key10=x".to_owned(), "the parameter key10"),
