@@ -42,14 +42,16 @@ impl Index {
         let (mut now, mut staying) = (Partial::new(), BTreeSet::new());
         for (host, silent) in partial {
             let had = before.remove(&host).unwrap_or_default().taken_without;
-            let is_taken =
-                silent.is_subset(&had) || self.has_nothing_to_lose(object, &host, known);
+            let is_taken = silent.is_subset(&had) || self.has_nothing_to_lose(object, &host, known);
             let entry = if is_taken {
                 PartialHost { taken_without: silent, waits: None }
             } else {
                 staying.insert(host.clone());
                 let of_host = known.iter().filter(|endpoint| *host_of(endpoint) == host);
-                PartialHost { taken_without: had, waits: Some((silent, of_host.cloned().collect())) }
+                PartialHost {
+                    taken_without: had,
+                    waits: Some((silent, of_host.cloned().collect())),
+                }
             };
             now.insert(host, entry);
         }

@@ -305,10 +305,7 @@ mod tests {
             for binding in printed.iter().filter(is_bound) {
                 assert_eq!(binding["roleRef"]["name"], binding["metadata"]["name"]);
             }
-            printed
-                .iter()
-                .map(|one| one["metadata"]["name"].as_str().unwrap().to_owned())
-                .collect()
+            printed.iter().map(|one| one["metadata"]["name"].as_str().unwrap().to_owned()).collect()
         };
         let (shop, web) = (names("shop-agent"), names("web-agent"));
         assert!(shop.iter().all(|name| name.starts_with("shop-agent")), "{shop:?}");

@@ -231,7 +231,8 @@ impl Gateway {
 
     /// Whether it takes routes or ListenerSets from namespaces with labels.
     pub fn selects_namespaces(&self) -> bool {
-        let of_routes = self.spec.listeners.iter().map(|listener| &listener.allowed_routes.namespaces);
+        let of_routes =
+            self.spec.listeners.iter().map(|listener| &listener.allowed_routes.namespaces);
         of_routes
             .chain([&self.spec.allowed_listeners.namespaces])
             .any(|allowed| allowed.from == "Selector")

@@ -309,7 +309,8 @@ fn fits_kind(source: SourceKind, listener: &Listener) -> bool {
     };
     let kinds = &listener.allowed_routes.kinds;
     protocols.contains(&listener.protocol.as_str())
-        && (kinds.is_empty() || kinds
+        && (kinds.is_empty()
+            || kinds
                 .iter()
                 .any(|allowed| allowed.kind == kind && is_of_gateway_api(allowed.group.as_ref())))
 }

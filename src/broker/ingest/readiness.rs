@@ -23,7 +23,8 @@ pub async fn watch_store(
             answered_at = Instant::now();
         }
         let may_stay = answered_at.elapsed() < LOST_AFTER || !has_others();
-        let is_news = ready.send_if_modified(|ready| std::mem::replace(ready, may_stay) != may_stay);
+        let is_news =
+            ready.send_if_modified(|ready| std::mem::replace(ready, may_stay) != may_stay);
         match may_stay {
             true if is_news => tracing::info!("the store answers again: agents may stay"),
             false if is_news => {

@@ -6,7 +6,9 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use zonefold::agent::manifests::ManifestOptions;
 use zonefold::agent::sources::ExtractOptions;
-use zonefold::agent::{Agent, AgentConfig, BrokerAddress, ClusterUid, KeepAlive, Material, Objects};
+use zonefold::agent::{
+    Agent, AgentConfig, BrokerAddress, ClusterUid, KeepAlive, Material, Objects,
+};
 use zonefold::wire::v1::{self, operation::Operation, welcome::Mode};
 
 use super::fake_broker::{FakeBroker, PLENTY};

@@ -204,9 +204,9 @@ async fn an_agent_leaves_a_connection_that_is_dead_and_reaches_the_broker_by_a_n
     relay.strand();
     cluster.wants("two", &[("host2.example.com", "A", &["192.0.2.2"])]);
     // Sooner than three heartbeats of silence, after which the session would be lost in any case.
-    let acked = cluster.agent.wait_until(|state| {
-        state.index.digest().count() == 2 && state.publisher.is_converged()
-    });
+    let acked = cluster
+        .agent
+        .wait_until(|state| state.index.digest().count() == 2 && state.publisher.is_converged());
     tokio::time::timeout(Duration::from_secs(20), acked).await.expect("it left the connection");
     assert!(cluster.agent.read(|state| state.publisher.epoch()) > epoch && relay.made() > made);
     let told = cluster.agent.wait_until(|state| {

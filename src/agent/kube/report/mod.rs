@@ -122,9 +122,9 @@ impl Open {
         });
         let of_status = |statuses| New { statuses, is_read: false };
         let touched = touched.into_iter().map(|(object, new)| (object, of_status(new)));
-        let read = read.iter().map(|object| {
-            (TouchedObject::of(object), New { is_read: true, ..New::default() })
-        });
+        let read = read
+            .iter()
+            .map(|object| (TouchedObject::of(object), New { is_read: true, ..New::default() }));
         for (object, new) in touched.chain(read).chain(due) {
             if let Some((_, aside)) = self.set_aside.get_mut(&object) {
                 aside.add(new);
@@ -172,9 +172,8 @@ fn has_something_to_say(state: &State, object: &ObjectRef) -> bool {
 }
 
 fn is_wrong(state: &State, object: &TouchedObject, new: &New) -> bool {
-    let reads_wrong = || {
-        object.reference().is_some_and(|object| !state.index.warnings_of(&object).is_empty())
-    };
+    let reads_wrong =
+        || object.reference().is_some_and(|object| !state.index.warnings_of(&object).is_empty());
     let status_is_wrong =
         |hash| state.statuses.get(hash).is_some_and(|status| words::is_wrong(&status));
     (new.is_read && reads_wrong()) || new.statuses.iter().any(status_is_wrong)

@@ -219,7 +219,8 @@ impl Event {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part);
         }
-        let digits = hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let digits =
+            hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let name: String = metadata.name.chars().take(MAX_NAME_CHARS).collect();
         format!("{}.{digits}", name.trim_end_matches(['.', '-']))
     }
