@@ -152,7 +152,15 @@ pub struct Access(Way);
 #[derive(Clone)]
 enum Way {
     Fixed(Broker),
+    Maker(Arc<Maker>),
     Files(Arc<Files>),
+}
+
+/// Connections of a kind that only who made this knows.
+struct Maker {
+    make: Box<dyn Fn() -> Broker + Send + Sync>,
+    made: Mutex<Broker>,
+    renewed: watch::Sender<u64>,
 }
 
 struct Files {
@@ -199,6 +207,12 @@ impl Access {
         }))))
     }
 
+    /// One whose connections are made by the caller.
+    pub fn made_by(make: impl Fn() -> Broker + Send + Sync + 'static) -> Self {
+        let (made, renewed) = (Mutex::new(make()), watch::Sender::new(0));
+        Self(Way::Maker(Arc::new(Maker { make: Box::new(make), made, renewed })))
+    }
+
     /// A connection that nobody used before, and the token, for a session that begins now: what ended the last session may be the
     /// connection, or what it leads to. From now on [`Self::now`] answers with it.
     ///
@@ -207,6 +221,7 @@ impl Access {
     pub fn renew(&self) -> Result<Broker, AccessError> {
         match &self.0 {
             Way::Fixed(broker) => Ok(broker.clone()),
+            Way::Maker(maker) => Ok(maker.renew()),
             Way::Files(files) => Ok(Broker {
                 channel: files.renew()?,
                 authorization: authorization(&files.address)?,
@@ -218,6 +233,7 @@ impl Access {
     pub fn replaced(&self) -> impl Future<Output = ()> + use<> {
         let renewed = match &self.0 {
             Way::Fixed(_) => None,
+            Way::Maker(maker) => Some(maker.renewed.subscribe()),
             Way::Files(files) => Some(files.renewed.subscribe()),
         };
         async move {
@@ -237,11 +253,23 @@ impl Access {
     pub fn now(&self) -> Result<Broker, AccessError> {
         match &self.0 {
             Way::Fixed(broker) => Ok(broker.clone()),
+            Way::Maker(maker) => {
+                Ok(maker.made.lock().unwrap_or_else(PoisonError::into_inner).clone())
+            }
             Way::Files(files) => Ok(Broker {
                 channel: files.channel(),
                 authorization: authorization(&files.address)?,
             }),
         }
+    }
+}
+
+impl Maker {
+    fn renew(&self) -> Broker {
+        let broker = (self.make)();
+        *self.made.lock().unwrap_or_else(PoisonError::into_inner) = broker.clone();
+        self.renewed.send_modify(|renewed| *renewed = renewed.wrapping_add(1));
+        broker
     }
 }
 

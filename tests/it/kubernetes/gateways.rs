@@ -32,8 +32,7 @@ fn accepted_by(parent: &Value) -> Value {
 
 /// What a controller writes on a ListenerSet whose listener it takes.
 fn set_accepted(listener: &str) -> Value {
-    let listener =
-        json!({ "name": listener, "attachedRoutes": 1, "supportedKinds": [], "conditions": [accepted()] });
+    let listener = json!({ "name": listener, "attachedRoutes": 1, "supportedKinds": [], "conditions": [accepted()] });
     json!({ "conditions": [accepted()], "listeners": [listener] })
 }
 
