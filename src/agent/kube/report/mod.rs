@@ -359,10 +359,10 @@ impl Reporter {
         // A part that the broker has not judged yet is judged soon, and the object is told then.
         let judged: Option<Vec<&EndpointStatus>> =
             statuses.iter().map(|(_, status)| status.as_ref()).collect();
-        let Some(judged) = judged.filter(|judged| !judged.is_empty() || asks_for_nothing(document))
-        else {
-            return Ok(());
-        };
+        let counts = || self.reading.filter.refuses(object.source, document).is_none();
+        let is_read =
+            |judged: &Vec<_>| !judged.is_empty() || (asks_for_nothing(document) && counts());
+        let Some(judged) = judged.filter(is_read) else { return Ok(()) };
         let generation = document.metadata.generation;
         let before = document.status.get("conditions").cloned().unwrap_or_default();
         let are_dropped = told.conditions_dropped_at.is_some_and(|at| at.elapsed() < DROPPED_PAUSE);
@@ -432,7 +432,12 @@ impl Reporter {
 
 /// Whether a DNSEndpoint has no endpoints, so that no status says that it was read.
 fn asks_for_nothing(document: &Document) -> bool {
-    document.spec["endpoints"].as_array().is_none_or(Vec::is_empty)
+    match &document.spec["endpoints"] {
+        Value::Null => !document.is_too_deep(),
+        Value::Array(endpoints) => endpoints.is_empty(),
+        // It cannot be read.
+        _ => false,
+    }
 }
 
 /// How much may be told now.
