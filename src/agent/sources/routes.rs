@@ -37,10 +37,10 @@ pub(super) fn extract(route: &Route, around: &Gateways<'_>) -> Extraction {
             route.reference
         ))
     };
-    let mut answers = Answers::default();
+    let mut answers = ParentAnswers::default();
     for parent in &route.spec.parent_refs {
         let Some(kind) = parent.parent_kind() else { continue };
-        let asked = Asked { kind, parent, place: parent.place(&route.reference.namespace) };
+        let asked = ParentAsked { kind, parent, place: parent.place(&route.reference.namespace) };
         match ask(route, &asked, &named, around, &mut answers) {
             Ok(()) => {}
             Err(Silence::Away(reason)) => drop(answers.away.insert(asked.id(), reason)),
@@ -100,13 +100,13 @@ fn hosts(route: &Route, annotations: &Annotations, collector: &mut Collector<'_>
 }
 
 /// A reference to a parent.
-struct Asked<'a> {
+struct ParentAsked<'a> {
     kind: ParentKind,
     parent: &'a ParentRef,
     place: Place,
 }
 
-impl Asked<'_> {
+impl ParentAsked<'_> {
     /// The parent, however many of its listeners are referred to: its targets are the same for all of them.
     fn id(&self) -> ArcStr {
         arcstr::format!("{} {}/{}", self.kind, self.place.0, self.place.1)
@@ -123,7 +123,7 @@ enum Silence {
 
 /// What the parents answer, by host and parent.
 #[derive(Default)]
-struct Answers {
+struct ParentAnswers {
     targets: BTreeMap<ArcStr, BTreeMap<ArcStr, Vec<ArcStr>>>,
     /// Of those that serve a host and have no targets for it now: why.
     silent: BTreeMap<ArcStr, BTreeMap<ArcStr, String>>,
@@ -132,7 +132,7 @@ struct Answers {
     warnings: BTreeSet<String>,
 }
 
-impl Answers {
+impl ParentAnswers {
     /// Returns of hosts that have targets which parents may have more.
     fn put_into(
         mut self,
@@ -169,10 +169,10 @@ impl Answers {
 /// Asks one parent which of the hosts it serves for the route, and where.
 fn ask(
     route: &Route,
-    asked: &Asked<'_>,
+    asked: &ParentAsked<'_>,
     hosts: &BTreeSet<ArcStr>,
     around: &Gateways<'_>,
-    answers: &mut Answers,
+    answers: &mut ParentAnswers,
 ) -> Result<(), Silence> {
     let own = &route.reference.namespace;
     let statuses = route.status.parents.iter().filter(|status| is_accepted(&status.conditions));
@@ -191,11 +191,11 @@ fn ask(
 
 fn ask_listeners(
     route: &Route,
-    asked: &Asked<'_>,
+    asked: &ParentAsked<'_>,
     accepting: &[&ParentRef],
     hosts: &BTreeSet<ArcStr>,
     around: &Gateways<'_>,
-    answers: &mut Answers,
+    answers: &mut ParentAnswers,
 ) -> Result<(), Silence> {
     let Some((itself, gateway)) = look_up(asked, around, answers)? else { return Ok(()) };
     let all = [&itself.targets, &gateway.targets, &gateway.addresses];
@@ -239,9 +239,9 @@ fn ask_listeners(
 
 /// The parent and its Gateway, which are the same of a Gateway; `None` if it may not add listeners to any.
 fn look_up<'a>(
-    asked: &Asked<'_>,
+    asked: &ParentAsked<'_>,
     around: &Gateways<'a>,
-    answers: &mut Answers,
+    answers: &mut ParentAnswers,
 ) -> Result<Option<(&'a Gateway, &'a Gateway)>, Silence> {
     let (id, place) = (asked.id(), &asked.place);
     if asked.kind == ParentKind::Gateway {
@@ -283,7 +283,7 @@ fn look<'a>(
 }
 
 /// Why a listener of a ListenerSet does not count yet (GEP-1713); `None` if it does.
-fn unaccepted(asked: &Asked<'_>, set: &Gateway, listener: &Listener) -> Option<String> {
+fn unaccepted(asked: &ParentAsked<'_>, set: &Gateway, listener: &Listener) -> Option<String> {
     if asked.kind == ParentKind::Gateway {
         return None;
     }
