@@ -3,7 +3,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use zonefold::agent::manifests::ManifestOptions;
 use zonefold::agent::sources::ExtractOptions;
-use zonefold::agent::{Agent, AgentConfig, BrokerAddress, ClusterUid, Objects};
+use zonefold::agent::{Agent, AgentConfig, BrokerAddress, ClusterUid, KeepAlive, Objects};
 
 use super::*;
 use crate::folder::Folder;
@@ -33,6 +33,7 @@ async fn heard<T>(test: impl AsyncFnOnce(&Sink, &Folder, &zonefold::agent::Agent
             token: None,
             ca: None,
             certificate: None,
+            keep_alive: KeepAlive::default(),
         },
         objects: Objects::Manifests(ManifestOptions {
             path: folder.path().to_owned(),

@@ -4,7 +4,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use tokio::sync::watch;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity, Uri};
 
@@ -54,6 +56,24 @@ pub struct BrokerAddress {
     pub ca: Option<Material>,
     /// A client certificate, for https.
     pub certificate: Option<ClientCertificate>,
+    /// How a connection is found to be dead.
+    pub keep_alive: KeepAlive,
+}
+
+/// The HTTP/2 pings of a connection, also while nothing else is sent: one that is dead says nothing, and the system gives it up
+/// after a quarter of an hour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeepAlive {
+    /// The time between two pings.
+    pub interval: Duration,
+    /// The time in which a ping has to be answered.
+    pub timeout: Duration,
+}
+
+impl Default for KeepAlive {
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(10), timeout: Duration::from_secs(5) }
+    }
 }
 
 /// Why the broker cannot be called. No text repeats anything secret.
@@ -132,12 +152,22 @@ pub struct Access(Way);
 #[derive(Clone)]
 enum Way {
     Fixed(Broker),
+    Maker(Arc<Maker>),
     Files(Arc<Files>),
+}
+
+/// Connections of a kind that only who made this knows.
+struct Maker {
+    make: Box<dyn Fn() -> Broker + Send + Sync>,
+    made: Mutex<Broker>,
+    renewed: watch::Sender<u64>,
 }
 
 struct Files {
     address: BrokerAddress,
     made: Mutex<Made>,
+    /// How often a connection was replaced.
+    renewed: watch::Sender<u64>,
 }
 
 /// The connection, and what it was made of.
@@ -168,12 +198,51 @@ impl Access {
     /// A file cannot be read, or what was given cannot be used.
     pub fn new(address: BrokerAddress) -> Result<Self, AccessError> {
         let of = TlsMaterial::read(&address)?;
-        let channel = connect(&address.url, &of)?;
+        let channel = connect(&address, &of)?;
         authorization(&address)?;
         Ok(Self(Way::Files(Arc::new(Files {
             address,
             made: Mutex::new(Made { of, channel, refused: None }),
+            renewed: watch::Sender::new(0),
         }))))
+    }
+
+    /// One whose connections are made by the caller.
+    pub fn made_by(make: impl Fn() -> Broker + Send + Sync + 'static) -> Self {
+        let (made, renewed) = (Mutex::new(make()), watch::Sender::new(0));
+        Self(Way::Maker(Arc::new(Maker { make: Box::new(make), made, renewed })))
+    }
+
+    /// A connection that nobody used before, and the token, for a session that begins now: what ended the last session may be the
+    /// connection, or what it leads to. From now on [`Self::now`] answers with it.
+    ///
+    /// # Errors
+    /// As those of [`Self::now`].
+    pub fn renew(&self) -> Result<Broker, AccessError> {
+        match &self.0 {
+            Way::Fixed(broker) => Ok(broker.clone()),
+            Way::Maker(maker) => Ok(maker.renew()),
+            Way::Files(files) => Ok(Broker {
+                channel: files.renew()?,
+                authorization: authorization(&files.address)?,
+            }),
+        }
+    }
+
+    /// Returns when the connection of this moment was replaced by [`Self::renew`].
+    pub fn replaced(&self) -> impl Future<Output = ()> + use<> {
+        let renewed = match &self.0 {
+            Way::Fixed(_) => None,
+            Way::Maker(maker) => Some(maker.renewed.subscribe()),
+            Way::Files(files) => Some(files.renewed.subscribe()),
+        };
+        async move {
+            let Some(mut renewed) = renewed else { return std::future::pending().await };
+            if renewed.changed().await.is_err() {
+                // Nobody is left to replace it.
+                std::future::pending().await
+            }
+        }
     }
 
     /// The connection and the token for a call that is made now.
@@ -184,6 +253,9 @@ impl Access {
     pub fn now(&self) -> Result<Broker, AccessError> {
         match &self.0 {
             Way::Fixed(broker) => Ok(broker.clone()),
+            Way::Maker(maker) => {
+                Ok(maker.made.lock().unwrap_or_else(PoisonError::into_inner).clone())
+            }
             Way::Files(files) => Ok(Broker {
                 channel: files.channel(),
                 authorization: authorization(&files.address)?,
@@ -192,13 +264,31 @@ impl Access {
     }
 }
 
+impl Maker {
+    fn renew(&self) -> Broker {
+        let broker = (self.make)();
+        *self.made.lock().unwrap_or_else(PoisonError::into_inner) = broker.clone();
+        self.renewed.send_modify(|renewed| *renewed = renewed.wrapping_add(1));
+        broker
+    }
+}
+
 impl Files {
+    fn renew(&self) -> Result<Channel, AccessError> {
+        // It takes what changed in the files.
+        self.channel();
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        made.channel = connect(&self.address, &made.of)?;
+        self.renewed.send_modify(|renewed| *renewed = renewed.wrapping_add(1));
+        Ok(made.channel.clone())
+    }
+
     fn channel(&self) -> Channel {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         match TlsMaterial::read(&self.address) {
             Ok(found) if found == made.of => made.refused = None,
             Ok(found) if made.refused.as_ref() == Some(&found) => {}
-            Ok(found) => match connect(&self.address.url, &found) {
+            Ok(found) => match connect(&self.address, &found) {
                 Ok(channel) => {
                     tracing::info!("a new certificate is used for the broker");
                     *made = Made { of: found, channel, refused: None };
@@ -227,7 +317,8 @@ impl TlsMaterial {
     }
 }
 
-fn connect(url: &str, material: &TlsMaterial) -> Result<Channel, AccessError> {
+fn connect(address: &BrokerAddress, material: &TlsMaterial) -> Result<Channel, AccessError> {
+    let url = address.url.as_str();
     let bad_url = |reason: String| AccessError::BadUrl { url: url.to_owned(), reason };
     let uri: Uri =
         url.parse().map_err(|error: http::uri::InvalidUri| bad_url(error.to_string()))?;
@@ -235,7 +326,10 @@ fn connect(url: &str, material: &TlsMaterial) -> Result<Channel, AccessError> {
     let endpoint = Endpoint::from(uri.clone())
         .initial_stream_window_size(1024 * 1024)
         .initial_connection_window_size(4 * 1024 * 1024)
-        .connect_timeout(std::time::Duration::from_secs(10));
+        .connect_timeout(Duration::from_secs(10))
+        .http2_keep_alive_interval(address.keep_alive.interval)
+        .keep_alive_timeout(address.keep_alive.timeout)
+        .keep_alive_while_idle(true);
     let endpoint = match (uri.scheme_str(), &material.ca) {
         (Some("http"), _) if !is_loopback_host(host) => {
             return Err(AccessError::PlainHttp { url: url.to_owned() });
@@ -273,7 +367,13 @@ mod tests {
     use super::*;
 
     fn address(url: &str) -> BrokerAddress {
-        BrokerAddress { url: url.to_owned(), token: None, ca: None, certificate: None }
+        BrokerAddress {
+            url: url.to_owned(),
+            token: None,
+            ca: None,
+            certificate: None,
+            keep_alive: KeepAlive::default(),
+        }
     }
 
     fn with_token(url: &str, token: Material) -> BrokerAddress {
@@ -298,6 +398,18 @@ mod tests {
         let access =
             Access::new(with_token("http://127.0.0.1:1", Material::text("secret-token"))).unwrap();
         assert!(!format!("{:?}", access.now().unwrap().authorization).contains("secret-token"));
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_replaced_tells_who_uses_it() {
+        let access = Access::new(address("http://127.0.0.1:1")).unwrap();
+        let replaced = access.replaced();
+        access.now().unwrap();
+        tokio::pin!(replaced);
+        assert!(futures::poll!(&mut replaced).is_pending(), "a call replaces nothing");
+        access.renew().unwrap();
+        assert!(futures::poll!(&mut replaced).is_ready());
+        assert!(futures::poll!(Box::pin(access.replaced())).is_pending(), "it is a new one");
     }
 
     #[tokio::test]

@@ -96,11 +96,14 @@ fn registry(state: &State) -> Registry {
         "1 while this agent is the one that speaks to the broker",
         usize::from(state.role != Role::StandsBy),
     );
-    gauge(
-        "converged",
-        "1 while the broker holds what the agent holds",
-        usize::from(state.publisher.is_converged()),
-    );
+    // An agent that stands by says nothing to the broker, which is no reason for an alert.
+    if state.role != Role::StandsBy {
+        gauge(
+            "converged",
+            "1 while the broker holds what the agent holds; the agent that leads says it",
+            usize::from(state.publisher.is_converged()),
+        );
+    }
     gauge(
         "warnings",
         "Things in objects that a person should look at",
@@ -114,11 +117,15 @@ fn registry(state: &State) -> Registry {
 
     let synced = Family::<[(&'static str, String); 1], Gauge>::default();
     for source in state.index.sources() {
-        synced.get_or_create(&[("source", source.kind.to_string())]).set(i64::from(source.synced));
+        let is_well = match state.role {
+            Role::StandsBy => source.is_read,
+            Role::Alone | Role::Leads => source.synced,
+        };
+        synced.get_or_create(&[("source", source.kind.to_string())]).set(i64::from(is_well));
     }
     registry.register(
         "source_synced",
-        "1 while absence from the source means that something is not wanted",
+        "1 while absence from the source means that something is not wanted; of an agent that stands by, while it reads the source",
         synced,
     );
     let verdicts = Family::<[(&'static str, &'static str); 2], Gauge>::default();
@@ -217,4 +224,39 @@ fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::index::Index;
+    use crate::agent::session::publisher::{Identity, Publisher};
+    use crate::agent::sources::SourceKind;
+
+    fn metrics(role: Role) -> String {
+        let identity = Identity {
+            cluster: "east".into(),
+            kube_system_uid: "uid".into(),
+            instance_id: "one".into(),
+        };
+        let shared = Shared::new(Index::new([SourceKind::Service]), Publisher::new(identity));
+        shared.write(|state| {
+            state.role = role;
+            state.index.require_proof(SourceKind::Service);
+            state.index.complete(SourceKind::Service);
+        });
+        let mut text = String::new();
+        encode(&mut text, &shared.read(registry)).unwrap();
+        text
+    }
+
+    #[test]
+    fn an_agent_that_stands_by_gives_no_reason_for_an_alert() {
+        let (leads, stands_by) = (metrics(Role::Leads), metrics(Role::StandsBy));
+        assert!(leads.contains("zonefold_agent_converged 0"), "{leads}");
+        assert!(leads.contains(r#"zonefold_agent_source_synced{source="service"} 0"#), "{leads}");
+        assert!(!stands_by.contains("zonefold_agent_converged 0"), "{stands_by}");
+        let is_synced = r#"zonefold_agent_source_synced{source="service"} 1"#;
+        assert!(stands_by.contains(is_synced), "{stands_by}");
+    }
 }

@@ -18,6 +18,8 @@ use crate::core::endpoint::{Endpoint, EndpointKey, KeyHash, Version};
 
 mod keeping;
 
+use keeping::Partial;
+
 /// An endpoint larger than this many bytes of text is not sent: no record set that Route 53 takes comes near it.
 pub const MAX_ENDPOINT_BYTES: usize = 128 * 1024;
 
@@ -126,7 +128,9 @@ pub struct SourceHealth {
     pub kind: SourceKind,
     /// Whether absence means "not wanted": it was read completely and no object waits for its first targets.
     pub synced: bool,
-    /// Why not, for people.
+    /// Whether it was read completely and is followed, whatever the broker holds.
+    pub is_read: bool,
+    /// Why it is not synced, for people.
     pub last_error: Option<String>,
 }
 
@@ -208,6 +212,10 @@ pub struct Index {
     objects: BTreeMap<ObjectRef, ObjectEntry>,
     /// Objects with a host that waits for its first targets, and why: their sources cannot be complete.
     waiting: BTreeMap<ObjectRef, String>,
+    /// Of objects with hosts that were taken as they were partly known: who may have had more targets for which of them.
+    partial: BTreeMap<ObjectRef, Partial>,
+    /// Objects with something to say on them; `None` if nobody asks.
+    news: Option<BTreeSet<ObjectRef>>,
     digest: SetDigest,
     sources: BTreeMap<SourceKind, SourceEntry>,
 }
@@ -219,6 +227,8 @@ impl Index {
             endpoints: BTreeMap::new(),
             objects: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            partial: BTreeMap::new(),
+            news: None,
             digest: SetDigest::default(),
             sources: sources.into_iter().map(|kind| (kind, SourceEntry::default())).collect(),
         }
@@ -237,7 +247,11 @@ impl Index {
             extraction.warnings.into_iter().map(|warning| warning.message).collect();
         let mut keys = BTreeSet::new();
         let mut unknown = extraction.unknown;
+        let staying = self.take_partial(object, extraction.partial, &extraction.endpoints);
         for endpoint in extraction.endpoints {
+            if staying.contains(keeping::host_of(&endpoint)) {
+                continue;
+            }
             if text_bytes(&endpoint) > MAX_ENDPOINT_BYTES {
                 let reason = format!(
                     "{} is larger than {MAX_ENDPOINT_BYTES} bytes: it is not published",
@@ -253,8 +267,11 @@ impl Index {
             keys.insert(hash);
             changes.extend(self.put(hash, endpoint, object, origin));
         }
-        let before = self.objects.remove(object).unwrap_or_default().keys.0;
-        for hash in before {
+        let before = self.objects.remove(object).unwrap_or_default();
+        if !warnings.is_empty() && warnings != before.warnings {
+            self.note_news(object);
+        }
+        for hash in before.keys.0 {
             if keys.contains(&hash) {
                 continue;
             }
@@ -278,6 +295,7 @@ impl Index {
     /// Takes note that an object was observed to be deleted.
     pub fn delete(&mut self, object: &ObjectRef) -> Vec<IndexChange> {
         self.waiting.remove(object);
+        self.partial.remove(object);
         let Some(entry) = self.objects.remove(object) else { return Vec::new() };
         entry
             .keys
@@ -331,6 +349,7 @@ impl Index {
             entry.keys = unseen.into();
             entry.warnings.clear();
             self.waiting.remove(&object);
+            self.partial.remove(&object);
             changes.extend(
                 seen.into_iter().filter_map(|hash| self.remove(hash, DelCause::ObjectDeleted)),
             );
@@ -387,8 +406,9 @@ impl Index {
             (entry.proof == Proof::Missing)
                 .then(|| "what the broker holds is not compared with the cluster yet".to_owned())
         };
+        let is_read = entry.error.is_none() && entry.reading != Reading::NotYet;
         let last_error = entry.error.clone().or_else(not_listed).or_else(unproven).or_else(waits);
-        SourceHealth { kind, synced: last_error.is_none(), last_error }
+        SourceHealth { kind, synced: last_error.is_none(), is_read, last_error }
     }
 
     fn objects_in(

@@ -33,7 +33,7 @@ pub mod sources;
 pub mod status;
 mod term;
 
-pub use access::{Access, AccessError, BrokerAddress, ClientCertificate, Material};
+pub use access::{Access, AccessError, BrokerAddress, ClientCertificate, KeepAlive, Material};
 pub use identity::{ClusterUid, IdentityError};
 use index::Index;
 use kube::KubeOptions;

@@ -13,7 +13,7 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
 use super::index::{Held, Standing};
-use super::shared::Shared;
+use super::shared::{Role, Shared};
 use super::sources::SourceKind;
 use crate::core::endpoint::EndpointKey;
 
@@ -69,6 +69,14 @@ impl KeptView {
     }
 }
 
+/// What an agent that stands by answers: what is kept is known to the one that leads, and only that one withdraws anything.
+fn refusal_of_standby(shared: &Shared) -> Option<Response> {
+    let stands_by = shared.read(|state| state.role == Role::StandsBy);
+    let text = "this agent stands by, and only the one that leads knows what is kept and releases it: ask the holder of the Lease, \
+                whose metric zonefold_agent_leads is 1\n";
+    stands_by.then(|| (StatusCode::CONFLICT, text).into_response())
+}
+
 async fn kept(
     Extract(shared): Extract<Arc<Shared>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
@@ -76,6 +84,9 @@ async fn kept(
     if !peer.ip().to_canonical().is_loopback() {
         return (StatusCode::FORBIDDEN, "this is answered to the agent's own machine alone\n")
             .into_response();
+    }
+    if let Some(refusal) = refusal_of_standby(&shared) {
+        return refusal;
     }
     let views: Vec<KeptView> = shared
         .read(|state| state.index.iter().filter_map(|(_, held)| KeptView::of(held)).collect());
@@ -98,6 +109,9 @@ async fn release(
     if selection.is_empty() {
         return (StatusCode::BAD_REQUEST, "name what is to be released, or say all\n")
             .into_response();
+    }
+    if let Some(refusal) = refusal_of_standby(&shared) {
+        return refusal;
     }
     let mut views = Vec::new();
     shared.update(|state| {
@@ -196,6 +210,19 @@ mod tests {
             3,
             "one is new, two are withdrawn"
         );
+    }
+
+    #[tokio::test]
+    async fn an_agent_that_stands_by_releases_nothing_and_says_so() {
+        let shared = shared();
+        shared.write(|state| state.role = Role::StandsBy);
+        let (status, text) = ask(&shared, "POST", "/release?all=true", HERE, Some(HEADER)).await;
+        assert!(status == 409 && text.contains("stands by"), "{status} {text}");
+        assert_eq!(ask(&shared, "GET", "/kept", HERE, None).await.0, 409);
+        assert_eq!(shared.read(|state| state.index.iter().count()), 3);
+        shared.write(|state| state.role = Role::Leads);
+        assert_eq!(ask(&shared, "POST", "/release?all=true", HERE, Some(HEADER)).await.0, 200);
+        assert_eq!(shared.read(|state| state.index.iter().count()), 1);
     }
 
     #[tokio::test]

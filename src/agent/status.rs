@@ -6,6 +6,7 @@ use arcstr::ArcStr;
 use bytes::Bytes;
 use prost::Message as _;
 
+use super::sources::{ObjectRef, SourceKind};
 use crate::core::endpoint::digest::SetDigest;
 use crate::core::endpoint::{EndpointKey, KeyHash};
 use crate::wire::convert::status_hash;
@@ -55,6 +56,23 @@ pub struct TouchedObject {
     pub namespace: ArcStr,
     /// Its name.
     pub name: ArcStr,
+}
+
+impl TouchedObject {
+    /// The object by the name that statuses give it.
+    pub fn of(object: &ObjectRef) -> Self {
+        Self {
+            source: object.source.name(),
+            namespace: object.namespace.clone(),
+            name: object.name.clone(),
+        }
+    }
+
+    /// The object by the name that sources give it; `None` if its kind is not one that is read.
+    pub fn reference(&self) -> Option<ObjectRef> {
+        let source = SourceKind::parse(&self.source)?;
+        Some(ObjectRef { source, namespace: self.namespace.clone(), name: self.name.clone() })
+    }
 }
 
 /// A status that says something that was not known.

@@ -18,9 +18,10 @@ use crate::agent::kube::{self, Access, KubeOptions, Telling};
 use crate::agent::manifests::ManifestOptions;
 use crate::agent::sources::{ClusterIps, ExtractOptions, SourceKind};
 use crate::agent::{
-    Agent, AgentConfig, BrokerAddress, ClientCertificate, ClusterUid, Material, Objects,
+    Agent, AgentConfig, BrokerAddress, ClientCertificate, ClusterUid, KeepAlive, Material, Objects,
 };
 use crate::cli::{AgentArgs, AgentCommand, SourceArgs, release};
+use crate::ports::Clock;
 use crate::telemetry;
 
 /// Runs `zonefold agent` and what is done around one.
@@ -33,6 +34,7 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<ExitCode> {
         Some(AgentCommand::Release(args)) => release::run(args).await,
         Some(AgentCommand::Rbac(args)) => {
             let wanted = Wanted {
+                name: args.name,
                 sources: kinds(&args.sources)?,
                 namespaces: namespaces(&args.sources),
                 telling: telling(&args.sources),
@@ -65,6 +67,7 @@ async fn serve(args: AgentArgs) -> anyhow::Result<ExitCode> {
         token,
         ca: args.ca_file.map(Material::File),
         certificate,
+        keep_alive: KeepAlive::default(),
     };
     let kube_system_uid = match (args.kube_system_uid, &objects) {
         (Some(uid), _) => ClusterUid::Given(uid),
@@ -107,6 +110,7 @@ async fn objects(args: &AgentArgs) -> anyhow::Result<Objects> {
     };
     let access = Access { kubeconfig: args.kubeconfig.clone(), context: args.kube_context.clone() };
     let client = access.connect().await?;
+    let clock: Arc<dyn Clock> = Arc::new(AnchoredClock::system());
     let options = KubeOptions {
         sources: kinds(&args.sources)?,
         reading: Reading { filter, extract },
@@ -115,8 +119,9 @@ async fn objects(args: &AgentArgs) -> anyhow::Result<Objects> {
             namespace: client.default_namespace().to_owned(),
             name,
             identity: identity(),
-            clock: Arc::new(AnchoredClock::system()),
+            clock: Arc::clone(&clock),
         }),
+        clock,
     };
     Ok(Objects::Cluster(client, Box::new(options)))
 }

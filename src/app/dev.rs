@@ -18,7 +18,9 @@ use super::{dev_view, signal};
 use crate::adapters::route53::AwsOptions;
 use crate::agent::manifests::ManifestOptions;
 use crate::agent::sources::ExtractOptions;
-use crate::agent::{Agent, AgentConfig, AgentHandle, BrokerAddress, ClusterUid, Material, Objects};
+use crate::agent::{
+    Agent, AgentConfig, AgentHandle, BrokerAddress, ClusterUid, KeepAlive, Material, Objects,
+};
 use crate::cli::{DevArgs, token};
 use crate::config::Config;
 use crate::core::dns::name::DnsName;
@@ -344,6 +346,7 @@ async fn agent(
             token: Some(Material::text(token)),
             ca: None,
             certificate: None,
+            keep_alive: KeepAlive::default(),
         },
         objects: Objects::Manifests(ManifestOptions {
             path: folder.to_owned(),

@@ -46,6 +46,7 @@ use directory::cluster::{ClusterEndpoints, StatusCounts};
 use directory::{ClusterSettings, Directory};
 use ingest::{
     Admission, Committer, CommitterParts, FederationService, Limits, RefusedClaim, ServiceParts,
+    watch_store,
 };
 use lease::LeaseTiming;
 use metrics::BrokerMetrics;
@@ -282,6 +283,11 @@ impl Broker {
         spawn(&mut tasks, "the committer", committer.run(hard_stop.clone()));
 
         let (streams, streams_drain) = (TaskTracker::new(), CancellationToken::new());
+        let (ready, sees_ready) = watch::channel(true);
+        let (pinged, others) = (Arc::clone(&store), standing.clone());
+        let ping = async move || pinged.ping().await.is_ok();
+        let has_others = move || others.borrow().replicas.len() > 1;
+        spawn(&mut tasks, "the watch over the store", watch_store(ping, has_others, ready));
         let service_parts = ServiceParts {
             admission: parts.admission.clone(),
             store: Arc::clone(&store),
@@ -292,6 +298,7 @@ impl Broker {
             directory: directory.clone(),
             metrics: parts.metrics,
             limits: parts.limits,
+            ready: sees_ready,
             seed: parts.seed,
         };
         let service = FederationService::new(service_parts, streams.clone(), streams_drain.clone());

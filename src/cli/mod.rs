@@ -216,6 +216,9 @@ pub struct RbacArgs {
     /// What the agent reads.
     #[command(flatten)]
     pub sources: SourceArgs,
+    /// The name of the roles and their bindings; agents of one cluster that read different things need different names
+    #[arg(long, env = "ZONEFOLD_RBAC_NAME", value_name = "NAME", default_value = "zonefold-agent")]
+    pub name: String,
     /// The service account of the agent
     #[arg(
         long,

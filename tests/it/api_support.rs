@@ -19,7 +19,9 @@ use zonefold::adapters::route53::{AwsOptions, AwsProviders};
 use zonefold::adapters::store;
 use zonefold::agent::manifests::ManifestOptions;
 use zonefold::agent::sources::ExtractOptions;
-use zonefold::agent::{Agent, AgentConfig, BrokerAddress, ClusterUid, Material, Objects};
+use zonefold::agent::{
+    Agent, AgentConfig, BrokerAddress, ClusterUid, KeepAlive, Material, Objects,
+};
 use zonefold::api::authority::Authority;
 use zonefold::broker::directory::ClusterSettings;
 use zonefold::broker::directory::cluster::StatusCounts;
@@ -215,6 +217,7 @@ impl Rig {
                 token: Some(Material::text(TOKEN)),
                 ca: None,
                 certificate: None,
+                keep_alive: KeepAlive::default(),
             },
             objects: Objects::Manifests(ManifestOptions {
                 path: folder,

@@ -14,6 +14,7 @@ use zonefold::agent::index::{Index, IndexChange};
 use zonefold::agent::session::publisher::{Identity, Publisher};
 use zonefold::agent::session::{self, Broker};
 use zonefold::agent::sources::{Extraction, ObjectRef, SourceKind};
+use zonefold::agent::{Access, KeepAlive};
 use zonefold::core::endpoint::verdict::VerdictState;
 use zonefold::core::endpoint::{EndpointKey, KeyHash, Version};
 use zonefold::wire::v1;
@@ -150,28 +151,35 @@ impl AgentHost {
         self.life = Some(Life { shared, gate, stop, tasks, listed: BTreeSet::new() });
     }
 
-    fn broker(&self, gate: &Gate) -> Broker {
+    fn broker(&self, gate: &Gate) -> Access {
         let (network, agent, brokers, gate) = (
             self.surroundings.network.clone(),
             self.agent.clone(),
             self.surroundings.brokers,
             gate.clone(),
         );
-        let connector = tower::service_fn(move |_: http::Uri| {
+        let KeepAlive { interval, timeout } = KeepAlive::default();
+        Access::made_by(move || {
             let (network, agent, gate) = (network.clone(), agent.clone(), gate.clone());
-            async move {
-                Ok::<_, std::io::Error>(TokioIo::new(
-                    network.connect(&agent, &gate, brokers).await?,
-                ))
-            }
-        });
-        // As an agent's configuration makes it.
-        let channel = tonic::transport::Endpoint::from_static("http://broker")
-            .initial_stream_window_size(1024 * 1024)
-            .initial_connection_window_size(4 * 1024 * 1024)
-            .connect_timeout(Duration::from_secs(10))
-            .connect_with_connector_lazy(connector);
-        Broker { channel, authorization: format!("Bearer {TOKEN}").parse().ok() }
+            let connector = tower::service_fn(move |_: http::Uri| {
+                let (network, agent, gate) = (network.clone(), agent.clone(), gate.clone());
+                async move {
+                    Ok::<_, std::io::Error>(TokioIo::new(
+                        network.connect(&agent, &gate, brokers).await?,
+                    ))
+                }
+            });
+            // As an agent's configuration makes it.
+            let channel = tonic::transport::Endpoint::from_static("http://broker")
+                .initial_stream_window_size(1024 * 1024)
+                .initial_connection_window_size(4 * 1024 * 1024)
+                .connect_timeout(Duration::from_secs(10))
+                .http2_keep_alive_interval(interval)
+                .keep_alive_timeout(timeout)
+                .keep_alive_while_idle(true)
+                .connect_with_connector_lazy(connector);
+            Broker { channel, authorization: format!("Bearer {TOKEN}").parse().ok() }
+        })
     }
 
     /// The process is gone from one moment to the next.

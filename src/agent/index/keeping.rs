@@ -1,12 +1,124 @@
 //! What is held although nothing that is seen asks for it: how it comes, and how it goes.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+use arcstr::ArcStr;
 
 use super::{DelCause, Held, Index, IndexChange, Kept, Proof, Reading, Standing};
 use crate::agent::sources::{ObjectRef, SourceKind};
 use crate::core::endpoint::{Endpoint, EndpointKey, KeyHash};
 
+/// The hosts of an object that are or were known partly.
+pub(super) type Partial = BTreeMap<ArcStr, PartialHost>;
+
+/// A host that is or was known partly.
+#[derive(Clone, Debug, Default)]
+pub(super) struct PartialHost {
+    /// Who may have had more targets, and said none, when what is held was taken.
+    taken_without: BTreeSet<ArcStr>,
+    /// What is known of it now and not taken, and who is silent; `None` if what is known was taken.
+    waits: Option<(BTreeSet<ArcStr>, Vec<Endpoint>)>,
+}
+
+/// The host for which an endpoint is published: of a reverse record the one that it points to.
+pub(super) fn host_of(endpoint: &Endpoint) -> &ArcStr {
+    match endpoint.key.record_type.as_str() {
+        "PTR" => endpoint.targets.first().unwrap_or(&endpoint.key.dns_name),
+        _ => &endpoint.key.dns_name,
+    }
+}
+
 impl Index {
+    /// Takes note of which hosts of an object are known partly, and answers which of them stay as they are held: those that
+    /// somebody may have given targets who is silent now.
+    pub(super) fn take_partial(
+        &mut self,
+        object: &ObjectRef,
+        partial: BTreeMap<ArcStr, BTreeSet<ArcStr>>,
+        known: &[Endpoint],
+    ) -> BTreeSet<ArcStr> {
+        let mut before = self.partial.remove(object).unwrap_or_default();
+        let (mut now, mut staying) = (Partial::new(), BTreeSet::new());
+        for (host, silent) in partial {
+            let had = before.remove(&host).unwrap_or_default().taken_without;
+            let is_taken = silent.is_subset(&had) || self.has_nothing_to_lose(object, &host, known);
+            let entry = if is_taken {
+                PartialHost { taken_without: silent, waits: None }
+            } else {
+                staying.insert(host.clone());
+                let of_host = known.iter().filter(|endpoint| *host_of(endpoint) == host);
+                PartialHost {
+                    taken_without: had,
+                    waits: Some((silent, of_host.cloned().collect())),
+                }
+            };
+            now.insert(host, entry);
+        }
+        if !now.is_empty() {
+            self.partial.insert(object.clone(), now);
+        }
+        staying
+    }
+
+    /// Takes what is known of hosts of an object of which nothing is held any more.
+    fn take_what_waits(&mut self, object: &ObjectRef) -> Vec<IndexChange> {
+        let Some(mut partial) = self.partial.remove(object) else { return Vec::new() };
+        let held: BTreeSet<ArcStr> =
+            self.of_object(object).map(|held| host_of(&held.endpoint).clone()).collect();
+        let mut changes = Vec::new();
+        for (_, entry) in partial.iter_mut().filter(|(host, _)| !held.contains(*host)) {
+            let Some((silent, endpoints)) = entry.waits.take() else { continue };
+            entry.taken_without = silent;
+            for endpoint in endpoints {
+                let hash = endpoint.key.hash();
+                self.objects.entry(object.clone()).or_default().keys.insert(hash);
+                changes.extend(self.put(hash, endpoint, object, &arcstr::literal!("kubernetes")));
+            }
+        }
+        self.partial.insert(object.clone(), partial);
+        changes
+    }
+
+    /// Whether a host of an object can be published as it is known partly: nothing else is held for it, here or, before what the
+    /// broker holds was compared, there.
+    fn has_nothing_to_lose(&self, object: &ObjectRef, host: &ArcStr, known: &[Endpoint]) -> bool {
+        let mut held = self.of_object(object).filter(|held| held.endpoint.key.dns_name == *host);
+        let is_known = |held: &Held| {
+            let same = known.iter().find(|endpoint| endpoint.key == held.endpoint.key);
+            !held.has_body() && same.is_some_and(|endpoint| endpoint.version() == held.version)
+        };
+        match held.next() {
+            Some(first) => is_known(first) && held.all(is_known),
+            None => {
+                let source = self.sources.get(&object.source);
+                source.is_none_or(|source| source.proof != Proof::Missing)
+            }
+        }
+    }
+
+    /// Takes note of objects with something to say on them from now on, for [`Self::take_news`].
+    pub fn note_all_news(&mut self) {
+        self.news.get_or_insert_default();
+    }
+
+    /// Notes that there is something to say on an object: a warning that is new, or that its content was read.
+    pub fn note_news(&mut self, object: &ObjectRef) {
+        if let Some(news) = &mut self.news {
+            news.insert(object.clone());
+        }
+    }
+
+    /// The objects with something to say on them since this was asked last.
+    pub fn take_news(&mut self) -> BTreeSet<ObjectRef> {
+        self.news.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Whether there are any.
+    pub fn has_news(&self) -> bool {
+        self.news.as_ref().is_some_and(|news| !news.is_empty())
+    }
+
     /// Asks for [`Self::prove`]: until then absence from this source says nothing, since what an earlier life of this agent
     /// published may be out of its sight now.
     pub fn require_proof(&mut self, source: SourceKind) {
@@ -119,12 +231,14 @@ impl Index {
             .map(|(hash, held)| (*hash, held.object.clone()))
             .collect();
         let mut changes = Vec::new();
-        for (hash, object) in released {
-            if let Some(entry) = self.objects.get_mut(&object) {
-                entry.keys.remove(&hash);
+        for (hash, object) in &released {
+            if let Some(entry) = self.objects.get_mut(object) {
+                entry.keys.remove(hash);
             }
-            changes.extend(self.remove(hash, DelCause::Released));
+            changes.extend(self.remove(*hash, DelCause::Released));
         }
+        let objects: BTreeSet<ObjectRef> = released.into_iter().map(|(_, object)| object).collect();
+        changes.extend(objects.iter().flat_map(|object| self.take_what_waits(object)));
         changes
     }
 }

@@ -167,3 +167,80 @@ fn an_unknown_region_is_published_and_told() {
     assert_eq!(warnings.len(), 1);
     assert!(warnings[0].contains("aws/region is \"eu-west-9\""), "{warnings:?}");
 }
+
+fn partly(mut extraction: Extraction, host: &str, silent: &[&str]) -> Extraction {
+    let silent = silent.iter().map(|name| ArcStr::from(*name)).collect();
+    extraction.partial = [(ArcStr::from(host), silent)].into();
+    let pending = Pending::Status("one is silent".to_owned());
+    extraction.unknown = Unknown::Hosts([(ArcStr::from(host), pending)].into());
+    extraction
+}
+
+#[test]
+fn what_is_known_partly_never_takes_the_place_of_what_was_known_better() {
+    let mut index = index();
+    let web = object("web");
+    apply(&mut index, "web", wants(&web, &[("a", "both")]));
+    assert!(
+        apply(&mut index, "web", partly(wants(&web, &[("a", "one")]), "a", &["two"])).is_empty()
+    );
+    let standing = |index: &Index| index.iter().next().unwrap().1.standing.clone();
+    assert_eq!(standing(&index), Standing::Waiting("one is silent".to_owned()));
+    assert_eq!(apply(&mut index, "web", wants(&web, &[("a", "one")])), ["put a one"]);
+    assert_eq!(standing(&index), Standing::Wanted);
+    assert_eq!(said(&index.delete(&web)), ["del a ObjectDeleted"], "it was seen to be deleted");
+}
+
+#[test]
+fn a_name_that_is_new_is_published_as_it_is_known_and_follows_who_is_not_silent() {
+    let mut index = index();
+    let web = object("web");
+    let known = |target: &str, silent: &[&str]| partly(wants(&web, &[("a", target)]), "a", silent);
+    assert_eq!(apply(&mut index, "web", known("one", &["two"])), ["put a one"]);
+    assert_eq!(apply(&mut index, "web", known("moved", &["two"])), ["put a moved"]);
+    assert!(
+        apply(&mut index, "web", known("less", &["two", "three"])).is_empty(),
+        "three is silent now"
+    );
+    assert_eq!(apply(&mut index, "web", known("one", &["two"])), ["put a one"]);
+    assert_eq!(apply(&mut index, "web", wants(&web, &[("a", "both")])), ["put a both"]);
+    assert!(apply(&mut index, "web", known("one", &["two"])).is_empty(), "two had a part in it");
+}
+
+#[test]
+fn what_the_broker_holds_is_compared_before_something_known_partly_is_published() {
+    let mut index = index();
+    let web = object("web");
+    index.require_proof(SourceKind::Service);
+    index.complete(SourceKind::Service);
+    let known = || partly(wants(&web, &[("a", "one"), ("b", "one")]), "a", &["two"]);
+    assert_eq!(apply(&mut index, "web", known()), ["put b one"]);
+    let kept = |target: &str| {
+        let endpoint = wants(&web, &[("a", target)]).endpoints.remove(0);
+        let standing = Standing::Waiting("it is silent".to_owned());
+        Kept { version: endpoint.version(), key: endpoint.key, object: web.clone(), standing }
+    };
+    index.prove(SourceKind::Service, vec![kept("both")]);
+    assert!(apply(&mut index, "web", known()).is_empty(), "the broker knows it better");
+    let mut same = self::index();
+    same.prove(SourceKind::Service, vec![kept("one")]);
+    apply(&mut same, "web", known());
+    assert_eq!(same.iter().filter(|(_, held)| held.standing == Standing::Wanted).count(), 2);
+    let moved = partly(wants(&web, &[("a", "moved"), ("b", "one")]), "a", &["two"]);
+    assert_eq!(apply(&mut same, "web", moved), ["put a moved"]);
+    let mut unheld = self::index();
+    unheld.prove(SourceKind::Service, vec![]);
+    assert_eq!(apply(&mut unheld, "web", known()).len(), 2, "nothing to lose");
+}
+
+#[test]
+fn what_is_released_while_it_is_known_partly_is_published_as_it_is_known() {
+    let mut index = index();
+    let web = object("web");
+    apply(&mut index, "web", wants(&web, &[("a", "both")]));
+    let known = |target: &str| partly(wants(&web, &[("a", target)]), "a", &["two"]);
+    apply(&mut index, "web", known("one"));
+    let changes = said(&index.release(|held| held.endpoint.key.dns_name == "a"));
+    assert_eq!(changes, ["del a Released", "put a one"]);
+    assert_eq!(apply(&mut index, "web", known("moved")), ["put a moved"]);
+}

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::document::Document;
 use crate::agent::sources::annotations::Annotations;
 pub use crate::agent::sources::gateways::Place;
-use crate::agent::sources::gateways::{Gateway, GatewayStatus, Labels};
+use crate::agent::sources::gateways::{Gateway, Labels};
 use crate::agent::sources::surroundings::{Backend, Known, Node};
 
 /// The label by which an EndpointSlice names its service.
@@ -156,8 +156,11 @@ impl Table<Slice> {
     }
 }
 
-/// Reads a Node.
+/// Reads a Node; none for one that cannot be understood.
 pub fn node(document: &Document) -> Option<Node> {
+    if document.is_too_deep() {
+        return None;
+    }
     let of_type = |wanted: &str| {
         let addresses = document.status["addresses"].as_array().into_iter().flatten();
         let found = addresses
@@ -172,8 +175,11 @@ pub fn node(document: &Document) -> Option<Node> {
     })
 }
 
-/// Reads an EndpointSlice.
+/// Reads an EndpointSlice; none for one that cannot be understood.
 pub fn slice(document: &Document) -> Option<Slice> {
+    if document.is_too_deep() {
+        return None;
+    }
     let text = |value: &Value| ArcStr::from(value.as_str().unwrap_or_default());
     let backend = |endpoint: &Value| Backend {
         address: text(&endpoint["addresses"][0]),
@@ -197,16 +203,11 @@ pub fn slice(document: &Document) -> Option<Slice> {
 
 /// Reads a Gateway or a ListenerSet; none for one that cannot be understood, so that the last one that could still counts.
 pub fn gateway(document: &Document) -> Option<Gateway> {
-    let status: GatewayStatus = serde_json::from_value(or_empty(&document.status)).ok()?;
-    let addresses = status
-        .addresses
-        .into_iter()
-        .map(|address| ArcStr::from(address.value.trim_end_matches('.')));
-    Some(Gateway {
-        targets: Annotations::read(&document.metadata.annotations).targets,
-        spec: serde_json::from_value(or_empty(&document.spec)).ok()?,
-        addresses: addresses.filter(|address| !address.is_empty()).collect(),
-    })
+    Some(Gateway::new(
+        Annotations::read(&document.metadata.annotations).targets,
+        serde_json::from_value(or_empty(&document.spec)).ok()?,
+        serde_json::from_value(or_empty(&document.status)).ok()?,
+    ))
 }
 
 /// Reads the labels of a Namespace.

@@ -10,6 +10,10 @@ use serde_json::{Map, Value};
 use super::resources::Resource;
 use crate::agent::sources::{Object, ObjectError, ObjectRef, SourceKind};
 
+mod nesting;
+
+use nesting::{MAX_DEPTH, nested, too_deep};
+
 /// One object.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct Document {
@@ -17,13 +21,13 @@ pub struct Document {
     #[serde(default)]
     pub metadata: Metadata,
     /// What is wanted.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "nested")]
     pub spec: Value,
     /// What Kubernetes answered.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "nested")]
     pub status: Value,
     /// Of an EndpointSlice.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "nested")]
     pub endpoints: Value,
 }
 
@@ -110,6 +114,7 @@ impl Document {
         source: SourceKind,
         resource: &Resource,
     ) -> Result<Object, ObjectError> {
+        let is_too_deep = self.is_too_deep();
         let annotations: Map<String, Value> = self
             .metadata
             .annotations
@@ -130,11 +135,17 @@ impl Document {
         fields.insert("metadata".to_owned(), metadata);
         fields.insert("spec".to_owned(), self.spec);
         fields.insert("status".to_owned(), self.status);
-        let unread = || ObjectError::Shape {
-            source_kind: source,
-            reason: "its kind is not one that is read".to_owned(),
-        };
+        let shape = |reason: String| ObjectError::Shape { source_kind: source, reason };
+        if is_too_deep {
+            return Err(shape(format!("it is nested deeper than {MAX_DEPTH}: make it flatter")));
+        }
+        let unread = || shape("its kind is not one that is read".to_owned());
         Object::read(Value::Object(fields)).unwrap_or_else(|| Err(unread()))
+    }
+
+    /// Whether a part of it was nested so deep that it was not read.
+    pub fn is_too_deep(&self) -> bool {
+        [&self.spec, &self.status, &self.endpoints].into_iter().any(|part| *part == too_deep())
     }
 
     /// Whether what people wrote on the object names this host somewhere, under whatever annotation or field.
@@ -147,6 +158,8 @@ impl Document {
         };
         self.metadata.annotations.values().any(|value| names_it(value))
             || any_text(&self.spec, &names_it)
+            // Nobody knows what stands in it.
+            || self.is_too_deep()
     }
 }
 
@@ -178,6 +191,25 @@ mod tests {
         }));
         assert_eq!(read.metadata.annotations.keys().collect::<Vec<_>>(), ["a"]);
         assert!(!format!("{read:?}").contains("manager"));
+    }
+
+    #[test]
+    fn an_object_that_is_nested_too_deep_does_not_hide_the_others() {
+        let deep = format!("{}1{}", "[".repeat(10_000), "]".repeat(10_000));
+        let page = format!(
+            r#"{{"items": [
+                {{"metadata": {{"name": "deep"}}, "spec": {{"type": "LoadBalancer", "x": {deep}}}}},
+                {{"metadata": {{"name": "flat"}}, "spec": {{"type": "LoadBalancer", "x": [[[1.5, -1, true, null]]]}}}}
+            ]}}"#
+        );
+        let page: Page = serde_json::from_str(&page).unwrap();
+        let [deep, flat] = &page.items.unwrap()[..] else { panic!("two objects") };
+        assert!(deep.is_too_deep() && deep.mentions("anything.example.com"));
+        let resource = super::super::resources::resource_of(SourceKind::Service);
+        let error = deep.clone().into_object(SourceKind::Service, &resource).unwrap_err();
+        assert!(error.to_string().contains("nested deeper than 64"), "{error}");
+        assert_eq!(flat.spec["x"], serde_json::json!([[[1.5, -1, true, null]]]));
+        assert!(flat.clone().into_object(SourceKind::Service, &resource).is_ok());
     }
 
     #[test]

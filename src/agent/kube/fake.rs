@@ -12,6 +12,18 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
+use crate::core::time::Timestamp;
+use crate::ports::Clock;
+
+/// A clock that stands still.
+pub struct Midnight;
+
+impl Clock for Midnight {
+    fn now(&self) -> Timestamp {
+        Timestamp(1_800_000_000_000)
+    }
+}
+
 /// A handle on the API server.
 #[derive(Clone, Default)]
 pub struct Fake {
@@ -255,6 +267,10 @@ impl Fake {
         if method == "POST" {
             assert!(uri.path().ends_with("/events"), "{uri}");
             let event: Value = serde_json::from_slice(body).unwrap();
+            let name = &event["metadata"]["name"];
+            if name.is_string() && state.events.iter().any(|one| one["metadata"]["name"] == *name) {
+                return Ok(failure(409, "it exists"));
+            }
             state.events.push(event.clone());
             return Ok(success(&event));
         }
@@ -277,8 +293,10 @@ impl Fake {
                 let Some(mut object) = state.objects.get(&place).cloned() else {
                     return Ok(no_such_object(&place.2));
                 };
-                if !state.drops_conditions {
-                    object["status"]["conditions"] = patch["status"]["conditions"].clone();
+                for (field, value) in patch["status"].as_object().into_iter().flatten() {
+                    if field != "conditions" || !state.drops_conditions {
+                        object["status"][field] = value.clone();
+                    }
                 }
                 drop(state);
                 let (group, plural) = asked.kind;

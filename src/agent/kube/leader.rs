@@ -317,6 +317,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::agent::kube::fake::Midnight;
 
     #[derive(Default)]
     struct State {
@@ -386,14 +387,6 @@ mod tests {
                     (StatusCode::OK, lease)
                 }
             }
-        }
-    }
-
-    struct Midnight;
-
-    impl Clock for Midnight {
-        fn now(&self) -> Timestamp {
-            Timestamp(1_800_000_000_000)
         }
     }
 

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::shared::Shared;
 use super::sources::SourceKind;
+use crate::ports::Clock;
 
 pub mod around;
 pub mod ask;
@@ -56,6 +57,8 @@ pub struct KubeOptions {
     pub telling: Telling,
     /// The Lease that decides which of several agents speaks to the broker; none for an agent that is alone.
     pub lease: Option<LeaseOptions>,
+    /// The time, for what is written on the objects.
+    pub clock: Arc<dyn Clock>,
 }
 
 /// Where it is written what became of each name, beside the log.
@@ -158,7 +161,7 @@ pub async fn run(
     random: fastrand::Rng,
     shutdown: CancellationToken,
 ) {
-    let KubeOptions { sources, reading, telling, .. } = options;
+    let KubeOptions { sources, reading, telling, clock, .. } = options;
     let mut tasks = JoinSet::new();
     let (to_world, mut news) = mpsc::channel(NEWS);
     let mut world = World::new(&sources, reading.clone());
@@ -167,8 +170,8 @@ pub async fn run(
         Vec::new()
     });
     if telling == Telling::OnObjects {
-        let reporter =
-            Reporter { client: client.clone(), sources: sources.clone(), reading: reading.clone() };
+        let (sources, reading) = (sources.clone(), reading.clone());
+        let reporter = Reporter { client: client.clone(), sources, reading, clock };
         tasks.spawn(report::run(reporter, shared.clone()));
     }
     let prover =

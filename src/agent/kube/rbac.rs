@@ -11,14 +11,14 @@ use super::resources::{
 };
 use crate::agent::sources::SourceKind;
 
-/// The name of what is printed.
-const NAME: &str = "zonefold-agent";
-/// The name of what is only about the Lease.
-const LEASE_NAME: &str = "zonefold-agent-lease";
+/// The name of what is printed, unless another one is given.
+pub const NAME: &str = "zonefold-agent";
 
 /// For whom, and for what.
 #[derive(Clone, Debug)]
 pub struct Wanted {
+    /// The name of the roles and of their bindings; `-lease` is added for what is only about the Lease.
+    pub name: String,
     /// The kinds of objects.
     pub sources: Vec<SourceKind>,
     /// The namespaces in which they are read; empty for all.
@@ -53,15 +53,16 @@ pub fn manifests(wanted: &Wanted) -> String {
     }
     if wanted.namespaces.is_empty() {
         let rules: Vec<Rule> = of_cluster.into_iter().chain(of_objects).collect();
-        role(&mut text, wanted, (NAME, None), &rules);
+        role(&mut text, wanted, (&wanted.name, None), &rules);
     } else {
-        role(&mut text, wanted, (NAME, None), &of_cluster);
+        role(&mut text, wanted, (&wanted.name, None), &of_cluster);
         for namespace in &wanted.namespaces {
-            role(&mut text, wanted, (NAME, Some(namespace.as_str())), &of_objects);
+            role(&mut text, wanted, (&wanted.name, Some(namespace.as_str())), &of_objects);
         }
     }
     if let Some(lease) = &wanted.lease {
-        role(&mut text, wanted, (LEASE_NAME, Some(&wanted.agent_namespace)), &lease_rules(lease));
+        let name = format!("{}-lease", wanted.name);
+        role(&mut text, wanted, (&name, Some(&wanted.agent_namespace)), &lease_rules(lease));
     }
     text
 }
@@ -152,8 +153,8 @@ fn role(
     let place = namespace
         .map_or_else(String::new, |namespace| format!("\n  namespace: {}", quoted(namespace)));
     let rules: String = rules.iter().map(rule_text).collect();
-    let (service_account, agent_namespace) =
-        (quoted(&wanted.service_account), quoted(&wanted.agent_namespace));
+    let (name, service_account, agent_namespace) =
+        (quoted(name), quoted(&wanted.service_account), quoted(&wanted.agent_namespace));
     // Writing to a String does not fail.
     let _ = write!(
         text,
@@ -216,6 +217,7 @@ mod tests {
 
     fn printed(sources: &[SourceKind], namespaces: &[&str], telling: Telling) -> String {
         manifests(&Wanted {
+            name: NAME.to_owned(),
             sources: sources.to_vec(),
             namespaces: namespaces.iter().map(|namespace| ArcStr::from(*namespace)).collect(),
             telling,
@@ -262,6 +264,7 @@ mod tests {
     #[test]
     fn the_lease_is_written_in_the_agents_own_namespace_and_no_other_is() {
         let text = manifests(&Wanted {
+            name: NAME.to_owned(),
             sources: vec![SourceKind::Service],
             namespaces: vec![],
             telling: Telling::Nowhere,
@@ -283,6 +286,30 @@ mod tests {
         );
         assert_eq!(printed[3]["roleRef"]["name"], printed[2]["metadata"]["name"]);
         assert_ne!(printed[2]["metadata"]["name"], printed[0]["metadata"]["name"]);
+    }
+
+    #[test]
+    fn two_agents_of_one_cluster_have_roles_of_their_own() {
+        let names = |name: &str| -> Vec<String> {
+            let wanted = Wanted {
+                name: name.to_owned(),
+                sources: vec![SourceKind::Service],
+                namespaces: vec!["shop".into()],
+                telling: Telling::Nowhere,
+                lease: Some("lease".to_owned()),
+                service_account: "agent".to_owned(),
+                agent_namespace: "dns".to_owned(),
+            };
+            let printed = documents(&manifests(&wanted));
+            let is_bound = |one: &&serde_json::Value| one["roleRef"].is_object();
+            for binding in printed.iter().filter(is_bound) {
+                assert_eq!(binding["roleRef"]["name"], binding["metadata"]["name"]);
+            }
+            printed.iter().map(|one| one["metadata"]["name"].as_str().unwrap().to_owned()).collect()
+        };
+        let (shop, web) = (names("shop-agent"), names("web-agent"));
+        assert!(shop.iter().all(|name| name.starts_with("shop-agent")), "{shop:?}");
+        assert!(shop.iter().all(|name| !web.contains(name)), "{shop:?} {web:?}");
     }
 
     #[test]

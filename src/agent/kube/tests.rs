@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::fake::{Fake, dns_endpoint, service};
+use super::fake::{Fake, Midnight, dns_endpoint, service};
 use super::filter::Filter;
 use super::*;
 use crate::agent::index::{Index, Standing};
@@ -44,6 +44,7 @@ impl Agent {
             reading: Reading { filter, ..Reading::default() },
             telling: Telling::Nowhere,
             lease: None,
+            clock: Arc::new(Midnight),
         };
         let (client, random) = (fake.client(), fastrand::Rng::with_seed(1));
         let mut tasks = JoinSet::new();
@@ -246,6 +247,7 @@ async fn without_the_brokers_word_absence_says_nothing() {
         reading: Reading::default(),
         telling: Telling::Nowhere,
         lease: None,
+        clock: Arc::new(Midnight),
     };
     let mut tasks = JoinSet::new();
     tasks.spawn(run(

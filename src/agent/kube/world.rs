@@ -287,7 +287,8 @@ impl World {
                 (Need::Gateways, stirred)
             }
         };
-        (self.read_again(index, need, &stirred), said)
+        let changes = self.read_again(index, need, &stirred, &mut said);
+        (changes, said)
     }
 
     fn take_objects(&mut self, index: &mut Index, id: (SourceKind, usize), news: News) -> Taken {
@@ -352,7 +353,8 @@ impl World {
                 for need in
                     [Need::Nodes, Need::HeadlessBackends, Need::LocalBackends, Need::Gateways]
                 {
-                    changes.extend(self.read_again(index, need, &Stirred::Everything));
+                    let stirred = Stirred::Everything;
+                    changes.extend(self.read_again(index, need, &stirred, &mut said));
                 }
             }
         }
@@ -370,26 +372,23 @@ impl World {
     ) -> Vec<IndexChange> {
         let reference = document.reference(source);
         self.dependents.remove(&reference);
-        let extraction = match self.reading.understand(source, document) {
-            Understood::Only(extraction) => extraction,
-            Understood::Object(object) => {
-                let needs = needs(&object);
-                let extraction = self.extract(&reference, &object, &needs);
-                if !needs.is_empty() {
-                    self.wanted.extend(needs.iter().copied().map(Followed::for_need));
-                    self.dependents.insert(reference.clone(), Dependent { object, needs });
-                }
-                extraction
-            }
+        // Whoever waits for an object to be read looks for its generation there.
+        let is_unobserved = source == SourceKind::DnsEndpoint
+            && document.status["observedGeneration"] != document.metadata.generation;
+        let object = match self.reading.understand(source, document) {
+            Understood::Only(extraction) => return put(index, &reference, extraction, said),
+            Understood::Object(object) => object,
         };
-        let known: BTreeSet<&String> = index.warnings_of(&reference).iter().collect();
-        let messages = extraction.warnings.iter().map(|warning| &warning.message);
-        said.extend(
-            messages
-                .filter(|message| !known.contains(message))
-                .map(|message| format!("{reference}: {message}")),
-        );
-        index.apply(&reference, &ORIGIN, extraction)
+        let needs = needs(&object);
+        let changes = put(index, &reference, self.extract(&reference, &object, &needs), said);
+        if !needs.is_empty() {
+            self.wanted.extend(needs.iter().copied().map(Followed::for_need));
+            self.dependents.insert(reference.clone(), Dependent { object, needs });
+        }
+        if is_unobserved {
+            index.note_news(&reference);
+        }
+        changes
     }
 
     fn extract(
@@ -417,7 +416,13 @@ impl World {
     }
 
     /// Reads those objects again that depend on what was stirred.
-    fn read_again(&self, index: &mut Index, need: Need, stirred: &Stirred) -> Vec<IndexChange> {
+    fn read_again(
+        &self,
+        index: &mut Index,
+        need: Need,
+        stirred: &Stirred,
+        said: &mut Vec<String>,
+    ) -> Vec<IndexChange> {
         let is_concerned = |object: &ObjectRef| match stirred {
             Stirred::Nothing => false,
             Stirred::Service((namespace, name)) => {
@@ -431,11 +436,8 @@ impl World {
             .filter(|(object, dependent)| dependent.needs.contains(&need) && is_concerned(object));
         let mut changes = Vec::new();
         for (reference, dependent) in concerned {
-            changes.extend(index.apply(
-                reference,
-                &ORIGIN,
-                self.extract(reference, &dependent.object, &dependent.needs),
-            ));
+            let extraction = self.extract(reference, &dependent.object, &dependent.needs);
+            changes.extend(put(index, reference, extraction, said));
         }
         changes
     }
@@ -462,6 +464,23 @@ impl World {
             (None, None) => {}
         }
     }
+}
+
+/// Puts into the index what an object wants, and says what is newly noticed in it.
+fn put(
+    index: &mut Index,
+    reference: &ObjectRef,
+    extraction: Extraction,
+    said: &mut Vec<String>,
+) -> Vec<IndexChange> {
+    let known: BTreeSet<&String> = index.warnings_of(reference).iter().collect();
+    let messages = extraction.warnings.iter().map(|warning| &warning.message);
+    said.extend(
+        messages
+            .filter(|message| !known.contains(message))
+            .map(|message| format!("{reference}: {message}")),
+    );
+    index.apply(reference, &ORIGIN, extraction)
 }
 
 /// Takes news of what is around objects, and answers what they stir. What was known before something goes wrong stays known.

@@ -1,5 +1,5 @@
-//! The gRPC client: one session after the other for as long as the agent runs. What is said in a session is decided by
-//! [`publisher`]; here are the connection, the waiting and the ends.
+//! The gRPC client: one session after the other for as long as the agent runs, each on a connection of its own. What is said in a
+//! session is decided by [`publisher`]; here are the connection, the waiting and the ends.
 
 use std::error::Error as _;
 use std::sync::Arc;
@@ -83,7 +83,7 @@ pub async fn run(
     }
     loop {
         let started = Instant::now();
-        let end = match access.now() {
+        let end = match access.renew() {
             Ok(broker) => session(&broker, &shared, &shutdown).await,
             Err(error) => End::Unprovable(error),
         };
@@ -320,8 +320,11 @@ pub async fn watch_status(
             () = shared.wait_until(|state| state.publisher.is_live()) => {}
         }
         let started = Instant::now();
+        let replaced = access.replaced();
         tokio::select! {
             () = shutdown.cancelled() => return,
+            // The statuses come from where the session is: what it left may be dead, or about to go.
+            () = replaced => tracing::debug!("the status stream moves to the connection of the next session"),
             status = follow(&access, &cluster, &shared) => tracing::debug!(reason = status.message(), "the status stream ended"),
         }
         backoff.session_lasted(started.elapsed());

@@ -1,6 +1,7 @@
 //! The objects of the Gateway API, as far as they are read: routes, and the Gateways and ListenerSets that serve them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use arcstr::ArcStr;
 
@@ -16,13 +17,35 @@ slim! {
         listeners: Vec<Listener>,
         /// Of a ListenerSet: its Gateway.
         parent_ref: ParentRef,
+        /// Of a Gateway: which ListenerSets may add listeners to it.
+        allowed_listeners: AllowedListeners,
     }
 }
 slim! {
-    /// `status` of a Gateway.
+    /// `status` of a Gateway, and of a ListenerSet.
     GatewayStatus {
         /// Where it can be reached.
         addresses: Vec<GatewayAddress>,
+        /// What its controller says of it.
+        conditions: Vec<Condition>,
+        /// What its controller says of each listener.
+        listeners: Vec<ListenerStatus>,
+    }
+}
+slim! {
+    /// One of `status.listeners`.
+    ListenerStatus {
+        /// The listener's name.
+        name: ArcStr,
+        /// What its controller says of it.
+        conditions: Vec<Condition>,
+    }
+}
+slim! {
+    /// `allowedListeners` of a Gateway (GEP-1713).
+    AllowedListeners {
+        /// In which namespaces.
+        namespaces: AllowedNamespaces,
     }
 }
 slim! {
@@ -57,9 +80,9 @@ slim! {
     }
 }
 slim! {
-    /// `allowedRoutes.namespaces`.
+    /// `namespaces` of `allowedRoutes` and of `allowedListeners`.
     AllowedNamespaces {
-        /// All, Same or Selector; empty means Same.
+        /// All, Same, Selector or None; empty means Same for routes, and None for ListenerSets.
         from: ArcStr,
         /// The labels of the namespaces.
         selector: LabelSelector,
@@ -68,6 +91,8 @@ slim! {
 slim! {
     /// One of `allowedRoutes.kinds`.
     AllowedKind {
+        /// Its group; `None` if it is the Gateway API's.
+        group: Option<ArcStr>,
         /// Such as HTTPRoute.
         kind: ArcStr,
     }
@@ -95,6 +120,8 @@ slim! {
 slim! {
     /// A reference to a Gateway or a ListenerSet.
     ParentRef {
+        /// Its group; `None` if it is the Gateway API's.
+        group: Option<ArcStr>,
         /// Empty means Gateway.
         kind: ArcStr,
         /// Empty means the namespace of what refers.
@@ -130,18 +157,21 @@ slim! {
         /// Which of `spec.parentRefs`.
         parent_ref: ParentRef,
         /// What it says.
-        conditions: Vec<RouteCondition>,
+        conditions: Vec<Condition>,
     }
 }
 slim! {
-    /// One of a parent's conditions.
-    RouteCondition {
+    /// A condition as controllers write it.
+    Condition {
         /// Such as Accepted.
         r#type: ArcStr,
         /// True, False or Unknown.
         status: ArcStr,
     }
 }
+
+/// The group of the Gateway API.
+pub const GROUP: &str = "gateway.networking.k8s.io";
 
 /// What can be a parent of routes: a Gateway or a ListenerSet.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -152,29 +182,91 @@ pub struct Gateway {
     pub spec: GatewaySpec,
     /// Its addresses; a ListenerSet has none of its own.
     pub addresses: Vec<ArcStr>,
+    /// Of a ListenerSet: whether its Gateway accepted it.
+    pub is_accepted: bool,
+    /// Of a ListenerSet: the names of the listeners that its Gateway accepted.
+    pub accepted_listeners: BTreeSet<ArcStr>,
+}
+
+/// Which kind of parent a route names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ParentKind {
+    /// A Gateway.
+    Gateway,
+    /// A ListenerSet.
+    ListenerSet,
+}
+
+impl fmt::Display for ParentKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Gateway => "Gateway",
+            Self::ListenerSet => "ListenerSet",
+        })
+    }
 }
 
 /// The labels of a namespace.
 pub type Labels = BTreeMap<String, String>;
 
 impl Gateway {
-    /// Whether one of its listeners takes routes from namespaces with labels.
+    /// Puts together what is read of a Gateway or a ListenerSet: its annotation `target`, spec and status.
+    pub fn new(targets: Vec<ArcStr>, spec: GatewaySpec, status: GatewayStatus) -> Self {
+        let addresses = status
+            .addresses
+            .into_iter()
+            .map(|address| ArcStr::from(address.value.trim_end_matches('.')));
+        let accepted_listeners = status.listeners.into_iter();
+        Self {
+            targets,
+            spec,
+            addresses: addresses.filter(|address| !address.is_empty()).collect(),
+            is_accepted: is_accepted(&status.conditions),
+            accepted_listeners: accepted_listeners
+                .filter(|listener| is_accepted(&listener.conditions))
+                .map(|listener| listener.name)
+                .collect(),
+        }
+    }
+
+    /// Whether it takes routes or ListenerSets from namespaces with labels.
     pub fn selects_namespaces(&self) -> bool {
-        self.spec
-            .listeners
-            .iter()
-            .any(|listener| listener.allowed_routes.namespaces.from == "Selector")
+        let of_routes =
+            self.spec.listeners.iter().map(|listener| &listener.allowed_routes.namespaces);
+        of_routes
+            .chain([&self.spec.allowed_listeners.namespaces])
+            .any(|allowed| allowed.from == "Selector")
     }
 }
 
+/// Whether the condition Accepted is True. Programmed says nothing about whose names count.
+pub fn is_accepted(conditions: &[Condition]) -> bool {
+    conditions.iter().any(|one| one.r#type == "Accepted" && one.status == "True")
+}
+
+/// Whether a reference means the group of the Gateway API: by naming it, or by naming none.
+pub fn is_of_gateway_api(group: Option<&ArcStr>) -> bool {
+    group.is_none_or(|group| group == GROUP)
+}
+
 impl ParentRef {
-    /// Whether it refers to a ListenerSet; none for something that is neither that nor a Gateway.
-    pub fn is_listener_set(&self) -> Option<bool> {
+    /// The kind that it refers to; `None` if that is neither a Gateway nor a ListenerSet of the Gateway API.
+    pub fn parent_kind(&self) -> Option<ParentKind> {
         match self.kind.as_str() {
-            "" | "Gateway" => Some(false),
-            "ListenerSet" => Some(true),
+            _ if !is_of_gateway_api(self.group.as_ref()) => None,
+            "" | "Gateway" => Some(ParentKind::Gateway),
+            "ListenerSet" => Some(ParentKind::ListenerSet),
             _ => None,
         }
+    }
+
+    /// Whether a reference in a status may be about this one, seen from a namespace. A controller may say of each listener alone
+    /// what it thinks of a reference to all of them.
+    pub fn is_told_of_by(&self, status: &ParentRef, from: &ArcStr) -> bool {
+        let fits = |a: &ArcStr, b: &ArcStr| a.is_empty() || b.is_empty() || a == b;
+        (self.parent_kind(), self.place(from)) == (status.parent_kind(), status.place(from))
+            && fits(&self.section_name, &status.section_name)
+            && (self.port == 0 || status.port == 0 || self.port == status.port)
     }
 
     /// What it refers to, seen from a namespace.

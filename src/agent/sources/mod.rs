@@ -229,6 +229,9 @@ pub struct Extraction {
     pub endpoints: Vec<Endpoint>,
     /// What it wants without known targets.
     pub unknown: Unknown,
+    /// Of hosts among the endpoints: who may have more targets for them and says none now. Such a host is published as it is
+    /// known, but never in place of what was known better.
+    pub partial: BTreeMap<ArcStr, BTreeSet<ArcStr>>,
     /// What a person should look at.
     pub warnings: Vec<Warning>,
 }
@@ -405,6 +408,7 @@ impl<'a> Collector<'a> {
         Extraction {
             endpoints: self.found.into_values().collect(),
             unknown,
+            partial: BTreeMap::new(),
             warnings: self.warnings,
         }
     }

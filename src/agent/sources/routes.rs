@@ -1,11 +1,17 @@
-//! Routes of the Gateway API: the hosts that a route and the listeners of its Gateways agree on, at the Gateways' addresses.
+//! Routes of the Gateway API: the hosts that a route and the listeners of its parents agree on, at the addresses of the Gateways.
+//!
+//! A parent that serves a host and has no targets for it now is silent about it: what was published stays as it was.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use arcstr::ArcStr;
 
 use super::annotations::{Annotations, normal_host};
-use super::gateways::{Gateway, Listener, ParentRef, Place, RouteParent, RouteSpec, RouteStatus};
+use super::gateways::{
+    AllowedNamespaces, Gateway, Listener, ParentKind, ParentRef, Place, RouteSpec, RouteStatus,
+    is_accepted, is_of_gateway_api,
+};
 use super::object::Manifest;
 use super::surroundings::{Gateways, Known, Need};
 use super::{Collector, Extraction, Pending, SourceKind, Unknown};
@@ -13,8 +19,8 @@ use super::{Collector, Extraction, Pending, SourceKind, Unknown};
 type Route = Manifest<RouteSpec, RouteStatus>;
 
 pub(super) fn needs(route: &Route) -> BTreeSet<Need> {
-    let has_set =
-        route.spec.parent_refs.iter().any(|parent| parent.is_listener_set() == Some(true));
+    let mut parents = route.spec.parent_refs.iter();
+    let has_set = parents.any(|parent| parent.parent_kind() == Some(ParentKind::ListenerSet));
     [Need::Gateways].into_iter().chain(has_set.then_some(Need::ListenerSets)).collect()
 }
 
@@ -24,137 +30,272 @@ pub(super) fn extract(route: &Route, around: &Gateways<'_>) -> Extraction {
     if annotations.foreign_controller {
         return collector.finish();
     }
-    let hosts = match hosts(route, &annotations) {
-        Ok(hosts) => hosts,
-        Err(reason) => {
-            collector.warn(reason.clone());
-            return Extraction { unknown: Unknown::WholeObject(reason), ..collector.finish() };
-        }
+    let Hosts { named, unsure } = hosts(route, &annotations, &mut collector);
+    let stays = |reason: &str| {
+        Unknown::WholeObject(format!(
+            "{}: {reason}: what was published before stays",
+            route.reference
+        ))
     };
-    // A parent that serves nothing now leaves its hosts as they were.
-    let mut silent = None;
-    let mut found: BTreeMap<ArcStr, BTreeSet<ArcStr>> = BTreeMap::new();
-    for parent in route.spec.parent_refs.iter().filter(|parent| parent.is_listener_set().is_some())
-    {
-        match served(route, parent, &hosts, around) {
-            Ok(served) => served
-                .into_iter()
-                .for_each(|(host, targets)| found.entry(host).or_default().extend(targets)),
-            Err(Silence::Nothing(reason)) => silent = Some(reason),
+    let mut answers = ParentAnswers::default();
+    for parent in &route.spec.parent_refs {
+        let Some(kind) = parent.parent_kind() else { continue };
+        let asked = ParentAsked { kind, parent, place: parent.place(&route.reference.namespace) };
+        match ask(route, &asked, &named, around, &mut answers) {
+            Ok(()) => {}
+            Err(Silence::Away(reason)) => drop(answers.away.insert(asked.id(), reason)),
             // What the others serve may be less than what there is.
             Err(Silence::Unread(reason)) => {
-                let unknown = Unknown::WholeObject(format!(
-                    "{}: {reason}: what was published before stays",
-                    route.reference
-                ));
-                return Extraction { unknown, ..collector.finish() };
+                return Extraction { unknown: stays(&reason), ..collector.finish() };
             }
         }
     }
-    // Of what has no address nothing comes here.
-    let never = Pending::Status(String::new());
-    for (host, targets) in found {
-        collector.hosts(&[host], &targets.into_iter().collect::<Vec<_>>(), &never);
-    }
-    match silent {
-        None => collector.finish(),
-        Some(reason) => {
-            let unknown = Unknown::WholeObject(format!(
-                "{}: {reason}: what was published before stays",
-                route.reference
-            ));
-            Extraction { unknown, ..collector.finish() }
-        }
+    let unsure = unsure.or_else(|| answers.away.values().next().cloned());
+    let partial = answers.put_into(&mut collector, &route.reference.to_string());
+    let found = Extraction { partial, ..collector.finish() };
+    match unsure {
+        Some(reason) => Extraction { unknown: stays(&reason), ..found },
+        None => found,
     }
 }
 
-/// Why a parent names no targets.
+/// The hosts that a route names.
+struct Hosts {
+    /// An empty one stands for those of the listeners.
+    named: BTreeSet<ArcStr>,
+    /// Why it may name others as well; `None` if these are all.
+    unsure: Option<String>,
+}
+
+fn hosts(route: &Route, annotations: &Annotations, collector: &mut Collector<'_>) -> Hosts {
+    let written = route.spec.hostnames.iter().map(|host| normal_host(host));
+    let written = written.filter(|host| !host.is_empty());
+    let annotated = annotations.hostnames.iter().cloned();
+    let mut unsure = None;
+    let mut named: BTreeSet<ArcStr> = match annotations.gateway_hostname_source.as_deref() {
+        Some("defined-hosts-only") => written.collect(),
+        Some("annotation-only") => annotated.collect(),
+        word => {
+            if let Some(word) = word {
+                let reason = format!(
+                    "the annotation gateway-hostname-source is {word:?}: write defined-hosts-only or annotation-only; it is ignored"
+                );
+                collector.warn(reason.clone());
+                unsure = Some(reason);
+            }
+            let named: BTreeSet<ArcStr> = written.chain(annotated).collect();
+            // The listeners name a route only if nothing else does.
+            if named.is_empty() { [ArcStr::new()].into() } else { named }
+        }
+    };
+    for host in named.extract_if(.., |host| !host.is_empty() && !is_dns_1123(host)) {
+        let reason = format!(
+            "{host:?} is no host name (RFC 1123: letters, digits and hyphens, no address): correct it in spec.hostnames or in the \
+             annotation hostname; it is ignored"
+        );
+        collector.warn(reason.clone());
+        collector.pending.insert(host, Pending::Unsupported(reason));
+    }
+    Hosts { named, unsure }
+}
+
+/// A reference to a parent.
+struct ParentAsked<'a> {
+    kind: ParentKind,
+    parent: &'a ParentRef,
+    place: Place,
+}
+
+impl ParentAsked<'_> {
+    /// The parent, however many of its listeners are referred to: its targets are the same for all of them.
+    fn id(&self) -> ArcStr {
+        arcstr::format!("{} {}/{}", self.kind, self.place.0, self.place.1)
+    }
+}
+
+/// Why a parent gives no answer.
 enum Silence {
-    /// It was looked at, and has none now, for this reason.
-    Nothing(String),
-    /// It was not looked at yet, for this reason.
+    /// It is not there, for this reason: it may serve any host.
+    Away(String),
+    /// It was not read yet, for this reason.
     Unread(String),
 }
 
-/// The hosts that the route names; an empty one stands for those of the listeners.
-fn hosts(route: &Route, annotations: &Annotations) -> Result<BTreeSet<ArcStr>, String> {
-    let written = || {
-        let own = route.spec.hostnames.iter().map(|host| normal_host(host));
-        own.chain(route.spec.hostnames.is_empty().then(ArcStr::new))
-    };
-    let annotated = annotations.hostnames.iter().cloned();
-    match annotations.gateway_hostname_source.as_deref() {
-        None => Ok(written().chain(annotated).collect()),
-        Some("defined-hosts-only") => Ok(written().collect()),
-        Some("annotation-only") => Ok(annotated.collect()),
-        Some(other) => Err(format!(
-            "{} has the annotation gateway-hostname-source {other:?}: write defined-hosts-only or annotation-only; until then what \
-             was published before stays",
-            route.reference
-        )),
+/// What the parents answer, by host and parent.
+#[derive(Default)]
+struct ParentAnswers {
+    targets: BTreeMap<ArcStr, BTreeMap<ArcStr, Vec<ArcStr>>>,
+    /// Of those that serve a host and have no targets for it now: why.
+    silent: BTreeMap<ArcStr, BTreeMap<ArcStr, String>>,
+    /// The parents that are not there, and why.
+    away: BTreeMap<ArcStr, String>,
+    warnings: BTreeSet<String>,
+}
+
+impl ParentAnswers {
+    /// Returns of hosts that have targets which parents may have more.
+    fn put_into(
+        mut self,
+        collector: &mut Collector<'_>,
+        route: &str,
+    ) -> BTreeMap<ArcStr, BTreeSet<ArcStr>> {
+        self.warnings.into_iter().for_each(|warning| collector.warn(warning));
+        // A host without targets does not come here.
+        let never = Pending::Status(String::new());
+        let mut partial = BTreeMap::new();
+        for (host, by_parent) in &self.targets {
+            let targets: BTreeSet<ArcStr> = by_parent.values().flatten().cloned().collect();
+            let targets: Vec<ArcStr> = targets.into_iter().collect();
+            collector.hosts(std::slice::from_ref(host), &targets, &never);
+            if let Some(silent) = self.silent.get_mut(host) {
+                silent.retain(|parent, _| !by_parent.contains_key(parent));
+            }
+            let silent = self.silent.get(host).into_iter().flat_map(BTreeMap::keys);
+            let more: BTreeSet<ArcStr> = silent.chain(self.away.keys()).cloned().collect();
+            if !more.is_empty() {
+                partial.insert(host.clone(), more);
+            }
+        }
+        for (host, reasons) in self.silent {
+            if let Some(reason) = reasons.into_values().next() {
+                let reason = format!("{route}: {reason}: what was published before stays");
+                collector.pending.insert(host, Pending::Status(reason));
+            }
+        }
+        partial
     }
 }
 
-/// The hosts that one parent serves for the route, with its addresses.
-fn served(
+/// Asks one parent which of the hosts it serves for the route, and where.
+fn ask(
     route: &Route,
-    parent: &ParentRef,
+    asked: &ParentAsked<'_>,
     hosts: &BTreeSet<ArcStr>,
     around: &Gateways<'_>,
-) -> Result<Vec<(ArcStr, Vec<ArcStr>)>, Silence> {
-    if !is_accepted(route, parent) {
-        return Err(Silence::Nothing(format!("{} has not accepted it", parent.name)));
+    answers: &mut ParentAnswers,
+) -> Result<(), Silence> {
+    let own = &route.reference.namespace;
+    let statuses = route.status.parents.iter().filter(|status| is_accepted(&status.conditions));
+    let accepting: Vec<&ParentRef> = statuses
+        .map(|status| &status.parent_ref)
+        .filter(|status| asked.parent.is_told_of_by(status, own))
+        .collect();
+    match ask_listeners(route, asked, &accepting, hosts, around, answers) {
+        // As one that is not there: it serves nothing before it accepts the route.
+        Err(Silence::Unread(_)) if accepting.is_empty() => {
+            Err(Silence::Away(format!("{} has not accepted it", asked.id())))
+        }
+        answer => answer,
     }
-    let place = parent.place(&route.reference.namespace);
-    let (itself, gateway, namespace) = if parent.is_listener_set() == Some(true) {
-        let set = look(&around.listener_sets, &place, "ListenerSet")?;
-        (set, look(&around.gateways, &set.spec.parent_ref.place(&place.0), "Gateway")?, place.0)
-    } else {
-        let gateway = look(&around.gateways, &place, "Gateway")?;
-        (gateway, gateway, place.0)
-    };
-    let targets = [&itself.targets, &gateway.targets, &gateway.addresses]
-        .into_iter()
-        .find(|targets| !targets.is_empty());
-    let no_address = || Silence::Nothing(format!("{} has no address", parent.name));
-    let targets = targets.ok_or_else(no_address)?;
-    let mut found = Vec::new();
-    for listener in itself.spec.listeners.iter().filter(|listener| parent.names(listener)) {
+}
+
+fn ask_listeners(
+    route: &Route,
+    asked: &ParentAsked<'_>,
+    accepting: &[&ParentRef],
+    hosts: &BTreeSet<ArcStr>,
+    around: &Gateways<'_>,
+    answers: &mut ParentAnswers,
+) -> Result<(), Silence> {
+    let Some((itself, gateway)) = look_up(asked, around, answers)? else { return Ok(()) };
+    let all = [&itself.targets, &gateway.targets, &gateway.addresses];
+    let targets = all.into_iter().find(|targets| !targets.is_empty());
+    for listener in itself.spec.listeners.iter().filter(|one| asked.parent.names(one)) {
+        let allowed = &listener.allowed_routes.namespaces;
         if !fits_kind(route.reference.source, listener)
-            || !takes_from(listener, &namespace, &route.reference.namespace, around)?
+            || !lets_in(allowed, "Same", &asked.place.0, &route.reference.namespace, around)?
         {
             continue;
         }
-        let listens_to = normal_host(&listener.hostname);
-        let agreed = hosts.iter().filter_map(|host| agreed_host(&listens_to, host));
-        found.extend(agreed.map(|host| (host, targets.clone())));
+        let Some(listens_to) = listened_host(listener) else { continue };
+        let mut agreed = hosts.iter().filter_map(|host| agreed_host(&listens_to, host)).peekable();
+        if agreed.peek().is_none() {
+            continue;
+        }
+        let is_taken = accepting.iter().any(|status| status.names(listener));
+        let unaccepted = unaccepted(asked, itself, listener);
+        answers.warnings.extend(unaccepted.clone());
+        let silence = match (unaccepted, targets) {
+            (Some(reason), _) => Err(reason),
+            (None, _) if !is_taken => Err(format!("{} has not accepted it", asked.id())),
+            (None, None) => Err(format!("{} has no address", asked.id())),
+            (None, Some(targets)) => Ok(targets),
+        };
+        for host in agreed {
+            match &silence {
+                Ok(targets) => {
+                    let by_parent = answers.targets.entry(host).or_default();
+                    by_parent.insert(asked.id(), (*targets).clone());
+                }
+                Err(reason) => {
+                    let by_parent = answers.silent.entry(host).or_default();
+                    by_parent.insert(asked.id(), reason.clone());
+                }
+            }
+        }
     }
-    Ok(found)
+    Ok(())
 }
 
-fn is_accepted(route: &Route, parent: &ParentRef) -> bool {
-    let own = &route.reference.namespace;
-    let is_same = |other: &ParentRef| {
-        (other.is_listener_set(), other.place(own), &other.section_name, other.port)
-            == (parent.is_listener_set(), parent.place(own), &parent.section_name, parent.port)
-    };
-    let says = |parent: &RouteParent| {
-        parent.conditions.iter().any(|one| one.r#type == "Accepted" && one.status == "True")
-    };
-    route.status.parents.iter().any(|status| is_same(&status.parent_ref) && says(status))
+/// The parent and its Gateway, which are the same of a Gateway; `None` if it may not add listeners to any.
+fn look_up<'a>(
+    asked: &ParentAsked<'_>,
+    around: &Gateways<'a>,
+    answers: &mut ParentAnswers,
+) -> Result<Option<(&'a Gateway, &'a Gateway)>, Silence> {
+    let (id, place) = (asked.id(), &asked.place);
+    if asked.kind == ParentKind::Gateway {
+        let gateway = look(&around.gateways, place, ParentKind::Gateway)?;
+        return Ok(Some((gateway, gateway)));
+    }
+    let set = look(&around.listener_sets, place, ParentKind::ListenerSet)?;
+    let of_set = &set.spec.parent_ref;
+    if of_set.parent_kind() != Some(ParentKind::Gateway) {
+        let warning = format!("the {id} names no Gateway in spec.parentRef: it serves nothing");
+        answers.warnings.insert(warning);
+        return Ok(None);
+    }
+    let of_gateway = of_set.place(&place.0);
+    let gateway = look(&around.gateways, &of_gateway, ParentKind::Gateway)?;
+    let allowed = &gateway.spec.allowed_listeners.namespaces;
+    if lets_in(allowed, "None", &of_gateway.0, &place.0, around)? {
+        return Ok(Some((set, gateway)));
+    }
+    answers.warnings.insert(format!(
+        "the Gateway {}/{} does not allow the {id}, which serves nothing: allow its namespace in the Gateway's spec.allowedListeners, \
+         or name another parent",
+        of_gateway.0, of_gateway.1
+    ));
+    Ok(None)
 }
 
 fn look<'a>(
     known: &Known<&'a BTreeMap<Place, Gateway>>,
     place: &Place,
-    what: &str,
+    kind: ParentKind,
 ) -> Result<&'a Gateway, Silence> {
-    let is_away = || Silence::Nothing(format!("the {what} {}/{} is not there", place.0, place.1));
+    let is_away = || Silence::Away(format!("the {kind} {}/{} is not there", place.0, place.1));
     match known {
-        Known::Never => Err(Silence::Unread(format!("its {what} is not known here"))),
+        Known::Never => Err(Silence::Unread(format!("its {kind} is not known here"))),
         Known::NotYet(reason) => Err(Silence::Unread(reason.clone())),
         Known::Now(all) => all.get(place).ok_or_else(is_away),
     }
+}
+
+/// Why a listener of a ListenerSet does not count yet (GEP-1713); `None` if it does.
+fn unaccepted(asked: &ParentAsked<'_>, set: &Gateway, listener: &Listener) -> Option<String> {
+    if asked.kind == ParentKind::Gateway {
+        return None;
+    }
+    let remedy = "nothing new is published through it: see its conditions";
+    if !set.is_accepted {
+        return Some(format!("the {} is not accepted by its Gateway; {remedy}", asked.id()));
+    }
+    let is_accepted = set.accepted_listeners.contains(&listener.name);
+    (!is_accepted).then(|| {
+        let (name, id) = (&listener.name, asked.id());
+        format!("the listener {name} of the {id} is not accepted by its Gateway; {remedy}")
+    })
 }
 
 fn fits_kind(source: SourceKind, listener: &Listener) -> bool {
@@ -168,35 +309,58 @@ fn fits_kind(source: SourceKind, listener: &Listener) -> bool {
     };
     let kinds = &listener.allowed_routes.kinds;
     protocols.contains(&listener.protocol.as_str())
-        && (kinds.is_empty() || kinds.iter().any(|allowed| allowed.kind == kind))
+        && (kinds.is_empty()
+            || kinds
+                .iter()
+                .any(|allowed| allowed.kind == kind && is_of_gateway_api(allowed.group.as_ref())))
 }
 
-/// Whether a listener in one namespace takes routes from another one.
-fn takes_from(
-    listener: &Listener,
-    namespace: &ArcStr,
-    of_route: &ArcStr,
+/// Whether what stands in one namespace lets in what stands in another one.
+fn lets_in(
+    allowed: &AllowedNamespaces,
+    by_default: &str,
+    own: &ArcStr,
+    other: &ArcStr,
     around: &Gateways<'_>,
 ) -> Result<bool, Silence> {
-    let allowed = &listener.allowed_routes.namespaces;
-    match allowed.from.as_str() {
-        "" | "Same" => Ok(namespace == of_route),
+    let from = if allowed.from.is_empty() { by_default } else { allowed.from.as_str() };
+    match from {
+        "Same" => Ok(own == other),
         "All" => Ok(true),
         "Selector" => match &around.namespaces {
             Known::Never => {
                 Err(Silence::Unread("the labels of namespaces are not known here".to_owned()))
             }
             Known::NotYet(reason) => Err(Silence::Unread(reason.clone())),
-            Known::Now(all) => match all.get(&(ArcStr::new(), of_route.clone())) {
+            Known::Now(all) => match all.get(&(ArcStr::new(), other.clone())) {
                 Some(labels) => Ok(allowed.selector.matches(labels)),
-                // The route stands in it.
+                // Something stands in it.
                 None => Err(Silence::Unread(format!(
-                    "the labels of the namespace {of_route} were not read yet"
+                    "the labels of the namespace {other} were not read yet"
                 ))),
             },
         },
         _ => Ok(false),
     }
+}
+
+/// The host of a listener, empty for every host; `None` if it is no host name, which no host fits.
+fn listened_host(listener: &Listener) -> Option<ArcStr> {
+    let host = normal_host(&listener.hostname);
+    (host.is_empty() || is_dns_1123(&host)).then_some(host)
+}
+
+/// Whether it is a name of RFC 1123 §2.1, or one below a `*`.
+fn is_dns_1123(host: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    host.len() <= 253
+        && host.parse::<IpAddr>().is_err()
+        && host.strip_prefix("*.").unwrap_or(host).split('.').all(is_label)
 }
 
 /// The most specific host that both mean; none when they have none in common, or every host is meant.
@@ -215,272 +379,4 @@ fn agreed_host(listener: &ArcStr, route: &ArcStr) -> Option<ArcStr> {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn gateway(yaml: &str, targets: &[&str], addresses: &[&str]) -> Gateway {
-        let list = |texts: &[&str]| texts.iter().map(|text| ArcStr::from(*text)).collect();
-        Gateway {
-            targets: list(targets),
-            spec: serde_saphyr::from_str(yaml).unwrap(),
-            addresses: list(addresses),
-        }
-    }
-
-    fn place(namespace: &str, name: &str) -> Place {
-        (namespace.into(), name.into())
-    }
-
-    /// The endpoints of an HTTPRoute `web` in `shop`, and whether its other hosts stay as they were.
-    fn run(kind: &str, annotations: &str, spec: &str, accepted_by: &str) -> (Vec<String>, bool) {
-        let public = "listeners:
-- {name: http, protocol: HTTP, port: 80, hostname: '*.example.com', allowedRoutes: {namespaces: {from: All}}}
-- {name: tcp, protocol: TCP, port: 5432, hostname: db.example.com, allowedRoutes: {namespaces: {from: Same}}}
-- {name: labelled, protocol: HTTPS, port: 443, hostname: '*.example.net', allowedRoutes: {namespaces: {from: Selector, selector: {matchLabels: {dns: 'on'}}}, kinds: [{kind: HTTPRoute}]}}";
-        let open = "listeners: [{name: any, protocol: HTTP, port: 80}, {name: raw, protocol: TCP, port: 1, hostname: raw.example.com}]";
-        let set = "parentRef: {name: public, namespace: infra}\nlisteners: [{name: extra, protocol: HTTP, port: 80, hostname: set.example.com}]";
-        let gateways = BTreeMap::from([
-            (place("infra", "public"), gateway(public, &[], &["192.0.2.1", "2001:db8::1"])),
-            (place("shop", "own"), gateway(open, &["lb.example.org"], &["192.0.2.2"])),
-            (place("shop", "new"), gateway(open, &[], &[])),
-        ]);
-        let sets = BTreeMap::from([(place("shop", "more"), gateway(set, &[], &[]))]);
-        let labels = BTreeMap::from([(
-            place("", "shop"),
-            BTreeMap::from([("dns".to_owned(), "on".to_owned())]),
-        )]);
-        let parent = |parent: &str| {
-            format!("{{parentRef: {parent}, conditions: [{{type: Accepted, status: 'True'}}]}}")
-        };
-        let accepted: Vec<String> =
-            accepted_by.split(';').filter(|text| !text.is_empty()).map(parent).collect();
-        let yaml = format!(
-            "apiVersion: gateway.networking.k8s.io/v1\nkind: {kind}\nmetadata: {{name: web, namespace: shop, annotations: {{{annotations}}}}}\n\
-             spec: {spec}\nstatus: {{parents: [{}]}}",
-            accepted.join(", ")
-        );
-        let object =
-            super::super::Object::read(serde_saphyr::from_str(&yaml).unwrap()).unwrap().unwrap();
-        let super::super::Object::Route(route) = object else { panic!("{object:?}") };
-        let around = Gateways {
-            gateways: Known::Now(&gateways),
-            listener_sets: Known::Now(&sets),
-            namespaces: Known::Now(&labels),
-        };
-        let found = extract(&route, &around);
-        let line = |endpoint: &crate::core::endpoint::Endpoint| {
-            format!("{} {}", endpoint.key.dns_name, endpoint.targets.join(","))
-        };
-        (found.endpoints.iter().map(line).collect(), found.unknown != Unknown::Nothing)
-    }
-
-    #[test]
-    fn a_route_has_the_hosts_that_it_and_its_gateways_agree_on() {
-        const PUBLIC: &str = "{name: public, namespace: infra}";
-        const OWN: &str = "{name: own}";
-        let prefix = "external-dns.kubernetes.io/";
-        let hostname = format!("{prefix}hostname: c.example.com");
-        let only = format!("{hostname}, {prefix}gateway-hostname-source: annotation-only");
-        let wrong = format!("{hostname}, {prefix}gateway-hostname-source: all");
-        for (what, kind, annotations, hosts, parents, accepted, expected, stays) in [
-            (
-                "both families",
-                "HTTPRoute",
-                "",
-                "[a.example.com]",
-                PUBLIC,
-                PUBLIC,
-                "a.example.com 192.0.2.1|a.example.com 2001:db8::1",
-                false,
-            ),
-            (
-                "the annotation of the Gateway wins",
-                "HTTPRoute",
-                "",
-                "[a.b]",
-                OWN,
-                OWN,
-                "a.b lb.example.org",
-                false,
-            ),
-            ("no host in common", "HTTPRoute", "", "[a.test]", PUBLIC, PUBLIC, "", false),
-            (
-                "namespaces by label",
-                "HTTPRoute",
-                "",
-                "[a.example.net]",
-                PUBLIC,
-                PUBLIC,
-                "a.example.net 192.0.2.1|a.example.net 2001:db8::1",
-                false,
-            ),
-            (
-                "a kind that is not allowed",
-                "GRPCRoute",
-                "",
-                "[a.example.net]",
-                PUBLIC,
-                PUBLIC,
-                "",
-                false,
-            ),
-            ("another protocol", "TLSRoute", "", "[a.example.com]", PUBLIC, PUBLIC, "", false),
-            (
-                "the host of the listener",
-                "TCPRoute",
-                "",
-                "[]",
-                OWN,
-                OWN,
-                "raw.example.com lb.example.org",
-                false,
-            ),
-            ("another namespace", "TCPRoute", "", "[]", PUBLIC, PUBLIC, "", false),
-            (
-                "the annotation too",
-                "HTTPRoute",
-                hostname.as_str(),
-                "[a.b]",
-                OWN,
-                OWN,
-                "a.b lb.example.org|c.example.com lb.example.org",
-                false,
-            ),
-            (
-                "the annotation alone",
-                "HTTPRoute",
-                only.as_str(),
-                "[a.b]",
-                OWN,
-                OWN,
-                "c.example.com lb.example.org",
-                false,
-            ),
-            ("a word that means nothing", "HTTPRoute", wrong.as_str(), "[a.b]", OWN, OWN, "", true),
-            (
-                "one listener by name",
-                "HTTPRoute",
-                "",
-                "[a.example.com]",
-                "{name: public, namespace: infra, sectionName: labelled}",
-                "{name: public, namespace: infra, sectionName: labelled}",
-                "",
-                false,
-            ),
-            (
-                "one listener by port",
-                "HTTPRoute",
-                "",
-                "[a.example.com]",
-                "{name: public, namespace: infra, port: 81}",
-                "{name: public, namespace: infra, port: 81}",
-                "",
-                false,
-            ),
-            (
-                "a ListenerSet has its Gateway's addresses",
-                "HTTPRoute",
-                "",
-                "[]",
-                "{kind: ListenerSet, name: more}",
-                "{kind: ListenerSet, name: more}",
-                "set.example.com 192.0.2.1|set.example.com 2001:db8::1",
-                false,
-            ),
-            ("nobody accepted it", "HTTPRoute", "", "[a.b]", OWN, "", "", true),
-            ("somebody else accepted it", "HTTPRoute", "", "[a.b]", OWN, PUBLIC, "", true),
-            (
-                "its Gateway is not there",
-                "HTTPRoute",
-                "",
-                "[a.b]",
-                "{name: away}",
-                "{name: away}",
-                "",
-                true,
-            ),
-            (
-                "its Gateway has no address",
-                "HTTPRoute",
-                "",
-                "[a.b]",
-                "{name: new}",
-                "{name: new}",
-                "",
-                true,
-            ),
-            (
-                "a service mesh",
-                "HTTPRoute",
-                "",
-                "[a.b]",
-                "{kind: Service, name: own}",
-                "{kind: Service, name: own}",
-                "",
-                false,
-            ),
-        ] {
-            let spec = format!("{{hostnames: {hosts}, parentRefs: [{parents}]}}");
-            let (found, is_kept) = run(kind, annotations, &spec, accepted);
-            assert_eq!((found.join("|").as_str(), is_kept), (expected, stays), "{what}");
-        }
-        let spec = format!("{{hostnames: [a.example.com], parentRefs: [{PUBLIC}, {OWN}]}}");
-        let (found, is_kept) = run("HTTPRoute", "", &spec, PUBLIC);
-        assert!(found.len() == 2 && is_kept, "one of two parents said something");
-        let spec = "{hostnames: [a.b], parentRefs: [{name: own}, {name: new}]}";
-        let (found, is_kept) = run("HTTPRoute", "", spec, "{name: own};{name: new}");
-        assert!(
-            found == ["a.b lb.example.org"] && is_kept,
-            "what one of two Gateways had stays while it has no address"
-        );
-    }
-
-    #[test]
-    fn while_some_of_its_parents_were_not_read_a_route_says_nothing_at_all() {
-        let object = json!({
-            "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": "web", "namespace": "shop"},
-            "spec": {"hostnames": ["a.b"], "parentRefs": [{"name": "own"}, {"kind": "ListenerSet", "name": "more"}]},
-            "status": {"parents": [
-                {"parentRef": {"name": "own"}, "conditions": [{"type": "Accepted", "status": "True"}]},
-                {"parentRef": {"kind": "ListenerSet", "name": "more"}, "conditions": [{"type": "Accepted", "status": "True"}]},
-            ]},
-        });
-        let object = super::super::Object::read(object).unwrap().unwrap();
-        let super::super::Object::Route(route) = object else { panic!("{object:?}") };
-        let gateways = BTreeMap::from([(
-            place("shop", "own"),
-            gateway(r#"{"listeners": [{"protocol": "HTTP"}]}"#, &[], &["192.0.2.1"]),
-        )]);
-        let read = Gateways { gateways: Known::Now(&gateways), ..Gateways::default() };
-        let listener_sets = Known::NotYet("ListenerSets were not read".to_owned());
-        let found = extract(&route, &Gateways { listener_sets, ..read });
-        assert!(
-            found.endpoints.is_empty() && matches!(found.unknown, Unknown::WholeObject(_)),
-            "{found:?}"
-        );
-    }
-
-    #[test]
-    fn the_more_specific_host_is_the_agreed_one() {
-        for (listener, route, agreed) in [
-            ("", "a.example.com", Some("a.example.com")),
-            ("a.example.com", "", Some("a.example.com")),
-            ("", "", None),
-            ("*.example.com", "a.example.com", Some("a.example.com")),
-            ("*.example.com", "a.b.example.com", Some("a.b.example.com")),
-            ("a.example.com", "*.example.com", Some("a.example.com")),
-            ("*.example.com", "*.b.example.com", Some("*.b.example.com")),
-            ("*.example.com", "", Some("*.example.com")),
-            ("*.example.com", "example.com", None),
-            ("a.example.com", "b.example.com", None),
-        ] {
-            assert_eq!(
-                agreed_host(&listener.into(), &route.into()),
-                agreed.map(ArcStr::from),
-                "{listener:?} {route:?}"
-            );
-        }
-    }
-}
+mod tests;

@@ -10,6 +10,7 @@ mod committer;
 pub mod offline;
 mod opener;
 mod put;
+mod readiness;
 mod service;
 mod session;
 mod snapshot;
@@ -18,6 +19,7 @@ mod status;
 
 pub use admission::{Admission, REASON, RefusedClaim};
 pub use committer::{Committer, CommitterHandle, CommitterParts};
+pub use readiness::watch_store;
 pub use service::{FederationService, ServiceParts};
 pub use session::{Limits, barrier};
 pub use starting::StartingService;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::Stream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -17,6 +17,7 @@ use tracing::{info, warn};
 use super::admission::{Admission, Caller};
 use super::committer::CommitterHandle;
 use super::opener::{OpenError, Opener, OpenerHandle};
+use super::readiness::lost;
 use super::session::{End, Limits, Session, State};
 use super::status;
 use crate::broker::decider::DeciderMessage;
@@ -58,6 +59,8 @@ pub struct ServiceParts {
     pub metrics: BrokerMetrics,
     /// What a session may take.
     pub limits: Limits,
+    /// Whether this replica reaches its store, so that sessions may stay.
+    pub ready: watch::Receiver<bool>,
     /// The seed of the jitter.
     pub seed: u64,
 }
@@ -135,6 +138,11 @@ impl Inner {
             end = session.run(inbound, superseded, self.drain.clone(), age) => end,
             () = overdue => End::Failed(Status::deadline_exceeded("the agent reads nothing of what it is told")),
             withdrawn = self.parts.admission.withdrawn(caller, &cluster) => End::Failed(withdrawn),
+            // What it submitted will not be acked here: the agent says it again elsewhere.
+            () = lost(self.parts.ready.clone()) => End::GoAway(
+                v1::go_away::Reason::Drain,
+                "this replica does not reach its store: connect to another one".to_owned(),
+            ),
         };
         self.parts.metrics.sessions.dec();
         let reconnect_after_ms = self.reconnect_after_ms(&end);

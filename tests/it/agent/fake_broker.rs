@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use futures::{Stream, StreamExt as _};
 use hyper_util::rt::TokioIo;
@@ -12,6 +12,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Request, Response, Status, Streaming};
+use zonefold::agent::Access;
 use zonefold::agent::session::Broker;
 use zonefold::wire::v1::agent_message::Message as FromAgent;
 use zonefold::wire::v1::broker_message::Message as ToAgent;
@@ -78,6 +79,7 @@ pub struct FakeBroker {
     pub sessions: UnboundedReceiver<FakeSession>,
     pub watchers: UnboundedReceiver<Watcher>,
     away: Arc<AtomicBool>,
+    connections: Arc<AtomicUsize>,
     connect: UnboundedSender<Result<DuplexStream, io::Error>>,
 }
 
@@ -104,7 +106,7 @@ impl FakeBroker {
             .add_service(FederationServer::new(service))
             .serve_with_incoming(UnboundedReceiverStream::new(incoming));
         tokio::spawn(serving);
-        Self { sessions, watchers, away, connect }
+        Self { sessions, watchers, away, connections: Arc::default(), connect }
     }
 
     /// A broker on a port of this machine, for the whole agent in real time.
@@ -119,26 +121,20 @@ impl FakeBroker {
                 .serve_with_incoming(incoming),
         );
         let (connect, _) = unbounded_channel();
-        (Self { sessions, watchers, away: Arc::default(), connect }, url)
+        let (away, connections) = (Arc::default(), Arc::default());
+        (Self { sessions, watchers, away, connections, connect }, url)
     }
 
-    /// What the agent connects with.
-    pub fn client(&self) -> Broker {
+    /// What the agent connects with, each time anew.
+    pub fn access(&self) -> Access {
         let (connect, away) = (self.connect.clone(), self.away.clone());
-        let connector = tower::service_fn(move |_: http::Uri| {
-            let (connect, away) = (connect.clone(), away.clone());
-            async move {
-                if away.load(Ordering::Relaxed) {
-                    return Err(io::Error::from(io::ErrorKind::ConnectionRefused));
-                }
-                let (client, server) = tokio::io::duplex(1 << 20);
-                connect.send(Ok(server)).map_err(io::Error::other)?;
-                Ok(TokioIo::new(client))
-            }
-        });
-        let channel: Channel =
-            Endpoint::from_static("http://broker.test").connect_with_connector_lazy(connector);
-        Broker { channel, authorization: Some("Bearer token".parse().unwrap()) }
+        let connections = self.connections.clone();
+        Access::made_by(move || connection(connect.clone(), away.clone(), connections.clone()))
+    }
+
+    /// How many connections were made.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// From now on nobody gets through, or everybody again.
@@ -154,6 +150,29 @@ impl FakeBroker {
             other => panic!("Hello comes first, not {other:?}"),
         }
     }
+}
+
+/// A connection to the broker; it is made when it is first used.
+fn connection(
+    connect: UnboundedSender<Result<DuplexStream, io::Error>>,
+    away: Arc<AtomicBool>,
+    connections: Arc<AtomicUsize>,
+) -> Broker {
+    let connector = tower::service_fn(move |_: http::Uri| {
+        let (connect, away, connections) = (connect.clone(), away.clone(), connections.clone());
+        async move {
+            if away.load(Ordering::Relaxed) {
+                return Err(io::Error::from(io::ErrorKind::ConnectionRefused));
+            }
+            let (client, server) = tokio::io::duplex(1 << 20);
+            connections.fetch_add(1, Ordering::Relaxed);
+            connect.send(Ok(server)).map_err(io::Error::other)?;
+            Ok(TokioIo::new(client))
+        }
+    });
+    let channel: Channel =
+        Endpoint::from_static("http://broker.test").connect_with_connector_lazy(connector);
+    Broker { channel, authorization: Some("Bearer token".parse().unwrap()) }
 }
 
 impl FakeSession {

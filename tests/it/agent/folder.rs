@@ -6,7 +6,9 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use zonefold::agent::manifests::ManifestOptions;
 use zonefold::agent::sources::ExtractOptions;
-use zonefold::agent::{Agent, AgentConfig, BrokerAddress, ClusterUid, Material, Objects};
+use zonefold::agent::{
+    Agent, AgentConfig, BrokerAddress, ClusterUid, KeepAlive, Material, Objects,
+};
 use zonefold::wire::v1::{self, operation::Operation, welcome::Mode};
 
 use super::fake_broker::{FakeBroker, PLENTY};
@@ -49,6 +51,7 @@ pub fn config(manifests: &Path, broker_url: String) -> AgentConfig {
             token: Some(Material::text("token")),
             ca: None,
             certificate: None,
+            keep_alive: KeepAlive::default(),
         },
         objects: Objects::Manifests(ManifestOptions {
             path: manifests.to_owned(),

@@ -56,7 +56,7 @@ impl Agent {
         let shutdown = CancellationToken::new();
         let random = fastrand::Rng::with_seed(1);
         let task =
-            tokio::spawn(session::run(broker.client(), shared.clone(), random, shutdown.clone()));
+            tokio::spawn(session::run(broker.access(), shared.clone(), random, shutdown.clone()));
         Self { shared, shutdown, task }
     }
 
@@ -232,6 +232,26 @@ async fn a_drain_reconnects_soon_and_a_newer_agent_is_left_alone() {
     session.send(go_away(Reason::Superseded));
     broker.accept().await;
     assert!(at.elapsed() >= Duration::from_secs(15), "{:?}", at.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_session_has_a_connection_of_its_own() {
+    let mut broker = FakeBroker::spawn();
+    let _agent = Agent::with(&broker, &["a"]);
+    let mut session = resumed(&mut broker).await;
+    for connections in 1..=3 {
+        assert_eq!(broker.connections(), connections);
+        match connections {
+            1 => session.send(ToAgent::GoAway(v1::GoAway {
+                reason: Reason::SessionAge.into(),
+                ..v1::GoAway::default()
+            })),
+            // It is refused.
+            _ => session.to_agent.send(Err(tonic::Status::unavailable("gone"))).unwrap(),
+        }
+        session = broker.accept().await.0;
+        session.welcome(Mode::Resume, PLENTY);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status};
 use zonefold::adapters::route53::AwsOptions;
 use zonefold::agent::access::Broker;
-use zonefold::agent::{Access, BrokerAddress, ClientCertificate, Material};
+use zonefold::agent::{Access, BrokerAddress, ClientCertificate, KeepAlive, Material};
 use zonefold::app::broker::{BoundBroker, BrokerOptions, Reloader, build};
 use zonefold::broker::ingest::REASON;
 use zonefold::config::Config;
@@ -91,6 +91,7 @@ impl Site {
                 certificate_file: files.certificate.clone(),
                 key_file: files.key.clone(),
             }),
+            keep_alive: KeepAlive::default(),
         }
     }
 

@@ -18,13 +18,22 @@ fn parent(kind: &str, name: &str, section: &str) -> Value {
     json!({ "group": GROUP, "kind": kind, "namespace": SHOP, "name": name, "sectionName": section })
 }
 
-/// What a controller writes on a route that the parent takes.
-fn accepted_by(parent: &Value) -> Value {
-    let condition = json!({
+fn accepted() -> Value {
+    json!({
         "type": "Accepted", "status": "True", "reason": "Accepted", "message": "", "observedGeneration": 1,
         "lastTransitionTime": "2026-01-01T00:00:00Z",
-    });
-    json!({ "parents": [{ "parentRef": parent, "controllerName": "example.com/gateway", "conditions": [condition] }] })
+    })
+}
+
+/// What a controller writes on a route that the parent takes.
+fn accepted_by(parent: &Value) -> Value {
+    json!({ "parents": [{ "parentRef": parent, "controllerName": "example.com/gateway", "conditions": [accepted()] }] })
+}
+
+/// What a controller writes on a ListenerSet whose listener it takes.
+fn set_accepted(listener: &str) -> Value {
+    let listener = json!({ "name": listener, "attachedRoutes": 1, "supportedKinds": [], "conditions": [accepted()] });
+    json!({ "conditions": [accepted()], "listeners": [listener] })
 }
 
 /// The status of a Gateway with this address.
@@ -74,13 +83,18 @@ async fn routes_of_every_kind_have_the_addresses_of_the_gateways_that_take_them(
         listener("udp", 9000, "UDP"),
         team,
     ];
-    let gateway = json!({
-        "gatewayClassName": "test", "listeners": listeners, "allowedListeners": { "namespaces": { "from": "All" } },
-    });
-    site.api.apply(&object("Gateway", SHOP, "edge", gateway).to_string()).await;
+    let gateway = |sets: &str| {
+        let spec = json!({
+            "gatewayClassName": "test", "listeners": listeners, "allowedListeners": { "namespaces": { "from": sets } },
+        });
+        object("Gateway", SHOP, "edge", spec).to_string()
+    };
+    let (open, closed) = (gateway("All"), gateway("None"));
+    site.api.apply(&open).await;
     let set =
         json!({ "parentRef": { "name": "edge" }, "listeners": [listener("extra", 8081, "HTTP")] });
     site.api.apply(&object("ListenerSet", SHOP, "more", set).to_string()).await;
+    site.api.set_status(SHOP, "listenerset/more", &set_accepted("extra")).await;
     site.api.set_status(SHOP, "gateway/edge", &at("192.0.2.64")).await;
 
     let gateway = |section: &str| parent("Gateway", "edge", section);
@@ -116,6 +130,10 @@ async fn routes_of_every_kind_have_the_addresses_of_the_gateways_that_take_them(
     for label in labels {
         site.holds(&host(label), "A", &["192.0.2.65"]).await;
     }
+    // The Gateway allows no ListenerSets any more, which is said on the route.
+    site.api.apply(&closed).await;
+    site.holds(&host("set"), "A", &[]).await;
+    site.tells("set", "Ignored", &["does not allow the ListenerSet"]).await;
     // The namespace is not the team's any more: its route is not served there.
     site.api.kubectl(&["label", "namespace", "web", "team=other", "--overwrite"]).await;
     site.holds(&host("team"), "A", &[]).await;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use zonefold::agent::KeepAlive;
 use zonefold::agent::status::StatusBook;
 use zonefold::app::broker::listen;
 use zonefold::broker::directory::cluster::StatusCounts;
@@ -184,6 +185,34 @@ async fn an_agent_that_comes_back_to_an_unchanged_cluster_costs_less_than_32_kib
     in_time("the agent holds the statuses of all", all_held).await;
     let bytes = relay.bytes() - before;
     assert!(bytes < 16_384, "{bytes} bytes for a reconnect and one change");
+    cluster.stop().await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_leaves_a_connection_that_is_dead_and_reaches_the_broker_by_a_new_one() {
+    let world = World::start(Plan::default()).await;
+    let relay = Relay::start(world.grpc()).await;
+    let (interval, timeout) = (Duration::from_millis(500), Duration::from_secs(1));
+    let home = world.data.join("east");
+    let keep_alive = KeepAlive { interval, timeout };
+    let cluster = Cluster::start_with("east", relay.address, &home, keep_alive).await;
+    cluster.wants("one", &[("host1.example.com", "A", &["192.0.2.1"])]);
+    cluster.acked(1).await;
+    let epoch = cluster.agent.read(|state| state.publisher.epoch());
+    let made = relay.made();
+    relay.strand();
+    cluster.wants("two", &[("host2.example.com", "A", &["192.0.2.2"])]);
+    // Sooner than three heartbeats of silence, after which the session would be lost in any case.
+    let acked = cluster
+        .agent
+        .wait_until(|state| state.index.digest().count() == 2 && state.publisher.is_converged());
+    tokio::time::timeout(Duration::from_secs(20), acked).await.expect("it left the connection");
+    assert!(cluster.agent.read(|state| state.publisher.epoch()) > epoch && relay.made() > made);
+    let told = cluster.agent.wait_until(|state| {
+        state.statuses.iter().filter(|one| one.progress() == v1::Progress::InSync).count() == 2
+    });
+    in_time("the statuses come over the new connection", told).await;
     cluster.stop().await;
     world.stop().await;
 }

@@ -103,6 +103,11 @@ impl Relay {
         self.inner.passage.send_replace(Passage::Open);
     }
 
+    /// How many connections were made.
+    pub fn made(&self) -> u64 {
+        self.inner.made.load(Ordering::Relaxed)
+    }
+
     /// What has passed, both ways.
     pub fn bytes(&self) -> u64 {
         self.inner.bytes.load(Ordering::Relaxed)

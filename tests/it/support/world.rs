@@ -14,7 +14,7 @@ use zonefold::adapters::route53::AwsOptions;
 use zonefold::agent::manifests::ManifestOptions;
 use zonefold::agent::sources::ExtractOptions;
 use zonefold::agent::{
-    Agent, AgentConfig, AgentHandle, BrokerAddress, ClusterUid, Material, Objects,
+    Agent, AgentConfig, AgentHandle, BrokerAddress, ClusterUid, KeepAlive, Material, Objects,
 };
 use zonefold::app::broker::{BrokerOptions, build};
 use zonefold::broker::BrokerHandle;
@@ -343,6 +343,15 @@ pub type Wish<'a> = (&'a str, &'a str, &'a [&'a str]);
 
 impl Cluster {
     pub async fn start(cluster: &str, grpc: std::net::SocketAddr, home: &Path) -> Self {
+        Self::start_with(cluster, grpc, home, KeepAlive::default()).await
+    }
+
+    pub async fn start_with(
+        cluster: &str,
+        grpc: std::net::SocketAddr,
+        home: &Path,
+        keep_alive: KeepAlive,
+    ) -> Self {
         let folder = home.join("manifests");
         std::fs::create_dir_all(&folder).unwrap();
         let bound = Agent::build(AgentConfig {
@@ -353,6 +362,7 @@ impl Cluster {
                 token: Some(Material::text(TOKEN)),
                 ca: None,
                 certificate: None,
+                keep_alive,
             },
             objects: Objects::Manifests(ManifestOptions {
                 path: folder.clone(),

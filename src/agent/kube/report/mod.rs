@@ -1,6 +1,7 @@
-//! Tells people on their object what became of each name: Events on every kind, conditions on DNSEndpoints.
+//! Tells people on their object what became of each name, and what of it was not read as it is written: Events on every kind,
+//! conditions on DNSEndpoints.
 //!
-//! The statuses say which objects have news. One object is told at a time, the latest state only, those that something is wrong
+//! The statuses and the index say which objects have news. One object is told at a time, the latest state only, those that something is wrong
 //! with first: so what changes faster than it can be told is told once, and a change of the whole fleet does not flood the API
 //! server. The object is read before it is told anything, since its identity, its generation and its conditions are not kept.
 
@@ -17,10 +18,12 @@ use super::ask::{Presence, look_up, presence};
 use super::document::Document;
 use super::resources::{Resource, resource_of};
 use super::world::Reading;
-use crate::agent::shared::Shared;
+use crate::agent::index::Held;
+use crate::agent::shared::{Role, Shared, State};
 use crate::agent::sources::{ObjectRef, SourceKind};
 use crate::agent::status::TouchedObject;
 use crate::core::endpoint::{EndpointKey, KeyHash, Version};
+use crate::ports::Clock;
 use crate::wire::v1::EndpointStatus;
 
 mod words;
@@ -50,6 +53,8 @@ pub struct Reporter {
     pub sources: Vec<SourceKind>,
     /// How it reads them.
     pub reading: Reading,
+    /// When something was noticed.
+    pub clock: Arc<dyn Clock>,
 }
 
 /// Why something was not told.
@@ -60,48 +65,74 @@ enum Untold {
     Refused(String),
     /// For people; it will be refused again as it is.
     Unacceptable(String),
+    /// It was told before, by whoever led then.
+    Known,
 }
 
 /// What was told already.
 struct Told {
     events: BTreeMap<(ObjectRef, Event), Instant>,
+    /// What was noticed in objects and is so still.
+    warnings: BTreeMap<ObjectRef, BTreeSet<String>>,
     /// When the CRD of DNSEndpoints dropped the conditions last.
     conditions_dropped_at: Option<Instant>,
     tokens: Tokens,
 }
 
+/// What is new of one object.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct New {
+    /// The endpoints with a status that says something new.
+    statuses: BTreeSet<KeyHash>,
+    /// Whether the object itself has something to say.
+    is_read: bool,
+}
+
+impl New {
+    fn add(&mut self, other: Self) {
+        self.statuses.extend(other.statuses);
+        self.is_read |= other.is_read;
+    }
+}
+
 /// What is to be told, by object.
 #[derive(Default)]
 struct Open {
-    ready: BTreeMap<TouchedObject, BTreeSet<KeyHash>>,
+    ready: BTreeMap<TouchedObject, New>,
     /// Those of them that something is wrong with.
     wrong: BTreeSet<TouchedObject>,
     /// What was refused, and when it is tried again.
-    set_aside: BTreeMap<TouchedObject, (Instant, BTreeSet<KeyHash>)>,
+    set_aside: BTreeMap<TouchedObject, (Instant, New)>,
 }
 
 impl Open {
     /// Takes note of what has news.
-    fn take_in(&mut self, touched: BTreeMap<TouchedObject, BTreeSet<KeyHash>>, shared: &Shared) {
+    fn take_in(&mut self, shared: &Shared) {
         let now = Instant::now();
         let due: Vec<_> = self
             .set_aside
             .extract_if(.., |_, (at, _)| *at <= now)
             .map(|(object, (_, new))| (object, new))
             .collect();
-        for (object, new) in touched.into_iter().chain(due) {
+        let (touched, read) = shared.take(|state| {
+            let read = if speaks(state) { state.index.take_news() } else { BTreeSet::new() };
+            let read: Vec<ObjectRef> =
+                read.into_iter().filter(|object| has_something_to_say(state, object)).collect();
+            (state.statuses.take_touched(), read)
+        });
+        let of_status = |statuses| New { statuses, is_read: false };
+        let touched = touched.into_iter().map(|(object, new)| (object, of_status(new)));
+        let read = read
+            .iter()
+            .map(|object| (TouchedObject::of(object), New { is_read: true, ..New::default() }));
+        for (object, new) in touched.chain(read).chain(due) {
             if let Some((_, aside)) = self.set_aside.get_mut(&object) {
-                aside.extend(new);
+                aside.add(new);
                 continue;
             }
             let all = self.ready.entry(object.clone()).or_default();
-            all.extend(new);
-            let mut statuses = all.iter();
-            if shared.read(|state| {
-                statuses.any(|hash| {
-                    state.statuses.get(hash).is_some_and(|status| words::is_wrong(&status))
-                })
-            }) {
+            all.add(new);
+            if shared.read(|state| is_wrong(state, &object, all)) {
                 self.wrong.insert(object);
             } else {
                 self.wrong.remove(&object);
@@ -118,7 +149,7 @@ impl Open {
     }
 
     /// The next object: one that something is wrong with, else any.
-    fn next(&mut self) -> Option<(TouchedObject, BTreeSet<KeyHash>)> {
+    fn next(&mut self) -> Option<(TouchedObject, New)> {
         match self.wrong.pop_first() {
             Some(object) => self.ready.remove_entry(&object),
             None => self.ready.pop_first(),
@@ -126,40 +157,66 @@ impl Open {
     }
 }
 
+/// Whether this agent is the one that speaks for its cluster.
+fn speaks(state: &State) -> bool {
+    state.role != Role::StandsBy
+}
+
+/// Whether something in the object is to be told, or all of it is judged already, so that no status will come.
+fn has_something_to_say(state: &State, object: &ObjectRef) -> bool {
+    let is_judged = |held: &Held| {
+        let status = state.statuses.get(&held.endpoint.key.hash());
+        status.is_some_and(|status| status.version.as_ref() == held.version.0)
+    };
+    !state.index.warnings_of(object).is_empty() || state.index.of_object(object).all(is_judged)
+}
+
+fn is_wrong(state: &State, object: &TouchedObject, new: &New) -> bool {
+    let reads_wrong =
+        || object.reference().is_some_and(|object| !state.index.warnings_of(&object).is_empty());
+    let status_is_wrong =
+        |hash| state.statuses.get(hash).is_some_and(|status| words::is_wrong(&status));
+    (new.is_read && reads_wrong()) || new.statuses.iter().any(status_is_wrong)
+}
+
 /// Tells until it is dropped.
 pub async fn run(reporter: Reporter, shared: Arc<Shared>) {
-    shared.write(|state| state.statuses.note_touched());
-    let mut told =
-        Told { events: BTreeMap::new(), conditions_dropped_at: None, tokens: Tokens::full() };
+    shared.write(|state| {
+        state.statuses.note_touched();
+        state.index.note_all_news();
+    });
+    let mut told = Told {
+        events: BTreeMap::new(),
+        warnings: BTreeMap::new(),
+        conditions_dropped_at: None,
+        tokens: Tokens::full(),
+    };
     let mut open = Open::default();
+    let has_news =
+        |state: &State| state.statuses.is_touched() || (speaks(state) && state.index.has_news());
     let mut refused_in: BTreeSet<ArcStr> = BTreeSet::new();
     let mut said = None;
     loop {
         if open.ready.is_empty() {
             tokio::select! {
-                () = shared.wait_until(|state| state.statuses.is_touched()) => {}
+                () = shared.wait_until(has_news) => {}
                 () = open.until_due() => {}
             }
         }
-        open.take_in(shared.take(|state| state.statuses.take_touched()), &shared);
+        open.take_in(&shared);
         let Some((object, new)) = open.next() else { continue };
-        let Some(source) =
-            SourceKind::parse(&object.source).filter(|source| reporter.sources.contains(source))
-        else {
-            continue;
-        };
-        if new.is_empty() && source != SourceKind::DnsEndpoint {
+        let is_followed = |object: &ObjectRef| reporter.sources.contains(&object.source);
+        let Some(reference) = object.reference().filter(is_followed) else { continue };
+        if new == New::default() && reference.source != SourceKind::DnsEndpoint {
             continue;
         }
         told.tokens.take().await;
-        let reference =
-            ObjectRef { source, namespace: object.namespace.clone(), name: object.name.clone() };
         match reporter.tell(&reference, &new, &shared, &mut told).await {
             Ok(()) => {
                 refused_in.clear();
                 said = None;
             }
-            Err(Untold::Gone) => {}
+            Err(Untold::Gone | Untold::Known) => drop(told.warnings.remove(&reference)),
             Err(Untold::Unacceptable(reason)) => {
                 tracing::warn!(object = %reference, reason, "what became of an object cannot be written on it");
             }
@@ -183,7 +240,7 @@ impl Reporter {
     async fn tell(
         &self,
         object: &ObjectRef,
-        new: &BTreeSet<KeyHash>,
+        new: &New,
         shared: &Shared,
         told: &mut Told,
     ) -> Result<(), Untold> {
@@ -209,24 +266,28 @@ impl Reporter {
         let statuses = self.statuses(object, &document, shared);
         let news = statuses
             .iter()
-            .filter(|(key, ..)| new.contains(&key.hash()))
+            .filter(|(key, ..)| new.statuses.contains(&key.hash()))
             .filter_map(|(_, status)| status.as_ref());
-        for (number, event) in words::events(news).into_iter().enumerate() {
+        let mut events = words::events(news);
+        let noticed: BTreeSet<String> =
+            shared.read(|state| state.index.warnings_of(object).iter().cloned().collect());
+        let before = told.warnings.remove(object).unwrap_or_default();
+        let unsaid: Vec<String> = noticed.difference(&before).cloned().collect();
+        events.extend(words::warnings(&unsaid, self.clock.now()));
+        let about = (object, &document, &*resource.api_version(version), resource.kind);
+        for (number, event) in events.into_iter().enumerate() {
             if number > 0 {
                 told.tokens.take().await;
             }
-            self.tell_event(
-                object,
-                &document,
-                &resource.api_version(version),
-                resource.kind,
-                event,
-                told,
-            )
-            .await?;
+            match self.tell_event(about, event, told).await {
+                Ok(()) | Err(Untold::Known) => {}
+                Err(untold) => return Err(untold),
+            }
         }
-        let are_dropped = told.conditions_dropped_at.is_some_and(|at| at.elapsed() < DROPPED_PAUSE);
-        if object.source == SourceKind::DnsEndpoint && !are_dropped {
+        if !noticed.is_empty() {
+            told.warnings.insert(object.clone(), noticed);
+        }
+        if object.source == SourceKind::DnsEndpoint {
             self.tell_conditions(object, &document, (&resource, version), &statuses, told).await?;
         }
         Ok(())
@@ -268,10 +329,7 @@ impl Reporter {
 
     async fn tell_event(
         &self,
-        object: &ObjectRef,
-        document: &Document,
-        api_version: &str,
-        kind: &str,
+        (object, document, api_version, kind): (&ObjectRef, &Document, &str, &str),
         event: Event,
         told: &mut Told,
     ) -> Result<(), Untold> {
@@ -301,21 +359,36 @@ impl Reporter {
         // A part that the broker has not judged yet is judged soon, and the object is told then.
         let judged: Option<Vec<&EndpointStatus>> =
             statuses.iter().map(|(_, status)| status.as_ref()).collect();
-        let Some(judged) = judged.filter(|judged| !judged.is_empty()) else { return Ok(()) };
+        let counts = || self.reading.filter.refuses(object.source, document).is_none();
+        let is_read =
+            |judged: &Vec<_>| !judged.is_empty() || (asks_for_nothing(document) && counts());
+        let Some(judged) = judged.filter(is_read) else { return Ok(()) };
+        let generation = document.metadata.generation;
         let before = document.status.get("conditions").cloned().unwrap_or_default();
-        let conditions = Condition::all(&judged, document.metadata.generation, &before);
-        if conditions.iter().all(|condition| condition.is_in(&before)) {
+        let are_dropped = told.conditions_dropped_at.is_some_and(|at| at.elapsed() < DROPPED_PAUSE);
+        let conditions = match judged.is_empty() || are_dropped {
+            true => Vec::new(),
+            false => Condition::all(&judged, generation, &before).to_vec(),
+        };
+        let is_said = conditions.iter().all(|condition| condition.is_in(&before));
+        if is_said && document.status["observedGeneration"] == generation {
             return Ok(());
         }
         let path =
             format!("{}/{}/status", resource.path(version, Some(&object.namespace)), object.name);
-        let others = words::conditions_of_others(&before);
-        let all: Vec<Value> =
-            others.into_iter().chain(conditions.iter().map(Condition::to_json)).collect();
-        let body = serde_json::json!({ "status": { "conditions": all } });
+        let mut status = serde_json::json!({ "observedGeneration": generation });
+        if !is_said {
+            let others = words::conditions_of_others(&before);
+            status["conditions"] =
+                others.into_iter().chain(conditions.iter().map(Condition::to_json)).collect();
+        }
+        let body = serde_json::json!({ "status": status });
         let answer =
             self.write(http::Method::PATCH, path, "application/merge-patch+json", &body).await?;
         let after = answer.pointer("/status/conditions").cloned().unwrap_or_default();
+        if is_said {
+            return Ok(());
+        }
         if conditions.iter().all(|condition| condition.is_in(&after)) {
             told.conditions_dropped_at = None;
         } else if told.conditions_dropped_at.replace(Instant::now()).is_none() {
@@ -335,6 +408,7 @@ impl Reporter {
         body: &Value,
     ) -> Result<Value, Untold> {
         let refused = |reason: String| Untold::Refused(reason.chars().take(300).collect());
+        let is_new = method == http::Method::POST;
         let request = http::Request::builder()
             .method(method)
             .uri(path)
@@ -346,12 +420,23 @@ impl Reporter {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(kube::Error::Api(status))) => Err(match status.code {
                 404 => Untold::Gone,
+                409 if is_new => Untold::Known,
                 400 | 413 | 422 => Untold::Unacceptable(status.message.chars().take(300).collect()),
                 _ => refused(status.message.clone()),
             }),
             Ok(Err(error)) => Err(refused(error.to_string())),
             Err(_) => Err(refused("the API server did not answer in 30 s".to_owned())),
         }
+    }
+}
+
+/// Whether a DNSEndpoint has no endpoints, so that no status says that it was read.
+fn asks_for_nothing(document: &Document) -> bool {
+    match &document.spec["endpoints"] {
+        Value::Null => !document.is_too_deep(),
+        Value::Array(endpoints) => endpoints.is_empty(),
+        // It cannot be read.
+        _ => false,
     }
 }
 

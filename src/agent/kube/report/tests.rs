@@ -3,7 +3,9 @@ use tokio::task::JoinSet;
 
 use super::*;
 use crate::agent::index::Index;
-use crate::agent::kube::fake::{Fake, dns_endpoint, service};
+use crate::agent::kube::fake::{Fake, Midnight, dns_endpoint, service};
+use crate::agent::kube::feed::News;
+use crate::agent::kube::world::{Followed, World};
 use crate::agent::session::publisher::{Identity, Publisher};
 use crate::wire::v1::{self, Progress, StatusBatch, VerdictState};
 
@@ -30,6 +32,7 @@ impl Stage {
             client: fake.client(),
             sources: SOURCES.to_vec(),
             reading: Reading::default(),
+            clock: Arc::new(Midnight),
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(run(reporter, shared.clone()));
@@ -53,6 +56,17 @@ impl Stage {
         let object = document.reference(SourceKind::Service);
         let extraction = Reading::default().read(SourceKind::Service, document);
         self.shared.update(|state| state.index.apply(&object, &"test".into(), extraction));
+    }
+
+    /// Has the agent read a DNSEndpoint as it stands in the API server.
+    fn read_dns_endpoint(&self, name: &str) {
+        let source = SourceKind::DnsEndpoint;
+        let document: Document =
+            serde_json::from_value(self.fake.get(CRD, "dnsendpoints", "shop", name)).unwrap();
+        let mut world = World::new(&SOURCES, Reading::default());
+        let news = News::Applied(Box::new(document));
+        let feed = (Followed::Objects(source), 0);
+        self.shared.update(|state| world.take(&mut state.index, feed, news).0);
     }
 
     fn say(&self, status: EndpointStatus) {
@@ -273,4 +287,89 @@ async fn what_will_never_be_taken_is_not_tried_again() {
     stage.say(status(&stage.fake, SourceKind::Service, "s0", Progress::Applied));
     stage.pass(600).await;
     assert_eq!(stage.fake.take_log().iter().filter(|line| line.starts_with("POST")).count(), 1);
+}
+
+fn misspelt(hostname: &str) -> Value {
+    let mut object = service("shop", "s0", "s0.example.com", Some("192.0.2.1"));
+    object["metadata"]["annotations"][format!("external-dns.kubernetes.io/{hostname}")] =
+        "x".into();
+    object
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_not_read_as_it_is_written_is_said_on_the_object_once() {
+    let stage = Stage::new(cluster(1), vec![]).await;
+    stage.know(misspelt("hostnam"));
+    stage.pass(1).await;
+    let said = stage.events();
+    assert!(said.len() == 1 && said[0].starts_with("Ignored the annotation"), "{said:?}");
+    let event = &stage.fake.events()[0];
+    assert_eq!(
+        (event["type"].as_str(), event["involvedObject"]["name"].as_str()),
+        (Some("Warning"), Some("s0"))
+    );
+    for _ in 0..3 {
+        stage.know(misspelt("hostnam"));
+        stage.pass(1_000).await;
+    }
+    assert_eq!(stage.events().len(), 1, "the same content is said once");
+    stage.know(misspelt("tttl"));
+    stage.pass(1).await;
+    assert_eq!(stage.events().len(), 2, "{:?}", stage.events());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_warning_that_an_earlier_life_of_the_agent_said_is_not_said_again() {
+    let first = Stage::new(cluster(1), vec![]).await;
+    first.know(misspelt("hostnam"));
+    first.pass(1).await;
+    let second = Stage::new(first.fake.clone(), vec![]).await;
+    second.know(misspelt("hostnam"));
+    second.pass(1_000).await;
+    assert_eq!(second.events().len(), 1);
+    assert!(second.fake.take_log().len() < 20, "and not tried again and again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_stands_by_says_nothing_on_objects_until_it_leads() {
+    let stage = Stage::new(cluster(1), vec![]).await;
+    stage.shared.write(|state| state.role = Role::StandsBy);
+    stage.know(misspelt("hostnam"));
+    stage.pass(100).await;
+    assert!(stage.events().is_empty());
+    stage.shared.write(|state| state.role = Role::Leads);
+    stage.pass(1).await;
+    assert_eq!(stage.events().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_generation_that_was_observed_is_written_with_every_status() {
+    let fake = cluster(0);
+    let observed = |fake: &Fake| {
+        fake.get(CRD, "dnsendpoints", "shop", "mail")["status"]["observedGeneration"].clone()
+    };
+    fake.drop_conditions();
+    let stage = Stage::new(fake, vec![]).await;
+    stage.say(status(&stage.fake, SourceKind::DnsEndpoint, "mail", Progress::Pending));
+    stage.pass(1).await;
+    assert_eq!(observed(&stage.fake), 1, "also where the CRD has no conditions");
+    // Another generation of the same content: no status will come.
+    let mut same = dns_endpoint("shop", "mail", "mail.example.com");
+    same["metadata"]["generation"] = 2.into();
+    same["status"]["observedGeneration"] = 1.into();
+    stage.fake.put(CRD, "dnsendpoints", same);
+    stage.read_dns_endpoint("mail");
+    stage.pass(1).await;
+    assert_eq!(observed(&stage.fake), 2);
+    let mut empty = dns_endpoint("shop", "mail", "mail.example.com");
+    empty["metadata"]["generation"] = 3.into();
+    empty["spec"]["endpoints"] = serde_json::json!([]);
+    stage.fake.put(CRD, "dnsendpoints", empty);
+    stage.read_dns_endpoint("mail");
+    stage.pass(1).await;
+    assert_eq!(observed(&stage.fake), 3, "one that asks for nothing was read too");
+    stage.fake.take_log();
+    stage.read_dns_endpoint("mail");
+    stage.pass(100).await;
+    assert!(stage.fake.take_log().iter().all(|line| !line.starts_with("PATCH")));
 }

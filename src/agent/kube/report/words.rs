@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use crate::agent::kube::document::Document;
+use crate::core::time::Timestamp;
 use crate::wire::v1::{EndpointStatus, Progress, VerdictState};
 
 /// Who tells, as Kubernetes shows it.
@@ -15,6 +17,8 @@ const MOST_NAMES: usize = 3;
 const MOST_EVENTS: usize = 8;
 /// Kubernetes takes 1,024 bytes of an event's message and 32,768 of a condition's.
 const MAX_MESSAGE_BYTES: usize = 1_000;
+/// Kubernetes takes 253 characters of a name, and the digits after a dot are 16 of them.
+const MAX_NAME_CHARS: usize = 230;
 
 /// Something to tell of an object, over some of its names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,6 +31,16 @@ pub struct Event {
     pub message: String,
     /// When it became so, in milliseconds.
     at_ms: i64,
+    naming: Naming,
+}
+
+/// How an Event gets its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Naming {
+    /// The API server makes one: the same may happen again.
+    Generated,
+    /// By what it says of which object: the API server refuses it as long as it has it.
+    ByContent,
 }
 
 /// How far an endpoint came.
@@ -116,7 +130,27 @@ pub fn events<'a>(statuses: impl Iterator<Item = &'a EndpointStatus>) -> Vec<Eve
             reason: "More",
             message: cut(format!("{}: ask `zonefold why` what became of them", names(&rest))),
             at_ms: rest.iter().map(|status| status.at_ms).max().unwrap_or(0),
+            naming: Naming::Generated,
         });
+    }
+    events
+}
+
+/// One event for each thing in an object that was not read as it is written; when there are too many, the last says how many are
+/// left.
+pub fn warnings(messages: &[String], at: Timestamp) -> Vec<Event> {
+    let event = |message: String| Event {
+        kind: "Warning",
+        reason: "Ignored",
+        message: cut(message),
+        at_ms: at.0,
+        naming: Naming::ByContent,
+    };
+    let spelled = if messages.len() > MOST_EVENTS { MOST_EVENTS - 1 } else { MOST_EVENTS };
+    let mut events: Vec<Event> = messages.iter().take(spelled).cloned().map(event).collect();
+    match messages.len().saturating_sub(spelled) {
+        0 => {}
+        more => events.push(event(format!("and {more} more: see the agent's log"))),
     }
     events
 }
@@ -142,6 +176,7 @@ fn event(stage: Stage, beside: [&str; 2], group: &[&EndpointStatus]) -> Event {
         reason: stage.name(),
         message: cut(text),
         at_ms: group.iter().map(|status| status.at_ms).max().unwrap_or(0),
+        naming: Naming::Generated,
     }
 }
 
@@ -176,14 +211,32 @@ fn time(at_ms: i64) -> String {
 }
 
 impl Event {
+    /// A name by what it says of which object.
+    fn name(&self, document: &Document) -> String {
+        let metadata = &document.metadata;
+        let mut hash = Sha256::new();
+        for part in [metadata.uid.as_str(), self.reason, &self.message] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        let digits =
+            hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let name: String = metadata.name.chars().take(MAX_NAME_CHARS).collect();
+        format!("{}.{digits}", name.trim_end_matches(['.', '-']))
+    }
+
     /// The Event as Kubernetes takes it.
     pub fn body(&self, document: &Document, api_version: &str, kind: &str) -> Value {
         let metadata = &document.metadata;
         let at = time(self.at_ms);
+        let (how, name) = match self.naming {
+            Naming::Generated => ("generateName", format!("{}.", metadata.name)),
+            Naming::ByContent => ("name", self.name(document)),
+        };
         json!({
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"generateName": format!("{}.", metadata.name), "namespace": metadata.namespace.as_str()},
+            "metadata": {how: name, "namespace": metadata.namespace.as_str()},
             "involvedObject": {
                 "apiVersion": api_version,
                 "kind": kind,
@@ -317,6 +370,16 @@ fn all_at(statuses: &[&EndpointStatus], wanted: Stage) -> (&'static str, Option<
 mod tests {
     use super::*;
     use crate::wire::v1;
+
+    #[test]
+    fn many_warnings_of_one_object_are_a_few_events() {
+        let messages: Vec<String> = (0..20).map(|n| format!("warning {n:02}")).collect();
+        let told = warnings(&messages, Timestamp(0));
+        assert_eq!(told.len(), MOST_EVENTS);
+        assert!(told.iter().all(|event| (event.kind, event.reason) == ("Warning", "Ignored")));
+        assert_eq!(told.last().unwrap().message, "and 13 more: see the agent's log");
+        assert_eq!(warnings(&messages[..8], Timestamp(0)).len(), 8);
+    }
 
     pub fn status(
         host: &str,

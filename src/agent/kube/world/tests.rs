@@ -1,4 +1,4 @@
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::core::endpoint::Endpoint;
@@ -360,4 +360,69 @@ fn a_route_follows_its_gateway_and_keeps_its_name_while_that_has_no_address() {
         "a Gateway that is gone is silence"
     );
     assert!(matches!(&stage.held()[..], [(_, Standing::Waiting(_))]));
+}
+
+#[test]
+fn a_name_of_two_gateways_stays_while_one_of_them_is_silent_and_follows_a_set_that_is_excluded() {
+    let route_feed: FeedId = (Followed::Objects(SourceKind::GatewayHttpRoute), 0);
+    let (gateway_feed, set_feed): (FeedId, FeedId) =
+        ((Followed::Gateways, 0), (Followed::ListenerSets, 0));
+    let sources = [SourceKind::GatewayHttpRoute];
+    let mut stage =
+        Stage { world: World::new(&sources, Reading::default()), index: Index::new(sources) };
+    let conditions = json!([{"type": "Accepted", "status": "True"}]);
+    let route = |parents: Value| -> Document {
+        let told = |parent: &Value| json!({"parentRef": parent, "conditions": conditions});
+        let statuses: Vec<Value> = parents.as_array().unwrap().iter().map(told).collect();
+        serde_json::from_value(json!({
+            "metadata": {"namespace": "shop", "name": "web"},
+            "spec": {"hostnames": ["web.example.com"], "parentRefs": parents},
+            "status": {"parents": statuses},
+        }))
+        .unwrap()
+    };
+    let gateway = |name: &str, address: &str, allowed: &str| -> Document {
+        let addresses = if address.is_empty() { json!([]) } else { json!([{"value": address}]) };
+        serde_json::from_value(json!({
+            "metadata": {"namespace": "shop", "name": name},
+            "spec": {
+                "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}],
+                "allowedListeners": {"namespaces": {"from": allowed}},
+            },
+            "status": {"addresses": addresses},
+        }))
+        .unwrap()
+    };
+    let both = || vec![gateway("one", "192.0.2.1", "All"), gateway("two", "192.0.2.2", "All")];
+    stage.list(route_feed, vec![route(json!([{"name": "one"}, {"name": "two"}]))]);
+    assert_eq!(stage.list(gateway_feed, both()), ["put web.example.com 192.0.2.1,192.0.2.2"]);
+    let silent = boxed(gateway("two", "", "All"));
+    assert!(stage.take(gateway_feed, News::Applied(silent.clone())).is_empty());
+    assert!(stage.take(gateway_feed, News::Deleted(silent)).is_empty());
+    assert!(matches!(&stage.held()[..], [(_, Standing::Waiting(_))]));
+    assert_eq!(
+        stage.take(gateway_feed, News::Applied(boxed(gateway("two", "192.0.2.3", "All")))),
+        ["put web.example.com 192.0.2.1,192.0.2.3"]
+    );
+
+    // Through a ListenerSet alone.
+    let set = |accepted: &str| -> Document {
+        let conditions = json!([{"type": "Accepted", "status": accepted}]);
+        serde_json::from_value(json!({
+            "metadata": {"namespace": "shop", "name": "more"},
+            "spec": {"parentRef": {"name": "one"}, "listeners": [{"name": "x", "port": 81, "protocol": "HTTP"}]},
+            "status": {"conditions": conditions, "listeners": [{"name": "x", "conditions": conditions}]},
+        }))
+        .unwrap()
+    };
+    let by_set = route(json!([{"kind": "ListenerSet", "name": "more"}]));
+    stage.take(route_feed, News::Applied(boxed(by_set)));
+    assert_eq!(stage.list(set_feed, vec![set("True")]), ["put web.example.com 192.0.2.1"]);
+    assert!(stage.take(set_feed, News::Applied(boxed(set("False")))).is_empty(), "it flickers");
+    assert!(stage.take(set_feed, News::Applied(boxed(set("True")))).is_empty());
+    stage.take(set_feed, News::Applied(boxed(set("False"))));
+    assert_eq!(
+        stage.take(gateway_feed, News::Applied(boxed(gateway("one", "192.0.2.1", "None")))),
+        ["del web.example.com HostRemoved"]
+    );
 }
