@@ -16,6 +16,7 @@ use crate::core::endpoint::digest::SetDigest;
 use crate::core::endpoint::routing::doubts;
 use crate::core::endpoint::{Endpoint, EndpointKey, KeyHash, Version};
 
+mod assumed;
 mod keeping;
 
 use keeping::Partial;
@@ -216,6 +217,10 @@ pub struct Index {
     partial: BTreeMap<ObjectRef, Partial>,
     /// Objects with something to say on them; `None` if nobody asks.
     news: Option<BTreeSet<ObjectRef>>,
+    /// Of objects with a word that means nothing, the names that were read without it.
+    assumed: BTreeMap<ObjectRef, BTreeSet<ArcStr>>,
+    /// Such objects of which it is not known yet what the broker holds.
+    held_back: BTreeMap<ObjectRef, (ArcStr, Extraction)>,
     digest: SetDigest,
     sources: BTreeMap<SourceKind, SourceEntry>,
 }
@@ -229,6 +234,8 @@ impl Index {
             waiting: BTreeMap::new(),
             partial: BTreeMap::new(),
             news: None,
+            assumed: BTreeMap::new(),
+            held_back: BTreeMap::new(),
             digest: SetDigest::default(),
             sources: sources.into_iter().map(|kind| (kind, SourceEntry::default())).collect(),
         }
@@ -242,6 +249,8 @@ impl Index {
         extraction: Extraction,
     ) -> Vec<IndexChange> {
         let object = &ObjectRef { namespace: self.shared_namespace(object), ..object.clone() };
+        let extraction = self.hold_back(object, origin, extraction);
+        let settled = self.settle(object, &extraction);
         let mut changes = Vec::new();
         let mut warnings: Vec<String> =
             extraction.warnings.into_iter().map(|warning| warning.message).collect();
@@ -249,7 +258,9 @@ impl Index {
         let mut unknown = extraction.unknown;
         let staying = self.take_partial(object, extraction.partial, &extraction.endpoints);
         for endpoint in extraction.endpoints {
-            if staying.contains(keeping::host_of(&endpoint)) {
+            if staying.contains(keeping::host_of(&endpoint))
+                || settled.has(&endpoint.key.dns_name)
+            {
                 continue;
             }
             if text_bytes(&endpoint) > MAX_ENDPOINT_BYTES {
@@ -276,7 +287,9 @@ impl Index {
                 continue;
             }
             if let Some(held) = self.endpoints.get_mut(&hash)
-                && let Some(standing) = standing_under(&unknown, held)
+                && let Some(standing) = settled
+                    .standing_of(&held.endpoint.key.dns_name)
+                    .or_else(|| standing_under(&unknown, held))
             {
                 held.standing = standing;
                 keys.insert(hash);
@@ -296,6 +309,8 @@ impl Index {
     pub fn delete(&mut self, object: &ObjectRef) -> Vec<IndexChange> {
         self.waiting.remove(object);
         self.partial.remove(object);
+        self.assumed.remove(object);
+        self.held_back.remove(object);
         let Some(entry) = self.objects.remove(object) else { return Vec::new() };
         entry
             .keys

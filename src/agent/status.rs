@@ -6,7 +6,7 @@ use arcstr::ArcStr;
 use bytes::Bytes;
 use prost::Message as _;
 
-use super::sources::{ObjectRef, SourceKind};
+use super::sources::{ObjectRef, SourceKind, object_name};
 use crate::core::endpoint::digest::SetDigest;
 use crate::core::endpoint::{EndpointKey, KeyHash};
 use crate::wire::convert::status_hash;
@@ -197,7 +197,7 @@ impl StatusBook {
         self.latest.insert(hash, Told::new(&status, self.streams));
         if let Some(touched) = self.touched.as_mut().filter(|_| !known) {
             let (source, namespace, name) =
-                (key.source.clone(), key.namespace.clone(), key.object.clone());
+                (key.source.clone(), key.namespace.clone(), object_name(&key.object));
             let new = touched.entry(TouchedObject { source, namespace, name }).or_default();
             if self.complete {
                 new.insert(hash);

@@ -126,9 +126,10 @@ impl Index {
     }
 
     /// Takes what the broker holds and no object here asks for: everything of this source that is not in it may be withdrawn.
-    pub fn prove(&mut self, source: SourceKind, kept: Vec<Kept>) {
-        kept.into_iter().for_each(|kept| self.keep(kept));
+    pub fn prove(&mut self, source: SourceKind, kept: Vec<Kept>) -> Vec<IndexChange> {
+        kept.iter().for_each(|kept| self.keep(kept.clone()));
         self.sources.entry(source).or_default().proof = Proof::Given;
+        self.take_held_back(source, &kept)
     }
 
     /// Whether the source was read completely and waits to be proven.
@@ -208,7 +209,7 @@ impl Index {
         let is_open = |held: &Held| {
             matches!(held.standing, Standing::Unseen(_)) && is_gone(&held.endpoint.key)
         };
-        let gone: Vec<KeyHash> = entry
+        let gone: BTreeSet<KeyHash> = entry
             .keys
             .iter()
             .copied()

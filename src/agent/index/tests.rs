@@ -1,5 +1,7 @@
 use super::*;
 
+mod assumed;
+
 pub(crate) fn object(name: &str) -> ObjectRef {
     ObjectRef { source: SourceKind::Service, namespace: "default".into(), name: name.into() }
 }

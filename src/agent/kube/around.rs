@@ -1,6 +1,7 @@
 //! Nodes and the pods behind services, as far as some service needs them. Plain values: observed objects in, what changed out.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use arcstr::ArcStr;
 use serde_json::Value;
@@ -181,16 +182,24 @@ pub fn slice(document: &Document) -> Option<Slice> {
         return None;
     }
     let text = |value: &Value| ArcStr::from(value.as_str().unwrap_or_default());
-    let backend = |endpoint: &Value| Backend {
-        address: text(&endpoint["addresses"][0]),
-        hostname: text(&endpoint["hostname"]),
-        node: text(&endpoint["nodeName"]),
-        // Not said means ready (discovery.k8s.io/v1).
-        is_ready: endpoint["conditions"]["ready"].as_bool().unwrap_or(true),
+    let backend = |endpoint: &Value| {
+        let conditions = &endpoint["conditions"];
+        // Not said means ready (discovery.k8s.io/v1), and as much serving as it is ready.
+        let is_ready = conditions["ready"].as_bool().unwrap_or(true);
+        Backend {
+            address: text(&endpoint["addresses"][0]),
+            hostname: text(&endpoint["hostname"]),
+            node: text(&endpoint["nodeName"]),
+            is_ready,
+            is_serving: conditions["serving"].as_bool().unwrap_or(is_ready),
+            is_terminating: conditions["terminating"].as_bool().unwrap_or(false),
+        }
     };
-    let mut backends: Vec<Backend> =
-        document.endpoints.as_array().into_iter().flatten().map(backend).collect();
-    backends.retain(|backend| !backend.address.is_empty());
+    let endpoints = document.endpoints.as_array().into_iter().flatten();
+    // As ExternalDNS: what is no pod, and names in place of addresses, do not count.
+    let of_pods = endpoints.filter(|endpoint| endpoint["targetRef"]["kind"] == "Pod");
+    let mut backends: Vec<Backend> = of_pods.map(backend).collect();
+    backends.retain(|backend| backend.address.parse::<IpAddr>().is_ok());
     backends.sort();
     let service = document
         .metadata

@@ -110,7 +110,9 @@ impl Filter {
 
 fn class_of(document: &Document) -> &str {
     let named = document.spec.get("ingressClassName").and_then(serde_json::Value::as_str);
+    // As ExternalDNS: an empty field says no more than a missing one.
     named
+        .filter(|class| !class.is_empty())
         .or_else(|| document.metadata.annotations.get(CLASS_ANNOTATION).map(String::as_str))
         .unwrap_or("")
 }
@@ -267,6 +269,7 @@ mod tests {
         assert!(counts(&ingress(class("public"), None)));
         assert!(counts(&ingress(serde_json::Value::Null, Some("public"))));
         assert!(!counts(&ingress(class("private"), Some("public"))));
+        assert!(counts(&ingress(class(""), Some("public"))), "an empty field is none");
         assert!(!counts(&ingress(serde_json::Value::Null, None)));
         assert!(filter.refuses(SourceKind::Service, &Document::default()).is_none());
     }

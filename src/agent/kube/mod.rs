@@ -41,7 +41,7 @@ use feed::Feed;
 use leader::LeaseOptions;
 use proof::Prover;
 use report::Reporter;
-use world::{FeedId, Followed, Reading, World};
+use world::{FeedId, Followed, Observed, Reading, World};
 
 /// News that wait to be taken, such as pages of lists; more than that hold up the feeds.
 const NEWS: usize = 1;
@@ -187,18 +187,39 @@ pub async fn run(
                 tracing::error!(error = ?ended.err(), "a task that follows the cluster ended");
                 break;
             }
-            Some((id, observed)) = news.recv() => {
-                let mut messages = Vec::new();
-                shared.update(|state| {
-                    let (changes, said) = world.take(&mut state.index, id, observed);
-                    messages = said;
-                    changes
-                });
-                messages.iter().for_each(|message| tracing::warn!("{message}"));
+            Some((id, observed)) = news.recv() => match read(world, id, observed).await {
+                Some((back, observed)) => {
+                    world = back;
+                    put(observed, &shared);
+                }
+                None => break,
             }
         }
     }
     tasks.shutdown().await;
+}
+
+/// Reads what was observed away from the thread that answers probes and keeps the session: a single object may be large. A reading
+/// that dies takes what it knew with it.
+async fn read(mut world: World, id: FeedId, news: feed::News) -> Option<(World, Observed)> {
+    let reading = tokio::task::spawn_blocking(move || {
+        let observed = world.observe(id, news);
+        (world, observed)
+    });
+    reading
+        .await
+        .inspect_err(|error| tracing::error!(%error, "reading the cluster was interrupted"))
+        .ok()
+}
+
+fn put(observed: Observed, shared: &Shared) {
+    let mut messages = Vec::new();
+    shared.update(|state| {
+        let (changes, said) = observed.apply(&mut state.index);
+        messages = said;
+        changes
+    });
+    messages.iter().for_each(|message| tracing::warn!("{message}"));
 }
 
 /// What is followed already.

@@ -5,10 +5,11 @@
 //! lacks it says nothing. So the broker tells what it holds, and whatever no object here asks for is looked up one by one:
 //! only what is proven to be gone is left out. The rest is kept and flagged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arcstr::ArcStr;
 use kube::Client;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -20,7 +21,7 @@ use super::resources::{Origin, resource_of};
 use super::world::{FeedId, Followed, Reading};
 use crate::agent::index::{DelCause, Index, Kept, Standing};
 use crate::agent::shared::{Shared, State};
-use crate::agent::sources::{ObjectRef, SourceKind};
+use crate::agent::sources::{ObjectRef, SourceKind, Unknown};
 use crate::core::endpoint::{EndpointKey, Version};
 
 /// How long until what was out of sight is looked up again.
@@ -43,10 +44,56 @@ pub struct Prover {
 /// What a look-up said of an object.
 #[derive(Clone, Debug)]
 enum Found {
-    There(Box<Document>),
+    There(Box<Seen>),
     Gone,
     /// For people.
     Unknown(String),
+}
+
+/// An object that is there, read once for all of its endpoints.
+#[derive(Clone, Debug)]
+struct Seen {
+    /// Why this agent does not read it.
+    refused: Option<String>,
+    unknown: Unknown,
+    assumes: Option<String>,
+    keys: BTreeSet<EndpointKey>,
+    /// The names of the keys.
+    names: BTreeSet<ArcStr>,
+    /// All words that people wrote on it.
+    words: BTreeSet<String>,
+    /// Whether more may be written on it than was read.
+    is_too_deep: bool,
+    is_headless: bool,
+}
+
+impl Seen {
+    fn read(reading: &Reading, source: SourceKind, document: Document) -> Self {
+        let refused = reading
+            .filter
+            .refuses(source, &document)
+            .or_else(|| reading.filter.overlooks(&document));
+        let (words, is_headless) = (document.words(), document.spec["clusterIP"] == "None");
+        let is_too_deep = document.is_too_deep();
+        let extraction = reading.read(source, document);
+        let keys: BTreeSet<EndpointKey> =
+            extraction.endpoints.into_iter().map(|endpoint| endpoint.key).collect();
+        Self {
+            refused,
+            unknown: extraction.unknown,
+            assumes: extraction.assumes,
+            names: keys.iter().map(|key| key.dns_name.clone()).collect(),
+            keys,
+            words,
+            is_too_deep,
+            is_headless,
+        }
+    }
+
+    /// Whether people wrote this word on it, as far as that is known.
+    fn may_mention(&self, word: &str) -> bool {
+        self.is_too_deep || self.words.contains(word)
+    }
 }
 
 /// What becomes of an endpoint that the broker holds and no object here asks for.
@@ -129,7 +176,7 @@ async fn prove(prover: &Prover, shared: &Shared, source: SourceKind) {
             continue;
         }
         for (key, version) in keys {
-            if let Judgement::Kept(standing) = judge(&prover.reading, source, &found, &key) {
+            if let Judgement::Kept(standing) = judge(&found, &key) {
                 all_kept.push(Kept { key, version, object: object.clone(), standing });
             }
         }
@@ -147,10 +194,7 @@ async fn prove(prover: &Prover, shared: &Shared, source: SourceKind) {
         let reason = kept.standing.kept_because().unwrap_or_default();
         tracing::warn!(endpoint = %kept.key, reason, "what the broker holds is kept although nothing here asks for it");
     }
-    shared.update(|state| {
-        state.index.prove(source, all_kept);
-        Vec::new()
-    });
+    shared.update(|state| state.index.prove(source, all_kept));
     // Nobody listens only while the agent stops.
     let _ = prover.to.send(((Followed::Objects(source), 0), News::Proven)).await;
 }
@@ -164,9 +208,7 @@ async fn look_again(prover: &Prover, shared: &Shared) {
         match find(prover, &object).await {
             Found::Gone => gone.entry(object.source).or_default().push(object),
             found @ Found::There(_) => {
-                let is_gone = |key: &EndpointKey| {
-                    judge(&prover.reading, object.source, &found, key) == Judgement::Withdrawn
-                };
+                let is_gone = |key: &EndpointKey| judge(&found, key) == Judgement::Withdrawn;
                 shared.update(|state| {
                     state.index.withdraw_unseen(&object, DelCause::HostRemoved, is_gone)
                 });
@@ -204,7 +246,7 @@ async fn outlasted_by_its_kind(prover: &Prover, source: SourceKind) -> Result<()
     }
 }
 
-fn unseen(index: &Index, sources: &[SourceKind]) -> std::collections::BTreeSet<ObjectRef> {
+fn unseen(index: &Index, sources: &[SourceKind]) -> BTreeSet<ObjectRef> {
     let is_open = |held: &&crate::agent::index::Held| {
         matches!(held.standing, Standing::Unseen(_)) && sources.contains(&held.object.source)
     };
@@ -223,9 +265,10 @@ fn candidates(state: &State, source: SourceKind) -> Candidates {
         let Ok(version) = <[u8; 32]>::try_from(status.version.as_ref()) else { continue };
         let hash = key.hash();
         // What is in the outbox was observed in this life.
-        if state.index.get(&hash).is_none() && !state.publisher.holds(&hash) {
-            let object =
-                ObjectRef { source, namespace: key.namespace.clone(), name: key.object.clone() };
+        if state.index.get(&hash).is_none()
+            && !state.publisher.holds(&hash)
+            && let Some(object) = ObjectRef::of(&key)
+        {
             found.entry(object).or_default().push((key, Version(version)));
         }
     }
@@ -255,49 +298,48 @@ async fn find(prover: &Prover, object: &ObjectRef) -> Found {
         Err(reason) => return Found::Unknown(reason),
     };
     match look_up(&prover.client, &resource, version, &object.namespace, &object.name).await {
-        Ok(Some(document)) => Found::There(Box::new(document)),
+        Ok(Some(document)) => {
+            Found::There(Box::new(Seen::read(&prover.reading, object.source, document)))
+        }
         Ok(None) => Found::Gone,
         Err(reason) => Found::Unknown(reason),
     }
 }
 
 /// Of an endpoint whose object is gone, could not be looked up, or is there.
-fn judge(reading: &Reading, source: SourceKind, found: &Found, key: &EndpointKey) -> Judgement {
-    let document = match found {
+fn judge(found: &Found, key: &EndpointKey) -> Judgement {
+    let seen = match found {
         Found::Gone => return Judgement::Withdrawn,
         Found::Unknown(reason) => {
             return Judgement::Kept(Standing::Unseen(format!(
                 "its object cannot be looked up: {reason}"
             )));
         }
-        Found::There(document) => document,
+        Found::There(seen) => seen,
     };
-    if let Some(reason) =
-        reading.filter.refuses(source, document).or_else(|| reading.filter.overlooks(document))
-    {
+    if let Some(reason) = &seen.refused {
         return Judgement::Kept(Standing::Unseen(format!(
             "its object is there, and this agent does not read it: {reason}"
         )));
     }
-    let extraction = reading.read(source, document.as_ref().clone());
-    if let Some(reason) = extraction.unknown.reason_for(key, &[]) {
+    if let Some(reason) = seen.unknown.reason_for(key, &[]) {
         return Judgement::Kept(Standing::Waiting(reason.to_owned()));
     }
-    if extraction.endpoints.iter().any(|produced| produced.key == *key) {
+    // Under a word that means something it may have been published otherwise.
+    if let Some(reason) = seen.assumes.as_ref().filter(|_| seen.names.contains(&key.dns_name)) {
+        return Judgement::Kept(Standing::Waiting(reason.clone()));
+    }
+    if seen.keys.contains(key) {
         // It is on its way here. Whatever delays it is no deletion.
         return Judgement::Kept(Standing::Unseen(
             "its object asks for it, and was not listed".to_owned(),
         ));
     }
-    let hosts = named_for(document, key);
-    let is_read = extraction
-        .endpoints
-        .iter()
-        .any(|produced| hosts.iter().any(|host| produced.key.dns_name == *host));
+    let hosts = named_for(seen, key);
+    let is_read = hosts.iter().any(|host| seen.names.contains(*host));
     // The addresses of a reverse record are not the object's to name.
-    let is_reverse =
-        key.record_type == "PTR" && extraction.endpoints.is_empty() && document.mentions("ptr");
-    if is_read || !(is_reverse || hosts.iter().any(|host| document.mentions(host))) {
+    let is_reverse = key.record_type == "PTR" && seen.keys.is_empty() && seen.may_mention("ptr");
+    if is_read || !(is_reverse || hosts.iter().any(|host| seen.may_mention(host))) {
         return Judgement::Withdrawn;
     }
     Judgement::Kept(Standing::Unseen(
@@ -307,12 +349,12 @@ fn judge(reading: &Reading, source: SourceKind, found: &Found, key: &EndpointKey
 
 /// The host names for whose sake a name may have been published: its own, and the one that it was made of, as
 /// `_SERVICE._PROTOCOL.HOST` and `POD.HOST` are.
-fn named_for<'a>(document: &Document, key: &'a EndpointKey) -> Vec<&'a str> {
+fn named_for<'a>(seen: &Seen, key: &'a EndpointKey) -> Vec<&'a str> {
     let host = key.dns_name.as_str();
     let parent = |name: &'a str| name.split_once('.').map(|(_, parent)| parent);
     let made_of = match key.record_type.as_str() {
         "SRV" => parent(host).and_then(parent),
-        _ if document.spec["clusterIP"] == "None" => parent(host),
+        _ if seen.is_headless => parent(host),
         _ => None,
     };
     [host].into_iter().chain(made_of).collect()
@@ -335,8 +377,9 @@ mod tests {
         serde_json::from_value(document).unwrap()
     }
 
-    fn found(annotation: &str, address: Option<&str>) -> Found {
-        Found::There(Box::new(document(annotation, address)))
+    fn there(filter: Filter, document: Document) -> Found {
+        let reading = Reading { filter, ..Reading::default() };
+        Found::There(Box::new(Seen::read(&reading, SourceKind::Service, document)))
     }
 
     fn key(host: &str, record_type: &str) -> EndpointKey {
@@ -350,9 +393,8 @@ mod tests {
         }
     }
 
-    fn judged(filter: Filter, found: &Found, key: &EndpointKey) -> String {
-        let reading = Reading { filter, ..Reading::default() };
-        match judge(&reading, SourceKind::Service, found, key) {
+    fn judged(found: &Found, key: &EndpointKey) -> String {
+        match judge(found, key) {
             Judgement::Withdrawn => "withdrawn".to_owned(),
             Judgement::Kept(Standing::Waiting(_)) => "waiting".to_owned(),
             Judgement::Kept(Standing::Unseen(_)) => "unseen".to_owned(),
@@ -369,69 +411,76 @@ mod tests {
             (key("_web._tcp.a.example.com", "SRV"), key("_web._tcp.b.example.com", "SRV"));
         let (pod, reverse) =
             (key("web-0.a.example.com", "A"), key("1.2.0.192.in-addr.arpa", "PTR"));
-        let there = found(ours, Some("192.0.2.1"));
-        let unread = found("corp.example/hostname", Some("192.0.2.1"));
+        let addressed = || document(ours, Some("192.0.2.1"));
+        let all = Filter::default;
+        let read = there(all(), addressed());
+        let unread = there(all(), document("corp.example/hostname", Some("192.0.2.1")));
+        let without_address = there(all(), document(ours, None));
         let mut headless = document("corp.example/hostname", None);
         headless.spec = json!({"clusterIP": "None"});
-        let headless = Found::There(Box::new(headless));
+        let headless = there(all(), headless);
         let mut with_reverse = document("corp.example/hostname", None);
         with_reverse
             .metadata
             .annotations
             .insert("corp.example/record-type".to_owned(), "ptr".to_owned());
-        let with_reverse = Found::There(Box::new(with_reverse));
-        let mut labelled = document(ours, Some("192.0.2.1"));
+        let with_reverse = there(all(), with_reverse);
+        let mut labelled = addressed();
         labelled.metadata.labels.insert("team".to_owned(), "shop".to_owned());
-        let labelled = Found::There(Box::new(labelled));
         let team = |team: &str| Filter {
             labels: format!("team={team}").parse().ok(),
             ..Filter::default()
         };
-        let all = Filter::default;
-        for (what, filter, found, key, expected) in [
-            ("the object is gone", all(), &Found::Gone, &a, "withdrawn"),
-            ("nobody can say", all(), &Found::Unknown("403".to_owned()), &a, "unseen"),
-            ("the object points elsewhere now", all(), &there, &aaaa, "withdrawn"),
-            ("the object names another host now", all(), &there, &b, "withdrawn"),
-            ("its load balancer has no address", all(), &found(ours, None), &a, "waiting"),
-            ("the prefix was changed", all(), &unread, &a, "unseen"),
-            ("and a port was published under it", all(), &unread, &srv, "unseen"),
-            ("the port was that of another host", all(), &unread, &other_srv, "withdrawn"),
-            ("the host is read and has no port any more", all(), &there, &srv, "withdrawn"),
-            ("and a pod was published under it", all(), &headless, &pod, "unseen"),
-            (
-                "no pods are published under what has an address of its own",
-                all(),
-                &unread,
-                &pod,
-                "withdrawn",
-            ),
-            ("and so were its addresses", all(), &with_reverse, &reverse, "unseen"),
-            ("the addresses are others now", all(), &there, &reverse, "withdrawn"),
-            ("the addresses are away for now", all(), &found(ours, None), &reverse, "waiting"),
-            ("the list does not have it yet", all(), &there, &a, "unseen"),
-            ("the label filter was changed", team("web"), &labelled, &a, "unseen"),
-            ("and the object points elsewhere now", team("web"), &labelled, &aaaa, "unseen"),
-            ("the label filter lets it pass", team("shop"), &labelled, &aaaa, "withdrawn"),
+        let among = |filter: Filter| there(filter, labelled.clone());
+        for (what, found, key, expected) in [
+            ("the object is gone", &Found::Gone, &a, "withdrawn"),
+            ("nobody can say", &Found::Unknown("403".to_owned()), &a, "unseen"),
+            ("the object points elsewhere now", &read, &aaaa, "withdrawn"),
+            ("the object names another host now", &read, &b, "withdrawn"),
+            ("its load balancer has no address", &without_address, &a, "waiting"),
+            ("the prefix was changed", &unread, &a, "unseen"),
+            ("and a port was published under it", &unread, &srv, "unseen"),
+            ("the port was that of another host", &unread, &other_srv, "withdrawn"),
+            ("the host is read and has no port any more", &read, &srv, "withdrawn"),
+            ("and a pod was published under it", &headless, &pod, "unseen"),
+            ("no pods are under what has an address of its own", &unread, &pod, "withdrawn"),
+            ("and so were its addresses", &with_reverse, &reverse, "unseen"),
+            ("the addresses are others now", &read, &reverse, "withdrawn"),
+            ("the addresses are away for now", &without_address, &reverse, "waiting"),
+            ("the list does not have it yet", &read, &a, "unseen"),
+            ("the label filter was changed", &among(team("web")), &a, "unseen"),
+            ("and the object points elsewhere now", &among(team("web")), &aaaa, "unseen"),
+            ("the label filter lets it pass", &among(team("shop")), &aaaa, "withdrawn"),
             (
                 "the namespace was left out",
-                Filter { namespaces: vec!["web".into()], ..all() },
-                &there,
+                &among(Filter { namespaces: vec!["web".into()], ..all() }),
                 &a,
                 "unseen",
             ),
             (
                 "the filter was changed",
-                Filter {
+                &among(Filter {
                     annotations: "!external-dns.kubernetes.io/hostname".parse().ok(),
                     ..all()
-                },
-                &there,
+                }),
                 &a,
                 "unseen",
             ),
         ] {
-            assert_eq!(judged(filter, found, key), expected, "{what}");
+            assert_eq!(judged(found, key), expected, "{what}");
         }
+    }
+
+    #[test]
+    fn what_is_published_for_those_inside_is_looked_up_by_the_name_of_its_object() {
+        let mut inside = key("a.example.com", "A");
+        inside.object = "web/internal".into();
+        let object = ObjectRef::of(&inside).unwrap();
+        assert_eq!((object.source, object.name.as_str()), (SourceKind::Service, "web"));
+        let mut document = document("external-dns.kubernetes.io/internal-hostname", None);
+        document.spec = json!({"clusterIP": "10.0.0.1"});
+        assert_eq!(judged(&there(Filter::default(), document.clone()), &inside), "unseen");
+        let outside = key("a.example.com", "A");
+        assert_eq!(judged(&there(Filter::default(), document), &outside), "withdrawn");
     }
 }

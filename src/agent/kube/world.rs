@@ -1,4 +1,4 @@
-//! What was observed of the cluster, put into the index. A plain value with synchronous methods: news in, changes out.
+//! What was observed of the cluster, as steps for the index. A plain value with synchronous methods: news in, steps out.
 //!
 //! Objects are read when they come and not kept: what they want is in the index. Only a service whose endpoints depend on nodes
 //! or pods is kept, to be read again when those change.
@@ -14,13 +14,17 @@ use super::filter::Filter;
 use super::resources::{
     ENDPOINT_SLICES, GATEWAYS, LISTENER_SETS, NAMESPACES, NODES, Resource, resource_of,
 };
-use crate::agent::index::{Index, IndexChange, Standing};
+use crate::agent::index::Standing;
 use crate::agent::sources::gateways::{Gateway, Labels};
 use crate::agent::sources::surroundings::{Gateways, Known, Need, Node, Surroundings};
 use crate::agent::sources::{
     ExtractOptions, Extraction, Object, ObjectRef, SourceKind, Unknown, Warning, extract_among,
     needs,
 };
+
+mod steps;
+
+pub use steps::{Observed, Step};
 
 /// Where objects were read, for people.
 const ORIGIN: ArcStr = arcstr::literal!("kubernetes");
@@ -158,9 +162,6 @@ enum Stirred {
     Everything,
 }
 
-/// What the news change in the index, and what people should look at.
-type Taken = (Vec<IndexChange>, Vec<String>);
-
 /// Everything that is followed; see the module's page.
 pub struct World {
     reading: Reading,
@@ -223,12 +224,12 @@ impl World {
     }
 
     /// Takes what was observed. Answers what it changes, and what people should look at.
-    pub fn take(&mut self, index: &mut Index, id: FeedId, news: News) -> Taken {
+    pub fn observe(&mut self, id: FeedId, news: News) -> Observed {
         let (followed, scope) = id;
         let mut said = Vec::new();
         let namespace = self.namespaces.get(scope).cloned().flatten();
         let (need, stirred) = match followed {
-            Followed::Objects(source) => return self.take_objects(index, (source, scope), news),
+            Followed::Objects(source) => return self.observe_objects((source, scope), news),
             Followed::Nodes => {
                 let stirs = |_: &Place, _: &Node| Stirred::Everything;
                 let stirred = take_rows(
@@ -287,14 +288,14 @@ impl World {
                 (Need::Gateways, stirred)
             }
         };
-        let changes = self.read_again(index, need, &stirred, &mut said);
-        (changes, said)
+        Observed { steps: self.read_again(need, &stirred), said }
     }
 
-    fn take_objects(&mut self, index: &mut Index, id: (SourceKind, usize), news: News) -> Taken {
+    fn observe_objects(&mut self, id: (SourceKind, usize), news: News) -> Observed {
         let source = id.0;
-        let (mut changes, mut said) = (Vec::new(), Vec::new());
-        let Some(mut scope) = self.scopes.remove(&id) else { return (changes, said) };
+        let mut observed = Observed::default();
+        let Some(mut scope) = self.scopes.remove(&id) else { return observed };
+        let (steps, said) = (&mut observed.steps, &mut observed.said);
         match news {
             News::ListBegins => scope.listing = Some(BTreeSet::new()),
             News::Page(documents) => {
@@ -302,43 +303,41 @@ impl World {
                     if let Some(listing) = &mut scope.listing {
                         listing.insert(document.reference(source));
                     }
-                    changes.extend(self.apply(index, source, document, &mut said));
+                    self.apply(source, document, steps);
                 }
             }
             News::ListEnds => {
                 if let Some(listing) = scope.listing.take() {
                     let namespace = scope.namespace.as_deref();
-                    changes.extend(index.retain(source, namespace, &listing));
                     let is_in = |object: &ObjectRef| {
                         object.source == source
                             && namespace.is_none_or(|namespace| object.namespace == namespace)
                     };
                     self.dependents.retain(|object, _| listing.contains(object) || !is_in(object));
+                    steps.push(Step::Retain(source, scope.namespace.clone(), listing));
                 }
                 scope.health = Health::Followed;
             }
             News::Resumed => scope.health = Health::Followed,
-            News::Applied(document) => {
-                changes.extend(self.apply(index, source, *document, &mut said))
-            }
+            News::Applied(document) => self.apply(source, *document, steps),
             News::Deleted(document) => {
                 let object = document.reference(source);
                 self.dependents.remove(&object);
-                changes.extend(index.delete(&object));
+                steps.push(Step::Delete(object));
             }
             News::Swept(document, reason) => {
-                index.lose_sight(&document.reference(source), Standing::Orphaned(reason))
+                steps.push(Step::LoseSight(document.reference(source), Standing::Orphaned(reason)))
             }
             News::NoSuchKind(reason) => {
                 if scope.health != Health::NoSuchKind(reason.clone()) {
                     said.push(format!("{source}: {reason}"));
                 }
                 // The list of a kind that comes back lacks what went with it.
-                index.lose_sight_of_all(
+                steps.push(Step::LoseSightOfAll(
                     source,
-                    scope.namespace.as_deref(),
-                    &Standing::Orphaned(reason.clone()),
-                );
+                    scope.namespace.clone(),
+                    Standing::Orphaned(reason.clone()),
+                ));
                 scope.health = Health::NoSuchKind(reason);
             }
             News::Trouble(reason) => {
@@ -353,42 +352,34 @@ impl World {
                 for need in
                     [Need::Nodes, Need::HeadlessBackends, Need::LocalBackends, Need::Gateways]
                 {
-                    let stirred = Stirred::Everything;
-                    changes.extend(self.read_again(index, need, &stirred, &mut said));
+                    steps.extend(self.read_again(need, &Stirred::Everything));
                 }
             }
         }
         self.scopes.insert(id, scope);
-        self.report(index, source);
-        (changes, said)
+        observed.steps.extend(self.report(source));
+        observed
     }
 
-    fn apply(
-        &mut self,
-        index: &mut Index,
-        source: SourceKind,
-        document: Document,
-        said: &mut Vec<String>,
-    ) -> Vec<IndexChange> {
+    fn apply(&mut self, source: SourceKind, document: Document, steps: &mut Vec<Step>) {
         let reference = document.reference(source);
         self.dependents.remove(&reference);
         // Whoever waits for an object to be read looks for its generation there.
         let is_unobserved = source == SourceKind::DnsEndpoint
             && document.status["observedGeneration"] != document.metadata.generation;
         let object = match self.reading.understand(source, document) {
-            Understood::Only(extraction) => return put(index, &reference, extraction, said),
+            Understood::Only(extraction) => return steps.push(Step::Apply(reference, extraction)),
             Understood::Object(object) => object,
         };
         let needs = needs(&object);
-        let changes = put(index, &reference, self.extract(&reference, &object, &needs), said);
+        steps.push(Step::Apply(reference.clone(), self.extract(&reference, &object, &needs)));
+        if is_unobserved {
+            steps.push(Step::NoteNews(reference.clone()));
+        }
         if !needs.is_empty() {
             self.wanted.extend(needs.iter().copied().map(Followed::for_need));
-            self.dependents.insert(reference.clone(), Dependent { object, needs });
+            self.dependents.insert(reference, Dependent { object, needs });
         }
-        if is_unobserved {
-            index.note_news(&reference);
-        }
-        changes
     }
 
     fn extract(
@@ -416,13 +407,7 @@ impl World {
     }
 
     /// Reads those objects again that depend on what was stirred.
-    fn read_again(
-        &self,
-        index: &mut Index,
-        need: Need,
-        stirred: &Stirred,
-        said: &mut Vec<String>,
-    ) -> Vec<IndexChange> {
+    fn read_again(&self, need: Need, stirred: &Stirred) -> Vec<Step> {
         let is_concerned = |object: &ObjectRef| match stirred {
             Stirred::Nothing => false,
             Stirred::Service((namespace, name)) => {
@@ -434,16 +419,15 @@ impl World {
             .dependents
             .iter()
             .filter(|(object, dependent)| dependent.needs.contains(&need) && is_concerned(object));
-        let mut changes = Vec::new();
-        for (reference, dependent) in concerned {
+        let step = |(reference, dependent): (&ObjectRef, &Dependent)| {
             let extraction = self.extract(reference, &dependent.object, &dependent.needs);
-            changes.extend(put(index, reference, extraction, said));
-        }
-        changes
+            Step::Apply(reference.clone(), extraction)
+        };
+        concerned.map(step).collect()
     }
 
     /// How the source does, which is as well as its worst scope.
-    fn report(&self, index: &mut Index, source: SourceKind) {
+    fn report(&self, source: SourceKind) -> Option<Step> {
         let of_source = || {
             self.scopes.range((source, 0)..=(source, usize::MAX)).map(|(_, scope)| &scope.health)
         };
@@ -456,31 +440,13 @@ impl World {
             _ => None,
         });
         match (troubled, no_such_kind) {
-            (Some(reason), _) => index.fail(source, reason.clone()),
-            (None, Some(reason)) => index.no_such_kind(source, reason.clone()),
-            (None, None) if of_source().all(|health| *health == Health::Followed) => {
-                index.complete(source)
-            }
-            (None, None) => {}
+            (Some(reason), _) => Some(Step::Fail(source, reason.clone())),
+            (None, Some(reason)) => Some(Step::NoSuchKind(source, reason.clone())),
+            (None, None) => of_source()
+                .all(|health| *health == Health::Followed)
+                .then_some(Step::Complete(source)),
         }
     }
-}
-
-/// Puts into the index what an object wants, and says what is newly noticed in it.
-fn put(
-    index: &mut Index,
-    reference: &ObjectRef,
-    extraction: Extraction,
-    said: &mut Vec<String>,
-) -> Vec<IndexChange> {
-    let known: BTreeSet<&String> = index.warnings_of(reference).iter().collect();
-    let messages = extraction.warnings.iter().map(|warning| &warning.message);
-    said.extend(
-        messages
-            .filter(|message| !known.contains(message))
-            .map(|message| format!("{reference}: {message}")),
-    );
-    index.apply(reference, &ORIGIN, extraction)
 }
 
 /// Takes news of what is around objects, and answers what they stir. What was known before something goes wrong stays known.

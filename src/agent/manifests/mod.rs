@@ -1,16 +1,18 @@
 //! The source over a folder of Kubernetes YAML: read as a whole whenever something in it moved, and slowly again in case a
 //! notice got lost (network file systems send none).
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arcstr::ArcStr;
 use notify::{RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::shared::Shared;
-use super::sources::{ExtractOptions, SourceKind, extract};
+use super::sources::{ExtractOptions, Extraction, ObjectRef, SourceKind, extract};
 
 pub mod documents;
 pub mod folder;
@@ -41,10 +43,10 @@ pub async fn run(options: ManifestOptions, shared: Arc<Shared>, shutdown: Cancel
         if watcher.is_none() {
             watcher = watch(&options, moved.clone());
         }
-        let root = options.path.clone();
+        let (root, extract) = (options.path.clone(), options.extract);
         // Reading blocks; a pass that dies takes what it knew with it, so the loop ends and the agent notices.
         let read = tokio::task::spawn_blocking(move || {
-            let pass = folder.pass(&root);
+            let pass = folder.pass(&root).map(|pass| Wanted::read(pass, extract));
             (folder, pass)
         });
         let Ok((back, pass)) = read.await else {
@@ -56,7 +58,7 @@ pub async fn run(options: ManifestOptions, shared: Arc<Shared>, shutdown: Cancel
             // A watch ends with the folder that it was put on.
             watcher = None;
         }
-        take(pass, &options, &shared, &mut said);
+        take(pass, &shared, &mut said);
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = moved.notified() => settle(&moved).await,
@@ -94,14 +96,30 @@ fn watch(options: &ManifestOptions, moved: Arc<Notify>) -> Option<notify::Recomm
     }
 }
 
-fn take(
-    pass: Result<Pass, FolderError>,
-    options: &ManifestOptions,
-    shared: &Shared,
-    said: &mut Said,
-) {
-    let mut pass = match pass {
-        Ok(pass) => pass,
+/// What a folder wants.
+struct Wanted {
+    pass: Pass,
+    objects: BTreeMap<SourceKind, Vec<(ObjectRef, ArcStr, Extraction)>>,
+}
+
+impl Wanted {
+    fn read(mut pass: Pass, options: ExtractOptions) -> Self {
+        let mut objects: BTreeMap<SourceKind, Vec<_>> =
+            SourceKind::IN_FOLDERS.map(|kind| (kind, vec![])).into();
+        for (reference, (file, placed)) in std::mem::take(&mut pass.objects) {
+            let origin = arcstr::format!("{file}:{}", placed.line);
+            // Routes need their Gateways' status, which nobody keeps in a folder.
+            if let Some(objects) = objects.get_mut(&reference.source) {
+                objects.push((reference, origin, extract(&placed.object, options)));
+            }
+        }
+        Self { pass, objects }
+    }
+}
+
+fn take(wanted: Result<Wanted, FolderError>, shared: &Shared, said: &mut Said) {
+    let Wanted { pass, objects } = match wanted {
+        Ok(wanted) => wanted,
         Err(error) => {
             let message = error.to_string();
             shared.change(|index| {
@@ -114,19 +132,9 @@ fn take(
             return;
         }
     };
-    let objects = std::mem::take(&mut pass.objects);
-    let mut by_source: std::collections::BTreeMap<SourceKind, Vec<_>> =
-        SourceKind::IN_FOLDERS.map(|kind| (kind, vec![])).into();
-    for (reference, (file, placed)) in objects {
-        let origin = arcstr::format!("{file}:{}", placed.line);
-        // Routes need their Gateways' status, which nobody keeps in a folder.
-        if let Some(objects) = by_source.get_mut(&reference.source) {
-            objects.push((reference, origin, extract(&placed.object, options.extract)));
-        }
-    }
     let warnings = shared.change(|index| {
         let mut changes = Vec::new();
-        for (source, objects) in by_source {
+        for (source, objects) in objects {
             changes.extend(index.reset(source, objects));
             if let Some(error) = pass.error_of(source) {
                 index.fail(source, error.to_owned());

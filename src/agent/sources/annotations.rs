@@ -4,9 +4,21 @@ use std::collections::BTreeMap;
 
 use arcstr::ArcStr;
 
+use super::collector::listed;
+use super::target::without_final_dot;
+use super::unique;
+use crate::core::dns::name::DnsName;
+
 /// The prefixes that are read; the first wins.
 pub const PREFIXES: [&str; 2] =
     ["external-dns.kubernetes.io/", "external-dns.alpha.kubernetes.io/"];
+
+/// The annotation that says who may resolve the names of an object. It is our own.
+pub const VISIBILITY: &str = "zonefold.dev/visibility";
+/// The property that it becomes.
+pub const VISIBILITY_PROPERTY: ArcStr = arcstr::literal!("zonefold/visibility");
+/// Its words: everybody, only those inside, those inside where there is a zone for them, or both.
+const VISIBILITIES: [&str; 4] = ["public", "private", "internal", "both"];
 
 /// The value of `controller` with which an object is ours to read.
 const OUR_CONTROLLER: &str = "dns-controller";
@@ -56,7 +68,7 @@ pub struct Annotations {
     pub access: Option<ArcStr>,
     /// `endpoints-type` as written: which addresses a headless service gets.
     pub endpoints_type: Option<ArcStr>,
-    /// `alias` and the provider families.
+    /// `alias`, the provider families and the visibility.
     pub properties: BTreeMap<ArcStr, ArcStr>,
     /// What was wrong, for people.
     pub warnings: Vec<String>,
@@ -69,13 +81,18 @@ impl Annotations {
         for (key, (full_key, value)) in merge_prefixes(raw, &mut read.warnings) {
             read.take(key, full_key, value);
         }
+        if let Some(word) = visibility(raw, &mut read.warnings) {
+            read.properties.insert(VISIBILITY_PROPERTY.clone(), word);
+        }
         read
     }
 
     fn take(&mut self, key: &str, full_key: &str, value: &str) {
         match key {
-            "hostname" => self.hostnames = hostnames(value),
-            "internal-hostname" => self.internal_hostnames = hostnames(value),
+            "hostname" => self.hostnames = hostnames(full_key, value, &mut self.warnings),
+            "internal-hostname" => {
+                self.internal_hostnames = hostnames(full_key, value, &mut self.warnings)
+            }
             "target" => self.targets = targets(value),
             "ttl" => match parse_ttl_secs(value) {
                 Some(ttl_secs) => self.ttl_secs = Some(ttl_secs),
@@ -86,11 +103,13 @@ impl Annotations {
             },
             "controller" => self.foreign_controller = value != OUR_CONTROLLER,
             "set-identifier" => self.set_identifier = value.into(),
-            // ExternalDNS takes the literal "true" and nothing else.
-            "alias" if value == "true" => drop(self.properties.insert("alias".into(), "true".into())),
-            "alias" => {
-                self.warnings.push(format!("the annotation {full_key} is {value:?}: only \"true\" has a meaning; it is ignored"))
+            // ExternalDNS reads the literal "true" and nothing else. An alias that is made without being asked for can be refused.
+            "alias" if matches!(value, "true" | "false") => {
+                drop(self.properties.insert(arcstr::literal!("alias"), value.into()))
             }
+            "alias" => self.warnings.push(format!(
+                "the annotation {full_key} is {value:?}: write \"true\" or \"false\"; it is ignored"
+            )),
             "record-type" if value.eq_ignore_ascii_case("ptr") => self.wants_ptr = true,
             "record-type" => {
                 self.warnings.push(format!("the annotation {full_key} is {value:?}: only \"ptr\" has a meaning; it is ignored"))
@@ -144,24 +163,93 @@ fn merge_prefixes<'a>(
     merged
 }
 
-/// A name as the endpoint's key wants it: lower case, without the final dot.
-pub fn normal_host(text: &str) -> ArcStr {
-    ArcStr::from(text.strip_suffix('.').unwrap_or(text).to_lowercase())
+/// The word of [`VISIBILITY`]. One that is not known is passed on with a warning: the broker rejects it, and what was published
+/// stays. Reading it as absent could show to everybody what was meant for a few.
+pub fn visibility(raw: &BTreeMap<String, String>, warnings: &mut Vec<String>) -> Option<ArcStr> {
+    let word = raw.get(VISIBILITY)?.trim().to_lowercase();
+    if word.is_empty() {
+        return None;
+    }
+    if !VISIBILITIES.contains(&word.as_str()) {
+        warnings.push(format!(
+            "the annotation {VISIBILITY} is {word:?}: write public, private, internal or both; until then nothing new is published \
+             of this object"
+        ));
+    }
+    Some(word.into())
 }
 
-fn hostnames(list: &str) -> Vec<ArcStr> {
-    elements(list).map(|host| normal_host(&host)).filter(|host| !host.is_empty()).collect()
+/// A name as the endpoint's key wants it: lower case, without the final dot.
+pub fn normal_host(text: &str) -> ArcStr {
+    ArcStr::from(without_final_dot(text).to_lowercase())
+}
+
+/// The host names of a list. What can be no host name is told and left out, since as a DNS name it could still mean something that
+/// nobody wrote; what only breaks a limit is told and passed on, and the broker's verdict says more.
+fn hostnames(full_key: &str, list: &str, warnings: &mut Vec<String>) -> Vec<ArcStr> {
+    let mut hosts = unique(elements(list).map(normal_host));
+    let (mut wrong, mut broken) = (Vec::new(), Vec::new());
+    hosts.retain(|host| match spelling(host) {
+        Spelling::Name => true,
+        Spelling::Broken => {
+            broken.push(host.clone());
+            true
+        }
+        Spelling::NoName => {
+            wrong.push(host.clone());
+            false
+        }
+    });
+    if !wrong.is_empty() {
+        warnings.push(format!(
+            "the annotation {full_key} has {}, which is no host name: write names of letters, digits, hyphens and dots, separated by \
+             commas or white space; it is ignored",
+            listed(wrong.iter())
+        ));
+    }
+    if !broken.is_empty() {
+        warnings.push(format!(
+            "the annotation {full_key} has {}, which DNS does not take as a name: correct it",
+            listed(broken.iter())
+        ));
+    }
+    hosts
+}
+
+enum Spelling {
+    Name,
+    /// It looks like a name, and is too long or has an empty label.
+    Broken,
+    NoName,
+}
+
+fn spelling(host: &str) -> Spelling {
+    // IDNA leaves these out, which would join what they separate.
+    if host.contains(['\u{ad}', '\u{200b}', '\u{2060}', '\u{feff}']) {
+        return Spelling::NoName;
+    }
+    let is_of_names = |c: char| c.is_alphanumeric() || "-_.*\\".contains(c) || !c.is_ascii();
+    if !host.chars().all(is_of_names) {
+        return Spelling::NoName;
+    }
+    match DnsName::parse(host) {
+        // IDNA also turns some characters into punctuation, such as a wide comma.
+        Ok(name)
+            if !host.is_ascii() && name.as_str().trim_start_matches("\\052").contains('\\') =>
+        {
+            Spelling::NoName
+        }
+        Ok(_) => Spelling::Name,
+        Err(_) => Spelling::Broken,
+    }
 }
 
 fn targets(list: &str) -> Vec<ArcStr> {
-    elements(list)
-        .map(|target| ArcStr::from(target.trim_end_matches('.')))
-        .filter(|target| !target.is_empty())
-        .collect()
+    unique(elements(list).map(|target| without_final_dot(target).into()))
 }
 
-fn elements(list: &str) -> impl Iterator<Item = String> {
-    list.split(',').map(|element| element.chars().filter(|c| !c.is_whitespace()).collect())
+fn elements(list: &str) -> impl Iterator<Item = &str> {
+    list.split(|c: char| c == ',' || c.is_whitespace()).filter(|element| !element.is_empty())
 }
 
 /// Seconds from an integer or a Go duration, fractions cut off; none outside 1 to 2,147,483,647.
@@ -298,9 +386,9 @@ mod tests {
     }
 
     #[test]
-    fn only_true_is_an_alias_and_only_ptr_a_record_type() {
+    fn only_true_and_false_are_words_of_alias_and_only_ptr_of_record_type() {
         let read = read(&[
-            ("external-dns.kubernetes.io/alias", "false"),
+            ("external-dns.kubernetes.io/alias", "flase"),
             ("external-dns.kubernetes.io/record-type", "txt"),
             ("external-dns.kubernetes.io/hostnam", "typo.example.com"),
         ]);

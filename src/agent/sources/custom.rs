@@ -4,17 +4,20 @@ use std::collections::BTreeMap;
 
 use arcstr::ArcStr;
 
-use super::annotations::{Annotations, normal_host};
+use super::annotations::{Annotations, VISIBILITY_PROPERTY, normal_host, visibility};
 use super::object::{
     DnsEndpointSpec, F5Spec, F5Status, Ignored, Manifest, NginxSpec, NginxStatus, Property,
 };
 use super::service::addresses;
-use super::{Collector, Extraction, Pending, record_type_of, unique};
+use super::target::{record_type_of, without_route_domain};
+use super::{Collector, Extraction, Pending, Side, unique};
 use crate::core::endpoint::Endpoint;
 
-/// A DNSEndpoint says everything itself; ExternalDNS reads no annotation of it.
+/// A DNSEndpoint says everything itself; ExternalDNS reads no annotation of it. Ours, which says who may resolve its names, counts
+/// for the entries that do not say so.
 pub(super) fn extract_dns_endpoint(object: &Manifest<DnsEndpointSpec, Ignored>) -> Extraction {
-    let annotations = Annotations::default();
+    let mut annotations = Annotations::default();
+    let visibility = visibility(&object.annotations, &mut annotations.warnings);
     let mut collector = Collector::new(&object.reference, &annotations);
     for (number, entry) in object.spec.endpoints.iter().enumerate() {
         let host = normal_host(&entry.dns_name);
@@ -28,22 +31,29 @@ pub(super) fn extract_dns_endpoint(object: &Manifest<DnsEndpointSpec, Ignored>) 
                 "{place} ({host}) has no targets: what was published before stays; write targets or remove the entry"
             );
             collector.warn(reason.clone());
-            collector.pending.insert(host, Pending::Status(reason));
+            collector.wait(host, Pending::Status(reason));
             continue;
         }
+        let mut properties = properties(&entry.provider_specific);
+        if let Some(word) = &visibility {
+            properties.entry(VISIBILITY_PROPERTY.clone()).or_insert_with(|| word.clone());
+        }
+        let mut by_type: BTreeMap<&str, Vec<ArcStr>> = BTreeMap::new();
         for target in &entry.targets {
-            let record_type = if entry.record_type.is_empty() {
-                record_type_of(target)
-            } else {
-                entry.record_type.as_str()
-            };
-            let endpoint = Endpoint {
+            let written = Some(entry.record_type.as_str()).filter(|text| !text.is_empty());
+            let record_type = written.unwrap_or_else(|| record_type_of(target));
+            by_type.entry(record_type).or_default().push(target.clone());
+        }
+        for (record_type, targets) in by_type {
+            collector.put(Endpoint {
                 key: collector.key(&host, record_type, &entry.set_identifier),
-                targets: vec![target.clone()],
+                targets,
                 ttl_secs: Some(entry.record_ttl).filter(|ttl_secs| *ttl_secs != 0),
-                properties: properties(&entry.provider_specific),
-            };
-            collector.put(endpoint);
+                properties: properties.clone(),
+            });
+        }
+        if collector.is_over() {
+            break;
         }
     }
     collector.finish()
@@ -52,8 +62,8 @@ pub(super) fn extract_dns_endpoint(object: &Manifest<DnsEndpointSpec, Ignored>) 
 pub(super) fn extract_f5(server: &Manifest<F5Spec, F5Status>) -> Extraction {
     let read = Annotations::read(&server.annotations);
     // ExternalDNS takes neither routing nor properties from this kind.
-    let annotations =
-        Annotations { properties: BTreeMap::new(), set_identifier: ArcStr::new(), ..read };
+    let mut annotations = Annotations { set_identifier: ArcStr::new(), ..read };
+    annotations.properties.retain(|name, _| *name == VISIBILITY_PROPERTY);
     let mut collector = Collector::new(&server.reference, &annotations);
     if annotations.foreign_controller {
         return collector.finish();
@@ -70,8 +80,8 @@ pub(super) fn extract_f5(server: &Manifest<F5Spec, F5Status>) -> Extraction {
         match (in_use, annotations.targets.as_slice(), server.spec.virtual_server_address.as_str())
         {
             (false, ..) => vec![],
-            (true, [], "") => vec![address.clone()],
-            (true, [], wanted) => vec![wanted.into()],
+            (true, [], "") => vec![without_route_domain(address).into()],
+            (true, [], wanted) => vec![without_route_domain(wanted).into()],
             (true, annotated, _) => annotated.to_vec(),
         };
     let reason = format!(
@@ -106,13 +116,7 @@ pub(super) fn extract_nginx(server: &Manifest<NginxSpec, NginxStatus>) -> Extrac
         collector.hosts(&[host], &targets, &Pending::Status(reason));
     } else {
         for target in &targets {
-            collector.add(
-                &host,
-                &wanted.record_type,
-                target,
-                annotations.ttl_secs,
-                &annotations.properties,
-            );
+            collector.add(Side::Outside, &host, &wanted.record_type, target);
         }
     }
     collector.finish()

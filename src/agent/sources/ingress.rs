@@ -5,7 +5,7 @@ use arcstr::ArcStr;
 use super::annotations::{Annotations, normal_host};
 use super::object::{IngressSpec, LoadBalanced, Manifest};
 use super::service::addresses;
-use super::{Collector, Extraction, Pending, Unknown, unique};
+use super::{Collector, Extraction, Pending, unique};
 
 pub(super) fn extract(ingress: &Manifest<IngressSpec, LoadBalanced>) -> Extraction {
     let annotations = Annotations::read(&ingress.annotations);
@@ -15,19 +15,17 @@ pub(super) fn extract(ingress: &Manifest<IngressSpec, LoadBalanced>) -> Extracti
     }
     let defined = defined_hosts(&ingress.spec);
     let annotated = annotations.hostnames.iter().cloned();
-    let hosts = match annotations.ingress_hostname_source.as_deref() {
-        None => unique(defined.chain(annotated)),
+    let word = annotations.ingress_hostname_source.as_deref();
+    let hosts = match word.map(str::to_ascii_lowercase).as_deref() {
         Some("defined-hosts-only") => unique(defined),
         Some("annotation-only") => unique(annotated),
-        Some(other) => {
-            // ExternalDNS would withdraw everything for a typing mistake.
-            let reason = format!(
-                "{} has the annotation ingress-hostname-source {other:?}: write defined-hosts-only or annotation-only; until then \
-                 what was published before stays",
-                ingress.reference
-            );
-            collector.warn(reason.clone());
-            return Extraction { unknown: Unknown::WholeObject(reason), ..collector.finish() };
+        _ => {
+            if let Some(word) = word {
+                collector.assume(format!(
+                    "the annotation ingress-hostname-source is {word:?}: write defined-hosts-only or annotation-only"
+                ));
+            }
+            unique(defined.chain(annotated))
         }
     };
     let targets = match annotations.targets.as_slice() {

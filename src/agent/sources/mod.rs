@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::LazyLock;
 
 use arcstr::ArcStr;
@@ -15,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::core::endpoint::{Endpoint, EndpointKey};
 
 pub mod annotations;
+mod collector;
 mod custom;
 pub mod gateways;
 mod ingress;
@@ -23,7 +23,10 @@ pub mod routes;
 mod service;
 mod slim;
 pub mod surroundings;
+mod target;
 
+use collector::{Collector, Side};
+pub use collector::{MAX_ENDPOINTS, MAX_TARGETS, MAX_TARGETS_IN_ALL};
 pub use object::{Object, ObjectError};
 use surroundings::{Need, Surroundings};
 
@@ -164,6 +167,27 @@ impl fmt::Display for ObjectRef {
     }
 }
 
+/// Ends the object's name in the keys of endpoints for those inside (`internal-hostname`). With it they are endpoints of their own
+/// beside those of the same host for everybody: an endpoint has one placement and one verdict, and their addresses must never be
+/// added up. No name of a Kubernetes object has a slash, so it is never taken for another object's.
+pub(super) const INTERNAL_PART: &str = "/internal";
+
+impl ObjectRef {
+    /// The object that an endpoint was published for; `None` if its source is not one of ours.
+    pub fn of(key: &EndpointKey) -> Option<Self> {
+        Some(Self {
+            source: SourceKind::parse(&key.source)?,
+            namespace: key.namespace.clone(),
+            name: object_name(&key.object),
+        })
+    }
+}
+
+/// The name of the object that a key names.
+pub fn object_name(in_key: &ArcStr) -> ArcStr {
+    in_key.strip_suffix(INTERNAL_PART).map_or_else(|| in_key.clone(), ArcStr::from)
+}
+
 /// Something in an object that a person should look at. The rest of the object counts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Warning {
@@ -232,6 +256,9 @@ pub struct Extraction {
     /// Of hosts among the endpoints: who may have more targets for them and says none now. Such a host is published as it is
     /// known, but never in place of what was known better.
     pub partial: BTreeMap<ArcStr, BTreeSet<ArcStr>>,
+    /// Why a name of `endpoints` that is published already stays as it is: a word of the object means nothing, and was read as if it
+    /// were not there. `None` if all words mean something.
+    pub assumes: Option<String>,
     /// What a person should look at.
     pub warnings: Vec<Warning>,
 }
@@ -287,167 +314,6 @@ pub fn extract_among(
             custom::extract_f5(server)
         }
         Object::NginxVirtualServer(server) => custom::extract_nginx(server),
-    }
-}
-
-/// Collects the endpoints of one object, typed as ExternalDNS types them.
-struct Collector<'a> {
-    object: &'a ObjectRef,
-    annotations: &'a annotations::Annotations,
-    found: BTreeMap<EndpointKey, Endpoint>,
-    pending: BTreeMap<ArcStr, Pending>,
-    warnings: Vec<Warning>,
-}
-
-impl<'a> Collector<'a> {
-    fn new(object: &'a ObjectRef, annotations: &'a annotations::Annotations) -> Self {
-        let warnings = annotations
-            .warnings
-            .iter()
-            .map(|message| Warning { message: message.clone() })
-            .collect();
-        Self { object, annotations, found: BTreeMap::new(), pending: BTreeMap::new(), warnings }
-    }
-
-    fn warn(&mut self, message: impl Into<String>) {
-        self.warnings.push(Warning { message: message.into() });
-    }
-
-    /// Every host points to every target: at most one A, one AAAA and one CNAME a host. No target leaves the hosts pending.
-    fn hosts(&mut self, hosts: &[ArcStr], targets: &[ArcStr], no_targets: &Pending) {
-        for host in hosts {
-            if targets.is_empty() {
-                self.pending.insert(host.clone(), no_targets.clone());
-            }
-            for target in targets {
-                let annotations = self.annotations;
-                self.add(
-                    host,
-                    record_type_of(target),
-                    target,
-                    annotations.ttl_secs,
-                    &annotations.properties,
-                );
-                if annotations.wants_ptr
-                    && let Ok(address) = target.parse()
-                {
-                    self.add(
-                        &reverse_name(address),
-                        "PTR",
-                        host,
-                        annotations.ttl_secs,
-                        &BTreeMap::new(),
-                    );
-                }
-            }
-        }
-    }
-
-    fn add(
-        &mut self,
-        host: &str,
-        record_type: &str,
-        target: &str,
-        ttl_secs: Option<i64>,
-        properties: &BTreeMap<ArcStr, ArcStr>,
-    ) {
-        self.put(Endpoint {
-            key: self.key(host, record_type, &self.annotations.set_identifier),
-            targets: vec![target.into()],
-            ttl_secs,
-            properties: properties.clone(),
-        });
-    }
-
-    fn key(&self, host: &str, record_type: &str, set_identifier: &str) -> EndpointKey {
-        EndpointKey {
-            source: self.object.source.name(),
-            namespace: self.object.namespace.clone(),
-            object: self.object.name.clone(),
-            dns_name: host.into(),
-            record_type: common_type(record_type)
-                .unwrap_or_else(|| record_type.to_uppercase().into()),
-            set_identifier: set_identifier.into(),
-        }
-    }
-
-    /// Takes an endpoint; the same key twice in one object is merged as ExternalDNS merges it.
-    fn put(&mut self, endpoint: Endpoint) {
-        let Some(held) = self.found.get_mut(&endpoint.key) else {
-            self.found.insert(endpoint.key.clone(), endpoint);
-            return;
-        };
-        if held.ttl_secs != endpoint.ttl_secs || held.properties != endpoint.properties {
-            let message = format!(
-                "{} is written twice with different ttl or properties: those of the first are used",
-                held.key
-            );
-            self.warnings.push(Warning { message });
-        }
-        for target in endpoint.targets {
-            if held.targets.contains(&target) {
-                continue;
-            }
-            if matches!(held.key.record_type.as_str(), "CNAME" | "DNAME") {
-                let message = format!(
-                    "{} points to {} and to {target}: a name has one {}, the first is used",
-                    held.key,
-                    held.targets.first().map_or("", ArcStr::as_str),
-                    held.key.record_type
-                );
-                self.warnings.push(Warning { message });
-            } else {
-                held.targets.push(target);
-            }
-        }
-    }
-
-    fn finish(self) -> Extraction {
-        let unknown =
-            if self.pending.is_empty() { Unknown::Nothing } else { Unknown::Hosts(self.pending) };
-        Extraction {
-            endpoints: self.found.into_values().collect(),
-            unknown,
-            partial: BTreeMap::new(),
-            warnings: self.warnings,
-        }
-    }
-}
-
-/// The types that most endpoints have, without a copy for each.
-fn common_type(record_type: &str) -> Option<ArcStr> {
-    match record_type {
-        "A" => Some(arcstr::literal!("A")),
-        "AAAA" => Some(arcstr::literal!("AAAA")),
-        "CNAME" => Some(arcstr::literal!("CNAME")),
-        _ => None,
-    }
-}
-
-/// ExternalDNS's `SuitableType`: what an address is, else a CNAME.
-fn record_type_of(target: &str) -> &'static str {
-    match target.parse() {
-        Ok(IpAddr::V4(_)) => "A",
-        Ok(IpAddr::V6(_)) => "AAAA",
-        Err(_) => "CNAME",
-    }
-}
-
-/// RFC 1035 §3.5 and RFC 3596 §2.5.
-fn reverse_name(address: IpAddr) -> String {
-    match address {
-        IpAddr::V4(address) => {
-            let [a, b, c, d] = address.octets();
-            format!("{d}.{c}.{b}.{a}.in-addr.arpa")
-        }
-        IpAddr::V6(address) => {
-            let nibbles = address
-                .octets()
-                .into_iter()
-                .rev()
-                .map(|octet| format!("{:x}.{:x}.", octet & 15, octet >> 4));
-            nibbles.collect::<String>() + "ip6.arpa"
-        }
     }
 }
 

@@ -149,6 +149,11 @@ impl<Spec: DeserializeOwned + Default, Status: DeserializeOwned + Default> Manif
         if metadata.name.is_empty() {
             return Err(ObjectError::NoName { source_kind });
         }
+        // Kubernetes has none either, and keys of endpoints count on that.
+        if metadata.name.contains('/') || metadata.namespace.contains('/') {
+            let reason = "its name or namespace has a slash: remove it".to_owned();
+            return Err(ObjectError::Shape { source_kind, reason });
+        }
         let namespace = if metadata.namespace.is_empty() {
             arcstr::literal!("default")
         } else {

@@ -94,7 +94,7 @@ fn hosts(route: &Route, annotations: &Annotations, collector: &mut Collector<'_>
              annotation hostname; it is ignored"
         );
         collector.warn(reason.clone());
-        collector.pending.insert(host, Pending::Unsupported(reason));
+        collector.wait(host, Pending::Unsupported(reason));
     }
     Hosts { named, unsure }
 }
@@ -159,7 +159,7 @@ impl ParentAnswers {
         for (host, reasons) in self.silent {
             if let Some(reason) = reasons.into_values().next() {
                 let reason = format!("{route}: {reason}: what was published before stays");
-                collector.pending.insert(host, Pending::Status(reason));
+                collector.wait(host, Pending::Status(reason));
             }
         }
         partial

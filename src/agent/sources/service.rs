@@ -7,7 +7,8 @@ use arcstr::ArcStr;
 use super::annotations::Annotations;
 use super::object::{Address, LoadBalanced, Manifest, ServiceSpec};
 use super::surroundings::{Backend, Known, Need, Node, Surroundings};
-use super::{ClusterIps, Collector, ExtractOptions, Extraction, Pending, Unknown};
+use super::target::without_final_dot;
+use super::{ClusterIps, Collector, ExtractOptions, Extraction, Pending, Side, Unknown};
 
 /// How a service's names get their addresses.
 enum Way {
@@ -23,13 +24,41 @@ type Service = Manifest<ServiceSpec, LoadBalanced>;
 
 impl Way {
     fn of(service: &Service, annotations: &Annotations) -> Self {
-        let is_asked = !annotations.hostnames.is_empty()
-            && annotations.targets.is_empty()
-            && !annotations.foreign_controller;
+        let is_open = annotations.targets.is_empty() && !annotations.foreign_controller;
+        let is_asked = is_open && !annotations.hostnames.is_empty();
+        // There is no cluster IP for the names inside.
+        let asks_pods = is_asked || is_open && !annotations.internal_hostnames.is_empty();
         match service.spec.r#type.as_str() {
             "NodePort" if is_asked => Self::Nodes,
-            "" | "ClusterIP" if is_asked && service.spec.cluster_ip == "None" => Self::Pods,
+            "" | "ClusterIP" if asks_pods && service.spec.cluster_ip == "None" => Self::Pods,
             _ => Self::Own,
+        }
+    }
+}
+
+/// Which address of their nodes pods are published with.
+#[derive(Clone, Copy)]
+enum NodeAddress {
+    /// All external ones.
+    External,
+    /// The first internal one, which is the `hostIP` of the pods.
+    Host,
+}
+
+impl NodeAddress {
+    /// `None` if `endpoints-type` asks for none, or is no word.
+    fn of(annotations: &Annotations) -> Option<Self> {
+        match annotations.endpoints_type.as_deref() {
+            Some("NodeExternalIP") => Some(Self::External),
+            Some("HostIP") => Some(Self::Host),
+            _ => None,
+        }
+    }
+
+    fn pick(self, node: &Node) -> Vec<ArcStr> {
+        match self {
+            Self::External => node.external.clone(),
+            Self::Host => node.internal.first().cloned().into_iter().collect(),
         }
     }
 }
@@ -40,7 +69,7 @@ pub(super) fn needs(service: &Service) -> BTreeSet<Need> {
         Way::Own => BTreeSet::new(),
         Way::Nodes if is_local(&service.spec) => BTreeSet::from([Need::Nodes, Need::LocalBackends]),
         Way::Nodes => BTreeSet::from([Need::Nodes]),
-        Way::Pods if annotations.endpoints_type.is_some() => {
+        Way::Pods if NodeAddress::of(&annotations).is_some() => {
             BTreeSet::from([Need::Nodes, Need::HeadlessBackends])
         }
         Way::Pods => BTreeSet::from([Need::HeadlessBackends]),
@@ -57,8 +86,11 @@ pub(super) fn extract(
     if annotations.foreign_controller {
         return collector.finish();
     }
-    internal_hosts(service, &annotations, &mut collector);
-    let unknown = match (Way::of(service, &annotations), &around.nodes, &around.backends) {
+    let way = Way::of(service, &annotations);
+    if !matches!((&way, &around.backends), (Way::Pods, Known::Now(_) | Known::NotYet(_))) {
+        internal_hosts(service, &annotations, &mut collector);
+    }
+    let unknown = match (way, &around.nodes, &around.backends) {
         (Way::Nodes, Known::Now(nodes), backends) => {
             node_port(service, &annotations, nodes, backends, &mut collector)
         }
@@ -116,23 +148,9 @@ fn node_port(
     backends: &Known<Vec<&Backend>>,
     collector: &mut Collector<'_>,
 ) -> Option<String> {
-    let schedulable = nodes.iter().filter(|(_, node)| node.is_schedulable);
-    let answering: Vec<&Node> = if is_local(&service.spec) {
-        let backends = match backends {
-            Known::Now(backends) => backends,
-            Known::NotYet(reason) => return Some(reason.clone()),
-            Known::Never => return Some("its pods are not known here".to_owned()),
-        };
-        // Where none is ready, those that may become so are the best there is.
-        let any_ready = backends.iter().any(|backend| backend.is_ready);
-        let carrying: BTreeSet<&ArcStr> = backends
-            .iter()
-            .filter(|backend| backend.is_ready || !any_ready)
-            .map(|backend| &backend.node)
-            .collect();
-        schedulable.filter(|(name, _)| carrying.contains(name)).map(|(_, node)| node).collect()
-    } else {
-        schedulable.map(|(_, node)| node).collect()
+    let answering = match answering(service, nodes, backends) {
+        Ok(answering) => answering,
+        Err(reason) => return Some(reason),
     };
     let external: BTreeSet<ArcStr> =
         answering.iter().flat_map(|node| node.external.iter().cloned()).collect();
@@ -141,16 +159,12 @@ fn node_port(
     let addresses = match annotations.access.as_deref() {
         Some("public") => external,
         Some("private") => internal,
-        None => {
-            if external.is_empty() {
-                internal
-            } else {
-                external
+        word => {
+            if let Some(word) = word {
+                collector
+                    .assume(format!("the annotation access is {word:?}: write public or private"));
             }
-        }
-        Some(other) => {
-            collector.warn(format!("the annotation access is {other:?}: write public or private"));
-            return Some("which addresses of the nodes are meant cannot be told".to_owned());
+            if external.is_empty() { internal } else { external }
         }
     };
     let addresses: Vec<ArcStr> = addresses.into_iter().collect();
@@ -159,18 +173,46 @@ fn node_port(
         service.reference
     );
     collector.hosts(&annotations.hostnames, &addresses, &Pending::Status(reason));
-    let mut properties = annotations.properties.clone();
-    properties.remove("alias");
     for port in service.spec.ports.iter().filter(|port| port.node_port != 0) {
         let protocol =
             if port.protocol.is_empty() { "tcp".to_owned() } else { port.protocol.to_lowercase() };
         for host in &annotations.hostnames {
+            if collector.is_over() {
+                return None;
+            }
             let name = format!("_{}._{protocol}.{host}", service.reference.name);
-            let target = format!("0 50 {} {host}.", port.node_port);
-            collector.add(&name, "SRV", &target, annotations.ttl_secs, &properties);
+            let target = arcstr::format!("0 50 {} {host}.", port.node_port);
+            let mut endpoint = collector.endpoint(Side::Outside, &name, "SRV", vec![target]);
+            endpoint.properties.remove("alias");
+            collector.put(endpoint);
         }
     }
     None
+}
+
+/// The nodes that answer for the service; else why that cannot be told now.
+fn answering<'n>(
+    service: &Service,
+    nodes: &'n BTreeMap<ArcStr, Node>,
+    backends: &Known<Vec<&Backend>>,
+) -> Result<Vec<&'n Node>, String> {
+    let schedulable = nodes.iter().filter(|(_, node)| node.is_schedulable);
+    if !is_local(&service.spec) {
+        return Ok(schedulable.map(|(_, node)| node).collect());
+    }
+    let backends = match backends {
+        Known::Now(backends) => backends,
+        Known::NotYet(reason) => return Err(reason.clone()),
+        Known::Never => return Err("its pods are not known here".to_owned()),
+    };
+    // As ExternalDNS: pods that go on serving, else those that serve until they end, else all.
+    let best = backends.iter().map(|backend| backend.readiness()).max();
+    let carrying: BTreeSet<&ArcStr> = backends
+        .iter()
+        .filter(|backend| Some(backend.readiness()) == best)
+        .map(|backend| &backend.node)
+        .collect();
+    Ok(schedulable.filter(|(name, _)| carrying.contains(name)).map(|(_, node)| node).collect())
 }
 
 /// The pods' addresses under the service's names, and under names of their own. Answers why that cannot be told now.
@@ -181,28 +223,26 @@ fn headless(
     backends: &[&Backend],
     collector: &mut Collector<'_>,
 ) -> Option<String> {
+    let of_node = NodeAddress::of(annotations);
+    if let (None, Some(word)) = (of_node, &annotations.endpoints_type) {
+        collector.assume(format!(
+            "the annotation endpoints-type is {word:?}: write NodeExternalIP or HostIP"
+        ));
+    }
+    let addresses_of = |backend: &Backend| match (of_node, nodes) {
+        (None, _) => Ok(vec![backend.address.clone()]),
+        (Some(which), Known::Now(nodes)) => {
+            Ok(nodes.get(&backend.node).map(|node| which.pick(node)).unwrap_or_default())
+        }
+        (Some(_), Known::NotYet(reason)) => Err(reason.clone()),
+        (Some(_), Known::Never) => Err("the nodes are not known here".to_owned()),
+    };
+    let mut found: BTreeMap<ArcStr, BTreeSet<ArcStr>> = BTreeMap::new();
     let counted = backends
         .iter()
         .filter(|backend| backend.is_ready || service.spec.publish_not_ready_addresses);
-    let of_node = |backend: &Backend, pick: fn(&Node) -> &Vec<ArcStr>| match nodes {
-        Known::Now(nodes) => Ok(nodes.get(&backend.node).map(pick).cloned().unwrap_or_default()),
-        Known::NotYet(reason) => Err(reason.clone()),
-        Known::Never => Err("the nodes are not known here".to_owned()),
-    };
-    let mut found: BTreeMap<ArcStr, BTreeSet<ArcStr>> = BTreeMap::new();
     for backend in counted {
-        let addresses = match annotations.endpoints_type.as_deref() {
-            None => Ok(vec![backend.address.clone()]),
-            Some("NodeExternalIP") => of_node(backend, |node| &node.external),
-            Some("HostIP") => of_node(backend, |node| &node.internal),
-            Some(other) => {
-                collector.warn(format!(
-                    "the annotation endpoints-type is {other:?}: write NodeExternalIP or HostIP"
-                ));
-                Err("which addresses are meant cannot be told".to_owned())
-            }
-        };
-        match addresses {
+        match addresses_of(backend) {
             Ok(addresses) => found.entry(backend.hostname.clone()).or_default().extend(addresses),
             Err(reason) => return Some(reason),
         }
@@ -210,20 +250,37 @@ fn headless(
     if found.values().all(BTreeSet::is_empty) {
         return Some("none of its pods is ready".to_owned());
     }
-    // Nothing is pending: a pod that is not listed any more is one that is gone.
-    let never = Pending::Status(String::new());
-    for host in &annotations.hostnames {
-        let all: BTreeSet<ArcStr> = found.values().flatten().cloned().collect();
-        collector.hosts(std::slice::from_ref(host), &all.into_iter().collect::<Vec<_>>(), &never);
-        for (hostname, addresses) in found
-            .iter()
-            .filter(|(hostname, addresses)| !hostname.is_empty() && !addresses.is_empty())
-        {
-            let addresses: Vec<ArcStr> = addresses.iter().cloned().collect();
-            collector.hosts(&[arcstr::format!("{hostname}.{host}")], &addresses, &never);
-        }
+    for (side, hosts) in
+        [(Side::Inside, &annotations.internal_hostnames), (Side::Outside, &annotations.hostnames)]
+    {
+        pods_under(side, hosts, &found, collector);
     }
     None
+}
+
+/// The addresses of all pods under each host, and each pod's under a name of its own.
+fn pods_under(
+    side: Side,
+    hosts: &[ArcStr],
+    found: &BTreeMap<ArcStr, BTreeSet<ArcStr>>,
+    collector: &mut Collector<'_>,
+) {
+    // Nothing is pending: a pod that is not listed any more is one that is gone.
+    let never = Pending::Status(String::new());
+    let all: BTreeSet<ArcStr> = found.values().flatten().cloned().collect();
+    let all: Vec<ArcStr> = all.into_iter().collect();
+    collector.hosts_on(side, hosts, &all, &never);
+    let with_names =
+        || found.iter().filter(|(name, addresses)| !name.is_empty() && !addresses.is_empty());
+    for host in hosts.iter() {
+        for (name, addresses) in with_names() {
+            if collector.is_over() {
+                return;
+            }
+            let addresses: Vec<ArcStr> = addresses.iter().cloned().collect();
+            collector.hosts_on(side, &[arcstr::format!("{name}.{host}")], &addresses, &never);
+        }
+    }
 }
 
 /// Whether the `hostname` annotation means anything for this service: a cluster IP is published only when that was chosen.
@@ -242,14 +299,29 @@ fn internal_hosts(service: &Service, annotations: &Annotations, collector: &mut 
         "{} has the annotation internal-hostname and no cluster IP: remove the annotation or wait for the address",
         service.reference
     );
-    let targets = if annotations.targets.is_empty() {
-        cluster_ips(&service.spec)
-    } else {
-        annotations.targets.clone()
+    let spec = &service.spec;
+    let (targets, no_targets) = match spec.r#type.as_str() {
+        _ if !annotations.targets.is_empty() => {
+            (annotations.targets.clone(), Pending::Status(reason))
+        }
+        // As ExternalDNS: there is nothing else that could be meant.
+        "ExternalName" => external_name(service),
+        _ if spec.cluster_ip == "None" => (vec![], Pending::Unsupported(reason)),
+        _ => (cluster_ips(spec), Pending::Status(reason)),
     };
-    let headless = service.spec.cluster_ip == "None" || service.spec.r#type == "ExternalName";
-    let no_targets = if headless { Pending::Unsupported(reason) } else { Pending::Status(reason) };
-    collector.hosts(hosts, &targets, &no_targets);
+    collector.hosts_on(Side::Inside, hosts, &targets, &no_targets);
+}
+
+fn external_name(service: &Service) -> (Vec<ArcStr>, Pending) {
+    let spec = &service.spec;
+    let reason = format!("{} has an empty spec.externalName: set it", service.reference);
+    let targets = if spec.external_ips.is_empty() {
+        let target = without_final_dot(&spec.external_name);
+        Some(ArcStr::from(target)).filter(|target| !target.is_empty()).into_iter().collect()
+    } else {
+        spec.external_ips.clone()
+    };
+    (targets, Pending::Status(reason))
 }
 
 fn targets_of(service: &Service, options: ExtractOptions) -> (Vec<ArcStr>, Pending) {
@@ -262,18 +334,8 @@ fn targets_of(service: &Service, options: ExtractOptions) -> (Vec<ArcStr>, Pendi
                 "{name} has no address in status.loadBalancer yet: what was published before stays"
             )),
         ),
-        "ExternalName" if spec.external_ips.is_empty() => {
-            let target = spec.external_name.trim_end_matches('.');
-            let reason = format!("{name} has an empty spec.externalName: set it");
-            (
-                Some(ArcStr::from(target))
-                    .filter(|target| !target.is_empty())
-                    .into_iter()
-                    .collect(),
-                Pending::Status(reason),
-            )
-        }
-        "LoadBalancer" | "ExternalName" => {
+        "ExternalName" => external_name(service),
+        "LoadBalancer" => {
             (spec.external_ips.clone(), Pending::Status(format!("{name} has no external IP")))
         }
         "NodePort" => (
@@ -320,10 +382,8 @@ fn cluster_ips(spec: &ServiceSpec) -> Vec<ArcStr> {
         .collect()
 }
 
-/// Every address and every name, without final dots.
+/// Every address and every name, without their final dot.
 pub(super) fn addresses(ingress: &[Address]) -> Vec<ArcStr> {
     let both = ingress.iter().flat_map(|address| [&address.ip, &address.hostname]);
-    both.map(|text| ArcStr::from(text.trim_end_matches('.')))
-        .filter(|text| !text.is_empty())
-        .collect()
+    both.map(|text| ArcStr::from(without_final_dot(text))).filter(|text| !text.is_empty()).collect()
 }

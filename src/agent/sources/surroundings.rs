@@ -43,8 +43,34 @@ pub struct Backend {
     pub hostname: ArcStr,
     /// The node on which it runs; empty when that is not said.
     pub node: ArcStr,
-    /// Whether it is ready.
+    /// Whether it is ready. One that is ending is not, unless its service also publishes what is not ready.
     pub is_ready: bool,
+    /// Whether it would be ready if it were not ending.
+    pub is_serving: bool,
+    /// Whether it is ending.
+    pub is_terminating: bool,
+}
+
+/// How well a pod answers, the worst first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Readiness {
+    /// It does not answer.
+    NotServing,
+    /// It answers until it ends.
+    ServingToItsEnd,
+    /// It answers.
+    Serving,
+}
+
+impl Backend {
+    /// How well it answers.
+    pub fn readiness(&self) -> Readiness {
+        match (self.is_serving, self.is_terminating) {
+            (false, _) => Readiness::NotServing,
+            (true, true) => Readiness::ServingToItsEnd,
+            (true, false) => Readiness::Serving,
+        }
+    }
 }
 
 /// Something that may be known.

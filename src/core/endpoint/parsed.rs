@@ -124,7 +124,8 @@ pub fn parse_endpoint(endpoint: &Endpoint) -> Result<ParsedEndpoint, Verdict> {
         })
         .transpose()?;
     let visibility = match endpoint.properties.get("zonefold/visibility").map(ArcStr::as_str) {
-        None => None,
+        // What is for those inside goes where the rest of its cluster does.
+        None | Some("internal") => None,
         Some("public") => Some(Visibility::Public),
         Some("private") => Some(Visibility::Private),
         Some(other) => {

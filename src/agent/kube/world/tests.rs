@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::agent::index::{Index, IndexChange};
 use crate::core::endpoint::Endpoint;
 
 const SERVICE: FeedId = (Followed::Objects(SourceKind::Service), 0);
@@ -37,7 +38,7 @@ impl Stage {
     }
 
     fn take(&mut self, id: FeedId, news: News) -> Vec<String> {
-        self.world.take(&mut self.index, id, news).0.iter().map(said).collect()
+        self.world.observe(id, news).apply(&mut self.index).0.iter().map(said).collect()
     }
 
     fn list(&mut self, id: FeedId, documents: Vec<Document>) -> Vec<String> {
@@ -182,9 +183,10 @@ fn an_object_that_cannot_be_understood_keeps_what_it_had() {
     let mut broken = endpoint("a", "a.example.com");
     broken.spec = json!({"endpoints": 5});
     let (changes, said) =
-        stage.world.take(&mut stage.index, ENDPOINT, News::Applied(boxed(broken.clone())));
+        stage.world.observe(ENDPOINT, News::Applied(boxed(broken.clone()))).apply(&mut stage.index);
     assert!(changes.is_empty() && said.len() == 1, "{said:?}");
-    let (_, again) = stage.world.take(&mut stage.index, ENDPOINT, News::Applied(boxed(broken)));
+    let (_, again) =
+        stage.world.observe(ENDPOINT, News::Applied(boxed(broken))).apply(&mut stage.index);
     assert!(again.is_empty(), "said once");
     assert!(matches!(&stage.held()[..], [(_, Standing::Waiting(_))]));
 }
@@ -206,8 +208,7 @@ fn headless(name: &str) -> Document {
 }
 
 fn slice(name: &str, service: &str, pods: &[(&str, &str)]) -> Document {
-    let endpoint =
-        |(hostname, address): &(&str, &str)| json!({"addresses": [address], "hostname": hostname});
+    let endpoint = |(hostname, address): &(&str, &str)| json!({"addresses": [address], "hostname": hostname, "targetRef": {"kind": "Pod"}});
     serde_json::from_value(json!({
         "metadata": {"namespace": "shop", "name": name, "labels": {"kubernetes.io/service-name": service, "x": "y"}},
         "endpoints": pods.iter().map(endpoint).collect::<Vec<_>>(),
@@ -216,6 +217,16 @@ fn slice(name: &str, service: &str, pods: &[(&str, &str)]) -> Document {
 }
 
 const SLICES: FeedId = (Followed::HeadlessSlices, 0);
+
+#[test]
+fn only_addresses_of_pods_count_behind_a_service() {
+    let mut stage = Stage::new(Filter::default());
+    stage.list(SERVICE, vec![headless("db")]);
+    let mut mixed =
+        slice("db-x", "db", &[("", "10.0.0.1"), ("", "db.example.net"), ("", "10.0.0.3")]);
+    mixed.endpoints[2]["targetRef"] = json!(null);
+    assert_eq!(stage.list(SLICES, vec![mixed]), ["put db.example.com 10.0.0.1"]);
+}
 
 #[test]
 fn pods_are_followed_only_when_a_service_needs_them_and_a_pod_that_goes_takes_its_name_along() {

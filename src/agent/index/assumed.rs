@@ -1,0 +1,104 @@
+//! Objects with a word that means nothing. What was published of them under words that meant something stays as it is; a name of
+//! which nothing is published is read as if the word were not there, and stays up to date.
+
+use std::collections::BTreeSet;
+
+use arcstr::ArcStr;
+
+use super::{Index, IndexChange, Kept, Proof, Standing};
+use crate::agent::sources::{Extraction, ObjectRef, SourceKind, Unknown};
+use crate::core::endpoint::KeyHash;
+
+/// The names of one object that stay as they are.
+#[derive(Default)]
+pub(super) struct Settled {
+    names: BTreeSet<ArcStr>,
+    reason: String,
+}
+
+impl Settled {
+    /// Whether a name is not to be read now.
+    pub(super) fn has(&self, name: &ArcStr) -> bool {
+        self.names.contains(name)
+    }
+
+    /// How an endpoint of such a name is kept; `None` for other names.
+    pub(super) fn standing_of(&self, name: &ArcStr) -> Option<Standing> {
+        self.has(name).then(|| Standing::Waiting(self.reason.clone()))
+    }
+}
+
+impl Index {
+    /// Which names of an object stay as they are. Of those that its word was read without, it is noted that they do not.
+    pub(super) fn settle(&mut self, object: &ObjectRef, extraction: &Extraction) -> Settled {
+        let Some(reason) = extraction.assumes.clone() else {
+            self.assumed.remove(object);
+            return Settled::default();
+        };
+        let asked_for = names_of(extraction);
+        let read_before = self.assumed.remove(object).unwrap_or_default();
+        let published = self.of_object(object).map(|held| held.endpoint.key.dns_name.clone());
+        let names: BTreeSet<ArcStr> = published
+            .filter(|name| asked_for.contains(name) && !read_before.contains(name))
+            .collect();
+        self.assumed.insert(object.clone(), asked_for.difference(&names).cloned().collect());
+        Settled { names, reason }
+    }
+
+    /// Holds an object with such a word back until it is known what the broker holds of it: it may be published already. Answers what
+    /// to take in its place.
+    pub(super) fn hold_back(
+        &mut self,
+        object: &ObjectRef,
+        origin: &ArcStr,
+        extraction: Extraction,
+    ) -> Extraction {
+        let is_open = self.sources.get(&object.source).is_some_and(|s| s.proof == Proof::Missing);
+        let reason = extraction.assumes.clone().filter(|_| is_open);
+        let Some(reason) = reason else {
+            self.held_back.remove(object);
+            return extraction;
+        };
+        let warnings = extraction.warnings.clone();
+        self.held_back.insert(object.clone(), (origin.clone(), extraction));
+        Extraction { unknown: Unknown::WholeObject(reason), warnings, ..Extraction::default() }
+    }
+
+    /// Takes the objects that were held back, once what the broker holds is known. A name that it holds exactly as it is read now was
+    /// read so before.
+    pub(super) fn take_held_back(&mut self, source: SourceKind, kept: &[Kept]) -> Vec<IndexChange> {
+        let is_of_source = |object: &ObjectRef| object.source == source;
+        let objects: Vec<ObjectRef> =
+            self.held_back.keys().filter(|object| is_of_source(object)).cloned().collect();
+        let mut changes = Vec::new();
+        for object in objects {
+            let Some((origin, extraction)) = self.held_back.remove(&object) else { continue };
+            let read: BTreeSet<(KeyHash, [u8; 32])> = extraction
+                .endpoints
+                .iter()
+                .map(|endpoint| (endpoint.key.hash(), endpoint.version().0))
+                .collect();
+            let of_object = || kept.iter().filter(|kept| kept.object == object);
+            let other: BTreeSet<&ArcStr> = of_object()
+                .filter(|kept| !read.contains(&(kept.key.hash(), kept.version.0)))
+                .map(|kept| &kept.key.dns_name)
+                .collect();
+            let same = of_object()
+                .map(|kept| &kept.key.dns_name)
+                .filter(|name| !other.contains(name))
+                .cloned();
+            self.assumed.entry(object.clone()).or_default().extend(same);
+            changes.extend(self.apply(&object, &origin, extraction));
+        }
+        changes
+    }
+}
+
+fn names_of(extraction: &Extraction) -> BTreeSet<ArcStr> {
+    let endpoints = extraction.endpoints.iter().map(|endpoint| &endpoint.key.dns_name);
+    let waiting = match &extraction.unknown {
+        Unknown::Hosts(hosts) => Some(hosts.keys()),
+        Unknown::Nothing | Unknown::WholeObject(_) => None,
+    };
+    endpoints.chain(waiting.into_iter().flatten()).cloned().collect()
+}
