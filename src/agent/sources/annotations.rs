@@ -184,8 +184,8 @@ pub fn normal_host(text: &str) -> ArcStr {
     ArcStr::from(without_final_dot(text).to_lowercase())
 }
 
-/// The host names of a list. What can be no host name is told and left out, since as a DNS name it could still mean something that
-/// nobody wrote; what only breaks a limit is told and passed on, and the broker's verdict says more.
+/// The host names of a list. An element that cannot be a host name is left out with a warning, because as a DNS name it could mean
+/// something else than its author does. One that only breaks a limit is passed on with a warning, and gets the broker's verdict.
 fn hostnames(full_key: &str, list: &str, warnings: &mut Vec<String>) -> Vec<ArcStr> {
     let mut hosts = unique(elements(list).map(normal_host));
     let (mut wrong, mut broken) = (Vec::new(), Vec::new());

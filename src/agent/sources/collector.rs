@@ -14,7 +14,7 @@ use crate::core::endpoint::{Endpoint, EndpointKey};
 
 /// One object has at most this many endpoints. The names of one are built, hashed and compared without a pause.
 pub const MAX_ENDPOINTS: usize = 10_000;
-/// One endpoint has at most this many targets. Route 53 takes 400 values; the broker's verdict tells of what is somewhat more.
+/// One endpoint has at most this many targets. Route 53 takes 400 values; up to here the broker's verdict says so.
 pub const MAX_TARGETS: usize = 1_000;
 /// The endpoints of one object have at most this many targets together.
 pub const MAX_TARGETS_IN_ALL: usize = 100_000;
@@ -24,7 +24,7 @@ const MAX_WARNINGS: usize = 20;
 /// For whom a host is published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
-    /// For whoever the object's visibility says.
+    /// For those whom the object's visibility names.
     Outside,
     /// For those inside (`internal-hostname`).
     Inside,
@@ -289,8 +289,8 @@ impl<'a> Collector<'a> {
         }
     }
 
-    /// Leaves out what cannot stand beside the rest (RFC 1034 §3.6.2): host names where there are addresses, and all host names
-    /// but the first. A set with a broken address takes nothing away, since it will be rejected.
+    /// Leaves out what cannot coexist with the rest (RFC 1034 §3.6.2): host names where there are addresses, and all host names
+    /// but the first. A set with a broken address displaces nothing, because it will be rejected.
     fn leave_out_names(&mut self) -> Vec<Warning> {
         let place = |key: &EndpointKey| {
             (key.object.clone(), key.dns_name.clone(), key.set_identifier.clone())
@@ -303,23 +303,23 @@ impl<'a> Collector<'a> {
             .filter(|(key, draft)| is_address_type(&key.record_type) && is_sound(draft))
             .map(|(key, _)| place(key))
             .collect();
-        let mut told = LeftOut::default();
+        let mut left_out = LeftOut::default();
         self.found.retain(|key, draft| {
             if !matches!(key.record_type.as_str(), "CNAME" | "DNAME") {
                 return true;
             }
             if key.record_type == "CNAME" && addressed.contains(&place(key)) {
-                told.beside_addresses(key, draft);
+                left_out.for_addresses(key, draft);
                 return false;
             }
             let first = draft.targets.iter().min_by_key(|target| comparable_name(target)).cloned();
             if let Some(first) = first.filter(|_| draft.targets.len() > 1) {
-                told.beside_first(key, draft, &first);
+                left_out.for_first(key, draft, &first);
                 draft.targets = BTreeSet::from([first]);
             }
             true
         });
-        told.warnings()
+        left_out.warnings()
     }
 }
 
@@ -332,12 +332,12 @@ impl Draft {
     }
 }
 
-/// What was left out, by what is to be told of it: one warning for all names to which the same applies.
+/// The names that lost targets, by the text of the warning: one warning for all names to which the same applies.
 #[derive(Default)]
 struct LeftOut(BTreeMap<String, Vec<ArcStr>>);
 
 impl LeftOut {
-    fn beside_addresses(&mut self, key: &EndpointKey, draft: &Draft) {
+    fn for_addresses(&mut self, key: &EndpointKey, draft: &Draft) {
         let message = format!(
             "points to addresses and to {}: a CNAME cannot coexist with other record sets at its name (RFC 1034 §3.6.2), so only the \
              addresses are published; leave one of the two",
@@ -346,7 +346,7 @@ impl LeftOut {
         self.0.entry(message).or_default().push(key.dns_name.clone());
     }
 
-    fn beside_first(&mut self, key: &EndpointKey, draft: &Draft, first: &ArcStr) {
+    fn for_first(&mut self, key: &EndpointKey, draft: &Draft, first: &ArcStr) {
         let kept = comparable_name(first);
         let others: Vec<&ArcStr> =
             draft.targets.iter().filter(|target| comparable_name(target) != kept).collect();

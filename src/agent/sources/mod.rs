@@ -167,9 +167,10 @@ impl fmt::Display for ObjectRef {
     }
 }
 
-/// Ends the object's name in the keys of endpoints for those inside (`internal-hostname`). With it they are endpoints of their own
-/// beside those of the same host for everybody: an endpoint has one placement and one verdict, and their addresses must never be
-/// added up. No name of a Kubernetes object has a slash, so it is never taken for another object's.
+/// Ends the object's name in the keys of endpoints for those inside (`internal-hostname`), which keeps them apart from those of the
+/// same host for everybody: each has its own placement and verdict, and their addresses are never added up. The names of Kubernetes
+/// objects have no slash, so such a key is never another object's. The source kind stays the same, because absence counts by source
+/// kind.
 pub(super) const INTERNAL_PART: &str = "/internal";
 
 impl ObjectRef {

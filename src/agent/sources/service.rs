@@ -190,7 +190,10 @@ fn node_port(
     None
 }
 
-/// The nodes that answer for the service; else why that cannot be told now.
+/// The nodes that answer for the service.
+///
+/// # Errors
+/// Why they are not known now.
 fn answering<'n>(
     service: &Service,
     nodes: &'n BTreeMap<ArcStr, Node>,

@@ -34,8 +34,8 @@ fn type_of_broken_address(target: &str) -> Option<&'static str> {
     (!host.is_empty() && host.chars().all(is_of_ipv4)).then_some("A")
 }
 
-/// An address of F5 without its route domain (`192.0.2.1%5`), which no one outside of the device knows. A zone of IPv6 that is a
-/// word (`%eth0`) is none.
+/// An address of F5 without its route domain (`192.0.2.1%5`), which means nothing outside of the device. A zone of IPv6 that is a
+/// word (`%eth0`) is not one.
 pub(super) fn without_route_domain(address: &str) -> &str {
     match address.split_once('%') {
         Some((address, domain))

@@ -124,7 +124,7 @@ pub fn parse_endpoint(endpoint: &Endpoint) -> Result<ParsedEndpoint, Verdict> {
         })
         .transpose()?;
     let visibility = match endpoint.properties.get("zonefold/visibility").map(ArcStr::as_str) {
-        // What is for those inside goes where the rest of its cluster does.
+        // The cluster's own visibility applies.
         None | Some("internal") => None,
         Some("public") => Some(Visibility::Public),
         Some("private") => Some(Visibility::Private),

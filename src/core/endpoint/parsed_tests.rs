@@ -104,6 +104,37 @@ fn each_mistake_has_its_reason() {
 }
 
 #[test]
+fn a_broken_label_address_or_naptr_is_rejected_with_place_and_remedy() {
+    let long = format!("{}.example.com", "a".repeat(64));
+    for (given, reason, place, remedy) in [
+        (endpoint(&long, "A", &["192.0.2.1"]), Reason::InvalidName, "aaaa", "shorten it"),
+        (
+            endpoint("www.example.com", "A", &["192.0.2.1."]),
+            Reason::InvalidTarget,
+            "A value \"192.0.2.1.\"",
+            "write four numbers",
+        ),
+        (
+            with(endpoint("www.example.com", "A", &["192.0.2.1."]), "", &[("alias", "true")]),
+            Reason::InvalidTarget,
+            "A value \"192.0.2.1.\"",
+            "write four numbers",
+        ),
+        (
+            endpoint("www.example.com", "NAPTR", &["x"]),
+            Reason::InvalidTarget,
+            "NAPTR value \"x\"",
+            "as in 10 10",
+        ),
+    ] {
+        let verdict = parse_endpoint(&given).unwrap_err();
+        assert_eq!(verdict.reason, reason, "{}", verdict.message);
+        assert!(verdict.message.contains(place), "{}", verdict.message);
+        assert!(verdict.message.contains(remedy), "{}", verdict.message);
+    }
+}
+
+#[test]
 fn every_routing_policy_is_read() {
     let address = || endpoint("www.example.com", "A", &["192.0.2.1"]);
     for (properties, kind) in [

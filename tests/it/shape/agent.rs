@@ -33,11 +33,11 @@ fn read(objects: usize) -> Index {
     let mut index = Index::new([SourceKind::Service]);
     let mut world = World::new(&[SourceKind::Service], Reading::default());
     let id = (Followed::Objects(SourceKind::Service), 0);
-    world.take(&mut index, id, News::ListBegins);
+    world.observe(id, News::ListBegins).apply(&mut index);
     for number in 0..objects {
-        world.take(&mut index, id, News::Page(vec![service(number)]));
+        world.observe(id, News::Page(vec![service(number)])).apply(&mut index);
     }
-    world.take(&mut index, id, News::ListEnds);
+    world.observe(id, News::ListEnds).apply(&mut index);
     assert_eq!(index.iter().count(), objects);
     index
 }

@@ -1,5 +1,5 @@
-//! What an observation changes, as data: it is made without the index, so that no one waits for the index's lock while objects are
-//! read, and is applied in one go.
+//! Changes of the index that an observation makes, as data. They are made without the index, so that its lock is free while
+//! objects are read, and applied in one go.
 
 use std::collections::BTreeSet;
 

@@ -182,3 +182,36 @@ fn the_source_of_an_ingress_s_names_is_a_word_in_any_case() {
     assert_eq!(lines(&found), ["a.example.com A 192.0.2.1"]);
     assert!(found.warnings.is_empty());
 }
+
+#[test]
+fn a_dns_endpoint_is_passed_on_as_it_is_written() {
+    let long = format!("{}.example.com", "a".repeat(64));
+    let found = run(&format!(
+        "apiVersion: externaldns.k8s.io/v1alpha1\nkind: DNSEndpoint\nmetadata: {{name: x}}\nspec:\n  endpoints:
+  - {{dnsName: {long}, recordType: A, targets: [192.0.2.1]}}
+  - {{dnsName: b.example.com, recordType: A, targets: [192.0.2.1.]}}
+  - {{dnsName: c.example.com, targets: [192.0.2.1.]}}
+  - {{dnsName: d.example.com, recordType: NAPTR, targets: [x]}}
+"
+    ));
+    assert_eq!(
+        lines(&found),
+        [
+            format!("{long} A 192.0.2.1").as_str(),
+            "b.example.com A 192.0.2.1.",
+            "c.example.com A 192.0.2.1.",
+            "d.example.com NAPTR x",
+        ]
+    );
+    for endpoint in &found.endpoints {
+        assert!(crate::core::endpoint::parsed::parse_endpoint(endpoint).is_err(), "{endpoint:?}");
+    }
+}
+
+#[test]
+fn a_name_that_is_too_long_in_a_rule_is_passed_on() {
+    let long = format!("{}.example.com", "a".repeat(64));
+    let spec = format!("spec: {{rules: [{{host: {long}}}]}}");
+    let found = run(&ingress(&[("target", "192.0.2.1")], &spec));
+    assert_eq!(lines(&found), [format!("{long} A 192.0.2.1")]);
+}
