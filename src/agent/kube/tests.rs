@@ -188,6 +188,7 @@ async fn a_source_that_is_not_chosen_any_more_is_kept_and_can_be_released() {
         .shared
         .update(|state| state.index.release(|held| held.object.source == SourceKind::Ingress));
     agent.until_synced(SourceKind::Service).await;
+    agent.until_synced(SourceKind::DnsEndpoint).await;
     assert_eq!(agent.held(), ["mail.example.com", "web.example.com"]);
 }
 

@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use arcstr::ArcStr;
 
-use super::collector::listed;
 use super::target::without_final_dot;
-use super::unique;
+use super::{listed, unique};
 use crate::core::dns::name::DnsName;
 
 /// The prefixes that are read; the first wins.

@@ -9,7 +9,7 @@ use arcstr::ArcStr;
 
 use super::annotations::{Annotations, VISIBILITY_PROPERTY};
 use super::target::{comparable_name, is_address, record_type_of, reverse_name};
-use super::{Extraction, INTERNAL_PART, ObjectRef, Pending, Unknown, Warning};
+use super::{Extraction, INTERNAL_PART, ObjectRef, Pending, Unknown, Warning, listed};
 use crate::core::endpoint::{Endpoint, EndpointKey};
 
 /// One object has at most this many endpoints. The names of one are built, hashed and compared without a pause.
@@ -368,14 +368,6 @@ impl LeftOut {
         };
         self.0.into_iter().map(warning).collect()
     }
-}
-
-/// The first three of a list, and how many more there are.
-pub(super) fn listed<'t>(texts: impl ExactSizeIterator<Item = &'t ArcStr>) -> String {
-    let more = texts.len().saturating_sub(3);
-    let shown: Vec<&str> = texts.take(3).map(ArcStr::as_str).collect();
-    let shown = shown.join(", ");
-    if more == 0 { shown } else { format!("{shown} and {more} more") }
 }
 
 fn limited(mut warnings: Vec<Warning>) -> Vec<Warning> {

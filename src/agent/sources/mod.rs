@@ -324,5 +324,13 @@ fn unique(hosts: impl IntoIterator<Item = ArcStr>) -> Vec<ArcStr> {
     hosts.into_iter().filter(|host| !host.is_empty() && seen.insert(host.clone())).collect()
 }
 
+/// The first three of a list, and how many more there are.
+fn listed<'t>(texts: impl ExactSizeIterator<Item = &'t ArcStr>) -> String {
+    let more = texts.len().saturating_sub(3);
+    let shown: Vec<&str> = texts.take(3).map(ArcStr::as_str).collect();
+    let shown = shown.join(", ");
+    if more == 0 { shown } else { format!("{shown} and {more} more") }
+}
+
 #[cfg(test)]
 mod tests;
