@@ -20,9 +20,10 @@ pub(super) fn extract(ingress: &Manifest<IngressSpec, LoadBalanced>) -> Extracti
         Some("defined-hosts-only") => unique(defined),
         Some("annotation-only") => unique(annotated),
         _ => {
+            // Whatever it should say, no name is missing then, and none has other targets.
             if let Some(word) = word {
-                collector.assume(format!(
-                    "the annotation ingress-hostname-source is {word:?}: write defined-hosts-only or annotation-only"
+                collector.warn(format!(
+                    "the annotation ingress-hostname-source is {word:?}: write defined-hosts-only or annotation-only; it is ignored"
                 ));
             }
             unique(defined.chain(annotated))
