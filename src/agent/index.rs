@@ -258,9 +258,7 @@ impl Index {
         let mut unknown = extraction.unknown;
         let staying = self.take_partial(object, extraction.partial, &extraction.endpoints);
         for endpoint in extraction.endpoints {
-            if staying.contains(keeping::host_of(&endpoint))
-                || settled.has(&endpoint.key.dns_name)
-            {
+            if staying.contains(keeping::host_of(&endpoint)) || settled.has(&endpoint) {
                 continue;
             }
             if text_bytes(&endpoint) > MAX_ENDPOINT_BYTES {
@@ -287,9 +285,8 @@ impl Index {
                 continue;
             }
             if let Some(held) = self.endpoints.get_mut(&hash)
-                && let Some(standing) = settled
-                    .standing_of(&held.endpoint.key.dns_name)
-                    .or_else(|| standing_under(&unknown, held))
+                && let Some(standing) =
+                    settled.standing_of(held).or_else(|| standing_under(&unknown, held))
             {
                 held.standing = standing;
                 keys.insert(hash);

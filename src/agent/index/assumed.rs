@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 
 use arcstr::ArcStr;
 
-use super::{Index, IndexChange, Kept, Proof, Standing};
+use super::keeping::host_of;
+use super::{Held, Index, IndexChange, Kept, Proof, Standing};
 use crate::agent::sources::{Extraction, ObjectRef, SourceKind, Unknown};
-use crate::core::endpoint::KeyHash;
+use crate::core::endpoint::{Endpoint, KeyHash};
 
 /// The names of one object that stay as they are.
 #[derive(Default)]
@@ -17,14 +18,17 @@ pub(super) struct Settled {
 }
 
 impl Settled {
-    /// Whether a name is not to be read now.
-    pub(super) fn has(&self, name: &ArcStr) -> bool {
-        self.names.contains(name)
+    /// Whether an endpoint is not to be read now.
+    pub(super) fn has(&self, endpoint: &Endpoint) -> bool {
+        self.names.contains(host_of(endpoint))
     }
 
-    /// How an endpoint of such a name is kept; `None` for other names.
-    pub(super) fn standing_of(&self, name: &ArcStr) -> Option<Standing> {
-        self.has(name).then(|| Standing::Waiting(self.reason.clone()))
+    /// How an endpoint of such a name is kept; `None` for other names. A reverse record whose host is known at the broker alone may
+    /// be one of them.
+    pub(super) fn standing_of(&self, held: &Held) -> Option<Standing> {
+        let may_be = held.endpoint.key.record_type == "PTR" && !held.has_body();
+        let is_settled = self.has(&held.endpoint) || may_be && !self.names.is_empty();
+        is_settled.then(|| Standing::Waiting(self.reason.clone()))
     }
 }
 
@@ -37,7 +41,7 @@ impl Index {
         };
         let asked_for = names_of(extraction);
         let read_before = self.assumed.remove(object).unwrap_or_default();
-        let published = self.of_object(object).map(|held| held.endpoint.key.dns_name.clone());
+        let published = self.of_object(object).map(|held| host_of(&held.endpoint).clone());
         let names: BTreeSet<ArcStr> = published
             .filter(|name| asked_for.contains(name) && !read_before.contains(name))
             .collect();
@@ -95,7 +99,7 @@ impl Index {
 }
 
 fn names_of(extraction: &Extraction) -> BTreeSet<ArcStr> {
-    let endpoints = extraction.endpoints.iter().map(|endpoint| &endpoint.key.dns_name);
+    let endpoints = extraction.endpoints.iter().map(host_of);
     let waiting = match &extraction.unknown {
         Unknown::Hosts(hosts) => Some(hosts.keys()),
         Unknown::Nothing | Unknown::WholeObject(_) => None,

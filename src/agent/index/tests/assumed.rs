@@ -84,3 +84,16 @@ fn an_object_that_is_corrected_or_deleted_is_not_held_back_any_more() {
     index.delete(&api);
     assert!(index.prove(SourceKind::Service, vec![]).is_empty());
 }
+
+#[test]
+fn the_reverse_records_of_a_name_that_stays_stay_too() {
+    let (mut index, web) = (index(), object("web"));
+    let with_reverse = |reverse: &str, target: &str| {
+        let mut extraction = wants(&web, &[("a", target), (reverse, "a")]);
+        extraction.endpoints[1].key.record_type = "PTR".into();
+        extraction
+    };
+    apply(&mut index, "web", with_reverse("1.arpa", "1"));
+    assert!(apply(&mut index, "web", assumed(with_reverse("2.arpa", "2"))).is_empty());
+    assert!(matches!(standing(&index, "1.arpa"), Standing::Waiting(_)));
+}

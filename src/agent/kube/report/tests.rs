@@ -66,7 +66,8 @@ impl Stage {
         let mut world = World::new(&SOURCES, Reading::default());
         let news = News::Applied(Box::new(document));
         let feed = (Followed::Objects(source), 0);
-        self.shared.update(|state| world.take(&mut state.index, feed, news).0);
+        let observed = world.observe(feed, news);
+        self.shared.update(|state| observed.apply(&mut state.index).0);
     }
 
     fn say(&self, status: EndpointStatus) {
