@@ -18,8 +18,10 @@ use crate::core::endpoint::{Endpoint, EndpointKey, KeyHash, Version};
 
 mod assumed;
 mod keeping;
+mod keys;
 
 use keeping::Partial;
+use keys::Keys;
 
 /// An endpoint larger than this many bytes of text is not sent: no record set that Route 53 takes comes near it.
 pub const MAX_ENDPOINT_BYTES: usize = 128 * 1024;
@@ -166,45 +168,6 @@ enum Proof {
 struct ObjectEntry {
     keys: Keys,
     warnings: Vec<String>,
-}
-
-/// The keys of an object, in order. Most have one or two, for which a tree would have room for eleven.
-#[derive(Default)]
-struct Keys(Vec<KeyHash>);
-
-impl Keys {
-    fn iter(&self) -> impl Iterator<Item = &KeyHash> {
-        self.0.iter()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    fn insert(&mut self, hash: KeyHash) {
-        if let Err(at) = self.0.binary_search(&hash) {
-            self.0.reserve_exact(1);
-            self.0.insert(at, hash);
-        }
-    }
-
-    fn remove(&mut self, hash: &KeyHash) {
-        if let Ok(at) = self.0.binary_search(hash) {
-            self.0.remove(at);
-        }
-    }
-
-    fn retain(&mut self, is_kept: impl Fn(&KeyHash) -> bool) {
-        self.0.retain(is_kept);
-    }
-}
-
-impl From<BTreeSet<KeyHash>> for Keys {
-    fn from(keys: BTreeSet<KeyHash>) -> Self {
-        let mut sorted = Vec::with_capacity(keys.len());
-        sorted.extend(keys);
-        Self(sorted)
-    }
 }
 
 /// The cluster's wishes; see the module's page.
