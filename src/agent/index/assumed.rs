@@ -12,12 +12,12 @@ use crate::core::endpoint::{Endpoint, KeyHash};
 
 /// The names of one object that stay as they are.
 #[derive(Default)]
-pub(super) struct Settled {
+pub(super) struct SettledNames {
     names: BTreeSet<ArcStr>,
     reason: String,
 }
 
-impl Settled {
+impl SettledNames {
     /// Whether an endpoint is not to be read now.
     pub(super) fn has(&self, endpoint: &Endpoint) -> bool {
         self.names.contains(host_of(endpoint))
@@ -34,10 +34,10 @@ impl Settled {
 
 impl Index {
     /// Which names of an object stay as they are. Of those that its word was read without, it is noted that they do not.
-    pub(super) fn settle(&mut self, object: &ObjectRef, extraction: &Extraction) -> Settled {
+    pub(super) fn settle(&mut self, object: &ObjectRef, extraction: &Extraction) -> SettledNames {
         let Some(reason) = extraction.assumes.clone() else {
             self.assumed.remove(object);
-            return Settled::default();
+            return SettledNames::default();
         };
         let asked_for = names_of(extraction);
         let read_before = self.assumed.remove(object).unwrap_or_default();
@@ -46,7 +46,7 @@ impl Index {
             .filter(|name| asked_for.contains(name) && !read_before.contains(name))
             .collect();
         self.assumed.insert(object.clone(), asked_for.difference(&names).cloned().collect());
-        Settled { names, reason }
+        SettledNames { names, reason }
     }
 
     /// Holds an object with such a word back until it is known what the broker holds of it: it may be published already. Answers what

@@ -41,7 +41,7 @@ use feed::Feed;
 use leader::LeaseOptions;
 use proof::Prover;
 use report::Reporter;
-use world::{FeedId, Followed, Observed, Reading, World};
+use world::{FeedId, Followed, Observation, Reading, World};
 
 /// News that wait to be taken, such as pages of lists; more than that hold up the feeds.
 const NEWS: usize = 1;
@@ -201,7 +201,7 @@ pub async fn run(
 
 /// Reads what was observed away from the thread that answers probes and keeps the session: a single object may be large. A reading
 /// that dies takes what it knew with it.
-async fn read(mut world: World, id: FeedId, news: feed::News) -> Option<(World, Observed)> {
+async fn read(mut world: World, id: FeedId, news: feed::News) -> Option<(World, Observation)> {
     let reading = tokio::task::spawn_blocking(move || {
         let observed = world.observe(id, news);
         (world, observed)
@@ -212,7 +212,7 @@ async fn read(mut world: World, id: FeedId, news: feed::News) -> Option<(World, 
         .ok()
 }
 
-fn put(observed: Observed, shared: &Shared) {
+fn put(observed: Observation, shared: &Shared) {
     let mut messages = Vec::new();
     shared.update(|state| {
         let (changes, said) = observed.apply(&mut state.index);

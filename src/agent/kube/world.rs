@@ -24,7 +24,7 @@ use crate::agent::sources::{
 
 mod steps;
 
-pub use steps::{Observed, Step};
+pub use steps::{IndexStep, Observation};
 
 /// Where objects were read, for people.
 const ORIGIN: ArcStr = arcstr::literal!("kubernetes");
@@ -224,7 +224,7 @@ impl World {
     }
 
     /// Takes what was observed. Answers what it changes, and what people should look at.
-    pub fn observe(&mut self, id: FeedId, news: News) -> Observed {
+    pub fn observe(&mut self, id: FeedId, news: News) -> Observation {
         let (followed, scope) = id;
         let mut said = Vec::new();
         let namespace = self.namespaces.get(scope).cloned().flatten();
@@ -288,12 +288,12 @@ impl World {
                 (Need::Gateways, stirred)
             }
         };
-        Observed { steps: self.read_again(need, &stirred), said }
+        Observation { steps: self.read_again(need, &stirred), said }
     }
 
-    fn observe_objects(&mut self, id: (SourceKind, usize), news: News) -> Observed {
+    fn observe_objects(&mut self, id: (SourceKind, usize), news: News) -> Observation {
         let source = id.0;
-        let mut observed = Observed::default();
+        let mut observed = Observation::default();
         let Some(mut scope) = self.scopes.remove(&id) else { return observed };
         let (steps, said) = (&mut observed.steps, &mut observed.said);
         match news {
@@ -314,7 +314,7 @@ impl World {
                             && namespace.is_none_or(|namespace| object.namespace == namespace)
                     };
                     self.dependents.retain(|object, _| listing.contains(object) || !is_in(object));
-                    steps.push(Step::Retain(source, scope.namespace.clone(), listing));
+                    steps.push(IndexStep::Retain(source, scope.namespace.clone(), listing));
                 }
                 scope.health = Health::Followed;
             }
@@ -323,17 +323,16 @@ impl World {
             News::Deleted(document) => {
                 let object = document.reference(source);
                 self.dependents.remove(&object);
-                steps.push(Step::Delete(object));
+                steps.push(IndexStep::Delete(object));
             }
-            News::Swept(document, reason) => {
-                steps.push(Step::LoseSight(document.reference(source), Standing::Orphaned(reason)))
-            }
+            News::Swept(document, reason) => steps
+                .push(IndexStep::LoseSight(document.reference(source), Standing::Orphaned(reason))),
             News::NoSuchKind(reason) => {
                 if scope.health != Health::NoSuchKind(reason.clone()) {
                     said.push(format!("{source}: {reason}"));
                 }
                 // The list of a kind that comes back lacks what went with it.
-                steps.push(Step::LoseSightOfAll(
+                steps.push(IndexStep::LoseSightOfAll(
                     source,
                     scope.namespace.clone(),
                     Standing::Orphaned(reason.clone()),
@@ -361,20 +360,22 @@ impl World {
         observed
     }
 
-    fn apply(&mut self, source: SourceKind, document: Document, steps: &mut Vec<Step>) {
+    fn apply(&mut self, source: SourceKind, document: Document, steps: &mut Vec<IndexStep>) {
         let reference = document.reference(source);
         self.dependents.remove(&reference);
         // Whoever waits for an object to be read looks for its generation there.
         let is_unobserved = source == SourceKind::DnsEndpoint
             && document.status["observedGeneration"] != document.metadata.generation;
         let object = match self.reading.understand(source, document) {
-            Understood::Only(extraction) => return steps.push(Step::Apply(reference, extraction)),
+            Understood::Only(extraction) => {
+                return steps.push(IndexStep::Apply(reference, extraction));
+            }
             Understood::Object(object) => object,
         };
         let needs = needs(&object);
-        steps.push(Step::Apply(reference.clone(), self.extract(&reference, &object, &needs)));
+        steps.push(IndexStep::Apply(reference.clone(), self.extract(&reference, &object, &needs)));
         if is_unobserved {
-            steps.push(Step::NoteNews(reference.clone()));
+            steps.push(IndexStep::NoteNews(reference.clone()));
         }
         if !needs.is_empty() {
             self.wanted.extend(needs.iter().copied().map(Followed::for_need));
@@ -407,7 +408,7 @@ impl World {
     }
 
     /// Reads those objects again that depend on what was stirred.
-    fn read_again(&self, need: Need, stirred: &Stirred) -> Vec<Step> {
+    fn read_again(&self, need: Need, stirred: &Stirred) -> Vec<IndexStep> {
         let is_concerned = |object: &ObjectRef| match stirred {
             Stirred::Nothing => false,
             Stirred::Service((namespace, name)) => {
@@ -421,13 +422,13 @@ impl World {
             .filter(|(object, dependent)| dependent.needs.contains(&need) && is_concerned(object));
         let step = |(reference, dependent): (&ObjectRef, &Dependent)| {
             let extraction = self.extract(reference, &dependent.object, &dependent.needs);
-            Step::Apply(reference.clone(), extraction)
+            IndexStep::Apply(reference.clone(), extraction)
         };
         concerned.map(step).collect()
     }
 
     /// How the source does, which is as well as its worst scope.
-    fn report(&self, source: SourceKind) -> Option<Step> {
+    fn report(&self, source: SourceKind) -> Option<IndexStep> {
         let of_source = || {
             self.scopes.range((source, 0)..=(source, usize::MAX)).map(|(_, scope)| &scope.health)
         };
@@ -440,11 +441,11 @@ impl World {
             _ => None,
         });
         match (troubled, no_such_kind) {
-            (Some(reason), _) => Some(Step::Fail(source, reason.clone())),
-            (None, Some(reason)) => Some(Step::NoSuchKind(source, reason.clone())),
+            (Some(reason), _) => Some(IndexStep::Fail(source, reason.clone())),
+            (None, Some(reason)) => Some(IndexStep::NoSuchKind(source, reason.clone())),
             (None, None) => of_source()
                 .all(|health| *health == Health::Followed)
-                .then_some(Step::Complete(source)),
+                .then_some(IndexStep::Complete(source)),
         }
     }
 }

@@ -46,7 +46,7 @@ pub async fn run(options: ManifestOptions, shared: Arc<Shared>, shutdown: Cancel
         let (root, extract) = (options.path.clone(), options.extract);
         // Reading blocks; a pass that dies takes what it knew with it, so the loop ends and the agent notices.
         let read = tokio::task::spawn_blocking(move || {
-            let pass = folder.pass(&root).map(|pass| Wanted::read(pass, extract));
+            let pass = folder.pass(&root).map(|pass| FolderReading::read(pass, extract));
             (folder, pass)
         });
         let Ok((back, pass)) = read.await else {
@@ -97,12 +97,12 @@ fn watch(options: &ManifestOptions, moved: Arc<Notify>) -> Option<notify::Recomm
 }
 
 /// What a folder wants.
-struct Wanted {
+struct FolderReading {
     pass: Pass,
     objects: BTreeMap<SourceKind, Vec<(ObjectRef, ArcStr, Extraction)>>,
 }
 
-impl Wanted {
+impl FolderReading {
     fn read(mut pass: Pass, options: ExtractOptions) -> Self {
         let mut objects: BTreeMap<SourceKind, Vec<_>> =
             SourceKind::IN_FOLDERS.map(|kind| (kind, vec![])).into();
@@ -117,8 +117,8 @@ impl Wanted {
     }
 }
 
-fn take(wanted: Result<Wanted, FolderError>, shared: &Shared, said: &mut Said) {
-    let Wanted { pass, objects } = match wanted {
+fn take(wanted: Result<FolderReading, FolderError>, shared: &Shared, said: &mut Said) {
+    let FolderReading { pass, objects } = match wanted {
         Ok(wanted) => wanted,
         Err(error) => {
             let message = error.to_string();

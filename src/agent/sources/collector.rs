@@ -143,6 +143,7 @@ impl<'a> Collector<'a> {
             self.object
         );
         self.warn(reason.clone());
+        self.targets += count;
         let pending = Pending::Status(reason);
         self.pending.extend(hosts.iter().map(|host| (host.clone(), pending.clone())));
     }

@@ -123,8 +123,9 @@ enum Silence {
 
 /// What the parents answer, by host and parent.
 #[derive(Default)]
-struct ParentAnswers {
-    targets: BTreeMap<ArcStr, BTreeMap<ArcStr, Vec<ArcStr>>>,
+struct ParentAnswers<'a> {
+    /// Not copied: hosts times targets may be far more than a route may ask for.
+    targets: BTreeMap<ArcStr, BTreeMap<ArcStr, &'a [ArcStr]>>,
     /// Of those that serve a host and have no targets for it now: why.
     silent: BTreeMap<ArcStr, BTreeMap<ArcStr, String>>,
     /// The parents that are not there, and why.
@@ -132,7 +133,7 @@ struct ParentAnswers {
     warnings: BTreeSet<String>,
 }
 
-impl ParentAnswers {
+impl ParentAnswers<'_> {
     /// Returns of hosts that have targets which parents may have more.
     fn put_into(
         mut self,
@@ -144,7 +145,11 @@ impl ParentAnswers {
         let never = Pending::Status(String::new());
         let mut partial = BTreeMap::new();
         for (host, by_parent) in &self.targets {
-            let targets: BTreeSet<ArcStr> = by_parent.values().flatten().cloned().collect();
+            if collector.is_over() {
+                break;
+            }
+            let targets: BTreeSet<ArcStr> =
+                by_parent.values().copied().flatten().cloned().collect();
             let targets: Vec<ArcStr> = targets.into_iter().collect();
             collector.hosts(std::slice::from_ref(host), &targets, &never);
             if let Some(silent) = self.silent.get_mut(host) {
@@ -167,12 +172,12 @@ impl ParentAnswers {
 }
 
 /// Asks one parent which of the hosts it serves for the route, and where.
-fn ask(
+fn ask<'a>(
     route: &Route,
     asked: &ParentAsked<'_>,
     hosts: &BTreeSet<ArcStr>,
-    around: &Gateways<'_>,
-    answers: &mut ParentAnswers,
+    around: &Gateways<'a>,
+    answers: &mut ParentAnswers<'a>,
 ) -> Result<(), Silence> {
     let own = &route.reference.namespace;
     let statuses = route.status.parents.iter().filter(|status| is_accepted(&status.conditions));
@@ -189,13 +194,13 @@ fn ask(
     }
 }
 
-fn ask_listeners(
+fn ask_listeners<'a>(
     route: &Route,
     asked: &ParentAsked<'_>,
     accepting: &[&ParentRef],
     hosts: &BTreeSet<ArcStr>,
-    around: &Gateways<'_>,
-    answers: &mut ParentAnswers,
+    around: &Gateways<'a>,
+    answers: &mut ParentAnswers<'a>,
 ) -> Result<(), Silence> {
     let Some((itself, gateway)) = look_up(asked, around, answers)? else { return Ok(()) };
     let all = [&itself.targets, &gateway.targets, &gateway.addresses];
@@ -225,7 +230,7 @@ fn ask_listeners(
             match &silence {
                 Ok(targets) => {
                     let by_parent = answers.targets.entry(host).or_default();
-                    by_parent.insert(asked.id(), (*targets).clone());
+                    by_parent.insert(asked.id(), targets.as_slice());
                 }
                 Err(reason) => {
                     let by_parent = answers.silent.entry(host).or_default();
@@ -241,7 +246,7 @@ fn ask_listeners(
 fn look_up<'a>(
     asked: &ParentAsked<'_>,
     around: &Gateways<'a>,
-    answers: &mut ParentAnswers,
+    answers: &mut ParentAnswers<'_>,
 ) -> Result<Option<(&'a Gateway, &'a Gateway)>, Silence> {
     let (id, place) = (asked.id(), &asked.place);
     if asked.kind == ParentKind::Gateway {

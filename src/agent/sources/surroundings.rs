@@ -53,7 +53,7 @@ pub struct Backend {
 
 /// How well a pod answers, the worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Readiness {
+pub enum PodReadiness {
     /// It does not answer.
     NotServing,
     /// It answers until it ends.
@@ -64,11 +64,11 @@ pub enum Readiness {
 
 impl Backend {
     /// How well it answers.
-    pub fn readiness(&self) -> Readiness {
+    pub fn readiness(&self) -> PodReadiness {
         match (self.is_serving, self.is_terminating) {
-            (false, _) => Readiness::NotServing,
-            (true, true) => Readiness::ServingToItsEnd,
-            (true, false) => Readiness::Serving,
+            (false, _) => PodReadiness::NotServing,
+            (true, true) => PodReadiness::ServingToItsEnd,
+            (true, false) => PodReadiness::Serving,
         }
     }
 }

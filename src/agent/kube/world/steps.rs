@@ -11,7 +11,7 @@ use crate::agent::sources::{Extraction, ObjectRef, SourceKind};
 
 /// One change of the index.
 #[derive(Debug)]
-pub enum Step {
+pub enum IndexStep {
     /// An object as it is now.
     Apply(ObjectRef, Extraction),
     /// There is something to say on an object: its content was read.
@@ -34,13 +34,13 @@ pub enum Step {
 
 /// What was observed.
 #[derive(Debug, Default)]
-pub struct Observed {
-    pub(super) steps: Vec<Step>,
+pub struct Observation {
+    pub(super) steps: Vec<IndexStep>,
     /// What people should look at.
     pub(super) said: Vec<String>,
 }
 
-impl Observed {
+impl Observation {
     /// Changes the index. Answers what that changes for the broker, and what people should look at.
     pub fn apply(self, index: &mut Index) -> (Vec<IndexChange>, Vec<String>) {
         let (mut changes, mut said) = (Vec::new(), self.said);
@@ -51,7 +51,7 @@ impl Observed {
     }
 }
 
-impl Step {
+impl IndexStep {
     fn apply(self, index: &mut Index, said: &mut Vec<String>) -> Vec<IndexChange> {
         match self {
             Self::Apply(object, extraction) => {

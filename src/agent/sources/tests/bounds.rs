@@ -75,3 +75,24 @@ fn an_object_with_many_mistakes_is_told_of_some_and_of_their_number() {
     assert!(found.warnings.len() < 50, "{}", found.warnings.len());
     assert!(found.warnings.last().unwrap().message.starts_with("480 more"));
 }
+
+#[test]
+fn a_route_of_many_names_at_a_gateway_of_many_targets_is_told_and_not_built() {
+    use super::super::gateways::{Gateway, GatewayStatus};
+    use super::super::surroundings::Gateways;
+    let targets = (0..14_000).map(|number| address(number).into()).collect();
+    let spec = serde_saphyr::from_str("listeners: [{name: http, protocol: HTTP}]").unwrap();
+    let gateway = Gateway::new(targets, spec, GatewayStatus::default());
+    let gateways = BTreeMap::from([(("default".into(), "own".into()), gateway)]);
+    let yaml = with_annotations(
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute",
+        &[("hostname", &many(2_000, host))],
+        "spec: {parentRefs: [{name: own}]}\nstatus: {parents: [{parentRef: {name: own}, conditions: [{type: Accepted, status: 'True'}]}]}",
+    );
+    let object = Object::read(serde_saphyr::from_str(&yaml).unwrap()).unwrap().unwrap();
+    let gateways = Gateways { gateways: Known::Now(&gateways), ..Gateways::default() };
+    let around = Surroundings { gateways, ..Surroundings::default() };
+    let found = extract_among(&object, ExtractOptions::default(), &around);
+    assert!(found.endpoints.is_empty() && matches!(found.unknown, Unknown::WholeObject(_)));
+    assert!(!found.warnings.is_empty() && found.warnings.len() <= 20);
+}
