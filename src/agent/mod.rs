@@ -25,6 +25,7 @@ pub mod identity;
 pub mod index;
 pub mod kube;
 pub mod manifests;
+mod operator;
 pub mod outbox;
 pub mod release;
 pub mod session;

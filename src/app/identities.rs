@@ -33,7 +33,10 @@ fn identity(identity: &ClusterIdentity) -> auth::Identity {
             (None, Some(url)) => {
                 KeySource::Url { url: url.clone(), ca_file: account.ca_file.clone() }
             }
-            (None, None) => KeySource::Discovery { ca_file: account.ca_file.clone() },
+            (None, None) => KeySource::Discovery {
+                ca_file: account.ca_file.clone(),
+                hosts: account.keys_hosts.clone(),
+            },
         },
     });
     auth::Identity {
@@ -65,6 +68,7 @@ pub fn api_rules(config: &Config, http: SocketAddr) -> Rules {
     Rules {
         holders: holders.collect(),
         anonymous: may_read.then_some(Role::Viewer),
+        anonymous_on_loopback: api.anonymous == Anonymous::OnLoopback,
         open_metrics: api.open_metrics.unwrap_or(only_this_machine),
     }
 }
