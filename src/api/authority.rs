@@ -1,7 +1,6 @@
 //! Who may ask for what: bearer tokens, of which only hashes are known, each with a role.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
@@ -13,44 +12,15 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use sha2::{Digest as _, Sha256};
 
 use super::problem::Problem;
+use super::role::{Granted, Role};
 use super::voucher::{VOUCHER, Vouching};
 use crate::core::transport::{bearer_token, is_asked_as_loopback};
 use crate::ports::Peer;
-
-/// What a caller may do; each may do what those before it may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// Read.
-    Viewer,
-    /// Change what the broker does: approve, hold, hand over.
-    Operator,
-    /// Everything.
-    Admin,
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Viewer => "viewer",
-            Self::Operator => "operator",
-            Self::Admin => "admin",
-        })
-    }
-}
 
 /// The holder of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
     /// Who, for the log.
-    pub name: String,
-    /// What it may do.
-    pub role: Role,
-}
-
-/// Who asks, as it was found out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Granted {
-    /// The holder of the token; empty for a caller without one.
     pub name: String,
     /// What it may do.
     pub role: Role,

@@ -27,6 +27,7 @@ pub mod peers;
 pub mod problem;
 pub mod records;
 pub mod request;
+pub mod role;
 pub mod values;
 pub mod voucher;
 pub mod zones;

@@ -22,9 +22,9 @@ use rustls::pki_types::ServerName;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::authority::Granted;
 use super::page::{Cursor, Limit, MissingPart, Page};
 use super::problem::ApiError;
+use super::role::Granted;
 use super::voucher::{VOUCHER, Vouching};
 use crate::broker::BrokerHandle;
 use crate::core::ids::AccountId;

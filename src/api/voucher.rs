@@ -10,7 +10,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Method};
 use ring::hmac;
 
-use super::authority::{Granted, Role};
+use super::role::{Granted, Role};
 use crate::core::time::{Millis, Timestamp};
 use crate::ports::{Clock, ReplicaId};
 

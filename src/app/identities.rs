@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 
 use crate::adapters::auth::{self, Identities, KeySource, ServiceAccount, token_hash};
-use crate::api::authority::{Holder, Role, Rules};
+use crate::api::authority::{Holder, Rules};
+use crate::api::role::Role;
 use crate::config::{Anonymous, ApiRole, ClusterIdentity, Config, ConfigError, PlainText};
 
 /// Whom a configuration knows.

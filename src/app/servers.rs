@@ -15,12 +15,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::adapters::tls::{
-    HttpLimits, Listener, Protocol, ServerTls, TlsFiles, TlsMetrics, Waiting, client_config,
-    serve_http,
+    Listener, Protocol, ServerTls, TlsFiles, TlsMetrics, Waiting, client_config,
 };
 use crate::api::peers::PeerTls;
 use crate::broker::ingest::{Limits, StartingService};
 use crate::config::{self, ListenerName};
+use crate::wire::http::{self, HttpLimits};
 use crate::wire::v1::federation_server::FederationServer;
 
 /// A gRPC message may be this much larger than what Welcome names, for its frame.
@@ -41,7 +41,7 @@ pub struct ConnectionLimits {
     /// Those of the API. Nobody has to prove anything there to ask for the health.
     pub http: Waiting,
     /// How long one of the API may be without a request.
-    pub http_idle: Duration,
+    pub http_limits: HttpLimits,
 }
 
 impl Default for ConnectionLimits {
@@ -52,7 +52,7 @@ impl Default for ConnectionLimits {
             // Longer than an issuer that is asked for its keys may take.
             grpc: waiting(Some(Duration::from_secs(20))),
             http: waiting(None),
-            http_idle: Duration::from_secs(30),
+            http_limits: HttpLimits::default(),
         }
     }
 }
@@ -192,10 +192,10 @@ impl Servers {
                 Listener::new(ports.grpc_socket, ports.grpc_tls, connections.grpc).into_stream(),
                 stop.clone().cancelled_owned(),
             );
-        let http = serve_http(
+        let http = http::serve(
             Listener::new(ports.http_socket, ports.http_tls, connections.http),
             routes,
-            HttpLimits { idle: connections.http_idle },
+            connections.http_limits,
             stop.clone(),
         );
         Self { grpc: tokio::spawn(grpc), http: tokio::spawn(http), _following: following, stop }

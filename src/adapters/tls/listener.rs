@@ -137,11 +137,6 @@ impl Connection {
         Self { stream, peer: Peer { address, certificate, door }, closing }
     }
 
-    /// Who is at the other end.
-    pub fn peer(&self) -> &Peer {
-        &self.peer
-    }
-
     /// Whether the connection has to go. Whoever serves it reads all the time, so it learns of it then.
     fn poll_closing(&mut self, context: &mut Context<'_>) -> bool {
         let is_closing =
@@ -158,6 +153,23 @@ impl Connection {
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+impl axum::serve::Listener for Listener {
+    type Io = Connection;
+    type Addr = Peer;
+
+    async fn accept(&mut self) -> (Connection, Peer) {
+        let connection = self.next().await;
+        let peer = connection.peer.clone();
+        (connection, peer)
+    }
+
+    /// Our own end: nobody asks for it.
+    fn local_addr(&self) -> io::Result<Peer> {
+        let address = self.tcp.local_addr()?;
+        Ok(Peer { address, certificate: None, door: Door::default() })
+    }
 }
 
 impl Connected for Connection {

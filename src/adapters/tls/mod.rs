@@ -1,14 +1,12 @@
 //! TLS on the broker's own listeners: certificates that are read again when their files change, and connections that know who is
 //! at their other end.
 
-mod http;
 mod listener;
 mod lobby;
 mod metrics;
 mod pem;
 mod server;
 
-pub use http::{HttpLimits, serve_http};
 pub use listener::{Connection, Listener};
 pub use lobby::Waiting;
 pub use metrics::TlsMetrics;

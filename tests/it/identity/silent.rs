@@ -10,9 +10,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use zonefold::adapters::tls::{HttpLimits, Listener, Waiting, client_config, serve_http};
+use zonefold::adapters::tls::{Listener, Waiting, client_config};
 use zonefold::app::ConnectionLimits;
 use zonefold::app::broker::BrokerOptions;
+
+use zonefold::wire::http::{HttpLimits, serve};
 
 use super::site::{BROKER_NAME, Site, hello, options};
 use crate::support::wait::within_deadline;
@@ -30,7 +32,7 @@ async fn site() -> Site {
     let connections = ConnectionLimits {
         grpc: waiting,
         http: Waiting { at_most: None, ..waiting },
-        http_idle: Duration::from_millis(200),
+        http_limits: HttpLimits { idle: Duration::from_millis(200) },
     };
     let clusters =
         json!(["east", "west"].map(|name| json!({ "name": name, "environment": "dev" })));
@@ -111,7 +113,7 @@ async fn streaming(idle: Duration) -> (SocketAddr, mpsc::Sender<Result<Bytes, st
     );
     let waiting = Waiting { most: 100, at_least: Duration::ZERO, at_most: None };
     let listener = Listener::new(tcp, None, waiting);
-    tokio::spawn(serve_http(listener, routes, HttpLimits { idle }, CancellationToken::new()));
+    tokio::spawn(serve(listener, routes, HttpLimits { idle }, CancellationToken::new()));
     (address, sender)
 }
 

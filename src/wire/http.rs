@@ -1,4 +1,4 @@
-//! HTTP/1.1 and HTTP/2 on a listener, with an end for connections that say nothing.
+//! HTTP/1.1 and HTTP/2 as every process serves it, with an end for connections that say nothing.
 //!
 //! A connection on which no request is under way is closed when it has been so for [`HttpLimits::idle`], whether it never sent one,
 //! sends half a head, or is kept alive. A request is under way until its answer has gone out as a whole, so an answer that
@@ -12,18 +12,18 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::ConnectInfo;
+use axum::serve::Listener;
 use http::{Request, Response};
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
-
-use super::{Connection, Listener};
 
 /// How long connections may be silent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,18 +32,30 @@ pub struct HttpLimits {
     pub idle: Duration,
 }
 
-/// Serves until `stop`; then takes no more connections, and waits for the requests that are under way.
-pub async fn serve_http(
-    mut listener: Listener,
+impl Default for HttpLimits {
+    /// Half a minute: longer than a head takes on any network, and than most collectors of metrics stay away.
+    fn default() -> Self {
+        Self { idle: Duration::from_secs(30) }
+    }
+}
+
+/// Serves until `stop`; then takes no more connections, and waits for the requests that are under way. Each request has the address of
+/// its connection as [`ConnectInfo`].
+pub async fn serve<L>(
+    mut listener: L,
     routes: axum::Router,
     limits: HttpLimits,
     stop: CancellationToken,
-) {
+) where
+    L: Listener,
+    L::Addr: Clone + Sync + 'static,
+{
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            connection = listener.next() => {
-                connections.spawn(serve_one(connection, routes.clone(), limits, stop.clone()));
+            (stream, address) = listener.accept() => {
+                let serving = serve_one(stream, address, routes.clone(), limits, stop.clone());
+                connections.spawn(serving);
             }
             Some(_ended) = connections.join_next() => {}
             () = stop.cancelled() => break,
@@ -53,19 +65,19 @@ pub async fn serve_http(
     while connections.join_next().await.is_some() {}
 }
 
-async fn serve_one(
-    connection: Connection,
+async fn serve_one<A: Clone + Send + Sync + 'static>(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    address: A,
     routes: axum::Router,
     limits: HttpLimits,
     stop: CancellationToken,
 ) {
-    let peer = connection.peer().clone();
     let work = Arc::new(watch::Sender::new(Work { requests: 0, since: Instant::now() }));
     let mut seen = work.subscribe();
     let service = service_fn(|request: Request<Incoming>| {
         let under_way = UnderWay::begin(&work);
         let mut request = request.map(Body::new);
-        request.extensions_mut().insert(ConnectInfo(peer.clone()));
+        request.extensions_mut().insert(ConnectInfo(address.clone()));
         let routes = routes.clone();
         async move {
             let response: Response<Body> = routes.oneshot(request).await?;
@@ -73,7 +85,7 @@ async fn serve_one(
         }
     });
     let builder = auto::Builder::new(TokioExecutor::new());
-    let mut serving = pin!(builder.serve_connection(TokioIo::new(connection), service));
+    let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
         // How it ended says nothing about the broker.
         _ended = serving.as_mut() => return,
