@@ -146,6 +146,8 @@ impl AwsProviders {
         let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
             .http_client(http_client)
             .time_source(time.clone())
+            // Ours is one for all clients and for the credentials; two corrections would add up.
+            .disable_clock_skew_correction(true)
             .identity_cache(IdentityCache::no_cache());
         if let Some(region) = &options.region {
             loader = loader.region(Region::new(region.clone()));

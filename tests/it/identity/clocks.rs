@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use zonefold::adapters::clock::SystemClock;
 use zonefold::adapters::route53::{AwsOptions, AwsProviders};
 use zonefold::core::access::{AccountAccess, ExternalId, Partition, RoleArn};
+use zonefold::core::budget::{ApiAction, Budget, BudgetConfig, Lane, StartLevel};
 use zonefold::core::ids::AccountId;
 use zonefold::core::time::Timestamp;
 use zonefold::emulator::{ClockMode, EmulatorConfig};
@@ -26,6 +27,14 @@ impl Clock for WrongBy {
 
 async fn identity(provider: &Arc<dyn DnsProvider>) -> Result<String, CallError> {
     provider.identity().await.map(|identity| identity.account.to_string())
+}
+
+async fn zones(provider: &Arc<dyn DnsProvider>) -> Result<Vec<String>, CallError> {
+    let now = Timestamp(0);
+    let mut budget = Budget::new(&BudgetConfig::profile_2026(), StartLevel::Full, now);
+    let permit = budget.try_take(now, Lane::Urgent, ApiAction::ListHostedZones, 0).unwrap();
+    let page = provider.list_zones(permit, None).await?;
+    Ok(page.zones.iter().map(|zone| zone.name.to_string()).collect())
 }
 
 #[tokio::test]
@@ -61,12 +70,14 @@ async fn calls_are_signed_at_aws_s_time_when_the_clock_of_the_machine_is_wrong()
             matches!(&refused, CallError::NotSent { message } if message.contains("the clock of this machine")),
             "{refused}"
         );
+        assert_eq!(zones(&own).await.unwrap(), ["example.com"], "Route 53 is signed for as STS is");
         assert_eq!(identity(&own).await.unwrap(), aws::ACCOUNT);
         assert_eq!(identity(&assumed).await.unwrap(), aws::OTHER_ACCOUNT, "the role as well");
 
         // The clock is set right: the correction is wrong now, and goes in the same way.
         clock.0.store(0, Ordering::Relaxed);
-        assert!(matches!(identity(&own).await, Err(CallError::NotSent { .. })));
+        assert!(matches!(zones(&own).await, Err(CallError::NotSent { .. })));
+        assert_eq!(zones(&own).await.unwrap(), ["example.com"]);
         assert_eq!(identity(&own).await.unwrap(), aws::ACCOUNT);
     }
 }
