@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use zonefold::adapters::clock::SystemClock;
 use zonefold::adapters::route53::{AwsOptions, AwsProviders};
-use zonefold::core::access::{AccountAccess, ExternalId, Partition, RoleArn};
-use zonefold::core::budget::{ApiAction, Budget, BudgetConfig, Lane, StartLevel};
+use zonefold::core::aws::access::{AccountAccess, ExternalId, Partition, RoleArn};
 use zonefold::core::ids::AccountId;
+use zonefold::core::limits::budget::{ApiAction, Budget, BudgetConfig, Lane, StartLevel};
 use zonefold::core::time::Timestamp;
 use zonefold::emulator::{ClockMode, EmulatorConfig};
 use zonefold::ports::{CallError, Clock, DnsProvider, DnsProviders as _};

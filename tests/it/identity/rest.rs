@@ -13,8 +13,8 @@ use zonefold::app::broker::{BoundBroker, BrokerOptions, build};
 use zonefold::cli::client::{Client, ClientError};
 use zonefold::cli::token::sha256_hex;
 use zonefold::config::Config;
+use zonefold::core::dns::name::DnsName;
 use zonefold::core::ids::{AccountId, EnvironmentId, ZoneId};
-use zonefold::core::name::DnsName;
 use zonefold::core::time::Millis;
 use zonefold::ports::{ReplicaId, ReplicaRow, ZoneRow};
 
