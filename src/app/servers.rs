@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::adapters::tls::{
-    Listener, Protocol, ServerTls, TlsFiles, TlsMetrics, Waiting, client_config,
+    Listener, Protocol, ServerTls, TlsFiles, TlsMetrics, WaitingLimits, client_config,
 };
 use crate::api::peers::PeerTls;
 use crate::broker::ingest::{Limits, StartingService};
@@ -37,9 +37,9 @@ const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionLimits {
     /// Those of agents.
-    pub grpc: Waiting,
+    pub grpc: WaitingLimits,
     /// Those of the API. Nobody has to prove anything there to ask for the health.
-    pub http: Waiting,
+    pub http: WaitingLimits,
     /// How long one of the API may be without a request.
     pub http_limits: HttpLimits,
 }
@@ -47,7 +47,8 @@ pub struct ConnectionLimits {
 impl Default for ConnectionLimits {
     /// Room for what a fleet's agents are on their way at once, each of which proves itself within milliseconds.
     fn default() -> Self {
-        let waiting = |at_most| Waiting { most: 1_024, at_least: Duration::from_secs(2), at_most };
+        let waiting =
+            |at_most| WaitingLimits { most: 1_024, at_least: Duration::from_secs(2), at_most };
         Self {
             // Longer than an issuer that is asked for its keys may take.
             grpc: waiting(Some(Duration::from_secs(20))),

@@ -72,7 +72,7 @@ async fn serve_one<A: Clone + Send + Sync + 'static>(
     limits: HttpLimits,
     stop: CancellationToken,
 ) {
-    let work = Arc::new(watch::Sender::new(Work { requests: 0, since: Instant::now() }));
+    let work = Arc::new(watch::Sender::new(RequestsOpen { requests: 0, since: Instant::now() }));
     let mut seen = work.subscribe();
     let service = service_fn(|request: Request<Incoming>| {
         let under_way = UnderWay::begin(&work);
@@ -81,7 +81,7 @@ async fn serve_one<A: Clone + Send + Sync + 'static>(
         let routes = routes.clone();
         async move {
             let response: Response<Body> = routes.oneshot(request).await?;
-            Ok::<_, Infallible>(response.map(|body| Answer { body, _under_way: under_way }))
+            Ok::<_, Infallible>(response.map(|body| AnswerBody { body, _under_way: under_way }))
         }
     });
     let builder = auto::Builder::new(TokioExecutor::new());
@@ -102,16 +102,16 @@ async fn serve_one<A: Clone + Send + Sync + 'static>(
 
 /// What is under way on a connection.
 #[derive(Clone, Copy)]
-struct Work {
+struct RequestsOpen {
     requests: usize,
     /// Since when it is as many.
     since: Instant,
 }
 
 /// Returns when nothing has been under way for so long.
-async fn idle_for(work: &mut watch::Receiver<Work>, idle: Duration) {
+async fn idle_for(work: &mut watch::Receiver<RequestsOpen>, idle: Duration) {
     loop {
-        let Work { requests, since } = *work.borrow_and_update();
+        let RequestsOpen { requests, since } = *work.borrow_and_update();
         let over = async {
             match requests {
                 0 => tokio::time::sleep_until(since + idle).await,
@@ -127,12 +127,12 @@ async fn idle_for(work: &mut watch::Receiver<Work>, idle: Duration) {
 }
 
 /// One request, until this is dropped.
-struct UnderWay(Arc<watch::Sender<Work>>);
+struct UnderWay(Arc<watch::Sender<RequestsOpen>>);
 
 impl UnderWay {
-    fn begin(work: &Arc<watch::Sender<Work>>) -> Self {
+    fn begin(work: &Arc<watch::Sender<RequestsOpen>>) -> Self {
         work.send_modify(|work| {
-            *work = Work { requests: work.requests + 1, since: Instant::now() }
+            *work = RequestsOpen { requests: work.requests + 1, since: Instant::now() }
         });
         Self(Arc::clone(work))
     }
@@ -141,18 +141,19 @@ impl UnderWay {
 impl Drop for UnderWay {
     fn drop(&mut self) {
         self.0.send_modify(|work| {
-            *work = Work { requests: work.requests.saturating_sub(1), since: Instant::now() };
+            *work =
+                RequestsOpen { requests: work.requests.saturating_sub(1), since: Instant::now() };
         });
     }
 }
 
 /// The body of an answer, which keeps its request under way.
-struct Answer {
+struct AnswerBody {
     body: Body,
     _under_way: UnderWay,
 }
 
-impl HttpBody for Answer {
+impl HttpBody for AnswerBody {
     type Data = Bytes;
     type Error = axum::Error;
 

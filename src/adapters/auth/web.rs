@@ -76,26 +76,26 @@ impl Discovered {
 
     /// Whether the document may send the broker there: over TLS to a host of the configuration, or as the issuer itself is reached.
     fn may_send_to(&self, keys: &str) -> bool {
-        let Some(place) = Place::of(keys) else { return false };
+        let Some(place) = UrlOrigin::of(keys) else { return false };
         let of_configuration = || {
             self.hosts
                 .iter()
-                .filter_map(|host| Place::of(&format!("https://{host}")))
+                .filter_map(|host| UrlOrigin::of(&format!("https://{host}")))
                 .any(|host| host == place)
         };
-        Place::of(&self.issuer).is_some_and(|issuer| issuer == place) || of_configuration()
+        UrlOrigin::of(&self.issuer).is_some_and(|issuer| issuer == place) || of_configuration()
     }
 }
 
 /// Scheme, host and port of a URL, in the form in which two are compared (RFC 3986 §6.2.2.1, §6.2.3).
 #[derive(PartialEq, Eq)]
-struct Place {
+struct UrlOrigin {
     scheme: String,
     host: String,
     port: u16,
 }
 
-impl Place {
+impl UrlOrigin {
     fn of(url: &str) -> Option<Self> {
         let uri: Uri = url.parse().ok()?;
         let scheme = uri.scheme_str()?.to_ascii_lowercase();

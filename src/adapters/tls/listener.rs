@@ -17,7 +17,7 @@ use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
 use super::ServerTls;
-use super::lobby::{Closing, Lobby, Place, Waiting};
+use super::lobby::{Closing, Lobby, LobbyTicket, WaitingLimits};
 use crate::ports::{Door, Peer};
 
 /// A handshake takes one or two round trips and some milliseconds of work.
@@ -48,7 +48,7 @@ enum Transport {
 
 impl Listener {
     /// Takes a bound socket; without `tls` it serves plain text.
-    pub fn new(tcp: TcpListener, tls: Option<Arc<ServerTls>>, waiting: Waiting) -> Self {
+    pub fn new(tcp: TcpListener, tls: Option<Arc<ServerTls>>, waiting: WaitingLimits) -> Self {
         Self { tcp, tls, lobby: Lobby::new(waiting), handshakes: JoinSet::new() }
     }
 
@@ -99,7 +99,7 @@ async fn handshake(
     tls: Arc<ServerTls>,
     stream: TcpStream,
     address: SocketAddr,
-    place: Place,
+    place: LobbyTicket,
 ) -> Option<Connection> {
     let accepting = TlsAcceptor::from(tls.config()).accept(stream);
     let within = tokio::time::timeout(HANDSHAKE_WITHIN, accepting);
@@ -130,7 +130,7 @@ impl Connection {
         stream: Transport,
         address: SocketAddr,
         certificate: Option<Bytes>,
-        place: Place,
+        place: LobbyTicket,
     ) -> Self {
         let closing = Some(place.closing());
         let door = Door::new(move || place.pass());

@@ -14,7 +14,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 /// How many may wait, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Waiting {
+pub struct WaitingLimits {
     /// Connections without a proven caller.
     pub most: usize,
     /// How long each is left alone, however many others want in.
@@ -25,10 +25,10 @@ pub struct Waiting {
 
 /// See the module's page. Clones are the same lobby.
 #[derive(Clone)]
-pub(super) struct Lobby(Arc<Inner>);
+pub(super) struct Lobby(Arc<LobbyState>);
 
-struct Inner {
-    waiting: Waiting,
+struct LobbyState {
+    waiting: WaitingLimits,
     guests: Mutex<Guests>,
     /// One has left.
     left: Notify,
@@ -47,7 +47,7 @@ struct Guest {
 }
 
 /// A connection's place in the lobby; it is given up by a proof, and when this is dropped.
-pub(super) struct Place {
+pub(super) struct LobbyTicket {
     lobby: Lobby,
     number: u64,
     came_at: Instant,
@@ -55,8 +55,8 @@ pub(super) struct Place {
 }
 
 impl Lobby {
-    pub(super) fn new(waiting: Waiting) -> Self {
-        Self(Arc::new(Inner { waiting, guests: Mutex::default(), left: Notify::new() }))
+    pub(super) fn new(waiting: WaitingLimits) -> Self {
+        Self(Arc::new(LobbyState { waiting, guests: Mutex::default(), left: Notify::new() }))
     }
 
     fn guests(&self) -> MutexGuard<'_, Guests> {
@@ -64,14 +64,14 @@ impl Lobby {
     }
 
     /// Takes the next place.
-    pub(super) fn enter(&self) -> Place {
+    pub(super) fn enter(&self) -> LobbyTicket {
         let (closed, came_at) = (CancellationToken::new(), Instant::now());
         let mut guests = self.guests();
         let number = guests.next;
         guests.next += 1;
         guests.here.insert(number, Guest { came_at, closed: closed.clone() });
         drop(guests);
-        Place { lobby: self.clone(), number, came_at, closed }
+        LobbyTicket { lobby: self.clone(), number, came_at, closed }
     }
 
     /// Returns when there is a place. Nothing is lost when this is dropped before.
@@ -118,7 +118,7 @@ impl Lobby {
     }
 }
 
-impl Place {
+impl LobbyTicket {
     /// A caller on the connection has proved who it is: nothing closes it any more.
     pub(super) fn pass(&self) {
         self.lobby.leave(self.number);
@@ -141,13 +141,13 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for LobbyTicket {
     fn drop(&mut self) {
         self.lobby.leave(self.number);
     }
 }
 
-/// See [`Place::closing`].
+/// See [`LobbyTicket::closing`].
 pub(super) struct Closing {
     closed: std::pin::Pin<Box<WaitForCancellationFutureOwned>>,
     late: Option<std::pin::Pin<Box<tokio::time::Sleep>>>,
@@ -180,7 +180,7 @@ mod tests {
 
     use super::*;
 
-    const WAITING: Waiting = Waiting {
+    const WAITING: WaitingLimits = WaitingLimits {
         most: 3,
         at_least: Duration::from_secs(2),
         at_most: Some(Duration::from_secs(20)),
@@ -189,7 +189,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_full_lobby_closes_the_first_when_it_had_its_time() {
         let lobby = Lobby::new(WAITING);
-        let places: Vec<Place> = (0..3).map(|_| lobby.enter()).collect();
+        let places: Vec<LobbyTicket> = (0..3).map(|_| lobby.enter()).collect();
         let mut first = places[0].closing();
         assert!(lobby.room().now_or_never().is_none(), "nobody is closed before its time");
         assert!((&mut first).now_or_never().is_none());
@@ -202,7 +202,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_proves_something_or_goes_makes_room_at_once() {
         let lobby = Lobby::new(WAITING);
-        let mut places: Vec<Place> = (0..3).map(|_| lobby.enter()).collect();
+        let mut places: Vec<LobbyTicket> = (0..3).map(|_| lobby.enter()).collect();
         places[1].pass();
         assert!(lobby.room().now_or_never().is_some());
         places.push(lobby.enter());

@@ -8,7 +8,7 @@ mod pem;
 mod server;
 
 pub use listener::{Connection, Listener};
-pub use lobby::Waiting;
+pub use lobby::WaitingLimits;
 pub use metrics::TlsMetrics;
 pub use pem::{TlsError, client_config};
 pub use server::{Protocol, Reloaded, ServerTls, TlsFiles};

@@ -11,9 +11,9 @@ use tokio::time::Instant;
 const ONCE_IN: Duration = Duration::from_secs(60);
 
 /// See the module's page. There have to be few kinds: each is remembered.
-pub(super) struct Quiet<K>(Mutex<HashMap<K, Kind>>);
+pub(super) struct Quiet<K>(Mutex<HashMap<K, LastSaid>>);
 
-struct Kind {
+struct LastSaid {
     said_at: Instant,
     since: u64,
 }
@@ -36,11 +36,11 @@ impl<K: Eq + Hash> Quiet<K> {
             }
             Some(known) => {
                 let since = known.since + 1;
-                *known = Kind { said_at: now, since: 0 };
+                *known = LastSaid { said_at: now, since: 0 };
                 Some(since)
             }
             None => {
-                kinds.insert(kind, Kind { said_at: now, since: 0 });
+                kinds.insert(kind, LastSaid { said_at: now, since: 0 });
                 Some(1)
             }
         }

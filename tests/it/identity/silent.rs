@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use zonefold::adapters::tls::{Listener, Waiting, client_config};
+use zonefold::adapters::tls::{Listener, WaitingLimits, client_config};
 use zonefold::app::ConnectionLimits;
 use zonefold::app::broker::BrokerOptions;
 
@@ -24,14 +24,14 @@ const SHARED: &str = "the-token-that-the-clusters-share";
 const MOST: usize = 4;
 
 async fn site() -> Site {
-    let waiting = Waiting {
+    let waiting = WaitingLimits {
         most: MOST,
         at_least: Duration::from_millis(20),
         at_most: Some(Duration::from_millis(500)),
     };
     let connections = ConnectionLimits {
         grpc: waiting,
-        http: Waiting { at_most: None, ..waiting },
+        http: WaitingLimits { at_most: None, ..waiting },
         http_limits: HttpLimits { idle: Duration::from_millis(200) },
     };
     let clusters =
@@ -111,7 +111,7 @@ async fn streaming(idle: Duration) -> (SocketAddr, mpsc::Sender<Result<Bytes, st
             Body::from_stream(ReceiverStream::new(receiver))
         }),
     );
-    let waiting = Waiting { most: 100, at_least: Duration::ZERO, at_most: None };
+    let waiting = WaitingLimits { most: 100, at_least: Duration::ZERO, at_most: None };
     let listener = Listener::new(tcp, None, waiting);
     tokio::spawn(serve(listener, routes, HttpLimits { idle }, CancellationToken::new()));
     (address, sender)
