@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use zonefold::adapters::store::{self, StoreOptions};
-use zonefold::agent::{Access, BrokerAddress, Material};
+use zonefold::agent::{Access, BrokerAddress, KeepAlive, Material};
 use zonefold::app::broker::{BoundBroker, BrokerOptions, build};
 use zonefold::cli::client::{Client, ClientError};
 use zonefold::cli::token::sha256_hex;
@@ -236,6 +236,7 @@ async fn a_replica_asks_another_over_tls_for_whom_it_has_judged_itself() {
         token: Some(Material::text(AGENTS)),
         ca: None,
         certificate: None,
+        keep_alive: KeepAlive::default(),
     });
     let _session = hello(&agent.unwrap(), "east").await.unwrap();
     let east = "/api/v1/clusters/east";
