@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the tests need: a C compiler, a PostgreSQL server, dig, etcd, the packages of a virtual environment in .cache/python,
 # and in .cache/kubernetes an API server and kubectl, built from their Go modules. Whatever is there already is left as it is.
-# System packages come from apt, Python packages from pip's index, Go modules from the module proxy, nothing else.
+# System packages come from apt, Python packages from pip's index, Go modules from the module proxy, each as this machine is configured for
+# it; nothing comes from anywhere else.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -36,7 +37,7 @@ readonly parts=(
 )
 
 check_rust() {
-  command -v cargo >/dev/null || fail 'cargo is not installed' 'install Rust as https://rustup.rs says, then run this again'
+  command -v cargo >/dev/null || fail 'cargo is not installed' 'install Rust 1.95 or newer with rustup, then run this again'
   local component
   for component in fmt clippy; do
     cargo "$component" --version >/dev/null 2>&1 ||
@@ -91,6 +92,18 @@ install_python_parts() {
   cp "$requirements" "$venv/installed.txt"
 }
 
+# Prints the module proxy that this machine is configured for: GOPROXY of the environment, or of the file of `go env -w`.
+module_proxy() {
+  local configured=${GOPROXY-} file=${GOENV-${XDG_CONFIG_HOME:-${HOME-}/.config}/go/env}
+  if [ -z "$configured" ] && [ -r "$file" ]; then
+    configured=$(sed -n 's/^GOPROXY=//p' "$file" | tail -n 1)
+  fi
+  local proxy
+  for proxy in ${configured//[,|]/ }; do
+    case $proxy in http*) printf '%s\n' "$proxy"; return ;; esac
+  done
+}
+
 # Sets `go` to a Go that can build Kubernetes: since 1.21 each fetches the version that a module asks for by itself.
 find_go() {
   go=$(command -v go || true)
@@ -99,21 +112,22 @@ find_go() {
   fi
   go=$PWD/.cache/$go_version/bin/go
   [ -x "$go" ] && return
-  local machine sha256
+  local machine sha256 proxy
+  proxy=$(module_proxy)
+  [ -n "$proxy" ] ||
+    fail 'there is no Go 1.21 or newer, and no Go module proxy is configured from which one could be fetched' \
+      'install Go, or set GOPROXY to the module proxy of your network, then run this again'
   case $(uname -sm) in
     'Linux x86_64') machine=linux-amd64 sha256=$go_sha256_amd64 ;;
     'Linux aarch64') machine=linux-arm64 sha256=$go_sha256_arm64 ;;
     *) fail "there is no Go 1.21 or newer, and no archive of it is known for $(uname -sm)" 'install Go, then run this again' ;;
   esac
   echo "setup: fetching $go_version"
-  python3 - "$go_version.$machine" "$sha256" ".cache/$go_version" <<'PYTHON' ||
+  python3 - "$go_version.$machine" "$sha256" ".cache/$go_version" "$proxy" <<'PYTHON' ||
 import hashlib, io, os, shutil, sys, urllib.request, zipfile
 
-version, sha256, target = sys.argv[1:]
-proxy = os.environ.get("GOPROXY", "").replace("|", ",").split(",")[0]
-if not proxy.startswith("http"):
-    proxy = "https://proxy.golang.org"
-with urllib.request.urlopen(f"{proxy}/golang.org/toolchain/@v/v0.0.1-{version}.zip", timeout=60) as answer:
+version, sha256, target, proxy = sys.argv[1:]
+with urllib.request.urlopen(f"{proxy.rstrip('/')}/golang.org/toolchain/@v/v0.0.1-{version}.zip", timeout=60) as answer:
     archive = answer.read()
 if hashlib.sha256(archive).hexdigest() != sha256:
     sys.exit("the archive is not the one that was expected")

@@ -33,3 +33,15 @@ impl Clock for AnchoredClock {
         Timestamp(self.anchor.0.saturating_add(elapsed))
     }
 }
+
+/// The system's time of day, read anew each time. It follows when the system's clock is set, and when the machine was suspended;
+/// so it may jump, and nothing that counts down goes by it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "the port's implementation")]
+    fn now(&self) -> Timestamp {
+        Timestamp(jiff::Timestamp::now().as_millisecond())
+    }
+}

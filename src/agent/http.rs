@@ -17,6 +17,7 @@ use serde::Serialize;
 
 use super::shared::{Role, Shared, State};
 use super::status::{progress_name, verdict_name};
+use super::{operator, release};
 use crate::core::endpoint::Endpoint;
 use crate::wire::v1;
 
@@ -26,9 +27,12 @@ pub fn router(shared: Arc<Shared>) -> Router {
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
-        .route("/endpoints", get(endpoints))
-        .route("/statuses", get(statuses))
-        .merge(super::release::router())
+        .merge(operator::only(
+            Router::new()
+                .route("/endpoints", get(endpoints))
+                .route("/statuses", get(statuses))
+                .merge(release::router()),
+        ))
         .with_state(shared)
 }
 

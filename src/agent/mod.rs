@@ -7,7 +7,6 @@
 //!
 //! [`Agent::build`] checks the configuration and binds the listener; [`Bound::run`] runs until it is told to stop, and drains.
 
-use std::future::IntoFuture as _;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,6 +17,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::core::ids::{ClusterId, IdError};
+use crate::wire;
+use crate::wire::http::HttpLimits;
 
 pub mod access;
 pub mod http;
@@ -25,6 +26,7 @@ pub mod identity;
 pub mod index;
 pub mod kube;
 pub mod manifests;
+mod operator;
 pub mod outbox;
 pub mod release;
 pub mod session;
@@ -258,15 +260,11 @@ impl Bound {
         if let Some(listener) = listener {
             let (routes, stop) = (http::router(shared.clone()), after_drain.clone());
             tasks.spawn(async move {
-                // What may only be asked from this machine has to know who asks.
-                let serving = axum::serve(
-                    listener,
-                    routes.into_make_service_with_connect_info::<SocketAddr>(),
-                );
+                let serving =
+                    wire::http::serve(listener, routes, HttpLimits::default(), stop.clone());
+                // Nobody's answer is waited for at the end.
                 tokio::select! {
-                    ended = serving.into_future() => if let Err(error) = ended {
-                        tracing::error!(%error, "the agent's HTTP ended");
-                    },
+                    () = serving => {}
                     () = stop.cancelled() => {}
                 }
                 "http"

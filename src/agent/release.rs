@@ -1,11 +1,10 @@
 //! The operator's word: shows what is kept although nothing that is seen asks for it, and releases it.
 //!
-//! Both are answered to this machine alone. In a pod that means whoever may `kubectl exec` or `kubectl port-forward` there.
+//! Both are answered to this machine alone ([`super::operator`]).
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, Query, State as Extract};
+use axum::extract::{Query, State as Extract};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -77,14 +76,7 @@ fn refusal_of_standby(shared: &Shared) -> Option<Response> {
     stands_by.then(|| (StatusCode::CONFLICT, text).into_response())
 }
 
-async fn kept(
-    Extract(shared): Extract<Arc<Shared>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-) -> Response {
-    if !peer.ip().to_canonical().is_loopback() {
-        return (StatusCode::FORBIDDEN, "this is answered to the agent's own machine alone\n")
-            .into_response();
-    }
+async fn kept(Extract(shared): Extract<Arc<Shared>>) -> Response {
     if let Some(refusal) = refusal_of_standby(&shared) {
         return refusal;
     }
@@ -95,15 +87,11 @@ async fn kept(
 
 async fn release(
     Extract(shared): Extract<Arc<Shared>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
     Query(selection): Query<Selection>,
 ) -> Response {
-    if !peer.ip().to_canonical().is_loopback() || !headers.contains_key(HEADER) {
-        return (
-            StatusCode::FORBIDDEN,
-            "this is done for `zonefold agent release` on the agent's own machine alone\n",
-        )
+    if !headers.contains_key(HEADER) {
+        return (StatusCode::FORBIDDEN, "this is done for `zonefold agent release` alone\n")
             .into_response();
     }
     if selection.is_empty() {
@@ -133,7 +121,10 @@ async fn release(
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use axum::body::Body;
+    use axum::extract::ConnectInfo;
     use axum::http::Request;
     use http_body_util::BodyExt as _;
     use tower::ServiceExt as _;
@@ -175,12 +166,24 @@ mod tests {
         peer: &str,
         header: Option<&str>,
     ) -> (u16, String) {
+        let mut headers = vec![("host", "127.0.0.1:7081")];
+        headers.extend(header.map(|header| (header, "yes")));
+        ask_with(shared, method, path, peer, &headers).await
+    }
+
+    async fn ask_with(
+        shared: &Arc<Shared>,
+        method: &str,
+        path: &str,
+        peer: &str,
+        headers: &[(&str, &str)],
+    ) -> (u16, String) {
         let peer: SocketAddr = peer.parse().unwrap();
         let mut request = Request::builder().method(method).uri(path).extension(ConnectInfo(peer));
-        if let Some(header) = header {
-            request = request.header(header, "yes");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
         }
-        let routes = router().with_state(shared.clone());
+        let routes = crate::agent::http::router(shared.clone());
         let response = routes.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
         let status = response.status().as_u16();
         (
@@ -237,6 +240,40 @@ mod tests {
             assert_eq!(ask(&shared, "POST", path, peer, header).await.0, expected, "{path} {peer}");
         }
         assert_eq!(ask(&shared, "GET", "/kept", "192.0.2.1:5000", None).await.0, 403);
+        assert_eq!(shared.read(|state| state.index.iter().count()), 3);
+    }
+
+    #[tokio::test]
+    async fn another_pod_and_a_page_of_another_host_see_nothing_of_the_cluster() {
+        let shared = shared();
+        let (here, there) = ("127.0.0.1:7081", "10.0.0.9:7081");
+        for (peer, host, origin, expected) in [
+            (HERE, here, None, 200),
+            (HERE, "localhost:7081", Some("http://localhost:7081"), 200),
+            ("[::ffff:127.0.0.1]:5000", "[::1]:7081", None, 200),
+            ("10.0.0.7:5000", there, None, 403),
+            ("10.0.0.7:5000", here, None, 403),
+            (HERE, "rebound.test:7081", None, 403),
+            (HERE, there, None, 403),
+            (HERE, here, Some("https://elsewhere.test"), 403),
+            (HERE, here, Some("null"), 403),
+        ] {
+            let mut headers = vec![("host", host), (HEADER, "yes")];
+            headers.extend(origin.map(|origin| ("origin", origin)));
+            for (method, path) in [
+                ("GET", "/endpoints"),
+                ("GET", "/statuses"),
+                ("GET", "/kept"),
+                ("POST", "/release?name=not-there.example.com"),
+            ] {
+                let (status, _) = ask_with(&shared, method, path, peer, &headers).await;
+                assert_eq!(status, expected, "{method} {path} from {peer} to {host} by {origin:?}");
+            }
+            for path in ["/healthz", "/metrics"] {
+                assert_eq!(ask_with(&shared, "GET", path, peer, &headers).await.0, 200, "{path}");
+            }
+        }
+        assert_eq!(ask_with(&shared, "GET", "/endpoints", HERE, &[]).await.0, 403, "no host");
         assert_eq!(shared.read(|state| state.index.iter().count()), 3);
     }
 }

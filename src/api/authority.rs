@@ -1,39 +1,21 @@
 //! Who may ask for what: bearer tokens, of which only hashes are known, each with a role.
 
 use std::collections::HashMap;
-use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use sha2::{Digest as _, Sha256};
 
 use super::problem::Problem;
+use super::role::{Granted, Role};
+use super::voucher::{VOUCHER, Vouching};
+use crate::core::transport::{bearer_token, is_asked_as_loopback};
 use crate::ports::Peer;
-
-/// What a caller may do; each may do what those before it may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// Read.
-    Viewer,
-    /// Change what the broker does: approve, hold, hand over.
-    Operator,
-    /// Everything.
-    Admin,
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Viewer => "viewer",
-            Self::Operator => "operator",
-            Self::Admin => "admin",
-        })
-    }
-}
 
 /// The holder of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,13 +33,22 @@ pub struct Rules {
     pub holders: HashMap<[u8; 32], Holder>,
     /// What callers without a token may do; none: nothing.
     pub anonymous: Option<Role>,
+    /// Whether they have to name this machine as the host: else a page in somebody's browser could ask in their place, under a name
+    /// of its own that it lets lead here.
+    pub anonymous_on_loopback: bool,
     /// Whether `/metrics` needs no token.
     pub open_metrics: bool,
 }
 
 /// The rules, which may change.
 #[derive(Clone)]
-pub struct Authority(Arc<ArcSwap<Rules>>);
+pub struct Authority(Arc<Judge>);
+
+struct Judge {
+    rules: ArcSwap<Rules>,
+    /// Checks what other replicas vouch for; none before the broker is there, and where it has no others.
+    vouching: OnceLock<Vouching>,
+}
 
 /// What a route needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +71,8 @@ fn need(method: &Method, path: &str) -> Need {
 impl Authority {
     /// By these rules.
     pub fn new(rules: Rules) -> Self {
-        Self(Arc::new(ArcSwap::from_pointee(rules)))
+        let rules = ArcSwap::from_pointee(rules);
+        Self(Arc::new(Judge { rules, vouching: OnceLock::new() }))
     }
 
     /// Anybody may do anything: for tests of what lies behind.
@@ -90,44 +82,86 @@ impl Authority {
 
     /// By other rules from now on.
     pub fn set(&self, rules: Rules) {
-        self.0.store(Arc::new(rules));
+        self.0.rules.store(Arc::new(rules));
     }
 
-    /// Whether a request may pass.
-    fn check(&self, method: &Method, path: &str, headers: &HeaderMap) -> Result<(), Refusal> {
-        let rules = self.0.load();
-        let needed = match need(method, path) {
-            Need::Nothing => return Ok(()),
-            Need::Metrics if rules.open_metrics => return Ok(()),
+    /// Takes what other replicas vouch for from now on. The first one stays.
+    pub fn trust(&self, vouching: Vouching) {
+        let _first = self.0.vouching.set(vouching);
+    }
+
+    /// Whether a request may pass, and who asks; `None` where nobody is asked for a proof.
+    fn check(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Result<Option<Asks>, Refusal> {
+        let rules = self.0.rules.load();
+        let needed = match need(method, uri.path()) {
+            Need::Nothing => return Ok(None),
+            Need::Metrics if rules.open_metrics => return Ok(None),
             Need::Metrics => Role::Viewer,
             Need::Role(role) => role,
         };
-        let (name, role) = match bearer(headers) {
-            Some(token) => {
+        let asks = match (headers.get(VOUCHER), bearer(headers)) {
+            (Some(voucher), _) => {
+                let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+                let vouching = self.0.vouching.get();
+                let granted = vouching.and_then(|by| by.check(method, path, voucher));
+                Asks { granted: granted.ok_or(Refusal::BadVoucher)?, is_proven: true }
+            }
+            (None, Some(token)) => {
                 let hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();
                 // A wrong token is an error even where none is needed: somebody believes to have one.
-                let holder = rules.holders.get(&hash).ok_or(Refusal::UnknownToken)?;
-                (holder.name.as_str(), holder.role)
+                let Holder { name, role } =
+                    rules.holders.get(&hash).cloned().ok_or(Refusal::UnknownToken)?;
+                Asks { granted: Granted { name, role }, is_proven: true }
             }
-            None => ("", rules.anonymous.ok_or(Refusal::NoToken)?),
+            (None, None) => {
+                let role = rules.anonymous.ok_or(Refusal::NoToken)?;
+                if rules.anonymous_on_loopback && !names_this_machine(uri, headers) {
+                    return Err(Refusal::OtherHost);
+                }
+                Asks { granted: Granted { name: String::new(), role }, is_proven: false }
+            }
         };
-        if role >= needed {
-            return Ok(());
+        let Granted { name, role } = &asks.granted;
+        if *role >= needed {
+            return Ok(Some(asks));
         }
         if name.is_empty() {
             Err(Refusal::NoToken)
         } else {
-            Err(Refusal::TooLittle { name: name.to_owned(), role, needed })
+            Err(Refusal::TooLittle { name: name.clone(), role: *role, needed })
         }
     }
 }
 
-/// The token of a request. The scheme has no case (RFC 9110 §11.1).
+/// Who asks, and whether that is proven.
+#[derive(Debug, PartialEq, Eq)]
+struct Asks {
+    granted: Granted,
+    is_proven: bool,
+}
+
+/// Whether a request is addressed to this machine (RFC 9110 §7.2), and by no page of another host.
+fn names_this_machine(uri: &Uri, headers: &HeaderMap) -> bool {
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+        .or_else(|| uri.authority().map(|authority| authority.as_str()));
+    is_asked_as_loopback(
+        host,
+        headers.get(header::ORIGIN).map(|origin| origin.to_str().unwrap_or_default()),
+    )
+}
+
+/// The token of a request.
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().unwrap_or_default();
-    let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
     // Something else than a bearer token is a wrong one.
-    Some(if scheme.eq_ignore_ascii_case("bearer") { token.trim() } else { "" })
+    Some(bearer_token(value).unwrap_or_default())
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -140,6 +174,14 @@ enum Refusal {
         "the token is none that the broker knows: compare its SHA-256 with api.tokens of the broker's configuration"
     )]
     UnknownToken,
+    #[error(
+        "what a replica vouches for cannot be believed: replicas have to share one store, and their clocks may differ by seconds"
+    )]
+    BadVoucher,
+    #[error(
+        "without a token this is answered to requests for 127.0.0.1, ::1 or localhost alone, and to no page of another origin: name the broker so, or send a token"
+    )]
+    OtherHost,
     #[error("the token of {name} has the role {role} and this needs {needed}")]
     TooLittle { name: String, role: Role, needed: Role },
 }
@@ -149,13 +191,17 @@ impl IntoResponse for Refusal {
         let (status, kind) = match &self {
             Self::NoToken => (StatusCode::UNAUTHORIZED, "unauthenticated"),
             Self::UnknownToken => (StatusCode::UNAUTHORIZED, "unknown-token"),
+            Self::BadVoucher => (StatusCode::UNAUTHORIZED, "unknown-voucher"),
+            Self::OtherHost => (StatusCode::UNAUTHORIZED, "other-host"),
             Self::TooLittle { .. } => (StatusCode::FORBIDDEN, "forbidden"),
         };
         let mut response = Problem::new(status, kind, self.to_string()).into_response();
         // RFC 9110 §15.5.2, RFC 6750 §3.
         let challenge = match &self {
-            Self::NoToken => "Bearer realm=\"zonefold\"",
-            Self::UnknownToken => "Bearer realm=\"zonefold\", error=\"invalid_token\"",
+            Self::NoToken | Self::OtherHost => "Bearer realm=\"zonefold\"",
+            Self::UnknownToken | Self::BadVoucher => {
+                "Bearer realm=\"zonefold\", error=\"invalid_token\""
+            }
             Self::TooLittle { .. } => "Bearer realm=\"zonefold\", error=\"insufficient_scope\"",
         };
         response
@@ -168,17 +214,26 @@ impl IntoResponse for Refusal {
 /// The layer: every request passes here before a route sees it.
 pub(super) async fn admit(
     State(authority): State<Authority>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
-    match authority.check(request.method(), request.uri().path(), request.headers()) {
-        Ok(()) => next.run(request).await,
+    let checked = authority.check(request.method(), request.uri(), request.headers());
+    let peer = request.extensions().get::<ConnectInfo<Peer>>();
+    match checked {
+        Ok(asks) => {
+            if let Some(ConnectInfo(peer)) = peer
+                && asks.as_ref().is_some_and(|asks| asks.is_proven)
+            {
+                peer.door.pass();
+            }
+            if let Some(Asks { granted, .. }) = asks {
+                request.extensions_mut().insert(granted);
+            }
+            next.run(request).await
+        }
         Err(refusal) => {
             // Anybody who reaches the port can make lines of this.
-            let address = request
-                .extensions()
-                .get::<ConnectInfo<Peer>>()
-                .map(|ConnectInfo(peer)| peer.address.to_string());
+            let address = peer.map(|ConnectInfo(peer)| peer.address.to_string());
             tracing::debug!(
                 path = request.uri().path(),
                 address,
@@ -208,8 +263,9 @@ mod tests {
     fn check(rules: &Rules, method: Method, path: &str, authorization: Option<&str>) -> u16 {
         let mut headers = HeaderMap::new();
         authorization.map(|value| headers.insert(header::AUTHORIZATION, value.parse().unwrap()));
-        let refusal = Authority::new(rules.clone()).check(&method, path, &headers);
-        refusal.map_or_else(|refusal| refusal.into_response().status().as_u16(), |()| 200)
+        let checked =
+            Authority::new(rules.clone()).check(&method, &path.parse().unwrap(), &headers);
+        checked.map_or_else(|refusal| refusal.into_response().status().as_u16(), |_| 200)
     }
 
     #[test]
@@ -252,6 +308,43 @@ mod tests {
             "with a token it may be allowed"
         );
         assert_eq!(check(&open, Method::GET, "/api/v1/zones", Some("Bearer wrong")), 401);
+    }
+
+    #[test]
+    fn a_page_of_another_host_reads_nothing_from_this_machine() {
+        let rules = Rules { anonymous: Some(Role::Viewer), anonymous_on_loopback: true, ..rules() };
+        for (host, origin, token, status) in [
+            ("127.0.0.1:7080", None, None, 200),
+            ("localhost:7080", Some("http://localhost:7080"), None, 200),
+            ("[::1]:7080", None, None, 200),
+            ("rebound.test:7080", None, None, 401),
+            ("127.0.0.1:7080", Some("https://elsewhere.test"), None, 401),
+            ("127.0.0.1:7080", Some("null"), None, 401),
+            ("rebound.test:7080", None, Some("Bearer reader"), 200),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, host.parse().unwrap());
+            origin.map(|origin| headers.insert(header::ORIGIN, origin.parse().unwrap()));
+            token.map(|token| headers.insert(header::AUTHORIZATION, token.parse().unwrap()));
+            let checked = Authority::new(rules.clone()).check(
+                &Method::GET,
+                &"/api/v1/zones".parse().unwrap(),
+                &headers,
+            );
+            let got =
+                checked.map_or_else(|refusal| refusal.into_response().status().as_u16(), |_| 200);
+            assert_eq!(got, status, "{host} {origin:?}");
+        }
+    }
+
+    #[test]
+    fn a_voucher_of_nobody_opens_nothing() {
+        let mut headers = HeaderMap::new();
+        headers.insert(VOUCHER, "1.0.admin.00.00".parse().unwrap());
+        headers.insert(header::AUTHORIZATION, "Bearer owner".parse().unwrap());
+        let authority = Authority::new(Rules { anonymous: Some(Role::Admin), ..rules() });
+        let checked = authority.check(&Method::GET, &"/api/v1/zones".parse().unwrap(), &headers);
+        assert_eq!(checked, Err(Refusal::BadVoucher));
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! The Kubernetes clusters: what the configuration says of each, its session, and how its endpoints fare.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::ApiState;
-use super::page::{Cursor, Limit, Page};
+use super::page::{Cursor, Limit, MissingPart, Page};
 use super::peers::{Asker, Onward};
 use super::problem::{ApiError, Problem};
 use super::request::{NoParams, Params, identifier};
@@ -26,6 +28,10 @@ pub struct Cluster {
     /// The environment that joins it with accounts; none for one that is not registered.
     #[schema(value_type = Option<String>, example = "dev")]
     pub environment: Option<EnvironmentId>,
+    /// What the configuration says of it besides, for people and for rules.
+    #[serde(default)]
+    #[schema(example = json!({"region": "eu-west-1"}))]
+    pub labels: BTreeMap<String, String>,
     /// Which kind of zone its endpoints go to unless they say so themselves; none for one that is not registered.
     #[schema(schema_with = visibility_or_null)]
     pub visibility: Option<String>,
@@ -40,6 +46,10 @@ pub struct Cluster {
     pub refused_claims: Option<RefusedClaims>,
     /// How its endpoints fare.
     pub endpoints: EndpointCounts,
+    /// Replicas that do not say whether they have its session, and whom they refused; left out when all say it, and in lists, which say
+    /// it for the page.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<MissingPart>,
 }
 
 impl Cluster {
@@ -137,6 +147,7 @@ fn show(state: &ApiState, view: ClusterView) -> Cluster {
     Cluster {
         registered: view.settings.is_some(),
         environment: view.settings.as_ref().map(|settings| settings.environment.clone()),
+        labels: view.settings.as_ref().map(|settings| settings.labels.clone()).unwrap_or_default(),
         visibility: view.settings.as_ref().map(|settings| settings.visibility.to_string()),
         connected: view.connected,
         replica: view.connected.then(|| state.broker.replica.replica.to_string()),
@@ -156,6 +167,7 @@ fn show(state: &ApiState, view: ClusterView) -> Cluster {
         }),
         endpoints: EndpointCounts::new(stored, view.counts),
         name: view.cluster,
+        missing: vec![],
     }
 }
 
@@ -165,7 +177,7 @@ fn show(state: &ApiState, view: ClusterView) -> Cluster {
 #[utoipa::path(get, path = "/api/v1/clusters", operation_id = "list_clusters", tag = "clusters", params(ListParams), responses(
     (status = 200, description = "A page of clusters.", body = Page<Cluster>),
     (status = 400, description = "A parameter is wrong.", body = Problem, content_type = "application/problem+json"),
-    (status = 503, description = "The store or another replica does not answer.", body = Problem, content_type = "application/problem+json")))]
+    (status = 503, description = "The store does not answer.", body = Problem, content_type = "application/problem+json")))]
 pub async fn list(
     State(state): State<ApiState>,
     asker: Asker,
@@ -179,8 +191,11 @@ pub async fn list(
         cluster.name.clone()
     });
     if asker == Asker::Anybody {
-        for known in state.peers.ask_each::<Page<Cluster>>(&state.peers.all(), &onward).await? {
-            for there in known.items {
+        let (known, missing) =
+            state.peers.ask_each::<Page<Cluster>>(&state.peers.all(), &onward).await;
+        page.missing = missing;
+        for page_there in known {
+            for there in page_there.items {
                 if let Some(cluster) =
                     page.items.iter_mut().find(|cluster| cluster.name == there.name)
                 {
@@ -199,7 +214,7 @@ pub async fn list(
         (status = 200, description = "The cluster.", body = Cluster),
         (status = 400, description = "That is no cluster name.", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is no such cluster.", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The store or another replica does not answer.", body = Problem, content_type = "application/problem+json")))]
+        (status = 503, description = "The store does not answer.", body = Problem, content_type = "application/problem+json")))]
 pub async fn get(
     State(state): State<ApiState>,
     asker: Asker,
@@ -216,8 +231,9 @@ pub async fn get(
     })?;
     let mut cluster = show(&state, view);
     if asker == Asker::Anybody {
-        let known = state.peers.ask_each::<Cluster>(&state.peers.all(), &onward).await?;
+        let (known, missing) = state.peers.ask_each::<Cluster>(&state.peers.all(), &onward).await;
         known.into_iter().for_each(|there| cluster.is_known_as(there));
+        cluster.missing = missing;
     }
     Ok(Json(cluster))
 }

@@ -328,7 +328,7 @@ pub(super) async fn page(
                 let key = view.key_hash();
                 let here = Position { cluster: cluster.clone(), key: key.0 };
                 if looked_at == look_at_most {
-                    return Page { items, next: last.map(|last| Cursor(last).to_string()) };
+                    return Page::of_all(items, last.map(|last| Cursor(last).to_string()));
                 }
                 looked_at += 1;
                 after = Some(key);
@@ -336,7 +336,7 @@ pub(super) async fn page(
                     && params.fits(status.as_deref())
                 {
                     if items.len() == params.limit.get() {
-                        return Page { items, next: last.map(|last| Cursor(last).to_string()) };
+                        return Page::of_all(items, last.map(|last| Cursor(last).to_string()));
                     }
                     items.push(Endpoint::new(&held));
                 }
@@ -346,7 +346,7 @@ pub(super) async fn page(
             tokio::task::yield_now().await;
         }
     }
-    Page { items, next: None }
+    Page::of_all(items, None)
 }
 
 #[cfg(test)]

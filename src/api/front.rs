@@ -15,6 +15,7 @@ use super::health::{Readiness, alive, encode};
 use super::layers;
 use super::peers::PeerTls;
 use super::problem::{ApiError, Problem};
+use super::voucher::Vouching;
 use crate::broker::BrokerHandle;
 use crate::broker::startup::progress::StartProgress;
 
@@ -40,14 +41,20 @@ impl Front {
         Self { progress, registry, authority, started: Arc::default() }
     }
 
-    /// The broker is there: its routes answer from now on; `tls` is how replicas know each other.
-    pub fn open(&self, broker: BrokerHandle, tls: Option<Arc<dyn PeerTls>>) {
+    /// The broker is there: its routes answer from now on; `tls` is how replicas know each other, and `vouching` whom they believe.
+    pub fn open(
+        &self,
+        broker: BrokerHandle,
+        tls: Option<Arc<dyn PeerTls>>,
+        vouching: Option<Vouching>,
+    ) {
         // Nobody opens a front twice; the first broker would go on to answer.
         let _first = self.started.set(super::router(
             broker,
             Arc::clone(&self.registry),
             self.authority.clone(),
             tls,
+            vouching,
         ));
     }
 

@@ -27,7 +27,9 @@ pub mod peers;
 pub mod problem;
 pub mod records;
 pub mod request;
+pub mod role;
 pub mod values;
+pub mod voucher;
 pub mod zones;
 
 use std::sync::Arc;
@@ -111,17 +113,22 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     described().split_for_parts().1
 }
 
-/// All routes, with the layers that every request passes; `authority` says who may ask, `tls` how replicas know each other.
+/// All routes, with the layers that every request passes; `authority` says who may ask, `tls` how replicas know each other, and
+/// `vouching` whom they believe.
 pub fn router(
     broker: BrokerHandle,
     registry: Arc<Registry>,
     authority: Authority,
     tls: Option<Arc<dyn peers::PeerTls>>,
+    vouching: Option<voucher::Vouching>,
 ) -> Router {
     let (routes, description) = described().split_for_parts();
     let description = Arc::new(description);
     let serve_description = move || std::future::ready(Json(Arc::clone(&description)));
     let routes = routes.route("/api/v1/openapi.json", routing::get(serve_description));
-    let peers = peers::Peers::new(broker.clone(), tls);
+    if let Some(vouching) = &vouching {
+        authority.trust(vouching.clone());
+    }
+    let peers = peers::Peers::new(broker.clone(), tls, vouching);
     layers::around(routes.with_state(ApiState { peers, broker, registry }), authority)
 }

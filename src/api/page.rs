@@ -4,6 +4,8 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
 
+use crate::core::ids::AccountId;
+
 /// One page of a list.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Page<T> {
@@ -11,9 +13,30 @@ pub struct Page<T> {
     pub items: Vec<T>,
     /// The `cursor` of the next page; null at the end.
     pub next: Option<String>,
+    /// What the page lacks, since another replica does not say it; left out when it lacks nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<MissingPart>,
+}
+
+/// A part of an answer that is missing: what only another replica knows, which does not say it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MissingPart {
+    /// The replica; null while an account passes from one to another.
+    #[schema(format = "uuid")]
+    pub replica: Option<String>,
+    /// The accounts that it works, of which the answer says less than there is.
+    #[schema(value_type = Vec<String>, example = json!(["111111111111"]))]
+    pub accounts: Vec<AccountId>,
+    /// What happened, and what to do.
+    pub detail: String,
 }
 
 impl<T> Page<T> {
+    /// A page that lacks nothing.
+    pub fn of_all(items: Vec<T>, next: Option<String>) -> Self {
+        Self { items, next, missing: vec![] }
+    }
+
     /// Cuts a page out of a list that is there as a whole, in the order of its positions.
     pub fn of_sorted<P: Serialize + Ord>(
         all: Vec<T>,
@@ -34,7 +57,7 @@ impl<T> Page<T> {
         let more = items.len() > limit.get();
         items.truncate(limit.get());
         let next = items.last().filter(|_| more).map(|last| Cursor(position(last)).to_string());
-        Self { items, next }
+        Self::of_all(items, next)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Asking the other replicas: what only the worker of an account knows, each replica answers for all of them.
 //!
 //! A request goes on to the replica that knows, one step at most: a header says that a replica asks, and then the answer is of what
-//! is known there. A replica that does not answer is not passed over in silence: the request fails and says which one it was.
+//! is known there. A replica that does not answer is not passed over in silence: lists say whose part is missing, and a request for
+//! what it alone knows fails.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -9,9 +10,9 @@ use std::time::Duration;
 
 use axum::extract::FromRequestParts;
 use bytes::Bytes;
-use futures::future::try_join_all;
+use futures::future::join_all;
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Request, StatusCode, Uri, header};
+use http::{HeaderName, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -21,8 +22,10 @@ use rustls::pki_types::ServerName;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::page::{Cursor, Limit, Page};
+use super::page::{Cursor, Limit, MissingPart, Page};
 use super::problem::ApiError;
+use super::role::Granted;
+use super::voucher::{VOUCHER, Vouching};
 use crate::broker::BrokerHandle;
 use crate::core::ids::AccountId;
 use crate::ports::ReplicaRow;
@@ -43,21 +46,19 @@ pub enum Asker {
     Replica,
 }
 
-/// A question as it goes on to another replica: the same, with the same authority, which that one judges for itself.
+/// A question as it goes on to another replica: the same, with what this replica found out of who asks ([`super::voucher`]).
 #[derive(Clone, Debug)]
 pub struct Onward {
     uri: Uri,
-    authorization: Option<HeaderValue>,
+    /// None where nobody asked for a proof.
+    granted: Option<Granted>,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Onward {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
-        Ok(Self {
-            uri: parts.uri.clone(),
-            authorization: parts.headers.get(header::AUTHORIZATION).cloned(),
-        })
+        Ok(Self { uri: parts.uri.clone(), granted: parts.extensions.get().cloned() })
     }
 }
 
@@ -93,13 +94,19 @@ pub trait PeerTls: Send + Sync {
 pub struct Peers {
     plain: Client<HttpConnector, Empty<Bytes>>,
     tls: Option<Arc<dyn PeerTls>>,
+    vouching: Option<Vouching>,
     broker: BrokerHandle,
 }
 
 impl Peers {
-    /// The peers of a broker; all of them serve HTTP as this one does, in plain text without `tls`.
-    pub fn new(broker: BrokerHandle, tls: Option<Arc<dyn PeerTls>>) -> Self {
-        Self { plain: Client::builder(TokioExecutor::new()).build_http(), tls, broker }
+    /// The peers of a broker; all of them serve HTTP as this one does, in plain text without `tls`. They believe what `vouching` signs;
+    /// without it there are none.
+    pub fn new(
+        broker: BrokerHandle,
+        tls: Option<Arc<dyn PeerTls>>,
+        vouching: Option<Vouching>,
+    ) -> Self {
+        Self { plain: Client::builder(TokioExecutor::new()).build_http(), tls, vouching, broker }
     }
 
     /// The other replicas that live.
@@ -157,7 +164,7 @@ impl Peers {
         let failed = |why: String| ApiError::ReplicaUnreachable {
             replica: peer.replica.to_string(),
             address: peer.address.clone(),
-            accounts: self.accounts_of(peer),
+            accounts: listed(&self.accounts_of(peer)),
             why,
         };
         if peer.address.is_empty() {
@@ -169,8 +176,13 @@ impl Peers {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         let request =
             Request::get(format!("{scheme}://{}{path}", peer.address)).header(ASKS_FOR_ITSELF, "1");
-        let request = match &onward.authorization {
-            Some(authorization) => request.header(header::AUTHORIZATION, authorization),
+        let voucher = self
+            .vouching
+            .as_ref()
+            .zip(onward.granted.as_ref())
+            .and_then(|(by, granted)| by.sign(peer.replica, &Method::GET, path, granted));
+        let request = match voucher {
+            Some(voucher) => request.header(VOUCHER, voucher),
             None => request,
         };
         let request = request
@@ -202,23 +214,29 @@ impl Peers {
         })
     }
 
-    /// What each of some replicas answers, all asked at once.
-    ///
-    /// # Errors
-    /// One of them cannot be reached, or answers something else.
+    /// What each of some replicas answers, all asked at once, and the parts that are missing since one cannot be reached or answers
+    /// something else.
     pub async fn ask_each<T: DeserializeOwned>(
         &self,
         peers: &[ReplicaRow],
         onward: &Onward,
-    ) -> Result<Vec<T>, ApiError> {
-        let answers = try_join_all(peers.iter().map(|peer| self.ask(peer, onward))).await?;
-        Ok(answers.into_iter().flatten().collect())
+    ) -> (Vec<T>, Vec<MissingPart>) {
+        let answers = join_all(peers.iter().map(|peer| self.ask(peer, onward))).await;
+        let (mut known, mut missing) = (vec![], vec![]);
+        for (peer, answer) in peers.iter().zip(answers) {
+            match answer {
+                Ok(answer) => known.extend(answer),
+                Err(error) => missing.push(MissingPart {
+                    replica: Some(peer.replica.to_string()),
+                    accounts: self.accounts_of(peer),
+                    detail: error.to_string(),
+                }),
+            }
+        }
+        (known, missing)
     }
 
     /// One page of a list of which each replica has a part.
-    ///
-    /// # Errors
-    /// A replica cannot be reached, or answers something else.
     pub async fn merge<T, P>(
         &self,
         own: Page<T>,
@@ -226,12 +244,12 @@ impl Peers {
         onward: &Onward,
         limit: Limit,
         position: impl Fn(&T) -> P,
-    ) -> Result<Page<T>, ApiError>
+    ) -> Page<T>
     where
         T: DeserializeOwned,
         P: Serialize + Ord,
     {
-        let pages: Vec<Page<T>> = self.ask_each(peers, onward).await?;
+        let (pages, missing): (Vec<Page<T>>, _) = self.ask_each(peers, onward).await;
         let mut items = vec![];
         let mut more = false;
         for page in std::iter::once(own).chain(pages) {
@@ -241,19 +259,23 @@ impl Peers {
         items.sort_by_key(&position);
         // An account that just changed hands may be shown by both; either is right.
         items.dedup_by(|a, b| position(a) == position(b));
-        let mut page = Page::of_overfull(items, limit, &position);
+        let mut page = Page { missing, ..Page::of_overfull(items, limit, &position) };
         if page.next.is_none() && more {
             page.next = page.items.last().map(|last| Cursor(position(last)).to_string());
         }
-        Ok(page)
+        page
     }
 
-    fn accounts_of(&self, peer: &ReplicaRow) -> String {
+    fn accounts_of(&self, peer: &ReplicaRow) -> Vec<AccountId> {
         let standing = self.broker.standing.borrow().clone();
         let accounts = standing.leases.iter().filter(|tenure| tenure.holder == peer.replica);
-        let accounts: Vec<&str> = accounts.map(|tenure| tenure.account.as_str()).collect();
-        if accounts.is_empty() { "none".to_owned() } else { accounts.join(", ") }
+        accounts.map(|tenure| tenure.account.clone()).collect()
     }
+}
+
+fn listed(accounts: &[AccountId]) -> String {
+    let accounts: Vec<&str> = accounts.iter().map(AccountId::as_str).collect();
+    if accounts.is_empty() { "none".to_owned() } else { accounts.join(", ") }
 }
 
 /// A client for one request: sessions of TLS are taken up again, connections are not kept.

@@ -100,5 +100,5 @@ pub async fn list(
     };
     let page = Page::of_overfull(records, params.limit, |(key, _)| key.clone());
     let items = page.items.iter().map(|(key, observed)| Record::new(key, observed)).collect();
-    Ok(Json(Page { items, next: page.next }))
+    Ok(Json(Page::of_all(items, page.next)))
 }

@@ -8,19 +8,21 @@ use std::time::Duration;
 
 use anyhow::Context;
 use prometheus_client::registry::Registry;
+use ring::rand::SecureRandom as _;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::servers::{Ports, Servers};
+use super::servers::{ConnectionLimits, Ports, Servers};
 use super::{identities, retention, signal};
 use crate::adapters::auth::KnownCallers;
-use crate::adapters::clock::AnchoredClock;
+use crate::adapters::clock::{AnchoredClock, SystemClock};
 use crate::adapters::route53::{AwsOptions, AwsProviders};
 use crate::adapters::store::{self, StoreOptions};
 use crate::api::authority::Authority;
 use crate::api::front::Front;
 use crate::api::peers::PeerTls;
+use crate::api::voucher::Vouching;
 use crate::broker::directory::ClusterSettings;
 use crate::broker::ingest::{Admission, FederationService, Limits, StartingService};
 use crate::broker::lease::LeaseTiming;
@@ -85,8 +87,13 @@ pub struct BrokerOptions {
     pub limits: Limits,
     /// How the leases of accounts are kept.
     pub leases: LeaseTiming,
-    /// The time; the system's by default.
+    /// The time that budgets and leases count by, and that what is stored has; it does not jump. By default the system's at the start,
+    /// carried on.
     pub clock: Option<Arc<dyn Clock>>,
+    /// The time of day, by which calls are signed and tokens judged; by default `clock` if it is given, or the system's at each moment.
+    pub time_of_day: Option<Arc<dyn Clock>>,
+    /// What connections may do that have proved nothing.
+    pub connections: ConnectionLimits,
     /// How often the files of the certificates are looked at.
     pub certificates_every: Duration,
 }
@@ -98,6 +105,8 @@ impl Default for BrokerOptions {
             limits: Limits::default(),
             leases: LeaseTiming::default(),
             clock: None,
+            time_of_day: None,
+            connections: ConnectionLimits::default(),
             certificates_every: CERTIFICATES_EVERY,
         }
     }
@@ -153,19 +162,20 @@ pub async fn build(config: &Config, options: BrokerOptions) -> anyhow::Result<Bo
 ///
 /// # Errors
 /// A port is taken, a certificate cannot be used, or the agents' token cannot be read.
-pub fn listen(config: &Config, options: BrokerOptions) -> anyhow::Result<Listening<'_>> {
+pub fn listen(config: &Config, mut options: BrokerOptions) -> anyhow::Result<Listening<'_>> {
     let mut registry = Registry::default();
     let ports = Ports::open(&config.listen, &mut registry)?;
     let (grpc, http) = (ports.grpc, ports.http);
     let peer_tls = ports.peer_tls(&config.listen);
+    let time_of_day = options
+        .time_of_day
+        .get_or_insert_with(|| options.clock.clone().unwrap_or_else(|| Arc::new(SystemClock)))
+        .clone();
     let clock = options.clock.clone().unwrap_or_else(|| Arc::new(AnchoredClock::system()));
-    let callers = Arc::new(KnownCallers::new(identities::of(config)?, Arc::clone(&clock)));
+    let callers = Arc::new(KnownCallers::new(identities::of(config)?, Arc::clone(&time_of_day)));
     let metrics = BrokerMetrics::register(&mut registry);
-    let admission = Admission::new(
-        Arc::clone(&callers) as Arc<dyn Callers>,
-        Arc::clone(&clock),
-        metrics.clone(),
-    );
+    let admission =
+        Admission::new(Arc::clone(&callers) as Arc<dyn Callers>, time_of_day, metrics.clone());
     let (started, started_seen) = watch::channel(None);
     let progress = Arc::new(StartProgress::default());
     let rules = identities::api_rules(config, http);
@@ -177,8 +187,14 @@ pub fn listen(config: &Config, options: BrokerOptions) -> anyhow::Result<Listeni
     let authority = Authority::new(rules);
     let front = Front::new(Arc::clone(&progress), Arc::new(registry), authority.clone());
     let service = StartingService::new(admission.clone(), started_seen, Arc::clone(&progress));
-    let servers =
-        Servers::start(ports, service, front.router(), &options.limits, options.certificates_every);
+    let servers = Servers::start(
+        ports,
+        service,
+        front.router(),
+        &options.limits,
+        options.connections,
+        options.certificates_every,
+    );
     Ok(Listening {
         grpc,
         http,
@@ -204,6 +220,7 @@ impl Listening<'_> {
     /// What could not be opened, with the remedy.
     pub async fn start(self) -> anyhow::Result<BoundBroker> {
         let progress = self.progress;
+        let time_of_day = self.options.time_of_day.clone().unwrap_or_else(|| Arc::new(SystemClock));
         let (broker, providers) = {
             let starting = start(
                 self.config,
@@ -222,7 +239,8 @@ impl Listening<'_> {
                 }
             }
         };
-        self.front.open(broker.handle(), self.peer_tls);
+        let vouching = vouching(&broker.handle(), time_of_day).await?;
+        self.front.open(broker.handle(), self.peer_tls, vouching);
         self.started.send_replace(Some(broker.service()));
         Ok(BoundBroker {
             grpc: self.grpc,
@@ -235,6 +253,19 @@ impl Listening<'_> {
             servers: self.servers,
         })
     }
+}
+
+/// What replicas believe each other by; `None` where there is one alone.
+async fn vouching(
+    broker: &BrokerHandle,
+    time_of_day: Arc<dyn Clock>,
+) -> anyhow::Result<Option<Vouching>> {
+    let mut proposed = [0; 32];
+    ring::rand::SystemRandom::new()
+        .fill(&mut proposed)
+        .map_err(|_| anyhow::anyhow!("the system gives no random numbers: see to its sources"))?;
+    let key = broker.store.replica_key(&proposed).await.context("the key of the replicas")?;
+    Ok(key.map(|key| Vouching::new(&key, broker.replica.replica, time_of_day)))
 }
 
 async fn start(
@@ -256,12 +287,13 @@ async fn start(
         address: config.listen.advertised(http),
     };
     let mut aws = options.aws;
+    let time_of_day = options.time_of_day.unwrap_or_else(|| Arc::new(SystemClock));
     if store.is_shared() {
         // AWS's own log says then which of them called.
         aws.instance = format!("{}-{:08x}", aws.instance, replica.replica.0.as_fields().0);
         info!(replica = %replica.replica, address = %replica.address, "one of the replicas that share the store");
     }
-    let providers = Arc::new(AwsProviders::new(access, aws, Arc::clone(&clock)).await);
+    let providers = Arc::new(AwsProviders::new(access, aws, time_of_day).await);
     let broker = Broker::start(BrokerParts {
         replica,
         leases: options.leases,
@@ -285,6 +317,7 @@ pub fn clusters_of(config: &Config) -> HashMap<ClusterId, ClusterSettings> {
     let settings = |cluster: &crate::config::Cluster| ClusterSettings {
         environment: cluster.environment.clone(),
         visibility: cluster.visibility,
+        labels: cluster.labels.clone(),
     };
     config.clusters.iter().map(|cluster| (cluster.name.clone(), settings(cluster))).collect()
 }
@@ -367,11 +400,9 @@ pub struct Reloader {
 impl Reloader {
     /// Applies what can be applied, and says what needs a restart.
     pub async fn apply(&self, config: &Config) {
-        if config.store != self.first.store
-            || config.listen != self.first.listen
-            || config.journal != self.first.journal
-        {
-            warn!("store, listen and journal take effect at the next start");
+        let waiting = needs_restart(&self.first, config);
+        if !waiting.is_empty() {
+            warn!("what changed of {} takes effect at the next start", waiting.join(", "));
         }
         match identities::of(config) {
             Ok(identities) => self.callers.set(identities),
@@ -382,5 +413,46 @@ impl Reloader {
             .set_accounts(config.accounts.iter().map(|account| account.access()).collect());
         self.handle.reconfigure(clusters_of(config), accounts_of(config)).await;
         info!("configuration applied");
+    }
+}
+
+/// The sections of a later configuration that differ from the first and take effect at the next start.
+fn needs_restart(first: &Config, later: &Config) -> Vec<&'static str> {
+    let sections = [
+        ("store", first.store != later.store),
+        ("listen", first.listen != later.listen),
+        ("aws", first.aws != later.aws),
+        ("journal", first.journal != later.journal),
+        ("log", first.log != later.log),
+    ];
+    sections.into_iter().filter(|(_, differs)| *differs).map(|(section, _)| section).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_section_that_waits_for_the_next_start_is_named_in_the_log_and_on_the_page() {
+        let config = |more: &str| {
+            let text = format!("agents: {{ token: a-token-of-many-characters }}\n{more}");
+            Config::parse(&text, "broker.yaml").unwrap()
+        };
+        let page = include_str!("../../docs/configuration.md");
+        let paragraph = page.split("What waits for the next").nth(1).unwrap();
+        let paragraph = paragraph.split("\n\n").next().unwrap();
+        for (section, more) in [
+            ("store", "store: sqlite:elsewhere.db"),
+            ("listen", "listen: { http: \"127.0.0.1:1\" }"),
+            ("aws", "aws: { attempt_timeout_secs: 7 }"),
+            ("journal", "journal: { retention_days: 7 }"),
+            ("log", "log: { filter: debug }"),
+        ] {
+            assert_eq!(needs_restart(&config(""), &config(more)), [section]);
+            assert!(paragraph.contains(&format!("`{section}`")), "{section} is not on the page");
+        }
+        for more in ["accounts: []", "clusters: []", "api: { anonymous: viewer }"] {
+            assert_eq!(needs_restart(&config(""), &config(more)), [""; 0], "{more}");
+        }
     }
 }

@@ -17,6 +17,7 @@ use crate::broker::directory::entry::{EndpointEntry, Progress, Status};
 use crate::broker::worker::{AccountView, Health};
 use crate::broker::{BrokerHandle, ClusterView};
 use crate::core::endpoint::verdict::VerdictState;
+use crate::core::printable::printable;
 
 /// Where everything listens.
 #[derive(Clone, Debug, Serialize)]
@@ -208,8 +209,8 @@ async fn frame(parts: &Parts, banner: &str, log: &[String]) -> String {
             text,
             "\n{}  {}\n    {}",
             status.verdict.reason.as_str(),
-            held.key(),
-            message(status)
+            printable(&held.key().to_string()),
+            printable(message(status))
         );
     }
     if troubled.len() > TROUBLED {

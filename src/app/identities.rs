@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 
 use crate::adapters::auth::{self, Identities, KeySource, ServiceAccount, token_hash};
-use crate::api::authority::{Holder, Role, Rules};
+use crate::api::authority::{Holder, Rules};
+use crate::api::role::Role;
 use crate::config::{Anonymous, ApiRole, ClusterIdentity, Config, ConfigError, PlainText};
 
 /// Whom a configuration knows.
@@ -33,7 +34,10 @@ fn identity(identity: &ClusterIdentity) -> auth::Identity {
             (None, Some(url)) => {
                 KeySource::Url { url: url.clone(), ca_file: account.ca_file.clone() }
             }
-            (None, None) => KeySource::Discovery { ca_file: account.ca_file.clone() },
+            (None, None) => KeySource::Discovery {
+                ca_file: account.ca_file.clone(),
+                hosts: account.keys_hosts.clone(),
+            },
         },
     });
     auth::Identity {
@@ -65,6 +69,7 @@ pub fn api_rules(config: &Config, http: SocketAddr) -> Rules {
     Rules {
         holders: holders.collect(),
         anonymous: may_read.then_some(Role::Viewer),
+        anonymous_on_loopback: api.anonymous == Anonymous::OnLoopback,
         open_metrics: api.open_metrics.unwrap_or(only_this_machine),
     }
 }

@@ -14,7 +14,10 @@ pub mod signal;
 
 use std::process::ExitCode;
 
+pub use servers::ConnectionLimits;
+
 use crate::cli::{Cli, Command};
+use crate::core::printable::printable_lines;
 
 /// The threads of an agent's runtime. It waits nearly always; by default each processor of its node would have one, and each keeps
 /// memory of its own that it once used.
@@ -62,7 +65,8 @@ pub fn run_to_end(
         }
     };
     let code = runtime.block_on(work).unwrap_or_else(|error| {
-        eprintln!("{program}: {error:#}");
+        // What AWS or a broker said may stand in it.
+        eprintln!("{program}: {}", printable_lines(&format!("{error:#}")));
         ExitCode::FAILURE
     });
     // A blocking read of a terminal or a file must not hold up the end.

@@ -1,7 +1,6 @@
 //! The broker's two listeners and what serves on them: with TLS where the configuration has a certificate, and plain text only
 //! where it may be.
 
-use std::future::IntoFuture;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,11 +14,13 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::adapters::tls::{Listener, Protocol, ServerTls, TlsFiles, TlsMetrics, client_config};
+use crate::adapters::tls::{
+    Listener, Protocol, ServerTls, TlsFiles, TlsMetrics, WaitingLimits, client_config,
+};
 use crate::api::peers::PeerTls;
 use crate::broker::ingest::{Limits, StartingService};
 use crate::config::{self, ListenerName};
-use crate::ports::Peer;
+use crate::wire::http::{self, HttpLimits};
 use crate::wire::v1::federation_server::FederationServer;
 
 /// A gRPC message may be this much larger than what Welcome names, for its frame.
@@ -31,6 +32,31 @@ const LISTEN_BACKLOG: u32 = 4_096;
 /// and its WatchStatus.
 const STREAM_WINDOW_BYTES: u32 = 512 << 10;
 const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
+
+/// What connections may do before somebody on them has proved who it is, and without a request.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionLimits {
+    /// Those of agents.
+    pub grpc: WaitingLimits,
+    /// Those of the API. Nobody has to prove anything there to ask for the health.
+    pub http: WaitingLimits,
+    /// How long one of the API may be without a request.
+    pub http_limits: HttpLimits,
+}
+
+impl Default for ConnectionLimits {
+    /// Room for what a fleet's agents are on their way at once, each of which proves itself within milliseconds.
+    fn default() -> Self {
+        let waiting =
+            |at_most| WaitingLimits { most: 1_024, at_least: Duration::from_secs(2), at_most };
+        Self {
+            // Longer than an issuer that is asked for its keys may take.
+            grpc: waiting(Some(Duration::from_secs(20))),
+            http: waiting(None),
+            http_limits: HttpLimits::default(),
+        }
+    }
+}
 
 /// Both ports, bound, with their certificates.
 pub struct Ports {
@@ -136,7 +162,7 @@ fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
 pub struct Servers {
     stop: CancellationToken,
     grpc: JoinHandle<Result<(), tonic::transport::Error>>,
-    http: JoinHandle<std::io::Result<()>>,
+    http: JoinHandle<()>,
     /// They look after the certificates.
     _following: JoinSet<()>,
 }
@@ -148,6 +174,7 @@ impl Servers {
         service: StartingService,
         routes: axum::Router,
         limits: &Limits,
+        connections: ConnectionLimits,
         reload_every: Duration,
     ) -> Self {
         let stop = CancellationToken::new();
@@ -163,18 +190,16 @@ impl Servers {
             .http2_keepalive_interval(Some(Duration::from_secs(30)))
             .add_service(service)
             .serve_with_incoming_shutdown(
-                Listener::new(ports.grpc_socket, ports.grpc_tls).into_stream(),
+                Listener::new(ports.grpc_socket, ports.grpc_tls, connections.grpc).into_stream(),
                 stop.clone().cancelled_owned(),
             );
-        let http = Listener::new(ports.http_socket, ports.http_tls);
-        let http = axum::serve(http, routes.into_make_service_with_connect_info::<Peer>())
-            .with_graceful_shutdown(stop.clone().cancelled_owned());
-        Self {
-            grpc: tokio::spawn(grpc),
-            http: tokio::spawn(http.into_future()),
-            _following: following,
-            stop,
-        }
+        let http = http::serve(
+            Listener::new(ports.http_socket, ports.http_tls, connections.http),
+            routes,
+            connections.http_limits,
+            stop.clone(),
+        );
+        Self { grpc: tokio::spawn(grpc), http: tokio::spawn(http), _following: following, stop }
     }
 
     /// Returns what ended although nobody asked it to.

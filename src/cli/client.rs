@@ -16,7 +16,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 use serde::de::DeserializeOwned;
 
-use crate::api::page::Page;
+use crate::api::page::{MissingPart, Page};
 use crate::api::problem::Problem;
 use crate::core::transport::{innermost, is_loopback_host};
 
@@ -232,7 +232,7 @@ impl Client {
         params: &[(&str, &str)],
         most: usize,
     ) -> Result<Listed<T>, ClientError> {
-        let mut items = vec![];
+        let (mut items, mut missing) = (vec![], vec![]);
         let mut cursor: Option<String> = None;
         loop {
             let mut query = String::from("?limit=1000");
@@ -243,10 +243,15 @@ impl Client {
             }
             let page: Page<T> = self.get(&format!("{path}{query}")).await?;
             items.extend(page.items);
+            for part in page.missing {
+                if !missing.contains(&part) {
+                    missing.push(part);
+                }
+            }
             if items.len() > most || page.next.is_none() {
                 let more = items.len() > most || page.next.is_some();
                 items.truncate(most);
-                return Ok(Listed { items, more });
+                return Ok(Listed { items, more, missing });
             }
             cursor = page.next;
         }
@@ -291,6 +296,8 @@ pub struct Listed<T> {
     pub items: Vec<T>,
     /// Whether there are more.
     pub more: bool,
+    /// What is missing in it, since a replica does not say it.
+    pub missing: Vec<MissingPart>,
 }
 
 /// Encodes a text as one segment of a path or one value of a query (RFC 3986 §2.3: all but the unreserved characters).

@@ -1,5 +1,6 @@
 //! What the commands that show something share: where the broker is, and how the answer is written.
 
+use std::fmt;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 
@@ -9,6 +10,10 @@ use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use super::client::{BrokerUrl, Client, DEFAULT_BROKER};
+use crate::core::printable::{printable, printable_lines};
+
+/// Moves the cursor home and clears the screen (ECMA-48 CUP, ED).
+const CLEAR_SCREEN: &str = "\u{1b}[H\u{1b}[2J";
 
 /// Table for people or JSON for programs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -79,7 +84,7 @@ pub fn write<T: Serialize>(
     render: impl FnOnce(&T, u16) -> String,
 ) -> anyhow::Result<()> {
     let text = match output {
-        OutputFormat::Table => render(answer, width),
+        OutputFormat::Table => printable_lines(&render(answer, width)).into_owned(),
         OutputFormat::Json => format!("{}\n", serde_json::to_string(answer)?),
     };
     let mut out = io::stdout().lock();
@@ -89,18 +94,60 @@ pub fn write<T: Serialize>(
     }
 }
 
+/// A table for people. What its cells hold of others' texts does nothing to a terminal.
+pub struct Rows(Table);
+
+impl Rows {
+    /// Adds a row; each cell is one line, wrapped where it is too long.
+    pub fn add_row<C: AsRef<str>>(&mut self, cells: impl IntoIterator<Item = C>) {
+        self.0.add_row(cells.into_iter().map(|cell| printable(cell.as_ref()).into_owned()));
+    }
+
+    /// Adds a row whose cells are laid out already: their line feeds are ours.
+    pub fn add_laid_out_row<C: AsRef<str>>(&mut self, cells: impl IntoIterator<Item = C>) {
+        self.0.add_row(cells.into_iter().map(|cell| printable_lines(cell.as_ref()).into_owned()));
+    }
+}
+
+impl fmt::Display for Rows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// A table with headers that wraps what is too long.
-pub fn table(width: u16, headers: &[&str]) -> Table {
+pub fn table(width: u16, headers: &[&str]) -> Rows {
     let mut table = Table::new();
     table
         .load_style(presets::UTF8_HORIZONTAL_ONLY)
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_width(width)
         .set_header(headers.to_vec());
-    table
+    Rows(table)
+}
+
+/// Clears the screen before what is written next.
+pub fn clear_screen() {
+    // A reader that has gone is told by the next write.
+    let _gone = io::stdout().lock().write_all(CLEAR_SCREEN.as_bytes());
 }
 
 /// A heading, and what stands below it.
 pub fn section(heading: &str, body: impl std::fmt::Display) -> String {
     format!("{heading}\n{body}\n\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_cell_of_a_table_reaches_the_terminal_as_a_command() {
+        let mut rows = table(80, &["name", "target"]);
+        rows.add_row(["www.example.com", "\u{1b}[2Jgone\r\n\u{9b}1A"]);
+        rows.add_laid_out_row(["one\ntwo", "\u{7}"]);
+        let text = rows.to_string();
+        assert!(text.chars().all(|c| !c.is_control() || c == '\n'), "{text:?}");
+        assert!(text.contains(r"\u{1b}[2Jgone\r\n\u{9b}1A") && text.contains(r"\u{7}"), "{text}");
+    }
 }

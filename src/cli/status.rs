@@ -1,25 +1,26 @@
 //! `zonefold status`: how accounts, zones and clusters are, and every endpoint that is not fine.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
 
-use super::client::{Client, ClientError, encode};
-use super::output::{OutputFormat, ReadArgs, section, table};
+use super::client::{Client, ClientError, Listed, encode};
+use super::output::{OutputFormat, ReadArgs, Rows, clear_screen, section, table};
 use crate::api::accounts::{Account, Health};
 use crate::api::clusters::Cluster;
 use crate::api::endpoints::{Endpoint, Progress};
+use crate::api::page::MissingPart;
 use crate::api::zones::Zone;
 use crate::core::ids::ClusterId;
+use crate::core::printable::printable;
 
 /// How many endpoints that are not fine are shown.
 const MOST_ENDPOINTS: usize = 100;
 /// How often `--watch` looks again.
 const WATCH_EVERY: Duration = Duration::from_secs(2);
-/// Moves the cursor home and clears the screen (ECMA-48 CUP, ED).
-const CLEAR_SCREEN: &str = "\u{1b}[H\u{1b}[2J";
 
 /// Arguments of `zonefold status`.
 #[derive(Clone, Debug, Args)]
@@ -48,6 +49,8 @@ pub struct Status {
     pub endpoints_not_fine: Vec<Endpoint>,
     /// Whether there are more of them than are listed.
     pub more_not_fine: bool,
+    /// What is missing in all of this, since a replica does not say it.
+    pub missing: Vec<MissingPart>,
 }
 
 /// Runs `zonefold status`; the exit code is 0 whenever the broker answered.
@@ -72,8 +75,10 @@ pub async fn run(args: StatusArgs) -> anyhow::Result<ExitCode> {
             }
         }
         let status = gather(&client, args.cluster.as_ref()).await?;
-        let clear = if args.read.output == OutputFormat::Table { CLEAR_SCREEN } else { "" };
-        args.read.write(&status, |status, width| format!("{clear}{}", render(status, width)))?;
+        if args.read.output == OutputFormat::Table {
+            clear_screen();
+        }
+        args.read.write(&status, render)?;
     }
 }
 
@@ -82,19 +87,34 @@ pub async fn run(args: StatusArgs) -> anyhow::Result<ExitCode> {
 /// # Errors
 /// The broker cannot be reached, refuses, or is none; or there is no such cluster.
 pub async fn gather(client: &Client, cluster: Option<&ClusterId>) -> Result<Status, ClientError> {
-    let clusters: Vec<Cluster> = match cluster {
+    let clusters: Listed<Cluster> = match cluster {
         Some(name) => {
-            vec![client.get(&format!("/api/v1/clusters/{}", encode(name.as_str()))).await?]
+            let one: Cluster =
+                client.get(&format!("/api/v1/clusters/{}", encode(name.as_str()))).await?;
+            let missing = one.missing.clone();
+            Listed { items: vec![one], more: false, missing }
         }
-        None => client.list("/api/v1/clusters", &[], usize::MAX).await?.items,
+        None => client.list("/api/v1/clusters", &[], usize::MAX).await?,
     };
+    let (clusters, mut missing) = (clusters.items, clusters.missing);
     let only = cluster.and_then(|_| clusters.first()?.environment.as_ref());
     let of_environment: Vec<(&str, &str)> =
         only.iter().map(|environment| ("environment", environment.as_str())).collect();
-    let accounts = client.list("/api/v1/accounts", &of_environment, usize::MAX).await?.items;
-    let zones = client.list("/api/v1/zones", &of_environment, usize::MAX).await?.items;
+    let accounts = client.list("/api/v1/accounts", &of_environment, usize::MAX).await?;
+    let zones = client.list("/api/v1/zones", &of_environment, usize::MAX).await?;
     let (endpoints_not_fine, more_not_fine) = not_fine(client, &clusters).await?;
-    Ok(Status { accounts, zones, clusters, endpoints_not_fine, more_not_fine })
+    missing.extend(accounts.missing.into_iter().chain(zones.missing));
+    // Each list says it of each silent replica.
+    let mut named = BTreeSet::new();
+    missing.retain(|part| named.insert(part.replica.clone()));
+    Ok(Status {
+        accounts: accounts.items,
+        zones: zones.items,
+        clusters,
+        endpoints_not_fine,
+        more_not_fine,
+        missing,
+    })
 }
 
 /// Asks only for what the counts say is there, since looking through all endpoints of a large cluster takes a while.
@@ -130,7 +150,8 @@ async fn not_fine(
 
 /// Writes a status for people.
 pub fn render(status: &Status, width: u16) -> String {
-    let mut text = section("ACCOUNTS", accounts(&status.accounts, width));
+    let mut text = missing(&status.missing, width);
+    text += &section("ACCOUNTS", accounts(&status.accounts, width));
     text += &section("ZONES", zones(&status.zones, width));
     text += &section("CLUSTERS", clusters(&status.clusters, width));
     if status.endpoints_not_fine.is_empty() {
@@ -145,7 +166,24 @@ pub fn render(status: &Status, width: u16) -> String {
     text
 }
 
-fn accounts(accounts: &[Account], width: u16) -> comfy_table::Table {
+/// What an answer lacks, first of all; nothing when it lacks nothing.
+pub(super) fn missing(missing: &[MissingPart], width: u16) -> String {
+    if missing.is_empty() {
+        return String::new();
+    }
+    let mut rows = table(width, &["replica", "accounts", "why"]);
+    for part in missing {
+        let accounts: Vec<&str> = part.accounts.iter().map(|account| account.as_str()).collect();
+        rows.add_row([
+            part.replica.as_deref().unwrap_or("none"),
+            &accounts.join(", "),
+            &part.detail,
+        ]);
+    }
+    section("MISSING: THIS IS NOT ALL", rows)
+}
+
+fn accounts(accounts: &[Account], width: u16) -> Rows {
     let mut rows = table(
         width,
         &["account", "name", "environment", "state", "tokens left", "pending", "zones", "records"],
@@ -156,7 +194,7 @@ fn accounts(accounts: &[Account], width: u16) -> comfy_table::Table {
             Health::Working => "working".to_owned(),
             Health::Unworked => "between two replicas".to_owned(),
             Health::Parked { message, retry_at, .. } => {
-                format!("parked until {retry_at}: {message}")
+                format!("parked until {retry_at}: {}", printable(message))
             }
         };
         // The buckets of single actions are as full as the account's or fuller, as a rule: they would only make noise.
@@ -171,7 +209,7 @@ fn accounts(accounts: &[Account], width: u16) -> comfy_table::Table {
             Some(drained_at) => format!("{} until {drained_at}", account.pending),
             None => account.pending.to_string(),
         };
-        rows.add_row([
+        rows.add_laid_out_row([
             account.id.to_string(),
             account.name.clone(),
             account.environment.to_string(),
@@ -185,7 +223,7 @@ fn accounts(accounts: &[Account], width: u16) -> comfy_table::Table {
     rows
 }
 
-fn zones(zones: &[Zone], width: u16) -> comfy_table::Table {
+fn zones(zones: &[Zone], width: u16) -> Rows {
     let headers = [
         "zone",
         "id",
@@ -222,10 +260,11 @@ fn zones(zones: &[Zone], width: u16) -> comfy_table::Table {
     rows
 }
 
-fn clusters(clusters: &[Cluster], width: u16) -> comfy_table::Table {
+fn clusters(clusters: &[Cluster], width: u16) -> Rows {
     let headers = [
         "cluster",
         "environment",
+        "labels",
         "agent",
         "endpoints",
         "pending",
@@ -255,7 +294,9 @@ fn clusters(clusters: &[Cluster], width: u16) -> comfy_table::Table {
         ];
         let environment =
             cluster.environment.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
-        let named = [cluster.name.to_string(), environment, agent];
+        let labels: Vec<String> =
+            cluster.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let named = [cluster.name.to_string(), environment, labels.join(", "), agent];
         rows.add_row(
             named.into_iter().chain(numbers.iter().map(ToString::to_string)).collect::<Vec<_>>(),
         );
@@ -263,7 +304,7 @@ fn clusters(clusters: &[Cluster], width: u16) -> comfy_table::Table {
     rows
 }
 
-fn endpoints(endpoints: &[Endpoint], width: u16) -> comfy_table::Table {
+fn endpoints(endpoints: &[Endpoint], width: u16) -> Rows {
     let mut rows = table(width, &["cluster", "object", "name", "type", "state", "why"]);
     for endpoint in endpoints {
         let (state, why) = state_of(endpoint);

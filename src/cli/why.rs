@@ -5,13 +5,14 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::client::encode;
-use super::output::{ReadArgs, section, table};
-use super::status::state_of;
+use super::output::{ReadArgs, Rows, section, table};
+use super::status::{missing, state_of};
 use crate::api::changes::{Change, Difference, Outcome};
 use crate::api::endpoints::Endpoint;
 use crate::api::names::{Name, NameInZone};
 use crate::api::values::RecordSet;
 use crate::core::dns::name::DnsName;
+use crate::core::printable::printable;
 
 /// Arguments of `zonefold why`.
 #[derive(Clone, Debug, Args)]
@@ -40,6 +41,7 @@ pub async fn run(args: WhyArgs) -> anyhow::Result<ExitCode> {
 pub fn render(name: &Name, width: u16) -> String {
     let mut text = wrapped(&name.summary, usize::from(width));
     text.push('\n');
+    text += &missing(&name.missing, width);
     for zone in &name.zones {
         in_zone(zone, width, &mut text);
     }
@@ -80,13 +82,17 @@ fn in_zone(zone: &NameInZone, width: u16, text: &mut String) {
         if !lines.is_empty() {
             *text += &section(
                 heading,
-                lines.iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n"),
+                lines
+                    .iter()
+                    .map(|line| format!("  {}", printable(line)))
+                    .collect::<Vec<_>>()
+                    .join("\n"),
             );
         }
     }
 }
 
-fn endpoints<'a>(endpoints: impl Iterator<Item = &'a Endpoint>, width: u16) -> comfy_table::Table {
+fn endpoints<'a>(endpoints: impl Iterator<Item = &'a Endpoint>, width: u16) -> Rows {
     let mut rows = table(width, &["cluster", "object", "wants", "state", "why"]);
     for endpoint in endpoints {
         let (state, why) = state_of(endpoint);
@@ -97,7 +103,7 @@ fn endpoints<'a>(endpoints: impl Iterator<Item = &'a Endpoint>, width: u16) -> c
 }
 
 /// Each record set once: what is wanted beside what is there.
-fn comparison(zone: &NameInZone, width: u16) -> comfy_table::Table {
+fn comparison(zone: &NameInZone, width: u16) -> Rows {
     let mut rows = table(width, &["desired", "observed", "whose"]);
     let mut unmatched: Vec<&RecordSet> = zone.desired.iter().collect();
     let same_key = |a: &RecordSet, b: &RecordSet| {
@@ -135,7 +141,7 @@ fn difference(change: &Difference) -> String {
     format!("{} → {}", show(&change.before), show(&change.after))
 }
 
-fn changes(changes: &[Change], width: u16) -> comfy_table::Table {
+fn changes(changes: &[Change], width: u16) -> Rows {
     let mut rows = table(width, &["planned at", "change", "because", "outcome"]);
     for change in changes {
         let cause = &change.difference.cause;

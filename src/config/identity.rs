@@ -37,6 +37,9 @@ pub struct ServiceAccount {
     /// A URL with the issuer's keys (JWKS).
     #[serde(default)]
     pub keys_url: Option<String>,
+    /// Hosts (`HOST` or `HOST:PORT`) to which the issuer's discovery document may send for the keys, besides the issuer's own.
+    #[serde(default)]
+    pub keys_hosts: Vec<String>,
     /// Who signed the certificate of the issuer or of `keys_url`; without it those that the system trusts.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
@@ -157,6 +160,22 @@ impl ServiceAccount {
                 "write what kubectl get --raw /.well-known/openid-configuration shows as issuer",
             );
         }
+        for (index, host) in self.keys_hosts.iter().enumerate() {
+            if !is_host(host) {
+                problems.add(
+                    at.key("keys_hosts").index(index),
+                    format!("{host:?} is neither a host nor a host with a port"),
+                    "write what stands between https:// and the next / of the URL, such as 10.0.0.1:6443",
+                );
+            }
+        }
+        if !self.keys_hosts.is_empty() && (self.keys_file.is_some() || self.keys_url.is_some()) {
+            problems.add(
+                at.key("keys_hosts"),
+                "the keys are not discovered, so no document names a host",
+                "remove keys_hosts, or keys_file and keys_url",
+            );
+        }
         match (&self.keys_file, &self.keys_url) {
             (Some(_), Some(_)) => problems.add(
                 at.clone(),
@@ -188,6 +207,12 @@ impl ServiceAccount {
             _ => {}
         }
     }
+}
+
+/// Whether a text is a host, with or without a port.
+fn is_host(text: &str) -> bool {
+    let authority: Option<http::uri::Authority> = text.parse().ok();
+    authority.is_some_and(|authority| !authority.host().is_empty() && !text.contains('@'))
 }
 
 /// Whether a URL is https, or http to this machine.
@@ -273,6 +298,16 @@ mod tests {
                 ["service_account", "both keys_file and keys_url"],
             ),
             (account(", keys_file: a, ca_file: b"), TOKEN, ["ca_file", "need no authority"]),
+            (
+                account(", keys_hosts: [\"https://keys.example.com/a\"]"),
+                TOKEN,
+                ["keys_hosts[0]", "neither a host"],
+            ),
+            (
+                account(", keys_file: a, keys_hosts: [keys.example.com]"),
+                TOKEN,
+                ["keys_hosts", "not discovered"],
+            ),
             (
                 account("").replace("https://", "http://"),
                 TOKEN,

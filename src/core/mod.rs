@@ -9,6 +9,7 @@ pub mod ids;
 pub mod invariants;
 pub mod limits;
 pub mod planning;
+pub mod printable;
 pub mod time;
 pub mod transport;
 pub mod visibility;

@@ -137,7 +137,10 @@ where
         return Err(Cut);
     }
     drop(guard);
-    finish(service, result, &begun)
+    let date = lock(&world).date(&begun);
+    let mut response = finish(service, result, &begun)?;
+    response.headers_mut().extend(date.map(|date| (http::header::DATE, date)));
+    Ok(response)
 }
 
 /// A call that was carried out, and how things stood before.

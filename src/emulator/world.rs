@@ -76,6 +76,13 @@ pub(super) struct Begun {
     pub account: Option<AccountId>,
 }
 
+impl Begun {
+    /// How far the clock that judges the call is ahead, by the faults that strike it.
+    fn skew(&self) -> Millis {
+        Millis(self.effects.iter().map(skew_of).sum())
+    }
+}
+
 /// A batch read from a body, before it is judged.
 pub(super) type ReadBatch = Option<Result<ChangeRequest, AwsError>>;
 
@@ -126,6 +133,12 @@ impl World {
     /// The emulator's time.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// The `Date` of the answer to a call (RFC 9110 §6.6.1): the time by which its signature was judged.
+    pub fn date(&self, begun: &Begun) -> Option<http::HeaderValue> {
+        let time = jiff::Timestamp::from_millisecond((self.now() + begun.skew()).0).ok()?;
+        time.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string().parse().ok()
     }
 
     /// A call comes in: an id for it, and the faults that strike it.
@@ -237,8 +250,7 @@ impl World {
             .caller(&claim.access_key_id)
             .ok_or_else(AwsError::invalid_client_token)?;
         if self.config.signature == SignatureMode::Verify {
-            let skew_ms: i64 = begun.effects.iter().map(skew_of).sum();
-            sigv4::check_time(&claim, now + Millis(skew_ms))?;
+            sigv4::check_time(&claim, now + begun.skew())?;
             let signed = Signed {
                 method: call.method.as_str(),
                 target: &call.target,

@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::core::ids::ClusterId;
+use crate::core::time::Timestamp;
 
 /// The other end of a connection, as the listener learned it.
 #[derive(Clone, Debug)]
@@ -16,6 +18,32 @@ pub struct Peer {
     pub address: SocketAddr,
     /// The certificate (DER) whose key it proved to hold; it was signed by the authority for clients, and is in its time.
     pub certificate: Option<Bytes>,
+    /// Where to say that a caller on this connection has proved who it is.
+    pub door: Door,
+}
+
+/// The listener's side of a connection. Until somebody on it has proved who it is, a connection may be closed to make room for others.
+#[derive(Clone, Default)]
+pub struct Door(Option<Arc<dyn Fn() + Send + Sync>>);
+
+impl Door {
+    /// Calls `passed` each time that a caller has proved who it is.
+    pub fn new(passed: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(passed)))
+    }
+
+    /// A caller on the connection has proved who it is.
+    pub fn pass(&self) {
+        if let Some(passed) = &self.0 {
+            passed();
+        }
+    }
+}
+
+impl fmt::Debug for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Door")
+    }
 }
 
 /// What a caller shows of itself. The token is not printed.
@@ -164,6 +192,11 @@ pub trait Callers: Send + Sync {
     /// # Errors
     /// It proves nothing.
     async fn prove(&self, shown: &Shown) -> Result<Proven, Refused>;
+
+    /// When what a caller showed is a proof no longer; `None` if it does not expire.
+    fn good_until(&self, _shown: &Shown, _proven: &Proven) -> Option<Timestamp> {
+        None
+    }
 
     /// Changes with whom it knows: what was proved before may not hold any more.
     fn changes(&self) -> watch::Receiver<()>;

@@ -72,6 +72,12 @@ pub trait Leases: Send + Sync {
         ttl: Millis,
     ) -> Result<Vec<Tenure>, StoreError>;
 
+    /// The key with which replicas sign what they ask of each other: `proposed` in a store that has none, else the one that is there.
+    /// `None` if the store cannot be shared.
+    async fn replica_key(&self, _proposed: &[u8; 32]) -> Result<Option<[u8; 32]>, StoreError> {
+        Ok(None)
+    }
+
     /// Gives leases back at once; one that has passed on already is left alone.
     async fn give_back(&self, tenures: &[Tenure]) -> Result<(), StoreError>;
 

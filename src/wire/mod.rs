@@ -1,7 +1,8 @@
-//! The generated protobuf code, and the way from it to the core's types and back.
+//! The generated protobuf code, the way from it to the core's types and back, and HTTP as every process serves it.
 
 pub mod codec;
 pub mod convert;
+pub mod http;
 
 /// Package `zonefold.v1`.
 #[expect(

@@ -60,6 +60,7 @@ async fn clusters_show_their_session_and_their_counts() {
         (&json!("dev"), &json!(true), &json!(true))
     );
     assert_eq!(east["session"]["epoch"], 1);
+    assert_eq!(east["labels"], json!({ "region": "eu-west-1" }));
     let counts = &east["endpoints"];
     assert_eq!(
         [
@@ -399,6 +400,7 @@ async fn status_shows_accounts_zones_clusters_and_what_is_not_fine() {
         "working",
         "example.net",
         "never came",
+        "region=eu-west-1",
         "rejected INVALID_NAME",
         "waiting NAME_HELD",
         "63 at most",

@@ -105,6 +105,7 @@ fn cluster(name: &str, environment: &str) -> (ClusterId, ClusterSettings) {
     let settings = ClusterSettings {
         environment: EnvironmentId::parse(environment).unwrap(),
         visibility: Visibility::Public,
+        labels: std::collections::BTreeMap::from([("region".to_owned(), "eu-west-1".to_owned())]),
     };
     (ClusterId::parse(name).unwrap(), settings)
 }
@@ -188,6 +189,7 @@ impl Rig {
                 handle.clone(),
                 Arc::new(registry),
                 Authority::everybody(),
+                None,
                 None,
             ),
             handle,

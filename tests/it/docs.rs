@@ -243,6 +243,38 @@ fn every_command_in_the_documents_is_one() {
     }
 }
 
+/// What a newcomer sees without scrolling.
+#[test]
+fn the_first_screen_of_the_readme_names_how_to_run_and_how_to_test() {
+    let readme = text_of("README.md");
+    let first_screen: String = readme.lines().take(40).collect::<Vec<_>>().join("\n");
+    let commands = blocks(&format!("{first_screen}\n```"), "sh").concat();
+    for command in ["make dev", "make test"] {
+        assert!(commands.lines().any(|line| line.starts_with(command)), "{command}: {commands}");
+    }
+}
+
+/// Packages come from where the machine is configured to get them, and from nowhere else.
+#[test]
+fn the_setup_of_the_tests_names_no_host() {
+    for path in ["tests/setup.sh", "Makefile", "CONTRIBUTING.md", "fuzz/run.sh"] {
+        let text = text_of(path);
+        let named = text.split("://").skip(1).map(|rest| rest.chars().take(30).collect::<String>());
+        assert_eq!(named.collect::<Vec<_>>(), [""; 0], "{path}");
+    }
+}
+
+/// Agents, replicas and people reach the API with tokens, and what changes is read again.
+#[test]
+fn the_pages_say_of_the_api_and_of_accounts_what_the_code_does() {
+    let operations = text_of("docs/operations.md");
+    assert!(!operations.contains("no authentication"));
+    assert!(operations.contains("security.md#who-may-use-the-api"));
+    let waits = text_of("docs/configuration.md");
+    let waits = waits.split("What waits for the next").nth(1).unwrap();
+    assert!(!waits.split("\n\n").next().unwrap().contains("account"));
+}
+
 #[test]
 fn the_edit_of_the_readme_changes_an_example() {
     let readme = text_of("README.md");

@@ -1,6 +1,8 @@
 //! Who an agent is: certificates and tokens, over real TLS handshakes, and the cluster that they decide.
 
+mod clocks;
 mod rest;
+mod silent;
 mod site;
 mod tls;
 mod tokens;

@@ -90,8 +90,11 @@ fn cluster() -> ClusterId {
 
 fn directory() -> Directory {
     let environment = EnvironmentId::parse("dev").unwrap();
-    let settings =
-        ClusterSettings { environment: environment.clone(), visibility: Visibility::Public };
+    let settings = ClusterSettings {
+        environment: environment.clone(),
+        visibility: Visibility::Public,
+        labels: std::collections::BTreeMap::new(),
+    };
     let directory = Directory::new(HashMap::from([(cluster(), settings)]));
     let account = AccountId::parse("111111111111").unwrap();
     let facts = ZoneFacts {

@@ -24,6 +24,18 @@ pub(super) struct Claims {
     pub begins_secs: Option<f64>,
 }
 
+impl Claims {
+    /// When the token ends.
+    pub(super) fn expires_at(&self) -> Timestamp {
+        Timestamp(ms(self.expires_secs))
+    }
+}
+
+/// A float of any size becomes the nearest integer, so nothing overflows.
+fn ms(secs: f64) -> i64 {
+    (secs * 1_000.0) as i64
+}
+
 /// One or several.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
@@ -69,8 +81,6 @@ impl Expected {
                 ),
             ));
         }
-        // A float of any size becomes the nearest integer, so nothing overflows.
-        let ms = |secs: f64| (secs * 1_000.0) as i64;
         let expired_ms = now.0.saturating_sub(ms(claims.expires_secs));
         if expired_ms > CLOCK_SKEW_MS {
             return Err(Refused::new(

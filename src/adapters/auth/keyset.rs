@@ -78,9 +78,9 @@ impl KeySet {
             KeySource::Url { url, ca_file } => {
                 Self::of(issuer, Box::new(Web::new(url, ca_file.as_deref())), FROM_THE_WEB)
             }
-            KeySource::Discovery { ca_file } => Self::of(
+            KeySource::Discovery { ca_file, hosts } => Self::of(
                 issuer,
-                Box::new(Discovered::new(issuer, ca_file.as_deref())),
+                Box::new(Discovered::new(issuer, ca_file.as_deref(), hosts)),
                 FROM_THE_WEB,
             ),
         }
@@ -150,11 +150,11 @@ impl KeySet {
             let read = self.source.read().await.and_then(|text| jwk::read_set(&text));
             self.take(&mut attempts, read);
         }
+        // Why they cannot be read names hosts and files, and whoever calls has proved nothing: it stands in the log alone.
         self.kept_for(self.pace.usable_for).ok_or_else(|| {
-            let why = attempts.failure.as_deref().unwrap_or("they were not read yet");
             Refused::new(
                 RefusedFor::KeysUnavailable,
-                format!("the keys of the issuer {} cannot be read: {why}", self.issuer),
+                "the keys of the token's issuer cannot be read at this moment: the broker's log says why",
             )
         })
     }

@@ -21,8 +21,9 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 
 use crate::core::ids::ClusterId;
+use crate::core::time::{Millis, Timestamp};
 use crate::ports::{Callers, Clock, Means, Proven, Refused, RefusedFor, Shown};
-use claims::Expected;
+use claims::{CLOCK_SKEW_MS, Expected};
 use jws::Jws;
 use keyset::{KeySet, Looked};
 
@@ -59,6 +60,8 @@ pub enum KeySource {
     Discovery {
         /// Who signed the issuer's certificate; without it those that the system trusts.
         ca_file: Option<PathBuf>,
+        /// Where the document may say that the keys are, besides the issuer's own host: `HOST` or `HOST:PORT`.
+        hosts: Vec<String>,
     },
     /// At a URL.
     Url {
@@ -259,7 +262,18 @@ impl Table {
         table
     }
 
-    fn by_certificate(&self, der: &[u8]) -> Result<Proven, Refused> {
+    /// A connection may live longer than the certificate that was shown when it was made.
+    fn by_certificate(&self, der: &[u8], now: Timestamp) -> Result<Proven, Refused> {
+        let ended_ms = certificate::ends_at(der).map_or(0, |ends_at| (now - ends_at).0);
+        if ended_ms > CLOCK_SKEW_MS {
+            return Err(Refused::new(
+                RefusedFor::Expired,
+                format!(
+                    "the certificate of the connection expired {} s ago: connect again with a new one",
+                    ended_ms / 1_000
+                ),
+            ));
+        }
         let names = certificate::names(der);
         let mut clusters: Vec<&ClusterId> =
             names.iter().filter_map(|name| self.names.get(name)).collect();
@@ -286,7 +300,8 @@ impl Table {
 impl Callers for KnownCallers {
     async fn prove(&self, shown: &Shown) -> Result<Proven, Refused> {
         let table = self.table.load_full();
-        let by_certificate = shown.certificate.as_ref().map(|der| table.by_certificate(der));
+        let now = self.clock.now();
+        let by_certificate = shown.certificate.as_ref().map(|der| table.by_certificate(der, now));
         let by_token = match &shown.bearer {
             Some(token) => Some(self.by_token(&table, token).await?),
             None => None,
@@ -311,6 +326,15 @@ impl Callers for KnownCallers {
             | (Some(proven), _) => Ok(proven),
             (None, Some(Err(refused))) => Err(refused),
         }
+    }
+
+    fn good_until(&self, shown: &Shown, proven: &Proven) -> Option<Timestamp> {
+        let ends_at = match proven.means() {
+            Means::Certificate => certificate::ends_at(shown.certificate.as_ref()?)?,
+            Means::ServiceAccount => Jws::parse(shown.bearer.as_ref()?).ok()?.claims.expires_at(),
+            Means::Token | Means::SharedToken => return None,
+        };
+        Some(ends_at + Millis(CLOCK_SKEW_MS))
     }
 
     fn changes(&self) -> watch::Receiver<()> {

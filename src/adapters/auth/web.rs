@@ -1,4 +1,7 @@
 //! Reading key sets: from a file, from a URL, and from where an issuer's discovery document says.
+//!
+//! A document decides where the broker sends a request, so it is followed to the issuer's own host and to those of the
+//! configuration alone, whatever addresses they have. Nowhere is a redirection followed.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -62,11 +65,51 @@ impl Source for Web {
 pub(super) struct Discovered {
     issuer: String,
     ca_file: Option<PathBuf>,
+    hosts: Vec<String>,
 }
 
 impl Discovered {
-    pub(super) fn new(issuer: &str, ca_file: Option<&Path>) -> Self {
-        Self { issuer: issuer.to_owned(), ca_file: ca_file.map(Path::to_owned) }
+    pub(super) fn new(issuer: &str, ca_file: Option<&Path>, hosts: &[String]) -> Self {
+        let ca_file = ca_file.map(Path::to_owned);
+        Self { issuer: issuer.to_owned(), ca_file, hosts: hosts.to_vec() }
+    }
+
+    /// Whether the document may send the broker there: over TLS to a host of the configuration, or as the issuer itself is reached.
+    fn may_send_to(&self, keys: &str) -> bool {
+        let Some(place) = UrlOrigin::of(keys) else { return false };
+        let of_configuration = || {
+            self.hosts
+                .iter()
+                .filter_map(|host| UrlOrigin::of(&format!("https://{host}")))
+                .any(|host| host == place)
+        };
+        UrlOrigin::of(&self.issuer).is_some_and(|issuer| issuer == place) || of_configuration()
+    }
+}
+
+/// Scheme, host and port of a URL, in the form in which two are compared (RFC 3986 §6.2.2.1, §6.2.3).
+#[derive(PartialEq, Eq)]
+struct UrlOrigin {
+    scheme: String,
+    host: String,
+    port: u16,
+}
+
+impl UrlOrigin {
+    fn of(url: &str) -> Option<Self> {
+        let uri: Uri = url.parse().ok()?;
+        let scheme = uri.scheme_str()?.to_ascii_lowercase();
+        let usual = match scheme.as_str() {
+            "https" => 443,
+            "http" => 80,
+            _ => return None,
+        };
+        // What stands before an @ is no part of the host, and only there to mislead.
+        if uri.authority()?.as_str().contains('@') {
+            return None;
+        }
+        let host = uri.host()?.trim_end_matches('.').to_ascii_lowercase();
+        Some(Self { scheme, host, port: uri.port_u16().unwrap_or(usual) })
     }
 }
 
@@ -87,6 +130,12 @@ impl Source for Discovered {
         // OpenID Connect Discovery 1.0 §4.3: else somebody else's keys would be taken for the issuer's.
         if document.issuer != self.issuer {
             return Err(format!("{url} is the document of another issuer, {:?}", document.issuer));
+        }
+        if !self.may_send_to(&document.jwks_uri) {
+            return Err(format!(
+                "{url} says that the keys are at {:?}, which is neither https nor the issuer's host or one of the configuration: if they are, add its host to clusters[].identity.service_account.keys_hosts, or give keys_url",
+                document.jwks_uri
+            ));
         }
         get(&document.jwks_uri, self.ca_file.as_deref()).await
     }
@@ -127,4 +176,44 @@ fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost"
         || address.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_discovery_document_leads_to_the_issuer_s_host_and_to_configured_ones_alone() {
+        let hosts = ["keys.example.com".to_owned(), "172.18.0.2:6443".to_owned()];
+        let issuer = Discovered::new("https://Issuer.example.com/id/1", None, &hosts);
+        for keys in [
+            "https://issuer.example.com/id/1/keys",
+            "https://issuer.example.com:443/keys",
+            "https://ISSUER.example.com./keys",
+            "https://keys.example.com/a",
+            "https://172.18.0.2:6443/openid/v1/jwks",
+        ] {
+            assert!(issuer.may_send_to(keys), "{keys}");
+        }
+        for keys in [
+            "http://issuer.example.com/keys",
+            "https://issuer.example.com:8443/keys",
+            "https://issuer.example.com@127.0.0.1/keys",
+            "https://issuer.example.com.evil.test/keys",
+            "https://127.0.0.1/keys",
+            "http://127.0.0.1:7080/keys",
+            "https://[::1]/keys",
+            "https://169.254.169.254/latest/meta-data",
+            "https://172.18.0.2/keys",
+            "http://keys.example.com/a",
+            "file:///etc/passwd",
+            "/keys",
+            "",
+        ] {
+            assert!(!issuer.may_send_to(keys), "{keys}");
+        }
+        let local = Discovered::new("http://127.0.0.1:8080", None, &[]);
+        assert!(local.may_send_to("http://127.0.0.1:8080/keys"));
+        assert!(!local.may_send_to("http://127.0.0.1:8081/keys"));
+    }
 }

@@ -3,7 +3,9 @@
 use aws_sdk_route53::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
+use super::aws_time::signed_off_by;
 use crate::core::aws::access::RoleArn;
+use crate::core::time::Millis;
 use crate::ports::CallError;
 
 /// An error answer of AWS, taken apart.
@@ -17,6 +19,8 @@ pub(super) struct Refusal<'a> {
     pub(super) message: Option<&'a str>,
     /// AWS's request id.
     pub(super) request_id: Option<&'a str>,
+    /// How far the time of the signature was from AWS's; `None` if AWS would have taken it.
+    pub(super) signed_off_by: Option<Millis>,
 }
 
 impl Refusal<'_> {
@@ -31,11 +35,36 @@ impl Refusal<'_> {
         }
         text
     }
+
+    /// A signature that was refused for its time; nothing was done. The next call is signed at AWS's time.
+    fn signed_at_a_wrong_time(&self) -> Option<CallError> {
+        let off_secs = self.signed_off_by?.0 / 1_000;
+        matches!(
+            self.code,
+            Some(
+                "AuthFailure"
+                    | "InvalidSignatureException"
+                    | "RequestExpired"
+                    | "RequestInTheFuture"
+                    | "RequestTimeTooSkewed"
+                    | "SignatureDoesNotMatch"
+            )
+        )
+        .then(|| CallError::NotSent {
+            message: format!(
+                "the clock of this machine differs from AWS's by {off_secs} s, so the call was refused ({}); the next one is signed at AWS's time",
+                self.text()
+            ),
+        })
+    }
 }
 
 /// What an error answer of Route 53 means. Only codes that are known to say "not applied" are taken for that.
 pub(super) fn route53_refusal(refusal: &Refusal<'_>) -> CallError {
     let text = || refusal.text();
+    if let Some(error) = refusal.signed_at_a_wrong_time() {
+        return error;
+    }
     match refusal.code {
         Some(
             "Throttling"
@@ -84,6 +113,9 @@ fn is_denial(code: &str) -> bool {
 /// that does not name the caller, and a wrong external id.
 pub(super) fn assume_role_refusal(role: &RoleArn, refusal: &Refusal<'_>) -> CallError {
     let text = refusal.text();
+    if let Some(error) = refusal.signed_at_a_wrong_time() {
+        return error;
+    }
     match refusal.code {
         Some("Throttling" | "ThrottlingException" | "RequestLimitExceeded") => {
             CallError::NotSent { message: format!("STS throttles while {role} is assumed: {text}") }
@@ -172,6 +204,7 @@ where
             code: context.err().code(),
             message: context.err().message(),
             request_id: request_id(context.raw()),
+            signed_off_by: signed_off_by(context.raw()),
         }),
         SdkError::ResponseError(context) => {
             let status = context.raw().status().as_u16();
@@ -211,7 +244,13 @@ mod tests {
     const CAPTURED: &str = include_str!("../../../tests/data/route53-errors.jsonl");
 
     fn refusal<'a>(status: u16, code: &'a str, message: &'a str) -> Refusal<'a> {
-        Refusal { status, code: Some(code), message: Some(message), request_id: Some("r-1") }
+        Refusal {
+            status,
+            code: Some(code),
+            message: Some(message),
+            request_id: Some("r-1"),
+            signed_off_by: None,
+        }
     }
 
     /// The variant of each captured answer, by its code.
@@ -279,7 +318,13 @@ mod tests {
             (400, None),
             (400, Some("Novelty")),
         ] {
-            let error = route53_refusal(&Refusal { status, code, message: None, request_id: None });
+            let error = route53_refusal(&Refusal {
+                status,
+                code,
+                message: None,
+                request_id: None,
+                signed_off_by: None,
+            });
             assert_eq!(variant(&error), "Unknown", "{status} {code:?}");
         }
         // A gateway that answers 5xx with a body that looks like a refusal is not believed.

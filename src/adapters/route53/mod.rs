@@ -6,6 +6,7 @@
 //! unknown, and pay for nothing. `AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_ROUTE_53` and `AWS_ENDPOINT_URL_STS` are read by the
 //! SDK; an endpoint in [`AwsOptions`] wins over them.
 
+mod aws_time;
 mod classify;
 mod credentials;
 pub mod offline;
@@ -15,7 +16,7 @@ mod wire;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -24,7 +25,6 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_route53::config::IdentityCache;
 use aws_sdk_route53::config::retry::RetryConfig;
 use aws_sdk_route53::config::timeout::TimeoutConfig;
-use aws_smithy_async::time::TimeSource;
 use aws_smithy_http_client::tls;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use tower::ServiceExt as _;
@@ -37,6 +37,7 @@ use crate::ports::{
     CallError, CallerIdentity, ChangeReceipt, Clock, DnsProvider, DnsProviders, RecordCursor,
     RecordPage, ZonePage,
 };
+use aws_time::{AwsTime, FollowsAws};
 use credentials::{CredentialCache, Source};
 use service::{Operation, Route53Answer, Route53Request};
 use whole::WholeAnswers;
@@ -97,22 +98,6 @@ impl AwsOptions {
     }
 }
 
-/// Signs at the time of our clock, so that one clock rules a test.
-#[derive(Clone)]
-struct ClockTime(Arc<dyn Clock>);
-
-impl std::fmt::Debug for ClockTime {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("ClockTime")
-    }
-}
-
-impl TimeSource for ClockTime {
-    fn now(&self) -> SystemTime {
-        UNIX_EPOCH + Duration::from_millis(u64::try_from(self.0.now().0).unwrap_or(0))
-    }
-}
-
 /// The only place where an HTTP client for AWS is made: rustls on ring, as everywhere in this program.
 fn https_client() -> SharedHttpClient {
     aws_smithy_http_client::Builder::new()
@@ -124,7 +109,7 @@ fn https_client() -> SharedHttpClient {
 pub struct AwsProviders {
     sdk_config: SdkConfig,
     options: AwsOptions,
-    clock: Arc<dyn Clock>,
+    time: AwsTime,
     base: Arc<CredentialCache>,
     known: Mutex<Known>,
 }
@@ -149,16 +134,20 @@ struct Clients {
 }
 
 impl AwsProviders {
-    /// Reads the environment and takes the accounts; nothing is called before a provider is used.
+    /// Reads the environment and takes the accounts; nothing is called before a provider is used. `clock` is the system's time of
+    /// day: calls are signed at it, or at AWS's where the two differ.
     pub async fn new(
         accounts: Vec<AccountAccess>,
         options: AwsOptions,
         clock: Arc<dyn Clock>,
     ) -> Self {
         let http_client = options.http_client.clone().unwrap_or_else(https_client);
+        let time = AwsTime::new(clock);
         let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
             .http_client(http_client)
-            .time_source(ClockTime(Arc::clone(&clock)))
+            .time_source(time.clone())
+            // Ours is one for all clients and for the credentials; two corrections would add up.
+            .disable_clock_skew_correction(true)
             .identity_cache(IdentityCache::no_cache());
         if let Some(region) = &options.region {
             loader = loader.region(Region::new(region.clone()));
@@ -170,10 +159,14 @@ impl AwsProviders {
         let provider = sdk_config
             .credentials_provider()
             .unwrap_or_else(|| SharedCredentialsProvider::new(NoCredentials));
-        let base =
-            CredentialCache::new(Source::Base(provider), Arc::clone(&clock), options.seed, "base");
+        let base = CredentialCache::new(
+            Source::Base(provider),
+            Arc::new(time.clone()),
+            options.seed,
+            "base",
+        );
         let providers =
-            Self { sdk_config, options, clock, base: Arc::new(base), known: Mutex::default() };
+            Self { sdk_config, options, time, base: Arc::new(base), known: Mutex::default() };
         providers.set_accounts(accounts);
         providers
     }
@@ -203,6 +196,7 @@ impl AwsProviders {
         let mut route53 = aws_sdk_route53::config::Builder::from(&self.sdk_config)
             .region(Region::new(partition.route53_region()))
             .interceptor(WholeAnswers)
+            .interceptor(FollowsAws(self.time.clone()))
             .retry_config(RetryConfig::disabled())
             .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).build());
         if let Some(endpoint) = &self.options.route53_endpoint {
@@ -215,6 +209,7 @@ impl AwsProviders {
         let mut sts = aws_sdk_sts::config::Builder::from(&self.sdk_config)
             .region(Region::new(self.sts_region(partition)))
             .interceptor(WholeAnswers)
+            .interceptor(FollowsAws(self.time.clone()))
             .timeout_config(sts_timeouts);
         if let Some(endpoint) = &self.options.sts_endpoint {
             sts = sts.endpoint_url(endpoint);
@@ -289,7 +284,7 @@ impl AwsProviders {
             external_id,
             session_name: credentials::session_name(&self.options.instance),
         };
-        CredentialCache::new(source, Arc::clone(&self.clock), self.options.seed, name)
+        CredentialCache::new(source, Arc::new(self.time.clone()), self.options.seed, name)
     }
 }
 

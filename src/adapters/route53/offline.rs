@@ -118,6 +118,7 @@ impl Answer<'_> {
                         code: refused.code(),
                         message: refused.message(),
                         request_id: classify::request_id(&response),
+                        signed_off_by: None,
                     })),
                     None => Err(unreadable(&error.to_string())),
                 }

@@ -90,6 +90,20 @@ const HELD: &str = concat!(
 const HELD_ALONE: &str =
     "select account, holder, epoch from leases where holder is not null order by account";
 
+/// The key of the replicas: that of the first that proposes one.
+pub(super) async fn replica_key(
+    transaction: &mut Transaction,
+    proposed: &[u8; 32],
+) -> Result<[u8; 32], StoreError> {
+    const PROPOSE: &str =
+        "insert into replica_key (id, key) values (1, $1) on conflict (id) do nothing";
+    transaction.execute(PROPOSE, [proposed.to_vec().into()]).await?;
+    let row = transaction.fetch_optional("select key from replica_key where id = 1", []).await?;
+    let row = row.ok_or_else(|| corrupt("replica key", "there is none"))?;
+    let key = row.bytes(0)?;
+    key.try_into().map_err(|_| corrupt("replica key", format!("it has {} bytes", key.len())))
+}
+
 /// The replica lives on, and so do the leases that it holds, also those that ran out and that nobody took. Answers who lives and
 /// who holds what.
 pub(super) async fn heartbeat(

@@ -6,10 +6,14 @@ use std::borrow::Cow;
 use sqlx::SqlStr;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 
-const SQLITE: &[(i64, &str, &str)] =
-    &[(1, "base", include_str!("../../../migrations/sqlite/0001_base.sql"))];
-const POSTGRES: &[(i64, &str, &str)] =
-    &[(1, "base", include_str!("../../../migrations/postgres/0001_base.sql"))];
+const SQLITE: &[(i64, &str, &str)] = &[
+    (1, "base", include_str!("../../../migrations/sqlite/0001_base.sql")),
+    (2, "replica key", include_str!("../../../migrations/sqlite/0002_replica_key.sql")),
+];
+const POSTGRES: &[(i64, &str, &str)] = &[
+    (1, "base", include_str!("../../../migrations/postgres/0001_base.sql")),
+    (2, "replica key", include_str!("../../../migrations/postgres/0002_replica_key.sql")),
+];
 
 /// The migrations of SQLite.
 pub(super) fn sqlite() -> Migrator {

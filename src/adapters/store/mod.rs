@@ -440,6 +440,13 @@ impl Leases for SqlStore {
         in_transaction!(self.leasing(), leases::take, replica, accounts, ttl)
     }
 
+    async fn replica_key(&self, proposed: &[u8; 32]) -> Result<Option<[u8; 32]>, StoreError> {
+        if !self.is_shared() {
+            return Ok(None);
+        }
+        in_transaction!(self.writing(), leases::replica_key, proposed).map(Some)
+    }
+
     async fn give_back(&self, tenures: &[Tenure]) -> Result<(), StoreError> {
         if tenures.is_empty() {
             return Ok(());

@@ -7,10 +7,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::extract::connect_info;
-use axum::serve::IncomingStream;
 use bytes::Bytes;
-use futures::Stream;
+use futures::{FutureExt as _, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -19,12 +17,11 @@ use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
 use super::ServerTls;
-use crate::ports::Peer;
+use super::lobby::{Closing, Lobby, LobbyTicket, WaitingLimits};
+use crate::ports::{Door, Peer};
 
 /// A handshake takes one or two round trips and some milliseconds of work.
-const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
-/// Handshakes that run at once. Beyond them connections wait in the system's queue: nobody who only connects takes room.
-const HANDSHAKES: usize = 512;
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(2);
 /// Out of file descriptors: some have to be given back first.
 const AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(500);
 
@@ -32,6 +29,7 @@ const AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(500);
 pub struct Listener {
     tcp: TcpListener,
     tls: Option<Arc<ServerTls>>,
+    lobby: Lobby,
     handshakes: JoinSet<Option<Connection>>,
 }
 
@@ -39,6 +37,8 @@ pub struct Listener {
 pub struct Connection {
     stream: Transport,
     peer: Peer,
+    /// Ready when it has to go; `None` once that is settled.
+    closing: Option<Closing>,
 }
 
 enum Transport {
@@ -48,18 +48,23 @@ enum Transport {
 
 impl Listener {
     /// Takes a bound socket; without `tls` it serves plain text.
-    pub fn new(tcp: TcpListener, tls: Option<Arc<ServerTls>>) -> Self {
-        Self { tcp, tls, handshakes: JoinSet::new() }
+    pub fn new(tcp: TcpListener, tls: Option<Arc<ServerTls>>, waiting: WaitingLimits) -> Self {
+        Self { tcp, tls, lobby: Lobby::new(waiting), handshakes: JoinSet::new() }
     }
 
     /// The next connection that stands. Nothing is lost when this is dropped before it returns.
     pub async fn next(&mut self) -> Connection {
         loop {
+            let (lobby, tcp) = (&self.lobby, &self.tcp);
+            let accepting = async {
+                lobby.room().await;
+                tcp.accept().await
+            };
             tokio::select! {
                 Some(ended) = self.handshakes.join_next() => if let Ok(Some(connection)) = ended {
                     return connection;
                 },
-                accepted = self.tcp.accept(), if self.handshakes.len() < HANDSHAKES => {
+                accepted = accepting => {
                     let (stream, address) = match accepted {
                         Ok(accepted) => accepted,
                         Err(error) if is_of_one_connection(&error) => continue,
@@ -71,9 +76,10 @@ impl Listener {
                     };
                     // A socket that cannot be told so is only slower.
                     let _slower = stream.set_nodelay(true);
+                    let place = self.lobby.enter();
                     match &self.tls {
-                        None => return Connection { stream: Transport::Plain(stream), peer: Peer { address, certificate: None } },
-                        Some(tls) => drop(self.handshakes.spawn(handshake(Arc::clone(tls), stream, address))),
+                        None => return Connection::new(Transport::Plain(stream), address, None, place),
+                        Some(tls) => drop(self.handshakes.spawn(handshake(Arc::clone(tls), stream, address, place))),
                     }
                 }
             }
@@ -93,25 +99,54 @@ async fn handshake(
     tls: Arc<ServerTls>,
     stream: TcpStream,
     address: SocketAddr,
+    place: LobbyTicket,
 ) -> Option<Connection> {
     let accepting = TlsAcceptor::from(tls.config()).accept(stream);
-    let failure = match tokio::time::timeout(HANDSHAKE_WITHIN, accepting).await {
-        Ok(Ok(stream)) => {
+    let within = tokio::time::timeout(HANDSHAKE_WITHIN, accepting);
+    let ended = tokio::select! {
+        ended = within => Some(ended),
+        () = place.closing() => None,
+    };
+    let failure = match ended {
+        Some(Ok(Ok(stream))) => {
             let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
             let certificate = shown.map(|own| Bytes::copy_from_slice(own.as_ref()));
-            return Some(Connection {
-                stream: Transport::Tls(Box::new(stream)),
-                peer: Peer { address, certificate },
-            });
+            let stream = Transport::Tls(Box::new(stream));
+            return Some(Connection::new(stream, address, certificate, place));
         }
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => format!("it took longer than {} seconds", HANDSHAKE_WITHIN.as_secs()),
+        Some(Ok(Err(error))) => error.to_string(),
+        Some(Err(_)) => format!("it took longer than {} seconds", HANDSHAKE_WITHIN.as_secs()),
+        None => "it made room for another one".to_owned(),
     };
     let listener = tls.protocol().listener();
     tls.metrics().handshake_failed(listener);
     // Anybody who reaches the port can make lines of this.
     tracing::debug!(%address, listener, failure, "a TLS handshake failed");
     None
+}
+
+impl Connection {
+    fn new(
+        stream: Transport,
+        address: SocketAddr,
+        certificate: Option<Bytes>,
+        place: LobbyTicket,
+    ) -> Self {
+        let closing = Some(place.closing());
+        let door = Door::new(move || place.pass());
+        Self { stream, peer: Peer { address, certificate, door }, closing }
+    }
+
+    /// Whether the connection has to go. Whoever serves it reads all the time, so it learns of it then.
+    fn poll_closing(&mut self, context: &mut Context<'_>) -> bool {
+        let is_closing =
+            self.closing.as_mut().is_some_and(|closing| closing.poll_unpin(context).is_ready());
+        if is_closing {
+            self.closing = None;
+            tracing::debug!(address = %self.peer.address, "a connection without a proven caller is closed");
+        }
+        is_closing
+    }
 }
 
 /// The connection was gone before it was accepted; the next one is none the worse for it.
@@ -122,22 +157,18 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 impl axum::serve::Listener for Listener {
     type Io = Connection;
-    type Addr = SocketAddr;
+    type Addr = Peer;
 
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
+    async fn accept(&mut self) -> (Connection, Peer) {
         let connection = self.next().await;
-        let address = connection.peer.address;
-        (connection, address)
+        let peer = connection.peer.clone();
+        (connection, peer)
     }
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.tcp.local_addr()
-    }
-}
-
-impl connect_info::Connected<IncomingStream<'_, Listener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, Listener>) -> Self {
-        stream.io().peer.clone()
+    /// Our own end: nobody asks for it.
+    fn local_addr(&self) -> io::Result<Peer> {
+        let address = self.tcp.local_addr()?;
+        Ok(Peer { address, certificate: None, door: Door::default() })
     }
 }
 
@@ -155,7 +186,11 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().stream {
+        let connection = self.get_mut();
+        if connection.poll_closing(context) {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        match &mut connection.stream {
             Transport::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
             Transport::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
         }

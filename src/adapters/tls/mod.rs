@@ -2,11 +2,13 @@
 //! at their other end.
 
 mod listener;
+mod lobby;
 mod metrics;
 mod pem;
 mod server;
 
 pub use listener::{Connection, Listener};
+pub use lobby::WaitingLimits;
 pub use metrics::TlsMetrics;
 pub use pem::{TlsError, client_config};
 pub use server::{Protocol, Reloaded, ServerTls, TlsFiles};

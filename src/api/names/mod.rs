@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 use super::ApiState;
 use super::changes::{Change, Difference};
 use super::endpoints::Endpoint;
+use super::page::MissingPart;
 use super::peers::{Asker, Onward, Peers, Worked};
 use super::problem::{ApiError, Problem};
 use super::records::Record;
@@ -52,6 +53,9 @@ pub struct Name {
     pub routes: Vec<Route>,
     /// The last changes, newest first.
     pub changes: Vec<Change>,
+    /// Replicas that do not say what they know of the name; left out when all do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<MissingPart>,
 }
 
 /// A name in one zone.
@@ -128,7 +132,7 @@ pub struct Route {
     responses(
         (status = 200, description = "Everything that is known of the name.", body = Name),
         (status = 400, description = "That is no DNS name.", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The store does not answer, or a replica that works one of the name's zones.", body = Problem, content_type = "application/problem+json")))]
+        (status = 503, description = "The store does not answer.", body = Problem, content_type = "application/problem+json")))]
 pub async fn get(
     State(state): State<ApiState>,
     asker: Asker,
@@ -139,14 +143,12 @@ pub async fn get(
     let name: DnsName = identifier(&fqdn)?;
     let mut zones: Vec<NameInZone> =
         state.broker.why(&name).await.into_iter().map(in_zone).collect();
+    let mut missing = vec![];
     if asker == Asker::Anybody {
-        for known in state
-            .peers
-            .ask_each::<Name>(&who_else(&state.peers, &state.broker.directory, &name)?, &onward)
-            .await?
-        {
-            zones.extend(known.zones);
-        }
+        let (others, between) = who_else(&state.peers, &state.broker.directory, &name);
+        let (known, silent) = state.peers.ask_each::<Name>(&others, &onward).await;
+        zones.extend(known.into_iter().flat_map(|known| known.zones));
+        missing.extend(between.into_iter().chain(silent));
         zones.sort_by(|a, b| (&a.zone.account, &a.zone.id).cmp(&(&b.zone.account, &b.zone.id)));
         zones.dedup_by(|a, b| a.zone.id == b.zone.id);
     }
@@ -156,31 +158,36 @@ pub async fn get(
         ChangeFilter { name: Some(name.clone()), limit: LAST_CHANGES, ..ChangeFilter::default() };
     let changes = state.broker.changes(&filter).await?.into_iter().map(Change::from).collect();
     let routes = routes(&state.broker.directory, &name);
-    let mut answer = Name { name, summary: String::new(), zones, unplaced, routes, changes };
+    let mut answer =
+        Name { name, summary: String::new(), zones, unplaced, routes, changes, missing };
     answer.summary = summary::of(&answer);
     Ok(Json(answer))
 }
 
-/// The other replicas that work a zone in which the name could be.
+/// The other replicas that work a zone in which the name could be, and what none of them knows at this moment.
 fn who_else(
     peers: &Peers,
     directory: &Directory,
     name: &DnsName,
-) -> Result<Vec<ReplicaRow>, ApiError> {
+) -> (Vec<ReplicaRow>, Option<MissingPart>) {
     let zones = directory.zones();
     let accounts: BTreeSet<_> =
         zones.iter().filter(|zone| name.is_in(&zone.name)).map(|zone| &zone.account).collect();
     let mut others: Vec<ReplicaRow> = vec![];
+    let mut between = vec![];
     for account in accounts {
         match peers.worked(account) {
             Worked::At(peer) if !others.contains(&peer) => others.push(peer),
-            Worked::Nowhere if peers.is_configured(account) => {
-                return Err(ApiError::NotWorked(account.clone()));
-            }
+            Worked::Nowhere if peers.is_configured(account) => between.push(account.clone()),
             Worked::At(_) | Worked::Here | Worked::Nowhere => {}
         }
     }
-    Ok(others)
+    let missing = (!between.is_empty()).then(|| MissingPart {
+        replica: None,
+        accounts: between,
+        detail: "no replica works these accounts at this moment: one takes them within seconds, ask again".to_owned(),
+    });
+    (others, missing)
 }
 
 fn in_zone(WhyReport { zone, report }: WhyReport) -> NameInZone {

@@ -17,11 +17,21 @@ pub fn of(answer: &Name) -> String {
     let unplaced: Vec<&Endpoint> = answer.unplaced.iter().collect();
     not_fine(&unplaced, &mut sentences);
     if answer.zones.is_empty() && answer.unplaced.is_empty() {
-        sentences.push(format!(
-            "No cluster wants {}, and Zonefold knows of no record there.",
-            answer.name
-        ));
+        // With a part missing, nobody knows.
+        if answer.missing.is_empty() {
+            sentences.push(format!(
+                "No cluster wants {}, and Zonefold knows of no record there.",
+                answer.name
+            ));
+        }
         would_go(answer, &mut sentences);
+    }
+    for missing in &answer.missing {
+        let accounts: Vec<&str> = missing.accounts.iter().map(|account| account.as_str()).collect();
+        sentences.push(format!(
+            "This is not all: what is known of the accounts {} is missing.",
+            accounts.join(", ")
+        ));
     }
     sentences.join(" ")
 }
@@ -245,7 +255,15 @@ mod tests {
 
     fn said(zones: Vec<NameInZone>, unplaced: Vec<Endpoint>, routes: Vec<Route>) -> String {
         let name = name("www.example.com");
-        of(&Name { name, summary: String::new(), zones, unplaced, routes, changes: vec![] })
+        of(&Name {
+            name,
+            summary: String::new(),
+            zones,
+            unplaced,
+            routes,
+            changes: vec![],
+            missing: vec![],
+        })
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub struct ClusterSettings {
     pub environment: EnvironmentId,
     /// Which kind of zone its endpoints go to when they do not say so themselves.
     pub visibility: Visibility,
+    /// For people and for rules: region, team, ….
+    pub labels: BTreeMap<String, String>,
 }
 
 /// What a change of the directory means for others.

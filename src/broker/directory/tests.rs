@@ -18,6 +18,7 @@ fn settings(environment: &str) -> HashMap<ClusterId, ClusterSettings> {
     let settings = ClusterSettings {
         environment: EnvironmentId::parse(environment).unwrap(),
         visibility: Visibility::Public,
+        labels: BTreeMap::new(),
     };
     HashMap::from([(cluster("east"), settings)])
 }

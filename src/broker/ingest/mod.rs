@@ -10,6 +10,7 @@ mod committer;
 pub mod offline;
 mod opener;
 mod put;
+mod quiet;
 mod readiness;
 mod service;
 mod session;

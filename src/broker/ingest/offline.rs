@@ -52,7 +52,11 @@ struct Peers {
 impl OfflineSession {
     /// A session that was just welcomed, of a cluster of which nothing is known.
     pub fn new(cluster: ClusterId, environment: EnvironmentId, limits: Limits) -> Self {
-        let settings = ClusterSettings { environment, visibility: Visibility::Public };
+        let settings = ClusterSettings {
+            environment,
+            visibility: Visibility::Public,
+            labels: Default::default(),
+        };
         let directory =
             SharedDirectory::new(Directory::new(HashMap::from([(cluster.clone(), settings)])));
         let (submit, submissions) = mpsc::channel(SUBMISSIONS);

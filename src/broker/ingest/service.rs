@@ -17,6 +17,7 @@ use tracing::{info, warn};
 use super::admission::{Admission, Caller};
 use super::committer::CommitterHandle;
 use super::opener::{OpenError, Opener, OpenerHandle};
+use super::quiet::Quiet;
 use super::readiness::lost;
 use super::session::{End, Limits, Session, State};
 use super::status;
@@ -76,6 +77,8 @@ struct Inner {
     /// The most sessions that were open when one was told of the drain.
     drained: AtomicUsize,
     rng: Mutex<fastrand::Rng>,
+    watch_rng: Mutex<fastrand::Rng>,
+    sessions_refused: Quiet<i32>,
     tracker: TaskTracker,
     drain: CancellationToken,
 }
@@ -83,12 +86,24 @@ struct Inner {
 impl FederationService {
     /// The service; `tracker` waits for its sessions, `drain` ends them.
     pub fn new(parts: ServiceParts, tracker: TaskTracker, drain: CancellationToken) -> Self {
-        let rng = Mutex::new(fastrand::Rng::with_seed(parts.seed));
+        let [rng, watch_rng] =
+            [parts.seed, !parts.seed].map(|seed| Mutex::new(fastrand::Rng::with_seed(seed)));
         let (opener, handle) =
             Opener::new(Arc::clone(&parts.store), parts.decider.clone(), parts.feed.clone());
         tracker.spawn(opener.run(drain.clone()));
         let (sessions, drained) = (Mutex::default(), AtomicUsize::new(0));
-        Self(Arc::new(Inner { parts, opener: handle, sessions, drained, rng, tracker, drain }))
+        let opener = handle;
+        Self(Arc::new(Inner {
+            parts,
+            opener,
+            sessions,
+            drained,
+            rng,
+            watch_rng,
+            sessions_refused: Quiet::default(),
+            tracker,
+            drain,
+        }))
     }
 
     /// The clusters with an open session, and its epoch.
@@ -124,7 +139,9 @@ impl Inner {
         let (session, superseded) = match opened {
             Ok(opened) => opened,
             Err(status) => {
-                warn!(code = ?status.code(), "a session was refused: {}", status.message());
+                if let Some(count) = self.sessions_refused.count(status.code() as i32) {
+                    warn!(code = ?status.code(), count, "a session was refused: {}", status.message());
+                }
                 // The agent may have gone already.
                 let _gone = outbound.send(Err(status)).await;
                 return;
@@ -132,12 +149,20 @@ impl Inner {
         };
         let (cluster, epoch) = (session.cluster.clone(), session.epoch);
         self.parts.metrics.sessions.inc();
-        let age = self.age();
+        // The session ends by itself before what opened it expires, so that the agent shows something newer.
+        let admission = &self.parts.admission;
+        let age = self.age().min(admission.time_left(&caller).unwrap_or(Duration::MAX));
         let overdue = self.overdue(superseded.clone(), age);
+        let expired = admission.expired(caller.good_until());
         let end = tokio::select! {
             end = session.run(inbound, superseded, self.drain.clone(), age) => end,
             () = overdue => End::Failed(Status::deadline_exceeded("the agent reads nothing of what it is told")),
-            withdrawn = self.parts.admission.withdrawn(caller, &cluster) => End::Failed(withdrawn),
+            withdrawn = admission.withdrawn(caller, &cluster) => End::Failed(withdrawn),
+            status = async {
+                let status = expired.await;
+                tokio::time::sleep(LAST_WORDS).await;
+                status
+            } => End::GoAway(v1::go_away::Reason::SessionAge, status.message().to_owned()),
             // What it submitted will not be acked here: the agent says it again elsewhere.
             () = lost(self.parts.ready.clone()) => End::GoAway(
                 v1::go_away::Reason::Drain,
@@ -294,8 +319,17 @@ impl Inner {
     }
 
     fn age(&self) -> Duration {
+        self.age_by(&self.rng)
+    }
+
+    /// How long a stream of statuses lives: as long as a session.
+    fn watch_age(&self) -> Duration {
+        self.age_by(&self.watch_rng)
+    }
+
+    fn age_by(&self, rng: &Mutex<fastrand::Rng>) -> Duration {
         let least = self.parts.limits.least_age;
-        let jitter = self.rng.lock().unwrap_or_else(PoisonError::into_inner).f64();
+        let jitter = rng.lock().unwrap_or_else(PoisonError::into_inner).f64();
         least + least.mul_f64(jitter)
     }
 }
@@ -352,14 +386,17 @@ impl Federation for FederationService {
         let clock = Arc::clone(&self.0.parts.clock);
         let follow =
             status::follow(follower, directory, outbound.clone(), drain, move || clock.now());
+        let (age, good_until) = (self.0.watch_age(), caller.good_until());
         self.0.tracker.spawn(async move {
-            tokio::select! {
-                () = follow => {}
-                withdrawn = admission.withdrawn(caller, &cluster) => {
-                    // It may have gone, or not read what it was told before.
-                    let _unheard = tokio::time::timeout(LAST_WORDS, outbound.send(Err(withdrawn))).await;
-                }
-            }
+            let end = tokio::select! {
+                () = follow => return,
+                // Nothing is wrong with it: the agent opens the next one, wherever that leads.
+                () = tokio::time::sleep(age) => return,
+                withdrawn = admission.withdrawn(caller, &cluster) => withdrawn,
+                expired = admission.expired(good_until) => expired,
+            };
+            // It may have gone, or not read what it was told before.
+            let _unheard = tokio::time::timeout(LAST_WORDS, outbound.send(Err(end))).await;
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }

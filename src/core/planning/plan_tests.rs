@@ -164,6 +164,20 @@ fn adopting_takes_over_what_is_wanted_and_nothing_else() {
 }
 
 #[test]
+fn under_adopt_what_others_changed_of_ours_is_put_back_as_under_repair() {
+    for drift in [Drift::Changed, Drift::Missing] {
+        let plan = |policy| {
+            let scene = Scene { drift: policy, ..Scene::default() };
+            let ours = a("web", "192.0.2.2");
+            scene.wants(a("web", "192.0.2.1")).holds(ours, Some("east")).drifted(drift).plan()
+        };
+        let adopt = plan(DriftPolicy::Adopt);
+        assert_eq!(adopt.units[0].changes[0].cause.motive, Motive::Repair);
+        assert_eq!(adopt, plan(DriftPolicy::Repair));
+    }
+}
+
+#[test]
 fn a_switch_of_type_is_one_unit() {
     let plan = Scene::default()
         .wants(cname("other.example.net"))

@@ -5,19 +5,27 @@ use std::path::Path;
 
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use zonefold::adapters::store::{self, StoreOptions};
+use zonefold::agent::{Access, BrokerAddress, KeepAlive, Material};
 use zonefold::app::broker::{BoundBroker, BrokerOptions, build};
 use zonefold::cli::client::{Client, ClientError};
 use zonefold::cli::token::sha256_hex;
 use zonefold::config::Config;
+use zonefold::core::dns::name::DnsName;
+use zonefold::core::ids::{AccountId, EnvironmentId, ZoneId};
+use zonefold::core::time::Millis;
+use zonefold::ports::{ReplicaId, ReplicaRow, ZoneRow};
 
-use super::site::{BROKER_NAME, options};
+use super::site::{BROKER_NAME, hello, options};
 use crate::support::authority::Authority;
 use crate::support::folder::TestFolder;
 use crate::support::postgres;
 use crate::support::process::zonefold;
 use crate::support::wait::eventually;
 
+const AGENTS: &str = "a-token-of-the-agents-of-this-test";
 const READER: &str = "a-token-that-may-read";
 const WORKER: &str = "a-token-that-may-change-things";
 
@@ -148,13 +156,13 @@ async fn zonefold_token_writes_a_token_that_the_broker_takes() {
     running.await.unwrap().unwrap();
 }
 
-/// A replica with TLS on HTTP that knows these tokens.
+/// A replica with TLS on HTTP that knows these tokens, and where its agents and its callers connect.
 async fn replica(
     folder: &TestFolder,
     authority: &Authority,
     store: &str,
     api: Value,
-) -> (SocketAddr, CancellationToken) {
+) -> (SocketAddr, SocketAddr, CancellationToken) {
     // A name and no address: replicas know each other by it, wherever they are.
     let own = authority.write_signed(folder, "replica", &[BROKER_NAME]);
     let config = json!({
@@ -166,7 +174,9 @@ async fn replica(
                 "replica_ca_file": authority.write(folder), "listeners": ["http"],
             },
         },
-        "agents": { "token": "a-token-of-the-agents-of-this-test" },
+        "agents": { "token": AGENTS },
+        "environments": [{ "name": "dev" }],
+        "clusters": [{ "name": "east", "environment": "dev" }],
         "api": api,
     });
     let config = Config::parse(&config.to_string(), "broker.yaml").unwrap();
@@ -174,14 +184,19 @@ async fn replica(
         build(&config, BrokerOptions { leases: crate::replicas::quick_leases(), ..options() })
             .await
             .unwrap();
-    let BoundBroker { http, .. } = bound;
+    let BoundBroker { grpc, http, .. } = bound;
     let stop = CancellationToken::new();
     tokio::spawn(bound.run(stop.clone()));
-    (http, stop)
+    (grpc, http, stop)
 }
 
 /// What a replica answers to somebody who trusts the authority; its certificate names no address, so its name is looked up there.
-async fn ask_over_tls(http: SocketAddr, ca: &Path, token: &str) -> Result<Value, String> {
+async fn ask_over_tls(
+    http: SocketAddr,
+    ca: &Path,
+    token: &str,
+    path: &str,
+) -> Result<Value, String> {
     let tls = zonefold::adapters::tls::client_config(Some(ca)).unwrap();
     let name = rustls::pki_types::ServerName::try_from(BROKER_NAME).unwrap();
     let connector = hyper_rustls::HttpsConnectorBuilder::new()
@@ -192,7 +207,7 @@ async fn ask_over_tls(http: SocketAddr, ca: &Path, token: &str) -> Result<Value,
         .build();
     let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
         .build::<_, String>(connector);
-    let request = http::Request::get(format!("https://{http}/api/v1/clusters"))
+    let request = http::Request::get(format!("https://{http}{path}"))
         .header("authorization", format!("Bearer {token}"));
     let (head, body) = client
         .request(request.body(String::new()).unwrap())
@@ -208,24 +223,34 @@ async fn ask_over_tls(http: SocketAddr, ca: &Path, token: &str) -> Result<Value,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_asks_another_over_tls_with_the_authority_of_who_asked_it() {
+async fn a_replica_asks_another_over_tls_for_whom_it_has_judged_itself() {
     let (folder, authority, store) =
         (TestFolder::new(), Authority::new("authority"), postgres::database().await);
     let ca = authority.write(&folder);
-    let (first, stop_first) = replica(&folder, &authority, &store, api()).await;
-    // This one does not know the reader.
-    let (_second, stop_second) =
+    let (_, first, stop_first) = replica(&folder, &authority, &store, api()).await;
+    // This one does not know the reader, and has the session.
+    let (grpc, second, stop_second) =
         replica(&folder, &authority, &store, json!({ "tokens": [api()["tokens"][1]] })).await;
-    eventually("the first replica has heard of the second, which refuses the reader", async || {
-        match ask_over_tls(first, &ca, READER).await {
-            Err(refused) if refused.contains("replica-unreachable") && refused.contains("401") => {
-                Ok(())
-            }
+    let agent = Access::new(BrokerAddress {
+        url: format!("http://{grpc}"),
+        token: Some(Material::text(AGENTS)),
+        ca: None,
+        certificate: None,
+        keep_alive: KeepAlive::default(),
+    });
+    let _session = hello(&agent.unwrap(), "east").await.unwrap();
+    let east = "/api/v1/clusters/east";
+    assert!(ask_over_tls(second, &ca, READER, east).await.unwrap_err().contains("unknown-token"));
+    eventually("the first replica tells the reader what the second knows", async || {
+        match ask_over_tls(first, &ca, READER, east).await {
+            Ok(cluster) if cluster["connected"] == true => Ok(()),
             other => Err(format!("{other:?}")),
         }
     })
     .await;
-    assert_eq!(ask_over_tls(first, &ca, WORKER).await.unwrap()["items"], json!([]));
+    let clusters = ask_over_tls(first, &ca, READER, "/api/v1/clusters").await.unwrap();
+    assert_eq!(clusters["items"][0]["connected"], true, "{clusters}");
+    assert!(clusters.get("missing").is_none(), "{clusters}");
     stop_second.cancel();
     stop_first.cancel();
 
@@ -241,4 +266,106 @@ async fn a_replica_asks_another_over_tls_with_the_authority_of_who_asked_it() {
         client.get::<Value>("/api/v1/clusters").await,
         Err(ClientError::Unreachable { .. })
     ));
+}
+
+/// Something that answers to nothing that a replica asks for clusters, and with an error to everything else; it hands on what it is asked.
+async fn dumb_replica() -> (SocketAddr, mpsc::UnboundedReceiver<(String, http::HeaderMap)>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (asked, seen) = mpsc::unbounded_channel();
+    let routes = axum::Router::new().fallback(async move |request: axum::extract::Request| {
+        let (path, headers) = (request.uri().path().to_owned(), request.headers().clone());
+        let is_silent = path.starts_with("/api/v1/clusters");
+        asked.send((path, headers)).unwrap();
+        match is_silent {
+            true => std::future::pending().await,
+            false => http::StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    });
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    (address, seen)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_is_silent_is_named_and_the_rest_is_told_and_it_hears_no_token() {
+    let (folder, url) = (TestFolder::new(), postgres::database().await);
+    let (address, mut asked) = dumb_replica().await;
+    let account = AccountId::parse("111111111111").unwrap();
+    let silent =
+        ReplicaRow { replica: ReplicaId(uuid::Uuid::from_u128(1)), address: address.to_string() };
+    let store = store::open(&url.parse().unwrap(), &StoreOptions::default()).await.unwrap();
+    let long = Millis::from_secs(3_600);
+    store.heartbeat(&silent, long).await.unwrap();
+    store.take_leases(silent.replica, std::slice::from_ref(&account), long).await.unwrap();
+    let zone = ZoneRow {
+        zone: ZoneId::parse("Z1").unwrap(),
+        account: account.clone(),
+        environment: EnvironmentId::parse("dev").unwrap(),
+        name: DnsName::parse("example.com").unwrap(),
+        private: false,
+        visible: true,
+        listed_at: None,
+    };
+    store.save_zones(&[zone]).await.unwrap();
+
+    let config = json!({
+        "store": url,
+        "listen": { "grpc": "127.0.0.1:0", "http": "127.0.0.1:0" },
+        "agents": { "token": AGENTS },
+        "environments": [{ "name": "dev" }],
+        "clusters": [{ "name": "east", "environment": "dev" }],
+        "accounts": [{ "id": account, "name": "dev-dns", "environment": "dev", "zones": [{ "name": "*" }] }],
+        "api": api(),
+    });
+    let config = Config::parse(&config.to_string(), "broker.yaml").unwrap();
+    let options = BrokerOptions { leases: crate::replicas::quick_leases(), ..options() };
+    let bound = build(&config, options).await.unwrap();
+    let (http, stop) = (bound.http, CancellationToken::new());
+    let running = tokio::spawn(bound.run(stop.clone()));
+
+    for path in ["clusters", "clusters/east", "accounts", "zones", "names/www.example.com"] {
+        let path = format!("/api/v1/{path}");
+        let answer = eventually("the answer names who is silent", async || {
+            let (status, _, body) = ask(http, "GET", &path, Some(READER)).await;
+            assert_eq!(status, 200, "{path}: {body}");
+            let answer: Value = serde_json::from_str(&body).unwrap();
+            match answer["missing"][0]["replica"].as_str() {
+                Some(_) => Ok(answer),
+                None => Err(body),
+            }
+        })
+        .await;
+        let missing = &answer["missing"][0];
+        assert_eq!(missing["replica"], silent.replica.to_string(), "{answer}");
+        assert_eq!(missing["accounts"], json!([account]), "{answer}");
+        let (asked_path, headers) = asked.recv().await.unwrap();
+        assert_eq!(asked_path, path);
+        assert!(headers.contains_key("x-zonefold-voucher"), "{headers:?}");
+        assert!(!format!("{headers:?}").contains(READER) && !headers.contains_key("authorization"));
+        // Each attempt of `eventually` asked once.
+        while asked.try_recv().is_ok() {}
+        match path.as_str() {
+            "/api/v1/clusters" => assert_eq!(answer["items"][0]["name"], "east"),
+            "/api/v1/clusters/east" => assert_eq!(answer["name"], "east"),
+            "/api/v1/names/www.example.com" => {
+                let summary = answer["summary"].as_str().unwrap();
+                assert!(
+                    summary.contains("not all") && summary.contains("111111111111"),
+                    "{summary}"
+                );
+            }
+            _ => {}
+        }
+    }
+    // What the silent one alone knows is no partial answer.
+    let (status, _, body) = ask(http, "GET", "/api/v1/accounts/111111111111", Some(READER)).await;
+    assert!(status == 503 && body.contains("replica-unreachable"), "{status} {body}");
+
+    let token_file = folder.write("api-token", READER).display().to_string();
+    let broker = format!("http://{http}");
+    let (ok, said) =
+        command(&folder, &["status", "--broker", &broker, "--token-file", &token_file]).await;
+    assert!(ok && said.contains("MISSING") && said.contains("111111111111"), "{said}");
+    stop.cancel();
+    running.await.unwrap().unwrap();
 }

@@ -47,6 +47,11 @@ impl Drop for Site {
 impl Site {
     /// A broker with gRPC over TLS that knows these clusters; `more` is laid over its configuration.
     pub async fn start(clusters: &Value, more: &Value) -> Self {
+        Self::start_with(clusters, more, options()).await
+    }
+
+    /// The same, with something else that the configuration does not say.
+    pub async fn start_with(clusters: &Value, more: &Value, options: BrokerOptions) -> Self {
         let (folder, authority) = (TestFolder::new(), Authority::new("authority"));
         let ca = authority.write(&folder);
         let own = authority.write_signed(&folder, "broker", &[BROKER_NAME, "127.0.0.1"]);
@@ -65,7 +70,7 @@ impl Site {
             config[key] = value.clone();
         }
         let parsed = Arc::new(Config::parse(&config.to_string(), "broker.yaml").unwrap());
-        let bound = build(&parsed, options()).await.unwrap();
+        let bound = build(&parsed, options).await.unwrap();
         let (BoundBroker { grpc, http, .. }, reloader) =
             (&bound, bound.reloader(Arc::clone(&parsed)));
         let (grpc, http) = (*grpc, *http);
@@ -136,6 +141,14 @@ impl Session {
             self.down.message().await,
             Ok(Some(v1::BrokerMessage { message: Some(Down::Pong(_) | Down::Ping(_)) }))
         )
+    }
+
+    /// Why the broker sends the agent away; it says nothing else before.
+    pub async fn go_away(mut self) -> v1::go_away::Reason {
+        match self.down.message().await {
+            Ok(Some(v1::BrokerMessage { message: Some(Down::GoAway(word)) })) => word.reason(),
+            other => panic!("no GoAway but {other:?}"),
+        }
     }
 
     /// How the broker ends it; it says nothing else before.

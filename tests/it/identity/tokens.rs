@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use axum::Json;
 use axum::routing::get;
@@ -15,7 +16,11 @@ use zonefold::core::ids::ClusterId;
 use zonefold::core::time::Timestamp;
 use zonefold::ports::{Callers as _, Clock, Means, Proven, RefusedFor, Shown};
 
-use super::site::{Site, hello, reason, statuses, watch as watch_statuses};
+use zonefold::app::broker::BrokerOptions;
+use zonefold::broker::ingest::Limits;
+use zonefold::wire::v1::go_away::Reason as GoAwayReason;
+
+use super::site::{Site, hello, options, reason, statuses, watch as watch_statuses};
 use crate::support::authority::{Signer, key_set, unsigned, write_keys};
 use crate::support::folder::TestFolder;
 use crate::support::network::get_json;
@@ -283,7 +288,7 @@ async fn keys_are_discovered_at_the_issuer_or_read_at_a_url() {
     let (_publish, keys) = watch::channel(key_set(&[&signer]));
     let url = issuer(keys).await;
     for (issuer, keys, expected) in [
-        (url.clone(), KeySource::Discovery { ca_file: None }, Ok("east".to_owned())),
+        (url.clone(), KeySource::Discovery { ca_file: None, hosts: vec![] }, Ok("east".to_owned())),
         (
             ISSUER.to_owned(),
             KeySource::Url { url: format!("{url}/keys"), ca_file: None },
@@ -291,7 +296,7 @@ async fn keys_are_discovered_at_the_issuer_or_read_at_a_url() {
         ),
         (
             format!("{url}/liar"),
-            KeySource::Discovery { ca_file: None },
+            KeySource::Discovery { ca_file: None, hosts: vec![] },
             Err(RefusedFor::KeysUnavailable),
         ),
         (
@@ -314,6 +319,87 @@ async fn keys_are_discovered_at_the_issuer_or_read_at_a_url() {
         let token = signer.token(&with(json!({ "iss": issuer })));
         assert_eq!(proves(&callers, &token).await, expected, "{issuer} {keys:?}");
     }
+}
+
+#[tokio::test]
+async fn a_discovery_document_sends_the_broker_to_no_other_host_and_the_caller_hears_nothing_of_it()
+{
+    let asked = Arc::new(AtomicI64::new(0));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let inside = format!("127.0.0.1:{}", listener.local_addr().unwrap().port());
+    let signer = Signer::eddsa("one");
+    let (keys, counted) = (key_set(&[&signer]), Arc::clone(&asked));
+    let routes = axum::Router::new().fallback(async move || {
+        counted.fetch_add(1, Ordering::SeqCst);
+        Json(keys.clone())
+    });
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let issuer = format!("http://{}", listener.local_addr().unwrap());
+    let document = json!({ "issuer": issuer, "jwks_uri": format!("http://{inside}/keys") });
+    let routes = axum::Router::new()
+        .route("/.well-known/openid-configuration", get(async || Json(document)));
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+
+    let keys = KeySource::Discovery { ca_file: None, hosts: vec![] };
+    let account = ServiceAccount { issuer: issuer.clone(), ..account(keys) };
+    let clusters = vec![(cluster("east"), by_account(account))];
+    let callers = KnownCallers::new(Identities { shared_token_sha256: None, clusters }, clock());
+    let token = signer.token(&with(json!({ "iss": issuer })));
+    let shown = Shown { bearer: Some(token), certificate: None };
+    let refused = callers.prove(&shown).await.unwrap_err();
+    assert_eq!(refused.why, RefusedFor::KeysUnavailable);
+    for part in [inside.as_str(), issuer.as_str(), "keys_hosts", "https"] {
+        assert!(!refused.message.contains(part), "{}", refused.message);
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 0, "nothing was asked there");
+}
+
+/// A broker that knows the cluster east by its service account, with its time of day in our hand.
+async fn site_by_account(limits: Limits) -> (Site, Arc<FixedClock>, Signer) {
+    let (keys, signer, time_of_day) = (TestFolder::new(), Signer::es256("one"), clock());
+    let keys_file = keys.path("keys.json");
+    write_keys(&keys_file, &[&signer]);
+    let clusters = json!([{ "name": "east", "environment": "dev", "identity": { "service_account": {
+        "issuer": ISSUER, "namespace": "zonefold", "name": "agent", "keys_file": keys_file } } }]);
+    let options = BrokerOptions {
+        time_of_day: Some(Arc::clone(&time_of_day) as Arc<dyn Clock>),
+        limits,
+        ..options()
+    };
+    let site = Site::start_with(&clusters, &json!({}), options).await;
+    // The keys are read before their folder goes.
+    hello(&site.by_token(&signer.token(&claims())), "east").await.unwrap();
+    (site, time_of_day, signer)
+}
+
+#[tokio::test]
+async fn no_stream_outlives_the_token_that_opened_it() {
+    let (site, time_of_day, signer) = site_by_account(Limits::default()).await;
+    // Good for a quarter of a second more, with the minute by which clocks may differ.
+    let ending = signer.token(&with(json!({ "exp": NOW_SECS as f64 - 59.75 })));
+    let mut watching = statuses(&site.by_token(&ending), "east").await.unwrap();
+    assert!(watching.message().await.unwrap().unwrap().replay_done, "nothing is held");
+    time_of_day.0.fetch_add(1_000, Ordering::Relaxed);
+    assert_eq!(reason(watching.message().await), (Code::Unauthenticated, "EXPIRED".to_owned()));
+    assert_eq!(
+        reason(hello(&site.by_token(&ending), "east").await),
+        (Code::Unauthenticated, "EXPIRED".to_owned())
+    );
+
+    time_of_day.0.store(NOW_SECS * 1_000, Ordering::Relaxed);
+    let session = hello(&site.by_token(&ending), "east").await.unwrap();
+    assert_eq!(session.go_away().await, GoAwayReason::SessionAge, "the agent comes back at once");
+}
+
+#[tokio::test]
+async fn a_stream_of_statuses_is_no_older_than_a_session() {
+    let limits = Limits { least_age: Duration::from_millis(300), ..Limits::default() };
+    let (site, _, signer) = site_by_account(limits).await;
+    let mut watching = statuses(&site.by_token(&signer.token(&claims())), "east").await.unwrap();
+    assert!(watching.message().await.unwrap().unwrap().replay_done, "nothing is held");
+    assert!(watching.message().await.unwrap().is_none(), "it ends without an error");
 }
 
 #[tokio::test]

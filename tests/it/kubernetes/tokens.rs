@@ -92,7 +92,7 @@ async fn what_the_api_server_signs_is_taken_and_every_other_token_is_refused() {
     let sources = [
         KeySource::File(keys_file.clone()),
         KeySource::Url { url: url.clone(), ca_file: ca_file.clone() },
-        KeySource::Discovery { ca_file: ca_file.clone() },
+        KeySource::Discovery { ca_file: ca_file.clone(), hosts: vec![] },
     ];
     for keys in sources.clone() {
         let broker = Broker::new(&api.issuer(), keys.clone());
@@ -116,7 +116,10 @@ async fn what_the_api_server_signs_is_taken_and_every_other_token_is_refused() {
         assert_eq!(broker.proves(&good).await, Err(RefusedFor::Expired), "{keys:?}");
     }
     // Who signed the API server's certificate is not known here, and nothing is believed.
-    for keys in [KeySource::Url { url, ca_file: None }, KeySource::Discovery { ca_file: None }] {
+    for keys in [
+        KeySource::Url { url, ca_file: None },
+        KeySource::Discovery { ca_file: None, hosts: vec![] },
+    ] {
         let broker = Broker::new(&api.issuer(), keys);
         assert_eq!(broker.proves(&good).await, Err(RefusedFor::KeysUnavailable));
     }

@@ -19,6 +19,7 @@ on_both_databases!(
     every_write_of_a_worker_is_fenced_once_its_lease_has_passed_on,
     a_lease_that_nobody_holds_any_more_gives_no_right,
     who_takes_what_is_not_shared_from_another_ends_its_sessions,
+    the_first_key_that_a_replica_proposes_is_that_of_all,
 );
 
 const LONG: Millis = Millis(3_600_000);
@@ -46,6 +47,14 @@ async fn pass_on(store: &dyn Store, tenure: &Tenure, to: u128) -> Tenure {
         store.give_back(std::slice::from_ref(tenure)).await.unwrap();
     }
     take(store, to, &tenure.account, LONG).await.remove(0)
+}
+
+async fn the_first_key_that_a_replica_proposes_is_that_of_all(place: Place) {
+    let store = place.open().await;
+    let propose = async |octet| store.replica_key(&[octet; 32]).await.unwrap();
+    let first = propose(1).await;
+    assert_eq!(first, store.is_shared().then_some([1; 32]));
+    assert_eq!(propose(2).await, first);
 }
 
 async fn a_lease_is_taken_under_its_next_epoch(place: Place) {

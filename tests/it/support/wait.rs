@@ -37,3 +37,9 @@ pub async fn eventually_equal<T: PartialEq + std::fmt::Debug>(
     })
     .await;
 }
+
+/// Waits for what ends by itself when all goes well.
+pub async fn within_deadline<T>(what: &str, work: impl Future<Output = T>) -> T {
+    let ended = tokio::time::timeout(DEADLINE, work).await;
+    ended.unwrap_or_else(|_| panic!("not within {} s: {what}", DEADLINE.as_secs()))
+}

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::agent::kube::document::Document;
+use crate::core::printable::printable;
 use crate::core::time::Timestamp;
 use crate::wire::v1::{EndpointStatus, Progress, VerdictState};
 
@@ -195,7 +196,9 @@ fn names(group: &[&EndpointStatus]) -> String {
     }
 }
 
-fn cut(mut text: String) -> String {
+/// As Kubernetes takes it, and as a terminal may show it: what a person describes shows it as it is.
+fn cut(text: String) -> String {
+    let mut text = printable(&text).into_owned();
     if text.len() > MAX_MESSAGE_BYTES {
         text.truncate(text.floor_char_boundary(MAX_MESSAGE_BYTES - 4));
         text.push('…');
