@@ -150,6 +150,7 @@ impl Keeping {
     async fn ingest(&self, cluster: &ClusterId, steps: &[Step]) -> anyhow::Result<()> {
         let ops = steps.iter().filter_map(Step::op).collect();
         let unit = IngestUnit {
+            placings: std::collections::BTreeMap::new(),
             cluster: cluster.clone(),
             epoch: Epoch(1),
             seq: 1,

@@ -148,7 +148,7 @@ fn show(state: &ApiState, view: ClusterView) -> Cluster {
         registered: view.settings.is_some(),
         environment: view.settings.as_ref().map(|settings| settings.environment.clone()),
         labels: view.settings.as_ref().map(|settings| settings.labels.clone()).unwrap_or_default(),
-        visibility: view.settings.as_ref().map(|settings| settings.visibility.to_string()),
+        visibility: view.settings.as_ref().map(|settings| settings.exposure.to_string()),
         connected: view.connected,
         replica: view.connected.then(|| state.broker.replica.replica.to_string()),
         session: view.stored.map(|row| Session {

@@ -386,6 +386,7 @@ mod tests {
                 directory.commit(
                     &cluster(name),
                     vec![put],
+                    &std::collections::BTreeMap::new(),
                     &[OpOutcome::Stored { arrival: index }],
                     &mut vec![],
                 );

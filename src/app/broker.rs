@@ -316,8 +316,8 @@ async fn start(
 pub fn clusters_of(config: &Config) -> HashMap<ClusterId, ClusterSettings> {
     let settings = |cluster: &crate::config::Cluster| ClusterSettings {
         environment: cluster.environment.clone(),
-        visibility: cluster.visibility,
         labels: cluster.labels.clone(),
+        exposure: cluster.visibility,
     };
     config.clusters.iter().map(|cluster| (cluster.name.clone(), settings(cluster))).collect()
 }
@@ -330,6 +330,7 @@ pub fn accounts_of(config: &Config) -> Vec<AccountSettings> {
         environment: account.environment.clone(),
         budget: account.budget_config(),
         rules: account.zone_rules(),
+        placement: account.placement,
         discovery_interval: account.discovery_interval(),
         drift_interval: account.drift_interval(),
     };

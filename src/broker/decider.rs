@@ -5,19 +5,25 @@
 //! between two pages the decider goes on with its other messages. The worker is told of those at once, so whatever happens while
 //! the walk goes on reaches it one way or the other, and twice is as good as once.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::warn;
 
+use super::directory::due::Turn;
+use super::directory::entry::EndpointEntry;
 use super::directory::entry::Status;
-use super::directory::{Agreement, Belief, ClusterSettings, Effect, SharedDirectory, Walk};
+use super::directory::review::Review;
+use super::directory::{ClusterSettings, Effect, SharedDirectory, Walk};
 use super::status::feedback::{Feedback, Keeper};
 use super::status::relay::StatusUpdate;
 use super::worker::registry::Workers;
 use super::worker::{Discovered, Message, WorkerHandle};
+use crate::core::endpoint::verdict::Placement;
 use crate::core::ids::{AccountId, ClusterId};
+use crate::core::planning::placement::{Placing, StoredPlacement};
+use crate::core::planning::routing::AccountScope;
 use crate::ports::{Clock, EndpointNews, IngestOp, OpOutcome, ReplicaId};
 
 /// What became durable of one unit.
@@ -27,7 +33,9 @@ pub struct CommittedUnit {
     pub cluster: ClusterId,
     /// The operations.
     pub ops: Vec<IngestOp>,
-    /// One for each.
+    /// Where puts go, by the index of the operation.
+    pub placings: BTreeMap<usize, Placing>,
+    /// One for each operation.
     pub outcomes: Vec<OpOutcome>,
 }
 
@@ -35,6 +43,8 @@ pub struct CommittedUnit {
 pub enum DeciderMessage {
     /// Units that became durable, in the order of their commits.
     Committed(Vec<CommittedUnit>),
+    /// Decisions about placements that were stored.
+    Placed(Vec<(EndpointEntry, StoredPlacement)>),
     /// The zones of an account.
     Discovered(Discovered),
     /// What other replicas tell, in the order in which they did.
@@ -43,8 +53,8 @@ pub enum DeciderMessage {
     Adopt(AccountId, WorkerHandle),
     /// An account is no longer worked here.
     Release(AccountId),
-    /// The configuration of clusters has changed.
-    Reconfigure(HashMap<ClusterId, ClusterSettings>),
+    /// The configuration of clusters and accounts has changed.
+    Reconfigure(HashMap<ClusterId, ClusterSettings>, BTreeMap<AccountId, AccountScope>),
     /// Answered when everything before it is in the directory.
     Barrier(oneshot::Sender<()>),
 }
@@ -69,6 +79,8 @@ pub struct Decider {
     feedback: Feedback,
     clock: Arc<dyn Clock>,
     walk: Option<Walk>,
+    /// What is to be looked at again.
+    reviews: VecDeque<Review>,
     /// The accounts that a walk has yet to be begun for.
     waiting: BTreeSet<AccountId>,
     told_all: watch::Sender<BTreeSet<ReplicaId>>,
@@ -83,7 +95,16 @@ impl Decider {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let (told_all, _) = watch::channel(BTreeSet::new());
-        Self { directory, workers, feedback, clock, walk: None, waiting: BTreeSet::new(), told_all }
+        Self {
+            directory,
+            workers,
+            feedback,
+            clock,
+            walk: None,
+            reviews: VecDeque::new(),
+            waiting: BTreeSet::new(),
+            told_all,
+        }
     }
 
     /// The replicas that have told everything that they can say of endpoints.
@@ -99,12 +120,30 @@ impl Decider {
                     Some(message) => self.take(message).await,
                     None => return,
                 },
-                () = std::future::ready(()), if self.walk.is_some() || !self.waiting.is_empty() => {
-                    self.walk_on().await;
+                () = std::future::ready(()), if self.has_more_to_do() => {
+                    self.review_on().await;
+                    if self.walk.is_some() || !self.waiting.is_empty() {
+                        self.walk_on().await;
+                    }
                     tokio::task::yield_now().await;
                 }
             }
         }
+    }
+
+    fn has_more_to_do(&self) -> bool {
+        self.walk.is_some() || !self.waiting.is_empty() || !self.reviews.is_empty()
+    }
+
+    /// The next page of what is to be looked at again.
+    async fn review_on(&mut self) {
+        let Some(mut review) = self.reviews.pop_front() else { return };
+        let mut effects = vec![];
+        self.directory.review_some(&mut review, &mut effects);
+        if !review.is_over() {
+            self.reviews.push_back(review);
+        }
+        self.pass_on(Keeper::Here, effects).await;
     }
 
     async fn take(&mut self, message: DeciderMessage) {
@@ -113,12 +152,12 @@ impl Decider {
         match message {
             DeciderMessage::Committed(units) => {
                 for unit in units {
-                    self.directory.commit(&unit.cluster, unit.ops, &unit.outcomes, &mut effects);
+                    let CommittedUnit { cluster, ops, placings, outcomes } = unit;
+                    self.directory.commit(&cluster, ops, &placings, &outcomes, &mut effects);
                 }
             }
-            DeciderMessage::Discovered(discovered) => {
-                self.directory.discover(&discovered.account, discovered.zones, &mut effects);
-            }
+            DeciderMessage::Placed(decisions) => self.directory.placed(decisions, &mut effects),
+            DeciderMessage::Discovered(found) => self.discover(found, Turn::Ours),
             DeciderMessage::Followed(followed) => {
                 keeper = Keeper::Elsewhere;
                 for news in followed {
@@ -141,8 +180,11 @@ impl Decider {
                     walk.accounts.remove(&account);
                 }
             }
-            DeciderMessage::Reconfigure(settings) => {
-                self.directory.reconfigure(settings, &mut effects);
+            DeciderMessage::Reconfigure(settings, accounts) => {
+                self.directory.set_accounts(accounts);
+                self.reviews.extend(self.directory.reconfigure(settings));
+                // What waited for an account that is gone waits no more.
+                self.reviews.push_back(Review::of_all_waiting(Turn::Ours));
             }
             DeciderMessage::Barrier(reply) => {
                 // Who asked may have gone.
@@ -152,7 +194,11 @@ impl Decider {
         self.pass_on(keeper, effects).await;
     }
 
-    fn follow(&self, news: Followed, effects: &mut Vec<Effect>) {
+    fn discover(&mut self, Discovered { account, zones, listing }: Discovered, turn: Turn) {
+        self.reviews.extend(self.directory.discover(&account, zones, listing, turn));
+    }
+
+    fn follow(&mut self, news: Followed, effects: &mut Vec<Effect>) {
         match news {
             Followed::Endpoint(news) => {
                 if let Some(same) = self.directory.follow(news, effects) {
@@ -160,22 +206,20 @@ impl Decider {
                     self.feedback.tell_others_of(&same);
                 }
             }
-            Followed::Zones(Discovered { account, zones }) => {
-                self.directory.discover(&account, zones, effects)
-            }
+            Followed::Zones(found) => self.discover(found, Turn::Theirs),
             Followed::ThatWasAll(replica) => {
                 self.told_all.send_if_modified(|told| told.insert(replica));
             }
             Followed::Statuses(statuses) => {
                 for told in statuses {
-                    self.hear(&told, effects);
+                    self.hear(&told);
                 }
             }
         }
     }
 
     /// Another replica says what became of an endpoint.
-    fn hear(&self, told: &StatusUpdate, effects: &mut Vec<Effect>) {
+    fn hear(&self, told: &StatusUpdate) {
         let held = self
             .directory
             .cluster(&told.cluster)
@@ -183,22 +227,11 @@ impl Decider {
             .filter(|held| held.version() == told.version);
         // Of a content that is not the one here it says nothing.
         let Some(held) = held else { return };
-        let theirs = told.status.verdict.placement.as_ref();
-        let is_worked_here = || {
-            self.directory
-                .placement(&held)
-                .is_some_and(|placement| self.workers.has(&placement.account))
-        };
-        let belief =
-            if held.is_judged() || is_worked_here() { Belief::GoneBy } else { Belief::Idle };
-        let agreement = theirs.map_or(Agreement::Agreed, |theirs| {
-            self.directory.agree(&held, theirs, belief, effects)
-        });
-        match (agreement, is_worked_here()) {
-            (Agreement::OursCounts, true) => self.feedback.tell_others_of(&held),
-            // The worker here knows better than the one that had the account before.
-            (Agreement::Agreed, true) => {}
-            (_, false) => self.feedback.told(&held, told),
+        let is_managed_here = |placement: &Placement| self.workers.has(&placement.account);
+        let zone = told.zone.as_ref().or(told.status.verdict.placement.as_ref());
+        // The worker here knows better than the one that had the account before.
+        if !zone.is_some_and(is_managed_here) {
+            self.feedback.told(&held, told);
         }
     }
 
@@ -254,7 +287,7 @@ pub fn part(
                 by_account.entry(placement.account.clone()).or_default().push(effect);
             }
             Effect::Judge { held, verdict } => {
-                feedback.tell_kept_by(keeper, &held, Arc::new(Status::of(verdict)), clock.now());
+                feedback.judge(keeper, &held, Arc::new(Status::of(verdict)), clock.now());
             }
         }
     }

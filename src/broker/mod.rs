@@ -17,6 +17,7 @@ pub mod directory;
 pub mod ingest;
 pub mod lease;
 pub mod metrics;
+pub mod placer;
 pub mod replicas;
 pub mod startup;
 pub mod status;
@@ -184,6 +185,7 @@ impl Broker {
         let mut tasks = tokio::task::JoinSet::new();
         let (keeper, verdicts) = VerdictKeeper::new(Arc::clone(&store));
         let directory = Arc::new(Directory::new(parts.clusters.clone()));
+        directory.set_accounts(worker::scopes(&parts.accounts, &store.listed_accounts().await?));
         let workers = Arc::new(Workers::default());
         let feedback = Feedback::new(directory.clone(), verdicts);
         let relay = RelayHandle::default();
@@ -256,6 +258,12 @@ impl Broker {
         );
         let told_all = decider.told_all();
         spawn(&mut tasks, "the decider", decider.run(decider_messages));
+        let placer = placer::Placer {
+            directory: directory.clone(),
+            store: Arc::clone(&store),
+            decider: to_decider.clone(),
+        };
+        spawn(&mut tasks, "the placer", placer.run());
         spawn(&mut tasks, "the keeper of verdicts", keeper.run());
         spawn(&mut tasks, "the discoveries", forward(discoveries, to_decider.clone()));
         if let Some(follower) = follower {
@@ -445,7 +453,8 @@ impl BrokerHandle {
         accounts: Vec<AccountSettings>,
     ) {
         // A broker that stops takes no configuration any more.
-        let _stopping = self.decider.send(DeciderMessage::Reconfigure(clusters)).await;
+        let scopes = worker::scopes(&accounts, &BTreeSet::new());
+        let _stopping = self.decider.send(DeciderMessage::Reconfigure(clusters, scopes)).await;
         let _stopping = self.tenancy.send(LeaseCommand::Configure(accounts));
     }
 

@@ -10,7 +10,7 @@ use crate::core::aws::access::{AccountAccess, ExternalId, Partition, RoleArn};
 use crate::core::ids::{AccountId, EnvironmentId, ZoneId};
 use crate::core::limits::budget::BudgetConfig;
 use crate::core::planning::policy::{
-    DriftPolicy, ZonePattern, ZonePolicy, ZoneRule, ZoneSelector, ZoneSettings,
+    DriftPolicy, PlacementWait, ZonePattern, ZonePolicy, ZoneRule, ZoneSelector, ZoneSettings,
 };
 use crate::core::time::Millis;
 use crate::core::visibility::Visibility;
@@ -44,6 +44,10 @@ pub struct Account {
     /// Which zones are worked. A zone is taken by the first entry that fits; one that none fits is left alone.
     #[serde(default)]
     pub zones: Vec<ZoneEntry>,
+    /// Whether names that are placed nowhere yet wait until the zones of this account were listed once, also while it cannot be
+    /// reached: a closer zone may be there.
+    #[serde(default)]
+    pub placement: PlacementWait,
     /// How often zones are looked for, in seconds.
     #[serde(default = "default_discovery_interval_secs")]
     pub discovery_interval_secs: u32,

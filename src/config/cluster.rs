@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::error::{KeyPath, Problems};
 use super::identity::ClusterIdentity;
 use crate::core::ids::{ClusterId, EnvironmentId};
-use crate::core::visibility::Visibility;
+use crate::core::visibility::Exposure;
 
 /// An environment: clusters publish into the accounts of their own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,9 +26,10 @@ pub struct Cluster {
     /// For people and for rules: region, team, ….
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
-    /// The kind of zones that its names go to.
+    /// In which kinds of zones its names are published when they do not say so themselves: `public`, `private`, `both` or
+    /// `internal`.
     #[serde(default)]
-    pub visibility: Visibility,
+    pub visibility: Exposure,
     /// How it proves itself; without it the token that clusters share speaks for it.
     #[serde(default)]
     pub identity: Option<ClusterIdentity>,

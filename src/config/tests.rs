@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::core::planning::policy::{DriftPolicy, ZonePolicy};
-use crate::core::visibility::Visibility;
+use crate::core::visibility::Exposure;
 
 const FULL: &str = r#"store: sqlite:./zonefold-data/broker.db
 listen: { grpc: 127.0.0.1:7443, http: 127.0.0.1:7080 }
@@ -71,7 +71,7 @@ fn a_whole_file_is_read_field_by_field() {
     assert_eq!((rules[0].settings.default_ttl_secs, rules[1].settings.default_ttl_secs), (60, 300));
     assert_eq!(rules[1].settings.policy, ZonePolicy::Observe);
     assert_eq!(config.clusters[0].labels["region"], "us-east-1");
-    assert_eq!(config.clusters[0].visibility, Visibility::Public);
+    assert_eq!(config.clusters[0].visibility, Exposure::Public);
     assert_eq!(config.agents.token_file, Some(PathBuf::from("./token")));
     assert_eq!(config.log.format, LogFormat::Json);
 }

@@ -42,3 +42,61 @@ impl fmt::Display for Visibility {
         f.write_str(self.as_str())
     }
 }
+
+/// In which kinds of zones an endpoint is published.
+///
+/// As ExternalDNS does, an endpoint goes to the public zone with the longest suffix and to all private zones that fit, the
+/// parents of others among them: resolvers of a VPC ask the closest private zone that is associated with it.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Exposure {
+    /// The closest public zone only.
+    Public,
+    /// All private zones that fit.
+    Private,
+    /// The closest public zone, and all private zones that fit.
+    #[default]
+    Both,
+    /// All private zones that fit; only where there is none, the closest public zone. For addresses that are of use inside
+    /// only, such as those of `internal-hostname`.
+    Internal,
+}
+
+impl Exposure {
+    /// The words that an endpoint or the configuration can use, for messages.
+    pub const WORDS: &str = "public, private, both or internal";
+
+    /// Reads a word; `None` if it is none of them.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Public, Self::Private, Self::Both, Self::Internal]
+            .into_iter()
+            .find(|exposure| exposure.as_str() == text)
+    }
+
+    /// The word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Public => "public",
+            Self::Private => "private",
+            Self::Both => "both",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// Whether zones of this kind may hold the endpoint.
+    pub const fn allows(self, visibility: Visibility) -> bool {
+        match self {
+            Self::Public => matches!(visibility, Visibility::Public),
+            Self::Private => matches!(visibility, Visibility::Private),
+            Self::Both | Self::Internal => true,
+        }
+    }
+}
+
+impl fmt::Display for Exposure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -90,6 +90,8 @@ pub trait Leases: Send + Sync {
 pub enum EndpointNews {
     /// It is stored, perhaps in a later version than the one this is the news of: then that is news to come.
     Stored(EndpointRow),
+    /// Where it goes was decided, for this content or a later one. The content is no news.
+    Placed(EndpointRow),
     /// It is gone.
     Removed { cluster: ClusterId, key: KeyHash },
 }

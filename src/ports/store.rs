@@ -2,6 +2,7 @@
 //!
 //! Each method is one transaction. Whatever a method has answered `Ok` for survives every crash but the disk's.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -15,6 +16,7 @@ use crate::core::endpoint::verdict::Verdict;
 use crate::core::endpoint::{KeyHash, Version};
 use crate::core::ids::{AccountId, BatchId, ClusterId, EnvironmentId, Epoch, ZoneId};
 use crate::core::planning::change::{Batch, Cause, Change};
+use crate::core::planning::placement::{Placing, StoredPlacement};
 pub use crate::core::planning::plan::{Drift, Ownership};
 use crate::core::time::Timestamp;
 
@@ -109,6 +111,8 @@ pub struct IngestUnit {
     pub completes_snapshot: bool,
     /// The operations, in order.
     pub ops: Vec<IngestOp>,
+    /// Where puts go, by the index of the operation: stored with the content if it still rests on what is stored.
+    pub placings: BTreeMap<usize, Placing>,
 }
 
 /// What became of a unit.
@@ -134,6 +138,11 @@ pub enum OpOutcome {
         /// Rises with every new key of any cluster; decides who was first.
         arrival: i64,
     },
+    /// The same, and where it goes was stored with it.
+    Placed {
+        /// As in `Stored`.
+        arrival: i64,
+    },
     /// The endpoint is gone.
     Removed,
     /// The key was not there, or another version than the one seen was.
@@ -153,8 +162,32 @@ pub struct EndpointRow {
     pub endpoint: PackedEndpoint,
     /// The stored verdict for this version, once there is one.
     pub verdict: Option<Verdict>,
+    /// Where it goes, once that was decided.
+    pub placed: Option<PlacementRow>,
     /// When the content was stored last.
     pub updated_at: Timestamp,
+}
+
+/// Where a stored endpoint goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlacementRow {
+    /// The content that this was decided for; `None` if a release before 0.2 decided it, which did not keep that.
+    pub version: Option<Version>,
+    /// The zones.
+    pub placement: StoredPlacement,
+}
+
+/// A decision about a stored endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlacementWrite {
+    /// Whose.
+    pub cluster: ClusterId,
+    /// Which, by its arrival number.
+    pub arrival: i64,
+    /// For which content.
+    pub version: Version,
+    /// Where it goes.
+    pub placing: Placing,
 }
 
 /// A verdict to keep.
@@ -386,6 +419,13 @@ pub trait Store: Leases + Feed + Send + Sync {
         limit: u32,
     ) -> Result<Vec<EndpointRow>, StoreError>;
 
+    /// Stores where endpoints go, by compare-and-swap: a decision holds if the store still has that content and the placement
+    /// that it rests on, or holds it already. Answers for each whether it holds.
+    async fn place(&self, decisions: &[PlacementWrite]) -> Result<Vec<bool>, StoreError>;
+
+    /// Those of the endpoints with these arrival numbers that are still there.
+    async fn endpoints_at(&self, arrivals: &[i64]) -> Result<Vec<EndpointRow>, StoreError>;
+
     /// Keeps verdicts; a verdict for a version that is no longer stored is dropped.
     async fn save_verdicts(&self, verdicts: &[VerdictRow]) -> Result<(), StoreError>;
 
@@ -394,6 +434,12 @@ pub trait Store: Leases + Feed + Send + Sync {
 
     /// Inserts or replaces zones by their id. A zone that discovery no longer finds stays until it is forgotten.
     async fn save_zones(&self, zones: &[ZoneRow]) -> Result<(), StoreError>;
+
+    /// The accounts whose zones were listed at least once.
+    async fn listed_accounts(&self) -> Result<BTreeSet<AccountId>, StoreError>;
+
+    /// Notes that all zones of an account were listed, and tells the other replicas if that is news.
+    async fn note_listed(&self, account: &AccountId, at: Timestamp) -> Result<(), StoreError>;
 
     /// Up to `limit` observed records of a zone after a key, in list order.
     async fn records(

@@ -37,7 +37,7 @@ use zonefold::core::planning::policy::{
     DriftPolicy, ZonePolicy, ZoneRule, ZoneSelector, ZoneSettings,
 };
 use zonefold::core::time::Millis;
-use zonefold::core::visibility::Visibility;
+use zonefold::core::visibility::Exposure;
 use zonefold::emulator::{ClockMode, EmulatorHandle};
 use zonefold::ports::{Clock, ReplicaId, ReplicaRow};
 use zonefold::wire::v1::federation_server::FederationServer;
@@ -81,6 +81,7 @@ fn account(id: &str, name: &str) -> AccountSettings {
         default_ttl_secs: 300,
     };
     AccountSettings {
+        placement: zonefold::core::planning::policy::PlacementWait::Wait,
         account: AccountId::parse(id).unwrap(),
         name: name.to_owned(),
         environment: EnvironmentId::parse(name).unwrap(),
@@ -104,8 +105,8 @@ fn access(id: &str, role: Option<&str>) -> AccountAccess {
 fn cluster(name: &str, environment: &str) -> (ClusterId, ClusterSettings) {
     let settings = ClusterSettings {
         environment: EnvironmentId::parse(environment).unwrap(),
-        visibility: Visibility::Public,
         labels: std::collections::BTreeMap::from([("region".to_owned(), "eu-west-1".to_owned())]),
+        exposure: Exposure::Both,
     };
     (ClusterId::parse(name).unwrap(), settings)
 }

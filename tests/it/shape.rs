@@ -5,13 +5,14 @@ mod agent;
 use std::collections::HashMap;
 
 use allocation_counter::AllocationInfo;
-use zonefold::broker::directory::{ClusterSettings, Directory, Effect};
+use zonefold::broker::directory::due::Turn;
+use zonefold::broker::directory::{AccountListing, ClusterSettings, Directory, Effect};
 use zonefold::core::dns::name::DnsName;
 use zonefold::core::endpoint::packed::PackedEndpoint;
 use zonefold::core::endpoint::{Endpoint, EndpointKey};
 use zonefold::core::ids::{AccountId, ClusterId, EnvironmentId, ZoneId};
 use zonefold::core::planning::routing::ZoneFacts;
-use zonefold::core::visibility::Visibility;
+use zonefold::core::visibility::{Exposure, Visibility};
 use zonefold::ports::{IngestOp, OpOutcome};
 
 use crate::bench::figures;
@@ -92,7 +93,7 @@ fn directory() -> Directory {
     let environment = EnvironmentId::parse("dev").unwrap();
     let settings = ClusterSettings {
         environment: environment.clone(),
-        visibility: Visibility::Public,
+        exposure: Exposure::Both,
         labels: std::collections::BTreeMap::new(),
     };
     let directory = Directory::new(HashMap::from([(cluster(), settings)]));
@@ -105,7 +106,7 @@ fn directory() -> Directory {
         visibility: Visibility::Public,
         visible: true,
     };
-    directory.discover(&account, vec![facts], &mut vec![]);
+    directory.discover(&account, Some(vec![facts]), AccountListing::Complete, Turn::Ours);
     directory
 }
 
@@ -132,12 +133,12 @@ fn put(serial: i64, target: &str) -> IngestOp {
 
 fn commit(directory: &Directory, serial: i64, target: &str) -> Vec<Effect> {
     let mut effects = vec![];
-    directory.commit(
-        &cluster(),
-        vec![put(serial, target)],
-        &[OpOutcome::Stored { arrival: serial }],
-        &mut effects,
-    );
+    let put = put(serial, target);
+    let IngestOp::Put { key, endpoint, .. } = &put else { return effects };
+    let placing = directory.propose(&cluster(), key, endpoint);
+    let placings = placing.into_iter().map(|placing| (0, placing)).collect();
+    let outcome = OpOutcome::Placed { arrival: serial };
+    directory.commit(&cluster(), vec![put], &placings, &[outcome], &mut effects);
     effects
 }
 

@@ -171,7 +171,14 @@ pub fn del(endpoint: &Endpoint) -> IngestOp {
 }
 
 pub fn unit(cluster: &ClusterId, epoch: Epoch, seq: u64, ops: Vec<IngestOp>) -> IngestUnit {
-    IngestUnit { cluster: cluster.clone(), epoch, seq, completes_snapshot: false, ops }
+    IngestUnit {
+        cluster: cluster.clone(),
+        epoch,
+        seq,
+        completes_snapshot: false,
+        ops,
+        placings: BTreeMap::new(),
+    }
 }
 
 /// A session that is welcome.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::codec::{self, from_json, to_json};
 use super::names::{Numbered, numbered};
+use super::placements;
 use super::sessions::lock_clusters;
 use super::transaction::Transaction;
 use super::value::{Input, Kind, Row};
@@ -11,7 +12,7 @@ use crate::core::endpoint::Version;
 use crate::core::endpoint::verdict::{Placement, Verdict, VerdictState};
 use crate::core::ids::ClusterId;
 use crate::core::time::Timestamp;
-use crate::ports::{EndpointRow, StoreError, VerdictRow};
+use crate::ports::{EndpointRow, PlacementRow, StoreError, VerdictRow};
 
 const COLUMNS: &[(&str, Kind)] = &[
     ("cluster_id", Kind::Int),
@@ -22,11 +23,14 @@ const COLUMNS: &[(&str, Kind)] = &[
     ("verdict_zone", Kind::Int),
     ("verdict", Kind::Text),
     ("updated_at", Kind::Int),
+    ("placed_version", Kind::Bytes),
+    ("placed", Kind::Text),
 ];
 
 const LIST: &str = "
-    select cluster_id, key_hash, version, arrival, body, verdict_zone, verdict, updated_at
-      from endpoints where arrival > $1 order by arrival limit $2";
+    select e.cluster_id, e.key_hash, e.version, e.arrival, e.body, e.verdict_zone, e.verdict, e.updated_at,
+           e.placed_version, coalesce(e.placed, '0:' || e.verdict_zone) as placed
+      from endpoints e where e.arrival > $1 order by e.arrival limit $2";
 
 pub(super) async fn list(
     transaction: &mut Transaction,
@@ -42,7 +46,8 @@ pub(super) async fn list(
 }
 
 const BY_ARRIVAL: &str = "
-    select e.cluster_id, e.key_hash, e.version, e.arrival, e.body, e.verdict_zone, e.verdict, e.updated_at
+    select e.cluster_id, e.key_hash, e.version, e.arrival, e.body, e.verdict_zone, e.verdict, e.updated_at,
+           e.placed_version, coalesce(e.placed, '0:' || e.verdict_zone) as placed
       from input cross join endpoints e where e.arrival = input.arrival";
 
 /// Those of the endpoints that are still there, by their arrival.
@@ -70,9 +75,12 @@ async fn read(
     let clusters = clusters
         .covering(transaction, |held| numbers(0).all(|number| held.contains_key(&number)))
         .await?;
-    let placements = placements
-        .covering(transaction, |held| numbers(5).all(|number| held.contains_key(&number)))
-        .await?;
+    let placed = || rows.iter().filter_map(|row| row.text_or_null(9).ok().flatten());
+    let is_known = |held: &HashMap<i64, Placement>| {
+        let zones = placed().flat_map(placements::numbers_in);
+        numbers(5).chain(zones).all(|number| held.contains_key(&number))
+    };
+    let placements = placements.covering(transaction, is_known).await?;
     rows.iter()
         .map(|row| {
             Ok(EndpointRow {
@@ -82,10 +90,22 @@ async fn read(
                 arrival: row.int(3)?,
                 endpoint: codec::endpoint(row.bytes(4)?)?,
                 verdict: verdict(row, &placements)?,
+                placed: placement(row, &placements)?,
                 updated_at: Timestamp(row.int(7)?),
             })
         })
         .collect()
+}
+
+fn placement(
+    row: &Row,
+    placements: &HashMap<i64, Placement>,
+) -> Result<Option<PlacementRow>, StoreError> {
+    let Some(text) = row.text_or_null(9)? else { return Ok(None) };
+    Ok(Some(PlacementRow {
+        version: row.bytes_or_null(8)?.map(codec::version).transpose()?,
+        placement: placements::decode(text, placements)?,
+    }))
 }
 
 /// A verdict that says nothing but where is the number of the zone; any other is JSON.

@@ -33,6 +33,7 @@ const ENDPOINTS: i64 = 1;
 const ZONES: i64 = 2;
 const STATUSES: i64 = 3;
 const ASK: i64 = 4;
+const PLACEMENTS: i64 = 5;
 
 /// Octets of statuses that weigh as much as one endpoint.
 const STATUS_OCTETS: usize = 100;
@@ -105,6 +106,11 @@ impl Piece {
     pub(super) fn endpoints(references: &References) -> Result<Self, StoreError> {
         let weight = references.stored.len() + references.removed.len();
         Ok(Self { kind: ENDPOINTS, weight, payload: references.pack()? })
+    }
+
+    /// Where endpoints go was stored.
+    pub(super) fn placements(references: &References) -> Result<Self, StoreError> {
+        Ok(Self { kind: PLACEMENTS, ..Self::endpoints(references)? })
     }
 
     /// Zones of an account were stored.
@@ -196,7 +202,7 @@ const PAGE: &str = "
       from (select (select value from counters where name = 'feed_cut') as cut,
                    (select value from counters where name = 'feed') as newest) as bounds
       left join (
-        select seq, origin, kind, case when origin = $3 and kind in (1, 3) then null else payload end as payload
+        select seq, origin, kind, case when origin = $3 and kind in (1, 3, 5) then null else payload end as payload
           from (select seq, origin, kind, payload, sum(weight) over (order by seq) - weight as before
                   from (select seq, origin, kind, payload, weight from feed where seq > $1 order by seq limit $2) as next) as weighed
          where before < $2) as page on true
@@ -205,6 +211,7 @@ const PAGE: &str = "
 /// One entry before its references are joined.
 enum Told {
     Endpoints(References),
+    Placements(References),
     Other(News),
 }
 
@@ -214,6 +221,8 @@ impl Told {
         Ok(match (row.int(4)?, payload) {
             (ENDPOINTS, None) => Self::Endpoints(References::default()),
             (ENDPOINTS, Some(bytes)) => Self::Endpoints(References::unpack(bytes)?),
+            (PLACEMENTS, None) => Self::Placements(References::default()),
+            (PLACEMENTS, Some(bytes)) => Self::Placements(References::unpack(bytes)?),
             (STATUSES, bytes) => {
                 Self::Other(News::Statuses(Bytes::copy_from_slice(bytes.unwrap_or_default())))
             }
@@ -232,7 +241,7 @@ impl Told {
 
     fn references(&self) -> Option<&References> {
         match self {
-            Self::Endpoints(references) => Some(references),
+            Self::Endpoints(references) | Self::Placements(references) => Some(references),
             Self::Other(_) => None,
         }
     }
@@ -277,6 +286,7 @@ pub(super) async fn read(
     let entry = |(seq, origin, told)| {
         let news = match told {
             Told::Endpoints(references) => News::Endpoints(join(references, &stored, &clusters)?),
+            Told::Placements(references) => News::Endpoints(placed(&references, &stored)),
             Told::Other(news) => news,
         };
         Ok(FeedEntry { seq, origin, news })
@@ -296,6 +306,12 @@ fn join(
     });
     let rows = references.stored.iter().filter_map(|arrival| stored.get(arrival).cloned());
     removed.chain(rows.map(|row| Ok(EndpointNews::Stored(row)))).collect()
+}
+
+/// The endpoints as they are now; of their contents this is no news.
+fn placed(references: &References, stored: &HashMap<i64, EndpointRow>) -> Vec<EndpointNews> {
+    let rows = references.stored.iter().filter_map(|arrival| stored.get(arrival).cloned());
+    rows.map(EndpointNews::Placed).collect()
 }
 
 /// The last entry before the first that is young enough; all when none is.

@@ -7,18 +7,23 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::codec::{self, to_signed};
 use super::feed::{self, Piece, References};
+use super::names::Numbered;
+use super::placements::{encode, numbers_of};
 use super::sessions::{LockedCluster, lock_clusters};
 use super::transaction::Transaction;
 use super::value::{Input, Kind};
 use crate::core::endpoint::packed::PackedEndpoint;
+use crate::core::endpoint::verdict::Placement;
 use crate::core::endpoint::{KeyHash, Version};
 use crate::core::ids::Epoch;
+use crate::core::planning::placement::{Placing, StoredPlacement};
 use crate::core::time::Timestamp;
 use crate::ports::{IngestOp, IngestOutcome, IngestUnit, OpOutcome, ReplicaId, StoreError};
 
 /// Makes the units durable, as news of `origin`. A unit of a cluster that never opened a session is fenced at epoch 0.
 pub(super) async fn ingest(
     transaction: &mut Transaction,
+    placements: &Numbered<Placement>,
     origin: ReplicaId,
     units: &[IngestUnit],
     at: Timestamp,
@@ -28,11 +33,19 @@ pub(super) async fn ingest(
         clusters.get(&unit.cluster).filter(|cluster| cluster.epoch == unit.epoch)
     };
     let mut fold = Fold::read(transaction, units, &admitted).await?;
+    let placings = units.iter().flat_map(|unit| unit.placings.values());
+    let results: Vec<StoredPlacement> = placings.clone().map(Placing::result).collect();
+    let found = placings.filter_map(|placing| placing.found.as_ref());
+    let numbers = numbers_of(transaction, placements, results.iter().chain(found)).await?;
     let mut applied = Vec::with_capacity(units.len());
     for unit in units {
         applied.push(match admitted(unit) {
             Some(cluster) => {
-                Ok(unit.ops.iter().map(|op| fold.apply(cluster.number, op)).collect::<Vec<_>>())
+                let placing = |index| Place::of(unit.placings.get(&index)?, &numbers);
+                let ops = unit.ops.iter().enumerate();
+                Ok(ops
+                    .map(|(index, op)| fold.apply(cluster.number, op, placing(index)))
+                    .collect::<Vec<_>>())
             }
             None => Err(clusters.get(&unit.cluster).map_or(Epoch(0), |cluster| cluster.epoch)),
         });
@@ -68,9 +81,27 @@ impl Arrival {
     }
 }
 
+/// Where a put goes, as the columns have it.
+struct Place {
+    found: Option<String>,
+    to: String,
+}
+
+impl Place {
+    /// `None` if a zone is not stored.
+    fn of(placing: &Placing, numbers: &HashMap<Placement, i64>) -> Option<Self> {
+        let found = match &placing.found {
+            Some(found) => Some(encode(found, numbers)?),
+            None => None,
+        };
+        Some(Self { found, to: encode(&placing.result(), numbers)? })
+    }
+}
+
 /// What one operation did, before the new arrival numbers are known.
 enum Applied {
     Stored(Arrival),
+    Placed(Arrival),
     Removed,
     Unchanged,
 }
@@ -79,6 +110,7 @@ impl Applied {
     fn outcome(self, first_new: i64) -> OpOutcome {
         match self {
             Self::Stored(arrival) => OpOutcome::Stored { arrival: arrival.number(first_new) },
+            Self::Placed(arrival) => OpOutcome::Placed { arrival: arrival.number(first_new) },
             Self::Removed => OpOutcome::Removed,
             Self::Unchanged => OpOutcome::Unchanged,
         }
@@ -86,18 +118,31 @@ impl Applied {
 }
 
 /// One key while operations are applied to it.
+#[derive(Default)]
 struct Slot<'a> {
     stored: Option<(i64, Version)>,
     now: Option<(Arrival, Version)>,
     /// The content of `now`, when it is not the stored one.
     content: Option<&'a PackedEndpoint>,
+    /// Where it goes, and for which version that was decided.
+    placed: Option<String>,
+    placed_version: Option<Version>,
+    /// The same as it is stored.
+    stored_placement: (Option<String>, Option<Version>),
+}
+
+impl Slot<'_> {
+    fn is_placed_anew(&self) -> bool {
+        (&self.placed, &self.placed_version) != (&self.stored_placement.0, &self.stored_placement.1)
+    }
 }
 
 pub(super) const KEYS: &[(&str, Kind)] = &[("cluster_id", Kind::Int), ("key_hash", Kind::Bytes)];
 
 /// A `cross join` is not reordered by SQLite: for a large `input` it would rather walk all endpoints and look them up in there.
 pub(super) const FIND_KEYS: &str = "
-    select e.cluster_id, e.key_hash, e.arrival, e.version
+    select e.cluster_id, e.key_hash, e.arrival, e.version, e.placed_version,
+           coalesce(e.placed, '0:' || e.verdict_zone)
       from input cross join endpoints e where e.cluster_id = input.cluster_id and e.key_hash = input.key_hash";
 
 /// The keys that a call touches.
@@ -119,7 +164,7 @@ impl<'a> Fold<'a> {
             let Some(cluster) = admitted(unit) else { continue };
             for op in &unit.ops {
                 let key = (cluster.number, op_key(op));
-                if slots.insert(key, Slot { stored: None, now: None, content: None }).is_none() {
+                if slots.insert(key, Slot::default()).is_none() {
                     input.push([key.0.into(), key.1.0.into()]);
                 }
             }
@@ -129,19 +174,31 @@ impl<'a> Fold<'a> {
             if let Some(slot) = slots.get_mut(&(row.int(0)?, codec::key_hash(row.bytes(1)?)?)) {
                 slot.stored = Some((arrival, version));
                 slot.now = Some((Arrival::Stored(arrival), version));
+                slot.placed_version = row.bytes_or_null(4)?.map(codec::version).transpose()?;
+                slot.placed = row.text_or_null(5)?.map(str::to_owned);
+                slot.stored_placement = (slot.placed.clone(), slot.placed_version);
             }
         }
         Ok(Self { slots, new_arrivals: 0 })
     }
 
-    fn apply(&mut self, cluster: i64, op: &'a IngestOp) -> Applied {
+    fn apply(&mut self, cluster: i64, op: &'a IngestOp, place: Option<Place>) -> Applied {
         let Some(slot) = self.slots.get_mut(&(cluster, op_key(op))) else {
             return Applied::Unchanged;
         };
         match op {
             IngestOp::Put { version, endpoint, .. } => {
                 let arrival = match slot.now {
-                    Some((arrival, held)) if held == *version => return Applied::Stored(arrival),
+                    Some((arrival, held)) if held == *version => {
+                        // An earlier attempt may have stored it, and its answer was lost.
+                        let is_placed = slot.placed_version == Some(*version)
+                            && place.is_some_and(|place| slot.placed.as_ref() == Some(&place.to));
+                        return if is_placed {
+                            Applied::Placed(arrival)
+                        } else {
+                            Applied::Stored(arrival)
+                        };
+                    }
                     Some((arrival, _)) => arrival,
                     None => {
                         self.new_arrivals += 1;
@@ -150,12 +207,19 @@ impl<'a> Fold<'a> {
                 };
                 slot.now = Some((arrival, *version));
                 slot.content = Some(endpoint);
-                Applied::Stored(arrival)
+                match place.filter(|place| place.found == slot.placed) {
+                    Some(place) => {
+                        slot.placed = Some(place.to);
+                        slot.placed_version = Some(*version);
+                        Applied::Placed(arrival)
+                    }
+                    None => Applied::Stored(arrival),
+                }
             }
             IngestOp::Del { version_seen, .. } => match slot.now {
                 Some((_, held)) if version_seen.is_none_or(|seen| seen == held) => {
-                    slot.now = None;
-                    slot.content = None;
+                    (slot.now, slot.content) = (None, None);
+                    (slot.placed, slot.placed_version) = (None, None);
                     Applied::Removed
                 }
                 _ => Applied::Unchanged,
@@ -183,13 +247,15 @@ impl<'a> Fold<'a> {
                         removed.insert((*cluster, *key));
                     }
                 }
-                (Some((arrival, before)), Some((_, version))) if before != version => {
-                    changed.insert(arrival, (version, slot.content));
+                (Some((arrival, before)), Some((_, version)))
+                    if before != version || slot.is_placed_anew() =>
+                {
+                    changed.insert(arrival, (version, slot));
                 }
                 _ => {}
             }
             if let Some((arrival @ Arrival::New(_), version)) = slot.now {
-                added.insert(arrival.number(first_new), (*cluster, *key, version, slot.content));
+                added.insert(arrival.number(first_new), (*cluster, *key, version, slot));
             }
         }
         let stored = changed.keys().chain(added.keys()).copied();
@@ -230,25 +296,31 @@ async fn delete(transaction: &mut Transaction, arrivals: Vec<i64>) -> Result<(),
 
 async fn update(
     transaction: &mut Transaction,
-    changed: BTreeMap<i64, (Version, Option<&PackedEndpoint>)>,
+    changed: BTreeMap<i64, (Version, &Slot<'_>)>,
     at: Timestamp,
 ) -> Result<(), StoreError> {
     let mut input = Input::new(&[
         ("arrival", Kind::Int),
         ("updated_at", Kind::Int),
         ("version", Kind::Bytes),
+        ("placed_version", Kind::Bytes),
+        ("placed", Kind::Text),
         ("body", Kind::Bytes),
     ]);
-    for (arrival, (version, content)) in changed {
+    for (arrival, (version, slot)) in changed {
         input.push([
             arrival.into(),
             at.0.into(),
             version.0.into(),
-            content.map(|content| content.as_bytes().to_vec()).into(),
+            slot.placed_version.map(|version| version.0.to_vec()).into(),
+            slot.placed.clone().into(),
+            slot.content.map(|content| content.as_bytes().to_vec()).into(),
         ]);
     }
     let update = "
-        update endpoints set version = input.version, body = input.body, updated_at = input.updated_at
+        update endpoints
+           set version = input.version, body = input.body, updated_at = input.updated_at,
+               placed_version = input.placed_version, placed = input.placed
           from input where endpoints.arrival = input.arrival";
     transaction.execute_bulk(update, input).await?;
     Ok(())
@@ -256,7 +328,7 @@ async fn update(
 
 async fn insert(
     transaction: &mut Transaction,
-    added: BTreeMap<i64, (i64, KeyHash, Version, Option<&PackedEndpoint>)>,
+    added: BTreeMap<i64, (i64, KeyHash, Version, &Slot<'_>)>,
     at: Timestamp,
 ) -> Result<(), StoreError> {
     let mut input = Input::new(&[
@@ -265,22 +337,26 @@ async fn insert(
         ("updated_at", Kind::Int),
         ("key_hash", Kind::Bytes),
         ("version", Kind::Bytes),
+        ("placed_version", Kind::Bytes),
+        ("placed", Kind::Text),
         ("body", Kind::Bytes),
     ]);
-    for (arrival, (cluster, key, version, content)) in added {
-        let body = content.map(|content| content.as_bytes().to_vec());
+    for (arrival, (cluster, key, version, slot)) in added {
+        let body = slot.content.map(|content| content.as_bytes().to_vec());
         input.push([
             arrival.into(),
             cluster.into(),
             at.0.into(),
             key.0.into(),
             version.0.into(),
+            slot.placed_version.map(|version| version.0.to_vec()).into(),
+            slot.placed.clone().into(),
             body.into(),
         ]);
     }
     let insert = "
-        insert into endpoints (arrival, cluster_id, updated_at, key_hash, version, body)
-        select arrival, cluster_id, updated_at, key_hash, version, body from input";
+        insert into endpoints (arrival, cluster_id, updated_at, key_hash, version, placed_version, placed, body)
+        select arrival, cluster_id, updated_at, key_hash, version, placed_version, placed, body from input";
     transaction.execute_bulk(insert, input).await?;
     Ok(())
 }

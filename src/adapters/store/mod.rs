@@ -33,6 +33,8 @@ mod listener;
 mod migrate;
 mod names;
 pub mod offline;
+mod placements;
+mod placing;
 mod postgres;
 mod precedence;
 mod retention;
@@ -43,6 +45,7 @@ mod url;
 mod value;
 mod zones;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
@@ -66,9 +69,9 @@ use crate::core::planning::change::{Batch, Cause};
 use crate::core::time::{Millis, Timestamp};
 use crate::ports::{
     BatchOutcome, BatchRow, ChangeFilter, ChangeRow, ClaimRow, ClaimWrite, ClusterRow, EndpointRow,
-    Feed, FeedEntry, IngestOutcome, IngestUnit, Leases, Membership, News, RecordRow, RecordWrite,
-    ReplicaId, ReplicaRow, SessionOpened, SessionOpening, Store, StoreError, Tenure, VerdictRow,
-    ZoneRow,
+    Feed, FeedEntry, IngestOutcome, IngestUnit, Leases, Membership, News, PlacementWrite,
+    RecordRow, RecordWrite, ReplicaId, ReplicaRow, SessionOpened, SessionOpening, Store,
+    StoreError, Tenure, VerdictRow, ZoneRow,
 };
 
 /// How a store is opened; the defaults suit a broker.
@@ -254,7 +257,14 @@ impl Store for SqlStore {
             return Ok(Vec::new());
         }
         let _urgent = self.shared.precedence.urgent();
-        in_transaction!(self.writing(), ingest::ingest, self.replica, units, at)
+        in_transaction!(
+            self.writing(),
+            ingest::ingest,
+            &self.shared.placements,
+            self.replica,
+            units,
+            at
+        )
     }
 
     async fn clusters(&self) -> Result<Vec<ClusterRow>, StoreError> {
@@ -284,6 +294,31 @@ impl Store for SqlStore {
             self.shared.precedence.give_way().await;
         }
         in_transaction!(self.writing(), endpoints::save_verdicts, &self.shared.placements, verdicts)
+    }
+
+    async fn place(&self, decisions: &[PlacementWrite]) -> Result<Vec<bool>, StoreError> {
+        if decisions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let known = &self.shared.placements;
+        in_transaction!(self.writing(), placing::place, known, self.replica, decisions)
+    }
+
+    async fn endpoints_at(&self, arrivals: &[i64]) -> Result<Vec<EndpointRow>, StoreError> {
+        let arrivals: BTreeSet<i64> = arrivals.iter().copied().collect();
+        let (clusters, placements) = (&self.shared.clusters, &self.shared.placements);
+        let mut transaction = self.reading().await?;
+        let rows = endpoints::by_arrival(&mut transaction, clusters, placements, arrivals).await?;
+        transaction.commit().await?;
+        Ok(rows.into_values().collect())
+    }
+
+    async fn listed_accounts(&self) -> Result<BTreeSet<AccountId>, StoreError> {
+        in_transaction!(self.reading(), placing::listed_accounts)
+    }
+
+    async fn note_listed(&self, account: &AccountId, at: Timestamp) -> Result<(), StoreError> {
+        in_transaction!(self.working(), placing::note_listed, self.replica, account, at)
     }
 
     async fn zones(&self) -> Result<Vec<ZoneRow>, StoreError> {

@@ -173,7 +173,7 @@ fn postgres_int(row: &PgRow, index: usize) -> Result<Option<i64>, StoreError> {
 }
 
 /// Columns of a [`PackedRow`] at most.
-const PACKED_COLUMNS: usize = 8;
+const PACKED_COLUMNS: usize = 10;
 
 /// A row out of one value that holds a whole page.
 ///

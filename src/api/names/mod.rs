@@ -27,7 +27,7 @@ use crate::broker::worker::WhyReport;
 use crate::core::dns::name::DnsName;
 use crate::core::ids::{ClusterId, EnvironmentId};
 use crate::core::planning::routing::RouteRequest;
-use crate::core::visibility::Visibility;
+use crate::core::visibility::{Exposure, Visibility};
 use crate::ports::{ChangeFilter, ReplicaRow};
 
 /// How many changes of the name are shown.
@@ -227,22 +227,38 @@ fn in_zone(WhyReport { zone, report }: WhyReport) -> NameInZone {
 fn routes(directory: &Directory, name: &DnsName) -> Vec<Route> {
     let (zones, settings) = (directory.zones(), directory.settings());
     let of_zones = zones.iter().map(|facts| (facts.environment.clone(), facts.visibility));
-    let of_clusters =
-        settings.values().map(|settings| (settings.environment.clone(), settings.visibility));
+    let of_clusters = settings.values().map(|settings| {
+        let kind = match settings.exposure {
+            Exposure::Public | Exposure::Both => Visibility::Public,
+            Exposure::Private | Exposure::Internal => Visibility::Private,
+        };
+        (settings.environment.clone(), kind)
+    });
     let kinds: BTreeSet<(EnvironmentId, Visibility)> = of_zones.chain(of_clusters).collect();
     let route = |(environment, visibility): (EnvironmentId, Visibility)| {
-        let request = RouteRequest {
-            environment: &environment,
-            name,
-            visibility,
-            pinned: None,
-            current: None,
+        let exposure = match visibility {
+            Visibility::Public => Exposure::Public,
+            Visibility::Private => Exposure::Private,
         };
-        let (zone, message) = match zones.route(&request) {
-            Ok(placement) => (zones.get(&placement.zone).map(ZoneReference::from), None),
-            Err(verdict) => (None, Some(verdict.message)),
+        let request =
+            RouteRequest { environment: &environment, name, at_cut: false, exposure, pinned: None };
+        let found = match zones.place(&request, &[]) {
+            Ok(route) => {
+                let of = |placement: &crate::core::endpoint::verdict::Placement| {
+                    (zones.get(&placement.zone).map(ZoneReference::from), None)
+                };
+                route.at.iter().map(of).collect()
+            }
+            Err(verdict) => vec![(None, Some(verdict.message))],
         };
-        Route { environment, visibility: visibility.to_string(), zone, message }
+        let visibility = visibility.to_string();
+        let route = |(zone, message)| Route {
+            environment: environment.clone(),
+            visibility: visibility.clone(),
+            zone,
+            message,
+        };
+        found.into_iter().map(route).collect::<Vec<_>>()
     };
-    kinds.into_iter().map(route).collect()
+    kinds.into_iter().flat_map(route).collect()
 }

@@ -157,11 +157,15 @@ struct Header {
     arrival: i64,
     status: ArcSwapOption<Status>,
     since: AtomicI64,
-    /// The number of the place where it contributes; 0 for none.
+    /// The number of the set of zones where it contributes; 0 for none.
     place: AtomicU32,
+    /// Which decision about its placement that was.
+    sequence: AtomicU32,
     /// What the store has of the verdict, as [`EndpointEntry::kept`] says.
     kept: AtomicU32,
     retained: AtomicBool,
+    placed: AtomicBool,
+    placed_before_versions: AtomicBool,
     gone: AtomicBool,
 }
 
@@ -197,8 +201,11 @@ impl EndpointEntry {
             status: ArcSwapOption::empty(),
             since: AtomicI64::new(0),
             place: AtomicU32::new(0),
+            sequence: AtomicU32::new(0),
             kept: AtomicU32::new(0),
             retained: AtomicBool::new(false),
+            placed: AtomicBool::new(false),
+            placed_before_versions: AtomicBool::new(false),
             gone: AtomicBool::new(false),
         };
         Self(ThinArc::from_header_and_slice(header, bytes))
@@ -268,13 +275,42 @@ impl EndpointEntry {
         self.header().status.store(Some(status));
     }
 
-    /// The number of the place where it contributes; 0 for none.
+    /// The number of the set of zones where it contributes; 0 for none.
     pub(in crate::broker) fn place(&self) -> u32 {
         self.header().place.load(Ordering::Relaxed)
     }
 
-    pub(in crate::broker) fn set_place(&self, place: u32) {
+    /// Which decision about its placement led there.
+    pub(in crate::broker) fn sequence(&self) -> u32 {
+        self.header().sequence.load(Ordering::Relaxed)
+    }
+
+    pub(in crate::broker) fn set_place(&self, place: u32, sequence: u32) {
         self.header().place.store(place, Ordering::Relaxed);
+        self.header().sequence.store(sequence, Ordering::Relaxed);
+    }
+
+    /// Whether its placement was decided for this content, and is stored.
+    pub(in crate::broker) fn is_placed(&self) -> bool {
+        self.header().placed.load(Ordering::Relaxed)
+    }
+
+    pub(in crate::broker) fn set_placed(&self, placed: bool) {
+        self.header().placed.store(placed, Ordering::Relaxed);
+    }
+
+    /// Whether its placement is of a release that did not keep for which version it was decided.
+    pub(in crate::broker) fn is_placed_before_versions(&self) -> bool {
+        self.header().placed_before_versions.load(Ordering::Relaxed)
+    }
+
+    pub(in crate::broker) fn set_placed_before_versions(&self, before: bool) {
+        self.header().placed_before_versions.store(before, Ordering::Relaxed);
+    }
+
+    /// Whether Route 53 reports it INSYNC in all its zones.
+    pub(in crate::broker) fn is_in_sync(&self) -> bool {
+        self.status().is_some_and(|status| matches!(status.progress, Some(Progress::InSync { .. })))
     }
 
     /// Whether it wins no name, while what an earlier version of it made is left alone: its content is rejected, or it
@@ -301,16 +337,13 @@ impl EndpointEntry {
         self.header().kept.load(Ordering::Relaxed)
     }
 
-    /// It is another content of what was held before: what was said of that binds it to the same place.
+    /// It is another content of what was held before, and where that is until it is placed itself.
     pub(in crate::broker) fn follows(&self, before: &Self) {
-        if before.is_judged() && self.kept() == 0 {
+        self.set_place(before.place(), before.sequence());
+        // The store may have the verdict on that content.
+        if (before.kept() != 0 || before.status().is_some()) && self.kept() == 0 {
             self.set_kept(NOT_KNOWN);
         }
-    }
-
-    /// Whether anything was said of it, here or by whoever stored it: then it stays where it was placed.
-    pub(in crate::broker) fn is_judged(&self) -> bool {
-        self.kept() != 0 || self.status().is_some()
     }
 
     pub(in crate::broker) fn set_kept(&self, fingerprint: u32) {

@@ -2,6 +2,8 @@ use super::*;
 use crate::core::endpoint::Endpoint;
 use crate::core::endpoint::packed::PackedEndpoint;
 use crate::core::testkit::{cluster, endpoint, name};
+use crate::core::visibility::Visibility;
+use crate::ports::PlacementRow;
 
 fn facts(zone: &str, apex: &str) -> ZoneFacts {
     ZoneFacts {
@@ -17,8 +19,8 @@ fn facts(zone: &str, apex: &str) -> ZoneFacts {
 fn settings(environment: &str) -> HashMap<ClusterId, ClusterSettings> {
     let settings = ClusterSettings {
         environment: EnvironmentId::parse(environment).unwrap(),
-        visibility: Visibility::Public,
         labels: BTreeMap::new(),
+        exposure: Exposure::Both,
     };
     HashMap::from([(cluster("east"), settings)])
 }
@@ -29,17 +31,60 @@ fn directory(zones: &[(&str, &str)]) -> Directory {
     directory
 }
 
+fn account() -> AccountId {
+    AccountId::parse("111111111111").unwrap()
+}
+
 fn discover(directory: &Directory, zones: &[(&str, &str)]) -> Vec<String> {
     let found = zones.iter().map(|(zone, apex)| facts(zone, apex)).collect();
+    reviewed(
+        directory,
+        directory.discover(&account(), Some(found), AccountListing::Complete, Turn::Ours),
+    )
+}
+
+/// What follows from a look, with what could be decided then stored.
+fn reviewed(directory: &Directory, review: Option<Review>) -> Vec<String> {
     let mut effects = vec![];
-    directory.discover(&AccountId::parse("111111111111").unwrap(), found, &mut effects);
+    if let Some(mut review) = review {
+        while !review.is_over() {
+            directory.review_some(&mut review, &mut effects);
+        }
+    }
+    let mut shown: Vec<String> = effects.iter().map(show).collect();
+    // What waits and what is placed are looked at one after the other, and twice is as good as once.
+    shown.dedup();
+    [shown, settle(directory)].concat()
+}
+
+/// Stores all that is due, as a store that agrees.
+fn settle(directory: &Directory) -> Vec<String> {
+    let mut effects = vec![];
+    while let Ok(due) = directory.due().take(100) {
+        let decided = |held: EndpointEntry| {
+            let result = directory.decision(&held)?.placing.result();
+            Some((held, result))
+        };
+        directory.placed(due.into_iter().filter_map(decided).collect(), &mut effects);
+    }
     effects.iter().map(show).collect()
 }
 
 fn put(directory: &Directory, endpoint: Endpoint) -> Vec<String> {
+    put_as(directory, endpoint, 1)
+}
+
+/// A put of which the store keeps where it goes, if that was known.
+fn put_as(directory: &Directory, endpoint: Endpoint, arrival: i64) -> Vec<String> {
     let (key, version) = (endpoint.key.hash(), endpoint.version());
-    let op = IngestOp::Put { key, version, endpoint: PackedEndpoint::pack(&endpoint) };
-    apply(directory, op, OpOutcome::Stored { arrival: 1 })
+    let endpoint = PackedEndpoint::pack(&endpoint);
+    let placing = directory.propose(&cluster("east"), &key, &endpoint);
+    let outcome = match placing {
+        Some(_) => OpOutcome::Placed { arrival },
+        None => OpOutcome::Stored { arrival },
+    };
+    let placings = placing.into_iter().map(|placing| (0, placing)).collect();
+    commit(directory, IngestOp::Put { key, version, endpoint }, &placings, outcome)
 }
 
 fn delete(directory: &Directory, endpoint: &Endpoint) -> Vec<String> {
@@ -51,8 +96,17 @@ fn delete(directory: &Directory, endpoint: &Endpoint) -> Vec<String> {
 }
 
 fn apply(directory: &Directory, op: IngestOp, outcome: OpOutcome) -> Vec<String> {
+    commit(directory, op, &BTreeMap::new(), outcome)
+}
+
+fn commit(
+    directory: &Directory,
+    op: IngestOp,
+    placings: &BTreeMap<usize, Placing>,
+    outcome: OpOutcome,
+) -> Vec<String> {
     let mut effects = vec![];
-    directory.commit(&cluster("east"), vec![op], &[outcome], &mut effects);
+    directory.commit(&cluster("east"), vec![op], placings, &[outcome], &mut effects);
     effects.iter().map(show).collect()
 }
 
@@ -60,6 +114,9 @@ fn show(effect: &Effect) -> String {
     match effect {
         Effect::Contribute { placement, held, .. } if held.is_retained() => {
             format!("retained {}", placement.zone)
+        }
+        Effect::Contribute { placement, role: Role::Leaves, .. } => {
+            format!("leaves {}", placement.zone)
         }
         Effect::Contribute { placement, .. } => format!("+{}", placement.zone),
         Effect::Withdraw { placement, .. } => format!("-{}", placement.zone),
@@ -90,7 +147,6 @@ fn an_endpoint_without_a_zone_waits_until_there_is_one() {
 fn a_closer_zone_moves_nothing() {
     let directory = directory(&[("Z1", "example.com")]);
     put(&directory, web("192.0.2.1"));
-    held(&directory).set_kept(7);
     assert_eq!(put(&directory, web("192.0.2.2")), ["+Z1"]);
     assert!(discover(&directory, &[("Z1", "example.com"), ("Z2", "www.example.com")]).is_empty());
     assert_eq!(put(&directory, web("192.0.2.3")), ["+Z1"]);
@@ -102,8 +158,8 @@ fn the_same_put_again_keeps_what_was_said_of_it() {
     put(&directory, web("192.0.2.1"));
     held(&directory).set_kept(7);
     assert_eq!((put(&directory, web("192.0.2.1")), held(&directory).kept()), (vec![], 7));
-    directory.reconfigure(HashMap::new(), &mut vec![]);
-    directory.reconfigure(settings("dev"), &mut vec![]);
+    reviewed(&directory, directory.reconfigure(HashMap::new()));
+    reviewed(&directory, directory.reconfigure(settings("dev")));
     assert_eq!(put(&directory, web("192.0.2.1")), [""; 0], "it has its place again");
 }
 
@@ -119,16 +175,10 @@ fn a_zone_that_vanishes_withdraws_nothing() {
 fn a_cluster_that_is_no_longer_configured_withdraws_nothing() {
     let directory = directory(&[("Z1", "example.com")]);
     put(&directory, web("192.0.2.1"));
-    let mut effects = vec![];
-    directory.reconfigure(HashMap::new(), &mut effects);
-    assert_eq!(effects.iter().map(show).collect::<Vec<_>>(), ["retained Z1", "NO_ZONE"]);
-    effects.clear();
-    directory.reconfigure(settings("prod"), &mut effects);
-    assert_eq!(
-        effects.iter().map(show).collect::<Vec<_>>(),
-        ["retained Z1", "NO_ZONE"],
-        "another environment neither"
-    );
+    let unregistered = reviewed(&directory, directory.reconfigure(HashMap::new()));
+    assert_eq!(unregistered, ["retained Z1", "NO_ZONE"]);
+    let moved = reviewed(&directory, directory.reconfigure(settings("prod")));
+    assert_eq!(moved, ["retained Z1", "ZONE_GONE"], "another environment neither");
 }
 
 #[test]
@@ -139,13 +189,78 @@ fn a_rejected_version_stays_where_the_accepted_one_was() {
     assert_eq!(put(&directory, web("192.0.2.2")), ["+Z1"]);
 }
 
-#[test]
-fn a_pin_moves_an_endpoint_because_it_was_written() {
-    let directory = directory(&[("Z1", "example.com"), ("Z2", "www.example.com")]);
+fn pinned(zone: &str) -> Endpoint {
     let mut pinned = web("192.0.2.1");
-    assert_eq!(put(&directory, pinned.clone()), ["+Z2"]);
-    pinned.properties.insert("aws/hosted-zone-id".into(), "Z1".into());
-    assert_eq!(put(&directory, pinned), ["-Z2", "+Z1"]);
+    pinned.properties.insert("aws/hosted-zone-id".into(), zone.into());
+    pinned
+}
+
+/// What the worker of a zone says of the endpoint.
+fn in_sync(directory: &Directory, zone: &str) {
+    let verdict = Verdict::accepted(placement(zone));
+    let progress = Some(entry::Progress::InSync { change_id: None });
+    let status = Arc::new(Status { verdict, progress });
+    directory.tell(&held(directory), &placement(zone), status, Timestamp(1));
+}
+
+#[test]
+fn a_move_leaves_the_old_zone_when_it_has_arrived_in_the_new_one() {
+    let directory = directory(&[("Z1", "example.com"), ("Z2", "www.example.com")]);
+    assert_eq!(put(&directory, web("192.0.2.1")), ["+Z2"]);
+    assert_eq!(put(&directory, pinned("Z1")), ["+Z1", "leaves Z2"]);
+    in_sync(&directory, "Z2");
+    assert_eq!(settle(&directory), [""; 0], "what it leaves says nothing of where it goes");
+    in_sync(&directory, "Z1");
+    assert_eq!(settle(&directory), ["-Z2", "+Z1"]);
+    assert_eq!(delete(&directory, &pinned("Z1")), ["-Z1"]);
+}
+
+#[test]
+fn a_move_that_is_deleted_on_the_way_leaves_both_zones() {
+    let directory = directory(&[("Z1", "example.com"), ("Z2", "www.example.com")]);
+    put(&directory, web("192.0.2.1"));
+    put(&directory, pinned("Z1"));
+    assert_eq!(delete(&directory, &pinned("Z1")), ["-Z1", "-Z2"]);
+}
+
+#[test]
+fn an_edit_that_is_not_placed_yet_stays_where_the_version_before_was() {
+    let zones = [("Z1", "example.com"), ("Z2", "www.example.com")];
+    let directory = directory(&zones);
+    put(&directory, web("192.0.2.1"));
+    let moved = pinned("Z1");
+    let op = IngestOp::Put {
+        key: moved.key.hash(),
+        version: moved.version(),
+        endpoint: PackedEndpoint::pack(&moved),
+    };
+    let stored = apply(&directory, op, OpOutcome::Stored { arrival: 1 });
+    assert_eq!(stored, ["retained Z2"], "the store holds nothing else yet");
+    assert_eq!(settle(&directory), ["+Z1", "leaves Z2"]);
+}
+
+#[test]
+fn split_horizon_is_one_endpoint_in_several_zones_with_a_status_for_each() {
+    let directory = directory(&[("Z1", "example.com")]);
+    let private = ZoneFacts { visibility: Visibility::Private, ..facts("Z2", "example.com") };
+    let zones = vec![facts("Z1", "example.com"), private];
+    directory.discover(&account(), Some(zones), AccountListing::Complete, Turn::Ours);
+    assert_eq!(put(&directory, web("192.0.2.1")), ["+Z1", "+Z2"]);
+    let progress = || held(&directory).status().and_then(|status| status.progress.clone());
+    in_sync(&directory, "Z1");
+    assert!(matches!(progress(), Some(entry::Progress::Pending { .. })), "{:?}", progress());
+    in_sync(&directory, "Z2");
+    assert!(held(&directory).is_in_sync());
+    let refused = Status::of(Verdict::waiting(
+        crate::core::endpoint::verdict::Reason::NameHeld,
+        "another holds it",
+        Some(placement("Z2")),
+    ));
+    directory.tell(&held(&directory), &placement("Z2"), Arc::new(refused), Timestamp(2));
+    let whole = held(&directory).status().unwrap();
+    assert_eq!(whole.verdict.message, "in the zone Z2: another holds it");
+    let parts = directory.cluster(&cluster("east")).parts(&web("").key.hash());
+    assert_eq!(parts.len(), 2);
 }
 
 #[test]
@@ -185,36 +300,66 @@ fn what_contributes_nowhere_is_found_by_its_name() {
     put(&directory, elsewhere("b", "..."));
     let found = |name: &str| directory.unplaced(name).len();
     assert_eq!((found("www.example.com"), found("www.example.org"), found("...")), (0, 1, 1));
-    discover(&directory, &[("Z1", "example.com"), ("Z2", "example.org")]);
+    assert_eq!(
+        discover(&directory, &[("Z1", "example.com"), ("Z2", "example.org")]),
+        ["+Z2"],
+        "only what lies there is looked at"
+    );
     assert_eq!(found("www.example.org"), 0, "it has found its zone");
     delete(&directory, &elsewhere("b", "..."));
     assert_eq!(found("..."), 0);
 }
 
+/// A placement in the store, decided for a version or by a release that did not keep which.
+fn placed_in(zone: &str, sequence: u32, version: Option<Version>) -> Option<PlacementRow> {
+    let set = PlacementSet::one(placement(zone));
+    Some(PlacementRow { version, placement: StoredPlacement { sequence, set } })
+}
+
+fn load(directory: &Directory, endpoint: &Endpoint, placed: Option<PlacementRow>) -> Vec<String> {
+    let mut effects = vec![];
+    let mut loader = Loader::default();
+    loader.take(directory, EndpointRow { placed, ..row(endpoint, 3, None) }, &mut effects);
+    loader.finish(directory);
+    effects.iter().map(show).collect()
+}
+
 #[test]
 fn a_stored_placement_is_kept_at_start() {
     let directory = directory(&[("Z1", "example.com"), ("Z2", "www.example.com")]);
-    let (endpoint, mut effects) = (web("192.0.2.1"), vec![]);
-    let mut loader = Loader::default();
-    let row = EndpointRow {
-        cluster: cluster("east"),
-        key: endpoint.key.hash(),
-        version: endpoint.version(),
-        arrival: 3,
-        verdict: Some(Verdict::accepted(Placement {
-            account: AccountId::parse("111111111111").unwrap(),
-            zone: ZoneId::parse("Z1").unwrap(),
-        })),
-        endpoint: PackedEndpoint::pack(&endpoint),
-        updated_at: crate::core::time::Timestamp(0),
-    };
-    loader.take(&directory, row, &mut effects);
-    loader.finish(&directory);
-    assert_eq!(effects.iter().map(show).collect::<Vec<_>>(), ["+Z1"]);
+    let web = web("192.0.2.1");
+    assert_eq!(load(&directory, &web, placed_in("Z1", 1, Some(web.version()))), ["+Z1"]);
     assert_eq!(
         (directory.endpoint_count(&cluster("east")), directory.digest(&cluster("east")).count()),
         (1, 1)
     );
+    assert_eq!(settle(&directory), [""; 0]);
+}
+
+#[test]
+fn the_placement_of_the_version_before_only_protects_what_is_there() {
+    let directory = directory(&[("Z1", "example.com"), ("Z2", "www.example.com")]);
+    let before = placed_in("Z2", 1, Some(web("192.0.2.1").version()));
+    assert_eq!(load(&directory, &pinned("Z1"), before), ["retained Z2"]);
+    assert_eq!(settle(&directory), ["+Z1", "leaves Z2"]);
+}
+
+#[test]
+fn a_placement_of_unknown_version_is_trusted_where_it_fits() {
+    let directory = directory(&[("Z1", "example.com"), ("Z2", "www.example.com")]);
+    assert_eq!(load(&directory, &web("192.0.2.1"), placed_in("Z1", 0, None)), ["+Z1"]);
+    assert_eq!(settle(&directory), ["+Z1"], "and is kept with its version from now on");
+    assert_eq!(settle(&directory), [""; 0]);
+}
+
+#[test]
+fn a_placement_of_unknown_version_that_does_not_fit_is_decided_anew_and_left_when_that_is_in_sync()
+{
+    let directory = directory(&[("Z1", "example.com"), ("Z2", "www.example.com")]);
+    assert_eq!(load(&directory, &pinned("Z1"), placed_in("Z2", 0, None)), ["retained Z2"]);
+    assert_eq!(settle(&directory), ["+Z1", "leaves Z2"]);
+    in_sync(&directory, "Z1");
+    assert_eq!(settle(&directory), ["-Z2", "+Z1"]);
 }
 
 /// The endpoint as the store holds it for the cluster east.
@@ -230,7 +375,16 @@ pub(in crate::broker) fn row(
         arrival,
         endpoint: PackedEndpoint::pack(endpoint),
         verdict,
-        updated_at: crate::core::time::Timestamp(0),
+        placed: None,
+        updated_at: Timestamp(0),
+    }
+}
+
+/// The same, placed in Z1.
+fn placed_row(endpoint: &Endpoint, arrival: i64) -> EndpointRow {
+    EndpointRow {
+        placed: placed_in("Z1", 1, Some(endpoint.version())),
+        ..row(endpoint, arrival, None)
     }
 }
 
@@ -245,7 +399,7 @@ fn what_another_replica_committed_means_the_same_here() {
     let zones = [("Z1", "example.com")];
     let (there, here) = (directory(&zones), directory(&zones));
     for target in ["192.0.2.1", "192.0.2.2"] {
-        let news = EndpointNews::Stored(row(&web(target), 1, None));
+        let news = EndpointNews::Stored(placed_row(&web(target), 1));
         assert_eq!(follow(&here, news.clone()), put(&there, web(target)));
         assert_eq!(follow(&here, news.clone()), [""; 0], "told twice it means nothing more");
         assert_eq!(here.follow(news, &mut vec![]).map(|same| same.endpoint()), Some(web(target)));
@@ -259,28 +413,39 @@ fn what_another_replica_committed_means_the_same_here() {
 #[test]
 fn an_endpoint_that_came_back_takes_the_place_of_the_one_whose_end_was_not_told() {
     let here = directory(&[("Z1", "example.com")]);
-    follow(&here, EndpointNews::Stored(row(&web("192.0.2.1"), 1, None)));
+    follow(&here, EndpointNews::Stored(placed_row(&web("192.0.2.1"), 1)));
     assert_eq!(
-        follow(&here, EndpointNews::Stored(row(&web("192.0.2.1"), 2, None))),
+        follow(&here, EndpointNews::Stored(placed_row(&web("192.0.2.1"), 2))),
         ["-Z1", "+Z1"]
     );
 }
 
 #[test]
-fn where_an_endpoint_went_is_decided_where_it_was_written() {
-    // A closer zone was found meanwhile, which is no reason to move.
+fn where_an_endpoint_goes_is_what_the_store_says_and_nothing_before_that() {
+    // A closer zone is known here, which the replica that decided did not know.
     let here = directory(&[("Z1", "example.com"), ("Z2", "www.example.com")]);
-    let placement = Placement {
-        account: AccountId::parse("111111111111").unwrap(),
-        zone: ZoneId::parse("Z1").unwrap(),
+    let web = web("192.0.2.1");
+    assert_eq!(follow(&here, EndpointNews::Stored(row(&web, 1, None))), [""; 0]);
+    assert_eq!(here.unplaced("www.example.com").len(), 1);
+    assert!(matches!(here.due().take(10), Err(Some(_))), "it is left to the other for a while");
+    let placed = EndpointNews::Placed(placed_row(&web, 1));
+    assert_eq!(follow(&here, placed.clone()), ["+Z1"]);
+    assert_eq!(follow(&here, placed), [""; 0], "told twice it means nothing more");
+}
+
+#[test]
+fn a_later_placement_counts_and_one_of_another_content_says_nothing() {
+    let here = directory(&[("Z1", "example.com"), ("Z2", "www.example.com")]);
+    let web = web("192.0.2.1");
+    let at = |zone: &str, sequence| {
+        let placed = placed_in(zone, sequence, Some(web.version()));
+        EndpointNews::Placed(EndpointRow { placed, ..row(&web, 1, None) })
     };
-    let stored = row(&web("192.0.2.1"), 1, Some(Verdict::accepted(placement)));
-    assert_eq!(follow(&here, EndpointNews::Stored(stored)), ["+Z1"]);
-    assert_eq!(
-        follow(&here, EndpointNews::Stored(row(&web("192.0.2.2"), 1, None))),
-        ["+Z1"],
-        "nor is another version"
-    );
+    follow(&here, EndpointNews::Stored(placed_row(&web, 1)));
+    assert_eq!(follow(&here, at("Z2", 2)), ["-Z1", "+Z2"]);
+    assert_eq!(follow(&here, at("Z1", 1)), [""; 0]);
+    let other = placed_row(&pinned("Z1"), 1);
+    assert_eq!(follow(&here, EndpointNews::Placed(other)), [""; 0]);
 }
 
 fn placement(zone: &str) -> Placement {
@@ -292,60 +457,6 @@ fn placement(zone: &str) -> Placement {
 
 fn held(directory: &Directory) -> EndpointEntry {
     directory.cluster(&cluster("east")).get(&web("").key.hash()).unwrap()
-}
-
-/// What follows when another replica says where it has placed the endpoint.
-fn agree(directory: &Directory, ours_is: Belief, theirs: &str) -> (Agreement, Vec<String>) {
-    let mut effects = vec![];
-    let agreement = directory.agree(&held(directory), &placement(theirs), ours_is, &mut effects);
-    (agreement, effects.iter().map(show).collect())
-}
-
-#[test]
-fn replicas_that_knew_of_different_zones_agree_where_an_endpoint_goes() {
-    let zones = [("Z1", "example.com"), ("Z2", "www.example.com")];
-    let (early, late) = (directory(&zones[..1]), directory(&zones));
-    assert_eq!(
-        (put(&early, web("192.0.2.1")), put(&late, web("192.0.2.1"))),
-        (vec!["+Z1".to_owned()], vec!["+Z2".to_owned()])
-    );
-    assert_eq!(
-        agree(&early, Belief::Idle, "Z2"),
-        (Agreement::OursCounts, vec![]),
-        "of that zone nobody has told it"
-    );
-    held(&early).set_kept(7);
-    assert_eq!(discover(&early, &zones), [""; 0]);
-    assert_eq!(agree(&late, Belief::GoneBy, "Z1"), (Agreement::OursCounts, vec![]));
-    assert_eq!(
-        agree(&early, Belief::GoneBy, "Z2"),
-        (Agreement::Agreed, vec!["-Z1".to_owned(), "+Z2".to_owned()])
-    );
-    assert_eq!(
-        agree(&early, Belief::GoneBy, "Z2"),
-        (Agreement::Agreed, vec![]),
-        "said twice it changes nothing"
-    );
-}
-
-#[test]
-fn a_place_that_nobody_goes_by_gives_way_to_one_that_is_said() {
-    let late = directory(&[("Z1", "example.com"), ("Z2", "www.example.com")]);
-    assert_eq!(put(&late, web("192.0.2.1")), ["+Z2"]);
-    assert_eq!(
-        agree(&late, Belief::Idle, "Z1"),
-        (Agreement::Agreed, vec!["-Z2".to_owned(), "+Z1".to_owned()])
-    );
-}
-
-#[test]
-fn an_endpoint_that_nobody_has_said_anything_of_is_bound_to_no_place() {
-    let here = directory(&[("Z1", "example.com")]);
-    assert_eq!(put(&here, web("192.0.2.1")), ["+Z1"]);
-    assert_eq!(
-        discover(&here, &[("Z1", "example.com"), ("Z2", "www.example.com")]),
-        ["-Z1", "+Z2"]
-    );
 }
 
 #[test]
@@ -376,12 +487,7 @@ fn a_walk_goes_past_everything_that_contributes_to_the_accounts_that_are_asked_f
             "A",
             &["192.0.2.1"],
         );
-        let op = IngestOp::Put {
-            key: endpoint.key.hash(),
-            version: endpoint.version(),
-            endpoint: PackedEndpoint::pack(&endpoint),
-        };
-        apply(&here, op, OpOutcome::Stored { arrival: i64::try_from(object).unwrap() });
+        put_as(&here, endpoint, i64::try_from(object).unwrap());
     }
     put(&here, endpoint("elsewhere", "www.example.org", "A", &["192.0.2.1"]));
     let found = |account: &str| {

@@ -264,6 +264,7 @@ impl Committer {
                     committed.push(CommittedUnit {
                         cluster: unit.cluster,
                         ops: unit.ops,
+                        placings: unit.placings,
                         outcomes: applied,
                     });
                     told.push((reply, Commit::Durable));
@@ -295,6 +296,7 @@ mod tests {
         let op = || crate::ports::IngestOp::Del { key: KeyHash([0; 32]), version_seen: None };
         let ops = std::iter::repeat_with(op).take(ops).collect();
         let unit = IngestUnit {
+            placings: std::collections::BTreeMap::new(),
             cluster: cluster(cluster_name),
             epoch: Epoch(1),
             seq,

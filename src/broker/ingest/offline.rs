@@ -15,8 +15,8 @@ use crate::broker::directory::{ClusterSettings, Directory, SharedDirectory};
 use crate::core::endpoint::digest::SetDigest;
 use crate::core::endpoint::{KeyHash, Version};
 use crate::core::ids::{ClusterId, EnvironmentId, Epoch};
-use crate::core::visibility::Visibility;
-use crate::ports::{IngestOp, OpOutcome};
+use crate::core::visibility::Exposure;
+use crate::ports::{IngestOp, IngestUnit, OpOutcome};
 use crate::wire::v1;
 
 /// As many messages as wait for a slow reader.
@@ -52,11 +52,8 @@ struct Peers {
 impl OfflineSession {
     /// A session that was just welcomed, of a cluster of which nothing is known.
     pub fn new(cluster: ClusterId, environment: EnvironmentId, limits: Limits) -> Self {
-        let settings = ClusterSettings {
-            environment,
-            visibility: Visibility::Public,
-            labels: Default::default(),
-        };
+        let settings =
+            ClusterSettings { environment, exposure: Exposure::Public, labels: Default::default() };
         let directory =
             SharedDirectory::new(Directory::new(HashMap::from([(cluster.clone(), settings)])));
         let (submit, submissions) = mpsc::channel(SUBMISSIONS);
@@ -131,9 +128,10 @@ impl Peers {
 
     /// What a store does, without one.
     fn commit(&mut self, submission: Submission) {
-        for op in submission.unit.ops {
+        let IngestUnit { ops, placings, .. } = submission.unit;
+        for op in ops {
             let outcome = self.outcome(&op);
-            self.directory.commit(&self.cluster, vec![op], &[outcome], &mut Vec::new());
+            self.directory.commit(&self.cluster, vec![op], &placings, &[outcome], &mut Vec::new());
         }
         // The session waits for it, or has ended.
         let _told = submission.reply.send(Commit::Durable);

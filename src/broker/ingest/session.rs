@@ -238,7 +238,15 @@ impl Session {
         credits: v1::Credits,
         completes_snapshot: bool,
     ) -> Result<(), End> {
+        let propose = |(index, op): (usize, &IngestOp)| match op {
+            IngestOp::Put { key, endpoint, .. } => {
+                Some((index, self.directory.propose(&self.cluster, key, endpoint)?))
+            }
+            IngestOp::Del { .. } => None,
+        };
+        let placings = ops.iter().enumerate().filter_map(propose).collect();
         let unit = IngestUnit {
+            placings,
             cluster: self.cluster.clone(),
             epoch: self.epoch,
             seq,

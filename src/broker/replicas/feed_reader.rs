@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use crate::broker::decider::{DeciderMessage, Followed};
+use crate::broker::directory::AccountListing;
 use crate::broker::metrics::BrokerMetrics;
 use crate::broker::status::relay::{RelayHandle, THAT_WAS_ALL, decode};
 use crate::broker::worker::{Discovered, facts_of};
@@ -307,8 +308,10 @@ impl FeedReader {
 
     async fn zones_of(&self, account: AccountId) -> Result<Discovered, StoreError> {
         let rows = self.parts.store.zones().await?;
+        let is_listed = self.parts.store.listed_accounts().await?.contains(&account);
         let zones = rows.iter().filter(|row| row.account == account).map(facts_of).collect();
-        Ok(Discovered { account, zones })
+        let listing = if is_listed { AccountListing::Complete } else { AccountListing::Unknown };
+        Ok(Discovered { account, zones: Some(zones), listing })
     }
 }
 

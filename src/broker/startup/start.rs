@@ -13,8 +13,9 @@ use super::progress::{StartPhase, StartProgress};
 use crate::broker::StartError;
 use crate::broker::decider::{part, pass_on};
 use crate::broker::directory::SharedDirectory;
+use crate::broker::directory::due::Turn;
 use crate::broker::directory::entry::fingerprint;
-use crate::broker::directory::{Effect, Loader};
+use crate::broker::directory::{AccountListing, Effect, Loader};
 use crate::broker::replicas::manager::Starting;
 use crate::broker::status::feedback::{Feedback, Keeper};
 use crate::broker::worker;
@@ -46,7 +47,8 @@ impl Start<'_> {
         }
         for (account, facts) in by_account {
             // There are no endpoints yet that this could concern.
-            self.directory.discover(&account, facts, &mut vec![]);
+            let _nothing =
+                self.directory.discover(&account, Some(facts), AccountListing::Unknown, Turn::Ours);
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use tracing::warn;
 use super::relay::{RelayHandle, StatusUpdate};
 use crate::broker::directory::SharedDirectory;
 use crate::broker::directory::entry::{EndpointEntry, NOT_KNOWN, Status, fingerprint};
+use crate::core::endpoint::verdict::Placement;
 use crate::core::ids::AccountId;
 use crate::core::time::Timestamp;
 use crate::ports::{Store, StoreError, VerdictRow};
@@ -19,7 +20,7 @@ use crate::ports::{Store, StoreError, VerdictRow};
 pub struct Feedback {
     directory: SharedDirectory,
     /// Endpoints whose verdict is not in the store as it is.
-    dirty_claims: mpsc::UnboundedSender<EndpointEntry>,
+    unkept: mpsc::UnboundedSender<EndpointEntry>,
     /// Where the other replicas are told.
     relay: Option<RelayHandle>,
 }
@@ -35,11 +36,8 @@ pub enum Keeper {
 
 impl Feedback {
     /// Tells followers through the directory, and the keeper.
-    pub fn new(
-        directory: SharedDirectory,
-        dirty_claims: mpsc::UnboundedSender<EndpointEntry>,
-    ) -> Self {
-        Self { directory, dirty_claims, relay: None }
+    pub fn new(directory: SharedDirectory, unkept: mpsc::UnboundedSender<EndpointEntry>) -> Self {
+        Self { directory, unkept, relay: None }
     }
 
     /// The same, which tells the other replicas too.
@@ -47,25 +45,30 @@ impl Feedback {
         Self { relay: Some(relay), ..self }
     }
 
-    /// Tells what became of an endpoint and keeps the verdict; what says nothing new is not passed on.
-    pub fn tell(&self, held: &EndpointEntry, status: Arc<Status>, at: Timestamp) {
-        self.tell_kept_by(Keeper::Here, held, status, at);
-    }
-
-    /// Tells what became of an endpoint; what says nothing new is not passed on.
-    pub fn tell_kept_by(
+    /// Tells what became of an endpoint in one of its zones and keeps the verdict; what says nothing new is not passed on.
+    pub fn tell(
         &self,
-        keeper: Keeper,
         held: &EndpointEntry,
+        placement: &Placement,
         status: Arc<Status>,
         at: Timestamp,
     ) {
-        let keep = fingerprint(&status.verdict) != held.kept();
+        let is_news = self.directory.tell(held, placement, status, at);
+        self.keep_and_relay(Keeper::Here, held, is_news);
+    }
+
+    /// Tells what became of an endpoint as a whole; what says nothing new is not passed on.
+    pub fn judge(&self, keeper: Keeper, held: &EndpointEntry, status: Arc<Status>, at: Timestamp) {
         let is_news = self.directory.cluster(held.cluster()).tell(held, status, at);
+        self.keep_and_relay(keeper, held, is_news);
+    }
+
+    fn keep_and_relay(&self, keeper: Keeper, held: &EndpointEntry, is_news: bool) {
+        let keep = held.status().is_some_and(|status| fingerprint(&status.verdict) != held.kept());
         // What is known here already may have been said by a replica that could not keep it any more.
         if keep && keeper == Keeper::Here {
             // The keeper lives as long as the broker; at its end verdicts are made anew from what is stored.
-            let _gone = self.dirty_claims.send(held.clone());
+            let _gone = self.unkept.send(held.clone());
         }
         if is_news {
             self.tell_others_of(held);
@@ -85,7 +88,11 @@ impl Feedback {
     /// Tells what another replica says of an endpoint and keeps.
     pub fn told(&self, held: &EndpointEntry, told: &StatusUpdate) {
         let kept = held.kept();
-        self.directory.cluster(&told.cluster).tell(held, Arc::clone(&told.status), told.since);
+        let status = Arc::clone(&told.status);
+        match &told.zone {
+            Some(zone) => self.directory.tell(held, zone, status, told.since),
+            None => self.directory.cluster(&told.cluster).tell(held, status, told.since),
+        };
         if kept == fingerprint(&told.status.verdict) {
             return;
         }
@@ -93,7 +100,7 @@ impl Feedback {
         held.set_kept(NOT_KNOWN);
         if kept != 0 && kept != NOT_KNOWN {
             // What was kept from here may have come to the store after what they say, and would stand there.
-            let _gone = self.dirty_claims.send(held.clone());
+            let _gone = self.unkept.send(held.clone());
         }
     }
 }
@@ -101,7 +108,7 @@ impl Feedback {
 /// Keeps verdicts in the store, in bulk: what has not changed since it was kept is not written again.
 pub struct VerdictKeeper {
     store: Arc<dyn Store>,
-    dirty_claims: mpsc::UnboundedReceiver<EndpointEntry>,
+    unkept: mpsc::UnboundedReceiver<EndpointEntry>,
 }
 
 /// Verdicts are gathered for this long before they are written.
@@ -114,30 +121,30 @@ const KEEP_AT_ONCE: usize = 2_000;
 impl VerdictKeeper {
     /// A keeper, and the sender for [`Feedback`].
     pub fn new(store: Arc<dyn Store>) -> (Self, mpsc::UnboundedSender<EndpointEntry>) {
-        let (sender, dirty_claims) = mpsc::unbounded_channel();
-        (Self { store, dirty_claims }, sender)
+        let (sender, unkept) = mpsc::unbounded_channel();
+        (Self { store, unkept }, sender)
     }
 
     /// Keeps until nobody is left to tell it anything.
     pub async fn run(mut self) {
-        let mut dirty_claims: BTreeMap<i64, EndpointEntry> = BTreeMap::new();
+        let mut unkept: BTreeMap<i64, EndpointEntry> = BTreeMap::new();
         loop {
-            if dirty_claims.is_empty() {
-                let Some(first) = self.dirty_claims.recv().await else { return };
-                dirty_claims.insert(first.arrival(), first);
+            if unkept.is_empty() {
+                let Some(first) = self.unkept.recv().await else { return };
+                unkept.insert(first.arrival(), first);
                 // Others follow as a rule, and the latest of each is enough.
                 tokio::time::sleep(KEEP_EVERY).await;
             } else {
                 tokio::time::sleep(KEEP_AGAIN).await;
             }
             let is_over = loop {
-                match self.dirty_claims.try_recv() {
-                    Ok(next) => drop(dirty_claims.insert(next.arrival(), next)),
+                match self.unkept.try_recv() {
+                    Ok(next) => drop(unkept.insert(next.arrival(), next)),
                     Err(mpsc::error::TryRecvError::Empty) => break false,
                     Err(mpsc::error::TryRecvError::Disconnected) => break true,
                 }
             };
-            dirty_claims = self.keep_all(dirty_claims.into_values().collect()).await;
+            unkept = self.keep_all(unkept.into_values().collect()).await;
             if is_over {
                 return;
             }
@@ -217,9 +224,9 @@ mod tests {
 
     #[test]
     fn what_was_kept_here_is_kept_anew_when_another_replica_says_something_else() {
-        let (dirty_claims, mut to_keep) = mpsc::unbounded_channel();
+        let (unkept, mut to_keep) = mpsc::unbounded_channel();
         let directory = SharedDirectory::from(Directory::default());
-        let feedback = Feedback::new(directory.clone(), dirty_claims);
+        let feedback = Feedback::new(directory.clone(), unkept);
         let web = endpoint("web", "www.example.com", "A", &["192.0.2.1"]);
         directory.follow(EndpointNews::Stored(row(&web, 1, None)), &mut vec![]);
         let held = directory.cluster(&cluster("east")).get(&web.key.hash()).unwrap();
@@ -228,6 +235,7 @@ mod tests {
             cluster: cluster("east"),
             key: web.key.hash(),
             version: web.version(),
+            zone: None,
             status: Arc::new(Status::of(verdict(message))),
             since: Timestamp(1),
         };

@@ -35,6 +35,8 @@ const ASKER_IS_THERE_FOR: Duration = Duration::from_secs(30);
 /// The form of the bytes. Another form is of another release, and is passed over: what it says is told again when that replica
 /// is asked or changes something.
 const FORM: u8 = 1;
+/// The form of statuses that are each of one zone of an endpoint with several.
+const FORM_OF_ZONES: u8 = 2;
 
 /// How workers tell the other replicas.
 #[derive(Clone, Default)]
@@ -173,15 +175,27 @@ impl Relay {
     /// Tells the statuses of some endpoints, as far as they are of these accounts, which may have passed on meanwhile. What
     /// concerns no account every replica finds out by itself.
     async fn tell(&self, endpoints: &[EndpointEntry], of: &Accounts) {
-        let is_ours = |held: &&EndpointEntry| {
-            let placement = self.directory.placement(held);
-            placement.is_some_and(|placement| {
-                of.has(&placement.account) && (self.is_worked_here)(&placement.account)
-            })
+        let is_ours = |placement: &Placement| {
+            of.has(&placement.account) && (self.is_worked_here)(&placement.account)
         };
-        let bytes = encode(endpoints.iter().filter(is_ours));
-        if !bytes.is_empty() {
-            self.announce(bytes).await;
+        let (mut whole, mut by_zone) = (vec![], vec![]);
+        for held in endpoints.iter().filter(|held| !held.is_gone()) {
+            let Some(set) = self.directory.placements(held) else { continue };
+            if set.at().len() == 1 || held.is_retained() {
+                let status = held.status().filter(|_| set.at().iter().any(is_ours));
+                whole.extend(status.map(|status| (held.clone(), status)));
+            } else {
+                let parts = self.directory.cluster(held.cluster()).parts(&held.key_hash());
+                let ours = parts.into_iter().filter(|(placement, _)| is_ours(placement));
+                by_zone.extend(
+                    ours.map(|(placement, status)| (held.clone(), of_zone(placement, &status))),
+                );
+            }
+        }
+        for bytes in [encode(FORM, &whole), encode(FORM_OF_ZONES, &by_zone)] {
+            if !bytes.is_empty() {
+                self.announce(bytes).await;
+            }
         }
     }
 
@@ -200,6 +214,13 @@ impl Relay {
     }
 }
 
+/// A status that says of which zone it is.
+fn of_zone(placement: Placement, status: &Status) -> Arc<Status> {
+    let mut status = Status::clone(status);
+    status.verdict.placement = Some(placement);
+    Arc::new(status)
+}
+
 /// A status that another replica tells.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StatusUpdate {
@@ -209,6 +230,8 @@ pub struct StatusUpdate {
     pub key: KeyHash,
     /// Of which content.
     pub version: Version,
+    /// The zone that this is about, of an endpoint with several; `None` if it is about the endpoint as a whole.
+    pub zone: Option<Placement>,
     /// What became of it.
     pub status: Arc<Status>,
     /// Since when.
@@ -273,10 +296,9 @@ impl From<ProgressBytes> for Progress {
 pub const THAT_WAS_ALL: Bytes = Bytes::from_static(&[FORM]);
 
 /// The statuses as bytes; none of nothing.
-fn encode<'a>(endpoints: impl Iterator<Item = &'a EndpointEntry>) -> Bytes {
+fn encode(form: u8, statuses: &[(EndpointEntry, Arc<Status>)]) -> Bytes {
     let mut by_cluster: BTreeMap<&ClusterId, Vec<StatusBytes>> = BTreeMap::new();
-    for held in endpoints {
-        let Some(status) = held.status().filter(|_| !held.is_gone()) else { continue };
+    for (held, status) in statuses {
         let verdict = &status.verdict;
         by_cluster.entry(held.cluster()).or_default().push(StatusBytes {
             key: held.key_hash().0,
@@ -297,7 +319,7 @@ fn encode<'a>(endpoints: impl Iterator<Item = &'a EndpointEntry>) -> Bytes {
     }
     let clusters: Vec<(&ClusterId, Vec<StatusBytes>)> = by_cluster.into_iter().collect();
     // These types have no form that cannot be written.
-    postcard::to_extend(&clusters, vec![FORM]).map(Bytes::from).unwrap_or_default()
+    postcard::to_extend(&clusters, vec![form]).map(Bytes::from).unwrap_or_default()
 }
 
 /// Reads what another replica tells.
@@ -305,8 +327,11 @@ fn encode<'a>(endpoints: impl Iterator<Item = &'a EndpointEntry>) -> Bytes {
 /// # Errors
 /// It is of another release; the text says how it shows.
 pub fn decode(bytes: &[u8]) -> Result<Vec<StatusUpdate>, String> {
-    let Some((&FORM, body)) = bytes.split_first() else {
-        return Err(format!("the form {:?} where {FORM} is read", bytes.first()));
+    let Some((&form @ (FORM | FORM_OF_ZONES), body)) = bytes.split_first() else {
+        return Err(format!(
+            "the form {:?} where {FORM} or {FORM_OF_ZONES} is read",
+            bytes.first()
+        ));
     };
     let clusters: Vec<(ClusterId, Vec<StatusBytes>)> =
         postcard::from_bytes(body).map_err(|error| error.to_string())?;
@@ -325,6 +350,7 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<StatusUpdate>, String> {
                 cluster: cluster.clone(),
                 key: KeyHash(status.key),
                 version: Version(status.version),
+                zone: verdict.placement.clone().filter(|_| form == FORM_OF_ZONES),
                 status: cache
                     .share(Status { verdict, progress: status.progress.map(Progress::from) }),
                 since: Timestamp(status.since),
@@ -369,7 +395,8 @@ mod tests {
             .zip(statuses)
             .map(|(n, status)| held(["east", "west"][n % 2], &n.to_string(), status))
             .collect();
-        let told = decode(&encode(all.iter())).unwrap();
+        let said = |held: &EndpointEntry| (held.clone(), held.status().unwrap());
+        let told = decode(&encode(FORM, &all.iter().map(said).collect::<Vec<_>>())).unwrap();
         assert_eq!(told.len(), all.len());
         for held in &all {
             let found = told
@@ -384,11 +411,12 @@ mod tests {
     }
 
     #[test]
-    fn of_what_is_gone_nothing_is_told_and_another_form_is_not_read() {
-        let gone = held("east", "web", Status::of(Verdict::rejected(Reason::InvalidName, "x")));
-        let bytes = encode(std::iter::once(&gone));
-        gone.set_gone();
-        assert!(encode(std::iter::once(&gone)).is_empty());
+    fn a_form_of_zones_says_of_which_and_another_form_is_not_read() {
+        let one = held("east", "web", Status::of(Verdict::rejected(Reason::InvalidName, "x")));
+        let status = of_zone(zone_context().placement, &one.status().unwrap());
+        let bytes = encode(FORM_OF_ZONES, &[(one, status)]);
+        assert_eq!(decode(&bytes).unwrap()[0].zone, Some(zone_context().placement));
+        assert!(encode(FORM, &[]).is_empty());
         let mut newer = bytes.to_vec();
         newer[0] += 1;
         assert!(decode(&newer).is_err() && decode(&[]).is_err() && decode(&bytes[..9]).is_err());

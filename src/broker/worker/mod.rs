@@ -18,9 +18,10 @@ mod tests;
 mod view;
 mod zone;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use futures::FutureExt;
 use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
@@ -28,15 +29,17 @@ pub use review::gate::Gate;
 pub use view::{AccountView, Health, Query, WhyReport, ZoneView, ZoneViews};
 pub use zone::NameReport;
 
-use super::directory::Effect;
+use super::directory::{AccountListing, Effect};
 use super::lease::{Lease, LeasedProvider};
 use super::metrics::AccountMetrics;
 use super::status::feedback::Feedback;
 use crate::core::ids::{AccountId, ClusterId, EnvironmentId, ZoneId};
 use crate::core::limits::budget::{Budget, BudgetConfig};
 use crate::core::limits::fair::FairShare;
-use crate::core::planning::policy::{DriftPolicy, ZonePolicy, ZoneRule, ZoneSettings};
-use crate::core::planning::routing::ZoneFacts;
+use crate::core::planning::policy::{
+    DriftPolicy, PlacementWait, ZonePolicy, ZoneRule, ZoneSettings,
+};
+use crate::core::planning::routing::{AccountScope, Reach, ZoneFacts};
 use crate::core::time::{Millis, Timestamp};
 use crate::core::visibility::Visibility;
 use crate::ports::{Clock, DnsProvider, Store, ZoneRow};
@@ -68,10 +71,40 @@ pub struct AccountSettings {
     pub budget: BudgetConfig,
     /// Which zones are ours, and how they are worked.
     pub rules: Vec<ZoneRule>,
+    /// Whether endpoints without a placement wait for the account while it is parked and was never listed.
+    pub placement: PlacementWait,
     /// How often zones are looked for.
     pub discovery_interval: Millis,
     /// How often the records of each zone are compared with what is believed.
     pub drift_interval: Millis,
+}
+
+impl AccountSettings {
+    /// What routing has to know before the account was listed.
+    pub fn scope(&self) -> AccountScope {
+        let reach = |rule: &ZoneRule| Reach {
+            name: rule.selector.name.clone(),
+            visibility: rule.selector.visibility,
+        };
+        AccountScope {
+            environment: self.environment.clone(),
+            reach: self.rules.iter().map(reach).collect(),
+            listed: false,
+            exempt: false,
+        }
+    }
+}
+
+/// What routing has to know of accounts, with those that were listed already.
+pub fn scopes(
+    accounts: &[AccountSettings],
+    listed: &BTreeSet<AccountId>,
+) -> BTreeMap<AccountId, AccountScope> {
+    let scope = |settings: &AccountSettings| {
+        let listed = listed.contains(&settings.account);
+        (settings.account.clone(), AccountScope { listed, ..settings.scope() })
+    };
+    accounts.iter().map(scope).collect()
 }
 
 /// What a worker is told.
@@ -86,13 +119,15 @@ pub enum Message {
     Query(Query),
 }
 
-/// What a worker tells the directory: all zones that it found.
+/// What a worker tells the directory of its account.
 #[derive(Clone, Debug)]
 pub struct Discovered {
     /// The account.
     pub account: AccountId,
-    /// Its zones.
-    pub zones: Vec<ZoneFacts>,
+    /// All its zones; `None` if they could not be listed.
+    pub zones: Option<Vec<ZoneFacts>>,
+    /// Whether that is all that is to be known before endpoints are placed.
+    pub listing: AccountListing,
 }
 
 /// What a worker is built from.
@@ -272,9 +307,9 @@ impl Worker {
                 continue;
             };
             let (name, asker) = match effect {
-                Effect::Contribute { name, held, .. } => {
+                Effect::Contribute { name, held, role, .. } => {
                     let asker = held.cluster().clone();
-                    zone.state.contribute(&name, held);
+                    zone.state.contribute(&name, held, role);
                     (name, asker)
                 }
                 Effect::Withdraw { name, held, .. } => {
@@ -301,7 +336,26 @@ impl Worker {
         self.dirty_view = true;
         if is_news {
             self.note_waiting();
+            if self.settings.placement == PlacementWait::DoNotWait && !self.discovery.is_complete()
+            {
+                self.tell_directory(None, AccountListing::Impossible);
+            }
         }
+    }
+
+    /// Tells the directory of the account's zones; it takes that when it can, and the worker goes on.
+    fn tell_directory(&mut self, zones: Option<Vec<ZoneFacts>>, listing: AccountListing) {
+        let discovered = self.discovered.clone();
+        let message = Discovered { account: self.settings.account.clone(), zones, listing };
+        self.spawn(
+            async move {
+                if discovered.send(message).await.is_err() {
+                    warn!("the directory is gone");
+                }
+                io::calls::Done::Nothing
+            }
+            .boxed(),
+        );
     }
 
     fn spawn(&mut self, call: Call) {

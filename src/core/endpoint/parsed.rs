@@ -15,7 +15,7 @@ use crate::core::dns::record::{
     AliasTarget, RecordData, RecordKey, RecordSet, RecordType, RoutingPolicy,
 };
 use crate::core::ids::ZoneId;
-use crate::core::visibility::Visibility;
+use crate::core::visibility::Exposure;
 
 /// Route 53's largest time to live, in seconds.
 pub const MAX_TTL_SECS: i64 = 2_147_483_647;
@@ -41,8 +41,8 @@ pub struct ParsedEndpoint {
     pub health_check_id: Option<ArcStr>,
     /// The zone that the endpoint names itself (`aws/hosted-zone-id`).
     pub zone: Option<ZoneId>,
-    /// Public or private, when the endpoint says so (`zonefold/visibility`).
-    pub visibility: Option<Visibility>,
+    /// In which kinds of zones, when the endpoint says so (`zonefold/visibility`).
+    pub exposure: Option<Exposure>,
 }
 
 /// Values, or another name's answers.
@@ -123,17 +123,14 @@ pub fn parse_endpoint(endpoint: &Endpoint) -> Result<ParsedEndpoint, Verdict> {
             })
         })
         .transpose()?;
-    let visibility = match endpoint.properties.get("zonefold/visibility").map(ArcStr::as_str) {
-        // The cluster's own visibility applies.
-        None | Some("internal") => None,
-        Some("public") => Some(Visibility::Public),
-        Some("private") => Some(Visibility::Private),
-        Some(other) => {
-            return Err(Verdict::rejected(
+    let exposure = match endpoint.properties.get("zonefold/visibility").map(ArcStr::as_str) {
+        None => None,
+        Some(word) => Some(Exposure::parse(word).ok_or_else(|| {
+            Verdict::rejected(
                 Reason::InvalidRouting,
-                format!("zonefold/visibility is {other:?}: write public or private"),
-            ));
-        }
+                format!("zonefold/visibility is {word:?}: write {}", Exposure::WORDS),
+            )
+        })?),
     };
     if rtype == RecordType::Ns && name.is_wildcard() {
         return Err(Verdict::rejected(
@@ -168,7 +165,7 @@ pub fn parse_endpoint(endpoint: &Endpoint) -> Result<ParsedEndpoint, Verdict> {
     };
     let (set_identifier, policy) =
         routing(endpoint, rtype, alias_health, health_check_id.is_some())?;
-    if matches!(policy, RoutingPolicy::Cidr { .. }) && visibility == Some(Visibility::Private) {
+    if matches!(policy, RoutingPolicy::Cidr { .. }) && exposure == Some(Exposure::Private) {
         return Err(Verdict::rejected(
             Reason::InvalidRouting,
             "Route 53 accepts CIDR routing in public zones only: choose another policy, or another visibility",
@@ -183,7 +180,7 @@ pub fn parse_endpoint(endpoint: &Endpoint) -> Result<ParsedEndpoint, Verdict> {
         answer,
         health_check_id,
         zone,
-        visibility,
+        exposure,
     })
 }
 

@@ -89,7 +89,7 @@ fn each_mistake_has_its_reason() {
             Reason::InvalidRouting,
         ),
         (with(address(), "east", &[("aws/failover", "PRIMARY")]), Reason::InvalidRouting),
-        (with(address(), "", &[("zonefold/visibility", "both")]), Reason::InvalidRouting),
+        (with(address(), "", &[("zonefold/visibility", "everywhere")]), Reason::InvalidRouting),
     ] {
         let verdict = parse_endpoint(&given).unwrap_err();
         assert_eq!(

@@ -50,6 +50,8 @@ pub enum Reason {
     TooLarge,
     /// The content does not hash to the version it was sent with, or a message was not understood.
     Malformed,
+    /// Accounts that could hold a closer zone were never listed.
+    ZonesUnknown,
 }
 
 impl Reason {
@@ -71,6 +73,7 @@ impl Reason {
             Self::InvalidRouting => "INVALID_ROUTING",
             Self::TooLarge => "TOO_LARGE",
             Self::Malformed => "MALFORMED",
+            Self::ZonesUnknown => "ZONES_UNKNOWN",
         }
     }
 }

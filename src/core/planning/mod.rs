@@ -5,6 +5,7 @@
 
 pub mod change;
 pub mod claims;
+pub mod placement;
 pub mod plan;
 pub mod policy;
 pub mod routing;

@@ -192,6 +192,17 @@ pub struct ZoneSettings {
     pub default_ttl_secs: u32,
 }
 
+/// Whether endpoints without a placement wait for an account that cannot be listed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PlacementWait {
+    /// They wait: a closer zone may be there.
+    #[default]
+    Wait,
+    /// While the account is parked they are placed by what is known of the others.
+    DoNotWait,
+}
+
 /// A selector and how the zones that fit are worked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ZoneRule {

@@ -1,11 +1,17 @@
-//! Environment → account → zone, and why.
+//! Environment → account → zones, and why.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::policy::ZonePattern;
 use crate::core::dns::name::DnsName;
 use crate::core::endpoint::verdict::{Placement, Reason, Verdict};
 use crate::core::ids::{AccountId, EnvironmentId, ZoneId};
-use crate::core::visibility::Visibility;
+use crate::core::visibility::{Exposure, Visibility};
+
+/// How many zones a message names.
+const NAMED_ZONES: usize = 3;
+/// How many zones are looked at for a message.
+const LOOKED_AT: usize = 64;
 
 /// What routing has to know of a zone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +30,35 @@ pub struct ZoneFacts {
     pub visible: bool,
 }
 
+/// What routing has to know of an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountScope {
+    /// Its environment.
+    pub environment: EnvironmentId,
+    /// Which zones its rules could select: any of these.
+    pub reach: Vec<Reach>,
+    /// Whether its zones were listed once, ever. Until then it may hold a closer zone that nobody knows of.
+    pub listed: bool,
+    /// Whether placing goes on without it while it cannot be listed: `placement: do-not-wait`, and it is parked.
+    pub exempt: bool,
+}
+
+/// Zones that one rule of an account could select, as far as that is known without having listed them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// By name; `None` for any.
+    pub name: Option<ZonePattern>,
+    /// By kind; `None` for both.
+    pub visibility: Option<Visibility>,
+}
+
+impl Reach {
+    fn covers(&self, apex: &DnsName, visibility: Visibility) -> bool {
+        self.name.as_ref().is_none_or(|pattern| pattern.matches(apex))
+            && self.visibility.is_none_or(|only| only == visibility)
+    }
+}
+
 /// What an endpoint asks of routing.
 #[derive(Clone, Copy, Debug)]
 pub struct RouteRequest<'a> {
@@ -31,35 +66,64 @@ pub struct RouteRequest<'a> {
     pub environment: &'a EnvironmentId,
     /// The owner name.
     pub name: &'a DnsName,
-    /// Public or private: the endpoint's own word, or its cluster's.
-    pub visibility: Visibility,
+    /// Whether it belongs to the parent's side of a zone cut: NS and DS of a child zone (RFC 4035 §2.4).
+    pub at_cut: bool,
+    /// In which kinds of zones: the endpoint's own word, or its cluster's.
+    pub exposure: Exposure,
     /// The zone that the endpoint names itself.
     pub pinned: Option<&'a ZoneId>,
-    /// Where the endpoint is now.
-    pub current: Option<&'a Placement>,
+}
+
+/// Where an endpoint goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The zones, at least one.
+    pub at: Vec<Placement>,
+    /// What its owner should know all the same; empty if nothing.
+    pub warning: String,
 }
 
 /// All zones of all accounts, by apex.
 #[derive(Clone, Debug, Default)]
 pub struct ZoneTable {
     zones: BTreeMap<ZoneId, ZoneFacts>,
-    by_name: HashMap<DnsName, Vec<ZoneId>>,
+    /// In the order of names, so the zones below a name stand together.
+    by_name: BTreeMap<DnsName, Vec<ZoneId>>,
+    accounts: BTreeMap<AccountId, AccountScope>,
 }
 
 impl ZoneTable {
     /// Adds a zone, or replaces what is known of it.
     pub fn insert(&mut self, facts: ZoneFacts) {
-        self.remove(&facts.zone);
+        if let Some(before) = self.zones.remove(&facts.zone)
+            && let Some(siblings) = self.by_name.get_mut(&before.name)
+        {
+            siblings.retain(|id| *id != facts.zone);
+        }
         self.by_name.entry(facts.name.clone()).or_default().push(facts.zone.clone());
         self.zones.insert(facts.zone.clone(), facts);
     }
 
-    fn remove(&mut self, zone: &ZoneId) {
-        if let Some(facts) = self.zones.remove(zone)
-            && let Some(siblings) = self.by_name.get_mut(&facts.name)
-        {
-            siblings.retain(|id| id != zone);
-        }
+    /// Takes the configured accounts.
+    pub fn set_accounts(&mut self, accounts: BTreeMap<AccountId, AccountScope>) {
+        self.accounts = accounts;
+    }
+
+    /// The configured accounts.
+    pub fn accounts(&self) -> &BTreeMap<AccountId, AccountScope> {
+        &self.accounts
+    }
+
+    /// Changes what is known of an account; `false` if it is not configured or that is no news.
+    pub fn update_account(
+        &mut self,
+        account: &AccountId,
+        update: impl FnOnce(&mut AccountScope),
+    ) -> bool {
+        let Some(scope) = self.accounts.get_mut(account) else { return false };
+        let before = scope.clone();
+        update(scope);
+        *scope != before
     }
 
     /// One zone.
@@ -72,49 +136,202 @@ impl ZoneTable {
         self.zones.values()
     }
 
-    /// Decides the zone of an endpoint; costs the labels of the name, not the number of zones.
+    /// Decides the zones of an endpoint that has no placement for its present content; costs the labels of the name, not the
+    /// number of zones. `current` is where an earlier version of it is.
     ///
-    /// The zone with the longest apex wins. An endpoint that has a placement keeps it as long as that zone exists and the
-    /// environment, the visibility and the pin still fit: a closer zone that nobody delegates to yet would make the name
-    /// unresolvable, so moving is never a side effect of a zone's appearance.
+    /// The public zone with the longest apex wins, and all private zones that fit. A zone that an endpoint has is kept as long
+    /// as it exists and fits: a closer zone that nobody delegates to yet would make the name unresolvable, so moving is never a
+    /// side effect of a zone's appearance. A zone that was deleted and made again under another id is the same place.
     ///
     /// # Errors
-    /// The verdict that says why there is no zone, and which ones are near.
-    pub fn route(&self, request: &RouteRequest<'_>) -> Result<Placement, Verdict> {
-        if let Some(current) = request.current
-            && let Some(facts) = self.zones.get(&current.zone)
-            && request.pinned.is_none_or(|pin| *pin == facts.zone)
-            && self.fits(facts, request)
-        {
-            return if facts.visible { Ok(place(facts)) } else { Err(zone_gone(facts)) };
-        }
+    /// The verdict that says why there is no zone, and which ones are near, or what has to be known first.
+    pub fn place(
+        &self,
+        request: &RouteRequest<'_>,
+        current: &[Placement],
+    ) -> Result<Route, Verdict> {
         if let Some(pin) = request.pinned {
-            return self.route_pinned(pin, request);
+            return self.pinned(pin, request);
         }
-        let mut apex = Some(request.name.clone());
-        while let Some(name) = apex {
-            let here: Vec<&ZoneFacts> =
-                self.at(&name).filter(|facts| facts.visible && self.fits(facts, request)).collect();
-            match here.as_slice() {
-                [] => apex = name.parent(),
-                [one] => return Ok(place(one)),
-                several => return Err(ambiguous(&name, several)),
-            }
+        let kept = self.kept(request, current);
+        let is_new = kept.is_empty() && kept.gone.is_empty();
+        let mut at: BTreeSet<Placement> = kept.private.clone();
+        if request.exposure.allows(Visibility::Private) {
+            at.extend(self.private(request).map(place));
         }
-        Err(self.no_zone(request))
+        let wants_public = match request.exposure {
+            Exposure::Public | Exposure::Both => true,
+            Exposure::Private => false,
+            Exposure::Internal => at.is_empty() && kept.gone.is_empty(),
+        };
+        let mut closest = None;
+        if wants_public && kept.public.is_empty() && !kept.has_lost(Visibility::Public) {
+            closest = self.closest_public(request)?;
+            at.extend(closest.map(place));
+        }
+        if wants_public {
+            at.extend(kept.public.iter().cloned());
+        }
+        if is_new && let Some(verdict) = self.awaited(request, closest) {
+            return Err(verdict);
+        }
+        // Nothing is written to a zone that is not visible; it may come back.
+        match (at.is_empty(), kept.gone.first()) {
+            (true, Some(gone)) => return Err(zone_gone(gone)),
+            (true, None) => return Err(self.no_zone(request)),
+            (false, _) => at.extend(kept.gone.iter().map(|facts| place(facts))),
+        }
+        let warning = match (request.exposure, closest) {
+            (Exposure::Internal, Some(public)) => format!(
+                "no private zone of the environment {} holds {}: it is published in the public zone {}, where everybody can read it",
+                request.environment, request.name, public.name
+            ),
+            _ => String::new(),
+        };
+        Ok(Route { at: at.into_iter().collect(), warning })
+    }
+
+    /// Whether a placement that was decided for an endpoint's present content still holds.
+    ///
+    /// # Errors
+    /// The verdict on an endpoint whose record sets stay as they are meanwhile.
+    pub fn stays(&self, request: &RouteRequest<'_>, current: &[Placement]) -> Result<(), Verdict> {
+        let known = || {
+            let of =
+                |placement: &Placement| Some((placement.clone(), self.zones.get(&placement.zone)?));
+            current.iter().filter_map(of)
+        };
+        let belongs = |facts: &ZoneFacts| {
+            let is_asked_for = match request.pinned {
+                Some(pin) => *pin == facts.zone,
+                None => request.exposure.allows(facts.visibility),
+            };
+            is_asked_for && facts.environment == *request.environment
+        };
+        if let Some((placement, facts)) = known().find(|(_, facts)| !belongs(facts)) {
+            return Err(Verdict::waiting(
+                Reason::ZoneGone,
+                format!(
+                    "by its cluster's settings the endpoint no longer belongs to the zone {} ({}), and its records stay where they are: write the endpoint again to move it",
+                    facts.zone, facts.name
+                ),
+                Some(placement),
+            ));
+        }
+        match known().next() {
+            Some((_, first)) if known().all(|(_, facts)| !facts.visible) => Err(zone_gone(first)),
+            _ => Ok(()),
+        }
     }
 
     fn at(&self, name: &DnsName) -> impl Iterator<Item = &ZoneFacts> {
         self.by_name.get(name).into_iter().flatten().filter_map(|id| self.zones.get(id))
     }
 
-    fn fits(&self, facts: &ZoneFacts, request: &RouteRequest<'_>) -> bool {
-        facts.environment == *request.environment
-            && facts.visibility == request.visibility
-            && request.name.is_in(&facts.name)
+    /// The names of which a zone could hold the endpoint, the closest first.
+    fn apexes(request: &RouteRequest<'_>) -> impl Iterator<Item = DnsName> {
+        let first = if request.at_cut { request.name.parent() } else { Some(request.name.clone()) };
+        std::iter::successors(first, DnsName::parent)
     }
 
-    fn route_pinned(&self, pin: &ZoneId, request: &RouteRequest<'_>) -> Result<Placement, Verdict> {
+    fn fits(facts: &ZoneFacts, request: &RouteRequest<'_>) -> bool {
+        facts.environment == *request.environment
+            && request.name.is_in(&facts.name)
+            && !(request.at_cut && *request.name == facts.name)
+    }
+
+    /// What of a placement is kept.
+    fn kept<'a>(&'a self, request: &RouteRequest<'_>, current: &[Placement]) -> Kept<'a> {
+        let mut kept = Kept::default();
+        for facts in current.iter().filter_map(|placement| self.zones.get(&placement.zone)) {
+            if !Self::fits(facts, request) || !request.exposure.allows(facts.visibility) {
+                continue;
+            }
+            let is_again = |other: &&ZoneFacts| {
+                other.visible
+                    && other.visibility == facts.visibility
+                    && other.environment == facts.environment
+            };
+            let now = if facts.visible { Some(facts) } else { self.at(&facts.name).find(is_again) };
+            match now {
+                Some(now) if now.visibility.is_private() => drop(kept.private.insert(place(now))),
+                Some(now) => drop(kept.public.insert(place(now))),
+                None => kept.gone.push(facts),
+            }
+        }
+        kept
+    }
+
+    fn private(&self, request: &RouteRequest<'_>) -> impl Iterator<Item = &ZoneFacts> {
+        let environment = request.environment.clone();
+        Self::apexes(request).flat_map(move |apex| {
+            let is_meant = |facts: &&ZoneFacts| {
+                facts.visible && facts.visibility.is_private() && facts.environment == environment
+            };
+            self.at(&apex).filter(is_meant).collect::<Vec<_>>()
+        })
+    }
+
+    fn closest_public(&self, request: &RouteRequest<'_>) -> Result<Option<&ZoneFacts>, Verdict> {
+        for apex in Self::apexes(request) {
+            let here: Vec<&ZoneFacts> = self
+                .at(&apex)
+                .filter(|facts| {
+                    facts.visible
+                        && !facts.visibility.is_private()
+                        && facts.environment == *request.environment
+                })
+                .collect();
+            match here.as_slice() {
+                [] => {}
+                [one] => return Ok(Some(one)),
+                several => return Err(ambiguous(&apex, several)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Which accounts could hold a zone that would be taken, and were never listed.
+    fn awaited(&self, request: &RouteRequest<'_>, closest: Option<&ZoneFacts>) -> Option<Verdict> {
+        let closer_than = closest.map_or(0, |facts| facts.name.label_count());
+        let could_hold = |scope: &AccountScope| {
+            let kinds = |apex: &DnsName| {
+                let public =
+                    request.exposure != Exposure::Private && apex.label_count() > closer_than;
+                let private = request.exposure != Exposure::Public;
+                [(public, Visibility::Public), (private, Visibility::Private)]
+            };
+            Self::apexes(request).any(|apex| {
+                kinds(&apex).into_iter().any(|(is_wanted, kind)| {
+                    is_wanted && scope.reach.iter().any(|reach| reach.covers(&apex, kind))
+                })
+            })
+        };
+        let awaited: Vec<&str> = self
+            .accounts
+            .iter()
+            .filter(|(_, scope)| {
+                !scope.listed && !scope.exempt && scope.environment == *request.environment
+            })
+            .filter(|(_, scope)| could_hold(scope))
+            .map(|(account, _)| account.as_str())
+            .collect();
+        let first = awaited.first()?;
+        let others = match awaited.len() - 1 {
+            0 => String::new(),
+            1 => " and one more".to_owned(),
+            more => format!(" and {more} more"),
+        };
+        Some(Verdict::waiting(
+            Reason::ZonesUnknown,
+            format!(
+                "waiting until the zones of the account {first}{others} were listed once, since a closer zone may be there. If that account cannot be reached for long, set placement: do-not-wait for it"
+            ),
+            None,
+        ))
+    }
+
+    fn pinned(&self, pin: &ZoneId, request: &RouteRequest<'_>) -> Result<Route, Verdict> {
         let refuse = |message: String| Err(Verdict::waiting(Reason::NoZone, message, None));
         match self.zones.get(pin) {
             None => refuse(format!(
@@ -130,52 +347,87 @@ impl ZoneTable {
             )),
             Some(facts) if !facts.visible => Err(zone_gone(facts)),
             // The pin is the endpoint's explicit word, so it also says public or private.
-            Some(facts) => Ok(place(facts)),
+            Some(facts) => Ok(Route { at: vec![place(facts)], warning: String::new() }),
         }
     }
 
-    /// Names the nearest zones: those that share the most labels, and those that would fit but for the environment.
+    /// Says why there is no zone, and names those that would fit but for one thing, or the nearest.
     fn no_zone(&self, request: &RouteRequest<'_>) -> Verdict {
-        let holding: Vec<String> =
-            std::iter::successors(Some(request.name.clone()), DnsName::parent)
-                .flat_map(|name| self.at(&name).map(describe).collect::<Vec<_>>())
-                .take(3)
-                .collect();
-        if !holding.is_empty() {
-            return Verdict::waiting(
-                Reason::NoZone,
-                format!(
-                    "no {} zone of the environment {} holds {}; it would lie in {}",
-                    request.visibility,
-                    request.environment,
-                    request.name,
-                    holding.join(", ")
-                ),
-                None,
-            );
-        }
-        let mut near: Vec<(usize, &ZoneFacts)> = self
-            .zones
-            .values()
-            .filter(|facts| facts.visible && facts.environment == *request.environment)
-            .map(|facts| (facts.name.shared_labels(request.name), facts))
+        let holding: Vec<String> = Self::apexes(request)
+            .flat_map(|name| self.at(&name).map(describe).collect::<Vec<_>>())
+            .take(NAMED_ZONES)
             .collect();
-        near.sort_by(|(a, x), (b, y)| b.cmp(a).then_with(|| x.name.cmp(&y.name)));
-        let nearest: Vec<String> =
-            near.iter().take(3).map(|(_, facts)| facts.name.to_string()).collect();
-        let nearest = if nearest.is_empty() {
-            "it has none".to_owned()
+        let message = if !holding.is_empty() {
+            let kind = match request.exposure {
+                Exposure::Public => "public zone",
+                Exposure::Private => "private zone",
+                Exposure::Both | Exposure::Internal => "zone",
+            };
+            format!(
+                "no {kind} of the environment {} holds {}; it would lie in {}",
+                request.environment,
+                request.name,
+                holding.join(", ")
+            )
+        } else if request.at_cut && self.at(request.name).next().is_some() {
+            format!(
+                "the NS and DS record sets of {} belong to its parent zone, and no zone of the environment {} is the parent: make the delegation where the parent is",
+                request.name, request.environment
+            )
         } else {
-            format!("the nearest are {}", nearest.join(", "))
-        };
-        Verdict::waiting(
-            Reason::NoZone,
+            let nearest = self.nearest(request);
+            let nearest = if nearest.is_empty() {
+                "none is near".to_owned()
+            } else {
+                format!("the nearest are {}", nearest.join(", "))
+            };
             format!(
                 "no zone of the environment {} holds {}; {nearest}. Create the zone, widen the account's zone selectors, or correct the name",
                 request.environment, request.name
-            ),
-            None,
-        )
+            )
+        };
+        Verdict::waiting(Reason::NoZone, message, None)
+    }
+
+    /// The zones that share the most labels with a name.
+    fn nearest(&self, request: &RouteRequest<'_>) -> Vec<String> {
+        let mut found: Vec<String> = vec![];
+        for parent in std::iter::successors(request.name.parent(), DnsName::parent) {
+            let below = self.by_name.range(parent.clone()..);
+            let below = below.take_while(|(name, _)| name.is_in(&parent)).take(LOOKED_AT);
+            for facts in below.flat_map(|(name, _)| self.at(name)) {
+                let name = facts.name.to_string();
+                if facts.visible
+                    && facts.environment == *request.environment
+                    && !found.contains(&name)
+                {
+                    found.push(name);
+                }
+                if found.len() == NAMED_ZONES {
+                    return found;
+                }
+            }
+        }
+        found
+    }
+}
+
+/// What of a placement is kept when it is decided anew.
+#[derive(Default)]
+struct Kept<'a> {
+    public: BTreeSet<Placement>,
+    private: BTreeSet<Placement>,
+    /// Zones that are not visible, and that were not made again.
+    gone: Vec<&'a ZoneFacts>,
+}
+
+impl Kept<'_> {
+    fn is_empty(&self) -> bool {
+        self.public.is_empty() && self.private.is_empty()
+    }
+
+    fn has_lost(&self, visibility: Visibility) -> bool {
+        self.gone.iter().any(|facts| facts.visibility == visibility)
     }
 }
 
@@ -195,7 +447,7 @@ fn zone_gone(facts: &ZoneFacts) -> Verdict {
     Verdict::waiting(
         Reason::ZoneGone,
         format!(
-            "the zone {} ({}) is no longer visible in the account {}: it was deleted, or the zone selectors no longer take it. Nothing is removed there",
+            "the zone {} ({}) is no longer visible in the account {}: it was deleted, or the zone selectors no longer select it. Nothing is removed there. If it was made again under another id, write the endpoint again",
             facts.zone, facts.name, facts.account
         ),
         Some(place(facts)),
@@ -217,93 +469,5 @@ fn ambiguous(name: &DnsName, zones: &[&ZoneFacts]) -> Verdict {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::core::endpoint::verdict::VerdictState;
-
-    fn facts(zone: &str, name: &str, environment: &str) -> ZoneFacts {
-        ZoneFacts {
-            account: AccountId::parse("111111111111").unwrap(),
-            environment: EnvironmentId::parse(environment).unwrap(),
-            zone: ZoneId::parse(zone).unwrap(),
-            name: DnsName::parse(name).unwrap(),
-            visibility: Visibility::Public,
-            visible: true,
-        }
-    }
-
-    fn table(zones: &[ZoneFacts]) -> ZoneTable {
-        let mut table = ZoneTable::default();
-        zones.iter().cloned().for_each(|zone| table.insert(zone));
-        table
-    }
-
-    fn route(table: &ZoneTable, name: &str, current: Option<&str>) -> Result<String, Verdict> {
-        let current = current.map(|zone| Placement {
-            account: AccountId::parse("111111111111").unwrap(),
-            zone: ZoneId::parse(zone).unwrap(),
-        });
-        let (environment, name) =
-            (EnvironmentId::parse("dev").unwrap(), DnsName::parse(name).unwrap());
-        let request = RouteRequest {
-            environment: &environment,
-            name: &name,
-            visibility: Visibility::Public,
-            pinned: None,
-            current: current.as_ref(),
-        };
-        table.route(&request).map(|placement| placement.zone.to_string())
-    }
-
-    #[test]
-    fn the_longest_suffix_wins() {
-        let table = table(&[
-            facts("Z1", "example.com", "dev"),
-            facts("Z2", "dev.example.com", "dev"),
-            facts("Z3", "v.example.com", "dev"),
-        ]);
-        assert_eq!(route(&table, "a.b.dev.example.com", None).unwrap(), "Z2");
-        assert_eq!(route(&table, "dev.example.com", None).unwrap(), "Z2");
-        assert_eq!(route(&table, "xdev.example.com", None).unwrap(), "Z1");
-    }
-
-    #[test]
-    fn a_placement_is_kept_when_a_closer_zone_appears() {
-        let table =
-            table(&[facts("Z1", "example.com", "dev"), facts("Z2", "dev.example.com", "dev")]);
-        assert_eq!(route(&table, "a.dev.example.com", Some("Z1")).unwrap(), "Z1");
-    }
-
-    #[test]
-    fn a_zone_that_is_gone_keeps_its_endpoints_waiting() {
-        let mut gone = facts("Z2", "dev.example.com", "dev");
-        gone.visible = false;
-        let table = table(&[facts("Z1", "example.com", "dev"), gone]);
-        let verdict = route(&table, "a.dev.example.com", Some("Z2")).unwrap_err();
-        assert_eq!((verdict.state, verdict.reason), (VerdictState::Waiting, Reason::ZoneGone));
-        assert!(verdict.placement.is_some());
-        assert_eq!(
-            route(&table, "b.dev.example.com", None).unwrap(),
-            "Z1",
-            "nothing new goes there"
-        );
-    }
-
-    #[test]
-    fn no_zone_names_the_nearest_and_the_other_environment() {
-        let table = table(&[
-            facts("Z1", "dev.example.com", "dev"),
-            facts("Z2", "prod.example.com", "prod"),
-        ]);
-        let nearest = route(&table, "a.stage.example.com", None).unwrap_err();
-        assert!(nearest.message.contains("the nearest are dev.example.com"), "{}", nearest.message);
-        let other = route(&table, "a.prod.example.com", None).unwrap_err();
-        assert!(other.message.contains("environment prod"), "{}", other.message);
-    }
-
-    #[test]
-    fn two_zones_of_one_name_are_not_guessed_between() {
-        let table = table(&[facts("Z1", "example.com", "dev"), facts("Z2", "example.com", "dev")]);
-        assert_eq!(route(&table, "a.example.com", None).unwrap_err().reason, Reason::AmbiguousZone);
-    }
-}
+#[path = "routing_tests.rs"]
+mod tests;

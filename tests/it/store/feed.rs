@@ -36,6 +36,7 @@ impl Pair {
 /// The objects of what was stored and `-` for what was removed, entry by entry.
 fn objects(entries: &[FeedEntry]) -> Vec<Vec<String>> {
     let object = |news: &EndpointNews| match news {
+        EndpointNews::Placed(row) => format!("@{}", row.endpoint.view().object),
         EndpointNews::Stored(row) => row.endpoint.view().object.to_owned(),
         EndpointNews::Removed { .. } => "-".to_owned(),
     };

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use fastrand::Rng;
 use zonefold::core::endpoint::verdict::{Placement, Reason, Verdict};
 use zonefold::core::endpoint::{KeyHash, Version};
+use zonefold::core::planning::placement::{PlacementSet, Placing, StoredPlacement};
 use zonefold::ports::{
-    BatchOutcome, ClaimRow, ClaimWrite, EndpointRow, RecordRow, RecordWrite, VerdictRow,
+    BatchOutcome, ClaimRow, ClaimWrite, EndpointRow, PlacementRow, PlacementWrite, RecordRow,
+    RecordWrite, VerdictRow,
 };
 
 use super::*;
@@ -19,7 +21,10 @@ const STEPS: i64 = 60;
 async fn the_store_does_what_the_model_does(place: Place) {
     let store = place.open().await;
     let mut model = Model::default();
-    store.save_zones(&[zone_row("Z1", "example.com")]).await.unwrap();
+    store
+        .save_zones(&[zone_row("Z1", "example.com"), zone_row("Z2", "example.com")])
+        .await
+        .unwrap();
     for seed in 0..SEEDS {
         println!("seed {seed}");
         let mut rng = Rng::with_seed(seed);
@@ -64,9 +69,40 @@ fn some_op(rng: &mut Rng) -> IngestOp {
     }
 }
 
+/// Where the store says that an endpoint goes. A plain verdict says so too: a release before 0.2 kept it there.
+fn placement_of(row: &EndpointRow) -> Option<PlacementRow> {
+    let here = Placement { account: account(), zone: zone_id() };
+    let plain = row.verdict == Some(Verdict::accepted(here.clone()));
+    let of_verdict = plain.then(|| PlacementRow {
+        version: None,
+        placement: StoredPlacement { sequence: 0, set: PlacementSet::one(here) },
+    });
+    row.placed.clone().or(of_verdict)
+}
+
+fn rests_on(row: &EndpointRow, placing: &Placing) -> bool {
+    placement_of(row).map(|placed| placed.placement) == placing.found
+}
+
+/// A decision that rests on what is stored, or on something else.
+fn some_placing(row: Option<&EndpointRow>, rng: &mut Rng) -> Placing {
+    let mut set = || {
+        let at = |zone: &str| Placement { account: account(), zone: ZoneId::parse(zone).unwrap() };
+        match rng.u8(..3) {
+            0 => PlacementSet::one(at("Z1")),
+            1 => PlacementSet::one(at("Z2")),
+            _ => PlacementSet::new([at("Z2")], [at("Z1")]),
+        }
+    };
+    let (to, other) = (set(), StoredPlacement { sequence: 3, set: set() });
+    let found = row.and_then(placement_of).map(|placed| placed.placement);
+    Placing { found: if rng.u8(..4) == 0 { Some(other) } else { found }, to }
+}
+
 impl Model {
     async fn step(&mut self, store: &dyn Store, rng: &mut Rng, at: Timestamp) {
-        match rng.u8(..10) {
+        match rng.u8(..11) {
+            10 => self.place(store, rng).await,
             0 => {
                 let cluster = some_cluster(rng);
                 let epoch = session(store, &cluster).await;
@@ -92,12 +128,16 @@ impl Model {
             let cluster = some_cluster(rng);
             let held = self.epochs.get(&cluster).copied().unwrap_or_default();
             let epoch = if rng.u8(..6) == 0 { Epoch(held.0 + 1) } else { held };
-            units.push(unit(
-                &cluster,
-                epoch,
-                rng.u64(..100),
-                (0..rng.usize(..8)).map(|_| some_op(rng)).collect(),
-            ));
+            let ops: Vec<IngestOp> = (0..rng.usize(..8)).map(|_| some_op(rng)).collect();
+            let placing = |(index, op): (usize, &IngestOp)| match op {
+                IngestOp::Put { key, .. } if rng.bool() => {
+                    let row = self.endpoints.get(&(cluster.clone(), *key));
+                    Some((index, some_placing(row, rng)))
+                }
+                _ => None,
+            };
+            let placings = ops.iter().enumerate().filter_map(placing).collect();
+            units.push(IngestUnit { placings, ..unit(&cluster, epoch, rng.u64(..100), ops) });
         }
         let before = self.endpoints.clone();
         let expected: Vec<_> = units.iter().map(|unit| self.apply(unit, at)).collect();
@@ -105,6 +145,7 @@ impl Model {
         for (slot, row) in &mut self.endpoints {
             if let Some(old) = before.get(slot)
                 && (old.arrival, old.version) == (row.arrival, row.version)
+                && placement_of(old) == placement_of(row)
             {
                 row.updated_at = old.updated_at;
             }
@@ -115,13 +156,24 @@ impl Model {
     fn apply(&mut self, unit: &IngestUnit, at: Timestamp) -> IngestOutcome {
         match self.epochs.get(&unit.cluster) {
             Some(epoch) if *epoch == unit.epoch => IngestOutcome::Committed {
-                applied: unit.ops.iter().map(|op| self.apply_op(&unit.cluster, op, at)).collect(),
+                applied: (0..unit.ops.len())
+                    .map(|index| {
+                        let placing = unit.placings.get(&index);
+                        self.apply_op(&unit.cluster, &unit.ops[index], placing, at)
+                    })
+                    .collect(),
             },
             other => IngestOutcome::Fenced { current: other.copied().unwrap_or_default() },
         }
     }
 
-    fn apply_op(&mut self, cluster: &ClusterId, op: &IngestOp, at: Timestamp) -> OpOutcome {
+    fn apply_op(
+        &mut self,
+        cluster: &ClusterId,
+        op: &IngestOp,
+        placing: Option<&Placing>,
+        at: Timestamp,
+    ) -> OpOutcome {
         match op {
             IngestOp::Put { key, version, endpoint } => {
                 let slot = (cluster.clone(), *key);
@@ -139,12 +191,27 @@ impl Model {
                     arrival,
                     endpoint: endpoint.clone(),
                     verdict: None,
+                    placed: None,
                     updated_at: at,
                 });
+                let result = placing.map(|placing| PlacementRow {
+                    version: Some(*version),
+                    placement: placing.result(),
+                });
+                let mut is_placed = result.is_some() && row.placed == result;
                 if row.version != *version {
                     (row.version, row.endpoint, row.updated_at) = (*version, endpoint.clone(), at);
+                    row.placed = placement_of(row);
+                    is_placed = placing.is_some_and(|placing| rests_on(row, placing));
+                    if is_placed {
+                        row.placed = result;
+                    }
                 }
-                OpOutcome::Stored { arrival }
+                if is_placed {
+                    OpOutcome::Placed { arrival }
+                } else {
+                    OpOutcome::Stored { arrival }
+                }
             }
             IngestOp::Del { key, version_seen } => {
                 let slot = (cluster.clone(), *key);
@@ -157,6 +224,28 @@ impl Model {
                 }
             }
         }
+    }
+
+    async fn place(&mut self, store: &dyn Store, rng: &mut Rng) {
+        let (mut decisions, mut expected) = (vec![], vec![]);
+        for row in self.endpoints.values_mut() {
+            if rng.u8(..3) > 0 {
+                continue;
+            }
+            let placing = some_placing(Some(row), rng);
+            let version = if rng.u8(..4) == 0 { Version([9; 32]) } else { row.version };
+            let result = Some(PlacementRow { version: Some(version), placement: placing.result() });
+            let is_there = row.placed.as_ref().map(|placed| &placed.placement)
+                == result.as_ref().map(|placed| &placed.placement);
+            let holds = version == row.version && (is_there || rests_on(row, &placing));
+            if holds {
+                row.placed = result;
+            }
+            expected.push(holds);
+            let (cluster, arrival) = (row.cluster.clone(), row.arrival);
+            decisions.push(PlacementWrite { cluster, arrival, version, placing });
+        }
+        assert_eq!(store.place(&decisions).await.unwrap(), expected);
     }
 
     async fn save_verdicts(&mut self, store: &dyn Store, rng: &mut Rng) {
@@ -238,7 +327,8 @@ impl Model {
     }
 
     async fn compare(&self, store: &dyn Store) {
-        let mut endpoints: Vec<_> = self.endpoints.values().cloned().collect();
+        let shown = |row: &EndpointRow| EndpointRow { placed: placement_of(row), ..row.clone() };
+        let mut endpoints: Vec<_> = self.endpoints.values().map(shown).collect();
         endpoints.sort_by_key(|row| row.arrival);
         assert_eq!(store.endpoints(0, 1_000).await.unwrap(), endpoints);
         let records: Vec<_> = self.records.values().cloned().collect();

@@ -10,6 +10,7 @@ mod tables;
 
 pub use tables::Tables;
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -360,6 +361,37 @@ impl Store for MemoryStore {
         let verdicts = verdicts.to_vec();
         self.write("save_verdicts", move |tables, _, _| {
             tables.save_verdicts(verdicts);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn place(&self, decisions: &[PlacementWrite]) -> Result<Vec<bool>, StoreError> {
+        let decisions = decisions.to_vec();
+        let origin = self.origin.filter(|_| self.database.0.shared);
+        self.write("place", move |tables, now, _| Ok(tables.place(&decisions, origin, now))).await
+    }
+
+    async fn endpoints_at(&self, arrivals: &[i64]) -> Result<Vec<EndpointRow>, StoreError> {
+        let arrivals = arrivals.to_vec();
+        self.read("endpoints_at", move |tables, _| {
+            Ok(arrivals
+                .iter()
+                .filter_map(|arrival| tables.endpoints.get(arrival).cloned())
+                .collect())
+        })
+        .await
+    }
+
+    async fn listed_accounts(&self) -> Result<BTreeSet<AccountId>, StoreError> {
+        self.read("listed_accounts", |tables, _| Ok(tables.listed.clone())).await
+    }
+
+    async fn note_listed(&self, account: &AccountId, _: Timestamp) -> Result<(), StoreError> {
+        let account = account.clone();
+        let origin = self.origin.filter(|_| self.database.0.shared);
+        self.write_under("note_listed", move |tables, now, _| {
+            tables.note_listed(account, origin, now);
             Ok(())
         })
         .await

@@ -1,6 +1,6 @@
 //! The tables. Each method is a transaction: all of it, or nothing.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use zonefold::core::dns::name::DnsName;
@@ -8,6 +8,7 @@ use zonefold::core::dns::record::{RecordKey, RecordType};
 use zonefold::core::endpoint::{KeyHash, Version};
 use zonefold::core::ids::{AccountId, BatchId, ClusterId, Epoch, ZoneId};
 use zonefold::core::planning::change::{Batch, Cause, Change};
+use zonefold::core::planning::placement::Placing;
 use zonefold::core::time::{Millis, Timestamp};
 use zonefold::ports::*;
 
@@ -27,6 +28,7 @@ pub struct JournalRow {
 #[derive(Clone, Debug)]
 enum Reference {
     Endpoints(Vec<(ClusterId, KeyHash, Option<i64>)>),
+    Placements(Vec<i64>),
     News(News),
 }
 
@@ -47,6 +49,8 @@ pub struct Tables {
     pub endpoints: BTreeMap<i64, EndpointRow>,
     by_key: BTreeMap<(ClusterId, KeyHash), i64>,
     last_arrival: i64,
+    /// The accounts whose zones were listed.
+    pub listed: BTreeSet<AccountId>,
     /// Zones of all accounts.
     pub zones: BTreeMap<ZoneId, ZoneRow>,
     /// Observed records.
@@ -63,6 +67,15 @@ pub struct Tables {
     feed: VecDeque<(u64, Timestamp, ReplicaId, Reference)>,
     feed_seq: u64,
     feed_cut: u64,
+}
+
+/// Whether a decision rests on what is stored.
+fn rests_on(row: &EndpointRow, placing: &Placing) -> bool {
+    row.placed.as_ref().map(|placed| &placed.placement) == placing.found.as_ref()
+}
+
+fn placed(version: Version, placing: &Placing) -> Option<PlacementRow> {
+    Some(PlacementRow { version: Some(version), placement: placing.result() })
 }
 
 impl Tables {
@@ -111,7 +124,11 @@ impl Tables {
             let applied = unit
                 .ops
                 .iter()
-                .map(|op| self.apply_op(&unit.cluster, op, at, &mut rows, &mut news))
+                .enumerate()
+                .map(|(index, op)| {
+                    let placing = unit.placings.get(&index);
+                    self.apply_op(&unit.cluster, op, placing, at, &mut rows, &mut news)
+                })
                 .collect();
             if let Some(row) = self.clusters.get_mut(&unit.cluster) {
                 row.last_seq = row.last_seq.max(unit.seq);
@@ -137,6 +154,7 @@ impl Tables {
         &mut self,
         cluster: &ClusterId,
         op: &IngestOp,
+        placing: Option<&Placing>,
         at: Timestamp,
         rows: &mut Vec<RowChange>,
         news: &mut Vec<(ClusterId, KeyHash, Option<i64>)>,
@@ -147,18 +165,35 @@ impl Tables {
                 let known = self.by_key.get(&slot).copied();
                 if let Some(row) = known.and_then(|arrival| self.endpoints.get_mut(&arrival)) {
                     let arrival = row.arrival;
-                    if row.version != *version {
+                    let mut is_placed = false;
+                    if row.version == *version {
+                        let placed = placing.map(|placing| PlacementRow {
+                            version: Some(*version),
+                            placement: placing.result(),
+                        });
+                        is_placed = placed.is_some() && row.placed == placed;
+                    } else {
                         // The verdict is of the version before, and stays until it is told anew.
                         (row.version, row.endpoint, row.updated_at) =
                             (*version, endpoint.clone(), at);
+                        if let Some(placing) = placing
+                            && rests_on(row, placing)
+                        {
+                            (row.placed, is_placed) = (placed(*version, placing), true);
+                        }
                         rows.push(RowChange::Stored(endpoint.unpack()));
                         news.push((cluster.clone(), *key, Some(arrival)));
                     }
-                    return OpOutcome::Stored { arrival };
+                    return if is_placed {
+                        OpOutcome::Placed { arrival }
+                    } else {
+                        OpOutcome::Stored { arrival }
+                    };
                 }
                 self.last_arrival += 1;
                 let arrival = self.last_arrival;
                 self.by_key.insert(slot, arrival);
+                let new = placing.filter(|placing| placing.found.is_none());
                 let row = EndpointRow {
                     cluster: cluster.clone(),
                     key: *key,
@@ -166,12 +201,16 @@ impl Tables {
                     arrival,
                     endpoint: endpoint.clone(),
                     verdict: None,
+                    placed: new.and_then(|placing| placed(*version, placing)),
                     updated_at: at,
                 };
                 self.endpoints.insert(arrival, row);
                 rows.push(RowChange::Stored(endpoint.unpack()));
                 news.push((cluster.clone(), *key, Some(arrival)));
-                OpOutcome::Stored { arrival }
+                match new {
+                    Some(_) => OpOutcome::Placed { arrival },
+                    None => OpOutcome::Stored { arrival },
+                }
             }
             IngestOp::Del { key, version_seen } => {
                 let slot = (cluster.clone(), *key);
@@ -199,6 +238,41 @@ impl Tables {
             .take(limit as usize)
             .map(|(_, row)| row.clone())
             .collect()
+    }
+
+    /// Stores placements by compare-and-swap, and answers for each whether it holds.
+    pub fn place(
+        &mut self,
+        decisions: &[PlacementWrite],
+        origin: Option<ReplicaId>,
+        now: Timestamp,
+    ) -> Vec<bool> {
+        let mut stored = vec![];
+        let place = |decision: &PlacementWrite| {
+            let row = self.endpoints.get_mut(&decision.arrival);
+            let Some(row) = row.filter(|row| row.version == decision.version) else { return false };
+            let result = placed(decision.version, &decision.placing);
+            let holds = row.placed == result || rests_on(row, &decision.placing);
+            if holds {
+                row.placed = result;
+                stored.push(decision.arrival);
+            }
+            holds
+        };
+        let holds = decisions.iter().map(place).collect();
+        if let (Some(origin), false) = (origin, stored.is_empty()) {
+            self.tell(origin, Reference::Placements(stored), now);
+        }
+        holds
+    }
+
+    /// Notes that an account's zones were listed.
+    pub fn note_listed(&mut self, account: AccountId, origin: Option<ReplicaId>, now: Timestamp) {
+        if self.listed.insert(account.clone())
+            && let Some(origin) = origin
+        {
+            self.tell(origin, Reference::News(News::Zones(account)), now);
+        }
     }
 
     /// Keeps verdicts of versions that are still stored.
@@ -478,7 +552,13 @@ impl Tables {
             let is_own = Some(*origin) == reader;
             let news = match what {
                 Reference::News(News::Statuses(_)) if is_own => News::Statuses(Bytes::new()),
-                Reference::Endpoints(_) if is_own => News::Endpoints(vec![]),
+                Reference::Endpoints(_) | Reference::Placements(_) if is_own => {
+                    News::Endpoints(vec![])
+                }
+                Reference::Placements(arrivals) => {
+                    let rows = arrivals.iter().filter_map(|arrival| self.endpoints.get(arrival));
+                    News::Endpoints(rows.cloned().map(EndpointNews::Placed).collect())
+                }
                 Reference::News(news) => news.clone(),
                 Reference::Endpoints(keys) => {
                     News::Endpoints(keys.iter().filter_map(|key| self.endpoint_news(key)).collect())

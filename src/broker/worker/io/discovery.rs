@@ -7,9 +7,10 @@ use futures::FutureExt;
 use tracing::{info, warn};
 
 use super::calls::{Done, WakeAt, ZoneListing};
+use crate::broker::directory::AccountListing;
 use crate::broker::worker::view::Health;
 use crate::broker::worker::zone::work::ZoneWork;
-use crate::broker::worker::{Discovered, UNSELECTED, Worker, row_of};
+use crate::broker::worker::{UNSELECTED, Worker, row_of};
 use crate::core::ids::ZoneId;
 use crate::core::limits::budget::{ApiAction, Lane, Permit};
 use crate::core::planning::policy::{needs_tags, settings_of};
@@ -263,6 +264,14 @@ impl Worker {
             self.discovery.begin_anew(now + Millis(2_000));
             return;
         }
+        if !self.discovery.completed
+            && let Err(error) = self.store.note_listed(&self.settings.account, now).await
+        {
+            self.lease.heed(&error);
+            warn!(account = %self.settings.account, "that the zones were listed could not be stored, trying again: {error}");
+            self.discovery.begin_anew(now + Millis(2_000));
+            return;
+        }
         let first = !std::mem::replace(&mut self.discovery.completed, true);
         if first || !rows.is_empty() {
             info!(account = %self.settings.account, zones = facts.len(), changed = rows.len(), "zones discovered");
@@ -277,18 +286,7 @@ impl Worker {
             zone.state.settings = UNSELECTED;
         }
         let zones = facts.into_iter().map(|(facts, _)| facts).collect();
-        // The directory takes it when it can; the worker goes on.
-        let (discovered, message) =
-            (self.discovered.clone(), Discovered { account: self.settings.account.clone(), zones });
-        self.spawn(
-            async move {
-                if discovered.send(message).await.is_err() {
-                    warn!("the directory is gone");
-                }
-                Done::Nothing
-            }
-            .boxed(),
-        );
+        self.tell_directory(Some(zones), AccountListing::Complete);
         self.dirty_view = true;
     }
 

@@ -1,9 +1,7 @@
 //! Looking at names: a slice of those that were noted, and what follows from a look.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use crate::broker::directory::entry::{EndpointEntry, Status};
 use crate::broker::worker::Worker;
 use crate::broker::worker::view::Health;
 use crate::core::dns::name::DnsName;
@@ -108,6 +106,7 @@ impl Worker {
             zone.reviews.hold(names);
             return;
         }
+        let placement = zone.state.context.placement.clone();
         let mut statuses = vec![];
         for name in names {
             zone.reviews.looked_at(&name);
@@ -118,12 +117,8 @@ impl Worker {
             statuses.extend(review.statuses);
         }
         self.dirty_view = true;
-        self.tell(statuses, now);
-    }
-
-    fn tell(&self, statuses: Vec<(EndpointEntry, Arc<Status>)>, now: Timestamp) {
         for (held, status) in statuses {
-            self.feedback.tell(&held, status, now);
+            self.feedback.tell(&held, &placement, status, now);
         }
     }
 

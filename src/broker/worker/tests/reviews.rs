@@ -7,8 +7,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::world::{World, account, drive, requests, step, take_next, wants, www, zone_id};
-use crate::broker::directory::Effect;
 use crate::broker::directory::entry::EndpointEntry;
+use crate::broker::directory::{Effect, Role};
 use crate::broker::worker::review::gate::GateTicket;
 use crate::broker::worker::review::looking::SLICE;
 use crate::broker::worker::{AccountView, Gate, Health, Message, Query, Worker, WorkerParts};
@@ -21,7 +21,8 @@ fn effect(of: &str, number: i64, owner: &str) -> (Effect, EndpointEntry) {
     let endpoint = endpoint(&format!("o{number}"), owner, "A", &["192.0.2.1"]);
     let held = EndpointEntry::new(cluster(of), number, &PackedEndpoint::pack(&endpoint));
     let placement = Placement { account: account(), zone: zone_id(0) };
-    (Effect::Contribute { placement, name: name(owner), held: held.clone() }, held)
+    let role = Role::Publishes;
+    (Effect::Contribute { placement, name: name(owner), held: held.clone(), role }, held)
 }
 
 fn flood(of: &str, names: i64) -> (Vec<Effect>, Vec<EndpointEntry>) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::world::{START, World, requests, www};
 use crate::broker::directory::Directory;
 use crate::broker::directory::entry::{EndpointEntry, Status};
-use crate::broker::status::feedback::{Feedback, VerdictKeeper};
+use crate::broker::status::feedback::{Feedback, Keeper, VerdictKeeper};
 use crate::core::endpoint::packed::PackedEndpoint;
 use crate::core::endpoint::verdict::{Reason, Verdict, VerdictState};
 use crate::core::testkit::{cluster, endpoint, zone_context};
@@ -24,7 +24,9 @@ async fn the_store_has_the_last_verdict_also_when_its_answers_were_lost() {
         1,
         &PackedEndpoint::pack(&endpoint("web", &www(0), "A", &["192.0.2.1"])),
     );
-    let tell = |verdict: Verdict| feedback.tell(&held, Arc::new(Status::of(verdict)), START);
+    let tell = |verdict: Verdict| {
+        feedback.judge(Keeper::Here, &held, Arc::new(Status::of(verdict)), START)
+    };
     let while_it_is_kept = || tokio::time::sleep(Duration::from_secs(10));
 
     tell(Verdict::accepted(zone_context().placement));

@@ -1,6 +1,6 @@
 //! The store, the Route 53 and the clock of these tests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::directory::entry::EndpointEntry;
-use crate::broker::directory::{Directory, Effect};
+use crate::broker::directory::{Directory, Effect, Role};
 use crate::broker::lease::Lease;
 use crate::broker::metrics::BrokerMetrics;
 use crate::broker::status::feedback::Feedback;
@@ -167,6 +167,22 @@ impl Store for TestStore {
     async fn zones(&self) -> Result<Vec<ZoneRow>, StoreError> {
         Ok(self.zones.clone())
     }
+    async fn place(&self, decisions: &[PlacementWrite]) -> Result<Vec<bool>, StoreError> {
+        Ok(vec![true; decisions.len()])
+    }
+
+    async fn endpoints_at(&self, _: &[i64]) -> Result<Vec<EndpointRow>, StoreError> {
+        Ok(vec![])
+    }
+
+    async fn listed_accounts(&self) -> Result<BTreeSet<AccountId>, StoreError> {
+        Ok(BTreeSet::new())
+    }
+
+    async fn note_listed(&self, _: &AccountId, _: Timestamp) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     async fn save_zones(&self, _: &[ZoneRow]) -> Result<(), StoreError> {
         Ok(())
     }
@@ -364,6 +380,7 @@ pub fn wants(zone: usize, owner: &str, target: &str) -> Effect {
     Effect::Contribute {
         placement: Placement { account: account(), zone: zone_id(zone) },
         name: name(owner),
+        role: Role::Publishes,
         held: EndpointEntry::new(
             cluster("east"),
             1,
@@ -448,6 +465,7 @@ impl World {
             ZoneSelector { name: None, id: None, tags: BTreeMap::new(), visibility: None };
         WorkerParts {
             settings: AccountSettings {
+                placement: crate::core::planning::policy::PlacementWait::Wait,
                 account: account(),
                 name: "test".to_owned(),
                 environment: EnvironmentId::parse("dev").unwrap(),

@@ -19,6 +19,7 @@ use std::hash::{Hash, Hasher};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use crate::broker::directory::Role;
 use crate::broker::directory::entry::{EndpointEntry, Progress, Status, StatusCache};
 use crate::broker::directory::interner::Interner;
 use crate::core::batch::fold;
@@ -184,19 +185,18 @@ impl ZoneState {
     }
 
     /// Takes a contribution, newly or with new content.
-    pub fn contribute(&mut self, name: &DnsName, held: EndpointEntry) {
+    pub fn contribute(&mut self, name: &DnsName, held: EndpointEntry, role: Role) {
         let arrival = held.arrival();
-        self.names
-            .entry(name.clone())
-            .or_default()
-            .contributions
-            .put(held, |old| old.arrival() == arrival);
+        let state = self.names.entry(name.clone()).or_default();
+        state.contributions.put(held, |old| old.arrival() == arrival);
+        state.set_role(arrival, role);
     }
 
     /// Ends a contribution.
     pub fn withdraw(&mut self, name: &DnsName, held: &EndpointEntry) {
         let Some(state) = self.names.get_mut(name) else { return };
         state.contributions.remove(|other| other.arrival() == held.arrival());
+        state.set_role(held.arrival(), Role::Publishes);
         state.depart(held.cluster().clone(), held.key());
     }
 

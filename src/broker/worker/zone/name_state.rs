@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use arcstr::ArcStr;
 
+use crate::broker::directory::Role;
 use crate::broker::directory::entry::EndpointEntry;
 use crate::core::dns::name::DnsName;
 use crate::core::dns::record::{RecordKey, RecordType};
@@ -188,6 +189,14 @@ pub struct Mark {
 struct Passing {
     departed: Vec<(ClusterId, EndpointKey)>,
     mark: Option<Mark>,
+    /// The arrival numbers of the endpoints that have moved to another zone.
+    leaving: Vec<i64>,
+}
+
+impl Passing {
+    fn is_over(&self) -> bool {
+        self.departed.is_empty() && self.mark.is_none() && self.leaving.is_empty()
+    }
 }
 
 /// See the module's page.
@@ -217,7 +226,7 @@ impl NameState {
     pub fn to_contributions(&self) -> Vec<Contribution> {
         let contribution = |held: &EndpointEntry| {
             let endpoint = held.endpoint();
-            let wish = if held.is_retained() {
+            let wish = if held.is_retained() || self.is_leaving(held.arrival()) {
                 None
             } else {
                 parse_endpoint(&endpoint).ok().map(Arc::new)
@@ -255,6 +264,29 @@ impl NameState {
         }
     }
 
+    /// Notes whether an endpoint has moved to another zone: what it made here stays until it is in sync there.
+    pub fn set_role(&mut self, arrival: i64, role: Role) {
+        if role == Role::Publishes && !self.is_leaving(arrival) {
+            return;
+        }
+        let passing = self.passing.get_or_insert_default();
+        passing.leaving.retain(|other| *other != arrival);
+        if role == Role::Leaves {
+            passing.leaving.push(arrival);
+        }
+        self.forget_what_passed();
+    }
+
+    fn is_leaving(&self, arrival: i64) -> bool {
+        self.passing.as_ref().is_some_and(|passing| passing.leaving.contains(&arrival))
+    }
+
+    fn forget_what_passed(&mut self) {
+        if self.passing.as_ref().is_some_and(|passing| passing.is_over()) {
+            self.passing = None;
+        }
+    }
+
     /// Remembers an endpoint that is gone, for the cause of what is deleted with it.
     pub fn depart(&mut self, cluster: ClusterId, endpoint: EndpointKey) {
         let departed = &mut self.passing.get_or_insert_default().departed;
@@ -277,7 +309,9 @@ impl NameState {
 
     /// A change was applied: what departed is gone with it, and the name waits for it to be in sync.
     pub fn applied(&mut self, mark: Mark) {
-        self.passing = Some(Box::new(Passing { departed: vec![], mark: Some(mark) }));
+        let passing = self.passing.get_or_insert_default();
+        passing.departed = vec![];
+        passing.mark = Some(mark);
     }
 
     /// What a lost call of ours made is there; when it is in sync nobody can ask.
@@ -291,9 +325,7 @@ impl NameState {
         let arrived = passing.mark.as_ref().is_some_and(|mark| mark.sequence <= up_to);
         if arrived {
             passing.mark = None;
-            if passing.departed.is_empty() {
-                self.passing = None;
-            }
+            self.forget_what_passed();
         }
         arrived
     }

@@ -22,7 +22,7 @@ fn state() -> ZoneState {
 
 fn wants(state: &mut ZoneState, cluster_name: &str, arrival: i64, target: &str) -> Review {
     let www = name("www.example.com");
-    state.contribute(&www, held(cluster_name, arrival, &[target]));
+    state.contribute(&www, held(cluster_name, arrival, &[target]), Role::Publishes);
     state.review(&www, NOW, "", None)
 }
 
@@ -191,7 +191,7 @@ fn a_page_speaks_only_of_its_range() {
 fn another_order_of_values_is_no_drift() {
     let mut state = state();
     let www = name("www.example.com");
-    state.contribute(&www, held("east", 1, &["192.0.2.1", "192.0.2.2"]));
+    state.contribute(&www, held("east", 1, &["192.0.2.1", "192.0.2.2"]), Role::Publishes);
     state.review(&www, NOW, "", None);
     send(&mut state);
     let mut turned = state.records(None, 10)[0].1.raw.clone();
@@ -305,7 +305,7 @@ fn what_is_sent_before_anybody_looked_rests_on_the_claim_of_whom_it_is_for() {
     wants(&mut state, "east", 1, "192.0.2.1");
     // It passes to the other while it waits to be sent.
     state.withdraw(&name("www.example.com"), &held("east", 1, &[]));
-    state.contribute(&name("www.example.com"), held("west", 2, &["192.0.2.2"]));
+    state.contribute(&name("www.example.com"), held("west", 2, &["192.0.2.2"]), Role::Publishes);
     let sent = send(&mut state);
     let holders: Vec<&ClusterId> = sent
         .iter()
@@ -341,7 +341,7 @@ fn taken_over(records: Vec<RecordWrite>, claims: &[ClaimWrite]) -> ZoneState {
 fn is_rejected(state: &mut ZoneState, cluster_name: &str, arrival: i64) -> Review {
     let rejected = held(cluster_name, arrival, &["not-an-address"]);
     rejected.set_retained(true);
-    state.contribute(&name("www.example.com"), rejected);
+    state.contribute(&name("www.example.com"), rejected, Role::Publishes);
     state.review(&name("www.example.com"), NOW, "", None)
 }
 

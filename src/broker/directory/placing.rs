@@ -1,0 +1,270 @@
+//! What a placement means: where an endpoint contributes, and what it is told when it does not.
+
+use std::collections::HashMap;
+use std::sync::{Arc, MutexGuard};
+
+use super::cluster::ClusterEndpoints;
+use super::due::{DuePlacements, Turn};
+use super::entry::EndpointEntry;
+use super::places::{PlacementTable, Waiting};
+use super::{ClusterSettings, Effect, Role};
+use crate::core::dns::name::DnsName;
+use crate::core::dns::record::RecordType;
+use crate::core::endpoint::parsed::{ParsedEndpoint, parse_endpoint};
+use crate::core::endpoint::verdict::{Placement, Reason, Verdict};
+use crate::core::endpoint::{Endpoint, KeyHash, Version};
+use crate::core::ids::ClusterId;
+use crate::core::planning::placement::{PlacementSet, Placing, StoredPlacement};
+use crate::core::planning::routing::{Route, RouteRequest, ZoneTable};
+use crate::ports::PlacementRow;
+
+/// Decides where an endpoint goes; `None` if it goes nowhere by what is known now.
+pub(super) fn decide(
+    settings: &HashMap<ClusterId, ClusterSettings>,
+    zones: &ZoneTable,
+    cluster: &ClusterId,
+    endpoint: &Endpoint,
+    found: Option<StoredPlacement>,
+) -> Option<Placing> {
+    let parsed = parse_endpoint(endpoint).ok()?;
+    let current = found.as_ref().map_or(&[][..], |found| found.set.at());
+    let route = route(settings, zones, cluster, &parsed, current).ok()?;
+    let to = match &found {
+        Some(found) => found.set.moved_to(route.at),
+        None => PlacementSet::new(route.at, []),
+    };
+    Some(Placing { found, to })
+}
+
+fn route(
+    settings: &HashMap<ClusterId, ClusterSettings>,
+    zones: &ZoneTable,
+    cluster: &ClusterId,
+    parsed: &ParsedEndpoint,
+    current: &[Placement],
+) -> Result<Route, Verdict> {
+    ask(settings, cluster, parsed, current, |request| zones.place(&request, current))
+}
+
+/// Asks routing what an endpoint of a cluster asks.
+fn ask<T>(
+    settings: &HashMap<ClusterId, ClusterSettings>,
+    cluster: &ClusterId,
+    parsed: &ParsedEndpoint,
+    current: &[Placement],
+    answer: impl FnOnce(RouteRequest<'_>) -> Result<T, Verdict>,
+) -> Result<T, Verdict> {
+    let Some(settings) = settings.get(cluster) else {
+        return Err(Verdict::waiting(
+            Reason::NoZone,
+            format!(
+                "the cluster {cluster} is no longer registered at the broker: register it again, or remove its endpoints"
+            ),
+            current.first().cloned(),
+        ));
+    };
+    let is_of_the_parent = |rtype: &RecordType| matches!(rtype, RecordType::Ns | RecordType::Ds);
+    answer(RouteRequest {
+        environment: &settings.environment,
+        name: &parsed.name,
+        at_cut: parsed.types.iter().any(is_of_the_parent),
+        exposure: parsed.exposure.unwrap_or(settings.exposure),
+        pinned: parsed.zone.as_ref(),
+    })
+}
+
+/// What an endpoint contributes where it is.
+pub(super) fn contributions(
+    held: &EndpointEntry,
+    name: &DnsName,
+    set: &PlacementSet,
+) -> impl Iterator<Item = Effect> {
+    let published = set.at().iter().map(|placement| (placement, Role::Publishes));
+    let left = set.leaving().iter().map(|placement| (placement, Role::Leaves));
+    published.chain(left).map(|(placement, role)| Effect::Contribute {
+        placement: placement.clone(),
+        name: name.clone(),
+        held: held.clone(),
+        role,
+    })
+}
+
+/// Says what follows for endpoints from where they are. It decides nothing that is not stored: what can be decided is noted.
+pub(super) struct Placer<'a> {
+    pub(super) settings: Arc<HashMap<ClusterId, ClusterSettings>>,
+    pub(super) zones: Arc<ZoneTable>,
+    pub(super) places: MutexGuard<'a, PlacementTable>,
+    pub(super) waiting: MutexGuard<'a, Waiting>,
+    pub(super) due: &'a DuePlacements,
+    pub(super) turn: Turn,
+    pub(super) effects: &'a mut Vec<Effect>,
+}
+
+impl Placer<'_> {
+    /// Takes a version of an endpoint, with its placement if one is stored for it; else it is where the version before was.
+    pub(super) fn put(
+        &mut self,
+        endpoints: &ClusterEndpoints,
+        key: &KeyHash,
+        version: &Version,
+        held: &EndpointEntry,
+        stored: Option<StoredPlacement>,
+    ) {
+        let was = self.replace(endpoints, key, version, held);
+        if let Some(stored) = stored {
+            self.set(held, &stored);
+            held.set_placed(true);
+        }
+        self.look(held, was);
+    }
+
+    /// Takes a version that another replica stored.
+    pub(super) fn follow(
+        &mut self,
+        endpoints: &ClusterEndpoints,
+        key: &KeyHash,
+        version: &Version,
+        held: &EndpointEntry,
+        row: Option<PlacementRow>,
+    ) {
+        let was = self.replace(endpoints, key, version, held);
+        self.take_row(held, version, row);
+        self.look(held, was);
+    }
+
+    /// Takes a stored endpoint at a start.
+    pub(super) fn load(
+        &mut self,
+        held: &EndpointEntry,
+        version: &Version,
+        row: Option<PlacementRow>,
+    ) {
+        self.take_row(held, version, row);
+        self.look(held, None);
+    }
+
+    /// Takes a decision about an endpoint, unless a later one is known.
+    pub(super) fn place(&mut self, held: &EndpointEntry, stored: &StoredPlacement) {
+        let is_known = held.is_placed() && !held.is_placed_before_versions();
+        if held.is_gone() || (is_known && held.sequence() >= stored.sequence) {
+            return;
+        }
+        let was = self.places.of(held);
+        self.set(held, stored);
+        held.set_placed(true);
+        self.look(held, was);
+    }
+
+    /// Looks again at an endpoint, because something around it changed.
+    pub(super) fn look_again(&mut self, held: &EndpointEntry) {
+        let was = self.places.of(held);
+        self.look(held, was);
+    }
+
+    /// An endpoint is gone, and with it what it contributed.
+    pub(super) fn remove(&mut self, endpoints: &ClusterEndpoints, key: &KeyHash) {
+        if let Some(old) = endpoints.remove(key) {
+            self.waiting.remove(&old);
+            let was = self.places.of(&old);
+            self.withdraw(&old, was.as_deref(), None);
+        }
+    }
+
+    /// Puts a version in the place of the one before and answers where that one was.
+    fn replace(
+        &mut self,
+        endpoints: &ClusterEndpoints,
+        key: &KeyHash,
+        version: &Version,
+        held: &EndpointEntry,
+    ) -> Option<Arc<PlacementSet>> {
+        let old = endpoints.put(key, version, held.clone())?;
+        self.waiting.remove(&old);
+        let was = self.places.of(&old);
+        if old.arrival() == held.arrival() {
+            held.follows(&old);
+            return was;
+        }
+        // Under another arrival number it was another endpoint, whose end was not told yet.
+        self.withdraw(&old, was.as_deref(), None);
+        None
+    }
+
+    fn take_row(&mut self, held: &EndpointEntry, version: &Version, row: Option<PlacementRow>) {
+        let Some(row) = row else { return };
+        if row.placement.sequence < held.sequence() {
+            return;
+        }
+        self.set(held, &row.placement);
+        held.set_placed(match row.version {
+            Some(placed) => placed == *version,
+            // A release that did not keep the version decided it: it is trusted where it still fits.
+            None => self.still_fits(held, &row.placement.set),
+        });
+        held.set_placed_before_versions(row.version.is_none());
+    }
+
+    fn still_fits(&self, held: &EndpointEntry, set: &PlacementSet) -> bool {
+        let Ok(parsed) = parse_endpoint(&held.endpoint()) else { return false };
+        ask(&self.settings, held.cluster(), &parsed, set.at(), |request| {
+            self.zones.stays(&request, set.at())
+        })
+        .is_ok()
+    }
+
+    fn set(&mut self, held: &EndpointEntry, stored: &StoredPlacement) {
+        held.set_place(self.places.number(&stored.set), stored.sequence);
+        held.set_placed_before_versions(false);
+    }
+
+    /// Says what follows for an endpoint from where it is; `was` is where it contributed until now.
+    fn look(&mut self, held: &EndpointEntry, was: Option<Arc<PlacementSet>>) {
+        let set = self.places.of(held);
+        let current = set.as_ref().map_or(&[][..], |set| set.at());
+        let parsed = parse_endpoint(&held.endpoint());
+        let publishes = parsed.and_then(|parsed| {
+            let (settings, zones, cluster) = (&*self.settings, &*self.zones, held.cluster());
+            if held.is_placed() {
+                let stays = |request: RouteRequest<'_>| zones.stays(&request, current);
+                ask(settings, cluster, &parsed, current, stays).map(|()| true)
+            } else {
+                route(settings, zones, cluster, &parsed, current).map(|_| false)
+            }
+        });
+        let is_published = matches!(publishes, Ok(true));
+        held.set_retained(!is_published);
+        if is_published {
+            self.waiting.remove(held);
+        } else {
+            self.waiting.insert(held);
+        }
+        if publishes == Ok(false) || held.is_placed_before_versions() {
+            self.due.note(held, self.turn);
+        }
+        self.withdraw(held, was.as_deref(), set.as_deref());
+        if let Some((set, name)) = set.as_ref().zip(DnsName::parse(held.view().dns_name).ok()) {
+            self.effects.extend(contributions(held, &name, set));
+        }
+        if let Err(mut verdict) = publishes {
+            verdict.placement = current.first().cloned();
+            self.effects.push(Effect::Judge { held: held.clone(), verdict });
+        }
+    }
+
+    /// Withdraws an endpoint from where it was and is no more.
+    fn withdraw(
+        &mut self,
+        held: &EndpointEntry,
+        was: Option<&PlacementSet>,
+        now: Option<&PlacementSet>,
+    ) {
+        // What was placed has a name that is one.
+        let Some((was, name)) = was.zip(DnsName::parse(held.view().dns_name).ok()) else { return };
+        let left = was.all().filter(|placement| !now.is_some_and(|now| now.contains(placement)));
+        self.effects.extend(left.map(|placement| Effect::Withdraw {
+            placement: placement.clone(),
+            name: name.clone(),
+            held: held.clone(),
+        }));
+    }
+}

@@ -1,0 +1,131 @@
+//! Where an endpoint is published: decided once for each version of it, stored, and only then acted on.
+
+use serde::{Deserialize, Serialize};
+
+use crate::core::endpoint::verdict::Placement;
+
+/// The zones of an endpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PlacementSet {
+    /// Where it is published, sorted. More than one in split horizon: a public zone and private ones.
+    at: Vec<Placement>,
+    /// Zones that it has left, sorted. What it made there stays until it is in sync in all zones of `at`, so a move leaves no
+    /// gap.
+    leaving: Vec<Placement>,
+}
+
+impl PlacementSet {
+    /// A set of zones; the order does not matter.
+    pub fn new(
+        at: impl IntoIterator<Item = Placement>,
+        leaving: impl IntoIterator<Item = Placement>,
+    ) -> Self {
+        let at = sorted(at.into_iter().collect());
+        let leaving = sorted(leaving.into_iter().filter(|left| !at.contains(left)).collect());
+        Self { at, leaving }
+    }
+
+    /// One zone.
+    pub fn one(placement: Placement) -> Self {
+        Self { at: vec![placement], leaving: vec![] }
+    }
+
+    /// The zones where the endpoint is published.
+    pub fn at(&self) -> &[Placement] {
+        &self.at
+    }
+
+    /// The zones that it is leaving.
+    pub fn leaving(&self) -> &[Placement] {
+        &self.leaving
+    }
+
+    /// All zones where it may have record sets.
+    pub fn all(&self) -> impl Iterator<Item = &Placement> {
+        self.at.iter().chain(&self.leaving)
+    }
+
+    /// Whether the endpoint may have record sets in a zone.
+    pub fn contains(&self, placement: &Placement) -> bool {
+        self.all().any(|held| held == placement)
+    }
+
+    /// The set after a move to other zones: whatever it had and has no more it is leaving.
+    pub fn moved_to(&self, at: impl IntoIterator<Item = Placement>) -> Self {
+        Self::new(at, self.all().cloned())
+    }
+
+    /// The set when it is in sync where it is published.
+    pub fn arrived(&self) -> Self {
+        Self { at: self.at.clone(), leaving: vec![] }
+    }
+}
+
+/// A placement as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredPlacement {
+    /// Rises with each move of the endpoint, whatever its version: of two placements the higher one counts.
+    pub sequence: u32,
+    /// The zones.
+    pub set: PlacementSet,
+}
+
+/// A decision that is to be stored: where an endpoint goes, if it still is where it was when that was decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placing {
+    /// What the decision rests on; `None` if it was nowhere.
+    pub found: Option<StoredPlacement>,
+    /// Where it goes.
+    pub to: PlacementSet,
+}
+
+impl Placing {
+    /// What is stored when the decision holds. One that another version stays where it is has no number of its own: edits that
+    /// follow each other closely do not rest on each other then.
+    pub fn result(&self) -> StoredPlacement {
+        let sequence = match &self.found {
+            Some(found) if found.set == self.to => found.sequence,
+            Some(found) => found.sequence.saturating_add(1),
+            None => 1,
+        };
+        StoredPlacement { sequence, set: self.to.clone() }
+    }
+}
+
+fn sorted(mut placements: Vec<Placement>) -> Vec<Placement> {
+    placements.sort();
+    placements.dedup();
+    placements
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::ids::{AccountId, ZoneId};
+
+    fn at(zone: &str) -> Placement {
+        Placement {
+            account: AccountId::parse("111111111111").unwrap(),
+            zone: ZoneId::parse(zone).unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_move_leaves_what_it_had_until_it_has_arrived() {
+        let before = PlacementSet::new([at("Z2"), at("Z1")], [at("Z0")]);
+        let moved = before.moved_to([at("Z2"), at("Z3")]);
+        assert_eq!(moved.at(), [at("Z2"), at("Z3")]);
+        assert_eq!(moved.leaving(), [at("Z0"), at("Z1")]);
+        assert_eq!(moved.arrived(), PlacementSet::new([at("Z3"), at("Z2")], []));
+        assert_eq!(moved.moved_to([at("Z1")]).leaving(), [at("Z0"), at("Z2"), at("Z3")]);
+    }
+
+    #[test]
+    fn a_decision_is_the_next_after_what_it_rests_on() {
+        let first = Placing { found: None, to: PlacementSet::one(at("Z1")) };
+        let second = Placing { found: Some(first.result()), to: PlacementSet::one(at("Z2")) };
+        assert_eq!((first.result().sequence, second.result().sequence), (1, 2));
+        let stays = Placing { found: Some(second.result()), to: PlacementSet::one(at("Z2")) };
+        assert_eq!(stays.result(), second.result());
+    }
+}
