@@ -50,6 +50,8 @@ pub enum Reason {
     TooLarge,
     /// The content does not hash to the version it was sent with, or a message was not understood.
     Malformed,
+    /// An NS record set of the zone gives the name to other servers.
+    BelowDelegation,
 }
 
 impl Reason {
@@ -71,6 +73,7 @@ impl Reason {
             Self::InvalidRouting => "INVALID_ROUTING",
             Self::TooLarge => "TOO_LARGE",
             Self::Malformed => "MALFORMED",
+            Self::BelowDelegation => "BELOW_DELEGATION",
         }
     }
 }
@@ -82,7 +85,8 @@ pub struct Verdict {
     pub state: VerdictState,
     /// Why, for programs.
     pub reason: Reason,
-    /// Why, for people: what happened, where, what to do. Empty when accepted.
+    /// Why, for people: what happened, where, what to do. Empty when accepted, unless there is
+    /// something to know.
     #[serde(default)]
     pub message: String,
     /// Where the endpoint was placed, once it was.

@@ -5,6 +5,13 @@
 
 pub mod change;
 pub mod claims;
+pub mod decision;
+mod loops;
+mod merge;
+pub mod observed;
 pub mod plan;
 pub mod policy;
+pub mod record_types;
 pub mod routing;
+mod units;
+mod zone_rules;
