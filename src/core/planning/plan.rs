@@ -136,7 +136,8 @@ impl Planner<'_> {
     }
 
     fn compare(&mut self, wanted: &Desired, observed: &Observed) {
-        let desired = &self.with_kept_values(wanted, observed);
+        let kept = self.with_kept_values(wanted, observed);
+        let desired = kept.as_ref().unwrap_or(wanted);
         let key = &desired.set.key;
         let (input, alert) = (self.input, self.input.drift == DriftPolicy::Alert);
         match (&observed.owner, observed.drift) {
@@ -179,25 +180,24 @@ impl Planner<'_> {
 
     /// A rejected endpoint of the holder may have given some of what is there: its values stay with those that are wanted, as far
     /// as a set has room, until it is corrected or deleted.
-    fn with_kept_values(&self, desired: &Desired, observed: &Observed) -> Desired {
-        let mut kept = desired.clone();
+    fn with_kept_values(&self, desired: &Desired, observed: &Observed) -> Option<Desired> {
+        let key = &desired.set.key;
         let is_reported =
             observed.drift == Some(Drift::Changed) && self.input.drift == DriftPolicy::Alert;
-        let is_shared = desired.set.key.set_identifier.is_none()
-            && desired.set.key.rtype != RecordType::Cname
-            && self.hold_of(&desired.set.key, observed) == Some(Hold::Firm);
-        if is_reported || !is_shared {
-            return kept;
+        let is_sum = key.set_identifier.is_none() && key.rtype != RecordType::Cname;
+        if is_reported || !is_sum || self.hold_of(key, observed) != Some(Hold::Firm) {
+            return None;
         }
+        let mut kept = desired.clone();
         if let RecordData::Values { values, .. } = &mut kept.set.data {
-            let given = observed.own_values();
-            let mut others = given.iter().filter(|value| values.binary_search(value).is_err());
             let room = MAX_VALUES.saturating_sub(values.len());
-            let others: Vec<_> = others.by_ref().take(room).cloned().collect();
+            let given = observed.own_values().into_iter();
+            let others: Vec<_> =
+                given.filter(|value| values.binary_search(value).is_err()).take(room).collect();
             values.extend(others);
             values.sort();
         }
-        kept
+        Some(kept)
     }
 
     /// The alias waits for its target. The half of one whose other half has its target is left out meanwhile.

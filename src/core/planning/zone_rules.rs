@@ -40,8 +40,11 @@ fn at_apex(zone: &ZoneContext, wish: &ParsedEndpoint) -> Option<Verdict> {
 /// Who may create a DNSEndpoint can ask for any type, so the zone says which ones are published.
 fn of_type(input: &NameInput<'_>, wish: &ParsedEndpoint) -> Option<Verdict> {
     let zone = input.zone;
-    let is_published = input.is_published(wish);
-    let rtype = wish.types.iter().find(|rtype| !zone.record_types.allow(**rtype, is_published))?;
+    let is_refused = |rtype: &&RecordType| {
+        !zone.record_types.allow(**rtype, false)
+            && !zone.record_types.allow(**rtype, input.is_published(wish))
+    };
+    let rtype = wish.types.iter().find(is_refused)?;
     Some(Verdict::rejected(
         Reason::ZonePolicy,
         format!(
