@@ -60,15 +60,15 @@ impl Crowds {
         self.forget_empty(name);
     }
 
-    /// Ends an endpoint; the oldest of its cluster that waited counts in its place.
+    /// Ends an endpoint; the oldest of its cluster that waited counts in its place. Answers whether it counted itself.
     pub(super) fn remove(
         &mut self,
         name: &DnsName,
         counting: &mut Few<EndpointEntry>,
         held: &EndpointEntry,
-    ) {
+    ) -> bool {
         let counted = counting.remove(|other| other.arrival() == held.arrival()).is_some();
-        let Some(crowd) = self.0.get_mut(name) else { return };
+        let Some(crowd) = self.0.get_mut(name) else { return counted };
         crowd.beyond.remove(&held.arrival());
         let next = crowd.beyond.iter().find(|(_, other)| other.cluster() == held.cluster());
         if counted
@@ -78,6 +78,7 @@ impl Crowds {
             counting.put(next, |_| false);
         }
         self.forget_empty(name);
+        counted
     }
 
     /// Takes the endpoints beyond the bound that were not told so.

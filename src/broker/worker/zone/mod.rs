@@ -203,8 +203,9 @@ impl ZoneState {
     /// Ends a contribution.
     pub fn withdraw(&mut self, name: &DnsName, held: &EndpointEntry) {
         let Some(state) = self.names.get_mut(name) else { return };
-        self.crowds.remove(name, &mut state.contributions, held);
-        state.depart(held.cluster().clone(), held.key());
+        if self.crowds.remove(name, &mut state.contributions, held) {
+            state.depart(held.cluster().clone(), held.key());
+        }
     }
 
     /// Looks at a name: who holds it, what is to be done, what its endpoints are told.
