@@ -213,11 +213,6 @@ fn the_order_of_contributions_does_not_matter() {
     assert_eq!((first.holder.clone(), sets(&first)), (second.holder.clone(), sets(&second)));
 }
 
-fn routed(object: &str, properties: &[(&str, &str)]) -> Endpoint {
-    let mut endpoint = web(object, "192.0.2.1");
-    endpoint.key.set_identifier = object.into();
-    endpoint.properties =
-        properties.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
 fn aliased(object: &str, at: &str, target: &str) -> Endpoint {
     let mut endpoint = endpoint(object, at, "CNAME", &[target]);
     endpoint.properties.insert("alias".into(), "true".into());
@@ -463,6 +458,32 @@ fn failover(object: &str, role: &str) -> Endpoint {
 }
 
 #[test]
+fn a_place_stays_with_the_set_that_has_it_while_its_endpoint_wants_it() {
+    let standing = [failover("a", "PRIMARY"), failover("b", "SECONDARY")];
+    let decide = |a: &str, b: &str| {
+        let contributions =
+            [contribution("east", 1, failover("a", a)), contribution("east", 2, failover("b", b))];
+        decide(&zone_context(), "www.example.com", Some("east"), &contributions, &standing)
+    };
+    for (a, b, waits) in [("SECONDARY", "SECONDARY", 0), ("PRIMARY", "PRIMARY", 1)] {
+        let decision = decide(a, b);
+        assert_eq!(verdict(&decision, waits), (VerdictState::Waiting, Reason::ConflictInCluster));
+        assert_eq!(verdict(&decision, 1 - waits).0, VerdictState::Accepted);
+        let set = (RecordType::A, Some(["a", "b"][waits].into()));
+        assert_eq!(decision.retained[&set].values, Some(Hold::Loose), "its set stays meanwhile");
+    }
+    assert_eq!(decide("SECONDARY", "PRIMARY").desired.len(), 2);
+}
+
+fn routed(object: &str, properties: &[(&str, &str)]) -> Endpoint {
+    let mut endpoint = web(object, "192.0.2.1");
+    endpoint.key.set_identifier = object.into();
+    endpoint.properties =
+        properties.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+    endpoint
+}
+
+#[test]
 fn a_group_of_cidr_sets_has_one_collection() {
     let of = |object: &str, digit: char| {
         let collection = format!("{digit}8c02a84-aaaa-bbbb-e0d2-d833a2f80106");
@@ -495,19 +516,4 @@ fn a_group_has_at_most_30_geoproximity_sets_and_100_of_any_other_policy() {
         assert_eq!(verdict(&decision, last), (VerdictState::Rejected, Reason::TooLarge));
         assert_eq!(decision.desired.len(), last, "{property}");
     }
-fn a_place_stays_with_the_set_that_has_it_while_its_endpoint_wants_it() {
-    let standing = [failover("a", "PRIMARY"), failover("b", "SECONDARY")];
-    let decide = |a: &str, b: &str| {
-        let contributions =
-            [contribution("east", 1, failover("a", a)), contribution("east", 2, failover("b", b))];
-        decide(&zone_context(), "www.example.com", Some("east"), &contributions, &standing)
-    };
-    for (a, b, waits) in [("SECONDARY", "SECONDARY", 0), ("PRIMARY", "PRIMARY", 1)] {
-        let decision = decide(a, b);
-        assert_eq!(verdict(&decision, waits), (VerdictState::Waiting, Reason::ConflictInCluster));
-        assert_eq!(verdict(&decision, 1 - waits).0, VerdictState::Accepted);
-        let set = (RecordType::A, Some(["a", "b"][waits].into()));
-        assert_eq!(decision.retained[&set].values, Some(Hold::Loose), "its set stays meanwhile");
-    }
-    assert_eq!(decide("SECONDARY", "PRIMARY").desired.len(), 2);
 }
