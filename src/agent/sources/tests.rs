@@ -6,6 +6,7 @@ mod reading;
 use super::surroundings::{Backend, Known, Node};
 use super::target::reverse_name;
 use super::*;
+use crate::core::endpoint::TARGET_SOURCE;
 
 fn run(yaml: &str) -> Extraction {
     run_with(yaml, ExtractOptions::default())

@@ -179,16 +179,16 @@ fn adopting_takes_over_what_is_wanted_and_nothing_else() {
 }
 
 #[test]
-fn under_adopt_what_others_changed_of_ours_is_put_back_as_under_repair() {
+fn where_a_zone_adopts_what_others_changed_of_ours_is_put_back_as_elsewhere() {
     for drift in [Drift::Changed, Drift::Missing] {
-        let plan = |policy| {
-            let scene = Scene { drift: policy, ..Scene::default() };
+        let plan = |adopt| {
+            let scene = Scene { adopt, ..Scene::default() };
             let ours = a("web", "192.0.2.2");
             scene.wants(a("web", "192.0.2.1")).holds(ours, Some("east")).drifted(drift).plan()
         };
-        let adopt = plan(DriftPolicy::Adopt);
+        let adopt = plan(AdoptPolicy::Any);
         assert_eq!(adopt.units[0].changes[0].cause.motive, Motive::Repair);
-        assert_eq!(adopt, plan(DriftPolicy::Repair));
+        assert_eq!(adopt, plan(AdoptPolicy::Never));
     }
 }
 
