@@ -130,7 +130,7 @@ impl Site {
         let account = |account: &super::fleet::FleetAccount| {
             let mut entry = json!({
                 "id": account.id, "name": format!("account-{}", account.id), "environment": account.environment,
-                "role_arn": role_of(&account.id), "external_id": external_id, "zones": [{ "name": "*" }],
+                "role_arn": role_of(&account.id), "external_id": external_id, "zones": [{ "name": "*", "record_types": "all" }],
                 "budget": { "profile": "legacy", "reserve_percent": 0, "requests": plenty },
             });
             if setting.background == Background::Off {

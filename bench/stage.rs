@@ -256,7 +256,7 @@ impl World {
         let account = |id: &AccountId| {
             json!({
                 "id": id, "name": format!("bench-{id}"), "environment": "bench", "budget": budget,
-                "role_arn": role_of(id), "external_id": external_id, "zones": [{ "name": "*" }],
+                "role_arn": role_of(id), "external_id": external_id, "zones": [{ "name": "*", "record_types": "all" }],
                 "discovery_interval_secs": pace.discovery_interval_secs, "drift_interval_secs": pace.drift_interval_secs,
             })
         };

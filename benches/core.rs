@@ -15,9 +15,11 @@ use zonefold::core::endpoint::verdict::Placement;
 use zonefold::core::endpoint::{Endpoint, EndpointKey, KeyHash, Version};
 use zonefold::core::ids::{AccountId, BatchId, ClusterId, ZoneId};
 use zonefold::core::planning::change::Unit;
-use zonefold::core::planning::claims::{Contribution, ZoneContext, decide_name};
+use zonefold::core::planning::claims::{
+    Contribution, NameInput, NoOtherNames, ZoneContext, decide_name,
+};
 use zonefold::core::planning::plan::{Observed, Ownership, PlanInput, plan};
-use zonefold::core::planning::policy::{DriftPolicy, ZonePolicy};
+use zonefold::core::planning::policy::{AdoptPolicy, DriftPolicy, ZonePolicy, ZoneSettings};
 
 fn main() {
     divan::main();
@@ -40,14 +42,12 @@ fn endpoint(serial: usize, target: &str) -> Endpoint {
 }
 
 fn zone() -> ZoneContext {
-    ZoneContext {
-        placement: Placement {
-            account: AccountId::parse("111111111111").expect("twelve digits"),
-            zone: ZoneId::parse("Z1").expect("a zone id"),
-        },
-        apex: DnsName::parse("example.com").expect("a name"),
-        default_ttl_secs: 300,
-    }
+    let placement = Placement {
+        account: AccountId::parse("111111111111").expect("twelve digits"),
+        zone: ZoneId::parse("Z1").expect("a zone id"),
+    };
+    let apex = DnsName::parse("example.com").expect("a name");
+    ZoneContext::new(placement, apex, &ZoneSettings::default())
 }
 
 fn cluster() -> ClusterId {
@@ -81,11 +81,19 @@ fn plan_name(
     wanted: &[Contribution],
     observed: &BTreeMap<RecordKey, Observed>,
 ) -> Vec<Unit> {
-    let decision = decide_name(zone, name, Some(&cluster()), wanted);
+    let decision = decide_name(&NameInput {
+        zone,
+        name,
+        claimed_by: Some(&cluster()),
+        contributions: wanted,
+        observed,
+        around: &NoOtherNames,
+    });
     let planned = plan(&PlanInput {
         zone,
         policy: ZonePolicy::Sync,
         drift: DriftPolicy::Repair,
+        adopt: AdoptPolicy::Never,
         name,
         decision: &decision,
         contributions: wanted,

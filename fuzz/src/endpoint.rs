@@ -13,9 +13,14 @@ use zonefold::core::endpoint::parsed::parse_endpoint;
 use zonefold::core::endpoint::verdict::{Placement, VerdictState};
 use zonefold::core::ids::{AccountId, BatchId, ClusterId, ZoneId};
 use zonefold::core::planning::change::Batch;
-use zonefold::core::planning::claims::{Contribution, NameDecision, ZoneContext, decide_name};
+use zonefold::core::planning::claims::{
+    Contribution, NameDecision, NameInput, NoOtherNames, ZoneContext, decide_name,
+};
 use zonefold::core::planning::plan::{NamePlan, Observed, Ownership, PlanInput, plan};
-use zonefold::core::planning::policy::{DriftPolicy, ZonePolicy};
+use zonefold::core::planning::policy::{
+    AdoptPolicy, DEFAULT_TTL_SECS, DriftPolicy, ZonePolicy, ZoneSettings,
+};
+use zonefold::core::planning::record_types::RecordTypes;
 use zonefold::core::time::Timestamp;
 use zonefold::wire::v1;
 
@@ -23,7 +28,6 @@ use super::record_set::check_canonical;
 
 /// So many endpoints of one name are enough to differ in every way.
 const MOST: usize = 6;
-const DEFAULT_TTL_SECS: u32 = 300;
 
 /// The bytes are endpoints, each behind its length; the first byte says which of them come from another cluster.
 pub fn run(data: &[u8]) {
@@ -89,7 +93,8 @@ fn check_plan(name: &DnsName, contributions: &[Contribution]) {
         account: AccountId::parse("111111111111").unwrap(),
         zone: ZoneId::parse("Z1").unwrap(),
     };
-    let zone = ZoneContext { placement, apex, default_ttl_secs: DEFAULT_TTL_SECS };
+    let settings = ZoneSettings { record_types: RecordTypes::All, ..ZoneSettings::default() };
+    let zone = ZoneContext::new(placement, apex, &settings);
     for contribution in contributions {
         for set in contribution
             .wish
@@ -100,13 +105,13 @@ fn check_plan(name: &DnsName, contributions: &[Contribution]) {
         }
     }
     let mut scene = Scene { zone, name, contributions, observed: BTreeMap::new() };
-    let decision = decide_name(&scene.zone, name, None, contributions);
-    let planned = scene.plan(&decision);
+    let planned = scene.plan(&scene.decide(contributions));
     scene.carry_out(&planned);
+    let decision = scene.decide(contributions);
     let again = scene.plan(&decision);
     assert!(again.units.is_empty(), "{:?}\nafter\n{:?}", again.units, planned.units);
     let turned: Vec<Contribution> = contributions.iter().rev().cloned().collect();
-    let other = decide_name(&scene.zone, name, None, &turned);
+    let other = scene.decide(&turned);
     assert_eq!(other.holder, decision.holder);
     let sets = |decision: &NameDecision| {
         decision.desired.values().map(|desired| desired.set.clone()).collect::<Vec<_>>()
@@ -115,11 +120,23 @@ fn check_plan(name: &DnsName, contributions: &[Contribution]) {
 }
 
 impl Scene<'_> {
+    fn decide(&self, contributions: &[Contribution]) -> NameDecision {
+        decide_name(&NameInput {
+            zone: &self.zone,
+            name: self.name,
+            claimed_by: None,
+            contributions,
+            observed: &self.observed,
+            around: &NoOtherNames,
+        })
+    }
+
     fn plan(&self, decision: &NameDecision) -> NamePlan {
         plan(&PlanInput {
             zone: &self.zone,
             policy: ZonePolicy::Sync,
             drift: DriftPolicy::Repair,
+            adopt: AdoptPolicy::Never,
             name: self.name,
             decision,
             contributions: self.contributions,
@@ -145,8 +162,7 @@ impl Scene<'_> {
                 wire: folder.finish(),
             };
             let observed = |key: &RecordKey| self.observed.get(key).cloned();
-            let checked =
-                check(&batch, &self.zone, ZonePolicy::Sync, DriftPolicy::Repair, observed);
+            let checked = check(&batch, &self.zone, ZonePolicy::Sync, AdoptPolicy::Never, observed);
             assert_eq!(checked, Ok(()), "{unit:?}");
         }
         for change in plan.units.iter().flat_map(|unit| &unit.changes) {

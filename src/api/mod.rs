@@ -106,6 +106,7 @@ fn described() -> OpenApiRouter<ApiState> {
         .routes(routes!(endpoints::list))
         .routes(routes!(changes::list))
         .routes(routes!(names::get))
+        .routes(routes!(names::reroute::post))
 }
 
 /// The description of the API, as it is served.

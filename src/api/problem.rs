@@ -55,6 +55,9 @@ pub enum ApiError {
         "no replica works the account {0} at this moment: one takes it within seconds, try again"
     )]
     NotWorked(AccountId),
+    /// The broker ends and takes no orders.
+    #[error("the broker stops: try again at another replica, or when it is back")]
+    Stopping,
     /// The figures cannot be written down.
     #[error("the metrics cannot be encoded")]
     Metrics(#[from] std::fmt::Error),
@@ -67,7 +70,8 @@ impl ApiError {
             Self::NotFound { .. } => StatusCode::NOT_FOUND,
             Self::Store(StoreError::Unavailable(_))
             | Self::ReplicaUnreachable { .. }
-            | Self::NotWorked(_) => StatusCode::SERVICE_UNAVAILABLE,
+            | Self::NotWorked(_)
+            | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
             Self::Store(_) | Self::Metrics(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -81,6 +85,7 @@ impl ApiError {
             Self::Store(_) => "store-failed",
             Self::ReplicaUnreachable { .. } => "replica-unreachable",
             Self::NotWorked(_) => "account-not-worked",
+            Self::Stopping => "stopping",
             Self::Metrics(_) => "internal",
         }
     }

@@ -15,7 +15,7 @@ use crate::core::ids::{AccountId, ClusterId, EnvironmentId, ZoneId};
 use crate::core::planning::change::Cause as CoreCause;
 use crate::core::planning::change::Motive;
 use crate::core::planning::plan::Drift;
-use crate::core::planning::policy::ZonePolicy;
+use crate::core::planning::policy::{AdoptPolicy, ZonePolicy};
 use crate::core::planning::routing::ZoneFacts;
 use crate::core::time::Timestamp;
 
@@ -91,6 +91,7 @@ pub(super) fn reasons() -> Object {
         Reason::InvalidRouting,
         Reason::TooLarge,
         Reason::Malformed,
+        Reason::BelowDelegation,
     ];
     words_of("Why, for programs. The list is added to, never changed.", &all)
 }
@@ -120,10 +121,12 @@ pub(super) fn zone_policies() -> Object {
 }
 
 pub(super) fn drift_policies() -> Object {
-    words(
-        "What becomes of a record set of ours that somebody else changed.",
-        ["repair", "alert", "adopt"],
-    )
+    words("What becomes of a record set of ours that somebody else changed.", ["repair", "alert"])
+}
+
+pub(super) fn adopt_policies() -> Object {
+    let all = [AdoptPolicy::Never, AdoptPolicy::Identical, AdoptPolicy::Any];
+    words_of("Which record sets that Zonefold did not make are taken over.", &all)
 }
 
 pub(super) fn visibilities() -> Object {
@@ -439,6 +442,7 @@ impl fmt::Display for RecordSet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::planning::policy::DriftPolicy;
 
     #[test]
     fn a_time_is_rfc_3339_both_ways() {
@@ -466,10 +470,9 @@ mod tests {
     fn the_lists_of_words_are_those_of_the_types() {
         let listed = serde_json::to_value(reasons()).unwrap();
         assert_eq!(listed["enum"][1], Reason::NoZone.as_str());
-        assert_eq!(
-            serde_json::to_value(drift_policies()).unwrap()["enum"].as_array().unwrap().len(),
-            3
-        );
+        let drift = serde_json::to_value(drift_policies()).unwrap();
+        let policies = [DriftPolicy::Repair, DriftPolicy::Alert];
+        assert_eq!(drift["enum"], serde_json::json!(policies.map(DriftPolicy::as_str)));
         let drift = serde_json::to_value(drift_or_null()).unwrap();
         assert_eq!(drift["enum"], serde_json::json!(["changed", "missing", null]));
         assert_eq!(drift["type"], serde_json::json!(["string", "null"]));

@@ -13,11 +13,13 @@ use super::page::{Cursor, Limit, Page};
 use super::peers::{Asker, Onward, Worked};
 use super::problem::{ApiError, Problem};
 use super::request::{NoParams, Params, identifier};
-use super::values::{Time, ZoneReference, drift_policies, visibilities, zone_policies};
+use super::values::{
+    Time, ZoneReference, adopt_policies, drift_policies, visibilities, zone_policies,
+};
 use crate::broker::worker::{AccountView, ZoneView};
 use crate::core::dns::name::DnsName;
 use crate::core::ids::{AccountId, EnvironmentId, ZoneId};
-use crate::core::planning::policy::ZonePolicy;
+use crate::core::planning::policy::{AdoptPolicy, ZonePolicy};
 use crate::core::visibility::Visibility;
 
 /// One hosted zone.
@@ -46,6 +48,10 @@ pub struct Zone {
     /// What becomes of a record set of ours that somebody else changed.
     #[schema(schema_with = drift_policies)]
     pub drift_policy: String,
+    /// Which record sets of others are taken over.
+    #[serde(default)]
+    #[schema(schema_with = adopt_policies)]
+    pub adopt: AdoptPolicy,
     /// When its records were last listed completely.
     pub listed_at: Option<Time>,
     /// Record sets observed.
@@ -75,6 +81,7 @@ impl From<&ZoneView> for Zone {
             visible: view.visible,
             policy: view.policy,
             drift_policy: view.drift_policy.clone(),
+            adopt: view.adopt,
             listed_at: view.listed_at.map(Time),
             records: view.records,
             owned: view.owned,

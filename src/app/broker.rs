@@ -166,6 +166,7 @@ pub fn listen(config: &Config, mut options: BrokerOptions) -> anyhow::Result<Lis
     let mut registry = Registry::default();
     let ports = Ports::open(&config.listen, &mut registry)?;
     let (grpc, http) = (ports.grpc, ports.http);
+    warn_of(config);
     let peer_tls = ports.peer_tls(&config.listen);
     let time_of_day = options
         .time_of_day
@@ -388,6 +389,10 @@ impl BoundBroker {
     }
 }
 
+fn warn_of(config: &Config) {
+    config.warnings().iter().for_each(|warning| warn!("configuration: {warning}"));
+}
+
 /// Applies later configurations to a running broker.
 pub struct Reloader {
     handle: BrokerHandle,
@@ -405,6 +410,7 @@ impl Reloader {
         if !waiting.is_empty() {
             warn!("what changed of {} takes effect at the next start", waiting.join(", "));
         }
+        warn_of(config);
         match identities::of(config) {
             Ok(identities) => self.callers.set(identities),
             Err(error) => warn!("who agents are stays as it was: {error}"),

@@ -300,7 +300,7 @@ fn broker_config(
         serde_json::json!({
             "id": id, "name": format!("{environment}-dns"), "environment": environment,
             "role_arn": format!("arn:aws:iam::{id}:role/zonefold"), "external_id": format!("zonefold-{environment}"),
-            "zones": [{ "name": zone }], "drift_interval_secs": 60,
+            "zones": [{ "name": zone, "record_types": "all" }], "drift_interval_secs": 60,
         })
     });
     let clusters: Vec<_> = clusters

@@ -35,6 +35,7 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Emulator(args) => emulator::run(args).await,
             Command::Status(args) => crate::cli::status::run(args).await,
             Command::Why(args) => crate::cli::why::run(args).await,
+            Command::Reroute(args) => crate::cli::reroute::run(args).await,
             Command::Token(args) => crate::cli::token::run(&args),
             Command::Bench { .. } => Ok(crate::cli::refer_to_bench()),
         }

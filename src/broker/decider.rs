@@ -9,17 +9,18 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::directory::due::Turn;
 use super::directory::entry::EndpointEntry;
 use super::directory::entry::Status;
 use super::directory::review::Review;
-use super::directory::{ClusterSettings, Effect, SharedDirectory, Walk};
+use super::directory::{ClusterSettings, Effect, Reach, SharedDirectory, Walk};
 use super::status::feedback::{Feedback, Keeper};
 use super::status::relay::StatusUpdate;
 use super::worker::registry::Workers;
 use super::worker::{Discovered, Message, WorkerHandle};
+use crate::core::dns::name::DnsName;
 use crate::core::endpoint::verdict::Placement;
 use crate::core::ids::{AccountId, ClusterId};
 use crate::core::planning::placement::{Placing, StoredPlacement};
@@ -55,6 +56,15 @@ pub enum DeciderMessage {
     Release(AccountId),
     /// The configuration of clusters and accounts has changed.
     Reconfigure(HashMap<ClusterId, ClusterSettings>, BTreeMap<AccountId, AccountScope>),
+    /// An operator has names placed anew whose zones are gone; answered with how many endpoints go elsewhere.
+    Reroute {
+        /// The name.
+        name: DnsName,
+        /// Whether what lies below it is meant too.
+        reach: Reach,
+        /// The number.
+        reply: oneshot::Sender<usize>,
+    },
     /// Answered when everything before it is in the directory.
     Barrier(oneshot::Sender<()>),
 }
@@ -185,6 +195,11 @@ impl Decider {
                 self.reviews.extend(self.directory.reconfigure(settings));
                 // What waited for an account that is gone waits no more.
                 self.reviews.push_back(Review::of_all_waiting(Turn::Ours));
+            }
+            DeciderMessage::Reroute { name, reach, reply } => {
+                let count = self.directory.reroute(&name, reach, &mut effects);
+                info!(%name, endpoints = count, "an operator has names placed anew");
+                let _gone = reply.send(count);
             }
             DeciderMessage::Barrier(reply) => {
                 // Who asked may have gone.

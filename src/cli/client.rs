@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Uri, header};
+use http::{HeaderValue, Method, Request, Uri, header};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as HyperClient;
@@ -176,6 +176,22 @@ impl Client {
     /// # Errors
     /// The broker cannot be reached, refuses, or is none.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.call(Method::GET, path).await
+    }
+
+    /// Has something done; `path` as for [`Client::get`].
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.call(Method::POST, path).await
+    }
+
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+    ) -> Result<T, ClientError> {
         let unreachable =
             |reason: String| ClientError::Unreachable { broker: self.broker.clone(), reason };
         let not_a_broker = |reason: String| ClientError::NotABroker {
@@ -183,7 +199,9 @@ impl Client {
             path: path.to_owned(),
             reason,
         };
-        let request = Request::get(format!("{}{path}", self.broker))
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.broker))
             .header(header::ACCEPT, "application/json")
             .header(header::USER_AGENT, concat!("zonefold/", env!("CARGO_PKG_VERSION")));
         let request = match &self.authorization {

@@ -3,6 +3,7 @@
 pub mod client;
 pub mod output;
 pub mod release;
+pub mod reroute;
 pub mod status;
 pub mod token;
 pub mod why;
@@ -49,6 +50,9 @@ pub enum Command {
     /// Say why a name is what it is
     #[command(after_help = "Example:\n  zonefold why app.dev.example.com")]
     Why(why::WhyArgs),
+    /// Place names anew whose zone was made again under another id
+    #[command(after_help = "Example:\n  zonefold reroute dev.example.com --below")]
+    Reroute(reroute::RerouteArgs),
     /// Make a token for the REST API or for a cluster's agent, and the entry of the broker's configuration that knows it
     #[command(
         after_help = "Example:\n  zonefold token --role viewer --name dashboard --out ./api-token"

@@ -10,8 +10,10 @@ use crate::core::aws::access::{AccountAccess, ExternalId, Partition, RoleArn};
 use crate::core::ids::{AccountId, EnvironmentId, ZoneId};
 use crate::core::limits::budget::BudgetConfig;
 use crate::core::planning::policy::{
-    DriftPolicy, PlacementWait, ZonePattern, ZonePolicy, ZoneRule, ZoneSelector, ZoneSettings,
+    AdoptPolicy, DEFAULT_TTL_SECS, DriftPolicy, MergePolicy, PlacementWait, ZonePattern,
+    ZonePolicy, ZoneRule, ZoneSelector, ZoneSettings,
 };
+use crate::core::planning::record_types::RecordTypes;
 use crate::core::time::Millis;
 use crate::core::visibility::Visibility;
 
@@ -94,6 +96,13 @@ impl Account {
     /// How often the records of a zone are compared.
     pub fn drift_interval(&self) -> Millis {
         Millis::from_secs(i64::from(self.drift_interval_secs))
+    }
+
+    /// What is written as in an earlier version and should be written anew.
+    pub(super) fn warnings(&self, at: &KeyPath) -> Vec<String> {
+        let zones = at.key("zones");
+        let of = |(index, zone): (usize, &ZoneEntry)| zone.warning(&zones.index(index));
+        self.zones.iter().enumerate().filter_map(of).collect()
     }
 
     pub(super) fn validate(&self, at: &KeyPath, problems: &mut Problems) {
@@ -185,14 +194,36 @@ pub struct ZoneEntry {
     pub policy: ZonePolicy,
     /// What becomes of changes by others.
     #[serde(default)]
-    pub drift: DriftPolicy,
+    pub drift: DriftEntry,
+    /// Which record sets of others are taken over; none: never, or any where `drift` says `adopt`.
+    #[serde(default)]
+    pub adopt: Option<AdoptPolicy>,
+    /// Which record types clusters may publish.
+    #[serde(default, skip_serializing_if = "RecordTypes::is_usual")]
+    pub record_types: RecordTypes,
+    /// Which objects of a cluster add their addresses up in one record set.
+    #[serde(default)]
+    pub merge: MergePolicy,
     /// The time to live of a record set whose endpoint names none, in seconds.
     #[serde(default = "default_ttl_secs")]
     pub default_ttl_secs: u32,
 }
 
 fn default_ttl_secs() -> u32 {
-    300
+    DEFAULT_TTL_SECS
+}
+
+/// What becomes of changes by others, as it is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DriftEntry {
+    /// They are put back.
+    #[default]
+    Repair,
+    /// They are reported.
+    Alert,
+    /// Written before adoption was a setting of its own: `repair` with `adopt: any`.
+    Adopt,
 }
 
 impl ZoneEntry {
@@ -207,10 +238,28 @@ impl ZoneEntry {
             },
             settings: ZoneSettings {
                 policy: self.policy,
-                drift: self.drift,
+                drift: match self.drift {
+                    DriftEntry::Repair | DriftEntry::Adopt => DriftPolicy::Repair,
+                    DriftEntry::Alert => DriftPolicy::Alert,
+                },
+                adopt: self.adopt.unwrap_or(match self.drift {
+                    DriftEntry::Adopt => AdoptPolicy::Any,
+                    DriftEntry::Repair | DriftEntry::Alert => AdoptPolicy::Never,
+                }),
+                record_types: self.record_types,
+                merge: self.merge,
                 default_ttl_secs: self.default_ttl_secs,
             },
         }
+    }
+
+    fn warning(&self, at: &KeyPath) -> Option<String> {
+        (self.drift == DriftEntry::Adopt).then(|| {
+            format!(
+                "{}: adoption is a setting of its own now, and this means drift: repair and adopt: any: write those",
+                at.key("drift")
+            )
+        })
     }
 
     fn validate(&self, at: &KeyPath, problems: &mut Problems) {

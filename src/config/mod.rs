@@ -152,6 +152,13 @@ impl Config {
         Err(ConfigError::refused(source_name, locate::place(found, text, &replaced)))
     }
 
+    /// What is written as in an earlier version: it still holds, and should be written anew.
+    pub fn warnings(&self) -> Vec<String> {
+        let accounts = KeyPath::default().key("accounts");
+        let of = |(index, account): (usize, &Account)| account.warnings(&accounts.index(index));
+        self.accounts.iter().enumerate().flat_map(of).collect()
+    }
+
     /// What is wrong with a configuration, wherever it came from. An empty list is a configuration that can be used.
     fn validate(&self) -> Vec<error::Finding> {
         let mut problems = Problems::default();

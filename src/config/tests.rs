@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::core::planning::policy::{DriftPolicy, ZonePolicy};
+use crate::core::dns::record::RecordType;
+use crate::core::planning::policy::{AdoptPolicy, DriftPolicy, MergePolicy, ZonePolicy};
+use crate::core::planning::record_types::RecordTypes;
 use crate::core::visibility::Exposure;
 
 const FULL: &str = r#"store: sqlite:./zonefold-data/broker.db
@@ -25,7 +27,7 @@ accounts:
       changes: {capacity: 1500, refill_per_second: 100}
       actions: { ListHostedZones: {capacity: 5, refill_per_second: 0.5} }
     zones:
-      - { name: dev.example.com, id: null, tags: {team: dns}, visibility: public, policy: sync, drift: repair, default_ttl_secs: 60 }
+      - { name: dev.example.com, id: null, tags: {team: dns}, visibility: public, policy: sync, drift: repair, adopt: identical, record_types: [A, TXT], merge: cluster, default_ttl_secs: 60 }
       - { name: "*.dev.example.com", policy: observe }
     discovery_interval_secs: 300
     drift_interval_secs: 600
@@ -74,6 +76,35 @@ fn a_whole_file_is_read_field_by_field() {
     assert_eq!(config.clusters[0].visibility, Exposure::Public);
     assert_eq!(config.agents.token_file, Some(PathBuf::from("./token")));
     assert_eq!(config.log.format, LogFormat::Json);
+}
+
+#[test]
+fn adoption_types_and_merging_are_settings_of_a_zone() {
+    let config = Config::parse(FULL, "broker.yaml").unwrap();
+    let rules = config.accounts[0].zone_rules();
+    let (first, second) = (rules[0].settings, rules[1].settings);
+    assert_eq!((first.adopt, first.merge), (AdoptPolicy::Identical, MergePolicy::Cluster));
+    assert!(first.record_types.allow(RecordType::Txt, false));
+    assert!(!first.record_types.allow(RecordType::Cname, false));
+    assert_eq!((second.adopt, second.merge), (AdoptPolicy::Never, MergePolicy::Namespace));
+    assert_eq!(second.record_types, RecordTypes::Usual);
+    let all = FULL.replace("record_types: [A, TXT]", "record_types: all");
+    let config = Config::parse(&all, "broker.yaml").unwrap();
+    assert_eq!(config.accounts[0].zone_rules()[0].settings.record_types, RecordTypes::All);
+}
+
+#[test]
+fn the_drift_that_adopts_is_repair_with_adoption_of_any_and_a_warning() {
+    assert_eq!(Config::parse(FULL, "broker.yaml").unwrap().warnings(), Vec::<String>::new());
+    let old = FULL.replace("drift: repair, adopt: identical", "drift: adopt");
+    let config = Config::parse(&old, "broker.yaml").unwrap();
+    let settings = config.accounts[0].zone_rules()[0].settings;
+    assert_eq!((settings.drift, settings.adopt), (DriftPolicy::Repair, AdoptPolicy::Any));
+    let warnings = config.warnings();
+    assert!(
+        warnings.len() == 1 && warnings[0].starts_with("accounts[0].zones[0].drift: "),
+        "{warnings:?}"
+    );
 }
 
 #[test]

@@ -10,6 +10,8 @@ use super::endpoint::verdict::Placement;
 use super::endpoint::{Endpoint, EndpointKey};
 use super::ids::{AccountId, ClusterId, ZoneId};
 use super::planning::claims::{Contribution, ZoneContext};
+use super::planning::policy::ZoneSettings;
+use super::planning::record_types::RecordTypes;
 
 /// A name.
 pub fn name(text: &str) -> DnsName {
@@ -21,16 +23,14 @@ pub fn cluster(text: &str) -> ClusterId {
     ClusterId::parse(text).unwrap()
 }
 
-/// The zone `Z1`, `example.com`, of the account 111111111111.
+/// The zone `Z1`, `example.com`, of the account 111111111111, which takes all record types.
 pub fn zone_context() -> ZoneContext {
-    ZoneContext {
-        placement: Placement {
-            account: AccountId::parse("111111111111").unwrap(),
-            zone: ZoneId::parse("Z1").unwrap(),
-        },
-        apex: name("example.com"),
-        default_ttl_secs: 300,
-    }
+    let placement = Placement {
+        account: AccountId::parse("111111111111").unwrap(),
+        zone: ZoneId::parse("Z1").unwrap(),
+    };
+    let settings = ZoneSettings { record_types: RecordTypes::All, ..ZoneSettings::default() };
+    ZoneContext::new(placement, name("example.com"), &settings)
 }
 
 /// An endpoint of the object `ingress/default/<object>`.

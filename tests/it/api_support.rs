@@ -33,9 +33,8 @@ use zonefold::broker::{Broker, BrokerHandle, BrokerParts};
 use zonefold::core::aws::access::{AccountAccess, ExternalId, Partition, RoleArn};
 use zonefold::core::ids::{AccountId, ClusterId, EnvironmentId};
 use zonefold::core::limits::budget::BudgetConfig;
-use zonefold::core::planning::policy::{
-    DriftPolicy, ZonePolicy, ZoneRule, ZoneSelector, ZoneSettings,
-};
+use zonefold::core::planning::policy::{ZoneRule, ZoneSelector, ZoneSettings};
+use zonefold::core::planning::record_types::RecordTypes;
 use zonefold::core::time::Millis;
 use zonefold::core::visibility::Exposure;
 use zonefold::emulator::{ClockMode, EmulatorHandle};
@@ -75,11 +74,7 @@ pub async fn within_deadline<T>(what: &str, work: impl Future<Output = T>) -> T 
 }
 
 fn account(id: &str, name: &str) -> AccountSettings {
-    let settings = ZoneSettings {
-        policy: ZonePolicy::Sync,
-        drift: DriftPolicy::Repair,
-        default_ttl_secs: 300,
-    };
+    let settings = ZoneSettings { record_types: RecordTypes::All, ..ZoneSettings::default() };
     AccountSettings {
         placement: zonefold::core::planning::policy::PlacementWait::Wait,
         account: AccountId::parse(id).unwrap(),

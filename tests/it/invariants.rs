@@ -209,7 +209,7 @@ async fn i03_foreign_records_are_never_touched() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i03_adoption_is_explicit_and_takes_over_without_a_gap() {
-    let world = World::start(Plan { drift: DriftPolicy::Adopt.as_str(), ..Plan::default() }).await;
+    let world = World::start(Plan { adopt: "any", ..Plan::default() }).await;
     world.foreign_write(ChangeAction::Create, "same.example.com", "A", &["192.0.2.1"]);
     world.foreign_write(ChangeAction::Create, "other.example.com", "A", &["203.0.113.1"]);
     let east = world.cluster("east").await;

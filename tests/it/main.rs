@@ -37,3 +37,4 @@ mod store;
 mod stream;
 mod support;
 mod type_names;
+mod zone_rules;

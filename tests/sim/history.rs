@@ -15,7 +15,7 @@ use zonefold::core::endpoint::{Endpoint, EndpointKey, KeyHash, Version};
 use zonefold::core::ids::{AccountId, BatchId, ClusterId, EnvironmentId, ZoneId};
 use zonefold::core::limits::budget::BudgetConfig;
 use zonefold::core::planning::change::Batch;
-use zonefold::core::planning::policy::{DriftPolicy, ZonePolicy};
+use zonefold::core::planning::policy::{AdoptPolicy, DriftPolicy, ZonePolicy};
 use zonefold::core::time::Timestamp;
 use zonefold::emulator::JournalEntry;
 use zonefold::ports::BatchOutcome;
@@ -74,6 +74,8 @@ pub struct Zone {
     pub policy: ZonePolicy,
     /// What we do about what others did to our records.
     pub drift: DriftPolicy,
+    /// Which record sets of others we take over.
+    pub adopt: AdoptPolicy,
     /// Seconds, for endpoints without a time to live; as configured last.
     pub default_ttl_secs: u32,
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use zonefold::config::Config;
 use zonefold::core::dns::name::DnsName;
 use zonefold::core::ids::AccountId;
-use zonefold::core::planning::policy::{DriftPolicy, ZonePolicy};
+use zonefold::core::planning::policy::{AdoptPolicy, DriftPolicy, ZonePolicy};
 use zonefold::emulator::{
     AccessKeyConfig, AccountConfig, BucketConfig, ClockMode, EmulatorConfig, LimitsConfig,
     LimitsProfile, RoleConfig, Secret, SignatureMode, ZoneConfig,
@@ -92,6 +92,8 @@ pub struct Zone {
     pub policy: ZonePolicy,
     /// What becomes of changes by others.
     pub drift: DriftPolicy,
+    /// Which record sets of others are taken over.
+    pub adopt: AdoptPolicy,
 }
 
 impl Shape {
@@ -211,8 +213,12 @@ impl Shape {
 
     /// The brokers' configuration, as an operator would write it.
     pub fn config(&self) -> Config {
-        let zone =
-            |zone: &Zone| json!({ "name": zone.apex, "policy": zone.policy, "drift": zone.drift });
+        let zone = |zone: &Zone| {
+            json!({
+                "name": zone.apex, "policy": zone.policy, "drift": zone.drift, "adopt": zone.adopt,
+                "record_types": "all",
+            })
+        };
         let account = |account: &Account| {
             json!({
                 "id": account.id, "name": format!("account-{}", &account.id[..3]), "environment": account.environment,
@@ -247,12 +253,12 @@ impl Zone {
             2 => ZonePolicy::Observe,
             _ => ZonePolicy::Sync,
         };
-        let drift = match random.u8(0..10) {
-            0 | 1 => DriftPolicy::Alert,
-            2 => DriftPolicy::Adopt,
-            _ => DriftPolicy::Repair,
+        let (drift, adopt) = match random.u8(0..10) {
+            0 | 1 => (DriftPolicy::Alert, AdoptPolicy::Never),
+            2 => (DriftPolicy::Repair, AdoptPolicy::Any),
+            _ => (DriftPolicy::Repair, AdoptPolicy::Never),
         };
-        Self { apex, policy, drift }
+        Self { apex, policy, drift, adopt }
     }
 }
 

@@ -385,6 +385,7 @@ fn described(seed: u64, shape: &Shape, config: &Config, control: &Control) -> hi
             apex,
             policy: zone.policy,
             drift: zone.drift,
+            adopt: zone.adopt,
             default_ttl_secs: 300,
         }
     };

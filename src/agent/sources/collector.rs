@@ -10,7 +10,7 @@ use arcstr::ArcStr;
 use super::annotations::{Annotations, VISIBILITY_PROPERTY};
 use super::target::{comparable_name, is_address, record_type_of, reverse_name};
 use super::{Extraction, INTERNAL_PART, ObjectRef, Pending, Unknown, Warning, listed};
-use crate::core::endpoint::{Endpoint, EndpointKey};
+use crate::core::endpoint::{ANNOTATION, Endpoint, EndpointKey, TARGET_SOURCE};
 
 /// One object has at most this many endpoints. The names of one are built, hashed and compared without a pause.
 pub const MAX_ENDPOINTS: usize = 10_000;
@@ -122,13 +122,19 @@ impl<'a> Collector<'a> {
             self.pending.extend(hosts.iter().map(|host| (host.clone(), no_targets.clone())));
             return;
         }
+        let annotated: BTreeSet<&ArcStr> = self.annotations.targets.iter().collect();
+        let is_annotated = targets == annotated;
         let mut by_type: BTreeMap<&str, Vec<ArcStr>> = BTreeMap::new();
         for target in targets {
             by_type.entry(record_type_of(target)).or_default().push(target.clone());
         }
         for host in hosts {
             for (record_type, targets) in &by_type {
-                self.put(self.endpoint(side, host, record_type, targets.clone()));
+                let mut endpoint = self.endpoint(side, host, record_type, targets.clone());
+                if is_annotated {
+                    endpoint.properties.insert(TARGET_SOURCE.into(), ANNOTATION.into());
+                }
+                self.put(endpoint);
                 if self.annotations.wants_ptr {
                     self.reverse(side, host, targets);
                 }

@@ -6,6 +6,7 @@ mod reading;
 use super::surroundings::{Backend, Known, Node};
 use super::target::reverse_name;
 use super::*;
+use crate::core::endpoint::TARGET_SOURCE;
 
 fn run(yaml: &str) -> Extraction {
     run_with(yaml, ExtractOptions::default())
@@ -31,7 +32,9 @@ fn lines(extraction: &Extraction) -> Vec<String> {
         if let Some(ttl_secs) = endpoint.ttl_secs {
             line += &format!(" ttl={ttl_secs}");
         }
-        for (name, value) in &endpoint.properties {
+        // It is tested on its own.
+        let shown = |name: &&ArcStr| name.as_str() != TARGET_SOURCE;
+        for (name, value) in endpoint.properties.iter().filter(|(name, _)| shown(name)) {
             line += &format!(" {name}={value}");
         }
         line
@@ -571,4 +574,21 @@ fn only_what_a_service_depends_on_is_looked_at() {
     ] {
         assert_eq!(of(annotations, rest), [], "{annotations:?} {rest}");
     }
+}
+
+#[test]
+fn targets_of_an_annotation_are_marked_and_those_of_the_status_are_not() {
+    let marks = |annotations: &str| -> Vec<Option<String>> {
+        let yaml = format!(
+            "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {{name: web, namespace: shop, annotations: {{{annotations}}}}}\nspec: {{rules: [{{host: www.example.com}}]}}\nstatus: {{loadBalancer: {{ingress: [{{ip: 192.0.2.1}}]}}}}"
+        );
+        run(&yaml)
+            .endpoints
+            .iter()
+            .map(|endpoint| endpoint.properties.get(TARGET_SOURCE).map(ToString::to_string))
+            .collect()
+    };
+    assert_eq!(marks(""), [None]);
+    let target = "external-dns.alpha.kubernetes.io/target: 203.0.113.1";
+    assert_eq!(marks(target), [Some("annotation".to_owned())]);
 }

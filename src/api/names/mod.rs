@@ -3,6 +3,7 @@
 //! The answer joins what the workers know of the name in each of their zones, what clusters want that found no zone, the
 //! journal, and, for the case that nobody wants the name yet, where it would go.
 
+pub mod reroute;
 mod summary;
 
 use std::collections::BTreeSet;

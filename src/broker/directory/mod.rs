@@ -259,6 +259,20 @@ impl Directory {
         }
     }
 
+    /// Has what lost its zone placed anew, at a name or below it too, as if it was written again; answers how many endpoints can
+    /// go elsewhere now.
+    pub fn reroute(&self, name: &DnsName, reach: Reach, effects: &mut Vec<Effect>) -> usize {
+        let waiting = {
+            let waiting = locked(&self.waiting);
+            match reach {
+                Reach::Name => waiting.at(&name.to_string()).to_vec(),
+                Reach::Below => waiting.below(name),
+            }
+        };
+        let mut placer = self.placer(Turn::Ours, effects);
+        waiting.iter().filter(|held| placer.place_anew(held)).count()
+    }
+
     /// Takes what was committed for a cluster.
     pub fn commit(
         &self,
@@ -467,6 +481,15 @@ impl Directory {
             effects,
         }
     }
+}
+
+/// Which names an operator means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// The name.
+    Name,
+    /// The name and all below it.
+    Below,
 }
 
 /// What is known of the zones of an account.

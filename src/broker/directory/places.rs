@@ -91,6 +91,11 @@ impl Waiting {
         self.0.get(&Written::of(name)).map_or(&[], Vec::as_slice)
     }
 
+    /// Those that want a name or one below it.
+    pub(super) fn below(&self, name: &DnsName) -> Vec<EndpointEntry> {
+        self.page(&Scope::Below(name.clone()), None, usize::MAX).0
+    }
+
     /// The next names after one, about `limit` endpoints, as long as they are meant; and the last of the names.
     pub(super) fn page(
         &self,

@@ -155,6 +155,19 @@ impl Placer<'_> {
         self.look(held, was);
     }
 
+    /// Forgets that an endpoint was placed, if it would go elsewhere now than where its zone is gone; answers whether it would.
+    pub(super) fn place_anew(&mut self, held: &EndpointEntry) -> bool {
+        let Some(set) = self.places.of(held).filter(|_| held.is_placed()) else { return false };
+        let Ok(parsed) = parse_endpoint(&held.endpoint()) else { return false };
+        let route = route(&self.settings, &self.zones, held.cluster(), &parsed, set.at());
+        if !route.is_ok_and(|route| route.at != set.at()) {
+            return false;
+        }
+        held.set_placed(false);
+        self.look_again(held);
+        true
+    }
+
     /// Looks again at an endpoint, because something around it changed.
     pub(super) fn look_again(&mut self, held: &EndpointEntry) {
         let was = self.places.of(held);

@@ -264,6 +264,24 @@ fn split_horizon_is_one_endpoint_in_several_zones_with_a_status_for_each() {
 }
 
 #[test]
+fn a_zone_that_was_made_again_takes_its_names_on_an_operators_word_and_never_its_parent() {
+    let directory = directory(&[("Z1", "example.com"), ("Z2", "www.example.com")]);
+    put(&directory, web("192.0.2.1"));
+    assert_eq!(discover(&directory, &[("Z1", "example.com")]), ["retained Z2", "ZONE_GONE"]);
+    let reroute = |reach| {
+        let mut effects = vec![];
+        let count = directory.reroute(&name("www.example.com"), reach, &mut effects);
+        (count, effects.iter().map(show).collect::<Vec<_>>(), settle(&directory))
+    };
+    assert_eq!(reroute(Reach::Name), (0, vec![], vec![]), "the parent's zone is another place");
+    let again = [("Z1", "example.com"), ("Z3", "www.example.com")];
+    assert!(discover(&directory, &again).iter().all(|shown| !shown.starts_with('+')));
+    let (count, held, settled) = reroute(Reach::Below);
+    assert_eq!((count, held), (1, vec!["retained Z2".to_owned()]));
+    assert_eq!(settled, ["+Z3", "leaves Z2"]);
+}
+
+#[test]
 fn the_digest_follows_what_was_committed() {
     let directory = directory(&[("Z1", "example.com")]);
     put(&directory, web("192.0.2.1"));

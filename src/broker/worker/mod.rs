@@ -37,8 +37,10 @@ use crate::core::ids::{AccountId, ClusterId, EnvironmentId, ZoneId};
 use crate::core::limits::budget::{Budget, BudgetConfig};
 use crate::core::limits::fair::FairShare;
 use crate::core::planning::policy::{
-    DriftPolicy, PlacementWait, ZonePolicy, ZoneRule, ZoneSettings,
+    AdoptPolicy, DEFAULT_TTL_SECS, DriftPolicy, MergePolicy, PlacementWait, ZonePolicy, ZoneRule,
+    ZoneSettings,
 };
+use crate::core::planning::record_types::RecordTypes;
 use crate::core::planning::routing::{AccountScope, Reach, ZoneFacts};
 use crate::core::time::{Millis, Timestamp};
 use crate::core::visibility::Visibility;
@@ -364,8 +366,14 @@ impl Worker {
 }
 
 /// How a zone that no rule selects is held: looked at, not worked.
-const UNSELECTED: ZoneSettings =
-    ZoneSettings { policy: ZonePolicy::Observe, drift: DriftPolicy::Alert, default_ttl_secs: 300 };
+const UNSELECTED: ZoneSettings = ZoneSettings {
+    policy: ZonePolicy::Observe,
+    drift: DriftPolicy::Alert,
+    adopt: AdoptPolicy::Never,
+    record_types: RecordTypes::All,
+    merge: MergePolicy::Namespace,
+    default_ttl_secs: DEFAULT_TTL_SECS,
+};
 
 /// What the store keeps of a zone, for routing.
 pub fn facts_of(row: &ZoneRow) -> ZoneFacts {

@@ -16,7 +16,7 @@ use crate::core::dns::record::RecordKey;
 use crate::core::ids::{AccountId, EnvironmentId, ZoneId};
 use crate::core::limits::budget::BudgetSnapshot;
 use crate::core::planning::plan::Observed;
-use crate::core::planning::policy::ZonePolicy;
+use crate::core::planning::policy::{AdoptPolicy, ZonePolicy};
 use crate::core::time::{Millis, Timestamp};
 
 /// Whether an account is worked.
@@ -57,6 +57,8 @@ pub struct ZoneView {
     pub policy: ZonePolicy,
     /// What becomes of drift.
     pub drift_policy: String,
+    /// Which record sets of others are taken over.
+    pub adopt: AdoptPolicy,
     /// When its records were last listed completely.
     pub listed_at: Option<Timestamp>,
     /// Record sets observed.
@@ -346,6 +348,7 @@ fn zone_view(zone: &ZoneWork, now: Timestamp) -> ZoneView {
         visible: zone.facts.visible,
         policy: zone.state.settings.policy,
         drift_policy: zone.state.settings.drift.to_string(),
+        adopt: zone.state.settings.adopt,
         listed_at: zone.listed_at,
         records: counts.records,
         owned: counts.owned,

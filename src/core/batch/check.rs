@@ -8,7 +8,7 @@ use crate::core::invariants::Invariant;
 use crate::core::planning::change::{Action, Batch, Motive, WireChange};
 use crate::core::planning::claims::ZoneContext;
 use crate::core::planning::plan::{Observed, is_protected};
-use crate::core::planning::policy::{DriftPolicy, ZonePolicy};
+use crate::core::planning::policy::{AdoptPolicy, ZonePolicy};
 
 /// Route 53: ResourceRecord elements in one call.
 const MAX_RECORDS: usize = 1_000;
@@ -35,10 +35,10 @@ pub fn check(
     batch: &Batch,
     zone: &ZoneContext,
     policy: ZonePolicy,
-    drift: DriftPolicy,
+    adopt: AdoptPolicy,
     observed: impl Fn(&RecordKey) -> Option<Observed>,
 ) -> Result<(), Vec<Violation>> {
-    let mut reader = Reader { batch, zone, policy, drift, violations: vec![] };
+    let mut reader = Reader { batch, zone, policy, adopt, violations: vec![] };
     reader.read_limits();
     reader.read_attribution();
     reader.replay(observed);
@@ -49,7 +49,7 @@ struct Reader<'a> {
     batch: &'a Batch,
     zone: &'a ZoneContext,
     policy: ZonePolicy,
-    drift: DriftPolicy,
+    adopt: AdoptPolicy,
     violations: Vec<Violation>,
 }
 
@@ -201,7 +201,7 @@ impl Reader<'_> {
 
     fn read_delete(&mut self, key: &RecordKey, before: Option<&Observed>, motive: Option<Motive>) {
         let foreign = before.is_some_and(|o| o.owner.is_none());
-        if foreign && !(motive == Some(Motive::Adopt) && self.drift == DriftPolicy::Adopt) {
+        if foreign && !(motive == Some(Motive::Adopt) && self.adopt == AdoptPolicy::Any) {
             self.found(Invariant::ForeignIsUntouched, format!("{key} was not made by Zonefold"));
         }
         if motive.is_none() {
@@ -247,7 +247,7 @@ mod tests {
     }
 
     fn verify(batch: &Batch, policy: ZonePolicy, observed: Option<Observed>) -> Vec<Invariant> {
-        match check(batch, &zone_context(), policy, DriftPolicy::Repair, |_| observed.clone()) {
+        match check(batch, &zone_context(), policy, AdoptPolicy::Never, |_| observed.clone()) {
             Ok(()) => vec![],
             Err(violations) => violations.into_iter().map(|v| v.invariant).collect(),
         }

@@ -121,6 +121,17 @@ pub enum PolicyKind {
 }
 
 impl RoutingPolicy {
+    /// The policy if its parameters name a place that only one set of a name and type can have (Route 53: one set a region,
+    /// location or failover role).
+    pub fn place(&self) -> Option<&Self> {
+        match self {
+            Self::Latency(_) | Self::Failover(_) | Self::Geolocation(_) | Self::Cidr { .. } => {
+                Some(self)
+            }
+            Self::Simple | Self::Weighted(_) | Self::Geoproximity(_) | Self::Multivalue => None,
+        }
+    }
+
     /// The kind without its parameters.
     pub fn kind(&self) -> PolicyKind {
         match self {

@@ -17,6 +17,12 @@ use arcstr::ArcStr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+/// The property that says where an endpoint's targets are from, for objects that have two places for them. Without it they are
+/// what the object's status says, or, in a DNSEndpoint, what its author wrote.
+pub const TARGET_SOURCE: &str = "zonefold/target-source";
+/// [`TARGET_SOURCE`] of targets that an annotation gives.
+pub const ANNOTATION: &str = "annotation";
+
 /// What names one endpoint inside its cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct EndpointKey {

@@ -339,6 +339,17 @@ impl PackedRecord {
         }
     }
 
+    /// Whether it is an alias.
+    pub fn is_alias(&self) -> bool {
+        match read("record set", &self.0) {
+            Ok(RecordForm::Common { alias, .. }) => alias.is_some(),
+            Ok(RecordForm::Other(json)) => {
+                serde_json::from_str::<RawRecordSet>(json).is_ok_and(|raw| raw.alias.is_some())
+            }
+            Err(_) => false,
+        }
+    }
+
     fn read_common(&self, key: &RecordKey) -> Option<RawRecordSet> {
         match read("record set", &self.0) {
             Ok(RecordForm::Common { ttl_secs, values, weight, health_check_id, alias }) => {

@@ -5,6 +5,7 @@
 use arcstr::ArcStr;
 
 use super::Endpoint;
+use super::packed::EndpointView;
 use super::routing::{AliasHealth, property, routing};
 use super::verdict::{Reason, Verdict};
 use crate::core::aws::alias_zones;
@@ -105,6 +106,12 @@ pub fn reachable_types(endpoint: &Endpoint) -> Vec<RecordType> {
         Some(rtype) => vec![rtype],
         None => vec![],
     }
+}
+
+/// Whether an endpoint may lead to another name: it is a CNAME, or is written as an alias.
+pub fn is_link(endpoint: &EndpointView<'_>) -> bool {
+    endpoint.record_type.eq_ignore_ascii_case("CNAME")
+        || endpoint.properties.iter().any(|(name, _)| *name == "alias")
 }
 
 /// Reads an endpoint.

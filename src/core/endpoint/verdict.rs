@@ -52,6 +52,8 @@ pub enum Reason {
     Malformed,
     /// Accounts that could hold a closer zone were never listed.
     ZonesUnknown,
+    /// An NS record set of the zone gives the name to other servers.
+    BelowDelegation,
 }
 
 impl Reason {
@@ -74,6 +76,7 @@ impl Reason {
             Self::TooLarge => "TOO_LARGE",
             Self::Malformed => "MALFORMED",
             Self::ZonesUnknown => "ZONES_UNKNOWN",
+            Self::BelowDelegation => "BELOW_DELEGATION",
         }
     }
 }
@@ -85,7 +88,8 @@ pub struct Verdict {
     pub state: VerdictState,
     /// Why, for programs.
     pub reason: Reason,
-    /// Why, for people: what happened, where, what to do. Empty when accepted.
+    /// Why, for people: what happened, where, what to do. Empty when accepted, unless there is
+    /// something to know.
     #[serde(default)]
     pub message: String,
     /// Where the endpoint was placed, once it was.

@@ -1,10 +1,49 @@
+use std::collections::BTreeMap;
+
 use super::*;
+use crate::core::dns::name::DnsName;
+use crate::core::dns::record::{RecordData, RecordKey, RecordType};
+use crate::core::endpoint::Endpoint;
+use crate::core::endpoint::parsed::parse_endpoint;
 use crate::core::endpoint::verdict::VerdictState;
+use crate::core::ids::BatchId;
+use crate::core::planning::decision::Retained;
+use crate::core::planning::observed::{Observed, Ownership};
+use crate::core::planning::policy::MergePolicy;
+use crate::core::planning::record_types::RecordTypes;
 use crate::core::testkit::{cluster, contribution, endpoint, name, zone_context};
 
 fn at(claimed_by: Option<&str>, contributions: &[Contribution]) -> NameDecision {
-    let holder = claimed_by.map(cluster);
-    decide_name(&zone_context(), &name("www.example.com"), holder.as_ref(), contributions)
+    decide(&zone_context(), "www.example.com", claimed_by, contributions, &[])
+}
+
+/// `standing` are endpoints whose sets Zonefold holds in Route 53 for the cluster east.
+fn decide(
+    zone: &ZoneContext,
+    at: &str,
+    claimed_by: Option<&str>,
+    contributions: &[Contribution],
+    standing: &[Endpoint],
+) -> NameDecision {
+    let observed: BTreeMap<RecordKey, Observed> = standing
+        .iter()
+        .flat_map(|endpoint| {
+            parse_endpoint(endpoint).unwrap().record_sets(zone.zone(), zone.default_ttl_secs)
+        })
+        .map(|set| {
+            let owner = Ownership { cluster: cluster("east"), batch: BatchId(uuid::Uuid::nil()) };
+            let observed = Observed { raw: set.to_raw(), owner: Some(owner), drift: None };
+            (set.key, observed)
+        })
+        .collect();
+    decide_name(&NameInput {
+        zone,
+        name: &name(at),
+        claimed_by: claimed_by.map(cluster).as_ref(),
+        contributions,
+        observed: &observed,
+        around: &NoOtherNames,
+    })
 }
 
 fn verdict(decision: &NameDecision, index: usize) -> (VerdictState, Reason) {
@@ -83,7 +122,8 @@ fn a_rejected_version_of_the_holder_keeps_the_name_and_freezes_what_is_there() {
     );
     assert_eq!(decision.holder, Some(cluster("east")));
     assert!(decision.desired.is_empty());
-    assert_eq!(decision.retained, [(RecordType::A, None)]);
+    let kept = Retained { values: Some(Hold::Firm), alias: Some(Hold::Firm) };
+    assert_eq!(decision.retained, BTreeMap::from([((RecordType::A, None), kept)]));
 }
 
 #[test]
@@ -120,8 +160,8 @@ fn rfc1034_3_6_2_a_cname_beside_an_address_waits() {
 #[test]
 fn a_cname_at_the_apex_is_rejected() {
     let apex = endpoint("web", "example.com", "CNAME", &["other.example.net"]);
-    let decision =
-        decide_name(&zone_context(), &name("example.com"), None, &[contribution("east", 1, apex)]);
+    let contributions = [contribution("east", 1, apex)];
+    let decision = decide(&zone_context(), "example.com", None, &contributions, &[]);
     assert_eq!(verdict(&decision, 0), (VerdictState::Rejected, Reason::InvalidType));
     assert_eq!(decision.holder, None);
 }
@@ -171,6 +211,268 @@ fn the_order_of_contributions_does_not_matter() {
     let second = at(None, &contributions);
     let sets = |s: &NameDecision| s.desired.values().map(|d| d.set.clone()).collect::<Vec<_>>();
     assert_eq!((first.holder.clone(), sets(&first)), (second.holder.clone(), sets(&second)));
+}
+
+fn aliased(object: &str, at: &str, target: &str) -> Endpoint {
+    let mut endpoint = endpoint(object, at, "CNAME", &[target]);
+    endpoint.properties.insert("alias".into(), "true".into());
+    endpoint
+}
+
+fn message(decision: &NameDecision, index: usize) -> &str {
+    let (_, verdict) = decision.verdicts.iter().find(|(at, _)| *at == index).unwrap();
+    &verdict.message
+}
+
+#[test]
+fn what_an_endpoint_made_at_the_apex_stays_when_the_zone_rejects_what_it_says_now() {
+    let apex = "example.com";
+    let mut not_aws = endpoint("web", apex, "CNAME", &["elb.example.net"]);
+    let unwanted = aliased("web", apex, "elb.example.net");
+    for rejected in [not_aws.clone(), unwanted, {
+        not_aws.properties.insert("alias".into(), "false".into());
+        not_aws
+    }] {
+        let contributions = [contribution("east", 1, rejected)];
+        let decision = decide(&zone_context(), apex, Some("east"), &contributions, &[]);
+        assert_eq!(verdict(&decision, 0).0, VerdictState::Rejected);
+        for rtype in [RecordType::A, RecordType::Aaaa] {
+            assert_eq!(decision.retained[&(rtype, None)].alias, Some(Hold::Firm), "{rtype}");
+        }
+        let newcomer = decide(&zone_context(), apex, None, &contributions, &[]);
+        assert!(newcomer.retained.is_empty() && newcomer.holder.is_none(), "it made nothing");
+    }
+}
+
+/// The names of a zone and where they lead, with the arrival of the endpoint that says so.
+struct Names(Vec<(&'static str, &'static str, Option<i64>)>);
+
+impl OtherNames for Names {
+    fn delegation_above(&self, at: &DnsName) -> Option<Delegation> {
+        let cut = name("ext.example.com");
+        (*at != cut && at.is_in(&cut)).then(|| Delegation {
+            at: cut,
+            servers: vec![name("ns1.ext.example.com"), name("ns.example.net")],
+        })
+    }
+
+    fn links(&self, at: &DnsName) -> Vec<Link> {
+        let links = self.0.iter().filter(|(from, ..)| name(from) == *at);
+        links
+            .map(|(_, target, arrival)| Link {
+                target: name(target),
+                rank: LinkRank { is_new: arrival.is_some(), arrival: *arrival },
+            })
+            .collect()
+    }
+}
+
+fn among(names: Names, at: &str, contributions: &[Contribution]) -> NameDecision {
+    decide_name(&NameInput {
+        zone: &zone_context(),
+        name: &name(at),
+        claimed_by: None,
+        contributions,
+        observed: &BTreeMap::new(),
+        around: &names,
+    })
+}
+
+#[test]
+fn of_a_loop_of_names_the_youngest_is_kept_out_and_named_the_loop() {
+    let leads = |at: &'static str, target| {
+        [contribution("east", 5, endpoint("ring", at, "CNAME", &[target]))]
+    };
+    let (x, y, z) = ("x.example.com", "y.example.com", "z.example.com");
+    let older = || Names(vec![(y, z, Some(1)), (z, x, Some(2))]);
+    let decision = among(older(), x, &leads(x, y));
+    assert_eq!(verdict(&decision, 0), (VerdictState::Rejected, Reason::InvalidTarget));
+    assert!(
+        message(&decision, 0)
+            .starts_with("x.example.com → y.example.com → z.example.com → x.example.com is a loop"),
+        "{}",
+        message(&decision, 0)
+    );
+    assert!(decision.desired.is_empty());
+    assert_eq!(decision.looped_with, [name(y), name(z)].into());
+
+    let younger = Names(vec![(y, z, Some(9)), (z, x, Some(2))]);
+    let decision = among(younger, x, &leads(x, y));
+    assert_eq!((decision.desired.len(), decision.loop_ends), (1, [name(y)].into()));
+    // Nobody's record cannot give way.
+    let decision = among(Names(vec![(y, x, None)]), x, &leads(x, y));
+    assert_eq!(verdict(&decision, 0).0, VerdictState::Rejected);
+    // It leads to a loop of others, and is in none.
+    let decision = among(Names(vec![(y, z, Some(1)), (z, y, Some(2))]), x, &leads(x, y));
+    assert_eq!(verdict(&decision, 0).0, VerdictState::Accepted);
+}
+
+#[test]
+fn rfc1034_4_2_1_what_lies_below_a_delegation_waits_and_names_it_but_glue_does_not() {
+    let at = "app.ext.example.com";
+    let below = |at: &str, endpoint| among(Names(vec![]), at, &[contribution("east", 1, endpoint)]);
+    let decision = below(at, endpoint("web", at, "A", &["192.0.2.1"]));
+    assert_eq!(verdict(&decision, 0), (VerdictState::Waiting, Reason::BelowDelegation));
+    assert!(message(&decision, 0).contains("ext.example.com"));
+    let glue = "ns1.ext.example.com";
+    let decision = below(glue, endpoint("ns", glue, "A", &["192.0.2.53"]));
+    assert_eq!(verdict(&decision, 0).0, VerdictState::Accepted);
+    let decision = below(glue, endpoint("ns", glue, "TXT", &["hello"]));
+    assert_eq!(verdict(&decision, 0).0, VerdictState::Waiting);
+}
+
+#[test]
+fn an_alias_to_a_name_outside_its_zone_is_rejected_and_one_within_is_not() {
+    let at = |target: &str| {
+        at(None, &[contribution("east", 1, aliased("web", "www.example.com", target))])
+    };
+    let decision = at("lb.example.net");
+    assert_eq!(verdict(&decision, 0), (VerdictState::Rejected, Reason::InvalidTarget));
+    assert!(message(&decision, 0).contains("remove the annotation alias"));
+    assert_eq!(verdict(&at("lb.example.com"), 0).0, VerdictState::Accepted);
+    assert_eq!(verdict(&at("lb.us-east-1.elb.amazonaws.com"), 0).0, VerdictState::Accepted);
+}
+
+#[test]
+fn a_type_that_the_zone_does_not_take_is_rejected_and_what_is_published_goes_on() {
+    let usual = ZoneContext { record_types: RecordTypes::Usual, ..zone_context() };
+    let listed = ZoneContext {
+        record_types: RecordTypes::Listed([RecordType::A].into_iter().collect()),
+        ..zone_context()
+    };
+    let text = || endpoint("txt", "www.example.com", "TXT", &["hello"]);
+    let decide = |zone: &ZoneContext, standing: &[Endpoint]| {
+        let contributions = [contribution("east", 1, text())];
+        decide(zone, "www.example.com", Some("east"), &contributions, standing)
+    };
+    let decision = decide(&usual, &[]);
+    assert_eq!(verdict(&decision, 0), (VerdictState::Rejected, Reason::ZonePolicy));
+    assert!(message(&decision, 0).contains("record_types"));
+    assert_eq!(verdict(&decide(&usual, &[text()]), 0).0, VerdictState::Accepted);
+    let decision = decide(&listed, &[text()]);
+    assert_eq!(verdict(&decision, 0), (VerdictState::Rejected, Reason::ZonePolicy));
+    assert_eq!(decision.retained[&(RecordType::Txt, None)].values, Some(Hold::Firm));
+}
+
+fn from(source: &str, namespace: &str, object: &str, targets: &[&str]) -> Endpoint {
+    let mut endpoint = endpoint(object, "www.example.com", "A", targets);
+    endpoint.key.source = source.into();
+    endpoint.key.namespace = namespace.into();
+    endpoint
+}
+
+fn annotated(mut endpoint: Endpoint) -> Endpoint {
+    endpoint.properties.insert("zonefold/target-source".into(), "annotation".into());
+    endpoint
+}
+
+fn values(decision: &NameDecision) -> Vec<String> {
+    let sets = decision.desired.values().map(|desired| &desired.set.data);
+    let values = sets.flat_map(|data| match data {
+        RecordData::Values { values, .. } => values.clone(),
+        RecordData::Alias(_) => vec![],
+    });
+    values.map(|value| value.to_string()).collect()
+}
+
+#[test]
+fn addresses_of_objects_of_another_kind_or_namespace_do_not_add_up_and_both_are_told() {
+    let first = || from("service", "red", "web", &["192.0.2.1"]);
+    for second in [
+        from("service", "blue", "web", &["192.0.2.2"]),
+        from("ingress", "red", "web", &["192.0.2.2"]),
+        annotated(from("service", "red", "other", &["192.0.2.2"])),
+    ] {
+        let resource = second.key.resource();
+        let decision =
+            at(None, &[contribution("east", 2, second), contribution("east", 1, first())]);
+        assert_eq!(values(&decision), ["192.0.2.1"]);
+        assert_eq!(verdict(&decision, 0), (VerdictState::Waiting, Reason::ConflictInCluster));
+        assert_eq!(verdict(&decision, 1).0, VerdictState::Accepted);
+        assert!(message(&decision, 0).contains("service/red/web"), "{}", message(&decision, 0));
+        assert!(message(&decision, 1).contains(&resource), "{}", message(&decision, 1));
+    }
+    let same = from("service", "red", "other", &["192.0.2.2"]);
+    let decision = at(None, &[contribution("east", 1, first()), contribution("east", 2, same)]);
+    assert_eq!(values(&decision), ["192.0.2.1", "192.0.2.2"]);
+    // Who wants just what is there takes nothing from anybody.
+    let alike = from("ingress", "blue", "web", &["192.0.2.1"]);
+    let decision = at(None, &[contribution("east", 1, first()), contribution("east", 2, alike)]);
+    assert!(decision.verdicts.iter().all(|(_, v)| v.state == VerdictState::Accepted));
+}
+
+#[test]
+fn a_zone_may_add_up_the_addresses_of_all_namespaces() {
+    let cluster_wide = ZoneContext { merge: MergePolicy::Cluster, ..zone_context() };
+    let contributions = [
+        contribution("east", 1, from("service", "red", "web", &["192.0.2.1"])),
+        contribution("east", 2, from("service", "blue", "web", &["192.0.2.2"])),
+        contribution("east", 3, from("ingress", "blue", "web", &["192.0.2.3"])),
+    ];
+    let decision = decide(&cluster_wide, "www.example.com", None, &contributions, &[]);
+    assert_eq!(values(&decision), ["192.0.2.1", "192.0.2.2"]);
+}
+
+#[test]
+fn an_annotated_target_is_not_joined_by_the_other_family_of_another_objects_status() {
+    let mut status = from("ingress", "app", "solver", &["2001:db8::1"]);
+    status.key.record_type = "AAAA".into();
+    let mut written = from("dnsendpoint", "app", "more", &["2001:db8::2"]);
+    written.key.record_type = "AAAA".into();
+    let application = annotated(from("ingress", "app", "web", &["203.0.113.1"]));
+    let decision = at(
+        None,
+        &[
+            contribution("east", 1, application),
+            contribution("east", 2, status),
+            contribution("east", 3, written),
+        ],
+    );
+    assert_eq!(verdict(&decision, 1), (VerdictState::Waiting, Reason::ConflictInCluster));
+    assert_eq!(values(&decision), ["203.0.113.1", "2001:db8::2"]);
+}
+
+#[test]
+fn a_sum_that_stands_stays_until_one_of_its_objects_changes() {
+    let (red, blue) = (
+        from("service", "red", "web", &["192.0.2.1"]),
+        from("service", "blue", "web", &["192.0.2.2"]),
+    );
+    let standing = [from("service", "red", "web", &["192.0.2.1", "192.0.2.2"])];
+    let decide = |red: Endpoint| {
+        let contributions = [contribution("east", 1, red), contribution("east", 2, blue.clone())];
+        decide(&zone_context(), "www.example.com", Some("east"), &contributions, &standing)
+    };
+    assert_eq!(values(&decide(red)), ["192.0.2.1", "192.0.2.2"]);
+    let changed = decide(from("service", "red", "web", &["192.0.2.9"]));
+    assert_eq!(values(&changed), ["192.0.2.9"]);
+    assert_eq!(verdict(&changed, 1).0, VerdictState::Waiting);
+}
+
+fn failover(object: &str, role: &str) -> Endpoint {
+    let mut endpoint = web(object, "192.0.2.1");
+    endpoint.key.set_identifier = object.into();
+    endpoint.properties.insert("aws/failover".into(), role.into());
+    endpoint.properties.insert("aws/health-check-id".into(), "check".into());
+    endpoint
+}
+
+#[test]
+fn a_place_stays_with_the_set_that_has_it_while_its_endpoint_wants_it() {
+    let standing = [failover("a", "PRIMARY"), failover("b", "SECONDARY")];
+    let decide = |a: &str, b: &str| {
+        let contributions =
+            [contribution("east", 1, failover("a", a)), contribution("east", 2, failover("b", b))];
+        decide(&zone_context(), "www.example.com", Some("east"), &contributions, &standing)
+    };
+    for (a, b, waits) in [("SECONDARY", "SECONDARY", 0), ("PRIMARY", "PRIMARY", 1)] {
+        let decision = decide(a, b);
+        assert_eq!(verdict(&decision, waits), (VerdictState::Waiting, Reason::ConflictInCluster));
+        assert_eq!(verdict(&decision, 1 - waits).0, VerdictState::Accepted);
+        let set = (RecordType::A, Some(["a", "b"][waits].into()));
+        assert_eq!(decision.retained[&set].values, Some(Hold::Loose), "its set stays meanwhile");
+    }
+    assert_eq!(decide("SECONDARY", "PRIMARY").desired.len(), 2);
 }
 
 fn routed(object: &str, properties: &[(&str, &str)]) -> Endpoint {

@@ -2,10 +2,19 @@
 //!
 //! [`routing`] finds the zone of an endpoint, [`claims`] decides who holds a name and what the holder asks for, [`plan`] compares that
 //! with what Route 53 holds and makes units of [`change`].
+//! Of [`claims`], `zone_rules` says what a zone takes at a name, `loops` which names lead to each other, and `merge` what the owner's
+//! endpoints add up to.
 
 pub mod change;
 pub mod claims;
+pub mod decision;
+mod loops;
+mod merge;
+pub mod observed;
 pub mod placement;
 pub mod plan;
 pub mod policy;
+pub mod record_types;
 pub mod routing;
+mod units;
+mod zone_rules;

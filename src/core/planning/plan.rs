@@ -5,55 +5,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
-
 use super::change::{Cause, Change, Motive, Unit};
-use super::claims::{Contribution, Desired, NameDecision, ZoneContext};
-use super::policy::{DriftPolicy, ZonePolicy};
+use super::decision::{Contribution, Desired, Hold, NameDecision, ZoneContext};
+pub use super::observed::{Drift, Observed, Ownership};
+use super::policy::{AdoptPolicy, DriftPolicy, ZonePolicy};
+use super::units::{group, place_of};
 use crate::core::dns::name::DnsName;
-use crate::core::dns::record::{
-    RawRecordSet, RecordData, RecordKey, RecordSet, RecordType, RoutingPolicy,
-};
+use crate::core::dns::record::{RawRecordSet, RecordData, RecordKey, RecordSet, RecordType};
 use crate::core::endpoint::EndpointKey;
+use crate::core::endpoint::parsed::MAX_VALUES;
 use crate::core::endpoint::verdict::Reason;
-use crate::core::ids::{BatchId, ClusterId};
-
-/// Who made a record set.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Ownership {
-    /// The cluster that held the name when the set was written.
-    pub cluster: ClusterId,
-    /// The batch that wrote it.
-    pub batch: BatchId,
-}
-
-/// What somebody else did to a record set of ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Drift {
-    /// It says something else than we wrote.
-    Changed,
-    /// It is gone; the raw form kept is the last that was there.
-    Missing,
-}
-
-/// A record set as observed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Observed {
-    /// Exactly what Route 53 answered.
-    pub raw: RawRecordSet,
-    /// None: foreign.
-    pub owner: Option<Ownership>,
-    /// What somebody else did to it since we wrote it.
-    pub drift: Option<Drift>,
-}
-
-impl Observed {
-    /// Whether Route 53 holds the set.
-    pub fn is_there(&self) -> bool {
-        self.drift != Some(Drift::Missing)
-    }
-}
+use crate::core::ids::ClusterId;
 
 /// What planning a name needs.
 pub struct PlanInput<'a> {
@@ -63,6 +25,8 @@ pub struct PlanInput<'a> {
     pub policy: ZonePolicy,
     /// What becomes of drift.
     pub drift: DriftPolicy,
+    /// Which sets of others are taken over.
+    pub adopt: AdoptPolicy,
     /// The owner name.
     pub name: &'a DnsName,
     /// Who holds it and what that adds up to.
@@ -123,16 +87,24 @@ pub struct NamePlan {
     pub units: Vec<Unit>,
     /// What is wanted and not sent, and why.
     pub blocked: Vec<Blocked>,
-    /// Foreign sets that already say what is wanted, in a zone whose drift policy adopts: they change hands without a call.
+    /// What an endpoint is in sync without: the half of an alias whose target is not there. It keeps nothing else back.
+    pub left_out: Vec<Blocked>,
+    /// Foreign sets that already say what is wanted, in a zone that adopts: they change hands without a call.
     pub adopted: Vec<RecordKey>,
 }
 
 /// Plans one name.
 pub fn plan(input: &PlanInput<'_>) -> NamePlan {
-    let mut planner = Planner { input, changes: BTreeMap::new(), plan: NamePlan::default() };
+    let mut planner = Planner {
+        input,
+        changes: BTreeMap::new(),
+        blocked: BTreeSet::new(),
+        plan: NamePlan::default(),
+    };
     planner.compare_desired();
     planner.block_conflicts();
     planner.compare_undesired();
+    planner.wait_for_places();
     planner.finish()
 }
 
@@ -144,6 +116,8 @@ pub fn is_protected(apex: &DnsName, key: &RecordKey) -> bool {
 struct Planner<'a> {
     input: &'a PlanInput<'a>,
     changes: BTreeMap<RecordKey, Change>,
+    /// The keys that are blocked as wanted sets.
+    blocked: BTreeSet<RecordKey>,
     plan: NamePlan,
 }
 
@@ -151,11 +125,7 @@ impl Planner<'_> {
     fn compare_desired(&mut self) {
         for (key, desired) in &self.input.decision.desired {
             if let Some(target) = self.missing_target(&desired.set) {
-                let message = format!(
-                    "the alias target {target} is not in the zone {} yet; the alias follows when it is",
-                    self.input.zone.apex
-                );
-                self.block(key, BlockReason::AliasTarget(target), message);
+                self.wait_for_target(desired, target);
                 continue;
             }
             match self.input.observed.get(key) {
@@ -165,7 +135,9 @@ impl Planner<'_> {
         }
     }
 
-    fn compare(&mut self, desired: &Desired, observed: &Observed) {
+    fn compare(&mut self, wanted: &Desired, observed: &Observed) {
+        let kept = self.with_kept_values(wanted, observed);
+        let desired = kept.as_ref().unwrap_or(wanted);
         let key = &desired.set.key;
         let (input, alert) = (self.input, self.input.drift == DriftPolicy::Alert);
         match (&observed.owner, observed.drift) {
@@ -181,7 +153,7 @@ impl Planner<'_> {
                     self.adopt_as_it_is(key);
                 }
             }
-            (None, _) if input.drift != DriftPolicy::Adopt => self.block_foreign(key, key),
+            (None, _) if input.adopt != AdoptPolicy::Any => self.block_foreign(key, key),
             (None, _) => self.update(desired, observed, Motive::Adopt),
             (Some(_), Some(Drift::Changed)) => self.update(desired, observed, Motive::Repair),
             (Some(owner), None) => {
@@ -197,11 +169,65 @@ impl Planner<'_> {
     }
 
     fn adopt_as_it_is(&mut self, key: &RecordKey) {
-        match self.input.drift {
-            DriftPolicy::Adopt if self.input.policy != ZonePolicy::Observe => {
-                self.plan.adopted.push(key.clone())
+        match self.input.adopt {
+            AdoptPolicy::Never => self.block_foreign(key, key),
+            _ if self.input.policy == ZonePolicy::Observe => {
+                self.block_policy(key, "taken over as it is")
             }
-            _ => self.block_foreign(key, key),
+            AdoptPolicy::Identical | AdoptPolicy::Any => self.plan.adopted.push(key.clone()),
+        }
+    }
+
+    /// A rejected endpoint of the holder may have given some of what is there: its values stay with those that are wanted, as far
+    /// as a set has room, until it is corrected or deleted.
+    fn with_kept_values(&self, desired: &Desired, observed: &Observed) -> Option<Desired> {
+        let key = &desired.set.key;
+        let is_reported =
+            observed.drift == Some(Drift::Changed) && self.input.drift == DriftPolicy::Alert;
+        let is_sum = key.set_identifier.is_none() && key.rtype != RecordType::Cname;
+        if is_reported || !is_sum || self.hold_of(key, observed) != Some(Hold::Firm) {
+            return None;
+        }
+        let mut kept = desired.clone();
+        if let RecordData::Values { values, .. } = &mut kept.set.data {
+            let room = MAX_VALUES.saturating_sub(values.len());
+            let given = observed.own_values().into_iter();
+            let others: Vec<_> =
+                given.filter(|value| values.binary_search(value).is_err()).take(room).collect();
+            values.extend(others);
+            values.sort();
+        }
+        Some(kept)
+    }
+
+    /// The alias waits for its target. The half of one whose other half has its target is left out meanwhile.
+    fn wait_for_target(&mut self, desired: &Desired, target: DnsName) {
+        let key = &desired.set.key;
+        let apex = &self.input.zone.apex;
+        let is_other_half = |other: &&Desired| {
+            other.set.key != *key
+                && other.set.key.set_identifier == key.set_identifier
+                && other.set.data == desired.set.data
+                && other.from == desired.from
+        };
+        let desired_sets = self.input.decision.desired.values();
+        let has_half = desired_sets
+            .filter(is_other_half)
+            .any(|other| (self.input.target_exists)(&target, other.set.key.rtype));
+        if has_half {
+            let message = format!(
+                "{target} has no {} record set in the zone {apex}, so the alias is written without; it is added when there is one",
+                key.rtype
+            );
+            let why = BlockReason::AliasTarget(target);
+            let from = desired.from.clone();
+            self.plan.left_out.push(Blocked { key: key.clone(), why, message, from });
+        } else {
+            let message = format!(
+                "the alias target {target} has no {} record set in the zone {apex} yet; the alias follows when it has",
+                key.rtype
+            );
+            self.block(key, BlockReason::AliasTarget(target), message);
         }
     }
 
@@ -268,15 +294,18 @@ impl Planner<'_> {
             .filter_map(|key| input.decision.desired.get(key))
             .map(|desired| &desired.set)
             .collect();
+        let unwanted: Vec<(&RecordKey, &Observed)> = input
+            .observed
+            .iter()
+            .filter(|(key, observed)| {
+                observed.is_there() && !input.decision.desired.contains_key(*key)
+            })
+            .collect();
         let mut conflicts = vec![];
         for set in coming {
-            let in_the_way = input.observed.iter().filter(|(key, observed)| {
-                **key != set.key
-                    && observed.is_there()
-                    && !input.decision.desired.contains_key(*key)
-                    && excludes(set, key, &observed.raw)
-            });
-            conflicts.extend(in_the_way.map(|(other, observed)| (&set.key, other, observed)));
+            let in_the_way =
+                unwanted.iter().filter(|(key, observed)| excludes(set, key, &observed.raw));
+            conflicts.extend(in_the_way.map(|(other, observed)| (&set.key, *other, *observed)));
         }
         for (key, other, observed) in &conflicts {
             self.hinder(key, other, observed);
@@ -297,7 +326,7 @@ impl Planner<'_> {
     fn hinder(&mut self, key: &RecordKey, other: &RecordKey, observed: &Observed) {
         if observed.owner.is_none() {
             self.block_foreign(key, other);
-        } else if self.is_retained(other) {
+        } else if self.hold_of(other, observed) == Some(Hold::Firm) {
             let message = format!(
                 "{other} is kept because the endpoint that made it is now rejected: correct or delete that endpoint"
             );
@@ -364,7 +393,7 @@ impl Planner<'_> {
         observed.owner.is_some()
             && observed.is_there()
             && !self.input.decision.desired.contains_key(key)
-            && !self.is_retained(key)
+            && self.hold_of(key, observed).is_none()
             && !is_protected(&self.input.zone.apex, key)
     }
 
@@ -378,12 +407,10 @@ impl Planner<'_> {
             || self.changes.values().any(|change| change.after.is_some())
     }
 
-    fn is_retained(&self, key: &RecordKey) -> bool {
-        self.input
-            .decision
-            .retained
-            .iter()
-            .any(|(rtype, set)| *rtype == key.rtype && *set == key.set_identifier)
+    /// How firmly what is observed is kept for an endpoint that is not accepted now and may have made it.
+    fn hold_of(&self, key: &RecordKey, observed: &Observed) -> Option<Hold> {
+        let at = (key.rtype, key.set_identifier.clone());
+        self.input.decision.retained.get(&at)?.of(&observed.raw)
     }
 
     fn missing_target(&self, set: &RecordSet) -> Option<DnsName> {
@@ -398,10 +425,17 @@ impl Planner<'_> {
         }
     }
 
+    /// `other` is what is foreign: the set itself, or one that it cannot stand with.
     fn block_foreign(&mut self, key: &RecordKey, other: &RecordKey) {
-        let message = format!(
-            "Route 53 holds {other}, which Zonefold did not make: remove it there, or set the zone's drift policy to adopt to take it over"
-        );
+        let remedy = match self.input.adopt {
+            _ if key != other => {
+                "remove it there, or change the endpoint so that the two go together".to_owned()
+            }
+            AdoptPolicy::Never => "remove it there, or set adopt for the zone to take it over: to identical if it says the same, to any if not".to_owned(),
+            AdoptPolicy::Identical => "it says something else than is wanted: remove it there, make it say the same, or set adopt to any for the zone".to_owned(),
+            AdoptPolicy::Any => "remove it there".to_owned(),
+        };
+        let message = format!("Route 53 holds {other}, which Zonefold did not make: {remedy}");
         self.block(key, BlockReason::Foreign, message);
     }
 
@@ -414,7 +448,7 @@ impl Planner<'_> {
     }
 
     fn block(&mut self, key: &RecordKey, why: BlockReason, message: String) {
-        if self.plan.blocked.iter().any(|blocked| blocked.key == *key) {
+        if !self.blocked.insert(key.clone()) {
             return;
         }
         let from = self
@@ -425,6 +459,32 @@ impl Planner<'_> {
             .map(|desired| desired.from.clone())
             .unwrap_or_default();
         self.plan.blocked.push(Blocked { key: key.clone(), why, message, from });
+    }
+
+    /// A place of a routing policy is free only once the set that has it gives it up, so what comes there waits for a set that
+    /// cannot be changed now.
+    fn wait_for_places(&mut self) {
+        loop {
+            let blocked = &self.blocked;
+            let moves = |key: &RecordKey| !blocked.contains(key) && self.changes.contains_key(key);
+            let mut held: BTreeMap<_, &RecordKey> = BTreeMap::new();
+            for (key, observed) in self.input.observed.iter().filter(|(_, o)| o.is_there()) {
+                if !moves(key)
+                    && let Some(place) = place_of(&observed.raw)
+                {
+                    held.insert(place, key);
+                }
+            }
+            let waits = self.changes.iter().find_map(|(key, change)| {
+                let place = place_of(change.after.as_ref()?)?;
+                let holder = held.get(&place).filter(|holder| **holder != key)?;
+                (!blocked.contains(key)).then(|| (key.clone(), (*holder).clone()))
+            });
+            let Some((key, holder)) = waits else { return };
+            let message =
+                format!("{holder} has that place of the routing policy and cannot be changed now");
+            self.block(&key, BlockReason::KeptForSibling, message);
+        }
     }
 
     fn finish(mut self) -> NamePlan {
@@ -452,14 +512,18 @@ fn says(observed: &Observed, wanted: &RecordSet) -> bool {
             || observed.raw.canonical().is_ok_and(|canonical| canonical == *wanted))
 }
 
-/// Whether a set cannot stand beside another of the same name (RFC 1034 §3.6.2; Route 53: one policy a name and type).
+/// Whether a set cannot stand beside another of the same name (RFC 1034 §3.6.2; Route 53: one policy a name and
+/// type, one set a place of it).
 fn excludes(set: &RecordSet, other: &RecordKey, other_raw: &RawRecordSet) -> bool {
     let cname = |rtype: RecordType| rtype == RecordType::Cname;
     if cname(set.key.rtype) != cname(other.rtype) {
         return true;
     }
     set.key.rtype == other.rtype
-        && other_raw.canonical().map_or(true, |o| o.policy.kind() != set.policy.kind())
+        && other_raw.canonical().map_or(true, |o| {
+            o.policy.kind() != set.policy.kind()
+                || (set.policy.place().is_some() && o.policy.place() == set.policy.place())
+        })
 }
 
 /// Whether who asks for one type may find what they need in a set of another in its place: an address for another, and a CNAME,
@@ -471,54 +535,6 @@ fn replaces(wanted: RecordType, held: RecordType) -> bool {
         || answers_for_all(wanted)
         || answers_for_all(held)
         || (is_address(wanted) && is_address(held))
-}
-
-/// What only goes together: everything at a name where a CNAME comes or goes, everything at a name of which nothing stays and
-/// that is to have something else, and a type whose policy or weighted time to live changes. Everything else stands alone, so
-/// that one refusal delays nothing else.
-fn group(changes: Vec<Change>, anything_stays: bool) -> Vec<Unit> {
-    if changes.is_empty() {
-        return vec![];
-    }
-    // Alone, the deletion could go out in a call and what takes its place be refused or wait: the name would not resolve.
-    let is_replaced_whole = !anything_stays
-        && changes.iter().any(|change| change.before.is_some())
-        && changes.iter().any(|c| c.after.is_some());
-    if is_replaced_whole || changes.iter().any(|change| change.key.rtype == RecordType::Cname) {
-        return vec![Unit { changes }];
-    }
-    let mut by_type: BTreeMap<RecordType, Vec<Change>> = BTreeMap::new();
-    for change in changes {
-        by_type.entry(change.key.rtype).or_default().push(change);
-    }
-    let mut units = Vec::new();
-    for changes in by_type.into_values() {
-        // Alone it is a unit of its own whatever it is.
-        if changes.len() == 1 || switches(&changes) {
-            units.push(Unit { changes });
-        } else {
-            units.extend(changes.into_iter().map(|change| Unit { changes: vec![change] }));
-        }
-    }
-    units
-}
-
-fn switches(changes: &[Change]) -> bool {
-    let mut shapes = BTreeSet::new();
-    for raw in changes.iter().flat_map(|change| [&change.before, &change.after]).flatten() {
-        match raw.canonical() {
-            Ok(set) => {
-                let weighted_ttl = if matches!(set.policy, RoutingPolicy::Weighted(_)) {
-                    set.ttl_secs()
-                } else {
-                    None
-                };
-                shapes.insert((set.policy.kind(), weighted_ttl));
-            }
-            Err(_) => return true,
-        }
-    }
-    shapes.len() > 1
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::core::endpoint::Endpoint;
-use crate::core::planning::claims::decide_name;
+use crate::core::ids::BatchId;
+use crate::core::planning::claims::{NameInput, NoOtherNames, decide_name};
 use crate::core::testkit::{cluster, contribution, endpoint, name, zone_context};
 
 const NAME: &str = "www.example.com";
@@ -12,6 +13,7 @@ const NAME: &str = "www.example.com";
 struct Scene {
     policy: ZonePolicy,
     drift: DriftPolicy,
+    adopt: AdoptPolicy,
     claimed_by: Option<&'static str>,
     contributions: Vec<Contribution>,
     observed: BTreeMap<RecordKey, Observed>,
@@ -23,6 +25,7 @@ impl Default for Scene {
         Self {
             policy: ZonePolicy::Sync,
             drift: DriftPolicy::Repair,
+            adopt: AdoptPolicy::Never,
             claimed_by: None,
             contributions: vec![],
             observed: BTreeMap::new(),
@@ -35,17 +38,29 @@ impl Scene {
     fn plan(&self) -> NamePlan {
         let (zone, name) = (zone_context(), name(NAME));
         let holder = self.claimed_by.map(cluster);
-        let decision = decide_name(&zone, &name, holder.as_ref(), &self.contributions);
+        let decision = decide_name(&NameInput {
+            zone: &zone,
+            name: &name,
+            claimed_by: holder.as_ref(),
+            contributions: &self.contributions,
+            observed: &self.observed,
+            around: &NoOtherNames,
+        });
         plan(&PlanInput {
             zone: &zone,
             policy: self.policy,
             drift: self.drift,
+            adopt: self.adopt,
             name: &name,
             decision: &decision,
             contributions: &self.contributions,
             observed: &self.observed,
             departed: &self.departed,
-            target_exists: &|target, _| target.to_string() == "there.example.com",
+            target_exists: &|target, rtype| match target.to_string().as_str() {
+                "there.example.com" => true,
+                "only-a.example.com" => rtype == RecordType::A,
+                _ => false,
+            },
         })
     }
 
@@ -155,7 +170,7 @@ fn a_foreign_record_set_is_never_touched() {
 
 #[test]
 fn adopting_takes_over_what_is_wanted_and_nothing_else() {
-    let adopt = || Scene { drift: DriftPolicy::Adopt, ..Scene::default() };
+    let adopt = || Scene { adopt: AdoptPolicy::Any, ..Scene::default() };
     let same = adopt().wants(a("web", "192.0.2.1")).holds(a("web", "192.0.2.1"), None).plan();
     assert_eq!((same.units.len(), same.adopted.len()), (0, 1));
     let differs = adopt().wants(a("web", "192.0.2.1")).holds(a("web", "192.0.2.2"), None).plan();
@@ -164,16 +179,16 @@ fn adopting_takes_over_what_is_wanted_and_nothing_else() {
 }
 
 #[test]
-fn under_adopt_what_others_changed_of_ours_is_put_back_as_under_repair() {
+fn where_a_zone_adopts_what_others_changed_of_ours_is_put_back_as_elsewhere() {
     for drift in [Drift::Changed, Drift::Missing] {
-        let plan = |policy| {
-            let scene = Scene { drift: policy, ..Scene::default() };
+        let plan = |adopt| {
+            let scene = Scene { adopt, ..Scene::default() };
             let ours = a("web", "192.0.2.2");
             scene.wants(a("web", "192.0.2.1")).holds(ours, Some("east")).drifted(drift).plan()
         };
-        let adopt = plan(DriftPolicy::Adopt);
+        let adopt = plan(AdoptPolicy::Any);
         assert_eq!(adopt.units[0].changes[0].cause.motive, Motive::Repair);
-        assert_eq!(adopt, plan(DriftPolicy::Repair));
+        assert_eq!(adopt, plan(AdoptPolicy::Never));
     }
 }
 
@@ -386,6 +401,100 @@ fn the_root_ns_and_soa_are_never_ours() {
     ));
 }
 
+fn latency(set: &str, region: &str) -> Endpoint {
+    let mut endpoint = a(&format!("l{set}"), "192.0.2.7");
+    endpoint.key.set_identifier = set.into();
+    endpoint.properties.insert("aws/region".into(), region.into());
+    endpoint
+}
+
+fn holding(sets: &[(&str, &str)]) -> Scene {
+    let scene = Scene { claimed_by: Some("east"), ..Scene::default() };
+    sets.iter().fold(scene, |scene, (set, region)| scene.holds(latency(set, region), Some("east")))
+}
+
+fn wanting(scene: Scene, sets: &[(&str, &str)]) -> Scene {
+    sets.iter().fold(scene, |scene, (set, region)| scene.wants(latency(set, region)))
+}
+
+#[test]
+fn sets_that_swap_their_places_go_in_one_unit_and_the_others_alone() {
+    let before = [("a", "us-east-1"), ("b", "eu-west-1"), ("c", "sa-east-1")];
+    let swapped = wanting(holding(&before), &[("a", "eu-west-1"), ("b", "us-east-1")]);
+    let units = swapped.plan().units;
+    let sizes: Vec<usize> = units.iter().map(|unit| unit.changes.len()).collect();
+    assert_eq!(sizes, [2, 1], "c goes on its own: {units:?}");
+    assert!(each_can_go_alone(&swapped, &units).is_ok());
+    // A region that changes its set identifier.
+    let renamed = wanting(holding(&before[..1]), &[("z", "us-east-1")]).plan();
+    assert_eq!(renamed.units.len(), 1, "{renamed:?}");
+}
+
+#[test]
+fn a_set_that_waits_for_a_place_stays_and_both_go_together_once_both_are_edited() {
+    let before = [("a", "us-east-1"), ("b", "eu-west-1")];
+    for edited in
+        [[("a", "eu-west-1"), ("b", "eu-west-1")], [("a", "us-east-1"), ("b", "us-east-1")]]
+    {
+        let plan = wanting(holding(&before), &edited).plan();
+        assert_eq!(plan.units, [], "nothing is deleted, nothing moves: {plan:?}");
+    }
+    let plan = wanting(holding(&before), &[("a", "eu-west-1"), ("b", "us-east-1")]).plan();
+    assert_eq!(plan.units.len(), 1);
+}
+
+#[test]
+fn a_place_that_a_set_cannot_give_up_is_waited_for() {
+    // Nobody wants b any more, but the zone keeps what it holds; and c, which wants its place, would be refused.
+    let mut scene = wanting(holding(&[("b", "eu-west-1")]), &[("c", "eu-west-1")]);
+    scene.policy = ZonePolicy::CreateOnly;
+    assert!(scene.plan().units.is_empty(), "{:?}", scene.plan());
+    // Somebody else changed b, and the zone reports that only.
+    let mut scene =
+        wanting(holding(&[("b", "eu-west-1")]), &[("b", "us-east-1"), ("c", "eu-west-1")])
+            .drifted(Drift::Changed);
+    scene.drift = DriftPolicy::Alert;
+    let plan = scene.plan();
+    assert!(
+        plan.units.is_empty() && reasons(&plan).contains(&&BlockReason::KeptForSibling),
+        "{plan:?}"
+    );
+}
+
+/// Whether Route 53 would take each unit without the others: one policy a name and type, and one set a place of it.
+fn each_can_go_alone(scene: &Scene, units: &[Unit]) -> Result<(), String> {
+    for unit in units {
+        let mut held: BTreeMap<RecordKey, RawRecordSet> = scene
+            .observed
+            .iter()
+            .filter(|(_, observed)| observed.is_there())
+            .map(|(key, observed)| (key.clone(), observed.raw.clone()))
+            .collect();
+        for change in &unit.changes {
+            held.remove(&change.key);
+        }
+        for change in &unit.changes {
+            held.extend(change.after.clone().map(|raw| (change.key.clone(), raw)));
+        }
+        let sets: Vec<RecordSet> = held.values().map(|raw| raw.canonical().unwrap()).collect();
+        for (index, one) in sets.iter().enumerate() {
+            for other in &sets[index + 1..] {
+                let is_cname = |set: &RecordSet| set.key.rtype == RecordType::Cname;
+                let of_one_type = one.key.rtype == other.key.rtype;
+                let clash = is_cname(one) != is_cname(other)
+                    || (of_one_type && one.policy.kind() != other.policy.kind())
+                    || (of_one_type
+                        && one.policy.place().is_some()
+                        && one.policy.place() == other.policy.place());
+                if clash {
+                    return Err(format!("{} and {} after {unit:?}", one.key, other.key));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 fn any_endpoint() -> impl Strategy<Value = Endpoint> {
     let plain = (0..3u8, 0..4u8)
         .prop_map(|(object, host)| a(&format!("a{object}"), &format!("192.0.2.{host}")));
@@ -399,7 +508,17 @@ fn any_endpoint() -> impl Strategy<Value = Endpoint> {
         endpoint.ttl_secs = Some(60 * (ttl + 1));
         endpoint
     });
-    prop_oneof![plain, text, cname, balancer, weighted]
+    let regional = (0..4u8, 0..3u8)
+        .prop_map(|(set, region)| latency(&format!("r{set}"), &format!("region-{region}")));
+    let mut half = self::cname("only-a.example.com");
+    half.properties.insert("alias".into(), "true".into());
+    let invalid = (0..2u8).prop_map(|object| a(&format!("a{object}"), "nonsense"));
+    let elsewhere = (0..3u8).prop_map(|host| {
+        let mut endpoint = a("b", &format!("192.0.2.{host}"));
+        endpoint.key.namespace = "elsewhere".into();
+        endpoint
+    });
+    prop_oneof![plain, text, cname, balancer, weighted, regional, Just(half), invalid, elsewhere]
 }
 
 fn cname_to_balancer() -> Endpoint {
@@ -411,7 +530,9 @@ proptest! {
     fn a_plan_is_a_fixed_point(first in proptest::collection::vec(any_endpoint(), 0..5), second in proptest::collection::vec(any_endpoint(), 0..5), foreign in proptest::option::of(any_endpoint()), upsert_only in any::<bool>()) {
         let policy = if upsert_only { ZonePolicy::UpsertOnly } else { ZonePolicy::Sync };
         let mut scene = Scene { policy, ..Scene::default() };
-        if let Some(foreign) = foreign {
+        if let Some(foreign) = foreign.filter(|endpoint| {
+            crate::core::endpoint::parsed::parse_endpoint(endpoint).is_ok()
+        }) {
             scene = scene.holds(foreign, None);
         }
         let foreign_before: Vec<_> = scene.observed.clone().into_iter().collect();
@@ -421,7 +542,9 @@ proptest! {
                 scene = scene.wants(endpoint);
             }
             let plan = scene.plan();
+            prop_assert_eq!(each_can_go_alone(&scene, &plan.units), Ok(()));
             scene = scene.applied(&plan);
+            scene.claimed_by = scene.claimed_by.or_else(|| (!plan.units.is_empty()).then_some("east"));
             let again = scene.plan();
             prop_assert!(again.units.is_empty(), "planned {:?}, then again {:?}", plan.units, again.units);
         }
@@ -445,3 +568,6 @@ fn a_deletion_names_the_owners_endpoints_that_are_gone_and_not_those_that_only_w
         [&Cause { motive: Motive::Withdrawn, cluster: cluster("east"), endpoints: vec![made.key] }]
     );
 }
+
+#[path = "plan_keeping_tests.rs"]
+mod keeping;

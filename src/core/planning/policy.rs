@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::record_types::RecordTypes;
 use crate::core::dns::name::{DnsName, NameError};
 use crate::core::ids::ZoneId;
 use crate::core::visibility::Visibility;
@@ -70,9 +71,6 @@ pub enum DriftPolicy {
     Repair,
     /// It is reported and left as it is.
     Alert,
-    /// It is put back, and a record set that Zonefold did not make is taken over when a cluster wants its name and type: the
-    /// explicit adoption of a zone.
-    Adopt,
 }
 
 impl DriftPolicy {
@@ -81,7 +79,6 @@ impl DriftPolicy {
         match self {
             Self::Repair => "repair",
             Self::Alert => "alert",
-            Self::Adopt => "adopt",
         }
     }
 }
@@ -90,6 +87,34 @@ impl fmt::Display for DriftPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// Which record sets that Zonefold did not make are taken over when a cluster wants their name and type.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum AdoptPolicy {
+    /// None.
+    #[default]
+    Never,
+    /// Those that already say what is wanted: they change hands without a call.
+    Identical,
+    /// Those, and those that say something else, which are changed.
+    Any,
+}
+
+/// Which objects of a cluster add their addresses up in one record set.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum MergePolicy {
+    /// Objects of one kind in one namespace.
+    #[default]
+    Namespace,
+    /// Objects of one kind in any namespace, as ExternalDNS does.
+    Cluster,
 }
 
 /// Which zone names a selector takes: `example.com` itself, `*.example.com` all below it at any depth, `*` all.
@@ -182,12 +207,18 @@ impl ZoneSelector {
 }
 
 /// How a zone is worked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ZoneSettings {
     /// What may be done in it.
     pub policy: ZonePolicy,
     /// What becomes of changes by others.
     pub drift: DriftPolicy,
+    /// Which record sets of others are taken over.
+    pub adopt: AdoptPolicy,
+    /// Which record types clusters may publish.
+    pub record_types: RecordTypes,
+    /// Which objects add their addresses up.
+    pub merge: MergePolicy,
     /// The time to live of a record set whose endpoint names none, in seconds.
     pub default_ttl_secs: u32,
 }
@@ -202,6 +233,22 @@ pub enum PlacementWait {
     /// While the account is parked they are placed by what is known of the others.
     DoNotWait,
 }
+
+impl Default for ZoneSettings {
+    fn default() -> Self {
+        Self {
+            policy: ZonePolicy::default(),
+            drift: DriftPolicy::default(),
+            adopt: AdoptPolicy::default(),
+            record_types: RecordTypes::default(),
+            merge: MergePolicy::default(),
+            default_ttl_secs: DEFAULT_TTL_SECS,
+        }
+    }
+}
+
+/// The time to live of a zone whose configuration names none, in seconds.
+pub const DEFAULT_TTL_SECS: u32 = 300;
 
 /// A selector and how the zones that fit are worked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -302,7 +349,7 @@ mod tests {
                 name: Some(ZonePattern::parse(pattern).unwrap()),
                 ..ZoneSelector::default()
             },
-            settings: ZoneSettings { policy, drift: DriftPolicy::Repair, default_ttl_secs: 300 },
+            settings: ZoneSettings { policy, ..ZoneSettings::default() },
         };
         let rules =
             [rule("a.example.com", ZonePolicy::Sync), rule("*.example.com", ZonePolicy::Observe)];

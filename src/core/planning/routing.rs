@@ -447,7 +447,7 @@ fn zone_gone(facts: &ZoneFacts) -> Verdict {
     Verdict::waiting(
         Reason::ZoneGone,
         format!(
-            "the zone {} ({}) is no longer visible in the account {}: it was deleted, or the zone selectors no longer select it. Nothing is removed there. If it was made again under another id, write the endpoint again",
+            "the zone {} ({}) is no longer visible in the account {}: it was deleted, or the zone selectors no longer select it. Nothing is removed there. If it was made again under another id, write the endpoint again or run zonefold reroute",
             facts.zone, facts.name, facts.account
         ),
         Some(place(facts)),

@@ -346,7 +346,7 @@ fn broker_config(store: &str) -> Value {
     let account = |id: &&str| {
         json!({
             "id": id, "name": format!("dns-{id}"), "environment": "dev", "role_arn": role(id), "external_id": EXTERNAL_ID,
-            "zones": [{ "name": "*" }], "budget": { "profile": "legacy" },
+            "zones": [{ "name": "*", "record_types": "all" }], "budget": { "profile": "legacy" },
             "drift_interval_secs": 3_600, "discovery_interval_secs": 300,
         })
     };

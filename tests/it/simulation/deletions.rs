@@ -1,7 +1,7 @@
 //! Durability (1), silence (2), foreign records (3), compare-and-swap (4) and hand-overs (7).
 
 use zonefold::core::invariants::Invariant::*;
-use zonefold::core::planning::policy::DriftPolicy;
+use zonefold::core::planning::policy::{AdoptPolicy, DriftPolicy};
 use zonefold::emulator::{ChangeAction, Origin};
 
 use super::history::*;
@@ -261,9 +261,9 @@ fn i02_what_a_cluster_wants_while_it_is_not_registered_is_published_for_nobody()
 #[test]
 fn i03_what_others_made_is_left_alone_unless_the_zone_adopts() {
     let (theirs, ours) = (set("www", &["203.0.113.1"]), set("www", &["192.0.2.1"]));
-    for (drift, is_sound) in [(DriftPolicy::Repair, false), (DriftPolicy::Adopt, true)] {
+    for (adopt, is_sound) in [(AdoptPolicy::Never, false), (AdoptPolicy::Any, true)] {
         let mut story = Story::new();
-        story.history.world.zones[0].drift = drift;
+        story.history.world.zones[0].adopt = adopt;
         let web = wish("web", "www", &["192.0.2.1"]);
         story.others_write(None, Some(&theirs));
         story.opens("east", 1);

@@ -4,7 +4,7 @@ use zonefold::core::dns::record::RawRecordSet;
 use zonefold::core::endpoint::Endpoint;
 use zonefold::core::endpoint::verdict::{Reason, VerdictState};
 use zonefold::core::invariants::Invariant::*;
-use zonefold::core::planning::policy::DriftPolicy;
+use zonefold::core::planning::policy::AdoptPolicy;
 use zonefold::emulator::{ChangeAction, Origin};
 use zonefold::ports::BatchOutcome;
 
@@ -114,7 +114,7 @@ fn i11_a_foreign_record_in_the_way_excuses_a_name() {
     beside.keeps_to(Converges);
     beside.others_write(Some(&theirs), None);
     beside.breaks(Converges, "www.example.com A is not there");
-    story.history.world.zones[0].drift = DriftPolicy::Adopt;
+    story.history.world.zones[0].adopt = AdoptPolicy::Any;
     story.breaks(Converges, "www.example.com A is 203.0.113.1");
     // A CNAME is never adopted for addresses.
     story.history.end.zones.get_mut(&zone()).unwrap()[0].rtype = "CNAME".into();

@@ -12,7 +12,7 @@ use zonefold::core::ids::{AccountId, BatchId, ClusterId, EnvironmentId, ZoneId};
 use zonefold::core::invariants::Invariant;
 use zonefold::core::limits::budget::BudgetConfig;
 use zonefold::core::planning::change::{Action, Batch, Cause, Change, Motive, Unit, WireChange};
-use zonefold::core::planning::policy::{DriftPolicy, ZonePolicy};
+use zonefold::core::planning::policy::{AdoptPolicy, DriftPolicy, ZonePolicy};
 use zonefold::core::time::Timestamp;
 use zonefold::emulator::{AppliedChange, ChangeAction, JournalEntry, Origin};
 use zonefold::ports::BatchOutcome;
@@ -98,6 +98,7 @@ impl Story {
                 apex: dns("example.com"),
                 policy: ZonePolicy::Sync,
                 drift: DriftPolicy::Repair,
+                adopt: AdoptPolicy::Never,
                 default_ttl_secs: 300,
             }],
             clusters: ["east", "west"].map(|name| (cluster(name), environment.clone())).into(),

@@ -42,6 +42,9 @@ pub struct Plan {
     pub clusters: Vec<&'static str>,
     pub policy: &'static str,
     pub drift: &'static str,
+    pub adopt: &'static str,
+    /// The zone's `record_types`.
+    pub record_types: serde_json::Value,
     pub process_ms: u64,
     /// The account's `budget` section.
     pub budget: serde_json::Value,
@@ -58,6 +61,8 @@ impl Default for Plan {
             clusters: vec!["east", "west"],
             policy: "sync",
             drift: "repair",
+            adopt: "never",
+            record_types: serde_json::json!("all"),
             process_ms: 0,
             budget: serde_json::json!({ "profile": "2026" }),
             drift_interval_secs: 3_600,
@@ -131,7 +136,10 @@ pub fn broker_config(plan: &Plan, data: &Path) -> serde_json::Value {
         "accounts": [{
             "id": ACCOUNT, "name": "dev-dns", "environment": "dev",
             "role_arn": format!("arn:aws:iam::{ACCOUNT}:role/zonefold"), "external_id": "right",
-            "zones": [{ "name": "*", "policy": plan.policy, "drift": plan.drift }],
+            "zones": [{
+                "name": "*", "policy": plan.policy, "drift": plan.drift, "adopt": plan.adopt,
+                "record_types": plan.record_types,
+            }],
             "budget": plan.budget,
             "drift_interval_secs": plan.drift_interval_secs,
             "discovery_interval_secs": plan.discovery_interval_secs,

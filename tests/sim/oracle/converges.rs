@@ -9,7 +9,7 @@ use zonefold::core::endpoint::{Endpoint, EndpointKey, Version};
 use zonefold::core::ids::{BatchId, ClusterId, ZoneId};
 use zonefold::core::invariants::Invariant;
 use zonefold::core::planning::change::Batch;
-use zonefold::core::planning::policy::{DriftPolicy, ZonePolicy};
+use zonefold::core::planning::policy::{AdoptPolicy, DriftPolicy, ZonePolicy};
 
 use super::Violation;
 use super::history::{
@@ -179,7 +179,9 @@ impl Name<'_> {
                 .iter()
                 .find(|(key, _)| key.rtype == *rtype && key.set_identifier.is_none());
             let is_as_wanted = held.is_some_and(|(_, set)| {
-                set.ttl_secs == Some(*ttl_secs) && model::values_of(set) == *values
+                let held = model::values_of(set);
+                let sum = self.expected.sums.get(rtype).unwrap_or(values);
+                set.ttl_secs == Some(*ttl_secs) && held.is_superset(values) && held.is_subset(sum)
             });
             if is_as_wanted || self.expected.retained.contains(rtype) || self.is_excused(*rtype) {
                 continue;
@@ -226,7 +228,7 @@ impl Name<'_> {
         let excludes =
             |key: &RecordKey| (key.rtype == RecordType::Cname) != (rtype == RecordType::Cname);
         let is_adopted =
-            |key: &RecordKey| key.rtype == rtype && self.zone.drift == DriftPolicy::Adopt;
+            |key: &RecordKey| key.rtype == rtype && self.zone.adopt == AdoptPolicy::Any;
         let is_in_the_way =
             |key: &RecordKey| (key.rtype == rtype || excludes(key)) && !is_adopted(key);
         let is_alert = self.zone.drift == DriftPolicy::Alert;
@@ -379,8 +381,8 @@ fn last_word(history: &History) -> Vec<Violation> {
             .zones
             .iter()
             .find(|other| other.id == *zone)
-            .map(|zone| (zone.policy, zone.drift));
-        let is_plain = policy == Some((ZonePolicy::Sync, DriftPolicy::Repair))
+            .map(|zone| (zone.policy, zone.drift, zone.adopt));
+        let is_plain = policy == Some((ZonePolicy::Sync, DriftPolicy::Repair, AdoptPolicy::Never))
             && history.end.zones.contains_key(zone);
         let is_foreign = |set: &RawRecordSet| {
             set.key().is_ok_and(|key| {

@@ -2,7 +2,7 @@
 
 use zonefold::core::dns::record::RecordType;
 use zonefold::core::invariants::Invariant;
-use zonefold::core::planning::policy::DriftPolicy;
+use zonefold::core::planning::policy::{AdoptPolicy, DriftPolicy};
 
 use super::Violation;
 use super::history::{History, What};
@@ -16,12 +16,9 @@ pub fn judge(history: &History) -> Vec<Violation> {
     for event in &history.log {
         let What::Applied { entry, .. } = &event.what else { continue };
         for change in net_changes(entry).into_iter().filter(|_| is_ours(entry)) {
-            let drift = history
-                .world
-                .zones
-                .iter()
-                .find(|zone| zone.id == entry.zone)
-                .map(|zone| zone.drift);
+            let zone = history.world.zones.iter().find(|zone| zone.id == entry.zone);
+            let drift = zone.map(|zone| zone.drift);
+            let adopt = zone.map(|zone| zone.adopt);
             let is_route_53s = change.key.name == entry.zone_name
                 && matches!(change.key.rtype, RecordType::Soa | RecordType::Ns);
             let owner = owners.of(&entry.zone, &change.key);
@@ -30,7 +27,7 @@ pub fn judge(history: &History) -> Vec<Violation> {
                 _ if change.before.is_none() => true,
                 Some(Owner::Us) => true,
                 Some(Owner::UsChanged) => drift != Some(DriftPolicy::Alert),
-                Some(Owner::Others) | None => drift == Some(DriftPolicy::Adopt),
+                Some(Owner::Others) | None => adopt == Some(AdoptPolicy::Any),
             };
             if !may {
                 let whose = match owner {

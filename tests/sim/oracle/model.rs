@@ -131,6 +131,8 @@ pub struct Expected {
     pub accepted: Vec<usize>,
     /// Endpoints of the holder that do not go together with an older one.
     pub conflicting: Vec<usize>,
+    /// What each set may hold at most: values of other kinds of object stay in a sum that stands, and are added to none.
+    pub sums: BTreeMap<RecordType, BTreeSet<String>>,
     /// Endpoints of other clusters.
     pub waiting: Vec<usize>,
     /// Endpoints that cannot be published, whoever asks.
@@ -253,12 +255,25 @@ fn expect_name(
             });
         }
     }
+    let mut kinds: BTreeMap<RecordType, &str> = BTreeMap::new();
     for (index, wish) in valid {
+        let kind = endpoints[index].endpoint.key.source.as_str();
+        let is_address = matches!(wish.rtype, RecordType::A | RecordType::Aaaa);
+        let adds_up = !is_address
+            || kinds.get(&wish.rtype).is_none_or(|oldest| *oldest == kind)
+            || expected.sets.get(&wish.rtype).is_none_or(|(_, set)| set.is_superset(&wish.values));
         if Some(&endpoints[index].cluster) != expected.holder.as_ref() {
             expected.waiting.push(index);
         } else if is_in_conflict(&expected.sets, &wish) {
             expected.conflicting.push(index);
+        } else if !adds_up {
+            let (_, values) = &expected.sets[&wish.rtype];
+            expected.sums.entry(wish.rtype).or_insert_with(|| values.clone()).extend(wish.values);
         } else {
+            kinds.entry(wish.rtype).or_insert(kind);
+            if let Some(sum) = expected.sums.get_mut(&wish.rtype) {
+                sum.extend(wish.values.iter().cloned());
+            }
             let ttl_secs = wish.ttl_secs.unwrap_or(i64::from(zone.default_ttl_secs));
             // The oldest says for how long.
             expected

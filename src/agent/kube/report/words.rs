@@ -111,7 +111,7 @@ pub fn is_wrong(status: &EndpointStatus) -> bool {
 /// One event for each stage that some of the endpoints came to; where they have reasons, one for each reason. What is wrong comes
 /// first; when there are too many, the last says how many names are not told of.
 pub fn events<'a>(statuses: impl Iterator<Item = &'a EndpointStatus>) -> Vec<Event> {
-    let mut groups: BTreeMap<(Stage, [&str; 2]), Vec<&EndpointStatus>> = BTreeMap::new();
+    let mut groups: BTreeMap<(Stage, [&str; 3]), Vec<&EndpointStatus>> = BTreeMap::new();
     for status in statuses {
         if let Some(stage) = Stage::of(status) {
             groups.entry((stage, told_beside(stage, status))).or_default().push(status);
@@ -156,21 +156,27 @@ pub fn warnings(messages: &[String], at: Timestamp) -> Vec<Event> {
     events
 }
 
-/// Of what goes well, the zone and its account; of what does not, the reason and the message.
-fn told_beside(stage: Stage, status: &EndpointStatus) -> [&str; 2] {
-    if stage >= Stage::Accepted {
-        [&status.zone_name, &status.account]
-    } else {
-        [&status.reason, &status.message]
+/// Of what goes well, the zone and its account, and, once it is there, what else is to be known; of what does not, the reason and
+/// the message.
+fn told_beside(stage: Stage, status: &EndpointStatus) -> [&str; 3] {
+    match stage {
+        Stage::Accepted => [&status.zone_name, &status.account, ""],
+        Stage::Applied | Stage::InSync => [&status.zone_name, &status.account, &status.message],
+        _ => [&status.reason, &status.message, ""],
     }
 }
 
-fn event(stage: Stage, beside: [&str; 2], group: &[&EndpointStatus]) -> Event {
+fn event(stage: Stage, beside: [&str; 3], group: &[&EndpointStatus]) -> Event {
     let mut text = format!("{}: {}", names(group), stage.in_words());
     match (stage >= Stage::Accepted, beside) {
-        (true, ["", _]) | (false, ["", ""]) => {}
-        (true, [zone, account]) => text += &format!(" in the zone {zone} of account {account}"),
-        (false, [reason, message]) => text += &format!(" ({reason}): {message}"),
+        (true, ["", ..]) | (false, ["", "", _]) => {}
+        (true, [zone, account, _]) => text += &format!(" in the zone {zone} of account {account}"),
+        (false, [reason, message, _]) => text += &format!(" ({reason}): {message}"),
+    }
+    if let [.., note] = beside
+        && !note.is_empty()
+    {
+        text += &format!(": {note}");
     }
     Event {
         kind: if stage.is_wrong() { "Warning" } else { "Normal" },

@@ -121,7 +121,7 @@ impl Worker {
         };
         let settings = zone.state.settings;
         let Err(violations) =
-            check(&batch, &zone.state.context, settings.policy, settings.drift, |key| {
+            check(&batch, &zone.state.context, settings.policy, settings.adopt, |key| {
                 zone.state.observed(key)
             })
         else {

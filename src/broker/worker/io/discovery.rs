@@ -310,7 +310,7 @@ impl Worker {
                 if let Some(zone) = self.zones.get_mut(&zone_id) {
                     zone.facts = facts.clone();
                     zone.state.settings = settings;
-                    zone.state.context.default_ttl_secs = settings.default_ttl_secs;
+                    zone.state.context.set(&settings);
                 }
             }
         }

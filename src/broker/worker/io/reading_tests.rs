@@ -5,7 +5,8 @@ use crate::broker::worker::zone::compare::Page;
 use crate::core::dns::record::RecordType;
 use crate::core::ids::{BatchId, EnvironmentId};
 use crate::core::planning::change::{Cause, Motive};
-use crate::core::planning::policy::{DriftPolicy, ZonePolicy, ZoneSettings};
+use crate::core::planning::policy::ZoneSettings;
+use crate::core::planning::record_types::RecordTypes;
 use crate::core::planning::routing::ZoneFacts;
 use crate::core::testkit::{cluster, endpoint, name, zone_context};
 use crate::core::visibility::Visibility;
@@ -61,11 +62,7 @@ fn in_doubt(units: Vec<Unit>) -> (ZoneWork, Batch) {
         visibility: Visibility::Public,
         visible: true,
     };
-    let settings = ZoneSettings {
-        policy: ZonePolicy::Sync,
-        drift: DriftPolicy::Repair,
-        default_ttl_secs: 300,
-    };
+    let settings = ZoneSettings { record_types: RecordTypes::All, ..ZoneSettings::default() };
     let mut zone = ZoneWork::new(facts, settings, Some(NOW), NOW);
     zone.in_doubt.push(BatchRow { batch: batch.clone(), outcome: None, finished_at: None });
     (zone, batch)

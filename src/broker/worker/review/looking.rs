@@ -1,6 +1,6 @@
 //! Looking at names: a slice of those that were noted, and what follows from a look.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::broker::worker::Worker;
 use crate::broker::worker::view::Health;
@@ -107,7 +107,7 @@ impl Worker {
             return;
         }
         let placement = zone.state.context.placement.clone();
-        let mut statuses = vec![];
+        let (mut statuses, mut others) = (vec![], BTreeSet::new());
         for name in names {
             zone.reviews.looked_at(&name);
             let review = zone.state.review(&name, now, &detail, expected_at);
@@ -115,8 +115,10 @@ impl Worker {
             let searched = zone.searches.iter().any(|search| search.holds(&name));
             zone.backlog.set(&name, review.work.filter(|_| !searched));
             statuses.extend(review.statuses);
+            others.extend(review.others);
         }
         self.dirty_view = true;
+        self.note(zone_id, others);
         for (held, status) in statuses {
             self.feedback.tell(&held, &placement, status, now);
         }

@@ -67,7 +67,8 @@ mod tests {
     use super::*;
     use crate::broker::worker::zone::ZoneState;
     use crate::broker::worker::zone::reviews::WALK_AHEAD;
-    use crate::core::planning::policy::{DriftPolicy, ZonePolicy, ZoneSettings};
+    use crate::core::planning::policy::ZoneSettings;
+    use crate::core::planning::record_types::RecordTypes;
     use crate::core::testkit::{cluster, name, zone_context};
 
     /// One zone's names, and what is looked at there.
@@ -80,11 +81,8 @@ mod tests {
 
     impl World {
         fn new() -> Self {
-            let settings = ZoneSettings {
-                policy: ZonePolicy::Sync,
-                drift: DriftPolicy::Repair,
-                default_ttl_secs: 300,
-            };
+            let settings =
+                ZoneSettings { record_types: RecordTypes::All, ..ZoneSettings::default() };
             let context = zone_context();
             let zone_id = context.placement.zone.clone();
             Self {

@@ -10,7 +10,8 @@ use crate::broker::worker::zone::reader::Reader;
 use crate::broker::worker::zone::work::{SyncWatch, Trouble, ZoneWork};
 use crate::core::ids::{ClusterId, EnvironmentId, ZoneId};
 use crate::core::limits::fair::{FairShare, Queued};
-use crate::core::planning::policy::{DriftPolicy, ZonePolicy, ZoneSettings};
+use crate::core::planning::policy::ZoneSettings;
+use crate::core::planning::record_types::RecordTypes;
 use crate::core::planning::routing::ZoneFacts;
 use crate::core::testkit::{cluster, name};
 use crate::core::time::{Millis, Timestamp};
@@ -27,11 +28,7 @@ fn zone(zone: usize) -> ZoneWork {
         visibility: Visibility::Public,
         visible: true,
     };
-    let settings = ZoneSettings {
-        policy: ZonePolicy::Sync,
-        drift: DriftPolicy::Repair,
-        default_ttl_secs: 300,
-    };
+    let settings = ZoneSettings { record_types: RecordTypes::All, ..ZoneSettings::default() };
     ZoneWork::new(facts, settings, Some(Timestamp(0)), Timestamp(0))
 }
 

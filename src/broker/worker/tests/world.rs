@@ -20,9 +20,8 @@ use crate::core::endpoint::verdict::{Placement, VerdictState};
 use crate::core::ids::{AccountId, BatchId, EnvironmentId, ZoneId};
 use crate::core::limits::budget::{BucketConfig, BudgetConfig, Permit};
 use crate::core::planning::change::{Batch, Cause, WireChange};
-use crate::core::planning::policy::{
-    DriftPolicy, ZonePolicy, ZoneRule, ZoneSelector, ZoneSettings,
-};
+use crate::core::planning::policy::{ZoneRule, ZoneSelector, ZoneSettings};
+use crate::core::planning::record_types::RecordTypes;
 use crate::core::testkit::{cluster, endpoint, name, zone_context};
 use crate::core::time::{Millis, Timestamp};
 use crate::ports::*;
@@ -456,11 +455,7 @@ impl World {
     pub fn parts(&mut self) -> WorkerParts {
         let (discovered, discoveries) = mpsc::channel(16);
         self.discoveries = Some(discoveries);
-        let settings = ZoneSettings {
-            policy: ZonePolicy::Sync,
-            drift: DriftPolicy::Repair,
-            default_ttl_secs: 300,
-        };
+        let settings = ZoneSettings { record_types: RecordTypes::All, ..ZoneSettings::default() };
         let selector =
             ZoneSelector { name: None, id: None, tags: BTreeMap::new(), visibility: None };
         WorkerParts {

@@ -2,15 +2,18 @@
 //!
 //! Plain state and synchronous functions: nothing here calls, waits or reads a clock.
 
+pub(in crate::broker::worker) mod around;
 pub(in crate::broker::worker) mod backlog;
 pub(in crate::broker::worker) mod claims;
 pub(in crate::broker::worker) mod compare;
+pub(in crate::broker::worker) mod crowd;
 pub(in crate::broker::worker) mod dirty_claims;
 pub(in crate::broker::worker) mod name_state;
 pub(in crate::broker::worker) mod reader;
 pub(in crate::broker::worker) mod refusals;
 pub(in crate::broker::worker) mod reviews;
 pub(in crate::broker::worker) mod search;
+pub(in crate::broker::worker) mod statuses;
 pub(in crate::broker::worker) mod work;
 
 use std::collections::hash_map::DefaultHasher;
@@ -20,25 +23,25 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::broker::directory::Role;
-use crate::broker::directory::entry::{EndpointEntry, Progress, Status, StatusCache};
+use crate::broker::directory::entry::{EndpointEntry, Status, StatusCache};
 use crate::broker::directory::interner::Interner;
 use crate::core::batch::fold;
 use crate::core::dns::name::DnsName;
 use crate::core::dns::record::{RawRecordSet, RecordKey, RecordType};
 use crate::core::endpoint::packed::PackedRecord;
-use crate::core::endpoint::verdict::{Verdict, VerdictState};
 use crate::core::ids::{BatchId, ClusterId};
 use crate::core::planning::change::{Batch, Unit};
-use crate::core::planning::claims::{NameDecision, ZoneContext, decide_name};
-use crate::core::planning::plan::{
-    BlockReason, Blocked, NamePlan, Observed, Ownership, PlanInput, plan,
-};
+use crate::core::planning::claims::{NameDecision, NameInput, ZoneContext, decide_name};
+use crate::core::planning::plan::{NamePlan, Observed, Ownership, PlanInput, plan};
 use crate::core::planning::policy::ZoneSettings;
 use crate::core::time::Timestamp;
 use crate::ports::{ClaimRow, ClaimWrite, RecordRow, RecordWrite};
+use around::WaitingFor;
+use crowd::Crowds;
 use dirty_claims::DirtyClaims;
 use name_state::{Claim, Mark, NameState, Sighting};
 use refusals::{Refusal, Refusals};
+use statuses::LookedAt;
 
 /// A record set that a lost call of ours may still create.
 #[derive(Clone, Debug)]
@@ -61,6 +64,8 @@ pub struct Review {
     pub work: Option<(ClusterId, u32)>,
     /// Sets that change hands without a call.
     pub adopted: Vec<RecordWrite>,
+    /// Other names to look at, since they wait for this one.
+    pub others: BTreeSet<DnsName>,
 }
 
 /// How many of what a zone holds.
@@ -84,7 +89,10 @@ pub struct ZoneState {
     pub settings: ZoneSettings,
     pub(super) names: BTreeMap<DnsName, NameState>,
     pub(super) dirty_claims: DirtyClaims,
-    waiting_for_target: HashMap<DnsName, BTreeSet<DnsName>>,
+    waiting_for: WaitingFor,
+    /// The names below the apex with an NS record set.
+    delegations: BTreeSet<DnsName>,
+    crowds: Crowds,
     refusals: Refusals,
     pub(super) late: HashMap<RecordKey, Late>,
     counts: ZoneCounts,
@@ -126,7 +134,9 @@ impl ZoneState {
             settings,
             names: BTreeMap::new(),
             dirty_claims: DirtyClaims::default(),
-            waiting_for_target: HashMap::new(),
+            waiting_for: WaitingFor::default(),
+            delegations: BTreeSet::new(),
+            crowds: Crowds::default(),
             refusals: Refusals::default(),
             late: HashMap::new(),
             counts: ZoneCounts::default(),
@@ -151,6 +161,7 @@ impl ZoneState {
             let record = self.share(raw);
             let sighting = Sighting::new(&key, record, owner, drift);
             count(&mut self.counts, &sighting, |n| *n += 1);
+            self.note_delegation(&key, Some(&sighting));
             match names.last_mut().filter(|(name, _)| *name == key.name) {
                 Some((_, state)) => drop(state.observe(&key, Some(sighting))),
                 None => {
@@ -188,16 +199,17 @@ impl ZoneState {
     pub fn contribute(&mut self, name: &DnsName, held: EndpointEntry, role: Role) {
         let arrival = held.arrival();
         let state = self.names.entry(name.clone()).or_default();
-        state.contributions.put(held, |old| old.arrival() == arrival);
+        self.crowds.put(name, &mut state.contributions, held);
         state.set_role(arrival, role);
     }
 
     /// Ends a contribution.
     pub fn withdraw(&mut self, name: &DnsName, held: &EndpointEntry) {
         let Some(state) = self.names.get_mut(name) else { return };
-        state.contributions.remove(|other| other.arrival() == held.arrival());
         state.set_role(held.arrival(), Role::Publishes);
-        state.depart(held.cluster().clone(), held.key());
+        if self.crowds.remove(name, &mut state.contributions, held) {
+            state.depart(held.cluster().clone(), held.key());
+        }
     }
 
     /// Looks at a name: who holds it, what is to be done, what its endpoints are told.
@@ -214,11 +226,11 @@ impl ZoneState {
         if !claim_stands {
             self.settle_claim(name, &decision, now);
         }
-        self.follow_targets(name, &plan);
+        let others = self.follow(name, &decision, &plan);
         self.forget_refusals(name, &plan);
         let (ready, refused) = self.sift(&plan.units, now);
         let adopted = self.adopt(&decision, &plan.adopted, now);
-        let mut review = Review { adopted, ..Review::default() };
+        let mut review = Review { adopted, others, ..Review::default() };
         if ready.is_empty() {
             self.dirty_claims.leave_alone(name);
         }
@@ -226,15 +238,8 @@ impl ZoneState {
         if let Some(cluster) = ready.first().and_then(|unit| unit.cluster()) {
             review.work = Some((cluster.clone(), cost.max(1)));
         }
-        review.statuses = self.statuses(
-            name,
-            &decision,
-            &plan.blocked,
-            &ready,
-            &refused,
-            pending_detail,
-            expected_at,
-        );
+        let told = LookedAt { decision: &decision, plan: &plan, ready: &ready, refused: &refused };
+        review.statuses = self.statuses(name, &told, pending_detail, expected_at);
         // A name whose endpoints were told something has endpoints.
         if review.statuses.is_empty() && self.names.get(name).is_some_and(NameState::is_empty) {
             self.names.remove(name);
@@ -258,15 +263,24 @@ impl ZoneState {
         let state = self.names.get(name)?;
         let claimed_by = state.claim.as_ref().map(|claim| &claim.cluster);
         let contributions = state.to_contributions();
-        let decision = decide_name(&self.context, name, claimed_by, &contributions);
+        let observed = state.to_observed(name);
+        let decision = decide_name(&NameInput {
+            zone: &self.context,
+            name,
+            claimed_by,
+            contributions: &contributions,
+            observed: &observed,
+            around: &self.around(),
+        });
         let plan = plan(&PlanInput {
             zone: &self.context,
             policy: self.settings.policy,
             drift: self.settings.drift,
+            adopt: self.settings.adopt,
             name,
             decision: &decision,
             contributions: &contributions,
-            observed: &state.to_observed(name),
+            observed: &observed,
             departed: state.departed(),
             target_exists: &|target, rtype| self.holds(target, rtype),
         });
@@ -281,14 +295,6 @@ impl ZoneState {
         let sightings =
             self.names.get(name).map(|state| state.observed.as_slice()).unwrap_or_default();
         sightings.iter().any(|sighting| sighting.is_of(rtype) && sighting.is_there())
-    }
-
-    fn follow_targets(&mut self, name: &DnsName, plan: &NamePlan) {
-        for blocked in &plan.blocked {
-            if let BlockReason::AliasTarget(target) = &blocked.why {
-                self.waiting_for_target.entry(target.clone()).or_default().insert(name.clone());
-            }
-        }
     }
 
     /// What is no longer planned was refused in vain.
@@ -338,60 +344,6 @@ impl ZoneState {
         writes
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one status is made of all of these, in one place"
-    )]
-    fn statuses(
-        &mut self,
-        name: &DnsName,
-        decision: &NameDecision,
-        blocked: &[Blocked],
-        ready: &[&Unit],
-        refused: &[(&Unit, Refusal)],
-        pending_detail: &str,
-        expected_at: Option<Timestamp>,
-    ) -> Vec<(EndpointEntry, Arc<Status>)> {
-        let Some(state) = self.names.get(name) else { return vec![] };
-        let concerns = |unit: &Unit, index: usize| {
-            unit.changes.iter().any(|change| {
-                decision
-                    .desired
-                    .get(&change.key)
-                    .is_some_and(|desired| desired.from.contains(&index))
-            })
-        };
-        let judge = |index: usize, verdict: &Verdict| -> (Verdict, Option<Progress>) {
-            if verdict.state != VerdictState::Accepted {
-                return (verdict.clone(), None);
-            }
-            if let Some(blocked) = blocked.iter().find(|blocked| blocked.from.contains(&index)) {
-                return told_of_block(verdict, blocked);
-            }
-            if let Some((_, refusal)) = refused.iter().find(|(unit, _)| concerns(unit, index)) {
-                let progress = Progress::Refused {
-                    message: refusal.message.clone(),
-                    retry_at: refusal.retry_at,
-                };
-                return (verdict.clone(), Some(progress));
-            }
-            if ready.iter().any(|unit| concerns(unit, index)) {
-                return (
-                    verdict.clone(),
-                    Some(Progress::Pending { detail: pending_detail.to_owned(), expected_at }),
-                );
-            }
-            (verdict.clone(), Some(arrived(state.mark())))
-        };
-        let cache = &mut self.statuses;
-        let told = decision.verdicts.iter().filter_map(|(index, verdict)| {
-            let held = state.contributions.as_slice().get(*index)?.clone();
-            let (verdict, progress) = judge(*index, verdict);
-            Some((held, cache.share(Status { verdict, progress })))
-        });
-        told.collect()
-    }
-
     /// Takes a batch that Route 53 applied: what is now observed, and the claims that end with it.
     pub fn applied(
         &mut self,
@@ -438,15 +390,6 @@ impl ZoneState {
             }
         }
         (writes, releases)
-    }
-
-    /// Names whose aliases wait for one of these names.
-    pub fn followers_of(&mut self, names: impl IntoIterator<Item = DnsName>) -> BTreeSet<DnsName> {
-        names
-            .into_iter()
-            .filter_map(|name| self.waiting_for_target.remove(&name))
-            .flatten()
-            .collect()
     }
 
     /// Everything up to a change is INSYNC; answers whether the name was waiting for that. What is held at start was accepted
@@ -509,7 +452,12 @@ impl ZoneState {
             desired: decision.desired.values().map(|desired| desired.set.to_raw()).collect(),
             observed: state.to_observed(name).into_values().collect(),
             pending: ready.into_iter().cloned().collect(),
-            blocked: plan.blocked.iter().map(|blocked| blocked.message.clone()).collect(),
+            blocked: plan
+                .blocked
+                .iter()
+                .chain(&plan.left_out)
+                .map(|blocked| blocked.message.clone())
+                .collect(),
             refused: refused
                 .into_iter()
                 .map(|(_, refusal)| (refusal.message, refusal.retry_at))
@@ -521,6 +469,7 @@ impl ZoneState {
         if let Some(new) = &sighting {
             count(&mut self.counts, new, |n| *n += 1);
         }
+        self.note_delegation(key, sighting.as_ref());
         let old = self.names.entry(key.name.clone()).or_default().observe(key, sighting);
         if let Some(old) = old {
             count(&mut self.counts, &old, |n| *n -= 1);
@@ -558,28 +507,6 @@ fn count(counts: &mut ZoneCounts, sighting: &Sighting, step: impl Fn(&mut usize)
     }
     if sighting.drift().is_some() {
         step(&mut counts.drifted);
-    }
-}
-
-fn told_of_block(verdict: &Verdict, blocked: &Blocked) -> (Verdict, Option<Progress>) {
-    match (&blocked.why, blocked.why.verdict_reason()) {
-        (_, Some(reason)) => {
-            (Verdict::waiting(reason, blocked.message.clone(), verdict.placement.clone()), None)
-        }
-        (BlockReason::Drifted, None) => {
-            (verdict.clone(), Some(Progress::Drifted { message: blocked.message.clone() }))
-        }
-        (_, None) => (
-            verdict.clone(),
-            Some(Progress::Pending { detail: blocked.message.clone(), expected_at: None }),
-        ),
-    }
-}
-
-fn arrived(mark: Option<&Mark>) -> Progress {
-    match mark {
-        Some(mark) => Progress::Applied { change_id: mark.change_id.clone() },
-        None => Progress::InSync { change_id: None },
     }
 }
 

@@ -147,6 +147,11 @@ impl Sighting {
         self.rtype == rtype
     }
 
+    /// Whether it is an alias.
+    pub fn is_alias(&self) -> bool {
+        self.record.is_alias()
+    }
+
     /// In the core's form.
     pub fn observed(&self, key: &RecordKey) -> Observed {
         Observed {

@@ -97,11 +97,8 @@ impl ZoneWork {
         listed_at: Option<Timestamp>,
         now: Timestamp,
     ) -> Self {
-        let context = ZoneContext {
-            placement: Placement { account: facts.account.clone(), zone: facts.zone.clone() },
-            apex: facts.name.clone(),
-            default_ttl_secs: settings.default_ttl_secs,
-        };
+        let placement = Placement { account: facts.account.clone(), zone: facts.zone.clone() };
+        let context = ZoneContext::new(placement, facts.name.clone(), &settings);
         Self {
             state: ZoneState::new(context, settings),
             facts,

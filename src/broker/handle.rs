@@ -1,0 +1,222 @@
+//! How the API, the command line and the gRPC server reach a broker.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::ACCOUNTS_ANSWER_WITHIN;
+use super::decider::DeciderMessage;
+use super::directory::cluster::{ClusterEndpoints, StatusCounts};
+use super::directory::{ClusterSettings, Reach, SharedDirectory};
+use super::ingest::{self, Admission, FederationService, RefusedClaim};
+use super::replicas::manager::LeaseCommand;
+use super::worker::registry::Workers;
+use super::worker::{self, AccountSettings, AccountView, Message, Query, WhyReport};
+use crate::core::dns::name::DnsName;
+use crate::core::dns::record::RecordKey;
+use crate::core::ids::{AccountId, ClusterId, ZoneId};
+use crate::core::planning::plan::Observed;
+use crate::core::time::Timestamp;
+use crate::ports::{
+    ChangeFilter, ChangeRow, Clock, ClusterRow, Membership, ReplicaRow, Store, StoreError,
+};
+
+/// How to reach a broker.
+#[derive(Clone)]
+pub struct BrokerHandle {
+    /// The directory of endpoints and zones.
+    pub directory: SharedDirectory,
+    /// The workers of this replica.
+    pub workers: Arc<Workers>,
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Which replica this is.
+    pub replica: ReplicaRow,
+    /// Which replicas live and which account each works, as this one heard last.
+    pub standing: watch::Receiver<Arc<Membership>>,
+    pub(super) tenancy: mpsc::UnboundedSender<LeaseCommand>,
+    pub(super) decider: mpsc::Sender<DeciderMessage>,
+    pub(super) service: FederationService,
+    pub(super) admission: Admission,
+    pub(super) started_at: Timestamp,
+}
+
+/// A cluster, for people.
+#[derive(Clone, Debug)]
+pub struct ClusterView {
+    /// Its name.
+    pub cluster: ClusterId,
+    /// What the configuration says; none for one that is no longer registered.
+    pub settings: Option<ClusterSettings>,
+    /// What the store says; none for one that never connected.
+    pub stored: Option<ClusterRow>,
+    /// Whether its session is open at this replica.
+    pub connected: bool,
+    /// The last claim to be this cluster that this replica refused.
+    pub refused: Option<RefusedClaim>,
+    /// How many endpoints are in which state.
+    pub counts: StatusCounts,
+}
+
+impl BrokerHandle {
+    /// Takes another configuration of clusters and accounts. Accounts that are new are worked from now on, by whichever replica
+    /// takes them; those that are gone are given back.
+    pub async fn reconfigure(
+        &self,
+        clusters: HashMap<ClusterId, ClusterSettings>,
+        accounts: Vec<AccountSettings>,
+    ) {
+        // A broker that stops takes no configuration any more.
+        let scopes = worker::scopes(&accounts, &BTreeSet::new());
+        let _stopping = self.decider.send(DeciderMessage::Reconfigure(clusters, scopes)).await;
+        let _stopping = self.tenancy.send(LeaseCommand::Configure(accounts));
+    }
+
+    /// The accounts that this replica works, as their workers published them last.
+    pub fn accounts(&self) -> Vec<Arc<AccountView>> {
+        let mut views: BTreeMap<AccountId, Arc<AccountView>> = BTreeMap::new();
+        let (standing, configured) = (self.standing.borrow().clone(), self.workers.configured());
+        // Of those that it took just now nothing is known yet.
+        for tenure in standing.leases.iter().filter(|tenure| tenure.holder == self.replica.replica)
+        {
+            if let Some(settings) = configured.get(&tenure.account) {
+                views.insert(
+                    tenure.account.clone(),
+                    Arc::new(AccountView::empty(settings, self.clock.now())),
+                );
+            }
+        }
+        let workers = self.workers.all();
+        views.extend(
+            workers
+                .iter()
+                .map(|(account, worker)| (account.clone(), Arc::clone(&worker.view.borrow()))),
+        );
+        views.into_values().collect()
+    }
+
+    /// The endpoints of a cluster.
+    pub fn endpoints(&self, cluster: &ClusterId) -> Arc<ClusterEndpoints> {
+        self.directory.cluster(cluster)
+    }
+
+    /// All clusters, registered or stored.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn clusters(&self) -> Result<Vec<ClusterView>, StoreError> {
+        let mut stored: BTreeMap<ClusterId, ClusterRow> = self
+            .store
+            .clusters()
+            .await?
+            .into_iter()
+            .map(|row| (row.cluster.clone(), row))
+            .collect();
+        let settings = self.directory.settings();
+        let open = self.service.open_sessions();
+        let mut names: Vec<ClusterId> = settings.keys().chain(stored.keys()).cloned().collect();
+        names.sort();
+        names.dedup();
+        let view = |cluster: ClusterId| {
+            let stored = stored.remove(&cluster);
+            ClusterView {
+                settings: settings.get(&cluster).cloned(),
+                // An older session is none: it may not know yet that the agent has opened another one elsewhere.
+                connected: open
+                    .get(&cluster)
+                    .is_some_and(|open| stored.as_ref().is_none_or(|stored| stored.epoch <= *open)),
+                stored,
+                refused: self.admission.last_refused(&cluster),
+                counts: self.endpoints(&cluster).counts(),
+                cluster,
+            }
+        };
+        Ok(names.into_iter().map(view).collect())
+    }
+
+    /// Observed records of a zone after a key; none for a zone that no worker of this replica has.
+    pub async fn records(
+        &self,
+        zone: &ZoneId,
+        after: Option<RecordKey>,
+        limit: usize,
+    ) -> Option<Vec<(RecordKey, Observed)>> {
+        let account = self.directory.zones().get(zone).map(|facts| facts.account.clone())?;
+        let (reply, answer) = oneshot::channel();
+        let query = Query::Records { zone: zone.clone(), after, limit, reply };
+        self.workers.get(&account)?.messages.send(Message::Query(query)).await.ok()?;
+        answer.await.ok()?
+    }
+
+    /// Everything that is known of a name, from every account that this replica works.
+    pub async fn why(&self, name: &DnsName) -> Vec<WhyReport> {
+        let mut reports = vec![];
+        for worker in self.workers.all().values() {
+            let (reply, answer) = oneshot::channel();
+            let query = Query::Why { name: name.clone(), reply };
+            if worker.messages.send(Message::Query(query)).await.is_ok()
+                && let Ok(found) = answer.await
+            {
+                reports.extend(found);
+            }
+        }
+        reports
+    }
+
+    /// Places anew what lost its zone and can go to another of the same name, at a name or at all names below it too: as if their
+    /// objects were written again. Answers how many endpoints this concerns; `None` if the broker stops.
+    pub async fn reroute(&self, name: DnsName, reach: Reach) -> Option<usize> {
+        let (reply, answer) = oneshot::channel();
+        self.decider.send(DeciderMessage::Reroute { name, reach, reply }).await.ok()?;
+        answer.await.ok()
+    }
+
+    /// The journal, newest first.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn changes(&self, filter: &ChangeFilter) -> Result<Vec<ChangeRow>, StoreError> {
+        self.store.changes(filter).await
+    }
+
+    /// Why the broker is not ready; empty when it is. Agents are served without AWS, so an account is waited for only until its
+    /// first answer, and not for longer than [`ACCOUNTS_ANSWER_WITHIN`].
+    pub async fn not_ready(&self) -> Vec<String> {
+        let mut reasons = vec![];
+        if let Err(error) = self.store.ping().await {
+            reasons.push(error.to_string());
+        }
+        if self.clock.now().since(self.started_at) > ACCOUNTS_ANSWER_WITHIN {
+            return reasons;
+        }
+        for account in self.accounts() {
+            if let worker::Health::Starting = account.health {
+                reasons.push(format!(
+                    "the account {} ({}) is starting",
+                    account.account, account.name
+                ));
+            }
+        }
+        reasons
+    }
+
+    /// Returns when what was committed so far is decided and every account that is worked here has nothing left to do. For tests and
+    /// measurements.
+    pub async fn wait_idle(&self) {
+        // A broker that stops is as settled as it will be.
+        let _stopping = ingest::barrier(&self.decider).await;
+        for worker in self.workers.all().values() {
+            // The last view may be older than what the worker was just told.
+            let (reply, published) = oneshot::channel();
+            if worker.messages.send(Message::Query(Query::Publish { reply })).await.is_ok() {
+                let _stopping = published.await;
+            }
+            let mut view = worker.view.clone();
+            // A worker that has ended is as settled as it will be.
+            let _ended = view.wait_for(|view| view.is_settled()).await;
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! What the endpoints of a name are told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::ZoneState;
+use super::name_state::Mark;
+use super::refusals::Refusal;
+use crate::broker::directory::entry::{EndpointEntry, Progress, Status};
+use crate::core::dns::name::DnsName;
+use crate::core::endpoint::verdict::{Verdict, VerdictState};
+use crate::core::planning::change::Unit;
+use crate::core::planning::claims::NameDecision;
+use crate::core::planning::plan::{BlockReason, Blocked, NamePlan};
+use crate::core::time::Timestamp;
+
+/// What a look at a name came to.
+pub(super) struct LookedAt<'a> {
+    pub(super) decision: &'a NameDecision,
+    pub(super) plan: &'a NamePlan,
+    pub(super) ready: &'a [&'a Unit],
+    pub(super) refused: &'a [(&'a Unit, Refusal)],
+}
+
+/// The same by contribution, so that many at one name cost no more than each once.
+struct ByContribution<'a> {
+    blocked: BTreeMap<usize, &'a Blocked>,
+    left_out: BTreeMap<usize, &'a Blocked>,
+    refused: BTreeMap<usize, &'a Refusal>,
+    ready: BTreeSet<usize>,
+}
+
+impl<'a> ByContribution<'a> {
+    fn of(told: &LookedAt<'a>) -> Self {
+        let concerned = |unit: &'a Unit| {
+            let desired = |change| told.decision.desired.get(&change);
+            unit.changes
+                .iter()
+                .filter_map(move |change| desired(change.key.clone()))
+                .flat_map(|desired| desired.from.iter().copied())
+        };
+        let first_of = |blocked: &'a [Blocked]| {
+            let mut found = BTreeMap::new();
+            for blocked in blocked {
+                for index in &blocked.from {
+                    found.entry(*index).or_insert(blocked);
+                }
+            }
+            found
+        };
+        let mut refused = BTreeMap::new();
+        for (unit, refusal) in told.refused {
+            for index in concerned(unit) {
+                refused.entry(index).or_insert(refusal);
+            }
+        }
+        Self {
+            blocked: first_of(&told.plan.blocked),
+            left_out: first_of(&told.plan.left_out),
+            refused,
+            ready: told.ready.iter().flat_map(|unit| concerned(unit)).collect(),
+        }
+    }
+
+    fn judge(
+        &self,
+        index: usize,
+        verdict: &Verdict,
+        mark: Option<&Mark>,
+        pending: &Progress,
+    ) -> (Verdict, Option<Progress>) {
+        if verdict.state != VerdictState::Accepted {
+            return (verdict.clone(), None);
+        }
+        if let Some(blocked) = self.blocked.get(&index) {
+            return told_of_block(verdict, blocked);
+        }
+        if let Some(refusal) = self.refused.get(&index) {
+            let (message, retry_at) = (refusal.message.clone(), refusal.retry_at);
+            return (verdict.clone(), Some(Progress::Refused { message, retry_at }));
+        }
+        let mut verdict = verdict.clone();
+        if let Some(left_out) = self.left_out.get(&index) {
+            verdict.message.clone_from(&left_out.message);
+        }
+        if self.ready.contains(&index) {
+            return (verdict, Some(pending.clone()));
+        }
+        (verdict, Some(arrived(mark)))
+    }
+}
+
+impl ZoneState {
+    pub(super) fn statuses(
+        &mut self,
+        name: &DnsName,
+        told: &LookedAt<'_>,
+        pending_detail: &str,
+        expected_at: Option<Timestamp>,
+    ) -> Vec<(EndpointEntry, Arc<Status>)> {
+        let Some(state) = self.names.get(name) else { return vec![] };
+        let pending = Progress::Pending { detail: pending_detail.to_owned(), expected_at };
+        let by_contribution = ByContribution::of(told);
+        let cache = &mut self.statuses;
+        let mut statuses = vec![];
+        for (index, verdict) in &told.decision.verdicts {
+            let Some(held) = state.contributions.as_slice().get(*index) else { continue };
+            let (verdict, progress) =
+                by_contribution.judge(*index, verdict, state.mark(), &pending);
+            statuses.push((held.clone(), cache.share(Status { verdict, progress })));
+        }
+        for held in self.crowds.take_untold(name) {
+            let verdict = super::crowd::verdict_beyond(&self.context, name, held.cluster());
+            statuses.push((held, cache.share(Status::of(verdict))));
+        }
+        statuses
+    }
+}
+
+fn told_of_block(verdict: &Verdict, blocked: &Blocked) -> (Verdict, Option<Progress>) {
+    match (&blocked.why, blocked.why.verdict_reason()) {
+        (_, Some(reason)) => {
+            (Verdict::waiting(reason, blocked.message.clone(), verdict.placement.clone()), None)
+        }
+        (BlockReason::Drifted, None) => {
+            (verdict.clone(), Some(Progress::Drifted { message: blocked.message.clone() }))
+        }
+        (_, None) => (
+            verdict.clone(),
+            Some(Progress::Pending { detail: blocked.message.clone(), expected_at: None }),
+        ),
+    }
+}
+
+fn arrived(mark: Option<&Mark>) -> Progress {
+    match mark {
+        Some(mark) => Progress::Applied { change_id: mark.change_id.clone() },
+        None => Progress::InSync { change_id: None },
+    }
+}

@@ -1,0 +1,57 @@
+//! Record sets as they are observed, and whose they are.
+
+use serde::{Deserialize, Serialize};
+
+use crate::core::dns::record::{RawRecordSet, RecordData, RecordSet};
+use crate::core::ids::{BatchId, ClusterId};
+
+/// Who made a record set.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Ownership {
+    /// The cluster that held the name when the set was written.
+    pub cluster: ClusterId,
+    /// The batch that wrote it.
+    pub batch: BatchId,
+}
+
+/// What somebody else did to a record set of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Drift {
+    /// It says something else than we wrote.
+    Changed,
+    /// It is gone; the raw form kept is the last that was there.
+    Missing,
+}
+
+/// A record set as observed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// Exactly what Route 53 answered.
+    pub raw: RawRecordSet,
+    /// None: foreign.
+    pub owner: Option<Ownership>,
+    /// What somebody else did to it since we wrote it.
+    pub drift: Option<Drift>,
+}
+
+impl Observed {
+    /// Whether Route 53 holds the set.
+    pub fn is_there(&self) -> bool {
+        self.drift != Some(Drift::Missing)
+    }
+
+    /// The set in canonical form if it is there and Zonefold made it; `None` for a foreign one, and for one that cannot be read.
+    pub fn ours(&self) -> Option<RecordSet> {
+        let is_ours = self.owner.is_some() && self.is_there();
+        is_ours.then(|| self.raw.canonical().ok()).flatten()
+    }
+
+    /// The values of a set of ours; empty for an alias.
+    pub fn own_values(&self) -> Vec<arcstr::ArcStr> {
+        match self.ours().map(|set| set.data) {
+            Some(RecordData::Values { values, .. }) => values,
+            Some(RecordData::Alias(_)) | None => vec![],
+        }
+    }
+}

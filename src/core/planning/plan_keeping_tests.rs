@@ -1,0 +1,73 @@
+//! What stays, what is left out, and what is said of what others made.
+
+use super::*;
+
+#[test]
+fn values_that_a_rejected_endpoint_may_have_given_stay_until_it_is_corrected_or_gone() {
+    let stands = || {
+        let both = endpoint("x", NAME, "A", &["192.0.2.1", "192.0.2.2"]);
+        Scene { claimed_by: Some("east"), ..Scene::default() }.holds(both, Some("east"))
+    };
+    let scene = stands().wants(a("web", "192.0.2.1")).wants(a("other", "nonsense"));
+    assert_eq!(scene.plan(), NamePlan::default());
+    // What is wanted anew is added meanwhile.
+    let scene = stands().wants(a("web", "192.0.2.9")).wants(a("other", "nonsense"));
+    let plan = scene.plan();
+    let after = plan.units[0].changes[0].after.clone().unwrap();
+    assert_eq!(after.values, ["192.0.2.1", "192.0.2.2", "192.0.2.9"]);
+    assert!(scene.applied(&plan).plan().units.is_empty());
+    let corrected = stands().wants(a("web", "192.0.2.1")).wants(a("other", "192.0.2.3")).plan();
+    let after = corrected.units[0].changes[0].after.clone().unwrap();
+    assert_eq!(after.values, ["192.0.2.1", "192.0.2.3"]);
+    let gone = stands().wants(a("web", "192.0.2.1")).plan();
+    assert_eq!(gone.units[0].changes[0].after.clone().unwrap().values, ["192.0.2.1"]);
+    // A CNAME endpoint can have made an alias, and no values.
+    let mut other = cname("nonsense..");
+    other.key.object = "other".into();
+    let scene = stands().wants(a("web", "192.0.2.1")).wants(other);
+    assert_eq!(actions(&scene.plan()), [(true, true)]);
+}
+
+#[test]
+fn the_half_of_an_alias_whose_target_is_not_there_is_left_out_and_keeps_nothing_back() {
+    let mut alias = cname("only-a.example.com");
+    alias.properties.insert("alias".into(), "true".into());
+    let plan = Scene::default().wants(alias.clone()).plan();
+    let written: Vec<RecordType> =
+        plan.units.iter().flat_map(|unit| &unit.changes).map(|change| change.key.rtype).collect();
+    assert_eq!((written, plan.blocked.len()), (vec![RecordType::A], 0));
+    assert_eq!(plan.left_out.len(), 1);
+    assert!(plan.left_out[0].message.contains("has no AAAA record set"), "{plan:?}");
+    // It takes the place of a CNAME too.
+    let plan = Scene::default().wants(alias).holds(cname("x.example.net"), Some("east")).plan();
+    assert_eq!(actions(&plan), [(false, true), (true, false)]);
+}
+
+#[test]
+fn the_remedy_for_a_foreign_set_is_one_that_helps() {
+    let remedy = |adopt, held: Endpoint, wanted: Endpoint| {
+        let scene = Scene { adopt, ..Scene::default() }.wants(wanted).holds(held, None);
+        scene.plan().blocked[0].message.clone()
+    };
+    let (one, other) = (|| a("web", "192.0.2.1"), || a("web", "192.0.2.2"));
+    assert!(remedy(AdoptPolicy::Never, one(), other()).contains("set adopt for the zone"));
+    assert!(remedy(AdoptPolicy::Identical, one(), other()).contains("set adopt to any"));
+    for adopt in [AdoptPolicy::Never, AdoptPolicy::Identical, AdoptPolicy::Any] {
+        let message = remedy(adopt, one(), cname("x.example.net"));
+        assert!(!message.contains("adopt") && message.contains("go together"), "{message}");
+    }
+    let observed =
+        Scene { adopt: AdoptPolicy::Any, policy: ZonePolicy::Observe, ..Scene::default() };
+    let plan = observed.wants(one()).holds(one(), None).plan();
+    assert_eq!(reasons(&plan), [&BlockReason::Policy], "{plan:?}");
+}
+
+#[test]
+fn only_what_already_says_the_same_changes_hands_where_identical_sets_are_adopted() {
+    let identical = || Scene { adopt: AdoptPolicy::Identical, ..Scene::default() };
+    let same = identical().wants(a("web", "192.0.2.1")).holds(a("web", "192.0.2.1"), None).plan();
+    assert_eq!((same.units.len(), same.adopted.len()), (0, 1));
+    let differs =
+        identical().wants(a("web", "192.0.2.1")).holds(a("web", "192.0.2.2"), None).plan();
+    assert!(differs.units.is_empty() && reasons(&differs) == [&BlockReason::Foreign]);
+}

@@ -1,0 +1,95 @@
+//! What a zone does not take at a name, whoever asks.
+
+use super::decision::{NameInput, ZoneContext};
+use crate::core::dns::record::RecordType;
+use crate::core::endpoint::parsed::{Answer, ParsedEndpoint};
+use crate::core::endpoint::verdict::{Reason, Verdict};
+
+/// Why the zone does not take a wish.
+pub(super) fn bar(input: &NameInput<'_>, wish: &ParsedEndpoint) -> Option<Verdict> {
+    at_apex(input.zone, wish)
+        .or_else(|| of_type(input, wish))
+        .or_else(|| of_alias(input.zone, wish))
+        .or_else(|| below_delegation(input, wish))
+}
+
+fn at_apex(zone: &ZoneContext, wish: &ParsedEndpoint) -> Option<Verdict> {
+    if wish.name != zone.apex {
+        return None;
+    }
+    if wish.is_cname() {
+        return Some(Verdict::rejected(
+            Reason::InvalidType,
+            format!(
+                "a CNAME cannot stand at the apex of the zone {} (RFC 1034 §3.6.2): use an alias (annotation alias: \"true\") or addresses",
+                zone.apex
+            ),
+        ));
+    }
+    wish.types.contains(&RecordType::Ns).then(|| {
+        Verdict::rejected(
+            Reason::InvalidType,
+            format!(
+                "the NS record set at the apex of {} belongs to Route 53: remove the endpoint",
+                zone.apex
+            ),
+        )
+    })
+}
+
+/// Who may create a DNSEndpoint can ask for any type, so the zone says which ones are published.
+fn of_type(input: &NameInput<'_>, wish: &ParsedEndpoint) -> Option<Verdict> {
+    let zone = input.zone;
+    let is_refused = |rtype: &&RecordType| {
+        !zone.record_types.allow(**rtype, false)
+            && !zone.record_types.allow(**rtype, input.is_published(wish))
+    };
+    let rtype = wish.types.iter().find(is_refused)?;
+    Some(Verdict::rejected(
+        Reason::ZonePolicy,
+        format!(
+            "the zone {} takes the record types {} from clusters, and this is {rtype}: add it to record_types of the zone, or remove the endpoint",
+            zone.apex, zone.record_types
+        ),
+    ))
+}
+
+/// Route 53 takes aliases to its own services and to names of the same zone.
+fn of_alias(zone: &ZoneContext, wish: &ParsedEndpoint) -> Option<Verdict> {
+    let Answer::Alias { zone: target_zone, target, .. } = &wish.answer else { return None };
+    let is_in_zone = target_zone.as_ref().is_none_or(|target_zone| target_zone == zone.zone());
+    (is_in_zone && !target.is_in(&zone.apex)).then(|| {
+        let otherwise = if wish.name == zone.apex {
+            "publish addresses"
+        } else {
+            "remove the annotation alias, so that it becomes a CNAME"
+        };
+        Verdict::rejected(
+            Reason::InvalidTarget,
+            format!(
+                "the alias target {target} lies outside the zone {} and is no name of an AWS service that is known: {otherwise}, or name the service's zone with aws/target-hosted-zone",
+                zone.apex
+            ),
+        )
+    })
+}
+
+/// The zone's servers answer a referral for whatever lies below a delegation, and for nothing there but the addresses of the
+/// servers that it names (RFC 1034 §4.2.1).
+fn below_delegation(input: &NameInput<'_>, wish: &ParsedEndpoint) -> Option<Verdict> {
+    let delegation = input.around.delegation_above(&wish.name)?;
+    let is_address = |rtype: &RecordType| matches!(rtype, RecordType::A | RecordType::Aaaa);
+    let is_glue = delegation.servers.contains(&wish.name) && wish.types.iter().all(is_address);
+    if is_glue || input.is_published(wish) {
+        return None;
+    }
+    let zone = input.zone;
+    Some(Verdict::waiting(
+        Reason::BelowDelegation,
+        format!(
+            "the NS record set of {} in the zone {} gives {} to other servers, so no record here would be answered: publish it in the zone that they serve, or remove the NS record set",
+            delegation.at, zone.apex, wish.name
+        ),
+        Some(zone.placement.clone()),
+    ))
+}
