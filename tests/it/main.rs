@@ -12,6 +12,7 @@ mod architecture;
 mod bad_input;
 mod bench;
 mod burst;
+mod cases;
 mod chaos;
 mod deploy;
 mod dev_walk;

@@ -232,6 +232,11 @@ pub fn route53(endpoint: &str, credentials: Credentials) -> aws_sdk_route53::Cli
 
 /// Our own emulator with these accounts: signatures, roles and external ids are checked, the published limits hold.
 pub async fn emulated() -> (EmulatorHandle, Aws) {
+    emulated_with(vec![ZoneConfig::public(DnsName::parse(DEV_ZONE).unwrap())]).await
+}
+
+/// The same, with these zones in the account `dev`; one of them has its usual zone's name.
+pub async fn emulated_with(dev_zones: Vec<ZoneConfig>) -> (EmulatorHandle, Aws) {
     const KEY_ID: &str = "AKIAIOSFODNN7EXAMPLE";
     const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
     let mut operations = AccountConfig::new(AccountId::parse(OPERATIONS).unwrap());
@@ -244,7 +249,11 @@ pub async fn emulated() -> (EmulatorHandle, Aws) {
     for (id, environment, zone_name) in ACCOUNTS {
         let mut account = AccountConfig::new(AccountId::parse(id).unwrap());
         account.limits = LimitsConfig::of(LimitsProfile::Published2026);
-        account.zones = vec![ZoneConfig::public(DnsName::parse(zone_name).unwrap())];
+        account.zones = if id == DEV {
+            dev_zones.clone()
+        } else {
+            vec![ZoneConfig::public(DnsName::parse(zone_name).unwrap())]
+        };
         account.roles = vec![RoleConfig {
             trusted_principals: vec![format!("arn:aws:iam::{OPERATIONS}:user/broker")],
             external_id: Some(external_id(environment)),

@@ -240,6 +240,14 @@ impl Deployment {
         .await;
     }
 
+    /// What clusters want and are told, as the broker says it; one cluster's.
+    pub async fn endpoints(&self, cluster: &str) -> Result<Vec<Value>, String> {
+        let page =
+            get_json(self.http, &format!("/api/v1/endpoints?cluster={cluster}&limit=1000")).await?;
+        assert_eq!(page["next"], Value::Null, "the list is longer than a page");
+        Ok(page["items"].as_array().unwrap().clone())
+    }
+
     /// The broker's journal, newest first.
     pub async fn changes(&self) -> Vec<Value> {
         let page = get_json(self.http, "/api/v1/changes?limit=1000").await.unwrap();
