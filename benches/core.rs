@@ -20,6 +20,7 @@ use zonefold::core::planning::claims::{
 };
 use zonefold::core::planning::plan::{Observed, Ownership, PlanInput, plan};
 use zonefold::core::planning::policy::{AdoptPolicy, DriftPolicy, ZonePolicy, ZoneSettings};
+use zonefold::core::visibility::Visibility;
 
 fn main() {
     divan::main();
@@ -47,7 +48,7 @@ fn zone() -> ZoneContext {
         zone: ZoneId::parse("Z1").expect("a zone id"),
     };
     let apex = DnsName::parse("example.com").expect("a name");
-    ZoneContext::new(placement, apex, &ZoneSettings::default())
+    ZoneContext::new(placement, apex, Visibility::Public, &ZoneSettings::default())
 }
 
 fn cluster() -> ClusterId {

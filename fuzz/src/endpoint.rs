@@ -22,6 +22,7 @@ use zonefold::core::planning::policy::{
 };
 use zonefold::core::planning::record_types::RecordTypes;
 use zonefold::core::time::Timestamp;
+use zonefold::core::visibility::Visibility;
 use zonefold::wire::v1;
 
 use super::record_set::check_canonical;
@@ -94,7 +95,7 @@ fn check_plan(name: &DnsName, contributions: &[Contribution]) {
         zone: ZoneId::parse("Z1").unwrap(),
     };
     let settings = ZoneSettings { record_types: RecordTypes::All, ..ZoneSettings::default() };
-    let zone = ZoneContext::new(placement, apex, &settings);
+    let zone = ZoneContext::new(placement, apex, Visibility::Public, &settings);
     for contribution in contributions {
         for set in contribution
             .wish

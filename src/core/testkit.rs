@@ -12,6 +12,7 @@ use super::ids::{AccountId, ClusterId, ZoneId};
 use super::planning::claims::{Contribution, ZoneContext};
 use super::planning::policy::ZoneSettings;
 use super::planning::record_types::RecordTypes;
+use super::visibility::Visibility;
 
 /// A name.
 pub fn name(text: &str) -> DnsName {
@@ -30,7 +31,7 @@ pub fn zone_context() -> ZoneContext {
         zone: ZoneId::parse("Z1").unwrap(),
     };
     let settings = ZoneSettings { record_types: RecordTypes::All, ..ZoneSettings::default() };
-    ZoneContext::new(placement, name("example.com"), &settings)
+    ZoneContext::new(placement, name("example.com"), Visibility::Public, &settings)
 }
 
 /// An endpoint of the object `ingress/default/<object>`.

@@ -9,8 +9,8 @@ use arcstr::ArcStr;
 
 use super::annotations::{Annotations, VISIBILITY_PROPERTY};
 use super::target::{comparable_name, is_address, record_type_of, reverse_name};
-use super::{Extraction, INTERNAL_PART, ObjectRef, Pending, Unknown, Warning, listed};
-use crate::core::endpoint::{ANNOTATION, Endpoint, EndpointKey, TARGET_SOURCE};
+use super::{Extraction, ObjectRef, Pending, Unknown, Warning, listed};
+use crate::core::endpoint::{ANNOTATION, Endpoint, EndpointKey, INTERNAL_PART, TARGET_SOURCE};
 
 /// One object has at most this many endpoints. The names of one are built, hashed and compared without a pause.
 pub const MAX_ENDPOINTS: usize = 10_000;

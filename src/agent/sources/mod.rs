@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 use arcstr::ArcStr;
 use serde::{Deserialize, Serialize};
 
-use crate::core::endpoint::{Endpoint, EndpointKey};
+use crate::core::endpoint::{Endpoint, EndpointKey, INTERNAL_PART};
 
 pub mod annotations;
 mod collector;
@@ -166,12 +166,6 @@ impl fmt::Display for ObjectRef {
         write!(f, "{}/{}/{}", self.source, self.namespace, self.name)
     }
 }
-
-/// Ends the object's name in the keys of endpoints for those inside (`internal-hostname`), which keeps them apart from those of the
-/// same host for everybody: each has its own placement and verdict, and their addresses are never added up. The names of Kubernetes
-/// objects have no slash, so such a key is never another object's. The source kind stays the same, because absence counts by source
-/// kind.
-pub(super) const INTERNAL_PART: &str = "/internal";
 
 impl ObjectRef {
     /// The object that an endpoint was published for; `None` if its source is not one of ours.

@@ -23,6 +23,12 @@ pub const TARGET_SOURCE: &str = "zonefold/target-source";
 /// [`TARGET_SOURCE`] of targets that an annotation gives.
 pub const ANNOTATION: &str = "annotation";
 
+/// Ends the object's name in the keys of endpoints for those inside (`internal-hostname`), which keeps them apart from those of the
+/// same host for everybody: each has its own placement and verdict, and their addresses are never added up. The names of Kubernetes
+/// objects have no slash, so such a key is never another object's. The source kind stays the same, because absence counts by source
+/// kind.
+pub const INTERNAL_PART: &str = "/internal";
+
 /// What names one endpoint inside its cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct EndpointKey {

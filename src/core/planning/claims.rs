@@ -8,7 +8,7 @@ pub use super::decision::{
     OtherNames, ZoneContext,
 };
 use super::merge::Merge;
-use super::zone_rules;
+use super::{sides, zone_rules};
 use crate::core::endpoint::verdict::{Reason, Verdict};
 use crate::core::ids::ClusterId;
 
@@ -48,7 +48,8 @@ pub fn decide_name(input: &NameInput<'_>) -> NameDecision {
     for index in waiting {
         decision.verdicts.push((index, held_by(input, &holder, object.as_deref())));
     }
-    Merge::new(input, &mut decision).run(&accepted);
+    let counting = sides::counting(input, &mut decision, accepted);
+    Merge::new(input, &mut decision).run(&counting);
     decision
 }
 

@@ -12,6 +12,7 @@ use crate::core::planning::observed::{Observed, Ownership};
 use crate::core::planning::policy::MergePolicy;
 use crate::core::planning::record_types::RecordTypes;
 use crate::core::testkit::{cluster, contribution, endpoint, name, zone_context};
+use crate::core::visibility::Visibility;
 
 fn at(claimed_by: Option<&str>, contributions: &[Contribution]) -> NameDecision {
     decide(&zone_context(), "www.example.com", claimed_by, contributions, &[])
@@ -515,5 +516,55 @@ fn a_group_has_at_most_30_geoproximity_sets_and_100_of_any_other_policy() {
         let last = usize::try_from(most).unwrap();
         assert_eq!(verdict(&decision, last), (VerdictState::Rejected, Reason::TooLarge));
         assert_eq!(decision.desired.len(), last, "{property}");
+    }
+}
+
+#[test]
+fn addresses_for_those_inside_and_for_everybody_never_add_up() {
+    let everybody = || contribution("east", 1, web("web", "192.0.2.1"));
+    let inside = |word: &str| {
+        let mut endpoint = web("web/internal", "10.0.0.1");
+        endpoint.properties.insert("zonefold/visibility".into(), word.into());
+        contribution("east", 2, endpoint)
+    };
+    for word in ["internal", "private"] {
+        for (visibility, counts, value) in
+            [(Visibility::Public, 0, "192.0.2.1"), (Visibility::Private, 1, "10.0.0.1")]
+        {
+            let zone = ZoneContext { visibility, ..zone_context() };
+            let both = [everybody(), inside(word)];
+            let decision = decide(&zone, "www.example.com", None, &both, &[]);
+            let wanted: Vec<_> = decision.desired.values().collect();
+            let [desired] = wanted.as_slice() else { panic!("{wanted:?}") };
+            assert_eq!(desired.from, [counts], "{visibility}");
+            assert!(
+                matches!(&desired.set.data, RecordData::Values { values, .. } if *values == [value])
+            );
+            for index in [0, 1] {
+                assert_eq!(verdict(&decision, index).0, VerdictState::Accepted);
+            }
+            let left_out = decision.verdicts.iter().find(|(at, _)| *at == 1 - counts).unwrap();
+            assert!(left_out.1.message.contains("ingress/default/web"), "{left_out:?}");
+        }
+    }
+    // One that is rejected keeps what it made, and nothing is added to it.
+    let private = ZoneContext { visibility: Visibility::Private, ..zone_context() };
+    let standing = [web("web/internal", "10.0.0.1")];
+    let rejected = contribution("east", 2, web("web/internal", "10.0.0.300"));
+    let both = [everybody(), rejected];
+    let decision = decide(&private, "www.example.com", Some("east"), &both, &standing);
+    assert!(decision.desired.is_empty(), "{decision:?}");
+}
+
+#[test]
+fn other_records_and_single_sides_count_in_every_zone() {
+    for visibility in [Visibility::Public, Visibility::Private] {
+        let zone = ZoneContext { visibility, ..zone_context() };
+        let text = endpoint("note", "www.example.com", "TXT", &["note"]);
+        let all = [contribution("east", 1, web("web", "192.0.2.1")), contribution("east", 2, text)];
+        let decision = decide(&zone, "www.example.com", None, &all, &[]);
+        assert_eq!(decision.desired.len(), 2);
+        let alone = [contribution("east", 1, web("web/internal", "10.0.0.1"))];
+        assert_eq!(decide(&zone, "www.example.com", None, &alone, &[]).desired.len(), 1);
     }
 }

@@ -16,6 +16,7 @@ use crate::core::endpoint::Endpoint;
 use crate::core::endpoint::parsed::{ParsedEndpoint, reachable_types};
 use crate::core::endpoint::verdict::{Placement, Verdict};
 use crate::core::ids::{ClusterId, ZoneId};
+use crate::core::visibility::Visibility;
 
 /// One endpoint at one name of one zone.
 #[derive(Clone, Debug)]
@@ -38,6 +39,8 @@ pub struct ZoneContext {
     pub placement: Placement,
     /// The apex.
     pub apex: DnsName,
+    /// Public or private.
+    pub visibility: Visibility,
     /// For endpoints without a time to live, in seconds.
     pub default_ttl_secs: u32,
     /// Which record types clusters may publish.
@@ -48,10 +51,16 @@ pub struct ZoneContext {
 
 impl ZoneContext {
     /// A zone that is worked under these settings.
-    pub fn new(placement: Placement, apex: DnsName, settings: &ZoneSettings) -> Self {
+    pub fn new(
+        placement: Placement,
+        apex: DnsName,
+        visibility: Visibility,
+        settings: &ZoneSettings,
+    ) -> Self {
         Self {
             placement,
             apex,
+            visibility,
             default_ttl_secs: settings.default_ttl_secs,
             record_types: settings.record_types,
             merge: settings.merge,
@@ -60,7 +69,7 @@ impl ZoneContext {
 
     /// Takes other settings.
     pub fn set(&mut self, settings: &ZoneSettings) {
-        *self = Self::new(self.placement.clone(), self.apex.clone(), settings);
+        *self = Self::new(self.placement.clone(), self.apex.clone(), self.visibility, settings);
     }
 
     /// The zone's id.

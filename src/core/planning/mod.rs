@@ -2,8 +2,8 @@
 //!
 //! [`routing`] finds the zone of an endpoint, [`claims`] decides who holds a name and what the holder asks for, [`plan`] compares that
 //! with what Route 53 holds and makes units of [`change`].
-//! Of [`claims`], `zone_rules` says what a zone takes at a name, `loops` which names lead to each other, and `merge` what the owner's
-//! endpoints add up to.
+//! Of [`claims`], `zone_rules` says what a zone takes at a name, `loops` which names lead to each other, `sides` which of the owner's
+//! endpoints count in a private or public zone, and `merge` what they add up to.
 
 pub mod change;
 pub mod claims;
@@ -16,5 +16,6 @@ pub mod plan;
 pub mod policy;
 pub mod record_types;
 pub mod routing;
+mod sides;
 mod units;
 mod zone_rules;

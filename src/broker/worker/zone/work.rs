@@ -98,7 +98,7 @@ impl ZoneWork {
         now: Timestamp,
     ) -> Self {
         let placement = Placement { account: facts.account.clone(), zone: facts.zone.clone() };
-        let context = ZoneContext::new(placement, facts.name.clone(), &settings);
+        let context = ZoneContext::new(placement, facts.name.clone(), facts.visibility, &settings);
         Self {
             state: ZoneState::new(context, settings),
             facts,
