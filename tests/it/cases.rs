@@ -241,7 +241,9 @@ async fn a_target_that_is_no_name_never_becomes_a_cname() {
         "empty.c19.dev.example.com A 60 192.0.2.194",
         "ext.c19.dev.example.com A 60 192.0.2.190",
     ]);
-    for (object, says) in [("typo", "ends in a number"), ("port", "\":\""), ("net", "\"/\"")] {
+    for (object, says) in
+        [("typo", "192.0.2.300"), ("port", "192.0.2.191:443"), ("net", "192.0.2.192/32")]
+    {
         let name = format!("{object}.c19.dev.example.com");
         let message = setting.message(object, &name).await;
         assert!(message.contains(says), "{object}: {message}");

@@ -437,3 +437,31 @@ fn a_name_of_two_gateways_stays_while_one_of_them_is_silent_and_follows_a_set_th
         ["del web.example.com HostRemoved"]
     );
 }
+
+#[test]
+fn routes_named_otherwise_publish_no_name_of_their_listener() {
+    let text = include_str!("../../../../tests/data/cases/23-gateway-listener-star/manifest.yaml");
+    let (mut gateways, mut routes) = (vec![], vec![]);
+    for part in text.split("\n---\n") {
+        let document: Document = serde_saphyr::from_str(part).unwrap();
+        let list = if part.contains("kind: Gateway\n") { &mut gateways } else { &mut routes };
+        list.push(document);
+    }
+    assert_eq!((gateways.len(), routes.len()), (1, 3));
+    let sources = [SourceKind::GatewayHttpRoute];
+    let mut stage =
+        Stage { world: World::new(&sources, Reading::default()), index: Index::new(sources) };
+    let routes_first = (Followed::Objects(SourceKind::GatewayHttpRoute), 0);
+    assert!(stage.list(routes_first, routes).is_empty());
+    let mut published = stage.list((Followed::Gateways, 0), gateways);
+    published.sort_unstable();
+    assert_eq!(
+        published,
+        [
+            "put a.gw.dev.example.com 192.0.2.230",
+            "put gw.dev.example.com 192.0.2.230",
+            "put only.gw.dev.example.com 192.0.2.230",
+        ]
+    );
+    assert!(stage.held().iter().all(|(_, standing)| *standing == Standing::Wanted));
+}
