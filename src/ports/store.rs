@@ -2,6 +2,7 @@
 //!
 //! Each method is one transaction. Whatever a method has answered `Ok` for survives every crash but the disk's.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -202,6 +203,8 @@ pub struct ZoneRow {
     pub listed_at: Option<Timestamp>,
     /// Whether the last discovery found it, and a rule of the configuration selects it.
     pub visible: bool,
+    /// Its tags, as the last discovery found them; `None` if no rule asked for them then.
+    pub tags: Option<BTreeMap<String, String>>,
 }
 
 /// A record set as Route 53 holds it, with who made it.
