@@ -274,7 +274,7 @@ impl Worker {
             if settings.is_some_and(|settings| settings == zone.state.settings) {
                 continue;
             }
-            zone.facts.visible = settings.is_some();
+            // One that no rule selects any more is gone with the next discovery, which stores that.
             zone.take_settings(settings.unwrap_or(UNSELECTED));
             self.note_all(&zone_id);
         }

@@ -45,7 +45,7 @@ impl Worker {
     fn zone_is_full(&mut self, batch: &Batch, message: &str, now: Timestamp) {
         let Some(zone) = self.zones.get_mut(&batch.zone) else { return };
         zone.end_searches();
-        zone.state.quota.refused(message.to_owned(), now);
+        zone.state.quota.refused(&batch.units, message.to_owned(), now);
         let waiting = zone.backlog.names();
         self.note(&batch.zone, waiting);
     }

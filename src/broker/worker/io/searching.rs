@@ -126,7 +126,7 @@ impl Worker {
     ) {
         let Some(zone) = self.zones.get_mut(zone_id) else { return };
         let Some(search) = zone.searches.front_mut() else { return };
-        if search.of == Parts::Clusters && !named.is_empty() && units.len() > named.len() {
+        if search.of == Parts::Clusters && !named.is_empty() && units.len() > 1 {
             // Of the others nothing is known any more: they go out as they come.
             let names = zone.searches.pop_front().map(Search::into_names).unwrap_or_default();
             self.refuse_units(zone_id, named, message, now);

@@ -142,7 +142,7 @@ async fn a_full_zone_takes_no_creations_and_everything_else() {
         worker.zones.get(&zone_id(0)).unwrap().state.why(&name(&owner("new-1")), world.clock.now());
     let (message, retry_at) = why.unwrap().refused[0].clone();
     assert!(message.contains("is full") && retry_at > world.clock.now(), "{message}");
-    go_on(&world, &mut worker, 60_000).await;
+    go_on(&world, &mut worker, 25_000).await;
     assert_eq!(calls(&world).last().unwrap().len(), 1, "one goes to see");
     // Room is made: what waits goes out at once, a few at a time.
     *world.provider.refuses.lock().unwrap() = None;

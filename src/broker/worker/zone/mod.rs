@@ -40,7 +40,7 @@ use crate::core::time::Timestamp;
 use crate::ports::{ClaimRow, ClaimWrite, RecordRow, RecordWrite};
 use dirty_claims::DirtyClaims;
 use name_state::{Claim, Mark, NameState, Sighting};
-use quota::{ZoneQuota, creations};
+use quota::ZoneQuota;
 use refusals::{Refusal, Refusals};
 pub use why::NameReport;
 
@@ -308,20 +308,20 @@ impl ZoneState {
 
     /// Notes a name with something that a full zone does not take now.
     fn hold_creations(&mut self, name: &DnsName, plan: &NamePlan, now: Timestamp) {
-        if self.quota.holds(now).is_some() && plan.units.iter().any(|unit| creations(unit) > 0) {
+        if plan.units.iter().any(|unit| self.quota.holds_unit(unit, now).is_some()) {
             self.quota.hold(name);
         }
     }
 
     /// What a unit is told that a full zone does not take now.
     fn is_held(&self, unit: &Unit, now: Timestamp) -> Option<Refusal> {
-        let (message, retry_at) = self.quota.holds(now).filter(|_| creations(unit) > 0)?;
+        let (message, retry_at) = self.quota.holds_unit(unit, now)?;
         Some(Refusal {
             fingerprint: fingerprint(unit),
             failures: 0,
             retry_at,
             message: format!(
-                "the zone {} is full, and only creations wait: delete record sets there, or have its quota raised at AWS; Route 53 says: {message}",
+                "the zone {} is full, and what takes room waits: delete record sets there, or have its quota raised at AWS; Route 53 says: {message}",
                 self.context.apex
             ),
         })

@@ -10,7 +10,7 @@ use crate::core::planning::change::Unit;
 use crate::core::time::{Millis, Timestamp};
 
 /// The first wait before something is created again.
-const FIRST_WAIT: Millis = Millis::from_secs(60);
+const FIRST_WAIT: Millis = Millis::from_secs(30);
 /// The longest such wait.
 const LONGEST_WAIT: Millis = Millis::from_secs(1_800);
 /// A call with more creations than this is not to be had, so a zone that took as many is not full.
@@ -29,6 +29,8 @@ struct Full {
     retry_at: Timestamp,
     /// So many may be created with one call once the wait is over.
     allowance: usize,
+    /// There are more than the quota allows, so not even a replacement is taken.
+    holds_replacements: bool,
     /// The names that wait and are to be looked at then.
     held: BTreeSet<DnsName>,
 }
@@ -41,18 +43,29 @@ pub fn creations(unit: &Unit) -> usize {
 }
 
 impl ZoneQuota {
-    /// Route 53 refused creations because the zone is full.
-    pub fn refused(&mut self, message: String, now: Timestamp) {
+    /// Route 53 refused these units because the zone is full.
+    pub fn refused(&mut self, units: &[Unit], message: String, now: Timestamp) {
+        let replaces_only = units.iter().all(|unit| creations(unit) == 0);
+        if let Some(full) = self.full.as_mut().filter(|full| now < full.retry_at) {
+            full.holds_replacements |= replaces_only;
+            return;
+        }
         let old = self.full.take();
         let failures = old.as_ref().map_or(0, |full| full.failures) + 1;
         let wait = Millis((FIRST_WAIT.0 << (failures - 1).min(10)).min(LONGEST_WAIT.0));
+        let holds_replacements =
+            replaces_only || old.as_ref().is_some_and(|full| full.holds_replacements);
         let held = old.map(|full| full.held).unwrap_or_default();
-        self.full = Some(Full { message, failures, retry_at: now + wait, allowance: 1, held });
+        let retry_at = now + wait;
+        let full = Full { message, failures, retry_at, allowance: 1, holds_replacements, held };
+        self.full = Some(full);
     }
 
     /// A call was applied that added and took away so many record sets.
     pub fn applied(&mut self, created: usize, deleted: usize, now: Timestamp) {
         let Some(full) = &mut self.full else { return };
+        // What is replaced counts among neither.
+        full.holds_replacements = false;
         if created > deleted {
             full.allowance = full.allowance.saturating_mul(2);
             if full.allowance > MOST_CREATIONS {
@@ -68,6 +81,14 @@ impl ZoneQuota {
     pub fn holds(&self, now: Timestamp) -> Option<(&str, Timestamp)> {
         let full = self.full.as_ref().filter(|full| now < full.retry_at)?;
         Some((&full.message, full.retry_at))
+    }
+
+    /// Why a unit waits now, and until when; `None` if it does not.
+    pub fn holds_unit(&self, unit: &Unit, now: Timestamp) -> Option<(&str, Timestamp)> {
+        let full = self.full.as_ref()?;
+        let replaces = || unit.changes.iter().any(|change| change.after.is_some());
+        let is_meant = creations(unit) > 0 || (full.holds_replacements && replaces());
+        self.holds(now).filter(|_| is_meant)
     }
 
     /// How many record sets the next call may create.
@@ -103,15 +124,38 @@ impl ZoneQuota {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::testkit::name;
+    use crate::core::dns::record::{RawRecordSet, RecordKey, RecordType};
+    use crate::core::planning::change::{Cause, Change, Motive};
+    use crate::core::testkit::{cluster, name};
+
+    fn unit(before: bool, after: bool) -> Unit {
+        let set = RawRecordSet::default();
+        let key =
+            RecordKey { name: name("www.example.com"), rtype: RecordType::A, set_identifier: None };
+        let cause = Cause { motive: Motive::Wanted, cluster: cluster("east"), endpoints: vec![] };
+        let (before, after) = (before.then(|| set.clone()), after.then_some(set));
+        Unit { changes: vec![Change { key, before, after, cause }] }
+    }
+
+    fn creation() -> Unit {
+        unit(false, true)
+    }
+
+    fn replacement() -> Unit {
+        unit(true, true)
+    }
+
+    fn deletion() -> Unit {
+        unit(true, false)
+    }
 
     #[test]
     fn a_full_zone_is_tried_with_one_creation_and_takes_twice_as_many_each_time_that_it_goes_well()
     {
         let (mut quota, mut now) = (ZoneQuota::default(), Timestamp(0));
         assert_eq!((quota.allowance(now), quota.next_retry()), (usize::MAX, None));
-        for wait in [60, 120, 240, 480, 960, 1_800, 1_800] {
-            quota.refused("full".to_owned(), now);
+        for wait in [30, 60, 120, 240, 480, 960, 1_800, 1_800] {
+            quota.refused(&[creation()], "full".to_owned(), now);
             quota.hold(&name("www.example.com"));
             assert_eq!(quota.holds(now), Some(("full", now + Millis::from_secs(wait))));
             assert!(quota.allowance(now) == 0 && quota.take_due(now).is_empty());
@@ -129,9 +173,21 @@ mod tests {
     }
 
     #[test]
+    fn where_there_are_more_than_the_quota_allows_not_even_a_replacement_goes_out() {
+        let (mut quota, now) = (ZoneQuota::default(), Timestamp(0));
+        quota.refused(&[creation(), replacement()], "full".to_owned(), now);
+        let until = quota.holds_unit(&creation(), now).map(|(_, until)| until);
+        assert!(until.is_some() && quota.holds_unit(&replacement(), now).is_none());
+        quota.refused(&[replacement()], "full".to_owned(), now + Millis(500));
+        let held = quota.holds_unit(&replacement(), now + Millis(500)).map(|(_, until)| until);
+        assert_eq!(held, until, "it was full before, and is not tried later for that");
+        assert!(quota.holds_unit(&deletion(), now + Millis(500)).is_none());
+    }
+
+    #[test]
     fn a_deletion_makes_room_at_once() {
         let (mut quota, now) = (ZoneQuota::default(), Timestamp(7));
-        quota.refused("full".to_owned(), now);
+        quota.refused(&[creation()], "full".to_owned(), now);
         quota.applied(1, 1, now);
         assert!(quota.holds(now).is_some(), "one came for one that went");
         quota.applied(0, 3, now);

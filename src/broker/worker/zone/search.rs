@@ -134,3 +134,69 @@ impl Search {
         self.bisection.settle(&settled);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::dns::record::{RawRecordSet, RecordType};
+    use crate::core::planning::change::{Cause, Change, Motive};
+    use crate::core::testkit::{cluster, name};
+
+    const GONE: &str = "0e8f9c14-6d63-4d6b-8c4e-3f1f6a3a1b11";
+
+    fn unit(of: &str, owner: &str, health_check_id: Option<&str>) -> Unit {
+        let set = RawRecordSet {
+            name: owner.into(),
+            rtype: "A".into(),
+            health_check_id: health_check_id.map(Into::into),
+            ..RawRecordSet::default()
+        };
+        let cause = Cause { motive: Motive::Wanted, cluster: cluster(of), endpoints: vec![] };
+        let key = RecordKey { name: name(owner), rtype: RecordType::A, set_identifier: None };
+        Unit { changes: vec![Change { key, before: None, after: Some(set), cause }] }
+    }
+
+    fn next(search: &Search) -> Vec<String> {
+        let keys = search.next_keys().unwrap_or_default();
+        keys.into_iter().map(|key| key.name.to_string()).collect()
+    }
+
+    #[test]
+    fn the_parts_of_a_batch_are_its_clusters_and_of_one_cluster_s_its_units() {
+        let units = [
+            unit("east", "a.example.com", None),
+            unit("west", "b.example.com", None),
+            unit("east", "c.example.com", None),
+        ];
+        let mut search = Search::new(&units, "something is wrong");
+        assert_eq!((search.of, search.clusters().len(), search.len()), (Parts::Clusters, 2, 3));
+        assert_eq!(next(&search), ["a.example.com", "c.example.com"]);
+        let found = search.refused(&[]);
+        assert_eq!(found.len(), 2, "all of east");
+        assert_eq!(next(&search), ["b.example.com"]);
+        search.applied();
+        assert!(search.next_keys().is_none());
+        let search = Search::new(&[units[0].clone(), units[2].clone()], "something is wrong");
+        assert_eq!((search.of, next(&search)), (Parts::Units, vec!["a.example.com".to_owned()]));
+    }
+
+    #[test]
+    fn what_carries_the_identifier_that_the_message_repeats_is_tried_last_and_judged_together() {
+        let units: Vec<Unit> = (0..20)
+            .map(|number| {
+                let is_bad = number % 5 == 0;
+                unit("east", &format!("n{number}.example.com"), is_bad.then_some(GONE))
+            })
+            .collect();
+        let message = format!("No health check exists with the ID: {GONE}");
+        let mut search = Search::new(&units, &message);
+        assert_eq!(next(&search).len(), 16, "nothing speaks against these");
+        search.applied();
+        while search.refused(&[]).is_empty() {}
+        assert!(units.iter().filter(|unit| carries(unit, &message)).count() == 4);
+        let open = search.open_keys();
+        assert_eq!(open.len(), 3, "one was found");
+        search.settle(&open);
+        assert!(search.next_keys().is_none());
+    }
+}
