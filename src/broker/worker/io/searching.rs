@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::broker::worker::Worker;
-use crate::broker::worker::zone::search::{Parts, Search, carries};
+use crate::broker::worker::zone::search::{Search, SearchStage, carries};
 use crate::broker::worker::zone::unit_key;
 use crate::core::batch::fold::{FoldLimits, Folder, cost};
 use crate::core::dns::name::DnsName;
@@ -126,7 +126,7 @@ impl Worker {
     ) {
         let Some(zone) = self.zones.get_mut(zone_id) else { return };
         let Some(search) = zone.searches.front_mut() else { return };
-        if search.of == Parts::Clusters && !named.is_empty() && units.len() > 1 {
+        if search.of == SearchStage::Clusters && !named.is_empty() && units.len() > 1 {
             // Of the others nothing is known any more: they go out as they come.
             let names = zone.searches.pop_front().map(Search::into_names).unwrap_or_default();
             self.refuse_units(zone_id, named, message, now);
@@ -141,7 +141,7 @@ impl Worker {
             .cloned()
             .collect();
         match of {
-            Parts::Clusters => {
+            SearchStage::Clusters => {
                 let mut by_cluster: BTreeMap<&ClusterId, Vec<Unit>> = BTreeMap::new();
                 for unit in &poison {
                     if let Some(cluster) = unit.cluster() {
@@ -150,7 +150,7 @@ impl Worker {
                 }
                 by_cluster.values().for_each(|units| self.search_in(zone_id, units, message, now));
             }
-            Parts::Units => {
+            SearchStage::Units => {
                 self.refuse_units(zone_id, &poison, message, now);
                 if poison.iter().any(|unit| carries(unit, message)) {
                     self.refuse_alike(zone_id, message, now);

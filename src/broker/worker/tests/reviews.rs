@@ -15,6 +15,7 @@ use crate::broker::worker::{AccountView, Gate, Health, Message, Query, Worker, W
 use crate::core::endpoint::packed::PackedEndpoint;
 use crate::core::endpoint::verdict::Placement;
 use crate::core::testkit::{cluster, endpoint, name};
+use crate::core::time::Millis;
 
 /// A cluster wants an address at a name of the first zone, with its endpoint of this number.
 fn effect(of: &str, number: i64, owner: &str) -> (Effect, EndpointEntry) {

@@ -8,6 +8,7 @@ use crate::broker::worker::{Message, Worker};
 use crate::core::planning::policy::{
     DriftPolicy, ZonePolicy, ZoneRule, ZoneSelector, ZoneSettings,
 };
+use crate::core::time::Millis;
 use crate::ports::DnsProvider;
 
 fn rule(tags: &[(&str, &str)], policy: ZonePolicy) -> ZoneRule {
@@ -80,6 +81,9 @@ async fn a_reload_that_says_observe_takes_effect_before_the_next_call() {
     // The other way round nothing is written before the tags are known.
     reload(&mut worker, &world, terraform_s_are_observed());
     assert_eq!(policy(&worker), ZonePolicy::Observe);
+    drive(&mut worker).await;
+    // The batch that was given back was paid for with the zone's pause.
+    world.clock.advance(Millis::from_secs(1));
     drive(&mut worker).await;
     let calls = world.calls();
     let at = |call: &str| calls.iter().position(|other| *other == call);

@@ -15,7 +15,7 @@ use crate::core::planning::change::Unit;
 
 /// What is tried or left as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Parts {
+pub enum SearchStage {
     /// All that a cluster had in the batch.
     Clusters,
     /// A unit.
@@ -25,7 +25,7 @@ pub enum Parts {
 /// The search for the poison of a refused batch. What is tried is planned anew each time; only which units are meant stays.
 pub struct Search {
     /// What a part is.
-    pub of: Parts,
+    pub of: SearchStage,
     bisection: Bisection,
     /// The keys of each part's units.
     parts: Vec<Vec<RecordKey>>,
@@ -55,9 +55,11 @@ impl Search {
         let is_blamed = |indices: &[usize]| {
             indices.iter().filter_map(|index| units.get(*index)).any(|unit| carries(unit, message))
         };
-        let (of, groups): (Parts, Vec<Vec<usize>>) = match by_cluster.len() {
-            0 | 1 => (Parts::Units, Bisection::order(units).into_iter().map(|i| vec![i]).collect()),
-            _ => (Parts::Clusters, by_cluster.values().cloned().collect()),
+        let (of, groups): (SearchStage, Vec<Vec<usize>>) = match by_cluster.len() {
+            0 | 1 => {
+                (SearchStage::Units, Bisection::order(units).into_iter().map(|i| vec![i]).collect())
+            }
+            _ => (SearchStage::Clusters, by_cluster.values().cloned().collect()),
         };
         let (blamed, others): (Vec<_>, Vec<_>) =
             groups.into_iter().partition(|group| is_blamed(group));
@@ -169,7 +171,10 @@ mod tests {
             unit("east", "c.example.com", None),
         ];
         let mut search = Search::new(&units, "something is wrong");
-        assert_eq!((search.of, search.clusters().len(), search.len()), (Parts::Clusters, 2, 3));
+        assert_eq!(
+            (search.of, search.clusters().len(), search.len()),
+            (SearchStage::Clusters, 2, 3)
+        );
         assert_eq!(next(&search), ["a.example.com", "c.example.com"]);
         let found = search.refused(&[]);
         assert_eq!(found.len(), 2, "all of east");
@@ -177,7 +182,10 @@ mod tests {
         search.applied();
         assert!(search.next_keys().is_none());
         let search = Search::new(&[units[0].clone(), units[2].clone()], "something is wrong");
-        assert_eq!((search.of, next(&search)), (Parts::Units, vec!["a.example.com".to_owned()]));
+        assert_eq!(
+            (search.of, next(&search)),
+            (SearchStage::Units, vec!["a.example.com".to_owned()])
+        );
     }
 
     #[test]
