@@ -536,6 +536,34 @@ fn an_alias_at_the_apex_stays_when_its_endpoint_is_rejected_there() {
 }
 
 #[test]
+fn a_set_of_a_type_that_nobody_knows_is_in_the_way_of_a_cname_and_of_nothing_else() {
+    let unknown = RawRecordSet { rtype: "DNAME".into(), ..raw("192.0.2.9") };
+    let www = name("www.example.com");
+    for (rtype, target, is_blocked) in
+        [("CNAME", "lb.example.net", true), ("A", "192.0.2.1", false)]
+    {
+        let mut state = state();
+        let diff = state.compare(&page(vec![unknown.clone()]), NOW);
+        let RecordWrite::Put(row) = &diff.writes[0] else { panic!("{:?}", diff.writes) };
+        assert_eq!((row.key.rtype.as_str(), &row.owner), ("DNAME", &None));
+        assert_eq!(row.raw.unpack(&row.key).rtype, "DNAME");
+        let wanted = endpoint("web", "www.example.com", rtype, &[target]);
+        let held = EndpointEntry::new(cluster("east"), 1, &PackedEndpoint::pack(&wanted));
+        state.contribute(&www, held, Role::Publishes);
+        let review = state.review(&www, NOW, "", None);
+        assert_eq!(state.units(&www, NOW).is_empty(), is_blocked, "{rtype}");
+        let reason = review.statuses[0].1.verdict.reason;
+        let expected = crate::core::endpoint::verdict::Reason::ForeignRecord;
+        assert_eq!(reason == expected, is_blocked, "{rtype}");
+        if is_blocked {
+            assert!(review.statuses[0].1.verdict.message.contains("DNAME"));
+        }
+        // Both go through the store and the next page, and nothing is new.
+        assert!(state.compare(&page(vec![unknown.clone()]), NOW).writes.is_empty());
+    }
+}
+
+#[test]
 fn beyond_the_bound_of_a_name_the_youngest_endpoints_are_told_and_follow_when_an_older_one_goes() {
     let mut state = state();
     let web = |arrival: i64| endpoint(&format!("web-{arrival}"), X, "A", &["192.0.2.1"]);
@@ -565,4 +593,18 @@ fn beyond_the_bound_of_a_name_the_youngest_endpoints_are_told_and_follow_when_an
     let west = EndpointEntry::new(cluster("west"), most + 9, &PackedEndpoint::pack(&web(9)));
     state.contribute(&name(X), west, Role::Publishes);
     assert_eq!(told(&state.review(&name(X), NOW, "", None), "NAME_HELD"), [most + 9]);
+}
+
+#[test]
+fn a_cluster_does_not_wait_for_its_turn_behind_what_another_one_left_at_the_name() {
+    let mut state = state();
+    wants(&mut state, "noisy", 1, "192.0.2.1");
+    send(&mut state);
+    leaves(&mut state, "noisy", 1);
+    let www = name("www.example.com");
+    let wanted = endpoint("web", "www.example.com", "CNAME", &["lb.example.net"]);
+    let held = EndpointEntry::new(cluster("quiet"), 2, &PackedEndpoint::pack(&wanted));
+    state.contribute(&www, held, Role::Publishes);
+    let review = state.review(&www, NOW, "", None);
+    assert_eq!(review.work, Some((cluster("quiet"), 2)));
 }
