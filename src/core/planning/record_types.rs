@@ -105,7 +105,12 @@ impl<'de> Deserialize<'de> for RecordTypes {
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<RecordTypes, A::Error> {
                 let mut types = vec![];
-                while let Some(rtype) = items.next_element::<RecordType>()? {
+                while let Some(text) = items.next_element::<String>()? {
+                    let rtype = RecordType::parse(&text).ok_or_else(|| {
+                        serde::de::Error::custom(format_args!(
+                            "{text:?} is no record type that Route 53 takes"
+                        ))
+                    })?;
                     types.push(rtype);
                 }
                 Ok(RecordTypes::Listed(types.into_iter().collect()))
