@@ -94,6 +94,7 @@ impl Keeping {
                     private: false,
                     listed_at: Some(FIRST_DAY),
                     visible: true,
+                    tags: None,
                 });
             }
         }

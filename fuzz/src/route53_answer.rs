@@ -59,6 +59,9 @@ fn check_error(status: u16, error: &CallError) {
             assert!(status < 500, "{error}")
         }
         CallError::NotSent { .. } => panic!("it was answered: {error}"),
-        CallError::Throttled | CallError::Busy | CallError::Unknown { .. } => {}
+        CallError::Throttled
+        | CallError::Busy
+        | CallError::Unlisted { .. }
+        | CallError::Unknown { .. } => {}
     }
 }

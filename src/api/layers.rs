@@ -12,7 +12,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::set_header::SetResponseHeaderLayer;
-use tracing::error;
+use tracing::{Instrument as _, error, info_span};
 
 use super::authority::{Authority, admit};
 use super::problem::{MEDIA_TYPE, Problem};
@@ -35,8 +35,16 @@ pub fn around(routes: Router, authority: Authority) -> Router {
         .layer(middleware::from_fn_with_state(authority, admit))
         .layer(middleware::from_fn(errors_as_problems))
         .layer(SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, no_store))
+        .layer(middleware::from_fn(in_a_span))
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
         .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
+}
+
+/// Whatever is logged while a request is answered has its id.
+async fn in_a_span(request: Request, next: Next) -> Response {
+    let id = request.headers().get(&REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or("");
+    let span = info_span!("request", request_id = id, method = %request.method(), path = request.uri().path());
+    next.run(request).instrument(span).await
 }
 
 async fn within_timeout(request: Request, next: Next) -> Response {

@@ -97,7 +97,10 @@ pub(super) fn reasons() -> Object {
 }
 
 pub(super) fn record_types() -> Object {
-    words("The record type.", RecordType::ALL.iter().map(|rtype| rtype.as_str()))
+    words(
+        "The record type.",
+        RecordType::ALL.into_iter().chain(RecordType::others()).map(RecordType::as_str),
+    )
 }
 
 pub(super) fn motives() -> Object {

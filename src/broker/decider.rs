@@ -74,6 +74,9 @@ pub enum DeciderMessage {
 pub enum Followed {
     /// An endpoint was stored or removed.
     Endpoint(EndpointNews),
+    /// An endpoint was stored or removed by this replica, which has lost the answer: what is judged of it is kept here, since
+    /// no other replica does.
+    OwnEndpoint(EndpointNews),
     /// The zones of an account, as the store holds them.
     Zones(Discovered),
     /// What became of endpoints.
@@ -171,10 +174,15 @@ impl Decider {
             DeciderMessage::Followed(followed) => {
                 keeper = Keeper::Elsewhere;
                 for news in followed {
-                    if matches!(news, Followed::Statuses(_)) {
+                    let next = match &news {
+                        Followed::OwnEndpoint(_) => Keeper::Here,
+                        _ => Keeper::Elsewhere,
+                    };
+                    if matches!(news, Followed::Statuses(_)) || next != keeper {
                         // What is judged of an endpoint comes before what its worker says of it.
                         self.pass_on(keeper, std::mem::take(&mut effects)).await;
                     }
+                    keeper = next;
                     self.follow(news, &mut effects);
                 }
             }
@@ -215,7 +223,7 @@ impl Decider {
 
     fn follow(&mut self, news: Followed, effects: &mut Vec<Effect>) {
         match news {
-            Followed::Endpoint(news) => {
+            Followed::Endpoint(news) | Followed::OwnEndpoint(news) => {
                 if let Some(same) = self.directory.follow(news, effects) {
                     // It may have been another one in between, and be held anew there.
                     self.feedback.tell_others_of(&same);
@@ -324,6 +332,24 @@ mod tests {
         fn now(&self) -> Timestamp {
             Timestamp(1)
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_judged_of_an_own_commit_whose_answer_was_lost_is_kept_here() {
+        let directory = Arc::new(Directory::default());
+        let (to_keep, mut kept) = mpsc::unbounded_channel();
+        let feedback = Feedback::new(Arc::clone(&directory), to_keep);
+        let mut decider =
+            Decider::new(directory, Arc::default(), feedback, Arc::new(StandingClock));
+        let theirs = endpoint("theirs", "theirs.example.com", "A", &["192.0.2.1"]);
+        let own = endpoint("own", "own.example.com", "A", &["192.0.2.1"]);
+        let news = vec![
+            Followed::Endpoint(EndpointNews::Stored(row(&theirs, 1, None))),
+            Followed::OwnEndpoint(EndpointNews::Stored(row(&own, 2, None))),
+        ];
+        decider.take(DeciderMessage::Followed(news)).await;
+        assert_eq!(kept.try_recv().map(|held| held.arrival()), Ok(2), "the others keep theirs");
+        assert!(kept.try_recv().is_err());
     }
 
     #[tokio::test]

@@ -48,6 +48,10 @@ pub enum CallError {
     /// It certainly did not reach Route 53 (connection refused, name not resolved, no permit).
     #[error("not sent: {message}")]
     NotSent { message: String },
+    /// Refused with a status of 400 to 499 and a code that is not known here: whether it was applied is not known either, and
+    /// when it is refused again and again, it was not.
+    #[error("refused with a code that is not known: {code}: {message}")]
+    Unlisted { code: String, message: String, request_id: Option<String> },
     /// Nobody knows whether it was applied (time-out, connection lost, 5xx, an answer that cannot be read).
     #[error("the outcome is unknown: {message}")]
     Unknown { message: String },

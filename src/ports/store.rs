@@ -235,6 +235,8 @@ pub struct ZoneRow {
     pub listed_at: Option<Timestamp>,
     /// Whether the last discovery found it, and a rule of the configuration selects it.
     pub visible: bool,
+    /// Its tags, as the last discovery found them; `None` if no rule asked for them then.
+    pub tags: Option<BTreeMap<String, String>>,
 }
 
 /// A record set as Route 53 holds it, with who made it.

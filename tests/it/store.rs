@@ -218,6 +218,7 @@ pub fn zone_row(zone: &str, name: &str) -> ZoneRow {
         private: false,
         listed_at: None,
         visible: true,
+        tags: None,
     }
 }
 

@@ -262,7 +262,10 @@ impl World {
         for host in &self.brokers {
             let Some(handle) = lock(host).handle() else { return false };
             for view in handle.accounts() {
-                if !view.is_settled() {
+                // What troubles a zone is over by itself some time, and what waits for that goes out then.
+                let is_troubled =
+                    view.zones.iter().any(|zone| zone.visible && zone.trouble.is_some());
+                if !view.is_settled() || is_troubled {
                     return false;
                 }
                 worked.insert(view.account.clone());

@@ -84,6 +84,11 @@ pub(super) fn route53_refusal(refusal: &Refusal<'_>) -> CallError {
             }
         }
         Some("NoSuchHostedZone" | "NoSuchChange") => CallError::NotFound { message: text() },
+        Some(code) if (400..500).contains(&refusal.status) => CallError::Unlisted {
+            code: code.to_owned(),
+            message: refusal.message.unwrap_or_default().to_owned(),
+            request_id: refusal.request_id.map(str::to_owned),
+        },
         _ => CallError::Unknown { message: text() },
     }
 }
@@ -222,7 +227,7 @@ where
     E: std::error::Error + ProvideErrorMetadata + 'static,
 {
     match sdk_error(error, |refusal| assume_role_refusal(role, refusal)) {
-        CallError::Unknown { message } => {
+        CallError::Unknown { message } | CallError::Unlisted { message, .. } => {
             CallError::NotSent { message: format!("STS does not answer for {role}: {message}") }
         }
         other => other,
@@ -275,6 +280,7 @@ mod tests {
             CallError::Denied { .. } => "Denied",
             CallError::NotFound { .. } => "NotFound",
             CallError::NotSent { .. } => "NotSent",
+            CallError::Unlisted { .. } => "Unlisted",
             CallError::Unknown { .. } => "Unknown",
         }
     }
@@ -293,7 +299,8 @@ mod tests {
             let message = row["message"].as_str().unwrap_or_default();
             let error = route53_refusal(&refusal(status, code, message));
             let Some(expected) = expected(code) else {
-                assert_eq!(variant(&error), "Unknown", "{id}");
+                let variants = if status < 500 { "Unlisted" } else { "Unknown" };
+                assert_eq!(variant(&error), variants, "{id}");
                 continue;
             };
             assert_eq!(variant(&error), expected, "{id}");
@@ -316,7 +323,6 @@ mod tests {
             (503, Some("ServiceUnavailable")),
             (502, None),
             (400, None),
-            (400, Some("Novelty")),
         ] {
             let error = route53_refusal(&Refusal {
                 status,
@@ -327,6 +333,8 @@ mod tests {
             });
             assert_eq!(variant(&error), "Unknown", "{status} {code:?}");
         }
+        assert_eq!(variant(&route53_refusal(&refusal(400, "Novelty", "x"))), "Unlisted");
+        assert_eq!(variant(&route53_refusal(&refusal(302, "Novelty", "x"))), "Unknown");
         // A gateway that answers 5xx with a body that looks like a refusal is not believed.
         assert_eq!(variant(&route53_refusal(&refusal(502, "InvalidInput", "x"))), "Unknown");
     }

@@ -216,7 +216,7 @@ fn outcome(answer: &Result<Route53Answer, CallError>) -> &'static str {
         Err(CallError::Denied { .. }) => "denied",
         Err(CallError::NotFound { .. }) => "not_found",
         Err(CallError::NotSent { .. }) => "not_sent",
-        Err(CallError::Unknown { .. }) => "unknown",
+        Err(CallError::Unlisted { .. } | CallError::Unknown { .. }) => "unknown",
     }
 }
 

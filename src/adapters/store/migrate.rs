@@ -9,11 +9,13 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 const SQLITE: &[(i64, &str, &str)] = &[
     (1, "base", include_str!("../../../migrations/sqlite/0001_base.sql")),
     (2, "replica key", include_str!("../../../migrations/sqlite/0002_replica_key.sql")),
+    (3, "zone tags", include_str!("../../../migrations/sqlite/0003_zone_tags.sql")),
     (4, "placements", include_str!("../../../migrations/sqlite/0004_placements.sql")),
 ];
 const POSTGRES: &[(i64, &str, &str)] = &[
     (1, "base", include_str!("../../../migrations/postgres/0001_base.sql")),
     (2, "replica key", include_str!("../../../migrations/postgres/0002_replica_key.sql")),
+    (3, "zone tags", include_str!("../../../migrations/postgres/0003_zone_tags.sql")),
     (4, "placements", include_str!("../../../migrations/postgres/0004_placements.sql")),
 ];
 

@@ -16,7 +16,7 @@ use crate::ports::{
 };
 
 pub(super) async fn list(transaction: &mut Transaction) -> Result<Vec<ZoneRow>, StoreError> {
-    let query = "select account, environment, zone, name, private, listed_at, visible from zones order by zone";
+    let query = "select account, environment, zone, name, private, listed_at, visible, tags from zones order by zone";
     let rows = transaction.fetch(query, []).await?;
     rows.iter()
         .map(|row| {
@@ -28,6 +28,7 @@ pub(super) async fn list(transaction: &mut Transaction) -> Result<Vec<ZoneRow>, 
                 private: row.int(4)? != 0,
                 listed_at: row.int_or_null(5)?.map(Timestamp),
                 visible: row.int(6)? != 0,
+                tags: row.text_or_null(7)?.map(|text| from_json("zone tags", text)).transpose()?,
             })
         })
         .collect()
@@ -41,19 +42,22 @@ const ZONES: &[(&str, Kind)] = &[
     ("private", Kind::Int),
     ("listed_at", Kind::Int),
     ("visible", Kind::Int),
+    ("tags", Kind::Text),
 ];
 
 /// Discovery does not know when a zone was listed; none keeps the time that is stored. What is stored already is neither written
 /// again nor news.
 const SAVE_ZONES: &str = "
-    insert into zones (zone, account, environment, name, private, listed_at, visible)
-    select zone, account, environment, name, private, listed_at, visible from input where true order by zone
+    insert into zones (zone, account, environment, name, private, listed_at, visible, tags)
+    select zone, account, environment, name, private, listed_at, visible, tags from input where true order by zone
     on conflict (zone) do update
        set account = excluded.account, environment = excluded.environment, name = excluded.name, private = excluded.private,
-           listed_at = coalesce(excluded.listed_at, zones.listed_at), visible = excluded.visible
+           listed_at = coalesce(excluded.listed_at, zones.listed_at), visible = excluded.visible,
+           tags = excluded.tags
      where zones.account <> excluded.account or zones.environment <> excluded.environment or zones.name <> excluded.name
         or zones.private <> excluded.private or zones.visible <> excluded.visible
         or coalesce(excluded.listed_at, zones.listed_at) is distinct from zones.listed_at
+        or excluded.tags is distinct from zones.tags
     returning account";
 
 pub(super) async fn save(
@@ -72,6 +76,7 @@ pub(super) async fn save(
             i64::from(row.private).into(),
             row.listed_at.map(|at| at.0).into(),
             i64::from(row.visible).into(),
+            row.tags.as_ref().map(to_json).transpose()?.into(),
         ]);
     }
     let saved = transaction.fetch_bulk(SAVE_ZONES, input).await?;

@@ -201,7 +201,7 @@ fn in_zone(WhyReport { zone, report }: WhyReport) -> NameInZone {
     let observed = report
         .observed
         .iter()
-        .filter_map(|observed| Some(Record::new(&observed.raw.key().ok()?, observed)));
+        .filter_map(|observed| Some(Record::new(&observed.raw.observed_key().ok()?, observed)));
     NameInZone {
         zone: ZoneReference::from(&zone),
         trouble: zone.trouble.clone(),

@@ -279,8 +279,11 @@ impl FeedReader {
         for entry in entries {
             let is_own = entry.origin == self.parts.replica;
             match entry.news {
-                News::Endpoints(endpoints) if !is_own || which == Entries::All => {
+                News::Endpoints(endpoints) if !is_own => {
                     followed.extend(endpoints.into_iter().map(Followed::Endpoint));
+                }
+                News::Endpoints(endpoints) if which == Entries::All => {
+                    followed.extend(endpoints.into_iter().map(Followed::OwnEndpoint));
                 }
                 // Of its own, only what was committed can be in doubt.
                 _ if is_own => {}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
-use tracing::warn;
+use tracing::{Instrument as _, info_span, warn};
 
 use super::feed_reader::FeedHandle;
 use crate::broker::decider::DeciderMessage;
@@ -123,7 +123,7 @@ impl WorkerFactory {
             }
         };
         tokio::select! {
-            () = worker.run(receiver) => {}
+            () = worker.run(receiver).instrument(info_span!("worker", %account)) => {}
             () = self.follow_settings(&account, &mut settings, &handle) => {}
             () = self.introduce(&handle) => {}
         }

@@ -98,7 +98,7 @@ impl Due {
         let mut set = |kind: Kind, condition: bool, from: Option<Timestamp>| {
             due.from[kind as usize] = from.filter(|_| condition);
         };
-        set(Kind::Retry, !zone.busy && zone.searches.is_empty(), zone.state.next_retry());
+        set(Kind::Retry, !zone.busy, zone.state.next_retry());
         let has_saves = !zone.pending_writes.is_empty() || zone.state.has_lone_claims();
         set(Kind::Save, !zone.busy && has_saves, Some(AT_ONCE));
         set(
@@ -110,7 +110,7 @@ impl Due {
         set(
             Kind::Change,
             workable && has_changes && zone.reader.is_none(),
-            Some(open_from.max(zone.free_at)),
+            Some(open_from.max(zone.free_at).max(zone.changes_open_from().unwrap_or(AT_ONCE))),
         );
         // Changes go first: a sweep starts while its zone has none and no name could bring one, and then goes on.
         let is_calm = zone.backlog.is_empty() && zone.reviews.waiting() == 0;
@@ -147,7 +147,7 @@ struct Entry {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Ready {
     by_cluster: BTreeMap<ClusterId, BTreeSet<DueZone>>,
-    /// Only the search for a poison goes on there.
+    /// Nobody waits there.
     of_nobody: BTreeSet<DueZone>,
 }
 
@@ -223,7 +223,7 @@ impl Agenda {
                 let place = (at, zone_id.clone());
                 self.ready.of_nobody.remove(&place);
                 for cluster in turned {
-                    if zone.backlog.has_cluster(cluster) {
+                    if zone.has_cluster(cluster) {
                         placed.clusters.insert(cluster.clone());
                         self.ready.join(cluster, &place);
                     } else if placed.clusters.remove(cluster) {
@@ -238,10 +238,8 @@ impl Agenda {
                 if let Some(placed) = old.take() {
                     self.ready.remove(&(placed.last_call_at, zone_id.clone()), &placed);
                 }
-                entry.placed = at.map(|at| Placed {
-                    last_call_at: at,
-                    clusters: zone.backlog.clusters().cloned().collect(),
-                });
+                entry.placed =
+                    at.map(|at| Placed { last_call_at: at, clusters: zone.waiting_clusters() });
                 if let Some(placed) = &entry.placed {
                     self.ready.place(&(placed.last_call_at, zone_id.clone()), placed);
                 }
@@ -383,7 +381,7 @@ impl Zones {
         #[cfg(test)]
         self.looks.set(self.looks.get() + 1);
         if let Some(zone) = self.works.get_mut(zone_id) {
-            let turned = zone.backlog.take_turned();
+            let turned = zone.take_turned();
             self.agenda.note(zone_id, zone, &turned);
         }
     }

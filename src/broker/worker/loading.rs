@@ -20,12 +20,11 @@ use super::review::gate::GateTicket;
 use super::view::{AccountView, Health, ViewBoard};
 use super::zone::compare::LATE_FOR;
 use super::zone::work::{SyncWatch, ZoneWork};
-use super::{SPEND_AHEAD, UNSELECTED, Worker, WorkerParts, facts_of};
+use super::{Resolved, SPEND_AHEAD, UNSELECTED, Worker, WorkerParts, facts_of, rules_of_zone};
 use crate::broker::lease::LeasedProvider;
 use crate::core::ids::ZoneId;
 use crate::core::limits::budget::{ApiAction, Budget, StartLevel};
 use crate::core::limits::fair::FairShare;
-use crate::core::planning::policy::settings_of;
 use crate::core::planning::routing::ZoneFacts;
 use crate::core::time::{Millis, Timestamp};
 use crate::ports::{BatchOutcome, ChangeFilter, RecordRow, StoreError, ZoneRow};
@@ -149,18 +148,15 @@ impl Worker {
             .filter(|row| row.account == self.settings.account)
             .collect();
         for row in &rows {
-            // Tags are not kept: a zone that only a tag selects is worked once discovery has seen it again.
-            let settings = settings_of(
-                &self.settings.rules,
-                &row.name,
-                &row.zone,
-                row.private,
-                &BTreeMap::new(),
-            );
+            let facts = facts_of(row);
+            let Resolved { settings, waits_for_tags } =
+                rules_of_zone(&self.settings.rules, &facts, row.tags.as_ref());
             let settings = settings.filter(|_| row.visible);
-            let facts = ZoneFacts { visible: settings.is_some(), ..facts_of(row) };
-            let settings = settings.copied().unwrap_or(UNSELECTED);
+            let facts = ZoneFacts { visible: settings.is_some(), ..facts };
+            let settings = settings.unwrap_or(UNSELECTED);
             let mut zone = ZoneWork::new(facts, settings, row.listed_at, now);
+            zone.tags.clone_from(&row.tags);
+            zone.waits_for_tags = waits_for_tags;
             zone.sweep_at = row.listed_at.map_or(now, |at| at + self.settings.drift_interval);
             let mut records = vec![];
             loop {

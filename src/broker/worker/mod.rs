@@ -38,7 +38,7 @@ use crate::core::limits::budget::{Budget, BudgetConfig};
 use crate::core::limits::fair::FairShare;
 use crate::core::planning::policy::{
     AdoptPolicy, DEFAULT_TTL_SECS, DriftPolicy, MergePolicy, PlacementWait, ZonePolicy, ZoneRule,
-    ZoneSettings,
+    ZoneSettings, settings_by_known,
 };
 use crate::core::planning::record_types::RecordTypes;
 use crate::core::planning::routing::{AccountScope, Reach, ZoneFacts};
@@ -291,8 +291,28 @@ impl Worker {
         }
         self.budget.reconfigure(&settings.budget, now);
         self.settings = settings;
+        self.apply_rules();
         self.discovery.look_again(now);
         self.dirty_view = true;
+    }
+
+    /// What the rules say of the zones that are worked holds at once, by what is known of them. Zones that only now fit a rule
+    /// are taken in by the next discovery.
+    fn apply_rules(&mut self) {
+        for zone_id in self.zones.ids() {
+            let Some(zone) = self.zones.get_mut(&zone_id).filter(|zone| zone.facts.visible) else {
+                continue;
+            };
+            let resolved = rules_of_zone(&self.settings.rules, &zone.facts, zone.tags.as_ref());
+            let Resolved { settings, waits_for_tags } = resolved;
+            zone.waits_for_tags = waits_for_tags;
+            if settings.is_some_and(|settings| settings == zone.state.settings) {
+                continue;
+            }
+            // One that no rule selects any more is gone with the next discovery, which stores that.
+            zone.take_settings(settings.unwrap_or(UNSELECTED));
+            self.note_all(&zone_id);
+        }
     }
 
     /// Takes contributions into the zone states and notes the names to look at, each for the cluster that changed something there.
@@ -375,6 +395,27 @@ const UNSELECTED: ZoneSettings = ZoneSettings {
     default_ttl_secs: DEFAULT_TTL_SECS,
 };
 
+/// What the rules say of a zone.
+struct Resolved {
+    /// How it is worked; `None` if no rule selects it.
+    settings: Option<ZoneSettings>,
+    /// It is observed because its tags are not known.
+    waits_for_tags: bool,
+}
+
+fn rules_of_zone(
+    rules: &[ZoneRule],
+    facts: &ZoneFacts,
+    tags: Option<&BTreeMap<String, String>>,
+) -> Resolved {
+    let by = |tags: Option<&BTreeMap<String, String>>| {
+        settings_by_known(rules, &facts.name, &facts.zone, facts.visibility.is_private(), tags)
+    };
+    let settings = by(tags);
+    let waits_for_tags = tags.is_none() && settings != by(Some(&BTreeMap::new()));
+    Resolved { settings, waits_for_tags }
+}
+
 /// What the store keeps of a zone, for routing.
 pub fn facts_of(row: &ZoneRow) -> ZoneFacts {
     ZoneFacts {
@@ -387,7 +428,11 @@ pub fn facts_of(row: &ZoneRow) -> ZoneFacts {
     }
 }
 
-fn row_of(facts: &ZoneFacts, listed_at: Option<Timestamp>) -> ZoneRow {
+fn row_of(
+    facts: &ZoneFacts,
+    listed_at: Option<Timestamp>,
+    tags: Option<BTreeMap<String, String>>,
+) -> ZoneRow {
     ZoneRow {
         account: facts.account.clone(),
         environment: facts.environment.clone(),
@@ -396,5 +441,6 @@ fn row_of(facts: &ZoneFacts, listed_at: Option<Timestamp>) -> ZoneRow {
         private: facts.visibility.is_private(),
         listed_at,
         visible: facts.visible,
+        tags,
     }
 }

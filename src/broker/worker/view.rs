@@ -73,7 +73,7 @@ pub struct ZoneView {
     pub refused: usize,
     /// Sets of ours that somebody else changed.
     pub drifted: usize,
-    /// Why nothing is called there now.
+    /// Why nothing is called there now, or not all that is wanted is done.
     pub trouble: Option<String>,
 }
 
@@ -297,8 +297,8 @@ impl Worker {
         for zone_id in changed {
             let Some(zone) = self.zones.get(&zone_id) else { continue };
             let view = zone_view(zone, now);
-            if let Some(trouble) = zone.trouble.as_ref().filter(|_| view.trouble.is_some()) {
-                self.board.calm_at.insert((trouble.retry_at + Millis(1), zone_id));
+            if let Some((_, Some(until))) = zone.told_trouble(now) {
+                self.board.calm_at.insert((until + Millis(1), zone_id));
             }
             self.board.put(view);
         }
@@ -356,10 +356,6 @@ fn zone_view(zone: &ZoneWork, now: Timestamp) -> ZoneView {
         busy: zone.busy || zone.reader.is_some(),
         refused: counts.refused,
         drifted: counts.drifted,
-        trouble: zone
-            .trouble
-            .as_ref()
-            .filter(|trouble| trouble.retry_at + Millis(1) > now)
-            .map(|trouble| trouble.message.clone()),
+        trouble: zone.told_trouble(now).map(|(message, _)| message),
     }
 }

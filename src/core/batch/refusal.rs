@@ -25,8 +25,10 @@ pub enum CulpritKind {
     CnameConflict,
     /// A protected record set: refused until a person lifts the protection.
     Protected,
-    /// A limit of the batch, the set or the zone.
+    /// A limit of the batch or the set.
     Limit,
+    /// The zone holds as many record sets as its quota allows: nothing can be created there, whoever wants it.
+    ZoneQuota,
     /// Anything else.
     Other,
 }
@@ -120,6 +122,30 @@ fn chosen_texts(set: &RawRecordSet) -> impl Iterator<Item = &str> {
         .chain(coordinates)
         .chain(cidr)
         .map(|text| text.as_str())
+}
+
+/// What a message that names no record set may repeat of one: the identifiers that it refers to, and an alias's target. Whoever
+/// carries what the message repeats is tried last, since the others are likely to be good; it proves nothing.
+pub fn is_repeated(message: &str, set: &RawRecordSet) -> bool {
+    let cidr = set.cidr.iter().map(|cidr| cidr.collection_id.as_str());
+    let target = set.alias.iter().map(|alias| alias.name.as_str().trim_end_matches('.'));
+    let identifiers = set.health_check_id.iter().map(|id| id.as_str());
+    let places =
+        set.geoproximity.iter().flat_map(|place| [&place.aws_region, &place.local_zone_group]);
+    let places = places.flatten().chain(set.region.iter()).map(|place| place.as_str());
+    identifiers.chain(cidr).chain(target).chain(places).any(|text| has_word(message, text))
+}
+
+/// Whether a text stands in a message as a word of its own.
+fn has_word(message: &str, word: &str) -> bool {
+    let goes_on =
+        |next: Option<char>| next.is_some_and(|c| c.is_alphanumeric() || matches!(c, '-' | '_'));
+    !word.is_empty()
+        && message.match_indices(word).any(|(at, _)| {
+            let before = message.get(..at).and_then(|before| before.chars().next_back());
+            let after = message.get(at + word.len()..).and_then(|after| after.chars().next());
+            !goes_on(before) && !goes_on(after)
+        })
 }
 
 fn could_forge(text: &str) -> bool {
@@ -292,6 +318,10 @@ fn read_invalid_set_of_changes(text: &str) -> Option<Culprit> {
 
 /// Limits of the batch, the set, the group or the zone.
 fn read_limit(text: &str) -> Option<Culprit> {
+    // `Exceeded limit MAX_RRSETS_BY_ZONE for zone: …`
+    if text.starts_with("Exceeded limit MAX_RRSETS_BY_ZONE") {
+        return Some(Culprit { kind: CulpritKind::ZoneQuota, ..nameless(text) });
+    }
     if let Some(rest) = text.strip_prefix("Exceeded limit on number of ")
         && let Some((_, rest)) = rest.split_once(" RRSets for ")
         && let Some((name, rest)) = rest.split_once(", type ")

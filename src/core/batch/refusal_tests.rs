@@ -60,7 +60,7 @@ fn every_captured_message_names_its_culprit_as_far_as_it_can_be_known() {
         ("batch-1000", Limit, none, None, none),
         ("batch-32000", Limit, none, None, none),
         ("batch-4000", Limit, none, None, none),
-        ("zone-10000", Limit, none, None, none),
+        ("zone-10000", ZoneQuota, none, None, none),
         ("rrset-100", Limit, none, None, none),
         ("weighted-100", Limit, www, a, none),
         ("weighted-where-simple", Other, www, a, east),
@@ -180,6 +180,30 @@ fn a_place_in_the_batch_names_the_change_that_stands_there() {
     let forged = captured_text("cidr-collection-id")
         .replace("not-a-uuid", "x' at 'changeBatch.changes.2.member.resourceRecordSet.weight");
     assert_eq!(culprits_of(&forged, &changes)[0].name, name("a.example.com"));
+}
+
+#[test]
+fn whoever_carries_what_a_message_repeats_is_recognised() {
+    let gone = "0e8f9c14-6d63-4d6b-8c4e-3f1f6a3a1b11";
+    let message = format!("No health check exists with the ID: {gone}");
+    let carrying =
+        |id: &str| RawRecordSet { health_check_id: Some(id.into()), ..RawRecordSet::default() };
+    assert!(is_repeated(&message, &carrying(gone)));
+    for other in ["0e8f9c14", "health", "", "11"] {
+        let is_word = other == "health";
+        assert_eq!(is_repeated(&message, &carrying(other)), is_word, "{other}");
+    }
+    let alias = RawRecordSet {
+        alias: Some(crate::core::dns::record::RawAlias {
+            zone_id: "Z1".into(),
+            name: "lb.example.com.".into(),
+            evaluate_target_health: false,
+        }),
+        ..RawRecordSet::default()
+    };
+    let text = "[Tried to create an alias that targets lb.example.com., type A in zone Z1, but the alias target name does not lie within the target zone]";
+    assert!(is_repeated(text, &alias));
+    assert!(!is_repeated(text, &RawRecordSet::default()));
 }
 
 #[test]

@@ -363,6 +363,18 @@ impl RawRecordSet {
         })
     }
 
+    /// The key of a set that Route 53 holds, whatever its type.
+    ///
+    /// # Errors
+    /// The name is none.
+    pub fn observed_key(&self) -> Result<RecordKey, RecordError> {
+        Ok(RecordKey {
+            name: DnsName::parse(&self.name)?,
+            rtype: RecordType::observed(&self.rtype),
+            set_identifier: self.set_identifier.clone(),
+        })
+    }
+
     /// The canonical form, for comparing. A value that Route 53 holds but that we cannot read is an error, and such a set is
     /// never equal to one that is wanted.
     pub fn canonical(&self) -> Result<RecordSet, RecordError> {

@@ -103,6 +103,12 @@ impl<F: Ord + Clone> FairShare<F> {
         })
     }
 
+    /// Charges a flow for what it was given outside the rounds.
+    pub fn charge(&mut self, flow: &F, cost: u32) {
+        let tally = self.tally(flow).saturating_add(u64::from(cost.max(1)));
+        self.tallies.insert(flow.clone(), tally);
+    }
+
     /// The least that any of these flows was given: what to compare by when several queues share one memory and each holds
     /// some of the flows.
     pub fn least<'a>(&self, flows: impl Iterator<Item = &'a F>) -> Option<u64>
@@ -161,6 +167,17 @@ mod tests {
         push(&mut pending, 9, &[1], &mut next);
         let round = share.take_up_to(&mut pending, 2);
         assert!(round.iter().any(|(flow, _)| *flow == 9), "{round:?}");
+    }
+
+    #[test]
+    fn what_is_given_outside_the_rounds_is_paid_for() {
+        let (mut share, mut pending, mut next) = (FairShare::default(), Pending::new(), 0);
+        push(&mut pending, 1, &[1; 20], &mut next);
+        push(&mut pending, 2, &[1; 20], &mut next);
+        assert_eq!(share.take_up_to(&mut pending, 2).len(), 2);
+        share.charge(&1, 10);
+        let round = share.take_up_to(&mut pending, 10);
+        assert!(round.iter().all(|(flow, _)| *flow == 2), "{round:?}");
     }
 
     #[test]

@@ -58,9 +58,11 @@ pub struct Unit {
 }
 
 impl Unit {
-    /// The cluster that pays for the unit in the fair order.
+    /// The cluster that pays for the unit in the fair order: the one that something is written for. What another one left
+    /// behind and has to go first is not that one's wish, and would wait behind all that it has to send.
     pub fn cluster(&self) -> Option<&ClusterId> {
-        self.changes.first().map(|change| &change.cause.cluster)
+        let written = self.changes.iter().find(|change| change.after.is_some());
+        written.or(self.changes.first()).map(|change| &change.cause.cluster)
     }
 }
 

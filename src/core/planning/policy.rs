@@ -273,6 +273,32 @@ pub fn settings_of<'a>(
         .map(|rule| &rule.settings)
 }
 
+/// How a zone is worked whose tags may not be known (`None`). What a rule asks of them may hold then: as long as it may, what
+/// later rules say is not to be gone by, and the zone is observed.
+pub fn settings_by_known(
+    rules: &[ZoneRule],
+    name: &DnsName,
+    id: &ZoneId,
+    private: bool,
+    tags: Option<&BTreeMap<String, String>>,
+) -> Option<ZoneSettings> {
+    if let Some(tags) = tags {
+        return settings_of(rules, name, id, private, tags).copied();
+    }
+    let may_fit = |rule: &&ZoneRule| rule.selector.matches(name, id, private, &rule.selector.tags);
+    let rule = rules.iter().find(may_fit)?;
+    let watched = ZonePolicy::Observe;
+    Some(match rule.selector.tags.is_empty() {
+        true => rule.settings,
+        false => ZoneSettings {
+            policy: watched,
+            drift: DriftPolicy::Alert,
+            adopt: AdoptPolicy::Never,
+            ..rule.settings
+        },
+    })
+}
+
 /// Whether any rule asks for tags, which cost calls to list.
 pub fn needs_tags(rules: &[ZoneRule]) -> bool {
     rules.iter().any(|rule| !rule.selector.tags.is_empty())
@@ -361,6 +387,45 @@ mod tests {
         assert_eq!(policy("b.example.com"), Some(ZonePolicy::Observe));
         assert_eq!(policy("example.org"), None);
         assert!(!needs_tags(&rules));
+    }
+
+    #[test]
+    fn while_a_tag_that_an_earlier_rule_asks_for_is_unknown_the_zone_is_observed() {
+        let rule = |name: Option<&str>, tag: &[(&str, &str)], policy: ZonePolicy| ZoneRule {
+            selector: ZoneSelector {
+                name: name.map(|name| ZonePattern::parse(name).unwrap()),
+                tags: tags(tag),
+                ..ZoneSelector::default()
+            },
+            settings: ZoneSettings {
+                policy,
+                drift: DriftPolicy::Repair,
+                adopt: AdoptPolicy::Any,
+                ..ZoneSettings::default()
+            },
+        };
+        let rules = [
+            rule(Some("first.example"), &[], ZonePolicy::Sync),
+            rule(Some("*.example.com"), &[("owner", "terraform")], ZonePolicy::Observe),
+            rule(Some("*.example"), &[], ZonePolicy::Sync),
+            rule(Some("*.example.com"), &[], ZonePolicy::Sync),
+        ];
+        let by = |zone: &str, known: Option<&[(&str, &str)]>| {
+            let known = known.map(tags);
+            settings_by_known(&rules, &name(zone), &zone_id(), false, known.as_ref())
+                .map(|settings| (settings.policy, settings.drift, settings.adopt))
+        };
+        let observed = Some((ZonePolicy::Observe, DriftPolicy::Alert, AdoptPolicy::Never));
+        let written = Some((ZonePolicy::Sync, DriftPolicy::Repair, AdoptPolicy::Any));
+        assert_eq!(by("a.example.com", None), observed);
+        assert_eq!(by("a.example.com", Some(&[])), written);
+        assert_eq!(
+            by("a.example.com", Some(&[("owner", "terraform")])),
+            Some((ZonePolicy::Observe, DriftPolicy::Repair, AdoptPolicy::Any))
+        );
+        assert_eq!(by("first.example", None), written, "no earlier rule asks for a tag");
+        assert_eq!(by("b.example", None), written, "the rule with the tag does not fit anyway");
+        assert_eq!(by("example.org", None), None);
     }
 
     #[test]

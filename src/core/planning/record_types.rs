@@ -25,12 +25,13 @@ pub enum RecordTypes {
 pub struct TypeSet(u32);
 
 impl TypeSet {
-    const fn bit(rtype: RecordType) -> u32 {
-        1 << rtype as u32
+    /// A type that Route 53 does not take has none: it is in no set.
+    fn bit(rtype: RecordType) -> u32 {
+        RecordType::ALL.iter().position(|known| *known == rtype).map_or(0, |place| 1 << place)
     }
 
     /// Whether the type is in the set.
-    pub const fn contains(self, rtype: RecordType) -> bool {
+    pub fn contains(self, rtype: RecordType) -> bool {
         self.0 & Self::bit(rtype) != 0
     }
 }
@@ -104,7 +105,12 @@ impl<'de> Deserialize<'de> for RecordTypes {
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<RecordTypes, A::Error> {
                 let mut types = vec![];
-                while let Some(rtype) = items.next_element::<RecordType>()? {
+                while let Some(text) = items.next_element::<String>()? {
+                    let rtype = RecordType::parse(&text).ok_or_else(|| {
+                        serde::de::Error::custom(format_args!(
+                            "{text:?} is no record type that Route 53 takes"
+                        ))
+                    })?;
                     types.push(rtype);
                 }
                 Ok(RecordTypes::Listed(types.into_iter().collect()))

@@ -304,6 +304,7 @@ async fn a_replica_that_is_silent_is_named_and_the_rest_is_told_and_it_hears_no_
         name: DnsName::parse("example.com").unwrap(),
         private: false,
         visible: true,
+        tags: None,
         listed_at: None,
     };
     store.save_zones(&[zone]).await.unwrap();

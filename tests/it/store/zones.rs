@@ -6,6 +6,7 @@ use super::*;
 
 on_both_databases!(
     a_zone_is_replaced_by_its_id_and_keeps_when_it_was_listed,
+    the_tags_of_a_zone_are_kept_and_forgotten_when_nobody_asks_for_them,
     records_come_in_route_53s_list_order,
     a_record_set_reads_back_whole_and_the_last_write_counts,
     nothing_is_kept_about_a_zone_that_is_not_stored,
@@ -32,6 +33,18 @@ async fn a_zone_is_replaced_by_its_id_and_keeps_when_it_was_listed(place: Place)
     store.save_zones(std::slice::from_ref(&moved)).await.unwrap();
     let listed = ZoneRow { listed_at: Some(Timestamp(50)), ..moved };
     assert_eq!(store.zones().await.unwrap(), [listed, zone_row("Z2", "two.example")]);
+}
+
+async fn the_tags_of_a_zone_are_kept_and_forgotten_when_nobody_asks_for_them(place: Place) {
+    let store = place.open().await;
+    let tags = |pairs: &[(&str, &str)]| {
+        Some(pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect())
+    };
+    for tags in [tags(&[("owner", "terraform"), ("ö", "")]), tags(&[]), None] {
+        let row = ZoneRow { tags, ..zone_row("Z1", "one.example") };
+        store.save_zones(std::slice::from_ref(&row)).await.unwrap();
+        assert_eq!(store.zones().await.unwrap(), [row]);
+    }
 }
 
 fn record(name: &str, rtype: RecordType, set: Option<&str>) -> RecordRow {
@@ -65,7 +78,7 @@ async fn records_come_in_route_53s_list_order(place: Place) {
         "x.a.example.com",
         "*.example.com",
     ] {
-        for rtype in [RecordType::Txt, RecordType::Aaaa, RecordType::A] {
+        for rtype in [RecordType::Txt, RecordType::observed("DNAME"), RecordType::A] {
             for set in [Some("b"), None, Some("ä"), Some("a")] {
                 rows.push(record(name, rtype, set));
             }

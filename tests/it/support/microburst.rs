@@ -8,6 +8,7 @@ use super::folder::TestFolder;
 use super::network::{get_json, post_json};
 use super::process::{Process, clean, listening};
 use super::python::program;
+use super::wait::eventually;
 
 pub struct Microburst {
     pub address: SocketAddr,
@@ -45,9 +46,9 @@ impl Microburst {
 
     /// How often a rule has struck.
     pub async fn strikes(&self, rule: &Rule) -> usize {
-        let fired = get_json(self.address, &format!("/_microburst/fired?rule_id={}", rule.0))
-            .await
-            .unwrap();
+        let path = format!("/_microburst/fired?rule_id={}", rule.0);
+        let fired = eventually("what fired is told", async || get_json(self.address, &path).await);
+        let fired = fired.await;
         let fired = fired.as_array().unwrap();
         for event in fired {
             let path = event["path"].as_str().unwrap();

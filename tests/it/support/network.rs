@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
+use super::wait::DEADLINE;
+
 /// GET over HTTP; an error says that nobody answered.
 pub async fn try_get(address: SocketAddr, path: &str) -> Result<(u16, String), String> {
-    ask(http::Request::get(format!("http://{address}{path}")).body(String::new()).unwrap()).await
+    let request = http::Request::get(format!("http://{address}{path}")).body(String::new());
+    ask(request.unwrap(), Duration::from_secs(10)).await
 }
 
-/// POST of JSON over HTTP that has to answer JSON.
+/// POST of JSON over HTTP that has to answer JSON. Whoever is asked may have much to read first, on a machine with other work.
 pub async fn post_json(
     address: SocketAddr,
     path: &str,
@@ -18,12 +21,12 @@ pub async fn post_json(
 ) -> serde_json::Value {
     let request = http::Request::post(format!("http://{address}{path}"))
         .header("content-type", "application/json");
-    let (status, answer) = ask(request.body(body.to_string()).unwrap()).await.unwrap();
+    let (status, answer) = ask(request.body(body.to_string()).unwrap(), DEADLINE).await.unwrap();
     assert_eq!(status, 200, "{path}: {answer}");
     serde_json::from_str(&answer).unwrap()
 }
 
-async fn ask(request: http::Request<String>) -> Result<(u16, String), String> {
+async fn ask(request: http::Request<String>, within: Duration) -> Result<(u16, String), String> {
     let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
         .build_http::<String>();
     let ask = async {
@@ -35,9 +38,9 @@ async fn ask(request: http::Request<String>) -> Result<(u16, String), String> {
             .to_bytes();
         Ok((parts.status.as_u16(), String::from_utf8_lossy(&body).into_owned()))
     };
-    tokio::time::timeout(Duration::from_secs(10), ask)
+    tokio::time::timeout(within, ask)
         .await
-        .unwrap_or_else(|_| Err("no answer within 10 s".to_owned()))
+        .unwrap_or_else(|_| Err(format!("no answer within {} s", within.as_secs())))
 }
 
 /// GET over HTTP that has to answer JSON.

@@ -57,7 +57,7 @@ pub fn judge(history: &History) -> Vec<Violation> {
     let since = history.log[quiet].at;
     let mut violations = vec![];
     let mut reads: BTreeMap<&AccountId, usize> = BTreeMap::new();
-    let retries = retries(history);
+    let (retries, mut tried_again) = (retries(history), BTreeSet::new());
     for event in &history.log[quiet..] {
         let what = match &event.what {
             What::Committed { commit: Commit::BatchBegun(batch), .. }
@@ -66,8 +66,11 @@ pub fn judge(history: &History) -> Vec<Violation> {
                 continue;
             }
             What::CallStarted(call) if call.batch.is_some_and(|batch| retries.contains(&batch)) => {
+                tried_again.insert(call.number);
                 continue;
             }
+            // What was in its way is gone by now.
+            What::Applied { call: Some(call), .. } if tried_again.contains(call) => continue,
             What::Applied { entry, .. } if is_ours(entry) => {
                 format!("a batch of {} changes was applied", entry.changes.len())
             }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::task::{JoinError, JoinSet};
-use tracing::warn;
+use tracing::{Instrument as _, warn};
 
 use crate::broker::lease::Lease;
 use crate::broker::worker::agenda::Kind;
@@ -136,7 +136,7 @@ pub struct Running(JoinSet<Done>);
 impl Running {
     /// Starts a call.
     pub fn spawn(&mut self, call: Call) {
-        self.0.spawn(call);
+        self.0.spawn(call.in_current_span());
     }
 
     /// What came back next; none when nothing runs.

@@ -11,16 +11,12 @@ use super::sending::{BUILT_AHEAD, names_of};
 use crate::broker::worker::Worker;
 use crate::broker::worker::view::Health;
 use crate::broker::worker::zone::backlog::Backlog;
-use crate::broker::worker::zone::search::Search;
+use crate::broker::worker::zone::quota::creations;
 use crate::broker::worker::zone::unit_key;
 use crate::broker::worker::zone::work::{LONGEST_GAP, SHORTEST_GAP, SyncWatch, Trouble};
 use crate::core::batch::check::check;
 use crate::core::batch::fold::{FoldLimits, Folder, Limit, NotAdded};
-use crate::core::batch::refusal;
-use crate::core::batch::refusal::CulpritKind;
-use crate::core::dns::name::DnsName;
-use crate::core::dns::record::RecordKey;
-use crate::core::ids::{BatchId, ZoneId};
+use crate::core::ids::{BatchId, ClusterId, ZoneId};
 use crate::core::limits::budget::{ApiAction, Lane};
 use crate::core::limits::fair::Offer;
 use crate::core::planning::change::{Batch, Unit};
@@ -29,6 +25,12 @@ use crate::ports::{BatchOutcome, BatchRow, CallError, ChangeReceipt, DnsProvider
 
 /// While change tokens are short, a call is worth its request token when it carries what flows in during this time.
 const CARRY_MS: f64 = 200.0;
+/// The first pause of changes after a call whose outcome is not known; it doubles with each in a row.
+const FIRST_DOUBT: Millis = Millis(1_000);
+/// The longest pause of changes.
+const LONGEST_CHANGE_PAUSE: Millis = Millis::from_secs(300);
+/// So often a batch that was answered with an unknown error code is read back; then that code counts as a refusal.
+const UNLISTED_ROUNDS: u32 = 3;
 
 impl Worker {
     /// Journals a batch for every zone that has something to send, the zone of the cluster that was given least first, as long
@@ -141,63 +143,57 @@ impl Worker {
         None
     }
 
-    /// What the search for a poison tries next, every other turn of its zone; none when there is no search or it is the
-    /// backlog's turn.
-    fn search_units(&mut self, zone_id: &ZoneId, tokens: u32, now: Timestamp) -> Option<Vec<Unit>> {
+    /// A fair round over the clusters that wait for the zone.
+    fn fair_units(&mut self, zone_id: &ZoneId, tokens: u32, now: Timestamp) -> Vec<Unit> {
         loop {
-            let zone = self.zones.get_mut(zone_id)?;
-            let search = zone.searches.front_mut()?;
-            zone.search_turn = !zone.search_turn;
-            if !zone.search_turn && !zone.backlog.is_empty() {
-                return None;
+            let (units, passed) = self.fair_round(zone_id, tokens, now);
+            if !units.is_empty() || passed == 0 {
+                return units;
             }
-            zone.search_turn = true;
-            let Some(keys) = search.next_keys() else {
-                let names = std::mem::take(&mut search.names);
-                zone.searches.pop_front();
-                self.review(zone_id, names, now);
-                return None;
-            };
-            let names: BTreeSet<DnsName> = keys.iter().map(|key| key.name.clone()).collect();
-            let planned = names.iter().flat_map(|name| zone.state.units(name, now));
-            let units: Vec<Unit> = planned
-                .filter(|unit| unit_key(unit).is_some_and(|key| keys.contains(key)))
-                .collect();
-            if units.is_empty() {
-                // What was suspected is no longer wanted, or is there by now.
-                search.bisection.applied();
-                continue;
-            }
-            let mut folder = Folder::new(FoldLimits::default(), tokens);
-            if units.iter().any(|unit| folder.try_add(unit).is_err()) {
-                // The suspects are tried together or the search learns nothing: wait for the tokens.
-                return Some(vec![]);
-            }
-            return Some(units);
         }
     }
 
-    /// A fair round over the clusters that wait for the zone.
-    fn fair_units(&mut self, zone_id: &ZoneId, tokens: u32, now: Timestamp) -> Vec<Unit> {
-        let Some(zone) = self.zones.get_mut(zone_id) else { return vec![] };
+    /// One round: the units that go out, and how many names were passed.
+    fn fair_round(&mut self, zone_id: &ZoneId, tokens: u32, now: Timestamp) -> (Vec<Unit>, usize) {
+        let Some(zone) = self.zones.get_mut(zone_id) else { return (vec![], 0) };
         let mut folder = Folder::new(FoldLimits::default(), tokens);
         let (mut units, mut too_large, mut offered) = (vec![], vec![], HashSet::new());
-        let state = &mut zone.state;
+        let mut created = 0;
+        let (state, apart) = (&mut zone.state, &zone.apart);
+        let next = zone.backlog.clusters().min_by_key(|cluster| {
+            (self.share.least(std::iter::once(*cluster)).unwrap_or(0), *cluster)
+        });
+        // Whoever is refused again and again travels alone, and the others without it.
+        let alone = next.filter(|cluster| apart.is_apart(cluster, now)).cloned();
+        let travels = |cluster: &ClusterId| match &alone {
+            Some(alone) => alone == cluster,
+            None => !apart.is_apart(cluster, now),
+        };
         let (queues, members) = zone.backlog.split();
         let taken = self.share.take(queues, |cluster, queued| {
             // A name that ceased to wait and began again has two entries; a batch that held it twice would contradict itself.
-            if !Backlog::is_member(members, cluster, &queued.item)
-                || !offered.insert(queued.item.clone())
-            {
+            if !Backlog::is_member(members, cluster, &queued.item) {
+                return Offer::Take;
+            }
+            if !travels(cluster) {
+                return Offer::Skip;
+            }
+            if !offered.insert(queued.item.clone()) {
                 return Offer::Take;
             }
             let (mut added, mut out_of_tokens) = (false, false);
             let planned = state.units(&queued.item, now);
             let nothing_left = planned.is_empty();
             for unit in planned {
+                let creates = creations(&unit);
+                if creates > 0 && created > 0 && created + creates > state.quota.allowance(now) {
+                    // The zone was full a moment ago: the rest follows when these are there.
+                    continue;
+                }
                 match folder.try_add(&unit) {
                     Ok(()) => {
                         added = true;
+                        created += creates;
                         units.push(unit);
                     }
                     Err(NotAdded::TooLarge(why)) => {
@@ -214,6 +210,7 @@ impl Worker {
                 (false, false) => Offer::Skip,
             }
         });
+        let passed = taken.len();
         for (cluster, name) in taken {
             zone.backlog.taken(&cluster, &name);
         }
@@ -221,10 +218,17 @@ impl Worker {
             self.refuse_units(zone_id, std::slice::from_ref(&unit), &why, now);
             self.review(zone_id, unit_key(&unit).map(|key| key.name.clone()), now);
         }
-        units
+        (units, passed)
     }
 
-    fn refuse_units(&mut self, zone_id: &ZoneId, units: &[Unit], message: &str, now: Timestamp) {
+    /// Notes that these units are not to be sent again as they are for a while, and why.
+    pub(super) fn refuse_units(
+        &mut self,
+        zone_id: &ZoneId,
+        units: &[Unit],
+        message: &str,
+        now: Timestamp,
+    ) {
         if let Some(zone) = self.zones.get_mut(zone_id) {
             units.iter().for_each(|unit| zone.state.refuse(unit, message.to_owned(), now));
             self.metrics.refused(units.len());
@@ -243,19 +247,29 @@ impl Worker {
             Err(CallError::Refused { code, message, request_id }) => {
                 self.finish_refused(batch, code, message, request_id, now)
             }
-            Err(CallError::Unknown { message }) => {
-                warn!(account = %batch.account, zone = %batch.zone, batch = %batch.id, "the outcome of a batch is unknown, reading it back: {message}");
-                self.metrics.unknown();
-                if let Some(zone) = self.zones.get_mut(&batch.zone) {
-                    zone.end_searches();
-                    zone.reviews.hold(names_of(&batch));
-                    zone.in_doubt.push(BatchRow {
-                        batch: batch.clone(),
-                        outcome: None,
-                        finished_at: None,
-                    });
+            Err(CallError::Unlisted { code, message, request_id }) => {
+                let zone = self.zones.get_mut(&batch.zone);
+                let times = zone.map_or(0, |zone| {
+                    let times = zone.unlisted.entry(code.clone()).or_default();
+                    *times = times.saturating_add(1);
+                    *times
+                });
+                if times > UNLISTED_ROUNDS {
+                    // It was read back each time, and nothing of it was there.
+                    self.finish_refused(batch, code, message, request_id, now);
+                } else {
+                    let text = format!("{code}: {message}");
+                    self.finish_unknown(batch, Some(code), &text, now);
                 }
-                self.release(&batch.zone, now);
+            }
+            Err(CallError::Unknown { message }) => self.finish_unknown(batch, None, &message, now),
+            Err(CallError::Denied { message }) => {
+                // Reading may be allowed where changing is not.
+                self.metrics.denied();
+                let text = format!("AWS denies it: {message}");
+                self.change_trouble(&batch.zone, text, Millis(30_000), now);
+                let reason = CallError::Denied { message }.to_string();
+                self.record(batch, BatchOutcome::NotApplied { reason }, vec![], vec![]);
             }
             Err(other) => {
                 self.not_applied(&batch.zone, &other, now);
@@ -267,6 +281,30 @@ impl Worker {
                 );
             }
         }
+    }
+
+    /// Nobody knows whether it was applied: what is there is read before anything else is sent.
+    fn finish_unknown(
+        &mut self,
+        batch: Batch,
+        code: Option<String>,
+        message: &str,
+        now: Timestamp,
+    ) {
+        warn!(account = %batch.account, zone = %batch.zone, batch = %batch.id, "the outcome of a batch is unknown, reading it back: {message}");
+        self.metrics.unknown();
+        let text = format!("Route 53 did not say what became of a change: {message}");
+        self.change_trouble(&batch.zone, text, FIRST_DOUBT, now);
+        let mut free_at = now;
+        if let Some(zone) = self.zones.get_mut(&batch.zone) {
+            zone.end_searches();
+            zone.reviews.hold(names_of(&batch));
+            zone.doubt_code = code;
+            // It may have been applied just now, and the zone be busy with it.
+            free_at = now + zone.gap;
+            zone.in_doubt.push(BatchRow { batch: batch.clone(), outcome: None, finished_at: None });
+        }
+        self.release(&batch.zone, free_at);
     }
 
     fn finish_applied(
@@ -289,6 +327,7 @@ impl Worker {
         let Some(zone) = self.zones.get_mut(&batch.zone) else { return };
         zone.sequence += 1;
         zone.trouble = None;
+        zone.change_trouble = None;
         zone.gap = Millis((zone.gap.0 * 9 / 10).max(SHORTEST_GAP.0));
         let sequence = zone.sequence;
         let (writes, releases) =
@@ -304,83 +343,11 @@ impl Worker {
             && let Some(search) = zone.searches.front_mut()
             && names_of(&batch).iter().all(|name| search.holds(name))
         {
-            search.bisection.applied();
+            search.applied();
         }
         let outcome =
             BatchOutcome::Applied { change_id: receipt.change_id, request_id: receipt.request_id };
         self.record(batch, outcome, writes, releases);
-    }
-
-    /// Refused for its content: nothing of it was applied. The culprits are named, or searched for; the rest goes out again.
-    fn finish_refused(
-        &mut self,
-        batch: Batch,
-        code: String,
-        message: String,
-        request_id: Option<String>,
-        now: Timestamp,
-    ) {
-        self.budget.succeeded(now);
-        warn!(account = %batch.account, zone = %batch.zone, batch = %batch.id, code, "batch refused: {message}");
-        let culprits = refusal::culprits_of(&message, &batch.wire);
-        let stale: BTreeSet<DnsName> = culprits
-            .iter()
-            .filter(|culprit| {
-                matches!(
-                    culprit.kind,
-                    CulpritKind::Exists
-                        | CulpritKind::NotFound
-                        | CulpritKind::Mismatch
-                        | CulpritKind::CnameConflict
-                )
-            })
-            .filter_map(|culprit| culprit.name.clone())
-            .collect();
-        let blamed = blamed_units(&batch, &culprits);
-        let Some(zone) = self.zones.get_mut(&batch.zone) else { return };
-        let names = names_of(&batch);
-        let in_search = zone.search_turn
-            && zone
-                .searches
-                .front()
-                .is_some_and(|search| names.iter().all(|name| search.holds(name)));
-        if !stale.is_empty() {
-            // Somebody else wrote: what is believed is wrong, so it is read before anything is decided.
-            zone.end_searches();
-            let reader = zone.reader.take().unwrap_or_default();
-            zone.reader = Some(reader.also(stale));
-        } else if let Some(search) = zone.searches.front_mut().filter(|_| in_search) {
-            let found_before = search.bisection.poison().len();
-            // Of several suspects only one may be left to plan, and then it is the one.
-            let blamed = if batch.units.len() == 1 { &batch.units } else { &blamed };
-            let indices = search
-                .keys
-                .iter()
-                .enumerate()
-                .filter(|(_, key)| blamed.iter().any(|unit| unit_key(unit) == Some(*key)));
-            let indices: Vec<usize> = indices.map(|(index, _)| index).collect();
-            search.bisection.refused(&indices);
-            let found: BTreeSet<RecordKey> = search.bisection.poison()[found_before..]
-                .iter()
-                .filter_map(|i| search.keys.get(*i))
-                .cloned()
-                .collect();
-            let poison: Vec<Unit> = batch
-                .units
-                .iter()
-                .filter(|unit| unit_key(unit).is_some_and(|key| found.contains(key)))
-                .cloned()
-                .collect();
-            self.refuse_units(&batch.zone.clone(), &poison, &message, now);
-        } else if batch.units.len() == 1 {
-            self.refuse_units(&batch.zone.clone(), &batch.units, &message, now);
-        } else if !blamed.is_empty() {
-            self.refuse_units(&batch.zone.clone(), &blamed, &message, now);
-        } else {
-            zone.searches.push_back(Search::new(&batch, &[]));
-            names.iter().for_each(|name| zone.backlog.set(name, None));
-        }
-        self.record(batch, BatchOutcome::Refused { code, message, request_id }, vec![], vec![]);
     }
 
     /// What an answer that applied nothing means for the account and the zone.
@@ -446,7 +413,7 @@ impl Worker {
                     now,
                 );
             }
-            CallError::Refused { message, .. } => {
+            CallError::Refused { message, .. } | CallError::Unlisted { message, .. } => {
                 self.trouble(
                     zone_id,
                     format!("Route 53 refused the question: {message}"),
@@ -465,6 +432,24 @@ impl Worker {
         let wait = Millis((first_wait.0 << (failures - 1).min(10)).min(900_000) + jitter);
         warn!(account = %self.settings.account, zone = %zone_id, retry_in_ms = wait.0, "zone paused: {message}");
         zone.trouble = Some(Trouble { message, failures, retry_at: now + wait });
+    }
+
+    /// The same for changes alone: reads go on, and that they succeed says nothing of the next change.
+    fn change_trouble(
+        &mut self,
+        zone_id: &ZoneId,
+        message: String,
+        first_wait: Millis,
+        now: Timestamp,
+    ) {
+        let share = self.rng.f64() / 4.0;
+        let Some(zone) = self.zones.get_mut(zone_id) else { return };
+        let failures = zone.change_trouble.as_ref().map_or(0, |trouble| trouble.failures) + 1;
+        let longest = LONGEST_CHANGE_PAUSE.0.max(first_wait.0);
+        let wait = (first_wait.0 << (failures - 1).min(10)).min(longest);
+        let wait = Millis(wait + (wait as f64 * share) as i64);
+        warn!(account = %self.settings.account, zone = %zone_id, retry_in_ms = wait.0, "no changes for a while: {message}");
+        zone.change_trouble = Some(Trouble { message, failures, retry_at: now + wait });
     }
 
     pub(in crate::broker::worker) fn finish_recorded(
@@ -493,24 +478,4 @@ impl Worker {
     pub(in crate::broker::worker) fn is_working(&self) -> bool {
         matches!(self.health, Health::Working)
     }
-}
-
-/// The units that a refusal names; of a name and type without a set identifier, all.
-fn blamed_units(batch: &Batch, culprits: &[refusal::Culprit]) -> Vec<Unit> {
-    let fits = |unit: &Unit| {
-        unit.changes.iter().any(|change| {
-            culprits.iter().any(|culprit| {
-                culprit.name.as_ref() == Some(&change.key.name)
-                    && culprit.rtype.is_none_or(|rtype| rtype == change.key.rtype)
-                    && culprit
-                        .set_identifier
-                        .as_ref()
-                        .is_none_or(|set| change.key.set_identifier.as_deref() == Some(set))
-            })
-        })
-    };
-    let blamed: Vec<Unit> = batch.units.iter().filter(|unit| fits(unit)).cloned().collect();
-    // A refusal that names nothing of the batch, or something that it cannot place, names nobody.
-    let placed = culprits.iter().all(|culprit| culprit.name.is_some());
-    if placed { blamed } else { vec![] }
 }

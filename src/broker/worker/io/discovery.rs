@@ -10,10 +10,10 @@ use super::calls::{Done, WakeAt, ZoneListing};
 use crate::broker::directory::AccountListing;
 use crate::broker::worker::view::Health;
 use crate::broker::worker::zone::work::ZoneWork;
-use crate::broker::worker::{UNSELECTED, Worker, row_of};
+use crate::broker::worker::{UNSELECTED, Worker, row_of, rules_of_zone};
 use crate::core::ids::ZoneId;
 use crate::core::limits::budget::{ApiAction, Lane, Permit};
-use crate::core::planning::policy::{needs_tags, settings_of};
+use crate::core::planning::policy::{ZoneSettings, needs_tags};
 use crate::core::planning::routing::ZoneFacts;
 use crate::core::time::{Millis, Timestamp};
 use crate::core::visibility::Visibility;
@@ -34,6 +34,8 @@ pub struct Discovery {
     tags: BTreeMap<ZoneId, BTreeMap<String, String>>,
     /// Zones whose tags are still to be asked for; none while zones are still listed.
     untagged: Option<Vec<ZoneId>>,
+    /// Whether tags are asked for.
+    with_tags: bool,
 }
 
 impl Discovery {
@@ -63,7 +65,7 @@ impl Discovery {
     }
 
     fn begin_anew(&mut self, at: Timestamp) {
-        (self.marker, self.untagged) = (None, None);
+        (self.marker, self.untagged, self.with_tags) = (None, None, false);
         self.found.clear();
         self.tags.clear();
         self.next_at = at;
@@ -173,7 +175,8 @@ impl Worker {
                 if self.discovery.marker.is_some() {
                     return;
                 }
-                let zones = if needs_tags(&self.settings.rules) {
+                self.discovery.with_tags = needs_tags(&self.settings.rules);
+                let zones = if self.discovery.with_tags {
                     self.discovery.found.iter().map(|zone| zone.id.clone()).collect()
                 } else {
                     vec![]
@@ -216,17 +219,12 @@ impl Worker {
     async fn take_discovered(&mut self, now: Timestamp) {
         let jitter = Millis(self.rng.i64(0..=self.settings.discovery_interval.0 / 10));
         let found = std::mem::take(&mut self.discovery.found);
-        let tags = std::mem::take(&mut self.discovery.tags);
+        let mut tags = std::mem::take(&mut self.discovery.tags);
+        let with_tags = self.discovery.with_tags;
         self.discovery.begin_anew(now + self.settings.discovery_interval + jitter);
-        let no_tags = BTreeMap::new();
         let mut facts = vec![];
         for zone in found {
-            let zone_tags = tags.get(&zone.id).unwrap_or(&no_tags);
-            let Some(settings) =
-                settings_of(&self.settings.rules, &zone.name, &zone.id, zone.private, zone_tags)
-            else {
-                continue;
-            };
+            let zone_tags = with_tags.then(|| tags.remove(&zone.id).unwrap_or_default());
             let zone_facts = ZoneFacts {
                 account: self.settings.account.clone(),
                 environment: self.settings.environment.clone(),
@@ -235,9 +233,12 @@ impl Worker {
                 visibility: Visibility::of(zone.private),
                 visible: true,
             };
-            facts.push((zone_facts, *settings));
+            let resolved = rules_of_zone(&self.settings.rules, &zone_facts, zone_tags.as_ref());
+            let Some(settings) = resolved.settings else { continue };
+            let waits_for_tags = resolved.waits_for_tags;
+            facts.push(Found { facts: zone_facts, settings, tags: zone_tags, waits_for_tags });
         }
-        let visible: BTreeSet<&ZoneId> = facts.iter().map(|(f, _)| &f.zone).collect();
+        let visible: BTreeSet<&ZoneId> = facts.iter().map(|found| &found.facts.zone).collect();
         let gone: Vec<ZoneId> = self
             .zones
             .all()
@@ -246,13 +247,17 @@ impl Worker {
             .collect();
         let gone_rows = gone.iter().filter_map(|zone_id| {
             let zone = self.zones.get(zone_id)?;
-            Some(row_of(&ZoneFacts { visible: false, ..zone.facts.clone() }, zone.listed_at))
+            let facts = ZoneFacts { visible: false, ..zone.facts.clone() };
+            Some(row_of(&facts, zone.listed_at, zone.tags.clone()))
         });
-        let changed = facts
-            .iter()
-            .filter(|(f, _)| self.zones.get(&f.zone).is_none_or(|zone| zone.facts != *f));
-        let changed_rows = changed
-            .map(|(f, _)| row_of(f, self.zones.get(&f.zone).and_then(|zone| zone.listed_at)));
+        let changed = facts.iter().filter(|found| {
+            let held = self.zones.get(&found.facts.zone);
+            held.is_none_or(|zone| zone.facts != found.facts || zone.tags != found.tags)
+        });
+        let changed_rows = changed.map(|found| {
+            let listed_at = self.zones.get(&found.facts.zone).and_then(|zone| zone.listed_at);
+            row_of(&found.facts, listed_at, found.tags.clone())
+        });
         let rows: Vec<_> = changed_rows.chain(gone_rows).collect();
         self.gate.leave();
         if !rows.is_empty()
@@ -276,42 +281,37 @@ impl Worker {
         if first || !rows.is_empty() {
             info!(account = %self.settings.account, zones = facts.len(), changed = rows.len(), "zones discovered");
         }
-        for (zone_facts, settings) in &facts {
-            self.take_zone(zone_facts, *settings, now);
+        for found in &facts {
+            self.take_zone(found, now);
         }
         for zone_id in gone {
             let Some(zone) = self.zones.get_mut(&zone_id) else { continue };
             warn!(account = %self.settings.account, zone = %zone_id, name = %zone.facts.name, "the zone is no longer visible: nothing is written there, nothing is removed");
             zone.facts.visible = false;
-            zone.state.settings = UNSELECTED;
+            zone.take_settings(UNSELECTED);
         }
-        let zones = facts.into_iter().map(|(facts, _)| facts).collect();
+        let zones = facts.into_iter().map(|found| found.facts).collect();
         self.tell_directory(Some(zones), AccountListing::Complete);
         self.dirty_view = true;
     }
 
-    fn take_zone(
-        &mut self,
-        facts: &ZoneFacts,
-        settings: crate::core::planning::policy::ZoneSettings,
-        now: Timestamp,
-    ) {
+    fn take_zone(&mut self, found: &Found, now: Timestamp) {
+        let Found { facts, settings, tags, waits_for_tags } = found;
         let zone_id = facts.zone.clone();
         let known = self
             .zones
             .get(&zone_id)
-            .map(|zone| zone.facts != *facts || zone.state.settings != settings);
-        match known {
-            None => self
-                .zones
-                .insert(zone_id.clone(), ZoneWork::new(facts.clone(), settings, None, now)),
-            Some(false) => {}
-            Some(true) => {
-                if let Some(zone) = self.zones.get_mut(&zone_id) {
-                    zone.facts = facts.clone();
-                    zone.state.settings = settings;
-                    zone.state.context.set(&settings);
-                }
+            .map(|zone| zone.facts != *facts || zone.state.settings != *settings);
+        if known.is_none() {
+            let zone = ZoneWork::new(facts.clone(), *settings, None, now);
+            self.zones.insert(zone_id.clone(), zone);
+        }
+        if let Some(zone) = self.zones.get_mut(&zone_id) {
+            zone.tags.clone_from(tags);
+            zone.waits_for_tags = *waits_for_tags;
+            if known == Some(true) {
+                zone.facts = facts.clone();
+                zone.take_settings(*settings);
             }
         }
         if let Some(early) = self.early.remove(&zone_id) {
@@ -321,4 +321,12 @@ impl Worker {
             self.note_all(&zone_id);
         }
     }
+}
+
+/// A zone that was found, and what the rules say of it.
+struct Found {
+    facts: ZoneFacts,
+    settings: ZoneSettings,
+    tags: Option<BTreeMap<String, String>>,
+    waits_for_tags: bool,
 }

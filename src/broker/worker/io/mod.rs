@@ -4,4 +4,6 @@ pub(in crate::broker::worker) mod calls;
 pub(in crate::broker::worker) mod change;
 pub(in crate::broker::worker) mod discovery;
 pub(in crate::broker::worker) mod reading;
+pub(in crate::broker::worker) mod refused;
+pub(in crate::broker::worker) mod searching;
 pub(in crate::broker::worker) mod sending;

@@ -7,12 +7,12 @@ use tracing::{info, warn};
 
 use super::calls::{Done, WakeAt, persist};
 use super::sending::names_of;
+use crate::broker::worker::Worker;
 use crate::broker::worker::agenda::Kind;
 use crate::broker::worker::zone::ZoneState;
 use crate::broker::worker::zone::compare::same;
 use crate::broker::worker::zone::reader::Reader;
 use crate::broker::worker::zone::work::{SyncWatch, ZoneWork};
-use crate::broker::worker::{Worker, row_of};
 use crate::core::dns::name::DnsName;
 use crate::core::dns::record::{RawRecordSet, RecordKey};
 use crate::core::ids::ZoneId;
@@ -132,6 +132,7 @@ impl Worker {
         let jitter = Millis(self.rng.i64(0..=drift_interval.0 / 10));
         let Some(zone) = self.zones.get_mut(zone_id) else { return };
         zone.trouble = None;
+        let gap = zone.gap;
         let Some(mut reader) = zone.reader.take() else {
             self.release(zone_id, now);
             return;
@@ -139,6 +140,10 @@ impl Worker {
         let whole = reader.is_whole();
         let (page, is_last) = reader.take(page);
         let diff = zone.state.compare(&page, now);
+        zone.doubted.retain(|(unit, _)| {
+            !unit.changes.iter().any(|change| diff.touched.contains(&change.key.name))
+        });
+        let unchanged = if is_last { std::mem::take(&mut zone.doubted) } else { vec![] };
         let first_listing = zone.listed_at.is_none();
         if !first_listing && zone.in_doubt.is_empty() {
             for key in &diff.drifted {
@@ -149,20 +154,35 @@ impl Worker {
         if !first_listing {
             zone.reviews.hold(diff.touched);
         }
-        let mut listed = None;
+        let mut listed_at = None;
         if !is_last {
             zone.reader = Some(reader);
         } else if whole {
             zone.listed_at = Some(now);
             zone.sweep_at = now + drift_interval + jitter;
-            listed = Some(row_of(&zone.facts, Some(now)));
+            listed_at = Some(now);
             if first_listing {
                 info!(account = %zone.facts.account, zone = %zone_id, records = zone.state.counts().records, "zone listed");
                 zone.reviews.hold_all(zone.state.len());
             }
         }
         let settled = if is_last { settle_batches(zone, now) } else { vec![] };
-        self.save_page(zone_id, diff.writes, listed.is_some().then_some(now), settled);
+        if !settled.is_empty() {
+            // A call that was found to be done may have been made just now.
+            zone.free_at = zone.free_at.max(now + gap);
+        }
+        for (unit, message) in unchanged {
+            self.refuse_unchanged(zone_id, &unit, &message, now);
+        }
+        self.save_page(zone_id, diff.writes, listed_at, settled);
+    }
+
+    /// What Route 53 refused a unit for is not there, or not as far as anybody here can see: it would be refused again.
+    fn refuse_unchanged(&mut self, zone_id: &ZoneId, unit: &Unit, message: &str, now: Timestamp) {
+        self.refuse_units(zone_id, std::slice::from_ref(unit), message, now);
+        if let Some(zone) = self.zones.get_mut(zone_id) {
+            zone.reviews.hold(unit.changes.iter().map(|change| change.key.name.clone()));
+        }
     }
 
     /// Makes a page durable, then the ends of the batches that it settled; the zone stays busy until then.
@@ -300,6 +320,14 @@ fn settle_batches(zone: &mut ZoneWork, now: Timestamp) -> Vec<Settled> {
     let rows = std::mem::take(&mut zone.in_doubt);
     let settled: Vec<Settled> =
         rows.into_iter().map(|row| settle_batch(zone, row.batch, now)).collect();
+    let code = zone.doubt_code.take();
+    if settled.iter().any(|settled| settled.outcome.is_done()) {
+        zone.change_trouble = None;
+        // What is answered with that code may have been done.
+        if let Some(code) = code {
+            zone.unlisted.remove(&code);
+        }
+    }
     for Settled { batch, outcome, .. } in &settled {
         info!(zone = %batch.zone, batch = %batch.id, found_done = outcome.is_done(), "the outcome of a batch was read back");
         zone.reviews.hold(names_of(batch));

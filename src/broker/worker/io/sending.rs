@@ -74,6 +74,7 @@ impl Worker {
     pub(in crate::broker::worker) fn journal(&mut self, batch: Batch, now: Timestamp) {
         let Some(zone) = self.zones.get_mut(&batch.zone) else { return };
         zone.busy = true;
+        zone.has_old_plan = false;
         zone.last_call_at = now;
         let claims = zone.state.claims_for(&batch);
         self.outgoing.promised.insert(batch.zone.clone(), changes_of(&batch));
@@ -125,6 +126,11 @@ impl Worker {
     pub(in crate::broker::worker) fn send_journalled(&mut self, now: Timestamp, wake: &mut WakeAt) {
         while let Some(next) = self.outgoing.journalled.pop_front() {
             let (changes, patience) = (changes_of(&next.batch), next.since + LONGEST_WAIT);
+            let zone = self.zones.get(&next.batch.zone);
+            if zone.is_some_and(|zone| zone.has_old_plan) {
+                self.give_back(next, "the configuration says something else of its zone now");
+                continue;
+            }
             match self.try_permit(now, Lane::Changes, ApiAction::ChangeResourceRecordSets, changes)
             {
                 Ok(permit) => self.send(next, permit),

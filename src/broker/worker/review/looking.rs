@@ -130,8 +130,10 @@ impl Worker {
             return format!("the account {} is parked: {message}", self.settings.account);
         }
         match self.zones.get(zone_id) {
-            Some(zone) if !zone.is_open(now) => {
-                zone.trouble.as_ref().map_or_else(String::new, |trouble| trouble.message.clone())
+            Some(zone)
+                if !zone.is_open(now) || zone.changes_open_from().is_some_and(|at| at > now) =>
+            {
+                zone.told_trouble(now).map_or_else(String::new, |(message, _)| message)
             }
             Some(zone) if zone.listed_at.is_none() => {
                 format!("the zone {} is being listed for the first time", zone.facts.name)
@@ -148,6 +150,7 @@ impl Worker {
         let changes = self.zones.agenda(now).cost();
         let at = self.budget.predict(now, 1, changes.max(1));
         let zone = self.zones.get(zone_id)?;
-        (at.0 < i64::MAX).then(|| at.max(zone.free_at))
+        let open_at = zone.changes_open_from().unwrap_or(at);
+        (at.0 < i64::MAX).then(|| at.max(zone.free_at).max(open_at))
     }
 }

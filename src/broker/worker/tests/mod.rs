@@ -3,7 +3,9 @@
 mod agenda;
 mod cost;
 mod loading;
+mod refusals;
 mod reviews;
+mod rules;
 mod sending;
 mod verdicts;
 mod world;

@@ -15,6 +15,7 @@ use crate::broker::worker::{AccountView, Gate, Health, Message, Query, Worker, W
 use crate::core::endpoint::packed::PackedEndpoint;
 use crate::core::endpoint::verdict::Placement;
 use crate::core::testkit::{cluster, endpoint, name};
+use crate::core::time::Millis;
 
 /// A cluster wants an address at a name of the first zone, with its endpoint of this number.
 fn effect(of: &str, number: i64, owner: &str) -> (Effect, EndpointEntry) {
@@ -84,6 +85,9 @@ async fn what_waits_for_a_zone_to_be_read_back_keeps_waiting_and_loses_nothing()
     drive(&mut worker).await;
     assert!(held.status().is_some());
     assert_eq!(waiting(&worker), 0);
+    // After a call without an answer changes pause.
+    world.clock.advance(Millis::from_secs(2));
+    drive(&mut worker).await;
     let mut created = world.provider.created().concat();
     created.sort();
     assert_eq!(created, ["192.0.2.1", "192.0.2.1"]);

@@ -14,12 +14,12 @@ use crate::broker::lease::Lease;
 use crate::broker::metrics::BrokerMetrics;
 use crate::broker::status::feedback::Feedback;
 use crate::broker::worker::{AccountSettings, AccountView, Discovered, Gate, Worker, WorkerParts};
-use crate::core::dns::record::{RecordKey, RecordType};
+use crate::core::dns::record::{RawRecordSet, RecordKey, RecordType};
 use crate::core::endpoint::packed::{PackedEndpoint, PackedRecord};
 use crate::core::endpoint::verdict::{Placement, VerdictState};
 use crate::core::ids::{AccountId, BatchId, EnvironmentId, ZoneId};
 use crate::core::limits::budget::{BucketConfig, BudgetConfig, Permit};
-use crate::core::planning::change::{Batch, Cause, WireChange};
+use crate::core::planning::change::{Action, Batch, Cause, WireChange};
 use crate::core::planning::policy::{ZoneRule, ZoneSelector, ZoneSettings};
 use crate::core::planning::record_types::RecordTypes;
 use crate::core::testkit::{cluster, endpoint, name, zone_context};
@@ -44,7 +44,7 @@ impl Clock for TestClock {
 
 /// A store that holds zones and records and notes how batches ended.
 pub struct TestStore {
-    zones: Vec<ZoneRow>,
+    pub zones: Mutex<Vec<ZoneRow>>,
     records: Mutex<BTreeMap<ZoneId, Vec<RecordRow>>>,
     claims: Mutex<Vec<ClaimRow>>,
     pub outcomes: Mutex<Vec<BatchOutcome>>,
@@ -164,7 +164,7 @@ impl Store for TestStore {
         Ok(())
     }
     async fn zones(&self) -> Result<Vec<ZoneRow>, StoreError> {
-        Ok(self.zones.clone())
+        Ok(self.zones.lock().unwrap().clone())
     }
     async fn place(&self, decisions: &[PlacementWrite]) -> Result<Vec<bool>, StoreError> {
         Ok(vec![true; decisions.len()])
@@ -182,7 +182,12 @@ impl Store for TestStore {
         Ok(())
     }
 
-    async fn save_zones(&self, _: &[ZoneRow]) -> Result<(), StoreError> {
+    async fn save_zones(&self, rows: &[ZoneRow]) -> Result<(), StoreError> {
+        let mut zones = self.zones.lock().unwrap();
+        for row in rows {
+            zones.retain(|zone| zone.zone != row.zone);
+            zones.push(row.clone());
+        }
         Ok(())
     }
     async fn records(
@@ -284,6 +289,26 @@ pub struct TestProvider {
     pub unanswered: AtomicBool,
     /// What was changed, and when it arrived.
     pub changes: Mutex<Vec<(Timestamp, Vec<WireChange>)>>,
+    /// When each change was asked for, whatever became of it.
+    pub asked: Mutex<Vec<(Timestamp, Vec<WireChange>)>>,
+    /// Why a change is not taken; it is taken if this says nothing.
+    pub refuses: Mutex<Option<Refuses>>,
+    /// Changes are taken, and their answers are lost.
+    pub loses_answers: AtomicBool,
+    /// The record sets that every zone is said to hold.
+    pub held: Mutex<Vec<RawRecordSet>>,
+}
+
+/// Says why a change is not taken.
+pub type Refuses = Box<dyn Fn(&[WireChange]) -> Option<CallError> + Send>;
+
+/// A refusal for the content.
+pub fn refused(message: &str) -> CallError {
+    CallError::Refused {
+        code: "InvalidChangeBatch".to_owned(),
+        message: message.to_owned(),
+        request_id: None,
+    }
 }
 
 impl TestProvider {
@@ -294,9 +319,7 @@ impl TestProvider {
     /// The values that were created, call by call.
     pub fn created(&self) -> Vec<Vec<String>> {
         let created = |changes: &Vec<WireChange>| {
-            let creates = changes
-                .iter()
-                .filter(|change| change.action == crate::core::planning::change::Action::Create);
+            let creates = changes.iter().filter(|change| change.action == Action::Create);
             creates.flat_map(|change| change.set.values.iter().map(ToString::to_string)).collect()
         };
         self.changes.lock().unwrap().iter().map(|(_, changes)| created(changes)).collect()
@@ -331,7 +354,7 @@ impl DnsProvider for TestProvider {
         _: Option<RecordCursor>,
     ) -> Result<RecordPage, CallError> {
         self.called("list_records");
-        Ok(RecordPage::default())
+        Ok(RecordPage { sets: self.held.lock().unwrap().clone(), next: None })
     }
     async fn change_records(
         &self,
@@ -341,10 +364,20 @@ impl DnsProvider for TestProvider {
         changes: &[WireChange],
     ) -> Result<ChangeReceipt, CallError> {
         self.called("change_records");
+        self.asked.lock().unwrap().push((self.clock.now(), changes.to_vec()));
+        let why = self.refuses.lock().unwrap().as_ref().and_then(|refuses| refuses(changes));
+        if let Some(error) = why {
+            return Err(error);
+        }
         if self.unanswered.load(Ordering::Relaxed) {
             return Err(CallError::Unknown { message: "no answer".to_owned() });
         }
         self.changes.lock().unwrap().push((self.clock.now(), changes.to_vec()));
+        if self.loses_answers.load(Ordering::Relaxed) {
+            let created = changes.iter().filter(|change| change.action == Action::Create);
+            self.held.lock().unwrap().extend(created.map(|change| change.set.clone()));
+            return Err(CallError::Unknown { message: "the answer was lost".to_owned() });
+        }
         Ok(ChangeReceipt { change_id: "C1".to_owned(), in_sync: true, request_id: None })
     }
     async fn change_in_sync(&self, _: Permit, _: &str) -> Result<bool, CallError> {
@@ -376,12 +409,17 @@ pub fn www(zone: usize) -> String {
 
 /// The cluster east wants an address at a name.
 pub fn wants(zone: usize, owner: &str, target: &str) -> Effect {
+    wants_for("east", zone, owner, target)
+}
+
+/// A cluster wants an address at a name.
+pub fn wants_for(of: &str, zone: usize, owner: &str, target: &str) -> Effect {
     Effect::Contribute {
         placement: Placement { account: account(), zone: zone_id(zone) },
         name: name(owner),
         role: Role::Publishes,
         held: EndpointEntry::new(
-            cluster("east"),
+            cluster(of),
             1,
             &PackedEndpoint::pack(&endpoint("web", owner, "A", &[target])),
         ),
@@ -400,6 +438,7 @@ pub struct World {
     pub provider: Arc<TestProvider>,
     pub clock: Arc<TestClock>,
     budget: BudgetConfig,
+    pub rules: Vec<ZoneRule>,
     discoveries: Option<mpsc::Receiver<Discovered>>,
 }
 
@@ -415,6 +454,7 @@ impl World {
             private: false,
             listed_at: Some(START),
             visible: true,
+            tags: None,
         });
         let rows: Vec<ZoneRow> = rows.collect();
         let hosted = rows.iter().map(|row| HostedZone {
@@ -429,9 +469,13 @@ impl World {
             calls: Mutex::default(),
             unanswered: AtomicBool::new(false),
             changes: Mutex::default(),
+            asked: Mutex::default(),
+            refuses: Mutex::default(),
+            loses_answers: AtomicBool::new(false),
+            held: Mutex::default(),
         };
         let store = TestStore {
-            zones: rows,
+            zones: Mutex::new(rows),
             records: Mutex::default(),
             claims: Mutex::default(),
             outcomes: Mutex::default(),
@@ -443,11 +487,13 @@ impl World {
             journalled: AtomicUsize::new(0),
             loses_answer: AtomicBool::new(false),
         };
+        let settings = ZoneSettings { record_types: RecordTypes::All, ..ZoneSettings::default() };
         Self {
             store: Arc::new(store),
             provider: Arc::new(provider),
             clock,
             budget,
+            rules: vec![ZoneRule { selector: ZoneSelector::default(), settings }],
             discoveries: None,
         }
     }
@@ -455,9 +501,6 @@ impl World {
     pub fn parts(&mut self) -> WorkerParts {
         let (discovered, discoveries) = mpsc::channel(16);
         self.discoveries = Some(discoveries);
-        let settings = ZoneSettings { record_types: RecordTypes::All, ..ZoneSettings::default() };
-        let selector =
-            ZoneSelector { name: None, id: None, tags: BTreeMap::new(), visibility: None };
         WorkerParts {
             settings: AccountSettings {
                 placement: crate::core::planning::policy::PlacementWait::Wait,
@@ -465,7 +508,7 @@ impl World {
                 name: "test".to_owned(),
                 environment: EnvironmentId::parse("dev").unwrap(),
                 budget: self.budget.clone(),
-                rules: vec![ZoneRule { selector, settings }],
+                rules: self.rules.clone(),
                 discovery_interval: Millis::from_secs(300),
                 drift_interval: Millis::from_secs(600),
             },

@@ -2,6 +2,7 @@
 //!
 //! Plain state and synchronous functions: nothing here calls, waits or reads a clock.
 
+pub(in crate::broker::worker) mod apart;
 pub(in crate::broker::worker) mod around;
 pub(in crate::broker::worker) mod backlog;
 pub(in crate::broker::worker) mod claims;
@@ -9,11 +10,13 @@ pub(in crate::broker::worker) mod compare;
 pub(in crate::broker::worker) mod crowd;
 pub(in crate::broker::worker) mod dirty_claims;
 pub(in crate::broker::worker) mod name_state;
+pub(in crate::broker::worker) mod quota;
 pub(in crate::broker::worker) mod reader;
 pub(in crate::broker::worker) mod refusals;
 pub(in crate::broker::worker) mod reviews;
 pub(in crate::broker::worker) mod search;
 pub(in crate::broker::worker) mod statuses;
+mod why;
 pub(in crate::broker::worker) mod work;
 
 use std::collections::hash_map::DefaultHasher;
@@ -40,8 +43,10 @@ use around::WaitingFor;
 use crowd::Crowds;
 use dirty_claims::DirtyClaims;
 use name_state::{Claim, Mark, NameState, Sighting};
+use quota::ZoneQuota;
 use refusals::{Refusal, Refusals};
 use statuses::LookedAt;
+pub use why::NameReport;
 
 /// A record set that a lost call of ours may still create.
 #[derive(Clone, Debug)]
@@ -94,6 +99,8 @@ pub struct ZoneState {
     delegations: BTreeSet<DnsName>,
     crowds: Crowds,
     refusals: Refusals,
+    /// Whether the zone is full.
+    pub(in crate::broker::worker) quota: ZoneQuota,
     pub(super) late: HashMap<RecordKey, Late>,
     counts: ZoneCounts,
     statuses: StatusCache,
@@ -138,6 +145,7 @@ impl ZoneState {
             delegations: BTreeSet::new(),
             crowds: Crowds::default(),
             refusals: Refusals::default(),
+            quota: ZoneQuota::default(),
             late: HashMap::new(),
             counts: ZoneCounts::default(),
             statuses: StatusCache::default(),
@@ -228,6 +236,7 @@ impl ZoneState {
         }
         let others = self.follow(name, &decision, &plan);
         self.forget_refusals(name, &plan);
+        self.hold_creations(name, &plan, now);
         let (ready, refused) = self.sift(&plan.units, now);
         let adopted = self.adopt(&decision, &plan.adopted, now);
         let mut review = Review { adopted, others, ..Review::default() };
@@ -254,6 +263,7 @@ impl ZoneState {
         if !claim_stands {
             self.settle_claim(name, &decision, now);
         }
+        self.hold_creations(name, &plan, now);
         let (ready, _) = self.sift(&plan.units, now);
         ready.into_iter().cloned().collect()
     }
@@ -302,6 +312,27 @@ impl ZoneState {
         self.refusals.retain(name, |key| plan.units.iter().any(|unit| unit_key(unit) == Some(key)));
     }
 
+    /// Notes a name with something that a full zone does not take now.
+    fn hold_creations(&mut self, name: &DnsName, plan: &NamePlan, now: Timestamp) {
+        if plan.units.iter().any(|unit| self.quota.holds_unit(unit, now).is_some()) {
+            self.quota.hold(name);
+        }
+    }
+
+    /// What a unit is told that a full zone does not take now.
+    fn is_held(&self, unit: &Unit, now: Timestamp) -> Option<Refusal> {
+        let (message, retry_at) = self.quota.holds_unit(unit, now)?;
+        Some(Refusal {
+            fingerprint: fingerprint(unit),
+            failures: 0,
+            retry_at,
+            message: format!(
+                "the zone {} is full, and what takes room waits: delete record sets there, or have its quota raised at AWS; Route 53 says: {message}",
+                self.context.apex
+            ),
+        })
+    }
+
     /// Parts units that may be sent from those that were refused as they are and whose time has not come.
     fn sift<'a>(
         &self,
@@ -310,6 +341,10 @@ impl ZoneState {
     ) -> (Vec<&'a Unit>, Vec<(&'a Unit, Refusal)>) {
         let (mut ready, mut refused) = (vec![], vec![]);
         for unit in units {
+            if let Some(held) = self.is_held(unit, now) {
+                refused.push((unit, held));
+                continue;
+            }
             let refusal = unit_key(unit).and_then(|key| self.refusals.get(key));
             match refusal {
                 Some(refusal)
@@ -379,6 +414,9 @@ impl ZoneState {
         }
         let names: BTreeSet<DnsName> =
             batch.changes().map(|change| change.key.name.clone()).collect();
+        let added = batch.changes().filter(|change| change.before.is_none()).count();
+        let gone = batch.changes().filter(|change| change.after.is_none()).count();
+        self.quota.applied(added, gone, now);
         let mut releases = vec![];
         for name in names {
             let Some(state) = self.names.get_mut(&name) else { continue };
@@ -407,12 +445,14 @@ impl ZoneState {
 
     /// When the next refused unit is to be tried again; it may lie in the past.
     pub fn next_retry(&self) -> Option<Timestamp> {
-        self.refusals.next_retry()
+        self.refusals.next_retry().into_iter().chain(self.quota.next_retry()).min()
     }
 
     /// The names with refused units whose time has come, each once: the caller looks at them.
     pub fn take_due_retries(&mut self, now: Timestamp) -> BTreeSet<DnsName> {
-        self.refusals.take_due(now)
+        let mut due = self.refusals.take_due(now);
+        due.append(&mut self.quota.take_due(now));
+        due
     }
 
     /// What is observed under a key; for the independent check.
@@ -440,31 +480,6 @@ impl ZoneState {
         all.filter(|(key, _)| after.is_none_or(|after| key > after)).take(limit).collect()
     }
 
-    /// Everything that is known of a name, for "why".
-    pub fn why(&self, name: &DnsName, now: Timestamp) -> Option<NameReport> {
-        let state = self.names.get(name)?;
-        let (decision, plan, _) = self.decide(name)?;
-        let (ready, refused) = self.sift(&plan.units, now);
-        Some(NameReport {
-            holder: decision.holder.clone(),
-            held_since: state.claim.as_ref().map(|claim| claim.since),
-            contributions: state.contributions.as_slice().to_vec(),
-            desired: decision.desired.values().map(|desired| desired.set.to_raw()).collect(),
-            observed: state.to_observed(name).into_values().collect(),
-            pending: ready.into_iter().cloned().collect(),
-            blocked: plan
-                .blocked
-                .iter()
-                .chain(&plan.left_out)
-                .map(|blocked| blocked.message.clone())
-                .collect(),
-            refused: refused
-                .into_iter()
-                .map(|(_, refusal)| (refusal.message, refusal.retry_at))
-                .collect(),
-        })
-    }
-
     pub(super) fn observe(&mut self, key: &RecordKey, sighting: Option<Sighting>) {
         if let Some(new) = &sighting {
             count(&mut self.counts, new, |n| *n += 1);
@@ -475,27 +490,6 @@ impl ZoneState {
             count(&mut self.counts, &old, |n| *n -= 1);
         }
     }
-}
-
-/// Everything that is known of a name.
-#[derive(Clone, Debug)]
-pub struct NameReport {
-    /// Who holds it.
-    pub holder: Option<ClusterId>,
-    /// Since when.
-    pub held_since: Option<Timestamp>,
-    /// All contributions, of all clusters.
-    pub contributions: Vec<EndpointEntry>,
-    /// What the holder's add up to.
-    pub desired: Vec<RawRecordSet>,
-    /// What Route 53 holds.
-    pub observed: Vec<Observed>,
-    /// What is to be sent.
-    pub pending: Vec<Unit>,
-    /// What is wanted and not sent, and why.
-    pub blocked: Vec<String>,
-    /// What Route 53 refused, and when it is tried again.
-    pub refused: Vec<(String, Timestamp)>,
 }
 
 fn count(counts: &mut ZoneCounts, sighting: &Sighting, step: impl Fn(&mut usize)) {

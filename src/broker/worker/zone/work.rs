@@ -1,14 +1,17 @@
 //! One zone as it is worked.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::ZoneState;
+use super::apart::Apart;
 use super::backlog::Backlog;
 use super::reader::Reader;
 use super::reviews::ZoneReviews;
 use super::search::Search;
 use crate::core::dns::name::DnsName;
 use crate::core::endpoint::verdict::Placement;
+use crate::core::ids::ClusterId;
+use crate::core::planning::change::Unit;
 use crate::core::planning::claims::ZoneContext;
 use crate::core::planning::policy::ZoneSettings;
 use crate::core::planning::routing::ZoneFacts;
@@ -27,6 +30,12 @@ pub struct ZoneWork {
     pub state: ZoneState,
     /// As discovery showed it last.
     pub facts: ZoneFacts,
+    /// Its tags, as discovery found them last; `None` if they were not asked for.
+    pub tags: Option<BTreeMap<String, String>>,
+    /// A rule asks for tags, and they are not known: it is observed until they are.
+    pub waits_for_tags: bool,
+    /// What the configuration says of it has changed since the last batch was planned: that one is not sent.
+    pub has_old_plan: bool,
     /// Names with something to send.
     pub backlog: Backlog,
     /// Something runs in the zone.
@@ -47,14 +56,28 @@ pub struct ZoneWork {
     pub in_doubt: Vec<BatchRow>,
     /// Names to look at.
     pub reviews: ZoneReviews,
-    /// Searches for poison; the first is worked.
+    /// Searches for poison; the first is the one that was worked last.
     pub searches: VecDeque<Search>,
     /// Whether the last batch was one of the search's.
     pub search_turn: bool,
+    /// How many batches of the backlog went out since the last one of a search.
+    pub turns_without_search: u32,
+    /// The clusters of the searches when the agenda looked last.
+    searching: BTreeSet<ClusterId>,
+    /// Clusters whose changes travel alone.
+    pub apart: Apart,
+    /// Units that were refused for what is there; if that is as it was believed when it is read, they are refused for good.
+    pub doubted: Vec<(Unit, String)>,
     /// Observed records that are to be made durable.
     pub pending_writes: Vec<RecordWrite>,
     /// Why nothing is called there for a while.
     pub trouble: Option<Trouble>,
+    /// Why no change is sent for a while, whatever becomes of reads.
+    pub change_trouble: Option<Trouble>,
+    /// How often changes were answered with each error code that is not known.
+    pub unlisted: BTreeMap<String, u32>,
+    /// The code of that kind which the batch in doubt was answered with.
+    pub doubt_code: Option<String>,
     /// Rises with each change.
     pub sequence: u64,
     /// The change that is asked after.
@@ -102,6 +125,9 @@ impl ZoneWork {
         Self {
             state: ZoneState::new(context, settings),
             facts,
+            tags: None,
+            waits_for_tags: false,
+            has_old_plan: false,
             backlog: Backlog::default(),
             busy: false,
             free_at: now,
@@ -114,13 +140,27 @@ impl ZoneWork {
             reviews: ZoneReviews::default(),
             searches: VecDeque::new(),
             search_turn: false,
+            turns_without_search: 0,
+            searching: BTreeSet::new(),
+            apart: Apart::default(),
+            doubted: vec![],
             pending_writes: vec![],
             trouble: None,
+            change_trouble: None,
+            unlisted: BTreeMap::new(),
+            doubt_code: None,
             sequence: 0,
             sync: None,
             latest_change: None,
             awaiting_sync: VecDeque::new(),
         }
+    }
+
+    /// Takes what the configuration says of the zone now. What was planned by what it said before is not sent.
+    pub fn take_settings(&mut self, settings: ZoneSettings) {
+        self.state.settings = settings;
+        self.state.context.set(&settings);
+        self.has_old_plan = true;
     }
 
     /// What is there is not what was believed, so nothing is learned from going on: the names are looked at anew.
@@ -131,6 +171,52 @@ impl ZoneWork {
     /// Whether the zone may be called for.
     pub fn is_open(&self, now: Timestamp) -> bool {
         self.facts.visible && self.trouble.as_ref().is_none_or(|trouble| trouble.retry_at <= now)
+    }
+
+    /// The clusters that wait for a change, in the backlog or in a search.
+    pub fn waiting_clusters(&self) -> BTreeSet<ClusterId> {
+        let searched = self.searches.iter().flat_map(Search::clusters);
+        self.backlog.clusters().chain(searched).cloned().collect()
+    }
+
+    /// Whether a cluster waits for a change.
+    pub fn has_cluster(&self, cluster: &ClusterId) -> bool {
+        self.backlog.has_cluster(cluster)
+            || self.searches.iter().any(|search| search.clusters().contains(cluster))
+    }
+
+    /// The clusters that may have begun or ceased to wait since this was last asked.
+    pub fn take_turned(&mut self) -> BTreeSet<ClusterId> {
+        let mut turned = self.backlog.take_turned();
+        if !(self.searches.is_empty() && self.searching.is_empty()) {
+            let now: BTreeSet<ClusterId> =
+                self.searches.iter().flat_map(Search::clusters).cloned().collect();
+            turned.extend(now.symmetric_difference(&self.searching).cloned());
+            self.searching = now;
+        }
+        turned
+    }
+
+    /// When a change may be sent again after those that failed.
+    pub fn changes_open_from(&self) -> Option<Timestamp> {
+        self.change_trouble.as_ref().map(|trouble| trouble.retry_at)
+    }
+
+    /// What keeps Zonefold from working the zone as it should now, for people, and until when if that is known.
+    pub fn told_trouble(&self, now: Timestamp) -> Option<(String, Option<Timestamp>)> {
+        let troubles = [&self.trouble, &self.change_trouble].into_iter().flatten();
+        let mut open = troubles.filter(|trouble| trouble.retry_at + Millis(1) > now);
+        if let Some(trouble) = open.next() {
+            return Some((trouble.message.clone(), Some(trouble.retry_at)));
+        }
+        if let Some((message, retry_at)) = self.state.quota.holds(now) {
+            let text = format!(
+                "the zone is full, so nothing is created there: delete record sets, or have its quota raised at AWS; Route 53 says: {message}"
+            );
+            return Some((text, Some(retry_at)));
+        }
+        let text = "a rule of the configuration asks for the zone's tags, which are not known yet: it is observed until they are listed";
+        self.waits_for_tags.then(|| (text.to_owned(), None))
     }
 
     /// The names that wait for changes up to this one, which is INSYNC.

@@ -24,6 +24,8 @@ pub struct Bisection {
     suspects: Vec<usize>,
     /// Nothing known; all of them come after the suspects.
     rest: Vec<usize>,
+    /// How many of the suspects are tried first, where there is a reason to try more or less than half of them.
+    first: Option<usize>,
     poison: Vec<usize>,
 }
 
@@ -31,15 +33,55 @@ impl Bisection {
     /// The search in a batch that was refused as a whole. `culprits` are the indices of the units that the refusal names; when
     /// it names none, the batch is halved.
     pub fn new(units: &[Unit], culprits: &[usize]) -> Self {
-        let mut search =
-            Self { suspects: dependency_order(units), rest: Vec::new(), poison: Vec::new() };
+        let mut search = Self {
+            suspects: dependency_order(units),
+            rest: Vec::new(),
+            first: None,
+            poison: Vec::new(),
+        };
         search.judge(units.len(), culprits);
         search
     }
 
+    /// The search in a refused whole of parts that depend on nothing of each other. The last `blamed` of them are those that
+    /// something speaks against: the others are tried first, together, so that as a rule they have gone out after one call.
+    pub fn of_parts(order: Vec<usize>, blamed: usize) -> Self {
+        let others = order.len().saturating_sub(blamed);
+        let first = (blamed > 0 && others > 0).then_some(others);
+        let mut search = Self { suspects: order, rest: Vec::new(), first, poison: Vec::new() };
+        search.judge(search.suspects.len(), &[]);
+        search
+    }
+
+    /// The order in which units are tried: aliases come after their targets.
+    pub fn order(units: &[Unit]) -> Vec<usize> {
+        dependency_order(units)
+    }
+
+    /// What is still to be tried.
+    pub fn open(&self) -> impl Iterator<Item = usize> {
+        self.suspects.iter().chain(&self.rest).copied()
+    }
+
+    /// Takes out what is judged otherwise, without a try.
+    pub fn settle(&mut self, indices: &[usize]) {
+        self.first = None;
+        self.suspects.retain(|index| !indices.contains(index));
+        self.rest.retain(|index| !indices.contains(index));
+        // Of the suspects one that is left may be good: what was refused was refused with the others.
+        self.rest.splice(..0, std::mem::take(&mut self.suspects));
+    }
+
+    /// How many of the suspects are tried next.
+    fn tried(&self) -> usize {
+        let half = bisect(&self.suspects).0.len();
+        self.first.filter(|first| *first < self.suspects.len()).unwrap_or(half)
+    }
+
     /// The indices of the units to try next, in one call; none when all are settled.
     pub fn next_try(&self) -> Option<&[usize]> {
-        let next = if self.suspects.is_empty() { &self.rest[..] } else { bisect(&self.suspects).0 };
+        let next =
+            if self.suspects.is_empty() { &self.rest[..] } else { &self.suspects[..self.tried()] };
         (!next.is_empty()).then_some(next)
     }
 
@@ -48,7 +90,8 @@ impl Bisection {
         if self.suspects.is_empty() {
             self.rest.clear();
         } else {
-            self.suspects.drain(..bisect(&self.suspects).0.len());
+            self.suspects.drain(..self.tried());
+            self.first = None;
         }
     }
 
@@ -58,7 +101,8 @@ impl Bisection {
             self.suspects = std::mem::take(&mut self.rest);
             self.judge(self.suspects.len(), culprits);
         } else {
-            let tried = bisect(&self.suspects).0.len();
+            let tried = self.tried();
+            self.first = None;
             self.judge(tried, culprits);
         }
     }

@@ -330,6 +330,19 @@ fn a_unit_alone_that_was_refused_is_poison_without_another_call() {
 }
 
 #[test]
+fn what_nothing_speaks_against_goes_out_in_the_first_call() {
+    let mut bisection = Bisection::of_parts((0..100).collect(), 3);
+    assert_eq!(bisection.next_try().map(<[usize]>::len), Some(97));
+    bisection.applied();
+    bisection.refused(&[]);
+    assert_eq!(bisection.next_try(), Some(&[97][..]), "the two were refused, so each goes alone");
+    bisection.refused(&[]);
+    assert_eq!(bisection.poison(), [97]);
+    bisection.settle(&[98, 99]);
+    assert_eq!((bisection.next_try(), bisection.poison()), (None, &[97][..]));
+}
+
+#[test]
 fn an_alias_is_never_tried_before_its_good_target() {
     // The alias stands before its target; the poison stands between.
     let mut units = vec![unit([(None, Some(alias("web", "target")))])];

@@ -1,0 +1,58 @@
+//! Everything that a zone knows of one name, for people.
+
+use super::ZoneState;
+use crate::broker::directory::entry::EndpointEntry;
+use crate::core::dns::name::DnsName;
+use crate::core::dns::record::RawRecordSet;
+use crate::core::ids::ClusterId;
+use crate::core::planning::change::Unit;
+use crate::core::planning::plan::Observed;
+use crate::core::time::Timestamp;
+
+/// Everything that is known of a name.
+#[derive(Clone, Debug)]
+pub struct NameReport {
+    /// Who holds it.
+    pub holder: Option<ClusterId>,
+    /// Since when.
+    pub held_since: Option<Timestamp>,
+    /// All contributions, of all clusters.
+    pub contributions: Vec<EndpointEntry>,
+    /// What the holder's add up to.
+    pub desired: Vec<RawRecordSet>,
+    /// What Route 53 holds.
+    pub observed: Vec<Observed>,
+    /// What is to be sent.
+    pub pending: Vec<Unit>,
+    /// What is wanted and not sent, and why.
+    pub blocked: Vec<String>,
+    /// What Route 53 refused, and when it is tried again.
+    pub refused: Vec<(String, Timestamp)>,
+}
+
+impl ZoneState {
+    /// Everything that is known of a name, for "why".
+    pub fn why(&self, name: &DnsName, now: Timestamp) -> Option<NameReport> {
+        let state = self.names.get(name)?;
+        let (decision, plan, _) = self.decide(name)?;
+        let (ready, refused) = self.sift(&plan.units, now);
+        Some(NameReport {
+            holder: decision.holder.clone(),
+            held_since: state.claim.as_ref().map(|claim| claim.since),
+            contributions: state.contributions.as_slice().to_vec(),
+            desired: decision.desired.values().map(|desired| desired.set.to_raw()).collect(),
+            observed: state.to_observed(name).into_values().collect(),
+            pending: ready.into_iter().cloned().collect(),
+            blocked: plan
+                .blocked
+                .iter()
+                .chain(&plan.left_out)
+                .map(|blocked| blocked.message.clone())
+                .collect(),
+            refused: refused
+                .into_iter()
+                .map(|(_, refusal)| (refusal.message, refusal.retry_at))
+                .collect(),
+        })
+    }
+}
