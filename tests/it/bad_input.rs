@@ -138,10 +138,10 @@ fn wrong_manifests() -> Vec<Wrong> {
         waiting(
             "elsewhere",
             "A",
-            service("elsewhere", "www.example.org", "192.0.2.1"),
+            service("elsewhere", "www.stage.example.com", "192.0.2.1"),
             "NO_ZONE",
             [
-                "no zone of the environment dev holds www.example.org",
+                "no zone of the environment dev holds www.stage.example.com",
                 "the nearest are dev.example.com. Create the zone",
             ],
         ),
