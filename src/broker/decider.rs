@@ -14,8 +14,8 @@ use tracing::{info, warn};
 use super::directory::due::Turn;
 use super::directory::entry::EndpointEntry;
 use super::directory::entry::Status;
-use super::directory::review::Review;
-use super::directory::{ClusterSettings, Effect, Reach, SharedDirectory, Walk};
+use super::directory::review::DirectoryReview;
+use super::directory::{ClusterSettings, Effect, NameReach, SharedDirectory, Walk};
 use super::status::feedback::{Feedback, Keeper};
 use super::status::relay::StatusUpdate;
 use super::worker::registry::Workers;
@@ -23,7 +23,7 @@ use super::worker::{Discovered, Message, WorkerHandle};
 use crate::core::dns::name::DnsName;
 use crate::core::endpoint::verdict::Placement;
 use crate::core::ids::{AccountId, ClusterId};
-use crate::core::planning::placement::{Placing, StoredPlacement};
+use crate::core::planning::placement::{PlacementDecision, StoredPlacement};
 use crate::core::planning::routing::AccountScope;
 use crate::ports::{Clock, EndpointNews, IngestOp, OpOutcome, ReplicaId};
 
@@ -35,7 +35,7 @@ pub struct CommittedUnit {
     /// The operations.
     pub ops: Vec<IngestOp>,
     /// Where puts go, by the index of the operation.
-    pub placings: BTreeMap<usize, Placing>,
+    pub placings: BTreeMap<usize, PlacementDecision>,
     /// One for each operation.
     pub outcomes: Vec<OpOutcome>,
 }
@@ -61,7 +61,7 @@ pub enum DeciderMessage {
         /// The name.
         name: DnsName,
         /// Whether what lies below it is meant too.
-        reach: Reach,
+        reach: NameReach,
         /// The number.
         reply: oneshot::Sender<usize>,
     },
@@ -93,7 +93,7 @@ pub struct Decider {
     clock: Arc<dyn Clock>,
     walk: Option<Walk>,
     /// What is to be looked at again.
-    reviews: VecDeque<Review>,
+    reviews: VecDeque<DirectoryReview>,
     /// The accounts that a walk has yet to be begun for.
     waiting: BTreeSet<AccountId>,
     told_all: watch::Sender<BTreeSet<ReplicaId>>,
@@ -202,7 +202,7 @@ impl Decider {
                 self.directory.set_accounts(accounts);
                 self.reviews.extend(self.directory.reconfigure(settings));
                 // What waited for an account that is gone waits no more.
-                self.reviews.push_back(Review::of_all_waiting(Turn::Ours));
+                self.reviews.push_back(DirectoryReview::of_all_waiting(Turn::Ours));
             }
             DeciderMessage::Reroute { name, reach, reply } => {
                 let count = self.directory.reroute(&name, reach, &mut effects);

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::ACCOUNTS_ANSWER_WITHIN;
 use super::decider::DeciderMessage;
 use super::directory::cluster::{ClusterEndpoints, StatusCounts};
-use super::directory::{ClusterSettings, Reach, SharedDirectory};
+use super::directory::{ClusterSettings, NameReach, SharedDirectory};
 use super::ingest::{self, Admission, FederationService, RefusedClaim};
 use super::replicas::manager::LeaseCommand;
 use super::worker::registry::Workers;
@@ -168,7 +168,7 @@ impl BrokerHandle {
 
     /// Places anew what lost its zone and can go to another of the same name, at a name or at all names below it too: as if their
     /// objects were written again. Answers how many endpoints this concerns; `None` if the broker stops.
-    pub async fn reroute(&self, name: DnsName, reach: Reach) -> Option<usize> {
+    pub async fn reroute(&self, name: DnsName, reach: NameReach) -> Option<usize> {
         let (reply, answer) = oneshot::channel();
         self.decider.send(DeciderMessage::Reroute { name, reach, reply }).await.ok()?;
         answer.await.ok()

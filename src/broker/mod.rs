@@ -215,7 +215,7 @@ impl Broker {
         );
         let told_all = decider.told_all();
         spawn(&mut tasks, "the decider", decider.run(decider_messages));
-        let placer = placer::Placer {
+        let placer = placer::PlacementWriter {
             directory: directory.clone(),
             store: Arc::clone(&store),
             decider: to_decider.clone(),

@@ -21,7 +21,7 @@ const AT_ONCE: usize = 1_000;
 const AGAIN: Duration = Duration::from_secs(2);
 
 /// See the module's page.
-pub struct Placer {
+pub struct PlacementWriter {
     /// Where everything is.
     pub directory: SharedDirectory,
     /// What keeps it.
@@ -30,7 +30,7 @@ pub struct Placer {
     pub decider: mpsc::Sender<DeciderMessage>,
 }
 
-impl Placer {
+impl PlacementWriter {
     /// Places until the broker ends.
     pub async fn run(self) {
         loop {
@@ -61,8 +61,8 @@ impl Placer {
             }
             match self.place(&held, decisions).await {
                 Ok(()) => {}
-                Err(Stop::Ending) => return,
-                Err(Stop::Store(error)) => {
+                Err(CannotPlace::Ending) => return,
+                Err(CannotPlace::Store(error)) => {
                     warn!(%error, endpoints = held.len(), "placements could not be stored, trying again");
                     held.iter().for_each(|held| self.directory.due().note_in(held, AGAIN));
                 }
@@ -74,7 +74,7 @@ impl Placer {
         &self,
         held: &[EndpointEntry],
         decisions: Vec<PlacementWrite>,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), CannotPlace> {
         let holds = self.store.place(&decisions).await?;
         let (mut placed, mut overtaken) = (vec![], vec![]);
         for ((held, decision), holds) in held.iter().zip(&decisions).zip(holds) {
@@ -96,14 +96,14 @@ impl Placer {
         Ok(())
     }
 
-    async fn tell(&self, message: DeciderMessage) -> Result<(), Stop> {
-        self.decider.send(message).await.map_err(|_| Stop::Ending)
+    async fn tell(&self, message: DeciderMessage) -> Result<(), CannotPlace> {
+        self.decider.send(message).await.map_err(|_| CannotPlace::Ending)
     }
 }
 
 /// Why placing stopped.
 #[derive(Debug, thiserror::Error)]
-enum Stop {
+enum CannotPlace {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("the broker ends")]

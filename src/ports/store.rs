@@ -16,7 +16,7 @@ use crate::core::endpoint::verdict::Verdict;
 use crate::core::endpoint::{KeyHash, Version};
 use crate::core::ids::{AccountId, BatchId, ClusterId, EnvironmentId, Epoch, ZoneId};
 use crate::core::planning::change::{Batch, Cause, Change};
-use crate::core::planning::placement::{Placing, StoredPlacement};
+use crate::core::planning::placement::{PlacementDecision, StoredPlacement};
 pub use crate::core::planning::plan::{Drift, Ownership};
 use crate::core::time::Timestamp;
 
@@ -112,7 +112,7 @@ pub struct IngestUnit {
     /// The operations, in order.
     pub ops: Vec<IngestOp>,
     /// Where puts go, by the index of the operation: stored with the content if it still rests on what is stored.
-    pub placings: BTreeMap<usize, Placing>,
+    pub placings: BTreeMap<usize, PlacementDecision>,
 }
 
 /// What became of a unit.
@@ -187,7 +187,7 @@ pub struct PlacementWrite {
     /// For which content.
     pub version: Version,
     /// Where it goes.
-    pub placing: Placing,
+    pub placing: PlacementDecision,
 }
 
 /// A verdict to keep.

@@ -16,7 +16,7 @@ use crate::core::endpoint::packed::PackedEndpoint;
 use crate::core::endpoint::verdict::Placement;
 use crate::core::endpoint::{KeyHash, Version};
 use crate::core::ids::Epoch;
-use crate::core::planning::placement::{Placing, StoredPlacement};
+use crate::core::planning::placement::{PlacementDecision, StoredPlacement};
 use crate::core::time::Timestamp;
 use crate::ports::{IngestOp, IngestOutcome, IngestUnit, OpOutcome, ReplicaId, StoreError};
 
@@ -34,7 +34,7 @@ pub(super) async fn ingest(
     };
     let mut fold = Fold::read(transaction, units, &admitted).await?;
     let placings = units.iter().flat_map(|unit| unit.placings.values());
-    let results: Vec<StoredPlacement> = placings.clone().map(Placing::result).collect();
+    let results: Vec<StoredPlacement> = placings.clone().map(PlacementDecision::result).collect();
     let found = placings.filter_map(|placing| placing.found.as_ref());
     let numbers = numbers_of(transaction, placements, results.iter().chain(found)).await?;
     let mut applied = Vec::with_capacity(units.len());
@@ -89,7 +89,7 @@ struct Place {
 
 impl Place {
     /// `None` if a zone is not stored.
-    fn of(placing: &Placing, numbers: &HashMap<Placement, i64>) -> Option<Self> {
+    fn of(placing: &PlacementDecision, numbers: &HashMap<Placement, i64>) -> Option<Self> {
         let found = match &placing.found {
             Some(found) => Some(encode(found, numbers)?),
             None => None,

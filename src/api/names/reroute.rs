@@ -8,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::api::ApiState;
 use crate::api::problem::{ApiError, Problem};
 use crate::api::request::{Params, identifier};
-use crate::broker::directory::Reach;
+use crate::broker::directory::NameReach;
 use crate::core::dns::name::DnsName;
 
 /// Which names are meant.
@@ -45,7 +45,7 @@ pub async fn post(
     Params(RerouteParams { below }): Params<RerouteParams>,
 ) -> Result<Json<Rerouted>, ApiError> {
     let name: DnsName = identifier(&fqdn)?;
-    let reach = if below { Reach::Below } else { Reach::Name };
+    let reach = if below { NameReach::Below } else { NameReach::Name };
     let endpoints = state.broker.reroute(name, reach).await.ok_or(ApiError::Stopping)?;
     Ok(Json(Rerouted { endpoints }))
 }

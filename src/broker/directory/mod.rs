@@ -23,7 +23,7 @@ use crate::core::endpoint::packed::PackedEndpoint;
 use crate::core::endpoint::verdict::{Placement, Verdict};
 use crate::core::endpoint::{EndpointKey, KeyHash, Version};
 use crate::core::ids::{AccountId, ClusterId, EnvironmentId, ZoneId};
-use crate::core::planning::placement::{PlacementSet, Placing, StoredPlacement};
+use crate::core::planning::placement::{PlacementDecision, PlacementSet, StoredPlacement};
 use crate::core::planning::routing::{AccountScope, ZoneFacts, ZoneTable};
 use crate::core::time::Timestamp;
 use crate::core::visibility::Exposure;
@@ -32,9 +32,9 @@ use cluster::{ClusterEndpoints, LoadingEndpoints};
 use due::{DuePlacements, Turn};
 use entry::{EndpointEntry, Status, fingerprint};
 use interner::Interner;
-use places::{PlacementTable, Waiting};
+use places::{PlacementTable, WaitingEndpoints};
 use placing::Placer;
-use review::Review;
+use review::DirectoryReview;
 
 /// How many endpoints a look at all of them copies at once.
 const LOOK_PAGE: usize = 1_000;
@@ -100,7 +100,7 @@ pub struct Directory {
     places: Mutex<PlacementTable>,
     /// What several endpoints want alike.
     contents: Mutex<Interner>,
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<WaitingEndpoints>,
     due: DuePlacements,
 }
 
@@ -206,7 +206,7 @@ impl Directory {
         cluster: &ClusterId,
         key: &KeyHash,
         endpoint: &PackedEndpoint,
-    ) -> Option<Placing> {
+    ) -> Option<PlacementDecision> {
         let before = self.cluster(cluster).get(key);
         let found = before.as_ref().and_then(|held| self.stored_placement(held));
         let endpoint = endpoint.view().to_endpoint();
@@ -223,11 +223,12 @@ impl Directory {
         let placing = match found {
             Some(found) if held.is_placed() && !held.is_placed_before_versions() => {
                 let has_left = !found.set.leaving().is_empty() && held.is_in_sync();
-                has_left.then(|| Placing { to: found.set.arrived(), found: Some(found) })?
+                has_left
+                    .then(|| PlacementDecision { to: found.set.arrived(), found: Some(found) })?
             }
             // A release before decided it; now it is known for which version.
             Some(found) if held.is_placed() => {
-                Placing { to: found.set.clone(), found: Some(found) }
+                PlacementDecision { to: found.set.clone(), found: Some(found) }
             }
             found => {
                 let endpoint = held.endpoint();
@@ -261,12 +262,12 @@ impl Directory {
 
     /// Has what lost its zone placed anew, at a name or below it too, as if it was written again; answers how many endpoints can
     /// go elsewhere now.
-    pub fn reroute(&self, name: &DnsName, reach: Reach, effects: &mut Vec<Effect>) -> usize {
+    pub fn reroute(&self, name: &DnsName, reach: NameReach, effects: &mut Vec<Effect>) -> usize {
         let waiting = {
             let waiting = locked(&self.waiting);
             match reach {
-                Reach::Name => waiting.at(&name.to_string()).to_vec(),
-                Reach::Below => waiting.below(name),
+                NameReach::Name => waiting.at(&name.to_string()).to_vec(),
+                NameReach::Below => waiting.below(name),
             }
         };
         let mut placer = self.placer(Turn::Ours, effects);
@@ -278,7 +279,7 @@ impl Directory {
         &self,
         cluster: &ClusterId,
         ops: Vec<IngestOp>,
-        placings: &BTreeMap<usize, Placing>,
+        placings: &BTreeMap<usize, PlacementDecision>,
         outcomes: &[OpOutcome],
         effects: &mut Vec<Effect>,
     ) {
@@ -304,7 +305,9 @@ impl Directory {
                         &mut locked(&self.contents),
                     );
                     let stored = match outcome {
-                        OpOutcome::Placed { .. } => placings.get(&index).map(Placing::result),
+                        OpOutcome::Placed { .. } => {
+                            placings.get(&index).map(PlacementDecision::result)
+                        }
                         _ => None,
                     };
                     placer.put(&endpoints, &key, &version, &held, stored);
@@ -421,7 +424,7 @@ impl Directory {
         found: Option<Vec<ZoneFacts>>,
         listing: AccountListing,
         turn: Turn,
-    ) -> Option<Review> {
+    ) -> Option<DirectoryReview> {
         let known = self.zones();
         let was_listed = found.is_some();
         let found = found.unwrap_or_default();
@@ -450,13 +453,19 @@ impl Directory {
         let apexes = before.chain(&changed).map(|facts| facts.name.clone()).collect::<Vec<_>>();
         changed.into_iter().for_each(|facts| table.insert(facts));
         self.zones.store(Arc::new(table));
-        let review =
-            if is_first { Review::of_all_waiting(turn) } else { Review::below(turn, apexes) };
+        let review = if is_first {
+            DirectoryReview::of_all_waiting(turn)
+        } else {
+            DirectoryReview::below(turn, apexes)
+        };
         Some(self.and_placed(review, &zones))
     }
 
     /// Takes other settings of clusters, and answers a look at the endpoints of those that changed; `None` if none did.
-    pub fn reconfigure(&self, settings: HashMap<ClusterId, ClusterSettings>) -> Option<Review> {
+    pub fn reconfigure(
+        &self,
+        settings: HashMap<ClusterId, ClusterSettings>,
+    ) -> Option<DirectoryReview> {
         let before = self.settings();
         if *before == settings {
             return None;
@@ -467,7 +476,7 @@ impl Directory {
             .filter(|cluster| before.get(cluster) != settings.get(cluster))
             .collect();
         self.settings.store(Arc::new(settings));
-        Some(Review::of_clusters(changed))
+        Some(DirectoryReview::of_clusters(changed))
     }
 
     fn placer<'a>(&'a self, turn: Turn, effects: &'a mut Vec<Effect>) -> Placer<'a> {
@@ -485,7 +494,7 @@ impl Directory {
 
 /// Which names an operator means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
+pub enum NameReach {
     /// The name.
     Name,
     /// The name and all below it.

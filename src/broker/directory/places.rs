@@ -65,9 +65,9 @@ impl Written {
 
 /// The endpoints that publish nothing by their present content: it is rejected, or it waits.
 #[derive(Default)]
-pub(super) struct Waiting(BTreeMap<Written, Vec<EndpointEntry>>);
+pub(super) struct WaitingEndpoints(BTreeMap<Written, Vec<EndpointEntry>>);
 
-impl Waiting {
+impl WaitingEndpoints {
     /// Adds an endpoint, or its later version.
     pub(super) fn insert(&mut self, held: &EndpointEntry) {
         let there = self.0.entry(Written::of(held.view().dns_name)).or_default();
@@ -93,27 +93,27 @@ impl Waiting {
 
     /// Those that want a name or one below it.
     pub(super) fn below(&self, name: &DnsName) -> Vec<EndpointEntry> {
-        self.page(&Scope::Below(name.clone()), None, usize::MAX).0
+        self.page(&WaitingScope::Below(name.clone()), None, usize::MAX).0
     }
 
     /// The next names after one, about `limit` endpoints, as long as they are meant; and the last of the names.
     pub(super) fn page(
         &self,
-        scope: &Scope,
+        scope: &WaitingScope,
         after: Option<&Written>,
         limit: usize,
     ) -> (Vec<EndpointEntry>, Option<Written>) {
         let from = match (after, scope) {
             (Some(after), _) => Bound::Excluded(after.clone()),
-            (None, Scope::Below(apex)) => Bound::Included(Written::Name(apex.clone())),
-            (None, Scope::All) => Bound::Unbounded,
+            (None, WaitingScope::Below(apex)) => Bound::Included(Written::Name(apex.clone())),
+            (None, WaitingScope::All) => Bound::Unbounded,
         };
         let (mut page, mut last) = (vec![], None);
         for (written, there) in self.0.range((from, Bound::Unbounded)) {
             let is_meant = match (scope, written) {
-                (Scope::All, _) => true,
-                (Scope::Below(apex), Written::Name(name)) => name.is_in(apex),
-                (Scope::Below(_), Written::Other(_)) => false,
+                (WaitingScope::All, _) => true,
+                (WaitingScope::Below(apex), Written::Name(name)) => name.is_in(apex),
+                (WaitingScope::Below(_), Written::Other(_)) => false,
             };
             if !is_meant || page.len() >= limit {
                 break;
@@ -127,7 +127,7 @@ impl Waiting {
 
 /// Which of the waiting endpoints are looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Scope {
+pub(super) enum WaitingScope {
     /// All.
     All,
     /// At a name and below it.

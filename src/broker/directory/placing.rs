@@ -6,7 +6,7 @@ use std::sync::{Arc, MutexGuard};
 use super::cluster::ClusterEndpoints;
 use super::due::{DuePlacements, Turn};
 use super::entry::EndpointEntry;
-use super::places::{PlacementTable, Waiting};
+use super::places::{PlacementTable, WaitingEndpoints};
 use super::{ClusterSettings, Effect, Role};
 use crate::core::dns::name::DnsName;
 use crate::core::dns::record::RecordType;
@@ -14,7 +14,7 @@ use crate::core::endpoint::parsed::{ParsedEndpoint, parse_endpoint};
 use crate::core::endpoint::verdict::{Placement, Reason, Verdict};
 use crate::core::endpoint::{Endpoint, KeyHash, Version};
 use crate::core::ids::ClusterId;
-use crate::core::planning::placement::{PlacementSet, Placing, StoredPlacement};
+use crate::core::planning::placement::{PlacementDecision, PlacementSet, StoredPlacement};
 use crate::core::planning::routing::{Route, RouteRequest, ZoneTable};
 use crate::ports::PlacementRow;
 
@@ -25,7 +25,7 @@ pub(super) fn decide(
     cluster: &ClusterId,
     endpoint: &Endpoint,
     found: Option<StoredPlacement>,
-) -> Option<Placing> {
+) -> Option<PlacementDecision> {
     let parsed = parse_endpoint(endpoint).ok()?;
     let current = found.as_ref().map_or(&[][..], |found| found.set.at());
     let route = route(settings, zones, cluster, &parsed, current).ok()?;
@@ -33,7 +33,7 @@ pub(super) fn decide(
         Some(found) => found.set.moved_to(route.at),
         None => PlacementSet::new(route.at, []),
     };
-    Some(Placing { found, to })
+    Some(PlacementDecision { found, to })
 }
 
 fn route(
@@ -94,7 +94,7 @@ pub(super) struct Placer<'a> {
     pub(super) settings: Arc<HashMap<ClusterId, ClusterSettings>>,
     pub(super) zones: Arc<ZoneTable>,
     pub(super) places: MutexGuard<'a, PlacementTable>,
-    pub(super) waiting: MutexGuard<'a, Waiting>,
+    pub(super) waiting: MutexGuard<'a, WaitingEndpoints>,
     pub(super) due: &'a DuePlacements,
     pub(super) turn: Turn,
     pub(super) effects: &'a mut Vec<Effect>,

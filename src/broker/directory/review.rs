@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use super::entry::EndpointEntry;
-use super::places::{Scope, Written};
+use super::places::{WaitingScope, Written};
 use super::{Directory, Effect, LOOK_PAGE, locked};
 use crate::broker::directory::due::Turn;
 use crate::core::dns::name::DnsName;
@@ -13,10 +13,10 @@ use crate::core::ids::{ClusterId, ZoneId};
 
 /// A look that is under way.
 #[derive(Debug)]
-pub struct Review {
+pub struct DirectoryReview {
     turn: Turn,
     /// Waiting endpoints, and how far the first scope has come.
-    waiting: VecDeque<Scope>,
+    waiting: VecDeque<WaitingScope>,
     after: Option<Written>,
     /// Endpoints of clusters, and how far the first has come.
     clusters: VecDeque<ClusterId>,
@@ -32,7 +32,7 @@ enum Which {
     Placed(BTreeSet<u32>),
 }
 
-impl Review {
+impl DirectoryReview {
     fn new(turn: Turn) -> Self {
         Self {
             turn,
@@ -51,14 +51,18 @@ impl Review {
         let is_covered = |apex: &DnsName| {
             std::iter::successors(apex.parent(), DnsName::parent).any(|up| apexes.contains(&up))
         };
-        review.waiting =
-            apexes.iter().filter(|apex| !is_covered(apex)).cloned().map(Scope::Below).collect();
+        review.waiting = apexes
+            .iter()
+            .filter(|apex| !is_covered(apex))
+            .cloned()
+            .map(WaitingScope::Below)
+            .collect();
         review
     }
 
     /// At everything that waits.
     pub fn of_all_waiting(turn: Turn) -> Self {
-        Self { waiting: [Scope::All].into(), ..Self::new(turn) }
+        Self { waiting: [WaitingScope::All].into(), ..Self::new(turn) }
     }
 
     /// At everything of some clusters.
@@ -74,12 +78,16 @@ impl Review {
 
 impl Directory {
     /// The same look, and at what is placed in some zones too.
-    pub(super) fn and_placed(&self, review: Review, zones: &BTreeSet<ZoneId>) -> Review {
+    pub(super) fn and_placed(
+        &self,
+        review: DirectoryReview,
+        zones: &BTreeSet<ZoneId>,
+    ) -> DirectoryReview {
         let numbers = locked(&self.places).with(|zone| zones.contains(zone));
         if numbers.is_empty() {
             return review;
         }
-        Review {
+        DirectoryReview {
             clusters: self.clusters().into(),
             which: Which::Placed(numbers.into_iter().collect()),
             ..review
@@ -87,13 +95,13 @@ impl Directory {
     }
 
     /// Looks at the next page.
-    pub fn review_some(&self, review: &mut Review, effects: &mut Vec<Effect>) {
+    pub fn review_some(&self, review: &mut DirectoryReview, effects: &mut Vec<Effect>) {
         let page = self.next_page(review);
         let mut placer = self.placer(review.turn, effects);
         page.iter().filter(|held| !held.is_gone()).for_each(|held| placer.look_again(held));
     }
 
-    fn next_page(&self, review: &mut Review) -> Vec<EndpointEntry> {
+    fn next_page(&self, review: &mut DirectoryReview) -> Vec<EndpointEntry> {
         if let Some(scope) = review.waiting.front() {
             let (page, last) = locked(&self.waiting).page(scope, review.after.as_ref(), LOOK_PAGE);
             if last.is_none() {

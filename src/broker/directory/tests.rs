@@ -44,7 +44,7 @@ fn discover(directory: &Directory, zones: &[(&str, &str)]) -> Vec<String> {
 }
 
 /// What follows from a look, with what could be decided then stored.
-fn reviewed(directory: &Directory, review: Option<Review>) -> Vec<String> {
+fn reviewed(directory: &Directory, review: Option<DirectoryReview>) -> Vec<String> {
     let mut effects = vec![];
     if let Some(mut review) = review {
         while !review.is_over() {
@@ -102,7 +102,7 @@ fn apply(directory: &Directory, op: IngestOp, outcome: OpOutcome) -> Vec<String>
 fn commit(
     directory: &Directory,
     op: IngestOp,
-    placings: &BTreeMap<usize, Placing>,
+    placings: &BTreeMap<usize, PlacementDecision>,
     outcome: OpOutcome,
 ) -> Vec<String> {
     let mut effects = vec![];
@@ -273,10 +273,10 @@ fn a_zone_that_was_made_again_takes_its_names_on_an_operators_word_and_never_its
         let count = directory.reroute(&name("www.example.com"), reach, &mut effects);
         (count, effects.iter().map(show).collect::<Vec<_>>(), settle(&directory))
     };
-    assert_eq!(reroute(Reach::Name), (0, vec![], vec![]), "the parent's zone is another place");
+    assert_eq!(reroute(NameReach::Name), (0, vec![], vec![]), "the parent's zone is another place");
     let again = [("Z1", "example.com"), ("Z3", "www.example.com")];
     assert!(discover(&directory, &again).iter().all(|shown| !shown.starts_with('+')));
-    let (count, held, settled) = reroute(Reach::Below);
+    let (count, held, settled) = reroute(NameReach::Below);
     assert_eq!((count, held), (1, vec!["retained Z2".to_owned()]));
     assert_eq!(settled, ["+Z3", "leaves Z2"]);
 }

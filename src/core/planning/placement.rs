@@ -72,14 +72,14 @@ pub struct StoredPlacement {
 
 /// A decision that is to be stored: where an endpoint goes, if it still is where it was when that was decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Placing {
+pub struct PlacementDecision {
     /// What the decision rests on; `None` if it was nowhere.
     pub found: Option<StoredPlacement>,
     /// Where it goes.
     pub to: PlacementSet,
 }
 
-impl Placing {
+impl PlacementDecision {
     /// What is stored when the decision holds. One that another version stays where it is has no number of its own: edits that
     /// follow each other closely do not rest on each other then.
     pub fn result(&self) -> StoredPlacement {
@@ -122,10 +122,12 @@ mod tests {
 
     #[test]
     fn a_decision_is_the_next_after_what_it_rests_on() {
-        let first = Placing { found: None, to: PlacementSet::one(at("Z1")) };
-        let second = Placing { found: Some(first.result()), to: PlacementSet::one(at("Z2")) };
+        let first = PlacementDecision { found: None, to: PlacementSet::one(at("Z1")) };
+        let second =
+            PlacementDecision { found: Some(first.result()), to: PlacementSet::one(at("Z2")) };
         assert_eq!((first.result().sequence, second.result().sequence), (1, 2));
-        let stays = Placing { found: Some(second.result()), to: PlacementSet::one(at("Z2")) };
+        let stays =
+            PlacementDecision { found: Some(second.result()), to: PlacementSet::one(at("Z2")) };
         assert_eq!(stays.result(), second.result());
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use fastrand::Rng;
 use zonefold::core::endpoint::verdict::{Placement, Reason, Verdict};
 use zonefold::core::endpoint::{KeyHash, Version};
-use zonefold::core::planning::placement::{PlacementSet, Placing, StoredPlacement};
+use zonefold::core::planning::placement::{PlacementDecision, PlacementSet, StoredPlacement};
 use zonefold::ports::{
     BatchOutcome, ClaimRow, ClaimWrite, EndpointRow, PlacementRow, PlacementWrite, RecordRow,
     RecordWrite, VerdictRow,
@@ -80,12 +80,12 @@ fn placement_of(row: &EndpointRow) -> Option<PlacementRow> {
     row.placed.clone().or(of_verdict)
 }
 
-fn rests_on(row: &EndpointRow, placing: &Placing) -> bool {
+fn rests_on(row: &EndpointRow, placing: &PlacementDecision) -> bool {
     placement_of(row).map(|placed| placed.placement) == placing.found
 }
 
 /// A decision that rests on what is stored, or on something else.
-fn some_placing(row: Option<&EndpointRow>, rng: &mut Rng) -> Placing {
+fn some_placing(row: Option<&EndpointRow>, rng: &mut Rng) -> PlacementDecision {
     let mut set = || {
         let at = |zone: &str| Placement { account: account(), zone: ZoneId::parse(zone).unwrap() };
         match rng.u8(..3) {
@@ -96,7 +96,7 @@ fn some_placing(row: Option<&EndpointRow>, rng: &mut Rng) -> Placing {
     };
     let (to, other) = (set(), StoredPlacement { sequence: 3, set: set() });
     let found = row.and_then(placement_of).map(|placed| placed.placement);
-    Placing { found: if rng.u8(..4) == 0 { Some(other) } else { found }, to }
+    PlacementDecision { found: if rng.u8(..4) == 0 { Some(other) } else { found }, to }
 }
 
 impl Model {
@@ -171,7 +171,7 @@ impl Model {
         &mut self,
         cluster: &ClusterId,
         op: &IngestOp,
-        placing: Option<&Placing>,
+        placing: Option<&PlacementDecision>,
         at: Timestamp,
     ) -> OpOutcome {
         match op {

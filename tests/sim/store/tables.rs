@@ -8,7 +8,7 @@ use zonefold::core::dns::record::{RecordKey, RecordType};
 use zonefold::core::endpoint::{KeyHash, Version};
 use zonefold::core::ids::{AccountId, BatchId, ClusterId, Epoch, ZoneId};
 use zonefold::core::planning::change::{Batch, Cause, Change};
-use zonefold::core::planning::placement::Placing;
+use zonefold::core::planning::placement::PlacementDecision;
 use zonefold::core::time::{Millis, Timestamp};
 use zonefold::ports::*;
 
@@ -70,11 +70,11 @@ pub struct Tables {
 }
 
 /// Whether a decision rests on what is stored.
-fn rests_on(row: &EndpointRow, placing: &Placing) -> bool {
+fn rests_on(row: &EndpointRow, placing: &PlacementDecision) -> bool {
     row.placed.as_ref().map(|placed| &placed.placement) == placing.found.as_ref()
 }
 
-fn placed(version: Version, placing: &Placing) -> Option<PlacementRow> {
+fn placed(version: Version, placing: &PlacementDecision) -> Option<PlacementRow> {
     Some(PlacementRow { version: Some(version), placement: placing.result() })
 }
 
@@ -154,7 +154,7 @@ impl Tables {
         &mut self,
         cluster: &ClusterId,
         op: &IngestOp,
-        placing: Option<&Placing>,
+        placing: Option<&PlacementDecision>,
         at: Timestamp,
         rows: &mut Vec<RowChange>,
         news: &mut Vec<(ClusterId, KeyHash, Option<i64>)>,

@@ -1,5 +1,6 @@
-use super::compare::{LATE_FOR, Page};
 mod names;
+
+use super::compare::{LATE_FOR, Page};
 
 use super::refusals::FIRST_RETRY;
 use super::*;
