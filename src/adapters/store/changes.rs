@@ -11,7 +11,7 @@ use crate::core::time::Timestamp;
 use crate::ports::{ChangeFilter, ChangeRow, StoreError};
 
 const LIST: &str = "
-    select c.id, c.batch_id, b.account, z.zone, c.change, b.planned_at, b.outcome
+    select c.id, c.batch_id, b.account, z.zone, c.change, b.planned_at, b.outcome, b.applied
       from changes c join batches b on b.batch_id = c.batch_id join zones z on z.id = c.zone_id
      where 1 = 1";
 
@@ -43,6 +43,7 @@ pub(super) async fn list(
 }
 
 fn change_row(row: &Row) -> Result<ChangeRow, StoreError> {
+    let applied = row.int_or_null(7)? == Some(1);
     Ok(ChangeRow {
         id: row.int(0)?,
         batch: codec::batch_id(row.bytes(1)?)?,
@@ -50,7 +51,7 @@ fn change_row(row: &Row) -> Result<ChangeRow, StoreError> {
         zone: parse("zone id", row.text(3)?)?,
         change: from_json("change", row.text(4)?)?,
         planned_at: Timestamp(row.int(5)?),
-        outcome: row.text_or_null(6)?.map(|text| from_json("batch outcome", text)).transpose()?,
+        outcome: row.text_or_null(6)?.map(|text| codec::outcome(text, applied)).transpose()?,
     })
 }
 
