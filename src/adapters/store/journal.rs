@@ -210,11 +210,22 @@ const CHANGES: &[(&str, Kind)] = &[
     ("name", Kind::Text),
     ("rtype", Kind::Text),
     ("change", Kind::Text),
+    ("set_identifier", Kind::Text),
+    ("action", Kind::Text),
 ];
 
 const INSERT_CHANGES: &str = "
-    insert into changes (batch_id, zone_id, cluster_id, name, rtype, change)
-    select batch_id, zone_id, cluster_id, name, rtype, change from input order by ordinal";
+    insert into changes (batch_id, zone_id, cluster_id, name, rtype, change, set_identifier, action)
+    select batch_id, zone_id, cluster_id, name, rtype, change, set_identifier, action from input order by ordinal";
+
+/// The word for what a change does.
+pub(super) fn action(change: &Change) -> &'static str {
+    match (&change.before, &change.after) {
+        (None, _) => "create",
+        (Some(_), None) => "delete",
+        (Some(_), Some(_)) => "update",
+    }
+}
 
 fn push_change(
     input: &mut Input,
@@ -232,6 +243,8 @@ fn push_change(
         change.key.name.as_str().into(),
         change.key.rtype.as_str().into(),
         to_json(change)?.into(),
+        change.key.set_identifier.as_ref().map(ToString::to_string).into(),
+        action(change).to_owned().into(),
     ]);
     Ok(())
 }

@@ -19,6 +19,8 @@ const SQLITE: &[(i64, &str, &str)] = &[
     (3, "zone tags", include_str!("../../../migrations/sqlite/0003_zone_tags.sql")),
     (4, "placements", include_str!("../../../migrations/sqlite/0004_placements.sql")),
     (5, "compatibility", include_str!("../../../migrations/sqlite/0005_compatibility.sql")),
+    (6, "change columns", include_str!("../../../migrations/sqlite/0006_change_columns.sql")),
+    (7, "changes filled", include_str!("../../../migrations/sqlite/0007_changes_filled.sql")),
 ];
 const POSTGRES: &[(i64, &str, &str)] = &[
     (1, "base", include_str!("../../../migrations/postgres/0001_base.sql")),
@@ -26,6 +28,8 @@ const POSTGRES: &[(i64, &str, &str)] = &[
     (3, "zone tags", include_str!("../../../migrations/postgres/0003_zone_tags.sql")),
     (4, "placements", include_str!("../../../migrations/postgres/0004_placements.sql")),
     (5, "compatibility", include_str!("../../../migrations/postgres/0005_compatibility.sql")),
+    (6, "change columns", include_str!("../../../migrations/postgres/0006_change_columns.sql")),
+    (7, "changes filled", include_str!("../../../migrations/postgres/0007_changes_filled.sql")),
 ];
 
 /// The key of the lock, in the database, of whoever migrates: the octets of `zonefold`.

@@ -65,6 +65,14 @@ async fn a_store_of_0_1_0_keeps_what_it_holds() {
             matches!(row.outcome, Some(BatchOutcome::Applied { .. }))
         };
         assert!(changes.iter().all(is_applied), "{changes:?}");
+        let set = |set: Option<&str>| RecordKey {
+            set_identifier: set.map(ArcStr::from),
+            ..record_key("checkout.prod.example.com")
+        };
+        let prod = changes.iter().find(|row| row.change.key == set(Some("prod-east"))).unwrap();
+        let cause = store.last_cause(&prod.zone, &set(Some("prod-east"))).await.unwrap();
+        assert_eq!(cause.unwrap().0, prod.batch, "the changes were given their set identifiers");
+        assert_eq!(store.last_cause(&prod.zone, &set(None)).await.unwrap(), None);
         let mut entries = 0;
         for account in &accounts {
             entries += store.verify_journal(account).await.unwrap().unwrap();
