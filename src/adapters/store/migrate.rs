@@ -42,6 +42,7 @@ const MINIMUM: &str = "select minimum_migration from compatibility where id = 1"
 pub(super) async fn sqlite(writer: &SqlitePool) -> Result<(), StoreError> {
     let mut migrator = migrator(SQLITE);
     let versions: Vec<i64> = migrator.iter().map(|migration| migration.version).collect();
+    let mut beyond = None;
     for version in versions {
         let mut transaction = writer.begin_with("begin immediate").await.map_err(from_sqlx)?;
         let exists =
@@ -55,14 +56,15 @@ pub(super) async fn sqlite(writer: &SqlitePool) -> Result<(), StoreError> {
                 .await
                 .map_err(from_sqlx)?,
         };
-        let applied = applied(&mut *transaction).await?;
-        migrator.set_ignore_missing(is_compatible(&migrator, &applied, minimum)?);
+        beyond = newer(&migrator, &applied(&mut *transaction).await?, minimum)?;
+        migrator.set_ignore_missing(beyond.is_some());
         migrator
             .run_direct(Some(version), &mut *transaction, false)
             .await
             .map_err(from_migration)?;
         transaction.commit().await.map_err(from_sqlx)?;
     }
+    note(beyond);
     Ok(())
 }
 
@@ -90,8 +92,9 @@ pub(super) async fn postgres(connection: &mut PgConnection) -> Result<(), StoreE
         None
     };
     let mut migrator = migrator(POSTGRES);
-    let applied = applied(connection).await?;
-    migrator.set_ignore_missing(is_compatible(&migrator, &applied, minimum)?);
+    let beyond = newer(&migrator, &applied(connection).await?, minimum)?;
+    note(beyond);
+    migrator.set_ignore_missing(beyond.is_some());
     migrator.run_direct(None, connection, false).await.map_err(from_migration)
 }
 
@@ -103,25 +106,29 @@ async fn applied<C: Migrate>(connection: &mut C) -> Result<Vec<i64>, StoreError>
     Ok(applied.into_iter().map(|migration| migration.version).collect())
 }
 
-/// Whether migrations that are unknown here may stand in the database: all that it was migrated with are compatible with whoever
-/// knows `minimum`. Refused when they are not; `false` when there is none.
-fn is_compatible(
+/// The newest migration of the database that is unknown here, if there is one. Refused unless whoever knows as much as this version
+/// may work on the database.
+fn newer(
     migrator: &Migrator,
     applied: &[i64],
     minimum: Option<i64>,
-) -> Result<bool, StoreError> {
-    let Some(unknown) = applied.iter().rfind(|version| !migrator.version_exists(**version)) else {
-        return Ok(false);
-    };
+) -> Result<Option<i64>, StoreError> {
+    let unknown = applied.iter().copied().rfind(|version| !migrator.version_exists(*version));
+    let Some(unknown) = unknown else { return Ok(None) };
     let known = migrator.iter().map(|migration| migration.version).max().unwrap_or_default();
     if minimum.is_some_and(|minimum| minimum <= known) {
+        return Ok(Some(unknown));
+    }
+    Err(from_migration(MigrateError::VersionMissing(unknown)))
+}
+
+fn note(newer: Option<i64>) {
+    if let Some(migration) = newer {
         tracing::info!(
-            migration = unknown,
+            migration,
             "the database was migrated by a newer version of zonefold that this one can run beside"
         );
-        return Ok(true);
     }
-    Err(from_migration(MigrateError::VersionMissing(*unknown)))
 }
 
 fn migrator(migrations: &[(i64, &'static str, &'static str)]) -> Migrator {
@@ -145,9 +152,9 @@ mod tests {
     fn unknown_migrations_are_let_be_by_whoever_knows_the_minimum() {
         let migrator = migrator(SQLITE);
         let newest = SQLITE.last().unwrap().0;
-        let ask = |applied: &[i64], minimum| is_compatible(&migrator, applied, minimum).ok();
-        assert_eq!(ask(&[1, 2], None), Some(false));
-        assert_eq!(ask(&[1, newest + 1], Some(newest)), Some(true));
+        let ask = |applied: &[i64], minimum| newer(&migrator, applied, minimum).ok();
+        assert_eq!(ask(&[1, 2], None), Some(None));
+        assert_eq!(ask(&[1, newest + 1], Some(newest)), Some(Some(newest + 1)));
         assert_eq!(ask(&[1, newest + 1], Some(newest + 1)), None);
         assert_eq!(ask(&[1, newest + 1], None), None, "the minimum is missing");
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::codec::{self, known_json, parse, to_json};
+use super::codec::{self, from_json, known_json, parse, to_json};
 use super::feed::{self, Piece};
 use super::names::{Numbered, intern_clusters, known, numbered, zone_number, zone_numbers};
 use super::transaction::Transaction;
