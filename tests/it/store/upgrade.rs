@@ -8,6 +8,8 @@ use zonefold::ports::{BatchOutcome, ChangeFilter};
 
 use super::*;
 
+on_both_databases!(the_changes_of_an_older_release_are_given_their_columns);
+
 /// What `zonefold dev` of the release 0.1.0 left of the example clusters: `app.yaml` of dev-east was edited, and `f5.yaml` of dev-west
 /// removed.
 const WRITTEN_BY_0_1_0: &str = "tests/data/store-0.1.0.sqlite3";
@@ -95,4 +97,36 @@ async fn a_store_of_0_1_0_is_written_to_once_migrated() {
     store.finish_batch(&batch, &BatchOutcome::FoundDone, &[], &[], Timestamp(3)).await.unwrap();
     assert_eq!(store.verify_journal(&account()).await.unwrap(), Ok(before + 1));
     assert_eq!(store.endpoints(0, 100).await.unwrap().len(), 14);
+}
+
+async fn the_changes_of_an_older_release_are_given_their_columns(place: Place) {
+    let store = place.open().await;
+    store.save_zones(&[zone_row("Z1", "example.com")]).await.unwrap();
+    let mut batch = batch(1, &["a.example.com", "b.example.com", "c.example.com"]);
+    batch.units[0].changes[0].key.set_identifier = Some("blue".into());
+    let removed = &mut batch.units[1].changes[0];
+    removed.before = removed.after.take();
+    let updated = &mut batch.units[2].changes[0];
+    updated.before = Some(raw("c.example.com", "192.0.2.9"));
+    store.begin_batch(&batch, &[]).await.unwrap();
+    drop(store);
+    for older in [
+        "alter table changes drop column action",
+        "alter table changes drop column set_identifier",
+        "delete from _sqlx_migrations where version in (6, 7)",
+    ] {
+        place.tamper(older).await.unwrap();
+    }
+
+    let store = place.open().await;
+    let blue = RecordKey { set_identifier: Some("blue".into()), ..record_key("a.example.com") };
+    assert_eq!(store.last_cause(&zone_id(), &blue).await.unwrap().unwrap().0, batch.id);
+    assert_eq!(store.last_cause(&zone_id(), &record_key("a.example.com")).await.unwrap(), None);
+    if place.directory.is_none() {
+        let filled = "
+            select count(*) from changes
+             where (name, action, coalesce(set_identifier, '-')) in
+                   (('a.example.com.', 'create', 'blue'), ('b.example.com.', 'delete', '-'), ('c.example.com.', 'update', '-'))";
+        assert_eq!(place.count(filled).await, 3);
+    }
 }
