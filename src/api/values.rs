@@ -106,7 +106,14 @@ pub(super) fn record_types() -> Object {
 pub(super) fn motives() -> Object {
     words_of(
         "Why a change is made.",
-        &[Motive::Wanted, Motive::Withdrawn, Motive::Passed, Motive::Repair, Motive::Adopt],
+        &[
+            Motive::Wanted,
+            Motive::Withdrawn,
+            Motive::Passed,
+            Motive::Repair,
+            Motive::Adopt,
+            Motive::Unknown,
+        ],
     )
 }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::replicas::{Feed, Leases, ReplicaId, Tenure};
 use crate::core::dns::name::DnsName;
-use crate::core::dns::record::{RecordKey, RecordType};
+use crate::core::dns::record::RecordKey;
 use crate::core::endpoint::packed::{PackedEndpoint, PackedRecord};
 use crate::core::endpoint::verdict::Verdict;
 use crate::core::endpoint::{KeyHash, Version};
@@ -496,8 +496,7 @@ pub trait Store: Leases + Feed + Send + Sync {
     async fn last_cause(
         &self,
         zone: &ZoneId,
-        name: &DnsName,
-        rtype: RecordType,
+        key: &RecordKey,
     ) -> Result<Option<(BatchId, Cause)>, StoreError>;
 
     /// Until when the account's tokens may have been spent; none for an account that was never called.

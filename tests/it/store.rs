@@ -11,6 +11,7 @@ mod network;
 mod opening;
 mod retention;
 mod sessions;
+mod upgrade;
 mod zones;
 
 use std::collections::BTreeMap;

@@ -3,15 +3,14 @@
 use super::codec::{self, from_json, parse};
 use super::transaction::Transaction;
 use super::value::{Row, Value};
-use crate::core::dns::name::DnsName;
-use crate::core::dns::record::RecordType;
+use crate::core::dns::record::RecordKey;
 use crate::core::ids::{BatchId, ZoneId};
 use crate::core::planning::change::{Cause, Change};
 use crate::core::time::Timestamp;
 use crate::ports::{ChangeFilter, ChangeRow, StoreError};
 
 const LIST: &str = "
-    select c.id, c.batch_id, b.account, z.zone, c.change, b.planned_at, b.outcome
+    select c.id, c.batch_id, b.account, z.zone, c.change, b.planned_at, b.outcome, b.applied
       from changes c join batches b on b.batch_id = c.batch_id join zones z on z.id = c.zone_id
      where 1 = 1";
 
@@ -43,6 +42,7 @@ pub(super) async fn list(
 }
 
 fn change_row(row: &Row) -> Result<ChangeRow, StoreError> {
+    let applied = row.int_or_null(7)? == Some(1);
     Ok(ChangeRow {
         id: row.int(0)?,
         batch: codec::batch_id(row.bytes(1)?)?,
@@ -50,7 +50,7 @@ fn change_row(row: &Row) -> Result<ChangeRow, StoreError> {
         zone: parse("zone id", row.text(3)?)?,
         change: from_json("change", row.text(4)?)?,
         planned_at: Timestamp(row.int(5)?),
-        outcome: row.text_or_null(6)?.map(|text| from_json("batch outcome", text)).transpose()?,
+        outcome: row.text_or_null(6)?.map(|text| codec::outcome(text, applied)).transpose()?,
     })
 }
 
@@ -59,19 +59,30 @@ const LAST_CAUSE: &str = "
     select c.batch_id, c.change
       from changes c join batches b on b.batch_id = c.batch_id
      where c.name = $1 and c.zone_id = (select id from zones where zone = $2) and c.rtype = $3
+       and (c.action is null or c.set_identifier is not distinct from $4)
        and (b.applied is null or b.applied = 1)
-     order by c.id desc limit 1";
+     order by c.id desc limit $5";
+
+/// Rows of a release that does not keep the set identifier by itself, which are passed over to find the one that is meant.
+const PASSED_OVER: i64 = 100;
 
 pub(super) async fn last_cause(
     transaction: &mut Transaction,
     zone: &ZoneId,
-    name: &DnsName,
-    rtype: RecordType,
+    key: &RecordKey,
 ) -> Result<Option<(BatchId, Cause)>, StoreError> {
-    let arguments = [name.as_str().into(), zone.as_str().into(), rtype.as_str().into()];
-    let Some(row) = transaction.fetch_optional(LAST_CAUSE, arguments).await? else {
-        return Ok(None);
-    };
-    let change: Change = from_json("change", row.text(1)?)?;
-    Ok(Some((codec::batch_id(row.bytes(0)?)?, change.cause)))
+    let arguments = [
+        key.name.as_str().into(),
+        zone.as_str().into(),
+        key.rtype.as_str().into(),
+        key.set_identifier.as_ref().map(ToString::to_string).into(),
+        PASSED_OVER.into(),
+    ];
+    for row in transaction.fetch(LAST_CAUSE, arguments).await? {
+        let change: Change = from_json("change", row.text(1)?)?;
+        if change.key == *key {
+            return Ok(Some((codec::batch_id(row.bytes(0)?)?, change.cause)));
+        }
+    }
+    Ok(None)
 }

@@ -10,7 +10,7 @@ use crate::core::dns::record::{RecordKey, RecordType};
 use crate::core::endpoint::packed::{PackedEndpoint, PackedRecord};
 use crate::core::endpoint::{KeyHash, Version};
 use crate::core::ids::BatchId;
-use crate::ports::StoreError;
+use crate::ports::{BatchOutcome, StoreError};
 
 /// JSON text, without spaces, fields in the order of their declaration: the same value always gives the same bytes.
 pub(super) fn to_json(value: &impl Serialize) -> Result<String, StoreError> {
@@ -21,6 +21,33 @@ pub(super) fn to_json(value: &impl Serialize) -> Result<String, StoreError> {
 /// Reads JSON text; `what` names the row in the error.
 pub(super) fn from_json<T: DeserializeOwned>(what: &str, text: &str) -> Result<T, StoreError> {
     serde_json::from_str(text).map_err(|error| corrupt(what, error))
+}
+
+/// Reads JSON text that a newer release may have written: `None` if it is JSON, but says something that is unknown here.
+pub(super) fn known_json<T: DeserializeOwned>(
+    what: &str,
+    text: &str,
+) -> Result<Option<T>, StoreError> {
+    match serde_json::from_str(text) {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.is_data() => {
+            tracing::debug!(%error, "a {what} is unknown here");
+            Ok(None)
+        }
+        Err(error) => Err(corrupt(what, error)),
+    }
+}
+
+/// How a batch ended. An end that is unknown here is shown by what it left behind: `applied` says whether what the batch says is
+/// done.
+pub(super) fn outcome(text: &str, applied: bool) -> Result<BatchOutcome, StoreError> {
+    Ok(match known_json("batch outcome", text)? {
+        Some(outcome) => outcome,
+        None if applied => BatchOutcome::FoundDone,
+        None => BatchOutcome::NotApplied {
+            reason: format!("an end that only a newer release knows: {text}"),
+        },
+    })
 }
 
 /// Reads an identifier or name.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::codec::{self, from_json, to_json};
+use super::codec::{self, known_json, to_json};
 use super::names::{Numbered, numbered};
 use super::placements;
 use super::sessions::lock_clusters;
@@ -108,11 +108,14 @@ fn placement(
     }))
 }
 
-/// A verdict that says nothing but where is the number of the zone; any other is JSON.
+/// A verdict that says nothing but where is the number of the zone; any other is JSON. One that is unknown here is none.
 fn verdict(row: &Row, placements: &HashMap<i64, Placement>) -> Result<Option<Verdict>, StoreError> {
     match row.int_or_null(5)? {
         Some(zone) => Ok(Some(Verdict::accepted(numbered("zone", placements, zone)?))),
-        None => row.text_or_null(6)?.map(|text| from_json("verdict", text)).transpose(),
+        None => match row.text_or_null(6)? {
+            Some(text) => known_json("verdict", text),
+            None => Ok(None),
+        },
     }
 }
 

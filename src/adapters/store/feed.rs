@@ -230,11 +230,13 @@ impl Told {
                 Self::Other(News::Zones(parse("account id", &String::from_utf8_lossy(bytes))?))
             }
             (ASK, _) => Self::Other(News::Ask),
+            // A newer release tells its own of what this one does not know.
             (kind, _) => {
-                return Err(corrupt(
-                    "entry of the feed",
-                    format_args!("its kind {kind} is unknown here"),
-                ));
+                tracing::debug!(
+                    kind,
+                    "an entry of the feed is passed over: its kind is unknown here"
+                );
+                Self::Endpoints(References::default())
             }
         })
     }

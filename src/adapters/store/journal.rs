@@ -10,7 +10,7 @@ use std::cmp::Ordering;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::codec::{batch_bytes, from_json, to_json, to_unsigned};
+use super::codec::{batch_bytes, from_json, known_json, outcome, to_json, to_unsigned};
 use super::error::corrupt;
 use super::names::{intern_clusters, known, zone_numbers};
 use super::transaction::Transaction;
@@ -210,11 +210,22 @@ const CHANGES: &[(&str, Kind)] = &[
     ("name", Kind::Text),
     ("rtype", Kind::Text),
     ("change", Kind::Text),
+    ("set_identifier", Kind::Text),
+    ("action", Kind::Text),
 ];
 
 const INSERT_CHANGES: &str = "
-    insert into changes (batch_id, zone_id, cluster_id, name, rtype, change)
-    select batch_id, zone_id, cluster_id, name, rtype, change from input order by ordinal";
+    insert into changes (batch_id, zone_id, cluster_id, name, rtype, change, set_identifier, action)
+    select batch_id, zone_id, cluster_id, name, rtype, change, set_identifier, action from input order by ordinal";
+
+/// The word for what a change does.
+pub(super) fn action(change: &Change) -> &'static str {
+    match (&change.before, &change.after) {
+        (None, _) => "create",
+        (Some(_), None) => "delete",
+        (Some(_), Some(_)) => "update",
+    }
+}
 
 fn push_change(
     input: &mut Input,
@@ -232,6 +243,8 @@ fn push_change(
         change.key.name.as_str().into(),
         change.key.rtype.as_str().into(),
         to_json(change)?.into(),
+        change.key.set_identifier.as_ref().map(ToString::to_string).into(),
+        action(change).to_owned().into(),
     ]);
     Ok(())
 }
@@ -251,8 +264,8 @@ pub(super) async fn finish(
     let row =
         row.ok_or_else(|| StoreError::Refused(format!("batch {} was never begun", batch.id)))?;
     if let Some(text) = row.text_or_null(0)? {
-        let before: BatchOutcome = from_json("batch outcome", text)?;
-        return if before == *ending.outcome {
+        let before: Option<BatchOutcome> = known_json("batch outcome", text)?;
+        return if before.as_ref() == Some(ending.outcome) {
             Ok(())
         } else {
             Err(StoreError::Refused(format!(
@@ -302,7 +315,7 @@ pub(super) async fn open(
 /// How the last batches of an account ended. Batches are journalled about in the order in which they were planned, so the index is
 /// walked from its end to the first that is too old.
 const LAST_ENDS: &str = "
-    select journal_seq, outcome, finished_at from batches
+    select journal_seq, outcome, finished_at, applied from batches
      where account = $1 and outcome is not null and journal_seq > coalesce((
            select old.journal_seq from batches old where old.account = $1 and old.planned_at < $2
             order by old.journal_seq desc limit 1), 0)
@@ -316,9 +329,9 @@ pub(super) async fn lost(
 ) -> Result<Vec<BatchRow>, StoreError> {
     let mut lost = vec![];
     for row in transaction.fetch(LAST_ENDS, [account.as_str().into(), since.0.into()]).await? {
-        let outcome: BatchOutcome = from_json("batch outcome", row.text(1)?)?;
-        // Few are: each is looked up by itself.
-        if outcome.may_come_late() {
+        let known: Option<BatchOutcome> = known_json("batch outcome", row.text(1)?)?;
+        // Few are, and one that ended in a way that is unknown here may be: each is looked up by itself.
+        if known.is_none_or(|known| known.may_come_late()) {
             let seq = row.int(0)?;
             let query = "select entry from journal where account = $1 and seq = $2";
             let intent =
@@ -328,7 +341,7 @@ pub(super) async fn lost(
             let Intent { batch } = from_json("journal entry", intent.text(0)?)?;
             lost.push(BatchRow {
                 batch,
-                outcome: Some(outcome),
+                outcome: Some(outcome(row.text(1)?, row.int_or_null(3)? == Some(1))?),
                 finished_at: row.int_or_null(2)?.map(Timestamp),
             });
         }

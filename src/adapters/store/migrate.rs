@@ -1,32 +1,134 @@
 //! The schema, embedded in the binary. Migrations expand first and contract in a later version, so that two versions can
 //! run beside each other while a roll-out lasts.
+//!
+//! A database that a newer version migrated says which migration one has to know to work on it: whoever knows less is refused, and
+//! whoever knows as much works on, without what the newer version added. Each migration is a transaction of its own.
 
 use std::borrow::Cow;
 
-use sqlx::SqlStr;
-use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::migrate::{Migrate, MigrateError, Migration, MigrationType, Migrator};
+use sqlx::sqlite::SqlitePool;
+use sqlx::{PgConnection, SqlStr};
+
+use super::error::{from_migration, from_sqlx};
+use crate::ports::StoreError;
 
 const SQLITE: &[(i64, &str, &str)] = &[
     (1, "base", include_str!("../../../migrations/sqlite/0001_base.sql")),
     (2, "replica key", include_str!("../../../migrations/sqlite/0002_replica_key.sql")),
     (3, "zone tags", include_str!("../../../migrations/sqlite/0003_zone_tags.sql")),
     (4, "placements", include_str!("../../../migrations/sqlite/0004_placements.sql")),
+    (5, "compatibility", include_str!("../../../migrations/sqlite/0005_compatibility.sql")),
+    (6, "change columns", include_str!("../../../migrations/sqlite/0006_change_columns.sql")),
+    (7, "changes filled", include_str!("../../../migrations/sqlite/0007_changes_filled.sql")),
 ];
 const POSTGRES: &[(i64, &str, &str)] = &[
     (1, "base", include_str!("../../../migrations/postgres/0001_base.sql")),
     (2, "replica key", include_str!("../../../migrations/postgres/0002_replica_key.sql")),
     (3, "zone tags", include_str!("../../../migrations/postgres/0003_zone_tags.sql")),
     (4, "placements", include_str!("../../../migrations/postgres/0004_placements.sql")),
+    (5, "compatibility", include_str!("../../../migrations/postgres/0005_compatibility.sql")),
+    (6, "change columns", include_str!("../../../migrations/postgres/0006_change_columns.sql")),
+    (7, "changes filled", include_str!("../../../migrations/postgres/0007_changes_filled.sql")),
 ];
 
-/// The migrations of SQLite.
-pub(super) fn sqlite() -> Migrator {
-    migrator(SQLITE)
+/// The key of the lock, in the database, of whoever migrates: the octets of `zonefold`.
+const LOCK: i64 = i64::from_be_bytes(*b"zonefold");
+
+/// The minimum in a database that has one.
+const MINIMUM: &str = "select minimum_migration from compatibility where id = 1";
+
+/// Migrates a SQLite file. A second process that starts at once waits for its turn to write, then finds a migration done.
+pub(super) async fn sqlite(writer: &SqlitePool) -> Result<(), StoreError> {
+    let mut migrator = migrator(SQLITE);
+    let versions: Vec<i64> = migrator.iter().map(|migration| migration.version).collect();
+    let mut beyond = None;
+    for version in versions {
+        let mut transaction = writer.begin_with("begin immediate").await.map_err(from_sqlx)?;
+        let exists =
+            "select count(*) from sqlite_schema where type = 'table' and name = 'compatibility'";
+        let exists: i64 =
+            sqlx::query_scalar(exists).fetch_one(&mut *transaction).await.map_err(from_sqlx)?;
+        let minimum = match exists {
+            0 => None,
+            _ => sqlx::query_scalar(MINIMUM)
+                .fetch_optional(&mut *transaction)
+                .await
+                .map_err(from_sqlx)?,
+        };
+        beyond = newer(&migrator, &applied(&mut *transaction).await?, minimum)?;
+        migrator.set_ignore_missing(beyond.is_some());
+        migrator
+            .run_direct(Some(version), &mut *transaction, false)
+            .await
+            .map_err(from_migration)?;
+        transaction.commit().await.map_err(from_sqlx)?;
+    }
+    note(beyond);
+    Ok(())
 }
 
-/// The migrations of PostgreSQL.
-pub(super) fn postgres() -> Migrator {
-    migrator(POSTGRES)
+/// Migrates a PostgreSQL database on a connection of its own. Processes that start at once take turns, for as long as it takes; a
+/// migration runs as long as it has to, and waits for another's lock on a table no longer than any statement does.
+pub(super) async fn postgres(connection: &mut PgConnection) -> Result<(), StoreError> {
+    let lock_wait: String = sqlx::query_scalar("select current_setting('lock_timeout')")
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(from_sqlx)?;
+    let run =
+        "select set_config('statement_timeout', '0', false), set_config('lock_timeout', $1, false)";
+    sqlx::query(run).bind("0").execute(&mut *connection).await.map_err(from_sqlx)?;
+    // Given back with the connection.
+    let lock = sqlx::query("select pg_advisory_lock($1)").bind(LOCK);
+    lock.execute(&mut *connection).await.map_err(from_sqlx)?;
+    sqlx::query(run).bind(lock_wait).execute(&mut *connection).await.map_err(from_sqlx)?;
+    let exists: bool = sqlx::query_scalar("select to_regclass('compatibility') is not null")
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(from_sqlx)?;
+    let minimum = if exists {
+        sqlx::query_scalar(MINIMUM).fetch_optional(&mut *connection).await.map_err(from_sqlx)?
+    } else {
+        None
+    };
+    let mut migrator = migrator(POSTGRES);
+    let beyond = newer(&migrator, &applied(connection).await?, minimum)?;
+    note(beyond);
+    migrator.set_ignore_missing(beyond.is_some());
+    migrator.run_direct(None, connection, false).await.map_err(from_migration)
+}
+
+/// The migrations that the database has.
+async fn applied<C: Migrate>(connection: &mut C) -> Result<Vec<i64>, StoreError> {
+    let table = &Migrator::DEFAULT.table_name;
+    connection.ensure_migrations_table(table).await.map_err(from_migration)?;
+    let applied = connection.list_applied_migrations(table).await.map_err(from_migration)?;
+    Ok(applied.into_iter().map(|migration| migration.version).collect())
+}
+
+/// The newest migration of the database that is unknown here, if there is one. Refused unless whoever knows as much as this version
+/// may work on the database.
+fn newer(
+    migrator: &Migrator,
+    applied: &[i64],
+    minimum: Option<i64>,
+) -> Result<Option<i64>, StoreError> {
+    let unknown = applied.iter().copied().rfind(|version| !migrator.version_exists(*version));
+    let Some(unknown) = unknown else { return Ok(None) };
+    let known = migrator.iter().map(|migration| migration.version).max().unwrap_or_default();
+    if minimum.is_some_and(|minimum| minimum <= known) {
+        return Ok(Some(unknown));
+    }
+    Err(from_migration(MigrateError::VersionMissing(unknown)))
+}
+
+fn note(newer: Option<i64>) {
+    if let Some(migration) = newer {
+        tracing::info!(
+            migration,
+            "the database was migrated by a newer version of zonefold that this one can run beside"
+        );
+    }
 }
 
 fn migrator(migrations: &[(i64, &'static str, &'static str)]) -> Migrator {
@@ -45,6 +147,17 @@ fn migrator(migrations: &[(i64, &'static str, &'static str)]) -> Migrator {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn unknown_migrations_are_let_be_by_whoever_knows_the_minimum() {
+        let migrator = migrator(SQLITE);
+        let newest = SQLITE.last().unwrap().0;
+        let ask = |applied: &[i64], minimum| newer(&migrator, applied, minimum).ok();
+        assert_eq!(ask(&[1, 2], None), Some(None));
+        assert_eq!(ask(&[1, newest + 1], Some(newest)), Some(Some(newest + 1)));
+        assert_eq!(ask(&[1, newest + 1], Some(newest + 1)), None);
+        assert_eq!(ask(&[1, newest + 1], None), None, "the minimum is missing");
+    }
 
     #[test]
     fn both_databases_have_the_same_migrations() {

@@ -61,8 +61,7 @@ use self::precedence::Precedence;
 use self::sqlite::SqlitePools;
 use self::transaction::Transaction;
 use self::url::Location;
-use crate::core::dns::name::DnsName;
-use crate::core::dns::record::{RecordKey, RecordType};
+use crate::core::dns::record::RecordKey;
 use crate::core::endpoint::verdict::Placement;
 use crate::core::ids::{AccountId, BatchId, ClusterId, ZoneId};
 use crate::core::planning::change::{Batch, Cause};
@@ -403,10 +402,9 @@ impl Store for SqlStore {
     async fn last_cause(
         &self,
         zone: &ZoneId,
-        name: &DnsName,
-        rtype: RecordType,
+        key: &RecordKey,
     ) -> Result<Option<(BatchId, Cause)>, StoreError> {
-        in_transaction!(self.reading(), changes::last_cause, zone, name, rtype)
+        in_transaction!(self.reading(), changes::last_cause, zone, key)
     }
 
     async fn spend_horizon(&self, account: &AccountId) -> Result<Option<Timestamp>, StoreError> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection};
 
-use super::error::{from_migration, from_sqlx};
+use super::error::from_sqlx;
 use super::lane::{Lane, LaneOptions, PostgresQuery};
 use super::value::column_names;
 use super::value::{Input, Kind, Value};
@@ -62,8 +62,7 @@ pub(super) async fn open(
             })?
             .map_err(from_sqlx)?;
     check_durability(&mut connection).await?;
-    // The migrator holds an advisory lock, so processes that start at once take turns.
-    migrate::postgres().run_direct(None, &mut connection, false).await.map_err(from_migration)?;
+    migrate::postgres(&mut connection).await?;
     connection.close().await.map_err(from_sqlx)?;
     Ok(PostgresLanes { common: Lane::new(&connect, common), leases: Lane::new(&connect, leases) })
 }

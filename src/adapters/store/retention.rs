@@ -9,7 +9,7 @@
 //! record set is and why, however old it is.
 
 use super::codec::from_json;
-use super::journal::{Entry, anchor, append, head};
+use super::journal::{self, Entry, anchor, append, head};
 use super::transaction::Transaction;
 use super::value::{Input, Kind};
 use crate::core::ids::AccountId;
@@ -69,7 +69,8 @@ async fn is_only_tail(
 
 /// The changes of the batches that are cut, the newest first.
 const CUT_CHANGES: &str = "
-    select c.id, c.zone_id, c.name, c.rtype, c.change, b.applied
+    select c.id, c.zone_id, c.name, c.rtype, c.set_identifier, c.action, b.applied,
+           case when c.action is null then c.change end
       from batches b join changes c on c.batch_id = b.batch_id
      where b.account = $1 and b.journal_seq > $2 and b.journal_seq <= $3
      order by c.id desc";
@@ -77,7 +78,13 @@ const CUT_CHANGES: &str = "
 const DELETE_OLDER: &str = "
     delete from changes where id in (
         select c.id from input cross join changes c
-         where c.name = input.name and c.zone_id = input.zone_id and c.id < input.id and c.rtype = input.rtype)";
+         where c.name = input.name and c.zone_id = input.zone_id and c.id < input.id and c.rtype = input.rtype
+           and c.set_identifier is not distinct from input.set_identifier)";
+
+/// What a release that does not know the columns has written beside this one.
+const FILL: &str = "
+    update changes set set_identifier = input.set_identifier, action = input.action from input
+     where changes.id = input.id";
 
 /// A batch goes with the last of its changes.
 const DELETE_BATCHES: &str = "
@@ -100,18 +107,35 @@ async fn prune_changes(
         ("zone_id", Kind::Int),
         ("name", Kind::Text),
         ("rtype", Kind::Text),
+        ("set_identifier", Kind::Text),
     ]);
+    let mut filled =
+        Input::new(&[("id", Kind::Int), ("set_identifier", Kind::Text), ("action", Kind::Text)]);
     for row in &rows {
         let id = row.int(0)?;
-        let change: Change = from_json("change", row.text(4)?)?;
-        let applied = row.int_or_null(5)? == Some(1);
-        if !applied || change.after.is_none() {
+        let mut set = row.text_or_null(4)?.map(str::to_owned);
+        let mut action = row.text_or_null(5)?;
+        if let Some(text) = row.text_or_null(7)? {
+            let change: Change = from_json("change", text)?;
+            set = change.key.set_identifier.as_ref().map(ToString::to_string);
+            action = Some(journal::action(&change));
+            filled.push([id.into(), set.clone().into(), action.map(str::to_owned).into()]);
+        }
+        let applied = row.int_or_null(6)? == Some(1);
+        if !applied || action == Some("delete") {
             gone.push([id.into()]);
         }
         if applied {
-            newer.push([id.into(), row.int(1)?.into(), row.text(2)?.into(), row.text(3)?.into()]);
+            newer.push([
+                id.into(),
+                row.int(1)?.into(),
+                row.text(2)?.into(),
+                row.text(3)?.into(),
+                set.into(),
+            ]);
         }
     }
+    transaction.execute_bulk(FILL, filled).await?;
     transaction.execute_bulk(DELETE_OLDER, newer).await?;
     transaction
         .execute_bulk("delete from changes where id in (select id from input)", gone)

@@ -9,7 +9,7 @@ use sqlx::sqlite::{
     SqliteSynchronous,
 };
 
-use super::error::{from_migration, from_sqlx};
+use super::error::from_sqlx;
 use super::value::column_names;
 use super::value::{Input, Value};
 use super::{StoreOptions, migrate};
@@ -70,7 +70,7 @@ pub(super) async fn open_file(
         .pragma("cache_size", WRITER_CACHE);
     let writer =
         connect_writer(writing, options).await.map_err(|error| unreadable(&path, error))?;
-    migrate_with_writer(&writer).await?;
+    migrate::sqlite(&writer).await?;
     let readers = pool(options.connections.max(1), options)
         .connect_lazy_with(connect.pragma("cache_size", READER_CACHE).read_only(true));
     Ok(SqlitePools { writer, readers })
@@ -106,7 +106,7 @@ fn is_locked(error: &sqlx::Error) -> bool {
 pub(super) async fn open_memory(options: &StoreOptions) -> Result<SqlitePools, StoreError> {
     let connect = SqliteConnectOptions::new().in_memory(true).foreign_keys(true);
     let writer = pool(1, options).connect_with(connect).await.map_err(from_sqlx)?;
-    migrate_with_writer(&writer).await?;
+    migrate::sqlite(&writer).await?;
     Ok(SqlitePools { readers: writer.clone(), writer })
 }
 
@@ -127,13 +127,6 @@ fn sound_only(pool: SqlitePoolOptions) -> SqlitePoolOptions {
         // that was answered.
         Box::pin(async move { Ok(!connection.is_in_transaction()) })
     })
-}
-
-/// The migrations run inside one writing transaction: a second process that starts at once waits for it, then finds them done.
-async fn migrate_with_writer(writer: &SqlitePool) -> Result<(), StoreError> {
-    let mut transaction = writer.begin_with("begin immediate").await.map_err(from_sqlx)?;
-    migrate::sqlite().run_direct(None, &mut *transaction, false).await.map_err(from_migration)?;
-    transaction.commit().await.map_err(from_sqlx)
 }
 
 /// Makes the directory and an empty file. SQLite gives its log and index the mode of the file.

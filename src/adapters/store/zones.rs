@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::codec::{self, from_json, parse, to_json};
+use super::codec::{self, from_json, known_json, parse, to_json};
 use super::feed::{self, Piece};
 use super::names::{Numbered, intern_clusters, known, numbered, zone_number, zone_numbers};
 use super::transaction::Transaction;
@@ -10,6 +10,7 @@ use super::value::{Input, Kind, Row};
 use crate::core::dns::name::DnsName;
 use crate::core::dns::record::RecordKey;
 use crate::core::ids::{ClusterId, ZoneId};
+use crate::core::planning::plan::Drift;
 use crate::core::time::Timestamp;
 use crate::ports::{
     ClaimRow, ClaimWrite, Ownership, RecordRow, RecordWrite, ReplicaId, StoreError, ZoneRow,
@@ -117,7 +118,7 @@ pub(super) async fn records(
         .map(|row| {
             let key = codec::record_key(row.bytes(0)?)?;
             let raw = codec::record_set(row.bytes(1)?)?;
-            let drift = row.text_or_null(5)?.map(|text| from_json("drift", text)).transpose()?;
+            let drift = row.text_or_null(5)?.map(drift).transpose()?;
             Ok(RecordRow {
                 key,
                 raw,
@@ -127,6 +128,11 @@ pub(super) async fn records(
             })
         })
         .collect()
+}
+
+/// Drift that is unknown here is a change: the record set is not what was written.
+fn drift(text: &str) -> Result<Drift, StoreError> {
+    Ok(known_json("drift", text)?.unwrap_or(Drift::Changed))
 }
 
 fn owner(row: &Row, clusters: &HashMap<i64, ClusterId>) -> Result<Option<Ownership>, StoreError> {

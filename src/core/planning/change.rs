@@ -21,6 +21,9 @@ pub enum Motive {
     Repair,
     /// The zone's drift policy takes over a record set that Zonefold did not make.
     Adopt,
+    /// A reason that a newer release wrote to the journal and this one does not know.
+    #[serde(other)]
+    Unknown,
 }
 
 /// What a change is attributed to.

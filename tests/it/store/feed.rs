@@ -453,3 +453,17 @@ async fn a_store_that_is_not_shared_has_no_feed() {
     assert!(store.feed_changed().now_or_never().is_none());
     assert_eq!(store.prune_feed(Millis(0)).await.unwrap(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_of_a_kind_that_is_unknown_is_passed_over() {
+    let pair = Pair::new().await;
+    pair.teller.announce(replica(1), vec![News::Ask, News::Ask]).await.unwrap();
+    pair.place
+        .tamper("update feed set kind = 99, payload = 'moonlight' where seq = 1")
+        .await
+        .unwrap();
+    let read = pair.read(0).await;
+    assert_eq!(read.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [1, 2]);
+    assert!(matches!(&read[0].news, News::Endpoints(news) if news.is_empty()), "{read:?}");
+    assert!(matches!(&read[1].news, News::Ask), "{read:?}");
+}

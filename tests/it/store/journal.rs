@@ -190,10 +190,8 @@ async fn changes_come_newest_first_through_every_filter(place: Place) {
 
 async fn the_last_cause_is_of_a_batch_that_was_not_refused(place: Place) {
     let store = store_with_zone(&place).await;
-    let name = dns("a.example.com");
-    let ask = async || {
-        store.last_cause(&zone_id(), &name, RecordType::A).await.unwrap().map(|(id, _)| id)
-    };
+    let key = record_key("a.example.com");
+    let ask = async || store.last_cause(&zone_id(), &key).await.unwrap().map(|(id, _)| id);
     assert_eq!(ask().await, None);
     let batches: Vec<_> = (1..=3).map(|number| batch(number, &["a.example.com"])).collect();
     for (batch, outcome) in batches.iter().zip([Some(applied("C1")), Some(refused()), None]) {
@@ -207,9 +205,12 @@ async fn the_last_cause_is_of_a_batch_that_was_not_refused(place: Place) {
         .await
         .unwrap();
     assert_eq!(ask().await, Some(batches[0].id));
-    let (_, cause) = store.last_cause(&zone_id(), &name, RecordType::A).await.unwrap().unwrap();
+    let (_, cause) = store.last_cause(&zone_id(), &key).await.unwrap().unwrap();
     assert_eq!(cause, batches[0].changes().next().unwrap().cause);
-    assert_eq!(store.last_cause(&zone_id(), &name, RecordType::Txt).await.unwrap(), None);
+    let text = RecordKey { rtype: RecordType::Txt, ..key.clone() };
+    assert_eq!(store.last_cause(&zone_id(), &text).await.unwrap(), None);
+    let weighted = RecordKey { set_identifier: Some("blue".into()), ..key.clone() };
+    assert_eq!(store.last_cause(&zone_id(), &weighted).await.unwrap(), None);
 }
 
 /// Ten batches with their outcomes: twenty entries.

@@ -8,6 +8,8 @@ on_both_databases!(
     what_ended_long_ago_is_cut_and_the_rest_verifies,
     an_unfinished_batch_keeps_itself_and_all_behind_it,
     the_newest_change_that_left_something_stays_however_old,
+    the_newest_change_of_each_set_identifier_stays,
+    a_change_that_an_older_release_wrote_is_told_apart_as_well,
     a_cut_chain_still_shows_tampering,
     a_beginning_that_another_hand_moved_shows,
     nothing_but_what_the_beginning_covers_can_be_deleted,
@@ -93,7 +95,7 @@ async fn the_newest_change_that_left_something_stays_however_old(place: Place) {
 
     assert_eq!(prune(&*store, 99, 100).await, 8);
     let cause = async |name: &str| {
-        store.last_cause(&zone_id(), &dns(name), RecordType::A).await.unwrap().map(|(id, _)| id)
+        store.last_cause(&zone_id(), &record_key(name)).await.unwrap().map(|(id, _)| id)
     };
     assert_eq!(cause("a.example.com").await, Some(newest.id));
     assert_eq!(cause("b.example.com").await, None, "it is gone, and so is the reason for it");
@@ -112,6 +114,52 @@ async fn the_newest_change_that_left_something_stays_however_old(place: Place) {
     let left = store.changes(&all).await.unwrap();
     assert!(left.len() == 2 && left.iter().all(|row| row.batch == newer.id), "{left:?}");
     assert_eq!(store.verify_journal(&account()).await.unwrap(), Ok(1));
+}
+
+/// A finished batch of one set of a weighted name.
+async fn weighted(store: &dyn Store, number: u128, set: &str) -> Batch {
+    let mut batch = batch(number, &["a.example.com"]);
+    batch.units[0].changes[0].key.set_identifier = Some(set.into());
+    store.begin_batch(&batch, &[]).await.unwrap();
+    finish(store, &batch).await;
+    batch
+}
+
+async fn cause_of(store: &dyn Store, set: Option<&str>) -> Option<BatchId> {
+    let key = RecordKey { set_identifier: set.map(Into::into), ..record_key("a.example.com") };
+    store.last_cause(&zone_id(), &key).await.unwrap().map(|(id, _)| id)
+}
+
+async fn the_newest_change_of_each_set_identifier_stays(place: Place) {
+    let store = place.open().await;
+    store.save_zones(&[zone_row("Z1", "example.com")]).await.unwrap();
+    let plain = done(&*store, 1, &["a.example.com"]).await;
+    let blue = weighted(&*store, 2, "blue").await;
+    weighted(&*store, 3, "green").await;
+    let green = weighted(&*store, 4, "green").await;
+    prune(&*store, 99, 100).await;
+    assert_eq!(cause_of(&*store, Some("blue")).await, Some(blue.id));
+    assert_eq!(cause_of(&*store, Some("green")).await, Some(green.id));
+    assert_eq!(cause_of(&*store, None).await, Some(plain.id));
+    let all = ChangeFilter { limit: 10, ..ChangeFilter::default() };
+    assert_eq!(store.changes(&all).await.unwrap().len(), 3);
+}
+
+async fn a_change_that_an_older_release_wrote_is_told_apart_as_well(place: Place) {
+    let store = place.open().await;
+    store.save_zones(&[zone_row("Z1", "example.com")]).await.unwrap();
+    let blue = weighted(&*store, 1, "blue").await;
+    weighted(&*store, 2, "green").await;
+    place.tamper("update changes set set_identifier = null, action = null").await.unwrap();
+    assert_eq!(cause_of(&*store, Some("blue")).await, Some(blue.id));
+    let green = weighted(&*store, 3, "green").await;
+    let plain = done(&*store, 4, &["a.example.com"]).await;
+    prune(&*store, 99, 100).await;
+    assert_eq!(cause_of(&*store, Some("blue")).await, Some(blue.id));
+    assert_eq!(cause_of(&*store, Some("green")).await, Some(green.id));
+    assert_eq!(cause_of(&*store, None).await, Some(plain.id));
+    let all = ChangeFilter { limit: 10, ..ChangeFilter::default() };
+    assert_eq!(store.changes(&all).await.unwrap().len(), 3);
 }
 
 async fn untriggered(place: &Place) {

@@ -497,10 +497,9 @@ impl Store for MemoryStore {
     async fn last_cause(
         &self,
         zone: &ZoneId,
-        name: &DnsName,
-        rtype: RecordType,
+        key: &RecordKey,
     ) -> Result<Option<(BatchId, Cause)>, StoreError> {
-        self.read("last_cause", |tables, _| Ok(tables.last_cause(zone, name, rtype))).await
+        self.read("last_cause", |tables, _| Ok(tables.last_cause(zone, key))).await
     }
 
     async fn spend_horizon(&self, account: &AccountId) -> Result<Option<Timestamp>, StoreError> {

@@ -465,19 +465,11 @@ impl Tables {
     }
 
     /// The newest applied change of a record set.
-    pub fn last_cause(
-        &self,
-        zone: &ZoneId,
-        name: &DnsName,
-        rtype: RecordType,
-    ) -> Option<(BatchId, Cause)> {
+    pub fn last_cause(&self, zone: &ZoneId, key: &RecordKey) -> Option<(BatchId, Cause)> {
         let is_applied =
             |entry: &JournalRow| entry.row.outcome.as_ref().is_some_and(BatchOutcome::is_done);
         let mut fitting = self.all_changes().filter(|(_, entry, change)| {
-            entry.row.batch.zone == *zone
-                && change.key.name == *name
-                && change.key.rtype == rtype
-                && is_applied(entry)
+            entry.row.batch.zone == *zone && change.key == *key && is_applied(entry)
         });
         fitting.next().map(|(_, entry, change)| (entry.row.batch.id, change.cause.clone()))
     }

@@ -14,7 +14,7 @@ use crate::broker::lease::Lease;
 use crate::broker::metrics::BrokerMetrics;
 use crate::broker::status::feedback::Feedback;
 use crate::broker::worker::{AccountSettings, AccountView, Discovered, Gate, Worker, WorkerParts};
-use crate::core::dns::record::{RawRecordSet, RecordKey, RecordType};
+use crate::core::dns::record::{RawRecordSet, RecordKey};
 use crate::core::endpoint::packed::{PackedEndpoint, PackedRecord};
 use crate::core::endpoint::verdict::{Placement, VerdictState};
 use crate::core::ids::{AccountId, BatchId, EnvironmentId, ZoneId};
@@ -251,8 +251,7 @@ impl Store for TestStore {
     async fn last_cause(
         &self,
         _: &ZoneId,
-        _: &crate::core::dns::name::DnsName,
-        _: RecordType,
+        _: &RecordKey,
     ) -> Result<Option<(BatchId, Cause)>, StoreError> {
         Ok(None)
     }
