@@ -119,7 +119,7 @@ pub async fn measure(args: &BoundsArgs) -> anyhow::Result<BoundsFigures> {
 }
 
 /// What was seen while something was wrong.
-struct Phase {
+struct BoundsPhase {
     /// Of the innocent cluster's changes, in rising order.
     took_ms: Vec<i64>,
     /// The most tasks.
@@ -202,12 +202,12 @@ impl Stage {
         &mut self,
         clusters: &[Option<Cluster>],
         meanwhile: impl Future<Output = anyhow::Result<()>>,
-    ) -> anyhow::Result<Phase> {
+    ) -> anyhow::Result<BoundsPhase> {
         let session = clusters
             .get(self.innocent.0)
             .and_then(Option::as_ref)
             .context("the innocent cluster has no session")?;
-        let mut seen = Phase { took_ms: vec![], tasks: 0, rss_mb: 0.0 };
+        let mut seen = BoundsPhase { took_ms: vec![], tasks: 0, rss_mb: 0.0 };
         let (mut is_over, mut meanwhile) = (false, std::pin::pin!(meanwhile));
         while seen.took_ms.len() < self.samples as usize || !is_over {
             self.moves += 1;
@@ -240,7 +240,10 @@ impl Stage {
     }
 
     /// The first account hangs while every cluster moves its address to and fro; answers how many of the changes were for it.
-    async fn hanging(&mut self, clusters: &[Option<Cluster>]) -> anyhow::Result<(Phase, usize)> {
+    async fn hanging(
+        &mut self,
+        clusters: &[Option<Cluster>],
+    ) -> anyhow::Result<(BoundsPhase, usize)> {
         let hanging = self.site.fleet.accounts.first().context("there is no account")?.clone();
         say(&format!(
             "the account {} hangs, and every cluster changes what it wants {ROUNDS} times",
@@ -292,7 +295,7 @@ impl Stage {
         &mut self,
         clusters: &mut [Option<Cluster>],
         count: usize,
-    ) -> anyhow::Result<Phase> {
+    ) -> anyhow::Result<BoundsPhase> {
         say(&format!("{count} agents read nothing of what they are told"));
         let chosen: Vec<usize> =
             (0..clusters.len()).filter(|index| *index != self.innocent.0).take(count).collect();
@@ -322,7 +325,7 @@ impl Stage {
     async fn reconnect(
         &mut self,
         clusters: &mut [Option<Cluster>],
-    ) -> anyhow::Result<(Phase, f64)> {
+    ) -> anyhow::Result<(BoundsPhase, f64)> {
         say("all clusters connect again at once");
         let mut held: Vec<(usize, Held)> = vec![];
         for (index, cluster) in
