@@ -89,7 +89,7 @@ impl Aws {
             json!({
                 "id": account.id, "name": format!("{}-dns", account.environment), "environment": account.environment,
                 "role_arn": role(account.id), "external_id": external_id(account.environment),
-                "zones": [{ "name": account.zone_name }],
+                "zones": [{ "name": account.zone_name, "record_types": "all" }],
             })
         };
         self.accounts.iter().map(account).collect()
