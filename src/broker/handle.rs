@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tracing::warn;
 
 use super::ACCOUNTS_ANSWER_WITHIN;
 use super::decider::DeciderMessage;
@@ -70,7 +71,12 @@ impl BrokerHandle {
         accounts: Vec<AccountSettings>,
     ) {
         // A broker that stops takes no configuration any more.
-        let scopes = worker::scopes(&accounts, &BTreeSet::new());
+        // One that was listed before, perhaps by another replica, is not waited for again.
+        let listed = self.store.listed_accounts().await.unwrap_or_else(|error| {
+            warn!(%error, "which accounts were listed is not known: new names wait for those that are new here");
+            BTreeSet::new()
+        });
+        let scopes = worker::scopes(&accounts, &listed);
         let _stopping = self.decider.send(DeciderMessage::Reconfigure(clusters, scopes)).await;
         let _stopping = self.tenancy.send(LeaseCommand::Configure(accounts));
     }

@@ -142,7 +142,6 @@ impl Broker {
         let mut tasks = tokio::task::JoinSet::new();
         let (keeper, verdicts) = VerdictKeeper::new(Arc::clone(&store));
         let directory = Arc::new(Directory::new(parts.clusters.clone()));
-        directory.set_accounts(worker::scopes(&parts.accounts, &store.listed_accounts().await?));
         let workers = Arc::new(Workers::default());
         let feedback = Feedback::new(directory.clone(), verdicts);
         let relay = RelayHandle::default();
@@ -183,7 +182,7 @@ impl Broker {
             timing: parts.leases,
             leases: Arc::clone(&store) as Arc<dyn Leases>,
             feed: Arc::clone(&store) as Arc<dyn Feed>,
-            accounts: parts.accounts,
+            accounts: parts.accounts.clone(),
             spawn_worker: Box::new(move |tenant| Arc::clone(&worker_factory).live(tenant).boxed()),
             workers: Arc::clone(&workers),
             relay: relay.clone(),
@@ -198,6 +197,7 @@ impl Broker {
             workers: &workers,
         };
         start.zones().await?;
+        directory.set_accounts(worker::scopes(&parts.accounts, &store.listed_accounts().await?));
         let starting = tenancy.begin().await?;
         // The leases are kept while everything is loaded.
         let (to_tenancy, commands) = mpsc::unbounded_channel();
