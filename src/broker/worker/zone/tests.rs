@@ -38,11 +38,20 @@ fn leaves(state: &mut ZoneState, cluster_name: &str, arrival: i64) -> Review {
     state.review(&name("www.example.com"), NOW, "", None)
 }
 
-/// Sends everything that can be sent for the name, as Route 53 would take it.
+/// Sends everything that can be sent for `www`, as Route 53 would take it.
 fn send(state: &mut ZoneState) -> Vec<(Vec<RecordWrite>, Vec<ClaimWrite>)> {
-    let units = state.units(&name("www.example.com"), NOW);
+    let sent = send_for(state, &name("www.example.com"));
+    sent.map(|(_, writes, claims)| (writes, claims)).into_iter().collect()
+}
+
+/// Sends everything that can be sent for a name: how many changes that is, and what is to be kept; `None` if there is nothing.
+fn send_for(
+    state: &mut ZoneState,
+    at: &DnsName,
+) -> Option<(usize, Vec<RecordWrite>, Vec<ClaimWrite>)> {
+    let units = state.units(at, NOW);
     if units.is_empty() {
-        return vec![];
+        return None;
     }
     let batch = Batch {
         id: BatchId(uuid::Uuid::from_u128(7)),
@@ -55,7 +64,7 @@ fn send(state: &mut ZoneState) -> Vec<(Vec<RecordWrite>, Vec<ClaimWrite>)> {
     let claims = state.claims_for(&batch);
     state.claims_kept(&claims);
     let (writes, releases) = state.applied(&batch, Some("C1"), 1, NOW);
-    vec![(writes, claims.into_iter().chain(releases).collect())]
+    Some((batch.wire.len(), writes, claims.into_iter().chain(releases).collect()))
 }
 
 fn progress(review: &Review) -> Vec<&'static str> {

@@ -24,21 +24,9 @@ fn sets_of(endpoint: &Endpoint) -> Vec<RawRecordSet> {
     sets.iter().map(crate::core::dns::record::RecordSet::to_raw).collect()
 }
 
-/// Sends what can be sent for a name.
+/// Sends what can be sent for a name, and answers how many changes that is.
 fn send_at(state: &mut ZoneState, at: &str) -> usize {
-    let units = state.units(&name(at), NOW);
-    let batch = Batch {
-        id: BatchId(uuid::Uuid::from_u128(7)),
-        account: zone_context().placement.account,
-        zone: zone_context().placement.zone,
-        planned_at: NOW,
-        wire: fold::wire_order(&units),
-        units,
-    };
-    let claims = state.claims_for(&batch);
-    state.claims_kept(&claims);
-    state.applied(&batch, Some("C1"), 1, NOW);
-    batch.wire.len()
+    send_for(state, &name(at)).map_or(0, |(changes, ..)| changes)
 }
 
 fn said(review: &Review) -> (&'static str, String) {
