@@ -102,6 +102,11 @@ text_id!(
     |t| (1..=32).contains(&t.len()) && t.bytes().all(|b| b.is_ascii_alphanumeric())
 );
 
+text_id!(
+    /// The name of a rule, unique within its kind.
+    RuleName, "rule name", "1 to 63 characters a-z, 0-9 and -, not starting or ending with -", is_label
+);
+
 impl ZoneId {
     /// Takes the id as Route 53 writes it, with or without `/hostedzone/` before it.
     pub fn from_wire(text: &str) -> Result<Self, IdError> {

@@ -5,6 +5,7 @@ pub mod aws;
 pub mod batch;
 pub mod dns;
 pub mod endpoint;
+pub mod governance;
 pub mod ids;
 pub mod invariants;
 pub mod limits;
