@@ -97,6 +97,19 @@ pub(super) enum Step {
 pub(super) struct KeyPath(Vec<Step>);
 
 impl KeyPath {
+    /// Reads the text of a path, such as `spec.names[0]`.
+    pub(super) fn parse(text: &str) -> Self {
+        let mut path = Self::default();
+        for part in text.split('.').filter(|part| !part.is_empty()) {
+            let mut pieces = part.split('[');
+            path = path.key(pieces.next().unwrap_or_default());
+            for index in pieces.filter_map(|piece| piece.trim_end_matches(']').parse().ok()) {
+                path = path.index(index);
+            }
+        }
+        path
+    }
+
     pub(super) fn key(&self, key: &str) -> Self {
         self.step(Step::Key(key.to_owned()))
     }

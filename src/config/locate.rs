@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{Location, MessageFormatter, Spanned, UserMessageFormatter};
 
 use super::Config;
@@ -17,6 +17,11 @@ pub(super) fn read(text: &str) -> Result<Config, Problem> {
     if empty {
         return Ok(Config::default());
     }
+    read_as(text)
+}
+
+/// Reads a document of any form.
+pub(super) fn read_as<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
     serde_saphyr::from_str_with_options(text, options()).map_err(|error| {
         let error = error.without_snippet();
         let (line, column) =
@@ -57,10 +62,7 @@ pub(super) fn place(
     text: &str,
     replaced: &[(&'static str, &'static str)],
 ) -> Vec<Problem> {
-    let mut options = options();
-    // A number that is none is among the things that are to be located.
-    options.non_finite_float_policy = serde_saphyr::NonFiniteFloatPolicy::PassThrough;
-    let tree: Option<Spanned<Node>> = serde_saphyr::from_str_with_options(text, options).ok();
+    let tree = tree(text);
     let mut problems: Vec<Problem> = findings
         .into_iter()
         .map(|finding| {
@@ -79,7 +81,16 @@ pub(super) fn place(
     problems
 }
 
-fn text_place(tree: Option<&Spanned<Node>>, path: &KeyPath) -> SourceLocation {
+/// The places of all values of a text; `None` if it is no YAML.
+pub(super) fn tree(text: &str) -> Option<Spanned<Node>> {
+    let mut options = options();
+    // A number that is none is among the things that are to be located.
+    options.non_finite_float_policy = serde_saphyr::NonFiniteFloatPolicy::PassThrough;
+    serde_saphyr::from_str_with_options(text, options).ok()
+}
+
+/// The line of a value, or of the nearest thing around it that is written down.
+pub(super) fn text_place(tree: Option<&Spanned<Node>>, path: &KeyPath) -> SourceLocation {
     let mut place = SourceLocation::Text { line: 1, column: 1 };
     let mut next = tree;
     let mut steps = path.steps().iter();
@@ -101,7 +112,7 @@ fn text_place(tree: Option<&Spanned<Node>>, path: &KeyPath) -> SourceLocation {
 
 /// Any YAML, of which only the places are of interest.
 #[derive(Debug)]
-enum Node {
+pub(super) enum Node {
     Map(BTreeMap<String, Spanned<Node>>),
     List(Vec<Spanned<Node>>),
     Scalar,

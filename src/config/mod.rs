@@ -13,6 +13,7 @@ mod cluster;
 mod error;
 mod identity;
 mod locate;
+pub mod rules;
 mod secret;
 mod server;
 mod tls;

@@ -3,11 +3,14 @@
 //! Rules are data of one form, wherever they live. [`ruleset::Rules`] is all of them at one moment, checked as a whole, with a digest
 //! for its version; everything else here asks it.
 
+pub mod actor;
 pub mod entitlement;
 pub mod freeze;
 pub mod guard;
+pub mod hold;
 pub mod pattern;
 pub mod problem;
+pub mod request;
 pub mod rule;
 pub mod ruleset;
 pub mod selector;
