@@ -2,7 +2,7 @@
 //!
 //! It is the AWS of `zonefold dev` and the oracle of the tests. Three ports: AWS (signed requests of any SDK), control (JSON on
 //! loopback: faults, time, journal, counters) and DNS (what the name servers have seen by now). All state sits behind one lock
-//! in `world`; a call goes `server` → `world` (who, tokens, permission) → `operations` or `batch` → `xml_write`.
+//! in `world`; a call goes `server` → `dispatch` (who, tokens, permission) → `operations` or `batch` → `xml_write`.
 //!
 //! ```no_run
 //! # async fn run(config: zonefold::emulator::EmulatorConfig) -> Result<(), zonefold::emulator::EmulatorError> {
@@ -22,6 +22,7 @@ mod config;
 mod conflicts;
 mod control;
 mod counters;
+mod dispatch;
 mod dns_answer;
 mod dns_server;
 mod error;
