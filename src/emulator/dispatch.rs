@@ -7,18 +7,18 @@ use super::call::Call;
 use super::config::{SignatureMode, ThrottleOrder};
 use super::error::AwsError;
 use super::faults::{FaultEffect, Moment};
-use super::identity::{Caller, Standing, denied};
+use super::identity::{Caller, CallerKind, denied};
 use super::journal::Origin;
 use super::operations::{self, Answer};
 use super::request::ChangeRequest;
 use super::sigv4::{self, Signed};
+use super::state::{Begun, EmulatorState, ReadBatch, Write, cost};
 use super::sts;
-use super::world::{Begun, ReadBatch, World, Write, cost};
 use crate::core::ids::ZoneId;
 use crate::core::time::{Millis, Timestamp};
 use crate::ports::Clock as _;
 
-impl World {
+impl EmulatorState {
     /// Carries a call out and counts it.
     pub fn carry_out(
         &mut self,
@@ -175,7 +175,7 @@ fn refuse_by_fault(effect: &FaultEffect, call: &Call, caller: &Caller) -> Result
         FaultEffect::AccessDenied {} => Err(denied(&caller.arn, call.action, call.zone.as_deref())),
         FaultEffect::StsDown {} => Err(AwsError::server(503)),
         FaultEffect::RoleRevoked { role_arn } => {
-            let is_session = matches!(&caller.standing, Standing::Session { role_arn: own, .. } if own == role_arn);
+            let is_session = matches!(&caller.standing, CallerKind::Session { role_arn: own, .. } if own == role_arn);
             let assumes =
                 call.action == Action::AssumeRole && call.param("RoleArn") == Some(role_arn);
             if is_session || assumes {

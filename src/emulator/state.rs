@@ -43,7 +43,7 @@ pub(super) struct Submitted {
 }
 
 /// Everything.
-pub(super) struct World {
+pub(super) struct EmulatorState {
     pub config: EmulatorConfig,
     pub clock: Arc<EmulatorClock>,
     pub ids: IdSource,
@@ -81,7 +81,7 @@ impl Begun {
 /// A batch read from a body, before it is judged.
 pub(super) type ReadBatch = Option<Result<ChangeRequest, AwsError>>;
 
-impl World {
+impl EmulatorState {
     /// Full buckets and the configured zones.
     pub fn new(config: EmulatorConfig, clock: Arc<EmulatorClock>, journal: Journal) -> Self {
         let now = clock.now();
