@@ -37,7 +37,7 @@ fn the_half_of_an_alias_whose_target_is_not_there_is_left_out_and_keeps_nothing_
         plan.units.iter().flat_map(|unit| &unit.changes).map(|change| change.key.rtype).collect();
     assert_eq!((written, plan.blocked.len()), (vec![RecordType::A], 0));
     assert_eq!(plan.left_out.len(), 1);
-    assert!(plan.left_out[0].message.contains("has no AAAA record set"), "{plan:?}");
+    assert!(plan.left_out[0].to_string().contains("has no AAAA record set"), "{plan:?}");
     // It takes the place of a CNAME too.
     let plan = Scene::default().wants(alias).holds(cname("x.example.net"), Some("east")).plan();
     assert_eq!(actions(&plan), [(false, true), (true, false)]);
@@ -47,7 +47,7 @@ fn the_half_of_an_alias_whose_target_is_not_there_is_left_out_and_keeps_nothing_
 fn the_remedy_for_a_foreign_set_is_one_that_helps() {
     let remedy = |adopt, held: Endpoint, wanted: Endpoint| {
         let scene = Scene { adopt, ..Scene::default() }.wants(wanted).holds(held, None);
-        scene.plan().blocked[0].message.clone()
+        scene.plan().blocked[0].to_string()
     };
     let (one, other) = (|| a("web", "192.0.2.1"), || a("web", "192.0.2.2"));
     assert!(remedy(AdoptPolicy::Never, one(), other()).contains("set adopt for the zone"));
@@ -59,7 +59,7 @@ fn the_remedy_for_a_foreign_set_is_one_that_helps() {
     let observed =
         Scene { adopt: AdoptPolicy::Any, policy: ZonePolicy::Observe, ..Scene::default() };
     let plan = observed.wants(one()).holds(one(), None).plan();
-    assert_eq!(reasons(&plan), [&BlockReason::Policy], "{plan:?}");
+    assert_eq!(reasons(&plan), ["policy"], "{plan:?}");
 }
 
 #[test]
@@ -69,5 +69,5 @@ fn only_what_already_says_the_same_changes_hands_where_identical_sets_are_adopte
     assert_eq!((same.units.len(), same.adopted.len()), (0, 1));
     let differs =
         identical().wants(a("web", "192.0.2.1")).holds(a("web", "192.0.2.2"), None).plan();
-    assert!(differs.units.is_empty() && reasons(&differs) == [&BlockReason::Foreign]);
+    assert!(differs.units.is_empty() && reasons(&differs) == ["foreign"]);
 }

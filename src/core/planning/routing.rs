@@ -183,7 +183,7 @@ impl ZoneTable {
         }
         let warning = match (request.exposure, closest) {
             (Exposure::Internal, Some(public)) => format!(
-                "no private zone of the environment {} holds {}: it is published in the public zone {}, where everybody can read it",
+                "no private zone of the environment {} holds {}: it is published in the public zone {}, which anyone can read",
                 request.environment, request.name, public.name
             ),
             _ => String::new(),

@@ -327,7 +327,7 @@ impl ZoneState {
             failures: 0,
             retry_at,
             message: format!(
-                "the zone {} is full, and what takes room waits: delete record sets there, or have its quota raised at AWS; Route 53 says: {message}",
+                "the zone {} is full, so additions wait: delete record sets there, or have its quota raised at AWS; Route 53 says: {message}",
                 self.context.apex
             ),
         })
