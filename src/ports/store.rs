@@ -49,6 +49,25 @@ pub enum StoreError {
     },
 }
 
+/// Whether the hash chain of an account's journal holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChainCheck {
+    /// Every entry fits: the number of kept entries.
+    Whole(u64),
+    /// The first number that is missing, too much, or does not fit its hash.
+    BrokenAt(u64),
+}
+
+impl ChainCheck {
+    /// The number of kept entries; `None` if one does not fit.
+    pub fn entries(self) -> Option<u64> {
+        match self {
+            Self::Whole(entries) => Some(entries),
+            Self::BrokenAt(_) => None,
+        }
+    }
+}
+
 /// Who opens a session.
 #[derive(Clone, Debug)]
 pub struct SessionOpening {
@@ -509,8 +528,8 @@ pub trait Store: Leases + Feed + Send + Sync {
         until: Timestamp,
     ) -> Result<(), StoreError>;
 
-    /// Checks the hash chain of an account's journal; answers the number of kept entries, or the first that does not fit.
-    async fn verify_journal(&self, account: &AccountId) -> Result<Result<u64, u64>, StoreError>;
+    /// Checks the hash chain of an account's journal.
+    async fn verify_journal(&self, account: &AccountId) -> Result<ChainCheck, StoreError>;
 
     /// Cuts up to `most` entries from the front of an account's journal, of batches that ended before `before`; answers how many.
     /// The chain stays verifiable and tells of the cut. The newest change of each record set that is still there stays too.

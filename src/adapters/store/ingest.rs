@@ -142,7 +142,7 @@ pub(super) const KEYS: &[(&str, Kind)] = &[("cluster_id", Kind::Int), ("key_hash
 /// A `cross join` is not reordered by SQLite: for a large `input` it would rather walk all endpoints and look them up in there.
 pub(super) const FIND_KEYS: &str = "
     select e.cluster_id, e.key_hash, e.arrival, e.version, e.placed_version,
-           coalesce(e.placed, '0:' || e.verdict_zone)
+           coalesce(e.placed, '0:' || e.verdict_zone) as placed
       from input cross join endpoints e where e.cluster_id = input.cluster_id and e.key_hash = input.key_hash";
 
 /// The keys that a call touches.
@@ -170,12 +170,15 @@ impl<'a> Fold<'a> {
             }
         }
         for row in transaction.fetch_bulk(FIND_KEYS, input).await? {
-            let (arrival, version) = (row.int(2)?, codec::version(row.bytes(3)?)?);
-            if let Some(slot) = slots.get_mut(&(row.int(0)?, codec::key_hash(row.bytes(1)?)?)) {
+            let (arrival, version) = (row.int("arrival")?, codec::version(row.bytes("version")?)?);
+            if let Some(slot) =
+                slots.get_mut(&(row.int("cluster_id")?, codec::key_hash(row.bytes("key_hash")?)?))
+            {
                 slot.stored = Some((arrival, version));
                 slot.now = Some((Arrival::Stored(arrival), version));
-                slot.placed_version = row.bytes_or_null(4)?.map(codec::version).transpose()?;
-                slot.placed = row.text_or_null(5)?.map(str::to_owned);
+                slot.placed_version =
+                    row.bytes_or_null("placed_version")?.map(codec::version).transpose()?;
+                slot.placed = row.text_or_null("placed")?.map(str::to_owned);
                 slot.stored_placement = (slot.placed.clone(), slot.placed_version);
             }
         }
@@ -282,7 +285,7 @@ async fn take_arrivals(transaction: &mut Transaction, count: i64) -> Result<i64,
     let row = transaction.fetch_optional(take, [count.into()]).await?;
     let row =
         row.ok_or_else(|| StoreError::Refused("the counter of arrivals is missing".to_owned()))?;
-    Ok(row.int(0)? - count + 1)
+    Ok(row.int("value")? - count + 1)
 }
 
 async fn delete(transaction: &mut Transaction, arrivals: Vec<i64>) -> Result<(), StoreError> {

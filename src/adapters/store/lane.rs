@@ -125,6 +125,6 @@ impl Work {
     pub(super) async fn fetch(&mut self, query: PostgresQuery) -> Result<Vec<Row>, StoreError> {
         let rows = query.fetch_all(&mut *self.transaction);
         let rows = self.lane.answered(&self.pool, self.lane.patience(), rows).await?;
-        Ok(rows.into_iter().map(Row::Postgres).collect())
+        Ok(rows.into_iter().map(|row| Row::Postgres(row, &[])).collect())
     }
 }

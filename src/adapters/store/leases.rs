@@ -100,7 +100,7 @@ pub(super) async fn replica_key(
     transaction.execute(PROPOSE, [proposed.to_vec().into()]).await?;
     let row = transaction.fetch_optional("select key from replica_key where id = 1", []).await?;
     let row = row.ok_or_else(|| corrupt("replica key", "there is none"))?;
-    let key = row.bytes(0)?;
+    let key = row.bytes("key")?;
     key.try_into().map_err(|_| corrupt("replica key", format!("it has {} bytes", key.len())))
 }
 
@@ -119,7 +119,10 @@ pub(super) async fn heartbeat(
     transaction.execute(FORGET_DEAD, []).await?;
     let rows = transaction.fetch(ALIVE, []).await?;
     let replica = |row: &Row| {
-        Ok(ReplicaRow { replica: replica_id(row.bytes(0)?)?, address: row.text(1)?.to_owned() })
+        Ok(ReplicaRow {
+            replica: replica_id(row.bytes("replica")?)?,
+            address: row.text("address")?.to_owned(),
+        })
     };
     let replicas = rows.iter().map(replica).collect::<Result<_, StoreError>>()?;
     Ok(Membership { replicas, leases: held(transaction, HELD).await? })
@@ -135,12 +138,14 @@ pub(super) async fn standing_alone(
 
 async fn held(transaction: &mut Transaction, query: &str) -> Result<Vec<Tenure>, StoreError> {
     let rows = transaction.fetch(query, []).await?;
-    rows.iter().map(|row| tenure(row, replica_id(row.bytes(1)?)?, row.int(2)?)).collect()
+    rows.iter()
+        .map(|row| tenure(row, replica_id(row.bytes("holder")?)?, row.int("epoch")?))
+        .collect()
 }
 
 fn tenure(row: &Row, holder: ReplicaId, epoch: i64) -> Result<Tenure, StoreError> {
     let epoch = LeaseEpoch(to_unsigned("epoch of a lease", epoch)?);
-    Ok(Tenure { account: parse("account id", row.text(0)?)?, holder, epoch })
+    Ok(Tenure { account: parse("account id", row.text("account")?)?, holder, epoch })
 }
 
 const TAKING: &[(&str, Kind)] =
@@ -199,8 +204,10 @@ pub(super) async fn take(
         TAKE_ALONE
     };
     let rows = transaction.fetch_bulk(statement, input()).await?;
-    let mut taken =
-        rows.iter().map(|row| tenure(row, holder, row.int(1)?)).collect::<Result<Vec<_>, _>>()?;
+    let mut taken = rows
+        .iter()
+        .map(|row| tenure(row, holder, row.int("holder")?))
+        .collect::<Result<Vec<_>, _>>()?;
     taken.sort_by(|a, b| a.account.cmp(&b.account));
     Ok(taken)
 }

@@ -49,6 +49,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
+use tracing::Instrument as _;
 
 pub use self::url::{StoreUrl, StoreUrlError};
 
@@ -67,10 +68,10 @@ use crate::core::ids::{AccountId, BatchId, ClusterId, ZoneId};
 use crate::core::planning::change::{Batch, Cause};
 use crate::core::time::{Millis, Timestamp};
 use crate::ports::{
-    BatchOutcome, BatchRow, ChangeFilter, ChangeRow, ClaimRow, ClaimWrite, ClusterRow, EndpointRow,
-    Feed, FeedEntry, IngestOutcome, IngestUnit, Leases, Membership, News, PlacementWrite,
-    RecordRow, RecordWrite, ReplicaId, ReplicaRow, SessionOpened, SessionOpening, Store,
-    StoreError, Tenure, VerdictRow, ZoneRow,
+    BatchOutcome, BatchRow, ChainCheck, ChangeFilter, ChangeRow, ClaimRow, ClaimWrite, ClusterRow,
+    EndpointRow, Feed, FeedEntry, IngestOutcome, IngestUnit, Leases, Membership, News,
+    PlacementWrite, RecordRow, RecordWrite, ReplicaId, ReplicaRow, SessionOpened, SessionOpening,
+    Store, StoreError, Tenure, VerdictRow, ZoneRow,
 };
 
 /// How a store is opened; the defaults suit a broker.
@@ -210,13 +211,17 @@ impl SqlStore {
     }
 }
 
-/// Runs one function inside one transaction.
+/// Runs one function inside one transaction, and in a span that names it.
 macro_rules! in_transaction {
     ($self:ident.$kind:ident(), $function:path $(, $argument:expr)*) => {{
-        let mut transaction = $self.$kind().await?;
-        let answer = $function(&mut transaction $(, $argument)*).await?;
-        transaction.commit().await?;
-        Ok(answer)
+        let span = tracing::debug_span!("transaction", operation = stringify!($function));
+        let work = async {
+            let mut transaction = $self.$kind().await?;
+            let answer = $function(&mut transaction $(, $argument)*).await?;
+            transaction.commit().await?;
+            Ok::<_, StoreError>(answer)
+        };
+        work.instrument(span).await
     }};
 }
 
@@ -419,7 +424,7 @@ impl Store for SqlStore {
         in_transaction!(self.working(), sessions::set_spend_horizon, account, until)
     }
 
-    async fn verify_journal(&self, account: &AccountId) -> Result<Result<u64, u64>, StoreError> {
+    async fn verify_journal(&self, account: &AccountId) -> Result<ChainCheck, StoreError> {
         in_transaction!(self.reading(), journal::verify, account)
     }
 

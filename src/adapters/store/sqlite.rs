@@ -268,9 +268,9 @@ mod tests {
             .unwrap();
         assert_eq!(read.len(), 499);
         for (row, (number, octets, text)) in read.iter().zip(rows.iter().rev()) {
-            assert_eq!(row.int(0).unwrap(), *number);
-            assert_eq!(row.bytes_or_null(1).unwrap(), octets.as_deref());
-            assert_eq!(row.text_or_null(2).unwrap(), text.as_deref());
+            assert_eq!(row.int("n").unwrap(), *number);
+            assert_eq!(row.bytes_or_null("b").unwrap(), octets.as_deref());
+            assert_eq!(row.text_or_null("t").unwrap(), text.as_deref());
         }
         assert!(
             transaction

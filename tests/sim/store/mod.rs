@@ -520,8 +520,11 @@ impl Store for MemoryStore {
         .await
     }
 
-    async fn verify_journal(&self, account: &AccountId) -> Result<Result<u64, u64>, StoreError> {
-        self.read("verify_journal", |tables, _| Ok(Ok(tables.journal_entries(account)))).await
+    async fn verify_journal(&self, account: &AccountId) -> Result<ChainCheck, StoreError> {
+        self.read("verify_journal", |tables, _| {
+            Ok(ChainCheck::Whole(tables.journal_entries(account)))
+        })
+        .await
     }
 
     async fn prune_journal(

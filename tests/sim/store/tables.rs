@@ -371,7 +371,7 @@ impl Tables {
     ) -> Result<(), StoreError> {
         if self.batches.iter().any(|entry| entry.row.batch.id == batch.id) {
             return Err(StoreError::Refused(format!(
-                "batch {} was begun before; read back what became of it",
+                "batch {} was begun before; read back its outcome",
                 batch.id
             )));
         }

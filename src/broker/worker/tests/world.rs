@@ -262,8 +262,8 @@ impl Store for TestStore {
         *self.horizon.lock().unwrap() = Some(until);
         Ok(())
     }
-    async fn verify_journal(&self, _: &AccountId) -> Result<Result<u64, u64>, StoreError> {
-        Ok(Ok(0))
+    async fn verify_journal(&self, _: &AccountId) -> Result<ChainCheck, StoreError> {
+        Ok(ChainCheck::Whole(0))
     }
     async fn prune_journal(
         &self,
