@@ -149,6 +149,14 @@ pub fn broker_config(plan: &Plan, data: &Path) -> serde_json::Value {
 }
 
 impl World {
+    /// Runs a test in a world of its own, which ends as every world does.
+    pub async fn run(plan: Plan, test: impl AsyncFnOnce(&mut World)) {
+        let mut world = Self::start(plan).await;
+        test(&mut world).await;
+        world.stop().await;
+    }
+
+    /// A world that the test stops; see [`World::run`].
     pub async fn start(plan: Plan) -> Self {
         let emulator = Emulator::start(emulator_config(&plan)).await.unwrap();
         let mut world = Self { emulator, data: temporary("world"), plan, broker: None };
@@ -301,8 +309,8 @@ impl World {
         text
     }
 
-    /// The oracle that every test ends with: what the emulator saw breaks none of the invariants that it can see.
-    pub fn assert_clean(&self) {
+    /// The oracle that every world ends with: what the emulator saw breaks none of the invariants that it can see.
+    fn assert_clean(&self) {
         let upserts: Vec<_> = self
             .our_batches()
             .into_iter()
@@ -325,10 +333,12 @@ impl World {
         }
     }
 
+    /// Stops the broker, and asserts what has to hold at the end of every test.
     pub async fn stop(mut self) {
         if self.broker.is_some() {
             self.stop_broker().await;
         }
+        self.assert_clean();
         let _ = std::fs::remove_dir_all(&self.data);
     }
 }
