@@ -45,6 +45,9 @@ const HOUSES: [&str; 3] = ["broker/worker", "broker", "core"];
 /// A file has one subject; past this length it has two.
 const MAX_LINES: usize = 600;
 
+/// A function fits two screens; the bound only falls.
+const MAX_FUNCTION_LINES: usize = 130;
+
 /// What `core` may not say, and why.
 const IMPURE: [(&str, &str); 17] = [
     (r"\basync\b", "async"),
@@ -192,6 +195,61 @@ fn too_long(sources: &Sources) -> Vec<String> {
         format!("src/{file} has {} lines: split it by subject", text.lines().count())
     })
     .collect()
+}
+
+/// The functions of the shipped code with their lines, from `fn` to the last brace; the longest first.
+fn functions(sources: &Sources) -> Vec<(usize, String)> {
+    let name = regex::Regex::new(r"(?-u:\bfn\s+(\w+))").unwrap();
+    let mut found = vec![];
+    for (file, code) in tree::code_without_tests(sources) {
+        for hit in name.captures_iter(&code) {
+            let (start, rest) = (hit.get(0).unwrap().start(), &code[hit.get(0).unwrap().end()..]);
+            let Some(length) = body_length(rest) else { continue };
+            let lines = code[start..code.len() - rest.len() + length].lines().count();
+            found.push((lines, format!("{file}: {}", &hit[1])));
+        }
+    }
+    found.sort_by(|a, b| b.cmp(a));
+    found
+}
+
+/// Where the body of a function ends that begins with its signature; `None` for one without a body.
+fn body_length(signature: &str) -> Option<usize> {
+    let (mut braces, mut brackets) = (0, 0);
+    for (at, c) in signature.char_indices() {
+        match c {
+            '(' | '[' => brackets += 1,
+            ')' | ']' => brackets -= 1,
+            ';' if braces == 0 && brackets == 0 => return None,
+            '{' => braces += 1,
+            '}' if braces == 1 => return Some(at + 1),
+            '}' => braces -= 1,
+            _ => {}
+        }
+    }
+    None
+}
+
+#[test]
+fn functions_are_short_and_the_longest_are_known() {
+    for folder in ["src", "bench"] {
+        let sources = tree::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder));
+        let functions = functions(&sources);
+        let longest_file =
+            sources.iter().map(|(file, text)| (text.lines().count(), file)).max().unwrap();
+        println!("{folder}: the longest file {longest_file:?}, functions {:?}", &functions[..10]);
+        assert!(functions.len() > 100, "{} functions were found", functions.len());
+        assert!(functions[0].0 <= MAX_FUNCTION_LINES, "split {:?}", functions[0]);
+    }
+}
+
+#[test]
+fn the_lines_of_a_function_are_counted_from_its_name_to_its_last_brace() {
+    let text = "fn hash() -> [u8; 2] {\n    if true { [0; 2] } else {\n [1; 2] }\n}\n\
+                trait A { fn declared(&self); fn one(&self) {} }\n\
+                #[cfg(test)]\nmod tests { fn long() {\n\n\n\n\n\n} }\n";
+    let found = functions(&fake(&[("a.rs", text)]));
+    assert_eq!(found, [(4, "a.rs: hash".to_owned()), (1, "a.rs: one".to_owned())]);
 }
 
 #[test]
