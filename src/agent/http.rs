@@ -104,7 +104,7 @@ fn registry(state: &State) -> Registry {
     if state.role != AgentRole::StandsBy {
         gauge(
             "converged",
-            "1 while the broker holds what the agent holds; the agent that leads says it",
+            "1 while broker and agent hold the same endpoints; only the agent that leads reports it",
             usize::from(state.publisher.is_converged()),
         );
     }
@@ -140,7 +140,7 @@ fn registry(state: &State) -> Registry {
         ];
         verdicts.get_or_create(&labels).inc();
     }
-    registry.register("statuses", "Endpoints by what became of them", verdicts);
+    registry.register("statuses", "Endpoints by verdict and progress", verdicts);
     registry
 }
 

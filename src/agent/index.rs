@@ -378,7 +378,7 @@ impl Index {
         };
         let unproven = || {
             (entry.proof == Proof::Missing)
-                .then(|| "what the broker holds is not compared with the cluster yet".to_owned())
+                .then(|| "the broker's endpoints are not compared with the cluster yet".to_owned())
         };
         let is_read = entry.error.is_none() && entry.reading != Reading::NotYet;
         let last_error = entry.error.clone().or_else(not_listed).or_else(unproven).or_else(waits);

@@ -111,7 +111,7 @@ pub enum AgentError {
         reason: io::Error,
     },
     /// A task ended that should not have.
-    #[error("the agent's task {task} ended before it was told to")]
+    #[error("the agent's task {task} ended before it was stopped")]
     TaskEnded {
         /// Which task.
         task: &'static str,

@@ -95,7 +95,7 @@ async fn release(
             .into_response();
     }
     if selection.is_empty() {
-        return (StatusCode::BAD_REQUEST, "name what is to be released, or say all\n")
+        return (StatusCode::BAD_REQUEST, "name the endpoints to release, or say all\n")
             .into_response();
     }
     if let Some(refusal) = refusal_of_standby(&shared) {

@@ -88,7 +88,7 @@ pub enum Outcome {
         request_id: Option<String>,
     },
     /// Its answer was lost, and when it was read back, what it would have done was done: by it, by an earlier call that came
-    /// late, or by somebody else. CloudTrail knows the call by its comment, `zonefold` and the batch.
+    /// late, or by another writer. CloudTrail knows the call by its comment, `zonefold` and the batch.
     FoundDone,
     /// Route 53 refused the batch for its content: nothing of it was applied.
     Refused {

@@ -42,7 +42,7 @@ pub struct Cluster {
     pub replica: Option<String>,
     /// Its newest session; none before the first.
     pub session: Option<Session>,
-    /// Who claimed to be this cluster and was refused, since the replicas started; none when nobody was.
+    /// The callers that claimed to be this cluster and were refused since the replicas started; absent if there were none.
     pub refused_claims: Option<RefusedClaims>,
     /// How its endpoints fare.
     pub endpoints: EndpointCounts,
@@ -116,7 +116,7 @@ pub struct EndpointCounts {
     pub waiting: usize,
     /// Rejected by the broker.
     pub rejected: usize,
-    /// Refused by Route 53, or changed by somebody else.
+    /// Refused by Route 53, or changed by another writer.
     pub troubled: usize,
 }
 

@@ -19,7 +19,7 @@ use super::voucher::Vouching;
 use crate::broker::BrokerHandle;
 use crate::broker::startup::progress::StartProgress;
 
-/// Callers are asked to come again after so many seconds.
+/// Seconds after which callers are asked to come again.
 const RETRY_AFTER_SECS: u32 = 2;
 
 /// The routes of a broker that may not be there yet.

@@ -52,7 +52,7 @@ pub enum ApiError {
     },
     /// No replica knows it at this moment.
     #[error(
-        "no replica works the account {0} at this moment: one takes it within seconds, try again"
+        "no replica manages the account {0} at this moment: one will within seconds, try again"
     )]
     NotWorked(AccountId),
     /// The broker ends and takes no orders.
@@ -95,7 +95,7 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         // The store's own words may name hosts and tables: they are for the log.
         if let Self::Store(error) = &self {
-            warn!("a request could not be answered: {error}");
+            warn!(%error, "a request could not be answered");
         }
         Problem::new(self.status(), self.kind(), self.to_string()).into_response()
     }

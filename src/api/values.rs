@@ -119,7 +119,7 @@ pub(super) fn motives() -> Object {
 
 pub(super) fn drift_or_null() -> Object {
     or_null(words_of(
-        "What somebody else did to a record set of ours; null for nothing.",
+        "How another writer changed a record set of ours; null if none did.",
         &[Drift::Changed, Drift::Missing],
     ))
 }
@@ -131,7 +131,10 @@ pub(super) fn zone_policies() -> Object {
 }
 
 pub(super) fn drift_policies() -> Object {
-    words("What becomes of a record set of ours that somebody else changed.", ["repair", "alert"])
+    words(
+        "How the broker treats a record set of ours that another writer changed.",
+        ["repair", "alert"],
+    )
 }
 
 pub(super) fn adopt_policies() -> Object {
@@ -320,7 +323,7 @@ pub struct RecordSet {
     /// The health check that decides whether the set answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_check_id: Option<String>,
-    /// Set when a traffic policy made the record: nobody else may write it.
+    /// Set if a traffic policy made the record: only that policy may write it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traffic_policy_instance_id: Option<String>,
 }

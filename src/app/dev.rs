@@ -155,7 +155,7 @@ fn spawn_broker(
 
 async fn stop_emulator(emulating: tokio::task::JoinHandle<()>) {
     if tokio::time::timeout(Duration::from_secs(3), emulating).await.is_err() {
-        info!("the emulator still answered somebody; it is cut");
+        info!("the emulator still answered a call; it is cut off");
     }
 }
 
@@ -167,7 +167,7 @@ impl Drop for Temporary {
         if let Some(path) = &self.0
             && let Err(error) = std::fs::remove_dir_all(path)
         {
-            tracing::warn!("the temporary folder {} could not be removed: {error}", path.display());
+            tracing::warn!(%error, "the temporary folder {} could not be removed", path.display());
         }
     }
 }

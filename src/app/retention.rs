@@ -46,7 +46,7 @@ async fn prune(store: &dyn Store, clock: &dyn Clock, account: &AccountId, keep_m
             Ok(0) => break,
             Ok(step) => pruned += step,
             Err(error) => {
-                warn!(account = %account, "the journal could not be cut; it is tried again in an hour: {error}");
+                warn!(account = %account, %error, "the journal could not be cut; it is tried again in an hour");
                 break;
             }
         }

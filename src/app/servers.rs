@@ -139,7 +139,7 @@ fn say_plain_text(listener: &str, address: SocketAddr, has_tls: bool) {
         }
         (false, false) => warn!(
             listener, %address,
-            "plain text, since listen.plain_text says that something in front ends TLS: see to it that nobody else reaches this port"
+            "plain text, since listen.plain_text says that a proxy in front ends TLS: make sure that nothing else reaches this port"
         ),
     }
 }
@@ -153,7 +153,7 @@ fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
     };
     listen().with_context(|| {
         format!(
-            "{key}: cannot listen on {address}: stop what listens there, or choose another port"
+            "{key}: cannot listen on {address}: stop the process that listens there, or choose another port"
         )
     })
 }

@@ -147,7 +147,7 @@ impl BrokerMetrics {
         );
         registry.register(
             "zonefold_drift_found",
-            "Record sets of ours that somebody else changed",
+            "Record sets of ours that another writer changed",
             metrics.drifted.clone(),
         );
         registry.register(
@@ -209,7 +209,7 @@ impl BrokerMetrics {
         );
         registry.register(
             "zonefold_feed_unread_entries",
-            "What other replicas made durable and this one has not read yet",
+            "Entries of other replicas' feed that this one has not read yet",
             metrics.feed_unread.clone(),
         );
         if let Some(histogram) = &metrics.commit_seconds {

@@ -81,7 +81,7 @@ pub fn refer_to_bench() -> ExitCode {
     ExitCode::from(2)
 }
 
-/// What is logged, and how.
+/// The level and the form of the log.
 #[derive(Clone, Debug, Args)]
 pub struct LogArgs {
     /// Form of the log: text or json
@@ -174,7 +174,7 @@ impl BrokerArgs {
     }
 }
 
-/// What is done around an agent.
+/// Tasks around an agent.
 #[derive(Debug, Subcommand)]
 pub enum AgentCommand {
     /// Print the RBAC that the agent needs for its sources, to apply with kubectl
@@ -184,7 +184,7 @@ pub enum AgentCommand {
     Rbac(RbacArgs),
     /// Show what an agent keeps although no object that it sees asks for it, or release it
     #[command(
-        after_help = "Examples:\n  zonefold agent release                        # shows what is kept, and releases nothing\n  zonefold agent release --source dnsendpoint --namespace shop"
+        after_help = "Examples:\n  zonefold agent release                        # lists the kept endpoints, and releases nothing\n  zonefold agent release --source dnsendpoint --namespace shop"
     )]
     Release(release::ReleaseArgs),
 }
@@ -259,7 +259,7 @@ const LIVE_ONLY: [&str; 10] = [
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("objects").args(["manifests", "kubernetes"]).required(true)))]
 pub struct AgentArgs {
-    /// What is done around an agent; none to run one.
+    /// A task around an agent; `None` to run one.
     #[command(subcommand)]
     pub command: Option<AgentCommand>,
     /// The name under which the cluster is registered at the broker

@@ -278,7 +278,7 @@ impl Agents {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Aws {
-    /// How long one attempt may take, in seconds; after that nobody knows whether it was applied, and it is read back.
+    /// How long one attempt may take, in seconds; after that it is in doubt, and is read back.
     pub attempt_timeout_secs: u64,
 }
 
@@ -363,7 +363,7 @@ impl std::str::FromStr for LogFormat {
     }
 }
 
-/// What is logged, and how.
+/// The level and the form of the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {

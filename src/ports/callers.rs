@@ -221,7 +221,7 @@ pub trait Callers: Send + Sync {
             Proven::Shared if self.has_identity(cluster) => Err(Refused::new(
                 RefusedFor::IdentityRequired,
                 format!(
-                    "the shared token does not speak for {cluster}, which has an identity of its own: give the agent what `clusters[].identity` asks for"
+                    "the shared token does not speak for {cluster}, which has an identity of its own: give the agent the credentials that `clusters[].identity` asks for"
                 ),
             )),
             Proven::Shared => Ok(()),

@@ -221,7 +221,7 @@ async fn a_name_says_who_holds_it_who_waits_and_what_is_there() {
         "{summary}"
     );
     assert!(
-        summary.contains("That is what Route 53 holds") && summary.contains("of dev-west waits"),
+        summary.contains("Route 53 holds that") && summary.contains("of dev-west waits"),
         "{summary}"
     );
 }

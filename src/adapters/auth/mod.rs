@@ -317,7 +317,7 @@ impl Callers for KnownCallers {
             ) if a != b => Err(Refused::new(
                 RefusedFor::Ambiguous,
                 format!(
-                    "the token is that of {a} and the certificate that of {b}: show what belongs to one cluster"
+                    "the token is that of {a} and the certificate that of {b}: use credentials of one cluster"
                 ),
             )),
             // A certificate that says nothing to us may be that of a mesh.

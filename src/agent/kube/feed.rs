@@ -154,7 +154,7 @@ impl<Id: Copy> Feed<Id> {
             Ok(Presence::Served(version)) => return Ok((Step::List { version }, Outcome::Done)),
             Ok(Presence::Missing) => {
                 self.tell(News::NoSuchKind(format!(
-                    "the cluster has no {}: they are waited for; what was published stays",
+                    "the cluster has no {}: they are waited for; the published records stay",
                     self.resource.full_name()
                 )))
                 .await?;
@@ -162,7 +162,7 @@ impl<Id: Copy> Feed<Id> {
             }
             Ok(Presence::Terminating) => {
                 self.tell(News::NoSuchKind(format!(
-                    "the cluster is removing {}: what was published stays",
+                    "the cluster is removing {}: the published records stay",
                     self.resource.full_name()
                 )))
                 .await?;
@@ -374,7 +374,7 @@ impl<Id: Copy> Feed<Id> {
             .namespace
             .as_ref()
             .map_or_else(String::new, |namespace| format!(" in {namespace}"));
-        format!("{}{place}: {reason}; what was published stays", self.resource.full_name())
+        format!("{}{place}: {reason}; the published records stay", self.resource.full_name())
     }
 }
 

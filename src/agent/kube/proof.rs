@@ -192,7 +192,7 @@ async fn prove(prover: &Prover, shared: &Shared, source: SourceKind) {
     }
     for kept in &all_kept {
         let reason = kept.standing.kept_because().unwrap_or_default();
-        tracing::warn!(endpoint = %kept.key, reason, "what the broker holds is kept although nothing here asks for it");
+        tracing::warn!(endpoint = %kept.key, reason, "an endpoint is kept at the broker although no object asks for it");
     }
     shared.update(|state| state.index.prove(source, all_kept));
     // Nobody listens only while the agent stops.

@@ -122,7 +122,7 @@ impl Reading {
         match document.into_object(source, &resource_of(source)) {
             Ok(object) => Understood::Object(object),
             Err(error) => {
-                let reason = format!("{error}; what was published before stays");
+                let reason = format!("{error}; the records published so far stay");
                 let warnings = vec![Warning { message: reason.clone() }];
                 let unknown = Unknown::WholeObject(reason);
                 Understood::Only(Extraction { unknown, warnings, ..Extraction::default() })

@@ -166,7 +166,7 @@ fn remedy(code: Code) -> Option<&'static str> {
             "give the agent the certificate or the token by which the broker's configuration knows this cluster",
         ),
         Code::PermissionDenied => Some(
-            "register the cluster at the broker, or give the agent what proves to be this cluster",
+            "register the cluster at the broker, or give the agent credentials of this cluster",
         ),
         Code::FailedPrecondition => Some(
             "another cluster uses this name, or the cluster was rebuilt: see the broker's page of the cluster",

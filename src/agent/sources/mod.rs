@@ -2,7 +2,7 @@
 //!
 //! An extractor keeps text as it was written, because the broker judges it and stores a verdict. It tells three things apart
 //! for a host: the object wants it and the targets are known (an endpoint), the object wants it and the targets are not known
-//! now ([`Unknown`]: what was published before stays), and the object does not want it (neither).
+//! now ([`Unknown`]: the records published so far stay), and the object does not want it (neither).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

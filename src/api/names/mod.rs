@@ -66,7 +66,7 @@ pub struct NameInZone {
     pub zone: ZoneReference,
     /// Why nothing is called in the zone now.
     pub trouble: Option<String>,
-    /// Who holds the name; null for nobody.
+    /// The cluster that owns the name; null if none does.
     pub holder: Option<Holder>,
     /// What every cluster wants, in the order in which the endpoints came: the first one holds the name.
     pub contributions: Vec<NameContribution>,
@@ -74,9 +74,9 @@ pub struct NameInZone {
     pub desired: Vec<RecordSet>,
     /// What Route 53 holds.
     pub observed: Vec<Record>,
-    /// What is to be sent.
+    /// The changes to be sent.
     pub pending: Vec<Difference>,
-    /// What is wanted and not sent, and why.
+    /// The record sets that are wanted and not sent, and why.
     pub blocked: Vec<String>,
     /// What Route 53 refused.
     pub refused: Vec<Refusal>,
@@ -127,7 +127,7 @@ pub struct Route {
 
 /// Why a name is what it is.
 ///
-/// Answers for every name, also for one that nobody wants: then `routes` says which zone would hold it, or which are near.
+/// Answers for every name, also for one that no endpoint asks for: then `routes` says which zone would hold it, or which are near.
 #[utoipa::path(get, path = "/api/v1/names/{fqdn}", operation_id = "why_name", tag = "names",
     params(("fqdn" = String, Path, description = "The name, in any spelling.", example = "www.dev.example.com")),
     responses(
@@ -186,7 +186,9 @@ fn who_else(
     let missing = (!between.is_empty()).then(|| MissingPart {
         replica: None,
         accounts: between,
-        detail: "no replica works these accounts at this moment: one takes them within seconds, ask again".to_owned(),
+        detail:
+            "no replica manages these accounts at this moment: one will within seconds, ask again"
+                .to_owned(),
     });
     (others, missing)
 }

@@ -81,7 +81,7 @@ impl Admission {
                         .unwrap_or_default();
                     warn!(
                         reason = refused.why.as_str(),
-                        address, count, "a caller was refused: {refused}"
+                        address, count, %refused, "a caller was refused"
                     );
                 }
                 Err(status(&refused))

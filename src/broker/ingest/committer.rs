@@ -198,7 +198,7 @@ impl Committer {
                 return Some(took);
             }
             Err(error) if units.len() == 1 => {
-                error!(cluster = %units[0].cluster, "a unit cannot be stored: {error}");
+                error!(cluster = %units[0].cluster, %error, "a unit cannot be stored");
                 for reply in replies {
                     let _gone = reply.send(Commit::Refused);
                 }
@@ -238,7 +238,7 @@ impl Committer {
                 }
                 Err(StoreError::Unavailable(reason)) => {
                     answers = Answers::SomeLost;
-                    warn!("the store is unavailable, nothing is acked until it is back: {reason}")
+                    warn!(error = %reason, "the store is unavailable, nothing is acked until it is back")
                 }
                 Err(other) => return Some((Err(other), answers)),
             }

@@ -12,7 +12,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
-use tracing::{info, warn};
+use tracing::{Instrument as _, info, info_span, warn};
 
 use super::admission::{Admission, Caller};
 use super::committer::CommitterHandle;
@@ -154,8 +154,10 @@ impl Inner {
         let age = self.age().min(admission.time_left(&caller).unwrap_or(Duration::MAX));
         let overdue = self.overdue(superseded.clone(), age);
         let expired = admission.expired(caller.good_until());
+        let span = info_span!("session", %cluster, epoch = epoch.0);
+        let running = session.run(inbound, superseded, self.drain.clone(), age).instrument(span);
         let end = tokio::select! {
-            end = session.run(inbound, superseded, self.drain.clone(), age) => end,
+            end = running => end,
             () = overdue => End::Failed(Status::deadline_exceeded("the agent reads nothing of what it is told")),
             withdrawn = admission.withdrawn(caller, &cluster) => End::Failed(withdrawn),
             status = async {

@@ -358,10 +358,10 @@ impl Session {
             match (before, source.synced) {
                 // So every agent begins.
                 (None, false) => {
-                    info!(%cluster, source = %kind, "a source is not synced yet, its keys are kept: {reason}")
+                    info!(%cluster, source = %kind, %reason, "a source is not synced yet, its keys are kept")
                 }
                 (Some(_), false) => {
-                    warn!(%cluster, source = %kind, "a source is not synced any more, its keys are kept: {reason}")
+                    warn!(%cluster, source = %kind, %reason, "a source is not synced any more, its keys are kept")
                 }
                 (Some(false), true) => info!(%cluster, source = %kind, "a source is synced"),
                 (_, true) => {}

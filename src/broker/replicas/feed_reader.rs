@@ -53,7 +53,7 @@ impl CommitOrder {
 
 /// Why the feed could not be read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("what other replicas made durable cannot be read now")]
+#[error("the feed of the other replicas cannot be read now")]
 pub struct NotCaughtUp;
 
 enum Request {
@@ -171,7 +171,7 @@ impl FeedReader {
             match self.read_to_end().await {
                 Ok(()) => {
                     if std::mem::take(&mut self.is_failing) {
-                        info!("what the other replicas make durable is read again");
+                        info!("the feed of the other replicas is read again");
                     }
                     wait = LOOK_EVERY;
                     self.answer(Ok(()));
@@ -186,7 +186,7 @@ impl FeedReader {
                 Err(Stop::Store(error)) => {
                     if !std::mem::replace(&mut self.is_failing, true) {
                         warn!(
-                            "what the other replicas make durable cannot be read, trying again: {error}"
+                            %error, "the feed of the other replicas cannot be read, trying again"
                         );
                     }
                     wait = (wait * 2).min(MOST_WAIT);
@@ -198,7 +198,7 @@ impl FeedReader {
                 cut_at = Instant::now() + CUT_EVERY;
                 if let Err(error) = self.parts.store.prune_feed(KEEP_FOR).await {
                     warn!(
-                        "old entries of the feed could not be cut, trying again in a minute: {error}"
+                        %error, "old entries of the feed could not be cut, trying again in a minute"
                     );
                 }
             }
@@ -300,7 +300,7 @@ impl FeedReader {
                 News::Statuses(bytes) => match decode(&bytes) {
                     Ok(statuses) => followed.push(Followed::Statuses(statuses)),
                     Err(error) => {
-                        debug!(origin = %entry.origin, "statuses of another release are passed over: {error}")
+                        debug!(origin = %entry.origin, %error, "statuses of another release are passed over")
                     }
                 },
                 News::Ask => self.parts.relay.tell_everything(),

@@ -140,7 +140,7 @@ impl WorkerFactory {
             match self.load_state(lease, settings).await {
                 Ok(loaded) => break loaded,
                 Err(error) => {
-                    warn!(account = %lease.account(), "the account cannot be worked yet, trying again: {error}")
+                    warn!(account = %lease.account(), %error, "the account cannot be worked yet, trying again")
                 }
             }
             tokio::time::sleep(wait).await;
@@ -210,7 +210,7 @@ impl WorkerFactory {
                         break;
                     }
                 }
-                Err(error) => warn!(account = %account, "the account stays as it was: {error}"),
+                Err(error) => warn!(account = %account, %error, "the account stays as it was"),
             }
         }
         std::future::pending().await

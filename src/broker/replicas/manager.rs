@@ -199,7 +199,7 @@ impl LeaseManager {
         }
         if is_shared && let Err(error) = self.parts.leases.leave(self.parts.replica.replica).await {
             warn!(
-                "this replica could not say that it leaves; its leases pass on when they run out: {error}"
+                %error, "this replica could not say that it leaves; its leases pass on when they run out"
             );
         }
     }
@@ -268,7 +268,7 @@ impl LeaseManager {
             Err(error) => {
                 warn!(
                     holds = self.held.len(),
-                    "the leases could not be renewed, trying again: {error}"
+                    %error, "the leases could not be renewed, trying again"
                 );
                 return self.parts.timing.heartbeat_every / 4;
             }
@@ -283,7 +283,7 @@ impl LeaseManager {
             match self.parts.feed.announce(self.parts.replica.replica, vec![News::Ask]).await {
                 Ok(()) => self.asks = false,
                 Err(error) => warn!(
-                    "the other replicas could not be asked for statuses, trying again: {error}"
+                    %error, "the other replicas could not be asked for statuses, trying again"
                 ),
             }
         }
@@ -309,7 +309,7 @@ impl LeaseManager {
         if let Err(error) =
             in_time(self.parts.timing.ttl / 2, self.parts.leases.give_back(tenures)).await
         {
-            warn!("leases could not be given back, trying again at the next heartbeat: {error}");
+            warn!(%error, "leases could not be given back, trying again at the next heartbeat");
         }
     }
 
@@ -368,7 +368,7 @@ impl LeaseManager {
 
     async fn take_now(&mut self, wanted: Vec<AccountId>) {
         if let Err(error) = self.take(wanted, Begin::Later).await {
-            warn!("free accounts could not be taken, trying again at the next heartbeat: {error}");
+            warn!(%error, "free accounts could not be taken, trying again at the next heartbeat");
         }
     }
 

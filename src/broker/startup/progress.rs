@@ -66,7 +66,7 @@ impl StartProgress {
         let what = match self.phase() {
             StartPhase::Store => return "opening the store".to_owned(),
             StartPhase::Started => return "started".to_owned(),
-            StartPhase::Statuses => return "hearing what the other replicas know".to_owned(),
+            StartPhase::Statuses => return "reading the statuses of the other replicas".to_owned(),
             StartPhase::Zones => "zones",
             StartPhase::Endpoints => "endpoints",
             StartPhase::Accounts => "accounts",

@@ -160,14 +160,14 @@ impl VerdictKeeper {
                     again.extend(overtaken.into_iter().map(|held| (held.arrival(), held)))
                 }
                 Err(StoreError::Unavailable(reason)) => {
-                    warn!("the store is unavailable, verdicts are stored later: {reason}");
+                    warn!(error = %reason, "the store is unavailable, verdicts are stored later");
                     let rest = endpoints.iter().skip(done * KEEP_AT_ONCE);
                     again.extend(rest.map(|held| (held.arrival(), held.clone())));
                     return again;
                 }
                 // It would be refused again.
                 Err(error) => warn!(
-                    "verdicts could not be stored; they are made anew at the next start: {error}"
+                    %error, "verdicts could not be stored; they are made anew at the next start"
                 ),
             }
             tokio::task::yield_now().await;

@@ -205,7 +205,7 @@ impl Relay {
             match self.store.announce(self.origin, vec![News::Statuses(bytes.clone())]).await {
                 Ok(()) => return,
                 Err(error) => {
-                    warn!("statuses could not be told to the other replicas, trying again: {error}")
+                    warn!(%error, "statuses could not be sent to the other replicas, trying again")
                 }
             }
             tokio::time::sleep(wait).await;

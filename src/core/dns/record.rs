@@ -331,7 +331,7 @@ pub enum RecordError {
     Value(#[from] ValueError),
     /// The type is not one of Route 53's.
     #[error(
-        "Route 53 has no record type {0:?}; it takes A, AAAA, CAA, CNAME, DS, HTTPS, MX, NAPTR, NS, PTR, SPF, SRV, SSHFP, SVCB, TLSA and TXT"
+        "Route 53 has no record type {0:?}; it supports A, AAAA, CAA, CNAME, DS, HTTPS, MX, NAPTR, NS, PTR, SPF, SRV, SSHFP, SVCB, TLSA and TXT"
     )]
     UnknownType(String),
     /// Something about routing, counts or ranges; the text says what and how to mend it.
@@ -394,8 +394,7 @@ impl RawRecordSet {
                 let ttl_secs =
                     self.ttl_secs.and_then(|ttl| u32::try_from(ttl).ok()).ok_or_else(|| {
                         RecordError::Shape(
-                            "the record set has neither an alias target nor a time to live"
-                                .to_owned(),
+                            "the record set has neither an alias target nor a TTL".to_owned(),
                         )
                     })?;
                 RecordData::Values {

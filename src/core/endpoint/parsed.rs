@@ -92,7 +92,7 @@ impl ParsedEndpoint {
             .collect()
     }
 
-    /// Whether the wish is for a CNAME record set, which suffers no other at its name (RFC 1034 §3.6.2).
+    /// Whether the wish is for a CNAME record set, which cannot coexist with another at its name (RFC 1034 §3.6.2).
     pub fn is_cname(&self) -> bool {
         self.types == [RecordType::Cname]
     }
@@ -162,7 +162,7 @@ pub fn parse_endpoint(endpoint: &Endpoint) -> Result<ParsedEndpoint, Verdict> {
     if health_check_id.as_ref().is_some_and(|id| id.is_empty() || id.len() > 64) {
         return Err(Verdict::rejected(
             Reason::InvalidRouting,
-            "aws/health-check-id takes 1 to 64 characters",
+            "aws/health-check-id has 1 to 64 characters",
         ));
     }
     let alias_health = match &answer {
@@ -214,7 +214,7 @@ fn ttl(endpoint: &Endpoint) -> Result<Option<u32>, Verdict> {
         Ok(ttl) if secs <= MAX_TTL_SECS => Ok(Some(ttl)),
         _ => Err(Verdict::rejected(
             Reason::InvalidTtl,
-            format!("the time to live {secs} is out of range: write 0 to {MAX_TTL_SECS} seconds"),
+            format!("the TTL {secs} is out of range: write 0 to {MAX_TTL_SECS} seconds"),
         )),
     }
 }
@@ -233,7 +233,7 @@ fn answer(endpoint: &Endpoint, rtype: RecordType) -> Result<(Vec<RecordType>, An
         return Err(Verdict::rejected(
             Reason::TooLarge,
             format!(
-                "{} values are given and a record set takes {MAX_VALUES} at most: use fewer",
+                "{} values are given and the limit is {MAX_VALUES}: use fewer",
                 endpoint.targets.len()
             ),
         ));

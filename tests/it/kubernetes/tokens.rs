@@ -163,7 +163,7 @@ async fn an_agent_with_another_s_token_is_refused_and_says_why() {
             "dev-east",
             None,
             "WRONG_AUDIENCE",
-            "the token is meant for somebody else",
+            "the token is meant for another audience",
         ),
         ("for-another-cluster", "dev-west", Some("zonefold"), "OTHER_CLUSTER", "dev-east"),
     ] {

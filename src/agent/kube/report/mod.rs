@@ -218,11 +218,11 @@ pub async fn run(reporter: Reporter, shared: Arc<Shared>) {
             }
             Err(Untold::Gone | Untold::Known) => drop(told.warnings.remove(&reference)),
             Err(Untold::Unacceptable(reason)) => {
-                tracing::warn!(object = %reference, reason, "what became of an object cannot be written on it");
+                tracing::warn!(object = %reference, reason, "the status cannot be written on its object");
             }
             Err(Untold::Refused(reason)) => {
                 if said.as_ref() != Some(&reason) {
-                    tracing::warn!(object = %reference, reason, "what became of an object cannot be written on it; trying again");
+                    tracing::warn!(object = %reference, reason, "the status cannot be written on its object; trying again");
                     said = Some(reason);
                 }
                 refused_in.insert(object.namespace.clone());

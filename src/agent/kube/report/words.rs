@@ -89,7 +89,7 @@ impl Stage {
         match self {
             Self::Rejected => "rejected",
             Self::Refused => "refused by Route 53",
-            Self::Drifted => "changed by somebody else",
+            Self::Drifted => "changed by another writer",
             Self::Held => "held for approval",
             Self::Waiting => "waiting",
             Self::Accepted => "accepted",
@@ -129,7 +129,7 @@ pub fn events<'a>(statuses: impl Iterator<Item = &'a EndpointStatus>) -> Vec<Eve
         events.push(Event {
             kind: if rest.iter().any(|status| is_wrong(status)) { "Warning" } else { "Normal" },
             reason: "More",
-            message: cut(format!("{}: ask `zonefold why` what became of them", names(&rest))),
+            message: cut(format!("{}: ask `zonefold why` for their statuses", names(&rest))),
             at_ms: rest.iter().map(|status| status.at_ms).max().unwrap_or(0),
             naming: Naming::Generated,
         });
@@ -460,7 +460,7 @@ mod tests {
         assert_eq!(told.len(), MOST_EVENTS);
         assert_eq!(
             told.last().unwrap(),
-            "Warning More: h0007 A, h0008 A, h0009 A and 990 more: ask `zonefold why` what became of them"
+            "Warning More: h0007 A, h0008 A, h0009 A and 990 more: ask `zonefold why` for their statuses"
         );
     }
 

@@ -219,7 +219,7 @@ impl Worker {
             }
             Err(error) => {
                 self.lease.heed(&error);
-                warn!(account = %self.settings.account, "no call is made while the store cannot note it: {error}");
+                warn!(account = %self.settings.account, %error, "no call is made while the store cannot note it");
                 false
             }
         }
@@ -381,7 +381,7 @@ where
             Ok(_) => return true,
             Err(error) => {
                 lease.heed(&error);
-                warn!("{what} could not be stored, trying again: {error}");
+                warn!(%error, "{what} could not be stored, trying again");
             }
         }
         if lease.is_over() || lease.stop().is_cancelled() {

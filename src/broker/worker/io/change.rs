@@ -293,7 +293,7 @@ impl Worker {
     ) {
         warn!(account = %batch.account, zone = %batch.zone, batch = %batch.id, "the outcome of a batch is unknown, reading it back: {message}");
         self.metrics.unknown();
-        let text = format!("Route 53 did not say what became of a change: {message}");
+        let text = format!("the outcome of a change at Route 53 is unknown: {message}");
         self.change_trouble(&batch.zone, text, FIRST_DOUBT, now);
         let mut free_at = now;
         if let Some(zone) = self.zones.get_mut(&batch.zone) {

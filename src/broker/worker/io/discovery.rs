@@ -265,7 +265,7 @@ impl Worker {
         {
             self.lease.heed(&error);
             // Without the row nothing of the zone can be kept, so it is not worked: asked again soon.
-            warn!(account = %self.settings.account, "zones could not be stored, trying again: {error}");
+            warn!(account = %self.settings.account, %error, "zones could not be stored, trying again");
             self.discovery.begin_anew(now + Millis(2_000));
             return;
         }
@@ -273,7 +273,7 @@ impl Worker {
             && let Err(error) = self.store.note_listed(&self.settings.account, now).await
         {
             self.lease.heed(&error);
-            warn!(account = %self.settings.account, "that the zones were listed could not be stored, trying again: {error}");
+            warn!(account = %self.settings.account, %error, "that the zones were listed could not be stored, trying again");
             self.discovery.begin_anew(now + Millis(2_000));
             return;
         }

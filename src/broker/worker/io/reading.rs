@@ -147,7 +147,7 @@ impl Worker {
         let first_listing = zone.listed_at.is_none();
         if !first_listing && zone.in_doubt.is_empty() {
             for key in &diff.drifted {
-                warn!(account = %zone.facts.account, zone = %zone_id, key = %key, policy = %zone.state.settings.drift, "somebody else changed a record set of ours");
+                warn!(account = %zone.facts.account, zone = %zone_id, key = %key, policy = %zone.state.settings.drift, "another writer changed a record set of ours");
             }
             self.metrics.drifted(diff.drifted.len());
         }

@@ -96,7 +96,7 @@ impl Limit {
 /// A unit that no call can hold. It needs a person: it has to be made smaller where it is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
 #[error(
-    "the change needs {needed} {} in one call and Route 53 takes {most} at most: spread its values over more names",
+    "the change needs {needed} {} in one call and Route 53 accepts {most} at most: spread its values over more names",
     which.noun()
 )]
 pub struct TooLarge {

@@ -61,7 +61,7 @@ pub fn canonical_values(rtype: RecordType, values: &[ArcStr]) -> Result<Vec<ArcS
     match canonical.get(most) {
         Some(extra) => {
             let problem = format!(
-                "the set has {} values and {rtype} takes {most} at most: remove the others",
+                "the set has {} values and {rtype} allows {most} at most: remove the others",
                 canonical.len()
             );
             Err(ValueError::new(rtype, extra, problem))
@@ -105,7 +105,7 @@ pub fn canonical_value(rtype: RecordType, value: &str) -> Result<String, ValueEr
     let chars = canonical.chars().count();
     if chars > MAX_VALUE_CHARS {
         return Err(refuse(format!(
-            "it has {chars} characters with quotes and escapes and Route 53 takes {MAX_VALUE_CHARS} at most: shorten it or spread it over more names"
+            "it has {chars} characters with quotes and escapes and Route 53 accepts {MAX_VALUE_CHARS} at most: shorten it or spread it over more names"
         )));
     }
     Ok(canonical)
