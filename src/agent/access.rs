@@ -213,7 +213,7 @@ impl Access {
         Self(Way::Maker(Arc::new(Maker { make: Box::new(make), made, renewed })))
     }
 
-    /// A connection that nobody used before, and the token, for a session that begins now: what ended the last session may be the
+    /// A new connection, and the token, for a session that begins now: what ended the last session may be the
     /// connection, or what it leads to. From now on [`Self::now`] answers with it.
     ///
     /// # Errors

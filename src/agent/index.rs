@@ -178,7 +178,7 @@ pub struct Index {
     waiting: BTreeMap<ObjectRef, String>,
     /// Of objects with hosts that were taken as they were partly known: who may have had more targets for which of them.
     partial: BTreeMap<ObjectRef, Partial>,
-    /// Objects with something to say on them; `None` if nobody asks.
+    /// Objects with something to report on them; `None` if it is not reported.
     news: Option<BTreeSet<ObjectRef>>,
     /// Of objects with a word that means nothing, the names that were read without it.
     assumed: BTreeMap<ObjectRef, BTreeSet<ArcStr>>,

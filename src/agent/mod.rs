@@ -5,7 +5,7 @@
 //!                                           http ◀─ statuses ◀══ WatchStatus ══
 //! ```
 //!
-//! [`Agent::build`] checks the configuration and binds the listener; [`Bound::run`] runs until it is told to stop, and drains.
+//! [`Agent::build`] checks the configuration and binds the listener; [`Bound::run`] runs until its token is cancelled, and drains.
 
 use std::io;
 use std::net::SocketAddr;

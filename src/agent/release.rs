@@ -16,7 +16,7 @@ use super::shared::{AgentRole, Shared};
 use super::sources::SourceKind;
 use crate::core::endpoint::EndpointKey;
 
-/// The header without which nothing is released: a browser sends it to nobody unasked.
+/// The header without which nothing is released: a browser does not send it unasked.
 const HEADER: &str = "x-zonefold-operator";
 
 /// The routes `/kept` and `/release`.

@@ -15,7 +15,7 @@ use crate::wire::v1;
 pub struct State {
     /// What the cluster wants.
     pub index: Index,
-    /// What the broker is still to be told.
+    /// What is still to be sent to the broker.
     pub publisher: Publisher,
     /// What the broker answered.
     pub statuses: StatusBook,
@@ -68,7 +68,7 @@ impl Shared {
         answer
     }
 
-    /// Takes something out of the state that nobody waits for.
+    /// Takes something out of the state that no task waits for.
     pub fn take<T>(&self, take: impl FnOnce(&mut State) -> T) -> T {
         take(&mut self.lock())
     }

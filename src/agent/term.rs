@@ -35,7 +35,7 @@ async fn until(leads: &mut watch::Receiver<bool>, wanted: bool) {
     }
 }
 
-/// The time in which this agent leads. What another one has told the broker since is not known here: it is asked for again, and until
+/// The time in which this agent leads. What another one has sent the broker since is not known here: it is asked for again, and until
 /// all of it is compared with the cluster, absence says nothing.
 pub(super) struct Term(Arc<Shared>);
 

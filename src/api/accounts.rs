@@ -115,7 +115,7 @@ pub struct Bucket {
     /// The most that it holds.
     #[schema(example = 39.0)]
     pub capacity: f64,
-    /// What flows in each second.
+    /// Tokens that flow in each second.
     #[schema(example = 8.0)]
     pub refill_per_second: f64,
 }

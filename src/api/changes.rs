@@ -33,7 +33,7 @@ pub struct Change {
     /// The zone that was changed.
     #[schema(value_type = String, example = "Z0EXAMPLE")]
     pub zone: ZoneId,
-    /// What changed, from what to what, and why.
+    /// The change: before, after, and why.
     #[serde(flatten)]
     pub difference: Difference,
     /// How it ended.
@@ -55,7 +55,7 @@ pub struct Difference {
     pub set_identifier: Option<String>,
     /// Exactly what was there; null for nothing.
     pub before: Option<RecordSet>,
-    /// What was wanted; null for nothing.
+    /// The desired record set; null for none.
     pub after: Option<RecordSet>,
     /// Why.
     pub cause: Cause,

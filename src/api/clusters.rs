@@ -28,7 +28,7 @@ pub struct Cluster {
     /// The environment that joins it with accounts; none for one that is not registered.
     #[schema(value_type = Option<String>, example = "dev")]
     pub environment: Option<EnvironmentId>,
-    /// What the configuration says of it besides, for people and for rules.
+    /// Its labels in the configuration, for people and for rules.
     #[serde(default)]
     #[schema(example = json!({"region": "eu-west-1"}))]
     pub labels: BTreeMap<String, String>,

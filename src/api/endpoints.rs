@@ -37,7 +37,7 @@ pub struct Endpoint {
     /// Whose.
     #[schema(value_type = String, example = "dev-east")]
     pub cluster: ClusterId,
-    /// What asks, and for which name.
+    /// The object that asks, and the name.
     #[serde(flatten)]
     pub key: EndpointSource,
     /// The wanted values, as written.
@@ -86,7 +86,7 @@ impl From<&CoreVerdict> for Verdict {
 pub enum Progress {
     /// Not there yet.
     Pending {
-        /// What it waits for; empty for its turn.
+        /// The reason for waiting; empty if only its turn has to come.
         detail: String,
         /// When it is expected to go out; null if it cannot be estimated.
         expected_at: Option<Time>,
@@ -110,7 +110,7 @@ pub enum Progress {
     },
     /// Another writer changed the record set, and the zone's drift policy leaves it so.
     Drifted {
-        /// What to do.
+        /// The remedy.
         message: String,
     },
 }

@@ -101,10 +101,10 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// What went wrong with a request (RFC 9457).
+/// The problem of a request (RFC 9457).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
-    /// What kind of problem this is, for programs; it does not change between releases.
+    /// The kind of problem, for programs; it does not change between releases.
     #[serde(rename = "type")]
     #[schema(example = "urn:zonefold:problem:not-found")]
     pub kind: String,
@@ -114,7 +114,7 @@ pub struct Problem {
     /// The HTTP status.
     #[schema(example = 404)]
     pub status: u16,
-    /// What happened here, and what to do.
+    /// The problem in this request, and its remedy.
     #[schema(example = "there is no zone \"Z0EXAMPLE\" here: /api/v1/zones lists them")]
     pub detail: String,
 }

@@ -1,4 +1,4 @@
-//! What a zone holds: Route 53's own record sets, and what Zonefold knows of each.
+//! The record sets of a zone as Route 53 holds them, and what Zonefold knows of each.
 
 use axum::Json;
 use axum::extract::{Path, State};

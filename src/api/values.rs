@@ -252,7 +252,7 @@ impl fmt::Display for EndpointSource {
     }
 }
 
-/// What a change is attributed to.
+/// The cause of a change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Cause {
     /// Why.

@@ -42,7 +42,7 @@ pub struct Zone {
     pub visibility: String,
     /// Whether discovery still finds it. One that is gone is left alone, and so are the endpoints placed in it.
     pub visible: bool,
-    /// What Zonefold may do there.
+    /// The policy: what Zonefold may do there.
     #[schema(schema_with = zone_policies)]
     pub policy: ZonePolicy,
     /// How the broker treats a record set of ours that another writer changed.

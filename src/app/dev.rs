@@ -159,7 +159,7 @@ async fn stop_emulator(emulating: tokio::task::JoinHandle<()>) {
     }
 }
 
-/// A folder that is removed at the end when nobody named one.
+/// A folder that is removed at the end, unless one was named.
 struct Temporary(Option<PathBuf>);
 
 impl Drop for Temporary {

@@ -13,7 +13,7 @@ use crate::ports::{Clock, Store};
 
 /// How often it is looked.
 const EVERY: Duration = Duration::from_secs(60 * 60);
-/// Entries that leave in one transaction: some milliseconds for whoever waits to write.
+/// Entries that leave in one transaction: some milliseconds for waiting writers.
 const STEP_ENTRIES: u32 = 100;
 /// Between two steps others write.
 const BETWEEN_STEPS: Duration = Duration::from_millis(100);

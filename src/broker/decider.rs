@@ -40,7 +40,7 @@ pub struct CommittedUnit {
     pub outcomes: Vec<OpOutcome>,
 }
 
-/// What the decider is told.
+/// Messages to the decider.
 pub enum DeciderMessage {
     /// Units that became durable, in the order of their commits.
     Committed(Vec<CommittedUnit>),
@@ -48,9 +48,9 @@ pub enum DeciderMessage {
     Placed(Vec<(EndpointEntry, StoredPlacement)>),
     /// The zones of an account.
     Discovered(Discovered),
-    /// What other replicas tell, in the order in which they did.
+    /// Entries of other replicas' feed, in order.
     Followed(Vec<Followed>),
-    /// An account is worked here from now on; its zone states are read, and it waits to be told what clusters want.
+    /// An account is worked here from now on; its zone states are read, and it waits for its contributions.
     Adopt(AccountId, WorkerHandle),
     /// An account is no longer worked here.
     Release(AccountId),
@@ -69,7 +69,7 @@ pub enum DeciderMessage {
     Barrier(oneshot::Sender<()>),
 }
 
-/// What another replica tells.
+/// An entry of another replica.
 #[derive(Debug)]
 pub enum Followed {
     /// An endpoint was stored or removed.
@@ -81,7 +81,7 @@ pub enum Followed {
     Zones(Discovered),
     /// What became of endpoints.
     Statuses(Vec<StatusUpdate>),
-    /// A replica has told everything that it can say of endpoints.
+    /// A replica has sent every status that it has.
     ThatWasAll(ReplicaId),
 }
 
@@ -120,12 +120,12 @@ impl Decider {
         }
     }
 
-    /// The replicas that have told everything that they can say of endpoints.
+    /// The replicas that have sent every status that they have.
     pub fn told_all(&self) -> watch::Receiver<BTreeSet<ReplicaId>> {
         self.told_all.subscribe()
     }
 
-    /// Decides until nobody is left to tell it anything.
+    /// Decides until all senders are gone.
     pub async fn run(mut self, mut messages: mpsc::Receiver<DeciderMessage>) {
         loop {
             tokio::select! {
@@ -258,7 +258,7 @@ impl Decider {
         }
     }
 
-    /// The next page of what new workers are to be told; at the end they may begin.
+    /// The next page of contributions for new workers; at the end they may begin.
     async fn walk_on(&mut self) {
         let directory = Arc::clone(&self.directory);
         let walk =
@@ -282,11 +282,11 @@ impl Decider {
     }
 }
 
-/// Tells an account's worker of its effects, if the account is worked here.
+/// Sends an account's worker its effects, if the account is worked here.
 pub(super) async fn pass_on(workers: &Workers, account: AccountId, effects: Vec<Effect>) {
     match workers.get(&account) {
         Some(worker) => {
-            // One that has lost its lease, or gives it back: whoever works the account next is told everything.
+            // One that has lost its lease, or gives it back: the next holder loads everything.
             let _gone = worker.messages.send(Message::Effects(effects)).await;
         }
         None if workers.is_configured(&account) => {}
@@ -296,7 +296,7 @@ pub(super) async fn pass_on(workers: &Workers, account: AccountId, effects: Vec<
     }
 }
 
-/// Parts effects by account, in order, and tells what concerns no account.
+/// Parts effects by account, in order, and reports those of no account.
 pub fn part(
     effects: Vec<Effect>,
     keeper: Keeper,

@@ -205,7 +205,7 @@ impl Wiring {
     ) -> (LeaseManager, watch::Receiver<Arc<Membership>>) {
         LeaseManager::new(LeaseManagerParts {
             replica: parts.replica.clone(),
-            timing: parts.leases,
+            timing: parts.leases.clone(),
             leases: Arc::clone(&self.store) as Arc<dyn Leases>,
             feed: Arc::clone(&self.store) as Arc<dyn Feed>,
             accounts: parts.accounts.clone(),
@@ -389,7 +389,7 @@ impl Broker {
         self.service.clone()
     }
 
-    /// Returns the name of a task that ended although nobody asked it to: the broker cannot go on then.
+    /// Returns the name of a task that ended unasked: the broker cannot go on then.
     pub async fn task_died(&mut self) -> &'static str {
         match self.tasks.join_next().await {
             Some(Ok(name)) => {
@@ -427,7 +427,7 @@ impl Broker {
     }
 }
 
-/// Returns when the other replicas that work accounts have told what became of endpoints, or had their time for it: an agent that
+/// Returns when the other replicas that work accounts have sent their statuses, or had their time for it: an agent that
 /// is let in knows most of it, and is not told that it is unknown.
 async fn hear_of_statuses(
     me: ReplicaId,

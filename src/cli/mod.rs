@@ -21,7 +21,7 @@ use crate::config::{ConfigOverrides, Log, LogFormat};
 #[derive(Debug, Parser)]
 #[command(name = "zonefold", version, about, max_term_width = 110)]
 pub struct Cli {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }

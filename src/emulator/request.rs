@@ -40,7 +40,7 @@ impl ChangeAction {
 /// One element of a batch, as sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordChange {
-    /// What to do.
+    /// CREATE, DELETE or UPSERT.
     pub action: ChangeAction,
     /// With which set; the name is as sent.
     pub set: RawRecordSet,

@@ -1,4 +1,4 @@
-//! What several replicas of a broker share through the store: which of them works which account, and what each tells the others.
+//! What several replicas of a broker share through the store: which of them works which account, and their news for each other.
 //!
 //! Time is the store's: no replica's clock decides when a lease passes on. A store that cannot be shared (SQLite) has one
 //! replica: whoever takes a lease there has it, and who had it before is fenced, also in its sessions.
@@ -64,7 +64,7 @@ pub trait Leases: Send + Sync {
     /// The replica lives for another `ttl`, and so do all leases that it still holds. Answers who lives and who holds what.
     async fn heartbeat(&self, replica: &ReplicaRow, ttl: Millis) -> Result<Membership, StoreError>;
 
-    /// Takes those of the leases that nobody holds or whose time is over, each under its next epoch; answers those taken.
+    /// Takes those of the leases that are free or over, each under its next epoch; answers those taken.
     async fn take_leases(
         &self,
         replica: ReplicaId,
@@ -96,7 +96,7 @@ pub enum EndpointNews {
     Removed { cluster: ClusterId, key: KeyHash },
 }
 
-/// What a replica tells the others.
+/// News of a replica for the others.
 #[derive(Clone, Debug, PartialEq)]
 pub enum News {
     /// Endpoints became durable, or ceased to be, in one transaction.
@@ -105,7 +105,7 @@ pub enum News {
     Zones(AccountId),
     /// What became of endpoints; the store does not look inside.
     Statuses(Bytes),
-    /// The sender holds no statuses: whoever works an account tells all of them again.
+    /// The sender holds no statuses: the holders of accounts send all of theirs again.
     Ask,
 }
 
@@ -114,7 +114,7 @@ pub enum News {
 pub struct FeedEntry {
     /// Rises with every entry, in the order of the commits: whoever has read up to one has missed no smaller one.
     pub seq: u64,
-    /// Who tells it.
+    /// The sender.
     pub origin: ReplicaId,
     pub news: News,
 }

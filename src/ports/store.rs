@@ -266,7 +266,7 @@ pub struct RecordRow {
     pub raw: PackedRecord,
     /// None: foreign, never touched.
     pub owner: Option<Ownership>,
-    /// What somebody else did to it since we wrote it.
+    /// How another writer changed it since we wrote it.
     pub drift: Option<Drift>,
     /// When it was seen or written.
     pub observed_at: Timestamp,
@@ -318,7 +318,7 @@ pub enum BatchOutcome {
         request_id: Option<String>,
     },
     /// Its answer was lost, and when it was read back, what it would have done was done. By it, as a rule; but an earlier call of
-    /// ours that came late, or somebody else, leaves the same behind, and no reading tells them apart.
+    /// ours that came late, or another writer, leaves the same behind, and no reading tells them apart.
     FoundDone,
     /// Route 53 refused it for its content: nothing of it was applied.
     Refused {
@@ -361,7 +361,7 @@ impl BatchOutcome {
 pub struct BatchRow {
     /// The batch as it was sent.
     pub batch: Batch,
-    /// How it ended; none while nobody knows.
+    /// How it ended; `None` while it is in doubt.
     pub outcome: Option<BatchOutcome>,
     pub finished_at: Option<Timestamp>,
 }
@@ -459,7 +459,7 @@ pub trait Store: Leases + Feed + Send + Sync {
     /// The accounts whose zones were listed at least once.
     async fn listed_accounts(&self) -> Result<BTreeSet<AccountId>, StoreError>;
 
-    /// Notes that all zones of an account were listed, and tells the other replicas if that is news.
+    /// Notes that all zones of an account were listed, and announces it to the other replicas if that is news.
     async fn note_listed(&self, account: &AccountId, at: Timestamp) -> Result<(), StoreError>;
 
     /// Up to `limit` observed records of a zone after a key, in list order.

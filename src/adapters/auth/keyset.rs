@@ -40,7 +40,7 @@ const FROM_A_FILE: Pace = Pace {
 /// How far it is gone to find a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Looked {
-    /// Among fresh keys only: nobody is asked and nobody waited for.
+    /// Among fresh keys only: without a request and without waiting.
     Fresh,
     /// Keys that are old are read again first.
     Kept,

@@ -18,7 +18,7 @@ use serde::Deserialize;
 use crate::adapters::tls::client_config;
 use crate::core::transport::innermost;
 
-/// Kubernetes serves its keys as `application/jwk-set+json` (RFC 7517 §8.5.2) and refuses whoever wants `application/json` alone.
+/// Kubernetes serves its keys as `application/jwk-set+json` (RFC 7517 §8.5.2) and refuses clients that accept `application/json` alone.
 const ACCEPTED: &str = "application/jwk-set+json, application/json, */*";
 /// An issuer answers from memory.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);

@@ -1,4 +1,4 @@
-//! Credentials that are fetched once for everybody, kept, and replaced well before they run out.
+//! Credentials that are fetched once for all callers, kept, and replaced well before they run out.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
@@ -46,7 +46,7 @@ pub(super) enum Source {
     },
 }
 
-/// Credentials with a memory. Whoever asks while they are fetched waits for that fetch and shares its outcome.
+/// Credentials with a memory. Callers that ask while they are fetched wait for that fetch and share its outcome.
 pub(super) struct CredentialCache {
     source: Source,
     clock: Arc<dyn Clock>,

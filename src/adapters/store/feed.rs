@@ -1,4 +1,4 @@
-//! The feed: what the replicas tell each other, in the order of the commits.
+//! The feed: news among replicas, in the order of the commits.
 //!
 //! An entry's number comes from one locked row, so numbers become visible in their order and without a gap. The entry is the last
 //! that its transaction writes: the row is locked for as long as a commit takes, and whoever holds it waits for no other lock.

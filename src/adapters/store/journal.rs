@@ -313,7 +313,7 @@ pub(super) async fn finish(
     write_claims(transaction, ending.claims, &zones, &clusters).await
 }
 
-/// The batches that nobody knows the outcome of, from their intents.
+/// The batches in doubt, from their intents.
 pub(super) async fn open(
     transaction: &mut Transaction,
     account: &AccountId,

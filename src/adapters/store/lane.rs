@@ -110,7 +110,7 @@ pub(super) struct Work {
 pub(super) type PostgresQuery = Query<'static, Postgres, PgArguments>;
 
 impl Work {
-    /// Ends the transaction; when this answers, it is durable. Without an answer nobody knows.
+    /// Ends the transaction; when this answers, it is durable. Without an answer it is in doubt.
     pub(super) async fn commit(self) -> Result<(), StoreError> {
         self.lane.answered(&self.pool, self.lane.patience(), self.transaction.commit()).await
     }

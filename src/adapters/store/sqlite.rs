@@ -29,11 +29,11 @@ const READER_CACHE: &str = "-2048";
 pub(super) struct SqlitePools {
     /// One connection: SQLite has one writer, and waiting here is fair where waiting for its lock is not.
     pub(super) writer: SqlitePool,
-    /// Readers see the last commit and hinder nobody (WAL).
+    /// Readers see the last commit and block no one (WAL).
     pub(super) readers: SqlitePool,
 }
 
-/// Pages that go back to the disk in one step: a few milliseconds for whoever waits to write.
+/// Pages that go back to the disk in one step: a few milliseconds for waiting writers.
 const PAGES_GIVEN_BACK: u32 = 1_000;
 
 impl SqlitePools {

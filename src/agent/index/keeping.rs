@@ -31,7 +31,7 @@ pub(super) fn host_of(endpoint: &Endpoint) -> &ArcStr {
 
 impl Index {
     /// Takes note of which hosts of an object are known partly, and answers which of them stay as they are held: those that
-    /// somebody may have given targets who is silent now.
+    /// a parent that is silent now may have given targets.
     pub(super) fn take_partial(
         &mut self,
         object: &ObjectRef,

@@ -78,7 +78,7 @@ pub struct Feed<Id> {
     pub labels: Option<String>,
     /// For the waiting.
     pub random: fastrand::Rng,
-    /// Where the news go. When nobody listens any more, the feed ends.
+    /// Where the news go. The feed ends with its receiver.
     pub to: mpsc::Sender<(Id, News)>,
 }
 
@@ -88,11 +88,11 @@ enum Step {
     Watch { version: &'static str, at: String },
 }
 
-/// Nobody listens any more.
+/// The receiver is gone.
 struct Unheard;
 
 impl<Id: Copy> Feed<Id> {
-    /// Follows the kind until nobody listens any more.
+    /// Follows the kind until the receiver is gone.
     pub async fn run(mut self) {
         let mut backoff = Backoff::new(self.random.fork());
         let mut course = Course::default();
@@ -216,7 +216,7 @@ impl<Id: Copy> Feed<Id> {
     }
 
     /// Whether a custom kind is still served when it would be known that it is being removed: a list of one that is lacks objects
-    /// that nobody deleted.
+    /// that were not deleted.
     async fn outlasts(&self) -> Result<(), Fault> {
         if self.resource.origin == Origin::BuiltIn {
             return Ok(());

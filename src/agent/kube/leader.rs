@@ -20,7 +20,7 @@ use super::resources::LEASES;
 use crate::core::time::Timestamp;
 use crate::ports::Clock;
 
-/// How long a Lease that nobody renews stays with its holder; this and the next two are what Kubernetes' own controllers use.
+/// How long a Lease that is not renewed stays with its holder; this and the next two are what Kubernetes' own controllers use.
 pub const LEASE_LASTS: Duration = Duration::from_secs(15);
 /// Who leads and has not renewed for so long does not lead any more.
 pub const RENEW_WITHIN: Duration = Duration::from_secs(10);
@@ -90,7 +90,7 @@ pub struct Elector {
 }
 
 impl Elector {
-    /// Nobody is known to lead.
+    /// No leader is known.
     pub fn new(client: Client, options: LeaseOptions, random: fastrand::Rng) -> Self {
         Self { client, options, random, seen: None, leads_until: None, said: None }
     }
@@ -249,7 +249,7 @@ impl Elector {
         }
     }
 
-    /// Writes the Lease, if it is still as it was read; answers whether it was. Whoever wrote it leads from before it asked.
+    /// Writes the Lease, if it is still as it was read; answers whether it was. The writer leads from before it asked.
     async fn write(&mut self, lease: Lease) -> Result<bool, String> {
         let asked_at = Instant::now();
         let collection = LEASES.path(LEASES.preferred_version(), Some(&self.options.namespace));

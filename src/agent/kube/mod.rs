@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Each kind of object in each namespace has a [`feed`] of its own; the [`world`] puts what they observed into the index, with
-//! what is [`around`] the objects; the [`proof`] keeps what this agent cannot see any more and nobody deleted.
+//! what is [`around`] the objects; the [`proof`] keeps what this agent cannot see any more and was not deleted.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -236,7 +236,7 @@ struct Feeds {
 }
 
 impl Feeds {
-    /// Follows what the world wants and nobody follows yet: nodes and pods only once a service needs them.
+    /// Follows what the world wants and is not followed yet: nodes and pods only once a service needs them.
     fn start_missing(&mut self, world: &KubeWorld, tasks: &mut JoinSet<()>) {
         for followed in world.wanted() {
             if !self.followed.insert(followed) {

@@ -2,7 +2,7 @@
 //!
 //! The agent keeps nothing over a restart. When it comes back with another filter, another prefix or fewer rights, or while a
 //! load balancer has no address, an object may be there that this agent does not read as before, and a complete list that
-//! lacks it says nothing. So the broker tells what it holds, and whatever no object here asks for is looked up one by one:
+//! lacks it says nothing. So the broker lists what it holds, and whatever no object here asks for is looked up one by one:
 //! only what is proven to be gone is left out. The rest is kept and flagged.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -99,7 +99,7 @@ impl Seen {
 /// What becomes of an endpoint that the broker holds and no object here asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Judgement {
-    /// Nobody wants it any more.
+    /// No object asks for it any more.
     Withdrawn,
     Kept(EntryState),
 }

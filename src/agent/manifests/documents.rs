@@ -28,7 +28,7 @@ pub struct DocumentError {
     pub line: usize,
     /// What is wrong and what to do.
     pub reason: String,
-    /// The source that the object would belong to; none when that cannot be told.
+    /// The source that the object would belong to; `None` if it is unknown.
     pub source_kind: Option<SourceKind>,
 }
 

@@ -304,7 +304,7 @@ async fn receive(mut inbound: Streaming<v1::BrokerMessage>, shared: Arc<Shared>)
     }
 }
 
-/// Follows `WatchStatus` until `shutdown`, whenever there is a session: without one there is nobody to ask.
+/// Follows `WatchStatus` until `shutdown`, whenever there is a session: without one there is no broker to ask.
 pub async fn watch_status(
     access: impl Into<Access>,
     cluster: String,

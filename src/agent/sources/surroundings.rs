@@ -76,7 +76,7 @@ impl Backend {
 /// Something that may be known.
 #[derive(Clone, Debug, Default)]
 pub enum Known<T> {
-    /// Nobody looks: a folder has no nodes.
+    /// Not read: a folder has no nodes.
     #[default]
     Never,
     /// Not yet, for this reason.

@@ -75,7 +75,7 @@ struct State {
     /// Over the keys and what their statuses say. Made when somebody compares for the first time, and kept from then on: a
     /// start, in which most statuses change more than once, does not pay for it.
     statuses: Option<SetDigest>,
-    /// What each follower has not been told yet; the latest of each endpoint is enough.
+    /// What each subscriber has still to get; the latest of each endpoint is enough.
     untold: BTreeMap<u64, BTreeMap<ShortKey, EndpointEntry>>,
     next_follower: u64,
     /// What became of endpoints in each of their zones, of those with more than one.

@@ -30,7 +30,7 @@ use crate::wire::v1;
 pub enum Progress {
     /// Not there yet; the text says what it waits for, when that is more than its turn.
     Pending {
-        /// What it waits for; empty for its turn.
+        /// The reason for waiting; empty if only its turn has to come.
         detail: String,
         /// When it is expected to go out.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,9 +55,9 @@ pub enum Progress {
         /// Not before this time.
         retry_at: Timestamp,
     },
-    /// Somebody else changed the record set and the zone's drift policy leaves it so.
+    /// Another writer changed the record set, and the zone's drift policy leaves it so.
     Drifted {
-        /// What to do.
+        /// The remedy.
         message: String,
     },
 }
@@ -332,7 +332,7 @@ impl EndpointEntry {
         self.header().gone.store(true, Ordering::Release);
     }
 
-    /// A fingerprint of the verdict that the store has; 0 for none, [`NOT_KNOWN`] when nobody can say.
+    /// A fingerprint of the verdict that the store has; 0 for none, [`NOT_KNOWN`] if it is unknown.
     pub(in crate::broker) fn kept(&self) -> u32 {
         self.header().kept.load(Ordering::Relaxed)
     }
@@ -351,7 +351,7 @@ impl EndpointEntry {
     }
 }
 
-/// Nobody here knows which verdict the store has.
+/// Which verdict the store has is unknown.
 pub(in crate::broker) const NOT_KNOWN: u32 = u32::MAX;
 
 /// Tells verdicts apart; never 0 nor [`NOT_KNOWN`]. Two of one endpoint that share it by chance cost a stored verdict that is one behind, and

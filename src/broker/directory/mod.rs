@@ -104,7 +104,7 @@ pub struct Directory {
     due: DuePlacements,
 }
 
-/// The directory, shared; only the decider tells it anything.
+/// The directory, shared; only the decider writes to it.
 pub type SharedDirectory = Arc<Directory>;
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

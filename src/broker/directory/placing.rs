@@ -1,4 +1,4 @@
-//! What a placement means: where an endpoint contributes, and what it is told when it does not.
+//! What a placement means: where an endpoint contributes, and its status if it does not.
 
 use std::collections::HashMap;
 use std::sync::{Arc, MutexGuard};

@@ -70,7 +70,7 @@ pub struct FeedHandle {
 }
 
 impl FeedHandle {
-    /// Returns when everything that the other replicas had made durable when this was called is told to the decider.
+    /// Returns when the decider has everything that the other replicas had made durable at the time of the call.
     ///
     /// # Errors
     /// The store does not answer, or this replica ends.
@@ -98,17 +98,17 @@ impl FeedHandle {
 pub struct FeedReaderParts {
     /// The store, as this replica's: its own entries come without what they are about.
     pub store: Arc<dyn Store>,
-    /// The store as nobody's: its entries come whole.
+    /// The store without a replica: its entries come whole.
     pub whole: Arc<dyn Store>,
     /// Whose own entries are skipped.
     pub replica: ReplicaId,
-    /// The last entry that the directory needs not be told of.
+    /// The last entry that the directory has already.
     pub after: u64,
-    /// Who is told.
+    /// The decider.
     pub decider: mpsc::Sender<DeciderMessage>,
     /// What this replica commits itself.
     pub commits: CommitOrder,
-    /// Told when another replica asks for statuses.
+    /// Hears when another replica asks for statuses.
     pub relay: RelayHandle,
     /// The figures.
     pub metrics: BrokerMetrics,
@@ -122,7 +122,7 @@ pub struct FeedReader {
     waiting: Vec<oneshot::Sender<Result<(), NotCaughtUp>>>,
     /// This replica's own entries are to be read too, from here on.
     own_after: Option<u64>,
-    /// Whether the store's last failure was told of.
+    /// Whether the store's last failure was logged.
     is_failing: bool,
 }
 
@@ -130,7 +130,7 @@ pub struct FeedReader {
 enum Stop {
     /// The store did not answer.
     Store(StoreError),
-    /// Nobody is left to be told.
+    /// The decider is gone.
     Ending,
 }
 
@@ -152,7 +152,7 @@ impl FeedReader {
         )
     }
 
-    /// Follows until nobody can be told any more, or until what was to be read is cut off: then the store has to be loaded anew.
+    /// Follows until the decider is gone, or until entries to be read were cut off: then the store has to be loaded anew.
     pub async fn run(mut self) {
         let (mut wait, mut cut_at) = (LOOK_EVERY, Instant::now() + CUT_EVERY);
         loop {
@@ -221,7 +221,7 @@ impl FeedReader {
         }
     }
 
-    /// Reads what is there by now and tells the decider.
+    /// Reads the entries up to now and sends them to the decider.
     async fn read_to_end(&mut self) -> Result<(), Stop> {
         if let Some(after) = self.own_after {
             self.read_all_again(after).await?;

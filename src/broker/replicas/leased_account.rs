@@ -38,7 +38,7 @@ pub struct WorkerFactory {
     pub feedback: Feedback,
     /// Where zones go.
     pub discovered: mpsc::Sender<Discovered>,
-    /// Who tells the worker what clusters want.
+    /// The decider, which sends the worker its contributions.
     pub decider: mpsc::Sender<DeciderMessage>,
     /// What other replicas made durable.
     pub feed: FeedHandle,
@@ -54,7 +54,7 @@ pub struct WorkerFactory {
 
 /// How a tenant begins.
 pub enum Way {
-    /// At the broker's start, which tells all workers together what clusters want: it is given the worker, or why there is none.
+    /// At the broker's start, which loads all workers together: it gets the worker, or the error.
     AtStart(oneshot::Sender<Result<WorkerHandle, StartError>>),
     /// Later: it learns what the other replicas made durable, and the decider adopts it.
     Adopted,
@@ -85,7 +85,7 @@ impl WorkerFactory {
         let lease = tenant.lease.clone();
         let is_lost = tokio::select! {
             biased;
-            // Wherever the work stands, it stops there: calls that are out are given up, and read back by whoever comes next.
+            // Wherever the work stands, it stops there: calls that are out are given up, and read back by the next holder.
             () = lease.over() => true,
             () = self.work(tenant) => lease.is_over(),
         };
@@ -157,7 +157,7 @@ impl WorkerFactory {
         lease: &Lease,
         settings: &mut watch::Receiver<Arc<AccountSettings>>,
     ) -> Result<(Worker, WorkerHandle, mpsc::Receiver<Message>), StartError> {
-        // Nobody closes it.
+        // It is never closed.
         let _turn = self.states.acquire().await;
         let account = lease.account().clone();
         let settings = Arc::clone(&settings.borrow_and_update());
@@ -185,7 +185,7 @@ impl WorkerFactory {
         Ok((worker, WorkerHandle { messages, view, lease: lease.clone() }, receiver))
     }
 
-    /// Tells the other replicas what the worker knows of its account, as soon as it knows everything.
+    /// Sends the statuses of the account to the other replicas once the worker has loaded everything.
     async fn introduce(&self, worker: &WorkerHandle) {
         let mut view = worker.view.clone();
         if view.wait_for(|view| !view.loading).await.is_ok() {
@@ -194,7 +194,7 @@ impl WorkerFactory {
         std::future::pending().await
     }
 
-    /// Tells the worker of later configurations.
+    /// Sends the worker later configurations.
     async fn follow_settings(
         &self,
         account: &AccountId,

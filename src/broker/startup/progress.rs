@@ -1,4 +1,4 @@
-//! How far the start is, for whoever asks while it goes on.
+//! How far the start is, while it goes on.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
@@ -31,7 +31,7 @@ pub struct StartProgress {
 }
 
 impl StartProgress {
-    /// Begins a phase; `total` is 0 when nobody knows how much there is to do.
+    /// Begins a phase; `total` is 0 if it is unknown.
     pub fn enter(&self, phase: StartPhase, total: u64) {
         self.done.store(0, Ordering::Relaxed);
         self.total.store(total, Ordering::Relaxed);

@@ -143,7 +143,7 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Tells until it is dropped.
+    /// Reports until it is dropped.
     pub async fn run(self) {
         loop {
             self.handle.0.news.notified().await;

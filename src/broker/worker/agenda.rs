@@ -1,6 +1,6 @@
 //! The zones of an account, and what is to be done in which of them when.
 //!
-//! What is to be done in a zone follows from the zone's state alone ([`Due::of`]). Whoever takes a zone to change it marks it
+//! What is to be done in a zone follows from the zone's state alone ([`Due::of`]). Taking a zone to change it marks it
 //! by that, and before the agenda is asked the marked zones are looked at again, so no change of state can be forgotten and a
 //! look at the agenda costs what has changed, however many zones there are.
 
@@ -147,7 +147,7 @@ struct Entry {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Ready {
     by_cluster: BTreeMap<ClusterId, BTreeSet<DueZone>>,
-    /// Nobody waits there.
+    /// No cluster waits there.
     of_nobody: BTreeSet<DueZone>,
 }
 
@@ -307,7 +307,7 @@ pub struct Zones {
     works: BTreeMap<ZoneId, ZoneWork>,
     /// Taken to be changed since the agenda was last asked.
     touched: BTreeSet<ZoneId>,
-    /// Touched since somebody asked for those whose view may have changed.
+    /// Touched since the last query for those whose view may have changed.
     unseen: BTreeSet<ZoneId>,
     agenda: Agenda,
     /// The zones of an apex: one that is public, and private ones.

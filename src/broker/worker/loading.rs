@@ -2,7 +2,7 @@
 //!
 //! Until all endpoints have been told of, one that is missing may not be loaded yet: nothing is planned, nothing is called but
 //! the check of the identity. Then all names are noted to be looked at, as at any other time; what is new is that no call is
-//! made before they were, and that nobody waits at the gate.
+//! made before they were, and that none waits at the gate.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,9 +31,9 @@ use crate::ports::{BatchOutcome, ChangeFilter, RecordRow, StoreError, ZoneRow};
 
 /// How far a worker's start has come.
 pub enum Loading {
-    /// Contributions are being told of: they go into the zone states and nothing follows from them yet.
+    /// Contributions are arriving: they go into the zone states and nothing follows from them yet.
     Taking,
-    /// All were told of, and all names were noted: they are being looked at.
+    /// All have arrived, and all names were noted: they are being looked at.
     Looking,
     /// Every name was looked at.
     Done,
@@ -81,7 +81,7 @@ impl Worker {
         Ok((worker, viewed))
     }
 
-    /// Loads the account's zones, claims, records and open batches. What clusters want there is told by messages, however many,
+    /// Loads the account's zones, claims, records and open batches. Contributions arrive as messages, however many,
     /// and then [`Message::Loaded`](super::Message::Loaded): until then nothing is planned and nothing is called.
     ///
     /// # Errors
@@ -131,7 +131,7 @@ impl Worker {
         Ok((worker, viewed))
     }
 
-    /// All stored contributions have been told of. Said twice it means nothing.
+    /// All stored contributions have arrived. A second call does nothing.
     pub(super) fn loaded(&mut self) {
         if self.loading.is_loading() {
             self.loading = Loading::Looking;
@@ -177,7 +177,7 @@ impl Worker {
             }
         }
         for batch in store.open_batches(&self.settings.account).await? {
-            // Its call may be on its way yet, and take tokens that nobody here counts.
+            // Its call may be on its way yet, and take tokens that are not counted here.
             self.budget.expect_late(
                 now,
                 ApiAction::ChangeResourceRecordSets,

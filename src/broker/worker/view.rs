@@ -71,7 +71,7 @@ pub struct ZoneView {
     pub busy: bool,
     /// Changes that Route 53 refused.
     pub refused: usize,
-    /// Sets of ours that somebody else changed.
+    /// Our sets that another writer changed.
     pub drifted: usize,
     /// Why nothing is called there now, or not all that is wanted is done.
     pub trouble: Option<String>,
@@ -180,7 +180,7 @@ pub struct AccountView {
     pub pending: usize,
     /// Changes that Route 53 refused.
     pub refused: usize,
-    /// Sets of ours that somebody else changed.
+    /// Our sets that another writer changed.
     pub drifted: usize,
     /// When all that is pending is expected to have gone out.
     pub drained_at: Option<Timestamp>,
@@ -258,7 +258,7 @@ pub struct WhyReport {
 
 impl Worker {
     pub(super) fn answer(&mut self, query: Query, now: Timestamp) {
-        // Who asked may have gone; then nobody is told.
+        // The asker may have gone.
         match query {
             Query::Records { zone, after, limit, reply } => {
                 let records =

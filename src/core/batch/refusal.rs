@@ -27,7 +27,7 @@ pub enum CulpritKind {
     Protected,
     /// A limit of the batch or the set.
     Limit,
-    /// The zone holds as many record sets as its quota allows: nothing can be created there, whoever wants it.
+    /// The zone holds as many record sets as its quota allows: nothing can be created there.
     ZoneQuota,
     /// Anything else.
     Other,

@@ -162,7 +162,7 @@ pub struct AliasTarget {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RecordData {
-    /// Values with a time to live.
+    /// Values with a TTL.
     Values {
         /// Seconds, 0 to 2,147,483,647.
         ttl_secs: u32,
@@ -195,7 +195,7 @@ impl RecordSet {
         matches!(self.data, RecordData::Alias(_))
     }
 
-    /// The time to live in seconds; none for an alias.
+    /// The TTL in seconds; `None` for an alias.
     pub fn ttl_secs(&self) -> Option<u32> {
         match &self.data {
             RecordData::Values { ttl_secs, .. } => Some(*ttl_secs),
@@ -289,7 +289,7 @@ pub struct RawRecordSet {
     /// The id of a health check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_check_id: Option<ArcStr>,
-    /// Set when a traffic policy made the record: Route 53 keeps such sets, nobody else may write them.
+    /// Set when a traffic policy made the record: only that policy may write such sets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traffic_policy_instance_id: Option<ArcStr>,
     /// CIDR policy.

@@ -113,7 +113,7 @@ macro_rules! hex_hash {
 hex_hash!(KeyHash);
 hex_hash!(Version);
 
-/// One cluster's wish for one record set.
+/// A record set that a cluster publishes under one name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Endpoint {
     /// What names it.

@@ -18,7 +18,7 @@ use crate::core::dns::record::{
 use crate::core::ids::ZoneId;
 use crate::core::visibility::Exposure;
 
-/// Route 53's largest time to live, in seconds.
+/// Route 53's largest TTL, in seconds.
 pub const MAX_TTL_SECS: i64 = 2_147_483_647;
 /// Route 53 takes at most 400 values in one record set.
 pub const MAX_VALUES: usize = 400;
@@ -63,7 +63,7 @@ pub enum Answer {
 }
 
 impl ParsedEndpoint {
-    /// The record sets in a zone with the given default time to live.
+    /// The record sets in a zone with the given default TTL.
     pub fn record_sets(&self, zone: &ZoneId, default_ttl_secs: u32) -> Vec<RecordSet> {
         self.types
             .iter()
@@ -92,7 +92,7 @@ impl ParsedEndpoint {
             .collect()
     }
 
-    /// Whether the wish is for a CNAME record set, which cannot coexist with another at its name (RFC 1034 §3.6.2).
+    /// Whether it asks for a CNAME record set, which cannot coexist with another at its name (RFC 1034 §3.6.2).
     pub fn is_cname(&self) -> bool {
         self.types == [RecordType::Cname]
     }

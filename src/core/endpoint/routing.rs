@@ -13,7 +13,7 @@ use crate::core::dns::record::{
 };
 use crate::core::ids::ZoneId;
 
-/// Route 53 accepts at most so many characters as a region or local zone group.
+/// Characters of a region or local zone group, at most (Route 53).
 const MAX_REGION_CHARS: usize = 64;
 
 /// What may be a mistake and is published all the same: regions, local zone groups and alias zones that this version does not know,

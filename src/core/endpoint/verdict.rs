@@ -42,7 +42,7 @@ pub enum Reason {
     InvalidTarget,
     /// The type is not one that can be published.
     InvalidType,
-    /// The time to live is out of range.
+    /// The TTL is out of range.
     InvalidTtl,
     /// Routing properties are wrong or do not go together.
     InvalidRouting,

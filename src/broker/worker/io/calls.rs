@@ -26,7 +26,7 @@ use crate::ports::{
 /// How soon a worker looks again whether its lease allows a call.
 const LEASE_LOOK: Millis = Millis(250);
 
-/// Something that runs beside the worker.
+/// A call or write that runs next to the worker.
 pub type Call = BoxFuture<'static, Done>;
 
 /// What one step of a discovery brought.
@@ -128,7 +128,7 @@ impl Done {
     }
 }
 
-/// What runs beside a worker. Each is a task of its own and goes on while the worker waits for something else: it may hold the
+/// The calls of a worker. Each is a task of its own and goes on while the worker waits for something else: it may hold the
 /// store's one connection for writing, and the worker may be waiting for that.
 #[derive(Default)]
 pub struct Running(JoinSet<Done>);
@@ -144,7 +144,7 @@ impl Running {
         let done = self.0.join_next().await?;
         match done.map_err(JoinError::try_into_panic) {
             Ok(done) => Some(done),
-            // A call that panicked is a defect whose extent nobody knows: the worker ends with it.
+            // A call that panicked is a defect of unknown extent: the worker ends with it.
             Err(Ok(panic)) => std::panic::resume_unwind(panic),
             // Only a worker that is dropped cancels its calls.
             Err(Err(_)) => Some(Done::Nothing),

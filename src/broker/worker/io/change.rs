@@ -163,7 +163,7 @@ impl Worker {
         let next = zone.backlog.clusters().min_by_key(|cluster| {
             (self.share.least(std::iter::once(*cluster)).unwrap_or(0), *cluster)
         });
-        // Whoever is refused again and again travels alone, and the others without it.
+        // A unit that is refused again and again travels alone, and the others without it.
         let alone = next.filter(|cluster| apart.is_apart(cluster, now)).cloned();
         let travels = |cluster: &ClusterId| match &alone {
             Some(alone) => alone == cluster,
@@ -283,7 +283,7 @@ impl Worker {
         }
     }
 
-    /// Nobody knows whether it was applied: what is there is read before anything else is sent.
+    /// It is in doubt: the names are read back before anything else is sent.
     fn finish_unknown(
         &mut self,
         batch: Batch,

@@ -215,7 +215,7 @@ impl Worker {
         }
     }
 
-    /// All zones are known: new ones are taken in, the rest is brought up to date, the directory is told.
+    /// All zones are known: new ones are added, the others updated, and the directory gets the list.
     async fn take_discovered(&mut self, now: Timestamp) {
         let jitter = Millis(self.rng.i64(0..=self.settings.discovery_interval.0 / 10));
         let found = std::mem::take(&mut self.discovery.found);

@@ -1,4 +1,4 @@
-//! Reading what Route 53 holds: the first listing, the sweep for drift, and the reading back of what nobody knows.
+//! Reading what Route 53 holds: the first listing, the sweep for drift, and the reading back of what is in doubt.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ use crate::ports::{
 
 /// The longest wait between two questions after one change.
 const LONGEST_ASK: Millis = Millis(20_000);
-/// After so many answers of PENDING a change is asked after no more; Route 53 propagates within a minute as a rule.
+/// Answers of PENDING after which a change is no longer polled; Route 53 propagates within a minute as a rule.
 const MOST_ASKS: u32 = 30;
 
 impl Worker {
@@ -57,7 +57,7 @@ impl Worker {
         }
     }
 
-    /// Reads that nobody waits for: the sweep for drift and GetChange, with tokens that are spare; whoever waited longest first.
+    /// Reads without urgency: the sweep for drift and GetChange, with spare tokens; the longest wait first.
     pub(in crate::broker::worker) fn start_spare_reads(
         &mut self,
         now: Timestamp,
@@ -177,7 +177,7 @@ impl Worker {
         self.save_page(zone_id, diff.writes, listed_at, settled);
     }
 
-    /// What Route 53 refused a unit for is not there, or not as far as anybody here can see: it would be refused again.
+    /// What Route 53 refused a unit for is not there, or not as far as can be seen: it would be refused again.
     fn refuse_unchanged(&mut self, zone_id: &ZoneId, unit: &Unit, message: &str, now: Timestamp) {
         self.refuse_units(zone_id, std::slice::from_ref(unit), message, now);
         if let Some(zone) = self.zones.get_mut(zone_id) {
@@ -344,9 +344,9 @@ fn settle_batch(zone: &mut ZoneWork, batch: Batch, now: Timestamp) -> Settled {
         batch.changes().filter(|change| is_such(change)).map(|change| change.key.clone()).collect()
     };
     let is_other = |change: &Change| traces.of(change) == Trace::Other;
-    // What stands where the batch may have taken ours away, and is not that, may be what somebody else made since.
+    // What stands where the batch may have taken ours away, and is not that, may be what another writer made since.
     let others = keys(&|change| !came_not && change.after.is_none() && is_other(change));
-    // What the batch made anew, and is something else, somebody else changed since.
+    // What the batch made anew, and is something else, another writer changed since.
     let changed = keys(&|change| is_certain && change.before.is_none() && is_other(change));
     let part = |arrived: bool| {
         let has_arrived = |change: &Change| {
@@ -416,8 +416,8 @@ impl Traces<'_> {
         }
     }
 
-    /// Whether something was made by the batch as far as anybody can tell: it is there, and no earlier call of ours explains it.
-    /// That something is gone proves little, since anybody may take it away.
+    /// Whether the batch made something as far as can be seen: it is there, and no earlier call of ours explains it.
+    /// That something is gone proves little, since any writer may take it away.
     fn has_evidence(&self) -> bool {
         self.batch
             .changes()

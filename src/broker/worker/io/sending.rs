@@ -22,9 +22,9 @@ use crate::ports::{
     BatchOutcome, ClaimWrite, Clock, DnsProvider as _, RecordWrite, Store, StoreError,
 };
 
-/// A batch may be built so long before its request token is there: about as long as the journal takes.
+/// How long before its request token a batch may be built: about as long as the journal takes.
 pub const BUILT_AHEAD: Millis = Millis(50);
-/// A journalled batch waits so long for its tokens at most, since what it says grows old.
+/// How long a journalled batch waits for its tokens at most, since its plan ages.
 const LONGEST_WAIT: Millis = Millis(1_000);
 
 /// A batch that is in the journal and was not sent.
@@ -75,7 +75,7 @@ pub(in crate::broker::worker) fn changes_of(batch: &Batch) -> u32 {
 }
 
 impl Worker {
-    /// Journals a batch. From here on nobody decides anything about it but whether it is sent.
+    /// Journals a batch. From here on the only decision left is whether it is sent.
     pub(in crate::broker::worker) fn journal(&mut self, batch: Batch, now: Timestamp) {
         let Some(zone) = self.zones.get_mut(&batch.zone) else { return };
         zone.busy = true;

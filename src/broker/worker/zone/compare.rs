@@ -15,7 +15,7 @@ use crate::core::planning::plan::{Drift, Ownership};
 use crate::core::time::{Millis, Timestamp};
 use crate::ports::RecordWrite;
 
-/// A call that was lost on its way may still be carried out for so long after it was found not to have been.
+/// How long after it was found not applied a lost call may still be carried out.
 pub const LATE_FOR: Millis = Millis::from_secs(900);
 /// A page of what Route 53 holds, from a name on.
 #[derive(Clone, Debug)]
@@ -42,7 +42,7 @@ pub struct PageDiff {
     pub writes: Vec<RecordWrite>,
     /// The names to look at again.
     pub touched: BTreeSet<DnsName>,
-    /// Sets of ours that somebody else changed or removed.
+    /// Our sets that another writer changed or removed.
     pub drifted: Vec<RecordKey>,
 }
 
@@ -68,7 +68,7 @@ impl ZoneState {
         }
     }
 
-    /// Who made a set that was not expected: a call of ours that came late, or somebody else.
+    /// Who made a set that was not expected: a late call of ours, or another writer.
     fn came_late(
         &mut self,
         key: &RecordKey,
@@ -98,17 +98,17 @@ impl ZoneState {
             .for_each(|late| late.has_come = true);
     }
 
-    /// What somebody else made of a set that a lost call of ours made late, before anybody saw it.
+    /// What another writer made of a set that a lost call of ours had made late and unseen.
     fn came_late_and_changed(&mut self, key: &RecordKey, now: Timestamp) -> Option<Arc<Ownership>> {
         let late = self.late.get(key).filter(|late| late.until > now && late.has_come)?;
         Some(Arc::new(late.owner.clone()))
     }
 
-    /// Takes a page of what Route 53 holds. The caller makes sure that no call on the zone was in flight beside it.
+    /// Takes a page of what Route 53 holds. The caller makes sure that no other call on the zone was in flight.
     pub fn compare(&mut self, page: &Page, now: Timestamp) -> PageDiff {
         let mut held: BTreeMap<RecordKey, RawRecordSet> = BTreeMap::new();
         for raw in &page.sets {
-            // A type that nobody here knows cannot be a record of ours, but it is in the way of a CNAME.
+            // An unknown type cannot be a record of ours, but it is in the way of a CNAME.
             if let Ok(key) = raw.observed_key() {
                 held.insert(key, raw.clone());
             }
@@ -154,7 +154,7 @@ impl ZoneState {
         diff
     }
 
-    /// What stands under a key is somebody else's, whoever had it before.
+    /// The set under a key is foreign, whoever had it before.
     pub fn sees_others(
         &mut self,
         key: RecordKey,
@@ -167,7 +167,7 @@ impl ZoneState {
         write
     }
 
-    /// What stands under a key of ours is what somebody else made of it.
+    /// Another writer changed the set under a key of ours.
     pub fn sees_changed(
         &mut self,
         key: RecordKey,

@@ -82,7 +82,7 @@ pub struct ZoneCounts {
     pub owned: usize,
     /// Changes that Route 53 refused and that wait for their content to change.
     pub refused: usize,
-    /// Sets of ours that somebody else changed or removed.
+    /// Our sets that another writer changed or removed.
     pub drifted: usize,
 }
 
@@ -220,7 +220,7 @@ impl ZoneState {
         }
     }
 
-    /// Looks at a name: who holds it, what is to be done, what its endpoints are told.
+    /// Looks at a name: its owner, its plan, and the statuses of its endpoints.
     pub fn review(
         &mut self,
         name: &DnsName,
@@ -319,7 +319,7 @@ impl ZoneState {
         }
     }
 
-    /// What a unit is told that a full zone does not take now.
+    /// The message for a unit that a full zone does not accept now.
     fn is_held(&self, unit: &Unit, now: Timestamp) -> Option<Refusal> {
         let (message, retry_at) = self.quota.holds_unit(unit, now)?;
         Some(Refusal {

@@ -132,7 +132,7 @@ impl Sighting {
         }
     }
 
-    /// What somebody else did to it since we wrote it.
+    /// How another writer changed it since we wrote it.
     pub fn drift(&self) -> Option<Drift> {
         self.drift
     }
@@ -209,7 +209,7 @@ impl Passing {
 pub struct NameState {
     /// The endpoints that contribute here.
     pub contributions: Few<EndpointEntry>,
-    /// What Route 53 holds.
+    /// The record sets that Route 53 holds.
     pub observed: Few<Sighting>,
     /// Who holds the name.
     pub claim: Option<Claim>,

@@ -85,7 +85,7 @@ impl Refusals {
         self.timers.first().map(|(at, _)| *at)
     }
 
-    /// The names whose time has come, each once: whoever takes them looks at them. The refusals stay until the content is
+    /// The names whose time has come, each once: the caller looks at them. The refusals stay until the content is
     /// applied, refused again or no longer wanted.
     pub fn take_due(&mut self, now: Timestamp) -> BTreeSet<DnsName> {
         let mut due = BTreeSet::new();

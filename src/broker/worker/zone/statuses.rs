@@ -1,4 +1,4 @@
-//! What the endpoints of a name are told.
+//! The statuses of a name's endpoints.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

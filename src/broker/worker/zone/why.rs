@@ -20,7 +20,7 @@ pub struct NameReport {
     pub contributions: Vec<EndpointEntry>,
     /// What the holder's add up to.
     pub desired: Vec<RawRecordSet>,
-    /// What Route 53 holds.
+    /// The record sets that Route 53 holds.
     pub observed: Vec<Observed>,
     /// What is to be sent.
     pub pending: Vec<Unit>,

@@ -52,7 +52,7 @@ pub struct ZoneWork {
     pub listed_at: Option<Timestamp>,
     /// When they are to be listed again.
     pub sweep_at: Timestamp,
-    /// Batches whose outcome nobody knows: the zone is read back before anything else is sent.
+    /// Batches in doubt: the zone is read back before anything else is sent.
     pub in_doubt: Vec<BatchRow>,
     /// Names to look at.
     pub reviews: ZoneReviews,

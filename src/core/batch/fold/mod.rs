@@ -157,7 +157,7 @@ impl Folder {
     /// Adds a whole unit.
     ///
     /// # Errors
-    /// Nothing of the unit was added: it does not fit beside what is there, or into no call at all.
+    /// Nothing of the unit was added: the call has no room for it, or no call has.
     pub fn try_add(&mut self, unit: &Unit) -> Result<(), NotAdded> {
         let alone = cost(unit);
         if let Some(too_large) = alone.exceeds(&self.limits) {
