@@ -239,7 +239,7 @@ impl Access {
         async move {
             let Some(mut renewed) = renewed else { return std::future::pending().await };
             if renewed.changed().await.is_err() {
-                // Nobody is left to replace it.
+                // The task that replaces it is gone.
                 std::future::pending().await
             }
         }

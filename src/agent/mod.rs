@@ -262,7 +262,7 @@ impl Bound {
             tasks.spawn(async move {
                 let serving =
                     wire::http::serve(listener, routes, HttpLimits::default(), stop.clone());
-                // Nobody's answer is waited for at the end.
+                // No answer is waited for at the end.
                 tokio::select! {
                     () = serving => {}
                     () = stop.cancelled() => {}

@@ -113,7 +113,7 @@ impl Authority {
             }
             (None, Some(token)) => {
                 let hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-                // A wrong token is an error even where none is needed: somebody believes to have one.
+                // A wrong token is an error even where none is needed: the caller believes to have one.
                 let Holder { name, role } =
                     rules.holders.get(&hash).cloned().ok_or(Refusal::UnknownToken)?;
                 Asks { granted: Granted { name, role }, is_proven: true }
@@ -232,7 +232,7 @@ pub(super) async fn admit(
             next.run(request).await
         }
         Err(refusal) => {
-            // Anybody who reaches the port can make lines of this.
+            // Any client that reaches the port can make lines of this.
             let address = peer.map(|ConnectInfo(peer)| peer.address.to_string());
             tracing::debug!(
                 path = request.uri().path(),

@@ -48,7 +48,7 @@ impl Front {
         tls: Option<Arc<dyn PeerTls>>,
         vouching: Option<Vouching>,
     ) {
-        // Nobody opens a front twice; the first broker would go on to answer.
+        // A front is opened once; the first broker would go on to answer.
         let _first = self.started.set(super::router(
             broker,
             Arc::clone(&self.registry),

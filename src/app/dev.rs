@@ -311,7 +311,7 @@ fn broker_config(
         "store": store,
         "listen": { "grpc": ports.loopback(7443), "http": ports.loopback(7080) },
         "agents": { "token_file": token_file },
-        // Whoever is on this machine may look; what changes something shows the token of the data folder.
+        // Every process of this machine may look; a request that changes something shows the token of the data folder.
         "api": {
             "anonymous": "viewer",
             "tokens": [{ "name": "dev", "role": "admin", "token_sha256": token::sha256_hex(&held) }],
@@ -377,7 +377,7 @@ async fn run_agent(
 }
 
 fn write_addresses(path: &Path, addresses: &Addresses) -> anyhow::Result<()> {
-    // Written whole or not at all: whoever waits for the file reads it at once.
+    // Written whole or not at all: a reader that waits for the file reads it at once.
     let new = path.with_extension("new");
     let written = std::fs::write(&new, serde_json::to_vec_pretty(addresses)?)
         .and_then(|()| std::fs::rename(&new, path));

@@ -87,15 +87,21 @@ pub enum Followed {
 
 /// See the module's page.
 pub struct Decider {
+    /// Written by the decider alone.
     directory: SharedDirectory,
+    /// Get the contributions of their accounts.
     workers: Arc<Workers>,
+    /// Where statuses go that no worker decides.
     feedback: Feedback,
+    /// The time of statuses.
     clock: Arc<dyn Clock>,
+    /// The walk for workers that have just begun; `None` without one.
     walk: Option<Walk>,
     /// What is to be looked at again.
     reviews: VecDeque<DirectoryReview>,
     /// The accounts that a walk has yet to be begun for.
     waiting: BTreeSet<AccountId>,
+    /// The replicas that have sent every status that they have.
     told_all: watch::Sender<BTreeSet<ReplicaId>>,
 }
 

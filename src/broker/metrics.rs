@@ -48,7 +48,7 @@ pub struct InvariantLabel {
     invariant: String,
 }
 
-/// The tasks of this process, counted when somebody asks.
+/// The tasks of this process, counted on demand.
 #[derive(Debug)]
 struct LivingTasks;
 
@@ -357,7 +357,7 @@ pub struct AccountFigures<'a> {
     pub pending: usize,
     /// Units that Route 53 refused and that wait for their retry.
     pub refused: usize,
-    /// Record sets that somebody else changed and that are left so.
+    /// Record sets that another writer changed and that are left so.
     pub drifted: usize,
     /// Whether calls can be made.
     pub is_working: bool,

@@ -64,7 +64,7 @@ impl fmt::Display for StoreUrl {
         }
         let (scheme, rest) = body.split_once("://").unwrap_or(("postgres", body));
         match rest.rsplit_once('@') {
-            // Something was not percent-encoded: where the password ends, nobody can tell.
+            // Something was not percent-encoded: the end of the password is unknown.
             _ if hidden.contains('@') => write!(f, "{scheme}://***"),
             Some((user_info, host)) => {
                 let user = user_info.split(':').next().unwrap_or_default();

@@ -192,7 +192,7 @@ mod tests {
         watch.reload();
         assert_eq!(environment(&seen.borrow_and_update()), "stage");
 
-        // Another text that means the same wakes nobody.
+        // Another text that means the same wakes no one.
         folder.write("config.yaml", &format!("# a comment\n{}", with_environment("stage")));
         watch.reload();
         assert!(!seen.has_changed().unwrap());

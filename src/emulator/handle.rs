@@ -162,7 +162,7 @@ impl Control {
         Ok(records.values().map(|set| RawRecordSet::clone(set)).collect())
     }
 
-    /// Writes in the place of somebody else. The batch is judged like a request; it takes no token and meets no busy zone.
+    /// Writes in the place of another writer. The batch is judged like a request; it takes no token and meets no busy zone.
     pub fn foreign_write(
         &self,
         zone: &ZoneId,

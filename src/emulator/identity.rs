@@ -173,7 +173,7 @@ impl Identities {
         if allowed { Ok(()) } else { Err(denied(&caller.arn, action, zone)) }
     }
 
-    /// A day after its end nobody asks for a session any more.
+    /// A day after its end a session is no longer asked for.
     fn forget_expired(&mut self, now: Timestamp) {
         self.callers.retain(|_, caller| match &caller.standing {
             CallerKind::Session { expires_at, .. } => {

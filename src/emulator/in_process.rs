@@ -28,7 +28,7 @@ pub struct InProcess {
 /// A call in the moment in which it was carried out, or refused.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Arrival {
-    /// The account of the key that signed it; none for a key that nobody has.
+    /// The account of the key that signed it; `None` for an unknown key.
     pub account: Option<AccountId>,
     pub action: Action,
     /// Whether a bucket was too empty for it.
@@ -55,7 +55,7 @@ impl InProcess {
         self.control.clone()
     }
 
-    /// The account whose key signed a request; none for a key that nobody has.
+    /// The account whose key signed a request; `None` for an unknown key.
     pub fn caller(&self, headers: &HeaderMap) -> Option<AccountId> {
         let claim = sigv4::claim(headers).ok()?;
         Some(lock(&self.control.world).identities.caller(&claim.access_key_id)?.account.clone())

@@ -93,7 +93,7 @@ pub enum EmulatorError {
     Journal { path: String, source: io::Error },
 }
 
-/// An emulator with its ports open, but serving nobody yet.
+/// An emulator with its ports open that does not serve yet.
 pub struct Bound {
     /// Route 53 and STS.
     pub aws_addr: SocketAddr,

@@ -272,7 +272,7 @@ impl EmulatorState {
         ChangeInfo { id, in_sync: due <= now, submitted_at: now, comment }
     }
 
-    /// Writes in the place of somebody else: judged like a request, but without a caller, tokens or a busy zone.
+    /// Writes in the place of another writer: judged like a request, but without a caller, tokens or a busy zone.
     pub fn foreign_write(
         &mut self,
         zone: &ZoneId,

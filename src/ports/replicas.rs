@@ -1,7 +1,7 @@
 //! What several replicas of a broker share through the store: which of them works which account, and their news for each other.
 //!
 //! Time is the store's: no replica's clock decides when a lease passes on. A store that cannot be shared (SQLite) has one
-//! replica: whoever takes a lease there has it, and who had it before is fenced, also in its sessions.
+//! replica: the process that takes a lease there has it, and the one before is fenced, also in its sessions.
 
 use std::fmt;
 
@@ -112,7 +112,7 @@ pub enum News {
 /// One entry of the feed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FeedEntry {
-    /// Rises with every entry, in the order of the commits: whoever has read up to one has missed no smaller one.
+    /// Rises with every entry, in the order of the commits: a reader of entries up to one has missed no smaller one.
     pub seq: u64,
     /// The sender.
     pub origin: ReplicaId,

@@ -129,7 +129,7 @@ impl KeySet {
         ))
     }
 
-    /// The keys. Whoever has to wait for them waits for one attempt; whoever finds fresh ones does not wait for others.
+    /// The keys. Callers that have to wait share one attempt; a caller that finds fresh keys does not wait.
     async fn keys(&self, looked: Looked) -> Result<Arc<Kept>, Refused> {
         if looked != Looked::Anew
             && let Some(kept) = self.kept_for(self.pace.fresh_for)
@@ -143,7 +143,7 @@ impl KeySet {
             ));
         }
         let mut attempts = self.attempts.lock().await;
-        // Somebody may have read them while this one waited; for a key that is not there, the pace says when to look again.
+        // Another caller may have read them while this one waited; for a key that is not there, the pace says when to look again.
         let is_due = looked == Looked::Anew || self.kept_for(self.pace.fresh_for).is_none();
         if is_due && attempts.last_at.is_none_or(|at| at.elapsed() >= self.pace.between) {
             attempts.last_at = Some(Instant::now());

@@ -127,7 +127,7 @@ impl Source for Discovered {
         let text = get(&url, self.ca_file.as_deref()).await?;
         let document: Document = serde_json::from_slice(&text)
             .map_err(|error| format!("{url} is no discovery document: {error}"))?;
-        // OpenID Connect Discovery 1.0 §4.3: else somebody else's keys would be taken for the issuer's.
+        // OpenID Connect Discovery 1.0 §4.3: else foreign keys would be taken for the issuer's.
         if document.issuer != self.issuer {
             return Err(format!("{url} is the document of another issuer, {:?}", document.issuer));
         }

@@ -93,7 +93,7 @@ impl CredentialCache {
         {
             return Ok(kept.credentials.clone());
         }
-        // Somebody fetched while we waited, and failed: that answer is ours too.
+        // Another caller fetched while we waited, and failed: that answer is ours too.
         if self.finished_fetches.load(Ordering::Acquire) != finished_before
             && let Some(error) = &state.last_error
         {

@@ -1,7 +1,7 @@
 //! The feed: news among replicas, in the order of the commits.
 //!
 //! An entry's number comes from one locked row, so numbers become visible in their order and without a gap. The entry is the last
-//! that its transaction writes: the row is locked for as long as a commit takes, and whoever holds it waits for no other lock.
+//! that its transaction writes: the row is locked for as long as a commit takes, and its holder waits for no other lock.
 //! News of endpoints is references, some octets each; the contents are joined when an entry is read, as they are then. A reference
 //! whose endpoint is gone is passed over: its removal is an entry to come.
 //!

@@ -78,7 +78,7 @@ impl Lane {
         asking: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, StoreError> {
         let answer = tokio::time::timeout(patience, asking).await;
-        // Connections that nobody gives back may be stuck too: the pool asks each whether it is still there.
+        // Connections that are not given back may be stuck too: the pool asks each whether it is still there.
         if let Err(_) | Ok(Err(Error::PoolTimedOut)) = answer {
             self.pool.compare_and_swap(from, Arc::new(pool(&self.connect, self.options)));
         }

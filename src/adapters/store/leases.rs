@@ -1,6 +1,6 @@
 //! Which replica works which account.
 //!
-//! A worker's write looks at its lease first and locks the row for `key share` until its commit; whoever takes a lease locks the
+//! A worker's write looks at its lease first and locks the row for `key share` until its commit; the taker of a lease locks the
 //! row for `update`. The two exclude each other, so a lease never passes on between the look and the commit. A heartbeat locks for
 //! `no key update`, which gets along with the look: a replica's life does not depend on how long its own workers write.
 //!
@@ -10,7 +10,7 @@
 //! Locks are taken in one order by all transactions: the lease, then clusters by their number, then what is written, and
 //! the counter of the feed as the last. Where several leases are locked and waited for, it is in the order of their accounts.
 //!
-//! SQLite has one process at a time: there a lease is taken from whoever has it and does not run out, and a heartbeat writes nothing.
+//! SQLite has one process at a time: there a lease is taken from its holder and does not run out, and a heartbeat writes nothing.
 //! With its lease the older process loses its sessions, since the newer one loads the endpoints once and reads no feed.
 
 use std::collections::BTreeSet;
@@ -32,7 +32,7 @@ pub(super) fn replica_id(bytes: &[u8]) -> Result<ReplicaId, StoreError> {
     uuid::Uuid::from_slice(bytes).map(ReplicaId).map_err(|error| corrupt("replica id", error))
 }
 
-/// The lease has not passed on and does not before the commit. The first statement of a transaction: whoever is fenced waits for
+/// The lease has not passed on and does not before the commit. The first statement of a transaction: a fenced worker waits for
 /// nothing and locks nothing.
 pub(super) async fn assert_held(
     transaction: &mut Transaction,
@@ -69,7 +69,7 @@ const EXTEND: &str = concat!(
     " + $2 from held where leases.account = held.account"
 );
 
-/// A row is kept for an hour, so that a heartbeat that was held up brings nobody back who left.
+/// A row is kept for an hour, so that a heartbeat that was held up brings no replica back that left.
 const FORGET_DEAD: &str = concat!(
     "delete from replicas where replica in (
         select replica from replicas where expires_at < ",

@@ -1,8 +1,8 @@
 //! The schema, embedded in the binary. Migrations expand first and contract in a later version, so that two versions can
 //! run beside each other while a roll-out lasts.
 //!
-//! A database that a newer version migrated says which migration one has to know to work on it: whoever knows less is refused, and
-//! whoever knows as much works on, without what the newer version added. Each migration is a transaction of its own.
+//! A database that a newer version migrated says which migration one has to know to work on it: a release that knows less is refused, and
+//! one that knows as much works on, without what the newer version added. Each migration is a transaction of its own.
 
 use std::borrow::Cow;
 
@@ -35,7 +35,7 @@ const POSTGRES: &[(i64, &str, &str)] = &[
     (8, "replica release", include_str!("../../../migrations/postgres/0008_replica_release.sql")),
 ];
 
-/// The key of the lock, in the database, of whoever migrates: the octets of `zonefold`.
+/// The key of the lock that a migration holds in the database: the octets of `zonefold`.
 const LOCK: i64 = i64::from_be_bytes(*b"zonefold");
 
 /// The minimum in a database that has one.

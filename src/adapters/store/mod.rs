@@ -7,7 +7,7 @@
 //!
 //! * **Ingest** ([`ingest`]) is one transaction for the units of many streams: the caller groups them, one commit pays for
 //!   all. The rows of the clusters are locked and their epochs compared inside it, so a paused old session can commit
-//!   nothing. Arrival numbers come from one locked row: whoever has read up to a number has missed no smaller one.
+//!   nothing. Arrival numbers come from one locked row: a reader up to a number has missed no smaller one.
 //! * **Verdicts** ([`endpoints`]) are kept beside the endpoint. When an endpoint's content changes, the verdict for the old
 //!   content stays until the next one is saved: its placement is what keeps a name in its zone across a restart. A key that
 //!   was deleted and comes back starts without one.

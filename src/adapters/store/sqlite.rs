@@ -76,7 +76,7 @@ pub(super) async fn open_file(
     Ok(SqlitePools { writer, readers })
 }
 
-/// Connects once whoever makes the file at the same moment has done so: SQLite does not wait for its lock while a file's mode is
+/// Connects once the process that makes the file at the same moment is done: SQLite does not wait for its lock while a file's mode is
 /// changed.
 async fn connect_writer(
     writing: SqliteConnectOptions,

@@ -120,7 +120,7 @@ async fn handshake(
     };
     let listener = tls.protocol().listener();
     tls.metrics().handshake_failed(listener);
-    // Anybody who reaches the port can make lines of this.
+    // Any client that reaches the port can make lines of this.
     tracing::debug!(%address, listener, failure, "a TLS handshake failed");
     None
 }

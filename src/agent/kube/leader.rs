@@ -152,7 +152,7 @@ impl Elector {
     /// Renews the Lease, takes it, or sees that another holds it.
     async fn look(&mut self) {
         let patience = Instant::now() + RENEW_WITHIN;
-        // Who leads knows the Lease, and reads it again only when somebody else wrote it.
+        // Who leads knows the Lease, and reads it again only when another agent wrote it.
         let outcome = match timeout_at(self.leads_until.unwrap_or(patience), self.attempt()).await {
             Ok(outcome) => outcome,
             Err(_) => Err("the API server does not answer".to_owned()),
@@ -267,7 +267,7 @@ impl Elector {
                 self.leads_until = Some(asked_at + RENEW_WITHIN);
                 Ok(true)
             }
-            // Somebody else wrote it meanwhile, made it, or took it away.
+            // Another agent wrote it meanwhile, made it, or took it away.
             Err(kube::Error::Api(status)) if is_overtaken(&status) => Ok(false),
             Err(error) => Err(super::ask::fault(&error).in_words()),
         }
@@ -278,7 +278,7 @@ impl Elector {
         let mut lease = self.held(Some(&lease));
         (lease.spec.holder_identity, lease.spec.lease_duration_seconds) =
             (Some(String::new()), Some(1));
-        // Nobody waits for it: else it runs out.
+        // Not waited for: else it runs out.
         match tokio::time::timeout(LOOK_EVERY, self.write(lease)).await {
             Ok(Ok(true)) => tracing::info!(lease = self.options.name, "the Lease is given back"),
             _ => tracing::info!(

@@ -195,7 +195,7 @@ async fn prove(prover: &Prover, shared: &Shared, source: SourceKind) {
         tracing::warn!(endpoint = %kept.key, reason, "an endpoint is kept at the broker although no object asks for it");
     }
     shared.update(|state| state.index.prove(source, all_kept));
-    // Nobody listens only while the agent stops.
+    // The receiver is gone only while the agent stops.
     let _ = prover.to.send(((Followed::Objects(source), 0), News::Proven)).await;
 }
 

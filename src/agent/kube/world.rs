@@ -38,7 +38,7 @@ pub enum Followed {
     Objects(SourceKind),
     /// The nodes.
     Nodes,
-    /// The pods behind headless services.
+    /// The pods behind headless services, by slice.
     HeadlessSlices,
     /// The pods behind all other services.
     LocalSlices,
@@ -164,16 +164,27 @@ enum Stirred {
 
 /// Everything that is followed; see the module's page.
 pub struct KubeWorld {
+    /// How objects are read.
     reading: Reading,
+    /// The namespaces that are followed; `None` for all.
     namespaces: Vec<Option<ArcStr>>,
+    /// What is known of each kind, by namespace.
     scopes: BTreeMap<(SourceKind, usize), Scope>,
+    /// Objects whose endpoints depend on others.
     dependents: BTreeMap<ObjectRef, Dependent>,
+    /// What has to be followed.
     wanted: BTreeSet<Followed>,
+    /// The nodes.
     nodes: Nodes,
+    /// The pods behind headless services, by slice.
     headless: Table<Slice>,
+    /// The pods behind services whose traffic stays on its node, by slice.
     local: Table<Slice>,
+    /// The Gateways.
     gateways: Table<Gateway>,
+    /// The ListenerSets.
     listener_sets: Table<Gateway>,
+    /// The labels of namespaces.
     labels: Table<Labels>,
 }
 
@@ -365,7 +376,7 @@ impl KubeWorld {
     fn apply(&mut self, source: SourceKind, document: Document, steps: &mut Vec<IndexStep>) {
         let reference = document.reference(source);
         self.dependents.remove(&reference);
-        // Whoever waits for an object to be read looks for its generation there.
+        // A person who waits for an object to be read looks for its generation there.
         let is_unobserved = source == SourceKind::DnsEndpoint
             && document.status["observedGeneration"] != document.metadata.generation;
         let object = match self.reading.understand(source, document) {

@@ -17,7 +17,7 @@ pub fn of(answer: &Name) -> String {
     let unplaced: Vec<&Endpoint> = answer.unplaced.iter().collect();
     not_fine(&unplaced, &mut sentences);
     if answer.zones.is_empty() && answer.unplaced.is_empty() {
-        // With a part missing, nobody knows.
+        // With a part missing, it is unknown.
         if answer.missing.is_empty() {
             sentences.push(format!(
                 "No cluster wants {}, and Zonefold knows of no record there.",

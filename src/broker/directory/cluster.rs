@@ -1,6 +1,6 @@
 //! The endpoints of one cluster: the index by key, the digest by which its agent resumes, and who follows its statuses.
 //!
-//! Everything is behind one lock a cluster, which nobody holds for longer than a page takes to copy: a reader delays the
+//! Everything is behind one lock a cluster, which is never held for longer than a page takes to copy: a reader delays the
 //! writer by microseconds, and two clusters not at all.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -72,7 +72,7 @@ struct State {
     index: BTreeMap<ShortKey, EndpointEntry>,
     digest: SetDigest,
     counts: StatusCounts,
-    /// Over the keys and what their statuses say. Made when somebody compares for the first time, and kept from then on: a
+    /// Over the keys and what their statuses say. Made at the first comparison, and kept from then on: a
     /// start, in which most statuses change more than once, does not pay for it.
     statuses: Option<SetDigest>,
     /// What each subscriber has still to get; the latest of each endpoint is enough.

@@ -153,9 +153,13 @@ impl StatusCache {
 struct Header {
     /// What it wants, when others want the same; else that follows the key.
     content: Option<Arc<[u8]>>,
+    /// The cluster that publishes it.
     cluster: ClusterId,
+    /// Its place in the order of arrival.
     arrival: i64,
+    /// The latest status; `None` before the first.
     status: ArcSwapOption<Status>,
+    /// Since when the status is so, in milliseconds since the epoch.
     since: AtomicI64,
     /// The number of the set of zones where it contributes; 0 for none.
     place: AtomicU32,
@@ -163,9 +167,13 @@ struct Header {
     sequence: AtomicU32,
     /// What the store has of the verdict, as [`EndpointEntry::kept`] says.
     kept: AtomicU32,
+    /// Whether it wins no name and its records stay.
     retained: AtomicBool,
+    /// Whether its placement was decided for this content, and is stored.
     placed: AtomicBool,
+    /// Whether its placement is of a release that did not keep for which version it was decided.
     placed_before_versions: AtomicBool,
+    /// Whether another version has taken its place, or none.
     gone: AtomicBool,
 }
 

@@ -30,7 +30,7 @@ impl Default for Interner {
 }
 
 impl Interner {
-    /// The allocation that everybody with these bytes shares; none when they are short, or come for the first time.
+    /// The allocation that all holders of these bytes share; `None` if they are short, or come for the first time.
     pub fn share(&mut self, bytes: &[u8]) -> Option<Arc<[u8]>> {
         if bytes.len() < WORTH_OCTETS {
             return None;

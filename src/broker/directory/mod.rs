@@ -1,7 +1,7 @@
 //! Every endpoint of every cluster, and where each one goes.
 //!
 //! The directory follows the store: it is told what was committed, in the order of the commits, and answers with what that
-//! means for the account workers and for the endpoints' statuses. The decider alone tells it; everybody may look: at settings
+//! means for the account workers and for the endpoints' statuses. The decider alone writes to it; all may look: at settings
 //! and zones as unchanging snapshots, at a cluster's endpoints a page at a time.
 
 pub mod cluster;
@@ -94,13 +94,19 @@ pub enum Effect {
 /// See the module's page.
 #[derive(Default)]
 pub struct Directory {
+    /// The registered clusters.
     settings: ArcSwap<HashMap<ClusterId, ClusterSettings>>,
+    /// The zones of all accounts, to route to.
     zones: ArcSwap<ZoneTable>,
+    /// The endpoints of each cluster.
     clusters: RwLock<BTreeMap<ClusterId, Arc<ClusterEndpoints>>>,
+    /// The sets of zones at which endpoints are placed, each once.
     places: Mutex<PlacementTable>,
     /// What several endpoints want alike.
     contents: Mutex<Interner>,
+    /// Endpoints that publish nothing by their present content.
     waiting: Mutex<WaitingEndpoints>,
+    /// Endpoints whose placement can be decided and is not stored yet.
     due: DuePlacements,
 }
 

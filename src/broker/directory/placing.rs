@@ -91,12 +91,19 @@ pub(super) fn contributions(
 
 /// Says what follows for endpoints from where they are. It decides nothing that is not stored: what can be decided is noted.
 pub(super) struct Placer<'a> {
+    /// The registered clusters.
     pub(super) settings: Arc<HashMap<ClusterId, ClusterSettings>>,
+    /// The zones of all accounts, to route to.
     pub(super) zones: Arc<ZoneTable>,
+    /// The sets of zones at which endpoints are placed.
     pub(super) places: MutexGuard<'a, PlacementTable>,
+    /// Endpoints that publish nothing by their present content.
     pub(super) waiting: MutexGuard<'a, WaitingEndpoints>,
+    /// Endpoints whose placement can be decided and is not stored yet.
     pub(super) due: &'a DuePlacements,
+    /// Whose news is being placed.
     pub(super) turn: Turn,
+    /// What follows for workers and statuses.
     pub(super) effects: &'a mut Vec<Effect>,
 }
 

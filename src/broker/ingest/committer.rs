@@ -106,15 +106,21 @@ enum Answers {
 
 /// See the module's page.
 pub struct Committer {
+    /// Units of all sessions.
     submissions: mpsc::Receiver<Submission>,
+    /// Where they become durable.
     store: Arc<dyn Store>,
+    /// The time of their commit.
     clock: Arc<dyn Clock>,
+    /// Gets what was committed, in order.
     decider: mpsc::Sender<DeciderMessage>,
+    /// The figures.
     metrics: BrokerMetrics,
     /// Told of each transaction that is on its way, so that what other replicas committed is told in its place.
     order: CommitOrder,
+    /// Read again when it is in doubt whether a transaction was committed.
     feed: FeedHandle,
-    /// An attempt had no answer, and nobody knows whether it was committed: where the feed was before.
+    /// Where the feed was before an attempt that had no answer and is in doubt; `None` if none is.
     doubt: Option<u64>,
 }
 
@@ -164,7 +170,7 @@ impl Committer {
                     && !self.feed.read_own_again(after)
                 {
                     error!(
-                        "nobody knows whether what an older session sent was committed: the broker ends, to be started again"
+                        "it is unknown whether the last messages of an older session were committed: the broker ends, to be started again"
                     );
                     return;
                 }

@@ -158,7 +158,7 @@ impl Inner {
         let running = session.run(inbound, superseded, self.drain.clone(), age).instrument(span);
         let end = tokio::select! {
             end = running => end,
-            () = overdue => End::Failed(Status::deadline_exceeded("the agent reads nothing of what it is told")),
+            () = overdue => End::Failed(Status::deadline_exceeded("the agent does not read what it is sent")),
             withdrawn = admission.withdrawn(caller, &cluster) => End::Failed(withdrawn),
             status = async {
                 let status = expired.await;

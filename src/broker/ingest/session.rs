@@ -81,13 +81,21 @@ struct InFlight {
 
 /// See the module's page.
 pub struct Session {
+    /// The cluster that the agent speaks for.
     pub(super) cluster: ClusterId,
+    /// The number of the session: an older one commits nothing.
     pub(super) epoch: Epoch,
+    /// Makes units durable.
     pub(super) committer: CommitterHandle,
+    /// Waited for before a comparison: until the directory has what was committed.
     pub(super) decider: mpsc::Sender<DeciderMessage>,
+    /// Read for the cluster's digests and keys.
     pub(super) directory: SharedDirectory,
+    /// Messages to the agent; bounded.
     pub(super) outbound: mpsc::Sender<Result<v1::BrokerMessage, Status>>,
+    /// What the session may have on its way.
     pub(super) limits: Limits,
+    /// What it remembers between messages.
     pub(super) state: State,
 }
 
@@ -397,7 +405,7 @@ impl Session {
         let entries =
             key_versions_from_wire(&keys.entries).map_err(|error| protocol(error.to_string()))?;
         let Some(diff) = &mut self.state.diff else {
-            return Err(protocol("keys came that nobody asked for"));
+            return Err(protocol("keys came that were not asked for"));
         };
         diff.named.extend(
             entries
@@ -523,7 +531,7 @@ fn broken(status: &Status) -> End {
     if status.code() != tonic::Code::OutOfRange {
         return End::Closed;
     }
-    warn!("a message was larger than the broker takes: {}", status.message());
+    warn!("a message was larger than the broker accepts: {}", status.message());
     End::Failed(Status::out_of_range(format!(
         "{}; send messages of at most the size that Welcome names",
         status.message()

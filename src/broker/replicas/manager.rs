@@ -73,10 +73,15 @@ pub type Starting = (AccountId, oneshot::Receiver<Result<WorkerHandle, StartErro
 
 /// See the module's page.
 pub struct LeaseManager {
+    /// What it was built from.
     parts: LeaseManagerParts,
+    /// The configured accounts.
     accounts: BTreeMap<AccountId, Arc<AccountSettings>>,
+    /// The leases of this replica, with their workers.
     held: BTreeMap<AccountId, Holding>,
+    /// The tasks of the workers.
     tenants: JoinSet<Ended>,
+    /// The live replicas and their leases, as heard last.
     standing: watch::Sender<Arc<Membership>>,
     /// Whether accounts are taken and given back.
     is_open: bool,
@@ -277,7 +282,7 @@ impl LeaseManager {
         if self.is_open {
             self.spread(&standing).await;
         }
-        // Who is alone has nobody to ask, and whoever comes later knows no more.
+        // A single replica has none to ask, and one that comes later knows no more.
         self.asks &= standing.replicas.len() > 1 || !self.is_open;
         if self.asks && self.is_open {
             match self.parts.feed.announce(self.parts.replica.replica, vec![News::Ask]).await {

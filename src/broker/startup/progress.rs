@@ -24,7 +24,7 @@ pub enum StartPhase {
     Started,
 }
 
-/// Counted by who starts the broker, read by everybody.
+/// Counted by the start, read by all.
 #[derive(Debug, Default)]
 pub struct StartProgress {
     phase: AtomicU8,
@@ -69,7 +69,8 @@ impl StartProgress {
         let what = match self.phase() {
             StartPhase::Store => return "opening the store".to_owned(),
             StartPhase::OlderReplicas => {
-                return "waiting until no replica of an older release works on the store".to_owned();
+                return "waiting until no replica of an older release works on the store"
+                    .to_owned();
             }
             StartPhase::Started => return "started".to_owned(),
             StartPhase::Statuses => return "reading the statuses of the other replicas".to_owned(),

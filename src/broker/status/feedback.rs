@@ -1,4 +1,4 @@
-//! Verdicts and progress on their way back: to whoever follows a cluster, and, as far as they are verdicts, to the store.
+//! Verdicts and progress on their way back: to the subscribers of a cluster, and, as far as they are verdicts, to the store.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -115,7 +115,7 @@ pub struct VerdictKeeper {
 const KEEP_EVERY: Duration = Duration::from_millis(200);
 /// What could not be written is written again after this time.
 const KEEP_AGAIN: Duration = Duration::from_secs(2);
-/// So many are written at once: the store's writer is free again soon for what somebody waits for.
+/// Verdicts written at once: the store's writer is soon free again for urgent work.
 const KEEP_AT_ONCE: usize = 2_000;
 
 impl VerdictKeeper {
@@ -125,7 +125,7 @@ impl VerdictKeeper {
         (Self { store, unkept }, sender)
     }
 
-    /// Keeps until nobody is left to tell it anything.
+    /// Keeps until all senders are gone.
     pub async fn run(mut self) {
         let mut unkept: BTreeMap<i64, EndpointEntry> = BTreeMap::new();
         loop {

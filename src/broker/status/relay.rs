@@ -292,7 +292,7 @@ impl From<ProgressBytes> for Progress {
     }
 }
 
-/// Said after everything was told: nobody who asked has to wait any longer.
+/// Said after the last status: no asker has to wait any longer.
 pub const THAT_WAS_ALL: Bytes = Bytes::from_static(&[FORM]);
 
 /// The statuses as bytes; none of nothing.

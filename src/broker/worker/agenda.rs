@@ -255,7 +255,7 @@ impl Agenda {
         }
     }
 
-    /// The next zone after another in which something of a kind is due, whoever waited longest first. Not for changes.
+    /// The next zone after another in which something of a kind is due, the longest wait first. Not for changes.
     pub fn next_due(&self, kind: Kind, after: Option<&DueZone>) -> Option<DueZone> {
         self.due[kind as usize].next(after, self.now)
     }
@@ -393,7 +393,7 @@ impl Zones {
         unseen
     }
 
-    /// Whether there are so many that nobody looks at all of them to check the agenda, not even a debug build.
+    /// Whether there are too many to look at all of them to check the agenda, even in a debug build.
     pub fn are_many(&self) -> bool {
         self.works.len() > 64
     }

@@ -25,12 +25,19 @@ const ZONES_PER_TAG_CALL: usize = 10;
 /// The state of looking for zones.
 #[derive(Default)]
 pub struct Discovery {
+    /// Whether STS is asked which account this is.
     asking_identity: bool,
+    /// Whether a listing runs.
     in_flight: bool,
+    /// When the next one begins.
     next_at: Timestamp,
+    /// Whether all zones were listed once.
     completed: bool,
+    /// Where the listing goes on; `None` at its beginning.
     marker: Option<String>,
+    /// The zones that were listed so far.
     found: Vec<HostedZone>,
+    /// The tags that were read so far.
     tags: BTreeMap<ZoneId, BTreeMap<String, String>>,
     /// Zones whose tags are still to be asked for; none while zones are still listed.
     untagged: Option<Vec<ZoneId>>,

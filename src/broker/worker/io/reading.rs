@@ -314,7 +314,7 @@ struct Settled {
 
 /// Decides the outcome of in_doubt batches from what was read. A batch is applied whole or not at all, so one record set that
 /// is as the batch would have made it tells for all. But one that still stands exactly as the batch would have taken it away tells
-/// more: somebody else, or an earlier call that came late, did what looks like the batch's doing. They may have done so in any
+/// more: another writer, or an earlier call that came late, did what looks like the batch's doing. They may have done so in any
 /// case, so the journal never says more than what was found.
 fn settle_batches(zone: &mut ZoneWork, now: Timestamp) -> Vec<Settled> {
     let rows = std::mem::take(&mut zone.in_doubt);

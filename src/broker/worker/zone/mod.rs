@@ -92,17 +92,25 @@ pub struct ZoneState {
     pub context: ZoneContext,
     /// What may be done here.
     pub settings: ZoneSettings,
+    /// The state of each name.
     pub(super) names: BTreeMap<DnsName, NameState>,
+    /// Claims whose stored form is older than this one.
     pub(super) dirty_claims: DirtyClaims,
+    /// Names that wait for records or decisions of other names.
     waiting_for: WaitingFor,
     /// The names below the apex with an NS record set.
     delegations: BTreeSet<DnsName>,
+    /// Endpoints beyond the bound of a name.
     crowds: Crowds,
+    /// What Route 53 refused, and when it is tried again.
     refusals: Refusals,
     /// Whether the zone is full.
     pub(in crate::broker::worker) quota: ZoneQuota,
+    /// Record sets that lost calls of ours may still create.
     pub(super) late: HashMap<RecordKey, Late>,
+    /// How many names and sets are in which state.
     counts: ZoneCounts,
+    /// Equal statuses, kept once.
     statuses: StatusCache,
     /// Record sets that several names hold alike.
     records: Interner,

@@ -319,7 +319,7 @@ impl NameState {
         passing.mark = Some(mark);
     }
 
-    /// What a lost call of ours made is there; when it is in sync nobody can ask.
+    /// What a lost call of ours made is there; whether it is in sync cannot be asked.
     pub fn came_late(&mut self) {
         self.passing.get_or_insert_default().mark = Some(Mark { change_id: None, sequence: 0 });
     }

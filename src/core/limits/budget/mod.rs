@@ -254,7 +254,7 @@ impl Budget {
         self.lost.push_back((now + ARRIVES_WITHIN, paid));
     }
 
-    /// Whoever spent before may have sent a call that has not reached AWS yet: as [`give_up`](Self::give_up), for a call that
+    /// The spender before may have sent a call that has not reached AWS yet: as [`give_up`](Self::give_up), for a call that
     /// was not paid for here.
     pub fn expect_late(&mut self, now: Timestamp, action: ApiAction, changes: u32) {
         put_in_flight(&mut self.buckets, action, changes);
