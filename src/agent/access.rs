@@ -41,7 +41,6 @@ impl Material {
 pub struct ClientCertificate {
     /// The certificate, and those that signed it.
     pub certificate_file: PathBuf,
-    /// Its key.
     pub key_file: PathBuf,
 }
 

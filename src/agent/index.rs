@@ -44,7 +44,6 @@ pub enum IndexChange {
     Put {
         /// The hash of its key.
         hash: KeyHash,
-        /// The endpoint.
         endpoint: Arc<Endpoint>,
         /// Its content hash.
         version: Version,
@@ -74,7 +73,6 @@ impl IndexChange {
 /// An endpoint that is wanted now.
 #[derive(Clone, Debug)]
 pub struct IndexEntry {
-    /// The endpoint.
     pub endpoint: Arc<Endpoint>,
     /// Its content hash.
     pub version: Version,

@@ -52,9 +52,7 @@ impl Told {
 pub struct TouchedObject {
     /// The kind of its source.
     pub source: ArcStr,
-    /// Its namespace.
     pub namespace: ArcStr,
-    /// Its name.
     pub name: ArcStr,
 }
 

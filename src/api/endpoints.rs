@@ -134,7 +134,6 @@ impl From<&BrokerProgress> for Progress {
 /// The states of [`Verdict`], to filter by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "one for each variant of VerdictState")]
 pub enum StateFilter {
     Accepted,
     Waiting,
@@ -155,7 +154,6 @@ impl StateFilter {
 /// The states of [`Progress`], to filter by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "one for each variant of Progress")]
 pub enum ProgressFilter {
     Pending,
     Applied,

@@ -58,7 +58,6 @@ pub enum DeciderMessage {
     Reconfigure(HashMap<ClusterId, ClusterSettings>, BTreeMap<AccountId, AccountScope>),
     /// An operator has names placed anew whose zones are gone; answered with how many endpoints go elsewhere.
     Reroute {
-        /// The name.
         name: DnsName,
         /// Whether what lies below it is meant too.
         reach: NameReach,

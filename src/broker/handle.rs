@@ -30,7 +30,6 @@ pub struct BrokerHandle {
     pub directory: SharedDirectory,
     /// The workers of this replica.
     pub workers: Arc<Workers>,
-    /// The store.
     pub store: Arc<dyn Store>,
     /// The time.
     pub clock: Arc<dyn Clock>,

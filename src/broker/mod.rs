@@ -83,13 +83,11 @@ pub struct BrokerParts {
     pub leases: LeaseTiming,
     /// The registered clusters.
     pub clusters: HashMap<ClusterId, ClusterSettings>,
-    /// The accounts.
     pub accounts: Vec<AccountSettings>,
     /// Who calls, and who was refused.
     pub admission: Admission,
     /// What a session may take.
     pub limits: Limits,
-    /// The store.
     pub store: Arc<dyn Store>,
     /// Route 53 and STS.
     pub providers: Arc<dyn DnsProviders>,

@@ -66,9 +66,7 @@ pub(super) struct CreateZoneRequest {
 /// A VPC of a private zone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vpc {
-    /// Its region.
     pub region: String,
-    /// Its id.
     pub id: String,
 }
 

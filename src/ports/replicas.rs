@@ -40,7 +40,6 @@ pub struct LeaseEpoch(pub u64);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tenure {
     pub account: AccountId,
-    /// The holder.
     pub holder: ReplicaId,
     /// Which taking.
     pub epoch: LeaseEpoch,

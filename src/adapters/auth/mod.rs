@@ -32,7 +32,6 @@ use keyset::{KeySet, Looked};
 pub struct Identity {
     /// The DNS name or the URI (a SPIFFE id) that stands in its certificate as a subject alternative name.
     pub certificate: Option<String>,
-    /// Its service account.
     pub service_account: Option<ServiceAccount>,
     /// SHA-256 of a token of its own.
     pub token_sha256: Option<[u8; 32]>,
@@ -45,9 +44,7 @@ pub struct ServiceAccount {
     pub issuer: String,
     /// One of `aud` of its tokens.
     pub audience: String,
-    /// Its namespace.
     pub namespace: String,
-    /// Its name.
     pub name: String,
     /// Where the issuer's keys are.
     pub keys: KeySource,

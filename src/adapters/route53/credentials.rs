@@ -37,7 +37,6 @@ pub(super) enum Source {
         sts: aws_sdk_sts::Client,
         /// With whose credentials.
         caller: Arc<CredentialCache>,
-        /// The role.
         role: RoleArn,
         /// What its trust policy asks for.
         external_id: Option<ExternalId>,

@@ -30,9 +30,7 @@ pub const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Which Lease, and who this is.
 #[derive(Clone)]
 pub struct LeaseOptions {
-    /// Its namespace.
     pub namespace: String,
-    /// Its name.
     pub name: String,
     /// What the Lease calls this agent. Another one after a restart: a process does not know what it did in its last life.
     pub identity: String,

@@ -174,7 +174,6 @@ pub struct KubeWorld {
     dependents: BTreeMap<ObjectRef, Dependent>,
     /// What has to be followed.
     wanted: BTreeSet<Followed>,
-    /// The nodes.
     nodes: Nodes,
     /// The pods behind headless services, by slice.
     headless: Table<Slice>,

@@ -12,7 +12,6 @@ const MAX_LIST_DEPTH: usize = 8;
 /// An object and where it stands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Placed {
-    /// The object.
     pub object: Object,
     /// The line at which its document starts, from 1.
     pub line: usize,

@@ -155,9 +155,7 @@ impl fmt::Display for SourceKind {
 pub struct ObjectRef {
     /// The source that reads it.
     pub source: SourceKind,
-    /// Its namespace.
     pub namespace: ArcStr,
-    /// Its name.
     pub name: ArcStr,
 }
 

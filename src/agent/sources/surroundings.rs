@@ -37,7 +37,6 @@ pub struct Node {
 /// A pod behind a service, as an EndpointSlice shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Backend {
-    /// Its address.
     pub address: ArcStr,
     /// Its host name; empty for none.
     pub hostname: ArcStr,

@@ -364,7 +364,6 @@ pub struct StatusSubscriber {
 
 /// Statuses that are news to a follower.
 pub struct News {
-    /// The endpoints.
     pub endpoints: Vec<EndpointEntry>,
     /// Whether they are the last of those that were there at first.
     pub replay_done: bool,

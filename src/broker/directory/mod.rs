@@ -86,7 +86,6 @@ pub enum Effect {
     Judge {
         /// The endpoint.
         held: EndpointEntry,
-        /// The verdict.
         verdict: Verdict,
     },
 }

@@ -126,7 +126,6 @@ pub struct Committer {
 
 /// What a committer is made from.
 pub struct CommitterParts {
-    /// The store.
     pub store: Arc<dyn Store>,
     /// The time.
     pub clock: Arc<dyn Clock>,

@@ -44,17 +44,14 @@ const DRAIN_PER_SECOND: u64 = 500;
 pub struct ServiceParts {
     /// Who calls.
     pub admission: Admission,
-    /// The store.
     pub store: Arc<dyn Store>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Group commit.
     pub committer: CommitterHandle,
-    /// The decider.
     pub decider: mpsc::Sender<DeciderMessage>,
     /// What other replicas made durable.
     pub feed: FeedHandle,
-    /// The directory.
     pub directory: SharedDirectory,
     /// The figures.
     pub metrics: BrokerMetrics,

@@ -104,7 +104,6 @@ pub struct FeedReaderParts {
     pub replica: ReplicaId,
     /// The last entry that the directory has already.
     pub after: u64,
-    /// The decider.
     pub decider: mpsc::Sender<DeciderMessage>,
     /// What this replica commits itself.
     pub commits: CommitOrder,

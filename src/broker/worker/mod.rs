@@ -124,7 +124,6 @@ pub enum Message {
 /// What a worker reports to the directory about its account.
 #[derive(Clone, Debug)]
 pub struct Discovered {
-    /// The account.
     pub account: AccountId,
     /// All its zones; `None` if they could not be listed.
     pub zones: Option<Vec<ZoneFacts>>,

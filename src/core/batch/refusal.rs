@@ -40,7 +40,6 @@ pub struct Culprit {
     pub name: Option<DnsName>,
     /// The type.
     pub rtype: Option<RecordType>,
-    /// The set identifier.
     pub set_identifier: Option<String>,
     /// What is wrong.
     pub kind: CulpritKind,

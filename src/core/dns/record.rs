@@ -108,7 +108,6 @@ pub enum RoutingPolicy {
 
 /// Which kind of policy, without its parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[expect(missing_docs, reason = "one for each variant of RoutingPolicy")]
 pub enum PolicyKind {
     Simple,
     Weighted,

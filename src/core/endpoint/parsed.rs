@@ -36,7 +36,6 @@ pub struct ParsedEndpoint {
     pub policy: RoutingPolicy,
     /// Seconds; none for the zone's default.
     pub ttl_secs: Option<u32>,
-    /// The answers.
     pub answer: Answer,
     /// The id of a health check.
     pub health_check_id: Option<ArcStr>,
@@ -55,7 +54,6 @@ pub enum Answer {
     Alias {
         /// The target's zone; none for the zone that the endpoint is placed in.
         zone: Option<ZoneId>,
-        /// The target.
         target: DnsName,
         /// Whether the target's health counts.
         evaluate_target_health: bool,

@@ -34,7 +34,6 @@ pub enum BlockReason {
     Drifted(DriftBlock),
     /// The alias's target, a name in the same zone, is not there yet.
     AliasTarget {
-        /// The target.
         target: DnsName,
         /// The apex of the zone.
         zone: DnsName,
@@ -50,7 +49,6 @@ pub enum BlockReason {
 pub enum PolicyBlock {
     /// A step that the zone does not allow.
     Step {
-        /// The step.
         step: PolicyStep,
         /// The apex of the zone.
         zone: DnsName,

@@ -37,7 +37,6 @@ pub struct Contribution {
 pub struct ZoneContext {
     /// Account and zone.
     pub placement: Placement,
-    /// The apex.
     pub apex: DnsName,
     /// Public or private.
     pub visibility: Visibility,
@@ -144,9 +143,7 @@ impl ZoneContext {
 
 /// What deciding a name needs.
 pub struct NameInput<'a> {
-    /// The zone.
     pub zone: &'a ZoneContext,
-    /// The name.
     pub name: &'a DnsName,
     /// Who held it so far.
     pub claimed_by: Option<&'a ClusterId>,
@@ -208,7 +205,6 @@ impl NameInput<'_> {
 /// A record set that the holder wants, with what it adds up from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Desired {
-    /// The set.
     pub set: RecordSet,
     /// Indices into the contributions.
     pub from: Vec<usize>,

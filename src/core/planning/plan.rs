@@ -20,7 +20,6 @@ use crate::core::ids::ClusterId;
 
 /// What planning a name needs.
 pub struct PlanInput<'a> {
-    /// The zone.
     pub zone: &'a ZoneContext,
     /// What may be written there.
     pub policy: ZonePolicy,

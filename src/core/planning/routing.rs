@@ -20,7 +20,6 @@ pub struct ZoneFacts {
     pub account: AccountId,
     /// The account's environment.
     pub environment: EnvironmentId,
-    /// The zone.
     pub zone: ZoneId,
     /// Its apex.
     pub name: DnsName,
@@ -33,7 +32,6 @@ pub struct ZoneFacts {
 /// What routing has to know of an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountScope {
-    /// Its environment.
     pub environment: EnvironmentId,
     /// Which zones its rules could select: any of these.
     pub reach: Vec<Reach>,

@@ -52,21 +52,18 @@ pub enum Done {
     Page {
         /// What was paid for it.
         paid: Paid,
-        /// The zone.
         zone: ZoneId,
         /// The answer.
         result: Result<RecordPage, CallError>,
     },
     /// A batch is journalled.
     Journalled {
-        /// The batch.
         batch: Box<Batch>,
         /// The claims that were made durable with it.
         claims: Vec<ClaimWrite>,
     },
     /// A batch could not be journalled, so it is not sent.
     NotJournalled {
-        /// The batch.
         batch: Box<Batch>,
         /// Why.
         error: StoreError,
@@ -75,7 +72,6 @@ pub enum Done {
     Changed {
         /// What was paid for it.
         paid: Paid,
-        /// The batch.
         batch: Box<Batch>,
         /// The answer.
         result: Result<ChangeReceipt, CallError>,
@@ -84,14 +80,12 @@ pub enum Done {
     },
     /// The end of a batch is durable.
     Recorded {
-        /// The batch.
         batch: Box<Batch>,
         /// How it ended.
         outcome: BatchOutcome,
     },
     /// Observed records are durable, and claims.
     Saved {
-        /// The zone.
         zone: ZoneId,
         /// The claims that were made durable.
         claims: Vec<ClaimWrite>,
@@ -100,7 +94,6 @@ pub enum Done {
     Synced {
         /// What was paid for it.
         paid: Paid,
-        /// The zone.
         zone: ZoneId,
         /// The answer.
         result: Result<bool, CallError>,

@@ -24,7 +24,6 @@ pub struct Page {
     pub from: Option<DnsName>,
     /// The first name that it does not speak of; none when it reaches the end.
     pub until: Option<DnsName>,
-    /// The sets.
     pub sets: Vec<RawRecordSet>,
 }
 

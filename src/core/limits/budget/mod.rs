@@ -35,7 +35,6 @@ const PREDICTED_CALL_BY_CALL: u32 = 10_000;
 
 /// The Route 53 actions that Zonefold calls; each has a bucket of its own in addition to the account's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the names are those of the Route 53 API")]
 pub enum ApiAction {
     ChangeResourceRecordSets,
     GetChange,
