@@ -192,7 +192,7 @@ pub(super) async fn append(
 pub(super) async fn end(transaction: &mut Transaction) -> Result<u64, StoreError> {
     let row =
         transaction.fetch_optional("select value from counters where name = 'feed'", []).await?;
-    row.map_or(Ok(0), |row| to_unsigned("entry of the feed", row.int("appended")?))
+    row.map_or(Ok(0), |row| to_unsigned("entry of the feed", row.int("value")?))
 }
 
 /// How far the feed was cut and how far it goes, with the entries of one page: one statement, so that nothing is cut between the

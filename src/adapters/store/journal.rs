@@ -356,7 +356,7 @@ pub(super) async fn lost(
                 transaction.fetch_optional(query, [account.as_str().into(), seq.into()]).await?;
             let intent = intent
                 .ok_or_else(|| corrupt(format_args!("journal entry {seq}"), "it is missing"))?;
-            let Intent { batch } = from_json("journal entry", intent.text("journal_seq")?)?;
+            let Intent { batch } = from_json("journal entry", intent.text("entry")?)?;
             lost.push(BatchRow {
                 batch,
                 outcome: Some(outcome(

@@ -208,7 +208,7 @@ pub(super) async fn take(
     let rows = transaction.fetch_bulk(statement, input()).await?;
     let mut taken = rows
         .iter()
-        .map(|row| tenure(row, holder, row.int("holder")?))
+        .map(|row| tenure(row, holder, row.int("epoch")?))
         .collect::<Result<Vec<_>, _>>()?;
     taken.sort_by(|a, b| a.account.cmp(&b.account));
     Ok(taken)
