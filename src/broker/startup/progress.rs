@@ -69,7 +69,8 @@ impl StartProgress {
         let what = match self.phase() {
             StartPhase::Store => return "opening the store".to_owned(),
             StartPhase::OlderReplicas => {
-                return "waiting until no replica of an older release works on the store".to_owned();
+                return "waiting until no replica of an older release works on the store"
+                    .to_owned();
             }
             StartPhase::Started => return "started".to_owned(),
             StartPhase::Statuses => return "hearing what the other replicas know".to_owned(),
