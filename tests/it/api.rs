@@ -407,7 +407,7 @@ async fn status_shows_accounts_zones_clusters_and_what_is_not_fine() {
         "region=eu-west-1",
         "rejected INVALID_NAME",
         "waiting NAME_HELD",
-        "63 at most",
+        "the limit is 63",
     ] {
         assert!(text.contains(part), "{part}:\n{text}");
     }

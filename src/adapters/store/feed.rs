@@ -12,12 +12,13 @@ use std::collections::{BTreeSet, HashMap};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::clock::clock;
 use super::codec::{parse, to_signed, to_unsigned};
 use super::endpoints;
 use super::error::corrupt;
 use super::leases::{replica_bytes, replica_id};
 use super::names::{Numbered, numbered};
-use super::transaction::{Transaction, clock};
+use super::transaction::Transaction;
 use super::value::{Input, Kind, Row};
 use crate::core::endpoint::KeyHash;
 use crate::core::endpoint::verdict::Placement;

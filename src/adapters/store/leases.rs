@@ -15,9 +15,10 @@
 
 use std::collections::BTreeSet;
 
+use super::clock::clock;
 use super::codec::{parse, to_signed, to_unsigned};
 use super::error::corrupt;
-use super::transaction::{Transaction, clock};
+use super::transaction::Transaction;
 use super::value::{Input, Kind, Row};
 use crate::core::ids::AccountId;
 use crate::core::time::Millis;

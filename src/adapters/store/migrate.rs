@@ -10,8 +10,8 @@ use sqlx::migrate::{Migrate, MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::SqlitePool;
 use sqlx::{PgConnection, SqlStr};
 
+use super::clock::clock;
 use super::error::{from_migration, from_sqlx};
-use super::transaction::clock;
 use crate::ports::StoreError;
 
 const SQLITE: &[(i64, &str, &str)] = &[

@@ -21,6 +21,7 @@
 //! Times are milliseconds; names of clusters and ids of zones are numbers inside the database.
 
 mod changes;
+mod clock;
 mod codec;
 mod endpoints;
 mod error;

@@ -13,14 +13,6 @@ use super::value::{Columns, Input, Row, Value, pack_columns, unpack_rows};
 use super::{postgres, sqlite};
 use crate::ports::StoreError;
 
-/// PostgreSQL's clock in milliseconds since the epoch, as the statement runs: `now()` would be when the transaction began.
-macro_rules! clock {
-    () => {
-        "(extract(epoch from clock_timestamp()) * 1000)::bigint"
-    };
-}
-pub(super) use clock;
-
 /// An open transaction; dropped without [`Transaction::commit`] it is rolled back.
 pub(super) enum Transaction {
     Sqlite(sqlx::Transaction<'static, Sqlite>),

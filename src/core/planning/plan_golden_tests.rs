@@ -1,9 +1,8 @@
 //! Whole plans and a batch as text: `snapshots/` is reviewed like code.
 
 use super::*;
-use crate::core::batch::fold::wire_order;
 use crate::core::ids::{AccountId, ZoneId};
-use crate::core::planning::change::Batch;
+use crate::core::planning::change::{Action, Batch, WireChange};
 use crate::core::time::Timestamp;
 
 fn east() -> Scene {
@@ -119,12 +118,19 @@ fn plans_of_a_name_that_is_blocked() {
 fn a_batch_shows_its_elements_in_the_order_of_the_call() {
     let scene = east().wants(a("web", "192.0.2.1")).holds(cname("x.example.net"), Some("east"));
     let units = scene.plan().units;
+    let changes = || units.iter().flat_map(|unit| &unit.changes);
+    let deletes = changes().filter_map(|change| change.before.clone());
+    let creates = changes().filter_map(|change| change.after.clone());
+    let wire = deletes
+        .map(|set| WireChange { action: Action::Delete, set })
+        .chain(creates.map(|set| WireChange { action: Action::Create, set }))
+        .collect();
     let batch = Batch {
         id: BatchId(uuid::Uuid::nil()),
         account: AccountId::parse("111111111111").unwrap(),
         zone: ZoneId::parse("Z0000000000000000001").unwrap(),
         planned_at: Timestamp(0),
-        wire: wire_order(&units),
+        wire,
         units,
     };
     insta::assert_snapshot!(batch);

@@ -58,7 +58,7 @@ fn wrong_manifests() -> Vec<Wrong> {
             "A",
             service("long-label", &long_label, "192.0.2.1"),
             "INVALID_NAME",
-            ["has 64 octets and a label takes 63", "shorten it"],
+            ["has 64 octets and the limit is 63", "shorten it"],
         ),
         rejected(
             "empty-label",
@@ -86,7 +86,7 @@ fn wrong_manifests() -> Vec<Wrong> {
             "TXT",
             dns_endpoint("long-text", "d.dev.example.com", "TXT", &one(&"x".repeat(5_000))),
             "INVALID_TARGET",
-            ["Route 53 takes 4000 at most", "shorten it or spread it"],
+            ["Route 53 accepts 4000 at most", "shorten it or spread it"],
         ),
         rejected(
             "apex-name",

@@ -543,7 +543,7 @@ async fn i09_the_steady_state_writes_nothing_and_reads_only_to_sweep() {
             let counters = w.control().counters();
             counters.accounts.values().map(|account| account.requests).sum::<u64>()
         };
-        let (batches, requests) = (world.our_batches().len(), count(&world));
+        let (batches, requests) = (world.our_batches().len(), count(world));
         // Two whole sweeps of the zone, one page each, with the interval between them. It is measured from when the first one was
         // seen, so half of it is asked for.
         world.until("a sweep went by", |w| count(w) > requests).await;
@@ -561,7 +561,7 @@ async fn i09_the_steady_state_writes_nothing_and_reads_only_to_sweep() {
             .iter()
             .filter(|r| format!("{:?}", r.action).contains("Change"))
             .collect();
-        assert!(count(&world) <= requests + 4, "{others:?}");
+        assert!(count(world) <= requests + 4, "{others:?}");
         east.stop().await;
         west.stop().await;
     })

@@ -37,14 +37,14 @@ async fn what_would_never_be_answered_is_kept_out_and_told() {
             .await;
         world.until("the good one is there", |w| w.record("fine.example.com", "A").is_some()).await;
         world.wait_idle().await;
-        assert_eq!(reasons(&world, "self.example.com"), ["INVALID_TARGET"]);
-        assert_eq!(reasons(&world, "app.ext.example.com"), ["BELOW_DELEGATION"]);
+        assert_eq!(reasons(world, "self.example.com"), ["INVALID_TARGET"]);
+        assert_eq!(reasons(world, "app.ext.example.com"), ["BELOW_DELEGATION"]);
         let status = &world.statuses("east", "app.ext.example.com")[0];
         assert!(status.verdict.message.contains("NS record set of ext.example.com"), "{status:?}");
         assert!(world.record("app.ext.example.com", "A").is_none());
         world.foreign_write(ChangeAction::Delete, "ext.example.com", "NS", &["ns.example.net"]);
         // Who waits is the one to give way: when the other goes, it follows.
-        let told = ring.iter().find(|owner| reasons(&world, owner) == ["INVALID_TARGET"]).unwrap();
+        let told = ring.iter().find(|owner| reasons(world, owner) == ["INVALID_TARGET"]).unwrap();
         let other = ring.iter().find(|owner| *owner != told).unwrap();
         east.wants("all", &[(told, "CNAME", &[other])]);
         world.until("the other follows", |w| w.record(told, "CNAME").is_some()).await;
@@ -69,8 +69,8 @@ async fn a_type_that_the_zone_does_not_take_is_rejected_and_nothing_is_written()
         );
         world.until("the address is there", |w| w.record("www.example.com", "A").is_some()).await;
         world.wait_idle().await;
-        assert_eq!(reasons(&world, "sub.example.com"), ["ZONE_POLICY"]);
-        assert!(reasons(&world, "www.example.com").contains(&"ZONE_POLICY"));
+        assert_eq!(reasons(world, "sub.example.com"), ["ZONE_POLICY"]);
+        assert!(reasons(world, "www.example.com").contains(&"ZONE_POLICY"));
         assert!(world.record("sub.example.com", "NS").is_none());
         east.stop().await;
     })
@@ -120,7 +120,7 @@ async fn regions_that_swap_get_through_a_batch_that_is_split_and_none_is_gone_be
             })
             .await;
         world.wait_idle().await;
-        assert_eq!(regions(&world), owned(&before));
+        assert_eq!(regions(world), owned(&before));
         // The batch that swaps them is refused for another record set, and split to find which.
         let poison = FaultEffect::PoisonRecord {
             name: name("poison.example.com"),
