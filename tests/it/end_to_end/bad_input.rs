@@ -79,7 +79,7 @@ fn wrong_manifests() -> Vec<Wrong> {
             "A",
             dns_endpoint("many-values", "c.dev.example.com", "A", &many),
             "TOO_LARGE",
-            ["401 values are given and a record set takes 400", "use fewer"],
+            ["401 values are given and the limit is 400", "use fewer"],
         ),
         rejected(
             "long-text",
@@ -152,7 +152,7 @@ fn wrong_manifests() -> Vec<Wrong> {
             dns_endpoint("cname-beside", GOOD, "CNAME", &one("www.example.net")),
             "CONFLICT_IN_CLUSTER",
             [
-                "service/shop/good came first with good.dev.example.com A: a CNAME suffers no other",
+                "service/shop/good came first with good.dev.example.com A: a CNAME cannot coexist with other",
                 "Change or remove one",
             ],
         ),
