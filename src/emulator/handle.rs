@@ -14,6 +14,7 @@ use super::ids::IdSource;
 use super::journal::JournalEntry;
 use super::request::RecordChange;
 use super::server::{Shared, lock};
+use super::world::{name_servers, new_zone_id};
 use super::zone::{Zone, ZoneSnapshot};
 use crate::core::dns::name::DnsName;
 use crate::core::dns::record::RawRecordSet;
@@ -169,6 +170,40 @@ impl Control {
         changes: &[RecordChange],
     ) -> Result<String, ControlError> {
         Ok(lock(&self.world).foreign_write(zone, changes)?.id)
+    }
+
+    /// Makes a zone in the place of somebody else.
+    pub fn make_zone(&self, account: AccountId, name: DnsName) -> ZoneId {
+        let mut world = lock(&self.world);
+        let id = new_zone_id(&mut world.ids);
+        let mut zone = Zone::new(id.clone(), account, name, name_servers(&mut world.ids));
+        zone.caller_reference = format!("emulator:{id}");
+        world.zones.insert(id.clone(), zone);
+        id
+    }
+
+    /// Deletes a zone with all that it holds, in the place of somebody else.
+    ///
+    /// # Errors
+    /// There is no such zone.
+    pub fn delete_zone(&self, id: &ZoneId) -> Result<(), ControlError> {
+        let deleted = lock(&self.world).zones.remove(id);
+        deleted.map(drop).ok_or_else(|| ControlError::NoSuchZone(id.to_string()))
+    }
+
+    /// Gives a zone these tags in the place of those that it has.
+    ///
+    /// # Errors
+    /// There is no such zone.
+    pub fn set_tags(
+        &self,
+        id: &ZoneId,
+        tags: BTreeMap<String, String>,
+    ) -> Result<(), ControlError> {
+        let mut world = lock(&self.world);
+        let zone = world.zones.get_mut(id);
+        zone.ok_or_else(|| ControlError::NoSuchZone(id.to_string()))?.tags = tags;
+        Ok(())
     }
 
     /// Zones and ids, for a restart.
