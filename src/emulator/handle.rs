@@ -244,3 +244,27 @@ fn summary(zone: &Zone) -> ZoneSummary {
         version: zone.version,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::emulator::{AccountConfig, EmulatorConfig, InProcess};
+
+    #[test]
+    fn somebody_else_makes_tags_and_deletes_a_zone() {
+        let account = AccountId::parse("111111111111").unwrap();
+        let accounts = vec![AccountConfig::new(account.clone())];
+        let emulator = InProcess::new(EmulatorConfig { accounts, ..EmulatorConfig::default() });
+        let control = emulator.unwrap().control();
+        let name = DnsName::parse("example.com").unwrap();
+        let id = control.make_zone(account, name.clone());
+        assert_eq!(control.zone_named(&name), Some(id.clone()));
+        let tags = BTreeMap::from([("stage".to_owned(), "frozen".to_owned())]);
+        control.set_tags(&id, tags.clone()).unwrap();
+        assert_eq!(control.zones()[0].tags, tags);
+        control.delete_zone(&id).unwrap();
+        assert_eq!(control.zone_named(&name), None);
+        assert_eq!(control.delete_zone(&id), Err(ControlError::NoSuchZone(id.to_string())));
+        assert_eq!(control.set_tags(&id, tags), Err(ControlError::NoSuchZone(id.to_string())));
+    }
+}

@@ -17,7 +17,7 @@ use zonefold::core::ids::AccountId;
 
 use crate::agent::SOURCES;
 use crate::history::What;
-use crate::schedule::{OBJECTS, Step, TimedStep};
+use crate::schedule::{Step, TimedStep};
 use crate::shape::{Account, Shape};
 use crate::wish::{Object, Wish};
 use crate::world::World;
@@ -28,8 +28,8 @@ pub use told::Told;
 const APART: u64 = 0x7E57_0000_0E17_2A00;
 /// One seed of so many has a further event.
 const ONE_OF: u8 = 3;
-/// One of those has a second one.
-const SECOND_OF: u8 = 4;
+/// One of so many of those has a second one.
+const SECOND_OF: u8 = 2;
 /// The objects of further events have numbers from here on.
 const FIRST_OBJECT: u8 = 200;
 
@@ -245,7 +245,7 @@ fn account_id(account: &str) -> Option<AccountId> {
 /// An object that no other step has.
 fn object(number: u8) -> Object {
     let kind = SOURCES[usize::from(number) % SOURCES.len()];
-    Object { kind, number: FIRST_OBJECT + number.max(OBJECTS) - OBJECTS }
+    Object { kind, number: FIRST_OBJECT + number }
 }
 
 /// A cluster that the zones of an environment serve.
