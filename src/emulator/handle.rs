@@ -14,7 +14,7 @@ use super::ids::IdSource;
 use super::journal::JournalEntry;
 use super::request::RecordChange;
 use super::server::{Shared, lock};
-use super::world::{name_servers, new_zone_id};
+use super::state::{name_servers, new_zone_id};
 use super::zone::{Zone, ZoneSnapshot};
 use crate::core::dns::name::DnsName;
 use crate::core::dns::record::RawRecordSet;
