@@ -20,7 +20,10 @@ use zonefold::core::time::Timestamp;
 use zonefold::emulator::JournalEntry;
 use zonefold::ports::BatchOutcome;
 
-pub use crate::extra::Told;
+#[path = "told.rs"]
+mod told;
+
+pub use told::Told;
 
 /// One run.
 #[derive(Clone, Debug, Default)]

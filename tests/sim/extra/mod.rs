@@ -6,7 +6,6 @@ mod crowd;
 mod half_open;
 mod refusals;
 mod tags;
-mod told;
 mod zones;
 
 use std::collections::BTreeMap;
@@ -16,13 +15,11 @@ use zonefold::core::dns::name::DnsName;
 use zonefold::core::ids::AccountId;
 
 use crate::agent::SOURCES;
-use crate::history::What;
+use crate::history::{Told, What};
 use crate::schedule::{Step, TimedStep};
 use crate::shape::{Account, Shape};
 use crate::wish::{Object, Wish};
 use crate::world::World;
-
-pub use told::Told;
 
 /// Keeps the draws apart from those of the schedule and of the trials.
 const APART: u64 = 0x7E57_0000_0E17_2A00;

@@ -39,13 +39,18 @@ struct Reading {
     asked: BTreeMap<u64, (AccountId, BTreeMap<ZoneId, bool>)>,
     stood_still: Option<Timestamp>,
     store_failed: Option<Timestamp>,
+    started_at: Timestamp,
     violations: Vec<Violation>,
 }
 
 /// Reads what was told of rules and tags, and looks at each batch that is begun.
 pub fn judge(history: &History) -> Vec<Violation> {
     let accounts = history.world.zones.iter().map(|zone| (zone.id.clone(), zone.account.clone()));
-    let mut reading = Reading { accounts: accounts.collect(), ..Reading::default() };
+    let mut reading = Reading {
+        accounts: accounts.collect(),
+        started_at: history.world.started_at,
+        ..Reading::default()
+    };
     history.log.iter().for_each(|event| reading.read(event));
     reading.violations
 }
@@ -121,11 +126,6 @@ impl Reading {
 
     /// Whether a rule was there before any process was.
     fn is_first(&self, rule: &Rule) -> bool {
-        rule.since == zonefold_start()
+        rule.since == self.started_at
     }
-}
-
-/// When every run starts.
-fn zonefold_start() -> Timestamp {
-    crate::recorder::STARTED_AT
 }

@@ -4,7 +4,7 @@ use zonefold::core::dns::name::DnsName;
 use zonefold::core::ids::{AccountId, ZoneId};
 use zonefold::core::planning::policy::ZonePolicy;
 
-use crate::history::Agent;
+use super::Agent;
 
 /// Something that is so from now on.
 #[derive(Clone, Debug, PartialEq, Eq)]
