@@ -84,7 +84,6 @@ impl World {
         None
     }
 
-    #[expect(clippy::unused_self, reason = "each kind of event has the same functions")]
     pub(super) fn end_clock_step(&mut self, undo: ClockUndo) {
         match undo {}
     }

@@ -49,9 +49,8 @@ pub fn draw(shape: &Shape, random: &mut fastrand::Rng) -> Steps {
     let account = accounts[random.usize(0..accounts.len())];
     let apex = format!("near.{}", apex(shape, parent));
     let step = |step| Step::Extra(Extra::Zones(step));
-    let hosts = |letter: char| {
-        (0..3).map(|host| format!("{letter}{host}.near.{}", &apex[5..])).collect::<Vec<_>>()
-    };
+    let hosts =
+        |letter: char| (0..3).map(|host| format!("{letter}{host}.{apex}")).collect::<Vec<_>>();
     let is_there = random.u8(0..3) > 0;
     let begin = ZoneStep::Begin { account, apex: apex.clone(), is_there };
     let listed_ms = u64::from(shape.discovery_secs) * 1_100 + 5_000;

@@ -23,7 +23,7 @@ struct Made {
 /// Where an endpoint is.
 struct Home {
     zone: ZoneId,
-    /// Whether a zone of another id took its place.
+    /// Where in the log the last batch that wrote for it was begun.
     written: usize,
 }
 
