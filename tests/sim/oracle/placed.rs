@@ -3,7 +3,7 @@
 //!
 //! Where an endpoint is, is told by the first batch that wrote for it since it is stored.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use zonefold::core::dns::name::DnsName;
 use zonefold::core::endpoint::EndpointKey;
@@ -12,6 +12,7 @@ use zonefold::core::invariants::Invariant;
 use zonefold::core::planning::change::Batch;
 
 use super::history::{Commit, Event, History, RowChange, Told, What};
+use super::owners::{is_ours, net_changes};
 use super::{Violation, model};
 
 /// A zone that appeared; places are places in the log.
@@ -34,6 +35,8 @@ struct Reading<'a> {
     /// Where each endpoint's present content was stored.
     stored: BTreeMap<(ClusterId, EndpointKey), usize>,
     rerouted: BTreeMap<DnsName, usize>,
+    /// The names at which others wrote.
+    others: BTreeSet<DnsName>,
     violations: Vec<Violation>,
 }
 
@@ -48,6 +51,7 @@ pub fn judge(history: &History) -> Vec<Violation> {
         homes: BTreeMap::new(),
         stored: BTreeMap::new(),
         rerouted: BTreeMap::new(),
+        others: BTreeSet::new(),
         violations: vec![],
     };
     for (place, event) in history.log.iter().enumerate() {
@@ -60,6 +64,9 @@ pub fn judge(history: &History) -> Vec<Violation> {
 impl Reading<'_> {
     fn read(&mut self, place: usize, event: &Event) {
         match &event.what {
+            What::Applied { entry, .. } if !is_ours(entry) => {
+                self.others.extend(net_changes(entry).into_iter().map(|change| change.key.name));
+            }
             What::Told(Told::ZoneMade { zone, apex, .. }) => {
                 self.made.insert(zone.clone(), Made { apex: apex.clone(), deleted: None });
             }
@@ -138,6 +145,13 @@ impl Reading<'_> {
             let (Some(home), Some(wish)) = (self.homes.get(&of), model::wish(&row.endpoint)) else {
                 continue;
             };
+            // What the policy forbids, and what others had a hand in, is judged nowhere here.
+            let zones = &self.history.world.zones;
+            let mut policies = zones.iter().filter(|zone| zone.id == home.zone);
+            if self.others.contains(&wish.name) || policies.any(|zone| !zone.policy.allows_update())
+            {
+                continue;
+            }
             let Some(records) = end.zones.get(&home.zone) else { continue };
             let is_it = |set: &&zonefold::core::dns::record::RawRecordSet| {
                 set.key().is_ok_and(|key| key.name == wish.name && key.rtype == wish.rtype)
