@@ -170,6 +170,7 @@ fn refuse_by_fault(effect: &FaultEffect, call: &Call, caller: &Caller) -> Result
         FaultEffect::Throttle {} => Err(AwsError::throttling()),
         FaultEffect::Prior {} => Err(AwsError::prior_request()),
         FaultEffect::HttpError { status } => Err(AwsError::server(*status)),
+        FaultEffect::UnlistedError {} => Err(AwsError::unlisted()),
         FaultEffect::ExpiredToken {} => Err(AwsError::expired_token()),
         FaultEffect::InvalidClientToken {} => Err(AwsError::invalid_client_token()),
         FaultEffect::AccessDenied {} => Err(denied(&caller.arn, call.action, call.zone.as_deref())),

@@ -44,6 +44,8 @@ pub enum FaultEffect {
         /// 500 or 503.
         status: u16,
     },
+    /// 400 with a code that no description of the API lists, before anything is applied.
+    UnlistedError {},
     /// The call waits before it is looked at.
     Latency {
         /// At least so long.

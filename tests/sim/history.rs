@@ -20,6 +20,11 @@ use zonefold::core::time::Timestamp;
 use zonefold::emulator::JournalEntry;
 use zonefold::ports::BatchOutcome;
 
+#[path = "told.rs"]
+mod told;
+
+pub use told::Told;
+
 /// One run.
 #[derive(Clone, Debug, Default)]
 pub struct History {
@@ -44,6 +49,8 @@ pub struct World {
     pub zones: Vec<Zone>,
     /// The registered clusters and the environment of each.
     pub clusters: BTreeMap<ClusterId, EnvironmentId>,
+    /// The apexes of zones that appear or vanish during the run: names below them are judged by where they were placed.
+    pub shifting: Vec<DnsName>,
     /// How often a worker lists each zone and its account's zones in the steady state, in milliseconds.
     pub sweep_ms: i64,
     /// How long a refused change is left alone at least before it is sent again unchanged, in milliseconds.
@@ -287,6 +294,8 @@ pub enum What {
         /// The name.
         name: DnsName,
     },
+    /// What one of the further events did, as far as the oracle has to know.
+    Told(Told),
 }
 
 /// What an agent's index took in.

@@ -20,6 +20,7 @@ mod agent;
 mod aws;
 mod broker;
 mod driver;
+mod extra;
 mod gate;
 mod history;
 mod net;

@@ -5,6 +5,7 @@ use zonefold::core::ids::AccountId;
 use zonefold::emulator::Action;
 
 use crate::agent::SOURCES;
+use crate::extra::{self, Extra};
 use crate::net::{Death, Direction};
 use crate::shape::Shape;
 use crate::trials;
@@ -88,6 +89,8 @@ pub enum Step {
     Poison { host: String, for_ms: u64 },
     /// Somebody else writes into a zone.
     Foreign { zone: usize, write: ForeignWrite },
+    /// One of the further kinds of events.
+    Extra(Extra),
 }
 
 /// What changes in the configuration.
@@ -206,8 +209,20 @@ impl Schedule {
             steps.push(TimedStep { at_ms, step });
         }
         steps.extend(trials::draw(seed, &shape));
+        steps.extend(extra::draw(seed, &shape));
         steps.sort_by_key(|timed| timed.at_ms);
         Self { shape, foreign, steps }
+    }
+
+    /// The schedule with a shape that has what its steps find there from the start.
+    pub fn prepared(&self) -> Self {
+        let mut prepared = self.clone();
+        for timed in &self.steps {
+            if let Step::Extra(extra) = &timed.step {
+                extra.prepare(&mut prepared.shape);
+            }
+        }
+        prepared
     }
 }
 
@@ -463,6 +478,7 @@ impl Step {
                     wishes.join(", ")
                 )
             }
+            Self::Extra(extra) => extra.text(),
             other => format!("{other:?}"),
         }
     }
@@ -486,6 +502,7 @@ impl Step {
             | Self::AwsRoute { for_ms, .. }
             | Self::Aws { for_ms, .. }
             | Self::Poison { for_ms, .. } => Some(*for_ms),
+            Self::Extra(extra) => extra.lasts_ms(),
             Self::Want { .. }
             | Self::Delete { .. }
             | Self::Reconnect { .. }

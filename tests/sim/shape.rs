@@ -11,6 +11,7 @@ use zonefold::emulator::{
 };
 
 use crate::broker::{ACCESS_KEY, TOKEN};
+use crate::extra::Prepared;
 use crate::recorder::STARTED_AT;
 
 /// The account of the brokers' own user.
@@ -57,6 +58,8 @@ pub struct Shape {
     pub discovery_secs: u32,
     /// Whether signatures are checked.
     pub signatures: bool,
+    /// What further events find there from the start.
+    pub prepared: Prepared,
 }
 
 /// An account.
@@ -158,6 +161,7 @@ impl Shape {
             drift_secs: random.u32(20..=60),
             discovery_secs: random.u32(20..=60),
             signatures: random.u8(0..8) == 0,
+            prepared: Prepared::default(),
         }
     }
 
@@ -185,10 +189,13 @@ impl Shape {
         let account = |shape: &Account| {
             let mut account = AccountConfig::new(id(shape.id));
             account.limits = shape.limits.of_aws();
-            account.zones = shape
-                .zones
-                .iter()
-                .map(|zone| ZoneConfig::public(DnsName::parse(zone.apex).unwrap()))
+            account.zones = self
+                .prepared
+                .apexes(shape)
+                .map(|apex| ZoneConfig {
+                    tags: self.prepared.tags(apex),
+                    ..ZoneConfig::public(DnsName::parse(apex).unwrap())
+                })
                 .collect();
             account.roles = vec![RoleConfig {
                 trusted_principals: vec![format!("arn:aws:iam::{OPERATIONS}:user/broker")],
@@ -223,7 +230,7 @@ impl Shape {
             json!({
                 "id": account.id, "name": format!("account-{}", &account.id[..3]), "environment": account.environment,
                 "role_arn": role_of(account), "external_id": "right",
-                "zones": account.zones.iter().map(zone).collect::<Vec<_>>(),
+                "zones": self.prepared.rules(account, account.zones.iter().map(zone)),
                 "budget": account.limits.of_broker(),
                 "drift_interval_secs": self.drift_secs, "discovery_interval_secs": self.discovery_secs,
             })

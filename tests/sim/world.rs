@@ -66,8 +66,9 @@ pub fn run(seed: u64, schedule: &Schedule) -> History {
         .build()
         .unwrap();
     let processes = tokio::task::LocalSet::new();
+    let schedule = schedule.prepared();
     let history = processes.block_on(&runtime, async {
-        let mut world = World::build(seed, schedule);
+        let mut world = World::build(seed, &schedule);
         let recorder = world.recorder.clone();
         std::panic::set_hook(Box::new(move |panic| {
             let part = panic.location().map(|place| place.file().to_owned()).unwrap_or_default();
@@ -167,6 +168,7 @@ impl World {
     /// The steps, and the ends of what lasts, in the order of their times.
     async fn play(&mut self) {
         self.write_foreign_beginnings();
+        self.tell_beginnings();
         for host in &self.brokers {
             lock(host).start();
             tokio::task::spawn_local(BrokerHost::restart_when_ended(Arc::clone(host)));
@@ -231,8 +233,12 @@ impl World {
         let mut rested = false;
         // What others did to the zones is found out when they are compared next.
         let config = Arc::clone(&self.config.borrow());
-        let compared_within =
-            config.accounts.iter().map(|account| account.drift_interval_secs).max().unwrap_or(0);
+        let compared_within = config
+            .accounts
+            .iter()
+            .map(|account| account.drift_interval_secs.max(self.schedule.shape.awaits_listing()))
+            .max()
+            .unwrap_or(0);
         tokio::time::sleep(Duration::from_secs(u64::from(compared_within) * 5 / 4)).await;
         let most_events = self.recorder.len() + REST_WITHIN_EVENTS;
         while tokio::time::Instant::now() < until && self.recorder.len() < most_events {
@@ -326,7 +332,8 @@ impl World {
             .collect();
         for zone in &mut history.world.zones {
             let account = config.accounts.iter().find(|account| account.id == zone.account);
-            let entry = account.and_then(|account| account.zones.first());
+            let entry =
+                account.and_then(|account| account.zones.iter().find(|zone| zone.tags.is_empty()));
             zone.default_ttl_secs =
                 entry.map_or(zone.default_ttl_secs, |entry| entry.default_ttl_secs);
         }
@@ -404,6 +411,7 @@ fn described(seed: u64, shape: &Shape, config: &Config, control: &Control) -> hi
             .enumerate()
             .map(|(index, name)| (cluster_id(index), environment(name)))
             .collect(),
+        shifting: shape.prepared.shifting(),
         sweep_ms: i64::from(shape.drift_secs.min(shape.discovery_secs)) * 1_000,
         poison_backoff_ms: POISON_BACKOFF_MS,
     }

@@ -77,6 +77,7 @@ impl Teller<'_> {
             What::Panicked { part, message } => Some(format!("{part} PANICS: {message}")),
             // The step says it.
             What::Registered { .. } => None,
+            What::Told(told) => Some(format!("{told:?}")),
             What::Healed => Some("== everything is healed ==".to_owned()),
             What::Quiet => Some("== all is quiet ==".to_owned()),
             What::Wanted { cluster, endpoint } => self

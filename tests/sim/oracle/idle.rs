@@ -10,7 +10,7 @@ use zonefold::emulator::Action;
 use zonefold::ports::BatchOutcome;
 
 use super::Violation;
-use super::history::{Commit, History, What};
+use super::history::{Commit, History, Told, What};
 use super::owners::is_ours;
 
 /// Record sets on a page of ListResourceRecordSets.
@@ -99,6 +99,9 @@ pub fn judge(history: &History) -> Vec<Violation> {
     }
     let elapsed_ms = (history.end.at - since).0;
     for (account, reads) in reads {
+        let appeared = history.log.iter().filter(|event| {
+            matches!(&event.what, What::Told(Told::ZoneMade { account: of, .. }) if of == account)
+        });
         let pages: usize = history
             .world
             .zones
@@ -108,7 +111,8 @@ pub fn judge(history: &History) -> Vec<Violation> {
                 let held = history.end.zones.get(&zone.id).map_or(0, Vec::len);
                 held.div_ceil(PAGE).max(1)
             })
-            .sum();
+            .sum::<usize>()
+            + appeared.count();
         // The first sweep may begin at once, and a share of each wait is chance.
         let sweeps =
             usize::try_from(2 * elapsed_ms / history.world.sweep_ms.max(1)).unwrap_or(0) + 2;

@@ -112,8 +112,21 @@ fn candidates<'a>(world: &'a World, cluster: &ClusterId, name: &DnsName) -> Vec<
     world.zones.iter().filter(|zone| name.is_in(&zone.apex) && is_of_environment(zone)).collect()
 }
 
-/// The zone of a name for a cluster: the longest suffix. None when there is none, or when two fit alike.
+/// Whether a name lies below one of the apexes, or is one of them.
+pub fn is_below_any(name: &DnsName, apexes: &[DnsName]) -> bool {
+    apexes.iter().any(|apex| name.is_in(apex))
+}
+
+/// Whether any zone fits a name of a cluster.
+pub fn has_zone(world: &World, cluster: &ClusterId, name: &DnsName) -> bool {
+    !candidates(world, cluster, name).is_empty()
+}
+
+/// The zone of a name for a cluster: the longest suffix. None when there is none, or when two fit alike, or where zones come and go.
 pub fn place<'a>(world: &'a World, cluster: &ClusterId, name: &DnsName) -> Option<&'a Zone> {
+    if is_below_any(name, &world.shifting) {
+        return None;
+    }
     let candidates = candidates(world, cluster, name);
     let longest = candidates.iter().map(|zone| zone.apex.as_str().len()).max()?;
     let mut longest = candidates.into_iter().filter(|zone| zone.apex.as_str().len() == longest);
@@ -147,7 +160,7 @@ pub struct Expected {
 ///
 /// An endpoint that was placed before a closer zone was found stays where it is, so where several zones fit, the one with a
 /// claim on the name is its place; without exactly one such zone, the name is unmodelled in all of them. So are the names of
-/// clusters that are no longer registered.
+/// clusters that are no longer registered, and those below the apexes of zones that come and go (`placed.rs`).
 pub fn expect(history: &History) -> BTreeMap<(ZoneId, DnsName), Expected> {
     let History { world, end, log } = history;
     let (endpoints, claims) = (&end.endpoints, &end.claims);
@@ -166,7 +179,9 @@ pub fn expect(history: &History) -> BTreeMap<(ZoneId, DnsName), Expected> {
             .filter(|zone| claims.contains_key(&(zone.id.clone(), name.clone())))
             .collect();
         match (candidates.as_slice(), claimed.as_slice()) {
-            _ if end.unregistered.contains(&row.cluster) => {
+            _ if end.unregistered.contains(&row.cluster)
+                || is_below_any(&name, &world.shifting) =>
+            {
                 unclear.extend(candidates.iter().map(|zone| (zone.id.clone(), name.clone())));
             }
             ([zone], _) | (_, [zone]) => {

@@ -199,7 +199,7 @@ impl Reading<'_> {
             self.history.log.get(started).map_or(Timestamp::default(), |event| event.at);
         let mut found: BTreeMap<ClusterId, Vec<Supplier>> = BTreeMap::new();
         for ((cluster, key), stored) in self.stored.get(&change.key.name).into_iter().flatten() {
-            if model::place(&self.history.world, cluster, &change.key.name).is_none() {
+            if !model::has_zone(&self.history.world, cluster, &change.key.name) {
                 continue;
             }
             let wants = |content: &Option<Endpoint>| {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use zonefold::core::dns::name::DnsName;
-use zonefold::core::dns::record::{RecordKey, RecordType};
+use zonefold::core::dns::record::RecordKey;
 use zonefold::core::endpoint::{KeyHash, Version};
 use zonefold::core::ids::{AccountId, BatchId, ClusterId, Epoch, ZoneId};
 use zonefold::core::planning::change::{Batch, Cause, Change};

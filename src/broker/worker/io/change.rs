@@ -31,6 +31,10 @@ const FIRST_DOUBT: Millis = Millis(1_000);
 const LONGEST_CHANGE_PAUSE: Millis = Millis::from_secs(300);
 /// So often a batch that was answered with an unknown error code is read back; then that code counts as a refusal.
 const UNLISTED_ROUNDS: u32 = 3;
+/// So many changes in a row that are refused with such codes are the zone's trouble, and not that of each of them.
+const UNLISTED_IN_ROW: u32 = 6;
+/// The longest pause of changes then: a change that the zone would take waits for no longer.
+const LONGEST_UNLISTED_PAUSE: Millis = Millis::from_secs(30);
 
 impl Worker {
     /// Journals a batch for every zone that has something to send, the zone of the cluster that was given least first, as long
@@ -256,6 +260,7 @@ impl Worker {
                 });
                 if times > UNLISTED_ROUNDS {
                     // It was read back each time, and nothing of it was there.
+                    self.refused_in_row(&batch.zone, &code, now);
                     self.finish_refused(batch, code, message, request_id, now);
                 } else {
                     let text = format!("{code}: {message}");
@@ -328,6 +333,7 @@ impl Worker {
         zone.sequence += 1;
         zone.trouble = None;
         zone.change_trouble = None;
+        zone.unlisted_in_row = 0;
         zone.gap = Millis((zone.gap.0 * 9 / 10).max(SHORTEST_GAP.0));
         let sequence = zone.sequence;
         let (writes, releases) =
@@ -448,6 +454,19 @@ impl Worker {
         let longest = LONGEST_CHANGE_PAUSE.0.max(first_wait.0);
         let wait = (first_wait.0 << (failures - 1).min(10)).min(longest);
         let wait = Millis(wait + (wait as f64 * share) as i64);
+        warn!(account = %self.settings.account, zone = %zone_id, retry_in_ms = wait.0, "no changes for a while: {message}");
+        zone.change_trouble = Some(Trouble { message, failures, retry_at: now + wait });
+    }
+
+    /// A change was refused with a code that nobody knows. When that is so of all that are sent, the zone is asked less and less
+    /// often instead of once for each unit.
+    fn refused_in_row(&mut self, zone_id: &ZoneId, code: &str, now: Timestamp) {
+        let Some(zone) = self.zones.get_mut(zone_id) else { return };
+        zone.unlisted_in_row = zone.unlisted_in_row.saturating_add(1);
+        let failures = zone.unlisted_in_row;
+        let Some(more) = failures.checked_sub(UNLISTED_IN_ROW) else { return };
+        let wait = Millis((FIRST_DOUBT.0 << more.min(10)).min(LONGEST_UNLISTED_PAUSE.0));
+        let message = format!("Route 53 refuses all changes of the zone with {code}");
         warn!(account = %self.settings.account, zone = %zone_id, retry_in_ms = wait.0, "no changes for a while: {message}");
         zone.change_trouble = Some(Trouble { message, failures, retry_at: now + wait });
     }

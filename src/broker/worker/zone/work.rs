@@ -76,6 +76,8 @@ pub struct ZoneWork {
     pub change_trouble: Option<Trouble>,
     /// How often changes were answered with each error code that is not known.
     pub unlisted: BTreeMap<String, u32>,
+    /// How many changes in a row were refused with such a code.
+    pub unlisted_in_row: u32,
     /// The code of that kind which the batch in doubt was answered with.
     pub doubt_code: Option<String>,
     /// Rises with each change.
@@ -148,6 +150,7 @@ impl ZoneWork {
             trouble: None,
             change_trouble: None,
             unlisted: BTreeMap::new(),
+            unlisted_in_row: 0,
             doubt_code: None,
             sequence: 0,
             sync: None,
