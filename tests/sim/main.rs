@@ -31,6 +31,7 @@ mod steps;
 mod store;
 mod tap;
 mod trials;
+mod wants;
 mod wish;
 mod world;
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use zonefold::config::Config;
 use zonefold::core::dns::name::DnsName;
-use zonefold::core::ids::AccountId;
+use zonefold::core::ids::{AccountId, ZoneId};
 use zonefold::core::planning::policy::{AdoptPolicy, DriftPolicy, ZonePolicy};
 use zonefold::emulator::{
     AccessKeyConfig, AccountConfig, BucketConfig, ClockMode, EmulatorConfig, LimitsConfig,
@@ -66,8 +66,10 @@ pub struct Account {
     pub id: &'static str,
     /// Whose clusters it serves.
     pub environment: &'static str,
-    /// Its zones.
+    /// Its public zones.
     pub zones: Vec<Zone>,
+    /// Its private zones; none unless what is wanted beside the schedule asks for them.
+    pub private: Vec<Zone>,
     /// What AWS lets through.
     pub limits: Limits,
 }
@@ -88,6 +90,8 @@ pub enum Limits {
 pub struct Zone {
     /// The apex.
     pub apex: &'static str,
+    /// A fixed id, so that endpoints can name it; none for one from the seed.
+    pub id: Option<&'static str>,
     /// What may be done.
     pub policy: ZonePolicy,
     /// What becomes of changes by others.
@@ -112,6 +116,7 @@ impl Shape {
             id,
             environment,
             zones: vec![],
+            private: vec![],
             limits: Limits::draw(random),
         };
         let mut accounts = vec![account("111111111111", "dev", random)];
@@ -166,11 +171,20 @@ impl Shape {
         format!("cluster-{index}")
     }
 
-    /// All zones with their accounts.
+    /// All public zones with their accounts.
     pub fn zones(&self) -> impl Iterator<Item = (&Account, &Zone)> {
         self.accounts
             .iter()
             .flat_map(|account| account.zones.iter().map(move |zone| (account, zone)))
+    }
+
+    /// All zones with their accounts, and whether each is private.
+    pub fn all_zones(&self) -> impl Iterator<Item = (&Account, &Zone, bool)> {
+        let private = self
+            .accounts
+            .iter()
+            .flat_map(|account| account.private.iter().map(move |zone| (account, zone, true)));
+        self.zones().map(|(account, zone)| (account, zone, false)).chain(private)
     }
 
     /// AWS.
@@ -185,11 +199,13 @@ impl Shape {
         let account = |shape: &Account| {
             let mut account = AccountConfig::new(id(shape.id));
             account.limits = shape.limits.of_aws();
-            account.zones = shape
-                .zones
-                .iter()
-                .map(|zone| ZoneConfig::public(DnsName::parse(zone.apex).unwrap()))
-                .collect();
+            let zone = |zone: &Zone, private| ZoneConfig {
+                id: zone.id.map(|id| ZoneId::parse(id).unwrap()),
+                private,
+                ..ZoneConfig::public(DnsName::parse(zone.apex).unwrap())
+            };
+            let private = shape.private.iter().map(|it| zone(it, true));
+            account.zones = shape.zones.iter().map(|it| zone(it, false)).chain(private).collect();
             account.roles = vec![RoleConfig {
                 trusted_principals: vec![format!("arn:aws:iam::{OPERATIONS}:user/broker")],
                 external_id: Some("right".to_owned()),
@@ -213,17 +229,21 @@ impl Shape {
 
     /// The brokers' configuration, as an operator would write it.
     pub fn config(&self) -> Config {
-        let zone = |zone: &Zone| {
+        let zone = |zone: &Zone, visibility: Option<&str>| {
             json!({
                 "name": zone.apex, "policy": zone.policy, "drift": zone.drift, "adopt": zone.adopt,
-                "record_types": "all",
+                "record_types": "all", "visibility": visibility,
             })
+        };
+        let zones = |account: &Account| -> Vec<Value> {
+            let public = account.zones.iter().map(|it| zone(it, it.id.map(|_| "public")));
+            public.chain(account.private.iter().map(|it| zone(it, Some("private")))).collect()
         };
         let account = |account: &Account| {
             json!({
                 "id": account.id, "name": format!("account-{}", &account.id[..3]), "environment": account.environment,
                 "role_arn": role_of(account), "external_id": "right",
-                "zones": account.zones.iter().map(zone).collect::<Vec<_>>(),
+                "zones": zones(account),
                 "budget": account.limits.of_broker(),
                 "drift_interval_secs": self.drift_secs, "discovery_interval_secs": self.discovery_secs,
             })
@@ -246,7 +266,8 @@ fn role_of(account: &Account) -> String {
 }
 
 impl Zone {
-    fn draw(apex: &'static str, random: &mut fastrand::Rng) -> Self {
+    /// Draws how a zone is configured.
+    pub fn draw(apex: &'static str, random: &mut fastrand::Rng) -> Self {
         let policy = match random.u8(0..20) {
             0 => ZonePolicy::UpsertOnly,
             1 => ZonePolicy::CreateOnly,
@@ -258,7 +279,7 @@ impl Zone {
             2 => (DriftPolicy::Repair, AdoptPolicy::Any),
             _ => (DriftPolicy::Repair, AdoptPolicy::Never),
         };
-        Self { apex, policy, drift, adopt }
+        Self { apex, id: None, policy, drift, adopt }
     }
 }
 

@@ -15,6 +15,7 @@ mod limits;
 mod model;
 mod one_writer;
 mod owners;
+mod placing;
 mod poison;
 mod silence;
 mod stored;
