@@ -124,7 +124,11 @@ struct Planner<'a> {
 impl Planner<'_> {
     fn compare_desired(&mut self) {
         for (key, desired) in &self.input.decision.desired {
-            if let Some(target) = self.missing_target(&desired.set) {
+            // One that stands as it is wanted needs nothing of its target.
+            let stands = self.input.observed.get(key).is_some_and(|observed| {
+                observed.owner.is_some() && observed.drift.is_none() && says(observed, &desired.set)
+            });
+            if let Some(target) = self.missing_target(&desired.set).filter(|_| !stands) {
                 self.wait_for_target(desired, target);
                 continue;
             }
@@ -388,11 +392,12 @@ impl Planner<'_> {
         }
     }
 
-    /// Whether a set is there, is ours, and nobody wants it.
+    /// Whether a set is there, is ours, and nobody wants it: also half of an alias that is left out now.
     fn is_undesired(&self, key: &RecordKey, observed: &Observed) -> bool {
+        let is_left_out = || self.plan.left_out.iter().any(|left_out| left_out.key == *key);
         observed.owner.is_some()
             && observed.is_there()
-            && !self.input.decision.desired.contains_key(key)
+            && (!self.input.decision.desired.contains_key(key) || is_left_out())
             && self.hold_of(key, observed).is_none()
             && !is_protected(&self.input.zone.apex, key)
     }

@@ -44,6 +44,31 @@ fn the_half_of_an_alias_whose_target_is_not_there_is_left_out_and_keeps_nothing_
 }
 
 #[test]
+fn an_alias_that_stands_does_not_wait_for_a_target_that_has_gone() {
+    let mut alias = cname("gone.example.com");
+    alias.properties.insert("alias".into(), "true".into());
+    let scene = Scene::default().wants(alias.clone()).holds(alias, Some("east"));
+    assert_eq!(scene.plan(), NamePlan::default());
+}
+
+#[test]
+fn the_half_of_an_alias_that_leads_elsewhere_still_goes_where_the_new_target_has_none() {
+    let alias = |target: &str| {
+        let mut alias = cname(target);
+        alias.properties.insert("alias".into(), "true".into());
+        alias
+    };
+    let stands = || Scene::default().holds(alias("there.example.com"), Some("east"));
+    let scene = stands().wants(alias("only-a.example.com"));
+    let plan = scene.plan();
+    assert_eq!((actions(&plan), plan.left_out.len()), (vec![(true, true), (true, false)], 1));
+    assert!(scene.applied(&plan).plan().units.is_empty());
+    // Nothing goes before something takes its place.
+    let plan = stands().wants(alias("later.example.com")).plan();
+    assert!(plan.units.is_empty(), "{plan:?}");
+}
+
+#[test]
 fn the_remedy_for_a_foreign_set_is_one_that_helps() {
     let remedy = |adopt, held: Endpoint, wanted: Endpoint| {
         let scene = Scene { adopt, ..Scene::default() }.wants(wanted).holds(held, None);

@@ -578,11 +578,18 @@ impl Name<'_> {
             let is_it = |held: &RecordKey| held.name == *target && held.rtype == key.0;
             self.held.iter().any(|set| set.key().is_ok_and(|held| is_it(&held)))
         };
+        // One that stands as it is wanted stays, also where it leads to nothing.
+        let values = wish.values_in(&self.zone.id);
+        let stands = self.held.iter().any(|set| {
+            set.key().is_ok_and(|held| held.name == *self.name && set_key(&held) == *key)
+                && values_of(set) == values
+        });
+        let is_missing = own_target.is_some_and(|alias| !is_there(&alias.target));
         Set {
             ttl_secs: Some(ttl_secs).filter(|_| wish.alias.is_none()),
             values: BTreeSet::new(),
             policy: wish.policy.clone(),
-            may_be_left_out: own_target.is_some_and(|alias| !is_there(&alias.target)),
+            may_be_left_out: is_missing && !stands,
             arrival: self.endpoints[index].arrival,
         }
     }
