@@ -479,8 +479,7 @@ impl World {
 
     fn write_foreign(&mut self, zone: usize, write: &ForeignWrite) {
         let Some((_, shape)) = self.schedule.shape.zones().nth(zone) else { return };
-        let Some(id) =
-            DnsName::parse(shape.apex).ok().and_then(|apex| self.public_zone(&apex))
+        let Some(id) = DnsName::parse(shape.apex).ok().and_then(|apex| self.public_zone(&apex))
         else {
             return;
         };

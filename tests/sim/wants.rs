@@ -34,7 +34,12 @@ pub fn draw(seed: u64, shape: &mut Shape) -> Vec<TimedStep> {
     match kind {
         0 => Edits { shape, random }.draw(Edits::placed),
         1 => Edits { shape, random }.draw(Edits::aliases),
-        2 => Edits { shape, random }.draw(Edits::routed),
+        2 => {
+            let mut edits = Edits { shape, random };
+            let mut steps = edits.poison();
+            steps.extend(edits.draw(Edits::routed));
+            steps
+        }
         _ => vec![],
     }
 }
@@ -63,7 +68,7 @@ struct Edits<'a> {
 
 impl Edits<'_> {
     /// Objects of clusters, each edited some times, now and then with a broker or an agent that is killed a little before or after.
-    fn draw(mut self, wishes: fn(&mut Self, u8) -> Vec<Wish>) -> Vec<TimedStep> {
+    fn draw(&mut self, wishes: fn(&mut Self, u8) -> Vec<Wish>) -> Vec<TimedStep> {
         let mut steps = vec![];
         for _ in 0..self.random.u8(2..=4) {
             let cluster = self.random.usize(0..self.shape.clusters.len());
@@ -74,7 +79,7 @@ impl Edits<'_> {
                 let step = if self.random.u8(0..10) == 0 {
                     Step::Delete { cluster, object }
                 } else {
-                    Step::Want { cluster, object, wishes: wishes(&mut self, number) }
+                    Step::Want { cluster, object, wishes: wishes(self, number) }
                 };
                 steps.push(TimedStep { at_ms, step });
                 if self.random.u8(0..3) == 0 {
@@ -83,6 +88,16 @@ impl Edits<'_> {
             }
         }
         steps
+    }
+
+    /// Route 53 refuses a name that goes out beside those of [`Self::routed`], so that their batches are halved.
+    fn poison(&mut self) -> Vec<TimedStep> {
+        let apexes: Vec<&str> = self.shape.zones().map(|(_, zone)| zone.apex).collect();
+        let poisoned = |apex: &&str| {
+            let step = Step::Poison { host: format!("rx.{apex}"), for_ms: 60_000 };
+            TimedStep { at_ms: self.random.u64(0..self.shape.length_ms / 2), step }
+        };
+        apexes.iter().map(poisoned).collect()
     }
 
     fn kill(&mut self, cluster: usize, around_ms: u64) -> TimedStep {
@@ -201,9 +216,15 @@ impl Edits<'_> {
         ];
         let mut places = places[usize::from(policy)].to_vec();
         self.random.shuffle(&mut places);
-        let count = self.random.usize(1..=places.len());
+        let most = places.len();
+        let count = if self.random.bool() { most } else { self.random.usize(1..=most) };
         // The identifiers stay and the places do not: an edit often swaps two.
         let who = if self.random.u8(0..4) == 0 { FIRST } else { number };
+        let beside = if self.random.bool() {
+            vec![Wish::plain(format!("rx.{apex}"), self.random)]
+        } else {
+            vec![]
+        };
         (0..count)
             .zip(places)
             .map(|(index, (property, value))| {
@@ -222,6 +243,7 @@ impl Edits<'_> {
                     properties,
                 }
             })
+            .chain(beside)
             .collect()
     }
 }

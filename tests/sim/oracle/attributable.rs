@@ -176,9 +176,9 @@ impl<'a> Reading<'a> {
     fn begun(&mut self, index: usize, batch: &'a Batch, at: Timestamp) {
         for change in batch.changes() {
             let strangers = change.cause.endpoints.iter();
-            let stranger = strangers
-                .into_iter()
-                .find(|key| !self.known.contains_key(&(change.cause.cluster.clone(), (*key).clone())));
+            let stranger = strangers.into_iter().find(|key| {
+                !self.known.contains_key(&(change.cause.cluster.clone(), (*key).clone()))
+            });
             if let Some(stranger) = stranger {
                 let what = format!(
                     "{} is changed for {stranger}, which {} never had",

@@ -137,7 +137,9 @@ impl<'a> Reading<'a> {
         if wish.alias.is_some() {
             return;
         }
-        let Some(zone) = placing::only_zone(&self.history.world, &place.0, &row.endpoint) else { return };
+        let Some(zone) = placing::only_zone(&self.history.world, &place.0, &row.endpoint) else {
+            return;
+        };
         let is_alone = self.stored.at(&wish.name).all(|(other, _)| *other == place);
         let is_ours = self.owners.at(&zone.id, &wish.name).all(|owner| owner == Owner::Us);
         if is_alone

@@ -105,9 +105,8 @@ impl<'a> Reading<'a> {
         };
         let zones = &self.history.world.zones;
         // At the apex there is no place for a CNAME, and nothing of it may stand in the way of an answer here.
-        let takes_it = zones
-            .iter()
-            .any(|it| it.id == *zone && it.policy.allows_create() && it.apex != *name);
+        let takes_it =
+            zones.iter().any(|it| it.id == *zone && it.policy.allows_create() && it.apex != *name);
         let is_placed = |cluster: &ClusterId, endpoint| {
             takes_it && placing::is_in(&self.history.world, cluster, endpoint, zone)
         };
@@ -118,9 +117,7 @@ impl<'a> Reading<'a> {
                 .is_none_or(|(registered, since)| *registered && *since + KNOWN_AFTER <= now)
         };
         let heirs = rows.filter(|((cluster, _), row)| {
-            wants_it(&row.endpoint)
-                && is_placed(cluster, &row.endpoint)
-                && is_registered(cluster)
+            wants_it(&row.endpoint) && is_placed(cluster, &row.endpoint) && is_registered(cluster)
         });
         heirs.map(|((cluster, key), _)| (cluster.clone(), key.clone())).collect()
     }

@@ -388,9 +388,8 @@ pub fn is_undisturbed(history: &History, owners: &Owners, zone: &ZoneId, name: &
             == (ZonePolicy::Sync, DriftPolicy::Repair, AdoptPolicy::Never)
     });
     let is_foreign = |set: &RawRecordSet| {
-        set.key().is_ok_and(|key| {
-            key.name == *name && !matches!(owners.of(zone, &key), Some(Owner::Us))
-        })
+        set.key()
+            .is_ok_and(|key| key.name == *name && !matches!(owners.of(zone, &key), Some(Owner::Us)))
     };
     let held = history.end.zones.get(zone);
     is_plain && held.is_some_and(|records| !records.iter().any(is_foreign))
@@ -448,7 +447,9 @@ impl Name<'_> {
         let mut valid = Vec::new();
         for index in rows {
             match read(&self.endpoints[*index].endpoint) {
-                Reading::Wants(_) if self.undecided.contains(index) => expected.rejected.push(*index),
+                Reading::Wants(_) if self.undecided.contains(index) => {
+                    expected.rejected.push(*index)
+                }
                 Reading::Wants(wish) if self.bars(&wish) => expected.rejected.push(*index),
                 Reading::Wants(wish) => valid.push((*index, wish)),
                 Reading::Invalid => expected.rejected.push(*index),
@@ -481,7 +482,8 @@ impl Name<'_> {
 
     /// What the zone takes from nobody: a CNAME at its apex, and an alias to a name that is neither in it nor AWS's.
     fn bars(&self, wish: &Wish) -> bool {
-        let leads_out = |alias: &Alias| alias.zone.is_none() && !alias.target.is_in(&self.zone.apex);
+        let leads_out =
+            |alias: &Alias| alias.zone.is_none() && !alias.target.is_in(&self.zone.apex);
         (wish.rtypes.contains(&RecordType::Cname) && wish.name == self.zone.apex)
             || wish.alias.as_ref().is_some_and(leads_out)
     }
@@ -607,7 +609,10 @@ impl Name<'_> {
                 set.key().is_ok_and(|held| {
                     held.name == *self.name
                         && set_key(&held) == key
-                        && self.owners.of(&self.zone.id, &held).is_some_and(|it| it != Owner::Others)
+                        && self
+                            .owners
+                            .of(&self.zone.id, &held)
+                            .is_some_and(|it| it != Owner::Others)
                 }) && Policy::of(set).place() == Some((kind, value))
             };
             if self.held.iter().any(stands) {

@@ -47,9 +47,10 @@ fn fitting<'a>(
 ) -> impl Iterator<Item = &'a Zone> {
     let environment = world.clusters.get(cluster);
     let is_of_environment = move |zone: &Zone| {
-        world.accounts.iter().any(|account| {
-            account.id == zone.account && Some(&account.environment) == environment
-        })
+        world
+            .accounts
+            .iter()
+            .any(|account| account.id == zone.account && Some(&account.environment) == environment)
     };
     let name = name.clone();
     world.zones.iter().filter(move |zone| name.is_in(&zone.apex) && is_of_environment(zone))

@@ -206,9 +206,9 @@ impl Reading<'_> {
         let mut found: BTreeMap<ClusterId, Vec<Supplier>> = BTreeMap::new();
         for ((cluster, key), stored) in self.stored.get(&change.key.name).into_iter().flatten() {
             let wants = |content: &Option<Endpoint>| {
-                content.as_ref().is_some_and(|endpoint| {
-                    self.wants(cluster, endpoint, zone, &change.key, value)
-                })
+                content
+                    .as_ref()
+                    .is_some_and(|endpoint| self.wants(cluster, endpoint, zone, &change.key, value))
             };
             let is_first =
                 stored.iter().any(|(index, _, content)| *index <= born && wants(content));
