@@ -52,7 +52,7 @@ pub struct ClusterSettings {
 
 /// What an endpoint is in one of its zones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub enum PlacementRole {
     /// It is published there, or was and stays until it can be again.
     Publishes,
     /// It moved elsewhere: what it made there stays until it is in sync where it went.
@@ -71,7 +71,7 @@ pub enum Effect {
         /// The endpoint.
         held: EndpointEntry,
         /// What it is there.
-        role: Role,
+        role: PlacementRole,
     },
     /// An endpoint no longer contributes.
     Withdraw {
