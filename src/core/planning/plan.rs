@@ -467,7 +467,7 @@ impl Planner<'_> {
     }
 
     /// A place of a routing policy is free only once the set that has it gives it up, so what comes there waits for a set that
-    /// cannot be changed now.
+    /// cannot be changed now. So does a weighted set with another time to live than one that stays.
     fn wait_for_places(&mut self) {
         loop {
             let blocked = &self.blocked;
@@ -485,11 +485,38 @@ impl Planner<'_> {
                 let holder = held.get(&place).filter(|holder| **holder != key)?;
                 (!blocked.contains(key)).then(|| (key.clone(), (*holder).clone()))
             });
-            let Some((key, holder)) = waits else { return };
-            let message =
-                format!("{holder} has that place of the routing policy and cannot be changed now");
-            self.block(&key, BlockReason::KeptForSibling, message);
+            if let Some((key, holder)) = waits {
+                let message = format!(
+                    "{holder} has that place of the routing policy and cannot be changed now"
+                );
+                self.block(&key, BlockReason::KeptForSibling, message);
+            } else if let Some((key, holder)) = self.waits_for_ttl() {
+                let message = format!(
+                    "{holder} stays with another time to live, and Route 53 accepts one for all weighted record sets of a name and type: give that one here, or remove {holder}"
+                );
+                self.block(&key, BlockReason::KeptForSibling, message);
+            } else {
+                return;
+            }
         }
+    }
+
+    /// A weighted set that cannot be written beside one that stays, and that one.
+    fn waits_for_ttl(&self) -> Option<(RecordKey, RecordKey)> {
+        let ttl = |raw: &RawRecordSet| raw.weight.and(raw.ttl_secs);
+        let is_free = |key: &RecordKey| !self.blocked.contains(key);
+        let changes = || self.changes.iter().filter(|(key, _)| is_free(key));
+        let moves = |key: &RecordKey| changes().any(|(other, _)| other == key);
+        let there = self.input.observed.iter().filter(|(_, observed)| observed.is_there());
+        let stays = there.filter(|(key, observed)| ttl(&observed.raw).is_some() && !moves(key));
+        stays.into_iter().find_map(|(stays, observed)| {
+            let is_beside = |key: &RecordKey, change: &Change| {
+                let after = change.after.as_ref().and_then(ttl);
+                key.rtype == stays.rtype && after.is_some() && after != ttl(&observed.raw)
+            };
+            let (key, _) = changes().find(|(key, change)| is_beside(key, change))?;
+            Some((key.clone(), stays.clone()))
+        })
     }
 
     fn finish(mut self) -> NamePlan {

@@ -69,6 +69,30 @@ fn the_half_of_an_alias_that_leads_elsewhere_still_goes_where_the_new_target_has
 }
 
 #[test]
+fn a_weighted_set_waits_for_one_that_stays_with_another_time_to_live() {
+    let weighted = |set: &str, ttl_secs| {
+        let mut endpoint = a("web", "192.0.2.1");
+        endpoint.key.set_identifier = set.into();
+        endpoint.properties.insert("aws/weight".into(), "10".into());
+        endpoint.ttl_secs = Some(ttl_secs);
+        endpoint
+    };
+    let scene = |policy| {
+        let scene = Scene { policy, ..Scene::default() };
+        scene.wants(weighted("new", 60)).holds(weighted("old", 300), Some("east"))
+    };
+    let plan = scene(ZonePolicy::UpsertOnly).plan();
+    assert!(plan.units.is_empty() && plan.blocked.iter().any(|it| it.message.contains("live")));
+    // Where the other goes they are one unit.
+    let plan = scene(ZonePolicy::Sync).plan();
+    assert_eq!((plan.units.len(), plan.blocked.len()), (1, 0));
+    let foreign = Scene::default().wants(weighted("new", 60)).holds(weighted("old", 300), None);
+    assert!(foreign.plan().units.is_empty());
+    let same = Scene::default().wants(weighted("new", 60)).holds(weighted("old", 60), None);
+    assert_eq!(same.plan().units.len(), 1);
+}
+
+#[test]
 fn the_remedy_for_a_foreign_set_is_one_that_helps() {
     let remedy = |adopt, held: Endpoint, wanted: Endpoint| {
         let scene = Scene { adopt, ..Scene::default() }.wants(wanted).holds(held, None);

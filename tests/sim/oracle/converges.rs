@@ -250,6 +250,15 @@ impl Name<'_> {
                     && set_key(key) != *wanted
                     && (policy.kind != set.policy.kind || is_place))
         };
+        // Weighted sets have one time to live.
+        let is_of_another_ttl = |key: &RecordKey, held: &RawRecordSet| {
+            let stays = self.owner(key) != Some(Owner::Us)
+                || self.expected.retained.contains(&set_key(key))
+                || !self.zone.policy.allows_delete();
+            let is_weighted = Policy::of(held).kind == "weight" && set.policy.kind == "weight";
+            let differs = key.rtype == wanted.0 && held.ttl_secs != set.ttl_secs;
+            is_weighted && differs && stays && set_key(key) != *wanted && held.ttl_secs.is_some()
+        };
         let is_adopted =
             |key: &RecordKey| set_key(key) == *wanted && self.zone.adopt == AdoptPolicy::Any;
         let is_in_the_way = |key: &RecordKey, held: &RawRecordSet| {
@@ -272,10 +281,11 @@ impl Name<'_> {
         let is_kept = |key: &RecordKey, held: &RawRecordSet| {
             excludes(key, held) && self.expected.retained.contains(&set_key(key))
         };
-        self.held
-            .iter()
-            .any(|(key, set)| (is_in_the_way(key, set) && is_foreign(key)) || is_kept(key, set))
-            || is_left
+        self.held.iter().any(|(key, set)| {
+            (is_in_the_way(key, set) && is_foreign(key))
+                || is_kept(key, set)
+                || is_of_another_ttl(key, set)
+        }) || is_left
             || !self.zone.policy.allows_update()
     }
 }

@@ -17,6 +17,7 @@ mod one_writer;
 mod owners;
 mod placing;
 mod poison;
+mod reading;
 mod silence;
 mod stored;
 mod swap;
