@@ -417,13 +417,17 @@ fn book_is_exact(history: &History) -> Vec<Violation> {
 fn last_word(history: &History) -> Vec<Violation> {
     let expected = model::expect(history);
     let owners = Owners::at_the_end(history);
-    let placed = placing::at_the_end(&history.world, &history.log);
+    let placed = placing::at_the_end(history);
     let mut violations = vec![];
     for (index, row) in history.end.endpoints.iter().enumerate() {
         let at = placed.get(&(row.cluster.clone(), row.endpoint.key.clone()));
         let (Some(at), Ok(name)) = (at, DnsName::parse(&row.endpoint.key.dns_name)) else {
             continue;
         };
+        let is_unreadable = model::read(&row.endpoint) == model::Reading::Invalid;
+        if is_unreadable && at.ever.is_empty() && !history.end.unregistered.contains(&row.cluster) {
+            violations.extend(word_of(history, row, Told::Rejected));
+        }
         let Some(zones) = at.known().filter(|_| at.is_decided) else { continue };
         let told = zones.iter().map(|zone| {
             let expected = expected.get(&(zone.clone(), name.clone()))?;

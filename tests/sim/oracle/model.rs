@@ -65,7 +65,7 @@ pub struct Expected {
 pub fn expect(history: &History) -> BTreeMap<(ZoneId, DnsName), Expected> {
     let History { world, end, log } = history;
     let endpoints = &end.endpoints;
-    let placed = placing::at_the_end(world, log);
+    let placed = placing::at_the_end(history);
     let owners = Owners::at_the_end(history);
     let once_readable = once_readable(log);
     let mut order: Vec<usize> = (0..endpoints.len()).collect();

@@ -10,7 +10,7 @@ use zonefold::core::dns::name::DnsName;
 use zonefold::core::endpoint::{Endpoint, EndpointKey};
 use zonefold::core::ids::{ClusterId, ZoneId};
 
-use super::history::{Commit, Event, RowChange, What, World, Zone};
+use super::history::{Commit, History, RowChange, What, World, Zone};
 use super::model::{self, Reading};
 
 /// The property by which an endpoint names its zone.
@@ -132,7 +132,8 @@ fn decide(
 /// Where every stored endpoint is at the end of a log.
 ///
 /// Whether an earlier version was placed before the next one came, or waited for something until then, nobody can tell from outside.
-pub fn at_the_end(world: &World, log: &[Event]) -> BTreeMap<(ClusterId, EndpointKey), Placed> {
+pub fn at_the_end(history: &History) -> BTreeMap<(ClusterId, EndpointKey), Placed> {
+    let History { world, log, end } = history;
     let mut placed: BTreeMap<(ClusterId, EndpointKey), Placed> = BTreeMap::new();
     // What each version may have come from.
     let mut before: BTreeMap<(ClusterId, EndpointKey), BTreeSet<Zones>> = BTreeMap::new();
@@ -158,11 +159,28 @@ pub fn at_the_end(world: &World, log: &[Event]) -> BTreeMap<(ClusterId, Endpoint
                     let now = placed.entry(at).or_default();
                     now.is_decided = !decided.is_empty();
                     now.ever.extend(decided.iter().flatten().cloned());
-                    now.at = if now.is_decided { decided.clone() } else { from.clone() };
+                    now.at = match now.is_decided {
+                        true => decided.clone(),
+                        // Whoever was somewhere is taken to be there still.
+                        false if from.len() > 1 => {
+                            from.iter().filter(|zones| !zones.is_empty()).cloned().collect()
+                        }
+                        false => from.clone(),
+                    };
                     from.extend(decided);
                 }
             }
         }
+    }
+    for row in &end.endpoints {
+        placed.entry((row.cluster.clone(), row.endpoint.key.clone())).or_insert_with(|| {
+            let decided = decide(world, &row.cluster, &row.endpoint, &Zones::new());
+            Placed {
+                is_decided: decided.is_some(),
+                ever: decided.clone().unwrap_or_default(),
+                at: [decided.unwrap_or_default()].into(),
+            }
+        });
     }
     placed
 }
