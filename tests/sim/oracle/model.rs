@@ -27,6 +27,8 @@ pub struct Set {
     pub policy: Policy,
     /// Whether it may be left out: it is an alias of a name of the zone that has no set of the type now.
     pub may_be_left_out: bool,
+    /// Whether it is an alias of a name of the zone that has no set of the type now.
+    is_missing: bool,
     /// When the endpoint arrived that wants it, the oldest one.
     arrival: i64,
 }
@@ -328,6 +330,12 @@ impl Name<'_> {
             if wish.keys().all(|key| expected.sets[&key].may_be_left_out) {
                 expected.pending.insert(index);
             }
+            // Of an alias with half of it there, and no target, both can be said.
+            let sets = || wish.keys().map(|key| &expected.sets[&key]);
+            let is_half = sets().any(|set| set.may_be_left_out) && sets().all(|it| it.is_missing);
+            if is_half && !expected.pending.contains(&index) {
+                continue;
+            }
             expected.accepted.push(index);
         }
         self.align_weighted(expected);
@@ -353,6 +361,7 @@ impl Name<'_> {
             values: BTreeSet::new(),
             policy: wish.policy.clone(),
             may_be_left_out: is_missing && !stands,
+            is_missing,
             arrival: self.endpoints[index].arrival,
         }
     }
