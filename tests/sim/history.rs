@@ -77,6 +77,8 @@ pub struct Zone {
     pub account: AccountId,
     /// Its apex.
     pub apex: DnsName,
+    /// Whether it is a private zone.
+    pub private: bool,
     /// What we may do there.
     pub policy: ZonePolicy,
     /// What we do about what others did to our records.

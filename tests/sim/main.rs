@@ -32,6 +32,7 @@ mod steps;
 mod store;
 mod tap;
 mod trials;
+mod wants;
 mod wish;
 mod world;
 

@@ -9,6 +9,7 @@ use crate::extra::{self, Extra};
 use crate::net::{Death, Direction};
 use crate::shape::Shape;
 use crate::trials;
+use crate::wants;
 use crate::wish::{Object, Wish};
 
 /// A world and what happens in it.
@@ -186,7 +187,7 @@ impl Schedule {
     /// Draws a world and what happens in it.
     pub fn draw(seed: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(seed ^ 0x5EED_0F5C_4ED0_1E00);
-        let shape = Shape::draw(&mut random);
+        let mut shape = Shape::draw(&mut random);
         let zones = shape.zones().count();
         let foreign = (0..random.usize(0..=2)).map(|_| {
             let zone = random.usize(0..zones);
@@ -209,6 +210,7 @@ impl Schedule {
             steps.push(TimedStep { at_ms, step });
         }
         steps.extend(trials::draw(seed, &shape));
+        steps.extend(wants::draw(seed, &mut shape));
         steps.extend(extra::draw(seed, &shape));
         steps.sort_by_key(|timed| timed.at_ms);
         Self { shape, foreign, steps }

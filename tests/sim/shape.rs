@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use zonefold::config::Config;
 use zonefold::core::dns::name::DnsName;
-use zonefold::core::ids::AccountId;
+use zonefold::core::ids::{AccountId, ZoneId};
 use zonefold::core::planning::policy::{AdoptPolicy, DriftPolicy, ZonePolicy};
 use zonefold::emulator::{
     AccessKeyConfig, AccountConfig, BucketConfig, ClockMode, EmulatorConfig, LimitsConfig,
@@ -69,8 +69,10 @@ pub struct Account {
     pub id: &'static str,
     /// Whose clusters it serves.
     pub environment: &'static str,
-    /// Its zones.
+    /// Its public zones.
     pub zones: Vec<Zone>,
+    /// Its private zones; none unless what is wanted beside the schedule asks for them.
+    pub private: Vec<Zone>,
     /// What AWS lets through.
     pub limits: Limits,
 }
@@ -91,6 +93,8 @@ pub enum Limits {
 pub struct Zone {
     /// The apex.
     pub apex: &'static str,
+    /// A fixed id, so that endpoints can name it; none for one from the seed.
+    pub id: Option<&'static str>,
     /// What may be done.
     pub policy: ZonePolicy,
     /// What becomes of changes by others.
@@ -115,6 +119,7 @@ impl Shape {
             id,
             environment,
             zones: vec![],
+            private: vec![],
             limits: Limits::draw(random),
         };
         let mut accounts = vec![account("111111111111", "dev", random)];
@@ -170,11 +175,20 @@ impl Shape {
         format!("cluster-{index}")
     }
 
-    /// All zones with their accounts.
+    /// All public zones with their accounts.
     pub fn zones(&self) -> impl Iterator<Item = (&Account, &Zone)> {
         self.accounts
             .iter()
             .flat_map(|account| account.zones.iter().map(move |zone| (account, zone)))
+    }
+
+    /// All zones with their accounts, and whether each is private.
+    pub fn all_zones(&self) -> impl Iterator<Item = (&Account, &Zone, bool)> {
+        let private = self
+            .accounts
+            .iter()
+            .flat_map(|account| account.private.iter().map(move |zone| (account, zone, true)));
+        self.zones().map(|(account, zone)| (account, zone, false)).chain(private)
     }
 
     /// AWS.
@@ -189,14 +203,19 @@ impl Shape {
         let account = |shape: &Account| {
             let mut account = AccountConfig::new(id(shape.id));
             account.limits = shape.limits.of_aws();
-            account.zones = self
-                .prepared
-                .apexes(shape)
-                .map(|apex| ZoneConfig {
-                    tags: self.prepared.tags(apex),
-                    ..ZoneConfig::public(DnsName::parse(apex).unwrap())
-                })
-                .collect();
+            let public = |apex: &str| ZoneConfig {
+                tags: self.prepared.tags(apex),
+                ..ZoneConfig::public(DnsName::parse(apex).unwrap())
+            };
+            let of_shape = |zone: &Zone, private| ZoneConfig {
+                id: zone.id.map(|id| ZoneId::parse(id).unwrap()),
+                private,
+                ..public(zone.apex)
+            };
+            let own = shape.zones.iter().map(|zone| of_shape(zone, false));
+            let private = shape.private.iter().map(|zone| of_shape(zone, true));
+            let more = self.prepared.more(shape).map(public);
+            account.zones = own.chain(private).chain(more).collect();
             account.roles = vec![RoleConfig {
                 trusted_principals: vec![format!("arn:aws:iam::{OPERATIONS}:user/broker")],
                 external_id: Some("right".to_owned()),
@@ -220,17 +239,21 @@ impl Shape {
 
     /// The brokers' configuration, as an operator would write it.
     pub fn config(&self) -> Config {
-        let zone = |zone: &Zone| {
+        let zone = |zone: &Zone, visibility: Option<&str>| {
             json!({
                 "name": zone.apex, "policy": zone.policy, "drift": zone.drift, "adopt": zone.adopt,
-                "record_types": "all",
+                "record_types": "all", "visibility": visibility,
             })
+        };
+        let zones = |account: &Account| -> Vec<Value> {
+            let public = account.zones.iter().map(|it| zone(it, it.id.map(|_| "public")));
+            public.chain(account.private.iter().map(|it| zone(it, Some("private")))).collect()
         };
         let account = |account: &Account| {
             json!({
                 "id": account.id, "name": format!("account-{}", &account.id[..3]), "environment": account.environment,
                 "role_arn": role_of(account), "external_id": "right",
-                "zones": self.prepared.rules(account, account.zones.iter().map(zone)),
+                "zones": self.prepared.rules(account, zones(account)),
                 "budget": account.limits.of_broker(),
                 "drift_interval_secs": self.drift_secs, "discovery_interval_secs": self.discovery_secs,
             })
@@ -253,7 +276,8 @@ fn role_of(account: &Account) -> String {
 }
 
 impl Zone {
-    fn draw(apex: &'static str, random: &mut fastrand::Rng) -> Self {
+    /// Draws how a zone is configured.
+    pub fn draw(apex: &'static str, random: &mut fastrand::Rng) -> Self {
         let policy = match random.u8(0..20) {
             0 => ZonePolicy::UpsertOnly,
             1 => ZonePolicy::CreateOnly,
@@ -265,7 +289,7 @@ impl Zone {
             2 => (DriftPolicy::Repair, AdoptPolicy::Any),
             _ => (DriftPolicy::Repair, AdoptPolicy::Never),
         };
-        Self { apex, policy, drift, adopt }
+        Self { apex, id: None, policy, drift, adopt }
     }
 }
 

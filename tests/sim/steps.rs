@@ -484,8 +484,7 @@ impl World {
 
     fn write_foreign(&mut self, zone: usize, write: &ForeignWrite) {
         let Some((_, shape)) = self.schedule.shape.zones().nth(zone) else { return };
-        let Some(id) =
-            DnsName::parse(shape.apex).ok().and_then(|apex| self.control.zone_named(&apex))
+        let Some(id) = DnsName::parse(shape.apex).ok().and_then(|apex| self.public_zone(&apex))
         else {
             return;
         };
@@ -515,6 +514,11 @@ impl World {
                 self.recorder.note(What::Applied { call: None, entry: Box::new(entry) });
             }
         }
+    }
+
+    fn public_zone(&self, apex: &DnsName) -> Option<ZoneId> {
+        let zones = self.control.zones().into_iter();
+        zones.filter(|zone| !zone.private).find(|zone| zone.name == *apex).map(|zone| zone.id)
     }
 
     fn last_journal_number(&self) -> u64 {

@@ -10,7 +10,7 @@ use zonefold::broker::ingest::Limits;
 use zonefold::config::Config;
 use zonefold::core::dns::name::DnsName;
 use zonefold::core::ids::{AccountId, ClusterId, EnvironmentId};
-use zonefold::emulator::{Control, InProcess, View};
+use zonefold::emulator::{Control, InProcess, View, ZoneSummary};
 use zonefold::ports::Drift;
 
 use crate::agent::{self, AgentHost, Cluster};
@@ -387,10 +387,13 @@ fn described(seed: u64, shape: &Shape, config: &Config, control: &Control) -> hi
         environment: account.environment.clone(),
         budget: account.budget_config(),
     });
-    let zone = |account: &crate::shape::Account, zone: &crate::shape::Zone| {
+    let summaries = control.zones();
+    let zone = |account: &crate::shape::Account, zone: &crate::shape::Zone, private: bool| {
         let apex = DnsName::parse(zone.apex).unwrap();
+        let is_it = |summary: &&ZoneSummary| summary.name == apex && summary.private == private;
         history::Zone {
-            id: control.zone_named(&apex).unwrap(),
+            id: summaries.iter().find(is_it).unwrap().id.clone(),
+            private,
             account: AccountId::parse(account.id).unwrap(),
             apex,
             policy: zone.policy,
@@ -404,7 +407,7 @@ fn described(seed: u64, shape: &Shape, config: &Config, control: &Control) -> hi
         seed,
         started_at: crate::recorder::STARTED_AT,
         accounts: accounts.collect(),
-        zones: shape.zones().map(|(account, of)| zone(account, of)).collect(),
+        zones: shape.all_zones().map(|(account, of, private)| zone(account, of, private)).collect(),
         clusters: shape
             .clusters
             .iter()

@@ -101,6 +101,8 @@ pub enum SiblingBlock {
     StaysForReplacement,
     /// This one has its place of the routing policy and cannot be changed now.
     PlaceOf(RecordKey),
+    /// This weighted one stays with another time to live.
+    TtlOf(RecordKey),
 }
 
 impl BlockReason {
@@ -144,6 +146,10 @@ impl fmt::Display for Blocked {
                 SiblingBlock::PlaceOf(holder) => write!(
                     f,
                     "{holder} has that place of the routing policy and cannot be changed now"
+                ),
+                SiblingBlock::TtlOf(holder) => write!(
+                    f,
+                    "{holder} stays with another time to live, and Route 53 accepts one for all weighted record sets of a name and type: give that one here, or remove {holder}"
                 ),
             },
         }

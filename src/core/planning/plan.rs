@@ -85,7 +85,11 @@ struct Planner<'a> {
 impl Planner<'_> {
     fn compare_desired(&mut self) {
         for (key, desired) in &self.input.decision.desired {
-            if let Some(target) = self.missing_target(&desired.set) {
+            // One that stands as it is wanted needs nothing of its target.
+            let stands = self.input.observed.get(key).is_some_and(|observed| {
+                observed.owner.is_some() && observed.drift.is_none() && says(observed, &desired.set)
+            });
+            if let Some(target) = self.missing_target(&desired.set).filter(|_| !stands) {
                 self.wait_for_target(desired, target);
                 continue;
             }
@@ -168,10 +172,13 @@ impl Planner<'_> {
                 && other.set.data == desired.set.data
                 && other.from == desired.from
         };
-        let desired_sets = self.input.decision.desired.values();
-        let has_half = desired_sets
-            .filter(is_other_half)
-            .any(|other| (self.input.target_exists)(&target, other.set.key.rtype));
+        // A half that stands as it is wanted goes on also when its target has gone.
+        let has = |other: &Desired| {
+            let stands = |observed: &Observed| observed.is_there() && says(observed, &other.set);
+            (self.input.target_exists)(&target, other.set.key.rtype)
+                || self.input.observed.get(&other.set.key).is_some_and(stands)
+        };
+        let has_half = self.input.decision.desired.values().filter(is_other_half).any(has);
         let zone = apex.clone();
         if has_half {
             let why = BlockReason::AliasTarget { target, zone, waits: AliasPart::Half };
@@ -317,11 +324,12 @@ impl Planner<'_> {
         self.plan.blocked.push(Blocked { key: key.clone(), why, from: vec![] });
     }
 
-    /// Whether a set is there, is ours, and no endpoint asks for it.
+    /// Whether a set is there, is ours, and no endpoint asks for it: also half of an alias that is left out now.
     fn is_undesired(&self, key: &RecordKey, observed: &Observed) -> bool {
+        let is_left_out = || self.plan.left_out.iter().any(|left_out| left_out.key == *key);
         observed.owner.is_some()
             && observed.is_there()
-            && !self.input.decision.desired.contains_key(key)
+            && (!self.input.decision.desired.contains_key(key) || is_left_out())
             && self.hold_of(key, observed).is_none()
             && !is_protected(&self.input.zone.apex, key)
     }
@@ -380,7 +388,7 @@ impl Planner<'_> {
     }
 
     /// A place of a routing policy is free only once the set that has it gives it up, so what comes there waits for a set that
-    /// cannot be changed now.
+    /// cannot be changed now. So does a weighted set with another time to live than one that stays.
     fn wait_for_places(&mut self) {
         loop {
             let blocked = &self.blocked;
@@ -398,9 +406,32 @@ impl Planner<'_> {
                 let holder = held.get(&place).filter(|holder| **holder != key)?;
                 (!blocked.contains(key)).then(|| (key.clone(), (*holder).clone()))
             });
-            let Some((key, holder)) = waits else { return };
-            self.block(&key, BlockReason::KeptForSibling(SiblingBlock::PlaceOf(holder)));
+            if let Some((key, holder)) = waits {
+                self.block(&key, BlockReason::KeptForSibling(SiblingBlock::PlaceOf(holder)));
+            } else if let Some((key, holder)) = self.waits_for_ttl() {
+                self.block(&key, BlockReason::KeptForSibling(SiblingBlock::TtlOf(holder)));
+            } else {
+                return;
+            }
         }
+    }
+
+    /// A weighted set that cannot be written beside one that stays, and that one.
+    fn waits_for_ttl(&self) -> Option<(RecordKey, RecordKey)> {
+        let ttl = |raw: &RawRecordSet| raw.weight.and(raw.ttl_secs);
+        let is_free = |key: &RecordKey| !self.blocked.contains(key);
+        let changes = || self.changes.iter().filter(|(key, _)| is_free(key));
+        let moves = |key: &RecordKey| changes().any(|(other, _)| other == key);
+        let there = self.input.observed.iter().filter(|(_, observed)| observed.is_there());
+        let stays = there.filter(|(key, observed)| ttl(&observed.raw).is_some() && !moves(key));
+        stays.into_iter().find_map(|(stays, observed)| {
+            let is_beside = |key: &RecordKey, change: &Change| {
+                let after = change.after.as_ref().and_then(ttl);
+                key.rtype == stays.rtype && after.is_some() && after != ttl(&observed.raw)
+            };
+            let (key, _) = changes().find(|(key, change)| is_beside(key, change))?;
+            Some((key.clone(), stays.clone()))
+        })
     }
 
     fn finish(mut self) -> NamePlan {

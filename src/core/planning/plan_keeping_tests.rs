@@ -44,6 +44,61 @@ fn the_half_of_an_alias_whose_target_is_not_there_is_left_out_and_keeps_nothing_
 }
 
 #[test]
+fn an_alias_that_stands_does_not_wait_for_a_target_that_has_gone() {
+    let mut alias = cname("gone.example.com");
+    alias.properties.insert("alias".into(), "true".into());
+    let scene = Scene::default().wants(alias.clone()).holds(alias, Some("east"));
+    assert_eq!(scene.plan(), NamePlan::default());
+    // Neither does the half of it that never had one.
+    let mut half = scene;
+    half.observed.retain(|key, _| key.rtype == RecordType::A);
+    let plan = half.plan();
+    assert!(plan.units.is_empty() && plan.blocked.is_empty(), "{plan:?}");
+    assert_eq!(plan.left_out.len(), 1);
+}
+
+#[test]
+fn the_half_of_an_alias_that_leads_elsewhere_still_goes_where_the_new_target_has_none() {
+    let alias = |target: &str| {
+        let mut alias = cname(target);
+        alias.properties.insert("alias".into(), "true".into());
+        alias
+    };
+    let stands = || Scene::default().holds(alias("there.example.com"), Some("east"));
+    let scene = stands().wants(alias("only-a.example.com"));
+    let plan = scene.plan();
+    assert_eq!((actions(&plan), plan.left_out.len()), (vec![(true, true), (true, false)], 1));
+    assert!(scene.applied(&plan).plan().units.is_empty());
+    // Nothing goes before something takes its place.
+    let plan = stands().wants(alias("later.example.com")).plan();
+    assert!(plan.units.is_empty(), "{plan:?}");
+}
+
+#[test]
+fn a_weighted_set_waits_for_one_that_stays_with_another_time_to_live() {
+    let weighted = |set: &str, ttl_secs| {
+        let mut endpoint = a("web", "192.0.2.1");
+        endpoint.key.set_identifier = set.into();
+        endpoint.properties.insert("aws/weight".into(), "10".into());
+        endpoint.ttl_secs = Some(ttl_secs);
+        endpoint
+    };
+    let scene = |policy| {
+        let scene = Scene { policy, ..Scene::default() };
+        scene.wants(weighted("new", 60)).holds(weighted("old", 300), Some("east"))
+    };
+    let plan = scene(ZonePolicy::UpsertOnly).plan();
+    assert!(plan.units.is_empty() && plan.blocked.iter().any(|it| it.to_string().contains("live")));
+    // Where the other goes they are one unit.
+    let plan = scene(ZonePolicy::Sync).plan();
+    assert_eq!((plan.units.len(), plan.blocked.len()), (1, 0));
+    let foreign = Scene::default().wants(weighted("new", 60)).holds(weighted("old", 300), None);
+    assert!(foreign.plan().units.is_empty());
+    let same = Scene::default().wants(weighted("new", 60)).holds(weighted("old", 60), None);
+    assert_eq!(same.plan().units.len(), 1);
+}
+
+#[test]
 fn the_remedy_for_a_foreign_set_is_one_that_helps() {
     let remedy = |adopt, held: Endpoint, wanted: Endpoint| {
         let scene = Scene { adopt, ..Scene::default() }.wants(wanted).holds(held, None);

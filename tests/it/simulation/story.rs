@@ -93,6 +93,7 @@ impl Story {
         let world = World {
             accounts: vec![Account { id: account(), environment: environment.clone(), budget }],
             zones: vec![Zone {
+                private: false,
                 id: zone(),
                 account: account(),
                 apex: dns("example.com"),

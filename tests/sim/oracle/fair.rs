@@ -12,7 +12,7 @@ use zonefold::core::time::{Millis, Timestamp};
 use super::history::{Call, Commit, Event, History, What};
 use super::owners::{Owner, Owners};
 use super::stored::Stored;
-use super::{Violation, model};
+use super::{Violation, model, placing};
 
 /// So many calls of its zone may be applied before a quiet cluster's change goes out.
 const FEW_CALLS: u32 = 5;
@@ -153,7 +153,13 @@ impl<'a> Reading<'a> {
         );
         let Some(row) = self.stored.get(&place).filter(|_| is_quiet) else { return };
         let Some(wish) = model::wish(&row.endpoint) else { return };
-        let Some(zone) = model::place(&self.history.world, &place.0, &wish.name) else { return };
+        // What leads to another name of the zone waits for that one.
+        if wish.alias.is_some() {
+            return;
+        }
+        let Some(zone) = placing::only_zone(&self.history.world, &place.0, &row.endpoint) else {
+            return;
+        };
         let is_alone = self.stored.at(&wish.name).all(|(other, _)| *other == place);
         let is_ours = self.owners.at(&zone.id, &wish.name).all(|owner| owner == Owner::Us);
         if is_alone

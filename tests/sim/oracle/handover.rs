@@ -13,7 +13,7 @@ use zonefold::emulator::JournalEntry;
 use super::history::{Call, Commit, Event, History, What};
 use super::owners::{Owner, Owners, is_ours, net_changes};
 use super::stored::Stored;
-use super::{Violation, model};
+use super::{Violation, model, placing};
 
 /// How long before a batch a wish must have been stored so that whoever planned the batch has to know of it: news between
 /// replicas takes a second, a start or a fail-over some more.
@@ -97,12 +97,18 @@ impl<'a> Reading<'a> {
     /// Who has wanted a name for long enough.
     fn wanting(&self, zone: &ZoneId, name: &DnsName, now: Timestamp) -> Heirs {
         let rows = self.stored.at(name).filter(|(_, row)| row.since + KNOWN_AFTER <= now);
-        let wants_it = |endpoint| model::wish(endpoint).is_some_and(|wish| wish.name == *name);
-        let is_placed = |cluster: &ClusterId| {
-            model::place(&self.history.world, cluster, name).is_some_and(|placed| {
-                // At the apex there is no place for a CNAME, and nothing of it may stand in the way of an answer here.
-                placed.id == *zone && placed.policy.allows_create() && placed.apex != *name
+        // What leads to another name of the zone waits for that one.
+        let wants_it = |endpoint| {
+            model::wish(endpoint).is_some_and(|wish| {
+                wish.name == *name && wish.alias.is_none_or(|alias| alias.zone.is_some())
             })
+        };
+        let zones = &self.history.world.zones;
+        // At the apex there is no place for a CNAME, and nothing of it may stand in the way of an answer here.
+        let takes_it =
+            zones.iter().any(|it| it.id == *zone && it.policy.allows_create() && it.apex != *name);
+        let is_placed = |cluster: &ClusterId, endpoint| {
+            takes_it && placing::is_in(&self.history.world, cluster, endpoint, zone)
         };
         // What a cluster that is not registered wants is stored, and is published for nobody.
         let is_registered = |cluster: &ClusterId| {
@@ -111,7 +117,7 @@ impl<'a> Reading<'a> {
                 .is_none_or(|(registered, since)| *registered && *since + KNOWN_AFTER <= now)
         };
         let heirs = rows.filter(|((cluster, _), row)| {
-            wants_it(&row.endpoint) && is_placed(cluster) && is_registered(cluster)
+            wants_it(&row.endpoint) && is_placed(cluster, &row.endpoint) && is_registered(cluster)
         });
         heirs.map(|((cluster, key), _)| (cluster.clone(), key.clone())).collect()
     }
@@ -120,15 +126,18 @@ impl<'a> Reading<'a> {
     /// resolve before us, or could have begun to, and a broker that has not looked since cannot know.
     fn is_owed(&self, heir: &(ClusterId, EndpointKey), zone: &ZoneId) -> bool {
         self.stored.get(heir).and_then(|row| model::wish(&row.endpoint)).is_some_and(|wish| {
-            let key = RecordKey { name: wish.name, rtype: wish.rtype, set_identifier: None };
-            let is_in_the_way = |other: &RecordKey| {
-                other.name == key.name
-                    && (other.rtype == key.rtype
-                        || [other.rtype, key.rtype].contains(&RecordType::Cname))
-            };
-            let waits_for_nothing =
-                self.unseen.keys().any(|(of, other)| of == zone && is_in_the_way(other));
-            self.owners.of(zone, &key) != Some(Owner::UsChanged) && !waits_for_nothing
+            wish.keys().all(|(rtype, set_identifier)| {
+                let set_identifier = set_identifier.map(Into::into);
+                let key = RecordKey { name: wish.name.clone(), rtype, set_identifier };
+                let is_in_the_way = |other: &RecordKey| {
+                    other.name == key.name
+                        && (other.rtype == key.rtype
+                            || [other.rtype, key.rtype].contains(&RecordType::Cname))
+                };
+                let waits_for_nothing =
+                    self.unseen.keys().any(|(of, other)| of == zone && is_in_the_way(other));
+                self.owners.of(zone, &key) != Some(Owner::UsChanged) && !waits_for_nothing
+            })
         })
     }
 

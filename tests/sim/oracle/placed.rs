@@ -145,6 +145,8 @@ impl Reading<'_> {
             let (Some(home), Some(wish)) = (self.homes.get(&of), model::wish(&row.endpoint)) else {
                 continue;
             };
+            // An alias may have two halves, of which one may be away.
+            let ([rtype], None) = (wish.rtypes.as_slice(), &wish.set_identifier) else { continue };
             // What the policy forbids, and what others had a hand in, is judged nowhere here.
             let zones = &self.history.world.zones;
             let mut policies = zones.iter().filter(|zone| zone.id == home.zone);
@@ -154,7 +156,7 @@ impl Reading<'_> {
             }
             let Some(records) = end.zones.get(&home.zone) else { continue };
             let is_it = |set: &&zonefold::core::dns::record::RawRecordSet| {
-                set.key().is_ok_and(|key| key.name == wish.name && key.rtype == wish.rtype)
+                set.key().is_ok_and(|key| key.name == wish.name && key.rtype == *rtype)
             };
             let held = records.iter().find(is_it).map(model::values_of).unwrap_or_default();
             if !held.is_superset(&wish.values) && !end.poisoned.contains(&wish.name) {

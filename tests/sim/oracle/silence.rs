@@ -13,7 +13,7 @@ use zonefold::emulator::JournalEntry;
 use super::history::{Commit, Event, History, RowChange, What};
 use super::owners::{NetChange, is_ours, net_changes};
 use super::views::Views;
-use super::{Violation, model};
+use super::{Violation, model, placing};
 
 /// A value of a record set that we made.
 type Value = (ZoneId, RecordKey, String);
@@ -112,10 +112,15 @@ impl Reading<'_> {
             else {
                 continue;
             };
-            let wanted_by = self.wanted_by(change, value, born, started);
+            let wanted_by = self.wanted_by(&entry.zone, change, value, born, started);
             let is_explained = |suppliers: &Vec<Supplier>, cluster: &ClusterId| {
                 suppliers.iter().all(|Supplier { key, from }| {
-                    let wants = |endpoint: &Endpoint| wants(endpoint, &change.key, value);
+                    // A typing error takes no name off the air, nor does a zone that cannot be found.
+                    let wants = |endpoint: &Endpoint| {
+                        let is_mistake = !is_replaced
+                            && !placing::has_place(&self.history.world, cluster, endpoint);
+                        is_mistake || self.wants(cluster, endpoint, &entry.zone, &change.key, value)
+                    };
                     // An older endpoint of the cluster that came to want another type takes the name over, or one that gave way to
                     // what is gone; the broker may hear of that long after the agent.
                     let gives_way = || {
@@ -190,6 +195,7 @@ impl Reading<'_> {
     /// The endpoints, by cluster, that the value was published for, or that were known to want it when the call was started.
     fn wanted_by(
         &self,
+        zone: &ZoneId,
         change: &NetChange,
         value: &str,
         born: usize,
@@ -199,11 +205,10 @@ impl Reading<'_> {
             self.history.log.get(started).map_or(Timestamp::default(), |event| event.at);
         let mut found: BTreeMap<ClusterId, Vec<Supplier>> = BTreeMap::new();
         for ((cluster, key), stored) in self.stored.get(&change.key.name).into_iter().flatten() {
-            if !model::has_zone(&self.history.world, cluster, &change.key.name) {
-                continue;
-            }
             let wants = |content: &Option<Endpoint>| {
-                content.as_ref().is_some_and(|endpoint| wants(endpoint, &change.key, value))
+                content
+                    .as_ref()
+                    .is_some_and(|endpoint| self.wants(cluster, endpoint, zone, &change.key, value))
             };
             let is_first =
                 stored.iter().any(|(index, _, content)| *index <= born && wants(content));
@@ -220,6 +225,20 @@ impl Reading<'_> {
         found
     }
 
+    /// Whether an endpoint with this content may want a value in a zone.
+    fn wants(
+        &self,
+        cluster: &ClusterId,
+        endpoint: &Endpoint,
+        zone: &ZoneId,
+        key: &RecordKey,
+        value: &str,
+    ) -> bool {
+        placing::may_be_in(&self.history.world, cluster, endpoint, zone)
+            && model::wish(endpoint)
+                .is_some_and(|wish| wish.is_for(key) && wish.values_in(zone).contains(value))
+    }
+
     /// Whether what a cluster wanted from one time to another was published for it: whether it was registered for long enough.
     fn was_published(&self, cluster: &ClusterId, from: Timestamp, to: Timestamp) -> bool {
         let changes = self.registered.get(cluster).map(Vec::as_slice).unwrap_or_default();
@@ -232,12 +251,4 @@ impl Reading<'_> {
         }
         since.is_some_and(|since| since + KNOWN_AFTER <= to)
     }
-}
-
-fn wants(endpoint: &Endpoint, key: &RecordKey, value: &str) -> bool {
-    // The wishes that the model reads are for sets without an identifier; one with an identifier is another set.
-    key.set_identifier.is_none()
-        && model::wish(endpoint).is_some_and(|wish| {
-            wish.name == key.name && wish.rtype == key.rtype && wish.values.contains(value)
-        })
 }
