@@ -122,6 +122,8 @@ impl Applied {
 struct Slot<'a> {
     stored: Option<(i64, Version)>,
     now: Option<(Arrival, Version)>,
+    /// Whether the content of `now` is withheld.
+    is_withheld: bool,
     /// The content of `now`, when it is not the stored one.
     content: Option<&'a PackedEndpoint>,
     /// Where it goes, and for which version that was decided.
@@ -142,7 +144,7 @@ pub(super) const KEYS: &[(&str, Kind)] = &[("cluster_id", Kind::Int), ("key_hash
 /// A `cross join` is not reordered by SQLite: for a large `input` it would rather walk all endpoints and look them up in there.
 pub(super) const FIND_KEYS: &str = "
     select e.cluster_id, e.key_hash, e.arrival, e.version, e.placed_version,
-           coalesce(e.placed, '0:' || e.verdict_zone)
+           coalesce(e.placed, '0:' || e.verdict_zone), substr(e.body, 1, 1)
       from input cross join endpoints e where e.cluster_id = input.cluster_id and e.key_hash = input.key_hash";
 
 /// The keys that a call touches.
@@ -177,6 +179,7 @@ impl<'a> Fold<'a> {
                 slot.placed_version = row.bytes_or_null(4)?.map(codec::version).transpose()?;
                 slot.placed = row.text_or_null(5)?.map(str::to_owned);
                 slot.stored_placement = (slot.placed.clone(), slot.placed_version);
+                slot.is_withheld = PackedEndpoint::is_withheld_form(row.bytes(6)?);
             }
         }
         Ok(Self { slots, new_arrivals: 0 })
@@ -189,7 +192,11 @@ impl<'a> Fold<'a> {
         match op {
             IngestOp::Put { version, endpoint, .. } => {
                 let arrival = match slot.now {
-                    Some((arrival, held)) if held == *version => {
+                    // Of one whose content was withheld, the content is news.
+                    Some((arrival, held))
+                        if held == *version
+                            && (!slot.is_withheld || endpoint.withheld().is_some()) =>
+                    {
                         // An earlier attempt may have stored it, and its answer was lost.
                         let is_placed = slot.placed_version == Some(*version)
                             && place.is_some_and(|place| slot.placed.as_ref() == Some(&place.to));
@@ -207,6 +214,7 @@ impl<'a> Fold<'a> {
                 };
                 slot.now = Some((arrival, *version));
                 slot.content = Some(endpoint);
+                slot.is_withheld = endpoint.withheld().is_some();
                 match place.filter(|place| place.found == slot.placed) {
                     Some(place) => {
                         slot.placed = Some(place.to);
@@ -248,7 +256,7 @@ impl<'a> Fold<'a> {
                     }
                 }
                 (Some((arrival, before)), Some((_, version)))
-                    if before != version || slot.is_placed_anew() =>
+                    if before != version || slot.content.is_some() || slot.is_placed_anew() =>
                 {
                     changed.insert(arrival, (version, slot));
                 }

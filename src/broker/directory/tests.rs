@@ -21,6 +21,7 @@ fn settings(environment: &str) -> HashMap<ClusterId, ClusterSettings> {
         environment: EnvironmentId::parse(environment).unwrap(),
         labels: BTreeMap::new(),
         exposure: Exposure::Both,
+        quota: Quota::default(),
     };
     HashMap::from([(cluster("east"), settings)])
 }

@@ -21,6 +21,7 @@ use super::quiet::Quiet;
 use super::readiness::lost;
 use super::session::{End, Limits, Session, State};
 use super::status;
+use super::watchers::Watchers;
 use crate::broker::decider::DeciderMessage;
 use crate::broker::directory::SharedDirectory;
 use crate::broker::metrics::BrokerMetrics;
@@ -79,6 +80,7 @@ struct Inner {
     rng: Mutex<fastrand::Rng>,
     watch_rng: Mutex<fastrand::Rng>,
     sessions_refused: Quiet<i32>,
+    watchers: Watchers,
     tracker: TaskTracker,
     drain: CancellationToken,
 }
@@ -101,6 +103,7 @@ impl FederationService {
             rng,
             watch_rng,
             sessions_refused: Quiet::default(),
+            watchers: Watchers::default(),
             tracker,
             drain,
         }))
@@ -369,6 +372,7 @@ impl Federation for FederationService {
         let caller = admission.prove(&request).await?;
         let cluster = self.0.registered(&request.get_ref().cluster)?;
         admission.claim(&caller, &cluster)?;
+        let watching = self.0.watchers.open(&cluster)?;
         let (outbound, stream) = mpsc::channel(4);
         let held = &request.get_ref().held_digests;
         // Who holds nothing decides by the replay what may be withdrawn: it must not lack what another replica made durable.
@@ -388,6 +392,7 @@ impl Federation for FederationService {
             status::follow(follower, directory, outbound.clone(), drain, move || clock.now());
         let (age, good_until) = (self.0.watch_age(), caller.good_until());
         self.0.tracker.spawn(async move {
+            let _watching = watching;
             let end = tokio::select! {
                 () = follow => return,
                 // Nothing is wrong with it: the agent opens the next one, wherever that leads.

@@ -166,7 +166,9 @@ impl Tables {
                 if let Some(row) = known.and_then(|arrival| self.endpoints.get_mut(&arrival)) {
                     let arrival = row.arrival;
                     let mut is_placed = false;
-                    if row.version == *version {
+                    let is_news =
+                        row.endpoint.withheld().is_some() && endpoint.withheld().is_none();
+                    if row.version == *version && !is_news {
                         let placed = placing.map(|placing| PlacementRow {
                             version: Some(*version),
                             placement: placing.result(),
