@@ -24,6 +24,7 @@ mod emulator_dns;
 mod emulator_rows;
 mod emulator_rows_2;
 mod emulator_support;
+mod forget;
 mod fuzz;
 mod identity;
 mod invariants;

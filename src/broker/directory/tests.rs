@@ -1,6 +1,9 @@
+mod quota;
+
 use super::*;
 use crate::core::endpoint::Endpoint;
 use crate::core::endpoint::packed::PackedEndpoint;
+use crate::core::endpoint::quota::QuotaBound;
 use crate::core::testkit::{cluster, endpoint, name};
 use crate::core::visibility::Visibility;
 use crate::ports::PlacementRow;
