@@ -22,6 +22,7 @@ pub mod placer;
 pub mod replicas;
 pub mod startup;
 pub mod status;
+pub mod usage;
 pub mod worker;
 
 use std::collections::{BTreeSet, HashMap};
@@ -142,6 +143,7 @@ impl Broker {
         let mut tasks = tokio::task::JoinSet::new();
         let (keeper, verdicts) = VerdictKeeper::new(Arc::clone(&store));
         let directory = Arc::new(Directory::new(parts.clusters.clone()));
+        parts.metrics.usage.follow(&directory);
         let workers = Arc::new(Workers::default());
         let feedback = Feedback::new(directory.clone(), verdicts);
         let relay = RelayHandle::default();

@@ -1,10 +1,22 @@
 //! `zonefold cluster forget`: the records of a cluster that is gone for good go, and no others.
 
+use zonefold::adapters::store::is_in_use;
 use zonefold::app::forget;
 use zonefold::cli::cluster::ForgetArgs;
 use zonefold::core::ids::ClusterId;
 
 use crate::support::world::{Plan, World, broker_config};
+
+/// Waits until the store is closed: the pool of a broker that stopped closes its connections behind that.
+async fn is_free(world: &World) {
+    let url = format!("sqlite:{}", world.data.join("broker.db").display()).parse().unwrap();
+    let free = async {
+        while is_in_use(&url).await.unwrap() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), free).await.unwrap();
+}
 
 /// What the command says to a cluster of a world; `registered` are those of its configuration.
 async fn forget(
@@ -44,6 +56,7 @@ async fn the_records_of_a_cluster_that_an_operator_forgets_are_deleted_at_the_ne
     let refused = refusal(forget(&world, &["west"], "east", true).await);
     assert!(refused.contains("stop it first"), "a broker uses the file: {refused}");
     world.stop_broker().await;
+    is_free(&world).await;
 
     let refused = refusal(forget(&world, &["east", "west"], "east", true).await);
     assert!(refused.contains("take it out of `clusters` first"), "{refused}");
@@ -55,6 +68,7 @@ async fn the_records_of_a_cluster_that_an_operator_forgets_are_deleted_at_the_ne
     world.wait_idle().await;
     assert!(there(&world, "a.example.com"), "it was only looked at");
     world.stop_broker().await;
+    is_free(&world).await;
 
     forget(&world, &["west"], "east", true).await.unwrap();
     world.start_broker().await;
