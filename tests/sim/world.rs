@@ -369,6 +369,8 @@ fn stored(row: &zonefold::ports::EndpointRow) -> StoredEndpoint {
         key: row.key,
         version: row.version,
         endpoint: row.endpoint.unpack(),
+        octets: row.endpoint.share().octets,
+        withheld: row.endpoint.withheld().map(|withheld| withheld.octets),
         verdict: row.verdict.as_ref().map(|verdict| (verdict.state, verdict.reason)),
     }
 }
@@ -403,6 +405,9 @@ fn described(seed: u64, shape: &Shape, config: &Config, control: &Control) -> hi
             .iter()
             .enumerate()
             .map(|(index, name)| (cluster_id(index), environment(name)))
+            .collect(),
+        quotas: (0..shape.clusters.len())
+            .filter_map(|index| Some((cluster_id(index), shape.quota(index)?)))
             .collect(),
         sweep_ms: i64::from(shape.drift_secs.min(shape.discovery_secs)) * 1_000,
         poison_backoff_ms: POISON_BACKOFF_MS,

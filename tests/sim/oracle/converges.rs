@@ -17,6 +17,7 @@ use super::history::{
 };
 use super::model::{self, Expected};
 use super::owners::{Owner, Owners, is_ours, net_changes};
+use super::quota;
 
 /// A name that is not as it should be.
 pub struct Unsettled {
@@ -57,6 +58,7 @@ pub fn judge(history: &History) -> Vec<Violation> {
             violations.push(found(format!("{agent} has no live session")));
         }
     }
+    violations.extend(quota::judge(history));
     violations.extend(book_is_exact(history));
     violations.extend(last_word(history));
     violations
@@ -400,6 +402,7 @@ fn last_word(history: &History) -> Vec<Violation> {
             (&expected.conflicting, Told::Waiting(Reason::ConflictInCluster)),
             (&expected.waiting, Told::Waiting(Reason::NameHeld)),
             (&expected.rejected, Told::Rejected),
+            (&expected.beyond_quota, Told::Waiting(Reason::Quota)),
         ];
         for (indices, told) in told {
             for row in indices.iter().filter_map(|index| rows.get(*index)) {

@@ -16,6 +16,7 @@ mod model;
 mod one_writer;
 mod owners;
 mod poison;
+mod quota;
 mod silence;
 mod stored;
 mod swap;

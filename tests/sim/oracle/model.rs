@@ -137,6 +137,8 @@ pub struct Expected {
     pub waiting: Vec<usize>,
     /// Endpoints that cannot be published, whoever asks.
     pub rejected: Vec<usize>,
+    /// Endpoints beyond their cluster's quota.
+    pub beyond_quota: Vec<usize>,
     /// Types that may be there or not, since an endpoint that made them once cannot be read any more.
     pub retained: BTreeSet<RecordType>,
     /// Whether something about the name is unmodelled.
@@ -199,6 +201,7 @@ fn once_readable(log: &[Event]) -> BTreeSet<(&ClusterId, &EndpointKey)> {
         for row in rows {
             match row {
                 RowChange::Stored(endpoint) if read(endpoint) == Reading::Invalid => {}
+                RowChange::Withheld(..) => {}
                 RowChange::Stored(endpoint) => {
                     readable.insert((cluster, &endpoint.key));
                 }
@@ -225,6 +228,10 @@ fn expect_name(
         once_readable.contains(&(&endpoints[*index].cluster, &endpoints[*index].endpoint.key))
     };
     for index in rows {
+        if endpoints[*index].withheld.is_some() {
+            expected.beyond_quota.push(*index);
+            continue;
+        }
         match read(&endpoints[*index].endpoint) {
             Reading::Wants(wish) if wish.rtype == RecordType::Cname && wish.name == zone.apex => {
                 expected.rejected.push(*index)
@@ -244,7 +251,8 @@ fn expect_name(
     let claimed_by = claimed_by.filter(has_any);
     expected.holder =
         claimed_by.or_else(|| valid.first().map(|(index, _)| &endpoints[*index].cluster)).cloned();
-    for index in expected.rejected.iter().filter(|index| counts(index)) {
+    let kept = expected.rejected.iter().chain(&expected.beyond_quota);
+    for index in kept.filter(|index| counts(index)) {
         let row = &endpoints[*index];
         if Some(&row.cluster) == expected.holder.as_ref() {
             // A CNAME endpoint may have been an alias once, and that is A and AAAA.
