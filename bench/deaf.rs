@@ -13,7 +13,7 @@ use zonefold::wire::v1;
 use zonefold::wire::v1::agent_message::Message as ToBroker;
 use zonefold::wire::v1::federation_client::FederationClient;
 
-use super::cluster::{Held, hello, signed};
+use super::cluster::{HeldEndpoints, hello, signed};
 
 /// The room for what nobody reads: small, so that it is at the broker.
 const WINDOW_BYTES: u32 = 64 << 10;
@@ -37,7 +37,7 @@ impl Deaf {
         broker: SocketAddr,
         token: &str,
         id: &ClusterId,
-        held: &Held,
+        held: &HeldEndpoints,
     ) -> anyhow::Result<Self> {
         let endpoint = Endpoint::from_shared(format!("http://{broker}"))?;
         let endpoint = endpoint

@@ -14,7 +14,7 @@ use zonefold::emulator::{
 };
 
 use super::child::{Addresses, ChildBroker, Launch, write_whole};
-use super::cluster::{Cluster, Encoded, Held, encode};
+use super::cluster::{Cluster, Encoded, HeldEndpoints, encode};
 use super::deaf::Deaf;
 use super::fleet::Fleet;
 use super::folder::Folder;
@@ -205,9 +205,9 @@ impl Site {
     pub async fn connect(
         &self,
         broker: &ChildBroker,
-        held: Vec<Held>,
+        held: Vec<HeldEndpoints>,
     ) -> anyhow::Result<Vec<Cluster>> {
-        let held = held.into_iter().chain(std::iter::repeat_with(Held::default));
+        let held = held.into_iter().chain(std::iter::repeat_with(HeldEndpoints::default));
         let opening = self.fleet.clusters.iter().zip(held);
         let opening = opening.map(|(cluster, held)| {
             Cluster::connect(broker.addresses.grpc, &self.token, &cluster.id, held)
@@ -296,7 +296,7 @@ impl Way {
         &self,
         broker: SocketAddr,
         index: usize,
-        held: Held,
+        held: HeldEndpoints,
     ) -> anyhow::Result<Cluster> {
         Cluster::connect(broker, &self.token, self.cluster(index)?, held).await
     }
@@ -309,7 +309,7 @@ impl Way {
         &self,
         broker: SocketAddr,
         index: usize,
-        held: &Held,
+        held: &HeldEndpoints,
     ) -> anyhow::Result<Deaf> {
         Deaf::connect(broker, &self.token, self.cluster(index)?, held).await
     }

@@ -42,7 +42,7 @@ use kube::KubeOptions;
 use kube::leader::Elector;
 use manifests::ManifestOptions;
 use session::publisher::{Identity, Publisher};
-pub use shared::{Role, Shared, State};
+pub use shared::{AgentRole, Shared, State};
 use sources::SourceKind;
 use term::Term;
 
@@ -217,7 +217,7 @@ impl Bound {
         let mut tasks: JoinSet<&'static str> = JoinSet::new();
         let election = objects.election(random.fork());
         let leads = election.map(|elector| {
-            shared.write(|state| state.role = Role::StandsBy);
+            shared.write(|state| state.role = AgentRole::StandsBy);
             let (sender, leads) = watch::channel(false);
             // It leads until its last words are acknowledged.
             let of_election = after_drain.clone();

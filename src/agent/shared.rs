@@ -20,12 +20,12 @@ pub struct State {
     /// What the broker answered.
     pub statuses: StatusBook,
     /// Whether this agent is the one that speaks to the broker.
-    pub role: Role,
+    pub role: AgentRole,
 }
 
 /// Which of the agents of a cluster this is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Role {
+pub enum AgentRole {
     /// The only one.
     #[default]
     Alone,
@@ -50,7 +50,7 @@ impl Shared {
             index,
             publisher,
             statuses: StatusBook::default(),
-            role: Role::default(),
+            role: AgentRole::default(),
         });
         Arc::new(Self { state, to_send: Notify::new(), changed: watch::Sender::new(0) })
     }

@@ -27,19 +27,21 @@ use crate::broker::directory::ClusterSettings;
 use crate::broker::ingest::{Admission, FederationService, Limits, StartingService};
 use crate::broker::lease::LeaseTiming;
 use crate::broker::metrics::BrokerMetrics;
-use crate::broker::startup::progress::StartProgress;
+use crate::broker::startup::progress::{StartPhase, StartProgress};
 use crate::broker::worker::AccountSettings;
 use crate::broker::{Broker, BrokerHandle, BrokerParts};
 use crate::cli::BrokerArgs;
 use crate::config::{Config, ConfigWatch};
 use crate::core::ids::ClusterId;
-use crate::ports::{Callers, Clock, DnsProviders, ReplicaId, ReplicaRow};
+use crate::ports::{Callers, Clock, DnsProviders, ReplicaId, ReplicaRow, Store, StoreError};
 use crate::telemetry;
 
 /// What is under way may take this long after the word to stop.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(25);
 /// How often a start that takes long says how far it is.
 const SAY_PROGRESS_EVERY: Duration = Duration::from_secs(5);
+/// How often a replica that waits for those of an older release to stop looks again.
+const OLDER_REPLICAS_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How often the files of the certificates are looked at.
 const CERTIFICATES_EVERY: Duration = Duration::from_secs(5);
 
@@ -279,9 +281,7 @@ async fn start(
     progress: Arc<StartProgress>,
 ) -> anyhow::Result<(Broker, Arc<AwsProviders>)> {
     let store_url: store::StoreUrl = config.store.expose().parse()?;
-    let store = store::open(&store_url, &StoreOptions::default())
-        .await
-        .context("the store cannot be opened")?;
+    let store = open_store(&store_url, &progress).await?;
     let access = config.accounts.iter().map(|account| account.access()).collect();
     let replica = ReplicaRow {
         replica: ReplicaId(uuid::Uuid::new_v4()),
@@ -311,6 +311,26 @@ async fn start(
     })
     .await?;
     Ok((broker, providers))
+}
+
+/// Opens the store, as soon as no replica of a release is left that cannot share it.
+async fn open_store(
+    url: &store::StoreUrl,
+    progress: &StartProgress,
+) -> anyhow::Result<Arc<dyn Store>> {
+    let mut named = None;
+    loop {
+        let older = match store::open(url, &StoreOptions::default()).await {
+            Err(error @ StoreError::OlderReplicas { .. }) => error.to_string(),
+            opened => return opened.context("the store cannot be opened"),
+        };
+        if named.as_ref() != Some(&older) {
+            progress.enter(StartPhase::OlderReplicas, 0);
+            warn!("{older}");
+            named = Some(older);
+        }
+        tokio::time::sleep(OLDER_REPLICAS_AGAIN_AFTER).await;
+    }
 }
 
 /// The clusters of a configuration, as the broker takes them.

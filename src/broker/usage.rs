@@ -37,9 +37,7 @@ const FIGURES: [(&str, &str, OfCluster); 3] = [
     (
         "zonefold_cluster_max_endpoints",
         "Endpoints of a cluster that may be stored",
-        |directory, cluster| {
-            directory.settings().get(cluster).map(|settings| settings.quota.max_endpoints)
-        },
+        |directory, cluster| directory.quota(cluster).map(|quota| quota.max_endpoints),
     ),
 ];
 

@@ -15,7 +15,7 @@ use super::handle::Control;
 use super::journal::JournalEntry;
 use super::server::{Cut, answer, lock};
 use super::sigv4;
-use super::world::World;
+use super::state::EmulatorState;
 use super::{EmulatorError, open_journal};
 use crate::core::ids::AccountId;
 
@@ -46,7 +46,7 @@ impl InProcess {
         config.validate()?;
         let journal = open_journal(&config)?;
         let clock = Arc::new(EmulatorClock::new(config.clock));
-        let world = Arc::new(Mutex::new(World::new(config, clock.clone(), journal)));
+        let world = Arc::new(Mutex::new(EmulatorState::new(config, clock.clone(), journal)));
         Ok(Self { control: Control { world, clock } })
     }
 

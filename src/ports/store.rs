@@ -39,6 +39,18 @@ pub enum StoreError {
     /// The lease under which this was to be written has passed on: nothing was written, and the worker has to stop.
     #[error("the lease of the account {0} has passed on to another replica")]
     Fenced(AccountId),
+    /// Replicas of a release that cannot share the store with this one live; nothing was done.
+    #[error(
+        "replicas of zonefold {release} work on the store ({}), and that release cannot share it with this one: stop all of them; \
+         what they hold is taken over once their leases have run out",
+        .replicas.join(", ")
+    )]
+    OlderReplicas {
+        /// Their release.
+        release: &'static str,
+        /// Their addresses.
+        replicas: Vec<String>,
+    },
     /// The feed no longer goes back that far.
     #[error(
         "the feed was cut after entry {after}: this replica was away for too long and has to start again"

@@ -1,5 +1,7 @@
 //! The REST API and the commands on top of it, over a whole broker.
 
+mod support;
+
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
@@ -7,8 +9,9 @@ use zonefold::cli::client::{BrokerUrl, Client};
 use zonefold::cli::{status, why};
 use zonefold::core::ids::ClusterId;
 
-use crate::api_support::Rig;
-use crate::emulator_support as aws;
+use crate::emulator::support as aws;
+
+use support::Rig;
 
 fn texts<'a>(items: &'a [Value], field: &str) -> Vec<&'a str> {
     items.iter().map(|item| item[field].as_str().unwrap()).collect()

@@ -53,7 +53,9 @@ pub(super) async fn assert_held(
 
 /// One that left stays gone, though its last heartbeat may come later.
 const LIVE_ON: &str = concat!(
-    "insert into replicas (replica, address, expires_at) values ($1, $2, ",
+    "insert into replicas (replica, address, release, expires_at) values ($1, $2, '",
+    env!("CARGO_PKG_VERSION"),
+    "', ",
     clock!(),
     " + $3)
     on conflict (replica) do update set address = excluded.address, expires_at = excluded.expires_at

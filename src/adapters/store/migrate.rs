@@ -11,6 +11,7 @@ use sqlx::sqlite::SqlitePool;
 use sqlx::{PgConnection, SqlStr};
 
 use super::error::{from_migration, from_sqlx};
+use super::transaction::clock;
 use crate::ports::StoreError;
 
 const SQLITE: &[(i64, &str, &str)] = &[
@@ -21,6 +22,7 @@ const SQLITE: &[(i64, &str, &str)] = &[
     (5, "compatibility", include_str!("../../../migrations/sqlite/0005_compatibility.sql")),
     (6, "change columns", include_str!("../../../migrations/sqlite/0006_change_columns.sql")),
     (7, "changes filled", include_str!("../../../migrations/sqlite/0007_changes_filled.sql")),
+    (8, "replica release", include_str!("../../../migrations/sqlite/0008_replica_release.sql")),
 ];
 const POSTGRES: &[(i64, &str, &str)] = &[
     (1, "base", include_str!("../../../migrations/postgres/0001_base.sql")),
@@ -30,6 +32,7 @@ const POSTGRES: &[(i64, &str, &str)] = &[
     (5, "compatibility", include_str!("../../../migrations/postgres/0005_compatibility.sql")),
     (6, "change columns", include_str!("../../../migrations/postgres/0006_change_columns.sql")),
     (7, "changes filled", include_str!("../../../migrations/postgres/0007_changes_filled.sql")),
+    (8, "replica release", include_str!("../../../migrations/postgres/0008_replica_release.sql")),
 ];
 
 /// The key of the lock, in the database, of whoever migrates: the octets of `zonefold`.
@@ -92,10 +95,30 @@ pub(super) async fn postgres(connection: &mut PgConnection) -> Result<(), StoreE
         None
     };
     let mut migrator = migrator(POSTGRES);
-    let beyond = newer(&migrator, &applied(connection).await?, minimum)?;
+    let applied = applied(connection).await?;
+    let beyond = newer(&migrator, &applied, minimum)?;
+    if applied.last() == Some(&1) {
+        refuse_beside_0_1_0(connection).await?;
+    }
     note(beyond);
     migrator.set_ignore_missing(beyond.is_some());
     migrator.run_direct(None, connection, false).await.map_err(from_migration)
+}
+
+/// Refuses to migrate while a replica of 0.1.0 works on the database: it could not read what is written from then on, and would go
+/// on with what it knew. Its row runs out with its leases.
+async fn refuse_beside_0_1_0(connection: &mut PgConnection) -> Result<(), StoreError> {
+    const ALIVE: &str = concat!(
+        "select address from replicas where left_at is null and expires_at > ",
+        clock!(),
+        " order by address"
+    );
+    let replicas: Vec<String> =
+        sqlx::query_scalar(ALIVE).fetch_all(connection).await.map_err(from_sqlx)?;
+    if replicas.is_empty() {
+        return Ok(());
+    }
+    Err(StoreError::OlderReplicas { release: "0.1.0", replicas })
 }
 
 /// The migrations that the database has.

@@ -297,7 +297,7 @@ impl<Id: Copy> Feed<Id> {
         &mut self,
         event: WatchEvent<Document>,
         at: &mut String,
-        held: &mut Vec<Held>,
+        held: &mut Vec<HeldDeletion>,
     ) -> Result<Result<(), Fault>, Unheard> {
         match event {
             WatchEvent::Added(document) | WatchEvent::Modified(document) => {
@@ -310,7 +310,7 @@ impl<Id: Copy> Feed<Id> {
                 match self.resource.origin {
                     Origin::BuiltIn => self.tell(News::Deleted(Box::new(document))).await?,
                     Origin::Custom => {
-                        held.push(Held { due: Instant::now() + DELETION_GRACE, document })
+                        held.push(HeldDeletion { due: Instant::now() + DELETION_GRACE, document })
                     }
                 }
             }
@@ -321,7 +321,10 @@ impl<Id: Copy> Feed<Id> {
     }
 
     /// Before anything else is observed: what became of the deletions that are held back. Waits for them.
-    async fn settle(&mut self, held: &mut Vec<Held>) -> Result<Result<(), String>, Unheard> {
+    async fn settle(
+        &mut self,
+        held: &mut Vec<HeldDeletion>,
+    ) -> Result<Result<(), String>, Unheard> {
         while !held.is_empty() {
             until_due(held).await;
             if let Err(reason) = self.settle_due(held).await? {
@@ -331,14 +334,17 @@ impl<Id: Copy> Feed<Id> {
         Ok(Ok(()))
     }
 
-    async fn settle_due(&mut self, held: &mut Vec<Held>) -> Result<Result<(), String>, Unheard> {
+    async fn settle_due(
+        &mut self,
+        held: &mut Vec<HeldDeletion>,
+    ) -> Result<Result<(), String>, Unheard> {
         let presence = match presence(&self.client, &self.resource).await {
             Ok(presence) => presence,
             Err(reason) => return Ok(Err(reason)),
         };
         let now = Instant::now();
-        let due: Vec<Held> = held.extract_if(.., |held| held.due <= now).collect();
-        for Held { document, .. } in due {
+        let due: Vec<HeldDeletion> = held.extract_if(.., |held| held.due <= now).collect();
+        for HeldDeletion { document, .. } in due {
             let document = Box::new(document);
             self.tell(match presence {
                 Presence::Served(_) => News::Deleted(document),
@@ -387,7 +393,7 @@ struct Course {
     /// Whether a list ended once.
     has_listed: bool,
     /// Deletions that are held back.
-    held: Vec<Held>,
+    held: Vec<HeldDeletion>,
 }
 
 /// How a step ended.
@@ -400,19 +406,19 @@ enum Outcome {
 }
 
 /// A deletion that is held back.
-struct Held {
+struct HeldDeletion {
     due: Instant,
     document: Document,
 }
 
-impl Held {
+impl HeldDeletion {
     fn is_of(&self, document: &Document) -> bool {
         let (mine, other) = (&self.document.metadata, &document.metadata);
         (&mine.namespace, &mine.name) == (&other.namespace, &other.name)
     }
 }
 
-async fn until_due(held: &[Held]) {
+async fn until_due(held: &[HeldDeletion]) {
     match held.iter().map(|held| held.due).min() {
         Some(due) => sleep_until(due).await,
         None => std::future::pending().await,

@@ -14,7 +14,7 @@ use super::filter::Filter;
 use super::resources::{
     ENDPOINT_SLICES, GATEWAYS, LISTENER_SETS, NAMESPACES, NODES, Resource, resource_of,
 };
-use crate::agent::index::Standing;
+use crate::agent::index::EntryState;
 use crate::agent::sources::gateways::{Gateway, Labels};
 use crate::agent::sources::surroundings::{Gateways, Known, Need, Node, Surroundings};
 use crate::agent::sources::{
@@ -163,7 +163,7 @@ enum Stirred {
 }
 
 /// Everything that is followed; see the module's page.
-pub struct World {
+pub struct KubeWorld {
     reading: Reading,
     namespaces: Vec<Option<ArcStr>>,
     scopes: BTreeMap<(SourceKind, usize), Scope>,
@@ -177,7 +177,7 @@ pub struct World {
     labels: Table<Labels>,
 }
 
-impl World {
+impl KubeWorld {
     /// A world of these kinds in which nothing was observed yet.
     pub fn new(sources: &[SourceKind], reading: Reading) -> Self {
         let namespaces = reading.filter.scopes();
@@ -325,8 +325,10 @@ impl World {
                 self.dependents.remove(&object);
                 steps.push(IndexStep::Delete(object));
             }
-            News::Swept(document, reason) => steps
-                .push(IndexStep::LoseSight(document.reference(source), Standing::Orphaned(reason))),
+            News::Swept(document, reason) => steps.push(IndexStep::LoseSight(
+                document.reference(source),
+                EntryState::Orphaned(reason),
+            )),
             News::NoSuchKind(reason) => {
                 if scope.health != Health::NoSuchKind(reason.clone()) {
                     said.push(format!("{source}: {reason}"));
@@ -335,7 +337,7 @@ impl World {
                 steps.push(IndexStep::LoseSightOfAll(
                     source,
                     scope.namespace.clone(),
-                    Standing::Orphaned(reason.clone()),
+                    EntryState::Orphaned(reason.clone()),
                 ));
                 scope.health = Health::NoSuchKind(reason);
             }

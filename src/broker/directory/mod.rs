@@ -55,7 +55,7 @@ pub struct ClusterSettings {
 
 /// What an endpoint is in one of its zones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub enum PlacementRole {
     /// It is published there, or was and stays until it can be again.
     Publishes,
     /// It moved elsewhere: what it made there stays until it is in sync where it went.
@@ -74,7 +74,7 @@ pub enum Effect {
         /// The endpoint.
         held: EndpointEntry,
         /// What it is there.
-        role: Role,
+        role: PlacementRole,
     },
     /// An endpoint no longer contributes.
     Withdraw {
@@ -175,9 +175,9 @@ impl Directory {
         self.cluster(cluster).usage()
     }
 
-    /// The quota of a cluster; that of one that is not registered is the default.
-    pub fn quota(&self, cluster: &ClusterId) -> Quota {
-        self.settings().get(cluster).map(|settings| settings.quota).unwrap_or_default()
+    /// The quota of a cluster; `None` if it is not registered.
+    pub fn quota(&self, cluster: &ClusterId) -> Option<Quota> {
+        self.settings().get(cluster).map(|settings| settings.quota)
     }
 
     /// The digest of what is durable for a cluster.

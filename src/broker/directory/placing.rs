@@ -7,7 +7,7 @@ use super::cluster::ClusterEndpoints;
 use super::due::{DuePlacements, Turn};
 use super::entry::EndpointEntry;
 use super::places::{PlacementTable, WaitingEndpoints};
-use super::{ClusterSettings, Effect, Role};
+use super::{ClusterSettings, Effect, PlacementRole};
 use crate::core::dns::name::DnsName;
 use crate::core::dns::record::RecordType;
 use crate::core::endpoint::parsed::{ParsedEndpoint, parse_endpoint};
@@ -114,8 +114,8 @@ pub(super) fn contributions(
     name: &DnsName,
     set: &PlacementSet,
 ) -> impl Iterator<Item = Effect> {
-    let published = set.at().iter().map(|placement| (placement, Role::Publishes));
-    let left = set.leaving().iter().map(|placement| (placement, Role::Leaves));
+    let published = set.at().iter().map(|placement| (placement, PlacementRole::Publishes));
+    let left = set.leaving().iter().map(|placement| (placement, PlacementRole::Leaves));
     published.chain(left).map(|(placement, role)| Effect::Contribute {
         placement: placement.clone(),
         name: name.clone(),

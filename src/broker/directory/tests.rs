@@ -119,7 +119,7 @@ fn show(effect: &Effect) -> String {
         Effect::Contribute { placement, held, .. } if held.is_retained() => {
             format!("retained {}", placement.zone)
         }
-        Effect::Contribute { placement, role: Role::Leaves, .. } => {
+        Effect::Contribute { placement, role: PlacementRole::Leaves, .. } => {
             format!("leaves {}", placement.zone)
         }
         Effect::Contribute { placement, .. } => format!("+{}", placement.zone),

@@ -82,7 +82,7 @@ impl OfflineSession {
             directory: SharedDirectory::clone(&directory),
             outbound: say,
             limits,
-            state: State::new(directory.digest(&cluster).root()),
+            state: State::new(directory.digest(&cluster).root(), quota),
         };
         Self {
             session,
@@ -124,6 +124,11 @@ impl OfflineSession {
         settings.values_mut().for_each(|settings| settings.quota = quota);
         // What that means for verdicts is the decider's, and there is none.
         let _review = self.peers.directory.reconfigure(settings);
+    }
+
+    /// Takes the cluster out of the configuration.
+    pub fn unregister(&self) {
+        let _review = self.peers.directory.reconfigure(HashMap::new());
     }
 
     /// How many endpoints that is.

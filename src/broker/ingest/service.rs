@@ -253,7 +253,9 @@ impl Inner {
             }
         };
         let superseded = self.supersede(&cluster, epoch);
-        let root = self.parts.directory.digest(&cluster).root();
+        let directory = &self.parts.directory;
+        let root = directory.digest(&cluster).root();
+        let quota = directory.quota(&cluster).unwrap_or_default();
         let resume = hello.resume.unwrap_or_default();
         let mode = match known {
             false => welcome::Mode::Snapshot,
@@ -270,7 +272,7 @@ impl Inner {
             directory: self.parts.directory.clone(),
             outbound: outbound.clone(),
             limits: limits.clone(),
-            state: State::new(root),
+            state: State::new(root, quota),
         };
         session.note_sources(&hello.sources);
         let welcome = v1::Welcome {

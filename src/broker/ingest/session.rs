@@ -22,6 +22,7 @@ use super::snapshot::{Snapshot, SnapshotError};
 use crate::broker::decider::DeciderMessage;
 use crate::broker::directory::SharedDirectory;
 use crate::core::endpoint::digest::SetDigest;
+use crate::core::endpoint::quota::Quota;
 use crate::core::endpoint::{KeyHash, Version};
 use crate::core::ids::{ClusterId, Epoch};
 use crate::ports::{IngestOp, IngestUnit};
@@ -126,8 +127,8 @@ pub struct State {
 }
 
 impl State {
-    /// The state of a session that has just been opened, with this root of what is durable.
-    pub(super) fn new(root: [u8; 32]) -> Self {
+    /// The state of a session that has just been opened, with this root of what is durable and this quota of its cluster.
+    pub(super) fn new(root: [u8; 32], quota: Quota) -> Self {
         Self {
             sources: BTreeMap::new(),
             last_seq: 0,
@@ -138,7 +139,7 @@ impl State {
             snapshot: None,
             kept_keys: HashMap::new(),
             credits: Taken::default(),
-            quota: QuotaState::default(),
+            quota: QuotaState::new(quota),
         }
     }
 }

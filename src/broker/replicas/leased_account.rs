@@ -98,7 +98,7 @@ impl WorkerFactory {
     async fn work(&self, LeasedAccount { lease, mut settings, way }: LeasedAccount) {
         let account = lease.account().clone();
         let (worker, handle, receiver) = match way {
-            Way::AtStart(reply) => match self.load_books(&lease, &mut settings).await {
+            Way::AtStart(reply) => match self.load_state(&lease, &mut settings).await {
                 Ok(loaded) => {
                     // Who does not wait for it any more ends with an error of its own.
                     let _gone = reply.send(Ok(loaded.1.clone()));
@@ -137,7 +137,7 @@ impl WorkerFactory {
     ) -> (Worker, WorkerHandle, mpsc::Receiver<Message>) {
         let mut wait = FIRST_RETRY;
         let loaded = loop {
-            match self.load_books(lease, settings).await {
+            match self.load_state(lease, settings).await {
                 Ok(loaded) => break loaded,
                 Err(error) => {
                     warn!(account = %lease.account(), "the account cannot be worked yet, trying again: {error}")
@@ -152,7 +152,7 @@ impl WorkerFactory {
         loaded
     }
 
-    async fn load_books(
+    async fn load_state(
         &self,
         lease: &Lease,
         settings: &mut watch::Receiver<Arc<AccountSettings>>,
@@ -166,7 +166,7 @@ impl WorkerFactory {
             .as_str()
             .bytes()
             .fold(0_u64, |number, digit| number.wrapping_mul(31).wrapping_add(u64::from(digit)));
-        let (worker, view) = Worker::load_books(WorkerParts {
+        let (worker, view) = Worker::load_state(WorkerParts {
             settings: AccountSettings::clone(&settings),
             lease: lease.clone(),
             provider: provider

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 pub enum StartPhase {
     /// The store is opened, and its schema brought up to date.
     Store,
+    /// Replicas of a release that cannot share the store have to stop first.
+    OlderReplicas,
     /// Zones are loaded.
     Zones,
     /// What is known of each account's zones is loaded; counted in accounts.
@@ -47,11 +49,12 @@ impl StartProgress {
     pub fn phase(&self) -> StartPhase {
         match self.phase.load(Ordering::Acquire) {
             0 => StartPhase::Store,
-            1 => StartPhase::Zones,
-            2 => StartPhase::Accounts,
-            3 => StartPhase::Endpoints,
-            4 => StartPhase::Plans,
-            5 => StartPhase::Statuses,
+            1 => StartPhase::OlderReplicas,
+            2 => StartPhase::Zones,
+            3 => StartPhase::Accounts,
+            4 => StartPhase::Endpoints,
+            5 => StartPhase::Plans,
+            6 => StartPhase::Statuses,
             _ => StartPhase::Started,
         }
     }
@@ -65,6 +68,10 @@ impl StartProgress {
     pub fn describe(&self) -> String {
         let what = match self.phase() {
             StartPhase::Store => return "opening the store".to_owned(),
+            StartPhase::OlderReplicas => {
+                return "waiting until no replica of an older release works on the store"
+                    .to_owned();
+            }
             StartPhase::Started => return "started".to_owned(),
             StartPhase::Statuses => return "hearing what the other replicas know".to_owned(),
             StartPhase::Zones => "zones",

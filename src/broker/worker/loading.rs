@@ -71,7 +71,7 @@ impl Worker {
         parts: WorkerParts,
         stored: Vec<crate::broker::directory::Effect>,
     ) -> Result<(Self, watch::Receiver<Arc<AccountView>>), StoreError> {
-        let (mut worker, viewed) = Self::load_books(parts).await?;
+        let (mut worker, viewed) = Self::load_state(parts).await?;
         worker.absorb_effects(stored);
         worker.loaded();
         while worker.loading.is_looking() {
@@ -86,7 +86,7 @@ impl Worker {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub async fn load_books(
+    pub async fn load_state(
         parts: WorkerParts,
     ) -> Result<(Self, watch::Receiver<Arc<AccountView>>), StoreError> {
         let now = parts.clock.now();

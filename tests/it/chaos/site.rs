@@ -54,7 +54,7 @@ pub struct Replica {
 }
 
 /// See the module's page.
-pub struct Site {
+pub struct ChaosSite {
     pub emulator: EmulatorHandle,
     pub replicas: Vec<Replica>,
     /// What agents connect to, as to a load balancer: it leads to whoever listens.
@@ -69,7 +69,7 @@ pub struct Site {
 /// Nobody is there.
 const NOWHERE: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1));
 
-impl Site {
+impl ChaosSite {
     /// Three replicas on a new database of the test run's PostgreSQL.
     pub async fn start() -> Self {
         Self::on(postgres::database().await, REPLICAS).await

@@ -18,8 +18,8 @@ use super::ask::{Presence, look_up, presence};
 use super::document::Document;
 use super::resources::{Resource, resource_of};
 use super::world::Reading;
-use crate::agent::index::Held;
-use crate::agent::shared::{Role, Shared, State};
+use crate::agent::index::IndexEntry;
+use crate::agent::shared::{AgentRole, Shared, State};
 use crate::agent::sources::{ObjectRef, SourceKind};
 use crate::agent::status::TouchedObject;
 use crate::core::endpoint::{EndpointKey, KeyHash, Version};
@@ -159,12 +159,12 @@ impl Open {
 
 /// Whether this agent is the one that speaks for its cluster.
 fn speaks(state: &State) -> bool {
-    state.role != Role::StandsBy
+    state.role != AgentRole::StandsBy
 }
 
 /// Whether something in the object is to be told, or all of it is judged already, so that no status will come.
 fn has_something_to_say(state: &State, object: &ObjectRef) -> bool {
-    let is_judged = |held: &Held| {
+    let is_judged = |held: &IndexEntry| {
         let status = state.statuses.get(&held.endpoint.key.hash());
         status.is_some_and(|status| status.version.as_ref() == held.version.0)
     };

@@ -18,6 +18,8 @@ use crate::ports::IngestOp;
 /// What a session notes about the quota of its cluster.
 #[derive(Default)]
 pub(super) struct QuotaState {
+    /// As the configuration said it last: a cluster that is taken out of it keeps its quota for as long as it has a session.
+    quota: Quota,
     /// Puts that were submitted and may not be in the directory yet, and their octets.
     on_their_way: (usize, u64),
     /// The endpoints that were asked for again and did not come: an agent that lost the content does not get it by being asked
@@ -26,6 +28,10 @@ pub(super) struct QuotaState {
 }
 
 impl QuotaState {
+    pub(super) fn new(quota: Quota) -> Self {
+        Self { quota, ..Self::default() }
+    }
+
     /// Everything submitted is in the directory.
     pub(super) fn all_is_there(&mut self) {
         self.on_their_way = (0, 0);
@@ -47,7 +53,7 @@ impl Session {
         }
         let (waiting, waiting_octets) = self.state.quota.on_their_way;
         let (all, all_octets) = (waiting + puts, waiting_octets + octets);
-        let quota = self.directory.quota(&self.cluster);
+        let quota = self.quota();
         if !quota.has_room_for(&self.directory.usage(&self.cluster), all, all_octets) {
             self.settle().await?;
             self.withhold(&quota, ops)?;
@@ -56,6 +62,13 @@ impl Session {
             self.state.quota.on_their_way = (all, all_octets);
         }
         Ok(())
+    }
+
+    fn quota(&mut self) -> Quota {
+        if let Some(quota) = self.directory.quota(&self.cluster) {
+            self.state.quota.quota = quota;
+        }
+        self.state.quota.quota
     }
 
     /// Goes through the operations one by one; everything submitted before is in the directory.
@@ -108,8 +121,8 @@ impl Session {
     }
 
     /// Refuses what cannot come to rest within what is kept beyond the quota; `keys` are all that the agent holds.
-    pub(super) fn can_hold(&self, keys: usize) -> Result<(), End> {
-        let quota = self.directory.quota(&self.cluster);
+    pub(super) fn can_hold(&mut self, keys: usize) -> Result<(), End> {
+        let quota = self.quota();
         if keys <= quota.max_endpoints.saturating_add(MOST_WITHHELD) {
             return Ok(());
         }
@@ -124,8 +137,7 @@ impl Session {
         if endpoints.usage().withheld == 0 {
             return vec![];
         }
-        let (quota, limit) =
-            (self.directory.quota(&self.cluster), self.limits.credit_items as usize);
+        let (quota, limit) = (self.quota(), self.limits.credit_items as usize);
         let asked_for = &mut self.state.quota.asked_for;
         let wanted = endpoints.wanted_by(&quota, limit, |key| !asked_for.contains(key));
         asked_for.extend(&wanted);
@@ -325,6 +337,14 @@ mod tests {
         agent.delete(&wish(1, "\"a\"")).await;
         agent.delete(&wish(2, "\"a\"")).await;
         assert_eq!((agent.heartbeat().await, agent.figures()), (vec!["web0".to_owned()], (1, 0)));
+    }
+
+    #[tokio::test]
+    async fn a_cluster_that_is_taken_out_of_the_configuration_keeps_its_quota() {
+        let mut agent = Agent::new(quota(1));
+        agent.session.unregister();
+        agent.want(&wishes(0..2)).await;
+        assert_eq!(agent.figures(), (1, 1));
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use super::world::{World, account, drive, requests, step, take_next, wants, www, zone_id};
 use crate::broker::directory::entry::EndpointEntry;
-use crate::broker::directory::{Effect, Role};
+use crate::broker::directory::{Effect, PlacementRole};
 use crate::broker::worker::review::gate::GateTicket;
 use crate::broker::worker::review::looking::SLICE;
 use crate::broker::worker::{AccountView, Gate, Health, Message, Query, Worker, WorkerParts};
@@ -22,7 +22,7 @@ fn effect(of: &str, number: i64, owner: &str) -> (Effect, EndpointEntry) {
     let endpoint = endpoint(&format!("o{number}"), owner, "A", &["192.0.2.1"]);
     let held = EndpointEntry::new(cluster(of), number, &PackedEndpoint::pack(&endpoint));
     let placement = Placement { account: account(), zone: zone_id(0) };
-    let role = Role::Publishes;
+    let role = PlacementRole::Publishes;
     (Effect::Contribute { placement, name: name(owner), held: held.clone(), role }, held)
 }
 

@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::directory::entry::EndpointEntry;
-use crate::broker::directory::{Directory, Effect, Role};
+use crate::broker::directory::{Directory, Effect, PlacementRole};
 use crate::broker::lease::Lease;
 use crate::broker::metrics::BrokerMetrics;
 use crate::broker::status::feedback::Feedback;
@@ -416,7 +416,7 @@ pub fn wants_for(of: &str, zone: usize, owner: &str, target: &str) -> Effect {
     Effect::Contribute {
         placement: Placement { account: account(), zone: zone_id(zone) },
         name: name(owner),
-        role: Role::Publishes,
+        role: PlacementRole::Publishes,
         held: EndpointEntry::new(
             cluster(of),
             1,

@@ -25,7 +25,7 @@ use std::hash::{Hash, Hasher};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use crate::broker::directory::Role;
+use crate::broker::directory::PlacementRole;
 use crate::broker::directory::entry::{EndpointEntry, Status, StatusCache};
 use crate::broker::directory::interner::Interner;
 use crate::core::batch::fold;
@@ -204,7 +204,7 @@ impl ZoneState {
     }
 
     /// Takes a contribution, newly or with new content.
-    pub fn contribute(&mut self, name: &DnsName, held: EndpointEntry, role: Role) {
+    pub fn contribute(&mut self, name: &DnsName, held: EndpointEntry, role: PlacementRole) {
         let arrival = held.arrival();
         let state = self.names.entry(name.clone()).or_default();
         self.crowds.put(name, &mut state.contributions, held);
@@ -214,7 +214,7 @@ impl ZoneState {
     /// Ends a contribution.
     pub fn withdraw(&mut self, name: &DnsName, held: &EndpointEntry) {
         let Some(state) = self.names.get_mut(name) else { return };
-        state.set_role(held.arrival(), Role::Publishes);
+        state.set_role(held.arrival(), PlacementRole::Publishes);
         if self.crowds.remove(name, &mut state.contributions, held) {
             state.depart(held.cluster().clone(), held.key());
         }

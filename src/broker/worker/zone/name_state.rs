@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arcstr::ArcStr;
 
-use crate::broker::directory::Role;
+use crate::broker::directory::PlacementRole;
 use crate::broker::directory::entry::EndpointEntry;
 use crate::core::dns::name::DnsName;
 use crate::core::dns::record::{RecordKey, RecordType};
@@ -270,13 +270,13 @@ impl NameState {
     }
 
     /// Notes whether an endpoint has moved to another zone: what it made here stays until it is in sync there.
-    pub fn set_role(&mut self, arrival: i64, role: Role) {
-        if role == Role::Publishes && !self.is_leaving(arrival) {
+    pub fn set_role(&mut self, arrival: i64, role: PlacementRole) {
+        if role == PlacementRole::Publishes && !self.is_leaving(arrival) {
             return;
         }
         let passing = self.passing.get_or_insert_default();
         passing.leaving.retain(|other| *other != arrival);
-        if role == Role::Leaves {
+        if role == PlacementRole::Leaves {
             passing.leaving.push(arrival);
         }
         self.forget_what_passed();

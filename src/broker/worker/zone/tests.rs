@@ -24,7 +24,7 @@ fn state() -> ZoneState {
 
 fn wants(state: &mut ZoneState, cluster_name: &str, arrival: i64, target: &str) -> Review {
     let www = name("www.example.com");
-    state.contribute(&www, held(cluster_name, arrival, &[target]), Role::Publishes);
+    state.contribute(&www, held(cluster_name, arrival, &[target]), PlacementRole::Publishes);
     state.review(&www, NOW, "", None)
 }
 
@@ -202,7 +202,7 @@ fn a_page_speaks_only_of_its_range() {
 fn another_order_of_values_is_no_drift() {
     let mut state = state();
     let www = name("www.example.com");
-    state.contribute(&www, held("east", 1, &["192.0.2.1", "192.0.2.2"]), Role::Publishes);
+    state.contribute(&www, held("east", 1, &["192.0.2.1", "192.0.2.2"]), PlacementRole::Publishes);
     state.review(&www, NOW, "", None);
     send(&mut state);
     let mut turned = state.records(None, 10)[0].1.raw.clone();
@@ -316,7 +316,11 @@ fn what_is_sent_before_anybody_looked_rests_on_the_claim_of_whom_it_is_for() {
     wants(&mut state, "east", 1, "192.0.2.1");
     // It passes to the other while it waits to be sent.
     state.withdraw(&name("www.example.com"), &held("east", 1, &[]));
-    state.contribute(&name("www.example.com"), held("west", 2, &["192.0.2.2"]), Role::Publishes);
+    state.contribute(
+        &name("www.example.com"),
+        held("west", 2, &["192.0.2.2"]),
+        PlacementRole::Publishes,
+    );
     let sent = send(&mut state);
     let holders: Vec<&ClusterId> = sent
         .iter()
@@ -352,7 +356,7 @@ fn taken_over(records: Vec<RecordWrite>, claims: &[ClaimWrite]) -> ZoneState {
 fn is_rejected(state: &mut ZoneState, cluster_name: &str, arrival: i64) -> Review {
     let rejected = held(cluster_name, arrival, &["not-an-address"]);
     rejected.set_retained(true);
-    state.contribute(&name("www.example.com"), rejected, Role::Publishes);
+    state.contribute(&name("www.example.com"), rejected, PlacementRole::Publishes);
     state.review(&name("www.example.com"), NOW, "", None)
 }
 
@@ -421,7 +425,7 @@ fn a_set_of_a_type_that_nobody_knows_is_in_the_way_of_a_cname_and_of_nothing_els
         assert_eq!(row.raw.unpack(&row.key).rtype, "DNAME");
         let wanted = endpoint("web", "www.example.com", rtype, &[target]);
         let held = EndpointEntry::new(cluster("east"), 1, &PackedEndpoint::pack(&wanted));
-        state.contribute(&www, held, Role::Publishes);
+        state.contribute(&www, held, PlacementRole::Publishes);
         let review = state.review(&www, NOW, "", None);
         assert_eq!(state.units(&www, NOW).is_empty(), is_blocked, "{rtype}");
         let reason = review.statuses[0].1.verdict.reason;
@@ -444,7 +448,7 @@ fn a_cluster_does_not_wait_for_its_turn_behind_what_another_one_left_at_the_name
     let www = name("www.example.com");
     let wanted = endpoint("web", "www.example.com", "CNAME", &["lb.example.net"]);
     let held = EndpointEntry::new(cluster("quiet"), 2, &PackedEndpoint::pack(&wanted));
-    state.contribute(&www, held, Role::Publishes);
+    state.contribute(&www, held, PlacementRole::Publishes);
     let review = state.review(&www, NOW, "", None);
     assert_eq!(review.work, Some((cluster("quiet"), 2)));
 }

@@ -9,7 +9,7 @@ use zonefold::config::Config;
 use zonefold::core::endpoint::verdict::Reason;
 use zonefold::ports::RefusedFor;
 
-use crate::architecture::tree;
+use crate::house::architecture::tree;
 
 const PAGES: [&str; 12] = [
     "README.md",
@@ -395,7 +395,7 @@ fn the_architecture_shows_the_table_of_rooms() {
             )
         })
         .collect();
-    for (room, allowed) in crate::architecture::ROOMS {
+    for (room, allowed) in crate::house::architecture::ROOMS {
         let (_, cells) = shown
             .iter()
             .find(|(name, _)| name == room)
@@ -407,5 +407,5 @@ fn the_architecture_shows_the_table_of_rooms() {
         };
         assert_eq!(*cells, wanted, "{room}");
     }
-    assert_eq!(shown.len(), crate::architecture::ROOMS.len());
+    assert_eq!(shown.len(), crate::house::architecture::ROOMS.len());
 }

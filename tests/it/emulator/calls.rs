@@ -5,7 +5,7 @@ use aws_sdk_route53::types::ChangeAction::{Create, Delete, Upsert};
 use zonefold::core::dns::record::RawRecordSet;
 use zonefold::emulator::*;
 
-use crate::emulator_support::*;
+use crate::emulator::support::*;
 
 async fn assume(
     emulator: &EmulatorHandle,

@@ -10,7 +10,7 @@ use tokio::net::{TcpStream, UdpSocket};
 use zonefold::core::dns::record::{RawAlias, RawRecordSet};
 use zonefold::emulator::{ChangeAction, EmulatorHandle, RecordChange, ZoneConfig};
 
-use crate::emulator_support::*;
+use crate::emulator::support::*;
 
 fn question(owner: &str, rtype: RecordType) -> Vec<u8> {
     let mut message = Message::new(7, MessageType::Query, OpCode::Query);

@@ -15,7 +15,7 @@ use zonefold::core::planning::routing::ZoneFacts;
 use zonefold::core::visibility::{Exposure, Visibility};
 use zonefold::ports::{IngestOp, OpOutcome};
 
-use crate::bench::figures;
+use crate::end_to_end::bench::figures;
 
 /// What one cluster may cost to come back when nothing has changed, however many endpoints it has.
 const RECONNECT_BYTES: u64 = 32_768;

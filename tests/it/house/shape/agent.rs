@@ -5,7 +5,7 @@ use serde_json::json;
 use zonefold::agent::index::Index;
 use zonefold::agent::kube::document::Document;
 use zonefold::agent::kube::feed::News;
-use zonefold::agent::kube::world::{Followed, Reading, World};
+use zonefold::agent::kube::world::{Followed, KubeWorld, Reading};
 use zonefold::agent::sources::SourceKind;
 use zonefold::agent::status::StatusBook;
 use zonefold::wire::v1;
@@ -31,7 +31,7 @@ fn service(number: usize) -> Document {
 /// Read page by page, as from an API server.
 fn read(objects: usize) -> Index {
     let mut index = Index::new([SourceKind::Service]);
-    let mut world = World::new(&[SourceKind::Service], Reading::default());
+    let mut world = KubeWorld::new(&[SourceKind::Service], Reading::default());
     let id = (Followed::Objects(SourceKind::Service), 0);
     world.observe(id, News::ListBegins).apply(&mut index);
     for number in 0..objects {
@@ -47,7 +47,7 @@ fn told(index: &Index) -> StatusBook {
     let mut book = StatusBook::default();
     let all: Vec<_> = index.iter().collect();
     for some in all.chunks(500) {
-        let status = |(_, held): &(_, &zonefold::agent::index::Held)| v1::EndpointStatus {
+        let status = |(_, held): &(_, &zonefold::agent::index::IndexEntry)| v1::EndpointStatus {
             key: Some((&held.endpoint.key).into()),
             version: held.version.0.to_vec().into(),
             verdict: v1::VerdictState::Accepted.into(),

@@ -4,7 +4,7 @@
 use std::hash::{DefaultHasher, Hasher as _};
 use std::path::PathBuf;
 
-#[path = "../../fuzz/src/lib.rs"]
+#[path = "../../../fuzz/src/lib.rs"]
 mod targets;
 
 use targets::{TARGETS, seeds};

@@ -41,7 +41,7 @@ use zonefold::emulator::{ClockMode, EmulatorHandle};
 use zonefold::ports::{Clock, ReplicaId, ReplicaRow};
 use zonefold::wire::v1::federation_server::FederationServer;
 
-use crate::emulator_support as aws;
+use crate::emulator::support as aws;
 
 /// The agents' token, which no answer may show.
 pub const TOKEN: &str = "a-token-that-nobody-may-see";

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::architecture::tree::{self, Sources};
+use crate::house::architecture::tree::{self, Sources};
 
 /// The words with which an item begins, after `pub` and what may stand between.
 const ITEMS: [&str; 7] = ["const", "enum", "fn", "static", "struct", "trait", "type"];

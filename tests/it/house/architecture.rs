@@ -39,24 +39,11 @@ pub const ROOMS: [(&str, &[&str]); 13] = [
     ("main", &["app", "cli"]),
 ];
 
-/// Arrows between files of one room that close a circle, on purpose: from, to, why.
-const ACCEPTED_ARROWS: [(&str, &str, &str); 2] = [
-    (
-        "emulator/operations.rs",
-        "emulator/world.rs",
-        "an operation works on the world that called it",
-    ),
-    ("emulator/sts.rs", "emulator/world.rs", "an operation works on the world that called it"),
-];
-
 /// The rooms whose folders are rooms themselves; below them no two rooms import each other in a circle.
 const HOUSES: [&str; 3] = ["broker/worker", "broker", "core"];
 
 /// A file has one subject; past this length it has two.
 const MAX_LINES: usize = 600;
-
-/// Files that are longer on purpose.
-const LONG_FILES: [(&str, &str); 0] = [];
 
 /// What `core` may not say, and why.
 const IMPURE: [(&str, &str); 17] = [
@@ -199,18 +186,12 @@ fn impurities(sources: &Sources) -> Vec<String> {
     found
 }
 
-fn too_long(sources: &Sources, listed: &[(&str, &str)]) -> Vec<String> {
-    let listed: BTreeSet<&str> = listed.iter().map(|(file, _)| *file).collect();
-    let long = |text: &String| text.lines().count() >= MAX_LINES;
-    let unlisted =
-        sources.iter().filter(|(file, text)| long(text) && !listed.contains(file.as_str()));
-    let stale = listed.iter().filter(|file| !sources.get(**file).is_some_and(long));
-    unlisted
-        .map(|(file, text)| {
-            format!("src/{file} has {} lines: split it by subject", text.lines().count())
-        })
-        .chain(stale.map(|file| format!("src/{file} is listed as long and is not")))
-        .collect()
+fn too_long(sources: &Sources) -> Vec<String> {
+    let long = sources.iter().filter(|(_, text)| text.lines().count() >= MAX_LINES);
+    long.map(|(file, text)| {
+        format!("src/{file} has {} lines: split it by subject", text.lines().count())
+    })
+    .collect()
 }
 
 #[test]
@@ -235,22 +216,8 @@ fn the_rooms_are_in_order() {
 
 #[test]
 fn no_files_import_each_other_in_a_circle() {
-    let all = arrows(&this_tree());
-    let accepted: BTreeSet<(String, String)> = ACCEPTED_ARROWS
-        .iter()
-        .map(|(from, to, _)| ((*from).to_owned(), (*to).to_owned()))
-        .collect();
-    let rest: BTreeSet<(String, String)> = all.difference(&accepted).cloned().collect();
-    let found = circles(&rest);
+    let found = circles(&arrows(&this_tree()));
     assert!(found.is_empty(), "{found:#?}");
-    for arrow in &accepted {
-        let with_it: BTreeSet<(String, String)> =
-            rest.iter().chain(all.get(arrow)).cloned().collect();
-        assert!(
-            !circles(&with_it).is_empty(),
-            "{arrow:?} is accepted and closes no circle: take it off the list"
-        );
-    }
 }
 
 #[test]
@@ -274,7 +241,7 @@ fn core_is_pure() {
 
 #[test]
 fn a_file_has_one_subject_and_is_short() {
-    let found = too_long(&this_tree(), &LONG_FILES);
+    let found = too_long(&this_tree());
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
@@ -284,7 +251,7 @@ fn the_benchmarks_have_short_files_too_and_no_circle() {
     let bench = tree::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("bench"));
     assert!(arrows(&bench).contains(&("bounds.rs".to_owned(), "site.rs".to_owned())));
     assert_eq!(circles(&arrows(&bench)), Vec::<Vec<String>>::new());
-    assert_eq!(too_long(&bench, &[]), Vec::<String>::new());
+    assert_eq!(too_long(&bench), Vec::<String>::new());
 }
 
 #[test]
@@ -427,9 +394,7 @@ fn a_long_file_is_found() {
     let sources =
         fake(&[("core/a.rs", &"\n".repeat(MAX_LINES)), ("core/b.rs", &"\n".repeat(MAX_LINES - 1))]);
     assert_eq!(
-        too_long(&sources, &[]),
+        too_long(&sources),
         [format!("src/core/a.rs has {MAX_LINES} lines: split it by subject")]
     );
-    let listed = [("core/a.rs", "a reason"), ("core/b.rs", "a reason")];
-    assert_eq!(too_long(&sources, &listed), ["src/core/b.rs is listed as long and is not"]);
 }

@@ -1,12 +1,12 @@
 //! Every row of the captured answers of AWS that the emulator can express: status, code and exact message. The rows of the second
-//! reading are in `emulator_rows_2`.
+//! reading are in `rows_2`.
 
 use aws_sdk_route53::config::Credentials;
 use serde::Deserialize;
 use zonefold::core::dns::record::RawRecordSet;
 use zonefold::emulator::*;
 
-use crate::emulator_support::{ACCOUNT, KEY, READER, ROLE, SECRET, ZONE, config, start};
+use crate::emulator::support::{ACCOUNT, KEY, READER, ROLE, SECRET, ZONE, config, start};
 
 /// A captured answer.
 #[derive(Debug, Deserialize)]
@@ -25,8 +25,8 @@ pub fn rows(text: &str) -> Vec<Row> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-pub const FIRST: &str = include_str!("../data/route53-errors.jsonl");
-pub const SECOND: &str = include_str!("../data/route53-errors-2.jsonl");
+pub const FIRST: &str = include_str!("../../data/route53-errors.jsonl");
+pub const SECOND: &str = include_str!("../../data/route53-errors-2.jsonl");
 
 /// Rows whose text AWS has changed since, or that have none, with the row of the second file that has the present one.
 const SUPERSEDED: [(&str, &str); 3] = [

@@ -4,8 +4,8 @@
 use zonefold::core::dns::name::DnsName;
 use zonefold::emulator::*;
 
-use crate::emulator_rows::*;
-use crate::emulator_support::{READER, ROLE, ZONE, config, start};
+use super::rows::*;
+use crate::emulator::support::{READER, ROLE, ZONE, config, start};
 
 /// Rows that the emulator cannot express, with the reason.
 const NOT_EXPRESSED: [(&str, &str); 8] = [

@@ -4,7 +4,7 @@ use aws_sdk_route53::types::ChangeAction::Create;
 use serde_json::{Value, json};
 use zonefold::emulator::{EmulatorConfig, EmulatorHandle};
 
-use crate::emulator_support::*;
+use crate::emulator::support::*;
 
 async fn call(
     emulator: &EmulatorHandle,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use crate::architecture::tree::{self, Sources};
+use crate::house::architecture::tree::{self, Sources};
 
 /// The names that may be declared more than once, one a line. A name leaves the list when all but one of its types are renamed.
 const LISTED: &str = include_str!("type_names.txt");
@@ -81,9 +81,9 @@ fn a_type_has_a_name_of_its_own_and_the_list_of_doubled_names_only_shrinks() {
     assert!(declarations.len() > 500, "{} types were found", declarations.len());
     let listed: Vec<&str> = LISTED.lines().collect();
     let found = unlike(&declarations, &listed);
-    assert!(found.is_empty(), "tests/it/type_names.txt:\n{}", found.join("\n"));
+    assert!(found.is_empty(), "tests/it/house/type_names.txt:\n{}", found.join("\n"));
     let sorted: Vec<&str> = listed.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
-    assert_eq!(listed, sorted, "tests/it/type_names.txt is sorted, each name once");
+    assert_eq!(listed, sorted, "tests/it/house/type_names.txt is sorted, each name once");
 }
 
 #[test]
