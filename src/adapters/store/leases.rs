@@ -235,7 +235,9 @@ pub(super) async fn give_back(
 }
 
 const LEAVE: &str = concat!(
-    "insert into replicas (replica, address, expires_at, left_at) values ($1, '', ",
+    "insert into replicas (replica, address, release, expires_at, left_at) values ($1, '', '",
+    env!("CARGO_PKG_VERSION"),
+    "', ",
     clock!(),
     ", ",
     clock!(),

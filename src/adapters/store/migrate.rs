@@ -78,8 +78,10 @@ pub(super) async fn postgres(connection: &mut PgConnection) -> Result<(), StoreE
         .fetch_one(&mut *connection)
         .await
         .map_err(from_sqlx)?;
-    let run =
-        "select set_config('statement_timeout', '0', false), set_config('lock_timeout', $1, false)";
+    // That a table is there already is no news.
+    let run = "
+        select set_config('statement_timeout', '0', false), set_config('lock_timeout', $1, false),
+               set_config('client_min_messages', 'warning', false)";
     sqlx::query(run).bind("0").execute(&mut *connection).await.map_err(from_sqlx)?;
     // Given back with the connection.
     let lock = sqlx::query("select pg_advisory_lock($1)").bind(LOCK);
