@@ -34,8 +34,9 @@ const PROPAGATION_MS: u64 = 200;
 /// The sets that a zone may hold: that of AWS is ten thousand and can be raised.
 const RECORD_QUOTA: u64 = 1_000_000;
 
-/// A flood of one cluster is measured and not its quota: as many endpoints as a cluster may have at all, of any size.
+/// A flood of one cluster is measured and not its quota: as many endpoints as a cluster may have at all, ...
 pub const MAX_ENDPOINTS: usize = 500_000;
+/// ... of any size.
 pub const MAX_BYTES: u64 = 1 << 32;
 
 /// Whether the accounts are worked.

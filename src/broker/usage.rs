@@ -1,5 +1,6 @@
 //! How much of its quota each cluster uses, as figures that are made when they are asked for.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
@@ -23,23 +24,40 @@ struct ClusterLabel {
 /// A figure of one cluster; `None` if it has none.
 type OfCluster = fn(&Directory, &ClusterId) -> Option<usize>;
 
-const FIGURES: [(&str, &str, OfCluster); 3] = [
-    (
+struct ClusterFigure {
+    name: &'static str,
+    help: &'static str,
+    of_cluster: OfCluster,
+}
+
+const fn figure(name: &'static str, help: &'static str, of_cluster: OfCluster) -> ClusterFigure {
+    ClusterFigure { name, help, of_cluster }
+}
+
+const FIGURES: [ClusterFigure; 3] = [
+    figure(
         "zonefold_cluster_endpoints",
         "Endpoints of a cluster that are stored",
         |directory, cluster| Some(directory.usage(cluster).stored),
     ),
-    (
+    figure(
         "zonefold_cluster_endpoints_over_quota",
         "Endpoints of a cluster beyond its quota, of which only the keys are stored",
         |directory, cluster| Some(directory.usage(cluster).withheld),
     ),
-    (
+    figure(
         "zonefold_cluster_max_endpoints",
         "Endpoints of a cluster that may be stored",
         |directory, cluster| directory.quota(cluster).map(|quota| quota.max_endpoints),
     ),
 ];
+
+/// The clusters that are registered, or have endpoints.
+fn clusters_of(directory: &SharedDirectory) -> Vec<(&SharedDirectory, ClusterId)> {
+    let mut clusters: BTreeSet<ClusterId> = directory.clusters().into_iter().collect();
+    clusters.extend(directory.settings().keys().cloned());
+    clusters.into_iter().map(|cluster| (directory, cluster)).collect()
+}
 
 impl UsageFigures {
     /// The figures are those of this directory.
@@ -57,14 +75,11 @@ impl fmt::Debug for UsageFigures {
 
 impl Collector for UsageFigures {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let Some(directory) = self.0.get() else { return Ok(()) };
-        let mut clusters = directory.clusters();
-        clusters.extend(directory.settings().keys().cloned());
-        clusters.sort();
-        clusters.dedup();
-        for (name, help, of_cluster) in FIGURES {
+        let all: Vec<(&SharedDirectory, ClusterId)> =
+            self.0.get().into_iter().flat_map(|directory| clusters_of(directory)).collect();
+        for ClusterFigure { name, help, of_cluster } in FIGURES {
             let mut figures = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-            for cluster in &clusters {
+            for (directory, cluster) in &all {
                 let Some(figure) = of_cluster(directory, cluster) else { continue };
                 let label = ClusterLabel { cluster: cluster.to_string() };
                 let gauge = ConstGauge::new(i64::try_from(figure).unwrap_or(i64::MAX));

@@ -122,8 +122,9 @@ impl Applied {
 struct Slot<'a> {
     stored: Option<(i64, Version)>,
     now: Option<(Arrival, Version)>,
-    /// Whether the content of `now` is withheld.
+    /// Whether the content is withheld, now and as it is stored.
     is_withheld: bool,
+    was_withheld: bool,
     /// The content of `now`, when it is not the stored one.
     content: Option<&'a PackedEndpoint>,
     /// Where it goes, and for which version that was decided.
@@ -134,6 +135,10 @@ struct Slot<'a> {
 }
 
 impl Slot<'_> {
+    fn has_content_now(&self) -> bool {
+        self.was_withheld && !self.is_withheld
+    }
+
     fn is_placed_anew(&self) -> bool {
         (&self.placed, &self.placed_version) != (&self.stored_placement.0, &self.stored_placement.1)
     }
@@ -179,7 +184,8 @@ impl<'a> Fold<'a> {
                 slot.placed_version = row.bytes_or_null(4)?.map(codec::version).transpose()?;
                 slot.placed = row.text_or_null(5)?.map(str::to_owned);
                 slot.stored_placement = (slot.placed.clone(), slot.placed_version);
-                slot.is_withheld = PackedEndpoint::is_withheld_form(row.bytes(6)?);
+                slot.was_withheld = PackedEndpoint::is_withheld_form(row.bytes(6)?);
+                slot.is_withheld = slot.was_withheld;
             }
         }
         Ok(Self { slots, new_arrivals: 0 })
@@ -256,7 +262,7 @@ impl<'a> Fold<'a> {
                     }
                 }
                 (Some((arrival, before)), Some((_, version)))
-                    if before != version || slot.content.is_some() || slot.is_placed_anew() =>
+                    if before != version || slot.has_content_now() || slot.is_placed_anew() =>
                 {
                     changed.insert(arrival, (version, slot));
                 }
