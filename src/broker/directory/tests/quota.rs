@@ -55,7 +55,7 @@ fn a_start_and_another_replica_hold_the_same_of_it() {
     let row = EndpointRow { endpoint: packed(&wanted), ..row(&wanted, 1, None) };
     let other = directory(&[("Z1", "example.com")]);
     assert_eq!(follow(&other, EndpointNews::Stored(row.clone())), ["QUOTA"]);
-    let stored = EndpointRow { endpoint: PackedEndpoint::pack(&wanted), ..row.clone() };
+    let stored = placed_row(&wanted, 1);
     assert_eq!(follow(&other, EndpointNews::Stored(stored)), ["+Z1"], "its content is news");
     assert_eq!(follow(&other, EndpointNews::Stored(row.clone())), ["retained Z1", "QUOTA"]);
 
