@@ -34,6 +34,11 @@ const PROPAGATION_MS: u64 = 200;
 /// The sets that a zone may hold: that of AWS is ten thousand and can be raised.
 const RECORD_QUOTA: u64 = 1_000_000;
 
+/// A flood of one cluster is measured and not its quota: as many endpoints as a cluster may have at all, ...
+pub const MAX_ENDPOINTS: usize = 500_000;
+/// ... of any size.
+pub const MAX_BYTES: u64 = 1 << 32;
+
 /// Whether the accounts are worked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accounts {
@@ -139,7 +144,7 @@ impl Site {
             }
             entry
         };
-        let cluster = |cluster: &super::fleet::FleetCluster| json!({ "name": cluster.id, "environment": cluster.environment });
+        let cluster = |cluster: &super::fleet::FleetCluster| json!({ "name": cluster.id, "environment": cluster.environment, "max_endpoints": MAX_ENDPOINTS, "max_bytes": MAX_BYTES });
         let config = json!({
             "store": self.store,
             "listen": { "grpc": self.launch.addresses.grpc, "http": self.launch.addresses.http },

@@ -29,6 +29,7 @@ use super::cluster::{Cluster, HeldEndpoints};
 use super::fleet::SOURCES;
 use super::folder::Folder;
 use super::say;
+use super::site::{MAX_BYTES, MAX_ENDPOINTS};
 use crate::cli::{BenchProfile, BenchSignature, CommonBenchArgs};
 
 /// The first of the accounts whose zones are worked; the others follow it.
@@ -266,7 +267,7 @@ impl World {
             "agents": { "token": self.token },
             "environments": [{ "name": "bench" }],
             "accounts": self.accounts.iter().map(account).collect::<Vec<_>>(),
-            "clusters": self.clusters.iter().map(|name| json!({ "name": name, "environment": "bench" })).collect::<Vec<_>>(),
+            "clusters": self.clusters.iter().map(|name| json!({ "name": name, "environment": "bench", "max_endpoints": MAX_ENDPOINTS, "max_bytes": MAX_BYTES })).collect::<Vec<_>>(),
         });
         config.to_string()
     }

@@ -91,7 +91,9 @@ pub(super) fn reasons() -> Object {
         Reason::InvalidRouting,
         Reason::TooLarge,
         Reason::Malformed,
+        Reason::ZonesUnknown,
         Reason::BelowDelegation,
+        Reason::Quota,
     ];
     words_of("Why, for programs. The list is added to, never changed.", &all)
 }

@@ -339,6 +339,7 @@ pub fn clusters_of(config: &Config) -> HashMap<ClusterId, ClusterSettings> {
         environment: cluster.environment.clone(),
         labels: cluster.labels.clone(),
         exposure: cluster.visibility,
+        quota: cluster.quota(),
     };
     config.clusters.iter().map(|cluster| (cluster.name.clone(), settings(cluster))).collect()
 }

@@ -10,6 +10,7 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use super::usage::UsageFigures;
 use crate::core::batch::check::Violation;
 use crate::core::ids::AccountId;
 use crate::core::limits::budget::{ApiAction, BucketSnapshot};
@@ -95,6 +96,8 @@ pub struct BrokerMetrics {
     pub replicas: Gauge,
     /// Entries of the other replicas' feed that were not read yet.
     pub feed_unread: Gauge,
+    /// How much of its quota each cluster uses.
+    pub usage: UsageFigures,
     lease_held: GaugeByAccount,
     commit_seconds: Option<Histogram>,
     batch_changes: Option<Histogram>,
@@ -212,6 +215,7 @@ impl BrokerMetrics {
             "Entries of other replicas' feed that this one has not read yet",
             metrics.feed_unread.clone(),
         );
+        registry.register_collector(Box::new(metrics.usage.clone()));
         if let Some(histogram) = &metrics.commit_seconds {
             registry.register(
                 "zonefold_ingest_commit_seconds",

@@ -22,6 +22,7 @@ pub mod placer;
 pub mod replicas;
 pub mod startup;
 pub mod status;
+pub mod usage;
 pub mod worker;
 
 use std::collections::{BTreeSet, HashMap};
@@ -305,6 +306,7 @@ impl Broker {
         let (to_decider, decider_messages) = mpsc::channel(DECIDER_QUEUE);
         let (discovered, discoveries) = mpsc::channel(64);
         let wiring = Wiring::new(&parts, store, verdicts, to_decider);
+        parts.metrics.usage.follow(&wiring.directory);
         let (follower, feed) = wiring.feed_reader(parts.store.clone()).await?;
         let factory = wiring.worker_factory(&parts, feed.clone(), discovered);
         let (mut manager, standing) = wiring.lease_manager(&parts, factory);

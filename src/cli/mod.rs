@@ -1,6 +1,7 @@
 //! The command line. Every option is also an environment variable `ZONEFOLD_…`.
 
 pub mod client;
+pub mod cluster;
 pub mod output;
 pub mod release;
 pub mod reroute;
@@ -53,6 +54,9 @@ pub enum Command {
     /// Place names anew whose zone was made again under another id
     #[command(after_help = "Example:\n  zonefold reroute dev.example.com --below")]
     Reroute(reroute::RerouteArgs),
+    /// What is done about a cluster without its agent
+    #[command(subcommand)]
+    Cluster(cluster::ClusterCommand),
     /// Make a token for the REST API or for a cluster's agent, and the entry of the broker's configuration that knows it
     #[command(
         after_help = "Example:\n  zonefold token --role viewer --name dashboard --out ./api-token"

@@ -75,6 +75,8 @@ async fn clusters_show_their_session_and_their_counts() {
         ],
         [4, 2, 1, 1, 0]
     );
+    assert_eq!([&counts["over_quota"], &east["quota"]["max_endpoints"]], [0, 50_000]);
+    assert!(counts["stored_bytes"].as_u64().unwrap() > 100);
     assert_eq!(all[2]["session"], Value::Null, "never connected");
 }
 

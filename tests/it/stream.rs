@@ -14,6 +14,7 @@ use zonefold::wire::v1::{self, agent_message::Message as Up, broker_message::Mes
 
 use crate::support::world::{Plan, TOKEN, World};
 
+mod quota;
 mod reconnect;
 mod stuck;
 

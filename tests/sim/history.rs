@@ -10,6 +10,7 @@ use std::fmt;
 
 use zonefold::core::dns::name::DnsName;
 use zonefold::core::dns::record::RawRecordSet;
+use zonefold::core::endpoint::quota::Quota;
 use zonefold::core::endpoint::verdict::{Reason, VerdictState};
 use zonefold::core::endpoint::{Endpoint, EndpointKey, KeyHash, Version};
 use zonefold::core::ids::{AccountId, BatchId, ClusterId, EnvironmentId, ZoneId};
@@ -51,6 +52,8 @@ pub struct World {
     pub clusters: BTreeMap<ClusterId, EnvironmentId>,
     /// The apexes of zones that appear or vanish during the run: names below them are judged by where they were placed.
     pub shifting: Vec<DnsName>,
+    /// The quotas of those that have a small one.
+    pub quotas: BTreeMap<ClusterId, Quota>,
     /// How often a worker lists each zone and its account's zones in the steady state, in milliseconds.
     pub sweep_ms: i64,
     /// How long a refused change is left alone at least before it is sent again unchanged, in milliseconds.
@@ -419,6 +422,8 @@ pub enum Commit {
 pub enum RowChange {
     /// It is stored with this content.
     Stored(Endpoint),
+    /// Only its key is stored, and the version that its content has.
+    Withheld(EndpointKey, Version),
     /// It is gone.
     Removed(EndpointKey),
 }
@@ -497,8 +502,12 @@ pub struct StoredEndpoint {
     pub key: KeyHash,
     /// The version under which it is stored.
     pub version: Version,
-    /// The content.
+    /// The content; only the key if it is withheld.
     pub endpoint: Endpoint,
+    /// How large it is as it is stored.
+    pub octets: u64,
+    /// How large it would be if it was stored; `None` if it is.
+    pub withheld: Option<u64>,
     /// The stored verdict, its state and reason.
     pub verdict: Option<(VerdictState, Reason)>,
 }

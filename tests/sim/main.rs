@@ -25,6 +25,7 @@ mod gate;
 mod history;
 mod net;
 mod oracle;
+mod quotas;
 mod recorder;
 mod schedule;
 mod shape;

@@ -8,9 +8,9 @@ use crate::agent::SOURCES;
 use crate::extra::{self, Extra};
 use crate::net::{Death, Direction};
 use crate::shape::Shape;
-use crate::trials;
 use crate::wants;
 use crate::wish::{Object, Wish};
+use crate::{quotas, trials};
 
 /// A world and what happens in it.
 #[derive(Clone, Debug)]
@@ -188,6 +188,7 @@ impl Schedule {
     pub fn draw(seed: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(seed ^ 0x5EED_0F5C_4ED0_1E00);
         let mut shape = Shape::draw(&mut random);
+        shape.quotas = quotas::draw(seed, shape.clusters.len());
         let zones = shape.zones().count();
         let foreign = (0..random.usize(0..=2)).map(|_| {
             let zone = random.usize(0..zones);

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use zonefold::config::Config;
 use zonefold::core::dns::name::DnsName;
+use zonefold::core::endpoint::quota::Quota;
 use zonefold::core::ids::{AccountId, ZoneId};
 use zonefold::core::planning::policy::{AdoptPolicy, DriftPolicy, ZonePolicy};
 use zonefold::emulator::{
@@ -30,6 +31,8 @@ pub struct Shape {
     pub accounts: Vec<Account>,
     /// The environment of each cluster.
     pub clusters: Vec<&'static str>,
+    /// The quota of each cluster; `None` for the default. Drawn apart.
+    pub quotas: Vec<Option<Quota>>,
     /// How far each life of each broker's clock is off, in milliseconds.
     pub skews_ms: Vec<Vec<i64>>,
     /// The length of the run until everything is healed, in milliseconds.
@@ -148,6 +151,7 @@ impl Shape {
             shared_store: brokers > 1 || random.bool(),
             accounts,
             clusters,
+            quotas: vec![],
             skews_ms: (0..brokers).map(|_| (0..4).map(|_| skew(random)).collect()).collect(),
             length_ms: random.u64(40_000..=180_000),
             network_ms: (1, random.u64(2..=80)),
@@ -173,6 +177,11 @@ impl Shape {
     /// The name of a cluster.
     pub fn cluster_name(index: usize) -> String {
         format!("cluster-{index}")
+    }
+
+    /// The quota of a cluster; `None` for the default.
+    pub fn quota(&self, index: usize) -> Option<Quota> {
+        self.quotas.get(index).copied().flatten()
     }
 
     /// All public zones with their accounts.
@@ -259,8 +268,13 @@ impl Shape {
             })
         };
         let clusters = self.clusters.iter().enumerate();
-        let clusters =
-            clusters.map(|(index, environment)| json!({ "name": Self::cluster_name(index), "environment": environment }));
+        let clusters = clusters.map(|(index, environment)| {
+            let quota = self.quota(index).unwrap_or_default();
+            json!({
+                "name": Self::cluster_name(index), "environment": environment,
+                "max_endpoints": quota.max_endpoints, "max_bytes": quota.max_bytes,
+            })
+        });
         let text = json!({
             "agents": { "token": TOKEN },
             "environments": [{ "name": "dev" }, { "name": "prod" }],

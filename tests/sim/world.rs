@@ -376,6 +376,8 @@ fn stored(row: &zonefold::ports::EndpointRow) -> StoredEndpoint {
         key: row.key,
         version: row.version,
         endpoint: row.endpoint.unpack(),
+        octets: row.endpoint.share().octets,
+        withheld: row.endpoint.withheld().map(|withheld| withheld.octets),
         verdict: row.verdict.as_ref().map(|verdict| (verdict.state, verdict.reason)),
     }
 }
@@ -415,6 +417,9 @@ fn described(seed: u64, shape: &Shape, config: &Config, control: &Control) -> hi
             .map(|(index, name)| (cluster_id(index), environment(name)))
             .collect(),
         shifting: shape.prepared.shifting(),
+        quotas: (0..shape.clusters.len())
+            .filter_map(|index| Some((cluster_id(index), shape.quota(index)?)))
+            .collect(),
         sweep_ms: i64::from(shape.drift_secs.min(shape.discovery_secs)) * 1_000,
         poison_backoff_ms: POISON_BACKOFF_MS,
     }

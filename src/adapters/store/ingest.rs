@@ -122,6 +122,9 @@ impl Applied {
 struct Slot<'a> {
     stored: Option<(i64, Version)>,
     now: Option<(Arrival, Version)>,
+    /// Whether the content is withheld, now and as it is stored.
+    is_withheld: bool,
+    was_withheld: bool,
     /// The content of `now`, when it is not the stored one.
     content: Option<&'a PackedEndpoint>,
     /// Where it goes, and for which version that was decided.
@@ -132,6 +135,10 @@ struct Slot<'a> {
 }
 
 impl Slot<'_> {
+    fn has_content_now(&self) -> bool {
+        self.was_withheld && !self.is_withheld
+    }
+
     fn is_placed_anew(&self) -> bool {
         (&self.placed, &self.placed_version) != (&self.stored_placement.0, &self.stored_placement.1)
     }
@@ -142,7 +149,7 @@ pub(super) const KEYS: &[(&str, Kind)] = &[("cluster_id", Kind::Int), ("key_hash
 /// A `cross join` is not reordered by SQLite: for a large `input` it would rather walk all endpoints and look them up in there.
 pub(super) const FIND_KEYS: &str = "
     select e.cluster_id, e.key_hash, e.arrival, e.version, e.placed_version,
-           coalesce(e.placed, '0:' || e.verdict_zone) as placed
+           coalesce(e.placed, '0:' || e.verdict_zone) as placed, substr(e.body, 1, 1) as form
       from input cross join endpoints e where e.cluster_id = input.cluster_id and e.key_hash = input.key_hash";
 
 /// The keys that a call touches.
@@ -180,6 +187,8 @@ impl<'a> Fold<'a> {
                     row.bytes_or_null("placed_version")?.map(codec::version).transpose()?;
                 slot.placed = row.text_or_null("placed")?.map(str::to_owned);
                 slot.stored_placement = (slot.placed.clone(), slot.placed_version);
+                slot.was_withheld = PackedEndpoint::is_withheld_form(row.bytes("form")?);
+                slot.is_withheld = slot.was_withheld;
             }
         }
         Ok(Self { slots, new_arrivals: 0 })
@@ -192,7 +201,11 @@ impl<'a> Fold<'a> {
         match op {
             IngestOp::Put { version, endpoint, .. } => {
                 let arrival = match slot.now {
-                    Some((arrival, held)) if held == *version => {
+                    // Of one whose content was withheld, the content is news.
+                    Some((arrival, held))
+                        if held == *version
+                            && (!slot.is_withheld || endpoint.withheld().is_some()) =>
+                    {
                         // An earlier attempt may have stored it, and its answer was lost.
                         let is_placed = slot.placed_version == Some(*version)
                             && place.is_some_and(|place| slot.placed.as_ref() == Some(&place.to));
@@ -210,6 +223,7 @@ impl<'a> Fold<'a> {
                 };
                 slot.now = Some((arrival, *version));
                 slot.content = Some(endpoint);
+                slot.is_withheld = endpoint.withheld().is_some();
                 match place.filter(|place| place.found == slot.placed) {
                     Some(place) => {
                         slot.placed = Some(place.to);
@@ -251,7 +265,7 @@ impl<'a> Fold<'a> {
                     }
                 }
                 (Some((arrival, before)), Some((_, version)))
-                    if before != version || slot.is_placed_anew() =>
+                    if before != version || slot.has_content_now() || slot.is_placed_anew() =>
                 {
                     changed.insert(arrival, (version, slot));
                 }

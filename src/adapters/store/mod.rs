@@ -145,6 +145,20 @@ pub async fn open(url: &StoreUrl, options: &StoreOptions) -> Result<Arc<dyn Stor
     }
 }
 
+/// Whether another process has a store open that two processes must not change at once.
+///
+/// # Errors
+/// The database is not there, or cannot be read.
+pub async fn is_in_use(url: &StoreUrl) -> Result<bool, StoreError> {
+    match &url.0 {
+        Location::File(path) => sqlite::is_in_use(path).await.map_err(|error| match error {
+            StoreError::Unavailable(reason) => StoreError::Unavailable(format!("{url}: {reason}")),
+            other => other,
+        }),
+        Location::Memory | Location::Postgres(_) => Ok(false),
+    }
+}
+
 enum Database {
     Sqlite(SqlitePools),
     Postgres(PostgresLanes),

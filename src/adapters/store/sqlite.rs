@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use sqlx::Connection as _;
 use sqlx::sqlite::{
-    SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteSynchronous,
+    SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqlitePool,
+    SqlitePoolOptions, SqliteSynchronous,
 };
 
 use super::error::from_sqlx;
@@ -90,6 +90,25 @@ async fn connect_writer(
             }
             connected => return connected,
         }
+    }
+}
+
+/// Whether another process has the file open: each connection of one holds a shared lock on it for as long as it lives (WAL).
+pub(super) async fn is_in_use(path: &Path) -> Result<bool, StoreError> {
+    let connect = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(false)
+        .locking_mode(SqliteLockingMode::Exclusive)
+        .busy_timeout(Duration::ZERO);
+    let take = async {
+        let mut connection = sqlx::SqliteConnection::connect_with(&connect).await?;
+        sqlx::raw_sql("begin exclusive; rollback").execute(&mut connection).await?;
+        connection.close().await
+    };
+    match take.await {
+        Ok(()) => Ok(false),
+        Err(error) if is_locked(&error) => Ok(true),
+        Err(error) => Err(from_sqlx(error)),
     }
 }
 

@@ -171,6 +171,9 @@ fn remedy(code: Code) -> Option<&'static str> {
         Code::FailedPrecondition => Some(
             "another cluster uses this name, or the cluster was rebuilt: see the broker's page of the cluster",
         ),
+        Code::ResourceExhausted => Some(
+            "the broker takes no more of this cluster: delete endpoints, or have the platform team raise what it may have",
+        ),
         Code::Unimplemented => Some("the address is not that of a Zonefold broker's gRPC port"),
         _ => None,
     }
@@ -371,6 +374,7 @@ mod tests {
         let slow = |end| explain(end).unwrap().0;
         assert_eq!(slow(End::Failed(Status::unauthenticated(""))), Pace::Slow);
         assert_eq!(slow(End::Failed(Status::permission_denied(""))), Pace::Slow);
+        assert_eq!(slow(End::Failed(Status::resource_exhausted(""))), Pace::Slow);
         assert_eq!(slow(End::Failed(Status::failed_precondition(""))), Pace::Slow);
         assert_eq!(slow(End::Failed(Status::unavailable(""))), Pace::Normal);
         let go_away = |reason: Reason| {

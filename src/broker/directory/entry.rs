@@ -16,7 +16,8 @@ use triomphe::ThinArc;
 
 use super::interner::Interner;
 
-use crate::core::endpoint::packed::{EndpointView, PackedEndpoint};
+use crate::core::endpoint::packed::{EndpointView, PackedEndpoint, withheld_in};
+use crate::core::endpoint::quota::{Share, Withheld};
 use crate::core::endpoint::status::StatusContent;
 use crate::core::endpoint::verdict::{Verdict, VerdictState};
 use crate::core::endpoint::{Endpoint, EndpointKey, KeyHash, Version};
@@ -246,6 +247,17 @@ impl EndpointEntry {
     /// The content.
     pub fn endpoint(&self) -> Endpoint {
         self.view().to_endpoint()
+    }
+
+    /// What is kept instead of its content, which is beyond its cluster's quota; `None` if all is there.
+    pub fn withheld(&self) -> Option<Withheld> {
+        withheld_in(&self.0.slice)
+    }
+
+    /// What it uses of its cluster's quota.
+    pub fn share(&self) -> Share {
+        let content = self.header().content.as_ref().map_or(0, |content| content.len());
+        Share { octets: (self.0.slice.len() + content) as u64, withheld: self.withheld() }
     }
 
     /// What names it inside its cluster.

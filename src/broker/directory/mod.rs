@@ -20,6 +20,7 @@ use arc_swap::ArcSwap;
 use crate::core::dns::name::DnsName;
 use crate::core::endpoint::digest::SetDigest;
 use crate::core::endpoint::packed::PackedEndpoint;
+use crate::core::endpoint::quota::{Quota, Usage};
 use crate::core::endpoint::verdict::{Placement, Verdict};
 use crate::core::endpoint::{EndpointKey, KeyHash, Version};
 use crate::core::ids::{AccountId, ClusterId, EnvironmentId, ZoneId};
@@ -48,6 +49,8 @@ pub struct ClusterSettings {
     pub labels: BTreeMap<String, String>,
     /// In which kinds of zones its endpoints are published when they do not say so themselves.
     pub exposure: Exposure,
+    /// How much of it is stored.
+    pub quota: Quota,
 }
 
 /// What an endpoint is in one of its zones.
@@ -167,9 +170,19 @@ impl Directory {
         self.clusters.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 
-    /// How many endpoints are stored for a cluster.
+    /// How many endpoints are stored for a cluster, with those beyond its quota.
     pub fn endpoint_count(&self, cluster: &ClusterId) -> usize {
         self.cluster(cluster).len()
+    }
+
+    /// What the endpoints of a cluster use of its quota.
+    pub fn usage(&self, cluster: &ClusterId) -> Usage {
+        self.cluster(cluster).usage()
+    }
+
+    /// The quota of a cluster; `None` if it is not registered.
+    pub fn quota(&self, cluster: &ClusterId) -> Option<Quota> {
+        self.settings().get(cluster).map(|settings| settings.quota)
     }
 
     /// The digest of what is durable for a cluster.
@@ -212,6 +225,9 @@ impl Directory {
         key: &KeyHash,
         endpoint: &PackedEndpoint,
     ) -> Option<PlacementDecision> {
+        if endpoint.withheld().is_some() {
+            return None;
+        }
         let before = self.cluster(cluster).get(key);
         let found = before.as_ref().and_then(|held| self.stored_placement(held));
         let endpoint = endpoint.view().to_endpoint();
@@ -221,7 +237,7 @@ impl Directory {
     /// Decides where an endpoint goes that is stored and has no placement for its content, or that arrived where it moved to;
     /// `None` if there is nothing to decide.
     pub fn decision(&self, held: &EndpointEntry) -> Option<PlacementWrite> {
-        if held.is_gone() {
+        if held.is_gone() || held.withheld().is_some() {
             return None;
         }
         let found = self.stored_placement(held);
@@ -346,8 +362,11 @@ impl Directory {
         };
         let endpoints = self.cluster(&row.cluster);
         let before = endpoints.get(&row.key);
-        let same =
-            before.filter(|held| held.arrival() == row.arrival && held.version() == row.version);
+        let is_same = |held: &EndpointEntry| {
+            (held.arrival(), held.version(), held.withheld())
+                == (row.arrival, row.version, row.endpoint.withheld())
+        };
+        let same = before.filter(is_same);
         if let Some(held) = same {
             if let Some(placed) = &row.placed
                 && placed.version == Some(row.version)

@@ -11,6 +11,7 @@ use super::{ClusterSettings, Effect, PlacementRole};
 use crate::core::dns::name::DnsName;
 use crate::core::dns::record::RecordType;
 use crate::core::endpoint::parsed::{ParsedEndpoint, parse_endpoint};
+use crate::core::endpoint::quota::{Quota, QuotaBound, Withheld};
 use crate::core::endpoint::verdict::{Placement, Reason, Verdict};
 use crate::core::endpoint::{Endpoint, KeyHash, Version};
 use crate::core::ids::ClusterId;
@@ -55,13 +56,7 @@ fn ask<T>(
     answer: impl FnOnce(RouteRequest<'_>) -> Result<T, Verdict>,
 ) -> Result<T, Verdict> {
     let Some(settings) = settings.get(cluster) else {
-        return Err(Verdict::waiting(
-            Reason::NoZone,
-            format!(
-                "the cluster {cluster} is no longer registered at the broker: register it again, or remove its endpoints"
-            ),
-            current.first().cloned(),
-        ));
+        return Err(not_registered(cluster, current));
     };
     let is_of_the_parent = |rtype: &RecordType| matches!(rtype, RecordType::Ns | RecordType::Ds);
     answer(RouteRequest {
@@ -71,6 +66,46 @@ fn ask<T>(
         exposure: parsed.exposure.unwrap_or(settings.exposure),
         pinned: parsed.zone.as_ref(),
     })
+}
+
+fn not_registered(cluster: &ClusterId, current: &[Placement]) -> Verdict {
+    Verdict::waiting(
+        Reason::NoZone,
+        format!(
+            "the cluster {cluster} is no longer registered at the broker: register it again, or remove its endpoints"
+        ),
+        current.first().cloned(),
+    )
+}
+
+/// What an endpoint beyond its cluster's quota is told.
+fn beyond_quota(
+    settings: &HashMap<ClusterId, ClusterSettings>,
+    cluster: &ClusterId,
+    withheld: &Withheld,
+    current: &[Placement],
+) -> Verdict {
+    let Some(ClusterSettings { quota, .. }) = settings.get(cluster) else {
+        return not_registered(cluster, current);
+    };
+    let Quota { max_endpoints, max_bytes } = quota;
+    let (limit, needs, key) = match withheld.bound {
+        QuotaBound::Endpoints => {
+            (format!("{max_endpoints} endpoints"), String::new(), "max_endpoints")
+        }
+        QuotaBound::Bytes => (
+            format!("{max_bytes} bytes of endpoints"),
+            format!(" with its {} bytes", withheld.octets),
+            "max_bytes",
+        ),
+    };
+    Verdict::waiting(
+        Reason::Quota,
+        format!(
+            "the broker stores {limit} of the cluster {cluster} at most, and this one{needs} is beyond that: delete endpoints of the cluster, or have the platform team raise clusters[].{key}; what an earlier version published stays"
+        ),
+        current.first().cloned(),
+    )
 }
 
 /// What an endpoint contributes where it is.
@@ -241,9 +276,12 @@ impl Placer<'_> {
     fn look(&mut self, held: &EndpointEntry, was: Option<Arc<PlacementSet>>) {
         let set = self.places.of(held);
         let current = set.as_ref().map_or(&[][..], |set| set.at());
-        let parsed = parse_endpoint(&held.endpoint());
+        let (settings, zones, cluster) = (&*self.settings, &*self.zones, held.cluster());
+        let parsed = match held.withheld() {
+            Some(withheld) => Err(beyond_quota(settings, cluster, &withheld, current)),
+            None => parse_endpoint(&held.endpoint()),
+        };
         let publishes = parsed.and_then(|parsed| {
-            let (settings, zones, cluster) = (&*self.settings, &*self.zones, held.cluster());
             if held.is_placed() {
                 let stays = |request: RouteRequest<'_>| zones.stays(&request, current);
                 ask(settings, cluster, &parsed, current, stays).map(|()| true)

@@ -21,6 +21,7 @@ use super::quiet::Quiet;
 use super::readiness::lost;
 use super::session::{End, Limits, Session, State};
 use super::status;
+use super::watchers::Watchers;
 use crate::broker::decider::DeciderMessage;
 use crate::broker::directory::SharedDirectory;
 use crate::broker::metrics::BrokerMetrics;
@@ -76,6 +77,7 @@ struct Inner {
     rng: Mutex<fastrand::Rng>,
     watch_rng: Mutex<fastrand::Rng>,
     sessions_refused: Quiet<i32>,
+    watchers: Watchers,
     tracker: TaskTracker,
     drain: CancellationToken,
 }
@@ -98,6 +100,7 @@ impl FederationService {
             rng,
             watch_rng,
             sessions_refused: Quiet::default(),
+            watchers: Watchers::default(),
             tracker,
             drain,
         }))
@@ -249,7 +252,9 @@ impl Inner {
             }
         };
         let superseded = self.supersede(&cluster, epoch);
-        let root = self.parts.directory.digest(&cluster).root();
+        let directory = &self.parts.directory;
+        let root = directory.digest(&cluster).root();
+        let quota = directory.quota(&cluster).unwrap_or_default();
         let resume = hello.resume.unwrap_or_default();
         let mode = match known {
             false => welcome::Mode::Snapshot,
@@ -266,7 +271,7 @@ impl Inner {
             directory: self.parts.directory.clone(),
             outbound: outbound.clone(),
             limits: limits.clone(),
-            state: State::new(root),
+            state: State::new(root, quota),
         };
         session.note_sources(&hello.sources);
         let welcome = v1::Welcome {
@@ -368,6 +373,7 @@ impl Federation for FederationService {
         let caller = admission.prove(&request).await?;
         let cluster = self.0.registered(&request.get_ref().cluster)?;
         admission.claim(&caller, &cluster)?;
+        let watching = self.0.watchers.open(&cluster)?;
         let (outbound, stream) = mpsc::channel(4);
         let held = &request.get_ref().held_digests;
         // Who holds nothing decides by the replay what may be withdrawn: it must not lack what another replica made durable.
@@ -387,6 +393,7 @@ impl Federation for FederationService {
             status::follow(follower, directory, outbound.clone(), drain, move || clock.now());
         let (age, good_until) = (self.0.watch_age(), caller.good_until());
         self.0.tracker.spawn(async move {
+            let _watching = watching;
             let end = tokio::select! {
                 () = follow => return,
                 // Nothing is wrong with it: the agent opens the next one, wherever that leads.

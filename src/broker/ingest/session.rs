@@ -1,5 +1,8 @@
 //! One session of one cluster: what arrives is worked in order, what is durable is acked.
 
+mod credit;
+mod quota;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
@@ -11,12 +14,15 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 use tracing::{info, warn};
 
+use self::credit::Taken;
+use self::quota::QuotaState;
 use super::committer::{Commit, CommitterHandle};
 use super::put::{malformed, read_put};
-use super::snapshot::Snapshot;
+use super::snapshot::{Snapshot, SnapshotError};
 use crate::broker::decider::DeciderMessage;
 use crate::broker::directory::SharedDirectory;
 use crate::core::endpoint::digest::SetDigest;
+use crate::core::endpoint::quota::Quota;
 use crate::core::endpoint::{KeyHash, Version};
 use crate::core::ids::{ClusterId, Epoch};
 use crate::ports::{IngestOp, IngestUnit};
@@ -73,6 +79,15 @@ fn protocol(detail: impl Into<String>) -> End {
     End::GoAway(v1::go_away::Reason::Protocol, detail.into())
 }
 
+impl From<SnapshotError> for End {
+    fn from(error: SnapshotError) -> Self {
+        match error {
+            SnapshotError::Protocol(text) => protocol(text),
+            SnapshotError::TooLarge(text) => Self::Failed(Status::resource_exhausted(text)),
+        }
+    }
+}
+
 struct InFlight {
     seq: u64,
     credits: v1::Credits,
@@ -115,11 +130,13 @@ pub struct State {
     snapshot: Option<Snapshot>,
     /// Keys that the agent no longer names and whose source is not synced: kept, and not counted as a difference.
     kept_keys: HashMap<KeyHash, Version>,
+    credits: Taken,
+    quota: QuotaState,
 }
 
 impl State {
-    /// The state of a session that has just been opened, with this root of what is durable.
-    pub(super) fn new(root: [u8; 32]) -> Self {
+    /// The state of a session that has just been opened, with this root of what is durable and this quota of its cluster.
+    pub(super) fn new(root: [u8; 32], quota: Quota) -> Self {
         Self {
             sources: BTreeMap::new(),
             last_seq: 0,
@@ -129,6 +146,8 @@ impl State {
             diff: None,
             snapshot: None,
             kept_keys: HashMap::new(),
+            credits: Taken::default(),
+            quota: QuotaState::new(quota),
         }
     }
 }
@@ -208,6 +227,7 @@ impl Session {
             items: u32::try_from(changes.operations.len()).unwrap_or(u32::MAX),
             bytes: changes.operations.iter().map(|operation| operation.encoded_len() as u64).sum(),
         };
+        let credits = self.state.credits.take(credits, &self.limits)?;
         let (mut ops, mut malformed) = (vec![], vec![]);
         for operation in changes.operations {
             match read_operation(operation) {
@@ -242,10 +262,11 @@ impl Session {
     pub(super) async fn submit(
         &mut self,
         seq: u64,
-        ops: Vec<IngestOp>,
+        mut ops: Vec<IngestOp>,
         credits: v1::Credits,
         completes_snapshot: bool,
     ) -> Result<(), End> {
+        self.keep_to_quota(&mut ops).await?;
         let propose = |(index, op): (usize, &IngestOp)| match op {
             IngestOp::Put { key, endpoint, .. } => {
                 Some((index, self.directory.propose(&self.cluster, key, endpoint)?))
@@ -279,6 +300,7 @@ impl Session {
         match in_flight {
             Some(InFlight { seq, credits, commit: Commit::Durable }) => {
                 // Deletions that the broker decided itself and parts of a snapshot have no sequence number to be acked.
+                self.state.credits.give_back(&credits);
                 if seq == 0 {
                     Ok(())
                 } else {
@@ -313,6 +335,7 @@ impl Session {
             })?;
             self.state.in_doubt = false;
         }
+        self.state.quota.all_is_there();
         Ok(())
     }
 
@@ -348,6 +371,12 @@ impl Session {
             info!(cluster = %self.cluster, differs, "the agent holds something else than is durable: comparing");
             self.state.diff = Some(Diff::default());
             return self.say(broker_message::Message::DiffRequest(v1::DiffRequest {})).await;
+        }
+        if !differs && self.state.diff.is_none() && self.state.snapshot.is_none() {
+            let wanted = self.within_quota_now();
+            if !wanted.is_empty() {
+                return self.request_bodies(&wanted).await;
+            }
         }
         self.say(broker_message::Message::Pong(v1::Pong { nonce: 0 })).await
     }
@@ -432,6 +461,7 @@ impl Session {
             .filter(|(key, version)| known.get(key) != Some(version))
             .map(|(key, _)| *key)
             .collect();
+        let new = diff.named.keys().filter(|key| !known.contains_key(key)).count();
         let mut deletions = vec![];
         for (key, version, endpoint) in &own {
             if diff.named.contains_key(key) {
@@ -449,6 +479,9 @@ impl Session {
         if !deletions.is_empty() {
             self.submit(0, deletions, v1::Credits::default(), false).await?;
         }
+        // What is gone made room first.
+        self.settle().await?;
+        self.can_hold(self.directory.endpoint_count(&self.cluster) + new)?;
         self.request_bodies(&wanted).await
     }
 
@@ -487,6 +520,7 @@ impl Session {
                 begin.count, self.limits.snapshot_items
             )));
         }
+        self.can_hold(usize::try_from(begin.count).unwrap_or(usize::MAX))?;
         self.state.snapshot = Some(Snapshot::new(begin));
         Ok(())
     }
@@ -495,7 +529,7 @@ impl Session {
         let Some(snapshot) = &mut self.state.snapshot else {
             return Err(protocol("a part of a snapshot came before its begin"));
         };
-        for part in snapshot.take(chunk).map_err(protocol)? {
+        for part in snapshot.take(chunk).map_err(End::from)? {
             self.submit(0, part, v1::Credits::default(), false).await?;
         }
         // A snapshot takes no credits: it waits here, and what is not read yet waits at the agent.

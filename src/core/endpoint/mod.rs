@@ -6,6 +6,7 @@
 pub mod digest;
 pub mod packed;
 pub mod parsed;
+pub mod quota;
 pub mod routing;
 pub mod status;
 pub mod verdict;

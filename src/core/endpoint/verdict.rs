@@ -54,6 +54,8 @@ pub enum Reason {
     ZonesUnknown,
     /// An NS record set of the zone gives the name to other servers.
     BelowDelegation,
+    /// The cluster has as many endpoints stored as it may; the content of this one is not.
+    Quota,
 }
 
 impl Reason {
@@ -77,6 +79,7 @@ impl Reason {
             Self::Malformed => "MALFORMED",
             Self::ZonesUnknown => "ZONES_UNKNOWN",
             Self::BelowDelegation => "BELOW_DELEGATION",
+            Self::Quota => "QUOTA",
         }
     }
 }

@@ -102,6 +102,7 @@ fn cluster(name: &str, environment: &str) -> (ClusterId, ClusterSettings) {
         environment: EnvironmentId::parse(environment).unwrap(),
         labels: std::collections::BTreeMap::from([("region".to_owned(), "eu-west-1".to_owned())]),
         exposure: Exposure::Both,
+        quota: zonefold::core::endpoint::quota::Quota::default(),
     };
     (ClusterId::parse(name).unwrap(), settings)
 }

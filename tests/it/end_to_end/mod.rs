@@ -5,6 +5,7 @@ pub mod bench;
 mod burst;
 mod cases;
 mod dev_walk;
+mod forget;
 mod invariants;
 mod kill;
 mod main_job;

@@ -95,6 +95,7 @@ fn directory() -> Directory {
         environment: environment.clone(),
         exposure: Exposure::Both,
         labels: std::collections::BTreeMap::new(),
+        quota: zonefold::core::endpoint::quota::Quota::default(),
     };
     let directory = Directory::new(HashMap::from([(cluster(), settings)]));
     let account = AccountId::parse("111111111111").unwrap();

@@ -390,6 +390,8 @@ impl Story {
             key: endpoint.key.hash(),
             version: endpoint.version(),
             endpoint: endpoint.clone(),
+            octets: 50,
+            withheld: None,
             verdict: Some(verdict),
         });
     }

@@ -16,9 +16,10 @@ use zonefold::agent::sources::ExtractOptions;
 use zonefold::agent::{
     Agent, AgentConfig, AgentHandle, BrokerAddress, ClusterUid, KeepAlive, Material, Objects,
 };
-use zonefold::app::broker::{BrokerOptions, build};
+use zonefold::app::broker::{BrokerOptions, accounts_of, build, clusters_of};
 use zonefold::broker::BrokerHandle;
 use zonefold::broker::directory::entry::{EndpointEntry, Progress, Status};
+use zonefold::broker::ingest::Limits;
 use zonefold::config::Config;
 use zonefold::core::dns::name::DnsName;
 use zonefold::core::dns::record::RawRecordSet;
@@ -40,6 +41,10 @@ pub struct Plan {
     pub limits: LimitsConfig,
     pub zones: Vec<&'static str>,
     pub clusters: Vec<&'static str>,
+    /// `max_endpoints` of each cluster.
+    pub max_endpoints: usize,
+    /// Between two heartbeats of an agent.
+    pub heartbeat: Duration,
     pub policy: &'static str,
     pub drift: &'static str,
     pub adopt: &'static str,
@@ -59,6 +64,8 @@ impl Default for Plan {
             limits: LimitsConfig::of(LimitsProfile::Published2026),
             zones: vec!["example.com"],
             clusters: vec!["east", "west"],
+            max_endpoints: 50_000,
+            heartbeat: Limits::default().heartbeat,
             policy: "sync",
             drift: "repair",
             adopt: "never",
@@ -126,7 +133,11 @@ pub fn broker_config(plan: &Plan, data: &Path) -> serde_json::Value {
     let clusters: Vec<_> = plan
         .clusters
         .iter()
-        .map(|c| serde_json::json!({ "name": c, "environment": "dev" }))
+        .map(|c| {
+            serde_json::json!({
+                "name": c, "environment": "dev", "max_endpoints": plan.max_endpoints,
+            })
+        })
         .collect();
     serde_json::json!({
         "store": format!("sqlite:{}", data.join("broker.db").display()),
@@ -173,7 +184,11 @@ impl World {
         };
         (
             Config::parse(&text, "broker.yaml").unwrap(),
-            BrokerOptions { aws, ..BrokerOptions::default() },
+            BrokerOptions {
+                aws,
+                limits: Limits { heartbeat: self.plan.heartbeat, ..Limits::default() },
+                ..BrokerOptions::default()
+            },
         )
     }
 
@@ -184,6 +199,18 @@ impl World {
         let (handle, grpc) = (bound.handle(), bound.grpc);
         let task = tokio::spawn(bound.run(stop.clone()));
         self.broker = Some(Running { handle, grpc, stop, task });
+    }
+
+    /// Changes the clusters' `max_endpoints` in the configuration of the running broker.
+    pub async fn set_max_endpoints(&mut self, max_endpoints: usize) {
+        self.plan.max_endpoints = max_endpoints;
+        let (config, _) = self.broker_parts();
+        self.broker().reconfigure(clusters_of(&config), accounts_of(&config)).await;
+    }
+
+    /// Takes all clusters but these out of the configuration, from the next start on.
+    pub fn register(&mut self, clusters: &[&'static str]) {
+        self.plan.clusters = clusters.to_vec();
     }
 
     /// Stops the broker as an operator would.

@@ -182,7 +182,7 @@ impl Teller<'_> {
             Commit::Ingest { cluster, epoch, seq, rows, .. } => {
                 let told = rows.iter().filter(|row| match row {
                     RowChange::Stored(endpoint) => self.of(&endpoint.key),
-                    RowChange::Removed(key) => self.of(key),
+                    RowChange::Withheld(key, _) | RowChange::Removed(key) => self.of(key),
                 });
                 let told: Vec<String> = told.map(row_text).collect();
                 (!told.is_empty()).then(|| {
@@ -304,6 +304,7 @@ fn op_text(op: &Op) -> String {
 fn row_text(row: &RowChange) -> String {
     match row {
         RowChange::Stored(endpoint) => endpoint_text(endpoint),
+        RowChange::Withheld(key, _) => format!("the key of {key}"),
         RowChange::Removed(key) => format!("that {key} is gone"),
     }
 }

@@ -18,6 +18,7 @@ use super::history::{
 use super::model::{self, Expected, Policy, Set, SetKey, set_key};
 use super::owners::{Owner, Owners, is_ours, net_changes};
 use super::placing;
+use super::quota;
 
 /// A name that is not as it should be.
 pub struct Unsettled {
@@ -58,6 +59,7 @@ pub fn judge(history: &History) -> Vec<Violation> {
             violations.push(found(format!("{agent} has no live session")));
         }
     }
+    violations.extend(quota::judge(history));
     violations.extend(book_is_exact(history));
     violations.extend(last_word(history));
     violations
@@ -424,6 +426,10 @@ fn last_word(history: &History) -> Vec<Violation> {
         let (Some(at), Ok(name)) = (at, DnsName::parse(&row.endpoint.key.dns_name)) else {
             continue;
         };
+        if row.withheld.is_some() {
+            violations.extend(word_of(history, row, Told::Waiting(Reason::Quota)));
+            continue;
+        }
         let is_unreadable = model::read(&row.endpoint) == model::Reading::Invalid;
         if is_unreadable && at.ever.is_empty() && !history.end.unregistered.contains(&row.cluster) {
             violations.extend(word_of(history, row, Told::Rejected));

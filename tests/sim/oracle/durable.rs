@@ -103,6 +103,7 @@ impl Reading {
         for row in rows {
             let (key, version) = match row {
                 RowChange::Stored(endpoint) => (&endpoint.key, Some(endpoint.version())),
+                RowChange::Withheld(key, version) => (key, Some(*version)),
                 RowChange::Removed(key) => (key, None),
             };
             self.rows
@@ -172,7 +173,7 @@ impl Reading {
 fn key_of(row: &RowChange) -> &EndpointKey {
     match row {
         RowChange::Stored(endpoint) => &endpoint.key,
-        RowChange::Removed(key) => key,
+        RowChange::Withheld(key, _) | RowChange::Removed(key) => key,
     }
 }
 

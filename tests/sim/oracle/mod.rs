@@ -20,6 +20,7 @@ mod owners;
 mod placed;
 mod placing;
 mod poison;
+mod quota;
 mod reading;
 mod silence;
 mod silent;

@@ -55,6 +55,8 @@ pub struct Expected {
     pub waiting: Vec<usize>,
     /// Endpoints that cannot be published, whoever asks.
     pub rejected: Vec<usize>,
+    /// Endpoints beyond their cluster's quota.
+    pub beyond_quota: Vec<usize>,
     /// Sets that may be there or not, since an endpoint that made them once cannot be read any more.
     pub retained: BTreeSet<SetKey>,
     /// Sets that may be there or not as long as they are in nobody's way, since their endpoint waits for another one.
@@ -175,6 +177,7 @@ fn once_readable(log: &[Event]) -> BTreeSet<(&ClusterId, &EndpointKey)> {
         for row in rows {
             match row {
                 RowChange::Stored(endpoint) if read(endpoint) == Reading::Invalid => {}
+                RowChange::Withheld(..) => {}
                 RowChange::Stored(endpoint) => {
                     readable.insert((cluster, &endpoint.key));
                 }
@@ -214,6 +217,10 @@ impl Name<'_> {
         let mut expected = Expected::default();
         let mut valid = Vec::new();
         for index in rows {
+            if self.endpoints[*index].withheld.is_some() {
+                expected.beyond_quota.push(*index);
+                continue;
+            }
             match read(&self.endpoints[*index].endpoint) {
                 Reading::Wants(_) if self.undecided.contains(index) => {
                     expected.rejected.push(*index)
@@ -234,7 +241,8 @@ impl Name<'_> {
         let claimed_by = claimed_by.filter(has_any);
         let first = || valid.first().map(|(index, _)| self.cluster(*index));
         let Some(holder) = claimed_by.or_else(first).cloned() else { return expected };
-        for index in expected.rejected.iter().filter(|index| self.counts(**index)) {
+        let kept = expected.rejected.iter().chain(&expected.beyond_quota);
+        for index in kept.filter(|index| self.counts(**index)) {
             if *self.cluster(*index) == holder {
                 expected.retained.extend(self.reachable(*index));
             }

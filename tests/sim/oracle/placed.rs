@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use zonefold::core::dns::name::DnsName;
-use zonefold::core::endpoint::EndpointKey;
+use zonefold::core::endpoint::{Endpoint, EndpointKey};
 use zonefold::core::ids::{ClusterId, ZoneId};
 use zonefold::core::invariants::Invariant;
 use zonefold::core::planning::change::Batch;
@@ -81,9 +81,8 @@ impl Reading<'_> {
             What::Committed { commit: Commit::Ingest { cluster, rows, .. }, .. } => {
                 for row in rows {
                     match row {
-                        RowChange::Stored(endpoint) => {
-                            let at = (cluster.clone(), endpoint.key.clone());
-                            self.stored.insert(at, place);
+                        RowChange::Stored(Endpoint { key, .. }) | RowChange::Withheld(key, _) => {
+                            self.stored.insert((cluster.clone(), key.clone()), place);
                         }
                         RowChange::Removed(key) => {
                             self.homes.remove(&(cluster.clone(), key.clone()));

@@ -147,7 +147,18 @@ pub fn at_the_end(history: &History) -> BTreeMap<(ClusterId, EndpointKey), Place
             continue;
         };
         for row in rows {
+            // Of a key alone nothing can be read, as of one that is rejected.
+            let key_alone;
+            let row = match row {
+                RowChange::Withheld(key, _) => {
+                    key_alone =
+                        RowChange::Stored(Endpoint { key: key.clone(), ..Endpoint::default() });
+                    &key_alone
+                }
+                other => other,
+            };
             match row {
+                RowChange::Withheld(..) => {}
                 RowChange::Removed(key) => {
                     let at = (cluster.clone(), key.clone());
                     placed.remove(&at);

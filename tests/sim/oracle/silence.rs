@@ -69,6 +69,9 @@ impl Reading<'_> {
                 for row in rows {
                     let (key, content) = match row {
                         RowChange::Stored(endpoint) => (&endpoint.key, Some(endpoint.clone())),
+                        RowChange::Withheld(key, _) => {
+                            (key, Some(Endpoint { key: key.clone(), ..Endpoint::default() }))
+                        }
                         RowChange::Removed(key) => (key, None),
                     };
                     let Ok(name) = DnsName::parse(&key.dns_name) else { continue };

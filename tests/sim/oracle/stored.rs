@@ -49,7 +49,18 @@ impl Stored {
         };
         let mut changed = vec![];
         for row in rows {
+            let key_alone;
+            let row = match row {
+                RowChange::Withheld(key, _) => {
+                    // Nothing can be read of it, as of one that is rejected.
+                    key_alone =
+                        RowChange::Stored(Endpoint { key: key.clone(), ..Endpoint::default() });
+                    &key_alone
+                }
+                other => other,
+            };
             match row {
+                RowChange::Withheld(..) => {}
                 RowChange::Stored(endpoint) => {
                     let at = (cluster.clone(), endpoint.key.clone());
                     if let Ok(name) = DnsName::parse(&endpoint.key.dns_name) {
