@@ -1,9 +1,10 @@
 //! One session of one cluster: what arrives is worked in order, what is durable is acked.
 
 mod credit;
+mod diff;
 mod quota;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -15,18 +16,18 @@ use tonic::{Status, Streaming};
 use tracing::{info, warn};
 
 use self::credit::Taken;
+use self::diff::Diff;
 use self::quota::QuotaState;
 use super::committer::{Commit, CommitterHandle};
 use super::put::{malformed, read_put};
 use super::snapshot::{Snapshot, SnapshotError};
 use crate::broker::decider::DeciderMessage;
 use crate::broker::directory::SharedDirectory;
-use crate::core::endpoint::digest::SetDigest;
 use crate::core::endpoint::quota::Quota;
 use crate::core::endpoint::{KeyHash, Version};
 use crate::core::ids::{ClusterId, Epoch};
 use crate::ports::{IngestOp, IngestUnit};
-use crate::wire::convert::{key_hashes_to_wire, key_versions_from_wire, version_from_wire};
+use crate::wire::convert::{key_hashes_to_wire, version_from_wire};
 use crate::wire::v1::{self, agent_message, broker_message, operation};
 
 /// What a session may take and send.
@@ -127,6 +128,8 @@ pub struct State {
     expected_root: Option<[u8; 32]>,
     /// A diff goes on: the buckets that were asked for, and the keys that came.
     diff: Option<Diff>,
+    /// Whether the last comparison left deletions to the next one, for the sake of what it asked for.
+    deletions_waited: bool,
     snapshot: Option<Snapshot>,
     /// Keys that the agent no longer names and whose source is not synced: kept, and not counted as a difference.
     kept_keys: HashMap<KeyHash, Version>,
@@ -144,18 +147,13 @@ impl State {
             in_doubt: false,
             expected_root: Some(root),
             diff: None,
+            deletions_waited: false,
             snapshot: None,
             kept_keys: HashMap::new(),
             credits: Taken::default(),
             quota: QuotaState::new(quota),
         }
     }
-}
-
-#[derive(Default)]
-struct Diff {
-    buckets: BTreeSet<u8>,
-    named: HashMap<KeyHash, Version>,
 }
 
 impl Session {
@@ -339,48 +337,6 @@ impl Session {
         Ok(())
     }
 
-    /// The root of what the agent should hold: what is durable, without what is kept for sources that are not synced.
-    fn expected_root(&mut self) -> [u8; 32] {
-        if let Some(root) = self.state.expected_root {
-            return root;
-        }
-        let mut digest = self.directory.digest(&self.cluster);
-        for (key, version) in &self.state.kept_keys {
-            digest.remove(key, version);
-        }
-        let root = digest.root();
-        self.state.expected_root = Some(root);
-        root
-    }
-
-    async fn take_heartbeat(&mut self, heartbeat: v1::Heartbeat) -> Result<(), End> {
-        if heartbeat.through_seq != self.state.last_seq {
-            return Err(protocol(format!(
-                "a heartbeat speaks of {} and {} was the last",
-                heartbeat.through_seq, self.state.last_seq
-            )));
-        }
-        let newly_synced = self.note_sources(&heartbeat.sources);
-        self.settle().await?;
-        let retained_is_due = !self.state.kept_keys.is_empty() && newly_synced;
-        let differs = self.expected_root()[..] != heartbeat.root_digest[..];
-        if (differs || retained_is_due)
-            && self.state.diff.is_none()
-            && self.state.snapshot.is_none()
-        {
-            info!(cluster = %self.cluster, differs, "the agent holds something else than is durable: comparing");
-            self.state.diff = Some(Diff::default());
-            return self.say(broker_message::Message::DiffRequest(v1::DiffRequest {})).await;
-        }
-        if !differs && self.state.diff.is_none() && self.state.snapshot.is_none() {
-            let wanted = self.within_quota_now();
-            if !wanted.is_empty() {
-                return self.request_bodies(&wanted).await;
-            }
-        }
-        self.say(broker_message::Message::Pong(v1::Pong { nonce: 0 })).await
-    }
-
     /// Notes what the agent says of its sources; answers whether one became synced.
     pub(super) fn note_sources(&mut self, sources: &[v1::SourceState]) -> bool {
         let mut newly_synced = false;
@@ -409,80 +365,6 @@ impl Session {
 
     pub(super) fn is_synced(&self, source: &str) -> bool {
         self.state.sources.get(source).copied().unwrap_or(false)
-    }
-
-    async fn take_digests(&mut self, digests: &[u8]) -> Result<(), End> {
-        self.settle().await?;
-        let own = self.directory.digest(&self.cluster);
-        let Some(buckets) = own.differing(digests) else {
-            return Err(protocol(format!(
-                "{} bytes of bucket digests came and 8192 are 256 of them",
-                digests.len()
-            )));
-        };
-        let request = v1::BucketRequest {
-            buckets: buckets.iter().map(|bucket| u32::from(*bucket)).collect(),
-        };
-        self.state.kept_keys.clear();
-        self.state.expected_root = None;
-        self.state.diff = (!buckets.is_empty())
-            .then(|| Diff { buckets: buckets.into_iter().collect(), named: HashMap::new() });
-        self.say(broker_message::Message::BucketRequest(request)).await
-    }
-
-    async fn take_keys(&mut self, keys: v1::KeyVersions) -> Result<(), End> {
-        let entries =
-            key_versions_from_wire(&keys.entries).map_err(|error| protocol(error.to_string()))?;
-        let Some(diff) = &mut self.state.diff else {
-            return Err(protocol("keys came that were not asked for"));
-        };
-        diff.named.extend(
-            entries
-                .into_iter()
-                .filter(|(key, _)| diff.buckets.contains(&SetDigest::bucket_of(key))),
-        );
-        if diff.named.len() > self.limits.snapshot_items {
-            return Err(protocol(format!(
-                "more than {} keys were named: split the cluster's sources over several registered clusters",
-                self.limits.snapshot_items
-            )));
-        }
-        if !keys.last {
-            return Ok(());
-        }
-        self.settle().await?;
-        let diff = self.state.diff.take().unwrap_or_default();
-        let own = self.directory.keys_in(&self.cluster, &diff.buckets);
-        let known: HashMap<&KeyHash, &Version> =
-            own.iter().map(|(key, version, _)| (key, version)).collect();
-        let wanted: Vec<KeyHash> = diff
-            .named
-            .iter()
-            .filter(|(key, version)| known.get(key) != Some(version))
-            .map(|(key, _)| *key)
-            .collect();
-        let new = diff.named.keys().filter(|key| !known.contains_key(key)).count();
-        let mut deletions = vec![];
-        for (key, version, endpoint) in &own {
-            if diff.named.contains_key(key) {
-                continue;
-            }
-            // Absence says something only where the source has looked at everything.
-            if self.is_synced(&endpoint.source) {
-                deletions.push(IngestOp::Del { key: *key, version_seen: Some(*version) });
-            } else {
-                self.state.kept_keys.insert(*key, *version);
-            }
-        }
-        self.state.expected_root = None;
-        info!(cluster = %self.cluster, buckets = diff.buckets.len(), wanted = wanted.len(), gone = deletions.len(), kept = self.state.kept_keys.len(), "compared");
-        if !deletions.is_empty() {
-            self.submit(0, deletions, v1::Credits::default(), false).await?;
-        }
-        // What is gone made room first.
-        self.settle().await?;
-        self.can_hold(self.directory.endpoint_count(&self.cluster) + new)?;
-        self.request_bodies(&wanted).await
     }
 
     async fn request_bodies(&mut self, wanted: &[KeyHash]) -> Result<(), End> {
