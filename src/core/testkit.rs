@@ -57,5 +57,6 @@ pub fn contribution(cluster_name: &str, arrival: i64, endpoint: Endpoint) -> Con
         arrival,
         wish: parse_endpoint(&endpoint).ok().map(Arc::new),
         endpoint: Arc::new(endpoint),
+        leaves: false,
     }
 }

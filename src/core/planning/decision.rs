@@ -30,6 +30,8 @@ pub struct Contribution {
     /// What it wants; none when the present content is rejected. Such an endpoint wins no name, but what an earlier version
     /// of it made is left alone: a typing error must not take a name off the air.
     pub wish: Option<Arc<ParsedEndpoint>>,
+    /// Whether it moved to another zone: what it made here stays until it is in sync there.
+    pub leaves: bool,
 }
 
 /// What deciding has to know of the zone.

@@ -231,7 +231,8 @@ impl NameState {
     pub fn to_contributions(&self) -> Vec<Contribution> {
         let contribution = |held: &EndpointEntry| {
             let endpoint = held.endpoint();
-            let wish = if held.is_retained() || self.is_leaving(held.arrival()) {
+            let leaves = self.is_leaving(held.arrival());
+            let wish = if held.is_retained() || leaves {
                 None
             } else {
                 parse_endpoint(&endpoint).ok().map(Arc::new)
@@ -241,6 +242,7 @@ impl NameState {
                 arrival: held.arrival(),
                 endpoint: Arc::new(endpoint),
                 wish,
+                leaves,
             }
         };
         self.contributions.as_slice().iter().map(contribution).collect()
