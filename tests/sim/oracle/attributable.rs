@@ -190,7 +190,9 @@ impl<'a> Reading<'a> {
             let belongs = |key: &EndpointKey| {
                 let at = (change.cause.cluster.clone(), key.clone());
                 let contents = self.known.get(&at).map(Vec::as_slice).unwrap_or_default();
-                self.world.is_none_or(|world| {
+                // What a zone is for that is made during the run is judged by `placed.rs`.
+                let is_judged = |world: &&World| world.zones.iter().any(|z| z.id == batch.zone);
+                self.world.filter(is_judged).is_none_or(|world| {
                     contents
                         .iter()
                         .any(|content| placing::may_be_in(world, &at.0, content, &batch.zone))

@@ -427,7 +427,9 @@ fn last_word(history: &History) -> Vec<Violation> {
             continue;
         };
         if row.withheld.is_some() {
-            violations.extend(word_of(history, row, Told::Waiting(Reason::Quota)));
+            if !history.end.unregistered.contains(&row.cluster) {
+                violations.extend(word_of(history, row, Told::Waiting(Reason::Quota)));
+            }
             continue;
         }
         let is_unreadable = model::read(&row.endpoint) == model::Reading::Invalid;
