@@ -339,6 +339,8 @@ pub enum BatchOutcome {
         /// AWS's request id.
         request_id: Option<String>,
     },
+    /// Its answer was lost, and its zone was deleted before it could be read back: nothing is left that could tell.
+    ZoneDeleted,
     /// It was not applied, for another reason (throttled, busy, denied, not sent, found absent by reading back).
     NotApplied { reason: String },
 }
@@ -352,18 +354,13 @@ impl BatchOutcome {
         Self::NotApplied { reason: NOT_FOUND.to_owned() }
     }
 
-    /// The answer was lost, and the zone was deleted before the batch could be read back: whatever it did is gone with the zone.
-    pub fn zone_deleted() -> Self {
-        Self::NotApplied { reason: "its zone was deleted before it could be read back".to_owned() }
-    }
-
     /// Whether the call may still be carried out after this end: its answer was lost, so it may be somewhere on its way. What was
     /// found done may have been the work of an earlier call that did the same.
     pub fn may_come_late(&self) -> bool {
         match self {
             Self::FoundDone => true,
             Self::NotApplied { reason } => reason == NOT_FOUND,
-            Self::Applied { .. } | Self::Refused { .. } => false,
+            Self::Applied { .. } | Self::Refused { .. } | Self::ZoneDeleted => false,
         }
     }
 

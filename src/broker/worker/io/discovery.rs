@@ -313,7 +313,7 @@ impl Worker {
             deleted.flat_map(|(_, zone)| &zone.in_doubt).map(|row| row.batch.clone()).collect();
         for batch in batches {
             warn!(account = %self.settings.account, zone = %batch.zone, batch = %batch.id, "the zone was deleted before this batch could be read back");
-            self.record(batch, BatchOutcome::zone_deleted(), vec![], vec![]);
+            self.record(batch, BatchOutcome::ZoneDeleted, vec![], vec![]);
         }
     }
 

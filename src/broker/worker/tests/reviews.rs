@@ -115,7 +115,7 @@ async fn what_cannot_be_read_back_since_its_zone_was_deleted_ends_and_says_so() 
     }
     assert_eq!(in_doubt(&worker), 0);
     let outcomes = world.store.outcomes.lock().unwrap().clone();
-    assert_eq!(outcomes, [BatchOutcome::zone_deleted()]);
+    assert_eq!(outcomes, [BatchOutcome::ZoneDeleted]);
 }
 
 #[tokio::test]
