@@ -7,12 +7,13 @@ use zonefold::core::dns::record::{RecordKey, RecordType};
 use zonefold::core::endpoint::EndpointKey;
 use zonefold::core::ids::{BatchId, ClusterId, ZoneId};
 use zonefold::core::invariants::Invariant;
+use zonefold::core::planning::change::Batch;
 use zonefold::core::time::{Millis, Timestamp};
 use zonefold::emulator::JournalEntry;
 
 use super::history::{Call, Commit, Event, History, What};
 use super::owners::{Owner, Owners, is_ours, net_changes};
-use super::stored::Stored;
+use super::stored::{Place, Stored};
 use super::{Violation, model, placing};
 
 /// How long before a batch a wish must have been stored so that whoever planned the batch has to know of it: news between
@@ -26,6 +27,8 @@ struct Reading<'a> {
     history: &'a History,
     owners: Owners,
     stored: Stored,
+    /// The zone that each endpoint was written in last, below the apexes of zones that come and go.
+    homes: BTreeMap<Place, ZoneId>,
     /// The sets that are there, by zone and name.
     present: BTreeMap<(ZoneId, DnsName), BTreeSet<RecordKey>>,
     /// For each journalled batch, who wanted its names then.
@@ -44,6 +47,7 @@ pub fn judge(history: &History) -> Vec<Violation> {
         history,
         owners: Owners::default(),
         stored: Stored::default(),
+        homes: BTreeMap::new(),
         present: BTreeMap::new(),
         heirs: BTreeMap::new(),
         calls: BTreeMap::new(),
@@ -55,7 +59,11 @@ pub fn judge(history: &History) -> Vec<Violation> {
 
 impl<'a> Reading<'a> {
     fn read(&mut self, event: &'a Event) -> Vec<Violation> {
-        self.stored.apply(event);
+        for changed in self.stored.apply(event) {
+            if self.stored.get(&changed).is_none() {
+                self.homes.remove(&changed);
+            }
+        }
         match &event.what {
             What::CallStarted(call) => drop(self.calls.insert(call.number, (call, event.at))),
             What::CallEnded { call, outcome } if outcome == "status 200" => {
@@ -87,11 +95,23 @@ impl<'a> Reading<'a> {
                 });
                 let heirs = heirs.filter(|(_, heirs)| !heirs.is_empty()).collect();
                 self.heirs.insert(batch.id, heirs);
+                self.written(batch);
             }
             What::Applied { call, entry } => return self.applied(event.at, *call, entry),
             _ => {}
         }
         vec![]
+    }
+
+    fn written(&mut self, batch: &Batch) {
+        let shifting = &self.history.world.shifting;
+        let written = batch.changes().filter(|change| change.after.is_some());
+        for change in written.filter(|change| model::is_below_any(&change.key.name, shifting)) {
+            for key in &change.cause.endpoints {
+                let place = (change.cause.cluster.clone(), key.clone());
+                self.homes.insert(place, batch.zone.clone());
+            }
+        }
     }
 
     /// Who has wanted a name for long enough.
@@ -107,8 +127,13 @@ impl<'a> Reading<'a> {
         // At the apex there is no place for a CNAME, and nothing of it may stand in the way of an answer here.
         let takes_it =
             zones.iter().any(|it| it.id == *zone && it.policy.allows_create() && it.apex != *name);
-        let is_placed = |cluster: &ClusterId, endpoint| {
-            takes_it && placing::is_in(&self.history.world, cluster, endpoint, zone)
+        let world = &self.history.world;
+        // A closer zone that was made during the run has what came since; only what was written tells.
+        let may_be_elsewhere = model::is_below_any(name, &world.shifting);
+        let is_placed = |place: &Place, endpoint| {
+            takes_it
+                && placing::is_in(world, &place.0, endpoint, zone)
+                && (!may_be_elsewhere || self.homes.get(place) == Some(zone))
         };
         // What a cluster that is not registered wants is stored, and is published for nobody.
         let is_registered = |cluster: &ClusterId| {
@@ -116,8 +141,8 @@ impl<'a> Reading<'a> {
                 .get(cluster)
                 .is_none_or(|(registered, since)| *registered && *since + KNOWN_AFTER <= now)
         };
-        let heirs = rows.filter(|((cluster, _), row)| {
-            wants_it(&row.endpoint) && is_placed(cluster, &row.endpoint) && is_registered(cluster)
+        let heirs = rows.filter(|(place, row)| {
+            wants_it(&row.endpoint) && is_placed(place, &row.endpoint) && is_registered(&place.0)
         });
         heirs.map(|((cluster, key), _)| (cluster.clone(), key.clone())).collect()
     }

@@ -60,11 +60,14 @@ fn fitting<'a>(
 pub fn may_be_in(world: &World, cluster: &ClusterId, endpoint: &Endpoint, zone: &ZoneId) -> bool {
     let Ok(name) = DnsName::parse(&endpoint.key.dns_name) else { return false };
     let said = |property: &str| endpoint.properties.get(property).map(|word| word.as_str());
+    let has_private = || fitting(world, cluster, &name).any(|zone| zone.private);
     fitting(world, cluster, &name).filter(|fitting| fitting.id == *zone).any(|zone| {
         match (said(NAMED_ZONE), said(SEEN_BY)) {
             (Some(named), _) => named == zone.id.as_str(),
             (None, Some("public")) => !zone.private,
             (None, Some("private")) => zone.private,
+            // Public only for want of a private zone.
+            (None, Some("internal")) => zone.private || !has_private(),
             (None, _) => true,
         }
     })
@@ -118,17 +121,13 @@ fn decide(
     let may = world.zones.iter().filter(|zone| may_be_in(world, cluster, endpoint, &zone.id));
     let (private, public): (Vec<&Zone>, Vec<&Zone>) = may.partition(|zone| zone.private);
     let is_named = endpoint.properties.contains_key(NAMED_ZONE);
-    let is_for_inside =
-        endpoint.properties.get(SEEN_BY).is_some_and(|word| word.as_str() == "internal");
     let mut zones: Zones = private.iter().map(|zone| zone.id.clone()).collect();
-    if is_named || !is_for_inside || zones.is_empty() {
-        let kept: Zones =
-            public.iter().map(|it| it.id.clone()).filter(|id| before.contains(id)).collect();
-        let closest = public.iter().max_by_key(|zone| zone.apex.as_str().len());
-        match kept.first().filter(|_| !is_named) {
-            Some(kept) => drop(zones.insert(kept.clone())),
-            None => zones.extend(closest.map(|zone| zone.id.clone())),
-        }
+    let kept: Zones =
+        public.iter().map(|it| it.id.clone()).filter(|id| before.contains(id)).collect();
+    let closest = public.iter().max_by_key(|zone| zone.apex.as_str().len());
+    match kept.first().filter(|_| !is_named) {
+        Some(kept) => drop(zones.insert(kept.clone())),
+        None => zones.extend(closest.map(|zone| zone.id.clone())),
     }
     Some(zones)
 }
