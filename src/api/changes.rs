@@ -99,6 +99,8 @@ pub enum Outcome {
         /// AWS's request id.
         request_id: Option<String>,
     },
+    /// Its answer was lost, and its zone was deleted before it could be read back.
+    ZoneDeleted,
     /// It was not applied, for another reason.
     NotApplied {
         /// Which.
@@ -117,6 +119,7 @@ impl From<Option<BatchOutcome>> for Outcome {
             Some(BatchOutcome::Refused { code, message, request_id }) => {
                 Self::Refused { code, message, request_id }
             }
+            Some(BatchOutcome::ZoneDeleted) => Self::ZoneDeleted,
             Some(BatchOutcome::NotApplied { reason }) => Self::NotApplied { reason },
         }
     }

@@ -167,6 +167,7 @@ fn outcome(outcome: &Outcome) -> String {
         Outcome::Applied { change_id, .. } => format!("applied as {change_id}"),
         Outcome::FoundDone => "answer lost, found done".to_owned(),
         Outcome::Refused { code, message, .. } => format!("refused: {code}: {message}"),
+        Outcome::ZoneDeleted => "answer lost, and the zone was deleted since".to_owned(),
         Outcome::NotApplied { reason } => format!("not applied: {reason}"),
     }
 }

@@ -339,6 +339,8 @@ pub enum BatchOutcome {
         /// AWS's request id.
         request_id: Option<String>,
     },
+    /// Its answer was lost, and its zone was deleted before it could be read back: nothing is left that could tell.
+    ZoneDeleted,
     /// It was not applied, for another reason (throttled, busy, denied, not sent, found absent by reading back).
     NotApplied { reason: String },
 }
@@ -358,7 +360,7 @@ impl BatchOutcome {
         match self {
             Self::FoundDone => true,
             Self::NotApplied { reason } => reason == NOT_FOUND,
-            Self::Applied { .. } | Self::Refused { .. } => false,
+            Self::Applied { .. } | Self::Refused { .. } | Self::ZoneDeleted => false,
         }
     }
 

@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use zonefold::broker::directory::entry::Progress;
 use zonefold::broker::ingest::Limits;
 use zonefold::config::Config;
 use zonefold::core::dns::name::DnsName;
+use zonefold::core::endpoint::KeyHash;
 use zonefold::core::ids::{AccountId, ClusterId, EnvironmentId};
 use zonefold::emulator::{Control, InProcess, View, ZoneSummary};
-use zonefold::ports::Drift;
+use zonefold::ports::{Drift, EndpointRow};
 
 use crate::agent::{self, AgentHost, Cluster};
 use crate::aws::{Aws, Route};
@@ -247,7 +249,7 @@ impl World {
             let moved = self
                 .recorder
                 .since(before, |events| events.iter().any(|event| is_movement(&event.what)));
-            if !moved && self.is_converged() {
+            if !moved && self.is_converged() && !self.is_moving() {
                 rested = true;
                 break;
             }
@@ -282,6 +284,26 @@ impl World {
                 .agents
                 .iter()
                 .all(|host| lock(host).is_converged() || self.is_unregistered(host))
+    }
+
+    /// Whether an endpoint is about to leave a zone: it does as soon as it is in sync where it went.
+    fn is_moving(&self) -> bool {
+        let is_leaving = |row: &EndpointRow| {
+            let placed = row.placed.as_ref();
+            placed.is_some_and(|placed| !placed.placement.set.leaving().is_empty())
+        };
+        let leaving: Vec<_> = self.database.look(|tables| {
+            let rows = tables.endpoints.values().filter(|row| is_leaving(row));
+            rows.map(|row| (row.cluster.clone(), row.key)).collect()
+        });
+        let handles = self.brokers.iter().filter_map(|host| lock(host).handle());
+        let statuses = handles.flat_map(|handle| {
+            let status = |(cluster, key): &(ClusterId, KeyHash)| {
+                handle.endpoints(cluster).get(key).and_then(|held| held.status())
+            };
+            leaving.iter().filter_map(status).collect::<Vec<_>>()
+        });
+        statuses.into_iter().any(|status| matches!(status.progress, Some(Progress::Applied { .. })))
     }
 
     fn is_unregistered(&self, host: &Arc<Mutex<AgentHost>>) -> bool {

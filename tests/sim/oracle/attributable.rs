@@ -265,6 +265,8 @@ impl<'a> Reading<'a> {
                         format!("batch {id} is journalled as found done, and nothing of it was"),
                     );
                 }
+                // Of a zone that is gone nothing can be told.
+                (BatchOutcome::ZoneDeleted, _) => {}
                 // A call may come late, after AWS was asked whether it was applied; not before, unless nothing of it was left when
                 // AWS was asked last: a look that breaks off is begun anew.
                 (BatchOutcome::NotApplied { .. }, Some((applied, _)))

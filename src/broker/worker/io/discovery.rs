@@ -17,7 +17,7 @@ use crate::core::planning::policy::{ZoneSettings, needs_tags};
 use crate::core::planning::routing::ZoneFacts;
 use crate::core::time::{Millis, Timestamp};
 use crate::core::visibility::Visibility;
-use crate::ports::{CallError, CallerIdentity, DnsProvider as _, HostedZone};
+use crate::ports::{BatchOutcome, CallError, CallerIdentity, DnsProvider as _, HostedZone};
 
 /// ListTagsForResources takes ten zones a call.
 const ZONES_PER_TAG_CALL: usize = 10;
@@ -229,6 +229,7 @@ impl Worker {
         let mut tags = std::mem::take(&mut self.discovery.tags);
         let with_tags = self.discovery.with_tags;
         self.discovery.begin_anew(now + self.settings.discovery_interval + jitter);
+        let listed: BTreeSet<ZoneId> = found.iter().map(|zone| zone.id.clone()).collect();
         let mut facts = vec![];
         for zone in found {
             let zone_tags = with_tags.then(|| tags.remove(&zone.id).unwrap_or_default());
@@ -299,7 +300,21 @@ impl Worker {
         }
         let zones = facts.into_iter().map(|found| found.facts).collect();
         self.tell_directory(Some(zones), AccountListing::Complete);
+        self.end_in_deleted(&listed);
         self.dirty_view = true;
+    }
+
+    /// Ends the batches in doubt of zones that the account no longer has: nothing of them can be read back any more, and an open batch
+    /// would hold the journal's retention up for ever. Route 53 gives no id twice, and a call that comes late finds no zone.
+    fn end_in_deleted(&mut self, listed: &BTreeSet<ZoneId>) {
+        let is_deleted = |(id, zone): &(&ZoneId, &ZoneWork)| !listed.contains(*id) && !zone.busy;
+        let deleted = self.zones.all().filter(is_deleted);
+        let batches: Vec<_> =
+            deleted.flat_map(|(_, zone)| &zone.in_doubt).map(|row| row.batch.clone()).collect();
+        for batch in batches {
+            warn!(account = %self.settings.account, zone = %batch.zone, batch = %batch.id, "the zone was deleted before this batch could be read back");
+            self.record(batch, BatchOutcome::ZoneDeleted, vec![], vec![]);
+        }
     }
 
     fn take_zone(&mut self, found: &Found, now: Timestamp) {
