@@ -243,7 +243,7 @@ impl ZoneState {
             self.settle_claim(name, &decision, now);
         }
         let others = self.follow(name, &decision, &plan);
-        self.forget_refusals(name, &plan);
+        self.rest_refusals(name, &plan, now);
         self.hold_creations(name, &plan, now);
         let (ready, refused) = self.sift(&plan.units, now);
         let adopted = self.adopt(&decision, &plan.adopted, now);
@@ -316,8 +316,10 @@ impl ZoneState {
     }
 
     /// What is no longer planned was refused in vain.
-    fn forget_refusals(&mut self, name: &DnsName, plan: &NamePlan) {
-        self.refusals.retain(name, |key| plan.units.iter().any(|unit| unit_key(unit) == Some(key)));
+    fn rest_refusals(&mut self, name: &DnsName, plan: &NamePlan, now: Timestamp) {
+        let is_planned =
+            |key: &RecordKey| plan.units.iter().any(|unit| unit_key(unit) == Some(key));
+        self.refusals.wanted_are(name, is_planned, now);
     }
 
     /// Notes a name with something that a full zone does not take now.

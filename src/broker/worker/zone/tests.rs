@@ -308,6 +308,24 @@ fn a_refusal_of_what_nobody_wants_any_more_is_forgotten() {
     state.refuse(&unit, "no".to_owned(), NOW);
     leaves(&mut state, "east", 1);
     assert_eq!(state.counts().refused, 0);
+    assert!(state.take_due_retries(NOW + FIRST_RETRY).is_empty());
+    assert_eq!((state.len(), state.next_retry()), (0, None));
+}
+
+#[test]
+fn what_was_refused_and_is_wanted_anew_is_not_sent_before_its_wait_is_over() {
+    let mut state = state();
+    let www = name("www.example.com");
+    wants(&mut state, "east", 1, "192.0.2.1");
+    let unit = state.units(&www, NOW).remove(0);
+    state.refuse(&unit, "no".to_owned(), NOW);
+    leaves(&mut state, "east", 1);
+    let review = wants(&mut state, "east", 2, "192.0.2.1");
+    assert_eq!((progress(&review), review.work), (vec!["refused"], None));
+    assert!(state.units(&www, NOW).is_empty());
+    assert_eq!(state.counts().refused, 1);
+    assert_eq!(state.take_due_retries(NOW + FIRST_RETRY), [www.clone()].into());
+    assert_eq!(state.units(&www, NOW + FIRST_RETRY).len(), 1);
 }
 
 #[test]
