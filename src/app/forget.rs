@@ -47,9 +47,7 @@ pub struct Remains {
 /// The cluster is registered, or not known; the store cannot be opened, or a broker uses it that could not be told.
 pub async fn run(args: ForgetArgs) -> anyhow::Result<ExitCode> {
     let place = args.config.display().to_string();
-    let text =
-        std::fs::read_to_string(&args.config).with_context(|| format!("{place} cannot be read"))?;
-    let config = Config::parse_with(&text, &place, &args.overrides())?;
+    let config = Config::load_with(&args.config, &args.overrides())?;
     if config.clusters.iter().any(|cluster| cluster.name == args.name) {
         bail!(
             "the cluster {} is registered in {place}: take it out of `clusters` first, so that its agent does not publish it again",

@@ -45,19 +45,15 @@ impl Session {
         self.settle().await?;
         let retained_is_due = !self.state.kept_keys.is_empty() && newly_synced;
         let differs = self.expected_root()[..] != heartbeat.root_digest[..];
-        if (differs || retained_is_due)
-            && self.state.diff.is_none()
-            && self.state.snapshot.is_none()
-        {
+        let is_idle = self.state.diff.is_none() && self.state.snapshot.is_none();
+        if is_idle && (differs || retained_is_due) {
             info!(cluster = %self.cluster, differs, "the agent holds something else than is durable: comparing");
             self.state.diff = Some(Diff::default());
             return self.say(broker_message::Message::DiffRequest(v1::DiffRequest {})).await;
         }
-        if !differs && self.state.diff.is_none() && self.state.snapshot.is_none() {
-            let wanted = self.within_quota_now();
-            if !wanted.is_empty() {
-                return self.request_bodies(&wanted).await;
-            }
+        let wanted = if is_idle { self.within_quota_now() } else { vec![] };
+        if !wanted.is_empty() {
+            return self.request_bodies(&wanted).await;
         }
         self.say(broker_message::Message::Pong(v1::Pong { nonce: 0 })).await
     }
@@ -129,7 +125,8 @@ impl Session {
         info!(cluster = %self.cluster, buckets = diff.buckets.len(), wanted = wanted.len(), gone = deletions.len(), kept = self.state.kept_keys.len(), "compared");
         // A name may be wanted by another key now: it is written anew before what was there goes. What the agent then still does not
         // give it does not have.
-        self.state.deletions_waited = !wanted.is_empty() && !self.state.deletions_waited;
+        self.state.deletions_waited =
+            !deletions.is_empty() && !wanted.is_empty() && !self.state.deletions_waited;
         if !deletions.is_empty() && !self.state.deletions_waited {
             self.submit(0, deletions, v1::Credits::default(), false).await?;
             // What is gone made room first.
@@ -137,5 +134,76 @@ impl Session {
         }
         self.can_hold(self.directory.endpoint_count(&self.cluster) + new)?;
         self.request_bodies(&wanted).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::ingest::offline::OfflineSession;
+    use crate::broker::ingest::session::Limits;
+    use crate::core::endpoint::Endpoint;
+    use crate::core::ids::EnvironmentId;
+    use crate::core::testkit::{cluster, endpoint};
+    use crate::wire::convert::version_to_wire;
+    use crate::wire::v1::{agent_message, operation};
+
+    fn web(object: &str) -> Endpoint {
+        endpoint(object, "www.example.com", "A", &["192.0.2.1"])
+    }
+
+    /// An agent that holds these says so, is compared with, and sends what it is asked for.
+    async fn compare(session: &mut OfflineSession, seq: u64, held: &[Endpoint], sent: &[Endpoint]) {
+        let mut digest = SetDigest::default();
+        held.iter().for_each(|held| digest.insert(&held.key.hash(), &held.version()));
+        let versions = held.iter().flat_map(|held| [held.key.hash().0, held.version().0].concat());
+        let put = |endpoint: &Endpoint| v1::Operation {
+            operation: Some(operation::Operation::Put(v1::Put {
+                endpoint: Some(endpoint.into()),
+                version: version_to_wire(&endpoint.version()),
+            })),
+        };
+        let messages = [
+            agent_message::Message::Heartbeat(v1::Heartbeat {
+                through_seq: seq - 1,
+                count: digest.count(),
+                root_digest: digest.root().to_vec().into(),
+                sources: vec![v1::SourceState {
+                    kind: "ingress".to_owned(),
+                    synced: true,
+                    last_error: String::new(),
+                }],
+            }),
+            agent_message::Message::BucketDigests(v1::BucketDigests {
+                digests: digest.to_bytes().into(),
+            }),
+            agent_message::Message::KeyVersions(v1::KeyVersions {
+                entries: versions.collect::<Vec<u8>>().into(),
+                last: true,
+            }),
+            agent_message::Message::Changes(v1::Changes {
+                seq,
+                operations: sent.iter().map(put).collect(),
+            }),
+        ];
+        for message in messages {
+            let exchange = session.take(v1::AgentMessage { message: Some(message) }).await;
+            assert!(exchange.ended.is_none(), "{:?}", exchange.ended);
+        }
+        session.settle().await;
+    }
+
+    #[tokio::test]
+    async fn each_comparison_that_finds_something_gone_and_something_new_writes_that_first() {
+        let environment = EnvironmentId::parse("dev").unwrap();
+        let mut session = OfflineSession::new(cluster("east"), environment, Limits::default());
+        let (old, new) = ([web("old")], [web("new")]);
+        // The first one has nothing to delete, so the next one waits as if it were the first.
+        compare(&mut session, 1, &old, &old).await;
+        assert_eq!(session.endpoint_count(), 1);
+        compare(&mut session, 2, &new, &new).await;
+        assert_eq!(session.endpoint_count(), 2, "the new one is there before the old one goes");
+        compare(&mut session, 3, &new, &[]).await;
+        assert_eq!(session.endpoint_count(), 1);
     }
 }
