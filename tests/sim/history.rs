@@ -5,6 +5,7 @@
 //! All times are the world's one virtual time, never a part's own clock; the log's order is the order in which things happened,
 //! also within a millisecond.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -426,6 +427,27 @@ pub enum RowChange {
     Withheld(EndpointKey, Version),
     /// It is gone.
     Removed(EndpointKey),
+}
+
+impl RowChange {
+    /// The key of the endpoint.
+    pub fn key(&self) -> &EndpointKey {
+        match self {
+            Self::Stored(endpoint) => &endpoint.key,
+            Self::Withheld(key, _) | Self::Removed(key) => key,
+        }
+    }
+
+    /// What can be read of the endpoint: of a key alone nothing, as of one that is rejected; `None` if it is gone.
+    pub fn content(&self) -> Option<Cow<'_, Endpoint>> {
+        match self {
+            Self::Stored(endpoint) => Some(Cow::Borrowed(endpoint)),
+            Self::Withheld(key, _) => {
+                Some(Cow::Owned(Endpoint { key: key.clone(), ..Endpoint::default() }))
+            }
+            Self::Removed(_) => None,
+        }
+    }
 }
 
 /// What happened to a lease.

@@ -11,8 +11,9 @@ use zonefold::emulator::*;
 use zonefold::wire::v1::{EndpointStatus, Progress};
 
 use super::site::{ACCOUNTS, ChaosSite, ZONES_PER_ACCOUNT, apex};
+use crate::support::seed::seeded;
 use crate::support::wait::eventually;
-use crate::support::world::{Cluster, Wish};
+use crate::support::world::Cluster;
 
 /// Names of each cluster, spread over all zones.
 const NAMES: usize = 24;
@@ -28,16 +29,6 @@ pub struct Load {
     wanted: Wanted,
     pub random: fastrand::Rng,
     round: usize,
-}
-
-/// The seed of a test: of the environment, or the test's own.
-pub fn seeded(default: u64) -> fastrand::Rng {
-    let seed = std::env::var("ZONEFOLD_TEST_SEED")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(default);
-    println!("ZONEFOLD_TEST_SEED={seed}");
-    fastrand::Rng::with_seed(seed)
 }
 
 impl Load {
@@ -68,13 +59,7 @@ impl Load {
                     );
                 }
             }
-            let targets: Vec<[&str; 1]> = names.values().map(|target| [target.as_str()]).collect();
-            let wishes: Vec<Wish<'_>> = names
-                .keys()
-                .zip(&targets)
-                .map(|(owner, target)| (owner.as_str(), "A", &target[..]))
-                .collect();
-            self.agents[cluster].wants("many", &wishes);
+            self.agents[cluster].wants_addresses("many", names);
         }
     }
 

@@ -8,7 +8,8 @@ use zonefold::core::ids::AccountId;
 use zonefold::emulator::*;
 use zonefold::ports::{BatchOutcome, ChangeFilter};
 
-use super::site::{ACCOUNTS, ChaosSite, foreign_records};
+use super::site::{ACCOUNTS, ChaosSite};
+use crate::support::foreign::foreign_records;
 
 /// The invariants that every test of this folder ends with, by their numbers in ARCHITECTURE.md.
 pub async fn assert_unbroken(site: &ChaosSite) {

@@ -1,7 +1,6 @@
 //! kill -9 of the broker at random moments under load, again and again: each time it comes back to the right state.
 
 use std::collections::{BTreeMap, HashSet};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -10,20 +9,17 @@ use tokio::process::{Child, Command};
 use zonefold::core::dns::name::DnsName;
 use zonefold::emulator::*;
 
+use crate::support::foreign::{foreign_records, write_foreign};
+use crate::support::network::free_address;
+use crate::support::seed::seeded;
 use crate::support::world::{
-    Cluster, KEY, Plan, SECRET, Wish, broker_config, emulator_config, temporary,
+    Cluster, KEY, Plan, SECRET, broker_config, emulator_config, temporary,
 };
 
 const KILLS: usize = 50;
 const NAMES: usize = 40;
 const CLUSTERS: [&str; 3] = ["east", "north", "west"];
 const DEADLINE: Duration = Duration::from_secs(60);
-
-/// A port that nobody listens on now.
-fn free_port() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap()
-}
 
 fn start_broker(config: &Path, emulator: &EmulatorHandle, log: &Path) -> Child {
     let log = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
@@ -43,16 +39,6 @@ fn start_broker(config: &Path, emulator: &EmulatorHandle, log: &Path) -> Child {
 
 /// What each cluster wants: its own names, so that what is right is known without deciding who was first.
 type Wanted = BTreeMap<&'static str, BTreeMap<String, String>>;
-
-fn publish(cluster: &Cluster, names: &BTreeMap<String, String>) {
-    let targets: Vec<[&str; 1]> = names.values().map(|target| [target.as_str()]).collect();
-    let wishes: Vec<Wish<'_>> = names
-        .keys()
-        .zip(&targets)
-        .map(|(owner, target)| (owner.as_str(), "A", &target[..]))
-        .collect();
-    cluster.wants("many", &wishes);
-}
 
 /// What Route 53 holds of ours, by owner name.
 fn held(emulator: &EmulatorHandle) -> BTreeMap<String, String> {
@@ -110,12 +96,7 @@ fn edit(wanted: &mut Wanted, random: &mut fastrand::Rng, round: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_fifty_times_under_load_it_comes_back_to_the_right_state() {
-    let seed = std::env::var("ZONEFOLD_TEST_SEED")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(909_101);
-    println!("ZONEFOLD_TEST_SEED={seed}");
-    let mut random = fastrand::Rng::with_seed(seed);
+    let mut random = seeded(909_101);
     let plan = Plan {
         zones: vec!["example.com", "example.org"],
         clusters: CLUSTERS.to_vec(),
@@ -134,9 +115,9 @@ async fn killed_fifty_times_under_load_it_comes_back_to_the_right_state() {
         effect: FaultEffect::Latency { min_ms: 0, max_ms: 120 },
     };
     emulator.control().add_fault(slow);
-    let foreign = write_foreign(&emulator);
+    let foreign = write_foreign(&emulator.control(), 10);
 
-    let (grpc, http) = (free_port(), free_port());
+    let (grpc, http) = (free_address(), free_address());
     let mut config = broker_config(&plan, &data);
     config["listen"] = serde_json::json!({ "grpc": grpc, "http": http });
     let (config_path, log) = (data.join("broker.yaml"), data.join("broker.log"));
@@ -155,7 +136,7 @@ async fn killed_fifty_times_under_load_it_comes_back_to_the_right_state() {
         }
         edit(&mut wanted, &mut random, round);
         for cluster in &clusters {
-            publish(cluster, &wanted[cluster_name(cluster)]);
+            cluster.wants_addresses("many", &wanted[cluster_name(cluster)]);
         }
         if round == KILLS {
             converges(&emulator, &wanted, round, &log).await;
@@ -180,41 +161,10 @@ fn cluster_name(cluster: &Cluster) -> &str {
     cluster.folder.parent().and_then(Path::file_name).and_then(|name| name.to_str()).unwrap()
 }
 
-/// Records of somebody else, some of them beside names of ours.
-fn write_foreign(emulator: &EmulatorHandle) -> Vec<(String, String)> {
-    let control = emulator.control();
-    for zone in control.zones() {
-        for i in 0..10 {
-            let set = zonefold::core::dns::record::RawRecordSet {
-                name: format!("foreign{i}.{}", zone.name).into(),
-                rtype: "A".into(),
-                ttl_secs: Some(60),
-                values: vec![format!("203.0.113.{i}").into()],
-                ..Default::default()
-            };
-            control
-                .foreign_write(&zone.id, &[RecordChange { action: ChangeAction::Create, set }])
-                .unwrap();
-        }
-    }
-    foreign_records(emulator)
-}
-
-fn foreign_records(emulator: &EmulatorHandle) -> Vec<(String, String)> {
-    let control = emulator.control();
-    let sets = control
-        .zones()
-        .into_iter()
-        .flat_map(|zone| control.records(&zone.id, View::Accepted).unwrap());
-    sets.filter(|set| set.name.starts_with("foreign"))
-        .map(|set| (set.name.to_string(), format!("{:?}", set.values)))
-        .collect()
-}
-
 /// What the emulator saw, whatever the broker believes of itself.
 fn assert_oracle(emulator: &EmulatorHandle, foreign: &[(String, String)]) {
     let control = emulator.control();
-    assert_eq!(foreign_records(emulator), foreign, "a foreign record was touched");
+    assert_eq!(foreign_records(&control), foreign, "a foreign record was touched");
     let mut made: HashSet<String> = HashSet::new();
     let ours = control.journal(0).into_iter().filter(|entry| entry.origin == Origin::Request);
     let mut batches = 0;

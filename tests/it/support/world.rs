@@ -3,6 +3,7 @@
 //! Nothing is replaced by a double: streams, store, signatures, roles and calls are the real ones. Tests wait for conditions,
 //! with a deadline that only a broken test meets.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -434,6 +435,15 @@ impl Cluster {
     /// Wants exactly these, as one DNSEndpoint in a file of that name.
     pub fn wants(&self, object: &str, wishes: &[Wish<'_>]) {
         self.write(&format!("{object}.yaml"), &dns_endpoint(object, wishes));
+    }
+
+    /// Wants one address at each of these names.
+    pub fn wants_addresses(&self, object: &str, names: &BTreeMap<String, String>) {
+        let targets: Vec<[&str; 1]> = names.values().map(|target| [target.as_str()]).collect();
+        let named = names.keys().zip(&targets);
+        let wishes: Vec<Wish<'_>> =
+            named.map(|(owner, target)| (owner.as_str(), "A", &target[..])).collect();
+        self.wants(object, &wishes);
     }
 
     pub fn delete(&self, object: &str) {

@@ -180,10 +180,7 @@ impl Teller<'_> {
                 Some(format!("{who}: session {epoch} of {cluster} is open for {kube_system_uid}"))
             }
             Commit::Ingest { cluster, epoch, seq, rows, .. } => {
-                let told = rows.iter().filter(|row| match row {
-                    RowChange::Stored(endpoint) => self.of(&endpoint.key),
-                    RowChange::Withheld(key, _) | RowChange::Removed(key) => self.of(key),
-                });
+                let told = rows.iter().filter(|row| self.of(row.key()));
                 let told: Vec<String> = told.map(row_text).collect();
                 (!told.is_empty()).then(|| {
                     format!(

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use zonefold::core::dns::name::DnsName;
-use zonefold::core::endpoint::{Endpoint, EndpointKey};
+use zonefold::core::endpoint::EndpointKey;
 use zonefold::core::ids::{ClusterId, ZoneId};
 use zonefold::core::invariants::Invariant;
 use zonefold::core::planning::change::Batch;
@@ -80,13 +80,10 @@ impl Reading<'_> {
             }
             What::Committed { commit: Commit::Ingest { cluster, rows, .. }, .. } => {
                 for row in rows {
+                    let of = (cluster.clone(), row.key().clone());
                     match row {
-                        RowChange::Stored(Endpoint { key, .. }) | RowChange::Withheld(key, _) => {
-                            self.stored.insert((cluster.clone(), key.clone()), place);
-                        }
-                        RowChange::Removed(key) => {
-                            self.homes.remove(&(cluster.clone(), key.clone()));
-                        }
+                        RowChange::Removed(_) => drop(self.homes.remove(&of)),
+                        _ => drop(self.stored.insert(of, place)),
                     }
                 }
             }

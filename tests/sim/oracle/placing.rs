@@ -10,7 +10,7 @@ use zonefold::core::dns::name::DnsName;
 use zonefold::core::endpoint::{Endpoint, EndpointKey};
 use zonefold::core::ids::{ClusterId, ZoneId};
 
-use super::history::{Commit, History, RowChange, What, World, Zone};
+use super::history::{Commit, History, What, World, Zone};
 use super::model::{self, Reading};
 
 /// The property by which an endpoint names its zone.
@@ -146,44 +146,27 @@ pub fn at_the_end(history: &History) -> BTreeMap<(ClusterId, EndpointKey), Place
             continue;
         };
         for row in rows {
-            // Of a key alone nothing can be read, as of one that is rejected.
-            let key_alone;
-            let row = match row {
-                RowChange::Withheld(key, _) => {
-                    key_alone =
-                        RowChange::Stored(Endpoint { key: key.clone(), ..Endpoint::default() });
-                    &key_alone
-                }
-                other => other,
+            let at = (cluster.clone(), row.key().clone());
+            let Some(endpoint) = row.content() else {
+                placed.remove(&at);
+                before.remove(&at);
+                continue;
             };
-            match row {
-                RowChange::Withheld(..) => {}
-                RowChange::Removed(key) => {
-                    let at = (cluster.clone(), key.clone());
-                    placed.remove(&at);
-                    before.remove(&at);
+            let from = before.entry(at.clone()).or_insert_with(|| [Zones::new()].into());
+            let decided: BTreeSet<Zones> =
+                from.iter().filter_map(|from| decide(world, cluster, &endpoint, from)).collect();
+            let now = placed.entry(at).or_default();
+            now.is_decided = !decided.is_empty();
+            now.ever.extend(decided.iter().flatten().cloned());
+            now.at = match now.is_decided {
+                true => decided.clone(),
+                // Whoever was somewhere is taken to be there still.
+                false if from.len() > 1 => {
+                    from.iter().filter(|zones| !zones.is_empty()).cloned().collect()
                 }
-                RowChange::Stored(endpoint) => {
-                    let at = (cluster.clone(), endpoint.key.clone());
-                    let from = before.entry(at.clone()).or_insert_with(|| [Zones::new()].into());
-                    let decided: BTreeSet<Zones> = from
-                        .iter()
-                        .filter_map(|from| decide(world, cluster, endpoint, from))
-                        .collect();
-                    let now = placed.entry(at).or_default();
-                    now.is_decided = !decided.is_empty();
-                    now.ever.extend(decided.iter().flatten().cloned());
-                    now.at = match now.is_decided {
-                        true => decided.clone(),
-                        // Whoever was somewhere is taken to be there still.
-                        false if from.len() > 1 => {
-                            from.iter().filter(|zones| !zones.is_empty()).cloned().collect()
-                        }
-                        false => from.clone(),
-                    };
-                    from.extend(decided);
-                }
-            }
+                false => from.clone(),
+            };
+            from.extend(decided);
         }
     }
     for row in &end.endpoints {

@@ -1,5 +1,6 @@
 //! 2: Only an observed deletion, or absence from a complete and synced view, deletes.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use zonefold::core::dns::name::DnsName;
@@ -10,7 +11,7 @@ use zonefold::core::invariants::Invariant;
 use zonefold::core::time::{Millis, Timestamp};
 use zonefold::emulator::JournalEntry;
 
-use super::history::{Commit, Event, History, RowChange, What};
+use super::history::{Commit, Event, History, What};
 use super::owners::{NetChange, is_ours, net_changes};
 use super::views::Views;
 use super::{Violation, model, placing};
@@ -67,13 +68,7 @@ impl Reading<'_> {
             }
             What::Committed { commit: Commit::Ingest { cluster, rows, .. }, .. } => {
                 for row in rows {
-                    let (key, content) = match row {
-                        RowChange::Stored(endpoint) => (&endpoint.key, Some(endpoint.clone())),
-                        RowChange::Withheld(key, _) => {
-                            (key, Some(Endpoint { key: key.clone(), ..Endpoint::default() }))
-                        }
-                        RowChange::Removed(key) => (key, None),
-                    };
+                    let (key, content) = (row.key(), row.content().map(Cow::into_owned));
                     let Ok(name) = DnsName::parse(&key.dns_name) else { continue };
                     let of_name = self.stored.entry(name).or_default();
                     of_name

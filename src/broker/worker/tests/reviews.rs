@@ -66,17 +66,22 @@ async fn after_a_flood_of_one_cluster_a_name_of_another_is_looked_at_in_the_next
     );
 }
 
+/// A change is sent whose answer is lost; later ones are answered.
+async fn leave_a_batch_in_doubt(world: &World, worker: &mut Worker) {
+    world.provider.unanswered.store(true, Ordering::Relaxed);
+    worker.take(Message::Effects(vec![wants(0, &www(0), "192.0.2.1")]));
+    for _ in ["journalled", "sent"] {
+        step(worker).await;
+        take_next(worker).await;
+    }
+    world.provider.unanswered.store(false, Ordering::Relaxed);
+}
+
 #[tokio::test]
 async fn what_waits_for_a_zone_to_be_read_back_keeps_waiting_and_loses_nothing() {
     let mut world = World::new(1, requests(100.0, 50.0));
     let (mut worker, _view) = world.idle_worker().await;
-    world.provider.unanswered.store(true, Ordering::Relaxed);
-    worker.take(Message::Effects(vec![wants(0, &www(0), "192.0.2.1")]));
-    for _ in ["journalled", "sent"] {
-        step(&mut worker).await;
-        take_next(&mut worker).await;
-    }
-    world.provider.unanswered.store(false, Ordering::Relaxed);
+    leave_a_batch_in_doubt(&world, &mut worker).await;
     assert_eq!(worker.zones.get(&zone_id(0)).unwrap().in_doubt.len(), 1);
     let (late, held) = effect("west", 7, "late.zone-00000.example.com");
     worker.take(Message::Effects(vec![late]));
@@ -99,12 +104,7 @@ async fn what_waits_for_a_zone_to_be_read_back_keeps_waiting_and_loses_nothing()
 async fn what_cannot_be_read_back_since_its_zone_was_deleted_ends_and_says_so() {
     let mut world = World::new(1, requests(100.0, 50.0));
     let (mut worker, _view) = world.idle_worker().await;
-    world.provider.unanswered.store(true, Ordering::Relaxed);
-    worker.take(Message::Effects(vec![wants(0, &www(0), "192.0.2.1")]));
-    for _ in ["journalled", "sent"] {
-        step(&mut worker).await;
-        take_next(&mut worker).await;
-    }
+    leave_a_batch_in_doubt(&world, &mut worker).await;
     let in_doubt = |worker: &Worker| worker.zones.get(&zone_id(0)).unwrap().in_doubt.len();
     assert_eq!(in_doubt(&worker), 1);
     let none = ZonePage { zones: vec![], next_marker: None };
