@@ -50,6 +50,8 @@ pub enum DeciderMessage {
     Discovered(Discovered),
     /// Entries of other replicas' feed, in order.
     Followed(Vec<Followed>),
+    /// Another replica has gone. It may not have stored the verdicts on what it committed last.
+    ReplicaGone,
     /// An account is worked here from now on; its zone states are read, and it waits for its contributions.
     Adopt(AccountId, WorkerHandle),
     /// An account is no longer worked here.
@@ -190,6 +192,10 @@ impl Decider {
                     keeper = next;
                     self.follow(news, &mut effects);
                 }
+            }
+            // What is placed its account's next worker judges.
+            DeciderMessage::ReplicaGone => {
+                self.reviews.push_back(DirectoryReview::of_all_waiting(Turn::Ours));
             }
             DeciderMessage::Adopt(account, worker) => {
                 self.workers.insert(&account, &worker);
@@ -355,6 +361,17 @@ mod tests {
         decider.take(DeciderMessage::Followed(news)).await;
         assert_eq!(kept.try_recv().map(|held| held.arrival()), Ok(2), "the others keep theirs");
         assert!(kept.try_recv().is_err());
+        take_whole(&mut decider, DeciderMessage::ReplicaGone).await;
+        let left: BTreeSet<i64> =
+            std::iter::from_fn(|| kept.try_recv().ok()).map(|held| held.arrival()).collect();
+        assert!(left.contains(&1), "one that is gone may not have come to it: {left:?}");
+    }
+
+    async fn take_whole(decider: &mut Decider, message: DeciderMessage) {
+        decider.take(message).await;
+        while !decider.reviews.is_empty() {
+            decider.review_on().await;
+        }
     }
 
     #[tokio::test]

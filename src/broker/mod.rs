@@ -339,6 +339,8 @@ impl Broker {
             spawn(&mut tasks, "the follower of the other replicas", follower.run());
             spawn(&mut tasks, "the relay to the other replicas", wiring.relay().run());
         }
+        let (seen, to_decider) = (standing.clone(), wiring.to_decider.clone());
+        spawn(&mut tasks, "the watch over the other replicas", watch_replicas(seen, to_decider));
         let (committer, commit) = wiring.committer(feed.clone());
         spawn(&mut tasks, "the committer", committer.run(hard_stop.clone()));
         let (ready, sees_ready) = watch::channel(true);
@@ -457,6 +459,25 @@ async fn hear_of_statuses(
         info!(
             "not all replicas have reported the statuses of their endpoints; what is missing comes later"
         );
+    }
+}
+
+/// Tells the decider when another replica is gone, for as long as this one follows who lives.
+async fn watch_replicas(
+    mut standing: watch::Receiver<Arc<Membership>>,
+    decider: mpsc::Sender<DeciderMessage>,
+) {
+    let living = |standing: &Membership| -> BTreeSet<ReplicaId> {
+        standing.replicas.iter().map(|row| row.replica).collect()
+    };
+    let mut before = living(&standing.borrow_and_update());
+    while standing.changed().await.is_ok() {
+        let now = living(&standing.borrow_and_update());
+        let is_less = !before.is_subset(&now);
+        before = now;
+        if is_less && decider.send(DeciderMessage::ReplicaGone).await.is_err() {
+            return;
+        }
     }
 }
 

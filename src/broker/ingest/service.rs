@@ -120,9 +120,7 @@ impl Inner {
         if self.parts.directory.settings().contains_key(&id) {
             return Ok(id);
         }
-        Err(Status::permission_denied(format!(
-            "the cluster {id} is not registered at this broker: add it to `clusters` in the broker's configuration"
-        )))
+        Err(not_registered(&id))
     }
 
     /// Takes Hello, opens the session and says Welcome; then the session runs.
@@ -254,7 +252,8 @@ impl Inner {
         let superseded = self.supersede(&cluster, epoch);
         let directory = &self.parts.directory;
         let root = directory.digest(&cluster).root();
-        let quota = directory.quota(&cluster).unwrap_or_default();
+        // It may have been taken out of the configuration meanwhile, and no quota is its own then.
+        let quota = directory.quota(&cluster).ok_or_else(|| not_registered(&cluster))?;
         let resume = hello.resume.unwrap_or_default();
         let mode = match known {
             false => welcome::Mode::Snapshot,
@@ -336,6 +335,12 @@ impl Inner {
         let jitter = rng.lock().unwrap_or_else(PoisonError::into_inner).f64();
         least + least.mul_f64(jitter)
     }
+}
+
+fn not_registered(cluster: &ClusterId) -> Status {
+    Status::permission_denied(format!(
+        "the cluster {cluster} is not registered at this broker: add it to `clusters` in the broker's configuration"
+    ))
 }
 
 fn open_status(error: OpenError) -> Status {

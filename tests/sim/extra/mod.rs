@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use zonefold::core::dns::name::DnsName;
 use zonefold::core::ids::AccountId;
+use zonefold::emulator::ZoneSummary;
 
 use crate::agent::SOURCES;
 use crate::history::{Told, What};
@@ -227,7 +228,15 @@ impl World {
         let prepared = &self.schedule.shape.prepared;
         for (account, apexes) in &prepared.zones {
             for apex in apexes {
-                self.tell_zone_made(account, apex);
+                let is_it = |zone: &ZoneSummary| {
+                    zone.account.as_str() == *account && zone.name.to_string() == *apex
+                };
+                // Several accounts may have one of that name.
+                if let Some(ZoneSummary { id: zone, account, name: apex, .. }) =
+                    self.control.zones().into_iter().find(is_it)
+                {
+                    self.tell(Told::ZoneMade { zone, account, apex });
+                }
             }
         }
     }

@@ -136,8 +136,9 @@ impl World {
                 // One of that name is enough.
                 if self.control.zone_named(&name).is_none() {
                     self.recorder.fault("aws.zone_made", apex.clone());
-                    self.control.make_zone(account_id(id)?, name);
-                    self.tell_zone_made(id, apex);
+                    let zone = self.control.make_zone(account_id(id)?, name.clone());
+                    let account = account_id(id)?;
+                    self.tell(Told::ZoneMade { zone, account, apex: name });
                 }
                 None
             }
@@ -194,15 +195,6 @@ impl World {
         if let Some(zone) = zone {
             self.tell(Told::ZoneHidden { zone, hidden: false });
         }
-    }
-
-    pub(super) fn tell_zone_made(&self, account: &str, apex: &str) {
-        let told = || {
-            let (account, apex) = (account_id(account)?, DnsName::parse(apex).ok()?);
-            let zone = self.control.zone_named(&apex)?;
-            Some(Told::ZoneMade { zone, account, apex })
-        };
-        told().into_iter().for_each(|told| self.tell(told));
     }
 
     /// Writes the configuration anew.

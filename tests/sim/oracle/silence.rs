@@ -214,13 +214,37 @@ impl Reading<'_> {
             let before = stored.iter().rev().skip_while(|(index, ..)| *index > started);
             let since = before.take_while(|(.., content)| wants(content)).last();
             let from = match since {
-                _ if is_first => born.min(started),
-                Some((index, at, _)) if self.was_published(cluster, *at, started_at) => *index,
+                // What was published on old news counts from when it was the news.
+                _ if is_first => last_wanting(stored, born, &wants).min(started),
+                Some((index, at, _))
+                    if self.was_published(cluster, *at, started_at)
+                        && !self.is_kept_out(cluster, key, &change.key.name, *index, started) =>
+                {
+                    *index
+                }
                 _ => continue,
             };
             found.entry(cluster.clone()).or_default().push(Supplier { key: key.clone(), from });
         }
         found
+    }
+
+    /// Whether another endpoint of the name, which came before, may keep one out that began to want a value at a place: an older
+    /// one of its own cluster, or the one of another cluster that holds the name.
+    fn is_kept_out(
+        &self,
+        cluster: &ClusterId,
+        key: &EndpointKey,
+        name: &DnsName,
+        from: usize,
+        to: usize,
+    ) -> bool {
+        self.stored.get(name).into_iter().flatten().any(|((of, other), stored)| {
+            let is_another = of != cluster || other != key;
+            let came_before = stored.first().is_some_and(|(place, ..)| *place < from);
+            let last = stored.iter().rev().find(|(place, ..)| *place <= to);
+            is_another && came_before && last.is_some_and(|(.., content)| content.is_some())
+        })
     }
 
     /// Whether an endpoint with this content may want a value in a zone.
@@ -249,4 +273,17 @@ impl Reading<'_> {
         }
         since.is_some_and(|since| since + KNOWN_AFTER <= to)
     }
+}
+
+/// Where in the log it was stored last, up to a place, that an endpoint wants a value, if it was no longer stored there: a call
+/// may be made for what was known before. Otherwise the place.
+fn last_wanting(
+    stored: &[Stored],
+    place: usize,
+    wants: &impl Fn(&Option<Endpoint>) -> bool,
+) -> usize {
+    let mut before = stored.iter().rev().filter(|(index, ..)| *index <= place);
+    let is_old = before.clone().next().is_some_and(|(.., content)| !wants(content));
+    let last = before.find(|(.., content)| wants(content)).map(|(index, ..)| *index);
+    last.filter(|_| is_old).unwrap_or(place)
 }

@@ -13,7 +13,7 @@ use crate::broker::worker::view::Health;
 use crate::broker::worker::zone::backlog::Backlog;
 use crate::broker::worker::zone::quota::creations;
 use crate::broker::worker::zone::unit_key;
-use crate::broker::worker::zone::work::{LONGEST_GAP, SHORTEST_GAP, SyncWatch, Trouble};
+use crate::broker::worker::zone::work::{AwaitedChange, LONGEST_GAP, SHORTEST_GAP, Trouble};
 use crate::core::batch::check::check;
 use crate::core::batch::fold::{FoldLimits, Folder, Limit, NotAdded};
 use crate::core::ids::{BatchId, ClusterId, ZoneId};
@@ -338,13 +338,9 @@ impl Worker {
         let sequence = zone.sequence;
         let (writes, releases) =
             zone.state.applied(&batch, Some(&receipt.change_id), sequence, now);
-        zone.awaiting_sync.extend(names_of(&batch).into_iter().map(|name| (sequence, name)));
-        zone.latest_change = Some((receipt.change_id.clone(), sequence));
-        if zone.sync.is_none() {
-            let (change_id, sequence) = (receipt.change_id.clone(), sequence);
-            zone.sync =
-                Some(SyncWatch { change_id, sequence, ask_at: now + Millis(2_000), asked: 0 });
-        }
+        let change =
+            AwaitedChange { sequence, change_id: Some(receipt.change_id.clone()), since: now };
+        zone.await_sync(change, names_of(&batch));
         if zone.search_turn
             && let Some(search) = zone.searches.front_mut()
             && names_of(&batch).iter().all(|name| search.holds(name))

@@ -12,7 +12,7 @@ use crate::broker::worker::agenda::Kind;
 use crate::broker::worker::zone::ZoneState;
 use crate::broker::worker::zone::compare::same;
 use crate::broker::worker::zone::reader::Reader;
-use crate::broker::worker::zone::work::{SyncWatch, ZoneWork};
+use crate::broker::worker::zone::work::{AwaitedChange, ZoneWork};
 use crate::core::dns::name::DnsName;
 use crate::core::dns::record::{RawRecordSet, RecordKey};
 use crate::core::ids::ZoneId;
@@ -26,8 +26,10 @@ use crate::ports::{
 
 /// The longest wait between two questions after one change.
 const LONGEST_ASK: Millis = Millis(20_000);
-/// Answers of PENDING after which a change is no longer polled; Route 53 propagates within a minute as a rule.
-const MOST_ASKS: u32 = 30;
+/// Questions after which a change is asked after seldom: Route 53 propagates within a minute as a rule.
+const MANY_ASKS: u32 = 30;
+/// The wait between two questions from then on.
+const SELDOM_ASK: Millis = Millis::from_secs(600);
 
 impl Worker {
     /// Reads that others wait for: the first listing of a zone, and the reading back of unknown outcomes.
@@ -140,6 +142,11 @@ impl Worker {
         let whole = reader.is_whole();
         let (page, is_last) = reader.take(page);
         let diff = zone.state.compare(&page, now);
+        if !diff.came_late.is_empty() {
+            zone.sequence += 1;
+            let change = AwaitedChange { sequence: zone.sequence, change_id: None, since: now };
+            zone.await_sync(change, diff.came_late);
+        }
         zone.doubted.retain(|(unit, _)| {
             !unit.changes.iter().any(|change| diff.touched.contains(&change.key.name))
         });
@@ -238,9 +245,13 @@ impl Worker {
         }
     }
 
-    /// Asks whether a change is INSYNC; answers whether there was a token for it.
+    /// Asks whether a change is INSYNC, or knows it by the time that has passed; answers whether there was a token for it.
     fn ask_after_change(&mut self, zone_id: &ZoneId, now: Timestamp, wake: &mut WakeAt) -> bool {
-        let Some(sync) = self.zones.get(zone_id).and_then(|zone| zone.sync.clone()) else {
+        let Some(sync) = self.zones.get(zone_id).and_then(|zone| zone.sync.as_ref()) else {
+            return true;
+        };
+        let Some(change_id) = sync.change.change_id.clone() else {
+            self.reached(zone_id, now);
             return true;
         };
         let Some(permit) = self.permit(now, Lane::Reads, ApiAction::GetChange, 0, wake) else {
@@ -255,7 +266,7 @@ impl Worker {
         let (provider, zone, paid) = (Arc::clone(&self.provider), zone_id.clone(), permit.paid());
         self.spawn(
             async move {
-                let result = provider.change_in_sync(permit, &sync.change_id).await;
+                let result = provider.change_in_sync(permit, &change_id).await;
                 Done::Synced { paid, zone, result }
             }
             .boxed(),
@@ -272,31 +283,37 @@ impl Worker {
         let Some(zone) = self.zones.get_mut(zone_id) else { return };
         let Some(sync) = &mut zone.sync else { return };
         sync.asked += 1;
-        let wait = Millis((2_000_i64 << sync.asked.min(8)).min(LONGEST_ASK.0));
         let arrived = match result {
             Ok(in_sync) => in_sync,
             // Route 53 forgets changes; one that it no longer knows is long in sync.
             Err(CallError::NotFound { .. }) => true,
             Err(CallError::Throttled) => {
-                sync.ask_at = now + wait;
                 self.metrics.throttled();
                 self.budget.throttled(now);
-                return;
+                false
             }
             Err(_) => false,
         };
-        if !arrived && sync.asked < MOST_ASKS {
+        if arrived {
+            self.reached(zone_id, now);
+        } else if sync.asked < MANY_ASKS {
+            let wait = Millis((2_000_i64 << sync.asked.min(8)).min(LONGEST_ASK.0));
             sync.ask_at = now + wait;
-            return;
+        } else {
+            // A later change may be in sync sooner than is known of this one, and tells for it too.
+            sync.ask_at = now + SELDOM_ASK;
+            let sequence = sync.change.sequence;
+            if zone.latest_change.as_ref().is_some_and(|latest| latest.sequence > sequence) {
+                zone.watch_later_than(sequence, now);
+            }
         }
-        let up_to = sync.sequence;
-        zone.sync =
-            zone.latest_change.clone().filter(|(_, sequence)| *sequence > up_to).map(
-                |(change_id, sequence)| SyncWatch { change_id, sequence, ask_at: now, asked: 0 },
-            );
-        if !arrived {
-            return;
-        }
+    }
+
+    /// The change that is watched is INSYNC, and with it all before it.
+    fn reached(&mut self, zone_id: &ZoneId, now: Timestamp) {
+        let Some(zone) = self.zones.get_mut(zone_id) else { return };
+        let Some(up_to) = zone.sync.as_ref().map(|sync| sync.change.sequence) else { return };
+        zone.watch_later_than(up_to, now);
         let reached = zone.take_reached(up_to);
         let names: Vec<DnsName> =
             reached.into_iter().filter(|name| zone.state.in_sync(name, up_to)).collect();
@@ -376,6 +393,11 @@ fn settle_batch(zone: &mut ZoneWork, batch: Batch, now: Timestamp) -> Settled {
     zone.state.may_come_late(if is_certain { &missing } else { &batch }, now);
     zone.sequence += 1;
     let (mut writes, claims) = zone.state.applied(&arrived, None, zone.sequence, now);
+    let names = names_of(&arrived);
+    if !names.is_empty() {
+        let change = AwaitedChange { sequence: zone.sequence, change_id: None, since: now };
+        zone.await_sync(change, names);
+    }
     writes.extend(others.into_iter().map(|(key, raw)| zone.state.sees_others(key, &raw, now)));
     writes.extend(changed.into_iter().map(|(key, raw)| zone.state.sees_changed(key, &raw, now)));
     let outcome = if found_done { BatchOutcome::FoundDone } else { BatchOutcome::not_found() };

@@ -73,6 +73,15 @@ pub struct Review {
     pub others: BTreeSet<DnsName>,
 }
 
+/// A record set that a lost call of ours may still delete.
+#[derive(Clone, Debug)]
+pub(super) struct LateDeletion {
+    /// As the call was to find it: Route 53 deletes nothing else.
+    pub(super) raw: RawRecordSet,
+    pub(super) batch: BatchId,
+    pub(super) until: Timestamp,
+}
+
 /// How many of what a zone holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ZoneCounts {
@@ -108,6 +117,8 @@ pub struct ZoneState {
     pub(in crate::broker::worker) quota: ZoneQuota,
     /// Record sets that lost calls of ours may still create.
     pub(super) late: HashMap<RecordKey, Late>,
+    /// Record sets that lost calls of ours may still delete.
+    pub(super) late_deletions: HashMap<RecordKey, LateDeletion>,
     /// How many names and sets are in which state.
     counts: ZoneCounts,
     /// Equal statuses, kept once.
@@ -155,6 +166,7 @@ impl ZoneState {
             refusals: Refusals::default(),
             quota: ZoneQuota::default(),
             late: HashMap::new(),
+            late_deletions: HashMap::new(),
             counts: ZoneCounts::default(),
             statuses: StatusCache::default(),
             records: Interner::default(),
@@ -440,8 +452,21 @@ impl ZoneState {
         (writes, releases)
     }
 
-    /// Everything up to a change is INSYNC; answers whether the name was waiting for that. What is held at start was accepted
-    /// in an earlier life and is taken to be in sync.
+    /// Names that an earlier life changed wait for that to be in sync.
+    pub fn await_sync(
+        &mut self,
+        names: &BTreeSet<DnsName>,
+        change_id: Option<&str>,
+        sequence: u64,
+    ) {
+        for name in names {
+            if let Some(state) = self.names.get_mut(name) {
+                state.applied(Mark { change_id: change_id.map(str::to_owned), sequence });
+            }
+        }
+    }
+
+    /// Everything up to a change is INSYNC; answers whether the name was waiting for that.
     pub fn in_sync(&mut self, name: &DnsName, up_to: u64) -> bool {
         self.names.get_mut(name).is_some_and(|state| state.in_sync(up_to))
     }

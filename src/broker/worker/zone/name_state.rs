@@ -323,7 +323,8 @@ impl NameState {
 
     /// What a lost call of ours made is there; whether it is in sync cannot be asked.
     pub fn came_late(&mut self) {
-        self.passing.get_or_insert_default().mark = Some(Mark { change_id: None, sequence: 0 });
+        let passing = self.passing.get_or_insert_default();
+        passing.mark.get_or_insert(Mark { change_id: None, sequence: 0 });
     }
 
     /// Everything up to a change is INSYNC; answers whether the name was waiting for that.

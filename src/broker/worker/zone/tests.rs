@@ -245,6 +245,54 @@ fn what_a_lost_call_of_ours_made_late_is_ours() {
 }
 
 #[test]
+fn what_a_lost_call_of_ours_deletes_late_is_no_drift() {
+    let www = name("www.example.com");
+    let aaaa = RawRecordSet {
+        rtype: "AAAA".into(),
+        values: vec!["2001:db8::1".into()],
+        ..raw("192.0.2.1")
+    };
+    let change = |before: Option<RawRecordSet>, after: Option<RawRecordSet>| Change {
+        key: before.as_ref().or(after.as_ref()).unwrap().key().unwrap(),
+        before,
+        after,
+        cause: Cause { motive: Motive::Wanted, cluster: cluster("east"), endpoints: vec![] },
+    };
+    let deletion = || change(Some(raw("192.0.2.1")), None);
+    for (changes, there, is_ours) in [
+        (vec![deletion()], vec![], true),
+        (vec![deletion(), change(None, Some(aaaa.clone()))], vec![aaaa.clone()], true),
+        // A call is carried out whole, so this one was not.
+        (vec![deletion(), change(None, Some(aaaa.clone()))], vec![], false),
+        // Route 53 deletes only what a call says word for word.
+        (vec![change(Some(raw("192.0.2.66")), None)], vec![], false),
+        (vec![], vec![], false),
+    ] {
+        let mut state = state();
+        wants(&mut state, "east", 1, "192.0.2.1");
+        send(&mut state);
+        let units = vec![Unit { changes }];
+        let lost = Batch {
+            id: BatchId(uuid::Uuid::from_u128(9)),
+            account: zone_context().placement.account,
+            zone: zone_context().placement.zone,
+            planned_at: NOW,
+            wire: vec![],
+            units,
+        };
+        state.may_come_late(&lost, NOW);
+        let diff = state.compare(&page(there), NOW);
+        assert_eq!(diff.drifted.is_empty(), is_ours);
+        let makes_it_anew = state
+            .units(&www, NOW)
+            .iter()
+            .flat_map(|unit| &unit.changes)
+            .any(|change| change.after == Some(raw("192.0.2.1")));
+        assert!(makes_it_anew || !is_ours);
+    }
+}
+
+#[test]
 fn what_somebody_changed_after_a_lost_call_made_it_late_is_ours_where_the_rest_of_the_call_shows_that_it_came()
  {
     let set = |host: &str, target: &str| RawRecordSet {
