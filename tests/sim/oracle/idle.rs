@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use zonefold::core::dns::record::RecordKey;
-use zonefold::core::ids::{AccountId, BatchId};
+use zonefold::core::ids::{AccountId, BatchId, ZoneId};
 use zonefold::core::invariants::Invariant;
 use zonefold::core::time::{Millis, Timestamp};
 use zonefold::emulator::Action;
@@ -20,15 +20,16 @@ const DISCOVERY_CALLS: usize = 2;
 
 /// The batches that try again, when its wait is over, what Route 53 has refused: what is in its way may be gone.
 fn retries(history: &History) -> BTreeSet<BatchId> {
-    let mut begun: BTreeMap<BatchId, BTreeSet<&RecordKey>> = BTreeMap::new();
-    let mut refused: BTreeMap<&RecordKey, Timestamp> = BTreeMap::new();
+    // By zone, since one name may be in several.
+    let mut begun: BTreeMap<BatchId, BTreeSet<(&ZoneId, &RecordKey)>> = BTreeMap::new();
+    let mut refused: BTreeMap<(&ZoneId, &RecordKey), Timestamp> = BTreeMap::new();
     let mut retries = BTreeSet::new();
     let wait = Millis(history.world.poison_backoff_ms);
     for event in &history.log {
         match &event.what {
             What::Committed { commit: Commit::BatchBegun(batch), .. } => {
-                let keys: BTreeSet<&RecordKey> =
-                    batch.changes().map(|change| &change.key).collect();
+                let keys: BTreeSet<(&ZoneId, &RecordKey)> =
+                    batch.changes().map(|change| (&batch.zone, &change.key)).collect();
                 if keys.iter().all(|key| refused.get(key).is_some_and(|at| *at + wait <= event.at))
                 {
                     retries.insert(batch.id);
@@ -39,7 +40,9 @@ fn retries(history: &History) -> BTreeSet<BatchId> {
                 for key in begun.remove(batch).unwrap_or_default() {
                     match outcome {
                         BatchOutcome::Refused { .. } => drop(refused.insert(key, event.at)),
-                        _ => drop(refused.remove(key)),
+                        _ if outcome.is_done() => drop(refused.remove(key)),
+                        // It tells nothing of what was refused before.
+                        _ => {}
                     }
                 }
             }
