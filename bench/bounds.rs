@@ -10,7 +10,7 @@ use zonefold::emulator::{FaultEffect, FaultMatch, FaultRule};
 use zonefold::wire::v1::Progress;
 
 use super::child::ChildBroker;
-use super::cluster::{Cluster, Held};
+use super::cluster::{Cluster, HeldEndpoints};
 use super::deaf::Deaf;
 use super::figures::{quantile, rounded};
 use super::fleet::{AddressPlace, Fleet, FleetSize};
@@ -327,7 +327,7 @@ impl Stage {
         clusters: &mut [Option<Cluster>],
     ) -> anyhow::Result<(BoundsPhase, f64)> {
         say("all clusters connect again at once");
-        let mut held: Vec<(usize, Held)> = vec![];
+        let mut held: Vec<(usize, HeldEndpoints)> = vec![];
         for (index, cluster) in
             clusters.iter_mut().enumerate().filter(|(index, _)| *index != self.innocent.0)
         {

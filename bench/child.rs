@@ -35,7 +35,7 @@ pub struct Addresses {
 }
 
 impl Addresses {
-    /// Ports that nobody listens on now: a broker that is started again comes back to them.
+    /// Ports that are free now: a broker that is started again comes back to them.
     ///
     /// # Errors
     /// There are none.
@@ -87,7 +87,7 @@ impl ChildBroker {
     /// Asks over HTTP; answers the status and the body.
     ///
     /// # Errors
-    /// Nobody answers.
+    /// No server answers.
     pub async fn ask(&self, path: &str) -> anyhow::Result<(StatusCode, Bytes)> {
         let request = http::Request::get(format!("http://{}{path}", self.addresses.http))
             .body(Empty::new())?;
@@ -126,7 +126,7 @@ impl ChildBroker {
     /// All accounts.
     ///
     /// # Errors
-    /// Nobody answers as expected.
+    /// No server answers as expected.
     pub async fn accounts(&self) -> anyhow::Result<Vec<Account>> {
         Ok(self.get::<Page<Account>>("/api/v1/accounts?limit=1000").await?.items)
     }
@@ -134,7 +134,7 @@ impl ChildBroker {
     /// All clusters, a thousand at most.
     ///
     /// # Errors
-    /// Nobody answers as expected.
+    /// No server answers as expected.
     pub async fn clusters(&self) -> anyhow::Result<Vec<Cluster>> {
         Ok(self.get::<Page<Cluster>>("/api/v1/clusters?limit=1000").await?.items)
     }
@@ -142,7 +142,7 @@ impl ChildBroker {
     /// A counter of the broker's, by its name in /metrics.
     ///
     /// # Errors
-    /// Nobody answers, or there is no such counter.
+    /// No server answers, or there is no such counter.
     pub async fn counter(&self, name: &str) -> anyhow::Result<u64> {
         let (_, body) = self.ask("/metrics").await?;
         let text = std::str::from_utf8(&body)?;
@@ -204,7 +204,7 @@ impl ChildBroker {
     }
 }
 
-/// Writes a file whole or not at all: whoever watches it never reads half of it.
+/// Writes a file whole or not at all: a watcher never reads half of it.
 ///
 /// # Errors
 /// It cannot be written.

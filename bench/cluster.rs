@@ -63,7 +63,7 @@ impl Known {
 
 /// What the cluster wants and what it knows of it, for a session that resumes.
 #[derive(Clone, Default)]
-pub struct Held {
+pub struct HeldEndpoints {
     endpoints: Known,
     statuses: Known,
 }
@@ -167,7 +167,7 @@ impl Cluster {
         broker: SocketAddr,
         token: &str,
         id: &ClusterId,
-        held: Held,
+        held: HeldEndpoints,
     ) -> anyhow::Result<Self> {
         let traffic = Arc::new(Traffic::default());
         let channel = connection::connect(broker, Arc::clone(&traffic)).await?;
@@ -360,12 +360,12 @@ impl Cluster {
     }
 
     /// Ends the session; answers what a later one resumes with.
-    pub async fn leave(mut self) -> Held {
+    pub async fn leave(mut self) -> HeldEndpoints {
         // A heartbeat must not speak of what is taken away here.
         self.tasks.shutdown().await;
         let endpoints = std::mem::take(&mut self.outgoing.lock().await.held);
         let statuses = std::mem::take(&mut *lock(&self.statuses));
-        Held { endpoints, statuses }
+        HeldEndpoints { endpoints, statuses }
     }
 }
 
@@ -384,7 +384,7 @@ fn sources() -> Vec<v1::SourceState> {
 }
 
 /// The Hello of a cluster that holds something already.
-pub fn hello(id: &ClusterId, held: &Held) -> v1::Hello {
+pub fn hello(id: &ClusterId, held: &HeldEndpoints) -> v1::Hello {
     hello_of(id, &held.endpoints)
 }
 

@@ -1,4 +1,4 @@
-//! An agent that reads nothing of what it is told, while its connection lives.
+//! An agent that reads nothing, while its connection lives.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,9 +13,9 @@ use zonefold::wire::v1;
 use zonefold::wire::v1::agent_message::Message as ToBroker;
 use zonefold::wire::v1::federation_client::FederationClient;
 
-use super::cluster::{Held, hello, signed};
+use super::cluster::{HeldEndpoints, hello, signed};
 
-/// The room for what nobody reads: small, so that it is at the broker.
+/// The room for unread messages: small, so that they are at the broker.
 const WINDOW_BYTES: u32 = 64 << 10;
 /// A broker that has taken no message for so long does not listen either.
 const SILENCE: Duration = Duration::from_millis(500);
@@ -37,7 +37,7 @@ impl Deaf {
         broker: SocketAddr,
         token: &str,
         id: &ClusterId,
-        held: &Held,
+        held: &HeldEndpoints,
     ) -> anyhow::Result<Self> {
         let endpoint = Endpoint::from_shared(format!("http://{broker}"))?;
         let endpoint = endpoint

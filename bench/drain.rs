@@ -11,7 +11,7 @@ use zonefold::core::limits::budget::{ApiAction, Budget, BudgetConfig, StartLevel
 use zonefold::core::time::{Millis, Timestamp};
 use zonefold::emulator::Action;
 
-use super::cluster::Held;
+use super::cluster::HeldEndpoints;
 use super::figures::{rounded, seconds};
 use super::fleet::shares;
 use super::say;
@@ -178,7 +178,7 @@ impl Drained {
 
 async fn drain(
     stage: &Stage<'_>,
-    held: Vec<Held>,
+    held: Vec<HeldEndpoints>,
     backlog: &Backlog,
     arrival: Arrival,
 ) -> anyhow::Result<Run> {

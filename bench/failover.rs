@@ -15,7 +15,7 @@ use zonefold::core::time::{Millis, Timestamp};
 use zonefold::emulator::{AccountCounters, Control, Origin, View};
 
 use super::child::{ChildBroker, Launch};
-use super::cluster::{Cluster, Held};
+use super::cluster::{Cluster, HeldEndpoints};
 use super::figures::quantile;
 use super::postgres::{Databases, url_of};
 use super::say;
@@ -74,7 +74,7 @@ pub async fn measure(args: &FailoverArgs) -> anyhow::Result<FailoverFigures> {
     let database = databases.make("failover").await?;
     let pace = Pace::of(args.profile, args.reserve_percent);
     let emulator = world.emulator(pace).await?;
-    let mut site = Site {
+    let mut site = FailoverSite {
         world: &world,
         control: emulator.control(),
         posts: vec![],
@@ -87,7 +87,7 @@ pub async fn measure(args: &FailoverArgs) -> anyhow::Result<FailoverFigures> {
         site.posts.push(Post { broker: Some(ChildBroker::start(&launch)?), launch, session: None });
     }
     for number in 0..site.posts.len() {
-        site.open(number, Held::default()).await?;
+        site.open(number, HeldEndpoints::default()).await?;
     }
     let mut rng = fastrand::Rng::with_seed(args.common.seed);
     let mut took = vec![];
@@ -169,7 +169,7 @@ struct Post {
     session: Option<Cluster>,
 }
 
-struct Site<'w> {
+struct FailoverSite<'w> {
     world: &'w World,
     control: Control,
     posts: Vec<Post>,
@@ -178,9 +178,9 @@ struct Site<'w> {
     turn: u32,
 }
 
-impl Site<'_> {
+impl FailoverSite<'_> {
     /// Waits until a replica serves, and opens the session of its cluster.
-    async fn open(&mut self, number: usize, held: Held) -> anyhow::Result<()> {
+    async fn open(&mut self, number: usize, held: HeldEndpoints) -> anyhow::Result<()> {
         let post = &mut self.posts[number];
         let broker = post.broker.as_mut().context("the replica does not run")?;
         broker.ready(AT_MOST).await?;

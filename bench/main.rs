@@ -58,7 +58,7 @@ use crate::cli::{
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Said when somebody does not want to wait.
+/// Said when the user does not want to wait.
 const STOPPED: &str = "stopped before there were figures";
 
 fn main() -> ExitCode {
@@ -137,7 +137,7 @@ fn start_log(common: &CommonBenchArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Tells whoever waits how far it is.
+/// Tells the user how far it is.
 fn say(text: &str) {
     eprintln!("bench: {text}");
 }

@@ -15,9 +15,9 @@ use zonefold::wire::v1;
 
 use super::say;
 
-/// The zone of all names: nobody serves it (RFC 6761 §6.4).
+/// The zone of all names, which is not served (RFC 6761 §6.4).
 pub const ZONE: &str = "bench.zonefold.invalid";
-/// The class of load balancers and ingresses that nobody has.
+/// A class of load balancers and ingresses without a controller.
 const CLASS: &str = "zonefold.invalid/bench";
 /// Requests that are under way at once.
 const AT_ONCE: usize = 32;
@@ -159,7 +159,7 @@ impl Objects {
     /// The API server refuses.
     pub async fn delete(&self) -> anyhow::Result<()> {
         say(&format!("deletes the objects of the namespace {}", self.namespace));
-        // Nothing can be made in it from now on: what was under way when somebody stopped the benchmark is refused.
+        // Nothing can be made in it from now on: calls under way when the benchmark was stopped are refused.
         let namespace = format!("/api/v1/namespaces/{}", self.namespace);
         self.ask(Method::DELETE, &namespace, None).await?;
         let deleting = stream::iter((0..self.count).map(anyhow::Ok));

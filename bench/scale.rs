@@ -185,7 +185,7 @@ async fn cold_start(
     site: &Site,
     broker: ChildBroker,
     clusters: Vec<Cluster>,
-) -> anyhow::Result<(Cold, ChildBroker, Vec<super::cluster::Held>)> {
+) -> anyhow::Result<(Cold, ChildBroker, Vec<super::cluster::HeldEndpoints>)> {
     let mut held = vec![];
     for cluster in clusters {
         held.push(cluster.leave().await);
@@ -211,7 +211,7 @@ struct Reconnected {
 async fn reconnect(
     site: &Site,
     broker: &ChildBroker,
-    held: Vec<super::cluster::Held>,
+    held: Vec<super::cluster::HeldEndpoints>,
 ) -> anyhow::Result<(Reconnected, Vec<Cluster>)> {
     say("all clusters connect again");
     let began = Instant::now();

@@ -195,7 +195,7 @@ impl Sink {
         Self { heard: Arc::new(watch::Sender::new(Heard::default())) }
     }
 
-    /// Opens a port of this machine. Nobody is served before [`serve`](Self::serve).
+    /// Opens a port of this machine. It serves from [`serve`](Self::serve) on.
     ///
     /// # Errors
     /// There is none.

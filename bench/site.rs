@@ -14,7 +14,7 @@ use zonefold::emulator::{
 };
 
 use super::child::{Addresses, ChildBroker, Launch, write_whole};
-use super::cluster::{Cluster, Encoded, Held, encode};
+use super::cluster::{Cluster, Encoded, HeldEndpoints, encode};
 use super::deaf::Deaf;
 use super::fleet::Fleet;
 use super::folder::Folder;
@@ -33,6 +33,11 @@ const PROCESS_MS: u64 = 20;
 const PROPAGATION_MS: u64 = 200;
 /// The sets that a zone may hold: that of AWS is ten thousand and can be raised.
 const RECORD_QUOTA: u64 = 1_000_000;
+
+/// A flood of one cluster is measured and not its quota: as many endpoints as a cluster may have at all, ...
+pub const MAX_ENDPOINTS: usize = 500_000;
+/// ... of any size.
+pub const MAX_BYTES: u64 = 1 << 32;
 
 /// Whether the accounts are worked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,7 +144,7 @@ impl Site {
             }
             entry
         };
-        let cluster = |cluster: &super::fleet::FleetCluster| json!({ "name": cluster.id, "environment": cluster.environment });
+        let cluster = |cluster: &super::fleet::FleetCluster| json!({ "name": cluster.id, "environment": cluster.environment, "max_endpoints": MAX_ENDPOINTS, "max_bytes": MAX_BYTES });
         let config = json!({
             "store": self.store,
             "listen": { "grpc": self.launch.addresses.grpc, "http": self.launch.addresses.http },
@@ -201,9 +206,9 @@ impl Site {
     pub async fn connect(
         &self,
         broker: &ChildBroker,
-        held: Vec<Held>,
+        held: Vec<HeldEndpoints>,
     ) -> anyhow::Result<Vec<Cluster>> {
-        let held = held.into_iter().chain(std::iter::repeat_with(Held::default));
+        let held = held.into_iter().chain(std::iter::repeat_with(HeldEndpoints::default));
         let opening = self.fleet.clusters.iter().zip(held);
         let opening = opening.map(|(cluster, held)| {
             Cluster::connect(broker.addresses.grpc, &self.token, &cluster.id, held)
@@ -292,7 +297,7 @@ impl Way {
         &self,
         broker: SocketAddr,
         index: usize,
-        held: Held,
+        held: HeldEndpoints,
     ) -> anyhow::Result<Cluster> {
         Cluster::connect(broker, &self.token, self.cluster(index)?, held).await
     }
@@ -305,7 +310,7 @@ impl Way {
         &self,
         broker: SocketAddr,
         index: usize,
-        held: &Held,
+        held: &HeldEndpoints,
     ) -> anyhow::Result<Deaf> {
         Deaf::connect(broker, &self.token, self.cluster(index)?, held).await
     }

@@ -25,10 +25,11 @@ use zonefold::emulator::{
 };
 
 use super::child::{Addresses, Launch, write_whole};
-use super::cluster::{Cluster, Held};
+use super::cluster::{Cluster, HeldEndpoints};
 use super::fleet::SOURCES;
 use super::folder::Folder;
 use super::say;
+use super::site::{MAX_BYTES, MAX_ENDPOINTS};
 use crate::cli::{BenchProfile, BenchSignature, CommonBenchArgs};
 
 /// The first of the accounts whose zones are worked; the others follow it.
@@ -266,7 +267,7 @@ impl World {
             "agents": { "token": self.token },
             "environments": [{ "name": "bench" }],
             "accounts": self.accounts.iter().map(account).collect::<Vec<_>>(),
-            "clusters": self.clusters.iter().map(|name| json!({ "name": name, "environment": "bench" })).collect::<Vec<_>>(),
+            "clusters": self.clusters.iter().map(|name| json!({ "name": name, "environment": "bench", "max_endpoints": MAX_ENDPOINTS, "max_bytes": MAX_BYTES })).collect::<Vec<_>>(),
         });
         config.to_string()
     }
@@ -314,7 +315,7 @@ impl World {
         &self,
         broker: SocketAddr,
         cluster: &ClusterId,
-        held: Held,
+        held: HeldEndpoints,
     ) -> anyhow::Result<Cluster> {
         Cluster::connect(broker, &self.token, cluster, held).await
     }
@@ -387,8 +388,8 @@ impl Stage<'_> {
     ///
     /// # Errors
     /// A session is refused.
-    pub async fn connect(&self, held: Vec<Held>) -> anyhow::Result<Vec<Cluster>> {
-        let held = held.into_iter().chain(std::iter::repeat_with(Held::default));
+    pub async fn connect(&self, held: Vec<HeldEndpoints>) -> anyhow::Result<Vec<Cluster>> {
+        let held = held.into_iter().chain(std::iter::repeat_with(HeldEndpoints::default));
         let opening = self.world.clusters.iter().zip(held);
         let opening =
             opening.map(|(id, held)| Cluster::connect(self.grpc, &self.world.token, id, held));
@@ -503,7 +504,7 @@ pub async fn publish_all(clusters: &[Cluster], endpoints: &[Vec<Endpoint>]) -> a
 pub async fn prepare(
     world: &World,
     endpoints: &[Vec<Endpoint>],
-) -> anyhow::Result<(Snapshot, Vec<Held>)> {
+) -> anyhow::Result<(Snapshot, Vec<HeldEndpoints>)> {
     let sets: usize = endpoints.iter().map(Vec::len).sum();
     say(&format!("creating {sets} record sets without limits"));
     let stage = world.open(Pace::unlimited(), None).await?;

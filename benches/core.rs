@@ -61,6 +61,7 @@ fn contribution(endpoint: Endpoint) -> Contribution {
         arrival: 1,
         wish: parse_endpoint(&endpoint).ok().map(Arc::new),
         endpoint: Arc::new(endpoint),
+        leaves: false,
     }
 }
 

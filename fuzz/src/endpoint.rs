@@ -51,6 +51,7 @@ pub fn run(data: &[u8]) {
             arrival: number as i64,
             endpoint: Arc::new(endpoint),
             wish,
+            leaves: false,
         });
     }
     let Some(name) = contributions

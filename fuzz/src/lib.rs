@@ -2,7 +2,7 @@
 //! property does not hold. Beyond "no panic", each states what has to be true of what was read: it survives the way out and
 //! in again, a canonical form stays as it is, a plan that was carried out leaves nothing to do.
 //!
-//! `fuzz_targets/` puts libFuzzer's bytes in; `tests/it/fuzz.rs` does the same with the committed corpus, so that `cargo test`
+//! `fuzz_targets/` puts libFuzzer's bytes in; `tests/it/house/fuzz.rs` does the same with the committed corpus, so that `cargo test`
 //! keeps the targets and replays whatever was found. Both compile these files.
 
 pub mod agent;

@@ -41,7 +41,6 @@ impl Material {
 pub struct ClientCertificate {
     /// The certificate, and those that signed it.
     pub certificate_file: PathBuf,
-    /// Its key.
     pub key_file: PathBuf,
 }
 
@@ -213,7 +212,7 @@ impl Access {
         Self(Way::Maker(Arc::new(Maker { make: Box::new(make), made, renewed })))
     }
 
-    /// A connection that nobody used before, and the token, for a session that begins now: what ended the last session may be the
+    /// A new connection, and the token, for a session that begins now: what ended the last session may be the
     /// connection, or what it leads to. From now on [`Self::now`] answers with it.
     ///
     /// # Errors
@@ -239,7 +238,7 @@ impl Access {
         async move {
             let Some(mut renewed) = renewed else { return std::future::pending().await };
             if renewed.changed().await.is_err() {
-                // Nobody is left to replace it.
+                // The task that replaces it is gone.
                 std::future::pending().await
             }
         }

@@ -15,7 +15,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use serde::Serialize;
 
-use super::shared::{Role, Shared, State};
+use super::shared::{AgentRole, Shared, State};
 use super::status::{progress_name, verdict_name};
 use super::{operator, release};
 use crate::core::endpoint::Endpoint;
@@ -46,7 +46,7 @@ async fn ready(Extract(shared): Extract<Arc<Shared>>) -> Response {
     let reasons = shared.read(|state| {
         let unlisted =
             (!state.index.listed()).then(|| "the sources were not read completely yet".to_owned());
-        let is_away = state.role != Role::StandsBy && !state.publisher.is_live();
+        let is_away = state.role != AgentRole::StandsBy && !state.publisher.is_live();
         let away = is_away.then(|| "there is no session with the broker".to_owned());
         unlisted.into_iter().chain(away).collect::<Vec<_>>()
     });
@@ -98,13 +98,13 @@ fn registry(state: &State) -> Registry {
     gauge(
         "leads",
         "1 while this agent is the one that speaks to the broker",
-        usize::from(state.role != Role::StandsBy),
+        usize::from(state.role != AgentRole::StandsBy),
     );
     // An agent that stands by says nothing to the broker, which is no reason for an alert.
-    if state.role != Role::StandsBy {
+    if state.role != AgentRole::StandsBy {
         gauge(
             "converged",
-            "1 while the broker holds what the agent holds; the agent that leads says it",
+            "1 while broker and agent hold the same endpoints; only the agent that leads reports it",
             usize::from(state.publisher.is_converged()),
         );
     }
@@ -122,8 +122,8 @@ fn registry(state: &State) -> Registry {
     let synced = Family::<[(&'static str, String); 1], Gauge>::default();
     for source in state.index.sources() {
         let is_well = match state.role {
-            Role::StandsBy => source.is_read,
-            Role::Alone | Role::Leads => source.synced,
+            AgentRole::StandsBy => source.is_read,
+            AgentRole::Alone | AgentRole::Leads => source.synced,
         };
         synced.get_or_create(&[("source", source.kind.to_string())]).set(i64::from(is_well));
     }
@@ -140,7 +140,7 @@ fn registry(state: &State) -> Registry {
         ];
         verdicts.get_or_create(&labels).inc();
     }
-    registry.register("statuses", "Endpoints by what became of them", verdicts);
+    registry.register("statuses", "Endpoints by verdict and progress", verdicts);
     registry
 }
 
@@ -151,7 +151,7 @@ struct EndpointView {
     version: String,
     origin: String,
     #[serde(flatten)]
-    standing: super::index::Standing,
+    standing: super::index::EntryState,
     acked: bool,
     status: Option<StatusView>,
 }
@@ -174,15 +174,16 @@ struct StatusView {
 
 async fn endpoints(Extract(shared): Extract<Arc<Shared>>) -> Response {
     let views: Vec<EndpointView> = shared.read(|state| {
-        let view =
-            |(hash, held): (&crate::core::endpoint::KeyHash, &super::index::Held)| EndpointView {
+        let view = |(hash, held): (&crate::core::endpoint::KeyHash, &super::index::IndexEntry)| {
+            EndpointView {
                 endpoint: held.endpoint.as_ref().clone(),
                 version: held.version.to_string(),
                 origin: held.origin.to_string(),
                 standing: held.standing.clone(),
                 acked: state.publisher.is_acked(hash),
                 status: state.statuses.get(hash).as_ref().map(StatusView::of),
-            };
+            }
+        };
         state.index.iter().map(view).collect()
     });
     Json(views).into_response()
@@ -237,7 +238,7 @@ mod tests {
     use crate::agent::session::publisher::{Identity, Publisher};
     use crate::agent::sources::SourceKind;
 
-    fn metrics(role: Role) -> String {
+    fn metrics(role: AgentRole) -> String {
         let identity = Identity {
             cluster: "east".into(),
             kube_system_uid: "uid".into(),
@@ -256,7 +257,7 @@ mod tests {
 
     #[test]
     fn an_agent_that_stands_by_gives_no_reason_for_an_alert() {
-        let (leads, stands_by) = (metrics(Role::Leads), metrics(Role::StandsBy));
+        let (leads, stands_by) = (metrics(AgentRole::Leads), metrics(AgentRole::StandsBy));
         assert!(leads.contains("zonefold_agent_converged 0"), "{leads}");
         assert!(leads.contains(r#"zonefold_agent_source_synced{source="service"} 0"#), "{leads}");
         assert!(!stands_by.contains("zonefold_agent_converged 0"), "{stands_by}");

@@ -3,7 +3,7 @@
 //! A plain value with synchronous methods. Each answers with the changes that it made, which the caller puts into the outbox.
 //! Nothing is withdrawn but by an observed deletion, by an object that no longer names the host, or by an operator's word: an
 //! object whose targets are not known now keeps what it had, and so does one that can no longer be seen. What is kept so is
-//! flagged ([`Standing`]).
+//! flagged ([`EntryState`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -44,7 +44,6 @@ pub enum IndexChange {
     Put {
         /// The hash of its key.
         hash: KeyHash,
-        /// The endpoint.
         endpoint: Arc<Endpoint>,
         /// Its content hash.
         version: Version,
@@ -73,8 +72,7 @@ impl IndexChange {
 
 /// An endpoint that is wanted now.
 #[derive(Clone, Debug)]
-pub struct Held {
-    /// The endpoint.
+pub struct IndexEntry {
     pub endpoint: Arc<Endpoint>,
     /// Its content hash.
     pub version: Version,
@@ -83,13 +81,13 @@ pub struct Held {
     /// Where the object was read, for people.
     pub origin: ArcStr,
     /// Why it is held.
-    pub standing: Standing,
+    pub standing: EntryState,
 }
 
 /// Why an endpoint is held.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "standing", content = "reason")]
-pub enum Standing {
+pub enum EntryState {
     /// Its object asks for it.
     #[default]
     Wanted,
@@ -101,7 +99,7 @@ pub enum Standing {
     Orphaned(String),
 }
 
-impl Standing {
+impl EntryState {
     /// Why it is kept although nothing that is seen asks for it; none for what is wanted.
     pub fn kept_because(&self) -> Option<&str> {
         match self {
@@ -121,7 +119,7 @@ pub struct Kept {
     /// The object that asked for it.
     pub object: ObjectRef,
     /// Why it is kept.
-    pub standing: Standing,
+    pub standing: EntryState,
 }
 
 /// Whether a source can say what the cluster wants.
@@ -172,13 +170,13 @@ struct ObjectEntry {
 
 /// The cluster's wishes; see the module's page.
 pub struct Index {
-    endpoints: BTreeMap<KeyHash, Held>,
+    endpoints: BTreeMap<KeyHash, IndexEntry>,
     objects: BTreeMap<ObjectRef, ObjectEntry>,
     /// Objects with a host that waits for its first targets, and why: their sources cannot be complete.
     waiting: BTreeMap<ObjectRef, String>,
     /// Of objects with hosts that were taken as they were partly known: who may have had more targets for which of them.
     partial: BTreeMap<ObjectRef, Partial>,
-    /// Objects with something to say on them; `None` if nobody asks.
+    /// Objects with something to report on them; `None` if it is not reported.
     news: Option<BTreeSet<ObjectRef>>,
     /// Of objects with a word that means nothing, the names that were read without it.
     assumed: BTreeMap<ObjectRef, BTreeSet<ArcStr>>,
@@ -312,11 +310,10 @@ impl Index {
         let mut changes = Vec::new();
         for object in gone {
             let Some(entry) = self.objects.get_mut(&object) else { continue };
-            let (unseen, seen): (BTreeSet<KeyHash>, BTreeSet<KeyHash>) = entry
-                .keys
-                .iter()
-                .copied()
-                .partition(|hash| self.endpoints.get(hash).is_some_and(Held::is_out_of_sight));
+            let (unseen, seen): (BTreeSet<KeyHash>, BTreeSet<KeyHash>) =
+                entry.keys.iter().copied().partition(|hash| {
+                    self.endpoints.get(hash).is_some_and(IndexEntry::is_out_of_sight)
+                });
             if unseen.is_empty() {
                 changes.extend(self.delete(&object));
                 continue;
@@ -379,7 +376,7 @@ impl Index {
         };
         let unproven = || {
             (entry.proof == Proof::Missing)
-                .then(|| "what the broker holds is not compared with the cluster yet".to_owned())
+                .then(|| "the broker's endpoints are not compared with the cluster yet".to_owned())
         };
         let is_read = entry.error.is_none() && entry.reading != Reading::NotYet;
         let last_error = entry.error.clone().or_else(not_listed).or_else(unproven).or_else(waits);
@@ -415,12 +412,12 @@ impl Index {
     }
 
     /// One endpoint.
-    pub fn get(&self, hash: &KeyHash) -> Option<&Held> {
+    pub fn get(&self, hash: &KeyHash) -> Option<&IndexEntry> {
         self.endpoints.get(hash)
     }
 
     /// The endpoints that an object asks for, or asked for and that are kept.
-    pub fn of_object(&self, object: &ObjectRef) -> impl Iterator<Item = &Held> {
+    pub fn of_object(&self, object: &ObjectRef) -> impl Iterator<Item = &IndexEntry> {
         self.objects
             .get(object)
             .into_iter()
@@ -429,12 +426,12 @@ impl Index {
     }
 
     /// All endpoints in the order of their key hashes.
-    pub fn iter(&self) -> impl Iterator<Item = (&KeyHash, &Held)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&KeyHash, &IndexEntry)> {
         self.endpoints.iter()
     }
 
     /// The endpoints of one bucket of the digest.
-    pub fn bucket(&self, bucket: u8) -> impl Iterator<Item = (&KeyHash, &Held)> {
+    pub fn bucket(&self, bucket: u8) -> impl Iterator<Item = (&KeyHash, &IndexEntry)> {
         let (mut first, mut last) = ([0; 32], [u8::MAX; 32]);
         (first[0], last[0]) = (bucket, bucket);
         self.endpoints.range(KeyHash(first)..=KeyHash(last))
@@ -470,12 +467,12 @@ impl Index {
         }
         let endpoint = Arc::new(endpoint);
         let (object, origin) = (object.clone(), origin.clone());
-        let held = Held {
+        let held = IndexEntry {
             endpoint: endpoint.clone(),
             version,
             object,
             origin,
-            standing: Standing::Wanted,
+            standing: EntryState::Wanted,
         };
         if let Some(before) = self.endpoints.insert(hash, held) {
             if before.version == version {
@@ -519,7 +516,7 @@ impl Index {
     }
 }
 
-impl Held {
+impl IndexEntry {
     /// Whether its content is known here, and not at the broker alone.
     pub fn has_body(&self) -> bool {
         // Nothing is published without targets.
@@ -527,14 +524,16 @@ impl Held {
     }
 
     fn is_out_of_sight(&self) -> bool {
-        matches!(self.standing, Standing::Unseen(_) | Standing::Orphaned(_))
+        matches!(self.standing, EntryState::Unseen(_) | EntryState::Orphaned(_))
     }
 }
 
 /// How an endpoint is kept that its object does not produce now; none for one that goes.
-fn standing_under(unknown: &Unknown, held: &Held) -> Option<Standing> {
+fn standing_under(unknown: &Unknown, held: &IndexEntry) -> Option<EntryState> {
     let waiting = unknown.reason_for(&held.endpoint.key, &held.endpoint.targets).map(str::to_owned);
-    waiting.map(Standing::Waiting).or_else(|| held.is_out_of_sight().then(|| held.standing.clone()))
+    waiting
+        .map(EntryState::Waiting)
+        .or_else(|| held.is_out_of_sight().then(|| held.standing.clone()))
 }
 
 fn with_host(unknown: Unknown, host: ArcStr, pending: Pending) -> Unknown {

@@ -5,7 +5,7 @@
 //!                                           http ◀─ statuses ◀══ WatchStatus ══
 //! ```
 //!
-//! [`Agent::build`] checks the configuration and binds the listener; [`Bound::run`] runs until it is told to stop, and drains.
+//! [`Agent::build`] checks the configuration and binds the listener; [`Bound::run`] runs until its token is cancelled, and drains.
 
 use std::io;
 use std::net::SocketAddr;
@@ -42,7 +42,7 @@ use kube::KubeOptions;
 use kube::leader::Elector;
 use manifests::ManifestOptions;
 use session::publisher::{Identity, Publisher};
-pub use shared::{Role, Shared, State};
+pub use shared::{AgentRole, Shared, State};
 use sources::SourceKind;
 use term::Term;
 
@@ -111,7 +111,7 @@ pub enum AgentError {
         reason: io::Error,
     },
     /// A task ended that should not have.
-    #[error("the agent's task {task} ended before it was told to")]
+    #[error("the agent's task {task} ended before it was stopped")]
     TaskEnded {
         /// Which task.
         task: &'static str,
@@ -217,7 +217,7 @@ impl Bound {
         let mut tasks: JoinSet<&'static str> = JoinSet::new();
         let election = objects.election(random.fork());
         let leads = election.map(|elector| {
-            shared.write(|state| state.role = Role::StandsBy);
+            shared.write(|state| state.role = AgentRole::StandsBy);
             let (sender, leads) = watch::channel(false);
             // It leads until its last words are acknowledged.
             let of_election = after_drain.clone();
@@ -262,7 +262,7 @@ impl Bound {
             tasks.spawn(async move {
                 let serving =
                     wire::http::serve(listener, routes, HttpLimits::default(), stop.clone());
-                // Nobody's answer is waited for at the end.
+                // No answer is waited for at the end.
                 tokio::select! {
                     () = serving => {}
                     () = stop.cancelled() => {}

@@ -1,4 +1,4 @@
-//! What is answered to the agent's own machine alone. In a pod that means whoever may `kubectl exec` or `kubectl port-forward` there;
+//! Answers for the agent's own machine alone. In a pod that means all who may `kubectl exec` or `kubectl port-forward` there;
 //! every other pod reaches the port as well.
 
 use std::net::SocketAddr;

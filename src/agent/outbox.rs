@@ -1,4 +1,4 @@
-//! What the broker has still to be told: a map by key in which the latest wins, so that memory is bounded by the keys that
+//! What is still to be sent to the broker: a map by key in which the latest wins, so that memory is bounded by the keys that
 //! change and nothing is dropped.
 //!
 //! At most one version of a key is on its way; later ones wait and merge. Credits are counted in operations and in the bytes
@@ -214,7 +214,7 @@ mod tests {
 
     const PLENTY: v1::Credits = v1::Credits { items: 1_000, bytes: 1_000_000 };
 
-    /// A broker that remembers what it was told.
+    /// A broker that remembers what it was sent.
     #[derive(Default)]
     struct Broker(BTreeMap<KeyHash, Version>);
 

@@ -11,12 +11,12 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
-use super::index::{Held, Standing};
-use super::shared::{Role, Shared};
+use super::index::{EntryState, IndexEntry};
+use super::shared::{AgentRole, Shared};
 use super::sources::SourceKind;
 use crate::core::endpoint::EndpointKey;
 
-/// The header without which nothing is released: a browser sends it to nobody unasked.
+/// The header without which nothing is released: a browser does not send it unasked.
 const HEADER: &str = "x-zonefold-operator";
 
 /// The routes `/kept` and `/release`.
@@ -41,7 +41,7 @@ struct KeptView {
     #[serde(flatten)]
     key: EndpointKey,
     #[serde(flatten)]
-    standing: Standing,
+    standing: EntryState,
 }
 
 impl Selection {
@@ -49,7 +49,7 @@ impl Selection {
         *self == Self::default()
     }
 
-    fn fits(&self, held: &Held) -> bool {
+    fn fits(&self, held: &IndexEntry) -> bool {
         let (object, key) = (&held.object, &held.endpoint.key);
         let is = |wanted: &Option<String>, found: &str| {
             wanted.as_ref().is_none_or(|wanted| wanted == found)
@@ -62,7 +62,7 @@ impl Selection {
 }
 
 impl KeptView {
-    fn of(held: &Held) -> Option<Self> {
+    fn of(held: &IndexEntry) -> Option<Self> {
         held.standing.kept_because()?;
         Some(Self { key: held.endpoint.key.clone(), standing: held.standing.clone() })
     }
@@ -70,7 +70,7 @@ impl KeptView {
 
 /// What an agent that stands by answers: what is kept is known to the one that leads, and only that one withdraws anything.
 fn refusal_of_standby(shared: &Shared) -> Option<Response> {
-    let stands_by = shared.read(|state| state.role == Role::StandsBy);
+    let stands_by = shared.read(|state| state.role == AgentRole::StandsBy);
     let text = "this agent stands by, and only the one that leads knows what is kept and releases it: ask the holder of the Lease, \
                 whose metric zonefold_agent_leads is 1\n";
     stands_by.then(|| (StatusCode::CONFLICT, text).into_response())
@@ -95,7 +95,7 @@ async fn release(
             .into_response();
     }
     if selection.is_empty() {
-        return (StatusCode::BAD_REQUEST, "name what is to be released, or say all\n")
+        return (StatusCode::BAD_REQUEST, "name the endpoints to release, or say all\n")
             .into_response();
     }
     if let Some(refusal) = refusal_of_standby(&shared) {
@@ -103,7 +103,7 @@ async fn release(
     }
     let mut views = Vec::new();
     shared.update(|state| {
-        let fits = |held: &Held| selection.fits(held);
+        let fits = |held: &IndexEntry| selection.fits(held);
         views = state
             .index
             .iter()
@@ -131,7 +131,7 @@ mod tests {
 
     use super::*;
     use crate::agent::index::tests::{object, wants};
-    use crate::agent::index::{Index, Standing};
+    use crate::agent::index::{EntryState, Index};
     use crate::agent::session::publisher::{Identity, Publisher};
 
     fn shared() -> Arc<Shared> {
@@ -153,7 +153,7 @@ mod tests {
         }
         for name in ["a", "b"] {
             shared.write(|state| {
-                state.index.lose_sight(&object(name), Standing::Unseen("the filter".to_owned()))
+                state.index.lose_sight(&object(name), EntryState::Unseen("the filter".to_owned()))
             });
         }
         shared
@@ -218,12 +218,12 @@ mod tests {
     #[tokio::test]
     async fn an_agent_that_stands_by_releases_nothing_and_says_so() {
         let shared = shared();
-        shared.write(|state| state.role = Role::StandsBy);
+        shared.write(|state| state.role = AgentRole::StandsBy);
         let (status, text) = ask(&shared, "POST", "/release?all=true", HERE, Some(HEADER)).await;
         assert!(status == 409 && text.contains("stands by"), "{status} {text}");
         assert_eq!(ask(&shared, "GET", "/kept", HERE, None).await.0, 409);
         assert_eq!(shared.read(|state| state.index.iter().count()), 3);
-        shared.write(|state| state.role = Role::Leads);
+        shared.write(|state| state.role = AgentRole::Leads);
         assert_eq!(ask(&shared, "POST", "/release?all=true", HERE, Some(HEADER)).await.0, 200);
         assert_eq!(shared.read(|state| state.index.iter().count()), 1);
     }

@@ -15,17 +15,17 @@ use crate::wire::v1;
 pub struct State {
     /// What the cluster wants.
     pub index: Index,
-    /// What the broker is still to be told.
+    /// What is still to be sent to the broker.
     pub publisher: Publisher,
     /// What the broker answered.
     pub statuses: StatusBook,
     /// Whether this agent is the one that speaks to the broker.
-    pub role: Role,
+    pub role: AgentRole,
 }
 
 /// Which of the agents of a cluster this is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Role {
+pub enum AgentRole {
     /// The only one.
     #[default]
     Alone,
@@ -50,7 +50,7 @@ impl Shared {
             index,
             publisher,
             statuses: StatusBook::default(),
-            role: Role::default(),
+            role: AgentRole::default(),
         });
         Arc::new(Self { state, to_send: Notify::new(), changed: watch::Sender::new(0) })
     }
@@ -68,7 +68,7 @@ impl Shared {
         answer
     }
 
-    /// Takes something out of the state that nobody waits for.
+    /// Takes something out of the state that no task waits for.
     pub fn take<T>(&self, take: impl FnOnce(&mut State) -> T) -> T {
         take(&mut self.lock())
     }

@@ -1,4 +1,4 @@
-//! What became of each endpoint, as the broker tells it: the latest status a key.
+//! The latest status of each endpoint, by key, as the broker sends it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,11 +24,11 @@ pub struct StatusBook {
     streams: u64,
     /// Whether a replay came to its end.
     complete: bool,
-    /// What became new since it was last asked, by object; none when nobody asks.
+    /// What became new since it was last asked, by object; `None` if it is not asked for.
     touched: Option<BTreeMap<TouchedObject, BTreeSet<KeyHash>>>,
 }
 
-/// A status, and since which replay it was told.
+/// A status, and since which replay it was sent.
 struct Told {
     /// As the protocol encodes it: one allocation of its size, where the message has a dozen and keeps hold of the buffer that it
     /// was read from.
@@ -52,9 +52,7 @@ impl Told {
 pub struct TouchedObject {
     /// The kind of its source.
     pub source: ArcStr,
-    /// Its namespace.
     pub namespace: ArcStr,
-    /// Its name.
     pub name: ArcStr,
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::shared::{Role, Shared};
+use super::shared::{AgentRole, Shared};
 use super::sources::SourceKind;
 
 /// Runs `speak` each time that this agent leads, until it no longer does; an agent that is alone leads always. Ends with `stop`, or
@@ -35,7 +35,7 @@ async fn until(leads: &mut watch::Receiver<bool>, wanted: bool) {
     }
 }
 
-/// The time in which this agent leads. What another one has told the broker since is not known here: it is asked for again, and until
+/// The time in which this agent leads. What another one has sent the broker since is not known here: it is asked for again, and until
 /// all of it is compared with the cluster, absence says nothing.
 pub(super) struct Term(Arc<Shared>);
 
@@ -43,7 +43,7 @@ impl Term {
     /// It begins.
     pub(super) fn begin(shared: Arc<Shared>, kinds: &[SourceKind]) -> Self {
         shared.write(|state| {
-            state.role = Role::Leads;
+            state.role = AgentRole::Leads;
             state.statuses.start_over();
             kinds.iter().for_each(|kind| state.index.require_proof(*kind));
         });
@@ -54,7 +54,7 @@ impl Term {
 impl Drop for Term {
     fn drop(&mut self) {
         self.0.write(|state| {
-            state.role = Role::StandsBy;
+            state.role = AgentRole::StandsBy;
             state.statuses.start_over();
             // It may have been cut off in the middle of a session.
             state.publisher.disconnected();
@@ -97,7 +97,7 @@ mod tests {
         });
         for number in 1..=3 {
             sender.send_replace(true);
-            shared.wait_until(|state| state.role == Role::Leads).await;
+            shared.wait_until(|state| state.role == AgentRole::Leads).await;
             assert_eq!(terms.load(Ordering::Relaxed), number);
             shared.write(|state| {
                 state.index.reset(SourceKind::Service, vec![]);
@@ -106,7 +106,9 @@ mod tests {
             });
             sender.send_replace(false);
             shared
-                .wait_until(|state| state.role == Role::StandsBy && !state.statuses.is_complete())
+                .wait_until(|state| {
+                    state.role == AgentRole::StandsBy && !state.statuses.is_complete()
+                })
                 .await;
         }
         stop.cancel();

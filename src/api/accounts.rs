@@ -39,7 +39,7 @@ pub struct Account {
     pub budget: Budget,
     /// Names with something to send.
     pub pending: usize,
-    /// When all that is pending is expected to have gone out; none when nothing is, or nobody can say.
+    /// When all that is pending is expected to have gone out; absent if nothing is pending or it cannot be estimated.
     pub drained_at: Option<Time>,
     /// Its zones, summed up.
     pub zones: ZoneSummary,
@@ -115,7 +115,7 @@ pub struct Bucket {
     /// The most that it holds.
     #[schema(example = 39.0)]
     pub capacity: f64,
-    /// What flows in each second.
+    /// Tokens that flow in each second.
     #[schema(example = 8.0)]
     pub refill_per_second: f64,
 }
@@ -161,7 +161,7 @@ pub struct ZoneSummary {
     pub owned: usize,
     /// Changes that Route 53 refused and that wait for their content to change.
     pub refused: usize,
-    /// Record sets of ours that somebody else changed or removed.
+    /// Record sets of ours that another writer changed or removed.
     pub drifted: usize,
 }
 

@@ -33,7 +33,7 @@ pub struct Rules {
     pub holders: HashMap<[u8; 32], Holder>,
     /// What callers without a token may do; none: nothing.
     pub anonymous: Option<Role>,
-    /// Whether they have to name this machine as the host: else a page in somebody's browser could ask in their place, under a name
+    /// Whether they have to name this machine as the host: else a page in a user's browser could ask in their place, under a name
     /// of its own that it lets lead here.
     pub anonymous_on_loopback: bool,
     /// Whether `/metrics` needs no token.
@@ -58,7 +58,7 @@ enum Need {
     Role(Role),
 }
 
-/// What a route needs. Whoever watches over the process has no token; what reads needs a viewer; everything else an operator.
+/// What a route needs. Probes have no token; reading needs a viewer; all else an operator.
 fn need(method: &Method, path: &str) -> Need {
     match path {
         "/healthz" | "/readyz" => Need::Nothing,
@@ -75,7 +75,7 @@ impl Authority {
         Self(Arc::new(Judge { rules, vouching: OnceLock::new() }))
     }
 
-    /// Anybody may do anything: for tests of what lies behind.
+    /// Any caller may do anything: for tests of what lies behind.
     pub fn everybody() -> Self {
         Self::new(Rules { anonymous: Some(Role::Admin), open_metrics: true, ..Rules::default() })
     }
@@ -90,7 +90,7 @@ impl Authority {
         let _first = self.0.vouching.set(vouching);
     }
 
-    /// Whether a request may pass, and who asks; `None` where nobody is asked for a proof.
+    /// Whether a request may pass, and who asks; `None` if no proof is required.
     fn check(
         &self,
         method: &Method,
@@ -113,7 +113,7 @@ impl Authority {
             }
             (None, Some(token)) => {
                 let hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-                // A wrong token is an error even where none is needed: somebody believes to have one.
+                // A wrong token is an error even where none is needed: the caller believes to have one.
                 let Holder { name, role } =
                     rules.holders.get(&hash).cloned().ok_or(Refusal::UnknownToken)?;
                 Asks { granted: Granted { name, role }, is_proven: true }
@@ -175,7 +175,7 @@ enum Refusal {
     )]
     UnknownToken,
     #[error(
-        "what a replica vouches for cannot be believed: replicas have to share one store, and their clocks may differ by seconds"
+        "the voucher of a replica cannot be verified: replicas have to share one store, and their clocks may differ by seconds"
     )]
     BadVoucher,
     #[error(
@@ -232,12 +232,12 @@ pub(super) async fn admit(
             next.run(request).await
         }
         Err(refusal) => {
-            // Anybody who reaches the port can make lines of this.
+            // Any client that reaches the port can make lines of this.
             let address = peer.map(|ConnectInfo(peer)| peer.address.to_string());
             tracing::debug!(
                 path = request.uri().path(),
                 address,
-                "a request was refused: {refusal}"
+                %refusal, "a request was refused"
             );
             refusal.into_response()
         }

@@ -33,7 +33,7 @@ pub struct Change {
     /// The zone that was changed.
     #[schema(value_type = String, example = "Z0EXAMPLE")]
     pub zone: ZoneId,
-    /// What changed, from what to what, and why.
+    /// The change: before, after, and why.
     #[serde(flatten)]
     pub difference: Difference,
     /// How it ended.
@@ -55,7 +55,7 @@ pub struct Difference {
     pub set_identifier: Option<String>,
     /// Exactly what was there; null for nothing.
     pub before: Option<RecordSet>,
-    /// What was wanted; null for nothing.
+    /// The desired record set; null for none.
     pub after: Option<RecordSet>,
     /// Why.
     pub cause: Cause,
@@ -88,7 +88,7 @@ pub enum Outcome {
         request_id: Option<String>,
     },
     /// Its answer was lost, and when it was read back, what it would have done was done: by it, by an earlier call that came
-    /// late, or by somebody else. CloudTrail knows the call by its comment, `zonefold` and the batch.
+    /// late, or by another writer. CloudTrail knows the call by its comment, `zonefold` and the batch.
     FoundDone,
     /// Route 53 refused the batch for its content: nothing of it was applied.
     Refused {
@@ -99,6 +99,8 @@ pub enum Outcome {
         /// AWS's request id.
         request_id: Option<String>,
     },
+    /// Its answer was lost, and its zone was deleted before it could be read back.
+    ZoneDeleted,
     /// It was not applied, for another reason.
     NotApplied {
         /// Which.
@@ -117,6 +119,7 @@ impl From<Option<BatchOutcome>> for Outcome {
             Some(BatchOutcome::Refused { code, message, request_id }) => {
                 Self::Refused { code, message, request_id }
             }
+            Some(BatchOutcome::ZoneDeleted) => Self::ZoneDeleted,
             Some(BatchOutcome::NotApplied { reason }) => Self::NotApplied { reason },
         }
     }

@@ -15,6 +15,7 @@ use super::request::{NoParams, Params, identifier};
 use super::values::{Time, visibility_or_null};
 use crate::broker::ClusterView;
 use crate::broker::directory::cluster::StatusCounts;
+use crate::core::endpoint::quota::{Quota, Usage};
 use crate::core::ids::{ClusterId, EnvironmentId};
 
 /// One cluster.
@@ -28,7 +29,7 @@ pub struct Cluster {
     /// The environment that joins it with accounts; none for one that is not registered.
     #[schema(value_type = Option<String>, example = "dev")]
     pub environment: Option<EnvironmentId>,
-    /// What the configuration says of it besides, for people and for rules.
+    /// Its labels in the configuration, for people and for rules.
     #[serde(default)]
     #[schema(example = json!({"region": "eu-west-1"}))]
     pub labels: BTreeMap<String, String>,
@@ -42,10 +43,13 @@ pub struct Cluster {
     pub replica: Option<String>,
     /// Its newest session; none before the first.
     pub session: Option<Session>,
-    /// Who claimed to be this cluster and was refused, since the replicas started; none when nobody was.
+    /// The callers that claimed to be this cluster and were refused since the replicas started; absent if there were none.
     pub refused_claims: Option<RefusedClaims>,
     /// How its endpoints fare.
     pub endpoints: EndpointCounts,
+    /// How much of it may be stored; none for one that is not registered.
+    #[serde(default)]
+    pub quota: Option<ClusterQuota>,
     /// Replicas that do not say whether they have its session, and whom they refused; left out when all say it, and in lists, which say
     /// it for the page.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -101,11 +105,34 @@ pub struct Session {
     pub snapshot_taken: bool,
 }
 
+/// How much of a cluster may be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ClusterQuota {
+    /// Endpoints.
+    #[schema(example = 50_000)]
+    pub max_endpoints: usize,
+    /// Octets of them in their packed form.
+    #[schema(example = 67_108_864)]
+    pub max_bytes: u64,
+}
+
+impl From<Quota> for ClusterQuota {
+    fn from(Quota { max_endpoints, max_bytes }: Quota) -> Self {
+        Self { max_endpoints, max_bytes }
+    }
+}
+
 /// How many endpoints are in which state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EndpointCounts {
     /// Stored.
     pub stored: usize,
+    /// Octets of those in their packed form.
+    #[serde(default)]
+    pub stored_bytes: u64,
+    /// Beyond the cluster's quota: waiting with the reason `QUOTA`, and only their keys are stored.
+    #[serde(default)]
+    pub over_quota: usize,
     /// Accepted and on their way.
     pub pending: usize,
     /// Accepted by Route 53, in sync or not.
@@ -116,15 +143,25 @@ pub struct EndpointCounts {
     pub waiting: usize,
     /// Rejected by the broker.
     pub rejected: usize,
-    /// Refused by Route 53, or changed by somebody else.
+    /// Refused by Route 53, or changed by another writer.
     pub troubled: usize,
 }
 
 impl EndpointCounts {
-    fn new(stored: usize, counts: StatusCounts) -> Self {
+    fn new(usage: Usage, counts: StatusCounts) -> Self {
         let StatusCounts { endpoints: _, pending, applied, in_sync, waiting, rejected, troubled } =
             counts;
-        Self { stored, pending, applied, in_sync, waiting, rejected, troubled }
+        Self {
+            stored: usage.stored,
+            stored_bytes: usage.bytes,
+            over_quota: usage.withheld,
+            pending,
+            applied,
+            in_sync,
+            waiting,
+            rejected,
+            troubled,
+        }
     }
 }
 
@@ -143,7 +180,7 @@ pub struct ListParams {
 }
 
 fn show(state: &ApiState, view: ClusterView) -> Cluster {
-    let stored = state.broker.directory.endpoint_count(&view.cluster);
+    let usage = state.broker.directory.usage(&view.cluster);
     Cluster {
         registered: view.settings.is_some(),
         environment: view.settings.as_ref().map(|settings| settings.environment.clone()),
@@ -165,7 +202,8 @@ fn show(state: &ApiState, view: ClusterView) -> Cluster {
             reason: refused.reason.to_owned(),
             detail: refused.message,
         }),
-        endpoints: EndpointCounts::new(stored, view.counts),
+        endpoints: EndpointCounts::new(usage, view.counts),
+        quota: view.settings.as_ref().map(|settings| settings.quota.into()),
         name: view.cluster,
         missing: vec![],
     }

@@ -4,7 +4,7 @@
 //! that fits few looks at a bounded number of them in one request: such a page may be short, even empty, and still have a
 //! `next`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use axum::Json;
 use axum::extract::State;
@@ -28,7 +28,7 @@ const LOOK_AT_MOST: usize = 20_000;
 /// How many are taken from the directory at a time, which is locked meanwhile.
 const CHUNK: usize = 1_000;
 
-/// One cluster's wish for one record set, and what became of it.
+/// The record set that a cluster publishes under one name, and its status.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Endpoint {
     /// The hash of its key, the same as long as object, name, type and set identifier are; unique inside its cluster.
@@ -37,7 +37,7 @@ pub struct Endpoint {
     /// Whose.
     #[schema(value_type = String, example = "dev-east")]
     pub cluster: ClusterId,
-    /// What asks, and for which name.
+    /// The object that asks, and the name.
     #[serde(flatten)]
     pub key: EndpointSource,
     /// The wanted values, as written.
@@ -86,9 +86,9 @@ impl From<&CoreVerdict> for Verdict {
 pub enum Progress {
     /// Not there yet.
     Pending {
-        /// What it waits for; empty for its turn.
+        /// The reason for waiting; empty if only its turn has to come.
         detail: String,
-        /// When it is expected to go out; null when nobody can say.
+        /// When it is expected to go out; null if it cannot be estimated.
         expected_at: Option<Time>,
     },
     /// Route 53 accepted it.
@@ -108,9 +108,9 @@ pub enum Progress {
         /// Not before this time.
         retry_at: Time,
     },
-    /// Somebody else changed the record set and the zone's drift policy leaves it so.
+    /// Another writer changed the record set, and the zone's drift policy leaves it so.
     Drifted {
-        /// What to do.
+        /// The remedy.
         message: String,
     },
 }
@@ -134,7 +134,6 @@ impl From<&BrokerProgress> for Progress {
 /// The states of [`Verdict`], to filter by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "one for each variant of VerdictState")]
 pub enum StateFilter {
     Accepted,
     Waiting,
@@ -155,7 +154,6 @@ impl StateFilter {
 /// The states of [`Progress`], to filter by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "one for each variant of Progress")]
 pub enum ProgressFilter {
     Pending,
     Applied,
@@ -271,8 +269,11 @@ impl ListParams {
         self.state.is_some() || self.progress.is_some() || self.name.is_some()
     }
 
-    fn fits(&self, status: Option<&Status>) -> bool {
-        self.state.is_none_or(|state| state.fits(status))
+    fn fits(&self, held: &EndpointEntry) -> bool {
+        let status = held.status();
+        let status = status.as_deref();
+        self.name.as_ref().is_none_or(|name| name.fits(held.view().dns_name))
+            && self.state.is_none_or(|state| state.fits(status))
             && self.progress.is_none_or(|progress| {
                 progress.fits(status.and_then(|status| status.progress.as_ref()))
             })
@@ -300,53 +301,75 @@ pub async fn list(
     Ok(Json(page(&state.broker.directory, &params, LOOK_AT_MOST).await))
 }
 
-/// One page, after looking at no more than so many endpoints.
+/// One page, after a look at a bounded number of endpoints.
 pub(super) async fn page(
     directory: &SharedDirectory,
     params: &ListParams,
     look_at_most: usize,
 ) -> Page<Endpoint> {
-    let start = params.cursor.as_ref().map(|cursor| &cursor.0);
-    let from_here = |cluster: &ClusterId| {
-        start.is_none_or(|start| *cluster >= start.cluster)
-            && params.cluster.as_ref().is_none_or(|wanted| wanted == cluster)
-    };
-    let clusters: Vec<ClusterId> = directory.clusters().into_iter().filter(from_here).collect();
-    let chunk = if params.is_filter() { CHUNK } else { params.limit.get() + 1 };
+    let mut walk = EndpointWalk::new(directory, params);
     let (mut items, mut last, mut looked_at) = (vec![], None, 0);
-    for cluster in clusters {
-        let endpoints = directory.cluster(&cluster);
-        let mut after =
-            start.filter(|start| start.cluster == cluster).map(|start| KeyHash(start.key));
+    while let Some((here, held)) = walk.next().await {
+        let is_full = looked_at == look_at_most;
+        let fits = !is_full && params.fits(&held);
+        if is_full || (fits && items.len() == params.limit.get()) {
+            return Page::of_all(items, last.map(|last| Cursor(last).to_string()));
+        }
+        looked_at += 1;
+        if fits {
+            items.push(Endpoint::new(&held));
+        }
+        last = Some(here);
+    }
+    Page::of_all(items, None)
+}
+
+/// The endpoints of all clusters from a position on, read a chunk at a time.
+struct EndpointWalk<'a> {
+    directory: &'a SharedDirectory,
+    /// The cluster that is read, and those after it.
+    clusters: VecDeque<ClusterId>,
+    /// The last endpoint of the first cluster that was given out.
+    after: Option<KeyHash>,
+    /// Read and not given out yet.
+    chunk: std::vec::IntoIter<EndpointEntry>,
+    chunk_size: usize,
+}
+
+impl<'a> EndpointWalk<'a> {
+    fn new(directory: &'a SharedDirectory, params: &ListParams) -> Self {
+        let start = params.cursor.as_ref().map(|cursor| &cursor.0);
+        let is_wanted = |cluster: &ClusterId| {
+            start.is_none_or(|start| *cluster >= start.cluster)
+                && params.cluster.as_ref().is_none_or(|wanted| wanted == cluster)
+        };
+        let clusters: VecDeque<ClusterId> =
+            directory.clusters().into_iter().filter(is_wanted).collect();
+        let after = start.filter(|start| clusters.front() == Some(&start.cluster));
+        let chunk_size = if params.is_filter() { CHUNK } else { params.limit.get() + 1 };
+        let after = after.map(|start| KeyHash(start.key));
+        Self { directory, clusters, after, chunk: vec![].into_iter(), chunk_size }
+    }
+
+    async fn next(&mut self) -> Option<(Position, EndpointEntry)> {
         loop {
-            let entries = endpoints.page(after.as_ref(), chunk);
+            let cluster = self.clusters.front()?;
+            if let Some(held) = self.chunk.next() {
+                let key = held.view().key_hash();
+                self.after = Some(key);
+                return Some((Position { cluster: cluster.clone(), key: key.0 }, held));
+            }
+            let entries =
+                self.directory.cluster(cluster).page(self.after.as_ref(), self.chunk_size);
             if entries.is_empty() {
-                break;
+                self.clusters.pop_front();
+                self.after = None;
             }
-            for held in entries {
-                let (view, status) = (held.view(), held.status());
-                let key = view.key_hash();
-                let here = Position { cluster: cluster.clone(), key: key.0 };
-                if looked_at == look_at_most {
-                    return Page::of_all(items, last.map(|last| Cursor(last).to_string()));
-                }
-                looked_at += 1;
-                after = Some(key);
-                if params.name.as_ref().is_none_or(|name| name.fits(view.dns_name))
-                    && params.fits(status.as_deref())
-                {
-                    if items.len() == params.limit.get() {
-                        return Page::of_all(items, last.map(|last| Cursor(last).to_string()));
-                    }
-                    items.push(Endpoint::new(&held));
-                }
-                last = Some(here);
-            }
+            self.chunk = entries.into_iter();
             // A long look lets others have their turn.
             tokio::task::yield_now().await;
         }
     }
-    Page::of_all(items, None)
 }
 
 #[cfg(test)]

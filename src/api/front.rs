@@ -19,7 +19,7 @@ use super::voucher::Vouching;
 use crate::broker::BrokerHandle;
 use crate::broker::startup::progress::StartProgress;
 
-/// Callers are asked to come again after so many seconds.
+/// Seconds after which callers are asked to come again.
 const RETRY_AFTER_SECS: u32 = 2;
 
 /// The routes of a broker that may not be there yet.
@@ -48,7 +48,7 @@ impl Front {
         tls: Option<Arc<dyn PeerTls>>,
         vouching: Option<Vouching>,
     ) {
-        // Nobody opens a front twice; the first broker would go on to answer.
+        // A front is opened once; the first broker would go on to answer.
         let _first = self.started.set(super::router(
             broker,
             Arc::clone(&self.registry),

@@ -88,7 +88,7 @@ async fn errors_as_problems(request: Request, next: Next) -> Response {
     let (kind, detail) = match status {
         StatusCode::NOT_FOUND => (
             "not-found",
-            format!("there is nothing at {path}: /api/v1/openapi.json describes what there is"),
+            format!("there is nothing at {path}: /api/v1/openapi.json describes the paths"),
         ),
         StatusCode::METHOD_NOT_ALLOWED => {
             ("method-not-allowed", format!("{path} can only be read: use GET"))
@@ -111,6 +111,8 @@ async fn errors_as_problems(request: Request, next: Next) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use axum::body::Body;
     use axum::routing::{get, post};
     use http_body_util::BodyExt as _;
@@ -156,6 +158,38 @@ mod tests {
         assert_eq!(problem.status, 500);
         assert!(!problem.detail.contains("secret"), "{problem:?}");
         assert!(headers.contains_key(&REQUEST_ID));
+    }
+
+    /// What is logged, to be read afterwards.
+    #[derive(Clone, Default)]
+    struct Logged(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Logged {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_logged_with_the_request_id_that_its_caller_got() {
+        let logged = Logged::default();
+        let writer = logged.clone();
+        let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone());
+        let _guard = tracing::subscriber::set_default(subscriber.finish());
+        // Another test may have met the callsites first, in a thread without a subscriber.
+        let _known = problem_of(get_request("/panics")).await;
+        tracing::callsite::rebuild_interest_cache();
+        let (_, headers) = problem_of(get_request("/panics")).await;
+        let id = headers[&REQUEST_ID].to_str().unwrap();
+        let text = String::from_utf8(logged.0.lock().unwrap().clone()).unwrap();
+        let line = text.lines().rfind(|line| line.contains("a handler panicked")).unwrap();
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!((&line["level"], &line["span"]["request_id"]), (&"ERROR".into(), &id.into()));
     }
 
     #[tokio::test(start_paused = true)]

@@ -68,18 +68,18 @@ pub struct ApiState {
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     tags(
-        (name = "names", description = "Why a name is what it is"),
-        (name = "endpoints", description = "What clusters want, and what became of it"),
+        (name = "names", description = "Why a name has its record sets"),
+        (name = "endpoints", description = "The endpoints that clusters publish, with their statuses"),
         (name = "clusters", description = "The registered Kubernetes clusters"),
         (name = "accounts", description = "The AWS accounts with their budgets"),
-        (name = "zones", description = "The hosted zones and what they hold"),
-        (name = "changes", description = "The journal: what was changed, when, by which decision, and what AWS answered"),
+        (name = "zones", description = "The hosted zones and their record sets"),
+        (name = "changes", description = "The journal: each change with its time, its cause and the answer of AWS"),
         (name = "operation", description = "Health and metrics")
     )
 )]
 struct Description;
 
-/// Describes the tokens, and what is answered without one. Health needs none.
+/// Describes the tokens, and the answers without one. Health needs none.
 struct Tokens;
 
 impl utoipa::Modify for Tokens {

@@ -9,11 +9,11 @@ use crate::core::ids::AccountId;
 /// One page of a list.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Page<T> {
-    /// What the page holds, in the order of the list.
+    /// The items of the page, in the order of the list.
     pub items: Vec<T>,
     /// The `cursor` of the next page; null at the end.
     pub next: Option<String>,
-    /// What the page lacks, since another replica does not say it; left out when it lacks nothing.
+    /// The accounts that are missing, since their replicas do not answer; left out if there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<MissingPart>,
 }

@@ -40,7 +40,7 @@ const MAX_ANSWER_BYTES: usize = 64 << 20;
 /// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asker {
-    /// Somebody who wants to know what all replicas know.
+    /// A caller that asks for what all replicas know.
     Anybody,
     /// Another replica, which wants to know what this one knows.
     Replica,
@@ -50,7 +50,7 @@ pub enum Asker {
 #[derive(Clone, Debug)]
 pub struct Onward {
     uri: Uri,
-    /// None where nobody asked for a proof.
+    /// `None` if no proof was required.
     granted: Option<Granted>,
 }
 
@@ -76,7 +76,7 @@ pub enum Worked {
     Here,
     /// By another.
     At(ReplicaRow),
-    /// By nobody at this moment.
+    /// By none at this moment.
     Nowhere,
 }
 

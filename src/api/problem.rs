@@ -52,7 +52,7 @@ pub enum ApiError {
     },
     /// No replica knows it at this moment.
     #[error(
-        "no replica works the account {0} at this moment: one takes it within seconds, try again"
+        "no replica manages the account {0} at this moment: one will within seconds, try again"
     )]
     NotWorked(AccountId),
     /// The broker ends and takes no orders.
@@ -95,16 +95,16 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         // The store's own words may name hosts and tables: they are for the log.
         if let Self::Store(error) = &self {
-            warn!("a request could not be answered: {error}");
+            warn!(%error, "a request could not be answered");
         }
         Problem::new(self.status(), self.kind(), self.to_string()).into_response()
     }
 }
 
-/// What went wrong with a request (RFC 9457).
+/// The problem of a request (RFC 9457).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
-    /// What kind of problem this is, for programs; it does not change between releases.
+    /// The kind of problem, for programs; it does not change between releases.
     #[serde(rename = "type")]
     #[schema(example = "urn:zonefold:problem:not-found")]
     pub kind: String,
@@ -114,7 +114,7 @@ pub struct Problem {
     /// The HTTP status.
     #[schema(example = 404)]
     pub status: u16,
-    /// What happened here, and what to do.
+    /// The problem in this request, and its remedy.
     #[schema(example = "there is no zone \"Z0EXAMPLE\" here: /api/v1/zones lists them")]
     pub detail: String,
 }

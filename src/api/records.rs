@@ -1,4 +1,4 @@
-//! What a zone holds: Route 53's own record sets, and what Zonefold knows of each.
+//! The record sets of a zone as Route 53 holds them, and what Zonefold knows of each.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -32,7 +32,7 @@ pub struct Record {
     pub set_identifier: Option<String>,
     /// Exactly what Route 53 holds; what it held last when the set is missing.
     pub set: RecordSet,
-    /// Whether Zonefold made it or adopted it. What is not ours is never touched.
+    /// Whether Zonefold made or adopted it. Foreign record sets are never touched.
     pub ours: bool,
     /// The cluster that held the name when the set was written.
     #[schema(value_type = Option<String>, example = "dev-east")]
@@ -40,13 +40,13 @@ pub struct Record {
     /// The batch that wrote it; none for a set that was adopted as it was.
     #[schema(value_type = Option<String>, format = "uuid")]
     pub batch: Option<BatchId>,
-    /// What somebody else did to it since we wrote it; none for nothing.
+    /// How another writer changed it since we wrote it; absent if none did.
     #[schema(schema_with = drift_or_null)]
     pub drift: Option<Drift>,
 }
 
 impl Record {
-    /// Shows what is observed under a key.
+    /// Shows the record set that is observed under a key.
     pub fn new(key: &RecordKey, observed: &Observed) -> Self {
         let owner = observed.owner.as_ref();
         Self {

@@ -91,7 +91,9 @@ pub(super) fn reasons() -> Object {
         Reason::InvalidRouting,
         Reason::TooLarge,
         Reason::Malformed,
+        Reason::ZonesUnknown,
         Reason::BelowDelegation,
+        Reason::Quota,
     ];
     words_of("Why, for programs. The list is added to, never changed.", &all)
 }
@@ -119,7 +121,7 @@ pub(super) fn motives() -> Object {
 
 pub(super) fn drift_or_null() -> Object {
     or_null(words_of(
-        "What somebody else did to a record set of ours; null for nothing.",
+        "How another writer changed a record set of ours; null if none did.",
         &[Drift::Changed, Drift::Missing],
     ))
 }
@@ -131,7 +133,10 @@ pub(super) fn zone_policies() -> Object {
 }
 
 pub(super) fn drift_policies() -> Object {
-    words("What becomes of a record set of ours that somebody else changed.", ["repair", "alert"])
+    words(
+        "How the broker treats a record set of ours that another writer changed.",
+        ["repair", "alert"],
+    )
 }
 
 pub(super) fn adopt_policies() -> Object {
@@ -249,7 +254,7 @@ impl fmt::Display for EndpointSource {
     }
 }
 
-/// What a change is attributed to.
+/// The cause of a change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Cause {
     /// Why.
@@ -320,7 +325,7 @@ pub struct RecordSet {
     /// The health check that decides whether the set answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_check_id: Option<String>,
-    /// Set when a traffic policy made the record: nobody else may write it.
+    /// Set if a traffic policy made the record: only that policy may write it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traffic_policy_instance_id: Option<String>,
 }

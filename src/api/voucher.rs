@@ -78,7 +78,7 @@ impl Vouching {
     }
 }
 
-/// What is signed. No part of it holds a line feed.
+/// The text that is signed. No part of it holds a line feed.
 fn signed(to: ReplicaId, head: &str, method: &Method, path: &str) -> String {
     format!("zonefold voucher\n{to}\n{method}\n{path}\n{head}")
 }

@@ -42,10 +42,10 @@ pub struct Zone {
     pub visibility: String,
     /// Whether discovery still finds it. One that is gone is left alone, and so are the endpoints placed in it.
     pub visible: bool,
-    /// What Zonefold may do there.
+    /// The policy: what Zonefold may do there.
     #[schema(schema_with = zone_policies)]
     pub policy: ZonePolicy,
-    /// What becomes of a record set of ours that somebody else changed.
+    /// How the broker treats a record set of ours that another writer changed.
     #[schema(schema_with = drift_policies)]
     pub drift_policy: String,
     /// Which record sets of others are taken over.
@@ -64,7 +64,7 @@ pub struct Zone {
     pub busy: bool,
     /// Changes that Route 53 refused and that wait for their content to change.
     pub refused: usize,
-    /// Record sets of ours that somebody else changed or removed.
+    /// Record sets of ours that another writer changed or removed.
     pub drifted: usize,
     /// Why nothing is called there now.
     pub trouble: Option<String>,

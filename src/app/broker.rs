@@ -184,7 +184,7 @@ pub fn listen(config: &Config, mut options: BrokerOptions) -> anyhow::Result<Lis
     let rules = identities::api_rules(config, http);
     if rules.holders.is_empty() && rules.anonymous.is_none() {
         warn!(
-            "nobody may use the API under {http}: add api.tokens to the configuration (zonefold token makes one), or set api.anonymous"
+            "no caller may use the API under {http}: add api.tokens to the configuration (zonefold token makes one), or set api.anonymous"
         );
     }
     let authority = Authority::new(rules);
@@ -339,6 +339,7 @@ pub fn clusters_of(config: &Config) -> HashMap<ClusterId, ClusterSettings> {
         environment: cluster.environment.clone(),
         labels: cluster.labels.clone(),
         exposure: cluster.visibility,
+        quota: cluster.quota(),
     };
     config.clusters.iter().map(|cluster| (cluster.name.clone(), settings(cluster))).collect()
 }
@@ -428,12 +429,12 @@ impl Reloader {
     pub async fn apply(&self, config: &Config) {
         let waiting = needs_restart(&self.first, config);
         if !waiting.is_empty() {
-            warn!("what changed of {} takes effect at the next start", waiting.join(", "));
+            warn!("changes of {} take effect at the next start", waiting.join(", "));
         }
         warn_of(config);
         match identities::of(config) {
             Ok(identities) => self.callers.set(identities),
-            Err(error) => warn!("who agents are stays as it was: {error}"),
+            Err(error) => warn!(%error, "the identities of agents stay as they were"),
         }
         self.authority.set(identities::api_rules(config, self.http));
         self.providers

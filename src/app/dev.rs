@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -26,7 +26,7 @@ use crate::config::Config;
 use crate::core::dns::name::DnsName;
 use crate::core::ids::{AccountId, ClusterId};
 use crate::emulator::{
-    AccessKeyConfig, AccountConfig, Emulator, EmulatorConfig, LimitsConfig, LimitsProfile,
+    AccessKeyConfig, AccountConfig, Control, Emulator, EmulatorConfig, LimitsConfig, LimitsProfile,
     RoleConfig, Secret, ZoneConfig,
 };
 use crate::telemetry;
@@ -62,22 +62,11 @@ pub async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
     let shutdown = signal::shutdown()?;
     let ports = Ports { free: args.free_ports };
 
-    let emulator = Emulator::build(emulator_config(&ports, &data)?)
-        .await
-        .context("the emulator cannot start")?;
-    let control = emulator.control();
-    let state = data.join("emulator.json");
-    super::emulator::restore(&control, &state)?;
-    let (aws, control_addr) = (emulator.aws_addr, emulator.control_addr);
-    let dns = emulator.dns_addr.context("the emulator has no DNS")?;
+    let aws = DevAws::start(&ports, &data).await?;
     let mut parts = JoinSet::new();
-    let emulator_stop = CancellationToken::new();
-    let emulating = tokio::spawn(emulator.run(emulator_stop.clone()));
-    let keeping = tokio::spawn(super::emulator::keep(control.clone(), state.clone()));
-
     let config = broker_config(&ports, &data, args.store.as_deref(), &clusters)?;
     let options = BrokerOptions {
-        aws: AwsOptions::emulator(&format!("http://{aws}"), KEY_ID, &secret(&data)?),
+        aws: AwsOptions::emulator(&format!("http://{}", aws.address), KEY_ID, &secret(&data)?),
         ..BrokerOptions::default()
     };
     let broker = super::broker::build(&config, options).await?;
@@ -104,9 +93,9 @@ pub async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
     let serving = spawn_broker(broker, stop_broker.clone());
 
     let addresses = Addresses {
-        aws,
-        control: control_addr,
-        dns,
+        aws: aws.address,
+        control: aws.control_address,
+        dns: aws.dns_address,
         grpc: broker_addresses.0,
         http: broker_addresses.1,
         agents: agents
@@ -119,47 +108,94 @@ pub async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
     }
     let view =
         Parts { addresses, broker: handle, clusters: args.clusters.clone(), data: data.clone() };
-    if live {
-        tokio::select! {
-            () = shutdown.cancelled() => {}
-            () = dev_view::live(&view, &recent) => {}
-            ended = parts.join_next() => bail!("a part ended unasked: {ended:?}"),
-        }
-        dev_view::leave();
-    } else {
-        dev_view::banner(&view).lines().for_each(|line| info!("{line}"));
-        tokio::select! {
-            () = shutdown.cancelled() => {}
-            () = dev_view::lines(&view) => {}
-            ended = parts.join_next() => bail!("a part ended unasked: {ended:?}"),
-        }
-    }
+    show(&view, live.then_some(&recent), &shutdown, &mut parts).await?;
     // Agents first, so that what they have sent is acked; the broker then records what is under way; AWS goes last.
     stop_agents.cancel();
     while parts.join_next().await.is_some() {}
     stop_broker.cancel();
     let result = serving.await.context("the broker's task")?;
-    keeping.abort();
-    super::emulator::save(&control, &state);
-    emulator_stop.cancel();
-    stop_emulator(emulating).await;
+    aws.stop().await;
     result.map(|()| ExitCode::SUCCESS)
 }
 
-fn spawn_broker(
-    broker: BoundBroker,
-    stop: CancellationToken,
-) -> tokio::task::JoinHandle<anyhow::Result<()>> {
-    tokio::spawn(broker.run(stop))
+/// Shows how things are until the user or a signal ends it; a part that ends is an error. Live if there are recent lines to show.
+async fn show(
+    view: &Parts,
+    live: Option<&dev_view::RecentLines>,
+    shutdown: &CancellationToken,
+    parts: &mut JoinSet<anyhow::Result<()>>,
+) -> anyhow::Result<()> {
+    let Some(recent) = live else {
+        dev_view::banner(view).lines().for_each(|line| info!("{line}"));
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            () = dev_view::lines(view) => return Ok(()),
+            ended = parts.join_next() => bail!("a part ended unasked: {ended:?}"),
+        }
+    };
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = dev_view::live(view, recent) => {}
+        ended = parts.join_next() => bail!("a part ended unasked: {ended:?}"),
+    }
+    dev_view::leave();
+    Ok(())
 }
 
-async fn stop_emulator(emulating: tokio::task::JoinHandle<()>) {
-    if tokio::time::timeout(Duration::from_secs(3), emulating).await.is_err() {
-        info!("the emulator still answered somebody; it is cut");
+/// The emulated AWS, whose state outlives the process in the data folder.
+struct DevAws {
+    address: SocketAddr,
+    control_address: SocketAddr,
+    dns_address: SocketAddr,
+    control: Control,
+    /// Where the state is kept.
+    state: PathBuf,
+    emulating: JoinHandle<()>,
+    /// Saves the state now and then.
+    keeping: JoinHandle<()>,
+    stop: CancellationToken,
+}
+
+impl DevAws {
+    async fn start(ports: &Ports, data: &Path) -> anyhow::Result<Self> {
+        let emulator = Emulator::build(emulator_config(ports, data)?)
+            .await
+            .context("the emulator cannot start")?;
+        let control = emulator.control();
+        let state = data.join("emulator.json");
+        super::emulator::restore(&control, &state)?;
+        let stop = CancellationToken::new();
+        Ok(Self {
+            address: emulator.aws_addr,
+            control_address: emulator.control_addr,
+            dns_address: emulator.dns_addr.context("the emulator has no DNS")?,
+            keeping: tokio::spawn(super::emulator::keep(control.clone(), state.clone())),
+            emulating: tokio::spawn(emulator.run(stop.clone())),
+            control,
+            state,
+            stop,
+        })
+    }
+
+    async fn stop(self) {
+        self.keeping.abort();
+        super::emulator::save(&self.control, &self.state);
+        self.stop.cancel();
+        stop_emulator(self.emulating).await;
     }
 }
 
-/// A folder that is removed at the end when nobody named one.
+fn spawn_broker(broker: BoundBroker, stop: CancellationToken) -> JoinHandle<anyhow::Result<()>> {
+    tokio::spawn(broker.run(stop))
+}
+
+async fn stop_emulator(emulating: JoinHandle<()>) {
+    if tokio::time::timeout(Duration::from_secs(3), emulating).await.is_err() {
+        info!("the emulator still answered a call; it is cut off");
+    }
+}
+
+/// A folder that is removed at the end, unless one was named.
 struct Temporary(Option<PathBuf>);
 
 impl Drop for Temporary {
@@ -167,7 +203,7 @@ impl Drop for Temporary {
         if let Some(path) = &self.0
             && let Err(error) = std::fs::remove_dir_all(path)
         {
-            tracing::warn!("the temporary folder {} could not be removed: {error}", path.display());
+            tracing::warn!(%error, "the temporary folder {} could not be removed", path.display());
         }
     }
 }
@@ -311,7 +347,7 @@ fn broker_config(
         "store": store,
         "listen": { "grpc": ports.loopback(7443), "http": ports.loopback(7080) },
         "agents": { "token_file": token_file },
-        // Whoever is on this machine may look; what changes something shows the token of the data folder.
+        // Every process of this machine may look; a request that changes something shows the token of the data folder.
         "api": {
             "anonymous": "viewer",
             "tokens": [{ "name": "dev", "role": "admin", "token_sha256": token::sha256_hex(&held) }],
@@ -377,7 +413,7 @@ async fn run_agent(
 }
 
 fn write_addresses(path: &Path, addresses: &Addresses) -> anyhow::Result<()> {
-    // Written whole or not at all: whoever waits for the file reads it at once.
+    // Written whole or not at all: a reader that waits for the file reads it at once.
     let new = path.with_extension("new");
     let written = std::fs::write(&new, serde_json::to_vec_pretty(addresses)?)
         .and_then(|()| std::fs::rename(&new, path));

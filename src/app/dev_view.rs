@@ -40,7 +40,6 @@ pub struct Addresses {
 pub struct Parts {
     /// Where everything listens.
     pub addresses: Addresses,
-    /// The broker.
     pub broker: BrokerHandle,
     /// The folder with the clusters' manifests.
     pub clusters: PathBuf,

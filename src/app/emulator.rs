@@ -79,6 +79,6 @@ pub fn save(control: &Control, path: &Path) {
         .and_then(|text| std::fs::write(&new, text))
         .and_then(|()| std::fs::rename(&new, path));
     if let Err(error) = saved {
-        warn!("the emulator's state cannot be saved to {}: {error}", path.display());
+        warn!(%error, "the emulator's state cannot be saved to {}", path.display());
     }
 }

@@ -58,7 +58,7 @@ pub fn api_rules(config: &Config, http: SocketAddr) -> Rules {
         };
         Some((token.token_hash()?, Holder { name: token.name.clone(), role }))
     });
-    // Behind a proxy everybody comes from this machine.
+    // Behind a proxy every caller comes from this machine.
     let only_this_machine =
         http.ip().is_loopback() && config.listen.plain_text == PlainText::LoopbackOnly;
     let may_read = match api.anonymous {

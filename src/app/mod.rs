@@ -7,6 +7,7 @@ pub mod broker;
 pub mod dev;
 mod dev_view;
 pub mod emulator;
+pub mod forget;
 mod identities;
 mod retention;
 mod servers;
@@ -16,6 +17,7 @@ use std::process::ExitCode;
 
 pub use servers::ConnectionLimits;
 
+use crate::cli::cluster::ClusterCommand;
 use crate::cli::{Cli, Command};
 use crate::core::printable::printable_lines;
 
@@ -36,6 +38,7 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Status(args) => crate::cli::status::run(args).await,
             Command::Why(args) => crate::cli::why::run(args).await,
             Command::Reroute(args) => crate::cli::reroute::run(args).await,
+            Command::Cluster(ClusterCommand::Forget(args)) => forget::run(args).await,
             Command::Token(args) => crate::cli::token::run(&args),
             Command::Bench { .. } => Ok(crate::cli::refer_to_bench()),
         }

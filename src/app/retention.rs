@@ -13,7 +13,7 @@ use crate::ports::{Clock, Store};
 
 /// How often it is looked.
 const EVERY: Duration = Duration::from_secs(60 * 60);
-/// Entries that leave in one transaction: some milliseconds for whoever waits to write.
+/// Entries that leave in one transaction: some milliseconds for waiting writers.
 const STEP_ENTRIES: u32 = 100;
 /// Between two steps others write.
 const BETWEEN_STEPS: Duration = Duration::from_millis(100);
@@ -46,7 +46,7 @@ async fn prune(store: &dyn Store, clock: &dyn Clock, account: &AccountId, keep_m
             Ok(0) => break,
             Ok(step) => pruned += step,
             Err(error) => {
-                warn!(account = %account, "the journal could not be cut; it is tried again in an hour: {error}");
+                warn!(account = %account, %error, "the journal could not be cut; it is tried again in an hour");
                 break;
             }
         }

@@ -28,17 +28,17 @@ const MESSAGE_SLACK: usize = 64 * 1024;
 /// Connections that may wait to be accepted: those of thousands of agents that come at once. The system's own limit
 /// (`net.core.somaxconn`, 4,096 on Linux) holds too; behind a full queue connections are reset.
 const LISTEN_BACKLOG: u32 = 4_096;
-/// What one connection may have on its way that nobody has read: on it are a cluster's Publish, which is bounded by credits too,
+/// What one connection may have on its way unread: on it are a cluster's Publish, which is bounded by credits too,
 /// and its WatchStatus.
 const STREAM_WINDOW_BYTES: u32 = 512 << 10;
 const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
 
-/// What connections may do before somebody on them has proved who it is, and without a request.
+/// What connections may do before their caller has proved who it is, and without a request.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionLimits {
     /// Those of agents.
     pub grpc: WaitingLimits,
-    /// Those of the API. Nobody has to prove anything there to ask for the health.
+    /// Those of the API. Health needs no proof.
     pub http: WaitingLimits,
     /// How long one of the API may be without a request.
     pub http_limits: HttpLimits,
@@ -130,7 +130,7 @@ fn tls_of(
     Ok(Some(Arc::new(loaded)))
 }
 
-/// Whoever reads the log knows what can be read on the wire.
+/// The log says what can be read on the wire.
 fn say_plain_text(listener: &str, address: SocketAddr, has_tls: bool) {
     match (has_tls, address.ip().is_loopback()) {
         (true, _) => {}
@@ -139,7 +139,7 @@ fn say_plain_text(listener: &str, address: SocketAddr, has_tls: bool) {
         }
         (false, false) => warn!(
             listener, %address,
-            "plain text, since listen.plain_text says that something in front ends TLS: see to it that nobody else reaches this port"
+            "plain text, since listen.plain_text says that a proxy in front ends TLS: make sure that nothing else reaches this port"
         ),
     }
 }
@@ -153,7 +153,7 @@ fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
     };
     listen().with_context(|| {
         format!(
-            "{key}: cannot listen on {address}: stop what listens there, or choose another port"
+            "{key}: cannot listen on {address}: stop the process that listens there, or choose another port"
         )
     })
 }
@@ -202,7 +202,7 @@ impl Servers {
         Self { grpc: tokio::spawn(grpc), http: tokio::spawn(http), _following: following, stop }
     }
 
-    /// Returns what ended although nobody asked it to.
+    /// Returns the part that ended unasked.
     pub async fn died(&mut self) -> String {
         tokio::select! {
             ended = &mut self.grpc => format!("the gRPC server: {ended:?}"),

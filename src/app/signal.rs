@@ -18,15 +18,13 @@ pub fn shutdown() -> std::io::Result<CancellationToken> {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
-        info!(
-            "stopping: what is under way is finished and recorded; a second signal does not wait"
-        );
+        info!("stopping: work under way is finished and recorded; a second signal does not wait");
         cancelled.cancel();
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
-        warn!("stopped without draining; what was under way is read back at the next start");
+        warn!("stopped without draining; calls under way are read back at the next start");
         #[expect(
             clippy::disallowed_methods,
             reason = "the operator has asked a second time not to wait"

@@ -40,7 +40,7 @@ pub struct CommittedUnit {
     pub outcomes: Vec<OpOutcome>,
 }
 
-/// What the decider is told.
+/// Messages to the decider.
 pub enum DeciderMessage {
     /// Units that became durable, in the order of their commits.
     Committed(Vec<CommittedUnit>),
@@ -48,9 +48,11 @@ pub enum DeciderMessage {
     Placed(Vec<(EndpointEntry, StoredPlacement)>),
     /// The zones of an account.
     Discovered(Discovered),
-    /// What other replicas tell, in the order in which they did.
+    /// Entries of other replicas' feed, in order.
     Followed(Vec<Followed>),
-    /// An account is worked here from now on; its zone states are read, and it waits to be told what clusters want.
+    /// Another replica has gone. It may not have stored the verdicts on what it committed last.
+    ReplicaGone,
+    /// An account is worked here from now on; its zone states are read, and it waits for its contributions.
     Adopt(AccountId, WorkerHandle),
     /// An account is no longer worked here.
     Release(AccountId),
@@ -58,7 +60,6 @@ pub enum DeciderMessage {
     Reconfigure(HashMap<ClusterId, ClusterSettings>, BTreeMap<AccountId, AccountScope>),
     /// An operator has names placed anew whose zones are gone; answered with how many endpoints go elsewhere.
     Reroute {
-        /// The name.
         name: DnsName,
         /// Whether what lies below it is meant too.
         reach: NameReach,
@@ -69,7 +70,7 @@ pub enum DeciderMessage {
     Barrier(oneshot::Sender<()>),
 }
 
-/// What another replica tells.
+/// An entry of another replica.
 #[derive(Debug)]
 pub enum Followed {
     /// An endpoint was stored or removed.
@@ -81,21 +82,27 @@ pub enum Followed {
     Zones(Discovered),
     /// What became of endpoints.
     Statuses(Vec<StatusUpdate>),
-    /// A replica has told everything that it can say of endpoints.
+    /// A replica has sent every status that it has.
     ThatWasAll(ReplicaId),
 }
 
 /// See the module's page.
 pub struct Decider {
+    /// Written by the decider alone.
     directory: SharedDirectory,
+    /// Get the contributions of their accounts.
     workers: Arc<Workers>,
+    /// Where statuses go that no worker decides.
     feedback: Feedback,
+    /// The time of statuses.
     clock: Arc<dyn Clock>,
+    /// The walk for workers that have just begun; `None` without one.
     walk: Option<Walk>,
     /// What is to be looked at again.
     reviews: VecDeque<DirectoryReview>,
     /// The accounts that a walk has yet to be begun for.
     waiting: BTreeSet<AccountId>,
+    /// The replicas that have sent every status that they have.
     told_all: watch::Sender<BTreeSet<ReplicaId>>,
 }
 
@@ -120,12 +127,12 @@ impl Decider {
         }
     }
 
-    /// The replicas that have told everything that they can say of endpoints.
+    /// The replicas that have sent every status that they have.
     pub fn told_all(&self) -> watch::Receiver<BTreeSet<ReplicaId>> {
         self.told_all.subscribe()
     }
 
-    /// Decides until nobody is left to tell it anything.
+    /// Decides until all senders are gone.
     pub async fn run(mut self, mut messages: mpsc::Receiver<DeciderMessage>) {
         loop {
             tokio::select! {
@@ -185,6 +192,10 @@ impl Decider {
                     keeper = next;
                     self.follow(news, &mut effects);
                 }
+            }
+            // What is placed its account's next worker judges.
+            DeciderMessage::ReplicaGone => {
+                self.reviews.push_back(DirectoryReview::of_all_waiting(Turn::Ours));
             }
             DeciderMessage::Adopt(account, worker) => {
                 self.workers.insert(&account, &worker);
@@ -258,7 +269,7 @@ impl Decider {
         }
     }
 
-    /// The next page of what new workers are to be told; at the end they may begin.
+    /// The next page of contributions for new workers; at the end they may begin.
     async fn walk_on(&mut self) {
         let directory = Arc::clone(&self.directory);
         let walk =
@@ -282,11 +293,11 @@ impl Decider {
     }
 }
 
-/// Tells an account's worker of its effects, if the account is worked here.
+/// Sends an account's worker its effects, if the account is worked here.
 pub(super) async fn pass_on(workers: &Workers, account: AccountId, effects: Vec<Effect>) {
     match workers.get(&account) {
         Some(worker) => {
-            // One that has lost its lease, or gives it back: whoever works the account next is told everything.
+            // One that has lost its lease, or gives it back: the next holder loads everything.
             let _gone = worker.messages.send(Message::Effects(effects)).await;
         }
         None if workers.is_configured(&account) => {}
@@ -296,7 +307,7 @@ pub(super) async fn pass_on(workers: &Workers, account: AccountId, effects: Vec<
     }
 }
 
-/// Parts effects by account, in order, and tells what concerns no account.
+/// Parts effects by account, in order, and reports those of no account.
 pub fn part(
     effects: Vec<Effect>,
     keeper: Keeper,
@@ -350,6 +361,17 @@ mod tests {
         decider.take(DeciderMessage::Followed(news)).await;
         assert_eq!(kept.try_recv().map(|held| held.arrival()), Ok(2), "the others keep theirs");
         assert!(kept.try_recv().is_err());
+        take_whole(&mut decider, DeciderMessage::ReplicaGone).await;
+        let left: BTreeSet<i64> =
+            std::iter::from_fn(|| kept.try_recv().ok()).map(|held| held.arrival()).collect();
+        assert!(left.contains(&1), "one that is gone may not have come to it: {left:?}");
+    }
+
+    async fn take_whole(decider: &mut Decider, message: DeciderMessage) {
+        decider.take(message).await;
+        while !decider.reviews.is_empty() {
+            decider.review_on().await;
+        }
     }
 
     #[tokio::test]

@@ -30,7 +30,6 @@ pub struct BrokerHandle {
     pub directory: SharedDirectory,
     /// The workers of this replica.
     pub workers: Arc<Workers>,
-    /// The store.
     pub store: Arc<dyn Store>,
     /// The time.
     pub clock: Arc<dyn Clock>,
@@ -38,10 +37,15 @@ pub struct BrokerHandle {
     pub replica: ReplicaRow,
     /// Which replicas live and which account each works, as this one heard last.
     pub standing: watch::Receiver<Arc<Membership>>,
+    /// Commands to the lease manager.
     pub(super) tenancy: mpsc::UnboundedSender<LeaseCommand>,
+    /// Messages to the decider.
     pub(super) decider: mpsc::Sender<DeciderMessage>,
+    /// The gRPC service.
     pub(super) service: FederationService,
+    /// Who calls, and who was refused.
     pub(super) admission: Admission,
+    /// When the start was complete.
     pub(super) started_at: Timestamp,
 }
 

@@ -32,7 +32,7 @@ pub struct LeaseTiming {
     /// How often a replica is heard of.
     pub heartbeat_every: Duration,
     /// A call begins only while its lease lasts for so long; as long as one takes when AWS is slow. One that takes longer yet is
-    /// given up at the lease's end, and read back by whoever works the account then.
+    /// given up at the lease's end, and read back by the next holder.
     pub call_margin: Duration,
     /// A replica that holds more than its share gives something back when this was so for that long. Longer than the ttl: a
     /// replica that starts may have been seen before it was ready, and one that restarts is seen twice for a while.

@@ -10,6 +10,7 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use super::usage::UsageFigures;
 use crate::core::batch::check::Violation;
 use crate::core::ids::AccountId;
 use crate::core::limits::budget::{ApiAction, BucketSnapshot};
@@ -48,7 +49,7 @@ pub struct InvariantLabel {
     invariant: String,
 }
 
-/// The tasks of this process, counted when somebody asks.
+/// The tasks of this process, counted on demand.
 #[derive(Debug)]
 struct LivingTasks;
 
@@ -95,6 +96,8 @@ pub struct BrokerMetrics {
     pub replicas: Gauge,
     /// Entries of the other replicas' feed that were not read yet.
     pub feed_unread: Gauge,
+    /// How much of its quota each cluster uses.
+    pub usage: UsageFigures,
     lease_held: GaugeByAccount,
     commit_seconds: Option<Histogram>,
     batch_changes: Option<Histogram>,
@@ -147,7 +150,7 @@ impl BrokerMetrics {
         );
         registry.register(
             "zonefold_drift_found",
-            "Record sets of ours that somebody else changed",
+            "Record sets of ours that another writer changed",
             metrics.drifted.clone(),
         );
         registry.register(
@@ -209,9 +212,10 @@ impl BrokerMetrics {
         );
         registry.register(
             "zonefold_feed_unread_entries",
-            "What other replicas made durable and this one has not read yet",
+            "Entries of other replicas' feed that this one has not read yet",
             metrics.feed_unread.clone(),
         );
+        registry.register_collector(Box::new(metrics.usage.clone()));
         if let Some(histogram) = &metrics.commit_seconds {
             registry.register(
                 "zonefold_ingest_commit_seconds",
@@ -357,7 +361,7 @@ pub struct AccountFigures<'a> {
     pub pending: usize,
     /// Units that Route 53 refused and that wait for their retry.
     pub refused: usize,
-    /// Record sets that somebody else changed and that are left so.
+    /// Record sets that another writer changed and that are left so.
     pub drifted: usize,
     /// Whether calls can be made.
     pub is_working: bool,

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Several replicas may share one store: each takes streams and holds the whole directory, and each account is worked by the one
-//! that holds its lease ([`tenancy`], [`lease`]). What one makes durable the others follow ([`follower`]); what becomes of
-//! endpoints is told by the one that works their account ([`relay`]).
+//! that holds its lease ([`replicas`], [`lease`]). What one makes durable the others follow; the statuses of endpoints come from
+//! the one that works their account ([`status`]).
 //!
 //! [`Broker::start`] loads the store and starts the tasks; [`BrokerHandle`] is how the API, the command line and the gRPC
 //! server reach it.
@@ -22,6 +22,7 @@ pub mod placer;
 pub mod replicas;
 pub mod startup;
 pub mod status;
+pub mod usage;
 pub mod worker;
 
 use std::collections::{BTreeSet, HashMap};
@@ -40,10 +41,12 @@ use crate::ports::{
     StoreError,
 };
 use decider::{Decider, DeciderMessage};
-use directory::{ClusterSettings, Directory};
+use directory::entry::EndpointEntry;
+use directory::{ClusterSettings, Directory, SharedDirectory};
 pub use handle::{BrokerHandle, ClusterView};
 use ingest::{
-    Admission, Committer, CommitterParts, FederationService, Limits, ServiceParts, watch_store,
+    Admission, Committer, CommitterHandle, CommitterParts, FederationService, Limits, ServiceParts,
+    watch_store,
 };
 use lease::LeaseTiming;
 use metrics::BrokerMetrics;
@@ -67,7 +70,7 @@ const WORKER_QUEUE: usize = 16;
 const ACCOUNTS_ANSWER_WITHIN: Millis = Millis(10_000);
 
 /// How many accounts read their zone states at once.
-const BOOKS_AT_ONCE: usize = 4;
+const STATES_AT_ONCE: usize = 4;
 /// How long a start waits for what other replicas know of endpoints.
 const STATUSES_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
 /// The name of the task that keeps the leases.
@@ -81,13 +84,11 @@ pub struct BrokerParts {
     pub leases: LeaseTiming,
     /// The registered clusters.
     pub clusters: HashMap<ClusterId, ClusterSettings>,
-    /// The accounts.
     pub accounts: Vec<AccountSettings>,
     /// Who calls, and who was refused.
     pub admission: Admission,
     /// What a session may take.
     pub limits: Limits,
-    /// The store.
     pub store: Arc<dyn Store>,
     /// Route 53 and STS.
     pub providers: Arc<dyn DnsProviders>,
@@ -117,6 +118,167 @@ pub enum StartError {
     },
 }
 
+/// What the rooms of a broker share, and how each room is made of it.
+struct Wiring {
+    replica: ReplicaId,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    metrics: BrokerMetrics,
+    directory: SharedDirectory,
+    workers: Arc<Workers>,
+    feedback: Feedback,
+    relay: RelayHandle,
+    to_decider: mpsc::Sender<DeciderMessage>,
+    /// The order of this replica's commits, among which those of others are read.
+    commits: CommitOrder,
+}
+
+impl Wiring {
+    fn new(
+        parts: &BrokerParts,
+        store: Arc<dyn Store>,
+        verdicts: mpsc::UnboundedSender<EndpointEntry>,
+        to_decider: mpsc::Sender<DeciderMessage>,
+    ) -> Self {
+        let directory = Arc::new(Directory::new(parts.clusters.clone()));
+        Self {
+            replica: parts.replica.replica,
+            store,
+            clock: Arc::clone(&parts.clock),
+            metrics: parts.metrics.clone(),
+            feedback: Feedback::new(Arc::clone(&directory), verdicts),
+            directory,
+            workers: Arc::default(),
+            relay: RelayHandle::default(),
+            to_decider,
+            commits: CommitOrder::default(),
+        }
+    }
+
+    /// Reads the feed from where it ends now, so it is made before anything is loaded; `None` for a store of one replica.
+    async fn feed_reader(
+        &self,
+        whole: Arc<dyn Store>,
+    ) -> Result<(Option<FeedReader>, FeedHandle), StoreError> {
+        if !self.store.is_shared() {
+            return Ok((None, FeedHandle::default()));
+        }
+        let (reader, handle) = FeedReader::new(FeedReaderParts {
+            after: self.store.feed_end().await?,
+            store: Arc::clone(&self.store),
+            whole,
+            replica: self.replica,
+            decider: self.to_decider.clone(),
+            commits: self.commits.clone(),
+            relay: self.relay.clone(),
+            metrics: self.metrics.clone(),
+        });
+        Ok((Some(reader), handle))
+    }
+
+    fn worker_factory(
+        &self,
+        parts: &BrokerParts,
+        feed: FeedHandle,
+        discovered: mpsc::Sender<worker::Discovered>,
+    ) -> Arc<WorkerFactory> {
+        Arc::new(WorkerFactory {
+            store: Arc::clone(&self.store),
+            providers: Arc::clone(&parts.providers),
+            clock: Arc::clone(&self.clock),
+            feedback: self.judging(),
+            discovered,
+            decider: self.to_decider.clone(),
+            feed,
+            metrics: self.metrics.clone(),
+            gate: Gate::of_this_machine(),
+            states: Semaphore::new(STATES_AT_ONCE),
+            seed: parts.seed,
+        })
+    }
+
+    fn lease_manager(
+        &self,
+        parts: &BrokerParts,
+        factory: Arc<WorkerFactory>,
+    ) -> (LeaseManager, watch::Receiver<Arc<Membership>>) {
+        LeaseManager::new(LeaseManagerParts {
+            replica: parts.replica.clone(),
+            timing: parts.leases.clone(),
+            leases: Arc::clone(&self.store) as Arc<dyn Leases>,
+            feed: Arc::clone(&self.store) as Arc<dyn Feed>,
+            accounts: parts.accounts.clone(),
+            spawn_worker: Box::new(move |tenant| Arc::clone(&factory).live(tenant).boxed()),
+            workers: Arc::clone(&self.workers),
+            relay: self.relay.clone(),
+            metrics: self.metrics.clone(),
+        })
+    }
+
+    /// Statuses go to the other replicas too. Every replica judges for itself and is told all the same, so that this comes after
+    /// what the endpoint's worker said before.
+    fn judging(&self) -> Feedback {
+        self.feedback.clone().relayed(self.relay.clone())
+    }
+
+    fn decider(&self) -> Decider {
+        let (directory, workers) = (Arc::clone(&self.directory), Arc::clone(&self.workers));
+        Decider::new(directory, workers, self.judging(), Arc::clone(&self.clock))
+    }
+
+    fn placer(&self) -> placer::PlacementWriter {
+        placer::PlacementWriter {
+            directory: Arc::clone(&self.directory),
+            store: Arc::clone(&self.store),
+            decider: self.to_decider.clone(),
+        }
+    }
+
+    fn relay(&self) -> Relay {
+        let workers = Arc::clone(&self.workers);
+        Relay {
+            handle: self.relay.clone(),
+            origin: self.replica,
+            store: Arc::clone(&self.store),
+            directory: Arc::clone(&self.directory),
+            is_worked_here: Box::new(move |account| workers.has(account)),
+        }
+    }
+
+    fn committer(&self, feed: FeedHandle) -> (Committer, CommitterHandle) {
+        Committer::new(CommitterParts {
+            store: Arc::clone(&self.store),
+            clock: Arc::clone(&self.clock),
+            decider: self.to_decider.clone(),
+            metrics: self.metrics.clone(),
+            order: self.commits.clone(),
+            feed,
+        })
+    }
+
+    fn service_parts(
+        &self,
+        parts: &BrokerParts,
+        committer: CommitterHandle,
+        feed: FeedHandle,
+        ready: watch::Receiver<bool>,
+    ) -> ServiceParts {
+        ServiceParts {
+            admission: parts.admission.clone(),
+            store: Arc::clone(&self.store),
+            clock: Arc::clone(&self.clock),
+            committer,
+            decider: self.to_decider.clone(),
+            feed,
+            directory: Arc::clone(&self.directory),
+            metrics: self.metrics.clone(),
+            limits: parts.limits.clone(),
+            ready,
+            seed: parts.seed,
+        }
+    }
+}
+
 /// A broker that has started.
 pub struct Broker {
     handle: BrokerHandle,
@@ -137,151 +299,73 @@ impl Broker {
     /// # Errors
     /// The store cannot be read, or an account's client cannot be made.
     pub async fn start(parts: BrokerParts) -> Result<Self, StartError> {
-        let store = parts.store.of_replica(parts.replica.replica);
         let (leases_stop, hard_stop) = (CancellationToken::new(), CancellationToken::new());
         let mut tasks = tokio::task::JoinSet::new();
+        let store = parts.store.of_replica(parts.replica.replica);
         let (keeper, verdicts) = VerdictKeeper::new(Arc::clone(&store));
-        let directory = Arc::new(Directory::new(parts.clusters.clone()));
-        let workers = Arc::new(Workers::default());
-        let feedback = Feedback::new(directory.clone(), verdicts);
-        let relay = RelayHandle::default();
         let (to_decider, decider_messages) = mpsc::channel(DECIDER_QUEUE);
         let (discovered, discoveries) = mpsc::channel(64);
-        let commits = CommitOrder::default();
-        // Before anything is loaded: what is committed from here on is told.
-        let (follower, feed) = if store.is_shared() {
-            let (follower, feed) = FeedReader::new(FeedReaderParts {
-                after: store.feed_end().await?,
-                store: Arc::clone(&store),
-                whole: parts.store,
-                replica: parts.replica.replica,
-                decider: to_decider.clone(),
-                commits: commits.clone(),
-                relay: relay.clone(),
-                metrics: parts.metrics.clone(),
-            });
-            (Some(follower), feed)
-        } else {
-            (None, FeedHandle::default())
-        };
-        let worker_factory = Arc::new(WorkerFactory {
-            store: Arc::clone(&store),
-            providers: parts.providers,
-            clock: Arc::clone(&parts.clock),
-            feedback: feedback.clone().relayed(relay.clone()),
-            discovered,
-            decider: to_decider.clone(),
-            feed: feed.clone(),
-            metrics: parts.metrics.clone(),
-            gate: Gate::of_this_machine(),
-            states: Semaphore::new(BOOKS_AT_ONCE),
-            seed: parts.seed,
-        });
-        let (mut tenancy, standing) = LeaseManager::new(LeaseManagerParts {
-            replica: parts.replica.clone(),
-            timing: parts.leases,
-            leases: Arc::clone(&store) as Arc<dyn Leases>,
-            feed: Arc::clone(&store) as Arc<dyn Feed>,
-            accounts: parts.accounts.clone(),
-            spawn_worker: Box::new(move |tenant| Arc::clone(&worker_factory).live(tenant).boxed()),
-            workers: Arc::clone(&workers),
-            relay: relay.clone(),
-            metrics: parts.metrics.clone(),
-        });
+        let wiring = Wiring::new(&parts, store, verdicts, to_decider);
+        parts.metrics.usage.follow(&wiring.directory);
+        let (follower, feed) = wiring.feed_reader(parts.store.clone()).await?;
+        let factory = wiring.worker_factory(&parts, feed.clone(), discovered);
+        let (mut manager, standing) = wiring.lease_manager(&parts, factory);
         let start = Start {
-            store: &store,
+            store: &wiring.store,
             clock: &*parts.clock,
             progress: &parts.progress,
-            directory: &directory,
-            feedback: &feedback,
-            workers: &workers,
+            directory: &wiring.directory,
+            feedback: &wiring.feedback,
+            workers: &wiring.workers,
         };
         start.zones().await?;
-        directory.set_accounts(worker::scopes(&parts.accounts, &store.listed_accounts().await?));
-        let starting = tenancy.begin().await?;
+        let listed = wiring.store.listed_accounts().await?;
+        wiring.directory.set_accounts(worker::scopes(&parts.accounts, &listed));
+        let starting = manager.begin().await?;
         // The leases are kept while everything is loaded.
-        let (to_tenancy, commands) = mpsc::unbounded_channel();
-        spawn(&mut tasks, LEASES, tenancy.run(commands, leases_stop.clone()));
+        let (to_manager, commands) = mpsc::unbounded_channel();
+        spawn(&mut tasks, LEASES, manager.run(commands, leases_stop.clone()));
         start.states(starting).await?;
         start.endpoints().await?;
 
-        // Every replica judges for itself; it is told all the same, so that it comes after what the endpoint's worker said before.
-        let judging = feedback.relayed(relay.clone());
-        let decider = Decider::new(
-            directory.clone(),
-            Arc::clone(&workers),
-            judging,
-            Arc::clone(&parts.clock),
-        );
+        let decider = wiring.decider();
         let told_all = decider.told_all();
         spawn(&mut tasks, "the decider", decider.run(decider_messages));
-        let placer = placer::PlacementWriter {
-            directory: directory.clone(),
-            store: Arc::clone(&store),
-            decider: to_decider.clone(),
-        };
-        spawn(&mut tasks, "the placer", placer.run());
+        spawn(&mut tasks, "the placer", wiring.placer().run());
         spawn(&mut tasks, "the keeper of verdicts", keeper.run());
-        spawn(&mut tasks, "the discoveries", forward(discoveries, to_decider.clone()));
+        let to_decider = wiring.to_decider.clone();
+        spawn(&mut tasks, "the discoveries", forward(discoveries, to_decider));
         if let Some(follower) = follower {
             spawn(&mut tasks, "the follower of the other replicas", follower.run());
-            let relay = Relay {
-                handle: relay,
-                origin: parts.replica.replica,
-                store: Arc::clone(&store),
-                directory: directory.clone(),
-                is_worked_here: {
-                    let workers = Arc::clone(&workers);
-                    Box::new(move |account| workers.has(account))
-                },
-            };
-            spawn(&mut tasks, "the relay to the other replicas", relay.run());
+            spawn(&mut tasks, "the relay to the other replicas", wiring.relay().run());
         }
-        let (committer, commit) = Committer::new(CommitterParts {
-            store: Arc::clone(&store),
-            clock: Arc::clone(&parts.clock),
-            decider: to_decider.clone(),
-            metrics: parts.metrics.clone(),
-            order: commits,
-            feed: feed.clone(),
-        });
+        let (seen, to_decider) = (standing.clone(), wiring.to_decider.clone());
+        spawn(&mut tasks, "the watch over the other replicas", watch_replicas(seen, to_decider));
+        let (committer, commit) = wiring.committer(feed.clone());
         spawn(&mut tasks, "the committer", committer.run(hard_stop.clone()));
-
-        let (streams, streams_drain) = (TaskTracker::new(), CancellationToken::new());
         let (ready, sees_ready) = watch::channel(true);
-        let (pinged, others) = (Arc::clone(&store), standing.clone());
+        let (pinged, others) = (Arc::clone(&wiring.store), standing.clone());
         let ping = async move || pinged.ping().await.is_ok();
         let has_others = move || others.borrow().replicas.len() > 1;
         spawn(&mut tasks, "the watch over the store", watch_store(ping, has_others, ready));
-        let service_parts = ServiceParts {
-            admission: parts.admission.clone(),
-            store: Arc::clone(&store),
-            clock: Arc::clone(&parts.clock),
-            committer: commit,
-            decider: to_decider.clone(),
-            feed,
-            directory: directory.clone(),
-            metrics: parts.metrics,
-            limits: parts.limits,
-            ready: sees_ready,
-            seed: parts.seed,
-        };
-        let service = FederationService::new(service_parts, streams.clone(), streams_drain.clone());
+        let (streams, streams_drain) = (TaskTracker::new(), CancellationToken::new());
+        let service = wiring.service_parts(&parts, commit, feed, sees_ready);
+        let service = FederationService::new(service, streams.clone(), streams_drain.clone());
         // From here on this replica can work what others give up. The keeper of the leases is noticed when it is gone.
-        let _gone = to_tenancy.send(LeaseCommand::Open);
+        let _gone = to_manager.send(LeaseCommand::Open);
         parts.progress.enter(StartPhase::Statuses, 0);
         hear_of_statuses(parts.replica.replica, standing.clone(), told_all).await;
         parts.progress.enter(StartPhase::Started, 0);
         let handle = BrokerHandle {
             started_at: parts.clock.now(),
-            directory,
-            workers,
-            store,
+            directory: wiring.directory,
+            workers: wiring.workers,
+            store: wiring.store,
             clock: parts.clock,
             replica: parts.replica,
             standing,
-            tenancy: to_tenancy,
-            decider: to_decider,
+            tenancy: to_manager,
+            decider: wiring.to_decider,
             service: service.clone(),
             admission: parts.admission,
         };
@@ -307,7 +391,7 @@ impl Broker {
         self.service.clone()
     }
 
-    /// Returns the name of a task that ended although nobody asked it to: the broker cannot go on then.
+    /// Returns the name of a task that ended unasked: the broker cannot go on then.
     pub async fn task_died(&mut self) -> &'static str {
         match self.tasks.join_next().await {
             Some(Ok(name)) => {
@@ -337,7 +421,7 @@ impl Broker {
         };
         if tokio::time::timeout(deadline, drain).await.is_err() {
             info!(
-                "the drain took longer than its deadline; what is unfinished is read back at the next start"
+                "the drain took longer than its deadline; unfinished batches are read back at the next start"
             );
         }
         hard_stop.cancel();
@@ -345,7 +429,7 @@ impl Broker {
     }
 }
 
-/// Returns when the other replicas that work accounts have told what became of endpoints, or had their time for it: an agent that
+/// Returns when the other replicas that work accounts have sent their statuses, or had their time for it: an agent that
 /// is let in knows most of it, and is not told that it is unknown.
 async fn hear_of_statuses(
     me: ReplicaId,
@@ -373,8 +457,27 @@ async fn hear_of_statuses(
     };
     if tokio::time::timeout(STATUSES_WITHIN, hearing).await.is_err() {
         info!(
-            "not all replicas have told what became of endpoints; what is missing comes as it is told"
+            "not all replicas have reported the statuses of their endpoints; what is missing comes later"
         );
+    }
+}
+
+/// Tells the decider when another replica is gone, for as long as this one follows who lives.
+async fn watch_replicas(
+    mut standing: watch::Receiver<Arc<Membership>>,
+    decider: mpsc::Sender<DeciderMessage>,
+) {
+    let living = |standing: &Membership| -> BTreeSet<ReplicaId> {
+        standing.replicas.iter().map(|row| row.replica).collect()
+    };
+    let mut before = living(&standing.borrow_and_update());
+    while standing.changed().await.is_ok() {
+        let now = living(&standing.borrow_and_update());
+        let is_less = !before.is_subset(&now);
+        before = now;
+        if is_less && decider.send(DeciderMessage::ReplicaGone).await.is_err() {
+            return;
+        }
     }
 }
 

@@ -49,7 +49,7 @@ pub enum ClientError {
         /// Where.
         broker: BrokerUrl,
     },
-    /// Nobody is trusted who could have signed the broker's certificate.
+    /// No trusted authority could have signed the broker's certificate.
     #[error(
         "there is no certificate authority to trust for {broker}: name a PEM file with --ca-file"
     )]
@@ -58,7 +58,7 @@ pub enum ClientError {
         broker: BrokerUrl,
     },
     /// The token cannot stand in a header.
-    #[error("the token contains characters that cannot stand in a header: see what is in its file")]
+    #[error("the token contains characters that cannot stand in a header: look into its file")]
     BadToken,
     /// It answered with an error.
     #[error("the broker refused {path} ({status} {title}): {detail}")]
@@ -74,14 +74,14 @@ pub enum ClientError {
     },
     /// What answers there is not a broker, or one of another version.
     #[error(
-        "what answers at {broker} for {path} is not a broker of this version ({reason}): check --broker URL"
+        "the server at {broker} does not answer {path} like a broker of this version ({reason}): check --broker URL"
     )]
     NotABroker {
         /// Where.
         broker: BrokerUrl,
         /// What was asked for.
         path: String,
-        /// What is wrong with the answer.
+        /// The problem of the answer.
         reason: String,
     },
 }
@@ -240,7 +240,7 @@ impl Client {
         }
     }
 
-    /// Reads a whole list, page by page, up to so many items; also answers whether there are more.
+    /// Reads a whole list, page by page, up to a number of items; also answers whether there are more.
     ///
     /// # Errors
     /// As [`Client::get`].
@@ -283,7 +283,7 @@ fn bearer(token: &str) -> Result<HeaderValue, ClientError> {
     Ok(value)
 }
 
-/// Whom to trust; nobody is asked where it is plain text.
+/// Whom to trust; not used for plain text.
 fn tls_config(broker: &BrokerUrl, ca_pem: Option<&[u8]>) -> Result<ClientConfig, ClientError> {
     let mut roots = RootCertStore::empty();
     if broker.is_https() {
@@ -314,7 +314,7 @@ pub struct Listed<T> {
     pub items: Vec<T>,
     /// Whether there are more.
     pub more: bool,
-    /// What is missing in it, since a replica does not say it.
+    /// The accounts that are missing, since their replicas do not answer.
     pub missing: Vec<MissingPart>,
 }
 

@@ -1,6 +1,7 @@
 //! The command line. Every option is also an environment variable `ZONEFOLD_…`.
 
 pub mod client;
+pub mod cluster;
 pub mod output;
 pub mod release;
 pub mod reroute;
@@ -21,7 +22,7 @@ use crate::config::{ConfigOverrides, Log, LogFormat};
 #[derive(Debug, Parser)]
 #[command(name = "zonefold", version, about, max_term_width = 110)]
 pub struct Cli {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -53,6 +54,9 @@ pub enum Command {
     /// Place names anew whose zone was made again under another id
     #[command(after_help = "Example:\n  zonefold reroute dev.example.com --below")]
     Reroute(reroute::RerouteArgs),
+    /// What is done about a cluster without its agent
+    #[command(subcommand)]
+    Cluster(cluster::ClusterCommand),
     /// Make a token for the REST API or for a cluster's agent, and the entry of the broker's configuration that knows it
     #[command(
         after_help = "Example:\n  zonefold token --role viewer --name dashboard --out ./api-token"
@@ -81,7 +85,7 @@ pub fn refer_to_bench() -> ExitCode {
     ExitCode::from(2)
 }
 
-/// What is logged, and how.
+/// The level and the form of the log.
 #[derive(Clone, Debug, Args)]
 pub struct LogArgs {
     /// Form of the log: text or json
@@ -174,7 +178,7 @@ impl BrokerArgs {
     }
 }
 
-/// What is done around an agent.
+/// Tasks around an agent.
 #[derive(Debug, Subcommand)]
 pub enum AgentCommand {
     /// Print the RBAC that the agent needs for its sources, to apply with kubectl
@@ -184,7 +188,7 @@ pub enum AgentCommand {
     Rbac(RbacArgs),
     /// Show what an agent keeps although no object that it sees asks for it, or release it
     #[command(
-        after_help = "Examples:\n  zonefold agent release                        # shows what is kept, and releases nothing\n  zonefold agent release --source dnsendpoint --namespace shop"
+        after_help = "Examples:\n  zonefold agent release                        # lists the kept endpoints, and releases nothing\n  zonefold agent release --source dnsendpoint --namespace shop"
     )]
     Release(release::ReleaseArgs),
 }
@@ -259,7 +263,7 @@ const LIVE_ONLY: [&str; 10] = [
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("objects").args(["manifests", "kubernetes"]).required(true)))]
 pub struct AgentArgs {
-    /// What is done around an agent; none to run one.
+    /// A task around an agent; `None` to run one.
     #[command(subcommand)]
     pub command: Option<AgentCommand>,
     /// The name under which the cluster is registered at the broker

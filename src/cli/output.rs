@@ -115,7 +115,7 @@ impl fmt::Display for Rows {
     }
 }
 
-/// A table with headers that wraps what is too long.
+/// A table with headers that wraps long cells.
 pub fn table(width: u16, headers: &[&str]) -> Rows {
     let mut table = Table::new();
     table
@@ -126,7 +126,7 @@ pub fn table(width: u16, headers: &[&str]) -> Rows {
     Rows(table)
 }
 
-/// Clears the screen before what is written next.
+/// Clears the screen before the next output.
 pub fn clear_screen() {
     // A reader that has gone is told by the next write.
     let _gone = io::stdout().lock().write_all(CLEAR_SCREEN.as_bytes());

@@ -24,16 +24,16 @@ const MAX_ANSWER_BYTES: usize = 64 << 20;
 /// Arguments of `zonefold agent release`.
 #[derive(Clone, Debug, Args)]
 pub struct ReleaseArgs {
-    /// Release what is kept of this source, such as dnsendpoint
+    /// Release endpoints that are kept from this source, such as dnsendpoint
     #[arg(long, env = "ZONEFOLD_RELEASE_SOURCE", value_name = "SOURCE")]
     pub source: Option<String>,
-    /// Release what is kept of objects in this namespace
+    /// Release endpoints that are kept for objects in this namespace
     #[arg(long, env = "ZONEFOLD_RELEASE_NAMESPACE", value_name = "NAMESPACE")]
     pub namespace: Option<String>,
-    /// Release what is kept of objects of this name
+    /// Release endpoints that are kept for objects of this name
     #[arg(long, env = "ZONEFOLD_RELEASE_OBJECT", value_name = "NAME")]
     pub object: Option<String>,
-    /// Release what is kept under this DNS name
+    /// Release endpoints that are kept under this DNS name
     #[arg(long, env = "ZONEFOLD_RELEASE_NAME", value_name = "FQDN")]
     pub name: Option<String>,
     /// Release everything that is kept
@@ -76,7 +76,7 @@ pub struct Kept {
     pub reason: String,
 }
 
-/// Runs the command. Without a selection it releases nothing and shows what is kept.
+/// Runs the command. Without a selection it releases nothing and lists the kept endpoints.
 ///
 /// # Errors
 /// The agent cannot be reached or refuses.
@@ -151,5 +151,5 @@ async fn ask(agent: &BrokerUrl, method: &str, path: &str) -> anyhow::Result<Vec<
         );
     }
     serde_json::from_slice(&body)
-        .with_context(|| format!("what answers at {agent} is not an agent of this version"))
+        .with_context(|| format!("the server at {agent} is not an agent of this version"))
 }

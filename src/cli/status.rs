@@ -49,7 +49,7 @@ pub struct Status {
     pub endpoints_not_fine: Vec<Endpoint>,
     /// Whether there are more of them than are listed.
     pub more_not_fine: bool,
-    /// What is missing in all of this, since a replica does not say it.
+    /// The accounts that are missing, since their replicas do not answer.
     pub missing: Vec<MissingPart>,
 }
 

@@ -48,7 +48,7 @@ pub struct TokenArgs {
     /// For the agent of this cluster
     #[arg(long, env = "ZONEFOLD_TOKEN_CLUSTER", value_name = "NAME", conflicts_with_all = ["role", "name"])]
     pub cluster: Option<ClusterId>,
-    /// Write the token to this new file, which nobody else may read, instead of showing it
+    /// Write the token to this new file, which only its owner may read, instead of showing it
     #[arg(long, env = "ZONEFOLD_TOKEN_OUT", value_name = "FILE")]
     pub out: Option<PathBuf>,
     /// How the answer is written
@@ -56,7 +56,7 @@ pub struct TokenArgs {
     pub output: OutputFormat,
 }
 
-/// A token that was made, and what is kept of it.
+/// A new token, and the hash that is stored of it.
 pub struct NewToken {
     /// The token itself.
     pub token: String,

@@ -61,7 +61,7 @@ fn in_zone(zone: &NameInZone, width: u16, text: &mut String) {
             let since = holder.since.map_or_else(String::new, |since| format!(" since {since}"));
             *text += &format!("holder: {}{since}\n\n", holder.cluster);
         }
-        None => *text += "holder: nobody\n\n",
+        None => *text += "holder: none\n\n",
     }
     if !zone.contributions.is_empty() {
         let wishes = zone.contributions.iter().map(|contribution| &contribution.endpoint);
@@ -102,7 +102,7 @@ fn endpoints<'a>(endpoints: impl Iterator<Item = &'a Endpoint>, width: u16) -> R
     rows
 }
 
-/// Each record set once: what is wanted beside what is there.
+/// Each record set once: the desired state and the observed one.
 fn comparison(zone: &NameInZone, width: u16) -> Rows {
     let mut rows = table(width, &["desired", "observed", "whose"]);
     let mut unmatched: Vec<&RecordSet> = zone.desired.iter().collect();
@@ -116,9 +116,9 @@ fn comparison(zone: &NameInZone, width: u16) -> Rows {
             .map(|at| unmatched.remove(at));
         let whose = match (&record.owner, record.drift) {
             (_, Some(crate::core::planning::plan::Drift::Missing)) => {
-                "ours, removed by somebody else".to_owned()
+                "ours, removed by another writer".to_owned()
             }
-            (Some(owner), Some(_)) => format!("ours ({owner}), changed by somebody else"),
+            (Some(owner), Some(_)) => format!("ours ({owner}), changed by another writer"),
             (Some(owner), None) => format!("ours ({owner})"),
             (None, _) => "foreign".to_owned(),
         };
@@ -167,6 +167,7 @@ fn outcome(outcome: &Outcome) -> String {
         Outcome::Applied { change_id, .. } => format!("applied as {change_id}"),
         Outcome::FoundDone => "answer lost, found done".to_owned(),
         Outcome::Refused { code, message, .. } => format!("refused: {code}: {message}"),
+        Outcome::ZoneDeleted => "answer lost, and the zone was deleted since".to_owned(),
         Outcome::NotApplied { reason } => format!("not applied: {reason}"),
     }
 }

@@ -53,7 +53,7 @@ pub struct Account {
     /// How often zones are looked for, in seconds.
     #[serde(default = "default_discovery_interval_secs")]
     pub discovery_interval_secs: u32,
-    /// How often the records of a zone are compared with what is known of them, in seconds.
+    /// How often the records of a zone are read and compared, in seconds.
     #[serde(default = "default_drift_interval_secs")]
     pub drift_interval_secs: u32,
 }
@@ -78,7 +78,7 @@ impl Account {
         }
     }
 
-    /// The buckets of the account, by its profile and what is set beside it.
+    /// The buckets of the account, by its profile and the settings that override it.
     pub fn budget_config(&self) -> BudgetConfig {
         self.budget.to_core(self.partition)
     }
@@ -98,7 +98,7 @@ impl Account {
         Millis::from_secs(i64::from(self.drift_interval_secs))
     }
 
-    /// What is written as in an earlier version and should be written anew.
+    /// Parts in the form of an earlier version, which should be rewritten.
     pub(super) fn warnings(&self, at: &KeyPath) -> Vec<String> {
         let zones = at.key("zones");
         let of = |(index, zone): (usize, &ZoneEntry)| zone.warning(&zones.index(index));
@@ -273,7 +273,7 @@ impl ZoneEntry {
         if self.default_ttl_secs > MAX_TTL_SECS {
             problems.add(
                 at.key("default_ttl_secs"),
-                format!("{} s is more than Route 53 takes", self.default_ttl_secs),
+                format!("{} s is more than Route 53 accepts", self.default_ttl_secs),
                 format!("give at most {MAX_TTL_SECS}"),
             );
         }

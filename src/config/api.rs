@@ -77,7 +77,7 @@ impl Api {
                 problems.add(
                     tokens.index(index).key("name"),
                     "the name is empty",
-                    "write who holds the token",
+                    "write the holder of the token",
                 );
             }
             if token.token_hash().is_none() {

@@ -28,7 +28,7 @@ impl ConfigError {
         Self::Refused { source_name: source_name.to_owned(), problems }
     }
 
-    /// What is wrong with the content; empty when the file cannot be read or watched at all.
+    /// The problems of the content; empty if the file cannot be read or watched at all.
     pub fn problems(&self) -> &[Problem] {
         match self {
             Self::Refused { problems, .. } => problems,

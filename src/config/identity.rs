@@ -157,7 +157,7 @@ impl ServiceAccount {
             problems.add(
                 at.key("issuer"),
                 "the issuer is empty",
-                "write what kubectl get --raw /.well-known/openid-configuration shows as issuer",
+                "write the issuer that kubectl get --raw /.well-known/openid-configuration shows",
             );
         }
         for (index, host) in self.keys_hosts.iter().enumerate() {
@@ -192,7 +192,7 @@ impl ServiceAccount {
             (None, Some(url)) if !is_https(url) => problems.add(
                 at.key("keys_url"),
                 format!(
-                    "{url:?} is not https, so anybody on the way could give the issuer other keys"
+                    "{url:?} is not https, so anyone on the way could replace the issuer's keys"
                 ),
                 "write an https URL; plain http is taken from this machine only",
             ),

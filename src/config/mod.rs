@@ -60,7 +60,7 @@ pub struct Config {
     pub aws: Aws,
     /// How long the journal is kept.
     pub journal: Journal,
-    /// What is logged, and how.
+    /// The level and the form of the log.
     pub log: Log,
 }
 
@@ -132,7 +132,7 @@ impl Config {
         Self::parse_with(&text, &path.display().to_string(), overrides)
     }
 
-    /// Reads a text; `source_name` stands for the file in what is said about it.
+    /// Reads a text; messages name `source_name` in place of the file.
     pub fn parse(text: &str, source_name: &str) -> Result<Self, ConfigError> {
         Self::parse_with(text, source_name, &ConfigOverrides::default())
     }
@@ -153,14 +153,14 @@ impl Config {
         Err(ConfigError::refused(source_name, locate::place(found, text, &replaced)))
     }
 
-    /// What is written as in an earlier version: it still holds, and should be written anew.
+    /// Parts in the form of an earlier version: they still hold, and should be rewritten.
     pub fn warnings(&self) -> Vec<String> {
         let accounts = KeyPath::default().key("accounts");
         let of = |(index, account): (usize, &Account)| account.warnings(&accounts.index(index));
         self.accounts.iter().enumerate().flat_map(of).collect()
     }
 
-    /// What is wrong with a configuration, wherever it came from. An empty list is a configuration that can be used.
+    /// The problems of a configuration. It can be used if there are none.
     fn validate(&self) -> Vec<error::Finding> {
         let mut problems = Problems::default();
         let root = KeyPath::default();

@@ -64,7 +64,7 @@ impl fmt::Display for StoreUrl {
         }
         let (scheme, rest) = body.split_once("://").unwrap_or(("postgres", body));
         match rest.rsplit_once('@') {
-            // Something was not percent-encoded: where the password ends, nobody can tell.
+            // Something was not percent-encoded: the end of the password is unknown.
             _ if hidden.contains('@') => write!(f, "{scheme}://***"),
             Some((user_info, host)) => {
                 let user = user_info.split(':').next().unwrap_or_default();
@@ -278,7 +278,7 @@ impl Agents {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Aws {
-    /// How long one attempt may take, in seconds; after that nobody knows whether it was applied, and it is read back.
+    /// How long one attempt may take, in seconds; after that it is in doubt, and is read back.
     pub attempt_timeout_secs: u64,
 }
 
@@ -363,7 +363,7 @@ impl std::str::FromStr for LogFormat {
     }
 }
 
-/// What is logged, and how.
+/// The level and the form of the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {

@@ -13,13 +13,13 @@ use super::{Config, ConfigOverrides};
 
 /// Notifications can be lost (network file systems, a link that points elsewhere), so the file is looked at now and then.
 const RESCAN_INTERVAL: Duration = Duration::from_secs(30);
-/// An editor writes in several steps; the file is read when it has been quiet for so long.
+/// An editor writes in several steps; the file is read after this time without a change.
 const SETTLE_TIME: Duration = Duration::from_millis(100);
 
 /// Follows one file and publishes each configuration in it that can be used.
 ///
 /// The folder is watched and not the file, so that a file that is replaced by renaming is seen, and a mounted ConfigMap,
-/// where a link beside the file is turned to a new folder.
+/// where a link next to the file is turned to a new folder.
 pub struct ConfigWatch {
     path: PathBuf,
     overrides: ConfigOverrides,
@@ -118,7 +118,7 @@ impl ConfigWatch {
     }
 }
 
-/// Wakes the loop, unless somebody has only looked: our own reading would wake us again for ever.
+/// Wakes the loop, unless the file was only read: our own reading would wake us again for ever.
 fn wake_for(event: &notify::Result<notify::Event>, wake: &mpsc::Sender<()>) {
     use notify::event::{AccessKind, AccessMode, EventKind};
 
@@ -192,7 +192,7 @@ mod tests {
         watch.reload();
         assert_eq!(environment(&seen.borrow_and_update()), "stage");
 
-        // Another text that means the same wakes nobody.
+        // Another text that means the same wakes no one.
         folder.write("config.yaml", &format!("# a comment\n{}", with_environment("stage")));
         watch.reload();
         assert!(!seen.has_changed().unwrap());

@@ -28,7 +28,7 @@ pub enum Invariant {
     Attributable,
     /// When inputs stop, observed equals desired or a stored verdict says why not.
     Converges,
-    /// At most one replica works an account.
+    /// At most one replica manages an account.
     OneWriter,
 }
 

@@ -50,12 +50,13 @@ pub fn endpoint(object: &str, dns_name: &str, record_type: &str, targets: &[&str
     }
 }
 
-/// The endpoint as a contribution of a cluster; without a wish when it is not valid.
+/// The endpoint as a contribution of a cluster; without a parsed form if it is not valid.
 pub fn contribution(cluster_name: &str, arrival: i64, endpoint: Endpoint) -> Contribution {
     Contribution {
         cluster: cluster(cluster_name),
         arrival,
         wish: parse_endpoint(&endpoint).ok().map(Arc::new),
         endpoint: Arc::new(endpoint),
+        leaves: false,
     }
 }

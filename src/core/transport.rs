@@ -1,4 +1,4 @@
-//! What every caller of somebody else has to know: where plain text may go, and what an error of the connection says.
+//! What every client has to know: where plain text may go, and what an error of the connection says.
 
 use std::error::Error;
 use std::net::IpAddr;

@@ -212,7 +212,7 @@ impl ZoneConfig {
 pub struct RoleConfig {
     /// `arn:aws:iam::{account}:role/{name}`; the account must be the one that holds the role.
     pub arn: String,
-    /// Who may assume it: ARNs of users or roles, `arn:aws:iam::{account}:root` for a whole account, `*` for everybody.
+    /// Who may assume it: ARNs of users or roles, `arn:aws:iam::{account}:root` for a whole account, `*` for all.
     #[serde(default)]
     pub trusted_principals: Vec<String>,
     /// The external id that the trust policy asks for.
@@ -238,7 +238,7 @@ fn default_actions() -> Vec<String> {
 }
 
 impl RoleConfig {
-    /// A role that may do everything and is trusted to nobody yet.
+    /// A role that may do everything and trusts no one yet.
     pub fn new(arn: impl Into<String>) -> Self {
         Self {
             arn: arn.into(),

@@ -254,7 +254,7 @@ mod loops {
         false
     }
 
-    /// Where a set sends whoever asks for it: a CNAME's target may be a CNAME, an alias's is a set of its own type.
+    /// Where a set sends its resolver: a CNAME's target may be a CNAME, an alias's is a set of its own type.
     fn next(zone: &Zone, rtype: RecordType, set: &RawRecordSet) -> Vec<Node> {
         let target = match &set.alias {
             Some(alias) if alias.zone_id == zone.id.as_str() => Some(&alias.name),

@@ -13,7 +13,7 @@ use crate::core::time::Timestamp;
 /// Requests of one account, action and outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestCount {
-    /// The account; none when nobody knows whose request it was.
+    /// The account; `None` if it is unknown.
     pub account: Option<AccountId>,
     pub action: Action,
     /// `ok`, or the error code; `no_answer` when the connection was cut or left hanging.
@@ -152,7 +152,7 @@ impl Counters {
         }
     }
 
-    /// A Route 53 request has come in; nobody has looked at it yet.
+    /// A Route 53 request has come in, and is not judged yet.
     pub fn called(&mut self, account: &AccountId, principal: &str, at: Timestamp) {
         let callers = &mut self.of(account).counted.callers;
         match callers.last_mut() {

@@ -10,7 +10,7 @@ use hickory_proto::rr::{LowerName, Name, RData, Record, RecordType as WireType};
 use sha2::{Digest as _, Sha256};
 
 use super::ids::IdSource;
-use super::world::World;
+use super::state::EmulatorState;
 use super::zone::{SetKey, Zone, at_name, exists, reversed};
 use crate::core::dns::name::DnsName;
 use crate::core::dns::record::{RawAlias, RawRecordSet, RecordType};
@@ -51,7 +51,11 @@ impl DnsAnswer {
 }
 
 /// Answers one question.
-pub(super) fn answer(world: &mut World, question: &LowerName, wanted: WireType) -> DnsAnswer {
+pub(super) fn answer(
+    world: &mut EmulatorState,
+    question: &LowerName,
+    wanted: WireType,
+) -> DnsAnswer {
     let now = world.now();
     let refused = || DnsAnswer::failure(ResponseCode::Refused);
     let Some(mut name) = read_wire(&Name::from(question)) else { return refused() };
@@ -102,7 +106,7 @@ enum Found {
 }
 
 /// The zone that answers: the closest one, and for DS at an apex the parent (RFC 4035 §3.1.4.1).
-fn zone_of(world: &World, name: &DnsName, wanted: WireType) -> Option<ZoneId> {
+fn zone_of(world: &EmulatorState, name: &DnsName, wanted: WireType) -> Option<ZoneId> {
     let parent = name.parent().filter(|_| wanted == WireType::DS);
     parent
         .and_then(|parent| closest_zone(world, &parent))
@@ -110,19 +114,19 @@ fn zone_of(world: &World, name: &DnsName, wanted: WireType) -> Option<ZoneId> {
         .or_else(|| closest_zone(world, name))
 }
 
-fn closest_zone(world: &World, name: &DnsName) -> Option<ZoneId> {
+fn closest_zone(world: &EmulatorState, name: &DnsName) -> Option<ZoneId> {
     let holding = world.zones.values().filter(|zone| !zone.private && name.is_in(&zone.name));
     holding.max_by_key(|zone| zone.name.label_count()).map(|zone| zone.id.clone())
 }
 
 fn look_up(
-    world: &mut World,
+    world: &mut EmulatorState,
     id: &ZoneId,
     name: &DnsName,
     wanted: WireType,
     now: Timestamp,
 ) -> Found {
-    let World { zones, ids, .. } = world;
+    let EmulatorState { zones, ids, .. } = world;
     let Some(zone) = zones.get_mut(id) else { return Found::Nothing(ResponseCode::ServFail) };
     zone.settle(now);
     // DS belongs to the parent's side of the cut (RFC 4035 §2.4).
@@ -298,7 +302,7 @@ fn choose<'z>(sets: &[&'z RawRecordSet], ids: &mut IdSource) -> Vec<&'z RawRecor
     vec![first]
 }
 
-fn soa(world: &World, id: &ZoneId) -> Option<Record> {
+fn soa(world: &EmulatorState, id: &ZoneId) -> Option<Record> {
     let zone = world.zones.get(id)?;
     let set = zone.propagated().get(&SetKey::new(&zone.name, RecordType::Soa, None))?;
     let ttl = set.ttl_secs.and_then(|ttl| u32::try_from(ttl).ok())?;

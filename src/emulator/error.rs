@@ -70,6 +70,11 @@ impl AwsError {
         )
     }
 
+    /// A refusal by a code that no description of the API lists.
+    pub fn unlisted() -> Self {
+        Self::sender(400, "SimulatedUnlistedError", "The request cannot be carried out.")
+    }
+
     /// A failure of AWS.
     pub fn server(status: u16) -> Self {
         let (code, message) = match status {

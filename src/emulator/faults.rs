@@ -44,6 +44,8 @@ pub enum FaultEffect {
         /// 500 or 503.
         status: u16,
     },
+    /// 400 with a code that no description of the API lists, before anything is applied.
+    UnlistedError {},
     /// The call waits before it is looked at.
     Latency {
         /// At least so long.
@@ -104,14 +106,14 @@ pub enum FaultEffect {
     ZoneQuota {
         quota: u64,
     },
-    /// Somebody else writes to the zone of the call.
+    /// Another writer writes to the zone of the call.
     ForeignWrite {
         /// Before or after the call, whether it succeeds or not; not when it is throttled or denied.
         when: Moment,
         /// What is written.
         changes: Vec<RecordChange>,
     },
-    /// Somebody else writes after each page of a list, so that the pages do not fit together.
+    /// Another writer writes after each page of a list, so that the pages do not fit together.
     ListTear {
         /// What is written.
         changes: Vec<RecordChange>,

@@ -14,6 +14,7 @@ use super::ids::IdSource;
 use super::journal::JournalEntry;
 use super::request::RecordChange;
 use super::server::{Shared, lock};
+use super::state::{name_servers, new_zone_id};
 use super::zone::{Zone, ZoneSnapshot};
 use crate::core::dns::name::DnsName;
 use crate::core::dns::record::RawRecordSet;
@@ -162,13 +163,47 @@ impl Control {
         Ok(records.values().map(|set| RawRecordSet::clone(set)).collect())
     }
 
-    /// Writes in the place of somebody else. The batch is judged like a request; it takes no token and meets no busy zone.
+    /// Writes in the place of another writer. The batch is judged like a request; it takes no token and meets no busy zone.
     pub fn foreign_write(
         &self,
         zone: &ZoneId,
         changes: &[RecordChange],
     ) -> Result<String, ControlError> {
         Ok(lock(&self.world).foreign_write(zone, changes)?.id)
+    }
+
+    /// Makes a zone in the place of somebody else.
+    pub fn make_zone(&self, account: AccountId, name: DnsName) -> ZoneId {
+        let mut world = lock(&self.world);
+        let id = new_zone_id(&mut world.ids);
+        let mut zone = Zone::new(id.clone(), account, name, name_servers(&mut world.ids));
+        zone.caller_reference = format!("emulator:{id}");
+        world.zones.insert(id.clone(), zone);
+        id
+    }
+
+    /// Deletes a zone with all that it holds, in the place of somebody else.
+    ///
+    /// # Errors
+    /// There is no such zone.
+    pub fn delete_zone(&self, id: &ZoneId) -> Result<(), ControlError> {
+        let deleted = lock(&self.world).zones.remove(id);
+        deleted.map(drop).ok_or_else(|| ControlError::NoSuchZone(id.to_string()))
+    }
+
+    /// Gives a zone these tags in the place of those that it has.
+    ///
+    /// # Errors
+    /// There is no such zone.
+    pub fn set_tags(
+        &self,
+        id: &ZoneId,
+        tags: BTreeMap<String, String>,
+    ) -> Result<(), ControlError> {
+        let mut world = lock(&self.world);
+        let zone = world.zones.get_mut(id);
+        zone.ok_or_else(|| ControlError::NoSuchZone(id.to_string()))?.tags = tags;
+        Ok(())
     }
 
     /// Zones and ids, for a restart.
@@ -207,5 +242,29 @@ fn summary(zone: &Zone) -> ZoneSummary {
         tags: zone.tags.clone(),
         record_count: zone.records.len(),
         version: zone.version,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::emulator::{AccountConfig, EmulatorConfig, InProcess};
+
+    #[test]
+    fn somebody_else_makes_tags_and_deletes_a_zone() {
+        let account = AccountId::parse("111111111111").unwrap();
+        let accounts = vec![AccountConfig::new(account.clone())];
+        let emulator = InProcess::new(EmulatorConfig { accounts, ..EmulatorConfig::default() });
+        let control = emulator.unwrap().control();
+        let name = DnsName::parse("example.com").unwrap();
+        let id = control.make_zone(account, name.clone());
+        assert_eq!(control.zone_named(&name), Some(id.clone()));
+        let tags = BTreeMap::from([("stage".to_owned(), "frozen".to_owned())]);
+        control.set_tags(&id, tags.clone()).unwrap();
+        assert_eq!(control.zones()[0].tags, tags);
+        control.delete_zone(&id).unwrap();
+        assert_eq!(control.zone_named(&name), None);
+        assert_eq!(control.delete_zone(&id), Err(ControlError::NoSuchZone(id.to_string())));
+        assert_eq!(control.set_tags(&id, tags), Err(ControlError::NoSuchZone(id.to_string())));
     }
 }

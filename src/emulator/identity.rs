@@ -11,7 +11,7 @@ use crate::core::time::{Millis, Timestamp};
 
 /// What a caller is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum CallerKind {
     /// A user with a long-lived key: may do everything in the account.
     User,
     /// A session of a role.
@@ -27,15 +27,15 @@ pub(super) struct Caller {
     /// `AIDA…` or `AROA…:session`.
     pub user_id: String,
     pub secret: Secret,
-    pub standing: Standing,
+    pub standing: CallerKind,
 }
 
 impl Caller {
     /// Checks the token and its age.
     pub fn check_token(&self, token: Option<&str>, now: Timestamp) -> Result<(), AwsError> {
         match &self.standing {
-            Standing::User if token.is_none() => Ok(()),
-            Standing::Session { expires_at, token: own, .. } if token == Some(own) => {
+            CallerKind::User if token.is_none() => Ok(()),
+            CallerKind::Session { expires_at, token: own, .. } if token == Some(own) => {
                 if now < *expires_at { Ok(()) } else { Err(AwsError::expired_token()) }
             }
             _ => Err(AwsError::invalid_client_token()),
@@ -83,7 +83,7 @@ impl Identities {
                     arn: format!("arn:aws:iam::{}:user/{}", account.id, key.user),
                     user_id: ids.text("AIDA", 17),
                     secret: key.secret.clone(),
-                    standing: Standing::User,
+                    standing: CallerKind::User,
                 };
                 identities.callers.insert(key.id.clone(), caller);
             }
@@ -140,7 +140,7 @@ impl Identities {
             arn: credentials.arn.clone(),
             user_id: credentials.role_id.clone(),
             secret: credentials.secret.clone(),
-            standing: Standing::Session {
+            standing: CallerKind::Session {
                 role_arn: role.arn.clone(),
                 expires_at: credentials.expires_at,
                 token: credentials.token.clone(),
@@ -158,7 +158,7 @@ impl Identities {
         action: Action,
         zone: Option<&str>,
     ) -> Result<(), AwsError> {
-        let Standing::Session { role_arn, .. } = &caller.standing else { return Ok(()) };
+        let CallerKind::Session { role_arn, .. } = &caller.standing else { return Ok(()) };
         let allowed = self.roles.get(role_arn).is_some_and(|(_, role)| {
             let name = format!("{}:{action}", action.service().as_str());
             let zone_allowed = match zone {
@@ -173,13 +173,13 @@ impl Identities {
         if allowed { Ok(()) } else { Err(denied(&caller.arn, action, zone)) }
     }
 
-    /// A day after its end nobody asks for a session any more.
+    /// A day after its end a session is no longer asked for.
     fn forget_expired(&mut self, now: Timestamp) {
         self.callers.retain(|_, caller| match &caller.standing {
-            Standing::Session { expires_at, .. } => {
+            CallerKind::Session { expires_at, .. } => {
                 now.since(*expires_at) < Millis::from_secs(86_400)
             }
-            Standing::User => true,
+            CallerKind::User => true,
         });
     }
 }
@@ -202,8 +202,8 @@ pub(super) fn denied(arn: &str, action: Action, zone: Option<&str>) -> AwsError 
 
 fn trusts(principal: &str, caller: &Caller) -> bool {
     let role = match &caller.standing {
-        Standing::Session { role_arn, .. } => Some(role_arn.as_str()),
-        Standing::User => None,
+        CallerKind::Session { role_arn, .. } => Some(role_arn.as_str()),
+        CallerKind::User => None,
     };
     principal == "*"
         || principal == caller.arn
@@ -215,7 +215,7 @@ fn trusts(principal: &str, caller: &Caller) -> bool {
 /// STS: 900 seconds to the role's maximum, one hour when a session assumes the next role.
 fn check_duration(by: &Caller, role: &RoleConfig, duration_secs: u32) -> Result<(), AwsError> {
     let invalid = |message: &str| Err(AwsError::sender(400, "ValidationError", message));
-    if matches!(by.standing, Standing::Session { .. }) && duration_secs > 3_600 {
+    if matches!(by.standing, CallerKind::Session { .. }) && duration_secs > 3_600 {
         return invalid(
             "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining.",
         );

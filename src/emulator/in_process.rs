@@ -15,7 +15,7 @@ use super::handle::Control;
 use super::journal::JournalEntry;
 use super::server::{Cut, answer, lock};
 use super::sigv4;
-use super::world::World;
+use super::state::EmulatorState;
 use super::{EmulatorError, open_journal};
 use crate::core::ids::AccountId;
 
@@ -28,7 +28,7 @@ pub struct InProcess {
 /// A call in the moment in which it was carried out, or refused.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Arrival {
-    /// The account of the key that signed it; none for a key that nobody has.
+    /// The account of the key that signed it; `None` for an unknown key.
     pub account: Option<AccountId>,
     pub action: Action,
     /// Whether a bucket was too empty for it.
@@ -46,7 +46,7 @@ impl InProcess {
         config.validate()?;
         let journal = open_journal(&config)?;
         let clock = Arc::new(EmulatorClock::new(config.clock));
-        let world = Arc::new(Mutex::new(World::new(config, clock.clone(), journal)));
+        let world = Arc::new(Mutex::new(EmulatorState::new(config, clock.clone(), journal)));
         Ok(Self { control: Control { world, clock } })
     }
 
@@ -55,7 +55,7 @@ impl InProcess {
         self.control.clone()
     }
 
-    /// The account whose key signed a request; none for a key that nobody has.
+    /// The account whose key signed a request; `None` for an unknown key.
     pub fn caller(&self, headers: &HeaderMap) -> Option<AccountId> {
         let claim = sigv4::claim(headers).ok()?;
         Some(lock(&self.control.world).identities.caller(&claim.access_key_id)?.account.clone())

@@ -17,7 +17,7 @@ use crate::core::time::Timestamp;
 pub enum Origin {
     /// A signed request to the AWS port.
     Request,
-    /// The control API or a fault rule, in the place of somebody else.
+    /// The control API or a fault rule, in the place of another writer.
     Foreign,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! It is the AWS of `zonefold dev` and the oracle of the tests. Three ports: AWS (signed requests of any SDK), control (JSON on
 //! loopback: faults, time, journal, counters) and DNS (what the name servers have seen by now). All state sits behind one lock
-//! in `world`; a call goes `server` → `world` (who, tokens, permission) → `operations` or `batch` → `xml_write`.
+//! in `state`; a call goes `server` → `dispatch` (who, tokens, permission) → `operations` or `batch` → `xml_write`.
 //!
 //! ```no_run
 //! # async fn run(config: zonefold::emulator::EmulatorConfig) -> Result<(), zonefold::emulator::EmulatorError> {
@@ -22,6 +22,7 @@ mod config;
 mod conflicts;
 mod control;
 mod counters;
+mod dispatch;
 mod dns_answer;
 mod dns_server;
 mod error;
@@ -41,10 +42,10 @@ mod request;
 mod server;
 mod service_values;
 mod sigv4;
+mod state;
 mod sts;
 mod value_problem;
 mod values;
-mod world;
 mod xml_read;
 mod xml_write;
 mod zone;
@@ -76,7 +77,7 @@ use tokio_util::sync::CancellationToken;
 
 use clock::EmulatorClock;
 use journal::Journal;
-use world::World;
+use state::EmulatorState;
 
 /// Why an emulator cannot be started.
 #[derive(Debug, thiserror::Error)]
@@ -92,7 +93,7 @@ pub enum EmulatorError {
     Journal { path: String, source: io::Error },
 }
 
-/// An emulator with its ports open, but serving nobody yet.
+/// An emulator with its ports open that does not serve yet.
 pub struct Bound {
     /// Route 53 and STS.
     pub aws_addr: SocketAddr,
@@ -122,7 +123,7 @@ impl Emulator {
         };
         let dns_addr = dns.as_ref().and_then(|(udp, _)| udp.local_addr().ok());
         let clock = Arc::new(EmulatorClock::new(config.clock));
-        let world = Arc::new(Mutex::new(World::new(config, clock.clone(), journal)));
+        let world = Arc::new(Mutex::new(EmulatorState::new(config, clock.clone(), journal)));
         Ok(Bound {
             aws_addr,
             control_addr,

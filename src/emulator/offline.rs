@@ -18,7 +18,7 @@ use super::error::AwsError;
 use super::journal::Journal;
 pub use super::messages::Subject;
 use super::request::RecordChange;
-use super::world::World;
+use super::state::EmulatorState;
 use super::xml_write::Xml;
 use super::{call, dns_answer, messages, names, request, sigv4, sts, values};
 use crate::core::dns::name::DnsName;
@@ -134,7 +134,7 @@ pub fn sentences_about(of: &Subject<'_>, zone: &DnsName) -> Vec<String> {
 
 /// Name servers without sockets: one zone and what is published in it.
 pub struct OfflineNameServer {
-    world: World,
+    world: EmulatorState,
 }
 
 /// The id of the zone of [`OfflineNameServer`].
@@ -163,7 +163,8 @@ impl OfflineNameServer {
             propagation_ms: 0,
             ..EmulatorConfig::default()
         };
-        let mut world = World::new(config, Arc::new(EmulatorClock::new(clock)), Journal::default());
+        let mut world =
+            EmulatorState::new(config, Arc::new(EmulatorClock::new(clock)), Journal::default());
         world.foreign_write(&zone, changes).map_err(|error| error.message)?;
         Ok(Self { world })
     }

@@ -9,7 +9,7 @@ use super::identity::Caller;
 use super::messages;
 use super::names::read_name;
 use super::request::{TYPES, create_zone_request, tags_batch_request, tags_request};
-use super::world::{Begun, World, name_servers, new_zone_id};
+use super::state::{Begun, EmulatorState, name_servers, new_zone_id};
 use super::xml_read::member;
 use super::xml_write::{ChangeInfo, Xml};
 use super::zone::{SetKey, Zone};
@@ -61,7 +61,7 @@ pub(super) fn change_answer(info: &ChangeInfo) -> Answer {
 
 /// Answers a call of a caller who may make it.
 pub(super) fn answer(
-    world: &mut World,
+    world: &mut EmulatorState,
     call: &Call,
     caller: &Caller,
     begun: &Begun,
@@ -93,7 +93,7 @@ pub(super) fn answer(
     }
 }
 
-fn own_zones<'w>(world: &'w World, caller: &'w Caller) -> impl Iterator<Item = &'w Zone> {
+fn own_zones<'w>(world: &'w EmulatorState, caller: &'w Caller) -> impl Iterator<Item = &'w Zone> {
     world.zones.values().filter(|zone| zone.account == caller.account)
 }
 
@@ -121,7 +121,7 @@ fn zone_element(xml: &mut Xml, zone: &Zone) {
     });
 }
 
-fn list_zones(world: &World, call: &Call, caller: &Caller) -> Result<Answer, AwsError> {
+fn list_zones(world: &EmulatorState, call: &Call, caller: &Caller) -> Result<Answer, AwsError> {
     let size = page_size(call, MAX_ZONE_PAGE)?;
     let marker = call.param("marker").unwrap_or_default();
     let only_private = call.param("hostedzonetype") == Some("PrivateHostedZone");
@@ -139,7 +139,11 @@ fn list_zones(world: &World, call: &Call, caller: &Caller) -> Result<Answer, Aws
     }))
 }
 
-fn list_zones_by_name(world: &World, call: &Call, caller: &Caller) -> Result<Answer, AwsError> {
+fn list_zones_by_name(
+    world: &EmulatorState,
+    call: &Call,
+    caller: &Caller,
+) -> Result<Answer, AwsError> {
     let size = page_size(call, MAX_ZONE_PAGE)?;
     let from = call.param("dnsname").map(read_name).transpose().map_err(AwsError::invalid_input)?;
     let from_id = call.param("hostedzoneid").map(|id| id.trim_start_matches("/hostedzone/"));
@@ -165,7 +169,7 @@ fn list_zones_by_name(world: &World, call: &Call, caller: &Caller) -> Result<Ans
 }
 
 fn create_zone(
-    world: &mut World,
+    world: &mut EmulatorState,
     call: &Call,
     caller: &Caller,
     now: Timestamp,
@@ -272,11 +276,11 @@ fn delegation_or_vpc(xml: &mut Xml, zone: &Zone, vpcs: Vpcs) {
     }
 }
 
-fn propagated_at(world: &World, now: Timestamp) -> Timestamp {
+fn propagated_at(world: &EmulatorState, now: Timestamp) -> Timestamp {
     now + Millis(i64::try_from(world.config.propagation_ms).unwrap_or(i64::MAX))
 }
 
-fn get_zone(world: &mut World, call: &Call, caller: &Caller) -> Result<Answer, AwsError> {
+fn get_zone(world: &mut EmulatorState, call: &Call, caller: &Caller) -> Result<Answer, AwsError> {
     let zone = world.zone_of(call, caller)?;
     Ok(Answer::route53("GetHostedZoneResponse", |xml| {
         zone_element(xml, zone);
@@ -285,7 +289,7 @@ fn get_zone(world: &mut World, call: &Call, caller: &Caller) -> Result<Answer, A
 }
 
 fn delete_zone(
-    world: &mut World,
+    world: &mut EmulatorState,
     call: &Call,
     caller: &Caller,
     begun: &Begun,
@@ -303,7 +307,11 @@ fn delete_zone(
     Ok(Answer::route53("DeleteHostedZoneResponse", |xml| xml.change_info(&info)))
 }
 
-fn list_records(world: &mut World, call: &Call, caller: &Caller) -> Result<Answer, AwsError> {
+fn list_records(
+    world: &mut EmulatorState,
+    call: &Call,
+    caller: &Caller,
+) -> Result<Answer, AwsError> {
     let size = page_size(call, MAX_RECORD_PAGE)?;
     let from = list_start(call)?;
     let zone = world.zone_of(call, caller)?;
@@ -352,7 +360,7 @@ fn records_document(
     })
 }
 
-fn get_change(world: &World, call: &Call, now: Timestamp) -> Result<Answer, AwsError> {
+fn get_change(world: &EmulatorState, call: &Call, now: Timestamp) -> Result<Answer, AwsError> {
     let id = call.parts.first().map(String::as_str).unwrap_or_default();
     let id = id.strip_prefix("/change/").unwrap_or(id);
     let missing =
@@ -369,7 +377,7 @@ fn get_change(world: &World, call: &Call, now: Timestamp) -> Result<Answer, AwsE
 
 /// The resource of a tag call: it takes the bare id only.
 fn tag_resource<'w>(
-    world: &'w mut World,
+    world: &'w mut EmulatorState,
     id: &str,
     caller: &Caller,
 ) -> Result<&'w mut Zone, AwsError> {
@@ -399,7 +407,7 @@ fn check_tag_kind(call: &Call) -> Result<(), AwsError> {
 }
 
 fn tagged_zone<'w>(
-    world: &'w mut World,
+    world: &'w mut EmulatorState,
     call: &Call,
     caller: &Caller,
 ) -> Result<&'w mut Zone, AwsError> {
@@ -423,7 +431,7 @@ fn tag_set(xml: &mut Xml, zone: &Zone) {
     });
 }
 
-fn list_tags(world: &mut World, call: &Call, caller: &Caller) -> Result<Answer, AwsError> {
+fn list_tags(world: &mut EmulatorState, call: &Call, caller: &Caller) -> Result<Answer, AwsError> {
     check_tag_kind(call)?;
     let ids = tags_batch_request(&call.body)?;
     if ids.len() > MAX_TAG_RESOURCES {
@@ -442,7 +450,11 @@ fn list_tags(world: &mut World, call: &Call, caller: &Caller) -> Result<Answer, 
     }))
 }
 
-fn change_tags(world: &mut World, call: &Call, caller: &Caller) -> Result<Answer, AwsError> {
+fn change_tags(
+    world: &mut EmulatorState,
+    call: &Call,
+    caller: &Caller,
+) -> Result<Answer, AwsError> {
     let request = tags_request(&call.body)?;
     let zone = tagged_zone(world, call, caller)?;
     for key in &request.remove {
@@ -462,7 +474,7 @@ fn limit_document(root: &'static str, kind: &str, value: u64, count: usize) -> A
     })
 }
 
-fn zone_limit(world: &mut World, call: &Call, caller: &Caller) -> Result<Answer, AwsError> {
+fn zone_limit(world: &mut EmulatorState, call: &Call, caller: &Caller) -> Result<Answer, AwsError> {
     let quota =
         world.accounts.get(&caller.account).map_or(0, |account| account.config.record_quota);
     let zone = world.zone_of(call, caller)?;
@@ -475,7 +487,7 @@ fn zone_limit(world: &mut World, call: &Call, caller: &Caller) -> Result<Answer,
     Ok(limit_document("GetHostedZoneLimitResponse", kind, value, count))
 }
 
-fn account_limit(world: &World, call: &Call, caller: &Caller) -> Result<Answer, AwsError> {
+fn account_limit(world: &EmulatorState, call: &Call, caller: &Caller) -> Result<Answer, AwsError> {
     let quota = world.accounts.get(&caller.account).map_or(0, |account| account.config.zone_quota);
     match call.parts.first().map(String::as_str) {
         Some(kind @ "MAX_HOSTED_ZONES_BY_OWNER") => Ok(limit_document(

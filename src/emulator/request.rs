@@ -40,7 +40,7 @@ impl ChangeAction {
 /// One element of a batch, as sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordChange {
-    /// What to do.
+    /// CREATE, DELETE or UPSERT.
     pub action: ChangeAction,
     /// With which set; the name is as sent.
     pub set: RawRecordSet,
@@ -66,9 +66,7 @@ pub(super) struct CreateZoneRequest {
 /// A VPC of a private zone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vpc {
-    /// Its region.
     pub region: String,
-    /// Its id.
     pub id: String,
 }
 

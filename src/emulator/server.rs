@@ -20,8 +20,8 @@ use super::faults::FaultEffect;
 use super::operations::Answer;
 use super::request::change_request;
 use super::sigv4;
+use super::state::{Begun, EmulatorState};
 use super::sts;
-use super::world::{Begun, World};
 use super::xml_write;
 use crate::core::ids::AccountId;
 
@@ -32,10 +32,10 @@ type Body = axum::body::Body;
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The state, shared by all ports.
-pub(super) type Shared = Arc<Mutex<World>>;
+pub(super) type Shared = Arc<Mutex<EmulatorState>>;
 
 /// Locks the state. A panic under the lock would be a defect; the state is used on as it is.
-pub(super) fn lock(world: &Shared) -> std::sync::MutexGuard<'_, World> {
+pub(super) fn lock(world: &Shared) -> std::sync::MutexGuard<'_, EmulatorState> {
     world.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
@@ -91,7 +91,7 @@ pub(super) async fn answer<B>(
     request: Request<B>,
     world: Shared,
     shutdown: CancellationToken,
-    carried_out: impl FnOnce(&World, &CarriedOut),
+    carried_out: impl FnOnce(&EmulatorState, &CarriedOut),
 ) -> Result<Response<Body>, Cut>
 where
     B: hyper::body::Body,

@@ -5,7 +5,7 @@ use super::call::{Call, form};
 use super::error::AwsError;
 use super::identity::{AssumeRequest, Caller};
 use super::operations::Answer;
-use super::world::World;
+use super::state::EmulatorState;
 use crate::core::time::Timestamp;
 
 const MIN_SESSION_SECS: u32 = 900;
@@ -22,7 +22,7 @@ pub(super) fn action_of(body: &str) -> Option<Action> {
 
 /// Answers an STS call of an authenticated caller.
 pub(super) fn answer(
-    world: &mut World,
+    world: &mut EmulatorState,
     call: &Call,
     caller: &Caller,
     now: Timestamp,
@@ -42,7 +42,7 @@ fn identity(caller: &Caller) -> Answer {
 }
 
 fn assume_role(
-    world: &mut World,
+    world: &mut EmulatorState,
     call: &Call,
     caller: &Caller,
     now: Timestamp,

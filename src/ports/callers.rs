@@ -1,4 +1,4 @@
-//! Who calls: what somebody showed who calls, and what that proves.
+//! Who calls: the credentials of a caller, and what they prove.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -22,7 +22,7 @@ pub struct Peer {
     pub door: Door,
 }
 
-/// The listener's side of a connection. Until somebody on it has proved who it is, a connection may be closed to make room for others.
+/// The listener's side of a connection. Until its caller has proved who it is, a connection may be closed to make room for others.
 #[derive(Clone, Default)]
 pub struct Door(Option<Arc<dyn Fn() + Send + Sync>>);
 
@@ -127,7 +127,7 @@ pub enum RefusedFor {
     Expired,
     /// The token's time has not begun.
     NotYetValid,
-    /// The token is meant for somebody else.
+    /// The token is meant for another audience.
     WrongAudience,
     /// The token is that of another service account.
     WrongServiceAccount,
@@ -204,7 +204,7 @@ pub trait Callers: Send + Sync {
     /// Whether a cluster has an identity of its own, so that the shared token does not speak for it.
     fn has_identity(&self, cluster: &ClusterId) -> bool;
 
-    /// Whether somebody who proved so much may speak for a cluster.
+    /// Whether a caller who proved this may speak for a cluster.
     ///
     /// # Errors
     /// It proved to be another cluster, or too little.
@@ -221,7 +221,7 @@ pub trait Callers: Send + Sync {
             Proven::Shared if self.has_identity(cluster) => Err(Refused::new(
                 RefusedFor::IdentityRequired,
                 format!(
-                    "the shared token does not speak for {cluster}, which has an identity of its own: give the agent what `clusters[].identity` asks for"
+                    "the shared token does not speak for {cluster}, which has an identity of its own: give the agent the credentials that `clusters[].identity` asks for"
                 ),
             )),
             Proven::Shared => Ok(()),

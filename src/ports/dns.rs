@@ -52,7 +52,7 @@ pub enum CallError {
     /// when it is refused again and again, it was not.
     #[error("refused with a code that is not known: {code}: {message}")]
     Unlisted { code: String, message: String, request_id: Option<String> },
-    /// Nobody knows whether it was applied (time-out, connection lost, 5xx, an answer that cannot be read).
+    /// It is in doubt whether it was applied (time-out, connection lost, 5xx, an answer that cannot be read).
     #[error("the outcome is unknown: {message}")]
     Unknown { message: String },
 }

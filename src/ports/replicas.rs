@@ -1,7 +1,7 @@
-//! What several replicas of a broker share through the store: which of them works which account, and what each tells the others.
+//! What several replicas of a broker share through the store: which of them works which account, and their news for each other.
 //!
 //! Time is the store's: no replica's clock decides when a lease passes on. A store that cannot be shared (SQLite) has one
-//! replica: whoever takes a lease there has it, and who had it before is fenced, also in its sessions.
+//! replica: the process that takes a lease there has it, and the one before is fenced, also in its sessions.
 
 use std::fmt;
 
@@ -40,7 +40,6 @@ pub struct LeaseEpoch(pub u64);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tenure {
     pub account: AccountId,
-    /// The holder.
     pub holder: ReplicaId,
     /// Which taking.
     pub epoch: LeaseEpoch,
@@ -64,7 +63,7 @@ pub trait Leases: Send + Sync {
     /// The replica lives for another `ttl`, and so do all leases that it still holds. Answers who lives and who holds what.
     async fn heartbeat(&self, replica: &ReplicaRow, ttl: Millis) -> Result<Membership, StoreError>;
 
-    /// Takes those of the leases that nobody holds or whose time is over, each under its next epoch; answers those taken.
+    /// Takes those of the leases that are free or over, each under its next epoch; answers those taken.
     async fn take_leases(
         &self,
         replica: ReplicaId,
@@ -96,7 +95,7 @@ pub enum EndpointNews {
     Removed { cluster: ClusterId, key: KeyHash },
 }
 
-/// What a replica tells the others.
+/// News of a replica for the others.
 #[derive(Clone, Debug, PartialEq)]
 pub enum News {
     /// Endpoints became durable, or ceased to be, in one transaction.
@@ -105,16 +104,16 @@ pub enum News {
     Zones(AccountId),
     /// What became of endpoints; the store does not look inside.
     Statuses(Bytes),
-    /// The sender holds no statuses: whoever works an account tells all of them again.
+    /// The sender holds no statuses: the holders of accounts send all of theirs again.
     Ask,
 }
 
 /// One entry of the feed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FeedEntry {
-    /// Rises with every entry, in the order of the commits: whoever has read up to one has missed no smaller one.
+    /// Rises with every entry, in the order of the commits: a reader of entries up to one has missed no smaller one.
     pub seq: u64,
-    /// Who tells it.
+    /// The sender.
     pub origin: ReplicaId,
     pub news: News,
 }

@@ -61,6 +61,25 @@ pub enum StoreError {
     },
 }
 
+/// Whether the hash chain of an account's journal holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChainCheck {
+    /// Every entry fits: the number of kept entries.
+    Whole(u64),
+    /// The first number that is missing, too much, or does not fit its hash.
+    BrokenAt(u64),
+}
+
+impl ChainCheck {
+    /// The number of kept entries; `None` if one does not fit.
+    pub fn entries(self) -> Option<u64> {
+        match self {
+            Self::Whole(entries) => Some(entries),
+            Self::BrokenAt(_) => None,
+        }
+    }
+}
+
 /// Who opens a session.
 #[derive(Clone, Debug)]
 pub struct SessionOpening {
@@ -259,7 +278,7 @@ pub struct RecordRow {
     pub raw: PackedRecord,
     /// None: foreign, never touched.
     pub owner: Option<Ownership>,
-    /// What somebody else did to it since we wrote it.
+    /// How another writer changed it since we wrote it.
     pub drift: Option<Drift>,
     /// When it was seen or written.
     pub observed_at: Timestamp,
@@ -311,7 +330,7 @@ pub enum BatchOutcome {
         request_id: Option<String>,
     },
     /// Its answer was lost, and when it was read back, what it would have done was done. By it, as a rule; but an earlier call of
-    /// ours that came late, or somebody else, leaves the same behind, and no reading tells them apart.
+    /// ours that came late, or another writer, leaves the same behind, and no reading tells them apart.
     FoundDone,
     /// Route 53 refused it for its content: nothing of it was applied.
     Refused {
@@ -320,6 +339,8 @@ pub enum BatchOutcome {
         /// AWS's request id.
         request_id: Option<String>,
     },
+    /// Its answer was lost, and its zone was deleted before it could be read back: nothing is left that could tell.
+    ZoneDeleted,
     /// It was not applied, for another reason (throttled, busy, denied, not sent, found absent by reading back).
     NotApplied { reason: String },
 }
@@ -339,7 +360,7 @@ impl BatchOutcome {
         match self {
             Self::FoundDone => true,
             Self::NotApplied { reason } => reason == NOT_FOUND,
-            Self::Applied { .. } | Self::Refused { .. } => false,
+            Self::Applied { .. } | Self::Refused { .. } | Self::ZoneDeleted => false,
         }
     }
 
@@ -354,7 +375,7 @@ impl BatchOutcome {
 pub struct BatchRow {
     /// The batch as it was sent.
     pub batch: Batch,
-    /// How it ended; none while nobody knows.
+    /// How it ended; `None` while it is in doubt.
     pub outcome: Option<BatchOutcome>,
     pub finished_at: Option<Timestamp>,
 }
@@ -452,7 +473,7 @@ pub trait Store: Leases + Feed + Send + Sync {
     /// The accounts whose zones were listed at least once.
     async fn listed_accounts(&self) -> Result<BTreeSet<AccountId>, StoreError>;
 
-    /// Notes that all zones of an account were listed, and tells the other replicas if that is news.
+    /// Notes that all zones of an account were listed, and announces it to the other replicas if that is news.
     async fn note_listed(&self, account: &AccountId, at: Timestamp) -> Result<(), StoreError>;
 
     /// Up to `limit` observed records of a zone after a key, in list order.
@@ -521,8 +542,8 @@ pub trait Store: Leases + Feed + Send + Sync {
         until: Timestamp,
     ) -> Result<(), StoreError>;
 
-    /// Checks the hash chain of an account's journal; answers the number of kept entries, or the first that does not fit.
-    async fn verify_journal(&self, account: &AccountId) -> Result<Result<u64, u64>, StoreError>;
+    /// Checks the hash chain of an account's journal.
+    async fn verify_journal(&self, account: &AccountId) -> Result<ChainCheck, StoreError>;
 
     /// Cuts up to `most` entries from the front of an account's journal, of batches that ended before `before`; answers how many.
     /// The chain stays verifiable and tells of the cut. The newest change of each record set that is still there stays too.

@@ -1,5 +1,7 @@
 //! The REST API and the commands on top of it, over a whole broker.
 
+mod support;
+
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
@@ -7,8 +9,9 @@ use zonefold::cli::client::{BrokerUrl, Client};
 use zonefold::cli::{status, why};
 use zonefold::core::ids::ClusterId;
 
-use crate::api_support::Rig;
-use crate::emulator_support as aws;
+use crate::emulator::support as aws;
+
+use support::Rig;
 
 fn texts<'a>(items: &'a [Value], field: &str) -> Vec<&'a str> {
     items.iter().map(|item| item[field].as_str().unwrap()).collect()
@@ -72,6 +75,8 @@ async fn clusters_show_their_session_and_their_counts() {
         ],
         [4, 2, 1, 1, 0]
     );
+    assert_eq!([&counts["over_quota"], &east["quota"]["max_endpoints"]], [0, 50_000]);
+    assert!(counts["stored_bytes"].as_u64().unwrap() > 100);
     assert_eq!(all[2]["session"], Value::Null, "never connected");
 }
 
@@ -218,7 +223,7 @@ async fn a_name_says_who_holds_it_who_waits_and_what_is_there() {
         "{summary}"
     );
     assert!(
-        summary.contains("That is what Route 53 holds") && summary.contains("of dev-west waits"),
+        summary.contains("Route 53 holds that") && summary.contains("of dev-west waits"),
         "{summary}"
     );
 }
@@ -404,7 +409,7 @@ async fn status_shows_accounts_zones_clusters_and_what_is_not_fine() {
         "region=eu-west-1",
         "rejected INVALID_NAME",
         "waiting NAME_HELD",
-        "63 at most",
+        "the limit is 63",
     ] {
         assert!(text.contains(part), "{part}:\n{text}");
     }

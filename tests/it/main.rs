@@ -1,4 +1,4 @@
-//! The integration tests: one binary, one module a subject.
+//! The integration tests: one binary, one folder a subject.
 
 #![expect(
     clippy::disallowed_methods,
@@ -7,35 +7,14 @@
 
 mod agent;
 mod api;
-mod api_support;
-mod architecture;
-mod bad_input;
-mod bench;
-mod burst;
-mod cases;
 mod chaos;
-mod deploy;
-mod dev_walk;
-mod doc_comments;
-mod docs;
 mod emulator;
-mod emulator_control;
-mod emulator_dns;
-mod emulator_rows;
-mod emulator_rows_2;
-mod emulator_support;
-mod fuzz;
+mod end_to_end;
+mod house;
 mod identity;
-mod invariants;
-mod kill;
 mod kubernetes;
-mod main_job;
-mod policy;
 mod replicas;
-mod shape;
 mod simulation;
 mod store;
 mod stream;
 mod support;
-mod type_names;
-mod zone_rules;

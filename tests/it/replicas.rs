@@ -13,7 +13,7 @@ use crate::stream::{Raw, UID, endpoint};
 use crate::support::wait::eventually;
 use crate::support::world::{Cluster, TOKEN};
 pub use site::quick as quick_leases;
-use site::{DEV, PROD, Site, quick};
+use site::{DEV, PROD, ReplicaSite, quick};
 
 /// A wish of one address.
 fn wish<'a>(owner: &'a str, targets: &'a [&'a str]) -> [(&'a str, &'a str, &'a [&'a str]); 1] {
@@ -22,7 +22,7 @@ fn wish<'a>(owner: &'a str, targets: &'a [&'a str]) -> [(&'a str, &'a str, &'a [
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replicas_share_the_accounts_and_each_serves_every_cluster() {
-    let mut site = Site::new(quick()).await;
+    let mut site = ReplicaSite::new(quick()).await;
     let first = site.start().await;
     site.until("the first replica works both accounts", |site| {
         site.holders() == [Some(first), Some(first)]
@@ -65,7 +65,7 @@ async fn replicas_share_the_accounts_and_each_serves_every_cluster() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i12_a_replica_that_stops_hands_its_accounts_over_at_once() {
     // A lease that is not given back would be waited for until the test's deadline has passed.
-    let mut site = Site::new(zonefold::broker::lease::LeaseTiming {
+    let mut site = ReplicaSite::new(zonefold::broker::lease::LeaseTiming {
         ttl: Duration::from_secs(300),
         ..quick()
     })
@@ -88,7 +88,7 @@ async fn i12_a_replica_that_stops_hands_its_accounts_over_at_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i12_a_replica_that_dies_is_replaced_when_its_leases_run_out_and_not_before() {
-    let mut site = Site::new(quick()).await;
+    let mut site = ReplicaSite::new(quick()).await;
     let first = site.start().await;
     let second = site.start().await;
     site.until("each works one", |site| {
@@ -135,7 +135,7 @@ async fn i12_a_replica_that_dies_is_replaced_when_its_leases_run_out_and_not_bef
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_that_moves_to_another_replica_resumes_there() {
-    let mut site = Site::new(quick()).await;
+    let mut site = ReplicaSite::new(quick()).await;
     let (first, second) = (site.start().await, site.start().await);
     let mut held = vec![endpoint("one", "192.0.2.1"), endpoint("two", "192.0.2.2")];
     let mut at_first = Raw::open_at(site.replica(first).grpc, TOKEN).await.unwrap();
@@ -162,7 +162,7 @@ async fn a_session_that_moves_to_another_replica_resumes_there() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_that_starts_later_knows_what_became_of_everything() {
-    let mut site = Site::new(quick()).await;
+    let mut site = ReplicaSite::new(quick()).await;
     let first = site.start().await;
     let agent = Cluster::start("east", site.replica(first).grpc, &site.home("east")).await;
     let owners: Vec<String> = (0..50).map(|n| format!("n{n}.example.com")).collect();
@@ -181,7 +181,7 @@ async fn a_replica_that_starts_later_knows_what_became_of_everything() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_replica_answers_for_all_and_says_so_when_it_cannot() {
-    let mut site = Site::new(quick()).await;
+    let mut site = ReplicaSite::new(quick()).await;
     let (first, second) = (site.start().await, site.start().await);
     site.until("each works one", |site| {
         site.holders().iter().flatten().count() == 2 && site.holders()[0] != site.holders()[1]

@@ -11,5 +11,6 @@ mod calls;
 mod deletions;
 mod driver;
 mod ends;
+mod events;
 mod runs;
 mod story;

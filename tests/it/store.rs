@@ -3,6 +3,7 @@
 mod budget;
 mod crash;
 mod feed;
+mod forget;
 mod ingest;
 mod journal;
 mod leases;

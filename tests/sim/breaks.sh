@@ -5,7 +5,8 @@
 #   tests/sim/breaks.sh NAME ...   these
 #   tests/sim/breaks.sh --check    only whether each still applies to the files as they are
 #
-# Each patch begins with a line of what it breaks and one `Expect:` with the invariants that should tell. The last commit is what
+# Each patch begins with a line of what it breaks and one `Expect:` with the invariants that should tell. One that only a kind of
+# further events can show (tests/sim/extra) says so in a line `With:`; runs without it are left out and not counted. The last commit is what
 # is broken, in a checkout of its own; what is compiled stays in the repository's target folder.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -51,9 +52,10 @@ for patch in "${patches[@]}"; do
   git -C "$checkout/tree" apply "$repository/$patch"
   summary=$checkout/$name.json
   read -ra only <<<"${expected// / --only }"
+  read -ra with <<<"$(sed -n 's/^With: /--with /p' "$patch")"
   # A run that fails is what is wanted, where it is expected.
   (cd "$checkout/tree" && cargo test --quiet --locked --profile "$profile" --test sim -- \
-    run --from "$from" --seeds "$most_runs" --jobs 1 --only "${only[@]}" --output json) >"$summary" 2>"$checkout/$name.log" || true
+    run --from "$from" --seeds "$most_runs" --jobs 1 --only "${only[@]}" "${with[@]}" --output json) >"$summary" 2>"$checkout/$name.log" || true
   if ! grep -q '"runs"' "$summary"; then
     cat "$checkout/$name.log" >&2
     echo "| $name | it does not compile or run | | $expected |"

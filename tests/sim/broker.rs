@@ -1,6 +1,7 @@
 //! A broker's host: the real broker and its real gRPC server, started as its process is, over the simulated store, network and
 //! AWS. It can be stopped in good order, stopped by SIGSTOP, or die between two polls.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -67,6 +68,8 @@ pub struct BrokerHost {
     slot: u32,
     surroundings: Surroundings,
     skews_ms: Vec<i64>,
+    /// What the machine's time of day was set forward by; monotonic clocks, and what is anchored, know nothing of it.
+    jumped_ms: Arc<AtomicI64>,
     seed: u64,
     lives: u32,
     life: Option<Life>,
@@ -87,7 +90,21 @@ struct Life {
 impl BrokerHost {
     /// A host on which nothing runs. Each life's clock is off by the next of the skews.
     pub fn new(slot: u32, surroundings: Surroundings, skews_ms: Vec<i64>, seed: u64) -> Self {
-        Self { slot, surroundings, skews_ms, seed, lives: 0, life: None, ghosts: vec![] }
+        Self {
+            slot,
+            surroundings,
+            skews_ms,
+            jumped_ms: Arc::default(),
+            seed,
+            lives: 0,
+            life: None,
+            ghosts: vec![],
+        }
+    }
+
+    /// Sets the machine's time of day forward, or back.
+    pub fn set_time_of_day(&self, by_ms: i64) {
+        self.jumped_ms.fetch_add(by_ms, Ordering::Relaxed);
     }
 
     /// The running broker, when it has started.
@@ -114,12 +131,14 @@ impl BrokerHost {
             .get(replica.life as usize % self.skews_ms.len().max(1))
             .copied()
             .unwrap_or_default();
+        let clock = SkewedClock::new(self.surroundings.recorder.clone(), skew);
         let process = Process {
             replica,
             gate: gate.clone(),
             stop: stop.clone(),
             surroundings: self.surroundings.clone(),
-            clock: Arc::new(SkewedClock::new(self.surroundings.recorder.clone(), skew)),
+            time_of_day: Arc::new(clock.that_jumps(Arc::clone(&self.jumped_ms))),
+            clock: Arc::new(clock),
             seed: self.seed.wrapping_add(u64::from(replica.life) * 1_000),
             handle: Arc::default(),
         };
@@ -229,7 +248,9 @@ struct Process {
     gate: Gate,
     stop: CancellationToken,
     surroundings: Surroundings,
+    /// Anchored at the start.
     clock: Arc<SkewedClock>,
+    time_of_day: Arc<SkewedClock>,
     seed: u64,
     handle: Arc<Mutex<Option<BrokerHandle>>>,
 }
@@ -238,7 +259,7 @@ impl Process {
     /// All agents share a token.
     fn admission(&self) -> Admission {
         let known = Identities { shared_token_sha256: Some(token_hash(TOKEN)), clusters: vec![] };
-        let clock: Arc<dyn zonefold::ports::Clock> = self.clock.clone();
+        let clock: Arc<dyn zonefold::ports::Clock> = self.time_of_day.clone();
         Admission::new(
             Arc::new(KnownCallers::new(known, Arc::clone(&clock))),
             clock,
@@ -318,7 +339,8 @@ impl Process {
             ..AwsOptions::emulator("http://aws", ACCESS_KEY.0, ACCESS_KEY.1)
         };
         let access = config.accounts.iter().map(|account| account.access()).collect();
-        let providers = Arc::new(AwsProviders::new(access, options, Arc::clone(&clock)).await);
+        let providers =
+            Arc::new(AwsProviders::new(access, options, self.time_of_day.clone()).await);
         let broker = Broker::start(BrokerParts {
             replica: ReplicaRow {
                 replica: ReplicaId(uuid::Uuid::new_v4()),

@@ -5,11 +5,13 @@
 //! All times are the world's one virtual time, never a part's own clock; the log's order is the order in which things happened,
 //! also within a millisecond.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use zonefold::core::dns::name::DnsName;
 use zonefold::core::dns::record::RawRecordSet;
+use zonefold::core::endpoint::quota::Quota;
 use zonefold::core::endpoint::verdict::{Reason, VerdictState};
 use zonefold::core::endpoint::{Endpoint, EndpointKey, KeyHash, Version};
 use zonefold::core::ids::{AccountId, BatchId, ClusterId, EnvironmentId, ZoneId};
@@ -19,6 +21,11 @@ use zonefold::core::planning::policy::{AdoptPolicy, DriftPolicy, ZonePolicy};
 use zonefold::core::time::Timestamp;
 use zonefold::emulator::JournalEntry;
 use zonefold::ports::BatchOutcome;
+
+#[path = "told.rs"]
+mod told;
+
+pub use told::Told;
 
 /// One run.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +51,10 @@ pub struct World {
     pub zones: Vec<Zone>,
     /// The registered clusters and the environment of each.
     pub clusters: BTreeMap<ClusterId, EnvironmentId>,
+    /// The apexes of zones that appear or vanish during the run: names below them are judged by where they were placed.
+    pub shifting: Vec<DnsName>,
+    /// The quotas of those that have a small one.
+    pub quotas: BTreeMap<ClusterId, Quota>,
     /// How often a worker lists each zone and its account's zones in the steady state, in milliseconds.
     pub sweep_ms: i64,
     /// How long a refused change is left alone at least before it is sent again unchanged, in milliseconds.
@@ -70,6 +81,8 @@ pub struct Zone {
     pub account: AccountId,
     /// Its apex.
     pub apex: DnsName,
+    /// Whether it is a private zone.
+    pub private: bool,
     /// What we may do there.
     pub policy: ZonePolicy,
     /// What we do about what others did to our records.
@@ -287,6 +300,8 @@ pub enum What {
         /// The name.
         name: DnsName,
     },
+    /// What one of the further events did, as far as the oracle has to know.
+    Told(Told),
 }
 
 /// What an agent's index took in.
@@ -408,8 +423,31 @@ pub enum Commit {
 pub enum RowChange {
     /// It is stored with this content.
     Stored(Endpoint),
+    /// Only its key is stored, and the version that its content has.
+    Withheld(EndpointKey, Version),
     /// It is gone.
     Removed(EndpointKey),
+}
+
+impl RowChange {
+    /// The key of the endpoint.
+    pub fn key(&self) -> &EndpointKey {
+        match self {
+            Self::Stored(endpoint) => &endpoint.key,
+            Self::Withheld(key, _) | Self::Removed(key) => key,
+        }
+    }
+
+    /// What can be read of the endpoint: of a key alone nothing, as of one that is rejected; `None` if it is gone.
+    pub fn content(&self) -> Option<Cow<'_, Endpoint>> {
+        match self {
+            Self::Stored(endpoint) => Some(Cow::Borrowed(endpoint)),
+            Self::Withheld(key, _) => {
+                Some(Cow::Owned(Endpoint { key: key.clone(), ..Endpoint::default() }))
+            }
+            Self::Removed(_) => None,
+        }
+    }
 }
 
 /// What happened to a lease.
@@ -486,8 +524,12 @@ pub struct StoredEndpoint {
     pub key: KeyHash,
     /// The version under which it is stored.
     pub version: Version,
-    /// The content.
+    /// The content; only the key if it is withheld.
     pub endpoint: Endpoint,
+    /// How large it is as it is stored.
+    pub octets: u64,
+    /// How large it would be if it was stored; `None` if it is.
+    pub withheld: Option<u64>,
     /// The stored verdict, its state and reason.
     pub verdict: Option<(VerdictState, Reason)>,
 }

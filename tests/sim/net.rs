@@ -4,7 +4,7 @@
 //! one connection overtakes another. A loss on a TCP connection is a delay until the repetition, a partition holds what is under
 //! way until it heals, and a peer that died without a word is found out by silence only.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -127,6 +127,8 @@ struct Inner {
     cuts: BTreeMap<(Agent, u32), [u32; 2]>,
     /// By slot: who listens there.
     listeners: BTreeMap<u32, Listener>,
+    /// The slots that take connections and never say a word on them.
+    mute: BTreeSet<u32>,
 }
 
 /// One life of a broker that takes connections.
@@ -154,6 +156,7 @@ impl Network {
             next: 0,
             cuts: BTreeMap::new(),
             listeners: BTreeMap::new(),
+            mute: BTreeSet::new(),
         };
         Self { inner: Arc::new(Mutex::new(inner)), changed: watch::Sender::new(0) }
     }
@@ -229,6 +232,17 @@ impl Network {
         }
     }
 
+    /// From now on connections to a broker are made, and nothing comes through them in either direction; or they are sound again.
+    /// Those that are there stay as they are.
+    pub fn set_mute(&self, broker: u32, mute: bool) {
+        let mut inner = lock(&self.inner);
+        if mute {
+            inner.mute.insert(broker);
+        } else {
+            inner.mute.remove(&broker);
+        }
+    }
+
     /// Cuts directions between an agent and a broker, or mends them again; cuts add up.
     pub fn cut(&self, agent: &Agent, broker: u32, directions: &[Direction]) {
         let mut inner = lock(&self.inner);
@@ -253,6 +267,7 @@ impl Network {
     pub fn heal(&self, weather: Weather) {
         let mut inner = lock(&self.inner);
         inner.cuts.clear();
+        inner.mute.clear();
         inner.weather = weather;
         for connection in inner.connections.values_mut() {
             connection.pipes.iter_mut().for_each(|pipe| pipe.held = false);
@@ -310,10 +325,11 @@ impl Network {
         };
         let id = inner.next;
         inner.next += 1;
+        let held = inner.mute.contains(&broker);
         let connection = Connection {
             agent: agent.clone(),
             broker: listener.replica,
-            pipes: Default::default(),
+            pipes: std::array::from_fn(|_| Pipe { held, ..Pipe::default() }),
             gates: [gate.clone(), listener.gate],
             silent: [false; 2],
             dropped: [false; 2],

@@ -91,18 +91,24 @@ pub fn log_hash(history: &History) -> String {
 /// A broker's clock: the true time, and how far it is off.
 pub struct SkewedClock {
     recorder: Recorder,
-    skew_ms: AtomicI64,
+    skew_ms: i64,
+    jumped_ms: Arc<AtomicI64>,
 }
 
 impl SkewedClock {
     /// A clock that is off by so much.
     pub fn new(recorder: Recorder, skew_ms: i64) -> Self {
-        Self { recorder, skew_ms: AtomicI64::new(skew_ms) }
+        Self { recorder, skew_ms, jumped_ms: Arc::default() }
+    }
+
+    /// The machine's time of day: what somebody sets it by comes on top.
+    pub fn that_jumps(&self, jumped_ms: Arc<AtomicI64>) -> Self {
+        Self { recorder: self.recorder.clone(), skew_ms: self.skew_ms, jumped_ms }
     }
 }
 
 impl Clock for SkewedClock {
     fn now(&self) -> Timestamp {
-        Timestamp(self.recorder.now().0 + self.skew_ms.load(Ordering::Relaxed))
+        Timestamp(self.recorder.now().0 + self.skew_ms + self.jumped_ms.load(Ordering::Relaxed))
     }
 }

@@ -5,10 +5,12 @@ use zonefold::core::ids::AccountId;
 use zonefold::emulator::Action;
 
 use crate::agent::SOURCES;
+use crate::extra::{self, Extra};
 use crate::net::{Death, Direction};
 use crate::shape::Shape;
-use crate::trials;
+use crate::wants;
 use crate::wish::{Object, Wish};
+use crate::{quotas, trials};
 
 /// A world and what happens in it.
 #[derive(Clone, Debug)]
@@ -88,6 +90,8 @@ pub enum Step {
     Poison { host: String, for_ms: u64 },
     /// Somebody else writes into a zone.
     Foreign { zone: usize, write: ForeignWrite },
+    /// One of the further kinds of events.
+    Extra(Extra),
 }
 
 /// What changes in the configuration.
@@ -183,7 +187,8 @@ impl Schedule {
     /// Draws a world and what happens in it.
     pub fn draw(seed: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(seed ^ 0x5EED_0F5C_4ED0_1E00);
-        let shape = Shape::draw(&mut random);
+        let mut shape = Shape::draw(&mut random);
+        shape.quotas = quotas::draw(seed, shape.clusters.len());
         let zones = shape.zones().count();
         let foreign = (0..random.usize(0..=2)).map(|_| {
             let zone = random.usize(0..zones);
@@ -206,8 +211,21 @@ impl Schedule {
             steps.push(TimedStep { at_ms, step });
         }
         steps.extend(trials::draw(seed, &shape));
+        steps.extend(wants::draw(seed, &mut shape));
+        steps.extend(extra::draw(seed, &shape));
         steps.sort_by_key(|timed| timed.at_ms);
         Self { shape, foreign, steps }
+    }
+
+    /// The schedule with a shape that has what its steps find there from the start.
+    pub fn prepared(&self) -> Self {
+        let mut prepared = self.clone();
+        for timed in &self.steps {
+            if let Step::Extra(extra) = &timed.step {
+                extra.prepare(&mut prepared.shape);
+            }
+        }
+        prepared
     }
 }
 
@@ -463,6 +481,7 @@ impl Step {
                     wishes.join(", ")
                 )
             }
+            Self::Extra(extra) => extra.text(),
             other => format!("{other:?}"),
         }
     }
@@ -486,6 +505,7 @@ impl Step {
             | Self::AwsRoute { for_ms, .. }
             | Self::Aws { for_ms, .. }
             | Self::Poison { for_ms, .. } => Some(*for_ms),
+            Self::Extra(extra) => extra.lasts_ms(),
             Self::Want { .. }
             | Self::Delete { .. }
             | Self::Reconnect { .. }

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 use zonefold::config::Config;
 use zonefold::core::dns::name::DnsName;
-use zonefold::core::ids::AccountId;
+use zonefold::core::endpoint::quota::Quota;
+use zonefold::core::ids::{AccountId, ZoneId};
 use zonefold::core::planning::policy::{AdoptPolicy, DriftPolicy, ZonePolicy};
 use zonefold::emulator::{
     AccessKeyConfig, AccountConfig, BucketConfig, ClockMode, EmulatorConfig, LimitsConfig,
@@ -11,6 +12,7 @@ use zonefold::emulator::{
 };
 
 use crate::broker::{ACCESS_KEY, TOKEN};
+use crate::extra::Prepared;
 use crate::recorder::STARTED_AT;
 
 /// The account of the brokers' own user.
@@ -29,6 +31,8 @@ pub struct Shape {
     pub accounts: Vec<Account>,
     /// The environment of each cluster.
     pub clusters: Vec<&'static str>,
+    /// The quota of each cluster; `None` for the default. Drawn apart.
+    pub quotas: Vec<Option<Quota>>,
     /// How far each life of each broker's clock is off, in milliseconds.
     pub skews_ms: Vec<Vec<i64>>,
     /// The length of the run until everything is healed, in milliseconds.
@@ -57,6 +61,8 @@ pub struct Shape {
     pub discovery_secs: u32,
     /// Whether signatures are checked.
     pub signatures: bool,
+    /// What further events find there from the start.
+    pub prepared: Prepared,
 }
 
 /// An account.
@@ -66,8 +72,10 @@ pub struct Account {
     pub id: &'static str,
     /// Whose clusters it serves.
     pub environment: &'static str,
-    /// Its zones.
+    /// Its public zones.
     pub zones: Vec<Zone>,
+    /// Its private zones; none unless what is wanted beside the schedule asks for them.
+    pub private: Vec<Zone>,
     /// What AWS lets through.
     pub limits: Limits,
 }
@@ -88,6 +96,8 @@ pub enum Limits {
 pub struct Zone {
     /// The apex.
     pub apex: &'static str,
+    /// A fixed id, so that endpoints can name it; none for one from the seed.
+    pub id: Option<&'static str>,
     /// What may be done.
     pub policy: ZonePolicy,
     /// What becomes of changes by others.
@@ -112,6 +122,7 @@ impl Shape {
             id,
             environment,
             zones: vec![],
+            private: vec![],
             limits: Limits::draw(random),
         };
         let mut accounts = vec![account("111111111111", "dev", random)];
@@ -140,6 +151,7 @@ impl Shape {
             shared_store: brokers > 1 || random.bool(),
             accounts,
             clusters,
+            quotas: vec![],
             skews_ms: (0..brokers).map(|_| (0..4).map(|_| skew(random)).collect()).collect(),
             length_ms: random.u64(40_000..=180_000),
             network_ms: (1, random.u64(2..=80)),
@@ -158,6 +170,7 @@ impl Shape {
             drift_secs: random.u32(20..=60),
             discovery_secs: random.u32(20..=60),
             signatures: random.u8(0..8) == 0,
+            prepared: Prepared::default(),
         }
     }
 
@@ -166,11 +179,25 @@ impl Shape {
         format!("cluster-{index}")
     }
 
-    /// All zones with their accounts.
+    /// The quota of a cluster; `None` for the default.
+    pub fn quota(&self, index: usize) -> Option<Quota> {
+        self.quotas.get(index).copied().flatten()
+    }
+
+    /// All public zones with their accounts.
     pub fn zones(&self) -> impl Iterator<Item = (&Account, &Zone)> {
         self.accounts
             .iter()
             .flat_map(|account| account.zones.iter().map(move |zone| (account, zone)))
+    }
+
+    /// All zones with their accounts, and whether each is private.
+    pub fn all_zones(&self) -> impl Iterator<Item = (&Account, &Zone, bool)> {
+        let private = self
+            .accounts
+            .iter()
+            .flat_map(|account| account.private.iter().map(move |zone| (account, zone, true)));
+        self.zones().map(|(account, zone)| (account, zone, false)).chain(private)
     }
 
     /// AWS.
@@ -185,11 +212,19 @@ impl Shape {
         let account = |shape: &Account| {
             let mut account = AccountConfig::new(id(shape.id));
             account.limits = shape.limits.of_aws();
-            account.zones = shape
-                .zones
-                .iter()
-                .map(|zone| ZoneConfig::public(DnsName::parse(zone.apex).unwrap()))
-                .collect();
+            let public = |apex: &str| ZoneConfig {
+                tags: self.prepared.tags(apex),
+                ..ZoneConfig::public(DnsName::parse(apex).unwrap())
+            };
+            let of_shape = |zone: &Zone, private| ZoneConfig {
+                id: zone.id.map(|id| ZoneId::parse(id).unwrap()),
+                private,
+                ..public(zone.apex)
+            };
+            let own = shape.zones.iter().map(|zone| of_shape(zone, false));
+            let private = shape.private.iter().map(|zone| of_shape(zone, true));
+            let more = self.prepared.more(shape).map(public);
+            account.zones = own.chain(private).chain(more).collect();
             account.roles = vec![RoleConfig {
                 trusted_principals: vec![format!("arn:aws:iam::{OPERATIONS}:user/broker")],
                 external_id: Some("right".to_owned()),
@@ -213,24 +248,33 @@ impl Shape {
 
     /// The brokers' configuration, as an operator would write it.
     pub fn config(&self) -> Config {
-        let zone = |zone: &Zone| {
+        let zone = |zone: &Zone, visibility: Option<&str>| {
             json!({
                 "name": zone.apex, "policy": zone.policy, "drift": zone.drift, "adopt": zone.adopt,
-                "record_types": "all",
+                "record_types": "all", "visibility": visibility,
             })
+        };
+        let zones = |account: &Account| -> Vec<Value> {
+            let public = account.zones.iter().map(|it| zone(it, it.id.map(|_| "public")));
+            public.chain(account.private.iter().map(|it| zone(it, Some("private")))).collect()
         };
         let account = |account: &Account| {
             json!({
                 "id": account.id, "name": format!("account-{}", &account.id[..3]), "environment": account.environment,
                 "role_arn": role_of(account), "external_id": "right",
-                "zones": account.zones.iter().map(zone).collect::<Vec<_>>(),
+                "zones": self.prepared.rules(account, zones(account)),
                 "budget": account.limits.of_broker(),
                 "drift_interval_secs": self.drift_secs, "discovery_interval_secs": self.discovery_secs,
             })
         };
         let clusters = self.clusters.iter().enumerate();
-        let clusters =
-            clusters.map(|(index, environment)| json!({ "name": Self::cluster_name(index), "environment": environment }));
+        let clusters = clusters.map(|(index, environment)| {
+            let quota = self.quota(index).unwrap_or_default();
+            json!({
+                "name": Self::cluster_name(index), "environment": environment,
+                "max_endpoints": quota.max_endpoints, "max_bytes": quota.max_bytes,
+            })
+        });
         let text = json!({
             "agents": { "token": TOKEN },
             "environments": [{ "name": "dev" }, { "name": "prod" }],
@@ -246,7 +290,8 @@ fn role_of(account: &Account) -> String {
 }
 
 impl Zone {
-    fn draw(apex: &'static str, random: &mut fastrand::Rng) -> Self {
+    /// Draws how a zone is configured.
+    pub fn draw(apex: &'static str, random: &mut fastrand::Rng) -> Self {
         let policy = match random.u8(0..20) {
             0 => ZonePolicy::UpsertOnly,
             1 => ZonePolicy::CreateOnly,
@@ -258,7 +303,7 @@ impl Zone {
             2 => (DriftPolicy::Repair, AdoptPolicy::Any),
             _ => (DriftPolicy::Repair, AdoptPolicy::Never),
         };
-        Self { apex, policy, drift, adopt }
+        Self { apex, id: None, policy, drift, adopt }
     }
 }
 

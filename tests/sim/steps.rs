@@ -14,6 +14,7 @@ use zonefold::emulator::{
 use crate::agent::{AgentHost, SOURCES};
 use crate::aws::Route;
 use crate::broker::BrokerHost;
+use crate::extra::ExtraUndo;
 use crate::history::What;
 use crate::net::{Death, Direction, Weather};
 use crate::recorder::lock;
@@ -56,6 +57,8 @@ pub enum Undo {
     Fault(u64),
     /// Route 53 takes a name again.
     Cure { rule: u64, name: DnsName },
+    /// The end of one of the further events.
+    Extra(ExtraUndo),
 }
 
 impl World {
@@ -108,6 +111,7 @@ impl World {
                 self.write_foreign(*zone, write);
                 None
             }
+            Step::Extra(extra) => self.take_extra(extra).map(Undo::Extra),
         };
         if let (Some(undo), Some(for_ms)) = (undo, step.lasts_ms()) {
             self.undo.insert((self.recorder.elapsed_ms() + for_ms, number), undo);
@@ -152,6 +156,7 @@ impl World {
             }
             // The end clears all of them.
             Undo::Fault(rule) => drop(self.control.remove_fault(rule)),
+            Undo::Extra(undo) => self.end_extra(undo),
             Undo::Cure { rule, name } => {
                 drop(self.control.remove_fault(rule));
                 self.recorder.note(What::Cured { name });
@@ -479,8 +484,7 @@ impl World {
 
     fn write_foreign(&mut self, zone: usize, write: &ForeignWrite) {
         let Some((_, shape)) = self.schedule.shape.zones().nth(zone) else { return };
-        let Some(id) =
-            DnsName::parse(shape.apex).ok().and_then(|apex| self.control.zone_named(&apex))
+        let Some(id) = DnsName::parse(shape.apex).ok().and_then(|apex| self.public_zone(&apex))
         else {
             return;
         };
@@ -510,6 +514,11 @@ impl World {
                 self.recorder.note(What::Applied { call: None, entry: Box::new(entry) });
             }
         }
+    }
+
+    fn public_zone(&self, apex: &DnsName) -> Option<ZoneId> {
+        let zones = self.control.zones().into_iter();
+        zones.filter(|zone| !zone.private).find(|zone| zone.name == *apex).map(|zone| zone.id)
     }
 
     fn last_journal_number(&self) -> u64 {

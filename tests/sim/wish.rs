@@ -24,6 +24,8 @@ pub struct Wish {
     pub ttl_secs: Option<i64>,
     /// Of a weighted set.
     pub weight: Option<u8>,
+    /// What else is said of it, by the names that endpoints have for it.
+    pub properties: Vec<(&'static str, String)>,
 }
 
 /// An object of a cluster, by the place of its kind and its number.
@@ -71,6 +73,7 @@ impl Wish {
             targets: vec![],
             ttl_secs: None,
             weight: None,
+            properties: vec![],
         };
         match random.u8(0..20) {
             0 | 1 => {
@@ -113,6 +116,7 @@ impl Wish {
             targets: vec![address(random)],
             ttl_secs: None,
             weight: None,
+            properties: vec![],
         }
     }
 
@@ -122,6 +126,9 @@ impl Wish {
         let mut properties: BTreeMap<ArcStr, ArcStr> = BTreeMap::new();
         if let Some(weight) = self.weight {
             properties.insert("aws/weight".into(), weight.to_string().into());
+        }
+        for (name, value) in &self.properties {
+            properties.insert((*name).into(), value.as_str().into());
         }
         Endpoint {
             key: EndpointKey {
@@ -147,11 +154,13 @@ impl fmt::Display for Wish {
         }
         write!(f, " = {}", self.targets.join(" "))?;
         self.ttl_secs.map_or(Ok(()), |ttl| write!(f, " (TTL {ttl})"))?;
-        self.weight.map_or(Ok(()), |weight| write!(f, " weight {weight}"))
+        self.weight.map_or(Ok(()), |weight| write!(f, " weight {weight}"))?;
+        self.properties.iter().try_for_each(|(name, value)| write!(f, " {name}={value}"))
     }
 }
 
-fn address(random: &mut fastrand::Rng) -> String {
+/// Draws an address.
+pub fn address(random: &mut fastrand::Rng) -> String {
     format!("192.0.2.{}", random.u8(1..20))
 }
 

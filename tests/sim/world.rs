@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use zonefold::broker::directory::entry::Progress;
 use zonefold::broker::ingest::Limits;
 use zonefold::config::Config;
 use zonefold::core::dns::name::DnsName;
+use zonefold::core::endpoint::KeyHash;
 use zonefold::core::ids::{AccountId, ClusterId, EnvironmentId};
-use zonefold::emulator::{Control, InProcess, View};
-use zonefold::ports::Drift;
+use zonefold::emulator::{Control, InProcess, View, ZoneSummary};
+use zonefold::ports::{Drift, EndpointRow};
 
 use crate::agent::{self, AgentHost, Cluster};
 use crate::aws::{Aws, Route};
@@ -66,8 +68,9 @@ pub fn run(seed: u64, schedule: &Schedule) -> History {
         .build()
         .unwrap();
     let processes = tokio::task::LocalSet::new();
+    let schedule = schedule.prepared();
     let history = processes.block_on(&runtime, async {
-        let mut world = World::build(seed, schedule);
+        let mut world = World::build(seed, &schedule);
         let recorder = world.recorder.clone();
         std::panic::set_hook(Box::new(move |panic| {
             let part = panic.location().map(|place| place.file().to_owned()).unwrap_or_default();
@@ -167,6 +170,7 @@ impl World {
     /// The steps, and the ends of what lasts, in the order of their times.
     async fn play(&mut self) {
         self.write_foreign_beginnings();
+        self.tell_beginnings();
         for host in &self.brokers {
             lock(host).start();
             tokio::task::spawn_local(BrokerHost::restart_when_ended(Arc::clone(host)));
@@ -231,8 +235,12 @@ impl World {
         let mut rested = false;
         // What others did to the zones is found out when they are compared next.
         let config = Arc::clone(&self.config.borrow());
-        let compared_within =
-            config.accounts.iter().map(|account| account.drift_interval_secs).max().unwrap_or(0);
+        let compared_within = config
+            .accounts
+            .iter()
+            .map(|account| account.drift_interval_secs.max(self.schedule.shape.awaits_listing()))
+            .max()
+            .unwrap_or(0);
         tokio::time::sleep(Duration::from_secs(u64::from(compared_within) * 5 / 4)).await;
         let most_events = self.recorder.len() + REST_WITHIN_EVENTS;
         while tokio::time::Instant::now() < until && self.recorder.len() < most_events {
@@ -241,7 +249,7 @@ impl World {
             let moved = self
                 .recorder
                 .since(before, |events| events.iter().any(|event| is_movement(&event.what)));
-            if !moved && self.is_converged() {
+            if !moved && self.is_converged() && !self.is_moving() {
                 rested = true;
                 break;
             }
@@ -276,6 +284,26 @@ impl World {
                 .agents
                 .iter()
                 .all(|host| lock(host).is_converged() || self.is_unregistered(host))
+    }
+
+    /// Whether an endpoint is about to leave a zone: it does as soon as it is in sync where it went.
+    fn is_moving(&self) -> bool {
+        let is_leaving = |row: &EndpointRow| {
+            let placed = row.placed.as_ref();
+            placed.is_some_and(|placed| !placed.placement.set.leaving().is_empty())
+        };
+        let leaving: Vec<_> = self.database.look(|tables| {
+            let rows = tables.endpoints.values().filter(|row| is_leaving(row));
+            rows.map(|row| (row.cluster.clone(), row.key)).collect()
+        });
+        let handles = self.brokers.iter().filter_map(|host| lock(host).handle());
+        let statuses = handles.flat_map(|handle| {
+            let status = |(cluster, key): &(ClusterId, KeyHash)| {
+                handle.endpoints(cluster).get(key).and_then(|held| held.status())
+            };
+            leaving.iter().filter_map(status).collect::<Vec<_>>()
+        });
+        statuses.into_iter().any(|status| matches!(status.progress, Some(Progress::Applied { .. })))
     }
 
     fn is_unregistered(&self, host: &Arc<Mutex<AgentHost>>) -> bool {
@@ -326,7 +354,8 @@ impl World {
             .collect();
         for zone in &mut history.world.zones {
             let account = config.accounts.iter().find(|account| account.id == zone.account);
-            let entry = account.and_then(|account| account.zones.first());
+            let entry =
+                account.and_then(|account| account.zones.iter().find(|zone| zone.tags.is_empty()));
             zone.default_ttl_secs =
                 entry.map_or(zone.default_ttl_secs, |entry| entry.default_ttl_secs);
         }
@@ -369,6 +398,8 @@ fn stored(row: &zonefold::ports::EndpointRow) -> StoredEndpoint {
         key: row.key,
         version: row.version,
         endpoint: row.endpoint.unpack(),
+        octets: row.endpoint.share().octets,
+        withheld: row.endpoint.withheld().map(|withheld| withheld.octets),
         verdict: row.verdict.as_ref().map(|verdict| (verdict.state, verdict.reason)),
     }
 }
@@ -380,10 +411,13 @@ fn described(seed: u64, shape: &Shape, config: &Config, control: &Control) -> hi
         environment: account.environment.clone(),
         budget: account.budget_config(),
     });
-    let zone = |account: &crate::shape::Account, zone: &crate::shape::Zone| {
+    let summaries = control.zones();
+    let zone = |account: &crate::shape::Account, zone: &crate::shape::Zone, private: bool| {
         let apex = DnsName::parse(zone.apex).unwrap();
+        let is_it = |summary: &&ZoneSummary| summary.name == apex && summary.private == private;
         history::Zone {
-            id: control.zone_named(&apex).unwrap(),
+            id: summaries.iter().find(is_it).unwrap().id.clone(),
+            private,
             account: AccountId::parse(account.id).unwrap(),
             apex,
             policy: zone.policy,
@@ -397,12 +431,16 @@ fn described(seed: u64, shape: &Shape, config: &Config, control: &Control) -> hi
         seed,
         started_at: crate::recorder::STARTED_AT,
         accounts: accounts.collect(),
-        zones: shape.zones().map(|(account, of)| zone(account, of)).collect(),
+        zones: shape.all_zones().map(|(account, of, private)| zone(account, of, private)).collect(),
         clusters: shape
             .clusters
             .iter()
             .enumerate()
             .map(|(index, name)| (cluster_id(index), environment(name)))
+            .collect(),
+        shifting: shape.prepared.shifting(),
+        quotas: (0..shape.clusters.len())
+            .filter_map(|index| Some((cluster_id(index), shape.quota(index)?)))
             .collect(),
         sweep_ms: i64::from(shape.drift_secs.min(shape.discovery_secs)) * 1_000,
         poison_backoff_ms: POISON_BACKOFF_MS,

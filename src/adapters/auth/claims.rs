@@ -76,7 +76,7 @@ impl Expected {
             return Err(Refused::new(
                 RefusedFor::WrongAudience,
                 format!(
-                    "the token is meant for somebody else: project one with the audience {:?}",
+                    "the token is meant for another audience: project one with the audience {:?}",
                     self.audience
                 ),
             ));

@@ -40,7 +40,7 @@ const FROM_A_FILE: Pace = Pace {
 /// How far it is gone to find a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Looked {
-    /// Among fresh keys only: nobody is asked and nobody waited for.
+    /// Among fresh keys only: without a request and without waiting.
     Fresh,
     /// Keys that are old are read again first.
     Kept,
@@ -129,7 +129,7 @@ impl KeySet {
         ))
     }
 
-    /// The keys. Whoever has to wait for them waits for one attempt; whoever finds fresh ones does not wait for others.
+    /// The keys. Callers that have to wait share one attempt; a caller that finds fresh keys does not wait.
     async fn keys(&self, looked: Looked) -> Result<Arc<Kept>, Refused> {
         if looked != Looked::Anew
             && let Some(kept) = self.kept_for(self.pace.fresh_for)
@@ -143,7 +143,7 @@ impl KeySet {
             ));
         }
         let mut attempts = self.attempts.lock().await;
-        // Somebody may have read them while this one waited; for a key that is not there, the pace says when to look again.
+        // Another caller may have read them while this one waited; for a key that is not there, the pace says when to look again.
         let is_due = looked == Looked::Anew || self.kept_for(self.pace.fresh_for).is_none();
         if is_due && attempts.last_at.is_none_or(|at| at.elapsed() >= self.pace.between) {
             attempts.last_at = Some(Instant::now());

@@ -32,7 +32,6 @@ use keyset::{KeySet, Looked};
 pub struct Identity {
     /// The DNS name or the URI (a SPIFFE id) that stands in its certificate as a subject alternative name.
     pub certificate: Option<String>,
-    /// Its service account.
     pub service_account: Option<ServiceAccount>,
     /// SHA-256 of a token of its own.
     pub token_sha256: Option<[u8; 32]>,
@@ -45,9 +44,7 @@ pub struct ServiceAccount {
     pub issuer: String,
     /// One of `aud` of its tokens.
     pub audience: String,
-    /// Its namespace.
     pub namespace: String,
-    /// Its name.
     pub name: String,
     /// Where the issuer's keys are.
     pub keys: KeySource,
@@ -317,7 +314,7 @@ impl Callers for KnownCallers {
             ) if a != b => Err(Refused::new(
                 RefusedFor::Ambiguous,
                 format!(
-                    "the token is that of {a} and the certificate that of {b}: show what belongs to one cluster"
+                    "the token is that of {a} and the certificate that of {b}: use credentials of one cluster"
                 ),
             )),
             // A certificate that says nothing to us may be that of a mesh.

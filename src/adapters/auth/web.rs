@@ -18,7 +18,7 @@ use serde::Deserialize;
 use crate::adapters::tls::client_config;
 use crate::core::transport::innermost;
 
-/// Kubernetes serves its keys as `application/jwk-set+json` (RFC 7517 §8.5.2) and refuses whoever wants `application/json` alone.
+/// Kubernetes serves its keys as `application/jwk-set+json` (RFC 7517 §8.5.2) and refuses clients that accept `application/json` alone.
 const ACCEPTED: &str = "application/jwk-set+json, application/json, */*";
 /// An issuer answers from memory.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
@@ -127,7 +127,7 @@ impl Source for Discovered {
         let text = get(&url, self.ca_file.as_deref()).await?;
         let document: Document = serde_json::from_slice(&text)
             .map_err(|error| format!("{url} is no discovery document: {error}"))?;
-        // OpenID Connect Discovery 1.0 §4.3: else somebody else's keys would be taken for the issuer's.
+        // OpenID Connect Discovery 1.0 §4.3: else foreign keys would be taken for the issuer's.
         if document.issuer != self.issuer {
             return Err(format!("{url} is the document of another issuer, {:?}", document.issuer));
         }

@@ -93,7 +93,7 @@ pub(super) fn route53_refusal(refusal: &Refusal<'_>) -> CallError {
     }
 }
 
-/// Codes with which AWS refuses whoever asks, before it looks at what is asked.
+/// Codes with which AWS refuses a caller before it looks at the request.
 fn is_denial(code: &str) -> bool {
     matches!(
         code,

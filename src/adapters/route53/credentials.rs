@@ -1,4 +1,4 @@
-//! Credentials that are fetched once for everybody, kept, and replaced well before they run out.
+//! Credentials that are fetched once for all callers, kept, and replaced well before they run out.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
@@ -37,7 +37,6 @@ pub(super) enum Source {
         sts: aws_sdk_sts::Client,
         /// With whose credentials.
         caller: Arc<CredentialCache>,
-        /// The role.
         role: RoleArn,
         /// What its trust policy asks for.
         external_id: Option<ExternalId>,
@@ -46,7 +45,7 @@ pub(super) enum Source {
     },
 }
 
-/// Credentials with a memory. Whoever asks while they are fetched waits for that fetch and shares its outcome.
+/// Credentials with a memory. Callers that ask while they are fetched wait for that fetch and share its outcome.
 pub(super) struct CredentialCache {
     source: Source,
     clock: Arc<dyn Clock>,
@@ -93,7 +92,7 @@ impl CredentialCache {
         {
             return Ok(kept.credentials.clone());
         }
-        // Somebody fetched while we waited, and failed: that answer is ours too.
+        // Another caller fetched while we waited, and failed: that answer is ours too.
         if self.finished_fetches.load(Ordering::Acquire) != finished_before
             && let Some(error) = &state.last_error
         {

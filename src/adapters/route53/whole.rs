@@ -1,7 +1,7 @@
 //! Answers that break off are no answers.
 //!
 //! The SDK's reader of XML takes the end of the text for the end of whatever it reads. A list that a proxy or a dying connection
-//! cut short would pass for a short list, and what is missing in it for deleted by somebody.
+//! cut short would pass for a short list, and what is missing in it for deleted.
 
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::Intercept;

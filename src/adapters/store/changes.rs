@@ -42,15 +42,18 @@ pub(super) async fn list(
 }
 
 fn change_row(row: &Row) -> Result<ChangeRow, StoreError> {
-    let applied = row.int_or_null(7)? == Some(1);
+    let applied = row.int_or_null("applied")? == Some(1);
     Ok(ChangeRow {
-        id: row.int(0)?,
-        batch: codec::batch_id(row.bytes(1)?)?,
-        account: parse("account id", row.text(2)?)?,
-        zone: parse("zone id", row.text(3)?)?,
-        change: from_json("change", row.text(4)?)?,
-        planned_at: Timestamp(row.int(5)?),
-        outcome: row.text_or_null(6)?.map(|text| codec::outcome(text, applied)).transpose()?,
+        id: row.int("id")?,
+        batch: codec::batch_id(row.bytes("batch_id")?)?,
+        account: parse("account id", row.text("account")?)?,
+        zone: parse("zone id", row.text("zone")?)?,
+        change: from_json("change", row.text("change")?)?,
+        planned_at: Timestamp(row.int("planned_at")?),
+        outcome: row
+            .text_or_null("outcome")?
+            .map(|text| codec::outcome(text, applied))
+            .transpose()?,
     })
 }
 
@@ -79,9 +82,9 @@ pub(super) async fn last_cause(
         PASSED_OVER.into(),
     ];
     for row in transaction.fetch(LAST_CAUSE, arguments).await? {
-        let change: Change = from_json("change", row.text(1)?)?;
+        let change: Change = from_json("change", row.text("change")?)?;
         if change.key == *key {
-            return Ok(Some((codec::batch_id(row.bytes(0)?)?, change.cause)));
+            return Ok(Some((codec::batch_id(row.bytes("batch_id")?)?, change.cause)));
         }
     }
     Ok(None)

@@ -60,8 +60,9 @@ pub(super) fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(
 
 /// A number that is never negative, as the databases keep it.
 pub(super) fn to_signed(what: &str, number: u64) -> Result<i64, StoreError> {
-    i64::try_from(number)
-        .map_err(|_| StoreError::Refused(format!("{what} {number} is larger than the store takes")))
+    i64::try_from(number).map_err(|_| {
+        StoreError::Refused(format!("{what} {number} is larger than the store accepts"))
+    })
 }
 
 /// The way back of [`to_signed`].

@@ -70,28 +70,31 @@ async fn read(
     placements: &Numbered<Placement>,
     rows: &[Row],
 ) -> Result<Vec<EndpointRow>, StoreError> {
-    let numbers =
-        |column: usize| rows.iter().filter_map(move |row| row.int_or_null(column).ok().flatten());
+    let numbers = |column: &'static str| {
+        rows.iter().filter_map(move |row| row.int_or_null(column).ok().flatten())
+    };
     let clusters = clusters
-        .covering(transaction, |held| numbers(0).all(|number| held.contains_key(&number)))
+        .covering(transaction, |held| {
+            numbers("cluster_id").all(|number| held.contains_key(&number))
+        })
         .await?;
-    let placed = || rows.iter().filter_map(|row| row.text_or_null(9).ok().flatten());
+    let placed = || rows.iter().filter_map(|row| row.text_or_null("placed").ok().flatten());
     let is_known = |held: &HashMap<i64, Placement>| {
         let zones = placed().flat_map(placements::numbers_in);
-        numbers(5).chain(zones).all(|number| held.contains_key(&number))
+        numbers("verdict_zone").chain(zones).all(|number| held.contains_key(&number))
     };
     let placements = placements.covering(transaction, is_known).await?;
     rows.iter()
         .map(|row| {
             Ok(EndpointRow {
-                cluster: numbered("cluster", &clusters, row.int(0)?)?,
-                key: codec::key_hash(row.bytes(1)?)?,
-                version: codec::version(row.bytes(2)?)?,
-                arrival: row.int(3)?,
-                endpoint: codec::endpoint(row.bytes(4)?)?,
+                cluster: numbered("cluster", &clusters, row.int("cluster_id")?)?,
+                key: codec::key_hash(row.bytes("key_hash")?)?,
+                version: codec::version(row.bytes("version")?)?,
+                arrival: row.int("arrival")?,
+                endpoint: codec::endpoint(row.bytes("body")?)?,
                 verdict: verdict(row, &placements)?,
                 placed: placement(row, &placements)?,
-                updated_at: Timestamp(row.int(7)?),
+                updated_at: Timestamp(row.int("updated_at")?),
             })
         })
         .collect()
@@ -101,18 +104,18 @@ fn placement(
     row: &Row,
     placements: &HashMap<i64, Placement>,
 ) -> Result<Option<PlacementRow>, StoreError> {
-    let Some(text) = row.text_or_null(9)? else { return Ok(None) };
+    let Some(text) = row.text_or_null("placed")? else { return Ok(None) };
     Ok(Some(PlacementRow {
-        version: row.bytes_or_null(8)?.map(codec::version).transpose()?,
+        version: row.bytes_or_null("placed_version")?.map(codec::version).transpose()?,
         placement: placements::decode(text, placements)?,
     }))
 }
 
 /// A verdict that says nothing but where is the number of the zone; any other is JSON. One that is unknown here is none.
 fn verdict(row: &Row, placements: &HashMap<i64, Placement>) -> Result<Option<Verdict>, StoreError> {
-    match row.int_or_null(5)? {
+    match row.int_or_null("verdict_zone")? {
         Some(zone) => Ok(Some(Verdict::accepted(numbered("zone", placements, zone)?))),
-        None => match row.text_or_null(6)? {
+        None => match row.text_or_null("verdict")? {
             Some(text) => known_json("verdict", text),
             None => Ok(None),
         },

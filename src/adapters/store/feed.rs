@@ -1,7 +1,7 @@
-//! The feed: what the replicas tell each other, in the order of the commits.
+//! The feed: news among replicas, in the order of the commits.
 //!
 //! An entry's number comes from one locked row, so numbers become visible in their order and without a gap. The entry is the last
-//! that its transaction writes: the row is locked for as long as a commit takes, and whoever holds it waits for no other lock.
+//! that its transaction writes: the row is locked for as long as a commit takes, and its holder waits for no other lock.
 //! News of endpoints is references, some octets each; the contents are joined when an entry is read, as they are then. A reference
 //! whose endpoint is gone is passed over: its removal is an entry to come.
 //!
@@ -12,12 +12,13 @@ use std::collections::{BTreeSet, HashMap};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::clock::clock;
 use super::codec::{parse, to_signed, to_unsigned};
 use super::endpoints;
 use super::error::corrupt;
 use super::leases::{replica_bytes, replica_id};
 use super::names::{Numbered, numbered};
-use super::transaction::{Transaction, clock};
+use super::transaction::Transaction;
 use super::value::{Input, Kind, Row};
 use crate::core::endpoint::KeyHash;
 use crate::core::endpoint::verdict::Placement;
@@ -128,7 +129,7 @@ impl Piece {
             }),
             News::Ask => Ok(Self { kind: ASK, weight: 1, payload: Vec::new() }),
             News::Endpoints(_) | News::Zones(_) => Err(StoreError::Refused(
-                "news of endpoints and zones is told by storing them and cannot be announced"
+                "news of endpoints and zones is published by storing them and cannot be announced"
                     .to_owned(),
             )),
         }
@@ -154,7 +155,7 @@ const APPEND: &str = concat!(
     clock!(),
     ", weight, kind, origin, payload from input cross join taken
         returning origin)
-    select count(pg_notify('zonefold_feed', encode(origin, 'hex'))) from told"
+    select count(pg_notify('zonefold_feed', encode(origin, 'hex'))) as appended from told"
 );
 
 /// Appends entries of one replica; the last statement of its transaction.
@@ -179,7 +180,7 @@ pub(super) async fn append(
         ]);
     }
     for row in transaction.fetch_bulk(APPEND, input).await? {
-        written += to_unsigned("number of entries", row.int(0)?)?;
+        written += to_unsigned("number of entries", row.int("appended")?)?;
     }
     if written == count as u64 {
         Ok(())
@@ -192,7 +193,7 @@ pub(super) async fn append(
 pub(super) async fn end(transaction: &mut Transaction) -> Result<u64, StoreError> {
     let row =
         transaction.fetch_optional("select value from counters where name = 'feed'", []).await?;
-    row.map_or(Ok(0), |row| to_unsigned("entry of the feed", row.int(0)?))
+    row.map_or(Ok(0), |row| to_unsigned("entry of the feed", row.int("value")?))
 }
 
 /// How far the feed was cut and how far it goes, with the entries of one page: one statement, so that nothing is cut between the
@@ -217,8 +218,8 @@ enum Told {
 
 impl Told {
     fn read(row: &Row) -> Result<Self, StoreError> {
-        let payload = row.bytes_or_null(5)?;
-        Ok(match (row.int(4)?, payload) {
+        let payload = row.bytes_or_null("payload")?;
+        Ok(match (row.int("kind")?, payload) {
             (ENDPOINTS, None) => Self::Endpoints(References::default()),
             (ENDPOINTS, Some(bytes)) => Self::Endpoints(References::unpack(bytes)?),
             (PLACEMENTS, None) => Self::Placements(References::default()),
@@ -263,13 +264,13 @@ pub(super) async fn read(
     let mut page = Vec::new();
     for row in transaction.fetch(PAGE, arguments).await? {
         // An entry that is not there yet was read from a database that has since been restored to an older state.
-        if from < row.int(0)? || from > row.int(1)? {
+        if from < row.int("cut")? || from > row.int("newest")? {
             return Err(StoreError::FeedCut { after });
         }
-        if let Some(seq) = row.int_or_null(2)? {
+        if let Some(seq) = row.int_or_null("seq")? {
             page.push((
                 to_unsigned("entry of the feed", seq)?,
-                replica_id(row.bytes(3)?)?,
+                replica_id(row.bytes("origin")?)?,
                 Told::read(&row)?,
             ));
         }
@@ -320,14 +321,14 @@ fn placed(references: &References, stored: &HashMap<i64, EndpointRow>) -> Vec<En
 const OLD_THROUGH: &str = concat!(
     "select coalesce((select seq from feed where at >= ",
     clock!(),
-    " - $1 order by seq limit 1) - 1, (select max(seq) from feed))"
+    " - $1 order by seq limit 1) - 1, (select max(seq) from feed)) as through"
 );
 
 /// Cuts the entries that are older than `age`. The place of the cut is locked first, so that two who cut take turns.
 pub(super) async fn prune(transaction: &mut Transaction, age: Millis) -> Result<u64, StoreError> {
     transaction.fetch("select value from counters where name = 'feed_cut' for update", []).await?;
     let through = transaction.fetch_optional(OLD_THROUGH, [age.0.into()]).await?;
-    let Some(through) = through.map(|row| row.int_or_null(0)).transpose()?.flatten() else {
+    let Some(through) = through.map(|row| row.int_or_null("through")).transpose()?.flatten() else {
         return Ok(0);
     };
     let cut = transaction.execute("delete from feed where seq <= $1", [through.into()]).await?;

@@ -122,6 +122,9 @@ impl Applied {
 struct Slot<'a> {
     stored: Option<(i64, Version)>,
     now: Option<(Arrival, Version)>,
+    /// Whether the content is withheld, now and as it is stored.
+    is_withheld: bool,
+    was_withheld: bool,
     /// The content of `now`, when it is not the stored one.
     content: Option<&'a PackedEndpoint>,
     /// Where it goes, and for which version that was decided.
@@ -132,6 +135,10 @@ struct Slot<'a> {
 }
 
 impl Slot<'_> {
+    fn has_content_now(&self) -> bool {
+        self.was_withheld && !self.is_withheld
+    }
+
     fn is_placed_anew(&self) -> bool {
         (&self.placed, &self.placed_version) != (&self.stored_placement.0, &self.stored_placement.1)
     }
@@ -142,7 +149,7 @@ pub(super) const KEYS: &[(&str, Kind)] = &[("cluster_id", Kind::Int), ("key_hash
 /// A `cross join` is not reordered by SQLite: for a large `input` it would rather walk all endpoints and look them up in there.
 pub(super) const FIND_KEYS: &str = "
     select e.cluster_id, e.key_hash, e.arrival, e.version, e.placed_version,
-           coalesce(e.placed, '0:' || e.verdict_zone)
+           coalesce(e.placed, '0:' || e.verdict_zone) as placed, substr(e.body, 1, 1) as form
       from input cross join endpoints e where e.cluster_id = input.cluster_id and e.key_hash = input.key_hash";
 
 /// The keys that a call touches.
@@ -170,13 +177,18 @@ impl<'a> Fold<'a> {
             }
         }
         for row in transaction.fetch_bulk(FIND_KEYS, input).await? {
-            let (arrival, version) = (row.int(2)?, codec::version(row.bytes(3)?)?);
-            if let Some(slot) = slots.get_mut(&(row.int(0)?, codec::key_hash(row.bytes(1)?)?)) {
+            let (arrival, version) = (row.int("arrival")?, codec::version(row.bytes("version")?)?);
+            if let Some(slot) =
+                slots.get_mut(&(row.int("cluster_id")?, codec::key_hash(row.bytes("key_hash")?)?))
+            {
                 slot.stored = Some((arrival, version));
                 slot.now = Some((Arrival::Stored(arrival), version));
-                slot.placed_version = row.bytes_or_null(4)?.map(codec::version).transpose()?;
-                slot.placed = row.text_or_null(5)?.map(str::to_owned);
+                slot.placed_version =
+                    row.bytes_or_null("placed_version")?.map(codec::version).transpose()?;
+                slot.placed = row.text_or_null("placed")?.map(str::to_owned);
                 slot.stored_placement = (slot.placed.clone(), slot.placed_version);
+                slot.was_withheld = PackedEndpoint::is_withheld_form(row.bytes("form")?);
+                slot.is_withheld = slot.was_withheld;
             }
         }
         Ok(Self { slots, new_arrivals: 0 })
@@ -189,7 +201,11 @@ impl<'a> Fold<'a> {
         match op {
             IngestOp::Put { version, endpoint, .. } => {
                 let arrival = match slot.now {
-                    Some((arrival, held)) if held == *version => {
+                    // Of one whose content was withheld, the content is news.
+                    Some((arrival, held))
+                        if held == *version
+                            && (!slot.is_withheld || endpoint.withheld().is_some()) =>
+                    {
                         // An earlier attempt may have stored it, and its answer was lost.
                         let is_placed = slot.placed_version == Some(*version)
                             && place.is_some_and(|place| slot.placed.as_ref() == Some(&place.to));
@@ -207,6 +223,7 @@ impl<'a> Fold<'a> {
                 };
                 slot.now = Some((arrival, *version));
                 slot.content = Some(endpoint);
+                slot.is_withheld = endpoint.withheld().is_some();
                 match place.filter(|place| place.found == slot.placed) {
                     Some(place) => {
                         slot.placed = Some(place.to);
@@ -248,7 +265,7 @@ impl<'a> Fold<'a> {
                     }
                 }
                 (Some((arrival, before)), Some((_, version)))
-                    if before != version || slot.is_placed_anew() =>
+                    if before != version || slot.has_content_now() || slot.is_placed_anew() =>
                 {
                     changed.insert(arrival, (version, slot));
                 }
@@ -282,7 +299,7 @@ async fn take_arrivals(transaction: &mut Transaction, count: i64) -> Result<i64,
     let row = transaction.fetch_optional(take, [count.into()]).await?;
     let row =
         row.ok_or_else(|| StoreError::Refused("the counter of arrivals is missing".to_owned()))?;
-    Ok(row.int(0)? - count + 1)
+    Ok(row.int("value")? - count + 1)
 }
 
 async fn delete(transaction: &mut Transaction, arrivals: Vec<i64>) -> Result<(), StoreError> {

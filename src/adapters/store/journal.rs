@@ -14,13 +14,13 @@ use super::codec::{batch_bytes, from_json, known_json, outcome, to_json, to_unsi
 use super::error::corrupt;
 use super::names::{intern_clusters, known, zone_numbers};
 use super::transaction::Transaction;
-use super::value::{Input, Kind};
+use super::value::{Input, Kind, Row};
 use super::zones::{claim_clusters, claim_zones, record_clusters, write_claims, write_records};
 use crate::core::dns::name::DnsName;
 use crate::core::ids::{AccountId, BatchId, ClusterId};
 use crate::core::planning::change::{Batch, Change};
 use crate::core::time::Timestamp;
-use crate::ports::{BatchOutcome, BatchRow, ClaimWrite, RecordWrite, StoreError};
+use crate::ports::{BatchOutcome, BatchRow, ChainCheck, ClaimWrite, RecordWrite, StoreError};
 
 /// Entries read at once while a chain is walked; each may hold a whole batch.
 const WALK_ENTRIES: i64 = 200;
@@ -119,27 +119,45 @@ pub(super) fn hash(bytes: &[u8]) -> Result<Hash, StoreError> {
         .map_err(|_| corrupt("journal hash", format_args!("it has {} bytes", bytes.len())))
 }
 
+/// An entry's number and hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ChainLink {
+    pub(super) seq: i64,
+    pub(super) hash: Hash,
+}
+
+impl ChainLink {
+    fn read(row: &Row) -> Result<Self, StoreError> {
+        Ok(Self { seq: row.int("seq")?, hash: hash(row.bytes("hash")?)? })
+    }
+
+    /// What stands before the first entry.
+    fn genesis(account: &AccountId) -> Self {
+        Self { seq: 0, hash: genesis(account) }
+    }
+}
+
 /// The end of an account's chain, locked until the commit; none for one that has not begun.
 pub(super) async fn head(
     transaction: &mut Transaction,
     account: &AccountId,
-) -> Result<Option<(i64, Hash)>, StoreError> {
+) -> Result<Option<ChainLink>, StoreError> {
     let query = format!(
         "select seq, hash from journal_heads where account = $1{}",
         transaction.for_update()
     );
     let row = transaction.fetch_optional(&query, [account.as_str().into()]).await?;
-    row.map(|row| Ok((row.int(0)?, hash(row.bytes(1)?)?))).transpose()
+    row.map(|row| ChainLink::read(&row)).transpose()
 }
 
 /// Where an account's chain begins; none for one that was never cut.
 pub(super) async fn anchor(
     transaction: &mut Transaction,
     account: &AccountId,
-) -> Result<Option<(i64, Hash)>, StoreError> {
+) -> Result<Option<ChainLink>, StoreError> {
     let query = "select seq, hash from journal_anchors where account = $1";
     let row = transaction.fetch_optional(query, [account.as_str().into()]).await?;
-    row.map(|row| Ok((row.int(0)?, hash(row.bytes(1)?)?))).transpose()
+    row.map(|row| ChainLink::read(&row)).transpose()
 }
 
 /// Appends one entry and answers its number. The chain's end is locked until the commit, so a chain never forks.
@@ -151,10 +169,10 @@ pub(super) async fn append(
     let start = "insert into journal_heads (account, seq, hash) values ($1, 0, $2) on conflict (account) do nothing";
     transaction.execute(start, [account.as_str().into(), genesis(account).into()]).await?;
     let end = head(transaction, account).await?;
-    let (last, before) =
+    let last =
         end.ok_or_else(|| corrupt("journal", format_args!("the chain of {account} has no end")))?;
-    let (seq, text) = (last + 1, to_json(entry)?);
-    let hash = link(&before, seq, &text);
+    let (seq, text) = (last.seq + 1, to_json(entry)?);
+    let hash = link(&last.hash, seq, &text);
     let insert = "insert into journal (account, seq, hash, entry) values ($1, $2, $3, $4)";
     transaction
         .execute(insert, [account.as_str().into(), seq.into(), hash.into(), text.into()])
@@ -189,7 +207,7 @@ pub(super) async fn begin(
     ];
     if transaction.execute(BEGIN, arguments).await? == 0 {
         return Err(StoreError::Refused(format!(
-            "batch {} was begun before; read back what became of it",
+            "batch {} was begun before; read back its outcome",
             batch.id
         )));
     }
@@ -263,7 +281,7 @@ pub(super) async fn finish(
     let row = transaction.fetch_optional(&query, [batch_bytes(batch.id).into()]).await?;
     let row =
         row.ok_or_else(|| StoreError::Refused(format!("batch {} was never begun", batch.id)))?;
-    if let Some(text) = row.text_or_null(0)? {
+    if let Some(text) = row.text_or_null("outcome")? {
         let before: Option<BatchOutcome> = known_json("batch outcome", text)?;
         return if before.as_ref() == Some(ending.outcome) {
             Ok(())
@@ -295,7 +313,7 @@ pub(super) async fn finish(
     write_claims(transaction, ending.claims, &zones, &clusters).await
 }
 
-/// The batches that nobody knows the outcome of, from their intents.
+/// The batches in doubt, from their intents.
 pub(super) async fn open(
     transaction: &mut Transaction,
     account: &AccountId,
@@ -306,7 +324,7 @@ pub(super) async fn open(
     let rows = transaction.fetch(query, [account.as_str().into()]).await?;
     rows.iter()
         .map(|row| {
-            let Intent { batch } = from_json("journal entry", row.text(0)?)?;
+            let Intent { batch } = from_json("journal entry", row.text("entry")?)?;
             Ok(BatchRow { batch, outcome: None, finished_at: None })
         })
         .collect()
@@ -329,20 +347,23 @@ pub(super) async fn lost(
 ) -> Result<Vec<BatchRow>, StoreError> {
     let mut lost = vec![];
     for row in transaction.fetch(LAST_ENDS, [account.as_str().into(), since.0.into()]).await? {
-        let known: Option<BatchOutcome> = known_json("batch outcome", row.text(1)?)?;
+        let known: Option<BatchOutcome> = known_json("batch outcome", row.text("outcome")?)?;
         // Few are, and one that ended in a way that is unknown here may be: each is looked up by itself.
         if known.is_none_or(|known| known.may_come_late()) {
-            let seq = row.int(0)?;
+            let seq = row.int("journal_seq")?;
             let query = "select entry from journal where account = $1 and seq = $2";
             let intent =
                 transaction.fetch_optional(query, [account.as_str().into(), seq.into()]).await?;
             let intent = intent
                 .ok_or_else(|| corrupt(format_args!("journal entry {seq}"), "it is missing"))?;
-            let Intent { batch } = from_json("journal entry", intent.text(0)?)?;
+            let Intent { batch } = from_json("journal entry", intent.text("entry")?)?;
             lost.push(BatchRow {
                 batch,
-                outcome: Some(outcome(row.text(1)?, row.int_or_null(3)? == Some(1))?),
-                finished_at: row.int_or_null(2)?.map(Timestamp),
+                outcome: Some(outcome(
+                    row.text("outcome")?,
+                    row.int_or_null("applied")? == Some(1),
+                )?),
+                finished_at: row.int_or_null("finished_at")?.map(Timestamp),
             });
         }
     }
@@ -352,72 +373,75 @@ pub(super) async fn lost(
 /// One page of a chain with its end and its anchor, read in one statement: entries that others append meanwhile fit the end
 /// beside them.
 const WALK: &str = "
-    select h.seq, h.hash, j.seq, j.hash, j.entry, a.seq
+    select h.seq as end_seq, h.hash as end_hash, j.seq as seq, j.hash as hash, j.entry as entry,
+           a.seq as anchor_seq
       from (select 1 as always) one
       left join journal_heads h on h.account = $1
       left join journal_anchors a on a.account = $1
       left join journal j on j.account = $1 and j.seq > $2
      order by j.seq limit $3";
 
-/// Walks the chain from its anchor; the answer that is not good is the first number that is missing, too much, or does not fit
-/// its hash. An anchor that the chain does not name is a fault at the first kept number.
+/// Walks the chain from its anchor. An anchor that the chain does not name is a fault at the first kept number.
 pub(super) async fn verify(
     transaction: &mut Transaction,
     account: &AccountId,
-) -> Result<Result<u64, u64>, StoreError> {
+) -> Result<ChainCheck, StoreError> {
     let number = |seq: i64| to_unsigned("journal entry", seq);
     let begin = anchor(transaction, account).await?;
-    let (first, mut before) = begin.unwrap_or((0, genesis(account)));
-    let mut seq = first;
+    let first = begin.unwrap_or_else(|| ChainLink::genesis(account));
+    let mut last = first;
     let mut named = None;
     loop {
         let rows = transaction
-            .fetch(WALK, [account.as_str().into(), seq.into(), WALK_ENTRIES.into()])
+            .fetch(WALK, [account.as_str().into(), last.seq.into(), WALK_ENTRIES.into()])
             .await?;
-        let mut end = (0, genesis(account));
+        let mut end = ChainLink::genesis(account);
         let mut walked = 0;
         for row in &rows {
-            if let (Some(last), Some(bytes)) = (row.int_or_null(0)?, row.bytes_or_null(1)?) {
-                end = (last, hash(bytes)?);
+            if let (Some(seq), Some(bytes)) =
+                (row.int_or_null("end_seq")?, row.bytes_or_null("end_hash")?)
+            {
+                end = ChainLink { seq, hash: hash(bytes)? };
             }
-            if row.int_or_null(5)? != begin.map(|(seq, _)| seq) {
+            if row.int_or_null("anchor_seq")? != begin.map(|begin| begin.seq) {
                 return Err(StoreError::Unavailable(
                     "the journal was cut while it was verified; verify it again".to_owned(),
                 ));
             }
-            let Some(found) = row.int_or_null(2)? else { continue };
-            let text = row.text(4)?;
-            let expected = link(&before, seq + 1, text);
-            if found != seq + 1 || row.bytes(3)? != expected {
-                return Ok(Err(number(seq + 1)?));
+            let Some(found) = row.int_or_null("seq")? else { continue };
+            let text = row.text("entry")?;
+            let expected = link(&last.hash, last.seq + 1, text);
+            if found != last.seq + 1 || row.bytes("hash")? != expected {
+                return Ok(ChainCheck::BrokenAt(number(last.seq + 1)?));
             }
             if text.starts_with(CUT) {
                 named = Some(from_json::<Cut>("journal entry", text)?);
             }
-            (seq, before, walked) = (seq + 1, expected, walked + 1);
+            last = ChainLink { seq: last.seq + 1, hash: expected };
+            walked += 1;
         }
         if walked < WALK_ENTRIES {
-            let at_fault = match end.0.cmp(&seq) {
-                Ordering::Less => Some(end.0 + 1),
-                Ordering::Greater => Some(seq + 1),
-                Ordering::Equal if end.1 != before => Some(seq),
+            let at_fault = match end.seq.cmp(&last.seq) {
+                Ordering::Less => Some(end.seq + 1),
+                Ordering::Greater => Some(last.seq + 1),
+                Ordering::Equal if end.hash != last.hash => Some(last.seq),
                 Ordering::Equal => {
-                    (!names_anchor(named.as_ref(), begin.as_ref())).then_some(first + 1)
+                    (!names_anchor(named.as_ref(), begin.as_ref())).then_some(first.seq + 1)
                 }
             };
             return Ok(match at_fault {
-                Some(seq) => Err(number(seq)?),
-                None => Ok(number(seq - first)?),
+                Some(seq) => ChainCheck::BrokenAt(number(seq)?),
+                None => ChainCheck::Whole(number(last.seq - first.seq)?),
             });
         }
     }
 }
 
 /// Whether the newest cut of a chain is the one that its anchor stands for.
-fn names_anchor(cut: Option<&Cut>, anchor: Option<&(i64, Hash)>) -> bool {
+fn names_anchor(cut: Option<&Cut>, anchor: Option<&ChainLink>) -> bool {
     match (cut, anchor) {
         (None, None) => true,
-        (Some(cut), Some((seq, hash))) => cut.through == *seq && cut.hash == hex(hash),
+        (Some(cut), Some(anchor)) => cut.through == anchor.seq && cut.hash == hex(&anchor.hash),
         _ => false,
     }
 }

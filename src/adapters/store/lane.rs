@@ -78,7 +78,7 @@ impl Lane {
         asking: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, StoreError> {
         let answer = tokio::time::timeout(patience, asking).await;
-        // Connections that nobody gives back may be stuck too: the pool asks each whether it is still there.
+        // Connections that are not given back may be stuck too: the pool asks each whether it is still there.
         if let Err(_) | Ok(Err(Error::PoolTimedOut)) = answer {
             self.pool.compare_and_swap(from, Arc::new(pool(&self.connect, self.options)));
         }
@@ -110,7 +110,7 @@ pub(super) struct Work {
 pub(super) type PostgresQuery = Query<'static, Postgres, PgArguments>;
 
 impl Work {
-    /// Ends the transaction; when this answers, it is durable. Without an answer nobody knows.
+    /// Ends the transaction; when this answers, it is durable. Without an answer it is in doubt.
     pub(super) async fn commit(self) -> Result<(), StoreError> {
         self.lane.answered(&self.pool, self.lane.patience(), self.transaction.commit()).await
     }
@@ -125,6 +125,6 @@ impl Work {
     pub(super) async fn fetch(&mut self, query: PostgresQuery) -> Result<Vec<Row>, StoreError> {
         let rows = query.fetch_all(&mut *self.transaction);
         let rows = self.lane.answered(&self.pool, self.lane.patience(), rows).await?;
-        Ok(rows.into_iter().map(Row::Postgres).collect())
+        Ok(rows.into_iter().map(|row| Row::Postgres(row, &[])).collect())
     }
 }

@@ -1,6 +1,6 @@
 //! Which replica works which account.
 //!
-//! A worker's write looks at its lease first and locks the row for `key share` until its commit; whoever takes a lease locks the
+//! A worker's write looks at its lease first and locks the row for `key share` until its commit; the taker of a lease locks the
 //! row for `update`. The two exclude each other, so a lease never passes on between the look and the commit. A heartbeat locks for
 //! `no key update`, which gets along with the look: a replica's life does not depend on how long its own workers write.
 //!
@@ -10,14 +10,15 @@
 //! Locks are taken in one order by all transactions: the lease, then clusters by their number, then what is written, and
 //! the counter of the feed as the last. Where several leases are locked and waited for, it is in the order of their accounts.
 //!
-//! SQLite has one process at a time: there a lease is taken from whoever has it and does not run out, and a heartbeat writes nothing.
+//! SQLite has one process at a time: there a lease is taken from its holder and does not run out, and a heartbeat writes nothing.
 //! With its lease the older process loses its sessions, since the newer one loads the endpoints once and reads no feed.
 
 use std::collections::BTreeSet;
 
+use super::clock::clock;
 use super::codec::{parse, to_signed, to_unsigned};
 use super::error::corrupt;
-use super::transaction::{Transaction, clock};
+use super::transaction::Transaction;
 use super::value::{Input, Kind, Row};
 use crate::core::ids::AccountId;
 use crate::core::time::Millis;
@@ -32,7 +33,7 @@ pub(super) fn replica_id(bytes: &[u8]) -> Result<ReplicaId, StoreError> {
     uuid::Uuid::from_slice(bytes).map(ReplicaId).map_err(|error| corrupt("replica id", error))
 }
 
-/// The lease has not passed on and does not before the commit. The first statement of a transaction: whoever is fenced waits for
+/// The lease has not passed on and does not before the commit. The first statement of a transaction: a fenced worker waits for
 /// nothing and locks nothing.
 pub(super) async fn assert_held(
     transaction: &mut Transaction,
@@ -69,7 +70,7 @@ const EXTEND: &str = concat!(
     " + $2 from held where leases.account = held.account"
 );
 
-/// A row is kept for an hour, so that a heartbeat that was held up brings nobody back who left.
+/// A row is kept for an hour, so that a heartbeat that was held up brings no replica back that left.
 const FORGET_DEAD: &str = concat!(
     "delete from replicas where replica in (
         select replica from replicas where expires_at < ",
@@ -102,7 +103,7 @@ pub(super) async fn replica_key(
     transaction.execute(PROPOSE, [proposed.to_vec().into()]).await?;
     let row = transaction.fetch_optional("select key from replica_key where id = 1", []).await?;
     let row = row.ok_or_else(|| corrupt("replica key", "there is none"))?;
-    let key = row.bytes(0)?;
+    let key = row.bytes("key")?;
     key.try_into().map_err(|_| corrupt("replica key", format!("it has {} bytes", key.len())))
 }
 
@@ -121,7 +122,10 @@ pub(super) async fn heartbeat(
     transaction.execute(FORGET_DEAD, []).await?;
     let rows = transaction.fetch(ALIVE, []).await?;
     let replica = |row: &Row| {
-        Ok(ReplicaRow { replica: replica_id(row.bytes(0)?)?, address: row.text(1)?.to_owned() })
+        Ok(ReplicaRow {
+            replica: replica_id(row.bytes("replica")?)?,
+            address: row.text("address")?.to_owned(),
+        })
     };
     let replicas = rows.iter().map(replica).collect::<Result<_, StoreError>>()?;
     Ok(Membership { replicas, leases: held(transaction, HELD).await? })
@@ -137,12 +141,14 @@ pub(super) async fn standing_alone(
 
 async fn held(transaction: &mut Transaction, query: &str) -> Result<Vec<Tenure>, StoreError> {
     let rows = transaction.fetch(query, []).await?;
-    rows.iter().map(|row| tenure(row, replica_id(row.bytes(1)?)?, row.int(2)?)).collect()
+    rows.iter()
+        .map(|row| tenure(row, replica_id(row.bytes("holder")?)?, row.int("epoch")?))
+        .collect()
 }
 
 fn tenure(row: &Row, holder: ReplicaId, epoch: i64) -> Result<Tenure, StoreError> {
     let epoch = LeaseEpoch(to_unsigned("epoch of a lease", epoch)?);
-    Ok(Tenure { account: parse("account id", row.text(0)?)?, holder, epoch })
+    Ok(Tenure { account: parse("account id", row.text("account")?)?, holder, epoch })
 }
 
 const TAKING: &[(&str, Kind)] =
@@ -201,8 +207,10 @@ pub(super) async fn take(
         TAKE_ALONE
     };
     let rows = transaction.fetch_bulk(statement, input()).await?;
-    let mut taken =
-        rows.iter().map(|row| tenure(row, holder, row.int(1)?)).collect::<Result<Vec<_>, _>>()?;
+    let mut taken = rows
+        .iter()
+        .map(|row| tenure(row, holder, row.int("epoch")?))
+        .collect::<Result<Vec<_>, _>>()?;
     taken.sort_by(|a, b| a.account.cmp(&b.account));
     Ok(taken)
 }
@@ -235,7 +243,9 @@ pub(super) async fn give_back(
 }
 
 const LEAVE: &str = concat!(
-    "insert into replicas (replica, address, expires_at, left_at) values ($1, '', ",
+    "insert into replicas (replica, address, release, expires_at, left_at) values ($1, '', '",
+    env!("CARGO_PKG_VERSION"),
+    "', ",
     clock!(),
     ", ",
     clock!(),

@@ -61,11 +61,11 @@ async fn listen(connect: PgConnectOptions, own: ReplicaId, heard: watch::Sender<
                 heard.send_modify(|count| *count += 1);
                 let reason = hear(&mut listener, &own, &heard).await;
                 tracing::info!(
-                    "the connection that listens for news of other replicas broke and is made again: {reason}"
+                    error = %reason, "the connection that listens for news of other replicas broke and is made again"
                 );
             }
             Err(error) => tracing::debug!(
-                "the connection that listens for news of other replicas cannot be made: {error}"
+                %error, "the connection that listens for news of other replicas cannot be made"
             ),
         }
         tokio::time::sleep(wait).await;

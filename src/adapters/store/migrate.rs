@@ -1,8 +1,8 @@
 //! The schema, embedded in the binary. Migrations expand first and contract in a later version, so that two versions can
 //! run beside each other while a roll-out lasts.
 //!
-//! A database that a newer version migrated says which migration one has to know to work on it: whoever knows less is refused, and
-//! whoever knows as much works on, without what the newer version added. Each migration is a transaction of its own.
+//! A database that a newer version migrated says which migration one has to know to work on it: a release that knows less is refused, and
+//! one that knows as much works on, without what the newer version added. Each migration is a transaction of its own.
 
 use std::borrow::Cow;
 
@@ -10,8 +10,8 @@ use sqlx::migrate::{Migrate, MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::SqlitePool;
 use sqlx::{PgConnection, SqlStr};
 
+use super::clock::clock;
 use super::error::{from_migration, from_sqlx};
-use super::transaction::clock;
 use crate::ports::StoreError;
 
 const SQLITE: &[(i64, &str, &str)] = &[
@@ -35,7 +35,7 @@ const POSTGRES: &[(i64, &str, &str)] = &[
     (8, "replica release", include_str!("../../../migrations/postgres/0008_replica_release.sql")),
 ];
 
-/// The key of the lock, in the database, of whoever migrates: the octets of `zonefold`.
+/// The key of the lock that a migration holds in the database: the octets of `zonefold`.
 const LOCK: i64 = i64::from_be_bytes(*b"zonefold");
 
 /// The minimum in a database that has one.
@@ -78,8 +78,10 @@ pub(super) async fn postgres(connection: &mut PgConnection) -> Result<(), StoreE
         .fetch_one(&mut *connection)
         .await
         .map_err(from_sqlx)?;
-    let run =
-        "select set_config('statement_timeout', '0', false), set_config('lock_timeout', $1, false)";
+    // That a table is there already is no news.
+    let run = "
+        select set_config('statement_timeout', '0', false), set_config('lock_timeout', $1, false),
+               set_config('client_min_messages', 'warning', false)";
     sqlx::query(run).bind("0").execute(&mut *connection).await.map_err(from_sqlx)?;
     // Given back with the connection.
     let lock = sqlx::query("select pg_advisory_lock($1)").bind(LOCK);

@@ -7,7 +7,7 @@
 //!
 //! * **Ingest** ([`ingest`]) is one transaction for the units of many streams: the caller groups them, one commit pays for
 //!   all. The rows of the clusters are locked and their epochs compared inside it, so a paused old session can commit
-//!   nothing. Arrival numbers come from one locked row: whoever has read up to a number has missed no smaller one.
+//!   nothing. Arrival numbers come from one locked row: a reader up to a number has missed no smaller one.
 //! * **Verdicts** ([`endpoints`]) are kept beside the endpoint. When an endpoint's content changes, the verdict for the old
 //!   content stays until the next one is saved: its placement is what keeps a name in its zone across a restart. A key that
 //!   was deleted and comes back starts without one.
@@ -21,6 +21,7 @@
 //! Times are milliseconds; names of clusters and ids of zones are numbers inside the database.
 
 mod changes;
+mod clock;
 mod codec;
 mod endpoints;
 mod error;
@@ -49,6 +50,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
+use tracing::Instrument as _;
 
 pub use self::url::{StoreUrl, StoreUrlError};
 
@@ -67,10 +69,10 @@ use crate::core::ids::{AccountId, BatchId, ClusterId, ZoneId};
 use crate::core::planning::change::{Batch, Cause};
 use crate::core::time::{Millis, Timestamp};
 use crate::ports::{
-    BatchOutcome, BatchRow, ChangeFilter, ChangeRow, ClaimRow, ClaimWrite, ClusterRow, EndpointRow,
-    Feed, FeedEntry, IngestOutcome, IngestUnit, Leases, Membership, News, PlacementWrite,
-    RecordRow, RecordWrite, ReplicaId, ReplicaRow, SessionOpened, SessionOpening, Store,
-    StoreError, Tenure, VerdictRow, ZoneRow,
+    BatchOutcome, BatchRow, ChainCheck, ChangeFilter, ChangeRow, ClaimRow, ClaimWrite, ClusterRow,
+    EndpointRow, Feed, FeedEntry, IngestOutcome, IngestUnit, Leases, Membership, News,
+    PlacementWrite, RecordRow, RecordWrite, ReplicaId, ReplicaRow, SessionOpened, SessionOpening,
+    Store, StoreError, Tenure, VerdictRow, ZoneRow,
 };
 
 /// How a store is opened; the defaults suit a broker.
@@ -143,6 +145,20 @@ pub async fn open(url: &StoreUrl, options: &StoreOptions) -> Result<Arc<dyn Stor
     }
 }
 
+/// Whether another process has a store open that two processes must not change at once.
+///
+/// # Errors
+/// The database is not there, or cannot be read.
+pub async fn is_in_use(url: &StoreUrl) -> Result<bool, StoreError> {
+    match &url.0 {
+        Location::File(path) => sqlite::is_in_use(path).await.map_err(|error| match error {
+            StoreError::Unavailable(reason) => StoreError::Unavailable(format!("{url}: {reason}")),
+            other => other,
+        }),
+        Location::Memory | Location::Postgres(_) => Ok(false),
+    }
+}
+
 enum Database {
     Sqlite(SqlitePools),
     Postgres(PostgresLanes),
@@ -210,13 +226,17 @@ impl SqlStore {
     }
 }
 
-/// Runs one function inside one transaction.
+/// Runs one function inside one transaction, and in a span that names it.
 macro_rules! in_transaction {
     ($self:ident.$kind:ident(), $function:path $(, $argument:expr)*) => {{
-        let mut transaction = $self.$kind().await?;
-        let answer = $function(&mut transaction $(, $argument)*).await?;
-        transaction.commit().await?;
-        Ok(answer)
+        let span = tracing::debug_span!("transaction", operation = stringify!($function));
+        let work = async {
+            let mut transaction = $self.$kind().await?;
+            let answer = $function(&mut transaction $(, $argument)*).await?;
+            transaction.commit().await?;
+            Ok::<_, StoreError>(answer)
+        };
+        work.instrument(span).await
     }};
 }
 
@@ -419,7 +439,7 @@ impl Store for SqlStore {
         in_transaction!(self.working(), sessions::set_spend_horizon, account, until)
     }
 
-    async fn verify_journal(&self, account: &AccountId) -> Result<Result<u64, u64>, StoreError> {
+    async fn verify_journal(&self, account: &AccountId) -> Result<ChainCheck, StoreError> {
         in_transaction!(self.reading(), journal::verify, account)
     }
 

@@ -24,7 +24,7 @@ pub(super) struct Numbered<T> {
 pub(super) fn cluster_names() -> Numbered<ClusterId> {
     Numbered {
         query: "select id, name from cluster_names",
-        read: |row| parse("cluster name", row.text(1)?),
+        read: |row| parse("cluster name", row.text("name")?),
         held: ArcSwap::default(),
     }
 }
@@ -35,8 +35,8 @@ pub(super) fn placements() -> Numbered<Placement> {
         query: "select id, account, zone from zones",
         read: |row| {
             Ok(Placement {
-                account: parse("account id", row.text(1)?)?,
-                zone: parse("zone id", row.text(2)?)?,
+                account: parse("account id", row.text("account")?)?,
+                zone: parse("zone id", row.text("zone")?)?,
             })
         },
         held: ArcSwap::default(),
@@ -57,7 +57,7 @@ impl<T: Clone> Numbered<T> {
         let rows = transaction.fetch(self.query, []).await?;
         let mut read = HashMap::with_capacity(rows.len());
         for row in &rows {
-            let number = row.int(0)?;
+            let number = row.int("id")?;
             let value = match held.get(&number) {
                 Some(value) => value.clone(),
                 None => (self.read)(row)?,
@@ -114,7 +114,7 @@ async fn cluster_numbers(
     let rows = transaction
         .fetch_bulk(query, names(clusters.iter().map(|cluster| cluster.as_str())))
         .await?;
-    rows.iter().map(|row| Ok((parse("cluster name", row.text(0)?)?, row.int(1)?))).collect()
+    rows.iter().map(|row| Ok((parse("cluster name", row.text("name")?)?, row.int("id")?))).collect()
 }
 
 /// Numbers of those zones that are stored.
@@ -126,7 +126,7 @@ pub(super) async fn zone_numbers<'a>(
     let query = "select z.zone, z.id from input cross join zones z where z.zone = input.name";
     let rows =
         transaction.fetch_bulk(query, names(wanted.iter().map(|zone| zone.as_str()))).await?;
-    rows.iter().map(|row| Ok((parse("zone id", row.text(0)?)?, row.int(1)?))).collect()
+    rows.iter().map(|row| Ok((parse("zone id", row.text("zone")?)?, row.int("id")?))).collect()
 }
 
 /// The number of a zone that has to be stored before anything is said about it.

@@ -33,12 +33,12 @@ pub fn record_key(bytes: &[u8]) -> Result<RecordKey, StoreError> {
 /// The page or a column of it is damaged.
 pub fn rows(page: &[u8]) -> Result<Vec<OfflineRow>, StoreError> {
     let read = |row: &Row| {
-        let bytes = row.bytes_or_null(1)?.map(<[u8]>::to_vec);
+        let bytes = row.bytes_or_null("bytes")?.map(<[u8]>::to_vec);
         Ok((
-            row.int_or_null(0)?,
+            row.int_or_null("int")?,
             bytes,
-            row.text_or_null(2)?.map(str::to_owned),
-            row.int_or_null(3)?,
+            row.text_or_null("text")?.map(str::to_owned),
+            row.int_or_null("last")?,
         ))
     };
     unpack_rows(COLUMNS, page.to_vec())?.iter().map(read).collect()

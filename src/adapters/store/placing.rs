@@ -62,7 +62,7 @@ pub(super) async fn place(
     }
     let mut held = BTreeSet::new();
     for row in transaction.fetch_bulk(PLACE, input).await? {
-        held.insert(row.int(0)?);
+        held.insert(row.int("arrival")?);
     }
     if !held.is_empty() {
         let references = References::new(held.iter().copied(), BTreeSet::new());
@@ -80,7 +80,7 @@ pub(super) async fn listed_accounts(
     transaction: &mut Transaction,
 ) -> Result<BTreeSet<AccountId>, StoreError> {
     let rows = transaction.fetch("select account from listed_accounts", []).await?;
-    rows.iter().map(|row| super::codec::parse("account id", row.text(0)?)).collect()
+    rows.iter().map(|row| super::codec::parse("account id", row.text("account")?)).collect()
 }
 
 /// Notes that all zones of an account were listed.

@@ -20,7 +20,7 @@ const CHUNK_ROWS: usize = 5_000;
 pub(super) struct PostgresLanes {
     /// For everything that is stored.
     pub(super) common: Arc<Lane>,
-    /// For leases: a heartbeat waits for nobody's transaction, and one that is not answered can be tried again before a lease
+    /// For leases: a heartbeat waits for no other transaction, and one that is not answered can be tried again before a lease
     /// runs out.
     pub(super) leases: Arc<Lane>,
 }

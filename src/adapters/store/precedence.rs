@@ -1,4 +1,4 @@
-//! Who writes first: what somebody waits for, before what can be made anew.
+//! Who writes first: urgent writes go before those that can be made anew.
 //!
 //! SQLite has one writer. Changes of batches and acks of agents wait for it; verdicts are kept for the next start only, and
 //! writing them between the transactions of a flood would cost the flood a sync each time.

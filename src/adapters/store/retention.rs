@@ -9,7 +9,7 @@
 //! record set is and why, however old it is.
 
 use super::codec::from_json;
-use super::journal::{self, Entry, anchor, append, head};
+use super::journal::{self, ChainLink, Entry, anchor, append, head};
 use super::transaction::Transaction;
 use super::value::{Input, Kind};
 use crate::core::ids::AccountId;
@@ -36,12 +36,12 @@ pub(super) async fn prune(
     most: u32,
     at: Timestamp,
 ) -> Result<u64, StoreError> {
-    let Some((end, _)) = head(transaction, account).await? else { return Ok(0) };
-    let begin = anchor(transaction, account).await?.map_or(0, |(seq, _)| seq);
+    let Some(ChainLink { seq: end, .. }) = head(transaction, account).await? else { return Ok(0) };
+    let begin = anchor(transaction, account).await?.map_or(0, |anchor| anchor.seq);
     let furthest = end.min(begin + i64::from(most));
     let bounds = [account.as_str().into(), begin.into(), furthest.into(), before.0.into()];
     let through = match transaction.fetch_optional(FIRST_KEPT, bounds).await? {
-        Some(row) => row.int(0)? - 1,
+        Some(row) => row.int("journal_seq")? - 1,
         None if is_only_tail(transaction, account, begin).await? => begin,
         None => furthest,
     };
@@ -52,7 +52,7 @@ pub(super) async fn prune(
     transaction.execute(MOVE_ANCHOR, [account.as_str().into(), through.into()]).await?;
     let delete = "delete from journal where account = $1 and seq <= $2";
     let cut = transaction.execute(delete, [account.as_str().into(), through.into()]).await?;
-    let moved = anchor(transaction, account).await?.map(|(_, hash)| hash).unwrap_or_default();
+    let moved = anchor(transaction, account).await?.map(|anchor| anchor.hash).unwrap_or_default();
     append(transaction, account, &Entry::cut(through, &moved, at)).await?;
     Ok(cut)
 }
@@ -70,7 +70,7 @@ async fn is_only_tail(
 /// The changes of the batches that are cut, the newest first.
 const CUT_CHANGES: &str = "
     select c.id, c.zone_id, c.name, c.rtype, c.set_identifier, c.action, b.applied,
-           case when c.action is null then c.change end
+           case when c.action is null then c.change end as older_form
       from batches b join changes c on c.batch_id = b.batch_id
      where b.account = $1 and b.journal_seq > $2 and b.journal_seq <= $3
      order by c.id desc";
@@ -112,25 +112,25 @@ async fn prune_changes(
     let mut filled =
         Input::new(&[("id", Kind::Int), ("set_identifier", Kind::Text), ("action", Kind::Text)]);
     for row in &rows {
-        let id = row.int(0)?;
-        let mut set = row.text_or_null(4)?.map(str::to_owned);
-        let mut action = row.text_or_null(5)?;
-        if let Some(text) = row.text_or_null(7)? {
+        let id = row.int("id")?;
+        let mut set = row.text_or_null("set_identifier")?.map(str::to_owned);
+        let mut action = row.text_or_null("action")?;
+        if let Some(text) = row.text_or_null("older_form")? {
             let change: Change = from_json("change", text)?;
             set = change.key.set_identifier.as_ref().map(ToString::to_string);
             action = Some(journal::action(&change));
             filled.push([id.into(), set.clone().into(), action.map(str::to_owned).into()]);
         }
-        let applied = row.int_or_null(6)? == Some(1);
+        let applied = row.int_or_null("applied")? == Some(1);
         if !applied || action == Some("delete") {
             gone.push([id.into()]);
         }
         if applied {
             newer.push([
                 id.into(),
-                row.int(1)?.into(),
-                row.text(2)?.into(),
-                row.text(3)?.into(),
+                row.int("zone_id")?.into(),
+                row.text("name")?.into(),
+                row.text("rtype")?.into(),
                 set.into(),
             ]);
         }

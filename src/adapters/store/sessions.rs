@@ -69,19 +69,21 @@ async fn open_round(
     }
     let mut refused = round.clone();
     for row in transaction.fetch_bulk(RAISE, input).await? {
-        let epoch = Epoch(to_unsigned("epoch", row.int(1)?)?);
-        if let Some(place) = refused.remove(&row.int(0)?) {
-            opened.insert(place, SessionOpened::Welcome { epoch, known: row.int(2)? != 0 });
+        let epoch = Epoch(to_unsigned("epoch", row.int("epoch")?)?);
+        if let Some(place) = refused.remove(&row.int("cluster_id")?) {
+            opened.insert(place, SessionOpened::Welcome { epoch, known: row.int("known")? != 0 });
         }
     }
     let mut input = Input::new(&[("cluster_id", Kind::Int)]);
     refused.keys().for_each(|cluster| input.push([(*cluster).into()]));
     let query = "select c.cluster_id, c.kube_system_uid from input join clusters c on c.cluster_id = input.cluster_id";
     for row in transaction.fetch_bulk(query, input).await? {
-        if let Some(place) = refused.remove(&row.int(0)?) {
+        if let Some(place) = refused.remove(&row.int("cluster_id")?) {
             opened.insert(
                 place,
-                SessionOpened::IdentityConflict { registered_uid: row.text(1)?.to_owned() },
+                SessionOpened::IdentityConflict {
+                    registered_uid: row.text("kube_system_uid")?.to_owned(),
+                },
             );
         }
     }
@@ -112,19 +114,23 @@ pub(super) async fn lock_clusters<'a>(
             names,
         )
         .await?;
-    let numbers: BTreeSet<i64> = numbers.iter().map(|row| row.int(0)).collect::<Result<_, _>>()?;
+    let numbers: BTreeSet<i64> =
+        numbers.iter().map(|row| row.int("id")).collect::<Result<_, _>>()?;
     let mut input = Input::new(&[("cluster_id", Kind::Int)]);
     numbers.into_iter().for_each(|number| input.push([number.into()]));
     let query = format!(
-        "select c.cluster_id, c.epoch, (select n.name from cluster_names n where n.id = c.cluster_id) from clusters c
+        "select c.cluster_id, c.epoch, (select n.name from cluster_names n where n.id = c.cluster_id) as name from clusters c
           where c.cluster_id in (select cluster_id from input) order by c.cluster_id{}",
         transaction.for_update()
     );
     let rows = transaction.fetch_bulk(&query, input).await?;
     rows.iter()
         .map(|row| {
-            let epoch = Epoch(to_unsigned("epoch", row.int(1)?)?);
-            Ok((parse("cluster name", row.text(2)?)?, LockedCluster { number: row.int(0)?, epoch }))
+            let epoch = Epoch(to_unsigned("epoch", row.int("epoch")?)?);
+            Ok((
+                parse("cluster name", row.text("name")?)?,
+                LockedCluster { number: row.int("cluster_id")?, epoch },
+            ))
         })
         .collect()
 }
@@ -138,13 +144,13 @@ pub(super) async fn clusters(transaction: &mut Transaction) -> Result<Vec<Cluste
     rows.iter()
         .map(|row| {
             Ok(ClusterRow {
-                cluster: parse("cluster name", row.text(0)?)?,
-                kube_system_uid: row.text(1)?.to_owned(),
-                epoch: Epoch(to_unsigned("epoch", row.int(2)?)?),
-                instance_id: row.text(3)?.to_owned(),
-                last_seq: to_unsigned("sequence number", row.int(4)?)?,
-                known: row.int(5)? != 0,
-                session_at: Timestamp(row.int(6)?),
+                cluster: parse("cluster name", row.text("name")?)?,
+                kube_system_uid: row.text("kube_system_uid")?.to_owned(),
+                epoch: Epoch(to_unsigned("epoch", row.int("epoch")?)?),
+                instance_id: row.text("instance_id")?.to_owned(),
+                last_seq: to_unsigned("sequence number", row.int("last_seq")?)?,
+                known: row.int("known")? != 0,
+                session_at: Timestamp(row.int("session_at")?),
             })
         })
         .collect()
@@ -156,7 +162,7 @@ pub(super) async fn spend_horizon(
 ) -> Result<Option<Timestamp>, StoreError> {
     let query = "select until from spend_horizons where account = $1";
     let row = transaction.fetch_optional(query, [account.as_str().into()]).await?;
-    row.map(|row| row.int(0).map(Timestamp)).transpose()
+    row.map(|row| row.int("until").map(Timestamp)).transpose()
 }
 
 pub(super) async fn set_spend_horizon(

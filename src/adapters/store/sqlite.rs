@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use sqlx::Connection as _;
 use sqlx::sqlite::{
-    SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteSynchronous,
+    SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqlitePool,
+    SqlitePoolOptions, SqliteSynchronous,
 };
 
 use super::error::from_sqlx;
@@ -29,11 +29,11 @@ const READER_CACHE: &str = "-2048";
 pub(super) struct SqlitePools {
     /// One connection: SQLite has one writer, and waiting here is fair where waiting for its lock is not.
     pub(super) writer: SqlitePool,
-    /// Readers see the last commit and hinder nobody (WAL).
+    /// Readers see the last commit and block no one (WAL).
     pub(super) readers: SqlitePool,
 }
 
-/// Pages that go back to the disk in one step: a few milliseconds for whoever waits to write.
+/// Pages that go back to the disk in one step: a few milliseconds for waiting writers.
 const PAGES_GIVEN_BACK: u32 = 1_000;
 
 impl SqlitePools {
@@ -76,7 +76,7 @@ pub(super) async fn open_file(
     Ok(SqlitePools { writer, readers })
 }
 
-/// Connects once whoever makes the file at the same moment has done so: SQLite does not wait for its lock while a file's mode is
+/// Connects once the process that makes the file at the same moment is done: SQLite does not wait for its lock while a file's mode is
 /// changed.
 async fn connect_writer(
     writing: SqliteConnectOptions,
@@ -90,6 +90,25 @@ async fn connect_writer(
             }
             connected => return connected,
         }
+    }
+}
+
+/// Whether another process has the file open: each connection of one holds a shared lock on it for as long as it lives (WAL).
+pub(super) async fn is_in_use(path: &Path) -> Result<bool, StoreError> {
+    let connect = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(false)
+        .locking_mode(SqliteLockingMode::Exclusive)
+        .busy_timeout(Duration::ZERO);
+    let take = async {
+        let mut connection = sqlx::SqliteConnection::connect_with(&connect).await?;
+        sqlx::raw_sql("begin exclusive; rollback").execute(&mut connection).await?;
+        connection.close().await
+    };
+    match take.await {
+        Ok(()) => Ok(false),
+        Err(error) if is_locked(&error) => Ok(true),
+        Err(error) => Err(from_sqlx(error)),
     }
 }
 
@@ -268,9 +287,9 @@ mod tests {
             .unwrap();
         assert_eq!(read.len(), 499);
         for (row, (number, octets, text)) in read.iter().zip(rows.iter().rev()) {
-            assert_eq!(row.int(0).unwrap(), *number);
-            assert_eq!(row.bytes_or_null(1).unwrap(), octets.as_deref());
-            assert_eq!(row.text_or_null(2).unwrap(), text.as_deref());
+            assert_eq!(row.int("n").unwrap(), *number);
+            assert_eq!(row.bytes_or_null("b").unwrap(), octets.as_deref());
+            assert_eq!(row.text_or_null("t").unwrap(), text.as_deref());
         }
         assert!(
             transaction

@@ -9,17 +9,9 @@ use sqlx::{AssertSqlSafe, Sqlite};
 
 use super::error::from_sqlx;
 use super::lane::{PostgresQuery, Work};
-use super::value::{Input, Kind, Row, Value, pack_columns, unpack_rows};
+use super::value::{Columns, Input, Row, Value, pack_columns, unpack_rows};
 use super::{postgres, sqlite};
 use crate::ports::StoreError;
-
-/// PostgreSQL's clock in milliseconds since the epoch, as the statement runs: `now()` would be when the transaction began.
-macro_rules! clock {
-    () => {
-        "(extract(epoch from clock_timestamp()) * 1000)::bigint"
-    };
-}
-pub(super) use clock;
 
 /// An open transaction; dropped without [`Transaction::commit`] it is rolled back.
 pub(super) enum Transaction {
@@ -114,15 +106,20 @@ impl Transaction {
     /// Runs a query of these columns that may answer many rows, the cheapest way that each database has.
     pub(super) async fn fetch_many<const N: usize>(
         &mut self,
-        columns: &[(&'static str, Kind)],
+        columns: Columns,
         sql: &str,
         arguments: [Value; N],
     ) -> Result<Vec<Row>, StoreError> {
         if let Self::Postgres(_) = self {
-            return self.fetch(sql, arguments).await;
+            let known = |row| match row {
+                Row::Postgres(row, _) => Row::Postgres(row, columns),
+                other => other,
+            };
+            let rows = self.fetch(sql, arguments).await?;
+            return Ok(rows.into_iter().map(known).collect());
         }
         let answer = self.fetch_values(pack_columns(columns, sql), arguments.into()).await?;
-        match answer.first().map(|row| row.bytes_or_null(0)).transpose()?.flatten() {
+        match answer.first().map(|row| row.bytes_or_null("page")).transpose()?.flatten() {
             Some(page) => unpack_rows(columns, page.to_vec()),
             None => Ok(Vec::new()),
         }

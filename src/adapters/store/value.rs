@@ -4,7 +4,7 @@ use bytes::Bytes;
 use sqlx::postgres::PgRow;
 use sqlx::postgres::PgValueFormat;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Row as _, ValueRef as _};
+use sqlx::{ColumnIndex, Row as _, ValueRef as _};
 
 use super::error::{corrupt, from_sqlx};
 use crate::ports::StoreError;
@@ -98,70 +98,92 @@ impl Input {
     }
 }
 
-/// One row of an answer.
+/// The columns of a query, in its order.
+pub(super) type Columns = &'static [(&'static str, Kind)];
+
+fn position(columns: Columns, column: &str) -> Option<usize> {
+    columns.iter().position(|(name, _)| *name == column)
+}
+
+fn is_null(column: &str) -> StoreError {
+    corrupt(format_args!("column {column}"), "it is null")
+}
+
+/// One row of an answer; its columns are asked for by name.
 pub(super) enum Row {
     Sqlite(SqliteRow),
-    Postgres(PgRow),
+    /// With the columns of the query where they are known: then they are found without the driver's map of names.
+    Postgres(PgRow, Columns),
     /// One of many that SQLite answered as one value; see [`PackedRow`].
     Packed(PackedRow),
 }
 
 impl Row {
     /// An integer, whichever its width in the table.
-    pub(super) fn int(&self, index: usize) -> Result<i64, StoreError> {
-        self.int_or_null(index)?
-            .ok_or_else(|| corrupt(format_args!("column {index}"), "it is null"))
+    pub(super) fn int(&self, column: &str) -> Result<i64, StoreError> {
+        self.int_or_null(column)?.ok_or_else(|| is_null(column))
     }
 
     /// An integer or null.
-    pub(super) fn int_or_null(&self, index: usize) -> Result<Option<i64>, StoreError> {
+    pub(super) fn int_or_null(&self, column: &str) -> Result<Option<i64>, StoreError> {
         match self {
-            Self::Sqlite(row) => row.try_get(index).map_err(from_sqlx),
-            Self::Postgres(row) => postgres_int(row, index),
-            Self::Packed(row) => row.int(index),
+            Self::Sqlite(row) => row.try_get(column).map_err(from_sqlx),
+            Self::Postgres(row, columns) => match position(columns, column) {
+                Some(index) => postgres_int(row, index, column),
+                None => postgres_int(row, column, column),
+            },
+            Self::Packed(row) => row.int(column),
         }
     }
 
     /// Text.
-    pub(super) fn text(&self, index: usize) -> Result<&str, StoreError> {
-        self.text_or_null(index)?
-            .ok_or_else(|| corrupt(format_args!("column {index}"), "it is null"))
+    pub(super) fn text(&self, column: &str) -> Result<&str, StoreError> {
+        self.text_or_null(column)?.ok_or_else(|| is_null(column))
     }
 
     /// Text or null.
-    pub(super) fn text_or_null(&self, index: usize) -> Result<Option<&str>, StoreError> {
+    pub(super) fn text_or_null(&self, column: &str) -> Result<Option<&str>, StoreError> {
         match self {
-            Self::Sqlite(row) => row.try_get(index),
-            Self::Postgres(row) => row.try_get(index),
-            Self::Packed(row) => return row.text(index),
+            Self::Sqlite(row) => row.try_get(column),
+            Self::Postgres(row, columns) => match position(columns, column) {
+                Some(index) => row.try_get(index),
+                None => row.try_get(column),
+            },
+            Self::Packed(row) => return row.text(column),
         }
         .map_err(from_sqlx)
     }
 
     /// Bytes.
-    pub(super) fn bytes(&self, index: usize) -> Result<&[u8], StoreError> {
-        self.bytes_or_null(index)?
-            .ok_or_else(|| corrupt(format_args!("column {index}"), "it is null"))
+    pub(super) fn bytes(&self, column: &str) -> Result<&[u8], StoreError> {
+        self.bytes_or_null(column)?.ok_or_else(|| is_null(column))
     }
 
     /// Bytes or null.
-    pub(super) fn bytes_or_null(&self, index: usize) -> Result<Option<&[u8]>, StoreError> {
+    pub(super) fn bytes_or_null(&self, column: &str) -> Result<Option<&[u8]>, StoreError> {
         match self {
-            Self::Sqlite(row) => row.try_get(index),
-            Self::Postgres(row) => row.try_get(index),
-            Self::Packed(row) => return row.bytes(index),
+            Self::Sqlite(row) => row.try_get(column),
+            Self::Postgres(row, columns) => match position(columns, column) {
+                Some(index) => row.try_get(index),
+                None => row.try_get(column),
+            },
+            Self::Packed(row) => return row.bytes(column),
         }
         .map_err(from_sqlx)
     }
 }
 
 /// An integer of either width. The driver's own conversion would make an error of each narrow one first.
-fn postgres_int(row: &PgRow, index: usize) -> Result<Option<i64>, StoreError> {
+fn postgres_int(
+    row: &PgRow,
+    index: impl ColumnIndex<PgRow>,
+    column: &str,
+) -> Result<Option<i64>, StoreError> {
     let value = row.try_get_raw(index).map_err(from_sqlx)?;
     if value.is_null() {
         return Ok(None);
     }
-    let refuse = |reason: &str| corrupt(format_args!("column {index}"), reason);
+    let refuse = |reason: &str| corrupt(format_args!("column {column}"), reason);
     if value.format() != PgValueFormat::Binary {
         return Err(refuse("it is not in the binary form"));
     }
@@ -183,13 +205,14 @@ const PACKED_COLUMNS: usize = 10;
 /// decimal, the length of a text or of bytes in octets, nothing for null.
 pub(super) struct PackedRow {
     page: Bytes,
-    /// Where each value stands; null for none.
-    columns: [Option<(u32, u32)>; PACKED_COLUMNS],
+    columns: Columns,
+    /// Where each value stands; `None` for null.
+    places: [Option<(u32, u32)>; PACKED_COLUMNS],
 }
 
 /// A query of one value that holds all rows of `sql`, whose columns these are. The order of `sql` stays: SQLite keeps an inner
 /// order when what is around it depends on it, as `group_concat` does.
-pub(super) fn pack_columns(columns: &[(&'static str, Kind)], sql: &str) -> String {
+pub(super) fn pack_columns(columns: Columns, sql: &str) -> String {
     let head = columns.iter().map(|(name, kind)| match kind {
         Kind::Int => format!("{name}, ' '"),
         Kind::Text | Kind::Bytes => format!("octet_length({name}), ' '"),
@@ -197,14 +220,14 @@ pub(super) fn pack_columns(columns: &[(&'static str, Kind)], sql: &str) -> Strin
     let body =
         columns.iter().filter(|(_, kind)| *kind != Kind::Int).map(|(name, _)| (*name).to_owned());
     let parts: Vec<String> = head.chain(body).collect();
-    format!("select cast(group_concat(concat({}), '') as blob) from ({sql})", parts.join(", "))
+    format!(
+        "select cast(group_concat(concat({}), '') as blob) as page from ({sql})",
+        parts.join(", ")
+    )
 }
 
 /// The rows of such a value.
-pub(super) fn unpack_rows(
-    columns: &[(&'static str, Kind)],
-    page: Vec<u8>,
-) -> Result<Vec<Row>, StoreError> {
+pub(super) fn unpack_rows(columns: Columns, page: Vec<u8>) -> Result<Vec<Row>, StoreError> {
     debug_assert!(columns.len() <= PACKED_COLUMNS);
     let page = Bytes::from(page);
     let (mut rows, mut at) = (Vec::new(), 0);
@@ -219,7 +242,7 @@ pub(super) fn unpack_rows(
 
 impl PackedRow {
     /// The row that begins at `start`, and where it ends; none when the page is not whole.
-    fn read(columns: &[(&'static str, Kind)], page: &Bytes, start: usize) -> Option<(Self, usize)> {
+    fn read(columns: Columns, page: &Bytes, start: usize) -> Option<(Self, usize)> {
         let mut places = [None; PACKED_COLUMNS];
         let mut at = start;
         for place in places.iter_mut().take(columns.len()) {
@@ -228,34 +251,50 @@ impl PackedRow {
                 (length > 0).then_some((u32::try_from(at).ok()?, u32::try_from(at + length).ok()?));
             at += length + 1;
         }
-        let mut row = Self { page: page.clone(), columns: places };
+        let mut row = Self { page: page.clone(), columns, places };
         for (index, (_, kind)) in columns.iter().enumerate() {
             if *kind == Kind::Int {
                 continue;
             }
-            let Some(length) = row.int(index).ok()? else { continue };
+            let Some(length) = row.int_at(index).ok()? else { continue };
             let end =
                 at.checked_add(usize::try_from(length).ok()?).filter(|end| *end <= page.len())?;
-            *row.columns.get_mut(index)? =
-                Some((u32::try_from(at).ok()?, u32::try_from(end).ok()?));
+            *row.places.get_mut(index)? = Some((u32::try_from(at).ok()?, u32::try_from(end).ok()?));
             at = end;
         }
         Some((row, at))
     }
 
-    fn bytes(&self, index: usize) -> Result<Option<&[u8]>, StoreError> {
-        let place = self.columns.get(index).copied().flatten();
-        Ok(place.and_then(|(start, end)| self.page.get(start as usize..end as usize)))
+    fn bytes_at(&self, index: usize) -> Option<&[u8]> {
+        let place = self.places.get(index).copied().flatten();
+        place.and_then(|(start, end)| self.page.get(start as usize..end as usize))
     }
 
-    fn text(&self, index: usize) -> Result<Option<&str>, StoreError> {
-        let text = self.bytes(index)?.map(std::str::from_utf8).transpose();
+    fn text_at(&self, index: usize) -> Result<Option<&str>, StoreError> {
+        let text = self.bytes_at(index).map(std::str::from_utf8).transpose();
         text.map_err(|error| corrupt(format_args!("column {index}"), error))
     }
 
-    fn int(&self, index: usize) -> Result<Option<i64>, StoreError> {
-        let number = self.text(index)?.map(str::parse).transpose();
+    fn int_at(&self, index: usize) -> Result<Option<i64>, StoreError> {
+        let number = self.text_at(index)?.map(str::parse).transpose();
         number.map_err(|error| corrupt(format_args!("column {index}"), error))
+    }
+
+    fn index_of(&self, column: &str) -> Result<usize, StoreError> {
+        position(self.columns, column)
+            .ok_or_else(|| corrupt(format_args!("column {column}"), "the query does not have it"))
+    }
+
+    fn bytes(&self, column: &str) -> Result<Option<&[u8]>, StoreError> {
+        Ok(self.bytes_at(self.index_of(column)?))
+    }
+
+    fn text(&self, column: &str) -> Result<Option<&str>, StoreError> {
+        self.text_at(self.index_of(column)?)
+    }
+
+    fn int(&self, column: &str) -> Result<Option<i64>, StoreError> {
+        self.int_at(self.index_of(column)?)
     }
 }
 
@@ -268,7 +307,7 @@ pub(super) fn column_names(columns: &[(&'static str, Kind)]) -> String {
 mod tests {
     use super::*;
 
-    const COLUMNS: &[(&str, Kind)] =
+    const COLUMNS: Columns =
         &[("a", Kind::Int), ("b", Kind::Bytes), ("c", Kind::Text), ("d", Kind::Int)];
 
     #[test]
@@ -278,12 +317,12 @@ mod tests {
         let all: Vec<_> = rows
             .iter()
             .map(|row| {
-                let bytes = row.bytes_or_null(1).unwrap();
+                let bytes = row.bytes_or_null("b").unwrap();
                 (
-                    row.int(0).unwrap(),
+                    row.int("a").unwrap(),
                     bytes,
-                    row.text_or_null(2).unwrap(),
-                    row.int_or_null(3).unwrap(),
+                    row.text_or_null("c").unwrap(),
+                    row.int_or_null("d").unwrap(),
                 )
             })
             .collect();

@@ -22,14 +22,17 @@ pub(super) async fn list(transaction: &mut Transaction) -> Result<Vec<ZoneRow>, 
     rows.iter()
         .map(|row| {
             Ok(ZoneRow {
-                account: parse("account id", row.text(0)?)?,
-                environment: parse("environment name", row.text(1)?)?,
-                zone: parse("zone id", row.text(2)?)?,
-                name: parse("zone name", row.text(3)?)?,
-                private: row.int(4)? != 0,
-                listed_at: row.int_or_null(5)?.map(Timestamp),
-                visible: row.int(6)? != 0,
-                tags: row.text_or_null(7)?.map(|text| from_json("zone tags", text)).transpose()?,
+                account: parse("account id", row.text("account")?)?,
+                environment: parse("environment name", row.text("environment")?)?,
+                zone: parse("zone id", row.text("zone")?)?,
+                name: parse("zone name", row.text("name")?)?,
+                private: row.int("private")? != 0,
+                listed_at: row.int_or_null("listed_at")?.map(Timestamp),
+                visible: row.int("visible")? != 0,
+                tags: row
+                    .text_or_null("tags")?
+                    .map(|text| from_json("zone tags", text))
+                    .transpose()?,
             })
         })
         .collect()
@@ -81,7 +84,8 @@ pub(super) async fn save(
         ]);
     }
     let saved = transaction.fetch_bulk(SAVE_ZONES, input).await?;
-    let accounts: BTreeSet<&str> = saved.iter().map(|row| row.text(0)).collect::<Result<_, _>>()?;
+    let accounts: BTreeSet<&str> =
+        saved.iter().map(|row| row.text("account")).collect::<Result<_, _>>()?;
     let news = accounts.into_iter().map(Piece::zones).collect();
     feed::append(transaction, origin, news).await
 }
@@ -110,21 +114,21 @@ pub(super) async fn records(
     let after = after.map(codec::sort_key).unwrap_or_default();
     let arguments = [zone.as_str().into(), after.into(), i64::from(limit).into()];
     let rows = transaction.fetch_many(RECORD_COLUMNS, RECORDS, arguments).await?;
-    let owners = || rows.iter().filter_map(|row| row.int_or_null(4).ok().flatten());
+    let owners = || rows.iter().filter_map(|row| row.int_or_null("owner_cluster").ok().flatten());
     let clusters = clusters
         .covering(transaction, |held| owners().all(|number| held.contains_key(&number)))
         .await?;
     rows.iter()
         .map(|row| {
-            let key = codec::record_key(row.bytes(0)?)?;
-            let raw = codec::record_set(row.bytes(1)?)?;
-            let drift = row.text_or_null(5)?.map(drift).transpose()?;
+            let key = codec::record_key(row.bytes("sort_key")?)?;
+            let raw = codec::record_set(row.bytes("raw")?)?;
+            let drift = row.text_or_null("drift")?.map(drift).transpose()?;
             Ok(RecordRow {
                 key,
                 raw,
                 owner: owner(row, &clusters)?,
                 drift,
-                observed_at: Timestamp(row.int(3)?),
+                observed_at: Timestamp(row.int("observed_at")?),
             })
         })
         .collect()
@@ -136,7 +140,7 @@ fn drift(text: &str) -> Result<Drift, StoreError> {
 }
 
 fn owner(row: &Row, clusters: &HashMap<i64, ClusterId>) -> Result<Option<Ownership>, StoreError> {
-    match (row.int_or_null(4)?, row.bytes_or_null(2)?) {
+    match (row.int_or_null("owner_cluster")?, row.bytes_or_null("owner_batch")?) {
         (Some(cluster), Some(batch)) => Ok(Some(Ownership {
             cluster: numbered("cluster", clusters, cluster)?,
             batch: codec::batch_id(batch)?,
@@ -246,7 +250,7 @@ pub(super) async fn claims(
     let mut claims = Vec::new();
     for (zone, number) in zone_numbers(transaction, zones).await? {
         let rows = transaction.fetch_many(CLAIM_COLUMNS, CLAIMS, [number.into()]).await?;
-        let holders = || rows.iter().filter_map(|row| row.int_or_null(1).ok().flatten());
+        let holders = || rows.iter().filter_map(|row| row.int_or_null("cluster_id").ok().flatten());
         let clusters = clusters
             .covering(transaction, |held| holders().all(|number| held.contains_key(&number)))
             .await?;
@@ -254,9 +258,9 @@ pub(super) async fn claims(
         for row in &rows {
             claims.push(ClaimRow {
                 zone: zone.clone(),
-                name: parse("claimed name", row.text(0)?)?,
-                cluster: numbered("cluster", &clusters, row.int(1)?)?,
-                since: Timestamp(row.int(2)?),
+                name: parse("claimed name", row.text("name")?)?,
+                cluster: numbered("cluster", &clusters, row.int("cluster_id")?)?,
+                since: Timestamp(row.int("since")?),
             });
         }
     }

@@ -120,7 +120,7 @@ async fn handshake(
     };
     let listener = tls.protocol().listener();
     tls.metrics().handshake_failed(listener);
-    // Anybody who reaches the port can make lines of this.
+    // Any client that reaches the port can make lines of this.
     tracing::debug!(%address, listener, failure, "a TLS handshake failed");
     None
 }
@@ -137,7 +137,7 @@ impl Connection {
         Self { stream, peer: Peer { address, certificate, door }, closing }
     }
 
-    /// Whether the connection has to go. Whoever serves it reads all the time, so it learns of it then.
+    /// Whether the connection has to go. Its server reads all the time, so it learns of it then.
     fn poll_closing(&mut self, context: &mut Context<'_>) -> bool {
         let is_closing =
             self.closing.as_mut().is_some_and(|closing| closing.poll_unpin(context).is_ready());
@@ -165,7 +165,7 @@ impl axum::serve::Listener for Listener {
         (connection, peer)
     }
 
-    /// Our own end: nobody asks for it.
+    /// Our own end: no certificate is asked for.
     fn local_addr(&self) -> io::Result<Peer> {
         let address = self.tcp.local_addr()?;
         Ok(Peer { address, certificate: None, door: Door::default() })

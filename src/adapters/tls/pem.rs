@@ -87,7 +87,7 @@ pub(super) fn authorities(pem: &[u8], path: &Path) -> Result<RootCertStore, TlsE
     Ok(roots)
 }
 
-/// How to call somebody over TLS who is trusted by the authority of a file, or by one of those that the system trusts.
+/// How to call a server over TLS that is trusted by the authority of a file, or by one of those that the system trusts.
 ///
 /// # Errors
 /// The authorities cannot be read.

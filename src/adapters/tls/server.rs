@@ -19,7 +19,6 @@ use super::pem::{self, TlsError};
 pub struct TlsFiles {
     /// The own certificate, and those that signed it.
     pub certificate: PathBuf,
-    /// Its key.
     pub key: PathBuf,
     /// Whose client certificates are taken; a caller may still show none. Without it none is asked for.
     pub client_ca: Option<PathBuf>,

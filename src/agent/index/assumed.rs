@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use arcstr::ArcStr;
 
 use super::keeping::host_of;
-use super::{Held, Index, IndexChange, Kept, Proof, Standing};
+use super::{EntryState, Index, IndexChange, IndexEntry, Kept, Proof};
 use crate::agent::sources::{Extraction, ObjectRef, SourceKind, Unknown};
 use crate::core::endpoint::{Endpoint, KeyHash};
 
@@ -25,10 +25,10 @@ impl SettledNames {
 
     /// How an endpoint of such a name is kept; `None` for other names. A reverse record whose host is known at the broker alone may
     /// be one of them.
-    pub(super) fn standing_of(&self, held: &Held) -> Option<Standing> {
+    pub(super) fn standing_of(&self, held: &IndexEntry) -> Option<EntryState> {
         let may_be = held.endpoint.key.record_type == "PTR" && !held.has_body();
         let is_settled = self.has(&held.endpoint) || may_be && !self.names.is_empty();
-        is_settled.then(|| Standing::Waiting(self.reason.clone()))
+        is_settled.then(|| EntryState::Waiting(self.reason.clone()))
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arcstr::ArcStr;
 
-use super::{DelCause, Held, Index, IndexChange, Kept, Proof, Reading, Standing};
+use super::{DelCause, EntryState, Index, IndexChange, IndexEntry, Kept, Proof, Reading};
 use crate::agent::sources::{ObjectRef, SourceKind};
 use crate::core::endpoint::{Endpoint, EndpointKey, KeyHash};
 
@@ -31,7 +31,7 @@ pub(super) fn host_of(endpoint: &Endpoint) -> &ArcStr {
 
 impl Index {
     /// Takes note of which hosts of an object are known partly, and answers which of them stay as they are held: those that
-    /// somebody may have given targets who is silent now.
+    /// a parent that is silent now may have given targets.
     pub(super) fn take_partial(
         &mut self,
         object: &ObjectRef,
@@ -84,7 +84,7 @@ impl Index {
     /// broker holds was compared, there.
     fn has_nothing_to_lose(&self, object: &ObjectRef, host: &ArcStr, known: &[Endpoint]) -> bool {
         let mut held = self.of_object(object).filter(|held| held.endpoint.key.dns_name == *host);
-        let is_known = |held: &Held| {
+        let is_known = |held: &IndexEntry| {
             let same = known.iter().find(|endpoint| endpoint.key == held.endpoint.key);
             !held.has_body() && same.is_some_and(|endpoint| endpoint.version() == held.version)
         };
@@ -150,7 +150,7 @@ impl Index {
         let endpoint = Arc::new(Endpoint { key, ..Endpoint::default() });
         self.endpoints.insert(
             hash,
-            Held { endpoint, version, object, origin: arcstr::literal!("broker"), standing },
+            IndexEntry { endpoint, version, object, origin: arcstr::literal!("broker"), standing },
         );
         self.digest.insert(&hash, &version);
     }
@@ -177,7 +177,7 @@ impl Index {
     }
 
     /// Flags what an object wanted, because it can no longer be seen and was not deleted.
-    pub fn lose_sight(&mut self, object: &ObjectRef, standing: Standing) {
+    pub fn lose_sight(&mut self, object: &ObjectRef, standing: EntryState) {
         self.waiting.remove(object);
         let Some(entry) = self.objects.get(object) else { return };
         for hash in entry.keys.iter() {
@@ -192,7 +192,7 @@ impl Index {
         &mut self,
         source: SourceKind,
         namespace: Option<&str>,
-        standing: &Standing,
+        standing: &EntryState,
     ) {
         let objects: Vec<ObjectRef> = self.objects_in(source, namespace).cloned().collect();
         objects.iter().for_each(|object| self.lose_sight(object, standing.clone()));
@@ -206,8 +206,8 @@ impl Index {
         is_gone: impl Fn(&EndpointKey) -> bool,
     ) -> Vec<IndexChange> {
         let Some(entry) = self.objects.get_mut(object) else { return Vec::new() };
-        let is_open = |held: &Held| {
-            matches!(held.standing, Standing::Unseen(_)) && is_gone(&held.endpoint.key)
+        let is_open = |held: &IndexEntry| {
+            matches!(held.standing, EntryState::Unseen(_)) && is_gone(&held.endpoint.key)
         };
         let gone: BTreeSet<KeyHash> = entry
             .keys
@@ -224,7 +224,7 @@ impl Index {
     }
 
     /// Withdraws what is kept although nothing that is seen asks for it, on an operator's word.
-    pub fn release(&mut self, is_released: impl Fn(&Held) -> bool) -> Vec<IndexChange> {
+    pub fn release(&mut self, is_released: impl Fn(&IndexEntry) -> bool) -> Vec<IndexChange> {
         let released: Vec<(KeyHash, ObjectRef)> = self
             .endpoints
             .iter()

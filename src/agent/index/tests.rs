@@ -151,7 +151,7 @@ fn a_reverse_record_waits_with_the_host_that_it_points_to() {
     let mut index = index();
     apply(&mut index, "web", with_reverse("a"));
     assert!(apply(&mut index, "web", waits_for("a")).is_empty());
-    assert!(index.iter().all(|(_, held)| matches!(held.standing, Standing::Waiting(_))));
+    assert!(index.iter().all(|(_, held)| matches!(held.standing, EntryState::Waiting(_))));
     let mut withdrawn = apply(&mut index, "web", waits_for("b"));
     withdrawn.sort();
     assert_eq!(withdrawn, ["del 1.2.0.192.in-addr.arpa HostRemoved", "del a HostRemoved"]);
@@ -187,9 +187,9 @@ fn what_is_known_partly_never_takes_the_place_of_what_was_known_better() {
         apply(&mut index, "web", partly(wants(&web, &[("a", "one")]), "a", &["two"])).is_empty()
     );
     let standing = |index: &Index| index.iter().next().unwrap().1.standing.clone();
-    assert_eq!(standing(&index), Standing::Waiting("one is silent".to_owned()));
+    assert_eq!(standing(&index), EntryState::Waiting("one is silent".to_owned()));
     assert_eq!(apply(&mut index, "web", wants(&web, &[("a", "one")])), ["put a one"]);
-    assert_eq!(standing(&index), Standing::Wanted);
+    assert_eq!(standing(&index), EntryState::Wanted);
     assert_eq!(said(&index.delete(&web)), ["del a ObjectDeleted"], "it was seen to be deleted");
 }
 
@@ -219,7 +219,7 @@ fn what_the_broker_holds_is_compared_before_something_known_partly_is_published(
     assert_eq!(apply(&mut index, "web", known()), ["put b one"]);
     let kept = |target: &str| {
         let endpoint = wants(&web, &[("a", target)]).endpoints.remove(0);
-        let standing = Standing::Waiting("it is silent".to_owned());
+        let standing = EntryState::Waiting("it is silent".to_owned());
         Kept { version: endpoint.version(), key: endpoint.key, object: web.clone(), standing }
     };
     index.prove(SourceKind::Service, vec![kept("both")]);
@@ -227,7 +227,7 @@ fn what_the_broker_holds_is_compared_before_something_known_partly_is_published(
     let mut same = self::index();
     same.prove(SourceKind::Service, vec![kept("one")]);
     apply(&mut same, "web", known());
-    assert_eq!(same.iter().filter(|(_, held)| held.standing == Standing::Wanted).count(), 2);
+    assert_eq!(same.iter().filter(|(_, held)| held.standing == EntryState::Wanted).count(), 2);
     let moved = partly(wants(&web, &[("a", "moved"), ("b", "one")]), "a", &["two"]);
     assert_eq!(apply(&mut same, "web", moved), ["put a moved"]);
     let mut unheld = self::index();

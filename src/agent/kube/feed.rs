@@ -78,7 +78,7 @@ pub struct Feed<Id> {
     pub labels: Option<String>,
     /// For the waiting.
     pub random: fastrand::Rng,
-    /// Where the news go. When nobody listens any more, the feed ends.
+    /// Where the news go. The feed ends with its receiver.
     pub to: mpsc::Sender<(Id, News)>,
 }
 
@@ -88,11 +88,11 @@ enum Step {
     Watch { version: &'static str, at: String },
 }
 
-/// Nobody listens any more.
+/// The receiver is gone.
 struct Unheard;
 
 impl<Id: Copy> Feed<Id> {
-    /// Follows the kind until nobody listens any more.
+    /// Follows the kind until the receiver is gone.
     pub async fn run(mut self) {
         let mut backoff = Backoff::new(self.random.fork());
         let mut course = Course::default();
@@ -154,7 +154,7 @@ impl<Id: Copy> Feed<Id> {
             Ok(Presence::Served(version)) => return Ok((Step::List { version }, Outcome::Done)),
             Ok(Presence::Missing) => {
                 self.tell(News::NoSuchKind(format!(
-                    "the cluster has no {}: they are waited for; what was published stays",
+                    "the cluster has no {}: they are waited for; the published records stay",
                     self.resource.full_name()
                 )))
                 .await?;
@@ -162,7 +162,7 @@ impl<Id: Copy> Feed<Id> {
             }
             Ok(Presence::Terminating) => {
                 self.tell(News::NoSuchKind(format!(
-                    "the cluster is removing {}: what was published stays",
+                    "the cluster is removing {}: the published records stay",
                     self.resource.full_name()
                 )))
                 .await?;
@@ -216,7 +216,7 @@ impl<Id: Copy> Feed<Id> {
     }
 
     /// Whether a custom kind is still served when it would be known that it is being removed: a list of one that is lacks objects
-    /// that nobody deleted.
+    /// that were not deleted.
     async fn outlasts(&self) -> Result<(), Fault> {
         if self.resource.origin == Origin::BuiltIn {
             return Ok(());
@@ -297,7 +297,7 @@ impl<Id: Copy> Feed<Id> {
         &mut self,
         event: WatchEvent<Document>,
         at: &mut String,
-        held: &mut Vec<Held>,
+        held: &mut Vec<HeldDeletion>,
     ) -> Result<Result<(), Fault>, Unheard> {
         match event {
             WatchEvent::Added(document) | WatchEvent::Modified(document) => {
@@ -310,7 +310,7 @@ impl<Id: Copy> Feed<Id> {
                 match self.resource.origin {
                     Origin::BuiltIn => self.tell(News::Deleted(Box::new(document))).await?,
                     Origin::Custom => {
-                        held.push(Held { due: Instant::now() + DELETION_GRACE, document })
+                        held.push(HeldDeletion { due: Instant::now() + DELETION_GRACE, document })
                     }
                 }
             }
@@ -321,7 +321,10 @@ impl<Id: Copy> Feed<Id> {
     }
 
     /// Before anything else is observed: what became of the deletions that are held back. Waits for them.
-    async fn settle(&mut self, held: &mut Vec<Held>) -> Result<Result<(), String>, Unheard> {
+    async fn settle(
+        &mut self,
+        held: &mut Vec<HeldDeletion>,
+    ) -> Result<Result<(), String>, Unheard> {
         while !held.is_empty() {
             until_due(held).await;
             if let Err(reason) = self.settle_due(held).await? {
@@ -331,14 +334,17 @@ impl<Id: Copy> Feed<Id> {
         Ok(Ok(()))
     }
 
-    async fn settle_due(&mut self, held: &mut Vec<Held>) -> Result<Result<(), String>, Unheard> {
+    async fn settle_due(
+        &mut self,
+        held: &mut Vec<HeldDeletion>,
+    ) -> Result<Result<(), String>, Unheard> {
         let presence = match presence(&self.client, &self.resource).await {
             Ok(presence) => presence,
             Err(reason) => return Ok(Err(reason)),
         };
         let now = Instant::now();
-        let due: Vec<Held> = held.extract_if(.., |held| held.due <= now).collect();
-        for Held { document, .. } in due {
+        let due: Vec<HeldDeletion> = held.extract_if(.., |held| held.due <= now).collect();
+        for HeldDeletion { document, .. } in due {
             let document = Box::new(document);
             self.tell(match presence {
                 Presence::Served(_) => News::Deleted(document),
@@ -368,7 +374,7 @@ impl<Id: Copy> Feed<Id> {
             .namespace
             .as_ref()
             .map_or_else(String::new, |namespace| format!(" in {namespace}"));
-        format!("{}{place}: {reason}; what was published stays", self.resource.full_name())
+        format!("{}{place}: {reason}; the published records stay", self.resource.full_name())
     }
 }
 
@@ -387,7 +393,7 @@ struct Course {
     /// Whether a list ended once.
     has_listed: bool,
     /// Deletions that are held back.
-    held: Vec<Held>,
+    held: Vec<HeldDeletion>,
 }
 
 /// How a step ended.
@@ -400,19 +406,19 @@ enum Outcome {
 }
 
 /// A deletion that is held back.
-struct Held {
+struct HeldDeletion {
     due: Instant,
     document: Document,
 }
 
-impl Held {
+impl HeldDeletion {
     fn is_of(&self, document: &Document) -> bool {
         let (mine, other) = (&self.document.metadata, &document.metadata);
         (&mine.namespace, &mine.name) == (&other.namespace, &other.name)
     }
 }
 
-async fn until_due(held: &[Held]) {
+async fn until_due(held: &[HeldDeletion]) {
     match held.iter().map(|held| held.due).min() {
         Some(due) => sleep_until(due).await,
         None => std::future::pending().await,

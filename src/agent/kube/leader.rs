@@ -20,7 +20,7 @@ use super::resources::LEASES;
 use crate::core::time::Timestamp;
 use crate::ports::Clock;
 
-/// How long a Lease that nobody renews stays with its holder; this and the next two are what Kubernetes' own controllers use.
+/// How long a Lease that is not renewed stays with its holder; this and the next two are what Kubernetes' own controllers use.
 pub const LEASE_LASTS: Duration = Duration::from_secs(15);
 /// Who leads and has not renewed for so long does not lead any more.
 pub const RENEW_WITHIN: Duration = Duration::from_secs(10);
@@ -30,9 +30,7 @@ pub const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Which Lease, and who this is.
 #[derive(Clone)]
 pub struct LeaseOptions {
-    /// Its namespace.
     pub namespace: String,
-    /// Its name.
     pub name: String,
     /// What the Lease calls this agent. Another one after a restart: a process does not know what it did in its last life.
     pub identity: String,
@@ -90,7 +88,7 @@ pub struct Elector {
 }
 
 impl Elector {
-    /// Nobody is known to lead.
+    /// No leader is known.
     pub fn new(client: Client, options: LeaseOptions, random: fastrand::Rng) -> Self {
         Self { client, options, random, seen: None, leads_until: None, said: None }
     }
@@ -152,7 +150,7 @@ impl Elector {
     /// Renews the Lease, takes it, or sees that another holds it.
     async fn look(&mut self) {
         let patience = Instant::now() + RENEW_WITHIN;
-        // Who leads knows the Lease, and reads it again only when somebody else wrote it.
+        // Who leads knows the Lease, and reads it again only when another agent wrote it.
         let outcome = match timeout_at(self.leads_until.unwrap_or(patience), self.attempt()).await {
             Ok(outcome) => outcome,
             Err(_) => Err("the API server does not answer".to_owned()),
@@ -249,7 +247,7 @@ impl Elector {
         }
     }
 
-    /// Writes the Lease, if it is still as it was read; answers whether it was. Whoever wrote it leads from before it asked.
+    /// Writes the Lease, if it is still as it was read; answers whether it was. The writer leads from before it asked.
     async fn write(&mut self, lease: Lease) -> Result<bool, String> {
         let asked_at = Instant::now();
         let collection = LEASES.path(LEASES.preferred_version(), Some(&self.options.namespace));
@@ -267,7 +265,7 @@ impl Elector {
                 self.leads_until = Some(asked_at + RENEW_WITHIN);
                 Ok(true)
             }
-            // Somebody else wrote it meanwhile, made it, or took it away.
+            // Another agent wrote it meanwhile, made it, or took it away.
             Err(kube::Error::Api(status)) if is_overtaken(&status) => Ok(false),
             Err(error) => Err(super::ask::fault(&error).in_words()),
         }
@@ -278,7 +276,7 @@ impl Elector {
         let mut lease = self.held(Some(&lease));
         (lease.spec.holder_identity, lease.spec.lease_duration_seconds) =
             (Some(String::new()), Some(1));
-        // Nobody waits for it: else it runs out.
+        // Not waited for: else it runs out.
         match tokio::time::timeout(LOOK_EVERY, self.write(lease)).await {
             Ok(Ok(true)) => tracing::info!(lease = self.options.name, "the Lease is given back"),
             _ => tracing::info!(

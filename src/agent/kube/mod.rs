@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Each kind of object in each namespace has a [`feed`] of its own; the [`world`] puts what they observed into the index, with
-//! what is [`around`] the objects; the [`proof`] keeps what this agent cannot see any more and nobody deleted.
+//! what is [`around`] the objects; the [`proof`] keeps what this agent cannot see any more and was not deleted.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -41,7 +41,7 @@ use feed::Feed;
 use leader::LeaseOptions;
 use proof::Prover;
 use report::Reporter;
-use world::{FeedId, Followed, Observation, Reading, World};
+use world::{FeedId, Followed, KubeWorld, Observation, Reading};
 
 /// News that wait to be taken, such as pages of lists; more than that hold up the feeds.
 const NEWS: usize = 1;
@@ -164,7 +164,7 @@ pub async fn run(
     let KubeOptions { sources, reading, telling, clock, .. } = options;
     let mut tasks = JoinSet::new();
     let (to_world, mut news) = mpsc::channel(NEWS);
-    let mut world = World::new(&sources, reading.clone());
+    let mut world = KubeWorld::new(&sources, reading.clone());
     shared.update(|state| {
         sources.iter().for_each(|source| state.index.require_proof(*source));
         Vec::new()
@@ -201,7 +201,11 @@ pub async fn run(
 
 /// Reads what was observed away from the thread that answers probes and keeps the session: a single object may be large. A reading
 /// that dies takes what it knew with it.
-async fn read(mut world: World, id: FeedId, news: feed::News) -> Option<(World, Observation)> {
+async fn read(
+    mut world: KubeWorld,
+    id: FeedId,
+    news: feed::News,
+) -> Option<(KubeWorld, Observation)> {
     let reading = tokio::task::spawn_blocking(move || {
         let observed = world.observe(id, news);
         (world, observed)
@@ -232,8 +236,8 @@ struct Feeds {
 }
 
 impl Feeds {
-    /// Follows what the world wants and nobody follows yet: nodes and pods only once a service needs them.
-    fn start_missing(&mut self, world: &World, tasks: &mut JoinSet<()>) {
+    /// Follows what the world wants and is not followed yet: nodes and pods only once a service needs them.
+    fn start_missing(&mut self, world: &KubeWorld, tasks: &mut JoinSet<()>) {
         for followed in world.wanted() {
             if !self.followed.insert(followed) {
                 continue;

@@ -2,7 +2,7 @@
 //!
 //! The agent keeps nothing over a restart. When it comes back with another filter, another prefix or fewer rights, or while a
 //! load balancer has no address, an object may be there that this agent does not read as before, and a complete list that
-//! lacks it says nothing. So the broker tells what it holds, and whatever no object here asks for is looked up one by one:
+//! lacks it says nothing. So the broker lists what it holds, and whatever no object here asks for is looked up one by one:
 //! only what is proven to be gone is left out. The rest is kept and flagged.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +19,7 @@ use super::document::Document;
 use super::feed::{DELETION_GRACE, News};
 use super::resources::{Origin, resource_of};
 use super::world::{FeedId, Followed, Reading};
-use crate::agent::index::{DelCause, Index, Kept, Standing};
+use crate::agent::index::{DelCause, EntryState, Index, Kept};
 use crate::agent::shared::{Shared, State};
 use crate::agent::sources::{ObjectRef, SourceKind, Unknown};
 use crate::core::endpoint::{EndpointKey, Version};
@@ -99,9 +99,9 @@ impl Seen {
 /// What becomes of an endpoint that the broker holds and no object here asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Judgement {
-    /// Nobody wants it any more.
+    /// No object asks for it any more.
     Withdrawn,
-    Kept(Standing),
+    Kept(EntryState),
 }
 
 type Candidates = BTreeMap<ObjectRef, Vec<(EndpointKey, Version)>>;
@@ -147,7 +147,7 @@ fn keep_what_is_not_followed(prover: &Prover, shared: &Shared) {
         {
             for (object, keys) in candidates(state, source) {
                 let standing =
-                    Standing::Unseen(format!("{source} is not among the sources of this agent"));
+                    EntryState::Unseen(format!("{source} is not among the sources of this agent"));
                 kept(&object, keys, &standing).for_each(|kept| state.index.keep(kept));
             }
         }
@@ -164,7 +164,7 @@ async fn prove(prover: &Prover, shared: &Shared, source: SourceKind) {
             all_kept.extend(kept(
                 &object,
                 keys,
-                &Standing::Orphaned(format!("the cluster has no {full_name}")),
+                &EntryState::Orphaned(format!("the cluster has no {full_name}")),
             ));
             continue;
         } else {
@@ -192,10 +192,10 @@ async fn prove(prover: &Prover, shared: &Shared, source: SourceKind) {
     }
     for kept in &all_kept {
         let reason = kept.standing.kept_because().unwrap_or_default();
-        tracing::warn!(endpoint = %kept.key, reason, "what the broker holds is kept although nothing here asks for it");
+        tracing::warn!(endpoint = %kept.key, reason, "an endpoint is kept at the broker although no object asks for it");
     }
     shared.update(|state| state.index.prove(source, all_kept));
-    // Nobody listens only while the agent stops.
+    // The receiver is gone only while the agent stops.
     let _ = prover.to.send(((Followed::Objects(source), 0), News::Proven)).await;
 }
 
@@ -230,7 +230,7 @@ async fn look_again(prover: &Prover, shared: &Shared) {
 
 /// Whether a kind is still there when it would be known that it is being removed: what went with it was not deleted. Answers how it
 /// is kept if not.
-async fn outlasted_by_its_kind(prover: &Prover, source: SourceKind) -> Result<(), Standing> {
+async fn outlasted_by_its_kind(prover: &Prover, source: SourceKind) -> Result<(), EntryState> {
     let resource = resource_of(source);
     if resource.origin == Origin::BuiltIn {
         return Ok(());
@@ -238,17 +238,17 @@ async fn outlasted_by_its_kind(prover: &Prover, source: SourceKind) -> Result<()
     sleep(DELETION_GRACE).await;
     match presence(&prover.client, &resource).await {
         Ok(Presence::Served(_)) => Ok(()),
-        Ok(Presence::Terminating | Presence::Missing) => Err(Standing::Orphaned(format!(
+        Ok(Presence::Terminating | Presence::Missing) => Err(EntryState::Orphaned(format!(
             "{} were removed from the cluster with all their objects",
             resource.full_name()
         ))),
-        Err(reason) => Err(Standing::Unseen(format!("its object cannot be looked up: {reason}"))),
+        Err(reason) => Err(EntryState::Unseen(format!("its object cannot be looked up: {reason}"))),
     }
 }
 
 fn unseen(index: &Index, sources: &[SourceKind]) -> BTreeSet<ObjectRef> {
-    let is_open = |held: &&crate::agent::index::Held| {
-        matches!(held.standing, Standing::Unseen(_)) && sources.contains(&held.object.source)
+    let is_open = |held: &&crate::agent::index::IndexEntry| {
+        matches!(held.standing, EntryState::Unseen(_)) && sources.contains(&held.object.source)
     };
     index.iter().map(|(_, held)| held).filter(is_open).map(|held| held.object.clone()).collect()
 }
@@ -278,7 +278,7 @@ fn candidates(state: &State, source: SourceKind) -> Candidates {
 fn kept(
     object: &ObjectRef,
     keys: Vec<(EndpointKey, Version)>,
-    standing: &Standing,
+    standing: &EntryState,
 ) -> impl Iterator<Item = Kept> {
     keys.into_iter().map(move |(key, version)| Kept {
         key,
@@ -311,27 +311,27 @@ fn judge(found: &Found, key: &EndpointKey) -> Judgement {
     let seen = match found {
         Found::Gone => return Judgement::Withdrawn,
         Found::Unknown(reason) => {
-            return Judgement::Kept(Standing::Unseen(format!(
+            return Judgement::Kept(EntryState::Unseen(format!(
                 "its object cannot be looked up: {reason}"
             )));
         }
         Found::There(seen) => seen,
     };
     if let Some(reason) = &seen.refused {
-        return Judgement::Kept(Standing::Unseen(format!(
+        return Judgement::Kept(EntryState::Unseen(format!(
             "its object is there, and this agent does not read it: {reason}"
         )));
     }
     if let Some(reason) = seen.unknown.reason_for(key, &[]) {
-        return Judgement::Kept(Standing::Waiting(reason.to_owned()));
+        return Judgement::Kept(EntryState::Waiting(reason.to_owned()));
     }
     // Under a word that means something it may have been published otherwise.
     if let Some(reason) = seen.assumes.as_ref().filter(|_| seen.names.contains(&key.dns_name)) {
-        return Judgement::Kept(Standing::Waiting(reason.clone()));
+        return Judgement::Kept(EntryState::Waiting(reason.clone()));
     }
     if seen.keys.contains(key) {
         // It is on its way here. Whatever delays it is no deletion.
-        return Judgement::Kept(Standing::Unseen(
+        return Judgement::Kept(EntryState::Unseen(
             "its object asks for it, and was not listed".to_owned(),
         ));
     }
@@ -342,7 +342,7 @@ fn judge(found: &Found, key: &EndpointKey) -> Judgement {
     if is_read || !(is_reverse || hosts.iter().any(|host| seen.may_mention(host))) {
         return Judgement::Withdrawn;
     }
-    Judgement::Kept(Standing::Unseen(
+    Judgement::Kept(EntryState::Unseen(
         "its object names it, and this agent does not read it there: was a prefix or an option changed?".to_owned(),
     ))
 }
@@ -396,8 +396,8 @@ mod tests {
     fn judged(found: &Found, key: &EndpointKey) -> String {
         match judge(found, key) {
             Judgement::Withdrawn => "withdrawn".to_owned(),
-            Judgement::Kept(Standing::Waiting(_)) => "waiting".to_owned(),
-            Judgement::Kept(Standing::Unseen(_)) => "unseen".to_owned(),
+            Judgement::Kept(EntryState::Waiting(_)) => "waiting".to_owned(),
+            Judgement::Kept(EntryState::Unseen(_)) => "unseen".to_owned(),
             Judgement::Kept(other) => format!("{other:?}"),
         }
     }

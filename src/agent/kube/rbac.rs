@@ -39,7 +39,7 @@ struct Rule {
     resources: BTreeSet<String>,
     names: Vec<String>,
     verbs: Vec<&'static str>,
-    /// For whoever reads it; empty for nothing.
+    /// For the reader; empty for none.
     note: &'static str,
 }
 

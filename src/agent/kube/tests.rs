@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::fake::{Fake, Midnight, dns_endpoint, service};
 use super::filter::Filter;
 use super::*;
-use crate::agent::index::{Index, Standing};
+use crate::agent::index::{EntryState, Index};
 use crate::agent::session::publisher::{Identity, Publisher};
 use crate::agent::shared::State;
 use crate::core::endpoint::{EndpointKey, Version};
@@ -98,10 +98,10 @@ fn held(state: &State) -> Vec<String> {
         .index
         .iter()
         .map(|(_, held)| match held.standing {
-            Standing::Wanted => held.endpoint.key.dns_name.to_string(),
-            Standing::Waiting(_) => format!("(waiting {})", held.endpoint.key.dns_name),
-            Standing::Unseen(_) => format!("(unseen {})", held.endpoint.key.dns_name),
-            Standing::Orphaned(_) => format!("(orphaned {})", held.endpoint.key.dns_name),
+            EntryState::Wanted => held.endpoint.key.dns_name.to_string(),
+            EntryState::Waiting(_) => format!("(waiting {})", held.endpoint.key.dns_name),
+            EntryState::Unseen(_) => format!("(unseen {})", held.endpoint.key.dns_name),
+            EntryState::Orphaned(_) => format!("(orphaned {})", held.endpoint.key.dns_name),
         })
         .collect();
     held.sort();

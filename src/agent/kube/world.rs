@@ -14,7 +14,7 @@ use super::filter::Filter;
 use super::resources::{
     ENDPOINT_SLICES, GATEWAYS, LISTENER_SETS, NAMESPACES, NODES, Resource, resource_of,
 };
-use crate::agent::index::Standing;
+use crate::agent::index::EntryState;
 use crate::agent::sources::gateways::{Gateway, Labels};
 use crate::agent::sources::surroundings::{Gateways, Known, Need, Node, Surroundings};
 use crate::agent::sources::{
@@ -38,7 +38,7 @@ pub enum Followed {
     Objects(SourceKind),
     /// The nodes.
     Nodes,
-    /// The pods behind headless services.
+    /// The pods behind headless services, by slice.
     HeadlessSlices,
     /// The pods behind all other services.
     LocalSlices,
@@ -122,7 +122,7 @@ impl Reading {
         match document.into_object(source, &resource_of(source)) {
             Ok(object) => Understood::Object(object),
             Err(error) => {
-                let reason = format!("{error}; what was published before stays");
+                let reason = format!("{error}; the records published so far stay");
                 let warnings = vec![Warning { message: reason.clone() }];
                 let unknown = Unknown::WholeObject(reason);
                 Understood::Only(Extraction { unknown, warnings, ..Extraction::default() })
@@ -163,21 +163,31 @@ enum Stirred {
 }
 
 /// Everything that is followed; see the module's page.
-pub struct World {
+pub struct KubeWorld {
+    /// How objects are read.
     reading: Reading,
+    /// The namespaces that are followed; `None` for all.
     namespaces: Vec<Option<ArcStr>>,
+    /// What is known of each kind, by namespace.
     scopes: BTreeMap<(SourceKind, usize), Scope>,
+    /// Objects whose endpoints depend on others.
     dependents: BTreeMap<ObjectRef, Dependent>,
+    /// What has to be followed.
     wanted: BTreeSet<Followed>,
     nodes: Nodes,
+    /// The pods behind headless services, by slice.
     headless: Table<Slice>,
+    /// The pods behind services whose traffic stays on its node, by slice.
     local: Table<Slice>,
+    /// The Gateways.
     gateways: Table<Gateway>,
+    /// The ListenerSets.
     listener_sets: Table<Gateway>,
+    /// The labels of namespaces.
     labels: Table<Labels>,
 }
 
-impl World {
+impl KubeWorld {
     /// A world of these kinds in which nothing was observed yet.
     pub fn new(sources: &[SourceKind], reading: Reading) -> Self {
         let namespaces = reading.filter.scopes();
@@ -325,8 +335,10 @@ impl World {
                 self.dependents.remove(&object);
                 steps.push(IndexStep::Delete(object));
             }
-            News::Swept(document, reason) => steps
-                .push(IndexStep::LoseSight(document.reference(source), Standing::Orphaned(reason))),
+            News::Swept(document, reason) => steps.push(IndexStep::LoseSight(
+                document.reference(source),
+                EntryState::Orphaned(reason),
+            )),
             News::NoSuchKind(reason) => {
                 if scope.health != Health::NoSuchKind(reason.clone()) {
                     said.push(format!("{source}: {reason}"));
@@ -335,7 +347,7 @@ impl World {
                 steps.push(IndexStep::LoseSightOfAll(
                     source,
                     scope.namespace.clone(),
-                    Standing::Orphaned(reason.clone()),
+                    EntryState::Orphaned(reason.clone()),
                 ));
                 scope.health = Health::NoSuchKind(reason);
             }
@@ -363,7 +375,7 @@ impl World {
     fn apply(&mut self, source: SourceKind, document: Document, steps: &mut Vec<IndexStep>) {
         let reference = document.reference(source);
         self.dependents.remove(&reference);
-        // Whoever waits for an object to be read looks for its generation there.
+        // A person who waits for an object to be read looks for its generation there.
         let is_unobserved = source == SourceKind::DnsEndpoint
             && document.status["observedGeneration"] != document.metadata.generation;
         let object = match self.reading.understand(source, document) {

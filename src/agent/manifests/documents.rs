@@ -12,7 +12,6 @@ const MAX_LIST_DEPTH: usize = 8;
 /// An object and where it stands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Placed {
-    /// The object.
     pub object: Object,
     /// The line at which its document starts, from 1.
     pub line: usize,
@@ -28,7 +27,7 @@ pub struct DocumentError {
     pub line: usize,
     /// What is wrong and what to do.
     pub reason: String,
-    /// The source that the object would belong to; none when that cannot be told.
+    /// The source that the object would belong to; `None` if it is unknown.
     pub source_kind: Option<SourceKind>,
 }
 

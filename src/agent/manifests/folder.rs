@@ -18,7 +18,7 @@ const MAX_DEPTH: usize = 32;
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
     /// The folder itself cannot be listed.
-    #[error("the manifest folder {} cannot be read: {reason}; what it held before stays", path.display())]
+    #[error("the manifest folder {} cannot be read: {reason}; its earlier content stays", path.display())]
     Unreadable {
         /// The folder.
         path: PathBuf,
@@ -150,7 +150,7 @@ impl Listing {
 
     fn blind_to(&mut self, folder: PathBuf, reason: &str) {
         let message =
-            format!("{} cannot be read: {reason}; what it held before stays", folder.display());
+            format!("{} cannot be read: {reason}; its earlier content stays", folder.display());
         self.blind.push((folder, message));
     }
 }
@@ -170,7 +170,7 @@ impl FileMemory {
                 self.content_hash = [0; 32];
                 self.errors = vec![(
                     None,
-                    format!("the file cannot be read: {reason}; what it held before stays"),
+                    format!("the file cannot be read: {reason}; its earlier content stays"),
                 )];
             }
         }
@@ -182,7 +182,9 @@ impl FileMemory {
         self.errors = documents
             .errors
             .into_iter()
-            .map(|error| (error.source_kind, format!("{error}; what the file held before stays")))
+            .map(|error| {
+                (error.source_kind, format!("{error}; the earlier content of the file stays"))
+            })
             .collect();
         for placed in documents.objects {
             objects.entry(placed.object.reference().clone()).or_insert(placed);

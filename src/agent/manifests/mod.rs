@@ -108,7 +108,7 @@ impl FolderReading {
             SourceKind::IN_FOLDERS.map(|kind| (kind, vec![])).into();
         for (reference, (file, placed)) in std::mem::take(&mut pass.objects) {
             let origin = arcstr::format!("{file}:{}", placed.line);
-            // Routes need their Gateways' status, which nobody keeps in a folder.
+            // Routes need their Gateways' status, which is not kept in folders.
             if let Some(objects) = objects.get_mut(&reference.source) {
                 objects.push((reference, origin, extract(&placed.object, options)));
             }

@@ -16,11 +16,11 @@ pub const STABLE: Duration = Duration::from_secs(60);
 /// What the waiting is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
-    /// The connection cannot be made: nobody is there to be burdened.
+    /// The connection cannot be made, so no broker is burdened.
     Absent,
     /// The broker fails or drains: it will be back soon.
     Normal,
-    /// Somebody has to change something first.
+    /// A person has to change something first.
     Slow,
 }
 

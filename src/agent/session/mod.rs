@@ -166,10 +166,13 @@ fn remedy(code: Code) -> Option<&'static str> {
             "give the agent the certificate or the token by which the broker's configuration knows this cluster",
         ),
         Code::PermissionDenied => Some(
-            "register the cluster at the broker, or give the agent what proves to be this cluster",
+            "register the cluster at the broker, or give the agent credentials of this cluster",
         ),
         Code::FailedPrecondition => Some(
             "another cluster uses this name, or the cluster was rebuilt: see the broker's page of the cluster",
+        ),
+        Code::ResourceExhausted => Some(
+            "the broker takes no more of this cluster: delete endpoints, or have the platform team raise what it may have",
         ),
         Code::Unimplemented => Some("the address is not that of a Zonefold broker's gRPC port"),
         _ => None,
@@ -304,7 +307,7 @@ async fn receive(mut inbound: Streaming<v1::BrokerMessage>, shared: Arc<Shared>)
     }
 }
 
-/// Follows `WatchStatus` until `shutdown`, whenever there is a session: without one there is nobody to ask.
+/// Follows `WatchStatus` until `shutdown`, whenever there is a session: without one there is no broker to ask.
 pub async fn watch_status(
     access: impl Into<Access>,
     cluster: String,
@@ -371,6 +374,7 @@ mod tests {
         let slow = |end| explain(end).unwrap().0;
         assert_eq!(slow(End::Failed(Status::unauthenticated(""))), Pace::Slow);
         assert_eq!(slow(End::Failed(Status::permission_denied(""))), Pace::Slow);
+        assert_eq!(slow(End::Failed(Status::resource_exhausted(""))), Pace::Slow);
         assert_eq!(slow(End::Failed(Status::failed_precondition(""))), Pace::Slow);
         assert_eq!(slow(End::Failed(Status::unavailable(""))), Pace::Normal);
         let go_away = |reason: Reason| {

@@ -99,19 +99,31 @@ struct Snapshot {
 
 /// The agent's side of the stream; see the module's page.
 pub struct Publisher {
+    /// Who speaks, as Hello says it.
     identity: Identity,
+    /// Changes that are still to be sent.
     outbox: Outbox,
+    /// How far the session is.
     phase: Phase,
+    /// Messages that go before changes.
     control: VecDeque<ToBroker>,
+    /// Nonces of pings that are still to be answered.
     pongs: VecDeque<u64>,
+    /// The snapshot that is being sent.
     snapshot: Option<Snapshot>,
+    /// The number of the session, as Welcome said it.
     epoch: u64,
+    /// The number of the last message with changes.
     last_seq: u64,
+    /// The last of them that is durable.
     last_acked_seq: u64,
     /// Whether the broker is known to hold what the index holds, but for what is in the outbox.
     settled: bool,
+    /// How often a heartbeat goes out, in milliseconds.
     heartbeat_ms: u64,
+    /// The largest message that the broker accepts.
     max_message_bytes: usize,
+    /// How many pings were sent.
     pings: u64,
 }
 

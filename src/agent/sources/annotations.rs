@@ -16,7 +16,7 @@ pub const PREFIXES: [&str; 2] =
 pub const VISIBILITY: &str = "zonefold.dev/visibility";
 /// The property that it becomes.
 pub const VISIBILITY_PROPERTY: ArcStr = arcstr::literal!("zonefold/visibility");
-/// Its words: everybody, only those inside, those inside where there is a zone for them, or both.
+/// Its values: the public, only those inside, those inside where there is a zone for them, or both.
 const VISIBILITIES: [&str; 4] = ["public", "private", "internal", "both"];
 
 /// The value of `controller` with which an object is ours to read.
@@ -55,7 +55,7 @@ pub struct Annotations {
     pub ttl_secs: Option<i64>,
     /// `set-identifier`; empty for none.
     pub set_identifier: ArcStr,
-    /// Whether `controller` gives the object to somebody else.
+    /// Whether `controller` gives the object to another controller.
     pub foreign_controller: bool,
     /// Whether `record-type: ptr` asks for reverse records.
     pub wants_ptr: bool,
@@ -163,7 +163,7 @@ fn merge_prefixes<'a>(
 }
 
 /// The word of [`VISIBILITY`]. One that is not known is passed on with a warning: the broker rejects it, and what was published
-/// stays. Reading it as absent could show to everybody what was meant for a few.
+/// stays. Reading it as absent could publish what was meant for a few.
 pub fn visibility(raw: &BTreeMap<String, String>, warnings: &mut Vec<String>) -> Option<ArcStr> {
     let word = raw.get(VISIBILITY)?.trim().to_lowercase();
     if word.is_empty() {

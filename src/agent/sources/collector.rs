@@ -258,7 +258,7 @@ impl<'a> Collector<'a> {
         if self.is_over {
             let reason = format!(
                 "{} asks for more than {MAX_ENDPOINTS} endpoints, or more than {MAX_TARGETS_IN_ALL} targets in all: it is not read; \
-                 spread it over several objects; until then what was published before stays",
+                 spread it over several objects; until then the records published so far stay",
                 self.object
             );
             self.warn(reason.clone());

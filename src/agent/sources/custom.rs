@@ -28,7 +28,7 @@ pub(super) fn extract_dns_endpoint(object: &Manifest<DnsEndpointSpec, Ignored>) 
         }
         if entry.targets.is_empty() {
             let reason = format!(
-                "{place} ({host}) has no targets: what was published before stays; write targets or remove the entry"
+                "{place} ({host}) has no targets: the records published so far stay; write targets or remove the entry"
             );
             collector.warn(reason.clone());
             collector.wait(host, Pending::Status(reason));
@@ -85,7 +85,7 @@ pub(super) fn extract_f5(server: &Manifest<F5Spec, F5Status>) -> Extraction {
             (true, annotated, _) => annotated.to_vec(),
         };
     let reason = format!(
-        "{} has no address in status.vsAddress yet: what was published before stays",
+        "{} has no address in status.vsAddress yet: the records published so far stay",
         server.reference
     );
     collector.hosts(&hosts, &targets, &Pending::Status(reason));
@@ -110,7 +110,7 @@ pub(super) fn extract_nginx(server: &Manifest<NginxSpec, NginxStatus>) -> Extrac
     };
     if targets.is_empty() || wanted.record_type.is_empty() {
         let reason = format!(
-            "{} has no address in status.externalEndpoints yet: what was published before stays",
+            "{} has no address in status.externalEndpoints yet: the records published so far stay",
             server.reference
         );
         collector.hosts(&[host], &targets, &Pending::Status(reason));

@@ -58,11 +58,9 @@ slim! {
 slim! {
     /// One of `spec.listeners`.
     Listener {
-        /// Its name.
         name: ArcStr,
         /// The host that it serves; empty for every host.
         hostname: ArcStr,
-        /// Its port.
         port: i64,
         /// HTTP, HTTPS, TLS, TCP or UDP.
         protocol: ArcStr,
@@ -113,7 +111,6 @@ slim! {
         key: String,
         /// In, NotIn, Exists or DoesNotExist.
         operator: ArcStr,
-        /// The values.
         values: Vec<String>,
     }
 }
@@ -126,7 +123,6 @@ slim! {
         kind: ArcStr,
         /// Empty means the namespace of what refers.
         namespace: ArcStr,
-        /// Its name.
         name: ArcStr,
         /// The name of one listener; empty for all.
         section_name: ArcStr,

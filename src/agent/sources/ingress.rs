@@ -34,7 +34,7 @@ pub(super) fn extract(ingress: &Manifest<IngressSpec, LoadBalanced>) -> Extracti
         targets => targets.to_vec(),
     };
     let reason = format!(
-        "{} has no address in status.loadBalancer yet: what was published before stays",
+        "{} has no address in status.loadBalancer yet: the records published so far stay",
         ingress.reference
     );
     collector.hosts(&hosts, &targets, &Pending::Status(reason));

@@ -2,7 +2,7 @@
 //!
 //! An extractor keeps text as it was written, because the broker judges it and stores a verdict. It tells three things apart
 //! for a host: the object wants it and the targets are known (an endpoint), the object wants it and the targets are not known
-//! now ([`Unknown`]: what was published before stays), and the object does not want it (neither).
+//! now ([`Unknown`]: the records published so far stay), and the object does not want it (neither).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -123,7 +123,7 @@ impl SourceKind {
         Self::ALL.into_iter().find(|kind| kind.as_str() == name)
     }
 
-    /// The source that reads an object of this `apiVersion` and `kind`; none for one that nobody reads. The version after the
+    /// The source that reads an object of this `apiVersion` and `kind`; `None` for one that is not read. The version after the
     /// group does not matter: the fields that are read are the same in all of them.
     pub fn of(api_version: &str, kind: &str) -> Option<Self> {
         let group = api_version.split_once('/').map_or("", |(group, _)| group);
@@ -155,9 +155,7 @@ impl fmt::Display for SourceKind {
 pub struct ObjectRef {
     /// The source that reads it.
     pub source: SourceKind,
-    /// Its namespace.
     pub namespace: ArcStr,
-    /// Its name.
     pub name: ArcStr,
 }
 
@@ -198,12 +196,12 @@ pub enum Unknown {
     Nothing,
     /// These hosts have no targets, each with the reason.
     Hosts(BTreeMap<ArcStr, Pending>),
-    /// Which hosts it names cannot be told, with the reason.
+    /// Which hosts it names is unknown, with the reason.
     WholeObject(String),
 }
 
 impl Unknown {
-    /// Why it cannot be told now whether an endpoint is wanted that the object had before; none when the object says that it is
+    /// Why it is unknown now whether an endpoint is wanted that the object had before; none when the object says that it is
     /// not. Its targets are empty where they are not known.
     pub fn reason_for(&self, key: &EndpointKey, targets: &[ArcStr]) -> Option<&str> {
         match self {

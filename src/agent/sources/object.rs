@@ -44,7 +44,6 @@ impl ObjectError {
 
 /// An object of one of the kinds that are read.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(missing_docs, reason = "one for each SourceKind, and one for all routes")]
 pub enum Object {
     Service(Manifest<ServiceSpec, LoadBalanced>),
     Ingress(Manifest<IngressSpec, LoadBalanced>),
@@ -212,7 +211,6 @@ slim! {
         external_traffic_policy: ArcStr,
         /// Whether pods count that are not ready.
         publish_not_ready_addresses: bool,
-        /// The ports.
         ports: Vec<ServicePort>,
     }
 }
@@ -228,7 +226,6 @@ slim! {
 slim! {
     /// `status` of what has a load balancer.
     LoadBalanced {
-        /// The load balancer.
         load_balancer: LoadBalancer,
     }
 }
@@ -267,7 +264,6 @@ slim! {
 slim! {
     /// One of `spec.tls`.
     IngressTls {
-        /// The hosts.
         hosts: Vec<ArcStr>,
     }
 }
@@ -285,9 +281,7 @@ slim! {
         dns_name: ArcStr,
         /// The values.
         targets: Vec<ArcStr>,
-        /// The type.
         record_type: ArcStr,
-        /// The set identifier.
         set_identifier: ArcStr,
         /// Seconds; 0 for none.
         #[serde(rename = "recordTTL")]
@@ -299,16 +293,13 @@ slim! {
 slim! {
     /// A property for the DNS provider.
     Property {
-        /// Its name.
         name: ArcStr,
-        /// Its value.
         value: ArcStr,
     }
 }
 slim! {
     /// `spec` of F5's VirtualServer and TransportServer.
     F5Spec {
-        /// The host.
         host: ArcStr,
         /// Further hosts; of a VirtualServer only.
         host_aliases: Vec<ArcStr>,
@@ -326,7 +317,6 @@ slim! {
 slim! {
     /// `spec` of NGINX's VirtualServer.
     NginxSpec {
-        /// The host.
         host: ArcStr,
         /// What is wanted in DNS.
         #[serde(rename = "externalDNS")]

@@ -1,6 +1,6 @@
 //! Routes of the Gateway API: the hosts that a route and the listeners of its parents agree on, at the addresses of the Gateways.
 //!
-//! A parent that serves a host and has no targets for it now is silent about it: what was published stays as it was.
+//! A parent that serves a host and has no targets for it now is silent about it: the published records stay as it was.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -33,7 +33,7 @@ pub(super) fn extract(route: &Route, around: &Gateways<'_>) -> Extraction {
     let Hosts { named, unsure } = hosts(route, &annotations, &mut collector);
     let stays = |reason: &str| {
         Unknown::WholeObject(format!(
-            "{}: {reason}: what was published before stays",
+            "{}: {reason}: the records published so far stay",
             route.reference
         ))
     };
@@ -163,7 +163,7 @@ impl ParentAnswers<'_> {
         }
         for (host, reasons) in self.silent {
             if let Some(reason) = reasons.into_values().next() {
-                let reason = format!("{route}: {reason}: what was published before stays");
+                let reason = format!("{route}: {reason}: the records published so far stay");
                 collector.wait(host, Pending::Status(reason));
             }
         }

@@ -109,7 +109,7 @@ pub(super) fn extract(
         None => collector.finish(),
         Some(reason) => {
             let reason =
-                format!("{}: {reason}: what was published before stays", service.reference);
+                format!("{}: {reason}: the records published so far stay", service.reference);
             Extraction { unknown: Unknown::WholeObject(reason), ..collector.finish() }
         }
     }
@@ -140,7 +140,7 @@ fn is_local(spec: &ServiceSpec) -> bool {
     spec.external_traffic_policy == "Local"
 }
 
-/// The nodes' addresses, and SRV records that say the port. Answers why that cannot be told now.
+/// The nodes' addresses, and SRV records that say the port. Answers why they are unknown now.
 fn node_port(
     service: &Service,
     annotations: &Annotations,
@@ -169,7 +169,7 @@ fn node_port(
     };
     let addresses: Vec<ArcStr> = addresses.into_iter().collect();
     let reason = format!(
-        "{} has no node with a fitting address now: what was published before stays",
+        "{} has no node with a fitting address now: the records published so far stay",
         service.reference
     );
     collector.hosts(&annotations.hostnames, &addresses, &Pending::Status(reason));
@@ -218,7 +218,7 @@ fn answering<'n>(
     Ok(schedulable.filter(|(name, _)| carrying.contains(name)).map(|(_, node)| node).collect())
 }
 
-/// The pods' addresses under the service's names, and under names of their own. Answers why that cannot be told now.
+/// The pods' addresses under the service's names, and under names of their own. Answers why they are unknown now.
 fn headless(
     service: &Service,
     annotations: &Annotations,
@@ -334,7 +334,7 @@ fn targets_of(service: &Service, options: ExtractOptions) -> (Vec<ArcStr>, Pendi
         "LoadBalancer" if spec.external_ips.is_empty() => (
             addresses(&service.status.load_balancer.ingress),
             Pending::Status(format!(
-                "{name} has no address in status.loadBalancer yet: what was published before stays"
+                "{name} has no address in status.loadBalancer yet: the records published so far stay"
             )),
         ),
         "ExternalName" => external_name(service),
@@ -361,7 +361,7 @@ fn targets_of(service: &Service, options: ExtractOptions) -> (Vec<ArcStr>, Pendi
             (
                 targets,
                 Pending::Status(format!(
-                    "{name} has no cluster IP yet: what was published before stays"
+                    "{name} has no cluster IP yet: the records published so far stay"
                 )),
             )
         }

@@ -37,7 +37,6 @@ pub struct Node {
 /// A pod behind a service, as an EndpointSlice shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Backend {
-    /// Its address.
     pub address: ArcStr,
     /// Its host name; empty for none.
     pub hostname: ArcStr,
@@ -76,7 +75,7 @@ impl Backend {
 /// Something that may be known.
 #[derive(Clone, Debug, Default)]
 pub enum Known<T> {
-    /// Nobody looks: a folder has no nodes.
+    /// Not read: a folder has no nodes.
     #[default]
     Never,
     /// Not yet, for this reason.

@@ -1,7 +1,7 @@
 //! The one question that is always answered: why is this name what it is?
 //!
 //! The answer joins what the workers know of the name in each of their zones, what clusters want that found no zone, the
-//! journal, and, for the case that nobody wants the name yet, where it would go.
+//! journal, and, if no endpoint asks for the name yet, where it would go.
 
 pub mod reroute;
 mod summary;
@@ -46,7 +46,7 @@ pub struct Name {
         since 2026-07-30T09:15:00.250Z. ingress/shop/web asks for A 192.0.2.1, and that is what Route 53 holds."
     )]
     pub summary: String,
-    /// What each zone knows of it; one zone as a rule, two where a public and a private one share a name.
+    /// The state of the name in each zone; one zone as a rule, two where a public and a private one share a name.
     pub zones: Vec<NameInZone>,
     /// Endpoints that want the name and are in no zone: their verdict says why.
     pub unplaced: Vec<Endpoint>,
@@ -66,19 +66,19 @@ pub struct NameInZone {
     pub zone: ZoneReference,
     /// Why nothing is called in the zone now.
     pub trouble: Option<String>,
-    /// Who holds the name; null for nobody.
+    /// The cluster that owns the name; null if none does.
     pub holder: Option<Holder>,
-    /// What every cluster wants, in the order in which the endpoints came: the first one holds the name.
+    /// The endpoints of all clusters, in the order in which they came: the first one owns the name.
     pub contributions: Vec<NameContribution>,
-    /// What the holder's endpoints add up to.
+    /// The desired record sets: the sum of the owner's endpoints.
     pub desired: Vec<RecordSet>,
-    /// What Route 53 holds.
+    /// The record sets that Route 53 holds.
     pub observed: Vec<Record>,
-    /// What is to be sent.
+    /// The changes to be sent.
     pub pending: Vec<Difference>,
-    /// What is wanted and not sent, and why.
+    /// The record sets that are wanted and not sent, and why.
     pub blocked: Vec<String>,
-    /// What Route 53 refused.
+    /// The record sets that Route 53 refused.
     pub refused: Vec<Refusal>,
 }
 
@@ -127,7 +127,7 @@ pub struct Route {
 
 /// Why a name is what it is.
 ///
-/// Answers for every name, also for one that nobody wants: then `routes` says which zone would hold it, or which are near.
+/// Answers for every name, also for one that no endpoint asks for: then `routes` says which zone would hold it, or which are near.
 #[utoipa::path(get, path = "/api/v1/names/{fqdn}", operation_id = "why_name", tag = "names",
     params(("fqdn" = String, Path, description = "The name, in any spelling.", example = "www.dev.example.com")),
     responses(
@@ -186,7 +186,9 @@ fn who_else(
     let missing = (!between.is_empty()).then(|| MissingPart {
         replica: None,
         accounts: between,
-        detail: "no replica works these accounts at this moment: one takes them within seconds, ask again".to_owned(),
+        detail:
+            "no replica manages these accounts at this moment: one will within seconds, ask again"
+                .to_owned(),
     });
     (others, missing)
 }

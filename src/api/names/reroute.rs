@@ -22,7 +22,7 @@ pub struct RerouteParams {
     pub below: bool,
 }
 
-/// What was done.
+/// The steps that were taken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Rerouted {
     /// How many endpoints go to another zone now; the others stay as they were.

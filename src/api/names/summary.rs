@@ -5,7 +5,7 @@ use crate::api::endpoints::{Endpoint, Progress};
 use crate::core::endpoint::verdict::VerdictState;
 use crate::core::planning::plan::Drift;
 
-/// How many endpoints that are not fine are told of one by one.
+/// How many endpoints that are not fine are listed one by one.
 const TOLD_ONE_BY_ONE: usize = 3;
 
 /// Puts an answer into words.
@@ -17,7 +17,7 @@ pub fn of(answer: &Name) -> String {
     let unplaced: Vec<&Endpoint> = answer.unplaced.iter().collect();
     not_fine(&unplaced, &mut sentences);
     if answer.zones.is_empty() && answer.unplaced.is_empty() {
-        // With a part missing, nobody knows.
+        // With a part missing, it is unknown.
         if answer.missing.is_empty() {
             sentences.push(format!(
                 "No cluster wants {}, and Zonefold knows of no record there.",
@@ -28,10 +28,8 @@ pub fn of(answer: &Name) -> String {
     }
     for missing in &answer.missing {
         let accounts: Vec<&str> = missing.accounts.iter().map(|account| account.as_str()).collect();
-        sentences.push(format!(
-            "This is not all: what is known of the accounts {} is missing.",
-            accounts.join(", ")
-        ));
+        sentences
+            .push(format!("This is incomplete: the accounts {} are missing.", accounts.join(", ")));
     }
     sentences.join(" ")
 }
@@ -48,7 +46,9 @@ fn in_zone(answer: &Name, zone: &NameInZone, sentences: &mut Vec<String>) {
         None if zone.contributions.is_empty() => {
             sentences.push(format!("No cluster wants {} in the zone {}.", answer.name, zone.zone));
         }
-        None => sentences.push(format!("Nobody holds {} in the zone {}.", answer.name, zone.zone)),
+        None => {
+            sentences.push(format!("No cluster holds {} in the zone {}.", answer.name, zone.zone))
+        }
     }
     what_is_there(zone, sentences);
     let told = zone.contributions.iter().map(|contribution| &contribution.endpoint);
@@ -70,12 +70,12 @@ fn what_is_there(zone: &NameInZone, sentences: &mut Vec<String>) {
         match (record.ours, record.drift) {
             (_, Some(Drift::Changed)) => {
                 sentences.push(format!(
-                    "Somebody else changed the set, and Route 53 now holds {}.",
+                    "Another writer changed the set, and Route 53 now holds {}.",
                     record.set
                 ));
             }
             (_, Some(Drift::Missing)) => {
-                sentences.push(format!("Somebody else removed {}.", record.set))
+                sentences.push(format!("Another writer removed {}.", record.set))
             }
             (false, None) => {
                 sentences.push(format!(
@@ -105,7 +105,7 @@ fn what_is_there(zone: &NameInZone, sentences: &mut Vec<String>) {
     let settled = zone.pending.is_empty() && zone.refused.is_empty() && zone.blocked.is_empty();
     let undisturbed = zone.observed.iter().all(|record| record.drift.is_none());
     if settled && undisturbed && !zone.desired.is_empty() {
-        sentences.push(format!("That is what Route 53 holds{}.", in_sync(zone)));
+        sentences.push(format!("Route 53 holds that{}.", in_sync(zone)));
     }
 }
 
@@ -278,7 +278,7 @@ mod tests {
             said(vec![zone], vec![], vec![]),
             format!(
                 "www.example.com is held by east in the zone example.com (public Z1, account 111111111111) since \
-                 1970-01-01T00:00:00.000Z. {object} asks for A 192.0.2.1. That is what Route 53 holds, in sync on its name servers. \
+                 1970-01-01T00:00:00.000Z. {object} asks for A 192.0.2.1. Route 53 holds that, in sync on its name servers. \
                  {object} of west waits: east holds the name."
             )
         );

@@ -1,6 +1,6 @@
 //! The endpoints of one cluster: the index by key, the digest by which its agent resumes, and who follows its statuses.
 //!
-//! Everything is behind one lock a cluster, which nobody holds for longer than a page takes to copy: a reader delays the
+//! Everything is behind one lock a cluster, which is never held for longer than a page takes to copy: a reader delays the
 //! writer by microseconds, and two clusters not at all.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 
 use super::entry::{EndpointEntry, Progress, Status};
 use crate::core::endpoint::digest::SetDigest;
+use crate::core::endpoint::quota::{Quota, Share, Usage};
 use crate::core::endpoint::verdict::{Placement, Verdict, VerdictState};
 use crate::core::endpoint::{KeyHash, Version};
 use crate::core::time::Timestamp;
@@ -72,10 +73,13 @@ struct State {
     index: BTreeMap<ShortKey, EndpointEntry>,
     digest: SetDigest,
     counts: StatusCounts,
-    /// Over the keys and what their statuses say. Made when somebody compares for the first time, and kept from then on: a
+    usage: Usage,
+    /// The endpoints beyond the cluster's quota, oldest first.
+    withheld: BTreeMap<i64, (Share, EndpointEntry)>,
+    /// Over the keys and what their statuses say. Made at the first comparison, and kept from then on: a
     /// start, in which most statuses change more than once, does not pay for it.
     statuses: Option<SetDigest>,
-    /// What each follower has not been told yet; the latest of each endpoint is enough.
+    /// What each subscriber has still to get; the latest of each endpoint is enough.
     untold: BTreeMap<u64, BTreeMap<ShortKey, EndpointEntry>>,
     next_follower: u64,
     /// What became of endpoints in each of their zones, of those with more than one.
@@ -86,9 +90,20 @@ struct State {
 type ZoneStatuses = Vec<(Placement, Arc<Status>)>;
 
 impl State {
+    /// Counts what an endpoint uses of the quota.
+    fn use_quota(&mut self, held: &EndpointEntry) {
+        let share = held.share();
+        self.usage.add(&share);
+        if share.withheld.is_some() {
+            self.withheld.insert(held.arrival(), (share, held.clone()));
+        }
+    }
+
     fn take_out(&mut self, key: &KeyHash) -> Option<EndpointEntry> {
         let short = ShortKey::from(key);
         let old = self.index.remove(&short)?;
+        self.usage.remove(&old.share());
+        self.withheld.remove(&old.arrival());
         self.digest.remove(key, &old.version());
         old.set_gone();
         if let Some(status) = old.status() {
@@ -148,11 +163,9 @@ impl LoadingEndpoints {
 
     /// All are there.
     pub fn finish(self) -> ClusterEndpoints {
-        let state = State {
-            index: self.index.into_iter().collect(),
-            digest: self.digest,
-            ..State::default()
-        };
+        let mut state = State { digest: self.digest, ..State::default() };
+        self.index.iter().for_each(|(_, held)| state.use_quota(held));
+        state.index = self.index.into_iter().collect();
         ClusterEndpoints { state: Mutex::new(state), changed: Notify::new() }
     }
 }
@@ -175,6 +188,7 @@ impl ClusterEndpoints {
         // An agent takes what it is told of a key in the order of its times, whichever replica's clock they are of.
         held.set_since(old.as_ref().map_or(held.since(), EndpointEntry::since));
         state.digest.insert(key, version);
+        state.use_quota(&held);
         state.index.insert(ShortKey::from(key), held);
         old
     }
@@ -270,7 +284,39 @@ impl ClusterEndpoints {
         self.lock().index.range(first..=last).map(|(_, held)| held.clone()).collect()
     }
 
-    /// How many are stored.
+    /// What they use of the cluster's quota.
+    pub fn usage(&self) -> Usage {
+        self.lock().usage
+    }
+
+    /// The oldest of the endpoints beyond the quota that it has room for now, no more than so many.
+    pub fn wanted_by(
+        &self,
+        quota: &Quota,
+        limit: usize,
+        is_meant: impl Fn(&KeyHash) -> bool,
+    ) -> Vec<KeyHash> {
+        let state = self.lock();
+        let (mut usage, mut wanted) = (state.usage, vec![]);
+        for (before, held) in state.withheld.values() {
+            if wanted.len() >= limit || !quota.has_room(&usage) {
+                break;
+            }
+            let octets = before.withheld.map_or(0, |withheld| withheld.octets);
+            if quota.bound_of(&usage, Some(before), octets).is_some() {
+                continue;
+            }
+            let key = held.key_hash();
+            if is_meant(&key) {
+                usage.remove(before);
+                usage.add(&Share { octets, withheld: None });
+                wanted.push(key);
+            }
+        }
+        wanted
+    }
+
+    /// How many are stored, with those beyond the quota.
     pub fn len(&self) -> usize {
         self.lock().index.len()
     }
@@ -364,7 +410,6 @@ pub struct StatusSubscriber {
 
 /// Statuses that are news to a follower.
 pub struct News {
-    /// The endpoints.
     pub endpoints: Vec<EndpointEntry>,
     /// Whether they are the last of those that were there at first.
     pub replay_done: bool,

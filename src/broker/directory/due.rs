@@ -16,7 +16,7 @@ const LEAVE_TO_OTHERS: Duration = Duration::from_secs(2);
 /// Whose turn it is to decide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// Of this replica: what happened was told here.
+    /// Of this replica.
     Ours,
     /// Of another one, for now.
     Theirs,

@@ -16,7 +16,8 @@ use triomphe::ThinArc;
 
 use super::interner::Interner;
 
-use crate::core::endpoint::packed::{EndpointView, PackedEndpoint};
+use crate::core::endpoint::packed::{EndpointView, PackedEndpoint, withheld_in};
+use crate::core::endpoint::quota::{Share, Withheld};
 use crate::core::endpoint::status::StatusContent;
 use crate::core::endpoint::verdict::{Verdict, VerdictState};
 use crate::core::endpoint::{Endpoint, EndpointKey, KeyHash, Version};
@@ -30,7 +31,7 @@ use crate::wire::v1;
 pub enum Progress {
     /// Not there yet; the text says what it waits for, when that is more than its turn.
     Pending {
-        /// What it waits for; empty for its turn.
+        /// The reason for waiting; empty if only its turn has to come.
         detail: String,
         /// When it is expected to go out.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,9 +56,9 @@ pub enum Progress {
         /// Not before this time.
         retry_at: Timestamp,
     },
-    /// Somebody else changed the record set and the zone's drift policy leaves it so.
+    /// Another writer changed the record set, and the zone's drift policy leaves it so.
     Drifted {
-        /// What to do.
+        /// The remedy.
         message: String,
     },
 }
@@ -153,9 +154,13 @@ impl StatusCache {
 struct Header {
     /// What it wants, when others want the same; else that follows the key.
     content: Option<Arc<[u8]>>,
+    /// The cluster that publishes it.
     cluster: ClusterId,
+    /// Its place in the order of arrival.
     arrival: i64,
+    /// The latest status; `None` before the first.
     status: ArcSwapOption<Status>,
+    /// Since when the status is so, in milliseconds since the epoch.
     since: AtomicI64,
     /// The number of the set of zones where it contributes; 0 for none.
     place: AtomicU32,
@@ -163,9 +168,13 @@ struct Header {
     sequence: AtomicU32,
     /// What the store has of the verdict, as [`EndpointEntry::kept`] says.
     kept: AtomicU32,
+    /// Whether it wins no name and its records stay.
     retained: AtomicBool,
+    /// Whether its placement was decided for this content, and is stored.
     placed: AtomicBool,
+    /// Whether its placement is of a release that did not keep for which version it was decided.
     placed_before_versions: AtomicBool,
+    /// Whether another version has taken its place, or none.
     gone: AtomicBool,
 }
 
@@ -238,6 +247,17 @@ impl EndpointEntry {
     /// The content.
     pub fn endpoint(&self) -> Endpoint {
         self.view().to_endpoint()
+    }
+
+    /// What is kept instead of its content, which is beyond its cluster's quota; `None` if all is there.
+    pub fn withheld(&self) -> Option<Withheld> {
+        withheld_in(&self.0.slice)
+    }
+
+    /// What it uses of its cluster's quota.
+    pub fn share(&self) -> Share {
+        let content = self.header().content.as_ref().map_or(0, |content| content.len());
+        Share { octets: (self.0.slice.len() + content) as u64, withheld: self.withheld() }
     }
 
     /// What names it inside its cluster.
@@ -332,7 +352,7 @@ impl EndpointEntry {
         self.header().gone.store(true, Ordering::Release);
     }
 
-    /// A fingerprint of the verdict that the store has; 0 for none, [`NOT_KNOWN`] when nobody can say.
+    /// A fingerprint of the verdict that the store has; 0 for none, [`NOT_KNOWN`] if it is unknown.
     pub(in crate::broker) fn kept(&self) -> u32 {
         self.header().kept.load(Ordering::Relaxed)
     }
@@ -351,7 +371,7 @@ impl EndpointEntry {
     }
 }
 
-/// Nobody here knows which verdict the store has.
+/// Which verdict the store has is unknown.
 pub(in crate::broker) const NOT_KNOWN: u32 = u32::MAX;
 
 /// Tells verdicts apart; never 0 nor [`NOT_KNOWN`]. Two of one endpoint that share it by chance cost a stored verdict that is one behind, and

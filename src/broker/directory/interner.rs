@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 /// Shorter bytes are not worth a reference.
 const WORTH_OCTETS: usize = 32;
-/// The interner is looked through for what nobody holds any more when it has grown to twice its size, and not below this.
+/// The interner drops unused texts when it has grown to twice its size, and not below this.
 const LEAST_SWEEP: usize = 1_024;
 
 /// Gives out one allocation for bytes that come again and again. What comes once leaves a trace of eight octets at most.
@@ -30,7 +30,7 @@ impl Default for Interner {
 }
 
 impl Interner {
-    /// The allocation that everybody with these bytes shares; none when they are short, or come for the first time.
+    /// The allocation that all holders of these bytes share; `None` if they are short, or come for the first time.
     pub fn share(&mut self, bytes: &[u8]) -> Option<Arc<[u8]>> {
         if bytes.len() < WORTH_OCTETS {
             return None;

@@ -1,7 +1,7 @@
 //! Every endpoint of every cluster, and where each one goes.
 //!
 //! The directory follows the store: it is told what was committed, in the order of the commits, and answers with what that
-//! means for the account workers and for the endpoints' statuses. The decider alone tells it; everybody may look: at settings
+//! means for the account workers and for the endpoints' statuses. The decider alone writes to it; all may look: at settings
 //! and zones as unchanging snapshots, at a cluster's endpoints a page at a time.
 
 pub mod cluster;
@@ -20,6 +20,7 @@ use arc_swap::ArcSwap;
 use crate::core::dns::name::DnsName;
 use crate::core::endpoint::digest::SetDigest;
 use crate::core::endpoint::packed::PackedEndpoint;
+use crate::core::endpoint::quota::{Quota, Usage};
 use crate::core::endpoint::verdict::{Placement, Verdict};
 use crate::core::endpoint::{EndpointKey, KeyHash, Version};
 use crate::core::ids::{AccountId, ClusterId, EnvironmentId, ZoneId};
@@ -48,11 +49,13 @@ pub struct ClusterSettings {
     pub labels: BTreeMap<String, String>,
     /// In which kinds of zones its endpoints are published when they do not say so themselves.
     pub exposure: Exposure,
+    /// How much of it is stored.
+    pub quota: Quota,
 }
 
 /// What an endpoint is in one of its zones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub enum PlacementRole {
     /// It is published there, or was and stays until it can be again.
     Publishes,
     /// It moved elsewhere: what it made there stays until it is in sync where it went.
@@ -71,7 +74,7 @@ pub enum Effect {
         /// The endpoint.
         held: EndpointEntry,
         /// What it is there.
-        role: Role,
+        role: PlacementRole,
     },
     /// An endpoint no longer contributes.
     Withdraw {
@@ -86,7 +89,6 @@ pub enum Effect {
     Judge {
         /// The endpoint.
         held: EndpointEntry,
-        /// The verdict.
         verdict: Verdict,
     },
 }
@@ -94,17 +96,23 @@ pub enum Effect {
 /// See the module's page.
 #[derive(Default)]
 pub struct Directory {
+    /// The registered clusters.
     settings: ArcSwap<HashMap<ClusterId, ClusterSettings>>,
+    /// The zones of all accounts, to route to.
     zones: ArcSwap<ZoneTable>,
+    /// The endpoints of each cluster.
     clusters: RwLock<BTreeMap<ClusterId, Arc<ClusterEndpoints>>>,
+    /// The sets of zones at which endpoints are placed, each once.
     places: Mutex<PlacementTable>,
     /// What several endpoints want alike.
     contents: Mutex<Interner>,
+    /// Endpoints that publish nothing by their present content.
     waiting: Mutex<WaitingEndpoints>,
+    /// Endpoints whose placement can be decided and is not stored yet.
     due: DuePlacements,
 }
 
-/// The directory, shared; only the decider tells it anything.
+/// The directory, shared; only the decider writes to it.
 pub type SharedDirectory = Arc<Directory>;
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -162,9 +170,19 @@ impl Directory {
         self.clusters.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 
-    /// How many endpoints are stored for a cluster.
+    /// How many endpoints are stored for a cluster, with those beyond its quota.
     pub fn endpoint_count(&self, cluster: &ClusterId) -> usize {
         self.cluster(cluster).len()
+    }
+
+    /// What the endpoints of a cluster use of its quota.
+    pub fn usage(&self, cluster: &ClusterId) -> Usage {
+        self.cluster(cluster).usage()
+    }
+
+    /// The quota of a cluster; `None` if it is not registered.
+    pub fn quota(&self, cluster: &ClusterId) -> Option<Quota> {
+        self.settings().get(cluster).map(|settings| settings.quota)
     }
 
     /// The digest of what is durable for a cluster.
@@ -207,6 +225,9 @@ impl Directory {
         key: &KeyHash,
         endpoint: &PackedEndpoint,
     ) -> Option<PlacementDecision> {
+        if endpoint.withheld().is_some() {
+            return None;
+        }
         let before = self.cluster(cluster).get(key);
         let found = before.as_ref().and_then(|held| self.stored_placement(held));
         let endpoint = endpoint.view().to_endpoint();
@@ -216,7 +237,7 @@ impl Directory {
     /// Decides where an endpoint goes that is stored and has no placement for its content, or that arrived where it moved to;
     /// `None` if there is nothing to decide.
     pub fn decision(&self, held: &EndpointEntry) -> Option<PlacementWrite> {
-        if held.is_gone() {
+        if held.is_gone() || held.withheld().is_some() {
             return None;
         }
         let found = self.stored_placement(held);
@@ -341,8 +362,11 @@ impl Directory {
         };
         let endpoints = self.cluster(&row.cluster);
         let before = endpoints.get(&row.key);
-        let same =
-            before.filter(|held| held.arrival() == row.arrival && held.version() == row.version);
+        let is_same = |held: &EndpointEntry| {
+            (held.arrival(), held.version(), held.withheld())
+                == (row.arrival, row.version, row.endpoint.withheld())
+        };
+        let same = before.filter(is_same);
         if let Some(held) = same {
             if let Some(placed) = &row.placed
                 && placed.version == Some(row.version)

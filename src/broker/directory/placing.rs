@@ -1,4 +1,4 @@
-//! What a placement means: where an endpoint contributes, and what it is told when it does not.
+//! What a placement means: where an endpoint contributes, and its status if it does not.
 
 use std::collections::HashMap;
 use std::sync::{Arc, MutexGuard};
@@ -7,10 +7,11 @@ use super::cluster::ClusterEndpoints;
 use super::due::{DuePlacements, Turn};
 use super::entry::EndpointEntry;
 use super::places::{PlacementTable, WaitingEndpoints};
-use super::{ClusterSettings, Effect, Role};
+use super::{ClusterSettings, Effect, PlacementRole};
 use crate::core::dns::name::DnsName;
 use crate::core::dns::record::RecordType;
 use crate::core::endpoint::parsed::{ParsedEndpoint, parse_endpoint};
+use crate::core::endpoint::quota::{Quota, QuotaBound, Withheld};
 use crate::core::endpoint::verdict::{Placement, Reason, Verdict};
 use crate::core::endpoint::{Endpoint, KeyHash, Version};
 use crate::core::ids::ClusterId;
@@ -55,13 +56,7 @@ fn ask<T>(
     answer: impl FnOnce(RouteRequest<'_>) -> Result<T, Verdict>,
 ) -> Result<T, Verdict> {
     let Some(settings) = settings.get(cluster) else {
-        return Err(Verdict::waiting(
-            Reason::NoZone,
-            format!(
-                "the cluster {cluster} is no longer registered at the broker: register it again, or remove its endpoints"
-            ),
-            current.first().cloned(),
-        ));
+        return Err(not_registered(cluster, current));
     };
     let is_of_the_parent = |rtype: &RecordType| matches!(rtype, RecordType::Ns | RecordType::Ds);
     answer(RouteRequest {
@@ -73,14 +68,54 @@ fn ask<T>(
     })
 }
 
+fn not_registered(cluster: &ClusterId, current: &[Placement]) -> Verdict {
+    Verdict::waiting(
+        Reason::NoZone,
+        format!(
+            "the cluster {cluster} is no longer registered at the broker: register it again, or remove its endpoints"
+        ),
+        current.first().cloned(),
+    )
+}
+
+/// What an endpoint beyond its cluster's quota is told.
+fn beyond_quota(
+    settings: &HashMap<ClusterId, ClusterSettings>,
+    cluster: &ClusterId,
+    withheld: &Withheld,
+    current: &[Placement],
+) -> Verdict {
+    let Some(ClusterSettings { quota, .. }) = settings.get(cluster) else {
+        return not_registered(cluster, current);
+    };
+    let Quota { max_endpoints, max_bytes } = quota;
+    let (limit, needs, key) = match withheld.bound {
+        QuotaBound::Endpoints => {
+            (format!("{max_endpoints} endpoints"), String::new(), "max_endpoints")
+        }
+        QuotaBound::Bytes => (
+            format!("{max_bytes} bytes of endpoints"),
+            format!(" with its {} bytes", withheld.octets),
+            "max_bytes",
+        ),
+    };
+    Verdict::waiting(
+        Reason::Quota,
+        format!(
+            "the broker stores {limit} of the cluster {cluster} at most, and this one{needs} is beyond that: delete endpoints of the cluster, or have the platform team raise clusters[].{key}; what an earlier version published stays"
+        ),
+        current.first().cloned(),
+    )
+}
+
 /// What an endpoint contributes where it is.
 pub(super) fn contributions(
     held: &EndpointEntry,
     name: &DnsName,
     set: &PlacementSet,
 ) -> impl Iterator<Item = Effect> {
-    let published = set.at().iter().map(|placement| (placement, Role::Publishes));
-    let left = set.leaving().iter().map(|placement| (placement, Role::Leaves));
+    let published = set.at().iter().map(|placement| (placement, PlacementRole::Publishes));
+    let left = set.leaving().iter().map(|placement| (placement, PlacementRole::Leaves));
     published.chain(left).map(|(placement, role)| Effect::Contribute {
         placement: placement.clone(),
         name: name.clone(),
@@ -91,12 +126,19 @@ pub(super) fn contributions(
 
 /// Says what follows for endpoints from where they are. It decides nothing that is not stored: what can be decided is noted.
 pub(super) struct Placer<'a> {
+    /// The registered clusters.
     pub(super) settings: Arc<HashMap<ClusterId, ClusterSettings>>,
+    /// The zones of all accounts, to route to.
     pub(super) zones: Arc<ZoneTable>,
+    /// The sets of zones at which endpoints are placed.
     pub(super) places: MutexGuard<'a, PlacementTable>,
+    /// Endpoints that publish nothing by their present content.
     pub(super) waiting: MutexGuard<'a, WaitingEndpoints>,
+    /// Endpoints whose placement can be decided and is not stored yet.
     pub(super) due: &'a DuePlacements,
+    /// Whose news is being placed.
     pub(super) turn: Turn,
+    /// What follows for workers and statuses.
     pub(super) effects: &'a mut Vec<Effect>,
 }
 
@@ -234,9 +276,12 @@ impl Placer<'_> {
     fn look(&mut self, held: &EndpointEntry, was: Option<Arc<PlacementSet>>) {
         let set = self.places.of(held);
         let current = set.as_ref().map_or(&[][..], |set| set.at());
-        let parsed = parse_endpoint(&held.endpoint());
+        let (settings, zones, cluster) = (&*self.settings, &*self.zones, held.cluster());
+        let parsed = match held.withheld() {
+            Some(withheld) => Err(beyond_quota(settings, cluster, &withheld, current)),
+            None => parse_endpoint(&held.endpoint()),
+        };
         let publishes = parsed.and_then(|parsed| {
-            let (settings, zones, cluster) = (&*self.settings, &*self.zones, held.cluster());
             if held.is_placed() {
                 let stays = |request: RouteRequest<'_>| zones.stays(&request, current);
                 ask(settings, cluster, &parsed, current, stays).map(|()| true)

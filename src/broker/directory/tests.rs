@@ -1,6 +1,9 @@
+mod quota;
+
 use super::*;
 use crate::core::endpoint::Endpoint;
 use crate::core::endpoint::packed::PackedEndpoint;
+use crate::core::endpoint::quota::QuotaBound;
 use crate::core::testkit::{cluster, endpoint, name};
 use crate::core::visibility::Visibility;
 use crate::ports::PlacementRow;
@@ -21,6 +24,7 @@ fn settings(environment: &str) -> HashMap<ClusterId, ClusterSettings> {
         environment: EnvironmentId::parse(environment).unwrap(),
         labels: BTreeMap::new(),
         exposure: Exposure::Both,
+        quota: Quota::default(),
     };
     HashMap::from([(cluster("east"), settings)])
 }
@@ -115,7 +119,7 @@ fn show(effect: &Effect) -> String {
         Effect::Contribute { placement, held, .. } if held.is_retained() => {
             format!("retained {}", placement.zone)
         }
-        Effect::Contribute { placement, role: Role::Leaves, .. } => {
+        Effect::Contribute { placement, role: PlacementRole::Leaves, .. } => {
             format!("leaves {}", placement.zone)
         }
         Effect::Contribute { placement, .. } => format!("+{}", placement.zone),

@@ -106,21 +106,26 @@ enum Answers {
 
 /// See the module's page.
 pub struct Committer {
+    /// Units of all sessions.
     submissions: mpsc::Receiver<Submission>,
+    /// Where they become durable.
     store: Arc<dyn Store>,
+    /// The time of their commit.
     clock: Arc<dyn Clock>,
+    /// Gets what was committed, in order.
     decider: mpsc::Sender<DeciderMessage>,
+    /// The figures.
     metrics: BrokerMetrics,
     /// Told of each transaction that is on its way, so that what other replicas committed is told in its place.
     order: CommitOrder,
+    /// Read again when it is in doubt whether a transaction was committed.
     feed: FeedHandle,
-    /// An attempt had no answer, and nobody knows whether it was committed: where the feed was before.
+    /// Where the feed was before an attempt that had no answer and is in doubt; `None` if none is.
     doubt: Option<u64>,
 }
 
 /// What a committer is made from.
 pub struct CommitterParts {
-    /// The store.
     pub store: Arc<dyn Store>,
     /// The time.
     pub clock: Arc<dyn Clock>,
@@ -164,7 +169,7 @@ impl Committer {
                     && !self.feed.read_own_again(after)
                 {
                     error!(
-                        "nobody knows whether what an older session sent was committed: the broker ends, to be started again"
+                        "it is unknown whether the last messages of an older session were committed: the broker ends, to be started again"
                     );
                     return;
                 }
@@ -198,7 +203,7 @@ impl Committer {
                 return Some(took);
             }
             Err(error) if units.len() == 1 => {
-                error!(cluster = %units[0].cluster, "a unit cannot be stored: {error}");
+                error!(cluster = %units[0].cluster, %error, "a unit cannot be stored");
                 for reply in replies {
                     let _gone = reply.send(Commit::Refused);
                 }
@@ -238,7 +243,7 @@ impl Committer {
                 }
                 Err(StoreError::Unavailable(reason)) => {
                     answers = Answers::SomeLost;
-                    warn!("the store is unavailable, nothing is acked until it is back: {reason}")
+                    warn!(error = %reason, "the store is unavailable, nothing is acked until it is back")
                 }
                 Err(other) => return Some((Err(other), answers)),
             }

@@ -17,6 +17,7 @@ mod session;
 mod snapshot;
 mod starting;
 mod status;
+mod watchers;
 
 pub use admission::{Admission, REASON, RefusedClaim};
 pub use committer::{Committer, CommitterHandle, CommitterParts};

@@ -13,6 +13,7 @@ use super::session::{End, Limits, Session, State};
 use crate::broker::decider::DeciderMessage;
 use crate::broker::directory::{ClusterSettings, Directory, SharedDirectory};
 use crate::core::endpoint::digest::SetDigest;
+use crate::core::endpoint::quota::{Quota, Usage, Withheld};
 use crate::core::endpoint::{KeyHash, Version};
 use crate::core::ids::{ClusterId, EnvironmentId, Epoch};
 use crate::core::visibility::Exposure;
@@ -52,8 +53,22 @@ struct Peers {
 impl OfflineSession {
     /// A session that was just welcomed, of a cluster of which nothing is known.
     pub fn new(cluster: ClusterId, environment: EnvironmentId, limits: Limits) -> Self {
-        let settings =
-            ClusterSettings { environment, exposure: Exposure::Public, labels: Default::default() };
+        Self::with_quota(cluster, environment, limits, Quota::default())
+    }
+
+    /// The same, of a cluster with this quota.
+    pub fn with_quota(
+        cluster: ClusterId,
+        environment: EnvironmentId,
+        limits: Limits,
+        quota: Quota,
+    ) -> Self {
+        let settings = ClusterSettings {
+            environment,
+            exposure: Exposure::Public,
+            labels: Default::default(),
+            quota,
+        };
         let directory =
             SharedDirectory::new(Directory::new(HashMap::from([(cluster.clone(), settings)])));
         let (submit, submissions) = mpsc::channel(SUBMISSIONS);
@@ -67,7 +82,7 @@ impl OfflineSession {
             directory: SharedDirectory::clone(&directory),
             outbound: say,
             limits,
-            state: State::new(directory.digest(&cluster).root()),
+            state: State::new(directory.digest(&cluster).root(), quota),
         };
         Self {
             session,
@@ -91,6 +106,29 @@ impl OfflineSession {
     /// What is durable for the cluster.
     pub fn digest(&self) -> SetDigest {
         self.peers.directory.digest(&self.peers.cluster)
+    }
+
+    /// What that uses of the cluster's quota.
+    pub fn usage(&self) -> Usage {
+        self.peers.directory.usage(&self.peers.cluster)
+    }
+
+    /// What is kept of an endpoint beyond the quota.
+    pub fn withheld(&self, key: &KeyHash) -> Option<Withheld> {
+        self.peers.directory.cluster(&self.peers.cluster).get(key)?.withheld()
+    }
+
+    /// Gives the cluster another quota.
+    pub fn set_quota(&self, quota: Quota) {
+        let mut settings = HashMap::clone(&self.peers.directory.settings());
+        settings.values_mut().for_each(|settings| settings.quota = quota);
+        // What that means for verdicts is the decider's, and there is none.
+        let _review = self.peers.directory.reconfigure(settings);
+    }
+
+    /// Takes the cluster out of the configuration.
+    pub fn unregister(&self) {
+        let _review = self.peers.directory.reconfigure(HashMap::new());
     }
 
     /// How many endpoints that is.
@@ -139,9 +177,13 @@ impl Peers {
 
     fn outcome(&mut self, op: &IngestOp) -> OpOutcome {
         match op {
-            IngestOp::Put { .. } => {
-                self.arrivals += 1;
-                OpOutcome::Stored { arrival: self.arrivals }
+            IngestOp::Put { key, .. } => {
+                let known = self.directory.cluster(&self.cluster).get(key);
+                let arrival = known.map(|held| held.arrival()).unwrap_or_else(|| {
+                    self.arrivals += 1;
+                    self.arrivals
+                });
+                OpOutcome::Stored { arrival }
             }
             IngestOp::Del { key, version_seen } => {
                 let held = self.version(key);

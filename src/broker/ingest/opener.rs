@@ -110,12 +110,12 @@ impl Opener {
             Err(StoreError::Unavailable(reason)) => {
                 warn!(
                     sessions = openings.len(),
-                    "no session can be opened, the store is unavailable: {reason}"
+                    error = %reason, "no session can be opened, the store is unavailable"
                 );
                 replies.into_iter().for_each(|reply| tell(reply, Err(OpenError::Unavailable)));
             }
             Err(error) if openings.len() == 1 => {
-                warn!("a session could not be opened: {error}");
+                warn!(%error, "a session could not be opened");
                 replies.into_iter().for_each(|reply| tell(reply, Err(OpenError::Refused)));
             }
             Err(_) => {
@@ -130,7 +130,7 @@ impl Opener {
     /// One for all: what was committed before the epochs rose is in the directory when this returns.
     async fn everything_is_there(&self) -> Result<(), OpenError> {
         if let Err(error) = self.feed.catch_up().await {
-            warn!("sessions were opened and are not welcomed yet: {error}");
+            warn!(%error, "sessions were opened and are not welcomed yet");
             return Err(OpenError::Unavailable);
         }
         barrier(&self.decider).await.ok_or(OpenError::Stopping)

@@ -12,7 +12,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
-use tracing::{info, warn};
+use tracing::{Instrument as _, info, info_span, warn};
 
 use super::admission::{Admission, Caller};
 use super::committer::CommitterHandle;
@@ -21,6 +21,7 @@ use super::quiet::Quiet;
 use super::readiness::lost;
 use super::session::{End, Limits, Session, State};
 use super::status;
+use super::watchers::Watchers;
 use crate::broker::decider::DeciderMessage;
 use crate::broker::directory::SharedDirectory;
 use crate::broker::metrics::BrokerMetrics;
@@ -44,17 +45,14 @@ const DRAIN_PER_SECOND: u64 = 500;
 pub struct ServiceParts {
     /// Who calls.
     pub admission: Admission,
-    /// The store.
     pub store: Arc<dyn Store>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Group commit.
     pub committer: CommitterHandle,
-    /// The decider.
     pub decider: mpsc::Sender<DeciderMessage>,
     /// What other replicas made durable.
     pub feed: FeedHandle,
-    /// The directory.
     pub directory: SharedDirectory,
     /// The figures.
     pub metrics: BrokerMetrics,
@@ -79,6 +77,7 @@ struct Inner {
     rng: Mutex<fastrand::Rng>,
     watch_rng: Mutex<fastrand::Rng>,
     sessions_refused: Quiet<i32>,
+    watchers: Watchers,
     tracker: TaskTracker,
     drain: CancellationToken,
 }
@@ -101,6 +100,7 @@ impl FederationService {
             rng,
             watch_rng,
             sessions_refused: Quiet::default(),
+            watchers: Watchers::default(),
             tracker,
             drain,
         }))
@@ -120,9 +120,7 @@ impl Inner {
         if self.parts.directory.settings().contains_key(&id) {
             return Ok(id);
         }
-        Err(Status::permission_denied(format!(
-            "the cluster {id} is not registered at this broker: add it to `clusters` in the broker's configuration"
-        )))
+        Err(not_registered(&id))
     }
 
     /// Takes Hello, opens the session and says Welcome; then the session runs.
@@ -154,9 +152,11 @@ impl Inner {
         let age = self.age().min(admission.time_left(&caller).unwrap_or(Duration::MAX));
         let overdue = self.overdue(superseded.clone(), age);
         let expired = admission.expired(caller.good_until());
+        let span = info_span!("session", %cluster, epoch = epoch.0);
+        let running = session.run(inbound, superseded, self.drain.clone(), age).instrument(span);
         let end = tokio::select! {
-            end = session.run(inbound, superseded, self.drain.clone(), age) => end,
-            () = overdue => End::Failed(Status::deadline_exceeded("the agent reads nothing of what it is told")),
+            end = running => end,
+            () = overdue => End::Failed(Status::deadline_exceeded("the agent does not read what it is sent")),
             withdrawn = admission.withdrawn(caller, &cluster) => End::Failed(withdrawn),
             status = async {
                 let status = expired.await;
@@ -250,7 +250,10 @@ impl Inner {
             }
         };
         let superseded = self.supersede(&cluster, epoch);
-        let root = self.parts.directory.digest(&cluster).root();
+        let directory = &self.parts.directory;
+        let root = directory.digest(&cluster).root();
+        // It may have been taken out of the configuration meanwhile, and no quota is its own then.
+        let quota = directory.quota(&cluster).ok_or_else(|| not_registered(&cluster))?;
         let resume = hello.resume.unwrap_or_default();
         let mode = match known {
             false => welcome::Mode::Snapshot,
@@ -267,7 +270,7 @@ impl Inner {
             directory: self.parts.directory.clone(),
             outbound: outbound.clone(),
             limits: limits.clone(),
-            state: State::new(root),
+            state: State::new(root, quota),
         };
         session.note_sources(&hello.sources);
         let welcome = v1::Welcome {
@@ -334,6 +337,12 @@ impl Inner {
     }
 }
 
+fn not_registered(cluster: &ClusterId) -> Status {
+    Status::permission_denied(format!(
+        "the cluster {cluster} is not registered at this broker: add it to `clusters` in the broker's configuration"
+    ))
+}
+
 fn open_status(error: OpenError) -> Status {
     match error {
         OpenError::Unavailable | OpenError::Stopping => Status::unavailable(error.to_string()),
@@ -369,6 +378,7 @@ impl Federation for FederationService {
         let caller = admission.prove(&request).await?;
         let cluster = self.0.registered(&request.get_ref().cluster)?;
         admission.claim(&caller, &cluster)?;
+        let watching = self.0.watchers.open(&cluster)?;
         let (outbound, stream) = mpsc::channel(4);
         let held = &request.get_ref().held_digests;
         // Who holds nothing decides by the replay what may be withdrawn: it must not lack what another replica made durable.
@@ -388,6 +398,7 @@ impl Federation for FederationService {
             status::follow(follower, directory, outbound.clone(), drain, move || clock.now());
         let (age, good_until) = (self.0.watch_age(), caller.good_until());
         self.0.tracker.spawn(async move {
+            let _watching = watching;
             let end = tokio::select! {
                 () = follow => return,
                 // Nothing is wrong with it: the agent opens the next one, wherever that leads.

@@ -1,6 +1,10 @@
 //! One session of one cluster: what arrives is worked in order, what is durable is acked.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod credit;
+mod diff;
+mod quota;
+
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -11,16 +15,19 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 use tracing::{info, warn};
 
+use self::credit::Taken;
+use self::diff::Diff;
+use self::quota::QuotaState;
 use super::committer::{Commit, CommitterHandle};
 use super::put::{malformed, read_put};
-use super::snapshot::Snapshot;
+use super::snapshot::{Snapshot, SnapshotError};
 use crate::broker::decider::DeciderMessage;
 use crate::broker::directory::SharedDirectory;
-use crate::core::endpoint::digest::SetDigest;
+use crate::core::endpoint::quota::Quota;
 use crate::core::endpoint::{KeyHash, Version};
 use crate::core::ids::{ClusterId, Epoch};
 use crate::ports::{IngestOp, IngestUnit};
-use crate::wire::convert::{key_hashes_to_wire, key_versions_from_wire, version_from_wire};
+use crate::wire::convert::{key_hashes_to_wire, version_from_wire};
 use crate::wire::v1::{self, agent_message, broker_message, operation};
 
 /// What a session may take and send.
@@ -73,6 +80,15 @@ fn protocol(detail: impl Into<String>) -> End {
     End::GoAway(v1::go_away::Reason::Protocol, detail.into())
 }
 
+impl From<SnapshotError> for End {
+    fn from(error: SnapshotError) -> Self {
+        match error {
+            SnapshotError::Protocol(text) => protocol(text),
+            SnapshotError::TooLarge(text) => Self::Failed(Status::resource_exhausted(text)),
+        }
+    }
+}
+
 struct InFlight {
     seq: u64,
     credits: v1::Credits,
@@ -81,13 +97,21 @@ struct InFlight {
 
 /// See the module's page.
 pub struct Session {
+    /// The cluster that the agent speaks for.
     pub(super) cluster: ClusterId,
+    /// The number of the session: an older one commits nothing.
     pub(super) epoch: Epoch,
+    /// Makes units durable.
     pub(super) committer: CommitterHandle,
+    /// Waited for before a comparison: until the directory has what was committed.
     pub(super) decider: mpsc::Sender<DeciderMessage>,
+    /// Read for the cluster's digests and keys.
     pub(super) directory: SharedDirectory,
+    /// Messages to the agent; bounded.
     pub(super) outbound: mpsc::Sender<Result<v1::BrokerMessage, Status>>,
+    /// What the session may have on its way.
     pub(super) limits: Limits,
+    /// What it remembers between messages.
     pub(super) state: State,
 }
 
@@ -104,14 +128,18 @@ pub struct State {
     expected_root: Option<[u8; 32]>,
     /// A diff goes on: the buckets that were asked for, and the keys that came.
     diff: Option<Diff>,
+    /// Whether the last comparison left deletions to the next one, for the sake of what it asked for.
+    deletions_waited: bool,
     snapshot: Option<Snapshot>,
     /// Keys that the agent no longer names and whose source is not synced: kept, and not counted as a difference.
     kept_keys: HashMap<KeyHash, Version>,
+    credits: Taken,
+    quota: QuotaState,
 }
 
 impl State {
-    /// The state of a session that has just been opened, with this root of what is durable.
-    pub(super) fn new(root: [u8; 32]) -> Self {
+    /// The state of a session that has just been opened, with this root of what is durable and this quota of its cluster.
+    pub(super) fn new(root: [u8; 32], quota: Quota) -> Self {
         Self {
             sources: BTreeMap::new(),
             last_seq: 0,
@@ -119,16 +147,13 @@ impl State {
             in_doubt: false,
             expected_root: Some(root),
             diff: None,
+            deletions_waited: false,
             snapshot: None,
             kept_keys: HashMap::new(),
+            credits: Taken::default(),
+            quota: QuotaState::new(quota),
         }
     }
-}
-
-#[derive(Default)]
-struct Diff {
-    buckets: BTreeSet<u8>,
-    named: HashMap<KeyHash, Version>,
 }
 
 impl Session {
@@ -200,6 +225,7 @@ impl Session {
             items: u32::try_from(changes.operations.len()).unwrap_or(u32::MAX),
             bytes: changes.operations.iter().map(|operation| operation.encoded_len() as u64).sum(),
         };
+        let credits = self.state.credits.take(credits, &self.limits)?;
         let (mut ops, mut malformed) = (vec![], vec![]);
         for operation in changes.operations {
             match read_operation(operation) {
@@ -234,10 +260,11 @@ impl Session {
     pub(super) async fn submit(
         &mut self,
         seq: u64,
-        ops: Vec<IngestOp>,
+        mut ops: Vec<IngestOp>,
         credits: v1::Credits,
         completes_snapshot: bool,
     ) -> Result<(), End> {
+        self.keep_to_quota(&mut ops).await?;
         let propose = |(index, op): (usize, &IngestOp)| match op {
             IngestOp::Put { key, endpoint, .. } => {
                 Some((index, self.directory.propose(&self.cluster, key, endpoint)?))
@@ -271,6 +298,7 @@ impl Session {
         match in_flight {
             Some(InFlight { seq, credits, commit: Commit::Durable }) => {
                 // Deletions that the broker decided itself and parts of a snapshot have no sequence number to be acked.
+                self.state.credits.give_back(&credits);
                 if seq == 0 {
                     Ok(())
                 } else {
@@ -305,43 +333,8 @@ impl Session {
             })?;
             self.state.in_doubt = false;
         }
+        self.state.quota.all_is_there();
         Ok(())
-    }
-
-    /// The root of what the agent should hold: what is durable, without what is kept for sources that are not synced.
-    fn expected_root(&mut self) -> [u8; 32] {
-        if let Some(root) = self.state.expected_root {
-            return root;
-        }
-        let mut digest = self.directory.digest(&self.cluster);
-        for (key, version) in &self.state.kept_keys {
-            digest.remove(key, version);
-        }
-        let root = digest.root();
-        self.state.expected_root = Some(root);
-        root
-    }
-
-    async fn take_heartbeat(&mut self, heartbeat: v1::Heartbeat) -> Result<(), End> {
-        if heartbeat.through_seq != self.state.last_seq {
-            return Err(protocol(format!(
-                "a heartbeat speaks of {} and {} was the last",
-                heartbeat.through_seq, self.state.last_seq
-            )));
-        }
-        let newly_synced = self.note_sources(&heartbeat.sources);
-        self.settle().await?;
-        let retained_is_due = !self.state.kept_keys.is_empty() && newly_synced;
-        let differs = self.expected_root()[..] != heartbeat.root_digest[..];
-        if (differs || retained_is_due)
-            && self.state.diff.is_none()
-            && self.state.snapshot.is_none()
-        {
-            info!(cluster = %self.cluster, differs, "the agent holds something else than is durable: comparing");
-            self.state.diff = Some(Diff::default());
-            return self.say(broker_message::Message::DiffRequest(v1::DiffRequest {})).await;
-        }
-        self.say(broker_message::Message::Pong(v1::Pong { nonce: 0 })).await
     }
 
     /// Notes what the agent says of its sources; answers whether one became synced.
@@ -358,10 +351,10 @@ impl Session {
             match (before, source.synced) {
                 // So every agent begins.
                 (None, false) => {
-                    info!(%cluster, source = %kind, "a source is not synced yet, its keys are kept: {reason}")
+                    info!(%cluster, source = %kind, %reason, "a source is not synced yet, its keys are kept")
                 }
                 (Some(_), false) => {
-                    warn!(%cluster, source = %kind, "a source is not synced any more, its keys are kept: {reason}")
+                    warn!(%cluster, source = %kind, %reason, "a source is not synced any more, its keys are kept")
                 }
                 (Some(false), true) => info!(%cluster, source = %kind, "a source is synced"),
                 (_, true) => {}
@@ -372,76 +365,6 @@ impl Session {
 
     pub(super) fn is_synced(&self, source: &str) -> bool {
         self.state.sources.get(source).copied().unwrap_or(false)
-    }
-
-    async fn take_digests(&mut self, digests: &[u8]) -> Result<(), End> {
-        self.settle().await?;
-        let own = self.directory.digest(&self.cluster);
-        let Some(buckets) = own.differing(digests) else {
-            return Err(protocol(format!(
-                "{} bytes of bucket digests came and 8192 are 256 of them",
-                digests.len()
-            )));
-        };
-        let request = v1::BucketRequest {
-            buckets: buckets.iter().map(|bucket| u32::from(*bucket)).collect(),
-        };
-        self.state.kept_keys.clear();
-        self.state.expected_root = None;
-        self.state.diff = (!buckets.is_empty())
-            .then(|| Diff { buckets: buckets.into_iter().collect(), named: HashMap::new() });
-        self.say(broker_message::Message::BucketRequest(request)).await
-    }
-
-    async fn take_keys(&mut self, keys: v1::KeyVersions) -> Result<(), End> {
-        let entries =
-            key_versions_from_wire(&keys.entries).map_err(|error| protocol(error.to_string()))?;
-        let Some(diff) = &mut self.state.diff else {
-            return Err(protocol("keys came that nobody asked for"));
-        };
-        diff.named.extend(
-            entries
-                .into_iter()
-                .filter(|(key, _)| diff.buckets.contains(&SetDigest::bucket_of(key))),
-        );
-        if diff.named.len() > self.limits.snapshot_items {
-            return Err(protocol(format!(
-                "more than {} keys were named: split the cluster's sources over several registered clusters",
-                self.limits.snapshot_items
-            )));
-        }
-        if !keys.last {
-            return Ok(());
-        }
-        self.settle().await?;
-        let diff = self.state.diff.take().unwrap_or_default();
-        let own = self.directory.keys_in(&self.cluster, &diff.buckets);
-        let known: HashMap<&KeyHash, &Version> =
-            own.iter().map(|(key, version, _)| (key, version)).collect();
-        let wanted: Vec<KeyHash> = diff
-            .named
-            .iter()
-            .filter(|(key, version)| known.get(key) != Some(version))
-            .map(|(key, _)| *key)
-            .collect();
-        let mut deletions = vec![];
-        for (key, version, endpoint) in &own {
-            if diff.named.contains_key(key) {
-                continue;
-            }
-            // Absence says something only where the source has looked at everything.
-            if self.is_synced(&endpoint.source) {
-                deletions.push(IngestOp::Del { key: *key, version_seen: Some(*version) });
-            } else {
-                self.state.kept_keys.insert(*key, *version);
-            }
-        }
-        self.state.expected_root = None;
-        info!(cluster = %self.cluster, buckets = diff.buckets.len(), wanted = wanted.len(), gone = deletions.len(), kept = self.state.kept_keys.len(), "compared");
-        if !deletions.is_empty() {
-            self.submit(0, deletions, v1::Credits::default(), false).await?;
-        }
-        self.request_bodies(&wanted).await
     }
 
     async fn request_bodies(&mut self, wanted: &[KeyHash]) -> Result<(), End> {
@@ -479,6 +402,7 @@ impl Session {
                 begin.count, self.limits.snapshot_items
             )));
         }
+        self.can_hold(usize::try_from(begin.count).unwrap_or(usize::MAX))?;
         self.state.snapshot = Some(Snapshot::new(begin));
         Ok(())
     }
@@ -487,7 +411,7 @@ impl Session {
         let Some(snapshot) = &mut self.state.snapshot else {
             return Err(protocol("a part of a snapshot came before its begin"));
         };
-        for part in snapshot.take(chunk).map_err(protocol)? {
+        for part in snapshot.take(chunk).map_err(End::from)? {
             self.submit(0, part, v1::Credits::default(), false).await?;
         }
         // A snapshot takes no credits: it waits here, and what is not read yet waits at the agent.
@@ -523,7 +447,7 @@ fn broken(status: &Status) -> End {
     if status.code() != tonic::Code::OutOfRange {
         return End::Closed;
     }
-    warn!("a message was larger than the broker takes: {}", status.message());
+    warn!("a message was larger than the broker accepts: {}", status.message());
     End::Failed(Status::out_of_range(format!(
         "{}; send messages of at most the size that Welcome names",
         status.message()

@@ -2,7 +2,7 @@
 //!
 //! Additions alone delete nothing, so they need not wait for that: a snapshot in the order of its names is made durable in
 //! parts, ordinary units that take turns with those of other clusters. A name is never split over two of them, so that nobody
-//! publishes half of what is wanted there. A snapshot in another order waits in memory for its end.
+//! publishes half of what is wanted there. A snapshot in another order waits in memory for its end, as far as [`MOST_WAITING`].
 
 use super::put::read_put;
 use crate::core::endpoint::digest::SetDigest;
@@ -11,6 +11,18 @@ use crate::wire::v1;
 
 /// A part is complete with this many endpoints, at the next name.
 const PART: usize = 500;
+/// No more octets of endpoints wait in memory for the end of a name or of a snapshot. It is more than Route 53 takes at a name, so
+/// a name that has more is not published as a whole anyway.
+const MOST_WAITING: u64 = 16 << 20;
+
+/// How a snapshot cannot be taken on.
+#[derive(Debug)]
+pub enum SnapshotError {
+    /// It breaks the protocol.
+    Protocol(String),
+    /// More of it waits than is kept in memory.
+    TooLarge(String),
+}
 
 /// See the module's page.
 pub struct Snapshot {
@@ -18,13 +30,21 @@ pub struct Snapshot {
     digest: SetDigest,
     /// What came and is not part of a complete part.
     rest: Vec<IngestOp>,
+    /// The octets of those.
+    waiting: u64,
     last_name: arcstr::ArcStr,
 }
 
 impl Snapshot {
     /// An empty one.
     pub fn new(begin: v1::SnapshotBegin) -> Self {
-        Self { begin, digest: SetDigest::default(), rest: vec![], last_name: arcstr::ArcStr::new() }
+        Self {
+            begin,
+            digest: SetDigest::default(),
+            rest: vec![],
+            waiting: 0,
+            last_name: arcstr::ArcStr::new(),
+        }
     }
 
     /// Its sequence number.
@@ -40,38 +60,54 @@ impl Snapshot {
     /// Takes a piece; answers the parts that are complete with it.
     ///
     /// # Errors
-    /// How the piece breaks the protocol.
-    pub fn take(&mut self, chunk: v1::SnapshotChunk) -> Result<Vec<Vec<IngestOp>>, String> {
+    /// How the piece breaks the protocol, or that more waits than is kept in memory.
+    pub fn take(&mut self, chunk: v1::SnapshotChunk) -> Result<Vec<Vec<IngestOp>>, SnapshotError> {
         let mut parts = vec![];
         for put in chunk.puts {
             let (key, version, endpoint) = read_put(put).map_err(|status| {
-                format!("the snapshot holds an endpoint that cannot be read: {}", status.message)
+                SnapshotError::Protocol(format!(
+                    "the snapshot holds an endpoint that cannot be read: {}",
+                    status.message
+                ))
             })?;
+            self.waiting += endpoint.as_bytes().len() as u64;
+            let is_too_much = self.waiting > MOST_WAITING;
             if self.begin.by_name {
-                let name = endpoint.view().dns_name;
-                if *name < *self.last_name {
-                    return Err(format!(
-                        "the snapshot is in the order of names, and {name} came after {}",
-                        self.last_name
-                    ));
+                let is_next = self.goes_to_the_next_name(endpoint.view().dns_name)?;
+                if is_too_much || (is_next && self.rest.len() >= PART) {
+                    self.waiting = endpoint.as_bytes().len() as u64;
+                    parts.push(std::mem::take(&mut self.rest));
                 }
-                if *name != *self.last_name {
-                    if self.rest.len() >= PART {
-                        parts.push(std::mem::take(&mut self.rest));
-                    }
-                    self.last_name = name.into();
-                }
+            } else if is_too_much {
+                return Err(SnapshotError::TooLarge(format!(
+                    "more than {MOST_WAITING} bytes of a snapshot in no order wait for its end: send it in the order of its names (by_name)"
+                )));
             }
             self.digest.insert(&key, &version);
             if self.digest.count() > self.begin.count {
-                return Err(format!(
+                return Err(SnapshotError::Protocol(format!(
                     "the snapshot announced {} endpoints and holds more",
                     self.begin.count
-                ));
+                )));
             }
             self.rest.push(IngestOp::Put { key, version, endpoint });
         }
         Ok(parts)
+    }
+
+    /// Takes the name of an endpoint; answers whether it is another than the one before.
+    fn goes_to_the_next_name(&mut self, name: &str) -> Result<bool, SnapshotError> {
+        if *name < *self.last_name {
+            return Err(SnapshotError::Protocol(format!(
+                "the snapshot is in the order of names, and {name} came after {}",
+                self.last_name
+            )));
+        }
+        let is_next = *name != *self.last_name;
+        if is_next {
+            self.last_name = name.into();
+        }
+        Ok(is_next)
     }
 
     /// What is not part of a complete part, and the root of all, when all that was announced is there.
@@ -136,6 +172,12 @@ mod tests {
         v1::SnapshotChunk { puts: wishes.iter().map(put).collect() }
     }
 
+    fn text(error: SnapshotError) -> String {
+        match error {
+            SnapshotError::Protocol(text) | SnapshotError::TooLarge(text) => text,
+        }
+    }
+
     fn names(part: &[IngestOp]) -> Vec<String> {
         let name = |op: &IngestOp| match op {
             IngestOp::Put { endpoint, .. } => endpoint.view().dns_name.to_owned(),
@@ -176,7 +218,7 @@ mod tests {
         assert!(snapshot.take(chunk(&wishes)).unwrap().is_empty());
         assert_eq!(snapshot.finish().unwrap().0.len(), wishes.len());
         let mut lies = Snapshot::new(begin(&wishes, true));
-        assert!(lies.take(chunk(&wishes)).unwrap_err().contains("came after"));
+        assert!(text(lies.take(chunk(&wishes)).unwrap_err()).contains("came after"));
     }
 
     #[test]
@@ -184,7 +226,7 @@ mod tests {
         let wishes = wishes(2);
         let refused = |begin: v1::SnapshotBegin, wishes: &[Endpoint]| {
             let mut snapshot = Snapshot::new(begin);
-            snapshot.take(chunk(wishes)).and_then(|_| snapshot.finish()).unwrap_err()
+            snapshot.take(chunk(wishes)).map_err(text).and_then(|_| snapshot.finish()).unwrap_err()
         };
         assert!(
             refused(begin(&wishes, true), &wishes[1..])
@@ -192,5 +234,30 @@ mod tests {
         );
         assert!(refused(begin(&wishes[1..], true), &wishes).contains("holds more"));
         assert!(refused(begin(&wishes[1..], true), &wishes[..5]).contains("do not add up"));
+    }
+
+    /// So many endpoints at one name, each of so many octets.
+    fn large(count: usize) -> Vec<Endpoint> {
+        let target = "x".repeat(1 << 20);
+        (0..count)
+            .map(|n| endpoint(&format!("web{n}"), "one.example.com", "TXT", &[&target]))
+            .collect()
+    }
+
+    #[test]
+    fn one_in_no_order_does_not_wait_in_memory_without_bound() {
+        let wishes = large(20);
+        let mut snapshot = Snapshot::new(begin(&wishes, false));
+        let error = snapshot.take(chunk(&wishes)).unwrap_err();
+        assert!(matches!(error, SnapshotError::TooLarge(ref text) if text.contains("by_name")));
+    }
+
+    #[test]
+    fn a_name_that_is_larger_than_any_name_can_be_is_split() {
+        let wishes = large(40);
+        let mut snapshot = Snapshot::new(begin(&wishes, true));
+        let parts = snapshot.take(chunk(&wishes)).unwrap();
+        assert_eq!(parts.iter().map(Vec::len).collect::<Vec<_>>(), [15, 15]);
+        assert_eq!(snapshot.finish().unwrap().0.len(), 10);
     }
 }

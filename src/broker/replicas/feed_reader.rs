@@ -53,7 +53,7 @@ impl CommitOrder {
 
 /// Why the feed could not be read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("what other replicas made durable cannot be read now")]
+#[error("the feed of the other replicas cannot be read now")]
 pub struct NotCaughtUp;
 
 enum Request {
@@ -70,7 +70,7 @@ pub struct FeedHandle {
 }
 
 impl FeedHandle {
-    /// Returns when everything that the other replicas had made durable when this was called is told to the decider.
+    /// Returns when the decider has everything that the other replicas had made durable at the time of the call.
     ///
     /// # Errors
     /// The store does not answer, or this replica ends.
@@ -98,17 +98,16 @@ impl FeedHandle {
 pub struct FeedReaderParts {
     /// The store, as this replica's: its own entries come without what they are about.
     pub store: Arc<dyn Store>,
-    /// The store as nobody's: its entries come whole.
+    /// The store without a replica: its entries come whole.
     pub whole: Arc<dyn Store>,
     /// Whose own entries are skipped.
     pub replica: ReplicaId,
-    /// The last entry that the directory needs not be told of.
+    /// The last entry that the directory has already.
     pub after: u64,
-    /// Who is told.
     pub decider: mpsc::Sender<DeciderMessage>,
     /// What this replica commits itself.
     pub commits: CommitOrder,
-    /// Told when another replica asks for statuses.
+    /// Hears when another replica asks for statuses.
     pub relay: RelayHandle,
     /// The figures.
     pub metrics: BrokerMetrics,
@@ -122,7 +121,7 @@ pub struct FeedReader {
     waiting: Vec<oneshot::Sender<Result<(), NotCaughtUp>>>,
     /// This replica's own entries are to be read too, from here on.
     own_after: Option<u64>,
-    /// Whether the store's last failure was told of.
+    /// Whether the store's last failure was logged.
     is_failing: bool,
 }
 
@@ -130,7 +129,7 @@ pub struct FeedReader {
 enum Stop {
     /// The store did not answer.
     Store(StoreError),
-    /// Nobody is left to be told.
+    /// The decider is gone.
     Ending,
 }
 
@@ -152,7 +151,7 @@ impl FeedReader {
         )
     }
 
-    /// Follows until nobody can be told any more, or until what was to be read is cut off: then the store has to be loaded anew.
+    /// Follows until the decider is gone, or until entries to be read were cut off: then the store has to be loaded anew.
     pub async fn run(mut self) {
         let (mut wait, mut cut_at) = (LOOK_EVERY, Instant::now() + CUT_EVERY);
         loop {
@@ -171,7 +170,7 @@ impl FeedReader {
             match self.read_to_end().await {
                 Ok(()) => {
                     if std::mem::take(&mut self.is_failing) {
-                        info!("what the other replicas make durable is read again");
+                        info!("the feed of the other replicas is read again");
                     }
                     wait = LOOK_EVERY;
                     self.answer(Ok(()));
@@ -186,7 +185,7 @@ impl FeedReader {
                 Err(Stop::Store(error)) => {
                     if !std::mem::replace(&mut self.is_failing, true) {
                         warn!(
-                            "what the other replicas make durable cannot be read, trying again: {error}"
+                            %error, "the feed of the other replicas cannot be read, trying again"
                         );
                     }
                     wait = (wait * 2).min(MOST_WAIT);
@@ -198,7 +197,7 @@ impl FeedReader {
                 cut_at = Instant::now() + CUT_EVERY;
                 if let Err(error) = self.parts.store.prune_feed(KEEP_FOR).await {
                     warn!(
-                        "old entries of the feed could not be cut, trying again in a minute: {error}"
+                        %error, "old entries of the feed could not be cut, trying again in a minute"
                     );
                 }
             }
@@ -221,7 +220,7 @@ impl FeedReader {
         }
     }
 
-    /// Reads what is there by now and tells the decider.
+    /// Reads the entries up to now and sends them to the decider.
     async fn read_to_end(&mut self) -> Result<(), Stop> {
         if let Some(after) = self.own_after {
             self.read_all_again(after).await?;
@@ -300,7 +299,7 @@ impl FeedReader {
                 News::Statuses(bytes) => match decode(&bytes) {
                     Ok(statuses) => followed.push(Followed::Statuses(statuses)),
                     Err(error) => {
-                        debug!(origin = %entry.origin, "statuses of another release are passed over: {error}")
+                        debug!(origin = %entry.origin, %error, "statuses of another release are passed over")
                     }
                 },
                 News::Ask => self.parts.relay.tell_everything(),

@@ -38,7 +38,7 @@ pub struct WorkerFactory {
     pub feedback: Feedback,
     /// Where zones go.
     pub discovered: mpsc::Sender<Discovered>,
-    /// Who tells the worker what clusters want.
+    /// The decider, which sends the worker its contributions.
     pub decider: mpsc::Sender<DeciderMessage>,
     /// What other replicas made durable.
     pub feed: FeedHandle,
@@ -54,7 +54,7 @@ pub struct WorkerFactory {
 
 /// How a tenant begins.
 pub enum Way {
-    /// At the broker's start, which tells all workers together what clusters want: it is given the worker, or why there is none.
+    /// At the broker's start, which loads all workers together: it gets the worker, or the error.
     AtStart(oneshot::Sender<Result<WorkerHandle, StartError>>),
     /// Later: it learns what the other replicas made durable, and the decider adopts it.
     Adopted,
@@ -85,7 +85,7 @@ impl WorkerFactory {
         let lease = tenant.lease.clone();
         let is_lost = tokio::select! {
             biased;
-            // Wherever the work stands, it stops there: calls that are out are given up, and read back by whoever comes next.
+            // Wherever the work stands, it stops there: calls that are out are given up, and read back by the next holder.
             () = lease.over() => true,
             () = self.work(tenant) => lease.is_over(),
         };
@@ -98,7 +98,7 @@ impl WorkerFactory {
     async fn work(&self, LeasedAccount { lease, mut settings, way }: LeasedAccount) {
         let account = lease.account().clone();
         let (worker, handle, receiver) = match way {
-            Way::AtStart(reply) => match self.load_books(&lease, &mut settings).await {
+            Way::AtStart(reply) => match self.load_state(&lease, &mut settings).await {
                 Ok(loaded) => {
                     // Who does not wait for it any more ends with an error of its own.
                     let _gone = reply.send(Ok(loaded.1.clone()));
@@ -137,10 +137,10 @@ impl WorkerFactory {
     ) -> (Worker, WorkerHandle, mpsc::Receiver<Message>) {
         let mut wait = FIRST_RETRY;
         let loaded = loop {
-            match self.load_books(lease, settings).await {
+            match self.load_state(lease, settings).await {
                 Ok(loaded) => break loaded,
                 Err(error) => {
-                    warn!(account = %lease.account(), "the account cannot be worked yet, trying again: {error}")
+                    warn!(account = %lease.account(), %error, "the account cannot be worked yet, trying again")
                 }
             }
             tokio::time::sleep(wait).await;
@@ -152,12 +152,12 @@ impl WorkerFactory {
         loaded
     }
 
-    async fn load_books(
+    async fn load_state(
         &self,
         lease: &Lease,
         settings: &mut watch::Receiver<Arc<AccountSettings>>,
     ) -> Result<(Worker, WorkerHandle, mpsc::Receiver<Message>), StartError> {
-        // Nobody closes it.
+        // It is never closed.
         let _turn = self.states.acquire().await;
         let account = lease.account().clone();
         let settings = Arc::clone(&settings.borrow_and_update());
@@ -166,7 +166,7 @@ impl WorkerFactory {
             .as_str()
             .bytes()
             .fold(0_u64, |number, digit| number.wrapping_mul(31).wrapping_add(u64::from(digit)));
-        let (worker, view) = Worker::load_books(WorkerParts {
+        let (worker, view) = Worker::load_state(WorkerParts {
             settings: AccountSettings::clone(&settings),
             lease: lease.clone(),
             provider: provider
@@ -185,7 +185,7 @@ impl WorkerFactory {
         Ok((worker, WorkerHandle { messages, view, lease: lease.clone() }, receiver))
     }
 
-    /// Tells the other replicas what the worker knows of its account, as soon as it knows everything.
+    /// Sends the statuses of the account to the other replicas once the worker has loaded everything.
     async fn introduce(&self, worker: &WorkerHandle) {
         let mut view = worker.view.clone();
         if view.wait_for(|view| !view.loading).await.is_ok() {
@@ -194,7 +194,7 @@ impl WorkerFactory {
         std::future::pending().await
     }
 
-    /// Tells the worker of later configurations.
+    /// Sends the worker later configurations.
     async fn follow_settings(
         &self,
         account: &AccountId,
@@ -210,7 +210,7 @@ impl WorkerFactory {
                         break;
                     }
                 }
-                Err(error) => warn!(account = %account, "the account stays as it was: {error}"),
+                Err(error) => warn!(account = %account, %error, "the account stays as it was"),
             }
         }
         std::future::pending().await

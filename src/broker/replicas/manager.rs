@@ -29,10 +29,10 @@ use crate::broker::worker::{AccountSettings, WorkerHandle};
 use crate::core::ids::AccountId;
 use crate::ports::{Feed, Leases, Membership, News, ReplicaRow, StoreError, Tenure};
 
-/// An account that was handed over and that nobody took is not handed over again so soon: the others may not know it.
+/// Time after which an account that was handed over and not taken is handed over again: the others may not know it.
 const NOT_TAKEN_FOR: Duration = Duration::from_secs(600);
 
-/// What the tenancy is told.
+/// Commands to the lease manager.
 pub enum LeaseCommand {
     /// The accounts of another configuration.
     Configure(Vec<AccountSettings>),
@@ -56,7 +56,7 @@ pub struct LeaseManagerParts {
     pub spawn_worker: Box<dyn Fn(LeasedAccount) -> BoxFuture<'static, Ended> + Send + Sync>,
     /// The workers, and which accounts may have one.
     pub workers: Arc<Workers>,
-    /// Told whether another replica is there.
+    /// Learns whether another replica is there.
     pub relay: RelayHandle,
     /// The figures.
     pub metrics: BrokerMetrics,
@@ -73,10 +73,15 @@ pub type Starting = (AccountId, oneshot::Receiver<Result<WorkerHandle, StartErro
 
 /// See the module's page.
 pub struct LeaseManager {
+    /// What it was built from.
     parts: LeaseManagerParts,
+    /// The configured accounts.
     accounts: BTreeMap<AccountId, Arc<AccountSettings>>,
+    /// The leases of this replica, with their workers.
     held: BTreeMap<AccountId, Holding>,
+    /// The tasks of the workers.
     tenants: JoinSet<Ended>,
+    /// The live replicas and their leases, as heard last.
     standing: watch::Sender<Arc<Membership>>,
     /// Whether accounts are taken and given back.
     is_open: bool,
@@ -199,7 +204,7 @@ impl LeaseManager {
         }
         if is_shared && let Err(error) = self.parts.leases.leave(self.parts.replica.replica).await {
             warn!(
-                "this replica could not say that it leaves; its leases pass on when they run out: {error}"
+                %error, "this replica could not say that it leaves; its leases pass on when they run out"
             );
         }
     }
@@ -234,7 +239,7 @@ impl LeaseManager {
         }
     }
 
-    /// Tells the store that this replica lives, and hears who else does. What it still holds goes on; what it does not, ends.
+    /// Renews this replica's heartbeat and reads those of the others. Leases that it still holds go on; the others end.
     async fn hear(&mut self) -> Result<Arc<Membership>, StoreError> {
         let timing = &self.parts.timing;
         let asked_at = Instant::now();
@@ -249,7 +254,7 @@ impl LeaseManager {
                 holding.lease.lose();
             }
         }
-        // Whoever was away for so long has missed what was said meanwhile. What was asked may have been on its way for long.
+        // A replica that was away for this long has missed requests, and a request may have been on its way for long.
         if self.heard_at.is_some_and(|before| before + timing.ttl <= Instant::now()) {
             self.asks = true;
         }
@@ -268,7 +273,7 @@ impl LeaseManager {
             Err(error) => {
                 warn!(
                     holds = self.held.len(),
-                    "the leases could not be renewed, trying again: {error}"
+                    %error, "the leases could not be renewed, trying again"
                 );
                 return self.parts.timing.heartbeat_every / 4;
             }
@@ -277,20 +282,20 @@ impl LeaseManager {
         if self.is_open {
             self.spread(&standing).await;
         }
-        // Who is alone has nobody to ask, and whoever comes later knows no more.
+        // A single replica has none to ask, and one that comes later knows no more.
         self.asks &= standing.replicas.len() > 1 || !self.is_open;
         if self.asks && self.is_open {
             match self.parts.feed.announce(self.parts.replica.replica, vec![News::Ask]).await {
                 Ok(()) => self.asks = false,
                 Err(error) => warn!(
-                    "the other replicas could not be asked for statuses, trying again: {error}"
+                    %error, "the other replicas could not be asked for statuses, trying again"
                 ),
             }
         }
         self.parts.timing.heartbeat_every
     }
 
-    /// The store believes this replica to hold what nobody works here: an answer was lost, or the lease ended here first.
+    /// The store has leases of this replica that no worker uses: an answer was lost, or the lease ended here first.
     async fn give_back_strays(&self, standing: &Membership) {
         let is_stray = |tenure: &&Tenure| {
             tenure.holder == self.parts.replica.replica
@@ -309,7 +314,7 @@ impl LeaseManager {
         if let Err(error) =
             in_time(self.parts.timing.ttl / 2, self.parts.leases.give_back(tenures)).await
         {
-            warn!("leases could not be given back, trying again at the next heartbeat: {error}");
+            warn!(%error, "leases could not be given back, trying again at the next heartbeat");
         }
     }
 
@@ -348,7 +353,7 @@ impl LeaseManager {
         }
     }
 
-    /// Has so many workers end, so that another replica takes their accounts.
+    /// Ends a number of workers, so that another replica takes their accounts.
     fn hand_back(&mut self, count: usize, now: Instant) {
         let candidates = self.held.iter().rev().filter(|(account, holding)| {
             !self.given_back_at.contains_key(*account)
@@ -368,11 +373,11 @@ impl LeaseManager {
 
     async fn take_now(&mut self, wanted: Vec<AccountId>) {
         if let Err(error) = self.take(wanted, Begin::Later).await {
-            warn!("free accounts could not be taken, trying again at the next heartbeat: {error}");
+            warn!(%error, "free accounts could not be taken, trying again at the next heartbeat");
         }
     }
 
-    /// Takes those of the accounts that nobody holds and has each worked.
+    /// Takes the leases of free accounts and starts their workers.
     async fn take(
         &mut self,
         wanted: Vec<AccountId>,
@@ -414,7 +419,7 @@ impl LeaseManager {
         Ok(starting)
     }
 
-    /// A worker has ended: what it held is free for whoever comes next.
+    /// A worker has ended: its lease is free for the next replica.
     async fn ended(&mut self, Ended { tenure, is_lost }: Ended) -> Result<(), Broken> {
         let account = tenure.account.clone();
         if self.held.get(&account).is_some_and(|holding| *holding.lease.tenure() == tenure) {

@@ -48,7 +48,7 @@ impl<'a> Rebalancer<'a> {
         self.accounts().div_ceil(self.held.len().max(1))
     }
 
-    /// The accounts that nobody holds. Replicas begin at different ones, so that they seldom want the same.
+    /// The free accounts. Replicas begin at different ones, so that they seldom want the same.
     pub fn free(&self) -> Vec<AccountId> {
         let leased: BTreeSet<&AccountId> =
             self.standing.leases.iter().map(|tenure| &tenure.account).collect();
@@ -120,7 +120,7 @@ mod tests {
         }
     }
 
-    /// One round: whoever has too many gives them back, whoever has room takes what is free.
+    /// One round: replicas with too many accounts give some back, replicas with room take free ones.
     fn round(total: usize, held: &mut [usize]) {
         let (configured, before) = (accounts(total), standing(held));
         let give: Vec<usize> = (0..held.len())

@@ -1,4 +1,4 @@
-//! How far the start is, for whoever asks while it goes on.
+//! How far the start is, while it goes on.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
@@ -24,7 +24,7 @@ pub enum StartPhase {
     Started,
 }
 
-/// Counted by who starts the broker, read by everybody.
+/// Counted by the start, read by all.
 #[derive(Debug, Default)]
 pub struct StartProgress {
     phase: AtomicU8,
@@ -33,7 +33,7 @@ pub struct StartProgress {
 }
 
 impl StartProgress {
-    /// Begins a phase; `total` is 0 when nobody knows how much there is to do.
+    /// Begins a phase; `total` is 0 if it is unknown.
     pub fn enter(&self, phase: StartPhase, total: u64) {
         self.done.store(0, Ordering::Relaxed);
         self.total.store(total, Ordering::Relaxed);
@@ -73,7 +73,7 @@ impl StartProgress {
                     .to_owned();
             }
             StartPhase::Started => return "started".to_owned(),
-            StartPhase::Statuses => return "hearing what the other replicas know".to_owned(),
+            StartPhase::Statuses => return "reading the statuses of the other replicas".to_owned(),
             StartPhase::Zones => "zones",
             StartPhase::Endpoints => "endpoints",
             StartPhase::Accounts => "accounts",

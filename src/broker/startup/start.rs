@@ -100,7 +100,7 @@ impl Start<'_> {
         // What is said of an endpoint is counted at its cluster, so the clusters are there first.
         part(judged, Keeper::Here, self.feedback, self.clock);
         for worker in workers.values() {
-            // A worker that is gone is noticed by whoever waits for the tasks.
+            // A worker that is gone is noticed by the wait for the tasks.
             let _gone = worker.messages.send(Message::Loaded).await;
         }
         // Every account works as soon as its own names are looked at. Agents are let in when all are: what became of their

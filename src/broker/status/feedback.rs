@@ -1,4 +1,4 @@
-//! Verdicts and progress on their way back: to whoever follows a cluster, and, as far as they are verdicts, to the store.
+//! Verdicts and progress on their way back: to the subscribers of a cluster, and, as far as they are verdicts, to the store.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -115,7 +115,7 @@ pub struct VerdictKeeper {
 const KEEP_EVERY: Duration = Duration::from_millis(200);
 /// What could not be written is written again after this time.
 const KEEP_AGAIN: Duration = Duration::from_secs(2);
-/// So many are written at once: the store's writer is free again soon for what somebody waits for.
+/// Verdicts written at once: the store's writer is soon free again for urgent work.
 const KEEP_AT_ONCE: usize = 2_000;
 
 impl VerdictKeeper {
@@ -125,7 +125,7 @@ impl VerdictKeeper {
         (Self { store, unkept }, sender)
     }
 
-    /// Keeps until nobody is left to tell it anything.
+    /// Keeps until all senders are gone.
     pub async fn run(mut self) {
         let mut unkept: BTreeMap<i64, EndpointEntry> = BTreeMap::new();
         loop {
@@ -160,14 +160,14 @@ impl VerdictKeeper {
                     again.extend(overtaken.into_iter().map(|held| (held.arrival(), held)))
                 }
                 Err(StoreError::Unavailable(reason)) => {
-                    warn!("the store is unavailable, verdicts are stored later: {reason}");
+                    warn!(error = %reason, "the store is unavailable, verdicts are stored later");
                     let rest = endpoints.iter().skip(done * KEEP_AT_ONCE);
                     again.extend(rest.map(|held| (held.arrival(), held.clone())));
                     return again;
                 }
                 // It would be refused again.
                 Err(error) => warn!(
-                    "verdicts could not be stored; they are made anew at the next start: {error}"
+                    %error, "verdicts could not be stored; they are made anew at the next start"
                 ),
             }
             tokio::task::yield_now().await;

@@ -143,7 +143,7 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Tells until it is dropped.
+    /// Reports until it is dropped.
     pub async fn run(self) {
         loop {
             self.handle.0.news.notified().await;
@@ -205,7 +205,7 @@ impl Relay {
             match self.store.announce(self.origin, vec![News::Statuses(bytes.clone())]).await {
                 Ok(()) => return,
                 Err(error) => {
-                    warn!("statuses could not be told to the other replicas, trying again: {error}")
+                    warn!(%error, "statuses could not be sent to the other replicas, trying again")
                 }
             }
             tokio::time::sleep(wait).await;
@@ -292,7 +292,7 @@ impl From<ProgressBytes> for Progress {
     }
 }
 
-/// Said after everything was told: nobody who asked has to wait any longer.
+/// Said after the last status: no asker has to wait any longer.
 pub const THAT_WAS_ALL: Bytes = Bytes::from_static(&[FORM]);
 
 /// The statuses as bytes; none of nothing.

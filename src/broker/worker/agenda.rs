@@ -1,6 +1,6 @@
 //! The zones of an account, and what is to be done in which of them when.
 //!
-//! What is to be done in a zone follows from the zone's state alone ([`Due::of`]). Whoever takes a zone to change it marks it
+//! What is to be done in a zone follows from the zone's state alone ([`Due::of`]). Taking a zone to change it marks it
 //! by that, and before the agenda is asked the marked zones are looked at again, so no change of state can be forgotten and a
 //! look at the agenda costs what has changed, however many zones there are.
 
@@ -147,7 +147,7 @@ struct Entry {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Ready {
     by_cluster: BTreeMap<ClusterId, BTreeSet<DueZone>>,
-    /// Nobody waits there.
+    /// No cluster waits there.
     of_nobody: BTreeSet<DueZone>,
 }
 
@@ -255,7 +255,7 @@ impl Agenda {
         }
     }
 
-    /// The next zone after another in which something of a kind is due, whoever waited longest first. Not for changes.
+    /// The next zone after another in which something of a kind is due, the longest wait first. Not for changes.
     pub fn next_due(&self, kind: Kind, after: Option<&DueZone>) -> Option<DueZone> {
         self.due[kind as usize].next(after, self.now)
     }
@@ -307,7 +307,7 @@ pub struct Zones {
     works: BTreeMap<ZoneId, ZoneWork>,
     /// Taken to be changed since the agenda was last asked.
     touched: BTreeSet<ZoneId>,
-    /// Touched since somebody asked for those whose view may have changed.
+    /// Touched since the last query for those whose view may have changed.
     unseen: BTreeSet<ZoneId>,
     agenda: Agenda,
     /// The zones of an apex: one that is public, and private ones.
@@ -393,7 +393,7 @@ impl Zones {
         unseen
     }
 
-    /// Whether there are so many that nobody looks at all of them to check the agenda, not even a debug build.
+    /// Whether there are too many to look at all of them to check the agenda, even in a debug build.
     pub fn are_many(&self) -> bool {
         self.works.len() > 64
     }

@@ -2,9 +2,9 @@
 //!
 //! Until all endpoints have been told of, one that is missing may not be loaded yet: nothing is planned, nothing is called but
 //! the check of the identity. Then all names are noted to be looked at, as at any other time; what is new is that no call is
-//! made before they were, and that nobody waits at the gate.
+//! made before they were, and that none waits at the gate.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -19,21 +19,25 @@ use super::review::Reviews;
 use super::review::gate::GateTicket;
 use super::view::{AccountView, Health, ViewBoard};
 use super::zone::compare::LATE_FOR;
-use super::zone::work::{SyncWatch, ZoneWork};
+use super::zone::work::{AwaitedChange, PROPAGATION, ZoneWork};
 use super::{Resolved, SPEND_AHEAD, UNSELECTED, Worker, WorkerParts, facts_of, rules_of_zone};
 use crate::broker::lease::LeasedProvider;
+use crate::core::dns::name::DnsName;
 use crate::core::ids::ZoneId;
 use crate::core::limits::budget::{ApiAction, Budget, StartLevel};
 use crate::core::limits::fair::FairShare;
 use crate::core::planning::routing::ZoneFacts;
 use crate::core::time::{Millis, Timestamp};
-use crate::ports::{BatchOutcome, ChangeFilter, RecordRow, StoreError, ZoneRow};
+use crate::ports::{BatchOutcome, ChangeFilter, ChangeRow, RecordRow, StoreError, ZoneRow};
+
+/// The changes of an earlier life that are looked through for those that may not be in sync.
+const RESUMED_CHANGES: u32 = 5_000;
 
 /// How far a worker's start has come.
 pub enum Loading {
-    /// Contributions are being told of: they go into the zone states and nothing follows from them yet.
+    /// Contributions are arriving: they go into the zone states and nothing follows from them yet.
     Taking,
-    /// All were told of, and all names were noted: they are being looked at.
+    /// All have arrived, and all names were noted: they are being looked at.
     Looking,
     /// Every name was looked at.
     Done,
@@ -71,7 +75,7 @@ impl Worker {
         parts: WorkerParts,
         stored: Vec<crate::broker::directory::Effect>,
     ) -> Result<(Self, watch::Receiver<Arc<AccountView>>), StoreError> {
-        let (mut worker, viewed) = Self::load_books(parts).await?;
+        let (mut worker, viewed) = Self::load_state(parts).await?;
         worker.absorb_effects(stored);
         worker.loaded();
         while worker.loading.is_looking() {
@@ -81,12 +85,12 @@ impl Worker {
         Ok((worker, viewed))
     }
 
-    /// Loads the account's zones, claims, records and open batches. What clusters want there is told by messages, however many,
+    /// Loads the account's zones, claims, records and open batches. Contributions arrive as messages, however many,
     /// and then [`Message::Loaded`](super::Message::Loaded): until then nothing is planned and nothing is called.
     ///
     /// # Errors
     /// The store cannot be read.
-    pub async fn load_books(
+    pub async fn load_state(
         parts: WorkerParts,
     ) -> Result<(Self, watch::Receiver<Arc<AccountView>>), StoreError> {
         let now = parts.clock.now();
@@ -131,7 +135,7 @@ impl Worker {
         Ok((worker, viewed))
     }
 
-    /// All stored contributions have been told of. Said twice it means nothing.
+    /// All stored contributions have arrived. A second call does nothing.
     pub(super) fn loaded(&mut self) {
         if self.loading.is_loading() {
             self.loading = Loading::Looking;
@@ -177,7 +181,7 @@ impl Worker {
             }
         }
         for batch in store.open_batches(&self.settings.account).await? {
-            // Its call may be on its way yet, and take tokens that nobody here counts.
+            // Its call may be on its way yet, and take tokens that are not counted here.
             self.budget.expect_late(
                 now,
                 ApiAction::ChangeResourceRecordSets,
@@ -203,15 +207,37 @@ impl Worker {
         Ok(())
     }
 
-    /// The last change of an earlier life may not have been in sync: it is asked after once more.
+    /// What an earlier life changed last may not have been in sync: its names wait for that again.
     async fn resume_sync(&mut self, zone_id: &ZoneId, now: Timestamp) -> Result<(), StoreError> {
-        let filter =
-            ChangeFilter { zone: Some(zone_id.clone()), limit: 1, ..ChangeFilter::default() };
-        let last = self.store.changes(&filter).await?.into_iter().next();
-        if let Some(zone) = self.zones.get_mut(zone_id)
-            && let Some(BatchOutcome::Applied { change_id, .. }) = last.and_then(|row| row.outcome)
+        let last_changes =
+            |limit| ChangeFilter { zone: Some(zone_id.clone()), limit, ..ChangeFilter::default() };
+        let is_recent = |row: &ChangeRow| {
+            row.planned_at + PROPAGATION > now
+                && row.outcome.as_ref().is_some_and(BatchOutcome::is_done)
+        };
+        // As a rule there is none, and one row tells.
+        if !self
+            .store
+            .changes(&last_changes(1))
+            .await?
+            .iter()
+            .any(|row| row.planned_at + PROPAGATION > now)
         {
-            zone.sync = Some(SyncWatch { change_id, sequence: 0, ask_at: now, asked: 0 });
+            return Ok(());
+        }
+        let mut rows = self.store.changes(&last_changes(RESUMED_CHANGES)).await?;
+        rows.retain(is_recent);
+        let change_id = rows.iter().find_map(|row| match &row.outcome {
+            Some(BatchOutcome::Applied { change_id, .. }) => Some(change_id.clone()),
+            _ => None,
+        });
+        if let Some(zone) = self.zones.get_mut(zone_id).filter(|_| !rows.is_empty()) {
+            zone.sequence += 1;
+            let sequence = zone.sequence;
+            let names: BTreeSet<DnsName> =
+                rows.into_iter().map(|row| row.change.key.name).collect();
+            zone.state.await_sync(&names, change_id.as_deref(), sequence);
+            zone.await_sync(AwaitedChange { sequence, change_id, since: now }, names);
         }
         Ok(())
     }

@@ -109,22 +109,21 @@ pub fn scopes(
     accounts.iter().map(scope).collect()
 }
 
-/// What a worker is told.
+/// Messages to a worker.
 pub enum Message {
     /// Contributions come and go.
     Effects(Vec<Effect>),
-    /// All stored contributions have been told of: a worker that was waiting for them may look at its names and write.
+    /// All stored contributions were sent: a worker that was waiting for them may look at its names and write.
     Loaded,
     /// The configuration has changed, and with it perhaps the way to the account.
     Reconfigure(Box<AccountSettings>, Arc<dyn DnsProvider>),
-    /// Somebody asks.
+    /// A question.
     Query(Query),
 }
 
-/// What a worker tells the directory of its account.
+/// What a worker reports to the directory about its account.
 #[derive(Clone, Debug)]
 pub struct Discovered {
-    /// The account.
     pub account: AccountId,
     /// All its zones; `None` if they could not be listed.
     pub zones: Option<Vec<ZoneFacts>>,
@@ -142,7 +141,7 @@ pub struct WorkerParts {
     pub provider: Arc<dyn DnsProvider>,
     /// The store, under the lease's tenure.
     pub store: Arc<dyn Store>,
-    /// How far the clock of whoever worked the account before may differ from this one.
+    /// How far the clock of the last holder may differ from this one.
     pub clocks_differ: Millis,
     /// The time.
     pub clock: Arc<dyn Clock>,
@@ -161,7 +160,7 @@ pub struct WorkerParts {
 /// How to reach a worker.
 #[derive(Clone)]
 pub struct WorkerHandle {
-    /// Tell it something.
+    /// Sends it a message.
     pub messages: mpsc::Sender<Message>,
     /// Its latest state.
     pub view: watch::Receiver<Arc<AccountView>>,
@@ -209,7 +208,7 @@ pub struct Worker {
     spend_horizon: Option<Timestamp>,
     /// Batches that are not paid for yet.
     outgoing: Outgoing,
-    /// Calls and writes that run beside the worker and report back.
+    /// Calls and writes that run next to the worker and report back.
     running: Running,
     /// Where the latest state is published.
     view: watch::Sender<Arc<AccountView>>,
@@ -249,7 +248,7 @@ impl Worker {
                     None if self.running.is_empty() && !self.outgoing.is_waiting() => break,
                     None => self.lease.stop().cancel(),
                 },
-                // At a start nobody waits for anything else.
+                // At a start there is nothing else to wait for.
                 () = tokio::task::yield_now(), if looks && self.loading.is_looking() => self.review_some(),
                 inside = self.gate.enter(), if looks && !self.loading.is_looking() => {
                     self.review_some();
@@ -365,7 +364,7 @@ impl Worker {
         }
     }
 
-    /// Tells the directory of the account's zones; it takes that when it can, and the worker goes on.
+    /// Reports the account's zones to the directory, which reads them when it can; the worker goes on.
     fn tell_directory(&mut self, zones: Option<Vec<ZoneFacts>>, listing: AccountListing) {
         let discovered = self.discovered.clone();
         let message = Discovered { account: self.settings.account.clone(), zones, listing };

@@ -1,4 +1,4 @@
-//! The workers of this replica, as everybody may see them.
+//! The workers of this replica, as all may see them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -41,11 +41,8 @@ pub enum Health {
 /// One zone, for people.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ZoneView {
-    /// The zone.
     pub zone: ZoneId,
-    /// Its account.
     pub account: AccountId,
-    /// Its environment.
     pub environment: EnvironmentId,
     /// Its apex.
     pub name: DnsName,
@@ -71,7 +68,7 @@ pub struct ZoneView {
     pub busy: bool,
     /// Changes that Route 53 refused.
     pub refused: usize,
-    /// Sets of ours that somebody else changed.
+    /// Our sets that another writer changed.
     pub drifted: usize,
     /// Why nothing is called there now, or not all that is wanted is done.
     pub trouble: Option<String>,
@@ -160,11 +157,9 @@ impl ViewBoard {
 /// One account, for people.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct AccountView {
-    /// The account.
     pub account: AccountId,
     /// Its name in the configuration.
     pub name: String,
-    /// Its environment.
     pub environment: EnvironmentId,
     /// Whether it is worked.
     pub health: Health,
@@ -174,13 +169,12 @@ pub struct AccountView {
     pub discovered: bool,
     /// Whether what the store holds is still being taken in; nothing is written before.
     pub loading: bool,
-    /// Its zones.
     pub zones: ZoneViews,
     /// Names with something to send, and those that are still to be looked at.
     pub pending: usize,
     /// Changes that Route 53 refused.
     pub refused: usize,
-    /// Sets of ours that somebody else changed.
+    /// Our sets that another writer changed.
     pub drifted: usize,
     /// When all that is pending is expected to have gone out.
     pub drained_at: Option<Timestamp>,
@@ -224,7 +218,6 @@ impl AccountView {
 pub enum Query {
     /// Observed records of a zone after a key.
     Records {
-        /// The zone.
         zone: ZoneId,
         /// The cursor.
         after: Option<RecordKey>,
@@ -250,7 +243,6 @@ pub enum Query {
 /// What a zone knows of a name.
 #[derive(Clone, Debug)]
 pub struct WhyReport {
-    /// The zone.
     pub zone: ZoneView,
     /// What is known.
     pub report: NameReport,
@@ -258,7 +250,7 @@ pub struct WhyReport {
 
 impl Worker {
     pub(super) fn answer(&mut self, query: Query, now: Timestamp) {
-        // Who asked may have gone; then nobody is told.
+        // The asker may have gone.
         match query {
             Query::Records { zone, after, limit, reply } => {
                 let records =

@@ -211,7 +211,6 @@ impl<'de> Deserialize<'de> for ExternalId {
 pub struct AccountAccess {
     /// The account that is changed.
     pub account: AccountId,
-    /// Its partition.
     pub partition: Partition,
     /// A role to assume first, from which `role_arn` is assumed.
     pub via_role_arn: Option<RoleArn>,

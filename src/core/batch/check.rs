@@ -133,7 +133,7 @@ impl Reader<'_> {
                 (Action::Create, Some(_)) => {
                     self.found(
                         Invariant::CompareAndSwap,
-                        format!("{key} is created over what is there"),
+                        format!("{key} is created over an existing record set"),
                     );
                 }
                 (Action::Create, None) => *now = Some(change.set.clone()),
@@ -167,7 +167,7 @@ impl Reader<'_> {
             {
                 self.found(
                     Invariant::PoisonIsAlone,
-                    format!("{key} would stand beside another type (RFC 1034 §3.6.2)"),
+                    format!("{key} would coexist with another type (RFC 1034 §3.6.2)"),
                 );
             }
         }

@@ -6,7 +6,7 @@
 //! Sentences can repeat what a user wrote (a value, a set identifier), which may itself look like a sentence. So reading stops
 //! at the first sentence that repeats a value or does not fit a known form: from there on the rest is one culprit without a
 //! name. What is found is a hint; a caller looks for the name in its batch, and bisects when it is not there. A batch with a text
-//! that holds the beginning of a sentence is not read at all: it could blame anybody.
+//! that holds the beginning of a sentence is not read at all: it could blame any change.
 
 use crate::core::dns::name::DnsName;
 use crate::core::dns::record::{RawRecordSet, RecordType};
@@ -27,7 +27,7 @@ pub enum CulpritKind {
     Protected,
     /// A limit of the batch or the set.
     Limit,
-    /// The zone holds as many record sets as its quota allows: nothing can be created there, whoever wants it.
+    /// The zone holds as many record sets as its quota allows: nothing can be created there.
     ZoneQuota,
     /// Anything else.
     Other,
@@ -40,7 +40,6 @@ pub struct Culprit {
     pub name: Option<DnsName>,
     /// The type.
     pub rtype: Option<RecordType>,
-    /// The set identifier.
     pub set_identifier: Option<String>,
     /// What is wrong.
     pub kind: CulpritKind,
@@ -74,7 +73,7 @@ const OPENINGS: [&str; 18] = [
 /// change in the batch, which is named by what stands there.
 ///
 /// Sentences repeat set identifiers and the like without escaping them. Where such a text holds the beginning of a sentence,
-/// the message is one culprit without a name: else whoever wrote it could have the changes of others refused in its place, or
+/// the message is one culprit without a name: else its author could have the changes of others refused in its place, or
 /// read back for ever.
 pub fn culprits_of(message: &str, changes: &[WireChange]) -> Vec<Culprit> {
     if changes.iter().flat_map(|change| chosen_texts(&change.set)).any(could_forge) {

@@ -30,7 +30,7 @@ pub enum NameError {
         name: String,
     },
     /// A label is longer than 63 octets (RFC 1034 §3.1).
-    #[error("the label {label:?} has {octets} octets and a label takes 63 at most: shorten it")]
+    #[error("the label {label:?} has {octets} octets and the limit is 63: shorten it")]
     LabelTooLong {
         /// The label as given.
         label: String,
@@ -38,7 +38,7 @@ pub enum NameError {
         octets: usize,
     },
     /// The name is longer than 255 octets (RFC 1034 §3.1) or 1,024 escaped characters (Route 53).
-    #[error("the name has {octets} octets and a name takes 255 at most: shorten it")]
+    #[error("the name has {octets} octets and the limit is 255: shorten it")]
     NameTooLong {
         /// Its length on the wire.
         octets: usize,

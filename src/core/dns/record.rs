@@ -108,7 +108,6 @@ pub enum RoutingPolicy {
 
 /// Which kind of policy, without its parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[expect(missing_docs, reason = "one for each variant of RoutingPolicy")]
 pub enum PolicyKind {
     Simple,
     Weighted,
@@ -162,7 +161,7 @@ pub struct AliasTarget {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RecordData {
-    /// Values with a time to live.
+    /// Values with a TTL.
     Values {
         /// Seconds, 0 to 2,147,483,647.
         ttl_secs: u32,
@@ -195,7 +194,7 @@ impl RecordSet {
         matches!(self.data, RecordData::Alias(_))
     }
 
-    /// The time to live in seconds; none for an alias.
+    /// The TTL in seconds; `None` for an alias.
     pub fn ttl_secs(&self) -> Option<u32> {
         match &self.data {
             RecordData::Values { ttl_secs, .. } => Some(*ttl_secs),
@@ -289,7 +288,7 @@ pub struct RawRecordSet {
     /// The id of a health check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_check_id: Option<ArcStr>,
-    /// Set when a traffic policy made the record: Route 53 keeps such sets, nobody else may write them.
+    /// Set when a traffic policy made the record: only that policy may write such sets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traffic_policy_instance_id: Option<ArcStr>,
     /// CIDR policy.
@@ -331,7 +330,7 @@ pub enum RecordError {
     Value(#[from] ValueError),
     /// The type is not one of Route 53's.
     #[error(
-        "Route 53 has no record type {0:?}; it takes A, AAAA, CAA, CNAME, DS, HTTPS, MX, NAPTR, NS, PTR, SPF, SRV, SSHFP, SVCB, TLSA and TXT"
+        "Route 53 has no record type {0:?}; it supports A, AAAA, CAA, CNAME, DS, HTTPS, MX, NAPTR, NS, PTR, SPF, SRV, SSHFP, SVCB, TLSA and TXT"
     )]
     UnknownType(String),
     /// Something about routing, counts or ranges; the text says what and how to mend it.
@@ -394,8 +393,7 @@ impl RawRecordSet {
                 let ttl_secs =
                     self.ttl_secs.and_then(|ttl| u32::try_from(ttl).ok()).ok_or_else(|| {
                         RecordError::Shape(
-                            "the record set has neither an alias target nor a time to live"
-                                .to_owned(),
+                            "the record set has neither an alias target nor a TTL".to_owned(),
                         )
                     })?;
                 RecordData::Values {

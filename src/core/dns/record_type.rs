@@ -8,7 +8,6 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The record types that Route 53 takes (API reference, `RRType`). Their order is Route 53's list order, by mnemonic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "the names are the mnemonics of the IANA registry")]
 pub enum RecordType {
     A,
     Aaaa,

@@ -4,7 +4,7 @@
 //! hashes, lane by lane, so the order of changes does not matter and one change costs one hash. Equal roots mean equal sets;
 //! unequal ones are narrowed down to the buckets that differ.
 //!
-//! The sum is made for finding what got out of step, not for defence: whoever may choose the items can make two sets collide,
+//! The sum is made for finding what got out of step, not for defence: an author of the items can make two sets collide,
 //! but only in the digest of their own cluster.
 
 use std::fmt;

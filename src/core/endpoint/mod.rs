@@ -6,6 +6,7 @@
 pub mod digest;
 pub mod packed;
 pub mod parsed;
+pub mod quota;
 pub mod routing;
 pub mod status;
 pub mod verdict;
@@ -113,7 +114,7 @@ macro_rules! hex_hash {
 hex_hash!(KeyHash);
 hex_hash!(Version);
 
-/// One cluster's wish for one record set.
+/// A record set that a cluster publishes under one name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Endpoint {
     /// What names it.

@@ -10,11 +10,14 @@ use std::sync::Arc;
 use arcstr::ArcStr;
 use serde::{Deserialize, Serialize};
 
+use super::quota::{QuotaBound, Share, Withheld};
 use super::{Endpoint, EndpointKey, KeyHash, Version, hash_content, hash_key};
 use crate::core::dns::record::{RawAlias, RawRecordSet, RecordKey};
 
 /// The version of the forms below.
 const FORM: u8 = 1;
+/// The version of the form of an endpoint whose content is withheld: its key, and what is kept of the content.
+const WITHHELD_FORM: u8 = 2;
 
 /// Why bytes are no packed value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,8 +69,16 @@ fn write(value: &impl Serialize) -> Box<[u8]> {
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct PackedEndpoint(Box<[u8]>);
 
+/// What is kept instead of the content of an endpoint, in its bytes or the first part of them.
+pub fn withheld_in(bytes: &[u8]) -> Option<Withheld> {
+    if !PackedEndpoint::is_withheld_form(bytes) {
+        return None;
+    }
+    EndpointView::read(bytes).ok()?.withheld
+}
+
 /// An endpoint's bytes come in two parts, one after the other: first its key, which no other endpoint has, ...
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct KeyPart<'a>(&'a str, &'a str, &'a str, &'a str, &'a str, &'a str);
 
 /// ... then what it wants at its name, which may be the same for many.
@@ -99,6 +110,9 @@ pub struct EndpointView<'a> {
     pub ttl_secs: Option<i64>,
     /// Provider-specific properties, in the order of their names.
     pub properties: Vec<(&'a str, &'a str)>,
+    /// What is kept instead of the content, which is empty then; `None` if all is there.
+    #[serde(skip)]
+    pub withheld: Option<Withheld>,
 }
 
 impl<'a> EndpointView<'a> {
@@ -107,8 +121,27 @@ impl<'a> EndpointView<'a> {
     /// # Errors
     /// They are no packed endpoint.
     pub fn read(bytes: &'a [u8]) -> Result<Self, PackError> {
+        if let [WITHHELD_FORM, body @ ..] = bytes {
+            return Self::of_withheld(bytes, body);
+        }
         let (key, rest) = read_part("endpoint", bytes)?;
         Self::of_parts(bytes, key, rest)
+    }
+
+    fn of_withheld(bytes: &[u8], body: &'a [u8]) -> Result<Self, PackError> {
+        let refuse = |reason: String| PackError { what: "endpoint", octets: bytes.len(), reason };
+        let ((key, withheld), rest): ((KeyPart<'_>, Withheld), _) =
+            postcard::take_from_bytes(body).map_err(|error| refuse(error.to_string()))?;
+        if !rest.is_empty() {
+            return Err(left_over("endpoint", bytes, rest));
+        }
+        Ok(Self { withheld: Some(withheld), ..Self::of_key(key) })
+    }
+
+    fn of_key(
+        KeyPart(source, namespace, object, dns_name, record_type, set_identifier): KeyPart<'a>,
+    ) -> Self {
+        Self { source, namespace, object, dns_name, record_type, set_identifier, ..Self::default() }
     }
 
     /// Reads bytes whose content part is elsewhere, as [`PackedEndpoint::parts`] gives them.
@@ -133,18 +166,7 @@ impl<'a> EndpointView<'a> {
         if !rest.is_empty() {
             return Err(left_over("endpoint", bytes, rest));
         }
-        let KeyPart(source, namespace, object, dns_name, record_type, set_identifier) = key;
-        Ok(Self {
-            source,
-            namespace,
-            object,
-            dns_name,
-            record_type,
-            set_identifier,
-            targets,
-            ttl_secs,
-            properties,
-        })
+        Ok(Self { targets, ttl_secs, properties, ..Self::of_key(key) })
     }
 
     fn of(endpoint: &'a Endpoint) -> Self {
@@ -163,6 +185,7 @@ impl<'a> EndpointView<'a> {
                 .iter()
                 .map(|(name, value)| (name.as_str(), value.as_str()))
                 .collect(),
+            withheld: None,
         }
     }
 
@@ -192,6 +215,9 @@ impl<'a> EndpointView<'a> {
 
     /// The hash of the content.
     pub fn version(&self) -> Version {
+        if let Some(withheld) = &self.withheld {
+            return withheld.version();
+        }
         hash_content(
             &self.key_hash(),
             self.targets.clone(),
@@ -200,7 +226,7 @@ impl<'a> EndpointView<'a> {
         )
     }
 
-    /// The whole endpoint.
+    /// The whole endpoint; of one whose content is withheld, its key.
     pub fn to_endpoint(&self) -> Endpoint {
         Endpoint {
             key: self.key(),
@@ -232,6 +258,37 @@ impl PackedEndpoint {
     /// The bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// The same endpoint without its content, which is beyond this bound of its cluster's quota.
+    pub fn withhold(&self, bound: QuotaBound) -> Self {
+        let view = self.view();
+        let withheld = Withheld::new(&view.version(), self.0.len() as u64, bound);
+        let key = KeyPart(
+            view.source,
+            view.namespace,
+            view.object,
+            view.dns_name,
+            view.record_type,
+            view.set_identifier,
+        );
+        let bytes = postcard::to_extend(&(key, withheld), vec![WITHHELD_FORM]).unwrap_or_default();
+        Self(bytes.into_boxed_slice())
+    }
+
+    /// What is kept instead of the content; `None` if all is there.
+    pub fn withheld(&self) -> Option<Withheld> {
+        withheld_in(&self.0)
+    }
+
+    /// Whether these are the first bytes of one whose content is withheld.
+    pub fn is_withheld_form(bytes: &[u8]) -> bool {
+        bytes.first() == Some(&WITHHELD_FORM)
+    }
+
+    /// What it uses of its cluster's quota.
+    pub fn share(&self) -> Share {
+        Share { octets: self.0.len() as u64, withheld: self.withheld() }
     }
 
     /// The part that says which endpoint it is, and the part that says what it wants: the bytes are the two together.
@@ -463,6 +520,16 @@ mod tests {
         }
 
         #[test]
+        fn of_what_is_withheld_key_and_version_come_back(endpoint in endpoints()) {
+            let packed = PackedEndpoint::pack(&endpoint);
+            let kept = packed.withhold(QuotaBound::Bytes);
+            prop_assert_eq!((kept.view().key(), kept.view().version()), (endpoint.key.clone(), endpoint.version()));
+            prop_assert_eq!(kept.withheld().map(|withheld| withheld.octets), Some(packed.as_bytes().len() as u64));
+            prop_assert_eq!(PackedEndpoint::from_bytes(kept.as_bytes()).unwrap(), kept.clone());
+            prop_assert!(kept.parts() == (kept.as_bytes(), &[][..]));
+        }
+
+        #[test]
         fn a_record_set_comes_back_as_it_went_in((key, raw) in record_sets()) {
             let packed = PackedRecord::pack(&key, &raw);
             prop_assert_eq!(packed.unpack(&key), raw);
@@ -477,7 +544,7 @@ mod tests {
         #[test]
         fn bytes_that_are_none_are_refused(bytes in vec(any::<u8>(), 0..40)) {
             // Nothing panics, and what is taken can be read.
-            if let Ok(packed) = PackedEndpoint::from_bytes(&bytes) {
+            if let Ok(packed) = PackedEndpoint::from_bytes(&bytes) && packed.withheld().is_none() {
                 let again = PackedEndpoint::pack(&packed.unpack());
                 prop_assert_eq!(again.unpack(), packed.unpack());
             }
@@ -496,6 +563,8 @@ mod tests {
             hex(bytes.as_bytes()),
             "0107696e67726573730764656661756c74037765620f7777772e6578616d706c652e636f6d01410001093139322e302e322e310000"
         );
+        let withheld = bytes.withhold(QuotaBound::Endpoints);
+        assert!(hex(withheld.as_bytes()).starts_with("0207696e67726573730764656661756c7403776562"));
         let key =
             RecordKey { name: name("www.example.com"), rtype: RecordType::A, set_identifier: None };
         let raw = RawRecordSet {

@@ -18,7 +18,7 @@ use crate::core::dns::record::{
 use crate::core::ids::ZoneId;
 use crate::core::visibility::Exposure;
 
-/// Route 53's largest time to live, in seconds.
+/// Route 53's largest TTL, in seconds.
 pub const MAX_TTL_SECS: i64 = 2_147_483_647;
 /// Route 53 takes at most 400 values in one record set.
 pub const MAX_VALUES: usize = 400;
@@ -36,7 +36,6 @@ pub struct ParsedEndpoint {
     pub policy: RoutingPolicy,
     /// Seconds; none for the zone's default.
     pub ttl_secs: Option<u32>,
-    /// The answers.
     pub answer: Answer,
     /// The id of a health check.
     pub health_check_id: Option<ArcStr>,
@@ -55,7 +54,6 @@ pub enum Answer {
     Alias {
         /// The target's zone; none for the zone that the endpoint is placed in.
         zone: Option<ZoneId>,
-        /// The target.
         target: DnsName,
         /// Whether the target's health counts.
         evaluate_target_health: bool,
@@ -63,7 +61,7 @@ pub enum Answer {
 }
 
 impl ParsedEndpoint {
-    /// The record sets in a zone with the given default time to live.
+    /// The record sets in a zone with the given default TTL.
     pub fn record_sets(&self, zone: &ZoneId, default_ttl_secs: u32) -> Vec<RecordSet> {
         self.types
             .iter()
@@ -92,7 +90,7 @@ impl ParsedEndpoint {
             .collect()
     }
 
-    /// Whether the wish is for a CNAME record set, which suffers no other at its name (RFC 1034 §3.6.2).
+    /// Whether it asks for a CNAME record set, which cannot coexist with another at its name (RFC 1034 §3.6.2).
     pub fn is_cname(&self) -> bool {
         self.types == [RecordType::Cname]
     }
@@ -162,7 +160,7 @@ pub fn parse_endpoint(endpoint: &Endpoint) -> Result<ParsedEndpoint, Verdict> {
     if health_check_id.as_ref().is_some_and(|id| id.is_empty() || id.len() > 64) {
         return Err(Verdict::rejected(
             Reason::InvalidRouting,
-            "aws/health-check-id takes 1 to 64 characters",
+            "aws/health-check-id has 1 to 64 characters",
         ));
     }
     let alias_health = match &answer {
@@ -214,7 +212,7 @@ fn ttl(endpoint: &Endpoint) -> Result<Option<u32>, Verdict> {
         Ok(ttl) if secs <= MAX_TTL_SECS => Ok(Some(ttl)),
         _ => Err(Verdict::rejected(
             Reason::InvalidTtl,
-            format!("the time to live {secs} is out of range: write 0 to {MAX_TTL_SECS} seconds"),
+            format!("the TTL {secs} is out of range: write 0 to {MAX_TTL_SECS} seconds"),
         )),
     }
 }
@@ -233,7 +231,7 @@ fn answer(endpoint: &Endpoint, rtype: RecordType) -> Result<(Vec<RecordType>, An
         return Err(Verdict::rejected(
             Reason::TooLarge,
             format!(
-                "{} values are given and a record set takes {MAX_VALUES} at most: use fewer",
+                "{} values are given and the limit is {MAX_VALUES}: use fewer",
                 endpoint.targets.len()
             ),
         ));

@@ -13,7 +13,7 @@ use crate::core::dns::record::{
 };
 use crate::core::ids::ZoneId;
 
-/// Route 53 accepts at most so many characters as a region or local zone group.
+/// Characters of a region or local zone group, at most (Route 53).
 const MAX_REGION_CHARS: usize = 64;
 
 /// What may be a mistake and is published all the same: regions, local zone groups and alias zones that this version does not know,
@@ -155,7 +155,7 @@ pub(super) fn routing(
         )));
     };
     if set_identifier.chars().count() > 128 {
-        return Err(bad_routing("a set identifier takes 128 characters at most: shorten it"));
+        return Err(bad_routing("a set identifier has 128 characters at most: shorten it"));
     }
     check_policy(rtype, &policy, alias_health, has_health_check)?;
     Ok((Some(set_identifier), policy))
@@ -202,9 +202,7 @@ fn cidr(endpoint: &Endpoint) -> Result<Option<RoutingPolicy>, Verdict> {
     let Some(collection) = property(endpoint, "cidr-collection-id") else {
         return match location {
             None => Ok(None),
-            Some(_) => {
-                Err(bad_routing("aws/cidr-location-name needs aws/cidr-collection-id beside it"))
-            }
+            Some(_) => Err(bad_routing("aws/cidr-location-name needs aws/cidr-collection-id too")),
         };
     };
     let collection_id = collection.to_ascii_lowercase();
@@ -293,7 +291,7 @@ fn geoproximity(endpoint: &Endpoint) -> Result<Option<GeoProximity>, Verdict> {
             "aws/geoproximity-bias needs a region, a local zone group or coordinates",
         )),
         _ => Err(bad_routing(
-            "geoproximity takes one of region, local zone group and coordinates: leave one",
+            "geoproximity needs exactly one of region, local zone group and coordinates: leave one",
         )),
     }
 }

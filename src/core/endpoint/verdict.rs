@@ -42,7 +42,7 @@ pub enum Reason {
     InvalidTarget,
     /// The type is not one that can be published.
     InvalidType,
-    /// The time to live is out of range.
+    /// The TTL is out of range.
     InvalidTtl,
     /// Routing properties are wrong or do not go together.
     InvalidRouting,
@@ -54,6 +54,8 @@ pub enum Reason {
     ZonesUnknown,
     /// An NS record set of the zone gives the name to other servers.
     BelowDelegation,
+    /// The cluster has as many endpoints stored as it may; the content of this one is not.
+    Quota,
 }
 
 impl Reason {
@@ -77,6 +79,7 @@ impl Reason {
             Self::Malformed => "MALFORMED",
             Self::ZonesUnknown => "ZONES_UNKNOWN",
             Self::BelowDelegation => "BELOW_DELEGATION",
+            Self::Quota => "QUOTA",
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Fair turns between flows: clusters of one account, zones of one cluster.
 //!
-//! Each flow has a tally of what it was given. Whoever was given least is offered first, item by item, so between flows that
+//! Each flow has a tally of what it was given. The flow that was given least is offered first, item by item, so between flows that
 //! always have something waiting the tallies never drift apart by more than one item. A flow that comes back after a pause
-//! starts at the tally of those who waited: neither is time without wishes saved up, nor does going away clear a debt.
+//! starts at the tally of those who waited: neither is idle time saved up, nor does going away clear a debt.
 //!
 //! This is start-time fair queueing, the form of deficit round robin that needs no quantum: an item that does not fit into
 //! what is left of a batch is passed over without losing its place, and being the furthest behind it is the first of the next.
@@ -24,7 +24,7 @@ pub struct Queued<T> {
 pub enum Offer {
     /// Take it.
     Take,
-    /// It does not fit beside what was taken: nothing more of this flow in this round, so that its order is kept.
+    /// It does not fit any more: nothing more of this flow in this round, so that its order is kept.
     Skip,
     /// End the round: nothing fits any more, or this one waits for tokens that the others must not spend meanwhile.
     Stop,
@@ -35,7 +35,7 @@ pub enum Offer {
 pub struct FairShare<F> {
     /// What each flow was given, those that waited last time and those that are ahead of the clock.
     tallies: BTreeMap<F, u64>,
-    /// The tally of whoever was served first in the last round: where newcomers start. It never falls. An item that is skipped
+    /// The tally of the flow that was served first in the last round: where newcomers start. It never falls. An item that is skipped
     /// in every round does not hold it back, or newcomers would go before all others.
     clock: u64,
 }

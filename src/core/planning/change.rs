@@ -26,7 +26,7 @@ pub enum Motive {
     Unknown,
 }
 
-/// What a change is attributed to.
+/// The cause of a change.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Cause {
     /// Why.
@@ -82,7 +82,7 @@ pub enum Action {
 /// One element of a ChangeResourceRecordSets call.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct WireChange {
-    /// What to do.
+    /// CREATE or DELETE.
     pub action: Action,
     /// With which record set, exactly.
     pub set: RawRecordSet,

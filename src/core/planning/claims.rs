@@ -18,26 +18,24 @@ pub fn decide_name(input: &NameInput<'_>) -> NameDecision {
     let mut order: Vec<usize> = (0..contributions.len()).collect();
     order.sort_by_key(|index| contributions[*index].arrival);
     let mut decision = NameDecision::default();
-    let mut valid = Vec::new();
+    let (mut valid, mut others) = (Vec::new(), Vec::new());
     for index in order {
         let contribution = &contributions[index];
         let barred = contribution.wish.as_ref().map(|wish| zone_rules::bar(input, wish));
         match barred {
             Some(None) => valid.push(index),
             Some(Some(verdict)) => {
-                keep_what_it_made(input, &mut decision, contribution);
+                others.push(contribution);
                 decision.verdicts.push((index, verdict));
             }
-            None => keep_what_it_made(input, &mut decision, contribution),
+            None => others.push(contribution),
         }
     }
-    let still_there =
-        input.claimed_by.filter(|cluster| contributions.iter().any(|c| c.cluster == **cluster));
-    decision.holder = match still_there {
-        Some(cluster) => Some(cluster.clone()),
-        None => valid.first().map(|index| contributions[*index].cluster.clone()),
-    };
+    decision.holder = holder(input, &valid).cloned();
     let Some(holder) = decision.holder.clone() else { return decision };
+    if input.claimed_by == Some(&holder) {
+        others.iter().for_each(|other| keep_what_it_made(&mut decision, &holder, other));
+    }
     let (accepted, waiting): (Vec<usize>, Vec<usize>) =
         valid.into_iter().partition(|index| contributions[*index].cluster == holder);
     let object = accepted
@@ -67,15 +65,23 @@ pub fn links_of(input: &NameInput<'_>) -> Vec<Link> {
     decision.desired.values().filter_map(link).collect()
 }
 
-/// What an endpoint of the claim's cluster made before it was written as it is now stays, whichever rule rejects it or makes it
-/// wait.
-fn keep_what_it_made(
-    input: &NameInput<'_>,
-    decision: &mut NameDecision,
-    contribution: &Contribution,
-) {
-    if input.claimed_by == Some(&contribution.cluster) {
-        decision.retain(&contribution.endpoint, Hold::Firm);
+/// The cluster that has the name: the one that had it, as long as an endpoint of it is there, or else the first to come with a valid
+/// endpoint. A cluster whose endpoints have all moved to other zones protects what it made and keeps nobody out: two clusters that
+/// swap their zones would wait for each other.
+fn holder<'a>(input: &NameInput<'a>, valid: &[usize]) -> Option<&'a ClusterId> {
+    let contributions = input.contributions;
+    let first = || valid.first().map(|index| &contributions[*index].cluster);
+    let is_there = |cluster: &&ClusterId, or_leaves: bool| {
+        contributions.iter().any(|c| c.cluster == **cluster && (or_leaves || !c.leaves))
+    };
+    let stays = input.claimed_by.filter(|cluster| is_there(cluster, false));
+    stays.or_else(first).or_else(|| input.claimed_by.filter(|cluster| is_there(cluster, true)))
+}
+
+/// What an endpoint of the holder made before it was written as it is now stays, whichever rule rejects it or makes it wait.
+fn keep_what_it_made(decision: &mut NameDecision, holder: &ClusterId, other: &Contribution) {
+    if other.cluster == *holder {
+        decision.retain(&other.endpoint, Hold::Firm);
     }
 }
 

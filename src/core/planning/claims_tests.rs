@@ -101,6 +101,30 @@ fn a_name_passes_on_when_its_holder_gives_it_up() {
 }
 
 #[test]
+fn a_cluster_that_only_leaves_keeps_nobody_out_and_what_it_made_stays_until_then() {
+    let leaving = || Contribution {
+        wish: None,
+        leaves: true,
+        ..contribution("east", 1, web("web", "192.0.2.1"))
+    };
+    let holder = |contributions: &[Contribution]| {
+        at(Some("east"), contributions).holder.map(|cluster| cluster.to_string())
+    };
+    let alone = at(Some("east"), &[leaving()]);
+    assert_eq!(alone.holder, Some(cluster("east")));
+    assert!(!alone.retained.is_empty());
+    let west = contribution("west", 2, web("web", "192.0.2.2"));
+    let passed = at(Some("east"), &[leaving(), west.clone()]);
+    assert_eq!(passed.holder, Some(cluster("west")));
+    assert!(passed.retained.is_empty() && passed.desired.len() == 1, "{passed:?}");
+    // One that comes to the zone, or is written wrongly here, is there as before.
+    let comes = contribution("east", 3, web("other", "192.0.2.3"));
+    assert_eq!(holder(&[leaving(), west.clone(), comes]).as_deref(), Some("east"));
+    let wrong = contribution("east", 3, web("other", "192.0.2.300"));
+    assert_eq!(holder(&[leaving(), west, wrong]).as_deref(), Some("east"));
+}
+
+#[test]
 fn a_rejected_version_wins_no_name() {
     let decision = at(
         None,

@@ -30,6 +30,8 @@ pub struct Contribution {
     /// What it wants; none when the present content is rejected. Such an endpoint wins no name, but what an earlier version
     /// of it made is left alone: a typing error must not take a name off the air.
     pub wish: Option<Arc<ParsedEndpoint>>,
+    /// Whether it moved to another zone: what it made here stays until it is in sync there.
+    pub leaves: bool,
 }
 
 /// What deciding has to know of the zone.
@@ -37,7 +39,6 @@ pub struct Contribution {
 pub struct ZoneContext {
     /// Account and zone.
     pub placement: Placement,
-    /// The apex.
     pub apex: DnsName,
     /// Public or private.
     pub visibility: Visibility,
@@ -144,9 +145,7 @@ impl ZoneContext {
 
 /// What deciding a name needs.
 pub struct NameInput<'a> {
-    /// The zone.
     pub zone: &'a ZoneContext,
-    /// The name.
     pub name: &'a DnsName,
     /// Who held it so far.
     pub claimed_by: Option<&'a ClusterId>,
@@ -208,7 +207,6 @@ impl NameInput<'_> {
 /// A record set that the holder wants, with what it adds up from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Desired {
-    /// The set.
     pub set: RecordSet,
     /// Indices into the contributions.
     pub from: Vec<usize>,

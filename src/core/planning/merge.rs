@@ -137,12 +137,10 @@ impl<'a> Merge<'a> {
             .find(|(rtype, _)| is_cname(rtype) != is_cname(&set.key.rtype))
             .and_then(|(_, key)| self.decision.desired.get(key))
         {
-            return Some(
-                self.lost(
-                    other,
-                    "a CNAME suffers no other record set at its name (RFC 1034 §3.6.2)",
-                ),
-            );
+            return Some(self.lost(
+                other,
+                "a CNAME cannot coexist with other record sets at its name (RFC 1034 §3.6.2)",
+            ));
         }
         let of_type = self.by_type.get(&set.key.rtype);
         if let Some(other) = of_type
@@ -238,7 +236,7 @@ impl<'a> Merge<'a> {
             verdict: Verdict::rejected(
                 Reason::TooLarge,
                 format!(
-                    "together with {} the record set would have {} values and it takes {MAX_VALUES}",
+                    "together with {} the record set would have {} values and the limit is {MAX_VALUES}",
                     self.name_of(other),
                     old.len() + added
                 ),

@@ -5,9 +5,11 @@
 //! Of [`claims`], `zone_rules` says what a zone takes at a name, `loops` which names lead to each other, `sides` which of the owner's
 //! endpoints count in a private or public zone, and `merge` what they add up to.
 
+pub mod block;
 pub mod change;
 pub mod claims;
 pub mod decision;
+mod display;
 mod loops;
 mod merge;
 pub mod observed;

@@ -31,7 +31,7 @@ pub struct Observed {
     pub raw: RawRecordSet,
     /// None: foreign.
     pub owner: Option<Ownership>,
-    /// What somebody else did to it since we wrote it.
+    /// How another writer changed it since we wrote it.
     pub drift: Option<Drift>,
 }
 

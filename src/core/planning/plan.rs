@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::block::PolicyStep;
+pub use super::block::{AliasPart, BlockReason, Blocked, DriftBlock, PolicyBlock, SiblingBlock};
 use super::change::{Cause, Change, Motive, Unit};
 use super::decision::{Contribution, Desired, Hold, NameDecision, ZoneContext};
 pub use super::observed::{Drift, Observed, Ownership};
@@ -14,12 +16,10 @@ use crate::core::dns::name::DnsName;
 use crate::core::dns::record::{RawRecordSet, RecordData, RecordKey, RecordSet, RecordType};
 use crate::core::endpoint::EndpointKey;
 use crate::core::endpoint::parsed::MAX_VALUES;
-use crate::core::endpoint::verdict::Reason;
 use crate::core::ids::ClusterId;
 
 /// What planning a name needs.
 pub struct PlanInput<'a> {
-    /// The zone.
     pub zone: &'a ZoneContext,
     /// What may be written there.
     pub policy: ZonePolicy,
@@ -39,45 +39,6 @@ pub struct PlanInput<'a> {
     pub departed: &'a [(ClusterId, EndpointKey)],
     /// Whether the zone holds a set of that name and type now: an alias needs its target to be there.
     pub target_exists: &'a dyn Fn(&DnsName, RecordType) -> bool,
-}
-
-/// Something that is wanted and not planned.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Blocked {
-    /// Which set.
-    pub key: RecordKey,
-    /// Why, for programs.
-    pub why: BlockReason,
-    /// Why, for people.
-    pub message: String,
-    /// Indices of the contributions that wait for it.
-    pub from: Vec<usize>,
-}
-
-/// Why something wanted is not planned.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BlockReason {
-    /// A set that Zonefold did not make is in the way.
-    Foreign,
-    /// The zone's policy does not allow it.
-    Policy,
-    /// Somebody else changed the set and the drift policy says to leave it.
-    Drifted,
-    /// The alias's target, a name in the same zone, is not there yet.
-    AliasTarget(DnsName),
-    /// It stays, or waits with what stays: what is to replace that is blocked.
-    KeptForSibling,
-}
-
-impl BlockReason {
-    /// The verdict's reason, where the endpoint's verdict changes with it.
-    pub fn verdict_reason(&self) -> Option<Reason> {
-        match self {
-            Self::Foreign => Some(Reason::ForeignRecord),
-            Self::Policy => Some(Reason::ZonePolicy),
-            Self::Drifted | Self::AliasTarget(_) | Self::KeptForSibling => None,
-        }
-    }
 }
 
 /// The plan of one name.
@@ -124,7 +85,11 @@ struct Planner<'a> {
 impl Planner<'_> {
     fn compare_desired(&mut self) {
         for (key, desired) in &self.input.decision.desired {
-            if let Some(target) = self.missing_target(&desired.set) {
+            // One that stands as it is wanted needs nothing of its target.
+            let stands = self.input.observed.get(key).is_some_and(|observed| {
+                observed.owner.is_some() && observed.drift.is_none() && says(observed, &desired.set)
+            });
+            if let Some(target) = self.missing_target(&desired.set).filter(|_| !stands) {
                 self.wait_for_target(desired, target);
                 continue;
             }
@@ -142,10 +107,7 @@ impl Planner<'_> {
         let (input, alert) = (self.input, self.input.drift == DriftPolicy::Alert);
         match (&observed.owner, observed.drift) {
             (Some(_), Some(_)) if alert && !says(observed, &desired.set) => {
-                let message = format!(
-                    "somebody else changed or removed {key}, and the zone's drift policy is alert: put it back by hand, or set the policy to repair"
-                );
-                self.block(key, BlockReason::Drifted, message);
+                self.block(key, BlockReason::Drifted(DriftBlock::Itself));
             }
             (Some(_), Some(Drift::Missing)) => self.create(desired, Motive::Repair),
             _ if says(observed, &desired.set) => {
@@ -172,7 +134,7 @@ impl Planner<'_> {
         match self.input.adopt {
             AdoptPolicy::Never => self.block_foreign(key, key),
             _ if self.input.policy == ZonePolicy::Observe => {
-                self.block_policy(key, "taken over as it is")
+                self.block_policy(key, PolicyStep::Adopt)
             }
             AdoptPolicy::Identical | AdoptPolicy::Any => self.plan.adopted.push(key.clone()),
         }
@@ -210,24 +172,21 @@ impl Planner<'_> {
                 && other.set.data == desired.set.data
                 && other.from == desired.from
         };
-        let desired_sets = self.input.decision.desired.values();
-        let has_half = desired_sets
-            .filter(is_other_half)
-            .any(|other| (self.input.target_exists)(&target, other.set.key.rtype));
+        // A half that stands as it is wanted goes on also when its target has gone.
+        let has = |other: &Desired| {
+            let stands = |observed: &Observed| observed.is_there() && says(observed, &other.set);
+            (self.input.target_exists)(&target, other.set.key.rtype)
+                || self.input.observed.get(&other.set.key).is_some_and(stands)
+        };
+        let has_half = self.input.decision.desired.values().filter(is_other_half).any(has);
+        let zone = apex.clone();
         if has_half {
-            let message = format!(
-                "{target} has no {} record set in the zone {apex}, so the alias is written without; it is added when there is one",
-                key.rtype
-            );
-            let why = BlockReason::AliasTarget(target);
+            let why = BlockReason::AliasTarget { target, zone, waits: AliasPart::Half };
             let from = desired.from.clone();
-            self.plan.left_out.push(Blocked { key: key.clone(), why, message, from });
+            self.plan.left_out.push(Blocked { key: key.clone(), why, from });
         } else {
-            let message = format!(
-                "the alias target {target} has no {} record set in the zone {apex} yet; the alias follows when it has",
-                key.rtype
-            );
-            self.block(key, BlockReason::AliasTarget(target), message);
+            let waits = AliasPart::All;
+            self.block(key, BlockReason::AliasTarget { target, zone, waits });
         }
     }
 
@@ -235,7 +194,7 @@ impl Planner<'_> {
         if self.input.policy.allows_create() {
             self.change(&desired.set.key, None, Some(desired.set.to_raw()), motive);
         } else {
-            self.block_policy(&desired.set.key, "created");
+            self.block_policy(&desired.set.key, PolicyStep::Create);
         }
     }
 
@@ -248,7 +207,7 @@ impl Planner<'_> {
                 motive,
             );
         } else {
-            self.block_policy(&desired.set.key, "changed");
+            self.block_policy(&desired.set.key, PolicyStep::Update);
         }
     }
 
@@ -316,8 +275,8 @@ impl Planner<'_> {
                 self.change(other, Some(observed.raw.clone()), None, Motive::Withdrawn);
             } else {
                 // Something of the name is blocked, so all that is there stays, and what has no place beside it waits.
-                let message = format!("{other} stays until all that replaces it can be written");
-                self.block(key, BlockReason::KeptForSibling, message);
+                let why = SiblingBlock::WaitsFor(other.clone());
+                self.block(key, BlockReason::KeptForSibling(why));
             }
         }
     }
@@ -327,17 +286,11 @@ impl Planner<'_> {
         if observed.owner.is_none() {
             self.block_foreign(key, other);
         } else if self.hold_of(other, observed) == Some(Hold::Firm) {
-            let message = format!(
-                "{other} is kept because the endpoint that made it is now rejected: correct or delete that endpoint"
-            );
-            self.block(key, BlockReason::Policy, message);
+            self.block(key, BlockReason::Policy(PolicyBlock::Retained(other.clone())));
         } else if observed.drift.is_some() && self.input.drift == DriftPolicy::Alert {
-            let message = format!(
-                "somebody else changed {other}, which is in the way, and the zone's drift policy is alert: remove it by hand, or set the policy to repair"
-            );
-            self.block(key, BlockReason::Drifted, message);
+            self.block(key, BlockReason::Drifted(DriftBlock::InTheWay(other.clone())));
         } else if !self.input.policy.allows_update() {
-            self.block_policy(key, "changed");
+            self.block_policy(key, PolicyStep::Update);
         }
     }
 
@@ -352,52 +305,36 @@ impl Planner<'_> {
             if blocked.iter().any(|rtype| !rest_stays || replaces(*rtype, key.rtype)) {
                 // The replacement is blocked: taking away what is there would take the name off the air.
                 self.changes.remove(key);
-                let message = format!("{key} stays until what replaces it can be written");
-                self.plan.blocked.push(Blocked {
-                    key: key.clone(),
-                    why: BlockReason::KeptForSibling,
-                    message,
-                    from: vec![],
-                });
+                let why = BlockReason::KeptForSibling(SiblingBlock::StaysForReplacement);
+                self.keep(key, why);
             } else if observed.drift == Some(Drift::Changed)
                 && self.input.drift == DriftPolicy::Alert
             {
-                let message = format!(
-                    "somebody else changed {key} and the drift policy is alert: it is not deleted"
-                );
-                self.plan.blocked.push(Blocked {
-                    key: key.clone(),
-                    why: BlockReason::Drifted,
-                    message,
-                    from: vec![],
-                });
+                self.keep(key, BlockReason::Drifted(DriftBlock::Unwanted));
             } else if self.input.policy.allows_delete() {
                 self.change(key, Some(observed.raw.clone()), None, Motive::Withdrawn);
             } else if !self.changes.contains_key(key) {
-                let message = format!(
-                    "nobody wants {key} any more, and the zone's policy {} keeps it",
-                    self.input.policy
-                );
-                self.plan.blocked.push(Blocked {
-                    key: key.clone(),
-                    why: BlockReason::Policy,
-                    message,
-                    from: vec![],
-                });
+                self.keep(key, BlockReason::Policy(PolicyBlock::Deletion(self.input.policy)));
             }
         }
     }
 
-    /// Whether a set is there, is ours, and nobody wants it.
+    /// Leaves a set that no endpoint asks for where it is.
+    fn keep(&mut self, key: &RecordKey, why: BlockReason) {
+        self.plan.blocked.push(Blocked { key: key.clone(), why, from: vec![] });
+    }
+
+    /// Whether a set is there, is ours, and no endpoint asks for it: also half of an alias that is left out now.
     fn is_undesired(&self, key: &RecordKey, observed: &Observed) -> bool {
+        let is_left_out = || self.plan.left_out.iter().any(|left_out| left_out.key == *key);
         observed.owner.is_some()
             && observed.is_there()
-            && !self.input.decision.desired.contains_key(key)
+            && (!self.input.decision.desired.contains_key(key) || is_left_out())
             && self.hold_of(key, observed).is_none()
             && !is_protected(&self.input.zone.apex, key)
     }
 
-    /// Whether the name still has something when all that nobody wants is gone.
+    /// Whether the name still has something once all that no endpoint asks for is gone.
     fn rest_stays(&self) -> bool {
         let counts = |key: &RecordKey| !is_protected(&self.input.zone.apex, key);
         let stays = |(key, observed): (&RecordKey, &Observed)| {
@@ -427,27 +364,16 @@ impl Planner<'_> {
 
     /// `other` is what is foreign: the set itself, or one that it cannot stand with.
     fn block_foreign(&mut self, key: &RecordKey, other: &RecordKey) {
-        let remedy = match self.input.adopt {
-            _ if key != other => {
-                "remove it there, or change the endpoint so that the two go together".to_owned()
-            }
-            AdoptPolicy::Never => "remove it there, or set adopt for the zone to take it over: to identical if it says the same, to any if not".to_owned(),
-            AdoptPolicy::Identical => "it says something else than is wanted: remove it there, make it say the same, or set adopt to any for the zone".to_owned(),
-            AdoptPolicy::Any => "remove it there".to_owned(),
-        };
-        let message = format!("Route 53 holds {other}, which Zonefold did not make: {remedy}");
-        self.block(key, BlockReason::Foreign, message);
+        let why = BlockReason::Foreign { other: other.clone(), adopt: self.input.adopt };
+        self.block(key, why);
     }
 
-    fn block_policy(&mut self, key: &RecordKey, what: &str) {
-        let message = format!(
-            "{key} would be {what}, and the policy of the zone {} is {}",
-            self.input.zone.apex, self.input.policy
-        );
-        self.block(key, BlockReason::Policy, message);
+    fn block_policy(&mut self, key: &RecordKey, step: PolicyStep) {
+        let (zone, policy) = (self.input.zone.apex.clone(), self.input.policy);
+        self.block(key, BlockReason::Policy(PolicyBlock::Step { step, zone, policy }));
     }
 
-    fn block(&mut self, key: &RecordKey, why: BlockReason, message: String) {
+    fn block(&mut self, key: &RecordKey, why: BlockReason) {
         if !self.blocked.insert(key.clone()) {
             return;
         }
@@ -458,11 +384,11 @@ impl Planner<'_> {
             .get(key)
             .map(|desired| desired.from.clone())
             .unwrap_or_default();
-        self.plan.blocked.push(Blocked { key: key.clone(), why, message, from });
+        self.plan.blocked.push(Blocked { key: key.clone(), why, from });
     }
 
     /// A place of a routing policy is free only once the set that has it gives it up, so what comes there waits for a set that
-    /// cannot be changed now.
+    /// cannot be changed now. So does a weighted set with another time to live than one that stays.
     fn wait_for_places(&mut self) {
         loop {
             let blocked = &self.blocked;
@@ -480,11 +406,32 @@ impl Planner<'_> {
                 let holder = held.get(&place).filter(|holder| **holder != key)?;
                 (!blocked.contains(key)).then(|| (key.clone(), (*holder).clone()))
             });
-            let Some((key, holder)) = waits else { return };
-            let message =
-                format!("{holder} has that place of the routing policy and cannot be changed now");
-            self.block(&key, BlockReason::KeptForSibling, message);
+            if let Some((key, holder)) = waits {
+                self.block(&key, BlockReason::KeptForSibling(SiblingBlock::PlaceOf(holder)));
+            } else if let Some((key, holder)) = self.waits_for_ttl() {
+                self.block(&key, BlockReason::KeptForSibling(SiblingBlock::TtlOf(holder)));
+            } else {
+                return;
+            }
         }
+    }
+
+    /// A weighted set that cannot be written beside one that stays, and that one.
+    fn waits_for_ttl(&self) -> Option<(RecordKey, RecordKey)> {
+        let ttl = |raw: &RawRecordSet| raw.weight.and(raw.ttl_secs);
+        let is_free = |key: &RecordKey| !self.blocked.contains(key);
+        let changes = || self.changes.iter().filter(|(key, _)| is_free(key));
+        let moves = |key: &RecordKey| changes().any(|(other, _)| other == key);
+        let there = self.input.observed.iter().filter(|(_, observed)| observed.is_there());
+        let stays = there.filter(|(key, observed)| ttl(&observed.raw).is_some() && !moves(key));
+        stays.into_iter().find_map(|(stays, observed)| {
+            let is_beside = |key: &RecordKey, change: &Change| {
+                let after = change.after.as_ref().and_then(ttl);
+                key.rtype == stays.rtype && after.is_some() && after != ttl(&observed.raw)
+            };
+            let (key, _) = changes().find(|(key, change)| is_beside(key, change))?;
+            Some((key.clone(), stays.clone()))
+        })
     }
 
     fn finish(mut self) -> NamePlan {

@@ -108,7 +108,7 @@ impl<'de> Deserialize<'de> for RecordTypes {
                 while let Some(text) = items.next_element::<String>()? {
                     let rtype = RecordType::parse(&text).ok_or_else(|| {
                         serde::de::Error::custom(format_args!(
-                            "{text:?} is no record type that Route 53 takes"
+                            "{text:?} is no record type that Route 53 supports"
                         ))
                     })?;
                     types.push(rtype);

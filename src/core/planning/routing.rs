@@ -20,7 +20,6 @@ pub struct ZoneFacts {
     pub account: AccountId,
     /// The account's environment.
     pub environment: EnvironmentId,
-    /// The zone.
     pub zone: ZoneId,
     /// Its apex.
     pub name: DnsName,
@@ -33,7 +32,6 @@ pub struct ZoneFacts {
 /// What routing has to know of an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountScope {
-    /// Its environment.
     pub environment: EnvironmentId,
     /// Which zones its rules could select: any of these.
     pub reach: Vec<Reach>,
@@ -183,7 +181,7 @@ impl ZoneTable {
         }
         let warning = match (request.exposure, closest) {
             (Exposure::Internal, Some(public)) => format!(
-                "no private zone of the environment {} holds {}: it is published in the public zone {}, where everybody can read it",
+                "no private zone of the environment {} holds {}: it is published in the public zone {}, which anyone can read",
                 request.environment, request.name, public.name
             ),
             _ => String::new(),

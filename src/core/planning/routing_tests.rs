@@ -143,7 +143,7 @@ fn what_is_of_use_inside_only_goes_public_where_there_is_no_private_zone_and_say
     let table = table(&[facts("Z1", "example.com", "dev"), private("Z2", "other.net")]);
     let route = ask("www.example.com").exposed(Exposure::Internal).route(&table).unwrap();
     assert_eq!(route.at[0].zone.as_str(), "Z1");
-    assert!(route.warning.contains("everybody can read it"), "{}", route.warning);
+    assert!(route.warning.contains("anyone can read"), "{}", route.warning);
 }
 
 #[test]

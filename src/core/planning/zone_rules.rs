@@ -48,7 +48,7 @@ fn of_type(input: &NameInput<'_>, wish: &ParsedEndpoint) -> Option<Verdict> {
     Some(Verdict::rejected(
         Reason::ZonePolicy,
         format!(
-            "the zone {} takes the record types {} from clusters, and this is {rtype}: add it to record_types of the zone, or remove the endpoint",
+            "the zone {} accepts the record types {} from clusters, and this is {rtype}: add it to record_types of the zone, or remove the endpoint",
             zone.apex, zone.record_types
         ),
     ))

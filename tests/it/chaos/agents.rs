@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use zonefold::agent::AgentHandle;
-use zonefold::agent::index::{Held, Index};
+use zonefold::agent::index::{Index, IndexEntry};
 use zonefold::core::dns::name::DnsName;
 use zonefold::core::endpoint::EndpointKey;
 use zonefold::emulator::*;
 use zonefold::wire::v1::{EndpointStatus, Progress};
 
-use super::site::{ACCOUNTS, Site, ZONES_PER_ACCOUNT, apex};
+use super::site::{ACCOUNTS, ChaosSite, ZONES_PER_ACCOUNT, apex};
+use crate::support::seed::seeded;
 use crate::support::wait::eventually;
-use crate::support::world::{Cluster, Wish};
+use crate::support::world::Cluster;
 
 /// Names of each cluster, spread over all zones.
 const NAMES: usize = 24;
@@ -30,19 +31,9 @@ pub struct Load {
     round: usize,
 }
 
-/// The seed of a test: of the environment, or the test's own.
-pub fn seeded(default: u64) -> fastrand::Rng {
-    let seed = std::env::var("ZONEFOLD_TEST_SEED")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(default);
-    println!("ZONEFOLD_TEST_SEED={seed}");
-    fastrand::Rng::with_seed(seed)
-}
-
 impl Load {
     /// Starts the agents and waits until what they want at first is there.
-    pub async fn start(site: &Site, seed: u64) -> Self {
+    pub async fn start(site: &ChaosSite, seed: u64) -> Self {
         let agents = site.agents().await;
         let wanted = agents.keys().map(|cluster| (*cluster, BTreeMap::new())).collect();
         let mut load = Self { agents, wanted, random: seeded(seed), round: 0 };
@@ -68,13 +59,7 @@ impl Load {
                     );
                 }
             }
-            let targets: Vec<[&str; 1]> = names.values().map(|target| [target.as_str()]).collect();
-            let wishes: Vec<Wish<'_>> = names
-                .keys()
-                .zip(&targets)
-                .map(|(owner, target)| (owner.as_str(), "A", &target[..]))
-                .collect();
-            self.agents[cluster].wants("many", &wishes);
+            self.agents[cluster].wants_addresses("many", names);
         }
     }
 
@@ -100,7 +85,7 @@ impl Load {
     }
 
     /// Waits until Route 53 holds exactly what is wanted, and until every agent knows that it does.
-    pub async fn comes_true(&self, site: &Site) {
+    pub async fn comes_true(&self, site: &ChaosSite) {
         self.is_held(site).await;
         for (cluster, agent) in &self.agents {
             let wanted = self.wanted[cluster].len();
@@ -119,12 +104,12 @@ impl Load {
     }
 
     /// Waits until Route 53 holds exactly what is wanted.
-    pub async fn is_held(&self, site: &Site) {
+    pub async fn is_held(&self, site: &ChaosSite) {
         self.is_held_where(site, |_| true).await;
     }
 
     /// The same for some names.
-    pub async fn is_held_where(&self, site: &Site, matters: impl Fn(&str) -> bool) {
+    pub async fn is_held_where(&self, site: &ChaosSite, matters: impl Fn(&str) -> bool) {
         let mut expected = self.expected();
         expected.retain(|owner, _| matters(owner));
         eventually("Route 53 holds what is wanted", async || {
@@ -170,7 +155,7 @@ impl Load {
 
     /// The hardest form of "acked is durable": nothing can be written to Route 53, the clusters change what they want until all of
     /// it is acked, their agents go, every replica is killed. What comes true then can only have come from the database.
-    pub async fn survives_everybody(mut self, site: &mut Site) {
+    pub async fn survives_everybody(mut self, site: &mut ChaosSite) {
         let rule = FaultRule {
             matching: FaultMatch {
                 action: Some(Action::ChangeResourceRecordSets),
@@ -198,8 +183,9 @@ impl Load {
 
 /// What an agent has read of its cluster.
 fn read(index: &Index) -> BTreeMap<String, String> {
-    let target =
-        |held: &Held| held.endpoint.targets.first().map(ToString::to_string).unwrap_or_default();
+    let target = |held: &IndexEntry| {
+        held.endpoint.targets.first().map(ToString::to_string).unwrap_or_default()
+    };
     index.iter().map(|(_, held)| (held.endpoint.key.dns_name.to_string(), target(held))).collect()
 }
 

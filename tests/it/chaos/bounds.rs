@@ -5,7 +5,7 @@ use zonefold::emulator::*;
 
 use super::agents::Load;
 use super::oracle::{assert_unbroken, one_call_a_zone_at_a_time};
-use super::site::{ACCOUNTS, Site, ZONES_PER_ACCOUNT, is_of};
+use super::site::{ACCOUNTS, ChaosSite, ZONES_PER_ACCOUNT, is_of};
 use crate::support::network::try_get;
 use crate::support::wait::eventually;
 use crate::support::world::temporary;
@@ -14,7 +14,7 @@ use crate::support::world::temporary;
 const ROUNDS: usize = 15;
 
 /// The value of a metric without labels.
-async fn metric(site: &Site, name: &str) -> i64 {
+async fn metric(site: &ChaosSite, name: &str) -> i64 {
     let (_, text) = try_get(site.replicas[0].http, "/metrics").await.unwrap();
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name} in {text}"))
@@ -23,7 +23,7 @@ async fn metric(site: &Site, name: &str) -> i64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_that_aws_leaves_hanging_takes_a_call_a_zone_and_delays_no_other_account() {
     let folder = temporary("bounds");
-    let site = Site::on(format!("sqlite:{}", folder.join("broker.db").display()), 1).await;
+    let site = ChaosSite::on(format!("sqlite:{}", folder.join("broker.db").display()), 1).await;
     let mut load = Load::start(&site, 404_041).await;
     let tasks = metric(&site, "zonefold_tasks").await;
     let stuck = ACCOUNTS[load.random.usize(0..ACCOUNTS.len())];

@@ -2,14 +2,14 @@
 
 use super::agents::Load;
 use super::oracle::{assert_unbroken, one_call_a_zone_at_a_time, one_replica_at_a_time};
-use super::site::{ACCOUNTS, REPLICAS, Site};
+use super::site::{ACCOUNTS, ChaosSite, REPLICAS};
 use crate::support::postgres::{self, Stop};
 use crate::support::wait::eventually;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_is_restarted_and_crashes_under_load_loses_nothing() {
     let server = postgres::own(&std::env::temp_dir(), &[]).await;
-    let mut site = Site::on(server.database().await, REPLICAS).await;
+    let mut site = ChaosSite::on(server.database().await, REPLICAS).await;
     let mut load = Load::start(&site, 404_021).await;
     for how in [Stop::Fast, Stop::Immediate] {
         load.goes_on_during(site.called_by_another(ACCOUNTS[0], &[])).await;
@@ -46,7 +46,7 @@ async fn a_database_that_is_restarted_and_crashes_under_load_loses_nothing() {
 }
 
 /// How many leases replicas say that they have lost.
-fn leases_lost(site: &mut Site) -> usize {
+fn leases_lost(site: &mut ChaosSite) -> usize {
     let is_loss = |line: &serde_json::Value| {
         line["message"].as_str().is_some_and(|text| text.contains("lease of the account was lost"))
     };
@@ -56,7 +56,7 @@ fn leases_lost(site: &mut Site) -> usize {
 }
 
 /// All calls of Route 53 by now.
-fn calls(site: &Site) -> u64 {
+fn calls(site: &ChaosSite) -> u64 {
     site.emulator.control().counters().accounts.values().map(|account| account.requests).sum()
 }
 
@@ -69,7 +69,7 @@ async fn blocking(work: impl FnOnce()) {
 /// so. A replica that waited for TCP to notice would be away for a quarter of an hour.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_whose_connections_fall_silent_for_ever_is_found_over_new_ones() {
-    let mut site = Site::start().await;
+    let mut site = ChaosSite::start().await;
     let mut load = Load::start(&site, 404_022).await;
     load.goes_on_during(site.called_by_another(ACCOUNTS[0], &[])).await;
     site.replicas.iter().for_each(|replica| replica.to_store.strand());

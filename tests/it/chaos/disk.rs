@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 
 use super::agents::Load;
 use super::oracle::{assert_unbroken, one_call_a_zone_at_a_time, one_replica_at_a_time};
-use super::site::{REPLICAS, Site};
+use super::site::{ChaosSite, REPLICAS};
 use crate::support::network::try_get;
 use crate::support::postgres;
 use crate::support::wait::eventually;
@@ -85,7 +85,7 @@ fn is_root() -> bool {
 }
 
 /// Waits, with the clusters at work, until something of theirs cannot be acked although the agents have a session.
-async fn acks_stop(load: &mut Load, disk: &SmallDisk, site: &Site) {
+async fn acks_stop(load: &mut Load, disk: &SmallDisk, site: &ChaosSite) {
     let mut unacked = 0;
     // An ack is late at times without any reason: this many looks in a row are none.
     while unacked < 40 {
@@ -110,7 +110,7 @@ async fn acks_stop(load: &mut Load, disk: &SmallDisk, site: &Site) {
 async fn a_full_disk_under_sqlite_stops_the_acks_and_nothing_else_and_is_made_up_for() {
     let disk = SmallDisk::mount(12);
     let store = format!("sqlite:{}", disk.path().join("broker.db").display());
-    let mut site = Site::on(store, 1).await;
+    let mut site = ChaosSite::on(store, 1).await;
     let mut load = Load::start(&site, 404_031).await;
     disk.fill();
     acks_stop(&mut load, &disk, &site).await;
@@ -137,7 +137,7 @@ async fn a_full_disk_under_postgresql_stops_the_acks_and_nothing_else_and_is_mad
         &["max_wal_size=8MB", "min_wal_size=2MB", "shared_buffers=16MB"],
     )
     .await;
-    let mut site = Site::on(server.database().await, REPLICAS).await;
+    let mut site = ChaosSite::on(server.database().await, REPLICAS).await;
     let mut load = Load::start(&site, 404_032).await;
     disk.fill();
     acks_stop(&mut load, &disk, &site).await;

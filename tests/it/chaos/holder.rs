@@ -2,14 +2,14 @@
 
 use super::agents::Load;
 use super::oracle::{assert_unbroken, one_call_a_zone_at_a_time, one_replica_at_a_time};
-use super::site::{ACCOUNTS, REPLICAS, Site, ZONES_PER_ACCOUNT};
+use super::site::{ACCOUNTS, ChaosSite, REPLICAS, ZONES_PER_ACCOUNT};
 use crate::support::wait::eventually;
 
 const KILLS: usize = 3;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_holder_that_is_killed_under_load_is_followed_and_nothing_acked_is_lost() {
-    let mut site = Site::start().await;
+    let mut site = ChaosSite::start().await;
     let mut load = Load::start(&site, 404_001).await;
     for _ in 0..KILLS {
         let account = ACCOUNTS[load.random.usize(0..ACCOUNTS.len())];
@@ -36,7 +36,7 @@ enum Waking {
 }
 
 async fn stopped_past_its_lease(waking: Waking, seed: u64) {
-    let mut site = Site::start().await;
+    let mut site = ChaosSite::start().await;
     let mut load = Load::start(&site, seed).await;
     let account = ACCOUNTS[load.random.usize(0..ACCOUNTS.len())];
     let holder = load.goes_on_during(site.called_by_another(account, &[])).await;
@@ -76,13 +76,13 @@ fn is_about_the_store(line: &serde_json::Value) -> bool {
 }
 
 /// The calls of a replica to all accounts by now.
-fn calls_of(site: &Site, number: usize) -> u64 {
+fn calls_of(site: &ChaosSite, number: usize) -> u64 {
     let runs = ACCOUNTS.into_iter().flat_map(|account| site.runs(account));
     runs.filter(|(replica, _)| *replica == number).map(|(_, run)| run.calls).sum()
 }
 
 /// Waits until a replica works an account under a lease of its own again.
-async fn rejoins(site: &mut Site, number: usize) {
+async fn rejoins(site: &mut ChaosSite, number: usize) {
     if site.has_ended(number) {
         site.revive(number).await;
     }

@@ -2,7 +2,7 @@
 
 use super::agents::Load;
 use super::oracle::{assert_unbroken, one_call_a_zone_at_a_time, one_replica_at_a_time};
-use super::site::{ACCOUNTS, REPLICAS, Site};
+use super::site::{ACCOUNTS, ChaosSite, REPLICAS};
 use crate::support::wait::eventually;
 
 /// How a way fails.
@@ -16,7 +16,7 @@ enum Failure {
 
 /// A replica that cannot reach the database may not work any account when its lease is over, whatever AWS would take.
 async fn away_from_the_database(failure: Failure, seed: u64) {
-    let mut site = Site::start().await;
+    let mut site = ChaosSite::start().await;
     let mut load = Load::start(&site, seed).await;
     let account = ACCOUNTS[load.random.usize(0..ACCOUNTS.len())];
     let holder = load.goes_on_during(site.called_by_another(account, &[])).await;
@@ -64,7 +64,7 @@ async fn a_holder_that_hears_nothing_of_the_database_stops_calling_before_anothe
 /// A replica that cannot reach AWS keeps its lease, since it lives: its accounts wait for the network, and only they.
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_that_were_lost_between_a_holder_and_aws_are_read_back_and_come_late_without_harm() {
-    let mut site = Site::start().await;
+    let mut site = ChaosSite::start().await;
     let mut load = Load::start(&site, 404_013).await;
     for failure in [Failure::Silence, Failure::Cut] {
         let account = ACCOUNTS[load.random.usize(0..ACCOUNTS.len())];

@@ -9,6 +9,7 @@ use zonefold::core::ids::AccountId;
 use zonefold::emulator::*;
 
 use crate::support::folder::TestFolder;
+use crate::support::foreign::write_foreign;
 use crate::support::network::try_get;
 use crate::support::postgres;
 use crate::support::process::{Process, zonefold};
@@ -54,7 +55,7 @@ pub struct Replica {
 }
 
 /// See the module's page.
-pub struct Site {
+pub struct ChaosSite {
     pub emulator: EmulatorHandle,
     pub replicas: Vec<Replica>,
     /// What agents connect to, as to a load balancer: it leads to whoever listens.
@@ -69,7 +70,7 @@ pub struct Site {
 /// Nobody is there.
 const NOWHERE: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1));
 
-impl Site {
+impl ChaosSite {
     /// Three replicas on a new database of the test run's PostgreSQL.
     pub async fn start() -> Self {
         Self::on(postgres::database().await, REPLICAS).await
@@ -87,8 +88,7 @@ impl Site {
             effect: FaultEffect::Latency { min_ms: 0, max_ms: MOST_LATENCY_MS },
         };
         emulator.control().add_fault(slow);
-        write_foreign(&emulator.control());
-        let foreign = foreign_records(&emulator.control());
+        let foreign = write_foreign(&emulator.control(), 5);
         let folder = TestFolder::new();
         let mut made = vec![];
         for number in 0..replicas {
@@ -360,33 +360,4 @@ fn broker_config(store: &str) -> Value {
         "clusters": CLUSTERS.map(|cluster| json!({ "name": cluster, "environment": "dev" })),
         "log": { "filter": "info,zonefold=debug" },
     })
-}
-
-/// Records of somebody else, between those of ours.
-fn write_foreign(control: &Control) {
-    for zone in control.zones() {
-        for i in 0..5 {
-            let set = zonefold::core::dns::record::RawRecordSet {
-                name: format!("foreign{i}.{}", zone.name).into(),
-                rtype: "A".into(),
-                ttl_secs: Some(60),
-                values: vec![format!("203.0.113.{i}").into()],
-                ..Default::default()
-            };
-            control
-                .foreign_write(&zone.id, &[RecordChange { action: ChangeAction::Create, set }])
-                .unwrap();
-        }
-    }
-}
-
-/// Those of them that are there.
-pub fn foreign_records(control: &Control) -> Vec<(String, String)> {
-    let sets = control
-        .zones()
-        .into_iter()
-        .flat_map(|zone| control.records(&zone.id, View::Accepted).unwrap());
-    sets.filter(|set| set.name.starts_with("foreign"))
-        .map(|set| (set.name.to_string(), format!("{:?}", set.values)))
-        .collect()
 }

@@ -12,7 +12,7 @@ use zonefold::core::time::Timestamp;
 use zonefold::emulator::{ClockMode, EmulatorConfig};
 use zonefold::ports::{CallError, Clock, DnsProvider, DnsProviders as _};
 
-use crate::emulator_support as aws;
+use crate::emulator::support as aws;
 
 const HOUR_MS: i64 = 3_600_000;
 

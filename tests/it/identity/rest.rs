@@ -351,7 +351,7 @@ async fn a_replica_that_is_silent_is_named_and_the_rest_is_told_and_it_hears_no_
             "/api/v1/names/www.example.com" => {
                 let summary = answer["summary"].as_str().unwrap();
                 assert!(
-                    summary.contains("not all") && summary.contains("111111111111"),
+                    summary.contains("incomplete") && summary.contains("111111111111"),
                     "{summary}"
                 );
             }

@@ -16,14 +16,14 @@ use zonefold::app::broker::BrokerOptions;
 
 use zonefold::wire::http::{HttpLimits, serve};
 
-use super::site::{BROKER_NAME, Site, hello, options};
+use super::site::{BROKER_NAME, IdentitySite, hello, options};
 use crate::support::wait::within_deadline;
 
 const SHARED: &str = "the-token-that-the-clusters-share";
 /// As many as the listener lets wait.
 const MOST: usize = 4;
 
-async fn site() -> Site {
+async fn site() -> IdentitySite {
     let waiting = WaitingLimits {
         most: MOST,
         at_least: Duration::from_millis(20),
@@ -36,7 +36,7 @@ async fn site() -> Site {
     };
     let clusters =
         json!(["east", "west"].map(|name| json!({ "name": name, "environment": "dev" })));
-    Site::start_with(
+    IdentitySite::start_with(
         &clusters,
         &json!({ "agents": { "token": SHARED } }),
         BrokerOptions { connections, ..options() },
@@ -52,7 +52,7 @@ async fn closed(mut stream: impl tokio::io::AsyncRead + Unpin) {
 }
 
 /// A connection on which TLS stands and nothing is said.
-async fn silent_over_tls(site: &Site) -> impl tokio::io::AsyncRead + Unpin + use<> {
+async fn silent_over_tls(site: &IdentitySite) -> impl tokio::io::AsyncRead + Unpin + use<> {
     let tls = client_config(Some(&site.folder.path("authority.crt"))).unwrap();
     let name = rustls::pki_types::ServerName::try_from(BROKER_NAME).unwrap();
     let stream = TcpStream::connect(site.grpc).await.unwrap();

@@ -25,7 +25,7 @@ use crate::support::folder::TestFolder;
 /// The name in the broker's certificate besides the address.
 pub const BROKER_NAME: &str = "broker.zonefold.test";
 
-pub struct Site {
+pub struct IdentitySite {
     pub folder: TestFolder,
     pub authority: Authority,
     pub grpc: SocketAddr,
@@ -38,13 +38,13 @@ pub struct Site {
     _running: JoinHandle<anyhow::Result<()>>,
 }
 
-impl Drop for Site {
+impl Drop for IdentitySite {
     fn drop(&mut self) {
         self.stop.cancel();
     }
 }
 
-impl Site {
+impl IdentitySite {
     /// A broker with gRPC over TLS that knows these clusters; `more` is laid over its configuration.
     pub async fn start(clusters: &Value, more: &Value) -> Self {
         Self::start_with(clusters, more, options()).await

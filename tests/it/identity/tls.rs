@@ -8,7 +8,7 @@ use zonefold::agent::{Access, Agent, AgentConfig, AgentError, ClusterUid, Object
 use zonefold::app::broker::build;
 use zonefold::config::Config;
 
-use super::site::{BROKER_NAME, Site, hello, options, reason, watch};
+use super::site::{BROKER_NAME, IdentitySite, hello, options, reason, watch};
 use crate::support::authority::Authority;
 use crate::support::network::get_json;
 use crate::support::wait::{eventually, eventually_equal};
@@ -16,12 +16,12 @@ use crate::support::wait::{eventually, eventually_equal};
 const EAST: &str = "east.agents.zonefold.test";
 const WEST: &str = "spiffe://zonefold.test/clusters/west";
 
-async fn site() -> Site {
+async fn site() -> IdentitySite {
     let clusters = json!([
         { "name": "east", "environment": "dev", "identity": { "certificate": EAST } },
         { "name": "west", "environment": "dev", "identity": { "certificate": WEST } },
     ]);
-    Site::start(&clusters, &json!({})).await
+    IdentitySite::start(&clusters, &json!({})).await
 }
 
 #[tokio::test]
@@ -134,7 +134,7 @@ async fn an_agent_publishes_over_tls_with_its_certificate() {
 }
 
 /// The certificate that the broker shows to whoever connects now.
-async fn served(site: &Site) -> Vec<u8> {
+async fn served(site: &IdentitySite) -> Vec<u8> {
     let tls =
         zonefold::adapters::tls::client_config(Some(&site.folder.path("authority.crt"))).unwrap();
     let stream = tokio::net::TcpStream::connect(site.grpc).await.unwrap();

@@ -20,7 +20,7 @@ use zonefold::app::broker::BrokerOptions;
 use zonefold::broker::ingest::Limits;
 use zonefold::wire::v1::go_away::Reason as GoAwayReason;
 
-use super::site::{Site, hello, options, reason, statuses, watch as watch_statuses};
+use super::site::{IdentitySite, hello, options, reason, statuses, watch as watch_statuses};
 use crate::support::authority::{Signer, key_set, unsigned, write_keys};
 use crate::support::folder::TestFolder;
 use crate::support::network::get_json;
@@ -357,7 +357,7 @@ async fn a_discovery_document_sends_the_broker_to_no_other_host_and_the_caller_h
 }
 
 /// A broker that knows the cluster east by its service account, with its time of day in our hand.
-async fn site_by_account(limits: Limits) -> (Site, Arc<FixedClock>, Signer) {
+async fn site_by_account(limits: Limits) -> (IdentitySite, Arc<FixedClock>, Signer) {
     let (keys, signer, time_of_day) = (TestFolder::new(), Signer::es256("one"), clock());
     let keys_file = keys.path("keys.json");
     write_keys(&keys_file, &[&signer]);
@@ -368,7 +368,7 @@ async fn site_by_account(limits: Limits) -> (Site, Arc<FixedClock>, Signer) {
         limits,
         ..options()
     };
-    let site = Site::start_with(&clusters, &json!({}), options).await;
+    let site = IdentitySite::start_with(&clusters, &json!({}), options).await;
     // The keys are read before their folder goes.
     hello(&site.by_token(&signer.token(&claims())), "east").await.unwrap();
     (site, time_of_day, signer)
@@ -411,7 +411,7 @@ async fn the_broker_lets_in_whom_the_token_names() {
             { "name": "west", "environment": "dev" },
             { "name": "south", "environment": "dev", "identity": { "token_sha256": hex(&token_hash(OWN)) } },
         ]);
-        Site::start(&clusters, &json!({ "agents": { "token": SHARED } })).await
+        IdentitySite::start(&clusters, &json!({ "agents": { "token": SHARED } })).await
     };
     assert!(hello(&site.by_token(SHARED), "west").await.is_ok());
     assert!(hello(&site.by_token(OWN), "south").await.is_ok());
@@ -443,8 +443,11 @@ async fn an_identity_that_is_taken_away_ends_the_streams_that_it_opened() {
     let cluster = |name: &str, token: &str| json!({ "name": name, "environment": "dev", "identity": { "token_sha256": hex(&token_hash(token)) } });
     let [of_east, of_west, next] =
         ["that-of-east-0123456789", "that-of-west-0123456789", "the-next-of-east-0123456789"];
-    let site =
-        Site::start(&json!([cluster("east", of_east), cluster("west", of_west)]), &json!({})).await;
+    let site = IdentitySite::start(
+        &json!([cluster("east", of_east), cluster("west", of_west)]),
+        &json!({}),
+    )
+    .await;
     let mut watching = statuses(&site.by_token(of_east), "east").await.unwrap();
     assert!(watching.message().await.unwrap().unwrap().replay_done, "nothing is held");
     let (east, mut west) = (

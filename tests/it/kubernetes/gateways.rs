@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::site::{SHOP, Site, host};
+use super::site::{KubeSite, SHOP, host};
 use crate::support::aws::names_beside_the_apex;
 
 const SOURCES: &str =
@@ -42,7 +42,7 @@ fn at(address: &str) -> Value {
 }
 
 /// A route, and what its controller says of it.
-async fn route(site: &Site, kind: &str, namespace: &str, name: &str, parent: &Value) {
+async fn route(site: &KubeSite, kind: &str, namespace: &str, name: &str, parent: &Value) {
     let mut spec = json!({ "parentRefs": [parent] });
     let mut annotations = json!({});
     match kind {
@@ -62,7 +62,7 @@ async fn route(site: &Site, kind: &str, namespace: &str, name: &str, parent: &Va
 
 #[tokio::test]
 async fn routes_of_every_kind_have_the_addresses_of_the_gateways_that_take_them() {
-    let mut site = Site::start().await;
+    let mut site = KubeSite::start().await;
     site.api.install_crds("gateway-api").await;
     site.grant(&["--source", SOURCES]).await;
     for (namespace, team) in [("web", "web"), ("other", "other")] {

@@ -1,12 +1,12 @@
 //! Two agents of one cluster and the Lease between them.
 
-use super::site::{BALANCED, SHOP, Site, balanced, host, service};
+use super::site::{BALANCED, KubeSite, SHOP, balanced, host, service};
 use crate::support::wait::eventually;
 
 const OPTIONS: [&str; 4] = ["--source", "service", "--lease", "zonefold-agent"];
 
 /// Waits until exactly one of these agents leads; answers which.
-async fn leader<'a>(site: &Site, agents: &[&'a str]) -> &'a str {
+async fn leader<'a>(site: &KubeSite, agents: &[&'a str]) -> &'a str {
     eventually("one agent leads", async || {
         let mut leading = vec![];
         for agent in agents {
@@ -24,7 +24,7 @@ async fn leader<'a>(site: &Site, agents: &[&'a str]) -> &'a str {
 
 #[tokio::test]
 async fn another_agent_takes_over_from_one_that_is_killed_and_from_one_that_stops() {
-    let mut site = Site::start().await;
+    let mut site = KubeSite::start().await;
     site.grant(&OPTIONS).await;
     let (web, shop) = (host("web"), host("shop"));
     for (name, host) in [("web", &web), ("shop", &shop)] {

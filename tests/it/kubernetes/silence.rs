@@ -1,11 +1,11 @@
 //! What falls silent is kept: nothing is withdrawn but what was seen to be deleted, or what an operator released.
 
-use super::site::{BALANCED, SHOP, Site, balanced, dns_endpoint, host, service};
+use super::site::{BALANCED, KubeSite, SHOP, balanced, dns_endpoint, host, service};
 use crate::support::api_server::FIRST_KEY;
 use crate::support::network::free_address;
 
 /// A service whose load balancer has an address.
-async fn balanced_service(site: &Site, label: &str, address: &str) -> String {
+async fn balanced_service(site: &KubeSite, label: &str, address: &str) -> String {
     let name = host(label);
     site.api.apply(&service(label, &name, BALANCED)).await;
     site.api.set_status(SHOP, &format!("service/{label}"), &balanced(&[address])).await;
@@ -16,7 +16,7 @@ async fn balanced_service(site: &Site, label: &str, address: &str) -> String {
 async fn a_load_balancer_without_address_an_api_server_that_is_gone_and_a_revoked_right_take_nothing_away()
  {
     let options = ["--source", "service"];
-    let mut site = Site::with_agent(&options).await;
+    let mut site = KubeSite::with_agent(&options).await;
     let web = balanced_service(&site, "web", "192.0.2.10").await;
     let shop = balanced_service(&site, "shop", "192.0.2.20").await;
     site.holds(&web, "A", &["192.0.2.10"]).await;
@@ -58,7 +58,7 @@ async fn a_load_balancer_without_address_an_api_server_that_is_gone_and_a_revoke
 
 #[tokio::test]
 async fn objects_that_go_with_their_kind_are_kept_until_they_are_released() {
-    let mut site = Site::start().await;
+    let mut site = KubeSite::start().await;
     site.api.install_crds("external-dns").await;
     let options = ["--source", "dnsendpoint"];
     site.grant(&options).await;
@@ -92,7 +92,7 @@ async fn objects_that_go_with_their_kind_are_kept_until_they_are_released() {
 
 #[tokio::test]
 async fn what_happened_while_history_was_forgotten_is_listed_again() {
-    let mut site = Site::with_agent(&["--source", "service"]).await;
+    let mut site = KubeSite::with_agent(&["--source", "service"]).await;
     let [deleted, changed, same] = ["deleted", "changed", "same"];
     for label in [deleted, changed, same] {
         let name = balanced_service(&site, label, "192.0.2.10").await;
@@ -120,7 +120,7 @@ async fn what_happened_while_history_was_forgotten_is_listed_again() {
 
 #[tokio::test]
 async fn an_agent_that_comes_back_with_a_filter_keeps_what_it_leaves_out() {
-    let mut site = Site::with_agent(&["--source", "service"]).await;
+    let mut site = KubeSite::with_agent(&["--source", "service"]).await;
     let (web, shop) = (
         balanced_service(&site, "web", "192.0.2.10").await,
         balanced_service(&site, "shop", "192.0.2.20").await,

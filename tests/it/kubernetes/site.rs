@@ -22,7 +22,7 @@ pub const SHOP: &str = "shop";
 const HOME: &str = "zonefold";
 const ACCOUNT: &str = "zonefold-agent";
 
-pub struct Site {
+pub struct KubeSite {
     pub api: ApiServer,
     pub aws: Aws,
     pub deployment: Deployment,
@@ -34,7 +34,7 @@ pub fn host(label: &str) -> String {
     format!("{label}.dev.example.com")
 }
 
-impl Site {
+impl KubeSite {
     /// No agent runs yet.
     pub async fn start() -> Self {
         let (api, (emulator, aws)) = tokio::join!(ApiServer::start(), aws::emulated());

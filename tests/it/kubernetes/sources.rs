@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::site::{BALANCED, SHOP, Site, balanced, dns_endpoint, host, service};
+use super::site::{BALANCED, KubeSite, SHOP, balanced, dns_endpoint, host, service};
 use crate::support::aws::names_beside_the_apex;
 use crate::support::wait::eventually;
 
@@ -20,7 +20,7 @@ fn repository(path: &str) -> std::path::PathBuf {
 
 #[tokio::test]
 async fn what_people_apply_becomes_records_and_they_are_told_on_the_object() {
-    let mut site = Site::start().await;
+    let mut site = KubeSite::start().await;
     site.api.install_crd(&repository("deploy/kubernetes/dnsendpoint-crd.yaml")).await;
     let options = ["--source", "service,ingress,dnsendpoint"];
     site.grant(&options).await;
@@ -87,7 +87,7 @@ async fn what_people_apply_becomes_records_and_they_are_told_on_the_object() {
 }
 
 /// Waits until a DNSEndpoint's conditions Accepted, Programmed and InSync are these, for what is written now; answers the first.
-async fn conditions_become(site: &Site, object: &str, wanted: [&str; 3]) -> Value {
+async fn conditions_become(site: &KubeSite, object: &str, wanted: [&str; 3]) -> Value {
     eventually(&format!("the conditions of {object} are {wanted:?}"), async || {
         let found = site.api.get(SHOP, &format!("dnsendpoint/{object}")).await;
         let conditions = &found["status"]["conditions"];
@@ -115,7 +115,7 @@ async fn conditions_become(site: &Site, object: &str, wanted: [&str; 3]) -> Valu
 
 #[tokio::test]
 async fn services_without_a_load_balancer_have_the_addresses_of_nodes_and_pods() {
-    let site = Site::with_agent(&["--source", "service"]).await;
+    let site = KubeSite::with_agent(&["--source", "service"]).await;
     for (name, address) in [("node-1", "203.0.113.1"), ("node-2", "203.0.113.2")] {
         let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name } });
         site.api.apply(&node.to_string()).await;
@@ -173,9 +173,11 @@ async fn services_without_a_load_balancer_have_the_addresses_of_nodes_and_pods()
 
 #[tokio::test]
 async fn custom_kinds_are_waited_for_and_read_when_they_come() {
-    let mut site =
-        Site::with_agent(&["--source", "f5-virtualserver,f5-transportserver,nginx-virtualserver"])
-            .await;
+    let mut site = KubeSite::with_agent(&[
+        "--source",
+        "f5-virtualserver,f5-transportserver,nginx-virtualserver",
+    ])
+    .await;
     let agent = site.deployment.agent_of("agent");
     agent.process.says("virtualservers.k8s.nginx.org").await;
     site.api.install_crd(&repository(OTHER_CRDS)).await;
@@ -229,7 +231,7 @@ async fn custom_kinds_are_waited_for_and_read_when_they_come() {
 
 #[tokio::test]
 async fn what_filters_leave_out_is_not_published_and_rights_in_the_chosen_namespaces_are_enough() {
-    let mut site = Site::start().await;
+    let mut site = KubeSite::start().await;
     for namespace in ["web", "other"] {
         site.api.kubectl(&["create", "namespace", namespace]).await;
     }

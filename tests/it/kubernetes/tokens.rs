@@ -9,7 +9,7 @@ use zonefold::core::ids::ClusterId;
 use zonefold::core::time::Timestamp;
 use zonefold::ports::{Callers as _, Clock, Proven, RefusedFor, Shown};
 
-use super::site::{BALANCED, SHOP, Site, balanced, host, service};
+use super::site::{BALANCED, KubeSite, SHOP, balanced, host, service};
 use crate::support::api_server::{ApiServer, FIRST_KEY, new_signing_key};
 use crate::support::wait::eventually;
 
@@ -156,14 +156,14 @@ async fn what_the_api_server_signs_is_taken_and_every_other_token_is_refused() {
 /// The whole way: agents as processes, over TLS.
 #[tokio::test]
 async fn an_agent_with_another_s_token_is_refused_and_says_why() {
-    let mut site = Site::with_agent(&["--source", "service"]).await;
+    let mut site = KubeSite::with_agent(&["--source", "service"]).await;
     for (name, cluster, audience, why, in_words) in [
         (
             "for-the-api-server",
             "dev-east",
             None,
             "WRONG_AUDIENCE",
-            "the token is meant for somebody else",
+            "the token is meant for another audience",
         ),
         ("for-another-cluster", "dev-west", Some("zonefold"), "OTHER_CLUSTER", "dev-east"),
     ] {

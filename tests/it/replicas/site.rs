@@ -95,7 +95,7 @@ impl Replica {
     }
 }
 
-pub struct Site {
+pub struct ReplicaSite {
     pub emulator: EmulatorHandle,
     data: PathBuf,
     store: String,
@@ -104,7 +104,7 @@ pub struct Site {
     started: usize,
 }
 
-impl Site {
+impl ReplicaSite {
     pub async fn new(timing: LeaseTiming) -> Self {
         let mut operations = AccountConfig::new(AccountId::parse(OPERATIONS).unwrap());
         operations.access_keys = vec![AccessKeyConfig {

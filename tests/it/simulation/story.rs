@@ -93,6 +93,7 @@ impl Story {
         let world = World {
             accounts: vec![Account { id: account(), environment: environment.clone(), budget }],
             zones: vec![Zone {
+                private: false,
                 id: zone(),
                 account: account(),
                 apex: dns("example.com"),
@@ -389,6 +390,8 @@ impl Story {
             key: endpoint.key.hash(),
             version: endpoint.version(),
             endpoint: endpoint.clone(),
+            octets: 50,
+            withheld: None,
             verdict: Some(verdict),
         });
     }

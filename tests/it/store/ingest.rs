@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use zonefold::core::endpoint::quota::QuotaBound;
 use zonefold::core::endpoint::verdict::{Placement, Reason, Verdict};
 use zonefold::ports::{EndpointRow, VerdictRow};
 
@@ -19,6 +20,7 @@ on_both_databases!(
     arrivals_are_unique_and_rise_under_concurrent_ingest,
     a_reader_never_misses_a_smaller_arrival,
     a_verdict_stays_with_its_version_and_its_placement_outlives_it,
+    what_is_withheld_reads_back_and_its_content_is_news,
     a_hundred_thousand_endpoints_in_one_call,
 );
 
@@ -95,6 +97,30 @@ async fn the_operations_of_a_unit_apply_in_their_order(place: Place) {
     assert!(last[0] > first && last.iter().all(|arrival| *arrival == last[0]), "{done:?}");
     let row = only_row(&*store).await;
     assert_eq!((row.arrival, row.endpoint), (last[0], PackedEndpoint::pack(&one)));
+}
+
+async fn what_is_withheld_reads_back_and_its_content_is_news(place: Place) {
+    let store = place.open().await;
+    let east = cluster("east");
+    let epoch = session(&*store, &east).await;
+    let (old, new) = (endpoint(1, "192.0.2.1"), endpoint(1, "192.0.2.2"));
+    let withheld = PackedEndpoint::pack(&new).withhold(QuotaBound::Endpoints);
+    let withhold = || IngestOp::Put {
+        key: new.key.hash(),
+        version: new.version(),
+        endpoint: withheld.clone(),
+    };
+    let first = commit(&*store, &east, epoch, vec![put(old), withhold()]).await;
+    let row = only_row(&*store).await;
+    assert_eq!((row.version, row.endpoint), (new.version(), withheld.clone()));
+    // Not even one with the same version, of which the content is there now.
+    let stored = commit(&*store, &east, epoch, vec![put(new.clone())]).await;
+    assert_eq!(stored, first[1..]);
+    assert_eq!(only_row(&*store).await.endpoint.unpack(), new);
+    commit(&*store, &east, epoch, vec![withhold()]).await;
+    assert_eq!(only_row(&*store).await.endpoint.unpack(), new, "what is stored stays");
+    let gone = commit(&*store, &east, epoch, vec![del(&new)]).await;
+    assert_eq!(gone, [OpOutcome::Removed]);
 }
 
 async fn a_deletion_of_an_unseen_version_changes_nothing(place: Place) {

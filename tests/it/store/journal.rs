@@ -1,6 +1,8 @@
 //! The journal: batches, changes, and a chain that shows what was done to it.
 
-use zonefold::ports::{BatchOutcome, ChangeFilter, ClaimRow, ClaimWrite, RecordRow, RecordWrite};
+use zonefold::ports::{
+    BatchOutcome, ChainCheck, ChangeFilter, ClaimRow, ClaimWrite, RecordRow, RecordWrite,
+};
 
 use super::*;
 
@@ -145,7 +147,11 @@ async fn a_batch_is_begun_once_and_ends_once(place: Place) {
     store.finish_batch(&batch, &applied("C1"), &writes, &[], Timestamp(900)).await.unwrap();
     assert!(matches!(finish(&*store, &batch, &refused()).await, Err(StoreError::Refused(_))));
     assert!(matches!(store.begin_batch(&batch, &[]).await, Err(StoreError::Refused(_))));
-    assert_eq!(store.verify_journal(&account()).await.unwrap(), Ok(2), "one intent, one outcome");
+    assert_eq!(
+        store.verify_journal(&account()).await.unwrap(),
+        ChainCheck::Whole(2),
+        "one intent, one outcome"
+    );
 }
 
 async fn changes_come_newest_first_through_every_filter(place: Place) {
@@ -226,10 +232,10 @@ async fn twenty_entries(place: &Place) -> Arc<dyn Store> {
 
 async fn a_whole_chain_counts_its_entries(place: Place) {
     let store = twenty_entries(&place).await;
-    assert_eq!(store.verify_journal(&account()).await.unwrap(), Ok(20));
+    assert_eq!(store.verify_journal(&account()).await.unwrap(), ChainCheck::Whole(20));
     assert_eq!(
         store.verify_journal(&AccountId::parse("222222222222").unwrap()).await.unwrap(),
-        Ok(0)
+        ChainCheck::Whole(0)
     );
     // More entries than are read at once, up to a full page.
     for number in 11..=200 {
@@ -238,7 +244,10 @@ async fn a_whole_chain_counts_its_entries(place: Place) {
     for number in 200..=430 {
         let expected = number - 200 + 210;
         if matches!(expected, 210 | 399 | 400 | 401 | 430) {
-            assert_eq!(store.verify_journal(&account()).await.unwrap(), Ok(expected as u64));
+            assert_eq!(
+                store.verify_journal(&account()).await.unwrap(),
+                ChainCheck::Whole(expected as u64)
+            );
         }
         store.begin_batch(&batch(number + 1000, &[]), &[]).await.unwrap();
     }
@@ -254,11 +263,11 @@ async fn the_journal_cannot_be_changed_or_deleted(place: Place) {
         let error = place.tamper(sql).await.unwrap_err();
         assert!(error.to_string().contains("append-only"), "{sql}: {error}");
     }
-    assert_eq!(store.verify_journal(&account()).await.unwrap(), Ok(20));
+    assert_eq!(store.verify_journal(&account()).await.unwrap(), ChainCheck::Whole(20));
 }
 
 /// Takes the triggers away first, as somebody with all rights could.
-async fn tampered(place: &Place, sql: &'static str) -> Result<u64, u64> {
+async fn tampered(place: &Place, sql: &'static str) -> ChainCheck {
     let store = twenty_entries(place).await;
     let triggers = if place.directory.is_some() {
         "drop trigger journal_is_not_updated; drop trigger journal_is_not_deleted"
@@ -273,24 +282,36 @@ async fn tampered(place: &Place, sql: &'static str) -> Result<u64, u64> {
 async fn tampering_with_an_entry_shows_at_its_number(place: Place) {
     let rewrite =
         "update journal set entry = replace(entry, '192.0.2.1', '192.0.2.6') where seq = 7";
-    assert_eq!(tampered(&place, rewrite).await, Err(7));
+    assert_eq!(tampered(&place, rewrite).await, ChainCheck::BrokenAt(7));
     place.tamper("delete from journal where seq = 4").await.unwrap();
-    assert_eq!(place.open().await.verify_journal(&account()).await.unwrap(), Err(4));
+    assert_eq!(
+        place.open().await.verify_journal(&account()).await.unwrap(),
+        ChainCheck::BrokenAt(4)
+    );
     place
         .tamper("update journal set hash = (select hash from journal where seq = 2) where seq = 1")
         .await
         .unwrap();
-    assert_eq!(place.open().await.verify_journal(&account()).await.unwrap(), Err(1));
+    assert_eq!(
+        place.open().await.verify_journal(&account()).await.unwrap(),
+        ChainCheck::BrokenAt(1)
+    );
 }
 
 async fn a_chain_that_was_cut_short_shows(place: Place) {
-    assert_eq!(tampered(&place, "delete from journal where seq > 18").await, Err(19));
+    assert_eq!(
+        tampered(&place, "delete from journal where seq > 18").await,
+        ChainCheck::BrokenAt(19)
+    );
     place.tamper("delete from journal").await.unwrap();
-    assert_eq!(place.open().await.verify_journal(&account()).await.unwrap(), Err(1));
+    assert_eq!(
+        place.open().await.verify_journal(&account()).await.unwrap(),
+        ChainCheck::BrokenAt(1)
+    );
     place.tamper("delete from journal_heads").await.unwrap();
     assert_eq!(
         place.open().await.verify_journal(&account()).await.unwrap(),
-        Ok(0),
+        ChainCheck::Whole(0),
         "an empty one is whole"
     );
 }
@@ -303,7 +324,11 @@ async fn a_chain_that_is_longer_than_its_end_shows(place: Place) {
         ("delete from journal_heads", 1),
     ] {
         place.tamper(sql).await.unwrap();
-        assert_eq!(store.verify_journal(&account()).await.unwrap(), Err(at_fault), "{sql}");
+        assert_eq!(
+            store.verify_journal(&account()).await.unwrap(),
+            ChainCheck::BrokenAt(at_fault),
+            "{sql}"
+        );
     }
 }
 
@@ -329,6 +354,6 @@ async fn chains_of_accounts_grow_at_once(place: Place) {
     }
     tasks.join_all().await;
     for account in &accounts {
-        assert_eq!(store.verify_journal(account).await.unwrap(), Ok(40));
+        assert_eq!(store.verify_journal(account).await.unwrap(), ChainCheck::Whole(40));
     }
 }

@@ -7,8 +7,8 @@ use zonefold::core::endpoint::verdict::{Placement, Reason, Verdict};
 use zonefold::core::endpoint::{KeyHash, Version};
 use zonefold::core::planning::placement::{PlacementDecision, PlacementSet, StoredPlacement};
 use zonefold::ports::{
-    BatchOutcome, ClaimRow, ClaimWrite, EndpointRow, PlacementRow, PlacementWrite, RecordRow,
-    RecordWrite, VerdictRow,
+    BatchOutcome, ChainCheck, ClaimRow, ClaimWrite, EndpointRow, PlacementRow, PlacementWrite,
+    RecordRow, RecordWrite, VerdictRow,
 };
 
 use super::*;
@@ -338,7 +338,10 @@ impl Model {
         assert_eq!(claims, self.claims.values().cloned().collect::<Vec<_>>());
         let open = store.open_batches(&account()).await.unwrap();
         assert_eq!(open.into_iter().map(|row| row.batch).collect::<Vec<_>>(), self.open);
-        assert_eq!(store.verify_journal(&account()).await.unwrap(), Ok(self.entries));
+        assert_eq!(
+            store.verify_journal(&account()).await.unwrap(),
+            ChainCheck::Whole(self.entries)
+        );
         let epochs: BTreeMap<_, _> = store
             .clusters()
             .await

@@ -1,6 +1,6 @@
 //! Retention: the front of a journal is cut, and what is left still tells the truth.
 
-use zonefold::ports::{BatchOutcome, ChangeFilter};
+use zonefold::ports::{BatchOutcome, ChainCheck, ChangeFilter};
 
 use super::*;
 
@@ -47,16 +47,24 @@ async fn prune(store: &dyn Store, before: i64, most: u32) -> u64 {
 async fn what_ended_long_ago_is_cut_and_the_rest_verifies(place: Place) {
     let store = ten_batches(&place).await;
     assert_eq!(prune(&*store, 1, 100).await, 0, "none is as old");
-    assert_eq!(store.verify_journal(&account()).await.unwrap(), Ok(20), "and nothing is noted");
+    assert_eq!(
+        store.verify_journal(&account()).await.unwrap(),
+        ChainCheck::Whole(20),
+        "and nothing is noted"
+    );
     assert_eq!(prune(&*store, 6, 100).await, 10, "five batches");
-    assert_eq!(store.verify_journal(&account()).await.unwrap(), Ok(11), "five batches and the cut");
+    assert_eq!(
+        store.verify_journal(&account()).await.unwrap(),
+        ChainCheck::Whole(11),
+        "five batches and the cut"
+    );
     assert_eq!(prune(&*store, 6, 100).await, 0);
     assert_eq!(prune(&*store, 9, 3).await, 3, "a step at a time");
     assert_eq!(prune(&*store, 9, 3).await, 3);
     assert_eq!(prune(&*store, 9, 3).await, 0);
     assert_eq!(
         place.open().await.verify_journal(&account()).await.unwrap(),
-        Ok(7),
+        ChainCheck::Whole(7),
         "two batches and three cuts"
     );
     assert_eq!(prune(&*store, 99, 0).await, 0);
@@ -75,7 +83,7 @@ async fn an_unfinished_batch_keeps_itself_and_all_behind_it(place: Place) {
     assert_eq!(store.open_batches(&account()).await.unwrap()[0].batch, open);
     finish(&*store, &open).await;
     assert_eq!(prune(&*store, 99, 100).await, 5, "the rest with the record of the first cut");
-    assert_eq!(store.verify_journal(&account()).await.unwrap(), Ok(1));
+    assert_eq!(store.verify_journal(&account()).await.unwrap(), ChainCheck::Whole(1));
 }
 
 async fn the_newest_change_that_left_something_stays_however_old(place: Place) {
@@ -113,7 +121,7 @@ async fn the_newest_change_that_left_something_stays_however_old(place: Place) {
     assert_eq!(cause("a.example.com").await, Some(newer.id));
     let left = store.changes(&all).await.unwrap();
     assert!(left.len() == 2 && left.iter().all(|row| row.batch == newer.id), "{left:?}");
-    assert_eq!(store.verify_journal(&account()).await.unwrap(), Ok(1));
+    assert_eq!(store.verify_journal(&account()).await.unwrap(), ChainCheck::Whole(1));
 }
 
 /// A finished batch of one set of a weighted name.
@@ -184,9 +192,9 @@ async fn a_cut_chain_still_shows_tampering(place: Place) {
         )
         .await
         .unwrap();
-    assert_eq!(store.verify_journal(&account()).await.unwrap(), Err(15));
+    assert_eq!(store.verify_journal(&account()).await.unwrap(), ChainCheck::BrokenAt(15));
     place.tamper("delete from journal where seq = 11").await.unwrap();
-    assert_eq!(store.verify_journal(&account()).await.unwrap(), Err(11));
+    assert_eq!(store.verify_journal(&account()).await.unwrap(), ChainCheck::BrokenAt(11));
 }
 
 async fn a_beginning_that_another_hand_moved_shows(place: Place) {
@@ -197,10 +205,10 @@ async fn a_beginning_that_another_hand_moved_shows(place: Place) {
         "update journal_anchors set seq = 14, hash = (select hash from journal where seq = 14)";
     place.tamper(forged).await.unwrap();
     place.tamper("delete from journal where seq <= 14").await.unwrap();
-    assert_eq!(store.verify_journal(&account()).await.unwrap(), Err(15));
+    assert_eq!(store.verify_journal(&account()).await.unwrap(), ChainCheck::BrokenAt(15));
     untriggered(&place).await;
     place.tamper("delete from journal_anchors").await.unwrap();
-    assert_eq!(store.verify_journal(&account()).await.unwrap(), Err(1));
+    assert_eq!(store.verify_journal(&account()).await.unwrap(), ChainCheck::BrokenAt(1));
 }
 
 async fn nothing_but_what_the_beginning_covers_can_be_deleted(place: Place) {
@@ -217,7 +225,7 @@ async fn nothing_but_what_the_beginning_covers_can_be_deleted(place: Place) {
         let error = place.tamper(sql).await.unwrap_err();
         assert!(error.to_string().contains("append-only"), "{sql}: {error}");
     }
-    assert_eq!(store.verify_journal(&account()).await.unwrap(), Ok(11));
+    assert_eq!(store.verify_journal(&account()).await.unwrap(), ChainCheck::Whole(11));
 }
 
 async fn a_chain_that_was_cut_whole_goes_on(place: Place) {
@@ -230,7 +238,7 @@ async fn a_chain_that_was_cut_whole_goes_on(place: Place) {
             "the record of a cut is no reason for another"
         );
     }
-    assert_eq!(store.verify_journal(&account()).await.unwrap(), Ok(1));
+    assert_eq!(store.verify_journal(&account()).await.unwrap(), ChainCheck::Whole(1));
     done(&*store, 11, &["b.example.com"]).await;
-    assert_eq!(place.open().await.verify_journal(&account()).await.unwrap(), Ok(3));
+    assert_eq!(place.open().await.verify_journal(&account()).await.unwrap(), ChainCheck::Whole(3));
 }

@@ -4,32 +4,50 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use zonefold::core::endpoint::verdict::Reason;
-use zonefold::ports::{BatchOutcome, ChangeFilter};
+use zonefold::ports::{BatchOutcome, ChainCheck, ChangeFilter};
 
 use super::*;
 
-on_both_databases!(the_changes_of_an_older_release_are_given_their_columns);
+on_both_databases!(
+    a_store_of_0_1_0_keeps_what_it_holds,
+    a_store_of_0_1_0_is_written_to_once_migrated,
+    the_changes_of_an_older_release_are_given_their_columns
+);
 
 /// What `zonefold dev` of the release 0.1.0 left of the example clusters: `app.yaml` of dev-east was edited, and `f5.yaml` of dev-west
 /// removed.
-const WRITTEN_BY_0_1_0: &str = "tests/data/store-0.1.0.sqlite3";
+const SQLITE_OF_0_1_0: &str = "tests/data/store-0.1.0.sqlite3";
+/// The same clusters as they are written, in PostgreSQL; its one replica was alive when it was dumped.
+const POSTGRES_OF_0_1_0: &str = include_str!("../../data/store-0.1.0.sql");
 
-fn place_of_0_1_0() -> Place {
-    let place = Place::sqlite();
-    let directory = place.directory.as_ref().unwrap();
-    std::fs::create_dir_all(directory).unwrap();
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(WRITTEN_BY_0_1_0);
-    std::fs::copy(file, directory.join("zonefold.db")).unwrap();
-    place
+/// What the store of 0.1.0 holds.
+struct Held {
+    /// With a verdict each.
+    endpoints: usize,
+    /// How many are accepted, have no zone, and wait for a name that another cluster has.
+    verdicts: [usize; 3],
+    /// How many record sets, claims, changes and journal entries.
+    figures: [usize; 4],
 }
 
-#[tokio::test]
-async fn a_store_of_0_1_0_keeps_what_it_holds() {
-    let place = place_of_0_1_0();
+/// Fills an empty place.
+async fn fill_by_0_1_0(place: &Place) -> Held {
+    let Some(directory) = &place.directory else {
+        place.tamper(POSTGRES_OF_0_1_0).await.unwrap();
+        return Held { endpoints: 16, verdicts: [14, 1, 1], figures: [23, 12, 17, 6] };
+    };
+    std::fs::create_dir_all(directory).unwrap();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(SQLITE_OF_0_1_0);
+    std::fs::copy(file, directory.join("zonefold.db")).unwrap();
+    Held { endpoints: 13, verdicts: [11, 1, 1], figures: [20, 9, 21, 10] }
+}
+
+async fn a_store_of_0_1_0_keeps_what_it_holds(place: Place) {
+    let held = fill_by_0_1_0(&place).await;
     for _ in ["as it was left", "migrated before"] {
         let store = place.open().await;
         let endpoints = store.endpoints(0, 100).await.unwrap();
-        assert_eq!(endpoints.len(), 13);
+        assert_eq!(endpoints.len(), held.endpoints);
         for row in &endpoints {
             let verdict = row.verdict.as_ref().unwrap();
             let placed = row.placed.as_ref();
@@ -45,7 +63,7 @@ async fn a_store_of_0_1_0_keeps_what_it_holds() {
             endpoints.iter().map(|row| row.verdict.as_ref().unwrap().reason).collect();
         let count = |reason| reasons.iter().filter(|held| **held == reason).count();
         let counts = [Reason::Accepted, Reason::NoZone, Reason::NameHeld].map(count);
-        assert_eq!(counts, [11, 1, 1]);
+        assert_eq!(counts, held.verdicts);
 
         assert_eq!(store.clusters().await.unwrap().len(), 3);
         let zones = store.zones().await.unwrap();
@@ -56,13 +74,11 @@ async fn a_store_of_0_1_0_keeps_what_it_holds() {
         for zone in &zones {
             records += store.records(&zone.zone, None, 100).await.unwrap().len();
         }
-        assert_eq!(records, 20);
         let zones: Vec<_> = zones.into_iter().map(|zone| zone.zone).collect();
-        assert_eq!(store.claims(&zones).await.unwrap().len(), 9);
+        let claims = store.claims(&zones).await.unwrap().len();
 
         let all = ChangeFilter { limit: 100, ..ChangeFilter::default() };
         let changes = store.changes(&all).await.unwrap();
-        assert_eq!(changes.len(), 21);
         let is_applied = |row: &zonefold::ports::ChangeRow| {
             matches!(row.outcome, Some(BatchOutcome::Applied { .. }))
         };
@@ -77,15 +93,14 @@ async fn a_store_of_0_1_0_keeps_what_it_holds() {
         assert_eq!(store.last_cause(&prod.zone, &set(None)).await.unwrap(), None);
         let mut entries = 0;
         for account in &accounts {
-            entries += store.verify_journal(account).await.unwrap().unwrap();
+            entries += store.verify_journal(account).await.unwrap().entries().unwrap() as usize;
         }
-        assert_eq!(entries, 10);
+        assert_eq!([records, claims, changes.len(), entries], held.figures);
     }
 }
 
-#[tokio::test]
-async fn a_store_of_0_1_0_is_written_to_once_migrated() {
-    let place = place_of_0_1_0();
+async fn a_store_of_0_1_0_is_written_to_once_migrated(place: Place) {
+    let held = fill_by_0_1_0(&place).await;
     let store = place.open().await;
     let north = cluster("dev-north");
     let epoch = session(&*store, &north).await;
@@ -93,10 +108,10 @@ async fn a_store_of_0_1_0_is_written_to_once_migrated() {
     store.save_zones(&[zone_row("Z1", "example.com")]).await.unwrap();
     let batch = batch(1, &["a.example.com"]);
     store.begin_batch(&batch, &[]).await.unwrap();
-    let before = store.verify_journal(&account()).await.unwrap().unwrap();
+    let before = store.verify_journal(&account()).await.unwrap().entries().unwrap();
     store.finish_batch(&batch, &BatchOutcome::FoundDone, &[], &[], Timestamp(3)).await.unwrap();
-    assert_eq!(store.verify_journal(&account()).await.unwrap(), Ok(before + 1));
-    assert_eq!(store.endpoints(0, 100).await.unwrap().len(), 14);
+    assert_eq!(store.verify_journal(&account()).await.unwrap(), ChainCheck::Whole(before + 1));
+    assert_eq!(store.endpoints(0, 100).await.unwrap().len(), held.endpoints + 1);
 }
 
 async fn the_changes_of_an_older_release_are_given_their_columns(place: Place) {
@@ -129,4 +144,31 @@ async fn the_changes_of_an_older_release_are_given_their_columns(place: Place) {
                    (('a.example.com.', 'create', 'blue'), ('b.example.com.', 'delete', '-'), ('c.example.com.', 'update', '-'))";
         assert_eq!(place.count(filled).await, 3);
     }
+}
+
+#[tokio::test]
+async fn a_database_is_not_migrated_while_a_replica_of_0_1_0_works_on_it() {
+    let place = Place::postgres().await;
+    place.tamper(POSTGRES_OF_0_1_0).await.unwrap();
+    place.tamper("update replicas set expires_at = expires_at + 3153600000000").await.unwrap();
+    let refused = place.try_open().await.err().unwrap();
+    assert_eq!(
+        refused.to_string(),
+        "replicas of zonefold 0.1.0 work on the store (127.0.0.1:7080), and that release cannot share it with this one: stop all of them; \
+         what they hold is taken over once their leases have run out"
+    );
+    assert_eq!(place.count("select count(*) from _sqlx_migrations").await, 1);
+    place.tamper("update replicas set left_at = 1").await.unwrap();
+    place.open().await;
+    assert!(place.count("select count(*) from _sqlx_migrations").await > 1);
+}
+
+#[tokio::test]
+async fn a_replica_of_0_1_0_that_comes_too_late_cannot_join() {
+    let place = Place::postgres().await;
+    place.open().await;
+    let as_0_1_0_does =
+        "insert into replicas (replica, address, expires_at) values ('\\x01', 'late:7080', 1)";
+    let refused = place.tamper(as_0_1_0_does).await.unwrap_err().to_string();
+    assert!(refused.contains("column \"release\""), "{refused}");
 }

@@ -357,7 +357,7 @@ impl Raw {
     }
 
     /// Answers what the broker asks when it compares; answers how many bodies it wants.
-    async fn compare(&mut self, held: &[Endpoint]) -> usize {
+    pub(super) async fn compare(&mut self, held: &[Endpoint]) -> usize {
         assert!(matches!(self.hear().await.unwrap(), Down::DiffRequest(_)));
         self.say(Up::BucketDigests(v1::BucketDigests { digests: digest(held).to_bytes().into() }))
             .await;

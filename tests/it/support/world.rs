@@ -3,6 +3,7 @@
 //! Nothing is replaced by a double: streams, store, signatures, roles and calls are the real ones. Tests wait for conditions,
 //! with a deadline that only a broken test meets.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,9 +17,10 @@ use zonefold::agent::sources::ExtractOptions;
 use zonefold::agent::{
     Agent, AgentConfig, AgentHandle, BrokerAddress, ClusterUid, KeepAlive, Material, Objects,
 };
-use zonefold::app::broker::{BrokerOptions, build};
+use zonefold::app::broker::{BrokerOptions, accounts_of, build, clusters_of};
 use zonefold::broker::BrokerHandle;
 use zonefold::broker::directory::entry::{EndpointEntry, Progress, Status};
+use zonefold::broker::ingest::Limits;
 use zonefold::config::Config;
 use zonefold::core::dns::name::DnsName;
 use zonefold::core::dns::record::RawRecordSet;
@@ -40,6 +42,10 @@ pub struct Plan {
     pub limits: LimitsConfig,
     pub zones: Vec<&'static str>,
     pub clusters: Vec<&'static str>,
+    /// `max_endpoints` of each cluster.
+    pub max_endpoints: usize,
+    /// Between two heartbeats of an agent.
+    pub heartbeat: Duration,
     pub policy: &'static str,
     pub drift: &'static str,
     pub adopt: &'static str,
@@ -59,6 +65,8 @@ impl Default for Plan {
             limits: LimitsConfig::of(LimitsProfile::Published2026),
             zones: vec!["example.com"],
             clusters: vec!["east", "west"],
+            max_endpoints: 50_000,
+            heartbeat: Limits::default().heartbeat,
             policy: "sync",
             drift: "repair",
             adopt: "never",
@@ -126,7 +134,11 @@ pub fn broker_config(plan: &Plan, data: &Path) -> serde_json::Value {
     let clusters: Vec<_> = plan
         .clusters
         .iter()
-        .map(|c| serde_json::json!({ "name": c, "environment": "dev" }))
+        .map(|c| {
+            serde_json::json!({
+                "name": c, "environment": "dev", "max_endpoints": plan.max_endpoints,
+            })
+        })
         .collect();
     serde_json::json!({
         "store": format!("sqlite:{}", data.join("broker.db").display()),
@@ -149,6 +161,14 @@ pub fn broker_config(plan: &Plan, data: &Path) -> serde_json::Value {
 }
 
 impl World {
+    /// Runs a test in a world of its own, which ends as every world does.
+    pub async fn run(plan: Plan, test: impl AsyncFnOnce(&mut World)) {
+        let mut world = Self::start(plan).await;
+        test(&mut world).await;
+        world.stop().await;
+    }
+
+    /// A world that the test stops; see [`World::run`].
     pub async fn start(plan: Plan) -> Self {
         let emulator = Emulator::start(emulator_config(&plan)).await.unwrap();
         let mut world = Self { emulator, data: temporary("world"), plan, broker: None };
@@ -165,7 +185,11 @@ impl World {
         };
         (
             Config::parse(&text, "broker.yaml").unwrap(),
-            BrokerOptions { aws, ..BrokerOptions::default() },
+            BrokerOptions {
+                aws,
+                limits: Limits { heartbeat: self.plan.heartbeat, ..Limits::default() },
+                ..BrokerOptions::default()
+            },
         )
     }
 
@@ -176,6 +200,18 @@ impl World {
         let (handle, grpc) = (bound.handle(), bound.grpc);
         let task = tokio::spawn(bound.run(stop.clone()));
         self.broker = Some(Running { handle, grpc, stop, task });
+    }
+
+    /// Changes the clusters' `max_endpoints` in the configuration of the running broker.
+    pub async fn set_max_endpoints(&mut self, max_endpoints: usize) {
+        self.plan.max_endpoints = max_endpoints;
+        let (config, _) = self.broker_parts();
+        self.broker().reconfigure(clusters_of(&config), accounts_of(&config)).await;
+    }
+
+    /// Takes all clusters but these out of the configuration, from the next start on.
+    pub fn register(&mut self, clusters: &[&'static str]) {
+        self.plan.clusters = clusters.to_vec();
     }
 
     /// Stops the broker as an operator would.
@@ -301,8 +337,8 @@ impl World {
         text
     }
 
-    /// The oracle that every test ends with: what the emulator saw breaks none of the invariants that it can see.
-    pub fn assert_clean(&self) {
+    /// The oracle that every world ends with: what the emulator saw breaks none of the invariants that it can see.
+    fn assert_clean(&self) {
         let upserts: Vec<_> = self
             .our_batches()
             .into_iter()
@@ -325,10 +361,12 @@ impl World {
         }
     }
 
+    /// Stops the broker, and asserts what has to hold at the end of every test.
     pub async fn stop(mut self) {
         if self.broker.is_some() {
             self.stop_broker().await;
         }
+        self.assert_clean();
         let _ = std::fs::remove_dir_all(&self.data);
     }
 }
@@ -397,6 +435,15 @@ impl Cluster {
     /// Wants exactly these, as one DNSEndpoint in a file of that name.
     pub fn wants(&self, object: &str, wishes: &[Wish<'_>]) {
         self.write(&format!("{object}.yaml"), &dns_endpoint(object, wishes));
+    }
+
+    /// Wants one address at each of these names.
+    pub fn wants_addresses(&self, object: &str, names: &BTreeMap<String, String>) {
+        let targets: Vec<[&str; 1]> = names.values().map(|target| [target.as_str()]).collect();
+        let named = names.keys().zip(&targets);
+        let wishes: Vec<Wish<'_>> =
+            named.map(|(owner, target)| (owner.as_str(), "A", &target[..])).collect();
+        self.wants(object, &wishes);
     }
 
     pub fn delete(&self, object: &str) {

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context as _, anyhow};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::super::extra::{self, Kind};
+use super::super::schedule::Schedule;
 use super::pool::{self, Order, uptime_secs};
 use super::summary::{Report, Summary};
 use super::{regressions as list, shrink};
@@ -58,6 +60,9 @@ pub struct RunOptions {
     /// Heed this invariant alone, by its name in `core::invariants`; may be given more than once
     #[arg(long)]
     only: Vec<String>,
+    /// Only seeds with this kind of event; may be given more than once
+    #[arg(long, value_enum)]
+    with: Vec<Kind>,
     /// Tell of failures without shortening their schedules
     #[arg(long)]
     no_shrink: bool,
@@ -148,7 +153,12 @@ pub fn run(options: &RunOptions) -> anyhow::Result<ExitCode> {
     let mut summary = Summary::default();
     let mut told_at = started;
     let mut failed: Vec<Report> = vec![];
-    pool::run_all((options.from..last).map(Order::of), options.jobs, goes_on, |_, mut report| {
+    let is_meant = |seed: &u64| {
+        let has = || extra::kinds(&Schedule::draw(*seed).steps);
+        options.with.is_empty() || has().iter().any(|kind| options.with.contains(kind))
+    };
+    let seeds = (options.from..last).filter(is_meant);
+    pool::run_all(seeds.map(Order::of), options.jobs, goes_on, |_, mut report| {
         report
             .failures
             .retain(|failure| options.only.is_empty() || options.only.contains(&failure.broken));

@@ -77,6 +77,7 @@ impl Teller<'_> {
             What::Panicked { part, message } => Some(format!("{part} PANICS: {message}")),
             // The step says it.
             What::Registered { .. } => None,
+            What::Told(told) => Some(format!("{told:?}")),
             What::Healed => Some("== everything is healed ==".to_owned()),
             What::Quiet => Some("== all is quiet ==".to_owned()),
             What::Wanted { cluster, endpoint } => self
@@ -179,10 +180,7 @@ impl Teller<'_> {
                 Some(format!("{who}: session {epoch} of {cluster} is open for {kube_system_uid}"))
             }
             Commit::Ingest { cluster, epoch, seq, rows, .. } => {
-                let told = rows.iter().filter(|row| match row {
-                    RowChange::Stored(endpoint) => self.of(&endpoint.key),
-                    RowChange::Removed(key) => self.of(key),
-                });
+                let told = rows.iter().filter(|row| self.of(row.key()));
                 let told: Vec<String> = told.map(row_text).collect();
                 (!told.is_empty()).then(|| {
                     format!(
@@ -303,6 +301,7 @@ fn op_text(op: &Op) -> String {
 fn row_text(row: &RowChange) -> String {
     match row {
         RowChange::Stored(endpoint) => endpoint_text(endpoint),
+        RowChange::Withheld(key, _) => format!("the key of {key}"),
         RowChange::Removed(key) => format!("that {key} is gone"),
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use zonefold::core::dns::record::RawRecordSet;
-use zonefold::core::endpoint::EndpointKey;
+use zonefold::core::endpoint::{Endpoint, EndpointKey};
 use zonefold::core::ids::{BatchId, ClusterId, ZoneId};
 use zonefold::core::invariants::Invariant;
 use zonefold::core::planning::change::{Action, Batch, Change, WireChange};
@@ -12,8 +12,9 @@ use zonefold::emulator::{Action as Operation, ChangeAction, JournalEntry};
 use zonefold::ports::BatchOutcome;
 
 use super::Violation;
-use super::history::{Call, Commit, Event, History, Replica, RowChange, What};
+use super::history::{Call, Commit, Event, History, Replica, RowChange, What, World};
 use super::owners::{NetChange, is_ours, net_changes};
+use super::placing;
 
 /// The end of a batch in the journal. Places are places in the log.
 #[derive(Clone, Copy)]
@@ -43,15 +44,16 @@ struct Reading<'a> {
     changes: BTreeMap<ZoneId, Vec<(usize, NetChange)>>,
     /// The calls by their numbers, in the order in which they were started.
     calls: BTreeMap<u64, Asked<'a>>,
-    /// Every endpoint that was ever stored.
-    known: BTreeSet<(ClusterId, EndpointKey)>,
+    /// Every endpoint that was ever stored, and its contents.
+    known: BTreeMap<(ClusterId, EndpointKey), Vec<&'a Endpoint>>,
+    world: Option<&'a World>,
     violations: Vec<Violation>,
 }
 
 /// Each batch that AWS applied for us was journalled before, says the same there, and is for endpoints that the cluster had; and
 /// what the journal says became of a batch is what became of it.
 pub fn judge(history: &History) -> Vec<Violation> {
-    let mut reading = Reading::default();
+    let mut reading = Reading { world: Some(&history.world), ..Reading::default() };
     for (index, event) in history.log.iter().enumerate() {
         reading.read(index, event);
     }
@@ -69,7 +71,8 @@ impl<'a> Reading<'a> {
             What::Committed { commit: Commit::Ingest { cluster, rows, .. }, .. } => {
                 for row in rows {
                     if let RowChange::Stored(endpoint) = row {
-                        self.known.insert((cluster.clone(), endpoint.key.clone()));
+                        let at = (cluster.clone(), endpoint.key.clone());
+                        self.known.entry(at).or_default().push(endpoint);
                     }
                 }
             }
@@ -173,13 +176,32 @@ impl<'a> Reading<'a> {
     fn begun(&mut self, index: usize, batch: &'a Batch, at: Timestamp) {
         for change in batch.changes() {
             let strangers = change.cause.endpoints.iter();
-            let stranger = strangers
-                .into_iter()
-                .find(|key| !self.known.contains(&(change.cause.cluster.clone(), (*key).clone())));
+            let stranger = strangers.into_iter().find(|key| {
+                !self.known.contains_key(&(change.cause.cluster.clone(), (*key).clone()))
+            });
             if let Some(stranger) = stranger {
                 let what = format!(
                     "{} is changed for {stranger}, which {} never had",
                     change.key, change.cause.cluster
+                );
+                let violation = Violation::new(Invariant::Attributable, at, what);
+                self.violations.push(violation.about(&change.key.name));
+            }
+            let belongs = |key: &EndpointKey| {
+                let at = (change.cause.cluster.clone(), key.clone());
+                let contents = self.known.get(&at).map(Vec::as_slice).unwrap_or_default();
+                // What a zone is for that is made during the run is judged by `placed.rs`.
+                let is_judged = |world: &&World| world.zones.iter().any(|z| z.id == batch.zone);
+                self.world.filter(is_judged).is_none_or(|world| {
+                    contents
+                        .iter()
+                        .any(|content| placing::may_be_in(world, &at.0, content, &batch.zone))
+                })
+            };
+            if let Some(misplaced) = change.cause.endpoints.iter().find(|key| !belongs(key)) {
+                let what = format!(
+                    "{} is changed in {} for {misplaced} of {}, which was never meant for that zone",
+                    change.key, batch.zone, change.cause.cluster
                 );
                 let violation = Violation::new(Invariant::Attributable, at, what);
                 self.violations.push(violation.about(&change.key.name));
@@ -243,6 +265,8 @@ impl<'a> Reading<'a> {
                         format!("batch {id} is journalled as found done, and nothing of it was"),
                     );
                 }
+                // Of a zone that is gone nothing can be told.
+                (BatchOutcome::ZoneDeleted, _) => {}
                 // A call may come late, after AWS was asked whether it was applied; not before, unless nothing of it was left when
                 // AWS was asked last: a look that breaks off is begun anew.
                 (BatchOutcome::NotApplied { .. }, Some((applied, _)))

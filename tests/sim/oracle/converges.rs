@@ -15,8 +15,10 @@ use super::Violation;
 use super::history::{
     Agent, AgentEnd, Commit, History, Part, Progress, Sight, StoredEndpoint, What, Zone,
 };
-use super::model::{self, Expected};
+use super::model::{self, Expected, Policy, Set, SetKey, set_key};
 use super::owners::{Owner, Owners, is_ours, net_changes};
+use super::placing;
+use super::quota;
 
 /// A name that is not as it should be.
 pub struct Unsettled {
@@ -57,6 +59,7 @@ pub fn judge(history: &History) -> Vec<Violation> {
             violations.push(found(format!("{agent} has no live session")));
         }
     }
+    violations.extend(quota::judge(history));
     violations.extend(book_is_exact(history));
     violations.extend(last_word(history));
     violations
@@ -72,7 +75,7 @@ pub fn unsettled_names(history: &History) -> Vec<Unsettled> {
     if !was_healed(history) {
         return vec![];
     }
-    let (owners, looks_foreign) = (owners_at_the_end(history), may_look_foreign(history));
+    let (owners, looks_foreign) = (Owners::at_the_end(history), may_look_foreign(history));
     let mut expected = model::expect(history);
     let mut unsettled = vec![];
     for zone in &history.world.zones {
@@ -146,16 +149,6 @@ fn may_look_foreign(history: &History) -> BTreeSet<(ZoneId, RecordKey)> {
     found
 }
 
-fn owners_at_the_end(history: &History) -> Owners {
-    let mut owners = Owners::default();
-    for event in &history.log {
-        if let What::Applied { entry, .. } = &event.what {
-            owners.apply(entry);
-        }
-    }
-    owners
-}
-
 /// One name of one zone.
 struct Name<'a> {
     history: &'a History,
@@ -173,48 +166,65 @@ impl Name<'_> {
         if is_left_alone || self.history.end.poisoned.contains(self.name) {
             return None;
         }
-        for (rtype, (ttl_secs, values)) in &self.expected.sets {
-            let held = self
-                .held
-                .iter()
-                .find(|(key, _)| key.rtype == *rtype && key.set_identifier.is_none());
-            let is_as_wanted = held.is_some_and(|(_, set)| {
-                let held = model::values_of(set);
-                let sum = self.expected.sums.get(rtype).unwrap_or(values);
-                set.ttl_secs == Some(*ttl_secs) && held.is_superset(values) && held.is_subset(sum)
+        for (wanted, set) in &self.expected.sets {
+            let held = self.held.iter().find(|(key, _)| set_key(key) == *wanted);
+            let is_as_wanted = held.map_or(set.may_be_left_out, |(_, held)| {
+                let values = model::values_of(held);
+                let sum = self.expected.sums.get(wanted).unwrap_or(&set.values);
+                held.ttl_secs == set.ttl_secs
+                    && Policy::of(held) == set.policy
+                    && values.is_superset(&set.values)
+                    && values.is_subset(sum)
             });
-            if is_as_wanted || self.expected.retained.contains(rtype) || self.is_excused(*rtype) {
+            // What waits for its target leaves what is there as it is.
+            let is_left = set.may_be_left_out && self.is_pending();
+            if is_as_wanted
+                || is_left
+                || self.expected.retained.contains(wanted)
+                || self.is_excused(wanted, set)
+            {
                 continue;
             }
             let is = held.map_or_else(
                 || "not there".to_owned(),
-                |(_, set)| text(set.ttl_secs, &model::values_of(set)),
+                |(_, set)| text(set.ttl_secs, &model::values_of(set), &Policy::of(set)),
             );
             let holder = self.expected.holder.as_ref().map_or("nobody", |cluster| cluster.as_str());
-            let wanted = text(Some(*ttl_secs), values);
             return Some(format!(
-                "{} {rtype} is {is}, and {holder}, who holds the name, wants {wanted}",
-                self.name
+                "{} {} is {is}, and {holder}, who holds the name, wants {}",
+                self.name,
+                name_of(wanted),
+                text(set.ttl_secs, &set.values, &set.policy)
             ));
         }
         let is_surplus = |key: &RecordKey| {
-            let is_wanted = self.expected.sets.contains_key(&key.rtype)
-                || self.expected.retained.contains(&key.rtype);
+            let set = set_key(key);
+            let is_wanted = self.expected.sets.contains_key(&set)
+                || self.expected.retained.contains(&set)
+                || self.expected.loose.contains(&set);
             !is_wanted && self.owner(key) == Some(Owner::Us)
         };
         // What nobody wants any more stays as long as something that is wanted at the name cannot be written and might replace
         // it, or the name would have nothing.
         let is_all = self.held.iter().all(|(key, _)| is_surplus(key));
+        let waits = |wanted: &SetKey, set: &Set| {
+            self.is_excused(wanted, set) || (set.may_be_left_out && self.is_pending())
+        };
         let is_kept = |key: &RecordKey| {
-            let mut waiting = self.expected.sets.keys().filter(|rtype| self.is_excused(**rtype));
-            waiting.any(|rtype| is_all || replaces(*rtype, key.rtype))
+            let mut waiting = self.expected.sets.iter().filter(|(wanted, set)| waits(wanted, set));
+            waiting.any(|((rtype, _), _)| is_all || replaces(*rtype, key.rtype))
         };
         let surplus = self.held.iter().find(|(key, _)| is_surplus(key) && !is_kept(key));
         let (key, set) = surplus.filter(|_| self.zone.policy.allows_delete())?;
         Some(format!(
             "{key} is {}, and nobody wants it",
-            text(set.ttl_secs, &model::values_of(set))
+            text(set.ttl_secs, &model::values_of(set), &Policy::of(set))
         ))
+    }
+
+    /// Whether an alias of the name waits for its target.
+    fn is_pending(&self) -> bool {
+        !self.expected.pending.is_empty()
     }
 
     fn owner(&self, key: &RecordKey) -> Option<Owner> {
@@ -223,14 +233,39 @@ impl Name<'_> {
 
     /// Somebody else's record set is in the way, or one of ours that somebody else changed in a zone that only reports drift, or
     /// one that stays because the endpoint that made it cannot be read any more, or the zone's policy is to leave what is there.
-    /// Adopting is for sets of the same name and type: what excludes the wanted one stays in its way.
-    fn is_excused(&self, rtype: RecordType) -> bool {
-        let excludes =
-            |key: &RecordKey| (key.rtype == RecordType::Cname) != (rtype == RecordType::Cname);
+    /// Adopting is for sets of the same name and type: what excludes the wanted one stays in its way. Sets that pass their places on
+    /// to each other wait for each other.
+    fn is_excused(&self, wanted: &SetKey, set: &Set) -> bool {
+        self.is_hindered(wanted, set)
+            || (set.policy.place().is_some()
+                && self.expected.sets.iter().any(|(other, set)| {
+                    other.0 == wanted.0 && other != wanted && self.is_hindered(other, set)
+                }))
+    }
+
+    fn is_hindered(&self, wanted: &SetKey, set: &Set) -> bool {
+        let excludes = |key: &RecordKey, held: &RawRecordSet| {
+            let policy = Policy::of(held);
+            let is_place = policy.place().is_some() && policy.place() == set.policy.place();
+            (key.rtype == RecordType::Cname) != (wanted.0 == RecordType::Cname)
+                || (key.rtype == wanted.0
+                    && set_key(key) != *wanted
+                    && (policy.kind != set.policy.kind || is_place))
+        };
+        // Weighted sets have one time to live.
+        let is_of_another_ttl = |key: &RecordKey, held: &RawRecordSet| {
+            let stays = self.owner(key) != Some(Owner::Us)
+                || self.expected.retained.contains(&set_key(key))
+                || !self.zone.policy.allows_delete();
+            let is_weighted = Policy::of(held).kind == "weight" && set.policy.kind == "weight";
+            let differs = key.rtype == wanted.0 && held.ttl_secs != set.ttl_secs;
+            is_weighted && differs && stays && set_key(key) != *wanted && held.ttl_secs.is_some()
+        };
         let is_adopted =
-            |key: &RecordKey| key.rtype == rtype && self.zone.adopt == AdoptPolicy::Any;
-        let is_in_the_way =
-            |key: &RecordKey| (key.rtype == rtype || excludes(key)) && !is_adopted(key);
+            |key: &RecordKey| set_key(key) == *wanted && self.zone.adopt == AdoptPolicy::Any;
+        let is_in_the_way = |key: &RecordKey, held: &RawRecordSet| {
+            (set_key(key) == *wanted || excludes(key, held)) && !is_adopted(key)
+        };
         let is_alert = self.zone.drift == DriftPolicy::Alert;
         let is_foreign = |key: &RecordKey| match self.owner(key) {
             Some(Owner::Us) => false,
@@ -239,12 +274,20 @@ impl Name<'_> {
             }
             Some(Owner::Others) | None => true,
         };
-        let key = RecordKey { name: self.name.clone(), rtype, set_identifier: None };
+        let key = RecordKey {
+            name: self.name.clone(),
+            rtype: wanted.0,
+            set_identifier: wanted.1.as_deref().map(Into::into),
+        };
         let is_left = self.owner(&key) == Some(Owner::UsChanged) && is_alert;
-        let is_kept =
-            |key: &RecordKey| excludes(key) && self.expected.retained.contains(&key.rtype);
-        self.held.iter().any(|(key, _)| (is_in_the_way(key) && is_foreign(key)) || is_kept(key))
-            || is_left
+        let is_kept = |key: &RecordKey, held: &RawRecordSet| {
+            excludes(key, held) && self.expected.retained.contains(&set_key(key))
+        };
+        self.held.iter().any(|(key, set)| {
+            (is_in_the_way(key, set) && is_foreign(key))
+                || is_kept(key, set)
+                || is_of_another_ttl(key, set)
+        }) || is_left
             || !self.zone.policy.allows_update()
     }
 }
@@ -257,13 +300,16 @@ fn replaces(wanted: RecordType, held: RecordType) -> bool {
         || (is_address(wanted) && is_address(held))
 }
 
-fn text(ttl_secs: Option<i64>, values: &BTreeSet<String>) -> String {
+fn text(ttl_secs: Option<i64>, values: &BTreeSet<String>, policy: &Policy) -> String {
     let values: Vec<&str> = values.iter().map(String::as_str).collect();
-    format!(
-        "{} (TTL {})",
-        values.join(" "),
-        ttl_secs.map_or_else(|| "none".to_owned(), |ttl| ttl.to_string())
-    )
+    let ttl = ttl_secs.map_or_else(|| "none".to_owned(), |ttl| ttl.to_string());
+    let Policy { kind, value, .. } = policy;
+    let routing = if kind.is_empty() { String::new() } else { format!(", {kind} {value}") };
+    format!("{} (TTL {ttl}{routing})", values.join(" "))
+}
+
+fn name_of((rtype, set): &SetKey) -> String {
+    set.as_ref().map_or_else(|| rtype.to_string(), |set| format!("{rtype} [{set}]"))
 }
 
 /// The agent's index holds what the cluster's objects want, as far as its sources are synced.
@@ -345,7 +391,7 @@ fn synced_sources(history: &History, agent: &Agent) -> BTreeSet<String> {
 
 /// What the broker believes to have made is there, letter by letter, and it knows of all that it made.
 fn book_is_exact(history: &History) -> Vec<Violation> {
-    let owners = owners_at_the_end(history);
+    let owners = Owners::at_the_end(history);
     let mut violations = vec![];
     for (zone, records) in &history.end.zones {
         let Some(book) = history.end.book.get(zone) else { continue };
@@ -361,7 +407,7 @@ fn book_is_exact(history: &History) -> Vec<Violation> {
             .map(|set| (set, "was made by us and is not in the book"));
         for (set, wrong) in wrong.chain(missing) {
             let name = set.name.trim_end_matches('.');
-            let values = text(set.ttl_secs, &model::values_of(set));
+            let values = text(set.ttl_secs, &model::values_of(set), &Policy::of(set));
             let what = format!("{name} {} = {values} {wrong}", set.rtype);
             violations.push(Violation::new(Invariant::Converges, history.end.at, what).about(name));
         }
@@ -369,51 +415,66 @@ fn book_is_exact(history: &History) -> Vec<Violation> {
     violations
 }
 
-/// What each agent was told last about an endpoint is what became of it.
+/// What each agent was told last about an endpoint is what became of it: the worst of what became of it in its zones.
 fn last_word(history: &History) -> Vec<Violation> {
     let expected = model::expect(history);
-    let owners = owners_at_the_end(history);
-    let rows = &history.end.endpoints;
+    let owners = Owners::at_the_end(history);
+    let placed = placing::at_the_end(history);
     let mut violations = vec![];
-    for ((zone, name), expected) in &expected {
-        let policy = history
-            .world
-            .zones
-            .iter()
-            .find(|other| other.id == *zone)
-            .map(|zone| (zone.policy, zone.drift, zone.adopt));
-        let is_plain = policy == Some((ZonePolicy::Sync, DriftPolicy::Repair, AdoptPolicy::Never))
-            && history.end.zones.contains_key(zone);
-        let is_foreign = |set: &RawRecordSet| {
-            set.key().is_ok_and(|key| {
-                key.name == *name && !matches!(owners.of(zone, &key), Some(Owner::Us))
-            })
+    for (index, row) in history.end.endpoints.iter().enumerate() {
+        let at = placed.get(&(row.cluster.clone(), row.endpoint.key.clone()));
+        let (Some(at), Ok(name)) = (at, DnsName::parse(&row.endpoint.key.dns_name)) else {
+            continue;
         };
-        let has_foreign =
-            history.end.zones.get(zone).is_some_and(|records| records.iter().any(is_foreign));
-        if !is_plain || expected.unmodelled || !expected.retained.is_empty() || has_foreign {
+        if row.withheld.is_some() {
+            if !history.end.unregistered.contains(&row.cluster) {
+                violations.extend(word_of(history, row, Told::Waiting(Reason::Quota)));
+            }
             continue;
         }
-        let is_poisoned = history.end.poisoned.contains(name);
-        let told = [
-            (&expected.accepted, Told::Accepted { is_poisoned }),
-            (&expected.conflicting, Told::Waiting(Reason::ConflictInCluster)),
-            (&expected.waiting, Told::Waiting(Reason::NameHeld)),
-            (&expected.rejected, Told::Rejected),
-        ];
-        for (indices, told) in told {
-            for row in indices.iter().filter_map(|index| rows.get(*index)) {
-                violations.extend(word_of(history, row, told));
+        let is_unreadable = model::read(&row.endpoint) == model::Reading::Invalid;
+        if is_unreadable && at.ever.is_empty() && !history.end.unregistered.contains(&row.cluster) {
+            violations.extend(word_of(history, row, Told::Rejected));
+        }
+        let Some(zones) = at.known().filter(|_| at.is_decided) else { continue };
+        let told = zones.iter().map(|zone| {
+            let expected = expected.get(&(zone.clone(), name.clone()))?;
+            let is_clear = !expected.unmodelled
+                && expected.retained.is_empty()
+                && model::is_undisturbed(history, &owners, zone, &name);
+            if !is_clear {
+                return None;
             }
+            let is_poisoned = history.end.poisoned.contains(&name);
+            let is_in = |indices: &[usize]| indices.contains(&index);
+            if is_in(&expected.rejected) {
+                Some(Told::Rejected)
+            } else if is_in(&expected.waiting) {
+                Some(Told::Waiting(Reason::NameHeld))
+            } else if is_in(&expected.conflicting) {
+                Some(Told::Waiting(Reason::ConflictInCluster))
+            } else if expected.pending.contains(&index) {
+                Some(Told::Pending)
+            } else if is_in(&expected.accepted) {
+                Some(Told::Accepted { is_poisoned })
+            } else {
+                None
+            }
+        });
+        // Where one of the zones is not judged, nobody knows which is the worst.
+        let told: Option<BTreeSet<Told>> = told.collect();
+        if let Some(worst) = told.and_then(|told| told.last().copied()) {
+            violations.extend(word_of(history, row, worst));
         }
     }
     violations
 }
 
-/// What an endpoint's cluster should have been told.
-#[derive(Clone, Copy, Debug)]
+/// What an endpoint's cluster should have been told; the worst is the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Told {
     Accepted { is_poisoned: bool },
+    Pending,
     Waiting(Reason),
     Rejected,
 }
@@ -426,7 +487,9 @@ fn word_of(history: &History, row: &StoredEndpoint, told: Told) -> Vec<Violation
             .push(Violation::new(Invariant::Converges, history.end.at, what).about(&key.dns_name));
     };
     let is_stored = match (told, row.verdict) {
-        (Told::Accepted { .. }, Some((state, _))) => state == VerdictState::Accepted,
+        (Told::Accepted { .. } | Told::Pending, Some((state, _))) => {
+            state == VerdictState::Accepted
+        }
         (Told::Waiting(reason), Some((state, stored))) => {
             state == VerdictState::Waiting && stored == reason
         }
@@ -452,6 +515,7 @@ fn word_of(history: &History, row: &StoredEndpoint, told: Told) -> Vec<Violation
             Told::Accepted { is_poisoned: false } => {
                 matches!(status.progress, Progress::Applied | Progress::InSync)
             }
+            Told::Pending => status.progress == Progress::Pending,
             Told::Waiting(reason) => status.reason == reason.as_str(),
             Told::Rejected => status.verdict == Some(VerdictState::Rejected),
         };

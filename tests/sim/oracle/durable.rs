@@ -91,7 +91,7 @@ impl Reading {
     ) {
         let newest = self.newest.get(cluster).copied().unwrap_or_default().max(newest);
         if epoch < newest {
-            let key = rows.first().map(key_of);
+            let key = rows.first().map(RowChange::key);
             self.found(
                 at,
                 format!(
@@ -101,10 +101,7 @@ impl Reading {
             );
         }
         for row in rows {
-            let (key, version) = match row {
-                RowChange::Stored(endpoint) => (&endpoint.key, Some(endpoint.version())),
-                RowChange::Removed(key) => (key, None),
-            };
+            let (key, version) = (row.key(), version_of(row));
             self.rows
                 .insert((cluster.clone(), key.hash()), Row { version, epoch, key: key.clone() });
         }
@@ -169,10 +166,11 @@ impl Reading {
     }
 }
 
-fn key_of(row: &RowChange) -> &EndpointKey {
+fn version_of(row: &RowChange) -> Option<Version> {
     match row {
-        RowChange::Stored(endpoint) => &endpoint.key,
-        RowChange::Removed(key) => key,
+        RowChange::Stored(endpoint) => Some(endpoint.version()),
+        RowChange::Withheld(_, version) => Some(*version),
+        RowChange::Removed(_) => None,
     }
 }
 

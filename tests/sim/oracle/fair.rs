@@ -12,10 +12,12 @@ use zonefold::core::time::{Millis, Timestamp};
 use super::history::{Call, Commit, Event, History, What};
 use super::owners::{Owner, Owners};
 use super::stored::Stored;
-use super::{Violation, model};
+use super::{Violation, model, placing};
 
 /// So many calls of its zone may be applied before a quiet cluster's change goes out.
 const FEW_CALLS: u32 = 5;
+/// So many may fail before that: a zone in which something is refused again and again is searched, and others have their turns between.
+const FEW_FAILURES: u32 = 16;
 /// A cluster is quiet while it changes no more than so many endpoints ...
 const FEW_CHANGES: usize = 3;
 /// ... in this time.
@@ -31,7 +33,16 @@ struct Waiting {
     since: Timestamp,
     /// The calls that went out before it.
     overtaken_by: u32,
+    /// The calls that were sent before it and failed.
+    failed_before: u32,
     told: bool,
+}
+
+/// What became of a call that went out before a change.
+#[derive(Clone, Copy)]
+enum Overtaking {
+    Applied,
+    Failed,
 }
 
 struct Reading<'a> {
@@ -101,11 +112,20 @@ impl<'a> Reading<'a> {
                     .values_mut()
                     .for_each(|unsent| unsent.retain(|name| !call.names.contains(name)));
             }
+            What::CallEnded { call, outcome } if outcome != "status 200" => {
+                let call = self.calls.get(call).map(|(call, _)| *call);
+                let change = call.filter(|call| call.batch.is_some());
+                if let Some((call, zone)) =
+                    change.and_then(|call| Some((call, call.zone.as_ref()?)))
+                {
+                    self.overtake(zone, call, event.at, Overtaking::Failed);
+                }
+            }
             What::Applied { call, entry } => {
                 self.owners.apply(entry);
                 let call = call.and_then(|call| self.calls.get(&call).copied());
                 if let Some((call, _)) = call {
-                    self.overtake(&entry.zone, call, event.at);
+                    self.overtake(&entry.zone, call, event.at, Overtaking::Applied);
                 }
             }
             _ => {}
@@ -133,7 +153,13 @@ impl<'a> Reading<'a> {
         );
         let Some(row) = self.stored.get(&place).filter(|_| is_quiet) else { return };
         let Some(wish) = model::wish(&row.endpoint) else { return };
-        let Some(zone) = model::place(&self.history.world, &place.0, &wish.name) else { return };
+        // What leads to another name of the zone waits for that one.
+        if wish.alias.is_some() {
+            return;
+        }
+        let Some(zone) = placing::only_zone(&self.history.world, &place.0, &row.endpoint) else {
+            return;
+        };
         let is_alone = self.stored.at(&wish.name).all(|(other, _)| *other == place);
         let is_ours = self.owners.at(&zone.id, &wish.name).all(|owner| owner == Owner::Us);
         if is_alone
@@ -147,13 +173,14 @@ impl<'a> Reading<'a> {
                 name: wish.name,
                 since: at,
                 overtaken_by: 0,
+                failed_before: 0,
                 told: false,
             };
             self.waiting.insert(place, waiting);
         }
     }
 
-    fn overtake(&mut self, zone: &ZoneId, call: &Call, at: Timestamp) {
+    fn overtake(&mut self, zone: &ZoneId, call: &Call, at: Timestamp, how: Overtaking) {
         let batch = call.batch.and_then(|batch| self.batches.get(&batch));
         let planned_at = batch.map(|batch| batch.planned_at);
         let Some(started_at) = self.calls.get(&call.number).map(|(_, started_at)| *started_at)
@@ -173,12 +200,15 @@ impl<'a> Reading<'a> {
             {
                 continue;
             }
-            waiting.overtaken_by += 1;
-            if waiting.overtaken_by > FEW_CALLS {
+            match how {
+                Overtaking::Applied => waiting.overtaken_by += 1,
+                Overtaking::Failed => waiting.failed_before += 1,
+            }
+            if waiting.overtaken_by > FEW_CALLS || waiting.failed_before > FEW_FAILURES {
                 waiting.told = true;
                 let what = format!(
-                    "{} calls were applied in {zone} since {cluster} got {key} stored at {}, and it is in none of them",
-                    waiting.overtaken_by, waiting.since
+                    "{} calls were applied in {zone} and {} failed since {cluster} got {key} stored at {}, and it is in none of them",
+                    waiting.overtaken_by, waiting.failed_before, waiting.since
                 );
                 self.violations
                     .push(Violation::new(Invariant::NoStarvation, at, what).about(&waiting.name));

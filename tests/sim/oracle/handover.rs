@@ -7,13 +7,14 @@ use zonefold::core::dns::record::{RecordKey, RecordType};
 use zonefold::core::endpoint::EndpointKey;
 use zonefold::core::ids::{BatchId, ClusterId, ZoneId};
 use zonefold::core::invariants::Invariant;
+use zonefold::core::planning::change::Batch;
 use zonefold::core::time::{Millis, Timestamp};
 use zonefold::emulator::JournalEntry;
 
 use super::history::{Call, Commit, Event, History, What};
 use super::owners::{Owner, Owners, is_ours, net_changes};
-use super::stored::Stored;
-use super::{Violation, model};
+use super::stored::{Place, Stored};
+use super::{Violation, model, placing};
 
 /// How long before a batch a wish must have been stored so that whoever planned the batch has to know of it: news between
 /// replicas takes a second, a start or a fail-over some more.
@@ -26,6 +27,8 @@ struct Reading<'a> {
     history: &'a History,
     owners: Owners,
     stored: Stored,
+    /// The zone that each endpoint was written in last, below the apexes of zones that come and go.
+    homes: BTreeMap<Place, ZoneId>,
     /// The sets that are there, by zone and name.
     present: BTreeMap<(ZoneId, DnsName), BTreeSet<RecordKey>>,
     /// For each journalled batch, who wanted its names then.
@@ -44,6 +47,7 @@ pub fn judge(history: &History) -> Vec<Violation> {
         history,
         owners: Owners::default(),
         stored: Stored::default(),
+        homes: BTreeMap::new(),
         present: BTreeMap::new(),
         heirs: BTreeMap::new(),
         calls: BTreeMap::new(),
@@ -55,7 +59,11 @@ pub fn judge(history: &History) -> Vec<Violation> {
 
 impl<'a> Reading<'a> {
     fn read(&mut self, event: &'a Event) -> Vec<Violation> {
-        self.stored.apply(event);
+        for changed in self.stored.apply(event) {
+            if self.stored.get(&changed).is_none() {
+                self.homes.remove(&changed);
+            }
+        }
         match &event.what {
             What::CallStarted(call) => drop(self.calls.insert(call.number, (call, event.at))),
             What::CallEnded { call, outcome } if outcome == "status 200" => {
@@ -87,6 +95,7 @@ impl<'a> Reading<'a> {
                 });
                 let heirs = heirs.filter(|(_, heirs)| !heirs.is_empty()).collect();
                 self.heirs.insert(batch.id, heirs);
+                self.written(batch);
             }
             What::Applied { call, entry } => return self.applied(event.at, *call, entry),
             _ => {}
@@ -94,15 +103,37 @@ impl<'a> Reading<'a> {
         vec![]
     }
 
+    fn written(&mut self, batch: &Batch) {
+        let shifting = &self.history.world.shifting;
+        let written = batch.changes().filter(|change| change.after.is_some());
+        for change in written.filter(|change| model::is_below_any(&change.key.name, shifting)) {
+            for key in &change.cause.endpoints {
+                let place = (change.cause.cluster.clone(), key.clone());
+                self.homes.insert(place, batch.zone.clone());
+            }
+        }
+    }
+
     /// Who has wanted a name for long enough.
     fn wanting(&self, zone: &ZoneId, name: &DnsName, now: Timestamp) -> Heirs {
         let rows = self.stored.at(name).filter(|(_, row)| row.since + KNOWN_AFTER <= now);
-        let wants_it = |endpoint| model::wish(endpoint).is_some_and(|wish| wish.name == *name);
-        let is_placed = |cluster: &ClusterId| {
-            model::place(&self.history.world, cluster, name).is_some_and(|placed| {
-                // At the apex there is no place for a CNAME, and nothing of it may stand in the way of an answer here.
-                placed.id == *zone && placed.policy.allows_create() && placed.apex != *name
+        // What leads to another name of the zone waits for that one.
+        let wants_it = |endpoint| {
+            model::wish(endpoint).is_some_and(|wish| {
+                wish.name == *name && wish.alias.is_none_or(|alias| alias.zone.is_some())
             })
+        };
+        let zones = &self.history.world.zones;
+        // At the apex there is no place for a CNAME, and nothing of it may stand in the way of an answer here.
+        let takes_it =
+            zones.iter().any(|it| it.id == *zone && it.policy.allows_create() && it.apex != *name);
+        let world = &self.history.world;
+        // A closer zone that was made during the run has what came since; only what was written tells.
+        let may_be_elsewhere = model::is_below_any(name, &world.shifting);
+        let is_placed = |place: &Place, endpoint| {
+            takes_it
+                && placing::is_in(world, &place.0, endpoint, zone)
+                && (!may_be_elsewhere || self.homes.get(place) == Some(zone))
         };
         // What a cluster that is not registered wants is stored, and is published for nobody.
         let is_registered = |cluster: &ClusterId| {
@@ -110,8 +141,8 @@ impl<'a> Reading<'a> {
                 .get(cluster)
                 .is_none_or(|(registered, since)| *registered && *since + KNOWN_AFTER <= now)
         };
-        let heirs = rows.filter(|((cluster, _), row)| {
-            wants_it(&row.endpoint) && is_placed(cluster) && is_registered(cluster)
+        let heirs = rows.filter(|(place, row)| {
+            wants_it(&row.endpoint) && is_placed(place, &row.endpoint) && is_registered(&place.0)
         });
         heirs.map(|((cluster, key), _)| (cluster.clone(), key.clone())).collect()
     }
@@ -120,15 +151,18 @@ impl<'a> Reading<'a> {
     /// resolve before us, or could have begun to, and a broker that has not looked since cannot know.
     fn is_owed(&self, heir: &(ClusterId, EndpointKey), zone: &ZoneId) -> bool {
         self.stored.get(heir).and_then(|row| model::wish(&row.endpoint)).is_some_and(|wish| {
-            let key = RecordKey { name: wish.name, rtype: wish.rtype, set_identifier: None };
-            let is_in_the_way = |other: &RecordKey| {
-                other.name == key.name
-                    && (other.rtype == key.rtype
-                        || [other.rtype, key.rtype].contains(&RecordType::Cname))
-            };
-            let waits_for_nothing =
-                self.unseen.keys().any(|(of, other)| of == zone && is_in_the_way(other));
-            self.owners.of(zone, &key) != Some(Owner::UsChanged) && !waits_for_nothing
+            wish.keys().all(|(rtype, set_identifier)| {
+                let set_identifier = set_identifier.map(Into::into);
+                let key = RecordKey { name: wish.name.clone(), rtype, set_identifier };
+                let is_in_the_way = |other: &RecordKey| {
+                    other.name == key.name
+                        && (other.rtype == key.rtype
+                            || [other.rtype, key.rtype].contains(&RecordType::Cname))
+                };
+                let waits_for_nothing =
+                    self.unseen.keys().any(|(of, other)| of == zone && is_in_the_way(other));
+                self.owners.of(zone, &key) != Some(Owner::UsChanged) && !waits_for_nothing
+            })
         })
     }
 

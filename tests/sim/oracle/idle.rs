@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use zonefold::core::dns::record::RecordKey;
-use zonefold::core::ids::{AccountId, BatchId};
+use zonefold::core::ids::{AccountId, BatchId, ZoneId};
 use zonefold::core::invariants::Invariant;
 use zonefold::core::time::{Millis, Timestamp};
 use zonefold::emulator::Action;
 use zonefold::ports::BatchOutcome;
 
 use super::Violation;
-use super::history::{Commit, History, What};
+use super::history::{Commit, History, Told, What};
 use super::owners::is_ours;
 
 /// Record sets on a page of ListResourceRecordSets.
@@ -20,15 +20,16 @@ const DISCOVERY_CALLS: usize = 2;
 
 /// The batches that try again, when its wait is over, what Route 53 has refused: what is in its way may be gone.
 fn retries(history: &History) -> BTreeSet<BatchId> {
-    let mut begun: BTreeMap<BatchId, BTreeSet<&RecordKey>> = BTreeMap::new();
-    let mut refused: BTreeMap<&RecordKey, Timestamp> = BTreeMap::new();
+    // By zone, since one name may be in several.
+    let mut begun: BTreeMap<BatchId, BTreeSet<(&ZoneId, &RecordKey)>> = BTreeMap::new();
+    let mut refused: BTreeMap<(&ZoneId, &RecordKey), Timestamp> = BTreeMap::new();
     let mut retries = BTreeSet::new();
     let wait = Millis(history.world.poison_backoff_ms);
     for event in &history.log {
         match &event.what {
             What::Committed { commit: Commit::BatchBegun(batch), .. } => {
-                let keys: BTreeSet<&RecordKey> =
-                    batch.changes().map(|change| &change.key).collect();
+                let keys: BTreeSet<(&ZoneId, &RecordKey)> =
+                    batch.changes().map(|change| (&batch.zone, &change.key)).collect();
                 if keys.iter().all(|key| refused.get(key).is_some_and(|at| *at + wait <= event.at))
                 {
                     retries.insert(batch.id);
@@ -39,7 +40,9 @@ fn retries(history: &History) -> BTreeSet<BatchId> {
                 for key in begun.remove(batch).unwrap_or_default() {
                     match outcome {
                         BatchOutcome::Refused { .. } => drop(refused.insert(key, event.at)),
-                        _ => drop(refused.remove(key)),
+                        _ if outcome.is_done() => drop(refused.remove(key)),
+                        // It tells nothing of what was refused before.
+                        _ => {}
                     }
                 }
             }
@@ -99,6 +102,9 @@ pub fn judge(history: &History) -> Vec<Violation> {
     }
     let elapsed_ms = (history.end.at - since).0;
     for (account, reads) in reads {
+        let appeared = history.log.iter().filter(|event| {
+            matches!(&event.what, What::Told(Told::ZoneMade { account: of, .. }) if of == account)
+        });
         let pages: usize = history
             .world
             .zones
@@ -108,7 +114,8 @@ pub fn judge(history: &History) -> Vec<Violation> {
                 let held = history.end.zones.get(&zone.id).map_or(0, Vec::len);
                 held.div_ceil(PAGE).max(1)
             })
-            .sum();
+            .sum::<usize>()
+            + appeared.count();
         // The first sweep may begin at once, and a share of each wait is chance.
         let sweeps =
             usize::try_from(2 * elapsed_ms / history.world.sweep_ms.max(1)).unwrap_or(0) + 2;

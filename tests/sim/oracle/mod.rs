@@ -5,6 +5,7 @@
 //! One file an invariant; the numbers are those of `core::invariants`.
 
 mod attributable;
+mod calm;
 mod converges;
 mod durable;
 mod fair;
@@ -13,11 +14,18 @@ mod handover;
 mod idle;
 mod limits;
 mod model;
+mod observed;
 mod one_writer;
 mod owners;
+mod placed;
+mod placing;
 mod poison;
+mod quota;
+mod reading;
 mod silence;
+mod silent;
 mod stored;
+mod storms;
 mod swap;
 mod views;
 
@@ -88,5 +96,12 @@ pub fn judge_one(history: &History, invariant: Invariant) -> Vec<Violation> {
         Invariant::Converges => converges::judge,
         Invariant::OneWriter => one_writer::judge,
     };
-    judge(history)
+    let more: fn(&History) -> Vec<Violation> = match invariant {
+        Invariant::SilenceNeverDeletes => placed::judge,
+        Invariant::ForeignIsUntouched => observed::judge,
+        Invariant::LimitsHold => storms::judge,
+        Invariant::Converges => silent::judge,
+        _ => |_| vec![],
+    };
+    judge(history).into_iter().chain(more(history)).collect()
 }

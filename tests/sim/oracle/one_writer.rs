@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use zonefold::core::ids::{AccountId, BatchId};
 use zonefold::core::invariants::Invariant;
-use zonefold::core::time::Timestamp;
+use zonefold::core::time::{Millis, Timestamp};
 use zonefold::emulator::Action;
 
 use super::Violation;
-use super::history::{Call, Commit, Event, History, LeaseChange, Replica, What};
+use super::history::{Call, Commit, Event, History, LeaseChange, Replica, Told, What};
 
 /// The end of a lease that does not run out.
 const FOR_EVER: Timestamp = Timestamp(i64::MAX);
@@ -29,6 +29,8 @@ struct Reading {
     batches: BTreeMap<BatchId, AccountId>,
     /// Who journalled each batch, while it had the newest lease.
     begun: BTreeMap<BatchId, Replica>,
+    /// How far the database's clock is ahead of the true time: it is the one that leases go by.
+    database_ahead: Millis,
     violations: Vec<Violation>,
 }
 
@@ -55,6 +57,7 @@ impl Reading {
             What::Lease { account, replica, epoch, change } => {
                 self.lease(event.at, account, *replica, *epoch, *change)
             }
+            What::Told(Told::StoreClock { ahead_ms }) => self.database_ahead = Millis(*ahead_ms),
             What::Fault { kind: "store.fenced", text } => {
                 let is_told = |account: &AccountId, replica: &Replica| {
                     text.starts_with(&format!("{replica}:")) && text.contains(account.as_str())
@@ -64,7 +67,8 @@ impl Reading {
             What::CallStarted(call) => {
                 let lease = self.leases.get(&call.account);
                 let is_theirs = |lease: &&Lease| {
-                    lease.replica == call.replica && !lease.given_back && event.at <= lease.until
+                    let now = event.at + self.database_ahead;
+                    lease.replica == call.replica && !lease.given_back && now <= lease.until
                 };
                 if lease.filter(is_theirs).is_none()
                     && !lease.is_some_and(|lease| self.may_not_know(lease, call))
@@ -125,8 +129,9 @@ impl Reading {
         match (change, self.leases.get_mut(account)) {
             (LeaseChange::Taken { until }, old) => {
                 // In a store that is not shared a lease never runs out, and whoever starts takes it over.
+                let now = at + self.database_ahead;
                 let lasts =
-                    |old: &Lease| !old.given_back && at < old.until && old.until != FOR_EVER;
+                    |old: &Lease| !old.given_back && now < old.until && old.until != FOR_EVER;
                 if let Some(old) = old.filter(|old| epoch <= old.epoch || lasts(old)) {
                     let what = format!(
                         "{replica} is given the lease {epoch} of the account {account}, which is {old}"

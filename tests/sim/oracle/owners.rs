@@ -7,6 +7,8 @@ use zonefold::core::dns::record::{RawRecordSet, RecordKey};
 use zonefold::core::ids::ZoneId;
 use zonefold::emulator::{JournalEntry, Origin};
 
+use super::history::{History, What};
+
 /// What a batch made of one record set, all its changes together.
 #[derive(Clone, Debug)]
 pub struct NetChange {
@@ -56,6 +58,17 @@ pub enum Owner {
 pub struct Owners(BTreeMap<(ZoneId, RecordKey), Owner>);
 
 impl Owners {
+    /// Whose each set is at the end of a run.
+    pub fn at_the_end(history: &History) -> Self {
+        let mut owners = Self::default();
+        for event in &history.log {
+            if let What::Applied { entry, .. } = &event.what {
+                owners.apply(entry);
+            }
+        }
+        owners
+    }
+
     /// Whose a set is, or was last when it is gone; none when nobody ever wrote it.
     pub fn of(&self, zone: &ZoneId, key: &RecordKey) -> Option<Owner> {
         self.0.get(&(zone.clone(), key.clone())).copied()

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use zonefold::core::dns::name::DnsName;
-use zonefold::core::ids::{AccountId, BatchId, ZoneId};
+use zonefold::core::ids::{AccountId, BatchId, ClusterId, ZoneId};
 use zonefold::core::invariants::Invariant;
 use zonefold::core::planning::change::{Batch, WireChange};
 use zonefold::core::time::Timestamp;
@@ -42,6 +42,10 @@ impl Beside {
     }
 }
 
+/// A name is refused so often at most with poison of other clusters, until somebody else works the account: once with the whole of a
+/// batch that no search was begun for, and a few times more until the cluster whose poison it is travels apart.
+const MOST_WITH_OTHERS: u32 = 8;
+
 /// A batch that went out.
 struct Sent {
     by: (Replica, u64),
@@ -57,6 +61,8 @@ struct Reading {
     by_number: BTreeMap<u64, BatchId>,
     refused: BTreeMap<(ZoneId, DnsName), Refused>,
     beside: BTreeMap<(ZoneId, DnsName), Beside>,
+    /// How often each name was refused with poison of other clusters alone.
+    with_others: BTreeMap<(ZoneId, DnsName), u32>,
     /// The names that Route 53 refuses now. Other refusals are about what is there, and are looked into at once.
     poisoned: BTreeSet<DnsName>,
     clock_jumped_at: Option<Timestamp>,
@@ -116,6 +122,7 @@ impl Reading {
                 *self.tenures.entry(account.clone()).or_default() += 1;
                 // A successor knows of no search.
                 self.beside.clear();
+                self.with_others.clear();
             }
             What::Committed { commit: Commit::BatchFinished { batch, outcome }, .. } => {
                 self.finished(*batch, outcome, event.at);
@@ -174,8 +181,8 @@ impl Reading {
 
     /// Counts how often the names beside a poisoned one were refused since something of theirs was applied.
     fn refused_beside(&mut self, id: BatchId, outcome: &BatchOutcome, at: Timestamp) {
-        let Some(batch) = self.batches.get(&id) else { return };
-        let names = names_of(batch);
+        let Some(batch) = self.batches.get(&id).cloned() else { return };
+        let names = names_of(&batch);
         let (poison, others): (Vec<_>, Vec<_>) =
             names.iter().partition(|name| self.poisoned.contains(*name));
         match outcome {
@@ -191,6 +198,7 @@ impl Reading {
             _ => return self.beside.retain(|(zone, _), _| *zone != batch.zone),
         }
         for name in others {
+            self.with_others(&batch, name, &poison, at);
             let beside = self.beside.entry((batch.zone.clone(), name.clone())).or_default();
             beside.times += 1;
             beside.names = beside.names.max(count(names.len()));
@@ -205,6 +213,26 @@ impl Reading {
                 self.violations
                     .push(Violation::new(Invariant::PoisonIsAlone, at, what).about(name));
             }
+        }
+    }
+}
+
+impl Reading {
+    /// Counts how often a name was refused with poison of other clusters.
+    fn with_others(&mut self, batch: &Batch, name: &DnsName, poison: &[&DnsName], at: Timestamp) {
+        let clusters = |name: &DnsName| -> BTreeSet<ClusterId> {
+            let changes = batch.changes().filter(|change| change.key.name == *name);
+            changes.map(|change| change.cause.cluster.clone()).collect()
+        };
+        let own = clusters(name);
+        if poison.iter().any(|poison| !clusters(poison).is_disjoint(&own)) {
+            return;
+        }
+        let times = self.with_others.entry((batch.zone.clone(), name.clone())).or_default();
+        *times += 1;
+        if *times == MOST_WITH_OTHERS + 1 {
+            let what = format!("{name} was refused {times} times with names of other clusters");
+            self.violations.push(Violation::new(Invariant::PoisonIsAlone, at, what).about(name));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! 2: Only an observed deletion, or absence from a complete and synced view, deletes.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use zonefold::core::dns::name::DnsName;
@@ -10,10 +11,10 @@ use zonefold::core::invariants::Invariant;
 use zonefold::core::time::{Millis, Timestamp};
 use zonefold::emulator::JournalEntry;
 
-use super::history::{Commit, Event, History, RowChange, What};
+use super::history::{Commit, Event, History, What};
 use super::owners::{NetChange, is_ours, net_changes};
 use super::views::Views;
-use super::{Violation, model};
+use super::{Violation, model, placing};
 
 /// A value of a record set that we made.
 type Value = (ZoneId, RecordKey, String);
@@ -67,10 +68,7 @@ impl Reading<'_> {
             }
             What::Committed { commit: Commit::Ingest { cluster, rows, .. }, .. } => {
                 for row in rows {
-                    let (key, content) = match row {
-                        RowChange::Stored(endpoint) => (&endpoint.key, Some(endpoint.clone())),
-                        RowChange::Removed(key) => (key, None),
-                    };
+                    let (key, content) = (row.key(), row.content().map(Cow::into_owned));
                     let Ok(name) = DnsName::parse(&key.dns_name) else { continue };
                     let of_name = self.stored.entry(name).or_default();
                     of_name
@@ -112,10 +110,15 @@ impl Reading<'_> {
             else {
                 continue;
             };
-            let wanted_by = self.wanted_by(change, value, born, started);
+            let wanted_by = self.wanted_by(&entry.zone, change, value, born, started);
             let is_explained = |suppliers: &Vec<Supplier>, cluster: &ClusterId| {
                 suppliers.iter().all(|Supplier { key, from }| {
-                    let wants = |endpoint: &Endpoint| wants(endpoint, &change.key, value);
+                    // A typing error takes no name off the air, nor does a zone that cannot be found.
+                    let wants = |endpoint: &Endpoint| {
+                        let is_mistake = !is_replaced
+                            && !placing::has_place(&self.history.world, cluster, endpoint);
+                        is_mistake || self.wants(cluster, endpoint, &entry.zone, &change.key, value)
+                    };
                     // An older endpoint of the cluster that came to want another type takes the name over, or one that gave way to
                     // what is gone; the broker may hear of that long after the agent.
                     let gives_way = || {
@@ -190,6 +193,7 @@ impl Reading<'_> {
     /// The endpoints, by cluster, that the value was published for, or that were known to want it when the call was started.
     fn wanted_by(
         &self,
+        zone: &ZoneId,
         change: &NetChange,
         value: &str,
         born: usize,
@@ -199,11 +203,10 @@ impl Reading<'_> {
             self.history.log.get(started).map_or(Timestamp::default(), |event| event.at);
         let mut found: BTreeMap<ClusterId, Vec<Supplier>> = BTreeMap::new();
         for ((cluster, key), stored) in self.stored.get(&change.key.name).into_iter().flatten() {
-            if model::place(&self.history.world, cluster, &change.key.name).is_none() {
-                continue;
-            }
             let wants = |content: &Option<Endpoint>| {
-                content.as_ref().is_some_and(|endpoint| wants(endpoint, &change.key, value))
+                content
+                    .as_ref()
+                    .is_some_and(|endpoint| self.wants(cluster, endpoint, zone, &change.key, value))
             };
             let is_first =
                 stored.iter().any(|(index, _, content)| *index <= born && wants(content));
@@ -211,13 +214,51 @@ impl Reading<'_> {
             let before = stored.iter().rev().skip_while(|(index, ..)| *index > started);
             let since = before.take_while(|(.., content)| wants(content)).last();
             let from = match since {
-                _ if is_first => born.min(started),
-                Some((index, at, _)) if self.was_published(cluster, *at, started_at) => *index,
+                // What was published on old news counts from when it was the news.
+                _ if is_first => last_wanting(stored, born, &wants).min(started),
+                Some((index, at, _))
+                    if self.was_published(cluster, *at, started_at)
+                        && !self.is_kept_out(cluster, key, &change.key.name, *index, started) =>
+                {
+                    *index
+                }
                 _ => continue,
             };
             found.entry(cluster.clone()).or_default().push(Supplier { key: key.clone(), from });
         }
         found
+    }
+
+    /// Whether another endpoint of the name, which came before, may keep one out that began to want a value at a place: an older
+    /// one of its own cluster, or the one of another cluster that holds the name.
+    fn is_kept_out(
+        &self,
+        cluster: &ClusterId,
+        key: &EndpointKey,
+        name: &DnsName,
+        from: usize,
+        to: usize,
+    ) -> bool {
+        self.stored.get(name).into_iter().flatten().any(|((of, other), stored)| {
+            let is_another = of != cluster || other != key;
+            let came_before = stored.first().is_some_and(|(place, ..)| *place < from);
+            let last = stored.iter().rev().find(|(place, ..)| *place <= to);
+            is_another && came_before && last.is_some_and(|(.., content)| content.is_some())
+        })
+    }
+
+    /// Whether an endpoint with this content may want a value in a zone.
+    fn wants(
+        &self,
+        cluster: &ClusterId,
+        endpoint: &Endpoint,
+        zone: &ZoneId,
+        key: &RecordKey,
+        value: &str,
+    ) -> bool {
+        placing::may_be_in(&self.history.world, cluster, endpoint, zone)
+            && model::wish(endpoint)
+                .is_some_and(|wish| wish.is_for(key) && wish.values_in(zone).contains(value))
     }
 
     /// Whether what a cluster wanted from one time to another was published for it: whether it was registered for long enough.
@@ -234,10 +275,15 @@ impl Reading<'_> {
     }
 }
 
-fn wants(endpoint: &Endpoint, key: &RecordKey, value: &str) -> bool {
-    // The wishes that the model reads are for sets without an identifier; one with an identifier is another set.
-    key.set_identifier.is_none()
-        && model::wish(endpoint).is_some_and(|wish| {
-            wish.name == key.name && wish.rtype == key.rtype && wish.values.contains(value)
-        })
+/// Where in the log it was stored last, up to a place, that an endpoint wants a value, if it was no longer stored there: a call
+/// may be made for what was known before. Otherwise the place.
+fn last_wanting(
+    stored: &[Stored],
+    place: usize,
+    wants: &impl Fn(&Option<Endpoint>) -> bool,
+) -> usize {
+    let mut before = stored.iter().rev().filter(|(index, ..)| *index <= place);
+    let is_old = before.clone().next().is_some_and(|(.., content)| !wants(content));
+    let last = before.find(|(.., content)| wants(content)).map(|(index, ..)| *index);
+    last.filter(|_| is_old).unwrap_or(place)
 }

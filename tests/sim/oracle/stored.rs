@@ -7,7 +7,7 @@ use zonefold::core::endpoint::{Endpoint, EndpointKey};
 use zonefold::core::ids::ClusterId;
 use zonefold::core::time::Timestamp;
 
-use super::history::{Commit, Event, RowChange, What};
+use super::history::{Commit, Event, What};
 
 /// A stored endpoint, and since when its present content is stored.
 #[derive(Clone, Debug)]
@@ -49,29 +49,20 @@ impl Stored {
         };
         let mut changed = vec![];
         for row in rows {
-            match row {
-                RowChange::Stored(endpoint) => {
-                    let at = (cluster.clone(), endpoint.key.clone());
-                    if let Ok(name) = DnsName::parse(&endpoint.key.dns_name) {
-                        self.names.entry(name).or_default().insert(at.clone());
-                    }
-                    if self
-                        .rows
-                        .get(&at)
-                        .is_none_or(|row| row.endpoint.version() != endpoint.version())
-                    {
-                        self.rows.insert(
-                            at.clone(),
-                            Row { endpoint: endpoint.clone(), since: event.at },
-                        );
-                        changed.push(at);
-                    }
-                }
-                RowChange::Removed(key) => {
-                    let at = (cluster.clone(), key.clone());
-                    self.rows.remove(&at);
-                    changed.push(at);
-                }
+            let at = (cluster.clone(), row.key().clone());
+            let Some(content) = row.content() else {
+                self.rows.remove(&at);
+                changed.push(at);
+                continue;
+            };
+            if let Ok(name) = DnsName::parse(&at.1.dns_name) {
+                self.names.entry(name).or_default().insert(at.clone());
+            }
+            let is_new = |row: &Row| row.endpoint.version() != content.version();
+            if self.rows.get(&at).is_none_or(is_new) {
+                let row = Row { endpoint: content.into_owned(), since: event.at };
+                self.rows.insert(at.clone(), row);
+                changed.push(at);
             }
         }
         changed

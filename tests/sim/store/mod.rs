@@ -5,20 +5,21 @@
 //! process's connection to it: a call takes a while on the way there and on the way back, and by the seed it fails before
 //! it was applied, or is applied and the answer is lost. What was sent when its process died is applied all the same.
 
+mod half_open;
 mod leases;
 mod tables;
 
+pub use half_open::{HalfOpen, Way};
 pub use tables::Tables;
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::watch;
-use zonefold::core::dns::name::DnsName;
-use zonefold::core::dns::record::{RecordKey, RecordType};
+use zonefold::core::dns::record::RecordKey;
 use zonefold::core::ids::{AccountId, BatchId, ZoneId};
 use zonefold::core::planning::change::{Batch, Cause};
 use zonefold::core::time::{Millis, Timestamp};
@@ -43,12 +44,22 @@ pub struct Troubles {
     pub outages: u32,
     /// The chance that a notification is lost, so that only polling finds an entry of the feed.
     pub lose_notice: f64,
+    /// The brokers whose connections to it are half open.
+    pub half_open: HalfOpen,
 }
 
 impl Troubles {
     /// None, on a network of that latency.
     pub fn none(latency_ms: (u64, u64)) -> Self {
-        Self { latency_ms, slow: 0.0, refuse: 0.0, lose_answer: 0.0, outages: 0, lose_notice: 0.0 }
+        Self {
+            latency_ms,
+            slow: 0.0,
+            refuse: 0.0,
+            lose_answer: 0.0,
+            outages: 0,
+            lose_notice: 0.0,
+            half_open: HalfOpen::default(),
+        }
     }
 }
 
@@ -63,6 +74,8 @@ struct Inner {
     feed_end: watch::Sender<u64>,
     recorder: Recorder,
     shared: bool,
+    /// How far the database's clock is ahead.
+    ahead_ms: AtomicI64,
 }
 
 impl Database {
@@ -80,6 +93,7 @@ impl Database {
             feed_end: watch::Sender::new(0),
             recorder,
             shared,
+            ahead_ms: AtomicI64::new(0),
         }))
     }
 
@@ -90,8 +104,17 @@ impl Database {
 
     /// Takes all entries out of the feed.
     pub fn cut_feed(&self) {
-        let now = self.0.recorder.now();
+        let now = self.now();
         lock(&self.0.tables).prune_feed(now, Millis(-1));
+    }
+
+    /// Sets the database's clock forward, or back; answers how far it is ahead now.
+    pub fn set_clock(&self, by_ms: i64) -> i64 {
+        self.0.ahead_ms.fetch_add(by_ms, Ordering::Relaxed) + by_ms
+    }
+
+    fn now(&self) -> Timestamp {
+        self.0.recorder.now() + Millis(self.0.ahead_ms.load(Ordering::Relaxed))
     }
 
     /// Looks at the tables.
@@ -140,7 +163,7 @@ impl Database {
     fn apply<T>(&self, transaction: impl FnOnce(&mut Tables, Timestamp, &Recorder) -> T) -> T {
         let mut tables = lock(&self.0.tables);
         let before = tables.feed_end();
-        let answer = transaction(&mut tables, self.0.recorder.now(), &self.0.recorder);
+        let answer = transaction(&mut tables, self.now(), &self.0.recorder);
         let end = tables.feed_end();
         drop(tables);
         if end > before {
@@ -205,6 +228,11 @@ impl MemoryStore {
         let fate = self.database.draw();
         tokio::time::sleep(fate.there).await;
         self.gate.pass().await;
+        if self.database.way(self.replica).is_some() {
+            half_open::patience().await;
+            self.gate.pass().await;
+            return Err(unavailable("the database did not answer"));
+        }
         let answer = if self.database.is_out() || fate.end == End::Refused {
             self.database
                 .0
@@ -233,6 +261,14 @@ impl MemoryStore {
         let under_way = tokio::spawn(async move {
             tokio::time::sleep(fate.there).await;
             let recorder = &database.0.recorder;
+            if let Some(way) = database.way(replica) {
+                // What arrived is carried out, though nobody hears of it.
+                if way == half_open::Way::Back {
+                    drop(database.apply(transaction));
+                }
+                half_open::patience().await;
+                return Err(unavailable("the database did not answer"));
+            }
             if fate.slow {
                 recorder.fault(
                     "store.slow",
@@ -520,8 +556,11 @@ impl Store for MemoryStore {
         .await
     }
 
-    async fn verify_journal(&self, account: &AccountId) -> Result<Result<u64, u64>, StoreError> {
-        self.read("verify_journal", |tables, _| Ok(Ok(tables.journal_entries(account)))).await
+    async fn verify_journal(&self, account: &AccountId) -> Result<ChainCheck, StoreError> {
+        self.read("verify_journal", |tables, _| {
+            Ok(ChainCheck::Whole(tables.journal_entries(account)))
+        })
+        .await
     }
 
     async fn prune_journal(

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use zonefold::core::dns::name::DnsName;
-use zonefold::core::dns::record::{RecordKey, RecordType};
+use zonefold::core::dns::record::RecordKey;
+use zonefold::core::endpoint::packed::PackedEndpoint;
 use zonefold::core::endpoint::{KeyHash, Version};
 use zonefold::core::ids::{AccountId, BatchId, ClusterId, Epoch, ZoneId};
 use zonefold::core::planning::change::{Batch, Cause, Change};
@@ -76,6 +77,13 @@ fn rests_on(row: &EndpointRow, placing: &PlacementDecision) -> bool {
 
 fn placed(version: Version, placing: &PlacementDecision) -> Option<PlacementRow> {
     Some(PlacementRow { version: Some(version), placement: placing.result() })
+}
+
+fn change_of(endpoint: &PackedEndpoint, version: &Version) -> RowChange {
+    match endpoint.withheld() {
+        Some(_) => RowChange::Withheld(endpoint.view().key(), *version),
+        None => RowChange::Stored(endpoint.unpack()),
+    }
 }
 
 impl Tables {
@@ -166,7 +174,9 @@ impl Tables {
                 if let Some(row) = known.and_then(|arrival| self.endpoints.get_mut(&arrival)) {
                     let arrival = row.arrival;
                     let mut is_placed = false;
-                    if row.version == *version {
+                    let is_news =
+                        row.endpoint.withheld().is_some() && endpoint.withheld().is_none();
+                    if row.version == *version && !is_news {
                         let placed = placing.map(|placing| PlacementRow {
                             version: Some(*version),
                             placement: placing.result(),
@@ -181,7 +191,7 @@ impl Tables {
                         {
                             (row.placed, is_placed) = (placed(*version, placing), true);
                         }
-                        rows.push(RowChange::Stored(endpoint.unpack()));
+                        rows.push(change_of(endpoint, version));
                         news.push((cluster.clone(), *key, Some(arrival)));
                     }
                     return if is_placed {
@@ -205,7 +215,7 @@ impl Tables {
                     updated_at: at,
                 };
                 self.endpoints.insert(arrival, row);
-                rows.push(RowChange::Stored(endpoint.unpack()));
+                rows.push(change_of(endpoint, version));
                 news.push((cluster.clone(), *key, Some(arrival)));
                 match new {
                     Some(_) => OpOutcome::Placed { arrival },
@@ -371,7 +381,7 @@ impl Tables {
     ) -> Result<(), StoreError> {
         if self.batches.iter().any(|entry| entry.row.batch.id == batch.id) {
             return Err(StoreError::Refused(format!(
-                "batch {} was begun before; read back what became of it",
+                "batch {} was begun before; read back its outcome",
                 batch.id
             )));
         }

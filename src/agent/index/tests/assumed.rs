@@ -7,7 +7,7 @@ fn assumed(extraction: Extraction) -> Extraction {
     Extraction { assumes: Some("the word is wrong".to_owned()), ..extraction }
 }
 
-fn standing(index: &Index, host: &str) -> Standing {
+fn standing(index: &Index, host: &str) -> EntryState {
     let held = index.iter().find(|(_, held)| held.endpoint.key.dns_name == host);
     held.unwrap().1.standing.clone()
 }
@@ -22,8 +22,8 @@ fn under_a_word_that_means_nothing_a_published_name_stays_as_it_is_and_another_i
         ["put b 2", "del gone HostRemoved"],
         "no reading of the word names the third one"
     );
-    assert_eq!(standing(&index, "a"), Standing::Waiting("the word is wrong".to_owned()));
-    assert_eq!(standing(&index, "b"), Standing::Wanted);
+    assert_eq!(standing(&index, "a"), EntryState::Waiting("the word is wrong".to_owned()));
+    assert_eq!(standing(&index, "b"), EntryState::Wanted);
     let read = assumed(wants(&web, &[("a", "3"), ("b", "3")]));
     assert_eq!(
         apply(&mut index, "web", read),
@@ -32,7 +32,7 @@ fn under_a_word_that_means_nothing_a_published_name_stays_as_it_is_and_another_i
     );
     let corrected = wants(&web, &[("a", "3"), ("b", "3")]);
     assert_eq!(apply(&mut index, "web", corrected), ["put a 3"]);
-    assert_eq!(standing(&index, "a"), Standing::Wanted);
+    assert_eq!(standing(&index, "a"), EntryState::Wanted);
     assert_eq!(
         apply(&mut index, "web", assumed(wants(&web, &[("a", "4"), ("b", "4")]))),
         Vec::<String>::new(),
@@ -54,7 +54,7 @@ fn kept(object: &ObjectRef, host: &str, target: &str) -> Kept {
         version: endpoint.version(),
         key: endpoint.key,
         object: object.clone(),
-        standing: Standing::Waiting("as judged".to_owned()),
+        standing: EntryState::Waiting("as judged".to_owned()),
     }
 }
 
@@ -68,7 +68,7 @@ fn after_a_restart_such_an_object_is_read_once_it_is_known_what_the_broker_holds
     // Of these, the broker holds one under another word, and one as it is read now.
     let held = vec![kept(&web, "a", "1"), kept(&web, "b", "2")];
     assert_eq!(said(&index.prove(SourceKind::Service, held)), ["put c 2"]);
-    assert!(matches!(standing(&index, "a"), Standing::Waiting(_)));
+    assert!(matches!(standing(&index, "a"), EntryState::Waiting(_)));
     let read = assumed(wants(&web, &[("a", "3"), ("b", "3"), ("c", "3")]));
     assert_eq!(apply(&mut index, "web", read), ["put b 3", "put c 3"]);
 }
@@ -95,5 +95,5 @@ fn the_reverse_records_of_a_name_that_stays_stay_too() {
     };
     apply(&mut index, "web", with_reverse("1.arpa", "1"));
     assert!(apply(&mut index, "web", assumed(with_reverse("2.arpa", "2"))).is_empty());
-    assert!(matches!(standing(&index, "1.arpa"), Standing::Waiting(_)));
+    assert!(matches!(standing(&index, "1.arpa"), EntryState::Waiting(_)));
 }

@@ -217,7 +217,7 @@ async fn pages_of_two_moments_are_no_list() {
         .expect(&[
             "list",
             "page of 50",
-            "trouble: services: the list expired while it was read; what was published stays",
+            "trouble: services: the list expired while it was read; the published records stay",
         ])
         .await;
     stage.fake.let_pages_drift(false);

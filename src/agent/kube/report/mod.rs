@@ -18,8 +18,8 @@ use super::ask::{Presence, look_up, presence};
 use super::document::Document;
 use super::resources::{Resource, resource_of};
 use super::world::Reading;
-use crate::agent::index::Held;
-use crate::agent::shared::{Role, Shared, State};
+use crate::agent::index::IndexEntry;
+use crate::agent::shared::{AgentRole, Shared, State};
 use crate::agent::sources::{ObjectRef, SourceKind};
 use crate::agent::status::TouchedObject;
 use crate::core::endpoint::{EndpointKey, KeyHash, Version};
@@ -30,22 +30,22 @@ mod words;
 
 use words::{Condition, Event};
 
-/// How many objects are told a second, in the long run.
+/// How many objects are reported a second, in the long run.
 const OBJECTS_PER_SEC: f64 = 5.0;
 /// How many at once after a quiet time.
 const BURST: f64 = 25.0;
-/// An event that was told so recently is not told again.
+/// Time within which an event is not repeated.
 const REPEAT_AFTER: Duration = Duration::from_secs(600);
 /// How many events are remembered for that.
 const MAX_REMEMBERED: usize = 10_000;
-/// How long an object is left alone after the API server refused what it was to be told.
+/// How long an object is left alone after the API server refused a report.
 const REFUSED_PAUSE: Duration = Duration::from_secs(60);
-/// When it refused something in so many namespaces in a row, it is not about one of them: nothing is told for as long.
+/// Refusals in this many namespaces in a row are not about one of them: nothing is reported for as long.
 const REFUSED_NAMESPACES: usize = 3;
 /// How long conditions are not tried that the API server dropped.
 const DROPPED_PAUSE: Duration = Duration::from_secs(600);
 
-/// Who tells, and how it reads objects.
+/// The reporter, and how it reads objects.
 pub struct Reporter {
     /// The connection.
     pub client: Client,
@@ -57,19 +57,19 @@ pub struct Reporter {
     pub clock: Arc<dyn Clock>,
 }
 
-/// Why something was not told.
+/// Why something was not reported.
 enum Untold {
     /// The object is not there any more.
     Gone,
-    /// For people; it may be told later.
+    /// For people; it may be reported later.
     Refused(String),
     /// For people; it will be refused again as it is.
     Unacceptable(String),
-    /// It was told before, by whoever led then.
+    /// It was reported before, by the leader of that time.
     Known,
 }
 
-/// What was told already.
+/// What was reported already.
 struct Told {
     events: BTreeMap<(ObjectRef, Event), Instant>,
     /// What was noticed in objects and is so still.
@@ -95,7 +95,7 @@ impl New {
     }
 }
 
-/// What is to be told, by object.
+/// What is to be reported, by object.
 #[derive(Default)]
 struct Open {
     ready: BTreeMap<TouchedObject, New>,
@@ -159,12 +159,12 @@ impl Open {
 
 /// Whether this agent is the one that speaks for its cluster.
 fn speaks(state: &State) -> bool {
-    state.role != Role::StandsBy
+    state.role != AgentRole::StandsBy
 }
 
-/// Whether something in the object is to be told, or all of it is judged already, so that no status will come.
+/// Whether something in the object is to be reported, or all of it is judged already, so that no status will come.
 fn has_something_to_say(state: &State, object: &ObjectRef) -> bool {
-    let is_judged = |held: &Held| {
+    let is_judged = |held: &IndexEntry| {
         let status = state.statuses.get(&held.endpoint.key.hash());
         status.is_some_and(|status| status.version.as_ref() == held.version.0)
     };
@@ -179,7 +179,7 @@ fn is_wrong(state: &State, object: &TouchedObject, new: &New) -> bool {
     (new.is_read && reads_wrong()) || new.statuses.iter().any(status_is_wrong)
 }
 
-/// Tells until it is dropped.
+/// Reports until it is dropped.
 pub async fn run(reporter: Reporter, shared: Arc<Shared>) {
     shared.write(|state| {
         state.statuses.note_touched();
@@ -218,11 +218,11 @@ pub async fn run(reporter: Reporter, shared: Arc<Shared>) {
             }
             Err(Untold::Gone | Untold::Known) => drop(told.warnings.remove(&reference)),
             Err(Untold::Unacceptable(reason)) => {
-                tracing::warn!(object = %reference, reason, "what became of an object cannot be written on it");
+                tracing::warn!(object = %reference, reason, "the status cannot be written on its object");
             }
             Err(Untold::Refused(reason)) => {
                 if said.as_ref() != Some(&reason) {
-                    tracing::warn!(object = %reference, reason, "what became of an object cannot be written on it; trying again");
+                    tracing::warn!(object = %reference, reason, "the status cannot be written on its object; trying again");
                     said = Some(reason);
                 }
                 refused_in.insert(object.namespace.clone());
@@ -440,7 +440,7 @@ fn asks_for_nothing(document: &Document) -> bool {
     }
 }
 
-/// How much may be told now.
+/// How much may be reported now.
 struct Tokens {
     left: f64,
     at: Instant,

@@ -5,7 +5,7 @@ use super::*;
 use crate::agent::index::Index;
 use crate::agent::kube::fake::{Fake, Midnight, dns_endpoint, service};
 use crate::agent::kube::feed::News;
-use crate::agent::kube::world::{Followed, World};
+use crate::agent::kube::world::{Followed, KubeWorld};
 use crate::agent::session::publisher::{Identity, Publisher};
 use crate::wire::v1::{self, Progress, StatusBatch, VerdictState};
 
@@ -63,7 +63,7 @@ impl Stage {
         let source = SourceKind::DnsEndpoint;
         let document: Document =
             serde_json::from_value(self.fake.get(CRD, "dnsendpoints", "shop", name)).unwrap();
-        let mut world = World::new(&SOURCES, Reading::default());
+        let mut world = KubeWorld::new(&SOURCES, Reading::default());
         let news = News::Applied(Box::new(document));
         let feed = (Followed::Objects(source), 0);
         let observed = world.observe(feed, news);
@@ -334,11 +334,11 @@ async fn a_warning_that_an_earlier_life_of_the_agent_said_is_not_said_again() {
 #[tokio::test(start_paused = true)]
 async fn an_agent_that_stands_by_says_nothing_on_objects_until_it_leads() {
     let stage = Stage::new(cluster(1), vec![]).await;
-    stage.shared.write(|state| state.role = Role::StandsBy);
+    stage.shared.write(|state| state.role = AgentRole::StandsBy);
     stage.know(misspelt("hostnam"));
     stage.pass(100).await;
     assert!(stage.events().is_empty());
-    stage.shared.write(|state| state.role = Role::Leads);
+    stage.shared.write(|state| state.role = AgentRole::Leads);
     stage.pass(1).await;
     assert_eq!(stage.events().len(), 1);
 }

@@ -1,4 +1,4 @@
-//! What is told of statuses, in words: pure.
+//! The words for statuses: pure.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::core::printable::printable;
 use crate::core::time::Timestamp;
 use crate::wire::v1::{EndpointStatus, Progress, VerdictState};
 
-/// Who tells, as Kubernetes shows it.
+/// The reporter, as Kubernetes shows it.
 const REPORTER: &str = "zonefold-agent";
 /// How many names an event spells out.
 const MOST_NAMES: usize = 3;
@@ -21,7 +21,7 @@ const MAX_MESSAGE_BYTES: usize = 1_000;
 /// Kubernetes takes 253 characters of a name, and the digits after a dot are 16 of them.
 const MAX_NAME_CHARS: usize = 230;
 
-/// Something to tell of an object, over some of its names.
+/// A report on an object, over some of its names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Event {
     /// `Normal` or `Warning`.
@@ -89,7 +89,7 @@ impl Stage {
         match self {
             Self::Rejected => "rejected",
             Self::Refused => "refused by Route 53",
-            Self::Drifted => "changed by somebody else",
+            Self::Drifted => "changed by another writer",
             Self::Held => "held for approval",
             Self::Waiting => "waiting",
             Self::Accepted => "accepted",
@@ -103,13 +103,13 @@ impl Stage {
     }
 }
 
-/// Whether somebody has to do something about it.
+/// Whether a person has to act.
 pub fn is_wrong(status: &EndpointStatus) -> bool {
     Stage::of(status).is_some_and(Stage::is_wrong)
 }
 
 /// One event for each stage that some of the endpoints came to; where they have reasons, one for each reason. What is wrong comes
-/// first; when there are too many, the last says how many names are not told of.
+/// first; when there are too many, the last says how many names are left out.
 pub fn events<'a>(statuses: impl Iterator<Item = &'a EndpointStatus>) -> Vec<Event> {
     let mut groups: BTreeMap<(Stage, [&str; 3]), Vec<&EndpointStatus>> = BTreeMap::new();
     for status in statuses {
@@ -129,7 +129,7 @@ pub fn events<'a>(statuses: impl Iterator<Item = &'a EndpointStatus>) -> Vec<Eve
         events.push(Event {
             kind: if rest.iter().any(|status| is_wrong(status)) { "Warning" } else { "Normal" },
             reason: "More",
-            message: cut(format!("{}: ask `zonefold why` what became of them", names(&rest))),
+            message: cut(format!("{}: ask `zonefold why` for their statuses", names(&rest))),
             at_ms: rest.iter().map(|status| status.at_ms).max().unwrap_or(0),
             naming: Naming::Generated,
         });
@@ -460,7 +460,7 @@ mod tests {
         assert_eq!(told.len(), MOST_EVENTS);
         assert_eq!(
             told.last().unwrap(),
-            "Warning More: h0007 A, h0008 A, h0009 A and 990 more: ask `zonefold why` what became of them"
+            "Warning More: h0007 A, h0008 A, h0009 A and 990 more: ask `zonefold why` for their statuses"
         );
     }
 

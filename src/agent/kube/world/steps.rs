@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use arcstr::ArcStr;
 
 use super::ORIGIN;
-use crate::agent::index::{Index, IndexChange, Standing};
+use crate::agent::index::{EntryState, Index, IndexChange};
 use crate::agent::sources::{Extraction, ObjectRef, SourceKind};
 
 /// One change of the index.
@@ -21,9 +21,9 @@ pub enum IndexStep {
     /// A complete list of a source's objects, in one namespace or in all.
     Retain(SourceKind, Option<ArcStr>, BTreeSet<ObjectRef>),
     /// An object can no longer be seen.
-    LoseSight(ObjectRef, Standing),
+    LoseSight(ObjectRef, EntryState),
     /// No object of a source can be seen any more, in one namespace or in all.
-    LoseSightOfAll(SourceKind, Option<ArcStr>, Standing),
+    LoseSightOfAll(SourceKind, Option<ArcStr>, EntryState),
     /// A source cannot be read completely, for this reason.
     Fail(SourceKind, String),
     /// The cluster does not know the kind of a source.

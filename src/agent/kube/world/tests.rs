@@ -26,7 +26,7 @@ fn endpoint(name: &str, host: &str) -> Document {
 }
 
 struct Stage {
-    world: World,
+    world: KubeWorld,
     index: Index,
 }
 
@@ -34,7 +34,7 @@ impl Stage {
     fn new(filter: Filter) -> Self {
         let sources = [SourceKind::Service, SourceKind::DnsEndpoint];
         let reading = Reading { filter, extract: ExtractOptions::default() };
-        Self { world: World::new(&sources, reading), index: Index::new(sources) }
+        Self { world: KubeWorld::new(&sources, reading), index: Index::new(sources) }
     }
 
     fn take(&mut self, id: FeedId, news: News) -> Vec<String> {
@@ -48,8 +48,8 @@ impl Stage {
         changes
     }
 
-    fn held(&self) -> Vec<(String, Standing)> {
-        let view = |held: &crate::agent::index::Held| {
+    fn held(&self) -> Vec<(String, EntryState)> {
+        let view = |held: &crate::agent::index::IndexEntry| {
             (held.endpoint.key.dns_name.to_string(), held.standing.clone())
         };
         self.index.iter().map(|(_, held)| view(held)).collect()
@@ -126,7 +126,9 @@ fn an_address_that_went_away_is_waited_for() {
             .take(SERVICE, News::Applied(boxed(service("shop", "a", "a.example.com", ""))))
             .is_empty()
     );
-    assert!(matches!(&stage.held()[..], [(host, Standing::Waiting(_))] if host == "a.example.com"));
+    assert!(
+        matches!(&stage.held()[..], [(host, EntryState::Waiting(_))] if host == "a.example.com")
+    );
     assert_eq!(
         stage.take(
             SERVICE,
@@ -134,7 +136,7 @@ fn an_address_that_went_away_is_waited_for() {
         ),
         ["put a.example.com 192.0.2.2"]
     );
-    assert_eq!(stage.held()[0].1, Standing::Wanted);
+    assert_eq!(stage.held()[0].1, EntryState::Wanted);
     stage.take(SERVICE, News::Applied(boxed(service("shop", "a", "a.example.com", ""))));
     assert_eq!(
         stage.take(SERVICE, News::Deleted(boxed(service("shop", "a", "a.example.com", "")))),
@@ -154,7 +156,7 @@ fn what_went_with_its_kind_stays_until_it_is_deleted_by_itself_or_released() {
         stage
             .held()
             .iter()
-            .all(|(_, standing)| *standing == Standing::Orphaned("removed".to_owned()))
+            .all(|(_, standing)| *standing == EntryState::Orphaned("removed".to_owned()))
     );
     assert!(!stage.is_synced(SourceKind::DnsEndpoint) && stage.held().len() == 3);
     assert!(stage.list(ENDPOINT, vec![]).is_empty(), "the kind is back, and empty");
@@ -164,7 +166,7 @@ fn what_went_with_its_kind_stays_until_it_is_deleted_by_itself_or_released() {
         "as it was"
     );
     assert_eq!(
-        stage.held().iter().filter(|(_, standing)| *standing == Standing::Wanted).count(),
+        stage.held().iter().filter(|(_, standing)| *standing == EntryState::Wanted).count(),
         1
     );
     assert_eq!(
@@ -188,7 +190,7 @@ fn an_object_that_cannot_be_understood_keeps_what_it_had() {
     let (_, again) =
         stage.world.observe(ENDPOINT, News::Applied(boxed(broken))).apply(&mut stage.index);
     assert!(again.is_empty(), "said once");
-    assert!(matches!(&stage.held()[..], [(_, Standing::Waiting(_))]));
+    assert!(matches!(&stage.held()[..], [(_, EntryState::Waiting(_))]));
 }
 
 #[test]
@@ -271,7 +273,7 @@ fn pods_are_followed_only_when_a_service_needs_them_and_a_pod_that_goes_takes_it
         stage
             .held()
             .iter()
-            .filter(|(_, standing)| matches!(standing, Standing::Waiting(_)))
+            .filter(|(_, standing)| matches!(standing, EntryState::Waiting(_)))
             .count(),
         2
     );
@@ -318,7 +320,7 @@ fn a_route_follows_its_gateway_and_keeps_its_name_while_that_has_no_address() {
     let gateway_feed: FeedId = (Followed::Gateways, 0);
     let sources = [SourceKind::GatewayHttpRoute];
     let mut stage =
-        Stage { world: World::new(&sources, Reading::default()), index: Index::new(sources) };
+        Stage { world: KubeWorld::new(&sources, Reading::default()), index: Index::new(sources) };
     let parent = json!({"name": "public", "namespace": "infra"});
     let conditions = json!([{"type": "Accepted", "status": "True"}]);
     let route: Document = serde_json::from_value(json!({
@@ -345,7 +347,7 @@ fn a_route_follows_its_gateway_and_keeps_its_name_while_that_has_no_address() {
         ["put web.example.com 192.0.2.1"]
     );
     assert!(stage.take(gateway_feed, News::Applied(boxed(gateway(&[], "All")))).is_empty());
-    assert!(matches!(&stage.held()[..], [(_, Standing::Waiting(_))]));
+    assert!(matches!(&stage.held()[..], [(_, EntryState::Waiting(_))]));
     let mut broken = gateway(&["192.0.2.9"], "All");
     broken.spec = json!({"listeners": 5});
     assert!(
@@ -370,7 +372,7 @@ fn a_route_follows_its_gateway_and_keeps_its_name_while_that_has_no_address() {
         stage.take(gateway_feed, News::Deleted(boxed(gateway(&["192.0.2.2"], "All")))).is_empty(),
         "a Gateway that is gone is silence"
     );
-    assert!(matches!(&stage.held()[..], [(_, Standing::Waiting(_))]));
+    assert!(matches!(&stage.held()[..], [(_, EntryState::Waiting(_))]));
 }
 
 #[test]
@@ -380,7 +382,7 @@ fn a_name_of_two_gateways_stays_while_one_of_them_is_silent_and_follows_a_set_th
         ((Followed::Gateways, 0), (Followed::ListenerSets, 0));
     let sources = [SourceKind::GatewayHttpRoute];
     let mut stage =
-        Stage { world: World::new(&sources, Reading::default()), index: Index::new(sources) };
+        Stage { world: KubeWorld::new(&sources, Reading::default()), index: Index::new(sources) };
     let conditions = json!([{"type": "Accepted", "status": "True"}]);
     let route = |parents: Value| -> Document {
         let told = |parent: &Value| json!({"parentRef": parent, "conditions": conditions});
@@ -410,7 +412,7 @@ fn a_name_of_two_gateways_stays_while_one_of_them_is_silent_and_follows_a_set_th
     let silent = boxed(gateway("two", "", "All"));
     assert!(stage.take(gateway_feed, News::Applied(silent.clone())).is_empty());
     assert!(stage.take(gateway_feed, News::Deleted(silent)).is_empty());
-    assert!(matches!(&stage.held()[..], [(_, Standing::Waiting(_))]));
+    assert!(matches!(&stage.held()[..], [(_, EntryState::Waiting(_))]));
     assert_eq!(
         stage.take(gateway_feed, News::Applied(boxed(gateway("two", "192.0.2.3", "All")))),
         ["put web.example.com 192.0.2.1,192.0.2.3"]
@@ -450,7 +452,7 @@ fn routes_named_otherwise_publish_no_name_of_their_listener() {
     assert_eq!((gateways.len(), routes.len()), (1, 3));
     let sources = [SourceKind::GatewayHttpRoute];
     let mut stage =
-        Stage { world: World::new(&sources, Reading::default()), index: Index::new(sources) };
+        Stage { world: KubeWorld::new(&sources, Reading::default()), index: Index::new(sources) };
     let routes_first = (Followed::Objects(SourceKind::GatewayHttpRoute), 0);
     assert!(stage.list(routes_first, routes).is_empty());
     let mut published = stage.list((Followed::Gateways, 0), gateways);
@@ -463,5 +465,5 @@ fn routes_named_otherwise_publish_no_name_of_their_listener() {
             "put only.gw.dev.example.com 192.0.2.230",
         ]
     );
-    assert!(stage.held().iter().all(|(_, standing)| *standing == Standing::Wanted));
+    assert!(stage.held().iter().all(|(_, standing)| *standing == EntryState::Wanted));
 }

@@ -159,7 +159,7 @@ fn a_route_has_the_hosts_that_it_and_its_gateways_agree_on() {
             false,
         ),
         (
-            "a word that means nothing is as none, and what was published stays",
+            "a word that means nothing is as none, and the published records stay",
             "HTTPRoute",
             wrong.as_str(),
             "[a.b]",
@@ -463,7 +463,7 @@ fn a_listener_set_serves_what_its_gateway_allows_and_accepts() {
         assert!(names(&found).is_empty(), "{what}");
         assert!(found.warnings[0].message.contains("not accepted"), "{what}: {:?}", found.warnings);
         let Unknown::Hosts(kept) = found.unknown else { panic!("{what}") };
-        assert!(kept.contains_key("a.example.com"), "what was published stays");
+        assert!(kept.contains_key("a.example.com"), "the published records stay");
     }
 }
 

@@ -26,7 +26,7 @@ use crate::ports::{
 /// How soon a worker looks again whether its lease allows a call.
 const LEASE_LOOK: Millis = Millis(250);
 
-/// Something that runs beside the worker.
+/// A call or write that runs next to the worker.
 pub type Call = BoxFuture<'static, Done>;
 
 /// What one step of a discovery brought.
@@ -52,21 +52,18 @@ pub enum Done {
     Page {
         /// What was paid for it.
         paid: Paid,
-        /// The zone.
         zone: ZoneId,
         /// The answer.
         result: Result<RecordPage, CallError>,
     },
     /// A batch is journalled.
     Journalled {
-        /// The batch.
         batch: Box<Batch>,
         /// The claims that were made durable with it.
         claims: Vec<ClaimWrite>,
     },
     /// A batch could not be journalled, so it is not sent.
     NotJournalled {
-        /// The batch.
         batch: Box<Batch>,
         /// Why.
         error: StoreError,
@@ -75,7 +72,6 @@ pub enum Done {
     Changed {
         /// What was paid for it.
         paid: Paid,
-        /// The batch.
         batch: Box<Batch>,
         /// The answer.
         result: Result<ChangeReceipt, CallError>,
@@ -84,14 +80,12 @@ pub enum Done {
     },
     /// The end of a batch is durable.
     Recorded {
-        /// The batch.
         batch: Box<Batch>,
         /// How it ended.
         outcome: BatchOutcome,
     },
     /// Observed records are durable, and claims.
     Saved {
-        /// The zone.
         zone: ZoneId,
         /// The claims that were made durable.
         claims: Vec<ClaimWrite>,
@@ -100,7 +94,6 @@ pub enum Done {
     Synced {
         /// What was paid for it.
         paid: Paid,
-        /// The zone.
         zone: ZoneId,
         /// The answer.
         result: Result<bool, CallError>,
@@ -128,7 +121,7 @@ impl Done {
     }
 }
 
-/// What runs beside a worker. Each is a task of its own and goes on while the worker waits for something else: it may hold the
+/// The calls of a worker. Each is a task of its own and goes on while the worker waits for something else: it may hold the
 /// store's one connection for writing, and the worker may be waiting for that.
 #[derive(Default)]
 pub struct Running(JoinSet<Done>);
@@ -144,7 +137,7 @@ impl Running {
         let done = self.0.join_next().await?;
         match done.map_err(JoinError::try_into_panic) {
             Ok(done) => Some(done),
-            // A call that panicked is a defect whose extent nobody knows: the worker ends with it.
+            // A call that panicked is a defect of unknown extent: the worker ends with it.
             Err(Ok(panic)) => std::panic::resume_unwind(panic),
             // Only a worker that is dropped cancels its calls.
             Err(Err(_)) => Some(Done::Nothing),
@@ -219,7 +212,7 @@ impl Worker {
             }
             Err(error) => {
                 self.lease.heed(&error);
-                warn!(account = %self.settings.account, "no call is made while the store cannot note it: {error}");
+                warn!(account = %self.settings.account, %error, "no call is made while the store cannot note it");
                 false
             }
         }
@@ -381,7 +374,7 @@ where
             Ok(_) => return true,
             Err(error) => {
                 lease.heed(&error);
-                warn!("{what} could not be stored, trying again: {error}");
+                warn!(%error, "{what} could not be stored, trying again");
             }
         }
         if lease.is_over() || lease.stop().is_cancelled() {

@@ -13,7 +13,7 @@ use crate::broker::worker::view::Health;
 use crate::broker::worker::zone::backlog::Backlog;
 use crate::broker::worker::zone::quota::creations;
 use crate::broker::worker::zone::unit_key;
-use crate::broker::worker::zone::work::{LONGEST_GAP, SHORTEST_GAP, SyncWatch, Trouble};
+use crate::broker::worker::zone::work::{AwaitedChange, LONGEST_GAP, SHORTEST_GAP, Trouble};
 use crate::core::batch::check::check;
 use crate::core::batch::fold::{FoldLimits, Folder, Limit, NotAdded};
 use crate::core::ids::{BatchId, ClusterId, ZoneId};
@@ -31,6 +31,10 @@ const FIRST_DOUBT: Millis = Millis(1_000);
 const LONGEST_CHANGE_PAUSE: Millis = Millis::from_secs(300);
 /// So often a batch that was answered with an unknown error code is read back; then that code counts as a refusal.
 const UNLISTED_ROUNDS: u32 = 3;
+/// So many changes in a row that are refused with such codes are the zone's trouble, and not that of each of them.
+const UNLISTED_IN_ROW: u32 = 6;
+/// The longest pause of changes then: a change that the zone would take waits for no longer.
+const LONGEST_UNLISTED_PAUSE: Millis = Millis::from_secs(30);
 
 impl Worker {
     /// Journals a batch for every zone that has something to send, the zone of the cluster that was given least first, as long
@@ -163,7 +167,7 @@ impl Worker {
         let next = zone.backlog.clusters().min_by_key(|cluster| {
             (self.share.least(std::iter::once(*cluster)).unwrap_or(0), *cluster)
         });
-        // Whoever is refused again and again travels alone, and the others without it.
+        // A unit that is refused again and again travels alone, and the others without it.
         let alone = next.filter(|cluster| apart.is_apart(cluster, now)).cloned();
         let travels = |cluster: &ClusterId| match &alone {
             Some(alone) => alone == cluster,
@@ -256,6 +260,7 @@ impl Worker {
                 });
                 if times > UNLISTED_ROUNDS {
                     // It was read back each time, and nothing of it was there.
+                    self.refused_in_row(&batch.zone, &code, now);
                     self.finish_refused(batch, code, message, request_id, now);
                 } else {
                     let text = format!("{code}: {message}");
@@ -283,7 +288,7 @@ impl Worker {
         }
     }
 
-    /// Nobody knows whether it was applied: what is there is read before anything else is sent.
+    /// It is in doubt: the names are read back before anything else is sent.
     fn finish_unknown(
         &mut self,
         batch: Batch,
@@ -293,7 +298,7 @@ impl Worker {
     ) {
         warn!(account = %batch.account, zone = %batch.zone, batch = %batch.id, "the outcome of a batch is unknown, reading it back: {message}");
         self.metrics.unknown();
-        let text = format!("Route 53 did not say what became of a change: {message}");
+        let text = format!("the outcome of a change at Route 53 is unknown: {message}");
         self.change_trouble(&batch.zone, text, FIRST_DOUBT, now);
         let mut free_at = now;
         if let Some(zone) = self.zones.get_mut(&batch.zone) {
@@ -328,17 +333,14 @@ impl Worker {
         zone.sequence += 1;
         zone.trouble = None;
         zone.change_trouble = None;
+        zone.unlisted_in_row = 0;
         zone.gap = Millis((zone.gap.0 * 9 / 10).max(SHORTEST_GAP.0));
         let sequence = zone.sequence;
         let (writes, releases) =
             zone.state.applied(&batch, Some(&receipt.change_id), sequence, now);
-        zone.awaiting_sync.extend(names_of(&batch).into_iter().map(|name| (sequence, name)));
-        zone.latest_change = Some((receipt.change_id.clone(), sequence));
-        if zone.sync.is_none() {
-            let (change_id, sequence) = (receipt.change_id.clone(), sequence);
-            zone.sync =
-                Some(SyncWatch { change_id, sequence, ask_at: now + Millis(2_000), asked: 0 });
-        }
+        let change =
+            AwaitedChange { sequence, change_id: Some(receipt.change_id.clone()), since: now };
+        zone.await_sync(change, names_of(&batch));
         if zone.search_turn
             && let Some(search) = zone.searches.front_mut()
             && names_of(&batch).iter().all(|name| search.holds(name))
@@ -448,6 +450,19 @@ impl Worker {
         let longest = LONGEST_CHANGE_PAUSE.0.max(first_wait.0);
         let wait = (first_wait.0 << (failures - 1).min(10)).min(longest);
         let wait = Millis(wait + (wait as f64 * share) as i64);
+        warn!(account = %self.settings.account, zone = %zone_id, retry_in_ms = wait.0, "no changes for a while: {message}");
+        zone.change_trouble = Some(Trouble { message, failures, retry_at: now + wait });
+    }
+
+    /// A change was refused with a code that nobody knows. When that is so of all that are sent, the zone is asked less and less
+    /// often instead of once for each unit.
+    fn refused_in_row(&mut self, zone_id: &ZoneId, code: &str, now: Timestamp) {
+        let Some(zone) = self.zones.get_mut(zone_id) else { return };
+        zone.unlisted_in_row = zone.unlisted_in_row.saturating_add(1);
+        let failures = zone.unlisted_in_row;
+        let Some(more) = failures.checked_sub(UNLISTED_IN_ROW) else { return };
+        let wait = Millis((FIRST_DOUBT.0 << more.min(10)).min(LONGEST_UNLISTED_PAUSE.0));
+        let message = format!("Route 53 refuses all changes of the zone with {code}");
         warn!(account = %self.settings.account, zone = %zone_id, retry_in_ms = wait.0, "no changes for a while: {message}");
         zone.change_trouble = Some(Trouble { message, failures, retry_at: now + wait });
     }

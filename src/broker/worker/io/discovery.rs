@@ -17,7 +17,7 @@ use crate::core::planning::policy::{ZoneSettings, needs_tags};
 use crate::core::planning::routing::ZoneFacts;
 use crate::core::time::{Millis, Timestamp};
 use crate::core::visibility::Visibility;
-use crate::ports::{CallError, CallerIdentity, DnsProvider as _, HostedZone};
+use crate::ports::{BatchOutcome, CallError, CallerIdentity, DnsProvider as _, HostedZone};
 
 /// ListTagsForResources takes ten zones a call.
 const ZONES_PER_TAG_CALL: usize = 10;
@@ -25,12 +25,19 @@ const ZONES_PER_TAG_CALL: usize = 10;
 /// The state of looking for zones.
 #[derive(Default)]
 pub struct Discovery {
+    /// Whether STS is asked which account this is.
     asking_identity: bool,
+    /// Whether a listing runs.
     in_flight: bool,
+    /// When the next one begins.
     next_at: Timestamp,
+    /// Whether all zones were listed once.
     completed: bool,
+    /// Where the listing goes on; `None` at its beginning.
     marker: Option<String>,
+    /// The zones that were listed so far.
     found: Vec<HostedZone>,
+    /// The tags that were read so far.
     tags: BTreeMap<ZoneId, BTreeMap<String, String>>,
     /// Zones whose tags are still to be asked for; none while zones are still listed.
     untagged: Option<Vec<ZoneId>>,
@@ -215,13 +222,14 @@ impl Worker {
         }
     }
 
-    /// All zones are known: new ones are taken in, the rest is brought up to date, the directory is told.
+    /// All zones are known: new ones are added, the others updated, and the directory gets the list.
     async fn take_discovered(&mut self, now: Timestamp) {
         let jitter = Millis(self.rng.i64(0..=self.settings.discovery_interval.0 / 10));
         let found = std::mem::take(&mut self.discovery.found);
         let mut tags = std::mem::take(&mut self.discovery.tags);
         let with_tags = self.discovery.with_tags;
         self.discovery.begin_anew(now + self.settings.discovery_interval + jitter);
+        let listed: BTreeSet<ZoneId> = found.iter().map(|zone| zone.id.clone()).collect();
         let mut facts = vec![];
         for zone in found {
             let zone_tags = with_tags.then(|| tags.remove(&zone.id).unwrap_or_default());
@@ -265,7 +273,7 @@ impl Worker {
         {
             self.lease.heed(&error);
             // Without the row nothing of the zone can be kept, so it is not worked: asked again soon.
-            warn!(account = %self.settings.account, "zones could not be stored, trying again: {error}");
+            warn!(account = %self.settings.account, %error, "zones could not be stored, trying again");
             self.discovery.begin_anew(now + Millis(2_000));
             return;
         }
@@ -273,7 +281,7 @@ impl Worker {
             && let Err(error) = self.store.note_listed(&self.settings.account, now).await
         {
             self.lease.heed(&error);
-            warn!(account = %self.settings.account, "that the zones were listed could not be stored, trying again: {error}");
+            warn!(account = %self.settings.account, %error, "that the zones were listed could not be stored, trying again");
             self.discovery.begin_anew(now + Millis(2_000));
             return;
         }
@@ -292,7 +300,21 @@ impl Worker {
         }
         let zones = facts.into_iter().map(|found| found.facts).collect();
         self.tell_directory(Some(zones), AccountListing::Complete);
+        self.end_in_deleted(&listed);
         self.dirty_view = true;
+    }
+
+    /// Ends the batches in doubt of zones that the account no longer has: nothing of them can be read back any more, and an open batch
+    /// would hold the journal's retention up for ever. Route 53 gives no id twice, and a call that comes late finds no zone.
+    fn end_in_deleted(&mut self, listed: &BTreeSet<ZoneId>) {
+        let is_deleted = |(id, zone): &(&ZoneId, &ZoneWork)| !listed.contains(*id) && !zone.busy;
+        let deleted = self.zones.all().filter(is_deleted);
+        let batches: Vec<_> =
+            deleted.flat_map(|(_, zone)| &zone.in_doubt).map(|row| row.batch.clone()).collect();
+        for batch in batches {
+            warn!(account = %self.settings.account, zone = %batch.zone, batch = %batch.id, "the zone was deleted before this batch could be read back");
+            self.record(batch, BatchOutcome::ZoneDeleted, vec![], vec![]);
+        }
     }
 
     fn take_zone(&mut self, found: &Found, now: Timestamp) {

@@ -1,4 +1,4 @@
-//! Reading what Route 53 holds: the first listing, the sweep for drift, and the reading back of what nobody knows.
+//! Reading what Route 53 holds: the first listing, the sweep for drift, and the reading back of what is in doubt.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::broker::worker::agenda::Kind;
 use crate::broker::worker::zone::ZoneState;
 use crate::broker::worker::zone::compare::same;
 use crate::broker::worker::zone::reader::Reader;
-use crate::broker::worker::zone::work::{SyncWatch, ZoneWork};
+use crate::broker::worker::zone::work::{AwaitedChange, ZoneWork};
 use crate::core::dns::name::DnsName;
 use crate::core::dns::record::{RawRecordSet, RecordKey};
 use crate::core::ids::ZoneId;
@@ -26,8 +26,10 @@ use crate::ports::{
 
 /// The longest wait between two questions after one change.
 const LONGEST_ASK: Millis = Millis(20_000);
-/// After so many answers of PENDING a change is asked after no more; Route 53 propagates within a minute as a rule.
-const MOST_ASKS: u32 = 30;
+/// Questions after which a change is asked after seldom: Route 53 propagates within a minute as a rule.
+const MANY_ASKS: u32 = 30;
+/// The wait between two questions from then on.
+const SELDOM_ASK: Millis = Millis::from_secs(600);
 
 impl Worker {
     /// Reads that others wait for: the first listing of a zone, and the reading back of unknown outcomes.
@@ -57,7 +59,7 @@ impl Worker {
         }
     }
 
-    /// Reads that nobody waits for: the sweep for drift and GetChange, with tokens that are spare; whoever waited longest first.
+    /// Reads without urgency: the sweep for drift and GetChange, with spare tokens; the longest wait first.
     pub(in crate::broker::worker) fn start_spare_reads(
         &mut self,
         now: Timestamp,
@@ -140,6 +142,11 @@ impl Worker {
         let whole = reader.is_whole();
         let (page, is_last) = reader.take(page);
         let diff = zone.state.compare(&page, now);
+        if !diff.came_late.is_empty() {
+            zone.sequence += 1;
+            let change = AwaitedChange { sequence: zone.sequence, change_id: None, since: now };
+            zone.await_sync(change, diff.came_late);
+        }
         zone.doubted.retain(|(unit, _)| {
             !unit.changes.iter().any(|change| diff.touched.contains(&change.key.name))
         });
@@ -147,7 +154,7 @@ impl Worker {
         let first_listing = zone.listed_at.is_none();
         if !first_listing && zone.in_doubt.is_empty() {
             for key in &diff.drifted {
-                warn!(account = %zone.facts.account, zone = %zone_id, key = %key, policy = %zone.state.settings.drift, "somebody else changed a record set of ours");
+                warn!(account = %zone.facts.account, zone = %zone_id, key = %key, policy = %zone.state.settings.drift, "another writer changed a record set of ours");
             }
             self.metrics.drifted(diff.drifted.len());
         }
@@ -177,7 +184,7 @@ impl Worker {
         self.save_page(zone_id, diff.writes, listed_at, settled);
     }
 
-    /// What Route 53 refused a unit for is not there, or not as far as anybody here can see: it would be refused again.
+    /// What Route 53 refused a unit for is not there, or not as far as can be seen: it would be refused again.
     fn refuse_unchanged(&mut self, zone_id: &ZoneId, unit: &Unit, message: &str, now: Timestamp) {
         self.refuse_units(zone_id, std::slice::from_ref(unit), message, now);
         if let Some(zone) = self.zones.get_mut(zone_id) {
@@ -238,9 +245,13 @@ impl Worker {
         }
     }
 
-    /// Asks whether a change is INSYNC; answers whether there was a token for it.
+    /// Asks whether a change is INSYNC, or knows it by the time that has passed; answers whether there was a token for it.
     fn ask_after_change(&mut self, zone_id: &ZoneId, now: Timestamp, wake: &mut WakeAt) -> bool {
-        let Some(sync) = self.zones.get(zone_id).and_then(|zone| zone.sync.clone()) else {
+        let Some(sync) = self.zones.get(zone_id).and_then(|zone| zone.sync.as_ref()) else {
+            return true;
+        };
+        let Some(change_id) = sync.change.change_id.clone() else {
+            self.reached(zone_id, now);
             return true;
         };
         let Some(permit) = self.permit(now, Lane::Reads, ApiAction::GetChange, 0, wake) else {
@@ -255,7 +266,7 @@ impl Worker {
         let (provider, zone, paid) = (Arc::clone(&self.provider), zone_id.clone(), permit.paid());
         self.spawn(
             async move {
-                let result = provider.change_in_sync(permit, &sync.change_id).await;
+                let result = provider.change_in_sync(permit, &change_id).await;
                 Done::Synced { paid, zone, result }
             }
             .boxed(),
@@ -272,31 +283,37 @@ impl Worker {
         let Some(zone) = self.zones.get_mut(zone_id) else { return };
         let Some(sync) = &mut zone.sync else { return };
         sync.asked += 1;
-        let wait = Millis((2_000_i64 << sync.asked.min(8)).min(LONGEST_ASK.0));
         let arrived = match result {
             Ok(in_sync) => in_sync,
             // Route 53 forgets changes; one that it no longer knows is long in sync.
             Err(CallError::NotFound { .. }) => true,
             Err(CallError::Throttled) => {
-                sync.ask_at = now + wait;
                 self.metrics.throttled();
                 self.budget.throttled(now);
-                return;
+                false
             }
             Err(_) => false,
         };
-        if !arrived && sync.asked < MOST_ASKS {
+        if arrived {
+            self.reached(zone_id, now);
+        } else if sync.asked < MANY_ASKS {
+            let wait = Millis((2_000_i64 << sync.asked.min(8)).min(LONGEST_ASK.0));
             sync.ask_at = now + wait;
-            return;
+        } else {
+            // A later change may be in sync sooner than is known of this one, and tells for it too.
+            sync.ask_at = now + SELDOM_ASK;
+            let sequence = sync.change.sequence;
+            if zone.latest_change.as_ref().is_some_and(|latest| latest.sequence > sequence) {
+                zone.watch_later_than(sequence, now);
+            }
         }
-        let up_to = sync.sequence;
-        zone.sync =
-            zone.latest_change.clone().filter(|(_, sequence)| *sequence > up_to).map(
-                |(change_id, sequence)| SyncWatch { change_id, sequence, ask_at: now, asked: 0 },
-            );
-        if !arrived {
-            return;
-        }
+    }
+
+    /// The change that is watched is INSYNC, and with it all before it.
+    fn reached(&mut self, zone_id: &ZoneId, now: Timestamp) {
+        let Some(zone) = self.zones.get_mut(zone_id) else { return };
+        let Some(up_to) = zone.sync.as_ref().map(|sync| sync.change.sequence) else { return };
+        zone.watch_later_than(up_to, now);
         let reached = zone.take_reached(up_to);
         let names: Vec<DnsName> =
             reached.into_iter().filter(|name| zone.state.in_sync(name, up_to)).collect();
@@ -314,7 +331,7 @@ struct Settled {
 
 /// Decides the outcome of in_doubt batches from what was read. A batch is applied whole or not at all, so one record set that
 /// is as the batch would have made it tells for all. But one that still stands exactly as the batch would have taken it away tells
-/// more: somebody else, or an earlier call that came late, did what looks like the batch's doing. They may have done so in any
+/// more: another writer, or an earlier call that came late, did what looks like the batch's doing. They may have done so in any
 /// case, so the journal never says more than what was found.
 fn settle_batches(zone: &mut ZoneWork, now: Timestamp) -> Vec<Settled> {
     let rows = std::mem::take(&mut zone.in_doubt);
@@ -344,9 +361,9 @@ fn settle_batch(zone: &mut ZoneWork, batch: Batch, now: Timestamp) -> Settled {
         batch.changes().filter(|change| is_such(change)).map(|change| change.key.clone()).collect()
     };
     let is_other = |change: &Change| traces.of(change) == Trace::Other;
-    // What stands where the batch may have taken ours away, and is not that, may be what somebody else made since.
+    // What stands where the batch may have taken ours away, and is not that, may be what another writer made since.
     let others = keys(&|change| !came_not && change.after.is_none() && is_other(change));
-    // What the batch made anew, and is something else, somebody else changed since.
+    // What the batch made anew, and is something else, another writer changed since.
     let changed = keys(&|change| is_certain && change.before.is_none() && is_other(change));
     let part = |arrived: bool| {
         let has_arrived = |change: &Change| {
@@ -376,6 +393,11 @@ fn settle_batch(zone: &mut ZoneWork, batch: Batch, now: Timestamp) -> Settled {
     zone.state.may_come_late(if is_certain { &missing } else { &batch }, now);
     zone.sequence += 1;
     let (mut writes, claims) = zone.state.applied(&arrived, None, zone.sequence, now);
+    let names = names_of(&arrived);
+    if !names.is_empty() {
+        let change = AwaitedChange { sequence: zone.sequence, change_id: None, since: now };
+        zone.await_sync(change, names);
+    }
     writes.extend(others.into_iter().map(|(key, raw)| zone.state.sees_others(key, &raw, now)));
     writes.extend(changed.into_iter().map(|(key, raw)| zone.state.sees_changed(key, &raw, now)));
     let outcome = if found_done { BatchOutcome::FoundDone } else { BatchOutcome::not_found() };
@@ -416,8 +438,8 @@ impl Traces<'_> {
         }
     }
 
-    /// Whether something was made by the batch as far as anybody can tell: it is there, and no earlier call of ours explains it.
-    /// That something is gone proves little, since anybody may take it away.
+    /// Whether the batch made something as far as can be seen: it is there, and no earlier call of ours explains it.
+    /// That something is gone proves little, since any writer may take it away.
     fn has_evidence(&self) -> bool {
         self.batch
             .changes()

@@ -41,7 +41,7 @@ impl Worker {
         self.record(batch, BatchOutcome::Refused { code, message, request_id }, vec![], vec![]);
     }
 
-    /// The zone takes no creations now, whoever wants them: all that wait are told, and the rest goes on.
+    /// The zone accepts no creations now, from any cluster: those that wait get a status, and the rest goes on.
     fn zone_is_full(&mut self, batch: &Batch, message: &str, now: Timestamp) {
         let Some(zone) = self.zones.get_mut(&batch.zone) else { return };
         zone.end_searches();
@@ -50,7 +50,7 @@ impl Worker {
         self.note(&batch.zone, waiting);
     }
 
-    /// Somebody else wrote: what is believed is wrong, so it is read before anything is decided. Should it be right, the refused
+    /// Another writer wrote: the state is stale, so the zone is read before anything is decided. Should it be right, the refused
     /// units are at fault.
     fn doubt(
         &mut self,
@@ -122,7 +122,7 @@ fn is_meant(culprit: &Culprit, unit: &Unit) -> bool {
     })
 }
 
-/// The units that a refusal names. One that names nothing of the batch, or something that it cannot place, names nobody.
+/// The units that a refusal names. One that names nothing of the batch, or something that it cannot place, names none.
 fn named_units(batch: &Batch, culprits: &[Culprit]) -> Vec<Unit> {
     if culprits.iter().any(|culprit| culprit.name.is_none()) {
         return vec![];

@@ -12,7 +12,7 @@ use crate::core::ids::{ClusterId, ZoneId};
 use crate::core::planning::change::Unit;
 use crate::core::time::Timestamp;
 
-/// However much the clusters of a search were given, after so many batches of the backlog it is the search's turn.
+/// However much the clusters of a search were given, after this many batches of the backlog it is the search's turn.
 const MOST_TURNS: u32 = 3;
 
 impl Worker {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use futures::FutureExt;
-use tracing::{info, warn};
+use tracing::{Instrument as _, Span, info, info_span, warn};
 
 use super::calls::{Done, WakeAt, persist};
 use crate::broker::lease::Lease;
@@ -22,9 +22,9 @@ use crate::ports::{
     BatchOutcome, ClaimWrite, Clock, DnsProvider as _, RecordWrite, Store, StoreError,
 };
 
-/// A batch may be built so long before its request token is there: about as long as the journal takes.
+/// How long before its request token a batch may be built: about as long as the journal takes.
 pub const BUILT_AHEAD: Millis = Millis(50);
-/// A journalled batch waits so long for its tokens at most, since what it says grows old.
+/// How long a journalled batch waits for its tokens at most, since its plan ages.
 const LONGEST_WAIT: Millis = Millis(1_000);
 
 /// A batch that is in the journal and was not sent.
@@ -59,6 +59,11 @@ impl Outgoing {
     }
 }
 
+/// What is logged of a batch says which one it is; the account is that of the worker's span.
+fn batch_span(batch: &Batch) -> Span {
+    info_span!("batch", batch = %batch.id, zone = %batch.zone)
+}
+
 /// The names that a batch changes.
 pub fn names_of(batch: &Batch) -> BTreeSet<DnsName> {
     batch.changes().map(|change| change.key.name.clone()).collect()
@@ -70,7 +75,7 @@ pub(in crate::broker::worker) fn changes_of(batch: &Batch) -> u32 {
 }
 
 impl Worker {
-    /// Journals a batch. From here on nobody decides anything about it but whether it is sent.
+    /// Journals a batch. From here on the only decision left is whether it is sent.
     pub(in crate::broker::worker) fn journal(&mut self, batch: Batch, now: Timestamp) {
         let Some(zone) = self.zones.get_mut(&batch.zone) else { return };
         zone.busy = true;
@@ -80,6 +85,7 @@ impl Worker {
         self.outgoing.promised.insert(batch.zone.clone(), changes_of(&batch));
         let (store, clock, lease) =
             (Arc::clone(&self.store), Arc::clone(&self.clock), self.lease.clone());
+        let span = batch_span(&batch);
         self.spawn(
             async move {
                 let journalled = store.begin_batch(&batch, &claims).await;
@@ -93,6 +99,7 @@ impl Worker {
                     Err(error) => Done::NotJournalled { batch, error },
                 }
             }
+            .instrument(span)
             .boxed(),
         );
     }
@@ -116,7 +123,7 @@ impl Worker {
         now: Timestamp,
     ) {
         self.lease.heed(error);
-        warn!(account = %self.settings.account, zone = %batch.zone, "a batch was not sent because it could not be journalled: {error}");
+        warn!(account = %self.settings.account, zone = %batch.zone, %error, "a batch was not sent because it could not be journalled");
         self.outgoing.promised.remove(&batch.zone);
         self.release(&batch.zone, now + Millis(1_000));
         self.review(&batch.zone, names_of(batch), now);
@@ -166,6 +173,7 @@ impl Worker {
         self.outgoing.promised.remove(&batch.zone);
         let (provider, clock) = (Arc::clone(&self.provider), Arc::clone(&self.clock));
         let paid = permit.paid();
+        let span = batch_span(&batch);
         self.spawn(
             async move {
                 let sent_at = clock.now();
@@ -179,6 +187,7 @@ impl Worker {
                     .await;
                 Done::Changed { paid, batch, result, sent_at }
             }
+            .instrument(span)
             .boxed(),
         );
     }
@@ -196,6 +205,7 @@ impl Worker {
         if let Some(zone) = self.zones.get_mut(&batch.zone) {
             zone.busy = true;
         }
+        let span = batch_span(&batch);
         self.spawn(
             async move {
                 let done = persist(&lease, "the end of a batch", || {
@@ -208,6 +218,7 @@ impl Worker {
                     Done::Nothing
                 }
             }
+            .instrument(span)
             .boxed(),
         );
     }
@@ -217,7 +228,7 @@ impl Worker {
 /// start.
 async fn disown(store: &dyn Store, clock: &dyn Clock, lease: &Lease, batch: &Batch) {
     let outcome = BatchOutcome::NotApplied {
-        reason: "not sent: nobody knew whether it was journalled".to_owned(),
+        reason: "not sent: it was unknown whether it was journalled".to_owned(),
     };
     persist(lease, "that a batch was not sent", || async {
         match store.finish_batch(batch, &outcome, &[], &[], clock.now()).await {

@@ -1,7 +1,7 @@
 //! How many workers look at names at the same time.
 //!
 //! A look is work for the processor alone, and after a flood all accounts have it to do at once. What is left of the machine is
-//! for what somebody waits for: commits, sessions, heartbeats.
+//! for urgent work: commits, sessions, heartbeats.
 
 use std::num::NonZero;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The gate that all workers of a broker share. Whoever waits there is let in in the order of arrival.
+/// The gate that all workers of a broker share. It lets in by order of arrival.
 #[derive(Clone, Debug)]
 pub struct Gate(Arc<Semaphore>);
 
@@ -21,7 +21,7 @@ impl Gate {
         Self::new((processors / 2).max(1))
     }
 
-    /// Lets in so many at once.
+    /// Lets in a number at once.
     pub fn new(at_once: usize) -> Self {
         Self(Arc::new(Semaphore::new(at_once)))
     }
@@ -46,7 +46,7 @@ impl GateTicket {
     /// meanwhile keeps others out, so before something long the place is to be given up with [`GateTicket::leave`].
     pub async fn enter(&mut self) -> Inside {
         let gate = &self.gate;
-        // Nobody closes the gate; if somebody did, everybody would be inside.
+        // The gate is never closed; if it were, all would be inside.
         let waiting = self
             .waiting
             .get_or_insert_with(|| Arc::clone(&gate.0).acquire_owned().map(Result::ok).boxed());

@@ -124,7 +124,7 @@ impl Worker {
         }
     }
 
-    /// What a pending endpoint waits for beside its turn.
+    /// What a pending endpoint waits for besides its turn.
     fn pending_detail(&self, zone_id: &ZoneId, now: Timestamp) -> String {
         if let Health::Parked { message, .. } = &self.health {
             return format!("the account {} is parked: {message}", self.settings.account);

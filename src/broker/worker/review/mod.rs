@@ -1,7 +1,7 @@
 //! Which names are to be looked at, and whose turn it is.
 //!
 //! What changes a name only notes it. Noted names are looked at some at a time, and between two such slices the worker takes
-//! messages and answers, so nobody who tells it something waits for its plans. The clusters take turns, a name each: whatever
+//! messages and answers, so no sender waits for its plans. The clusters take turns, a name each: whatever
 //! one of them has changed, the next name of another is looked at soon. A name that several note is looked at once, at the
 //! first of their turns.
 //!
@@ -56,7 +56,7 @@ impl Reviews {
         self.0.has(asker)
     }
 
-    /// Whether nobody has a turn.
+    /// Whether no cluster has a turn.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

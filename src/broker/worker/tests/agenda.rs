@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::world::{account, www, zone_id};
 use crate::broker::worker::agenda::{Kind, Zones};
 use crate::broker::worker::zone::reader::Reader;
-use crate::broker::worker::zone::work::{SyncWatch, Trouble, ZoneWork};
+use crate::broker::worker::zone::work::{AwaitedChange, SyncWatch, Trouble, ZoneWork};
 use crate::core::ids::{ClusterId, EnvironmentId, ZoneId};
 use crate::core::limits::fair::{FairShare, Queued};
 use crate::core::planning::policy::ZoneSettings;
@@ -53,8 +53,7 @@ fn change(zone: &mut ZoneWork, what: u8, number: u8, now: Timestamp) {
         9 => zone.sweep_at = at,
         10 => {
             zone.sync = (number > 2).then(|| SyncWatch {
-                change_id: String::new(),
-                sequence: 0,
+                change: AwaitedChange { sequence: 0, change_id: None, since: at },
                 ask_at: at,
                 asked: 0,
             })

@@ -16,7 +16,7 @@ use crate::core::time::Millis;
 use crate::ports::{BatchOutcome, BatchRow, Clock as _};
 
 async fn loading(world: &mut World) -> Worker {
-    Worker::load_books(world.parts()).await.unwrap().0
+    Worker::load_state(world.parts()).await.unwrap().0
 }
 
 fn look_at_all(worker: &mut Worker) {
@@ -113,7 +113,7 @@ async fn shown(
 async fn a_start_takes_messages_while_it_looks_at_names() {
     let mut world = World::new(1, requests(100.0, 50.0));
     let names: Vec<String> = (0..5_000).map(|i| format!("n{i}.zone-00000.example.com")).collect();
-    let (worker, view) = Worker::load_books(world.parts()).await.unwrap();
+    let (worker, view) = Worker::load_state(world.parts()).await.unwrap();
     let stop = worker.lease.stop().clone();
     // Nothing is journalled, so what waits stays there to be counted.
     world.store.journal.forget_permits(usize::MAX);

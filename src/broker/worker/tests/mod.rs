@@ -7,5 +7,6 @@ mod refusals;
 mod reviews;
 mod rules;
 mod sending;
+mod sync;
 mod verdicts;
 mod world;

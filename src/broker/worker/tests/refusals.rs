@@ -205,6 +205,28 @@ async fn a_code_that_nobody_knows_counts_as_a_refusal_after_some_rounds() {
 }
 
 #[tokio::test]
+async fn a_zone_that_refuses_everything_with_a_code_that_nobody_knows_is_asked_seldom() {
+    let mut world = World::new(1, requests(1_000.0, 500.0));
+    let (mut worker, _view) = world.idle_worker().await;
+    refuse(&world, |_| {
+        Some(CallError::Unlisted {
+            code: "Novelty".to_owned(),
+            message: "this is new".to_owned(),
+            request_id: None,
+        })
+    });
+    let wanted = (0..40).map(|number| wants(0, &owner(&format!("a{number}")), "192.0.2.1"));
+    worker.take(Message::Effects(wanted.collect()));
+    go_on(&world, &mut worker, 60_000).await;
+    let before = calls(&world).len();
+    go_on(&world, &mut worker, 60_000).await;
+    assert!(calls(&world).len() <= before + 3, "{:?}", asked_at(&world));
+    refuse(&world, |_| None);
+    go_on(&world, &mut worker, 200_000).await;
+    assert_eq!(applied(&world).len(), 40, "and it goes on by itself");
+}
+
+#[tokio::test]
 async fn what_is_refused_for_something_that_is_not_there_waits_as_any_refusal() {
     let mut world = World::new(1, requests(1_000.0, 500.0));
     let (mut worker, _view) = world.idle_worker().await;

@@ -8,7 +8,8 @@ use tokio::task::JoinSet;
 
 use super::world::{World, account, drive, requests, step, take_next, wants, www, zone_id};
 use crate::broker::directory::entry::EndpointEntry;
-use crate::broker::directory::{Effect, Role};
+use crate::broker::directory::{Effect, PlacementRole};
+use crate::broker::worker::io::calls::ZoneListing;
 use crate::broker::worker::review::gate::GateTicket;
 use crate::broker::worker::review::looking::SLICE;
 use crate::broker::worker::{AccountView, Gate, Health, Message, Query, Worker, WorkerParts};
@@ -16,13 +17,14 @@ use crate::core::endpoint::packed::PackedEndpoint;
 use crate::core::endpoint::verdict::Placement;
 use crate::core::testkit::{cluster, endpoint, name};
 use crate::core::time::Millis;
+use crate::ports::{BatchOutcome, ZonePage};
 
 /// A cluster wants an address at a name of the first zone, with its endpoint of this number.
 fn effect(of: &str, number: i64, owner: &str) -> (Effect, EndpointEntry) {
     let endpoint = endpoint(&format!("o{number}"), owner, "A", &["192.0.2.1"]);
     let held = EndpointEntry::new(cluster(of), number, &PackedEndpoint::pack(&endpoint));
     let placement = Placement { account: account(), zone: zone_id(0) };
-    let role = Role::Publishes;
+    let role = PlacementRole::Publishes;
     (Effect::Contribute { placement, name: name(owner), held: held.clone(), role }, held)
 }
 
@@ -64,17 +66,22 @@ async fn after_a_flood_of_one_cluster_a_name_of_another_is_looked_at_in_the_next
     );
 }
 
+/// A change is sent whose answer is lost; later ones are answered.
+async fn leave_a_batch_in_doubt(world: &World, worker: &mut Worker) {
+    world.provider.unanswered.store(true, Ordering::Relaxed);
+    worker.take(Message::Effects(vec![wants(0, &www(0), "192.0.2.1")]));
+    for _ in ["journalled", "sent"] {
+        step(worker).await;
+        take_next(worker).await;
+    }
+    world.provider.unanswered.store(false, Ordering::Relaxed);
+}
+
 #[tokio::test]
 async fn what_waits_for_a_zone_to_be_read_back_keeps_waiting_and_loses_nothing() {
     let mut world = World::new(1, requests(100.0, 50.0));
     let (mut worker, _view) = world.idle_worker().await;
-    world.provider.unanswered.store(true, Ordering::Relaxed);
-    worker.take(Message::Effects(vec![wants(0, &www(0), "192.0.2.1")]));
-    for _ in ["journalled", "sent"] {
-        step(&mut worker).await;
-        take_next(&mut worker).await;
-    }
-    world.provider.unanswered.store(false, Ordering::Relaxed);
+    leave_a_batch_in_doubt(&world, &mut worker).await;
     assert_eq!(worker.zones.get(&zone_id(0)).unwrap().in_doubt.len(), 1);
     let (late, held) = effect("west", 7, "late.zone-00000.example.com");
     worker.take(Message::Effects(vec![late]));
@@ -91,6 +98,24 @@ async fn what_waits_for_a_zone_to_be_read_back_keeps_waiting_and_loses_nothing()
     let mut created = world.provider.created().concat();
     created.sort();
     assert_eq!(created, ["192.0.2.1", "192.0.2.1"]);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_back_since_its_zone_was_deleted_ends_and_says_so() {
+    let mut world = World::new(1, requests(100.0, 50.0));
+    let (mut worker, _view) = world.idle_worker().await;
+    leave_a_batch_in_doubt(&world, &mut worker).await;
+    let in_doubt = |worker: &Worker| worker.zones.get(&zone_id(0)).unwrap().in_doubt.len();
+    assert_eq!(in_doubt(&worker), 1);
+    let none = ZonePage { zones: vec![], next_marker: None };
+    let now = worker.clock.now();
+    worker.finish_discovery(Ok(ZoneListing::Zones(none)), now).await;
+    while !worker.running.is_empty() {
+        take_next(&mut worker).await;
+    }
+    assert_eq!(in_doubt(&worker), 0);
+    let outcomes = world.store.outcomes.lock().unwrap().clone();
+    assert_eq!(outcomes, [BatchOutcome::ZoneDeleted]);
 }
 
 #[tokio::test]

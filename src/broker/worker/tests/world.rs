@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::directory::entry::EndpointEntry;
-use crate::broker::directory::{Directory, Effect, Role};
+use crate::broker::directory::{Directory, Effect, PlacementRole};
 use crate::broker::lease::Lease;
 use crate::broker::metrics::BrokerMetrics;
 use crate::broker::status::feedback::Feedback;
@@ -52,6 +52,8 @@ pub struct TestStore {
     pub verdicts: Mutex<Vec<VerdictState>>,
     /// Verdicts are stored and nobody hears of it.
     pub loses_verdict_answers: AtomicBool,
+    /// The changes of an earlier life, the newest first.
+    pub changes: Mutex<Vec<ChangeRow>>,
     /// Batches of an earlier life that may come late.
     pub lost: Mutex<Vec<BatchRow>>,
     pub horizon: Mutex<Option<Timestamp>>,
@@ -245,8 +247,9 @@ impl Store for TestStore {
         let lost = self.lost.lock().unwrap();
         Ok(lost.iter().filter(|row| row.batch.planned_at >= since).cloned().collect())
     }
-    async fn changes(&self, _: &ChangeFilter) -> Result<Vec<ChangeRow>, StoreError> {
-        Ok(vec![])
+    async fn changes(&self, filter: &ChangeFilter) -> Result<Vec<ChangeRow>, StoreError> {
+        let changes = self.changes.lock().unwrap();
+        Ok(changes.iter().take(filter.limit as usize).cloned().collect())
     }
     async fn last_cause(
         &self,
@@ -262,8 +265,8 @@ impl Store for TestStore {
         *self.horizon.lock().unwrap() = Some(until);
         Ok(())
     }
-    async fn verify_journal(&self, _: &AccountId) -> Result<Result<u64, u64>, StoreError> {
-        Ok(Ok(0))
+    async fn verify_journal(&self, _: &AccountId) -> Result<ChainCheck, StoreError> {
+        Ok(ChainCheck::Whole(0))
     }
     async fn prune_journal(
         &self,
@@ -294,6 +297,8 @@ pub struct TestProvider {
     pub refuses: Mutex<Option<Refuses>>,
     /// Changes are taken, and their answers are lost.
     pub loses_answers: AtomicBool,
+    /// Questions after changes get no answer.
+    pub sync_unknown: AtomicBool,
     /// The record sets that every zone is said to hold.
     pub held: Mutex<Vec<RawRecordSet>>,
 }
@@ -381,6 +386,9 @@ impl DnsProvider for TestProvider {
     }
     async fn change_in_sync(&self, _: Permit, _: &str) -> Result<bool, CallError> {
         self.called("change_in_sync");
+        if self.sync_unknown.load(Ordering::Relaxed) {
+            return Err(CallError::Unknown { message: "no answer".to_owned() });
+        }
         Ok(true)
     }
     async fn refresh_credentials(&self) {}
@@ -416,7 +424,7 @@ pub fn wants_for(of: &str, zone: usize, owner: &str, target: &str) -> Effect {
     Effect::Contribute {
         placement: Placement { account: account(), zone: zone_id(zone) },
         name: name(owner),
-        role: Role::Publishes,
+        role: PlacementRole::Publishes,
         held: EndpointEntry::new(
             cluster(of),
             1,
@@ -471,6 +479,7 @@ impl World {
             asked: Mutex::default(),
             refuses: Mutex::default(),
             loses_answers: AtomicBool::new(false),
+            sync_unknown: AtomicBool::new(false),
             held: Mutex::default(),
         };
         let store = TestStore {
@@ -480,6 +489,7 @@ impl World {
             outcomes: Mutex::default(),
             verdicts: Mutex::default(),
             loses_verdict_answers: AtomicBool::new(false),
+            changes: Mutex::default(),
             lost: Mutex::default(),
             horizon: Mutex::default(),
             journal: Semaphore::new(Semaphore::MAX_PERMITS),

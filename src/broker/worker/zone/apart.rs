@@ -1,5 +1,5 @@
 //! Clusters of which Route 53 refuses something again and again: what they want travels in batches of its own for a while, so
-//! that nobody else's changes are refused with it.
+//! that no other changes are refused with it.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::core::time::{Millis, Timestamp};
 
 /// So many refusals part a cluster from the others ...
 const REFUSALS: u32 = 3;
-/// ... and so long after the last of them it travels with the others again.
+/// ... and this long after the last of them it travels with the others again.
 const APART_FOR: Millis = Millis::from_secs(600);
 
 /// The refusals of each cluster.

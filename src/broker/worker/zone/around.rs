@@ -101,7 +101,7 @@ impl ZoneState {
         plan: &NamePlan,
     ) -> BTreeSet<DnsName> {
         for blocked in plan.blocked.iter().chain(&plan.left_out) {
-            if let BlockReason::AliasTarget(target) = &blocked.why {
+            if let BlockReason::AliasTarget { target, .. } = &blocked.why {
                 self.wait_for_record(target.clone(), name);
             }
         }

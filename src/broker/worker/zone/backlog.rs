@@ -25,7 +25,7 @@ pub struct Backlog {
     entries: usize,
     /// How many names wait for each cluster.
     waiting: BTreeMap<ClusterId, usize>,
-    /// The clusters that began or ceased to wait since somebody asked.
+    /// The clusters that began or ceased to wait since the last look.
     turned: BTreeSet<ClusterId>,
 }
 

@@ -1,7 +1,7 @@
 //! The claims of a zone's names, and which of them the store does not have as they stand.
 //!
 //! Who holds a name is decided when it is looked at, and becomes durable with the batch that rests on it. Where there is nothing
-//! to send, the claim is written alone: whoever starts or takes over decides from what the store has. A name whose claim it did
+//! to send, the claim is written alone: the next holder decides from the store. A name whose claim it did
 //! not have would pass on there without a reason, and what its holder's endpoint made before it was rejected would look like
 //! nobody's and be taken away.
 

@@ -5,7 +5,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::name_state::Sighting;
-use super::{Late, ZoneState};
+use super::{Late, LateDeletion, ZoneState};
 use crate::core::dns::name::DnsName;
 use crate::core::dns::record::{RawRecordSet, RecordKey};
 use crate::core::endpoint::packed::PackedRecord;
@@ -15,7 +15,7 @@ use crate::core::planning::plan::{Drift, Ownership};
 use crate::core::time::{Millis, Timestamp};
 use crate::ports::RecordWrite;
 
-/// A call that was lost on its way may still be carried out for so long after it was found not to have been.
+/// How long after it was found not applied a lost call may still be carried out.
 pub const LATE_FOR: Millis = Millis::from_secs(900);
 /// A page of what Route 53 holds, from a name on.
 #[derive(Clone, Debug)]
@@ -24,7 +24,6 @@ pub struct Page {
     pub from: Option<DnsName>,
     /// The first name that it does not speak of; none when it reaches the end.
     pub until: Option<DnsName>,
-    /// The sets.
     pub sets: Vec<RawRecordSet>,
 }
 
@@ -42,16 +41,25 @@ pub struct PageDiff {
     pub writes: Vec<RecordWrite>,
     /// The names to look at again.
     pub touched: BTreeSet<DnsName>,
-    /// Sets of ours that somebody else changed or removed.
+    /// Our sets that another writer changed or removed.
     pub drifted: Vec<RecordKey>,
+    /// The names of sets that lost calls of ours made.
+    pub came_late: Vec<DnsName>,
 }
 
 impl ZoneState {
     /// Notes a batch whose answer was lost and that was not there when it was read back, and from when on that is to be
-    /// reckoned. It may come late: what it would have made is then ours and no foreign record.
+    /// reckoned. It may come late: what it would have made is then ours and no foreign record, and what it would have deleted is
+    /// no drift.
     pub fn may_come_late(&mut self, batch: &Batch, since: Timestamp) {
         self.late.retain(|_, late| late.until > since);
+        self.late_deletions.retain(|_, late| late.until > since);
         for change in batch.changes() {
+            if let (Some(raw), None) = (&change.before, &change.after) {
+                let late =
+                    LateDeletion { raw: raw.clone(), batch: batch.id, until: since + LATE_FOR };
+                self.late_deletions.insert(change.key.clone(), late);
+            }
             if let Some(raw) = &change.after {
                 let owner = Ownership { cluster: change.cause.cluster.clone(), batch: batch.id };
                 let may_be_earlier =
@@ -68,7 +76,7 @@ impl ZoneState {
         }
     }
 
-    /// Who made a set that was not expected: a call of ours that came late, or somebody else.
+    /// Who made a set that was not expected: a late call of ours, or another writer.
     fn came_late(
         &mut self,
         key: &RecordKey,
@@ -98,22 +106,55 @@ impl ZoneState {
             .for_each(|late| late.has_come = true);
     }
 
-    /// What somebody else made of a set that a lost call of ours made late, before anybody saw it.
+    /// The lost calls that were not carried out, as far as a page tells: of what it speaks of, something is as they found it.
+    fn not_come(&self, page: &Page, held: &BTreeMap<RecordKey, RawRecordSet>) -> BTreeSet<BatchId> {
+        let holds = |key: &RecordKey, raw| held.get(key).is_some_and(|held| same(held, raw));
+        let unmade = self.late.iter().filter_map(|(key, late)| {
+            (page.speaks_of(&key.name) && !holds(key, &late.raw)).then_some(late.owner.batch)
+        });
+        let undeleted = self.late_deletions.iter().filter_map(|(key, late)| {
+            (page.speaks_of(&key.name) && holds(key, &late.raw)).then_some(late.batch)
+        });
+        unmade.chain(undeleted).collect()
+    }
+
+    /// Whether a lost call of ours took a set away that is missing. Nothing but another writer's deletion of the very same set
+    /// looks alike.
+    fn went_late(
+        &mut self,
+        key: &RecordKey,
+        old: &Sighting,
+        not_come: &BTreeSet<BatchId>,
+        now: Timestamp,
+    ) -> bool {
+        let went = self.late_deletions.get(key).is_some_and(|late| {
+            late.until > now
+                && !not_come.contains(&late.batch)
+                && same(&late.raw, &old.record.unpack(key))
+        });
+        if went {
+            self.late_deletions.remove(key);
+        }
+        went
+    }
+
+    /// What another writer made of a set that a lost call of ours had made late and unseen.
     fn came_late_and_changed(&mut self, key: &RecordKey, now: Timestamp) -> Option<Arc<Ownership>> {
         let late = self.late.get(key).filter(|late| late.until > now && late.has_come)?;
         Some(Arc::new(late.owner.clone()))
     }
 
-    /// Takes a page of what Route 53 holds. The caller makes sure that no call on the zone was in flight beside it.
+    /// Takes a page of what Route 53 holds. The caller makes sure that no other call on the zone was in flight.
     pub fn compare(&mut self, page: &Page, now: Timestamp) -> PageDiff {
         let mut held: BTreeMap<RecordKey, RawRecordSet> = BTreeMap::new();
         for raw in &page.sets {
-            // A type that nobody here knows cannot be a record of ours, but it is in the way of a CNAME.
+            // An unknown type cannot be a record of ours, but it is in the way of a CNAME.
             if let Ok(key) = raw.observed_key() {
                 held.insert(key, raw.clone());
             }
         }
         self.note_what_came(&held, now);
+        let not_come = self.not_come(page, &held);
         let lower = page.from.clone().map_or(Bound::Unbounded, Bound::Included);
         let upper = page.until.clone().map_or(Bound::Unbounded, Bound::Excluded);
         let known: Vec<(RecordKey, Sighting)> = self
@@ -132,7 +173,10 @@ impl ZoneState {
             match held.remove(&key) {
                 Some(raw) if old.is_there() && PackedRecord::pack(&key, &raw) == old.record => {}
                 Some(raw) => self.differs(key, &old, &raw, now, &mut diff),
-                None => self.missing(key, &old, now, &mut diff),
+                None => {
+                    let is_ours = self.went_late(&key, &old, &not_come, now);
+                    self.missing(key, &old, is_ours, now, &mut diff);
+                }
             }
         }
         for (key, raw) in held {
@@ -140,7 +184,7 @@ impl ZoneState {
                 let name = key.name.clone();
                 let seen = Sighting::new(&key, PackedRecord::pack(&key, &raw), Some(owner), None);
                 self.note(key, seen, now, &mut diff);
-                self.names.entry(name).or_default().came_late();
+                self.await_sync_of(&name, &mut diff);
                 continue;
             }
             let owner = self.came_late_and_changed(&key, now);
@@ -154,7 +198,7 @@ impl ZoneState {
         diff
     }
 
-    /// What stands under a key is somebody else's, whoever had it before.
+    /// The set under a key is foreign, whoever had it before.
     pub fn sees_others(
         &mut self,
         key: RecordKey,
@@ -167,7 +211,7 @@ impl ZoneState {
         write
     }
 
-    /// What stands under a key of ours is what somebody else made of it.
+    /// Another writer changed the set under a key of ours.
     pub fn sees_changed(
         &mut self,
         key: RecordKey,
@@ -198,21 +242,40 @@ impl ZoneState {
     ) {
         // Another spelling of the same, such as another order of values, is no drift.
         let unchanged = old.is_there() && same(raw, &old.record.unpack(&key));
-        let (owner, drift) = match self.came_late(&key, raw, now) {
-            Some(owner) => (Some(owner), None),
+        let late = self.came_late(&key, raw, now);
+        let (owner, drift) = match &late {
+            Some(owner) => (Some(Arc::clone(owner)), None),
             None if unchanged => (old.owner.clone(), old.drift()),
             None => (old.owner.clone(), old.owner.as_ref().map(|_| Drift::Changed)),
         };
         if drift.is_some() && !unchanged {
             diff.drifted.push(key.clone());
         }
+        let name = key.name.clone();
+        let has_come_late = late.is_some();
         let seen = Sighting::new(&key, PackedRecord::pack(&key, raw), owner, drift);
         self.note(key, seen, now, diff);
+        if has_come_late {
+            self.await_sync_of(&name, diff);
+        }
     }
 
-    fn missing(&mut self, key: RecordKey, old: &Sighting, now: Timestamp, diff: &mut PageDiff) {
+    /// What a lost call of ours made at a name is there, and may not be in sync yet.
+    fn await_sync_of(&mut self, name: &DnsName, diff: &mut PageDiff) {
+        self.names.entry(name.clone()).or_default().came_late();
+        diff.came_late.push(name.clone());
+    }
+
+    fn missing(
+        &mut self,
+        key: RecordKey,
+        old: &Sighting,
+        is_ours: bool,
+        now: Timestamp,
+        diff: &mut PageDiff,
+    ) {
         let wanted = self.names.get(&key.name).is_some_and(|state| !state.contributions.is_empty());
-        if old.owner.is_some() && wanted {
+        if old.owner.is_some() && wanted && !is_ours {
             if old.drift() != Some(Drift::Missing) {
                 diff.drifted.push(key.clone());
                 let seen = Sighting::new(

@@ -20,7 +20,7 @@ pub const MOST_AT_A_NAME: usize = 1_000;
 #[derive(Default)]
 struct Crowd {
     beyond: BTreeMap<i64, EndpointEntry>,
-    /// Those that have to be told.
+    /// Those whose status is to be sent.
     untold: Vec<i64>,
 }
 
@@ -81,7 +81,7 @@ impl Crowds {
         counted
     }
 
-    /// Takes the endpoints beyond the bound that were not told so.
+    /// Takes the endpoints beyond the bound whose status was not sent.
     pub(super) fn take_untold(&mut self, name: &DnsName) -> Vec<EndpointEntry> {
         let Some(crowd) = self.0.get_mut(name) else { return vec![] };
         let untold = std::mem::take(&mut crowd.untold);
@@ -106,7 +106,7 @@ impl Crowd {
     }
 }
 
-/// What an endpoint beyond the bound is told.
+/// The verdict of an endpoint beyond the bound.
 pub(super) fn verdict_beyond(zone: &ZoneContext, name: &DnsName, cluster: &ClusterId) -> Verdict {
     Verdict::rejected(
         Reason::TooLarge,

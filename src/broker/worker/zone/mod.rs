@@ -25,7 +25,7 @@ use std::hash::{Hash, Hasher};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use crate::broker::directory::Role;
+use crate::broker::directory::PlacementRole;
 use crate::broker::directory::entry::{EndpointEntry, Status, StatusCache};
 use crate::broker::directory::interner::Interner;
 use crate::core::batch::fold;
@@ -73,6 +73,15 @@ pub struct Review {
     pub others: BTreeSet<DnsName>,
 }
 
+/// A record set that a lost call of ours may still delete.
+#[derive(Clone, Debug)]
+pub(super) struct LateDeletion {
+    /// As the call was to find it: Route 53 deletes nothing else.
+    pub(super) raw: RawRecordSet,
+    pub(super) batch: BatchId,
+    pub(super) until: Timestamp,
+}
+
 /// How many of what a zone holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ZoneCounts {
@@ -82,7 +91,7 @@ pub struct ZoneCounts {
     pub owned: usize,
     /// Changes that Route 53 refused and that wait for their content to change.
     pub refused: usize,
-    /// Sets of ours that somebody else changed or removed.
+    /// Our sets that another writer changed or removed.
     pub drifted: usize,
 }
 
@@ -92,17 +101,27 @@ pub struct ZoneState {
     pub context: ZoneContext,
     /// What may be done here.
     pub settings: ZoneSettings,
+    /// The state of each name.
     pub(super) names: BTreeMap<DnsName, NameState>,
+    /// Claims whose stored form is older than this one.
     pub(super) dirty_claims: DirtyClaims,
+    /// Names that wait for records or decisions of other names.
     waiting_for: WaitingFor,
     /// The names below the apex with an NS record set.
     delegations: BTreeSet<DnsName>,
+    /// Endpoints beyond the bound of a name.
     crowds: Crowds,
+    /// What Route 53 refused, and when it is tried again.
     refusals: Refusals,
     /// Whether the zone is full.
     pub(in crate::broker::worker) quota: ZoneQuota,
+    /// Record sets that lost calls of ours may still create.
     pub(super) late: HashMap<RecordKey, Late>,
+    /// Record sets that lost calls of ours may still delete.
+    pub(super) late_deletions: HashMap<RecordKey, LateDeletion>,
+    /// How many names and sets are in which state.
     counts: ZoneCounts,
+    /// Equal statuses, kept once.
     statuses: StatusCache,
     /// Record sets that several names hold alike.
     records: Interner,
@@ -147,6 +166,7 @@ impl ZoneState {
             refusals: Refusals::default(),
             quota: ZoneQuota::default(),
             late: HashMap::new(),
+            late_deletions: HashMap::new(),
             counts: ZoneCounts::default(),
             statuses: StatusCache::default(),
             records: Interner::default(),
@@ -204,7 +224,7 @@ impl ZoneState {
     }
 
     /// Takes a contribution, newly or with new content.
-    pub fn contribute(&mut self, name: &DnsName, held: EndpointEntry, role: Role) {
+    pub fn contribute(&mut self, name: &DnsName, held: EndpointEntry, role: PlacementRole) {
         let arrival = held.arrival();
         let state = self.names.entry(name.clone()).or_default();
         self.crowds.put(name, &mut state.contributions, held);
@@ -214,13 +234,13 @@ impl ZoneState {
     /// Ends a contribution.
     pub fn withdraw(&mut self, name: &DnsName, held: &EndpointEntry) {
         let Some(state) = self.names.get_mut(name) else { return };
-        state.set_role(held.arrival(), Role::Publishes);
+        state.set_role(held.arrival(), PlacementRole::Publishes);
         if self.crowds.remove(name, &mut state.contributions, held) {
             state.depart(held.cluster().clone(), held.key());
         }
     }
 
-    /// Looks at a name: who holds it, what is to be done, what its endpoints are told.
+    /// Looks at a name: its owner, its plan, and the statuses of its endpoints.
     pub fn review(
         &mut self,
         name: &DnsName,
@@ -235,7 +255,7 @@ impl ZoneState {
             self.settle_claim(name, &decision, now);
         }
         let others = self.follow(name, &decision, &plan);
-        self.forget_refusals(name, &plan);
+        self.rest_refusals(name, &plan, now);
         self.hold_creations(name, &plan, now);
         let (ready, refused) = self.sift(&plan.units, now);
         let adopted = self.adopt(&decision, &plan.adopted, now);
@@ -308,8 +328,10 @@ impl ZoneState {
     }
 
     /// What is no longer planned was refused in vain.
-    fn forget_refusals(&mut self, name: &DnsName, plan: &NamePlan) {
-        self.refusals.retain(name, |key| plan.units.iter().any(|unit| unit_key(unit) == Some(key)));
+    fn rest_refusals(&mut self, name: &DnsName, plan: &NamePlan, now: Timestamp) {
+        let is_planned =
+            |key: &RecordKey| plan.units.iter().any(|unit| unit_key(unit) == Some(key));
+        self.refusals.wanted_are(name, is_planned, now);
     }
 
     /// Notes a name with something that a full zone does not take now.
@@ -319,7 +341,7 @@ impl ZoneState {
         }
     }
 
-    /// What a unit is told that a full zone does not take now.
+    /// The message for a unit that a full zone does not accept now.
     fn is_held(&self, unit: &Unit, now: Timestamp) -> Option<Refusal> {
         let (message, retry_at) = self.quota.holds_unit(unit, now)?;
         Some(Refusal {
@@ -327,7 +349,7 @@ impl ZoneState {
             failures: 0,
             retry_at,
             message: format!(
-                "the zone {} is full, and what takes room waits: delete record sets there, or have its quota raised at AWS; Route 53 says: {message}",
+                "the zone {} is full, so additions wait: delete record sets there, or have its quota raised at AWS; Route 53 says: {message}",
                 self.context.apex
             ),
         })
@@ -430,8 +452,21 @@ impl ZoneState {
         (writes, releases)
     }
 
-    /// Everything up to a change is INSYNC; answers whether the name was waiting for that. What is held at start was accepted
-    /// in an earlier life and is taken to be in sync.
+    /// Names that an earlier life changed wait for that to be in sync.
+    pub fn await_sync(
+        &mut self,
+        names: &BTreeSet<DnsName>,
+        change_id: Option<&str>,
+        sequence: u64,
+    ) {
+        for name in names {
+            if let Some(state) = self.names.get_mut(name) {
+                state.applied(Mark { change_id: change_id.map(str::to_owned), sequence });
+            }
+        }
+    }
+
+    /// Everything up to a change is INSYNC; answers whether the name was waiting for that.
     pub fn in_sync(&mut self, name: &DnsName, up_to: u64) -> bool {
         self.names.get_mut(name).is_some_and(|state| state.in_sync(up_to))
     }

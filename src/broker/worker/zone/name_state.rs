@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arcstr::ArcStr;
 
-use crate::broker::directory::Role;
+use crate::broker::directory::PlacementRole;
 use crate::broker::directory::entry::EndpointEntry;
 use crate::core::dns::name::DnsName;
 use crate::core::dns::record::{RecordKey, RecordType};
@@ -132,7 +132,7 @@ impl Sighting {
         }
     }
 
-    /// What somebody else did to it since we wrote it.
+    /// How another writer changed it since we wrote it.
     pub fn drift(&self) -> Option<Drift> {
         self.drift
     }
@@ -209,7 +209,7 @@ impl Passing {
 pub struct NameState {
     /// The endpoints that contribute here.
     pub contributions: Few<EndpointEntry>,
-    /// What Route 53 holds.
+    /// The record sets that Route 53 holds.
     pub observed: Few<Sighting>,
     /// Who holds the name.
     pub claim: Option<Claim>,
@@ -231,7 +231,8 @@ impl NameState {
     pub fn to_contributions(&self) -> Vec<Contribution> {
         let contribution = |held: &EndpointEntry| {
             let endpoint = held.endpoint();
-            let wish = if held.is_retained() || self.is_leaving(held.arrival()) {
+            let leaves = self.is_leaving(held.arrival());
+            let wish = if held.is_retained() || leaves {
                 None
             } else {
                 parse_endpoint(&endpoint).ok().map(Arc::new)
@@ -241,6 +242,7 @@ impl NameState {
                 arrival: held.arrival(),
                 endpoint: Arc::new(endpoint),
                 wish,
+                leaves,
             }
         };
         self.contributions.as_slice().iter().map(contribution).collect()
@@ -270,13 +272,13 @@ impl NameState {
     }
 
     /// Notes whether an endpoint has moved to another zone: what it made here stays until it is in sync there.
-    pub fn set_role(&mut self, arrival: i64, role: Role) {
-        if role == Role::Publishes && !self.is_leaving(arrival) {
+    pub fn set_role(&mut self, arrival: i64, role: PlacementRole) {
+        if role == PlacementRole::Publishes && !self.is_leaving(arrival) {
             return;
         }
         let passing = self.passing.get_or_insert_default();
         passing.leaving.retain(|other| *other != arrival);
-        if role == Role::Leaves {
+        if role == PlacementRole::Leaves {
             passing.leaving.push(arrival);
         }
         self.forget_what_passed();
@@ -319,9 +321,10 @@ impl NameState {
         passing.mark = Some(mark);
     }
 
-    /// What a lost call of ours made is there; when it is in sync nobody can ask.
+    /// What a lost call of ours made is there; whether it is in sync cannot be asked.
     pub fn came_late(&mut self) {
-        self.passing.get_or_insert_default().mark = Some(Mark { change_id: None, sequence: 0 });
+        let passing = self.passing.get_or_insert_default();
+        passing.mark.get_or_insert(Mark { change_id: None, sequence: 0 });
     }
 
     /// Everything up to a change is INSYNC; answers whether the name was waiting for that.

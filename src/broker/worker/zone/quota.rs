@@ -1,6 +1,6 @@
 //! The quota of a zone: how many record sets Route 53 holds there at most.
 //!
-//! A full zone takes no creation, whoever wants it, and everything else as before. So it is no refusal of any unit: creations
+//! A full zone accepts no creation from any cluster, and everything else as before. So it is no refusal of any unit: creations
 //! wait together, with a back-off that doubles, and then a few go out to see. A deletion makes room at once.
 
 use std::collections::BTreeSet;
@@ -61,7 +61,7 @@ impl ZoneQuota {
         self.full = Some(full);
     }
 
-    /// A call was applied that added and took away so many record sets.
+    /// A call was applied that added and removed these numbers of record sets.
     pub fn applied(&mut self, created: usize, deleted: usize, now: Timestamp) {
         let Some(full) = &mut self.full else { return };
         // What is replaced counts among neither.

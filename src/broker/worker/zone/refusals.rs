@@ -24,23 +24,31 @@ pub struct Refusal {
     pub message: String,
 }
 
+#[derive(Debug)]
+struct Kept {
+    refusal: Refusal,
+    refused_at: Timestamp,
+    /// Otherwise it only waits for somebody to want the same again.
+    is_wanted: bool,
+}
+
 /// The refusals of a zone, by name, with a timer for each that is still to be tried again.
 #[derive(Debug, Default)]
 pub struct Refusals {
-    by_name: HashMap<DnsName, BTreeMap<RecordKey, Refusal>>,
+    by_name: HashMap<DnsName, BTreeMap<RecordKey, Kept>>,
     timers: BTreeSet<(Timestamp, RecordKey)>,
     len: usize,
 }
 
 impl Refusals {
-    /// How many there are.
+    /// How many there are of what is wanted.
     pub fn len(&self) -> usize {
         self.len
     }
 
     /// What was refused under a key.
     pub fn get(&self, key: &RecordKey) -> Option<&Refusal> {
-        self.by_name.get(&key.name)?.get(key)
+        self.by_name.get(&key.name)?.get(key).map(|kept| &kept.refusal)
     }
 
     /// Notes a refusal. The same content again waits twice as long as the time before.
@@ -54,27 +62,46 @@ impl Refusals {
         self.remove(key);
         let refusal = Refusal { fingerprint, failures, retry_at: now + wait, message };
         self.timers.insert((refusal.retry_at, key.clone()));
-        self.by_name.entry(key.name.clone()).or_default().insert(key.clone(), refusal);
+        let kept = Kept { refusal, refused_at: now, is_wanted: true };
+        self.by_name.entry(key.name.clone()).or_default().insert(key.clone(), kept);
         self.len += 1;
     }
 
     /// Forgets what was refused under a key.
     pub fn remove(&mut self, key: &RecordKey) {
-        self.retain(&key.name, |other| other != key);
+        let Some(of_name) = self.by_name.get_mut(&key.name) else { return };
+        if let Some(kept) = of_name.remove(key) {
+            self.timers.remove(&(kept.refusal.retry_at, key.clone()));
+            self.len -= usize::from(kept.is_wanted);
+        }
+        if of_name.is_empty() {
+            self.by_name.remove(&key.name);
+        }
     }
 
-    /// Forgets the refusals of a name whose keys are not wanted any more.
-    pub fn retain(&mut self, name: &DnsName, is_wanted: impl Fn(&RecordKey) -> bool) {
+    /// Notes what is wanted at a name. What is not waits for [`FIRST_RETRY`] since it was refused and is forgotten then: an object
+    /// that comes and goes does not have it sent each time, and one that is mended and made again does not wait for an hour.
+    pub fn wanted_are(
+        &mut self,
+        name: &DnsName,
+        is_wanted: impl Fn(&RecordKey) -> bool,
+        now: Timestamp,
+    ) {
         let Some(of_name) = self.by_name.get_mut(name) else { return };
-        let before = of_name.len();
-        of_name.retain(|key, refusal| {
-            let stays = is_wanted(key);
-            if !stays {
-                self.timers.remove(&(refusal.retry_at, key.clone()));
+        of_name.retain(|key, kept| {
+            let was_wanted = std::mem::replace(&mut kept.is_wanted, is_wanted(key));
+            self.len = self.len + usize::from(kept.is_wanted) - usize::from(was_wanted);
+            if kept.is_wanted || !was_wanted {
+                return true;
+            }
+            self.timers.remove(&(kept.refusal.retry_at, key.clone()));
+            kept.refusal.retry_at = kept.refused_at + FIRST_RETRY;
+            let stays = kept.refusal.retry_at > now;
+            if stays {
+                self.timers.insert((kept.refusal.retry_at, key.clone()));
             }
             stays
         });
-        self.len -= before - of_name.len();
         if of_name.is_empty() {
             self.by_name.remove(name);
         }
@@ -85,8 +112,8 @@ impl Refusals {
         self.timers.first().map(|(at, _)| *at)
     }
 
-    /// The names whose time has come, each once: whoever takes them looks at them. The refusals stay until the content is
-    /// applied, refused again or no longer wanted.
+    /// The names whose time has come, each once: the caller looks at them. The refusals stay until the content is
+    /// applied, refused again or no longer wanted; those of what is not wanted end.
     pub fn take_due(&mut self, now: Timestamp) -> BTreeSet<DnsName> {
         let mut due = BTreeSet::new();
         while let Some((at, key)) = self.timers.pop_first() {
@@ -94,7 +121,12 @@ impl Refusals {
                 self.timers.insert((at, key));
                 break;
             }
-            due.insert(key.name);
+            let kept = self.by_name.get(&key.name).and_then(|of_name| of_name.get(&key));
+            if kept.is_some_and(|kept| kept.is_wanted) {
+                due.insert(key.name);
+            } else {
+                self.remove(&key);
+            }
         }
         due
     }
@@ -127,12 +159,37 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_longer_wanted_leaves_no_timer() {
-        let mut refusals = Refusals::default();
+    fn what_is_no_longer_wanted_leaves_nothing_after_the_first_wait() {
+        let (mut refusals, www) = (Refusals::default(), name("www.example.com"));
         refusals.refuse(&key("www.example.com"), 1, "no".to_owned(), Timestamp(0));
-        refusals.retain(&name("api.example.com"), |_| false);
+        refusals.wanted_are(&name("api.example.com"), |_| false, Timestamp(1));
         assert_eq!(refusals.len(), 1);
-        refusals.retain(&name("www.example.com"), |_| false);
-        assert_eq!((refusals.len(), refusals.next_retry()), (0, None));
+        refusals.wanted_are(&www, |_| false, Timestamp(1));
+        let first = Timestamp(0) + FIRST_RETRY;
+        assert_eq!((refusals.len(), refusals.next_retry()), (0, Some(first)));
+        assert!(refusals.take_due(first).is_empty(), "nobody has to look at it");
+        assert_eq!(
+            (refusals.get(&key("www.example.com")).is_none(), refusals.next_retry()),
+            (true, None)
+        );
+        refusals.refuse(&key("www.example.com"), 1, "no".to_owned(), Timestamp(0));
+        refusals.wanted_are(&www, |_| false, first);
+        assert_eq!((refusals.by_name.len(), refusals.next_retry()), (0, None), "the wait is over");
+    }
+
+    #[test]
+    fn what_is_wanted_again_waits_for_the_first_wait_at_most() {
+        let (mut refusals, www) = (Refusals::default(), name("www.example.com"));
+        for _ in 0..4 {
+            refusals.refuse(&key("www.example.com"), 1, "no".to_owned(), Timestamp(0));
+        }
+        for at in [1, 3] {
+            refusals.wanted_are(&www, |_| false, Timestamp(at));
+            refusals.wanted_are(&www, |_| true, Timestamp(at + 1));
+        }
+        let first = Timestamp(0) + FIRST_RETRY;
+        let refusal = refusals.get(&key("www.example.com")).unwrap();
+        assert_eq!((refusal.failures, refusal.retry_at), (4, first));
+        assert_eq!((refusals.len(), refusals.take_due(first)), (1, [www].into()));
     }
 }

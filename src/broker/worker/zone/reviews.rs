@@ -7,16 +7,16 @@ use super::name_state::Few;
 use crate::core::dns::name::DnsName;
 use crate::core::ids::ClusterId;
 
-/// A walk reads so many names ahead.
+/// Names that a walk reads ahead.
 pub(in crate::broker::worker) const WALK_AHEAD: usize = 1_000;
 
-/// Who has a name looked at: the cluster that changed something there, or nobody but Zonefold itself.
+/// On whose account a name is looked at: the cluster that changed something there, or Zonefold itself.
 pub type Asker = Option<ClusterId>;
 
 /// What is to be looked at when an asker's turn has come.
 #[derive(Clone, Debug)]
 pub enum Look {
-    /// A name, if nobody has looked at it since.
+    /// A name, unless it was looked at since.
     Name(DnsName),
     /// The next name of the walk through the zone.
     Walk,

@@ -1,4 +1,4 @@
-//! What the endpoints of a name are told.
+//! The statuses of a name's endpoints.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -81,7 +81,7 @@ impl<'a> ByContribution<'a> {
         }
         let mut verdict = verdict.clone();
         if let Some(left_out) = self.left_out.get(&index) {
-            verdict.message.clone_from(&left_out.message);
+            verdict.message = left_out.to_string();
         }
         if self.ready.contains(&index) {
             return (verdict, Some(pending.clone()));
@@ -120,14 +120,14 @@ impl ZoneState {
 fn told_of_block(verdict: &Verdict, blocked: &Blocked) -> (Verdict, Option<Progress>) {
     match (&blocked.why, blocked.why.verdict_reason()) {
         (_, Some(reason)) => {
-            (Verdict::waiting(reason, blocked.message.clone(), verdict.placement.clone()), None)
+            (Verdict::waiting(reason, blocked.to_string(), verdict.placement.clone()), None)
         }
-        (BlockReason::Drifted, None) => {
-            (verdict.clone(), Some(Progress::Drifted { message: blocked.message.clone() }))
+        (BlockReason::Drifted(_), None) => {
+            (verdict.clone(), Some(Progress::Drifted { message: blocked.to_string() }))
         }
         (_, None) => (
             verdict.clone(),
-            Some(Progress::Pending { detail: blocked.message.clone(), expected_at: None }),
+            Some(Progress::Pending { detail: blocked.to_string(), expected_at: None }),
         ),
     }
 }

@@ -24,7 +24,7 @@ fn state() -> ZoneState {
 
 fn wants(state: &mut ZoneState, cluster_name: &str, arrival: i64, target: &str) -> Review {
     let www = name("www.example.com");
-    state.contribute(&www, held(cluster_name, arrival, &[target]), Role::Publishes);
+    state.contribute(&www, held(cluster_name, arrival, &[target]), PlacementRole::Publishes);
     state.review(&www, NOW, "", None)
 }
 
@@ -202,7 +202,7 @@ fn a_page_speaks_only_of_its_range() {
 fn another_order_of_values_is_no_drift() {
     let mut state = state();
     let www = name("www.example.com");
-    state.contribute(&www, held("east", 1, &["192.0.2.1", "192.0.2.2"]), Role::Publishes);
+    state.contribute(&www, held("east", 1, &["192.0.2.1", "192.0.2.2"]), PlacementRole::Publishes);
     state.review(&www, NOW, "", None);
     send(&mut state);
     let mut turned = state.records(None, 10)[0].1.raw.clone();
@@ -241,6 +241,54 @@ fn what_a_lost_call_of_ours_made_late_is_ours() {
         state.may_come_late(&batch, NOW);
         state.compare(&page(vec![raw(target)]), at);
         assert_eq!(state.records(None, 1)[0].1.owner, None);
+    }
+}
+
+#[test]
+fn what_a_lost_call_of_ours_deletes_late_is_no_drift() {
+    let www = name("www.example.com");
+    let aaaa = RawRecordSet {
+        rtype: "AAAA".into(),
+        values: vec!["2001:db8::1".into()],
+        ..raw("192.0.2.1")
+    };
+    let change = |before: Option<RawRecordSet>, after: Option<RawRecordSet>| Change {
+        key: before.as_ref().or(after.as_ref()).unwrap().key().unwrap(),
+        before,
+        after,
+        cause: Cause { motive: Motive::Wanted, cluster: cluster("east"), endpoints: vec![] },
+    };
+    let deletion = || change(Some(raw("192.0.2.1")), None);
+    for (changes, there, is_ours) in [
+        (vec![deletion()], vec![], true),
+        (vec![deletion(), change(None, Some(aaaa.clone()))], vec![aaaa.clone()], true),
+        // A call is carried out whole, so this one was not.
+        (vec![deletion(), change(None, Some(aaaa.clone()))], vec![], false),
+        // Route 53 deletes only what a call says word for word.
+        (vec![change(Some(raw("192.0.2.66")), None)], vec![], false),
+        (vec![], vec![], false),
+    ] {
+        let mut state = state();
+        wants(&mut state, "east", 1, "192.0.2.1");
+        send(&mut state);
+        let units = vec![Unit { changes }];
+        let lost = Batch {
+            id: BatchId(uuid::Uuid::from_u128(9)),
+            account: zone_context().placement.account,
+            zone: zone_context().placement.zone,
+            planned_at: NOW,
+            wire: vec![],
+            units,
+        };
+        state.may_come_late(&lost, NOW);
+        let diff = state.compare(&page(there), NOW);
+        assert_eq!(diff.drifted.is_empty(), is_ours);
+        let makes_it_anew = state
+            .units(&www, NOW)
+            .iter()
+            .flat_map(|unit| &unit.changes)
+            .any(|change| change.after == Some(raw("192.0.2.1")));
+        assert!(makes_it_anew || !is_ours);
     }
 }
 
@@ -308,6 +356,24 @@ fn a_refusal_of_what_nobody_wants_any_more_is_forgotten() {
     state.refuse(&unit, "no".to_owned(), NOW);
     leaves(&mut state, "east", 1);
     assert_eq!(state.counts().refused, 0);
+    assert!(state.take_due_retries(NOW + FIRST_RETRY).is_empty());
+    assert_eq!((state.len(), state.next_retry()), (0, None));
+}
+
+#[test]
+fn what_was_refused_and_is_wanted_anew_is_not_sent_before_its_wait_is_over() {
+    let mut state = state();
+    let www = name("www.example.com");
+    wants(&mut state, "east", 1, "192.0.2.1");
+    let unit = state.units(&www, NOW).remove(0);
+    state.refuse(&unit, "no".to_owned(), NOW);
+    leaves(&mut state, "east", 1);
+    let review = wants(&mut state, "east", 2, "192.0.2.1");
+    assert_eq!((progress(&review), review.work), (vec!["refused"], None));
+    assert!(state.units(&www, NOW).is_empty());
+    assert_eq!(state.counts().refused, 1);
+    assert_eq!(state.take_due_retries(NOW + FIRST_RETRY), [www.clone()].into());
+    assert_eq!(state.units(&www, NOW + FIRST_RETRY).len(), 1);
 }
 
 #[test]
@@ -316,7 +382,11 @@ fn what_is_sent_before_anybody_looked_rests_on_the_claim_of_whom_it_is_for() {
     wants(&mut state, "east", 1, "192.0.2.1");
     // It passes to the other while it waits to be sent.
     state.withdraw(&name("www.example.com"), &held("east", 1, &[]));
-    state.contribute(&name("www.example.com"), held("west", 2, &["192.0.2.2"]), Role::Publishes);
+    state.contribute(
+        &name("www.example.com"),
+        held("west", 2, &["192.0.2.2"]),
+        PlacementRole::Publishes,
+    );
     let sent = send(&mut state);
     let holders: Vec<&ClusterId> = sent
         .iter()
@@ -352,7 +422,7 @@ fn taken_over(records: Vec<RecordWrite>, claims: &[ClaimWrite]) -> ZoneState {
 fn is_rejected(state: &mut ZoneState, cluster_name: &str, arrival: i64) -> Review {
     let rejected = held(cluster_name, arrival, &["not-an-address"]);
     rejected.set_retained(true);
-    state.contribute(&name("www.example.com"), rejected, Role::Publishes);
+    state.contribute(&name("www.example.com"), rejected, PlacementRole::Publishes);
     state.review(&name("www.example.com"), NOW, "", None)
 }
 
@@ -421,7 +491,7 @@ fn a_set_of_a_type_that_nobody_knows_is_in_the_way_of_a_cname_and_of_nothing_els
         assert_eq!(row.raw.unpack(&row.key).rtype, "DNAME");
         let wanted = endpoint("web", "www.example.com", rtype, &[target]);
         let held = EndpointEntry::new(cluster("east"), 1, &PackedEndpoint::pack(&wanted));
-        state.contribute(&www, held, Role::Publishes);
+        state.contribute(&www, held, PlacementRole::Publishes);
         let review = state.review(&www, NOW, "", None);
         assert_eq!(state.units(&www, NOW).is_empty(), is_blocked, "{rtype}");
         let reason = review.statuses[0].1.verdict.reason;
@@ -444,7 +514,7 @@ fn a_cluster_does_not_wait_for_its_turn_behind_what_another_one_left_at_the_name
     let www = name("www.example.com");
     let wanted = endpoint("web", "www.example.com", "CNAME", &["lb.example.net"]);
     let held = EndpointEntry::new(cluster("quiet"), 2, &PackedEndpoint::pack(&wanted));
-    state.contribute(&www, held, Role::Publishes);
+    state.contribute(&www, held, PlacementRole::Publishes);
     let review = state.review(&www, NOW, "", None);
     assert_eq!(review.work, Some((cluster("quiet"), 2)));
 }

@@ -20,7 +20,7 @@ pub struct NameReport {
     pub contributions: Vec<EndpointEntry>,
     /// What the holder's add up to.
     pub desired: Vec<RawRecordSet>,
-    /// What Route 53 holds.
+    /// The record sets that Route 53 holds.
     pub observed: Vec<Observed>,
     /// What is to be sent.
     pub pending: Vec<Unit>,
@@ -43,12 +43,7 @@ impl ZoneState {
             desired: decision.desired.values().map(|desired| desired.set.to_raw()).collect(),
             observed: state.to_observed(name).into_values().collect(),
             pending: ready.into_iter().cloned().collect(),
-            blocked: plan
-                .blocked
-                .iter()
-                .chain(&plan.left_out)
-                .map(|blocked| blocked.message.clone())
-                .collect(),
+            blocked: plan.blocked.iter().chain(&plan.left_out).map(ToString::to_string).collect(),
             refused: refused
                 .into_iter()
                 .map(|(_, refusal)| (refusal.message, refusal.retry_at))

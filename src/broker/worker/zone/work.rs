@@ -23,6 +23,11 @@ use crate::ports::{BatchRow, RecordWrite};
 pub const SHORTEST_GAP: Millis = Millis(250);
 /// The longest such pause.
 pub const LONGEST_GAP: Millis = Millis(4_000);
+/// The wait before a change is asked after for the first time.
+const FIRST_ASK: Millis = Millis(2_000);
+/// How long Route 53 takes to bring a change to all of its servers: "Changes generally propagate to all Route 53 name servers
+/// within 60 seconds" (API reference, ChangeResourceRecordSets). Waited for where a change cannot be asked after.
+pub const PROPAGATION: Millis = Millis::from_secs(60);
 
 /// The state of a zone. What is to be done there follows from it alone; see [`crate::broker::worker::agenda`].
 pub struct ZoneWork {
@@ -52,7 +57,7 @@ pub struct ZoneWork {
     pub listed_at: Option<Timestamp>,
     /// When they are to be listed again.
     pub sweep_at: Timestamp,
-    /// Batches whose outcome nobody knows: the zone is read back before anything else is sent.
+    /// Batches in doubt: the zone is read back before anything else is sent.
     pub in_doubt: Vec<BatchRow>,
     /// Names to look at.
     pub reviews: ZoneReviews,
@@ -76,14 +81,16 @@ pub struct ZoneWork {
     pub change_trouble: Option<Trouble>,
     /// How often changes were answered with each error code that is not known.
     pub unlisted: BTreeMap<String, u32>,
+    /// How many changes in a row were refused with such a code.
+    pub unlisted_in_row: u32,
     /// The code of that kind which the batch in doubt was answered with.
     pub doubt_code: Option<String>,
     /// Rises with each change.
     pub sequence: u64,
     /// The change that is asked after.
     pub sync: Option<SyncWatch>,
-    /// The latest change, by Route 53's id and by ours.
-    pub latest_change: Option<(String, u64)>,
+    /// The latest change.
+    pub latest_change: Option<AwaitedChange>,
     /// Names by the change that has to be INSYNC for them, in the order of the changes.
     pub awaiting_sync: VecDeque<(u64, DnsName)>,
 }
@@ -99,17 +106,37 @@ pub struct Trouble {
     pub retry_at: Timestamp,
 }
 
-/// A change that is asked after with GetChange.
+/// A change that names wait for until it is INSYNC.
 #[derive(Clone, Debug)]
-pub struct SyncWatch {
-    /// Route 53's id.
-    pub change_id: String,
+pub struct AwaitedChange {
     /// By our own count.
     pub sequence: u64,
+    /// Route 53's id; `None` if its answer was lost, so that it was found by reading and cannot be asked after.
+    pub change_id: Option<String>,
+    /// When it was applied or found.
+    pub since: Timestamp,
+}
+
+/// A change that is asked after with GetChange, or whose time of propagation is waited for.
+#[derive(Clone, Debug)]
+pub struct SyncWatch {
+    /// The change.
+    pub change: AwaitedChange,
     /// When it is asked after next.
     pub ask_at: Timestamp,
     /// How often it was.
     pub asked: u32,
+}
+
+impl SyncWatch {
+    /// The first question comes a moment after the change: sooner, the answer is PENDING as a rule.
+    fn of(change: AwaitedChange, now: Timestamp) -> Self {
+        let first_ask = match change.change_id {
+            Some(_) => change.since + FIRST_ASK,
+            None => change.since + PROPAGATION,
+        };
+        Self { change, ask_at: first_ask.max(now), asked: 0 }
+    }
 }
 
 impl ZoneWork {
@@ -148,6 +175,7 @@ impl ZoneWork {
             trouble: None,
             change_trouble: None,
             unlisted: BTreeMap::new(),
+            unlisted_in_row: 0,
             doubt_code: None,
             sequence: 0,
             sync: None,
@@ -217,6 +245,25 @@ impl ZoneWork {
         }
         let text = "a rule of the configuration asks for the zone's tags, which are not known yet: it is observed until they are listed";
         self.waits_for_tags.then(|| (text.to_owned(), None))
+    }
+
+    /// A change was applied, or found to be: the names wait until it is INSYNC.
+    pub fn await_sync(&mut self, change: AwaitedChange, names: impl IntoIterator<Item = DnsName>) {
+        let sequence = change.sequence;
+        self.awaiting_sync.extend(names.into_iter().map(|name| (sequence, name)));
+        if self.sync.is_none() {
+            self.sync = Some(SyncWatch::of(change.clone(), change.since));
+        }
+        self.latest_change = Some(change);
+    }
+
+    /// Watches the latest change, if it came after this one. What a later change waits for, an earlier one has.
+    pub fn watch_later_than(&mut self, sequence: u64, now: Timestamp) {
+        self.sync = self
+            .latest_change
+            .clone()
+            .filter(|latest| latest.sequence > sequence)
+            .map(|latest| SyncWatch::of(latest, now));
     }
 
     /// The names that wait for changes up to this one, which is INSYNC.

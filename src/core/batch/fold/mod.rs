@@ -96,7 +96,7 @@ impl Limit {
 /// A unit that no call can hold. It needs a person: it has to be made smaller where it is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
 #[error(
-    "the change needs {needed} {} in one call and Route 53 takes {most} at most: spread its values over more names",
+    "the change needs {needed} {} in one call and Route 53 accepts {most} at most: spread its values over more names",
     which.noun()
 )]
 pub struct TooLarge {
@@ -157,7 +157,7 @@ impl Folder {
     /// Adds a whole unit.
     ///
     /// # Errors
-    /// Nothing of the unit was added: it does not fit beside what is there, or into no call at all.
+    /// Nothing of the unit was added: the call has no room for it, or no call has.
     pub fn try_add(&mut self, unit: &Unit) -> Result<(), NotAdded> {
         let alone = cost(unit);
         if let Some(too_large) = alone.exceeds(&self.limits) {

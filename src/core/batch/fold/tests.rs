@@ -156,7 +156,7 @@ fn a_unit_that_no_call_can_hold_is_reported_as_such() {
     );
     assert_eq!(
         refusal.to_string(),
-        "the change needs 1001 records in one call and Route 53 takes 1000 at most: spread its values over more names"
+        "the change needs 1001 records in one call and Route 53 accepts 1000 at most: spread its values over more names"
     );
 }
 

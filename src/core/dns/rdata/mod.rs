@@ -16,9 +16,9 @@ use arcstr::ArcStr;
 pub use self::publishable::{check_publishable, host_problem};
 use super::record_type::RecordType;
 
-/// Route 53 takes at most so many values in one set.
+/// Values in one set, at most (Route 53).
 pub const MAX_VALUES: usize = 400;
-/// Route 53 takes at most so many characters as one value, quotes and escapes included.
+/// Characters of one value, at most, quotes and escapes included (Route 53).
 pub const MAX_VALUE_CHARS: usize = 4_000;
 
 /// Why a value is not one of its type; the text names the value, the rule and the remedy.
@@ -61,7 +61,7 @@ pub fn canonical_values(rtype: RecordType, values: &[ArcStr]) -> Result<Vec<ArcS
     match canonical.get(most) {
         Some(extra) => {
             let problem = format!(
-                "the set has {} values and {rtype} takes {most} at most: remove the others",
+                "the set has {} values and {rtype} allows {most} at most: remove the others",
                 canonical.len()
             );
             Err(ValueError::new(rtype, extra, problem))
@@ -70,7 +70,7 @@ pub fn canonical_values(rtype: RecordType, values: &[ArcStr]) -> Result<Vec<ArcS
     }
 }
 
-/// What a type means that nobody here knows is not read.
+/// The values of unknown types are not read.
 fn other(_: &str) -> Result<String, String> {
     Err("Route 53 did not take this type when Zonefold was made: its values are not read"
         .to_owned())
@@ -105,7 +105,7 @@ pub fn canonical_value(rtype: RecordType, value: &str) -> Result<String, ValueEr
     let chars = canonical.chars().count();
     if chars > MAX_VALUE_CHARS {
         return Err(refuse(format!(
-            "it has {chars} characters with quotes and escapes and Route 53 takes {MAX_VALUE_CHARS} at most: shorten it or spread it over more names"
+            "it has {chars} characters with quotes and escapes and Route 53 accepts {MAX_VALUE_CHARS} at most: shorten it or spread it over more names"
         )));
     }
     Ok(canonical)

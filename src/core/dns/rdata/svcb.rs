@@ -44,7 +44,7 @@ pub(in crate::core::dns::rdata) fn svcb(value: &str) -> Parsed {
         }
     }
     if params.contains_key(&2) && !params.contains_key(&1) {
-        return Err("no-default-alpn needs alpn beside it (RFC 9460 §7.1.1)".to_owned());
+        return Err("no-default-alpn needs alpn too (RFC 9460 §7.1.1)".to_owned());
     }
     Ok(canonical)
 }

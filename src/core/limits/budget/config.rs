@@ -20,9 +20,9 @@ pub struct BucketConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BudgetConfig {
-    /// All requests of the account, whoever makes them.
+    /// All requests of the account.
     pub requests: BucketConfig,
-    /// The requests of one action, beside the account's bucket; an action that is not listed has none of its own.
+    /// The requests of one action, in addition to the account's bucket; an action that is not listed has none of its own.
     #[serde(default)]
     pub per_action: BTreeMap<ApiAction, BucketConfig>,
     /// Record changes: CREATE and DELETE cost 1 each; none where AWS counts requests only.

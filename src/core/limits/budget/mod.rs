@@ -6,7 +6,7 @@
 //!
 //! * **Never overdrawn.** Of each published bucket we use the share that is not reserved, in capacity and in refill. If only
 //!   we spend, the published bucket never falls below its reserve, whatever we send and however often the broker restarts.
-//! * **Exact.** Levels are whole micro-tokens, refill is computed when somebody asks, and time that runs backwards adds
+//! * **Exact.** Levels are whole micro-tokens, refill is computed on demand, and time that runs backwards adds
 //!   nothing: the latest time ever seen stands until it is passed.
 //! * **Learning.** `Throttling` means that others spend too, or that the limit is lower than configured: all levels fall to
 //!   zero and the refill is halved. It comes back in a straight line while calls succeed.
@@ -33,9 +33,8 @@ const ONE_OVERDRAFT_MS: i64 = 1_000;
 /// Longer series are predicted from the pace of their beginning.
 const PREDICTED_CALL_BY_CALL: u32 = 10_000;
 
-/// The Route 53 actions that Zonefold calls; each has a bucket of its own beside the account's.
+/// The Route 53 actions that Zonefold calls; each has a bucket of its own in addition to the account's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the names are those of the Route 53 API")]
 pub enum ApiAction {
     ChangeResourceRecordSets,
     GetChange,
@@ -112,11 +111,11 @@ pub enum Lane {
 /// How full our part of the buckets is when a budget starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartLevel {
-    /// Nobody of ours spent anything lately.
+    /// None of our replicas spent anything lately.
     Full,
     /// Nothing is known.
     Empty,
-    /// Nobody of ours spent anything after this time, and until then a budget of the same configuration was kept: its levels
+    /// None of our replicas spent anything after this time, and until then a budget of the same configuration was kept: its levels
     /// were at least zero.
     Since(Timestamp),
 }
@@ -254,7 +253,7 @@ impl Budget {
         self.lost.push_back((now + ARRIVES_WITHIN, paid));
     }
 
-    /// Whoever spent before may have sent a call that has not reached AWS yet: as [`give_up`](Self::give_up), for a call that
+    /// The spender before may have sent a call that has not reached AWS yet: as [`give_up`](Self::give_up), for a call that
     /// was not paid for here.
     pub fn expect_late(&mut self, now: Timestamp, action: ApiAction, changes: u32) {
         put_in_flight(&mut self.buckets, action, changes);

@@ -4,7 +4,7 @@ use super::*;
 
 fn puts(state: &mut ZoneState, at: &str, arrival: i64, endpoint: &Endpoint) -> Review {
     let entry = EndpointEntry::new(cluster("east"), arrival, &PackedEndpoint::pack(endpoint));
-    state.contribute(&name(at), entry, Role::Publishes);
+    state.contribute(&name(at), entry, PlacementRole::Publishes);
     state.review(&name(at), NOW, "", None)
 }
 
@@ -138,7 +138,7 @@ fn beyond_the_bound_of_a_name_the_youngest_endpoints_are_told_and_follow_when_an
     for arrival in 2..most + 3 {
         let entry =
             EndpointEntry::new(cluster("east"), arrival, &PackedEndpoint::pack(&web(arrival)));
-        state.contribute(&name(X), entry, Role::Publishes);
+        state.contribute(&name(X), entry, PlacementRole::Publishes);
     }
     let told = |review: &Review, reason: &str| -> Vec<i64> {
         let told = review.statuses.iter().filter(|(_, s)| s.verdict.reason.as_str() == reason);
@@ -158,6 +158,6 @@ fn beyond_the_bound_of_a_name_the_youngest_endpoints_are_told_and_follow_when_an
     );
     // What one cluster does is no bound for another.
     let west = EndpointEntry::new(cluster("west"), most + 9, &PackedEndpoint::pack(&web(9)));
-    state.contribute(&name(X), west, Role::Publishes);
+    state.contribute(&name(X), west, PlacementRole::Publishes);
     assert_eq!(told(&state.review(&name(X), NOW, "", None), "NAME_HELD"), [most + 9]);
 }

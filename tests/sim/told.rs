@@ -1,0 +1,30 @@
+//! What of the further events the oracle has to know: the truth, whether a broker knows it or not.
+
+use zonefold::core::dns::name::DnsName;
+use zonefold::core::ids::{AccountId, ZoneId};
+use zonefold::core::planning::policy::ZonePolicy;
+
+use super::Agent;
+
+/// Something that is so from now on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// The first rule that a zone's name fits asks for the tag, and says this where it is there; none: no rule asks for tags.
+    TagRule { zone: ZoneId, policy: Option<ZonePolicy> },
+    /// Whether the zone has the tag.
+    Tagged { zone: ZoneId, tagged: bool },
+    /// A zone is there.
+    ZoneMade { zone: ZoneId, account: AccountId, apex: DnsName },
+    /// It was deleted by others.
+    ZoneDeleted { zone: ZoneId },
+    /// The rules select it no longer, or again.
+    ZoneHidden { zone: ZoneId, hidden: bool },
+    /// Somebody had the names below an apex placed anew.
+    Rerouted { below: DnsName },
+    /// The database's clock is so far ahead, in milliseconds.
+    StoreClock { ahead_ms: i64 },
+    /// Changes of a zone fail with a status that says nothing of the batch, all of them; or no longer.
+    Failing { zone: ZoneId, on: bool },
+    /// The connections that an agent has fall silent, and stay so for longer than any patience.
+    Silent { agent: Agent },
+}
