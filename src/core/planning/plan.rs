@@ -311,7 +311,10 @@ impl Planner<'_> {
                 && self.input.drift == DriftPolicy::Alert
             {
                 self.keep(key, BlockReason::Drifted(DriftBlock::Unwanted));
-            } else if self.input.policy.allows_delete() {
+            } else if self.input.policy.allows_delete()
+                // It leads where the name no longer leads: that it goes is part of the update.
+                || (self.is_left_out(key) && self.input.policy.allows_update())
+            {
                 self.change(key, Some(observed.raw.clone()), None, Motive::Withdrawn);
             } else if !self.changes.contains_key(key) {
                 self.keep(key, BlockReason::Policy(PolicyBlock::Deletion(self.input.policy)));
@@ -326,12 +329,16 @@ impl Planner<'_> {
 
     /// Whether a set is there, is ours, and no endpoint asks for it: also half of an alias that is left out now.
     fn is_undesired(&self, key: &RecordKey, observed: &Observed) -> bool {
-        let is_left_out = || self.plan.left_out.iter().any(|left_out| left_out.key == *key);
         observed.owner.is_some()
             && observed.is_there()
-            && (!self.input.decision.desired.contains_key(key) || is_left_out())
+            && (!self.input.decision.desired.contains_key(key) || self.is_left_out(key))
             && self.hold_of(key, observed).is_none()
             && !is_protected(&self.input.zone.apex, key)
+    }
+
+    /// Whether it is the half of an alias that is left out now.
+    fn is_left_out(&self, key: &RecordKey) -> bool {
+        self.plan.left_out.iter().any(|left_out| left_out.key == *key)
     }
 
     /// Whether the name still has something once all that no endpoint asks for is gone.

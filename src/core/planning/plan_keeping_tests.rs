@@ -69,6 +69,9 @@ fn the_half_of_an_alias_that_leads_elsewhere_still_goes_where_the_new_target_has
     let plan = scene.plan();
     assert_eq!((actions(&plan), plan.left_out.len()), (vec![(true, true), (true, false)], 1));
     assert!(scene.applied(&plan).plan().units.is_empty());
+    let upsert_only = Scene { policy: ZonePolicy::UpsertOnly, ..stands() };
+    let plan = upsert_only.wants(alias("only-a.example.com")).plan();
+    assert_eq!(actions(&plan), [(true, true), (true, false)], "it is an update");
     // Nothing goes before something takes its place.
     let plan = stands().wants(alias("later.example.com")).plan();
     assert!(plan.units.is_empty(), "{plan:?}");

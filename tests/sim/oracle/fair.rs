@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use zonefold::core::dns::name::DnsName;
+use zonefold::core::dns::record::RecordKey;
 use zonefold::core::endpoint::EndpointKey;
 use zonefold::core::ids::{BatchId, ClusterId, ZoneId};
 use zonefold::core::invariants::Invariant;
@@ -10,7 +11,7 @@ use zonefold::core::planning::change::Batch;
 use zonefold::core::time::{Millis, Timestamp};
 
 use super::history::{Call, Commit, Event, History, What};
-use super::owners::{Owner, Owners};
+use super::owners::{Owner, Owners, net_changes};
 use super::stored::Stored;
 use super::{Violation, model, placing};
 
@@ -49,6 +50,8 @@ struct Reading<'a> {
     history: &'a History,
     stored: Stored,
     owners: Owners,
+    /// The values of each record set that was ever changed; none for one that is gone.
+    standing: BTreeMap<(ZoneId, RecordKey), BTreeSet<String>>,
     /// When each cluster changed something lately.
     changes: BTreeMap<ClusterId, Vec<Timestamp>>,
     /// The names that each cluster changed and that no call has carried since: who has many waits for its own turn.
@@ -73,6 +76,7 @@ pub fn judge(history: &History) -> Vec<Violation> {
         history,
         stored: Stored::default(),
         owners: Owners::default(),
+        standing: BTreeMap::new(),
         changes: BTreeMap::new(),
         unsent: BTreeMap::new(),
         batches: BTreeMap::new(),
@@ -123,6 +127,10 @@ impl<'a> Reading<'a> {
             }
             What::Applied { call, entry } => {
                 self.owners.apply(entry);
+                for change in net_changes(entry) {
+                    let values = change.after.as_ref().map(model::values_of).unwrap_or_default();
+                    self.standing.insert((entry.zone.clone(), change.key), values);
+                }
                 let call = call.and_then(|call| self.calls.get(&call).copied());
                 if let Some((call, _)) = call {
                     self.overtake(&entry.zone, call, event.at, Overtaking::Applied);
@@ -160,9 +168,14 @@ impl<'a> Reading<'a> {
         let Some(zone) = placing::only_zone(&self.history.world, &place.0, &row.endpoint) else {
             return;
         };
+        // What stands there as it is wanted, left by another cluster as a rule, needs no call.
+        let stands = self.standing.iter().any(|((of, key), values)| {
+            *of == zone.id && wish.is_for(key) && *values == wish.values_in(&zone.id)
+        });
         let is_alone = self.stored.at(&wish.name).all(|(other, _)| *other == place);
         let is_ours = self.owners.at(&zone.id, &wish.name).all(|owner| owner == Owner::Us);
         if is_alone
+            && !stands
             && is_ours
             && zone.policy.allows_update()
             && wish.name != zone.apex

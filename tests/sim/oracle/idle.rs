@@ -40,7 +40,7 @@ fn retries(history: &History) -> BTreeSet<BatchId> {
                 for key in begun.remove(batch).unwrap_or_default() {
                     match outcome {
                         BatchOutcome::Refused { .. } => drop(refused.insert(key, event.at)),
-                        _ if outcome.is_done() => drop(refused.remove(key)),
+                        _ if outcome.is_done() => drop(refused.remove(&key)),
                         // It tells nothing of what was refused before.
                         _ => {}
                     }
