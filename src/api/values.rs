@@ -94,6 +94,7 @@ pub(super) fn reasons() -> Object {
         Reason::ZonesUnknown,
         Reason::BelowDelegation,
         Reason::Quota,
+        Reason::NotGranted,
     ];
     words_of("Why, for programs. The list is added to, never changed.", &all)
 }

@@ -18,6 +18,9 @@ pub enum ConfigError {
         /// At least one.
         problems: Vec<Problem>,
     },
+    /// Several files cannot be used.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Several(Vec<ConfigError>),
     /// The file cannot be watched for changes.
     #[error("{} cannot be watched: {reason}", path.display())]
     Unwatchable { path: PathBuf, reason: String },
@@ -28,11 +31,21 @@ impl ConfigError {
         Self::Refused { source_name: source_name.to_owned(), problems }
     }
 
+    /// One error of all that there are.
+    pub(super) fn of_all(mut errors: Vec<Self>) -> Option<Self> {
+        let last = errors.pop()?;
+        if errors.is_empty() {
+            return Some(last);
+        }
+        errors.push(last);
+        Some(Self::Several(errors))
+    }
+
     /// The problems of the content; empty if the file cannot be read or watched at all.
     pub fn problems(&self) -> &[Problem] {
         match self {
             Self::Refused { problems, .. } => problems,
-            Self::Unreadable { .. } | Self::Unwatchable { .. } => &[],
+            Self::Unreadable { .. } | Self::Unwatchable { .. } | Self::Several(_) => &[],
         }
     }
 }

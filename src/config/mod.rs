@@ -13,7 +13,7 @@ mod cluster;
 mod error;
 mod identity;
 mod locate;
-pub mod rules;
+mod rules;
 mod secret;
 mod server;
 mod tls;
@@ -21,7 +21,7 @@ mod watch;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +31,7 @@ pub use budget::{BucketEntry, BudgetEntry, BudgetProfile};
 pub use cluster::{Cluster, Environment};
 pub use error::{ConfigError, Problem, SourceLocation};
 pub use identity::{ClusterIdentity, ServiceAccount};
+pub use rules::RuleSet;
 pub use secret::Secret;
 pub use server::{Agents, Aws, Journal, Listen, Log, LogFormat, PlainText, StoreUrl};
 pub use tls::{ListenerName, Tls};
@@ -56,6 +57,11 @@ pub struct Config {
     pub accounts: Vec<Account>,
     /// The clusters that may publish.
     pub clusters: Vec<Cluster>,
+    /// Folders of YAML with rules: who owns which name, and who may publish it.
+    pub rules: Vec<PathBuf>,
+    /// The rules of those folders.
+    #[serde(skip)]
+    pub governance: RuleSet,
     /// How AWS is called.
     pub aws: Aws,
     /// How long the journal is kept.
@@ -147,10 +153,11 @@ impl Config {
             .map_err(|problem| ConfigError::refused(source_name, vec![problem]))?;
         let replaced = overrides.apply(&mut config);
         let found = config.validate();
-        if found.is_empty() {
-            return Ok(config);
+        if !found.is_empty() {
+            return Err(ConfigError::refused(source_name, locate::place(found, text, &replaced)));
         }
-        Err(ConfigError::refused(source_name, locate::place(found, text, &replaced)))
+        config.governance = RuleSet::read(&config.rules)?;
+        Ok(config)
     }
 
     /// Parts in the form of an earlier version: they still hold, and should be rewritten.

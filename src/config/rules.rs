@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -14,10 +15,42 @@ use super::error::{ConfigError, KeyPath, Problem, SourceLocation};
 use super::locate::{self, Node};
 use crate::core::governance::problem::RulePath;
 use crate::core::governance::rule::{ReadDocument, Rule, RuleDocument, RuleHome, RuleId, RuleKind};
-use crate::core::governance::ruleset::SetProblem;
+use crate::core::governance::ruleset::{Rules, SetProblem};
 
 /// The most octets of one file: far more than any that a person writes.
 const MAX_FILE_OCTETS: u64 = 64 << 20;
+
+/// All rules of the folders that a configuration names.
+#[derive(Clone, Debug, Default)]
+pub struct RuleSet(Arc<Rules>);
+
+impl PartialEq for RuleSet {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.digest() == other.0.digest()
+    }
+}
+
+impl RuleSet {
+    /// Reads folders. A team that is not there is warned of: what it owned falls to the owner of the wider pattern.
+    ///
+    /// # Errors
+    /// Something cannot be read, or is no rule, or does not go with another rule: nothing is taken then.
+    pub fn read(folders: &[PathBuf]) -> Result<Self, ConfigError> {
+        let files = RuleFiles::read(folders).map_err(several)?;
+        let rules = Rules::new(files.rules.clone()).map_err(|found| several(files.place(found)))?;
+        Ok(Self(Arc::new(rules)))
+    }
+
+    /// The rules.
+    pub fn shared(&self) -> Arc<Rules> {
+        Arc::clone(&self.0)
+    }
+}
+
+/// There is an error at least, or nothing was refused.
+fn several(errors: Vec<ConfigError>) -> ConfigError {
+    ConfigError::of_all(errors).unwrap_or_else(|| ConfigError::Several(vec![]))
+}
 
 /// The rules of all files, and where each stands.
 #[derive(Debug, Default)]
@@ -188,7 +221,6 @@ impl ReadDocument for DocumentText {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::governance::ruleset::Rules;
 
     const TWO: &str = "\
 # of the team

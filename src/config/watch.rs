@@ -1,5 +1,6 @@
 //! Reads the configuration again when its file changes.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,11 +25,15 @@ pub struct ConfigWatch {
     path: PathBuf,
     overrides: ConfigOverrides,
     last_text: Option<String>,
+    /// Why what was read last was refused, as it was said.
+    refused: Option<String>,
+    /// The folders that are watched.
+    watched: BTreeSet<PathBuf>,
     current: watch::Sender<Arc<Config>>,
     changed: mpsc::Receiver<()>,
     rescan_interval: Duration,
     // Watching ends when this is dropped.
-    _watcher: RecommendedWatcher,
+    watcher: RecommendedWatcher,
 }
 
 impl ConfigWatch {
@@ -50,15 +55,19 @@ impl ConfigWatch {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
         let config = Config::parse_with(&text, &path.display().to_string(), &overrides)?;
-        Ok(Self {
+        let mut watch = Self {
             path: path.to_owned(),
             overrides,
             last_text: Some(text),
+            refused: None,
+            watched: BTreeSet::new(),
             current: watch::Sender::new(Arc::new(config)),
             changed,
             rescan_interval: RESCAN_INTERVAL,
-            _watcher: watcher,
-        })
+            watcher,
+        };
+        watch.follow_rules();
+        Ok(watch)
     }
 
     /// The configuration now, and each later one.
@@ -92,16 +101,40 @@ impl ConfigWatch {
                 return;
             }
         };
-        if self.last_text.as_deref() == Some(text.as_str()) {
+        let is_same = self.last_text.as_deref() == Some(text.as_str());
+        if is_same && self.refused.is_none() && self.current.borrow().rules.is_empty() {
             return;
         }
+        self.last_text = Some(text.clone());
         match Config::parse_with(&text, &name, &self.overrides) {
-            Ok(config) => self.publish(config, &name),
+            Ok(config) => {
+                self.refused = None;
+                self.publish(config, &name);
+                self.follow_rules();
+            }
             Err(error) => {
-                tracing::error!(file = %name, %error, "the new configuration is refused; the one in use stays")
+                // Files are read again and again; what is wrong is said once.
+                let said = error.to_string();
+                if self.refused.as_ref() != Some(&said) {
+                    tracing::error!(file = %name, %error, "the new configuration is refused; the one in use stays");
+                }
+                self.refused = Some(said);
             }
         }
-        self.last_text = Some(text);
+    }
+
+    /// Watches the folders of rules too. One that cannot be watched is looked at now and then.
+    fn follow_rules(&mut self) {
+        let folders: BTreeSet<PathBuf> = self.current.borrow().rules.iter().cloned().collect();
+        for folder in self.watched.difference(&folders) {
+            drop(self.watcher.unwatch(folder));
+        }
+        for folder in folders.difference(&self.watched) {
+            if let Err(error) = self.watcher.watch(folder, RecursiveMode::NonRecursive) {
+                tracing::warn!(folder = %folder.display(), %error, "the folder of rules cannot be watched and is looked at now and then");
+            }
+        }
+        self.watched = folders;
     }
 
     fn publish(&self, config: Config, name: &str) {

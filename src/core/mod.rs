@@ -11,6 +11,7 @@ pub mod invariants;
 pub mod limits;
 pub mod planning;
 pub mod printable;
+pub mod release;
 pub mod time;
 pub mod transport;
 pub mod visibility;

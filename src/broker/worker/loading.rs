@@ -115,6 +115,7 @@ impl Worker {
             share: FairShare::default(),
             health: Health::Starting,
             failures: 0,
+            governance: Arc::new(parts.settings.governance.at(now)),
             zones: Zones::default(),
             reviews: Reviews::default(),
             gate: GateTicket::before(parts.gate),
@@ -161,6 +162,7 @@ impl Worker {
             let mut zone = ZoneWork::new(facts, settings, row.listed_at, now);
             zone.tags.clone_from(&row.tags);
             zone.waits_for_tags = waits_for_tags;
+            zone.govern(&self.governance);
             zone.sweep_at = row.listed_at.map_or(now, |at| at + self.settings.drift_interval);
             let mut records = vec![];
             loop {

@@ -33,6 +33,7 @@ use super::directory::{AccountListing, Effect};
 use super::lease::{Lease, LeasedProvider};
 use super::metrics::AccountMetrics;
 use super::status::feedback::Feedback;
+use crate::core::governance::snapshot::Governance;
 use crate::core::ids::{AccountId, ClusterId, EnvironmentId, ZoneId};
 use crate::core::limits::budget::{Budget, BudgetConfig};
 use crate::core::limits::fair::FairShare;
@@ -73,6 +74,8 @@ pub struct AccountSettings {
     pub budget: BudgetConfig,
     /// Which zones are ours, and how they are worked.
     pub rules: Vec<ZoneRule>,
+    /// Who may publish which name.
+    pub governance: Arc<Governance>,
     /// Whether endpoints without a placement wait for the account while it is parked and was never listed.
     pub placement: PlacementWait,
     /// How often zones are looked for.
@@ -192,6 +195,8 @@ pub struct Worker {
     health: Health,
     /// How often the account was parked in a row; the wait before the next try doubles each time.
     failures: u32,
+    /// The rules of governance as they are now: grants end by themselves.
+    governance: Arc<Governance>,
     /// The state of each zone, and when it has something to do.
     zones: Zones,
     /// Names to plan again, in turns.
@@ -289,9 +294,25 @@ impl Worker {
             return;
         }
         self.budget.reconfigure(&settings.budget, now);
+        let has_new_rules = settings.governance != self.settings.governance;
         self.settings = settings;
+        if has_new_rules {
+            self.govern(now);
+        }
         self.apply_rules();
         self.discovery.look_again(now);
+        self.dirty_view = true;
+    }
+
+    /// Has every zone decide by what the rules of governance say now.
+    fn govern(&mut self, now: Timestamp) {
+        self.governance = Arc::new(self.settings.governance.at(now));
+        for zone_id in self.zones.ids() {
+            if let Some(zone) = self.zones.get_mut(&zone_id) {
+                zone.govern(&self.governance);
+            }
+            self.note_all(&zone_id);
+        }
         self.dirty_view = true;
     }
 

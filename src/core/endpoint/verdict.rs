@@ -56,6 +56,8 @@ pub enum Reason {
     BelowDelegation,
     /// The cluster has as many endpoints stored as it may; the content of this one is not.
     Quota,
+    /// The name is given by grants, and none lets the cluster and the namespace have it.
+    NotGranted,
 }
 
 impl Reason {
@@ -80,6 +82,7 @@ impl Reason {
             Self::ZonesUnknown => "ZONES_UNKNOWN",
             Self::BelowDelegation => "BELOW_DELEGATION",
             Self::Quota => "QUOTA",
+            Self::NotGranted => "NOT_GRANTED",
         }
     }
 }

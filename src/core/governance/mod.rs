@@ -6,11 +6,11 @@
 pub mod actor;
 pub mod entitlement;
 pub mod freeze;
-pub mod guard;
-pub mod hold;
 pub mod pattern;
 pub mod problem;
-pub mod request;
 pub mod rule;
 pub mod ruleset;
 pub mod selector;
+pub mod snapshot;
+#[cfg(test)]
+pub mod testkit;

@@ -5,37 +5,11 @@ use serde_json::json;
 use super::*;
 use crate::core::dns::record_type::RecordType;
 use crate::core::governance::entitlement::{Asked, Entitlement, Nearly};
-use crate::core::governance::rule::{ReadDocument, RuleDocument};
 use crate::core::governance::selector::ClusterFacts;
+use crate::core::governance::testkit::{rule, rule_of, team};
 use crate::core::ids::EnvironmentId;
 use crate::core::testkit::{cluster, name};
 use crate::core::time::Timestamp;
-
-struct Json(serde_json::Value);
-
-impl ReadDocument for Json {
-    type Error = serde_json::Error;
-
-    fn read<S: serde::de::DeserializeOwned>(&self) -> Result<RuleDocument<S>, Self::Error> {
-        RuleDocument::deserialize(&self.0)
-    }
-}
-use serde::Deserialize as _;
-
-fn rule_of(home: RuleHome, kind: RuleKind, rule_name: &str, spec: serde_json::Value) -> Rule {
-    let document = json!({
-        "apiVersion": "zonefold.dev/v1", "kind": kind, "metadata": { "name": rule_name }, "spec": spec,
-    });
-    Rule::read(kind, &Json(document), home).unwrap()
-}
-
-fn rule(kind: RuleKind, rule_name: &str, spec: serde_json::Value) -> Rule {
-    rule_of(RuleHome::Store, kind, rule_name, spec)
-}
-
-fn team(team_name: &str) -> Rule {
-    rule(RuleKind::Team, team_name, json!({ "owners": { "groups": [team_name] } }))
-}
 
 fn ownership(rule_name: &str, names: &[&str], of: &str, more: serde_json::Value) -> Rule {
     let mut spec = json!({ "zone": "example.com", "names": names, "team": of });

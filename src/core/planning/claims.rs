@@ -8,7 +8,7 @@ pub use super::decision::{
     OtherNames, ZoneContext,
 };
 use super::merge::Merge;
-use super::{sides, zone_rules};
+use super::{entitled, sides, zone_rules};
 use crate::core::endpoint::verdict::{Reason, Verdict};
 use crate::core::ids::ClusterId;
 
@@ -21,7 +21,9 @@ pub fn decide_name(input: &NameInput<'_>) -> NameDecision {
     let (mut valid, mut others) = (Vec::new(), Vec::new());
     for index in order {
         let contribution = &contributions[index];
-        let barred = contribution.wish.as_ref().map(|wish| zone_rules::bar(input, wish));
+        let barred = contribution.wish.as_ref().map(|wish| {
+            zone_rules::bar(input, wish).or_else(|| entitled::bar(input, contribution, wish))
+        });
         match barred {
             Some(None) => valid.push(index),
             Some(Some(verdict)) => {
@@ -48,6 +50,7 @@ pub fn decide_name(input: &NameInput<'_>) -> NameDecision {
     }
     let counting = sides::counting(input, &mut decision, accepted);
     Merge::new(input, &mut decision).run(&counting);
+    entitled::report(input, &mut decision);
     decision
 }
 

@@ -15,6 +15,7 @@ use crate::core::dns::record::{
 use crate::core::endpoint::Endpoint;
 use crate::core::endpoint::parsed::{ParsedEndpoint, reachable_types};
 use crate::core::endpoint::verdict::{Placement, Verdict};
+use crate::core::governance::snapshot::Governance;
 use crate::core::ids::{ClusterId, ZoneId};
 use crate::core::visibility::Visibility;
 
@@ -48,6 +49,8 @@ pub struct ZoneContext {
     pub record_types: RecordTypes,
     /// Which objects add their addresses up.
     pub merge: MergePolicy,
+    /// Who may publish which name.
+    pub governance: Arc<Governance>,
 }
 
 impl ZoneContext {
@@ -65,12 +68,20 @@ impl ZoneContext {
             default_ttl_secs: settings.default_ttl_secs,
             record_types: settings.record_types,
             merge: settings.merge,
+            governance: Arc::default(),
         }
+    }
+
+    /// The same zone under rules of governance; without any, every cluster may publish every name.
+    #[must_use]
+    pub fn governed(self, governance: Arc<Governance>) -> Self {
+        Self { governance, ..self }
     }
 
     /// Takes other settings.
     pub fn set(&mut self, settings: &ZoneSettings) {
-        *self = Self::new(self.placement.clone(), self.apex.clone(), self.visibility, settings);
+        let Self { placement, apex, governance, .. } = self.clone();
+        *self = Self::new(placement, apex, self.visibility, settings).governed(governance);
     }
 
     /// The zone's id.

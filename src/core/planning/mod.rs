@@ -2,7 +2,7 @@
 //!
 //! [`routing`] finds the zone of an endpoint, [`claims`] decides who holds a name and what the holder asks for, [`plan`] compares that
 //! with what Route 53 holds and makes units of [`change`].
-//! Of [`claims`], `zone_rules` says what a zone takes at a name, `loops` which names lead to each other, `sides` which of the owner's
+//! Of [`claims`], `zone_rules` says what a zone takes at a name, `entitled` who may have it, `loops` which names lead to each other, `sides` which of the owner's
 //! endpoints count in a private or public zone, and `merge` what they add up to.
 
 pub mod block;
@@ -10,6 +10,7 @@ pub mod change;
 pub mod claims;
 pub mod decision;
 mod display;
+mod entitled;
 mod loops;
 mod merge;
 pub mod observed;

@@ -161,6 +161,12 @@ impl Worker {
             "the agenda is not what the zones say"
         );
         let mut wake = WakeAt::default();
+        if let Some(at) = self.governance.next_change() {
+            if at <= now {
+                self.govern(now);
+            }
+            self.governance.next_change().into_iter().for_each(|at| wake.at(at));
+        }
         if !self.is_working() {
             self.give_back_journalled("the account is not called now");
         }

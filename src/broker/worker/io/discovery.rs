@@ -325,7 +325,8 @@ impl Worker {
             .get(&zone_id)
             .map(|zone| zone.facts != *facts || zone.state.settings != *settings);
         if known.is_none() {
-            let zone = ZoneWork::new(facts.clone(), *settings, None, now);
+            let mut zone = ZoneWork::new(facts.clone(), *settings, None, now);
+            zone.govern(&self.governance);
             self.zones.insert(zone_id.clone(), zone);
         }
         if let Some(zone) = self.zones.get_mut(&zone_id) {

@@ -2,6 +2,7 @@
 
 mod agenda;
 mod cost;
+mod governance;
 mod loading;
 mod refusals;
 mod reviews;

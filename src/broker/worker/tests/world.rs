@@ -512,6 +512,7 @@ impl World {
         self.discoveries = Some(discoveries);
         WorkerParts {
             settings: AccountSettings {
+                governance: Arc::default(),
                 placement: crate::core::planning::policy::PlacementWait::Wait,
                 account: account(),
                 name: "test".to_owned(),

@@ -1,6 +1,7 @@
 //! One zone as it is worked.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use super::ZoneState;
 use super::apart::Apart;
@@ -10,6 +11,7 @@ use super::reviews::ZoneReviews;
 use super::search::Search;
 use crate::core::dns::name::DnsName;
 use crate::core::endpoint::verdict::Placement;
+use crate::core::governance::snapshot::Governance;
 use crate::core::ids::ClusterId;
 use crate::core::planning::change::Unit;
 use crate::core::planning::claims::ZoneContext;
@@ -188,6 +190,12 @@ impl ZoneWork {
     pub fn take_settings(&mut self, settings: ZoneSettings) {
         self.state.settings = settings;
         self.state.context.set(&settings);
+        self.has_old_plan = true;
+    }
+
+    /// Takes what the rules of governance say now. What was planned by what they said before is not sent.
+    pub fn govern(&mut self, governance: &Arc<Governance>) {
+        self.state.context.governance = Arc::clone(governance);
         self.has_old_plan = true;
     }
 

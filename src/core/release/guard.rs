@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use super::rule::guard::{Counted, Guard};
+use crate::core::governance::rule::guard::{Counted, Guard};
 use crate::core::dns::record::{RawRecordSet, RecordKey, RecordType};
 use crate::core::planning::change::Unit;
 use crate::core::time::{Millis, Timestamp};

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::actor::{ActingPerson, Actor};
+use crate::core::governance::actor::{ActingPerson, Actor};
 use super::hold::UnitDigest;
 use crate::core::dns::name::DnsName;
 use crate::core::ids::{ClusterId, RuleName};

@@ -1,0 +1,152 @@
+//! The rules at one moment, with what is known of the clusters that they speak of.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::entitlement::{Asked, Entitlement};
+use super::ruleset::Rules;
+use super::selector::ClusterFacts;
+use crate::core::dns::name::DnsName;
+use crate::core::endpoint::parsed::ParsedEndpoint;
+use crate::core::ids::{ClusterId, EnvironmentId};
+use crate::core::time::Timestamp;
+
+/// What the configuration says of a cluster, as far as rules ask for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GovernedCluster {
+    /// Its environment.
+    pub environment: EnvironmentId,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// The clusters of the configuration.
+pub type GovernedClusters = BTreeMap<ClusterId, GovernedCluster>;
+
+/// The rules at one moment; see the module's page. Two that say the same of everything are equal.
+#[derive(Clone, Debug, Default)]
+pub struct Governance {
+    rules: Arc<Rules>,
+    clusters: Arc<GovernedClusters>,
+    at: Timestamp,
+}
+
+impl PartialEq for Governance {
+    fn eq(&self, other: &Self) -> bool {
+        self.rules.digest() == other.rules.digest()
+            && self.clusters == other.clusters
+            && self.at == other.at
+    }
+}
+
+impl Governance {
+    /// The rules as they are at the beginning of time: what has an end has not come to it.
+    pub fn new(rules: Arc<Rules>, clusters: GovernedClusters) -> Self {
+        Self { rules, clusters: Arc::new(clusters), at: Timestamp::default() }
+    }
+
+    /// The same at a time.
+    #[must_use]
+    pub fn at(&self, now: Timestamp) -> Self {
+        Self { at: now, ..self.clone() }
+    }
+
+    /// All rules.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// What is known of a cluster; `None` if it is not registered.
+    pub fn cluster<'a>(&'a self, name: &'a ClusterId) -> Option<ClusterFacts<'a>> {
+        let known = self.clusters.get(name)?;
+        Some(ClusterFacts { name, environment: &known.environment, labels: &known.labels })
+    }
+
+    /// When time alone changes what the rules say next; `None` for never.
+    pub fn next_change(&self) -> Option<Timestamp> {
+        self.rules.next_grant_end(self.at)
+    }
+
+    /// Whether an endpoint of an object in a namespace may have what it asks for in a zone: all of its types, or it may not. What a
+    /// cluster made that is not registered any more is not for grants to judge.
+    pub fn entitlement(
+        &self,
+        zone: &DnsName,
+        wish: &ParsedEndpoint,
+        cluster: &ClusterId,
+        namespace: &str,
+    ) -> Entitlement {
+        let Some(cluster) = self.cluster(cluster).filter(|_| !self.rules.is_empty()) else {
+            return Entitlement::Open;
+        };
+        let mut found = Entitlement::Open;
+        for rtype in &wish.types {
+            let asked = Asked { zone, name: &wish.name, rtype: *rtype, cluster, namespace };
+            let next = self.rules.entitlement(asked, self.at);
+            match next {
+                Entitlement::Refused(_) => return next,
+                Entitlement::Reported(_) => found = next,
+                Entitlement::Granted(_) if found == Entitlement::Open => found = next,
+                Entitlement::Granted(_) | Entitlement::Open => {}
+            }
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::endpoint::parsed::parse_endpoint;
+    use crate::core::governance::rule::RuleKind;
+    use crate::core::governance::testkit::{claimed, rule, rules};
+    use crate::core::testkit::{cluster, endpoint, name};
+
+    fn governance(mode: &str, until: Option<&str>) -> Governance {
+        let mut spec = serde_json::json!({
+            "zone": "example.com", "names": ["*.example.com"], "clusters": { "names": ["east"] },
+            "namespaces": ["pay"],
+        });
+        if let Some(until) = until {
+            spec["until"] = until.into();
+        }
+        let rules = rules([claimed(mode), vec![rule(RuleKind::Grant, "east", spec)]].concat());
+        let of = |environment: &str| GovernedCluster {
+            environment: EnvironmentId::parse(environment).unwrap(),
+            labels: BTreeMap::new(),
+        };
+        let clusters = ["east", "west"].map(|name| (cluster(name), of("prod")));
+        Governance::new(Arc::new(rules), clusters.into())
+    }
+
+    fn asked(governance: &Governance, by: &str, namespace: &str) -> Entitlement {
+        let wish = parse_endpoint(&endpoint("web", "www.example.com", "A", &["192.0.2.1"])).unwrap();
+        governance.entitlement(&name("example.com"), &wish, &cluster(by), namespace)
+    }
+
+    #[test]
+    fn only_who_has_a_grant_may_have_a_name_that_is_granted() {
+        let granted = governance("granted", None);
+        assert!(matches!(asked(&granted, "east", "pay"), Entitlement::Granted(_)));
+        assert!(matches!(asked(&granted, "east", "shop"), Entitlement::Refused(_)));
+        assert!(matches!(asked(&granted, "west", "pay"), Entitlement::Refused(_)));
+        let reported = governance("report", None);
+        assert!(matches!(asked(&reported, "west", "pay"), Entitlement::Reported(_)));
+        assert_eq!(asked(&governance("open", None), "west", "pay"), Entitlement::Open);
+    }
+
+    #[test]
+    fn a_cluster_that_is_not_registered_loses_nothing_by_a_rule() {
+        let granted = governance("granted", None);
+        assert_eq!(asked(&granted, "gone", "pay"), Entitlement::Open);
+    }
+
+    #[test]
+    fn a_grant_ends_at_its_time_and_the_time_is_known_before() {
+        let granted = governance("granted", Some("1970-01-01T00:00:05Z"));
+        assert_eq!(granted.next_change(), Some(Timestamp(5_000)));
+        assert!(asked(&granted.at(Timestamp(4_999)), "east", "pay").is_allowed());
+        assert!(!asked(&granted.at(Timestamp(5_000)), "east", "pay").is_allowed());
+        assert_eq!(granted.at(Timestamp(5_000)).next_change(), None);
+    }
+}

@@ -1,0 +1,5 @@
+//! What lets planned changes go, or keeps them back: guards, holds with the words that release them, and requests for those words.
+
+pub mod guard;
+pub mod hold;
+pub mod request;
