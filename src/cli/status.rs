@@ -283,23 +283,25 @@ fn clusters(clusters: &[Cluster], width: u16) -> Rows {
             (true, false, None) => "never came".to_owned(),
         };
         let counts = &cluster.endpoints;
+        let waiting = match counts.over_quota {
+            0 => counts.waiting.to_string(),
+            over => format!("{} ({over} over quota)", counts.waiting),
+        };
         let numbers = [
-            counts.stored,
-            counts.pending,
-            counts.applied,
-            counts.in_sync,
-            counts.waiting,
-            counts.rejected,
-            counts.troubled,
+            counts.stored.to_string(),
+            counts.pending.to_string(),
+            counts.applied.to_string(),
+            counts.in_sync.to_string(),
+            waiting,
+            counts.rejected.to_string(),
+            counts.troubled.to_string(),
         ];
         let environment =
             cluster.environment.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
         let labels: Vec<String> =
             cluster.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
         let named = [cluster.name.to_string(), environment, labels.join(", "), agent];
-        rows.add_row(
-            named.into_iter().chain(numbers.iter().map(ToString::to_string)).collect::<Vec<_>>(),
-        );
+        rows.add_row(named.into_iter().chain(numbers).collect::<Vec<_>>());
     }
     rows
 }

@@ -413,6 +413,9 @@ async fn status_shows_accounts_zones_clusters_and_what_is_not_fine() {
     ] {
         assert!(text.contains(part), "{part}:\n{text}");
     }
+    let mut over = all.clone();
+    over.clusters[0].endpoints.over_quota = 3;
+    assert!(!text.contains("over quota") && status::render(&over, 300).contains("(3 over quota)"));
     let prod =
         status::gather(&client, Some(&ClusterId::parse("prod-east").unwrap())).await.unwrap();
     assert_eq!((prod.accounts.len(), prod.zones.len(), prod.clusters.len()), (1, 1, 1));

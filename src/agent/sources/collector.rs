@@ -30,6 +30,15 @@ pub(super) enum Side {
     Inside,
 }
 
+/// Who wrote the targets of a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TargetsFrom {
+    /// A person, in an annotation of the object or of the Gateway that serves it.
+    Annotation,
+    /// A controller, in a status.
+    Status,
+}
+
 /// What is collected for one key.
 struct Draft {
     targets: BTreeSet<ArcStr>,
@@ -110,6 +119,23 @@ impl<'a> Collector<'a> {
         targets: &[ArcStr],
         no_targets: &Pending,
     ) {
+        let annotated: BTreeSet<&ArcStr> = self.annotations.targets.iter().collect();
+        let from = match targets.iter().collect::<BTreeSet<_>>() == annotated {
+            true => TargetsFrom::Annotation,
+            false => TargetsFrom::Status,
+        };
+        self.hosts_from(from, side, hosts, targets, no_targets);
+    }
+
+    /// The same, with targets of which it is known who wrote them.
+    pub(super) fn hosts_from(
+        &mut self,
+        from: TargetsFrom,
+        side: Side,
+        hosts: &[ArcStr],
+        targets: &[ArcStr],
+        no_targets: &Pending,
+    ) {
         let targets: BTreeSet<&ArcStr> = targets.iter().collect();
         // Before anything is built: some 100 KiB of annotations are tens of millions of pairs.
         if !self.has_room(hosts.len(), hosts.len().saturating_mul(targets.len())) {
@@ -122,8 +148,6 @@ impl<'a> Collector<'a> {
             self.pending.extend(hosts.iter().map(|host| (host.clone(), no_targets.clone())));
             return;
         }
-        let annotated: BTreeSet<&ArcStr> = self.annotations.targets.iter().collect();
-        let is_annotated = targets == annotated;
         let mut by_type: BTreeMap<&str, Vec<ArcStr>> = BTreeMap::new();
         for target in targets {
             by_type.entry(record_type_of(target)).or_default().push(target.clone());
@@ -131,7 +155,7 @@ impl<'a> Collector<'a> {
         for host in hosts {
             for (record_type, targets) in &by_type {
                 let mut endpoint = self.endpoint(side, host, record_type, targets.clone());
-                if is_annotated {
+                if from == TargetsFrom::Annotation {
                     endpoint.properties.insert(TARGET_SOURCE.into(), ANNOTATION.into());
                 }
                 self.put(endpoint);

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use arcstr::ArcStr;
 
 use super::annotations::{Annotations, normal_host};
+use super::collector::{Side, TargetsFrom};
 use super::gateways::{
     AllowedNamespaces, Gateway, Listener, ParentKind, ParentRef, Place, RouteSpec, RouteStatus,
     is_accepted, is_of_gateway_api,
@@ -121,11 +122,18 @@ enum Silence {
     Unread(String),
 }
 
+/// The targets of a parent.
+#[derive(Clone, Copy)]
+struct ParentTargets<'a> {
+    targets: &'a [ArcStr],
+    from: TargetsFrom,
+}
+
 /// What the parents answer, by host and parent.
 #[derive(Default)]
 struct ParentAnswers<'a> {
     /// Not copied: hosts times targets may be far more than a route may ask for.
-    targets: BTreeMap<ArcStr, BTreeMap<ArcStr, &'a [ArcStr]>>,
+    targets: BTreeMap<ArcStr, BTreeMap<ArcStr, ParentTargets<'a>>>,
     /// Of those that serve a host and have no targets for it now: why.
     silent: BTreeMap<ArcStr, BTreeMap<ArcStr, String>>,
     /// The parents that are not there, and why.
@@ -149,9 +157,12 @@ impl ParentAnswers<'_> {
                 break;
             }
             let targets: BTreeSet<ArcStr> =
-                by_parent.values().copied().flatten().cloned().collect();
+                by_parent.values().flat_map(|of| of.targets).cloned().collect();
             let targets: Vec<ArcStr> = targets.into_iter().collect();
-            collector.hosts(std::slice::from_ref(host), &targets, &never);
+            let is_annotated = by_parent.values().all(|of| of.from == TargetsFrom::Annotation);
+            let from = if is_annotated { TargetsFrom::Annotation } else { TargetsFrom::Status };
+            let hosts = std::slice::from_ref(host);
+            collector.hosts_from(from, Side::Outside, hosts, &targets, &never);
             if let Some(silent) = self.silent.get_mut(host) {
                 silent.retain(|parent, _| !by_parent.contains_key(parent));
             }
@@ -203,8 +214,15 @@ fn ask_listeners<'a>(
     answers: &mut ParentAnswers<'a>,
 ) -> Result<(), Silence> {
     let Some((itself, gateway)) = look_up(asked, around, answers)? else { return Ok(()) };
-    let all = [&itself.targets, &gateway.targets, &gateway.addresses];
-    let targets = all.into_iter().find(|targets| !targets.is_empty());
+    let all = [
+        (&itself.targets, TargetsFrom::Annotation),
+        (&gateway.targets, TargetsFrom::Annotation),
+        (&gateway.addresses, TargetsFrom::Status),
+    ];
+    let targets = all
+        .into_iter()
+        .find(|(targets, _)| !targets.is_empty())
+        .map(|(targets, from)| ParentTargets { targets, from });
     for listener in itself.spec.listeners.iter().filter(|one| asked.parent.names(one)) {
         let allowed = &listener.allowed_routes.namespaces;
         if !fits_kind(route.reference.source, listener)
@@ -230,7 +248,7 @@ fn ask_listeners<'a>(
             match &silence {
                 Ok(targets) => {
                     let by_parent = answers.targets.entry(host).or_default();
-                    by_parent.insert(asked.id(), targets.as_slice());
+                    by_parent.insert(asked.id(), *targets);
                 }
                 Err(reason) => {
                     let by_parent = answers.silent.entry(host).or_default();

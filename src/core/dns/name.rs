@@ -134,6 +134,11 @@ impl DnsName {
         (!rest.is_empty()).then(|| Self(ArcStr::from(rest)))
     }
 
+    /// The wildcard directly below the name (RFC 4592 §2.1.1); `None` if that is too long for a name.
+    pub fn wildcard(&self) -> Option<DnsName> {
+        Self::parse(&format!("*.{}", self.0)).ok()
+    }
+
     /// How many labels the two names share, counted from the root.
     pub fn shared_labels(&self, other: &DnsName) -> usize {
         self.labels().rev().zip(other.labels().rev()).take_while(|(a, b)| a == b).count()

@@ -281,6 +281,13 @@ impl OtherNames for Names {
         })
     }
 
+    fn answered_by(&self, at: &DnsName) -> DnsName {
+        let wildcard = name("*.wild.example.com");
+        let is_there = self.0.iter().any(|(from, ..)| name(from) == *at);
+        let covers = *at != wildcard && at.is_in(&name("wild.example.com")) && !is_there;
+        if covers { wildcard } else { at.clone() }
+    }
+
     fn links(&self, at: &DnsName) -> Vec<Link> {
         let links = self.0.iter().filter(|(from, ..)| name(from) == *at);
         links
@@ -327,6 +334,22 @@ fn of_a_loop_of_names_the_youngest_is_kept_out_and_named_the_loop() {
     // Nobody's record cannot give way.
     let decision = among(Names(vec![(y, x, None)]), x, &leads(x, y));
     assert_eq!(verdict(&decision, 0).0, VerdictState::Rejected);
+    // A wildcard answers for what is not there.
+    let covering = Names(vec![("*.wild.example.com", x, Some(1))]);
+    let decision = among(covering, x, &leads(x, "a.wild.example.com"));
+    assert!(
+        message(&decision, 0).starts_with(
+            "x.example.com → a.wild.example.com → *.wild.example.com → x.example.com is a loop"
+        ),
+        "{}",
+        message(&decision, 0)
+    );
+    let covering = Names(vec![("*.wild.example.com", x, Some(1)), ("a.wild.example.com", y, None)]);
+    let decision = among(covering, x, &leads(x, "a.wild.example.com"));
+    assert_eq!(verdict(&decision, 0).0, VerdictState::Accepted, "that name is there");
+    let own = "*.wild.example.com";
+    let decision = among(Names(vec![]), own, &leads(own, "b.wild.example.com"));
+    assert_eq!(verdict(&decision, 0).0, VerdictState::Rejected, "it answers for its own target");
     // It leads to a loop of others, and is in none.
     let decision = among(Names(vec![(y, z, Some(1)), (z, y, Some(2))]), x, &leads(x, y));
     assert_eq!(verdict(&decision, 0).0, VerdictState::Accepted);

@@ -95,6 +95,10 @@ pub trait OtherNames {
     /// The closest name above this one, and below the apex, with an NS record set, and the servers that it names.
     fn delegation_above(&self, name: &DnsName) -> Option<Delegation>;
 
+    /// Whose record sets answer for a name: its own, or those of the wildcard that covers it because nothing is there
+    /// (RFC 4592 §3.3.1).
+    fn answered_by(&self, name: &DnsName) -> DnsName;
+
     /// Where a name sends those who ask for it: its CNAMEs, and its aliases to names of the zone.
     fn links(&self, name: &DnsName) -> Vec<Link>;
 }
@@ -106,6 +110,10 @@ pub struct NoOtherNames;
 impl OtherNames for NoOtherNames {
     fn delegation_above(&self, _: &DnsName) -> Option<Delegation> {
         None
+    }
+
+    fn answered_by(&self, name: &DnsName) -> DnsName {
+        name.clone()
     }
 
     fn links(&self, _: &DnsName) -> Vec<Link> {

@@ -30,7 +30,11 @@ pub(super) fn closed_by(input: &NameInput<'_>, set: &RecordSet, arrival: i64) ->
     // The names on the way so far, where it leads, and which of them gives way if it leads back.
     let mut ways = vec![(vec![input.name.clone()], first.target, (first.rank, input.name.clone()))];
     let mut seen = BTreeSet::new();
-    while let Some((mut way, at, last)) = ways.pop() {
+    while let Some((mut way, asked, last)) = ways.pop() {
+        let at = input.around.answered_by(&asked);
+        if at != asked {
+            way.push(asked);
+        }
         if at == *input.name {
             way.push(at);
             let gives_way = Some(last.1).filter(|name| name != input.name);

@@ -170,7 +170,11 @@ impl ZoneTable {
         if wants_public {
             at.extend(kept.public.iter().cloned());
         }
-        if is_new && let Some(verdict) = self.awaited(request, closest) {
+        // What is of use inside only stays public for good once it is placed so.
+        let falls_to_public = request.exposure == Exposure::Internal && wants_public;
+        if (is_new || falls_to_public)
+            && let Some(verdict) = self.awaited(request, closest)
+        {
             return Err(verdict);
         }
         // Nothing is written to a zone that is not visible; it may come back.

@@ -504,3 +504,31 @@ fn a_parent_that_is_silent_may_have_more_targets_for_the_hosts_that_it_serves() 
         two(hosts, "[{name: one, sectionName: http}, {name: one, sectionName: gone}]", &["one"]);
     assert_eq!((silent(&found), found.unknown), (vec![], Unknown::Nothing));
 }
+
+#[test]
+fn targets_that_a_gateway_s_annotation_gives_are_marked_and_its_addresses_are_not() {
+    let gateways = |annotated: &[&str]| {
+        let open = "listeners: [{name: any, protocol: HTTP, port: 80}]";
+        BTreeMap::from([(place("shop", "own"), gateway(open, annotated, &["192.0.2.2"]))])
+    };
+    let route = read(
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: web, namespace: shop}\n\
+         spec: {hostnames: [www.example.com], parentRefs: [{name: own}]}\n\
+         status: {parents: [{parentRef: {name: own}, conditions: [{type: Accepted, status: 'True'}]}]}",
+    );
+    let (none, labels) = (BTreeMap::new(), BTreeMap::new());
+    for (annotated, expected) in [(&["lb.example.org"][..], true), (&[], false)] {
+        let gateways = gateways(annotated);
+        let around = Gateways {
+            gateways: Known::Now(&gateways),
+            listener_sets: Known::Now(&none),
+            namespaces: Known::Now(&labels),
+        };
+        let found = extract(&route, &around);
+        let is_marked = |endpoint: &crate::core::endpoint::Endpoint| {
+            endpoint.properties.contains_key(crate::core::endpoint::TARGET_SOURCE)
+        };
+        let marks: Vec<bool> = found.endpoints.iter().map(is_marked).collect();
+        assert_eq!(marks, [expected]);
+    }
+}

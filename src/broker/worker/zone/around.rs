@@ -42,6 +42,23 @@ impl OtherNames for Around<'_> {
         None
     }
 
+    fn answered_by(&self, name: &DnsName) -> DnsName {
+        let apex = &self.0.context.apex;
+        let mut at = Some(name.clone()).filter(|name| !self.0.exists(name));
+        while let Some(encloser) = at.as_ref().and_then(DnsName::parent) {
+            if !encloser.is_in(apex) {
+                break;
+            }
+            // Nothing above the closest name that exists answers for what lies below it.
+            if self.0.exists(&encloser) {
+                let covers = |wildcard: &DnsName| self.0.names.contains_key(wildcard);
+                return encloser.wildcard().filter(covers).unwrap_or_else(|| name.clone());
+            }
+            at = Some(encloser);
+        }
+        name.clone()
+    }
+
     fn links(&self, name: &DnsName) -> Vec<Link> {
         let Some(state) = self.0.names.get(name).filter(|state| may_link(state)) else {
             return vec![];
@@ -68,6 +85,12 @@ fn may_link(state: &NameState) -> bool {
 impl ZoneState {
     pub(super) fn around(&self) -> Around<'_> {
         Around(self)
+    }
+
+    /// Whether anything is at the name or below it: then no wildcard answers for it (RFC 4592 §2.2.2).
+    fn exists(&self, name: &DnsName) -> bool {
+        let from = (Bound::Included(name), Bound::Unbounded);
+        self.names.range(from).next().is_some_and(|(next, _)| next.is_in(name))
     }
 
     /// Notes whether a name delegates what lies below it.

@@ -161,3 +161,17 @@ fn beyond_the_bound_of_a_name_the_youngest_endpoints_are_told_and_follow_when_an
     state.contribute(&name(X), west, PlacementRole::Publishes);
     assert_eq!(told(&state.review(&name(X), NOW, "", None), "NAME_HELD"), [most + 9]);
 }
+
+#[test]
+fn a_loop_through_a_wildcard_is_kept_out_until_another_name_answers() {
+    let (wild, covered) = ("*.w.example.com", "a.w.example.com");
+    let mut state = state();
+    assert_eq!(said(&puts(&mut state, X, 1, &cname(X, covered))).0, "ACCEPTED");
+    let (reason, message) = said(&puts(&mut state, wild, 2, &cname(wild, X)));
+    assert_eq!(reason, "INVALID_TARGET");
+    assert!(message.contains("x.example.com → a.w.example.com → *.w.example.com"), "{message}");
+    // What lies below exists too, and is not covered (RFC 4592 §2.2.2).
+    let review = puts(&mut state, covered, 3, &endpoint("web", covered, "A", &["192.0.2.1"]));
+    assert_eq!(review.others, [name(wild)].into());
+    assert_eq!(said(&state.review(&name(wild), NOW, "", None)).0, "ACCEPTED");
+}
