@@ -32,7 +32,6 @@ use crate::broker::worker::AccountSettings;
 use crate::broker::{Broker, BrokerHandle, BrokerParts};
 use crate::cli::BrokerArgs;
 use crate::config::{Config, ConfigWatch};
-use crate::core::governance::snapshot::{Governance, GovernedCluster};
 use crate::core::ids::ClusterId;
 use crate::ports::{Callers, Clock, DnsProviders, ReplicaId, ReplicaRow, Store, StoreError};
 use crate::telemetry;
@@ -301,6 +300,7 @@ async fn start(
         leases: options.leases,
         clusters: clusters_of(config),
         accounts: accounts_of(config),
+        rules: config.governance.shared(),
         admission,
         limits: options.limits,
         store,
@@ -345,21 +345,9 @@ pub fn clusters_of(config: &Config) -> HashMap<ClusterId, ClusterSettings> {
     config.clusters.iter().map(|cluster| (cluster.name.clone(), settings(cluster))).collect()
 }
 
-/// The rules of a configuration, and what it says of the clusters that they speak of.
-fn governance_of(config: &Config) -> Governance {
-    let governed = |cluster: &crate::config::Cluster| GovernedCluster {
-        environment: cluster.environment.clone(),
-        labels: cluster.labels.clone(),
-    };
-    let clusters = config.clusters.iter().map(|cluster| (cluster.name.clone(), governed(cluster)));
-    Governance::new(config.governance.shared(), clusters.collect())
-}
-
 /// The accounts of a configuration, as the broker takes them.
 pub fn accounts_of(config: &Config) -> Vec<AccountSettings> {
-    let governance = Arc::new(governance_of(config));
     let settings = |account: &crate::config::Account| AccountSettings {
-        governance: Arc::clone(&governance),
         account: account.id.clone(),
         name: account.name.clone(),
         environment: account.environment.clone(),
@@ -452,7 +440,8 @@ impl Reloader {
         self.authority.set(identities::api_rules(config, self.http));
         self.providers
             .set_accounts(config.accounts.iter().map(|account| account.access()).collect());
-        self.handle.reconfigure(clusters_of(config), accounts_of(config)).await;
+        let rules = config.governance.shared();
+        self.handle.reconfigure(clusters_of(config), accounts_of(config), rules).await;
         info!("configuration applied");
     }
 }

@@ -11,11 +11,15 @@ use super::decider::DeciderMessage;
 use super::directory::cluster::{ClusterEndpoints, StatusCounts};
 use super::directory::{ClusterSettings, NameReach, SharedDirectory};
 use super::ingest::{self, Admission, FederationService, RefusedClaim};
+use super::governed;
 use super::replicas::manager::LeaseCommand;
+use super::rules::keeper::RulesMessage;
+use super::rules::{ApplyError, ChangedBy, RuleChange, RulesInForce};
 use super::worker::registry::Workers;
 use super::worker::{self, AccountSettings, AccountView, Message, Query, WhyReport};
 use crate::core::dns::name::DnsName;
 use crate::core::dns::record::RecordKey;
+use crate::core::governance::ruleset::Rules;
 use crate::core::ids::{AccountId, ClusterId, ZoneId};
 use crate::core::planning::plan::Observed;
 use crate::core::time::Timestamp;
@@ -41,6 +45,10 @@ pub struct BrokerHandle {
     pub(super) tenancy: mpsc::UnboundedSender<LeaseCommand>,
     /// Messages to the decider.
     pub(super) decider: mpsc::Sender<DeciderMessage>,
+    /// The rules of governance that count.
+    pub rules: watch::Receiver<Arc<RulesInForce>>,
+    /// Messages to the keeper of the rules.
+    pub(super) to_rules: mpsc::UnboundedSender<RulesMessage>,
     /// The gRPC service.
     pub(super) service: FederationService,
     /// Who calls, and who was refused.
@@ -67,12 +75,13 @@ pub struct ClusterView {
 }
 
 impl BrokerHandle {
-    /// Takes another configuration of clusters and accounts. Accounts that are new are worked from now on, by whichever replica
+    /// Takes another configuration of clusters and accounts, and the rules in its files. Accounts that are new are worked from now on, by whichever replica
     /// takes them; those that are gone are given back.
     pub async fn reconfigure(
         &self,
         clusters: HashMap<ClusterId, ClusterSettings>,
         accounts: Vec<AccountSettings>,
+        rules: Arc<Rules>,
     ) {
         // A broker that stops takes no configuration any more.
         // One that was listed before, perhaps by another replica, is not waited for again.
@@ -81,8 +90,27 @@ impl BrokerHandle {
             BTreeSet::new()
         });
         let scopes = worker::scopes(&accounts, &listed);
+        let _stopping = self.to_rules.send(RulesMessage::Configure(rules, governed(&clusters)));
         let _stopping = self.decider.send(DeciderMessage::Reconfigure(clusters, scopes)).await;
         let _stopping = self.tenancy.send(LeaseCommand::Configure(accounts));
+    }
+
+    /// Changes rules of the store, all or none; answers the number of the set that counts then.
+    ///
+    /// # Errors
+    /// See [`ApplyError`].
+    pub async fn apply_rules(
+        &self,
+        changes: Vec<RuleChange>,
+        expected: Option<u64>,
+        by: ChangedBy,
+    ) -> Result<u64, ApplyError> {
+        let stops = || StoreError::Unavailable("the broker stops".to_owned());
+        let (reply, answer) = oneshot::channel();
+        self.to_rules
+            .send(RulesMessage::Apply { changes, expected, by, reply })
+            .map_err(|_| stops())?;
+        answer.await.map_err(|_| stops())?
     }
 
     /// The accounts that this replica works, as their workers published them last.

@@ -20,6 +20,7 @@ pub mod lease;
 pub mod metrics;
 pub mod placer;
 pub mod replicas;
+pub mod rules;
 pub mod startup;
 pub mod status;
 pub mod usage;
@@ -34,6 +35,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::info;
 
+use crate::core::governance::ruleset::Rules;
+use crate::core::governance::snapshot::{GovernedCluster, GovernedClusters};
 use crate::core::ids::{AccountId, ClusterId};
 use crate::core::time::Millis;
 use crate::ports::{
@@ -53,6 +56,8 @@ use metrics::BrokerMetrics;
 use replicas::feed_reader::{CommitOrder, FeedHandle, FeedReader, FeedReaderParts};
 use replicas::leased_account::WorkerFactory;
 use replicas::manager::{LeaseCommand, LeaseManager, LeaseManagerParts};
+use rules::RulesInForce;
+use rules::keeper::{RulesKeeper, RulesMessage};
 use startup::progress::{StartPhase, StartProgress};
 use startup::start::Start;
 use status::feedback::{Feedback, VerdictKeeper};
@@ -85,6 +90,8 @@ pub struct BrokerParts {
     /// The registered clusters.
     pub clusters: HashMap<ClusterId, ClusterSettings>,
     pub accounts: Vec<AccountSettings>,
+    /// The rules of governance in this replica's files.
+    pub rules: Arc<Rules>,
     /// Who calls, and who was refused.
     pub admission: Admission,
     /// What a session may take.
@@ -129,6 +136,8 @@ struct Wiring {
     feedback: Feedback,
     relay: RelayHandle,
     to_decider: mpsc::Sender<DeciderMessage>,
+    /// Messages to the keeper of the rules.
+    to_rules: mpsc::UnboundedSender<RulesMessage>,
     /// The order of this replica's commits, among which those of others are read.
     commits: CommitOrder,
 }
@@ -139,6 +148,7 @@ impl Wiring {
         store: Arc<dyn Store>,
         verdicts: mpsc::UnboundedSender<EndpointEntry>,
         to_decider: mpsc::Sender<DeciderMessage>,
+        to_rules: mpsc::UnboundedSender<RulesMessage>,
     ) -> Self {
         let directory = Arc::new(Directory::new(parts.clusters.clone()));
         Self {
@@ -151,6 +161,7 @@ impl Wiring {
             workers: Arc::default(),
             relay: RelayHandle::default(),
             to_decider,
+            to_rules,
             commits: CommitOrder::default(),
         }
     }
@@ -169,6 +180,7 @@ impl Wiring {
             whole,
             replica: self.replica,
             decider: self.to_decider.clone(),
+            rules: self.to_rules.clone(),
             commits: self.commits.clone(),
             relay: self.relay.clone(),
             metrics: self.metrics.clone(),
@@ -181,12 +193,14 @@ impl Wiring {
         parts: &BrokerParts,
         feed: FeedHandle,
         discovered: mpsc::Sender<worker::Discovered>,
+        rules: watch::Receiver<Arc<RulesInForce>>,
     ) -> Arc<WorkerFactory> {
         Arc::new(WorkerFactory {
             store: Arc::clone(&self.store),
             providers: Arc::clone(&parts.providers),
             clock: Arc::clone(&self.clock),
             feedback: self.judging(),
+            rules,
             discovered,
             decider: self.to_decider.clone(),
             feed,
@@ -305,10 +319,15 @@ impl Broker {
         let (keeper, verdicts) = VerdictKeeper::new(Arc::clone(&store));
         let (to_decider, decider_messages) = mpsc::channel(DECIDER_QUEUE);
         let (discovered, discoveries) = mpsc::channel(64);
-        let wiring = Wiring::new(&parts, store, verdicts, to_decider);
+        let (to_rules, rules_messages) = mpsc::unbounded_channel();
+        let wiring = Wiring::new(&parts, store, verdicts, to_decider, to_rules);
         parts.metrics.usage.follow(&wiring.directory);
         let (follower, feed) = wiring.feed_reader(parts.store.clone()).await?;
-        let factory = wiring.worker_factory(&parts, feed.clone(), discovered);
+        // From here on another replica's rules are heard of.
+        let (store, clock) = (Arc::clone(&wiring.store), Arc::clone(&parts.clock));
+        let (rules_keeper, rules) =
+            RulesKeeper::begin(store, clock, parts.rules.clone(), governed(&parts.clusters)).await?;
+        let factory = wiring.worker_factory(&parts, feed.clone(), discovered, rules.clone());
         let (mut manager, standing) = wiring.lease_manager(&parts, factory);
         let start = Start {
             store: &wiring.store,
@@ -332,6 +351,7 @@ impl Broker {
         let told_all = decider.told_all();
         spawn(&mut tasks, "the decider", decider.run(decider_messages));
         spawn(&mut tasks, "the placer", wiring.placer().run());
+        spawn(&mut tasks, "the keeper of rules", rules_keeper.run(rules_messages));
         spawn(&mut tasks, "the keeper of verdicts", keeper.run());
         let to_decider = wiring.to_decider.clone();
         spawn(&mut tasks, "the discoveries", forward(discoveries, to_decider));
@@ -366,6 +386,8 @@ impl Broker {
             standing,
             tenancy: to_manager,
             decider: wiring.to_decider,
+            rules,
+            to_rules: wiring.to_rules,
             service: service.clone(),
             admission: parts.admission,
         };
@@ -460,6 +482,15 @@ async fn hear_of_statuses(
             "not all replicas have reported the statuses of their endpoints; what is missing comes later"
         );
     }
+}
+
+/// What rules ask of clusters.
+pub(super) fn governed(clusters: &HashMap<ClusterId, ClusterSettings>) -> GovernedClusters {
+    let of = |settings: &ClusterSettings| GovernedCluster {
+        environment: settings.environment.clone(),
+        labels: settings.labels.clone(),
+    };
+    clusters.iter().map(|(cluster, settings)| (cluster.clone(), of(settings))).collect()
 }
 
 /// Tells the decider when another replica is gone, for as long as this one follows who lives.

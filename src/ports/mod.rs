@@ -3,11 +3,13 @@
 mod callers;
 mod dns;
 mod replicas;
+mod rules;
 mod store;
 
 pub use callers::*;
 pub use dns::*;
 pub use replicas::*;
+pub use rules::*;
 pub use store::*;
 
 use crate::core::time::Timestamp;

@@ -104,6 +104,8 @@ pub enum News {
     Zones(AccountId),
     /// What became of endpoints; the store does not look inside.
     Statuses(Bytes),
+    /// A set of rules was accepted under this number, or under a higher one.
+    Rules(u64),
     /// The sender holds no statuses: the holders of accounts send all of theirs again.
     Ask,
 }

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::replicas::{Feed, Leases, ReplicaId, Tenure};
+use super::rules::RuleSets;
 use crate::core::dns::name::DnsName;
 use crate::core::dns::record::RecordKey;
 use crate::core::endpoint::packed::{PackedEndpoint, PackedRecord};
@@ -411,7 +412,7 @@ pub struct ChangeFilter {
 
 /// What the broker keeps; see the module's page.
 #[async_trait]
-pub trait Store: Leases + Feed + Send + Sync {
+pub trait Store: Leases + Feed + RuleSets + Send + Sync {
     /// The same store, whose ingest and zones are told to the other replicas as this one's news.
     fn of_replica(&self, replica: ReplicaId) -> Arc<dyn Store>;
 

@@ -349,6 +349,7 @@ impl Process {
             leases: LeaseTiming::default(),
             clusters: clusters_of(&config),
             accounts: accounts_of(&config),
+            rules: config.governance.shared(),
             admission: self.admission(),
             limits: limits.clone(),
             store,
@@ -374,5 +375,6 @@ impl Process {
 /// What the process does with a configuration that changed.
 async fn reload(handle: &BrokerHandle, providers: &AwsProviders, config: &Config) {
     providers.set_accounts(config.accounts.iter().map(|account| account.access()).collect());
-    handle.reconfigure(clusters_of(config), accounts_of(config)).await;
+    let rules = config.governance.shared();
+    handle.reconfigure(clusters_of(config), accounts_of(config), rules).await;
 }

@@ -35,6 +35,7 @@ const ZONES: i64 = 2;
 const STATUSES: i64 = 3;
 const ASK: i64 = 4;
 const PLACEMENTS: i64 = 5;
+const RULES: i64 = 6;
 
 /// Octets of statuses that weigh as much as one endpoint.
 const STATUS_OCTETS: usize = 100;
@@ -119,6 +120,11 @@ impl Piece {
         Self { kind: ZONES, weight: 1, payload: account.as_bytes().to_vec() }
     }
 
+    /// A set of rules was accepted.
+    pub(super) fn rules(number: u64) -> Self {
+        Self { kind: RULES, weight: 1, payload: number.to_be_bytes().to_vec() }
+    }
+
     /// What a replica announces; other news comes with what it is about.
     pub(super) fn announcement(news: News) -> Result<Self, StoreError> {
         match news {
@@ -128,8 +134,8 @@ impl Piece {
                 payload: bytes.to_vec(),
             }),
             News::Ask => Ok(Self { kind: ASK, weight: 1, payload: Vec::new() }),
-            News::Endpoints(_) | News::Zones(_) => Err(StoreError::Refused(
-                "news of endpoints and zones is published by storing them and cannot be announced"
+            News::Endpoints(_) | News::Zones(_) | News::Rules(_) => Err(StoreError::Refused(
+                "news of endpoints, zones and rules is published by storing them and cannot be announced"
                     .to_owned(),
             )),
         }
@@ -231,6 +237,10 @@ impl Told {
                 Self::Other(News::Zones(parse("account id", &String::from_utf8_lossy(bytes))?))
             }
             (ASK, _) => Self::Other(News::Ask),
+            (RULES, Some(bytes)) => {
+                let number = bytes.try_into().map_err(|error| corrupt("entry of the feed", error))?;
+                Self::Other(News::Rules(u64::from_be_bytes(number)))
+            }
             // A newer release tells its own of what this one does not know.
             (kind, _) => {
                 tracing::debug!(

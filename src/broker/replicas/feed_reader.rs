@@ -24,6 +24,7 @@ use tracing::{debug, error, info, warn};
 use crate::broker::decider::{DeciderMessage, Followed};
 use crate::broker::directory::AccountListing;
 use crate::broker::metrics::BrokerMetrics;
+use crate::broker::rules::keeper::RulesMessage;
 use crate::broker::status::relay::{RelayHandle, THAT_WAS_ALL, decode};
 use crate::broker::worker::{Discovered, facts_of};
 use crate::core::ids::AccountId;
@@ -105,6 +106,8 @@ pub struct FeedReaderParts {
     /// The last entry that the directory has already.
     pub after: u64,
     pub decider: mpsc::Sender<DeciderMessage>,
+    /// Hears when another replica has accepted rules.
+    pub rules: mpsc::UnboundedSender<RulesMessage>,
     /// What this replica commits itself.
     pub commits: CommitOrder,
     /// Hears when another replica asks for statuses.
@@ -303,6 +306,8 @@ impl FeedReader {
                     }
                 },
                 News::Ask => self.parts.relay.tell_everything(),
+                // The keeper ends with the broker.
+                News::Rules(_) => drop(self.parts.rules.send(RulesMessage::Accepted)),
             }
         }
         Ok(followed)

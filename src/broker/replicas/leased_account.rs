@@ -10,6 +10,7 @@ use super::feed_reader::FeedHandle;
 use crate::broker::decider::DeciderMessage;
 use crate::broker::lease::Lease;
 use crate::broker::metrics::BrokerMetrics;
+use crate::broker::rules::RulesInForce;
 use crate::broker::status::feedback::Feedback;
 use crate::broker::worker::{
     AccountSettings, Discovered, Gate, Message, Worker, WorkerHandle, WorkerParts,
@@ -36,6 +37,8 @@ pub struct WorkerFactory {
     pub clock: Arc<dyn Clock>,
     /// Where statuses go.
     pub feedback: Feedback,
+    /// The rules of governance that count.
+    pub rules: watch::Receiver<Arc<RulesInForce>>,
     /// Where zones go.
     pub discovered: mpsc::Sender<Discovered>,
     /// The decider, which sends the worker its contributions.
@@ -174,6 +177,7 @@ impl WorkerFactory {
             store: self.store.under(lease.tenure().clone()),
             clocks_differ: CLOCKS_DIFFER,
             clock: Arc::clone(&self.clock),
+            rules: self.rules.clone(),
             feedback: self.feedback.clone(),
             discovered: self.discovered.clone(),
             metrics: self.metrics.account(&account),

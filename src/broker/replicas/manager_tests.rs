@@ -140,7 +140,6 @@ impl Feed for Connection {
 
 fn account(number: usize) -> AccountSettings {
     AccountSettings {
-        governance: Arc::default(),
         placement: crate::core::planning::policy::PlacementWait::Wait,
         account: AccountId::parse(format!("{number:012}")).unwrap(),
         name: number.to_string(),

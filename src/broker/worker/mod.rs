@@ -32,6 +32,7 @@ pub use zone::NameReport;
 use super::directory::{AccountListing, Effect};
 use super::lease::{Lease, LeasedProvider};
 use super::metrics::AccountMetrics;
+use super::rules::RulesInForce;
 use super::status::feedback::Feedback;
 use crate::core::governance::snapshot::Governance;
 use crate::core::ids::{AccountId, ClusterId, EnvironmentId, ZoneId};
@@ -74,8 +75,6 @@ pub struct AccountSettings {
     pub budget: BudgetConfig,
     /// Which zones are ours, and how they are worked.
     pub rules: Vec<ZoneRule>,
-    /// Who may publish which name.
-    pub governance: Arc<Governance>,
     /// Whether endpoints without a placement wait for the account while it is parked and was never listed.
     pub placement: PlacementWait,
     /// How often zones are looked for.
@@ -148,6 +147,8 @@ pub struct WorkerParts {
     pub clocks_differ: Millis,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// The rules of governance that count.
+    pub rules: watch::Receiver<Arc<RulesInForce>>,
     /// Where statuses go.
     pub feedback: Feedback,
     /// Where zones go.
@@ -195,7 +196,9 @@ pub struct Worker {
     health: Health,
     /// How often the account was parked in a row; the wait before the next try doubles each time.
     failures: u32,
-    /// The rules of governance as they are now: grants end by themselves.
+    /// The rules of governance that count.
+    rules: watch::Receiver<Arc<RulesInForce>>,
+    /// The same as they are now: grants end by themselves.
     governance: Arc<Governance>,
     /// The state of each zone, and when it has something to do.
     zones: Zones,
@@ -229,6 +232,7 @@ impl Worker {
     /// Works until the lease is to be given back: then no new call is started, and those that run are waited for and recorded.
     /// When the lease is over this is to be dropped, wherever it stands.
     pub async fn run(mut self, mut messages: mpsc::Receiver<Message>) {
+        let mut other_rules = self.rules.clone();
         loop {
             let now = self.clock.now();
             let stopping = self.lease.stop().is_cancelled();
@@ -262,6 +266,8 @@ impl Worker {
                 }
                 () = async { match sleep { Some(sleep) => sleep.await, None => std::future::pending().await } } => {}
                 () = self.lease.stop().cancelled(), if !stopping => {}
+                // They are taken before the next call is started.
+                Ok(()) = other_rules.changed(), if !stopping => {}
             }
         }
         self.publish(self.clock.now());
@@ -294,11 +300,7 @@ impl Worker {
             return;
         }
         self.budget.reconfigure(&settings.budget, now);
-        let has_new_rules = settings.governance != self.settings.governance;
         self.settings = settings;
-        if has_new_rules {
-            self.govern(now);
-        }
         self.apply_rules();
         self.discovery.look_again(now);
         self.dirty_view = true;
@@ -306,7 +308,7 @@ impl Worker {
 
     /// Has every zone decide by what the rules of governance say now.
     fn govern(&mut self, now: Timestamp) {
-        self.governance = Arc::new(self.settings.governance.at(now));
+        self.governance = Arc::new(self.rules.borrow_and_update().governance.at(now));
         for zone_id in self.zones.ids() {
             if let Some(zone) = self.zones.get_mut(&zone_id) {
                 zone.govern(&self.governance);

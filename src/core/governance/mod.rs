@@ -4,6 +4,7 @@
 //! for its version; everything else here asks it.
 
 pub mod actor;
+pub mod document;
 pub mod entitlement;
 pub mod freeze;
 pub mod pattern;

@@ -256,6 +256,11 @@ impl Rules {
         self.digest
     }
 
+    /// The version of the rules that live in files.
+    pub fn digest_of_files(&self) -> RulesDigest {
+        digest(self.rules.values().filter(|rule| matches!(rule.home, RuleHome::File(_))))
+    }
+
     /// A rule.
     pub fn get(&self, id: &RuleId) -> Option<&SharedRule> {
         self.rules.get(id)

@@ -28,6 +28,8 @@ pub type GovernedClusters = BTreeMap<ClusterId, GovernedCluster>;
 pub struct Governance {
     rules: Arc<Rules>,
     clusters: Arc<GovernedClusters>,
+    /// The number of the set; 0 if none was ever accepted.
+    number: u64,
     at: Timestamp,
 }
 
@@ -35,6 +37,7 @@ impl PartialEq for Governance {
     fn eq(&self, other: &Self) -> bool {
         self.rules.digest() == other.rules.digest()
             && self.clusters == other.clusters
+            && self.number == other.number
             && self.at == other.at
     }
 }
@@ -42,7 +45,18 @@ impl PartialEq for Governance {
 impl Governance {
     /// The rules as they are at the beginning of time: what has an end has not come to it.
     pub fn new(rules: Arc<Rules>, clusters: GovernedClusters) -> Self {
-        Self { rules, clusters: Arc::new(clusters), at: Timestamp::default() }
+        Self { rules, clusters: Arc::new(clusters), number: 0, at: Timestamp::default() }
+    }
+
+    /// The same under the number with which it was accepted.
+    #[must_use]
+    pub fn numbered(self, number: u64) -> Self {
+        Self { number, ..self }
+    }
+
+    /// The number of the set; 0 if none was ever accepted.
+    pub fn number(&self) -> u64 {
+        self.number
     }
 
     /// The same at a time.

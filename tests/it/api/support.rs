@@ -156,6 +156,7 @@ impl Rig {
                 cluster("prod-east", "prod"),
             ]),
             accounts: vec![account(aws::ACCOUNT, "dev"), account(aws::OTHER_ACCOUNT, "prod")],
+            rules: Arc::default(),
             admission: Admission::new(callers, Arc::clone(&clock), metrics.clone()),
             limits: Limits::default(),
             store: store::open(

@@ -206,7 +206,8 @@ impl World {
     pub async fn set_max_endpoints(&mut self, max_endpoints: usize) {
         self.plan.max_endpoints = max_endpoints;
         let (config, _) = self.broker_parts();
-        self.broker().reconfigure(clusters_of(&config), accounts_of(&config)).await;
+        let rules = config.governance.shared();
+        self.broker().reconfigure(clusters_of(&config), accounts_of(&config), rules).await;
     }
 
     /// Takes all clusters but these out of the configuration, from the next start on.

@@ -20,6 +20,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::watch;
 use zonefold::core::dns::record::RecordKey;
+use zonefold::core::governance::ruleset::RulesDigest;
 use zonefold::core::ids::{AccountId, BatchId, ZoneId};
 use zonefold::core::planning::change::{Batch, Cause};
 use zonefold::core::time::{Millis, Timestamp};
@@ -579,6 +580,34 @@ impl Store for MemoryStore {
 
     async fn ping(&self) -> Result<(), StoreError> {
         self.read("ping", |_, _| Ok(())).await
+    }
+}
+
+#[async_trait]
+impl RuleSets for MemoryStore {
+    async fn latest_rules(&self) -> Result<Option<RuleSetRow>, StoreError> {
+        self.read("latest_rules", |tables, _| Ok(tables.rule_sets.last().cloned())).await
+    }
+
+    async fn rules_numbered(&self, number: u64) -> Result<Option<RuleSetRow>, StoreError> {
+        let is_it = move |set: &&RuleSetRow| set.number == number;
+        self.read("rules_numbered", move |tables, _| {
+            Ok(tables.rule_sets.iter().find(is_it).cloned())
+        })
+        .await
+    }
+
+    async fn files_were_accepted(&self, files: RulesDigest) -> Result<bool, StoreError> {
+        self.read("files_were_accepted", move |tables, _| {
+            Ok(tables.rule_sets.iter().any(|set| set.files == files))
+        })
+        .await
+    }
+
+    async fn accept_rules(&self, set: &RuleSetRow) -> Result<bool, StoreError> {
+        let (set, origin) = (set.clone(), self.origin);
+        self.write("accept_rules", move |tables, now, _| Ok(tables.accept_rules(origin, &set, now)))
+            .await
     }
 }
 

@@ -65,6 +65,8 @@ pub struct Tables {
     pub horizons: BTreeMap<AccountId, Timestamp>,
     /// Who works what.
     pub leases: LeaseTable,
+    /// The accepted sets of rules, the newest last.
+    pub rule_sets: Vec<RuleSetRow>,
     feed: VecDeque<(u64, Timestamp, ReplicaId, Reference)>,
     feed_seq: u64,
     feed_cut: u64,
@@ -515,6 +517,16 @@ impl Tables {
     }
 
     /// Appends what comes without a change of the tables.
+    /// Makes a set of rules the next one, if its number is that.
+    pub fn accept_rules(&mut self, origin: ReplicaId, set: &RuleSetRow, now: Timestamp) -> bool {
+        let is_next = set.number == self.rule_sets.last().map_or(0, |last| last.number) + 1;
+        if is_next {
+            self.rule_sets.push(set.clone());
+            self.tell(origin, Reference::News(News::Rules(set.number)), now);
+        }
+        is_next
+    }
+
     pub fn announce(
         &mut self,
         origin: ReplicaId,

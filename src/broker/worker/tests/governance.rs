@@ -7,14 +7,14 @@ use serde_json::json;
 
 use super::world::{START, World, drive, requests, wants, www, zone_id};
 use crate::broker::directory::entry::EndpointEntry;
-use crate::broker::worker::{AccountSettings, Effect, Message, Worker};
+use crate::broker::rules::RulesInForce;
+use crate::broker::worker::{Effect, Message};
 use crate::core::governance::rule::{Rule, RuleKind};
 use crate::core::governance::snapshot::{Governance, GovernedCluster};
 use crate::core::governance::testkit::{rule, rules, team};
 use crate::core::ids::EnvironmentId;
 use crate::core::testkit::cluster;
 use crate::core::time::Millis;
-use crate::ports::DnsProvider;
 
 const APEX: &str = "zone-00000.example.com";
 
@@ -33,14 +33,12 @@ fn grant(until: Option<&str>) -> Rule {
     rule(RuleKind::Grant, "east", spec)
 }
 
-fn reload(worker: &mut Worker, world: &World, of: Vec<Rule>) {
+fn reload(world: &World, of: Vec<Rule>) {
     let environment = EnvironmentId::parse("dev").unwrap();
     let east = GovernedCluster { environment, labels: BTreeMap::new() };
     let clusters = BTreeMap::from([(cluster("east"), east)]);
     let governance = Arc::new(Governance::new(Arc::new(rules(of)), clusters));
-    let settings = AccountSettings { governance, ..worker.settings.clone() };
-    let provider = Arc::clone(&world.provider) as Arc<dyn DnsProvider>;
-    worker.take(Message::Reconfigure(Box::new(settings), provider));
+    world.governance.send_replace(Arc::new(RulesInForce { governance, behind: None }));
 }
 
 fn wanted(target: &str) -> (Effect, EndpointEntry) {
@@ -58,13 +56,14 @@ fn reason(held: &EndpointEntry) -> Option<&'static str> {
 async fn a_name_is_published_from_the_grant_on() {
     let mut world = World::new(1, requests(100.0, 50.0));
     let (mut worker, _view) = world.idle_worker().await;
-    reload(&mut worker, &world, granted());
+    reload(&world, granted());
     let (effect, held) = wanted("192.0.2.1");
     worker.take(Message::Effects(vec![effect]));
     drive(&mut worker).await;
     assert_eq!(reason(&held), Some("NOT_GRANTED"));
     assert!(world.provider.created().is_empty());
-    reload(&mut worker, &world, [granted(), vec![grant(None)]].concat());
+    reload(&world, [granted(), vec![grant(None)]].concat());
+    drive(&mut worker).await;
     drive(&mut worker).await;
     assert_eq!(reason(&held), Some("ACCEPTED"));
     assert_eq!(world.provider.created().concat(), ["192.0.2.1"]);
@@ -75,7 +74,7 @@ async fn a_grant_that_ends_leaves_the_record_as_it_is_and_takes_no_edit() {
     let mut world = World::new(1, requests(100.0, 50.0));
     let (mut worker, _view) = world.idle_worker().await;
     let end = jiff::Timestamp::from_millisecond(START.0 + 60_000).unwrap().to_string();
-    reload(&mut worker, &world, [granted(), vec![grant(Some(&end))]].concat());
+    reload(&world, [granted(), vec![grant(Some(&end))]].concat());
     let (effect, held) = wanted("192.0.2.1");
     worker.take(Message::Effects(vec![effect]));
     drive(&mut worker).await;

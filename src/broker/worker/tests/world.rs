@@ -12,11 +12,13 @@ use crate::broker::directory::entry::EndpointEntry;
 use crate::broker::directory::{Directory, Effect, PlacementRole};
 use crate::broker::lease::Lease;
 use crate::broker::metrics::BrokerMetrics;
+use crate::broker::rules::RulesInForce;
 use crate::broker::status::feedback::Feedback;
 use crate::broker::worker::{AccountSettings, AccountView, Discovered, Gate, Worker, WorkerParts};
 use crate::core::dns::record::{RawRecordSet, RecordKey};
 use crate::core::endpoint::packed::{PackedEndpoint, PackedRecord};
 use crate::core::endpoint::verdict::{Placement, VerdictState};
+use crate::core::governance::ruleset::RulesDigest;
 use crate::core::ids::{AccountId, BatchId, EnvironmentId, ZoneId};
 use crate::core::limits::budget::{BucketConfig, BudgetConfig, Permit};
 use crate::core::planning::change::{Action, Batch, Cause, WireChange};
@@ -84,6 +86,22 @@ impl TestStore {
             since: START,
         };
         self.claims.lock().unwrap().push(claim);
+    }
+}
+
+#[async_trait]
+impl RuleSets for TestStore {
+    async fn latest_rules(&self) -> Result<Option<RuleSetRow>, StoreError> {
+        Ok(None)
+    }
+    async fn rules_numbered(&self, _: u64) -> Result<Option<RuleSetRow>, StoreError> {
+        Ok(None)
+    }
+    async fn files_were_accepted(&self, _: RulesDigest) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+    async fn accept_rules(&self, _: &RuleSetRow) -> Result<bool, StoreError> {
+        Ok(true)
     }
 }
 
@@ -446,6 +464,7 @@ pub struct World {
     pub clock: Arc<TestClock>,
     budget: BudgetConfig,
     pub rules: Vec<ZoneRule>,
+    pub governance: watch::Sender<Arc<RulesInForce>>,
     discoveries: Option<mpsc::Receiver<Discovered>>,
 }
 
@@ -503,6 +522,7 @@ impl World {
             clock,
             budget,
             rules: vec![ZoneRule { selector: ZoneSelector::default(), settings }],
+            governance: watch::Sender::default(),
             discoveries: None,
         }
     }
@@ -512,7 +532,6 @@ impl World {
         self.discoveries = Some(discoveries);
         WorkerParts {
             settings: AccountSettings {
-                governance: Arc::default(),
                 placement: crate::core::planning::policy::PlacementWait::Wait,
                 account: account(),
                 name: "test".to_owned(),
@@ -527,6 +546,7 @@ impl World {
             store: Arc::clone(&self.store) as Arc<dyn Store>,
             clocks_differ: Millis(0),
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
+            rules: self.governance.subscribe(),
             feedback: Feedback::new(Arc::new(Directory::default()), mpsc::unbounded_channel().0),
             discovered,
             metrics: BrokerMetrics::default().account(&account()),

@@ -1,0 +1,130 @@
+//! Which set of rules counts: of files that are new, old, or taken back, and of people who change the store's.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::keeper::{RulesKeeper, RulesMessage};
+use super::*;
+use crate::adapters::clock::SystemClock;
+use crate::adapters::store::{StoreOptions, StoreUrl, open};
+use crate::core::governance::rule::{RuleHome, RuleKind};
+use crate::core::governance::snapshot::GovernedClusters;
+use crate::core::governance::testkit::{rule_of, rules, team};
+use crate::ports::Store;
+use tokio::sync::{mpsc, oneshot, watch};
+
+async fn store() -> Arc<dyn Store> {
+    let url: StoreUrl = "sqlite::memory:".parse().unwrap();
+    open(&url, &StoreOptions::default()).await.unwrap()
+}
+
+fn files(teams: &[&str]) -> Arc<Rules> {
+    let spec = |team: &str| json!({ "owners": { "groups": [team] } });
+    let home = || RuleHome::File("rules/teams.yaml".into());
+    let of_file = |team: &&str| rule_of(home(), RuleKind::Team, team, spec(team));
+    Arc::new(rules(teams.iter().map(of_file).collect()))
+}
+
+/// A keeper that runs.
+struct Replica {
+    messages: mpsc::UnboundedSender<RulesMessage>,
+    in_force: watch::Receiver<Arc<RulesInForce>>,
+}
+
+impl Replica {
+    async fn start(store: &Arc<dyn Store>, teams: &[&str]) -> Self {
+        let clusters = GovernedClusters::new();
+        let clock = Arc::new(SystemClock);
+        let (keeper, in_force) =
+            RulesKeeper::begin(Arc::clone(store), clock, files(teams), clusters).await.unwrap();
+        let (messages, received) = mpsc::unbounded_channel();
+        tokio::spawn(keeper.run(received));
+        Self { messages, in_force }
+    }
+
+    async fn apply(&self, changes: Vec<RuleChange>, expected: Option<u64>) -> Result<u64, ApplyError> {
+        let (reply, answer) = oneshot::channel();
+        let by = ChangedBy { who: "ann".to_owned(), reason: Some("a test".to_owned()) };
+        let message = RulesMessage::Apply { changes, expected, by, reply };
+        self.messages.send(message).unwrap_or_else(|_| panic!("the keeper has ended"));
+        answer.await.unwrap()
+    }
+
+    /// The number of the set, its rules, and whether this replica is behind, when everything sent before is done.
+    async fn state(&self) -> (u64, Vec<String>, bool) {
+        // What changes nothing is answered when all before it is done.
+        self.apply(vec![], None).await.unwrap();
+        let now = Arc::clone(&self.in_force.borrow());
+        let ids = now.governance.rules().iter().map(|rule| rule.id().to_string()).collect();
+        (now.governance.number(), ids, now.behind.is_some())
+    }
+
+    async fn edit(&self, teams: &[&str]) {
+        let message = RulesMessage::Configure(files(teams), GovernedClusters::new());
+        self.messages.send(message).unwrap_or_else(|_| panic!("the keeper has ended"));
+    }
+}
+
+fn ids(teams: &[&str]) -> Vec<String> {
+    teams.iter().map(|team| format!("Team {team}")).collect()
+}
+
+#[tokio::test]
+async fn files_that_never_counted_make_a_new_set_and_older_ones_do_not() {
+    let store = store().await;
+    let old = Replica::start(&store, &["pay"]).await;
+    assert_eq!(old.state().await, (1, ids(&["pay"]), false));
+    let new = Replica::start(&store, &["pay", "shop"]).await;
+    assert_eq!(new.state().await, (2, ids(&["pay", "shop"]), false));
+    old.messages.send(RulesMessage::Accepted).unwrap_or_else(|_| panic!("the keeper has ended"));
+    assert_eq!(old.state().await, (2, ids(&["pay", "shop"]), true), "it works by the newer set");
+    let again = Replica::start(&store, &["pay"]).await;
+    assert_eq!(again.state().await, (2, ids(&["pay", "shop"]), true));
+}
+
+#[tokio::test]
+async fn files_that_are_taken_back_under_a_running_replica_count_again() {
+    let store = store().await;
+    let replica = Replica::start(&store, &["pay"]).await;
+    replica.edit(&["pay", "shop"]).await;
+    assert_eq!(replica.state().await, (2, ids(&["pay", "shop"]), false));
+    replica.edit(&["pay"]).await;
+    assert_eq!(replica.state().await, (3, ids(&["pay"]), false));
+}
+
+#[tokio::test]
+async fn people_change_rules_of_the_store_and_those_of_files_are_refused() {
+    let store = store().await;
+    let replica = Replica::start(&store, &["pay"]).await;
+    let put = || vec![RuleChange::Put(team("shop"))];
+    assert_eq!(replica.apply(put(), Some(1)).await.unwrap(), 2);
+    assert_eq!(replica.apply(put(), None).await.unwrap(), 2, "it says that already");
+    let outdated = replica.apply(vec![RuleChange::Put(team("late"))], Some(1)).await.unwrap_err();
+    assert!(matches!(outdated, ApplyError::Outdated { expected: 1, number: 2 }));
+    let of_file = replica.apply(vec![RuleChange::Put(team("pay"))], None).await.unwrap_err();
+    assert_eq!(of_file.to_string(), "Team pay lives in the file rules/teams.yaml: change it there");
+    let unknown = RuleChange::Delete(team("nobody").id());
+    let unknown = replica.apply(vec![unknown], None).await.unwrap_err();
+    assert_eq!(unknown.to_string(), "there is no Team nobody");
+    replica.edit(&["pay", "risk"]).await;
+    let both = (3, ids(&["pay", "risk", "shop"]), false);
+    assert_eq!(replica.state().await, both, "an edit of files keeps the store's");
+    let deleted = vec![RuleChange::Delete(team("shop").id())];
+    assert_eq!(replica.apply(deleted, None).await.unwrap(), 4);
+    let kept = store.rules_numbered(2).await.unwrap().unwrap();
+    assert_eq!((kept.by.as_str(), kept.reason.as_deref()), ("ann", Some("a test")));
+}
+
+#[tokio::test]
+async fn files_that_do_not_go_with_the_store_are_behind_until_they_do() {
+    let store = store().await;
+    let replica = Replica::start(&store, &["pay"]).await;
+    replica.apply(vec![RuleChange::Put(team("shop"))], None).await.unwrap();
+    replica.edit(&["pay", "shop"]).await;
+    assert_eq!(replica.state().await, (2, ids(&["pay", "shop"]), true));
+    let said = replica.in_force.borrow().behind.clone().unwrap();
+    assert!(said.contains("there is a Team shop in the file rules/teams.yaml already"), "{said}");
+    replica.edit(&["pay", "risk"]).await;
+    assert_eq!(replica.state().await, (3, ids(&["pay", "risk", "shop"]), false));
+}
