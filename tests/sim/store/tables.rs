@@ -516,7 +516,6 @@ impl Tables {
         self.feed.push_back((self.feed_seq, now, origin, what));
     }
 
-    /// Appends what comes without a change of the tables.
     /// Makes a set of rules the next one, if its number is that.
     pub fn accept_rules(&mut self, origin: ReplicaId, set: &RuleSetRow, now: Timestamp) -> bool {
         let is_next = set.number == self.rule_sets.last().map_or(0, |last| last.number) + 1;
@@ -527,6 +526,7 @@ impl Tables {
         is_next
     }
 
+    /// Appends what comes without a change of the tables.
     pub fn announce(
         &mut self,
         origin: ReplicaId,
