@@ -28,6 +28,7 @@ pub mod problem;
 pub mod records;
 pub mod request;
 pub mod role;
+pub mod rules;
 pub mod values;
 pub mod voucher;
 pub mod zones;
@@ -73,6 +74,7 @@ pub struct ApiState {
         (name = "clusters", description = "The registered Kubernetes clusters"),
         (name = "accounts", description = "The AWS accounts with their budgets"),
         (name = "zones", description = "The hosted zones and their record sets"),
+        (name = "rules", description = "Who owns which name, and who may publish it"),
         (name = "changes", description = "The journal: each change with its time, its cause and the answer of AWS"),
         (name = "operation", description = "Health and metrics")
     )
@@ -105,6 +107,9 @@ fn described() -> OpenApiRouter<ApiState> {
         .routes(routes!(records::list))
         .routes(routes!(endpoints::list))
         .routes(routes!(changes::list))
+        .routes(routes!(rules::list, rules::post))
+        .routes(routes!(rules::set))
+        .routes(routes!(rules::get))
         .routes(routes!(names::get))
         .routes(routes!(names::reroute::post))
 }

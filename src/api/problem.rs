@@ -22,6 +22,18 @@ pub enum ApiError {
     /// The identifier in the path is not one.
     #[error("{0}")]
     BadPath(String),
+    /// The body is no JSON, or of another form.
+    #[error("{0}")]
+    BadBody(String),
+    /// The rule lives in a file.
+    #[error("{0}")]
+    InFile(String),
+    /// Another set of rules counts than the one that the caller looked at.
+    #[error("{0}")]
+    Outdated(String),
+    /// The rules do not go together.
+    #[error("{0}")]
+    RulesRefused(String),
     /// There is no such thing.
     #[error("there is no {kind} {id:?} here: {remedy}")]
     NotFound {
@@ -66,7 +78,10 @@ pub enum ApiError {
 impl ApiError {
     fn status(&self) -> StatusCode {
         match self {
-            Self::BadParameter(_) | Self::BadPath(_) => StatusCode::BAD_REQUEST,
+            Self::BadParameter(_) | Self::BadPath(_) | Self::BadBody(_) => StatusCode::BAD_REQUEST,
+            Self::InFile(_) => StatusCode::CONFLICT,
+            Self::Outdated(_) => StatusCode::PRECONDITION_FAILED,
+            Self::RulesRefused(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::NotFound { .. } => StatusCode::NOT_FOUND,
             Self::Store(StoreError::Unavailable(_))
             | Self::ReplicaUnreachable { .. }
@@ -80,6 +95,10 @@ impl ApiError {
         match self {
             Self::BadParameter(_) => "bad-parameter",
             Self::BadPath(_) => "bad-path",
+            Self::BadBody(_) => "bad-body",
+            Self::InFile(_) => "rule-in-file",
+            Self::Outdated(_) => "rules-changed",
+            Self::RulesRefused(_) => "rules-refused",
             Self::NotFound { .. } => "not-found",
             Self::Store(StoreError::Unavailable(_)) => "store-unavailable",
             Self::Store(_) => "store-failed",

@@ -3,7 +3,8 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
-use axum::extract::{FromRequestParts, Query};
+use axum::Json;
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use http::request::Parts;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -26,6 +27,24 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
                     text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
                 Err(ApiError::BadParameter(format!("the query cannot be read: {text}")))
             }
+        }
+    }
+}
+
+/// A JSON body. Types deny unknown fields, so a misspelt one is an error and not left out in silence.
+#[derive(Clone, Debug)]
+pub struct Body<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        match Json::<T>::from_request(request, state).await {
+            Ok(Json(body)) => Ok(Self(body)),
+            Err(rejection) => Err(ApiError::BadBody(format!(
+                "the body cannot be read: {}",
+                rejection.body_text()
+            ))),
         }
     }
 }
