@@ -101,6 +101,19 @@ pub struct ListParams {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KindParam(RuleKind);
 
+impl KindParam {
+    /// As it stands in paths.
+    pub fn plural(self) -> &'static str {
+        self.0.plural()
+    }
+}
+
+impl std::fmt::Display for KindParam {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 impl std::str::FromStr for KindParam {
     type Err = String;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Uri, header};
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -14,6 +14,7 @@ use hyper_util::rt::TokioExecutor;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::api::page::{MissingPart, Page};
@@ -138,7 +139,7 @@ impl BrokerUrl {
 pub struct Client {
     broker: BrokerUrl,
     authorization: Option<HeaderValue>,
-    http: HyperClient<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    http: HyperClient<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
 
 impl Client {
@@ -176,7 +177,7 @@ impl Client {
     /// # Errors
     /// The broker cannot be reached, refuses, or is none.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        self.call(Method::GET, path).await
+        self.call(Method::GET, path, Bytes::new()).await
     }
 
     /// Has something done; `path` as for [`Client::get`].
@@ -184,13 +185,31 @@ impl Client {
     /// # Errors
     /// As [`Client::get`].
     pub async fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        self.call(Method::POST, path).await
+        self.call(Method::POST, path, Bytes::new()).await
+    }
+
+    /// Has something done that a body says; `path` as for [`Client::get`].
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn post_json<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let body = serde_json::to_vec(body).map_err(|error| ClientError::NotABroker {
+            broker: self.broker.clone(),
+            path: path.to_owned(),
+            reason: error.to_string(),
+        })?;
+        self.call(Method::POST, path, body.into()).await
     }
 
     async fn call<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
+        body: Bytes,
     ) -> Result<T, ClientError> {
         let unreachable =
             |reason: String| ClientError::Unreachable { broker: self.broker.clone(), reason };
@@ -208,8 +227,12 @@ impl Client {
             Some(authorization) => request.header(header::AUTHORIZATION, authorization),
             None => request,
         };
+        let request = match body.is_empty() {
+            true => request,
+            false => request.header(header::CONTENT_TYPE, "application/json"),
+        };
         let request =
-            request.body(Empty::new()).map_err(|error| not_a_broker(error.to_string()))?;
+            request.body(Full::new(body)).map_err(|error| not_a_broker(error.to_string()))?;
         let answer = async {
             let response =
                 self.http.request(request).await.map_err(|error| unreachable(innermost(&error)))?;

@@ -83,10 +83,17 @@ pub fn write<T: Serialize>(
     answer: &T,
     render: impl FnOnce(&T, u16) -> String,
 ) -> anyhow::Result<()> {
-    let text = match output {
+    write_text(&match output {
         OutputFormat::Table => printable_lines(&render(answer, width)).into_owned(),
         OutputFormat::Json => format!("{}\n", serde_json::to_string(answer)?),
-    };
+    })
+}
+
+/// Writes a text to standard output.
+///
+/// # Errors
+/// It cannot be written. A reader that has gone, such as `head`, is no error.
+pub fn write_text(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),

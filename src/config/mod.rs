@@ -31,7 +31,7 @@ pub use budget::{BucketEntry, BudgetEntry, BudgetProfile};
 pub use cluster::{Cluster, Environment};
 pub use error::{ConfigError, Problem, SourceLocation};
 pub use identity::{ClusterIdentity, ServiceAccount};
-pub use rules::RuleSet;
+pub use rules::{RuleFiles, RuleSet};
 pub use secret::Secret;
 pub use server::{Agents, Aws, Journal, Listen, Log, LogFormat, PlainText, StoreUrl};
 pub use tls::{ListenerName, Tls};

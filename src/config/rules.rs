@@ -88,6 +88,19 @@ impl RuleFiles {
         if errors.is_empty() { Ok(files) } else { Err(errors) }
     }
 
+    /// Reads files, and the files of folders.
+    ///
+    /// # Errors
+    /// As [`RuleFiles::read`].
+    pub fn read_all(paths: &[PathBuf]) -> Result<Self, ConfigError> {
+        let (folders, files): (Vec<PathBuf>, Vec<PathBuf>) =
+            paths.iter().cloned().partition(|path| path.is_dir());
+        let mut read = Self::read(&folders).map_err(several)?;
+        let errors: Vec<ConfigError> =
+            files.iter().filter_map(|path| read.read_file(path).err()).collect();
+        ConfigError::of_all(errors).map_or(Ok(read), Err)
+    }
+
     fn read_file(&mut self, path: &Path) -> Result<(), ConfigError> {
         let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
         let length = std::fs::metadata(path).map_err(unreadable)?.len();
