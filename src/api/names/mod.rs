@@ -7,6 +7,7 @@ pub mod reroute;
 mod summary;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -20,12 +21,14 @@ use super::page::MissingPart;
 use super::peers::{Asker, Onward, Peers, Worked};
 use super::problem::{ApiError, Problem};
 use super::records::Record;
+use super::rules::RuleReference;
 use super::request::{NoParams, Params, identifier};
 use super::values::{RecordSet, Time, ZoneReference, visibilities};
 use crate::broker::directory::Directory;
 use crate::broker::directory::entry::EndpointEntry;
 use crate::broker::worker::WhyReport;
 use crate::core::dns::name::DnsName;
+use crate::core::governance::snapshot::Governance;
 use crate::core::ids::{ClusterId, EnvironmentId};
 use crate::core::planning::routing::RouteRequest;
 use crate::core::visibility::{Exposure, Visibility};
@@ -66,6 +69,9 @@ pub struct NameInZone {
     pub zone: ZoneReference,
     /// Why nothing is called in the zone now.
     pub trouble: Option<String>,
+    /// The team that the name belongs to by the rules; null if no rule says so.
+    #[serde(default)]
+    pub owner: Option<Owner>,
     /// The cluster that owns the name; null if none does.
     pub holder: Option<Holder>,
     /// The endpoints of all clusters, in the order in which they came: the first one owns the name.
@@ -80,6 +86,22 @@ pub struct NameInZone {
     pub blocked: Vec<String>,
     /// The record sets that Route 53 refused.
     pub refused: Vec<Refusal>,
+}
+
+/// Whose name it is by the rules.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Owner {
+    /// The team; null if the name belongs to the platform, since no team of a rule is there.
+    #[schema(example = "pay")]
+    pub team: Option<String>,
+    /// The rule that says so.
+    pub rule: Option<RuleReference>,
+    /// The names of the rule that this one is among.
+    #[schema(example = "*.pay.example.com")]
+    pub pattern: Option<String>,
+    /// How the name is claimed: `open` (the first cluster has it), `report`, or `granted` (a grant is needed).
+    #[schema(example = "granted")]
+    pub claims: String,
 }
 
 /// The holder of a name.
@@ -142,8 +164,9 @@ pub async fn get(
     Params(NoParams {}): Params<NoParams>,
 ) -> Result<Json<Name>, ApiError> {
     let name: DnsName = identifier(&fqdn)?;
+    let rules = Arc::clone(&state.broker.rules.borrow().governance);
     let mut zones: Vec<NameInZone> =
-        state.broker.why(&name).await.into_iter().map(in_zone).collect();
+        state.broker.why(&name).await.into_iter().map(|known| in_zone(known, &name, &rules)).collect();
     let mut missing = vec![];
     if asker == Asker::Anybody {
         let (others, between) = who_else(&state.peers, &state.broker.directory, &name);
@@ -193,7 +216,25 @@ fn who_else(
     (others, missing)
 }
 
-fn in_zone(WhyReport { zone, report }: WhyReport) -> NameInZone {
+fn owner(rules: &Governance, zone: &DnsName, name: &DnsName) -> Option<Owner> {
+    let found = rules.rules().owner(zone, name);
+    let rule = found.rule?;
+    Some(Owner {
+        team: found.team.map(|(team, _)| team.to_string()),
+        rule: Some(RuleReference {
+            kind: rule.spec.kind().to_string(),
+            name: rule.name.to_string(),
+        }),
+        pattern: found.pattern.map(ToString::to_string),
+        claims: found.claims.as_str().to_owned(),
+    })
+}
+
+fn in_zone(
+    WhyReport { zone, report }: WhyReport,
+    name: &DnsName,
+    rules: &Governance,
+) -> NameInZone {
     let mut contributions: Vec<&EndpointEntry> = report.contributions.iter().collect();
     contributions.sort_by_key(|held| held.arrival());
     let show = |held: &EndpointEntry| NameContribution {
@@ -207,6 +248,7 @@ fn in_zone(WhyReport { zone, report }: WhyReport) -> NameInZone {
     NameInZone {
         zone: ZoneReference::from(&zone),
         trouble: zone.trouble.clone(),
+        owner: owner(rules, &zone.name, name),
         holder: report.holder.map(|cluster| Holder { cluster, since: report.held_since.map(Time) }),
         contributions: contributions.into_iter().map(show).collect(),
         desired: report.desired.iter().map(RecordSet::from).collect(),

@@ -21,6 +21,17 @@ pub enum ClaimsMode {
     Granted,
 }
 
+impl ClaimsMode {
+    /// As it is written in a rule.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Report => "report",
+            Self::Granted => "granted",
+        }
+    }
+}
+
 /// Who sees what another team's objects are called.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
