@@ -231,6 +231,7 @@ mod tests {
         NameInZone {
             zone: zone(),
             trouble: None,
+            owner: None,
             holder: None,
             contributions: vec![],
             desired: vec![],
