@@ -1,15 +1,16 @@
 //! Who owns a name in a zone, and what the owner's endpoints add up to.
 //!
-//! The policy here is `exclusive`: the first cluster with an accepted contribution holds the name, the others wait and see
-//! who. Inside the holder, endpoints of several objects may add up (as in ExternalDNS), and the oldest wins where they cannot.
+//! Unless a rule says how clusters share the name, the policy is `exclusive`: the first cluster with an accepted contribution holds
+//! the name, the others wait and see who. Inside the holder, endpoints of several objects may add up (as in ExternalDNS), and the oldest wins where they cannot.
 
 pub use super::decision::{
     Contribution, Delegation, Desired, Hold, Link, LinkRank, NameDecision, NameInput, NoOtherNames,
     OtherNames, ZoneContext,
 };
 use super::merge::Merge;
-use super::{entitled, sides, zone_rules};
+use super::{entitled, sharing, sides, zone_rules};
 use crate::core::endpoint::verdict::{Reason, Verdict};
+use crate::core::governance::rule::sharing::SharingPolicy;
 use crate::core::ids::ClusterId;
 
 /// Decides a name: who holds it and what that adds up to. The order of the contributions does not matter.
@@ -32,6 +33,14 @@ pub fn decide_name(input: &NameInput<'_>) -> NameDecision {
             }
             None => others.push(contribution),
         }
+    }
+    let governance = &input.zone.governance;
+    if let Some((_, rule)) = governance.rules().sharing(&input.zone.apex, input.name)
+        && rule.policy != SharingPolicy::Exclusive
+    {
+        let mut decision = sharing::decide(input, rule, &valid, decision);
+        entitled::report(input, &mut decision);
+        return decision;
     }
     decision.holder = holder(input, &valid).cloned();
     let Some(holder) = decision.holder.clone() else { return decision };

@@ -2,7 +2,7 @@
 //!
 //! [`routing`] finds the zone of an endpoint, [`claims`] decides who holds a name and what the holder asks for, [`plan`] compares that
 //! with what Route 53 holds and makes units of [`change`].
-//! Of [`claims`], `zone_rules` says what a zone takes at a name, `entitled` who may have it, `loops` which names lead to each other, `sides` which of the owner's
+//! Of [`claims`], `zone_rules` says what a zone takes at a name, `entitled` who may have it, `sharing` what several clusters publish there together, `loops` which names lead to each other, `sides` which of the owner's
 //! endpoints count in a private or public zone, and `merge` what they add up to.
 
 pub mod block;
@@ -19,6 +19,7 @@ pub mod plan;
 pub mod policy;
 pub mod record_types;
 pub mod routing;
+mod sharing;
 mod sides;
 mod units;
 mod zone_rules;

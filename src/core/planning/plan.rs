@@ -120,7 +120,7 @@ impl Planner<'_> {
             (Some(_), Some(Drift::Changed)) => self.update(desired, observed, Motive::Repair),
             (Some(owner), None) => {
                 let passed =
-                    input.decision.holder.as_ref().is_some_and(|holder| *holder != owner.cluster);
+                    self.cluster_of(desired).is_some_and(|cluster| *cluster != owner.cluster);
                 self.update(
                     desired,
                     observed,
@@ -221,7 +221,7 @@ impl Planner<'_> {
         let input = self.input;
         let (cluster, endpoints) = match (input.decision.desired.get(key), input.observed.get(key))
         {
-            (Some(desired), _) => (input.decision.holder.clone(), self.endpoints(&desired.from)),
+            (Some(desired), _) => (self.cluster_of(desired).cloned(), self.endpoints(&desired.from)),
             (None, Some(observed)) => {
                 let owner = observed.owner.as_ref().map(|owner| owner.cluster.clone());
                 // Another cluster's endpoint that waited here had no part in the set.
@@ -235,6 +235,12 @@ impl Planner<'_> {
         let Some(cluster) = cluster else { return };
         let cause = Cause { motive, cluster, endpoints };
         self.changes.insert(key.clone(), Change { key: key.clone(), before, after, cause });
+    }
+
+    /// The cluster that a wanted set is for: of those that share it, the one that came first.
+    fn cluster_of(&self, desired: &Desired) -> Option<&'a ClusterId> {
+        let first = self.input.contributions.get(*desired.from.first()?)?;
+        Some(&first.cluster)
     }
 
     fn endpoints(&self, from: &[usize]) -> Vec<EndpointKey> {
