@@ -11,7 +11,7 @@ use super::error::{Finding, KeyPath, Problem, SourceLocation, Step};
 
 /// Reads the structs, without looking at what the values mean.
 pub(super) fn read(text: &str) -> Result<Config, Problem> {
-    // An empty file is an empty configuration: what is missing is said section by section.
+    // An empty file is an empty configuration: the sections report what is missing.
     let empty =
         text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'));
     if empty {
@@ -58,7 +58,7 @@ pub(super) fn place(
     replaced: &[(&'static str, &'static str)],
 ) -> Vec<Problem> {
     let mut options = options();
-    // A number that is none is among the things that are to be located.
+    // A number that is not finite is among the problems to locate.
     options.non_finite_float_policy = serde_saphyr::NonFiniteFloatPolicy::PassThrough;
     let tree: Option<Spanned<Node>> = serde_saphyr::from_str_with_options(text, options).ok();
     let mut problems: Vec<Problem> = findings

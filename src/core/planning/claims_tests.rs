@@ -331,7 +331,7 @@ fn of_a_loop_of_names_the_youngest_is_kept_out_and_named_the_loop() {
     let younger = Names(vec![(y, z, Some(9)), (z, x, Some(2))]);
     let decision = among(younger, x, &leads(x, y));
     assert_eq!((decision.desired.len(), decision.loop_ends), (1, [name(y)].into()));
-    // Nobody's record cannot give way.
+    // A record that no endpoint wants cannot give way.
     let decision = among(Names(vec![(y, x, None)]), x, &leads(x, y));
     assert_eq!(verdict(&decision, 0).0, VerdictState::Rejected);
     // A wildcard answers for what is not there.
@@ -443,7 +443,7 @@ fn addresses_of_objects_of_another_kind_or_namespace_do_not_add_up_and_both_are_
     let same = from("service", "red", "other", &["192.0.2.2"]);
     let decision = at(None, &[contribution("east", 1, first()), contribution("east", 2, same)]);
     assert_eq!(values(&decision), ["192.0.2.1", "192.0.2.2"]);
-    // Who wants just what is there takes nothing from anybody.
+    // An endpoint that wants just the value that is there takes nothing from another.
     let alike = from("ingress", "blue", "web", &["192.0.2.1"]);
     let decision = at(None, &[contribution("east", 1, first()), contribution("east", 2, alike)]);
     assert!(decision.verdicts.iter().all(|(_, v)| v.state == VerdictState::Accepted));
