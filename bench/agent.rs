@@ -27,7 +27,7 @@ const TIDY_WITHIN: Duration = Duration::from_secs(600);
 /// How often it is looked whether the agent still runs.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// What is printed; each figure is explained in [`crate::cli::AGENT_FIGURES`].
+/// The printed figures; each is explained in [`crate::cli::AGENT_FIGURES`].
 #[derive(Debug, Default, Serialize)]
 pub struct AgentFigures {
     bench: &'static str,
@@ -53,7 +53,7 @@ pub struct AgentFigures {
 /// Runs the benchmark. However it ends, what it made in the cluster is deleted.
 ///
 /// # Errors
-/// There is no such cluster, it refuses, a part failed, or it was told to stop.
+/// There is no such cluster, it refuses, a part failed, or a stop was requested.
 pub async fn measure(
     args: &AgentBenchArgs,
     shutdown: &CancellationToken,

@@ -24,7 +24,7 @@ const AT_MOST: Duration = Duration::from_secs(600);
 /// How often everything that the account that hangs is to hold changes.
 const ROUNDS: usize = 20;
 
-/// What is printed; each figure is explained in [`crate::cli::BOUNDS_FIGURES`].
+/// The printed figures; each is explained in [`crate::cli::BOUNDS_FIGURES`].
 #[derive(Debug, Default, Serialize)]
 pub struct BoundsFigures {
     bench: &'static str,
@@ -118,7 +118,7 @@ pub async fn measure(args: &BoundsArgs) -> anyhow::Result<BoundsFigures> {
     Ok(figures)
 }
 
-/// What was seen while something was wrong.
+/// Measurements taken while something was wrong.
 struct BoundsPhase {
     /// Of the innocent cluster's changes, in rising order.
     took_ms: Vec<i64>,
@@ -290,7 +290,7 @@ impl Stage {
         Ok((seen, changes))
     }
 
-    /// So many clusters come back with agents that read nothing, and ask and ask.
+    /// `count` clusters come back with agents that read nothing, and ask and ask.
     async fn deaf(
         &mut self,
         clusters: &mut [Option<Cluster>],

@@ -33,7 +33,7 @@ fn explained(examples: &str, figures: &[Figure]) -> String {
     after_help = "Example:\n  zonefold-bench drain --operation create --profile 2026 --output json"
 )]
 pub struct BenchCli {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -41,7 +41,7 @@ pub struct BenchCli {
 /// A benchmark, or the part that is measured.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// What to measure.
+    /// The benchmark.
     #[command(flatten)]
     Bench(Bench),
     /// Run as `zonefold`: how a benchmark starts the process that it measures
@@ -61,7 +61,7 @@ pub enum Bench {
     /// How long a single change takes from its publication until Route 53 has accepted it
     #[command(after_help = explained("  zonefold-bench latency\n  zonefold-bench latency --flood 10000 --output json\n", LATENCY_FIGURES))]
     Latency(LatencyArgs),
-    /// What a broker with nothing to do calls
+    /// The calls of a broker with nothing to do
     #[command(after_help = explained(
         "  zonefold-bench idle --clusters 100\n  zonefold-bench idle --accelerate 1 --seconds 1320    # the intervals as they are\n",
         IDLE_FIGURES
@@ -73,7 +73,7 @@ pub enum Bench {
         INGEST_FIGURES
     ))]
     Ingest(IngestArgs),
-    /// What a large fleet costs one broker: memory, start, reconnects, idling, and one change
+    /// The cost of a large fleet for one broker: memory, start, reconnects, idling, and one change
     #[command(after_help = explained(
         "  zonefold-bench scale\n  zonefold-bench scale --clusters 100 --endpoints 100000 --zones 100 --accounts 10 --output json\n",
         SCALE_FIGURES
@@ -85,16 +85,16 @@ pub enum Bench {
         STORE_FIGURES
     ))]
     Store(StoreBenchArgs),
-    /// How long an account waits when the replica that works it is killed, and what the replicas spend together meanwhile
+    /// How long an account waits when the replica that manages it is killed, and what the replicas spend together meanwhile
     #[command(after_help = explained(
         "  zonefold-bench failover\n  zonefold-bench failover --rounds 100 --profile legacy --output json\n",
         FAILOVER_FIGURES
     ))]
     Failover(FailoverArgs),
-    /// What an account that hangs, agents that read nothing, and agents that all come back at once cost the others
+    /// The cost to others of an account that hangs, agents that read nothing, and agents that all come back at once
     #[command(after_help = explained("  zonefold-bench bounds\n  zonefold-bench bounds --clusters 200 --output json\n", BOUNDS_FIGURES))]
     Bounds(BoundsArgs),
-    /// What an agent costs on a real Kubernetes API server, and how soon it says what changed there
+    /// The cost of an agent on a real Kubernetes API server, and how soon it reports changes there
     #[command(after_help = explained(
         "  zonefold-bench agent --kubeconfig kubeconfig\n  zonefold-bench agent --kubeconfig kubeconfig --context test --objects 1000 --output json\n",
         AGENT_FIGURES
@@ -134,7 +134,7 @@ pub enum BenchProfile {
     Legacy,
 }
 
-/// What is done to the record sets.
+/// The change to the record sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DrainOperation {
@@ -174,7 +174,7 @@ pub enum ZoneSpread {
     Skewed,
 }
 
-/// What all benchmarks take.
+/// The options of all benchmarks.
 #[derive(Debug, Args)]
 pub struct CommonBenchArgs {
     /// The form of the figures
@@ -197,7 +197,7 @@ pub struct CommonBenchArgs {
 /// Arguments of `zonefold-bench drain`.
 #[derive(Debug, Args)]
 pub struct DrainArgs {
-    /// What is done to the record sets
+    /// The change to the record sets
     #[arg(long, env = "ZONEFOLD_BENCH_OPERATION", value_enum, default_value = "create")]
     pub operation: DrainOperation,
     /// The buckets of the account
@@ -224,7 +224,7 @@ pub struct DrainArgs {
     /// The part of the buckets that is left to others
     #[arg(long, env = "ZONEFOLD_BENCH_RESERVE_PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=80))]
     pub reserve_percent: u8,
-    /// What all benchmarks take.
+    /// The options of all benchmarks.
     #[command(flatten)]
     pub common: CommonBenchArgs,
 }
@@ -254,7 +254,7 @@ pub struct LatencyArgs {
     /// The part of the buckets that is left to others
     #[arg(long, env = "ZONEFOLD_BENCH_RESERVE_PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=80))]
     pub reserve_percent: u8,
-    /// What all benchmarks take.
+    /// The options of all benchmarks.
     #[command(flatten)]
     pub common: CommonBenchArgs,
 }
@@ -278,7 +278,7 @@ pub struct IdleArgs {
     /// rounds of both
     #[arg(long, env = "ZONEFOLD_BENCH_ACCELERATE", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=60))]
     pub accelerate: u32,
-    /// What all benchmarks take.
+    /// The options of all benchmarks.
     #[command(flatten)]
     pub common: CommonBenchArgs,
 }
@@ -306,7 +306,7 @@ pub struct IngestArgs {
     /// How many clusters publish them, all at once
     #[arg(long, env = "ZONEFOLD_BENCH_CLUSTERS", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub clusters: u32,
-    /// What all benchmarks take.
+    /// The options of all benchmarks.
     #[command(flatten)]
     pub common: CommonBenchArgs,
 }
@@ -335,7 +335,7 @@ pub struct ScaleArgs {
     /// How long the idle broker is watched, in seconds
     #[arg(long, env = "ZONEFOLD_BENCH_IDLE_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub idle_seconds: u32,
-    /// What all benchmarks take.
+    /// The options of all benchmarks.
     #[command(flatten)]
     pub common: CommonBenchArgs,
 }
@@ -361,7 +361,7 @@ pub struct StoreBenchArgs {
     /// Which part of the endpoints a day touches, in per cent
     #[arg(long, env = "ZONEFOLD_BENCH_CHURN_PERCENT", default_value_t = 10, value_parser = clap::value_parser!(u8).range(1..=100))]
     pub churn_percent: u8,
-    /// What all benchmarks take.
+    /// The options of all benchmarks.
     #[command(flatten)]
     pub common: CommonBenchArgs,
 }
@@ -369,7 +369,7 @@ pub struct StoreBenchArgs {
 /// Arguments of `zonefold-bench failover`.
 #[derive(Debug, Args)]
 pub struct FailoverArgs {
-    /// How often the replica that works an account is killed
+    /// How often the replica that manages an account is killed
     #[arg(long, env = "ZONEFOLD_BENCH_ROUNDS", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub rounds: u32,
     /// How many replicas share the database
@@ -393,7 +393,7 @@ pub struct FailoverArgs {
     /// A PostgreSQL server whose user may make databases; without it one is started for the benchmark alone
     #[arg(long, env = "ZONEFOLD_BENCH_POSTGRES_URL", hide_env_values = true, value_name = "URL")]
     pub postgres_url: Option<String>,
-    /// What all benchmarks take.
+    /// The options of all benchmarks.
     #[command(flatten)]
     pub common: CommonBenchArgs,
 }
@@ -413,13 +413,13 @@ pub struct BoundsArgs {
     /// How many AWS accounts hold them; one of them hangs
     #[arg(long, env = "ZONEFOLD_BENCH_ACCOUNTS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(2..=1_000))]
     pub accounts: u32,
-    /// How many agents read nothing of what they are told
+    /// How many agents read none of the answers
     #[arg(long, env = "ZONEFOLD_BENCH_DEAF", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub deaf: u32,
     /// Changes of the innocent cluster in each part, one after the other
     #[arg(long, env = "ZONEFOLD_BENCH_SAMPLES", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub samples: u32,
-    /// What all benchmarks take.
+    /// The options of all benchmarks.
     #[command(flatten)]
     pub common: CommonBenchArgs,
 }
@@ -443,7 +443,7 @@ pub struct AgentBenchArgs {
     /// The agent writes nothing on the objects
     #[arg(long, env = "ZONEFOLD_NO_OBJECT_STATUS")]
     pub no_object_status: bool,
-    /// What all benchmarks take.
+    /// The options of all benchmarks.
     #[command(flatten)]
     pub common: CommonBenchArgs,
 }
@@ -480,7 +480,7 @@ mod tests {
         assert!(!help.contains("Run as `zonefold`"), "{help}");
     }
 
-    /// The page of figures: each of its commands is one, and each figure beside it is one of that command's.
+    /// The page of figures: each of its commands is a benchmark, and each figure in the row is one of that command's.
     #[test]
     fn every_benchmark_in_the_documents_is_one_with_these_figures() {
         let page = page("docs/performance.md");

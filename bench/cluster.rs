@@ -61,14 +61,14 @@ impl Known {
     }
 }
 
-/// What the cluster wants and what it knows of it, for a session that resumes.
+/// The wanted endpoints and known statuses of a cluster, for a session that resumes.
 #[derive(Clone, Default)]
 pub struct HeldEndpoints {
     endpoints: Known,
     statuses: Known,
 }
 
-/// What is sent, in order: a heartbeat's figures belong to the last sequence number before it.
+/// The outgoing messages, in order: a heartbeat's figures belong to the last sequence number before it.
 struct Outgoing {
     messages: mpsc::Sender<Bytes>,
     seq: u64,
@@ -93,7 +93,7 @@ fn encoded(message: ToBroker) -> Bytes {
 pub struct Encoded {
     seq: u64,
     message: Bytes,
-    /// What it takes of the session's credits.
+    /// The items that it takes from the session's credits.
     items: u32,
     bytes: u32,
     versions: Vec<(KeyHash, Version)>,
@@ -136,7 +136,7 @@ struct Heard {
     ended: Option<String>,
 }
 
-/// What the status stream has said.
+/// The state of the status stream.
 #[derive(Clone, Copy, Default)]
 struct Watched {
     replay_done: bool,

@@ -17,7 +17,7 @@ use super::cluster::{HeldEndpoints, hello, signed};
 
 /// The room for unread messages: small, so that they are at the broker.
 const WINDOW_BYTES: u32 = 64 << 10;
-/// A broker that has taken no message for so long does not listen either.
+/// A broker that has taken no message for this time does not listen either.
 const SILENCE: Duration = Duration::from_millis(500);
 
 /// See the module's page.

@@ -23,7 +23,7 @@ const UPDATE_ENDPOINTS: u32 = 5_000;
 /// With skewed zones the hottest of ten has about a quarter of the names.
 const ZONE_SKEW: f64 = 0.8;
 
-/// What is printed; each figure is explained in [`crate::cli::DRAIN_FIGURES`].
+/// The printed figures; each is explained in [`crate::cli::DRAIN_FIGURES`].
 #[derive(Debug, Serialize)]
 pub struct DrainFigures {
     bench: &'static str,
@@ -53,18 +53,18 @@ pub struct DrainFigures {
     seed: u64,
 }
 
-/// What goes out to one account: the fewest calls and all changes.
+/// The need of one account: the fewest calls, and all changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Need {
     calls: u32,
     changes: u32,
 }
 
-/// What is to go out.
+/// The changes to publish.
 struct Backlog {
-    /// What each cluster wants.
+    /// The wanted endpoints of each cluster.
     wanted: Vec<Vec<Endpoint>>,
-    /// What that comes to for each account.
+    /// The resulting need of each account.
     needs: Vec<Need>,
 }
 

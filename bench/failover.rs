@@ -1,4 +1,4 @@
-//! `bench failover`: how long an account waits when the replica that works it is killed, and what all replicas spend together.
+//! `bench failover`: how long an account waits when the replica that manages it is killed, and what all replicas spend together.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -26,10 +26,10 @@ use crate::cli::{BenchProfile, BenchSignature, FailoverArgs};
 const AT_MOST: Duration = Duration::from_secs(120);
 /// Names of a cluster in each zone: few, so that each is changed again soon.
 const NAMES: u32 = 20;
-/// Between two rounds everything runs as it should for so long, and for a random part of it more.
+/// The time between two rounds, in which nothing is broken; a random part of it is added.
 const BETWEEN_ROUNDS: Duration = Duration::from_secs(2);
 
-/// What is printed; each figure is explained in [`crate::cli::FAILOVER_FIGURES`].
+/// The printed figures; each is explained in [`crate::cli::FAILOVER_FIGURES`].
 #[derive(Debug, Default, Serialize)]
 pub struct FailoverFigures {
     bench: &'static str,
@@ -114,7 +114,7 @@ pub async fn measure(args: &FailoverArgs) -> anyhow::Result<FailoverFigures> {
     Ok(figures)
 }
 
-/// What AWS's buckets of requests and of changes give in ten seconds.
+/// The requests and changes that AWS's buckets give in ten seconds.
 fn allowed(profile: BenchProfile) -> (u64, Option<u64>) {
     match profile {
         BenchProfile::Since2026 => (50 + 10 * 10, Some(1_500 + 10 * 100)),
@@ -241,7 +241,7 @@ impl FailoverSite<'_> {
         self.publish_until(per_second, |_| (Instant::now() >= until).then_some(())).await
     }
 
-    /// Kills the replica that works an account; answers how long it was until another had applied a change there. Then the killed
+    /// Kills the replica that manages an account; answers how long it was until another had applied a change there. Then the killed
     /// one is started again.
     async fn round(&mut self, per_second: u32, account: &AccountId) -> anyhow::Result<Millis> {
         let holder = self.holder(account).await?;
@@ -264,7 +264,7 @@ impl FailoverSite<'_> {
         Ok(applied_at - killed_at)
     }
 
-    /// The replica that works an account, as the replicas say.
+    /// The replica that manages an account, as the replicas say.
     async fn holder(&self, account: &AccountId) -> anyhow::Result<usize> {
         let give_up = Instant::now() + AT_MOST;
         let gauge = format!("zonefold_lease_held{{account=\"{account}\"}}");

@@ -36,7 +36,7 @@ fn table(figures: &Value, explained: &[Figure]) -> String {
     table.to_string()
 }
 
-/// The value below or at which so large a share of the samples lies (nearest rank); none without samples.
+/// The value below or at which the given share of the samples lies (nearest rank); `None` if there are no samples.
 pub fn quantile(sorted: &[i64], share: f64) -> Option<i64> {
     let rank = (sorted.len() as f64 * share).ceil() as usize;
     sorted.get(rank.saturating_sub(1)).copied()

@@ -83,14 +83,14 @@ pub struct FleetCluster {
     zones: Vec<DnsName>,
 }
 
-/// What a day changes at one endpoint.
+/// A change of one endpoint within a day.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Churn {
     /// It has other targets than before.
     Changed {
-        /// What was wanted.
+        /// The endpoint before.
         before: Endpoint,
-        /// What is wanted now.
+        /// The endpoint now.
         after: Endpoint,
     },
     /// It is new.
@@ -168,12 +168,12 @@ impl Fleet {
         environments
     }
 
-    /// What a cluster wants.
+    /// The wanted endpoints of a cluster.
     pub fn endpoints(&self, cluster: &FleetCluster) -> Vec<Endpoint> {
         (0..cluster.endpoints).map(|serial| cluster.endpoint(self.seed, serial)).collect()
     }
 
-    /// An address of a cluster, in its first or its second place; none for a cluster that has no simple one. Every cluster's is
+    /// An address of a cluster, in its first or its second place; `None` if the cluster has no simple one. Every cluster's is
     /// of one shape, so that changing it costs the same in any fleet.
     pub fn address(&self, cluster: &FleetCluster, place: AddressPlace) -> Option<Endpoint> {
         let is_simple = |endpoint: &Endpoint| {
@@ -187,7 +187,7 @@ impl Fleet {
         Some(if place == AddressPlace::Second { moved(&found) } else { found })
     }
 
-    /// What a day changes at a cluster: of the given share of its endpoints, six tenths change, two are added and two removed.
+    /// A day's changes at a cluster: of the given share of its endpoints, six tenths change, two are added and two removed.
     pub fn churn(&self, cluster: &FleetCluster, share: f64) -> Vec<Churn> {
         let touched = (cluster.endpoints as f64 * share).round() as usize;
         let (changed, removed) = (touched * 6 / 10, touched * 2 / 10);
@@ -219,7 +219,7 @@ pub fn shares(total: usize, parts: usize, skew: f64) -> Vec<usize> {
     let mut shares: Vec<usize> =
         weights.iter().map(|weight| (total as f64 * weight / sum) as usize).collect();
     let given: usize = shares.iter().sum();
-    // What rounding down has left over goes to the smallest parts.
+    // The remainder of rounding down goes to the smallest parts.
     shares.iter_mut().rev().take(total - given).for_each(|share| *share += 1);
     shares
 }
@@ -315,7 +315,7 @@ impl FleetCluster {
             if serial.is_multiple_of(2) { ("blue", "200") } else { ("green", "55") };
         let mut endpoint = of("A", [address(rng)], [("aws/weight", weight)], rng);
         endpoint.key.set_identifier = format!("{}-{set}", self.id).into();
-        // Route 53 asks for one time to live of all sets of a weighted group.
+        // Route 53 requires one TTL for all sets of a weighted group.
         endpoint.ttl_secs = Some(60);
         endpoint
     }

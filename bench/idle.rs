@@ -18,10 +18,10 @@ const DRIFT_INTERVAL_SECS: u32 = 600;
 const DISCOVERY_INTERVAL_SECS: u32 = 300;
 /// Sets of one page of ListResourceRecordSets.
 const PAGE: u32 = 300;
-/// A zone has SOA and NS beside what is ours.
+/// A zone has SOA and NS besides our sets.
 const SETS_OF_THE_ZONE: u32 = 2;
 
-/// What is printed; each figure is explained in [`crate::cli::IDLE_FIGURES`].
+/// The printed figures; each is explained in [`crate::cli::IDLE_FIGURES`].
 #[derive(Debug, Default, Serialize)]
 pub struct IdleFigures {
     bench: &'static str,

@@ -18,7 +18,7 @@ use crate::cli::{IngestArgs, StoreKind};
 const ENDPOINTS_A_ZONE: u32 = 1_000;
 const ACCOUNTS: u32 = 10;
 
-/// What is printed; each figure is explained in [`crate::cli::INGEST_FIGURES`].
+/// The printed figures; each is explained in [`crate::cli::INGEST_FIGURES`].
 #[derive(Debug, Default, Serialize)]
 pub struct IngestFigures {
     bench: &'static str,
@@ -84,7 +84,7 @@ async fn open(args: &IngestArgs, database: Option<&PgConnectOptions>) -> anyhow:
     .await
 }
 
-/// What the broker did.
+/// The broker's measured work.
 struct Ingested {
     seconds: f64,
     cpu_ns: u64,

@@ -1,4 +1,4 @@
-//! What a broker keeps of a fleet, put into a store through its port: endpoints with their verdicts, records, claims, batches.
+//! A broker's rows for a fleet, put into a store through its port: endpoints with their verdicts, records, claims, batches.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -40,7 +40,7 @@ pub struct Keeping {
     rng: fastrand::Rng,
 }
 
-/// What becomes of one endpoint.
+/// The change of one endpoint.
 struct Step {
     before: Option<Endpoint>,
     after: Option<Endpoint>,

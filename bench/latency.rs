@@ -29,7 +29,7 @@ const LONGEST: Millis = Millis::from_secs(120);
 /// The longest that the flood may take until it is durable.
 const FLOOD_AT_MOST: Duration = Duration::from_secs(600);
 
-/// What is printed; each figure is explained in [`crate::cli::LATENCY_FIGURES`].
+/// The printed figures; each is explained in [`crate::cli::LATENCY_FIGURES`].
 #[derive(Debug, Default, Serialize)]
 pub struct LatencyFigures {
     bench: &'static str,
@@ -132,7 +132,7 @@ async fn single(
     Ok(Sent { name, at })
 }
 
-/// What came of the flood.
+/// The measurements of the flood.
 struct Flood {
     all: Vec<i64>,
     /// Those of the changes that were sent while the flood was arriving.

@@ -4,7 +4,7 @@
 //! a SQLite file and the clusters' end of the protocol. Times are those of the emulator's clock, to the millisecond; what Route
 //! 53 accepted, and when, is what its journal says.
 //!
-//! What the broker itself costs (`ingest`, `scale`, `bounds`; [`site`]) is measured of a process of its own, that works a
+//! The broker's own cost (`ingest`, `scale`, `bounds`; [`site`]) is measured on a process of its own that manages a
 //! [`fleet`] at an emulator without limits. `failover` kills such processes, several on one database, with AWS's limits on. `store`
 //! fills a database through the store's port alone.
 //!
@@ -54,7 +54,7 @@ use crate::cli::{
     FAILOVER_FIGURES, IDLE_FIGURES, INGEST_FIGURES, LATENCY_FIGURES, SCALE_FIGURES, STORE_FIGURES,
 };
 
-/// That of the binary `zonefold`, so that memory and time are measured with it.
+/// The allocator of the binary `zonefold`, so that memory and time are measured with it.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

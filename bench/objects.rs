@@ -1,6 +1,6 @@
 //! The objects of `bench agent` in a real cluster: services and ingresses as people have them, in a namespace of their own.
 //!
-//! No controller acts on them: their load balancer and ingress classes are nobody's, and no port of a node is taken. What a load
+//! No controller acts on them: none owns their load balancer and ingress classes, and no port of a node is taken. What a load
 //! balancer would have answered is written into their status.
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -24,7 +24,7 @@ const AT_ONCE: usize = 32;
 /// How often something is asked for that the API server is too busy for, and how long that is left alone in between.
 const ATTEMPTS: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(500);
-/// So many objects are said to be made at once.
+/// Progress is reported each time this number of objects is made.
 const SAY_EVERY: u32 = 1_000;
 
 const MERGE_PATCH: &str = "application/merge-patch+json";
@@ -61,7 +61,7 @@ impl Change {
 }
 
 impl Objects {
-    /// So many objects, of which none is made yet.
+    /// Prepares `count` objects; none is made yet.
     pub fn new(client: Client, count: u32) -> Self {
         let random = uuid::Uuid::new_v4().simple().to_string();
         Self { client, namespace: format!("zonefold-bench-{}", &random[..8]), count }
@@ -265,7 +265,7 @@ fn names(number: u32) -> Vec<String> {
     }
 }
 
-/// What a load balancer answers.
+/// A load balancer's address.
 enum Address {
     Ip(String),
     Hostname(String),
@@ -312,7 +312,7 @@ fn metadata(number: u32, namespace: &str, mut annotations: Value, applied: &Valu
     });
     annotations["meta.helm.sh/release-name"] = json!(name);
     annotations["meta.helm.sh/release-namespace"] = json!(namespace);
-    // What `kubectl apply` writes: the whole object once more.
+    // As `kubectl apply` writes it: the whole object once more.
     annotations["kubectl.kubernetes.io/last-applied-configuration"] = json!(applied.to_string());
     json!({"name": name, "namespace": namespace, "labels": labels, "annotations": annotations})
 }

@@ -17,7 +17,7 @@ pub struct Process {
     /// By which the system knows it.
     pub pid: u32,
     child: Child,
-    /// What it is called in messages.
+    /// Its name in messages.
     role: &'static str,
     log: PathBuf,
 }

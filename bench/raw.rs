@@ -23,7 +23,7 @@ const ROWS_A_STATEMENT: usize = 250;
 /// The start of PostgreSQL's binary format: its signature, no flags, no extension.
 const COPY_START: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 const COPY_END: [u8; 2] = [0xff; 2];
-/// What comes with a session and not with an endpoint.
+/// The tables that are filled with a session and not with an endpoint.
 const BEFORE_ENDPOINTS: [&str; 2] = ["cluster_names", "clusters"];
 
 /// How long the raw insert took.
@@ -181,7 +181,7 @@ async fn copy_in(connection: &mut PgConnection, what: &str, rows: Bytes) -> anyh
     Ok(())
 }
 
-/// Cuts a binary copy into copies of so many rows each; answers the number of rows as well.
+/// Cuts a binary copy into copies of `rows_each` rows; answers the number of rows as well.
 fn copies(all: &[u8], rows_each: usize) -> anyhow::Result<(usize, Vec<Bytes>)> {
     let mut rest =
         all.strip_prefix(COPY_START).context("PostgreSQL's binary format has another start")?;
@@ -202,7 +202,7 @@ fn copies(all: &[u8], rows_each: usize) -> anyhow::Result<(usize, Vec<Bytes>)> {
     Ok((rows, copies))
 }
 
-/// The length of the first row: the number of its fields, then each with its length; none at the end.
+/// The length of the first row: the number of its fields, then each with its length; `None` at the end.
 fn row_bytes(rest: &[u8]) -> anyhow::Result<Option<usize>> {
     let cut = "PostgreSQL's copy ends in the middle of a row";
     let fields = i16::from_be_bytes(*rest.first_chunk().context(cut)?);

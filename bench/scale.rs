@@ -20,7 +20,7 @@ const PURGE: Duration = Duration::from_secs(12);
 /// The longest that anything may take in which all endpoints have a part.
 const AT_MOST: Duration = Duration::from_secs(1_200);
 
-/// What is printed; each figure is explained in [`crate::cli::SCALE_FIGURES`].
+/// The printed figures; each is explained in [`crate::cli::SCALE_FIGURES`].
 #[derive(Debug, Default, Serialize)]
 pub struct ScaleFigures {
     bench: &'static str,

@@ -11,7 +11,7 @@ use super::child::ChildBroker;
 use super::cluster::Cluster;
 use super::say;
 
-/// The changes are made in so many rounds, and the middle one counts: what else happened to the machine spoils a few only.
+/// The number of rounds of changes; the median counts: what else happened to the machine spoils a few only.
 const ROUNDS: usize = 5;
 /// The longest that one change may take.
 const ONE_WITHIN: Duration = Duration::from_secs(60);
@@ -24,7 +24,7 @@ pub struct Changer<'a> {
     pub places: [Endpoint; 2],
 }
 
-/// Makes so many changes and answers what one costs the broker, in microseconds. What the broker does in the same time without
+/// Makes `changes` changes and answers what one costs the broker, in microseconds. What the broker does in the same time without
 /// changes is subtracted.
 ///
 /// # Errors
@@ -65,7 +65,7 @@ struct Moves<'a> {
 }
 
 impl Moves<'_> {
-    /// Makes so many changes, each when the one before is applied, and returns when all of them are in sync.
+    /// Makes `count` changes, each when the one before is applied, and returns when all of them are in sync.
     async fn make(&mut self, count: usize) -> anyhow::Result<()> {
         let mut last = vec![];
         for _ in 0..count {

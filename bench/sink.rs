@@ -1,4 +1,4 @@
-//! A broker that takes whatever an agent says and works none of it: it notes what arrived and when, and says of each endpoint
+//! A broker that accepts all messages of an agent and publishes nothing: it notes what arrived and when, and says of each endpoint
 //! that it is in sync.
 
 use std::collections::{HashMap, VecDeque};
@@ -22,18 +22,18 @@ use zonefold::wire::v1::broker_message::Message as ToAgent;
 use zonefold::wire::v1::federation_server::{Federation, FederationServer};
 use zonefold::wire::v1::{self, operation::Operation, welcome::Mode};
 
-/// What a session may have on its way, as a broker grants it.
+/// The credits of a session, as a broker grants them.
 const CREDITS: v1::Credits = v1::Credits { items: 2_000, bytes: 8 << 20 };
 /// The largest message, as a broker wants it.
 const MAX_MESSAGE_BYTES: u32 = 128 << 10;
 /// More often than a broker wants it: what both ends know equally is known by heartbeats.
 const HEARTBEAT_MS: u64 = 1_000;
-/// So many of them in a row are a while in which nothing came any more.
+/// After this number of them in a row nothing more is expected.
 const ENOUGH: u32 = 5;
 /// Statuses of one batch.
 const BATCH: usize = 500;
 
-/// What was heard of the agent.
+/// The state heard from the agent.
 #[derive(Default)]
 pub struct Heard {
     held: HashMap<KeyHash, Version>,
@@ -46,9 +46,9 @@ pub struct Heard {
     /// How many heartbeats in a row named what is held here, and those of them whose sources were all complete.
     equal: u32,
     complete: u32,
-    /// Whether the agent is told what became of its endpoints.
+    /// Whether the agent receives statuses of its endpoints.
     tells: bool,
-    /// What it was not told yet.
+    /// The statuses not sent yet.
     untold: Vec<(v1::EndpointKey, Version)>,
     told: u64,
     fault: Option<String>,
@@ -158,7 +158,7 @@ impl Heard {
         Ok(())
     }
 
-    /// What the agent is to be told now, in the words of a broker.
+    /// The statuses to send to the agent now, in the words of a broker.
     fn tell(&mut self) -> Vec<v1::EndpointStatus> {
         let status = |(key, version): (v1::EndpointKey, Version)| {
             self.told += 1;
@@ -218,7 +218,7 @@ impl Sink {
         anyhow::bail!("the broker of the benchmark serves no more")
     }
 
-    /// From now on the agent is told what became of its endpoints.
+    /// From now on the agent receives the statuses of its endpoints.
     pub fn tell(&self) {
         self.heard.send_modify(|heard| {
             heard.tells = true;
@@ -226,7 +226,7 @@ impl Sink {
         });
     }
 
-    /// Returns when so many endpoints are held, and the agent says that they are all.
+    /// Returns when `endpoints` endpoints are held, and the agent says that they are all.
     ///
     /// # Errors
     /// The agent broke off.
@@ -262,7 +262,7 @@ impl Sink {
         }
     }
 
-    /// What there is to see now, for messages.
+    /// The number of endpoints held now, for messages.
     pub fn endpoints(&self) -> usize {
         self.heard.borrow().held.len()
     }
@@ -318,7 +318,7 @@ impl Federation for Sink {
     }
 }
 
-/// One stream of statuses: the replay, once anything is told, then each change.
+/// One stream of statuses: the replay, once there is any status, then each change.
 struct Teller {
     heard: Arc<watch::Sender<Heard>>,
     changes: watch::Receiver<Heard>,

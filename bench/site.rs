@@ -1,4 +1,4 @@
-//! Where a fleet is worked: a folder, an emulator with its accounts, and the configuration of a broker.
+//! The site of a fleet: a folder, an emulator with its accounts, and the configuration of a broker.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -28,7 +28,7 @@ const EXTERNAL_ID: &str = "zonefold-bench";
 const PLENTY: f64 = 1e6;
 /// Long enough that nothing recurs while something is measured.
 const NEVER_SECS: u32 = 1_000_000;
-/// A zone stays busy so long after a batch, and a change PENDING: short, since it is not AWS that is measured.
+/// How long a zone stays busy after a batch, and a change PENDING: short, since it is not AWS that is measured.
 const PROCESS_MS: u64 = 20;
 const PROPAGATION_MS: u64 = 200;
 /// The sets that a zone may hold: that of AWS is ten thousand and can be raised.
@@ -39,7 +39,7 @@ pub const MAX_ENDPOINTS: usize = 500_000;
 /// ... of any size.
 pub const MAX_BYTES: u64 = 1 << 32;
 
-/// Whether the accounts are worked.
+/// Whether the accounts are managed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accounts {
     /// Their roles can be assumed.
@@ -57,18 +57,18 @@ pub enum Background {
     Off,
 }
 
-/// What may differ from one configuration to the next.
+/// The settings that may differ from one configuration to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Setting {
-    /// Whether the accounts are worked.
+    /// Whether the accounts are managed.
     pub accounts: Accounts,
-    /// What recurs.
+    /// The background checks.
     pub background: Background,
 }
 
 /// See the module's page.
 pub struct Site {
-    /// What is worked.
+    /// The managed fleet.
     pub fleet: Fleet,
     folder: Folder,
     emulator: EmulatorHandle,
@@ -224,7 +224,7 @@ impl Site {
         }
     }
 
-    /// What steers the emulator.
+    /// The emulator's control.
     pub fn control(&self) -> Control {
         self.emulator.control()
     }

@@ -32,7 +32,7 @@ use super::say;
 use super::site::{MAX_BYTES, MAX_ENDPOINTS};
 use crate::cli::{BenchProfile, BenchSignature, CommonBenchArgs};
 
-/// The first of the accounts whose zones are worked; the others follow it.
+/// The first of the accounts whose zones are managed; the others follow it.
 const FIRST_ACCOUNT: u64 = 111_111_111_111;
 /// The account of the broker's own user.
 const OPERATIONS_ACCOUNT: &str = "999999999999";
@@ -43,7 +43,7 @@ const PLENTY: f64 = 1e6;
 /// How often what has come of something is looked at; the times themselves are the journal's.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// What stays while brokers and emulators come and go: names, secrets and the folder.
+/// What outlives brokers and emulators: names, secrets and the folder.
 pub struct World {
     /// The accounts' ids.
     pub accounts: Vec<AccountId>,
@@ -69,10 +69,10 @@ pub struct Extent {
     pub clusters: u32,
 }
 
-/// What differs from one opening of a world to the next.
+/// The settings that differ from one opening of a world to the next.
 #[derive(Clone, Copy)]
 pub struct Pace {
-    /// The buckets of each account; none for no limits.
+    /// The buckets of each account; `None` if there are no limits.
     pub profile: Option<BenchProfile>,
     /// The part of them that is left to others.
     pub reserve_percent: u8,
@@ -327,7 +327,7 @@ fn role_of(account: &AccountId) -> String {
 
 /// A running emulator and broker.
 pub struct Stage<'w> {
-    /// What the broker is asked.
+    /// The broker's handle.
     pub handle: BrokerHandle,
     world: &'w World,
     pace: Pace,
@@ -350,7 +350,7 @@ impl Stage<'_> {
         self.control.counters()
     }
 
-    /// What it counted for the accounts that are worked, in their order.
+    /// The emulator's counters of the managed accounts, in their order.
     pub fn account_counters(&self) -> Vec<AccountCounters> {
         let mut counted = self.counters().accounts;
         self.world
@@ -375,7 +375,7 @@ impl Stage<'_> {
         self.control.journal(after)
     }
 
-    /// Each account's buckets as the broker is told of them.
+    /// Each account's buckets as in the broker's configuration.
     ///
     /// # Errors
     /// The configuration is refused, which would be a defect.
@@ -396,7 +396,7 @@ impl Stage<'_> {
         futures::future::try_join_all(opening).await
     }
 
-    /// Returns when Route 53 was left alone for so long that every bucket, ours and AWS's, is full again.
+    /// Returns when Route 53 has been left alone until every bucket, ours and AWS's, is full again.
     ///
     /// # Errors
     /// It never is.
@@ -439,7 +439,7 @@ impl Stage<'_> {
         .await
     }
 
-    /// Puts the roles right again: the accounts are worked at once.
+    /// Puts the roles right again: the accounts are managed at once.
     ///
     /// # Errors
     /// The configuration is refused, which would be a defect.

@@ -22,7 +22,7 @@ use crate::cli::{StoreBenchArgs, StoreKind};
 
 const MEBIBYTE: f64 = (1_u64 << 20) as f64;
 
-/// What is printed; each figure is explained in [`crate::cli::STORE_FIGURES`].
+/// The printed figures; each is explained in [`crate::cli::STORE_FIGURES`].
 #[derive(Debug, Default, Serialize)]
 pub struct StoreFigures {
     bench: &'static str,
@@ -194,7 +194,7 @@ impl Database {
             .context("the database has no table of endpoints")
     }
 
-    /// What an operator would do: SQLite writes the file anew, PostgreSQL makes what is dead free to be used again.
+    /// As an operator would: SQLite writes the file anew, PostgreSQL makes dead rows free to be used again.
     async fn vacuum(&self) -> anyhow::Result<()> {
         match self {
             Self::File(options) => {

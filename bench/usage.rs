@@ -1,4 +1,4 @@
-//! What a process has used, as Linux counts it under /proc.
+//! The resources that a process has used, as Linux counts them under /proc.
 
 use anyhow::Context;
 

@@ -1,13 +1,13 @@
-//! What each benchmark prints, and what it means.
+//! The figures that each benchmark prints, and their meaning.
 
 /// A figure that a benchmark prints.
 #[derive(Clone, Copy, Debug)]
 pub struct Figure {
     /// Its key in the JSON object.
     pub key: &'static str,
-    /// What it should be; empty for a figure that only explains others.
+    /// The goal; empty for a figure that only explains others.
     pub goal: &'static str,
-    /// What it means.
+    /// The meaning.
     pub meaning: &'static str,
 }
 

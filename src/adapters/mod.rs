@@ -1,4 +1,4 @@
-//! The outside world behind the ports: Route 53 with STS, the stores, the clock, TLS, and who calls.
+//! The outside world behind the ports: Route 53 with STS, the stores, the clock, TLS, and caller authentication.
 
 pub mod auth;
 pub mod clock;

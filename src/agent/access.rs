@@ -1,5 +1,5 @@
-//! The way to the broker: its address, whom to trust there, and what proves this agent. What stands in files is read anew before each
-//! call, so that a certificate or a token that was renewed is shown, and nothing has to be started again for it.
+//! The connection to the broker: its address, the CA to trust, and this agent's credentials. Files are read anew before each call,
+//! so that a renewed certificate or token is used without a restart.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 
 use crate::core::transport::{innermost, is_loopback_host};
 
-/// Something that is given, or stands in a file.
+/// Data that is given, or read from a file.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Material {
     /// Given.
@@ -44,7 +44,7 @@ pub struct ClientCertificate {
     pub key_file: PathBuf,
 }
 
-/// Where the broker is and what proves this agent there.
+/// The broker's address, and this agent's credentials there.
 #[derive(Clone)]
 pub struct BrokerAddress {
     /// https, or http on this machine.
@@ -83,7 +83,7 @@ pub enum AccessError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         reason: io::Error,
     },
     /// The address is not one.
@@ -91,9 +91,9 @@ pub enum AccessError {
         "the broker's address {url:?} is not a URL such as https://broker.example.com:7443: {reason}"
     )]
     BadUrl {
-        /// What was given.
+        /// The URL as given.
         url: String,
-        /// What is wrong with it.
+        /// Why it is not valid.
         reason: String,
     },
     /// Plain HTTP over a network would show the token.
@@ -101,7 +101,7 @@ pub enum AccessError {
         "the broker's address {url:?} is plain http to another machine, which would show the token: use https"
     )]
     PlainHttp {
-        /// What was given.
+        /// The URL as given.
         url: String,
     },
     /// A certificate is shown in a TLS handshake, and there is none.
@@ -109,15 +109,15 @@ pub enum AccessError {
         "the broker's address {url:?} is plain http, where no certificate can be shown: use https, or give a token only"
     )]
     CertificateWithoutTls {
-        /// What was given.
+        /// The URL as given.
         url: String,
     },
-    /// Nothing says whom to trust.
+    /// No CA certificate is given.
     #[error(
         "the broker's address {url:?} is https and no CA certificate is given: name the file that signed the broker's certificate"
     )]
     NoCa {
-        /// What was given.
+        /// The URL as given.
         url: String,
     },
     /// The certificate, its key or the authority cannot be used.
@@ -140,7 +140,7 @@ pub enum AccessError {
 pub struct Broker {
     /// The connection; it is made when it is first used, and again when it breaks.
     pub channel: Channel,
-    /// `Bearer …`, marked as sensitive; none when the connection itself proves it.
+    /// `Bearer …`, marked as sensitive; `None` if the connection itself authenticates the agent.
     pub authorization: Option<MetadataValue<Ascii>>,
 }
 
@@ -155,7 +155,7 @@ enum Way {
     Files(Arc<Files>),
 }
 
-/// Connections of a kind that only who made this knows.
+/// Connections that the caller makes.
 struct Maker {
     make: Box<dyn Fn() -> Broker + Send + Sync>,
     made: Mutex<Broker>,
@@ -173,7 +173,7 @@ struct Files {
 struct Made {
     of: TlsMaterial,
     channel: Channel,
-    /// What was found in the files since and could not be used; it is said once.
+    /// Later content of the files that could not be used; it is logged once.
     refused: Option<TlsMaterial>,
 }
 
@@ -213,7 +213,7 @@ impl Access {
     }
 
     /// A new connection, and the token, for a session that begins now: what ended the last session may be the
-    /// connection, or what it leads to. From now on [`Self::now`] answers with it.
+    /// connection, or what it leads to. From now on [`Self::now`] returns it.
     ///
     /// # Errors
     /// As those of [`Self::now`].
@@ -247,7 +247,7 @@ impl Access {
     /// The connection and the token for a call that is made now.
     ///
     /// # Errors
-    /// The token's file cannot be read, or holds what cannot be one. A certificate that cannot be used is said in the log, and the
+    /// The token's file cannot be read, or its content cannot be a token. A certificate that cannot be used is logged, and the
     /// connection stays as it was.
     pub fn now(&self) -> Result<Broker, AccessError> {
         match &self.0 {
@@ -274,7 +274,7 @@ impl Maker {
 
 impl Files {
     fn renew(&self) -> Result<Channel, AccessError> {
-        // It takes what changed in the files.
+        // This reads what changed in the files.
         self.channel();
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         made.channel = connect(&self.address, &made.of)?;

@@ -1,4 +1,4 @@
-//! The agent's own HTTP: alive, ready, metrics, and what it knows as JSON.
+//! The agent's own HTTP server: liveness, readiness, metrics, and its state as JSON.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -100,7 +100,7 @@ fn registry(state: &State) -> Registry {
         "1 while this agent is the one that speaks to the broker",
         usize::from(state.role != AgentRole::StandsBy),
     );
-    // An agent that stands by says nothing to the broker, which is no reason for an alert.
+    // A standby agent sends nothing to the broker, which is no reason for an alert.
     if state.role != AgentRole::StandsBy {
         gauge(
             "converged",

@@ -1,4 +1,4 @@
-//! Who the agent is: the UID of its cluster.
+//! The agent's identity: the UID of its cluster.
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ pub enum ClusterUid {
     StateFile(PathBuf),
 }
 
-/// Why the agent cannot say who it is.
+/// Why the agent's identity is not known.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
     /// The state file cannot be read or written.
@@ -20,13 +20,13 @@ pub enum IdentityError {
     StateFile {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         reason: io::Error,
     },
     /// The UID is not a UUID.
     #[error("the cluster's UID {value:?} is not a UUID: give the UID of the namespace kube-system")]
     NotAUuid {
-        /// What was given.
+        /// The value as given.
         value: String,
     },
 }

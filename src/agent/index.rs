@@ -1,9 +1,9 @@
-//! What the cluster wants now: every endpoint by its key, with the digest that the broker compares.
+//! Every endpoint that the cluster wants now, by its key, with the digest that the broker compares.
 //!
-//! A plain value with synchronous methods. Each answers with the changes that it made, which the caller puts into the outbox.
-//! Nothing is withdrawn but by an observed deletion, by an object that no longer names the host, or by an operator's word: an
-//! object whose targets are not known now keeps what it had, and so does one that can no longer be seen. What is kept so is
-//! flagged ([`EntryState`]).
+//! A plain value with synchronous methods. Each returns the changes that it made, which the caller puts into the outbox.
+//! An endpoint is withdrawn only if its object was seen deleted, if its object no longer names the host, or if an operator
+//! releases it. An object whose targets are not known now keeps its endpoints, and so does one that can no longer be seen.
+//! Endpoints kept so are flagged ([`EntryState`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ mod keys;
 use keeping::Partial;
 use keys::Keys;
 
-/// An endpoint larger than this many bytes of text is not sent: no record set that Route 53 takes comes near it.
+/// An endpoint larger than this many bytes of text is not sent: no record set that Route 53 accepts comes near it.
 pub const MAX_ENDPOINT_BYTES: usize = 128 * 1024;
 
 /// Why an endpoint is withdrawn.
@@ -37,7 +37,7 @@ pub enum DelCause {
     Released,
 }
 
-/// What became different in the index.
+/// A change of the index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IndexChange {
     /// An endpoint is new or has new content.
@@ -52,7 +52,7 @@ pub enum IndexChange {
     Del {
         /// The hash of its key.
         hash: KeyHash,
-        /// What named it.
+        /// The endpoint's key.
         key: EndpointKey,
         /// The content that was there last.
         version_seen: Version,
@@ -100,7 +100,7 @@ pub enum EntryState {
 }
 
 impl EntryState {
-    /// Why it is kept although nothing that is seen asks for it; none for what is wanted.
+    /// Why it is kept although no visible object asks for it; `None` if it is wanted.
     pub fn kept_because(&self) -> Option<&str> {
         match self {
             Self::Wanted => None,
@@ -112,7 +112,7 @@ impl EntryState {
 /// An endpoint that the broker holds and no object here asks for. Its content is known at the broker alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
-    /// What names it.
+    /// The endpoint's key.
     pub key: EndpointKey,
     /// The content that the broker holds.
     pub version: Version,
@@ -152,7 +152,7 @@ struct SourceEntry {
     proof: Proof,
 }
 
-/// Whether what the broker holds from an earlier life of this agent was compared with the cluster.
+/// Whether the broker's endpoints from an earlier life of this agent were compared with the cluster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Proof {
     /// The source itself shows everything that counts.
@@ -168,19 +168,19 @@ struct ObjectEntry {
     warnings: Vec<String>,
 }
 
-/// The cluster's wishes; see the module's page.
+/// The wanted endpoints; see the module's page.
 pub struct Index {
     endpoints: BTreeMap<KeyHash, IndexEntry>,
     objects: BTreeMap<ObjectRef, ObjectEntry>,
     /// Objects with a host that waits for its first targets, and why: their sources cannot be complete.
     waiting: BTreeMap<ObjectRef, String>,
-    /// Of objects with hosts that were taken as they were partly known: who may have had more targets for which of them.
+    /// The partly known hosts of objects, with the parents that may have had more targets for them.
     partial: BTreeMap<ObjectRef, Partial>,
     /// Objects with something to report on them; `None` if it is not reported.
     news: Option<BTreeSet<ObjectRef>>,
-    /// Of objects with a word that means nothing, the names that were read without it.
+    /// Objects with a meaningless word, each with the names that were read without it.
     assumed: BTreeMap<ObjectRef, BTreeSet<ArcStr>>,
-    /// Such objects of which it is not known yet what the broker holds.
+    /// Such objects, until it is known what the broker holds of them.
     held_back: BTreeMap<ObjectRef, (ArcStr, Extraction)>,
     digest: SetDigest,
     sources: BTreeMap<SourceKind, SourceEntry>,
@@ -263,7 +263,7 @@ impl Index {
         changes
     }
 
-    /// Takes note that an object was observed to be deleted.
+    /// Notes that an object was observed to be deleted.
     pub fn delete(&mut self, object: &ObjectRef) -> Vec<IndexChange> {
         self.waiting.remove(object);
         self.partial.remove(object);
@@ -294,8 +294,8 @@ impl Index {
         changes
     }
 
-    /// Takes note of what is in a complete list of a source's objects, in one namespace or in all: what was seen before and is
-    /// not in it was deleted. What was out of sight before stays: that it is not listed says nothing new.
+    /// Applies a complete list of a source's objects, in one namespace or in all: entries that were seen before and are not in it
+    /// were deleted. Entries that were out of sight before stay: their absence from the list says nothing new.
     pub fn retain(
         &mut self,
         source: SourceKind,
@@ -336,12 +336,12 @@ impl Index {
         entry.error = None;
     }
 
-    /// Notes that a source cannot be read completely now. What it wanted stays.
+    /// Notes that a source cannot be read completely now. Its endpoints stay.
     pub fn fail(&mut self, source: SourceKind, error: String) {
         self.sources.entry(source).or_default().error = Some(error);
     }
 
-    /// Notes that the cluster has no objects of this kind, because it does not know the kind. What was wanted stays.
+    /// Notes that the cluster has no objects of this kind, because it does not know the kind. Its endpoints stay.
     pub fn no_such_kind(&mut self, source: SourceKind, error: String) {
         let entry = self.sources.entry(source).or_default();
         if entry.reading == Reading::NotYet {
@@ -360,13 +360,13 @@ impl Index {
         self.sources.values().all(|source| source.reading != Reading::NotYet)
     }
 
-    /// How each source does.
+    /// The health of each source.
     pub fn sources(&self) -> Vec<SourceHealth> {
         self.sources.iter().map(|(kind, entry)| self.health(*kind, entry)).collect()
     }
 
     fn health(&self, kind: SourceKind, entry: &SourceEntry) -> SourceHealth {
-        // Of a source that was proven, what the broker may still hold is held here as well.
+        // If the source was proven, whatever the broker may still hold of it is held here as well.
         let may_be_held_unseen = entry.proof == Proof::NotNeeded;
         let waiting =
             || self.waiting.iter().find(|(object, _)| may_be_held_unseen && object.source == kind);
@@ -394,12 +394,12 @@ impl Index {
         self.objects.keys().filter(move |object| object.source == source).filter(is_in)
     }
 
-    /// What was noticed in one object, for people.
+    /// Warnings about one object, for people.
     pub fn warnings_of(&self, object: &ObjectRef) -> &[String] {
         self.objects.get(object).map_or(&[], |entry| &entry.warnings)
     }
 
-    /// What was noticed in each object, for people.
+    /// Warnings about each object, for people.
     pub fn warnings(&self) -> impl Iterator<Item = (&ObjectRef, &str)> {
         self.objects.iter().flat_map(|(object, entry)| {
             entry.warnings.iter().map(move |warning| (object, warning.as_str()))
@@ -457,7 +457,7 @@ impl Index {
     ) -> Option<IndexChange> {
         let version = endpoint.version();
         let key = &mut endpoint.key;
-        // What was read twice is held once.
+        // Equal texts share one allocation.
         for (text, same) in
             [(&mut key.namespace, &object.namespace), (&mut key.object, &object.name)]
         {
@@ -528,7 +528,7 @@ impl IndexEntry {
     }
 }
 
-/// How an endpoint is kept that its object does not produce now; none for one that goes.
+/// How an endpoint is kept that its object does not produce now; `None` if it is withdrawn.
 fn standing_under(unknown: &Unknown, held: &IndexEntry) -> Option<EntryState> {
     let waiting = unknown.reason_for(&held.endpoint.key, &held.endpoint.targets).map(str::to_owned);
     waiting

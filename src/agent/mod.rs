@@ -1,4 +1,4 @@
-//! The agent: reads what a cluster wants and publishes it to the broker, and shows what became of it.
+//! The agent: reads what a cluster wants, publishes it to the broker, and shows the outcome.
 //!
 //! ```text
 //! kube or manifests ─▶ sources (extract) ─▶ index ─▶ outbox ─▶ session ══ Publish ══▶ broker
@@ -46,18 +46,18 @@ pub use shared::{AgentRole, Shared, State};
 use sources::SourceKind;
 use term::Term;
 
-/// What the operator decides.
+/// The operator's settings.
 #[derive(Clone)]
 pub struct AgentConfig {
     /// The name under which the cluster is registered at the broker.
     pub cluster: String,
     /// The UID of the namespace kube-system, or the file that stands for it.
     pub kube_system_uid: ClusterUid,
-    /// Where the broker is, and what proves the cluster there.
+    /// The broker's address, and the cluster's credentials there.
     pub broker: BrokerAddress,
     /// Where the objects are.
     pub objects: Objects,
-    /// Where the agent's own HTTP listens; none for nowhere.
+    /// The address of the agent's own HTTP server; `None` if it has none.
     pub listen: Option<SocketAddr>,
 }
 
@@ -71,7 +71,7 @@ pub enum Objects {
 }
 
 impl Objects {
-    /// What decides whether this agent is the one of several that speaks to the broker; none when it is alone.
+    /// The election of the one agent that speaks to the broker; `None` if the agent runs alone.
     fn election(&self, random: fastrand::Rng) -> Option<Elector> {
         match self {
             Self::Manifests(_) => None,
@@ -99,7 +99,7 @@ pub enum AgentError {
     /// The cluster's UID.
     #[error(transparent)]
     Identity(#[from] IdentityError),
-    /// The broker's address, or what proves the cluster there.
+    /// The broker's address, or the cluster's credentials there.
     #[error(transparent)]
     Access(#[from] AccessError),
     /// The listener.
@@ -107,7 +107,7 @@ pub enum AgentError {
     Listen {
         /// Where.
         address: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         reason: io::Error,
     },
     /// A task ended that should not have.
@@ -119,7 +119,7 @@ pub enum AgentError {
     /// A task panicked.
     #[error("a task of the agent died: {reason}")]
     TaskDied {
-        /// What it said.
+        /// The panic's text.
         reason: String,
     },
 }
@@ -219,7 +219,7 @@ impl Bound {
         let leads = election.map(|elector| {
             shared.write(|state| state.role = AgentRole::StandsBy);
             let (sender, leads) = watch::channel(false);
-            // It leads until its last words are acknowledged.
+            // It leads until its last messages are acknowledged.
             let of_election = after_drain.clone();
             tasks.spawn(async move {
                 elector.run(sender, of_election).await;

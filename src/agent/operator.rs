@@ -29,7 +29,7 @@ async fn admit(request: Request, next: Next) -> Response {
 }
 
 fn names_this_machine(uri: &Uri, headers: &HeaderMap) -> bool {
-    // What cannot be read is no name of this machine.
+    // A header that cannot be read does not name this machine.
     let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
     let host = text(header::HOST).or_else(|| uri.authority().map(|authority| authority.as_str()));
     is_asked_as_loopback(host, text(header::ORIGIN))

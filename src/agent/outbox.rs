@@ -1,4 +1,4 @@
-//! What is still to be sent to the broker: a map by key in which the latest wins, so that memory is bounded by the keys that
+//! Changes still to be sent to the broker: a map by key in which the latest wins, so that memory is bounded by the keys that
 //! change and nothing is dropped.
 //!
 //! At most one version of a key is on its way; later ones wait and merge. Credits are counted in operations and in the bytes
@@ -43,7 +43,7 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// Takes a change of the index. It replaces what waits under the same key.
+    /// Queues a change of the index. It replaces the one that waits under the same key.
     pub fn push(&mut self, change: IndexChange) {
         let hash = change.hash();
         let slot = self.slots.entry(hash).or_default();
@@ -53,7 +53,7 @@ impl Outbox {
         }
     }
 
-    /// Takes a body that the broker asked for, unless it is already on its way or waiting.
+    /// Queues a body that the broker asked for, unless it is already on its way or waiting.
     pub fn push_wanted(&mut self, change: IndexChange) {
         if !self.slots.contains_key(&change.hash()) {
             self.push(change);
@@ -78,26 +78,26 @@ impl Outbox {
         });
     }
 
-    /// Forgets what earlier sessions left: the broker holds what this side holds.
+    /// Forgets the changes of earlier sessions: the broker holds what this side holds.
     pub fn drop_carried(&mut self) {
         self.slots.retain(|_, slot| !slot.carried);
         self.ready.retain(|hash| self.slots.contains_key(hash));
     }
 
-    /// Forgets everything that waits: a snapshot says it.
+    /// Forgets everything that waits: a snapshot contains it.
     pub fn clear(&mut self) {
         self.slots.clear();
         self.ready.clear();
         self.flights.clear();
     }
 
-    /// Adds what the broker granted.
+    /// Adds the credits that the broker granted.
     pub fn grant(&mut self, credits: &v1::Credits) {
         self.credit_items = self.credit_items.saturating_add(u64::from(credits.items));
         self.credit_bytes = self.credit_bytes.saturating_add(credits.bytes);
     }
 
-    /// The next message, as large as credits and `max_message_bytes` allow; none when nothing may be sent. An operation that is
+    /// The next message, as large as credits and `max_message_bytes` allow; `None` if nothing may be sent. An operation that is
     /// larger than all byte credits goes alone when nothing is on its way, or no credit would ever come back.
     pub fn take(&mut self, seq: u64, max_message_bytes: usize) -> Option<v1::Changes> {
         let mut operations = Vec::new();
@@ -135,7 +135,7 @@ impl Outbox {
         Some(v1::Changes { seq, operations })
     }
 
-    /// Everything up to `seq` is durable at the broker. Answers the keys whose deletion that was.
+    /// Everything up to `seq` is durable at the broker. Returns the keys whose deletion became durable.
     pub fn ack(&mut self, seq: u64) -> Vec<KeyHash> {
         let mut deleted = Vec::new();
         while self.flights.front().is_some_and(|flight| flight.seq <= seq) {

@@ -1,4 +1,4 @@
-//! The operator's word: shows what is kept although nothing that is seen asks for it, and releases it.
+//! The operator's requests: show the endpoints kept although no visible object asks for them, and release them.
 //!
 //! Both are answered to this machine alone ([`super::operator`]).
 
@@ -24,7 +24,7 @@ pub fn router() -> Router<Arc<Shared>> {
     Router::new().route("/kept", get(kept)).route("/release", post(release))
 }
 
-/// Which of what is kept is meant. All that is given has to fit; nothing given fits nothing.
+/// Selects kept endpoints. All fields that are given have to match; if none is given, nothing matches.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Selection {
@@ -68,7 +68,7 @@ impl KeptView {
     }
 }
 
-/// What an agent that stands by answers: what is kept is known to the one that leads, and only that one withdraws anything.
+/// The refusal by a standby agent: only the leader knows what is kept, and only the leader withdraws anything.
 fn refusal_of_standby(shared: &Shared) -> Option<Response> {
     let stands_by = shared.read(|state| state.role == AgentRole::StandsBy);
     let text = "this agent stands by, and only the one that leads knows what is kept and releases it: ask the holder of the Lease, \

@@ -1,5 +1,5 @@
-//! What the tasks of the agent share: the index, the publisher and the statuses under one lock that is held for moments and
-//! never across an await, and the signals that wake who waits for them.
+//! State shared by the agent's tasks: the index, the publisher and the statuses under one lock that is held for moments and
+//! never across an await, and the signals that wake waiting tasks.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,11 +13,11 @@ use crate::wire::v1;
 
 /// Everything that the agent knows.
 pub struct State {
-    /// What the cluster wants.
+    /// The endpoints that the cluster wants.
     pub index: Index,
-    /// What is still to be sent to the broker.
+    /// Changes still to be sent to the broker.
     pub publisher: Publisher,
-    /// What the broker answered.
+    /// The broker's answers.
     pub statuses: StatusBook,
     /// Whether this agent is the one that speaks to the broker.
     pub role: AgentRole,
@@ -31,7 +31,7 @@ pub enum AgentRole {
     Alone,
     /// The one of several that speaks to the broker.
     Leads,
-    /// It follows the cluster, and says nothing.
+    /// It follows the cluster, and sends nothing.
     StandsBy,
 }
 
@@ -60,7 +60,7 @@ impl Shared {
         look(&self.lock())
     }
 
-    /// Changes the state and wakes who waits for it.
+    /// Changes the state and wakes the tasks that wait for it.
     pub fn write<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let answer = change(&mut self.lock());
         self.to_send.notify_one();
@@ -73,7 +73,7 @@ impl Shared {
         take(&mut self.lock())
     }
 
-    /// Changes the state, and puts what that changed in the index into the outbox.
+    /// Changes the state, and puts the changes of the index into the outbox.
     pub fn update(&self, change: impl FnOnce(&mut State) -> Vec<IndexChange>) {
         self.write(|state| {
             for changed in change(state) {
@@ -82,7 +82,7 @@ impl Shared {
         });
     }
 
-    /// Changes the index, puts what it changed into the outbox, and answers what people should look at.
+    /// Changes the index, puts its changes into the outbox, and returns the messages for people.
     pub fn change(&self, change: impl FnOnce(&mut Index) -> Vec<IndexChange>) -> Vec<String> {
         self.write(|state| {
             for changed in change(&mut state.index) {
@@ -92,7 +92,7 @@ impl Shared {
         })
     }
 
-    /// The next message to the broker. Who waits for the outbox to empty is told by its acknowledgement.
+    /// The next message to the broker. Tasks that wait for the outbox to empty are woken by its acknowledgement.
     pub(super) fn next_message(&self) -> Option<v1::AgentMessage> {
         let state = &mut *self.lock();
         state.publisher.next(&state.index)
@@ -104,8 +104,8 @@ impl Shared {
         state.publisher.heartbeat(&state.index);
     }
 
-    /// Forgets the statuses of endpoints that are gone at the broker too: of what it found to be gone by comparing it says nothing
-    /// more. As long as it may hold an endpoint, a status that is forgotten is not said again.
+    /// Forgets the statuses of endpoints that are gone at the broker too: it reports nothing on those that a comparison showed to
+    /// be gone. While it may hold an endpoint, a forgotten status is not sent again.
     pub(super) fn forget_what_is_gone(&self) {
         let State { index, publisher, statuses, .. } = &mut *self.lock();
         if statuses.len() as u64 <= index.digest().count() {

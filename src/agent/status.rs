@@ -16,15 +16,15 @@ use crate::wire::v1::{EndpointStatus, Progress, StatusBatch, VerdictState};
 #[derive(Default)]
 pub struct StatusBook {
     latest: BTreeMap<KeyHash, Told>,
-    /// Over the keys and what their statuses say: by it the broker finds what is new.
+    /// Covers the keys and their statuses: by it the broker finds what is new.
     digest: SetDigest,
-    /// The keys of a replay that goes on; none when there is none.
+    /// The keys of the current replay; `None` if none is running.
     replayed: Option<BTreeSet<KeyHash>>,
     /// How many replays were begun.
     streams: u64,
     /// Whether a replay came to its end.
     complete: bool,
-    /// What became new since it was last asked, by object; `None` if it is not asked for.
+    /// New statuses since the last call, by object; `None` if they are not collected.
     touched: Option<BTreeMap<TouchedObject, BTreeSet<KeyHash>>>,
 }
 
@@ -47,7 +47,7 @@ impl Told {
     }
 }
 
-/// An object of which a status says something new.
+/// An object with a new status.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TouchedObject {
     /// The kind of its source.
@@ -73,17 +73,17 @@ impl TouchedObject {
     }
 }
 
-/// A status that says something that was not known.
+/// A status that says something new.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transition {
-    /// Which endpoint.
+    /// The endpoint.
     pub key: EndpointKey,
-    /// What is so now.
+    /// Its status now.
     pub status: EndpointStatus,
 }
 
 impl StatusBook {
-    /// What is held, as a request to watch says it; empty for nothing.
+    /// The digests of the held statuses, for a watch request; empty if none is held.
     pub fn held_digests(&self) -> Bytes {
         if self.latest.is_empty() { Bytes::new() } else { Bytes::from(self.digest.to_bytes()) }
     }
@@ -94,12 +94,12 @@ impl StatusBook {
         self.streams += 1;
     }
 
-    /// What the broker holds is not known any more: another agent may have spoken to it.
+    /// Marks the broker's state as unknown: another agent may have spoken to the broker.
     pub fn start_over(&mut self) {
         self.complete = false;
     }
 
-    /// Takes a batch and answers what is new in it.
+    /// Applies a batch and returns what is new in it.
     pub fn take(&mut self, batch: StatusBatch) -> Vec<Transition> {
         let transitions =
             batch.statuses.into_iter().filter_map(|status| self.take_one(status)).collect();
@@ -122,13 +122,13 @@ impl StatusBook {
         transitions
     }
 
-    /// Takes note of what becomes new from now on, for [`Self::take_touched`].
+    /// Collects new statuses from now on, for [`Self::take_touched`].
     pub fn note_touched(&mut self) {
         self.touched.get_or_insert_default();
     }
 
-    /// The objects whose statuses say something new since this was asked last, with the endpoints that do. What the first replay
-    /// named was so before: its objects are named without endpoints.
+    /// The objects with new statuses since the last call, with their endpoints. The first replay repeats earlier statuses: its
+    /// objects come without endpoints.
     pub fn take_touched(&mut self) -> BTreeMap<TouchedObject, BTreeSet<KeyHash>> {
         self.touched.as_mut().map(std::mem::take).unwrap_or_default()
     }
@@ -147,7 +147,7 @@ impl StatusBook {
         }
     }
 
-    /// Forgets what is not to be kept, by key and kind of source.
+    /// Forgets statuses that are not to be kept, by key and kind of source.
     pub fn keep(&mut self, is_kept: impl Fn(&KeyHash, &str) -> bool) {
         let is_gone = |(hash, told): &(&KeyHash, &Told)| !is_kept(hash, source_of(&told.status()));
         let gone: Vec<KeyHash> =
@@ -170,7 +170,7 @@ impl StatusBook {
         self.latest.is_empty()
     }
 
-    /// Takes one status; none when it says what was known, is older, or names no endpoint.
+    /// Applies one status; `None` if it says what was known, is older, or names no endpoint.
     pub fn take_one(&mut self, status: EndpointStatus) -> Option<Transition> {
         let key: EndpointKey = status.key.clone()?.into();
         let hash = key.hash();
@@ -178,8 +178,8 @@ impl StatusBook {
             replayed.insert(hash);
         }
         let before = self.latest.get(&hash).map(|told| (told.status(), told.stream));
-        // What a replay names is so, whatever the clock of the broker that says it, and so is what changes after a replay that did
-        // not need to name it: another broker's clock, or this one's before it was set, may have been ahead.
+        // A status that a replay names is current, whatever its broker's clock says; so is one that changes after a replay that
+        // did not need to name it: another broker's clock, or this one's before it was set, may have been ahead.
         let is_comparable = |stream: u64| self.replayed.is_none() && stream == self.streams;
         if before
             .as_ref()
@@ -215,7 +215,7 @@ impl StatusBook {
     }
 }
 
-/// The kind of source of what it is about.
+/// The source of a status's endpoint.
 fn source_of(status: &EndpointStatus) -> &str {
     status.key.as_ref().map_or("", |key| &key.source)
 }
@@ -328,7 +328,7 @@ mod tests {
             .partition(|status| SetDigest::bucket_of(&hash_of(status)) == bucket);
         book.begin_replay();
         let scope = v1::ReplayScope { buckets: vec![bucket].into() };
-        // The clock of the broker that is back is behind, and what it says is so all the same.
+        // The clock of the broker that is back is behind, and its statuses count all the same.
         let back = status("host0", 0, Progress::InSync);
         book.take(StatusBatch {
             statuses: vec![back.clone()],

@@ -1,4 +1,4 @@
-//! What only the leading agent of a cluster does: speak to the broker, for as long as it leads.
+//! The work of the leading agent only: speak to the broker, for as long as it leads.
 
 use std::sync::Arc;
 
@@ -30,12 +30,12 @@ pub(super) async fn while_leading<F: Future<Output = ()>>(
 
 async fn until(leads: &mut watch::Receiver<bool>, wanted: bool) {
     if leads.wait_for(|leads| *leads == wanted).await.is_err() {
-        // Whoever decides it ends with the agent.
+        // The sender ends with the agent.
         std::future::pending().await
     }
 }
 
-/// The time in which this agent leads. What another one has sent the broker since is not known here: it is asked for again, and until
+/// The time in which this agent leads. Another leader may have changed the broker's state since: it is asked for again, and until
 /// all of it is compared with the cluster, absence says nothing.
 pub(super) struct Term(Arc<Shared>);
 

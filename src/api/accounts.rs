@@ -1,4 +1,4 @@
-//! The AWS accounts: whether each is worked, what its budget has left, and its zones.
+//! The AWS accounts: whether each is managed, what its budget has left, and its zones.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -193,7 +193,7 @@ impl Account {
 }
 
 impl Account {
-    /// Shows an account that no replica works at this moment.
+    /// Shows an account that no replica manages at this moment.
     fn unworked(settings: &AccountSettings, now: Timestamp) -> Self {
         Self {
             id: settings.account.clone(),

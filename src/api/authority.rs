@@ -1,4 +1,4 @@
-//! Who may ask for what: bearer tokens, of which only hashes are known, each with a role.
+//! The authority over requests: bearer tokens, of which only hashes are known, each with a role.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -20,18 +20,18 @@ use crate::ports::Peer;
 /// The holder of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
-    /// Who, for the log.
+    /// The name, for the log.
     pub name: String,
-    /// What it may do.
+    /// The role.
     pub role: Role,
 }
 
-/// Who may ask for what.
+/// The rules of access.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
     /// The holders by the SHA-256 of their tokens. A token is found by its hash, so how long the search takes says nothing of it.
     pub holders: HashMap<[u8; 32], Holder>,
-    /// What callers without a token may do; none: nothing.
+    /// The role of callers without a token; `None` if they may do nothing.
     pub anonymous: Option<Role>,
     /// Whether they have to name this machine as the host: else a page in a user's browser could ask in their place, under a name
     /// of its own that it lets lead here.
@@ -46,11 +46,11 @@ pub struct Authority(Arc<Judge>);
 
 struct Judge {
     rules: ArcSwap<Rules>,
-    /// Checks what other replicas vouch for; none before the broker is there, and where it has no others.
+    /// Checks what other replicas vouch for; unset before the broker is there, and where it has no others.
     vouching: OnceLock<Vouching>,
 }
 
-/// What a route needs.
+/// The need of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Need {
     Nothing,
@@ -58,7 +58,7 @@ enum Need {
     Role(Role),
 }
 
-/// What a route needs. Probes have no token; reading needs a viewer; all else an operator.
+/// Returns the need of a route. Probes have no token; reading needs a viewer; all else an operator.
 fn need(method: &Method, path: &str) -> Need {
     match path {
         "/healthz" | "/readyz" => Need::Nothing,
@@ -90,7 +90,7 @@ impl Authority {
         let _first = self.0.vouching.set(vouching);
     }
 
-    /// Whether a request may pass, and who asks; `None` if no proof is required.
+    /// Whether a request may pass, and its caller; `None` if no proof is required.
     fn check(
         &self,
         method: &Method,
@@ -138,7 +138,7 @@ impl Authority {
     }
 }
 
-/// Who asks, and whether that is proven.
+/// The caller, and whether its identity is proven.
 #[derive(Debug, PartialEq, Eq)]
 struct Asks {
     granted: Granted,

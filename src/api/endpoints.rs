@@ -222,7 +222,7 @@ impl NameFilter {
         if written.eq_ignore_ascii_case(&self.text) {
             return true;
         }
-        // Only Unicode and escapes have more than one spelling beside the case; all else is decided without reading the name.
+        // Only Unicode and escapes have more than one spelling besides the case; all else is decided without reading the name.
         let has_spellings = !written.is_ascii() || written.contains('\\');
         has_spellings
             && self

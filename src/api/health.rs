@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use super::ApiState;
 use super::problem::{ApiError, Problem};
 
-/// What Prometheus reads (OpenMetrics 1.0.0 text).
+/// The content type that Prometheus reads (OpenMetrics 1.0.0 text).
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Whether the broker serves.

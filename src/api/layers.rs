@@ -1,4 +1,4 @@
-//! What every request passes on its way in and out.
+//! The layers that every request passes on its way in and out.
 
 use std::any::Any;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use tracing::{Instrument as _, error, info_span};
 use super::authority::{Authority, admit};
 use super::problem::{MEDIA_TYPE, Problem};
 
-/// The longest that a request is worked on.
+/// The longest time for one request.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest body of a request. Nothing here takes one.
 const MAX_BODY_BYTES: usize = 64 << 10;
@@ -72,8 +72,8 @@ fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail).into_response()
 }
 
-/// What the router and the layers below answer in their own way (no such path, wrong method, body too large) becomes a
-/// problem like every other error.
+/// Turns errors that the router and the layers below answer in their own way (no such path, wrong method, body too large) into
+/// problems like every other error.
 async fn errors_as_problems(request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     let response = next.run(request).await;
@@ -160,7 +160,7 @@ mod tests {
         assert!(headers.contains_key(&REQUEST_ID));
     }
 
-    /// What is logged, to be read afterwards.
+    /// The logged bytes, to be read afterwards.
     #[derive(Clone, Default)]
     struct Logged(Arc<Mutex<Vec<u8>>>);
 

@@ -9,7 +9,7 @@
 //! * a parameter that is unknown or wrong is an error that says which and why ([`request`]);
 //! * times are RFC 3339 texts in UTC, ids are texts, names have no final dot ([`values`]).
 //!
-//! Who may ask for what is decided before a route sees the request ([`authority`]).
+//! Access is decided before a route sees the request ([`authority`]).
 //!
 //! The description of all of it is made from the handlers and served at `/api/v1/openapi.json`.
 
@@ -45,7 +45,7 @@ use utoipa_axum::routes;
 use crate::broker::BrokerHandle;
 use authority::Authority;
 
-/// What every handler reaches.
+/// The state that every handler reaches.
 #[derive(Clone)]
 pub struct ApiState {
     /// The broker.

@@ -37,7 +37,7 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
 /// The largest answer that is taken.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
 
-/// Who asks.
+/// The kind of caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asker {
     /// A caller that asks for what all replicas know.
@@ -70,7 +70,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Asker {
     }
 }
 
-/// Where an account is worked.
+/// The replica that manages an account.
 pub enum Worked {
     /// By this replica.
     Here,
@@ -82,7 +82,7 @@ pub enum Worked {
 
 /// How replicas know each other where their HTTP has TLS.
 pub trait PeerTls: Send + Sync {
-    /// Whom to trust now, and the name that every replica's certificate has; without one it is the address that is checked.
+    /// The roots to trust now, and the name that every replica's certificate has; without one it is the address that is checked.
     ///
     /// # Errors
     /// It cannot be said, and why.
@@ -120,7 +120,7 @@ impl Peers {
             .collect()
     }
 
-    /// The other replicas that live and work an account.
+    /// The other living replicas that manage an account.
     pub fn working(&self) -> Vec<ReplicaRow> {
         let standing = self.broker.standing.borrow().clone();
         let mut all = self.all();
@@ -128,7 +128,7 @@ impl Peers {
         all
     }
 
-    /// Where an account is worked.
+    /// The replica that manages an account.
     pub fn worked(&self, account: &AccountId) -> Worked {
         if self.broker.workers.has(account) {
             return Worked::Here;
@@ -152,7 +152,7 @@ impl Peers {
         self.broker.workers.is_configured(account)
     }
 
-    /// What another replica answers; none for 404.
+    /// Another replica's answer; `None` if it is 404.
     ///
     /// # Errors
     /// It cannot be reached, or answers something else.
@@ -214,7 +214,7 @@ impl Peers {
         })
     }
 
-    /// What each of some replicas answers, all asked at once, and the parts that are missing since one cannot be reached or answers
+    /// The answers of some replicas, all asked at once, and the parts that are missing since one cannot be reached or answers
     /// something else.
     pub async fn ask_each<T: DeserializeOwned>(
         &self,

@@ -37,7 +37,7 @@ pub enum ApiError {
     /// There is no such thing.
     #[error("there is no {kind} {id:?} here: {remedy}")]
     NotFound {
-        /// What was looked for.
+        /// The kind of resource.
         kind: &'static str,
         /// Its identifier, as given.
         id: String,
@@ -57,7 +57,7 @@ pub enum ApiError {
         replica: String,
         /// Where.
         address: String,
-        /// What it works.
+        /// The accounts that it manages.
         accounts: String,
         /// Why not.
         why: String,

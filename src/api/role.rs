@@ -1,8 +1,8 @@
-//! What callers may do.
+//! The roles of callers.
 
 use std::fmt;
 
-/// What a caller may do; each may do what those before it may.
+/// The role of a caller; each may do what those before it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
     /// Read.
@@ -23,11 +23,11 @@ impl fmt::Display for Role {
     }
 }
 
-/// Who asks, as it was found out.
+/// The established identity of a caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Granted {
     /// The holder of the token; empty for a caller without one.
     pub name: String,
-    /// What it may do.
+    /// The role.
     pub role: Role,
 }

@@ -187,7 +187,7 @@ pub async fn get(
     }
 }
 
-/// What the replica answers that works a zone's account.
+/// The answer of the replica that manages a zone's account.
 pub(super) async fn elsewhere<T: DeserializeOwned>(
     state: &ApiState,
     asker: Asker,

@@ -126,7 +126,7 @@ async fn objects(args: &AgentArgs) -> anyhow::Result<Objects> {
     Ok(Objects::Cluster(client, Box::new(options)))
 }
 
-/// What a Lease calls this process: in a pod its name, with what tells its lives apart.
+/// This process's identity in a Lease: the host name (in a pod the pod's name) and a random part, new at each start.
 fn identity() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     format!("{}_{}", host.trim(), uuid::Uuid::new_v4())

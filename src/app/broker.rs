@@ -36,7 +36,7 @@ use crate::core::ids::ClusterId;
 use crate::ports::{Callers, Clock, DnsProviders, ReplicaId, ReplicaRow, Store, StoreError};
 use crate::telemetry;
 
-/// What is under way may take this long after the word to stop.
+/// How long work under way may take to finish after a stop is requested.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(25);
 /// How often a start that takes long says how far it is.
 const SAY_PROGRESS_EVERY: Duration = Duration::from_secs(5);
@@ -85,7 +85,7 @@ pub struct BoundBroker {
 pub struct BrokerOptions {
     /// How AWS is called.
     pub aws: AwsOptions,
-    /// What a session may take.
+    /// The limits of a session.
     pub limits: Limits,
     /// How the leases of accounts are kept.
     pub leases: LeaseTiming,
@@ -94,7 +94,7 @@ pub struct BrokerOptions {
     pub clock: Option<Arc<dyn Clock>>,
     /// The time of day, by which calls are signed and tokens judged; by default `clock` if it is given, or the system's at each moment.
     pub time_of_day: Option<Arc<dyn Clock>>,
-    /// What connections may do that have proved nothing.
+    /// The limits of unauthenticated connections.
     pub connections: ConnectionLimits,
     /// How often the files of the certificates are looked at.
     pub certificates_every: Duration,
@@ -155,7 +155,7 @@ pub async fn run(args: BrokerArgs) -> anyhow::Result<ExitCode> {
 /// Opens the ports and the store and starts the broker.
 ///
 /// # Errors
-/// What could not be opened, with the remedy.
+/// Something could not be opened; the error says how to fix it.
 pub async fn build(config: &Config, options: BrokerOptions) -> anyhow::Result<BoundBroker> {
     listen(config, options)?.start().await
 }
@@ -220,7 +220,7 @@ impl Listening<'_> {
     /// Opens the store and starts the broker; from then on everything is served. Dropped before that it has done nothing.
     ///
     /// # Errors
-    /// What could not be opened, with the remedy.
+    /// Something could not be opened; the error says how to fix it.
     pub async fn start(self) -> anyhow::Result<BoundBroker> {
         let progress = self.progress;
         let time_of_day = self.options.time_of_day.clone().unwrap_or_else(|| Arc::new(SystemClock));
@@ -258,7 +258,7 @@ impl Listening<'_> {
     }
 }
 
-/// What replicas believe each other by; `None` where there is one alone.
+/// How replicas authenticate each other; `None` if there is only one.
 async fn vouching(
     broker: &BrokerHandle,
     time_of_day: Arc<dyn Clock>,

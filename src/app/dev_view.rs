@@ -1,4 +1,4 @@
-//! What `zonefold dev` shows: where everything is, what to try, and what goes on.
+//! The output of `zonefold dev`: where everything is, what to try, and what goes on.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;

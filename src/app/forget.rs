@@ -1,7 +1,7 @@
 //! `zonefold cluster forget`: an operator says that a cluster is gone for good, and its endpoints with it.
 //!
 //! The endpoints are removed like those whose deletion an agent observed, under a session of their own: an older session of the
-//! cluster commits nothing any more, and whoever manages the accounts, now or at the next start, deletes the records.
+//! cluster commits nothing any more, and the broker that manages the accounts, now or at its next start, deletes the records.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -31,7 +31,7 @@ const STEP: usize = 500;
 /// Records that are shown by name.
 const SHOWN: usize = 50;
 
-/// What the store holds of a cluster.
+/// A cluster's remains in the store.
 #[derive(Debug)]
 pub struct Remains {
     row: ClusterRow,
@@ -79,7 +79,7 @@ pub async fn run(args: ForgetArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the store holds of a cluster.
+/// Reads a cluster's remains in the store.
 ///
 /// # Errors
 /// The store cannot be read, or the cluster never had a session.
@@ -115,7 +115,7 @@ pub async fn look(store: &dyn Store, cluster: &ClusterId) -> anyhow::Result<Rema
     Ok(Remains { row: row.clone(), endpoints, records })
 }
 
-/// What is told of it.
+/// Describes a cluster's remains.
 fn describe(cluster: &ClusterId, remains: &Remains) -> String {
     let (endpoints, records) = (remains.endpoints.len(), remains.records.len());
     let mut text = format!("the cluster {cluster} has {endpoints} endpoints in the store");

@@ -1,4 +1,4 @@
-//! Whom the configuration knows: agents, as the adapter that judges them takes them, and holders of tokens of the API.
+//! Identities that the configuration knows: agents, as the adapter that judges them takes them, and holders of tokens of the API.
 
 use std::net::SocketAddr;
 
@@ -7,7 +7,7 @@ use crate::api::authority::{Holder, Rules};
 use crate::api::role::Role;
 use crate::config::{Anonymous, ApiRole, ClusterIdentity, Config, ConfigError, PlainText};
 
-/// Whom a configuration knows.
+/// The identities that a configuration knows.
 ///
 /// # Errors
 /// The file of the shared token cannot be read.
@@ -47,7 +47,7 @@ fn identity(identity: &ClusterIdentity) -> auth::Identity {
     }
 }
 
-/// Who may use the API of a broker that listens there.
+/// The access rules of the API of a broker that listens on `http`.
 pub fn api_rules(config: &Config, http: SocketAddr) -> Rules {
     let api = &config.api;
     let holders = api.tokens.iter().filter_map(|token| {

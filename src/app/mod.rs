@@ -72,7 +72,7 @@ pub fn run_to_end(
         }
     };
     let code = runtime.block_on(work).unwrap_or_else(|error| {
-        // What AWS or a broker said may stand in it.
+        // The error may quote AWS or a broker.
         eprintln!("{program}: {}", printable_lines(&format!("{error:#}")));
         ExitCode::FAILURE
     });

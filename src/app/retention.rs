@@ -1,5 +1,5 @@
 //! Keeps the journal at its length: once an hour, what is older than the configuration says leaves it. Of several replicas each
-//! looks after the accounts that it works.
+//! looks after the accounts that it manages.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ const STEP_ENTRIES: u32 = 100;
 /// Between two steps others write.
 const BETWEEN_STEPS: Duration = Duration::from_millis(100);
 
-/// Prunes the journals of the accounts that are worked here, for ever; without a retention it only waits.
+/// Prunes the journals of the accounts that are managed here, for ever; without a retention it only waits.
 pub async fn run(
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,

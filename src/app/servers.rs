@@ -28,12 +28,12 @@ const MESSAGE_SLACK: usize = 64 * 1024;
 /// Connections that may wait to be accepted: those of thousands of agents that come at once. The system's own limit
 /// (`net.core.somaxconn`, 4,096 on Linux) holds too; behind a full queue connections are reset.
 const LISTEN_BACKLOG: u32 = 4_096;
-/// What one connection may have on its way unread: on it are a cluster's Publish, which is bounded by credits too,
+/// The most unread bytes in flight on one connection: it carries a cluster's Publish, which is bounded by credits too,
 /// and its WatchStatus.
 const STREAM_WINDOW_BYTES: u32 = 512 << 10;
 const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
 
-/// What connections may do before their caller has proved who it is, and without a request.
+/// Limits of connections whose caller is not authenticated yet, or that have no request.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionLimits {
     /// Those of agents.
@@ -87,7 +87,7 @@ impl Ports {
         Ok(Self { grpc, http, http_tls, grpc_tls, grpc_socket, http_socket })
     }
 
-    /// How this replica knows the others; none where HTTP is plain text.
+    /// How this replica authenticates the others; `None` if HTTP is plain text.
     pub fn peer_tls(&self, listen: &config::Listen) -> Option<Arc<dyn PeerTls>> {
         let ca_file = listen.tls.as_ref().and_then(|tls| tls.replica_ca_file.clone());
         self.http_tls

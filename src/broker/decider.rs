@@ -1,9 +1,9 @@
-//! The one writer of the directory: takes what was committed, here or by another replica, and what was discovered, and passes on
-//! what follows to the workers of this replica.
+//! The only writer of the directory: takes commits, of this replica and of others, and discovered zones, and passes on
+//! the effects to the workers of this replica.
 //!
-//! A worker that comes later is told of everything that contributes to its account: the directory is walked a page at a time, and
-//! between two pages the decider goes on with its other messages. The worker is told of those at once, so whatever happens while
-//! the walk goes on reaches it one way or the other, and twice is as good as once.
+//! A worker that comes later gets everything that contributes to its account: the directory is walked a page at a time, and
+//! between two pages the decider goes on with its other messages. The worker gets those at once, so every change during
+//! the walk reaches it one way or the other, and a repetition does no harm.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -27,14 +27,14 @@ use crate::core::planning::placement::{PlacementDecision, StoredPlacement};
 use crate::core::planning::routing::AccountScope;
 use crate::ports::{Clock, EndpointNews, IngestOp, OpOutcome, ReplicaId};
 
-/// What became durable of one unit.
+/// One unit that became durable.
 #[derive(Debug)]
 pub struct CommittedUnit {
-    /// Whose.
+    /// Its cluster.
     pub cluster: ClusterId,
     /// The operations.
     pub ops: Vec<IngestOp>,
-    /// Where puts go, by the index of the operation.
+    /// The placements of puts, by the index of the operation.
     pub placings: BTreeMap<usize, PlacementDecision>,
     /// One for each operation.
     pub outcomes: Vec<OpOutcome>,
@@ -52,16 +52,16 @@ pub enum DeciderMessage {
     Followed(Vec<Followed>),
     /// Another replica has gone. It may not have stored the verdicts on what it committed last.
     ReplicaGone,
-    /// An account is worked here from now on; its zone states are read, and it waits for its contributions.
+    /// An account is managed here from now on; its zone states are read, and it waits for its contributions.
     Adopt(AccountId, WorkerHandle),
-    /// An account is no longer worked here.
+    /// An account is no longer managed here.
     Release(AccountId),
     /// The configuration of clusters and accounts has changed.
     Reconfigure(HashMap<ClusterId, ClusterSettings>, BTreeMap<AccountId, AccountScope>),
-    /// An operator has names placed anew whose zones are gone; answered with how many endpoints go elsewhere.
+    /// An operator has names whose zones are gone placed anew; answered with how many endpoints go elsewhere.
     Reroute {
         name: DnsName,
-        /// Whether what lies below it is meant too.
+        /// Whether names below it are included.
         reach: NameReach,
         /// The number.
         reply: oneshot::Sender<usize>,
@@ -75,12 +75,12 @@ pub enum DeciderMessage {
 pub enum Followed {
     /// An endpoint was stored or removed.
     Endpoint(EndpointNews),
-    /// An endpoint was stored or removed by this replica, which has lost the answer: what is judged of it is kept here, since
-    /// no other replica does.
+    /// An endpoint was stored or removed by this replica, which has lost the answer: verdicts on it are kept here, since
+    /// no other replica keeps them.
     OwnEndpoint(EndpointNews),
     /// The zones of an account, as the store holds them.
     Zones(Discovered),
-    /// What became of endpoints.
+    /// Statuses of endpoints.
     Statuses(Vec<StatusUpdate>),
     /// A replica has sent every status that it has.
     ThatWasAll(ReplicaId),
@@ -92,13 +92,13 @@ pub struct Decider {
     directory: SharedDirectory,
     /// Get the contributions of their accounts.
     workers: Arc<Workers>,
-    /// Where statuses go that no worker decides.
+    /// Receives the statuses that no worker decides.
     feedback: Feedback,
     /// The time of statuses.
     clock: Arc<dyn Clock>,
     /// The walk for workers that have just begun; `None` without one.
     walk: Option<Walk>,
-    /// What is to be looked at again.
+    /// Reviews that are not over yet.
     reviews: VecDeque<DirectoryReview>,
     /// The accounts that a walk has yet to be begun for.
     waiting: BTreeSet<AccountId>,
@@ -107,7 +107,7 @@ pub struct Decider {
 }
 
 impl Decider {
-    /// A decider; it alone tells the directory anything, and the workers who there is.
+    /// A decider; it alone writes to the directory, and adds and removes workers.
     pub fn new(
         directory: SharedDirectory,
         workers: Arc<Workers>,
@@ -155,7 +155,7 @@ impl Decider {
         self.walk.is_some() || !self.waiting.is_empty() || !self.reviews.is_empty()
     }
 
-    /// The next page of what is to be looked at again.
+    /// Goes on with the first review by a page.
     async fn review_on(&mut self) {
         let Some(mut review) = self.reviews.pop_front() else { return };
         let mut effects = vec![];
@@ -186,14 +186,14 @@ impl Decider {
                         _ => Keeper::Elsewhere,
                     };
                     if matches!(news, Followed::Statuses(_)) || next != keeper {
-                        // What is judged of an endpoint comes before what its worker says of it.
+                        // The verdict on an endpoint comes before the status from its worker.
                         self.pass_on(keeper, std::mem::take(&mut effects)).await;
                     }
                     keeper = next;
                     self.follow(news, &mut effects);
                 }
             }
-            // What is placed its account's next worker judges.
+            // A placed endpoint is judged by its account's next worker.
             DeciderMessage::ReplicaGone => {
                 self.reviews.push_back(DirectoryReview::of_all_waiting(Turn::Ours));
             }
@@ -203,7 +203,7 @@ impl Decider {
             }
             DeciderMessage::Release(account) => {
                 self.workers.remove(&account);
-                // Should the account come back, its worker is told of everything, not of what is left of this walk.
+                // Should the account come back, its worker gets everything, not only the rest of this walk.
                 self.waiting.remove(&account);
                 if let Some(walk) = &mut self.walk {
                     walk.accounts.remove(&account);
@@ -212,7 +212,7 @@ impl Decider {
             DeciderMessage::Reconfigure(settings, accounts) => {
                 self.directory.set_accounts(accounts);
                 self.reviews.extend(self.directory.reconfigure(settings));
-                // What waited for an account that is gone waits no more.
+                // Endpoints that waited for an account that is gone wait no more.
                 self.reviews.push_back(DirectoryReview::of_all_waiting(Turn::Ours));
             }
             DeciderMessage::Reroute { name, reach, reply } => {
@@ -221,7 +221,7 @@ impl Decider {
                 let _gone = reply.send(count);
             }
             DeciderMessage::Barrier(reply) => {
-                // Who asked may have gone.
+                // The asker may have gone.
                 let _gone = reply.send(());
             }
         }
@@ -236,7 +236,7 @@ impl Decider {
         match news {
             Followed::Endpoint(news) | Followed::OwnEndpoint(news) => {
                 if let Some(same) = self.directory.follow(news, effects) {
-                    // It may have been another one in between, and be held anew there.
+                    // The other replica may have had another version in between, and hold this one anew.
                     self.feedback.tell_others_of(&same);
                 }
             }
@@ -252,14 +252,14 @@ impl Decider {
         }
     }
 
-    /// Another replica says what became of an endpoint.
+    /// Takes a status from another replica.
     fn hear(&self, told: &StatusUpdate) {
         let held = self
             .directory
             .cluster(&told.cluster)
             .get(&told.key)
             .filter(|held| held.version() == told.version);
-        // Of a content that is not the one here it says nothing.
+        // The status of another content says nothing about the one here.
         let Some(held) = held else { return };
         let is_managed_here = |placement: &Placement| self.workers.has(&placement.account);
         let zone = told.zone.as_ref().or(told.status.verdict.placement.as_ref());
@@ -279,7 +279,7 @@ impl Decider {
             None => {
                 let accounts = self.walk.take().map(|walk| walk.accounts).unwrap_or_default();
                 for worker in accounts.iter().filter_map(|account| self.workers.get(account)) {
-                    // It may have lost its lease meanwhile.
+                    // The worker may have lost its lease meanwhile.
                     let _gone = worker.messages.send(Message::Loaded).await;
                 }
             }
@@ -293,11 +293,11 @@ impl Decider {
     }
 }
 
-/// Sends an account's worker its effects, if the account is worked here.
+/// Sends an account's worker its effects, if the account is managed here.
 pub(super) async fn pass_on(workers: &Workers, account: AccountId, effects: Vec<Effect>) {
     match workers.get(&account) {
         Some(worker) => {
-            // One that has lost its lease, or gives it back: the next holder loads everything.
+            // The worker may have lost its lease, or give it back: the next holder loads everything.
             let _gone = worker.messages.send(Message::Effects(effects)).await;
         }
         None if workers.is_configured(&account) => {}
@@ -307,7 +307,7 @@ pub(super) async fn pass_on(workers: &Workers, account: AccountId, effects: Vec<
     }
 }
 
-/// Parts effects by account, in order, and reports those of no account.
+/// Splits effects by account, in order, and reports those of no account.
 pub fn part(
     effects: Vec<Effect>,
     keeper: Keeper,

@@ -39,7 +39,7 @@ pub struct BrokerHandle {
     pub clock: Arc<dyn Clock>,
     /// Which replica this is.
     pub replica: ReplicaRow,
-    /// Which replicas live and which account each works, as this one heard last.
+    /// The live replicas and which account each manages, as this one heard last.
     pub standing: watch::Receiver<Arc<Membership>>,
     /// Commands to the lease manager.
     pub(super) tenancy: mpsc::UnboundedSender<LeaseCommand>,
@@ -51,7 +51,7 @@ pub struct BrokerHandle {
     pub(super) to_rules: mpsc::UnboundedSender<RulesMessage>,
     /// The gRPC service.
     pub(super) service: FederationService,
-    /// Who calls, and who was refused.
+    /// Authenticates callers and remembers refused claims.
     pub(super) admission: Admission,
     /// When the start was complete.
     pub(super) started_at: Timestamp,
@@ -62,9 +62,9 @@ pub struct BrokerHandle {
 pub struct ClusterView {
     /// Its name.
     pub cluster: ClusterId,
-    /// What the configuration says; none for one that is no longer registered.
+    /// Its configuration; `None` if it is no longer registered.
     pub settings: Option<ClusterSettings>,
-    /// What the store says; none for one that never connected.
+    /// Its row in the store; `None` if it never connected.
     pub stored: Option<ClusterRow>,
     /// Whether its session is open at this replica.
     pub connected: bool,
@@ -75,7 +75,7 @@ pub struct ClusterView {
 }
 
 impl BrokerHandle {
-    /// Takes another configuration of clusters and accounts, and the rules in its files. Accounts that are new are worked from now on, by whichever replica
+    /// Takes another configuration of clusters and accounts, and the rules in its files. Accounts that are new are managed from now on, by whichever replica
     /// takes them; those that are gone are given back.
     pub async fn reconfigure(
         &self,
@@ -84,7 +84,7 @@ impl BrokerHandle {
         rules: Arc<Rules>,
     ) {
         // A broker that stops takes no configuration any more.
-        // One that was listed before, perhaps by another replica, is not waited for again.
+        // An account that was listed before, perhaps by another replica, is not waited for again.
         let listed = self.store.listed_accounts().await.unwrap_or_else(|error| {
             warn!(%error, "which accounts were listed is not known: new names wait for those that are new here");
             BTreeSet::new()
@@ -113,11 +113,11 @@ impl BrokerHandle {
         answer.await.map_err(|_| stops())?
     }
 
-    /// The accounts that this replica works, as their workers published them last.
+    /// The accounts that this replica manages, as their workers published them last.
     pub fn accounts(&self) -> Vec<Arc<AccountView>> {
         let mut views: BTreeMap<AccountId, Arc<AccountView>> = BTreeMap::new();
         let (standing, configured) = (self.standing.borrow().clone(), self.workers.configured());
-        // Of those that it took just now nothing is known yet.
+        // Nothing is known yet of accounts that it took just now.
         for tenure in standing.leases.iter().filter(|tenure| tenure.holder == self.replica.replica)
         {
             if let Some(settings) = configured.get(&tenure.account) {
@@ -162,7 +162,7 @@ impl BrokerHandle {
             let stored = stored.remove(&cluster);
             ClusterView {
                 settings: settings.get(&cluster).cloned(),
-                // An older session is none: it may not know yet that the agent has opened another one elsewhere.
+                // An older session does not count: it may not know yet that the agent has opened another one elsewhere.
                 connected: open
                     .get(&cluster)
                     .is_some_and(|open| stored.as_ref().is_none_or(|stored| stored.epoch <= *open)),
@@ -175,7 +175,7 @@ impl BrokerHandle {
         Ok(names.into_iter().map(view).collect())
     }
 
-    /// Observed records of a zone after a key; none for a zone that no worker of this replica has.
+    /// Observed records of a zone after a key; `None` if no worker of this replica has the zone.
     pub async fn records(
         &self,
         zone: &ZoneId,
@@ -189,7 +189,7 @@ impl BrokerHandle {
         answer.await.ok()?
     }
 
-    /// Everything that is known of a name, from every account that this replica works.
+    /// Everything that is known of a name, from every account that this replica manages.
     pub async fn why(&self, name: &DnsName) -> Vec<WhyReport> {
         let mut reports = vec![];
         for worker in self.workers.all().values() {
@@ -204,8 +204,8 @@ impl BrokerHandle {
         reports
     }
 
-    /// Places anew what lost its zone and can go to another of the same name, at a name or at all names below it too: as if their
-    /// objects were written again. Answers how many endpoints this concerns; `None` if the broker stops.
+    /// Places anew endpoints that lost their zone and can go to another of the same name, at a name or all below it too, as if
+    /// their objects were written again. Returns how many endpoints this concerns; `None` if the broker stops.
     pub async fn reroute(&self, name: DnsName, reach: NameReach) -> Option<usize> {
         let (reply, answer) = oneshot::channel();
         self.decider.send(DeciderMessage::Reroute { name, reach, reply }).await.ok()?;
@@ -220,7 +220,7 @@ impl BrokerHandle {
         self.store.changes(filter).await
     }
 
-    /// Why the broker is not ready; empty when it is. Agents are served without AWS, so an account is waited for only until its
+    /// Why the broker is not ready; empty if it is. Agents are served without AWS, so an account is waited for only until its
     /// first answer, and not for longer than [`ACCOUNTS_ANSWER_WITHIN`].
     pub async fn not_ready(&self) -> Vec<String> {
         let mut reasons = vec![];
@@ -241,13 +241,13 @@ impl BrokerHandle {
         reasons
     }
 
-    /// Returns when what was committed so far is decided and every account that is worked here has nothing left to do. For tests and
+    /// Returns when all commits so far are decided and every account that is managed here has nothing left to do. For tests and
     /// measurements.
     pub async fn wait_idle(&self) {
         // A broker that stops is as settled as it will be.
         let _stopping = ingest::barrier(&self.decider).await;
         for worker in self.workers.all().values() {
-            // The last view may be older than what the worker was just told.
+            // The last view may be older than the worker's latest messages.
             let (reply, published) = oneshot::channel();
             if worker.messages.send(Message::Query(Query::Publish { reply })).await.is_ok() {
                 let _stopping = published.await;

@@ -1,8 +1,8 @@
-//! The right to work an account, as its worker sees it: without it no call to AWS begins, and none goes on.
+//! The right to manage an account, as its worker sees it: without it no call to AWS begins, and none goes on.
 //!
-//! The store decides who holds a lease; here it is reckoned how long that is certain. The time is this process's own monotonic
-//! clock, counted from *before* the question was sent, so the lease ends here before it can pass on there. Nobody is asked for a
-//! call: the worker's only way to Route 53 is a [`LeasedProvider`].
+//! The store decides which replica holds a lease; this module computes how long that is certain. The time is this process's own
+//! monotonic clock, counted from *before* the question was sent, so the lease ends here before it can pass on there. No call can
+//! go past it: the worker's only way to Route 53 is a [`LeasedProvider`].
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -27,14 +27,14 @@ use crate::ports::{
 /// How leases are kept.
 #[derive(Clone, Debug)]
 pub struct LeaseTiming {
-    /// So long after a replica was heard of for the last time its leases pass on.
+    /// How long after a replica's last heartbeat its leases pass on.
     pub ttl: Duration,
-    /// How often a replica is heard of.
+    /// How often a replica sends a heartbeat.
     pub heartbeat_every: Duration,
-    /// A call begins only while its lease lasts for so long; as long as one takes when AWS is slow. One that takes longer yet is
-    /// given up at the lease's end, and read back by the next holder.
+    /// A call begins only while its lease lasts this long: as long as one takes when AWS is slow. One that takes longer yet is
+    /// abandoned at the lease's end, and read back by the next holder.
     pub call_margin: Duration,
-    /// A replica that holds more than its share gives something back when this was so for that long. Longer than the ttl: a
+    /// How long a replica holds more than its share before it gives something back. Longer than the TTL: a
     /// replica that starts may have been seen before it was ready, and one that restarts is seen twice for a while.
     pub rebalance_after: Duration,
 }
@@ -84,7 +84,7 @@ impl Lease {
         Self::new(tenure, Term::Endless, Duration::ZERO, stop)
     }
 
-    /// A lease that lasts until a time; a call has to begin so long before.
+    /// A lease that lasts until a time; a call has to begin at least `margin` before.
     pub fn until(
         tenure: Tenure,
         until: Instant,
@@ -98,7 +98,7 @@ impl Lease {
         Self(Arc::new(Inner { tenure, margin, term: watch::Sender::new(term), stop }))
     }
 
-    /// What the store knows it by.
+    /// Its account, holder and epoch in the store.
     pub fn tenure(&self) -> &Tenure {
         &self.0.tenure
     }
@@ -113,7 +113,7 @@ impl Lease {
         &self.0.stop
     }
 
-    /// The store has renewed it. One that is over stays over: what was not known meanwhile may have changed.
+    /// The store has renewed it. A lease that is over stays over: the account may have changed meanwhile.
     pub fn renew(&self, until: Instant) {
         self.0.term.send_if_modified(|term| match term {
             Term::Until(before) if Instant::now() < *before && *before < until => {
@@ -136,7 +136,7 @@ impl Lease {
         }
     }
 
-    /// Whether nothing may be done in its name any more.
+    /// Whether nothing may be done under it any more.
     pub fn is_over(&self) -> bool {
         match *self.0.term.borrow() {
             Term::Endless => false,
@@ -174,11 +174,11 @@ impl Lease {
         }
     }
 
-    /// Makes a call: it begins only with enough of the lease left, and it is given up when the lease is over, before it goes one
+    /// Makes a call: it begins only with enough of the lease left, and it is abandoned when the lease is over, before it goes one
     /// step further. A process that was stopped for longer than its lease wakes up in the middle of a call.
     ///
     /// # Errors
-    /// Those of the call; [`CallError::NotSent`] when it was not begun, [`CallError::Unknown`] when it was given up.
+    /// Those of the call; [`CallError::NotSent`] if it was not begun, [`CallError::Unknown`] if it was abandoned.
     async fn call<T>(
         &self,
         call: impl Future<Output = Result<T, CallError>>,

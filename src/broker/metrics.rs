@@ -92,7 +92,7 @@ pub struct BrokerMetrics {
     pub commits: Counter,
     /// Sessions that are open.
     pub sessions: Gauge,
-    /// Replicas that live, this one included.
+    /// Live replicas, this one included.
     pub replicas: Gauge,
     /// Entries of the other replicas' feed that were not read yet.
     pub feed_unread: Gauge,
@@ -111,7 +111,7 @@ impl BrokerMetrics {
             batch_changes: Some(Histogram::new(exponential_buckets(1.0, 2.0, 11))),
             ..Self::default()
         };
-        // This one lives; of others it hears by the heartbeats of a shared store.
+        // This one lives; others are known by their heartbeats in a shared store.
         metrics.replicas.set(1);
         registry.register(
             "zonefold_route53_calls",
@@ -246,7 +246,7 @@ impl BrokerMetrics {
         self.callers_refused.get_or_create(&ReasonLabel { reason }).inc();
     }
 
-    /// Whether an account is worked here.
+    /// Whether an account is managed here.
     pub fn lease_held(&self, account: &AccountId, held: bool) {
         self.lease_held
             .get_or_create(&AccountLabel { account: account.to_string() })
@@ -319,7 +319,7 @@ impl AccountMetrics {
         }
     }
 
-    /// The account is no longer worked here: what it stands at is for the next replica to say.
+    /// The account is no longer managed here: its figures are for the next replica to show.
     pub fn released(&self) {
         for family in
             [&self.all.pending, &self.all.refused_now, &self.all.drifted_now, &self.all.working]
@@ -355,7 +355,7 @@ impl AccountMetrics {
     }
 }
 
-/// What the metrics show of an account's worker.
+/// The figures of an account's worker.
 pub struct AccountFigures<'a> {
     /// Names with something to send.
     pub pending: usize,

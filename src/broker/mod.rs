@@ -1,13 +1,13 @@
-//! The broker: takes what clusters want, decides who owns each name, and keeps Route 53 like that.
+//! The broker: takes the clusters' endpoints, decides the owner of each name, and keeps Route 53 like that.
 //!
 //! ```text
 //! ingest (streams, group commit) ─▶ decider (directory: who wants what, where it goes) ─▶ worker, one an account
 //!                                                  statuses ◀─ feedback ◀──────────────────┘
 //! ```
 //!
-//! Several replicas may share one store: each takes streams and holds the whole directory, and each account is worked by the one
-//! that holds its lease ([`replicas`], [`lease`]). What one makes durable the others follow; the statuses of endpoints come from
-//! the one that works their account ([`status`]).
+//! Several replicas may share one store: each takes streams and holds the whole directory, and each account is managed by the one
+//! that holds its lease ([`replicas`], [`lease`]). Each follows what the others make durable; the statuses of endpoints come from
+//! the one that manages their account ([`status`]).
 //!
 //! [`Broker::start`] loads the store and starts the tasks; [`BrokerHandle`] is how the API, the command line and the gRPC
 //! server reach it.
@@ -65,9 +65,9 @@ use status::relay::{Relay, RelayHandle};
 use worker::registry::Workers;
 use worker::{AccountSettings, Gate};
 
-/// How many messages wait for the decider, and for a worker, before who tells them has to wait; each is of one commit at most.
-/// Enough to go on while a worker notes in the store what it may spend. Not more: what waits here waits in the order of the
-/// commits. That is short, since both only take in what they are told; before the commit, and for the plans that follow,
+/// How many messages wait for the decider, and for a worker, before the sender has to wait; each is of one commit at most.
+/// Enough to go on while a worker stores how much it may spend. Not more: messages wait here in the order of the
+/// commits. That is short, since both only take in their messages; before the commit, and for the plans that follow,
 /// clusters take turns.
 const DECIDER_QUEUE: usize = 8;
 const WORKER_QUEUE: usize = 16;
@@ -76,14 +76,14 @@ const ACCOUNTS_ANSWER_WITHIN: Millis = Millis(10_000);
 
 /// How many accounts read their zone states at once.
 const STATES_AT_ONCE: usize = 4;
-/// How long a start waits for what other replicas know of endpoints.
+/// How long a start waits for the statuses of other replicas.
 const STATUSES_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
 /// The name of the task that keeps the leases.
 const LEASES: &str = "the keeper of the leases";
 
-/// What a broker is built from.
+/// The parts of a broker.
 pub struct BrokerParts {
-    /// Which replica this is, and where the others reach its HTTP. Every start is another replica.
+    /// Which replica this is, and where the others reach its HTTP. Every start is a new replica.
     pub replica: ReplicaRow,
     /// How the leases of accounts are kept.
     pub leases: LeaseTiming,
@@ -92,9 +92,9 @@ pub struct BrokerParts {
     pub accounts: Vec<AccountSettings>,
     /// The rules of governance in this replica's files.
     pub rules: Arc<Rules>,
-    /// Who calls, and who was refused.
+    /// Authenticates callers and remembers refused claims.
     pub admission: Admission,
-    /// What a session may take.
+    /// The bounds of each session.
     pub limits: Limits,
     pub store: Arc<dyn Store>,
     /// Route 53 and STS.
@@ -125,7 +125,7 @@ pub enum StartError {
     },
 }
 
-/// What the rooms of a broker share, and how each room is made of it.
+/// The parts that a broker's tasks share, and how each task is made of them.
 struct Wiring {
     replica: ReplicaId,
     store: Arc<dyn Store>,
@@ -166,7 +166,7 @@ impl Wiring {
         }
     }
 
-    /// Reads the feed from where it ends now, so it is made before anything is loaded; `None` for a store of one replica.
+    /// Reads the feed from where it ends now, so it is made before anything is loaded; `None` if the store has one replica.
     async fn feed_reader(
         &self,
         whole: Arc<dyn Store>,
@@ -229,8 +229,8 @@ impl Wiring {
         })
     }
 
-    /// Statuses go to the other replicas too. Every replica judges for itself and is told all the same, so that this comes after
-    /// what the endpoint's worker said before.
+    /// Statuses go to the other replicas too. Every replica judges for itself and gets the verdict all the same, so that it comes
+    /// after earlier statuses from the endpoint's worker.
     fn judging(&self) -> Feedback {
         self.feedback.clone().relayed(self.relay.clone())
     }
@@ -371,7 +371,7 @@ impl Broker {
         let (streams, streams_drain) = (TaskTracker::new(), CancellationToken::new());
         let service = wiring.service_parts(&parts, commit, feed, sees_ready);
         let service = FederationService::new(service, streams.clone(), streams_drain.clone());
-        // From here on this replica can work what others give up. The keeper of the leases is noticed when it is gone.
+        // From here on this replica can manage accounts that others give up. The end of the lease manager is noticed elsewhere.
         let _gone = to_manager.send(LeaseCommand::Open);
         parts.progress.enter(StartPhase::Statuses, 0);
         hear_of_statuses(parts.replica.replica, standing.clone(), told_all).await;
@@ -425,7 +425,7 @@ impl Broker {
         }
     }
 
-    /// Drains: sessions get their last acks and GoAway, calls that run are recorded, then everything ends. A hard stop follows
+    /// Drains: sessions get their last acks and GoAway, calls in flight are recorded, then everything ends. A hard stop follows
     /// at the deadline.
     pub async fn stop(mut self, deadline: std::time::Duration) {
         let hard_stop = self.hard_stop.clone();
@@ -433,7 +433,7 @@ impl Broker {
             self.streams_drain.cancel();
             self.streams.close();
             self.streams.wait().await;
-            // The workers end, and what they held passes on.
+            // The workers end, and their leases pass on.
             self.leases_stop.cancel();
             while !self.leases_ended
                 && let Some(ended) = self.tasks.join_next().await
@@ -451,8 +451,8 @@ impl Broker {
     }
 }
 
-/// Returns when the other replicas that work accounts have sent their statuses, or had their time for it: an agent that
-/// is let in knows most of it, and is not told that it is unknown.
+/// Returns when the other replicas that manage accounts have sent their statuses, or their time is over: an agent that
+/// is admitted holds most of them already, and must not hear that they are unknown.
 async fn hear_of_statuses(
     me: ReplicaId,
     mut standing: watch::Receiver<Arc<Membership>>,
@@ -493,7 +493,7 @@ pub(super) fn governed(clusters: &HashMap<ClusterId, ClusterSettings>) -> Govern
     clusters.iter().map(|(cluster, settings)| (cluster.clone(), of(settings))).collect()
 }
 
-/// Tells the decider when another replica is gone, for as long as this one follows who lives.
+/// Notifies the decider when another replica is gone, for as long as the membership is known.
 async fn watch_replicas(
     mut standing: watch::Receiver<Arc<Membership>>,
     decider: mpsc::Sender<DeciderMessage>,
@@ -512,7 +512,7 @@ async fn watch_replicas(
     }
 }
 
-/// Brings what workers discover to the decider, for as long as there may be workers.
+/// Forwards the workers' discoveries to the decider, for as long as there may be workers.
 async fn forward(
     mut discoveries: mpsc::Receiver<worker::Discovered>,
     decider: mpsc::Sender<DeciderMessage>,

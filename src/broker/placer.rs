@@ -1,8 +1,8 @@
-//! Stores where endpoints go that were stored without a placement: those that had to wait, and those whose decision was overtaken.
+//! Stores placements of endpoints that were stored without one: those that had to wait, and those whose decision was overtaken.
 //!
 //! It takes no orders: it looks at what is due ([`DuePlacements`](super::directory::due::DuePlacements)), decides by what is known
-//! then, and stores that by compare-and-swap. Workers are told only of what the store holds, so whichever replica decides first is
-//! right, and two never act on different places.
+//! then, and stores that by compare-and-swap. Workers get only placements that the store holds, so whichever replica decides first
+//! is right, and two never act on different places.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,16 +17,16 @@ use crate::ports::{EndpointNews, PlacementWrite, Store, StoreError};
 
 /// How many decisions are stored in one transaction.
 const AT_ONCE: usize = 1_000;
-/// How long a decision waits that could not be stored, or that rested on something else than the store holds.
+/// The wait before a retry if a decision could not be stored, or rested on something else than the store holds.
 const AGAIN: Duration = Duration::from_secs(2);
 
 /// See the module's page.
 pub struct PlacementWriter {
-    /// Where everything is.
+    /// The endpoints and zones.
     pub directory: SharedDirectory,
-    /// What keeps it.
+    /// Keeps the placements.
     pub store: Arc<dyn Store>,
-    /// Told what is stored.
+    /// Gets the stored placements.
     pub decider: mpsc::Sender<DeciderMessage>,
 }
 

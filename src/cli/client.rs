@@ -41,7 +41,7 @@ pub enum ClientError {
     Unreachable {
         /// Where.
         broker: BrokerUrl,
-        /// What happened.
+        /// The reason.
         reason: String,
     },
     /// A token would go over a network in plain text.
@@ -64,23 +64,23 @@ pub enum ClientError {
     /// It answered with an error.
     #[error("the broker refused {path} ({status} {title}): {detail}")]
     Refused {
-        /// What was asked for.
+        /// The requested path.
         path: String,
         /// The HTTP status.
         status: u16,
         /// The kind of problem in words.
         title: String,
-        /// What happened, and what to do.
+        /// The problem's detail: what happened, and what to do.
         detail: String,
     },
-    /// What answers there is not a broker, or one of another version.
+    /// The server there is not a broker, or one of another version.
     #[error(
         "the server at {broker} does not answer {path} like a broker of this version ({reason}): check --broker URL"
     )]
     NotABroker {
         /// Where.
         broker: BrokerUrl,
-        /// What was asked for.
+        /// The requested path.
         path: String,
         /// The problem of the answer.
         reason: String,

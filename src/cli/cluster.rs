@@ -40,7 +40,7 @@ pub struct ForgetArgs {
 }
 
 impl ForgetArgs {
-    /// What wins over the file.
+    /// The values that override the file.
     pub fn overrides(&self) -> ConfigOverrides {
         ConfigOverrides { store: self.store.clone(), ..ConfigOverrides::default() }
     }

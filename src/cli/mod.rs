@@ -174,7 +174,7 @@ pub struct BrokerArgs {
 }
 
 impl BrokerArgs {
-    /// What wins over the file.
+    /// The values that override the file.
     pub fn overrides(&self) -> ConfigOverrides {
         ConfigOverrides {
             store: self.store.clone(),
@@ -255,7 +255,7 @@ pub struct RbacArgs {
     pub agent_namespace: String,
 }
 
-/// What has no meaning for a folder.
+/// The arguments that have no meaning for a folder.
 const LIVE_ONLY: [&str; 10] = [
     "kubernetes",
     "kubeconfig",

@@ -1,4 +1,4 @@
-//! What the commands that show something share: where the broker is, and how the answer is written.
+//! The shared parts of the commands that show something: where the broker is, and how the answer is written.
 
 use std::fmt;
 use std::io::{self, Write as _};
@@ -135,7 +135,7 @@ pub fn table(width: u16, headers: &[&str]) -> Rows {
 
 /// Clears the screen before the next output.
 pub fn clear_screen() {
-    // A reader that has gone is told by the next write.
+    // If the reader has gone, the next write fails.
     let _gone = io::stdout().lock().write_all(CLEAR_SCREEN.as_bytes());
 }
 

@@ -166,7 +166,7 @@ pub fn render(status: &Status, width: u16) -> String {
     text
 }
 
-/// What an answer lacks, first of all; nothing when it lacks nothing.
+/// The missing parts of an answer, shown first; empty if there are none.
 pub(super) fn missing(missing: &[MissingPart], width: u16) -> String {
     if missing.is_empty() {
         return String::new();

@@ -1,4 +1,4 @@
-//! The section about one AWS account: how it is reached, what it may spend, and which of its zones are worked.
+//! The section about one AWS account: how it is reached, what may be spent there, and which of its zones are managed.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use crate::core::planning::record_types::RecordTypes;
 use crate::core::time::Millis;
 use crate::core::visibility::Visibility;
 
-/// Route 53 takes 0 to 2,147,483,647 seconds.
+/// Route 53 accepts 0 to 2,147,483,647 seconds.
 const MAX_TTL_SECS: u32 = 2_147_483_647;
 
 /// An AWS account.
@@ -31,19 +31,19 @@ pub struct Account {
     pub environment: EnvironmentId,
     #[serde(default)]
     pub partition: Partition,
-    /// The role to assume in it; none: the broker's own credentials belong to the account.
+    /// The role to assume in it; `None` if the broker's own credentials belong to the account.
     #[serde(default)]
     pub role_arn: Option<RoleArn>,
-    /// What the trust policy of the role asks for.
+    /// The external id that the trust policy of the role asks for.
     #[serde(default)]
     pub external_id: Option<ExternalId>,
     /// A role to assume first. Sessions are then chained and last one hour at most.
     #[serde(default)]
     pub via_role_arn: Option<RoleArn>,
-    /// What the broker may spend there.
+    /// The tokens that the broker may spend there.
     #[serde(default)]
     pub budget: BudgetEntry,
-    /// Which zones are worked. A zone is taken by the first entry that fits; one that none fits is left alone.
+    /// Which zones are managed. The first entry that fits a zone applies; a zone that no entry fits is left alone.
     #[serde(default)]
     pub zones: Vec<ZoneEntry>,
     /// Whether names that are placed nowhere yet wait until the zones of this account were listed once, also while it cannot be
@@ -83,7 +83,7 @@ impl Account {
         self.budget.to_core(self.partition)
     }
 
-    /// The rules by which zones are taken.
+    /// The rules by which zones are selected.
     pub fn zone_rules(&self) -> Vec<ZoneRule> {
         self.zones.iter().map(ZoneEntry::rule).collect()
     }
@@ -173,7 +173,7 @@ impl Account {
     }
 }
 
-/// Zones of the account and how they are worked. The conditions that are given have to hold all together.
+/// Zones of the account and how they are managed. All given conditions have to hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ZoneEntry {
@@ -189,13 +189,13 @@ pub struct ZoneEntry {
     /// Only public or only private zones.
     #[serde(default)]
     pub visibility: Option<Visibility>,
-    /// What may be done in them.
+    /// The changes that are allowed in them.
     #[serde(default)]
     pub policy: ZonePolicy,
-    /// What becomes of changes by others.
+    /// How changes by others are handled.
     #[serde(default)]
     pub drift: DriftEntry,
-    /// Which record sets of others are taken over; none: never, or any where `drift` says `adopt`.
+    /// Which record sets of others are taken over; `None` means never, or any where `drift` says `adopt`.
     #[serde(default)]
     pub adopt: Option<AdoptPolicy>,
     /// Which record types clusters may publish.
@@ -204,7 +204,7 @@ pub struct ZoneEntry {
     /// Which objects of a cluster add their addresses up in one record set.
     #[serde(default)]
     pub merge: MergePolicy,
-    /// The time to live of a record set whose endpoint names none, in seconds.
+    /// The TTL of a record set whose endpoint names none, in seconds.
     #[serde(default = "default_ttl_secs")]
     pub default_ttl_secs: u32,
 }
@@ -213,7 +213,7 @@ fn default_ttl_secs() -> u32 {
     DEFAULT_TTL_SECS
 }
 
-/// What becomes of changes by others, as it is written.
+/// How changes by others are handled, as the file says it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DriftEntry {

@@ -1,11 +1,11 @@
-//! Who may use the REST API.
+//! Access to the REST API.
 
 use serde::{Deserialize, Serialize};
 
 use super::error::{KeyPath, Problems};
 use super::identity::sha256_of;
 
-/// What a caller may do; each may do what those before it may.
+/// The permissions of a caller; each role includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ApiRole {
@@ -21,9 +21,9 @@ pub enum ApiRole {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ApiToken {
-    /// Who holds it.
+    /// The holder of the token.
     pub name: String,
-    /// What its holder may do.
+    /// The permissions of its holder.
     pub role: ApiRole,
     /// SHA-256 of it, in hexadecimal.
     pub token_sha256: String,
@@ -36,7 +36,7 @@ impl ApiToken {
     }
 }
 
-/// What callers without a token may do.
+/// The permissions of callers without a token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Anonymous {
@@ -49,12 +49,12 @@ pub enum Anonymous {
     Nothing,
 }
 
-/// Who may use the REST API.
+/// Access to the REST API.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Api {
     pub tokens: Vec<ApiToken>,
-    /// What callers without a token may do.
+    /// The permissions of callers without a token.
     pub anonymous: Anonymous,
     /// Whether `/metrics` needs no token; without it that is so where `listen.http` is a loopback address.
     pub open_metrics: Option<bool>,

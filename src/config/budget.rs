@@ -1,4 +1,4 @@
-//! The section about what the broker may spend in an account.
+//! The section about the tokens that the broker may spend in an account.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ pub enum BudgetProfile {
     Since2026,
 }
 
-/// The budget of an account: a profile, and what differs from it.
+/// The budget of an account: a profile, and the differences from it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct BudgetEntry {

@@ -31,7 +31,7 @@ pub struct Cluster {
     /// `internal`.
     #[serde(default)]
     pub visibility: Exposure,
-    /// How many of its endpoints are stored; of those beyond it only the keys are.
+    /// How many of its endpoints are stored; of the others, only the keys.
     #[serde(default = "default_max_endpoints")]
     pub max_endpoints: usize,
     /// How many octets of them are stored, in their packed form.
@@ -42,7 +42,7 @@ pub struct Cluster {
     pub identity: Option<ClusterIdentity>,
 }
 
-/// What an agent can say in one snapshot.
+/// The most endpoints that an agent can send in one snapshot.
 const MOST_ENDPOINTS: usize = 500_000;
 
 fn default_max_endpoints() -> usize {

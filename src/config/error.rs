@@ -1,4 +1,4 @@
-//! What is said about a configuration that cannot be used: where, why, and what to do.
+//! The problems of a configuration that cannot be used: where, why, and what to do.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -163,7 +163,7 @@ pub(super) struct Finding {
     pub(super) remedy: String,
 }
 
-/// Collects what the sections say about themselves.
+/// Collects the problems that the sections report.
 #[derive(Debug, Default)]
 pub(super) struct Problems(Vec<Finding>);
 

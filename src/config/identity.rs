@@ -24,7 +24,7 @@ pub struct ClusterIdentity {
 pub struct ServiceAccount {
     /// The cluster's issuer of service-account tokens, exactly as `iss` has it.
     pub issuer: String,
-    /// For whom the token was projected.
+    /// The audience that the token was projected for.
     #[serde(default = "default_audience")]
     pub audience: String,
     /// The service account's namespace.
@@ -40,7 +40,7 @@ pub struct ServiceAccount {
     /// Hosts (`HOST` or `HOST:PORT`) to which the issuer's discovery document may send for the keys, besides the issuer's own.
     #[serde(default)]
     pub keys_hosts: Vec<String>,
-    /// Who signed the certificate of the issuer or of `keys_url`; without it those that the system trusts.
+    /// The CAs for the certificate of the issuer or of `keys_url`; without it those that the system trusts.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
 }
@@ -68,7 +68,7 @@ impl ClusterIdentity {
         self.token_sha256.as_deref().and_then(sha256_of)
     }
 
-    /// What has to be there once only, each with its key.
+    /// The values that only one cluster may have, each with its key.
     pub(super) fn proofs(&self) -> Vec<(&'static str, String)> {
         let certificate = self.certificate.as_ref().map(|name| match name.contains("://") {
             true => name.clone(),
@@ -236,7 +236,7 @@ mod tests {
         "listen: { tls: { certificate_file: a.crt, key_file: a.key, client_ca_file: ca.crt } }\n";
     const ACCOUNT: &str = "issuer: https://issuer.example.com, namespace: zonefold, name: agent";
 
-    /// What is wrong with the identities of the clusters east and west.
+    /// The problems of the identities of the clusters east and west.
     fn refusal(start: &str, east: &str, west: &str) -> Option<String> {
         let text = format!(
             "{start}environments: [ {{name: dev}} ]\nclusters:\n- {{name: east, environment: dev, identity: {east}}}\n- {{name: west, environment: dev, identity: {west}}}\n"

@@ -11,7 +11,7 @@ use super::error::{Finding, KeyPath, Problem, SourceLocation, Step};
 
 /// Reads the structs, without looking at what the values mean.
 pub(super) fn read(text: &str) -> Result<Config, Problem> {
-    // An empty file is an empty configuration: what is missing is said section by section.
+    // An empty file is an empty configuration: the sections report what is missing.
     let empty =
         text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'));
     if empty {

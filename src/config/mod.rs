@@ -1,8 +1,8 @@
-//! The broker's configuration: one YAML file, taken whole or refused whole.
+//! The broker's configuration: one YAML file, accepted whole or refused whole.
 //!
 //! Reading has three steps. YAML becomes the structs of this module, and whatever is not known is refused; options given on
 //! the command line or in the environment are laid over them ([`ConfigOverrides`]); then every section validates itself and
-//! says what is wrong at which path, and the path is looked up in the text, so that each problem has a file, a line and a
+//! reports its problems by path, and the path is looked up in the text, so that each problem has a file, a line and a
 //! column. [`ConfigWatch`] does the same again whenever the file changes, and keeps the old configuration when the new one is
 //! refused.
 
@@ -43,17 +43,17 @@ use error::{KeyPath, Problems};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Where the broker keeps what it knows.
+    /// Where the broker keeps its state.
     pub store: StoreUrl,
     /// Where it listens.
     pub listen: Listen,
     /// How agents prove themselves.
     pub agents: Agents,
-    /// Who may use the REST API.
+    /// Access to the REST API.
     pub api: Api,
-    /// What joins clusters and accounts.
+    /// The environments, which join clusters and accounts.
     pub environments: Vec<Environment>,
-    /// The AWS accounts that are worked.
+    /// The AWS accounts that are managed.
     pub accounts: Vec<Account>,
     /// The clusters that may publish.
     pub clusters: Vec<Cluster>,
@@ -81,7 +81,7 @@ pub struct ConfigOverrides {
     pub listen_http: Option<std::net::SocketAddr>,
     /// `ZONEFOLD_LISTEN_ADVERTISE`.
     pub listen_advertise: Option<String>,
-    /// `ZONEFOLD_AGENTS_TOKEN_FILE`; takes the place of a token in the file as well.
+    /// `ZONEFOLD_AGENTS_TOKEN_FILE`; replaces a token in the file as well.
     pub agents_token_file: Option<std::path::PathBuf>,
     /// `ZONEFOLD_LOG_FORMAT`.
     pub log_format: Option<LogFormat>,
@@ -90,7 +90,7 @@ pub struct ConfigOverrides {
 }
 
 impl ConfigOverrides {
-    /// Lays the given options over the configuration and answers the keys that they replaced, each with its variable.
+    /// Lays the given options over the configuration and returns the keys that they replaced, each with its variable.
     fn apply(&self, config: &mut Config) -> Vec<(&'static str, &'static str)> {
         let mut replaced = Vec::new();
         if let Some(store) = &self.store {

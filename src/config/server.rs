@@ -11,7 +11,7 @@ use super::error::{ConfigError, KeyPath, Problem, Problems, SourceLocation};
 use super::secret::Secret;
 use super::tls::{ListenerName, Tls};
 
-/// Where the broker keeps what it knows: `sqlite:PATH` or `postgres://USER:PASSWORD@HOST/DATABASE`.
+/// Where the broker keeps its state: `sqlite:PATH` or `postgres://USER:PASSWORD@HOST/DATABASE`.
 ///
 /// A password in it is not printed.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
@@ -99,7 +99,7 @@ pub enum PlainText {
     BehindTlsProxy,
 }
 
-/// Where the broker listens. Port 0 takes any free one.
+/// Where the broker listens. Port 0 means any free one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Listen {
@@ -171,8 +171,8 @@ impl Listen {
         self.tls.as_ref().is_some_and(|tls| tls.covers(listener))
     }
 
-    /// Where the other replicas reach HTTP, which listens on `bound`: what is configured; else that address; else, when it stands
-    /// for all addresses of the machine, the one from which the machine reaches others. Empty when there is none.
+    /// Where the other replicas reach HTTP, which listens on `bound`: the configured address; else that one; else, when it stands
+    /// for all addresses of the machine, the one from which the machine reaches others. Empty if there is none.
     pub fn advertised(&self, bound: SocketAddr) -> String {
         if let Some(address) = &self.advertise {
             return address.clone();
@@ -324,7 +324,7 @@ impl Default for Journal {
 }
 
 impl Journal {
-    /// How long a batch is kept after its end; none for ever.
+    /// How long a batch is kept after its end; `None` means for ever.
     pub fn retention(&self) -> Option<Duration> {
         (self.retention_days > 0)
             .then(|| Duration::from_secs(u64::from(self.retention_days) * 24 * 60 * 60))

@@ -1,4 +1,4 @@
-//! What is taken, what is refused, and what is said about it.
+//! Accepted and refused configurations, and the messages about them.
 
 use std::path::PathBuf;
 

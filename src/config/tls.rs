@@ -24,10 +24,10 @@ pub struct Tls {
     pub certificate_file: PathBuf,
     /// Its key.
     pub key_file: PathBuf,
-    /// Whose client certificates agents may show.
+    /// The CAs for the client certificates of agents.
     #[serde(default)]
     pub client_ca_file: Option<PathBuf>,
-    /// Who signed the certificates of the other replicas; without it those that the system trusts.
+    /// The CAs for the certificates of the other replicas; without it those that the system trusts.
     #[serde(default)]
     pub replica_ca_file: Option<PathBuf>,
     /// Which listeners have TLS.

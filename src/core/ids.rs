@@ -9,9 +9,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{value:?} is not a {kind}: {rule}")]
 pub struct IdError {
-    /// What was wanted, in words.
+    /// The expected kind, in words.
     pub kind: &'static str,
-    /// What was given.
+    /// The given text.
     pub value: String,
     /// The rule that it breaks.
     pub rule: &'static str,
@@ -25,7 +25,7 @@ macro_rules! text_id {
         pub struct $name(ArcStr);
 
         impl $name {
-            /// Checks and takes the text.
+            /// Checks the text.
             pub fn parse(text: impl AsRef<str>) -> Result<Self, IdError> {
                 let text = text.as_ref();
                 let check: fn(&str) -> bool = $check;
@@ -76,7 +76,7 @@ macro_rules! text_id {
     };
 }
 
-/// RFC 1123 label: what Kubernetes takes for names, so that a cluster's name can stand in metrics, paths and set identifiers.
+/// RFC 1123 label, as Kubernetes accepts for names: a cluster's name can stand in metrics, paths and set identifiers.
 fn is_label(text: &str) -> bool {
     (1..=63).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')

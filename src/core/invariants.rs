@@ -1,4 +1,4 @@
-//! The catalogue of what always holds, with ids for tests, reports and metrics. The numbers are those of `ARCHITECTURE.md`.
+//! The catalogue of invariants, with ids for tests, reports and metrics. The numbers are those of `ARCHITECTURE.md`.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Invariant {
-    /// After an ack no crash of anything but the disk loses what was acked.
+    /// Once acked, a change survives every crash but the disk's.
     AckedIsDurable,
     /// Only an observed deletion, or absence from a complete and synced view, deletes.
     SilenceNeverDeletes,
     /// Record sets that Zonefold did not make are not touched without an explicit adoption.
     ForeignIsUntouched,
-    /// Every write is DELETE of exactly what was observed and CREATE of what is wanted.
+    /// Every write is DELETE of exactly the observed record set and CREATE of the desired one.
     CompareAndSwap,
     /// No published bucket of an account is overdrawn by us, and the reserve is left alone.
     LimitsHold,

@@ -1,4 +1,4 @@
-//! What Zonefold decides, as functions: state in, decision and report out. No async, no IO, no clock, no randomness, no
+//! Zonefold's decisions as functions: state in, decision and report out. No async, no IO, no clock, no randomness, no
 //! globals, no logging; time is an argument.
 
 pub mod aws;

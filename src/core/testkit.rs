@@ -24,7 +24,7 @@ pub fn cluster(text: &str) -> ClusterId {
     ClusterId::parse(text).unwrap()
 }
 
-/// The zone `Z1`, `example.com`, of the account 111111111111, which takes all record types.
+/// The zone `Z1`, `example.com`, of the account 111111111111, which accepts all record types.
 pub fn zone_context() -> ZoneContext {
     let placement = Placement {
         account: AccountId::parse("111111111111").unwrap(),

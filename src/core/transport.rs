@@ -1,9 +1,9 @@
-//! What every client has to know: where plain text may go, and what an error of the connection says.
+//! Shared by all clients: where plain text may go, and the message of a connection error.
 
 use std::error::Error;
 use std::net::IpAddr;
 
-/// Whether the host of a URL is this machine: what goes there in plain text crosses no network.
+/// Whether the host of a URL is this machine: plain text to it crosses no network.
 pub fn is_loopback_host(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost")
@@ -11,7 +11,7 @@ pub fn is_loopback_host(host: &str) -> bool {
 }
 
 /// Whether a request with this `host` (RFC 9110 §7.2) is for this machine by name, and comes from no page of another `origin` (RFC 6454
-/// §7). A name that its owner lets lead to this machine is none of ours.
+/// §7). A foreign name that its owner points to this machine does not count.
 pub fn is_asked_as_loopback(host: Option<&str>, origin: Option<&str>) -> bool {
     let Some(host) = host else { return false };
     let name = match host.rsplit_once(':') {
@@ -30,7 +30,7 @@ pub fn bearer_token(authorization: &str) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// What happened. Errors wrap each other: the outer ones say where, and the last one what the system said.
+/// The innermost message. Errors wrap each other: the outer ones say where, and the last one what the system said.
 pub fn innermost(error: &dyn Error) -> String {
     let mut error = error;
     while let Some(source) = error.source() {

@@ -1,19 +1,19 @@
-//! Who can resolve a name.
+//! Where a name can be resolved.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Who can resolve the names of a zone.
+/// Where the names of a zone can be resolved.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum Visibility {
-    /// The public.
+    /// On the internet.
     #[default]
     Public,
-    /// The VPCs that the zone is associated with.
+    /// In the VPCs that the zone is associated with.
     Private,
 }
 
@@ -68,7 +68,7 @@ impl Exposure {
     /// The words that an endpoint or the configuration can use, for messages.
     pub const WORDS: &str = "public, private, both or internal";
 
-    /// Reads a word; `None` if it is none of them.
+    /// Reads a word; `None` if it is not one of them.
     pub fn parse(text: &str) -> Option<Self> {
         [Self::Public, Self::Private, Self::Both, Self::Internal]
             .into_iter()

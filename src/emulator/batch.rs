@@ -1,4 +1,4 @@
-//! What becomes of a batch: the checks that need only the request, in the order in which Route 53 makes them, and then the
+//! Applying a batch: the checks that need only the request, in the order in which Route 53 makes them, and then the
 //! changes one after the other. Either all of them are applied or none.
 //!
 //! Route 53 tells all that is wrong with a batch in one list: first the rules that end in "No changes made.", then what does not
@@ -35,7 +35,7 @@ pub(super) struct Barrier {
     pub message: String,
 }
 
-/// What a batch is judged by, beside the zone itself.
+/// The rules for a batch, besides the zone itself.
 pub(super) struct Rules<'a> {
     pub switches: &'a Switches,
     pub record_quota: u64,
@@ -46,11 +46,11 @@ pub(super) struct Rules<'a> {
 /// One applied change, as the journal keeps it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AppliedChange {
-    /// What the request said. An UPSERT is a blind overwrite when `before` is there.
+    /// The requested action. An UPSERT is a blind overwrite if there is a `before`.
     pub action: ChangeAction,
-    /// The set before; none when there was none.
+    /// The set before; `None` if there was none.
     pub before: Option<Arc<RawRecordSet>>,
-    /// The set after; none when there is none.
+    /// The set after; `None` if there is none.
     pub after: Option<Arc<RawRecordSet>>,
 }
 
@@ -112,7 +112,7 @@ pub(super) fn apply(
     Err(error)
 }
 
-/// Which of the alternatives a change has (`InvalidInput`); the first fault ends it.
+/// Checks that a change has one of the alternatives (`InvalidInput`); the first fault ends it.
 fn check_shape(change: &RecordChange) -> Result<(), AwsError> {
     let set = &change.set;
     let tail = || {
@@ -174,7 +174,7 @@ fn place(change: &RecordChange) -> Result<Placed<'_>, AwsError> {
     Ok(Placed { change, name, rtype, key })
 }
 
-/// What is changed twice, lies outside of the zone or is protected; the records are not looked at then.
+/// Reports changes that are duplicate, outside of the zone or protected; the records are not checked then.
 fn misplaced(zone: &Zone, placed: &[Placed<'_>], rules: &Rules<'_>) -> Vec<String> {
     let mut messages = Vec::new();
     let mut seen: BTreeMap<(&SetKey, bool), usize> = BTreeMap::new();
@@ -252,7 +252,7 @@ fn rules_of_policies(placed: &Placed<'_>) -> Vec<String> {
     messages
 }
 
-/// What is wrong with the values and the alias target's name.
+/// Reports faults of the values and the alias target's name.
 fn value_faults(placed: &Placed<'_>, rules: &Rules<'_>) -> Vec<String> {
     let set = &placed.change.set;
     let mut messages = Vec::new();
@@ -297,7 +297,7 @@ struct Run<'z> {
 }
 
 impl Run<'_> {
-    /// `values` has what is wrong with each change's values: it is told behind what does not fit the records.
+    /// `values` holds the faults of each change's values; they are reported after conflicts with the zone's records.
     fn all(
         &mut self,
         placed: &[Placed<'_>],

@@ -28,7 +28,7 @@ impl Call {
     }
 }
 
-/// Which operation a Route 53 path is, with the zone and the other parts; none for an unknown one.
+/// The operation of a Route 53 path, with the zone and the other parts; `None` if it is unknown.
 pub(super) fn route(method: &Method, path: &str) -> Option<(Action, Option<String>, Vec<String>)> {
     let path = path.strip_prefix("/2013-04-01/")?;
     let segments: Vec<String> = path.trim_end_matches('/').split('/').map(percent_decode).collect();

@@ -1,5 +1,5 @@
-//! What an emulator is made of: accounts with their keys, zones, roles and limits, and the switches for what nobody outside
-//! AWS knows for certain.
+//! An emulator's configuration: accounts with their keys, zones, roles and limits, and switches for what is not known for
+//! certain outside AWS.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -42,7 +42,7 @@ pub struct EmulatorConfig {
     pub aws_listen: SocketAddr,
     /// Where the control API listens. It has no authentication, so only a loopback address is taken.
     pub control_listen: SocketAddr,
-    /// Where DNS listens, UDP and TCP on one port; none for no DNS.
+    /// The address of DNS, UDP and TCP on one port; `None` if DNS is off.
     pub dns_listen: Option<SocketAddr>,
     pub accounts: Vec<AccountConfig>,
     /// Whether signatures are checked.
@@ -59,9 +59,9 @@ pub struct EmulatorConfig {
     pub seed: u64,
     /// A file that gets every journal entry as one line of JSON.
     pub journal_file: Option<PathBuf>,
-    /// The ids of the health checks that exist; none: every id exists.
+    /// The ids of the health checks that exist; `None` if every id exists.
     pub health_checks: Option<Vec<String>>,
-    /// What is not known about AWS.
+    /// Assumptions about AWS.
     pub switches: Switches,
 }
 
@@ -102,7 +102,7 @@ pub enum SignatureMode {
 pub enum ClockMode {
     /// The system's time, carried on by tokio's monotonic clock (so it stands still in a paused runtime).
     Real,
-    /// As `real`, from another time on: everything that is told depends on the seed alone then.
+    /// As `real`, but starting at another time: all output then depends on the seed alone.
     From {
         /// Milliseconds since the epoch.
         start_ms: i64,
@@ -189,7 +189,7 @@ fn default_user() -> String {
 pub struct ZoneConfig {
     /// The apex.
     pub name: DnsName,
-    /// A fixed id; none for one from the seed.
+    /// A fixed id; `None` if it comes from the seed.
     #[serde(default)]
     pub id: Option<ZoneId>,
     /// Private zones are not answered by the DNS view.
@@ -212,7 +212,7 @@ impl ZoneConfig {
 pub struct RoleConfig {
     /// `arn:aws:iam::{account}:role/{name}`; the account must be the one that holds the role.
     pub arn: String,
-    /// Who may assume it: ARNs of users or roles, `arn:aws:iam::{account}:root` for a whole account, `*` for all.
+    /// The principals that may assume it: ARNs of users or roles, `arn:aws:iam::{account}:root` for a whole account, `*` for all.
     #[serde(default)]
     pub trusted_principals: Vec<String>,
     /// The external id that the trust policy asks for.
@@ -221,7 +221,7 @@ pub struct RoleConfig {
     /// The longest session, 3,600 to 43,200 seconds.
     #[serde(default = "default_session_secs")]
     pub max_session_secs: u32,
-    /// What the role may do, with `*` as wildcard: `route53:List*`.
+    /// The allowed actions, with `*` as wildcard: `route53:List*`.
     #[serde(default = "default_actions")]
     pub allowed_actions: Vec<String>,
     /// The bare ids of the zones that it may touch; empty for all of the account.
@@ -287,7 +287,7 @@ pub struct LimitsConfig {
     pub per_action: BTreeMap<String, BucketConfig>,
     /// Record changes.
     pub changes: Option<BucketConfig>,
-    /// What an UPSERT takes from the bucket of changes.
+    /// The cost of an UPSERT in the bucket of changes.
     pub upsert_cost: u32,
 }
 
@@ -304,7 +304,7 @@ impl LimitsConfig {
     }
 }
 
-/// What is not known about AWS, each with the assumption that is the default.
+/// Switches for what is not known about AWS; each default is our assumption.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Switches {
@@ -318,9 +318,9 @@ pub struct Switches {
     pub delete_comparison: DeleteComparison,
     /// When the old set of an UPSERT goes away.
     pub upsert_order: UpsertOrder,
-    /// What a protected record set answers; `{name}`, `{type}` and `{comment}` are filled in.
+    /// The error message for a protected record set; `{name}`, `{type}` and `{comment}` are filled in.
     pub protection_message: String,
-    /// How many records a set takes.
+    /// The maximum number of records in a set.
     pub max_records_per_set: usize,
 }
 
@@ -410,7 +410,7 @@ pub enum ConfigError {
     )]
     RoleArn {
         account: AccountId,
-        /// What was given.
+        /// The ARN as given.
         arn: String,
     },
     /// A bucket that can never fill.

@@ -1,4 +1,4 @@
-//! What a new record set must not meet in its zone: other types under a CNAME, other policies, a taken place, a missing alias
+//! Conflicts of a new record set with its zone: other types under a CNAME, other policies, a taken place, a missing alias
 //! target, a loop.
 
 use std::sync::LazyLock;
@@ -23,7 +23,7 @@ pub(super) struct Placing<'a> {
     pub set: &'a RawRecordSet,
 }
 
-/// The routing policy in the word that Route 53's messages use; none for the simple policy.
+/// The routing policy in the word that Route 53's messages use; `None` if it is simple.
 pub(super) fn policy_word(set: &RawRecordSet) -> Option<&'static str> {
     let words = [
         (set.weight.is_some(), "weighted"),
@@ -79,7 +79,7 @@ pub(super) fn find_without_others(placing: &Placing<'_>) -> Vec<String> {
     messages
 }
 
-/// RFC 1034 §3.6.2: nothing else stands beside a CNAME.
+/// RFC 1034 §3.6.2: a CNAME cannot coexist with other record sets at its name.
 fn against_cname(placing: &Placing<'_>, messages: &mut Vec<String>) {
     let zone = placing.zone.name.as_str();
     let is_cname = placing.rtype == RecordType::Cname;

@@ -1,4 +1,4 @@
-//! What happened, counted: as JSON for tests and as Prometheus text for people.
+//! Counters, as JSON for tests and as Prometheus text for people.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
@@ -33,7 +33,7 @@ pub struct WindowMax {
 /// Calls of one principal that no other one's call came between.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallerRun {
-    /// Who called, as an ARN: the name of a role's session is its last part.
+    /// The caller's ARN; the name of a role's session is its last part.
     pub principal: String,
     /// When the first call came in.
     pub first_at: Timestamp,
@@ -42,7 +42,7 @@ pub struct CallerRun {
     pub calls: u64,
 }
 
-/// What is counted for an account.
+/// An account's counters.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct AccountCounters {
     /// Route 53 requests, refused ones too.
@@ -62,7 +62,7 @@ pub struct AccountCounters {
     pub change_rate: WindowMax,
     /// The buckets now.
     pub buckets: Vec<BucketLevel>,
-    /// Who called Route 53, in the order in which the calls came in.
+    /// The callers of Route 53, in the order in which the calls came in.
     pub callers: Vec<CallerRun>,
 }
 

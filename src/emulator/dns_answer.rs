@@ -1,4 +1,4 @@
-//! What the name servers answer: the propagated record sets of the public zones, with routing policies, aliases, wildcards and
+//! Answers of the name servers: the propagated record sets of the public zones, with routing policies, aliases, wildcards and
 //! referrals to where a zone is delegated.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -93,7 +93,7 @@ pub(super) fn answer(
     answer
 }
 
-/// What one zone says about a name.
+/// The result of a lookup in one zone.
 enum Found {
     Answers(Vec<Record>),
     Cname(Box<Record>, DnsName),

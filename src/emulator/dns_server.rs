@@ -17,7 +17,7 @@ use super::dns_answer::{self, DnsAnswer};
 use super::handle::Control;
 use super::server::lock;
 
-/// A TCP connection that asks nothing for so long is closed.
+/// A TCP connection without a question is closed after this time.
 const TCP_IDLE: Duration = Duration::from_secs(10);
 /// How many answers of a TCP connection may wait.
 const TCP_ANSWERS: usize = 32;

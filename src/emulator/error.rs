@@ -1,6 +1,6 @@
 //! A refusal as AWS words it.
 
-/// Who is to blame, in the words of the envelope.
+/// The party at fault, in the words of the envelope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blame {
     /// The caller.
@@ -17,7 +17,7 @@ pub struct AwsError {
     pub code: &'static str,
     /// The message, exactly.
     pub message: String,
-    /// Who is to blame.
+    /// The party at fault.
     pub blame: Blame,
 }
 

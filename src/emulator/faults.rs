@@ -31,7 +31,7 @@ pub struct FaultMatch {
     pub until: Option<Timestamp>,
 }
 
-/// What goes wrong.
+/// The effect of a fault.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum FaultEffect {
@@ -48,9 +48,9 @@ pub enum FaultEffect {
     UnlistedError {},
     /// The call waits before it is looked at.
     Latency {
-        /// At least so long.
+        /// The shortest delay.
         min_ms: u64,
-        /// At most so long.
+        /// The longest delay.
         max_ms: u64,
     },
     /// Nothing is applied and nothing answered; the connection stays open.
@@ -59,7 +59,7 @@ pub enum FaultEffect {
     ApplyThenHang {},
     /// Applied, and the connection is closed.
     ApplyThenReset {
-        /// So many bytes of the answer's body are sent first; 0: not even its head.
+        /// The number of bytes of the answer's body that are sent first; 0: not even its head.
         #[serde(default)]
         after_bytes: usize,
     },
@@ -76,7 +76,7 @@ pub enum FaultEffect {
     AccessDenied {},
     /// `InvalidClientTokenId`.
     InvalidClientToken {},
-    /// The signature is checked against a clock that is so much ahead (or behind).
+    /// The signature is checked against a clock that is ahead (or behind).
     ClockSkew {
         /// Milliseconds, may be negative.
         skew_ms: i64,
@@ -85,7 +85,7 @@ pub enum FaultEffect {
     PoisonRecord {
         /// The owner name.
         name: crate::core::dns::name::DnsName,
-        /// The type; none for all.
+        /// The type; `None` matches all.
         #[serde(default, rename = "type")]
         rtype: Option<RecordType>,
         /// The message, without brackets.
@@ -95,14 +95,14 @@ pub enum FaultEffect {
     Protected {
         /// The owner name.
         name: crate::core::dns::name::DnsName,
-        /// The type; none for all.
+        /// The type; `None` matches all.
         #[serde(default, rename = "type")]
         rtype: Option<RecordType>,
         /// The protection's comment.
         #[serde(default)]
         comment: String,
     },
-    /// The zone takes no more than so many record sets.
+    /// The zone accepts at most this many record sets.
     ZoneQuota {
         quota: u64,
     },
@@ -110,12 +110,12 @@ pub enum FaultEffect {
     ForeignWrite {
         /// Before or after the call, whether it succeeds or not; not when it is throttled or denied.
         when: Moment,
-        /// What is written.
+        /// The changes that are written.
         changes: Vec<RecordChange>,
     },
     /// Another writer writes after each page of a list, so that the pages do not fit together.
     ListTear {
-        /// What is written.
+        /// The changes that are written.
         changes: Vec<RecordChange>,
     },
     /// STS answers 503.
@@ -142,10 +142,10 @@ pub enum Moment {
 pub struct FaultRule {
     #[serde(default, rename = "match")]
     pub matching: FaultMatch,
-    /// How many times it works; none: for ever.
+    /// How many times it works; `None` if for ever.
     #[serde(default)]
     pub times: Option<u64>,
-    /// What goes wrong.
+    /// The effect of the fault.
     pub effect: FaultEffect,
 }
 
@@ -167,7 +167,7 @@ pub struct FaultState {
     pub worked: u64,
 }
 
-/// What a rule looks at.
+/// The facts of a call that a rule matches on.
 pub(super) struct CallFacts<'a> {
     pub account: Option<&'a AccountId>,
     pub action: Action,

@@ -42,9 +42,9 @@ pub struct ZoneSummary {
 /// Which record sets of a zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum View {
-    /// What a list answers.
+    /// The accepted sets, as in the answer to a list.
     Accepted,
-    /// What the name servers answer with: changes arrive when they are INSYNC.
+    /// The sets that the name servers answer with: changes arrive when they are INSYNC.
     Propagated,
 }
 
@@ -124,7 +124,7 @@ impl Control {
         lock(&self.world).journal.after(after)
     }
 
-    /// Every applied UPSERT that replaced a set, whoever had written it.
+    /// Every applied UPSERT that replaced a set, regardless of the set's writer.
     pub fn blind_overwrites(&self) -> Vec<AppliedChange> {
         let blind = |change: &AppliedChange| {
             change.action == super::ChangeAction::Upsert && change.before.is_some()
@@ -172,7 +172,7 @@ impl Control {
         Ok(lock(&self.world).foreign_write(zone, changes)?.id)
     }
 
-    /// Makes a zone in the place of somebody else.
+    /// Makes a zone as another writer.
     pub fn make_zone(&self, account: AccountId, name: DnsName) -> ZoneId {
         let mut world = lock(&self.world);
         let id = new_zone_id(&mut world.ids);
@@ -182,7 +182,7 @@ impl Control {
         id
     }
 
-    /// Deletes a zone with all that it holds, in the place of somebody else.
+    /// Deletes a zone with all its record sets, as another writer.
     ///
     /// # Errors
     /// There is no such zone.

@@ -1,4 +1,4 @@
-//! Who calls, and what they may do: keys of users, roles, and the sessions of assumed roles.
+//! Callers and their permissions: keys of users, roles, and the sessions of assumed roles.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::ids::IdSource;
 use crate::core::ids::AccountId;
 use crate::core::time::{Millis, Timestamp};
 
-/// What a caller is.
+/// The kind of a caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum CallerKind {
     /// A user with a long-lived key: may do everything in the account.
@@ -56,7 +56,7 @@ pub(super) struct SessionCredentials {
     pub role_id: String,
 }
 
-/// What AssumeRole asks for.
+/// A request of AssumeRole.
 #[derive(Clone, Debug, Default)]
 pub(super) struct AssumeRequest {
     pub role_arn: String,
@@ -94,7 +94,7 @@ impl Identities {
         identities
     }
 
-    /// Who has this access key.
+    /// The caller with this access key.
     pub fn caller(&self, access_key_id: &str) -> Option<&Caller> {
         self.callers.get(access_key_id)
     }

@@ -37,7 +37,7 @@ impl IdSource {
         (self.next() >> 11) as f64 / (1u64 << 53) as f64 <= probability && probability > 0.0
     }
 
-    /// A prefix and so many capitals and digits.
+    /// A prefix and `count` capitals and digits.
     pub fn text(&mut self, prefix: &str, count: usize) -> String {
         let mut rng = fastrand::Rng::with_seed(self.next());
         let tail = (0..count).map(|_| char::from(*rng.choice(CAPITALS).unwrap_or(&b'A')));

@@ -33,7 +33,7 @@ pub struct Arrival {
     pub action: Action,
     /// Whether a bucket was too empty for it.
     pub overdrew: bool,
-    /// The batches that were applied with it: its own, and those of others that a fault rule put beside it.
+    /// The batches that were applied with it: its own, and those that a fault rule adds as another writer.
     pub applied: Vec<JournalEntry>,
 }
 
@@ -61,7 +61,7 @@ impl InProcess {
         Some(lock(&self.control.world).identities.caller(&claim.access_key_id)?.account.clone())
     }
 
-    /// Answers a request of Route 53 or STS. `arrived` is told of it in the moment in which it is carried out, when it is. A
+    /// Answers a request of Route 53 or STS. `arrived` is called at the moment the request is carried out, if it is. A
     /// call that a fault rule lets hang is never answered.
     ///
     /// # Errors

@@ -31,7 +31,7 @@ pub struct JournalEntry {
     pub origin: Origin,
     /// The account of the zone.
     pub account: AccountId,
-    /// Who called.
+    /// The caller.
     pub principal: String,
     pub request_id: String,
     pub zone: ZoneId,

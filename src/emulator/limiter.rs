@@ -49,7 +49,7 @@ impl Bucket {
     }
 }
 
-/// What a bucket has left, for people.
+/// A bucket's level, for people.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct BucketLevel {
     /// `requests`, `changes`, or an action's name.
@@ -89,12 +89,12 @@ impl Limiter {
         }
     }
 
-    /// What one UPSERT takes from the bucket of changes.
+    /// The cost of an UPSERT in the bucket of changes.
     pub fn upsert_cost(&self) -> u64 {
         u64::from(self.config.upsert_cost)
     }
 
-    /// Takes one request of the action and so many changes, or answers that a bucket is too empty.
+    /// Takes one request of the action and `changes` changes, or answers that a bucket is too empty.
     pub fn take(
         &mut self,
         action: Action,

@@ -99,7 +99,7 @@ pub struct Bound {
     pub aws_addr: SocketAddr,
     /// The control API.
     pub control_addr: SocketAddr,
-    /// DNS, UDP and TCP; none when it is switched off.
+    /// DNS, UDP and TCP; `None` if it is switched off.
     pub dns_addr: Option<SocketAddr>,
     control: Control,
     aws: TcpListener,
@@ -205,7 +205,7 @@ pub struct Addresses {
     pub aws_addr: SocketAddr,
     /// The control API.
     pub control_addr: SocketAddr,
-    /// DNS, UDP and TCP; none when it is switched off.
+    /// DNS, UDP and TCP; `None` if it is switched off.
     pub dns_addr: Option<SocketAddr>,
 }
 

@@ -74,7 +74,7 @@ pub fn read_other_bodies(body: &str) -> usize {
     read + usize::from(sts::action_of(body).is_some() && !call::form(body).is_empty())
 }
 
-/// What a request is about.
+/// The target of a request.
 pub struct Target {
     /// The operation.
     pub action: Action,
@@ -84,7 +84,7 @@ pub struct Target {
     pub parameters: Vec<(String, String)>,
 }
 
-/// What a method and a path ask for; none when there is no such operation.
+/// Reads the target from a method and a path; `None` if there is no such operation.
 pub fn read_target(method: &Method, target: &str) -> Option<Target> {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let (action, zone, _) = call::route(method, path)?;
@@ -169,7 +169,7 @@ impl OfflineNameServer {
         Ok(Self { world })
     }
 
-    /// Answers a DNS message; none when it is no request, which a server leaves without an answer.
+    /// Answers a DNS message; `None` if it is not a request, which a server leaves without an answer.
     pub fn answer(&mut self, message: &[u8]) -> Option<Vec<u8>> {
         let from = SocketAddr::from((Ipv4Addr::LOCALHOST, 53));
         let request = Request::from_bytes(message.to_vec(), from, Protocol::Udp).ok()?;

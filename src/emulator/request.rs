@@ -14,7 +14,7 @@ use crate::core::dns::record::{
     GeoLocation, GeoProximity, RawAlias, RawCidr, RawRecordSet, RecordType,
 };
 
-/// What a change does.
+/// The action of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum ChangeAction {

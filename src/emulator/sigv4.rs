@@ -13,7 +13,7 @@ use crate::core::time::Timestamp;
 /// AWS accepts a signature for five minutes before and after its time.
 const SKEW_SECS: i64 = 300;
 
-/// What the Authorization header says.
+/// The content of the Authorization header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Claim {
     pub access_key_id: String,
@@ -131,7 +131,7 @@ fn expected_signature(claim: &Claim, request: &Signed<'_>, secret: &str) -> Opti
         Credentials::new(&claim.access_key_id, secret, claim.token.clone(), None, "emulator")
             .into();
     let mut settings = SigningSettings::default();
-    // The claim says which headers are signed; nothing is left out beside.
+    // The claim says which headers are signed; the signer excludes no others.
     settings.excluded_headers = None;
     let millis = u64::try_from(claim.signed_at.0).ok()?;
     let time: SystemTime = UNIX_EPOCH + Duration::from_millis(millis);

@@ -300,7 +300,7 @@ impl EmulatorState {
     }
 }
 
-/// Who writes a batch, and what goes with it.
+/// The writer and metadata of a batch.
 pub(super) struct Write<'a> {
     pub origin: Origin,
     pub principal: &'a str,
@@ -339,7 +339,7 @@ fn barriers(effects: &[FaultEffect], protection_message: &str) -> Vec<Barrier> {
     effects.iter().filter_map(barrier).collect()
 }
 
-/// What a batch takes from the bucket of changes.
+/// The cost of a batch in the bucket of changes.
 pub(super) fn cost(changes: &[RecordChange], upsert_cost: u64) -> u64 {
     changes
         .iter()

@@ -1,9 +1,9 @@
-//! What can be wrong with a value, and how Route 53 words it.
+//! Problems of values, in Route 53's wording.
 
 use super::messages;
 use super::names::{read_name, shown};
 
-/// What is wrong with a value: the grade, the problem's name, its explanation, and what it was encountered with.
+/// A problem of a value: the grade, the problem's name, its explanation, and what it was encountered with.
 pub(super) struct Problem {
     pub grade: &'static str,
     pub name: &'static str,
@@ -11,7 +11,7 @@ pub(super) struct Problem {
     pub at: At,
 }
 
-/// What stands between the last quotation marks of the message.
+/// The text between the last quotation marks of the message.
 pub(super) enum At {
     /// The whole value.
     Value,

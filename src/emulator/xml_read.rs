@@ -76,7 +76,7 @@ pub(super) fn member<'a>(text: &'a str, path: &str, words: &[&str]) -> Result<&'
 }
 
 fn expected(slots: &[Slot]) -> String {
-    // What may come next: every slot that can be left out, up to the first that cannot.
+    // The elements that may come next: every optional slot up to the first required one.
     let mut names = Vec::new();
     for (name, occurs) in slots {
         names.push(format!("\"{NAMESPACE}\":{name}"));
@@ -194,7 +194,7 @@ pub(super) fn text<'a>(node: Node<'a, '_>) -> &'a str {
     node.text().unwrap_or("")
 }
 
-/// The text of an element of at most so many characters. `kind` is the schema's name for its type.
+/// The text of an element, of `min` to `max` characters. `kind` is the schema's name for its type.
 pub(super) fn bounded<'a>(
     node: Node<'a, '_>,
     kind: &str,

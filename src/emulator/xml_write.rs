@@ -165,7 +165,7 @@ impl Xml {
     }
 }
 
-/// What became of a change.
+/// A change's id and status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ChangeInfo {
     /// Bare id.

@@ -1,4 +1,4 @@
-//! What a hosted zone holds, in list order, and what of it the name servers have seen already.
+//! A hosted zone's record sets, in list order, and those that the name servers have seen already.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
@@ -13,7 +13,7 @@ use crate::core::dns::record::{RawRecordSet, RecordType};
 use crate::core::ids::{AccountId, ZoneId};
 use crate::core::time::Timestamp;
 
-/// What names a record set, in Route 53's list order: the labels reversed with their dots, on the escaped text, then type, then
+/// The key of a record set, in Route 53's list order: the labels reversed with their dots, on the escaped text, then type, then
 /// set identifier. The reversed text is kept so that a comparison is one of bytes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct SetKey {
@@ -80,13 +80,13 @@ pub(super) struct Zone {
     pub busy_until: Timestamp,
     /// Rises with every batch.
     pub version: u64,
-    /// What the name servers answer with.
+    /// The sets that the name servers answer with.
     propagated: Records,
-    /// What they have not seen yet, in order.
+    /// Changes that they have not seen yet, in order.
     propagating: VecDeque<Propagation>,
 }
 
-/// Sets by their key; none for one that is not there.
+/// Sets by their key; `None` if absent.
 pub(super) type Effect = Vec<(SetKey, Option<Arc<RawRecordSet>>)>;
 
 /// The effect of one batch on its way to the name servers.
@@ -188,7 +188,7 @@ impl Zone {
         }
     }
 
-    /// What the name servers answer with, as of the last [`Zone::settle`].
+    /// The sets that the name servers answer with, as of the last [`Zone::settle`].
     pub fn propagated(&self) -> &Records {
         &self.propagated
     }

@@ -1,4 +1,4 @@
-//! Who calls: the credentials of a caller, and what they prove.
+//! The callers: their credentials, and what these prove.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -18,21 +18,21 @@ pub struct Peer {
     pub address: SocketAddr,
     /// The certificate (DER) whose key it proved to hold; it was signed by the authority for clients, and is in its time.
     pub certificate: Option<Bytes>,
-    /// Where to say that a caller on this connection has proved who it is.
+    /// Where to report that a caller on this connection has proved its identity.
     pub door: Door,
 }
 
-/// The listener's side of a connection. Until its caller has proved who it is, a connection may be closed to make room for others.
+/// The listener's side of a connection, which may be closed to make room for others until its caller has proved its identity.
 #[derive(Clone, Default)]
 pub struct Door(Option<Arc<dyn Fn() + Send + Sync>>);
 
 impl Door {
-    /// Calls `passed` each time that a caller has proved who it is.
+    /// Calls `passed` each time that a caller has proved its identity.
     pub fn new(passed: impl Fn() + Send + Sync + 'static) -> Self {
         Self(Some(Arc::new(passed)))
     }
 
-    /// A caller on the connection has proved who it is.
+    /// Reports that a caller on the connection has proved its identity.
     pub fn pass(&self) {
         if let Some(passed) = &self.0 {
             passed();
@@ -46,7 +46,7 @@ impl fmt::Debug for Door {
     }
 }
 
-/// What a caller shows of itself. The token is not printed.
+/// The credentials that a caller presents. The token is not printed.
 #[derive(Clone, Default)]
 pub struct Shown {
     /// The certificate (DER) of its connection, as in [`Peer::certificate`].
@@ -87,7 +87,7 @@ impl Means {
     }
 }
 
-/// What a caller has proved.
+/// The identity that a caller has proved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Proven {
     /// That it speaks for this cluster.
@@ -115,7 +115,7 @@ pub enum RefusedFor {
     UnknownToken,
     /// The signed token cannot be read.
     MalformedToken,
-    /// The token is signed in a way that is not taken, such as `none` or `HS256`.
+    /// The token is signed in a way that is not accepted, such as `none` or `HS256`.
     Algorithm,
     /// No cluster's issuer is the one that the token names.
     UnknownIssuer,
@@ -173,7 +173,7 @@ impl RefusedFor {
 pub struct Refused {
     /// Why, for programs.
     pub why: RefusedFor,
-    /// What is wrong and what to do, for people; without anything secret.
+    /// The problem and what to do, for people; without anything secret.
     pub message: String,
 }
 
@@ -184,21 +184,21 @@ impl Refused {
     }
 }
 
-/// Finds out who calls.
+/// Authenticates callers.
 #[async_trait]
 pub trait Callers: Send + Sync {
-    /// What a caller has proved by what it shows.
+    /// The identity that the presented credentials prove.
     ///
     /// # Errors
-    /// It proves nothing.
+    /// They prove nothing.
     async fn prove(&self, shown: &Shown) -> Result<Proven, Refused>;
 
-    /// When what a caller showed is a proof no longer; `None` if it does not expire.
+    /// When the presented credentials stop being a proof; `None` if they do not expire.
     fn good_until(&self, _shown: &Shown, _proven: &Proven) -> Option<Timestamp> {
         None
     }
 
-    /// Changes with whom it knows: what was proved before may not hold any more.
+    /// Changes when the known callers change: what was proved before may not hold any more.
     fn changes(&self) -> watch::Receiver<()>;
 
     /// Whether a cluster has an identity of its own, so that the shared token does not speak for it.

@@ -1,4 +1,4 @@
-//! Route 53 as the broker sees it. Every call takes a [`Permit`]: without tokens there is no call, by type.
+//! Route 53 as the broker sees it. Every call consumes a [`Permit`]: without tokens there is no call, by type.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::core::ids::{AccountId, ZoneId};
 use crate::core::limits::budget::Permit;
 use crate::core::planning::change::WireChange;
 
-/// What became of a call that did not succeed.
+/// The outcome of a call that did not succeed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
     /// Refused for its content (`InvalidChangeBatch`, `InvalidInput`): the same content will be refused again.
@@ -26,7 +26,7 @@ pub enum CallError {
     /// `Throttling` / `Rate exceeded`: not applied; the account's limits are lower than believed, or others spend them.
     #[error("throttled by Route 53")]
     Throttled,
-    /// `PriorRequestNotComplete`: not applied; the zone still works on an earlier call.
+    /// `PriorRequestNotComplete`: not applied; the zone still processes an earlier call.
     #[error("the zone is still busy with a prior request")]
     Busy,
     /// The credentials ran out (`ExpiredToken`): not applied; fetch new ones and ask again.
@@ -57,7 +57,7 @@ pub enum CallError {
     Unknown { message: String },
 }
 
-/// Who the credentials belong to (STS GetCallerIdentity).
+/// The principal that the credentials belong to (STS GetCallerIdentity).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallerIdentity {
     /// The account that would be changed.
@@ -105,7 +105,7 @@ pub struct RecordPage {
     pub next: Option<RecordCursor>,
 }
 
-/// What ChangeResourceRecordSets answers when it accepts a batch.
+/// The answer of ChangeResourceRecordSets when it accepts a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChangeReceipt {
     /// The bare change id.

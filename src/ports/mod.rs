@@ -1,4 +1,4 @@
-//! What the broker needs from the outside, as traits: a store, Route 53, a clock, who calls. Adapters implement them; nothing here does IO.
+//! The broker's dependencies as traits: a store, Route 53, a clock, callers. Adapters implement them; nothing here does IO.
 
 mod callers;
 mod dns;

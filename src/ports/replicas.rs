@@ -1,4 +1,4 @@
-//! What several replicas of a broker share through the store: which of them works which account, and their news for each other.
+//! The state that replicas of a broker share through the store: which one manages which account, and their news for each other.
 //!
 //! Time is the store's: no replica's clock decides when a lease passes on. A store that cannot be shared (SQLite) has one
 //! replica: the process that takes a lease there has it, and the one before is fenced, also in its sessions.
@@ -14,7 +14,7 @@ use crate::core::endpoint::KeyHash;
 use crate::core::ids::{AccountId, ClusterId};
 use crate::core::time::Millis;
 
-/// One life of a broker's process: a restart is another replica, so a lease never comes back to who forgot what it did.
+/// One life of a broker's process: a restart is another replica, so a lease never comes back to one that forgot what it did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReplicaId(pub Uuid);
 
@@ -36,16 +36,16 @@ pub struct ReplicaRow {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LeaseEpoch(pub u64);
 
-/// The right of a replica to work an account, from one taking of its lease to the next.
+/// The right of a replica to manage an account, from one acquisition of its lease to the next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tenure {
     pub account: AccountId,
     pub holder: ReplicaId,
-    /// Which taking.
+    /// Which acquisition.
     pub epoch: LeaseEpoch,
 }
 
-/// What a heartbeat answers.
+/// The answer to a heartbeat.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Membership {
     /// The replicas that are alive, the asking one included, in the order of their ids.
@@ -54,16 +54,16 @@ pub struct Membership {
     pub leases: Vec<Tenure>,
 }
 
-/// Who works which account.
+/// Which replica manages which account.
 #[async_trait]
 pub trait Leases: Send + Sync {
-    /// Whether several replicas may share the store. In one that they may not, leases do not run out.
+    /// Whether several replicas may share the store. If they may not, leases do not run out.
     fn is_shared(&self) -> bool;
 
-    /// The replica lives for another `ttl`, and so do all leases that it still holds. Answers who lives and who holds what.
+    /// The replica lives for another `ttl`, and so do all leases that it still holds. Returns the live replicas and held leases.
     async fn heartbeat(&self, replica: &ReplicaRow, ttl: Millis) -> Result<Membership, StoreError>;
 
-    /// Takes those of the leases that are free or over, each under its next epoch; answers those taken.
+    /// Takes the leases that are free or expired, each under its next epoch; returns those taken.
     async fn take_leases(
         &self,
         replica: ReplicaId,
@@ -71,7 +71,7 @@ pub trait Leases: Send + Sync {
         ttl: Millis,
     ) -> Result<Vec<Tenure>, StoreError>;
 
-    /// The key with which replicas sign what they ask of each other: `proposed` in a store that has none, else the one that is there.
+    /// The key with which replicas sign requests to each other: `proposed` in a store that has none, else the stored one.
     /// `None` if the store cannot be shared.
     async fn replica_key(&self, _proposed: &[u8; 32]) -> Result<Option<[u8; 32]>, StoreError> {
         Ok(None)
@@ -84,10 +84,10 @@ pub trait Leases: Send + Sync {
     async fn leave(&self, replica: ReplicaId) -> Result<(), StoreError>;
 }
 
-/// What became durable of an endpoint.
+/// A durable change of an endpoint.
 #[derive(Clone, Debug, PartialEq)]
 pub enum EndpointNews {
-    /// It is stored, perhaps in a later version than the one this is the news of: then that is news to come.
+    /// It is stored, perhaps in a later version than this news is about: then news of that version follows.
     Stored(EndpointRow),
     /// Where it goes was decided, for this content or a later one. The content is no news.
     Placed(EndpointRow),
@@ -102,7 +102,7 @@ pub enum News {
     Endpoints(Vec<EndpointNews>),
     /// The zones of an account were stored.
     Zones(AccountId),
-    /// What became of endpoints; the store does not look inside.
+    /// Statuses of endpoints; the store does not look inside.
     Statuses(Bytes),
     /// A set of rules was accepted under this number, or under a higher one.
     Rules(u64),
@@ -120,7 +120,7 @@ pub struct FeedEntry {
     pub news: News,
 }
 
-/// What replicas tell each other. What is ingested and which zones are saved goes into the feed in the same transaction, as news
+/// The news of replicas for each other. Ingested endpoints and saved zones go into the feed in the same transaction, as news
 /// of the replica that [`Store::of_replica`](super::Store::of_replica) names; the rest is announced. A store that is not shared
 /// keeps no feed.
 #[async_trait]
@@ -128,23 +128,23 @@ pub trait Feed: Send + Sync {
     /// The newest entry; 0 before the first.
     async fn feed_end(&self) -> Result<u64, StoreError>;
 
-    /// The entries after one, in their order, as many as come to about `limit` endpoints, and at least one when there is one.
-    /// What the replica that [`Store::of_replica`](super::Store::of_replica) names has told itself comes without endpoints and
-    /// statuses: it knows them.
+    /// The entries after `after`, in their order, up to about `limit` endpoints, and at least one if there is one.
+    /// News by the replica that [`Store::of_replica`](super::Store::of_replica) names comes without endpoints and
+    /// statuses: that replica knows them.
     ///
     /// # Errors
     /// [`StoreError::FeedCut`] when entries after it are pruned already, or when the feed ends before it because the store was
     /// restored to an older state: what was missed has to be loaded from the tables.
     async fn feed(&self, after: u64, limit: u32) -> Result<Vec<FeedEntry>, StoreError>;
 
-    /// Appends [`News::Statuses`] and [`News::Ask`]; other news is refused, it comes with what it is about.
+    /// Appends [`News::Statuses`] and [`News::Ask`]; other news is refused, since it is written with its subject.
     async fn announce(&self, origin: ReplicaId, news: Vec<News>) -> Result<(), StoreError>;
 
     /// Returns when an entry may have come that the caller has not seen; never in a store that is not shared. A hint: it may
-    /// come late or, when a connection broke, not at all, so the caller looks by itself from time to time. What the replica of
-    /// this store told itself is no reason.
+    /// come late or, when a connection broke, not at all, so the caller looks by itself from time to time. News by the replica
+    /// of this store is no reason.
     async fn feed_changed(&self);
 
-    /// Cuts entries that are older than `age` by the store's clock; answers how many.
+    /// Cuts entries that are older than `age` by the store's clock; returns how many.
     async fn prune_feed(&self, age: Millis) -> Result<u64, StoreError>;
 }

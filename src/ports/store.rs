@@ -1,6 +1,6 @@
-//! What the broker keeps. One narrow interface, the same over PostgreSQL and SQLite.
+//! The broker's durable state. One narrow interface, the same over PostgreSQL and SQLite.
 //!
-//! Each method is one transaction. Whatever a method has answered `Ok` for survives every crash but the disk's.
+//! Each method is one transaction. Once a method has returned `Ok`, its writes survive every crash but the disk's.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::core::planning::placement::{PlacementDecision, StoredPlacement};
 pub use crate::core::planning::plan::{Drift, Ownership};
 use crate::core::time::Timestamp;
 
-/// What can go wrong with a store.
+/// The errors of a store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The database cannot be reached or gave up; the operation may be tried again.
@@ -30,7 +30,7 @@ pub enum StoreError {
     /// A row cannot be read back: a newer version wrote it, or the file is damaged.
     #[error("the store holds a {what} that cannot be read: {reason}")]
     Corrupt {
-        /// What kind of row, and which.
+        /// The kind of row, and which one.
         what: String,
         reason: String,
     },
@@ -81,7 +81,7 @@ impl ChainCheck {
     }
 }
 
-/// Who opens a session.
+/// A request to open a session.
 #[derive(Clone, Debug)]
 pub struct SessionOpening {
     /// The registered cluster.
@@ -94,7 +94,7 @@ pub struct SessionOpening {
     pub at: Timestamp,
 }
 
-/// What opening a session answers.
+/// The answer to a request to open a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SessionOpened {
     /// The session has a new epoch; the older ones can commit nothing any more.
@@ -122,7 +122,7 @@ pub enum IngestOp {
         version: Version,
         endpoint: PackedEndpoint,
     },
-    /// Remove the key when the stored version is the one seen; none removes it whatever the version.
+    /// Remove the key if the stored version is the one seen; `None` removes it whatever the version.
     Del {
         /// Hash of the key.
         key: KeyHash,
@@ -147,7 +147,7 @@ pub struct IngestUnit {
     pub placings: BTreeMap<usize, PlacementDecision>,
 }
 
-/// What became of a unit.
+/// The outcome of a unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IngestOutcome {
     /// Durable. `applied[i]` tells for each operation whether it changed anything, and the arrival number of a put.
@@ -162,12 +162,12 @@ pub enum IngestOutcome {
     },
 }
 
-/// What became of one operation.
+/// The outcome of one operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpOutcome {
     /// The endpoint is stored under this arrival number.
     Stored {
-        /// Rises with every new key of any cluster; decides who was first.
+        /// Rises with every new key of any cluster; decides which endpoint was first.
         arrival: i64,
     },
     /// The same, and where it goes was stored with it.
@@ -189,7 +189,7 @@ pub struct EndpointRow {
     pub key: KeyHash,
     /// Hash of the content.
     pub version: Version,
-    /// Who was first.
+    /// The arrival number: the lowest was first.
     pub arrival: i64,
     pub endpoint: PackedEndpoint,
     /// The stored verdict for this version, once there is one.
@@ -212,7 +212,7 @@ pub struct PlacementRow {
 /// A decision about a stored endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlacementWrite {
-    /// Whose.
+    /// The endpoint's cluster.
     pub cluster: ClusterId,
     /// Which, by its arrival number.
     pub arrival: i64,
@@ -263,7 +263,7 @@ pub struct ZoneRow {
     pub name: DnsName,
     /// Private or public.
     pub private: bool,
-    /// When its records were listed completely for the last time; none before the first time.
+    /// When its records were listed completely for the last time; `None` before the first time.
     pub listed_at: Option<Timestamp>,
     /// Whether the last discovery found it, and a rule of the configuration selects it.
     pub visible: bool,
@@ -271,13 +271,13 @@ pub struct ZoneRow {
     pub tags: Option<BTreeMap<String, String>>,
 }
 
-/// A record set as Route 53 holds it, with who made it.
+/// A record set as Route 53 holds it, with its ownership.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordRow {
     pub key: RecordKey,
-    /// Exactly what was answered.
+    /// The record set exactly as answered.
     pub raw: PackedRecord,
-    /// None: foreign, never touched.
+    /// `None` if the set is foreign: it is never touched.
     pub owner: Option<Ownership>,
     /// How another writer changed it since we wrote it.
     pub drift: Option<Drift>,
@@ -330,8 +330,8 @@ pub enum BatchOutcome {
         /// AWS's request id.
         request_id: Option<String>,
     },
-    /// Its answer was lost, and when it was read back, what it would have done was done. By it, as a rule; but an earlier call of
-    /// ours that came late, or another writer, leaves the same behind, and no reading tells them apart.
+    /// Its answer was lost, and when it was read back, its changes were done. By it, as a rule; but an earlier call of ours that
+    /// came late, or another writer, leaves the same behind, and no reading tells them apart.
     FoundDone,
     /// Route 53 refused it for its content: nothing of it was applied.
     Refused {
@@ -346,7 +346,7 @@ pub enum BatchOutcome {
     NotApplied { reason: String },
 }
 
-/// Why a batch was not applied whose answer was lost: part of the journal, so it stays as it is.
+/// Why a batch with a lost answer was not applied: part of the journal, so the text never changes.
 const NOT_FOUND: &str = "not found when read back";
 
 impl BatchOutcome {
@@ -355,8 +355,8 @@ impl BatchOutcome {
         Self::NotApplied { reason: NOT_FOUND.to_owned() }
     }
 
-    /// Whether the call may still be carried out after this end: its answer was lost, so it may be somewhere on its way. What was
-    /// found done may have been the work of an earlier call that did the same.
+    /// Whether the call may still be carried out after this end: its answer was lost, so it may be somewhere on its way. Changes
+    /// that were found done may be the work of an earlier call that did the same.
     pub fn may_come_late(&self) -> bool {
         match self {
             Self::FoundDone => true,
@@ -365,7 +365,7 @@ impl BatchOutcome {
         }
     }
 
-    /// Whether what Route 53 holds since is explained by the batch.
+    /// Whether the batch explains what Route 53 holds since.
     pub fn is_done(&self) -> bool {
         matches!(self, Self::Applied { .. } | Self::FoundDone)
     }
@@ -410,10 +410,10 @@ pub struct ChangeFilter {
     pub limit: u32,
 }
 
-/// What the broker keeps; see the module's page.
+/// The broker's durable state; see the module's page.
 #[async_trait]
 pub trait Store: Leases + Feed + RuleSets + Send + Sync {
-    /// The same store, whose ingest and zones are told to the other replicas as this one's news.
+    /// The same store, whose ingest and zones are announced to the other replicas as this one's news.
     fn of_replica(&self, replica: ReplicaId) -> Arc<dyn Store>;
 
     /// The same store for one account's worker: [`save_zones`](Self::save_zones), [`save_records`](Self::save_records),
@@ -456,10 +456,10 @@ pub trait Store: Leases + Feed + RuleSets + Send + Sync {
     ) -> Result<Vec<EndpointRow>, StoreError>;
 
     /// Stores where endpoints go, by compare-and-swap: a decision holds if the store still has that content and the placement
-    /// that it rests on, or holds it already. Answers for each whether it holds.
+    /// that it rests on, or holds it already. Returns for each whether it holds.
     async fn place(&self, decisions: &[PlacementWrite]) -> Result<Vec<bool>, StoreError>;
 
-    /// Those of the endpoints with these arrival numbers that are still there.
+    /// The endpoints with these arrival numbers, if they are still there.
     async fn endpoints_at(&self, arrivals: &[i64]) -> Result<Vec<EndpointRow>, StoreError>;
 
     /// Keeps verdicts; a verdict for a version that is no longer stored is dropped.
@@ -533,10 +533,10 @@ pub trait Store: Leases + Feed + RuleSets + Send + Sync {
         key: &RecordKey,
     ) -> Result<Option<(BatchId, Cause)>, StoreError>;
 
-    /// Until when the account's tokens may have been spent; none for an account that was never called.
+    /// The time until which the account's tokens may have been spent; `None` if the account was never called.
     async fn spend_horizon(&self, account: &AccountId) -> Result<Option<Timestamp>, StoreError>;
 
-    /// Moves that point, before the tokens are spent.
+    /// Moves that time, before the tokens are spent.
     async fn set_spend_horizon(
         &self,
         account: &AccountId,
@@ -546,8 +546,8 @@ pub trait Store: Leases + Feed + RuleSets + Send + Sync {
     /// Checks the hash chain of an account's journal.
     async fn verify_journal(&self, account: &AccountId) -> Result<ChainCheck, StoreError>;
 
-    /// Cuts up to `most` entries from the front of an account's journal, of batches that ended before `before`; answers how many.
-    /// The chain stays verifiable and tells of the cut. The newest change of each record set that is still there stays too.
+    /// Cuts up to `most` entries from the front of an account's journal, of batches that ended before `before`; returns how many.
+    /// The chain stays verifiable and records the cut. The newest change of each record set that is still there stays too.
     async fn prune_journal(
         &self,
         account: &AccountId,

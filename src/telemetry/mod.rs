@@ -1,4 +1,4 @@
-//! What the program says about itself. Only the log for now: text for people or one JSON object a line, on standard error.
+//! The program's telemetry. Only the log for now: text for people or one JSON object a line, on standard error.
 
 use std::fmt;
 use std::io::IsTerminal as _;
@@ -14,7 +14,7 @@ use crate::config::{Log, LogFormat};
 /// The variable whose directives win over those of the configuration.
 pub const FILTER_VARIABLE: &str = "ZONEFOLD_LOG";
 
-/// What is not said unless the directives name it: the library of the emulator's DNS writes two lines for every question.
+/// Silent unless the directives name it: the library of the emulator's DNS writes two lines for every question.
 const QUIET: &str = "hickory_server=warn";
 
 /// Why there is no log.
@@ -25,7 +25,7 @@ pub enum TelemetryError {
         "{directives:?} is not a log filter ({reason}); write a level, or directives like info,zonefold::broker=debug"
     )]
     Filter {
-        /// What was given.
+        /// The directives as given.
         directives: String,
         /// Why.
         reason: String,

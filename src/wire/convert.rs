@@ -8,7 +8,7 @@ use crate::core::endpoint::packed::EndpointView;
 use crate::core::endpoint::status::StatusContent;
 use crate::core::endpoint::{Endpoint, EndpointKey, KeyHash, Version};
 
-/// Why a message is not what it should be.
+/// Why a message is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConvertError {
     /// A field without which the message means nothing is absent.
@@ -50,7 +50,7 @@ impl From<&EndpointKey> for v1::EndpointKey {
     }
 }
 
-/// The key of what is packed.
+/// The key of the packed endpoint.
 impl From<&EndpointView<'_>> for v1::EndpointKey {
     fn from(endpoint: &EndpointView<'_>) -> Self {
         Self {
@@ -114,7 +114,7 @@ pub fn version_to_wire(version: &Version) -> Bytes {
     Bytes::copy_from_slice(&version.0)
 }
 
-/// The hash of what a status says, as the broker computes it of the status that it holds.
+/// The hash of a status's content, as the broker computes it for the status that it holds.
 pub fn status_hash(status: &v1::EndpointStatus) -> Version {
     let content = StatusContent {
         version: &status.version,

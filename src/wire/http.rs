@@ -39,8 +39,8 @@ impl Default for HttpLimits {
     }
 }
 
-/// Serves until `stop`; then takes no more connections, and waits for the requests that are under way. Each request has the address of
-/// its connection as [`ConnectInfo`].
+/// Serves until `stop`; then accepts no more connections, and waits for the requests that are under way. Each request has the
+/// address of its connection as [`ConnectInfo`].
 pub async fn serve<L>(
     mut listener: L,
     routes: axum::Router,
@@ -100,15 +100,15 @@ async fn serve_one<A: Clone + Send + Sync + 'static>(
     }
 }
 
-/// What is under way on a connection.
+/// The requests under way on a connection.
 #[derive(Clone, Copy)]
 struct RequestsOpen {
     requests: usize,
-    /// Since when it is as many.
+    /// When their number changed last.
     since: Instant,
 }
 
-/// Returns when nothing has been under way for so long.
+/// Returns when no request has been under way for `idle`.
 async fn idle_for(work: &mut watch::Receiver<RequestsOpen>, idle: Duration) {
     loop {
         let RequestsOpen { requests, since } = *work.borrow_and_update();

@@ -1,4 +1,4 @@
-//! Who an agent is: certificates and tokens, over real TLS handshakes, and the cluster that they decide.
+//! The identity of an agent: certificates and tokens, over real TLS handshakes, and the cluster that they decide.
 
 mod clocks;
 mod rest;

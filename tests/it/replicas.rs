@@ -1,4 +1,4 @@
-//! Several replicas on one PostgreSQL: who works what, what each tells the others, and what happens when one goes.
+//! Several replicas on one PostgreSQL: which accounts each manages, what each tells the others, and what happens when one goes.
 //!
 //! Each replica has a runtime of its own, so one can be stopped in the middle of whatever it does, like a process.
 
@@ -33,7 +33,7 @@ async fn replicas_share_the_accounts_and_each_serves_every_cluster() {
         site.holders().iter().flatten().count() == 2 && site.holders()[0] != site.holders()[1]
     })
     .await;
-    // Each cluster's agent is at the replica that does not work its account.
+    // Each cluster's agent is at the replica that does not manage its account.
     for (cluster, account, owner) in
         [("east", DEV, "www.example.com"), ("west", PROD, "www.example.net")]
     {

@@ -245,7 +245,7 @@ async fn resume_sends_nothing_and_diff_only_what_differs() {
     assert_eq!(raw.hello("east", UID, &held, true).await.unwrap().0, Mode::Resume);
     drop(raw);
 
-    // One changed, one new, one gone while nobody was connected.
+    // One changed, one new, one gone while no agent was connected.
     held = vec![endpoint("a", "192.0.2.9"), endpoint("c", "192.0.2.3")];
     let mut raw = Raw::open(&world, TOKEN).await.unwrap();
     assert_eq!(raw.hello("east", UID, &held, true).await.unwrap().0, Mode::Diff);

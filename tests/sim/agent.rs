@@ -1,5 +1,5 @@
-//! An agent's host: the real session over the simulated network. What the agent reads of its cluster it is told here, as its
-//! watches of the Kubernetes API would tell it.
+//! An agent's host: the real session over the simulated network. The harness reports the cluster's objects to it, as its
+//! watches of the Kubernetes API would.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -45,7 +45,7 @@ impl Cluster {
     }
 }
 
-/// What all agents share.
+/// The parts that all agents share.
 #[derive(Clone)]
 pub struct Surroundings {
     /// The log.
@@ -88,7 +88,7 @@ impl AgentHost {
         Self { agent, kube_system_uid, cluster, surroundings, random, lives: 0, life: None }
     }
 
-    /// Who it is.
+    /// The agent's identity.
     pub fn agent(&self) -> &Agent {
         &self.agent
     }
@@ -311,7 +311,7 @@ impl AgentHost {
             .is_some_and(|life| life.shared.read(|state| state.publisher.is_converged()))
     }
 
-    /// What it holds.
+    /// The agent's state at the end.
     pub fn end(&self, refused: bool) -> Option<AgentEnd> {
         let life = self.life.as_ref()?;
         Some(life.shared.read(|state| AgentEnd {

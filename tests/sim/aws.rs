@@ -2,7 +2,7 @@
 //! time that it takes to get there, and the answer back.
 //!
 //! A request that has left is carried out whatever becomes of its sender: given up, stopped or dead. So a call can arrive late,
-//! after its broker's lease, and it can be applied without anybody hearing of it.
+//! after its broker's lease, and it can be applied without the broker ever hearing of it.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -30,7 +30,7 @@ use crate::gate::Gate;
 use crate::history::{Call, Replica, What};
 use crate::recorder::{Recorder, lock};
 
-/// What goes wrong on the way to AWS now.
+/// The present faults on the way to AWS.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Route {
     /// How long a request or an answer takes, in milliseconds.
@@ -199,7 +199,7 @@ impl Client {
         let request =
             request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
         let (mut parts, body) = request.into_parts();
-        // What every HTTP client adds, and what is signed.
+        // The Host header, which every HTTP client adds and which is signed.
         let host = parts
             .uri
             .authority()
@@ -279,16 +279,16 @@ impl Client {
             recorder.fault("aws.answer_lost", format!("{}: an answer was lost", self.replica));
             return self.silent(answer_to).await;
         }
-        // Who asked may have given up.
+        // The caller may have given up.
         let _given_up = answer_to.send(answer);
     }
 
-    /// Nothing comes, until whoever waits gives up.
+    /// Nothing comes, until the caller gives up.
     async fn silent(self, mut answer_to: oneshot::Sender<Result<HttpResponse, Cut>>) {
         answer_to.closed().await;
     }
 
-    /// What is written down of a call of Route 53; none for one of STS.
+    /// The log entry of a call of Route 53; `None` if it is one of STS.
     fn announced(&self, request: &http::Request<Bytes>) -> Option<Call> {
         let path = request.uri().path().strip_prefix("/2013-04-01/")?;
         let segments: Vec<&str> = path.trim_end_matches('/').split('/').collect();

@@ -44,7 +44,7 @@ const MESSAGE_SLACK: usize = 64 * 1024;
 const STREAM_WINDOW_BYTES: u32 = 512 << 10;
 const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
 
-/// What all brokers share.
+/// The parts that all brokers share.
 #[derive(Clone)]
 pub struct Surroundings {
     /// The log.
@@ -57,7 +57,7 @@ pub struct Surroundings {
     pub aws: Aws,
     /// The configuration as it stands in the file now.
     pub config: watch::Receiver<Arc<Config>>,
-    /// What a session may take.
+    /// The limits of a session.
     pub limits: Limits,
     /// The longest wait for an answer of AWS.
     pub attempt_timeout: Duration,
@@ -68,7 +68,7 @@ pub struct BrokerHost {
     slot: u32,
     surroundings: Surroundings,
     skews_ms: Vec<i64>,
-    /// What the machine's time of day was set forward by; monotonic clocks, and what is anchored, know nothing of it.
+    /// How far the machine's time of day was set forward; monotonic clocks, and clocks anchored to them, do not notice.
     jumped_ms: Arc<AtomicI64>,
     seed: u64,
     lives: u32,
@@ -195,7 +195,7 @@ impl BrokerHost {
         self.ghosts.len()
     }
 
-    /// What of them still runs is killed.
+    /// Kills those that still run.
     pub fn lay_ghosts(&mut self) {
         for ghost in std::mem::take(&mut self.ghosts) {
             self.end(ghost, Death::Reset);
@@ -289,7 +289,7 @@ impl Process {
         }
     }
 
-    /// Runs until it is told to stop or a part of it dies.
+    /// Runs until it has to stop or a part of it dies.
     async fn run(self, started: watch::Sender<Option<FederationService>>) {
         let recorder = self.surroundings.recorder.clone();
         let mut broker = match self.build().await {
@@ -372,7 +372,7 @@ impl Process {
     }
 }
 
-/// What the process does with a configuration that changed.
+/// Applies a changed configuration, as the process does.
 async fn reload(handle: &BrokerHandle, providers: &AwsProviders, config: &Config) {
     providers.set_accounts(config.accounts.iter().map(|account| account.access()).collect());
     let rules = config.governance.shared();

@@ -1,5 +1,5 @@
-//! What a process does to the outside goes through its gate: open, stopped (SIGSTOP: everything waits), or closed for good
-//! when it died. What a task of a dead process still does inside itself nobody sees any more, which makes it a crash at
+//! A process reaches the outside through its gate: open, stopped (SIGSTOP: everything waits), or closed for good
+//! when it died. Tasks of a dead process that go on inside it are not seen any more, which makes it a crash at
 //! whichever await point its tasks were.
 
 use tokio::sync::watch;
@@ -29,7 +29,7 @@ impl Gate {
         });
     }
 
-    /// What waited passes.
+    /// Lets pass what waited.
     pub fn resume(&self) {
         self.0.send_if_modified(|standing| {
             let waits = *standing == Standing::Stopped;

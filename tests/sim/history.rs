@@ -1,4 +1,4 @@
-//! What was seen of a run from outside: the one thing that the harness writes and the oracle reads.
+//! A run as seen from outside: the one thing that the harness writes and the oracle reads.
 //!
 //! Nothing in it is the broker's opinion of itself. It comes from what the harness did (steps, faults), from what passed the
 //! wires (operations, acks, statuses, calls), from the store's own log of commits and leases, and from the emulator's journal.
@@ -30,7 +30,7 @@ pub use told::Told;
 /// One run.
 #[derive(Clone, Debug, Default)]
 pub struct History {
-    /// What it was run with.
+    /// The world of the run.
     pub world: World,
     /// Everything that happened, in order.
     pub log: Vec<Event>,
@@ -38,7 +38,7 @@ pub struct History {
     pub end: End,
 }
 
-/// What does not change during a run.
+/// The parts of a world that do not change during a run.
 #[derive(Clone, Debug, Default)]
 pub struct World {
     /// The seed.
@@ -83,13 +83,13 @@ pub struct Zone {
     pub apex: DnsName,
     /// Whether it is a private zone.
     pub private: bool,
-    /// What we may do there.
+    /// Our permissions there.
     pub policy: ZonePolicy,
-    /// What we do about what others did to our records.
+    /// Our reaction to others' changes of our records.
     pub drift: DriftPolicy,
     /// Which record sets of others we take over.
     pub adopt: AdoptPolicy,
-    /// Seconds, for endpoints without a time to live; as configured last.
+    /// Seconds, for endpoints without a TTL; as configured last.
     pub default_ttl_secs: u32,
 }
 
@@ -99,7 +99,7 @@ pub struct Zone {
 pub struct Agent {
     /// The cluster.
     pub cluster: ClusterId,
-    /// Which of its agents.
+    /// Its number among the cluster's agents.
     pub number: u32,
 }
 
@@ -115,9 +115,9 @@ impl fmt::Display for Agent {
 /// One life of a broker's process: the slot and how often the slot was started before. Every life has a lease identity of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Replica {
-    /// Which of the replicas.
+    /// The replica's place.
     pub slot: u32,
-    /// Which life, from 0.
+    /// The number of the life, from 0.
     pub life: u32,
 }
 
@@ -150,11 +150,11 @@ impl fmt::Display for Part {
 pub struct Event {
     /// When.
     pub at: Timestamp,
-    /// What.
+    /// The event itself.
     pub what: What,
 }
 
-/// What happened.
+/// The kinds of events.
 #[derive(Clone, Debug)]
 pub enum What {
     /// The harness carries out a step of the schedule.
@@ -166,7 +166,7 @@ pub enum What {
     },
     /// A fault struck: a message lost, a commit slowed, a call answered with 503, a crash, a clock that jumped.
     Fault {
-        /// What kind, for counting: `net.loss`, `store.commit_answer_lost`, `aws.throttle`, `crash.broker`, ….
+        /// The kind, for counting: `net.loss`, `store.commit_answer_lost`, `aws.throttle`, `crash.broker`, ….
         kind: &'static str,
         /// Where and what, in words.
         text: String,
@@ -181,7 +181,7 @@ pub enum What {
     Panicked {
         /// Where: the file.
         part: String,
-        /// What it said.
+        /// The panic's message.
         message: String,
     },
     /// The configuration names a cluster from now on, or no longer.
@@ -200,7 +200,7 @@ pub enum What {
     Wanted {
         /// Whose.
         cluster: ClusterId,
-        /// What.
+        /// The endpoint.
         endpoint: Endpoint,
     },
     /// The objects of a cluster no longer want this.
@@ -212,15 +212,15 @@ pub enum What {
     },
     /// An agent's index took something in. An agent that starts sees nothing at first.
     Saw {
-        /// Who.
+        /// The agent.
         agent: Agent,
-        /// What.
+        /// The observation.
         sight: Sight,
     },
 
     /// A message with operations went from an agent into an open session.
     Sent {
-        /// Who.
+        /// The agent.
         agent: Agent,
         /// The epoch that the session was welcomed with.
         epoch: u64,
@@ -231,7 +231,7 @@ pub enum What {
     },
     /// An agent received an ack.
     Acked {
-        /// Who.
+        /// The agent.
         agent: Agent,
         /// The session's epoch.
         epoch: u64,
@@ -240,30 +240,30 @@ pub enum What {
     },
     /// An agent received the status of an endpoint.
     Status {
-        /// Who.
+        /// The agent.
         agent: Agent,
-        /// What it says.
+        /// The status.
         status: Status,
     },
 
     /// The store committed something.
     Committed {
-        /// For whom; none when the harness did it.
+        /// The replica; `None` if the harness did it.
         replica: Option<Replica>,
-        /// Under which lease epoch the write was asserted; none for one that asserts none.
+        /// The lease epoch under which the write was asserted; `None` if it asserts none.
         lease_epoch: Option<u64>,
-        /// What.
+        /// The commit.
         commit: Commit,
     },
     /// The store gave, lengthened or took back a lease. A lease that runs out says nothing.
     Lease {
         /// The account.
         account: AccountId,
-        /// Whose it is, or was.
+        /// The holder, or the last one.
         replica: Replica,
-        /// Which taking.
+        /// The lease epoch.
         epoch: u64,
-        /// What happened.
+        /// The change.
         change: LeaseChange,
     },
 
@@ -271,21 +271,21 @@ pub enum What {
     CallStarted(Call),
     /// A call arrives at AWS, which takes its tokens now.
     CallArrived {
-        /// Which.
+        /// The call's number.
         call: u64,
-        /// Whether AWS's buckets, those of everybody, held the tokens.
+        /// Whether AWS's buckets, which all callers share, held the tokens.
         granted: bool,
     },
     /// A call is over for the broker: answered, given up, or dropped with the broker.
     CallEnded {
-        /// Which.
+        /// The call's number.
         call: u64,
         /// `ok`, or what went wrong.
         outcome: String,
     },
-    /// AWS applied a batch, ours or somebody else's.
+    /// AWS applied a batch, ours or another writer's.
     Applied {
-        /// The call that it came with; none for somebody else's.
+        /// The call that it came with; `None` if it is another writer's.
         call: Option<u64>,
         /// The emulator's journal entry.
         entry: Box<JournalEntry>,
@@ -300,11 +300,11 @@ pub enum What {
         /// The name.
         name: DnsName,
     },
-    /// What one of the further events did, as far as the oracle has to know.
+    /// The effects of a further event, as far as the oracle has to know them.
     Told(Told),
 }
 
-/// What an agent's index took in.
+/// An observation by an agent's index.
 #[derive(Clone, Debug)]
 pub enum Sight {
     /// An endpoint is there, with this content.
@@ -339,14 +339,14 @@ pub enum Op {
     },
 }
 
-/// What an agent was told about an endpoint.
+/// The status of an endpoint, as sent to an agent.
 #[derive(Clone, Debug)]
 pub struct Status {
-    /// Which endpoint.
+    /// The endpoint.
     pub key: EndpointKey,
-    /// Which content; none when the status names none.
+    /// The version of the content; `None` if the status has none.
     pub version: Option<Version>,
-    /// The verdict; none when it says none.
+    /// The verdict; `None` if the status has none.
     pub verdict: Option<VerdictState>,
     /// The reason's code.
     pub reason: String,
@@ -371,11 +371,11 @@ pub enum Progress {
     Held,
     /// Route 53 refused it.
     Refused,
-    /// Somebody else changed the record.
+    /// Another writer changed the record.
     Drifted,
 }
 
-/// What the store committed.
+/// A commit of the store.
 #[derive(Clone, Debug)]
 pub enum Commit {
     /// A session was opened.
@@ -397,7 +397,7 @@ pub enum Commit {
         newest_epoch: u64,
         /// The sequence number covered.
         seq: u64,
-        /// What changed; operations that changed nothing are left out.
+        /// The changed rows; operations that changed nothing are left out.
         rows: Vec<RowChange>,
     },
     /// A batch was journalled before it is sent.
@@ -418,7 +418,7 @@ pub enum Commit {
     },
 }
 
-/// What became of a stored endpoint.
+/// A change of a stored endpoint.
 #[derive(Clone, Debug)]
 pub enum RowChange {
     /// It is stored with this content.
@@ -438,7 +438,7 @@ impl RowChange {
         }
     }
 
-    /// What can be read of the endpoint: of a key alone nothing, as of one that is rejected; `None` if it is gone.
+    /// The readable content of the endpoint: only the key if nothing else can be read, as for a rejected one; `None` if it is gone.
     pub fn content(&self) -> Option<Cow<'_, Endpoint>> {
         match self {
             Self::Stored(endpoint) => Some(Cow::Borrowed(endpoint)),
@@ -450,7 +450,7 @@ impl RowChange {
     }
 }
 
-/// What happened to a lease.
+/// A change of a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeaseChange {
     /// Taken, until then by the store's time.
@@ -472,15 +472,15 @@ pub enum LeaseChange {
 pub struct Call {
     /// Its number; rises with every call of the run.
     pub number: u64,
-    /// Who calls.
+    /// The calling replica.
     pub replica: Replica,
-    /// Under which lease epoch, where the harness can tell.
+    /// The lease epoch, where the harness can tell.
     pub lease_epoch: Option<u64>,
-    /// Which account.
+    /// The account.
     pub account: AccountId,
     /// AWS's name of the operation, as in `zonefold::emulator::Action`.
     pub action: &'static str,
-    /// Which zone, when it is about one.
+    /// The zone, when the call is about one.
     pub zone: Option<ZoneId>,
     /// The batch in the comment, for ChangeResourceRecordSets.
     pub batch: Option<BatchId>,
@@ -497,7 +497,7 @@ pub struct End {
     pub at: Timestamp,
     /// The stored endpoints.
     pub endpoints: Vec<StoredEndpoint>,
-    /// Who holds which name, by the store.
+    /// The owner of each name, by the store.
     pub claims: BTreeMap<(ZoneId, DnsName), ClusterId>,
     /// The record sets that the store believes to be there and to be ours, by zone.
     pub book: BTreeMap<ZoneId, Vec<RawRecordSet>>,
@@ -518,7 +518,7 @@ pub struct End {
 pub struct StoredEndpoint {
     /// Whose.
     pub cluster: ClusterId,
-    /// Who was first.
+    /// The order of arrival.
     pub arrival: i64,
     /// The hash under which it is stored.
     pub key: KeyHash,
@@ -539,11 +539,11 @@ pub struct StoredEndpoint {
 pub struct StoredBatch {
     /// The batch.
     pub batch: Batch,
-    /// How it ended; none while nobody knows.
+    /// The outcome; `None` while it is unknown.
     pub outcome: Option<BatchOutcome>,
 }
 
-/// What an agent holds at the end.
+/// The state of an agent at the end.
 #[derive(Clone, Debug, Default)]
 pub struct AgentEnd {
     /// The endpoints of its index.

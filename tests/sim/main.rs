@@ -5,8 +5,8 @@
 //! schedule (drawn from the seed) ─▶ world (runs it) ─▶ history (what was seen) ─▶ oracle (what must hold)
 //! ```
 //!
-//! One tokio runtime with one thread and a paused clock runs all hosts: when nobody has anything to do, its time jumps to the
-//! next moment in which somebody has, so that an idle hour costs nothing. turmoil was looked at first: it gives each host a
+//! One tokio runtime with one thread and a paused clock runs all hosts: when all of them are idle, its time jumps to the
+//! next moment in which one has work, so that an idle hour costs nothing. turmoil was looked at first: it gives each host a
 //! runtime of its own and wakes all of them at every tick of the clock, which for runs of minutes in steps of milliseconds is
 //! most of the time that a run takes; its links know delay, hold and loss between hosts, and not one direction, one connection
 //! that sleeps while the next one works, or a peer that died without a word. What a host does to the outside goes through its

@@ -21,7 +21,7 @@ use crate::gate::Gate;
 use crate::history::{Agent, Replica};
 use crate::recorder::lock;
 
-/// Which way bytes go.
+/// The direction of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Direction {
     /// From the agent.
@@ -73,7 +73,7 @@ pub struct Weather {
     pub latency_ms: (u64, u64),
     /// The chance that a piece has to be repeated.
     pub loss: f64,
-    /// What a pipe takes before its writer has to wait: the socket buffers of both ends. With small ones a slow reader is felt
+    /// The capacity of a pipe before its writer has to wait: the socket buffers of both ends. With small ones a slow reader is felt
     /// at once.
     pub pipe_bytes: usize,
 }
@@ -147,7 +147,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// A network with nobody on it.
+    /// A network without hosts.
     pub fn new(random: fastrand::Rng, weather: Weather) -> Self {
         let inner = Inner {
             random,
@@ -294,7 +294,7 @@ impl Network {
     /// Connects an agent to some broker, as a load balancer would that does not know which of them live.
     ///
     /// # Errors
-    /// Nobody listens there.
+    /// No broker listens there.
     pub async fn connect(&self, agent: &Agent, gate: &Gate, brokers: u32) -> io::Result<Stream> {
         let broker = lock(&self.inner).random.u32(0..brokers.max(1));
         let mut changed = self.changed.subscribe();
@@ -393,7 +393,7 @@ pub struct Stream {
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-/// Whose connection it is.
+/// The agent of a connection.
 #[derive(Clone, Debug)]
 pub struct Peer(pub Agent);
 
@@ -405,7 +405,7 @@ impl Connected for Stream {
     }
 }
 
-/// What a read comes to.
+/// The result of a read.
 enum Ready {
     Now,
     At(Instant),

@@ -3,7 +3,7 @@
 
 use zonefold::core::endpoint::quota::Quota;
 
-/// One seed of so many has a small quota.
+/// One in this number of seeds has a small quota.
 const ONE_OF: u8 = 8;
 /// Keeps the draws apart from those of the schedule.
 const APART: u64 = 0x900_7A00_0000_0000;

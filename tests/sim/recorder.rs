@@ -96,12 +96,12 @@ pub struct SkewedClock {
 }
 
 impl SkewedClock {
-    /// A clock that is off by so much.
+    /// A clock that is off by `skew_ms`.
     pub fn new(recorder: Recorder, skew_ms: i64) -> Self {
         Self { recorder, skew_ms, jumped_ms: Arc::default() }
     }
 
-    /// The machine's time of day: what somebody sets it by comes on top.
+    /// The machine's time of day: its jumps are added.
     pub fn that_jumps(&self, jumped_ms: Arc<AtomicI64>) -> Self {
         Self { recorder: self.recorder.clone(), skew_ms: self.skew_ms, jumped_ms }
     }

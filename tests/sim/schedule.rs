@@ -1,4 +1,4 @@
-//! What happens in a run, as data: drawn from the seed first, then carried out. Steps can be left out, so a run that fails can
+//! The events of a run, as data: drawn from the seed first, then carried out. Steps can be left out, so a run that fails can
 //! be shortened; what is left means the same.
 
 use zonefold::core::ids::AccountId;
@@ -17,7 +17,7 @@ use crate::{quotas, trials};
 pub struct Schedule {
     /// The world.
     pub shape: Shape,
-    /// What stands in Route 53 before the first broker starts: zone by place, host, value.
+    /// The foreign record sets in Route 53 before the first broker starts: zone by place, host, value.
     pub foreign: Vec<(usize, String, String)>,
     /// In the order of their times.
     pub steps: Vec<TimedStep>,
@@ -28,7 +28,7 @@ pub struct Schedule {
 pub struct TimedStep {
     /// Milliseconds since the start.
     pub at_ms: u64,
-    /// What.
+    /// The step itself.
     pub step: Step,
 }
 
@@ -80,7 +80,7 @@ pub enum Step {
     Reconfigure { change: Reconfiguration },
     /// The store does badly.
     Store { trouble: StoreTrouble, percent: u8, for_ms: u64 },
-    /// The feed is cut: whoever has not read it cannot any more.
+    /// The feed is cut: a replica that has not read it cannot any more.
     CutFeed,
     /// The way from a broker to AWS is bad.
     AwsRoute { broker: u32, trouble: RouteTrouble, percent: u8, for_ms: u64 },
@@ -88,16 +88,16 @@ pub enum Step {
     Aws { account: usize, action: Option<Action>, trouble: AwsTrouble, percent: u8, for_ms: u64 },
     /// Route 53 refuses every batch with this name.
     Poison { host: String, for_ms: u64 },
-    /// Somebody else writes into a zone.
+    /// Another writer writes into a zone.
     Foreign { zone: usize, write: ForeignWrite },
     /// One of the further kinds of events.
     Extra(Extra),
 }
 
-/// What changes in the configuration.
+/// A change of the configuration.
 #[derive(Clone, Debug)]
 pub enum Reconfiguration {
-    /// The default time to live of all zones.
+    /// The default TTL of all zones.
     DefaultTtl(u32),
     /// How often zones are compared.
     DriftInterval(u32),
@@ -105,7 +105,7 @@ pub enum Reconfiguration {
     Cluster { cluster: usize, registered: bool },
 }
 
-/// What is wrong with the store.
+/// A fault of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreTrouble {
     /// Nothing is applied at all.
@@ -120,7 +120,7 @@ pub enum StoreTrouble {
     LoseNotices,
 }
 
-/// What is wrong between a broker and AWS.
+/// A fault between a broker and AWS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RouteTrouble {
     /// Nothing gets through.
@@ -135,7 +135,7 @@ pub enum RouteTrouble {
     Delay,
 }
 
-/// What AWS does wrong; each is a fault of the emulator.
+/// A fault of AWS; each is a fault of the emulator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AwsTrouble {
     Throttle,
@@ -155,21 +155,21 @@ pub enum AwsTrouble {
     StsDown,
     RoleRevoked,
     FreezeZone,
-    /// Somebody writes a record set into the account's first zone just before each call is looked at.
+    /// Another writer writes a record set into the account's first zone just before each call is looked at.
     Race {
         host: u8,
         value: u8,
     },
-    /// Somebody writes a record set there after each page of a list.
+    /// Another writer writes a record set there after each page of a list.
     ListTear {
         host: u8,
         value: u8,
     },
-    /// The zone takes no more than so many record sets.
+    /// The zone accepts no more than this number of record sets.
     ZoneQuota(u64),
 }
 
-/// What somebody else writes.
+/// A write by another writer.
 #[derive(Clone, Debug)]
 pub enum ForeignWrite {
     /// A record set of an own name.
@@ -486,7 +486,7 @@ impl Step {
         }
     }
 
-    /// How long it lasts; none for what is done at once.
+    /// How long it lasts; `None` if it is done at once.
     pub fn lasts_ms(&self) -> Option<u64> {
         match self {
             Self::LoseStatus { for_ms, .. }

@@ -1,4 +1,4 @@
-//! What a world is made of, drawn from the seed: accounts with zones and limits, clusters, brokers, and how far apart all is.
+//! The parts of a world, drawn from the seed: accounts with zones and limits, clusters, brokers, and how far apart all is.
 
 use serde_json::{Value, json};
 use zonefold::config::Config;
@@ -39,7 +39,7 @@ pub struct Shape {
     pub length_ms: u64,
     /// On the agents' network, in milliseconds.
     pub network_ms: (u64, u64),
-    /// What a connection takes before its writer has to wait.
+    /// The bytes that a connection holds before its writer has to wait.
     pub pipe_bytes: usize,
     /// On the way to the store.
     pub store_ms: (u64, u64),
@@ -61,7 +61,7 @@ pub struct Shape {
     pub discovery_secs: u32,
     /// Whether signatures are checked.
     pub signatures: bool,
-    /// What further events find there from the start.
+    /// The preparations for further events.
     pub prepared: Prepared,
 }
 
@@ -74,13 +74,13 @@ pub struct Account {
     pub environment: &'static str,
     /// Its public zones.
     pub zones: Vec<Zone>,
-    /// Its private zones; none unless what is wanted beside the schedule asks for them.
+    /// Its private zones; empty unless the wants besides the schedule ask for them.
     pub private: Vec<Zone>,
-    /// What AWS lets through.
+    /// AWS's limits for it.
     pub limits: Limits,
 }
 
-/// What AWS lets through.
+/// AWS's limits for an account.
 #[derive(Clone, Debug)]
 pub enum Limits {
     /// The published limits since 2026.
@@ -96,11 +96,11 @@ pub enum Limits {
 pub struct Zone {
     /// The apex.
     pub apex: &'static str,
-    /// A fixed id, so that endpoints can name it; none for one from the seed.
+    /// A fixed id, so that endpoints can name it; `None` if it comes from the seed.
     pub id: Option<&'static str>,
-    /// What may be done.
+    /// The permissions.
     pub policy: ZonePolicy,
-    /// What becomes of changes by others.
+    /// The reaction to changes by others.
     pub drift: DriftPolicy,
     /// Which record sets of others are taken over.
     pub adopt: AdoptPolicy,

@@ -186,7 +186,7 @@ impl World {
                 if known.endpoints.is_empty() {
                     return None;
                 }
-                // What the object wants is as before; only the agent cannot see where it points.
+                // The object's wish is as before; only the agent cannot see where it points.
                 lock(&self.clusters[*cluster])
                     .objects
                     .insert(object.reference(), without_status(&known));
@@ -205,7 +205,7 @@ impl World {
         }
     }
 
-    /// What its status showed comes back, unless the object was changed meanwhile.
+    /// The object's status comes back, unless the object was changed meanwhile.
     fn give_status_back(&mut self, cluster: usize, object: Object, known: Extraction) {
         let is_without = lock(&self.clusters[cluster]).objects.get(&object.reference())
             == Some(&without_status(&known));
@@ -283,7 +283,7 @@ impl World {
             }
             Step::Twin { cluster, .. } => self.join(*cluster, 1),
             Step::Impostor { cluster, .. } => {
-                // Whoever comes first under a name is the cluster of that name.
+                // The first to come under a name is the cluster of that name.
                 let is_known = self
                     .database
                     .look(|tables| tables.clusters.contains_key(&cluster_id(*cluster)));
@@ -475,7 +475,7 @@ impl World {
         Some(Undo::Cure { rule, name })
     }
 
-    /// What stands there before the first broker starts.
+    /// Writes the foreign record sets that are there before the first broker starts.
     pub(crate) fn write_foreign_beginnings(&mut self) {
         for (zone, host, value) in self.schedule.foreign.clone() {
             self.write_foreign(zone, &ForeignWrite::Create { host, value });
@@ -507,7 +507,7 @@ impl World {
                 vec![delete, RecordChange { action: ChangeAction::Create, set: after }]
             }
         };
-        // One that does not fit is one that nobody made.
+        // A write that does not fit is one that was never made.
         let from = self.last_journal_number();
         if self.control.foreign_write(&id, &changes).is_ok() {
             for entry in self.control.journal(from) {

@@ -1,4 +1,4 @@
-//! What passes between agents and brokers, read off the broker's side of the wire: operations that came, acks that went.
+//! The traffic between agents and brokers, read off the broker's side of the wire: operations that came, acks that went.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -19,7 +19,7 @@ use crate::history::{Agent, Op, What};
 use crate::net::Peer;
 use crate::recorder::{Recorder, lock};
 
-/// What is known of one stream.
+/// The state of one stream.
 struct Conversation {
     recorder: Recorder,
     gate: Gate,
@@ -27,7 +27,7 @@ struct Conversation {
     epoch: u64,
     last_seq: u64,
     snapshot: Option<u64>,
-    /// What came before Welcome went.
+    /// The messages that came before Welcome went.
     early: VecDeque<v1::AgentMessage>,
 }
 
@@ -101,7 +101,7 @@ fn op(operation: v1::Operation) -> Option<Op> {
 pub struct Tap {
     /// Where it is written down.
     pub recorder: Recorder,
-    /// The broker's gate: what a dead one seems to say nobody hears.
+    /// The broker's gate: messages that a dead one seems to send are not heard.
     pub gate: Gate,
 }
 

@@ -1,4 +1,4 @@
-//! What of the further events the oracle has to know: the truth, whether a broker knows it or not.
+//! The facts of further events that the oracle has to know: the truth, whether a broker knows it or not.
 
 use zonefold::core::dns::name::DnsName;
 use zonefold::core::ids::{AccountId, ZoneId};
@@ -9,7 +9,7 @@ use super::Agent;
 /// Something that is so from now on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Told {
-    /// The first rule that a zone's name fits asks for the tag, and says this where it is there; none: no rule asks for tags.
+    /// The first rule that a zone's name fits asks for the tag, and says this where it is there; `None` if no rule asks for tags.
     TagRule { zone: ZoneId, policy: Option<ZonePolicy> },
     /// Whether the zone has the tag.
     Tagged { zone: ZoneId, tagged: bool },
@@ -19,9 +19,9 @@ pub enum Told {
     ZoneDeleted { zone: ZoneId },
     /// The rules select it no longer, or again.
     ZoneHidden { zone: ZoneId, hidden: bool },
-    /// Somebody had the names below an apex placed anew.
+    /// An operator had the names below an apex placed anew.
     Rerouted { below: DnsName },
-    /// The database's clock is so far ahead, in milliseconds.
+    /// The database's clock is this far ahead, in milliseconds.
     StoreClock { ahead_ms: i64 },
     /// Changes of a zone fail with a status that says nothing of the batch, all of them; or no longer.
     Failing { zone: ZoneId, on: bool },

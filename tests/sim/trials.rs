@@ -1,4 +1,4 @@
-//! What seldom comes together by chance, brought together in one seed of six: a few steps that try one rule where it is hard to
+//! Rare coincidences, brought about in one seed of six: a few steps that try one rule where it is hard to
 //! keep. They are drawn apart, so that the rest of a seed is what it would be without them.
 
 use zonefold::emulator::Action;
@@ -11,7 +11,7 @@ use crate::wish::{Object, Wish};
 
 /// The objects of a flood have numbers from here on.
 const FLOOD: u8 = 100;
-/// One seed of so many has a trial.
+/// One in this number of seeds has a trial.
 const ONE_OF: u8 = 6;
 /// Keeps the draws apart from those of the schedule.
 const APART: u64 = 0x7E57_0000_0000_012F;
@@ -129,7 +129,7 @@ fn flood_of_a_small_budget(shape: &Shape, account: &Account, random: &mut fastra
     steps.into_iter().map(|(after_ms, step)| (late_ms + after_ms, step)).collect()
 }
 
-/// An object of its own, and what it wants in a zone that serves the cluster, at names that nobody else wants.
+/// An object of its own, and its wishes in a zone that serves the cluster, at names that no other object wants.
 fn new_names(shape: &Shape, cluster: usize, random: &mut fastrand::Rng) -> (Object, Vec<Wish>) {
     let object = Object { kind: SOURCES[random.usize(0..SOURCES.len())], number: OBJECTS + 1 };
     let environment = shape.clusters.get(cluster);

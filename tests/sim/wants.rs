@@ -10,7 +10,7 @@ use crate::wish::{Object, Wish, address};
 
 /// The objects have numbers from here on.
 const FIRST: u8 = 50;
-/// So many of ten seeds have wants of each kind.
+/// The number of seeds in ten that have wants of each kind.
 const OF_TEN: u8 = 1;
 /// Keeps the draws apart from those of the schedule and of the trials.
 const APART: u64 = 0x3A17_5000_0000_0B0E;
@@ -23,7 +23,7 @@ const IDS: [(&str, &str, &str); 3] = [
 /// A load balancer, whose zone is AWS's.
 const BALANCER: &str = "lb{}.eu-central-1.elb.amazonaws.com";
 
-/// What is wanted beside the schedule of a seed, if anything is; the shape has the zones for it then.
+/// Draws the wants besides the schedule of a seed, if any; the shape gets the zones for them.
 pub fn draw(seed: u64, shape: &mut Shape) -> Vec<TimedStep> {
     let mut random = fastrand::Rng::with_seed(seed ^ APART);
     let kind = random.u8(0..10) / OF_TEN;
@@ -90,7 +90,7 @@ impl Edits<'_> {
         steps
     }
 
-    /// Route 53 refuses a name that goes out beside those of [`Self::routed`], so that their batches are halved.
+    /// Route 53 refuses a name that goes out with those of [`Self::routed`], so that their batches are halved.
     fn poison(&mut self) -> Vec<TimedStep> {
         let apexes: Vec<&str> = self.shape.zones().map(|(_, zone)| zone.apex).collect();
         let poisoned = |apex: &&str| {

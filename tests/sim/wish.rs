@@ -1,4 +1,4 @@
-//! What the objects of clusters want: mostly sound, on few names, so that clusters meet; some of it wrong.
+//! The wishes of clusters' objects: mostly sound, on few names, so that clusters meet; some of them wrong.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,7 +24,7 @@ pub struct Wish {
     pub ttl_secs: Option<i64>,
     /// Of a weighted set.
     pub weight: Option<u8>,
-    /// What else is said of it, by the names that endpoints have for it.
+    /// Further properties, by the names that endpoints have for them.
     pub properties: Vec<(&'static str, String)>,
 }
 
@@ -164,7 +164,7 @@ pub fn address(random: &mut fastrand::Rng) -> String {
     format!("192.0.2.{}", random.u8(1..20))
 }
 
-/// What an object with these wishes looks like to its extractor; one key once.
+/// The extraction of an object with these wishes; one key once.
 pub fn extraction(object: Object, wishes: &[Wish]) -> Extraction {
     let endpoints: BTreeMap<EndpointKey, Endpoint> = wishes
         .iter()

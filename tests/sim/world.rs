@@ -28,16 +28,16 @@ use crate::store::{Database, Troubles};
 
 /// After everything is healed the world has this long to come to rest.
 const REST_WITHIN: Duration = Duration::from_secs(40 * 60);
-/// A world in which so much happens meanwhile never comes to rest, and looking on is of no use.
+/// A world with more events than this meanwhile never comes to rest, and looking on is of no use.
 const REST_WITHIN_EVENTS: usize = 20_000;
-/// It rests when nothing has moved for so long.
+/// It rests when nothing has moved for this time.
 const REST: Duration = Duration::from_secs(8);
-/// Then it is looked on for so long.
+/// Then it is watched for this time.
 const LOOK_ON: Duration = Duration::from_secs(90);
 /// Within this time all agents have a stream at the same moment. In some worlds streams end of age before an agent takes them for
 /// stable, so its pauses grow to 30 s: each is back soon, but while it is, another one's may end.
 const BACK_WITHIN: Duration = Duration::from_secs(20 * 60);
-/// A refused change is left alone for at least so long.
+/// A refused change is left alone for at least this time.
 const POISON_BACKOFF_MS: i64 = 30_000;
 
 /// Everything of a run.
@@ -81,7 +81,7 @@ pub fn run(seed: u64, schedule: &Schedule) -> History {
         world.rest().await;
         world.collect()
     });
-    // What still waits somewhere is not waited for.
+    // Tasks that still wait are not waited for.
     drop(processes);
     runtime.shutdown_background();
     history
@@ -218,7 +218,7 @@ impl World {
             self.aws.reroute(broker, |route| *route = Route::good(self.schedule.shape.aws_ms));
         }
         self.control.clear_faults();
-        // Whoever was thought dead and goes on has time to find out that it is superseded. Whoever is stopping has stopped by then.
+        // A host that was thought dead and goes on has time to find out that it is superseded. A stopping one has stopped by then.
         tokio::time::sleep(Duration::from_secs(30)).await;
         for host in &self.brokers {
             lock(host).lay_ghosts();
@@ -233,7 +233,7 @@ impl World {
     async fn rest(&mut self) {
         let until = tokio::time::Instant::now() + REST_WITHIN;
         let mut rested = false;
-        // What others did to the zones is found out when they are compared next.
+        // Changes of the zones by others are found when the zones are compared next.
         let config = Arc::clone(&self.config.borrow());
         let compared_within = config
             .accounts
@@ -270,7 +270,7 @@ impl World {
         for host in &self.brokers {
             let Some(handle) = lock(host).handle() else { return false };
             for view in handle.accounts() {
-                // What troubles a zone is over by itself some time, and what waits for that goes out then.
+                // A zone's trouble is over by itself some time, and what waits for that goes out then.
                 let is_troubled =
                     view.zones.iter().any(|zone| zone.visible && zone.trouble.is_some());
                 if !view.is_settled() || is_troubled {

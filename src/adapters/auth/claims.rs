@@ -1,11 +1,11 @@
-//! What a token says (RFC 7519 §4.1), and whether it is what is expected.
+//! The claims of a token (RFC 7519 §4.1), and whether they are as expected.
 
 use serde::Deserialize;
 
 use crate::core::time::Timestamp;
 use crate::ports::{Refused, RefusedFor};
 
-/// Clocks of the issuer and of the broker may differ by so much.
+/// Clocks of the issuer and of the broker may differ by this much.
 pub(super) const CLOCK_SKEW_MS: i64 = 60_000;
 
 /// The claims that are looked at.
@@ -17,7 +17,7 @@ pub(super) struct Claims {
     pub subject: String,
     #[serde(rename = "aud")]
     pub audience: Audience,
-    /// Seconds since the epoch; may have a fraction. A token without an end is none.
+    /// Seconds since the epoch; may have a fraction. Every token has to have it.
     #[serde(rename = "exp")]
     pub expires_secs: f64,
     #[serde(rename = "nbf", default)]
@@ -25,7 +25,7 @@ pub(super) struct Claims {
 }
 
 impl Claims {
-    /// When the token ends.
+    /// When the token expires.
     pub(super) fn expires_at(&self) -> Timestamp {
         Timestamp(ms(self.expires_secs))
     }
@@ -53,7 +53,7 @@ impl Audience {
     }
 }
 
-/// What a token has to say.
+/// The claims that a token has to make.
 pub(super) struct Expected {
     pub audience: String,
     pub subject: String,

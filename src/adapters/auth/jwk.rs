@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::jws::{Algorithm, Jws};
 
-/// A key of a kind that is taken.
+/// A key of an accepted kind.
 pub(super) struct Key {
     pub id: Option<String>,
     algorithms: Vec<Algorithm>,
@@ -45,7 +45,7 @@ struct Jwk {
 /// Reads a set. Keys of other kinds, for other uses, or that cannot be read are passed over (RFC 7517 §5).
 ///
 /// # Errors
-/// It is no set, or no key of it can be used.
+/// It is not a set, or no key of it can be used.
 pub(super) fn read_set(text: &[u8]) -> Result<Vec<Key>, String> {
     let set: Set = serde_json::from_slice(text)
         .map_err(|error| format!("it is no JSON Web Key Set: {error}"))?;

@@ -11,7 +11,7 @@ use crate::ports::{Refused, RefusedFor};
 /// A service account's token has about 1,200 characters.
 const MAX_TOKEN_BYTES: usize = 16 << 10;
 
-/// The signatures that are taken (RFC 7518 §3.1, RFC 8037 §3.1). The key says which of them it makes; the token's own word is only
+/// The accepted signatures (RFC 7518 §3.1, RFC 8037 §3.1). The key says which of them it makes; the token's own word is only
 /// compared with that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Algorithm {
@@ -42,7 +42,7 @@ struct Header {
     alg: String,
     #[serde(default)]
     kid: Option<String>,
-    /// Extensions that have to be understood (RFC 7515 §4.1.11); none is.
+    /// Extensions that have to be understood (RFC 7515 §4.1.11); none is supported.
     #[serde(default)]
     crit: Option<serde_json::Value>,
 }
@@ -52,7 +52,7 @@ pub(super) struct Jws<'a> {
     pub algorithm: Algorithm,
     pub key_id: Option<String>,
     pub claims: Claims,
-    /// What is signed.
+    /// The signed part.
     pub signed: &'a [u8],
     pub signature: Vec<u8>,
 }

@@ -16,11 +16,11 @@ use crate::ports::{Refused, RefusedFor};
 /// How often a source is asked.
 #[derive(Clone, Copy)]
 pub(super) struct Pace {
-    /// Keys that are older are read again, so that one that the issuer withdrew does not stay.
+    /// Older keys are read again, so that one that the issuer withdrew does not stay.
     pub fresh_for: Duration,
-    /// Between two attempts lies so much, whatever tokens come.
+    /// The least time between two attempts, whatever tokens come.
     pub between: Duration,
-    /// Keys that could not be read again for so long are not used any more.
+    /// Keys that could not be read again for this long are not used any more.
     pub usable_for: Duration,
 }
 
@@ -37,7 +37,7 @@ const FROM_A_FILE: Pace = Pace {
     usable_for: Duration::from_secs(24 * 60 * 60),
 };
 
-/// How far it is gone to find a key.
+/// How far the search for a key goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Looked {
     /// Among fresh keys only: without a request and without waiting.
@@ -53,7 +53,7 @@ pub(super) struct KeySet {
     issuer: String,
     source: Box<dyn Source>,
     pace: Pace,
-    /// None before the first reading.
+    /// `None` before the first reading.
     kept: ArcSwapOption<Kept>,
     /// Held while the source is read, so that one attempt is made at a time.
     attempts: Mutex<Attempts>,
@@ -67,7 +67,7 @@ struct Kept {
 #[derive(Default)]
 struct Attempts {
     last_at: Option<Instant>,
-    /// Why the last one failed; none when it did not.
+    /// Why the last one failed; `None` if it did not.
     failure: Option<String>,
 }
 
@@ -150,7 +150,7 @@ impl KeySet {
             let read = self.source.read().await.and_then(|text| jwk::read_set(&text));
             self.take(&mut attempts, read);
         }
-        // Why they cannot be read names hosts and files, and whoever calls has proved nothing: it stands in the log alone.
+        // The reason names hosts and files, and the caller has proved nothing: it goes to the log only.
         self.kept_for(self.pace.usable_for).ok_or_else(|| {
             Refused::new(
                 RefusedFor::KeysUnavailable,
@@ -173,7 +173,7 @@ impl KeySet {
                 self.kept.store(Some(Arc::new(Kept { keys, read_at: Instant::now() })));
             }
             Err(error) => {
-                // Said once for as long as it is the same.
+                // Logged once for as long as it is the same.
                 if attempts.failure.as_deref() != Some(error.as_str()) {
                     tracing::error!(issuer = %self.issuer, %error, "the issuer's keys cannot be read; those that are known are used for a day");
                 }

@@ -125,7 +125,7 @@ async fn while_keys_are_fresh_nobody_waits_for_the_issuer() {
     assert_eq!(issuer.asked(), 0);
     assert_eq!(verify(&set, &known, Looked::Kept).await, Ok(()));
     tokio::time::advance(PACE.between).await;
-    // Somebody's unknown key makes the broker ask an issuer that does not answer.
+    // A token by an unknown key makes the broker ask an issuer that does not answer.
     issuer.is_silent.store(true, Ordering::Relaxed);
     let asking = verify(&set, &unknown, Looked::Anew);
     tokio::pin!(asking);

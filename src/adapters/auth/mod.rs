@@ -1,7 +1,7 @@
-//! Who calls: certificates, tokens of service accounts, tokens of a cluster's own, and the token that the others share.
+//! Caller authentication: certificates, tokens of service accounts, a cluster's own tokens, and the token that the others share.
 //!
 //! A caller shows a token, a certificate or both. A token that is shown has to be good; where both speak for a cluster, it has to be
-//! the same one. Nothing is taken from what the caller says of itself.
+//! the same one. Nothing that a caller says of itself counts.
 
 mod certificate;
 mod claims;
@@ -55,7 +55,7 @@ pub struct ServiceAccount {
 pub enum KeySource {
     /// Where the issuer's discovery document says (OpenID Connect Discovery 1.0 §4).
     Discovery {
-        /// Who signed the issuer's certificate; without it those that the system trusts.
+        /// The CA of the issuer's certificate; `None` for those that the system trusts.
         ca_file: Option<PathBuf>,
         /// Where the document may say that the keys are, besides the issuer's own host: `HOST` or `HOST:PORT`.
         hosts: Vec<String>,
@@ -64,23 +64,23 @@ pub enum KeySource {
     Url {
         /// The URL.
         url: String,
-        /// Who signed the certificate of its host; without it those that the system trusts.
+        /// The CA of its host's certificate; `None` for those that the system trusts.
         ca_file: Option<PathBuf>,
     },
     /// In a file.
     File(PathBuf),
 }
 
-/// Whom the broker knows.
+/// The clusters that the broker knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identities {
-    /// SHA-256 of the token that clusters without an identity share; none: they cannot prove themselves.
+    /// SHA-256 of the token that clusters without an identity share; `None` if they cannot authenticate.
     pub shared_token_sha256: Option<[u8; 32]>,
     /// The identities.
     pub clusters: Vec<(ClusterId, Identity)>,
 }
 
-/// SHA-256 of a token: what is kept of it.
+/// SHA-256 of a token: only this is kept of it.
 pub fn token_hash(token: &str) -> [u8; 32] {
     Sha256::digest(token.trim().as_bytes()).into()
 }
@@ -88,7 +88,7 @@ pub fn token_hash(token: &str) -> [u8; 32] {
 /// How many keys of a key set (RFC 7517) can be used.
 ///
 /// # Errors
-/// It is none, or none can.
+/// It is not a key set, or no key can be used.
 pub fn usable_keys(set: &[u8]) -> Result<usize, String> {
     jwk::read_set(set).map(|keys| keys.len())
 }
@@ -166,7 +166,7 @@ async fn signed_for<'a>(jws: &Jws<'_>, accounts: &'a [Account]) -> Result<&'a Ac
     let mut refused: Option<Refused> = None;
     // Most tokens are by a key that is known, and then no issuer is asked. A key that is not known may be a new one.
     for look in [Looked::Fresh, Looked::Kept, Looked::Anew] {
-        // All at once: that one issuer is slow holds up no token of another for longer than one attempt.
+        // All at once: a slow issuer holds up no token of another for longer than one attempt.
         let verified =
             join_all(accounts.iter().map(|account| account.keys.verify(jws, look))).await;
         let signed = accounts
@@ -180,7 +180,7 @@ async fn signed_for<'a>(jws: &Jws<'_>, accounts: &'a [Account]) -> Result<&'a Ac
         match named.collect::<Vec<_>>()[..] {
             [account] => return Ok(account),
             [first, second, ..] => return Err(ambiguous(first, second)),
-            // What is wrong with it is then its subject.
+            // Then its subject is wrong.
             [] => {
                 if let Some(account) = signed.first() {
                     return Ok(account);

@@ -1,7 +1,7 @@
 //! Reading key sets: from a file, from a URL, and from where an issuer's discovery document says.
 //!
 //! A document decides where the broker sends a request, so it is followed to the issuer's own host and to those of the
-//! configuration alone, whatever addresses they have. Nowhere is a redirection followed.
+//! configuration alone, whatever addresses they have. Redirects are never followed.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -104,7 +104,7 @@ impl UrlOrigin {
             "http" => 80,
             _ => return None,
         };
-        // What stands before an @ is no part of the host, and only there to mislead.
+        // Text before an @ is not part of the host; it is only there to mislead.
         if uri.authority()?.as_str().contains('@') {
             return None;
         }
@@ -113,7 +113,7 @@ impl UrlOrigin {
     }
 }
 
-/// What is read of a discovery document.
+/// The parts of a discovery document that are read.
 #[derive(Deserialize)]
 struct Document {
     issuer: String,
@@ -141,8 +141,8 @@ impl Source for Discovered {
     }
 }
 
-/// Reads a URL over TLS; plain http is taken from this machine only. A new client each time: it is asked every ten minutes, and the
-/// authority's file may have changed.
+/// Reads a URL over TLS; plain http is accepted from this machine only. A new client each time: the URL is read every ten
+/// minutes, and the authority's file may have changed.
 async fn get(url: &str, ca_file: Option<&Path>) -> Result<Vec<u8>, String> {
     let uri: Uri = url.parse().map_err(|_| format!("{url:?} is no URL"))?;
     let is_loopback = uri.host().is_some_and(is_loopback);

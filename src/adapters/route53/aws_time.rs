@@ -1,4 +1,4 @@
-//! AWS's time: what calls are signed at, and what credentials run out by.
+//! AWS's time: calls are signed at it, and credentials expire by it.
 //!
 //! It is the system's time of day until AWS refuses a call that was signed minutes away from the `Date` of the refusal. From then
 //! on calls are signed at AWS's time, so a machine whose clock is wrong goes on working. A system clock that is set right later
@@ -23,7 +23,7 @@ use aws_smithy_types::date_time::Format;
 use crate::core::time::{Millis, Timestamp};
 use crate::ports::Clock;
 
-/// AWS takes signatures that are up to five minutes old; what is closer was not refused for its time.
+/// AWS accepts signatures up to five minutes old; a closer one was not refused for its time.
 const TOLERATED: Millis = Millis::from_secs(240);
 /// Our note on a refusal for the classifier: how far the signature's time was from AWS's, in milliseconds.
 const OFF_BY: &str = "x-zonefold-signed-off-by-ms";
@@ -32,7 +32,7 @@ const OFF_BY: &str = "x-zonefold-signed-off-by-ms";
 #[derive(Clone)]
 pub(super) struct AwsTime {
     system: Arc<dyn Clock>,
-    /// What is added to the system's time; 0 while the two agree.
+    /// Added to the system's time; 0 while the two agree.
     ahead_ms: Arc<AtomicI64>,
 }
 
@@ -42,8 +42,8 @@ impl AwsTime {
         Self { system, ahead_ms: Arc::default() }
     }
 
-    /// A call that was signed at `signed_at` was refused at `refused_at`, by AWS's clock. Answers how far that is apart, or `None`
-    /// if it is not the reason.
+    /// A call that was signed at `signed_at` was refused at `refused_at`, by AWS's clock. Returns how far apart they are; `None`
+    /// if that is not the reason.
     fn learn(&self, signed_at: Timestamp, refused_at: Timestamp) -> Option<Millis> {
         let off = refused_at - signed_at;
         if off.0.abs() <= TOLERATED.0 {

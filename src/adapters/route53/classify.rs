@@ -1,4 +1,4 @@
-//! What an answer, or the lack of one, means for the caller: pure functions from what was seen to a [`CallError`].
+//! Classifies an answer, or the lack of one, for the caller: pure functions from the outcome to a [`CallError`].
 
 use aws_sdk_route53::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
@@ -19,7 +19,7 @@ pub(super) struct Refusal<'a> {
     pub(super) message: Option<&'a str>,
     /// AWS's request id.
     pub(super) request_id: Option<&'a str>,
-    /// How far the time of the signature was from AWS's; `None` if AWS would have taken it.
+    /// How far the time of the signature was from AWS's; `None` if AWS would have accepted it.
     pub(super) signed_off_by: Option<Millis>,
 }
 
@@ -59,7 +59,7 @@ impl Refusal<'_> {
     }
 }
 
-/// What an error answer of Route 53 means. Only codes that are known to say "not applied" are taken for that.
+/// Classifies an error answer of Route 53. Only codes known to mean "not applied" count as that.
 pub(super) fn route53_refusal(refusal: &Refusal<'_>) -> CallError {
     let text = || refusal.text();
     if let Some(error) = refusal.signed_at_a_wrong_time() {
@@ -114,7 +114,7 @@ fn is_denial(code: &str) -> bool {
     )
 }
 
-/// What an error answer to AssumeRole means. STS answers `AccessDenied` alike for a role that is missing, a trust policy
+/// Classifies an error answer to AssumeRole. STS answers `AccessDenied` alike for a role that is missing, a trust policy
 /// that does not name the caller, and a wrong external id.
 pub(super) fn assume_role_refusal(role: &RoleArn, refusal: &Refusal<'_>) -> CallError {
     let text = refusal.text();
@@ -128,7 +128,7 @@ pub(super) fn assume_role_refusal(role: &RoleArn, refusal: &Refusal<'_>) -> Call
         _ if refusal.status >= 500 => {
             CallError::NotSent { message: format!("STS failed while {role} was assumed: {text}") }
         }
-        // The credentials with which STS was asked have run out: fetched anew, they will do.
+        // The credentials with which STS was called have expired: fresh ones will do.
         Some("ExpiredToken" | "ExpiredTokenException") => CallError::Expired,
         Some("RegionDisabledException") => CallError::Denied {
             message: format!(
@@ -187,7 +187,7 @@ fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-/// What a failed call of the SDK means, where `refused` reads an answer that has an error in it.
+/// Classifies a failed call of the SDK; `refused` reads an answer that has an error in it.
 pub(super) fn sdk_error<E>(
     error: &SdkError<E, HttpResponse>,
     refused: impl FnOnce(&Refusal<'_>) -> CallError,
@@ -221,7 +221,7 @@ where
     }
 }
 
-/// As [`sdk_error`], for AssumeRole: whatever becomes of it, no call to Route 53 was made.
+/// As [`sdk_error`], for AssumeRole: whatever the outcome, no call to Route 53 was made.
 pub(super) fn assume_role_error<E>(role: &RoleArn, error: &SdkError<E, HttpResponse>) -> CallError
 where
     E: std::error::Error + ProvideErrorMetadata + 'static,

@@ -1,4 +1,4 @@
-//! Credentials that are fetched once for all callers, kept, and replaced well before they run out.
+//! Credentials that are fetched once for all callers, kept, and replaced well before they expire.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
@@ -16,11 +16,11 @@ use crate::core::aws::access::{ExternalId, RoleArn};
 use crate::core::time::{Millis, Timestamp};
 use crate::ports::{CallError, Clock};
 
-/// Credentials are replaced at least so long before they run out …
+/// Credentials are replaced at least this long before they expire …
 const EARLY: Millis = Millis::from_secs(300);
-/// … and up to so much earlier, each account at a time of its own, so that not all ask STS at once.
+/// … and up to this much earlier, each account at a time of its own, so that not all ask STS at once.
 const EARLY_JITTER: Millis = Millis::from_secs(300);
-/// After an early refresh that failed, the old credentials are used for so long before the next try.
+/// After an early refresh that failed, the old credentials are used for this long before the next try.
 const RETRY_AFTER: Millis = Millis::from_secs(30);
 /// STS grants a session of a chained role one hour at most, and every role grants at least that.
 const SESSION_SECS: i32 = 3_600;
@@ -35,10 +35,10 @@ pub(super) enum Source {
     Role {
         /// How STS is called.
         sts: aws_sdk_sts::Client,
-        /// With whose credentials.
+        /// The credentials that it is called with.
         caller: Arc<CredentialCache>,
         role: RoleArn,
-        /// What its trust policy asks for.
+        /// The external id that its trust policy asks for.
         external_id: Option<ExternalId>,
         /// The session's name, as it stands in AWS's logs.
         session_name: String,
@@ -62,7 +62,7 @@ struct State {
 
 struct Kept {
     credentials: Credentials,
-    /// None: they do not run out.
+    /// `None` if they do not expire.
     refresh_at: Option<Timestamp>,
     expires_at: Option<Timestamp>,
 }
@@ -223,7 +223,7 @@ fn base_error(error: &CredentialsError) -> CallError {
     }
 }
 
-/// A session name that STS takes: `zonefold-` and what is valid of the given text, 64 characters at most.
+/// A session name that STS accepts: `zonefold-` and the valid characters of the given text, 64 characters at most.
 pub(super) fn session_name(instance: &str) -> String {
     let valid = instance.chars().filter(|c| c.is_ascii_alphanumeric() || "_+=,.@-".contains(*c));
     "zonefold-".chars().chain(valid).take(64).collect()

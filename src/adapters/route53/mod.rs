@@ -1,6 +1,6 @@
 //! Route 53 and STS over the AWS SDK: the ports [`DnsProvider`] and [`DnsProviders`].
 //!
-//! Clients are shared by all accounts of a partition; what an account has of its own is its credentials (`credentials`) and a
+//! Clients are shared by all accounts of a partition; each account has its own credentials (`credentials`) and its own
 //! stack of small services that every request goes through (`service`). Answers are judged by pure functions (`classify`)
 //! and translated without loss (`wire`). The SDK's retries are off for Route 53: they would resend a batch whose outcome is
 //! unknown, and pay for nothing. `AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_ROUTE_53` and `AWS_ENDPOINT_URL_STS` are read by the
@@ -47,7 +47,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one attempt at STS may take; the SDK makes up to three.
 const STS_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// How AWS is called. The default is what the environment says.
+/// How AWS is called. The default follows the environment.
 #[derive(Clone, Debug)]
 pub struct AwsOptions {
     /// Where Route 53 is; by default where the SDK finds it.
@@ -60,7 +60,7 @@ pub struct AwsOptions {
     pub region: Option<String>,
     /// How long one attempt may take.
     pub attempt_timeout: Duration,
-    /// What the sessions are called after, such as the name of the replica.
+    /// Part of the session names, such as the name of the replica.
     pub instance: String,
     /// Decides how early each account renews its credentials.
     pub seed: u64,
@@ -84,7 +84,7 @@ impl Default for AwsOptions {
 }
 
 impl AwsOptions {
-    /// One endpoint for both services and fixed credentials: what an emulator takes.
+    /// One endpoint for both services and fixed credentials, for an emulator.
     pub fn emulator(endpoint: &str, access_key_id: &str, secret_access_key: &str) -> Self {
         let credentials =
             Credentials::new(access_key_id, secret_access_key, None, None, "zonefold-emulator");

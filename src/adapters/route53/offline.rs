@@ -1,7 +1,7 @@
 //! Answers of Route 53 read without a call: the status and the body go through the deserializers of the SDK and through what
 //! the adapter makes of their results.
 //!
-//! It is how tests and fuzz targets put any bytes where an answer is expected.
+//! Tests and fuzz targets use it to put any bytes where an answer is expected.
 
 use aws_sdk_route53::error::ProvideErrorMetadata;
 use aws_sdk_route53::operation::{
@@ -42,7 +42,7 @@ impl Asked {
     pub const ALL: [Self; 5] = [Self::Zones, Self::Tags, Self::Records, Self::Change, Self::Status];
 }
 
-/// What the adapter makes of an answer.
+/// Reads an answer as the adapter does.
 ///
 /// # Errors
 /// As the call would have.
@@ -79,7 +79,7 @@ pub fn read_answer(asked: Asked, status: u16, body: &[u8]) -> Result<Route53Answ
     }
 }
 
-/// The record set after it was turned into the SDK's types and back; none when they do not take it.
+/// The record set after it was turned into the SDK's types and back; `None` if they do not accept it.
 pub fn through_the_sdk(raw: &RawRecordSet) -> Option<RawRecordSet> {
     wire::sdk_record_set(raw).ok().map(|set| wire::raw_record_set(&set))
 }
@@ -90,7 +90,7 @@ struct Answer<'a> {
 }
 
 impl Answer<'_> {
-    /// The output of an operation, or what its error means.
+    /// The output of an operation, or its classified error.
     fn read<T, E>(&self, operation: &impl RuntimePlugin) -> Result<T, CallError>
     where
         T: std::fmt::Debug + Send + Sync + 'static,

@@ -1,8 +1,8 @@
-//! The way of one request: a stack of tower services, each with one duty.
+//! The path of one request: a stack of tower services, each with one duty.
 //!
 //! [`BudgetGate`] refuses what was not paid for, [`Traced`] puts a span around the rest, [`Credentialed`] fetches
 //! credentials, [`TimeLimited`] limits the attempt, and [`SdkCall`] makes it. There is no retry among them: every attempt has
-//! to be paid, so it is the caller who tries again.
+//! be paid, so retries are up to the caller.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ const RECORDS_PER_PAGE: i32 = 300;
 /// Route 53's maximum for a page of zones.
 const ZONES_PER_PAGE: i32 = 100;
 
-/// What is asked of Route 53.
+/// A request to Route 53.
 #[derive(Clone, Debug)]
 pub(super) enum Operation {
     ListZones { marker: Option<String> },
@@ -52,7 +52,7 @@ impl Operation {
         }
     }
 
-    /// What the operation takes from the bucket of record changes: a CREATE 1, a DELETE 1.
+    /// The operation's cost in the bucket of record changes: a CREATE 1, a DELETE 1.
     fn change_cost(&self) -> usize {
         match self {
             Self::ChangeRecords { changes, .. } => changes.len(),
@@ -82,7 +82,7 @@ pub(super) struct Route53Request {
     pub(super) operation: Operation,
 }
 
-/// What Route 53 answered.
+/// An answer of Route 53.
 #[derive(Debug)]
 pub enum Route53Answer {
     /// A page of the account's zones.
@@ -253,7 +253,7 @@ where
     }
 }
 
-/// Limits one attempt. What has timed out may have been applied.
+/// Limits one attempt. A call that timed out may have been applied.
 #[derive(Clone)]
 pub(super) struct TimeLimited<S> {
     inner: S,
@@ -360,7 +360,7 @@ async fn send(
     }
 }
 
-/// Notes the request id in the span, and says what an error means.
+/// Notes the request id in the span, and classifies an error.
 fn seen<T, E>(answer: Result<T, SdkError<E, HttpResponse>>) -> Result<T, CallError>
 where
     T: RequestId,

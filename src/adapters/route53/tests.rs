@@ -57,7 +57,7 @@ impl HttpClient for InProcess {
     }
 }
 
-/// What the fake AWS does next, and what it has seen.
+/// The next replies of the fake AWS, and the requests that it has seen.
 #[derive(Default)]
 struct Script {
     route53_calls: AtomicUsize,
@@ -505,7 +505,7 @@ async fn an_account_keeps_its_provider_until_it_is_reached_differently() {
     assert!(matches!(providers.provider(&account).await, Err(CallError::NotSent { .. })));
 }
 
-/// Serves the script on a port of its own and answers its URL.
+/// Serves the script on a port of its own and returns its URL.
 async fn served(script: &Arc<Script>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

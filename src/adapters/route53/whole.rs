@@ -9,7 +9,7 @@ use aws_smithy_runtime_api::client::interceptors::context::AfterDeserializationI
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
 
-/// Refuses the good answers of Route 53 and STS that do not end as they began. A refusal by AWS is one however little of it came.
+/// Refuses the good answers of Route 53 and STS that do not end as they began. A refusal by AWS counts however little of it came.
 #[derive(Debug)]
 pub(super) struct WholeAnswers;
 

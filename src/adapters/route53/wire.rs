@@ -220,7 +220,7 @@ pub(super) fn tags_by_zone(
     Ok(tags_by_zone)
 }
 
-/// What was accepted.
+/// The receipt of an accepted batch.
 pub(super) fn receipt(output: &ChangeResourceRecordSetsOutput) -> Result<ChangeReceipt, CallError> {
     let info = output.change_info().ok_or_else(|| no_change_info("an accepted batch"))?;
     Ok(ChangeReceipt {

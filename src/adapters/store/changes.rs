@@ -1,4 +1,4 @@
-//! The journal's changes, to be asked: what happened, and why is a record set what it is.
+//! Queries of the journal's changes: what happened, and why a record set is as it is.
 
 use super::codec::{self, from_json, parse};
 use super::transaction::Transaction;

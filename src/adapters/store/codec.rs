@@ -1,4 +1,4 @@
-//! How values of the core stand in a column, and back.
+//! Values of the core, written to columns and read back.
 
 use arcstr::ArcStr;
 use serde::Serialize;
@@ -38,7 +38,7 @@ pub(super) fn known_json<T: DeserializeOwned>(
     }
 }
 
-/// How a batch ended. An end that is unknown here is shown by what it left behind: `applied` says whether what the batch says is
+/// How a batch ended. An end that is unknown here is shown by its effect: `applied` says whether the changes of the batch are
 /// done.
 pub(super) fn outcome(text: &str, applied: bool) -> Result<BatchOutcome, StoreError> {
     Ok(match known_json("batch outcome", text)? {
@@ -65,7 +65,7 @@ pub(super) fn to_signed(what: &str, number: u64) -> Result<i64, StoreError> {
     })
 }
 
-/// The way back of [`to_signed`].
+/// The inverse of [`to_signed`].
 pub(super) fn to_unsigned(what: &str, number: i64) -> Result<u64, StoreError> {
     u64::try_from(number).map_err(|_| corrupt(what, format_args!("{number} is negative")))
 }

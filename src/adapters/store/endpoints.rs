@@ -111,7 +111,7 @@ fn placement(
     }))
 }
 
-/// A verdict that says nothing but where is the number of the zone; any other is JSON. One that is unknown here is none.
+/// A verdict that only names a zone is the number of that zone; any other is JSON. `None` if it is unknown here.
 fn verdict(row: &Row, placements: &HashMap<i64, Placement>) -> Result<Option<Verdict>, StoreError> {
     match row.int_or_null("verdict_zone")? {
         Some(zone) => Ok(Some(Verdict::accepted(numbered("zone", placements, zone)?))),
@@ -122,7 +122,7 @@ fn verdict(row: &Row, placements: &HashMap<i64, Placement>) -> Result<Option<Ver
     }
 }
 
-/// Where a verdict accepts, when it says nothing else.
+/// The zone of an accepting verdict; `None` if it says anything else.
 fn plainly_at(verdict: &Verdict) -> Option<&Placement> {
     let placement =
         verdict.placement.as_ref().filter(|_| verdict.state == VerdictState::Accepted)?;

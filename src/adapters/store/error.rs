@@ -1,4 +1,4 @@
-//! What the databases say, in the words of the port.
+//! Errors of the databases, as errors of the port.
 
 use std::fmt::Display;
 

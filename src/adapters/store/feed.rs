@@ -26,10 +26,10 @@ use crate::core::ids::ClusterId;
 use crate::core::time::Millis;
 use crate::ports::{EndpointNews, EndpointRow, FeedEntry, News, ReplicaId, StoreError};
 
-/// The channel on which PostgreSQL tells of a new entry; the payload is who wrote it.
+/// The channel on which PostgreSQL announces a new entry; the payload is its writer.
 pub(super) const CHANNEL: &str = "zonefold_feed";
 
-/// What an entry is, as a number in the table. A form is never changed, it gets another number.
+/// The kind of an entry, as a number in the table. A form is never changed, it gets another number.
 const ENDPOINTS: i64 = 1;
 const ZONES: i64 = 2;
 const STATUSES: i64 = 3;
@@ -110,7 +110,7 @@ impl Piece {
         Ok(Self { kind: ENDPOINTS, weight, payload: references.pack()? })
     }
 
-    /// Where endpoints go was stored.
+    /// Placements of endpoints were stored.
     pub(super) fn placements(references: &References) -> Result<Self, StoreError> {
         Ok(Self { kind: PLACEMENTS, ..Self::endpoints(references)? })
     }
@@ -125,7 +125,7 @@ impl Piece {
         Self { kind: RULES, weight: 1, payload: number.to_be_bytes().to_vec() }
     }
 
-    /// What a replica announces; other news comes with what it is about.
+    /// An announcement of a replica; other news is published by storing its subject.
     pub(super) fn announcement(news: News) -> Result<Self, StoreError> {
         match news {
             News::Statuses(bytes) => Ok(Self {
@@ -150,8 +150,8 @@ const PIECES: &[(&str, Kind)] = &[
     ("payload", Kind::Bytes),
 ];
 
-/// Numbers, rows and the wake-up of those who listen in one statement, so that the counter is locked for one round trip and the
-/// commit. What is told twice in one transaction is delivered once.
+/// Numbers, rows and the wake-up of listeners in one statement, so that the counter is locked for one round trip and the
+/// commit. News told twice in one transaction is delivered once.
 const APPEND: &str = concat!(
     ", taken as (
         update counters set value = value + (select count(*) from input) where name = 'feed' returning value),
@@ -203,7 +203,7 @@ pub(super) async fn end(transaction: &mut Transaction) -> Result<u64, StoreError
 }
 
 /// How far the feed was cut and how far it goes, with the entries of one page: one statement, so that nothing is cut between the
-/// two. What the reader told of endpoints and statuses comes without them.
+/// two. The reader's own news of endpoints and statuses comes without its contents.
 const PAGE: &str = "
     select bounds.cut, bounds.newest, page.seq, page.origin, page.kind, page.payload
       from (select (select value from counters where name = 'feed_cut') as cut,
@@ -241,7 +241,7 @@ impl Told {
                 let number = bytes.try_into().map_err(|error| corrupt("entry of the feed", error))?;
                 Self::Other(News::Rules(u64::from_be_bytes(number)))
             }
-            // A newer release tells its own of what this one does not know.
+            // News of a newer release that this one does not know.
             (kind, _) => {
                 tracing::debug!(
                     kind,
@@ -307,7 +307,7 @@ pub(super) async fn read(
     page.into_iter().map(entry).collect()
 }
 
-/// What is gone comes first: a key that was removed and came back elsewhere in the transaction is no removal.
+/// Removals come first: a key that was removed and came back elsewhere in the transaction is no removal.
 fn join(
     references: References,
     stored: &HashMap<i64, EndpointRow>,
@@ -321,20 +321,20 @@ fn join(
     removed.chain(rows.map(|row| Ok(EndpointNews::Stored(row)))).collect()
 }
 
-/// The endpoints as they are now; of their contents this is no news.
+/// The endpoints as they are now, which is no news of their contents.
 fn placed(references: &References, stored: &HashMap<i64, EndpointRow>) -> Vec<EndpointNews> {
     let rows = references.stored.iter().filter_map(|arrival| stored.get(arrival).cloned());
     rows.map(EndpointNews::Placed).collect()
 }
 
-/// The last entry before the first that is young enough; all when none is.
+/// The last entry before the first that is young enough; the newest if none is.
 const OLD_THROUGH: &str = concat!(
     "select coalesce((select seq from feed where at >= ",
     clock!(),
     " - $1 order by seq limit 1) - 1, (select max(seq) from feed)) as through"
 );
 
-/// Cuts the entries that are older than `age`. The place of the cut is locked first, so that two who cut take turns.
+/// Cuts the entries that are older than `age`. The place of the cut is locked first, so that concurrent cuts take turns.
 pub(super) async fn prune(transaction: &mut Transaction, age: Millis) -> Result<u64, StoreError> {
     transaction.fetch("select value from counters where name = 'feed_cut' for update", []).await?;
     let through = transaction.fetch_optional(OLD_THROUGH, [age.0.into()]).await?;

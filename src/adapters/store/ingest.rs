@@ -98,7 +98,7 @@ impl Place {
     }
 }
 
-/// What one operation did, before the new arrival numbers are known.
+/// The effect of one operation, before the new arrival numbers are known.
 enum Applied {
     Stored(Arrival),
     Placed(Arrival),
@@ -201,7 +201,7 @@ impl<'a> Fold<'a> {
         match op {
             IngestOp::Put { version, endpoint, .. } => {
                 let arrival = match slot.now {
-                    // Of one whose content was withheld, the content is news.
+                    // Content that was withheld before is news.
                     Some((arrival, held))
                         if held == *version
                             && (!slot.is_withheld || endpoint.withheld().is_some()) =>
@@ -244,7 +244,7 @@ impl<'a> Fold<'a> {
         }
     }
 
-    /// Writes the difference between what was stored and what is now, and answers it.
+    /// Writes the difference between what was stored and what is now, and returns it.
     async fn write(
         self,
         transaction: &mut Transaction,
@@ -290,7 +290,7 @@ fn op_key(op: &IngestOp) -> KeyHash {
     }
 }
 
-/// Takes `count` numbers and answers the first. The row stays locked until the commit, so numbers become visible in their order.
+/// Takes `count` numbers and returns the first. The row stays locked until the commit, so numbers become visible in their order.
 async fn take_arrivals(transaction: &mut Transaction, count: i64) -> Result<i64, StoreError> {
     if count == 0 {
         return Ok(0);

@@ -1,4 +1,4 @@
-//! The journal: what was intended and what came of it, in one hash chain for each account.
+//! The journal: intents and their outcomes, in one hash chain for each account.
 //!
 //! An entry's hash is SHA-256 over the hash before it, its number and its text, so an entry that is changed, moved or taken
 //! out breaks the chain from there on. The end of the chain is kept apart, so that cutting it short shows too, and so is its
@@ -39,14 +39,14 @@ pub(super) struct Ending<'a> {
 pub(super) enum Entry<'a> {
     /// The batch is about to be sent.
     Intent { batch: &'a Batch, claims: Vec<ClaimEntry<'a>> },
-    /// This became of it.
+    /// The outcome of the batch.
     Outcome {
         batch: BatchId,
         at: Timestamp,
         outcome: &'a BatchOutcome,
         claims: Vec<ClaimEntry<'a>>,
     },
-    /// Retention took everything away up to this entry, whose hash is the anchor of the rest.
+    /// Retention removed everything up to this entry, whose hash is the anchor of the rest.
     Cut { through: i64, hash: String, at: Timestamp },
 }
 
@@ -61,7 +61,7 @@ fn hex(hash: &Hash) -> String {
     hash.iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
-/// What a cut says, read back.
+/// The entry of a cut, read back.
 #[derive(Deserialize)]
 struct Cut {
     through: i64,
@@ -71,7 +71,7 @@ struct Cut {
 /// How the text of a cut begins, and of nothing else.
 const CUT: &str = r#"{"entry":"cut","#;
 
-/// A claim that begins or ends with a batch; no cluster: released.
+/// A claim that begins or ends with a batch; without a cluster it is released.
 #[derive(Serialize)]
 pub(super) struct ClaimEntry<'a> {
     zone: &'a str,
@@ -131,13 +131,13 @@ impl ChainLink {
         Ok(Self { seq: row.int("seq")?, hash: hash(row.bytes("hash")?)? })
     }
 
-    /// What stands before the first entry.
+    /// The link before the first entry.
     fn genesis(account: &AccountId) -> Self {
         Self { seq: 0, hash: genesis(account) }
     }
 }
 
-/// The end of an account's chain, locked until the commit; none for one that has not begun.
+/// The end of an account's chain, locked until the commit; `None` if it has not begun.
 pub(super) async fn head(
     transaction: &mut Transaction,
     account: &AccountId,
@@ -150,7 +150,7 @@ pub(super) async fn head(
     row.map(|row| ChainLink::read(&row)).transpose()
 }
 
-/// Where an account's chain begins; none for one that was never cut.
+/// Where an account's chain begins; `None` if it was never cut.
 pub(super) async fn anchor(
     transaction: &mut Transaction,
     account: &AccountId,
@@ -160,7 +160,7 @@ pub(super) async fn anchor(
     row.map(|row| ChainLink::read(&row)).transpose()
 }
 
-/// Appends one entry and answers its number. The chain's end is locked until the commit, so a chain never forks.
+/// Appends one entry and returns its number. The chain's end is locked until the commit, so a chain never forks.
 pub(super) async fn append(
     transaction: &mut Transaction,
     account: &AccountId,
@@ -371,7 +371,7 @@ pub(super) async fn lost(
 }
 
 /// One page of a chain with its end and its anchor, read in one statement: entries that others append meanwhile fit the end
-/// beside them.
+/// read with them.
 const WALK: &str = "
     select h.seq as end_seq, h.hash as end_hash, j.seq as seq, j.hash as hash, j.entry as entry,
            a.seq as anchor_seq

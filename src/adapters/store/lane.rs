@@ -115,13 +115,13 @@ impl Work {
         self.lane.answered(&self.pool, self.lane.patience(), self.transaction.commit()).await
     }
 
-    /// Answers how many rows were touched.
+    /// Returns how many rows were touched.
     pub(super) async fn execute(&mut self, query: PostgresQuery) -> Result<u64, StoreError> {
         let done = query.execute(&mut *self.transaction);
         Ok(self.lane.answered(&self.pool, self.lane.patience(), done).await?.rows_affected())
     }
 
-    /// Answers the rows.
+    /// Returns the rows.
     pub(super) async fn fetch(&mut self, query: PostgresQuery) -> Result<Vec<Row>, StoreError> {
         let rows = query.fetch_all(&mut *self.transaction);
         let rows = self.lane.answered(&self.pool, self.lane.patience(), rows).await?;

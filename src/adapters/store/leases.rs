@@ -1,16 +1,16 @@
-//! Which replica works which account.
+//! Which replica manages which account.
 //!
 //! A worker's write looks at its lease first and locks the row for `key share` until its commit; the taker of a lease locks the
 //! row for `update`. The two exclude each other, so a lease never passes on between the look and the commit. A heartbeat locks for
 //! `no key update`, which gets along with the look: a replica's life does not depend on how long its own workers write.
 //!
 //! A taker skips rows that are locked, and tries again at its next heartbeat. So it never waits for a holder that was paused
-//! inside a transaction, and the server ends such a transaction before a lease runs out.
+//! inside a transaction, and the server ends such a transaction before a lease expires.
 //!
 //! Locks are taken in one order by all transactions: the lease, then clusters by their number, then what is written, and
 //! the counter of the feed as the last. Where several leases are locked and waited for, it is in the order of their accounts.
 //!
-//! SQLite has one process at a time: there a lease is taken from its holder and does not run out, and a heartbeat writes nothing.
+//! SQLite has one process at a time: there a lease is taken from its holder and does not expire, and a heartbeat writes nothing.
 //! With its lease the older process loses its sessions, since the newer one loads the endpoints once and reads no feed.
 
 use std::collections::BTreeSet;
@@ -107,8 +107,8 @@ pub(super) async fn replica_key(
     key.try_into().map_err(|_| corrupt("replica key", format!("it has {} bytes", key.len())))
 }
 
-/// The replica lives on, and so do the leases that it holds, also those that ran out and that nobody took. Answers who lives and
-/// who holds what.
+/// Keeps the replica alive, and the leases that it holds, also expired ones that no replica took. Returns the live replicas
+/// and the leases.
 pub(super) async fn heartbeat(
     transaction: &mut Transaction,
     replica: &ReplicaRow,
@@ -131,7 +131,7 @@ pub(super) async fn heartbeat(
     Ok(Membership { replicas, leases: held(transaction, HELD).await? })
 }
 
-/// What a heartbeat answers where nothing is shared.
+/// The answer to a heartbeat where nothing is shared.
 pub(super) async fn standing_alone(
     transaction: &mut Transaction,
     replica: &ReplicaRow,
@@ -177,14 +177,14 @@ const TAKE_ALONE: &str = "
     on conflict (account) do update set holder = excluded.holder, epoch = leases.epoch + 1
     returning account, epoch";
 
-/// Before [`TAKE_ALONE`]: what an older process has still on its way for its sessions is refused.
+/// Before [`TAKE_ALONE`]: refuses writes that an older process still has in flight for its sessions.
 const END_SESSIONS_OF_ANOTHER: &str = "
     update clusters set epoch = epoch + 1
      where exists (
         select 1 from input join leases on leases.account = input.account
          where leases.holder is not null and leases.holder <> input.holder)";
 
-/// Takes what is free, or everything where nothing is shared; answers it in the order of the accounts.
+/// Takes the free leases, or all where nothing is shared; returns them in the order of the accounts.
 pub(super) async fn take(
     transaction: &mut Transaction,
     holder: ReplicaId,

@@ -1,7 +1,7 @@
 //! One connection that listens for new entries of the feed.
 //!
-//! It is a hint: who waits also looks from time to time by himself. So a connection that breaks is made again without haste, and
-//! one that says nothing for a while is asked whether it is still there.
+//! It is a hint: the waiting task also looks from time to time by itself. So a connection that breaks is made again without haste,
+//! and one that is silent for a while is asked whether it is still there.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -25,13 +25,13 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 pub(super) struct Listener {
     /// Counts what was heard.
     heard: watch::Sender<u64>,
-    /// What the waiting side knows of.
+    /// The count that the waiting side has seen.
     seen: AtomicU64,
     _task: JoinSet<()>,
 }
 
 impl Listener {
-    /// Begins to listen. What `own` tells is passed over.
+    /// Begins to listen. News from `own` is passed over.
     pub(super) fn start(connect: PgConnectOptions, own: ReplicaId) -> Self {
         let heard = watch::Sender::new(0);
         let mut task = JoinSet::new();
@@ -57,7 +57,7 @@ async fn listen(connect: PgConnectOptions, own: ReplicaId, heard: watch::Sender<
         match subscribe(&connect).await {
             Ok(mut listener) => {
                 wait = FIRST_WAIT;
-                // What was told before the connection stood was not heard.
+                // News sent before the connection stood was missed.
                 heard.send_modify(|count| *count += 1);
                 let reason = hear(&mut listener, &own, &heard).await;
                 tracing::info!(
@@ -90,7 +90,7 @@ async fn subscribe(connect: &PgConnectOptions) -> Result<PgListener, sqlx::Error
     tokio::time::timeout(ANSWER_WAIT, subscribe).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }
 
-/// Hears until the connection breaks; answers why.
+/// Listens until the connection breaks; returns why.
 async fn hear(listener: &mut PgListener, own: &str, heard: &watch::Sender<u64>) -> String {
     loop {
         match tokio::time::timeout(SILENCE, listener.try_recv()).await {

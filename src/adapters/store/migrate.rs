@@ -1,8 +1,8 @@
 //! The schema, embedded in the binary. Migrations expand first and contract in a later version, so that two versions can
-//! run beside each other while a roll-out lasts.
+//! run side by side while a roll-out lasts.
 //!
-//! A database that a newer version migrated says which migration one has to know to work on it: a release that knows less is refused, and
-//! one that knows as much works on, without what the newer version added. Each migration is a transaction of its own.
+//! A database that a newer version migrated names the migration that a release has to know to work on it: a release that
+//! knows less is refused; any other works on, without the newer version's additions. Each migration is a transaction of its own.
 
 use std::borrow::Cow;
 
@@ -80,7 +80,7 @@ pub(super) async fn postgres(connection: &mut PgConnection) -> Result<(), StoreE
         .fetch_one(&mut *connection)
         .await
         .map_err(from_sqlx)?;
-    // That a table is there already is no news.
+    // That a table exists already is no news.
     let run = "
         select set_config('statement_timeout', '0', false), set_config('lock_timeout', $1, false),
                set_config('client_min_messages', 'warning', false)";
@@ -110,7 +110,7 @@ pub(super) async fn postgres(connection: &mut PgConnection) -> Result<(), StoreE
 }
 
 /// Refuses to migrate while a replica of 0.1.0 works on the database: it could not read what is written from then on, and would go
-/// on with what it knew. Its row runs out with its leases.
+/// on with what it knew. Its row expires with its leases.
 async fn refuse_beside_0_1_0(connection: &mut PgConnection) -> Result<(), StoreError> {
     const ALIVE: &str = concat!(
         "select address from replicas where left_at is null and expires_at > ",
@@ -133,8 +133,8 @@ async fn applied<C: Migrate>(connection: &mut C) -> Result<Vec<i64>, StoreError>
     Ok(applied.into_iter().map(|migration| migration.version).collect())
 }
 
-/// The newest migration of the database that is unknown here, if there is one. Refused unless whoever knows as much as this version
-/// may work on the database.
+/// The newest migration of the database that is unknown here, if there is one. Refused unless a release that knows as much
+/// as this one may work on the database.
 fn newer(
     migrator: &Migrator,
     applied: &[i64],

@@ -1,20 +1,20 @@
 //! The broker's store over SQLite and PostgreSQL.
 //!
-//! [`open`] takes the address of a database, brings its schema up to date and answers the port
-//! [`Store`](crate::ports::Store). Both databases run the same statements, kept beside the function that uses them; what
+//! [`open`] takes the address of a database, brings its schema up to date and returns the port
+//! [`Store`](crate::ports::Store). Both databases run the same statements, kept next to the function that uses them; what
 //! differs is small and stands in [`sqlite`], [`postgres`] and [`transaction`]. Work is set-based: a call with a thousand
 //! rows is a handful of statements, never a thousand.
 //!
 //! * **Ingest** ([`ingest`]) is one transaction for the units of many streams: the caller groups them, one commit pays for
 //!   all. The rows of the clusters are locked and their epochs compared inside it, so a paused old session can commit
 //!   nothing. Arrival numbers come from one locked row: a reader up to a number has missed no smaller one.
-//! * **Verdicts** ([`endpoints`]) are kept beside the endpoint. When an endpoint's content changes, the verdict for the old
+//! * **Verdicts** ([`endpoints`]) are kept with the endpoint. When an endpoint's content changes, the verdict for the old
 //!   content stays until the next one is saved: its placement is what keeps a name in its zone across a restart. A key that
 //!   was deleted and comes back starts without one.
 //! * **The journal** ([`journal`]) is append-only, which triggers enforce, and hash-chained for each account. The tables
 //!   `batches` and `changes` are made from it in the same transaction, to be queried. Old entries are cut from its front
 //!   ([`retention`]), and the chain says so.
-//! * **Several replicas** on one PostgreSQL: [`leases`] says which of them works which account, and fences the writes of one
+//! * **Several replicas** on one PostgreSQL: [`leases`] says which of them manages which account, and fences the writes of one
 //!   whose lease has passed on; [`feed`] tells each what the others stored, and [`listener`] wakes it.
 //! * **Durability**: SQLite syncs its log at each commit, PostgreSQL is refused when `synchronous_commit` is off.
 //!
@@ -89,10 +89,10 @@ pub struct StoreOptions {
     pub lock_wait_ms: u64,
     /// How long PostgreSQL lets a statement run.
     pub statement_ms: u64,
-    /// How long PostgreSQL waits inside a transaction for its client. One that was paused or cut off holds its locks so long, and
-    /// others wait for them, so it is less than a lease lasts from one heartbeat to its end.
+    /// How long PostgreSQL waits inside a transaction for its client. A client that was paused or cut off holds its locks until
+    /// then, and others wait for them, so it is less than a lease lasts from one heartbeat to its end.
     pub idle_ms: u64,
-    /// How long a call about leases waits for PostgreSQL. Short enough that it is tried again before a lease runs out.
+    /// How long a call about leases waits for PostgreSQL. Short enough that it is tried again before a lease expires.
     pub lease_wait_ms: u64,
 }
 
@@ -166,10 +166,10 @@ enum Database {
     Postgres(PostgresLanes),
 }
 
-/// Whose news it is when no replica was named.
+/// The origin of news when no replica was named.
 const NOBODY: ReplicaId = ReplicaId(uuid::Uuid::nil());
 
-/// What all handles of one open store have in common.
+/// State that all handles of one open store share.
 struct Shared {
     database: Database,
     clusters: Numbered<ClusterId>,

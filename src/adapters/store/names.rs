@@ -12,7 +12,7 @@ use crate::core::endpoint::verdict::Placement;
 use crate::core::ids::{ClusterId, ZoneId};
 use crate::ports::StoreError;
 
-/// What the numbers stand for, kept from row to row: all rows share one text, and no query joins a name to each of them. A
+/// The values that numbers stand for, kept from row to row: all rows share one text, and no query joins a name to each of them. A
 /// number is given out once, so what is held here stays true; a number that is not held is read.
 pub(super) struct Numbered<T> {
     query: &'static str,
@@ -44,7 +44,7 @@ pub(super) fn placements() -> Numbered<Placement> {
 }
 
 impl<T: Clone> Numbered<T> {
-    /// What is held, read anew when it is not enough for the caller.
+    /// The held values, read anew if they are not enough for the caller.
     pub(super) async fn covering(
         &self,
         transaction: &mut Transaction,
@@ -75,7 +75,7 @@ impl<T: Clone> Numbered<T> {
     }
 }
 
-/// What a number stands for.
+/// The value that a number stands for.
 pub(super) fn numbered<T: Clone>(
     what: &str,
     held: &HashMap<i64, T>,

@@ -1,6 +1,6 @@
-//! The store's forms without a database: what its rows hold, read from any bytes.
+//! The store's forms without a database: the contents of its rows, read from any bytes.
 //!
-//! It is how tests and fuzz targets put damaged rows to the readers.
+//! Tests and fuzz targets use it to pass damaged rows to the readers.
 
 use super::codec;
 use super::value::{Kind, Row, unpack_rows};
@@ -19,7 +19,7 @@ pub fn sort_key(key: &RecordKey) -> Vec<u8> {
     codec::sort_key(key)
 }
 
-/// The way back of [`sort_key`].
+/// The inverse of [`sort_key`].
 ///
 /// # Errors
 /// The bytes are no record key.

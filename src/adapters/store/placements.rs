@@ -25,7 +25,7 @@ pub(super) fn decode(
     Ok(StoredPlacement { sequence: parts.sequence, set })
 }
 
-/// The numbers of the zones in a text; those of a text that cannot be read are none.
+/// The numbers of the zones in a text; empty if the text cannot be read.
 pub(super) fn numbers_in(text: &str) -> Vec<i64> {
     PlacementText::of(text).map(|parts| [parts.at, parts.leaving].concat()).unwrap_or_default()
 }

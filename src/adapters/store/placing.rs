@@ -29,7 +29,7 @@ pub(super) const PLACE: &str = "
             or endpoints.placed = input.placed)
     returning endpoints.arrival";
 
-/// Stores decisions by compare-and-swap, and answers for each whether it holds.
+/// Stores decisions by compare-and-swap, and returns for each whether it holds.
 pub(super) async fn place(
     transaction: &mut Transaction,
     placements: &Numbered<Placement>,
@@ -45,7 +45,7 @@ pub(super) async fn place(
     let mut last = BTreeMap::new();
     for (decision, result) in decisions.iter().zip(&results) {
         let found = decision.placing.found.as_ref().map(|found| encode(found, &numbers));
-        // What rests on a zone that is not stored rests on nothing that could be compared.
+        // A decision that rests on a zone that is not stored rests on nothing that could be compared.
         let (Some(placed), None | Some(Some(_))) = (encode(result, &numbers), &found) else {
             continue;
         };

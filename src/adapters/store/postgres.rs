@@ -21,7 +21,7 @@ pub(super) struct PostgresLanes {
     /// For everything that is stored.
     pub(super) common: Arc<Lane>,
     /// For leases: a heartbeat waits for no other transaction, and one that is not answered can be tried again before a lease
-    /// runs out.
+    /// expires.
     pub(super) leases: Arc<Lane>,
 }
 

@@ -1,4 +1,4 @@
-//! Who writes first: urgent writes go before those that can be made anew.
+//! Precedence of writes: urgent ones go before those that can be made anew.
 //!
 //! SQLite has one writer. Changes of batches and acks of agents wait for it; verdicts are kept for the next start only, and
 //! writing them between the transactions of a flood would cost the flood a sync each time.
@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-/// Nothing urgent for so long is a pause, and not the gap between two transactions.
+/// Nothing urgent for this long is a pause, and not the gap between two transactions.
 const PAUSE: Duration = Duration::from_millis(10);
-/// What gives way goes after this at the latest: a flood that does not end would leave verdicts in memory without end.
+/// A write that gives way waits this long at most: a flood that does not end would leave verdicts in memory without end.
 const WAIT_AT_MOST: Duration = Duration::from_millis(250);
 
 /// See the module's page.

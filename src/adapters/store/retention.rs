@@ -1,12 +1,12 @@
 //! How the journal stays of a bounded size: old entries are cut from the front of an account's chain.
 //!
-//! What is before the first kept entry is its anchor: a number and a hash, from which the chain is verified on. The triggers let
+//! Before the first kept entry stands its anchor: a number and a hash, from which the chain is verified on. The triggers let
 //! entries go that the anchor covers, and no others; the anchor moves on and never back. Each cut is itself an entry of the
 //! chain that names the anchor, so an anchor that was moved by another hand does not fit what the chain says.
 //!
-//! An entry is kept as long as its batch is unfinished or ended not long enough ago, and so is everything behind it. Of what the
-//! journal says in the form to query, the newest change of each record set that left something there stays: it tells whose the
-//! record set is and why, however old it is.
+//! An entry is kept while its batch is unfinished or ended too recently, and so is everything behind it. In the tables for
+//! queries, the newest change of each record set that left something there stays, however old it is: it tells whose the record
+//! set is and why.
 
 use super::codec::from_json;
 use super::journal::{self, ChainLink, Entry, anchor, append, head};
@@ -28,7 +28,7 @@ const MOVE_ANCHOR: &str = "
     select account, seq, hash from journal where account = $1 and seq = $2
     on conflict (account) do update set seq = excluded.seq, hash = excluded.hash";
 
-/// Cuts up to `most` entries whose batches ended before `before`; answers how many.
+/// Cuts up to `most` entries whose batches ended before `before`; returns how many.
 pub(super) async fn prune(
     transaction: &mut Transaction,
     account: &AccountId,
@@ -81,7 +81,7 @@ const DELETE_OLDER: &str = "
          where c.name = input.name and c.zone_id = input.zone_id and c.id < input.id and c.rtype = input.rtype
            and c.set_identifier is not distinct from input.set_identifier)";
 
-/// What a release that does not know the columns has written beside this one.
+/// Fills the columns in rows of a release that does not know them.
 const FILL: &str = "
     update changes set set_identifier = input.set_identifier, action = input.action from input
      where changes.id = input.id";

@@ -1,4 +1,4 @@
-//! SQLite: one connection that writes, some that read, and a log that is on the disk before a commit answers.
+//! SQLite: one connection that writes, some that read, and a log that is on the disk before a commit returns.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -112,7 +112,7 @@ pub(super) async fn is_in_use(path: &Path) -> Result<bool, StoreError> {
     }
 }
 
-/// SQLITE_BUSY, whatever its extended code says beside it.
+/// SQLITE_BUSY, with any extended code.
 fn is_locked(error: &sqlx::Error) -> bool {
     let code = error
         .as_database_error()
@@ -307,7 +307,7 @@ mod tests {
         let pools =
             open_file(&directory.join("zonefold.db"), &StoreOptions::default()).await.unwrap();
         let mut transaction = pools.writer.begin_with("begin immediate").await.unwrap();
-        // What SQLite does by itself when the disk is full at the commit.
+        // SQLite does this by itself when the disk is full at the commit.
         sqlx::query("rollback").execute(&mut *transaction).await.unwrap();
         assert!(transaction.commit().await.is_err());
         let transaction = pools.writer.begin_with("begin immediate").await.unwrap();

@@ -20,7 +20,7 @@ pub(super) enum Transaction {
 }
 
 impl Transaction {
-    /// Ends the transaction; when this answers, it is durable.
+    /// Ends the transaction; when this returns, it is durable.
     pub(super) async fn commit(self) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(transaction) => transaction.commit().await.map_err(from_sqlx),
@@ -28,7 +28,7 @@ impl Transaction {
         }
     }
 
-    /// Runs a statement and answers how many rows it touched. `sql` is made of constants only.
+    /// Runs a statement and returns how many rows it touched. `sql` is made of constants only.
     pub(super) async fn execute<const N: usize>(
         &mut self,
         sql: &str,
@@ -55,7 +55,7 @@ impl Transaction {
         Ok(self.fetch(sql, arguments).await?.pop())
     }
 
-    /// Runs a statement over the rows of `input`; nothing for no rows.
+    /// Runs a statement over the rows of `input`; does nothing if there are none.
     pub(super) async fn execute_bulk(
         &mut self,
         sql: &str,
@@ -103,7 +103,7 @@ impl Transaction {
         Ok(rows)
     }
 
-    /// Runs a query of these columns that may answer many rows, the cheapest way that each database has.
+    /// Runs a query of these columns that may return many rows, in the cheapest way of each database.
     pub(super) async fn fetch_many<const N: usize>(
         &mut self,
         columns: Columns,

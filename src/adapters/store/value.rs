@@ -73,7 +73,7 @@ pub(super) enum Kind {
     Bytes,
 }
 
-/// Rows that one statement takes as the table `input`.
+/// Rows that one statement reads as the table `input`.
 #[derive(Debug)]
 pub(super) struct Input {
     pub(super) columns: &'static [(&'static str, Kind)],
@@ -241,7 +241,7 @@ pub(super) fn unpack_rows(columns: Columns, page: Vec<u8>) -> Result<Vec<Row>, S
 }
 
 impl PackedRow {
-    /// The row that begins at `start`, and where it ends; none when the page is not whole.
+    /// The row that begins at `start`, and where it ends; `None` if the page is not whole.
     fn read(columns: Columns, page: &Bytes, start: usize) -> Option<(Self, usize)> {
         let mut places = [None; PACKED_COLUMNS];
         let mut at = start;

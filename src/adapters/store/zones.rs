@@ -1,4 +1,4 @@
-//! Zones, what was observed in them, and who holds the names in them.
+//! Zones, the records observed in them, and the owners of the names in them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -49,8 +49,8 @@ const ZONES: &[(&str, Kind)] = &[
     ("tags", Kind::Text),
 ];
 
-/// Discovery does not know when a zone was listed; none keeps the time that is stored. What is stored already is neither written
-/// again nor news.
+/// Discovery does not know when a zone was listed; `None` keeps the time that is stored. Rows that are stored already are
+/// neither written again nor news.
 const SAVE_ZONES: &str = "
     insert into zones (zone, account, environment, name, private, listed_at, visible, tags)
     select zone, account, environment, name, private, listed_at, visible, tags from input where true order by zone

@@ -1,4 +1,4 @@
-//! A listener, with TLS or without, whose connections say who is at their other end.
+//! A listener, with TLS or without, whose connections identify their peer.
 
 use std::io;
 use std::net::SocketAddr;

@@ -1,6 +1,6 @@
 //! Where connections wait until a caller on them has proved who it is.
 //!
-//! There is room for so many. When it is full, the one that came first is closed for the next, as soon as it has had time enough
+//! The room is limited. When it is full, the oldest connection is closed for the next one, as soon as it has had time enough
 //! to prove something; so silent connections neither stop the listener from accepting nor add up. Addresses count for nothing:
 //! fleets come from behind one NAT.
 

@@ -12,7 +12,7 @@ pub struct ListenerLabel {
     listener: &'static str,
 }
 
-/// Handshakes that failed, and certificates that could not be taken.
+/// Handshakes that failed, and certificates that could not be used.
 #[derive(Clone, Default)]
 pub struct TlsMetrics {
     failed_handshakes: Family<ListenerLabel, Counter>,

@@ -1,5 +1,5 @@
-//! TLS on the broker's own listeners: certificates that are read again when their files change, and connections that know who is
-//! at their other end.
+//! TLS on the broker's own listeners: certificates that are read again when their files change, and connections that know their
+//! peer.
 
 mod listener;
 mod lobby;

@@ -15,7 +15,7 @@ pub enum TlsError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// A file holds no certificate.
@@ -87,7 +87,7 @@ pub(super) fn authorities(pem: &[u8], path: &Path) -> Result<RootCertStore, TlsE
     Ok(roots)
 }
 
-/// How to call a server over TLS that is trusted by the authority of a file, or by one of those that the system trusts.
+/// The configuration of a TLS client that trusts the authority of a file, or those that the system trusts.
 ///
 /// # Errors
 /// The authorities cannot be read.

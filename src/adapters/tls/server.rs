@@ -1,4 +1,4 @@
-//! The certificate of a listener, and the authority whose client certificates it takes; both read again when they change.
+//! The certificate of a listener, and the authority whose client certificates it accepts; both read again when they change.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,11 +20,11 @@ pub struct TlsFiles {
     /// The own certificate, and those that signed it.
     pub certificate: PathBuf,
     pub key: PathBuf,
-    /// Whose client certificates are taken; a caller may still show none. Without it none is asked for.
+    /// The CA of client certificates; a caller may still show none. Without it none is asked for.
     pub client_ca: Option<PathBuf>,
 }
 
-/// What is spoken inside.
+/// The protocol inside TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// gRPC, which is HTTP/2.
@@ -50,14 +50,14 @@ impl Protocol {
     }
 }
 
-/// What came of looking at the files again.
+/// The outcome of reading the files again.
 #[derive(Debug)]
 pub enum Reloaded {
     /// They hold what is in use, or what was refused before.
     Unchanged,
-    /// What they hold is in use from now on: for connections that are made from now on.
+    /// Their content is in use for connections that are made from now on.
     Taken,
-    /// What they hold cannot be used; what was in use stays so.
+    /// Their content cannot be used; the former one stays in use.
     Kept(TlsError),
 }
 
@@ -114,7 +114,7 @@ impl ServerTls {
         Ok(Self { files, protocol, current, own_name, seen, metrics })
     }
 
-    /// What is spoken inside.
+    /// The protocol inside TLS.
     pub fn protocol(&self) -> Protocol {
         self.protocol
     }
@@ -140,7 +140,7 @@ impl ServerTls {
         let contents = match Contents::read(&self.files) {
             Ok(contents) => contents,
             Err(error) => {
-                // Said once for as long as it is so.
+                // Logged once for as long as it is so.
                 let first = std::mem::take(&mut *seen) != [0; 32];
                 self.metrics.stale(true);
                 return if first { Reloaded::Kept(error) } else { Reloaded::Unchanged };
@@ -165,7 +165,7 @@ impl ServerTls {
         }
     }
 
-    /// Looks at the files again and again until `stop`, and says what came of it.
+    /// Looks at the files again and again until `stop`, and reports the outcome.
     pub async fn follow(self: Arc<Self>, every: Duration, stop: CancellationToken) {
         loop {
             tokio::select! {

@@ -1,5 +1,5 @@
-//! Objects with a word that means nothing. What was published of them under words that meant something stays as it is; a name of
-//! which nothing is published is read as if the word were not there, and stays up to date.
+//! Objects with a meaningless word. Endpoints published under an earlier, meaningful word stay as they are; a name without
+//! published endpoints is read as if the word were not there, and stays up to date.
 
 use std::collections::BTreeSet;
 
@@ -33,7 +33,7 @@ impl SettledNames {
 }
 
 impl Index {
-    /// Which names of an object stay as they are. Of those that its word was read without, it is noted that they do not.
+    /// The names of an object that stay as they are. Names that were read without its word are noted: they do not stay.
     pub(super) fn settle(&mut self, object: &ObjectRef, extraction: &Extraction) -> SettledNames {
         let Some(reason) = extraction.assumes.clone() else {
             self.assumed.remove(object);
@@ -49,8 +49,8 @@ impl Index {
         SettledNames { names, reason }
     }
 
-    /// Holds an object with such a word back until it is known what the broker holds of it: it may be published already. Answers what
-    /// to take in its place.
+    /// Holds an object with such a word back until the broker's endpoints are known: it may be published already. Returns the
+    /// extraction to apply in its place.
     pub(super) fn hold_back(
         &mut self,
         object: &ObjectRef,
@@ -68,8 +68,8 @@ impl Index {
         Extraction { unknown: Unknown::WholeObject(reason), warnings, ..Extraction::default() }
     }
 
-    /// Takes the objects that were held back, once what the broker holds is known. A name that it holds exactly as it is read now was
-    /// read so before.
+    /// Applies the objects that were held back, once the broker's endpoints are known. A name that the broker holds exactly as it
+    /// is read now was read so before.
     pub(super) fn take_held_back(&mut self, source: SourceKind, kept: &[Kept]) -> Vec<IndexChange> {
         let is_of_source = |object: &ObjectRef| object.source == source;
         let objects: Vec<ObjectRef> =

@@ -1,4 +1,4 @@
-//! What is held although nothing that is seen asks for it: how it comes, and how it goes.
+//! Endpoints held although no visible object asks for them: how they come, and how they go.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,9 +15,9 @@ pub(super) type Partial = BTreeMap<ArcStr, PartialHost>;
 /// A host that is or was known partly.
 #[derive(Clone, Debug, Default)]
 pub(super) struct PartialHost {
-    /// Who may have had more targets, and said none, when what is held was taken.
+    /// The parents that were silent, and may have had more targets, when what is held was accepted.
     taken_without: BTreeSet<ArcStr>,
-    /// What is known of it now and not taken, and who is silent; `None` if what is known was taken.
+    /// The parents silent now and the endpoints known but not accepted; `None` if those were accepted.
     waits: Option<(BTreeSet<ArcStr>, Vec<Endpoint>)>,
 }
 
@@ -30,8 +30,8 @@ pub(super) fn host_of(endpoint: &Endpoint) -> &ArcStr {
 }
 
 impl Index {
-    /// Takes note of which hosts of an object are known partly, and answers which of them stay as they are held: those that
-    /// a parent that is silent now may have given targets.
+    /// Notes which hosts of an object are partly known, and returns those that stay as they are held: a parent that is silent
+    /// now may have given them targets.
     pub(super) fn take_partial(
         &mut self,
         object: &ObjectRef,
@@ -61,7 +61,7 @@ impl Index {
         staying
     }
 
-    /// Takes what is known of hosts of an object of which nothing is held any more.
+    /// Accepts the endpoints known for hosts of an object of which nothing is held any more.
     fn take_what_waits(&mut self, object: &ObjectRef) -> Vec<IndexChange> {
         let Some(mut partial) = self.partial.remove(object) else { return Vec::new() };
         let held: BTreeSet<ArcStr> =
@@ -80,8 +80,8 @@ impl Index {
         changes
     }
 
-    /// Whether a host of an object can be published as it is known partly: nothing else is held for it, here or, before what the
-    /// broker holds was compared, there.
+    /// Whether a partly known host of an object can be published: nothing else is held for it, here or, until the broker's
+    /// endpoints were compared, there.
     fn has_nothing_to_lose(&self, object: &ObjectRef, host: &ArcStr, known: &[Endpoint]) -> bool {
         let mut held = self.of_object(object).filter(|held| held.endpoint.key.dns_name == *host);
         let is_known = |held: &IndexEntry| {
@@ -97,19 +97,19 @@ impl Index {
         }
     }
 
-    /// Takes note of objects with something to say on them from now on, for [`Self::take_news`].
+    /// Collects objects with something to report from now on, for [`Self::take_news`].
     pub fn note_all_news(&mut self) {
         self.news.get_or_insert_default();
     }
 
-    /// Notes that there is something to say on an object: a warning that is new, or that its content was read.
+    /// Notes that there is something to report on an object: a warning that is new, or that its content was read.
     pub fn note_news(&mut self, object: &ObjectRef) {
         if let Some(news) = &mut self.news {
             news.insert(object.clone());
         }
     }
 
-    /// The objects with something to say on them since this was asked last.
+    /// The objects with something to report since the last call.
     pub fn take_news(&mut self) -> BTreeSet<ObjectRef> {
         self.news.as_mut().map(std::mem::take).unwrap_or_default()
     }
@@ -125,7 +125,7 @@ impl Index {
         self.sources.entry(source).or_default().proof = Proof::Missing;
     }
 
-    /// Takes what the broker holds and no object here asks for: everything of this source that is not in it may be withdrawn.
+    /// Keeps endpoints that the broker holds and no object here asks for: all others of this source may be withdrawn.
     pub fn prove(&mut self, source: SourceKind, kept: Vec<Kept>) -> Vec<IndexChange> {
         kept.iter().for_each(|kept| self.keep(kept.clone()));
         self.sources.entry(source).or_default().proof = Proof::Given;
@@ -139,7 +139,7 @@ impl Index {
             .is_some_and(|entry| entry.proof == Proof::Missing && entry.reading != Reading::NotYet)
     }
 
-    /// Takes an endpoint that the broker holds and no object here asks for.
+    /// Keeps an endpoint that the broker holds and no object here asks for.
     pub fn keep(&mut self, kept: Kept) {
         let Kept { key, version, object, standing } = kept;
         let hash = key.hash();
@@ -155,7 +155,7 @@ impl Index {
         self.digest.insert(&hash, &version);
     }
 
-    /// Forgets what only the broker had the content of, where the broker turns out not to hold it as was thought. Absence says
+    /// Forgets endpoints whose content only the broker had, if it turns out not to hold them as was thought. Absence says
     /// nothing from then on, until the source is proven again.
     pub fn forget_bodiless(&mut self, hashes: impl IntoIterator<Item = KeyHash>) {
         for hash in hashes {
@@ -171,12 +171,12 @@ impl Index {
         }
     }
 
-    /// The keys of which only the broker has the content.
+    /// The keys whose content only the broker has.
     pub fn bodiless(&self) -> Vec<KeyHash> {
         self.endpoints.iter().filter(|(_, held)| !held.has_body()).map(|(hash, _)| *hash).collect()
     }
 
-    /// Flags what an object wanted, because it can no longer be seen and was not deleted.
+    /// Flags the endpoints of an object that can no longer be seen and was not deleted.
     pub fn lose_sight(&mut self, object: &ObjectRef, standing: EntryState) {
         self.waiting.remove(object);
         let Some(entry) = self.objects.get(object) else { return };
@@ -187,7 +187,7 @@ impl Index {
         }
     }
 
-    /// Flags everything that a source wanted, in one namespace or in all.
+    /// Flags all endpoints of a source, in one namespace or in all.
     pub fn lose_sight_of_all(
         &mut self,
         source: SourceKind,
@@ -198,7 +198,7 @@ impl Index {
         objects.iter().for_each(|object| self.lose_sight(object, standing.clone()));
     }
 
-    /// Withdraws what of an object was out of sight and was found to be gone. What was seen of it since stays.
+    /// Withdraws the unseen endpoints of an object that were found to be gone. Those seen since stay.
     pub fn withdraw_unseen(
         &mut self,
         object: &ObjectRef,
@@ -223,7 +223,7 @@ impl Index {
         gone.into_iter().filter_map(|hash| self.remove(hash, cause)).collect()
     }
 
-    /// Withdraws what is kept although nothing that is seen asks for it, on an operator's word.
+    /// Withdraws endpoints kept although no visible object asks for them, at an operator's request.
     pub fn release(&mut self, is_released: impl Fn(&IndexEntry) -> bool) -> Vec<IndexChange> {
         let released: Vec<(KeyHash, ObjectRef)> = self
             .endpoints

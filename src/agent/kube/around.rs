@@ -1,4 +1,4 @@
-//! Nodes and the pods behind services, as far as some service needs them. Plain values: observed objects in, what changed out.
+//! Nodes and the pods behind services, as far as some service needs them. Plain values: observed objects in, changes out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -41,8 +41,8 @@ impl<Row: PartialEq> Table<Row> {
         self.listings.insert(scope, BTreeSet::new());
     }
 
-    /// Takes a row of a list or of the watch. Answers whether it is another one than before. One that cannot be understood leaves
-    /// the one that could.
+    /// Stores a row of a list or of the watch. Returns whether it differs from the one before. A row that cannot be understood
+    /// leaves the one before.
     pub fn put(&mut self, scope: usize, place: Place, row: Option<Row>) -> bool {
         if let Some(listing) = self.listings.get_mut(&scope) {
             listing.insert(place.clone());
@@ -62,13 +62,13 @@ impl<Row: PartialEq> Table<Row> {
         self.trouble = None;
     }
 
-    /// A row was deleted. Answers what it was.
+    /// Deletes a row and returns it.
     pub fn delete(&mut self, place: &Place) -> Option<Row> {
         self.rows.remove(place)
     }
 
-    /// Nothing can be observed now. What was known is still the best there is.
-    /// Answers whether that is news.
+    /// Nothing can be observed now: the known rows stay.
+    /// Returns whether that is news.
     pub fn fail(&mut self, scope: usize, reason: String) -> bool {
         self.listings.remove(&scope);
         let is_news = self.trouble.as_ref() != Some(&reason);
@@ -81,7 +81,7 @@ impl<Row: PartialEq> Table<Row> {
         self.trouble = None;
     }
 
-    /// Whether so many scopes were read completely.
+    /// Whether this many scopes were read completely.
     fn is_known(&self, scopes: usize) -> bool {
         self.listed.len() >= scopes
     }
@@ -157,7 +157,7 @@ impl Table<Slice> {
     }
 }
 
-/// Reads a Node; none for one that cannot be understood.
+/// Reads a Node; `None` if it cannot be understood.
 pub fn node(document: &Document) -> Option<Node> {
     if document.is_too_deep() {
         return None;
@@ -176,7 +176,7 @@ pub fn node(document: &Document) -> Option<Node> {
     })
 }
 
-/// Reads an EndpointSlice; none for one that cannot be understood.
+/// Reads an EndpointSlice; `None` if it cannot be understood.
 pub fn slice(document: &Document) -> Option<Slice> {
     if document.is_too_deep() {
         return None;
@@ -184,7 +184,7 @@ pub fn slice(document: &Document) -> Option<Slice> {
     let text = |value: &Value| ArcStr::from(value.as_str().unwrap_or_default());
     let backend = |endpoint: &Value| {
         let conditions = &endpoint["conditions"];
-        // Not said means ready (discovery.k8s.io/v1), and as much serving as it is ready.
+        // Unset means ready (discovery.k8s.io/v1); unset serving means the same as ready.
         let is_ready = conditions["ready"].as_bool().unwrap_or(true);
         Backend {
             address: text(&endpoint["addresses"][0]),
@@ -196,7 +196,7 @@ pub fn slice(document: &Document) -> Option<Slice> {
         }
     };
     let endpoints = document.endpoints.as_array().into_iter().flatten();
-    // As ExternalDNS: what is no pod, and names in place of addresses, do not count.
+    // As ExternalDNS: endpoints that are no pods, and names in place of addresses, do not count.
     let of_pods = endpoints.filter(|endpoint| endpoint["targetRef"]["kind"] == "Pod");
     let mut backends: Vec<Backend> = of_pods.map(backend).collect();
     backends.retain(|backend| backend.address.parse::<IpAddr>().is_ok());
@@ -210,7 +210,7 @@ pub fn slice(document: &Document) -> Option<Slice> {
     Some(Slice { service, backends })
 }
 
-/// Reads a Gateway or a ListenerSet; none for one that cannot be understood, so that the last one that could still counts.
+/// Reads a Gateway or a ListenerSet; `None` if it cannot be understood, so that its last valid state still counts.
 pub fn gateway(document: &Document) -> Option<Gateway> {
     Some(Gateway::new(
         Annotations::read(&document.metadata.annotations).targets,

@@ -1,4 +1,4 @@
-//! Questions to the API server, and what its answers say of the objects.
+//! Requests to the API server, and what their answers say of the objects.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ pub enum Presence {
 /// Why something was not observed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// The moment from which was asked is forgotten (410).
+    /// The version to start from has expired (410).
     Expired,
     /// The API server has no such thing (404).
     NotFound {
@@ -54,8 +54,8 @@ struct ServedResource {
     verbs: Vec<String>,
 }
 
-/// Whether the API server serves a kind now. Every service account may ask that. A kind that is being removed is one that
-/// can still be read, and nothing can be made of it.
+/// Whether the API server serves a kind now. Every service account may ask that. A kind that is being removed can still be
+/// read, and no object of it can be created.
 pub async fn presence(client: &Client, resource: &Resource) -> Result<Presence, String> {
     if resource.origin == Origin::BuiltIn {
         return Ok(Presence::Served(resource.preferred_version()));
@@ -77,7 +77,7 @@ pub async fn presence(client: &Client, resource: &Resource) -> Result<Presence, 
     Ok(Presence::Missing)
 }
 
-/// Reads one object, or none when the API server says that it has no object of this name. The kind has to be served; a custom one
+/// Reads one object; `None` if the API server says that it has no object of this name. The kind has to be served; a custom one
 /// also a while afterwards, since objects that go with their kind look the same.
 pub async fn look_up(
     client: &Client,
@@ -154,7 +154,7 @@ impl Fault {
     }
 }
 
-/// What a refusal says.
+/// The fault that a refusal reports.
 pub(super) fn fault_of_status(status: &kube::core::Status) -> Fault {
     let message: String = status.message.chars().take(300).collect();
     // Something in between may answer 404 as well, and knows nothing of objects.

@@ -17,13 +17,13 @@ use nesting::{MAX_DEPTH, nested, too_deep};
 /// One object.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct Document {
-    /// What names it, and what people wrote on it.
+    /// Its identity, labels and annotations.
     #[serde(default)]
     pub metadata: Metadata,
-    /// What is wanted.
+    /// The wanted state.
     #[serde(default, deserialize_with = "nested")]
     pub spec: Value,
-    /// What Kubernetes answered.
+    /// The state that Kubernetes reports.
     #[serde(default, deserialize_with = "nested")]
     pub status: Value,
     /// Of an EndpointSlice.
@@ -53,7 +53,7 @@ pub struct Metadata {
     /// Its labels.
     #[serde(default, deserialize_with = "null_is_empty")]
     pub labels: BTreeMap<String, String>,
-    /// What people wrote on it.
+    /// Its annotations.
     #[serde(default, deserialize_with = "annotations")]
     pub annotations: BTreeMap<String, String>,
 }
@@ -81,7 +81,7 @@ pub struct PageMetadata {
     pub next: String,
 }
 
-/// What `kubectl apply` writes: the whole object once more.
+/// `kubectl apply` writes the whole object here once more.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 fn annotations<'de, D: Deserializer<'de>>(
@@ -99,7 +99,7 @@ fn null_is_empty<'de, D: Deserializer<'de>>(
 }
 
 impl Document {
-    /// What names it in the index.
+    /// Its identity in the index.
     pub fn reference(&self, source: SourceKind) -> ObjectRef {
         ObjectRef {
             source,

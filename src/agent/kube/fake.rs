@@ -47,7 +47,7 @@ struct State {
     is_away: bool,
     /// The second page of a list is of another moment.
     pages_drift: bool,
-    /// What a list showed is forgotten when it is watched from there.
+    /// A watch finds the version it starts from expired.
     expires_at_once: bool,
     /// No object has the labels that are asked for.
     selects_nothing: bool,
@@ -56,7 +56,7 @@ struct State {
     drops_conditions: bool,
 }
 
-/// What a request is about.
+/// The subject of a request.
 struct Asked {
     /// Group path and plural.
     kind: (String, String),
@@ -211,7 +211,7 @@ impl Fake {
         self.lock().expires_at_once = expires_at_once;
     }
 
-    /// What was asked so far: method, path and the parameters that matter.
+    /// The requests so far: method, path and the parameters that matter.
     pub fn take_log(&self) -> Vec<String> {
         std::mem::take(&mut self.lock().log)
     }

@@ -1,6 +1,6 @@
 //! One kind of object in one namespace, or in all: listed once, then watched, for as long as the agent runs.
 //!
-//! What is told to the world is only what was observed. A list counts when all its pages came and show one moment; a
+//! Only what was observed is passed to the world. A list counts when all its pages came and show one moment; a
 //! connection that ends, a refusal or an API server that is gone say nothing about the objects. A custom kind can be removed,
 //! and the API server then deletes its objects one by one: so a deletion of one counts only when the kind is still there
 //! afterwards.
@@ -30,7 +30,7 @@ const PAGE_OBJECTS: u32 = 50;
 const WATCH_SECS: u32 = 240;
 /// How long after its end a watch that is not over is taken for dead.
 const WATCH_GRACE: Duration = Duration::from_secs(30);
-/// A watch that said nothing for so long is begun anew: bookmarks come every minute, and a connection may end unnoticed.
+/// A watch that is silent for this long is begun anew: bookmarks come every minute, and a connection may end unnoticed.
 const WATCH_SILENCE: Duration = Duration::from_secs(150);
 /// How soon a watch that ended at once is begun again.
 const SHORT_WATCH: Duration = Duration::from_secs(1);
@@ -39,7 +39,7 @@ const MISSING_SECS: u64 = 20;
 /// How long the deletion of a custom object is held back: by then a kind that is being removed says so.
 pub const DELETION_GRACE: Duration = Duration::from_secs(3);
 
-/// What was observed.
+/// An observation.
 #[derive(Clone, Debug, PartialEq)]
 pub enum News {
     /// A list begins.
@@ -60,11 +60,11 @@ pub enum News {
     NoSuchKind(String),
     /// Nothing can be observed now, for this reason.
     Trouble(String),
-    /// What the broker holds was compared with the cluster, and what has to be kept is kept.
+    /// The broker's endpoints were compared with the cluster, and those that have to be kept are kept.
     Proven,
 }
 
-/// What is followed, and where the news go.
+/// The objects to follow, and where the news go.
 pub struct Feed<Id> {
     /// Names the feed in its news.
     pub id: Id,
@@ -72,7 +72,7 @@ pub struct Feed<Id> {
     pub client: Client,
     /// The kind.
     pub resource: Resource,
-    /// The namespace; none for all.
+    /// The namespace; `None` for all.
     pub namespace: Option<ArcStr>,
     /// Labels that the objects must have.
     pub labels: Option<String>,
@@ -121,7 +121,7 @@ impl<Id: Copy> Feed<Id> {
         }
     }
 
-    /// One step. Answers the next one, and how this one ended.
+    /// Takes one step. Returns the next one, and how this one ended.
     async fn take(&mut self, step: Step, course: &mut Course) -> Result<(Step, Outcome), Unheard> {
         let is_custom = self.resource.origin == Origin::Custom;
         match step {
@@ -141,7 +141,7 @@ impl<Id: Copy> Feed<Id> {
             },
             Step::Watch { version, mut at } => match self.watch(version, &mut at, course).await? {
                 Ok(()) => Ok((Step::Watch { version, at }, Outcome::Done)),
-                // What happened in between is forgotten by the API server: only a new list can say it.
+                // The API server has forgotten the events in between: only a new list can show them.
                 Err(Fault::Expired) => Ok((Step::Look, Outcome::Overtaken)),
                 Err(Fault::NotFound { .. }) if is_custom => Ok((Step::Look, Outcome::Overtaken)),
                 Err(fault) => Ok((Step::Watch { version, at }, Outcome::Trouble(fault.in_words()))),
@@ -265,7 +265,7 @@ impl<Id: Copy> Feed<Id> {
             let event = tokio::select! {
                 event = events.next() => event,
                 () = until_due(held) => {
-                    // When that cannot be told now, it is told before anything else that is done.
+                    // If they cannot be settled now, they are settled before anything else is done.
                     if let Err(reason) = self.settle_due(held).await? {
                         return Ok(Err(Fault::Other(reason)));
                     }
@@ -320,7 +320,7 @@ impl<Id: Copy> Feed<Id> {
         Ok(Ok(()))
     }
 
-    /// Before anything else is observed: what became of the deletions that are held back. Waits for them.
+    /// Settles the deletions that are held back before anything else is observed. Waits for them.
     async fn settle(
         &mut self,
         held: &mut Vec<HeldDeletion>,
@@ -378,14 +378,14 @@ impl<Id: Copy> Feed<Id> {
     }
 }
 
-/// Notes up to where was read. To read on from nowhere would be to leave out the deletions in between.
+/// Notes the version up to which was read. Reading on from no version would leave out the deletions in between.
 fn advance(at: &mut String, to: &str) {
     if !to.is_empty() {
         at.replace_range(.., to);
     }
 }
 
-/// What the steps of a feed have in common.
+/// State that the steps of a feed share.
 #[derive(Default)]
 struct Course {
     /// Whether the world was told that nothing can be observed.

@@ -1,7 +1,7 @@
 //! Which objects count: by namespace, label, annotation and ingress class.
 //!
-//! Namespaces and labels are asked of the API server, so that what does not count is not even sent. Annotations and classes
-//! it cannot select.
+//! Namespaces and labels are passed to the API server, so that objects that do not count are not even sent. It cannot select
+//! by annotations and classes.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::agent::sources::annotations::PREFIXES;
 /// The annotation that named the class before `spec.ingressClassName`.
 const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
 
-/// What counts. The default is everything.
+/// The objects that count. By default all do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     /// The namespaces; empty for all.
@@ -59,7 +59,7 @@ enum Is {
 }
 
 impl Filter {
-    /// The scopes in which objects are listed and watched; none in the list stands for all namespaces.
+    /// The scopes in which objects are listed and watched; `None` in the list stands for all namespaces.
     pub fn scopes(&self) -> Vec<Option<ArcStr>> {
         if self.namespaces.is_empty() {
             vec![None]
@@ -73,7 +73,7 @@ impl Filter {
         self.labels.as_ref().map(|selector| selector.text.clone())
     }
 
-    /// Why an object that the API server showed does not count; none for one that does.
+    /// Why an object that the API server showed does not count; `None` if it counts.
     pub fn refuses(&self, source: SourceKind, document: &Document) -> Option<String> {
         let namespace = &document.metadata.namespace;
         if !self.namespaces.is_empty() && !self.namespaces.contains(namespace) {

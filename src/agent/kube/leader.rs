@@ -1,9 +1,9 @@
 //! Which of several agents of a cluster speaks to the broker: the holder of a Lease (coordination.k8s.io/v1).
 //!
-//! No clock is compared with another's. Who does not lead watches by its own clock how long the Lease has stood unchanged, from
-//! when it saw the change; who leads counts from before it asked. So a leader that cannot renew steps down before another takes
-//! over. Should two lead for a moment all the same, because a process was stopped in between, the broker's epoch decides: the
-//! newer session ends the older.
+//! No clock is compared with another's. A standby agent watches by its own clock how long the Lease has stood unchanged, from
+//! when it saw the change; the leader counts from before its request. So a leader that cannot renew steps down before another
+//! takes over. Should two lead for a moment all the same, because a process was stopped in between, the broker's epoch decides:
+//! the newer session ends the older.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,17 +22,17 @@ use crate::ports::Clock;
 
 /// How long a Lease that is not renewed stays with its holder; this and the next two are what Kubernetes' own controllers use.
 pub const LEASE_LASTS: Duration = Duration::from_secs(15);
-/// Who leads and has not renewed for so long does not lead any more.
+/// A leader that has not renewed the Lease for this long does not lead any more.
 pub const RENEW_WITHIN: Duration = Duration::from_secs(10);
 /// How often the Lease is looked at.
 pub const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// Which Lease, and who this is.
+/// Which Lease, and this agent's name in it.
 #[derive(Clone)]
 pub struct LeaseOptions {
     pub namespace: String,
     pub name: String,
-    /// What the Lease calls this agent. Another one after a restart: a process does not know what it did in its last life.
+    /// This agent's name in the Lease. A restart changes it: a process does not know what it did in its last life.
     pub identity: String,
     /// For what is written into the Lease, for people.
     pub clock: Arc<dyn Clock>,
@@ -54,7 +54,7 @@ struct Lease {
 struct Metadata {
     name: String,
     namespace: String,
-    /// What was read: a write to anything else is refused.
+    /// The version that was read: a write to any other is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     resource_version: Option<String>,
 }
@@ -83,7 +83,7 @@ pub struct Elector {
     seen: Option<(Lease, Instant)>,
     /// Until when this one leads, if it does.
     leads_until: Option<Instant>,
-    /// What was said last of why it cannot be looked at.
+    /// The last reported reason why the Lease cannot be read.
     said: Option<String>,
 }
 
@@ -93,7 +93,7 @@ impl Elector {
         Self { client, options, random, seen: None, leads_until: None, said: None }
     }
 
-    /// Runs until `stop`, and says whether this one leads; then gives the Lease back, so that another need not wait for its end.
+    /// Runs until `stop`, and reports whether this one leads; then gives the Lease back, so that no other waits for its end.
     pub async fn run(mut self, leads: watch::Sender<bool>, stop: CancellationToken) {
         loop {
             let began = Instant::now();
@@ -150,7 +150,7 @@ impl Elector {
     /// Renews the Lease, takes it, or sees that another holds it.
     async fn look(&mut self) {
         let patience = Instant::now() + RENEW_WITHIN;
-        // Who leads knows the Lease, and reads it again only when another agent wrote it.
+        // The leader knows the Lease, and reads it again only when another agent wrote it.
         let outcome = match timeout_at(self.leads_until.unwrap_or(patience), self.attempt()).await {
             Ok(outcome) => outcome,
             Err(_) => Err("the API server does not answer".to_owned()),
@@ -195,7 +195,7 @@ impl Elector {
         Ok(())
     }
 
-    /// Since when the Lease is as it is.
+    /// Since when the Lease is unchanged.
     fn note(&mut self, lease: &Lease) -> Instant {
         match &self.seen {
             Some((before, since)) if before == lease => *since,
@@ -247,7 +247,7 @@ impl Elector {
         }
     }
 
-    /// Writes the Lease, if it is still as it was read; answers whether it was. The writer leads from before it asked.
+    /// Writes the Lease, if it is still as it was read; returns whether it was. The writer leads from before it asked.
     async fn write(&mut self, lease: Lease) -> Result<bool, String> {
         let asked_at = Instant::now();
         let collection = LEASES.path(LEASES.preferred_version(), Some(&self.options.namespace));
@@ -276,7 +276,7 @@ impl Elector {
         let mut lease = self.held(Some(&lease));
         (lease.spec.holder_identity, lease.spec.lease_duration_seconds) =
             (Some(String::new()), Some(1));
-        // Not waited for: else it runs out.
+        // Not retried: the Lease expires anyway.
         match tokio::time::timeout(LOOK_EVERY, self.write(lease)).await {
             Ok(Ok(true)) => tracing::info!(lease = self.options.name, "the Lease is given back"),
             _ => tracing::info!(

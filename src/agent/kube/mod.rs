@@ -43,25 +43,25 @@ use proof::Prover;
 use report::Reporter;
 use world::{FeedId, Followed, KubeWorld, Observation, Reading};
 
-/// News that wait to be taken, such as pages of lists; more than that hold up the feeds.
+/// Queued news, such as pages of lists; more than that hold up the feeds.
 const NEWS: usize = 1;
 
-/// What is read of a cluster.
+/// The objects to read in a cluster, and how.
 #[derive(Clone)]
 pub struct KubeOptions {
     /// The kinds of objects.
     pub sources: Vec<SourceKind>,
     /// Which objects count and how they are read.
     pub reading: Reading,
-    /// Whether what became of each name is written on the objects.
+    /// Whether the outcome of each name is written on the objects.
     pub telling: Telling,
-    /// The Lease that decides which of several agents speaks to the broker; none for an agent that is alone.
+    /// The Lease that decides which of several agents speaks to the broker; `None` if the agent runs alone.
     pub lease: Option<LeaseOptions>,
     /// The time, for what is written on the objects.
     pub clock: Arc<dyn Clock>,
 }
 
-/// Where it is written what became of each name, beside the log.
+/// Where the outcome of each name is written besides the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Telling {
     /// As Events and conditions.
@@ -74,9 +74,9 @@ pub enum Telling {
 /// The way to the API server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Access {
-    /// A kubeconfig; none for the usual place, and else for the service account of the pod.
+    /// A kubeconfig; `None` for the usual place, or else the pod's service account.
     pub kubeconfig: Option<PathBuf>,
-    /// The context in it; none for its current one.
+    /// The context in it; `None` for its current one.
     pub context: Option<String>,
 }
 
@@ -88,7 +88,7 @@ pub enum KubeError {
     Kubeconfig {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// Why it cannot be used.
         reason: String,
     },
     /// Neither a kubeconfig nor a service account.
@@ -96,13 +96,13 @@ pub enum KubeError {
         "no way to the API server was found: name a --kubeconfig, or run in a pod with a service account ({reason})"
     )]
     NoAccess {
-        /// What was tried.
+        /// The attempts that failed.
         reason: String,
     },
     /// The connection cannot be prepared.
     #[error("the connection to the API server cannot be prepared: {reason}")]
     Client {
-        /// What is wrong.
+        /// Why it cannot be prepared.
         reason: String,
     },
     /// The namespace kube-system, whose UID tells clusters apart.
@@ -111,7 +111,7 @@ pub enum KubeError {
          it with --kube-system-uid"
     )]
     Uid {
-        /// What the API server said.
+        /// The API server's answer.
         reason: String,
     },
 }
@@ -199,7 +199,7 @@ pub async fn run(
     tasks.shutdown().await;
 }
 
-/// Reads what was observed away from the thread that answers probes and keeps the session: a single object may be large. A reading
+/// Reads observations away from the thread that answers probes and keeps the session: a single object may be large. A reading
 /// that dies takes what it knew with it.
 async fn read(
     mut world: KubeWorld,
@@ -226,7 +226,7 @@ fn put(observed: Observation, shared: &Shared) {
     messages.iter().for_each(|message| tracing::warn!("{message}"));
 }
 
-/// What is followed already.
+/// The running feeds.
 struct Feeds {
     client: Client,
     reading: Reading,
@@ -236,7 +236,7 @@ struct Feeds {
 }
 
 impl Feeds {
-    /// Follows what the world wants and is not followed yet: nodes and pods only once a service needs them.
+    /// Follows the objects that the world wants and no feed follows yet: nodes and pods only once a service needs them.
     fn start_missing(&mut self, world: &KubeWorld, tasks: &mut JoinSet<()>) {
         for followed in world.wanted() {
             if !self.followed.insert(followed) {

@@ -1,4 +1,4 @@
-//! What an earlier life of this agent published and this one does not see.
+//! Endpoints that an earlier life of this agent published and this one does not see.
 //!
 //! The agent keeps nothing over a restart. When it comes back with another filter, another prefix or fewer rights, or while a
 //! load balancer has no address, an object may be there that this agent does not read as before, and a complete list that
@@ -24,12 +24,12 @@ use crate::agent::shared::{Shared, State};
 use crate::agent::sources::{ObjectRef, SourceKind, Unknown};
 use crate::core::endpoint::{EndpointKey, Version};
 
-/// How long until what was out of sight is looked up again.
+/// The time until unseen objects are looked up again.
 const LOOK_AGAIN: Duration = Duration::from_secs(300);
 /// The pause between two look-ups.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// What is asked, and how objects are read.
+/// The kinds to look up, and how objects are read.
 pub struct Prover {
     /// The connection.
     pub client: Client,
@@ -37,11 +37,11 @@ pub struct Prover {
     pub sources: Vec<SourceKind>,
     /// How it reads them.
     pub reading: Reading,
-    /// Who wants to know when a source was proven.
+    /// Receives the news that a source was proven.
     pub to: mpsc::Sender<(FeedId, News)>,
 }
 
-/// What a look-up said of an object.
+/// The result of looking up an object.
 #[derive(Clone, Debug)]
 enum Found {
     There(Box<Seen>),
@@ -96,7 +96,7 @@ impl Seen {
     }
 }
 
-/// What becomes of an endpoint that the broker holds and no object here asks for.
+/// The decision about an endpoint that the broker holds and no object here asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Judgement {
     /// No object asks for it any more.
@@ -106,13 +106,13 @@ enum Judgement {
 
 type Candidates = BTreeMap<ObjectRef, Vec<(EndpointKey, Version)>>;
 
-/// Proves each source once it was read, and looks again from time to time for what was out of sight.
+/// Proves each source once it was read, and looks up unseen objects again from time to time.
 pub async fn run(prover: Prover, shared: Arc<Shared>) {
     loop {
         shared.wait_until(|state| state.statuses.is_complete()).await;
         keep_what_is_not_followed(&prover, &shared);
-        // What the broker holds may be known no more, since another agent has led: what was compared with it till then, wherever
-        // that stands, proves nothing.
+        // Once another agent has led, the broker's state is unknown again: a comparison made till then, however far it got,
+        // proves nothing.
         tokio::select! {
             () = shared.wait_until(|state| !state.statuses.is_complete()) => {}
             () = prove_and_look_again(&prover, &shared) => {}
@@ -140,7 +140,7 @@ async fn prove_and_look_again(prover: &Prover, shared: &Shared) {
     }
 }
 
-/// What the broker holds of sources that this agent does not follow: it may follow them no longer.
+/// Keeps the broker's endpoints of sources that this agent does not follow: it may have followed them before.
 fn keep_what_is_not_followed(prover: &Prover, shared: &Shared) {
     shared.update(|state| {
         for source in SourceKind::ALL.into_iter().filter(|source| !prover.sources.contains(source))
@@ -199,8 +199,7 @@ async fn prove(prover: &Prover, shared: &Shared, source: SourceKind) {
     let _ = prover.to.send(((Followed::Objects(source), 0), News::Proven)).await;
 }
 
-/// What was out of sight may have been deleted since, and who deletes it does not tell this agent; what could not be looked up may
-/// be told now.
+/// An unseen object may have been deleted since, without an event for this agent; a look-up that failed may succeed now.
 async fn look_again(prover: &Prover, shared: &Shared) {
     let unseen = shared.read(|state| unseen(&state.index, &prover.sources));
     let mut gone: BTreeMap<SourceKind, Vec<ObjectRef>> = BTreeMap::new();
@@ -228,8 +227,8 @@ async fn look_again(prover: &Prover, shared: &Shared) {
     }
 }
 
-/// Whether a kind is still there when it would be known that it is being removed: what went with it was not deleted. Answers how it
-/// is kept if not.
+/// Whether a kind is still there when its removal would be known: objects that went with it were not deleted. Returns how
+/// they are kept if not.
 async fn outlasted_by_its_kind(prover: &Prover, source: SourceKind) -> Result<(), EntryState> {
     let resource = resource_of(source);
     if resource.origin == Origin::BuiltIn {
@@ -253,7 +252,7 @@ fn unseen(index: &Index, sources: &[SourceKind]) -> BTreeSet<ObjectRef> {
     index.iter().map(|(_, held)| held).filter(is_open).map(|held| held.object.clone()).collect()
 }
 
-/// What the broker holds of a source and nothing here asks for.
+/// Endpoints of a source that the broker holds and nothing here asks for.
 fn candidates(state: &State, source: SourceKind) -> Candidates {
     let mut found = Candidates::new();
     for status in state.statuses.iter() {
@@ -264,7 +263,7 @@ fn candidates(state: &State, source: SourceKind) -> Candidates {
         };
         let Ok(version) = <[u8; 32]>::try_from(status.version.as_ref()) else { continue };
         let hash = key.hash();
-        // What is in the outbox was observed in this life.
+        // A key in the outbox was observed in this life.
         if state.index.get(&hash).is_none()
             && !state.publisher.holds(&hash)
             && let Some(object) = ObjectRef::of(&key)
@@ -306,7 +305,7 @@ async fn find(prover: &Prover, object: &ObjectRef) -> Found {
     }
 }
 
-/// Of an endpoint whose object is gone, could not be looked up, or is there.
+/// Judges an endpoint whose object is gone, could not be looked up, or is there.
 fn judge(found: &Found, key: &EndpointKey) -> Judgement {
     let seen = match found {
         Found::Gone => return Judgement::Withdrawn,
@@ -325,7 +324,7 @@ fn judge(found: &Found, key: &EndpointKey) -> Judgement {
     if let Some(reason) = seen.unknown.reason_for(key, &[]) {
         return Judgement::Kept(EntryState::Waiting(reason.to_owned()));
     }
-    // Under a word that means something it may have been published otherwise.
+    // Under a meaningful word it may have been published otherwise.
     if let Some(reason) = seen.assumes.as_ref().filter(|_| seen.names.contains(&key.dns_name)) {
         return Judgement::Kept(EntryState::Waiting(reason.clone()));
     }

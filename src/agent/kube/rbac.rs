@@ -1,4 +1,4 @@
-//! What the agent may do in its cluster: exactly what its sources need, as manifests to apply.
+//! The agent's permissions in its cluster: exactly those that its sources need, as manifests to apply.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -11,25 +11,25 @@ use super::resources::{
 };
 use crate::agent::sources::SourceKind;
 
-/// The name of what is printed, unless another one is given.
+/// The name in the manifests, unless another one is given.
 pub const NAME: &str = "zonefold-agent";
 
-/// For whom, and for what.
+/// The service account, and what it needs.
 #[derive(Clone, Debug)]
 pub struct Wanted {
-    /// The name of the roles and of their bindings; `-lease` is added for what is only about the Lease.
+    /// The name of the roles and of their bindings; `-lease` is added for those that are only about the Lease.
     pub name: String,
     /// The kinds of objects.
     pub sources: Vec<SourceKind>,
     /// The namespaces in which they are read; empty for all.
     pub namespaces: Vec<ArcStr>,
-    /// Whether what became of each name is written on the objects.
+    /// Whether the outcome of each name is written on the objects.
     pub telling: Telling,
-    /// The Lease that decides which of several agents leads; none for an agent that is alone.
+    /// The Lease that decides which of several agents leads; `None` if the agent runs alone.
     pub lease: Option<String>,
     /// The agent's service account.
     pub service_account: String,
-    /// The namespace of that.
+    /// Its namespace.
     pub agent_namespace: String,
 }
 
@@ -67,7 +67,7 @@ pub fn manifests(wanted: &Wanted) -> String {
     text
 }
 
-/// What is read outside of the namespaces of the objects: the UID that tells clusters apart, nodes, Gateways.
+/// Permissions outside of the namespaces of the objects: the UID that tells clusters apart, nodes, Gateways.
 fn cluster_rules(sources: &[SourceKind]) -> Vec<Rule> {
     let resources = BTreeSet::from([NAMESPACES.plural.to_owned()]);
     let uid = Rule {
@@ -130,7 +130,7 @@ fn telling_rules(sources: &[SourceKind]) -> Vec<Rule> {
     [rule("", "events", "create")].into_iter().chain(conditions).collect()
 }
 
-/// Who makes something cannot be bound to its name.
+/// The permission to create cannot be restricted to a name.
 fn lease_rules(lease: &str) -> [Rule; 2] {
     let resources = BTreeSet::from([LEASES.plural.to_owned()]);
     let rule = |names, verbs| Rule {
@@ -181,7 +181,7 @@ subjects:
     );
 }
 
-/// A name as YAML takes it for a text: `123` and `on` are names too. JSON's texts are YAML's.
+/// A name as YAML reads it as text: `123` and `on` are names too. JSON's texts are YAML's.
 fn quoted(name: &str) -> String {
     serde_json::Value::from(name).to_string()
 }

@@ -26,7 +26,7 @@ pub enum Origin {
     Custom,
 }
 
-/// Services, ingresses and what else is chosen.
+/// The resource that a source reads.
 pub const fn resource_of(source: SourceKind) -> Resource {
     match source {
         SourceKind::Service => built_in("", "services", "Service"),
@@ -72,7 +72,7 @@ pub const NODES: Resource = built_in("", "nodes", "Node");
 /// The pods behind services.
 pub const ENDPOINT_SLICES: Resource =
     built_in("discovery.k8s.io", "endpointslices", "EndpointSlice");
-/// What decides which of several agents leads.
+/// Leases, which decide which of several agents leads.
 pub const LEASES: Resource = built_in("coordination.k8s.io", "leases", "Lease");
 /// Namespaces: kube-system for its UID, and all for their labels where a Gateway selects by them.
 pub const NAMESPACES: Resource = built_in("", "namespaces", "Namespace");

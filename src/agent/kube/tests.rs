@@ -1,4 +1,4 @@
-//! The whole source over an API server in memory: what the broker would be told.
+//! The whole source over an API server in memory: what would be sent to the broker.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ const CORE: &str = "/api/v1";
 const CRD: &str = "/apis/externaldns.k8s.io/v1alpha1";
 const SOURCES: [SourceKind; 2] = [SourceKind::Service, SourceKind::DnsEndpoint];
 
-/// What the broker holds: host, source, object.
+/// An endpoint at the broker: host, source, object.
 type Held<'a> = (&'a str, &'a str, &'a str);
 
 struct Agent {
@@ -149,7 +149,7 @@ async fn a_restart_with_another_filter_keeps_what_it_leaves_out_until_that_is_de
     agent.until_synced(SourceKind::Service).await;
     agent.until_synced(SourceKind::DnsEndpoint).await;
     assert_eq!(agent.held(), ["(unseen mail.example.com)", "(unseen web.example.com)"]);
-    // Nothing tells of a deletion out of sight; it is looked for.
+    // No event shows a deletion out of sight; it is looked up.
     fake.delete(CRD, "dnsendpoints", "shop", "mail");
     agent.until("is withdrawn", |state| held(state) == ["(unseen web.example.com)"]).await;
 }

@@ -1,4 +1,4 @@
-//! What was observed of the cluster, as steps for the index. A plain value with synchronous methods: news in, steps out.
+//! Turns observations of the cluster into steps for the index. A plain value with synchronous methods: news in, steps out.
 //!
 //! Objects are read when they come and not kept: what they want is in the index. Only a service whose endpoints depend on nodes
 //! or pods is kept, to be read again when those change.
@@ -31,7 +31,7 @@ const ORIGIN: ArcStr = arcstr::literal!("kubernetes");
 /// The label of EndpointSlices whose service is headless.
 const HEADLESS_LABEL: &str = "service.kubernetes.io/headless";
 
-/// What is followed.
+/// The objects that a feed follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Followed {
     /// The objects of a source.
@@ -50,7 +50,7 @@ pub enum Followed {
     Namespaces,
 }
 
-/// What is followed, and the number of its scope.
+/// The followed objects, and the number of their scope.
 pub type FeedId = (Followed, usize);
 
 impl Followed {
@@ -66,7 +66,7 @@ impl Followed {
         }
     }
 
-    /// Which of them.
+    /// The labels that select them.
     pub fn labels(self, filter: &Filter) -> Option<String> {
         match self {
             Self::Objects(_) => filter.label_selector(),
@@ -88,7 +88,7 @@ impl Followed {
     }
 }
 
-/// What the operator chose.
+/// The operator's settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reading {
     /// Which objects count.
@@ -104,7 +104,7 @@ enum Understood {
 }
 
 impl Reading {
-    /// What an object wants, looked at by itself. One that does not count wants nothing; one that cannot be understood keeps
+    /// Reads what one object wants, by itself. One that does not count wants nothing; one that cannot be understood keeps
     /// what it had.
     pub fn read(&self, source: SourceKind, document: Document) -> Extraction {
         match self.understand(source, document) {
@@ -154,7 +154,7 @@ struct Dependent {
     needs: BTreeSet<Need>,
 }
 
-/// Of what is around objects, what became different.
+/// A change around objects.
 enum Stirred {
     Nothing,
     /// Behind one service.
@@ -168,11 +168,11 @@ pub struct KubeWorld {
     reading: Reading,
     /// The namespaces that are followed; `None` for all.
     namespaces: Vec<Option<ArcStr>>,
-    /// What is known of each kind, by namespace.
+    /// The state of each kind, by namespace.
     scopes: BTreeMap<(SourceKind, usize), Scope>,
     /// Objects whose endpoints depend on others.
     dependents: BTreeMap<ObjectRef, Dependent>,
-    /// What has to be followed.
+    /// The objects to follow.
     wanted: BTreeSet<Followed>,
     nodes: Nodes,
     /// The pods behind headless services, by slice.
@@ -214,12 +214,12 @@ impl KubeWorld {
         }
     }
 
-    /// What is to be followed: it may grow when objects come that depend on more.
+    /// The objects to follow: more are added when objects come that depend on them.
     pub fn wanted(&self) -> impl Iterator<Item = Followed> {
         self.wanted.iter().copied()
     }
 
-    /// The scopes in which something is followed: namespaces, or none for all.
+    /// The scopes in which the objects are followed: namespaces, or `None` for all.
     pub fn scopes(&self, followed: Followed) -> Vec<Option<ArcStr>> {
         match followed {
             // A Gateway may stand in another namespace than its routes.
@@ -233,7 +233,7 @@ impl KubeWorld {
         }
     }
 
-    /// Takes what was observed. Answers what it changes, and what people should look at.
+    /// Applies an observation. Returns its steps for the index, and messages for people.
     pub fn observe(&mut self, id: FeedId, news: News) -> Observation {
         let (followed, scope) = id;
         let mut said = Vec::new();
@@ -251,7 +251,7 @@ impl KubeWorld {
                     stirs,
                     &mut said,
                 );
-                // Most of what is told of a node is that it is still alive.
+                // Most updates of a node say only that it is still alive.
                 if !matches!(stirred, Stirred::Nothing) {
                     self.nodes.publish();
                 }
@@ -294,7 +294,7 @@ impl KubeWorld {
                     |_, _| Stirred::Everything,
                     &mut said,
                 );
-                // Whatever depends on Gateways may depend on what they select.
+                // Objects that depend on Gateways may depend on the namespaces that these select.
                 (Need::Gateways, stirred)
             }
         };
@@ -358,7 +358,7 @@ impl KubeWorld {
                 scope.listing = None;
                 scope.health = Health::Troubled(reason);
             }
-            // What is kept of objects that depend on others may be known to be gone by now.
+            // Endpoints kept for objects that depend on others may be known to be gone by now.
             News::Proven => {
                 for need in
                     [Need::Nodes, Need::HeadlessBackends, Need::LocalBackends, Need::Gateways]
@@ -419,7 +419,7 @@ impl KubeWorld {
         extract_among(object, self.reading.extract, &around)
     }
 
-    /// Reads those objects again that depend on what was stirred.
+    /// Reads the objects again that depend on a change.
     fn read_again(&self, need: Need, stirred: &Stirred) -> Vec<IndexStep> {
         let is_concerned = |object: &ObjectRef| match stirred {
             Stirred::Nothing => false,
@@ -439,7 +439,7 @@ impl KubeWorld {
         concerned.map(step).collect()
     }
 
-    /// How the source does, which is as well as its worst scope.
+    /// The health of the source, which is that of its worst scope.
     fn report(&self, source: SourceKind) -> Option<IndexStep> {
         let of_source = || {
             self.scopes.range((source, 0)..=(source, usize::MAX)).map(|(_, scope)| &scope.health)
@@ -462,7 +462,7 @@ impl KubeWorld {
     }
 }
 
-/// Takes news of what is around objects, and answers what they stir. What was known before something goes wrong stays known.
+/// Applies news of what is around objects, and returns the change. Rows known before something goes wrong stay known.
 fn take_rows<Row: PartialEq>(
     table: &mut Table<Row>,
     scope: usize,

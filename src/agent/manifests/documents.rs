@@ -25,18 +25,18 @@ pub struct DocumentError {
     pub document: usize,
     /// The line in the file, from 1.
     pub line: usize,
-    /// What is wrong and what to do.
+    /// The error and its remedy.
     pub reason: String,
     /// The source that the object would belong to; `None` if it is unknown.
     pub source_kind: Option<SourceKind>,
 }
 
-/// What a file holds: the objects that could be read, and what could not.
+/// The contents of a file: the objects that could be read, and the errors.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Documents {
     /// The objects in the order of the file.
     pub objects: Vec<Placed>,
-    /// What could not be read.
+    /// The documents that could not be read.
     pub errors: Vec<DocumentError>,
 }
 

@@ -22,12 +22,12 @@ pub enum FolderError {
     Unreadable {
         /// The folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         reason: io::Error,
     },
 }
 
-/// What is known of a folder from one pass to the next.
+/// The state of a folder from one pass to the next.
 #[derive(Default)]
 pub struct Folder {
     files: BTreeMap<PathBuf, FileMemory>,
@@ -41,19 +41,19 @@ struct FileMemory {
     errors: Vec<(Option<SourceKind>, String)>,
 }
 
-/// What a folder wants, in the order of its files.
+/// The contents of a folder, in the order of its files.
 #[derive(Default)]
 pub struct Pass {
     /// Each object once, with the place that it was read from.
     pub objects: BTreeMap<ObjectRef, (ArcStr, Placed)>,
     /// Two files that hold the same object, for people.
     pub duplicates: Vec<String>,
-    /// What could not be read; none as the source is any.
+    /// Read errors, with their source; `None` if it could be any.
     pub errors: Vec<(Option<SourceKind>, String)>,
 }
 
 impl Pass {
-    /// Why a source is not complete; none when it is.
+    /// Why a source is not complete; `None` if it is.
     pub fn error_of(&self, source: SourceKind) -> Option<&str> {
         let mut errors =
             self.errors.iter().filter(|(kind, _)| kind.is_none_or(|kind| kind == source));

@@ -1,4 +1,4 @@
-//! The source over a folder of Kubernetes YAML: read as a whole whenever something in it moved, and slowly again in case a
+//! The source over a folder of Kubernetes YAML: read as a whole whenever something in it changed, and from time to time in case a
 //! notice got lost (network file systems send none).
 
 use std::collections::BTreeMap;
@@ -29,7 +29,7 @@ pub struct ManifestOptions {
     pub path: PathBuf,
     /// The longest time between two passes.
     pub rescan: Duration,
-    /// What the operator chose for all objects.
+    /// The operator's settings for all objects.
     pub extract: ExtractOptions,
 }
 
@@ -96,7 +96,7 @@ fn watch(options: &ManifestOptions, moved: Arc<Notify>) -> Option<notify::Recomm
     }
 }
 
-/// What a folder wants.
+/// A pass over a folder, and what its objects want.
 struct FolderReading {
     pass: Pass,
     objects: BTreeMap<SourceKind, Vec<(ObjectRef, ArcStr, Extraction)>>,
@@ -147,7 +147,7 @@ fn take(wanted: Result<FolderReading, FolderError>, shared: &Shared, said: &mut 
     );
 }
 
-/// What was logged already: each thing is said when it begins, not at every pass.
+/// Messages already logged: each is logged when it begins, not at every pass.
 #[derive(Default)]
 struct Said(std::collections::BTreeSet<String>);
 

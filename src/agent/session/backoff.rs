@@ -1,7 +1,7 @@
 //! How long to wait before the next connection: full jitter, so that the agents of a thousand clusters do not come back in one
 //! moment.
 //!
-//! A broker that answers and fails is left alone for longer each time, from 200 ms to 30 s. One that does not even take the
+//! A broker that answers and fails is left alone for longer each time, from 200 ms to 30 s. One that does not even accept the
 //! connection is not burdened by trying, so it is looked for again within a quarter of the time that it has been away (a second
 //! at least, 30 s at most): after a restart of ten seconds all agents are back within two and a half, spread over them.
 
@@ -13,7 +13,7 @@ const LEAST_ABSENT_MS: u64 = 1_000;
 /// A session that stood this long makes the next failure the first again.
 pub const STABLE: Duration = Duration::from_secs(60);
 
-/// What the waiting is for.
+/// The reason for a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
     /// The connection cannot be made, so no broker is burdened.

@@ -1,5 +1,5 @@
-//! The gRPC client: one session after the other for as long as the agent runs, each on a connection of its own. What is said in a
-//! session is decided by [`publisher`]; here are the connection, the waiting and the ends.
+//! The gRPC client: one session after the other for as long as the agent runs, each on a connection of its own. [`publisher`]
+//! decides what is sent in a session; here are the connection, the waiting and the ends.
 
 use std::error::Error as _;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ const ANSWER: Duration = Duration::from_secs(20);
 const HEARTBEAT: Duration = Duration::from_secs(20);
 /// How long the last acknowledgements are waited for at the end.
 const DRAIN: Duration = Duration::from_secs(5);
-/// The largest message that is taken from the broker.
+/// The largest message that is accepted from the broker.
 const MAX_INBOUND_BYTES: usize = 16 * 1024 * 1024;
 
 impl Broker {
@@ -59,7 +59,7 @@ enum End {
     GoAway(v1::GoAway),
     /// The call failed.
     Failed(Status),
-    /// What proves this agent cannot be read at this moment.
+    /// This agent's credentials cannot be read at this moment.
     Unprovable(AccessError),
     /// The broker closed the stream without a word, was silent, or broke the protocol.
     Lost(String),
@@ -100,7 +100,7 @@ pub async fn run(
     }
 }
 
-/// Says why a session ended and how to go on; none to stop.
+/// Logs why a session ended and returns how to go on; `None` to stop.
 fn explain(end: End) -> Option<(Pace, Duration)> {
     let soon = Some((Pace::Normal, Duration::ZERO));
     match end {
@@ -159,7 +159,7 @@ fn is_absent(status: &Status) -> bool {
         .any(|error| error.is::<tonic::ConnectError>())
 }
 
-/// What a person has to do about a refusal; none when trying again is enough.
+/// The remedy after a refusal, for people; `None` if a retry is enough.
 fn remedy(code: Code) -> Option<&'static str> {
     match code {
         Code::Unauthenticated => Some(
@@ -326,7 +326,7 @@ pub async fn watch_status(
         let replaced = access.replaced();
         tokio::select! {
             () = shutdown.cancelled() => return,
-            // The statuses come from where the session is: what it left may be dead, or about to go.
+            // The statuses come over the session's connection: the one that it left may be dead, or about to go.
             () = replaced => tracing::debug!("the status stream moves to the connection of the next session"),
             status = follow(&access, &cluster, &shared) => tracing::debug!(reason = status.message(), "the status stream ended"),
         }

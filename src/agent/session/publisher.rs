@@ -21,12 +21,12 @@ use crate::wire::v1::{self, welcome::Mode};
 
 /// The size of messages when the broker names none.
 const DEFAULT_MESSAGE_BYTES: usize = 1024 * 1024;
-/// A broker that names less than this is asked for trouble by every long TXT record.
+/// The least size, whatever the broker names: long TXT records would not fit into less.
 const MIN_MESSAGE_BYTES: usize = 4 * 1024;
 /// Pings that were not answered yet are forgotten beyond this many.
 const MAX_PONGS: usize = 16;
 
-/// Who speaks, as the broker has to know it.
+/// The agent's identity, as the broker has to know it.
 #[derive(Clone, Debug)]
 pub struct Identity {
     /// The name under which the cluster is registered.
@@ -54,7 +54,7 @@ pub enum ProtocolError {
     /// Something was acknowledged that was not sent.
     #[error("the broker acknowledged {acked} and {sent} was the last that was sent")]
     AckOfUnsent {
-        /// What was acknowledged.
+        /// The acknowledged sequence number.
         acked: u64,
         /// The last sequence number.
         sent: u64,
@@ -67,7 +67,7 @@ pub enum ProtocolError {
     Field(#[from] ConvertError),
 }
 
-/// What a message means for the session around the state machine.
+/// The meaning of a message for the session around the state machine.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// Nothing.
@@ -76,7 +76,7 @@ pub enum Event {
     Welcomed(Mode),
     /// Verdicts, to be shown.
     Verdicts(Vec<v1::EndpointStatus>),
-    /// Deletions that are durable: there is nothing to be known of these keys any more.
+    /// Durable deletions: nothing more will be known of these keys.
     Deleted(Vec<KeyHash>),
     /// The broker ends the session.
     GoAway(v1::GoAway),
@@ -93,13 +93,13 @@ enum Phase {
 
 struct Snapshot {
     seq: u64,
-    /// What is still to be sent; none when the end was sent and only its acknowledgement is missing.
+    /// Endpoints still to be sent; `None` if the end was sent and only its acknowledgement is missing.
     rest: Option<VecDeque<(Arc<Endpoint>, Version)>>,
 }
 
 /// The agent's side of the stream; see the module's page.
 pub struct Publisher {
-    /// Who speaks, as Hello says it.
+    /// The identity that Hello sends.
     identity: Identity,
     /// Changes that are still to be sent.
     outbox: Outbox,
@@ -147,12 +147,12 @@ impl Publisher {
         }
     }
 
-    /// Takes a change of the index.
+    /// Queues a change of the index.
     pub fn push(&mut self, change: IndexChange) {
         self.outbox.push(change);
     }
 
-    /// Starts a session and answers its first message.
+    /// Starts a session and returns its first message.
     pub fn hello(&mut self, index: &Index) -> v1::AgentMessage {
         self.outbox.begin_session();
         self.control.clear();
@@ -178,7 +178,7 @@ impl Publisher {
         }))
     }
 
-    /// The session is over, however it ended. Answers whether it ever stood.
+    /// The session is over, however it ended. Returns whether it ever stood.
     pub fn disconnected(&mut self) -> bool {
         let stood = matches!(self.phase, Phase::Live | Phase::Leaving);
         self.phase = Phase::Offline;
@@ -186,7 +186,7 @@ impl Publisher {
         stood
     }
 
-    /// Takes a message of the broker.
+    /// Handles a message of the broker.
     pub fn receive(
         &mut self,
         index: &Index,
@@ -302,7 +302,7 @@ impl Publisher {
         request: &v1::BodyRequest,
     ) -> Result<(), ProtocolError> {
         for hash in key_hashes_from_wire(&request.key_hashes)? {
-            // What is gone meanwhile is in the outbox as a deletion.
+            // An endpoint that is gone meanwhile is in the outbox as a deletion.
             if let Some(held) = index.get(&hash) {
                 let (endpoint, version) = (held.endpoint.clone(), held.version);
                 self.outbox.push_wanted(IndexChange::Put { hash, endpoint, version });
@@ -328,7 +328,7 @@ impl Publisher {
         self.snapshot = Some(Snapshot { seq, rest: Some(rest.into()) });
     }
 
-    /// The next message to send; none when there is nothing, or no credit.
+    /// The next message to send; `None` if there is nothing to send, or no credit.
     pub fn next(&mut self, index: &Index) -> Option<v1::AgentMessage> {
         if let Some(nonce) = self.pongs.pop_front() {
             return Some(wrap(ToBroker::Pong(v1::Pong { nonce })));
@@ -428,7 +428,7 @@ impl Snapshot {
     }
 }
 
-/// The keys of which the broker will ask for the content after this message, and only it had that.
+/// The keys whose content the broker will ask for after this message, although only it had that.
 pub(super) fn wanted_and_missing(index: &Index, message: &v1::BrokerMessage) -> Vec<KeyHash> {
     let of_those = |hashes: Vec<KeyHash>| {
         hashes.into_iter().filter(|hash| index.get(hash).is_some_and(|held| !held.has_body()))

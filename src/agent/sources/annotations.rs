@@ -42,14 +42,14 @@ const KNOWN: [&str; 13] = [
 const FAMILIES: [(&str, &str); 4] =
     [("aws-", "aws/"), ("scw-", "scw/"), ("webhook-", "webhook/"), ("coredns-", "coredns/")];
 
-/// What an object's annotations say.
+/// The annotations of an object, as read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Annotations {
     /// `hostname`: names that the object wants.
     pub hostnames: Vec<ArcStr>,
     /// `internal-hostname`: names for the cluster-internal address.
     pub internal_hostnames: Vec<ArcStr>,
-    /// `target`: what the names point to, in place of what the object's status says.
+    /// `target`: the targets of the names, in place of those in the object's status.
     pub targets: Vec<ArcStr>,
     /// `ttl` in seconds.
     pub ttl_secs: Option<i64>,
@@ -69,7 +69,7 @@ pub struct Annotations {
     pub endpoints_type: Option<ArcStr>,
     /// `alias`, the provider families and the visibility.
     pub properties: BTreeMap<ArcStr, ArcStr>,
-    /// What was wrong, for people.
+    /// Problems found, for people.
     pub warnings: Vec<String>,
 }
 
@@ -251,7 +251,7 @@ fn elements(list: &str) -> impl Iterator<Item = &str> {
     list.split(|c: char| c == ',' || c.is_whitespace()).filter(|element| !element.is_empty())
 }
 
-/// Seconds from an integer or a Go duration, fractions cut off; none outside 1 to 2,147,483,647.
+/// Seconds from an integer or a Go duration, fractions cut off; `None` outside 1 to 2,147,483,647.
 pub fn parse_ttl_secs(text: &str) -> Option<i64> {
     let secs = match text.parse::<i64>() {
         Ok(secs) => secs,
@@ -260,7 +260,7 @@ pub fn parse_ttl_secs(text: &str) -> Option<i64> {
     (1..=i64::from(i32::MAX)).contains(&secs).then_some(secs)
 }
 
-/// Reads a Go duration such as `1h30m` or `1.5h`, and answers whole seconds.
+/// Reads a Go duration such as `1h30m` or `1.5h`, and returns whole seconds.
 fn go_duration_secs(text: &str) -> Option<i64> {
     let mut rest = text.strip_prefix('+').unwrap_or(text);
     let mut total_secs = 0.0_f64;

@@ -1,6 +1,6 @@
 //! Puts the endpoints of one object together: typed as ExternalDNS types them, each key once, under limits that no object needs.
 //!
-//! What comes out does not depend on the order in which an object lists its addresses, nor on what it wanted before: addresses
+//! The result does not depend on the order in which an object lists its addresses, nor on what it wanted before: addresses
 //! win over host names, and of several host names the first in order counts.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,23 +14,23 @@ use crate::core::endpoint::{ANNOTATION, Endpoint, EndpointKey, INTERNAL_PART, TA
 
 /// One object has at most this many endpoints. The names of one are built, hashed and compared without a pause.
 pub const MAX_ENDPOINTS: usize = 10_000;
-/// One endpoint has at most this many targets. Route 53 takes 400 values; up to here the broker's verdict says so.
+/// One endpoint has at most this many targets. Route 53 accepts 400 values; up to here the broker's verdict says so.
 pub const MAX_TARGETS: usize = 1_000;
 /// The endpoints of one object have at most this many targets together.
 pub const MAX_TARGETS_IN_ALL: usize = 100_000;
 /// At most this many warnings are kept of one object.
 const MAX_WARNINGS: usize = 20;
 
-/// For whom a host is published.
+/// The clients for which a host is published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
-    /// For those whom the object's visibility names.
+    /// Those that the object's visibility names.
     Outside,
-    /// For those inside (`internal-hostname`).
+    /// Those inside (`internal-hostname`).
     Inside,
 }
 
-/// Who wrote the targets of a host.
+/// The author of a host's targets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TargetsFrom {
     /// A person, in an annotation of the object or of the Gateway that serves it.
@@ -39,7 +39,7 @@ pub(super) enum TargetsFrom {
     Status,
 }
 
-/// What is collected for one key.
+/// The values collected for one key.
 struct Draft {
     targets: BTreeSet<ArcStr>,
     ttl_secs: Option<i64>,
@@ -101,7 +101,7 @@ impl<'a> Collector<'a> {
         }
     }
 
-    /// Whether more than an object may have was asked for: nothing more is taken.
+    /// Whether the object asked for more than it may have: nothing more is accepted.
     pub(super) fn is_over(&self) -> bool {
         self.is_over
     }
@@ -127,7 +127,7 @@ impl<'a> Collector<'a> {
         self.hosts_from(from, side, hosts, targets, no_targets);
     }
 
-    /// The same, with targets of which it is known who wrote them.
+    /// The same, with the author of the targets.
     pub(super) fn hosts_from(
         &mut self,
         from: TargetsFrom,
@@ -182,7 +182,7 @@ impl<'a> Collector<'a> {
         for address in targets.iter().filter_map(|target| target.parse().ok()) {
             let mut endpoint =
                 self.endpoint(side, &reverse_name(address), "PTR", vec![host.clone()]);
-            // Of what the host has, its reverse record has who may see it.
+            // Of the host's properties, its reverse record has only the visibility.
             endpoint.properties = self.properties(side, host);
             endpoint.properties.retain(|name, _| *name == VISIBILITY_PROPERTY);
             self.put(endpoint);
@@ -194,7 +194,7 @@ impl<'a> Collector<'a> {
         self.put(self.endpoint(side, host, record_type, vec![target.into()]));
     }
 
-    /// An endpoint with what the annotations say of it.
+    /// An endpoint with the settings from the annotations.
     pub(super) fn endpoint(
         &self,
         side: Side,
@@ -227,8 +227,8 @@ impl<'a> Collector<'a> {
         }
     }
 
-    /// The properties of a host. What is for those inside goes into private zones wherever there is one, unless the object says
-    /// where; and where the same host is published outside as well, the word is meant for that.
+    /// The properties of a host. Names for clients inside go into private zones wherever there is one, unless the object says
+    /// where; if the same host is published outside as well, its word is meant for that.
     fn properties(&self, side: Side, host: &str) -> BTreeMap<ArcStr, ArcStr> {
         let mut properties = self.annotations.properties.clone();
         if side == Side::Inside {
@@ -242,7 +242,7 @@ impl<'a> Collector<'a> {
         properties
     }
 
-    /// Takes an endpoint. The same key twice in one object is added up, as ExternalDNS does; a record set has one TTL
+    /// Adds an endpoint. Endpoints of one object with the same key are merged, as ExternalDNS does; a record set has one TTL
     /// (RFC 2181 §5.2), which is then the smaller one.
     pub(super) fn put(&mut self, endpoint: Endpoint) {
         if !self.has_room(1, endpoint.targets.len()) {

@@ -61,7 +61,7 @@ pub(super) fn extract_dns_endpoint(object: &Manifest<DnsEndpointSpec, Ignored>) 
 
 pub(super) fn extract_f5(server: &Manifest<F5Spec, F5Status>) -> Extraction {
     let read = Annotations::read(&server.annotations);
-    // ExternalDNS takes neither routing nor properties from this kind.
+    // ExternalDNS reads neither routing nor properties from this kind.
     let mut annotations = Annotations { set_identifier: ArcStr::new(), ..read };
     annotations.properties.retain(|name, _| *name == VISIBILITY_PROPERTY);
     let mut collector = Collector::new(&server.reference, &annotations);

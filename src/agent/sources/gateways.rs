@@ -26,9 +26,9 @@ slim! {
     GatewayStatus {
         /// Where it can be reached.
         addresses: Vec<GatewayAddress>,
-        /// What its controller says of it.
+        /// Its conditions, from its controller.
         conditions: Vec<Condition>,
-        /// What its controller says of each listener.
+        /// The state of each listener, from the controller.
         listeners: Vec<ListenerStatus>,
     }
 }
@@ -37,7 +37,7 @@ slim! {
     ListenerStatus {
         /// The listener's name.
         name: ArcStr,
-        /// What its controller says of it.
+        /// Its conditions, from the controller.
         conditions: Vec<Condition>,
     }
 }
@@ -64,7 +64,7 @@ slim! {
         port: i64,
         /// HTTP, HTTPS, TLS, TCP or UDP.
         protocol: ArcStr,
-        /// Which routes it takes.
+        /// Which routes it accepts.
         allowed_routes: AllowedRoutes,
     }
 }
@@ -121,7 +121,7 @@ slim! {
         group: Option<ArcStr>,
         /// Empty means Gateway.
         kind: ArcStr,
-        /// Empty means the namespace of what refers.
+        /// Empty means the namespace of the referring object.
         namespace: ArcStr,
         name: ArcStr,
         /// The name of one listener; empty for all.
@@ -143,7 +143,7 @@ slim! {
 slim! {
     /// `status` of a route.
     RouteStatus {
-        /// What each of its parents says.
+        /// The state that each of its parents reports.
         parents: Vec<RouteParent>,
     }
 }
@@ -152,7 +152,7 @@ slim! {
     RouteParent {
         /// Which of `spec.parentRefs`.
         parent_ref: ParentRef,
-        /// What it says.
+        /// The parent's conditions.
         conditions: Vec<Condition>,
     }
 }
@@ -169,7 +169,7 @@ slim! {
 /// The group of the Gateway API.
 pub const GROUP: &str = "gateway.networking.k8s.io";
 
-/// What can be a parent of routes: a Gateway or a ListenerSet.
+/// A possible parent of routes: a Gateway or a ListenerSet.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Gateway {
     /// The annotation `target`.
@@ -225,7 +225,7 @@ impl Gateway {
         }
     }
 
-    /// Whether it takes routes or ListenerSets from namespaces with labels.
+    /// Whether it accepts routes or ListenerSets from namespaces with labels.
     pub fn selects_namespaces(&self) -> bool {
         let of_routes =
             self.spec.listeners.iter().map(|listener| &listener.allowed_routes.namespaces);
@@ -265,7 +265,7 @@ impl ParentRef {
             && (self.port == 0 || status.port == 0 || self.port == status.port)
     }
 
-    /// What it refers to, seen from a namespace.
+    /// The place of its object, seen from a namespace.
     pub fn place(&self, from: &ArcStr) -> Place {
         (
             if self.namespace.is_empty() { from.clone() } else { self.namespace.clone() },

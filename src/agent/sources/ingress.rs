@@ -20,7 +20,7 @@ pub(super) fn extract(ingress: &Manifest<IngressSpec, LoadBalanced>) -> Extracti
         Some("defined-hosts-only") => unique(defined),
         Some("annotation-only") => unique(annotated),
         _ => {
-            // Whatever it should say, no name is missing then, and none has other targets.
+            // Whatever was meant, no name is missing then, and none has other targets.
             if let Some(word) = word {
                 collector.warn(format!(
                     "the annotation ingress-hostname-source is {word:?}: write defined-hosts-only or annotation-only; it is ignored"

@@ -150,7 +150,7 @@ impl fmt::Display for SourceKind {
     }
 }
 
-/// What names one object inside its cluster.
+/// Identifies one object inside its cluster.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct ObjectRef {
     /// The source that reads it.
@@ -184,11 +184,11 @@ pub fn object_name(in_key: &ArcStr) -> ArcStr {
 /// Something in an object that a person should look at. The rest of the object counts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Warning {
-    /// What happened and what to do.
+    /// The problem and its remedy.
     pub message: String,
 }
 
-/// What an object wants without saying now where it points. Endpoints that it had before stay.
+/// Endpoints that an object wants without saying now where they point. Its earlier endpoints stay.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Unknown {
     /// Everything that it names has targets.
@@ -201,8 +201,8 @@ pub enum Unknown {
 }
 
 impl Unknown {
-    /// Why it is unknown now whether an endpoint is wanted that the object had before; none when the object says that it is
-    /// not. Its targets are empty where they are not known.
+    /// Why it is unknown now whether an earlier endpoint of the object is wanted; `None` if the object says that it is not.
+    /// `targets` is empty if they are not known.
     pub fn reason_for(&self, key: &EndpointKey, targets: &[ArcStr]) -> Option<&str> {
         match self {
             Self::Nothing => None,
@@ -239,31 +239,31 @@ impl Pending {
     }
 }
 
-/// What an extractor found in one object.
+/// The result of an extractor for one object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Extraction {
-    /// What the object wants and has targets for; at most one an endpoint key.
+    /// The endpoints that the object wants and has targets for; at most one per endpoint key.
     pub endpoints: Vec<Endpoint>,
-    /// What it wants without known targets.
+    /// The endpoints that it wants without known targets.
     pub unknown: Unknown,
-    /// Of hosts among the endpoints: who may have more targets for them and says none now. Such a host is published as it is
-    /// known, but never in place of what was known better.
+    /// Hosts of endpoints, each with the parents that may have more targets for it and name none now. Such a host is published
+    /// as it is known, but never in place of what was known better.
     pub partial: BTreeMap<ArcStr, BTreeSet<ArcStr>>,
     /// Why a name of `endpoints` that is published already stays as it is: a word of the object means nothing, and was read as if it
     /// were not there. `None` if all words mean something.
     pub assumes: Option<String>,
-    /// What a person should look at.
+    /// Problems that a person should look at.
     pub warnings: Vec<Warning>,
 }
 
-/// What the operator chose for all objects.
+/// The operator's settings for all objects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ExtractOptions {
     /// Whether ClusterIP services publish their `hostname` with the cluster IP.
     pub cluster_ips: ClusterIps,
 }
 
-/// What becomes of the `hostname` annotation of a ClusterIP service.
+/// How the `hostname` annotation of a ClusterIP service is treated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ClusterIps {
@@ -279,7 +279,7 @@ pub fn extract(object: &Object, options: ExtractOptions) -> Extraction {
     extract_among(object, options, &Surroundings::default())
 }
 
-/// What the endpoints of an object depend on beside the object.
+/// The dependencies of an object's endpoints besides the object.
 pub fn needs(object: &Object) -> BTreeSet<Need> {
     match object {
         Object::Service(service) => service::needs(service),

@@ -1,4 +1,4 @@
-//! The fields of Kubernetes objects that are read. What is not named here may be anything.
+//! The fields of Kubernetes objects that are read. Fields not named here may be anything.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::gateways::{RouteSpec, RouteStatus};
 use super::slim::{null_is_default, slim};
 use super::{ObjectRef, SourceKind};
 
-/// A reason is cut after so many characters.
+/// Reasons are cut after this many characters.
 const MAX_REASON_CHARS: usize = 300;
 
 /// Why a document is not an object that can be read.
@@ -20,15 +20,15 @@ pub enum ObjectError {
     /// It has no `metadata.name`.
     #[error("the {source_kind} has no metadata.name: give it one")]
     NoName {
-        /// What it would be.
+        /// The kind of the document.
         source_kind: SourceKind,
     },
     /// A field has another shape than Kubernetes gives it.
     #[error("the {source_kind} cannot be read: {reason}")]
     Shape {
-        /// What it would be.
+        /// The kind of the document.
         source_kind: SourceKind,
-        /// What is wrong, and where in the object.
+        /// The error, and its place in the object.
         reason: String,
     },
 }
@@ -55,7 +55,7 @@ pub enum Object {
 }
 
 impl Object {
-    /// Reads a document; none when its kind is not one that is read.
+    /// Reads a document; `None` if its kind is not one that is read.
     pub fn read(document: Value) -> Option<Result<Self, ObjectError>> {
         let text = |field: &str| document.get(field).and_then(Value::as_str).unwrap_or("");
         let source = SourceKind::of(text("apiVersion"), text("kind"))?;
@@ -80,7 +80,7 @@ impl Object {
         })
     }
 
-    /// What names the object.
+    /// The object's identity.
     pub fn reference(&self) -> &ObjectRef {
         match self {
             Self::Service(manifest) => &manifest.reference,
@@ -95,16 +95,16 @@ impl Object {
     }
 }
 
-/// One object: what names it, its annotations, and the parts of it that are read.
+/// One object: its identity, its annotations, and the parts of it that are read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Manifest<Spec, Status> {
-    /// What names it.
+    /// Its identity.
     pub reference: ObjectRef,
     /// All its annotations.
     pub annotations: BTreeMap<String, String>,
-    /// What is wanted.
+    /// The wanted state.
     pub spec: Spec,
-    /// What Kubernetes answered.
+    /// The state that Kubernetes reports.
     pub status: Status,
 }
 
@@ -224,7 +224,7 @@ slim! {
     }
 }
 slim! {
-    /// `status` of what has a load balancer.
+    /// `status` of an object with a load balancer.
     LoadBalanced {
         load_balancer: LoadBalancer,
     }
@@ -237,7 +237,7 @@ slim! {
     }
 }
 slim! {
-    /// An address or a name; both are taken when both are there.
+    /// An address or a name; both count if both are there.
     Address {
         /// An address.
         ip: ArcStr,
@@ -318,7 +318,7 @@ slim! {
     /// `spec` of NGINX's VirtualServer.
     NginxSpec {
         host: ArcStr,
-        /// What is wanted in DNS.
+        /// The DNS settings.
         #[serde(rename = "externalDNS")]
         external_dns: NginxExternalDns,
     }
@@ -326,12 +326,12 @@ slim! {
 slim! {
     /// `spec.externalDNS` of NGINX's VirtualServer. Its labels are for ExternalDNS alone.
     NginxExternalDns {
-        /// Whether anything is.
+        /// Whether any record is wanted.
         enable: bool,
         /// Seconds; 0 for none.
         #[serde(rename = "recordTTL")]
         record_ttl: i64,
-        /// The type; empty for what the targets are.
+        /// The type; if empty, the targets decide.
         record_type: ArcStr,
         /// Routing and the like.
         provider_specific: Vec<Property>,

@@ -1,6 +1,6 @@
 //! Routes of the Gateway API: the hosts that a route and the listeners of its parents agree on, at the addresses of the Gateways.
 //!
-//! A parent that serves a host and has no targets for it now is silent about it: the published records stay as it was.
+//! A parent that serves a host and has no targets for it now is silent about it: the published records stay as they were.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -45,7 +45,7 @@ pub(super) fn extract(route: &Route, around: &Gateways<'_>) -> Extraction {
         match ask(route, &asked, &named, around, &mut answers) {
             Ok(()) => {}
             Err(Silence::Away(reason)) => drop(answers.away.insert(asked.id(), reason)),
-            // What the others serve may be less than what there is.
+            // The other parents alone may serve less than there is.
             Err(Silence::Unread(reason)) => {
                 return Extraction { unknown: stays(&reason), ..collector.finish() };
             }
@@ -129,12 +129,12 @@ struct ParentTargets<'a> {
     from: TargetsFrom,
 }
 
-/// What the parents answer, by host and parent.
+/// The parents' answers, by host and parent.
 #[derive(Default)]
 struct ParentAnswers<'a> {
     /// Not copied: hosts times targets may be far more than a route may ask for.
     targets: BTreeMap<ArcStr, BTreeMap<ArcStr, ParentTargets<'a>>>,
-    /// Of those that serve a host and have no targets for it now: why.
+    /// Why parents that serve a host have no targets for it now.
     silent: BTreeMap<ArcStr, BTreeMap<ArcStr, String>>,
     /// The parents that are not there, and why.
     away: BTreeMap<ArcStr, String>,
@@ -142,7 +142,7 @@ struct ParentAnswers<'a> {
 }
 
 impl ParentAnswers<'_> {
-    /// Returns of hosts that have targets which parents may have more.
+    /// Returns the parents that may have more targets, for hosts that have some.
     fn put_into(
         mut self,
         collector: &mut Collector<'_>,
@@ -260,7 +260,7 @@ fn ask_listeners<'a>(
     Ok(())
 }
 
-/// The parent and its Gateway, which are the same of a Gateway; `None` if it may not add listeners to any.
+/// The parent and its Gateway, which are the same if it is a Gateway; `None` if it may not add listeners to any.
 fn look_up<'a>(
     asked: &ParentAsked<'_>,
     around: &Gateways<'a>,
@@ -338,7 +338,7 @@ fn fits_kind(source: SourceKind, listener: &Listener) -> bool {
                 .any(|allowed| allowed.kind == kind && is_of_gateway_api(allowed.group.as_ref())))
 }
 
-/// Whether what stands in one namespace lets in what stands in another one.
+/// Whether objects in one namespace admit objects in another one.
 fn lets_in(
     allowed: &AllowedNamespaces,
     by_default: &str,
@@ -357,7 +357,7 @@ fn lets_in(
             Known::NotYet(reason) => Err(Silence::Unread(reason.clone())),
             Known::Now(all) => match all.get(&(ArcStr::new(), other.clone())) {
                 Some(labels) => Ok(allowed.selector.matches(labels)),
-                // Something stands in it.
+                // The namespace exists, since an object is in it.
                 None => Err(Silence::Unread(format!(
                     "the labels of the namespace {other} were not read yet"
                 ))),
@@ -386,7 +386,7 @@ fn is_dns_1123(host: &str) -> bool {
         && host.strip_prefix("*.").unwrap_or(host).split('.').all(is_label)
 }
 
-/// The most specific host that both mean; none when they have none in common, or every host is meant.
+/// The most specific host that both mean; `None` if they have none in common, or every host is meant.
 fn agreed_host(listener: &ArcStr, route: &ArcStr) -> Option<ArcStr> {
     let covers = |wildcard: &str, host: &str| {
         wildcard.strip_prefix('*').is_some_and(|suffix| host.ends_with(suffix))

@@ -46,7 +46,7 @@ enum NodeAddress {
 }
 
 impl NodeAddress {
-    /// `None` if `endpoints-type` asks for none, or is no word.
+    /// `None` if `endpoints-type` asks for neither.
     fn of(annotations: &Annotations) -> Option<Self> {
         match annotations.endpoints_type.as_deref() {
             Some("NodeExternalIP") => Some(Self::External),
@@ -140,7 +140,7 @@ fn is_local(spec: &ServiceSpec) -> bool {
     spec.external_traffic_policy == "Local"
 }
 
-/// The nodes' addresses, and SRV records that say the port. Answers why they are unknown now.
+/// The nodes' addresses, and SRV records that say the port. Returns why they are unknown now.
 fn node_port(
     service: &Service,
     annotations: &Annotations,
@@ -218,7 +218,7 @@ fn answering<'n>(
     Ok(schedulable.filter(|(name, _)| carrying.contains(name)).map(|(_, node)| node).collect())
 }
 
-/// The pods' addresses under the service's names, and under names of their own. Answers why they are unknown now.
+/// The pods' addresses under the service's names, and under names of their own. Returns why they are unknown now.
 fn headless(
     service: &Service,
     annotations: &Annotations,

@@ -1,4 +1,4 @@
-//! Structs of the few fields that are read of what Kubernetes has.
+//! Structs of the few fields of Kubernetes objects that are read.
 
 use serde::{Deserialize, Deserializer};
 

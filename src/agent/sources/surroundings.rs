@@ -1,4 +1,4 @@
-//! What the endpoints of an object may depend on beside the object itself: the cluster's nodes, and the pods behind a service.
+//! Dependencies of an object's endpoints besides the object itself: the cluster's nodes, and the pods behind a service.
 
 use std::collections::BTreeMap;
 
@@ -6,20 +6,20 @@ use arcstr::ArcStr;
 
 use super::gateways::{Gateway, Labels, Place};
 
-/// What an object's endpoints depend on.
+/// A dependency of an object's endpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Need {
     /// The addresses of nodes.
     Nodes,
     /// The pods behind a headless service.
     HeadlessBackends,
-    /// The pods behind a service that only the nodes answer for on which they run.
+    /// The pods behind a service for which only their own nodes answer.
     LocalBackends,
     /// The Gateways of a route.
     Gateways,
     /// The ListenerSets of a route.
     ListenerSets,
-    /// The labels of namespaces, where a listener takes routes by them.
+    /// The labels of namespaces, where a listener accepts routes by them.
     Namespaces,
 }
 
@@ -95,14 +95,14 @@ pub struct Gateways<'a> {
     pub namespaces: Known<&'a BTreeMap<Place, Labels>>,
 }
 
-/// What is around an object.
+/// The nodes, pods and Gateways around an object.
 #[derive(Clone, Debug, Default)]
 pub struct Surroundings<'a> {
     /// The nodes, by name.
     pub nodes: Known<&'a BTreeMap<ArcStr, Node>>,
-    /// The pods behind the object, where it is a service.
+    /// The pods behind the object, if it is a service.
     pub backends: Known<Vec<&'a Backend>>,
-    /// What can be a parent of the object, where it is a route.
+    /// The possible parents of the object, if it is a route.
     pub gateways: Gateways<'a>,
 }
 

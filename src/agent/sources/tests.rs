@@ -70,7 +70,7 @@ fn with_annotations(head: &str, annotations: &[(&str, &str)], rest: &str) -> Str
 
 /// Annotations, the rest of the object, the endpoints, the hosts that wait.
 type Case<'a> = (&'a [(&'a str, &'a str)], String, &'a [&'a str], &'a [&'a str]);
-/// The same with what it shows.
+/// The same with a title.
 type NamedCase<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str, &'a [&'a str], &'a [&'a str]);
 
 const HOST: (&str, &str) = ("hostname", "www.example.com");
@@ -435,7 +435,7 @@ fn backend(address: &str, hostname: &str, node: &str, is_ready: bool) -> Backend
     }
 }
 
-/// What it shows, annotations, the rest of the object, the pods, the endpoints.
+/// The title, the annotations, the rest of the object, the pods, the endpoints.
 type NodePortCase<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str, &'a [Backend], &'a [&'a str]);
 
 #[test]

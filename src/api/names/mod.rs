@@ -188,7 +188,7 @@ pub async fn get(
     Ok(Json(answer))
 }
 
-/// The other replicas that work a zone in which the name could be, and what none of them knows at this moment.
+/// The other replicas that manage a zone in which the name could be, and what none of them knows at this moment.
 fn who_else(
     peers: &Peers,
     directory: &Directory,

@@ -1,4 +1,4 @@
-//! The endpoints of one cluster: the index by key, the digest by which its agent resumes, and who follows its statuses.
+//! The endpoints of one cluster: the index by key, the digest by which its agent resumes, and the status subscribers.
 //!
 //! Everything is behind one lock a cluster, which is never held for longer than a page takes to copy: a reader delays the
 //! writer by microseconds, and two clusters not at all.
@@ -76,17 +76,17 @@ struct State {
     usage: Usage,
     /// The endpoints beyond the cluster's quota, oldest first.
     withheld: BTreeMap<i64, (Share, EndpointEntry)>,
-    /// Over the keys and what their statuses say. Made at the first comparison, and kept from then on: a
+    /// The digest of keys and their statuses. Made at the first comparison, and kept from then on: a
     /// start, in which most statuses change more than once, does not pay for it.
     statuses: Option<SetDigest>,
-    /// What each subscriber has still to get; the latest of each endpoint is enough.
+    /// The news that each subscriber has still to get; the latest of each endpoint is enough.
     untold: BTreeMap<u64, BTreeMap<ShortKey, EndpointEntry>>,
     next_follower: u64,
-    /// What became of endpoints in each of their zones, of those with more than one.
+    /// The status in each zone, for endpoints with more than one.
     parts: BTreeMap<ShortKey, ZoneStatuses>,
 }
 
-/// What became of one endpoint, by zone.
+/// The statuses of one endpoint, by zone.
 type ZoneStatuses = Vec<(Placement, Arc<Status>)>;
 
 impl State {
@@ -176,7 +176,7 @@ impl ClusterEndpoints {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a version in the place of the one before, which is answered.
+    /// Puts a version in the place of the one before, and returns that.
     pub(in crate::broker) fn put(
         &self,
         key: &KeyHash,
@@ -185,7 +185,7 @@ impl ClusterEndpoints {
     ) -> Option<EndpointEntry> {
         let mut state = self.lock();
         let old = state.take_out(key);
-        // An agent takes what it is told of a key in the order of its times, whichever replica's clock they are of.
+        // An agent orders the statuses of a key by their times, whichever replica's clock those are of.
         held.set_since(old.as_ref().map_or(held.since(), EndpointEntry::since));
         state.digest.insert(key, version);
         state.use_quota(&held);
@@ -198,7 +198,7 @@ impl ClusterEndpoints {
         self.lock().take_out(key)
     }
 
-    /// Sets what became of an endpoint; answers whether that is new. Of one that is gone nothing is said any more.
+    /// Sets the status of an endpoint; returns whether it is new. An endpoint that is gone gets no further status.
     pub fn tell(&self, held: &EndpointEntry, status: Arc<Status>, at: Timestamp) -> bool {
         let is_news = || {
             !held.is_gone() && held.status().is_none_or(|before| !says_the_same(&before, &status))
@@ -208,7 +208,7 @@ impl ClusterEndpoints {
         }
         let key = held.key_hash();
         let mut state = self.lock();
-        // The decider and a worker may speak of one endpoint at a time.
+        // The decider and a worker may set one endpoint's status at a time.
         if !is_news() {
             return false;
         }
@@ -228,7 +228,7 @@ impl ClusterEndpoints {
         true
     }
 
-    /// Sets what became of an endpoint in one of its zones, and with it what became of it as a whole; answers whether either is
+    /// Sets the status of an endpoint in one of its zones, and with it the status of the whole; returns whether either is
     /// new.
     pub fn tell_part(
         &self,
@@ -257,7 +257,7 @@ impl ClusterEndpoints {
         true
     }
 
-    /// What became of an endpoint in each of its zones; empty for one that has no more than one.
+    /// The status of an endpoint in each of its zones; empty if it has no more than one.
     pub fn parts(&self, key: &KeyHash) -> Vec<(Placement, Arc<Status>)> {
         self.lock().parts.get(&ShortKey::from(key)).cloned().unwrap_or_default()
     }
@@ -284,12 +284,12 @@ impl ClusterEndpoints {
         self.lock().index.range(first..=last).map(|(_, held)| held.clone()).collect()
     }
 
-    /// What they use of the cluster's quota.
+    /// How much of the cluster's quota they use.
     pub fn usage(&self) -> Usage {
         self.lock().usage
     }
 
-    /// The oldest of the endpoints beyond the quota that it has room for now, no more than so many.
+    /// The oldest endpoints beyond the quota that it has room for now, `limit` at most.
     pub fn wanted_by(
         &self,
         quota: &Quota,
@@ -336,8 +336,8 @@ impl ClusterEndpoints {
         self.lock().counts
     }
 
-    /// Follows the statuses: first those that the follower does not hold, then each change. `held` are the digests of what it
-    /// holds, as [`SetDigest::to_bytes`]; empty when it holds nothing. None when they are no digests.
+    /// Follows the statuses: first those that the subscriber does not hold, then each change. `held` are the digests of those
+    /// that it holds, as [`SetDigest::to_bytes`]; empty if it holds nothing. `None` if they are no digests.
     pub fn follow(self: &Arc<Self>, held: &[u8]) -> Option<StatusSubscriber> {
         let mut state = self.lock();
         let differing =
@@ -361,12 +361,12 @@ struct Replay {
     buckets: VecDeque<u8>,
     /// How far in the first.
     after: Option<ShortKey>,
-    /// The buckets that differed; none when the follower held nothing.
+    /// The buckets that differed; `None` if the subscriber held nothing.
     scope: Option<Vec<u8>>,
 }
 
 impl Replay {
-    /// Takes the next endpoints, no more than so many. Those without a status are among them: by the replay the follower learns
+    /// Takes the next endpoints, `limit` at most. Those without a status are among them: by the replay the subscriber learns
     /// what the broker holds.
     fn take(
         &mut self,
@@ -413,7 +413,7 @@ pub struct News {
     pub endpoints: Vec<EndpointEntry>,
     /// Whether they are the last of those that were there at first.
     pub replay_done: bool,
-    /// At the end of the replay: the buckets that it spoke of; none for all.
+    /// At the end of the replay: the buckets that it covered; `None` for all.
     pub scope: Option<Vec<u8>>,
 }
 
@@ -463,7 +463,7 @@ impl Drop for StatusSubscriber {
     }
 }
 
-/// What became of an endpoint with several zones: what is worst, and where.
+/// The status of an endpoint with several zones: the worst one, and its zone.
 fn whole_of(parts: &ZoneStatuses, zones: &[Placement]) -> Status {
     let trouble = |status: &Status| match (status.verdict.state, &status.progress) {
         (VerdictState::Rejected, _) => 6,
@@ -502,7 +502,7 @@ fn whole_of(parts: &ZoneStatuses, zones: &[Placement]) -> Status {
     whole
 }
 
-/// Which change brought it into sync is told once, and the journal knows it.
+/// The change that brought an endpoint into sync is sent once, and the journal has it.
 fn says_the_same(before: &Status, after: &Status) -> bool {
     match (&before.progress, &after.progress) {
         (Some(Progress::InSync { .. }), Some(Progress::InSync { .. })) => {

@@ -1,4 +1,4 @@
-//! The endpoints of one cluster and who follows their statuses.
+//! The endpoints of one cluster and the subscribers of their statuses.
 
 use super::*;
 use crate::core::endpoint::packed::PackedEndpoint;
@@ -86,7 +86,7 @@ fn who_holds_the_statuses_is_told_only_what_differs() {
     all.iter().for_each(|held| insert(&mut own, held));
     let first = endpoints.follow(&own.to_bytes()).unwrap().news(100);
     assert_eq!((first.endpoints.len(), first.replay_done, first.scope), (0, true, Some(vec![])));
-    // The digest follows what is told and what goes.
+    // The digest follows new statuses and removals.
     endpoints.tell(&all[3], rejected(), Timestamp(2));
     endpoints.remove(&all[4].key_hash());
     let news = endpoints.follow(&own.to_bytes()).unwrap().news(100);

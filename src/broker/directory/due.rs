@@ -9,16 +9,16 @@ use tokio::time::Instant;
 
 use super::entry::EndpointEntry;
 
-/// How long an endpoint is left to the replica that heard of it first. It decides at once, as a rule; should it be gone, another
+/// How long an endpoint is left to the replica that got it first. That one decides at once, as a rule; should it be gone, another
 /// does so after this time.
 const LEAVE_TO_OTHERS: Duration = Duration::from_secs(2);
 
-/// Whose turn it is to decide.
+/// Which replica is to decide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// Of this replica.
+    /// This replica.
     Ours,
-    /// Of another one, for now.
+    /// Another one, for now.
     Theirs,
 }
 
@@ -43,7 +43,7 @@ impl DuePlacements {
         self.note_in(held, wait);
     }
 
-    /// Notes an endpoint, to be decided after some time; what it was noted for earlier is kept.
+    /// Notes an endpoint, to be decided after some time; an earlier time that it was noted for is kept.
     pub fn note_in(&self, held: &EndpointEntry, wait: Duration) {
         let at = Instant::now() + wait;
         let mut waiting = self.lock();

@@ -1,8 +1,9 @@
-//! One endpoint as the broker holds it, a million times: its packed content, where it contributes, and what became of it.
+//! One endpoint as the broker holds it, a million times: its packed content, where it contributes, and its status.
 //!
-//! A [`EndpointEntry`] is one allocation that the directory's index, the state of the zone and the status streams share. The content never
-//! changes: another version of the endpoint is another `EndpointEntry`. What may change is small and atomic, each with one writer: the
-//! decider writes where it contributes, the account's worker (or, for what concerns no account, the decider) its status.
+//! An [`EndpointEntry`] is one allocation that the directory's index, the state of the zone and the status streams share. The
+//! content never changes: another version of the endpoint is another `EndpointEntry`. The fields that may change are small and
+//! atomic, each with one writer: the decider writes where it contributes, the account's worker (or, if it concerns no account,
+//! the decider) its status.
 
 use std::collections::hash_map::DefaultHasher;
 use std::fmt;
@@ -29,7 +30,7 @@ use crate::wire::v1;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "progress", rename_all = "snake_case")]
 pub enum Progress {
-    /// Not there yet; the text says what it waits for, when that is more than its turn.
+    /// Not there yet; the text names the reason for waiting, if it is more than its turn.
     Pending {
         /// The reason for waiting; empty if only its turn has to come.
         detail: String,
@@ -39,13 +40,13 @@ pub enum Progress {
     },
     /// Route 53 accepted it.
     Applied {
-        /// The change that did it, when it is known.
+        /// The change that did it, if it is known.
         #[serde(skip_serializing_if = "Option::is_none")]
         change_id: Option<String>,
     },
     /// Route 53 reports the change INSYNC on its name servers.
     InSync {
-        /// The change that did it, when it is known.
+        /// The change that did it, if it is known.
         #[serde(skip_serializing_if = "Option::is_none")]
         change_id: Option<String>,
     },
@@ -75,7 +76,7 @@ impl Progress {
         }
     }
 
-    /// What it says to people; empty for nothing.
+    /// The text for people; empty if there is none.
     pub fn detail(&self) -> &str {
         match self {
             Self::Pending { detail, .. } => detail,
@@ -96,12 +97,12 @@ impl Progress {
     }
 }
 
-/// What became of an endpoint. Endpoints of which the same is to be said share one.
+/// The status of an endpoint. Endpoints with equal statuses share one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     /// The broker's answer.
     pub verdict: Verdict,
-    /// How far it came; none unless accepted.
+    /// How far it came; `None` unless accepted.
     pub progress: Option<Progress>,
 }
 
@@ -111,7 +112,7 @@ impl Status {
         Self { verdict, progress: None }
     }
 
-    /// What the agent compares of the status of a version; made of what goes over the wire.
+    /// The part of a version's status that the agent compares; made of the fields on the wire.
     pub fn content<'a>(&'a self, version: &'a Version) -> StatusContent<'a> {
         let placement = self.verdict.placement.as_ref();
         let detail = self.progress.as_ref().map_or("", Progress::detail);
@@ -132,14 +133,14 @@ impl Status {
     }
 }
 
-/// Gives out one [`Status`] for what is said many times in a row.
+/// Gives out one [`Status`] for equal ones in a row.
 #[derive(Default)]
 pub struct StatusCache {
     last: [Option<Arc<Status>>; 2],
 }
 
 impl StatusCache {
-    /// The status, shared when it is one of the last two.
+    /// The status, shared if it is one of the last two.
     pub fn share(&mut self, status: Status) -> Arc<Status> {
         if let Some(same) = self.last.iter().flatten().find(|held| ***held == status) {
             return Arc::clone(same);
@@ -152,7 +153,7 @@ impl StatusCache {
 }
 
 struct Header {
-    /// What it wants, when others want the same; else that follows the key.
+    /// Its content, if it is shared with others; else that follows the key.
     content: Option<Arc<[u8]>>,
     /// The cluster that publishes it.
     cluster: ClusterId,
@@ -164,17 +165,17 @@ struct Header {
     since: AtomicI64,
     /// The number of the set of zones where it contributes; 0 for none.
     place: AtomicU32,
-    /// Which decision about its placement that was.
+    /// The sequence number of that placement.
     sequence: AtomicU32,
-    /// What the store has of the verdict, as [`EndpointEntry::kept`] says.
+    /// The fingerprint of the stored verdict, see [`EndpointEntry::kept`].
     kept: AtomicU32,
     /// Whether it wins no name and its records stay.
     retained: AtomicBool,
     /// Whether its placement was decided for this content, and is stored.
     placed: AtomicBool,
-    /// Whether its placement is of a release that did not keep for which version it was decided.
+    /// Whether its placement is of a release that did not store the version that it was decided for.
     placed_before_versions: AtomicBool,
-    /// Whether another version has taken its place, or none.
+    /// Whether it was replaced by another version, or removed.
     gone: AtomicBool,
 }
 
@@ -188,7 +189,7 @@ impl EndpointEntry {
         Self::of(cluster, arrival, endpoint.as_bytes(), None)
     }
 
-    /// Holds an endpoint whose content is held once for all that want the same.
+    /// Holds an endpoint whose content is shared with others of the same content.
     pub fn sharing(
         cluster: ClusterId,
         arrival: i64,
@@ -224,12 +225,12 @@ impl EndpointEntry {
         &self.0.header.header
     }
 
-    /// Whose.
+    /// Its cluster.
     pub fn cluster(&self) -> &ClusterId {
         &self.header().cluster
     }
 
-    /// Who was first; the same for every version of an endpoint, and for no other endpoint.
+    /// Its place in the order of arrival; the same for every version of an endpoint, and for no other endpoint.
     pub fn arrival(&self) -> i64 {
         self.header().arrival
     }
@@ -249,18 +250,18 @@ impl EndpointEntry {
         self.view().to_endpoint()
     }
 
-    /// What is kept instead of its content, which is beyond its cluster's quota; `None` if all is there.
+    /// The substitute for content beyond its cluster's quota; `None` if the content is stored.
     pub fn withheld(&self) -> Option<Withheld> {
         withheld_in(&self.0.slice)
     }
 
-    /// What it uses of its cluster's quota.
+    /// Its share of its cluster's quota.
     pub fn share(&self) -> Share {
         let content = self.header().content.as_ref().map_or(0, |content| content.len());
         Share { octets: (self.0.slice.len() + content) as u64, withheld: self.withheld() }
     }
 
-    /// What names it inside its cluster.
+    /// The key that identifies it inside its cluster.
     pub fn key(&self) -> EndpointKey {
         self.view().key()
     }
@@ -275,7 +276,7 @@ impl EndpointEntry {
         self.view().version()
     }
 
-    /// What became of it; none before anything was decided.
+    /// Its status; `None` before anything was decided.
     pub fn status(&self) -> Option<Arc<Status>> {
         self.header().status.load_full()
     }
@@ -285,7 +286,7 @@ impl EndpointEntry {
         Timestamp(self.header().since.load(Ordering::Relaxed))
     }
 
-    /// Nothing is said of it as of an earlier time.
+    /// No later status has an earlier time than this.
     pub(in crate::broker) fn set_since(&self, at: Timestamp) {
         self.header().since.store(at.0, Ordering::Relaxed);
     }
@@ -300,7 +301,7 @@ impl EndpointEntry {
         self.header().place.load(Ordering::Relaxed)
     }
 
-    /// Which decision about its placement led there.
+    /// The sequence number of the placement that led there.
     pub(in crate::broker) fn sequence(&self) -> u32 {
         self.header().sequence.load(Ordering::Relaxed)
     }
@@ -319,7 +320,7 @@ impl EndpointEntry {
         self.header().placed.store(placed, Ordering::Relaxed);
     }
 
-    /// Whether its placement is of a release that did not keep for which version it was decided.
+    /// Whether its placement is of a release that did not store the version that it was decided for.
     pub(in crate::broker) fn is_placed_before_versions(&self) -> bool {
         self.header().placed_before_versions.load(Ordering::Relaxed)
     }
@@ -333,8 +334,8 @@ impl EndpointEntry {
         self.status().is_some_and(|status| matches!(status.progress, Some(Progress::InSync { .. })))
     }
 
-    /// Whether it wins no name, while what an earlier version of it made is left alone: its content is rejected, or it
-    /// belongs elsewhere now. A typing error must not take a name off the air.
+    /// Whether it wins no name, while the records of an earlier version of it stay: its content is rejected, or it
+    /// belongs elsewhere now. A typing error must not withdraw a name.
     pub fn is_retained(&self) -> bool {
         self.header().retained.load(Ordering::Relaxed)
     }
@@ -343,7 +344,7 @@ impl EndpointEntry {
         self.header().retained.store(retained, Ordering::Relaxed);
     }
 
-    /// Whether another version has taken its place, or none.
+    /// Whether it was replaced by another version, or removed.
     pub(in crate::broker) fn is_gone(&self) -> bool {
         self.header().gone.load(Ordering::Acquire)
     }
@@ -357,7 +358,7 @@ impl EndpointEntry {
         self.header().kept.load(Ordering::Relaxed)
     }
 
-    /// It is another content of what was held before, and where that is until it is placed itself.
+    /// It is a later version of `before`, and keeps its place until it is placed itself.
     pub(in crate::broker) fn follows(&self, before: &Self) {
         self.set_place(before.place(), before.sequence());
         // The store may have the verdict on that content.
@@ -371,11 +372,11 @@ impl EndpointEntry {
     }
 }
 
-/// Which verdict the store has is unknown.
+/// It is unknown which verdict the store has.
 pub(in crate::broker) const NOT_KNOWN: u32 = u32::MAX;
 
-/// Tells verdicts apart; never 0 nor [`NOT_KNOWN`]. Two of one endpoint that share it by chance cost a stored verdict that is one behind, and
-/// the next start makes verdicts anew.
+/// Tells verdicts apart; never 0 nor [`NOT_KNOWN`]. If two of one endpoint share it by chance, the stored verdict is one
+/// behind until the next start makes verdicts anew.
 pub(in crate::broker) fn fingerprint(verdict: &Verdict) -> u32 {
     let mut hasher = DefaultHasher::new();
     (verdict.state, verdict.reason, &verdict.message, &verdict.placement).hash(&mut hasher);

@@ -9,10 +9,10 @@ const WORTH_OCTETS: usize = 32;
 /// The interner drops unused texts when it has grown to twice its size, and not below this.
 const LEAST_SWEEP: usize = 1_024;
 
-/// Gives out one allocation for bytes that come again and again. What comes once leaves a trace of eight octets at most.
+/// Gives out one allocation for bytes that come again and again. Bytes that come once leave a trace of eight octets at most.
 pub struct Interner {
     shared: HashSet<Arc<[u8]>>,
-    /// Hashes of what came once.
+    /// Hashes of bytes that came once.
     seen: HashSet<u64>,
     hasher: RandomState,
     sweep_at: usize,

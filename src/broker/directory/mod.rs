@@ -1,8 +1,8 @@
 //! Every endpoint of every cluster, and where each one goes.
 //!
-//! The directory follows the store: it is told what was committed, in the order of the commits, and answers with what that
-//! means for the account workers and for the endpoints' statuses. The decider alone writes to it; all may look: at settings
-//! and zones as unchanging snapshots, at a cluster's endpoints a page at a time.
+//! The directory follows the store: it gets the commits in their order, and answers with the effects on the account workers and
+//! on the endpoints' statuses. The decider alone writes to it; all may read: settings and zones as unchanging snapshots, a
+//! cluster's endpoints a page at a time.
 
 pub mod cluster;
 pub mod due;
@@ -37,32 +37,32 @@ use places::{PlacementTable, WaitingEndpoints};
 use placing::Placer;
 use review::DirectoryReview;
 
-/// How many endpoints a look at all of them copies at once.
+/// How many endpoints a walk past all of them copies at once.
 const LOOK_PAGE: usize = 1_000;
 
-/// What the configuration says of a cluster.
+/// The configuration of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterSettings {
     /// The environment that joins it with accounts.
     pub environment: EnvironmentId,
     /// For people and for rules: region, team, ….
     pub labels: BTreeMap<String, String>,
-    /// In which kinds of zones its endpoints are published when they do not say so themselves.
+    /// The kinds of zones in which its endpoints are published, unless they say so themselves.
     pub exposure: Exposure,
     /// How much of it is stored.
     pub quota: Quota,
 }
 
-/// What an endpoint is in one of its zones.
+/// The role of an endpoint in one of its zones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PlacementRole {
     /// It is published there, or was and stays until it can be again.
     Publishes,
-    /// It moved elsewhere: what it made there stays until it is in sync where it went.
+    /// It moved elsewhere: its records there stay until it is in sync at its new place.
     Leaves,
 }
 
-/// What a change of the directory means for others.
+/// The effect of a change in the directory.
 #[derive(Clone, Debug)]
 pub enum Effect {
     /// An endpoint contributes to a name, newly or with new content.
@@ -73,7 +73,7 @@ pub enum Effect {
         name: DnsName,
         /// The endpoint.
         held: EndpointEntry,
-        /// What it is there.
+        /// Its role there.
         role: PlacementRole,
     },
     /// An endpoint no longer contributes.
@@ -104,7 +104,7 @@ pub struct Directory {
     clusters: RwLock<BTreeMap<ClusterId, Arc<ClusterEndpoints>>>,
     /// The sets of zones at which endpoints are placed, each once.
     places: Mutex<PlacementTable>,
-    /// What several endpoints want alike.
+    /// Contents that several endpoints share.
     contents: Mutex<Interner>,
     /// Endpoints that publish nothing by their present content.
     waiting: Mutex<WaitingEndpoints>,
@@ -135,7 +135,7 @@ impl Directory {
         self.zones.load_full()
     }
 
-    /// Takes the configured accounts: what is known of them already is kept.
+    /// Takes the configured accounts: the state of their listing is kept.
     pub fn set_accounts(&self, accounts: BTreeMap<AccountId, AccountScope>) {
         let mut table = ZoneTable::clone(&self.zones());
         let known = table.accounts().clone();
@@ -175,7 +175,7 @@ impl Directory {
         self.cluster(cluster).len()
     }
 
-    /// What the endpoints of a cluster use of its quota.
+    /// How much of its quota a cluster uses.
     pub fn usage(&self, cluster: &ClusterId) -> Usage {
         self.cluster(cluster).usage()
     }
@@ -247,7 +247,7 @@ impl Directory {
                 has_left
                     .then(|| PlacementDecision { to: found.set.arrived(), found: Some(found) })?
             }
-            // A release before decided it; now it is known for which version.
+            // An earlier release decided it; now the version is known.
             Some(found) if held.is_placed() => {
                 PlacementDecision { to: found.set.clone(), found: Some(found) }
             }
@@ -281,7 +281,7 @@ impl Directory {
         }
     }
 
-    /// Has what lost its zone placed anew, at a name or below it too, as if it was written again; answers how many endpoints can
+    /// Has endpoints that lost their zone placed anew, at a name or below it too, as if written again; returns how many can
     /// go elsewhere now.
     pub fn reroute(&self, name: &DnsName, reach: NameReach, effects: &mut Vec<Effect>) -> usize {
         let waiting = {
@@ -295,7 +295,7 @@ impl Directory {
         waiting.iter().filter(|held| placer.place_anew(held)).count()
     }
 
-    /// Takes what was committed for a cluster.
+    /// Applies a commit of a cluster.
     pub fn commit(
         &self,
         cluster: &ClusterId,
@@ -312,7 +312,7 @@ impl Directory {
                     IngestOp::Put { key, version, endpoint },
                     OpOutcome::Stored { arrival } | OpOutcome::Placed { arrival },
                 ) => {
-                    // The same again is no news to the replica that manages its account: what that one said of it goes on to be so.
+                    // The same again is no news to the replica that manages its account: the status from there stays valid.
                     let before = endpoints
                         .get(&key)
                         .filter(|held| held.arrival() == *arrival && held.version() == version);
@@ -348,8 +348,8 @@ impl Directory {
         }
     }
 
-    /// Takes what another replica has made durable, as the store holds it now. What is held like that already is left alone and
-    /// answered, so it may be told twice, and late.
+    /// Takes a change that another replica made durable, as the store holds it now. An endpoint that is held like that already is
+    /// left alone and returned, so news may come twice, and late.
     pub fn follow(&self, news: EndpointNews, effects: &mut Vec<Effect>) -> Option<EndpointEntry> {
         let mut placer = self.placer(Turn::Theirs, effects);
         let (row, content_is_news) = match news {
@@ -390,7 +390,7 @@ impl Directory {
         None
     }
 
-    /// Says what became of an endpoint in one of its zones; answers whether that is new.
+    /// Sets the status of an endpoint in one of its zones; returns whether it is new.
     pub fn tell(
         &self,
         held: &EndpointEntry,
@@ -417,7 +417,7 @@ impl Directory {
         Walk { accounts, clusters: self.clusters().into(), after: None }
     }
 
-    /// The next page of a walk, as contributions; may be empty. `None` at the end. What is committed meanwhile is told in its turn.
+    /// The next page of a walk, as contributions; may be empty. `None` at the end. Commits meanwhile come in their turn.
     pub fn contributions(&self, walk: &mut Walk) -> Option<Vec<Effect>> {
         let cluster = walk.clusters.front()?;
         let page = self.cluster(cluster).page(walk.after.as_ref(), LOOK_PAGE);
@@ -440,8 +440,8 @@ impl Directory {
         Some(effects)
     }
 
-    /// Takes what discovery found of an account: its zones, all of them. A zone that is no longer found stays known and
-    /// invisible. Answers what is to be looked at again; `None` if nothing is.
+    /// Takes the discovered zones of an account, all of them. A zone that is no longer found stays known and
+    /// invisible. Returns the review that follows; `None` if none does.
     pub fn discover(
         &self,
         account: &AccountId,
@@ -485,7 +485,7 @@ impl Directory {
         Some(self.and_placed(review, &zones))
     }
 
-    /// Takes other settings of clusters, and answers a look at the endpoints of those that changed; `None` if none did.
+    /// Takes other settings of clusters, and returns a review of the endpoints of those that changed; `None` if none did.
     pub fn reconfigure(
         &self,
         settings: HashMap<ClusterId, ClusterSettings>,
@@ -525,7 +525,7 @@ pub enum NameReach {
     Below,
 }
 
-/// What is known of the zones of an account.
+/// Whether the zones of an account were listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccountListing {
     /// They were listed, all of them, now or once.
@@ -551,7 +551,7 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// Takes one and decides where it goes. The zones are known before.
+    /// Takes an endpoint and decides where it goes. The zones are known before.
     pub fn take(
         &mut self,
         directory: &Directory,

@@ -125,7 +125,7 @@ impl WaitingEndpoints {
     }
 }
 
-/// Which of the waiting endpoints are looked at.
+/// Which of the waiting endpoints are reviewed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum WaitingScope {
     /// All.

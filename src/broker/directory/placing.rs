@@ -1,4 +1,4 @@
-//! What a placement means: where an endpoint contributes, and its status if it does not.
+//! The effects of a placement: where an endpoint contributes, and its status if it does not.
 
 use std::collections::HashMap;
 use std::sync::{Arc, MutexGuard};
@@ -47,7 +47,7 @@ fn route(
     ask(settings, cluster, parsed, current, |request| zones.place(&request, current))
 }
 
-/// Asks routing what an endpoint of a cluster asks.
+/// Asks routing on behalf of a cluster's endpoint.
 fn ask<T>(
     settings: &HashMap<ClusterId, ClusterSettings>,
     cluster: &ClusterId,
@@ -78,7 +78,7 @@ fn not_registered(cluster: &ClusterId, current: &[Placement]) -> Verdict {
     )
 }
 
-/// What an endpoint beyond its cluster's quota is told.
+/// The verdict on an endpoint beyond its cluster's quota.
 fn beyond_quota(
     settings: &HashMap<ClusterId, ClusterSettings>,
     cluster: &ClusterId,
@@ -108,7 +108,7 @@ fn beyond_quota(
     )
 }
 
-/// What an endpoint contributes where it is.
+/// The contributions of an endpoint where it is placed.
 pub(super) fn contributions(
     held: &EndpointEntry,
     name: &DnsName,
@@ -124,7 +124,7 @@ pub(super) fn contributions(
     })
 }
 
-/// Says what follows for endpoints from where they are. It decides nothing that is not stored: what can be decided is noted.
+/// Derives effects from the places of endpoints. It decides nothing that is not stored: decisions that can be made are noted.
 pub(super) struct Placer<'a> {
     /// The registered clusters.
     pub(super) settings: Arc<HashMap<ClusterId, ClusterSettings>>,
@@ -136,9 +136,9 @@ pub(super) struct Placer<'a> {
     pub(super) waiting: MutexGuard<'a, WaitingEndpoints>,
     /// Endpoints whose placement can be decided and is not stored yet.
     pub(super) due: &'a DuePlacements,
-    /// Whose news is being placed.
+    /// Which replica is to decide.
     pub(super) turn: Turn,
-    /// What follows for workers and statuses.
+    /// The effects on workers and statuses.
     pub(super) effects: &'a mut Vec<Effect>,
 }
 
@@ -197,7 +197,7 @@ impl Placer<'_> {
         self.look(held, was);
     }
 
-    /// Forgets that an endpoint was placed, if it would go elsewhere now than where its zone is gone; answers whether it would.
+    /// Forgets that an endpoint was placed, if it would now go elsewhere than to its lost zone; returns whether it would.
     pub(super) fn place_anew(&mut self, held: &EndpointEntry) -> bool {
         let Some(set) = self.places.of(held).filter(|_| held.is_placed()) else { return false };
         let Ok(parsed) = parse_endpoint(&held.endpoint()) else { return false };
@@ -210,13 +210,13 @@ impl Placer<'_> {
         true
     }
 
-    /// Looks again at an endpoint, because something around it changed.
+    /// Reviews an endpoint, because something around it changed.
     pub(super) fn look_again(&mut self, held: &EndpointEntry) {
         let was = self.places.of(held);
         self.look(held, was);
     }
 
-    /// An endpoint is gone, and with it what it contributed.
+    /// Removes an endpoint and its contributions.
     pub(super) fn remove(&mut self, endpoints: &ClusterEndpoints, key: &KeyHash) {
         if let Some(old) = endpoints.remove(key) {
             self.waiting.remove(&old);
@@ -225,7 +225,7 @@ impl Placer<'_> {
         }
     }
 
-    /// Puts a version in the place of the one before and answers where that one was.
+    /// Puts a version in the place of the one before and returns where that one was.
     fn replace(
         &mut self,
         endpoints: &ClusterEndpoints,
@@ -240,7 +240,7 @@ impl Placer<'_> {
             held.follows(&old);
             return was;
         }
-        // Under another arrival number it was another endpoint, whose end was not told yet.
+        // Under another arrival number it was another endpoint, whose removal was not announced yet.
         self.withdraw(&old, was.as_deref(), None);
         None
     }
@@ -272,7 +272,7 @@ impl Placer<'_> {
         held.set_placed_before_versions(false);
     }
 
-    /// Says what follows for an endpoint from where it is; `was` is where it contributed until now.
+    /// Derives the effects of an endpoint's place; `was` is where it contributed until now.
     fn look(&mut self, held: &EndpointEntry, was: Option<Arc<PlacementSet>>) {
         let set = self.places.of(held);
         let current = set.as_ref().map_or(&[][..], |set| set.at());
@@ -309,14 +309,14 @@ impl Placer<'_> {
         }
     }
 
-    /// Withdraws an endpoint from where it was and is no more.
+    /// Withdraws an endpoint from the zones that it has left.
     fn withdraw(
         &mut self,
         held: &EndpointEntry,
         was: Option<&PlacementSet>,
         now: Option<&PlacementSet>,
     ) {
-        // What was placed has a name that is one.
+        // A placed endpoint has a valid name.
         let Some((was, name)) = was.zip(DnsName::parse(held.view().dns_name).ok()) else { return };
         let left = was.all().filter(|placement| !now.is_some_and(|now| now.contains(placement)));
         self.effects.extend(left.map(|placement| Effect::Withdraw {

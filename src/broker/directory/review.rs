@@ -1,4 +1,4 @@
-//! Looking again at endpoints because zones, accounts or settings have changed: a page at a time, and only at those that this can
+//! Reviews endpoints because zones, accounts or settings have changed: a page at a time, and only those that this can
 //! concern.
 
 use std::collections::{BTreeSet, VecDeque};
@@ -11,7 +11,7 @@ use crate::core::dns::name::DnsName;
 use crate::core::endpoint::KeyHash;
 use crate::core::ids::{ClusterId, ZoneId};
 
-/// A look that is under way.
+/// A review under way.
 #[derive(Debug)]
 pub struct DirectoryReview {
     turn: Turn,
@@ -44,7 +44,7 @@ impl DirectoryReview {
         }
     }
 
-    /// At what waits under some names.
+    /// Of the endpoints that wait under some names.
     pub(super) fn below(turn: Turn, apexes: impl IntoIterator<Item = DnsName>) -> Self {
         let mut review = Self::new(turn);
         let apexes: BTreeSet<DnsName> = apexes.into_iter().collect();
@@ -60,12 +60,12 @@ impl DirectoryReview {
         review
     }
 
-    /// At everything that waits.
+    /// Of everything that waits.
     pub fn of_all_waiting(turn: Turn) -> Self {
         Self { waiting: [WaitingScope::All].into(), ..Self::new(turn) }
     }
 
-    /// At everything of some clusters.
+    /// Of all endpoints of some clusters.
     pub(super) fn of_clusters(clusters: impl IntoIterator<Item = ClusterId>) -> Self {
         Self { clusters: clusters.into_iter().collect(), ..Self::new(Turn::Ours) }
     }
@@ -77,7 +77,7 @@ impl DirectoryReview {
 }
 
 impl Directory {
-    /// The same look, and at what is placed in some zones too.
+    /// The same review, and of the endpoints placed in some zones too.
     pub(super) fn and_placed(
         &self,
         review: DirectoryReview,
@@ -118,7 +118,7 @@ impl Directory {
         }
         let is_meant = |held: &EndpointEntry| match &review.which {
             Which::All => true,
-            // What publishes nothing is among what waits.
+            // Endpoints that publish nothing are among the waiting ones.
             Which::Placed(numbers) => numbers.contains(&held.place()) && !held.is_retained(),
         };
         page.into_iter().filter(is_meant).collect()

@@ -47,7 +47,7 @@ fn discover(directory: &Directory, zones: &[(&str, &str)]) -> Vec<String> {
     )
 }
 
-/// What follows from a look, with what could be decided then stored.
+/// The effects of a review; placements that can be decided then are stored.
 fn reviewed(directory: &Directory, review: Option<DirectoryReview>) -> Vec<String> {
     let mut effects = vec![];
     if let Some(mut review) = review {
@@ -56,7 +56,7 @@ fn reviewed(directory: &Directory, review: Option<DirectoryReview>) -> Vec<Strin
         }
     }
     let mut shown: Vec<String> = effects.iter().map(show).collect();
-    // What waits and what is placed are looked at one after the other, and twice is as good as once.
+    // Waiting and placed endpoints are reviewed one after the other, and a repetition does no harm.
     shown.dedup();
     [shown, settle(directory)].concat()
 }
@@ -78,7 +78,7 @@ fn put(directory: &Directory, endpoint: Endpoint) -> Vec<String> {
     put_as(directory, endpoint, 1)
 }
 
-/// A put of which the store keeps where it goes, if that was known.
+/// A put whose placement the store keeps, if it was known.
 fn put_as(directory: &Directory, endpoint: Endpoint, arrival: i64) -> Vec<String> {
     let (key, version) = (endpoint.key.hash(), endpoint.version());
     let endpoint = PackedEndpoint::pack(&endpoint);
@@ -199,7 +199,7 @@ fn pinned(zone: &str) -> Endpoint {
     pinned
 }
 
-/// What the worker of a zone says of the endpoint.
+/// A zone's worker reports the endpoint in sync.
 fn in_sync(directory: &Directory, zone: &str) {
     let verdict = Verdict::accepted(placement(zone));
     let progress = Some(entry::Progress::InSync { change_id: None });

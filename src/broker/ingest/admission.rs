@@ -1,4 +1,4 @@
-//! Who may speak for a cluster, and who was turned away: an operator has to see that somebody claimed to be a cluster that it is not.
+//! Decides which callers may speak for a cluster, and remembers refused ones: an operator has to see false claims to be a cluster.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,7 +21,7 @@ pub const REASON: &str = "zonefold-reason";
 /// The reason when another kube-system UID has the name.
 const OTHER_UID: &str = "OTHER_KUBE_SYSTEM_UID";
 
-/// How often the clock is looked at while something is about to expire.
+/// How often the clock is read while something is about to expire.
 const LOOK_AT_THE_CLOCK: Duration = Duration::from_secs(60);
 
 /// A claim to be a cluster that was refused.
@@ -33,11 +33,11 @@ pub struct RefusedClaim {
     pub count: u64,
     /// Why, for programs.
     pub reason: &'static str,
-    /// What was wrong, for people.
+    /// The error, for people.
     pub message: String,
 }
 
-/// Judges callers and remembers whom it refused.
+/// Authenticates callers and remembers refused claims.
 #[derive(Clone)]
 pub struct Admission(Arc<Inner>);
 
@@ -45,7 +45,7 @@ struct Inner {
     callers: Arc<dyn Callers>,
     clock: Arc<dyn Clock>,
     metrics: BrokerMetrics,
-    /// Of registered clusters only, so that nobody outside makes it grow.
+    /// Of registered clusters only, so that outsiders cannot make it grow.
     refused: Mutex<HashMap<ClusterId, RefusedClaim>>,
     refusals_said: Quiet<&'static str>,
     claims_said: Quiet<(ClusterId, &'static str)>,
@@ -59,7 +59,7 @@ impl Admission {
         Self(Arc::new(Inner { callers, clock, metrics, refused, refusals_said, claims_said }))
     }
 
-    /// What the caller of a request has proved.
+    /// Authenticates the caller of a request.
     pub(super) async fn prove<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
         // From before the proof, so that no change falls between the two.
         let (shown, changes) = (shown(request), self.0.callers.changes());
@@ -89,7 +89,7 @@ impl Admission {
         }
     }
 
-    /// Whether a caller may speak for a registered cluster. Who may not is raised.
+    /// Whether a caller may speak for a registered cluster. A refusal is raised.
     pub(super) fn claim(&self, caller: &Caller, cluster: &ClusterId) -> Result<(), Status> {
         self.0.callers.claim(&caller.proven, cluster).map_err(|refused| {
             self.raise(cluster, refused.why.as_str(), &refused.message);
@@ -97,29 +97,29 @@ impl Admission {
         })
     }
 
-    /// Returns when the configuration does not let the caller speak for the cluster any more, and why.
+    /// Returns when the configuration no longer lets the caller speak for the cluster, with the reason.
     pub(super) async fn withdrawn(&self, mut caller: Caller, cluster: &ClusterId) -> Status {
         while caller.changes.changed().await.is_ok() {
             let proven = self.0.callers.prove(&caller.shown).await;
             match proven.and_then(|proven| self.0.callers.claim(&proven, cluster)) {
                 Ok(()) => {}
-                // A token's time is over before its stream is, and an issuer may be away: the configuration says neither.
+                // A token may expire before its stream ends, and an issuer may be away: neither is the configuration's doing.
                 Err(refused)
                     if matches!(refused.why, RefusedFor::Expired | RefusedFor::KeysUnavailable) => {
                 }
                 Err(refused) => return status(&refused),
             }
         }
-        // Whoever knows callers is gone: the broker ends.
+        // The source of callers is gone: the broker ends.
         std::future::pending().await
     }
 
-    /// How long what the caller showed is good for; `None` if it does not expire.
+    /// How long the caller's credentials are valid; `None` if they do not expire.
     pub(super) fn time_left(&self, caller: &Caller) -> Option<Duration> {
         Some((caller.good_until? - self.0.clock.now()).to_duration())
     }
 
-    /// Returns when what a caller showed has expired. The clock is looked at every minute, since it may be set.
+    /// Returns when a caller's credentials have expired. The clock is read every minute, since it may be set.
     pub(super) async fn expired(&self, good_until: Option<Timestamp>) -> Status {
         let Some(good_until) = good_until else { return std::future::pending().await };
         loop {
@@ -155,7 +155,7 @@ impl Admission {
     }
 }
 
-/// Somebody who proved who it is.
+/// An authenticated caller.
 pub(super) struct Caller {
     shown: Shown,
     proven: Proven,
@@ -164,18 +164,18 @@ pub(super) struct Caller {
 }
 
 impl Caller {
-    /// When what it showed expires; `None` if it does not.
+    /// When its credentials expire; `None` if they do not.
     pub(super) fn good_until(&self) -> Option<Timestamp> {
         self.good_until
     }
 
-    /// What it proved it by.
+    /// The kind of its credentials.
     pub(super) fn means(&self) -> Means {
         self.proven.means()
     }
 }
 
-/// What the caller of a request shows.
+/// The credentials in a request.
 fn shown<T>(request: &Request<T>) -> Shown {
     let certificate = request.extensions().get::<Peer>().and_then(|peer| peer.certificate.clone());
     let authorization =
@@ -184,13 +184,13 @@ fn shown<T>(request: &Request<T>) -> Shown {
     Shown { certificate, bearer }
 }
 
-/// The refusal as the agent hears it.
+/// The refusal as the agent gets it.
 pub(super) fn status(refused: &Refused) -> Status {
     let mut status = match refused.why {
         RefusedFor::OtherCluster | RefusedFor::IdentityRequired => {
             Status::permission_denied(refused.message.as_str())
         }
-        // The agent is not to blame, and comes again soon.
+        // The agent is not at fault, and retries soon.
         RefusedFor::KeysUnavailable => Status::unavailable(refused.message.as_str()),
         _ => Status::unauthenticated(refused.message.as_str()),
     };
@@ -208,7 +208,7 @@ mod tests {
 
     use super::*;
 
-    /// Knows nobody.
+    /// Refuses every caller.
     struct Nobody(watch::Sender<()>);
 
     #[async_trait]
@@ -239,7 +239,7 @@ mod tests {
         Admission::new(Arc::new(Nobody(watch::Sender::default())), Arc::new(Noon), metrics)
     }
 
-    /// What was logged.
+    /// The logged text.
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);
 

@@ -1,4 +1,4 @@
-//! Group commit: whatever all streams have submitted while the last transaction ran goes into the next one, a unit of each
+//! Group commit: all units that streams submit while a transaction runs go into the next one, a unit of each
 //! cluster in turn.
 
 use std::sync::Arc;
@@ -18,14 +18,14 @@ use crate::ports::{Clock, IngestOutcome, IngestUnit, Store, StoreError};
 /// A transaction aims at this time: neither the ack of a quiet cluster nor the journal of a batch waits long behind the flood of
 /// a noisy one.
 const AIM: Duration = Duration::from_millis(40);
-/// A transaction takes no further unit beyond so many operations, however slow the disk is: fewer would not make its sync faster.
+/// A transaction has room for this many operations, however slow the disk is: fewer would not make its sync faster.
 const LEAST_OPS: usize = 1_000;
-/// However fast it is: what waits for the commit is in memory twice.
+/// And for no more than this: operations that wait for the commit are in memory twice.
 const MOST_OPS: usize = 8_000;
 /// How many submissions wait at most before a stream has to.
 const QUEUE: usize = 1_024;
 
-/// What a stream is told of a unit.
+/// The outcome of a unit, for its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Commit {
     /// It is durable.
@@ -36,7 +36,7 @@ pub enum Commit {
     Refused,
 }
 
-/// A unit on its way, and where its stream waits.
+/// A unit in flight, and where its stream waits.
 pub(super) struct Submission {
     pub(super) unit: IngestUnit,
     pub(super) reply: oneshot::Sender<Commit>,
@@ -49,12 +49,12 @@ pub struct CommitterHandle {
 }
 
 impl CommitterHandle {
-    /// A handle to somebody else who commits.
+    /// A handle to another receiver of submissions.
     pub(super) fn to(submissions: mpsc::Sender<Submission>) -> Self {
         Self { submissions }
     }
 
-    /// Submits a unit; the receiver is told when it is durable. None when the broker is stopping.
+    /// Submits a unit; the receiver gets its outcome. `None` if the broker is stopping.
     pub async fn submit(&self, unit: IngestUnit) -> Option<oneshot::Receiver<Commit>> {
         let (reply, told) = oneshot::channel();
         self.submissions.send(Submission { unit, reply }).await.ok()?;
@@ -62,7 +62,7 @@ impl CommitterHandle {
     }
 }
 
-/// What waits for a transaction. The clusters take turns, a unit each, so that a quiet one's change is in the next transaction
+/// Units waiting for a transaction. The clusters take turns, a unit each, so that a quiet one's change is in the next transaction
 /// whatever a noisy one has submitted; the units of one cluster keep their order. Bounded by the credits of the sessions.
 type Waiting = RoundRobin<ClusterId, Submission>;
 
@@ -112,30 +112,30 @@ pub struct Committer {
     store: Arc<dyn Store>,
     /// The time of their commit.
     clock: Arc<dyn Clock>,
-    /// Gets what was committed, in order.
+    /// Gets the committed units, in order.
     decider: mpsc::Sender<DeciderMessage>,
     /// The figures.
     metrics: BrokerMetrics,
-    /// Told of each transaction that is on its way, so that what other replicas committed is told in its place.
+    /// Held during each transaction, so that the commits of other replicas come in their place among these.
     order: CommitOrder,
     /// Read again when it is in doubt whether a transaction was committed.
     feed: FeedHandle,
-    /// Where the feed was before an attempt that had no answer and is in doubt; `None` if none is.
+    /// The feed's position before an unanswered attempt that is in doubt; `None` if none is.
     doubt: Option<u64>,
 }
 
-/// What a committer is made from.
+/// The parts of a committer.
 pub struct CommitterParts {
     pub store: Arc<dyn Store>,
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// Told what was committed.
+    /// Gets the committed units.
     pub decider: mpsc::Sender<DeciderMessage>,
     /// The figures.
     pub metrics: BrokerMetrics,
-    /// Held while a transaction is on its way.
+    /// Held while a transaction is in flight.
     pub order: CommitOrder,
-    /// Where an answer that was lost can be looked up.
+    /// Where the outcome can be looked up if its answer was lost.
     pub feed: FeedHandle,
 }
 
@@ -177,7 +177,7 @@ impl Committer {
         }
     }
 
-    /// Commits a group and tells its streams; answers how long the store took for it as a whole.
+    /// Commits a group and answers its streams; returns how long the store took for it as a whole.
     async fn commit(
         &mut self,
         group: Vec<Submission>,
@@ -219,7 +219,7 @@ impl Committer {
         None
     }
 
-    /// Tries until the store answers; a refusal is an answer. None at a hard stop: nothing is acked then.
+    /// Tries until the store answers; a refusal is an answer. `None` at a hard stop: nothing is acked then.
     async fn ingest(
         &self,
         units: &[IngestUnit],

@@ -1,7 +1,7 @@
-//! A session by itself: no network, no store. The same state machine takes an agent's messages, and what it submits becomes
+//! A session by itself: no network, no store. The same state machine takes an agent's messages, and its units become
 //! durable in a directory in memory at once.
 //!
-//! It is how tests and fuzz targets put messages of any content and order to a session.
+//! Tests and fuzz targets use it to send messages of any content and order to a session.
 
 use std::collections::HashMap;
 
@@ -25,12 +25,12 @@ const OUTBOUND: usize = 64;
 /// As many submissions as wait for the committer.
 const SUBMISSIONS: usize = 64;
 
-/// What a session did with a message.
+/// A session's reaction to a message.
 #[derive(Debug, Default)]
 pub struct Exchange {
-    /// What it says to the agent, in order.
+    /// Its messages to the agent, in order.
     pub answers: Vec<v1::BrokerMessage>,
-    /// How the session ended, in the words that the agent would be told; none when it goes on.
+    /// How the session ended, in the words that the agent would get; `None` if it goes on.
     pub ended: Option<String>,
 }
 
@@ -40,7 +40,7 @@ pub struct OfflineSession {
     peers: Peers,
 }
 
-/// Everybody around a session.
+/// Everything around a session.
 struct Peers {
     cluster: ClusterId,
     directory: SharedDirectory,
@@ -90,7 +90,7 @@ impl OfflineSession {
         }
     }
 
-    /// Puts a message to the session. What it submits becomes durable, and its ack is among the answers of
+    /// Sends a message to the session. Its unit becomes durable, and the ack is among the answers of
     /// [`settle`](Self::settle) or of a message that waits for it.
     pub async fn take(&mut self, message: v1::AgentMessage) -> Exchange {
         let Self { session, peers } = self;
@@ -103,17 +103,17 @@ impl OfflineSession {
         peers.serve(session.settle()).await
     }
 
-    /// What is durable for the cluster.
+    /// The digest of the cluster's durable endpoints.
     pub fn digest(&self) -> SetDigest {
         self.peers.directory.digest(&self.peers.cluster)
     }
 
-    /// What that uses of the cluster's quota.
+    /// How much of the cluster's quota they use.
     pub fn usage(&self) -> Usage {
         self.peers.directory.usage(&self.peers.cluster)
     }
 
-    /// What is kept of an endpoint beyond the quota.
+    /// The rest that is kept of an endpoint beyond the quota.
     pub fn withheld(&self, key: &KeyHash) -> Option<Withheld> {
         self.peers.directory.cluster(&self.peers.cluster).get(key)?.withheld()
     }
@@ -122,7 +122,7 @@ impl OfflineSession {
     pub fn set_quota(&self, quota: Quota) {
         let mut settings = HashMap::clone(&self.peers.directory.settings());
         settings.values_mut().for_each(|settings| settings.quota = quota);
-        // What that means for verdicts is the decider's, and there is none.
+        // The decider would review the verdicts, and there is none.
         let _review = self.peers.directory.reconfigure(settings);
     }
 
@@ -131,7 +131,7 @@ impl OfflineSession {
         let _review = self.peers.directory.reconfigure(HashMap::new());
     }
 
-    /// How many endpoints that is.
+    /// How many endpoints are durable.
     pub fn endpoint_count(&self) -> usize {
         self.peers.directory.endpoint_count(&self.peers.cluster)
     }
@@ -164,7 +164,7 @@ impl Peers {
         exchange
     }
 
-    /// What a store does, without one.
+    /// Commits as a store does, without one.
     fn commit(&mut self, submission: Submission) {
         let IngestUnit { ops, placings, .. } = submission.unit;
         for op in ops {

@@ -1,5 +1,5 @@
-//! Opens sessions in groups: whoever says Hello while the last transaction ran goes into the next one, so a thousand clusters
-//! that come back at once cost a few transactions, and the acks of the others go on between them.
+//! Opens sessions in groups: every Hello that comes while a transaction runs goes into the next one, so a thousand clusters
+//! that reconnect at once cost a few transactions, and the acks of the others go on between them.
 
 use std::sync::Arc;
 
@@ -74,7 +74,7 @@ impl Opener {
         (Self { hellos, store, decider, feed }, OpenerHandle { hellos: sender })
     }
 
-    /// Opens until the broker drains; who still waits then is told that it stops.
+    /// Opens until the broker drains; streams that still wait then get [`OpenError::Stopping`].
     pub async fn run(mut self, drain: CancellationToken) {
         let mut group = Vec::new();
         loop {
@@ -90,7 +90,7 @@ impl Opener {
     }
 
     async fn open(&self, group: Vec<Hello>) {
-        // Who has hung up meanwhile does not supersede anybody.
+        // A stream that has hung up meanwhile supersedes no session.
         let (openings, replies): (Vec<_>, Vec<_>) = group
             .into_iter()
             .filter(|hello| !hello.reply.is_closed())
@@ -127,7 +127,7 @@ impl Opener {
         }
     }
 
-    /// One for all: what was committed before the epochs rose is in the directory when this returns.
+    /// Waits once for the group: when this returns, the directory has all commits from before the epochs rose.
     async fn everything_is_there(&self) -> Result<(), OpenError> {
         if let Err(error) = self.feed.catch_up().await {
             warn!(%error, "sessions were opened and are not welcomed yet");

@@ -5,7 +5,7 @@ use crate::core::endpoint::verdict::{Reason, Verdict};
 use crate::core::endpoint::{Endpoint, KeyHash, Version};
 use crate::wire::v1;
 
-/// Reads one put and computes its hashes anew: what is stored is what was read.
+/// Reads one put and computes its hashes anew, so that they match the stored content.
 pub(super) fn read_put(
     put: v1::Put,
 ) -> Result<(KeyHash, Version, PackedEndpoint), Box<v1::EndpointStatus>> {
@@ -25,7 +25,7 @@ pub(super) fn read_put(
     Ok((endpoint.key.hash(), version, PackedEndpoint::pack(&endpoint)))
 }
 
-/// A verdict on what cannot be read.
+/// A verdict on an endpoint that cannot be read.
 pub(super) fn malformed(
     key: Option<v1::EndpointKey>,
     version: bytes::Bytes,

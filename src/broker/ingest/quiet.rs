@@ -1,4 +1,4 @@
-//! Warnings that anybody who reaches the port can cause: the first of its kind at once, then one a minute with how many there were.
+//! Warnings that any client of the port can cause: the first of its kind at once, then one a minute with how many there were.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Between two warnings of one kind lies so much.
+/// The least time between two warnings of one kind.
 const ONCE_IN: Duration = Duration::from_secs(60);
 
 /// See the module's page. There have to be few kinds: each is remembered.
@@ -25,7 +25,7 @@ impl<K> Default for Quiet<K> {
 }
 
 impl<K: Eq + Hash> Quiet<K> {
-    /// Counts one. Answers how many there were since the last one that was logged, this one included, if it is to be logged.
+    /// Counts one. If it is to be logged, returns how many there were since the last one that was, this one included.
     pub(super) fn count(&self, kind: K) -> Option<u64> {
         let now = Instant::now();
         let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! Whether this replica reaches its store. One that reached it and does not any more sends its agents to another replica.
+//! Whether this replica reaches its store. One that no longer does sends its agents to another replica.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use tokio::time::{Instant, sleep, timeout};
 
 /// How often the store is asked.
 const ASK_EVERY: Duration = Duration::from_secs(2);
-/// The store is lost when it has not answered for so long. Leases run out sooner, and a slow answer under load is not so slow.
+/// The store counts as lost if it has not answered for this long. Leases run out sooner, and a slow answer under load is faster.
 const LOST_AFTER: Duration = Duration::from_secs(10);
 
-/// Asks the store from time to time and says in `ready` whether sessions may stay. Where no other replica lives they stay in any
-/// case: nobody else would take them.
+/// Asks the store from time to time and says in `ready` whether sessions may stay. If no other replica lives, they stay in any
+/// case: there is no other to take them.
 pub async fn watch_store(
     ping: impl AsyncFn() -> bool,
     has_others: impl Fn() -> bool,

@@ -1,4 +1,4 @@
-//! The gRPC service: who may speak, and the life of a stream.
+//! The gRPC service: admission, and the life of a stream.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -35,15 +35,15 @@ use crate::wire::v1::{self, agent_message, broker_message, welcome};
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
 /// Messages that wait for a slow reader; then its session waits too.
 const OUTBOUND: usize = 64;
-/// A session that is to end has so long for its last acks and words. Then its agent reads nothing, and it ends without them.
+/// How long an ending session has for its last acks and words. After that its agent reads nothing, and it ends without them.
 const LAST_WORDS: Duration = Duration::from_secs(4);
-/// When the broker stops, its agents come back no sooner than this, spread so that so many come in a second.
+/// When the broker stops, its agents reconnect no sooner than this, spread to this many a second.
 const DRAIN_AFTER_MS: u64 = 500;
 const DRAIN_PER_SECOND: u64 = 500;
 
-/// What the service is built from.
+/// The parts of the service.
 pub struct ServiceParts {
-    /// Who calls.
+    /// Authenticates callers.
     pub admission: Admission,
     pub store: Arc<dyn Store>,
     /// The time.
@@ -51,12 +51,12 @@ pub struct ServiceParts {
     /// Group commit.
     pub committer: CommitterHandle,
     pub decider: mpsc::Sender<DeciderMessage>,
-    /// What other replicas made durable.
+    /// Changes that other replicas made durable.
     pub feed: FeedHandle,
     pub directory: SharedDirectory,
     /// The figures.
     pub metrics: BrokerMetrics,
-    /// What a session may take.
+    /// The bounds of each session.
     pub limits: Limits,
     /// Whether this replica reaches its store, so that sessions may stay.
     pub ready: watch::Receiver<bool>,
@@ -72,7 +72,7 @@ struct Inner {
     parts: ServiceParts,
     opener: OpenerHandle,
     sessions: Mutex<HashMap<ClusterId, (Epoch, CancellationToken)>>,
-    /// The most sessions that were open when one was told of the drain.
+    /// The most sessions that were open when one ended by the drain.
     drained: AtomicUsize,
     rng: Mutex<fastrand::Rng>,
     watch_rng: Mutex<fastrand::Rng>,
@@ -147,7 +147,7 @@ impl Inner {
         };
         let (cluster, epoch) = (session.cluster.clone(), session.epoch);
         self.parts.metrics.sessions.inc();
-        // The session ends by itself before what opened it expires, so that the agent shows something newer.
+        // The session ends by itself before its credentials expire, so that the agent shows newer ones.
         let admission = &self.parts.admission;
         let age = self.age().min(admission.time_left(&caller).unwrap_or(Duration::MAX));
         let overdue = self.overdue(superseded.clone(), age);
@@ -163,7 +163,7 @@ impl Inner {
                 tokio::time::sleep(LAST_WORDS).await;
                 status
             } => End::GoAway(v1::go_away::Reason::SessionAge, status.message().to_owned()),
-            // What it submitted will not be acked here: the agent says it again elsewhere.
+            // Units in flight will not be acked here: the agent sends them again elsewhere.
             () = lost(self.parts.ready.clone()) => End::GoAway(
                 v1::go_away::Reason::Drain,
                 "this replica does not reach its store: connect to another one".to_owned(),
@@ -208,7 +208,7 @@ impl Inner {
                 Err(status)
             }
         };
-        // It may have gone, or not read what it was told before.
+        // The agent may have gone, or not read earlier messages.
         let _unheard = tokio::time::timeout(LAST_WORDS, outbound.send(word)).await;
     }
 
@@ -252,7 +252,7 @@ impl Inner {
         let superseded = self.supersede(&cluster, epoch);
         let directory = &self.parts.directory;
         let root = directory.digest(&cluster).root();
-        // It may have been taken out of the configuration meanwhile, and no quota is its own then.
+        // The cluster may have been removed from the configuration meanwhile, and then has no quota.
         let quota = directory.quota(&cluster).ok_or_else(|| not_registered(&cluster))?;
         let resume = hello.resume.unwrap_or_default();
         let mode = match known {
@@ -381,7 +381,7 @@ impl Federation for FederationService {
         let watching = self.0.watchers.open(&cluster)?;
         let (outbound, stream) = mpsc::channel(4);
         let held = &request.get_ref().held_digests;
-        // Who holds nothing decides by the replay what may be withdrawn: it must not lack what another replica made durable.
+        // An agent that holds nothing decides withdrawals by the replay: it must not lack changes of other replicas.
         if held.is_empty() && self.0.parts.feed.catch_up().await.is_err() {
             return Err(Status::unavailable("the store does not answer: connect again"));
         }
@@ -401,12 +401,12 @@ impl Federation for FederationService {
             let _watching = watching;
             let end = tokio::select! {
                 () = follow => return,
-                // Nothing is wrong with it: the agent opens the next one, wherever that leads.
+                // Nothing is wrong with the stream: the agent opens the next one, at whichever replica.
                 () = tokio::time::sleep(age) => return,
                 withdrawn = admission.withdrawn(caller, &cluster) => withdrawn,
                 expired = admission.expired(good_until) => expired,
             };
-            // It may have gone, or not read what it was told before.
+            // The agent may have gone, or not read earlier messages.
             let _unheard = tokio::time::timeout(LAST_WORDS, outbound.send(Err(end))).await;
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))

@@ -1,4 +1,4 @@
-//! One session of one cluster: what arrives is worked in order, what is durable is acked.
+//! One session of one cluster: messages are processed in order, and acked when durable.
 
 mod credit;
 mod diff;
@@ -30,16 +30,16 @@ use crate::ports::{IngestOp, IngestUnit};
 use crate::wire::convert::{key_hashes_to_wire, version_from_wire};
 use crate::wire::v1::{self, agent_message, broker_message, operation};
 
-/// What a session may take and send.
+/// The bounds on what a session accepts and sends.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Operations that may be on their way without an ack.
+    /// Operations that may be in flight without an ack.
     pub credit_items: u32,
     /// Bytes of them.
     pub credit_bytes: u64,
     /// The largest message.
     pub max_message_bytes: u32,
-    /// How often the agent says what it holds; three of them without a word end the session.
+    /// How often the agent sends a heartbeat; silence for three of them ends the session.
     pub heartbeat: Duration,
     /// A session ends after a time between this and twice this, so that streams spread over replicas.
     pub least_age: Duration,
@@ -50,7 +50,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            // One unit of a cluster is worked whole, so this bounds what a quiet cluster's change can stand behind.
+            // One unit of a cluster is processed whole, so this bounds the wait of a quiet cluster's change.
             credit_items: 2_000,
             credit_bytes: 8 << 20,
             // A connection keeps the room of its largest message for as long as it lives.
@@ -67,13 +67,13 @@ impl Default for Limits {
 pub enum End {
     /// The stream is over.
     Closed,
-    /// The agent is told to go, and why.
+    /// The agent gets GoAway, with the reason.
     GoAway(v1::go_away::Reason, String),
     /// The stream fails.
     Failed(Status),
 }
 
-/// So many parts of a snapshot are on their way to the store; the next ones are not read before.
+/// How many parts of a snapshot are in flight to the store at most; the next ones are not read before.
 const PARTS_AT_ONCE: usize = 4;
 
 fn protocol(detail: impl Into<String>) -> End {
@@ -103,32 +103,32 @@ pub struct Session {
     pub(super) epoch: Epoch,
     /// Makes units durable.
     pub(super) committer: CommitterHandle,
-    /// Waited for before a comparison: until the directory has what was committed.
+    /// Waited for before a comparison: until the directory has all commits.
     pub(super) decider: mpsc::Sender<DeciderMessage>,
     /// Read for the cluster's digests and keys.
     pub(super) directory: SharedDirectory,
     /// Messages to the agent; bounded.
     pub(super) outbound: mpsc::Sender<Result<v1::BrokerMessage, Status>>,
-    /// What the session may have on its way.
+    /// Its credits, sizes and times.
     pub(super) limits: Limits,
-    /// What it remembers between messages.
+    /// Its state between messages.
     pub(super) state: State,
 }
 
-/// What a session remembers between messages.
+/// The state of a session between messages.
 pub struct State {
-    /// Which sources have looked at everything.
+    /// Whether each source is synced.
     sources: BTreeMap<String, bool>,
     last_seq: u64,
     in_flight: FuturesOrdered<futures::future::BoxFuture<'static, Option<InFlight>>>,
     /// Whether something was submitted that may not be in the directory yet.
     in_doubt: bool,
-    /// The root of what the agent should hold; none when it may have changed. Nobody else changes what is durable for the
-    /// cluster, so while nothing is submitted a heartbeat is compared with this and costs nothing more.
+    /// The root of what the agent should hold; `None` if it may have changed. No other session changes the cluster's durable
+    /// endpoints, so while nothing is submitted a heartbeat is compared with this and costs nothing more.
     expected_root: Option<[u8; 32]>,
-    /// A diff goes on: the buckets that were asked for, and the keys that came.
+    /// A comparison under way: the requested buckets, and the keys that came.
     diff: Option<Diff>,
-    /// Whether the last comparison left deletions to the next one, for the sake of what it asked for.
+    /// Whether the last comparison left deletions to the next one, after the requested bodies.
     deletions_waited: bool,
     snapshot: Option<Snapshot>,
     /// Keys that the agent no longer names and whose source is not synced: kept, and not counted as a difference.
@@ -157,7 +157,7 @@ impl State {
 }
 
 impl Session {
-    /// Works what arrives until the stream ends, the session is superseded or the broker drains.
+    /// Processes messages until the stream ends, the session is superseded or the broker drains.
     pub async fn run(
         mut self,
         mut inbound: Streaming<v1::AgentMessage>,
@@ -183,7 +183,7 @@ impl Session {
                 () = &mut too_old => Some(End::GoAway(v1::go_away::Reason::SessionAge, String::new())),
             };
             let Some(end) = end else { continue };
-            // What was submitted is acked before the session ends, whatever the reason.
+            // Everything submitted is acked before the session ends, whatever the reason.
             while let Some(acked) = self.state.in_flight.next().await {
                 if self.ack(acked).await.is_err() {
                     break;
@@ -337,7 +337,7 @@ impl Session {
         Ok(())
     }
 
-    /// Notes what the agent says of its sources; answers whether one became synced.
+    /// Notes the states of the agent's sources; returns whether one became synced.
     pub(super) fn note_sources(&mut self, sources: &[v1::SourceState]) -> bool {
         let mut newly_synced = false;
         for source in sources {
@@ -349,7 +349,7 @@ impl Session {
             newly_synced |= source.synced && before != Some(true);
             let (cluster, kind, reason) = (&self.cluster, &source.kind, &source.last_error);
             match (before, source.synced) {
-                // So every agent begins.
+                // Every agent begins like this.
                 (None, false) => {
                     info!(%cluster, source = %kind, %reason, "a source is not synced yet, its keys are kept")
                 }
@@ -414,7 +414,7 @@ impl Session {
         for part in snapshot.take(chunk).map_err(End::from)? {
             self.submit(0, part, v1::Credits::default(), false).await?;
         }
-        // A snapshot takes no credits: it waits here, and what is not read yet waits at the agent.
+        // A snapshot uses no credits: it waits here, and its unread rest waits at the agent.
         while self.state.in_flight.len() > PARTS_AT_ONCE
             && let Some(in_flight) = self.state.in_flight.next().await
         {
@@ -436,13 +436,13 @@ impl Session {
         if self.expected_root() == root {
             return Ok(());
         }
-        // An earlier snapshot was interrupted, or the cluster was known before: what absence means is found by comparing.
+        // An earlier snapshot was interrupted, or the cluster was known before: a comparison finds what is gone.
         self.state.diff = Some(Diff::default());
         self.say(broker_message::Message::DiffRequest(v1::DiffRequest {})).await
     }
 }
 
-/// How a stream ends that cannot be read on.
+/// The end of a stream that cannot be read further.
 fn broken(status: &Status) -> End {
     if status.code() != tonic::Code::OutOfRange {
         return End::Closed;
@@ -454,14 +454,14 @@ fn broken(status: &Status) -> End {
     )))
 }
 
-/// Waits until everything that was committed before is in the directory; none when the broker stops.
+/// Waits until everything committed before is in the directory; `None` if the broker stops.
 pub async fn barrier(decider: &mpsc::Sender<DeciderMessage>) -> Option<()> {
     let (reply, told) = oneshot::channel();
     decider.send(DeciderMessage::Barrier(reply)).await.ok()?;
     told.await.ok()
 }
 
-/// Reads one operation; what cannot be stored gets a verdict of its own, and the rest goes on.
+/// Reads one operation; one that cannot be stored gets its own verdict, and the rest goes on.
 fn read_operation(operation: v1::Operation) -> Result<IngestOp, Box<v1::EndpointStatus>> {
     match operation.operation {
         Some(operation::Operation::Put(put)) => {

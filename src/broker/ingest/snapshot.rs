@@ -1,8 +1,8 @@
-//! A first snapshot on its way. What absence from it means is decided when all of it has come and adds up to its digest.
+//! A first snapshot in transfer. Absence from it is judged only when all of it has come and adds up to its digest.
 //!
 //! Additions alone delete nothing, so they need not wait for that: a snapshot in the order of its names is made durable in
-//! parts, ordinary units that take turns with those of other clusters. A name is never split over two of them, so that nobody
-//! publishes half of what is wanted there. A snapshot in another order waits in memory for its end, as far as [`MOST_WAITING`].
+//! parts, ordinary units that take turns with those of other clusters. A name is never split over two of them, so that no
+//! name is published with half of its endpoints. A snapshot in another order waits in memory for its end, up to [`MOST_WAITING`].
 
 use super::put::read_put;
 use crate::core::endpoint::digest::SetDigest;
@@ -11,11 +11,11 @@ use crate::wire::v1;
 
 /// A part is complete with this many endpoints, at the next name.
 const PART: usize = 500;
-/// No more octets of endpoints wait in memory for the end of a name or of a snapshot. It is more than Route 53 takes at a name, so
+/// No more octets of endpoints wait in memory for the end of a name or of a snapshot. Route 53 accepts fewer at a name, so
 /// a name that has more is not published as a whole anyway.
 const MOST_WAITING: u64 = 16 << 20;
 
-/// How a snapshot cannot be taken on.
+/// Why a snapshot is refused.
 #[derive(Debug)]
 pub enum SnapshotError {
     /// It breaks the protocol.
@@ -28,9 +28,9 @@ pub enum SnapshotError {
 pub struct Snapshot {
     begin: v1::SnapshotBegin,
     digest: SetDigest,
-    /// What came and is not part of a complete part.
+    /// Operations that came and are in no complete part.
     rest: Vec<IngestOp>,
-    /// The octets of those.
+    /// Their octets.
     waiting: u64,
     last_name: arcstr::ArcStr,
 }
@@ -57,10 +57,10 @@ impl Snapshot {
         self.begin.count
     }
 
-    /// Takes a piece; answers the parts that are complete with it.
+    /// Takes a piece; returns the parts that are complete with it.
     ///
     /// # Errors
-    /// How the piece breaks the protocol, or that more waits than is kept in memory.
+    /// The piece breaks the protocol, or more waits than is kept in memory.
     pub fn take(&mut self, chunk: v1::SnapshotChunk) -> Result<Vec<Vec<IngestOp>>, SnapshotError> {
         let mut parts = vec![];
         for put in chunk.puts {
@@ -95,7 +95,7 @@ impl Snapshot {
         Ok(parts)
     }
 
-    /// Takes the name of an endpoint; answers whether it is another than the one before.
+    /// Takes the name of an endpoint; returns whether it differs from the one before.
     fn goes_to_the_next_name(&mut self, name: &str) -> Result<bool, SnapshotError> {
         if *name < *self.last_name {
             return Err(SnapshotError::Protocol(format!(
@@ -110,10 +110,10 @@ impl Snapshot {
         Ok(is_next)
     }
 
-    /// What is not part of a complete part, and the root of all, when all that was announced is there.
+    /// The operations that are in no complete part, and the root of all, if everything announced has come.
     ///
     /// # Errors
-    /// What is missing.
+    /// Count or digest differ from the announced ones.
     pub fn finish(self) -> Result<(Vec<IngestOp>, [u8; 32]), String> {
         if self.digest.count() != self.begin.count {
             return Err(format!(
@@ -236,7 +236,7 @@ mod tests {
         assert!(refused(begin(&wishes[1..], true), &wishes[..5]).contains("do not add up"));
     }
 
-    /// So many endpoints at one name, each of so many octets.
+    /// Endpoints at one name, each of 1 MiB.
     fn large(count: usize) -> Vec<Endpoint> {
         let target = "x".repeat(1 << 20);
         (0..count)

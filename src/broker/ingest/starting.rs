@@ -1,8 +1,8 @@
-//! What agents meet while the broker loads its store: a service that takes their calls and lets them wait.
+//! The service for agents while the broker loads its store: it accepts their calls and lets them wait.
 //!
-//! A call that waits is answered the moment that the broker is there, with no attempt in between; its connection is made
-//! already. One that was refused would have to be tried again and again, and would come late. What waits costs what its session
-//! will cost anyway.
+//! A call that waits is answered the moment that the broker is ready, with no attempt in between; its connection is made
+//! already. A refused call would have to be retried again and again, and would come late. A call that waits costs what its
+//! session will cost anyway.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::broker::startup::progress::StartProgress;
 use crate::wire::v1;
 use crate::wire::v1::federation_server::Federation;
 
-/// How long a call waits before the agent is told how far the start is. Agents wait for a minute.
+/// How long a call waits before the agent gets the progress of the start. Agents wait for a minute.
 const WAIT: Duration = Duration::from_secs(40);
 
 /// See the module's page.
@@ -38,7 +38,7 @@ impl StartingService {
         Self { admission, started, progress }
     }
 
-    /// The broker's service, when there is one before the agent has waited long enough.
+    /// The broker's service, if it is ready before the agent has waited long enough.
     async fn service(mut self) -> Result<FederationService, Status> {
         let waited = tokio::time::timeout(WAIT, self.started.wait_for(Option::is_some)).await;
         let service = match waited {

@@ -1,4 +1,4 @@
-//! Statuses on their way back: first those that the agent does not hold as they are, then each change.
+//! Sends statuses to an agent: first those that it does not hold as they are, then each change.
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -37,7 +37,7 @@ pub async fn follow(
         let statuses = news.endpoints.iter().map(|held| to_wire(held, &zones, at)).collect();
         let replay_scope = news.scope.map(|buckets| v1::ReplayScope { buckets: buckets.into() });
         let batch = v1::StatusBatch { statuses, replay_done: news.replay_done, replay_scope };
-        // A reader that does not read holds up nobody who stops.
+        // A reader that does not read does not hold up a stop.
         let is_gone = tokio::select! {
             sent = outbound.send(Ok(batch)) => sent.is_err(),
             () = drain.cancelled() => true,

@@ -1,16 +1,16 @@
 //! Follows what the other replicas make durable.
 //!
-//! One task reads the feed, from a place that was noted before the store was loaded, and tells the decider. Three rules keep the
-//! directory what the store is:
+//! One task reads the feed, from a place noted before the store was loaded, and sends it to the decider. Three rules keep the
+//! directory equal to the store:
 //!
-//! * Bodies are read when the feed is read, so an entry may show something newer than it is the news of. That is as good: the rest
-//!   is told again, and what is held already is left alone.
+//! * Bodies are read when the feed is read, so an entry may show newer content than the change that it announces. That does no
+//!   harm: the newer change comes again, and content that is held already is left alone.
 //! * A cluster's session may move from one replica to another and back. Before a session is welcomed the feed is read to its end
-//!   ([`FeedHandle::catch_up`]), so the new session never works on less than what the older one made durable. Before a page is
-//!   told, what this replica committed itself before the page was read is told ([`CommitOrder`]), so an older content of its own
-//!   never comes after a newer one of another.
-//! * This replica's own entries are skipped, since it told the decider when it committed. When it does not know whether it did,
-//!   because an answer was lost, it reads them too ([`FeedHandle::read_own_again`]).
+//!   ([`FeedHandle::catch_up`]), so the new session never works on less than what the older one made durable. Before a page goes
+//!   to the decider, this replica's own commits from before the page was read go there ([`CommitOrder`]), so an older content of
+//!   its own never comes after a newer one of another.
+//! * This replica's own entries are skipped, since the decider got them at the commit. If a commit is in doubt because its answer
+//!   was lost, they are read too ([`FeedHandle::read_own_again`]).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -31,22 +31,22 @@ use crate::core::ids::AccountId;
 use crate::core::time::Millis;
 use crate::ports::{FeedEntry, News, ReplicaId, Store, StoreError};
 
-/// The feed is looked at this often, whether or not the store says that there is news.
+/// The feed is read this often, whether or not the store reports news.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long a store that fails is left alone at most.
+/// The longest wait before a failing store is tried again.
 const MOST_WAIT: Duration = Duration::from_secs(5);
-/// So many endpoints are read at once, about.
+/// About how many endpoints are read at once.
 const PAGE: u32 = 2_000;
-/// How long entries are kept for a replica that does not come to read them, and how often the older ones are cut.
+/// How long entries are kept for a replica that does not read them, and how often older ones are cut.
 const KEEP_FOR: Millis = Millis(15 * 60_000);
 const CUT_EVERY: Duration = Duration::from_secs(60);
 
-/// Held while a transaction of this replica's ingest is on its way: from before it is begun until the decider was told.
+/// Held while a transaction of this replica's ingest is in flight: from before its begin until the decider has its result.
 #[derive(Clone, Default)]
 pub struct CommitOrder(Arc<Mutex<()>>);
 
 impl CommitOrder {
-    /// Returns when no other transaction is on its way; the next one waits for the end of what is answered.
+    /// Returns when no other transaction is in flight; the next one waits until the guard is dropped.
     pub async fn hold(&self) -> OwnedMutexGuard<()> {
         Arc::clone(&self.0).lock_owned().await
     }
@@ -62,10 +62,10 @@ enum Request {
     ReadOwnAgain { after: u64 },
 }
 
-/// How to reach the follower.
+/// How to reach the feed reader.
 #[derive(Clone, Default)]
 pub struct FeedHandle {
-    /// None when the store has one replica: then there is nothing to read.
+    /// `None` if the store has one replica: then there is nothing to read.
     requests: Option<mpsc::UnboundedSender<Request>>,
     position: Arc<AtomicU64>,
 }
@@ -87,7 +87,7 @@ impl FeedHandle {
         self.position.load(Ordering::Acquire)
     }
 
-    /// Has the entries after a place read again, this replica's own too; answers whether there is a feed where they would be.
+    /// Has the entries after a place read again, this replica's own too; returns whether there is a feed that has them.
     pub fn read_own_again(&self, after: u64) -> bool {
         self.requests
             .as_ref()
@@ -95,20 +95,20 @@ impl FeedHandle {
     }
 }
 
-/// What a follower is made from.
+/// The parts of a feed reader.
 pub struct FeedReaderParts {
-    /// The store, as this replica's: its own entries come without what they are about.
+    /// The store, as this replica's: its own entries come without endpoints and statuses.
     pub store: Arc<dyn Store>,
     /// The store without a replica: its entries come whole.
     pub whole: Arc<dyn Store>,
-    /// Whose own entries are skipped.
+    /// This replica; its own entries are skipped.
     pub replica: ReplicaId,
     /// The last entry that the directory has already.
     pub after: u64,
     pub decider: mpsc::Sender<DeciderMessage>,
     /// Hears when another replica has accepted rules.
     pub rules: mpsc::UnboundedSender<RulesMessage>,
-    /// What this replica commits itself.
+    /// Orders the feed among this replica's own commits.
     pub commits: CommitOrder,
     /// Hears when another replica asks for statuses.
     pub relay: RelayHandle,
@@ -122,7 +122,7 @@ pub struct FeedReader {
     position: Arc<AtomicU64>,
     requests: mpsc::UnboundedReceiver<Request>,
     waiting: Vec<oneshot::Sender<Result<(), NotCaughtUp>>>,
-    /// This replica's own entries are to be read too, from here on.
+    /// The place after which this replica's own entries are to be read too.
     own_after: Option<u64>,
     /// Whether the store's last failure was logged.
     is_failing: bool,
@@ -143,7 +143,7 @@ impl From<StoreError> for Stop {
 }
 
 impl FeedReader {
-    /// A follower, and how to reach it.
+    /// A feed reader, and how to reach it.
     pub fn new(parts: FeedReaderParts) -> (Self, FeedHandle) {
         let (sender, requests) = mpsc::unbounded_channel();
         let position = Arc::new(AtomicU64::new(parts.after));
@@ -218,7 +218,7 @@ impl FeedReader {
 
     fn answer(&mut self, answer: Result<(), NotCaughtUp>) {
         for reply in self.waiting.drain(..) {
-            // Who asked may have gone.
+            // The asker may have gone.
             let _gone = reply.send(answer);
         }
     }
@@ -249,7 +249,7 @@ impl FeedReader {
         }
     }
 
-    /// Reads all entries after a place again, this replica's own too, while it commits nothing: at the end the decider was told
+    /// Reads all entries after a place again, this replica's own too, while it commits nothing: at the end the decider has
     /// what the store holds.
     async fn read_all_again(&self, mut after: u64) -> Result<(), Stop> {
         let _nothing_commits = self.parts.commits.hold().await;
@@ -287,11 +287,11 @@ impl FeedReader {
                 News::Endpoints(endpoints) if which == Entries::All => {
                     followed.extend(endpoints.into_iter().map(Followed::OwnEndpoint));
                 }
-                // Of its own, only what was committed can be in doubt.
+                // Of this replica's own entries, only commits can be in doubt.
                 _ if is_own => {}
                 News::Endpoints(_) => {}
                 News::Zones(account) => {
-                    // The store is asked once a page for what it holds now.
+                    // The store is asked once a page for the zones that it holds now.
                     if zones.insert(account.clone()) {
                         followed.push(Followed::Zones(self.zones_of(account).await?));
                     }
@@ -322,7 +322,7 @@ impl FeedReader {
     }
 }
 
-/// Whose entries are read.
+/// Which replicas' entries are read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Entries {
     OfOthers,

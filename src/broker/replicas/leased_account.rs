@@ -20,14 +20,14 @@ use crate::core::ids::AccountId;
 use crate::core::time::Millis;
 use crate::ports::{Clock, DnsProviders, Store, Tenure};
 
-/// How far the clocks of two lives of the broker may differ: those of two replicas, or one machine's before and after it was set.
-/// With more, who takes an account over could believe that tokens had flowed back which were spent just now.
+/// How far the clocks of two runs of the broker may differ: those of two replicas, or one machine's before and after it was set.
+/// With more, the next holder of an account could count tokens that were spent just now as refilled.
 const CLOCKS_DIFFER: Millis = Millis(10_000);
 /// How long a tenant that cannot begin waits before it tries again, at first and at most.
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 const LAST_RETRY: Duration = Duration::from_secs(5);
 
-/// What all tenants are made with.
+/// The parts that all workers share.
 pub struct WorkerFactory {
     /// The store, as this replica's.
     pub store: Arc<dyn Store>,
@@ -35,21 +35,21 @@ pub struct WorkerFactory {
     pub providers: Arc<dyn DnsProviders>,
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// Where statuses go.
+    /// Receives statuses.
     pub feedback: Feedback,
     /// The rules of governance that count.
     pub rules: watch::Receiver<Arc<RulesInForce>>,
-    /// Where zones go.
+    /// Receives discovered zones.
     pub discovered: mpsc::Sender<Discovered>,
     /// The decider, which sends the worker its contributions.
     pub decider: mpsc::Sender<DeciderMessage>,
-    /// What other replicas made durable.
+    /// Changes that other replicas made durable.
     pub feed: FeedHandle,
     /// The figures.
     pub metrics: BrokerMetrics,
-    /// How many workers look at names at once.
+    /// How many workers review names at once.
     pub gate: Gate,
-    /// How many read their zone states at once.
+    /// How many workers read their zone states at once.
     pub states: Semaphore,
     /// The seed of the jitter.
     pub seed: u64,
@@ -65,9 +65,9 @@ pub enum Way {
 
 /// One tenant.
 pub struct LeasedAccount {
-    /// The right to be one.
+    /// The lease of its account.
     pub lease: Lease,
-    /// What the configuration says, and will say.
+    /// Its settings, and later changes of them.
     pub settings: watch::Receiver<Arc<AccountSettings>>,
     /// How it begins.
     pub way: Way,
@@ -76,24 +76,24 @@ pub struct LeasedAccount {
 /// How a tenant's life ended.
 #[derive(Debug)]
 pub struct Ended {
-    /// What it held.
+    /// The lease that it held.
     pub tenure: Tenure,
-    /// Whether the lease passed on under it.
+    /// Whether the lease was lost while it worked.
     pub is_lost: bool,
 }
 
 impl WorkerFactory {
-    /// Works an account until its lease is over or is to be given back.
+    /// Manages an account until its lease is over or is to be given back.
     pub async fn live(self: Arc<Self>, tenant: LeasedAccount) -> Ended {
         let lease = tenant.lease.clone();
         let is_lost = tokio::select! {
             biased;
-            // Wherever the work stands, it stops there: calls that are out are given up, and read back by the next holder.
+            // The work stops wherever it stands: calls in flight are abandoned, and read back by the next holder.
             () = lease.over() => true,
             () = self.work(tenant) => lease.is_over(),
         };
         self.metrics.account(lease.account()).released();
-        // A broker that ends needs not know.
+        // A broker that ends need not know.
         let _ending = self.decider.send(DeciderMessage::Release(lease.account().clone())).await;
         Ended { tenure: lease.tenure().clone(), is_lost }
     }
@@ -103,7 +103,7 @@ impl WorkerFactory {
         let (worker, handle, receiver) = match way {
             Way::AtStart(reply) => match self.load_state(&lease, &mut settings).await {
                 Ok(loaded) => {
-                    // Who does not wait for it any more ends with an error of its own.
+                    // A start that no longer waits for it ends with its own error.
                     let _gone = reply.send(Ok(loaded.1.clone()));
                     loaded
                 }
@@ -132,7 +132,7 @@ impl WorkerFactory {
         }
     }
 
-    /// Reads the zone states and then what other replicas made durable: what led to the last of the zone states is among it.
+    /// Reads the zone states and then the changes of other replicas, among them all that led to these zone states.
     async fn begin(
         &self,
         lease: &Lease,
@@ -160,7 +160,7 @@ impl WorkerFactory {
         lease: &Lease,
         settings: &mut watch::Receiver<Arc<AccountSettings>>,
     ) -> Result<(Worker, WorkerHandle, mpsc::Receiver<Message>), StartError> {
-        // It is never closed.
+        // The semaphore is never closed.
         let _turn = self.states.acquire().await;
         let account = lease.account().clone();
         let settings = Arc::clone(&settings.borrow_and_update());

@@ -1,7 +1,7 @@
-//! Which accounts this replica works.
+//! Which accounts this replica manages.
 //!
 //! ```text
-//! heartbeat ─▶ who lives, who holds what ─▶ renew · take what is free, up to a fair share · give back what is too much
+//! heartbeat ─▶ live replicas, all leases ─▶ renew · take free accounts, up to a fair share · give back the excess
 //!                                                      └─▶ a tenant: zone states ─▶ feed ─▶ adopted ─▶ worker ─▶ lease back
 //! ```
 //!
@@ -40,23 +40,23 @@ pub enum LeaseCommand {
     Open,
 }
 
-/// What the tenancy is made from.
+/// The parts of a lease manager.
 pub struct LeaseManagerParts {
     /// This replica.
     pub replica: ReplicaRow,
     /// How leases are kept.
     pub timing: LeaseTiming,
-    /// Who keeps the leases.
+    /// The store of the leases.
     pub leases: Arc<dyn Leases>,
-    /// Where the other replicas are asked.
+    /// Where the other replicas are asked for statuses.
     pub feed: Arc<dyn Feed>,
     /// The accounts that the configuration names.
     pub accounts: Vec<AccountSettings>,
-    /// How an account is worked, until its lease is over or is to be given back.
+    /// Manages an account until its lease is over or is to be given back.
     pub spawn_worker: Box<dyn Fn(LeasedAccount) -> BoxFuture<'static, Ended> + Send + Sync>,
     /// The workers, and which accounts may have one.
     pub workers: Arc<Workers>,
-    /// Learns whether another replica is there.
+    /// Learns whether another replica lives.
     pub relay: RelayHandle,
     /// The figures.
     pub metrics: BrokerMetrics,
@@ -73,7 +73,7 @@ pub type Starting = (AccountId, oneshot::Receiver<Result<WorkerHandle, StartErro
 
 /// See the module's page.
 pub struct LeaseManager {
-    /// What it was built from.
+    /// The parts it was built from.
     parts: LeaseManagerParts,
     /// The configured accounts.
     accounts: BTreeMap<AccountId, Arc<AccountSettings>>,
@@ -85,7 +85,7 @@ pub struct LeaseManager {
     standing: watch::Sender<Arc<Membership>>,
     /// Whether accounts are taken and given back.
     is_open: bool,
-    /// When the store was asked what it answered last; none before this replica was there for the others.
+    /// When the last answered heartbeat was sent; `None` if the others cannot see this replica yet.
     heard_at: Option<Instant>,
     /// Whether the other replicas are to be asked for statuses.
     asks: bool,
@@ -97,11 +97,11 @@ pub struct LeaseManager {
     given_back_at: BTreeMap<AccountId, Instant>,
 }
 
-/// Why no accounts can be worked any more.
+/// Why no accounts can be managed any more.
 struct Broken;
 
 impl LeaseManager {
-    /// Holds nothing yet. The receiver shows who lives and who holds what.
+    /// Holds nothing yet. The receiver shows the live replicas and their leases.
     pub fn new(mut parts: LeaseManagerParts) -> (Self, watch::Receiver<Arc<Membership>>) {
         let me = Membership { replicas: vec![parts.replica.clone()], leases: vec![] };
         let (standing, seen) = watch::channel(Arc::new(me));
@@ -135,8 +135,8 @@ impl LeaseManager {
         self.accounts.keys().cloned().collect()
     }
 
-    /// Takes what this replica works from its start on: what is free, up to its share. One that finds nothing free is not heard of
-    /// again before it can work, since the others would give something back for it.
+    /// Takes the accounts that this replica manages from its start on: free ones, up to its share. If none is free, it sends no
+    /// further heartbeat before it can manage accounts, since the others would give some back for it.
     ///
     /// # Errors
     /// The store does not answer.
@@ -157,7 +157,7 @@ impl LeaseManager {
         Ok(starting)
     }
 
-    /// Keeps the leases until the stop; then the workers end, and what they held passes on at once.
+    /// Keeps the leases until the stop; then the workers end, and their leases pass on at once.
     pub async fn run(
         mut self,
         mut commands: mpsc::UnboundedReceiver<LeaseCommand>,
@@ -170,7 +170,7 @@ impl LeaseManager {
             if is_stopping && self.tenants.is_empty() {
                 break;
             }
-            // Who holds nothing yet and cannot take anything is not there for the others.
+            // A replica that holds nothing yet and cannot take anything sends no heartbeat.
             let beats = is_shared && (self.heard_at.is_some() || self.is_open);
             let step = tokio::select! {
                 () = stop.cancelled(), if !is_stopping => {
@@ -244,7 +244,7 @@ impl LeaseManager {
         let timing = &self.parts.timing;
         let asked_at = Instant::now();
         let beating = self.parts.leases.heartbeat(&self.parts.replica, timing.ttl_millis());
-        // While it holds something, an answer that does not come leaves time to ask again.
+        // While leases are held, a missing answer leaves time to ask again.
         let patience = if self.held.is_empty() { timing.ttl } else { timing.ttl / 2 };
         let standing = in_time(patience, beating).await?;
         for holding in self.held.values() {
@@ -266,7 +266,7 @@ impl LeaseManager {
         Ok(standing)
     }
 
-    /// One heartbeat and what follows from it; answers when the next one is due.
+    /// Sends one heartbeat and acts on the answer; returns the wait until the next one.
     async fn beat(&mut self) -> Duration {
         let standing = match self.hear().await {
             Ok(standing) => standing,
@@ -282,7 +282,7 @@ impl LeaseManager {
         if self.is_open {
             self.spread(&standing).await;
         }
-        // A single replica has none to ask, and one that comes later knows no more.
+        // A single replica has no other to ask, and one that comes later knows no more.
         self.asks &= standing.replicas.len() > 1 || !self.is_open;
         if self.asks && self.is_open {
             match self.parts.feed.announce(self.parts.replica.replica, vec![News::Ask]).await {
@@ -295,7 +295,7 @@ impl LeaseManager {
         self.parts.timing.heartbeat_every
     }
 
-    /// The store has leases of this replica that no worker uses: an answer was lost, or the lease ended here first.
+    /// Gives back leases in the store that no worker here uses: an answer was lost, or the lease ended here first.
     async fn give_back_strays(&self, standing: &Membership) {
         let is_stray = |tenure: &&Tenure| {
             tenure.holder == self.parts.replica.replica
@@ -318,7 +318,7 @@ impl LeaseManager {
         }
     }
 
-    /// Takes what is free and gives back what is too much.
+    /// Takes free accounts and gives back those beyond the share.
     async fn spread(&mut self, standing: &Membership) {
         let (names, now) = (self.names(), Instant::now());
         let outlook = Rebalancer::new(self.parts.replica.replica, &names, standing);
@@ -332,12 +332,12 @@ impl LeaseManager {
         let mut free = outlook.free();
         self.free_since.retain(|account, _| free.contains(account));
         let mut wanted: Vec<AccountId> = free.drain(..outlook.room().min(free.len())).collect();
-        // Others that have room for it do not take it: it may be that they do not know it.
+        // Others that have room do not take such an account: they may not know it.
         let patience = self.parts.timing.ttl * 2;
         wanted.extend(free.into_iter().filter(|account| {
             *self.free_since.entry(account.clone()).or_insert(now) + patience <= now
         }));
-        // What is ending here is not free here.
+        // An account whose worker is still ending is not free here.
         wanted.retain(|account| !self.held.contains_key(account));
         let is_ending =
             |holding: &&Holding| holding.lease.stop().is_cancelled() || holding.lease.is_over();
@@ -430,7 +430,7 @@ impl LeaseManager {
         if !is_lost {
             info!(account = %account, epoch = tenure.epoch.0, "account given back");
             self.give_back(&[tenure]).await;
-            // It may have been configured again while it ended; where leases are shared the next heartbeat sees to that.
+            // It may have been configured again while it ended; if leases are shared, the next heartbeat takes it.
             if self.is_open
                 && !self.parts.leases.is_shared()
                 && self.accounts.contains_key(&account)
@@ -447,7 +447,7 @@ impl LeaseManager {
         Err(Broken)
     }
 
-    /// Between two heartbeats this replica knows best what it holds.
+    /// Shows the leases held here, which this replica knows best between two heartbeats.
     fn show_held(&self) {
         let me = self.parts.replica.replica;
         self.standing.send_modify(|standing| {
@@ -463,7 +463,7 @@ impl LeaseManager {
     }
 }
 
-/// What the store answers; an answer that takes longer than a lease is of no use.
+/// The store's answer; one that takes longer than a lease is of no use.
 async fn in_time<T>(
     patience: Duration,
     asking: impl Future<Output = Result<T, StoreError>>,

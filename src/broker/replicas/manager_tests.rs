@@ -1,4 +1,4 @@
-//! Several tenancies on one keeper of leases, under virtual time. Workers do nothing but hold their lease.
+//! Several lease managers on one store, under virtual time. Workers do nothing but hold their lease.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -38,11 +38,11 @@ impl Database {
 struct Connection {
     database: Arc<Database>,
     is_cut: AtomicBool,
-    /// How long a heartbeat is on its way.
+    /// How long a heartbeat is in flight.
     lag_ms: AtomicU64,
 }
 
-/// It takes its time, in which a lease goes on to run out.
+/// A heartbeat takes this long, and leases go on to run out meanwhile.
 const LAG_MS: u64 = 150;
 
 impl Connection {
@@ -223,7 +223,7 @@ async fn work(tenant: LeasedAccount) -> Ended {
     Ended { tenure: lease.tenure().clone(), is_lost: lease.is_over() }
 }
 
-/// Lets time pass, and looks all the while that no account is in two hands.
+/// Lets time pass, and checks all the while that no account has two holders.
 async fn pass(replicas: &[&Replica], secs: u64) {
     for _ in 0..secs * 20 {
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -331,7 +331,7 @@ async fn what_the_store_believes_to_be_held_here_and_is_not_is_given_back() {
     let database = Database::new(true);
     let first = Replica::start(&database, 1, 2).await;
     pass(&[&first], 3).await;
-    // An answer that was lost: the store has given a lease that nobody here knows of.
+    // An answer was lost: the store has given a lease that this replica does not know of.
     let tenure = Tenure {
         account: AccountId::parse("000000000009").unwrap(),
         holder: ReplicaId(uuid::Uuid::from_u128(1)),

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::core::ids::AccountId;
 use crate::ports::{Membership, ReplicaId};
 
-/// What a replica sees when it decides.
+/// The view from which a replica decides.
 pub struct Rebalancer<'a> {
     me: ReplicaId,
     configured: &'a BTreeSet<AccountId>,
     standing: &'a Membership,
-    /// How many each living replica holds.
+    /// How many accounts each live replica holds.
     held: BTreeMap<ReplicaId, usize>,
 }
 
@@ -70,8 +70,8 @@ impl<'a> Rebalancer<'a> {
         first + self.share().saturating_sub(mine + first).min(left)
     }
 
-    /// How many accounts are too many here, while another replica has room for them. Of those that hold most only one gives
-    /// back what does not even out.
+    /// How many accounts are too many here while another replica has room for them. If shares do not divide evenly, only one of
+    /// the replicas that hold most gives one back.
     pub fn too_many(&self) -> usize {
         let (mine, share) = (self.mine(), self.share());
         let room: usize = self.held.values().map(|held| share.saturating_sub(*held)).sum();
@@ -104,7 +104,7 @@ mod tests {
         (0..count).map(account).collect()
     }
 
-    /// So many accounts at each replica, in order.
+    /// This number of accounts at each replica, in order.
     fn standing(held: &[usize]) -> Membership {
         let replicas = (0..held.len())
             .map(|number| ReplicaRow { replica: replica(number), address: String::new() });

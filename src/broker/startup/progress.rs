@@ -1,8 +1,8 @@
-//! How far the start is, while it goes on.
+//! The progress of a start.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-/// What is done at a start, in this order.
+/// The phases of a start, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum StartPhase {
@@ -12,13 +12,13 @@ pub enum StartPhase {
     OlderReplicas,
     /// Zones are loaded.
     Zones,
-    /// What is known of each account's zones is loaded; counted in accounts.
+    /// The zone states of each account are loaded; counted in accounts.
     Accounts,
     /// Endpoints are loaded.
     Endpoints,
-    /// What was loaded is compared and planned; counted in accounts, which work from then on.
+    /// The loaded state is compared and planned; counted in accounts, each managed from then on.
     Plans,
-    /// What the other replicas know of endpoints is heard.
+    /// The other replicas send the statuses of their endpoints.
     Statuses,
     /// All is done.
     Started,
@@ -40,7 +40,7 @@ impl StartProgress {
         self.phase.store(phase as u8, Ordering::Release);
     }
 
-    /// So much more is done.
+    /// Counts further progress in the phase.
     pub fn advance(&self, by: u64) {
         self.done.fetch_add(by, Ordering::Relaxed);
     }
@@ -59,7 +59,7 @@ impl StartProgress {
         }
     }
 
-    /// How much of the phase is done, and of how much; 0 for unknown.
+    /// The progress of the phase: done and total, 0 if unknown.
     pub fn figures(&self) -> (u64, u64) {
         (self.done.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed))
     }

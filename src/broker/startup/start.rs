@@ -1,8 +1,8 @@
 //! The start of a broker: from the store alone, without a call to Route 53.
 //!
-//! First the worker of every account that is worked here reads its zone states: zones, records, claims, open batches. Then all endpoints go past, a page at a
-//! time, and each is put into the directory and told to its worker. Until a worker has been told that this was all, an
-//! endpoint that it does not know may be one that was not loaded yet, so it plans nothing.
+//! First the worker of every account that is managed here reads its zone states: zones, records, claims, open batches. Then all
+//! endpoints are loaded, a page at a time; each is put into the directory and sent to its worker. Until a worker hears that all
+//! are loaded, an endpoint that it does not know may be one that was not loaded yet, so it plans nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ use crate::ports::{Clock, EndpointRow, Store, StoreError};
 /// Endpoints are loaded in pages of this size.
 const PAGE: u32 = 10_000;
 
-/// What a start is made with.
+/// The parts that a start needs.
 pub(in crate::broker) struct Start<'a> {
     pub(in crate::broker) store: &'a Arc<dyn Store>,
     pub(in crate::broker) clock: &'a dyn Clock,
@@ -53,7 +53,7 @@ impl Start<'_> {
         Ok(())
     }
 
-    /// Waits until the workers of the accounts that are worked here have read their zone states.
+    /// Waits until the workers of the accounts that are managed here have read their zone states.
     pub(in crate::broker) async fn states(
         &self,
         starting: Vec<Starting>,
@@ -61,7 +61,7 @@ impl Start<'_> {
         self.progress.enter(StartPhase::Accounts, starting.len() as u64);
         let mut workers = BTreeMap::new();
         for (account, told) in starting {
-            // One that lost its lease meanwhile is worked elsewhere.
+            // An account that lost its lease meanwhile is managed elsewhere.
             if let Ok(worker) = told.await {
                 workers.insert(account, worker?);
             }
@@ -71,19 +71,19 @@ impl Start<'_> {
         Ok(())
     }
 
-    /// Loads all endpoints and tells each worker of its own; then the workers begin to plan.
+    /// Loads all endpoints and sends each worker its own; then the workers begin to plan.
     pub(in crate::broker) async fn endpoints(&self) -> Result<(), StartError> {
         let workers = self.workers.all();
         self.progress.enter(StartPhase::Endpoints, 0);
         let (mut loader, mut judged) = (Loader::default(), vec![]);
         let mut next = self.fetch(0);
         while let Some(page) = next.join_next().await {
-            // An end that is none would make workers take endpoints for gone.
+            // If a failed read passed for the end, workers would treat endpoints as gone.
             let page = page.map_err(|died| {
                 StoreError::Unavailable(format!("the reading of endpoints ended: {died}"))
             })??;
             let Some(last) = page.last() else { break };
-            // The store reads the next page while this one is worked.
+            // The store reads the next page while this one is processed.
             next = self.fetch(last.arrival);
             self.progress.advance(page.len() as u64);
             let mut effects = vec![];
@@ -97,14 +97,14 @@ impl Start<'_> {
             }
         }
         loader.finish(self.directory);
-        // What is said of an endpoint is counted at its cluster, so the clusters are there first.
+        // The status of an endpoint is counted at its cluster, so the clusters must exist first.
         part(judged, Keeper::Here, self.feedback, self.clock);
         for worker in workers.values() {
             // A worker that is gone is noticed by the wait for the tasks.
             let _gone = worker.messages.send(Message::Loaded).await;
         }
-        // Every account works as soon as its own names are looked at. Agents are let in when all are: what became of their
-        // endpoints is known then, and what they know already is not sent again.
+        // Every account is managed as soon as its own names are planned. Agents are admitted when all are: the statuses of
+        // their endpoints are known then, and those that they hold already are not sent again.
         self.progress.enter(StartPhase::Plans, workers.len() as u64);
         for worker in workers.values() {
             let mut view = worker.view.clone();

@@ -1,4 +1,4 @@
-//! Verdicts and progress on their way back: to the subscribers of a cluster, and, as far as they are verdicts, to the store.
+//! Sends verdicts and progress back to the subscribers of a cluster, and verdicts to the store.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,37 +15,37 @@ use crate::core::ids::AccountId;
 use crate::core::time::Timestamp;
 use crate::ports::{Store, StoreError, VerdictRow};
 
-/// Tells what became of endpoints.
+/// Announces the statuses of endpoints.
 #[derive(Clone)]
 pub struct Feedback {
     directory: SharedDirectory,
-    /// Endpoints whose verdict is not in the store as it is.
+    /// Endpoints whose current verdict is not in the store.
     unkept: mpsc::UnboundedSender<EndpointEntry>,
-    /// Where the other replicas are told.
+    /// The way to the other replicas.
     relay: Option<RelayHandle>,
 }
 
-/// Who keeps a verdict in the store.
+/// Which replica keeps a verdict in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keeper {
-    /// This replica: what the verdict follows from happened here.
+    /// This replica: the cause of the verdict happened here.
     Here,
     /// The replica where it happened.
     Elsewhere,
 }
 
 impl Feedback {
-    /// Tells followers through the directory, and the keeper.
+    /// Notifies subscribers through the directory, and the keeper.
     pub fn new(directory: SharedDirectory, unkept: mpsc::UnboundedSender<EndpointEntry>) -> Self {
         Self { directory, unkept, relay: None }
     }
 
-    /// The same, which tells the other replicas too.
+    /// The same, which notifies the other replicas too.
     pub fn relayed(self, relay: RelayHandle) -> Self {
         Self { relay: Some(relay), ..self }
     }
 
-    /// Tells what became of an endpoint in one of its zones and keeps the verdict; what says nothing new is not passed on.
+    /// Announces an endpoint's status in one of its zones and keeps the verdict; a status without news is not passed on.
     pub fn tell(
         &self,
         held: &EndpointEntry,
@@ -57,7 +57,7 @@ impl Feedback {
         self.keep_and_relay(Keeper::Here, held, is_news);
     }
 
-    /// Tells what became of an endpoint as a whole; what says nothing new is not passed on.
+    /// Announces an endpoint's status as a whole; a status without news is not passed on.
     pub fn judge(&self, keeper: Keeper, held: &EndpointEntry, status: Arc<Status>, at: Timestamp) {
         let is_news = self.directory.cluster(held.cluster()).tell(held, status, at);
         self.keep_and_relay(keeper, held, is_news);
@@ -65,9 +65,9 @@ impl Feedback {
 
     fn keep_and_relay(&self, keeper: Keeper, held: &EndpointEntry, is_news: bool) {
         let keep = held.status().is_some_and(|status| fingerprint(&status.verdict) != held.kept());
-        // What is known here already may have been said by a replica that could not keep it any more.
+        // A status known here already may come from a replica that could not keep it any more.
         if keep && keeper == Keeper::Here {
-            // The keeper lives as long as the broker; at its end verdicts are made anew from what is stored.
+            // The keeper lives as long as the broker; at its end verdicts are made anew from the store.
             let _gone = self.unkept.send(held.clone());
         }
         if is_news {
@@ -75,17 +75,17 @@ impl Feedback {
         }
     }
 
-    /// Tells the other replicas again what became of an endpoint, if it is said here.
+    /// Sends the other replicas an endpoint's status again, if it is decided here.
     pub fn tell_others_of(&self, held: &EndpointEntry) {
         self.relay.iter().for_each(|relay| relay.note(held));
     }
 
-    /// Tells the other replicas again what became of the endpoints of an account that is worked here.
+    /// Sends the other replicas the statuses of an account that is managed here again.
     pub fn tell_others_again(&self, account: &AccountId) {
         self.relay.iter().for_each(|relay| relay.tell_again(account));
     }
 
-    /// Tells what another replica says of an endpoint and keeps.
+    /// Announces a status that another replica sent and keeps.
     pub fn told(&self, held: &EndpointEntry, told: &StatusUpdate) {
         let kept = held.kept();
         let status = Arc::clone(&told.status);
@@ -96,16 +96,16 @@ impl Feedback {
         if kept == fingerprint(&told.status.verdict) {
             return;
         }
-        // Whoever says so keeps it, if nothing goes wrong there: should it ever be said here, it is kept once more.
+        // The sender keeps it, if nothing goes wrong there: should it ever be decided here, it is kept once more.
         held.set_kept(NOT_KNOWN);
         if kept != 0 && kept != NOT_KNOWN {
-            // What was kept from here may have come to the store after what they say, and would stand there.
+            // The verdict kept from here may have reached the store after theirs, and would stay there.
             let _gone = self.unkept.send(held.clone());
         }
     }
 }
 
-/// Keeps verdicts in the store, in bulk: what has not changed since it was kept is not written again.
+/// Keeps verdicts in the store, in bulk: one that has not changed since it was kept is not written again.
 pub struct VerdictKeeper {
     store: Arc<dyn Store>,
     unkept: mpsc::UnboundedReceiver<EndpointEntry>,
@@ -113,7 +113,7 @@ pub struct VerdictKeeper {
 
 /// Verdicts are gathered for this long before they are written.
 const KEEP_EVERY: Duration = Duration::from_millis(200);
-/// What could not be written is written again after this time.
+/// Verdicts that could not be written are retried after this time.
 const KEEP_AGAIN: Duration = Duration::from_secs(2);
 /// Verdicts written at once: the store's writer is soon free again for urgent work.
 const KEEP_AT_ONCE: usize = 2_000;
@@ -151,7 +151,7 @@ impl VerdictKeeper {
         }
     }
 
-    /// Keeps what it can; answers what is to be tried again.
+    /// Keeps the verdicts that it can; returns the endpoints to retry.
     async fn keep_all(&self, endpoints: Vec<EndpointEntry>) -> BTreeMap<i64, EndpointEntry> {
         let mut again = BTreeMap::new();
         for (done, chunk) in endpoints.chunks(KEEP_AT_ONCE).enumerate() {
@@ -175,7 +175,7 @@ impl VerdictKeeper {
         again
     }
 
-    /// Answers those of which something else was said meanwhile: who said it may have kept it before this came to the store.
+    /// Returns the endpoints that got another status meanwhile: its sender may have kept it before this reached the store.
     async fn keep(&self, endpoints: &[EndpointEntry]) -> Result<Vec<EndpointEntry>, StoreError> {
         let (mut rows, mut fingerprints) = (vec![], vec![]);
         for held in endpoints {

@@ -1,9 +1,9 @@
-//! What became of endpoints, told to the other replicas: the one that works an account knows it, and a cluster's agent may be
+//! Sends statuses to the other replicas: the one that manages an account knows them, and a cluster's agent may be
 //! connected to another.
 //!
-//! Only the latest status of an endpoint is told, so what waits is bounded by the number of endpoints, however long the store is
-//! away; while no other replica is there, nothing waits. A replica that has just loaded the store holds no statuses and asks for
-//! them: then everything of the accounts that are worked here is told again.
+//! Only the latest status of an endpoint is sent, so the queue is bounded by the number of endpoints, however long the store is
+//! away; while no other replica lives, nothing waits. A replica that has just loaded the store holds no statuses and asks for
+//! them: then all statuses of the accounts that are managed here are sent again.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,21 +24,21 @@ use crate::core::ids::{AccountId, ClusterId, ZoneId};
 use crate::core::time::Timestamp;
 use crate::ports::{News, ReplicaId, Store};
 
-/// Statuses are gathered for so long before they are told: others follow as a rule, and the latest of each is enough.
+/// Statuses are gathered for this long before they are sent: others follow as a rule, and the latest of each is enough.
 const GATHER: Duration = Duration::from_millis(100);
-/// So many are told in one entry of the feed.
+/// How many are sent in one entry of the feed.
 const MOST_AT_ONCE: usize = 1_000;
-/// So many endpoints are looked at between two entries when everything is told again.
+/// How many endpoints are read between two entries when everything is sent again.
 const LOOK_PAGE: usize = 1_000;
-/// Who has asked is told for so long, before a heartbeat shows that it is there.
+/// How long a replica that asked gets statuses before a heartbeat shows it.
 const ASKER_IS_THERE_FOR: Duration = Duration::from_secs(30);
-/// The form of the bytes. Another form is of another release, and is passed over: what it says is told again when that replica
+/// The form of the bytes. Another form is of another release, and is skipped: its statuses come again when that replica
 /// is asked or changes something.
 const FORM: u8 = 1;
-/// The form of statuses that are each of one zone of an endpoint with several.
+/// The form of statuses that each concern one zone of an endpoint with several.
 const FORM_OF_ZONES: u8 = 2;
 
-/// How workers tell the other replicas.
+/// How statuses reach the other replicas.
 #[derive(Clone, Default)]
 pub struct RelayHandle(Arc<Shared>);
 
@@ -46,9 +46,9 @@ pub struct RelayHandle(Arc<Shared>);
 struct Shared {
     others: AtomicBool,
     asked_until: Mutex<Option<Instant>>,
-    /// The endpoints of which something is to be told, by arrival.
+    /// The endpoints whose status is to be sent, by arrival.
     untold: Mutex<HashMap<i64, EndpointEntry>>,
-    /// The accounts of which everything is to be told, whether or not it is news.
+    /// The accounts whose statuses are all to be sent, whether or not they are news.
     again: Mutex<Accounts>,
     news: Notify,
 }
@@ -85,7 +85,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl RelayHandle {
-    /// Says whether another replica is there.
+    /// Sets whether another replica lives.
     pub fn set_others(&self, others: bool) {
         self.0.others.store(others, Ordering::Relaxed);
     }
@@ -103,7 +103,7 @@ impl RelayHandle {
         }
     }
 
-    /// The endpoints of which something is to be told, in the order of their arrival.
+    /// The endpoints whose status is to be sent, in the order of their arrival.
     pub(in crate::broker) fn take_untold(&self) -> Vec<EndpointEntry> {
         let mut untold: Vec<EndpointEntry> =
             std::mem::take(&mut *locked(&self.0.untold)).into_values().collect();
@@ -111,8 +111,8 @@ impl RelayHandle {
         untold
     }
 
-    /// This account is worked here now. Who asked while nobody worked it was answered by nobody, and what was said of its
-    /// endpoints before is no news here.
+    /// This account is managed here now. A replica that asked while it had no worker got no answer, and earlier statuses of its
+    /// endpoints are no news here.
     pub fn tell_again(&self, account: &AccountId) {
         if self.is_heard() {
             locked(&self.0.again).add(account);
@@ -130,15 +130,15 @@ impl RelayHandle {
 
 /// See the module's page.
 pub struct Relay {
-    /// What is to be told.
+    /// The statuses to be sent.
     pub handle: RelayHandle,
-    /// Who tells.
+    /// This replica.
     pub origin: ReplicaId,
-    /// Where.
+    /// Its feed carries the statuses.
     pub store: Arc<dyn Store>,
     /// All endpoints.
     pub directory: SharedDirectory,
-    /// Whether an account is worked here.
+    /// Whether an account is managed here.
     pub is_worked_here: Box<dyn Fn(&AccountId) -> bool + Send + Sync>,
 }
 
@@ -172,8 +172,8 @@ impl Relay {
         self.announce(THAT_WAS_ALL).await;
     }
 
-    /// Tells the statuses of some endpoints, as far as they are of these accounts, which may have passed on meanwhile. What
-    /// concerns no account every replica finds out by itself.
+    /// Sends the statuses of some endpoints, as far as they are of these accounts, which may have passed on meanwhile. Statuses
+    /// that concern no account every replica finds out by itself.
     async fn tell(&self, endpoints: &[EndpointEntry], of: &Accounts) {
         let is_ours = |placement: &Placement| {
             of.has(&placement.account) && (self.is_worked_here)(&placement.account)
@@ -214,31 +214,31 @@ impl Relay {
     }
 }
 
-/// A status that says of which zone it is.
+/// A status that names its zone.
 fn of_zone(placement: Placement, status: &Status) -> Arc<Status> {
     let mut status = Status::clone(status);
     status.verdict.placement = Some(placement);
     Arc::new(status)
 }
 
-/// A status that another replica tells.
+/// A status from another replica.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StatusUpdate {
-    /// Whose endpoint.
+    /// The cluster of the endpoint.
     pub cluster: ClusterId,
-    /// Which.
+    /// The endpoint's key.
     pub key: KeyHash,
-    /// Of which content.
+    /// The version that it is about.
     pub version: Version,
     /// The zone that this is about, of an endpoint with several; `None` if it is about the endpoint as a whole.
     pub zone: Option<Placement>,
-    /// What became of it.
+    /// The endpoint's status.
     pub status: Arc<Status>,
     /// Since when.
     pub since: Timestamp,
 }
 
-/// A status as bytes: only what reads back without knowing what comes next.
+/// A status as bytes: only types that read back from a form that does not describe itself.
 #[derive(Serialize, Deserialize)]
 struct StatusBytes {
     key: [u8; 32],
@@ -292,10 +292,10 @@ impl From<ProgressBytes> for Progress {
     }
 }
 
-/// Said after the last status: no asker has to wait any longer.
+/// Sent after the last status: no asker has to wait any longer.
 pub const THAT_WAS_ALL: Bytes = Bytes::from_static(&[FORM]);
 
-/// The statuses as bytes; none of nothing.
+/// The statuses as bytes; empty if there are none.
 fn encode(form: u8, statuses: &[(EndpointEntry, Arc<Status>)]) -> Bytes {
     let mut by_cluster: BTreeMap<&ClusterId, Vec<StatusBytes>> = BTreeMap::new();
     for (held, status) in statuses {
@@ -322,10 +322,10 @@ fn encode(form: u8, statuses: &[(EndpointEntry, Arc<Status>)]) -> Bytes {
     postcard::to_extend(&clusters, vec![form]).map(Bytes::from).unwrap_or_default()
 }
 
-/// Reads what another replica tells.
+/// Reads statuses of another replica.
 ///
 /// # Errors
-/// It is of another release; the text says how it shows.
+/// They are of another release; the text says how it shows.
 pub fn decode(bytes: &[u8]) -> Result<Vec<StatusUpdate>, String> {
     let Some((&form @ (FORM | FORM_OF_ZONES), body)) = bytes.split_first() else {
         return Err(format!(

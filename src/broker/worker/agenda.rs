@@ -1,8 +1,8 @@
-//! The zones of an account, and what is to be done in which of them when.
+//! The zones of an account, and the work that is due in each, by time.
 //!
-//! What is to be done in a zone follows from the zone's state alone ([`Due::of`]). Taking a zone to change it marks it
-//! by that, and before the agenda is asked the marked zones are looked at again, so no change of state can be forgotten and a
-//! look at the agenda costs what has changed, however many zones there are.
+//! The work due in a zone follows from the zone's state alone ([`Due::of`]). Taking a zone to change it also marks it, and
+//! the marked zones are looked at again before the agenda is asked. So no change of state can be forgotten, and a look at the
+//! agenda costs only the zones that have changed, however many there are.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound::{Excluded, Unbounded};
@@ -13,7 +13,7 @@ use crate::core::ids::{ClusterId, ZoneId};
 use crate::core::limits::fair::FairShare;
 use crate::core::time::Timestamp;
 
-/// What can be due in a zone.
+/// The kinds of work that can be due in a zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Look again at something that was refused.
@@ -74,7 +74,7 @@ impl Timers {
     }
 }
 
-/// From when on what is due in a zone, as long as its state stays as it is.
+/// From when on each kind of work is due in a zone, as long as its state does not change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Due {
     from: [Option<Timestamp>; KINDS],
@@ -143,7 +143,7 @@ struct Entry {
     placed: Option<Placed>,
 }
 
-/// The zones that are ready for a change, by the clusters that wait there, the one that was called least lately first.
+/// The zones that are ready for a change, by the clusters that wait there, the least recently called first.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Ready {
     by_cluster: BTreeMap<ClusterId, BTreeSet<DueZone>>,
@@ -178,7 +178,7 @@ impl Ready {
     }
 }
 
-/// What is due in which zone when. Made by [`Zones::agenda`].
+/// The due work of all zones, by time. Made by [`Zones::agenda`].
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Agenda {
     entries: BTreeMap<ZoneId, Entry>,
@@ -261,7 +261,7 @@ impl Agenda {
     }
 
     /// The zone whose turn it is for a change: that of the cluster that was given least, and of its zones the one that was
-    /// called least lately. It costs a look at each cluster that waits.
+    /// called least recently. It costs a look at each cluster that waits.
     pub fn next_change(
         &self,
         share: &FairShare<ClusterId>,
@@ -279,7 +279,7 @@ impl Agenda {
         best.map(|(_, (_, zone))| zone.clone())
     }
 
-    /// Whether anything is due that takes a call.
+    /// Whether anything is due that needs a call.
     pub fn wants_a_call(&self) -> bool {
         let is_due = |kind| self.next_due(kind, None).is_some();
         is_due(Kind::Read) || self.has_changes() || is_due(Kind::Sweep) || is_due(Kind::Ask)
@@ -361,7 +361,7 @@ impl Zones {
         apexes.filter_map(|apex| self.by_apex.get(&apex)).flatten().cloned().collect()
     }
 
-    /// What is due, with all that has changed. Time that runs backwards is passed over.
+    /// The agenda, brought up to date. A time earlier than the latest one seen is ignored.
     pub fn agenda(&mut self, now: Timestamp) -> &Agenda {
         self.agenda.now = self.agenda.now.max(now);
         for zone in std::mem::take(&mut self.touched) {

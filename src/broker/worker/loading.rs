@@ -1,8 +1,8 @@
-//! A worker's start: what the store holds of its account, then what clusters want there, and only then the first plan.
+//! A worker's start: first the stored state of its account, then the endpoints of clusters, and only then the first plan.
 //!
-//! Until all endpoints have been told of, one that is missing may not be loaded yet: nothing is planned, nothing is called but
-//! the check of the identity. Then all names are noted to be looked at, as at any other time; what is new is that no call is
-//! made before they were, and that none waits at the gate.
+//! Until all endpoints have arrived, one that is missing may not be loaded yet: nothing is planned, and no call is made but
+//! the check of the identity. Then all names are noted to be looked at, as at any other time, except that no call is made
+//! before they were, and that none waits at the gate.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -195,7 +195,7 @@ impl Worker {
                 zone.in_doubt.push(batch);
             }
         }
-        // What was read back by an earlier life, or by another replica, may come late in this one.
+        // Batches that an earlier life, or another replica, read back as lost may come late in this one.
         for row in store
             .lost_batches(&self.settings.account, Timestamp(now.0.saturating_sub(LATE_FOR.0)))
             .await?
@@ -210,7 +210,7 @@ impl Worker {
         Ok(())
     }
 
-    /// What an earlier life changed last may not have been in sync: its names wait for that again.
+    /// The last changes of an earlier life may not have been in sync: their names wait for that again.
     async fn resume_sync(&mut self, zone_id: &ZoneId, now: Timestamp) -> Result<(), StoreError> {
         let last_changes =
             |limit| ChangeFilter { zone: Some(zone_id.clone()), limit, ..ChangeFilter::default() };
@@ -246,9 +246,9 @@ impl Worker {
     }
 }
 
-/// Since when nothing has been spent of the account's tokens, by this replica's clock. The horizon was written by another's clock,
-/// or by this machine's before it was set, perhaps; but whoever spent has stopped before its lease passed on, so it is no later than now and what was sent last, and
-/// where the clocks could make a difference, it is taken to be now.
+/// The time since which none of the account's tokens were spent, by this replica's clock. The horizon may have been written by
+/// another clock, or by this machine's before it was set. But the worker that spent stopped before its lease passed on, so the
+/// time is no later than now and what was sent last, and where the clocks could make a difference, it is taken to be now.
 fn nothing_spent_since(spent_until: Timestamp, now: Timestamp, clocks_differ: Millis) -> Timestamp {
     let latest = (spent_until + clocks_differ).min(now);
     spent_until.max(latest).min(now + SPEND_AHEAD)

@@ -4,9 +4,9 @@
 //! effects ─▶ zone state (claims, plan) ─▶ backlog ─▶ fair round ─▶ fold ─▶ check ─▶ journal ─▶ permit ─▶ call ─▶ zone state ─▶ status
 //! ```
 //!
-//! One task owns all state of the account. It absorbs what changed, starts what can be started, and waits for the next thing
-//! to happen; calls and store writes run beside it and report back. One thing runs in a zone at a time, reading or writing, so
-//! a page that was read is never older than a batch that was applied.
+//! One task owns all state of the account. It absorbs changes, starts what can be started, and waits for the next event;
+//! calls and store writes run concurrently and report back. A zone has one read or write at a time, so a page that was read is
+//! never older than a batch that was applied.
 
 mod agenda;
 mod io;
@@ -56,13 +56,12 @@ use review::Reviews;
 use review::gate::GateTicket;
 use view::ViewBoard;
 
-/// How far ahead the account's tokens may be spent by a life of the broker that then dies: the next one starts with what has
-/// flowed in since.
+/// How far ahead the spend horizon is stored. After a crash, everything up to it counts as spent.
 const SPEND_AHEAD: Millis = Millis(2_000);
 /// The view is published at most this often.
 const VIEW_EVERY: Millis = Millis(200);
 
-/// What the configuration says of an account.
+/// The configuration of an account.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AccountSettings {
     /// The twelve digits.
@@ -73,7 +72,7 @@ pub struct AccountSettings {
     pub environment: EnvironmentId,
     /// Its buckets and the reserve.
     pub budget: BudgetConfig,
-    /// Which zones are ours, and how they are worked.
+    /// Which zones are ours, and how they are managed.
     pub rules: Vec<ZoneRule>,
     /// Whether endpoints without a placement wait for the account while it is parked and was never listed.
     pub placement: PlacementWait,
@@ -84,7 +83,7 @@ pub struct AccountSettings {
 }
 
 impl AccountSettings {
-    /// What routing has to know before the account was listed.
+    /// The scope for routing before the account was listed.
     pub fn scope(&self) -> AccountScope {
         let reach = |rule: &ZoneRule| Reach {
             name: rule.selector.name.clone(),
@@ -99,7 +98,7 @@ impl AccountSettings {
     }
 }
 
-/// What routing has to know of accounts, with those that were listed already.
+/// The scopes of accounts for routing; `listed` has the accounts that were listed already.
 pub fn scopes(
     accounts: &[AccountSettings],
     listed: &BTreeSet<AccountId>,
@@ -123,21 +122,21 @@ pub enum Message {
     Query(Query),
 }
 
-/// What a worker reports to the directory about its account.
+/// A worker's report to the directory about its account.
 #[derive(Clone, Debug)]
 pub struct Discovered {
     pub account: AccountId,
     /// All its zones; `None` if they could not be listed.
     pub zones: Option<Vec<ZoneFacts>>,
-    /// Whether that is all that is to be known before endpoints are placed.
+    /// Whether more has to be known before endpoints are placed.
     pub listing: AccountListing,
 }
 
-/// What a worker is built from.
+/// The parts of a new worker.
 pub struct WorkerParts {
-    /// The configuration's word.
+    /// The configuration of its account.
     pub settings: AccountSettings,
-    /// The right to work the account.
+    /// The right to manage the account.
     pub lease: Lease,
     /// Route 53 and STS.
     pub provider: Arc<dyn DnsProvider>,
@@ -175,7 +174,7 @@ pub struct WorkerHandle {
 /// See the module's page.
 pub struct Worker {
     settings: AccountSettings,
-    /// The right to work the account: no call starts without enough of it, and none goes on after it.
+    /// The right to manage the account: no call starts without enough of it, and none goes on after it.
     lease: Lease,
     /// The account's Route 53, as long as the lease lasts.
     provider: Arc<LeasedProvider>,
@@ -290,7 +289,7 @@ impl Worker {
         now: Timestamp,
     ) {
         if !self.provider.is(&provider) {
-            // Another way to the account: who it leads to is asked before anything is written.
+            // Another way to the account: the identity behind it is checked before anything is written.
             self.provider = Arc::new(LeasedProvider::new(provider, self.lease.clone()));
             self.health = Health::Starting;
             self.discovery.asking_identity(false);
@@ -318,8 +317,8 @@ impl Worker {
         self.dirty_view = true;
     }
 
-    /// What the rules say of the zones that are worked holds at once, by what is known of them. Zones that only now fit a rule
-    /// are taken in by the next discovery.
+    /// Applies the rules at once to the zones that are managed, by what is known of these. Zones that only now match a rule are
+    /// added by the next discovery.
     fn apply_rules(&mut self) {
         for zone_id in self.zones.ids() {
             let Some(zone) = self.zones.get_mut(&zone_id).filter(|zone| zone.facts.visible) else {
@@ -407,7 +406,7 @@ impl Worker {
     }
 }
 
-/// How a zone that no rule selects is held: looked at, not worked.
+/// The settings of a zone that no rule selects: it is observed, not managed.
 const UNSELECTED: ZoneSettings = ZoneSettings {
     policy: ZonePolicy::Observe,
     drift: DriftPolicy::Alert,
@@ -417,9 +416,9 @@ const UNSELECTED: ZoneSettings = ZoneSettings {
     default_ttl_secs: DEFAULT_TTL_SECS,
 };
 
-/// What the rules say of a zone.
+/// The result of the rules for a zone.
 struct Resolved {
-    /// How it is worked; `None` if no rule selects it.
+    /// How it is managed; `None` if no rule selects it.
     settings: Option<ZoneSettings>,
     /// It is observed because its tags are not known.
     waits_for_tags: bool,
@@ -438,7 +437,7 @@ fn rules_of_zone(
     Resolved { settings, waits_for_tags }
 }
 
-/// What the store keeps of a zone, for routing.
+/// The routing facts of a stored zone.
 pub fn facts_of(row: &ZoneRow) -> ZoneFacts {
     ZoneFacts {
         account: row.account.clone(),

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use super::{AccountSettings, WorkerHandle};
 use crate::core::ids::AccountId;
 
-/// The accounts that are worked here, and those that the configuration names. Snapshots that are replaced whole.
+/// The accounts that are managed here, and those that the configuration names. Snapshots that are replaced whole.
 #[derive(Default)]
 pub struct Workers {
     held: ArcSwap<BTreeMap<AccountId, WorkerHandle>>,
@@ -21,12 +21,12 @@ impl Workers {
         self.held.load_full()
     }
 
-    /// The worker of an account, while it is worked here.
+    /// The worker of an account; `None` if the account is not managed here.
     pub fn get(&self, account: &AccountId) -> Option<WorkerHandle> {
         self.held.load().get(account).cloned()
     }
 
-    /// Whether an account is worked here, at this moment.
+    /// Whether an account is managed here, at this moment.
     pub fn has(&self, account: &AccountId) -> bool {
         self.held.load().get(account).is_some_and(|worker| !worker.lease.is_over())
     }

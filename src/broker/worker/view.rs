@@ -1,4 +1,4 @@
-//! What others may see of a worker: a snapshot that is published now and then, and answers to questions.
+//! A worker as others see it: a snapshot that is published now and then, and answers to queries.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,15 +19,15 @@ use crate::core::planning::plan::Observed;
 use crate::core::planning::policy::{AdoptPolicy, ZonePolicy};
 use crate::core::time::{Millis, Timestamp};
 
-/// Whether an account is worked.
+/// Whether an account is managed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum Health {
     /// Its identity has not been confirmed yet.
     Starting,
-    /// It is worked.
+    /// It is managed.
     Working,
-    /// Nothing is called until the time has come.
+    /// No call is made before `retry_at`.
     Parked {
         /// Why, and what to do.
         message: String,
@@ -50,9 +50,9 @@ pub struct ZoneView {
     pub private: bool,
     /// Whether discovery still finds it.
     pub visible: bool,
-    /// What may be done there.
+    /// Which changes are allowed there.
     pub policy: ZonePolicy,
-    /// What becomes of drift.
+    /// How drift is handled.
     pub drift_policy: String,
     /// Which record sets of others are taken over.
     pub adopt: AdoptPolicy,
@@ -95,7 +95,7 @@ impl ZoneViews {
         self.into_iter()
     }
 
-    /// Puts a view in the place of the older one of its zone; answers that.
+    /// Replaces the view of a zone; returns the old one.
     fn put(&mut self, view: ZoneView) -> Option<Arc<ZoneView>> {
         let views = Arc::make_mut(&mut self.0);
         match views.binary_search_by(|other| other.zone.cmp(&view.zone)) {
@@ -125,7 +125,7 @@ pub struct ViewBoard {
     pending: usize,
     refused: usize,
     drifted: usize,
-    /// When what troubles a zone is over, which changes its view without anything happening.
+    /// When a zone's trouble ends, which changes its view without any event.
     calm_at: BTreeSet<(Timestamp, ZoneId)>,
 }
 
@@ -161,13 +161,13 @@ pub struct AccountView {
     /// Its name in the configuration.
     pub name: String,
     pub environment: EnvironmentId,
-    /// Whether it is worked.
+    /// Whether it is managed.
     pub health: Health,
     /// Our part of its buckets.
     pub budget: BudgetSnapshot,
     /// Whether zones were discovered in this life of the broker.
     pub discovered: bool,
-    /// Whether what the store holds is still being taken in; nothing is written before.
+    /// Whether the stored state is still being loaded; nothing is written before.
     pub loading: bool,
     pub zones: ZoneViews,
     /// Names with something to send, and those that are still to be looked at.
@@ -223,12 +223,12 @@ pub enum Query {
         after: Option<RecordKey>,
         /// How many at most.
         limit: usize,
-        /// None when the zone is not known.
+        /// `None` if the zone is not known.
         reply: oneshot::Sender<Option<Vec<(RecordKey, Observed)>>>,
     },
     /// Publish the view now.
     Publish {
-        /// Told when it is published.
+        /// Answered when it is published.
         reply: oneshot::Sender<()>,
     },
     /// Everything that is known of a name, zone by zone.
@@ -240,11 +240,11 @@ pub enum Query {
     },
 }
 
-/// What a zone knows of a name.
+/// Everything that one zone knows of a name.
 #[derive(Clone, Debug)]
 pub struct WhyReport {
     pub zone: ZoneView,
-    /// What is known.
+    /// The zone's report.
     pub report: NameReport,
 }
 

@@ -60,7 +60,7 @@ impl fmt::Display for Partition {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not the ARN of an IAM role: {rule}")]
 pub struct RoleArnError {
-    /// What was given, at most 100 characters of it.
+    /// The given text, at most 100 characters of it.
     pub text: String,
     /// The rule that it breaks.
     pub rule: &'static str,
@@ -75,7 +75,7 @@ pub struct RoleArn {
 }
 
 impl RoleArn {
-    /// Checks and takes the text.
+    /// Checks the text.
     pub fn parse(text: &str) -> Result<Self, RoleArnError> {
         let refuse = |rule| RoleArnError { text: text.chars().take(100).collect(), rule };
         let mut parts = text.splitn(6, ':');
@@ -174,7 +174,7 @@ pub struct ExternalIdError;
 pub struct ExternalId(String);
 
 impl ExternalId {
-    /// Checks and takes the text.
+    /// Checks the text.
     pub fn parse(text: &str) -> Result<Self, ExternalIdError> {
         let fits = (2..=1_224).contains(&text.len())
             && text.chars().all(|c| is_name_char(c) || c == ':' || c == '/');
@@ -214,9 +214,9 @@ pub struct AccountAccess {
     pub partition: Partition,
     /// A role to assume first, from which `role_arn` is assumed.
     pub via_role_arn: Option<RoleArn>,
-    /// The role to assume in the account; none: the broker's own credentials belong to the account.
+    /// The role to assume in the account; `None` if the broker's own credentials belong to the account.
     pub role_arn: Option<RoleArn>,
-    /// What the trust policy of `role_arn` asks for.
+    /// The external id that the trust policy of `role_arn` asks for.
     pub external_id: Option<ExternalId>,
 }
 

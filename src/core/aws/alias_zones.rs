@@ -5,7 +5,7 @@
 use crate::core::dns::name::DnsName;
 use crate::core::ids::ZoneId;
 
-/// The hosted zone of an alias target that AWS runs; none for a name that is not one.
+/// The hosted zone of an alias target that AWS runs; `None` if the name is not one.
 pub fn canonical_zone(target: &DnsName) -> Option<ZoneId> {
     let text = target.as_str();
     // A suffix starts at a label: walk the labels from the left and look each rest up.
@@ -28,7 +28,7 @@ pub fn lies_outside(zone: &ZoneId, target: &DnsName) -> bool {
     suffixes.peek().is_some() && !suffixes.any(|suffix| target.is_in(&suffix))
 }
 
-/// CloudFront takes no health evaluation on an alias.
+/// CloudFront accepts no health evaluation on an alias.
 pub const CLOUDFRONT: &str = "Z2FDTNDATAQYW2";
 
 /// Sorted by suffix.

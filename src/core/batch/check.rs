@@ -23,14 +23,14 @@ const MAX_CHANGES: usize = 4_000;
 pub struct Violation {
     /// Which invariant it would break.
     pub invariant: Invariant,
-    /// What is wrong.
+    /// The violation in words.
     pub what: String,
 }
 
 /// Reads a batch against what is observed in its zone (at least the names that it touches).
 ///
 /// # Errors
-/// Everything that is wrong; a batch with an error is not sent.
+/// All violations; a batch with an error is not sent.
 pub fn check(
     batch: &Batch,
     zone: &ZoneContext,
@@ -77,7 +77,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The units and the wire say the same, and every change names who it is for.
+    /// The units and the wire agree, and every change names the cluster that it is for.
     fn read_attribution(&mut self) {
         let mut from_units: Vec<WireChange> = self
             .batch

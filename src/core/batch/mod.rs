@@ -1,4 +1,4 @@
-//! One legal call, and whom to blame: units are folded into a batch, the batch is checked, and a refusal is read.
+//! One legal call and its culprits: units are folded into a batch, the batch is checked, and a refusal is read.
 
 pub mod check;
 pub mod fold;

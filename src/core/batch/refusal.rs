@@ -1,4 +1,4 @@
-//! Who is to blame when Route 53 refuses a batch: its `InvalidChangeBatch` and `InvalidInput` messages, read for culprits.
+//! Finds the culprits when Route 53 refuses a batch: reads its `InvalidChangeBatch` and `InvalidInput` messages.
 //!
 //! The message holds no index into the batch. Since about 2018 it is a list in brackets, one sentence for each offending
 //! change; before, and for errors of syntax, it is one sentence. The texts are those of answers that were captured.
@@ -12,7 +12,7 @@ use crate::core::dns::name::DnsName;
 use crate::core::dns::record::{RawRecordSet, RecordType};
 use crate::core::planning::change::WireChange;
 
-/// What is wrong with a change.
+/// The fault of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CulpritKind {
     /// A set that was to be created is there already.
@@ -41,9 +41,9 @@ pub struct Culprit {
     /// The type.
     pub rtype: Option<RecordType>,
     pub set_identifier: Option<String>,
-    /// What is wrong.
+    /// The fault.
     pub kind: CulpritKind,
-    /// What Route 53 says about it.
+    /// Route 53's text about it.
     pub text: String,
 }
 
@@ -123,8 +123,8 @@ fn chosen_texts(set: &RawRecordSet) -> impl Iterator<Item = &str> {
         .map(|text| text.as_str())
 }
 
-/// What a message that names no record set may repeat of one: the identifiers that it refers to, and an alias's target. Whoever
-/// carries what the message repeats is tried last, since the others are likely to be good; it proves nothing.
+/// Whether a message that names no record set repeats a text of this one: an identifier that it refers to, or an alias's target.
+/// Its change is then tried last, since the others are likely to be good; it proves nothing.
 pub fn is_repeated(message: &str, set: &RawRecordSet) -> bool {
     let cidr = set.cidr.iter().map(|cidr| cidr.collection_id.as_str());
     let target = set.alias.iter().map(|alias| alias.name.as_str().trim_end_matches('.'));

@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub const MAX_LABEL_OCTETS: usize = 63;
 /// RFC 1034 §3.1: a name has at most 255 octets, length octets and root included.
 pub const MAX_NAME_OCTETS: usize = 255;
-/// Route 53 takes at most 1,024 characters of escaped text as a name.
+/// Route 53 accepts at most 1,024 characters of escaped text as a name.
 pub const MAX_ESCAPED_CHARS: usize = 1_024;
 
 /// Why a text is not a DNS name.
@@ -43,7 +43,7 @@ pub enum NameError {
         /// Its length on the wire.
         octets: usize,
     },
-    /// A character that has to be written as an escape, or that Route 53 does not take.
+    /// A character that has to be written as an escape, or that Route 53 does not accept.
     #[error(
         "the name {name:?} contains {character:?}, which a DNS name cannot hold as it is; write it as \\ooo with three octal digits"
     )]
@@ -61,12 +61,12 @@ pub enum NameError {
         /// The name as given.
         name: String,
     },
-    /// A Unicode label that IDNA does not take (UTS 46).
+    /// A Unicode label that IDNA does not accept (UTS 46).
     #[error("the label {label:?} is not a valid internationalised label: {reason}")]
     Idna {
         /// The label as given.
         label: String,
-        /// What UTS 46 processing says.
+        /// The error of UTS 46 processing.
         reason: String,
     },
 }
@@ -128,7 +128,7 @@ impl DnsName {
                 || self.0.as_bytes()[self.0.len() - zone.0.len() - 1] == b'.')
     }
 
-    /// The name without its leftmost label; none for a single label.
+    /// The name without its leftmost label; `None` for a single label.
     pub fn parent(&self) -> Option<DnsName> {
         let (_, rest) = self.0.split_once('.')?;
         (!rest.is_empty()).then(|| Self(ArcStr::from(rest)))
@@ -187,7 +187,7 @@ fn empty_label(name: &str) -> NameError {
     NameError::LabelEmpty { name: name.to_owned() }
 }
 
-/// Appends one label in canonical form and answers its length in octets.
+/// Appends one label in canonical form and returns its length in octets.
 fn push_label(canonical: &mut String, label: &str, name: &str) -> Result<usize, NameError> {
     if label.is_empty() {
         return Err(empty_label(name));

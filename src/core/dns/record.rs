@@ -1,7 +1,7 @@
 //! Record sets: the form in which Route 53 answers ([`RawRecordSet`]) and the one in which two can be compared ([`RecordSet`]).
 //!
-//! A DELETE has to repeat exactly what Route 53 holds, so the raw form is kept character by character. What is wanted, and
-//! whether it differs from what is there, is decided on the canonical form.
+//! A DELETE has to repeat exactly what Route 53 holds, so the raw form is kept character by character. Desired and observed
+//! record sets are compared in the canonical form.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ use super::rdata::ValueError;
 pub use super::record_type::RecordType;
 use crate::core::ids::ZoneId;
 
-/// What names one record set inside a zone. The order is Route 53's list order.
+/// The key of a record set inside a zone. The order is Route 53's list order.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RecordKey {
     /// The owner name.
@@ -22,7 +22,7 @@ pub struct RecordKey {
     /// The type.
     #[serde(rename = "type")]
     pub rtype: RecordType,
-    /// The set identifier; none for the simple policy.
+    /// The set identifier; `None` for the simple policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub set_identifier: Option<ArcStr>,
 }
@@ -70,10 +70,10 @@ pub struct GeoProximity {
     /// A local zone group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub local_zone_group: Option<ArcStr>,
-    /// Latitude, then longitude, as text in the form that Route 53 takes (at most two decimals).
+    /// Latitude, then longitude, as text in the form that Route 53 accepts (at most two decimals).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub coordinates: Option<(ArcStr, ArcStr)>,
-    /// -99 to 99; none is 0.
+    /// -99 to 99; `None` means 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bias: Option<i32>,
 }
@@ -157,7 +157,7 @@ pub struct AliasTarget {
     pub evaluate_target_health: bool,
 }
 
-/// What a record set answers with.
+/// The answer of a record set.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RecordData {
@@ -276,7 +276,7 @@ pub struct RawRecordSet {
     /// Multivalue policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub multivalue_answer: Option<bool>,
-    /// Seconds; none for an alias.
+    /// Seconds; `None` for an alias.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_secs: Option<i64>,
     /// The values in the order answered.
@@ -322,7 +322,7 @@ pub struct RawCidr {
 /// Why a record set is not one that Route 53 can hold.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
-    /// The owner name is none.
+    /// The owner name is invalid.
     #[error(transparent)]
     Name(#[from] NameError),
     /// A value does not fit the type.
@@ -333,7 +333,7 @@ pub enum RecordError {
         "Route 53 has no record type {0:?}; it supports A, AAAA, CAA, CNAME, DS, HTTPS, MX, NAPTR, NS, PTR, SPF, SRV, SSHFP, SVCB, TLSA and TXT"
     )]
     UnknownType(String),
-    /// Something about routing, counts or ranges; the text says what and how to mend it.
+    /// Something about routing, counts or ranges; the text says what and how to fix it.
     #[error("{0}")]
     Shape(String),
     /// The set belongs to a traffic policy; it is Route 53's own.
@@ -365,7 +365,7 @@ impl RawRecordSet {
     /// The key of a set that Route 53 holds, whatever its type.
     ///
     /// # Errors
-    /// The name is none.
+    /// The name is invalid.
     pub fn observed_key(&self) -> Result<RecordKey, RecordError> {
         Ok(RecordKey {
             name: DnsName::parse(&self.name)?,

@@ -6,7 +6,7 @@ use std::fmt;
 use arcstr::ArcStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The record types that Route 53 takes (API reference, `RRType`). Their order is Route 53's list order, by mnemonic.
+/// The record types that Route 53 supports (API reference, `RRType`). Their order is Route 53's list order, by mnemonic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RecordType {
     A,
@@ -26,7 +26,7 @@ pub enum RecordType {
     Svcb,
     Tlsa,
     Txt,
-    /// A type that Route 53 did not take when this was written. It is observed only: nothing of it is read, wanted or written.
+    /// A type that Route 53 did not support when this was written. It is observed only: nothing of it is read, wanted or written.
     Other(OtherType),
 }
 
@@ -34,7 +34,7 @@ pub enum RecordType {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct OtherType(u8);
 
-/// The types of the IANA registry "Resource Record (RR) TYPEs" that Route 53 does not take, and one for what is not there either.
+/// The types of the IANA registry "Resource Record (RR) TYPEs" that Route 53 does not support, and one for types not in it.
 const OTHERS: [&str; 67] = [
     "A6",
     "AFSDB",
@@ -118,7 +118,7 @@ impl OtherType {
 }
 
 impl RecordType {
-    /// All that Route 53 takes, in its list order (by mnemonic).
+    /// All that Route 53 supports, in its list order (by mnemonic).
     pub const ALL: [RecordType; 17] = [
         Self::A,
         Self::Aaaa,
@@ -187,7 +187,7 @@ impl RecordType {
         Self::parse(text).unwrap_or_else(|| Self::Other(OtherType::named(text)))
     }
 
-    /// Reads the mnemonic of a type that Route 53 takes, in any case.
+    /// Reads the mnemonic of a type that Route 53 supports, in any case.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|t| t.as_str().eq_ignore_ascii_case(text))
     }

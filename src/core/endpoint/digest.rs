@@ -1,4 +1,4 @@
-//! Set digests: by which two sides find out which of a million items differ without sending them.
+//! Set digests: with them, two sides find out which of a million items differ without sending the items.
 //!
 //! The items are spread over 256 buckets by the first byte of their key's hash. A bucket's digest is the sum of its items'
 //! hashes, lane by lane, so the order of changes does not matter and one change costs one hash. Equal roots mean equal sets;
@@ -138,7 +138,7 @@ impl SetDigest {
     }
 
     /// The buckets, in order, in which this set differs from the one whose [`to_bytes`](Self::to_bytes) the other side sent;
-    /// none when `other` has the wrong length.
+    /// `None` if `other` has the wrong length.
     pub fn differing(&self, other: &[u8]) -> Option<Vec<u8>> {
         if other.len() != BUCKETS * BUCKET_BYTES {
             return None;

@@ -1,4 +1,4 @@
-//! Endpoints: what a cluster wants, as it wrote it.
+//! Endpoints: the wishes of a cluster, as written.
 //!
 //! The text is kept as written. A name that is too long or a target that is no address is judged by the broker and gets a
 //! stored verdict, so an endpoint is data before it is correct.
@@ -24,13 +24,13 @@ pub const TARGET_SOURCE: &str = "zonefold/target-source";
 /// [`TARGET_SOURCE`] of targets that an annotation gives.
 pub const ANNOTATION: &str = "annotation";
 
-/// Ends the object's name in the keys of endpoints for those inside (`internal-hostname`), which keeps them apart from those of the
-/// same host for everybody: each has its own placement and verdict, and their addresses are never added up. The names of Kubernetes
-/// objects have no slash, so such a key is never another object's. The source kind stays the same, because absence counts by source
-/// kind.
+/// Ends the object's name in the keys of internal endpoints (`internal-hostname`), which keeps them apart from the public ones of
+/// the same host: each has its own placement and verdict, and their addresses are never added up. The names of Kubernetes
+/// objects have no slash, so such a key is never another object's. The source kind stays the same, because absence counts by
+/// source kind.
 pub const INTERNAL_PART: &str = "/internal";
 
-/// What names one endpoint inside its cluster.
+/// The key of an endpoint inside its cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct EndpointKey {
     /// The kind of source: `service`, `ingress`, `dnsendpoint`, `f5-virtualserver`, `nginx-virtualserver`, ….
@@ -92,7 +92,7 @@ pub struct Version(pub [u8; 32]);
 macro_rules! hex_hash {
     ($name:ident) => {
         impl $name {
-            /// Takes 32 bytes; none for another length.
+            /// Reads 32 bytes; `None` for another length.
             pub fn from_slice(bytes: &[u8]) -> Option<Self> {
                 bytes.try_into().ok().map(Self)
             }
@@ -117,11 +117,11 @@ hex_hash!(Version);
 /// A record set that a cluster publishes under one name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Endpoint {
-    /// What names it.
+    /// The key inside its cluster.
     pub key: EndpointKey,
     /// The wanted values, as written. For an alias, one name.
     pub targets: Vec<ArcStr>,
-    /// Seconds; none for the zone's default.
+    /// Seconds; `None` for the zone's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_secs: Option<i64>,
     /// ExternalDNS's provider-specific properties, by their names there (`alias`, `aws/weight`, `aws/health-check-id`, …).

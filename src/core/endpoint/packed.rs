@@ -1,7 +1,7 @@
 //! Endpoints and record sets as bytes: the form in which a million of them are held in memory and stored.
 //!
 //! A packed value is one allocation without spare room, is written to the store as it is and read back without being parsed,
-//! and two of them are equal exactly when what they hold is. The first byte is the form's version: a later form can be told
+//! and two of them are equal exactly when their contents are. The first byte is the form's version, which tells a later form
 //! from this one.
 
 use std::fmt;
@@ -16,18 +16,18 @@ use crate::core::dns::record::{RawAlias, RawRecordSet, RecordKey};
 
 /// The version of the forms below.
 const FORM: u8 = 1;
-/// The version of the form of an endpoint whose content is withheld: its key, and what is kept of the content.
+/// The version of the form of an endpoint whose content is withheld: its key, and the data kept of the content.
 const WITHHELD_FORM: u8 = 2;
 
 /// Why bytes are no packed value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("these {octets} octets are no packed {what}: {reason}")]
 pub struct PackError {
-    /// What they should have been.
+    /// What was expected: an endpoint or a record set.
     pub what: &'static str,
     /// How many there are.
     pub octets: usize,
-    /// What is wrong.
+    /// The problem.
     pub reason: String,
 }
 
@@ -42,7 +42,7 @@ fn left_over(what: &'static str, bytes: &[u8], rest: &[u8]) -> PackError {
     PackError { what, octets: bytes.len(), reason: format!("{} octets are left over", rest.len()) }
 }
 
-/// Reads a value and answers what comes after it.
+/// Reads a value and returns it with the bytes after it.
 fn read_part<'a, T: Deserialize<'a>>(
     what: &'static str,
     bytes: &'a [u8],
@@ -60,7 +60,7 @@ fn read_part<'a, T: Deserialize<'a>>(
 }
 
 fn write(value: &impl Serialize) -> Box<[u8]> {
-    // Postcard refuses only what has no length beforehand, and only a writer can run out of room: neither is here.
+    // Postcard refuses only values of unknown length, and only a writer can run out of room: neither applies here.
     let bytes = postcard::to_extend(value, vec![FORM]).unwrap_or_default();
     bytes.into_boxed_slice()
 }
@@ -69,7 +69,7 @@ fn write(value: &impl Serialize) -> Box<[u8]> {
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct PackedEndpoint(Box<[u8]>);
 
-/// What is kept instead of the content of an endpoint, in its bytes or the first part of them.
+/// The data kept instead of the content of an endpoint, in its bytes or the first part of them.
 pub fn withheld_in(bytes: &[u8]) -> Option<Withheld> {
     if !PackedEndpoint::is_withheld_form(bytes) {
         return None;
@@ -81,7 +81,7 @@ pub fn withheld_in(bytes: &[u8]) -> Option<Withheld> {
 #[derive(Serialize, Deserialize)]
 struct KeyPart<'a>(&'a str, &'a str, &'a str, &'a str, &'a str, &'a str);
 
-/// ... then what it wants at its name, which may be the same for many.
+/// ... then its content, which may be the same for many.
 #[derive(Deserialize)]
 struct ContentPart<'a>(
     #[serde(borrow)] Vec<&'a str>,
@@ -89,7 +89,7 @@ struct ContentPart<'a>(
     #[serde(borrow)] Vec<(&'a str, &'a str)>,
 );
 
-/// What is read from an endpoint's bytes, without a copy of any text.
+/// An endpoint as read from its bytes, without a copy of any text.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct EndpointView<'a> {
     /// The kind of source.
@@ -106,11 +106,11 @@ pub struct EndpointView<'a> {
     pub set_identifier: &'a str,
     /// The wanted values, as written.
     pub targets: Vec<&'a str>,
-    /// Seconds; none for the zone's default.
+    /// Seconds; `None` for the zone's default.
     pub ttl_secs: Option<i64>,
     /// Provider-specific properties, in the order of their names.
     pub properties: Vec<(&'a str, &'a str)>,
-    /// What is kept instead of the content, which is empty then; `None` if all is there.
+    /// The data kept instead of the content, which is empty then; `None` if all is there.
     #[serde(skip)]
     pub withheld: Option<Withheld>,
 }
@@ -276,7 +276,7 @@ impl PackedEndpoint {
         Self(bytes.into_boxed_slice())
     }
 
-    /// What is kept instead of the content; `None` if all is there.
+    /// The data kept instead of the content; `None` if all is there.
     pub fn withheld(&self) -> Option<Withheld> {
         withheld_in(&self.0)
     }
@@ -286,19 +286,19 @@ impl PackedEndpoint {
         bytes.first() == Some(&WITHHELD_FORM)
     }
 
-    /// What it uses of its cluster's quota.
+    /// Its share of the cluster's quota.
     pub fn share(&self) -> Share {
         Share { octets: self.0.len() as u64, withheld: self.withheld() }
     }
 
-    /// The part that says which endpoint it is, and the part that says what it wants: the bytes are the two together.
+    /// The key part and the content part: the bytes are the two together.
     pub fn parts(&self) -> (&[u8], &[u8]) {
         let content =
             read_part::<KeyPart<'_>>("endpoint", &self.0).map_or(0, |(_, content)| content.len());
         self.0.split_at(self.0.len() - content)
     }
 
-    /// What they say.
+    /// The endpoint as read from the bytes.
     pub fn view(&self) -> EndpointView<'_> {
         // Both ways to make one have shown that it can be read.
         EndpointView::read(&self.0).unwrap_or_default()
@@ -316,7 +316,7 @@ impl fmt::Debug for PackedEndpoint {
     }
 }
 
-/// A record set's bytes under its key, known to be readable: what the key says is not in them.
+/// A record set's bytes under its key, known to be readable: the key is not part of them.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct PackedRecord(Arc<[u8]>);
 
@@ -349,7 +349,7 @@ impl PackedRecord {
             alias,
         };
         let packed = Self(write(&common).into());
-        // What the common form does not hold shows here, whatever a record set may hold one day.
+        // Content that the common form cannot hold shows here, whatever a record set may hold one day.
         if packed.read_common(key).as_ref() == Some(raw) {
             return packed;
         }
@@ -543,7 +543,7 @@ mod tests {
 
         #[test]
         fn bytes_that_are_none_are_refused(bytes in vec(any::<u8>(), 0..40)) {
-            // Nothing panics, and what is taken can be read.
+            // Nothing panics, and accepted bytes can be read.
             if let Ok(packed) = PackedEndpoint::from_bytes(&bytes) && packed.withheld().is_none() {
                 let again = PackedEndpoint::pack(&packed.unpack());
                 prop_assert_eq!(again.unpack(), packed.unpack());

@@ -1,4 +1,4 @@
-//! From an endpoint, which is text, to what it wants, which is checked.
+//! From an endpoint, which is text, to its parsed and checked content.
 //!
 //! The rules are ExternalDNS's where its users rely on them (alias detection, property names), and Route 53's for the rest.
 
@@ -20,10 +20,10 @@ use crate::core::visibility::Exposure;
 
 /// Route 53's largest TTL, in seconds.
 pub const MAX_TTL_SECS: i64 = 2_147_483_647;
-/// Route 53 takes at most 400 values in one record set.
+/// Route 53 accepts at most 400 values in one record set.
 pub const MAX_VALUES: usize = 400;
 
-/// What an endpoint wants, checked as far as that is possible without knowing the zone.
+/// The content of an endpoint, checked as far as that is possible without knowing the zone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ParsedEndpoint {
     /// The owner name.
@@ -34,7 +34,7 @@ pub struct ParsedEndpoint {
     pub set_identifier: Option<ArcStr>,
     /// The routing policy.
     pub policy: RoutingPolicy,
-    /// Seconds; none for the zone's default.
+    /// Seconds; `None` for the zone's default.
     pub ttl_secs: Option<u32>,
     pub answer: Answer,
     /// The id of a health check.
@@ -52,7 +52,7 @@ pub enum Answer {
     Values(Vec<ArcStr>),
     /// An alias.
     Alias {
-        /// The target's zone; none for the zone that the endpoint is placed in.
+        /// The target's zone; `None` for the zone that the endpoint is placed in.
         zone: Option<ZoneId>,
         target: DnsName,
         /// Whether the target's health counts.
@@ -96,8 +96,8 @@ impl ParsedEndpoint {
     }
 }
 
-/// The record keys that an endpoint can have made under any content: its key does not change, only what it says. Used to
-/// leave alone what an earlier, accepted version made while the present one is rejected.
+/// The record keys that an endpoint can have made under any content: its key does not change, only its content. Used to
+/// leave the record sets of an earlier, accepted version alone while the present one is rejected.
 pub fn reachable_types(endpoint: &Endpoint) -> Vec<RecordType> {
     match RecordType::parse(&endpoint.key.record_type) {
         Some(RecordType::Cname) => vec![RecordType::Cname, RecordType::A, RecordType::Aaaa],
@@ -115,7 +115,7 @@ pub fn is_link(endpoint: &EndpointView<'_>) -> bool {
 /// Reads an endpoint.
 ///
 /// # Errors
-/// The verdict that rejects it: what is wrong, where, and what to do.
+/// The verdict that rejects it: the problem, its place, and what to do.
 pub fn parse_endpoint(endpoint: &Endpoint) -> Result<ParsedEndpoint, Verdict> {
     let name = DnsName::parse(&endpoint.key.dns_name)
         .map_err(|e| Verdict::rejected(Reason::InvalidName, e.to_string()))?;

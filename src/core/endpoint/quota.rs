@@ -1,7 +1,7 @@
-//! How much of a cluster is stored: its quota, what it uses of it, and what is left of an endpoint beyond it.
+//! How much of a cluster is stored: its quota, its usage, and the data kept of an endpoint beyond the quota.
 //!
 //! Key and version of an endpoint beyond the quota are kept, so that both ends of the stream still hold the same set; its content
-//! is not. Whatever an earlier version of it published stays.
+//! is not. Record sets that an earlier version of it published stay.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,7 @@ pub const MOST_WITHHELD: usize = 100_000;
 /// How many octets these may be: the keys of [`MOST_WITHHELD`] ordinary endpoints are half of it.
 pub const MOST_WITHHELD_BYTES: u64 = 32 << 20;
 
-/// What a cluster may have stored.
+/// The most that a cluster may have stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
     /// Endpoints.
@@ -37,7 +37,7 @@ pub enum QuotaBound {
     Bytes,
 }
 
-/// What is kept of the content of an endpoint beyond its cluster's quota.
+/// The data kept of the content of an endpoint beyond its cluster's quota.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Withheld {
     version: [u8; 32],
@@ -48,7 +48,7 @@ pub struct Withheld {
 }
 
 impl Withheld {
-    /// What is kept of a content.
+    /// The data kept of a content.
     pub fn new(version: &Version, octets: u64, bound: QuotaBound) -> Self {
         Self { version: version.0, octets, bound }
     }
@@ -59,12 +59,12 @@ impl Withheld {
     }
 }
 
-/// What one endpoint uses of its cluster's quota.
+/// One endpoint's share of its cluster's quota.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share {
     /// Octets that are stored of it.
     pub octets: u64,
-    /// What is kept instead of its content; `None` if it is stored.
+    /// The data kept instead of its content; `None` if the content is stored.
     pub withheld: Option<Withheld>,
 }
 
@@ -79,7 +79,7 @@ impl Share {
     }
 }
 
-/// What all endpoints of a cluster use of its quota.
+/// The part of a cluster's quota that its endpoints use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Endpoints that are stored.
@@ -152,7 +152,7 @@ impl Quota {
         (usage.places < self.max_endpoints || grown > 0) && usage.bytes < self.max_bytes
     }
 
-    /// Whether so many more endpoints are stored, of so many octets together, whichever they are.
+    /// Whether any `endpoints` more endpoints, of `octets` octets together, are stored.
     pub fn has_room_for(&self, usage: &Usage, endpoints: usize, octets: u64) -> bool {
         usage.places.saturating_add(endpoints) <= self.max_endpoints
             && usage.bytes.saturating_add(octets) <= self.max_bytes

@@ -16,7 +16,7 @@ use crate::core::ids::ZoneId;
 /// Characters of a region or local zone group, at most (Route 53).
 const MAX_REGION_CHARS: usize = 64;
 
-/// What may be a mistake and is published all the same: regions, local zone groups and alias zones that this version does not know,
+/// Possible mistakes that are published all the same: regions, local zone groups and alias zones that this version does not know,
 /// each with the property and the remedy.
 pub fn doubts(endpoint: &Endpoint) -> Vec<String> {
     if endpoint.properties.is_empty() {
@@ -161,7 +161,7 @@ pub(super) fn routing(
     Ok((Some(set_identifier), policy))
 }
 
-/// What Route 53 refuses to combine.
+/// Rejects combinations that Route 53 refuses.
 fn check_policy(
     rtype: RecordType,
     policy: &RoutingPolicy,

@@ -26,7 +26,7 @@ fn routed(properties: &[(&str, &str)]) -> Result<ParsedEndpoint, Verdict> {
     parse_endpoint(&endpoint("A", "192.0.2.1", "one", properties))
 }
 
-/// What Route 53 would refuse is told with the property and what to write instead.
+/// A value that Route 53 would refuse is reported with the property and what to write instead.
 #[test]
 fn each_field_of_a_routing_policy_is_checked_before_a_call() {
     const ID: &str = "c8c02a84-aaaa-bbbb-e0d2-d833a2f80106";

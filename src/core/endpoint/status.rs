@@ -1,10 +1,10 @@
-//! What a status says, as one hash: by which two sides find out which statuses differ without sending them.
+//! The content of a status as one hash: with it, two sides find out which statuses differ without sending them.
 
 use sha2::{Digest as _, Sha256};
 
 use super::Version;
 
-/// The part of a status that is compared. It says the same before and after a restart of the broker: times, change ids and
+/// The part of a status that is compared. It is the same before and after a restart of the broker: times, change ids and
 /// expectations are left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StatusContent<'a> {

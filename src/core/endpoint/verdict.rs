@@ -46,7 +46,7 @@ pub enum Reason {
     InvalidTtl,
     /// Routing properties are wrong or do not go together.
     InvalidRouting,
-    /// More values, characters or sets than Route 53 takes.
+    /// More values, characters or sets than Route 53 accepts.
     TooLarge,
     /// The content does not hash to the version it was sent with, or a message was not understood.
     Malformed,
@@ -103,8 +103,8 @@ pub struct Verdict {
     pub placement: Option<Placement>,
 }
 
-/// The account and zone that an endpoint was routed to. It is kept when a closer zone appears: a zone that nobody
-/// delegates to yet would make the name unresolvable.
+/// The account and zone that an endpoint was routed to. It is kept when a closer zone appears: a zone that has no
+/// delegation yet would make the name unresolvable.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Placement {
     /// The AWS account.

@@ -2,7 +2,7 @@
 //!
 //! Each flow has a tally of what it was given. The flow that was given least is offered first, item by item, so between flows that
 //! always have something waiting the tallies never drift apart by more than one item. A flow that comes back after a pause
-//! starts at the tally of those who waited: neither is idle time saved up, nor does going away clear a debt.
+//! starts at the tally of the flows that waited: idle time is not saved up, and going away does not clear a debt.
 //!
 //! This is start-time fair queueing, the form of deficit round robin that needs no quantum: an item that does not fit into
 //! what is left of a batch is passed over without losing its place, and being the furthest behind it is the first of the next.
@@ -13,13 +13,13 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 /// Something that waits, and its cost in whatever unit is shared (record changes, calls).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Queued<T> {
-    /// What waits.
+    /// The waiting item.
     pub item: T,
-    /// What it takes from the others when it is taken; 0 counts as 1, or a flow could go on for ever.
+    /// The cost charged to its flow when it is taken; 0 counts as 1, or a flow could go on for ever.
     pub cost: u32,
 }
 
-/// What the caller says to an item that is offered.
+/// The caller's answer to an item that is offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Offer {
     /// Take it.
@@ -30,10 +30,10 @@ pub enum Offer {
     Stop,
 }
 
-/// The memory of who was given how much. It belongs to one shared thing (an account's change tokens) and lives between rounds.
+/// How much each flow was given. It belongs to one shared resource (an account's change tokens) and lives between rounds.
 #[derive(Clone, Debug)]
 pub struct FairShare<F> {
-    /// What each flow was given, those that waited last time and those that are ahead of the clock.
+    /// The amount given to each flow that waited last time or is ahead of the clock.
     tallies: BTreeMap<F, u64>,
     /// The tally of the flow that was served first in the last round: where newcomers start. It never falls. An item that is skipped
     /// in every round does not hold it back, or newcomers would go before all others.
@@ -109,7 +109,7 @@ impl<F: Ord + Clone> FairShare<F> {
         self.tallies.insert(flow.clone(), tally);
     }
 
-    /// The least that any of these flows was given: what to compare by when several queues share one memory and each holds
+    /// The least that any of these flows was given, for comparison when several queues share one memory and each holds
     /// some of the flows.
     pub fn least<'a>(&self, flows: impl Iterator<Item = &'a F>) -> Option<u64>
     where
@@ -122,7 +122,7 @@ impl<F: Ord + Clone> FairShare<F> {
         self.tallies.get(flow).copied().unwrap_or(0).max(self.clock)
     }
 
-    /// Gives everyone who waits at least the clock's tally, and forgets who is neither waiting nor ahead of the clock.
+    /// Gives each waiting flow at least the clock's tally, and forgets flows that neither wait nor are ahead of the clock.
     fn begin_round<'a>(&mut self, flows: impl ExactSizeIterator<Item = &'a F>)
     where
         F: 'a,

@@ -1,4 +1,4 @@
-//! Who may call next: the token buckets of an account, and the turns of clusters and zones.
+//! Which call may go out next: the token buckets of an account, and the turns of clusters and zones.
 
 pub mod budget;
 pub mod fair;

@@ -1,7 +1,7 @@
-//! RoundRobin: what waits, a queue a flow, an item of each flow in turn.
+//! RoundRobin: one queue of waiting items per flow, and an item of each flow in turn.
 //!
-//! For things that cost about the same. A flow that comes waits for one item of each of the others, however many items those
-//! have; what a flow has waiting keeps its order. Where costs differ and have to be balanced over time, there is
+//! For items that cost about the same. A new flow waits for one item of each of the others, however many items they hold; the
+//! items of a flow keep their order. Where costs differ and have to be balanced over time, use
 //! [`fair`](super::fair).
 
 use std::collections::{HashMap, VecDeque};
@@ -12,7 +12,7 @@ use std::hash::Hash;
 pub struct RoundRobin<F, T> {
     /// The flows that have something waiting, each once, the next first.
     order: VecDeque<F>,
-    /// What waits; no queue is empty.
+    /// The waiting items; no queue is empty.
     waiting: HashMap<F, VecDeque<T>>,
 }
 

@@ -1,4 +1,4 @@
-//! Why something that is wanted is not planned: as data, and rendered for people in one place.
+//! Why a desired change is not planned: as data, and rendered for people in one place.
 
 use std::fmt;
 
@@ -44,7 +44,7 @@ pub enum BlockReason {
     KeptForSibling(SiblingBlock),
 }
 
-/// What a zone's policy rules out.
+/// A change that a zone's policy rules out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PolicyBlock {
     /// A step that the zone does not allow.
@@ -101,7 +101,7 @@ pub enum SiblingBlock {
     StaysForReplacement,
     /// This one has its place of the routing policy and cannot be changed now.
     PlaceOf(RecordKey),
-    /// This weighted one stays with another time to live.
+    /// This weighted one stays with another TTL.
     TtlOf(RecordKey),
 }
 

@@ -1,4 +1,4 @@
-//! Changes as data: what is to become of one record set, why, and the batch that says it to Route 53.
+//! Changes as data: the change of one record set, its cause, and the batch that sends it to Route 53.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,7 @@ pub enum Motive {
     Withdrawn,
     /// The name passes from one cluster to another.
     Passed,
-    /// Somebody else changed a record set of ours and the zone's drift policy puts it back.
+    /// Another writer changed a record set of ours and the zone's drift policy puts it back.
     Repair,
     /// The zone's drift policy takes over a record set that Zonefold did not make.
     Adopt,
@@ -42,10 +42,10 @@ pub struct Cause {
 pub struct Change {
     /// Which one.
     pub key: RecordKey,
-    /// Exactly what was observed; none when there is nothing.
+    /// The record set exactly as observed; `None` if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<RawRecordSet>,
-    /// What is wanted; none for nothing.
+    /// The desired record set; `None` to delete it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<RawRecordSet>,
     /// Why.
@@ -53,7 +53,7 @@ pub struct Change {
 }
 
 /// Changes that Route 53 accepts only together, or that must not be seen apart: a switch of type or policy, the TTL of a
-/// weighted group, a CNAME against the other types of its name. The smallest thing that a batch takes or leaves.
+/// weighted group, a CNAME against the other types of its name. A batch takes a unit whole or leaves it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Unit {
     /// At least one change; all of one owner name.
@@ -61,8 +61,8 @@ pub struct Unit {
 }
 
 impl Unit {
-    /// The cluster that pays for the unit in the fair order: the one that something is written for. What another one left
-    /// behind and has to go first is not that one's wish, and would wait behind all that it has to send.
+    /// The cluster that pays for the unit in the fair order: the one that something is written for. Leftovers of another
+    /// cluster that have to go first are not that cluster's wish, and would wait behind all that it has to send.
     pub fn cluster(&self) -> Option<&ClusterId> {
         let written = self.changes.iter().find(|change| change.after.is_some());
         written.or(self.changes.first()).map(|change| &change.cause.cluster)

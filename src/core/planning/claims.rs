@@ -1,7 +1,8 @@
-//! Who owns a name in a zone, and what the owner's endpoints add up to.
+//! Decides which cluster owns a name in a zone, and adds up the owner's endpoints.
 //!
-//! Unless a rule says how clusters share the name, the policy is `exclusive`: the first cluster with an accepted contribution holds
-//! the name, the others wait and see who. Inside the holder, endpoints of several objects may add up (as in ExternalDNS), and the oldest wins where they cannot.
+//! Unless a rule says how clusters share the name, the policy is `exclusive`: the first cluster with an accepted contribution owns
+//! the name; the others wait, and their verdicts name it. Endpoints of the owner's objects may add up (as in ExternalDNS), and the
+//! oldest wins where they cannot.
 
 pub use super::decision::{
     Contribution, Delegation, Desired, Hold, Link, LinkRank, NameDecision, NameInput, NoOtherNames,
@@ -13,7 +14,7 @@ use crate::core::endpoint::verdict::{Reason, Verdict};
 use crate::core::governance::rule::sharing::SharingPolicy;
 use crate::core::ids::ClusterId;
 
-/// Decides a name: who holds it and what that adds up to. The order of the contributions does not matter.
+/// Decides a name: its owner and the desired record sets. The order of the contributions does not matter.
 pub fn decide_name(input: &NameInput<'_>) -> NameDecision {
     let contributions = input.contributions;
     let mut order: Vec<usize> = (0..contributions.len()).collect();
@@ -63,8 +64,8 @@ pub fn decide_name(input: &NameInput<'_>) -> NameDecision {
     decision
 }
 
-/// Where a name sends those who ask for it, within its zone: by what its holder wants, or, if that is nothing, by what is there.
-/// Loops are not looked for, since this is what they are found by.
+/// The links from a name within its zone: those that its owner wants, or, if it wants nothing, those that are observed.
+/// Loops are not looked for, since these links are used to find them.
 pub fn links_of(input: &NameInput<'_>) -> Vec<Link> {
     let decision = decide_name(&NameInput { around: &NoOtherNames, ..*input });
     if decision.desired.is_empty() {
@@ -78,7 +79,7 @@ pub fn links_of(input: &NameInput<'_>) -> Vec<Link> {
 }
 
 /// The cluster that has the name: the one that had it, as long as an endpoint of it is there, or else the first to come with a valid
-/// endpoint. A cluster whose endpoints have all moved to other zones protects what it made and keeps nobody out: two clusters that
+/// endpoint. A cluster whose endpoints have all moved to other zones protects what it made and bars no other: two clusters that
 /// swap their zones would wait for each other.
 fn holder<'a>(input: &NameInput<'a>, valid: &[usize]) -> Option<&'a ClusterId> {
     let contributions = input.contributions;
@@ -90,7 +91,7 @@ fn holder<'a>(input: &NameInput<'a>, valid: &[usize]) -> Option<&'a ClusterId> {
     stays.or_else(first).or_else(|| input.claimed_by.filter(|cluster| is_there(cluster, true)))
 }
 
-/// What an endpoint of the holder made before it was written as it is now stays, whichever rule rejects it or makes it wait.
+/// Keeps what an endpoint of the owner made before its present content, whichever rule rejects it or makes it wait.
 fn keep_what_it_made(decision: &mut NameDecision, holder: &ClusterId, other: &Contribution) {
     if other.cluster == *holder {
         decision.retain(&other.endpoint, Hold::Firm);

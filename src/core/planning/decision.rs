@@ -1,4 +1,4 @@
-//! What deciding a name takes, and what comes of it.
+//! The input and the result of deciding a name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,20 +22,20 @@ use crate::core::visibility::Visibility;
 /// One endpoint at one name of one zone.
 #[derive(Clone, Debug)]
 pub struct Contribution {
-    /// Whose.
+    /// The endpoint's cluster.
     pub cluster: ClusterId,
-    /// Who was first; also which endpoint, since no two have one number.
+    /// The arrival number: the lowest came first. It identifies the endpoint, since no two share a number.
     pub arrival: i64,
     /// The endpoint as written.
     pub endpoint: Arc<Endpoint>,
-    /// What it wants; none when the present content is rejected. Such an endpoint wins no name, but what an earlier version
-    /// of it made is left alone: a typing error must not take a name off the air.
+    /// The parsed content; `None` if the present content is rejected. Such an endpoint wins no name, but the record sets of an
+    /// earlier version are left alone: a typing error must not take a name off the air.
     pub wish: Option<Arc<ParsedEndpoint>>,
     /// Whether it moved to another zone: what it made here stays until it is in sync there.
     pub leaves: bool,
 }
 
-/// What deciding has to know of the zone.
+/// The facts about a zone that a decision needs.
 #[derive(Clone, Debug)]
 pub struct ZoneContext {
     /// Account and zone.
@@ -43,7 +43,7 @@ pub struct ZoneContext {
     pub apex: DnsName,
     /// Public or private.
     pub visibility: Visibility,
-    /// For endpoints without a time to live, in seconds.
+    /// For endpoints without a TTL, in seconds.
     pub default_ttl_secs: u32,
     /// Which record types clusters may publish.
     pub record_types: RecordTypes,
@@ -54,7 +54,7 @@ pub struct ZoneContext {
 }
 
 impl ZoneContext {
-    /// A zone that is worked under these settings.
+    /// A zone that is managed under these settings.
     pub fn new(
         placement: Placement,
         apex: DnsName,
@@ -78,7 +78,7 @@ impl ZoneContext {
         Self { governance, ..self }
     }
 
-    /// Takes other settings.
+    /// Replaces the settings.
     pub fn set(&mut self, settings: &ZoneSettings) {
         let Self { placement, apex, governance, .. } = self.clone();
         *self = Self::new(placement, apex, self.visibility, settings).governed(governance);
@@ -90,16 +90,16 @@ impl ZoneContext {
     }
 }
 
-/// What a decision about one name asks of the other names of its zone.
+/// The facts about the other names of a zone that the decision about one name needs.
 pub trait OtherNames {
     /// The closest name above this one, and below the apex, with an NS record set, and the servers that it names.
     fn delegation_above(&self, name: &DnsName) -> Option<Delegation>;
 
-    /// Whose record sets answer for a name: its own, or those of the wildcard that covers it because nothing is there
+    /// The name whose record sets answer for this one: itself, or the wildcard that covers it because nothing is there
     /// (RFC 4592 §3.3.1).
     fn answered_by(&self, name: &DnsName) -> DnsName;
 
-    /// Where a name sends those who ask for it: its CNAMEs, and its aliases to names of the zone.
+    /// The links from a name: its CNAMEs, and its aliases to names of the zone.
     fn links(&self, name: &DnsName) -> Vec<Link>;
 }
 
@@ -139,7 +139,7 @@ pub struct Link {
     pub rank: LinkRank,
 }
 
-/// Which member of a loop gives way: the greatest. What stands is never the one if something is new.
+/// Decides which link of a loop gives way: the greatest. An existing link gives way only if none is new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LinkRank {
     /// Whether Route 53 does not hold the link yet.
@@ -162,11 +162,11 @@ impl ZoneContext {
     }
 }
 
-/// What deciding a name needs.
+/// The input of a decision about a name.
 pub struct NameInput<'a> {
     pub zone: &'a ZoneContext,
     pub name: &'a DnsName,
-    /// Who held it so far.
+    /// The owner so far, if any.
     pub claimed_by: Option<&'a ClusterId>,
     /// The endpoints at the name, in any order.
     pub contributions: &'a [Contribution],
@@ -177,7 +177,7 @@ pub struct NameInput<'a> {
 }
 
 impl NameInput<'_> {
-    /// What a wish comes to in the zone.
+    /// The record sets of a wish in this zone.
     pub(super) fn record_sets(&self, wish: &ParsedEndpoint) -> Vec<RecordSet> {
         wish.record_sets(self.zone.zone(), self.zone.default_ttl_secs)
     }
@@ -205,7 +205,7 @@ impl NameInput<'_> {
         Some(Link { target, rank })
     }
 
-    /// Where what is observed leads that no endpoint wants.
+    /// The links of observed record sets that no endpoint wants.
     pub(super) fn observed_links(&self) -> Vec<Link> {
         let rank = LinkRank { is_new: false, arrival: None };
         let there = self.observed.values().filter(|observed| observed.is_there());
@@ -223,7 +223,7 @@ impl NameInput<'_> {
     }
 }
 
-/// A record set that the holder wants, with what it adds up from.
+/// A record set that the owner wants, with the contributions that it adds up from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Desired {
     pub set: RecordSet,
@@ -234,13 +234,13 @@ pub struct Desired {
 /// How firmly an observed set is kept that no accepted endpoint wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Hold {
-    /// Its endpoint waits for another one: it stays unless it is in the way of what is written.
+    /// Its endpoint waits for another one: the set stays unless it is in the way of a write.
     Loose,
-    /// Its endpoint is rejected: it stays, and what it is in the way of waits.
+    /// Its endpoint is rejected: the set stays, and writes that it is in the way of wait.
     Firm,
 }
 
-/// What an endpoint that is not accepted now may have made under a type and set identifier.
+/// Record sets that endpoints which are not accepted now may have made under a type and set identifier.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retained {
     /// Of a set with values.
@@ -256,25 +256,25 @@ impl Retained {
     }
 }
 
-/// What was decided about a name.
+/// The decision about a name.
 #[derive(Clone, Debug, Default)]
 pub struct NameDecision {
-    /// Who holds the name; none when nobody with a valid wish is there.
+    /// The owning cluster; `None` if no valid endpoint asks for the name.
     pub holder: Option<ClusterId>,
-    /// What the holder wants, by key.
+    /// The record sets that the owner wants, by key.
     pub desired: BTreeMap<RecordKey, Desired>,
-    /// What endpoints of the holder may have made that are rejected or wait now, by type and set identifier: it stays.
+    /// Record sets that stay, by type and set identifier: rejected or waiting endpoints of the owner may have made them.
     pub retained: BTreeMap<(RecordType, Option<ArcStr>), Retained>,
     /// The verdict for each contribution with a wish, by index.
     pub verdicts: Vec<(usize, Verdict)>,
-    /// Names that this one is in a loop with and waits for: it is to be decided anew when one of them changes.
+    /// Names that this one is in a loop with and waits for: decide it anew when one of them changes.
     pub looped_with: BTreeSet<DnsName>,
     /// Names that are in a loop with this one and give way to it.
     pub loop_ends: BTreeSet<DnsName>,
 }
 
 impl NameDecision {
-    /// Keeps what an endpoint may have made under any content: its key does not change, only what it says.
+    /// Keeps the record sets that an endpoint may have made under any content: its key does not change, only its content.
     pub(super) fn retain(&mut self, endpoint: &Endpoint, hold: Hold) {
         let set = Some(endpoint.key.set_identifier.clone()).filter(|text| !text.is_empty());
         let own = RecordType::parse(&endpoint.key.record_type);

@@ -6,7 +6,7 @@ use super::decision::NameInput;
 use crate::core::dns::name::DnsName;
 use crate::core::dns::record::RecordSet;
 
-/// So many names are followed from one: a longer way through a zone is not searched.
+/// How many names are followed from one: a longer way through a zone is not searched.
 const MOST_STEPS: usize = 32;
 
 /// A loop that a wish would close.

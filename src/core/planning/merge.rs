@@ -1,7 +1,7 @@
-//! What the endpoints of a name's holder add up to, and which of them do not go together.
+//! Adds up the endpoints of a name's owner, and finds those that do not go together.
 //!
-//! The oldest wins. Addresses add up where they are of one kind of object and one namespace, since other objects are as a rule other
-//! people's; what already stands as a sum stays one until one of its objects changes.
+//! The oldest wins. Addresses add up if they are of one kind of object and one namespace, since other objects usually belong to
+//! other people; an existing sum stays one until one of its objects changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,9 +15,9 @@ use crate::core::endpoint::parsed::{MAX_VALUES, ParsedEndpoint};
 use crate::core::endpoint::verdict::{Reason, Verdict, VerdictState};
 use crate::core::endpoint::{ANNOTATION, TARGET_SOURCE};
 
-/// Route 53 accepts at most so many record sets of one name and type and any routing policy but geoproximity.
+/// Route 53's limit of record sets of one name and type, for any routing policy but geoproximity.
 const MAX_SETS_OF_POLICY: usize = 100;
-/// Route 53 accepts at most so many geoproximity record sets of one name and type.
+/// Route 53's limit of geoproximity record sets of one name and type.
 const MAX_GEOPROXIMITY_SETS: usize = 30;
 
 /// Why an endpoint does not go together with an older one.
@@ -35,9 +35,9 @@ pub(super) struct Merge<'a> {
     by_type: BTreeMap<RecordType, RecordKey>,
     /// How many sets of each type are wanted.
     sets_of_type: BTreeMap<RecordType, usize>,
-    /// Who has each place of a routing policy: what is wanted so far, or what already stands there and is wanted still.
+    /// The set that has each place of a routing policy: one wanted so far, or one that is already there and still wanted.
     places: BTreeMap<(RecordType, RoutingPolicy), (RecordKey, usize)>,
-    /// Who waits for whom.
+    /// The contributions that wait for each contribution.
     losers: BTreeMap<usize, Vec<usize>>,
 }
 
@@ -108,7 +108,7 @@ impl<'a> Merge<'a> {
         }
     }
 
-    /// Rejects what closes a loop, unless another name of the loop is the one to give way.
+    /// Rejects an endpoint that closes a loop, unless another name of the loop has to give way.
     fn looped(&mut self, sets: &[RecordSet], arrival: i64) -> Option<Verdict> {
         let set = sets.first()?;
         let found = loops::closed_by(self.input, set, arrival)?;
@@ -192,7 +192,7 @@ impl<'a> Merge<'a> {
         }
     }
 
-    /// Route 53 accepts so many record sets of a routing policy at one name and type.
+    /// Checks Route 53's limit of record sets of a routing policy at one name and type.
     fn beyond_limit(&self, set: &RecordSet, index: usize) -> Option<Conflict> {
         let most = match set.policy {
             RoutingPolicy::Simple => return None,
@@ -226,7 +226,7 @@ impl<'a> Merge<'a> {
         if added == 0 {
             return None;
         }
-        // Others may be here that want no more than the oldest does: whom a sum belongs to is for the oldest to say.
+        // Others may be here that want no more than the oldest does: the oldest decides whose objects may add up.
         let oldest = other.from.first().copied().unwrap_or(index);
         if !self.add_up(key.rtype, oldest, index) && !self.stands(key, old.iter().chain(new)) {
             return Some(self.lost_to(oldest, key, self.why_not(oldest, index)));
@@ -342,7 +342,7 @@ impl<'a> Merge<'a> {
         Conflict { with, verdict }
     }
 
-    /// Who is accepted hears of the first that waits for it, as that one does of who is accepted.
+    /// Names the first waiting endpoint in the verdict of the accepted one, as the waiting one's verdict names the accepted one.
     fn name_losers(&mut self) {
         for (index, verdict) in &mut self.decision.verdicts {
             let losers = self.losers.get(index).map(Vec::as_slice).unwrap_or_default();
@@ -391,7 +391,7 @@ impl<'a> Merge<'a> {
         }
     }
 
-    /// Route 53 takes one time to live in a weighted group ("weighted sets must contain the same TTL"): that of the oldest.
+    /// Route 53 accepts one TTL in a weighted group ("weighted sets must contain the same TTL"): that of the oldest.
     fn align_weighted_ttls(&mut self) {
         let mut group: BTreeMap<RecordType, (usize, u32)> = BTreeMap::new();
         let weighted = self

@@ -1,11 +1,11 @@
-//! Record sets as they are observed, and whose they are.
+//! Observed record sets and their ownership.
 
 use serde::{Deserialize, Serialize};
 
 use crate::core::dns::record::{RawRecordSet, RecordData, RecordSet};
 use crate::core::ids::{BatchId, ClusterId};
 
-/// Who made a record set.
+/// The cluster and the batch that made a record set.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Ownership {
     /// The cluster that held the name when the set was written.
@@ -14,7 +14,7 @@ pub struct Ownership {
     pub batch: BatchId,
 }
 
-/// What somebody else did to a record set of ours.
+/// A change by another writer to a record set of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Drift {
@@ -29,7 +29,7 @@ pub enum Drift {
 pub struct Observed {
     /// Exactly what Route 53 answered.
     pub raw: RawRecordSet,
-    /// None: foreign.
+    /// `None` if the set is foreign.
     pub owner: Option<Ownership>,
     /// How another writer changed it since we wrote it.
     pub drift: Option<Drift>,

@@ -73,15 +73,15 @@ pub struct StoredPlacement {
 /// A decision that is to be stored: where an endpoint goes, if it still is where it was when that was decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlacementDecision {
-    /// What the decision rests on; `None` if it was nowhere.
+    /// The placement that the decision rests on; `None` if the endpoint had none.
     pub found: Option<StoredPlacement>,
     /// Where it goes.
     pub to: PlacementSet,
 }
 
 impl PlacementDecision {
-    /// What is stored when the decision holds. One that another version stays where it is has no number of its own: edits that
-    /// follow each other closely do not rest on each other then.
+    /// The placement that is stored if the decision holds. If the zones stay the same, so does the sequence number: edits that
+    /// follow each other closely then do not rest on each other.
     pub fn result(&self) -> StoredPlacement {
         let sequence = match &self.found {
             Some(found) if found.set == self.to => found.sequence,

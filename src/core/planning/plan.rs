@@ -1,6 +1,6 @@
 //! Desired × observed → changes, for one name of one zone.
 //!
-//! A plan is complete: whatever is wanted and not planned has a reason in it. Applying the plan and planning again gives
+//! A plan is complete: each wanted change that is not planned has a reason in it. Applying the plan and planning again gives
 //! nothing (it is a fixed point). What only goes together is in one [`Unit`].
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,24 +18,24 @@ use crate::core::endpoint::EndpointKey;
 use crate::core::endpoint::parsed::MAX_VALUES;
 use crate::core::ids::ClusterId;
 
-/// What planning a name needs.
+/// The input of the plan of a name.
 pub struct PlanInput<'a> {
     pub zone: &'a ZoneContext,
-    /// What may be written there.
+    /// The writes that the zone allows.
     pub policy: ZonePolicy,
-    /// What becomes of drift.
+    /// How drift is handled.
     pub drift: DriftPolicy,
     /// Which sets of others are taken over.
     pub adopt: AdoptPolicy,
     /// The owner name.
     pub name: &'a DnsName,
-    /// Who holds it and what that adds up to.
+    /// The owner and the desired record sets.
     pub decision: &'a NameDecision,
-    /// The contributions that the decision's indices mean.
+    /// The contributions that the decision's indices refer to.
     pub contributions: &'a [Contribution],
     /// The observed sets of the name.
     pub observed: &'a BTreeMap<RecordKey, Observed>,
-    /// Endpoints that were here and are gone, and whose they were, for the cause of a deletion.
+    /// Endpoints that are gone from here and their clusters, for the cause of a deletion.
     pub departed: &'a [(ClusterId, EndpointKey)],
     /// Whether the zone holds a set of that name and type now: an alias needs its target to be there.
     pub target_exists: &'a dyn Fn(&DnsName, RecordType) -> bool,
@@ -44,13 +44,13 @@ pub struct PlanInput<'a> {
 /// The plan of one name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NamePlan {
-    /// What to send.
+    /// The changes to send.
     pub units: Vec<Unit>,
-    /// What is wanted and not sent, and why.
+    /// The changes that are not sent, and why.
     pub blocked: Vec<Blocked>,
-    /// What an endpoint is in sync without: the half of an alias whose target is not there. It keeps nothing else back.
+    /// Halves of aliases whose target is not there. Their endpoints are in sync without them, and they keep nothing else back.
     pub left_out: Vec<Blocked>,
-    /// Foreign sets that already say what is wanted, in a zone that adopts: they change hands without a call.
+    /// Foreign sets that already match, in a zone that adopts: they change hands without a call.
     pub adopted: Vec<RecordKey>,
 }
 
@@ -85,7 +85,7 @@ struct Planner<'a> {
 impl Planner<'_> {
     fn compare_desired(&mut self) {
         for (key, desired) in &self.input.decision.desired {
-            // One that stands as it is wanted needs nothing of its target.
+            // A set that already matches needs nothing of its target.
             let stands = self.input.observed.get(key).is_some_and(|observed| {
                 observed.owner.is_some() && observed.drift.is_none() && says(observed, &desired.set)
             });
@@ -140,8 +140,8 @@ impl Planner<'_> {
         }
     }
 
-    /// A rejected endpoint of the holder may have given some of what is there: its values stay with those that are wanted, as far
-    /// as a set has room, until it is corrected or deleted.
+    /// A rejected endpoint of the owner may have given some of the observed values: they stay with the wanted ones, as far as a
+    /// set has room, until the endpoint is corrected or deleted.
     fn with_kept_values(&self, desired: &Desired, observed: &Observed) -> Option<Desired> {
         let key = &desired.set.key;
         let is_reported =
@@ -172,7 +172,7 @@ impl Planner<'_> {
                 && other.set.data == desired.set.data
                 && other.from == desired.from
         };
-        // A half that stands as it is wanted goes on also when its target has gone.
+        // A half that already matches stays even if its target has gone.
         let has = |other: &Desired| {
             let stands = |observed: &Observed| observed.is_there() && says(observed, &other.set);
             (self.input.target_exists)(&target, other.set.key.rtype)
@@ -250,7 +250,7 @@ impl Planner<'_> {
             .collect()
     }
 
-    /// What stays at the name can be in the way of what is to come.
+    /// Record sets that stay at the name can be in the way of new ones.
     fn block_conflicts(&mut self) {
         let input = self.input;
         let coming: Vec<&RecordSet> = self
@@ -280,14 +280,14 @@ impl Planner<'_> {
                 // A switch of type or policy is an update of the name: also where deletions are not allowed.
                 self.change(other, Some(observed.raw.clone()), None, Motive::Withdrawn);
             } else {
-                // Something of the name is blocked, so all that is there stays, and what has no place beside it waits.
+                // Something of the name is blocked, so all that is there stays, and sets that cannot coexist with it wait.
                 let why = SiblingBlock::WaitsFor(other.clone());
                 self.block(key, BlockReason::KeptForSibling(why));
             }
         }
     }
 
-    /// Blocks what is to come when what is in its way has to stay.
+    /// Blocks a new set if the set in its way has to stay.
     fn hinder(&mut self, key: &RecordKey, other: &RecordKey, observed: &Observed) {
         if observed.owner.is_none() {
             self.block_foreign(key, other);
@@ -318,7 +318,7 @@ impl Planner<'_> {
             {
                 self.keep(key, BlockReason::Drifted(DriftBlock::Unwanted));
             } else if self.input.policy.allows_delete()
-                // It leads where the name no longer leads: that it goes is part of the update.
+                // It leads where the name no longer leads: its removal is part of the update.
                 || (self.is_left_out(key) && self.input.policy.allows_update())
             {
                 self.change(key, Some(observed.raw.clone()), None, Motive::Withdrawn);
@@ -357,7 +357,7 @@ impl Planner<'_> {
             || self.changes.values().any(|change| change.after.is_some())
     }
 
-    /// How firmly what is observed is kept for an endpoint that is not accepted now and may have made it.
+    /// How firmly an observed set is kept for an endpoint that is not accepted now and may have made it.
     fn hold_of(&self, key: &RecordKey, observed: &Observed) -> Option<Hold> {
         let at = (key.rtype, key.set_identifier.clone());
         self.input.decision.retained.get(&at)?.of(&observed.raw)
@@ -375,7 +375,7 @@ impl Planner<'_> {
         }
     }
 
-    /// `other` is what is foreign: the set itself, or one that it cannot stand with.
+    /// `other` is the foreign set: the set itself, or one that it cannot coexist with.
     fn block_foreign(&mut self, key: &RecordKey, other: &RecordKey) {
         let why = BlockReason::Foreign { other: other.clone(), adopt: self.input.adopt };
         self.block(key, why);
@@ -400,8 +400,8 @@ impl Planner<'_> {
         self.plan.blocked.push(Blocked { key: key.clone(), why, from });
     }
 
-    /// A place of a routing policy is free only once the set that has it gives it up, so what comes there waits for a set that
-    /// cannot be changed now. So does a weighted set with another time to live than one that stays.
+    /// A place of a routing policy is free only once the set that has it gives it up, so its successor waits for a set that
+    /// cannot be changed now. So does a weighted set with another TTL than one that stays.
     fn wait_for_places(&mut self) {
         loop {
             let blocked = &self.blocked;
@@ -429,7 +429,7 @@ impl Planner<'_> {
         }
     }
 
-    /// A weighted set that cannot be written beside one that stays, and that one.
+    /// A weighted set whose TTL differs from one that stays, and that one.
     fn waits_for_ttl(&self) -> Option<(RecordKey, RecordKey)> {
         let ttl = |raw: &RawRecordSet| raw.weight.and(raw.ttl_secs);
         let is_free = |key: &RecordKey| !self.blocked.contains(key);
@@ -486,7 +486,7 @@ fn excludes(set: &RecordSet, other: &RecordKey, other_raw: &RawRecordSet) -> boo
         })
 }
 
-/// Whether who asks for one type may find what they need in a set of another in its place: an address for another, and a CNAME,
+/// Whether a set of one type may serve clients that ask for the other: an address for another address, and a CNAME,
 /// which answers for every type, for anything.
 fn replaces(wanted: RecordType, held: RecordType) -> bool {
     let answers_for_all = |rtype: RecordType| rtype == RecordType::Cname;

@@ -22,7 +22,7 @@ fn weighted(object: &str, identifier: &str, target: &str) -> Endpoint {
     endpoint
 }
 
-/// What each plan is about, and the plan.
+/// The title of each plan, and the plan.
 fn show(scenes: &[(&str, Scene)]) -> String {
     let shown = scenes.iter().map(|(about, scene)| format!("# {about}\n{}", scene.plan()));
     shown.collect::<Vec<_>>().join("\n")

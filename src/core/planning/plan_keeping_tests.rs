@@ -1,4 +1,4 @@
-//! What stays, what is left out, and what is said of what others made.
+//! Record sets that stay or are left out, and the messages about those of other writers.
 
 use super::*;
 
@@ -10,7 +10,7 @@ fn values_that_a_rejected_endpoint_may_have_given_stay_until_it_is_corrected_or_
     };
     let scene = stands().wants(a("web", "192.0.2.1")).wants(a("other", "nonsense"));
     assert_eq!(scene.plan(), NamePlan::default());
-    // What is wanted anew is added meanwhile.
+    // A newly wanted value is added meanwhile.
     let scene = stands().wants(a("web", "192.0.2.9")).wants(a("other", "nonsense"));
     let plan = scene.plan();
     let after = plan.units[0].changes[0].after.clone().unwrap();

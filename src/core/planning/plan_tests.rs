@@ -87,7 +87,7 @@ impl Scene {
         self
     }
 
-    /// What Route 53 holds after the plan.
+    /// The scene after Route 53 has applied the plan.
     fn applied(mut self, plan: &NamePlan) -> Self {
         for change in plan.units.iter().flat_map(|unit| &unit.changes) {
             match &change.after {
@@ -235,7 +235,7 @@ fn a_blocked_replacement_keeps_what_is_there() {
 fn what_a_blocked_set_could_not_replace_goes_while_it_waits() {
     let text = || endpoint("txt", NAME, "TXT", &["hello"]);
     let aaaa = || endpoint("web", NAME, "AAAA", &["2001:db8::1"]);
-    // An address is blocked by a foreign one: nobody would look for it in a text.
+    // An address is blocked by a foreign one: no client would look for it in a TXT.
     let scene = Scene::default()
         .wants(a("web", "192.0.2.1"))
         .holds(a("web", "203.0.113.1"), None)
@@ -262,7 +262,7 @@ fn a_name_of_which_nothing_stays_passes_to_another_type_in_one_unit() {
     let plan = scene().plan();
     assert_eq!(plan.units.len(), 1, "{plan:?}");
     assert_eq!(actions(&plan), [(true, false), (false, true)]);
-    // Beside something that stays, each goes alone.
+    // If something else stays, each goes alone.
     let text = || endpoint("txt", NAME, "TXT", &["hello"]);
     assert_eq!(scene().holds(text(), None).plan().units.len(), 2);
     assert_eq!(scene().holds(text(), Some("east")).wants(text()).plan().units.len(), 2);
@@ -297,7 +297,7 @@ fn what_somebody_changed_stays_in_the_way_where_drift_is_only_reported() {
 
 #[test]
 fn what_has_no_place_beside_what_is_kept_waits_with_it() {
-    // A foreign TXT blocks ours, so the simple A is kept; no weighted A fits beside it.
+    // A foreign TXT blocks ours, so the simple A is kept; no weighted A can coexist with it.
     let foreign = endpoint("txt", NAME, "TXT", &["foreign"]);
     let mut weighted = a("web", "192.0.2.7");
     weighted.key.set_identifier = "s1".into();
@@ -450,11 +450,11 @@ fn a_set_that_waits_for_a_place_stays_and_both_go_together_once_both_are_edited(
 
 #[test]
 fn a_place_that_a_set_cannot_give_up_is_waited_for() {
-    // Nobody wants b any more, but the zone keeps what it holds; and c, which wants its place, would be refused.
+    // No endpoint wants b any more, but the zone keeps it; and c, which wants its place, would be refused.
     let mut scene = wanting(holding(&[("b", "eu-west-1")]), &[("c", "eu-west-1")]);
     scene.policy = ZonePolicy::CreateOnly;
     assert!(scene.plan().units.is_empty(), "{:?}", scene.plan());
-    // Somebody else changed b, and the zone reports that only.
+    // Another writer changed b, and the zone reports that only.
     let mut scene =
         wanting(holding(&[("b", "eu-west-1")]), &[("b", "us-east-1"), ("c", "eu-west-1")])
             .drifted(Drift::Changed);
@@ -463,7 +463,7 @@ fn a_place_that_a_set_cannot_give_up_is_waited_for() {
     assert!(plan.units.is_empty() && reasons(&plan).contains(&"kept for sibling"), "{plan:?}");
 }
 
-/// Whether Route 53 would take each unit without the others: one policy a name and type, and one set a place of it.
+/// Whether Route 53 would accept each unit without the others: one policy a name and type, and one set a place of it.
 fn each_can_go_alone(scene: &Scene, units: &[Unit]) -> Result<(), String> {
     for unit in units {
         let mut held: BTreeMap<RecordKey, RawRecordSet> = scene

@@ -1,4 +1,4 @@
-//! Which zones Zonefold works, and what it may do in them.
+//! Which zones Zonefold manages, and what it may do in them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,7 +10,7 @@ use crate::core::dns::name::{DnsName, NameError};
 use crate::core::ids::ZoneId;
 use crate::core::visibility::Visibility;
 
-/// What Zonefold may do in a zone.
+/// The changes that Zonefold may make in a zone.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -19,11 +19,11 @@ pub enum ZonePolicy {
     /// Create, change and delete record sets of its own.
     #[default]
     Sync,
-    /// Create and change; what no cluster wants any more stays.
+    /// Create and change; record sets that no cluster wants any more stay.
     UpsertOnly,
-    /// Create; what is there stays as it is.
+    /// Create; existing record sets stay as they are.
     CreateOnly,
-    /// Plan and report beside whoever works the zone today, and write nothing.
+    /// Plan and report, and write nothing: the zone is still managed by others.
     Observe,
 }
 
@@ -60,7 +60,7 @@ impl fmt::Display for ZonePolicy {
     }
 }
 
-/// What becomes of a record set of ours that somebody else has changed.
+/// How a record set of ours is handled that another writer has changed.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -98,9 +98,9 @@ pub enum AdoptPolicy {
     /// None.
     #[default]
     Never,
-    /// Those that already say what is wanted: they change hands without a call.
+    /// Those that already match: they change hands without a call.
     Identical,
-    /// Those, and those that say something else, which are changed.
+    /// Those, and those that differ, which are changed.
     Any,
 }
 
@@ -117,7 +117,7 @@ pub enum MergePolicy {
     Cluster,
 }
 
-/// Which zone names a selector takes: `example.com` itself, `*.example.com` all below it at any depth, `*` all.
+/// Which zone names a selector matches: `example.com` itself, `*.example.com` all below it at any depth, `*` all.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ZonePattern {
     /// The zone of that name.
@@ -206,12 +206,12 @@ impl ZoneSelector {
     }
 }
 
-/// How a zone is worked.
+/// How a zone is managed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ZoneSettings {
-    /// What may be done in it.
+    /// The changes that are allowed.
     pub policy: ZonePolicy,
-    /// What becomes of changes by others.
+    /// How changes by others are handled.
     pub drift: DriftPolicy,
     /// Which record sets of others are taken over.
     pub adopt: AdoptPolicy,
@@ -219,7 +219,7 @@ pub struct ZoneSettings {
     pub record_types: RecordTypes,
     /// Which objects add their addresses up.
     pub merge: MergePolicy,
-    /// The time to live of a record set whose endpoint names none, in seconds.
+    /// The TTL of a record set whose endpoint names none, in seconds.
     pub default_ttl_secs: u32,
 }
 
@@ -230,7 +230,7 @@ pub enum PlacementWait {
     /// They wait: a closer zone may be there.
     #[default]
     Wait,
-    /// While the account is parked they are placed by what is known of the others.
+    /// While the account is parked, they are placed by the zones of the other accounts.
     DoNotWait,
 }
 
@@ -247,10 +247,10 @@ impl Default for ZoneSettings {
     }
 }
 
-/// The time to live of a zone whose configuration names none, in seconds.
+/// The TTL of a zone whose configuration names none, in seconds.
 pub const DEFAULT_TTL_SECS: u32 = 300;
 
-/// A selector and how the zones that fit are worked.
+/// A selector, and how the zones that fit are managed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ZoneRule {
     /// Which zones.
@@ -259,7 +259,7 @@ pub struct ZoneRule {
     pub settings: ZoneSettings,
 }
 
-/// How a zone is worked: the settings of the first rule that fits. None: the zone is not ours to look at.
+/// How a zone is managed: the settings of the first rule that fits; `None` if no rule selects the zone.
 pub fn settings_of<'a>(
     rules: &'a [ZoneRule],
     name: &DnsName,
@@ -273,8 +273,8 @@ pub fn settings_of<'a>(
         .map(|rule| &rule.settings)
 }
 
-/// How a zone is worked whose tags may not be known (`None`). What a rule asks of them may hold then: as long as it may, what
-/// later rules say is not to be gone by, and the zone is observed.
+/// How a zone is managed whose tags may be unknown (`None`). A rule that asks for tags may then fit: as long as it may, later
+/// rules do not apply, and the zone is observed.
 pub fn settings_by_known(
     rules: &[ZoneRule],
     name: &DnsName,

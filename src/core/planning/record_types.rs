@@ -16,7 +16,7 @@ pub enum RecordTypes {
     Usual,
     /// These and no other.
     Listed(TypeSet),
-    /// All that Route 53 takes.
+    /// All that Route 53 supports.
     All,
 }
 
@@ -25,7 +25,7 @@ pub enum RecordTypes {
 pub struct TypeSet(u32);
 
 impl TypeSet {
-    /// A type that Route 53 does not take has none: it is in no set.
+    /// A type that Route 53 does not support has none: it is in no set.
     fn bit(rtype: RecordType) -> u32 {
         RecordType::ALL.iter().position(|known| *known == rtype).map_or(0, |place| 1 << place)
     }

@@ -13,7 +13,7 @@ const NAMED_ZONES: usize = 3;
 /// How many zones are looked at for a message.
 const LOOKED_AT: usize = 64;
 
-/// What routing has to know of a zone.
+/// The facts about a zone that routing needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ZoneFacts {
     /// The account that holds the zone.
@@ -29,13 +29,13 @@ pub struct ZoneFacts {
     pub visible: bool,
 }
 
-/// What routing has to know of an account.
+/// The facts about an account that routing needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountScope {
     pub environment: EnvironmentId,
     /// Which zones its rules could select: any of these.
     pub reach: Vec<Reach>,
-    /// Whether its zones were listed once, ever. Until then it may hold a closer zone that nobody knows of.
+    /// Whether its zones were ever listed. Until then it may hold a closer zone that is not known.
     pub listed: bool,
     /// Whether placing goes on without it while it cannot be listed: `placement: do-not-wait`, and it is parked.
     pub exempt: bool,
@@ -57,7 +57,7 @@ impl Reach {
     }
 }
 
-/// What an endpoint asks of routing.
+/// A request to route an endpoint.
 #[derive(Clone, Copy, Debug)]
 pub struct RouteRequest<'a> {
     /// The environment of its cluster.
@@ -77,7 +77,7 @@ pub struct RouteRequest<'a> {
 pub struct Route {
     /// The zones, at least one.
     pub at: Vec<Placement>,
-    /// What its owner should know all the same; empty if nothing.
+    /// A warning for the endpoint's owner; empty if there is none.
     pub warning: String,
 }
 
@@ -91,7 +91,7 @@ pub struct ZoneTable {
 }
 
 impl ZoneTable {
-    /// Adds a zone, or replaces what is known of it.
+    /// Adds a zone, or replaces its facts.
     pub fn insert(&mut self, facts: ZoneFacts) {
         if let Some(before) = self.zones.remove(&facts.zone)
             && let Some(siblings) = self.by_name.get_mut(&before.name)
@@ -102,7 +102,7 @@ impl ZoneTable {
         self.zones.insert(facts.zone.clone(), facts);
     }
 
-    /// Takes the configured accounts.
+    /// Sets the configured accounts.
     pub fn set_accounts(&mut self, accounts: BTreeMap<AccountId, AccountScope>) {
         self.accounts = accounts;
     }
@@ -112,7 +112,7 @@ impl ZoneTable {
         &self.accounts
     }
 
-    /// Changes what is known of an account; `false` if it is not configured or that is no news.
+    /// Updates the facts of an account; `false` if it is not configured or nothing changes.
     pub fn update_account(
         &mut self,
         account: &AccountId,
@@ -138,11 +138,11 @@ impl ZoneTable {
     /// number of zones. `current` is where an earlier version of it is.
     ///
     /// The public zone with the longest apex wins, and all private zones that fit. A zone that an endpoint has is kept as long
-    /// as it exists and fits: a closer zone that nobody delegates to yet would make the name unresolvable, so moving is never a
+    /// as it exists and fits: a closer zone that has no delegation yet would make the name unresolvable, so moving is never a
     /// side effect of a zone's appearance. A zone that was deleted and made again under another id is the same place.
     ///
     /// # Errors
-    /// The verdict that says why there is no zone, and which ones are near, or what has to be known first.
+    /// The verdict that says why there is no zone, and which ones are near, or which accounts have to be listed first.
     pub fn place(
         &self,
         request: &RouteRequest<'_>,
@@ -170,7 +170,7 @@ impl ZoneTable {
         if wants_public {
             at.extend(kept.public.iter().cloned());
         }
-        // What is of use inside only stays public for good once it is placed so.
+        // An endpoint that is of use inside only stays public for good once it is placed so.
         let falls_to_public = request.exposure == Exposure::Internal && wants_public;
         if (is_new || falls_to_public)
             && let Some(verdict) = self.awaited(request, closest)
@@ -230,7 +230,7 @@ impl ZoneTable {
         self.by_name.get(name).into_iter().flatten().filter_map(|id| self.zones.get(id))
     }
 
-    /// The names of which a zone could hold the endpoint, the closest first.
+    /// The names whose zones could hold the endpoint, the closest first.
     fn apexes(request: &RouteRequest<'_>) -> impl Iterator<Item = DnsName> {
         let first = if request.at_cut { request.name.parent() } else { Some(request.name.clone()) };
         std::iter::successors(first, DnsName::parent)
@@ -242,7 +242,7 @@ impl ZoneTable {
             && !(request.at_cut && *request.name == facts.name)
     }
 
-    /// What of a placement is kept.
+    /// The zones of a placement that are kept.
     fn kept<'a>(&'a self, request: &RouteRequest<'_>, current: &[Placement]) -> Kept<'a> {
         let mut kept = Kept::default();
         for facts in current.iter().filter_map(|placement| self.zones.get(&placement.zone)) {
@@ -293,7 +293,7 @@ impl ZoneTable {
         Ok(None)
     }
 
-    /// Which accounts could hold a zone that would be taken, and were never listed.
+    /// The verdict that waits for accounts that were never listed and could hold a zone that would be chosen.
     fn awaited(&self, request: &RouteRequest<'_>, closest: Option<&ZoneFacts>) -> Option<Verdict> {
         let closer_than = closest.map_or(0, |facts| facts.name.label_count());
         let could_hold = |scope: &AccountScope| {
@@ -414,12 +414,12 @@ impl ZoneTable {
     }
 }
 
-/// What of a placement is kept when it is decided anew.
+/// The zones of a placement that are kept when it is decided anew.
 #[derive(Default)]
 struct Kept<'a> {
     public: BTreeSet<Placement>,
     private: BTreeSet<Placement>,
-    /// Zones that are not visible, and that were not made again.
+    /// Zones that are not visible, and that were not recreated.
     gone: Vec<&'a ZoneFacts>,
 }
 

@@ -280,7 +280,7 @@ fn what_goes_to_private_zones_too_waits_for_those() {
     let table = with_unlisted(scope(Some("example.com"), Some(Visibility::Private)));
     assert_eq!(ask("www.example.com").refused(&table).reason, Reason::ZonesUnknown);
     assert_eq!(ask("www.example.com").exposed(Exposure::Public).zones(&table), ["Z1"]);
-    // What is public and is now of use inside only waits too, before it is placed where anyone can read it.
+    // A public endpoint that is now of use inside only waits too, before it is placed where anyone can read it.
     let inside = || ask("www.example.com").exposed(Exposure::Internal);
     assert_eq!(inside().at(&["Z1"]).refused(&table).reason, Reason::ZonesUnknown);
     let listed = AccountScope { listed: true, ..scope(Some("example.com"), None) };

@@ -1,7 +1,7 @@
-//! Addresses for those inside and addresses for everybody at one name of a cluster.
+//! Internal and public addresses at one name of a cluster.
 //!
-//! They never add up: either would be wrong for some who ask. In a private zone those for the inside count, in a public one those for
-//! everybody. The others have nothing to say there.
+//! They never add up: either would be wrong for some clients. In a private zone the internal addresses count, in a public one the
+//! public addresses. The others are ignored there.
 
 use super::decision::{Contribution, NameDecision, NameInput};
 use crate::core::dns::record::RecordType;
@@ -9,7 +9,7 @@ use crate::core::endpoint::INTERNAL_PART;
 use crate::core::endpoint::verdict::Verdict;
 use crate::core::visibility::Exposure;
 
-/// Those of the valid endpoints of one cluster that count in the zone; the others are accepted and hear which one counts.
+/// The valid endpoints of one cluster that count in the zone; the others are accepted, and their verdicts name one that counts.
 pub(super) fn counting(
     input: &NameInput<'_>,
     decision: &mut NameDecision,

@@ -12,14 +12,14 @@ pub(super) fn place_of(raw: &RawRecordSet) -> Option<(RecordType, RoutingPolicy)
     Some((set.key.rtype, set.policy.place()?.clone()))
 }
 
-/// What only goes together: everything at a name where a CNAME comes or goes, everything at a name of which nothing stays and
-/// that is to have something else, a type whose policy or weighted time to live changes, and sets that pass a place of their
+/// Groups changes that only go together: everything at a name where a CNAME comes or goes, everything at a name of which nothing
+/// stays and that is to have something else, a type whose policy or weighted TTL changes, and sets that pass a place of their
 /// routing policy on to each other. Everything else stands alone, so that one refusal delays nothing else.
 pub(super) fn group(changes: Vec<Change>, anything_stays: bool) -> Vec<Unit> {
     if changes.is_empty() {
         return vec![];
     }
-    // Alone, the deletion could go out in a call and what takes its place be refused or wait: the name would not resolve.
+    // Alone, the deletion could go out in a call while its replacement is refused or waits: the name would not resolve.
     let is_replaced_whole = !anything_stays
         && changes.iter().any(|change| change.before.is_some())
         && changes.iter().any(|c| c.after.is_some());
@@ -60,7 +60,7 @@ fn switches(changes: &[Change]) -> bool {
     shapes.len() > 1
 }
 
-/// Changes of one type: those of which one gives up the place that another is to have are one unit.
+/// Changes of one type: if one gives up the place that another is to have, they are one unit.
 fn by_place(changes: Vec<Change>) -> Vec<Unit> {
     let mut given_up = BTreeMap::new();
     for (index, change) in changes.iter().enumerate() {

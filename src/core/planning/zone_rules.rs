@@ -1,11 +1,11 @@
-//! What a zone does not take at a name, whoever asks.
+//! Endpoints that a zone does not accept at a name, whichever cluster asks.
 
 use super::decision::{NameInput, ZoneContext};
 use crate::core::dns::record::RecordType;
 use crate::core::endpoint::parsed::{Answer, ParsedEndpoint};
 use crate::core::endpoint::verdict::{Reason, Verdict};
 
-/// Why the zone does not take a wish.
+/// Why the zone does not accept a wish.
 pub(super) fn bar(input: &NameInput<'_>, wish: &ParsedEndpoint) -> Option<Verdict> {
     at_apex(input.zone, wish)
         .or_else(|| of_type(input, wish))
@@ -37,7 +37,7 @@ fn at_apex(zone: &ZoneContext, wish: &ParsedEndpoint) -> Option<Verdict> {
     })
 }
 
-/// Who may create a DNSEndpoint can ask for any type, so the zone says which ones are published.
+/// Anyone who may create a DNSEndpoint can ask for any type, so the zone says which ones are published.
 fn of_type(input: &NameInput<'_>, wish: &ParsedEndpoint) -> Option<Verdict> {
     let zone = input.zone;
     let is_refused = |rtype: &&RecordType| {
@@ -54,7 +54,7 @@ fn of_type(input: &NameInput<'_>, wish: &ParsedEndpoint) -> Option<Verdict> {
     ))
 }
 
-/// Route 53 takes aliases to its own services and to names of the same zone.
+/// Route 53 accepts aliases to AWS services and to names of the same zone.
 fn of_alias(zone: &ZoneContext, wish: &ParsedEndpoint) -> Option<Verdict> {
     let Answer::Alias { zone: target_zone, target, .. } = &wish.answer else { return None };
     let is_in_zone = target_zone.as_ref().is_none_or(|target_zone| target_zone == zone.zone());

@@ -125,7 +125,7 @@ impl FakeBroker {
         (Self { sessions, watchers, away, connections, connect }, url)
     }
 
-    /// What the agent connects with, each time anew.
+    /// The agent's access, connecting anew each time.
     pub fn access(&self) -> Access {
         let (connect, away) = (self.connect.clone(), self.away.clone());
         let connections = self.connections.clone();
@@ -137,7 +137,7 @@ impl FakeBroker {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// From now on nobody gets through, or everybody again.
+    /// From now on no connection gets through, or all do again.
     pub fn set_away(&self, away: bool) {
         self.away.store(away, Ordering::Relaxed);
     }

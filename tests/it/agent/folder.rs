@@ -26,7 +26,7 @@ impl TempFolder {
         let text = format!(
             "apiVersion: v1\nkind: Service\nmetadata:\n  name: web\n  annotations:\n    external-dns.kubernetes.io/hostname: {host}\n    external-dns.kubernetes.io/target: 192.0.2.1\n"
         );
-        // Written beside and renamed, as careful tools do.
+        // Written to another name and renamed, as careful tools do.
         std::fs::write(self.0.join("new"), text).unwrap();
         std::fs::rename(self.0.join("new"), self.manifests().join(name)).unwrap();
     }
@@ -148,7 +148,7 @@ async fn story() {
     );
     assert!(get(address, "/statuses").await.contains(r#""verdict":"rejected""#));
 
-    // What cannot be read keeps what it held; what is deleted does not.
+    // A file that cannot be read keeps what it held; a deleted one does not.
     std::fs::write(temp.manifests().join("web.yaml"), "a: [1").unwrap();
     handle.wait_until(|state| state.index.sources().iter().all(|source| !source.synced)).await;
     assert_eq!(handle.digest().1, 1);

@@ -116,7 +116,7 @@ pub fn service(object: &str, host: &str, target: &str) -> String {
 }
 
 impl Rig {
-    /// Two accounts: dev with example.com, in which somebody else keeps old.example.com, and prod with example.net.
+    /// Two accounts: dev with example.com, in which another writer keeps old.example.com, and prod with example.net.
     pub async fn start() -> Self {
         let emulator = aws::start(zonefold::emulator::EmulatorConfig {
             clock: ClockMode::Real,
@@ -273,7 +273,7 @@ impl Rig {
         rig
     }
 
-    /// What a path answers, as text.
+    /// The answer of a path, as text.
     pub async fn text(&self, path: &str) -> (StatusCode, HeaderMap, String) {
         let request = Request::get(path).body(Body::empty()).unwrap();
         let response = self.routes.clone().oneshot(request).await.unwrap();
@@ -283,7 +283,7 @@ impl Rig {
         (head.status, head.headers, text)
     }
 
-    /// What a path answers with 200, as JSON.
+    /// The answer of a path that answers with 200, as JSON.
     pub async fn get(&self, path: &str) -> Value {
         let (status, _, text) = self.text(path).await;
         assert_eq!(status, StatusCode::OK, "{path}: {text}");
@@ -299,7 +299,7 @@ impl Rig {
         (problem.status, problem.detail)
     }
 
-    /// All items of a list, in pages of so many.
+    /// All items of a list, in pages of `limit`.
     pub async fn all(&self, path: &str, limit: usize) -> Vec<Value> {
         let (mut items, mut next) = (vec![], String::new());
         let separator = if path.contains('?') { '&' } else { '?' };

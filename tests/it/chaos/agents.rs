@@ -1,4 +1,4 @@
-//! What the clusters want, how it changes while something is broken, and whether it came true.
+//! The wishes of the clusters, how they change while something is broken, and whether they came true.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,10 +17,10 @@ use crate::support::world::Cluster;
 
 /// Names of each cluster, spread over all zones.
 const NAMES: usize = 24;
-/// A cluster changes its mind so often: faster than an account takes single calls, so that its bucket is always wanted.
+/// The time between a cluster's edits: less than an account needs for single calls, so that its bucket is always wanted.
 const EDIT_EVERY: Duration = Duration::from_millis(150);
 
-/// What each cluster wants: its own names, so that what is right is known without deciding who was first.
+/// The wishes of each cluster: its own names, so that what is right is known without deciding who was first.
 type Wanted = BTreeMap<&'static str, BTreeMap<String, String>>;
 
 /// The clusters with their agents.
@@ -181,7 +181,7 @@ impl Load {
     }
 }
 
-/// What an agent has read of its cluster.
+/// The records that an agent has read of its cluster.
 fn read(index: &Index) -> BTreeMap<String, String> {
     let target = |held: &IndexEntry| {
         held.endpoint.targets.first().map(ToString::to_string).unwrap_or_default()
@@ -202,7 +202,7 @@ fn applied(agent: &AgentHandle) -> usize {
     })
 }
 
-/// What Route 53 holds of ours, by owner name.
+/// Our records in Route 53, by owner name.
 fn held(control: &Control) -> BTreeMap<String, String> {
     let sets = control
         .zones()

@@ -1,4 +1,4 @@
-//! What is stuck costs a bounded amount, and only itself.
+//! A stuck part costs a bounded amount, and only itself.
 
 use zonefold::core::ids::AccountId;
 use zonefold::emulator::*;

@@ -18,7 +18,7 @@ async fn a_database_that_is_restarted_and_crashes_under_load_loses_nothing() {
         load.goes_on_during(blocking(|| server.start_again())).await;
         load.comes_true(&site).await;
     }
-    // Away until every lease is over by the clock of its holder: nobody calls, agents get no ack, and nothing is lost.
+    // Away until every lease is over by the clock of its holder: no replica calls, agents get no ack, and nothing is lost.
     let lost_before = leases_lost(&mut site);
     server.stop(Stop::Immediate);
     load.goes_on_during(async {
@@ -65,8 +65,8 @@ async fn blocking(work: impl FnOnce()) {
     tokio::task::block_in_place(work);
 }
 
-/// PostgreSQL has moved to another machine behind the same address: what is sent over the old connections is lost, and nobody says
-/// so. A replica that waited for TCP to notice would be away for a quarter of an hour.
+/// PostgreSQL has moved to another machine behind the same address: what is sent over the old connections is lost, without any
+/// sign. A replica that waited for TCP to notice would be away for a quarter of an hour.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_whose_connections_fall_silent_for_ever_is_found_over_new_ones() {
     let mut site = ChaosSite::start().await;

@@ -92,7 +92,7 @@ async fn acks_stop(load: &mut Load, disk: &SmallDisk, site: &ChaosSite) {
         load.goes_on_during(tokio::time::sleep(std::time::Duration::from_millis(50))).await;
         unacked = if load.waits_for_acks() { unacked + 1 } else { 0 };
         if unacked == 0 {
-            // What the database itself has given back is taken too.
+            // Space that the database itself has given back is filled too.
             disk.fill();
         }
     }

@@ -1,4 +1,4 @@
-//! The replica that works an account dies, or is stopped for longer than its lease.
+//! The replica that manages an account dies, or is stopped for longer than its lease.
 
 use super::agents::Load;
 use super::oracle::{assert_unbroken, one_call_a_zone_at_a_time, one_replica_at_a_time};
@@ -26,7 +26,7 @@ async fn a_holder_that_is_killed_under_load_is_followed_and_nothing_acked_is_los
     assert_unbroken(&site).await;
 }
 
-/// What a replica finds when it goes on after its lease is over.
+/// The surroundings of a replica that goes on after its lease is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Waking {
     /// The database, which says who holds what now.
@@ -42,7 +42,7 @@ async fn stopped_past_its_lease(waking: Waking, seed: u64) {
     let holder = load.goes_on_during(site.called_by_another(account, &[])).await;
     let others: Vec<usize> = (0..REPLICAS).filter(|number| *number != holder).collect();
     site.process(holder).signal("STOP");
-    // What agents sent to it and it has not read comes to it when it wakes, over sessions that are older than those of then.
+    // Messages from agents that it has not read reach it when it wakes, over sessions that are older than those of then.
     load.edit();
     site.balance_over(&others);
     load.goes_on_during(site.called_by_another(account, &[holder])).await;
@@ -81,7 +81,7 @@ fn calls_of(site: &ChaosSite, number: usize) -> u64 {
     runs.filter(|(replica, _)| *replica == number).map(|(_, run)| run.calls).sum()
 }
 
-/// Waits until a replica works an account under a lease of its own again.
+/// Waits until a replica manages an account under a lease of its own again.
 async fn rejoins(site: &mut ChaosSite, number: usize) {
     if site.has_ended(number) {
         site.revive(number).await;

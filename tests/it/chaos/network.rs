@@ -14,7 +14,7 @@ enum Failure {
     Silence,
 }
 
-/// A replica that cannot reach the database may not work any account when its lease is over, whatever AWS would take.
+/// A replica that cannot reach the database may not manage any account when its lease is over, whatever AWS would accept.
 async fn away_from_the_database(failure: Failure, seed: u64) {
     let mut site = ChaosSite::start().await;
     let mut load = Load::start(&site, seed).await;
@@ -83,7 +83,7 @@ async fn calls_that_were_lost_between_a_holder_and_aws_are_read_back_and_come_la
                     .is_some_and(|text| text.contains("answer") || text.contains("call"))
         }))
         .await;
-        // What was held comes to AWS now, after its caller gave it up.
+        // The calls that were held reach AWS now, after their caller gave them up.
         site.replicas[holder].to_aws.heal();
         load.comes_true(&site).await;
     }

@@ -1,4 +1,4 @@
-//! What must hold whatever was broken, asked of the emulator and the database.
+//! The invariants that hold whatever was broken, asked of the emulator and the database.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -63,7 +63,7 @@ pub fn one_call_a_zone_at_a_time(site: &ChaosSite) {
     }
 }
 
-/// Each taking of a lease is good for one uninterrupted run of calls: whoever has lost it does not come back without taking it
+/// Each taking of a lease is good for one uninterrupted run of calls: a replica that has lost it does not come back without taking it
 /// again. `late` calls were under way when their caller was stopped, and each may interrupt a run.
 pub async fn one_replica_at_a_time(site: &ChaosSite, late: usize) {
     let epochs = lease_epochs(site).await;

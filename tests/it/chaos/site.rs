@@ -25,7 +25,7 @@ pub const REPLICAS: usize = 3;
 /// The account of the brokers' own user.
 const OPERATIONS: &str = "999999999999";
 const EXTERNAL_ID: &str = "right";
-/// Short, so that a call which nobody answers is over within a test.
+/// Short, so that a call without an answer is over within a test.
 const ATTEMPT_TIMEOUT_SECS: u64 = 3;
 /// Calls take up to this, so that many a fault falls between a call and its answer.
 const MOST_LATENCY_MS: u64 = 120;
@@ -58,16 +58,16 @@ pub struct Replica {
 pub struct ChaosSite {
     pub emulator: EmulatorHandle,
     pub replicas: Vec<Replica>,
-    /// What agents connect to, as to a load balancer: it leads to whoever listens.
+    /// The address that agents connect to, as to a load balancer: it leads to any replica that listens.
     pub front: Relay,
-    /// Whom it leads to.
+    /// The replicas that it leads to.
     balanced: Vec<usize>,
     pub folder: TestFolder,
     pub store: String,
     foreign: Vec<(String, String)>,
 }
 
-/// Nobody is there.
+/// An address where no server listens.
 const NOWHERE: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1));
 
 impl ChaosSite {
@@ -76,7 +76,7 @@ impl ChaosSite {
         Self::on(postgres::database().await, REPLICAS).await
     }
 
-    /// So many replicas on a store.
+    /// `replicas` replicas on a store.
     pub async fn on(store: String, replicas: usize) -> Self {
         let emulator = Emulator::start(emulator_config()).await.unwrap();
         let slow = FaultRule {
@@ -173,7 +173,7 @@ impl ChaosSite {
         self.ready(number).await;
     }
 
-    /// Whether a replica has ended, whoever ended it.
+    /// Whether a replica has ended, for any reason.
     pub fn has_ended(&mut self, number: usize) -> bool {
         self.replicas[number].process.as_mut().is_none_or(Process::has_ended)
     }
@@ -188,7 +188,7 @@ impl ChaosSite {
         ended
     }
 
-    /// Which replica calls under a principal.
+    /// The replica that calls under a principal.
     pub fn replica_of(&self, principal: &str) -> Option<usize> {
         let session = principal.rsplit('/').next().unwrap_or_default();
         self.replicas.iter().position(|replica| {
@@ -216,7 +216,7 @@ impl ChaosSite {
         self.runs(account).last().map(|(replica, _)| *replica)
     }
 
-    /// Waits until somebody calls an account who is not one of those.
+    /// Waits until a replica other than those calls an account.
     pub async fn called_by_another(&self, account: &str, than: &[usize]) -> usize {
         eventually(&format!("another replica than {than:?} works {account}"), async || {
             match self.last_caller(account) {
@@ -227,7 +227,7 @@ impl ChaosSite {
         .await
     }
 
-    /// What all replicas said last.
+    /// The last output of all replicas.
     pub fn words(&self) -> String {
         let mut text = String::new();
         for (number, replica) in self.replicas.iter().enumerate() {
@@ -264,7 +264,7 @@ impl ChaosSite {
             .lead_to_any(self.balanced.iter().map(|number| self.replicas[*number].grpc).collect());
     }
 
-    /// The records of somebody else, as they were at first.
+    /// The foreign records, as they were at first.
     pub fn foreign(&self) -> &[(String, String)] {
         &self.foreign
     }
@@ -323,7 +323,7 @@ fn emulator_config() -> EmulatorConfig {
     let mut accounts = vec![operations];
     for (number, id) in ACCOUNTS.into_iter().enumerate() {
         let mut account = AccountConfig::new(AccountId::parse(id).unwrap());
-        // The tightest bucket that there is: whoever spends a token twice is throttled at once.
+        // The tightest bucket that there is: a replica that spends a token twice is throttled at once.
         account.limits = LimitsConfig::of(LimitsProfile::Legacy);
         account.zones = zones_of(number).map(|zone| ZoneConfig::public(name(&zone))).collect();
         account.roles = vec![RoleConfig {

@@ -35,7 +35,7 @@ const SUPERSEDED: [(&str, &str); 3] = [
     ("doc-zone-callerref", "zone-callerref-text"),
 ];
 
-/// What stands before the texts of the schema since about 2020; `xml-empty-rrs` and `alias-no-eval` are older.
+/// The text before those of the schema since about 2020; `xml-empty-rrs` and `alias-no-eval` are older.
 const SAX: &str = "javax.xml.stream.XMLStreamException: org.xml.sax.SAXParseException; ";
 
 /// A message without what the reader of XML puts before its text, which depends on the body.
@@ -76,7 +76,7 @@ const WITHOUT_BRACKETS: [&str; 8] = [
     "ns-delete",
 ];
 
-/// What a row's request is answered with.
+/// The answer to a row's request.
 pub struct Answered {
     pub status: u16,
     pub body: String,
@@ -219,7 +219,7 @@ pub fn weighted(set: &str, weight: u8) -> String {
     format!("<SetIdentifier>{set}</SetIdentifier><Weight>{weight}</Weight>")
 }
 
-/// A row's case: what is there before, what is asked, and what the placeholders of its message stand for.
+/// A row's case: the zone before, the request, and the values of the placeholders in its message.
 #[derive(Default)]
 pub struct Case {
     pub before: Vec<String>,
@@ -648,7 +648,7 @@ fn wanted_message(row: &Row, fill: &[(&'static str, String)]) -> Option<String> 
     Some(if WITHOUT_BRACKETS.contains(&row.id.as_str()) { format!("[{message}]") } else { message })
 }
 
-/// What a list answers after a row's batch.
+/// Checks the answer to a list after a row's batch.
 fn check_stored(id: &str, emulator: &EmulatorHandle) {
     let Ok(sets) = emulator.control().records(&ZONE.parse().unwrap(), View::Accepted) else {
         return;

@@ -1,4 +1,4 @@
-//! What is wrong gets an answer with its reason and what to do, and everything else goes on.
+//! Wrong input gets an answer with its reason and what to do, and everything else goes on.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::support::folder::TestFolder;
 use crate::support::manifests::{annotated_service, dns_endpoint, service};
 use crate::support::wait::eventually_equal;
 
-/// A manifest that is wrong, and what its cluster is told.
+/// A manifest that is wrong, and the status that its cluster gets.
 struct Wrong {
     object: &'static str,
     rtype: &'static str,

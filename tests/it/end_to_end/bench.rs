@@ -101,7 +101,7 @@ fn a_fail_over_loses_nothing_and_overdraws_nothing() {
     assert!(figures["p50_ms"].as_i64() > Some(0), "{figures}");
 }
 
-/// What is stuck is stuck alone: the innocent cluster's changes are all applied, and no task is left over.
+/// A stuck part is stuck alone: the innocent cluster's changes are all applied, and no task is left over.
 #[test]
 fn stuck_parts_leave_no_task_behind() {
     let args = [

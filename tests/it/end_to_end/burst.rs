@@ -17,7 +17,7 @@ use crate::support::tap::Tap;
 use crate::support::wait::{eventually, eventually_equal};
 use crate::support::witness::{ChangeCall, Witness};
 
-/// What strikes the calls, as a rule of microburst says it.
+/// A fault that strikes the calls, as in a rule of microburst.
 struct Fault {
     /// A label for names.
     label: &'static str,
@@ -32,7 +32,7 @@ const FAULTS: [Fault; 4] = [
     Fault {
         label: "applied-and-lost",
         effect: r#"{ "response": { "abort_frac": 0 } }"#,
-        // What it strikes is done, so for a second strike nothing may be left.
+        // The call that it strikes is applied, so for a second strike nothing may be left.
         times: 1,
         ends_as: "found_done",
     },
@@ -53,11 +53,11 @@ const FAULTS: [Fault; 4] = [
 ];
 
 const CLUSTERS: [&str; 2] = ["dev-east", "dev-west"];
-/// What a cluster wants while each fault strikes. The first is edited and goes, the second stays as it is, the third is edited.
+/// The objects of a cluster while each fault strikes. The first is edited and goes, the second stays as it is, the third is edited.
 const OBJECTS: [&str; 3] = ["goes", "stays", "moves"];
 const FOREIGN: &str = "foreign.dev.example.com";
 
-/// What is wanted of the dev zone, and what each name was and is in turn.
+/// The records wanted in the dev zone, and the earlier and present ones of each name in turn.
 #[derive(Default)]
 struct Wanted {
     now: BTreeMap<String, Record>,
@@ -139,7 +139,7 @@ impl Scene {
         self.wanted.set(&name, address);
     }
 
-    /// Waits until everybody has come to what is wanted: Route 53, the broker's journal, and the agents.
+    /// Waits until all have come to what is wanted: Route 53, the broker's journal, and the agents.
     async fn converges(&self, what: &str) {
         let mut wanted: Vec<&Record> = self.wanted.now.values().chain([&self.foreign]).collect();
         wanted.sort();
@@ -165,7 +165,7 @@ impl Scene {
         }
     }
 
-    /// What came to Route 53 is what was wanted, each step of each name once, and the broker's journal tells it as it was.
+    /// Route 53 received what was wanted, each step of each name once, and the broker's journal tells it as it was.
     async fn nothing_was_lost_or_written_twice(&self) {
         let calls = self.witness.calls();
         let refused: Vec<&ChangeCall> =

@@ -18,7 +18,7 @@ async fn is_free(world: &World) {
     tokio::time::timeout(std::time::Duration::from_secs(20), free).await.unwrap();
 }
 
-/// What the command says to a cluster of a world; `registered` are those of its configuration.
+/// The output of the command for a cluster of a world; `registered` are those of its configuration.
 async fn forget(
     world: &World,
     registered: &[&'static str],

@@ -147,7 +147,7 @@ async fn i02_a_zone_that_vanishes_and_comes_back_loses_nothing() {
         world.until("it is there", is_there).await;
         world.wait_idle().await;
         let batches = world.our_batches().len();
-        // The account answers, and its list is empty: nobody deleted the wish, so nothing of it may be taken away, neither now
+        // The account answers, and its list is empty: the wish was not deleted, so nothing of it may be taken away, neither now
         // nor in the moment when the zone is found again.
         let whole = world.control().snapshot();
         let mut empty = serde_json::to_value(&whole).unwrap();
@@ -221,7 +221,7 @@ async fn i03_adoption_is_explicit_and_takes_over_without_a_gap() {
         world.foreign_write(ChangeAction::Create, "same.example.com", "A", &["192.0.2.1"]);
         world.foreign_write(ChangeAction::Create, "other.example.com", "A", &["203.0.113.1"]);
         let east = world.cluster("east").await;
-        // The foreign set has the time to live 60: the wish says 300, so both differ unless the wish says 60 too.
+        // The foreign set has the TTL 60: the wish says 300, so both differ unless the wish says 60 too.
         east.wants("web", &[("other.example.com", "A", &["192.0.2.2"])]);
         world.until("it is swapped", |w| w.values("other.example.com", "A") == ["192.0.2.2"]).await;
         assert_eq!(

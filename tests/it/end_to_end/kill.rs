@@ -37,10 +37,10 @@ fn start_broker(config: &Path, emulator: &EmulatorHandle, log: &Path) -> Child {
         .unwrap()
 }
 
-/// What each cluster wants: its own names, so that what is right is known without deciding who was first.
+/// The wishes of each cluster: its own names, so that what is right is known without deciding who was first.
 type Wanted = BTreeMap<&'static str, BTreeMap<String, String>>;
 
-/// What Route 53 holds of ours, by owner name.
+/// Our records in Route 53, by owner name.
 fn held(emulator: &EmulatorHandle) -> BTreeMap<String, String> {
     let control = emulator.control();
     let zones = control.zones();
@@ -161,7 +161,7 @@ fn cluster_name(cluster: &Cluster) -> &str {
     cluster.folder.parent().and_then(Path::file_name).and_then(|name| name.to_str()).unwrap()
 }
 
-/// What the emulator saw, whatever the broker believes of itself.
+/// Checks what the emulator saw, whatever the broker believes of itself.
 fn assert_oracle(emulator: &EmulatorHandle, foreign: &[(String, String)]) {
     let control = emulator.control();
     assert_eq!(foreign_records(&control), foreign, "a foreign record was touched");

@@ -34,7 +34,7 @@ fn answer(address: &str) -> aws::Answer {
     Some((60, vec![address.to_owned()]))
 }
 
-/// What is written arrives, what is edited follows, what is deleted goes, each in the account of its environment.
+/// A written manifest is published, an edited one updated, a deleted one removed, each in the account of its environment.
 async fn records_follow_manifests(aws: &Aws, site: &mut Deployment) {
     let shop = "shop.prod.example.com";
     site.agent("dev-east", &[("app.yaml", service("app", APP, "192.0.2.10"))]).await;
@@ -56,7 +56,7 @@ async fn records_follow_manifests(aws: &Aws, site: &mut Deployment) {
     assert_eq!(aws.answer("prod", shop, "A").await, answer("203.0.113.10"));
 }
 
-/// Two clusters want one name: the second is told who holds it, and takes over when the first gives it up.
+/// Two clusters want one name: the second's status names the owner, and it takes over when the first gives the name up.
 async fn a_contested_name_passes_on(aws: &Aws, site: &mut Deployment) {
     site.write("dev-east", "shared.yaml", &service("shared", SHARED, "192.0.2.10"));
     site.applied("dev-east", "shared", "A").await;

@@ -1,4 +1,4 @@
-//! What a zone does not take is told to whom it concerns, and costs no call.
+//! A record that a zone does not accept is reported to whom it concerns, and costs no call.
 
 use std::fmt::Write as _;
 
@@ -43,7 +43,7 @@ async fn what_would_never_be_answered_is_kept_out_and_told() {
         assert!(status.verdict.message.contains("NS record set of ext.example.com"), "{status:?}");
         assert!(world.record("app.ext.example.com", "A").is_none());
         world.foreign_write(ChangeAction::Delete, "ext.example.com", "NS", &["ns.example.net"]);
-        // Who waits is the one to give way: when the other goes, it follows.
+        // The endpoint that waits is the one to give way: when the other goes, it follows.
         let told = ring.iter().find(|owner| reasons(world, owner) == ["INVALID_TARGET"]).unwrap();
         let other = ring.iter().find(|owner| *owner != told).unwrap();
         east.wants("all", &[(told, "CNAME", &[other])]);

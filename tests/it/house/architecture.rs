@@ -1,4 +1,4 @@
-//! What may import what. The table is the one of `ARCHITECTURE.md`.
+//! The allowed imports. The table is the one of `ARCHITECTURE.md`.
 
 pub mod tree;
 
@@ -7,7 +7,7 @@ use std::path::Path;
 
 use tree::{Import, Sources};
 
-/// The rooms, and what each may import beside itself. A room that is not here may not exist.
+/// The rooms, and what each may import besides itself. A room that is not here may not exist.
 pub const ROOMS: [(&str, &[&str]); 13] = [
     ("core", &[]),
     ("wire", &["core"]),
@@ -48,7 +48,7 @@ const MAX_LINES: usize = 600;
 /// A function fits two screens; the bound only falls.
 const MAX_FUNCTION_LINES: usize = 130;
 
-/// What `core` may not say, and why.
+/// The words that `core` may not contain, and why.
 const IMPURE: [(&str, &str); 17] = [
     (r"\basync\b", "async"),
     (r"\bawait\b", "async"),
@@ -303,7 +303,7 @@ fn a_file_has_one_subject_and_is_short() {
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
-/// What they need of the library is public there: the compiler sees to that.
+/// The items that they need of the library are public there: the compiler sees to that.
 #[test]
 fn the_benchmarks_have_short_files_too_and_no_circle() {
     let bench = tree::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("bench"));

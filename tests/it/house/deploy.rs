@@ -1,4 +1,4 @@
-//! What stands under `deploy` is understood by those for whom it is meant.
+//! The files under `deploy` are understood by the tools for which they are meant.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -57,7 +57,7 @@ fn strings(value: &Value) -> Vec<String> {
     }
 }
 
-/// What our binary is started with in a compose service or a container, with the role first.
+/// The arguments of our binary in a compose service or a container, with the role first.
 fn started_with(container: &Value) -> Vec<String> {
     let key = if container["args"].is_null() { "command" } else { "args" };
     std::iter::once("zonefold".to_owned()).chain(strings(&container[key])).collect()

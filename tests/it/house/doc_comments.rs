@@ -1,4 +1,4 @@
-//! What is public has a doc comment, but for fields and variants: a good name needs none that says it again.
+//! A public item has a doc comment, but for fields and variants: a good name needs none that says it again.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use crate::house::architecture::tree::{self, Sources};
 
 /// The words with which an item begins, after `pub` and what may stand between.
 const ITEMS: [&str; 7] = ["const", "enum", "fn", "static", "struct", "trait", "type"];
-/// What may stand before the word of an item.
+/// The words that may stand before the keyword of an item.
 const QUALIFIERS: [&str; 3] = ["pub", "async", "const"];
 
 /// The word of the item that begins on a line of code; `None` if none does. A constant is no function that is one.

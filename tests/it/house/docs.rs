@@ -1,4 +1,4 @@
-//! What is written in the documents is true of the code.
+//! The statements of the documents are true of the code.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -43,7 +43,7 @@ fn blocks(page: &str, language: &str) -> Vec<String> {
         .collect()
 }
 
-/// What stands between single back quotes.
+/// The texts between single back quotes.
 fn quoted(page: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for line in page.lines() {
@@ -244,7 +244,7 @@ fn every_command_in_the_documents_is_one() {
     }
 }
 
-/// What a newcomer sees without scrolling.
+/// The part that a newcomer sees without scrolling.
 #[test]
 fn the_first_screen_of_the_readme_names_how_to_run_and_how_to_test() {
     let readme = text_of("README.md");

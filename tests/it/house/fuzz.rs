@@ -1,5 +1,5 @@
 //! The fuzz targets over the committed corpus and over their seeds: what was once found stays found, and a change that a
-//! target does not compile with is seen before anybody fuzzes.
+//! target does not compile with is seen before the next fuzzing.
 
 use std::hash::{DefaultHasher, Hasher as _};
 use std::path::PathBuf;

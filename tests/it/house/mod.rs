@@ -1,4 +1,4 @@
-//! What holds for the sources, the documentation and the files to deploy as they lie in the repository.
+//! The rules for the sources, the documentation and the files to deploy as they lie in the repository.
 
 pub mod architecture;
 mod deploy;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::house::architecture::tree;
 
-/// What may not be among the dependencies, with the versions below which it may not.
+/// The banned dependencies, with the versions below which they are banned.
 const BANNED: [(&str, Option<(u64, u64)>); 11] = [
     ("openssl", None),
     ("openssl-sys", None),
@@ -23,7 +23,7 @@ const BANNED: [(&str, Option<(u64, u64)>); 11] = [
 /// Two of these in one process do not understand each other.
 const SINGLE: [&str; 8] = ["hyper", "h2", "http", "rustls", "ring", "axum", "tonic", "prost"];
 
-/// What is compiled into programs: the library with the binary that is shipped, and the benchmarks.
+/// The folders compiled into programs: the library with the binary that is shipped, and the benchmarks.
 const OURS: [&str; 2] = ["src", "bench"];
 
 /// Files and folders that may start a task outside of a `JoinSet`, since they wait for it or end it themselves.
@@ -198,7 +198,7 @@ fn every_dependency_names_its_version() {
     assert_eq!(unpinned(&text_of("Cargo.toml")), Vec::<&str>::new());
 }
 
-/// What is fuzzed is what is shipped.
+/// The fuzzed code is the shipped code.
 #[test]
 fn the_fuzz_targets_lock_what_zonefold_locks() {
     const LIBFUZZER: [&str; 4] = ["zonefold-fuzz", "libfuzzer-sys", "arbitrary", "jobserver"];

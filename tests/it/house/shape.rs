@@ -17,7 +17,7 @@ use zonefold::ports::{IngestOp, OpOutcome};
 
 use crate::end_to_end::bench::figures;
 
-/// What one cluster may cost to come back when nothing has changed, however many endpoints it has.
+/// The most bytes for one cluster to come back when nothing has changed, however many endpoints it has.
 const RECONNECT_BYTES: u64 = 32_768;
 /// Heap bytes of the directory for an endpoint. The packed endpoint itself is some 120.
 const HEAP_BYTES: i64 = 700;
@@ -149,7 +149,7 @@ fn filled(endpoints: i64) -> Directory {
     directory
 }
 
-/// What the filled directory holds in the end, and what one more change of it takes.
+/// The memory that the filled directory holds in the end, and the allocations of one more change of it.
 fn measured(endpoints: i64) -> (i64, AllocationInfo) {
     let mut held = None;
     let filling = allocation_counter::measure(|| held = Some(filled(endpoints)));

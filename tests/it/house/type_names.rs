@@ -55,7 +55,7 @@ fn add(declarations: &mut Declared, folder: &str, sources: &Sources) {
     }
 }
 
-/// What is declared more than once and not listed, and what is listed and declared once at most.
+/// The names declared more than once and not listed, and those listed and declared once at most.
 fn unlike(declarations: &Declared, listed: &[&str]) -> Vec<String> {
     let mut found = vec![];
     for (name, files) in declarations {

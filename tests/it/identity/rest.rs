@@ -190,7 +190,7 @@ async fn replica(
     (grpc, http, stop)
 }
 
-/// What a replica answers to somebody who trusts the authority; its certificate names no address, so its name is looked up there.
+/// A replica's answer to a client that trusts the authority; its certificate names no address, so its name is looked up there.
 async fn ask_over_tls(
     http: SocketAddr,
     ca: &Path,
@@ -358,7 +358,7 @@ async fn a_replica_that_is_silent_is_named_and_the_rest_is_told_and_it_hears_no_
             _ => {}
         }
     }
-    // What the silent one alone knows is no partial answer.
+    // State that the silent one alone knows is no partial answer.
     let (status, _, body) = ask(http, "GET", "/api/v1/accounts/111111111111", Some(READER)).await;
     assert!(status == 503 && body.contains("replica-unreachable"), "{status} {body}");
 

@@ -86,7 +86,7 @@ impl IdentitySite {
         self.reloader.apply(&Config::parse(&config.to_string(), "broker.yaml").unwrap()).await;
     }
 
-    /// The way to this broker of somebody who shows these.
+    /// The way to this broker for a client that shows these.
     pub fn address(&self, token: Option<Material>, certificate: Option<&Files>) -> BrokerAddress {
         BrokerAddress {
             url: format!("https://{}", self.grpc),

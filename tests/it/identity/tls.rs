@@ -88,7 +88,7 @@ async fn a_certificate_that_proves_nothing_opens_nothing() {
         (Code::Unauthenticated, "UNKNOWN_TOKEN".to_owned())
     );
 
-    // Signed by somebody else, with the right name: the handshake fails, and no call is made.
+    // Signed by another authority, with the right name: the handshake fails, and no call is made.
     let forged = Authority::new("forger").write_signed(&site.folder, "forged", &[EAST]);
     assert!(hello(&site.by_certificate(&forged), "east").await.is_err());
     let plain = tonic::transport::Endpoint::from_shared(format!("http://{}", site.grpc)).unwrap();
@@ -127,13 +127,13 @@ async fn an_agent_publishes_over_tls_with_its_certificate() {
     stop.cancel();
     running.await.unwrap().unwrap();
 
-    // What cannot be used is said at the start, not tried for ever.
+    // An unusable key is reported at the start, not tried for ever.
     site.folder.write("east.key", "no key");
     let refused = Agent::build(agent(site.address(None, Some(&files)))).await.err();
     assert!(matches!(refused, Some(AgentError::Access(_))), "{refused:?}");
 }
 
-/// The certificate that the broker shows to whoever connects now.
+/// The certificate that the broker shows to a client that connects now.
 async fn served(site: &IdentitySite) -> Vec<u8> {
     let tls =
         zonefold::adapters::tls::client_config(Some(&site.folder.path("authority.crt"))).unwrap();

@@ -60,7 +60,7 @@ fn by_account(account: ServiceAccount) -> Identity {
     Identity { service_account: Some(account), ..Identity::default() }
 }
 
-/// What a projected token says.
+/// The claims of a projected token.
 fn claims() -> Value {
     json!({
         "iss": ISSUER, "aud": ["zonefold"], "sub": "system:serviceaccount:zonefold:agent",
@@ -188,7 +188,7 @@ async fn nobody_signs_for_the_issuer_but_its_key() {
     let good = east.token(&claims());
     let kid = east.id.clone();
 
-    // Somebody else's key under the right name, under none, and under its own.
+    // A foreign key under the right name, under none, and under its own.
     let forger = Signer::es256(&kid);
     assert_eq!(proves(&callers, &forger.token(&claims())).await, Err(RefusedFor::BadSignature));
     let nameless = forger.token_with(&json!({ "alg": "ES256" }), &claims());

@@ -1,4 +1,4 @@
-//! What lies in deploy/kubernetes, as an API server sees it.
+//! The manifests in deploy/kubernetes, as an API server sees them.
 
 use std::path::Path;
 

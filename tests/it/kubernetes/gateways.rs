@@ -25,12 +25,12 @@ fn accepted() -> Value {
     })
 }
 
-/// What a controller writes on a route that the parent takes.
+/// A controller's status on a route that the parent accepts.
 fn accepted_by(parent: &Value) -> Value {
     json!({ "parents": [{ "parentRef": parent, "controllerName": "example.com/gateway", "conditions": [accepted()] }] })
 }
 
-/// What a controller writes on a ListenerSet whose listener it takes.
+/// A controller's status on a ListenerSet whose listener it accepts.
 fn set_accepted(listener: &str) -> Value {
     let listener = json!({ "name": listener, "attachedRoutes": 1, "supportedKinds": [], "conditions": [accepted()] });
     json!({ "conditions": [accepted()], "listeners": [listener] })
@@ -100,7 +100,7 @@ async fn routes_of_every_kind_have_the_addresses_of_the_gateways_that_take_them(
     let gateway = |section: &str| parent("Gateway", "edge", section);
     let by_set = parent("ListenerSet", "more", "extra");
     for (kind, namespace, name, parent) in [
-        // The listener `team` takes no routes from this namespace, nor `web` from another than its own.
+        // The listener `team` accepts no routes from this namespace, nor `web` from another than its own.
         ("HTTPRoute", "other", "intruder", gateway("team")),
         ("HTTPRoute", "other", "neighbour", gateway("web")),
         ("HTTPRoute", SHOP, "http", gateway("web")),

@@ -37,7 +37,7 @@ async fn another_agent_takes_over_from_one_that_is_killed_and_from_one_that_stop
     site.holds(&web, "A", &["192.0.2.1"]).await;
     site.holds(&shop, "A", &["192.0.2.1"]).await;
 
-    // Killed, so that nobody gives the Lease back; what is deleted meanwhile is noticed by who comes next, and nothing else goes.
+    // Killed, so that the Lease is not given back; deletions meanwhile are noticed by the next leader, and nothing else goes.
     let killed = leader(&site, &["first", "second"]).await;
     site.deployment.take_agent(killed).process.kill().await;
     site.api.kubectl(&["--namespace", SHOP, "delete", "service/shop"]).await;

@@ -15,9 +15,9 @@ use crate::support::process::{Process, clean};
 use crate::support::wait::eventually;
 
 const PAGE: &str = include_str!("../../../docs/quickstart-kubernetes.md");
-/// What is built already when a test runs.
+/// The command whose result is built already when a test runs.
 const BUILD: &str = "cargo build --locked\nexport PATH=\"$PWD/target/debug:$PATH\"\n";
-/// What keeps running, by how its command begins, and what it says when it is there.
+/// The commands that keep running, by how they begin, and what each says when it is there.
 const SERVERS: [(&str, &str); 3] = [
     ("zonefold emulator", "emulator started"),
     ("zonefold broker", "broker started"),
@@ -90,7 +90,7 @@ impl Walk {
         })
     }
 
-    /// What a person types: the ports that are not written are those that the programs take by themselves.
+    /// The commands as a person types them: the ports that are not written are those that the programs take by themselves.
     fn shell(&self, commands: &str) -> Command {
         let mut shell = clean("bash", &self.folder.path(""));
         let zonefold = Path::new(env!("CARGO_BIN_EXE_zonefold")).parent().unwrap();

@@ -1,4 +1,4 @@
-//! What falls silent is kept: nothing is withdrawn but what was seen to be deleted, or what an operator released.
+//! A silent object is kept: nothing is withdrawn but what was seen to be deleted, or what an operator released.
 
 use super::site::{BALANCED, KubeSite, SHOP, balanced, dns_endpoint, host, service};
 use crate::support::api_server::FIRST_KEY;
@@ -68,7 +68,7 @@ async fn objects_that_go_with_their_kind_are_kept_until_they_are_released() {
     site.api.apply(&dns_endpoint("chat", &chat, "192.0.2.31")).await;
     site.holds(&mail, "A", &["192.0.2.30"]).await;
     site.holds(&chat, "A", &["192.0.2.31"]).await;
-    // This CRD has no place for conditions; whoever looks is told by Events.
+    // This CRD has no place for conditions; the object's readers see Events.
     site.tells("mail", "InSync", &[&mail]).await;
 
     site.api.kubectl(&["delete", "crd", "dnsendpoints.externaldns.k8s.io"]).await;
@@ -99,7 +99,7 @@ async fn what_happened_while_history_was_forgotten_is_listed_again() {
         site.holds(&name, "A", &["192.0.2.10"]).await;
     }
 
-    // All this happens at another API server over the same database, and then the agent asks for what nobody remembers.
+    // All this happens at another API server over the same database, and then the agent asks for what is no longer remembered.
     let address = std::mem::replace(&mut site.api.address, free_address());
     site.api.kill().await;
     site.api.launch(&[FIRST_KEY]).await;
@@ -136,7 +136,7 @@ async fn an_agent_that_comes_back_with_a_filter_keeps_what_it_leaves_out() {
     site.source_is("agent", "service", true).await;
     assert_eq!(site.values(&shop, "A").await, Some(vec!["192.0.2.20".to_owned()]));
 
-    // That it was deleted while nobody looked is found when it is looked up.
+    // A deletion while no agent watched is found when the object is looked up.
     site.deployment.take_agent("agent").process.stop().await;
     site.api.kubectl(&["--namespace", SHOP, "delete", "service/shop"]).await;
     site.agent("agent", &filtered).await;

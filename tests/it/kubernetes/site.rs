@@ -112,7 +112,7 @@ impl KubeSite {
         .await;
     }
 
-    /// What Route 53 holds of a name and type.
+    /// The values that Route 53 holds of a name and type.
     pub async fn values(&self, name: &str, rtype: &str) -> Option<Vec<String>> {
         self.aws.answer("dev", name, rtype).await.map(|(_, values)| values)
     }
@@ -167,7 +167,7 @@ impl KubeSite {
         .await;
     }
 
-    /// What an agent keeps although nothing that it sees asks for it, as `name because`.
+    /// The endpoints that an agent keeps although nothing that it sees asks for them, as `name because`.
     pub async fn kept(&self, agent: &str) -> Vec<String> {
         let output = self.release(agent, &["--output", "json"]).await;
         let kept: Value = serde_json::from_str(&output).unwrap();
@@ -198,7 +198,7 @@ impl KubeSite {
         self.said_by(&["agent", "release", "--agent", &url], arguments).await
     }
 
-    /// What a command prints; it has to go well.
+    /// The output of a command, which has to succeed.
     async fn said_by(&self, command: &[&str], arguments: &[&str]) -> String {
         let mut command = zonefold(&self.deployment.folder.path(""), command);
         let output = command.args(arguments).output().await.unwrap();

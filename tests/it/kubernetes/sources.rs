@@ -1,4 +1,4 @@
-//! What the objects of a cluster become, and what their owners are told on them.
+//! The endpoints of a cluster's objects, and the statuses that their owners see on them.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use super::site::{BALANCED, KubeSite, SHOP, balanced, dns_endpoint, host, servic
 use crate::support::aws::names_beside_the_apex;
 use crate::support::wait::eventually;
 
-/// What an operator of F5's and of NGINX's controllers has installed, as far as the agent is concerned.
+/// The CRDs that an operator of F5's and of NGINX's controllers has installed, as far as the agent is concerned.
 const OTHER_CRDS: &str = "tests/it/kubernetes/other_crds.yaml";
 
 /// Asks as the agent.
@@ -50,7 +50,7 @@ async fn what_people_apply_becomes_records_and_they_are_told_on_the_object() {
     site.holds(&mail, "A", &["192.0.2.31"]).await;
     conditions_become(&site, "mail", ["True", "True", "True"]).await;
 
-    // Nobody serves this zone.
+    // No account has a zone for this name.
     site.api.apply(&dns_endpoint("astray", "astray.example.net", "192.0.2.40")).await;
     let said = conditions_become(&site, "astray", ["Unknown", "False", "False"]).await;
     assert!(said["message"].as_str().unwrap().contains("astray.example.net"), "{said}");
@@ -69,7 +69,7 @@ async fn what_people_apply_becomes_records_and_they_are_told_on_the_object() {
     site.tells("late", "Waiting", &["NAME_HELD", "dev-west"]).await;
     conditions_become(&site, "late", ["Unknown", "False", "False"]).await;
 
-    // What was never asked is not answered: what is wrong is no error of the API server, and nothing is told twice.
+    // No answer comes without a question: a fault is no error of the API server, and nothing is reported twice.
     let events = site.events("web").await;
     let mut distinct = events.clone();
     distinct.sort();

@@ -115,7 +115,7 @@ async fn what_the_api_server_signs_is_taken_and_every_other_token_is_refused() {
         broker.clock.0.store(3_700_000, Ordering::Relaxed);
         assert_eq!(broker.proves(&good).await, Err(RefusedFor::Expired), "{keys:?}");
     }
-    // Who signed the API server's certificate is not known here, and nothing is believed.
+    // The signer of the API server's certificate is not known here, and nothing is believed.
     for keys in [
         KeySource::Url { url, ca_file: None },
         KeySource::Discovery { ca_file: None, hosts: vec![] },

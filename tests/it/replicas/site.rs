@@ -47,7 +47,7 @@ pub fn cluster(name: &str) -> ClusterId {
     ClusterId::parse(name).unwrap()
 }
 
-/// What does not change from one moment to the next, of an answer.
+/// The parts of an answer that do not change from one moment to the next.
 pub fn lasting(answer: &Value) -> Value {
     match answer {
         Value::Object(members) => {
@@ -60,7 +60,7 @@ pub fn lasting(answer: &Value) -> Value {
     }
 }
 
-/// Whether an agent was told that Route 53 took it.
+/// Whether a status says that Route 53 accepted the change.
 pub fn is_applied(status: &v1::EndpointStatus) -> bool {
     matches!(status.progress(), v1::Progress::Applied | v1::Progress::InSync)
 }
@@ -199,7 +199,7 @@ impl ReplicaSite {
         (&mut replica.task).await.unwrap().unwrap();
     }
 
-    /// What a replica answers over HTTP.
+    /// A replica's answer over HTTP.
     pub async fn get(&self, number: usize, path: &str) -> (u16, Value) {
         let client = Client::builder(TokioExecutor::new()).build_http::<Empty<bytes::Bytes>>();
         let uri = format!("http://{}{path}", self.replica(number).http).parse().unwrap();
@@ -210,7 +210,7 @@ impl ReplicaSite {
         )
     }
 
-    /// Which replica works an account and has looked at all of it; by what each says of itself.
+    /// The replica that manages an account and has looked at all of it; by what each says of itself.
     pub fn holder(&self, account: &str) -> Option<usize> {
         let account = AccountId::parse(account).unwrap();
         let works = |replica: &Replica| {
@@ -248,7 +248,7 @@ impl ReplicaSite {
         found.map(|set| set.values.iter().map(ToString::to_string).collect()).unwrap_or_default()
     }
 
-    /// What was changed in an account, batch by batch.
+    /// The changes in an account, batch by batch.
     pub fn batches(&self, account: &str) -> Vec<JournalEntry> {
         self.emulator
             .control()
@@ -282,7 +282,7 @@ impl ReplicaSite {
         self.replicas.iter().map(of).collect()
     }
 
-    /// What the emulator saw breaks none of the invariants that it can see, summed over the replicas.
+    /// Asserts that what the emulator saw, summed over the replicas, breaks none of the invariants that it can see.
     pub fn assert_clean(&self) {
         let control = self.emulator.control();
         assert_eq!(control.blind_overwrites(), []);

@@ -83,7 +83,7 @@ fn refused() -> BatchOutcome {
     BatchOutcome::Refused { code: "InvalidChangeBatch".to_owned(), message, request_id: None }
 }
 
-/// A broker sends www, perhaps with another name, and is refused; it sends www again after so long, perhaps with another address.
+/// A broker sends www, perhaps with another name, and is refused; it sends www again after `after_ms`, perhaps with another address.
 fn refused_and_sent_again(after_ms: i64, again: &str, beside: Option<&str>) -> Story {
     let mut story = Story::new();
     let web = wish("web", "www", &["192.0.2.1"]);
@@ -111,7 +111,7 @@ fn i06_what_was_refused_waits_before_it_goes_out_again_unchanged() {
     refused_and_sent_again(1_000, "192.0.2.1", Some("api")).keeps_to(PoisonIsAlone);
 }
 
-/// Four names go out together, one of them poisoned, and are refused so many times in a row; perhaps they are read back between.
+/// Four names go out together, one of them poisoned, and are refused `times` times in a row; perhaps they are read back between.
 fn refused_together(times: u128, read_back_after: Option<u128>) -> Story {
     let mut story = Story::new();
     let web = wish("web", "www", &["192.0.2.1"]);
@@ -278,7 +278,7 @@ fn i10_the_journal_tells_what_became_of_a_batch() {
     story.finishes(&batch, lost.clone());
     story.breaks(Attributable, "after AWS had applied it");
 
-    // What somebody else wrote over nobody can read back.
+    // A record set that another writer wrote over cannot be read back.
     overwritten
         .others_write(Some(&set("www", &["192.0.2.1"])), Some(&set("www", &["203.0.113.1"])));
     overwritten.finishes(&batch, lost);
@@ -317,7 +317,7 @@ fn i10_what_was_found_done_was_done_by_whomever() {
         story.finishes(&batch, BatchOutcome::FoundDone);
         story.keeps_to(Attributable);
 
-        // Before it was journalled, while nobody looked; or after.
+        // Before it was journalled, while no reader looked; or after.
         let mut early = before.clone();
         early.others_write(Some(&old), done_by_others);
         let (early, _) = sent(early);

@@ -14,7 +14,7 @@ use super::story::{BROKER, Story, agent, applied, cluster, dns, set, wish, zone}
 const APPLIED: (VerdictState, Reason) = (VerdictState::Accepted, Reason::Accepted);
 const HELD: (VerdictState, Reason) = (VerdictState::Waiting, Reason::NameHeld);
 
-/// East has www, west waits for it; everybody knows, and all is quiet for ten minutes.
+/// East has www, west waits for it; both know, and all is quiet for ten minutes.
 fn settled() -> (Story, Endpoint, Endpoint) {
     let mut story = Story::new();
     let (web, shop) = (wish("web", "www", &["192.0.2.1"]), wish("shop", "www", &["198.51.100.1"]));
@@ -154,7 +154,7 @@ fn i11_what_somebody_made_of_ours_before_anybody_looked_may_look_foreign() {
     }
 }
 
-/// East wanted www, had it, and came to write it so that nobody can read it; its other object wants a CNAME there.
+/// East wanted www, had it, and came to write it so that it cannot be read; its other object wants a CNAME there.
 fn rejected(once_readable: bool) -> Story {
     let mut story = Story::new();
     let (web, broken) =

@@ -1,4 +1,4 @@
-//! What further events add to the oracle: tags (3), zones that come and go (2), lasting failures (5), silent connections (11), and the
+//! The oracle's checks of further events: tags (3), zones that come and go (2), lasting failures (5), silent connections (11), and the
 //! clock of the database (12).
 
 use zonefold::core::ids::ZoneId;
@@ -84,7 +84,7 @@ fn i02_what_is_placed_stays_whatever_zones_come_and_go() {
     moves(zone(), false, true, zone()).keeps_to(SilenceNeverDeletes);
 }
 
-/// A zone fails and answers that to so many changes, and after a minute so many are sent to it.
+/// A zone fails and answers that to `answered` changes, and after a minute `sent` are sent to it.
 fn fails(answered: u128, sent: u128) -> Story {
     let mut story = Story::new();
     story.tell(What::Told(Told::Failing { zone: zone(), on: true }));

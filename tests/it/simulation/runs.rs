@@ -1,4 +1,4 @@
-//! What the driver does beside running: shortening, adding up, telling, and the list of seeds that failed.
+//! The driver's work besides running: shortening, adding up, telling, and the list of seeds that failed.
 
 use std::collections::BTreeSet;
 

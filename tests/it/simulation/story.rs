@@ -60,7 +60,7 @@ pub fn wish(object: &str, name: &str, targets: &[&str]) -> Endpoint {
     }
 }
 
-/// The record set of addresses at `<name>.example.com`, with the zone's time to live.
+/// The record set of addresses at `<name>.example.com`, with the zone's TTL.
 pub fn set(name: &str, targets: &[&str]) -> RawRecordSet {
     RawRecordSet {
         name: format!("{name}.example.com.").into(),
@@ -71,7 +71,7 @@ pub fn set(name: &str, targets: &[&str]) -> RawRecordSet {
     }
 }
 
-/// What a batch does to one record set.
+/// The change of one record set by a batch.
 pub type Step = (Option<RawRecordSet>, Option<RawRecordSet>);
 
 /// A history that grows. Everything happens a second after the one before, unless time is let pass.
@@ -80,7 +80,7 @@ pub struct Story {
     pub history: History,
     now: i64,
     calls: u64,
-    /// Which lease epoch the brokers write under.
+    /// The lease epoch under which the brokers write.
     pub lease_epoch: u64,
 }
 
@@ -315,7 +315,7 @@ impl Story {
         self.journals(call, Origin::Request, comment, changes.collect());
     }
 
-    /// Somebody else writes.
+    /// Another writer writes.
     pub fn others_write(&mut self, before: Option<&RawRecordSet>, after: Option<&RawRecordSet>) {
         let action = if after.is_some() { ChangeAction::Upsert } else { ChangeAction::Delete };
         self.journals(None, Origin::Foreign, None, vec![applied(action, before, after)]);
@@ -396,7 +396,7 @@ impl Story {
         });
     }
 
-    /// The agent runs at the end, holds the endpoint and was told this about it.
+    /// The agent runs at the end, holds the endpoint and was sent this status of it.
     pub fn knows(
         &mut self,
         name: &str,
@@ -418,7 +418,7 @@ impl Story {
         });
     }
 
-    /// Everything is quiet for so long, and then the run ends.
+    /// Everything is quiet for `ms`, and then the run ends.
     pub fn is_quiet_for_ms(&mut self, ms: i64) {
         self.tell(What::Healed);
         self.tell(What::Quiet);
@@ -431,7 +431,7 @@ impl Story {
         self.history.end.book.entry(zone()).or_default().push(set.clone());
     }
 
-    /// What the oracle says about an invariant.
+    /// The oracle's findings about an invariant.
     pub fn judged(&self, invariant: Invariant) -> Vec<String> {
         oracle::judge_one(&self.history, invariant)
             .into_iter()

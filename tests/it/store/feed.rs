@@ -1,4 +1,4 @@
-//! What replicas tell each other: on PostgreSQL, since SQLite has one.
+//! The news that replicas send each other: on PostgreSQL, since SQLite has one.
 
 use std::collections::BTreeMap;
 
@@ -356,7 +356,7 @@ async fn a_reader_gets_every_entry_once_and_in_order_while_others_write() {
             done.unwrap();
             finished += 1;
         }
-        // Whoever has finished before this page is wholly in it or in one before.
+        // A writer that has finished before this page is wholly in it or in one before.
         complete = finished == WRITERS;
         loop {
             let page = pair.reader.feed(last, 20).await.unwrap();
@@ -407,7 +407,7 @@ async fn who_waits_for_news_is_woken_by_another_replica_and_not_by_itself() {
             "round {round}: it said so itself"
         );
     }
-    // What comes while nobody waits is not lost.
+    // News that comes while no reader waits is not lost.
     pair.reader.announce(replica(2), vec![News::Ask]).await.unwrap();
     woken(&*pair.teller).await;
 }

@@ -266,7 +266,7 @@ async fn the_journal_cannot_be_changed_or_deleted(place: Place) {
     assert_eq!(store.verify_journal(&account()).await.unwrap(), ChainCheck::Whole(20));
 }
 
-/// Takes the triggers away first, as somebody with all rights could.
+/// Takes the triggers away first, as a user with all rights could.
 async fn tampered(place: &Place, sql: &'static str) -> ChainCheck {
     let store = twenty_entries(place).await;
     let triggers = if place.directory.is_some() {

@@ -1,4 +1,4 @@
-//! Who works which account, and that nobody else writes for it.
+//! The replica that manages each account, and that no other replica writes for it.
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
@@ -139,7 +139,7 @@ async fn write_everything(store: &dyn Store) -> [Result<(), StoreError>; 6] {
 async fn a_worker_writes_while_it_holds_the_lease(place: Place) {
     let store = place.open().await;
     let tenure = take(&*store, 1, &account(), OVER).await.remove(0);
-    // Its time may be over: as long as nobody took the lease, nobody else writes.
+    // Its time may be over: as long as the lease was not taken, no other replica writes.
     for written in write_everything(&*store.under(tenure)).await {
         written.unwrap();
     }
@@ -214,7 +214,7 @@ async fn of_two_who_take_at_once_one_wins() {
             .zip(1..)
             .map(|(store, by)| store.take_leases(replica(by), &accounts, LONG));
         let taken = futures::future::try_join_all(taking).await.unwrap().concat();
-        // Who lost has skipped a lease that another was about to take; it may not be taken by any other now.
+        // A loser has skipped a lease that another was about to take; it may not be taken by any other now.
         let rest = stores[0].take_leases(replica(1), &accounts, LONG).await.unwrap();
         let once: BTreeSet<&AccountId> =
             taken.iter().chain(&rest).map(|tenure| &tenure.account).collect();
@@ -303,7 +303,7 @@ const INSIDE: &str =
     "select count(*) from pg_stat_activity where state = 'idle in transaction' and query like '%from leases%for key share'
         and datname = current_database()";
 
-/// What a process does that is stopped inside a transaction, or whose network is cut.
+/// As a process behaves that is stopped inside a transaction, or whose network is cut.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_holder_that_is_paused_inside_a_transaction_keeps_its_lease_for_a_moment_only() {
     let place = Place::postgres().await;

@@ -35,7 +35,7 @@ async fn the_store_does_what_the_model_does(place: Place) {
     }
 }
 
-/// What the store should hold.
+/// The expected content of the store.
 #[derive(Default)]
 struct Model {
     epochs: BTreeMap<ClusterId, Epoch>,
@@ -141,7 +141,7 @@ impl Model {
         }
         let before = self.endpoints.clone();
         let expected: Vec<_> = units.iter().map(|unit| self.apply(unit, at)).collect();
-        // What is after the call as it was before it was not written, whatever the operations between.
+        // A row that is after the call as it was before it was not written, whatever the operations between.
         for (slot, row) in &mut self.endpoints {
             if let Some(old) = before.get(slot)
                 && (old.arrival, old.version) == (row.arrival, row.version)

@@ -10,7 +10,7 @@ use zonefold::core::time::Millis;
 use super::*;
 use crate::support::wait::eventually;
 
-/// A way to PostgreSQL on which connections can get stuck: nothing passes any more, and nobody is told.
+/// A way to PostgreSQL on which connections can get stuck: nothing passes any more, without any sign.
 struct Way {
     url: String,
     /// How many more messages of the client pass on the connections that exist. Below zero: none does.
@@ -54,7 +54,7 @@ impl Way {
         .await
     }
 
-    /// The connections that exist are stuck after so many messages; those that are made later are not.
+    /// The connections that exist are stuck after `messages` messages; those that are made later are not.
     fn stick_after(&self, messages: i64) {
         let mut newest = self.passes.lock().unwrap();
         newest.store(messages, Ordering::Relaxed);
@@ -76,7 +76,7 @@ async fn pass(
             return;
         }
     }
-    // That one side has gone does not pass either: the other half would say so when it is dropped.
+    // The end of one side does not pass either: the other half would say so when it is dropped.
     if passes.load(Ordering::Relaxed) < 0 {
         std::future::pending::<()>().await;
     }

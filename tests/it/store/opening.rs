@@ -90,7 +90,7 @@ async fn words_of_a_newer_version_stop_no_read(place: Place) {
     assert_eq!(changes[1].outcome, Some(done), "what it says is done");
     let lost = store.lost_batches(&account(), Timestamp(0)).await.unwrap();
     assert_eq!(lost.len(), 2, "whether they come late is not known");
-    // What is damaged stays an error.
+    // A damaged row stays an error.
     place.tamper("update endpoints set verdict = '{'").await.unwrap();
     assert!(matches!(store.endpoints(0, 10).await, Err(StoreError::Corrupt { .. })));
 }

@@ -115,7 +115,7 @@ async fn the_newest_change_that_left_something_stays_however_old(place: Place) {
     let all = ChangeFilter { limit: 10, ..ChangeFilter::default() };
     assert_eq!(store.changes(&all).await.unwrap().len(), 2);
 
-    // What stayed goes when something newer is cut.
+    // The batch that stayed goes when something newer is cut.
     let newer = done(&*store, 5, &["a.example.com", "c.example.com"]).await;
     prune(&*store, 99, 100).await;
     assert_eq!(cause("a.example.com").await, Some(newer.id));

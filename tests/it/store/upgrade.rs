@@ -14,13 +14,13 @@ on_both_databases!(
     the_changes_of_an_older_release_are_given_their_columns
 );
 
-/// What `zonefold dev` of the release 0.1.0 left of the example clusters: `app.yaml` of dev-east was edited, and `f5.yaml` of dev-west
+/// The example clusters' store of `zonefold dev` of release 0.1.0: `app.yaml` of dev-east was edited, and `f5.yaml` of dev-west
 /// removed.
 const SQLITE_OF_0_1_0: &str = "tests/data/store-0.1.0.sqlite3";
 /// The same clusters as they are written, in PostgreSQL; its one replica was alive when it was dumped.
 const POSTGRES_OF_0_1_0: &str = include_str!("../../data/store-0.1.0.sql");
 
-/// What the store of 0.1.0 holds.
+/// The content of the store of 0.1.0.
 struct Held {
     /// With a verdict each.
     endpoints: usize,

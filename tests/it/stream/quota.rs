@@ -1,4 +1,4 @@
-//! What one cluster may have: endpoints, operations on their way, status streams.
+//! The quota of one cluster: endpoints, operations on their way, status streams.
 
 use zonefold::core::endpoint::verdict::{Reason as Why, VerdictState};
 use zonefold::core::ids::ClusterId;

@@ -1,4 +1,4 @@
-//! What it costs to come back: statuses that are held already, many Hellos at once, a broker that still loads, a snapshot that
+//! The cost of coming back: statuses that are held already, many Hellos at once, a broker that still loads, a snapshot that
 //! breaks off.
 
 use std::collections::BTreeSet;
@@ -51,7 +51,7 @@ fn held_objects(book: &StatusBook) -> BTreeSet<String> {
     book.iter().map(|status| status.key.clone().unwrap().object).collect()
 }
 
-/// Waits until so many endpoints of east are in sync and the others are rejected: from then on nothing changes by itself.
+/// Waits until `in_sync` endpoints of east are in sync and `rejected` are rejected: from then on nothing changes by itself.
 async fn at_rest(world: &World, in_sync: usize, rejected: usize) {
     let endpoints = world.broker().endpoints(&ClusterId::parse("east").unwrap());
     let rests = |counts: StatusCounts| {
@@ -87,7 +87,7 @@ async fn statuses_that_the_agent_holds_are_not_sent_again_not_even_after_a_resta
     );
     assert_eq!(held_objects(&book).len(), 41);
 
-    // One changes, one goes, while nobody watches.
+    // One changes, one goes, while no agent watches.
     let mut raw = Raw::open(&world, TOKEN).await.unwrap();
     assert_eq!(raw.hello("east", UID, &held, true).await.unwrap().0, Mode::Resume);
     let gone = v1::Del { key: Some((&held[1].key).into()), ..v1::Del::default() };

@@ -11,7 +11,7 @@ use zonefold::emulator::{Action, FaultEffect};
 
 use super::*;
 
-/// Longer than a stop takes that waits for nobody, and shorter than the broker's deadline for it.
+/// Longer than a stop without any wait takes, and shorter than the broker's deadline for it.
 const A_STOP: Duration = Duration::from_secs(20);
 
 fn named(number: usize, round: usize) -> Endpoint {
@@ -21,11 +21,11 @@ fn named(number: usize, round: usize) -> Endpoint {
     )
 }
 
-/// Says Ping until the broker takes no more; answers how many it took.
+/// Says Ping until the broker accepts no more; answers how many it accepted.
 async fn pings_until_nobody_listens(raw: &Raw) -> usize {
     let ping = || v1::AgentMessage { message: Some(Up::Ping(v1::Ping { nonce: 7 })) };
     let mut sent = 0;
-    // Nobody listens when there has been no room for a message for a while.
+    // The broker has stopped listening when there has been no room for a message for a while.
     while let Ok(Ok(())) =
         tokio::time::timeout(Duration::from_millis(1_500), raw.up.send(ping())).await
     {
@@ -89,7 +89,7 @@ async fn a_status_stream_that_nobody_reads_keeps_the_latest_of_each_endpoint_and
     const ENDPOINTS: usize = 1_000;
     const ROUNDS: usize = 30;
     let mut world = World::start(Plan::default()).await;
-    // Route 53 is away: that an endpoint waits for it is told again whenever its content changes.
+    // Route 53 is away: the status that an endpoint waits for it is sent again whenever its content changes.
     world.fault(Action::ChangeResourceRecordSets, None, FaultEffect::HttpError { status: 503 });
     let mut held: Vec<Endpoint> = (0..ENDPOINTS).map(|number| named(number, 0)).collect();
     let mut raw = Raw::open(&world, TOKEN).await.unwrap();
@@ -127,7 +127,7 @@ async fn a_status_stream_that_nobody_reads_keeps_the_latest_of_each_endpoint_and
             newest.insert(status.key.unwrap().object, status.version);
         }
     }
-    // What was on its way when the reading stopped, and then each endpoint once, in all its states at most twice.
+    // The statuses on their way when the reading stopped, and then each endpoint once, in all its states at most twice.
     assert!(
         read < ENDPOINTS * ROUNDS / 3,
         "{read} statuses were kept for a reader that did not read"

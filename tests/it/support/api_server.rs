@@ -25,7 +25,7 @@ pub struct ApiServer {
     pub address: SocketAddr,
     /// The way in of a person who may do everything.
     pub kubeconfig: PathBuf,
-    /// Who signed the API server's certificate.
+    /// The authority that signed the API server's certificate.
     pub ca: PathBuf,
     own: Files,
     etcd_address: SocketAddr,
@@ -58,7 +58,7 @@ impl ApiServer {
             if server.launches(&[FIRST_KEY]).await {
                 return server;
             }
-            // Somebody else took the port in between.
+            // Another process took the port in between.
             server.address = free_address();
         }
         panic!("the API server does not start; its words stand above");
@@ -130,7 +130,7 @@ impl ApiServer {
         command
     }
 
-    /// The way in of whoever has the token, into a namespace.
+    /// The kubeconfig of a user with the token, for a namespace.
     pub fn kubeconfig_text(&self, token: &str, namespace: &str) -> String {
         json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "test",
@@ -141,7 +141,7 @@ impl ApiServer {
         .to_string()
     }
 
-    /// What kubectl says; an error is what it says when it fails.
+    /// The output of kubectl, or its error output if it fails.
     pub async fn try_kubectl(&self, arguments: &[&str]) -> Result<String, String> {
         self.run_kubectl(arguments, "").await
     }
@@ -166,7 +166,7 @@ impl ApiServer {
         }
     }
 
-    /// What kubectl says; it has to go well.
+    /// The output of kubectl, which has to succeed.
     pub async fn kubectl(&self, arguments: &[&str]) -> String {
         self.try_kubectl(arguments)
             .await
@@ -226,14 +226,14 @@ impl ApiServer {
         .unwrap()
     }
 
-    /// The token of a service account for an audience; none for the API server itself.
+    /// The token of a service account for an audience; `None` if that is the API server itself.
     pub async fn token(&self, namespace: &str, account: &str, audience: Option<&str>) -> String {
         let mut arguments = vec!["--namespace", namespace, "create", "token", account];
         arguments.extend(audience.map(|audience| ["--audience", audience]).into_iter().flatten());
         self.kubectl(&arguments).await.trim().to_owned()
     }
 
-    /// What the API server says of its database's present: the revision.
+    /// The API server's revision of its database's present.
     pub async fn revision(&self) -> u64 {
         let list: Value =
             serde_json::from_str(&self.kubectl(&["get", "--raw", "/api/v1/namespaces"]).await)

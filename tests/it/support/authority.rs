@@ -114,7 +114,7 @@ impl Signer {
         }
     }
 
-    /// What anybody may know of the key.
+    /// The public part of the key.
     pub fn jwk(&self) -> Value {
         let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
         let mut jwk = match &self.key {

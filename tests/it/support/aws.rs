@@ -1,4 +1,4 @@
-//! An AWS of three accounts, whoever emulates it: `operations` has the broker's user, `dev` and `prod` have a zone each and a
+//! An AWS of three accounts, with any emulator: `operations` has the broker's user, `dev` and `prod` have a zone each and a
 //! role that this user may assume.
 
 use std::net::SocketAddr;
@@ -51,10 +51,10 @@ pub struct Aws {
     pub accounts: Vec<Account>,
 }
 
-/// What a record set answers: its time to live and its sorted values.
+/// The answer of a record set: its TTL and its sorted values.
 pub type Answer = Option<(i64, Vec<String>)>;
 
-/// A record set: its name with the final dot, its type, its time to live and its sorted values.
+/// A record set: its name with the final dot, its type, its TTL and its sorted values.
 pub type Record = (String, String, i64, Vec<String>);
 
 impl Aws {
@@ -95,7 +95,7 @@ impl Aws {
         self.accounts.iter().map(account).collect()
     }
 
-    /// What Route 53 lists for a name and type.
+    /// The record set that Route 53 lists for a name and type.
     pub async fn answer(&self, environment: &str, name: &str, rtype: &str) -> Answer {
         let all = self.records(environment).await;
         let wanted = format!("{name}.");
@@ -154,7 +154,7 @@ impl Aws {
         records
     }
 
-    /// Creates a record set of type A in the environment's zone, as somebody else would.
+    /// Creates a record set of type A in the environment's zone, as another writer would.
     pub async fn write_foreign(&self, environment: &str, name: &str, address: &str) {
         let account = self.account(environment);
         match &self.look {

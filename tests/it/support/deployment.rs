@@ -14,7 +14,7 @@ use super::network::{get_json, try_get};
 use super::process::{Process, zonefold};
 use super::wait::eventually;
 
-/// What every agent proves itself with.
+/// The token of every agent.
 pub const TOKEN: &str = "a-token-that-all-agents-of-the-tests-share";
 const LOG_FILTER: &str = "info,zonefold=trace,aws_config=debug,aws_smithy_runtime=debug";
 /// Pages that show what the broker knows. A page that is not there shows nothing.
@@ -33,7 +33,7 @@ const PAGES: [&str; 8] = [
 pub struct Agent {
     pub process: Process,
     pub http: SocketAddr,
-    /// The folder of its objects; none for an agent of a live cluster.
+    /// The folder of its objects; `None` if it is an agent of a live cluster.
     manifests: Option<PathBuf>,
 }
 
@@ -43,7 +43,7 @@ pub struct Deployment {
     pub broker: Process,
     pub grpc: SocketAddr,
     http: SocketAddr,
-    /// Who signed the broker's certificate; none where it speaks plain text.
+    /// The authority that signed the broker's certificate; `None` if it speaks plain text.
     pub ca: Option<PathBuf>,
     agents: BTreeMap<String, Agent>,
 }
@@ -240,7 +240,7 @@ impl Deployment {
         .await;
     }
 
-    /// What clusters want and are told, as the broker says it; one cluster's.
+    /// A cluster's endpoints and statuses, as the broker reports them.
     pub async fn endpoints(&self, cluster: &str) -> Result<Vec<Value>, String> {
         let page =
             get_json(self.http, &format!("/api/v1/endpoints?cluster={cluster}&limit=1000")).await?;

@@ -38,7 +38,7 @@ impl Drop for TestFolder {
     }
 }
 
-/// Writes a file whole or not at all, as careful tools do: whoever watches never reads half of it.
+/// Writes a file whole or not at all, as careful tools do: a watcher never reads half of it.
 pub fn write_whole(path: &Path, text: &str) {
     let new = path.with_extension("new");
     std::fs::write(&new, text).unwrap();

@@ -3,7 +3,7 @@
 use zonefold::core::dns::record::RawRecordSet;
 use zonefold::emulator::{ChangeAction, Control, RecordChange, View};
 
-/// Writes so many into each zone, and answers them all.
+/// Writes `of_each_zone` record sets into each zone, and answers them all.
 pub fn write_foreign(control: &Control, of_each_zone: u8) -> Vec<(String, String)> {
     for zone in control.zones() {
         for i in 0..of_each_zone {

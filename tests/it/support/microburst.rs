@@ -33,7 +33,7 @@ impl Microburst {
         Self { address, _process: process, _folder: folder }
     }
 
-    /// Lets an effect strike the next so many changes of record sets, and nothing else.
+    /// Lets an effect strike the next `times` changes of record sets, and nothing else.
     ///
     /// The rule looks at the body: microburst finds an operation by its path, and that of a change ends with a slash in the
     /// model that it reads, while the Rust SDK sends none.

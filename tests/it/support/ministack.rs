@@ -12,7 +12,7 @@ use super::python::program;
 
 /// Makes the user, the roles and the zones with the AWS client that ministack brings along.
 const ACCOUNTS: &str = include_str!("ministack_accounts.py");
-/// What the documentation tells an operator to put on the role of an account, and on the broker.
+/// The policies that the documentation tells an operator to put on the role of an account, and on the broker.
 const ROLE_POLICY: &str = include_str!("../../../deploy/aws/account-role-policy.json");
 const ROLE_TRUST: &str = include_str!("../../../deploy/aws/account-role-trust.json");
 const BROKER_POLICY: &str = include_str!("../../../deploy/aws/broker-role-policy.json");

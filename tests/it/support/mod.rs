@@ -1,4 +1,4 @@
-//! What several tests share.
+//! The parts that several tests share.
 
 pub mod api_server;
 pub mod authority;

@@ -7,13 +7,13 @@ use tokio::process::Command;
 
 use super::wait::DEADLINE;
 
-/// GET over HTTP; an error says that nobody answered.
+/// GET over HTTP; an error says that no answer came.
 pub async fn try_get(address: SocketAddr, path: &str) -> Result<(u16, String), String> {
     let request = http::Request::get(format!("http://{address}{path}")).body(String::new());
     ask(request.unwrap(), Duration::from_secs(10)).await
 }
 
-/// POST of JSON over HTTP that has to answer JSON. Whoever is asked may have much to read first, on a machine with other work.
+/// POST of JSON over HTTP that has to answer JSON. The server may have much to read first, on a machine with other work.
 pub async fn post_json(
     address: SocketAddr,
     path: &str,
@@ -53,7 +53,7 @@ pub async fn get_json(address: SocketAddr, path: &str) -> Result<serde_json::Val
     }
 }
 
-/// The answers of `dig` to one question, sorted; empty when there are none or nobody answers yet.
+/// The answers of `dig` to one question, sorted; empty if there are none or no server answers yet.
 pub async fn dig(server: SocketAddr, name: &str, rtype: &str) -> Vec<String> {
     let mut dig = Command::new("dig");
     dig.arg(format!("@{}", server.ip())).args([

@@ -9,12 +9,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// What becomes of bytes.
+/// The fate of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Passage {
     /// They pass.
     Open,
-    /// They wait, and nobody is told: packets are lost and sent again until the way is open.
+    /// They wait, without any sign: packets are lost and sent again until the way is open.
     Held,
     /// Connections break, and new ones break at once.
     Cut,
@@ -34,9 +34,9 @@ struct Inner {
     passage: watch::Sender<Passage>,
     /// How many connections were made.
     made: AtomicU64,
-    /// The first so many of them break.
+    /// The first connections, up to this number, break.
     broken: watch::Sender<u64>,
-    /// Nothing passes the first so many any more.
+    /// Nothing passes the first connections, up to this number, any more.
     stranded: watch::Sender<u64>,
 }
 
@@ -82,13 +82,13 @@ impl Relay {
         self.inner.broken.send_replace(self.inner.made.load(Ordering::Relaxed));
     }
 
-    /// Nothing passes over the connections of now any more, and nobody is told; new ones are made. So it looks when what was there
+    /// Nothing passes over the present connections any more, without any sign; new ones are made. So it looks when what was there
     /// has moved to another machine behind the same address.
     pub fn strand(&self) {
         self.inner.stranded.send_replace(self.inner.made.load(Ordering::Relaxed));
     }
 
-    /// From now on nothing passes and nobody is told, as if packets were lost.
+    /// From now on nothing passes, without any sign, as if packets were lost.
     pub fn hold(&self) {
         self.inner.passage.send_replace(Passage::Held);
     }
@@ -108,7 +108,7 @@ impl Relay {
         self.inner.made.load(Ordering::Relaxed)
     }
 
-    /// What has passed, both ways.
+    /// The bytes that have passed, both ways.
     pub fn bytes(&self) -> u64 {
         self.inner.bytes.load(Ordering::Relaxed)
     }

@@ -18,7 +18,7 @@ use super::aws::Record;
 pub struct ChangeCall {
     pub status: StatusCode,
     pub comment: String,
-    /// What was asked for, such as `CREATE`, in order.
+    /// The requested changes, such as `CREATE`, in order.
     pub changes: Vec<(String, Record)>,
 }
 

@@ -37,7 +37,7 @@ pub const TOKEN: &str = "a-token-that-only-tests-know";
 /// No condition takes this long on a machine that works.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// What a world is made of.
+/// The parts of a world.
 pub struct Plan {
     pub limits: LimitsConfig,
     pub zones: Vec<&'static str>,
@@ -176,7 +176,7 @@ impl World {
         world
     }
 
-    /// What a broker of this world is built from.
+    /// The parts of a broker of this world.
     pub fn broker_parts(&self) -> (Config, BrokerOptions) {
         let text = broker_config(&self.plan, &self.data).to_string();
         let aws = AwsOptions {
@@ -253,7 +253,7 @@ impl World {
         Cluster::start(cluster, self.broker.as_ref().unwrap().grpc, &self.data.join(cluster)).await
     }
 
-    /// What Route 53 holds under a name and type.
+    /// The record set that Route 53 holds under a name and type.
     pub fn record(&self, owner: &str, rtype: &str) -> Option<RawRecordSet> {
         let owner = name(owner);
         let zones = self.control().zones();
@@ -315,7 +315,7 @@ impl World {
             .unwrap_or_else(|_| panic!("the broker never settled\n{}", self.report()));
     }
 
-    /// What we did, batch by batch.
+    /// Our batches.
     pub fn our_batches(&self) -> Vec<JournalEntry> {
         self.control()
             .journal(0)
@@ -451,7 +451,7 @@ impl Cluster {
         std::fs::remove_file(self.folder.join(format!("{object}.yaml"))).unwrap();
     }
 
-    /// Waits until the broker has made durable what the folder says, which is so many endpoints.
+    /// Waits until the broker has made durable the folder's endpoints, of which there are `endpoints`.
     pub async fn acked(&self, endpoints: u64) {
         let acked = self.agent.wait_until(|state| {
             state.index.digest().count() == endpoints && state.publisher.is_converged()

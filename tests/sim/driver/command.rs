@@ -21,12 +21,12 @@ const PROGRESS_SECS: f64 = 10.0;
 #[derive(Debug, Parser)]
 #[command(name = "sim")]
 pub struct Options {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What to do.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run seeds one after the other, and shorten the first that fails
@@ -51,10 +51,10 @@ pub struct RunOptions {
     /// Processes at a time
     #[arg(long, default_value_t = processors())]
     jobs: usize,
-    /// Start no more runs after so many real minutes
+    /// Start no more runs after this number of real minutes
     #[arg(long)]
     minutes: Option<f64>,
-    /// Go on until so many seeds have failed
+    /// Go on until this number of seeds have failed
     #[arg(long, default_value_t = 1)]
     most_failures: usize,
     /// Heed this invariant alone, by its name in `core::invariants`; may be given more than once
@@ -69,7 +69,7 @@ pub struct RunOptions {
     /// A file to append the seeds that failed to
     #[arg(long)]
     failures: Option<PathBuf>,
-    /// What the summary is printed as; with JSON nothing else is printed, no story of a failure either
+    /// The form of the summary; with JSON nothing else is printed, no story of a failure either
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
 }
@@ -110,7 +110,7 @@ pub struct OneOptions {
     /// Only these steps of its schedule, such as 0,3,5-9
     #[arg(long)]
     pub keep: Option<String>,
-    /// What is printed
+    /// The form of the output
     #[arg(long, value_enum, default_value_t = Telling::Json)]
     pub tell: Telling,
     /// The invariant whose breaking the story is about
@@ -118,7 +118,7 @@ pub struct OneOptions {
     pub broken: Option<String>,
 }
 
-/// What a child prints.
+/// The output of a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Telling {
     /// One line of JSON.

@@ -12,15 +12,15 @@ use super::summary::{Failure, Report};
 
 /// A run that takes longer than this in real time hangs.
 const LONGEST_RUN_SECS: u32 = 300;
-/// So much of what a child that died said last is told.
+/// The length of a dead child's last output that is shown.
 const LAST_WORDS: usize = 2_000;
 
-/// What a child is to run.
+/// The run that a child carries out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
     /// The seed.
     pub seed: u64,
-    /// The steps to keep; none for all.
+    /// The steps to keep; `None` keeps all.
     pub keep: Option<String>,
 }
 

@@ -7,13 +7,13 @@ use super::shrink;
 pub struct Regression {
     /// The seed.
     pub seed: u64,
-    /// The steps that are kept, as text; none for all.
+    /// The steps that are kept, as text; `None` keeps all.
     pub keep: Option<String>,
     /// Why it is here.
     pub why: String,
 }
 
-/// Reads the list. An entry without a reason is an error: nobody would know what it guards.
+/// Reads the list. An entry without a reason is an error: it would be unclear what it guards.
 pub fn read(text: &str) -> Result<Vec<Regression>, String> {
     let lines = text.lines().enumerate().map(|(index, line)| (index + 1, line.trim()));
     let entries = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));

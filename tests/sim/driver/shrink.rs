@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-/// What is left of the steps, and how many runs it took to find out. `fails` says whether a selection still breaks; the whole
+/// The remaining steps, and how many runs it took to find them. `fails` says whether a selection still breaks; the whole
 /// is known to. No more than `most_runs` are asked for, so that what is left may be more than needed.
 pub fn shrink(
     steps: usize,

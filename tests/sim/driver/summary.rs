@@ -1,4 +1,4 @@
-//! What many runs add up to.
+//! The sums of many runs.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ pub struct Failure {
     pub what: String,
 }
 
-/// What a child says of its run.
+/// A child's report of its run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// The seed.
@@ -28,7 +28,7 @@ pub struct Report {
     pub events: usize,
     /// A hash over every byte of the history: equal for two runs that were the same.
     pub hash: String,
-    /// What broke, in the order of the invariants.
+    /// The failures, in the order of the invariants.
     pub failures: Vec<Failure>,
 }
 

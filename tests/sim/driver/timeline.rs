@@ -14,11 +14,11 @@ use super::super::history::{
     Agent, Commit, Event, History, LeaseChange, Op, RowChange, Sight, What,
 };
 
-/// What a timeline tells of.
+/// The scope of a timeline.
 pub enum Focus {
     /// Everything.
     All,
-    /// What concerns these names, and what concerns everybody (steps, faults, crashes, leases). Without names: calls and leases.
+    /// Events about these names, and about everything (steps, faults, crashes, leases). Without names: calls and leases.
     Names(BTreeSet<String>),
 }
 
@@ -59,14 +59,14 @@ struct Teller<'a> {
     focus: &'a Focus,
     /// Batches by the order in which they were journalled, since a person cannot keep their ids apart.
     batches: BTreeMap<BatchId, (usize, Batch)>,
-    /// What each call is, and whether it is told of.
+    /// Each call's description, and whether it is shown.
     calls: BTreeMap<u64, (String, bool)>,
-    /// Messages that were told of and are not acked, by agent and session.
+    /// Messages that were shown and are not acked, by agent and session.
     unacked: BTreeMap<(Agent, u64), BTreeSet<u64>>,
 }
 
 impl Teller<'_> {
-    /// A line without its time; none for what is out of focus.
+    /// A line without its time; `None` if the event is out of focus.
     fn tell(&mut self, event: &Event) -> Option<String> {
         match &event.what {
             What::Step { number, text } => Some(format!("STEP {number}: {text}")),
@@ -275,7 +275,7 @@ impl Teller<'_> {
         }
     }
 
-    /// Whether calls as such are told of.
+    /// Whether calls as such are shown.
     fn is_about_calls(&self) -> bool {
         match self.focus {
             Focus::All => true,

@@ -12,9 +12,9 @@ use crate::world::World;
 pub enum ClockStep {
     /// AWS looks at the times of signatures.
     Begin,
-    /// Somebody sets the time of day of a broker's machine, and nobody sets it right again.
+    /// The time of day of a broker's machine is set, and never set right again.
     TimeOfDay { broker: u32, by_ms: i64 },
-    /// Somebody sets the database's clock back. A jump forward would end leases early, and is not promised.
+    /// The database's clock is set back. A jump forward would end leases early, and is not promised.
     Store { back_ms: i64 },
 }
 
@@ -44,7 +44,7 @@ pub fn draw(shape: &Shape, random: &mut fastrand::Rng) -> Steps {
     }
     let mut steps: Steps =
         steps.into_iter().map(|(at, step)| (at, Step::Extra(Extra::Clocks(step)))).collect();
-    // Somebody wants something afterwards.
+    // A cluster wants something afterwards.
     let (zone, account) = some_zone(shape, random);
     let environment = shape.accounts[account].environment;
     if let Some(cluster) = cluster_of(shape, environment, random) {

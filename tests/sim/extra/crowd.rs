@@ -9,7 +9,7 @@ use crate::schedule::Step;
 use crate::shape::Shape;
 use crate::world::World;
 
-/// What Route 53 says of each.
+/// Route 53's message about each.
 const MESSAGE: &str = "The request could not be processed";
 
 /// A step.

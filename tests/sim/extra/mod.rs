@@ -24,9 +24,9 @@ use crate::world::World;
 
 /// Keeps the draws apart from those of the schedule and of the trials.
 const APART: u64 = 0x7E57_0000_0E17_2A00;
-/// One seed of so many has a further event.
+/// One in this number of seeds has a further event.
 const ONE_OF: u8 = 3;
-/// One of so many of those has a second one.
+/// One in this number of those has a second one.
 const SECOND_OF: u8 = 2;
 /// The objects of further events have numbers from here on.
 const FIRST_OBJECT: u8 = 200;
@@ -69,21 +69,21 @@ pub enum ExtraUndo {
     HalfOpen(half_open::HalfOpenUndo),
 }
 
-/// What is there before the first broker starts.
+/// The preparations before the first broker starts.
 #[derive(Clone, Debug, Default)]
 pub struct Prepared {
     /// The rules of an account before those of its zones.
     rules_before: BTreeMap<&'static str, Vec<Value>>,
     /// And after them.
     rules_after: BTreeMap<&'static str, Vec<Value>>,
-    /// Zones by their accounts beside those of the shape.
+    /// Zones by their accounts, besides those of the shape.
     zones: BTreeMap<&'static str, Vec<String>>,
     tags: BTreeMap<String, BTreeMap<String, String>>,
     shifting: Vec<String>,
 }
 
 impl Prepared {
-    /// The apexes of the zones that an account has beside those of the shape.
+    /// The apexes of an account's zones besides those of the shape.
     pub fn more<'a>(&'a self, account: &Account) -> impl Iterator<Item = &'a str> {
         self.zones.get(account.id).into_iter().flatten().map(String::as_str)
     }
@@ -175,7 +175,7 @@ impl Extra {
         format!("{self:?}")
     }
 
-    /// How long it lasts; none for what is done at once.
+    /// How long it lasts; `None` if it is done at once.
     pub fn lasts_ms(&self) -> Option<u64> {
         match self {
             Self::Tags(step) => step.lasts_ms(),
@@ -223,7 +223,7 @@ impl World {
         }
     }
 
-    /// What is there from the start, for the log.
+    /// Logs the preparations.
     pub(crate) fn tell_beginnings(&self) {
         let prepared = &self.schedule.shape.prepared;
         for (account, apexes) in &prepared.zones {

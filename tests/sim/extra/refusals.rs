@@ -1,4 +1,4 @@
-//! Changes that fail for minutes: with 500 or 503, or with a code that nobody knows, of a whole zone or of one name.
+//! Changes that fail for minutes: with 500 or 503, or with an unknown code, of a whole zone or of one name.
 
 use zonefold::core::dns::name::DnsName;
 use zonefold::emulator::{Action, FaultEffect, FaultMatch, FaultRule};
@@ -13,7 +13,7 @@ use crate::world::World;
 pub enum RefusalStep {
     /// All changes of the zone fail.
     Failing { zone: usize, status: u16, for_ms: u64 },
-    /// Those with the name fail, or all, with a code that nobody knows.
+    /// Those with the name fail, or all, with an unknown code.
     Unlisted { zone: usize, host: Option<String>, for_ms: u64 },
 }
 

@@ -16,7 +16,7 @@ use crate::world::World;
 /// The tag that the rule asks for.
 const TAG: (&str, &str) = ("stage", "frozen");
 
-/// What of the rule is drawn.
+/// The drawn part of the rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
     policy: ZonePolicy,

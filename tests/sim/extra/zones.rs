@@ -19,9 +19,9 @@ use crate::world::World;
 pub enum ZoneStep {
     /// The account's rules select the closer zone from the start; and it is there, or it is not yet.
     Begin { account: usize, apex: String, is_there: bool },
-    /// Somebody makes it.
+    /// It is made.
     Make { account: usize, apex: String },
-    /// Somebody deletes it, with all that it holds.
+    /// It is deleted, with all that it holds.
     Delete { apex: String },
     /// The rules select it no longer.
     Hide { account: usize, apex: String, for_ms: u64 },

@@ -35,12 +35,12 @@ struct Asked<'a> {
 
 #[derive(Default)]
 struct Reading<'a> {
-    /// What was journalled, and where in the log.
+    /// The journalled batches, and their places in the log.
     begun: BTreeMap<BatchId, (usize, &'a Batch)>,
     finished: BTreeMap<BatchId, Finished<'a>>,
     /// The batches that AWS applied, with the place in the log and the change's id.
     applied: BTreeMap<BatchId, (usize, &'a str)>,
-    /// What became of record sets in each zone, by whoever: the place in the log, and what.
+    /// The changes of record sets in each zone, by any writer: the place in the log, and the change.
     changes: BTreeMap<ZoneId, Vec<(usize, NetChange)>>,
     /// The calls by their numbers, in the order in which they were started.
     calls: BTreeMap<u64, Asked<'a>>,
@@ -51,7 +51,7 @@ struct Reading<'a> {
 }
 
 /// Each batch that AWS applied for us was journalled before, says the same there, and is for endpoints that the cluster had; and
-/// what the journal says became of a batch is what became of it.
+/// the outcome of a batch in the journal is the true one.
 pub fn judge(history: &History) -> Vec<Violation> {
     let mut reading = Reading { world: Some(&history.world), ..Reading::default() };
     for (index, event) in history.log.iter().enumerate() {
@@ -137,8 +137,8 @@ impl<'a> Reading<'a> {
         arrivals.filter(|arrived| *arrived > over).min()
     }
 
-    /// Whether every record set of a batch that AWS applied was written again before somebody was done with looking; or whether one that it took
-    /// away was put back exactly as it was, which looks as if the batch had never come.
+    /// Whether every record set of a batch that AWS applied was written again before the reading back ended; or whether one that it
+    /// took away was put back exactly as it was, which looks as if the batch had never come.
     fn is_covered(&self, id: BatchId, applied: usize, done: usize) -> bool {
         let Some((_, batch)) = self.begun.get(&id) else { return false };
         let changes = self.changes.get(&batch.zone).map_or(&[][..], Vec::as_slice);
@@ -157,8 +157,8 @@ impl<'a> Reading<'a> {
         batch.changes().all(is_written) || batch.changes().any(is_restored)
     }
 
-    /// Whether one of a batch's record sets was as the batch would have made it when somebody looked, or before they were done
-    /// with looking. A set that nobody ever wrote is not there.
+    /// Whether one of a batch's record sets was as the batch would have made it when the reading back began, or before it
+    /// ended. A set that was never written is not there.
     fn is_found_done(&self, id: BatchId, looked: usize, done: usize) -> bool {
         let Some((_, batch)) = self.begun.get(&id) else { return false };
         let changes = self.changes.get(&batch.zone).map_or(&[][..], Vec::as_slice);
@@ -190,7 +190,7 @@ impl<'a> Reading<'a> {
             let belongs = |key: &EndpointKey| {
                 let at = (change.cause.cluster.clone(), key.clone());
                 let contents = self.known.get(&at).map(Vec::as_slice).unwrap_or_default();
-                // What a zone is for that is made during the run is judged by `placed.rs`.
+                // Zones that are made during the run are judged by `placed.rs`.
                 let is_judged = |world: &&World| world.zones.iter().any(|z| z.id == batch.zone);
                 self.world.filter(is_judged).is_none_or(|world| {
                     contents
@@ -257,7 +257,7 @@ impl<'a> Reading<'a> {
                         format!("batch {id} is journalled as applied, and AWS never applied it"),
                     );
                 }
-                // Whose doing it was, nobody who reads back can tell; that it was done, they can.
+                // Reading back cannot tell who made the change, only that it was made.
                 (BatchOutcome::FoundDone, _) if self.is_found_done(id, looked, finished) => {}
                 (BatchOutcome::FoundDone, _) => {
                     self.found(

@@ -1,4 +1,4 @@
-//! 11: When inputs stop, observed equals desired, or what a cluster is told says why not.
+//! 11: When inputs stop, observed equals desired, or the statuses sent to a cluster say why not.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,7 +26,7 @@ pub struct Unsettled {
     pub zone: ZoneId,
     /// The name.
     pub name: DnsName,
-    /// What is wrong.
+    /// The fault.
     pub what: String,
 }
 
@@ -112,9 +112,9 @@ pub fn unsettled_names(history: &History) -> Vec<Unsettled> {
     unsettled
 }
 
-/// The sets that we made once and that may be taken for foreign all the same: somebody else made them anew after they were gone, or
-/// changed them, and a batch of ours that was about them had an answer that was lost. Whoever reads what stands there then cannot
-/// know whether it is what somebody else made of ours, or what they made after ours was gone.
+/// The sets that we made once and that may be taken for foreign all the same: another writer made them anew after they were gone, or
+/// changed them, and a batch of ours that was about them had an answer that was lost. A later reader then cannot
+/// know whether the other writer changed ours, or made its own after ours was gone.
 fn may_look_foreign(history: &History) -> BTreeSet<(ZoneId, RecordKey)> {
     let mut batches: BTreeMap<BatchId, &Batch> = BTreeMap::new();
     let mut found = BTreeSet::new();
@@ -176,7 +176,7 @@ impl Name<'_> {
                     && values.is_superset(&set.values)
                     && values.is_subset(sum)
             });
-            // What waits for its target leaves what is there as it is.
+            // A set that waits for its target leaves what is there as it is.
             let is_left = set.may_be_left_out && self.is_pending();
             if is_as_wanted
                 || is_left
@@ -204,7 +204,7 @@ impl Name<'_> {
                 || self.expected.loose.contains(&set);
             !is_wanted && self.owner(key) == Some(Owner::Us)
         };
-        // What nobody wants any more stays as long as something that is wanted at the name cannot be written and might replace
+        // A set that is no longer wanted stays as long as something that is wanted at the name cannot be written and might replace
         // it, or the name would have nothing.
         let is_all = self.held.iter().all(|(key, _)| is_surplus(key));
         let waits = |wanted: &SetKey, set: &Set| {
@@ -231,7 +231,7 @@ impl Name<'_> {
         self.owners.of(&self.zone.id, key)
     }
 
-    /// Somebody else's record set is in the way, or one of ours that somebody else changed in a zone that only reports drift, or
+    /// Another writer's record set is in the way, or one of ours that another writer changed in a zone that only reports drift, or
     /// one that stays because the endpoint that made it cannot be read any more, or the zone's policy is to leave what is there.
     /// Adopting is for sets of the same name and type: what excludes the wanted one stays in its way. Sets that pass their places on
     /// to each other wait for each other.
@@ -252,7 +252,7 @@ impl Name<'_> {
                     && set_key(key) != *wanted
                     && (policy.kind != set.policy.kind || is_place))
         };
-        // Weighted sets have one time to live.
+        // Weighted sets have one TTL.
         let is_of_another_ttl = |key: &RecordKey, held: &RawRecordSet| {
             let stays = self.owner(key) != Some(Owner::Us)
                 || self.expected.retained.contains(&set_key(key))
@@ -389,7 +389,7 @@ fn synced_sources(history: &History, agent: &Agent) -> BTreeSet<String> {
     synced
 }
 
-/// What the broker believes to have made is there, letter by letter, and it knows of all that it made.
+/// The broker's book is exact: each set in it is there, letter by letter, and no set that the broker made is missing from it.
 fn book_is_exact(history: &History) -> Vec<Violation> {
     let owners = Owners::at_the_end(history);
     let mut violations = vec![];
@@ -415,7 +415,7 @@ fn book_is_exact(history: &History) -> Vec<Violation> {
     violations
 }
 
-/// What each agent was told last about an endpoint is what became of it: the worst of what became of it in its zones.
+/// The last status of an endpoint sent to each agent is true: the worst of the outcomes in its zones.
 fn last_word(history: &History) -> Vec<Violation> {
     let expected = model::expect(history);
     let owners = Owners::at_the_end(history);
@@ -461,7 +461,7 @@ fn last_word(history: &History) -> Vec<Violation> {
                 None
             }
         });
-        // Where one of the zones is not judged, nobody knows which is the worst.
+        // Where one of the zones is not judged, the worst is unknown.
         let told: Option<BTreeSet<Told>> = told.collect();
         if let Some(worst) = told.and_then(|told| told.last().copied()) {
             violations.extend(word_of(history, row, worst));
@@ -470,7 +470,7 @@ fn last_word(history: &History) -> Vec<Violation> {
     violations
 }
 
-/// What an endpoint's cluster should have been told; the worst is the last.
+/// The status that an endpoint's cluster should have been sent; the worst is the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Told {
     Accepted { is_poisoned: bool },

@@ -19,7 +19,7 @@ struct Row {
     key: EndpointKey,
 }
 
-/// What a session sent, in order, and how much of it was looked at when an ack came.
+/// The operations that a session sent, in order, and how many of them were looked at when an ack came.
 #[derive(Default)]
 struct Session {
     sent: Vec<(u64, Op)>,
@@ -119,7 +119,7 @@ impl Reading {
             let hash = key_of_op(op).hash();
             let row = self.rows.get(&(agent.cluster.clone(), hash));
             let is_superseded = row.is_some_and(|row| row.epoch > epoch);
-            // What was sent later may be committed already, and what was sent earlier never counts again.
+            // An operation sent later may be committed already, and one sent earlier never counts again.
             let mut since = session.sent[place..]
                 .iter()
                 .map(|(_, op)| op)

@@ -15,15 +15,15 @@ use super::owners::{Owner, Owners, net_changes};
 use super::stored::Stored;
 use super::{Violation, model, placing};
 
-/// So many calls of its zone may be applied before a quiet cluster's change goes out.
+/// The number of calls of its zone that may be applied before a quiet cluster's change goes out.
 const FEW_CALLS: u32 = 5;
-/// So many may fail before that: a zone in which something is refused again and again is searched, and others have their turns between.
+/// The number that may fail before that: a zone with repeated refusals is searched, and others have their turns between.
 const FEW_FAILURES: u32 = 16;
-/// A cluster is quiet while it changes no more than so many endpoints ...
+/// A cluster is quiet while it changes no more than this number of endpoints ...
 const FEW_CHANGES: usize = 3;
 /// ... in this time.
 const QUIET_TIME: Millis = Millis::from_secs(60);
-/// News takes so long from one replica to another, at most, while nothing is broken; calls that were planned before it do not
+/// The longest that news takes from one replica to another while nothing is broken; calls that were planned before it do not
 /// count.
 const NEWS_TIME: Millis = Millis::from_secs(3);
 
@@ -39,7 +39,7 @@ struct Waiting {
     told: bool,
 }
 
-/// What became of a call that went out before a change.
+/// The outcome of a call that went out before a change.
 #[derive(Clone, Copy)]
 enum Overtaking {
     Applied,
@@ -50,23 +50,23 @@ struct Reading<'a> {
     history: &'a History,
     stored: Stored,
     owners: Owners,
-    /// The values of each record set that was ever changed; none for one that is gone.
+    /// The values of each record set that was ever changed; empty if it is gone.
     standing: BTreeMap<(ZoneId, RecordKey), BTreeSet<String>>,
     /// When each cluster changed something lately.
     changes: BTreeMap<ClusterId, Vec<Timestamp>>,
-    /// The names that each cluster changed and that no call has carried since: who has many waits for its own turn.
+    /// The names that each cluster changed and that no call has carried since: a cluster with many waits for its own turn.
     unsent: BTreeMap<ClusterId, BTreeSet<DnsName>>,
     batches: BTreeMap<BatchId, &'a Batch>,
     calls: BTreeMap<u64, (&'a Call, Timestamp)>,
     /// The names that were poisoned at any time: they have delays of their own.
     poisoned: BTreeSet<DnsName>,
-    /// The clusters that are not registered: what they want is stored, and is published for nobody.
+    /// The clusters that are not registered: their endpoints are stored, but not published.
     unregistered: BTreeSet<ClusterId>,
     waiting: BTreeMap<(ClusterId, EndpointKey), Waiting>,
     violations: Vec<Violation>,
 }
 
-/// Follows every new wish of a quiet cluster for a name that nobody else has anything at.
+/// Follows every new wish of a quiet cluster for a name at which no other cluster has anything.
 pub fn judge(history: &History) -> Vec<Violation> {
     let poisoned = history.log.iter().filter_map(|event| match &event.what {
         What::Poisoned { name } => Some(name.clone()),
@@ -161,14 +161,14 @@ impl<'a> Reading<'a> {
         );
         let Some(row) = self.stored.get(&place).filter(|_| is_quiet) else { return };
         let Some(wish) = model::wish(&row.endpoint) else { return };
-        // What leads to another name of the zone waits for that one.
+        // An alias to another name of the zone waits for that one.
         if wish.alias.is_some() {
             return;
         }
         let Some(zone) = placing::only_zone(&self.history.world, &place.0, &row.endpoint) else {
             return;
         };
-        // What stands there as it is wanted, left by another cluster as a rule, needs no call.
+        // A set that is there as wanted, left by another cluster as a rule, needs no call.
         let stands = self.standing.iter().any(|((of, key), values)| {
             *of == zone.id && wish.is_for(key) && *values == wish.values_in(&zone.id)
         });
@@ -202,7 +202,7 @@ impl<'a> Reading<'a> {
         };
         let planned_at = planned_at.unwrap_or(started_at).min(started_at);
         for ((cluster, key), waiting) in &mut self.waiting {
-            // What was configured anew may give it many changes that it did not ask for. They wait for its own turn, as this one does.
+            // A new configuration may give it many changes that it did not ask for. They wait for its own turn, as this one does.
             let is_its_turn = batch.is_some_and(|batch| {
                 batch.changes().any(|change| change.cause.cluster == *cluster)
             });

@@ -8,7 +8,7 @@ use super::Violation;
 use super::history::{History, What};
 use super::owners::{Owner, Owners, is_ours, net_changes};
 
-/// Of every set that a batch of ours changed or took away, the last that was in its place was ours; one that somebody changed
+/// Of every set that a batch of ours changed or took away, the last that was in its place was ours; one that another writer changed
 /// meanwhile is put back only where the policy says so.
 pub fn judge(history: &History) -> Vec<Violation> {
     let mut owners = Owners::default();

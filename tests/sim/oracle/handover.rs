@@ -16,7 +16,7 @@ use super::owners::{Owner, Owners, is_ours, net_changes};
 use super::stored::{Place, Stored};
 use super::{Violation, model, placing};
 
-/// How long before a batch a wish must have been stored so that whoever planned the batch has to know of it: news between
+/// How long before a batch a wish must have been stored so that the batch's planner has to know of it: news between
 /// replicas takes a second, a start or a fail-over some more.
 const KNOWN_AFTER: Millis = Millis::from_secs(30);
 
@@ -34,7 +34,7 @@ struct Reading<'a> {
     /// For each journalled batch, who wanted its names then.
     heirs: BTreeMap<BatchId, BTreeMap<DnsName, Heirs>>,
     calls: BTreeMap<u64, (&'a Call, Timestamp)>,
-    /// The sets that others made and took away again, and when: who has not looked since believes them to be there.
+    /// The sets that others made and took away again, and when: a broker that has not looked since believes them to be there.
     unseen: BTreeMap<(ZoneId, RecordKey), Timestamp>,
     /// The clusters whose registration has changed: whether they are registered, and since when.
     registered: BTreeMap<ClusterId, (bool, Timestamp)>,
@@ -87,7 +87,7 @@ impl<'a> Reading<'a> {
                     .collect();
                 let heirs = names.into_iter().map(|(name, holder)| {
                     let mut heirs = self.wanting(&batch.zone, &name, event.at);
-                    // Who still wants anything there has not given the name up, and nobody else's turn has come.
+                    // A holder that still wants anything there has not given the name up, and it is no other cluster's turn.
                     if self.stored.at(&name).any(|((cluster, _), _)| *cluster == holder) {
                         heirs.retain(|(cluster, _)| *cluster == holder);
                     }
@@ -114,10 +114,10 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Who has wanted a name for long enough.
+    /// The endpoints that have wanted a name for long enough.
     fn wanting(&self, zone: &ZoneId, name: &DnsName, now: Timestamp) -> Heirs {
         let rows = self.stored.at(name).filter(|(_, row)| row.since + KNOWN_AFTER <= now);
-        // What leads to another name of the zone waits for that one.
+        // An alias to another name of the zone waits for that one.
         let wants_it = |endpoint| {
             model::wish(endpoint).is_some_and(|wish| {
                 wish.name == *name && wish.alias.is_none_or(|alias| alias.zone.is_some())
@@ -135,7 +135,7 @@ impl<'a> Reading<'a> {
                 && placing::is_in(world, &place.0, endpoint, zone)
                 && (!may_be_elsewhere || self.homes.get(place) == Some(zone))
         };
-        // What a cluster that is not registered wants is stored, and is published for nobody.
+        // The endpoints of a cluster that is not registered are stored, but not published.
         let is_registered = |cluster: &ClusterId| {
             self.registered
                 .get(cluster)
@@ -147,7 +147,7 @@ impl<'a> Reading<'a> {
         heirs.map(|((cluster, key), _)| (cluster.clone(), key.clone())).collect()
     }
 
-    /// Whether an endpoint is still wanted, and nobody else took its record set away, or what was in its way: that name stopped to
+    /// Whether an endpoint is still wanted, and no other writer took its record set away, or what was in its way: that name stopped to
     /// resolve before us, or could have begun to, and a broker that has not looked since cannot know.
     fn is_owed(&self, heir: &(ClusterId, EndpointKey), zone: &ZoneId) -> bool {
         self.stored.get(heir).and_then(|row| model::wish(&row.endpoint)).is_some_and(|wish| {

@@ -15,7 +15,7 @@ use super::owners::is_ours;
 
 /// Record sets on a page of ListResourceRecordSets.
 const PAGE: usize = 300;
-/// What a sweep may cost beside the listing of records: the list of zones and their tags.
+/// The calls that a sweep may cost besides the listing of records: the list of zones and their tags.
 const DISCOVERY_CALLS: usize = 2;
 
 /// The batches that try again, when its wait is over, what Route 53 has refused: what is in its way may be gone.
@@ -72,7 +72,7 @@ pub fn judge(history: &History) -> Vec<Violation> {
                 tried_again.insert(call.number);
                 continue;
             }
-            // What was in its way is gone by now.
+            // The obstacle is gone by now.
             What::Applied { call: Some(call), .. } if tried_again.contains(call) => continue,
             What::Applied { entry, .. } if is_ours(entry) => {
                 format!("a batch of {} changes was applied", entry.changes.len())

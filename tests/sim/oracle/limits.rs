@@ -47,7 +47,7 @@ impl Bucket {
         }
     }
 
-    /// Takes tokens; answers whether they were there. An overdrawn bucket goes on empty, so that one overdraft is told once.
+    /// Takes tokens; answers whether they were there. An overdrawn bucket goes on empty, so that one overdraft is reported once.
     fn take(&mut self, tokens: f64, now: Timestamp) -> bool {
         let gained = self.per_sec * (now - self.counted_to).0 as f64 / 1_000.0;
         self.level = (self.level + gained).min(self.capacity) - tokens;

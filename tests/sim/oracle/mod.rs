@@ -44,7 +44,7 @@ pub struct Violation {
     pub invariant: Invariant,
     /// When it showed.
     pub at: Timestamp,
-    /// What is wrong, with the evidence.
+    /// The fault, with the evidence.
     pub what: String,
     /// The DNS names that it is about; the timeline tells of them.
     pub about: BTreeSet<String>,

@@ -1,6 +1,6 @@
 //! A small model of what the wishes for one name add up to.
 //!
-//! What cannot be read for it it calls unmodelled, and the oracle leaves such names alone.
+//! Names with wishes that it cannot read are unmodelled; the oracle leaves them alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +19,7 @@ pub use super::reading::{Policy, Reading, SetKey, Wish, read, set_key, values_of
 /// A record set that is to be there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Set {
-    /// Seconds; none for an alias.
+    /// Seconds; `None` if it is an alias.
     pub ttl_secs: Option<i64>,
     /// The values.
     pub values: BTreeSet<String>,
@@ -36,10 +36,10 @@ pub fn is_below_any(name: &DnsName, apexes: &[DnsName]) -> bool {
     apexes.iter().any(|apex| name.is_in(apex))
 }
 
-/// What a name is to be in a zone.
+/// The expected content of a name in a zone.
 #[derive(Clone, Debug, Default)]
 pub struct Expected {
-    /// Who holds it.
+    /// The owning cluster.
     pub holder: Option<ClusterId>,
     /// The record sets.
     pub sets: BTreeMap<SetKey, Set>,
@@ -49,25 +49,25 @@ pub struct Expected {
     pub pending: BTreeSet<usize>,
     /// Endpoints of the holder that do not go together with an older one.
     pub conflicting: Vec<usize>,
-    /// What each set may hold at most: values of other kinds of object stay in a sum that stands, and are added to none.
+    /// The values that each set may hold at most: values of other kinds of object stay in a sum that stands, and are added to none.
     pub sums: BTreeMap<SetKey, BTreeSet<String>>,
     /// Endpoints of other clusters.
     pub waiting: Vec<usize>,
-    /// Endpoints that cannot be published, whoever asks.
+    /// Endpoints that cannot be published, whichever cluster asks.
     pub rejected: Vec<usize>,
     /// Endpoints beyond their cluster's quota.
     pub beyond_quota: Vec<usize>,
     /// Sets that may be there or not, since an endpoint that made them once cannot be read any more.
     pub retained: BTreeSet<SetKey>,
-    /// Sets that may be there or not as long as they are in nobody's way, since their endpoint waits for another one.
+    /// Sets that may be there or not as long as they are in no other's way, since their endpoint waits for another one.
     pub loose: BTreeSet<SetKey>,
     /// Whether something about the name is unmodelled.
     pub unmodelled: bool,
 }
 
-/// What all stored endpoints add up to at the end, by zone and name.
+/// The sum of all stored endpoints at the end, by zone and name.
 ///
-/// Names are unmodelled in zones of which nobody can tell whether an endpoint is there, and where one has been that is not yet where
+/// Names are unmodelled in zones where it is unknown whether an endpoint is there, and where one has been that is not yet where
 /// it went. So are the names of clusters that are no longer registered, and those below the apexes of zones that come and go
 /// (`placed.rs`).
 pub fn expect(history: &History) -> BTreeMap<(ZoneId, DnsName), Expected> {
@@ -130,7 +130,7 @@ pub fn expect(history: &History) -> BTreeMap<(ZoneId, DnsName), Expected> {
     };
     let mut expected: BTreeMap<(ZoneId, DnsName), Expected> =
         by_name.into_iter().filter_map(settle).collect();
-    // Whoever has left a zone for another keeps the name there until it is in sync in the other.
+    // An endpoint that has left a zone for another keeps the name there until it is in sync in the other.
     for (index, row) in endpoints.iter().enumerate() {
         let placed = placed_of(row);
         let Ok(name) = DnsName::parse(&row.endpoint.key.dns_name) else { continue };
@@ -151,7 +151,7 @@ pub fn expect(history: &History) -> BTreeMap<(ZoneId, DnsName), Expected> {
     expected
 }
 
-/// Whether what is wanted at a name can be written: nothing of others is in its way, and the zone's policy allows it.
+/// Whether the wanted sets of a name can be written: nothing of others is in the way, and the zone's policy allows it.
 pub fn is_undisturbed(history: &History, owners: &Owners, zone: &ZoneId, name: &DnsName) -> bool {
     let is_plain = history.world.zones.iter().filter(|it| it.id == *zone).any(|zone| {
         (zone.policy, zone.drift, zone.adopt)
@@ -231,7 +231,7 @@ impl Name<'_> {
                 Reading::Unmodelled => expected.unmodelled = true,
             }
         }
-        // Who held it keeps it while anything of theirs is there, even something that cannot be read.
+        // The cluster that held it keeps it while anything of the cluster's is there, even something that cannot be read.
         let has_any = |cluster: &&ClusterId| {
             let is_valid = |index: usize| valid.iter().any(|(other, _)| *other == index);
             rows.iter().any(|index| {
@@ -256,7 +256,7 @@ impl Name<'_> {
         expected
     }
 
-    /// What the zone takes from nobody: a CNAME at its apex, and an alias to a name that is neither in it nor AWS's.
+    /// Wishes that the zone accepts from no cluster: a CNAME at its apex, and an alias to a name that is neither in it nor AWS's.
     fn bars(&self, wish: &Wish) -> bool {
         let leads_out =
             |alias: &Alias| alias.zone.is_none() && !alias.target.is_in(&self.zone.apex);
@@ -284,7 +284,7 @@ impl Name<'_> {
                 Some(RecordType::A | RecordType::Aaaa | RecordType::Cname)
             )
         };
-        // What cannot be read says nothing of who is to see it.
+        // An endpoint that cannot be read does not say who is to see it.
         let is_inside = |index: usize| {
             let endpoint = &self.endpoints[index].endpoint;
             let word = endpoint.properties.get(SEEN_BY).map(|word| word.as_str());
@@ -418,7 +418,7 @@ impl Name<'_> {
             != (&wish.values_in(&self.zone.id), &wish.policy, ttl_secs)
     }
 
-    /// Route 53 takes one time to live in a weighted group: that of the oldest.
+    /// Route 53 accepts one TTL in a weighted group: that of the oldest.
     fn align_weighted(&self, expected: &mut Expected) {
         let mut oldest: BTreeMap<RecordType, (i64, Option<i64>)> = BTreeMap::new();
         for ((rtype, _), set) in &expected.sets {

@@ -1,5 +1,5 @@
-//! 3: Nothing is written in a zone as long as a rule before the one that allows it asks for a tag that says observe, or that nobody
-//! has read.
+//! 3: Nothing is written in a zone as long as a rule before the one that allows it asks for a tag that says observe, or that has
+//! not been read.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use zonefold::core::time::{Millis, Timestamp};
 use super::Violation;
 use super::history::{Commit, Event, History, Told, What};
 
-/// News of a configuration, and what was planned before it, take so long at most.
+/// The longest that news of a configuration, and what was planned before it, take.
 const KNOWN_AFTER: Millis = Millis::from_secs(10);
 /// A process that stood still, or a store that did badly, may go by what was known before.
 const LONGEST_TROUBLE: Millis = Millis::from_secs(120);
@@ -21,7 +21,7 @@ struct Rule {
     since: Timestamp,
 }
 
-/// What the answers about a zone's tags said.
+/// The content of the answers about a zone's tags.
 #[derive(Default)]
 struct Read {
     /// Whether it has the tag, by the answer before the last, and by the last.
@@ -43,7 +43,7 @@ struct Reading {
     violations: Vec<Violation>,
 }
 
-/// Reads what was told of rules and tags, and looks at each batch that is begun.
+/// Reads the facts about rules and tags, and looks at each batch that is begun.
 pub fn judge(history: &History) -> Vec<Violation> {
     let accounts = history.world.zones.iter().map(|zone| (zone.id.clone(), zone.account.clone()));
     let mut reading = Reading {

@@ -1,4 +1,4 @@
-//! 12: At most one replica works an account, and one that lost its lease stops calling before the lease can pass on.
+//! 12: At most one replica manages an account, and one that lost its lease stops calling before the lease can pass on.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,10 +24,10 @@ struct Lease {
 #[derive(Default)]
 struct Reading {
     leases: BTreeMap<AccountId, Lease>,
-    /// Who ever took the lease of each account, and was not told since that it passed on.
+    /// The replicas that ever took the lease of each account, and have not heard since that it passed on.
     holders: BTreeSet<(AccountId, Replica)>,
     batches: BTreeMap<BatchId, AccountId>,
-    /// Who journalled each batch, while it had the newest lease.
+    /// The replica that journalled each batch, while it had the newest lease.
     begun: BTreeMap<BatchId, Replica>,
     /// How far the database's clock is ahead of the true time: it is the one that leases go by.
     database_ahead: Millis,
@@ -128,7 +128,7 @@ impl Reading {
     ) {
         match (change, self.leases.get_mut(account)) {
             (LeaseChange::Taken { until }, old) => {
-                // In a store that is not shared a lease never runs out, and whoever starts takes it over.
+                // In a store that is not shared a lease never runs out, and any replica that starts takes it over.
                 let now = at + self.database_ahead;
                 let lasts =
                     |old: &Lease| !old.given_back && now < old.until && old.until != FOR_EVER;
@@ -156,7 +156,7 @@ impl Reading {
         }
     }
 
-    /// A write after the lease has run out is sound while nobody else has taken it: the epoch tells.
+    /// A write after the lease has run out is sound while no other replica has taken it: the epoch tells.
     fn write(
         &mut self,
         at: Timestamp,

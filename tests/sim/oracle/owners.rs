@@ -1,4 +1,4 @@
-//! Whose each record set in Route 53 is, told from AWS's journal alone.
+//! The owner of each record set in Route 53, found from AWS's journal alone.
 
 use std::collections::BTreeMap;
 
@@ -9,18 +9,18 @@ use zonefold::emulator::{JournalEntry, Origin};
 
 use super::history::{History, What};
 
-/// What a batch made of one record set, all its changes together.
+/// The net change of one record set by all changes of a batch.
 #[derive(Clone, Debug)]
 pub struct NetChange {
     /// Which.
     pub key: RecordKey,
-    /// What was there.
+    /// The set before.
     pub before: Option<RawRecordSet>,
-    /// What is there.
+    /// The set after.
     pub after: Option<RawRecordSet>,
 }
 
-/// The net changes of a batch, in the order of their keys. Sets whose names nobody can read are left out; no run has one.
+/// The net changes of a batch, in the order of their keys. Sets whose names cannot be read are left out; no run has one.
 pub fn net_changes(entry: &JournalEntry) -> Vec<NetChange> {
     let mut net: BTreeMap<RecordKey, NetChange> = BTreeMap::new();
     for change in &entry.changes {
@@ -42,23 +42,23 @@ pub fn is_ours(entry: &JournalEntry) -> bool {
     entry.origin == Origin::Request
 }
 
-/// Whose a record set is.
+/// The owner of a record set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
     /// We made it, and it is as we made it.
     Us,
-    /// We made it, and somebody else changed it or took it away.
+    /// We made it, and another writer changed it or took it away.
     UsChanged,
-    /// Somebody else made it.
+    /// Another writer made it.
     Others,
 }
 
-/// Whose each set is, as the journal goes on. A set that was there before the first entry is somebody else's.
+/// The owner of each set, as the journal goes on. A set that was there before the first entry is another writer's.
 #[derive(Clone, Debug, Default)]
 pub struct Owners(BTreeMap<(ZoneId, RecordKey), Owner>);
 
 impl Owners {
-    /// Whose each set is at the end of a run.
+    /// The owner of each set at the end of a run.
     pub fn at_the_end(history: &History) -> Self {
         let mut owners = Self::default();
         for event in &history.log {
@@ -69,12 +69,12 @@ impl Owners {
         owners
     }
 
-    /// Whose a set is, or was last when it is gone; none when nobody ever wrote it.
+    /// The owner of a set, or its last owner if it is gone; `None` if it was never written.
     pub fn of(&self, zone: &ZoneId, key: &RecordKey) -> Option<Owner> {
         self.0.get(&(zone.clone(), key.clone())).copied()
     }
 
-    /// Whose the sets at a name are, or were last.
+    /// The owners, or last owners, of the sets at a name.
     pub fn at(&self, zone: &ZoneId, name: &DnsName) -> impl Iterator<Item = Owner> {
         self.0
             .iter()
@@ -90,7 +90,7 @@ impl Owners {
             match (is_ours(entry), &change.after, before) {
                 (true, Some(_), _) => drop(self.0.insert(at, Owner::Us)),
                 (true, None, _) => drop(self.0.remove(&at)),
-                // What others do to a set of ours does not make it theirs, also when they take it away and put another there.
+                // Changes by others to a set of ours do not make it theirs, also when they take it away and put another there.
                 (false, _, Some(Owner::Us | Owner::UsChanged)) => {
                     self.0.insert(at, Owner::UsChanged);
                 }

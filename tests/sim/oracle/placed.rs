@@ -1,7 +1,7 @@
 //! 2: What is placed stays where it is, whatever zones appear or vanish: a closer one takes nothing over, and what a deleted one held
-//! goes nowhere until its object is written again or somebody has it placed anew, and then to a zone of the same name.
+//! goes nowhere until its object is written again or an operator has it placed anew, and then to a zone of the same name.
 //!
-//! Where an endpoint is, is told by the first batch that wrote for it since it is stored.
+//! The first batch that wrote for an endpoint since it is stored tells where the endpoint is.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -129,7 +129,7 @@ impl Reading<'_> {
         old.apex == new.apex && asked.is_some_and(|asked| *asked > deleted)
     }
 
-    /// What is not where it was published at the end, though the zone is there and its object wants it.
+    /// The endpoints that are not where they were published at the end, though the zone is there and the object wants them.
     fn lost(&self) -> Vec<Violation> {
         let end = &self.history.end;
         let is_healed = self.history.log.iter().any(|event| matches!(event.what, What::Quiet));
@@ -143,7 +143,7 @@ impl Reading<'_> {
             };
             // An alias may have two halves, of which one may be away.
             let ([rtype], None) = (wish.rtypes.as_slice(), &wish.set_identifier) else { continue };
-            // What the policy forbids, and what others had a hand in, is judged nowhere here.
+            // Sets that the policy forbids, or that others had a hand in, are judged nowhere here.
             let zones = &self.history.world.zones;
             let mut policies = zones.iter().filter(|zone| zone.id == home.zone);
             if self.others.contains(&wish.name) || policies.any(|zone| !zone.policy.allows_update())

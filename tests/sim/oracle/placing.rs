@@ -1,8 +1,8 @@
 //! A small model of where endpoints are published: the zone that one names itself, or else the closest public zone and all private
 //! zones that fit, as far as it says who is to see it.
 //!
-//! All zones of a run are there from its start, so of what is kept through an edit only one thing shows: whoever named a public zone
-//! that is not the closest, and names none any more, stays there.
+//! All zones of a run are there from its start, so of what is kept through an edit only one thing shows: an endpoint that named a
+//! public zone that is not the closest, and names none any more, stays there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,7 +24,7 @@ type Zones = BTreeSet<ZoneId>;
 /// Where an endpoint is, as far as that can be known.
 #[derive(Clone, Debug, Default)]
 pub struct Placed {
-    /// Where the present version is. More than one when nobody can tell which; a single empty one when it is nowhere.
+    /// Where the present version is. More than one if that is uncertain; a single empty one if it is nowhere.
     pub at: BTreeSet<Zones>,
     /// Whether the present version has a place of its own; else it is where a version before it was.
     pub is_decided: bool,
@@ -90,7 +90,7 @@ pub fn is_in(world: &World, cluster: &ClusterId, endpoint: &Endpoint, zone: &Zon
     [nowhere, anywhere].into_iter().all(|zones| zones.is_some_and(|zones| zones.contains(zone)))
 }
 
-/// The one zone of an endpoint; none when it has several, or nobody can tell, as where zones come and go.
+/// The one zone of an endpoint; `None` if it has several, or if that is uncertain, as where zones come and go.
 pub fn only_zone<'a>(
     world: &'a World,
     cluster: &ClusterId,
@@ -108,7 +108,7 @@ pub fn only_zone<'a>(
     }
 }
 
-/// Where an endpoint goes whose last version was in some zones; none when it goes nowhere.
+/// The destination of an endpoint whose last version was in some zones; `None` if it goes nowhere.
 fn decide(
     world: &World,
     cluster: &ClusterId,
@@ -134,11 +134,11 @@ fn decide(
 
 /// Where every stored endpoint is at the end of a log.
 ///
-/// Whether an earlier version was placed before the next one came, or waited for something until then, nobody can tell from outside.
+/// It cannot be told from outside whether an earlier version was placed before the next one came, or waited for something until then.
 pub fn at_the_end(history: &History) -> BTreeMap<(ClusterId, EndpointKey), Placed> {
     let History { world, log, end } = history;
     let mut placed: BTreeMap<(ClusterId, EndpointKey), Placed> = BTreeMap::new();
-    // What each version may have come from.
+    // The places that each version may have come from.
     let mut before: BTreeMap<(ClusterId, EndpointKey), BTreeSet<Zones>> = BTreeMap::new();
     for event in log {
         let What::Committed { commit: Commit::Ingest { cluster, rows, .. }, .. } = &event.what
@@ -160,7 +160,7 @@ pub fn at_the_end(history: &History) -> BTreeMap<(ClusterId, EndpointKey), Place
             now.ever.extend(decided.iter().flatten().cloned());
             now.at = match now.is_decided {
                 true => decided.clone(),
-                // Whoever was somewhere is taken to be there still.
+                // An endpoint that was somewhere is taken to be there still.
                 false if from.len() > 1 => {
                     from.iter().filter(|zones| !zones.is_empty()).cloned().collect()
                 }

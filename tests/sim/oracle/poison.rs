@@ -1,8 +1,8 @@
 //! 6: A refused record set delays nothing but itself, and is not sent again unchanged before its back-off.
 //!
-//! A name that goes out beside a poisoned one is refused with it, until halving the batch has parted them. That the other names
+//! A name that goes out with a poisoned one is refused with it, until halving the batch has parted them. That the other names
 //! of a zone get where they belong is part of what must have settled at the end: it is judged with the names that have not
-//! (`converges.rs`), and here only what is told of a zone with a poisoned name.
+//! (`converges.rs`), and here only the statuses of a zone with a poisoned name.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,10 +16,10 @@ use zonefold::ports::BatchOutcome;
 use super::history::{Call, Commit, Event, History, LeaseChange, Replica, What};
 use super::{Violation, converges};
 
-/// What was refused of one name, for certain.
+/// The content of one name that was refused, for certain.
 struct Refused {
     content: Vec<WireChange>,
-    /// Who was told, and under which lease: a successor does not know and may find out for itself.
+    /// The replica that received the refusal, and its lease: a successor does not know and may find out for itself.
     told: (Replica, u64),
     at: Timestamp,
 }
@@ -36,13 +36,13 @@ struct Beside {
 
 impl Beside {
     /// How often halving refuses a name at most: for each poisoned name once for each halving, and once in the whole batch.
-    /// What is found out late, since another search goes first or a unit comes back after its wait, may cost one more.
+    /// A late discovery, since another search goes first or a unit comes back after its wait, may cost one more.
     fn most_times(&self) -> u32 {
         self.poison * (self.names.next_power_of_two().ilog2() + 2)
     }
 }
 
-/// A name is refused so often at most with poison of other clusters, until somebody else works the account: once with the whole of a
+/// The most refusals of a name with poison of other clusters, until another replica manages the account: once with the whole of a
 /// batch that no search was begun for, and a few times more until the cluster whose poison it is travels apart.
 const MOST_WITH_OTHERS: u32 = 8;
 
@@ -69,7 +69,7 @@ struct Reading {
     violations: Vec<Violation>,
 }
 
-/// Nothing that was refused goes out unchanged before its time, and what stands beside a poisoned name has converged.
+/// Nothing that was refused goes out unchanged before its time, and the names that went out with a poisoned one have converged.
 pub fn judge(history: &History) -> Vec<Violation> {
     let mut reading = Reading::default();
     for event in &history.log {
@@ -98,7 +98,7 @@ pub fn judge(history: &History) -> Vec<Violation> {
 impl Reading {
     fn read(&mut self, event: &Event, backoff_ms: i64) {
         match &event.what {
-            // A broker's clock that jumps ahead shortens its waits, and nobody can tell.
+            // A broker's clock that jumps ahead shortens its waits, which cannot be seen.
             What::Fault { kind, .. } if kind.starts_with("clock") => {
                 self.clock_jumped_at = Some(event.at)
             }
@@ -155,7 +155,7 @@ impl Reading {
     }
 
     /// Notes for which name of a refused batch the refusal is certain: the only one. That the message speaks of a name proves
-    /// nothing: its sentence ("FATAL problem: … encountered with '…'") repeats what was sent, and whoever owns another name
+    /// nothing: its sentence ("FATAL problem: … encountered with '…'") repeats what was sent, and the owner of another name
     /// of the batch may have written that name as a value. So halving the batch finds the culprit, which goes out unchanged
     /// again meanwhile, in fewer calls each time; an unknown outcome ends a search, and what is refused next begins another.
     fn finished(&mut self, id: BatchId, outcome: &BatchOutcome, at: Timestamp) {
@@ -179,7 +179,7 @@ impl Reading {
         }
     }
 
-    /// Counts how often the names beside a poisoned one were refused since something of theirs was applied.
+    /// Counts how often the names that went out with a poisoned one were refused since something of theirs was applied.
     fn refused_beside(&mut self, id: BatchId, outcome: &BatchOutcome, at: Timestamp) {
         let Some(batch) = self.batches.get(&id).cloned() else { return };
         let names = names_of(&batch);
@@ -194,7 +194,7 @@ impl Reading {
                 }
                 return;
             }
-            // What is there was not as it was believed, or nobody knows: every search in the zone ends.
+            // The record sets were not as believed, or are unknown: every search in the zone ends.
             _ => return self.beside.retain(|(zone, _), _| *zone != batch.zone),
         }
         for name in others {

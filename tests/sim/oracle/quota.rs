@@ -40,7 +40,7 @@ pub fn judge(history: &History) -> Vec<Violation> {
     violations
 }
 
-/// What is too large keeps its place among the endpoints, so where both bounds count, there is room for sure if all have a place.
+/// An endpoint that is too large keeps its place, so where both bounds count, there is room for sure if all have a place.
 fn has_room(quota: &Quota, stored: usize, beyond: usize, octets: u64, more: u64) -> bool {
     let is_of_bytes = quota.max_bytes < Quota::default().max_bytes;
     let has_place = if is_of_bytes {

@@ -1,5 +1,5 @@
-//! What an endpoint wants, read by rules of the oracle's own: A, AAAA, TXT and CNAME, aliases, and the routing policies that are
-//! drawn. What it does not know it calls unmodelled.
+//! The wish of an endpoint, read by rules of the oracle's own: A, AAAA, TXT and CNAME, aliases, and the routing policies that are
+//! drawn. Anything else is unmodelled.
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -11,7 +11,7 @@ use zonefold::core::ids::ZoneId;
 
 use super::placing::{NAMED_ZONE, SEEN_BY};
 
-/// What an endpoint wants.
+/// The reading of an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reading {
     /// This.
@@ -33,7 +33,7 @@ pub struct Wish {
     pub set_identifier: Option<String>,
     /// The routing policy.
     pub policy: Policy,
-    /// Seconds; none for the zone's default.
+    /// Seconds; `None` for the zone's default.
     pub ttl_secs: Option<i64>,
     /// The values, each in the one form that [`values`] gives it; of an alias none.
     pub values: BTreeSet<String>,
@@ -46,7 +46,7 @@ pub struct Wish {
 pub struct Alias {
     /// The target.
     pub target: DnsName,
-    /// Its zone, if that is AWS's; none for the zone that the alias is in.
+    /// Its zone, if that is AWS's; `None` if it is the zone that the alias is in.
     pub zone: Option<&'static str>,
 }
 
@@ -136,7 +136,7 @@ pub fn read(endpoint: &Endpoint) -> Reading {
     let first = endpoint.targets.first().map(|target| target.as_str()).unwrap_or_default();
     let is_balancer = rtype == RecordType::Cname && first.ends_with(BALANCERS.0);
     let is_asked = said("alias") == Some("true");
-    // What looks like an address is one.
+    // A text that looks like an address is one.
     let is_name = rtype == RecordType::Cname || first.parse::<Ipv4Addr>().is_err();
     let is_alias = is_name && (is_asked || (is_balancer && said("alias") != Some("false")));
     let (rtypes, values, alias) = if is_alias {
@@ -213,7 +213,7 @@ pub fn rtypes_of(key: &EndpointKey) -> Vec<RecordType> {
     }
 }
 
-/// Values in one form, whether a person wrote them or Route 53 answers them; none when one of them is no value of the type.
+/// Values in one form, whether a person wrote them or Route 53 answers them; `None` if one of them is no value of the type.
 pub fn values<'a>(
     rtype: RecordType,
     values: impl Iterator<Item = &'a str>,

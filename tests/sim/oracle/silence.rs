@@ -28,11 +28,11 @@ struct Reading<'a> {
     calls: BTreeMap<u64, usize>,
     /// When each cluster began and ceased to be registered; all are at first.
     registered: BTreeMap<ClusterId, Vec<(Timestamp, bool)>>,
-    /// What was stored of each endpoint, by name.
+    /// The stored versions of each endpoint, by name.
     stored: BTreeMap<DnsName, BTreeMap<(ClusterId, EndpointKey), Vec<Stored>>>,
 }
 
-/// What was stored of an endpoint: the place in the log, the time, and the content; none when it was removed.
+/// A stored version of an endpoint: the place in the log, the time, and the content; `None` if it was removed.
 type Stored = (usize, Timestamp, Option<Endpoint>);
 
 /// An endpoint that wanted a value that went away, and from where in the log on it counts that an agent saw otherwise.
@@ -42,7 +42,7 @@ struct Supplier {
 }
 
 /// An endpoint that began to want a value after it was published for another one counts when it was stored, by a cluster that was
-/// registered, so long before the call: news between replicas takes a second, a start or a fail-over some more.
+/// registered, this long before the call: news between replicas takes a second, a start or a fail-over some more.
 const KNOWN_AFTER: Millis = Millis::from_secs(30);
 
 /// Each value of ours that goes away had an endpoint that gave it; an agent must have had good reason to say that this endpoint
@@ -214,7 +214,7 @@ impl Reading<'_> {
             let before = stored.iter().rev().skip_while(|(index, ..)| *index > started);
             let since = before.take_while(|(.., content)| wants(content)).last();
             let from = match since {
-                // What was published on old news counts from when it was the news.
+                // A value that was published on old news counts from when it was the news.
                 _ if is_first => last_wanting(stored, born, &wants).min(started),
                 Some((index, at, _))
                     if self.was_published(cluster, *at, started_at)
@@ -261,7 +261,7 @@ impl Reading<'_> {
                 .is_some_and(|wish| wish.is_for(key) && wish.values_in(zone).contains(value))
     }
 
-    /// Whether what a cluster wanted from one time to another was published for it: whether it was registered for long enough.
+    /// Whether a cluster's wish from one time to another was published: whether the cluster was registered for long enough.
     fn was_published(&self, cluster: &ClusterId, from: Timestamp, to: Timestamp) -> bool {
         let changes = self.registered.get(cluster).map(Vec::as_slice).unwrap_or_default();
         let mut since = Some(from);

@@ -18,7 +18,7 @@ pub struct Row {
     pub since: Timestamp,
 }
 
-/// Whose endpoint, and which.
+/// The cluster and key of an endpoint.
 pub type Place = (ClusterId, EndpointKey);
 
 /// All stored endpoints.

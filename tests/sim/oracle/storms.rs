@@ -10,11 +10,11 @@ use zonefold::emulator::Action;
 use super::Violation;
 use super::history::{Call, History, LeaseChange, Told, What};
 
-/// After so long in that state ...
+/// After this time in that state ...
 const AFTER: Millis = Millis::from_secs(45);
-/// ... and when so many changes were answered, so that it shows: nothing shows while a policy has nothing sent, or answers are lost ...
+/// ... and with this number of answered changes: nothing shows while a policy has nothing sent, or answers are lost ...
 const ANSWERED: usize = 9;
-/// ... a holder of the account sends no more than so many changes to the zone ...
+/// ... a holder of the account sends no more than this number of changes to the zone ...
 const MOST_CALLS: usize = 6;
 /// ... in this time.
 const IN: Millis = Millis::from_secs(60);
@@ -26,7 +26,7 @@ struct Failing {
     told: bool,
 }
 
-/// Counts the changes that are sent to each zone that is failing; whoever takes the account over begins anew.
+/// Counts the changes that are sent to each zone that is failing; a replica that takes the account over begins anew.
 pub fn judge(history: &History) -> Vec<Violation> {
     let mut failing: BTreeMap<ZoneId, Failing> = BTreeMap::new();
     let mut accounts: BTreeMap<ZoneId, AccountId> = BTreeMap::new();

@@ -1,6 +1,6 @@
 //! 4: Every write is DELETE of exactly what was observed and CREATE of what is wanted.
 //!
-//! That a DELETE repeats what is there and a CREATE finds nothing there, AWS checks; here it is read again in its journal.
+//! AWS checks that a DELETE repeats what is there and a CREATE finds nothing there; here it is read again in its journal.
 
 use zonefold::core::invariants::Invariant;
 use zonefold::emulator::ChangeAction;

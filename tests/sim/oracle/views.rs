@@ -1,4 +1,4 @@
-//! What each cluster wanted and what each agent saw of it, at every moment of the log.
+//! The wishes of each cluster and each agent's view of them, at every moment of the log.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::history::{Agent, Event, Part, Sight, What};
 /// One agent's view through time. Places are places in the log.
 #[derive(Debug, Default)]
 struct View {
-    /// The content of each endpoint, from each place on; none when it was not seen.
+    /// The content of each endpoint, from each place on; `None` if it was not seen.
     contents: BTreeMap<EndpointKey, Vec<Seen>>,
     /// Whether each source was synced, from each place on.
     synced: BTreeMap<String, Vec<(usize, bool)>>,
@@ -20,18 +20,18 @@ struct View {
 struct Seen {
     from: usize,
     content: Option<Endpoint>,
-    /// The agent was told so; not the emptiness of one that starts.
+    /// The agent was sent it; not the emptiness of one that starts.
     is_observed: bool,
 }
 
-/// What the objects of a cluster wanted from a place in the log on.
+/// The wish of a cluster's objects from a place in the log on.
 type Truth = (usize, Option<Endpoint>);
 
 /// The views of all agents, and the truth.
 #[derive(Debug, Default)]
 pub struct Views {
     of: BTreeMap<Agent, View>,
-    /// What the objects of each cluster wanted, from each place on; an agent can be wrong about it, and about what it knows.
+    /// The wishes of each cluster's objects, from each place on; an agent can be wrong about them, and about what it knows.
     truth: BTreeMap<(ClusterId, EndpointKey), Vec<Truth>>,
 }
 
@@ -68,7 +68,7 @@ impl Views {
     }
 
     /// Whether, somewhere in the log from one place to another, an agent of the cluster had good reason to say that the endpoint
-    /// does not want `it`: it was told so, or its source was synced and had no such endpoint. And it was so.
+    /// does not want `it`: it had heard so, or its source was synced and had no such endpoint. And it was so.
     pub fn lacked(
         &self,
         cluster: &ClusterId,
@@ -142,7 +142,7 @@ impl View {
         let none = vec![];
         let contents = self.contents.get(key).unwrap_or(&none);
         let has_it = |seen: &Seen| seen.content.as_ref().is_some_and(wants_it);
-        // What it was told before counts for as long as it lives and hears nothing else.
+        // The last news before counts for as long as the agent lives and hears nothing else.
         let known = contents.iter().rev().find(|seen| seen.from <= from);
         let told = contents.iter().filter(|seen| (from..=to).contains(&seen.from)).chain(known);
         if told.into_iter().any(|seen| seen.is_observed && !has_it(seen)) {

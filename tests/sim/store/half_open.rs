@@ -11,12 +11,12 @@ use crate::recorder::lock;
 /// How long a process waits for an answer before it takes its connection for dead.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Which way is silent.
+/// The direction that is silent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     /// Nothing arrives at the database.
     There,
-    /// What arrives is carried out, and no answer comes back.
+    /// Calls that arrive are carried out, and no answer comes back.
     Back,
 }
 
@@ -29,7 +29,7 @@ pub async fn patience() {
 }
 
 impl Database {
-    /// Which way between a broker and the database is silent now.
+    /// The direction between a broker and the database that is silent now.
     pub(super) fn way(&self, replica: Replica) -> Option<Way> {
         lock(&self.0.troubles).half_open.get(&replica.slot).copied()
     }

@@ -1,4 +1,4 @@
-//! Who lives and who holds which lease, by the database's time.
+//! The living replicas and their leases, by the database's time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +21,7 @@ struct Lease {
 #[derive(Clone, Debug, Default)]
 pub struct LeaseTable {
     alive: BTreeMap<ReplicaId, (ReplicaRow, Timestamp)>,
-    /// Who left does not come back, whatever of it is still under way.
+    /// Replicas that left do not come back, whatever of them is still under way.
     left: BTreeSet<ReplicaId>,
     leases: BTreeMap<AccountId, Lease>,
 }
@@ -38,7 +38,7 @@ impl LeaseTable {
         })
     }
 
-    /// A replica lives on, and with it the leases that it still holds: one that ran out and that nobody took is still its own.
+    /// A replica lives on, and with it the leases that it still holds: one that ran out and was not taken is still its own.
     pub fn heartbeat(
         &mut self,
         row: &ReplicaRow,
@@ -65,7 +65,7 @@ impl LeaseTable {
         notes
     }
 
-    /// Who lives and what is held now. What cannot be shared has nobody but who asks.
+    /// The living replicas and the leases held now. A store that is not shared has only the asking replica.
     pub fn standing(&self, asking: &ReplicaRow, now: Timestamp, shared: bool) -> Membership {
         let held =
             self.leases.iter().filter(|(_, lease)| lease.until.is_none_or(|until| now < until));
@@ -87,7 +87,7 @@ impl LeaseTable {
         holders.any(|(holder, _)| holder != replica)
     }
 
-    /// Takes what is free. What cannot be shared is taken from whoever has it.
+    /// Takes the free leases. In a store that is not shared it takes all, from any holder.
     pub fn take(
         &mut self,
         replica: ReplicaId,

@@ -30,7 +30,7 @@ use crate::gate::Gate;
 use crate::history::{Commit, Replica, What};
 use crate::recorder::{Recorder, lock};
 
-/// What goes wrong between the brokers and the database now.
+/// The present faults between the brokers and the database.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Troubles {
     /// How long a call takes on each way, in milliseconds.
@@ -196,7 +196,7 @@ pub struct MemoryStore {
     database: Database,
     replica: Replica,
     gate: Gate,
-    /// Whose news ingest and zones are.
+    /// The replica from which news of ingest and zones comes.
     origin: Option<ReplicaId>,
     tenure: Option<Tenure>,
     /// The entry of the feed that the process was last woken for.
@@ -263,7 +263,7 @@ impl MemoryStore {
             tokio::time::sleep(fate.there).await;
             let recorder = &database.0.recorder;
             if let Some(way) = database.way(replica) {
-                // What arrived is carried out, though nobody hears of it.
+                // A transaction that arrived is carried out, though its caller never hears of it.
                 if way == half_open::Way::Back {
                     drop(database.apply(transaction));
                 }
@@ -283,7 +283,7 @@ impl MemoryStore {
             }
             let answer = database.apply(transaction);
             tokio::time::sleep(fate.back).await;
-            // What is refused inside a transaction is not committed, and no network lies between a process and a store of its own.
+            // A refused transaction is not committed, and no network lies between a process and a store of its own.
             if fate.end == End::AnswerLost && (answer.is_ok() || database.0.shared) {
                 recorder.fault(
                     "store.commit_answer_lost",

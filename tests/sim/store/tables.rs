@@ -25,7 +25,7 @@ pub struct JournalRow {
     first_change: i64,
 }
 
-/// What an entry of the feed refers to.
+/// The reference of an entry of the feed.
 #[derive(Clone, Debug)]
 enum Reference {
     Endpoints(Vec<(ClusterId, KeyHash, Option<i64>)>),
@@ -33,11 +33,11 @@ enum Reference {
     News(News),
 }
 
-/// What an ingest did.
+/// The result of an ingest.
 pub struct Ingested {
     /// The answers.
     pub outcomes: Vec<IngestOutcome>,
-    /// What to write down.
+    /// The commits, for the log.
     pub commits: Vec<Commit>,
 }
 
@@ -56,14 +56,14 @@ pub struct Tables {
     pub zones: BTreeMap<ZoneId, ZoneRow>,
     /// Observed records.
     pub records: BTreeMap<ZoneId, BTreeMap<RecordKey, RecordRow>>,
-    /// Who holds which name.
+    /// The owner of each name.
     pub claims: BTreeMap<(ZoneId, DnsName), ClaimRow>,
     /// In the order in which they were begun.
     pub batches: Vec<JournalRow>,
     next_change: i64,
     /// Until when tokens may be spent.
     pub horizons: BTreeMap<AccountId, Timestamp>,
-    /// Who works what.
+    /// The managing replica of each account.
     pub leases: LeaseTable,
     /// The accepted sets of rules, the newest last.
     pub rule_sets: Vec<RuleSetRow>,
@@ -115,7 +115,7 @@ impl Tables {
         self.clusters.values_mut().for_each(|row| row.epoch = Epoch(row.epoch.0 + 1));
     }
 
-    /// Makes units durable; a fenced one leaves the others alone. Several replicas are told in one entry of the feed.
+    /// Makes units durable; a fenced one leaves the others alone. Several replicas hear of it in one entry of the feed.
     pub fn ingest(
         &mut self,
         units: &[IngestUnit],
@@ -185,7 +185,7 @@ impl Tables {
                         });
                         is_placed = placed.is_some() && row.placed == placed;
                     } else {
-                        // The verdict is of the version before, and stays until it is told anew.
+                        // The verdict is of the version before, and stays until there is a new one.
                         (row.version, row.endpoint, row.updated_at) =
                             (*version, endpoint.clone(), at);
                         if let Some(placing) = placing
@@ -542,7 +542,7 @@ impl Tables {
         Ok(())
     }
 
-    /// Whether somebody else than one replica told something after one entry and up to another.
+    /// Whether anyone but this replica wrote to the feed after one entry and up to another.
     pub fn others_told(&self, replica: Option<ReplicaId>, after: u64, through: u64) -> bool {
         let between = |seq: u64| after < seq && seq <= through;
         self.feed.iter().any(|(seq, _, origin, _)| between(*seq) && Some(*origin) != replica)
@@ -584,7 +584,7 @@ impl Tables {
         Ok(entries)
     }
 
-    /// What is stored now under an arrival, perhaps in a later version; none for what is gone by now, of which news will come.
+    /// The endpoint stored now under an arrival, perhaps in a later version; `None` if it is gone by now, of which news will come.
     fn endpoint_news(
         &self,
         (cluster, key, arrival): &(ClusterId, KeyHash, Option<i64>),

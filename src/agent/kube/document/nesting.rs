@@ -1,4 +1,4 @@
-//! Values of which the depth is limited while they are read: serde_json gives up a whole page where one object in it is nested
+//! Values whose depth is limited while they are read: serde_json gives up a whole page if one object in it is nested
 //! deeper than its own limit of 128.
 
 use std::fmt;
@@ -11,7 +11,7 @@ use serde_json::{Map, Number, Value};
 /// the part take some of the 128 that serde_json reads.
 pub(super) const MAX_DEPTH: usize = 64;
 
-/// What stands for a part that is nested too deep.
+/// The placeholder of a part that is nested too deep.
 pub(super) fn too_deep() -> Value {
     Value::String("zonefold: nested too deep".to_owned())
 }
@@ -83,7 +83,7 @@ impl<'de> Visitor<'de> for Nested {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
         let Some(below) = self.below() else {
-            // What is ignored is read without going into it, however deep it is.
+            // Ignored items are read without going into them, however deep they are.
             while access.next_element::<IgnoredAny>()?.is_some() {}
             return Ok(None);
         };

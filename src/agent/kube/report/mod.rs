@@ -1,9 +1,9 @@
-//! Tells people on their object what became of each name, and what of it was not read as it is written: Events on every kind,
+//! Reports on each object the outcome of its names, and which parts were not read as written: Events on every kind,
 //! conditions on DNSEndpoints.
 //!
-//! The statuses and the index say which objects have news. One object is told at a time, the latest state only, those that something is wrong
-//! with first: so what changes faster than it can be told is told once, and a change of the whole fleet does not flood the API
-//! server. The object is read before it is told anything, since its identity, its generation and its conditions are not kept.
+//! The statuses and the index say which objects have news. Objects are reported one at a time, with their latest state only,
+//! those with problems first: so changes that outpace the reports are reported once, and a change of the whole fleet does not
+//! flood the API server. The object is read first, since its identity, its generation and its conditions are not kept.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -42,7 +42,7 @@ const MAX_REMEMBERED: usize = 10_000;
 const REFUSED_PAUSE: Duration = Duration::from_secs(60);
 /// Refusals in this many namespaces in a row are not about one of them: nothing is reported for as long.
 const REFUSED_NAMESPACES: usize = 3;
-/// How long conditions are not tried that the API server dropped.
+/// How long conditions that the API server dropped are not tried again.
 const DROPPED_PAUSE: Duration = Duration::from_secs(600);
 
 /// The reporter, and how it reads objects.
@@ -69,22 +69,22 @@ enum Untold {
     Known,
 }
 
-/// What was reported already.
+/// Reports already made.
 struct Told {
     events: BTreeMap<(ObjectRef, Event), Instant>,
-    /// What was noticed in objects and is so still.
+    /// Warnings that still apply, by object.
     warnings: BTreeMap<ObjectRef, BTreeSet<String>>,
     /// When the CRD of DNSEndpoints dropped the conditions last.
     conditions_dropped_at: Option<Instant>,
     tokens: Tokens,
 }
 
-/// What is new of one object.
+/// The news of one object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct New {
-    /// The endpoints with a status that says something new.
+    /// The endpoints with a new status.
     statuses: BTreeSet<KeyHash>,
-    /// Whether the object itself has something to say.
+    /// Whether there is something to report on the object itself.
     is_read: bool,
 }
 
@@ -95,18 +95,18 @@ impl New {
     }
 }
 
-/// What is to be reported, by object.
+/// Pending reports, by object.
 #[derive(Default)]
 struct Open {
     ready: BTreeMap<TouchedObject, New>,
-    /// Those of them that something is wrong with.
+    /// Those with problems.
     wrong: BTreeSet<TouchedObject>,
-    /// What was refused, and when it is tried again.
+    /// Refused reports, and when each is tried again.
     set_aside: BTreeMap<TouchedObject, (Instant, New)>,
 }
 
 impl Open {
-    /// Takes note of what has news.
+    /// Notes the objects with news.
     fn take_in(&mut self, shared: &Shared) {
         let now = Instant::now();
         let due: Vec<_> = self
@@ -148,7 +148,7 @@ impl Open {
         }
     }
 
-    /// The next object: one that something is wrong with, else any.
+    /// The next object: one with problems, else any.
     fn next(&mut self) -> Option<(TouchedObject, New)> {
         match self.wrong.pop_first() {
             Some(object) => self.ready.remove_entry(&object),
@@ -293,7 +293,7 @@ impl Reporter {
         Ok(())
     }
 
-    /// What the object asks for now, and what the broker says of exactly that; none where it speaks of an older content.
+    /// The endpoints that the object asks for now, with their statuses; `None` if the broker's is of an older content.
     fn statuses(
         &self,
         object: &ObjectRef,
@@ -356,7 +356,7 @@ impl Reporter {
         statuses: &[(EndpointKey, Option<EndpointStatus>)],
         told: &mut Told,
     ) -> Result<(), Untold> {
-        // A part that the broker has not judged yet is judged soon, and the object is told then.
+        // A part that the broker has not judged yet is judged soon, and the object is reported then.
         let judged: Option<Vec<&EndpointStatus>> =
             statuses.iter().map(|(_, status)| status.as_ref()).collect();
         let counts = || self.reading.filter.refuses(object.source, document).is_none();

@@ -220,7 +220,7 @@ async fn a_change_of_the_whole_fleet_does_not_flood_the_api_server() {
     let most = (BURST + 10.0 * OBJECTS_PER_SEC) as usize + 1;
     assert!((50..=most).contains(&stage.events().len()), "{}", stage.events().len());
     assert!(stage.fake.take_log().len() <= most * 2, "a look and an Event each");
-    // What became of them meanwhile is told, and not what they were before.
+    // Their later states are reported, and not the earlier ones.
     for number in 0..300 {
         stage.say(status(
             &stage.fake,

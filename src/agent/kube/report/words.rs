@@ -1,4 +1,4 @@
-//! The words for statuses: pure.
+//! The texts for statuses: pure functions.
 
 use std::collections::BTreeMap;
 
@@ -14,11 +14,11 @@ use crate::wire::v1::{EndpointStatus, Progress, VerdictState};
 const REPORTER: &str = "zonefold-agent";
 /// How many names an event spells out.
 const MOST_NAMES: usize = 3;
-/// How many events one telling has at most: who wrote a thousand names that each have something else wrong learns of the first ones.
+/// How many events one report has at most: the author of a thousand names with different problems learns of the first ones.
 const MOST_EVENTS: usize = 8;
-/// Kubernetes takes 1,024 bytes of an event's message and 32,768 of a condition's.
+/// Kubernetes accepts 1,024 bytes of an event's message and 32,768 of a condition's.
 const MAX_MESSAGE_BYTES: usize = 1_000;
-/// Kubernetes takes 253 characters of a name, and the digits after a dot are 16 of them.
+/// Kubernetes accepts 253 characters of a name, and the digits after a dot are 16 of them.
 const MAX_NAME_CHARS: usize = 230;
 
 /// A report on an object, over some of its names.
@@ -40,7 +40,7 @@ pub struct Event {
 enum Naming {
     /// The API server makes one: the same may happen again.
     Generated,
-    /// By what it says of which object: the API server refuses it as long as it has it.
+    /// From its object and content: the API server refuses it while it has the same one.
     ByContent,
 }
 
@@ -156,7 +156,7 @@ pub fn warnings(messages: &[String], at: Timestamp) -> Vec<Event> {
     events
 }
 
-/// Of what goes well, the zone and its account, and, once it is there, what else is to be known; of what does not, the reason and
+/// Of a stage that goes well, the zone, its account and, once applied, the message; of any other, the reason and
 /// the message.
 fn told_beside(stage: Stage, status: &EndpointStatus) -> [&str; 3] {
     match stage {
@@ -202,7 +202,7 @@ fn names(group: &[&EndpointStatus]) -> String {
     }
 }
 
-/// As Kubernetes takes it, and as a terminal may show it: what a person describes shows it as it is.
+/// As Kubernetes accepts it, and safe for a terminal: `kubectl describe` shows it as it is.
 fn cut(text: String) -> String {
     let mut text = printable(&text).into_owned();
     if text.len() > MAX_MESSAGE_BYTES {
@@ -220,7 +220,7 @@ fn time(at_ms: i64) -> String {
 }
 
 impl Event {
-    /// A name by what it says of which object.
+    /// A name from its object and content.
     fn name(&self, document: &Document) -> String {
         let metadata = &document.metadata;
         let mut hash = Sha256::new();
@@ -234,7 +234,7 @@ impl Event {
         format!("{}.{digits}", name.trim_end_matches(['.', '-']))
     }
 
-    /// The Event as Kubernetes takes it.
+    /// The Event as Kubernetes accepts it.
     pub fn body(&self, document: &Document, api_version: &str, kind: &str) -> Value {
         let metadata = &document.metadata;
         let at = time(self.at_ms);
@@ -282,7 +282,7 @@ impl Condition {
     /// The names of all of them.
     const NAMES: [&str; 3] = ["Accepted", "Programmed", "InSync"];
 
-    /// What the statuses of all endpoints of an object add up to. `before` says since when what has not changed is so.
+    /// Sums up the statuses of all endpoints of an object. Conditions that did not change keep their time from `before`.
     pub fn all(statuses: &[&EndpointStatus], generation: i64, before: &Value) -> [Self; 3] {
         Self::NAMES.map(|name| {
             let (status, decisive) = match name {
@@ -317,7 +317,7 @@ impl Condition {
         find(conditions, self.name).is_some_and(|found| *found == self.to_json())
     }
 
-    /// The condition as Kubernetes takes it.
+    /// The condition as Kubernetes accepts it.
     pub fn to_json(&self) -> Value {
         json!({
             "type": self.name,

@@ -14,7 +14,7 @@ use crate::agent::sources::{Extraction, ObjectRef, SourceKind};
 pub enum IndexStep {
     /// An object as it is now.
     Apply(ObjectRef, Extraction),
-    /// There is something to say on an object: its content was read.
+    /// There is something to report on an object: its content was read.
     NoteNews(ObjectRef),
     /// An object was seen to be deleted.
     Delete(ObjectRef),
@@ -32,16 +32,16 @@ pub enum IndexStep {
     Complete(SourceKind),
 }
 
-/// What was observed.
+/// The result of an observation.
 #[derive(Debug, Default)]
 pub struct Observation {
     pub(super) steps: Vec<IndexStep>,
-    /// What people should look at.
+    /// Messages for people.
     pub(super) said: Vec<String>,
 }
 
 impl Observation {
-    /// Changes the index. Answers what that changes for the broker, and what people should look at.
+    /// Changes the index. Returns the changes for the broker, and messages for people.
     pub fn apply(self, index: &mut Index) -> (Vec<IndexChange>, Vec<String>) {
         let (mut changes, mut said) = (Vec::new(), self.said);
         for step in self.steps {

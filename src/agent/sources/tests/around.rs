@@ -1,4 +1,4 @@
-//! What nodes and pods make of a service's names.
+//! How nodes and pods affect the names of a service.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What one object may ask for.
+//! Limits on what one object may ask for.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Who may resolve a name: the annotation of visibility, and names for those inside.
+//! Visibility of a name: its annotation, and names for clients inside.
 
 use super::*;
 use crate::core::endpoint::EndpointKey;
@@ -67,7 +67,7 @@ fn the_annotation_says_who_may_resolve_the_names_of_an_object() {
         (&[OUTSIDE, (KEY, "")], &[""]),
         (&[INSIDE, (KEY, "public")], &["public"]),
         (&[INSIDE, (KEY, "private")], &["private"]),
-        // For the same host outside the word is meant; what is inside never joins it.
+        // For the same host outside the word is meant; a name inside never joins it.
         (&[OUTSIDE, INSIDE, (KEY, "public")], &["public", "internal"]),
         (&[OUTSIDE, INSIDE, (KEY, "both")], &["both", "internal"]),
         (&[OUTSIDE, INSIDE, (KEY, "private")], &["private", "private"]),

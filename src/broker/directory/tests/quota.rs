@@ -1,4 +1,4 @@
-//! What an endpoint beyond its cluster's quota means: nothing that is published is withdrawn for it.
+//! Endpoints beyond their cluster's quota: nothing that is published is withdrawn for them.
 
 use super::*;
 

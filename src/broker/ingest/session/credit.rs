@@ -1,9 +1,9 @@
-//! The credits of a session, as the broker counts them: what was taken and not acked.
+//! The credits of a session, as the broker counts them: operations accepted and not acked.
 
 use super::{End, Limits, protocol};
 use crate::wire::v1;
 
-/// What is on its way without an ack.
+/// The operations accepted and not acked.
 #[derive(Default)]
 pub(super) struct Taken {
     items: u64,
@@ -11,8 +11,8 @@ pub(super) struct Taken {
 }
 
 impl Taken {
-    /// Takes the credits of a message, and answers what its ack gives back. An agent gets back later what was given back here, so
-    /// one that keeps to its credits is never refused.
+    /// Takes the credits of a message, and returns those that its ack gives back. An agent gets them after they are given back
+    /// here, so one that keeps to its credits is never refused.
     pub(super) fn take(&mut self, cost: v1::Credits, limits: &Limits) -> Result<v1::Credits, End> {
         // A single operation that is larger than all credits goes alone, or it would never go.
         let is_alone = self.items == 0 && cost.items <= 1;

@@ -1,5 +1,5 @@
-//! What the agent holds is compared with what is durable: by a root at each heartbeat, and where that differs by buckets and then by
-//! keys. What is new or different is asked for, what is gone and was seen to be gone is deleted.
+//! Compares the agent's endpoints with the durable ones: by a root at each heartbeat, and where that differs by buckets and then by
+//! keys. Endpoints that are new or different are requested; those that are gone from a synced source are deleted.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -20,7 +20,7 @@ pub(super) struct Diff {
 }
 
 impl Session {
-    /// The root of what the agent should hold: what is durable, without what is kept for sources that are not synced.
+    /// The root of what the agent should hold: the durable endpoints, without those kept for sources that are not synced.
     pub(super) fn expected_root(&mut self) -> [u8; 32] {
         if let Some(root) = self.state.expected_root {
             return root;
@@ -123,13 +123,13 @@ impl Session {
         }
         self.state.expected_root = None;
         info!(cluster = %self.cluster, buckets = diff.buckets.len(), wanted = wanted.len(), gone = deletions.len(), kept = self.state.kept_keys.len(), "compared");
-        // A name may be wanted by another key now: it is written anew before what was there goes. What the agent then still does not
-        // give it does not have.
+        // A name may have another key now: its new endpoint is stored before the old one goes. Bodies that the agent has not sent by
+        // the next comparison it does not have.
         self.state.deletions_waited =
             !deletions.is_empty() && !wanted.is_empty() && !self.state.deletions_waited;
         if !deletions.is_empty() && !self.state.deletions_waited {
             self.submit(0, deletions, v1::Credits::default(), false).await?;
-            // What is gone made room first.
+            // Deletions make room first.
             self.settle().await?;
         }
         self.can_hold(self.directory.endpoint_count(&self.cluster) + new)?;
@@ -152,7 +152,7 @@ mod tests {
         endpoint(object, "www.example.com", "A", &["192.0.2.1"])
     }
 
-    /// An agent that holds these says so, is compared with, and sends what it is asked for.
+    /// An agent announces what it holds, goes through a comparison, and sends the requested endpoints.
     async fn compare(session: &mut OfflineSession, seq: u64, held: &[Endpoint], sent: &[Endpoint]) {
         let mut digest = SetDigest::default();
         held.iter().for_each(|held| digest.insert(&held.key.hash(), &held.version()));

@@ -1,8 +1,8 @@
-//! A session keeps its cluster to its quota: of an endpoint beyond it key and version become durable, and the content is left
-//! out. Where room comes, the oldest of these are asked for again.
+//! A session keeps its cluster to its quota: for an endpoint beyond it, key and version become durable, and the content is left
+//! out. When room is freed, the oldest of these are requested again.
 //!
-//! Nobody else changes what is durable for the cluster meanwhile, so what the directory holds, once everything submitted is in it,
-//! is what the quota is measured by. Far from the quota nothing is waited for: what is on its way counts as if all of it was new.
+//! No other session changes the cluster's durable endpoints meanwhile, so the directory, once everything submitted is in it,
+//! gives the usage of the quota. Far from the quota nothing is waited for: all puts in flight count as new.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,15 +15,15 @@ use crate::core::endpoint::{KeyHash, Version};
 use crate::core::ids::ClusterId;
 use crate::ports::IngestOp;
 
-/// What a session notes about the quota of its cluster.
+/// A session's notes about the quota of its cluster.
 #[derive(Default)]
 pub(super) struct QuotaState {
-    /// As the configuration said it last: a cluster that is taken out of it keeps its quota for as long as it has a session.
+    /// As last configured: a cluster that is removed from the configuration keeps its quota for as long as it has a session.
     quota: Quota,
     /// Puts that were submitted and may not be in the directory yet, and their octets.
     on_their_way: (usize, u64),
-    /// The endpoints that were asked for again and did not come: an agent that lost the content does not get it by being asked
-    /// twice.
+    /// The endpoints that were requested again and did not come: an agent that lost the content cannot send it at a second
+    /// request either.
     asked_for: HashSet<KeyHash>,
 }
 
@@ -42,7 +42,7 @@ impl QuotaState {
 type Held = Option<(Version, Share)>;
 
 impl Session {
-    /// Leaves out the content of what is beyond the cluster's quota.
+    /// Leaves out the content of endpoints beyond the cluster's quota.
     pub(super) async fn keep_to_quota(&mut self, ops: &mut [IngestOp]) -> Result<(), End> {
         let (mut puts, mut octets) = (0, 0);
         for op in ops.iter() {
@@ -120,7 +120,7 @@ impl Session {
         Ok(())
     }
 
-    /// Refuses what cannot come to rest within what is kept beyond the quota; `keys` are all that the agent holds.
+    /// Refuses more keys than the quota and the bound beyond it allow; `keys` are all that the agent holds.
     pub(super) fn can_hold(&mut self, keys: usize) -> Result<(), End> {
         let quota = self.quota();
         if keys <= quota.max_endpoints.saturating_add(MOST_WITHHELD) {
@@ -178,7 +178,7 @@ mod tests {
         endpoint(&format!("web{number}"), &format!("n{number}.example.com"), "TXT", &[target])
     }
 
-    /// An agent that holds what it was told to, and the session that it speaks to.
+    /// An agent that holds the given endpoints, and the session that it speaks to.
     struct Agent {
         session: OfflineSession,
         held: Vec<Endpoint>,
@@ -235,7 +235,7 @@ mod tests {
             assert!(self.change(vec![operation::Operation::Del(del)]).await.ended.is_none());
         }
 
-        /// A heartbeat. What is asked for is sent, as an agent does; answers the objects that were asked for.
+        /// Sends a heartbeat and then the requested bodies, as an agent does; returns the objects that were requested.
         async fn heartbeat(&mut self) -> Vec<String> {
             let mut digest = SetDigest::default();
             for held in &self.held {

@@ -1,4 +1,4 @@
-//! What a worker starts and what comes back: the choice of the next call, and its end.
+//! The calls of a worker: the choice of the next one, and the handling of its result.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -29,7 +29,7 @@ const LEASE_LOOK: Millis = Millis(250);
 /// A call or write that runs next to the worker.
 pub type Call = BoxFuture<'static, Done>;
 
-/// What one step of a discovery brought.
+/// The result of one step of a discovery.
 pub enum ZoneListing {
     /// A page of ListHostedZones.
     Zones(ZonePage),
@@ -37,20 +37,20 @@ pub enum ZoneListing {
     Tags(BTreeMap<ZoneId, BTreeMap<String, String>>),
 }
 
-/// What came back.
+/// The result of a call or write.
 pub enum Done {
-    /// Who the credentials belong to.
+    /// The identity that the credentials belong to.
     Identity(Result<CallerIdentity, CallError>),
     /// One step of the discovery.
     Zones {
-        /// What was paid for it.
+        /// The tokens that were paid for it.
         paid: Paid,
         /// The answer.
         result: Result<ZoneListing, CallError>,
     },
     /// A page of records.
     Page {
-        /// What was paid for it.
+        /// The tokens that were paid for it.
         paid: Paid,
         zone: ZoneId,
         /// The answer.
@@ -70,7 +70,7 @@ pub enum Done {
     },
     /// A batch was answered.
     Changed {
-        /// What was paid for it.
+        /// The tokens that were paid for it.
         paid: Paid,
         batch: Box<Batch>,
         /// The answer.
@@ -92,7 +92,7 @@ pub enum Done {
     },
     /// Whether a change is INSYNC.
     Synced {
-        /// What was paid for it.
+        /// The tokens that were paid for it.
         paid: Paid,
         zone: ZoneId,
         /// The answer.
@@ -103,7 +103,7 @@ pub enum Done {
 }
 
 impl Done {
-    /// What was paid for the call that came back, and whether it is over: it may have been given up, and still arrive.
+    /// The tokens that were paid for the call, and whether it is over: an abandoned call may still arrive.
     fn paid(&self) -> Option<(Paid, bool)> {
         let (paid, error) = match self {
             Self::Zones { paid, result } => (paid, result.as_ref().err()),
@@ -132,7 +132,7 @@ impl Running {
         self.0.spawn(call.in_current_span());
     }
 
-    /// What came back next; none when nothing runs.
+    /// The next result; `None` if nothing runs.
     pub async fn next(&mut self) -> Option<Done> {
         let done = self.0.join_next().await?;
         match done.map_err(JoinError::try_into_panic) {
@@ -151,7 +151,7 @@ impl Running {
 }
 
 impl Worker {
-    /// Starts every call that can be started now; answers when to look again.
+    /// Starts every call that can be started now; returns when to look again.
     pub(in crate::broker::worker) async fn start_what_can_start(
         &mut self,
         now: Timestamp,
@@ -249,7 +249,7 @@ impl Worker {
         }
     }
 
-    /// A permit, or when to ask again; never when the call is larger than a bucket.
+    /// A permit, or when to ask again; `Err(None)` if the call is larger than a bucket.
     pub(in crate::broker::worker) fn try_permit(
         &mut self,
         now: Timestamp,
@@ -301,7 +301,7 @@ impl Worker {
             let (store, lease) = (Arc::clone(&self.store), self.lease.clone());
             self.spawn(
                 async move {
-                    // Whose a record is rests on who holds its name.
+                    // Claims first: the ownership of records depends on them.
                     let saved = (claims.is_empty()
                         || persist(&lease, "claims", || store.save_claims(&claims)).await)
                         && (writes.is_empty()
@@ -317,7 +317,7 @@ impl Worker {
         }
     }
 
-    /// Takes what came back.
+    /// Handles a result.
     pub(in crate::broker::worker) async fn finish(&mut self, done: Done) {
         let now = self.clock.now();
         self.dirty_view = true;
@@ -367,8 +367,8 @@ impl WakeAt {
     }
 }
 
-/// Repeats a store operation until it succeeds, the worker stops or its lease has passed on; answers whether it succeeded. What is
-/// lost then is found again by reading back.
+/// Repeats a store operation until it succeeds, the worker stops or its lease has passed on; returns whether it succeeded. A
+/// lost write is recovered by reading back.
 pub async fn persist<F, R, T>(lease: &Lease, what: &str, operation: F) -> bool
 where
     F: Fn() -> R,

@@ -1,4 +1,4 @@
-//! From the backlog to one call, and what each answer means.
+//! From the backlog to one call, and the handling of each answer.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -23,17 +23,17 @@ use crate::core::planning::change::{Batch, Unit};
 use crate::core::time::{Millis, Timestamp};
 use crate::ports::{BatchOutcome, BatchRow, CallError, ChangeReceipt, DnsProvider as _};
 
-/// While change tokens are short, a call is worth its request token when it carries what flows in during this time.
+/// While change tokens are scarce, a call is worth its request token if it carries as many as flow in during this time.
 const CARRY_MS: f64 = 200.0;
 /// The first pause of changes after a call whose outcome is not known; it doubles with each in a row.
 const FIRST_DOUBT: Millis = Millis(1_000);
 /// The longest pause of changes.
 const LONGEST_CHANGE_PAUSE: Millis = Millis::from_secs(300);
-/// So often a batch that was answered with an unknown error code is read back; then that code counts as a refusal.
+/// How often batches answered with the same unknown error code are read back; then that code counts as a refusal.
 const UNLISTED_ROUNDS: u32 = 3;
-/// So many changes in a row that are refused with such codes are the zone's trouble, and not that of each of them.
+/// From this many changes in a row refused with such codes on, the zone is paused as a whole.
 const UNLISTED_IN_ROW: u32 = 6;
-/// The longest pause of changes then: a change that the zone would take waits for no longer.
+/// The longest pause of changes then: a change that the zone would accept waits for no longer.
 const LONGEST_UNLISTED_PAUSE: Millis = Millis::from_secs(30);
 
 impl Worker {
@@ -57,9 +57,9 @@ impl Worker {
         }
     }
 
-    /// A call takes a request token however little it carries, so while change tokens are short it waits until it can carry a
-    /// fair amount, or all there is. Tokens that journalled batches will take are not there any more; a request token may
-    /// arrive while the batch is journalled.
+    /// Each call costs one request token whatever its size. While change tokens are scarce, wait until a call carries a
+    /// worthwhile share, or all there is. Tokens promised to journalled batches do not count; the request token may arrive while
+    /// the batch is journalled.
     fn tokens_are_worth_a_call(&mut self, pending: u32, now: Timestamp, wake: &mut WakeAt) -> bool {
         let action = ApiAction::ChangeResourceRecordSets;
         let worth = match &self.settings.budget.changes {
@@ -88,7 +88,7 @@ impl Worker {
                 wake.at(Timestamp(at.0.saturating_sub(BUILT_AHEAD.0)));
                 false
             }
-            // More than the bucket holds: the fold takes less. Of several, the others go first.
+            // More than the bucket holds: the fold adds fewer. Promised batches go first.
             None => calls == 0,
         }
     }
@@ -101,7 +101,7 @@ impl Worker {
         }
     }
 
-    /// The next batch of a zone; none when there is nothing that could be sent.
+    /// The next batch of a zone; `None` if nothing can be sent.
     fn build(&mut self, zone_id: &ZoneId, now: Timestamp) -> Option<Batch> {
         let tokens = self.changes_left(now);
         let units = match self.search_units(zone_id, tokens, now) {
@@ -288,7 +288,7 @@ impl Worker {
         }
     }
 
-    /// It is in doubt: the names are read back before anything else is sent.
+    /// The batch is in doubt: its names are read back before anything else is sent.
     fn finish_unknown(
         &mut self,
         batch: Batch,
@@ -352,7 +352,7 @@ impl Worker {
         self.record(batch, outcome, writes, releases);
     }
 
-    /// What an answer that applied nothing means for the account and the zone.
+    /// Handles an answer that applied nothing: its consequences for the account and the zone.
     pub(in crate::broker::worker) fn not_applied(
         &mut self,
         zone_id: &ZoneId,

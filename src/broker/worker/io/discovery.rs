@@ -19,7 +19,7 @@ use crate::core::time::{Millis, Timestamp};
 use crate::core::visibility::Visibility;
 use crate::ports::{BatchOutcome, CallError, CallerIdentity, DnsProvider as _, HostedZone};
 
-/// ListTagsForResources takes ten zones a call.
+/// ListTagsForResources accepts ten zones per call.
 const ZONES_PER_TAG_CALL: usize = 10;
 
 /// The state of looking for zones.
@@ -39,7 +39,7 @@ pub struct Discovery {
     found: Vec<HostedZone>,
     /// The tags that were read so far.
     tags: BTreeMap<ZoneId, BTreeMap<String, String>>,
-    /// Zones whose tags are still to be asked for; none while zones are still listed.
+    /// Zones whose tags are still to be asked for; `None` while zones are still listed.
     untagged: Option<Vec<ZoneId>>,
     /// Whether tags are asked for.
     with_tags: bool,
@@ -114,7 +114,7 @@ impl Worker {
             }
             return;
         }
-        // The first discovery is waited for; later ones take what is spare.
+        // The first discovery is waited for; later ones use spare tokens.
         let lane = if self.discovery.completed { Lane::Reads } else { Lane::Changes };
         let next_tags: Option<Vec<ZoneId>> = self
             .discovery
@@ -272,7 +272,7 @@ impl Worker {
             && let Err(error) = self.store.save_zones(&rows).await
         {
             self.lease.heed(&error);
-            // Without the row nothing of the zone can be kept, so it is not worked: asked again soon.
+            // Without the row nothing of the zone can be stored, so it is not managed: the discovery is repeated soon.
             warn!(account = %self.settings.account, %error, "zones could not be stored, trying again");
             self.discovery.begin_anew(now + Millis(2_000));
             return;
@@ -304,8 +304,8 @@ impl Worker {
         self.dirty_view = true;
     }
 
-    /// Ends the batches in doubt of zones that the account no longer has: nothing of them can be read back any more, and an open batch
-    /// would hold the journal's retention up for ever. Route 53 gives no id twice, and a call that comes late finds no zone.
+    /// Ends the batches in doubt of zones that the account no longer has: they cannot be read back any more, and an open batch
+    /// would hold up the journal's retention for ever. Route 53 gives no id twice, and a call that comes late finds no zone.
     fn end_in_deleted(&mut self, listed: &BTreeSet<ZoneId>) {
         let is_deleted = |(id, zone): &(&ZoneId, &ZoneWork)| !listed.contains(*id) && !zone.busy;
         let deleted = self.zones.all().filter(is_deleted);
@@ -346,7 +346,7 @@ impl Worker {
     }
 }
 
-/// A zone that was found, and what the rules say of it.
+/// A zone that was found, and the result of the rules for it.
 struct Found {
     facts: ZoneFacts,
     settings: ZoneSettings,

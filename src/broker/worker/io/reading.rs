@@ -40,7 +40,7 @@ impl Worker {
     ) {
         let mut last = None;
         while let Some(due) = self.zones.agenda(now).next_due(Kind::Read, last.as_ref()) {
-            // What is too much for one is too much for all: each is one page.
+            // If one read cannot be paid for, none can: each is one page.
             let Some(permit) =
                 self.permit(now, Lane::Changes, ApiAction::ListResourceRecordSets, 0, wake)
             else {
@@ -85,7 +85,7 @@ impl Worker {
         }
     }
 
-    /// Reads the next page of a sweep; answers whether there was a token for it.
+    /// Reads the next page of a sweep; returns whether there was a token for it.
     fn go_on_sweeping(&mut self, zone_id: &ZoneId, now: Timestamp, wake: &mut WakeAt) -> bool {
         let Some(permit) =
             self.permit(now, Lane::Reads, ApiAction::ListResourceRecordSets, 0, wake)
@@ -184,7 +184,7 @@ impl Worker {
         self.save_page(zone_id, diff.writes, listed_at, settled);
     }
 
-    /// What Route 53 refused a unit for is not there, or not as far as can be seen: it would be refused again.
+    /// A unit was refused for a reason that is not to be seen in the zone: it would be refused again.
     fn refuse_unchanged(&mut self, zone_id: &ZoneId, unit: &Unit, message: &str, now: Timestamp) {
         self.refuse_units(zone_id, std::slice::from_ref(unit), message, now);
         if let Some(zone) = self.zones.get_mut(zone_id) {
@@ -245,7 +245,7 @@ impl Worker {
         }
     }
 
-    /// Asks whether a change is INSYNC, or knows it by the time that has passed; answers whether there was a token for it.
+    /// Asks whether a change is INSYNC, or knows it by the time that has passed; returns whether there was a token for it.
     fn ask_after_change(&mut self, zone_id: &ZoneId, now: Timestamp, wake: &mut WakeAt) -> bool {
         let Some(sync) = self.zones.get(zone_id).and_then(|zone| zone.sync.as_ref()) else {
             return true;
@@ -300,7 +300,7 @@ impl Worker {
             let wait = Millis((2_000_i64 << sync.asked.min(8)).min(LONGEST_ASK.0));
             sync.ask_at = now + wait;
         } else {
-            // A later change may be in sync sooner than is known of this one, and tells for it too.
+            // A later change may be known to be in sync sooner, and then this one is too.
             sync.ask_at = now + SELDOM_ASK;
             let sequence = sync.change.sequence;
             if zone.latest_change.as_ref().is_some_and(|latest| latest.sequence > sequence) {
@@ -329,10 +329,10 @@ struct Settled {
     claims: Vec<ClaimWrite>,
 }
 
-/// Decides the outcome of in_doubt batches from what was read. A batch is applied whole or not at all, so one record set that
-/// is as the batch would have made it tells for all. But one that still stands exactly as the batch would have taken it away tells
-/// more: another writer, or an earlier call that came late, did what looks like the batch's doing. They may have done so in any
-/// case, so the journal never says more than what was found.
+/// Decides the outcome of batches in doubt from what was read. A batch is applied whole or not at all, so one record set that
+/// is as the batch would have made it shows that all were made. But one that still stands exactly as the batch would have deleted
+/// it outweighs that: another writer, or an earlier call that came late, did what looks like the batch's work. They may have done
+/// so in any case, so the journal never says more than what was found.
 fn settle_batches(zone: &mut ZoneWork, now: Timestamp) -> Vec<Settled> {
     let rows = std::mem::take(&mut zone.in_doubt);
     let settled: Vec<Settled> =
@@ -340,7 +340,7 @@ fn settle_batches(zone: &mut ZoneWork, now: Timestamp) -> Vec<Settled> {
     let code = zone.doubt_code.take();
     if settled.iter().any(|settled| settled.outcome.is_done()) {
         zone.change_trouble = None;
-        // What is answered with that code may have been done.
+        // A change that is answered with that code may have been applied.
         if let Some(code) = code {
             zone.unlisted.remove(&code);
         }
@@ -361,9 +361,9 @@ fn settle_batch(zone: &mut ZoneWork, batch: Batch, now: Timestamp) -> Settled {
         batch.changes().filter(|change| is_such(change)).map(|change| change.key.clone()).collect()
     };
     let is_other = |change: &Change| traces.of(change) == Trace::Other;
-    // What stands where the batch may have taken ours away, and is not that, may be what another writer made since.
+    // A different set where the batch may have deleted ours may have been made by another writer since.
     let others = keys(&|change| !came_not && change.after.is_none() && is_other(change));
-    // What the batch made anew, and is something else, another writer changed since.
+    // A set that the batch created and that is different now was changed by another writer since.
     let changed = keys(&|change| is_certain && change.before.is_none() && is_other(change));
     let part = |arrived: bool| {
         let has_arrived = |change: &Change| {
@@ -389,7 +389,7 @@ fn settle_batch(zone: &mut ZoneWork, batch: Batch, now: Timestamp) -> Settled {
             .collect()
     };
     let (others, changed) = (found(others), found(changed));
-    // Unless something tells for it, others may have done the same; then this one may still come.
+    // Without evidence for the batch, others may have done the same; then it may still come.
     zone.state.may_come_late(if is_certain { &missing } else { &batch }, now);
     zone.sequence += 1;
     let (mut writes, claims) = zone.state.applied(&arrived, None, zone.sequence, now);
@@ -404,12 +404,12 @@ fn settle_batch(zone: &mut ZoneWork, batch: Batch, now: Timestamp) -> Settled {
     Settled { batch, outcome, writes, claims }
 }
 
-/// What was read of one change of an in_doubt batch.
+/// The trace of one change of a batch in doubt, as read back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trace {
     /// It is as the batch would have made it.
     Done,
-    /// It stands as the batch would have taken it away or replaced it.
+    /// It still stands as the batch would have deleted or replaced it.
     AsBefore,
     /// The batch would have made something, and nothing is there.
     Nothing,
@@ -417,7 +417,7 @@ enum Trace {
     Other,
 }
 
-/// What was read of an in_doubt batch.
+/// The traces of a batch in doubt, as read back.
 struct Traces<'a> {
     state: &'a ZoneState,
     batch: &'a Batch,
@@ -439,7 +439,7 @@ impl Traces<'_> {
     }
 
     /// Whether the batch made something as far as can be seen: it is there, and no earlier call of ours explains it.
-    /// That something is gone proves little, since any writer may take it away.
+    /// A missing set proves little, since any writer may delete it.
     fn has_evidence(&self) -> bool {
         self.batch
             .changes()

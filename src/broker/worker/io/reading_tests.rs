@@ -1,4 +1,4 @@
-//! What reading back decides of batches in doubt.
+//! Outcomes of batches in doubt that were read back.
 
 use super::*;
 use crate::broker::worker::zone::compare::Page;
@@ -43,7 +43,7 @@ fn page(hosts: &[&str]) -> Page {
     Page { from: None, until: None, sets: hosts.iter().map(|host| raw(host)).collect() }
 }
 
-/// A zone in which a batch of these units is in_doubt.
+/// A zone in which a batch of these units is in doubt.
 fn in_doubt(units: Vec<Unit>) -> (ZoneWork, Batch) {
     let placement = zone_context().placement;
     let batch = Batch {
@@ -82,7 +82,7 @@ fn outcome_of(units: Vec<Unit>, hosts: &[&str]) -> BatchOutcome {
 
 #[test]
 fn what_was_read_back_is_journalled_as_found_and_not_as_applied() {
-    // Somebody else may have taken it away before the call came, and the refusal was lost.
+    // Another writer may have deleted it before the call came, and the refusal was lost.
     assert_eq!(outcome_of(vec![deletes("a.example.com")], &[]), BatchOutcome::FoundDone);
     // An earlier call of ours may have made it.
     assert_eq!(
@@ -102,7 +102,7 @@ fn a_batch_of_which_something_still_stands_was_not_applied() {
         "somebody else took the other one away"
     );
     assert_eq!(outcome_of(both(), &["a.example.com", "b.example.com"]), BatchOutcome::not_found());
-    // What was created and is gone, somebody else took away since.
+    // A set that was created and is gone was deleted by another writer since.
     let created = vec![creates("a.example.com"), creates("b.example.com")];
     assert_eq!(outcome_of(created, &["a.example.com"]), BatchOutcome::FoundDone);
 }
@@ -162,7 +162,7 @@ fn what_somebody_changed_after_a_batch_made_it_is_ours_and_changed() {
     };
     for (beside, sets, may_be_late, is_ours) in [
         (creates(b), vec![raw(b)], false, true),
-        // An earlier call explains what there is of it, or anybody may have done it: then this one may have met a foreign record.
+        // An earlier call explains it, or any writer may have done it: then this one may have met a foreign record.
         (creates(b), vec![raw(b)], true, false),
         (deletes(b), vec![], false, false),
         (creates(b), vec![], false, false),

@@ -1,4 +1,4 @@
-//! What a refusal of a batch means: for what is believed of the zone, for the zone itself, or for some of the units.
+//! Consequences of a refused batch: for the zone state, for the zone itself, or for some of the units.
 
 use std::collections::BTreeSet;
 

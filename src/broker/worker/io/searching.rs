@@ -1,4 +1,4 @@
-//! The search for what Route 53 refuses: whose turn it is, what it tries next, and who pays.
+//! The search for the units that Route 53 refuses: its turns, its next try, and which clusters pay.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ use crate::core::time::Timestamp;
 const MOST_TURNS: u32 = 3;
 
 impl Worker {
-    /// What the search for a poison tries next; none when there is no search or it is the backlog's turn.
+    /// The next units that a search for poison tries; `None` if there is no search or it is the backlog's turn.
     pub(super) fn search_units(
         &mut self,
         zone_id: &ZoneId,
@@ -41,7 +41,7 @@ impl Worker {
                 .filter(|unit| unit_key(unit).is_some_and(|key| keys.contains(key)))
                 .collect();
             if units.is_empty() {
-                // What was suspected is no longer wanted, or is there by now.
+                // The suspects are no longer wanted, or are there by now.
                 search.applied();
                 continue;
             }
@@ -84,7 +84,7 @@ impl Worker {
         true
     }
 
-    /// What is tried is paid for by the clusters that it is for, whatever comes of it.
+    /// Charges the units of a try to their clusters, whatever comes of it.
     fn charge(&mut self, units: &[Unit]) {
         let mut costs: BTreeMap<&ClusterId, u32> = BTreeMap::new();
         for unit in units {
@@ -127,7 +127,7 @@ impl Worker {
         let Some(zone) = self.zones.get_mut(zone_id) else { return };
         let Some(search) = zone.searches.front_mut() else { return };
         if search.of == SearchStage::Clusters && !named.is_empty() && units.len() > 1 {
-            // Of the others nothing is known any more: they go out as they come.
+            // Nothing is known of the others any more: they go out as they come.
             let names = zone.searches.pop_front().map(Search::into_names).unwrap_or_default();
             self.refuse_units(zone_id, named, message, now);
             self.note(zone_id, names);

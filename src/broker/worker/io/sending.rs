@@ -36,7 +36,7 @@ pub struct Journalled {
 /// The batches of an account that are not paid for yet.
 #[derive(Default)]
 pub struct Outgoing {
-    /// The change tokens that each will take, by its zone; of those that are being journalled too.
+    /// The change tokens that each will take, by its zone; includes batches that are still being journalled.
     promised: BTreeMap<ZoneId, u32>,
     /// Those that are journalled, in that order.
     journalled: VecDeque<Journalled>,
@@ -59,7 +59,7 @@ impl Outgoing {
     }
 }
 
-/// What is logged of a batch says which one it is; the account is that of the worker's span.
+/// The span of a batch for its log entries; the account is that of the worker's span.
 fn batch_span(batch: &Batch) -> Span {
     info_span!("batch", batch = %batch.id, zone = %batch.zone)
 }
@@ -224,8 +224,8 @@ impl Worker {
     }
 }
 
-/// Ends a batch that is not sent, should it be in the journal. What a stop or an outage leaves there is read back at the next
-/// start.
+/// Ends a batch that is not sent, should it be in the journal. One that a stop or an outage leaves there is read back at the
+/// next start.
 async fn disown(store: &dyn Store, clock: &dyn Clock, lease: &Lease, batch: &Batch) {
     let outcome = BatchOutcome::NotApplied {
         reason: "not sent: it was unknown whether it was journalled".to_owned(),

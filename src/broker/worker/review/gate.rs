@@ -1,6 +1,6 @@
 //! How many workers look at names at the same time.
 //!
-//! A look is work for the processor alone, and after a flood all accounts have it to do at once. What is left of the machine is
+//! A look is work for the processor alone, and after a flood all accounts have it to do at once. The rest of the machine is
 //! for urgent work: commits, sessions, heartbeats.
 
 use std::num::NonZero;
@@ -42,8 +42,8 @@ impl GateTicket {
         Self { gate, waiting: None }
     }
 
-    /// Returns inside. Who stops waiting for this and does something else that is short keeps its place; who is let in
-    /// meanwhile keeps others out, so before something long the place is to be given up with [`GateTicket::leave`].
+    /// Waits to be let in. A worker that interrupts the wait for something short keeps its place; if it is let in meanwhile, it
+    /// keeps others out, so before something long it has to give the place up with [`GateTicket::leave`].
     pub async fn enter(&mut self) -> Inside {
         let gate = &self.gate;
         // The gate is never closed; if it were, all would be inside.

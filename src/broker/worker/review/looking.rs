@@ -8,7 +8,7 @@ use crate::core::dns::name::DnsName;
 use crate::core::ids::ZoneId;
 use crate::core::time::Timestamp;
 
-/// So many names are looked at between two messages: about a millisecond.
+/// How many names are looked at between two messages: about a millisecond.
 pub const SLICE: usize = 100;
 
 impl Worker {
@@ -44,7 +44,7 @@ impl Worker {
         waiting.into_iter().for_each(|(zone_id, names)| self.note(&zone_id, names));
     }
 
-    /// Gives what was held back in a zone its turns, unless something there is still unknown.
+    /// Gives the entries held back in a zone their turns, unless a batch there is still in doubt.
     pub(in crate::broker::worker) fn release_held(&mut self, zone_id: &ZoneId) {
         let Some(zone) = self.zones.get_mut(zone_id).filter(|zone| zone.in_doubt.is_empty()) else {
             return;
@@ -102,7 +102,7 @@ impl Worker {
         let expected_at = self.expected_at(zone_id, now);
         let Some(zone) = self.zones.get_mut(zone_id) else { return };
         if !zone.in_doubt.is_empty() {
-            // What is there is not known yet; a plan made now could be wrong, and a status too.
+            // The zone's records are in doubt; a plan made now could be wrong, and a status too.
             zone.reviews.hold(names);
             return;
         }
@@ -124,7 +124,7 @@ impl Worker {
         }
     }
 
-    /// What a pending endpoint waits for besides its turn.
+    /// Why an endpoint is pending, apart from waiting for its turn.
     fn pending_detail(&self, zone_id: &ZoneId, now: Timestamp) -> String {
         if let Health::Parked { message, .. } = &self.health {
             return format!("the account {} is parked: {message}", self.settings.account);
@@ -142,7 +142,7 @@ impl Worker {
         }
     }
 
-    /// When what is added now would go out, if the account goes on as it is.
+    /// When a change added now would go out, if the account goes on as it is.
     fn expected_at(&mut self, zone_id: &ZoneId, now: Timestamp) -> Option<Timestamp> {
         if !matches!(self.health, Health::Working) {
             return None;

@@ -1,6 +1,6 @@
 //! Which names are to be looked at, and whose turn it is.
 //!
-//! What changes a name only notes it. Noted names are looked at some at a time, and between two such slices the worker takes
+//! A change to a name only notes it. Noted names are looked at in slices, and between two of them the worker handles
 //! messages and answers, so no sender waits for its plans. The clusters take turns, a name each: whatever
 //! one of them has changed, the next name of another is looked at soon. A name that several note is looked at once, at the
 //! first of their turns.
@@ -27,26 +27,26 @@ impl Reviews {
         }
     }
 
-    /// Notes all names of a zone, so many. A walk that is under way begins anew.
+    /// Notes all names of a zone; `names` is their number. A walk that is under way begins anew.
     pub fn note_all(&mut self, zone_id: &ZoneId, zone: &mut ZoneReviews, names: usize) {
         if zone.note_all(names) {
             self.0.push(None, (zone_id.clone(), Look::Walk));
         }
     }
 
-    /// Gives what was held back in a zone its turns.
+    /// Gives the entries held back in a zone their turns.
     pub fn release(&mut self, zone_id: &ZoneId, zone: &mut ZoneReviews) {
         for (asker, look) in zone.take_held_back() {
             self.0.push(asker, (zone_id.clone(), look));
         }
     }
 
-    /// Takes the next turn: whose it is, and what is to be looked at where.
+    /// Takes the next turn: its asker, its zone, and what to look at there.
     pub fn take(&mut self) -> Option<(Asker, (ZoneId, Look))> {
         self.0.take()
     }
 
-    /// Gives an asker another turn for what it just had one for.
+    /// Gives an asker another turn for the same look.
     pub fn go_on(&mut self, asker: Asker, zone_id: ZoneId, look: Look) {
         self.0.put_back(asker, (zone_id, look));
     }
@@ -71,7 +71,7 @@ mod tests {
     use crate::core::planning::record_types::RecordTypes;
     use crate::core::testkit::{cluster, name, zone_context};
 
-    /// One zone's names, and what is looked at there.
+    /// One zone's names, and the looks at them.
     struct World {
         zone_id: ZoneId,
         state: ZoneState,
@@ -97,7 +97,7 @@ mod tests {
             self.reviews.note(&self.zone_id, &mut self.zone, Some(cluster(asker)), name(owner));
         }
 
-        /// The names that are looked at in so many turns.
+        /// The names that are looked at in this many turns.
         fn looks(&mut self, turns: usize) -> Vec<String> {
             let mut looks = vec![];
             for _ in 0..turns {

@@ -64,7 +64,7 @@ fn change(zone: &mut ZoneWork, what: u8, number: u8, now: Timestamp) {
     }
 }
 
-/// Whose turn it is, by a look at every zone.
+/// The zone whose turn it is, by a look at every zone.
 fn next_of_all(
     zones: &Zones,
     share: &FairShare<ClusterId>,

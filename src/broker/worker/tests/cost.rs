@@ -1,4 +1,4 @@
-//! What one change costs, counted in zones that are looked at.
+//! The cost of one change, counted in zones that are looked at.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::broker::worker::{Message, Query, Worker, ZoneView};
 use crate::core::testkit::name;
 use crate::core::time::Millis;
 
-/// From a change that is told of to its answer in the journal, in an account with so many zones.
+/// From the arrival of a change to its answer in the journal, in an account with this many zones.
 async fn looks_of_one_change(zones: usize) -> usize {
     let mut world = World::new(zones, requests(100.0, 50.0));
     let (mut worker, _view) = world.idle_worker().await;

@@ -1,4 +1,4 @@
-//! A worker that is started while what clusters want is still being loaded.
+//! A worker that is started while endpoints are still being loaded.
 
 use std::sync::Arc;
 
@@ -98,7 +98,7 @@ async fn what_a_call_of_an_earlier_life_makes_late_is_known_to_be_ours() {
     }
 }
 
-/// What a running worker shows when it is asked.
+/// The view of a running worker, published on demand.
 async fn shown(
     messages: &mpsc::Sender<Message>,
     view: &watch::Receiver<Arc<AccountView>>,

@@ -1,4 +1,4 @@
-//! A worker alone, with a store and a Route 53 that note what they are told.
+//! A worker alone, with a store and a Route 53 that note their calls.
 
 mod agenda;
 mod cost;

@@ -1,4 +1,4 @@
-//! What the rules say of a zone: at the start, at a reload, and while its tags are not known.
+//! The rules for a zone: at the start, at a reload, and while its tags are not known.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -27,7 +27,7 @@ fn progress(held: &EndpointEntry) -> Option<&'static str> {
 async fn go_on(world: &World, worker: &mut Worker, millis: Millis) {
     world.clock.advance(millis);
     drive(worker).await;
-    // What is in sync without a call is looked at with nothing else to do.
+    // A name that is in sync without a call is looked at when nothing else is to be done.
     drive(worker).await;
 }
 

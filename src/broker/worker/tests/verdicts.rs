@@ -35,7 +35,7 @@ async fn the_store_has_the_last_verdict_also_when_its_answers_were_lost() {
     tell(Verdict::rejected(Reason::InvalidName, "that is none"));
     while_it_is_kept().await;
     assert_eq!(world.store.verdicts.lock().unwrap().last(), Some(&VerdictState::Rejected));
-    // The one before comes back; nobody knows any more which of them is stored.
+    // The one before comes back; it is no longer known which of them is stored.
     tell(Verdict::accepted(zone_context().placement));
     world.store.loses_verdict_answers.store(false, Ordering::Relaxed);
     while_it_is_kept().await;

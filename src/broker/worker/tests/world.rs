@@ -52,7 +52,7 @@ pub struct TestStore {
     pub outcomes: Mutex<Vec<BatchOutcome>>,
     /// The verdicts that were stored, one after the other.
     pub verdicts: Mutex<Vec<VerdictState>>,
-    /// Verdicts are stored and nobody hears of it.
+    /// Verdicts are stored, but the answers are lost.
     pub loses_verdict_answers: AtomicBool,
     /// The changes of an earlier life, the newest first.
     pub changes: Mutex<Vec<ChangeRow>>,
@@ -62,7 +62,7 @@ pub struct TestStore {
     /// One permit for each batch that may be journalled.
     pub journal: Semaphore,
     pub journalled: AtomicUsize,
-    /// The next batch is journalled and nobody hears of it.
+    /// The next batch is journalled, but the answer is lost.
     pub loses_answer: AtomicBool,
 }
 
@@ -300,20 +300,20 @@ impl Store for TestStore {
     }
 }
 
-/// A Route 53 that takes everything.
+/// A Route 53 that accepts everything.
 pub struct TestProvider {
     zones: Vec<HostedZone>,
     clock: Arc<TestClock>,
     pub calls: Mutex<Vec<&'static str>>,
     /// Changes get no answer, and nothing comes of them.
     pub unanswered: AtomicBool,
-    /// What was changed, and when it arrived.
+    /// The changes that were applied, and when each arrived.
     pub changes: Mutex<Vec<(Timestamp, Vec<WireChange>)>>,
     /// When each change was asked for, whatever became of it.
     pub asked: Mutex<Vec<(Timestamp, Vec<WireChange>)>>,
-    /// Why a change is not taken; it is taken if this says nothing.
+    /// Why a change is not accepted; it is accepted if this returns `None`.
     pub refuses: Mutex<Option<Refuses>>,
-    /// Changes are taken, and their answers are lost.
+    /// Changes are applied, but their answers are lost.
     pub loses_answers: AtomicBool,
     /// Questions after changes get no answer.
     pub sync_unknown: AtomicBool,
@@ -321,7 +321,7 @@ pub struct TestProvider {
     pub held: Mutex<Vec<RawRecordSet>>,
 }
 
-/// Says why a change is not taken.
+/// Says why a change is not accepted.
 pub type Refuses = Box<dyn Fn(&[WireChange]) -> Option<CallError> + Send>;
 
 /// A refusal for the content.
@@ -457,7 +457,7 @@ pub fn requests(capacity: f64, refill_per_second: f64) -> BudgetConfig {
     BudgetConfig { requests, per_action: BTreeMap::new(), changes: None, reserve_share: 0.0 }
 }
 
-/// What a worker is made from, and what it works on.
+/// The parts that a worker is made from, and its surroundings.
 pub struct World {
     pub store: Arc<TestStore>,
     pub provider: Arc<TestProvider>,
@@ -578,7 +578,7 @@ pub async fn drive(worker: &mut Worker) {
     }
 }
 
-/// One turn of the worker, with all looks at names but those of its start; answers when it wants the next.
+/// One turn of the worker, with all looks at names but those of its start; returns when it wants the next.
 pub async fn step(worker: &mut Worker) -> Option<Timestamp> {
     while worker.has_reviews() && !worker.loading.is_looking() {
         worker.review_some();
@@ -589,7 +589,7 @@ pub async fn step(worker: &mut Worker) -> Option<Timestamp> {
     wake
 }
 
-/// Takes what came back next.
+/// Handles the next result.
 pub async fn take_next(worker: &mut Worker) {
     let done = worker.running.next().await.unwrap();
     worker.finish(done).await;

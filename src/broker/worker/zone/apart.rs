@@ -1,14 +1,14 @@
-//! Clusters of which Route 53 refuses something again and again: what they want travels in batches of its own for a while, so
-//! that no other changes are refused with it.
+//! Clusters whose changes Route 53 refuses again and again: these travel in batches of their own for a while, so that no other
+//! changes are refused with them.
 
 use std::collections::BTreeMap;
 
 use crate::core::ids::ClusterId;
 use crate::core::time::{Millis, Timestamp};
 
-/// So many refusals part a cluster from the others ...
+/// After this many refusals a cluster's changes travel alone ...
 const REFUSALS: u32 = 3;
-/// ... and this long after the last of them it travels with the others again.
+/// ... and this long after the last refusal they travel with the others again.
 const APART_FOR: Millis = Millis::from_secs(600);
 
 /// The refusals of each cluster.

@@ -1,4 +1,4 @@
-//! What a name depends on at other names of its zone: the targets of aliases, loops, and delegations above it.
+//! Dependencies of a name on other names of its zone: alias targets, loops, and delegations above it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
@@ -116,7 +116,7 @@ impl ZoneState {
         Some(values.iter().filter_map(|server| DnsName::parse(server).ok()).collect())
     }
 
-    /// Notes what a name waits for elsewhere; answers the names that wait for this one.
+    /// Notes the names that a name waits for; returns the names that wait for this one.
     pub(super) fn follow(
         &mut self,
         name: &DnsName,
@@ -144,7 +144,7 @@ impl ZoneState {
         self.waiting_for.records.entry(at).or_default().insert(name.clone());
     }
 
-    /// Names that wait for what has changed at one of these names, or that lie below a delegation there.
+    /// Names that wait for a change at one of these names, or that lie below a delegation there.
     pub fn followers_of(&mut self, names: impl IntoIterator<Item = DnsName>) -> BTreeSet<DnsName> {
         let mut followers = BTreeSet::new();
         for name in names {

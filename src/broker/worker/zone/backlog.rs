@@ -6,16 +6,16 @@ use crate::core::dns::name::DnsName;
 use crate::core::ids::ClusterId;
 use crate::core::limits::fair::Queued;
 
-/// A queue a cluster.
+/// One queue per cluster.
 pub type Queues = BTreeMap<ClusterId, VecDeque<Queued<DnsName>>>;
 
 /// Which cluster a name waits for, and its cost. An entry of a queue that says otherwise is stale and passed over.
 pub type Members = HashMap<DnsName, (ClusterId, u32)>;
 
-/// So many entries of the queues may be stale before they are swept out, beside as many as are not.
+/// How far the stale entries of the queues may outnumber the live ones before they are swept out.
 const STALE_ENTRIES: usize = 64;
 
-/// A queue a cluster, each name once.
+/// One queue per cluster, each name once.
 #[derive(Default)]
 pub struct Backlog {
     queues: Queues,
@@ -30,7 +30,7 @@ pub struct Backlog {
 }
 
 impl Backlog {
-    /// Sets what a name has to send; none takes it out.
+    /// Sets the work of a name; `None` removes the name.
     pub fn set(&mut self, name: &DnsName, work: Option<(ClusterId, u32)>) {
         let old = match &work {
             Some(work) => self.members.insert(name.clone(), work.clone()),
@@ -91,7 +91,7 @@ impl Backlog {
         members.get(name).is_some_and(|(queued_for, _)| queued_for == cluster)
     }
 
-    /// The queues and the members apart, for a round that looks at both. What is taken out of a queue has to be told with
+    /// The queues and the members apart, for a round that looks at both. Each entry taken out of a queue has to be reported with
     /// [`Backlog::taken`].
     pub fn split(&mut self) -> (&mut Queues, &Members) {
         (&mut self.queues, &self.members)
@@ -109,7 +109,7 @@ impl Backlog {
         if self.members.is_empty() {
             self.queues.clear();
             self.entries = 0;
-            // A flood's room is given back.
+            // Frees the memory that a flood needed.
             self.members = Members::default();
         }
     }

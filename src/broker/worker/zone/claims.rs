@@ -1,9 +1,9 @@
 //! The claims of a zone's names, and which of them the store does not have as they stand.
 //!
-//! Who holds a name is decided when it is looked at, and becomes durable with the batch that rests on it. Where there is nothing
-//! to send, the claim is written alone: the next holder decides from the store. A name whose claim it did
-//! not have would pass on there without a reason, and what its holder's endpoint made before it was rejected would look like
-//! nobody's and be taken away.
+//! The owner of a name is decided when the name is looked at, and becomes durable with the batch that depends on it. If there is
+//! nothing to send, the claim is written alone: the account's next worker decides from the store. If the store lacked the claim,
+//! the name would pass on without a reason, and the record sets that its owner's endpoint made before it was rejected would look
+//! unowned and be deleted.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ use crate::core::time::Timestamp;
 use crate::ports::{ClaimRow, ClaimWrite};
 
 impl ZoneState {
-    /// Makes the claim what was decided.
+    /// Sets the claim to what was decided.
     pub(in crate::broker::worker) fn settle_claim(
         &mut self,
         name: &DnsName,

@@ -1,4 +1,4 @@
-//! What Route 53 holds against what the zone state believes: drift, foreign sets, and calls of ours that came late.
+//! Compares the zone state with what Route 53 holds: drift, foreign sets, and calls of ours that came late.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -20,9 +20,9 @@ pub const LATE_FOR: Millis = Millis::from_secs(900);
 /// A page of what Route 53 holds, from a name on.
 #[derive(Clone, Debug)]
 pub struct Page {
-    /// The first name that the page can speak of; none for the zone's first.
+    /// The first name that the page covers; `None` if it starts at the zone's first.
     pub from: Option<DnsName>,
-    /// The first name that it does not speak of; none when it reaches the end.
+    /// The first name after those that it covers; `None` if it reaches the end.
     pub until: Option<DnsName>,
     pub sets: Vec<RawRecordSet>,
 }
@@ -34,7 +34,7 @@ impl Page {
     }
 }
 
-/// What a page differed in.
+/// The differences that a page showed.
 #[derive(Debug, Default)]
 pub struct PageDiff {
     /// For the store.
@@ -48,9 +48,8 @@ pub struct PageDiff {
 }
 
 impl ZoneState {
-    /// Notes a batch whose answer was lost and that was not there when it was read back, and from when on that is to be
-    /// reckoned. It may come late: what it would have made is then ours and no foreign record, and what it would have deleted is
-    /// no drift.
+    /// Notes a batch whose answer was lost and that was not there when it was read back; [`LATE_FOR`] counts from `since`. It may
+    /// come late: a set that it creates is then ours and no foreign record, and one that it deletes is no drift.
     pub fn may_come_late(&mut self, batch: &Batch, since: Timestamp) {
         self.late.retain(|_, late| late.until > since);
         self.late_deletions.retain(|_, late| late.until > since);
@@ -76,7 +75,7 @@ impl ZoneState {
         }
     }
 
-    /// Who made a set that was not expected: a late call of ours, or another writer.
+    /// The ownership of an unexpected set that a late call of ours made; `None` if another writer made it.
     fn came_late(
         &mut self,
         key: &RecordKey,
@@ -89,7 +88,7 @@ impl ZoneState {
         Some(owner)
     }
 
-    /// A call is carried out whole or not at all, so what is there of one that was lost tells for the rest of it.
+    /// A call is carried out whole or not at all, so one set that a lost call made shows that the rest was made too.
     fn note_what_came(&mut self, held: &BTreeMap<RecordKey, RawRecordSet>, now: Timestamp) {
         let is_there = |(key, late): &(&RecordKey, &Late)| {
             let is_known = self.sighting(key).is_some_and(Sighting::is_there);
@@ -106,7 +105,7 @@ impl ZoneState {
             .for_each(|late| late.has_come = true);
     }
 
-    /// The lost calls that were not carried out, as far as a page tells: of what it speaks of, something is as they found it.
+    /// The lost calls that were not carried out, as far as a page tells: something that it covers is not as they would leave it.
     fn not_come(&self, page: &Page, held: &BTreeMap<RecordKey, RawRecordSet>) -> BTreeSet<BatchId> {
         let holds = |key: &RecordKey, raw| held.get(key).is_some_and(|held| same(held, raw));
         let unmade = self.late.iter().filter_map(|(key, late)| {
@@ -118,8 +117,7 @@ impl ZoneState {
         unmade.chain(undeleted).collect()
     }
 
-    /// Whether a lost call of ours took a set away that is missing. Nothing but another writer's deletion of the very same set
-    /// looks alike.
+    /// Whether a lost call of ours deleted a missing set. Only another writer's deletion of the very same set looks alike.
     fn went_late(
         &mut self,
         key: &RecordKey,
@@ -138,7 +136,7 @@ impl ZoneState {
         went
     }
 
-    /// What another writer made of a set that a lost call of ours had made late and unseen.
+    /// The ownership of a set that a lost call of ours made late and unseen, and that another writer then changed.
     fn came_late_and_changed(&mut self, key: &RecordKey, now: Timestamp) -> Option<Arc<Ownership>> {
         let late = self.late.get(key).filter(|late| late.until > now && late.has_come)?;
         Some(Arc::new(late.owner.clone()))
@@ -193,12 +191,12 @@ impl ZoneState {
             let seen = Sighting::new(&key, PackedRecord::pack(&key, &raw), owner, drift);
             self.note(key, seen, now, &mut diff);
         }
-        // Of a call that was carried out nothing more is to come.
+        // Nothing more is to come of a call that was carried out.
         self.late.retain(|key, late| !late.has_come || !page.speaks_of(&key.name));
         diff
     }
 
-    /// The set under a key is foreign, whoever had it before.
+    /// The set under a key is foreign, whatever its ownership was before.
     pub fn sees_others(
         &mut self,
         key: RecordKey,
@@ -260,7 +258,7 @@ impl ZoneState {
         }
     }
 
-    /// What a lost call of ours made at a name is there, and may not be in sync yet.
+    /// A set that a lost call of ours made at a name is there, and may not be in sync yet.
     fn await_sync_of(&mut self, name: &DnsName, diff: &mut PageDiff) {
         self.names.entry(name.clone()).or_default().came_late();
         diff.came_late.push(name.clone());

@@ -12,8 +12,8 @@ use crate::core::endpoint::verdict::{Reason, Verdict};
 use crate::core::ids::ClusterId;
 use crate::core::planning::claims::ZoneContext;
 
-/// So many endpoints of one cluster count at one name of a zone. Route 53 takes 400 values in a record set, and a hundred weighted
-/// sets of a name and type by default.
+/// How many endpoints of one cluster count at one name of a zone. Route 53 accepts 400 values in a record set, and a hundred
+/// weighted sets of a name and type by default.
 pub const MOST_AT_A_NAME: usize = 1_000;
 
 /// The endpoints of one name beyond the bound.
@@ -29,7 +29,7 @@ struct Crowd {
 pub(super) struct Crowds(HashMap<DnsName, Crowd>);
 
 impl Crowds {
-    /// Takes an endpoint, newly or with new content. Of those of its cluster the oldest count.
+    /// Takes an endpoint, newly or with new content. The oldest of its cluster count.
     pub(super) fn put(
         &mut self,
         name: &DnsName,
@@ -60,7 +60,7 @@ impl Crowds {
         self.forget_empty(name);
     }
 
-    /// Ends an endpoint; the oldest of its cluster that waited counts in its place. Answers whether it counted itself.
+    /// Removes an endpoint; the oldest waiting one of its cluster counts in its place. Returns whether the removed one counted.
     pub(super) fn remove(
         &mut self,
         name: &DnsName,

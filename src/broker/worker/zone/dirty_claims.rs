@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use crate::core::dns::name::DnsName;
 
-/// So many claims are written alone in one transaction: the zone is busy until they are durable.
+/// How many claims are written alone in one transaction: the zone is busy until they are durable.
 const CLAIMS_AT_ONCE: usize = 1_000;
 
 /// See the module's page.
@@ -21,11 +21,11 @@ impl DirtyClaims {
         self.names.insert(name.clone());
     }
 
-    /// The store has the name's claim as it stands, or will with what is being written.
+    /// The store has the name's claim as it stands, or will have it with the write under way.
     pub fn forget(&mut self, name: &DnsName) {
         self.names.remove(name);
         if self.names.is_empty() {
-            // A flood's room is given back.
+            // Frees the memory that a flood needed.
             self.names = HashSet::new();
         }
     }

@@ -1,4 +1,4 @@
-//! The zone state of one zone: what clusters want at each name, what Route 53 holds there, and what follows from the two.
+//! The state of one zone: the desired and observed record sets of each name, and what follows from the two.
 //!
 //! Plain state and synchronous functions: nothing here calls, waits or reads a clock.
 
@@ -56,16 +56,16 @@ pub(super) struct Late {
     pub(super) until: Timestamp,
     /// An earlier lost call of ours may make it too: that it is there says nothing of this one.
     pub(super) may_be_earlier: bool,
-    /// What else the call was to make is there: it was carried out, and this was there too.
+    /// Another set of the call was seen: the call was carried out, and this set was there too.
     pub(super) has_come: bool,
 }
 
-/// What a look at a name came to.
+/// The result of a look at a name.
 #[derive(Debug, Default)]
 pub struct Review {
     /// The statuses of its endpoints.
     pub statuses: Vec<(EndpointEntry, Arc<Status>)>,
-    /// What could be sent now: the cluster that it is for, and its cost in change tokens.
+    /// The work that could be sent now: the cluster that it is for, and its cost in change tokens.
     pub work: Option<(ClusterId, u32)>,
     /// Sets that change hands without a call.
     pub adopted: Vec<RecordWrite>,
@@ -82,7 +82,7 @@ pub(super) struct LateDeletion {
     pub(super) until: Timestamp,
 }
 
-/// How many of what a zone holds.
+/// Counts of a zone's record sets and refusals.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ZoneCounts {
     /// Record sets observed.
@@ -99,7 +99,7 @@ pub struct ZoneCounts {
 pub struct ZoneState {
     /// Account, zone and apex.
     pub context: ZoneContext,
-    /// What may be done here.
+    /// The settings of the zone.
     pub settings: ZoneSettings,
     /// The state of each name.
     pub(super) names: BTreeMap<DnsName, NameState>,
@@ -111,7 +111,7 @@ pub struct ZoneState {
     delegations: BTreeSet<DnsName>,
     /// Endpoints beyond the bound of a name.
     crowds: Crowds,
-    /// What Route 53 refused, and when it is tried again.
+    /// Changes that Route 53 refused, and when each is retried.
     refusals: Refusals,
     /// Whether the zone is full.
     pub(in crate::broker::worker) quota: ZoneQuota,
@@ -218,7 +218,7 @@ impl ZoneState {
         self.names.len()
     }
 
-    /// How many of what.
+    /// The zone's counts.
     pub fn counts(&self) -> ZoneCounts {
         ZoneCounts { refused: self.refusals.len(), ..self.counts }
     }
@@ -276,8 +276,8 @@ impl ZoneState {
         review
     }
 
-    /// What could be sent for a name now, whole units. It rests on what is wanted now, and so does the claim, even when nobody
-    /// has looked at the name since that changed.
+    /// The units that could be sent for a name now. They and the claim follow from what is wanted now, even if the name was not
+    /// looked at since that changed.
     pub fn units(&mut self, name: &DnsName, now: Timestamp) -> Vec<Unit> {
         let Some((decision, plan, claim_stands)) = self.decide(name) else { return vec![] };
         if !claim_stands {
@@ -327,14 +327,14 @@ impl ZoneState {
         sightings.iter().any(|sighting| sighting.is_of(rtype) && sighting.is_there())
     }
 
-    /// What is no longer planned was refused in vain.
+    /// Notes which refused changes of a name are still planned.
     fn rest_refusals(&mut self, name: &DnsName, plan: &NamePlan, now: Timestamp) {
         let is_planned =
             |key: &RecordKey| plan.units.iter().any(|unit| unit_key(unit) == Some(key));
         self.refusals.wanted_are(name, is_planned, now);
     }
 
-    /// Notes a name with something that a full zone does not take now.
+    /// Notes a name with something that a full zone does not accept now.
     fn hold_creations(&mut self, name: &DnsName, plan: &NamePlan, now: Timestamp) {
         if plan.units.iter().any(|unit| self.quota.holds_unit(unit, now).is_some()) {
             self.quota.hold(name);
@@ -401,7 +401,7 @@ impl ZoneState {
         writes
     }
 
-    /// Takes a batch that Route 53 applied: what is now observed, and the claims that end with it.
+    /// Takes a batch that Route 53 applied; returns the observed record sets and the claims that end with it.
     pub fn applied(
         &mut self,
         batch: &Batch,
@@ -466,7 +466,7 @@ impl ZoneState {
         }
     }
 
-    /// Everything up to a change is INSYNC; answers whether the name was waiting for that.
+    /// Everything up to a change is INSYNC; returns whether the name was waiting for that.
     pub fn in_sync(&mut self, name: &DnsName, up_to: u64) -> bool {
         self.names.get_mut(name).is_some_and(|state| state.in_sync(up_to))
     }
@@ -490,7 +490,7 @@ impl ZoneState {
         due
     }
 
-    /// What is observed under a key; for the independent check.
+    /// The observed record set under a key; for the independent check.
     pub fn observed(&self, key: &RecordKey) -> Option<Observed> {
         self.sighting(key).map(|sighting| sighting.observed(key))
     }

@@ -1,6 +1,6 @@
-//! What a zone's zone state holds of one name, small enough for a million of them.
+//! The state of one name in a zone, small enough for a million of them.
 //!
-//! Nearly every name has one endpoint and one record set, so one of each needs no list. What is rare, or passes, is behind a
+//! Nearly every name has one endpoint and one record set, so one of each needs no list. Rare and passing state is behind a
 //! pointer that is empty as a rule. Wishes, desired sets and plans are not held at all: they are made from this when a name is
 //! looked at.
 
@@ -108,12 +108,12 @@ pub struct Sighting {
     set_identifier: Option<ArcStr>,
     /// Exactly what Route 53 answered.
     pub record: PackedRecord,
-    /// None: foreign. The sets that one batch made for a cluster share it.
+    /// `None` if foreign. The sets that one batch made for a cluster share it.
     pub owner: Option<Arc<Ownership>>,
 }
 
 impl Sighting {
-    /// What was seen under a key.
+    /// The record set that was observed under a key.
     pub fn new(
         key: &RecordKey,
         record: PackedRecord,
@@ -172,10 +172,10 @@ impl Sighting {
     }
 }
 
-/// Who holds a name.
+/// The claim of a cluster to a name.
 #[derive(Clone, Debug)]
 pub struct Claim {
-    /// The holder.
+    /// The owning cluster.
     pub cluster: ClusterId,
     /// Since when.
     pub since: Timestamp,
@@ -184,7 +184,7 @@ pub struct Claim {
 /// The change that a name waits for to be in sync.
 #[derive(Clone, Debug)]
 pub struct Mark {
-    /// Route 53's id, when the answer was not lost.
+    /// Route 53's id; `None` if the answer was lost.
     pub change_id: Option<String>,
     /// Its number among the zone's changes.
     pub sequence: u64,
@@ -211,7 +211,7 @@ pub struct NameState {
     pub contributions: Few<EndpointEntry>,
     /// The record sets that Route 53 holds.
     pub observed: Few<Sighting>,
-    /// Who holds the name.
+    /// The owning cluster's claim, if any.
     pub claim: Option<Claim>,
     passing: Option<Box<Passing>>,
 }
@@ -227,7 +227,7 @@ impl NameState {
         self.observed.as_slice().iter().all(|sighting| sighting.owner.is_none())
     }
 
-    /// The contributions as the core takes them, in the order of `contributions`.
+    /// The contributions in the core's form, in the order of `contributions`.
     pub fn to_contributions(&self) -> Vec<Contribution> {
         let contribution = |held: &EndpointEntry| {
             let endpoint = held.endpoint();
@@ -248,7 +248,7 @@ impl NameState {
         self.contributions.as_slice().iter().map(contribution).collect()
     }
 
-    /// What is observed, as the core takes it.
+    /// The observed record sets in the core's form.
     pub fn to_observed(&self, name: &DnsName) -> BTreeMap<RecordKey, Observed> {
         let observed = |sighting: &Sighting| {
             let key = sighting.key(name);
@@ -258,12 +258,12 @@ impl NameState {
         self.observed.as_slice().iter().map(observed).collect()
     }
 
-    /// What is observed under a key.
+    /// The observed record set under a key.
     pub fn sighting(&self, key: &RecordKey) -> Option<&Sighting> {
         self.observed.as_slice().iter().find(|sighting| sighting.is_under(key))
     }
 
-    /// Sets what is observed under a key; answers what was.
+    /// Sets the observed record set under a key; returns the old one.
     pub fn observe(&mut self, key: &RecordKey, sighting: Option<Sighting>) -> Option<Sighting> {
         match sighting {
             Some(sighting) => self.observed.put(sighting, |old| old.is_under(key)),
@@ -271,7 +271,7 @@ impl NameState {
         }
     }
 
-    /// Notes whether an endpoint has moved to another zone: what it made here stays until it is in sync there.
+    /// Notes whether an endpoint has moved to another zone: its record sets here stay until it is in sync there.
     pub fn set_role(&mut self, arrival: i64, role: PlacementRole) {
         if role == PlacementRole::Publishes && !self.is_leaving(arrival) {
             return;
@@ -294,7 +294,7 @@ impl NameState {
         }
     }
 
-    /// Remembers an endpoint that is gone, for the cause of what is deleted with it.
+    /// Remembers an endpoint that is gone, for the cause of the deletion.
     pub fn depart(&mut self, cluster: ClusterId, endpoint: EndpointKey) {
         let departed = &mut self.passing.get_or_insert_default().departed;
         departed.retain(|(_, other)| *other != endpoint);
@@ -304,30 +304,30 @@ impl NameState {
         departed.push((cluster, endpoint));
     }
 
-    /// The endpoints that are gone and whose traces may still be here, with whose they were.
+    /// The endpoints that are gone and whose traces may still be here, with their clusters.
     pub fn departed(&self) -> &[(ClusterId, EndpointKey)] {
         self.passing.as_ref().map_or(&[], |passing| &passing.departed)
     }
 
-    /// The change that the name waits for; none when it is in sync.
+    /// The change that the name waits for; `None` if it is in sync.
     pub fn mark(&self) -> Option<&Mark> {
         self.passing.as_ref()?.mark.as_ref()
     }
 
-    /// A change was applied: what departed is gone with it, and the name waits for it to be in sync.
+    /// A change was applied: departed endpoints are forgotten, and the name waits for the change to be in sync.
     pub fn applied(&mut self, mark: Mark) {
         let passing = self.passing.get_or_insert_default();
         passing.departed = vec![];
         passing.mark = Some(mark);
     }
 
-    /// What a lost call of ours made is there; whether it is in sync cannot be asked.
+    /// A set that a lost call of ours made is there; Route 53 cannot be asked whether it is in sync.
     pub fn came_late(&mut self) {
         let passing = self.passing.get_or_insert_default();
         passing.mark.get_or_insert(Mark { change_id: None, sequence: 0 });
     }
 
-    /// Everything up to a change is INSYNC; answers whether the name was waiting for that.
+    /// Everything up to a change is INSYNC; returns whether the name was waiting for that.
     pub fn in_sync(&mut self, up_to: u64) -> bool {
         let Some(passing) = &mut self.passing else { return false };
         let arrived = passing.mark.as_ref().is_some_and(|mark| mark.sequence <= up_to);

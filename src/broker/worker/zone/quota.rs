@@ -13,10 +13,10 @@ use crate::core::time::{Millis, Timestamp};
 const FIRST_WAIT: Millis = Millis::from_secs(30);
 /// The longest such wait.
 const LONGEST_WAIT: Millis = Millis::from_secs(1_800);
-/// A call with more creations than this is not to be had, so a zone that took as many is not full.
+/// No call has more creations than this, so a zone that accepts as many is not full.
 const MOST_CREATIONS: usize = 1_000;
 
-/// What is known of the quota.
+/// The known state of the quota.
 #[derive(Debug, Default)]
 pub struct ZoneQuota {
     full: Option<Full>,
@@ -27,9 +27,9 @@ struct Full {
     message: String,
     failures: u32,
     retry_at: Timestamp,
-    /// So many may be created with one call once the wait is over.
+    /// How many record sets one call may create once the wait is over.
     allowance: usize,
-    /// There are more than the quota allows, so not even a replacement is taken.
+    /// There are more than the quota allows, so not even a replacement is accepted.
     holds_replacements: bool,
     /// The names that wait and are to be looked at then.
     held: BTreeSet<DnsName>,
@@ -64,7 +64,7 @@ impl ZoneQuota {
     /// A call was applied that added and removed these numbers of record sets.
     pub fn applied(&mut self, created: usize, deleted: usize, now: Timestamp) {
         let Some(full) = &mut self.full else { return };
-        // What is replaced counts among neither.
+        // A replacement counts as neither.
         full.holds_replacements = false;
         if created > deleted {
             full.allowance = full.allowance.saturating_mul(2);
@@ -107,7 +107,7 @@ impl ZoneQuota {
         }
     }
 
-    /// When what waits is to be looked at; it may lie in the past.
+    /// When the waiting names are to be looked at; may lie in the past.
     pub fn next_retry(&self) -> Option<Timestamp> {
         self.full.as_ref().filter(|full| !full.held.is_empty()).map(|full| full.retry_at)
     }

@@ -10,13 +10,13 @@ use crate::ports::{RecordCursor, RecordPage};
 /// A walk through the pages of a zone: all of them, or as many as some names need.
 #[derive(Clone, Debug, Default)]
 pub struct Reader {
-    /// Where the next page starts; none for the zone's first record.
+    /// Where the next page starts; `None` if at the zone's first record.
     cursor: Option<RecordCursor>,
-    /// The first name that the next page speaks of.
+    /// The first name that the next page covers.
     from: Option<DnsName>,
     /// Sets of that name that came with the page before.
     carry: Vec<RawRecordSet>,
-    /// The names to read; none for all.
+    /// The names to read; `None` if all.
     names: Option<BTreeSet<DnsName>>,
 }
 
@@ -33,7 +33,7 @@ impl Reader {
         reader
     }
 
-    /// Where the next page starts; none for the zone's first record.
+    /// Where the next page starts; `None` if at the zone's first record.
     pub fn cursor(&self) -> Option<&RecordCursor> {
         self.cursor.as_ref()
     }
@@ -68,7 +68,7 @@ impl Reader {
         }
     }
 
-    /// Takes a page: what it says of whole names, and whether the walk is over. A name that continues on the next page is
+    /// Takes a page; returns its part with whole names, and whether the walk is over. A name that continues on the next page is
     /// held back until it is whole.
     pub fn take(&mut self, page: RecordPage) -> (Page, bool) {
         let mut sets = std::mem::take(&mut self.carry);

@@ -1,4 +1,4 @@
-//! What Route 53 refused for its content, and when each is tried again.
+//! Changes that Route 53 refused for their content, and when each is retried.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -28,7 +28,7 @@ pub struct Refusal {
 struct Kept {
     refusal: Refusal,
     refused_at: Timestamp,
-    /// Otherwise it only waits for somebody to want the same again.
+    /// If not, it is only kept in case the same content is wanted again.
     is_wanted: bool,
 }
 
@@ -41,12 +41,12 @@ pub struct Refusals {
 }
 
 impl Refusals {
-    /// How many there are of what is wanted.
+    /// How many refusals of wanted changes there are.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// What was refused under a key.
+    /// The refusal under a key.
     pub fn get(&self, key: &RecordKey) -> Option<&Refusal> {
         self.by_name.get(&key.name)?.get(key).map(|kept| &kept.refusal)
     }
@@ -67,7 +67,7 @@ impl Refusals {
         self.len += 1;
     }
 
-    /// Forgets what was refused under a key.
+    /// Forgets the refusal under a key.
     pub fn remove(&mut self, key: &RecordKey) {
         let Some(of_name) = self.by_name.get_mut(&key.name) else { return };
         if let Some(kept) = of_name.remove(key) {
@@ -79,8 +79,8 @@ impl Refusals {
         }
     }
 
-    /// Notes what is wanted at a name. What is not waits for [`FIRST_RETRY`] since it was refused and is forgotten then: an object
-    /// that comes and goes does not have it sent each time, and one that is mended and made again does not wait for an hour.
+    /// Notes the wanted changes at a name. The refusals of others are forgotten [`FIRST_RETRY`] after they came: an object that
+    /// comes and goes does not cause a call each time, and one that is fixed and created again does not wait for an hour.
     pub fn wanted_are(
         &mut self,
         name: &DnsName,
@@ -113,7 +113,7 @@ impl Refusals {
     }
 
     /// The names whose time has come, each once: the caller looks at them. The refusals stay until the content is
-    /// applied, refused again or no longer wanted; those of what is not wanted end.
+    /// applied, refused again or no longer wanted; those of unwanted content end.
     pub fn take_due(&mut self, now: Timestamp) -> BTreeSet<DnsName> {
         let mut due = BTreeSet::new();
         while let Some((at, key)) = self.timers.pop_first() {

@@ -13,7 +13,7 @@ pub(in crate::broker::worker) const WALK_AHEAD: usize = 1_000;
 /// On whose account a name is looked at: the cluster that changed something there, or Zonefold itself.
 pub type Asker = Option<ClusterId>;
 
-/// What is to be looked at when an asker's turn has come.
+/// The subject of an asker's turn.
 #[derive(Clone, Debug)]
 pub enum Look {
     /// A name, unless it was looked at since.
@@ -27,7 +27,7 @@ pub enum Look {
 struct Noted {
     /// Whether it is still to be looked at.
     due: bool,
-    /// Whose turns lead here: each asker has one entry for a name at most, looked at or not.
+    /// The askers with a turn for it: each has one entry for a name at most, looked at or not.
     askers: Few<Asker>,
 }
 
@@ -42,24 +42,24 @@ struct Walk {
     left: usize,
 }
 
-/// What is to be looked at in one zone.
+/// The names to look at in one zone.
 #[derive(Default)]
 pub struct ZoneReviews {
     noted: HashMap<DnsName, Noted>,
     /// How many of the noted ones are due.
     due: usize,
     walk: Option<Walk>,
-    /// Entries that wait until what is there is known or durable.
+    /// Entries that wait until the zone's records are known or durable.
     held_back: Vec<(Asker, Look)>,
 }
 
 impl ZoneReviews {
-    /// How many names wait; names that a walk has before it count as often as they are noted beside it.
+    /// How many names wait; a name that is noted and also still ahead of the walk counts twice.
     pub fn waiting(&self) -> usize {
         self.due + self.walk.as_ref().map_or(0, |walk| walk.left.max(1))
     }
 
-    /// Notes a name; answers whether the asker needs a turn for it that it does not have yet.
+    /// Notes a name; returns whether the asker needs a turn for it that it does not have yet.
     pub(in crate::broker::worker) fn note(&mut self, asker: &Asker, name: &DnsName) -> bool {
         let noted = self.noted.entry(name.clone()).or_default();
         if !std::mem::replace(&mut noted.due, true) {
@@ -72,12 +72,12 @@ impl ZoneReviews {
         is_new
     }
 
-    /// Notes all names; answers whether this needs a turn that it does not have yet.
+    /// Notes all names; returns whether this needs a turn that it does not have yet.
     pub(in crate::broker::worker) fn note_all(&mut self, names: usize) -> bool {
         self.walk.replace(Walk { left: names, ..Walk::default() }).is_none()
     }
 
-    /// Notes names that are to be looked at once what is under way in the zone is known and durable.
+    /// Notes names to look at once the result of the zone's current operation is known and durable.
     pub fn hold(&mut self, names: impl IntoIterator<Item = DnsName>) {
         for name in names {
             if self.note(&None, &name) {
@@ -86,14 +86,14 @@ impl ZoneReviews {
         }
     }
 
-    /// Notes all names of the zone, so many, in the same way.
+    /// Notes all names of the zone in the same way; `names` is their number.
     pub fn hold_all(&mut self, names: usize) {
         if self.note_all(names) {
             self.held_back.push((None, Look::Walk));
         }
     }
 
-    /// Holds back what had its turn.
+    /// Holds back an entry that had its turn.
     pub fn hold_back(&mut self, asker: Asker, look: Look) {
         self.held_back.push((asker, look));
     }
@@ -104,7 +104,7 @@ impl ZoneReviews {
         self.noted.is_empty()
     }
 
-    /// Takes out what is held back.
+    /// Takes out the entries that are held back.
     pub(in crate::broker::worker) fn take_held_back(&mut self) -> Vec<(Asker, Look)> {
         std::mem::take(&mut self.held_back)
     }
@@ -148,7 +148,7 @@ impl ZoneReviews {
         }
     }
 
-    /// A name is looked at, for whatever reason; answers whether it was to be. Turns that lead there are passed over.
+    /// A name is looked at, for whatever reason; returns whether it was due. Turns that lead there are passed over.
     pub fn looked_at(&mut self, name: &DnsName) -> bool {
         let was_due = self.noted.get_mut(name).is_some_and(|noted| std::mem::take(&mut noted.due));
         self.due -= usize::from(was_due);
@@ -158,7 +158,7 @@ impl ZoneReviews {
     fn forget(&mut self, name: &DnsName) {
         self.noted.remove(name);
         if self.noted.is_empty() {
-            // What a flood needed is given back.
+            // Frees the memory that a flood needed.
             self.noted = HashMap::new();
         }
     }

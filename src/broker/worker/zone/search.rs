@@ -1,7 +1,7 @@
-//! The search for what Route 53 refuses in a batch.
+//! The search for the units that Route 53 refuses in a batch.
 //!
-//! A batch of several clusters is parted by them first: whose part is good has gone out after a few calls, and only the others
-//! are searched on, each for itself and at its own cost.
+//! A batch of several clusters is first split by cluster: good parts have gone out after a few calls, and only the others are
+//! searched further, each by itself and at its own cost.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use crate::core::dns::record::RecordKey;
 use crate::core::ids::ClusterId;
 use crate::core::planning::change::Unit;
 
-/// What is tried or left as a whole.
+/// The size of the parts that are tried or left as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SearchStage {
     /// All that a cluster had in the batch.
@@ -22,9 +22,9 @@ pub enum SearchStage {
     Units,
 }
 
-/// The search for the poison of a refused batch. What is tried is planned anew each time; only which units are meant stays.
+/// The search for the poison of a refused batch. Each try is planned anew; only the choice of units stays.
 pub struct Search {
-    /// What a part is.
+    /// Whether a part is a cluster's units or a single unit.
     pub of: SearchStage,
     bisection: Bisection,
     /// The keys of each part's units.
@@ -33,7 +33,7 @@ pub struct Search {
     names: BTreeSet<DnsName>,
 }
 
-/// Whether a unit carries what a message repeats.
+/// Whether a unit carries a value that a message repeats.
 pub fn carries(unit: &Unit, message: &str) -> bool {
     let sets = unit.changes.iter().flat_map(|change| change.before.iter().chain(&change.after));
     sets.into_iter().any(|set| is_repeated(message, set))
@@ -75,7 +75,7 @@ impl Search {
         }
     }
 
-    /// Who pays for it.
+    /// The clusters that pay for it.
     pub fn clusters(&self) -> &BTreeSet<ClusterId> {
         &self.clusters
     }
@@ -95,19 +95,19 @@ impl Search {
         self.names
     }
 
-    /// The keys of the units to try next; none when all are settled.
+    /// The keys of the units to try next; `None` if all are settled.
     pub fn next_keys(&self) -> Option<BTreeSet<&RecordKey>> {
         let indices = self.bisection.next_try()?;
         Some(indices.iter().filter_map(|index| self.parts.get(*index)).flatten().collect())
     }
 
-    /// What was tried has gone out, or is no longer wanted.
+    /// The units that were tried have gone out, or are no longer wanted.
     pub fn applied(&mut self) {
         self.bisection.applied();
     }
 
-    /// What was tried was refused, for these units if the refusal names any. Answers the keys of the units whose parts are
-    /// known for poison now.
+    /// The units that were tried were refused, for these ones if the refusal names any. Returns the keys of the units whose parts
+    /// are now known to be poison.
     pub fn refused(&mut self, named: &[Unit]) -> BTreeSet<RecordKey> {
         let before = self.bisection.poison().len();
         let is_named =

@@ -14,7 +14,7 @@ use crate::core::planning::claims::NameDecision;
 use crate::core::planning::plan::{BlockReason, Blocked, NamePlan};
 use crate::core::time::Timestamp;
 
-/// What a look at a name came to.
+/// The result of a look at a name, for its statuses.
 pub(super) struct LookedAt<'a> {
     pub(super) decision: &'a NameDecision,
     pub(super) plan: &'a NamePlan,

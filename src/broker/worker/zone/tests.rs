@@ -38,13 +38,13 @@ fn leaves(state: &mut ZoneState, cluster_name: &str, arrival: i64) -> Review {
     state.review(&name("www.example.com"), NOW, "", None)
 }
 
-/// Sends everything that can be sent for `www`, as Route 53 would take it.
+/// Sends everything that can be sent for `www`, as Route 53 would accept it.
 fn send(state: &mut ZoneState) -> Vec<(Vec<RecordWrite>, Vec<ClaimWrite>)> {
     let sent = send_for(state, &name("www.example.com"));
     sent.map(|(_, writes, claims)| (writes, claims)).into_iter().collect()
 }
 
-/// Sends everything that can be sent for a name: how many changes that is, and what is to be kept; `None` if there is nothing.
+/// Sends everything that can be sent for a name: how many changes that is, and what to store; `None` if there is nothing.
 fn send_for(
     state: &mut ZoneState,
     at: &DnsName,
@@ -235,7 +235,7 @@ fn what_a_lost_call_of_ours_made_late_is_ours() {
     assert_eq!(state.records(None, 1)[0].1.owner.as_ref().map(|owner| owner.batch), Some(batch.id));
     assert_eq!(progress(&state.review(&www, NOW, "", None)), ["applied"]);
 
-    // Something else at that key, or the same after a long time, is somebody else's.
+    // A different set at that key, or the same one after a long time, is foreign.
     for (target, at) in [("192.0.2.66", NOW), ("192.0.2.1", NOW + LATE_FOR)] {
         let mut state = self::state();
         state.may_come_late(&batch, NOW);
@@ -340,7 +340,7 @@ fn what_somebody_changed_after_a_lost_call_made_it_late_is_ours_where_the_rest_o
         );
         assert_eq!(diff.drifted.len(), usize::from(is_ours));
     }
-    // What was gone when the call was seen to have come is theirs when it is made anew.
+    // A set that was gone when the call was seen to have come is foreign when it is created again.
     let mut state = state();
     state.may_come_late(&both, NOW);
     state.compare(&page(vec![set("a", "192.0.2.1")]), NOW);
@@ -399,7 +399,7 @@ fn what_is_sent_before_anybody_looked_rests_on_the_claim_of_whom_it_is_for() {
     assert_eq!(holders, [&cluster("west")]);
 }
 
-/// The claim of the name as a store has it that is told of these writes, in order.
+/// The stored claim of the name after these writes, in order.
 fn stored(writes: &[ClaimWrite]) -> Option<ClaimRow> {
     writes.last().and_then(|write| match write {
         ClaimWrite::Hold(row) => Some(row.clone()),
@@ -407,7 +407,7 @@ fn stored(writes: &[ClaimWrite]) -> Option<ClaimRow> {
     })
 }
 
-/// The zone state of whoever starts from what the store has.
+/// The zone state of a replica that starts from what the store has.
 fn taken_over(records: Vec<RecordWrite>, claims: &[ClaimWrite]) -> ZoneState {
     let mut state = state();
     state.load_records(records.into_iter().filter_map(|write| match write {
@@ -418,7 +418,7 @@ fn taken_over(records: Vec<RecordWrite>, claims: &[ClaimWrite]) -> ZoneState {
     state
 }
 
-/// An endpoint that made something once comes to be written so that nobody can read it.
+/// An endpoint that made something once is rewritten so that it cannot be read.
 fn is_rejected(state: &mut ZoneState, cluster_name: &str, arrival: i64) -> Review {
     let rejected = held(cluster_name, arrival, &["not-an-address"]);
     rejected.set_retained(true);

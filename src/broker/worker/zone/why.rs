@@ -12,21 +12,21 @@ use crate::core::time::Timestamp;
 /// Everything that is known of a name.
 #[derive(Clone, Debug)]
 pub struct NameReport {
-    /// Who holds it.
+    /// The owning cluster; `None` if no valid endpoint asks for the name.
     pub holder: Option<ClusterId>,
     /// Since when.
     pub held_since: Option<Timestamp>,
     /// All contributions, of all clusters.
     pub contributions: Vec<EndpointEntry>,
-    /// What the holder's add up to.
+    /// The sets that the owner's contributions add up to.
     pub desired: Vec<RawRecordSet>,
     /// The record sets that Route 53 holds.
     pub observed: Vec<Observed>,
-    /// What is to be sent.
+    /// The units to send.
     pub pending: Vec<Unit>,
-    /// What is wanted and not sent, and why.
+    /// Why wanted changes are not sent.
     pub blocked: Vec<String>,
-    /// What Route 53 refused, and when it is tried again.
+    /// Why changes were refused, and when each is retried.
     pub refused: Vec<(String, Timestamp)>,
 }
 

@@ -1,4 +1,4 @@
-//! One zone as it is worked.
+//! One zone as it is managed.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -31,9 +31,9 @@ const FIRST_ASK: Millis = Millis(2_000);
 /// within 60 seconds" (API reference, ChangeResourceRecordSets). Waited for where a change cannot be asked after.
 pub const PROPAGATION: Millis = Millis::from_secs(60);
 
-/// The state of a zone. What is to be done there follows from it alone; see [`crate::broker::worker::agenda`].
+/// The state of a zone. The work due there follows from it alone; see [`crate::broker::worker::agenda`].
 pub struct ZoneWork {
-    /// What is wanted and what is there.
+    /// Desired and observed record sets.
     pub state: ZoneState,
     /// As discovery showed it last.
     pub facts: ZoneFacts,
@@ -41,7 +41,7 @@ pub struct ZoneWork {
     pub tags: Option<BTreeMap<String, String>>,
     /// A rule asks for tags, and they are not known: it is observed until they are.
     pub waits_for_tags: bool,
-    /// What the configuration says of it has changed since the last batch was planned: that one is not sent.
+    /// Its configuration has changed since the last batch was planned: that batch is not sent.
     pub has_old_plan: bool,
     /// Names with something to send.
     pub backlog: Backlog,
@@ -55,7 +55,7 @@ pub struct ZoneWork {
     pub last_call_at: Timestamp,
     /// The walk through its pages that is under way.
     pub reader: Option<Reader>,
-    /// When all of its records were listed last; none before the first time.
+    /// When all of its records were last listed; `None` before the first time.
     pub listed_at: Option<Timestamp>,
     /// When they are to be listed again.
     pub sweep_at: Timestamp,
@@ -63,7 +63,7 @@ pub struct ZoneWork {
     pub in_doubt: Vec<BatchRow>,
     /// Names to look at.
     pub reviews: ZoneReviews,
-    /// Searches for poison; the first is the one that was worked last.
+    /// Searches for poison; the first is the one that had its turn last.
     pub searches: VecDeque<Search>,
     /// Whether the last batch was one of the search's.
     pub search_turn: bool,
@@ -73,7 +73,7 @@ pub struct ZoneWork {
     searching: BTreeSet<ClusterId>,
     /// Clusters whose changes travel alone.
     pub apart: Apart,
-    /// Units that were refused for what is there; if that is as it was believed when it is read, they are refused for good.
+    /// Units that were refused for the zone's records; if a read finds these as believed, the refusal stands.
     pub doubted: Vec<(Unit, String)>,
     /// Observed records that are to be made durable.
     pub pending_writes: Vec<RecordWrite>,
@@ -97,10 +97,10 @@ pub struct ZoneWork {
     pub awaiting_sync: VecDeque<(u64, DnsName)>,
 }
 
-/// A zone that cannot be worked now.
+/// A zone that cannot be managed now.
 #[derive(Clone, Debug)]
 pub struct Trouble {
-    /// What it is, for people.
+    /// The problem, for people.
     pub message: String,
     /// How often in a row.
     pub failures: u32,
@@ -186,7 +186,7 @@ impl ZoneWork {
         }
     }
 
-    /// Takes what the configuration says of the zone now. What was planned by what it said before is not sent.
+    /// Takes the zone's new settings. A batch planned under the old ones is not sent.
     pub fn take_settings(&mut self, settings: ZoneSettings) {
         self.state.settings = settings;
         self.state.context.set(&settings);
@@ -199,7 +199,7 @@ impl ZoneWork {
         self.has_old_plan = true;
     }
 
-    /// What is there is not what was believed, so nothing is learned from going on: the names are looked at anew.
+    /// Ends all searches: the zone is not as believed, so going on teaches nothing. Their names are looked at again.
     pub fn end_searches(&mut self) {
         self.reviews.hold(self.searches.drain(..).flat_map(Search::into_names));
     }
@@ -238,7 +238,7 @@ impl ZoneWork {
         self.change_trouble.as_ref().map(|trouble| trouble.retry_at)
     }
 
-    /// What keeps Zonefold from working the zone as it should now, for people, and until when if that is known.
+    /// Why Zonefold cannot manage the zone as it should now, for people, and until when if that is known.
     pub fn told_trouble(&self, now: Timestamp) -> Option<(String, Option<Timestamp>)> {
         let troubles = [&self.trouble, &self.change_trouble].into_iter().flatten();
         let mut open = troubles.filter(|trouble| trouble.retry_at + Millis(1) > now);
@@ -265,7 +265,7 @@ impl ZoneWork {
         self.latest_change = Some(change);
     }
 
-    /// Watches the latest change, if it came after this one. What a later change waits for, an earlier one has.
+    /// Watches the latest change, if it came after this one. Once a later change is INSYNC, the earlier ones are too.
     pub fn watch_later_than(&mut self, sequence: u64, now: Timestamp) {
         self.sync = self
             .latest_change
@@ -283,7 +283,7 @@ impl ZoneWork {
             reached.insert(name);
         }
         if self.awaiting_sync.is_empty() {
-            // A flood's room is given back.
+            // Frees the memory that a flood needed.
             self.awaiting_sync = VecDeque::new();
         }
         reached

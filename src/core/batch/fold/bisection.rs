@@ -43,8 +43,8 @@ impl Bisection {
         search
     }
 
-    /// The search in a refused whole of parts that depend on nothing of each other. The last `blamed` of them are those that
-    /// something speaks against: the others are tried first, together, so that as a rule they have gone out after one call.
+    /// The search in a refused whole of parts that do not depend on each other. The last `blamed` of them are suspected: the
+    /// others are tried first, together, so that as a rule they have gone out after one call.
     pub fn of_parts(order: Vec<usize>, blamed: usize) -> Self {
         let others = order.len().saturating_sub(blamed);
         let first = (blamed > 0 && others > 0).then_some(others);
@@ -58,17 +58,17 @@ impl Bisection {
         dependency_order(units)
     }
 
-    /// What is still to be tried.
+    /// The indices of the units that are still to be tried.
     pub fn open(&self) -> impl Iterator<Item = usize> {
         self.suspects.iter().chain(&self.rest).copied()
     }
 
-    /// Takes out what is judged otherwise, without a try.
+    /// Removes units that are settled otherwise, without a try.
     pub fn settle(&mut self, indices: &[usize]) {
         self.first = None;
         self.suspects.retain(|index| !indices.contains(index));
         self.rest.retain(|index| !indices.contains(index));
-        // Of the suspects one that is left may be good: what was refused was refused with the others.
+        // A suspect that is left may be good: it was refused together with the others.
         self.rest.splice(..0, std::mem::take(&mut self.suspects));
     }
 
@@ -78,7 +78,7 @@ impl Bisection {
         self.first.filter(|first| *first < self.suspects.len()).unwrap_or(half)
     }
 
-    /// The indices of the units to try next, in one call; none when all are settled.
+    /// The indices of the units to try next, in one call; `None` if all are settled.
     pub fn next_try(&self) -> Option<&[usize]> {
         let next =
             if self.suspects.is_empty() { &self.rest[..] } else { &self.suspects[..self.tried()] };
@@ -107,7 +107,7 @@ impl Bisection {
         }
     }
 
-    /// The units that can not go out, in the order in which they were found.
+    /// The units that cannot go out, in the order in which they were found.
     pub fn poison(&self) -> &[usize] {
         &self.poison
     }

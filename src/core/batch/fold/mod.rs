@@ -1,4 +1,4 @@
-//! From units to one ChangeResourceRecordSets call: what fits, in which order it stands, and what to try when it was refused.
+//! From units to one ChangeResourceRecordSets call: the units that fit, their order, and the parts to try after a refusal.
 //!
 //! A unit goes in whole or stays out whole. The counts are Route 53's own: every element of the call counts, a value counts
 //! each time that it is deleted and each time that it is created, and every CREATE and DELETE costs one change token.
@@ -13,7 +13,7 @@ use crate::core::planning::change::{Action, Change, Unit, WireChange};
 pub use bisection::{Bisection, bisect};
 pub use order::wire_order;
 
-/// What one call may hold at most.
+/// The limits of one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FoldLimits {
@@ -32,7 +32,7 @@ impl Default for FoldLimits {
     }
 }
 
-/// What a unit, or a call, counts against the limits.
+/// The cost of a unit, or of a call, against the limits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Cost {
     /// Records, as Route 53 counts them in a request.
@@ -55,7 +55,7 @@ impl Cost {
         }
     }
 
-    /// The first limit that is exceeded, with what is needed and what there is.
+    /// The first limit that is exceeded, with the amount that is needed and the amount that there is.
     fn exceeds(&self, limits: &FoldLimits) -> Option<TooLarge> {
         [
             (Limit::Records, self.records, limits.records),
@@ -93,7 +93,7 @@ impl Limit {
     }
 }
 
-/// A unit that no call can hold. It needs a person: it has to be made smaller where it is wanted.
+/// A unit that no call can hold. It needs a person: make the endpoints that want it smaller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
 #[error(
     "the change needs {needed} {} in one call and Route 53 accepts {most} at most: spread its values over more names",
@@ -102,9 +102,9 @@ impl Limit {
 pub struct TooLarge {
     /// The first limit that it breaks.
     pub which: Limit,
-    /// What it needs of it.
+    /// The amount that the unit needs.
     pub needed: usize,
-    /// What a call may hold.
+    /// The most that a call may hold.
     pub most: usize,
 }
 
@@ -114,7 +114,7 @@ pub enum NotAdded {
     /// It fits into a later call.
     #[error("the call has no room for so many {} more", .0.noun())]
     Full(Limit),
-    /// It fits into none.
+    /// It fits into no call.
     #[error(transparent)]
     TooLarge(#[from] TooLarge),
 }
@@ -127,7 +127,7 @@ fn elements(change: &Change) -> impl Iterator<Item = (Action, &RawRecordSet)> {
     delete.into_iter().chain(create).filter(|_| change.before != change.after)
 }
 
-/// What a unit counts.
+/// The cost of a unit.
 pub fn cost(unit: &Unit) -> Cost {
     unit.changes.iter().flat_map(elements).fold(Cost::default(), |sum, (_, set)| {
         sum.plus(Cost {
@@ -175,7 +175,7 @@ impl Folder {
         Ok(())
     }
 
-    /// What the call counts so far.
+    /// The cost of the call so far.
     pub fn used(&self) -> Cost {
         self.used
     }

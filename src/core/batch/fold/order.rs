@@ -1,5 +1,5 @@
 //! The order of a call's elements. Route 53 looks at them one after the other, so an alias has to come after the record that
-//! it stands for, and whatever makes room comes before what needs it.
+//! it stands for, and a change that makes room comes before the one that needs the room.
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
@@ -62,7 +62,7 @@ fn rank(element: &WireChange) -> u8 {
 /// For each element the number of created aliases between it and a record that does not depend on the call; 0 for all that
 /// is no created alias. Aliases that stand for each other in a circle, which Route 53 refuses, come last.
 fn alias_depths(elements: &[&WireChange]) -> Vec<usize> {
-    // A group is all created aliases of one name and type: what stands for one of them stands for all.
+    // A group is all created aliases of one name and type: an alias to one of them is an alias to all.
     let mut groups = HashMap::<(String, &str), usize>::new();
     let mut members = Vec::new();
     for (index, element) in elements.iter().enumerate().filter(|(_, element)| rank(element) == 3) {

@@ -1,4 +1,4 @@
-//! Record values: what each type takes, and one canonical text for each value.
+//! Record values: the syntax of each type, and one canonical text for each value.
 //!
 //! The canonical text is for comparing and for writing; what Route 53 holds stays as it was answered. A value that Route 53
 //! took from others but that breaks its type's RFC is an error here, so it is never equal to a wanted one. What clusters want has
@@ -29,7 +29,7 @@ pub struct ValueError {
     pub rtype: RecordType,
     /// The value, cut to 80 characters.
     pub value: String,
-    /// What is wrong and how to mend it.
+    /// The problem and how to fix it.
     pub problem: String,
 }
 
@@ -79,7 +79,7 @@ fn other(_: &str) -> Result<String, String> {
 /// One value in canonical text.
 ///
 /// # Errors
-/// What is wrong with it and how to mend it.
+/// The problem with the value and how to fix it.
 pub fn canonical_value(rtype: RecordType, value: &str) -> Result<String, ValueError> {
     let parse = match rtype {
         RecordType::A => simple::a,

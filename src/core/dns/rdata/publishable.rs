@@ -1,5 +1,5 @@
-//! What Route 53 refuses of values that are sound by their RFC, checked for what clusters want to publish. It may hold such values
-//! all the same, from before a rule or in a type that has none, and they are read.
+//! Values that are sound by their RFC and that Route 53 refuses, checked before clusters publish them. Route 53 may still hold
+//! such values, from before a rule or in a type that has none, and they are read.
 
 use arcstr::ArcStr;
 
@@ -12,7 +12,7 @@ const MAX_SVC_PRIORITY: u32 = 32_767;
 /// Checks canonical values that are to be published; `written` is what they were read from, for the error.
 ///
 /// # Errors
-/// The first value that Route 53 would refuse, or that cannot be what its author meant.
+/// The first value that Route 53 would refuse, or that its author cannot have meant.
 pub fn check_publishable(
     rtype: RecordType,
     values: &[ArcStr],
@@ -71,7 +71,7 @@ fn check_service(priority: &str, value: &str) -> Result<(), String> {
     }
 }
 
-/// Why a canonical name is no host name, and how to mend it; `None` if it is one, or the root. RFC 1123 §2.1: the last label of a
+/// Why a canonical name is no host name, and how to fix it; `None` if it is one, or the root. RFC 1123 §2.1: the last label of a
 /// host name is not a number, or it could be taken for an address; and none of `:`, `/` and `%` stands in it.
 pub fn host_problem(name: &str) -> Option<String> {
     let body = name.strip_suffix('.').unwrap_or(name);

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use crate::core::dns::name::DnsName;
 
-/// What a parser answers: canonical text, or what is wrong and how to mend it.
+/// The result of a parser: canonical text, or the problem and how to fix it.
 pub(in crate::core::dns::rdata) type Parsed<T = String> = Result<T, String>;
 
 /// RFC 1035 §3.4.1 and RFC 1123 §2.1: four decimal numbers. A leading zero means octal to some readers, so there is none.
@@ -113,7 +113,7 @@ pub(in crate::core::dns::rdata) fn name_or_root(word: &str) -> Parsed {
     if word == "." { Ok(word.to_owned()) } else { name(word) }
 }
 
-/// Digits only: `FromStr` alone would take a sign.
+/// Digits only: `FromStr` alone would accept a sign.
 pub(in crate::core::dns::rdata) fn number<T: FromStr + Into<u64>>(
     word: &str,
     what: &str,

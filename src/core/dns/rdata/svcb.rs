@@ -49,7 +49,7 @@ pub(in crate::core::dns::rdata) fn svcb(value: &str) -> Parsed {
     Ok(canonical)
 }
 
-/// The first parameter of a canonical value that Route 53 does not take: it knows the named keys without `mandatory`.
+/// The first parameter of a canonical value that Route 53 does not accept: it knows the named keys without `mandatory`.
 pub(super) fn unsupported_parameter(value: &str) -> Option<String> {
     let (_, rest) = next_word(value);
     let (_, rest) = next_word(rest);
@@ -122,7 +122,7 @@ fn key_name(number: u16) -> String {
     KEYS.get(usize::from(number)).map_or_else(|| format!("key{number}"), |name| (*name).to_owned())
 }
 
-/// The canonical value of a parameter; none for one that has none.
+/// The canonical value of a parameter; `None` if it has no value.
 fn canonical_content(
     number: u16,
     content: Option<&[u8]>,

@@ -111,13 +111,13 @@ pub(in crate::core::dns::rdata) fn quoted(octets: &[u8]) -> String {
     text
 }
 
-/// Reads what stands after an opening quotation mark and answers it with what follows the closing one.
+/// Reads the text after an opening quotation mark; returns it with the rest after the closing one.
 pub(in crate::core::dns::rdata) fn read_quoted(text: &str) -> Parsed<(Vec<u8>, &str)> {
     let bytes = text.as_bytes();
     let (mut octets, mut at) = (Vec::new(), 0);
     while let Some(byte) = bytes.get(at) {
         match byte {
-            // A quotation mark is ASCII, so what follows starts a character.
+            // A quotation mark is ASCII, so the next byte starts a character.
             b'"' => return Ok((octets, text.get(at + 1..).unwrap_or_default())),
             b'\\' => {
                 let (octet, length) = read_escape(bytes.get(at + 1..).unwrap_or_default())?;
@@ -131,7 +131,7 @@ pub(in crate::core::dns::rdata) fn read_quoted(text: &str) -> Parsed<(Vec<u8>, &
     Err("a quotation mark is not closed: end the string with \", and write \\\" for one inside of it".to_owned())
 }
 
-/// Reads what stands after a backslash and answers the octet with the length of what was read.
+/// Reads the escape after a backslash; returns the octet and the length read.
 fn read_escape(bytes: &[u8]) -> Parsed<(u8, usize)> {
     match bytes {
         [b'0'..=b'9', ..] => match bytes {

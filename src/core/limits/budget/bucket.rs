@@ -13,7 +13,7 @@ const KEEP_FOR_URGENT_FROM: i64 = 5 * TOKEN;
 /// Route 53's limit of records in one call. Each of them belongs to a change of one token at most, so no call needs more.
 const LARGEST_CALL: i64 = 1_000 * TOKEN;
 
-/// What a bucket counts.
+/// The unit that a bucket counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::core::limits::budget) enum Kind {
     Requests,
@@ -68,14 +68,14 @@ impl Bucket {
         i64::try_from(scaled).unwrap_or(i64::MAX).max(self.refill.min(1))
     }
 
-    /// Lets in what flows in `elapsed_ms`.
+    /// Lets in the tokens of `elapsed_ms`.
     pub(in crate::core::limits::budget) fn fill(&mut self, elapsed_ms: i64, ceiling: i64) {
         let inflow = self.effective_refill(ceiling).saturating_mul(elapsed_ms.max(0));
         let full = self.capacity - self.in_flight;
         self.level = self.level.saturating_add(inflow).min(full.max(self.level));
     }
 
-    /// What calls of an action that carry so many changes together take from this bucket.
+    /// The micro-tokens that `calls` calls of an action, with `changes` changes together, take from this bucket.
     pub(in crate::core::limits::budget) fn need(
         &self,
         action: ApiAction,
@@ -90,7 +90,7 @@ impl Bucket {
         }
     }
 
-    /// What a lane leaves in the bucket for the lanes before it.
+    /// The level that a lane leaves in the bucket for the lanes before it.
     pub(in crate::core::limits::budget) fn floor(&self, lane: Lane) -> i64 {
         let for_urgent = match self.kind {
             _ if lane == Lane::Urgent => 0,
@@ -105,7 +105,7 @@ impl Bucket {
         }
     }
 
-    /// The level that lets a lane take `need`; none when the bucket never holds so much. A need that only fits into the whole
+    /// The level that lets a lane take `need`; `None` if `need` exceeds the capacity. A need that only fits into the whole
     /// bucket is not held to the lane's floor, or it would wait for ever.
     pub(in crate::core::limits::budget) fn wanted_level(
         &self,
@@ -119,7 +119,7 @@ impl Bucket {
         }
     }
 
-    /// Milliseconds until the level is reached; none when nothing flows in.
+    /// Milliseconds until the level is reached; `None` if nothing flows in.
     pub(in crate::core::limits::budget) fn wait_ms(
         &self,
         wanted_level: i64,
@@ -134,7 +134,7 @@ impl Bucket {
     }
 }
 
-/// `amount` in units of `1 / scale`, rounded down but for the error of binary fractions; what is no number counts as 0.
+/// `amount` in units of `1 / scale`, rounded down but for the error of binary fractions; NaN counts as 0.
 fn whole(amount: f64, scale: i64) -> i64 {
     // `as` saturates and turns NaN into 0.
     ((amount * scale as f64) + 1e-3).floor().max(0.0) as i64

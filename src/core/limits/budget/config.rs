@@ -1,4 +1,4 @@
-//! What an account's buckets are, as AWS publishes them, and how much of them we leave to others.
+//! The buckets of an account, as AWS publishes them, and the share of them that we leave to others.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ pub struct BudgetConfig {
     /// The requests of one action, in addition to the account's bucket; an action that is not listed has none of its own.
     #[serde(default)]
     pub per_action: BTreeMap<ApiAction, BucketConfig>,
-    /// Record changes: CREATE and DELETE cost 1 each; none where AWS counts requests only.
+    /// Record changes: CREATE and DELETE cost 1 each; `None` where AWS counts requests only.
     #[serde(default)]
     pub changes: Option<BucketConfig>,
     /// The share of each bucket, 0 up to but not including 1, that is left to people and other tools.
@@ -37,10 +37,10 @@ fn default_reserve_share() -> f64 {
     0.2
 }
 
-/// Why a budget is none.
+/// Why a budget is invalid.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum BudgetConfigError {
-    /// The share is not one, or leaves nothing.
+    /// The reserve share is out of range, or leaves nothing.
     #[error("the reserve share is {0}: give a number from 0 up to, but not including, 1")]
     ReserveShare(f64),
     /// A bucket that lets nothing through.
@@ -50,7 +50,7 @@ pub enum BudgetConfigError {
         bucket: &'static str,
         /// `capacity` or `refill_per_second`.
         what: &'static str,
-        /// What was given.
+        /// The given value.
         value: f64,
         /// The least that works.
         least: f64,

@@ -1,4 +1,4 @@
-//! The token buckets of one AWS account: what may be called, and when.
+//! The token buckets of one AWS account: which calls may go out, and when.
 //!
 //! AWS publishes buckets for an account: all requests, the requests of each action and, since 2026, record changes. A
 //! [`Budget`] mirrors the part of them that is ours. A call takes from every bucket that it touches or from none, and gets a
@@ -72,7 +72,7 @@ pub struct Permit {
     changes: u32,
 }
 
-/// What a permit paid for, to settle it by when the call is answered.
+/// The action and the changes that a permit paid for, to settle them when the call is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Paid {
     action: ApiAction,
@@ -80,7 +80,7 @@ pub struct Paid {
 }
 
 impl Permit {
-    /// What it paid for.
+    /// The action and the changes that it paid for.
     pub fn paid(&self) -> Paid {
         Paid { action: self.action, changes: self.changes }
     }
@@ -96,7 +96,7 @@ impl Permit {
     }
 }
 
-/// Who goes first when tokens are short.
+/// The priority of a call when tokens are short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Lane {
@@ -126,7 +126,7 @@ pub enum StartLevel {
 pub struct Shortage {
     /// The bucket that is ready last.
     pub bucket: &'static str,
-    /// When the call can be paid for, if nothing else is; none when the call is larger than the bucket.
+    /// When the call can be paid for, if nothing else is; `None` if the call is larger than the bucket.
     pub ready_at: Option<Timestamp>,
 }
 
@@ -146,7 +146,7 @@ pub struct BucketSnapshot {
     pub tokens: f64,
     /// The most that it holds.
     pub capacity: f64,
-    /// What flows in each second, as lowered by throttling.
+    /// The tokens that flow in each second, as lowered by throttling.
     pub refill_per_second: f64,
 }
 
@@ -267,8 +267,8 @@ impl Budget {
         }
     }
 
-    /// When [`try_take`](Self::try_take) would succeed if nothing else is taken before; `now` when it would at once, none when
-    /// the call is larger than a bucket.
+    /// When [`try_take`](Self::try_take) would succeed if nothing else is taken before: `now` if at once, `None` if the call is
+    /// larger than a bucket.
     pub fn ready_at(
         &mut self,
         now: Timestamp,
@@ -279,8 +279,8 @@ impl Budget {
         self.all_ready_at(now, lane, action, 1, changes)
     }
 
-    /// When so many calls, which carry so many changes together, could all be paid for at once; as
-    /// [`ready_at`](Self::ready_at) otherwise.
+    /// When `calls` calls, which carry `changes` changes together, could all be paid for at once; otherwise as
+    /// [`ready_at`](Self::ready_at).
     pub fn all_ready_at(
         &mut self,
         now: Timestamp,
@@ -322,7 +322,7 @@ impl Budget {
         self.ceiling_changed_at = self.filled_at;
     }
 
-    /// AWS took a call: the refill rises by what the time since the last rise or refusal is worth.
+    /// AWS accepted a call: the refill rises in proportion to the time since the last rise or refusal.
     pub fn succeeded(&mut self, now: Timestamp) {
         self.fill(now);
         let elapsed_ms = self.filled_at.since(self.ceiling_changed_at).0.min(RECOVERY_MS);
@@ -348,9 +348,9 @@ impl Budget {
         }
     }
 
-    /// When the last of so many change calls would have gone out, if they carry so many changes in equal parts, nothing else
-    /// is spent and the refill stays as it is. More calls are reckoned with when a call would be larger than the bucket. The
-    /// end of time when nothing flows in.
+    /// When the last of `calls` change calls would have gone out, if they carry `changes` changes in equal parts, nothing else
+    /// is spent and the refill stays as it is. More calls are assumed if a call would be larger than the bucket. The end of time
+    /// if nothing flows in.
     pub fn predict(&mut self, now: Timestamp, calls: u32, changes: u32) -> Timestamp {
         self.fill(now);
         let most = self

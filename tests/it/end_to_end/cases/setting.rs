@@ -21,7 +21,7 @@ pub const CHILD: &str = "Z0K8SPUBLIC000001";
 /// The public zone other.example.net.
 const OTHER: &str = "Z0OTHERPUBLIC0001";
 
-/// What the cluster `c2` publishes, to see when the broker has done all that came before.
+/// The name that the cluster `c2` publishes, to see when the broker has done all that came before.
 const MARK: &str = "mark.dev.example.com";
 /// Answers that say nothing of what was asked.
 const ASKED_TOO_EARLY: [&str; 2] = ["PriorRequestNotComplete", "Throttling"];
@@ -72,7 +72,7 @@ impl Setting {
         Self::prepared(case, |_| {}).await
     }
 
-    /// The same where somebody else wrote something before.
+    /// The same after `prepare` has written as another writer.
     pub async fn prepared(case: &'static str, prepare: impl FnOnce(&Control)) -> Self {
         let (emulator, aws) = aws::emulated_with(zones()).await;
         prepare(&emulator.control());
@@ -89,14 +89,14 @@ impl Setting {
         self.site.write("c1", file, &manifest(self.case, file));
     }
 
-    /// Waits until the endpoints of `c1` are told this, each as [`said`] shows it, and the broker has nothing left to do for them.
+    /// Waits until the endpoints of `c1` have these verdicts, each as [`said`] shows it, and the broker has nothing left to do.
     pub async fn comes_to(&mut self, wanted: &[&str]) {
         let mut wanted: Vec<&str> = wanted.to_vec();
         wanted.sort_unstable();
         self.comes_to_any(|told| told == wanted).await;
     }
 
-    /// The same for what is known less exactly; answers what they are told.
+    /// The same for verdicts that are known less exactly; answers the verdicts.
     pub async fn comes_to_any(&mut self, is_right: impl Fn(&[String]) -> bool) -> Vec<String> {
         let told = eventually(&format!("{}: the right verdicts", self.case), async || {
             let endpoints = self.site.endpoints("c1").await?;
@@ -141,7 +141,7 @@ impl Setting {
         found["verdict"]["message"].as_str().unwrap().to_owned()
     }
 
-    /// Asserts what a zone holds beside its own SOA and NS, each as [`shown`] shows it.
+    /// Asserts what a zone holds besides its own SOA and NS, each as [`shown`] shows it.
     pub fn holds(&self, zone: &str, wanted: &[&str]) {
         assert_eq!(self.records(zone), wanted, "{}: the zone {zone}", self.case);
     }
@@ -152,7 +152,7 @@ impl Setting {
         self.holds(PRIVATE, wanted);
     }
 
-    /// What a zone holds, but for its own SOA and NS and the mark.
+    /// The record sets of a zone, but for its own SOA and NS and the mark.
     pub fn records(&self, zone: &str) -> Vec<String> {
         let mark = format!("{MARK} ");
         self.listed(zone).into_iter().filter(|line| !line.starts_with(&mark)).collect()
@@ -226,7 +226,7 @@ fn whose(endpoint: &Value) -> String {
     format!("{}/{}", text(&endpoint["namespace"]), text(&endpoint["object"]))
 }
 
-/// A record set in a line: name, type, and time to live with values or the target of an alias.
+/// A record set in a line: name, type, and TTL with values or the target of an alias.
 fn shown(set: &RawRecordSet) -> String {
     let (name, rtype) = (bare(&set.name), &set.rtype);
     let content = match (&set.alias, set.ttl_secs) {

@@ -440,7 +440,7 @@ fn string(rest: &str) -> usize {
     rest.len()
 }
 
-/// The length of a character literal; none for a lifetime.
+/// The length of a character literal; `None` if it is a lifetime.
 fn character(rest: &str) -> Option<usize> {
     let mut characters = rest.char_indices().skip(1);
     let (_, first) = characters.next()?;

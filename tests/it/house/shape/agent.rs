@@ -1,4 +1,4 @@
-//! What an agent holds of an object, and of what became of it.
+//! The memory that an agent holds for an object and its status.
 
 use prost::Message as _;
 use serde_json::json;
@@ -71,7 +71,7 @@ fn told(index: &Index) -> StatusBook {
     book
 }
 
-/// Heap bytes of what an agent of so many objects holds: of the objects, and of the statuses.
+/// Heap bytes that an agent of `objects` objects holds: of the objects, and of the statuses.
 fn held(objects: usize) -> (i64, i64) {
     let (mut index, mut book) = (None, None);
     let reading = allocation_counter::measure(|| index = Some(read(objects)));

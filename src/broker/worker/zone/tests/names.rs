@@ -1,4 +1,4 @@
-//! What names mean for each other, and how many endpoints one takes.
+//! How names affect each other, and how many endpoints a name accepts.
 
 use super::*;
 
@@ -24,7 +24,7 @@ fn sets_of(endpoint: &Endpoint) -> Vec<RawRecordSet> {
     sets.iter().map(crate::core::dns::record::RecordSet::to_raw).collect()
 }
 
-/// Sends what can be sent for a name, and answers how many changes that is.
+/// Sends everything that can be sent for a name; returns how many changes that is.
 fn send_at(state: &mut ZoneState, at: &str) -> usize {
     send_for(state, &name(at)).map_or(0, |(changes, ..)| changes)
 }
@@ -147,7 +147,7 @@ fn beyond_the_bound_of_a_name_the_youngest_endpoints_are_told_and_follow_when_an
     let review = state.review(&name(X), NOW, "", None);
     assert_eq!(told(&review, "TOO_LARGE"), [most + 2]);
     assert_eq!(told(&review, "ACCEPTED").len(), crowd::MOST_AT_A_NAME);
-    // An older one takes the place of the youngest, which has to wait too; each is told once.
+    // An older one takes the place of the youngest, which then waits too; each gets its status once.
     let review = puts(&mut state, X, 1, &web(1));
     assert_eq!(told(&review, "TOO_LARGE"), [most + 1]);
     let gone = EndpointEntry::new(cluster("east"), 5, &PackedEndpoint::pack(&web(5)));
@@ -156,7 +156,7 @@ fn beyond_the_bound_of_a_name_the_youngest_endpoints_are_told_and_follow_when_an
     assert!(
         told(&review, "ACCEPTED").contains(&(most + 1)) && told(&review, "TOO_LARGE").is_empty()
     );
-    // What one cluster does is no bound for another.
+    // The endpoints of one cluster do not count towards another's bound.
     let west = EndpointEntry::new(cluster("west"), most + 9, &PackedEndpoint::pack(&web(9)));
     state.contribute(&name(X), west, PlacementRole::Publishes);
     assert_eq!(told(&state.review(&name(X), NOW, "", None), "NAME_HELD"), [most + 9]);
@@ -170,7 +170,7 @@ fn a_loop_through_a_wildcard_is_kept_out_until_another_name_answers() {
     let (reason, message) = said(&puts(&mut state, wild, 2, &cname(wild, X)));
     assert_eq!(reason, "INVALID_TARGET");
     assert!(message.contains("x.example.com → a.w.example.com → *.w.example.com"), "{message}");
-    // What lies below exists too, and is not covered (RFC 4592 §2.2.2).
+    // A name below the wildcard that exists is not covered by it (RFC 4592 §2.2.2).
     let review = puts(&mut state, covered, 3, &endpoint("web", covered, "A", &["192.0.2.1"]));
     assert_eq!(review.others, [name(wild)].into());
     assert_eq!(said(&state.review(&name(wild), NOW, "", None)).0, "ACCEPTED");
