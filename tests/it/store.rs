@@ -11,6 +11,7 @@ mod model;
 mod network;
 mod opening;
 mod retention;
+mod rules;
 mod sessions;
 mod upgrade;
 mod zones;

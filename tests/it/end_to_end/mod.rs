@@ -6,6 +6,7 @@ mod burst;
 mod cases;
 mod dev_walk;
 mod forget;
+mod governance;
 mod invariants;
 mod kill;
 mod main_job;

@@ -1,0 +1,101 @@
+//! Who owns which name, end to end: rules in files and in the store, and the commands that write them.
+
+use std::process::Output;
+
+use serde_json::json;
+
+use crate::support::aws::{self, Aws};
+use crate::support::deployment::{Deployment, configuration, sqlite};
+use crate::support::folder::TestFolder;
+use crate::support::manifests::service;
+use crate::support::process::zonefold;
+use crate::support::wait::eventually_equal;
+
+const APP: &str = "app.dev.example.com";
+
+const OWNED: &str = "\
+apiVersion: zonefold.dev/v1
+kind: Team
+metadata: { name: shop }
+spec: { owners: { groups: [shop-leads] } }
+---
+apiVersion: zonefold.dev/v1
+kind: Ownership
+metadata: { name: dev }
+spec: { zone: dev.example.com, team: shop, claims: granted }
+";
+
+const GRANT: &str = "\
+apiVersion: zonefold.dev/v1
+kind: Grant
+metadata: { name: app }
+spec:
+  zone: dev.example.com
+  names: [app.dev.example.com]
+  clusters: { names: [dev-east] }
+";
+
+fn answer(address: &str) -> aws::Answer {
+    Some((60, vec![address.to_owned()]))
+}
+
+async fn command(site: &Deployment, arguments: &[&str]) -> Output {
+    let broker = format!("http://{}", site.http);
+    let arguments = arguments.iter().copied().chain(["--broker", broker.as_str()]);
+    zonefold(&site.folder.path("home"), arguments).output().await.unwrap()
+}
+
+fn said(output: &Output) -> String {
+    let texts = [&output.stdout, &output.stderr];
+    texts.map(|text| String::from_utf8_lossy(text).into_owned()).concat()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_is_published_from_its_grant_on_and_stays_as_it_is_when_the_grant_goes() {
+    let aws = Aws::start().await;
+    let folder = TestFolder::new();
+    let rules = folder.folder("rules");
+    folder.write("rules/dev.yaml", OWNED);
+    let mut configured = configuration(&folder, &sqlite(&folder), aws.configured());
+    configured["rules"] = json!([rules]);
+    let mut site = Deployment::start(folder, &aws, &configured).await;
+    site.agent("dev-east", &[("app.yaml", service("app", APP, "192.0.2.10"))]).await;
+    let is_not_granted = |status: &serde_json::Value| status["reason"] == "NOT_GRANTED";
+    let waiting = site.status("dev-east", "app", "A", is_not_granted).await;
+    assert!(waiting["message"].as_str().unwrap().contains("team shop"), "{waiting}");
+    assert_eq!(aws.answer("dev", APP, "A").await, None);
+
+    // A file that is wrong changes nothing, and the command says where.
+    let wrong = site.folder.write("wrong.yaml", &GRANT.replace("clusters:", "cluster:"));
+    let refused = command(&site, &["apply", "-f", wrong.to_str().unwrap()]).await;
+    assert!(!refused.status.success() && said(&refused).contains("wrong.yaml:7:3"), "{}", said(&refused));
+
+    let grant = site.folder.write("grant.yaml", GRANT);
+    let grant = grant.to_str().unwrap();
+    let preview = command(&site, &["apply", "-f", grant, "--preview"]).await;
+    assert!(said(&preview).contains("nothing is changed"), "{}", said(&preview));
+    let applied = command(&site, &["apply", "-f", grant, "--reason", "the app is ready"]).await;
+    assert!(applied.status.success(), "{}", said(&applied));
+    site.applied("dev-east", "app", "A").await;
+    assert_eq!(aws.answer("dev", APP, "A").await, answer("192.0.2.10"));
+    let listed = command(&site, &["get", "grants", "--documents", "yaml"]).await;
+    assert!(said(&listed).contains("name: app"), "{}", said(&listed));
+
+    let in_file = command(&site, &["delete", "team", "shop"]).await;
+    assert!(!in_file.status.success() && said(&in_file).contains("lives in the file"));
+    let deleted = command(&site, &["delete", "grant", "app"]).await;
+    assert!(deleted.status.success(), "{}", said(&deleted));
+    site.status("dev-east", "app", "A", is_not_granted).await;
+    site.write("dev-east", "app.yaml", &service("app", APP, "192.0.2.99"));
+    let is_edited = |status: &serde_json::Value| {
+        is_not_granted(status) && status["targets"] == json!(["192.0.2.99"])
+    };
+    site.status("dev-east", "app", "A", is_edited).await;
+    assert_eq!(aws.answer("dev", APP, "A").await, answer("192.0.2.10"), "a rule moves nothing");
+
+    // Deleting the object is no rule's doing.
+    site.remove("dev-east", "app.yaml");
+    eventually_equal("the deletion arrives", None, async || aws.answer("dev", APP, "A").await)
+        .await;
+    site.finish(&aws).await;
+}
