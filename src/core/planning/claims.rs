@@ -21,7 +21,7 @@ pub fn decide_name(input: &NameInput<'_>) -> NameDecision {
     let (mut valid, mut others) = (Vec::new(), Vec::new());
     for index in order {
         let contribution = &contributions[index];
-        let barred = contribution.wish.as_ref().map(|wish| zone_rules::bar(input, wish));
+        let barred = contribution.parsed.as_ref().map(|parsed| zone_rules::bar(input, parsed));
         match barred {
             Some(None) => valid.push(index),
             Some(Some(verdict)) => {

@@ -67,10 +67,10 @@ pub struct TestStore {
 impl TestStore {
     /// A record set of the cluster east, with its claim.
     pub fn hold(&self, zone: usize, owner: &str, target: &str) {
-        let wish =
+        let parsed =
             crate::core::endpoint::parsed::parse_endpoint(&endpoint("web", owner, "A", &[target]))
                 .unwrap();
-        let raw = wish.record_sets(&zone_id(zone), 300)[0].to_raw();
+        let raw = parsed.record_sets(&zone_id(zone), 300)[0].to_raw();
         let key = raw.key().unwrap();
         let packed = PackedRecord::pack(&key, &raw);
         let ownership = Ownership { cluster: cluster("east"), batch: BatchId(uuid::Uuid::nil()) };
