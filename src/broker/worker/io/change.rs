@@ -162,6 +162,7 @@ impl Worker {
         let Some(zone) = self.zones.get_mut(zone_id) else { return (vec![], 0) };
         let mut folder = Folder::new(FoldLimits::default(), tokens);
         let (mut units, mut too_large, mut offered) = (vec![], vec![], HashSet::new());
+        let mut without_work = vec![];
         let mut created = 0;
         let (state, apart) = (&mut zone.state, &zone.apart);
         let next = zone.backlog.clusters().min_by_key(|cluster| {
@@ -188,6 +189,9 @@ impl Worker {
             let (mut added, mut out_of_tokens) = (false, false);
             let planned = state.units(&queued.item, now);
             let nothing_left = planned.is_empty();
+            if nothing_left {
+                without_work.push(queued.item.clone());
+            }
             for unit in planned {
                 let creates = creations(&unit);
                 if creates > 0 && created > 0 && created + creates > state.quota.allowance(now) {
@@ -218,6 +222,8 @@ impl Worker {
         for (cluster, name) in taken {
             zone.backlog.taken(&cluster, &name);
         }
+        // They had a change when they were planned last: what they wait for now, if anything, is to be found out.
+        self.note(zone_id, without_work);
         for (unit, why) in too_large {
             self.refuse_units(zone_id, std::slice::from_ref(&unit), &why, now);
             self.review(zone_id, unit_key(&unit).map(|key| key.name.clone()), now);
