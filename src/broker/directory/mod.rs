@@ -8,11 +8,13 @@ pub mod cluster;
 pub mod due;
 pub mod entry;
 pub mod interner;
+mod loader;
 mod places;
 mod placing;
 pub mod review;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use arc_swap::ArcSwap;
@@ -28,11 +30,12 @@ use crate::core::planning::placement::{PlacementDecision, PlacementSet, StoredPl
 use crate::core::planning::routing::{AccountScope, ZoneFacts, ZoneTable};
 use crate::core::time::Timestamp;
 use crate::core::visibility::Exposure;
-use crate::ports::{EndpointNews, EndpointRow, IngestOp, OpOutcome, PlacementWrite};
-use cluster::{ClusterEndpoints, LoadingEndpoints};
+use crate::ports::{EndpointNews, IngestOp, OpOutcome, PlacementWrite};
+use cluster::ClusterEndpoints;
 use due::{DuePlacements, Turn};
 use entry::{EndpointEntry, Status, fingerprint};
 use interner::Interner;
+pub use loader::Loader;
 use places::{PlacementTable, WaitingEndpoints};
 use placing::Placer;
 use review::DirectoryReview;
@@ -110,6 +113,8 @@ pub struct Directory {
     waiting: Mutex<WaitingEndpoints>,
     /// Endpoints whose placement can be decided and is not stored yet.
     due: DuePlacements,
+    /// Rises after each change of the settings or the zones: decisions by one number rest on the same.
+    basis: AtomicU64,
 }
 
 /// The directory, shared; only the decider writes to it.
@@ -146,7 +151,7 @@ impl Directory {
             (account, AccountScope { listed, exempt, ..scope })
         });
         table.set_accounts(kept.collect());
-        self.zones.store(Arc::new(table));
+        self.set_zones(table);
     }
 
     /// The endpoints of a cluster, none at first.
@@ -231,7 +236,8 @@ impl Directory {
         let before = self.cluster(cluster).get(key);
         let found = before.as_ref().and_then(|held| self.stored_placement(held));
         let endpoint = endpoint.view().to_endpoint();
-        placing::decide(&self.settings(), &self.zones(), cluster, &endpoint, found)
+        let basis = self.basis();
+        placing::decide(&self.settings(), &self.zones(), cluster, &endpoint, found, basis)
     }
 
     /// Decides where an endpoint goes that is stored and has no placement for its content, or that arrived where it moved to;
@@ -241,19 +247,24 @@ impl Directory {
             return None;
         }
         let found = self.stored_placement(held);
+        let basis = self.basis();
         let placing = match found {
             Some(found) if held.is_placed() && !held.is_placed_before_versions() => {
                 let has_left = !found.set.leaving().is_empty() && held.is_in_sync();
-                has_left
-                    .then(|| PlacementDecision { to: found.set.arrived(), found: Some(found) })?
+                has_left.then(|| PlacementDecision {
+                    to: found.set.arrived(),
+                    found: Some(found),
+                    basis,
+                })?
             }
             // An earlier release decided it; now the version is known.
             Some(found) if held.is_placed() => {
-                PlacementDecision { to: found.set.clone(), found: Some(found) }
+                PlacementDecision { to: found.set.clone(), found: Some(found), basis }
             }
             found => {
                 let endpoint = held.endpoint();
-                placing::decide(&self.settings(), &self.zones(), held.cluster(), &endpoint, found)?
+                let (settings, zones) = (self.settings(), self.zones());
+                placing::decide(&settings, &zones, held.cluster(), &endpoint, found, basis)?
             }
         };
         Some(PlacementWrite {
@@ -305,6 +316,8 @@ impl Directory {
         effects: &mut Vec<Effect>,
     ) {
         let endpoints = self.cluster(cluster);
+        // Only the decider changes it, which is who calls this.
+        let basis = self.basis();
         let mut placer = self.placer(Turn::Ours, effects);
         for (index, (op, outcome)) in ops.into_iter().zip(outcomes).enumerate() {
             match (op, outcome) {
@@ -325,13 +338,19 @@ impl Directory {
                         &endpoint,
                         &mut locked(&self.contents),
                     );
-                    let stored = match outcome {
-                        OpOutcome::Placed { .. } => {
-                            placings.get(&index).map(PlacementDecision::result)
-                        }
+                    let placed = match outcome {
+                        OpOutcome::Placed { .. } => placings.get(&index),
                         _ => None,
                     };
-                    placer.put(&endpoints, &key, &version, &held, stored);
+                    match placed {
+                        Some(placed) if placed.basis == basis => {
+                            placer.put_placed(&endpoints, &key, &version, &held, &placed.result());
+                        }
+                        _ => {
+                            let stored = placed.map(PlacementDecision::result);
+                            placer.put(&endpoints, &key, &version, &held, stored);
+                        }
+                    }
                 }
                 (IngestOp::Del { key, .. }, OpOutcome::Removed) => placer.remove(&endpoints, &key),
                 // An earlier attempt removed it, and its answer was lost: the store does not hold what was seen.
@@ -476,7 +495,7 @@ impl Directory {
         let before = zones.iter().filter_map(|zone| known.get(zone));
         let apexes = before.chain(&changed).map(|facts| facts.name.clone()).collect::<Vec<_>>();
         changed.into_iter().for_each(|facts| table.insert(facts));
-        self.zones.store(Arc::new(table));
+        self.set_zones(table);
         let review = if is_first {
             DirectoryReview::of_all_waiting(turn)
         } else {
@@ -500,7 +519,18 @@ impl Directory {
             .filter(|cluster| before.get(cluster) != settings.get(cluster))
             .collect();
         self.settings.store(Arc::new(settings));
+        self.basis.fetch_add(1, Ordering::Release);
         Some(DirectoryReview::of_clusters(changed))
+    }
+
+    fn set_zones(&self, zones: ZoneTable) {
+        self.zones.store(Arc::new(zones));
+        self.basis.fetch_add(1, Ordering::Release);
+    }
+
+    /// The state of settings and zones that a decision rests on which loads them after this.
+    fn basis(&self) -> u64 {
+        self.basis.load(Ordering::Acquire)
     }
 
     fn placer<'a>(&'a self, turn: Turn, effects: &'a mut Vec<Effect>) -> Placer<'a> {
@@ -542,46 +572,6 @@ pub struct Walk {
     pub accounts: BTreeSet<AccountId>,
     clusters: VecDeque<ClusterId>,
     after: Option<KeyHash>,
-}
-
-/// Takes the stored endpoints at start.
-#[derive(Default)]
-pub struct Loader {
-    clusters: BTreeMap<ClusterId, LoadingEndpoints>,
-}
-
-impl Loader {
-    /// Takes an endpoint and decides where it goes. The zones are known before.
-    pub fn take(
-        &mut self,
-        directory: &Directory,
-        row: EndpointRow,
-        effects: &mut Vec<Effect>,
-    ) -> EndpointEntry {
-        // All endpoints of a cluster share one text.
-        let cluster = self
-            .clusters
-            .get_key_value(&row.cluster)
-            .map_or(row.cluster, |(cluster, _)| cluster.clone());
-        let held = EndpointEntry::sharing(
-            cluster.clone(),
-            row.arrival,
-            &row.endpoint,
-            &mut locked(&directory.contents),
-        );
-        self.clusters.entry(cluster).or_default().push(&row.key, &row.version, held.clone());
-        directory.placer(Turn::Ours, effects).load(&held, &row.version, row.placed);
-        held
-    }
-
-    /// All are there.
-    pub fn finish(self, directory: &Directory) {
-        let loaded = self
-            .clusters
-            .into_iter()
-            .map(|(cluster, endpoints)| (cluster, Arc::new(endpoints.finish())));
-        *directory.clusters.write().unwrap_or_else(PoisonError::into_inner) = loaded.collect();
-    }
 }
 
 #[cfg(test)]

@@ -77,6 +77,9 @@ pub struct PlacementDecision {
     pub found: Option<StoredPlacement>,
     /// Where it goes.
     pub to: PlacementSet,
+    /// The state of zones and clusters that it rests on, as whoever decided counts them: while that is the same, so would the
+    /// decision be.
+    pub basis: u64,
 }
 
 impl PlacementDecision {
@@ -122,12 +125,18 @@ mod tests {
 
     #[test]
     fn a_decision_is_the_next_after_what_it_rests_on() {
-        let first = PlacementDecision { found: None, to: PlacementSet::one(at("Z1")) };
-        let second =
-            PlacementDecision { found: Some(first.result()), to: PlacementSet::one(at("Z2")) };
+        let first = PlacementDecision { found: None, to: PlacementSet::one(at("Z1")), basis: 0 };
+        let second = PlacementDecision {
+            found: Some(first.result()),
+            to: PlacementSet::one(at("Z2")),
+            basis: 0,
+        };
         assert_eq!((first.result().sequence, second.result().sequence), (1, 2));
-        let stays =
-            PlacementDecision { found: Some(second.result()), to: PlacementSet::one(at("Z2")) };
+        let stays = PlacementDecision {
+            found: Some(second.result()),
+            to: PlacementSet::one(at("Z2")),
+            basis: 0,
+        };
         assert_eq!(stays.result(), second.result());
     }
 }
