@@ -40,6 +40,17 @@ impl Worker {
             let units: Vec<Unit> = planned
                 .filter(|unit| unit_key(unit).is_some_and(|key| keys.contains(key)))
                 .collect();
+            let others: BTreeSet<DnsName> = units
+                .iter()
+                .filter(|unit| unit.cluster().is_some_and(|of| !search.clusters().contains(of)))
+                .filter_map(|unit| unit_key(unit).map(|key| key.name.clone()))
+                .collect();
+            if !others.is_empty() {
+                // They were released or claimed since, and wait for another cluster's poison no longer.
+                search.release(&others);
+                self.note(zone_id, others);
+                continue;
+            }
             if units.is_empty() {
                 // The suspects are no longer wanted, or are there by now.
                 search.applied();
