@@ -93,6 +93,12 @@ impl Worker {
         }
     }
 
+    /// The limits of a call: Route 53's, and what the account's budget holds at most.
+    pub(super) fn fold_limits(&self) -> FoldLimits {
+        let change_tokens = usize::try_from(self.budget.most_changes()).unwrap_or(usize::MAX);
+        FoldLimits { change_tokens, ..FoldLimits::default() }
+    }
+
     /// The change tokens that are there for a batch that is built now.
     fn changes_left(&mut self, now: Timestamp) -> u32 {
         match self.budget.changes_available(now, Lane::Changes) {
@@ -159,8 +165,9 @@ impl Worker {
 
     /// One round: the units that go out, and how many names were passed.
     fn fair_round(&mut self, zone_id: &ZoneId, tokens: u32, now: Timestamp) -> (Vec<Unit>, usize) {
+        let limits = self.fold_limits();
         let Some(zone) = self.zones.get_mut(zone_id) else { return (vec![], 0) };
-        let mut folder = Folder::new(FoldLimits::default(), tokens);
+        let mut folder = Folder::new(limits, tokens);
         let (mut units, mut too_large, mut offered) = (vec![], vec![], HashSet::new());
         let mut without_work = vec![];
         let mut created = 0;

@@ -61,13 +61,13 @@ impl ZoneState {
             }
             if let Some(raw) = &change.after {
                 let owner = Ownership { cluster: change.cause.cluster.clone(), batch: batch.id };
-                let may_be_earlier =
-                    self.late.get(&change.key).is_some_and(|late| late.owner.batch != batch.id);
+                let before = self.late.get(&change.key).filter(|late| late.owner.batch != batch.id);
+                let earlier = before.map_or(0, |late| late.earlier + 1);
                 let late = Late {
                     raw: raw.clone(),
                     owner,
                     until: since + LATE_FOR,
-                    may_be_earlier,
+                    earlier,
                     has_come: false,
                 };
                 self.late.insert(change.key.clone(), late);
@@ -82,9 +82,14 @@ impl ZoneState {
         raw: &RawRecordSet,
         now: Timestamp,
     ) -> Option<Arc<Ownership>> {
-        let late = self.late.get(key).filter(|late| late.until > now && same(&late.raw, raw))?;
+        let late =
+            self.late.get_mut(key).filter(|late| late.until > now && same(&late.raw, raw))?;
         let owner = Arc::new(late.owner.clone());
-        self.late.remove(key);
+        match late.earlier.checked_sub(1) {
+            // An earlier call may have made it, and this one is still to come.
+            Some(earlier) => late.earlier = earlier,
+            None => drop(self.late.remove(key)),
+        }
         Some(owner)
     }
 
@@ -93,7 +98,7 @@ impl ZoneState {
         let is_there = |(key, late): &(&RecordKey, &Late)| {
             let is_known = self.sighting(key).is_some_and(Sighting::is_there);
             late.until > now
-                && !late.may_be_earlier
+                && late.earlier == 0
                 && !is_known
                 && held.get(*key).is_some_and(|raw| same(&late.raw, raw))
         };

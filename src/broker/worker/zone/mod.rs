@@ -54,8 +54,8 @@ pub(super) struct Late {
     pub(super) raw: RawRecordSet,
     pub(super) owner: Ownership,
     pub(super) until: Timestamp,
-    /// An earlier lost call of ours may make it too: that it is there says nothing of this one.
-    pub(super) may_be_earlier: bool,
+    /// How many lost calls before may make it too: that it is there says nothing of this one.
+    pub(super) earlier: u32,
     /// Another set of the call was seen: the call was carried out, and this set was there too.
     pub(super) has_come: bool,
 }

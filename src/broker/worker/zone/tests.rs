@@ -245,6 +245,32 @@ fn what_a_lost_call_of_ours_made_late_is_ours() {
 }
 
 #[test]
+fn what_two_lost_calls_make_one_after_the_other_is_ours_each_time() {
+    let mut state = state();
+    wants(&mut state, "east", 1, "192.0.2.1");
+    let units = state.units(&name("www.example.com"), NOW);
+    for number in 0..2 {
+        let lost = Batch {
+            id: BatchId(uuid::Uuid::from_u128(number)),
+            account: zone_context().placement.account,
+            zone: zone_context().placement.zone,
+            planned_at: NOW,
+            wire: fold::wire_order(&units),
+            units: units.clone(),
+        };
+        state.may_come_late(&lost, NOW);
+    }
+    let mut came = || {
+        state.compare(&page(vec![raw("192.0.2.1")]), NOW);
+        let is_ours = state.records(None, 1)[0].1.owner.is_some();
+        state.compare(&page(vec![]), NOW);
+        state.observe(&raw("192.0.2.1").key().unwrap(), None);
+        is_ours
+    };
+    assert_eq!((0..3).map(|_| came()).collect::<Vec<_>>(), [true, true, false]);
+}
+
+#[test]
 fn what_a_lost_call_of_ours_deletes_late_is_no_drift() {
     let www = name("www.example.com");
     let aaaa = RawRecordSet {
