@@ -228,6 +228,7 @@ impl Directory {
         &self,
         cluster: &ClusterId,
         key: &KeyHash,
+        version: &Version,
         endpoint: &PackedEndpoint,
     ) -> Option<PlacementDecision> {
         if endpoint.withheld().is_some() {
@@ -235,6 +236,14 @@ impl Directory {
         }
         let before = self.cluster(cluster).get(key);
         let found = before.as_ref().and_then(|held| self.stored_placement(held));
+        if let (Some(held), Some(found)) = (&before, &found)
+            && held.is_placed()
+            && held.version() == *version
+        {
+            // An agent that starts anew says what it said before: that is no reason to go elsewhere.
+            let to = found.set.clone();
+            return Some(PlacementDecision { to, found: Some(found.clone()), basis: None });
+        }
         let endpoint = endpoint.view().to_endpoint();
         let basis = self.basis();
         placing::decide(&self.settings(), &self.zones(), cluster, &endpoint, found, basis)
@@ -247,23 +256,22 @@ impl Directory {
             return None;
         }
         let found = self.stored_placement(held);
-        let basis = self.basis();
         let placing = match found {
             Some(found) if held.is_placed() && !held.is_placed_before_versions() => {
                 let has_left = !found.set.leaving().is_empty() && held.is_in_sync();
                 has_left.then(|| PlacementDecision {
                     to: found.set.arrived(),
                     found: Some(found),
-                    basis,
+                    basis: None,
                 })?
             }
             // An earlier release decided it; now the version is known.
             Some(found) if held.is_placed() => {
-                PlacementDecision { to: found.set.clone(), found: Some(found), basis }
+                PlacementDecision { to: found.set.clone(), found: Some(found), basis: None }
             }
             found => {
                 let endpoint = held.endpoint();
-                let (settings, zones) = (self.settings(), self.zones());
+                let (basis, settings, zones) = (self.basis(), self.settings(), self.zones());
                 placing::decide(&settings, &zones, held.cluster(), &endpoint, found, basis)?
             }
         };
@@ -343,7 +351,7 @@ impl Directory {
                         _ => None,
                     };
                     match placed {
-                        Some(placed) if placed.basis == basis => {
+                        Some(placed) if placed.basis == Some(basis) => {
                             placer.put_placed(&endpoints, &key, &version, &held, &placed.result());
                         }
                         _ => {

@@ -35,7 +35,7 @@ pub(super) fn decide(
         Some(found) => found.set.moved_to(route.at),
         None => PlacementSet::new(route.at, []),
     };
-    Some(PlacementDecision { found, to, basis })
+    Some(PlacementDecision { found, to, basis: Some(basis) })
 }
 
 fn route(

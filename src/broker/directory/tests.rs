@@ -82,7 +82,7 @@ fn put(directory: &Directory, endpoint: Endpoint) -> Vec<String> {
 fn put_as(directory: &Directory, endpoint: Endpoint, arrival: i64) -> Vec<String> {
     let (key, version) = (endpoint.key.hash(), endpoint.version());
     let endpoint = PackedEndpoint::pack(&endpoint);
-    let placing = directory.propose(&cluster("east"), &key, &endpoint);
+    let placing = directory.propose(&cluster("east"), &key, &version, &endpoint);
     let outcome = match placing {
         Some(_) => OpOutcome::Placed { arrival },
         None => OpOutcome::Stored { arrival },
@@ -520,6 +520,16 @@ fn a_walk_goes_past_everything_that_contributes_to_the_accounts_that_are_asked_f
 }
 
 #[test]
+fn an_endpoint_that_is_said_again_as_it_was_stays_where_its_zone_was() {
+    let directory = directory(&[("Z1", "example.com")]);
+    put(&directory, web("192.0.2.1"));
+    assert_eq!(discover(&directory, &[("Z2", "example.com")]), ["retained Z1", "ZONE_GONE"]);
+    assert_eq!(put(&directory, web("192.0.2.1")), ["retained Z1", "ZONE_GONE"]);
+    let moved = put(&directory, web("192.0.2.2"));
+    assert!(moved.contains(&"+Z2".to_owned()), "other content is asked: {moved:?}");
+}
+
+#[test]
 fn a_decision_is_asked_again_when_it_rests_on_something_else_than_what_is_known_at_its_commit() {
     let endpoint = web("192.0.2.1");
     let (key, version) = (endpoint.key.hash(), endpoint.version());
@@ -528,7 +538,7 @@ fn a_decision_is_asked_again_when_it_rests_on_something_else_than_what_is_known_
     let placed = OpOutcome::Placed { arrival: 1 };
     for (changes, expected) in [(false, vec!["+Z1"]), (true, vec!["retained Z1", "ZONE_GONE"])] {
         let directory = directory(&[("Z1", "example.com")]);
-        let placing = directory.propose(&cluster("east"), &key, &packed).unwrap();
+        let placing = directory.propose(&cluster("east"), &key, &version, &packed).unwrap();
         if changes {
             reviewed(&directory, directory.reconfigure(settings("prod")));
         }

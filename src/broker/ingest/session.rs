@@ -266,8 +266,8 @@ impl Session {
     ) -> Result<(), End> {
         self.keep_to_quota(&mut ops).await?;
         let propose = |(index, op): (usize, &IngestOp)| match op {
-            IngestOp::Put { key, endpoint, .. } => {
-                Some((index, self.directory.propose(&self.cluster, key, endpoint)?))
+            IngestOp::Put { key, version, endpoint } => {
+                Some((index, self.directory.propose(&self.cluster, key, version, endpoint)?))
             }
             IngestOp::Del { .. } => None,
         };

@@ -78,8 +78,8 @@ pub struct PlacementDecision {
     /// Where it goes.
     pub to: PlacementSet,
     /// The state of zones and clusters that it rests on, as whoever decided counts them: while that is the same, so would the
-    /// decision be.
-    pub basis: u64,
+    /// decision be. `None` if nothing was asked.
+    pub basis: Option<u64>,
 }
 
 impl PlacementDecision {
@@ -125,17 +125,17 @@ mod tests {
 
     #[test]
     fn a_decision_is_the_next_after_what_it_rests_on() {
-        let first = PlacementDecision { found: None, to: PlacementSet::one(at("Z1")), basis: 0 };
+        let first = PlacementDecision { found: None, to: PlacementSet::one(at("Z1")), basis: None };
         let second = PlacementDecision {
             found: Some(first.result()),
             to: PlacementSet::one(at("Z2")),
-            basis: 0,
+            basis: None,
         };
         assert_eq!((first.result().sequence, second.result().sequence), (1, 2));
         let stays = PlacementDecision {
             found: Some(second.result()),
             to: PlacementSet::one(at("Z2")),
-            basis: 0,
+            basis: None,
         };
         assert_eq!(stays.result(), second.result());
     }
