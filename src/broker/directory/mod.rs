@@ -24,7 +24,7 @@ use crate::core::endpoint::digest::SetDigest;
 use crate::core::endpoint::packed::PackedEndpoint;
 use crate::core::endpoint::quota::{Quota, Usage};
 use crate::core::endpoint::verdict::{Placement, Verdict};
-use crate::core::endpoint::{EndpointKey, KeyHash, Version};
+use crate::core::endpoint::{Endpoint, EndpointKey, KeyHash, Version};
 use crate::core::ids::{AccountId, ClusterId, EnvironmentId, ZoneId};
 use crate::core::planning::placement::{PlacementDecision, PlacementSet, StoredPlacement};
 use crate::core::planning::routing::{AccountScope, ZoneFacts, ZoneTable};
@@ -236,17 +236,27 @@ impl Directory {
         }
         let before = self.cluster(cluster).get(key);
         let found = before.as_ref().and_then(|held| self.stored_placement(held));
-        if let (Some(held), Some(found)) = (&before, &found)
-            && held.is_placed()
-            && held.version() == *version
-        {
+        let is_known = |held: &EndpointEntry| held.is_placed() && held.version() == *version;
+        match found {
             // An agent that starts anew says what it said before: that is no reason to go elsewhere.
-            let to = found.set.clone();
-            return Some(PlacementDecision { to, found: Some(found.clone()), basis: None });
+            Some(found) if before.as_ref().is_some_and(is_known) => {
+                let to = found.set.clone();
+                Some(PlacementDecision::unasked(found, to))
+            }
+            found => self.decide(cluster, &endpoint.view().to_endpoint(), found),
         }
-        let endpoint = endpoint.view().to_endpoint();
+    }
+
+    /// Asks the zones that are known now where an endpoint goes.
+    fn decide(
+        &self,
+        cluster: &ClusterId,
+        endpoint: &Endpoint,
+        found: Option<StoredPlacement>,
+    ) -> Option<PlacementDecision> {
+        // The basis first: what changes after it makes the decision be asked again.
         let basis = self.basis();
-        placing::decide(&self.settings(), &self.zones(), cluster, &endpoint, found, basis)
+        placing::decide(&self.settings(), &self.zones(), cluster, endpoint, found, basis)
     }
 
     /// Decides where an endpoint goes that is stored and has no placement for its content, or that arrived where it moved to;
@@ -259,21 +269,15 @@ impl Directory {
         let placing = match found {
             Some(found) if held.is_placed() && !held.is_placed_before_versions() => {
                 let has_left = !found.set.leaving().is_empty() && held.is_in_sync();
-                has_left.then(|| PlacementDecision {
-                    to: found.set.arrived(),
-                    found: Some(found),
-                    basis: None,
-                })?
+                let to = has_left.then(|| found.set.arrived())?;
+                PlacementDecision::unasked(found, to)
             }
             // An earlier release decided it; now the version is known.
             Some(found) if held.is_placed() => {
-                PlacementDecision { to: found.set.clone(), found: Some(found), basis: None }
+                let to = found.set.clone();
+                PlacementDecision::unasked(found, to)
             }
-            found => {
-                let endpoint = held.endpoint();
-                let (basis, settings, zones) = (self.basis(), self.settings(), self.zones());
-                placing::decide(&settings, &zones, held.cluster(), &endpoint, found, basis)?
-            }
+            found => self.decide(held.cluster(), &held.endpoint(), found)?,
         };
         Some(PlacementWrite {
             cluster: held.cluster().clone(),

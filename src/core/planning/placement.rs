@@ -83,6 +83,11 @@ pub struct PlacementDecision {
 }
 
 impl PlacementDecision {
+    /// A decision that follows from the stored placement alone: where else the endpoint could go was not asked.
+    pub fn unasked(found: StoredPlacement, to: PlacementSet) -> Self {
+        Self { found: Some(found), to, basis: None }
+    }
+
     /// The placement that is stored if the decision holds. If the zones stay the same, so does the sequence number: edits that
     /// follow each other closely then do not rest on each other.
     pub fn result(&self) -> StoredPlacement {
@@ -126,17 +131,9 @@ mod tests {
     #[test]
     fn a_decision_is_the_next_after_what_it_rests_on() {
         let first = PlacementDecision { found: None, to: PlacementSet::one(at("Z1")), basis: None };
-        let second = PlacementDecision {
-            found: Some(first.result()),
-            to: PlacementSet::one(at("Z2")),
-            basis: None,
-        };
+        let second = PlacementDecision::unasked(first.result(), PlacementSet::one(at("Z2")));
         assert_eq!((first.result().sequence, second.result().sequence), (1, 2));
-        let stays = PlacementDecision {
-            found: Some(second.result()),
-            to: PlacementSet::one(at("Z2")),
-            basis: None,
-        };
+        let stays = PlacementDecision::unasked(second.result(), PlacementSet::one(at("Z2")));
         assert_eq!(stays.result(), second.result());
     }
 }

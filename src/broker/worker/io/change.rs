@@ -229,8 +229,10 @@ impl Worker {
         for (cluster, name) in taken {
             zone.backlog.taken(&cluster, &name);
         }
-        // They had a change when they were planned last: what they wait for now, if anything, is to be found out.
-        self.note(zone_id, without_work);
+        if !without_work.is_empty() {
+            // They had a change when they were planned last: what they wait for now, if anything, is to be found out.
+            self.note(zone_id, without_work);
+        }
         for (unit, why) in too_large {
             self.refuse_units(zone_id, std::slice::from_ref(&unit), &why, now);
             self.review(zone_id, unit_key(&unit).map(|key| key.name.clone()), now);

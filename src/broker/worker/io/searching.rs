@@ -55,14 +55,13 @@ impl Worker {
                 search.applied();
                 continue;
             }
-            let mut whole = Folder::new(limits, u32::MAX);
-            if units.iter().any(|unit| whole.try_add(unit).is_err()) {
+            let mut folder = Folder::new(limits, u32::MAX);
+            if units.iter().any(|unit| folder.try_add(unit).is_err()) {
                 // They have grown since they were refused: no call holds them together any more.
                 self.end_search(zone_id, now);
                 return None;
             }
-            let mut folder = Folder::new(limits, tokens);
-            if units.iter().any(|unit| folder.try_add(unit).is_err()) {
+            if folder.used().change_tokens > tokens {
                 // The suspects are tried together or the search learns nothing: wait for the tokens.
                 return Some(vec![]);
             }
