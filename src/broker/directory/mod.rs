@@ -26,7 +26,7 @@ use crate::core::endpoint::quota::{Quota, Usage};
 use crate::core::endpoint::verdict::{Placement, Verdict};
 use crate::core::endpoint::{Endpoint, EndpointKey, KeyHash, Version};
 use crate::core::ids::{AccountId, ClusterId, EnvironmentId, ZoneId};
-use crate::core::planning::placement::{PlacementDecision, PlacementSet, StoredPlacement};
+use crate::core::planning::placement::{Asked, PlacementDecision, PlacementSet, StoredPlacement};
 use crate::core::planning::routing::{AccountScope, ZoneFacts, ZoneTable};
 use crate::core::time::Timestamp;
 use crate::core::visibility::Exposure;
@@ -354,14 +354,13 @@ impl Directory {
                         OpOutcome::Placed { .. } => placings.get(&index),
                         _ => None,
                     };
-                    match placed {
-                        Some(placed) if placed.basis == Some(basis) => {
-                            placer.put_placed(&endpoints, &key, &version, &held, &placed.result());
+                    let stored = placed.map(PlacementDecision::result);
+                    let asked = placed.and_then(|placed| placed.asked.as_ref());
+                    match (stored, asked.filter(|asked| asked.basis == basis)) {
+                        (Some(stored), Some(Asked { name, .. })) => {
+                            placer.put_placed(&endpoints, &key, &version, &held, &stored, name);
                         }
-                        _ => {
-                            let stored = placed.map(PlacementDecision::result);
-                            placer.put(&endpoints, &key, &version, &held, stored);
-                        }
+                        (stored, _) => placer.put(&endpoints, &key, &version, &held, stored),
                     }
                 }
                 (IngestOp::Del { key, .. }, OpOutcome::Removed) => placer.remove(&endpoints, &key),

@@ -15,7 +15,7 @@ use crate::core::endpoint::quota::{Quota, QuotaBound, Withheld};
 use crate::core::endpoint::verdict::{Placement, Reason, Verdict};
 use crate::core::endpoint::{Endpoint, KeyHash, Version};
 use crate::core::ids::ClusterId;
-use crate::core::planning::placement::{PlacementDecision, PlacementSet, StoredPlacement};
+use crate::core::planning::placement::{Asked, PlacementDecision, PlacementSet, StoredPlacement};
 use crate::core::planning::routing::{Route, RouteRequest, ZoneTable};
 use crate::ports::PlacementRow;
 
@@ -35,7 +35,8 @@ pub(super) fn decide(
         Some(found) => found.set.moved_to(route.at),
         None => PlacementSet::new(route.at, []),
     };
-    Some(PlacementDecision { found, to, basis: Some(basis) })
+    let asked = Some(Asked { name: parsed.name, basis });
+    Some(PlacementDecision { found, to, asked })
 }
 
 fn route(
@@ -159,12 +160,13 @@ impl Placer<'_> {
         version: &Version,
         held: &EndpointEntry,
         stored: &StoredPlacement,
+        name: &DnsName,
     ) {
         let was = self.replace(endpoints, key, version, held);
         self.set(held, stored);
         held.set_placed(true);
         let set = self.places.of(held);
-        self.settle(held, was.as_deref(), set.as_deref(), Published::Yes, None);
+        self.settle(held, was.as_deref(), set.as_deref(), Published::Yes, Some(name.clone()));
     }
 
     /// Takes a version of an endpoint, with its placement if one is stored for it; else it is where the version before was.

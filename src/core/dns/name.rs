@@ -134,6 +134,16 @@ impl DnsName {
         (!rest.is_empty()).then(|| Self(ArcStr::from(rest)))
     }
 
+    /// The canonical texts of the name and of all above it, without the root: its own first.
+    pub fn suffixes(&self) -> impl Iterator<Item = &str> {
+        let mut rest = self.as_str();
+        std::iter::from_fn(move || {
+            let text = rest;
+            rest = text.split_once('.')?.1;
+            Some(text)
+        })
+    }
+
     /// The wildcard directly below the name (RFC 4592 §2.1.1); `None` if that is too long for a name.
     pub fn wildcard(&self) -> Option<DnsName> {
         Self::parse(&format!("*.{}", self.0)).ok()

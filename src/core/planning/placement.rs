@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::core::dns::name::DnsName;
 use crate::core::endpoint::verdict::Placement;
 
 /// The zones of an endpoint.
@@ -77,15 +78,24 @@ pub struct PlacementDecision {
     pub found: Option<StoredPlacement>,
     /// Where it goes.
     pub to: PlacementSet,
-    /// The state of zones and clusters that it rests on, as whoever decided counts them: while that is the same, so would the
-    /// decision be. `None` if nothing was asked.
-    pub basis: Option<u64>,
+    /// What the zones were asked; `None` if it follows from the stored placement alone.
+    pub asked: Option<Asked>,
+}
+
+/// What was asked for a decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The name that the endpoint wants.
+    pub name: DnsName,
+    /// The state of zones and clusters that the decision rests on, as whoever decided counts them: while that is the same, so
+    /// would the decision be.
+    pub basis: u64,
 }
 
 impl PlacementDecision {
     /// A decision that follows from the stored placement alone: where else the endpoint could go was not asked.
     pub fn unasked(found: StoredPlacement, to: PlacementSet) -> Self {
-        Self { found: Some(found), to, basis: None }
+        Self { found: Some(found), to, asked: None }
     }
 
     /// The placement that is stored if the decision holds. If the zones stay the same, so does the sequence number: edits that
@@ -130,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_decision_is_the_next_after_what_it_rests_on() {
-        let first = PlacementDecision { found: None, to: PlacementSet::one(at("Z1")), basis: None };
+        let first = PlacementDecision { found: None, to: PlacementSet::one(at("Z1")), asked: None };
         let second = PlacementDecision::unasked(first.result(), PlacementSet::one(at("Z2")));
         assert_eq!((first.result().sequence, second.result().sequence), (1, 2));
         let stays = PlacementDecision::unasked(second.result(), PlacementSet::one(at("Z2")));
