@@ -16,7 +16,7 @@ use crate::core::endpoint::packed::PackedEndpoint;
 use crate::core::endpoint::verdict::Placement;
 use crate::core::endpoint::{KeyHash, Version};
 use crate::core::ids::Epoch;
-use crate::core::planning::placement::{PlacementDecision, StoredPlacement};
+use crate::core::planning::placement::PlacementDecision;
 use crate::core::time::Timestamp;
 use crate::ports::{IngestOp, IngestOutcome, IngestUnit, OpOutcome, ReplicaId, StoreError};
 
@@ -34,9 +34,8 @@ pub(super) async fn ingest(
     };
     let mut fold = Fold::read(transaction, units, &admitted).await?;
     let placings = units.iter().flat_map(|unit| unit.placings.values());
-    let results: Vec<StoredPlacement> = placings.clone().map(PlacementDecision::result).collect();
-    let found = placings.filter_map(|placing| placing.found.as_ref());
-    let numbers = numbers_of(transaction, placements, results.iter().chain(found)).await?;
+    let sets = placings.flat_map(PlacementDecision::sets);
+    let numbers = numbers_of(transaction, placements, sets).await?;
     let mut applied = Vec::with_capacity(units.len());
     for unit in units {
         applied.push(match admitted(unit) {
@@ -89,12 +88,12 @@ struct Place {
 
 impl Place {
     /// `None` if a zone is not stored.
-    fn of(placing: &PlacementDecision, numbers: &HashMap<Placement, i64>) -> Option<Self> {
+    fn of(placing: &PlacementDecision, numbers: &HashMap<&Placement, i64>) -> Option<Self> {
         let found = match &placing.found {
-            Some(found) => Some(encode(found, numbers)?),
+            Some(found) => Some(encode(found.sequence, &found.set, numbers)?),
             None => None,
         };
-        Some(Self { found, to: encode(&placing.result(), numbers)? })
+        Some(Self { found, to: encode(placing.sequence(), &placing.to, numbers)? })
     }
 }
 

@@ -21,10 +21,9 @@ use arc_swap::ArcSwap;
 
 use crate::core::dns::name::DnsName;
 use crate::core::endpoint::digest::SetDigest;
-use crate::core::endpoint::packed::PackedEndpoint;
 use crate::core::endpoint::quota::{Quota, Usage};
 use crate::core::endpoint::verdict::{Placement, Verdict};
-use crate::core::endpoint::{Endpoint, EndpointKey, KeyHash, Version};
+use crate::core::endpoint::{EndpointKey, KeyHash, Version};
 use crate::core::ids::{AccountId, ClusterId, EnvironmentId, ZoneId};
 use crate::core::planning::placement::{Asked, PlacementDecision, PlacementSet, StoredPlacement};
 use crate::core::planning::routing::{AccountScope, ZoneFacts, ZoneTable};
@@ -37,7 +36,7 @@ use entry::{EndpointEntry, Status, fingerprint};
 use interner::Interner;
 pub use loader::Loader;
 use places::{PlacementTable, WaitingEndpoints};
-use placing::Placer;
+use placing::{Grounds, Placer};
 use review::DirectoryReview;
 
 /// How many endpoints a walk past all of them copies at once.
@@ -106,7 +105,7 @@ pub struct Directory {
     /// The endpoints of each cluster.
     clusters: RwLock<BTreeMap<ClusterId, Arc<ClusterEndpoints>>>,
     /// The sets of zones at which endpoints are placed, each once.
-    places: Mutex<PlacementTable>,
+    places: PlacementTable,
     /// Contents that several endpoints share.
     contents: Mutex<Interner>,
     /// Endpoints that publish nothing by their present content.
@@ -214,7 +213,7 @@ impl Directory {
 
     /// Where an endpoint may have record sets; `None` for nowhere.
     pub fn placements(&self, held: &EndpointEntry) -> Option<Arc<PlacementSet>> {
-        locked(&self.places).of(held)
+        self.places.of(held)
     }
 
     /// The endpoints whose placement can be decided and is not stored yet.
@@ -222,41 +221,38 @@ impl Directory {
         &self.due
     }
 
-    /// Decides where an endpoint goes whose content is about to be stored; `None` if it goes nowhere by what is known now. The
-    /// store keeps it with the content if it still rests on what is stored.
+    /// Decides where the endpoints go whose contents are about to be stored, by the places of their operations; one that goes
+    /// nowhere by what is known now has no decision. The store keeps each with the content if it still rests on what is stored.
     pub fn propose(
         &self,
         cluster: &ClusterId,
-        key: &KeyHash,
-        version: &Version,
-        endpoint: &PackedEndpoint,
-    ) -> Option<PlacementDecision> {
-        if endpoint.withheld().is_some() {
-            return None;
-        }
-        let before = self.cluster(cluster).get(key);
-        let found = before.as_ref().and_then(|held| self.stored_placement(held));
-        let is_known = |held: &EndpointEntry| held.is_placed() && held.version() == *version;
-        match found {
-            // An agent that starts anew says what it said before: that is no reason to go elsewhere.
-            Some(found) if before.as_ref().is_some_and(is_known) => {
-                let to = found.set.clone();
-                Some(PlacementDecision::unasked(found, to))
+        ops: &[IngestOp],
+    ) -> BTreeMap<usize, PlacementDecision> {
+        let (endpoints, grounds) = (self.cluster(cluster), self.grounds());
+        let decide = |(index, op): (usize, &IngestOp)| {
+            let IngestOp::Put { key, version, endpoint } = op else { return None };
+            if endpoint.withheld().is_some() {
+                return None;
             }
-            found => self.decide(cluster, &endpoint.view().to_endpoint(), found),
-        }
+            let before = endpoints.get(key);
+            let found = before.as_ref().and_then(|held| self.stored_placement(held));
+            let is_known = |held: &EndpointEntry| held.is_placed() && held.version() == *version;
+            let decision = match found {
+                // An agent that starts anew says what it said before: that is no reason to go elsewhere.
+                Some(found) if before.as_ref().is_some_and(is_known) => {
+                    let to = found.set.clone();
+                    PlacementDecision::unasked(found, to)
+                }
+                found => grounds.decide(cluster, &endpoint.view().to_endpoint(), found)?,
+            };
+            Some((index, decision))
+        };
+        ops.iter().enumerate().filter_map(decide).collect()
     }
 
-    /// Asks the zones that are known now where an endpoint goes.
-    fn decide(
-        &self,
-        cluster: &ClusterId,
-        endpoint: &Endpoint,
-        found: Option<StoredPlacement>,
-    ) -> Option<PlacementDecision> {
-        // The basis first: what changes after it makes the decision be asked again.
+    fn grounds(&self) -> Grounds {
         let basis = self.basis();
-        placing::decide(&self.settings(), &self.zones(), cluster, endpoint, found, basis)
+        Grounds { basis, settings: self.settings(), zones: self.zones() }
     }
 
     /// Decides where an endpoint goes that is stored and has no placement for its content, or that arrived where it moved to;
@@ -277,7 +273,7 @@ impl Directory {
                 let to = found.set.clone();
                 PlacementDecision::unasked(found, to)
             }
-            found => self.decide(held.cluster(), &held.endpoint(), found)?,
+            found => self.grounds().decide(held.cluster(), &held.endpoint(), found)?,
         };
         Some(PlacementWrite {
             cluster: held.cluster().clone(),
@@ -428,18 +424,19 @@ impl Directory {
         status: Arc<Status>,
         at: Timestamp,
     ) -> bool {
-        let set = self.placements(held);
         let endpoints = self.cluster(held.cluster());
-        let is_news = match set.as_ref().map(|set| set.at()) {
-            None => endpoints.tell(held, status, at),
-            Some(zones) if !zones.contains(placement) => return false,
-            Some([_]) => endpoints.tell(held, status, at),
-            Some(several) => endpoints.tell_part(held, placement, status, several, at),
-        };
-        if set.is_some_and(|set| !set.leaving().is_empty()) && held.is_in_sync() {
-            self.due.note(held, Turn::Ours);
-        }
-        is_news
+        self.places.look(held, |set| {
+            let is_news = match set.map(PlacementSet::at) {
+                None => endpoints.tell(held, status, at),
+                Some(zones) if !zones.contains(placement) => return false,
+                Some([_]) => endpoints.tell(held, status, at),
+                Some(several) => endpoints.tell_part(held, placement, status, several, at),
+            };
+            if set.is_some_and(|set| !set.leaving().is_empty()) && held.is_in_sync() {
+                self.due.note(held, Turn::Ours);
+            }
+            is_news
+        })
     }
 
     /// Begins a walk past everything that contributes to some accounts.
@@ -548,7 +545,7 @@ impl Directory {
         Placer {
             settings: self.settings(),
             zones: self.zones(),
-            places: locked(&self.places),
+            places: &self.places,
             waiting: locked(&self.waiting),
             due: &self.due,
             turn,

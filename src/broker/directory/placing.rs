@@ -19,24 +19,32 @@ use crate::core::planning::placement::{Asked, PlacementDecision, PlacementSet, S
 use crate::core::planning::routing::{Route, RouteRequest, ZoneTable};
 use crate::ports::PlacementRow;
 
-/// Decides where an endpoint goes; `None` if it goes nowhere by what is known now.
-pub(super) fn decide(
-    settings: &HashMap<ClusterId, ClusterSettings>,
-    zones: &ZoneTable,
-    cluster: &ClusterId,
-    endpoint: &Endpoint,
-    found: Option<StoredPlacement>,
-    basis: u64,
-) -> Option<PlacementDecision> {
-    let parsed = parse_endpoint(endpoint).ok()?;
-    let current = found.as_ref().map_or(&[][..], |found| found.set.at());
-    let route = route(settings, zones, cluster, &parsed, current).ok()?;
-    let to = match &found {
-        Some(found) => found.set.moved_to(route.at),
-        None => PlacementSet::new(route.at, []),
-    };
-    let asked = Some(Asked { name: parsed.name, basis });
-    Some(PlacementDecision { found, to, asked })
+/// The clusters and zones at one moment, on which decisions rest.
+pub(super) struct Grounds {
+    pub(super) settings: Arc<HashMap<ClusterId, ClusterSettings>>,
+    pub(super) zones: Arc<ZoneTable>,
+    /// Their number, read before them: what changes after it makes the decision be asked again.
+    pub(super) basis: u64,
+}
+
+impl Grounds {
+    /// Decides where an endpoint goes; `None` if it goes nowhere by what is known now.
+    pub(super) fn decide(
+        &self,
+        cluster: &ClusterId,
+        endpoint: &Endpoint,
+        found: Option<StoredPlacement>,
+    ) -> Option<PlacementDecision> {
+        let parsed = parse_endpoint(endpoint).ok()?;
+        let current = found.as_ref().map_or(&[][..], |found| found.set.at());
+        let route = route(&self.settings, &self.zones, cluster, &parsed, current).ok()?;
+        let to = match &found {
+            Some(found) => found.set.moved_to(route.at),
+            None => PlacementSet::new(route.at, []),
+        };
+        let asked = Some(Asked { name: parsed.name, basis: self.basis });
+        Some(PlacementDecision { found, to, asked })
+    }
 }
 
 fn route(
@@ -140,7 +148,7 @@ pub(super) struct Placer<'a> {
     /// The zones of all accounts, to route to.
     pub(super) zones: Arc<ZoneTable>,
     /// The sets of zones at which endpoints are placed.
-    pub(super) places: MutexGuard<'a, PlacementTable>,
+    pub(super) places: &'a PlacementTable,
     /// Endpoints that publish nothing by their present content.
     pub(super) waiting: MutexGuard<'a, WaitingEndpoints>,
     /// Endpoints whose placement can be decided and is not stored yet.

@@ -82,13 +82,13 @@ fn put(directory: &Directory, endpoint: Endpoint) -> Vec<String> {
 fn put_as(directory: &Directory, endpoint: Endpoint, arrival: i64) -> Vec<String> {
     let (key, version) = (endpoint.key.hash(), endpoint.version());
     let endpoint = PackedEndpoint::pack(&endpoint);
-    let placing = directory.propose(&cluster("east"), &key, &version, &endpoint);
-    let outcome = match placing {
-        Some(_) => OpOutcome::Placed { arrival },
-        None => OpOutcome::Stored { arrival },
+    let put = IngestOp::Put { key, version, endpoint };
+    let placings = directory.propose(&cluster("east"), std::slice::from_ref(&put));
+    let outcome = match placings.is_empty() {
+        false => OpOutcome::Placed { arrival },
+        true => OpOutcome::Stored { arrival },
     };
-    let placings = placing.into_iter().map(|placing| (0, placing)).collect();
-    commit(directory, IngestOp::Put { key, version, endpoint }, &placings, outcome)
+    commit(directory, put, &placings, outcome)
 }
 
 fn delete(directory: &Directory, endpoint: &Endpoint) -> Vec<String> {
@@ -538,10 +538,10 @@ fn a_decision_is_asked_again_when_it_rests_on_something_else_than_what_is_known_
     let placed = OpOutcome::Placed { arrival: 1 };
     for (changes, expected) in [(false, vec!["+Z1"]), (true, vec!["retained Z1", "ZONE_GONE"])] {
         let directory = directory(&[("Z1", "example.com")]);
-        let placing = directory.propose(&cluster("east"), &key, &version, &packed).unwrap();
+        let placings = directory.propose(&cluster("east"), &[op()]);
         if changes {
             reviewed(&directory, directory.reconfigure(settings("prod")));
         }
-        assert_eq!(commit(&directory, op(), &[(0, placing)].into(), placed), expected);
+        assert_eq!(commit(&directory, op(), &placings, placed), expected);
     }
 }

@@ -98,15 +98,24 @@ impl PlacementDecision {
         Self { found: Some(found), to, asked: None }
     }
 
-    /// The placement that is stored if the decision holds. If the zones stay the same, so does the sequence number: edits that
-    /// follow each other closely then do not rest on each other.
-    pub fn result(&self) -> StoredPlacement {
-        let sequence = match &self.found {
+    /// The sequence number of the placement that is stored if the decision holds. If the zones stay the same, so does the
+    /// number: edits that follow each other closely then do not rest on each other.
+    pub fn sequence(&self) -> u32 {
+        match &self.found {
             Some(found) if found.set == self.to => found.sequence,
             Some(found) => found.sequence.saturating_add(1),
             None => 1,
-        };
-        StoredPlacement { sequence, set: self.to.clone() }
+        }
+    }
+
+    /// The placement that is stored if the decision holds.
+    pub fn result(&self) -> StoredPlacement {
+        StoredPlacement { sequence: self.sequence(), set: self.to.clone() }
+    }
+
+    /// The sets of zones that it speaks of.
+    pub fn sets(&self) -> impl Iterator<Item = &PlacementSet> {
+        self.found.iter().map(|found| &found.set).chain([&self.to])
     }
 }
 

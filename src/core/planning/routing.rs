@@ -158,7 +158,7 @@ impl ZoneTable {
         }
         let kept = self.kept(request, current);
         let is_new = kept.is_empty() && kept.gone.is_empty();
-        let mut at: BTreeSet<Placement> = kept.private.clone();
+        let mut at: Vec<Placement> = kept.private.iter().cloned().collect();
         if request.exposure.allows(Visibility::Private) {
             at.extend(self.holding(request, Visibility::Private).map(place));
         }
@@ -195,7 +195,9 @@ impl ZoneTable {
             ),
             _ => String::new(),
         };
-        Ok(Route { at: at.into_iter().collect(), warning })
+        at.sort();
+        at.dedup();
+        Ok(Route { at, warning })
     }
 
     /// Whether a placement that was decided for an endpoint's present content still holds.
