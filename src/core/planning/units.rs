@@ -8,6 +8,8 @@ use crate::core::dns::record::{RawRecordSet, RecordType, RoutingPolicy};
 /// The place in its routing policy that a set has alone among those of its name and type: a region, a location, a role. `None` if
 /// its policy has none.
 pub(super) fn place_of(raw: &RawRecordSet) -> Option<(RecordType, RoutingPolicy)> {
+    // Without a set identifier there is no routing policy.
+    raw.set_identifier.as_ref()?;
     let set = raw.canonical().ok()?;
     Some((set.key.rtype, set.policy.place()?.clone()))
 }
