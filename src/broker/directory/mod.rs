@@ -350,13 +350,12 @@ impl Directory {
                         OpOutcome::Placed { .. } => placings.get(&index),
                         _ => None,
                     };
-                    let stored = placed.map(PlacementDecision::result);
                     let asked = placed.and_then(|placed| placed.asked.as_ref());
-                    match (stored, asked.filter(|asked| asked.basis == basis)) {
-                        (Some(stored), Some(Asked { name, .. })) => {
-                            placer.put_placed(&endpoints, &key, &version, &held, &stored, name);
+                    match (placed, asked.filter(|asked| asked.basis == basis)) {
+                        (Some(placed), Some(Asked { name, .. })) => {
+                            placer.put_placed(&endpoints, &key, &version, &held, placed, name);
                         }
-                        (stored, _) => placer.put(&endpoints, &key, &version, &held, stored),
+                        (placed, _) => placer.put(&endpoints, &key, &version, &held, placed),
                     }
                 }
                 (IngestOp::Del { key, .. }, OpOutcome::Removed) => placer.remove(&endpoints, &key),

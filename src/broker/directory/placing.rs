@@ -167,11 +167,11 @@ impl Placer<'_> {
         key: &KeyHash,
         version: &Version,
         held: &EndpointEntry,
-        stored: &StoredPlacement,
+        placed: &PlacementDecision,
         name: &DnsName,
     ) {
         let was = self.replace(endpoints, key, version, held);
-        self.set(held, stored);
+        self.set(held, placed.sequence(), &placed.to);
         held.set_placed(true);
         let set = self.places.of(held);
         self.settle(held, was.as_deref(), set.as_deref(), Published::Yes, Some(name.clone()));
@@ -184,11 +184,11 @@ impl Placer<'_> {
         key: &KeyHash,
         version: &Version,
         held: &EndpointEntry,
-        stored: Option<StoredPlacement>,
+        placed: Option<&PlacementDecision>,
     ) {
         let was = self.replace(endpoints, key, version, held);
-        if let Some(stored) = stored {
-            self.set(held, &stored);
+        if let Some(placed) = placed {
+            self.set(held, placed.sequence(), &placed.to);
             held.set_placed(true);
         }
         self.look(held, was);
@@ -226,7 +226,7 @@ impl Placer<'_> {
             return;
         }
         let was = self.places.of(held);
-        self.set(held, stored);
+        self.set(held, stored.sequence, &stored.set);
         held.set_placed(true);
         self.look(held, was);
     }
@@ -284,7 +284,7 @@ impl Placer<'_> {
         if row.placement.sequence < held.sequence() {
             return;
         }
-        self.set(held, &row.placement);
+        self.set(held, row.placement.sequence, &row.placement.set);
         held.set_placed(match row.version {
             Some(placed) => placed == *version,
             // A release that did not keep the version decided it: it is trusted where it still fits.
@@ -301,8 +301,8 @@ impl Placer<'_> {
         .is_ok()
     }
 
-    fn set(&mut self, held: &EndpointEntry, stored: &StoredPlacement) {
-        held.set_place(self.places.number(&stored.set), stored.sequence);
+    fn set(&mut self, held: &EndpointEntry, sequence: u32, set: &PlacementSet) {
+        held.set_place(self.places.number(set), sequence);
         held.set_placed_before_versions(false);
     }
 
