@@ -245,7 +245,7 @@ impl<'a> Fold<'a> {
 
     /// Writes the difference between what was stored and what is now, and returns it.
     async fn write(
-        self,
+        mut self,
         transaction: &mut Transaction,
         first_new: i64,
         at: Timestamp,
@@ -254,7 +254,7 @@ impl<'a> Fold<'a> {
         let mut removed = BTreeSet::new();
         let mut changed = BTreeMap::new();
         let mut added = BTreeMap::new();
-        for ((cluster, key), slot) in &self.slots {
+        for ((cluster, key), slot) in &mut self.slots {
             let same = matches!((slot.stored, slot.now), (Some((a, _)), Some((Arrival::Stored(b), _))) if a == b);
             match (slot.stored, slot.now) {
                 (Some((arrival, _)), now) if !same => {
@@ -267,6 +267,7 @@ impl<'a> Fold<'a> {
                     if before != version || slot.has_content_now() || slot.is_placed_anew() =>
                 {
                     changed.insert(arrival, (version, slot));
+                    continue;
                 }
                 _ => {}
             }
@@ -312,7 +313,7 @@ async fn delete(transaction: &mut Transaction, arrivals: Vec<i64>) -> Result<(),
 
 async fn update(
     transaction: &mut Transaction,
-    changed: BTreeMap<i64, (Version, &Slot<'_>)>,
+    changed: BTreeMap<i64, (Version, &mut Slot<'_>)>,
     at: Timestamp,
 ) -> Result<(), StoreError> {
     let mut input = Input::new(&[
@@ -329,7 +330,7 @@ async fn update(
             at.0.into(),
             version.0.into(),
             slot.placed_version.map(|version| version.0.to_vec()).into(),
-            slot.placed.clone().into(),
+            slot.placed.take().into(),
             slot.content.map(|content| content.as_bytes().to_vec()).into(),
         ]);
     }
@@ -344,7 +345,7 @@ async fn update(
 
 async fn insert(
     transaction: &mut Transaction,
-    added: BTreeMap<i64, (i64, KeyHash, Version, &Slot<'_>)>,
+    added: BTreeMap<i64, (i64, KeyHash, Version, &mut Slot<'_>)>,
     at: Timestamp,
 ) -> Result<(), StoreError> {
     let mut input = Input::new(&[
@@ -366,7 +367,7 @@ async fn insert(
             key.0.into(),
             version.0.into(),
             slot.placed_version.map(|version| version.0.to_vec()).into(),
-            slot.placed.clone().into(),
+            slot.placed.take().into(),
             body.into(),
         ]);
     }

@@ -36,17 +36,19 @@ pub(super) fn encode(
     set: &PlacementSet,
     numbers: &HashMap<&Placement, i64>,
 ) -> Option<String> {
-    let mut text = format!("{sequence}:");
-    for (mark, placements) in [("", set.at()), ("/", set.leaving())] {
+    // Most are in one zone.
+    if let ([at], []) = (set.at(), set.leaving()) {
+        return Some(format!("{sequence}:{}", numbers.get(at)?));
+    }
+    let zones = |placements: &[Placement]| {
         let mut found: Vec<i64> =
             placements.iter().map(|held| numbers.get(held).copied()).collect::<Option<_>>()?;
         found.sort_unstable();
-        for (place, number) in found.iter().enumerate() {
-            text.push_str(if place == 0 { mark } else { "," });
-            text.push_str(&number.to_string());
-        }
-    }
-    Some(text)
+        Some(found.iter().map(i64::to_string).collect::<Vec<_>>().join(","))
+    };
+    let (at, leaving) = (zones(set.at())?, zones(set.leaving())?);
+    let slash = if leaving.is_empty() { "" } else { "/" };
+    Some(format!("{sequence}:{at}{slash}{leaving}"))
 }
 
 struct PlacementText {

@@ -89,6 +89,8 @@ pub struct ZoneTable {
     zones: BTreeMap<ZoneId, ZoneFacts>,
     /// By the canonical text of the apex: every endpoint is looked up here, once for each of its labels.
     by_apex: HashMap<ArcStr, Vec<ZoneId>>,
+    /// The lengths of the shortest and the longest text there ever was: no other text is looked up.
+    lengths: Option<(usize, usize)>,
     /// The apexes in the order of names, so those below a name stand together.
     apexes: BTreeSet<DnsName>,
     accounts: BTreeMap<AccountId, AccountScope>,
@@ -102,6 +104,9 @@ impl ZoneTable {
         {
             siblings.retain(|id| *id != facts.zone);
         }
+        let length = facts.name.as_str().len();
+        let (shortest, longest) = self.lengths.unwrap_or((length, length));
+        self.lengths = Some((shortest.min(length), longest.max(length)));
         self.by_apex.entry(facts.name.text()).or_default().push(facts.zone.clone());
         self.apexes.insert(facts.name.clone());
         self.zones.insert(facts.zone.clone(), facts);
@@ -234,7 +239,10 @@ impl ZoneTable {
     }
 
     fn at(&self, apex: &str) -> impl Iterator<Item = &ZoneFacts> {
-        self.by_apex.get(apex).into_iter().flatten().filter_map(|id| self.zones.get(id))
+        let can_be = |(shortest, longest)| (shortest..=longest).contains(&apex.len());
+        let ids =
+            self.lengths.filter(|lengths| can_be(*lengths)).and_then(|_| self.by_apex.get(apex));
+        ids.into_iter().flatten().filter_map(|id| self.zones.get(id))
     }
 
     /// The names whose zones could hold the endpoint, in their canonical text, the closest first.
